@@ -35,4 +35,5 @@ step "clippy without the engine" cargo clippy --locked --workspace --all-targets
 # once, so that nothing is compiled a second time.
 [ "${1:-}" = gates ] || step "build" cargo build --locked --workspace --all-targets
 [ "${1:-}" = gates ] || step "tests" cargo nextest run --locked --workspace --profile ci
+[ "${1:-}" = gates ] || cargo xtask times
 printf '\nall passed in %d s\n' $((SECONDS - began))

@@ -1,5 +1,5 @@
-//! The repository's own checks: `cargo xtask check`, `tidy`, `licences`, `duplicates`, `features` and
-//! `proofs`.
+//! The repository's own checks: `cargo xtask check`, `tidy`, `licences`, `duplicates`, `features`,
+//! `proofs` and `times`.
 
 mod change;
 mod duplicates;
@@ -11,6 +11,7 @@ mod proofs;
 mod source;
 mod spdx;
 mod tidy;
+mod times;
 mod tree;
 
 use std::process::ExitCode;
@@ -24,7 +25,8 @@ const USAGE: &str = "usage: cargo xtask <check>
   licences    licence of every package against the allow-list, and banned packages
   duplicates  packages that the binary holds in more than one version
   features    packages that are compiled in two ways, with the engine and without it
-  proofs      kept proofs that are older than the newest migration, or of a run that failed";
+  proofs      kept proofs that are older than the newest migration, or of a run that failed
+  times       what each test took in the last run of `make test`, the slowest first";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         ["duplicates"] => duplicates::check(&tree::root()),
         ["features"] => features::check(&tree::root()),
         ["proofs"] => proofs::check(&tree::root()),
+        ["times"] => return ended(times::show(&tree::root())),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

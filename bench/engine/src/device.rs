@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
-use engine::made::MadeAdapter;
-use engine::{DeviceModel, Keeps, Numbers, Processor, Shape};
+use engine::synthetic::SyntheticAdapter;
+use engine::{Architecture, DeviceModel, KvDtype, Numbers, Processor};
 
 use crate::models;
 use crate::ours::{Child, Holds};
@@ -31,7 +31,7 @@ struct Options {
 #[derive(Debug, Clone)]
 struct Load {
     name: &'static str,
-    shape: Shape,
+    shape: Architecture,
     /// Prompt tokens of each sequence, before decoding.
     prompt: usize,
     count: usize,
@@ -55,13 +55,13 @@ struct Gives {
     products: f64,
 }
 
-fn eight() -> Shape {
-    Shape { hidden: 4096, layers: 36, heads: 32, inner: 12_288, is_tied: false, ..models::shape() }
+fn eight() -> Architecture {
+    Architecture { hidden: 4096, layers: 36, heads: 32, inner: 12_288, is_tied: false, ..models::shape() }
 }
 
-fn tiny() -> Shape {
+fn tiny() -> Architecture {
     let (vocabulary, hidden, layers, context) = (512, 64, 2, 2_048);
-    Shape {
+    Architecture {
         vocabulary,
         hidden,
         layers,
@@ -159,7 +159,7 @@ impl Load {
     fn holds(&self, processor: Processor) -> Holds {
         let each = self.prompt + self.count + crate::ours::PROMPT_STEPS_MAX + engine::BLOCK;
         let context = (each * self.texts).max(self.long + engine::BLOCK);
-        Holds { context, step_tokens: processor.step_tokens(), texts: self.texts, keeps: Keeps::Half }
+        Holds { context, step_tokens: processor.step_tokens(), texts: self.texts, keeps: KvDtype::Half }
     }
 }
 
@@ -209,7 +209,7 @@ fn adapters(child: &mut Child, load: &Load, directory: &Path) -> Result<()> {
     const TARGETS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
     for (seed, name) in (0..ADAPTERS as u64).map(|seed| (seed, format!("adapter-{seed}"))) {
         let path = directory.join(&name);
-        MadeAdapter::new(&load.shape, &TARGETS, load.rank, seed).write(&path, Numbers::BF16)?;
+        SyntheticAdapter::new(&load.shape, &TARGETS, load.rank, seed).write(&path, Numbers::BF16)?;
         child.wear(&name, &path)?;
     }
     Ok(())

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use engine::Keeps;
+use engine::KvDtype;
 
 const USAGE: &str = "bench-engine --llama CHILD [--llama-built HOW] [--rounds 5] [--threads 2] [--only G1,G2] [--peft PYTHON] [--no-save]";
 /// The directory of the generated models, and the file of the results.
@@ -49,8 +49,8 @@ fn main() -> ExitCode {
 /// Subcommands that the benchmark runs itself with, in child processes.
 fn dispatch(arguments: &[&str]) -> Result<()> {
     match arguments {
-        ["child", path] => ours::run(Path::new(path), Keeps::Half),
-        ["child", path, "q8"] => ours::run(Path::new(path), Keeps::Eight),
+        ["child", path] => ours::run(Path::new(path), KvDtype::Half),
+        ["child", path, "q8"] => ours::run(Path::new(path), KvDtype::Eight),
         ["train", path, sizes @ ..] => train::run(Path::new(path), sizes),
         ["device", flags @ ..] => device::run(flags),
         flags => measure(&options(flags)?),

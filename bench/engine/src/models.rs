@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use engine::made::Made;
-use engine::{Packing, Pairs, Rope, Shape, Stretch};
+use engine::synthetic::SyntheticModel;
+use engine::{Architecture, Packing, Pairs, Rope, RopeScaling};
 
 /// One file for each quantisation.
 pub struct Models {
@@ -14,8 +14,8 @@ pub struct Models {
     pub counting: PathBuf,
 }
 
-pub fn shape() -> Shape {
-    Shape {
+pub fn shape() -> Architecture {
+    Architecture {
         vocabulary: 151_936,
         hidden: 1024,
         layers: 28,
@@ -24,7 +24,7 @@ pub fn shape() -> Shape {
         head_dim: 128,
         inner: 3072,
         norm_epsilon: 1e-6,
-        rope: Rope { theta: 1_000_000.0, stretch: Stretch::None },
+        rope: Rope { theta: 1_000_000.0, stretch: RopeScaling::None },
         context: 32_768,
         is_tied: true,
         norms_heads: true,
@@ -44,7 +44,7 @@ pub fn made(directory: &Path) -> Result<Models> {
     }
     eprintln!("making the models, once");
     std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
-    let made = Made::new("qwen3", shape(), 1);
+    let made = SyntheticModel::new("qwen3", shape(), 1);
     for (path, kind) in [(&models.eight, Packing::Q8_0), (&models.four, Packing::Q4K)] {
         // The output head is tied to the embedding table, which published files have in 8 bits.
         let unfinished = path.with_extension("part");

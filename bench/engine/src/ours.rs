@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use engine::{
-    AdapterId, Group, Happened, Keeps, Machine, Model, Pool, Registering, Request, Room, Runner, Sampling,
-    Share, Source, TextId,
+    AdapterId, Backend, CacheScope, Group, KvCache, KvDtype, Model, RegisterOptions, Request, Sampling,
+    Scheduler, SchedulerLimits, SequenceId, Source, StepEvent,
 };
 
 use crate::own::{self, Ruled};
@@ -19,18 +19,18 @@ use crate::own::{self, Ruled};
 const CONTEXT: usize = 8192;
 const STEP_TOKENS: usize = 512;
 
-const SHARE: Share = Share(1);
+const SHARE: CacheScope = CacheScope(1);
 /// The most steps in which all prompts are prefilled.
 pub const PROMPT_STEPS_MAX: usize = 64;
 
 pub struct Child {
-    model: Machine,
-    runner: Runner,
+    model: Backend,
+    runner: Scheduler,
     /// The adapters that sequences alternate between, if any.
     adapters: Vec<AdapterId>,
     /// Numbers the prompts so that no two are alike: the prefix cache must not help.
     texts: usize,
-    keeps: Keeps,
+    keeps: KvDtype,
 }
 
 /// The capacity of a child.
@@ -39,10 +39,10 @@ pub struct Holds {
     pub context: usize,
     pub step_tokens: usize,
     pub texts: usize,
-    pub keeps: Keeps,
+    pub keeps: KvDtype,
 }
 
-pub fn run(path: &Path, keeps: Keeps) -> Result<()> {
+pub fn run(path: &Path, keeps: KvDtype) -> Result<()> {
     let start = Instant::now();
     let mut child = Child::load(path, keeps)?;
     child.prefill(1)?;
@@ -87,23 +87,29 @@ fn resident() -> Result<usize> {
 }
 
 impl Child {
-    fn load(path: &Path, keeps: Keeps) -> Result<Self> {
+    fn load(path: &Path, keeps: KvDtype) -> Result<Self> {
         let model = Arc::new(Model::load(&Source::open(path)?)?);
         Self::of(model, &Holds { context: CONTEXT, step_tokens: STEP_TOKENS, texts: 8, keeps })
     }
 
-    pub fn of(model: impl Into<Machine>, holds: &Holds) -> Result<Self> {
+    pub fn of(model: impl Into<Backend>, holds: &Holds) -> Result<Self> {
         let model = model.into();
         let Holds { context, step_tokens: tokens, texts, keeps } = *holds;
-        let bytes = context.div_ceil(engine::BLOCK) * Pool::block_bytes(model.shape(), keeps);
-        let room = Room { bytes, keeps, tokens, texts, waiting: texts, guesses: 0 };
-        Ok(Self { runner: Runner::new(model.clone(), room)?, model, adapters: Vec::new(), texts: 0, keeps })
+        let bytes = context.div_ceil(engine::BLOCK) * KvCache::block_bytes(model.shape(), keeps);
+        let room = SchedulerLimits { bytes, keeps, tokens, texts, waiting: texts, guesses: 0 };
+        Ok(Self {
+            runner: Scheduler::new(model.clone(), room)?,
+            model,
+            adapters: Vec::new(),
+            texts: 0,
+            keeps,
+        })
     }
 
     /// Registers an adapter; from now on, sequences alternate between the registered ones.
     pub fn wear(&mut self, name: &str, directory: &Path) -> Result<()> {
         let id = AdapterId::from(name);
-        let registering = Registering { replaces: false, is_pinned: true };
+        let registering = RegisterOptions { replaces: false, is_pinned: true };
         let read = self.runner.reading(id.clone(), directory, registering)?.read();
         self.runner.settle(read)?;
         self.adapters.push(id);
@@ -112,7 +118,7 @@ impl Child {
 
     /// The KV cache size of a token in bytes.
     fn kept(&self) -> usize {
-        Pool::block_bytes(self.model.shape(), self.keeps) / engine::BLOCK
+        KvCache::block_bytes(self.model.shape(), self.keeps) / engine::BLOCK
     }
 
     fn prompt(&mut self, length: usize) -> Vec<u32> {
@@ -123,7 +129,7 @@ impl Child {
         (0..length as u32).map(token).collect()
     }
 
-    fn submit(&mut self, prompt: Vec<u32>, max_tokens: usize) -> Result<TextId> {
+    fn submit(&mut self, prompt: Vec<u32>, max_tokens: usize) -> Result<SequenceId> {
         let request = Request {
             prompt,
             sampling: Sampling { temperature: 0.0, ..Sampling::default() },
@@ -146,11 +152,11 @@ impl Child {
 
     fn step(&mut self) -> Result<usize> {
         let happened = self.runner.step()?;
-        Ok(happened.iter().filter(|happened| matches!(happened, Happened::Token { .. })).count())
+        Ok(happened.iter().filter(|happened| matches!(happened, StepEvent::Token { .. })).count())
     }
 
     /// Cancels the sequences and clears the prefix cache.
-    fn finish(&mut self, texts: Vec<TextId>) {
+    fn finish(&mut self, texts: Vec<SequenceId>) {
         texts.into_iter().for_each(|text| self.runner.cancel(text));
         self.runner.forget(SHARE);
     }

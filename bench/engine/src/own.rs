@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use engine::made::MadeAdapter;
+use engine::synthetic::SyntheticAdapter;
 use engine::{
-    AdapterId, Group, Happened, Keeps, Machine, Numbers, Pool, Registering, Request, Room, Rulebook, Runner,
-    Sampling, Says, Share, Thinking, Vocabulary,
+    AdapterId, Backend, CacheScope, ConstraintCompiler, ConstraintSpec, Group, KvCache, KvDtype, Numbers,
+    RegisterOptions, Request, Sampling, Scheduler, SchedulerLimits, StepEvent, Thinking, Vocabulary,
 };
 use serde_json::json;
 
@@ -29,10 +29,11 @@ const COPIED: u32 = 400;
 const EDITED_EVERY: u32 = 20;
 const GUESSES: usize = 12;
 
-fn runner(model: &Machine, guesses: usize) -> Result<Runner> {
-    let bytes = 4_096 / engine::BLOCK * Pool::block_bytes(model.shape(), Keeps::Half);
-    let room = Room { bytes, keeps: Keeps::Half, tokens: 512, texts: TEXTS, waiting: TEXTS, guesses };
-    Ok(Runner::new(model.clone(), room)?)
+fn runner(model: &Backend, guesses: usize) -> Result<Scheduler> {
+    let bytes = 4_096 / engine::BLOCK * KvCache::block_bytes(model.shape(), KvDtype::Half);
+    let room =
+        SchedulerLimits { bytes, keeps: KvDtype::Half, tokens: 512, texts: TEXTS, waiting: TEXTS, guesses };
+    Ok(Scheduler::new(model.clone(), room)?)
 }
 
 fn request(prompt: Vec<u32>, max_tokens: usize) -> Request {
@@ -44,13 +45,13 @@ fn request(prompt: Vec<u32>, max_tokens: usize) -> Request {
         rule: None,
         adapter: None,
         later: Vec::new(),
-        share: Share(1),
+        share: CacheScope(1),
         group: Group(1),
     }
 }
 
 /// The seconds after every sequence has its first token, and the number of tokens generated in them.
-fn said(runner: &mut Runner, requests: Vec<Request>) -> Result<(f64, usize)> {
+fn said(runner: &mut Scheduler, requests: Vec<Request>) -> Result<(f64, usize)> {
     let mut silent = Vec::new();
     for request in requests {
         match runner.submit(request) {
@@ -62,7 +63,7 @@ fn said(runner: &mut Runner, requests: Vec<Request>) -> Result<(f64, usize)> {
     while !runner.is_idle() {
         let is_counted = silent.is_empty();
         for happened in runner.step()? {
-            if let Happened::Token { text, .. } = happened {
+            if let StepEvent::Token { text, .. } = happened {
                 silent.retain(|silent| *silent != text);
                 tokens += usize::from(is_counted);
             }
@@ -72,19 +73,19 @@ fn said(runner: &mut Runner, requests: Vec<Request>) -> Result<(f64, usize)> {
         }
     }
     let seconds = begun.elapsed().as_secs_f64();
-    runner.forget(Share(1));
+    runner.forget(CacheScope(1));
     Ok((seconds, tokens))
 }
 
 /// Seconds per token of eight sequences without adapters, and with four of them.
-pub fn adapters(model: &Machine) -> Result<[f64; 2]> {
+pub fn adapters(model: &Backend) -> Result<[f64; 2]> {
     let directory = tempfile::tempdir()?;
     let name = |seed: u64| AdapterId::from(seed.to_string().as_str());
     let mut runner = runner(model, 0)?;
     for seed in 0..ADAPTERS {
         let path = directory.path().join(seed.to_string());
-        MadeAdapter::new(model.shape(), &TARGETS, RANK, seed).write(&path, Numbers::BF16)?;
-        let reading = runner.reading(name(seed), &path, Registering::default())?;
+        SyntheticAdapter::new(model.shape(), &TARGETS, RANK, seed).write(&path, Numbers::BF16)?;
+        let reading = runner.reading(name(seed), &path, RegisterOptions::default())?;
         runner.settle(reading.read())?;
     }
     let mut time = |has_adapters: bool| -> Result<f64> {
@@ -102,19 +103,19 @@ pub fn adapters(model: &Machine) -> Result<[f64; 2]> {
 /// Constrained decoding for a model with random weights and a synthetic tokenizer.
 pub struct Ruled {
     vocabulary: Arc<Vocabulary>,
-    rules: Rulebook,
+    rules: ConstraintCompiler,
 }
 
 impl Ruled {
     pub fn new(directory: &Path) -> Result<Self> {
         let path = directory.join("tokenizer.json");
-        std::fs::write(&path, engine::spelling::tokenizer_with(WORDS).to_string())?;
+        std::fs::write(&path, engine::synthetic_tokenizer::tokenizer_with(WORDS).to_string())?;
         let vocabulary = Arc::new(Vocabulary::open(&path)?);
-        Ok(Self { rules: Rulebook::new(Arc::clone(&vocabulary))?, vocabulary })
+        Ok(Self { rules: ConstraintCompiler::new(Arc::clone(&vocabulary))?, vocabulary })
     }
 
     /// Seconds per token: unconstrained, in a long JSON string, and in a list of objects.
-    pub fn seconds(&self, model: &Machine) -> Result<[f64; 3]> {
+    pub fn seconds(&self, model: &Backend) -> Result<[f64; 3]> {
         let item = json!({
             "type": "object", "required": ["name", "count", "tags"], "additionalProperties": false,
             "properties": {
@@ -127,7 +128,7 @@ impl Ruled {
         let text = json!({"type": "string", "minLength": 1_000});
         let mut seconds = [0.0; 3];
         for (seconds, schema) in seconds.iter_mut().zip([None, Some(&text), Some(&list)]) {
-            let rule = schema.map(|schema| self.rules.rule(Says::Schema(schema), Thinking::No));
+            let rule = schema.map(|schema| self.rules.rule(ConstraintSpec::Schema(schema), Thinking::No));
             let rule = rule.transpose().map_err(|error| anyhow::anyhow!("{error:?}"))?;
             let prompt = self.vocabulary.tokens(&"A list of things: ".repeat(8))?;
             let sampling = Sampling { seed: 1, ..Sampling::default() };
@@ -141,7 +142,7 @@ impl Ruled {
 
 /// Seconds per token of a repeated text with some tokens changed, without and with speculative decoding. The
 /// model predicts the next token from each token.
-pub fn copies(model: &Machine) -> Result<[f64; 2]> {
+pub fn copies(model: &Backend) -> Result<[f64; 2]> {
     let edited = |place: u32| if place % EDITED_EVERY == EDITED_EVERY - 1 { place + 10_000 } else { place };
     let prompt: Vec<u32> = (0..COPIED).map(edited).chain([0]).collect();
     let mut seconds = [0.0; 2];

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use engine::made::Made;
-use engine::training::{Job, LowRank, Settings, Text, Trains, Went};
-use engine::{Shape, Source};
+use engine::synthetic::SyntheticModel;
+use engine::training::{Example, Job, LoraConfig, Settings, StepOutcome, Trains};
+use engine::{Architecture, Source};
 
 use crate::children::Child;
 use crate::{Options, models, ours};
@@ -18,7 +18,7 @@ use crate::{Options, models, ours};
 #[derive(Debug, Clone, Copy)]
 pub struct Trained {
     directory: &'static str,
-    shape: fn() -> Shape,
+    shape: fn() -> Architecture,
     pub tokens: usize,
     pub steps: usize,
 }
@@ -28,9 +28,9 @@ pub const WIDE: Trained = Trained { directory: "train-wide", shape: models::shap
 
 const RANK: usize = 16;
 
-fn small() -> Shape {
+fn small() -> Architecture {
     let (hidden, layers, heads, kv_heads, head_dim, inner) = (64, 3, 4, 2, 32, 128);
-    Shape { vocabulary: 512, hidden, layers, heads, kv_heads, head_dim, inner, ..models::shape() }
+    Architecture { vocabulary: 512, hidden, layers, heads, kv_heads, head_dim, inner, ..models::shape() }
 }
 
 impl Trained {
@@ -39,7 +39,7 @@ impl Trained {
         if !directory.is_dir() {
             eprintln!("making {}, once", directory.display());
             let unfinished = directory.with_extension("part");
-            Made::new("qwen3", (self.shape)(), 1).write_plain(&unfinished, false)?;
+            SyntheticModel::new("qwen3", (self.shape)(), 1).write_plain(&unfinished, false)?;
             std::fs::rename(&unfinished, &directory)?;
         }
         Ok(directory)
@@ -62,11 +62,11 @@ pub fn run(directory: &Path, sizes: &[&str]) -> Result<()> {
     let (tokens, rank): (usize, usize) = (tokens.parse()?, rank.parse()?);
     let source = Source::open(directory)?;
     let vocabulary = source.shape().vocabulary;
-    let text = Text {
+    let text = Example {
         tokens: (0..tokens).map(|place| (place * 37 % vocabulary) as u32).collect(),
         is_learned: vec![true; tokens],
     };
-    let low = LowRank { rank, alpha: 2.0 * rank as f32, ..LowRank::default() };
+    let low = LoraConfig { rank, alpha: 2.0 * rank as f32, ..LoraConfig::default() };
     let settings = Settings {
         trains: Trains::Adapter(low),
         epochs: 10_000,
@@ -85,7 +85,7 @@ pub fn run(directory: &Path, sizes: &[&str]) -> Result<()> {
         let mut loss = f64::NAN;
         for _ in 0..steps {
             match job.step(&mut || true)? {
-                Went::Step(progress) => loss = progress.loss,
+                StepOutcome::Step(progress) => loss = progress.loss,
                 went => bail!("a step that is none: {went:?}"),
             }
         }

@@ -2,7 +2,7 @@
 
 use decode::Call;
 use domain::{Subject, Terms};
-use ledger::{Bounds, CoreAllowances, Hold, Refused};
+use ledger::{Bounds, CoreAllowances, Refused, Reservation};
 
 use crate::Caller;
 
@@ -17,7 +17,7 @@ pub(crate) fn hold(
     caller: &Caller,
     allowances: &CoreAllowances,
     now_us: u64,
-) -> Result<Option<Box<Hold>>, Box<Refused>> {
+) -> Result<Option<Box<Reservation>>, Box<Refused>> {
     let Some(terms) = &caller.workspace().terms else { return Ok(None) };
     let mut bounds = Bounds { tokens: expected_tokens(call), ..Bounds::default() };
     for subject in subjects(call, caller, terms).into_iter().flatten() {
@@ -32,7 +32,7 @@ pub(crate) fn hold(
     }
     // In the same order on every replica and core.
     bounds.budgets.sort_by_key(|budget| budget.id);
-    Hold::take(allowances, caller.workspace().id, bounds, now_us, call.received_unix_ms())
+    Reservation::take(allowances, caller.workspace().id, bounds, now_us, call.received_unix_ms())
 }
 
 fn subjects(call: &Call, caller: &Caller, terms: &Terms) -> [Option<Subject>; 4] {

@@ -30,7 +30,7 @@ pub fn not_bearer() -> Box<Fault> {
 }
 
 /// A key of another provider, which is a common mistake and gets its own message.
-pub fn foreign() -> Box<Fault> {
+pub fn unrecognised_key() -> Box<Fault> {
     unauthenticated(
         "invalid_api_key",
         "The key is not one of this gateway: its keys begin with tg_live_ or tg_test_.",

@@ -92,7 +92,7 @@ fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>,
         return Err(fault::twice());
     }
     // A value that isn't text can't be a key.
-    let text = value.to_str().map_err(|_| fault::foreign())?.trim();
+    let text = value.to_str().map_err(|_| fault::unrecognised_key())?.trim();
     Ok((!text.is_empty()).then_some(text))
 }
 
@@ -110,6 +110,6 @@ fn unknown(presented: &str) -> Box<Fault> {
     match () {
         () if api_key::is_well_formed(presented) => fault::unknown(),
         () if is_ours(presented) => fault::mistyped(),
-        () => fault::foreign(),
+        () => fault::unrecognised_key(),
     }
 }

@@ -9,10 +9,12 @@ use domain::{IdMap, Principal, Standings as AccountStandings, WorkspaceId};
 
 use crate::breaker::{Breaker, BreakerState};
 use crate::budget::RetryBudget;
-use crate::prefixes::{Known, Remembered};
+use crate::prefixes::{PrefixTable, PrefixTableCache};
 use crate::shared::{Notices, Parking, Shared, ToldLimits};
-use crate::{Standing, Standings, Verdict, micros};
-use domain::limits::{BOARD_MODELS_MAX, BOARD_PRINCIPALS_MAX, BOARD_UPSTREAMS_MAX, LIMITS_TOLD_EVERY};
+use crate::{Availability, AvailabilityView, Verdict, micros};
+use domain::limits::{
+    BOARD_MODELS_MAX, BOARD_PRINCIPALS_MAX, BOARD_UPSTREAMS_MAX, PROVIDER_LIMITS_SHARED_EVERY,
+};
 
 /// How busy and how fast a principal is with a model, as this core sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,12 +40,12 @@ impl Seat {
         self.gauge.get().in_flight == 0 && self.breaker.get().is_calm()
     }
 
-    fn standing(&self, now_us: u64) -> Standing {
+    fn standing(&self, now_us: u64) -> Availability {
         match self.breaker.get().state(now_us) {
-            BreakerState::Closed => Standing::Open,
-            BreakerState::HalfOpen => Standing::HalfOpen,
+            BreakerState::Closed => Availability::Open,
+            BreakerState::HalfOpen => Availability::HalfOpen,
             BreakerState::Open { until_us } | BreakerState::Trial { until_us } => {
-                Standing::BreakerOpen { us: until_us }
+                Availability::BreakerOpen { us: until_us }
             }
         }
     }
@@ -97,7 +99,7 @@ impl Inside {
 /// The board of one core. Borrows never last over an await: every method is short and returns.
 pub struct Cell {
     inside: RefCell<Inside>,
-    prefixes: RefCell<Known>,
+    prefixes: RefCell<PrefixTableCache>,
     shared: Arc<Shared>,
     cores: u32,
 }
@@ -113,7 +115,7 @@ impl Cell {
 
     /// The prompt prefixes of a workspace, never those of another.
     #[must_use]
-    pub fn prefixes(&self, workspace: WorkspaceId, now_us: u64) -> Arc<Remembered> {
+    pub fn prefixes(&self, workspace: WorkspaceId, now_us: u64) -> Arc<PrefixTable> {
         self.prefixes.borrow_mut().of(self.shared.prefixes(), workspace, now_us)
     }
 
@@ -149,7 +151,7 @@ impl Cell {
         secret_version: u32,
         is_last: bool,
         now_us: u64,
-    ) -> Result<Ticket, Standing> {
+    ) -> Result<Ticket, Availability> {
         self.follow_notices();
         let parking = self.inside.borrow().notices.parking(principal, upstream_model);
         if parking.is_some_and(|parking| parking.secret_version != secret_version) {
@@ -158,14 +160,14 @@ impl Cell {
         let standing = self.standing(principal, upstream_model, now_us);
         let is_probe = self.is_probe(principal, upstream_model);
         match standing {
-            Standing::Open => {}
-            Standing::HalfOpen if is_probe => {
+            Availability::Open => {}
+            Availability::HalfOpen if is_probe => {
                 if !self.shared.claim_probe(principal, upstream_model, now_us) {
                     return Err(self.standing(principal, upstream_model, now_us));
                 }
             }
-            Standing::HalfOpen => {}
-            Standing::BreakerOpen { .. } if is_last => {}
+            Availability::HalfOpen => {}
+            Availability::BreakerOpen { .. } if is_last => {}
             closed => return Err(closed),
         }
         let seat = self.seat(principal, upstream_model);
@@ -184,7 +186,7 @@ impl Cell {
     /// Records how near a principal is to its rate limits, as its provider reported with an
     /// answer. A request that would be refused isn't sent: if no request is left, the principal
     /// rests until one is available again.
-    pub fn hear_limits(
+    pub fn record_limits(
         &self,
         principal: Principal,
         upstream_model: &str,
@@ -197,7 +199,9 @@ impl Cell {
             let one_us = requests.reset_ms.saturating_mul(1_000) / requests.limit.max(1);
             self.shared.rest(principal, upstream_model, now_us.saturating_add(one_us), now_us);
         }
-        if now_us >= seat.limits_told_us.get() + micros(LIMITS_TOLD_EVERY) || seat.limits_told_us.get() == 0 {
+        if now_us >= seat.limits_told_us.get() + micros(PROVIDER_LIMITS_SHARED_EVERY)
+            || seat.limits_told_us.get() == 0
+        {
             seat.limits_told_us.set(now_us);
             let upstream_model = upstream_model.into();
             let told = ToldLimits { upstream_model, standings, told_unix_ms: now_unix_ms };
@@ -263,15 +267,15 @@ impl Cell {
     }
 }
 
-impl Standings for Cell {
-    fn standing(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Standing {
+impl AvailabilityView for Cell {
+    fn standing(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Availability {
         self.follow_notices();
         let inside = self.inside.borrow();
         let noticed = inside.notices.standing(principal, upstream_model, now_us);
-        if noticed != Standing::Open {
+        if noticed != Availability::Open {
             return noticed;
         }
-        inside.find(principal, upstream_model).map_or(Standing::Open, |seat| seat.standing(now_us))
+        inside.find(principal, upstream_model).map_or(Availability::Open, |seat| seat.standing(now_us))
     }
 }
 

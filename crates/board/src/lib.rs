@@ -10,7 +10,7 @@ mod shared;
 pub use breaker::{Breaker, BreakerState};
 pub use budget::RetryBudget;
 pub use cell::{Cell, Gauge, Ticket};
-pub use prefixes::Remembered;
+pub use prefixes::PrefixTable;
 pub use shared::{Parking, Shared, ToldLimits};
 
 use std::time::Duration;
@@ -20,7 +20,7 @@ use domain::Principal;
 /// Whether a principal may be called for a model now. Every `us` is the monotonic
 /// time from which it may be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum Availability {
     Open,
     /// The breaker lets one attempt through to see whether the upstream is healthy again.
     HalfOpen,
@@ -38,7 +38,7 @@ pub enum Standing {
     },
 }
 
-impl Standing {
+impl Availability {
     /// Whether it can be called now without ignoring a wait.
     #[must_use]
     pub const fn is_open(self) -> bool {
@@ -56,17 +56,17 @@ impl Standing {
 }
 
 /// What `plan` reads from the board.
-pub trait Standings {
-    fn standing(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Standing;
+pub trait AvailabilityView {
+    fn standing(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Availability;
 }
 
 /// A board on which nothing ever failed, for explanations away from the serving cores and for tests.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AllOpen;
 
-impl Standings for AllOpen {
-    fn standing(&self, _principal: Principal, _upstream_model: &str, _now_us: u64) -> Standing {
-        Standing::Open
+impl AvailabilityView for AllOpen {
+    fn standing(&self, _principal: Principal, _upstream_model: &str, _now_us: u64) -> Availability {
+        Availability::Open
     }
 }
 

@@ -22,7 +22,7 @@ const TAG_SHIFT: u32 = COUNT_BITS + SECOND_BITS;
 
 /// The prefixes of one workspace.
 #[derive(Debug)]
-pub struct Remembered {
+pub struct PrefixTable {
     buckets: Box<[[AtomicU64; WAYS]]>,
     /// When a core last fetched it.
     used_us: AtomicU64,
@@ -56,14 +56,14 @@ impl Sight {
     }
 }
 
-impl Default for Remembered {
+impl Default for PrefixTable {
     fn default() -> Self {
         let empty = || std::array::from_fn(|_| AtomicU64::new(0));
         Self { buckets: (0..BUCKETS).map(|_| empty()).collect(), used_us: AtomicU64::new(0) }
     }
 }
 
-impl Remembered {
+impl PrefixTable {
     /// How often a prefix was seen, each time within its lifetime of the time before.
     #[must_use]
     pub fn count(&self, fingerprint: u64, lifetime: Duration, now_us: u64) -> u8 {
@@ -100,15 +100,15 @@ fn sight(slot: &AtomicU64) -> Option<Sight> {
 /// The tables of all workspaces. A core comes here for one that it does not hold yet.
 #[derive(Debug, Default)]
 pub struct Prefixes {
-    tables: Mutex<IdMap<WorkspaceId, Arc<Remembered>>>,
+    tables: Mutex<IdMap<WorkspaceId, Arc<PrefixTable>>>,
 }
 
 impl Prefixes {
-    fn of(&self, workspace: WorkspaceId, now_us: u64) -> Arc<Remembered> {
+    fn of(&self, workspace: WorkspaceId, now_us: u64) -> Arc<PrefixTable> {
         // A table is inserted whole, so a panic elsewhere does not corrupt the map.
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         if tables.len() >= PREFIX_WORKSPACES_MAX && !tables.contains_key(&workspace) {
-            let used_us = |table: &Arc<Remembered>| table.used_us.load(Ordering::Relaxed);
+            let used_us = |table: &Arc<PrefixTable>| table.used_us.load(Ordering::Relaxed);
             let mut uses: Vec<_> = tables.values().map(used_us).collect();
             uses.sort_unstable();
             let oldest = uses.get(PREFIX_WORKSPACES_MAX / 4).copied().unwrap_or_default();
@@ -122,10 +122,10 @@ impl Prefixes {
 
 /// The tables that a core fetched lately.
 #[derive(Debug, Default)]
-pub(crate) struct Known(IdMap<WorkspaceId, Arc<Remembered>>);
+pub(crate) struct PrefixTableCache(IdMap<WorkspaceId, Arc<PrefixTable>>);
 
-impl Known {
-    pub(crate) fn of(&mut self, all: &Prefixes, workspace: WorkspaceId, now_us: u64) -> Arc<Remembered> {
+impl PrefixTableCache {
+    pub(crate) fn of(&mut self, all: &Prefixes, workspace: WorkspaceId, now_us: u64) -> Arc<PrefixTable> {
         if let Some(table) = self.0.get(&workspace) {
             return Arc::clone(table);
         }
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn what_came_within_its_lifetime_is_counted() {
-        let table = Remembered::default();
+        let table = PrefixTable::default();
         for (at_s, before) in [(0, 0), (1, 1), (300, 2), (601, 0), (602, 1)] {
             let now_us = 7_000_000 + at_s * SECOND_US;
             assert_eq!(table.count(77 << 40, LIFETIME, now_us), before, "{at_s}");
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_full_bucket_forgets_what_was_away_longest() {
-        let table = Remembered::default();
+        let table = PrefixTable::default();
         let prefix = |number: u64| number << TAG_SHIFT | 5;
         for number in 0..=WAYS as u64 {
             table.note(prefix(number), LIFETIME, number * SECOND_US);
@@ -175,7 +175,8 @@ mod tests {
 
     #[test]
     fn workspaces_remember_apart_and_no_more_of_them_than_there_is_room_for() {
-        let (all, mut core, mut other) = (Prefixes::default(), Known::default(), Known::default());
+        let (all, mut core, mut other) =
+            (Prefixes::default(), PrefixTableCache::default(), PrefixTableCache::default());
         core.of(&all, workspace(1), 0).note(9, LIFETIME, 0);
         assert_eq!(other.of(&all, workspace(1), 0).count(9, LIFETIME, 0), 1, "cores remember together");
         assert_eq!(core.of(&all, workspace(2), 0).count(9, LIFETIME, 0), 0);
@@ -183,7 +184,11 @@ mod tests {
             drop(core.of(&all, workspace(number), number));
         }
         assert!(all.tables.lock().unwrap().len() <= PREFIX_WORKSPACES_MAX && core.0.len() <= KNOWN_MAX);
-        assert_eq!(Known::default().of(&all, workspace(1), 0).count(9, LIFETIME, 0), 0, "long away");
+        assert_eq!(
+            PrefixTableCache::default().of(&all, workspace(1), 0).count(9, LIFETIME, 0),
+            0,
+            "long away"
+        );
     }
 
     proptest! {

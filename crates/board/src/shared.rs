@@ -7,7 +7,7 @@ use domain::{FaultClass, IdMap, Principal, Standings as AccountStandings};
 
 use crate::micros;
 use crate::prefixes::Prefixes;
-use crate::{Standing, Standings};
+use crate::{Availability, AvailabilityView};
 use domain::limits::{BOARD_MODELS_MAX, BOARD_NOTICES_MAX, PARKED_PROBE_EVERY, REST_MAX};
 
 /// Why and until when a principal is not called, with every model or with one.
@@ -45,17 +45,17 @@ impl Notices {
         }
     }
 
-    pub(crate) fn standing(&self, principal: Principal, model: &str, now_us: u64) -> Standing {
+    pub(crate) fn standing(&self, principal: Principal, model: &str, now_us: u64) -> Availability {
         if let Some(parking) = self.parking(principal, model) {
             // Due for its probe: the caller that claims it may make one call.
             return match parking.probe_at_us > now_us {
-                true => Standing::Parked { us: parking.probe_at_us },
-                false => Standing::HalfOpen,
+                true => Availability::Parked { us: parking.probe_at_us },
+                false => Availability::HalfOpen,
             };
         }
         match self.rest_until(principal, model) {
-            until if until > now_us => Standing::RetryAt { us: until },
-            _ => Standing::Open,
+            until if until > now_us => Availability::RetryAt { us: until },
+            _ => Availability::Open,
         }
     }
 
@@ -230,8 +230,8 @@ impl Shared {
 }
 
 /// What is known without a serving core: rests and parkings, not breakers.
-impl Standings for Shared {
-    fn standing(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Standing {
+impl AvailabilityView for Shared {
+    fn standing(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Availability {
         self.current().standing(principal, upstream_model, now_us)
     }
 }

@@ -18,7 +18,7 @@ mod tokenizers;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use domain::{Abilities, AuthKind, Dialect, Grammar, Hosting, IdMap, KeptKind, Rates, Vocabulary};
+use domain::{Abilities, AuthKind, Dialect, Grammar, Hosting, IdMap, Rates, StoredObjectKind, Vocabulary};
 
 pub use capabilities::{
     CacheIsolation, CacheKind, Fact, Facts, GrammarName, Manifest, ModelManifest, ProviderManifest,
@@ -200,12 +200,12 @@ pub struct ProviderFacts {
 impl ProviderFacts {
     /// Whether it takes batches of this kind, which name their models when they are made.
     #[must_use]
-    pub const fn takes(&self, batches: KeptKind) -> bool {
+    pub const fn takes(&self, batches: StoredObjectKind) -> bool {
         match batches {
-            KeptKind::MessageBatch => self.message_batches,
-            KeptKind::ContentBatch => self.content_batches,
-            KeptKind::StoredBatch => self.stored_batches,
-            KeptKind::File | KeptKind::Batch | KeptKind::Video => false,
+            StoredObjectKind::MessageBatch => self.message_batches,
+            StoredObjectKind::ContentBatch => self.content_batches,
+            StoredObjectKind::StoredBatch => self.stored_batches,
+            StoredObjectKind::File | StoredObjectKind::Batch | StoredObjectKind::Video => false,
         }
     }
 

@@ -21,7 +21,7 @@ const FORGET_EVERY: u64 = 64;
 
 /// The subject that attempts are counted for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Trier {
+pub enum AttemptSubject {
     /// The network: an IPv6 host usually has a whole /64 to itself.
     Address(u64),
     /// An account together with the client's address, so that an attacker elsewhere can't lock its owner out.
@@ -32,7 +32,7 @@ pub enum Trier {
     Person(MemberId),
 }
 
-impl Trier {
+impl AttemptSubject {
     #[must_use]
     pub fn address(peer: IpAddr) -> Self {
         Self::Address(network(peer))
@@ -63,7 +63,7 @@ fn network(peer: IpAddr) -> u64 {
 /// The counts of all triers.
 pub struct Attempts {
     hasher: Arc<dyn KeyHash>,
-    here: Mutex<HashMap<Trier, Tries>>,
+    here: Mutex<HashMap<AttemptSubject, Tries>>,
     counted: AtomicU64,
 }
 
@@ -80,8 +80,8 @@ impl Attempts {
     pub async fn count(
         &self,
         store: &Store,
-        trier: &Trier,
-        other: Option<&Trier>,
+        trier: &AttemptSubject,
+        other: Option<&AttemptSubject>,
         now_unix_ms: u64,
     ) -> Result<(), Box<Fault>> {
         for trier in [Some(trier), other].into_iter().flatten() {
@@ -111,7 +111,7 @@ impl Attempts {
         Ok(())
     }
 
-    fn count_here(&self, trier: &Trier, now_unix_ms: u64) -> Result<(), Box<Fault>> {
+    fn count_here(&self, trier: &AttemptSubject, now_unix_ms: u64) -> Result<(), Box<Fault>> {
         let mut table = self.lock();
         if table.len() >= TRIERS_MAX && !table.contains_key(trier) {
             make_room(&mut table, now_unix_ms);
@@ -129,7 +129,7 @@ impl Attempts {
     }
 
     /// A success clears the earlier attempts; the store is updated after the response.
-    pub fn forget(&self, store: &Store, trier: &Trier) {
+    pub fn forget(&self, store: &Store, trier: &AttemptSubject) {
         self.lock().remove(trier);
         let (store, digest) = (store.clone(), self.digest(trier));
         tokio::spawn(async move {
@@ -139,22 +139,22 @@ impl Attempts {
         });
     }
 
-    fn digest(&self, trier: &Trier) -> TokenDigest {
+    fn digest(&self, trier: &AttemptSubject) -> TokenDigest {
         let name = match trier {
-            Trier::Address(address) => format!("address {address}"),
-            Trier::Account { email, address } => format!("email {email} from {address}"),
-            Trier::Person(person) => format!("person {person}"),
+            AttemptSubject::Address(address) => format!("address {address}"),
+            AttemptSubject::Account { email, address } => format!("email {email} from {address}"),
+            AttemptSubject::Person(person) => format!("person {person}"),
         };
         tokens::digest(&*self.hasher, Kind::Trier, &name)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Trier, Tries>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<AttemptSubject, Tries>> {
         self.here.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Evicts entries whose window is over, or else the oldest one.
-fn make_room(table: &mut HashMap<Trier, Tries>, now_unix_ms: u64) {
+fn make_room(table: &mut HashMap<AttemptSubject, Tries>, now_unix_ms: u64) {
     table.retain(|_, tries| now_unix_ms.saturating_sub(tries.since_unix_ms) < WINDOW_MS);
     if table.len() >= TRIERS_MAX {
         let oldest =
@@ -187,8 +187,8 @@ mod tests {
         Attempts::new(Arc::new(Plain))
     }
 
-    fn email(number: usize) -> Trier {
-        Trier::account(format!("{number}@example.com"), IpAddr::from([127, 0, 0, 1]))
+    fn email(number: usize) -> AttemptSubject {
+        AttemptSubject::account(format!("{number}@example.com"), IpAddr::from([127, 0, 0, 1]))
     }
 
     #[test]
@@ -201,7 +201,7 @@ mod tests {
         assert_eq!((told.code, told.retry_after_ms), ("too_many_attempts", Some(WINDOW_MS)));
         attempts.count_here(&email(2), 5).unwrap();
         // From another address the owner is not locked out by the guesses made here.
-        let elsewhere = Trier::account("1@example.com".to_owned(), IpAddr::from([10, 0, 0, 1]));
+        let elsewhere = AttemptSubject::account("1@example.com".to_owned(), IpAddr::from([10, 0, 0, 1]));
         attempts.count_here(&elsewhere, 5).unwrap();
         assert!(attempts.count_here(&email(1), WINDOW_MS + 4).is_err());
         attempts.count_here(&email(1), WINDOW_MS + 5).unwrap();
@@ -214,7 +214,7 @@ mod tests {
             attempts.count_here(&email(number), number as u64).unwrap();
         }
         assert_eq!(attempts.lock().len(), TRIERS_MAX);
-        let near = |text: &str| Trier::address(text.parse().unwrap());
+        let near = |text: &str| AttemptSubject::address(text.parse().unwrap());
         assert_eq!(near("2001:db8::1"), near("2001:db8::2"));
         assert_ne!(near("2001:db8::1"), near("2001:db8:0:1::1"));
         assert_eq!(near("::ffff:10.0.0.1"), near("10.0.0.1"));

@@ -10,14 +10,14 @@ use domain::{CredentialId, EventId, WorkspaceId};
 use jobs::{Handler, Handlers, Outcome, Policy};
 use serde_json::{Value, json};
 use snapshot::CredentialState;
-use store::jobs::OURS;
+use store::jobs::INSTALLATION;
 use store::webhooks::ANNOUNCE_EXPIRY;
 use store::{Act, EventKind, EventRow, JobRow, NewJob, Page, StoreError};
 
 use crate::heads::{Heads, KEEP, KeepHeads, LOOK_EVERY_MS};
 use crate::owner::milliseconds;
 use crate::webhooks::Deliver;
-use crate::{Control, invoicing, looks};
+use crate::{Control, invoicing, polling};
 
 const CLOSE_MONTHS: &str = "invoices.close_months";
 const FINALISE: &str = "invoices.finalise";
@@ -45,7 +45,7 @@ pub fn handlers(control: &Arc<Control>, grace: Duration, heads: Option<Heads>) -
         ours(TELL_ALERTS, |ours, job| Box::pin(tell_alerts(ours, job))),
         ours(FORGET, |ours, job| Box::pin(forget(ours, job))),
     ];
-    all.extend(looks::handlers(control));
+    all.extend(polling::handlers(control));
     all
 }
 
@@ -59,7 +59,7 @@ pub async fn schedule(control: &Control, keeps_heads: bool) -> Result<(), StoreE
     for (kind, every_ms) in always.into_iter().chain(keeps_heads.then_some((KEEP, LOOK_EVERY_MS))) {
         let job = NewJob {
             kind,
-            workspace: OURS,
+            workspace: INSTALLATION,
             name: Some(format!("schedule:{kind}")),
             payload: Value::Null,
             run_unix_ms: now,

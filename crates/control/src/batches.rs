@@ -2,14 +2,16 @@
 //! exactly once, at batch prices, whoever else reads its results and however often reading them restarts.
 
 use bytes::{Bytes, BytesMut};
-use domain::{Fault, KeptId, KeptKind, KeptOwner, MeterRecord, Operation, Rates, Tier, Usage};
+use domain::{
+    Fault, KeptOwner, MeterRecord, Operation, Rates, StoredObjectId, StoredObjectKind, Tier, Usage,
+};
 use jobs::Outcome;
-use line::{BatchItem, ContentResults, JobEnd, KeptLook, TooLong};
+use line::{BatchOutputLine, GeminiBatchResults, JobOutcome, StoredPoll, TooLong};
 use serde::Deserialize;
 use std::collections::{HashMap, VecDeque};
 use tokio::sync::mpsc;
 
-use crate::kept_books::{Books, GONE, Used, said};
+use crate::async_billing::{BilledUsage, GONE, ObjectBilling, said};
 use crate::{Control, moment};
 
 /// Records that are booked in one write.
@@ -19,7 +21,7 @@ const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A batch object of the OpenAI format, as the provider returns it.
 #[derive(Debug, Deserialize)]
-struct Told {
+struct ProviderBatch {
     status: String,
     #[serde(default)]
     endpoint: String,
@@ -33,7 +35,7 @@ struct Told {
     cancelled_at: Option<u64>,
 }
 
-impl Told {
+impl ProviderBatch {
     /// When it ended; `None` while it runs, or where it failed before any request was processed.
     fn ended_unix_ms(&self) -> Option<u64> {
         let at = match self.status.as_str() {
@@ -47,30 +49,31 @@ impl Told {
 }
 
 /// One poll.
-pub(crate) async fn look(control: &Control, owner: KeptOwner, id: KeptId) -> Result<Outcome, String> {
+pub(crate) async fn look(control: &Control, owner: KeptOwner, id: StoredObjectId) -> Result<Outcome, String> {
     let now = control.world.clock.unix_ms();
     let found = control.store.kept_objects().find(owner, id, now).await.map_err(|error| error.to_string())?;
     // Deleted together with its project.
     let Some(object) = found else { return Ok(Outcome::Done) };
     let snapshot = control.keeper.current();
-    let Some(books) = Books::of(control, &snapshot, owner, id, &object) else {
+    let Some(books) = ObjectBilling::of(control, &snapshot, owner, id, &object) else {
         return Err("the credential or the project of the batch is no longer there".to_owned());
     };
-    if id.kind == KeptKind::ContentBatch {
+    if id.kind == StoredObjectKind::ContentBatch {
         return books.take_contents(&object.provider_id).await;
     }
     let body = books.whose.whole(Operation::Batch, &object.provider_id).await?;
     match id.kind {
-        KeptKind::MessageBatch => books.take_messages(&object.provider_id, &body).await,
-        KeptKind::StoredBatch => books.take_stored(&object.provider_id, &body).await,
+        StoredObjectKind::MessageBatch => books.take_messages(&object.provider_id, &body).await,
+        StoredObjectKind::StoredBatch => books.take_stored(&object.provider_id, &body).await,
         _ => books.take_files(&object.provider_id, &body).await,
     }
 }
 
-impl Books<'_> {
+impl ObjectBilling<'_> {
     /// A batch whose requests are in an input file and whose results are files too (OpenAI).
     async fn take_files(&self, provider_id: &str, body: &Bytes) -> Result<Outcome, String> {
-        let told: Told = serde_json::from_slice(body).map_err(|error| format!("no batch: {error}"))?;
+        let told: ProviderBatch =
+            serde_json::from_slice(body).map_err(|error| format!("no batch: {error}"))?;
         self.show(self.id, provider_id, body).await?;
         if told.status == "failed" {
             return Ok(Outcome::Done);
@@ -79,7 +82,7 @@ impl Books<'_> {
         for file in [&told.output_file_id, &told.error_file_id].into_iter().flatten() {
             // Lists show the file from now on, if the provider still has it.
             if let Ok(body) = self.whose.whole(Operation::File, file).await {
-                let id = self.name(KeptKind::File, file);
+                let id = self.name(StoredObjectKind::File, file);
                 self.show(id, file, &body).await?;
             }
         }
@@ -88,7 +91,7 @@ impl Books<'_> {
             None => HashMap::new(),
         };
         for file in [&told.output_file_id, &told.error_file_id].into_iter().flatten() {
-            let look = KeptLook { operation: Operation::File, id: file.clone(), is_content: true };
+            let look = StoredPoll { operation: Operation::File, id: file.clone(), is_content: true };
             self.book_lines(look, &told.endpoint, ended_unix_ms, &asked).await?;
         }
         Ok(Outcome::Done)
@@ -101,7 +104,7 @@ impl Books<'_> {
         self.show(self.id, provider_id, body).await?;
         let Some(ended) = told.ended_at else { return Err(format!("it is {}", told.status)) };
         let ended_unix_ms = moment::read(&ended, "ended_at").map_err(|fault| said(&fault))?;
-        let look = KeptLook { operation: Operation::Batch, id: provider_id.to_owned(), is_content: true };
+        let look = StoredPoll { operation: Operation::Batch, id: provider_id.to_owned(), is_content: true };
         self.book_lines(look, line::MESSAGES, ended_unix_ms, &HashMap::new()).await?;
         self.all_booked().await
     }
@@ -112,15 +115,15 @@ impl Books<'_> {
         let mut results = self.results(provider_id);
         while results.next().await?.is_some() {}
         let body = Bytes::from(results.apart.rest());
-        let told = line::read_content_batch(&body).ok_or("no batch")?;
+        let told = line::read_gemini_batch_status(&body).ok_or("no batch")?;
         self.show(self.id, provider_id, &body).await?;
         let Some(ended) = told.ended_at else { return Err(format!("it is {}", told.state)) };
         let ended_unix_ms = moment::read(&ended, "endTime").map_err(|fault| said(&fault))?;
         let mut again = self.results(provider_id);
         self.book_results(&mut again, ended_unix_ms).await?;
         // A truncated or changed response does not count as this batch.
-        let is_same =
-            line::read_content_batch(&again.apart.rest()).is_some_and(|same| same.ended_at == Some(ended));
+        let is_same = line::read_gemini_batch_status(&again.apart.rest())
+            .is_some_and(|same| same.ended_at == Some(ended));
         if is_same { self.all_booked().await } else { Err("it was told otherwise".to_owned()) }
     }
 
@@ -137,13 +140,13 @@ impl Books<'_> {
         let told = line::read_job(body).ok_or("no batch")?;
         self.show(self.id, provider_id, body).await?;
         match told.end() {
-            JobEnd::None => return Err(told.why().into_owned()),
-            JobEnd::Nothing => return Ok(Outcome::Done),
-            JobEnd::Results => {}
+            JobOutcome::None => return Err(told.why().into_owned()),
+            JobOutcome::Nothing => return Ok(Outcome::Done),
+            JobOutcome::Results => {}
         }
         let ended_unix_ms = moment::read(told.ended(), "endTime").map_err(|fault| said(&fault))?;
         let id = told.results().ok_or("it does not say where its results lie")?;
-        let look = KeptLook { operation: Operation::File, id, is_content: true };
+        let look = StoredPoll { operation: Operation::File, id, is_content: true };
         let booked = self.book_lines(look, line::JOBS, ended_unix_ms, &HashMap::new()).await;
         // The customer's storage may deny access for a long time, and only the customer can grant it.
         booked.inspect_err(|error| tracing::warn!(batch = %self.id, error, "results can't be read"))?;
@@ -151,9 +154,9 @@ impl Books<'_> {
     }
 }
 
-impl Books<'_> {
+impl ObjectBilling<'_> {
     /// Streams the lines of a file.
-    fn lines(&self, look: KeptLook) -> Lines {
+    fn lines(&self, look: StoredPoll) -> Lines {
         Lines {
             shown: self.whose.control.trips.look(self.whose.target.clone(), look),
             held: BytesMut::new(),
@@ -163,7 +166,7 @@ impl Books<'_> {
 
     /// The model of each request in an input file; empty if the client has deleted that file.
     async fn models(&self, file: &str) -> Result<HashMap<String, String>, String> {
-        let look = KeptLook { operation: Operation::File, id: file.to_owned(), is_content: true };
+        let look = StoredPoll { operation: Operation::File, id: file.to_owned(), is_content: true };
         let (mut models, mut lines) = (HashMap::new(), self.lines(look));
         loop {
             match lines.next().await {
@@ -180,7 +183,7 @@ impl Books<'_> {
 
     async fn book_lines(
         &self,
-        look: KeptLook,
+        look: StoredPoll,
         endpoint: &str,
         ended_unix_ms: u64,
         asked: &HashMap<String, String>,
@@ -200,16 +203,16 @@ impl Books<'_> {
 
     /// Streams the results inside a batch object.
     fn results(&self, provider_id: &str) -> Results {
-        let look = KeptLook { operation: Operation::Batch, id: provider_id.to_owned(), is_content: true };
+        let look = StoredPoll { operation: Operation::Batch, id: provider_id.to_owned(), is_content: true };
         let shown = self.whose.control.trips.look(self.whose.target.clone(), look);
-        Results { shown, apart: ContentResults::default(), found: VecDeque::new() }
+        Results { shown, apart: GeminiBatchResults::default(), found: VecDeque::new() }
     }
 
     async fn book_results(&self, results: &mut Results, ended_unix_ms: u64) -> Result<(), String> {
         let (mut records, mut named) = (Vec::new(), Named::default());
         while let Some(result) = results.next().await? {
             // The request was made, but its result can't be read.
-            let unread = || BatchItem {
+            let unread = || BatchOutputLine {
                 custom_id: String::new(),
                 model: None,
                 status: 0,
@@ -228,7 +231,7 @@ impl Books<'_> {
 
     fn record(
         &self,
-        item: BatchItem,
+        item: BatchOutputLine,
         endpoint: &str,
         ended_unix_ms: u64,
         asked: &HashMap<String, String>,
@@ -242,7 +245,7 @@ impl Books<'_> {
         let usage = Usage { tier: item.usage.map(|_| Tier::Batch), ..item.usage.unwrap_or_default() };
         let (resolved, rates) = self.priced(&requested, usage.prompt_total());
         let (operation, grammar) = line::batch_operation(endpoint);
-        self.whose.record_of(Used {
+        self.whose.record_of(BilledUsage {
             trace: self.whose.control.vault.requests.of_item(ended_unix_ms, self.id, &item.custom_id),
             unix_ms: ended_unix_ms,
             operation,
@@ -330,18 +333,18 @@ impl Lines {
 struct Named(HashMap<String, u32>);
 
 impl Named {
-    fn apart(&mut self, item: BatchItem) -> BatchItem {
+    fn apart(&mut self, item: BatchOutputLine) -> BatchOutputLine {
         let times = self.0.entry(item.custom_id.clone()).or_default();
         *times += 1;
         let custom_id = if *times > 1 { format!("{}\n{times}", item.custom_id) } else { item.custom_id };
-        BatchItem { custom_id, ..item }
+        BatchOutputLine { custom_id, ..item }
     }
 }
 
 /// A batch object, parsed for its results as it streams in.
 struct Results {
     shown: mpsc::Receiver<Result<Bytes, Box<Fault>>>,
-    apart: ContentResults,
+    apart: GeminiBatchResults,
     found: VecDeque<Bytes>,
 }
 

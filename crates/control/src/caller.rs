@@ -46,7 +46,7 @@ pub struct Person {
 }
 
 /// An unauthenticated caller of a sign-in route.
-pub struct Stranger {
+pub struct UnauthenticatedCaller {
     /// The session cookie it sent, whether or not the session is still valid.
     pub carries: Option<Secret>,
 }

@@ -4,7 +4,7 @@
 use catalogue::{AuthFacts, ConfigField, ConfigForm, ProviderFacts, SecretForm};
 use domain::hosting::StoragePlace;
 use domain::{AuthKind, Fault, FaultClass, Hosting, WorkspaceId};
-use egress::Reach;
+use egress::TargetKind;
 use serde_json::{Map, Value, json};
 
 use crate::Control;
@@ -42,7 +42,7 @@ pub fn check(control: &Control, claim: &Claim<'_>) -> Result<AuthKind, Box<Fault
     check_region(claim.region)?;
     for field in ["token_url", "queue_url", "storage_url"] {
         if let Some(url) = claim.config.get(field).and_then(Value::as_str) {
-            egress::check_base_url(url, &control.egress, Reach::Provider)
+            egress::check_base_url(url, &control.egress, TargetKind::Provider)
                 .map_err(|fault| Box::new(fault.param(format!("config.{field}"))))?;
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use domain::limits::{INVOICE_ADJUSTED_MONTHS, INVOICE_MODEL_LINES_MAX, PAGE_ROWS_MAX};
 use domain::{InvoiceId, MeterRecord, Nanos, Profile, TraceId, WorkspaceId};
-use ledger::invoice::{Counted, Difference, Late, Month, Period, ProfileMonth, check, compare_months};
+use ledger::invoice::{Counted, Difference, LateRecords, Month, Period, ProfileMonth, check, compare_months};
 use ledger::verify::VerifyReport;
 use ledger::{Invoice, LineKind, Tariff};
 use store::{
@@ -121,7 +121,7 @@ async fn again(store: &Store, period: Period, tariff: Tariff) -> Result<Invoice,
 }
 
 /// Earlier months whose totals now differ from what was invoiced for them so far.
-async fn late(store: &Store, period: Period) -> Result<Vec<Late>, StoreError> {
+async fn late(store: &Store, period: Period) -> Result<Vec<LateRecords>, StoreError> {
     let earlier: Vec<InvoiceRow> = finalised(store, period.workspace, INVOICE_ADJUSTED_MONTHS)
         .await?
         .into_iter()
@@ -135,7 +135,7 @@ async fn late(store: &Store, period: Period) -> Result<Vec<Late>, StoreError> {
         let amount = now.of_month().plus(-invoiced);
         if amount != Nanos::ZERO {
             let requests = requests(&now).saturating_sub(requests(&row.invoice));
-            found.push(Late { period_start_unix_ms: of_row.start_unix_ms, amount, requests });
+            found.push(LateRecords { period_start_unix_ms: of_row.start_unix_ms, amount, requests });
         }
     }
     Ok(found)

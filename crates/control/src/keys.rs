@@ -13,7 +13,7 @@ use store::rotations::{
 };
 use store::webhooks::sealed_object;
 use store::{Act, StoreError};
-use vault::{KeptPlace, MasterState, Masters, OpenError, VaultRecords};
+use vault::{ContentRef, MasterKeyring, MasterState, OpenError, VaultRecords};
 
 use crate::Control;
 
@@ -348,7 +348,7 @@ impl Control {
             SealedThing::Floor(object) => self.vault.reseal_floor(workspace, object, sealed),
             SealedThing::Kept(place) => {
                 let KeptPlaceRow { kept, digest, project, request } = *place;
-                let place = KeptPlace { kept, workspace, project, digest, request };
+                let place = ContentRef { kept, workspace, project, digest, request };
                 self.vault.reseal_kept(&place, sealed)
             }
         }
@@ -371,7 +371,7 @@ fn name_of(thing: &SealedThing) -> String {
 }
 
 /// Candidates for the next master key: held here, and never in force so far.
-pub fn candidates(masters: &Masters, state: &MasterState) -> Vec<String> {
+pub fn candidates(masters: &MasterKeyring, state: &MasterState) -> Vec<String> {
     let used = |id: &String| {
         *id == state.current || state.previous.as_ref() == Some(id) || state.retired.contains(id)
     };

@@ -4,6 +4,7 @@
 mod access;
 mod agreement;
 mod answering;
+mod async_billing;
 mod attempts;
 mod background;
 mod batches;
@@ -17,20 +18,21 @@ mod filter;
 mod founding;
 mod heads;
 mod hosting;
+mod idempotency;
 mod incoming;
 pub mod invoicing;
-mod joined;
+mod joined_nodes;
 mod judgement;
-mod kept_books;
 mod keys;
-mod looks;
+mod learned_limits;
 mod moment;
 mod node_books;
 mod nodes;
-mod once;
 mod openapi;
 mod owner;
 mod passwords;
+mod poll_queue;
+mod polling;
 mod reply;
 mod request;
 mod responses;
@@ -40,10 +42,8 @@ mod runtimes;
 mod servers;
 mod site;
 mod tokens;
-mod told;
 mod version;
 mod videos;
-mod wanted;
 mod webhooks;
 
 use std::net::IpAddr;
@@ -57,7 +57,7 @@ use evidence::Auditor;
 use http::{Method, Response};
 use http_body::Body;
 use http_body_util::Full;
-use line::{KeptLook, RuntimeAsk, RuntimeSaid, Seat, VerifyReport, VerifyTarget};
+use line::{RuntimeAsk, RuntimeSaid, Seat, StoredPoll, VerifyReport, VerifyTarget};
 use tokio::sync::mpsc;
 use world::World;
 
@@ -65,14 +65,14 @@ pub use access::{Access, People};
 use answering::Answering;
 use attempts::Attempts;
 pub use background::{handlers, schedule};
-use caller::Stranger;
+use caller::UnauthenticatedCaller;
 pub use founding::{Founded, NewWorkspace, found};
 pub use heads::{HeadKeeper, Heads};
 use incoming::Incoming;
 pub use line::Needs;
-pub use looks::{chore_of, response_chore_of};
 pub use owner::{OWNER_EMAIL, first_owner, owners_link};
 use passwords::Passwords;
+pub use polling::{polling_job_of, response_polling_job_of};
 pub use reply::Reply;
 use router::{Handled, Matched, Route, Way};
 pub use routes::checked_email;
@@ -83,7 +83,7 @@ pub use webhooks::{PostError, Posted, Posting};
 const PUBLISH_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Outgoing requests of the control plane. They run on a serving core, as all egress does.
-pub trait Trips: Send + Sync {
+pub trait Outbound: Send + Sync {
     /// The cheapest real call with a credential, an account or a node.
     fn verify(&self, target: VerifyTarget) -> PortFuture<'_, VerifyReport>;
     /// A few small calls that find out what a compatible server supports. `models` are those it is known to
@@ -97,7 +97,7 @@ pub trait Trips: Send + Sync {
     ) -> PortFuture<'_, Result<RuntimeSaid, Box<Fault>>>;
     /// Reads an object or its content from a provider, for billing: the pieces as they arrive, or a fault
     /// where the stream breaks off.
-    fn look(&self, target: VerifyTarget, asked: KeptLook) -> mpsc::Receiver<Result<Bytes, Box<Fault>>>;
+    fn look(&self, target: VerifyTarget, asked: StoredPoll) -> mpsc::Receiver<Result<Bytes, Box<Fault>>>;
     /// Posts one event to a workspace's webhook: under the address guard, within `WEBHOOK_TIME_MAX`, and
     /// without following redirects.
     fn post(&self, posting: Posting) -> PortFuture<'_, Result<Posted, PostError>>;
@@ -108,10 +108,10 @@ pub struct Control {
     pub store: store::Store,
     pub keeper: Arc<snapshot::Keeper>,
     pub vault: vault::Vault,
-    pub masters: Arc<vault::Masters>,
+    pub masters: Arc<vault::MasterKeyring>,
     pub egress: Arc<egress::EgressSettings>,
     pub board: Arc<board::Shared>,
-    pub trips: Arc<dyn Trips>,
+    pub trips: Arc<dyn Outbound>,
     pub world: World,
     pub site: Site,
     /// Stored answers to requests with an idempotency key.
@@ -120,7 +120,7 @@ pub struct Control {
     pub replica: String,
     beat_every: Duration,
     /// Joined nodes that are to be polled at their address.
-    wanted: wanted::Wanted,
+    wanted: poll_queue::PollQueue,
     /// The workspace whose owners run this installation.
     operator: WorkspaceId,
     passwords: Passwords,
@@ -136,10 +136,10 @@ pub struct Parts {
     pub store: store::Store,
     pub keeper: Arc<snapshot::Keeper>,
     pub vault: vault::Vault,
-    pub masters: Arc<vault::Masters>,
+    pub masters: Arc<vault::MasterKeyring>,
     pub egress: Arc<egress::EgressSettings>,
     pub board: Arc<board::Shared>,
-    pub trips: Arc<dyn Trips>,
+    pub trips: Arc<dyn Outbound>,
     pub world: World,
     pub site: Site,
     pub answers: Arc<dyn AnswerKeeper>,
@@ -153,7 +153,7 @@ pub struct Parts {
 enum Answered {
     Once(Reply),
     /// The first request under its idempotency key.
-    First(Reply, line::Held),
+    First(Reply, line::ClaimGuard),
     Again(KeptAnswer),
 }
 
@@ -197,7 +197,7 @@ impl Control {
             answers,
             replica,
             beat_every,
-            wanted: wanted::Wanted::default(),
+            wanted: poll_queue::PollQueue::default(),
             operator,
             passwords,
             attempts,
@@ -223,8 +223,8 @@ impl Control {
         incoming::name_host(&mut head);
         match self.answer(Incoming { head, body, peer, trace }).await {
             Ok(Answered::Once(reply)) => answering.succeed(reply),
-            Ok(Answered::First(reply, held)) => once::keep(answering.succeed(reply), held).await,
-            Ok(Answered::Again(answer)) => once::again(answer),
+            Ok(Answered::First(reply, held)) => idempotency::keep(answering.succeed(reply), held).await,
+            Ok(Answered::Again(answer)) => idempotency::again(answer),
             Err((fault, allow)) => answering.fail(&fault, allow),
         }
     }
@@ -250,7 +250,7 @@ impl Control {
         if let Some(route @ Route { way: Way::Open(handler), .. }) = route {
             let carries = caller::session_token(&self.site, &head.headers).map_err(plain)?;
             let carries = carries.map(|token| Secret::from_text(token.to_owned()));
-            let stranger = Stranger { carries };
+            let stranger = UnauthenticatedCaller { carries };
             let ask = incoming.read(self, route, parameters, stranger, None).await.map_err(plain)?;
             return self.play(ask.is_rehearsal, handler(self, ask)).await.map(Answered::Once).map_err(plain);
         }
@@ -273,9 +273,9 @@ impl Control {
         let workspace = Some(caller.workspace());
         let path = head.uri.path().to_owned();
         let ask = incoming.read(self, route, parameters, caller, workspace).await.map_err(plain)?;
-        let held = match once::claim(self, route, &path, &ask).await.map_err(plain)? {
-            Some(line::Once::Again(answer)) => return Ok(Answered::Again(answer)),
-            Some(line::Once::First(held)) => Some(held),
+        let held = match idempotency::claim(self, route, &path, &ask).await.map_err(plain)? {
+            Some(line::KeyClaim::Again(answer)) => return Ok(Answered::Again(answer)),
+            Some(line::KeyClaim::First(held)) => Some(held),
             None => None,
         };
         // If it fails, the claim on the idempotency key is released.

@@ -9,7 +9,7 @@ use domain::{
 use snapshot::{ProjectEntry, Snapshot};
 use store::{KnownNode, NodeRecord};
 
-use crate::{Control, kept_books};
+use crate::{Control, async_billing};
 
 /// The provider name of nodes in records.
 const PROVIDER: &str = "byoc";
@@ -30,7 +30,7 @@ pub async fn book(
     let now = control.world.clock.unix_ms();
     let own = records.iter().filter(|record| record.request.is_none());
     let records = own.map(|record| record_of(control, snapshot, project, known, record, now)).collect();
-    kept_books::book(control, records).await
+    async_billing::book(control, records).await
 }
 
 fn record_of(

@@ -8,7 +8,7 @@ use line::Seat;
 use store::{Act, NodeObservation, NodeRow, Page};
 
 use crate::failure::of_store;
-use crate::{Control, joined, judgement};
+use crate::{Control, joined_nodes, judgement};
 
 impl Control {
     /// Polls one node and stores what it reports. A joined node reports its models itself, so the poll only
@@ -17,7 +17,7 @@ impl Control {
     /// # Errors
     /// Store errors.
     pub(crate) async fn ask_node(&self, row: NodeRow) -> Result<NodeRow, Box<Fault>> {
-        if joined::is_silent(&row, self.world.clock.unix_ms()) {
+        if joined_nodes::is_silent(&row, self.world.clock.unix_ms()) {
             return Ok(row);
         }
         let snapshot = self.keeper.current();
@@ -29,7 +29,7 @@ impl Control {
         let report = self.verify(Seat::Byoc(entry)).await?;
         let (reachable, said) = (report.is_well(), judgement::of(&report).1);
         let (models, error) = match row.joined {
-            Some(_) => (None, said.map(|said| joined::not_reached(&row.name, &base_url, &said))),
+            Some(_) => (None, said.map(|said| joined_nodes::not_reached(&row.name, &base_url, &said))),
             None => (report.models, said),
         };
         let found = NodeObservation { unix_ms: self.world.clock.unix_ms(), reachable, models, error };
@@ -67,7 +67,7 @@ impl Control {
                     let id = row.id;
                     // A joined node is polled when its heartbeat arrives, which may be seldom.
                     if row.joined.is_some() {
-                        if !row.reachable && !joined::is_silent(&row, self.world.clock.unix_ms()) {
+                        if !row.reachable && !joined_nodes::is_silent(&row, self.world.clock.unix_ms()) {
                             self.wanted.add(row.workspace, id);
                         }
                         continue;

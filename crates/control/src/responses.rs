@@ -8,7 +8,7 @@ use snapshot::CredentialState;
 use store::JobRow;
 
 use crate::Control;
-use crate::kept_books::{GONE, Used, Whose};
+use crate::async_billing::{BilledUsage, BillingContext, GONE};
 
 /// A client that disconnects just as the response ends releases the right to book it shortly afterwards.
 const BOOKED: &str = "a request of its client's books it";
@@ -34,7 +34,7 @@ pub(crate) async fn look(
         return told_again(job, BOOKED);
     }
     let snapshot = control.keeper.current();
-    let Some(whose) = Whose::of(control, &snapshot, owner, response.maker) else {
+    let Some(whose) = BillingContext::of(control, &snapshot, owner, response.maker) else {
         return Ok(hopeless("its credential or project is no longer there"));
     };
     match whose.credential.state {
@@ -71,9 +71,14 @@ fn hopeless(error: &str) -> Outcome {
 
 /// The same values as in a record of a client's poll. The time is that of creation, so the record is the same
 /// whichever poll writes it.
-fn used(whose: &Whose<'_>, response: StoredResponse, usage: Usage, (trace, unix_ms): (TraceId, u64)) -> Used {
+fn used(
+    whose: &BillingContext<'_>,
+    response: StoredResponse,
+    usage: Usage,
+    (trace, unix_ms): (TraceId, u64),
+) -> BilledUsage {
     let usage = Usage { tier: usage.tier.filter(|tier| *tier != Tier::Standard), ..usage };
-    Used {
+    BilledUsage {
         trace,
         unix_ms,
         operation: Operation::Stored,
@@ -90,7 +95,7 @@ fn used(whose: &Whose<'_>, response: StoredResponse, usage: Usage, (trace, unix_
     }
 }
 
-fn rates(whose: &Whose<'_>, response: &StoredResponse, usage: &Usage) -> Option<Rates> {
+fn rates(whose: &BillingContext<'_>, response: &StoredResponse, usage: &Usage) -> Option<Rates> {
     let workspace = whose.snapshot.workspace(whose.owner.workspace)?;
     let names = (&*response.model, &*response.upstream_model);
     line::rates_of_made(workspace, whose.credential, whose.snapshot.catalogue(), names, usage)
@@ -105,7 +110,7 @@ mod tests {
         let job = |last_error: Option<&str>| JobRow {
             id: 1,
             kind: "responses.poll".into(),
-            workspace: store::jobs::OURS,
+            workspace: store::jobs::INSTALLATION,
             name: None,
             payload: serde_json::Value::Null,
             run_unix_ms: 0,

@@ -9,7 +9,7 @@ use domain::Fault;
 use http::Method;
 
 use crate::access::Access;
-use crate::caller::{Reporter, Stranger};
+use crate::caller::{Reporter, UnauthenticatedCaller};
 use crate::openapi::describe::Description;
 use crate::request::Ask;
 use crate::{Control, Reply};
@@ -21,7 +21,7 @@ pub type Handled<'a> = Pin<Box<dyn Future<Output = Result<Reply, Box<Fault>>> + 
 pub type Handler = for<'a> fn(&'a Arc<Control>, Ask) -> Handled<'a>;
 
 /// A handler for unauthenticated callers.
-pub type OpenHandler = for<'a> fn(&'a Arc<Control>, Ask<Stranger>) -> Handled<'a>;
+pub type OpenHandler = for<'a> fn(&'a Arc<Control>, Ask<UnauthenticatedCaller>) -> Handled<'a>;
 
 /// A handler for reports of joined nodes.
 pub type NodeHandler = for<'a> fn(&'a Arc<Control>, Ask<Reporter>) -> Handled<'a>;

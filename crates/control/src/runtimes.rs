@@ -8,7 +8,7 @@ use bytes::Bytes;
 use domain::adapters::{NAME_BYTES_MAX, is_plain_name};
 use domain::limits::{PAGE_ROWS_MAX, RUNTIME_ACT_TIME_MAX, RUNTIME_LOOK_TIME_MAX, RUNTIMES_ASKED_MAX};
 use domain::server::TIDEGATE;
-use domain::{Fault, FaultClass, NodeId, Trait, WorkspaceId};
+use domain::{Fault, FaultClass, NodeId, ServerFeature, WorkspaceId};
 use http::Method;
 use line::{RuntimeAsk, RuntimeSaid, Seat};
 use schemars::JsonSchema;
@@ -35,7 +35,7 @@ pub struct Away {
 }
 
 /// The responses of several runtimes, in the order of the nodes.
-pub struct Heard<T> {
+pub struct RuntimeResponses<T> {
     pub said: Vec<(NodeRow, T)>,
     pub away: Vec<Away>,
 }
@@ -141,7 +141,7 @@ impl Control {
     ///
     /// # Errors
     /// It can't be reached, or its response can't be read.
-    pub(crate) async fn look_at_runtime<T: DeserializeOwned>(
+    pub(crate) async fn query_runtime<T: DeserializeOwned>(
         &self,
         row: &NodeRow,
         path: impl Into<String>,
@@ -154,7 +154,7 @@ impl Control {
     ///
     /// # Errors
     /// It can't be reached, refuses, or its response can't be read.
-    pub(crate) async fn have_runtime<T: DeserializeOwned>(
+    pub(crate) async fn command_runtime<T: DeserializeOwned>(
         &self,
         row: &NodeRow,
         path: impl Into<String>,
@@ -200,7 +200,7 @@ impl Control {
         ask: &Ask,
         path: &'static str,
         has_none: &[&str],
-    ) -> Result<Heard<T>, Box<Fault>>
+    ) -> Result<RuntimeResponses<T>, Box<Fault>>
     where
         T: DeserializeOwned + Send + 'static,
     {
@@ -209,13 +209,13 @@ impl Control {
         for (place, row) in rows.into_iter().enumerate() {
             let control = Arc::clone(self);
             asked.spawn(async move {
-                let said = control.look_at_runtime::<T>(&row, path).await;
+                let said = control.query_runtime::<T>(&row, path).await;
                 (place, row, said)
             });
         }
         let mut heard = asked.join_all().await;
         heard.sort_by_key(|(place, ..)| *place);
-        let mut all = Heard { said: Vec::new(), away: Vec::new() };
+        let mut all = RuntimeResponses { said: Vec::new(), away: Vec::new() };
         for (_, row, said) in heard {
             match said {
                 Ok(said) => all.said.push((row, said)),
@@ -255,7 +255,7 @@ pub fn asks_one(route: Route) -> Route {
 
 /// Whether the node runs Tidegate's own runtime, by a probe or by a stated fact.
 pub fn is_runtime(row: &NodeRow) -> bool {
-    row.server.of(Trait::Runtime).0.is_some_and(|finding| finding.value == TIDEGATE)
+    row.server.of(ServerFeature::Runtime).0.is_some_and(|finding| finding.value == TIDEGATE)
 }
 
 /// # Errors

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Fault, Finding, Probed, ServerFacts, Trait};
+use domain::{Fault, Finding, Probed, ServerFacts, ServerFeature};
 use line::Seat;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -49,7 +49,7 @@ struct FactShown {
 
 pub fn show(facts: &ServerFacts) -> ServerShown {
     let probed = facts.probed.as_ref();
-    let fact = |of: Trait| {
+    let fact = |of: ServerFeature| {
         let (finding, evidence) = facts.of(of);
         FactShown {
             name: of.name(),
@@ -62,7 +62,7 @@ pub fn show(facts: &ServerFacts) -> ServerShown {
         probed_at: probed.map(|probed| Moment(probed.unix_ms)),
         model: probed.and_then(|probed| probed.model.clone()),
         error: probed.and_then(|probed| probed.error.clone()),
-        facts: Trait::all().map(fact).collect(),
+        facts: ServerFeature::all().map(fact).collect(),
     }
 }
 
@@ -91,8 +91,8 @@ pub fn read_stated(
 
 fn read_fact(name: &str, value: &Value, unix_ms: u64) -> Result<Finding, Box<Fault>> {
     let param = format!("stated_facts.{name}");
-    let Some(of) = Trait::named(name) else {
-        let names: Vec<&str> = Trait::all().map(Trait::name).collect();
+    let Some(of) = ServerFeature::named(name) else {
+        let names: Vec<&str> = ServerFeature::all().map(ServerFeature::name).collect();
         return Err(invalid(
             param,
             format!("\"{name}\" is no fact of a server."),

@@ -2,35 +2,36 @@
 //! client ever polled it.
 
 use domain::{
-    Dialect, KeptId, KeptObject, KeptOwner, Operation, Price, Rates, TraceId, Units, Usage, UsageSource,
+    Dialect, KeptOwner, Operation, Price, Rates, StoredObject, StoredObjectId, TraceId, Units, Usage,
+    UsageSource,
 };
 use jobs::Outcome;
-use line::{Film, FilmState};
+use line::{VideoObject, VideoState};
 
 use crate::Control;
-use crate::kept_books::{Books, GONE, Used};
+use crate::async_billing::{BilledUsage, GONE, ObjectBilling};
 
 /// Makes `find` return deleted objects too: they are hidden, but remain until they are booked.
 const HIDDEN_TOO: u64 = 0;
 
 /// One poll.
-pub(crate) async fn look(control: &Control, owner: KeptOwner, id: KeptId) -> Result<Outcome, String> {
+pub(crate) async fn look(control: &Control, owner: KeptOwner, id: StoredObjectId) -> Result<Outcome, String> {
     let objects = control.store.kept_objects();
     let found = objects.find(owner, id, HIDDEN_TOO).await.map_err(|error| error.to_string())?;
     // Deleted with its project, or booked and then deleted.
     let Some(object) = found.filter(|object| !object.is_booked) else { return Ok(Outcome::Done) };
     let snapshot = control.keeper.current();
-    let Some(books) = Books::of(control, &snapshot, owner, id, &object) else {
+    let Some(books) = ObjectBilling::of(control, &snapshot, owner, id, &object) else {
         return Err("the credential or the project of the film is no longer there".to_owned());
     };
     let seen = see(&books, id, &object).await?;
-    if seen.film.state == FilmState::Coming && !seen.is_last {
+    if seen.film.state == VideoState::Coming && !seen.is_last {
         return Err("it is not made yet".to_owned());
     }
     let ended_unix_s = seen.film.completed_unix_s.unwrap_or(seen.film.created_unix_s);
     let unix_ms = ended_unix_s.saturating_mul(1_000);
     let trace = control.vault.requests.of_item(unix_ms, id, "");
-    if seen.film.state == FilmState::Made {
+    if seen.film.state == VideoState::Made {
         books
             .whose
             .book(vec![books.whose.record_of(used(&books, &object, &seen.film, (trace, unix_ms)))])
@@ -45,21 +46,21 @@ pub(crate) async fn look(control: &Control, owner: KeptOwner, id: KeptId) -> Res
 
 /// What is known of a video.
 struct Seen {
-    film: Film,
+    film: VideoObject,
     /// No later poll will find out more.
     is_last: bool,
 }
 
 /// For a video that its provider no longer has, the last stored state tells whether it was made.
-async fn see(books: &Books<'_>, id: KeptId, object: &KeptObject) -> Result<Seen, String> {
-    let last = || Seen { film: line::read_film(object.shown.as_bytes()).unwrap_or_default(), is_last: true };
+async fn see(books: &ObjectBilling<'_>, id: StoredObjectId, object: &StoredObject) -> Result<Seen, String> {
+    let last = || Seen { film: line::read_video(object.shown.as_bytes()).unwrap_or_default(), is_last: true };
     if object.until_unix_ms.is_some() {
         return Ok(last());
     }
     match books.whose.whole(Operation::Video, &object.provider_id).await {
         Ok(body) => {
             books.show(id, &object.provider_id, &body).await?;
-            let film = line::read_film(&body).ok_or("its provider says nothing that can be read")?;
+            let film = line::read_video(&body).ok_or("its provider says nothing that can be read")?;
             Ok(Seen { film, is_last: false })
         }
         Err(error) if error.starts_with(GONE) => Ok(last()),
@@ -67,7 +68,12 @@ async fn see(books: &Books<'_>, id: KeptId, object: &KeptObject) -> Result<Seen,
     }
 }
 
-fn used(books: &Books<'_>, object: &KeptObject, film: &Film, (trace, unix_ms): (TraceId, u64)) -> Used {
+fn used(
+    books: &ObjectBilling<'_>,
+    object: &StoredObject,
+    film: &VideoObject,
+    (trace, unix_ms): (TraceId, u64),
+) -> BilledUsage {
     let units = Units {
         video_ms: film.video_ms.unwrap_or_default(),
         billed: film.billed.unwrap_or_default(),
@@ -75,7 +81,7 @@ fn used(books: &Books<'_>, object: &KeptObject, film: &Film, (trace, unix_ms): (
     };
     let usage =
         units.has_counts().then(|| Usage { units, source: UsageSource::Provider, ..Usage::default() });
-    Used {
+    BilledUsage {
         trace,
         unix_ms,
         operation: Operation::Video,
@@ -93,14 +99,14 @@ fn used(books: &Books<'_>, object: &KeptObject, film: &Film, (trace, unix_ms): (
 }
 
 /// Whether the units that the video is priced by were reported; an unreported count is not zero.
-fn is_told(rates: &Rates, film: &Film) -> bool {
+fn is_told(rates: &Rates, film: &VideoObject) -> bool {
     let is_missing = |price: Option<Price>, count: Option<u64>| price.is_some() && count.is_none();
     !is_missing(rates.units.billed, film.billed) && !is_missing(rates.units.video_ms, film.video_ms)
 }
 
 /// The price agreed for the credential, or the provider's list price.
-fn rates(books: &Books<'_>, object: &KeptObject) -> Option<Rates> {
-    let KeptObject { model, upstream_model, .. } = object;
+fn rates(books: &ObjectBilling<'_>, object: &StoredObject) -> Option<Rates> {
+    let StoredObject { model, upstream_model, .. } = object;
     let own = books.whose.credential.pricing.iter().find(|(own, _)| own == model || own == upstream_model);
     let offered =
         || books.whose.snapshot.catalogue().model(model)?.offer(&books.whose.target.provider)?.rates;

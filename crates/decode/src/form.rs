@@ -21,7 +21,7 @@ pub struct FormIn {
 
 /// The circumstances of a form's arrival.
 #[derive(Debug, Clone, Copy)]
-pub struct Coming<'a> {
+pub struct FormArrival<'a> {
     pub operation: Operation,
     pub content_type: &'a str,
     /// The body's announced length, if any.
@@ -36,7 +36,7 @@ pub struct Coming<'a> {
 ///
 /// # Errors
 /// What is wrong with the form, and errors of `source`.
-pub async fn open_form(mut source: Box<dyn Pieces>, coming: Coming<'_>) -> Result<FormIn, Box<Fault>> {
+pub async fn open_form(mut source: Box<dyn Pieces>, coming: FormArrival<'_>) -> Result<FormIn, Box<Fault>> {
     let mut reader = FormReader::new(coming.content_type, coming.operation)?;
     let mut first = Bytes::new();
     let mut held = BytesMut::new();
@@ -174,7 +174,7 @@ mod tests {
     fn open(parts: &[Vec<u8>], announced: bool, is_held: bool) -> Result<FormIn, Box<Fault>> {
         let body = Bytes::from([parts.concat(), b"--b--\r\n".to_vec()].concat());
         let pieces: Vec<_> = body.chunks(64 * 1024).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
-        let coming = Coming {
+        let coming = FormArrival {
             operation: Operation::Transcribe,
             content_type: "multipart/form-data; boundary=b",
             announced: announced.then_some(body.len() as u64),
@@ -245,7 +245,7 @@ mod tests {
                 "--{boundary}\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n--{boundary}\r\n\
                  Content-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\nx\r\n--{boundary}--\r\n"
             );
-            let coming = Coming {
+            let coming = FormArrival {
                 operation: Operation::Translate,
                 content_type: &format!("multipart/form-data; boundary={boundary}"),
                 announced: None,

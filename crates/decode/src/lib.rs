@@ -1,22 +1,22 @@
 //! The first stage: parses a request's bytes into a `Call`, or returns a fault that says what is wrong with
 //! them.
 
+mod agent_headers;
 #[cfg(feature = "fixtures")]
 pub mod fixtures;
 mod form;
 mod hints;
-mod wishes;
 
 use std::cell::OnceCell;
 
 use bytes::Bytes;
 use dialects::{Addressed, Prefixes, Request, StoredAct};
 use domain::ports::FoundResponse;
-use domain::{Dialect, Fault, FaultClass, FilesKeeper, KeptKind, Operation, TraceId, Upload};
+use domain::{Dialect, Fault, FaultClass, FilesKeeper, Operation, StoredObjectKind, TraceId, Upload};
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
-pub use form::{Coming, FormIn, form_bytes_max, incomplete, open_form, too_large};
+pub use form::{FormArrival, FormIn, form_bytes_max, incomplete, open_form, too_large};
 pub use hints::read_tag;
 
 const LENIENT: HeaderName = HeaderName::from_static("agent-lenient");
@@ -41,10 +41,10 @@ pub struct Inbound {
 /// A decoded, valid request. Only `decode` makes one. Boxed, since it is moved from stage to stage inside
 /// other values.
 #[derive(Debug)]
-pub struct Call(Box<Said>);
+pub struct Call(Box<CallData>);
 
 #[derive(Debug)]
-struct Said {
+struct CallData {
     trace: TraceId,
     dialect: Dialect,
     operation: Operation,
@@ -95,16 +95,16 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
         }
     };
     let (mut tag, mut is_lenient, mut unheeded) = (None, false, Vec::new());
-    if wishes::has_own(&inbound.headers) {
+    if agent_headers::has_own(&inbound.headers) {
         tag = hints::tag(&inbound.headers)?;
         let lenient = inbound.headers.get(LENIENT);
         is_lenient = lenient.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
-        unheeded = wishes::unheeded(&inbound.headers, is_lenient)?;
+        unheeded = agent_headers::unheeded(&inbound.headers, is_lenient)?;
     }
     let native = dialects::native_headers(grammar, &inbound.headers);
     let mut room = inbound.headers;
     room.clear();
-    Ok(Call(Box::new(Said {
+    Ok(Call(Box::new(CallData {
         trace: inbound.trace,
         dialect: inbound.dialect,
         operation: inbound.operation,
@@ -202,17 +202,17 @@ impl Call {
 
     /// Whether the request derives a new object from the stored one that it names.
     #[must_use]
-    pub fn makes_of_kept(&self) -> bool {
+    pub fn derives_from_stored(&self) -> bool {
         let stored = self.0.request.stored.as_ref();
         self.0.operation.is_kept() && stored.is_some_and(|stored| stored.act == StoredAct::Make)
     }
 
     /// The kind of stored object that the request names, if any.
     #[must_use]
-    pub fn names_kind(&self) -> Option<KeptKind> {
-        match self.makes_of_kept() && self.0.operation == Operation::Batch {
-            true => Some(KeptKind::File),
-            false => KeptKind::of(self.0.operation, self.0.dialect),
+    pub fn names_kind(&self) -> Option<StoredObjectKind> {
+        match self.derives_from_stored() && self.0.operation == Operation::Batch {
+            true => Some(StoredObjectKind::File),
+            false => StoredObjectKind::of(self.0.operation, self.0.dialect),
         }
     }
 
@@ -273,7 +273,7 @@ impl Call {
     /// The request's emptied header map, so that the response can reuse its allocation, which is of about the
     /// right size.
     #[must_use]
-    pub fn take_room(&mut self) -> HeaderMap {
+    pub fn take_header_map(&mut self) -> HeaderMap {
         std::mem::take(&mut self.0.room)
     }
 

@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use dialects::{
-    Addressed, AnswerStream, Listener, Way, decode_request, read_prompt, speak, upstream_body, write_prompt,
+    Addressed, AnswerPath, AnswerStream, TargetModel, decode_request, read_prompt, translate_request,
+    upstream_body, write_prompt,
 };
 use domain::{Abilities, Grammar, Operation, TraceId};
 
@@ -50,7 +51,7 @@ fn measure(mut run: impl FnMut()) -> f64 {
 }
 
 fn main() {
-    let listener = Listener { model: "b", abilities: Abilities::default() };
+    let listener = TargetModel { model: "b", abilities: Abilities::default() };
     println!("request        bytes   passed on   translated into each grammar, µs");
     for bytes in [4 * 1024, 100 * 1024] {
         for client in CLIENTS {
@@ -66,7 +67,8 @@ fn main() {
                 let spoken = measure(|| {
                     let _ = black_box(decode());
                     let prompt = read_prompt(client, &body, &request);
-                    let said = prompt.and_then(|prompt| speak(client, &prompt, upstream, &listener, true));
+                    let said = prompt
+                        .and_then(|prompt| translate_request(client, &prompt, upstream, &listener, true));
                     black_box(said.is_ok());
                 });
                 print!("  {} {spoken:.1}", upstream.as_str());
@@ -80,14 +82,14 @@ fn main() {
 /// The same conversation, translated into another dialect.
 fn said(grammar: Grammar, bytes: usize) -> (Bytes, Option<Addressed>) {
     let body = chat(bytes);
-    let listener = Listener { model: "a/b", abilities: Abilities::default() };
+    let listener = TargetModel { model: "a/b", abilities: Abilities::default() };
     let addressed = Addressed { model: "a/b".to_owned(), ..Addressed::default() };
     if grammar == Grammar::Chat {
         return (body, None);
     }
     let prompt = decode_request(Grammar::Chat, Operation::Chat, &body, None)
         .and_then(|request| read_prompt(Grammar::Chat, &body, &request));
-    let mut losses = dialects::Losses::new(Grammar::Chat, grammar);
+    let mut losses = dialects::DroppedFields::new(Grammar::Chat, grammar);
     let body = prompt.and_then(|prompt| write_prompt(grammar, &prompt, &listener, &mut losses));
     (Bytes::from(body.unwrap_or_default()), (grammar == Grammar::Gemini).then_some(addressed))
 }
@@ -104,11 +106,11 @@ fn streams() {
         stream.extend_from_slice(b"data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n");
         let pieces: Vec<Bytes> = stream.chunks(1_400).map(Bytes::copy_from_slice).collect();
         for client in CLIENTS {
-            let way = Way {
+            let way = AnswerPath {
                 model: "m".to_owned(),
                 trace: TraceId::new(1, [1; 10]),
                 created_unix_s: 1,
-                ..Way::chat(client, Grammar::Chat)
+                ..AnswerPath::chat(client, Grammar::Chat)
             };
             let start = Instant::now();
             let mut answer = AnswerStream::new(way);

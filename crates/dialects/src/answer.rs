@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use domain::{Dialect, Event, Fault, FaultClass, Grammar, PartKind, TraceId, UpstreamReport, Usage};
 
-use crate::asked::Asked;
-use crate::said::Guess;
+use crate::constraints::AnswerConstraints;
+use crate::prompt_text::UsageEstimator;
 use crate::{anthropic, chat, converse, gemini, responses};
 
 /// Why a stream or a buffered response is not a usable answer.
@@ -102,7 +102,7 @@ pub(crate) trait WriteAnswer: Debug {
 
 /// How the client wants its answer.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Wish {
+pub(crate) struct AnswerOptions {
     /// The stream reports usage.
     pub usage: bool,
     /// The model's name as the client sent it, for answers that must name a model where the upstream named
@@ -113,13 +113,13 @@ pub(crate) struct Wish {
     /// Seconds of Unix time, used where the upstream reported none.
     pub created_unix_s: u64,
     /// What else the request determines about its answer.
-    pub asked: Asked,
+    pub asked: AnswerConstraints,
     /// Reasoning is sent even where the dialect's vendor has no field for it, as self-hosted servers do.
     pub thoughts: bool,
     /// The upstream speaks the client's dialect, so its signatures and vendor-specific parts are valid there.
     pub is_own: bool,
     /// Supplies what the upstream does not report about the answer.
-    pub guess: Option<Rc<dyn Guess>>,
+    pub guess: Option<Rc<dyn UsageEstimator>>,
 }
 
 pub(crate) fn reader(grammar: Grammar) -> Box<dyn ReadAnswer> {
@@ -133,7 +133,7 @@ pub(crate) fn reader(grammar: Grammar) -> Box<dyn ReadAnswer> {
     }
 }
 
-pub(crate) fn writer(grammar: Grammar, wish: Wish) -> Box<dyn WriteAnswer> {
+pub(crate) fn writer(grammar: Grammar, wish: AnswerOptions) -> Box<dyn WriteAnswer> {
     match grammar {
         // No client speaks `Hosted`; Chat Completions is the common denominator.
         Grammar::Chat | Grammar::Hosted => Box::new(chat::Writer::new(wish)),

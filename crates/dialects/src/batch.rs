@@ -7,21 +7,21 @@ use domain::{Grammar, Operation, Usage};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::passage::Way;
+use crate::passage::AnswerPath;
 use crate::transcript::AnswerForm;
 use crate::whole::whole_answer;
 use crate::{bundle, gemini, job};
 
 /// One request of a batch, as far as accounting needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BatchAsk {
+pub struct BatchInputLine {
     pub custom_id: String,
     pub model: String,
 }
 
 /// The result of one request of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BatchItem {
+pub struct BatchOutputLine {
     pub custom_id: String,
     /// The model's name in the vendor's answer.
     pub model: Option<String>,
@@ -89,15 +89,15 @@ pub fn batch_operation(endpoint: &str) -> (Operation, Grammar) {
 
 /// Reads a line of an input file; `None` where it is not a request.
 #[must_use]
-pub fn read_batch_ask(line: &[u8]) -> Option<BatchAsk> {
+pub fn read_batch_ask(line: &[u8]) -> Option<BatchInputLine> {
     let read: AskLine<'_> = serde_json::from_slice(line).ok()?;
     let model = read.body.model.unwrap_or_default().into_owned();
-    Some(BatchAsk { custom_id: read.custom_id.into_owned(), model })
+    Some(BatchInputLine { custom_id: read.custom_id.into_owned(), model })
 }
 
 /// Reads a line of an output file; `None` where it is not a result.
 #[must_use]
-pub fn read_batch_item(line: &[u8], endpoint: &str) -> Option<BatchItem> {
+pub fn read_batch_item(line: &[u8], endpoint: &str) -> Option<BatchOutputLine> {
     match endpoint {
         bundle::MESSAGES => return bundle::read_item(line),
         job::JOBS => return job::read_item(line),
@@ -108,7 +108,7 @@ pub fn read_batch_item(line: &[u8], endpoint: &str) -> Option<BatchItem> {
     let custom_id = read.custom_id.into_owned();
     let error_code = read.error.and_then(|error| error.code).map(Cow::into_owned);
     let Some(answered) = read.response else {
-        return Some(BatchItem {
+        return Some(BatchOutputLine {
             custom_id,
             model: None,
             status: 0,
@@ -121,7 +121,7 @@ pub fn read_batch_item(line: &[u8], endpoint: &str) -> Option<BatchItem> {
     let is_well = (200..300).contains(&answered.status_code);
     let body = answered.body.map(RawValue::get).filter(|_| is_well);
     let named = body.and_then(|body| serde_json::from_str::<Named<'_>>(body).ok()).unwrap_or_default();
-    Some(BatchItem {
+    Some(BatchOutputLine {
         custom_id,
         model: named.model.map(Cow::into_owned),
         status: answered.status_code,
@@ -133,7 +133,7 @@ pub fn read_batch_item(line: &[u8], endpoint: &str) -> Option<BatchItem> {
 
 /// The usage that an answer reports.
 pub(crate) fn usage_of(body: &str, operation: Operation, grammar: Grammar) -> Option<Usage> {
-    let way = Way { operation, form: AnswerForm::Json, ..Way::chat(grammar, grammar) };
+    let way = AnswerPath { operation, form: AnswerForm::Json, ..AnswerPath::chat(grammar, grammar) };
     whole_answer(&way, Bytes::copy_from_slice(body.as_bytes())).ok()?.facts.usage
 }
 

@@ -1,4 +1,4 @@
-//! Batches that carry their requests inline or name where they are stored: `Bundle`, and the reader of
+//! Batches that carry their requests inline or name where they are stored: `BatchModels`, and the reader of
 //! Anthropic Message Batches.
 
 use std::borrow::Cow;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::Request;
-use crate::batch::{BatchItem, Named, usage_of};
+use crate::batch::{BatchOutputLine, Named, usage_of};
 use crate::fields::not_empty;
 use crate::job::{self, JobStorage};
 use crate::json::{Cursor, Kind, Span, Value};
@@ -33,7 +33,7 @@ const MODEL_HOW: &str = "Name a model, such as anthropic/claude-haiku-4-5.";
 
 /// The requests of a batch that come inline, or the storage that holds them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Bundle {
+pub struct BatchModels {
     /// The models that the requests name, each once, in the order of their first mention.
     pub models: Vec<BundledModel>,
     /// The storage location of requests that are not inline.
@@ -59,7 +59,7 @@ fn model_of(request: usize) -> String {
     format!("{REQUESTS}[{request}].params.model")
 }
 
-impl Bundle {
+impl BatchModels {
     /// For one model, named by the address and repeated at each of `resources`.
     pub(crate) fn addressed(model: &str, resources: Vec<Span>) -> Self {
         let model = BundledModel { name: model.to_owned(), place: "model".to_owned(), at_maker: None };
@@ -128,7 +128,7 @@ pub(crate) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
     if kind != Kind::Object {
         return Err(no_object(kind));
     }
-    let (mut bundle, mut ids, mut is_there) = (Bundle::default(), HashSet::new(), false);
+    let (mut bundle, mut ids, mut is_there) = (BatchModels::default(), HashSet::new(), false);
     cursor.object(|cursor, member| {
         if !member.key.is(REQUESTS) {
             cursor.skip()?;
@@ -230,7 +230,12 @@ impl<'b> Asked<'b> {
     }
 
     /// Adds this request to the batch.
-    fn join(self, at: usize, bundle: &mut Bundle, ids: &mut HashSet<Cow<'b, str>>) -> Result<(), Box<Fault>> {
+    fn join(
+        self,
+        at: usize,
+        bundle: &mut BatchModels,
+        ids: &mut HashSet<Cow<'b, str>>,
+    ) -> Result<(), Box<Fault>> {
         let custom_id = self.custom_id.ok_or_else(|| missing(place(at, ".custom_id"), ID_HOW))?;
         if !(1..=CUSTOM_ID_CHARS_MAX).contains(&custom_id.chars().count()) {
             let fix = format!("Send 1 to {CUSTOM_ID_CHARS_MAX} characters.");
@@ -251,7 +256,7 @@ impl<'b> Asked<'b> {
 
 /// The status of a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct BundleTold {
+pub struct MessageBatchStatus {
     #[serde(rename = "processing_status")]
     pub status: String,
     /// RFC 3339; set once all requests have ended, successfully or not.
@@ -260,7 +265,7 @@ pub struct BundleTold {
 
 /// Reads a provider's batch object; `None` where it is not one.
 #[must_use]
-pub fn read_bundle(body: &[u8]) -> Option<BundleTold> {
+pub fn read_bundle(body: &[u8]) -> Option<MessageBatchStatus> {
     serde_json::from_slice(body).ok()
 }
 
@@ -297,9 +302,9 @@ struct Why<'a> {
 }
 
 /// Reads a line of a results file; `None` where it is not a result.
-pub(crate) fn read_item(line: &[u8]) -> Option<BatchItem> {
+pub(crate) fn read_item(line: &[u8]) -> Option<BatchOutputLine> {
     let ItemLine { custom_id, result } = serde_json::from_slice(line).ok()?;
-    let nothing = BatchItem {
+    let nothing = BatchOutputLine {
         custom_id: custom_id.into_owned(),
         model: None,
         status: 0,
@@ -312,7 +317,7 @@ pub(crate) fn read_item(line: &[u8]) -> Option<BatchItem> {
             let message = result.message.map_or("{}", RawValue::get);
             let named = serde_json::from_str::<Named<'_>>(message).unwrap_or_default();
             let model = named.model.map(Cow::into_owned);
-            BatchItem {
+            BatchOutputLine {
                 model,
                 status: 200,
                 usage: usage_of(message, Operation::Chat, Grammar::Anthropic),
@@ -324,9 +329,9 @@ pub(crate) fn read_item(line: &[u8]) -> Option<BatchItem> {
                 result.error.map_or((None, None), |refused| (refused.error, refused.request_id));
             let status = why.as_ref().map_or(500, |why| status_of(&why.kind));
             let error_code = why.map(|why| why.kind.into_owned());
-            BatchItem { status, error_code, request_id: request_id.map(Cow::into_owned), ..nothing }
+            BatchOutputLine { status, error_code, request_id: request_id.map(Cow::into_owned), ..nothing }
         }
-        never_tried => BatchItem { error_code: Some(format!("batch_{never_tried}")), ..nothing },
+        never_tried => BatchOutputLine { error_code: Some(format!("batch_{never_tried}")), ..nothing },
     })
 }
 

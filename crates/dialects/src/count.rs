@@ -7,9 +7,9 @@ use domain::{Fault, Grammar, Prompt, Usage};
 use crate::answer::{AnswerFacts, StreamFault};
 use crate::chat;
 use crate::json::{Cursor, JsonError, Kind};
-use crate::passage::Way;
+use crate::passage::AnswerPath;
 use crate::request::resource_text;
-use crate::speak::{Listener, Spoken, speak};
+use crate::translate::{TargetModel, TranslatedRequest, translate_request};
 use crate::whole::WholeAnswer;
 
 /// The response that reports this count, in a client's dialect.
@@ -47,10 +47,11 @@ pub fn speak_count(
     client: Grammar,
     prompt: &Prompt,
     upstream: Grammar,
-    listener: &Listener<'_>,
+    listener: &TargetModel<'_>,
     is_lenient: bool,
-) -> Result<Spoken, Box<Fault>> {
-    let Spoken { body, dropped } = speak(client, prompt, upstream, listener, is_lenient)?;
+) -> Result<TranslatedRequest, Box<Fault>> {
+    let TranslatedRequest { body, dropped } =
+        translate_request(client, prompt, upstream, listener, is_lenient)?;
     let body = match upstream {
         Grammar::Gemini => {
             let model = resource_text(listener.model);
@@ -64,7 +65,7 @@ pub fn speak_count(
         Grammar::Anthropic => keep_members(&body, ANTHROPIC_MEMBERS)?,
         Grammar::Chat | Grammar::Responses | Grammar::Hosted => keep_members(&body, RESPONSES_MEMBERS)?,
     };
-    Ok(Spoken { body: Bytes::from(body), dropped })
+    Ok(TranslatedRequest { body: Bytes::from(body), dropped })
 }
 
 /// The members that token counters accept; they refuse all others.
@@ -110,7 +111,7 @@ fn with_first(object: &[u8], name: &str, value: &str) -> Result<String, Box<Faul
 }
 
 /// Reads an upstream's count, and writes it in the client's dialect. Counting uses no tokens.
-pub(crate) fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> {
+pub(crate) fn whole_answer(way: &AnswerPath, body: Bytes) -> Result<WholeAnswer, StreamFault> {
     let tokens = read_count(way.upstream, &body)?;
     let facts = AnswerFacts { usage: Some(Usage::default()), content_bytes: 0 };
     let body = if way.client == way.upstream { body } else { count_answer(way.client, tokens) };
@@ -185,7 +186,7 @@ mod tests {
     fn said(upstream: Grammar, body: &'static str) -> String {
         let mut prompt = crate::anthropic::read_prompt(body.as_bytes()).unwrap();
         forget_answer(&mut prompt);
-        let listener = Listener { model: "m", abilities: Abilities::default() };
+        let listener = TargetModel { model: "m", abilities: Abilities::default() };
         let spoken = speak_count(Grammar::Anthropic, &prompt, upstream, &listener, false).unwrap();
         String::from_utf8(spoken.body.to_vec()).unwrap()
     }

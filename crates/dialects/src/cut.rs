@@ -7,12 +7,12 @@ use framing::sse::{Data, EventSplitter, read_event};
 use crate::answer::StreamFault;
 
 #[derive(Debug, Default)]
-pub(crate) struct Cutter {
+pub(crate) struct EventBuffer {
     splitter: EventSplitter,
     carry: BytesMut,
 }
 
-impl Cutter {
+impl EventBuffer {
     /// How many bytes of a chunk still belong to the end of the previous event.
     pub(crate) fn stray(&mut self, chunk: &[u8]) -> usize {
         usize::from(self.splitter.take_stray_line_feed(chunk))

@@ -10,13 +10,13 @@ use bytes::Bytes;
 use domain::{Fault, FaultClass, Grammar, Usage};
 
 use crate::answer::{AnswerFacts, StreamFault};
-use crate::losses::Losses;
-use crate::passage::Way;
-use crate::speak::Spoken;
+use crate::losses::DroppedFields;
+use crate::passage::AnswerPath;
+use crate::translate::TranslatedRequest;
 use crate::whole::WholeAnswer;
 use crate::{Request, chat, gemini};
 
-pub use hosted::HostedForm;
+pub use hosted::EmbeddingForm;
 
 /// The inputs to embed.
 #[derive(Debug)]
@@ -73,14 +73,14 @@ pub fn speak_texts(
     upstream: Grammar,
     model: &str,
     is_lenient: bool,
-) -> Result<Spoken, Box<Fault>> {
-    let mut losses = Losses::new(client, upstream);
+) -> Result<TranslatedRequest, Box<Fault>> {
+    let mut losses = DroppedFields::new(client, upstream);
     let texts = read_texts(client, body, request, false, &mut losses)?;
     let body = match upstream {
         Grammar::Gemini => gemini::write_texts(&texts, model)?,
         _ => chat::write_texts(&texts, model)?,
     };
-    Ok(Spoken { body: Bytes::from(body), dropped: losses.settle(is_lenient)? })
+    Ok(TranslatedRequest { body: Bytes::from(body), dropped: losses.settle(is_lenient)? })
 }
 
 /// Translates it into the form that a model hosted at Vertex AI or Bedrock reads.
@@ -91,13 +91,13 @@ pub fn speak_hosted_texts(
     client: Grammar,
     body: &[u8],
     request: &Request,
-    form: HostedForm,
+    form: EmbeddingForm,
     is_lenient: bool,
-) -> Result<Spoken, Box<Fault>> {
-    let mut losses = Losses::new(client, Grammar::Hosted);
+) -> Result<TranslatedRequest, Box<Fault>> {
+    let mut losses = DroppedFields::new(client, Grammar::Hosted);
     let texts = read_texts(client, body, request, form.has_tasks(), &mut losses)?;
     let body = hosted::write_texts(&texts, form)?;
-    Ok(Spoken { body: Bytes::from(body), dropped: losses.settle(is_lenient)? })
+    Ok(TranslatedRequest { body: Bytes::from(body), dropped: losses.settle(is_lenient)? })
 }
 
 fn read_texts<'a>(
@@ -105,7 +105,7 @@ fn read_texts<'a>(
     body: &'a [u8],
     request: &Request,
     has_tasks: bool,
-    losses: &mut Losses,
+    losses: &mut DroppedFields,
 ) -> Result<Texts<'a>, Box<Fault>> {
     match client {
         Grammar::Chat => chat::read_texts(body, losses),
@@ -116,7 +116,7 @@ fn read_texts<'a>(
 }
 
 /// Reads an embeddings response, and writes it as the client requested.
-pub(crate) fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> {
+pub(crate) fn whole_answer(way: &AnswerPath, body: Bytes) -> Result<WholeAnswer, StreamFault> {
     let text = chat::side::document(&body)?;
     if way.is_same() && way.client == Grammar::Chat {
         let facts = chat::side::read_answer(&body)?;

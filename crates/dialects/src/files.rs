@@ -5,8 +5,8 @@ use domain::{Fault, Grammar, Operation};
 
 use crate::json::{Cursor, JsonError, Kind, Span, Value};
 use crate::request::rename_at;
-use crate::speak::decode_request;
 use crate::splice::splice;
+use crate::translate::decode_request;
 use crate::{NamedFile, Request};
 
 /// Reads a file id, or skips a value that is not a string.

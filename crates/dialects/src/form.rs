@@ -10,9 +10,9 @@ use framing::multipart::{Found, Malformed, Scanner, boundary};
 
 use crate::Request;
 use crate::fields::checked_model;
-use crate::film;
-use crate::pooled::is_form_field;
 use crate::refusal::{duplicate, missing, wrong_value};
+use crate::shared_account::is_form_field;
+use crate::video;
 
 /// Reads a form piece by piece. It stores the positions of values, and none of their bytes.
 #[derive(Debug, Clone)]
@@ -310,7 +310,7 @@ impl FormReader {
     /// The requested length of a video.
     fn length_ms(&self, held: &[u8]) -> u64 {
         let said = self.said_count(held).filter(|_| self.operation == Operation::Video);
-        said.and_then(film::millis).unwrap_or(0)
+        said.and_then(video::millis).unwrap_or(0)
     }
 
     /// The requested number of images.

@@ -12,8 +12,8 @@ use serde_json::{Map, Value as Json};
 
 use crate::Request;
 use crate::answer::{AnswerFacts, StreamFault};
-use crate::batch::{BatchItem, Named, usage_of};
-use crate::bundle::Bundle;
+use crate::batch::{BatchOutputLine, Named, usage_of};
+use crate::bundle::BatchModels;
 use crate::chat::skip_lead;
 use crate::fields::not_empty;
 use crate::json::{Cursor, Kind, Span, Value};
@@ -110,7 +110,7 @@ pub(crate) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
     };
     let storage = JobStorage { places, said };
     let request = Request::of_model(&model);
-    let bundle = Bundle::of_job(model, span, storage);
+    let bundle = BatchModels::of_job(model, span, storage);
     Ok(Request { max_output_tokens: Some(0), bundle: Some(Box::new(bundle)), ..request })
 }
 
@@ -153,7 +153,7 @@ pub(crate) fn whole_answer(body: &Bytes) -> Result<WholeAnswer, StreamFault> {
 /// The status of a job, and where its results are.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct JobTold {
+pub struct InvocationJob {
     pub status: String,
     message: Option<String>,
     #[serde(rename = "jobArn")]
@@ -186,7 +186,7 @@ struct Place {
 
 /// How a job ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JobEnd {
+pub enum JobOutcome {
     /// It is still running.
     None,
     /// It ended without a single processed request.
@@ -195,13 +195,13 @@ pub enum JobEnd {
     Results,
 }
 
-impl JobTold {
+impl InvocationJob {
     #[must_use]
-    pub fn end(&self) -> JobEnd {
+    pub fn end(&self) -> JobOutcome {
         match (self.status.as_str(), self.processed_record_count) {
-            ("Failed", _) | ("Stopped" | "Expired", Some(0)) => JobEnd::Nothing,
-            ("Completed" | "PartiallyCompleted" | "Stopped" | "Expired", _) => JobEnd::Results,
-            _ => JobEnd::None,
+            ("Failed", _) | ("Stopped" | "Expired", Some(0)) => JobOutcome::Nothing,
+            ("Completed" | "PartiallyCompleted" | "Stopped" | "Expired", _) => JobOutcome::Results,
+            _ => JobOutcome::None,
         }
     }
 
@@ -231,7 +231,7 @@ impl JobTold {
 
 /// Reads a provider's job object; `None` where it is not one.
 #[must_use]
-pub fn read_job(body: &[u8]) -> Option<JobTold> {
+pub fn read_job(body: &[u8]) -> Option<InvocationJob> {
     serde_json::from_slice(body).ok()
 }
 
@@ -252,9 +252,9 @@ struct Failed {
 }
 
 /// Reads a line of a results file; `None` where it is not a result.
-pub(crate) fn read_item(line: &[u8]) -> Option<BatchItem> {
+pub(crate) fn read_item(line: &[u8]) -> Option<BatchOutputLine> {
     let ItemLine { record_id, model_output, error } = serde_json::from_slice(line).ok()?;
-    let nothing = BatchItem {
+    let nothing = BatchOutputLine {
         custom_id: record_id.into_owned(),
         model: None,
         status: 0,
@@ -266,15 +266,20 @@ pub(crate) fn read_item(line: &[u8]) -> Option<BatchItem> {
         (Some(output), None) => {
             let output = output.get();
             let model = serde_json::from_str::<Named<'_>>(output).ok().and_then(|named| named.model);
-            BatchItem { model: model.map(Cow::into_owned), status: 200, usage: usage_in(output), ..nothing }
+            BatchOutputLine {
+                model: model.map(Cow::into_owned),
+                status: 200,
+                usage: usage_in(output),
+                ..nothing
+            }
         }
         (_, Some(Failed { error_code })) => {
             let told = error_code.as_ref().and_then(Json::as_u64).and_then(|told| u16::try_from(told).ok());
             let status = told.filter(|status| (400..600).contains(status)).unwrap_or(500);
             let words = error_code.as_ref().and_then(Json::as_str).map(str::to_owned);
-            BatchItem { status, error_code: words, ..nothing }
+            BatchOutputLine { status, error_code: words, ..nothing }
         }
-        (None, None) => BatchItem { error_code: Some("batch_not_tried".to_owned()), ..nothing },
+        (None, None) => BatchOutputLine { error_code: Some("batch_not_tried".to_owned()), ..nothing },
     })
 }
 
@@ -405,17 +410,17 @@ mod tests {
             read_job(body.as_bytes()).unwrap()
         };
         let ended = told("Completed", r#","endTime":"2026-11-21T09:00:00Z""#);
-        assert_eq!((ended.end(), ended.ended()), (JobEnd::Results, "2026-11-21T09:00:00Z"));
+        assert_eq!((ended.end(), ended.ended()), (JobOutcome::Results, "2026-11-21T09:00:00Z"));
         assert_eq!(ended.results().as_deref(), Some("s3://own/out/abc123def456/asks.jsonl.out"));
         let failed = told("Failed", r#","message":"no role""#);
-        assert_eq!((failed.end(), &*failed.why()), (JobEnd::Nothing, "it is Failed: no role"));
+        assert_eq!((failed.end(), &*failed.why()), (JobOutcome::Nothing, "it is Failed: no role"));
         for (status, more, end) in [
-            ("Stopped", r#","processedRecordCount":0"#, JobEnd::Nothing),
-            ("Stopped", r#","processedRecordCount":3"#, JobEnd::Results),
-            ("Expired", "", JobEnd::Results),
-            ("PartiallyCompleted", "", JobEnd::Results),
-            ("InProgress", "", JobEnd::None),
-            ("SomethingNew", "", JobEnd::None),
+            ("Stopped", r#","processedRecordCount":0"#, JobOutcome::Nothing),
+            ("Stopped", r#","processedRecordCount":3"#, JobOutcome::Results),
+            ("Expired", "", JobOutcome::Results),
+            ("PartiallyCompleted", "", JobOutcome::Results),
+            ("InProgress", "", JobOutcome::None),
+            ("SomethingNew", "", JobOutcome::None),
         ] {
             assert_eq!(told(status, more).end(), end, "{status} {more}");
         }

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use domain::{Fault, Grammar, KeptKind, Operation};
+use domain::{Fault, Grammar, Operation, StoredObjectKind};
 
 use crate::answer::{AnswerFacts, StreamFault};
 use crate::bundle;
@@ -26,7 +26,7 @@ const REMIXED: &str = "remixed_from_video_id";
 
 /// What a response reports about a stored object.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct KeptMade {
+pub struct StoredObjectReport {
     /// The provider's id.
     pub id: String,
     pub created_unix_s: Option<u64>,
@@ -117,17 +117,17 @@ pub(crate) fn whole_answer(grammar: Grammar, body: Bytes) -> Result<WholeAnswer,
 }
 
 /// The response with every id of the provider's replaced by `ours`, and what it reports about the object.
-pub fn rename_kept(
+pub fn rewrite_ids(
     body: &Bytes,
-    kind: KeptKind,
-    ours: &mut dyn FnMut(KeptKind, &str) -> String,
-) -> Option<(Bytes, KeptMade)> {
-    if kind == KeptKind::ContentBatch {
+    kind: StoredObjectKind,
+    ours: &mut dyn FnMut(StoredObjectKind, &str) -> String,
+) -> Option<(Bytes, StoredObjectReport)> {
+    if kind == StoredObjectKind::ContentBatch {
         return gemini::rename_batch(body, ours);
     }
-    let mut made = KeptMade::default();
+    let mut made = StoredObjectReport::default();
     let mut edits = Vec::new();
-    let own = if kind == KeptKind::StoredBatch { job::NAME } else { "id" };
+    let own = if kind == StoredObjectKind::StoredBatch { job::NAME } else { "id" };
     let (mut words, mut results) = (None, None);
     let mut cursor = Cursor::new(body).ok()?;
     let read = cursor.object(|cursor, member| {
@@ -138,24 +138,26 @@ pub fn rename_kept(
             (name, Value::String(text)) if name == own => {
                 made.id = text.decode().into_owned();
                 // The last segment of the ARN is enough for Bedrock, and needs no escaping in a path.
-                if let (KeptKind::StoredBatch, Some((_, end))) = (kind, made.id.rsplit_once('/')) {
+                if let (StoredObjectKind::StoredBatch, Some((_, end))) = (kind, made.id.rsplit_once('/')) {
                     made.id = end.to_owned();
                 }
                 edits.push((span, ours(kind, &made.id)));
             }
             (name, Value::String(text)) if FILES.contains(&name) => {
                 let file = text.decode().into_owned();
-                edits.push((span, ours(KeptKind::File, &file)));
+                edits.push((span, ours(StoredObjectKind::File, &file)));
                 made.files.push(file);
             }
-            (REMIXED, Value::String(text)) if kind == KeptKind::Video => {
+            (REMIXED, Value::String(text)) if kind == StoredObjectKind::Video => {
                 edits.push((span, ours(kind, &text.decode())));
             }
-            ("prompt", _) if kind == KeptKind::Video => words = Some(span),
-            ("results_url", Value::String(_)) if kind == KeptKind::MessageBatch => results = Some(span),
+            ("prompt", _) if kind == StoredObjectKind::Video => words = Some(span),
+            ("results_url", Value::String(_)) if kind == StoredObjectKind::MessageBatch => {
+                results = Some(span)
+            }
             ("purpose", Value::String(text)) => made.purpose = text.decode().into_owned(),
             // Lists are filtered by it.
-            ("status", Value::String(text)) if kind == KeptKind::StoredBatch => {
+            ("status", Value::String(text)) if kind == StoredObjectKind::StoredBatch => {
                 made.purpose = text.decode().into_owned();
             }
             ("created_at", _) => made.created_unix_s = number(span.of(body)),
@@ -190,47 +192,47 @@ fn number(text: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn renamed(body: &str, kind: KeptKind) -> Option<(String, KeptMade)> {
-        let mut ours = |kind: KeptKind, id: &str| format!("{}{id}", kind.prefix());
-        let (body, made) = rename_kept(&Bytes::from(body.to_owned()), kind, &mut ours)?;
+    fn renamed(body: &str, kind: StoredObjectKind) -> Option<(String, StoredObjectReport)> {
+        let mut ours = |kind: StoredObjectKind, id: &str| format!("{}{id}", kind.prefix());
+        let (body, made) = rewrite_ids(&Bytes::from(body.to_owned()), kind, &mut ours)?;
         Some((String::from_utf8(body.to_vec()).unwrap(), made))
     }
 
     #[test]
     fn every_name_of_the_providers_becomes_ours_and_all_else_stays() {
         let batch = r#"{"id": "b1", "input_file_id":"f1","output_file_id":"f2" ,"error_file_id":null,"metadata":{"id":"mine"},"created_at":17,"expires_at":19}"#;
-        let (body, made) = renamed(batch, KeptKind::Batch).unwrap();
+        let (body, made) = renamed(batch, StoredObjectKind::Batch).unwrap();
         let expected = r#"{"id": "batch_tg_b1", "input_file_id":"file-tg_f1","output_file_id":"file-tg_f2" ,"error_file_id":null,"metadata":{"id":"mine"},"created_at":17,"expires_at":19}"#;
         assert_eq!(body, expected);
         assert_eq!((&*made.id, made.files.as_slice()), ("b1", &["f1".to_owned(), "f2".to_owned()][..]));
         assert_eq!((made.created_unix_s, made.expires_unix_s), (Some(17), Some(19)));
         let (body, made) =
-            renamed(r#"{"object":"file","id":"f\u0031","purpose":"batch"}"#, KeptKind::File).unwrap();
+            renamed(r#"{"object":"file","id":"f\u0031","purpose":"batch"}"#, StoredObjectKind::File).unwrap();
         assert_eq!(body, r#"{"object":"file","id":"file-tg_f1","purpose":"batch"}"#);
         assert_eq!((&*made.id, &*made.purpose), ("f1", "batch"));
         assert_eq!(made.shown, body);
         let ended = r#"{"results_url":"https://a.test/v1/messages/batches/m1/results","id":"m1","type":"message_batch"}"#;
-        let (body, _) = renamed(ended, KeptKind::MessageBatch).unwrap();
+        let (body, _) = renamed(ended, StoredObjectKind::MessageBatch).unwrap();
         let expected = r#"{"results_url":"/v1/messages/batches/msgbatch_tg_m1/results","id":"msgbatch_tg_m1","type":"message_batch"}"#;
         assert_eq!(body, expected);
         let going = r#"{"id":"m1","results_url":null}"#;
         assert_eq!(
-            renamed(going, KeptKind::MessageBatch).unwrap().0,
+            renamed(going, StoredObjectKind::MessageBatch).unwrap().0,
             r#"{"id":"msgbatch_tg_m1","results_url":null}"#
         );
         let job = r#"{"id":"x","jobArn":"arn:job/j1","status":"InProgress"}"#;
-        let (body, made) = renamed(job, KeptKind::StoredBatch).unwrap();
-        assert_eq!(body, job.replace("arn:job/j1", &format!("{}j1", KeptKind::StoredBatch.prefix())));
+        let (body, made) = renamed(job, StoredObjectKind::StoredBatch).unwrap();
+        assert_eq!(body, job.replace("arn:job/j1", &format!("{}j1", StoredObjectKind::StoredBatch.prefix())));
         assert_eq!((&*made.id, &*made.purpose), ("j1", "InProgress"));
-        assert_eq!(renamed(r#"{"object":"file"}"#, KeptKind::File), None);
-        assert_eq!(renamed("[]", KeptKind::File), None);
+        assert_eq!(renamed(r#"{"object":"file"}"#, StoredObjectKind::File), None);
+        assert_eq!(renamed("[]", StoredObjectKind::File), None);
     }
 
     #[test]
     fn a_film_is_listed_without_the_words_that_it_was_made_of() {
         let film =
             r#"{"id":"video_2","prompt":"a \"tide\" in","remixed_from_video_id":"video_1","file_id":"x"}"#;
-        let (body, made) = renamed(film, KeptKind::Video).unwrap();
+        let (body, made) = renamed(film, StoredObjectKind::Video).unwrap();
         let expected = |prompt: &str| {
             format!(
                 r#"{{"id":"video_tg_video_2","prompt":{prompt},"remixed_from_video_id":"video_tg_video_1","file_id":"x"}}"#
@@ -238,7 +240,13 @@ mod tests {
         };
         assert_eq!((body, made.shown), (expected(r#""a \"tide\" in""#), expected("null")));
         let own = r#"{"id":"video_2","prompt":"x","remixed_from_video_id":null}"#;
-        assert!(renamed(own, KeptKind::Video).unwrap().1.shown.ends_with(r#""remixed_from_video_id":null}"#));
+        assert!(
+            renamed(own, StoredObjectKind::Video)
+                .unwrap()
+                .1
+                .shown
+                .ends_with(r#""remixed_from_video_id":null}"#)
+        );
     }
 
     #[test]

@@ -8,12 +8,12 @@
 
 mod answer;
 mod anthropic;
-mod asked;
 mod batch;
 mod blocks;
 mod bundle;
 mod calls;
 pub mod chat;
+mod constraints;
 mod converse;
 mod count;
 mod cut;
@@ -22,7 +22,6 @@ mod embed;
 mod error;
 mod fields;
 mod files;
-mod film;
 mod form;
 mod gemini;
 #[cfg(test)]
@@ -39,69 +38,74 @@ mod native;
 mod object;
 mod one_text;
 mod passage;
-mod pooled;
 mod prefix;
 mod problem;
+mod prompt_text;
+mod rate_limit_headers;
 mod realtime;
 mod refusal;
 mod request;
 mod responses;
 mod runtime;
-mod said;
 mod salt;
-mod speak;
+mod shared_account;
 mod splice;
-mod standing;
 mod status;
 mod transcript;
+mod translate;
 mod turns;
+mod video;
 mod whole;
 mod written;
 
 pub use answer::{AnswerFacts, StreamFacts, StreamFault, ping, stream_type};
-pub use asked::Asked;
-pub use batch::{BatchAsk, BatchItem, batch_operation, read_batch_ask, read_batch_item};
-pub use bundle::{Bundle, BundleTold, BundledModel, MESSAGES, read_bundle};
+pub use batch::{BatchInputLine, BatchOutputLine, batch_operation, read_batch_ask, read_batch_item};
+pub use bundle::{BatchModels, BundledModel, MESSAGES, MessageBatchStatus, read_bundle};
+pub use constraints::AnswerConstraints;
 pub use converse::{converse_address as read_model_path, read_error as read_converse_error};
 pub use count::{count_answer, forget_answer, speak_count};
-pub use embed::{HostedForm, speak_hosted_texts, speak_texts};
+pub use embed::{EmbeddingForm, speak_hosted_texts, speak_texts};
 pub use error::{ErrorAnswer, render_blocked, render_error, request_id_header};
 pub use files::exchange_files;
-pub use film::{Film, FilmState, read_film};
 pub use form::{Form, FormReader};
 pub use gemini::{
-    CONTENTS, ContentBatchTold, ContentResults, TooLong, Verb, gemini_address as read_address,
-    read_content_batch, read_gemini_error,
+    CONTENTS, GeminiBatchResults, GeminiBatchStatus, TooLong, Verb, gemini_address as read_address,
+    read_gemini_batch_status, read_gemini_error,
 };
 pub use hosted::{bare_count, with_members};
-pub use job::{JOBS, JobEnd, JobStorage, JobTold, read_job};
-pub use kept::{KeptMade, rename_kept};
-pub use losses::{Feature, Losses, Sort};
+pub use job::{InvocationJob, JOBS, JobOutcome, JobStorage, read_job};
+pub use kept::{StoredObjectReport, rewrite_ids};
+pub use losses::{Droppable, DroppedFields, Feature};
 pub use media::{
-    FilmAsk, FilmWords, HeardAsk, InvokedPictures, InvokedRanking, ListenWords, QueuedFilm, SpeechWords,
-    by_sides, operated_film, operation_of, speak_hosted_listening, speak_hosted_speech,
-    speak_invoked_pictures, speak_invoked_ranking, speak_pictures, speak_predicted_film,
-    speak_predicted_pictures, speak_queued_film,
+    FalSpeechParams, FalTranscriptionParams, FalVideoParams, InvokeModelImages, InvokeModelRerank,
+    QueuedVideo, TranscriptWish, VideoAsk, operation_of, video_object, with_width_and_height,
+    write_fal_images, write_fal_speech, write_fal_transcription, write_fal_video, write_imagen,
+    write_invoke_model_images, write_invoke_model_rerank, write_veo,
 };
 pub use models::{ModelRow, model_object, models_list};
 pub use native::native_headers;
-pub use passage::{AnswerStream, Way};
-pub use pooled::{Objection, Reason, SharedSeat, check_shared, check_shared_event, is_public_address};
+pub use passage::{AnswerPath, AnswerStream};
 pub use prefix::{Insert, PrefixEnd, Prefixes, insert, read_prefixes};
+pub use prompt_text::{UsageEstimator, each_text, is_counted};
+pub use rate_limit_headers::{is_rate_limit_header, rate_limit_headers};
 pub use realtime::{RealtimeAct, RealtimeEvent, realtime_error};
 pub use request::{
     Addressed, NamedFile, Request, Stored, StoredAct, VectorForm, upstream_body, upstream_body_with,
 };
-pub use responses::{ResponseTold, read_response};
+pub use responses::{ReportedResponse, read_response};
 pub use runtime::{
     AnswerWriter, EmbedAsked, RankAsked, RuntimeWish, ranks_answer, read_runtime, read_runtime_ranking,
     read_runtime_texts, vectors_answer,
 };
-pub use said::{Guess, each_text, is_counted};
 pub use salt::{CacheSalt, salt_cache};
-pub use speak::{Listener, Spoken, decode_request, read_prompt, speak, write_prompt};
-pub use standing::{standing_headers, tells_limits};
+pub use shared_account::{
+    Objection, Reason, SharedAccount, check_shared, check_shared_event, is_public_address,
+};
 pub use status::status;
 pub use transcript::AnswerForm;
-pub use turns::{TurnState, recall, unsealed_calls};
+pub use translate::{
+    TargetModel, TranslatedRequest, decode_request, read_prompt, translate_request, write_prompt,
+};
+pub use turns::{TurnSignatures, restore_signatures, unsigned_calls};
+pub use video::{VideoObject, VideoState, read_video};
 pub use whole::{Made, WholeAnswer, whole_answer};

@@ -68,7 +68,7 @@ pub enum Feature {
 
 /// Whether a feature may be dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Sort {
+pub enum Droppable {
     /// Without it the answer differs: the request is refused unless the client is lenient.
     Meaning,
     /// Without it the answer is the same, or as good: it is dropped and reported.
@@ -77,19 +77,19 @@ pub enum Sort {
 
 /// One row: the feature, its sort, and its name in Chat Completions, Responses, Anthropic, Gemini and
 /// Converse; empty where that dialect can't express it.
-struct Row(Feature, Sort, [&'static str; 5]);
+struct Row(Feature, Droppable, [&'static str; 5]);
 
 const TABLE: &[Row] = &[
-    Row(Feature::Choices, Sort::Meaning, ["n", "", "", "generationConfig.candidateCount", ""]),
+    Row(Feature::Choices, Droppable::Meaning, ["n", "", "", "generationConfig.candidateCount", ""]),
     Row(
         Feature::Logprobs,
-        Sort::Meaning,
+        Droppable::Meaning,
         ["logprobs", "top_logprobs", "", "generationConfig.responseLogprobs", ""],
     ),
-    Row(Feature::Seed, Sort::Hint, ["seed", "", "", "generationConfig.seed", ""]),
+    Row(Feature::Seed, Droppable::Hint, ["seed", "", "", "generationConfig.seed", ""]),
     Row(
         Feature::Temperature,
-        Sort::Hint,
+        Droppable::Hint,
         [
             "temperature",
             "temperature",
@@ -100,73 +100,73 @@ const TABLE: &[Row] = &[
     ),
     Row(
         Feature::TopP,
-        Sort::Hint,
+        Droppable::Hint,
         ["top_p", "top_p", "top_p", "generationConfig.topP", "inferenceConfig.topP"],
     ),
     Row(
         Feature::TopK,
-        Sort::Hint,
+        Droppable::Hint,
         ["", "", "top_k", "generationConfig.topK", "additionalModelRequestFields.top_k"],
     ),
     Row(
         Feature::PresencePenalty,
-        Sort::Hint,
+        Droppable::Hint,
         ["presence_penalty", "", "", "generationConfig.presencePenalty", ""],
     ),
     Row(
         Feature::FrequencyPenalty,
-        Sort::Hint,
+        Droppable::Hint,
         ["frequency_penalty", "", "", "generationConfig.frequencyPenalty", ""],
     ),
-    Row(Feature::LogitBias, Sort::Hint, ["logit_bias", "", "", "", ""]),
+    Row(Feature::LogitBias, Droppable::Hint, ["logit_bias", "", "", "", ""]),
     Row(
         Feature::Stop,
-        Sort::Meaning,
+        Droppable::Meaning,
         ["stop", "", "stop_sequences", "generationConfig.stopSequences", "inferenceConfig.stopSequences"],
     ),
-    Row(Feature::Image, Sort::Meaning, ["image_url", "input_image", "image", "inlineData", "image"]),
-    Row(Feature::Audio, Sort::Meaning, ["input_audio", "", "", "inlineData", "audio"]),
-    Row(Feature::Video, Sort::Meaning, ["", "", "", "inlineData", "video"]),
-    Row(Feature::Document, Sort::Meaning, ["file", "input_file", "document", "inlineData", "document"]),
-    Row(Feature::ProviderFile, Sort::Meaning, ["file_id", "file_id", "file_id", "fileData", ""]),
+    Row(Feature::Image, Droppable::Meaning, ["image_url", "input_image", "image", "inlineData", "image"]),
+    Row(Feature::Audio, Droppable::Meaning, ["input_audio", "", "", "inlineData", "audio"]),
+    Row(Feature::Video, Droppable::Meaning, ["", "", "", "inlineData", "video"]),
+    Row(Feature::Document, Droppable::Meaning, ["file", "input_file", "document", "inlineData", "document"]),
+    Row(Feature::ProviderFile, Droppable::Meaning, ["file_id", "file_id", "file_id", "fileData", ""]),
     Row(
         Feature::MediaUrl,
-        Sort::Meaning,
+        Droppable::Meaning,
         ["image_url.url", "image_url", "source.url", "fileData.fileUri", ""],
     ),
     Row(
         Feature::Modalities,
-        Sort::Meaning,
+        Droppable::Meaning,
         ["modalities", "", "", "generationConfig.responseModalities", ""],
     ),
-    Row(Feature::SpokenAudio, Sort::Meaning, ["audio", "", "", "generationConfig.speechConfig", ""]),
-    Row(Feature::Prediction, Sort::Hint, ["prediction", "", "", "", ""]),
-    Row(Feature::Verbosity, Sort::Hint, ["verbosity", "text.verbosity", "", "", ""]),
-    Row(Feature::Metadata, Sort::Hint, ["metadata", "metadata", "", "labels", "requestMetadata"]),
-    Row(Feature::EndUser, Sort::Hint, ["user", "user", "metadata.user_id", "", ""]),
+    Row(Feature::SpokenAudio, Droppable::Meaning, ["audio", "", "", "generationConfig.speechConfig", ""]),
+    Row(Feature::Prediction, Droppable::Hint, ["prediction", "", "", "", ""]),
+    Row(Feature::Verbosity, Droppable::Hint, ["verbosity", "text.verbosity", "", "", ""]),
+    Row(Feature::Metadata, Droppable::Hint, ["metadata", "metadata", "", "labels", "requestMetadata"]),
+    Row(Feature::EndUser, Droppable::Hint, ["user", "user", "metadata.user_id", "", ""]),
     Row(
         Feature::ServiceTier,
-        Sort::Hint,
+        Droppable::Hint,
         ["service_tier", "service_tier", "service_tier", "serviceTier", "serviceTier"],
     ),
-    Row(Feature::Store, Sort::Hint, ["store", "store", "", "store", ""]),
+    Row(Feature::Store, Droppable::Hint, ["store", "store", "", "store", ""]),
     Row(
         Feature::CacheMark,
-        Sort::Hint,
+        Droppable::Hint,
         ["prompt_cache_breakpoint", "prompt_cache_breakpoint", "cache_control", "", "cachePoint"],
     ),
-    Row(Feature::CacheKey, Sort::Hint, ["prompt_cache_key", "prompt_cache_key", "", "", ""]),
+    Row(Feature::CacheKey, Droppable::Hint, ["prompt_cache_key", "prompt_cache_key", "", "", ""]),
     Row(
         Feature::CacheRetention,
-        Sort::Hint,
+        Droppable::Hint,
         ["prompt_cache_retention", "prompt_cache_retention", "", "", ""],
     ),
-    Row(Feature::CachedContent, Sort::Meaning, ["", "", "", "cachedContent", ""]),
+    Row(Feature::CachedContent, Droppable::Meaning, ["", "", "", "cachedContent", ""]),
     // Where it can't be expressed and several tools could be called, only the first call of the answer is
     // forwarded.
     Row(
         Feature::SingleToolCalls,
-        Sort::Hint,
+        Droppable::Hint,
         [
             "parallel_tool_calls",
             "parallel_tool_calls",
@@ -177,7 +177,7 @@ const TABLE: &[Row] = &[
     ),
     Row(
         Feature::ForcedCall,
-        Sort::Meaning,
+        Droppable::Meaning,
         [
             "tool_choice",
             "tool_choice",
@@ -188,25 +188,25 @@ const TABLE: &[Row] = &[
     ),
     Row(
         Feature::NoCall,
-        Sort::Meaning,
+        Droppable::Meaning,
         ["tool_choice", "tool_choice", "tool_choice", "toolConfig.functionCallingConfig.mode", ""],
     ),
-    Row(Feature::CustomFormat, Sort::Hint, ["custom.format", "format", "", "", ""]),
-    Row(Feature::HostedTool, Sort::Hint, ["web_search_options", "tools", "tools", "tools", ""]),
+    Row(Feature::CustomFormat, Droppable::Hint, ["custom.format", "format", "", "", ""]),
+    Row(Feature::HostedTool, Droppable::Hint, ["web_search_options", "tools", "tools", "tools", ""]),
     Row(
         Feature::StrictTool,
-        Sort::Hint,
+        Droppable::Hint,
         ["tools.function.strict", "tools.strict", "tools.strict", "", "toolSpec.strict"],
     ),
     // Where it can't be expressed, the instructions say it.
     Row(
         Feature::JsonObject,
-        Sort::Hint,
+        Droppable::Hint,
         ["response_format", "text.format", "", "generationConfig.responseMimeType", ""],
     ),
     Row(
         Feature::JsonSchema,
-        Sort::Meaning,
+        Droppable::Meaning,
         [
             "response_format",
             "text.format",
@@ -217,7 +217,7 @@ const TABLE: &[Row] = &[
     ),
     Row(
         Feature::Reasoning,
-        Sort::Hint,
+        Droppable::Hint,
         [
             "reasoning_effort",
             "reasoning",
@@ -228,7 +228,7 @@ const TABLE: &[Row] = &[
     ),
     Row(
         Feature::ShownReasoning,
-        Sort::Hint,
+        Droppable::Hint,
         [
             "",
             "reasoning.summary",
@@ -239,7 +239,7 @@ const TABLE: &[Row] = &[
     ),
     Row(
         Feature::ThinkingBudget,
-        Sort::Hint,
+        Droppable::Hint,
         [
             "",
             "",
@@ -248,17 +248,21 @@ const TABLE: &[Row] = &[
             "additionalModelRequestFields.thinking.budget_tokens",
         ],
     ),
-    Row(Feature::EncryptedReasoning, Sort::Hint, ["", "include", "", "", ""]),
+    Row(Feature::EncryptedReasoning, Droppable::Hint, ["", "include", "", "", ""]),
     Row(
         Feature::Thought,
-        Sort::Hint,
+        Droppable::Hint,
         ["reasoning_content", "reasoning", "thinking", "thought", "reasoningContent"],
     ),
-    Row(Feature::Citations, Sort::Hint, ["annotations", "annotations", "citations", "", "citationsContent"]),
-    Row(Feature::ParticipantName, Sort::Hint, ["messages.name", "", "", "", ""]),
-    Row(Feature::ImageDetail, Sort::Hint, ["image_url.detail", "input_image.detail", "", "", ""]),
-    Row(Feature::DocumentContext, Sort::Hint, ["", "", "document.context", "", "document.context"]),
-    Row(Feature::StreamUsage, Sort::Hint, ["stream_options", "", "", "", ""]),
+    Row(
+        Feature::Citations,
+        Droppable::Hint,
+        ["annotations", "annotations", "citations", "", "citationsContent"],
+    ),
+    Row(Feature::ParticipantName, Droppable::Hint, ["messages.name", "", "", "", ""]),
+    Row(Feature::ImageDetail, Droppable::Hint, ["image_url.detail", "input_image.detail", "", "", ""]),
+    Row(Feature::DocumentContext, Droppable::Hint, ["", "", "document.context", "", "document.context"]),
+    Row(Feature::StreamUsage, Droppable::Hint, ["stream_options", "", "", "", ""]),
 ];
 
 /// Extension fields of Chat Completions servers that are not in the table, and that the answer is as good
@@ -319,8 +323,8 @@ impl Feature {
     }
 
     #[must_use]
-    pub fn sort(self) -> Sort {
-        self.row().map_or(Sort::Meaning, |row| row.1)
+    pub fn sort(self) -> Droppable {
+        self.row().map_or(Droppable::Meaning, |row| row.1)
     }
 
     const fn aliased(self) -> Option<Aliased> {
@@ -344,11 +348,11 @@ impl Feature {
 
 /// The dropped fields of one request, under the client's names for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Losses {
+pub struct DroppedFields {
     client: Grammar,
     aliases: Aliases,
     by: By,
-    lost: Vec<(String, Sort, Option<Feature>)>,
+    lost: Vec<(String, Droppable, Option<Feature>)>,
     /// The names in `lost`: a body may hold as many as fit into it, so lookups must be fast.
     names: HashSet<String>,
 }
@@ -362,7 +366,7 @@ enum By {
     Server,
 }
 
-impl Losses {
+impl DroppedFields {
     #[must_use]
     pub fn new(client: Grammar, upstream: Grammar) -> Self {
         let aliases = Aliases::default();
@@ -448,15 +452,15 @@ impl Losses {
     /// hint.
     pub fn lose_part(&mut self, feature: Feature) {
         let name = self.own_name(feature).unwrap_or("this");
-        self.push(name.to_owned(), Sort::Hint, Some(feature));
+        self.push(name.to_owned(), Droppable::Hint, Some(feature));
     }
 
     /// A field that no table has.
     pub fn lose_extra(&mut self, name: impl Into<String>, is_meaning: bool) {
-        self.push(name.into(), if is_meaning { Sort::Meaning } else { Sort::Hint }, None);
+        self.push(name.into(), if is_meaning { Droppable::Meaning } else { Droppable::Hint }, None);
     }
 
-    fn push(&mut self, name: String, sort: Sort, feature: Option<Feature>) {
+    fn push(&mut self, name: String, sort: Droppable, feature: Option<Feature>) {
         if self.names.insert(name.clone()) {
             self.lost.push((name, sort, feature));
         }
@@ -468,7 +472,7 @@ impl Losses {
     /// A field that changes the answer would be dropped, and the client has not allowed that: the fault names
     /// it.
     pub fn settle(self, is_lenient: bool) -> Result<Vec<String>, Box<Fault>> {
-        let needed = self.lost.iter().find(|(_, sort, _)| *sort == Sort::Meaning && !is_lenient);
+        let needed = self.lost.iter().find(|(_, sort, _)| *sort == Droppable::Meaning && !is_lenient);
         if let Some((name, _, feature)) = needed {
             return Err(match self.by {
                 By::Grammar(upstream) => unsaid(name, *feature, upstream),
@@ -549,7 +553,7 @@ mod tests {
 
     #[test]
     fn meaning_is_refused_by_name_and_a_hint_is_told() {
-        let mut losses = Losses::new(Grammar::Chat, Grammar::Anthropic);
+        let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Anthropic);
         losses.lose(Feature::Seed);
         losses.lose(Feature::Seed);
         assert_eq!(losses.clone().settle(false).unwrap(), ["seed"]);

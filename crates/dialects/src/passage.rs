@@ -10,22 +10,22 @@ use framing::event_stream::{Frame, FrameDecoder};
 use framing::sse::read_event;
 
 use crate::answer::{
-    Progress, ReadAnswer, StreamFacts, StreamFault, Wish, WriteAnswer, ping, reader, writer,
+    AnswerOptions, Progress, ReadAnswer, StreamFacts, StreamFault, WriteAnswer, ping, reader, writer,
 };
-use crate::asked::{Asked, Fitting};
 use crate::chat::{self, StreamScanner, begins_stream, skip_lead};
+use crate::constraints::{AnswerConstraints, AnswerFilter};
 use crate::converse::{begins_frames, no_frame, read_frame};
-use crate::cut::Cutter;
-use crate::media::{FilmAsk, HeardAsk, MediaStream};
-use crate::said::{Guess, KeptText, is_counted};
+use crate::cut::EventBuffer;
+use crate::media::{MediaStream, TranscriptWish, VideoAsk};
+use crate::prompt_text::{CountedText, UsageEstimator, is_counted};
 use crate::splice::join_small;
 use crate::transcript::{AnswerForm, Transcript};
-use crate::turns::{Gatherer, TurnState};
+use crate::turns::{Gatherer, TurnSignatures};
 use crate::{VectorForm, responses};
 
 /// The dialects on both sides of an answer, and how the client wants it.
 #[derive(Debug, Clone)]
-pub struct Way {
+pub struct AnswerPath {
     pub operation: Operation,
     pub client: Grammar,
     pub upstream: Grammar,
@@ -40,7 +40,7 @@ pub struct Way {
     pub trace: TraceId,
     pub created_unix_s: u64,
     /// What the request determines about its answer.
-    pub asked: Asked,
+    pub asked: AnswerConstraints,
     /// How the client wants embedding vectors.
     pub vectors: VectorForm,
     /// Bytes of text in the prompt, to estimate what the upstream does not count.
@@ -50,11 +50,11 @@ pub struct Way {
     /// The form of the upstream's response, where its content type decides.
     pub form: AnswerForm,
     /// Estimates usage where the upstream reports none and the answer is rewritten.
-    pub guess: Option<Rc<dyn Guess>>,
+    pub guess: Option<Rc<dyn UsageEstimator>>,
     /// For a video whose provider reports it as a long-running operation.
-    pub film: Option<Box<FilmAsk>>,
+    pub film: Option<Box<VideoAsk>>,
     /// For a transcription by a fal app.
-    pub heard: Option<Box<HeardAsk>>,
+    pub heard: Option<Box<TranscriptWish>>,
 }
 
 /// An answer that is being streamed to a client.
@@ -67,7 +67,7 @@ pub struct AnswerStream {
 enum Kind {
     /// Chat Completions on both sides, which is most traffic: scanned without being turned into events.
     Scan(Box<StreamScanner>),
-    Walk(Box<Walk>),
+    Walk(Box<EventRelay>),
     /// Media: nothing of it is read but its usage.
     Media(Box<MediaStream>),
     /// A transcript, forwarded as it is.
@@ -76,9 +76,9 @@ enum Kind {
 
 /// A stream whose events are read, and forwarded or rewritten.
 #[derive(Debug)]
-struct Walk {
-    way: Way,
-    cutter: Cutter,
+struct EventRelay {
+    way: AnswerPath,
+    cutter: EventBuffer,
     frames: FrameDecoder,
     mode: Mode,
     reader: Box<dyn ReadAnswer>,
@@ -93,8 +93,8 @@ struct Walk {
     /// The last event was forwarded unchanged, so the rest of its line end is too.
     last_passed: bool,
     gatherer: Gatherer,
-    kept: KeptText,
-    fitting: Fitting,
+    kept: CountedText,
+    fitting: AnswerFilter,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +109,7 @@ enum Mode {
     Whole,
 }
 
-impl Way {
+impl AnswerPath {
     /// The way of a chat answer with default settings.
     #[must_use]
     pub fn chat(client: Grammar, upstream: Grammar) -> Self {
@@ -123,7 +123,7 @@ impl Way {
             model: String::new(),
             trace: TraceId::new(0, [0; 10]),
             created_unix_s: 0,
-            asked: Asked::default(),
+            asked: AnswerConstraints::default(),
             vectors: VectorForm::default(),
             prompt_bytes: 0,
             keeps_text: false,
@@ -134,8 +134,8 @@ impl Way {
         }
     }
 
-    pub(crate) fn wish(&self) -> Wish {
-        Wish {
+    pub(crate) fn wish(&self) -> AnswerOptions {
+        AnswerOptions {
             usage: self.usage,
             model: self.model.clone(),
             trace: Some(self.trace),
@@ -171,7 +171,7 @@ impl Way {
 
 impl AnswerStream {
     #[must_use]
-    pub fn new(way: Way) -> Self {
+    pub fn new(way: AnswerPath) -> Self {
         if way.operation == Operation::Images && way.upstream == Grammar::Hosted {
             return Self { kind: Kind::Media(Box::new(MediaStream::hosted(way.created_unix_s))) };
         }
@@ -182,7 +182,7 @@ impl AnswerStream {
         if way.operation.makes_pictures() || is_passed_on {
             return Self { kind: Kind::Media(Box::new(MediaStream::new(way.operation))) };
         }
-        if way.operation.listens() {
+        if way.operation.is_transcription() {
             return Self { kind: Kind::Listen(Box::default()) };
         }
         if way.is_passed_on() && way.client == Grammar::Chat {
@@ -192,7 +192,7 @@ impl AnswerStream {
             }
             return Self { kind: Kind::Scan(Box::new(scanner)) };
         }
-        Self { kind: Kind::Walk(Box::new(Walk::new(way))) }
+        Self { kind: Kind::Walk(Box::new(EventRelay::new(way))) }
     }
 
     /// The upstream's response head arrived, with this content type.
@@ -276,7 +276,7 @@ impl AnswerStream {
 
     /// Reasoning signatures that the provider must get back with the results of this answer's tool calls.
     #[must_use]
-    pub fn turn(&self) -> Option<TurnState> {
+    pub fn turn(&self) -> Option<TurnSignatures> {
         match &self.kind {
             Kind::Scan(_) | Kind::Media(_) | Kind::Listen(_) => None,
             Kind::Walk(walk) => walk.gatherer.state(walk.way.upstream),
@@ -328,18 +328,18 @@ impl AnswerStream {
     }
 }
 
-impl Walk {
-    fn new(way: Way) -> Self {
+impl EventRelay {
+    fn new(way: AnswerPath) -> Self {
         Self {
             reader: match way.is_look() {
-                true => Box::new(responses::Look::default()),
+                true => Box::new(responses::StoredReader::default()),
                 false => reader(way.upstream),
             },
             writer: (!way.is_passed_on()).then(|| writer(way.client, way.wish())),
-            kept: KeptText::new(way.keeps_text),
-            fitting: Fitting::new(&way.asked),
+            kept: CountedText::new(way.keeps_text),
+            fitting: AnswerFilter::new(&way.asked),
             way,
-            cutter: Cutter::default(),
+            cutter: EventBuffer::default(),
             frames: FrameDecoder::new(),
             mode: Mode::Start,
             progress: Progress::default(),

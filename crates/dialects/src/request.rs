@@ -5,9 +5,9 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use domain::limits::END_USER_BYTES_MAX;
-use domain::{KeptKind, PriceTerms, Units};
+use domain::{PriceTerms, StoredObjectKind, Units};
 
-use crate::bundle::Bundle;
+use crate::bundle::BatchModels;
 use crate::form::Form;
 use crate::json::{Cursor, Span, Value, plain_end};
 use crate::prefix::Insert;
@@ -46,7 +46,7 @@ pub struct Request {
     /// The provider that is to store the file, where the request names one.
     pub provider: Option<String>,
     /// Requests of an asynchronous batch.
-    pub bundle: Option<Box<Bundle>>,
+    pub bundle: Option<Box<BatchModels>>,
     /// The span of the id of the object that the request derives from.
     pub(crate) stored_value: Option<Span>,
     /// The span of the model's name; `None` where the address has it.
@@ -82,7 +82,7 @@ impl NamedFile {
     /// The id has the form of those that Tidegate issues.
     #[must_use]
     pub fn is_ours(&self) -> bool {
-        self.id.starts_with(KeptKind::File.prefix())
+        self.id.starts_with(StoredObjectKind::File.prefix())
     }
 }
 

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use domain::runtime::GenerateRequest;
 use domain::{Event, Fault, FaultClass, Grammar, Operation, TraceId};
 
-use crate::answer::{Wish, WriteAnswer, writer};
-use crate::asked::Asked;
-use crate::speak::read_prompt;
+use crate::answer::{AnswerOptions, WriteAnswer, writer};
+use crate::constraints::AnswerConstraints;
+use crate::translate::read_prompt;
 use crate::{Request, chat};
 
 pub use vectors::{
@@ -56,7 +56,7 @@ pub struct RuntimeWish {
     pub trace: TraceId,
     pub created_unix_s: u64,
     /// What the request asks of the response's form.
-    pub asked: Asked,
+    pub asked: AnswerConstraints,
 }
 
 /// Writes a runtime's response for its client.
@@ -70,17 +70,17 @@ impl AnswerWriter {
     #[must_use]
     pub fn new(wish: RuntimeWish) -> Self {
         let RuntimeWish { grammar, operation, usage, model, trace, created_unix_s, asked } = wish;
-        let wish = Wish {
+        let wish = AnswerOptions {
             usage,
             model,
             trace: Some(trace),
             created_unix_s,
             asked,
             thoughts: true,
-            ..Wish::default()
+            ..AnswerOptions::default()
         };
         let writer = match operation {
-            Operation::Complete => Box::new(chat::ContinuedWriter::new(wish)),
+            Operation::Complete => Box::new(chat::CompletionsWriter::new(wish)),
             _ => writer(grammar, wish),
         };
         Self { writer, trace }

@@ -7,7 +7,7 @@ use framing::sse::read_event;
 
 use crate::answer::{AnswerFacts, StreamFacts, StreamFault, ping};
 use crate::chat::{side, upstream_error};
-use crate::cut::Cutter;
+use crate::cut::EventBuffer;
 use crate::json::{Cursor, JsonError, Kind, Value};
 use crate::splice::join_small;
 
@@ -40,7 +40,7 @@ impl AnswerForm {
 #[derive(Debug, Default)]
 pub(crate) struct Transcript {
     form: AnswerForm,
-    cutter: Cutter,
+    cutter: EventBuffer,
     facts: StreamFacts,
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// The signatures of one answer that called tools.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TurnState {
+pub struct TurnSignatures {
     /// The provider that made them; no other can read them.
     pub provider: String,
     pub model: String,
@@ -18,7 +18,7 @@ pub struct TurnState {
     calls: Vec<(String, Option<String>)>,
 }
 
-impl TurnState {
+impl TurnSignatures {
     /// The ids of the calls.
     pub fn calls(&self) -> impl Iterator<Item = &str> {
         self.calls.iter().map(|(id, _)| &**id)
@@ -112,12 +112,12 @@ impl Gatherer {
     }
 
     /// What to store; `None` where no tool was called, or nothing is signed.
-    pub(crate) fn state(&self, grammar: Grammar) -> Option<TurnState> {
+    pub(crate) fn state(&self, grammar: Grammar) -> Option<TurnSignatures> {
         let is_sealed = !self.thoughts.is_empty() || self.calls.iter().any(|(_, seal)| seal.is_some());
         if self.calls.is_empty() || !is_sealed {
             return None;
         }
-        Some(TurnState {
+        Some(TurnSignatures {
             provider: String::new(),
             model: String::new(),
             grammar,
@@ -129,7 +129,7 @@ impl Gatherer {
 
 /// The ids of calls in a conversation for which the client sent no signature.
 #[must_use]
-pub fn unsealed_calls(prompt: &Prompt) -> Vec<String> {
+pub fn unsigned_calls(prompt: &Prompt) -> Vec<String> {
     let calls = prompt.turns.iter().flat_map(|turn| &turn.parts).filter_map(|part| match &part.content {
         Content::ToolCall(call) if call.signature.is_none() => Some(call.id.clone()),
         _ => None,
@@ -139,7 +139,7 @@ pub fn unsealed_calls(prompt: &Prompt) -> Vec<String> {
 
 /// Puts stored signatures back into the turns with these calls. Reasoning that the client sent without a
 /// signature is replaced by the signed original.
-pub fn recall(prompt: &mut Prompt, states: &[TurnState]) {
+pub fn restore_signatures(prompt: &mut Prompt, states: &[TurnSignatures]) {
     for turn in &mut prompt.turns {
         let first = turn.parts.iter().find_map(|part| match &part.content {
             Content::ToolCall(call) => states.iter().find(|state| state.calls().any(|id| id == call.id)),
@@ -177,7 +177,7 @@ mod tests {
         }))
     }
 
-    fn gathered(seal_of_call: Option<&str>) -> Option<TurnState> {
+    fn gathered(seal_of_call: Option<&str>) -> Option<TurnSignatures> {
         let mut gatherer = Gatherer::default();
         let thought = PartKind::Thought { is_summary: false, id: None };
         let kind = PartKind::Call { id: "c1".into(), name: "f".into(), is_custom: false };
@@ -197,13 +197,13 @@ mod tests {
     #[test]
     fn what_was_sealed_comes_back_by_the_id_of_a_call() {
         let state = gathered(Some("own")).unwrap();
-        let state = TurnState::decode(&state.encode()).unwrap();
+        let state = TurnSignatures::decode(&state.encode()).unwrap();
         let unsealed = Part::of(Content::Thought(Thought { text: "why".into(), ..Thought::default() }));
         let turn = Turn { role: Role::Assistant, name: None, parts: vec![unsealed, call("c1")] };
         let other = Turn { role: Role::Assistant, name: None, parts: vec![call("c2")] };
         let mut prompt = Prompt { turns: vec![turn, other.clone()], ..Prompt::default() };
-        assert_eq!(unsealed_calls(&prompt), ["c1", "c2"]);
-        recall(&mut prompt, &[state]);
+        assert_eq!(unsigned_calls(&prompt), ["c1", "c2"]);
+        restore_signatures(&mut prompt, &[state]);
         let [Part { content: Content::Thought(thought), .. }, Part { content: Content::ToolCall(call), .. }] =
             &*prompt.turns[0].parts
         else {
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!((&*thought.text, &*thought.signature.as_ref().unwrap().value), ("why", "seal"));
         assert_eq!(call.signature.as_ref().unwrap().value, "own");
         assert_eq!(prompt.turns[1], other);
-        assert_eq!(unsealed_calls(&prompt), ["c2"]);
+        assert_eq!(unsigned_calls(&prompt), ["c2"]);
     }
 
     #[test]

@@ -5,13 +5,13 @@ use domain::{Event, Grammar, Operation};
 use framing::sse::{EventSplitter, read_event};
 
 use crate::answer::{AnswerFacts, ReadAnswer, StreamFault, reader, writer};
-use crate::asked::Fitting;
 use crate::chat::{self, begins_stream, skip_lead};
+use crate::constraints::AnswerFilter;
 use crate::converse::{begins_frames, read_frames};
-use crate::passage::{Way, content_bytes};
-use crate::said::{KeptText, is_counted};
+use crate::passage::{AnswerPath, content_bytes};
+use crate::prompt_text::{CountedText, is_counted};
 use crate::transcript::read_whole;
-use crate::turns::{Gatherer, TurnState};
+use crate::turns::{Gatherer, TurnSignatures};
 use crate::{count, embed, job, kept, media, responses};
 
 /// A buffered response as the client gets it.
@@ -20,7 +20,7 @@ pub struct WholeAnswer {
     pub body: Bytes,
     pub facts: AnswerFacts,
     /// Reasoning signatures that the provider must get back with the results of this answer's tool calls.
-    pub turn: Option<TurnState>,
+    pub turn: Option<TurnSignatures>,
     /// The response's id at its provider, where it has one and may be stored.
     pub made: Option<Box<Made>>,
     /// The answer's text, where the upstream reported no usage.
@@ -40,7 +40,7 @@ pub struct Made {
 /// # Errors
 /// The body is not an answer: an error in a 200, HTML, nothing at all, truncated JSON, or a stream that does
 /// not end well.
-pub fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> {
+pub fn whole_answer(way: &AnswerPath, body: Bytes) -> Result<WholeAnswer, StreamFault> {
     match way.operation {
         Operation::Count => count::whole_answer(way, body),
         Operation::Embed => embed::whole_answer(way, body),
@@ -51,8 +51,10 @@ pub fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> 
         Operation::Images if way.upstream == Grammar::Hosted => media::hosted_answer(way, &body),
         Operation::Rerank => media::whole_answer(way.operation, body),
         operation if operation.makes_pictures() => media::whole_pictures(way, body),
-        operation if operation.listens() && way.heard.is_some() => media::heard_answer(way, &body),
-        operation if operation.listens() => {
+        operation if operation.is_transcription() && way.heard.is_some() => {
+            media::transcript_answer(way, &body)
+        }
+        operation if operation.is_transcription() => {
             Ok(WholeAnswer::plain(body.clone(), read_whole(way.form, &body)?))
         }
         _ if way.is_passed_on() && way.client == Grammar::Chat => same_chat(way, body),
@@ -61,7 +63,7 @@ pub fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> 
 }
 
 /// Chat Completions on both sides: only the usage is read.
-fn same_chat(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> {
+fn same_chat(way: &AnswerPath, body: Bytes) -> Result<WholeAnswer, StreamFault> {
     if way.operation == Operation::Moderate {
         let facts = chat::side::read_answer(&body)?;
         return Ok(WholeAnswer::plain(body, facts));
@@ -75,7 +77,7 @@ fn same_chat(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> {
 }
 
 /// Reads the response into events, and rewrites it where the client speaks another dialect.
-fn conversation(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> {
+fn conversation(way: &AnswerPath, body: Bytes) -> Result<WholeAnswer, StreamFault> {
     let text = skip_lead(&body);
     let mut reader = reader(way.upstream);
     let mut events = Vec::new();
@@ -97,7 +99,7 @@ fn conversation(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> {
     let (mut facts, made) = (facts_of(&events), made_of(&events));
     let mut text = String::new();
     if !is_counted(facts.usage.as_ref(), facts.content_bytes) {
-        KeptText::of(&events).as_str().clone_into(&mut text);
+        CountedText::of(&events).as_str().clone_into(&mut text);
         if let Some(guess) = &way.guess {
             let usage = guess.usage(&text, facts.content_bytes);
             facts.usage = Some(usage);
@@ -112,7 +114,7 @@ fn conversation(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> {
     if !way.is_passed_on() {
         events.iter().for_each(|event| gatherer.note(event, way.upstream));
     }
-    Fitting::new(&way.asked).fit(&mut events);
+    AnswerFilter::new(&way.asked).fit(&mut events);
     let body = Bytes::from(writer(way.client, way.wish()).whole(events));
     Ok(WholeAnswer { turn: gatherer.state(way.upstream), made, text, ..WholeAnswer::plain(body, facts) })
 }
@@ -134,7 +136,7 @@ fn text_of(body: &[u8]) -> String {
     let mut events = Vec::new();
     // It was already accepted as an answer: if it can't be read here, it has no text to count.
     drop(reader(Grammar::Chat).whole(skip_lead(body), &mut events));
-    KeptText::of(&events).as_str().to_owned()
+    CountedText::of(&events).as_str().to_owned()
 }
 
 fn made_of(events: &[Event]) -> Option<Box<Made>> {

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use crate::fault::Fault;
 
 /// An asynchronous operation of a runtime.
-pub type Doing<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>>;
+pub type RuntimeFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>>;
 
 /// The longest adapter name.
 pub const NAME_BYTES_MAX: usize = 128;
@@ -49,7 +49,7 @@ pub struct AdapterState {
 
 /// The limits for adapters: how many are registered or loaded, how large, and of which rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AdapterRoom {
+pub struct AdapterLimits {
     pub registered_max: usize,
     pub resident_max: usize,
     pub resident_bytes_max: u64,
@@ -57,21 +57,21 @@ pub struct AdapterRoom {
 }
 
 pub trait Adapters: Send + Sync {
-    fn room(&self) -> AdapterRoom;
+    fn room(&self) -> AdapterLimits;
 
     /// All registered adapters, by name.
-    fn list(&self) -> Doing<'_, Vec<AdapterState>>;
+    fn list(&self) -> RuntimeFuture<'_, Vec<AdapterState>>;
 
     /// Registers an adapter and returns its generation. Running generations keep the adapter that is replaced
     /// until they end.
-    fn register(&self, new: NewAdapter) -> Doing<'_, u64>;
+    fn register(&self, new: NewAdapter) -> RuntimeFuture<'_, u64>;
 
     /// Loads an adapter into memory. Without `waits`, the future may end before it is loaded.
-    fn load(&self, id: String, waits: bool) -> Doing<'_, ()>;
+    fn load(&self, id: String, waits: bool) -> RuntimeFuture<'_, ()>;
 
     /// Sets whether an adapter stays loaded.
-    fn pin(&self, id: String, is_pinned: bool) -> Doing<'_, ()>;
+    fn pin(&self, id: String, is_pinned: bool) -> RuntimeFuture<'_, ()>;
 
     /// Removes an adapter. Running generations keep it; requests that wait for it to load fail.
-    fn unload(&self, id: String) -> Doing<'_, ()>;
+    fn unload(&self, id: String) -> RuntimeFuture<'_, ()>;
 }

@@ -236,7 +236,7 @@ impl Terms {
 /// An exchange's claim on a budget, fixed at admission: it counts in that budget and period, once, however
 /// budgets and clocks change later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Drawing {
+pub struct BudgetClaim {
     pub budget: BudgetId,
     /// The start of the budget's period.
     pub period_unix_ms: u64,
@@ -253,7 +253,7 @@ pub struct Drawn {
 
 /// How much of one rate limit is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct RateLimitState {
     pub limit: u64,
     pub remaining: u64,
     /// Time until the limit is fully available again.
@@ -263,8 +263,8 @@ pub struct Standing {
 /// The rate limits reported to the client: of each kind the one closest to exhaustion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Standings {
-    pub requests: Option<Standing>,
-    pub tokens: Option<Standing>,
+    pub requests: Option<RateLimitState>,
+    pub tokens: Option<RateLimitState>,
 }
 
 /// One minute, the window of the rate limits.

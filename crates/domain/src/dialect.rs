@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::kept::KeptKind;
+use crate::stored_object::StoredObjectKind;
 
 /// The prefix of our ids for batches whose files are in a customer's own storage. AWS SDKs accept only ARNs,
 /// so the account and resource parts are made up.
@@ -83,12 +83,12 @@ impl Dialect {
 
     /// The kind of batch that this dialect creates and reads.
     #[must_use]
-    pub const fn batches(self) -> KeptKind {
+    pub const fn batches(self) -> StoredObjectKind {
         match self {
-            Self::Anthropic => KeptKind::MessageBatch,
-            Self::Gemini => KeptKind::ContentBatch,
-            Self::Converse => KeptKind::StoredBatch,
-            Self::Chat | Self::Run | Self::Native | Self::Responses => KeptKind::Batch,
+            Self::Anthropic => StoredObjectKind::MessageBatch,
+            Self::Gemini => StoredObjectKind::ContentBatch,
+            Self::Converse => StoredObjectKind::StoredBatch,
+            Self::Chat | Self::Run | Self::Native | Self::Responses => StoredObjectKind::Batch,
         }
     }
 }

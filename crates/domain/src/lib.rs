@@ -15,7 +15,7 @@ pub mod filter;
 pub mod hash;
 pub mod hosting;
 pub mod ids;
-pub mod kept;
+pub mod inference_task;
 pub mod limits;
 pub mod master_key;
 pub mod money;
@@ -25,13 +25,13 @@ pub mod policy;
 pub mod ports;
 pub mod profile;
 pub mod prompt;
-pub mod reckoning;
 pub mod record;
 pub mod role;
 pub mod route;
 pub mod runtime;
 pub mod secret;
 pub mod server;
+pub mod stored_object;
 pub mod tier;
 pub mod timeline;
 pub mod training;
@@ -42,7 +42,7 @@ pub mod vocabulary;
 pub use abilities::{Abilities, Thinking};
 pub use agreement::{AgreedLimits, Agreement, Commitment, CommitmentPeriod, Retention};
 pub use allowance::{
-    Budget, Counts, Drawing, Drawn, Limits, OnReached, Period, Standing, Standings, Subject, Terms,
+    Budget, BudgetClaim, Counts, Drawn, Limits, OnReached, Period, RateLimitState, Standings, Subject, Terms,
 };
 pub use auth::AuthKind;
 pub use caching::{CacheFacts, CacheMode, CachePolicy, CacheRecord};
@@ -56,7 +56,6 @@ pub use ids::{
     AccountId, AuditId, BudgetId, CredentialId, EventId, IdText, InvoiceId, JoinTokenId, KeyId, MemberId,
     NodeId, PolicyId, ProjectId, RouteId, TaskId, TraceId, WebhookId, WorkspaceId,
 };
-pub use kept::{FilesKeeper, FoundObject, KeptId, KeptKind, KeptObject, KeptOwner, KeptPage};
 pub use money::{Nanos, Price, Rates, UnitRates};
 pub use operation::Operation;
 pub use pattern::ModelPattern;
@@ -67,7 +66,10 @@ pub use record::{AttemptRecord, Charge, MeterRecord, Outcome, Priced};
 pub use role::Role;
 pub use route::{ByokFallback, FallbackClass, RouteScope, RouteSpec};
 pub use secret::{Kept, Sealed, Secret};
-pub use server::{Evidence, Finding, Probed, Quirks, ServerFacts, Trait};
+pub use server::{Evidence, Finding, MissingFeatures, Probed, ServerFacts, ServerFeature};
+pub use stored_object::{
+    FilesKeeper, FoundObject, KeptOwner, KeptPage, StoredObject, StoredObjectId, StoredObjectKind,
+};
 pub use tier::{HostedTool, HostedTools, PriceTerms, Tier};
 pub use timeline::Timeline;
 pub use upload::Upload;

@@ -103,7 +103,7 @@ pub const BREAKER_TRIAL_MAX: Duration = Duration::from_secs(130);
 pub const PARKED_PROBE_EVERY: Duration = Duration::from_secs(60);
 /// How often a core shares with the others how close a credential or account is to its provider's rate
 /// limits.
-pub const LIMITS_TOLD_EVERY: Duration = Duration::from_secs(1);
+pub const PROVIDER_LIMITS_SHARED_EVERY: Duration = Duration::from_secs(1);
 /// The longest pause requested by a provider that is believed.
 pub const REST_MAX: Duration = Duration::from_secs(24 * 3600);
 /// How long unspent retry budget accumulates.
@@ -188,7 +188,7 @@ pub const KEPT_TURN_BYTES_MAX: usize = 1024 * 1024;
 pub const RECORDING_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Further URLs that an answer may lead to before the result is there; it ends a chain of references that
 /// never does.
-pub const LEADS_MAX: usize = 4;
+pub const FOLLOW_UPS_MAX: usize = 4;
 /// The part of an upstream's error body that is read.
 pub const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 /// How long the headers of a stream are held back for the upstream's first event, so that an early error
@@ -364,7 +364,7 @@ pub const TURN_KEPT: Duration = Duration::from_secs(24 * 3_600);
 pub const TURNS_REMEMBERED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a cached turn is trusted before the store is read again, since another process may have purged
 /// it.
-pub const TURN_BELIEVED: Duration = Duration::from_secs(600);
+pub const TURN_CACHED_FOR: Duration = Duration::from_secs(600);
 /// Memory for turns that wait to be written to the store. Beyond it turns are only cached.
 pub const TURNS_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a request waits for its turns to be read from the store.

@@ -61,7 +61,7 @@ impl Operation {
 
     /// Whether it transcribes a recording.
     #[must_use]
-    pub const fn listens(self) -> bool {
+    pub const fn is_transcription(self) -> bool {
         matches!(self, Self::Transcribe | Self::Translate)
     }
 
@@ -93,7 +93,7 @@ impl Operation {
     /// Whether its request is a multipart form with files.
     #[must_use]
     pub const fn is_form(self) -> bool {
-        self.listens() || matches!(self, Self::ImageEdits | Self::ImageVariations)
+        self.is_transcription() || matches!(self, Self::ImageEdits | Self::ImageVariations)
     }
 
     /// Whether it is about an object that its provider stores and that has an id of ours.
@@ -104,7 +104,7 @@ impl Operation {
 
     /// Whether only the upstream's `content-type` says which form the answer has.
     #[must_use]
-    pub const fn is_told_by_type(self) -> bool {
+    pub const fn needs_content_type(self) -> bool {
         self.is_form() || matches!(self, Self::Speech) || self.is_kept()
     }
 }

@@ -9,9 +9,11 @@ use std::pin::Pin;
 use bytes::Bytes;
 
 use crate::ids::{CredentialId, ProjectId, TraceId, WorkspaceId};
-use crate::kept::{FoundObject, KeptId, KeptKind, KeptObject, KeptOwner, KeptPage};
 use crate::profile::Principal;
 use crate::secret::Secret;
+use crate::stored_object::{
+    FoundObject, KeptOwner, KeptPage, StoredObject, StoredObjectId, StoredObjectKind,
+};
 
 /// A future that may run on any thread.
 pub type PortFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -302,19 +304,25 @@ impl ResponseKeeper for NoResponses {
 /// Remembers which credential or account created other stored objects: files, batches, videos.
 pub trait ObjectKeeper: Send + Sync {
     /// Our id for the object that the maker knows as `provider_id`. Deterministic.
-    fn id(&self, owner: KeptOwner, kind: KeptKind, maker: Principal, provider_id: &str) -> KeptId;
+    fn id(
+        &self,
+        owner: KeptOwner,
+        kind: StoredObjectKind,
+        maker: Principal,
+        provider_id: &str,
+    ) -> StoredObjectId;
     /// Remembers an object; returns whether every replica can find it now. An object that is known already is
     /// unchanged, except for the form that lists show.
-    fn keep(&self, owner: KeptOwner, id: KeptId, object: KeptObject) -> PortFuture<'static, bool>;
-    fn find(&self, owner: KeptOwner, id: KeptId) -> PortFuture<'static, FoundObject>;
+    fn keep(&self, owner: KeptOwner, id: StoredObjectId, object: StoredObject) -> PortFuture<'static, bool>;
+    fn find(&self, owner: KeptOwner, id: StoredObjectId) -> PortFuture<'static, FoundObject>;
     /// A page of a project's objects of one kind; `None` if the store does not answer.
-    fn list(&self, page: KeptPage) -> PortFuture<'static, Option<Vec<(KeptId, KeptObject)>>>;
+    fn list(&self, page: KeptPage) -> PortFuture<'static, Option<Vec<(StoredObjectId, StoredObject)>>>;
     /// Requests the right to book the object's usage. It is granted to exactly one request, ever.
-    fn book(&self, owner: KeptOwner, id: KeptId, by: TraceId) -> PortFuture<'static, bool>;
+    fn book(&self, owner: KeptOwner, id: StoredObjectId, by: TraceId) -> PortFuture<'static, bool>;
     /// Returns the right unused; only its holder may call this.
-    fn unbook(&self, owner: KeptOwner, id: KeptId, by: TraceId) -> PortFuture<'static, ()>;
+    fn unbook(&self, owner: KeptOwner, id: StoredObjectId, by: TraceId) -> PortFuture<'static, ()>;
     /// Removes an object that the provider has deleted.
-    fn forget(&self, owner: KeptOwner, id: KeptId) -> PortFuture<'static, ()>;
+    fn forget(&self, owner: KeptOwner, id: StoredObjectId) -> PortFuture<'static, ()>;
 }
 
 /// For processes that remember nothing.
@@ -322,31 +330,42 @@ pub trait ObjectKeeper: Send + Sync {
 pub struct NoObjects;
 
 impl ObjectKeeper for NoObjects {
-    fn id(&self, _owner: KeptOwner, kind: KeptKind, _maker: Principal, _provider_id: &str) -> KeptId {
-        KeptId { kind, digest: [0; 16] }
+    fn id(
+        &self,
+        _owner: KeptOwner,
+        kind: StoredObjectKind,
+        _maker: Principal,
+        _provider_id: &str,
+    ) -> StoredObjectId {
+        StoredObjectId { kind, digest: [0; 16] }
     }
 
-    fn keep(&self, _owner: KeptOwner, _id: KeptId, _object: KeptObject) -> PortFuture<'static, bool> {
+    fn keep(
+        &self,
+        _owner: KeptOwner,
+        _id: StoredObjectId,
+        _object: StoredObject,
+    ) -> PortFuture<'static, bool> {
         Box::pin(async { false })
     }
 
-    fn find(&self, _owner: KeptOwner, _id: KeptId) -> PortFuture<'static, FoundObject> {
+    fn find(&self, _owner: KeptOwner, _id: StoredObjectId) -> PortFuture<'static, FoundObject> {
         Box::pin(async { FoundObject::Unknown })
     }
 
-    fn list(&self, _page: KeptPage) -> PortFuture<'static, Option<Vec<(KeptId, KeptObject)>>> {
+    fn list(&self, _page: KeptPage) -> PortFuture<'static, Option<Vec<(StoredObjectId, StoredObject)>>> {
         Box::pin(async { Some(Vec::new()) })
     }
 
-    fn book(&self, _owner: KeptOwner, _id: KeptId, _by: TraceId) -> PortFuture<'static, bool> {
+    fn book(&self, _owner: KeptOwner, _id: StoredObjectId, _by: TraceId) -> PortFuture<'static, bool> {
         Box::pin(async { false })
     }
 
-    fn unbook(&self, _owner: KeptOwner, _id: KeptId, _by: TraceId) -> PortFuture<'static, ()> {
+    fn unbook(&self, _owner: KeptOwner, _id: StoredObjectId, _by: TraceId) -> PortFuture<'static, ()> {
         Box::pin(async {})
     }
 
-    fn forget(&self, _owner: KeptOwner, _id: KeptId) -> PortFuture<'static, ()> {
+    fn forget(&self, _owner: KeptOwner, _id: StoredObjectId) -> PortFuture<'static, ()> {
         Box::pin(async {})
     }
 }

@@ -3,11 +3,11 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::adapters::{Adapters, Doing};
+use crate::adapters::{Adapters, RuntimeFuture};
 use crate::event::Event;
 use crate::fault::Fault;
+use crate::inference_task::{EmbedRequest, ModelUses, RankRequest, Reckoned, not_made};
 use crate::prompt::{Json, Prompt};
-use crate::reckoning::{EmbedRequest, Makes, RankRequest, Reckoned, not_made};
 use crate::training::Trainer;
 use crate::usage::Usage;
 
@@ -21,7 +21,7 @@ pub struct RuntimeModel {
     pub is_model: bool,
     /// The context length: prompt and answer together.
     pub context_tokens: Option<u64>,
-    pub makes: Makes,
+    pub makes: ModelUses,
 }
 
 /// A request to generate.
@@ -31,20 +31,20 @@ pub struct GenerateRequest {
     /// The conversation and the parameters of its answer.
     pub prompt: Prompt,
     /// A text to continue, instead of a conversation.
-    pub continues: Option<Continues>,
-    pub words: RuntimeWords,
+    pub continues: Option<RawPrompt>,
+    pub words: RuntimeParameters,
 }
 
 /// A raw prompt that is not a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Continues {
+pub enum RawPrompt {
     Text(String),
     Tokens(Vec<u32>),
 }
 
 /// Parameters that vendors' APIs lack and self-hosted servers accept.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct RuntimeWords {
+pub struct RuntimeParameters {
     /// The minimum probability of a token, relative to the most likely one.
     pub min_p: Option<f64>,
     pub repetition_penalty: Option<f64>,
@@ -52,7 +52,7 @@ pub struct RuntimeWords {
     pub ignores_end: bool,
     /// Extra variables for the chat template.
     pub template: Option<Json>,
-    pub rule: Option<RuleText>,
+    pub rule: Option<OutputConstraint>,
     /// The LoRA adapter to use.
     pub adapter: Option<String>,
     /// Adapters, or none, to switch to from the given token of the answer on, in order.
@@ -63,7 +63,7 @@ pub struct RuntimeWords {
 
 /// A constraint on the answer (structured decoding), in one of several notations.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RuleText {
+pub enum OutputConstraint {
     Expression(String),
     Grammar(String),
     /// The answer must be one of these texts.
@@ -94,7 +94,7 @@ pub trait Runtime: Send + Sync {
     fn generate(&self, request: GenerateRequest) -> Result<Generating, Fault>;
 
     /// The number of tokens in the prompt as the model would receive it. The errors are those of `generate`.
-    fn count(&self, request: GenerateRequest) -> Doing<'_, u64>;
+    fn count(&self, request: GenerateRequest) -> RuntimeFuture<'_, u64>;
 
     /// Embeddings, one for each text, in their order.
     ///
@@ -129,8 +129,8 @@ pub trait Runtime: Send + Sync {
 
     /// Clears the prefix cache of one scope (`RuntimeWords::share`) and returns how much that was. Running
     /// generations keep their blocks until they end; those blocks are not reused.
-    fn forget(&self, _share: Option<String>) -> Doing<'_, Forgotten> {
-        Box::pin(async { Ok(Forgotten::default()) })
+    fn forget(&self, _share: Option<String>) -> RuntimeFuture<'_, ClearedPrefixes> {
+        Box::pin(async { Ok(ClearedPrefixes::default()) })
     }
 }
 
@@ -147,7 +147,7 @@ pub struct RuntimeLoad {
 
 /// What was cleared from a runtime's prefix cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Forgotten {
+pub struct ClearedPrefixes {
     /// Cached tokens that a later request could have reused.
     pub tokens: u64,
     /// Blocks that are free now.

@@ -3,7 +3,7 @@
 
 /// One property of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Trait {
+pub enum ServerFeature {
     /// Lists its models.
     Models,
     /// Serves chat completions.
@@ -41,34 +41,34 @@ const YES: &str = "yes";
 const FLAG: &[&str] = &[NO, YES];
 
 /// One row: the trait, its name, and its possible values.
-struct Row(Trait, &'static str, &'static [&'static str]);
+struct Row(ServerFeature, &'static str, &'static [&'static str]);
 
 const TABLE: &[Row] = &[
-    Row(Trait::Models, "models", FLAG),
-    Row(Trait::Chat, "chat", FLAG),
-    Row(Trait::Stream, "stream", FLAG),
-    Row(Trait::Usage, "usage", FLAG),
-    Row(Trait::StreamOptions, "stream_options", FLAG),
-    Row(Trait::StreamUsage, "stream_usage", FLAG),
-    Row(Trait::Done, "done", FLAG),
-    Row(Trait::DeveloperRole, "developer_role", FLAG),
-    Row(Trait::MaxCompletionTokens, "max_completion_tokens", FLAG),
-    Row(Trait::ForcedCall, "tool_choice_required", FLAG),
-    Row(Trait::ParallelToolCalls, "parallel_tool_calls", FLAG),
-    Row(Trait::JsonSchema, "json_schema", FLAG),
-    Row(Trait::ContentParts, "content_parts", FLAG),
-    Row(Trait::NullContent, "null_content", FLAG),
-    Row(Trait::UnknownFields, "unknown_fields", FLAG),
-    Row(Trait::Reasoning, "reasoning", &["none", "reasoning", "reasoning_content"]),
-    Row(Trait::Errors, "errors", &["object", "text", "detail", "message", "page", "other"]),
-    Row(Trait::Runtime, "runtime", &[OTHER, TIDEGATE]),
+    Row(ServerFeature::Models, "models", FLAG),
+    Row(ServerFeature::Chat, "chat", FLAG),
+    Row(ServerFeature::Stream, "stream", FLAG),
+    Row(ServerFeature::Usage, "usage", FLAG),
+    Row(ServerFeature::StreamOptions, "stream_options", FLAG),
+    Row(ServerFeature::StreamUsage, "stream_usage", FLAG),
+    Row(ServerFeature::Done, "done", FLAG),
+    Row(ServerFeature::DeveloperRole, "developer_role", FLAG),
+    Row(ServerFeature::MaxCompletionTokens, "max_completion_tokens", FLAG),
+    Row(ServerFeature::ForcedCall, "tool_choice_required", FLAG),
+    Row(ServerFeature::ParallelToolCalls, "parallel_tool_calls", FLAG),
+    Row(ServerFeature::JsonSchema, "json_schema", FLAG),
+    Row(ServerFeature::ContentParts, "content_parts", FLAG),
+    Row(ServerFeature::NullContent, "null_content", FLAG),
+    Row(ServerFeature::UnknownFields, "unknown_fields", FLAG),
+    Row(ServerFeature::Reasoning, "reasoning", &["none", "reasoning", "reasoning_content"]),
+    Row(ServerFeature::Errors, "errors", &["object", "text", "detail", "message", "page", "other"]),
+    Row(ServerFeature::Runtime, "runtime", &[OTHER, TIDEGATE]),
 ];
 
 /// The values of `Trait::Runtime`.
 pub const TIDEGATE: &str = "tidegate";
 pub const OTHER: &str = "other";
 
-impl Trait {
+impl ServerFeature {
     /// All traits, in the order of the table.
     pub fn all() -> impl Iterator<Item = Self> {
         TABLE.iter().map(|row| row.0)
@@ -111,7 +111,7 @@ impl Trait {
 /// What is known about one trait, and since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Finding {
-    pub of: Trait,
+    pub of: ServerFeature,
     /// One of the trait's values.
     pub value: &'static str,
     pub unix_ms: u64,
@@ -173,7 +173,7 @@ pub struct ServerFacts {
 impl ServerFacts {
     /// The finding for a trait, and where it comes from.
     #[must_use]
-    pub fn of(&self, of: Trait) -> (Option<Finding>, Evidence) {
+    pub fn of(&self, of: ServerFeature) -> (Option<Finding>, Evidence) {
         let find = |findings: &[Finding]| findings.iter().find(|finding| finding.of == of).copied();
         let stated = find(&self.stated).map(|finding| (Some(finding), Evidence::Stated));
         let probed = || find(&self.probed.as_ref()?.found).map(|finding| (Some(finding), Evidence::Probed));
@@ -194,26 +194,26 @@ impl ServerFacts {
 
     /// The properties that shape requests.
     #[must_use]
-    pub fn quirks(&self) -> Quirks {
-        Trait::all()
+    pub fn quirks(&self) -> MissingFeatures {
+        ServerFeature::all()
             .filter(|of| self.of(*of).0.and_then(|finding| finding.flag()) == Some(false))
-            .fold(Quirks::default(), Quirks::lacking)
+            .fold(MissingFeatures::default(), MissingFeatures::lacking)
     }
 }
 
 /// The traits that a server is known to lack; empty for a server that was never probed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Quirks(u32);
+pub struct MissingFeatures(u32);
 
-impl Quirks {
+impl MissingFeatures {
     /// Adds a trait.
     #[must_use]
-    pub const fn lacking(self, of: Trait) -> Self {
+    pub const fn lacking(self, of: ServerFeature) -> Self {
         Self(self.0 | 1 << of as u32)
     }
 
     #[must_use]
-    pub const fn lacks(self, of: Trait) -> bool {
+    pub const fn lacks(self, of: ServerFeature) -> bool {
         self.0 & 1 << of as u32 != 0
     }
 
@@ -229,33 +229,39 @@ mod tests {
 
     #[test]
     fn every_trait_is_in_the_table_once() {
-        for of in Trait::all() {
-            assert_eq!(Trait::all().filter(|other| *other == of).count(), 1, "{of:?}");
-            assert_eq!(Trait::named(of.name()), Some(of));
+        for of in ServerFeature::all() {
+            assert_eq!(ServerFeature::all().filter(|other| *other == of).count(), 1, "{of:?}");
+            assert_eq!(ServerFeature::named(of.name()), Some(of));
             assert!(of.values().len() > 1);
         }
-        assert_eq!(Trait::named("nonsense"), None);
-        assert_eq!(Trait::Errors.found("yes", 1), None);
+        assert_eq!(ServerFeature::named("nonsense"), None);
+        assert_eq!(ServerFeature::Errors.found("yes", 1), None);
     }
 
     #[test]
     fn a_person_is_believed_above_a_probe_and_a_newer_probe_above_an_older_one() {
         let mut facts = ServerFacts::default();
-        assert_eq!(facts.of(Trait::StreamOptions), (None, Evidence::Unverified));
+        assert_eq!(facts.of(ServerFeature::StreamOptions), (None, Evidence::Unverified));
         assert!(facts.quirks().is_none());
         let probe = |unix_ms, found| Probed { unix_ms, model: None, error: None, found };
-        facts.learn(probe(1, vec![Trait::StreamOptions.is(false, 1), Trait::Done.is(true, 1)]));
-        facts.learn(probe(2, vec![Trait::DeveloperRole.is(false, 2)]));
+        facts.learn(probe(
+            1,
+            vec![ServerFeature::StreamOptions.is(false, 1), ServerFeature::Done.is(true, 1)],
+        ));
+        facts.learn(probe(2, vec![ServerFeature::DeveloperRole.is(false, 2)]));
         assert_eq!(
-            facts.of(Trait::StreamOptions),
-            (Some(Trait::StreamOptions.is(false, 1)), Evidence::Probed)
+            facts.of(ServerFeature::StreamOptions),
+            (Some(ServerFeature::StreamOptions.is(false, 1)), Evidence::Probed)
         );
-        assert!(facts.quirks().lacks(Trait::StreamOptions) && facts.quirks().lacks(Trait::DeveloperRole));
-        assert!(!facts.quirks().lacks(Trait::Done));
-        facts.stated.push(Trait::StreamOptions.is(true, 3));
-        assert_eq!(facts.of(Trait::StreamOptions).1, Evidence::Stated);
-        assert_eq!(facts.quirks(), Quirks::default().lacking(Trait::DeveloperRole));
-        facts.learn(probe(4, vec![Trait::DeveloperRole.is(true, 4)]));
+        assert!(
+            facts.quirks().lacks(ServerFeature::StreamOptions)
+                && facts.quirks().lacks(ServerFeature::DeveloperRole)
+        );
+        assert!(!facts.quirks().lacks(ServerFeature::Done));
+        facts.stated.push(ServerFeature::StreamOptions.is(true, 3));
+        assert_eq!(facts.of(ServerFeature::StreamOptions).1, Evidence::Stated);
+        assert_eq!(facts.quirks(), MissingFeatures::default().lacking(ServerFeature::DeveloperRole));
+        facts.learn(probe(4, vec![ServerFeature::DeveloperRole.is(true, 4)]));
         assert!(facts.quirks().is_none());
     }
 }

@@ -8,7 +8,7 @@ use crate::fault::Fault;
 
 /// The hyperparameters of a training run. All are explicit, because a resumed run must be the same run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Course {
+pub struct TrainingSettings {
     pub rank: usize,
     pub alpha: f64,
     /// Scales by `alpha / sqrt(rank)` (rsLoRA) instead of `alpha / rank`.
@@ -57,8 +57,8 @@ pub enum HeldOut {
 
 /// The training data of a run, with its hyperparameters.
 #[derive(Debug, Clone, Copy)]
-pub struct Lesson<'a> {
-    pub course: &'a Course,
+pub struct TrainingInput<'a> {
+    pub course: &'a TrainingSettings,
     /// The training set: conversations, one line of JSON each.
     pub learned: &'a [u8],
     /// The validation set, in the same form.
@@ -80,13 +80,13 @@ pub struct Places<'a> {
 
 /// The name of the directory that holds the adapter after `step`, the end of an epoch.
 #[must_use]
-pub fn left_at(step: u64) -> String {
+pub fn checkpoint_directory_name(step: u64) -> String {
     format!("step-{step}")
 }
 
 /// What a run would take: the size of its data and its memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outlook {
+pub struct TrainingEstimate {
     /// Training examples; one conversation may give several.
     pub texts: u64,
     pub held_out_texts: u64,
@@ -114,7 +114,7 @@ pub struct UnusableLine {
 
 /// Why a run can't start.
 #[derive(Debug)]
-pub enum Unfit {
+pub enum TrainingError {
     /// All unusable lines up to a bound, and how many more there are.
     Lines {
         of_held_out: bool,
@@ -145,12 +145,12 @@ pub struct Step {
 }
 
 /// The run's view of its owner: cancellation, and where progress is reported.
-pub trait Watch: Sync {
+pub trait TrainingObserver: Sync {
     /// Whether to stop now and discard the current step. Called many times in a step.
-    fn is_called_off(&self) -> bool;
+    fn is_cancelled(&self) -> bool;
 
     /// Whether a cancelled run will be resumed later, so that a checkpoint is worth writing.
-    fn goes_on_later(&self) -> bool;
+    fn will_resume(&self) -> bool;
 
     /// The run starts or resumes at this step. `last` is the step before it, which a killed process may not
     /// have reported.
@@ -172,13 +172,17 @@ pub trait Trainer: Send + Sync {
     ///
     /// # Errors
     /// The directory does not hold an adapter that training can continue from.
-    fn usual(&self, from: Option<&Path>) -> Result<Course, Unfit>;
+    fn usual(&self, from: Option<&Path>) -> Result<TrainingSettings, TrainingError>;
 
     /// Reads the training data without starting a run. `may_go_on` is polled between examples.
     ///
     /// # Errors
     /// Unusable lines, or hyperparameters that don't fit together.
-    fn outlook(&self, lesson: &Lesson<'_>, may_go_on: &dyn Fn() -> bool) -> Result<Outlook, Unfit>;
+    fn outlook(
+        &self,
+        lesson: &TrainingInput<'_>,
+        may_go_on: &dyn Fn() -> bool,
+    ) -> Result<TrainingEstimate, TrainingError>;
 
     /// The memory that a run may use now, if known.
     fn spare_bytes(&self) -> Option<u64>;
@@ -188,7 +192,12 @@ pub trait Trainer: Send + Sync {
     ///
     /// # Errors
     /// The lesson is unfit, or the run can't go on.
-    fn train(&self, lesson: &Lesson<'_>, places: &Places<'_>, watch: &dyn Watch) -> Result<RunEnd, Unfit>;
+    fn train(
+        &self,
+        lesson: &TrainingInput<'_>,
+        places: &Places<'_>,
+        watch: &dyn TrainingObserver,
+    ) -> Result<RunEnd, TrainingError>;
 
     /// Makes a paused run poll its watch again.
     fn wake(&self);

@@ -22,7 +22,7 @@ use crate::error::{EgressError, EgressErrorKind};
 use crate::guard::{Target, resolve};
 use crate::http1::{Connection, Wire};
 use crate::pool::Gauge;
-use crate::{EgressSettings, Reach};
+use crate::{EgressSettings, TargetKind};
 
 /// Detects a dead peer by an unanswered ping; otherwise every later request would choose its connection.
 const H2_PING_EVERY: Duration = Duration::from_secs(15);
@@ -54,7 +54,7 @@ where
 /// Opens one connection within `CONNECT_TIME_MAX`, including name resolution.
 pub(crate) async fn open(
     target: &Target,
-    reach: Reach,
+    reach: TargetKind,
     settings: &EgressSettings,
     tls: &Arc<rustls::ClientConfig>,
     gauge: &Rc<Gauge>,

@@ -10,7 +10,7 @@ use http::{HeaderValue, Method, StatusCode, Uri};
 use url::Url;
 
 use crate::error::{EgressError, EgressErrorKind};
-use crate::{Answer, Client, Headers, Reach, Request};
+use crate::{Answer, Client, Headers, Request, TargetKind};
 
 /// The bounds of fetching a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +79,7 @@ async fn get(client: &Client, url: &Url) -> Result<Answer, Box<Fault>> {
         // Nothing is decompressed here, so a decompression bomb can do no harm.
         (ACCEPT_ENCODING, HeaderValue::from_static("identity")),
     ];
-    client.send(&request, Reach::Document).await.map_err(|error| from_egress(&error))
+    client.send(&request, TargetKind::Document).await.map_err(|error| from_egress(&error))
 }
 
 async fn read(answer: Answer, limits: DocumentLimits) -> Result<Document, Box<Fault>> {

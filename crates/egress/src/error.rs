@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::http1::Broke;
+use crate::http1::ExchangeError;
 
 /// The step at which it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,14 +59,18 @@ impl fmt::Display for EgressError {
 impl std::error::Error for EgressError {}
 
 /// Names what ended an HTTP/1.1 exchange.
-pub(crate) fn from_broke(broke: Broke, host: &str) -> EgressError {
+pub(crate) fn from_broke(broke: ExchangeError, host: &str) -> EgressError {
     let (kind, text) = match broke {
-        Broke::Closed => {
+        ExchangeError::Closed => {
             (EgressErrorKind::Closed, format!("{host} closed the connection before its answer was complete."))
         }
-        Broke::Wire(error) => (EgressErrorKind::Reset, format!("{host} broke the connection off: {error}.")),
-        Broke::Body => (EgressErrorKind::Body, format!("The body broke off that {host} was being sent.")),
-        Broke::Protocol(why) => {
+        ExchangeError::Wire(error) => {
+            (EgressErrorKind::Reset, format!("{host} broke the connection off: {error}."))
+        }
+        ExchangeError::Body => {
+            (EgressErrorKind::Body, format!("The body broke off that {host} was being sent."))
+        }
+        ExchangeError::Protocol(why) => {
             (EgressErrorKind::Protocol, format!("{host} answered with what is not HTTP: {why}."))
         }
     };

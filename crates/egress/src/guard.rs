@@ -8,7 +8,7 @@ use http::Uri;
 
 use crate::address::{AddressKind, kind};
 use crate::error::{EgressError, EgressErrorKind};
-use crate::{EgressSettings, Reach};
+use crate::{EgressSettings, TargetKind};
 
 const URL_BYTES_MAX: usize = 2048;
 /// How many addresses a name may resolve to; a longer list is refused, not cut.
@@ -50,7 +50,7 @@ impl From<Refusal> for EgressError {
 ///
 /// # Errors
 /// A 400 that says which rule refuses it and which setting would allow it.
-pub fn check_base_url(url: &str, settings: &EgressSettings, reach: Reach) -> Result<(), Box<Fault>> {
+pub fn check_base_url(url: &str, settings: &EgressSettings, reach: TargetKind) -> Result<(), Box<Fault>> {
     check_text(url, settings, reach).map_err(|refusal| {
         Box::new(
             Fault::new(FaultClass::BadRequest, "base_url_refused", refusal.message)
@@ -65,13 +65,13 @@ pub fn check_base_url(url: &str, settings: &EgressSettings, reach: Reach) -> Res
 /// # Errors
 /// A 400 that says which rule refuses it and which setting would allow it.
 pub fn check_webhook_url(url: &str, settings: &EgressSettings) -> Result<(), Box<Fault>> {
-    check_text(url, settings, Reach::Webhook).map_err(|refusal| {
+    check_text(url, settings, TargetKind::Webhook).map_err(|refusal| {
         let fault = Fault::new(FaultClass::BadRequest, "webhook_url_refused", refusal.message);
         Box::new(fault.fix(refusal.fix).param("url"))
     })
 }
 
-fn check_text(url: &str, settings: &EgressSettings, reach: Reach) -> Result<(), Refusal> {
+fn check_text(url: &str, settings: &EgressSettings, reach: TargetKind) -> Result<(), Refusal> {
     let fix = "Write it as https://host/path, with nothing after the path.";
     if url.len() > URL_BYTES_MAX {
         return Err(Refusal::new(format!("The URL is longer than {URL_BYTES_MAX} bytes."), fix));
@@ -163,8 +163,8 @@ fn read_host(text: &str) -> Result<(String, Option<IpAddr>), Refusal> {
     Ok((text.to_ascii_lowercase(), None))
 }
 
-fn check_port(target: &Target, settings: &EgressSettings, reach: Reach) -> Result<(), Refusal> {
-    if reach != Reach::Webhook || settings.allow_private || WEBHOOK_PORTS.contains(&target.port) {
+fn check_port(target: &Target, settings: &EgressSettings, reach: TargetKind) -> Result<(), Refusal> {
+    if reach != TargetKind::Webhook || settings.allow_private || WEBHOOK_PORTS.contains(&target.port) {
         return Ok(());
     }
     let fix = "Use https on port 443 or 8443, or let the operator set TIDEGATE_ALLOW_PRIVATE_UPSTREAMS=1.";
@@ -173,17 +173,17 @@ fn check_port(target: &Target, settings: &EgressSettings, reach: Reach) -> Resul
 
 /// Checks a name whose addresses are not known yet, so that what can be refused
 /// already is refused when it is saved.
-fn check_name(target: &Target, settings: &EgressSettings, reach: Reach) -> Result<(), Refusal> {
+fn check_name(target: &Target, settings: &EgressSettings, reach: TargetKind) -> Result<(), Refusal> {
     let host = target.host.as_str();
-    if is_metadata_name(host) && reach == Reach::Machine {
+    if is_metadata_name(host) && reach == TargetKind::Machine {
         return Ok(());
     }
     if is_metadata_name(host) {
         return Err(never(host, AddressKind::Metadata.words()));
     }
     let inside = settings.allow_private
-        || reach == Reach::Machine
-        || (reach == Reach::Node && !settings.node_networks.is_empty());
+        || reach == TargetKind::Machine
+        || (reach == TargetKind::Node && !settings.node_networks.is_empty());
     if host == "localhost" || host.ends_with(".localhost") {
         return if inside { Ok(()) } else { Err(needs_setting(host, AddressKind::Loopback.words(), reach)) };
     }
@@ -204,7 +204,7 @@ pub(crate) fn check_address(
     address: IpAddr,
     target: &Target,
     settings: &EgressSettings,
-    reach: Reach,
+    reach: TargetKind,
 ) -> Result<(), Refusal> {
     let (shown, is_named) = match target.address {
         Some(_) => (address.to_string(), false),
@@ -212,15 +212,17 @@ pub(crate) fn check_address(
     };
     // A client that names a host must not learn what names resolve to internally.
     let words = |kind: AddressKind| if is_named { "not a public address" } else { kind.words() };
-    let listed = reach == Reach::Node && settings.node_networks.iter().any(|net| net.contains(address));
+    let listed = reach == TargetKind::Node && settings.node_networks.iter().any(|net| net.contains(address));
     match kind(address) {
-        AddressKind::Public if reach == Reach::Machine && !target.https => Err(plain_http(&shown, reach)),
-        _ if reach == Reach::Machine => Ok(()),
+        AddressKind::Public if reach == TargetKind::Machine && !target.https => {
+            Err(plain_http(&shown, reach))
+        }
+        _ if reach == TargetKind::Machine => Ok(()),
         AddressKind::Public if target.https || listed => Ok(()),
         AddressKind::Public => Err(plain_http(&shown, reach)),
         // A document's URL comes with a request, so the operator's permission for base
         // URLs covers only the loopback.
-        AddressKind::Private if reach == Reach::Document => Err(Refusal::new(
+        AddressKind::Private if reach == TargetKind::Document => Err(Refusal::new(
             format!("{shown} is {}.", words(AddressKind::Private)),
             "Documents are fetched from public https addresses; send it as a data: URI instead.",
         )),
@@ -239,8 +241,8 @@ fn never(shown: &str, words: &str) -> Refusal {
     )
 }
 
-fn needs_setting(shown: &str, words: &str, reach: Reach) -> Refusal {
-    let fix = if reach == Reach::Node {
+fn needs_setting(shown: &str, words: &str, reach: TargetKind) -> Refusal {
+    let fix = if reach == TargetKind::Node {
         "The operator must list its network in TIDEGATE_NODE_NETWORKS, or set TIDEGATE_ALLOW_PRIVATE_UPSTREAMS=1."
     } else {
         "Use a public https address, or let the operator set TIDEGATE_ALLOW_PRIVATE_UPSTREAMS=1."
@@ -248,9 +250,9 @@ fn needs_setting(shown: &str, words: &str, reach: Reach) -> Refusal {
     Refusal::new(format!("{shown} is {words}."), fix)
 }
 
-fn plain_http(shown: &str, reach: Reach) -> Refusal {
+fn plain_http(shown: &str, reach: TargetKind) -> Refusal {
     let fix = match reach {
-        Reach::Node => {
+        TargetKind::Node => {
             "Use https, or let the operator list its network in TIDEGATE_NODE_NETWORKS or set TIDEGATE_ALLOW_PRIVATE_UPSTREAMS=1."
         }
         _ => {
@@ -264,7 +266,7 @@ fn plain_http(shown: &str, reach: Reach) -> Refusal {
 pub(crate) async fn resolve(
     target: &Target,
     settings: &EgressSettings,
-    reach: Reach,
+    reach: TargetKind,
 ) -> Result<Vec<SocketAddr>, EgressError> {
     check_port(target, settings, reach)?;
     let found = match target.address {
@@ -299,7 +301,7 @@ mod tests {
             let told = |reach| {
                 EgressError::from(check_address(address, &target, &settings, reach).unwrap_err()).message
             };
-            for reach in [Reach::Document, Reach::Provider, Reach::Node] {
+            for reach in [TargetKind::Document, TargetKind::Provider, TargetKind::Node] {
                 let told = told(reach);
                 assert!(!told.contains(inside) && told.contains("inside.example is not a public"), "{told}");
             }

@@ -28,7 +28,7 @@ pub use guard::{check_base_url, check_webhook_url};
 pub use http1::fixtures;
 pub use message::{Answer, Headers, Request};
 pub use resolve::{Resolver, SystemResolver};
-pub use socket::{Shaken, Socket};
+pub use socket::{Socket, Upgrade};
 
 /// What the operator allows, and how names become addresses.
 #[derive(Clone)]
@@ -83,7 +83,7 @@ impl std::fmt::Debug for EgressSettings {
 
 /// What kind of target it is, which decides the addresses that may be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reach {
+pub enum TargetKind {
     /// The base URL of a credential or an account.
     Provider,
     /// A node of a workspace: `node_networks` may be reached too.
@@ -101,15 +101,15 @@ pub enum Reach {
 /// The kind of the target, and its owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Destination {
-    pub reach: Reach,
+    pub reach: TargetKind,
     /// The workspace that wrote the address. Its connections are separate: an unsolicited response that its
     /// server sends over one of them reaches no other workspace.
     pub owner: Option<domain::WorkspaceId>,
 }
 
-impl From<Reach> for Destination {
+impl From<TargetKind> for Destination {
     /// To an address that no workspace wrote, or whose owner is not stated.
-    fn from(reach: Reach) -> Self {
+    fn from(reach: TargetKind) -> Self {
         Self { reach, owner: None }
     }
 }
@@ -153,7 +153,7 @@ impl Client {
         request: &Request,
         destination: Destination,
         key: &str,
-    ) -> impl Future<Output = Result<Shaken, EgressError>> {
+    ) -> impl Future<Output = Result<Upgrade, EgressError>> {
         pool::open_socket(&self.pool, request, destination, key)
     }
 

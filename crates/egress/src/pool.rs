@@ -20,7 +20,7 @@ use crate::error::{EgressError, EgressErrorKind, from_broke, from_hyper};
 use crate::guard::{Target, read_target};
 use crate::http1::Connection;
 use crate::message::{Answer, Headers, Request};
-use crate::socket::Shaken;
+use crate::socket::Upgrade;
 use crate::{Destination, EgressSettings};
 
 /// How often idle connections are checked, while there are any.
@@ -382,7 +382,7 @@ pub(crate) async fn open_socket(
     request: &Request,
     destination: Destination,
     key: &str,
-) -> Result<Shaken, EgressError> {
+) -> Result<Upgrade, EgressError> {
     let host = pool.host(&request.url, destination)?;
     // An HTTP/2 connection can't be upgraded.
     let mut tls = rustls::ClientConfig::clone(&pool.tls);
@@ -414,7 +414,7 @@ pub(crate) async fn open_socket(
     if head.status != StatusCode::SWITCHING_PROTOCOLS {
         let lease = Lease { host, hold: Some(Hold::Exclusive(connection)) };
         let body = InBody::own(head.framing, false, lease);
-        return Ok(Shaken::Answered(Answer { status: head.status, headers: head.headers, body }));
+        return Ok(Upgrade::Answered(Answer { status: head.status, headers: head.headers, body }));
     }
     let is = |name: &str, wanted: &str| {
         head.headers.get(name).is_some_and(|value| value.eq_ignore_ascii_case(wanted.as_bytes()))
@@ -426,7 +426,7 @@ pub(crate) async fn open_socket(
         let text = format!("{} shook hands for something else than was asked for.", host.target.host);
         return Err(EgressError::new(EgressErrorKind::Protocol, text).sent());
     }
-    Ok(Shaken::Open(head.headers, connection.into_socket()))
+    Ok(Upgrade::Open(head.headers, connection.into_socket()))
 }
 
 /// An exclusive connection; or, for HTTP/2, `None` once there is a shared one to check out.

@@ -13,7 +13,7 @@ use crate::pool::Counted;
 
 /// The outcome of a WebSocket handshake.
 #[derive(Debug)]
-pub enum Shaken {
+pub enum Upgrade {
     Open(Headers, Socket),
     /// The peer responded without upgrading.
     Answered(Answer),

@@ -6,13 +6,13 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use engine::made::Made;
-use engine::training::{Job, LowRank, Precision, Settings, Text, Trains, Went};
-use engine::{Pairs, Rope, Shape, Source, Stretch};
+use engine::synthetic::SyntheticModel;
+use engine::training::{Example, Job, LoraConfig, Precision, Settings, StepOutcome, Trains};
+use engine::{Architecture, Pairs, Rope, RopeScaling, Source};
 use serde_json::json;
 
-fn shape(norms_heads: bool, stretch: Stretch) -> Shape {
-    Shape {
+fn shape(norms_heads: bool, stretch: RopeScaling) -> Architecture {
+    Architecture {
         vocabulary: 512,
         hidden: 64,
         layers: 3,
@@ -30,12 +30,12 @@ fn shape(norms_heads: bool, stretch: Stretch) -> Shape {
     }
 }
 
-fn train(family: &str, shape: Shape, low: LowRank, directory: &Path) -> Result<(), Box<dyn Error>> {
+fn train(family: &str, shape: Architecture, low: LoraConfig, directory: &Path) -> Result<(), Box<dyn Error>> {
     let base = directory.join("base");
-    Made::new(family, shape, 7).write_plain(&base, false)?;
+    SyntheticModel::new(family, shape, 7).write_plain(&base, false)?;
     let source = Source::open(&base)?;
     let tokens: Vec<u32> = [17, 4, 301, 88, 250, 9, 133, 64].into_iter().cycle().take(63).collect();
-    let text = Text { is_learned: vec![true; tokens.len()], tokens: tokens.clone() };
+    let text = Example { is_learned: vec![true; tokens.len()], tokens: tokens.clone() };
     let settings = Settings {
         trains: Trains::Adapter(low),
         epochs: 40,
@@ -45,7 +45,7 @@ fn train(family: &str, shape: Shape, low: LowRank, directory: &Path) -> Result<(
     };
     let mut job = Job::open(&source, vec![text], settings, &directory.join("run"))?;
     let mut loss = f64::NAN;
-    while let Went::Step(progress) = job.step(&mut || true)? {
+    while let StepOutcome::Step(progress) = job.step(&mut || true)? {
         loss = progress.loss;
     }
     job.write(&base, &directory.join("adapter"), Precision::Single)?;
@@ -58,9 +58,9 @@ fn train(family: &str, shape: Shape, low: LowRank, directory: &Path) -> Result<(
 
 fn main() -> Result<(), Box<dyn Error>> {
     let directory = PathBuf::from(std::env::args().nth(1).ok_or("say where to write")?);
-    let usual = LowRank::default();
-    let stable = LowRank { is_rank_stable: true, ..usual.clone() };
-    let bands = Stretch::Bands { factor: 8.0, low: 1.0, high: 4.0, original: 256.0 };
-    train("qwen3", shape(true, Stretch::None), usual, &directory.join("qwen3"))?;
+    let usual = LoraConfig::default();
+    let stable = LoraConfig { is_rank_stable: true, ..usual.clone() };
+    let bands = RopeScaling::Bands { factor: 8.0, low: 1.0, high: 4.0, original: 256.0 };
+    train("qwen3", shape(true, RopeScaling::None), usual, &directory.join("qwen3"))?;
     train("llama", shape(false, bands), stable, &directory.join("llama"))
 }

@@ -6,12 +6,12 @@
 use std::error::Error;
 use std::time::Instant;
 
-use engine::made::Made;
-use engine::training::{Job, LowRank, Settings, Target, Text, Trains, Went};
-use engine::{Pairs, Rope, Shape, Source, Stretch};
+use engine::synthetic::SyntheticModel;
+use engine::training::{Example, Job, LoraConfig, Settings, StepOutcome, Target, Trains};
+use engine::{Architecture, Pairs, Rope, RopeScaling, Source};
 
-fn small() -> Shape {
-    Shape {
+fn small() -> Architecture {
+    Architecture {
         vocabulary: 2_048,
         hidden: 256,
         layers: 6,
@@ -20,7 +20,7 @@ fn small() -> Shape {
         head_dim: 64,
         inner: 768,
         norm_epsilon: 1e-6,
-        rope: Rope { theta: 10_000.0, stretch: Stretch::None },
+        rope: Rope { theta: 10_000.0, stretch: RopeScaling::None },
         context: 2_048,
         is_tied: true,
         norms_heads: true,
@@ -29,8 +29,8 @@ fn small() -> Shape {
     }
 }
 
-fn wide() -> Shape {
-    Shape {
+fn wide() -> Architecture {
+    Architecture {
         vocabulary: 4_096,
         hidden: 1_024,
         layers: 2,
@@ -42,17 +42,17 @@ fn wide() -> Shape {
     }
 }
 
-fn measure(what: &str, shape: Shape, trains: Trains, steps: usize) -> Result<(), Box<dyn Error>> {
+fn measure(what: &str, shape: Architecture, trains: Trains, steps: usize) -> Result<(), Box<dyn Error>> {
     let directory = std::env::temp_dir().join(format!("tidegate-train-{}", std::process::id()));
     let vocabulary = u32::try_from(shape.vocabulary)?;
-    Made::new("qwen3", shape, 7).write_plain(&directory.join("base"), false)?;
+    SyntheticModel::new("qwen3", shape, 7).write_plain(&directory.join("base"), false)?;
     let source = Source::open(&directory.join("base"))?;
     // Sixteen sequences of 128 tokens per step.
     let text = |of: u32| {
         let tokens = (0..128).map(|place| (place * 37 + of * 101) % vocabulary).collect();
-        Text { tokens, is_learned: vec![true; 128] }
+        Example { tokens, is_learned: vec![true; 128] }
     };
-    let texts: Vec<Text> = (0..16).map(text).collect();
+    let texts: Vec<Example> = (0..16).map(text).collect();
     let settings = Settings {
         trains,
         epochs: steps + 1,
@@ -66,7 +66,7 @@ fn measure(what: &str, shape: Shape, trains: Trains, steps: usize) -> Result<(),
     job.step(&mut || true)?;
     let (start, mut tokens) = (Instant::now(), 0);
     for _ in 0..steps {
-        let Went::Step(progress) = job.step(&mut || true)? else { break };
+        let StepOutcome::Step(progress) = job.step(&mut || true)? else { break };
         tokens = progress.tokens - 2_048;
     }
     let speed = tokens as f64 / start.elapsed().as_secs_f64();
@@ -77,7 +77,7 @@ fn measure(what: &str, shape: Shape, trains: Trains, steps: usize) -> Result<(),
 fn main() -> Result<(), Box<dyn Error>> {
     let steps = std::env::args().nth(1).map_or(Ok(5), |steps| steps.parse())?;
     let targets = vec![Target::Queries, Target::Values, Target::Down];
-    let adapter = || Trains::Adapter(LowRank { targets: targets.clone(), ..LowRank::default() });
+    let adapter = || Trains::Adapter(LoraConfig { targets: targets.clone(), ..LoraConfig::default() });
     measure("small, whole", small(), Trains::Whole, steps)?;
     measure("small, adapter", small(), adapter(), steps)?;
     measure("wide, adapter", wide(), adapter(), steps)

@@ -9,10 +9,11 @@ use std::error::Error;
 use std::io::Read;
 use std::path::Path;
 
-use engine::made::{Made, Tokens};
+use engine::synthetic::{SyntheticModel, Tokens};
 use engine::{
-    Beside, Conversation, End, Group, Happened, Keeps, Last, Machine, Pairs, Pool, Processor, Request, Room,
-    Rope, Runner, Sampling, Shape, Share, Signs, Source, Stretch,
+    Architecture, Backend, CacheScope, Conversation, End, Group, KvCache, KvDtype, Last, ModelAssets, Pairs,
+    Processor, Request, Rope, RopeScaling, Sampling, Scheduler, SchedulerLimits, Source, SpecialTokens,
+    StepEvent,
 };
 use serde_json::{Value, json};
 
@@ -23,7 +24,7 @@ const CONTEXT: usize = 4_096;
 const TEMPLATE: &str = include_str!("../tests/fixtures/templates/qwen3.jinja");
 
 fn make(directory: &Path) -> Result<(), Box<dyn Error>> {
-    let shape = Shape {
+    let shape = Architecture {
         vocabulary: 400,
         hidden: 64,
         layers: 3,
@@ -32,20 +33,20 @@ fn make(directory: &Path) -> Result<(), Box<dyn Error>> {
         head_dim: 32,
         inner: 128,
         norm_epsilon: 1e-6,
-        rope: Rope { theta: 1_000_000.0, stretch: Stretch::None },
+        rope: Rope { theta: 1_000_000.0, stretch: RopeScaling::None },
         context: CONTEXT,
         is_tied: true,
         norms_heads: true,
         pairs: Pairs::Halves,
         mixture: None,
     };
-    let mut made = Made::new("qwen3", shape.clone(), 7);
+    let mut made = SyntheticModel::new("qwen3", shape.clone(), 7);
     made.tokens = Some(Tokens::new("qwen2", TEMPLATE, shape.vocabulary));
     Ok(made.write_plain(directory, false)?)
 }
 
 /// Renders a conversation with the model's chat template.
-fn opened(messages: Vec<Value>, beside: &Beside) -> Result<String, Box<dyn Error>> {
+fn opened(messages: Vec<Value>, beside: &ModelAssets) -> Result<String, Box<dyn Error>> {
     let template = beside.template.as_ref().ok_or("the model comes without a template for conversations")?;
     let mut conversation = Conversation::new(messages, None, Last::Answer);
     for (name, sign) in [("bos_token", &beside.habits.first_sign), ("eos_token", &beside.habits.last_sign)] {
@@ -53,17 +54,17 @@ fn opened(messages: Vec<Value>, beside: &Beside) -> Result<String, Box<dyn Error
     }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
     // The input is trusted, so that special tokens in user text are not neutralised.
-    Ok(conversation.open(template, &Signs::default(), &|| 0, now)?.text)
+    Ok(conversation.open(template, &SpecialTokens::default(), &|| 0, now)?.text)
 }
 
 fn say(
-    runner: &mut Runner,
+    runner: &mut Scheduler,
     prompt: Vec<u32>,
     ends: &[u32],
     max_tokens: usize,
 ) -> Result<Vec<Value>, Box<dyn Error>> {
     let sampling = Sampling { temperature: 0.0, logprobs: Some(LIKELIEST), ..Sampling::default() };
-    let (share, group) = (Share(1), Group(1));
+    let (share, group) = (CacheScope(1), Group(1));
     let request = Request {
         prompt,
         sampling,
@@ -80,10 +81,10 @@ fn say(
     while !runner.is_idle() {
         for happened in runner.step()? {
             match happened {
-                Happened::Token { drawn, .. } => {
+                StepEvent::Token { drawn, .. } => {
                     said.push(json!({"token": drawn.token, "likeliest": drawn.others}))
                 }
-                Happened::End { end: end @ (End::Broken | End::NoAdapter), .. } => {
+                StepEvent::End { end: end @ (End::Broken | End::NoAdapter), .. } => {
                     return Err(format!("{end:?}").into());
                 }
                 _ => {}
@@ -96,12 +97,13 @@ fn say(
 fn ask(directory: &Path, processor: Processor, tokens: usize) -> Result<(), Box<dyn Error>> {
     let source = Source::open(directory)?;
     let beside = source.beside()?;
-    let machine = Machine::load(&source, processor)?;
+    let machine = Backend::load(&source, processor)?;
     // For the smallest rounding error: transformers computes in single precision, too.
-    let keeps = Keeps::Single;
-    let bytes = (CONTEXT + tokens).div_ceil(engine::BLOCK) * Pool::block_bytes(machine.shape(), keeps);
-    let room = Room { bytes, keeps, tokens: processor.step_tokens(), texts: 1, waiting: 1, guesses: 0 };
-    let mut runner = Runner::new(machine, room)?;
+    let keeps = KvDtype::Single;
+    let bytes = (CONTEXT + tokens).div_ceil(engine::BLOCK) * KvCache::block_bytes(machine.shape(), keeps);
+    let room =
+        SchedulerLimits { bytes, keeps, tokens: processor.step_tokens(), texts: 1, waiting: 1, guesses: 0 };
+    let mut runner = Scheduler::new(machine, room)?;
     let mut asked = String::new();
     std::io::stdin().read_to_string(&mut asked)?;
     let conversations: Vec<Vec<Value>> = serde_json::from_str(&asked)?;

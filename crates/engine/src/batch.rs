@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use crate::pool::BLOCK;
-use crate::{Adapter, EngineError, Shape};
+use crate::kv_cache::BLOCK;
+use crate::{Adapter, Architecture, EngineError};
 
 /// A run of tokens of one sequence. Whole prompts, prefill chunks, single decode tokens and draft tokens to
 /// be verified all have this form.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
+pub struct SequenceChunk {
     pub tokens: Vec<u32>,
     /// The position of the first token in its sequence; everything before it was computed by earlier steps.
     pub start: usize,
@@ -22,7 +22,7 @@ pub struct Part {
     pub adapter: Option<Arc<Adapter>>,
 }
 
-impl Part {
+impl SequenceChunk {
     /// The sequence length in the KV cache after this step.
     #[must_use]
     pub const fn end(&self) -> usize {
@@ -31,11 +31,11 @@ impl Part {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Ragged {
-    pub parts: Vec<Part>,
+pub struct StepBatch {
+    pub parts: Vec<SequenceChunk>,
 }
 
-impl Ragged {
+impl StepBatch {
     /// The number of tokens in the step: the rows of its matrices.
     #[must_use]
     pub fn rows(&self) -> usize {
@@ -43,7 +43,7 @@ impl Ragged {
     }
 
     /// Checks that positions, blocks, token ids and adapters are within range.
-    pub(crate) fn check(&self, shape: &Shape) -> Result<(), EngineError> {
+    pub(crate) fn check(&self, shape: &Architecture) -> Result<(), EngineError> {
         for part in &self.parts {
             if part.end() > shape.context {
                 return Err(EngineError::Step("a place beyond the context"));
@@ -63,7 +63,7 @@ impl Ragged {
 
     /// For each row, the index of its part and its position in that part's sequence.
     pub(crate) fn places(&self) -> Vec<(usize, usize)> {
-        let each = |(index, part): (usize, &Part)| {
+        let each = |(index, part): (usize, &SequenceChunk)| {
             let start = part.start;
             (0..part.tokens.len()).map(move |row| (index, start + row)).collect::<Vec<_>>()
         };

@@ -1,25 +1,25 @@
 //! The block allocator of the KV cache and its prefix cache: which sequences hold which blocks, and which
 //! full blocks can be reused by a prompt with the same prefix.
 //!
-//! A full block is found by its content: its own tokens, the block before it, and the cache scope (`Under`).
+//! A full block is found by its content: its own tokens, the block before it, and the cache scope (`PrefixScope`).
 //! Keys are compared in full, not by hash alone, so two different prefixes are never confused.
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::pool::BLOCK;
+use crate::kv_cache::BLOCK;
 
 /// A prefix-cache scope (a "cache salt"). Sequences of one scope can reuse each other's cached prefixes if
 /// they also have the same adapter generation, or no adapter. The caller decides what makes a scope: a model,
 /// a workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Share(pub u128);
+pub struct CacheScope(pub u128);
 
 /// What a cached prefix is bound to besides its tokens: the cache scope and the adapter generation.
 /// Generations are unique within a runner, and 0 means no adapter. `reading` is the request's number for
 /// embedding inputs, which only reuse prefixes of their own request; it is 0 for texts that are generated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Under {
-    pub share: Share,
+pub(crate) struct PrefixScope {
+    pub share: CacheScope,
     pub generation: u64,
     pub reading: u64,
 }
@@ -33,7 +33,7 @@ struct Key {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum After {
-    Beginning(Under),
+    Beginning(PrefixScope),
     /// The preceding cached block, as a serial number that is never reused, unlike block indices.
     Serial(u64),
 }
@@ -49,7 +49,7 @@ struct Block {
     /// Reference count: how many running sequences hold the block.
     held: u32,
     /// Whose data the block still contains, even if it can no longer be looked up; `None` once it was wiped.
-    of: Option<Under>,
+    of: Option<PrefixScope>,
     remembered: Option<Remembered>,
     /// The tick at which its last holder released it: its key in `idle`.
     idle_since: u64,
@@ -67,7 +67,7 @@ pub(crate) struct Wiping {
 }
 
 #[derive(Debug)]
-pub(crate) struct Blocks {
+pub(crate) struct BlockAllocator {
     blocks: Vec<Block>,
     /// Free blocks without a prefix-cache entry.
     empty: Vec<u32>,
@@ -79,7 +79,7 @@ pub(crate) struct Blocks {
     clock: u64,
 }
 
-impl Blocks {
+impl BlockAllocator {
     pub(crate) fn new(count: usize) -> Self {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         Self {
@@ -108,7 +108,7 @@ impl Blocks {
 
     /// Looks up the longest cached prefix and takes a reference to its blocks for the caller. At least one
     /// token is left uncached: it has to be computed to get an output for it.
-    pub(crate) fn find(&mut self, under: Under, tokens: &[u32]) -> Vec<u32> {
+    pub(crate) fn find(&mut self, under: PrefixScope, tokens: &[u32]) -> Vec<u32> {
         let most = tokens.len().saturating_sub(1) / BLOCK;
         let (mut found, mut after) = (Vec::new(), After::Beginning(under));
         for tokens in tokens.as_chunks::<BLOCK>().0.iter().take(most) {
@@ -137,7 +137,7 @@ impl Blocks {
 
     /// Allocates `count` blocks for a sequence, or none of them. Evicts the least recently used cached blocks
     /// if needed.
-    pub(crate) fn take(&mut self, under: Under, count: usize) -> Option<Vec<u32>> {
+    pub(crate) fn take(&mut self, under: PrefixScope, count: usize) -> Option<Vec<u32>> {
         if count > self.free() {
             return None;
         }
@@ -163,7 +163,7 @@ impl Blocks {
 
     /// Enters the full blocks of a sequence whose first `computed` tokens are in the KV cache into the prefix
     /// cache.
-    pub(crate) fn remember(&mut self, under: Under, computed: &[u32], blocks: &[u32]) {
+    pub(crate) fn remember(&mut self, under: PrefixScope, computed: &[u32], blocks: &[u32]) {
         let mut after = After::Beginning(under);
         for (tokens, block) in computed.as_chunks::<BLOCK>().0.iter().zip(blocks) {
             let key = Key { after, tokens: *tokens };
@@ -233,7 +233,7 @@ impl Blocks {
     /// Drops every cache entry whose scope matches, including partly filled blocks that were never in the
     /// prefix cache. Running sequences keep their blocks; the caller must not enter those into the prefix
     /// cache again.
-    pub(crate) fn forget(&mut self, is_meant: impl Fn(Under) -> bool) -> Wiping {
+    pub(crate) fn forget(&mut self, is_meant: impl Fn(PrefixScope) -> bool) -> Wiping {
         let mut wiping = Wiping::default();
         for (index, block) in (0..).zip(&mut self.blocks) {
             if !block.of.is_some_and(&is_meant) {
@@ -262,15 +262,15 @@ impl Blocks {
 mod tests {
     use super::*;
 
-    const OURS: Under = Under { share: Share(1), generation: 0, reading: 0 };
-    const THEIRS: Under = Under { share: Share(2), ..OURS };
+    const OURS: PrefixScope = PrefixScope { share: CacheScope(1), generation: 0, reading: 0 };
+    const THEIRS: PrefixScope = PrefixScope { share: CacheScope(2), ..OURS };
 
     fn text(length: u32) -> Vec<u32> {
         (0..length).collect()
     }
 
     /// A sequence that was computed and has ended.
-    fn past(blocks: &mut Blocks, under: Under, tokens: &[u32]) -> Vec<u32> {
+    fn past(blocks: &mut BlockAllocator, under: PrefixScope, tokens: &[u32]) -> Vec<u32> {
         let taken = blocks.take(under, tokens.len().div_ceil(BLOCK)).unwrap();
         blocks.remember(under, tokens, &taken);
         blocks.give(&taken);
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_beginning_is_found_and_one_token_is_left() {
-        let mut blocks = Blocks::new(10);
+        let mut blocks = BlockAllocator::new(10);
         let taken = past(&mut blocks, OURS, &text(48));
         assert_eq!(blocks.free(), 10);
         assert_eq!(blocks.find(OURS, &text(48)), taken[..2]);
@@ -290,15 +290,15 @@ mod tests {
         assert_eq!(blocks.find(OURS, &other), taken[..1]);
         assert!(blocks.find(THEIRS, &text(49)).is_empty());
         for generation in [1, 2] {
-            assert!(blocks.find(Under { generation, ..OURS }, &text(49)).is_empty());
-            assert!(blocks.find(Under { reading: generation, ..OURS }, &text(49)).is_empty());
+            assert!(blocks.find(PrefixScope { generation, ..OURS }, &text(49)).is_empty());
+            assert!(blocks.find(PrefixScope { reading: generation, ..OURS }, &text(49)).is_empty());
         }
         assert!(blocks.find(OURS, &text(49)[16..]).is_empty(), "it is found at its place alone");
     }
 
     #[test]
     fn what_was_unused_for_longest_makes_room_from_its_end_on() {
-        let mut blocks = Blocks::new(4);
+        let mut blocks = BlockAllocator::new(4);
         past(&mut blocks, OURS, &text(32));
         past(&mut blocks, THEIRS, &text(32));
         let held = blocks.take(OURS, 1).unwrap();
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_block_that_is_used_again_is_not_what_it_was() {
-        let mut blocks = Blocks::new(2);
+        let mut blocks = BlockAllocator::new(2);
         let first = past(&mut blocks, OURS, &text(32));
         let taken = blocks.take(THEIRS, 2).unwrap();
         assert_eq!(first.len(), taken.len());
@@ -323,7 +323,7 @@ mod tests {
 
     #[test]
     fn what_is_computed_twice_is_found_once() {
-        let mut blocks = Blocks::new(4);
+        let mut blocks = BlockAllocator::new(4);
         let (one, other) = (blocks.take(OURS, 2).unwrap(), blocks.take(OURS, 2).unwrap());
         blocks.remember(OURS, &text(32), &one);
         blocks.remember(OURS, &text(32), &other);
@@ -335,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_share_is_forgotten_whole() {
-        let mut blocks = Blocks::new(6);
+        let mut blocks = BlockAllocator::new(6);
         past(&mut blocks, OURS, &text(32));
         past(&mut blocks, THEIRS, &text(32));
         let running = blocks.find(OURS, &text(20));
@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn what_was_too_short_to_be_found_is_forgotten_as_well() {
-        let mut blocks = Blocks::new(6);
+        let mut blocks = BlockAllocator::new(6);
         past(&mut blocks, THEIRS, &text(20));
         let taken = past(&mut blocks, OURS, &text(20));
         let wiping = blocks.forget(|under| under == OURS);

@@ -8,9 +8,9 @@ use domain::prompt::{Content, Effort, Part, Role, Source, ToolCall, ToolKind, To
 use domain::{Fault, FaultClass, Prompt};
 use serde_json::{Map, Value, json};
 
-use crate::signs::{Guard, Signs};
-use crate::speech::{Form, is_offered};
-use crate::{EngineError, Manner, Template};
+use crate::output_parser::{Form, is_offered};
+use crate::special_tokens::{Guard, SpecialTokens};
+use crate::{EngineError, ModelFormat, Template};
 
 /// Appended to a final message that is to be continued, so that its end is found again in the rendered
 /// prompt.
@@ -40,7 +40,7 @@ pub enum Last {
 
 /// The rendered prompt from which the model generates.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Opening {
+pub struct RenderedPrompt {
     pub text: String,
     /// The prompt ends inside an open `<think>` block.
     pub is_in_thought: bool,
@@ -48,7 +48,7 @@ pub struct Opening {
     pub written: Vec<usize>,
 }
 
-impl Opening {
+impl RenderedPrompt {
     /// Whether the special-token text at this range comes from user input rather than from the template.
     #[must_use]
     pub fn is_written(&self, sign: &Range<usize>) -> bool {
@@ -60,7 +60,7 @@ impl Opening {
 impl Conversation {
     /// # Errors
     /// The prompt has content that a text model can't take; the fault says what and where.
-    pub fn of(prompt: &Prompt, manner: Manner) -> Result<Self, Box<Fault>> {
+    pub fn of(prompt: &Prompt, manner: ModelFormat) -> Result<Self, Box<Fault>> {
         let mut writing = Writing { manner, messages: Vec::new(), names: Vec::new() };
         let instructions: Vec<&str> = prompt.instructions.iter().map(|said| said.text.as_str()).collect();
         if !instructions.is_empty() {
@@ -108,10 +108,10 @@ impl Conversation {
     pub fn open(
         &self,
         template: &Template,
-        signs: &Signs,
+        signs: &SpecialTokens,
         chance: &dyn Fn() -> u64,
         now_unix_s: u64,
-    ) -> Result<Opening, EngineError> {
+    ) -> Result<RenderedPrompt, EngineError> {
         let guard = Guard::new(signs, chance);
         let (mut messages, mut tools, mut context) =
             (self.messages.clone(), self.tools.clone(), self.settings.clone());
@@ -136,7 +136,7 @@ impl Conversation {
         }
         let (text, written) = guard.lift(text);
         let is_in_thought = template.manner().is_in_thought(&text);
-        Ok(Opening { text, is_in_thought, written })
+        Ok(RenderedPrompt { text, is_in_thought, written })
     }
 }
 
@@ -211,7 +211,7 @@ fn refuse_part(part: &Part, what: &str) -> Box<Fault> {
 }
 
 struct Writing {
-    manner: Manner,
+    manner: ModelFormat,
     messages: Vec<Value>,
     /// Tool names by call id, in order, to name the tool of a result that gives only the id.
     names: Vec<(String, String)>,
@@ -355,7 +355,7 @@ mod tests {
 
     use super::*;
 
-    const SPEAKS: Manner = Manner { form: Some(Form::Json), thinks: true, is_told_to_think: true };
+    const SPEAKS: ModelFormat = ModelFormat { form: Some(Form::Json), thinks: true, is_told_to_think: true };
 
     fn turn(role: Role, parts: Vec<Part>) -> Turn {
         Turn { role, name: None, parts }
@@ -389,7 +389,7 @@ mod tests {
         Prompt { turns, ..Prompt::default() }
     }
 
-    fn messages(prompt: &Prompt, manner: Manner) -> Value {
+    fn messages(prompt: &Prompt, manner: ModelFormat) -> Value {
         Conversation::of(prompt, manner).unwrap().messages.into()
     }
 
@@ -432,7 +432,7 @@ mod tests {
             ])
         };
         assert_eq!(messages(&prompt, SPEAKS), wanted(json!("{\"x\": t")));
-        let tagged = Manner { form: Some(Form::Tagged), ..SPEAKS };
+        let tagged = ModelFormat { form: Some(Form::Tagged), ..SPEAKS };
         assert_eq!(messages(&prompt, tagged), wanted(json!({"arguments": "{\"x\": t"})));
     }
 
@@ -457,7 +457,7 @@ mod tests {
 
     #[test]
     fn thinking_is_as_asked_where_the_template_knows_it() {
-        let switch = |reasoning: Reasoning, manner: Manner| {
+        let switch = |reasoning: Reasoning, manner: ModelFormat| {
             let prompt = Prompt { reasoning, ..Prompt::default() };
             Conversation::of(&prompt, manner).unwrap().settings.get("enable_thinking").cloned()
         };
@@ -471,7 +471,7 @@ mod tests {
             (budget(9), true),
         ] {
             assert_eq!(switch(reasoning.clone(), SPEAKS), Some(thinks.into()), "{reasoning:?}");
-            assert_eq!(switch(reasoning, Manner::default()), None);
+            assert_eq!(switch(reasoning, ModelFormat::default()), None);
         }
     }
 
@@ -529,13 +529,16 @@ mod tests {
         let open = |turns: Vec<Turn>| {
             Conversation::of(&prompt(turns), template.manner()).unwrap().open(
                 &template,
-                &Signs::default(),
+                &SpecialTokens::default(),
                 &|| 0,
                 0,
             )
         };
-        let opening =
-            |text: &str, is_in_thought| Opening { text: text.to_owned(), is_in_thought, written: vec![] };
+        let opening = |text: &str, is_in_thought| RenderedPrompt {
+            text: text.to_owned(),
+            is_in_thought,
+            written: vec![],
+        };
         let asked = || turn(Role::User, vec![Part::text("Count.")]);
         let begun = |text: &str| turn(Role::Assistant, vec![Part::text(text)]);
         assert_eq!(open(vec![asked()]).unwrap(), opening("<user>Count.</><assistant><think>", true));
@@ -556,7 +559,7 @@ mod tests {
         let conversation = Conversation::of(&prompt(vec![asked(), begun("One")]), silent.manner()).unwrap();
         assert!(
             conversation
-                .open(&silent, &Signs::default(), &|| 0, 0)
+                .open(&silent, &SpecialTokens::default(), &|| 0, 0)
                 .unwrap_err()
                 .to_string()
                 .contains("leaves out")
@@ -574,6 +577,9 @@ mod tests {
         {
             conversation.set(name, value);
         }
-        assert_eq!(conversation.open(&template, &Signs::default(), &|| 0, 0).unwrap().text, "<s>False1");
+        assert_eq!(
+            conversation.open(&template, &SpecialTokens::default(), &|| 0, 0).unwrap().text,
+            "<s>False1"
+        );
     }
 }

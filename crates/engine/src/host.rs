@@ -1,9 +1,9 @@
-//! Runs a `Runner` on its own thread. Commands come over a channel, and each sequence's events go back over a
+//! Runs a `Scheduler` on its own thread. Commands come over a channel, and each sequence's events go back over a
 //! channel of its own. Dropping the receiver cancels the sequence.
 
 mod adapted;
 mod passages;
-mod way;
+mod serving_gate;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,30 +20,32 @@ use self::adapted::{Job, read_all};
 pub(crate) use self::passages::{Asking, Reading};
 use crate::EngineError;
 use crate::adapters::{AdapterId, Limits};
-use crate::machine::Machine;
-use crate::runner::{End, Happened, Passage, Refused, Request, Room, Runner, TextId};
-use crate::sampler::Drawn;
-use way::Way;
+use crate::backend::Backend;
+use crate::sampler::SampledToken;
+use crate::scheduler::{
+    EmbeddingInput, End, Refused, Request, Scheduler, SchedulerLimits, SequenceId, StepEvent,
+};
+use serving_gate::ServingGate;
 
 /// Events of a sequence.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Told {
+pub enum SequenceEvent {
     Refused(Refused),
     /// The sequence was scheduled; this many tokens of its prompt came from the prefix cache.
     Begun {
         remembered: usize,
     },
-    Token(Drawn),
+    Token(SampledToken),
     /// The final hidden state of a sequence that is only prefilled (embeddings, reranking).
     State(Vec<f32>),
     End(End),
 }
 
 enum Command {
-    Carry(Request, UnboundedSender<Told>),
-    Read(Passage, UnboundedSender<Told>),
+    Carry(Request, UnboundedSender<SequenceEvent>),
+    Read(EmbeddingInput, UnboundedSender<SequenceEvent>),
     /// Anything else that is done between two steps.
-    Do(Box<dyn FnOnce(&mut Desk) + Send>),
+    Do(Box<dyn FnOnce(&mut EngineLoop) + Send>),
 }
 
 /// A runner's threads. Dropping it ends them, after the current step.
@@ -55,30 +57,30 @@ pub struct Host {
     block_bytes: usize,
     is_lost: Arc<AtomicBool>,
     load: Arc<Mutex<RuntimeLoad>>,
-    way: Arc<Way>,
+    way: Arc<ServingGate>,
     /// Counter of requests whose passages share a cached prefix.
     readings: Arc<AtomicU64>,
     /// The runner's thread, and the one that reads adapter files.
     threads: Vec<JoinHandle<()>>,
 }
 
-struct Desk {
-    runner: Runner,
+struct EngineLoop {
+    runner: Scheduler,
     commands: UnboundedReceiver<Command>,
-    open: HashMap<TextId, UnboundedSender<Told>>,
+    open: HashMap<SequenceId, UnboundedSender<SequenceEvent>>,
     /// Adapter reads for the reader thread.
     jobs: Sender<Job>,
     /// Callers that wait until an adapter is in memory.
     expecting: Vec<(AdapterId, oneshot::Sender<Result<(), EngineError>>)>,
     /// Taken while there are sequences to run, so that background work pauses.
-    way: Arc<Way>,
+    way: Arc<ServingGate>,
     load: Arc<Mutex<RuntimeLoad>>,
 }
 
 impl Host {
     /// # Errors
     /// The memory budget is too small, or no thread can be started.
-    pub fn start(model: impl Into<Machine>, room: Room) -> Result<Self, EngineError> {
+    pub fn start(model: impl Into<Backend>, room: SchedulerLimits) -> Result<Self, EngineError> {
         Self::start_with(model, room, Limits::default())
     }
 
@@ -86,23 +88,27 @@ impl Host {
     ///
     /// # Errors
     /// The memory budget is too small, or no thread can be started.
-    pub fn start_with(model: impl Into<Machine>, room: Room, limits: Limits) -> Result<Self, EngineError> {
-        Self::of(Runner::new(model, room)?.with_limits(limits))
+    pub fn start_with(
+        model: impl Into<Backend>,
+        room: SchedulerLimits,
+        limits: Limits,
+    ) -> Result<Self, EngineError> {
+        Self::of(Scheduler::new(model, room)?.with_limits(limits))
     }
 
     /// Starts the threads for a configured runner.
     ///
     /// # Errors
     /// No thread can be started.
-    pub fn of(runner: Runner) -> Result<Self, EngineError> {
+    pub fn of(runner: Scheduler) -> Result<Self, EngineError> {
         let (longest, limits, block_bytes) = (runner.longest(), runner.limits(), runner.block_bytes());
         let (commands, asked) = unbounded_channel();
         let (jobs, to_be_read) = channel();
         let is_lost = Arc::new(AtomicBool::new(false));
         let lost = Arc::clone(&is_lost);
-        let way = Arc::new(Way::default());
+        let way = Arc::new(ServingGate::default());
         let load = Arc::new(Mutex::new(runner.standing()));
-        let desk = Desk {
+        let desk = EngineLoop {
             runner,
             commands: asked,
             open: HashMap::new(),
@@ -156,13 +162,13 @@ impl Host {
     }
 
     /// Where background work waits while requests are served.
-    pub(crate) fn way(&self) -> &Way {
+    pub(crate) fn way(&self) -> &ServingGate {
         &self.way
     }
 
     /// Submits a sequence. The channel closes early if the model fails.
     #[must_use]
-    pub fn carry(&self, request: Request) -> UnboundedReceiver<Told> {
+    pub fn carry(&self, request: Request) -> UnboundedReceiver<SequenceEvent> {
         let (told, telling) = unbounded_channel();
         if let Some(commands) = &self.commands {
             // If the runner is gone, the receiver sees a closed channel.
@@ -181,7 +187,7 @@ impl Drop for Host {
     }
 }
 
-impl Drop for Desk {
+impl Drop for EngineLoop {
     fn drop(&mut self) {
         self.way.set(false);
     }
@@ -192,7 +198,7 @@ fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
     thread.map_err(|source| EngineError::File { path: "a thread".into(), source })
 }
 
-impl Desk {
+impl EngineLoop {
     fn run(mut self) -> Result<(), EngineError> {
         loop {
             if !self.take_all() {
@@ -247,7 +253,7 @@ impl Desk {
             Ok(text) => {
                 self.open.insert(text, told);
             }
-            Err(refused) => drop(told.send(Told::Refused(refused))),
+            Err(refused) => drop(told.send(SequenceEvent::Refused(refused))),
         }
     }
 
@@ -263,15 +269,15 @@ impl Desk {
         });
     }
 
-    fn tell(&mut self, happened: Happened) {
+    fn tell(&mut self, happened: StepEvent) {
         let (text, told) = match happened {
-            Happened::Begun { text, remembered } => (text, Told::Begun { remembered }),
-            Happened::Token { text, drawn } => (text, Told::Token(drawn)),
-            Happened::State { text, state } => (text, Told::State(state)),
-            Happened::End { text, end } => {
+            StepEvent::Begun { text, remembered } => (text, SequenceEvent::Begun { remembered }),
+            StepEvent::Token { text, drawn } => (text, SequenceEvent::Token(drawn)),
+            StepEvent::State { text, state } => (text, SequenceEvent::State(state)),
+            StepEvent::End { text, end } => {
                 if let Some(open) = self.open.remove(&text) {
                     // The receiver may have been dropped meanwhile.
-                    let _ = open.send(Told::End(end));
+                    let _ = open.send(SequenceEvent::End(end));
                 }
                 return;
             }

@@ -2,62 +2,65 @@
 //! constrained decoding, adapters and fine-tuning. It knows nothing of HTTP or tenants.
 
 mod adapters;
+mod backend;
 mod batch;
 mod blocks;
+mod constraints;
 mod conversation;
 mod device;
 mod error;
+mod fair_queue;
 mod families;
-mod guesses;
 mod host;
 mod kernels;
+mod kv_cache;
 mod linear;
 mod local;
-mod machine;
-pub mod made;
 mod model;
-mod pool;
+mod output_parser;
 mod rope;
-mod rules;
-mod runner;
 mod sampler;
+mod scheduler;
+mod sequence;
 mod shape;
-mod signs;
 mod spare;
-mod speech;
-pub mod spelling;
+mod special_tokens;
+mod speculation;
 mod stops;
+pub mod synthetic;
+pub mod synthetic_tokenizer;
 mod template;
-mod text;
 pub mod training;
 mod vocabulary;
-mod waiting;
 mod weights;
 
-pub use adapters::{Adapter, AdapterId, AdapterStatus, Begun, Limits, Read, Reading, Registering};
-pub use batch::{Part, Ragged};
-pub use blocks::Share;
+pub use adapters::{
+    Adapter, AdapterId, AdapterStatus, InitialAdapter, Limits, Read, Reading, RegisterOptions,
+};
+pub use backend::{Backend, BackendCache};
+pub use batch::{SequenceChunk, StepBatch};
+pub use blocks::CacheScope;
 pub use candle_core::DType as Numbers;
 pub use candle_core::quantized::GgmlDType as Packing;
-pub use conversation::{Conversation, Last, Opening};
+pub use constraints::{Calls, Constraint, ConstraintCompiler, ConstraintSpec, RuleError, Thinking, Tool};
+pub use conversation::{Conversation, Last, RenderedPrompt};
 pub use device::{DeviceModel, DevicePool, Processor};
 pub use error::EngineError;
-pub use guesses::{Draft, Guesses, Repeats};
-pub use host::{Host, Told};
+pub use fair_queue::Group;
+pub use host::{Host, SequenceEvent};
+pub use kv_cache::{BLOCK, KvCache, KvDtype};
 pub use local::{Chance, Drafting, Local, LocalSettings, Now};
-pub use machine::{Machine, Memory};
-pub use model::{Model, Tells};
-pub use pool::{BLOCK, Keeps, Pool};
-pub use rules::{Calls, Rule, RuleError, Rulebook, Says, Thinking, Tool};
-pub use runner::{
-    Beginning, Counts, End, Forgot, Happened, Later, Passage, Refused, Request, Room, Runner, TextId,
+pub use model::{Model, StepOutput};
+pub use output_parser::{Begin, Ending, Form, ModelFormat, NewId, Offered, OutputParser};
+pub use sampler::{SampledToken, Sampling};
+pub use scheduler::{
+    AdapterSwitch, Counts, EmbeddingInput, End, Forgot, Refused, Request, Scheduler, SchedulerLimits,
+    SequenceId, SharedPrefix, StepEvent,
 };
-pub use sampler::{Drawn, Sampling};
-pub use shape::{Mixture, Pairs, Rope, Shape, Stretch};
-pub use signs::Signs;
-pub use spare::Spare;
-pub use speech::{Begin, Ending, Form, Manner, NewId, Offered, Speech};
+pub use shape::{Architecture, Mixture, Pairs, Rope, RopeScaling};
+pub use spare::AvailableMemory;
+pub use special_tokens::SpecialTokens;
+pub use speculation::{DraftModel, Drafter, PromptLookup};
 pub use template::Template;
-pub use vocabulary::{Telling, Vocabulary};
-pub use waiting::Group;
-pub use weights::{Beside, Habits, Judge, Purpose, Ranks, Source, Vectors};
+pub use vocabulary::{Detokenizer, Vocabulary};
+pub use weights::{GenerationDefaults, ModelAssets, Purpose, Ranks, RerankHead, Source, Vectors};

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, Storage, Tensor};
 
 use crate::EngineError;
-use crate::kernels::{Eight, Matrix, Rounded, round};
+use crate::kernels::{Matrix, Q8Block, QuantisedMatrix, round};
 
 /// A weight matrix in the dtype of its file.
 #[derive(Debug, Clone)]
 pub(crate) enum Linear {
-    Rounded(Arc<Rounded>),
+    Rounded(Arc<QuantisedMatrix>),
     Dense {
         matrix: Arc<Matrix>,
         width: usize,
@@ -76,7 +76,7 @@ impl Linear {
         rows: &[f32],
         width: usize,
         out: &mut Vec<f32>,
-        eights: &mut Vec<Eight>,
+        eights: &mut Vec<Q8Block>,
     ) -> Result<(), EngineError> {
         let outputs = self.outputs()?;
         let count = rows.len().checked_div(width).unwrap_or_default();
@@ -99,7 +99,7 @@ impl Linear {
     fn product(
         &self,
         (rows, width): (&[f32], usize),
-        eights: &[Eight],
+        eights: &[Q8Block],
         out: &mut [f32],
         (stride, columns): (usize, Range<usize>),
     ) -> Result<(), EngineError> {

@@ -2,18 +2,18 @@
 
 use std::sync::OnceLock;
 
-use crate::adapters::{Site, Worn};
-use crate::batch::{Part, Ragged};
+use crate::adapters::{BatchAdapters, Site};
+use crate::batch::{SequenceChunk, StepBatch};
 use crate::kernels::{Attending, add, attend, gated, made, norm_and_turn, norm_rows};
+use crate::kv_cache::{BLOCK, KvCache, Scratch};
 use crate::linear::Linear;
-use crate::pool::{BLOCK, Pool, Scratch};
-use crate::rope::Turning;
+use crate::rope::RotaryEmbedding;
 use crate::weights::{Rows, Source};
-use crate::{EngineError, Shape};
+use crate::{Architecture, EngineError};
 
 /// What a step returns for a token.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Tells {
+pub enum StepOutput {
     /// Logits over the vocabulary.
     #[default]
     Scores,
@@ -24,8 +24,8 @@ pub enum Tells {
 /// A model's weights. It has no state of a sequence; that is in the KV cache.
 #[derive(Debug)]
 pub struct Model {
-    shape: Shape,
-    turning: Turning,
+    shape: Architecture,
+    turning: RotaryEmbedding,
     embedding: Rows,
     layers: Vec<Layer>,
     norm: Vec<f32>,
@@ -72,12 +72,12 @@ impl Model {
         let layers = layers.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
         let embedding = embedding.into_inner().ok_or(EngineError::Step("a table that was not read"))?;
         let head = source.head(&shape, &embedding)?;
-        let turning = Turning::new(&shape.rope, shape.head_dim);
+        let turning = RotaryEmbedding::new(&shape.rope, shape.head_dim);
         Ok(Self { turning, embedding, layers, norm: source.last_norm(&shape)?, head, shape })
     }
 
     #[must_use]
-    pub const fn shape(&self) -> &Shape {
+    pub const fn shape(&self) -> &Architecture {
         &self.shape
     }
 
@@ -85,7 +85,7 @@ impl Model {
     ///
     /// # Errors
     /// The step names something that does not exist: a token, a block, a position beyond the context.
-    pub fn step(&self, batch: &Ragged, pool: &mut Pool) -> Result<Vec<f32>, EngineError> {
+    pub fn step(&self, batch: &StepBatch, pool: &mut KvCache) -> Result<Vec<f32>, EngineError> {
         self.step_telling(batch, &[], pool)
     }
 
@@ -95,9 +95,9 @@ impl Model {
     /// As `step`.
     pub fn step_telling(
         &self,
-        batch: &Ragged,
-        tells: &[Tells],
-        pool: &mut Pool,
+        batch: &StepBatch,
+        tells: &[StepOutput],
+        pool: &mut KvCache,
     ) -> Result<Vec<f32>, EngineError> {
         let rows = self.rows(batch, pool)?;
         let mut told = Vec::new();
@@ -110,7 +110,7 @@ impl Model {
         }
         let mut normed = Vec::new();
         norm_rows(&told, &self.norm, self.shape.norm_epsilon, &mut normed);
-        if tells.contains(&Tells::State) {
+        if tells.contains(&StepOutput::State) {
             let head = |rows: &[f32]| self.head.apply(rows, self.shape.hidden);
             return mixed(&normed, &self.shape, (batch, tells), head);
         }
@@ -126,13 +126,13 @@ impl Model {
     }
 
     /// Runs all layers; returns the hidden state of each row before the final norm.
-    fn rows(&self, batch: &Ragged, pool: &mut Pool) -> Result<Vec<f32>, EngineError> {
+    fn rows(&self, batch: &StepBatch, pool: &mut KvCache) -> Result<Vec<f32>, EngineError> {
         batch.check(&self.shape)?;
         let places = batch.places();
         let angles = self.turning.angles(places.iter().map(|(_, place)| *place));
         let tokens = batch.parts.iter().flat_map(|part| &part.tokens);
         let mut rows = self.embedding.rows(tokens.copied());
-        let worn = Worn::of(batch);
+        let worn = BatchAdapters::of(batch);
         // If a step fails, its buffers are lost, and the next step allocates new ones.
         let mut scratch = std::mem::take(&mut pool.scratch);
         let held = &mut scratch;
@@ -165,8 +165,8 @@ impl Model {
         index: usize,
         places: &[(usize, usize)],
         asked: &[f32],
-        batch: &Ragged,
-        pool: &mut Pool,
+        batch: &StepBatch,
+        pool: &mut KvCache,
     ) -> Result<(), EngineError> {
         let (query_width, kv_width) = (self.shape.query_width(), self.shape.kv_width());
         for (asked, (part, place)) in asked.chunks_exact(query_width + 2 * kv_width).zip(places) {
@@ -185,7 +185,7 @@ impl Pair {
         &self,
         held: &mut Scratch,
         width: usize,
-        worn: Option<(&Worn<'_>, usize)>,
+        worn: Option<(&BatchAdapters<'_>, usize)>,
     ) -> Result<(), EngineError> {
         self.up.apply_into(&held.normed, width, &mut held.up, &mut held.eights)?;
         if let Some((worn, layer)) = worn {
@@ -207,7 +207,7 @@ impl Dense {
         rows: &mut [f32],
         held: &mut Scratch,
         width: usize,
-        worn: (&Worn<'_>, usize),
+        worn: (&BatchAdapters<'_>, usize),
     ) -> Result<(), EngineError> {
         match self {
             Self::One(pair) => {
@@ -227,25 +227,25 @@ impl Dense {
 /// Computes the outputs of a step whose parts differ: logits for some rows, hidden states for others.
 pub(crate) fn mixed(
     normed: &[f32],
-    shape: &Shape,
-    (batch, tells): (&Ragged, &[Tells]),
+    shape: &Architecture,
+    (batch, tells): (&StepBatch, &[StepOutput]),
     head: impl FnOnce(&[f32]) -> Result<Vec<f32>, EngineError>,
 ) -> Result<Vec<f32>, EngineError> {
-    let each = |(index, part): (usize, &Part)| {
+    let each = |(index, part): (usize, &SequenceChunk)| {
         let tells = tells.get(index).copied().unwrap_or_default();
         std::iter::repeat_n(tells, part.tokens.len().saturating_sub(part.told_from))
     };
-    let tells: Vec<Tells> = batch.parts.iter().enumerate().flat_map(each).collect();
+    let tells: Vec<StepOutput> = batch.parts.iter().enumerate().flat_map(each).collect();
     let rows = || normed.chunks_exact(shape.hidden).zip(&tells);
     let scored: Vec<f32> =
-        rows().filter(|(_, tells)| **tells == Tells::Scores).flat_map(|(row, _)| row).copied().collect();
+        rows().filter(|(_, tells)| **tells == StepOutput::Scores).flat_map(|(row, _)| row).copied().collect();
     let scores = if scored.is_empty() { Vec::new() } else { head(&scored)? };
     let mut scores = scores.chunks_exact(shape.vocabulary);
     let mut told = Vec::new();
     for (row, tells) in rows() {
         told.extend_from_slice(match tells {
-            Tells::Scores => scores.next().unwrap_or_default(),
-            Tells::State => row,
+            StepOutput::Scores => scores.next().unwrap_or_default(),
+            StepOutput::State => row,
         });
     }
     Ok(told)

@@ -7,11 +7,11 @@
 
 use std::f64::consts::{PI, TAU};
 
-use crate::shape::{Rope, Stretch};
+use crate::shape::{Rope, RopeScaling};
 
 /// The rotation frequency of each pair of a head's dimensions, and the scale of the result.
 #[derive(Debug)]
-pub(crate) struct Turning {
+pub(crate) struct RotaryEmbedding {
     frequencies: Vec<f64>,
     scale: f64,
 }
@@ -24,7 +24,7 @@ pub(crate) struct Angles {
     sines: Vec<f32>,
 }
 
-impl Turning {
+impl RotaryEmbedding {
     pub(crate) fn new(rope: &Rope, head_dim: usize) -> Self {
         let (frequencies, scale) = frequencies(rope, head_dim);
         Self { frequencies, scale }
@@ -64,9 +64,9 @@ pub(crate) fn frequencies(rope: &Rope, head_dim: usize) -> (Vec<f64>, f64) {
     let plain = |pair: usize| rope.theta.powf(-((2 * pair) as f64) / head_dim as f64);
     let all = (0..head_dim / 2).map(plain);
     match &rope.stretch {
-        Stretch::None => (all.collect(), 1.0),
-        Stretch::Linear { factor } => (all.map(|frequency| frequency / factor).collect(), 1.0),
-        Stretch::Bands { factor, low, high, original } => {
+        RopeScaling::None => (all.collect(), 1.0),
+        RopeScaling::Linear { factor } => (all.map(|frequency| frequency / factor).collect(), 1.0),
+        RopeScaling::Bands { factor, low, high, original } => {
             let banded = |frequency: f64| {
                 let turns = original * frequency / TAU;
                 let smooth = ((turns - low) / (high - low)).clamp(0.0, 1.0);
@@ -74,10 +74,10 @@ pub(crate) fn frequencies(rope: &Rope, head_dim: usize) -> (Vec<f64>, f64) {
             };
             (all.map(banded).collect(), 1.0)
         }
-        Stretch::Each(factors) => {
+        RopeScaling::Each(factors) => {
             (all.zip(factors).map(|(frequency, factor)| frequency / factor).collect(), 1.0)
         }
-        Stretch::Ramp { factor, original, fast, slow, attention, truncates } => {
+        RopeScaling::Ramp { factor, original, fast, slow, attention, truncates } => {
             // The pair that makes this many turns over the original context length.
             let pair_of =
                 |turns: f64| head_dim as f64 * (original / (turns * 2.0 * PI)).ln() / (2.0 * rope.theta.ln());
@@ -102,9 +102,9 @@ pub(crate) fn usual_attention(factor: f64) -> f64 {
 }
 
 /// A model's context length: the declared one, or the original one times the YaRN factor if that is larger.
-pub(crate) fn stretched(stretch: &Stretch, original: Option<f64>, context: usize) -> usize {
+pub(crate) fn stretched(stretch: &RopeScaling, original: Option<f64>, context: usize) -> usize {
     match (stretch, original) {
-        (Stretch::Ramp { factor, .. }, Some(original)) => context.max((original * factor) as usize),
+        (RopeScaling::Ramp { factor, .. }, Some(original)) => context.max((original * factor) as usize),
         _ => context,
     }
 }
@@ -116,17 +116,17 @@ mod tests {
     const THETA: f64 = 1_000_000.0;
 
     /// The usual YaRN setting, for an original context of 32,768 tokens.
-    fn ramp(factor: f64) -> Stretch {
+    fn ramp(factor: f64) -> RopeScaling {
         let (original, fast, slow) = (32_768.0, 32.0, 1.0);
-        Stretch::Ramp { factor, original, fast, slow, attention: None, truncates: true }
+        RopeScaling::Ramp { factor, original, fast, slow, attention: None, truncates: true }
     }
 
     #[test]
     fn a_stretch_by_one_is_none() {
-        let plain = frequencies(&Rope { theta: THETA, stretch: Stretch::None }, 128);
+        let plain = frequencies(&Rope { theta: THETA, stretch: RopeScaling::None }, 128);
         for stretch in [
-            Stretch::Linear { factor: 1.0 },
-            Stretch::Bands { factor: 1.0, low: 1.0, high: 4.0, original: 8_192.0 },
+            RopeScaling::Linear { factor: 1.0 },
+            RopeScaling::Bands { factor: 1.0, low: 1.0, high: 4.0, original: 8_192.0 },
             ramp(1.0),
         ] {
             let stretched = frequencies(&Rope { theta: THETA, stretch }, 128);
@@ -153,7 +153,7 @@ mod tests {
     fn published_models_turn_as_transformers_turns_them() {
         let goldens = include_str!("../tests/fixtures/models/goldens.json");
         let goldens: serde_json::Value = serde_json::from_str(goldens).unwrap();
-        let bands = Stretch::Bands { factor: 8.0, low: 1.0, high: 4.0, original: 8_192.0 };
+        let bands = RopeScaling::Bands { factor: 8.0, low: 1.0, high: 4.0, original: 8_192.0 };
         for (name, theta, stretch) in [("qwen3_yarn", THETA, ramp(4.0)), ("llama3", 500_000.0, bands)] {
             let golden = &goldens["published"][name];
             let (frequencies, scale) = frequencies(&Rope { theta, stretch }, 128);
@@ -171,12 +171,12 @@ mod tests {
         let ramp = ramp(4.0);
         assert_eq!(stretched(&ramp, Some(32_768.0), 40_960), 131_072);
         assert_eq!(stretched(&ramp, None, 131_072), 131_072);
-        assert_eq!(stretched(&Stretch::Linear { factor: 4.0 }, Some(32_768.0), 40_960), 40_960);
+        assert_eq!(stretched(&RopeScaling::Linear { factor: 4.0 }, Some(32_768.0), 40_960), 40_960);
     }
 
     #[test]
     fn late_positions_are_as_exact_as_early_ones() {
-        let turning = Turning::new(&Rope { theta: THETA, stretch: Stretch::None }, 64);
+        let turning = RotaryEmbedding::new(&Rope { theta: THETA, stretch: RopeScaling::None }, 64);
         let positions = [0, 1, 2_049, 39_999];
         let angles = turning.angles(positions.into_iter());
         for (row, position) in positions.into_iter().enumerate() {

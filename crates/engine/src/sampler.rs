@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use crate::kernels::{likeliest, weight_of_all};
+use crate::kernels::{argmax, sum_exp};
 
 /// A request's sampling parameters.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,7 +48,7 @@ impl Default for Sampling {
 
 /// A sampled token.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Drawn {
+pub struct SampledToken {
     pub token: u32,
     /// The natural logarithm of its probability, before temperature and truncation.
     pub logprob: f32,
@@ -70,11 +70,11 @@ impl Sampling {
         scores: &[f32],
         (prompt, said): (&[u32], &[u32]),
         allowed: Option<&[u32]>,
-    ) -> Option<Drawn> {
+    ) -> Option<SampledToken> {
         if allowed.is_none() && self.takes_the_likeliest() {
-            let (token, score) = likeliest(scores).filter(|(_, score)| score.is_finite())?;
-            let logprob = -weight_of_all(scores, score).ln() as f32;
-            return Some(Drawn { token: u32::try_from(token).ok()?, logprob, others: Vec::new() });
+            let (token, score) = argmax(scores).filter(|(_, score)| score.is_finite())?;
+            let logprob = -sum_exp(scores, score).ln() as f32;
+            return Some(SampledToken { token: u32::try_from(token).ok()?, logprob, others: Vec::new() });
         }
         let mut scores = scores.to_vec();
         self.penalise(&mut scores, prompt, said);
@@ -96,7 +96,7 @@ impl Sampling {
         let place = (prompt.len() + said.len()) as u64;
         let (token, score) =
             if self.temperature <= 0.0 { likeliest } else { self.pick(open, likeliest, place) };
-        Some(Drawn { token, logprob: logprob(score), others })
+        Some(SampledToken { token, logprob: logprob(score), others })
     }
 
     /// Whether the result is the plain argmax, so that the scores need not be copied.

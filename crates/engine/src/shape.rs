@@ -4,7 +4,7 @@ use crate::EngineError;
 
 /// The architecture of a model, without weights.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Shape {
+pub struct Architecture {
     pub vocabulary: usize,
     pub hidden: usize,
     pub layers: usize,
@@ -41,7 +41,7 @@ pub struct Mixture {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rope {
     pub theta: f64,
-    pub stretch: Stretch,
+    pub stretch: RopeScaling,
 }
 
 /// Which two dimensions of a head RoPE rotates together.
@@ -55,7 +55,7 @@ pub enum Pairs {
 
 /// How RoPE is scaled beyond the context that the model was trained on.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Stretch {
+pub enum RopeScaling {
     None,
     Linear {
         factor: f64,
@@ -84,7 +84,7 @@ pub enum Stretch {
 /// An upper bound for every dimension: no model has more, and a broken file must not make us allocate it.
 const DIMENSION_MAX: usize = 1 << 24;
 
-impl Shape {
+impl Architecture {
     /// The width of all query heads together.
     #[must_use]
     pub const fn query_width(&self) -> usize {

@@ -8,9 +8,9 @@ use crate::EngineError;
 
 /// How many bytes may still be allocated, where that is known.
 #[derive(Clone)]
-pub struct Spare(Arc<dyn Fn() -> Option<u64> + Send + Sync>);
+pub struct AvailableMemory(Arc<dyn Fn() -> Option<u64> + Send + Sync>);
 
-impl Spare {
+impl AvailableMemory {
     /// Calls `bytes` each time memory is requested.
     pub fn told(bytes: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Self {
         Self(Arc::new(bytes))
@@ -30,13 +30,13 @@ impl Spare {
     }
 }
 
-impl Default for Spare {
+impl Default for AvailableMemory {
     fn default() -> Self {
         Self::told(|| None)
     }
 }
 
-impl fmt::Debug for Spare {
+impl fmt::Debug for AvailableMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Spare").field(&self.bytes()).finish()
     }

@@ -12,7 +12,7 @@ use minijinja::{Environment, Error, ErrorKind, Output, State, context};
 use serde::Serialize;
 
 use self::bounds::Program;
-use crate::{EngineError, Manner};
+use crate::{EngineError, ModelFormat};
 
 const NAME: &str = "chat";
 /// Instruction limit, so that every rendering ends.
@@ -30,7 +30,7 @@ pub struct Template {
     environment: Environment<'static>,
     source: String,
     syntax: SyntaxConfig,
-    manner: Manner,
+    manner: ModelFormat,
 }
 
 fn too_much() -> String {
@@ -148,7 +148,7 @@ impl Template {
         environment.add_test("iterable", is_list);
         environment.add_test("sequence", is_list);
         environment.add_function("raise_exception", |message: String| raise(&message));
-        let manner = Manner::of(source);
+        let manner = ModelFormat::of(source);
         let source = without_marks(source);
         Program::read(NAME, &source, syntax.clone()).map_err(|error| told(&error))?;
         Ok(Self { environment, source, syntax, manner })
@@ -156,7 +156,7 @@ impl Template {
 
     /// The output format of the template's model.
     #[must_use]
-    pub const fn manner(&self) -> Manner {
+    pub const fn manner(&self) -> ModelFormat {
         self.manner
     }
 

@@ -1,7 +1,7 @@
 //! The tokenizer: text to token ids, and token ids to bytes.
 
-mod fewest;
-mod packed;
+mod gguf;
+mod token_bound;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -11,11 +11,11 @@ use std::sync::OnceLock;
 
 use tokenizers::Tokenizer;
 
-pub(crate) use self::packed::Words;
+pub(crate) use self::gguf::Words;
 
-use self::fewest::Fewest;
+use self::token_bound::Fewest;
 use crate::EngineError;
-use crate::signs::{Sign, Signs, behind};
+use crate::special_tokens::{Sign, SpecialTokens, behind};
 
 /// A text with more than this many bytes for each token that it may have is checked before it is tokenised:
 /// it may be far too long.
@@ -29,7 +29,7 @@ pub struct Vocabulary {
     reads_signs: OnceLock<Box<Tokenizer>>,
     /// The lower bound on token counts; made when a text may first be too long.
     fewest: OnceLock<Option<Fewest>>,
-    written: Signs,
+    written: SpecialTokens,
     tokens: Vec<Token>,
     /// The special tokens to put before and after a whole input (BOS, EOS), besides those that the tokenizer
     /// adds itself.
@@ -51,7 +51,7 @@ type Making = fn(&Vocabulary, &str, usize) -> Result<Vec<u32>, EngineError>;
 
 /// Incremental detokenisation: emits whole characters only.
 #[derive(Debug, Default)]
-pub struct Telling {
+pub struct Detokenizer {
     held: Vec<u8>,
 }
 
@@ -128,7 +128,7 @@ impl Vocabulary {
         let special = signs.values().filter(|added| added.special);
         let written = special
             .map(|added| Sign { spelling: added.content.clone(), takes: (added.lstrip, added.rstrip) });
-        let written = Signs::new(written.collect());
+        let written = SpecialTokens::new(written.collect());
         let (reads_signs, fewest) = (OnceLock::new(), OnceLock::new());
         Self { tokenizer, reads_signs, fewest, written, tokens, signs: (None, None) }
     }
@@ -174,7 +174,7 @@ impl Vocabulary {
 
     /// Its special tokens, by their text.
     #[must_use]
-    pub const fn signs(&self) -> &Signs {
+    pub const fn signs(&self) -> &SpecialTokens {
         &self.written
     }
 
@@ -279,7 +279,7 @@ impl Vocabulary {
     }
 }
 
-impl Telling {
+impl Detokenizer {
     /// Takes more bytes; returns the characters that are complete.
     pub fn push(&mut self, bytes: &[u8]) -> String {
         self.held.extend_from_slice(bytes);
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_text_may_have_as_many_tokens_as_it_may() {
-        let tokenizer = Tokenizer::from_bytes(crate::spelling::tokenizer().to_string()).unwrap();
+        let tokenizer = Tokenizer::from_bytes(crate::synthetic_tokenizer::tokenizer().to_string()).unwrap();
         let vocabulary = Vocabulary::of(tokenizer);
         let text = "a tide <|im_start|> of \u{6f22} ".repeat(64);
         let tokens = vocabulary.tokens(&text).unwrap();
@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn no_half_character_is_told() {
-        let mut telling = Telling::default();
+        let mut telling = Detokenizer::default();
         let told: Vec<String> = "né漢!".bytes().map(|byte| telling.push(&[byte])).collect();
         assert_eq!(told, ["n", "", "é", "", "", "漢", "!"]);
         assert_eq!(telling.push(&[0xE6, b'x']), "\u{FFFD}x");
@@ -365,7 +365,7 @@ mod tests {
         fn what_is_told_does_not_depend_on_how_it_comes(
             bytes in proptest::collection::vec(any::<u8>(), 0..64), size in 1usize..8,
         ) {
-            let mut telling = Telling::default();
+            let mut telling = Detokenizer::default();
             let mut told: String = bytes.chunks(size).map(|bytes| telling.push(bytes)).collect();
             told.push_str(&telling.end());
             prop_assert_eq!(told, String::from_utf8_lossy(&bytes).into_owned());

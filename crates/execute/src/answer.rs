@@ -8,7 +8,7 @@ use std::time::Duration;
 use admit::Caller;
 use bytes::Bytes;
 use decode::Call;
-use dialects::{ErrorAnswer, TurnState};
+use dialects::{ErrorAnswer, TurnSignatures};
 use domain::limits::COUNTED_BODY_BYTES_MAX;
 use domain::ports::KeptTurn;
 use domain::{Dialect, Fault, Principal, Profile, Prompt, TraceId, Upload, Usage};
@@ -17,9 +17,9 @@ use ledger::Tab;
 use plan::{Attempt, Timeouts};
 
 use crate::attempt::OpenAttempt;
+use crate::failure::AttemptFailure;
 use crate::feed::Feed;
-use crate::miss::Miss;
-use crate::{Hands, schedule};
+use crate::{Deps, schedule};
 
 /// Appended to an error message to explain why there was no failover.
 const GONE: &str = " A part of the body had gone on by then, so nobody else could be asked.";
@@ -49,7 +49,7 @@ pub struct Exchange {
     pub timeouts: Timeouts,
     /// On the monotonic clock.
     pub deadline_us: u64,
-    pub(crate) hands: Hands,
+    pub(crate) hands: Deps,
     /// The prompt's prefixes are already recorded in the workspace's prefix table.
     pub(crate) is_remembered: Cell<bool>,
     /// The request body, while an attempt may still send it.
@@ -57,13 +57,13 @@ pub struct Exchange {
     /// The request in the dialect-neutral form, once an attempt needed a translation.
     pub(crate) prompt: OnceCell<Rc<Prompt>>,
     /// The upstream was called in the client's own dialect.
-    pub(crate) is_as_said: Cell<bool>,
+    pub(crate) is_native: Cell<bool>,
     /// The headers of the last refusal that a client may see.
     pub(crate) refused_with: RefCell<Vec<(HeaderName, HeaderValue)>>,
     /// Its tokens may have to be counted, with the model's own tokenizer, when the answer is over.
     pub(crate) keeps_body: Cell<bool>,
     /// This exchange books the usage of an answer whose end other requests may see too.
-    pub(crate) has_right: Cell<bool>,
+    pub(crate) may_book: Cell<bool>,
 }
 
 impl Exchange {
@@ -77,7 +77,7 @@ impl Exchange {
     }
 
     /// Stores the turn state that the provider must see again and that the client's dialect can't carry.
-    pub(crate) fn keep_turn(&self, mut state: TurnState, attempt: &Attempt) {
+    pub(crate) fn keep_turn(&self, mut state: TurnSignatures, attempt: &Attempt) {
         attempt.provider().clone_into(&mut state.provider);
         attempt.upstream_model().clone_into(&mut state.model);
         let turn = KeptTurn {
@@ -98,9 +98,9 @@ impl Exchange {
 
     /// Assigns the blame for a failure while the body was still arriving: the client's own fault, or one that
     /// can no longer be retried.
-    pub(crate) fn blamed(&self, miss: Miss) -> Miss {
+    pub(crate) fn blamed(&self, miss: AttemptFailure) -> AttemptFailure {
         if let Some(fault) = self.call.upload().and_then(Upload::fault) {
-            return Miss::of_boxed(fault).not_again();
+            return AttemptFailure::of_boxed(fault).not_again();
         }
         if !self.is_sent_for_good() || schedule::remedy(miss.class()) == schedule::Remedy::None {
             return miss;

@@ -4,24 +4,26 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use board::{Standing, Ticket, Verdict};
+use board::{Availability, Ticket, Verdict};
 use bytes::Bytes;
-use dialects::{AnswerForm, Asked, FilmAsk, Guess, HeardAsk, Way, WholeAnswer};
+use dialects::{
+    AnswerConstraints, AnswerForm, AnswerPath, TranscriptWish, UsageEstimator, VideoAsk, WholeAnswer,
+};
 use domain::limits::{REFUSAL_BYTES_MAX, UPSTREAM_REQUEST_ID_BYTES_MAX};
 use domain::{
     Fault, FaultClass, Grammar, Operation, PriceTerms, Rates, Secret, Tier, Units, Usage, UsageSource,
 };
-use egress::{Answer, Destination, Headers, InBody, OutBody, Reach, Request};
+use egress::{Answer, Destination, Headers, InBody, OutBody, Request, TargetKind};
 use http::header::{HeaderName, HeaderValue};
-use ledger::{AttemptEnd, Begun, Intent, Tab};
+use ledger::{AttemptEnd, Intent, StartedAttempt, Tab};
 use plan::{Attempt, Seat};
 use providers::{Outgoing, Provider, Signer};
 
 use crate::answer::Exchange;
 use crate::ceiling::ceiling;
-use crate::estimate::Guesser;
-use crate::miss::{Miss, refusal};
-use crate::{Hands, lead, outgoing, queue, read, recording, shared, stored, terms};
+use crate::estimate::AttemptUsageEstimator;
+use crate::failure::{AttemptFailure, refusal};
+use crate::{Deps, lead, outgoing, queue, read, recording, shared, stored, terms};
 
 const REQUEST_ID: &str = "x-request-id";
 const DROPPED: &str = "agent-dropped-params";
@@ -59,7 +61,7 @@ pub struct OpenAttempt {
     told_tier: Option<Tier>,
     grammar: Grammar,
     /// How to render a transcription; `None` if the upstream answers in the client's form already.
-    heard: Option<Box<HeardAsk>>,
+    heard: Option<Box<TranscriptWish>>,
     dropped: Vec<String>,
     /// The planned attempt, which holds the prices.
     attempt: Rc<Attempt>,
@@ -72,7 +74,7 @@ impl OpenAttempt {
         exchange: &Exchange,
         attempt: &Rc<Attempt>,
         ticket: Ticket,
-        begun: Begun,
+        begun: StartedAttempt,
         is_loose: bool,
     ) -> Self {
         Self {
@@ -126,7 +128,7 @@ impl OpenAttempt {
         self.billed = billed(provider, told);
         let tier = provider.tier_header().and_then(|name| told.text(name));
         self.told_tier = tier.and_then(Tier::from_word);
-        if self.operation.is_told_by_type() {
+        if self.operation.needs_content_type() {
             let told = opened.headers.get("content-type").filter(|value| !value.is_empty());
             self.media_type = told.and_then(|value| opened.headers.share(value)).map(Box::new);
         }
@@ -179,13 +181,14 @@ impl OpenAttempt {
     }
 
     /// How its answer is translated for the client.
-    pub(crate) fn way(&self, exchange: &Rc<Exchange>) -> Way {
+    pub(crate) fn way(&self, exchange: &Rc<Exchange>) -> AnswerPath {
         let (call, client) = (&exchange.call, exchange.dialect().grammar());
         let request = call.request();
-        let guesser = || Guesser { exchange: Rc::clone(exchange), attempt: Rc::clone(&self.attempt) };
+        let guesser =
+            || AttemptUsageEstimator { exchange: Rc::clone(exchange), attempt: Rc::clone(&self.attempt) };
         // Only a translated answer has to be given the model's name.
         let is_translated = client != self.grammar;
-        Way {
+        AnswerPath {
             operation: call.operation(),
             client,
             upstream: self.grammar,
@@ -203,28 +206,28 @@ impl OpenAttempt {
             film: (is_translated && call.operation() == Operation::Video)
                 .then(|| Box::new(self.film(exchange))),
             heard: self.heard.clone(),
-            guess: is_translated.then(|| Rc::new(guesser()) as Rc<dyn Guess>),
+            guess: is_translated.then(|| Rc::new(guesser()) as Rc<dyn UsageEstimator>),
         }
     }
 
     /// What the request requires of the form of its answer.
-    fn asked(&self, exchange: &Exchange, is_translated: bool) -> Asked {
+    fn asked(&self, exchange: &Exchange, is_translated: bool) -> AnswerConstraints {
         match exchange.prompt.get() {
-            Some(prompt) if is_translated => Asked::of(prompt),
+            Some(prompt) if is_translated => AnswerConstraints::of(prompt),
             // This parameter is dropped only where it asks for one call: several at once
             // are what servers do by default.
-            _ if self.dropped.iter().any(|name| name == ONE_CALL) => Asked::one_call(),
-            _ => Asked::default(),
+            _ if self.dropped.iter().any(|name| name == ONE_CALL) => AnswerConstraints::one_call(),
+            _ => AnswerConstraints::default(),
         }
     }
 
     /// What the upstream's answer about a video does not contain itself.
-    fn film(&self, exchange: &Exchange) -> FilmAsk {
+    fn film(&self, exchange: &Exchange) -> VideoAsk {
         let (call, model) = (&exchange.call, self.attempt.upstream_model());
         let request = call.request();
         match request.stored.as_deref() {
-            Some(stored) => FilmAsk::Known { id: stored.upstream_id().to_owned(), billed: self.billed },
-            None => FilmAsk::of(
+            Some(stored) => VideoAsk::Known { id: stored.upstream_id().to_owned(), billed: self.billed },
+            None => VideoAsk::of(
                 request.form.as_deref(),
                 &exchange.body.borrow(),
                 model,
@@ -293,20 +296,20 @@ impl OpenAttempt {
     }
 
     /// Redacts a failure for its seat, and forgets a cached token that was refused.
-    pub(crate) fn excuse(&self, hands: &Hands, miss: Miss) -> Miss {
-        let miss = miss.hushed(self.attempt.seat());
+    pub(crate) fn excuse(&self, hands: &Deps, miss: AttemptFailure) -> AttemptFailure {
+        let miss = miss.redacted(self.attempt.seat());
         let is_refused = miss.class() == FaultClass::UpstreamAuth && miss.status.is_some();
         match self.token.as_ref().filter(|_| is_refused) {
             Some(token) => {
                 hands.tokens.forget(self.attempt.principal(), token);
-                Miss { token_refused: true, ..miss }
+                AttemptFailure { token_refused: true, ..miss }
             }
             None => miss,
         }
     }
 
     /// Ends it as failed. Its memo stays in the books next to the attempt that follows.
-    pub fn missed(mut self, tab: &mut Tab, miss: &Miss, usage: Usage, now_us: u64) {
+    pub fn missed(mut self, tab: &mut Tab, miss: &AttemptFailure, usage: Usage, now_us: u64) {
         self.price(tab, &usage);
         if let Some(verdict) = miss.verdict(now_us) {
             self.ticket.tell(verdict, now_us);
@@ -322,11 +325,11 @@ impl OpenAttempt {
 
 /// Asks the board for permission to call a seat.
 pub(crate) fn claim(
-    hands: &Hands,
+    hands: &Deps,
     attempt: &Attempt,
     is_last: bool,
     now_us: u64,
-) -> Result<Ticket, Standing> {
+) -> Result<Ticket, Availability> {
     let secret_version = match attempt.seat() {
         Seat::Byok(credential) => credential.sealed.version,
         Seat::Managed(account) => account.sealed.version,
@@ -339,7 +342,7 @@ pub(crate) fn claim(
 pub(crate) enum Start {
     Going(OpenAttempt, Request),
     /// It is journaled, and failed before a byte was sent.
-    Missed(OpenAttempt, Miss),
+    Missed(OpenAttempt, AttemptFailure),
     /// It can't be tried at all, on this seat or another.
     Refused(Box<Fault>),
 }
@@ -359,7 +362,7 @@ pub(crate) async fn begin(
         return Start::Refused(providers::no_such(Operation::Realtime));
     }
     let is_spoken = spoken.contains(&exchange.dialect().grammar());
-    exchange.is_as_said.set(is_spoken);
+    exchange.is_native.set(is_spoken);
     let previous = if is_spoken { stored::check_previous(exchange) } else { Ok(()) };
     if let Err(fault) = previous.and_then(|()| shared::check(exchange, attempt, is_spoken)) {
         return Start::Refused(fault);
@@ -403,7 +406,7 @@ pub(crate) async fn begin(
             request.body = request.body.followed_by(rest.cloned());
             Start::Going(open, request)
         }
-        Err(fault) => Start::Missed(open, Miss::of_us(fault)),
+        Err(fault) => Start::Missed(open, AttemptFailure::of_us(fault)),
     }
 }
 
@@ -438,17 +441,17 @@ pub(crate) fn intent(
 /// Opens the seat's sealed secret and writes the header that it is for. A node without a secret gets no
 /// header. Returns the token that signed the request if it is older than the request.
 pub(crate) async fn sign(
-    hands: &Hands,
+    hands: &Deps,
     seat: &Seat,
     provider: &dyn Provider,
     slug: &str,
     base_url: &str,
     outgoing: &mut Outgoing,
-) -> Result<Option<Arc<Secret>>, Miss> {
+) -> Result<Option<Arc<Secret>>, AttemptFailure> {
     let hosting = seat.hosting();
     let mut authorise = |secret: &Secret| {
         let unix_s = hands.world.clock.unix_ms() / 1_000;
-        provider.authorise(outgoing, &Signer { secret, hosting, unix_s }).map_err(Miss::of_us)
+        provider.authorise(outgoing, &Signer { secret, hosting, unix_s }).map_err(AttemptFailure::of_us)
     };
     if hosting.auth.is_exchanged() {
         // Boxed: few seats need it, and every future is as large as what is awaited inline.
@@ -456,13 +459,13 @@ pub(crate) async fn sign(
         authorise(&token.secret)?;
         return Ok(Some(token.secret).filter(|_| token.was_kept));
     }
-    match open_secret(hands, seat).map_err(Miss::of_us)? {
+    match open_secret(hands, seat).map_err(AttemptFailure::of_us)? {
         Some(secret) => authorise(&secret).map(|()| None),
         None => Ok(None),
     }
 }
 
-pub(crate) fn open_secret(hands: &Hands, seat: &Seat) -> Result<Option<Secret>, Box<Fault>> {
+pub(crate) fn open_secret(hands: &Deps, seat: &Seat) -> Result<Option<Secret>, Box<Fault>> {
     let (workspace, object, sealed) = match seat {
         Seat::Byok(credential) => (credential.workspace, credential.id.text(), &credential.sealed),
         // Operator accounts belong to no workspace: they are sealed under the nil one.
@@ -496,11 +499,11 @@ pub(crate) fn request_of(client: &egress::Client, outgoing: Outgoing) -> Result<
 pub(crate) fn destination(seat: &Seat) -> Destination {
     match seat {
         Seat::Byok(credential) => Destination {
-            reach: Reach::Provider,
+            reach: TargetKind::Provider,
             owner: credential.base_url.as_ref().map(|_| credential.workspace),
         },
-        Seat::Managed(_) => Destination::from(Reach::Provider),
-        Seat::Byoc(node) => Destination { reach: Reach::Node, owner: Some(node.workspace) },
+        Seat::Managed(_) => Destination::from(TargetKind::Provider),
+        Seat::Byoc(node) => Destination { reach: TargetKind::Node, owner: Some(node.workspace) },
     }
 }
 
@@ -519,7 +522,7 @@ pub(crate) async fn ask_for(
     exchange: &Exchange,
     attempt: &Rc<Attempt>,
     request: &Request,
-) -> Result<Opened, Miss> {
+) -> Result<Opened, AttemptFailure> {
     let (slug, seat) = (attempt.provider(), attempt.seat());
     let opened = ask(&exchange.hands, slug, seat, request, |headers| {
         hear_limits(exchange, attempt, headers);
@@ -549,7 +552,7 @@ async fn go_on(
     attempt: &Rc<Attempt>,
     request: &Request,
     opened: Opened,
-) -> Result<Opened, Miss> {
+) -> Result<Opened, AttemptFailure> {
     let opened = match queue_of(exchange, attempt) {
         Some(queue) => queue::wait(exchange, attempt, queue, request, opened).await?,
         None => opened,
@@ -559,7 +562,7 @@ async fn go_on(
     if !providers::provider(slug).leads(operation, stored) {
         return Ok(opened);
     }
-    let road = lead::Road { slug, seat, base_url, operation, stored, sent: request };
+    let road = lead::FollowTarget { slug, seat, base_url, operation, stored, sent: request };
     lead::follow(&exchange.hands, road, opened).await
 }
 
@@ -572,35 +575,38 @@ pub(crate) fn hear_limits(exchange: &Exchange, attempt: &Attempt, headers: &Head
     }
     let (now_us, now_unix_ms) = (hands.now_us(), hands.world.clock.unix_ms());
     let (principal, model) = (attempt.principal(), attempt.upstream_model());
-    hands.board.hear_limits(principal, model, standings, now_us, now_unix_ms);
+    hands.board.record_limits(principal, model, standings, now_us, now_unix_ms);
 }
 
 /// Sends, and separates an answer from a refusal, whose headers are passed to `refused_with`.
 pub(crate) async fn ask(
-    hands: &Hands,
+    hands: &Deps,
     slug: &str,
     seat: &Seat,
     request: &Request,
     refused_with: impl FnOnce(&Headers),
-) -> Result<Opened, Miss> {
+) -> Result<Opened, AttemptFailure> {
     let answer = hands.egress.send(request, destination(seat)).await;
-    let answer = answer.map_err(|error| Miss::egress(&error, slug))?;
+    let answer = answer.map_err(|error| AttemptFailure::egress(&error, slug))?;
     judge(hands, slug, seat, answer, refused_with).await
 }
 
 /// Separates an answer from a refusal.
 pub(crate) async fn judge(
-    hands: &Hands,
+    hands: &Deps,
     slug: &str,
     seat: &Seat,
     answer: Answer,
     refused_with: impl FnOnce(&Headers),
-) -> Result<Opened, Miss> {
+) -> Result<Opened, AttemptFailure> {
     let status = answer.status.as_u16();
     if answer.status.is_redirection() {
         // Following it would send the credential to an address that was never checked.
         let what = format!("it redirects (status {status}), which is never followed");
-        return Err(Miss { status: Some(status), ..Miss::broken(slug, &what).not_again() });
+        return Err(AttemptFailure {
+            status: Some(status),
+            ..AttemptFailure::broken(slug, &what).not_again()
+        });
     }
     if !answer.status.is_success() {
         refused_with(&answer.headers);
@@ -609,7 +615,7 @@ pub(crate) async fn judge(
     Ok(Opened { status, headers: answer.headers, led_by: None, body: answer.body })
 }
 
-async fn refused(hands: &Hands, slug: &str, answer: Answer) -> Miss {
+async fn refused(hands: &Deps, slug: &str, answer: Answer) -> AttemptFailure {
     let Answer { status, headers, body } = answer;
     let bytes = read::prefix(body, REFUSAL_BYTES_MAX).await;
     let bytes = read::decoded(&headers, bytes).await.unwrap_or_default();
@@ -624,16 +630,16 @@ async fn refused(hands: &Hands, slug: &str, answer: Answer) -> Miss {
     if classified.report.request_id.is_none() {
         classified.report.request_id = request_id(&headers).as_deref().map(str::to_owned);
     }
-    Miss::classified(classified, status)
+    AttemptFailure::classified(classified, status)
 }
 
 /// A fault that the stream scanner found, as a failed attempt.
-pub(crate) fn stream_miss(fault: dialects::StreamFault, provider: &str) -> Miss {
+pub(crate) fn stream_miss(fault: dialects::StreamFault, provider: &str) -> AttemptFailure {
     match fault {
-        dialects::StreamFault::Broken(what) => Miss::broken(provider, what),
+        dialects::StreamFault::Broken(what) => AttemptFailure::broken(provider, what),
         dialects::StreamFault::Upstream(mut report, class) => {
             provider.clone_into(&mut report.provider);
-            Miss::new(refusal(class, &report).upstream(report))
+            AttemptFailure::new(refusal(class, &report).upstream(report))
         }
     }
 }
@@ -669,7 +675,7 @@ pub(crate) fn passed_on(headers: &Headers, seat: &Seat, client: Grammar) -> Vec<
     let has = |part: Option<&[u8]>, word: &[u8]| part.is_some_and(|part| part.eq_ignore_ascii_case(word));
     let is_allowed = |name: &[u8]| {
         has(name.last_chunk::<14>().map(<[u8; 14]>::as_slice), b"-processing-ms")
-            || (is_own && dialects::tells_limits(client, name))
+            || (is_own && dialects::is_rate_limit_header(client, name))
     };
     let mut passed: Vec<(HeaderName, HeaderValue)> = Vec::new();
     for (name, value) in headers.iter().filter(|(name, _)| is_allowed(name)) {
@@ -684,7 +690,11 @@ pub(crate) fn passed_on(headers: &Headers, seat: &Seat, client: Grammar) -> Vec<
 }
 
 /// Reads a buffered answer and renders it for the client; one that came as a stream is assembled first.
-pub(crate) fn judge_whole(way: &Way, bytes: Bytes, provider: &str) -> Result<WholeAnswer, Miss> {
+pub(crate) fn judge_whole(
+    way: &AnswerPath,
+    bytes: Bytes,
+    provider: &str,
+) -> Result<WholeAnswer, AttemptFailure> {
     dialects::whole_answer(way, bytes).map_err(|fault| stream_miss(fault, provider))
 }
 

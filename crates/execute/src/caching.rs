@@ -17,7 +17,7 @@ use crate::answer::Exchange;
 const BYTES_A_TOKEN: u64 = 4;
 
 /// The caching help that one attempt gets.
-pub(crate) struct Care<'a> {
+pub(crate) struct CacheHints<'a> {
     exchange: &'a Exchange,
     attempt: &'a Attempt,
     provider: &'a dyn Provider,
@@ -30,7 +30,7 @@ pub(crate) struct Care<'a> {
 
 /// The end of a prefix, and how often that prefix was seen before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Sight {
+struct SeenPrefix {
     times_before: u8,
     tokens: u64,
     is_head: bool,
@@ -40,12 +40,12 @@ struct Sight {
 /// What writing a token to the cache costs beyond a fresh one, and what reading it from
 /// there saves; in the same unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stakes {
+struct CachePrices {
     premium: u64,
     discount: u64,
 }
 
-impl<'a> Care<'a> {
+impl<'a> CacheHints<'a> {
     /// `None` if there is nothing to do, which is decided without reading the prompt.
     pub(crate) fn of(
         exchange: &'a Exchange,
@@ -138,7 +138,7 @@ impl<'a> Care<'a> {
 
     /// Looks up all prefixes that are long enough and records them: once per
     /// exchange, however many attempts it has.
-    fn sights(&self, prefixes: &Prefixes, tokens_min: u64, lifetime: Duration) -> Vec<Sight> {
+    fn sights(&self, prefixes: &Prefixes, tokens_min: u64, lifetime: Duration) -> Vec<SeenPrefix> {
         let (exchange, now_us) = (self.exchange, self.exchange.now_us());
         let table = exchange.hands.board.prefixes(exchange.caller.workspace().id, now_us);
         let model = BuildHasherDefault::<IdHasher>::default().hash_one(self.attempt.upstream_model());
@@ -146,7 +146,7 @@ impl<'a> Care<'a> {
         let ends = prefixes.ends().iter().map(|end| {
             let tokens = end.bytes / BYTES_A_TOKEN;
             let mut sight =
-                Sight { times_before: 0, tokens, is_head: end.is_head, takes_mark: end.takes_mark() };
+                SeenPrefix { times_before: 0, tokens, is_head: end.is_head, takes_mark: end.takes_mark() };
             if tokens >= tokens_min {
                 let fingerprint = end.fingerprint ^ model;
                 sight.times_before = table.count(fingerprint, lifetime, now_us).saturating_sub(own);
@@ -159,9 +159,9 @@ impl<'a> Care<'a> {
         ends.collect()
     }
 
-    fn mark(&mut self, prefixes: &Prefixes, sights: &[Sight], facts: &CacheFacts) -> Vec<Insert> {
+    fn mark(&mut self, prefixes: &Prefixes, sights: &[SeenPrefix], facts: &CacheFacts) -> Vec<Insert> {
         let rates = self.attempt.rates_for(sights.last().map_or(0, |sight| sight.tokens));
-        let Some(stakes) = Stakes::of(rates, facts) else { return Vec::new() };
+        let Some(stakes) = CachePrices::of(rates, facts) else { return Vec::new() };
         let chosen = choose(sights, stakes);
         if !chosen.is_empty() {
             self.record = Some(CacheRecord {
@@ -175,7 +175,13 @@ impl<'a> Care<'a> {
         prefixes.marks(&chosen)
     }
 
-    fn name(&mut self, prefixes: &Prefixes, sights: &[Sight], place: KeyPlace, of: KeyOf) -> Vec<Insert> {
+    fn name(
+        &mut self,
+        prefixes: &Prefixes,
+        sights: &[SeenPrefix],
+        place: KeyPlace,
+        of: KeyOf,
+    ) -> Vec<Insert> {
         let reusable_tokens = reusable(sights, 1);
         if !self.is_applied() && reusable_tokens == 0 {
             return Vec::new();
@@ -204,7 +210,7 @@ impl<'a> Care<'a> {
 /// `None` if the account is not shared, if cached reads have no price (so that there is no cache), and if the
 /// provider separates them itself.
 fn salt_for(exchange: &Exchange, attempt: &Attempt, provider: &dyn Provider) -> Option<String> {
-    if !matches!(attempt.seat(), Seat::Managed(_)) || provider.parts_caches() {
+    if !matches!(attempt.seat(), Seat::Managed(_)) || provider.isolates_tenants() {
         return None;
     }
     let (snapshot, workspace) = (exchange.caller.snapshot(), exchange.caller.workspace().id);
@@ -213,7 +219,7 @@ fn salt_for(exchange: &Exchange, attempt: &Attempt, provider: &dyn Provider) -> 
     (is_shared && is_cached).then(|| snapshot.cache_salt(workspace))
 }
 
-impl Stakes {
+impl CachePrices {
     /// From the attempt's prices, else from what is known of the provider. `None` if a cached
     /// read is not known to be cheaper.
     fn of(rates: Option<Rates>, facts: &CacheFacts) -> Option<Self> {
@@ -234,9 +240,10 @@ impl Stakes {
 /// Where to put marks, at most three: the longest prefix that was seen before; the longest that was seen
 /// twice, which has had its mark and is far from the first where a turn is long; and the instructions, which
 /// other conversations share.
-fn choose(sights: &[Sight], stakes: Stakes) -> Vec<usize> {
-    let pays = |sight: &Sight| sight.takes_mark && stakes.pay(sight.times_before);
-    let last = |is_it: &dyn Fn(&Sight) -> bool| sights.iter().rposition(|sight| pays(sight) && is_it(sight));
+fn choose(sights: &[SeenPrefix], stakes: CachePrices) -> Vec<usize> {
+    let pays = |sight: &SeenPrefix| sight.takes_mark && stakes.pay(sight.times_before);
+    let last =
+        |is_it: &dyn Fn(&SeenPrefix) -> bool| sights.iter().rposition(|sight| pays(sight) && is_it(sight));
     let longest = [last(&|_| true), last(&|sight| sight.times_before > 1), last(&|sight| sight.is_head)];
     let mut chosen: Vec<_> = longest.into_iter().flatten().collect();
     chosen.sort_unstable();
@@ -245,7 +252,7 @@ fn choose(sights: &[Sight], stakes: Stakes) -> Vec<usize> {
 }
 
 /// The tokens of the longest prefix that was seen at least so often.
-fn reusable(sights: &[Sight], times_before: u8) -> u64 {
+fn reusable(sights: &[SeenPrefix], times_before: u8) -> u64 {
     sights.iter().rfind(|sight| sight.times_before >= times_before).map_or(0, |sight| sight.tokens)
 }
 
@@ -261,11 +268,11 @@ mod tests {
         write_pct: Some(125),
         discount_pct: Some(90),
     };
-    const SHORT: Stakes = Stakes { premium: 25, discount: 90 };
+    const SHORT: CachePrices = CachePrices { premium: 25, discount: 90 };
 
     /// One per number, which is how often it was seen; a dot takes no mark. The first is the head.
-    fn sights(times: &str) -> Vec<Sight> {
-        let sight = |(number, word): (usize, &str)| Sight {
+    fn sights(times: &str) -> Vec<SeenPrefix> {
+        let sight = |(number, word): (usize, &str)| SeenPrefix {
             times_before: word.trim_end_matches('.').parse().unwrap(),
             tokens: (number as u64 + 1) * 1_000,
             is_head: number == 0,
@@ -293,10 +300,10 @@ mod tests {
 
     #[test]
     fn a_mark_is_put_where_reads_save_more_than_the_write_costs() {
-        let dear = Stakes { premium: 100, discount: 90 };
+        let dear = CachePrices { premium: 100, discount: 90 };
         assert_eq!(choose(&sights("1 1 0"), dear), [] as [usize; 0]);
         assert_eq!(choose(&sights("2 2 1 0"), dear), [0, 1]);
-        assert!(choose(&sights("9 9 9"), Stakes { premium: 0, discount: 0 }).is_empty());
+        assert!(choose(&sights("9 9 9"), CachePrices { premium: 0, discount: 0 }).is_empty());
     }
 
     #[test]
@@ -307,10 +314,10 @@ mod tests {
             cache_write: Some(Price(3_750_000)),
             ..Rates::default()
         };
-        let priced = Stakes { premium: 750_000, discount: 2_700_000 };
-        assert_eq!(Stakes::of(Some(rates), &FACTS), Some(priced));
-        assert_eq!(Stakes::of(None, &FACTS), Some(SHORT));
-        assert_eq!(Stakes::of(Some(Rates { cached_read: None, ..rates }), &FACTS), Some(SHORT));
-        assert_eq!(Stakes::of(None, &CacheFacts { discount_pct: None, ..FACTS }), None);
+        let priced = CachePrices { premium: 750_000, discount: 2_700_000 };
+        assert_eq!(CachePrices::of(Some(rates), &FACTS), Some(priced));
+        assert_eq!(CachePrices::of(None, &FACTS), Some(SHORT));
+        assert_eq!(CachePrices::of(Some(Rates { cached_read: None, ..rates }), &FACTS), Some(SHORT));
+        assert_eq!(CachePrices::of(None, &CacheFacts { discount_pct: None, ..FACTS }), None);
     }
 }

@@ -27,7 +27,7 @@ pub(crate) fn ceiling(exchange: &Exchange) -> Usage {
         return realtime_ceiling(exchange);
     }
     let model = exchange.caller.snapshot().catalogue().model(&exchange.resolved_model);
-    let listens = exchange.call.operation().listens();
+    let listens = exchange.call.operation().is_transcription();
     let body_bytes = if listens { 0 } else { exchange.body.borrow().len() as u64 };
     let context = model.and_then(|model| model.context_tokens);
     let input = body_bytes.max(request.prompt_bytes).min(context.unwrap_or(u64::MAX));

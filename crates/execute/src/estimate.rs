@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use dialects::{Guess, each_text, is_counted};
+use dialects::{UsageEstimator, each_text, is_counted};
 use domain::limits::BODY_BYTES_MAX;
 use domain::{Operation, Units, Usage, UsageSource, Vocabulary};
 use estimates::{Tally, Told};
@@ -21,18 +21,18 @@ const SOUND_BYTES_PER_S: u64 = 16_000;
 const SOUND_MS_PER_TOKEN: u64 = 100;
 
 /// Estimates the usage of one attempt, for the writer of its answer.
-pub(crate) struct Guesser {
+pub(crate) struct AttemptUsageEstimator {
     pub exchange: Rc<Exchange>,
     pub attempt: Rc<Attempt>,
 }
 
-impl std::fmt::Debug for Guesser {
+impl std::fmt::Debug for AttemptUsageEstimator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Guesser").finish_non_exhaustive()
     }
 }
 
-impl Guess for Guesser {
+impl UsageEstimator for AttemptUsageEstimator {
     fn usage(&self, text: &str, content_bytes: u64) -> Usage {
         self.exchange.estimate(&self.attempt, text, content_bytes)
     }
@@ -113,7 +113,7 @@ impl Exchange {
                 let audio_out = characters.saturating_mul(AUDIO_TOKENS_OF_TEN_CHARACTERS).div_ceil(10);
                 Units { characters, audio_out, ..Units::default() }
             }
-            operation if operation.listens() => self.heard_at(SOUND_BYTES_PER_S),
+            operation if operation.is_transcription() => self.heard_at(SOUND_BYTES_PER_S),
             _ => Units::default(),
         }
     }

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::answer::Exchange;
 use crate::attempt::{OpenAttempt, Opened, ask_for, passed_on, stream_miss};
-use crate::miss::Miss;
+use crate::failure::AttemptFailure;
 use crate::stored::Watch;
 use crate::timer::{Alarm, Timer};
 
@@ -31,7 +31,7 @@ pub enum Flow {
     End,
 }
 
-type Opening = Pin<Box<dyn Future<Output = Result<Opened, Miss>>>>;
+type Opening = Pin<Box<dyn Future<Output = Result<Opened, AttemptFailure>>>>;
 
 enum Source {
     /// The upstream has not sent its head yet.
@@ -49,7 +49,7 @@ pub struct Feed {
     /// Read from the upstream and not yet taken.
     pieces: Vec<Bytes>,
     /// How it ended; returned once the pieces are taken.
-    ended: Option<Result<(), Miss>>,
+    ended: Option<Result<(), AttemptFailure>>,
     open: Option<OpenAttempt>,
     pub(crate) upstream_headers: Vec<(HeaderName, HeaderValue)>,
     watch: Watch,
@@ -72,7 +72,7 @@ impl Feed {
         let (asking, asked) = (Rc::clone(exchange), Rc::clone(attempt));
         let opening = async move {
             let answered = ask_for(&asking, &asked, &request).await;
-            answered.map_err(|miss| asking.told_miss(miss))
+            answered.map_err(|miss| asking.rewrite_not_found(miss))
         };
         Self {
             source: Source::Opening(Box::pin(opening)),
@@ -138,7 +138,7 @@ impl Feed {
     /// known by its content type alone.
     pub(crate) fn needs_head(&self) -> bool {
         // And a client that is still sending reads nothing.
-        self.exchange.call.operation().is_told_by_type()
+        self.exchange.call.operation().needs_content_type()
     }
 
     /// The last events of an answer that is cut here, with the finish reason for that.
@@ -169,7 +169,7 @@ impl Feed {
     ///
     /// All that has arrived goes out as one piece: each piece is a write to the client's socket, which costs
     /// more than everything else that is done to it.
-    pub fn poll_flow(&mut self, cx: &mut Context<'_>) -> Poll<Result<Flow, Miss>> {
+    pub fn poll_flow(&mut self, cx: &mut Context<'_>) -> Poll<Result<Flow, AttemptFailure>> {
         while self.ended.is_none() && self.wants_more() {
             if self.poll_fill(cx).is_pending() {
                 if self.pieces.is_empty() {
@@ -220,7 +220,7 @@ impl Feed {
     ///
     /// # Errors
     /// The attempt failed before any content.
-    pub(crate) async fn wait_first(&mut self, until: Instant) -> Result<(), Miss> {
+    pub(crate) async fn wait_first(&mut self, until: Instant) -> Result<(), AttemptFailure> {
         let fill = std::future::poll_fn(|cx| {
             while !self.is_begun() || self.is_uploading(cx) {
                 std::task::ready!(self.poll_fill(cx));
@@ -258,7 +258,7 @@ impl Feed {
     }
 
     /// Redacts a failure for its seat, and forgets a cached token that was refused.
-    pub(crate) fn excuse(&self, miss: Miss) -> Miss {
+    pub(crate) fn excuse(&self, miss: AttemptFailure) -> AttemptFailure {
         match &self.open {
             Some(open) => open.excuse(&self.exchange.hands, miss),
             None => miss,
@@ -266,7 +266,7 @@ impl Feed {
     }
 
     /// Ends the attempt as failed; returns what it used.
-    pub fn missed(&mut self, tab: &mut Tab, miss: &Miss) -> Usage {
+    pub fn missed(&mut self, tab: &mut Tab, miss: &AttemptFailure) -> Usage {
         self.watch.end(&self.exchange, &self.stream);
         let usage = self.usage_of_miss(miss);
         self.source = Source::Over;
@@ -276,7 +276,7 @@ impl Feed {
         usage
     }
 
-    fn usage_of_miss(&self, miss: &Miss) -> Usage {
+    fn usage_of_miss(&self, miss: &AttemptFailure) -> Usage {
         let facts = self.stream.facts();
         // Media was started all the same, and its provider bills the request.
         let is_begun = facts.content_started && !self.can_be_cut();
@@ -320,7 +320,9 @@ impl Feed {
                 Poll::Ready(frame) => (self.arrived(frame), Duration::ZERO),
                 Poll::Pending => (Poll::Pending, self.idle_limit()),
             },
-            Source::Over => (self.fail(Miss::broken(self.attempt.provider(), "it is over")), Duration::ZERO),
+            Source::Over => {
+                (self.fail(AttemptFailure::broken(self.attempt.provider(), "it is over")), Duration::ZERO)
+            }
         };
         let uploaded = self.exchange.call.upload().map_or(0, Upload::taken);
         if arrival.is_ready() || uploaded > self.uploaded {
@@ -332,7 +334,7 @@ impl Feed {
         }
         match self.timer.poll(cx, limit, self.deadline) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(Alarm::Deadline) => self.fail(Miss::deadline()),
+            Poll::Ready(Alarm::Deadline) => self.fail(AttemptFailure::deadline()),
             Poll::Ready(Alarm::Silence) => self.fail(self.silence(limit)),
         }
     }
@@ -345,12 +347,12 @@ impl Feed {
         }
     }
 
-    fn silence(&self, limit: Duration) -> Miss {
+    fn silence(&self, limit: Duration) -> AttemptFailure {
         let what = match self.stream.facts().events {
             0 => "sent no event of its answer",
             _ => "sent no further event of its answer",
         };
-        Miss::timeout(self.attempt.provider(), what, limit.as_secs())
+        AttemptFailure::timeout(self.attempt.provider(), what, limit.as_secs())
     }
 
     fn head(&mut self, opened: Opened) -> Poll<()> {
@@ -359,8 +361,10 @@ impl Feed {
         }
         let is_encoded = opened.headers.get("content-encoding").is_some_and(|value| value != b"identity");
         if is_encoded {
-            let miss =
-                Miss::broken(self.attempt.provider(), "its stream is compressed, which was not asked for");
+            let miss = AttemptFailure::broken(
+                self.attempt.provider(),
+                "its stream is compressed, which was not asked for",
+            );
             return self.fail(miss.not_again());
         }
         let client = self.exchange.dialect().grammar();
@@ -379,7 +383,8 @@ impl Feed {
             Some(Err(error)) => {
                 // Pieces that were read before still go out. No `finish`: that the
                 // stream broke is known already.
-                let miss = Miss::broken(self.attempt.provider(), error.message.trim_end_matches('.'));
+                let miss =
+                    AttemptFailure::broken(self.attempt.provider(), error.message.trim_end_matches('.'));
                 return self.fail(miss);
             }
             Some(Ok(frame)) => match frame.into_data() {
@@ -388,7 +393,7 @@ impl Feed {
             },
         };
         self.pieces.retain(|piece| !piece.is_empty());
-        if self.exchange.keeps() || self.exchange.looked_at().is_some() {
+        if self.exchange.keeps() || self.exchange.stored_id().is_some() {
             self.watch.note(&self.exchange, &self.attempt, &self.stream);
         }
         match scanned {
@@ -402,9 +407,9 @@ impl Feed {
         }
     }
 
-    fn fail(&mut self, miss: Miss) -> Poll<()> {
+    fn fail(&mut self, miss: AttemptFailure) -> Poll<()> {
         self.source = Source::Over;
-        self.ended = Some(Err(miss.hushed(self.attempt.seat())));
+        self.ended = Some(Err(miss.redacted(self.attempt.seat())));
         Poll::Ready(())
     }
 }

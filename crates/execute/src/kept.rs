@@ -3,13 +3,15 @@
 
 use std::sync::Arc;
 
-use dialects::{Bundle, FilmState, JobStorage, KeptMade, StoredAct, WholeAnswer, read_film, rename_kept};
-use domain::{Fault, FaultClass, KeptId, KeptKind, KeptObject, KeptOwner, Operation};
+use dialects::{
+    BatchModels, JobStorage, StoredAct, StoredObjectReport, VideoState, WholeAnswer, read_video, rewrite_ids,
+};
+use domain::{Fault, FaultClass, KeptOwner, Operation, StoredObject, StoredObjectId, StoredObjectKind};
 use plan::{Attempt, kept_not_found};
 
 use crate::answer::Exchange;
-use crate::look::{self, KeptLook};
-use crate::miss::Miss;
+use crate::failure::AttemptFailure;
+use crate::poll_stored::{self, StoredPoll};
 use crate::verify::VerifyTarget;
 
 const LOST: &str = "It was made, but could not be remembered: it can't be reached by a name of ours.";
@@ -20,7 +22,7 @@ impl Exchange {
     }
 
     /// Whether the object may exist although no answer said so: another attempt could make it twice.
-    pub(crate) fn may_have_made(&self, miss: &Miss) -> bool {
+    pub(crate) fn may_have_made(&self, miss: &AttemptFailure) -> bool {
         let stored = self.call.request().stored.as_ref();
         let makes =
             self.call.operation().is_kept() && stored.is_none_or(|stored| stored.act == StoredAct::Make);
@@ -28,7 +30,7 @@ impl Exchange {
     }
 
     /// Rewrites a provider's not-found for a stored object, which would name it by the provider's own id.
-    pub(crate) fn told_gone(&self, miss: Miss) -> Miss {
+    pub(crate) fn rewrite_object_not_found(&self, miss: AttemptFailure) -> AttemptFailure {
         let operation = self.call.operation();
         let Some(stored) = self.call.request().stored.as_deref().filter(|_| operation.is_kept()) else {
             return miss;
@@ -47,7 +49,7 @@ impl Exchange {
             Some(report) => gone.upstream((**report).clone()),
             None => gone,
         };
-        Miss { fault: Box::new(gone), ..miss }
+        AttemptFailure { fault: Box::new(gone), ..miss }
     }
 }
 
@@ -56,18 +58,20 @@ pub(crate) async fn note(
     exchange: &Exchange,
     attempt: &Attempt,
     whole: WholeAnswer,
-) -> Result<WholeAnswer, Miss> {
-    let Some(kind) = KeptKind::of(exchange.call.operation(), exchange.dialect()) else { return Ok(whole) };
+) -> Result<WholeAnswer, AttemptFailure> {
+    let Some(kind) = StoredObjectKind::of(exchange.call.operation(), exchange.dialect()) else {
+        return Ok(whole);
+    };
     let act = exchange.call.request().stored.as_ref().map(|stored| stored.act);
     // A stop is answered with a status alone.
-    if kind == KeptKind::StoredBatch && act == Some(StoredAct::Cancel) {
+    if kind == StoredObjectKind::StoredBatch && act == Some(StoredAct::Cancel) {
         return Ok(whole);
     }
     let (keeper, owner, maker) = (&exchange.hands.objects, exchange.owner(), attempt.principal());
     let stored = exchange.call.request().stored.as_deref();
     let act = stored.map(|stored| stored.act);
     // The answer to a cancel or delete says nothing.
-    if let (KeptKind::ContentBatch, Some(stored)) = (kind, stored)
+    if let (StoredObjectKind::ContentBatch, Some(stored)) = (kind, stored)
         && matches!(stored.act, StoredAct::Cancel | StoredAct::Delete)
     {
         if stored.act == StoredAct::Delete {
@@ -75,13 +79,15 @@ pub(crate) async fn note(
         }
         return Ok(whole);
     }
-    let mut ours = |kind: KeptKind, id: &str| keeper.id(owner, kind, maker, id).to_string();
-    let Some((body, made)) = rename_kept(&whole.body, kind, &mut ours) else {
-        return Err(Miss::broken(attempt.provider(), "it does not say what it is about").not_again());
+    let mut ours = |kind: StoredObjectKind, id: &str| keeper.id(owner, kind, maker, id).to_string();
+    let Some((body, made)) = rewrite_ids(&whole.body, kind, &mut ours) else {
+        return Err(
+            AttemptFailure::broken(attempt.provider(), "it does not say what it is about").not_again()
+        );
     };
     let id = keeper.id(owner, kind, maker, &made.id);
-    if act == Some(StoredAct::Delete) && !exchange.is_as_said.get() {
-        return take_out(exchange, attempt, id, made, whole).await;
+    if act == Some(StoredAct::Delete) && !exchange.is_native.get() {
+        return delete_polled_video(exchange, attempt, id, made, whole).await;
     }
     if act == Some(StoredAct::Delete) {
         keeper.forget(owner, id).await;
@@ -89,9 +95,14 @@ pub(crate) async fn note(
     }
     // Clients request its files as soon as the answer names them.
     for file in &made.files {
-        let named = KeptMade { id: file.clone(), ..KeptMade::default() };
-        let kept =
-            keep(exchange, attempt, keeper.id(owner, KeptKind::File, maker, file), named, String::new());
+        let named = StoredObjectReport { id: file.clone(), ..StoredObjectReport::default() };
+        let kept = keep(
+            exchange,
+            attempt,
+            keeper.id(owner, StoredObjectKind::File, maker, file),
+            named,
+            String::new(),
+        );
         if !kept.await {
             return Err(lost());
         }
@@ -106,29 +117,29 @@ pub(crate) async fn note(
 
 /// A new batch in its customer's own storage is answered with its name alone:
 /// lists show it as it was requested.
-fn as_asked(exchange: &Exchange, id: KeptId, made: KeptMade) -> KeptMade {
+fn as_asked(exchange: &Exchange, id: StoredObjectId, made: StoredObjectReport) -> StoredObjectReport {
     let request = exchange.call.request();
     let bundle = request.bundle.as_deref();
     let Some(storage) = bundle.and_then(|bundle| bundle.storage.as_ref()) else { return made };
     let made_unix_s = exchange.call.received_unix_ms() / 1_000;
     let shown = storage.shown(&id.to_string(), &request.model, made_unix_s);
-    KeptMade { shown, purpose: JobStorage::NEW.to_owned(), ..made }
+    StoredObjectReport { shown, purpose: JobStorage::NEW.to_owned(), ..made }
 }
 
 /// Deletes a video at a provider that can't delete and was polled instead: once it has ended, it is forgotten
 /// here, and booked from that poll if it is not booked yet.
-async fn take_out(
+async fn delete_polled_video(
     exchange: &Exchange,
     attempt: &Attempt,
-    id: KeptId,
-    made: KeptMade,
+    id: StoredObjectId,
+    made: StoredObjectReport,
     whole: WholeAnswer,
-) -> Result<WholeAnswer, Miss> {
-    let film = read_film(&whole.body).unwrap_or_default();
-    if film.state == FilmState::Coming {
+) -> Result<WholeAnswer, AttemptFailure> {
+    let film = read_video(&whole.body).unwrap_or_default();
+    if film.state == VideoState::Coming {
         let message = "The video can't be deleted, its status is 'in_progress'.";
         let fault = Fault::new(FaultClass::BadRequest, "video_not_ended", message);
-        return Err(Miss::new(fault.fix("Delete it once it has ended.")).not_again());
+        return Err(AttemptFailure::new(fault.fix("Delete it once it has ended.")).not_again());
     }
     let shown = made.shown.clone();
     if !keep(exchange, attempt, id, made, shown).await {
@@ -140,37 +151,43 @@ async fn take_out(
 }
 
 /// Polls a video before it is deleted, since its usage is booked from the last state that was seen.
-pub(crate) async fn see_last(exchange: &Exchange, attempt: &Attempt) -> Result<(), Miss> {
+pub(crate) async fn poll_before_delete(exchange: &Exchange, attempt: &Attempt) -> Result<(), AttemptFailure> {
     let stored = exchange.call.request().stored.as_deref();
     let Some(stored) = stored.filter(|stored| stored.act == StoredAct::Delete) else { return Ok(()) };
     // Where the provider can't delete, the request itself is the poll.
-    if exchange.call.operation() != Operation::Video || !exchange.is_as_said.get() {
+    if exchange.call.operation() != Operation::Video || !exchange.is_native.get() {
         return Ok(());
     }
     let asked =
-        KeptLook { operation: Operation::Video, id: stored.upstream_id().to_owned(), is_content: false };
+        StoredPoll { operation: Operation::Video, id: stored.upstream_id().to_owned(), is_content: false };
     let provider = attempt.provider();
     let target = VerifyTarget {
         seat: attempt.seat().clone(),
         provider: provider.into(),
         base_url: attempt.base_url().into(),
     };
-    let body = look::whole(&target, asked, &exchange.hands).await?;
+    let body = poll_stored::whole(&target, asked, &exchange.hands).await?;
     let (keeper, owner, maker) = (&exchange.hands.objects, exchange.owner(), attempt.principal());
-    let mut ours = |kind: KeptKind, id: &str| keeper.id(owner, kind, maker, id).to_string();
-    let Some((_, made)) = rename_kept(&body, KeptKind::Video, &mut ours) else {
-        return Err(Miss::broken(provider, "it does not say what it is about").not_again());
+    let mut ours = |kind: StoredObjectKind, id: &str| keeper.id(owner, kind, maker, id).to_string();
+    let Some((_, made)) = rewrite_ids(&body, StoredObjectKind::Video, &mut ours) else {
+        return Err(AttemptFailure::broken(provider, "it does not say what it is about").not_again());
     };
-    let (id, shown) = (keeper.id(owner, KeptKind::Video, maker, &made.id), made.shown.clone());
+    let (id, shown) = (keeper.id(owner, StoredObjectKind::Video, maker, &made.id), made.shown.clone());
     if keep(exchange, attempt, id, made, shown).await { Ok(()) } else { Err(unseen()) }
 }
 
-async fn keep(exchange: &Exchange, attempt: &Attempt, id: KeptId, made: KeptMade, shown: String) -> bool {
+async fn keep(
+    exchange: &Exchange,
+    attempt: &Attempt,
+    id: StoredObjectId,
+    made: StoredObjectReport,
+    shown: String,
+) -> bool {
     // An object of several models is recorded under none.
     let bundle = exchange.call.request().bundle.as_deref();
-    let is_of_one = bundle.is_none_or(Bundle::is_of_one_model);
+    let is_of_one = bundle.is_none_or(BatchModels::is_of_one_model);
     let word = |name: &str| if is_of_one { name.to_owned() } else { String::new() };
-    let object = KeptObject {
+    let object = StoredObject {
         request: exchange.trace(),
         maker: attempt.principal(),
         provider_id: made.id,
@@ -184,19 +201,19 @@ async fn keep(exchange: &Exchange, attempt: &Attempt, id: KeptId, made: KeptMade
         // A batch may be read long after the time by which its requests had to be done.
         until_unix_ms: made
             .expires_unix_s
-            .filter(|_| id.kind == KeptKind::File)
+            .filter(|_| id.kind == StoredObjectKind::File)
             .map(|expires| expires.saturating_mul(1_000)),
     };
     Arc::clone(&exchange.hands.objects).keep(exchange.owner(), id, object).await
 }
 
-fn unseen() -> Miss {
+fn unseen() -> AttemptFailure {
     let message = "What is known of it can't be kept now, so that it is not deleted.";
     let fault = Fault::new(FaultClass::Unavailable, "store_unavailable", message);
-    Miss::new(fault.fix("Send it again in a moment.")).not_again().unsent()
+    AttemptFailure::new(fault.fix("Send it again in a moment.")).not_again().unsent()
 }
 
-fn lost() -> Miss {
+fn lost() -> AttemptFailure {
     let fault = Fault::new(FaultClass::Unavailable, "store_unavailable", LOST);
-    Miss::new(fault.fix("Send it again in a moment.")).not_again()
+    AttemptFailure::new(fault.fix("Send it again in a moment.")).not_again()
 }

@@ -2,22 +2,22 @@
 
 use dialects::Stored;
 use domain::Operation;
-use domain::limits::{LEADS_MAX, REFUSAL_BYTES_MAX};
+use domain::limits::{FOLLOW_UPS_MAX, REFUSAL_BYTES_MAX};
 use egress::{InBody, OutBody, Request};
 use http::Method;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderName, HeaderValue, USER_AGENT};
 use plan::Seat;
-use providers::{Lead, Leading};
+use providers::{FollowUp, Leading};
 
 use crate::attempt::{Opened, billed, destination, judge};
-use crate::miss::Miss;
-use crate::{Hands, read};
+use crate::failure::AttemptFailure;
+use crate::{Deps, read};
 
 /// Statuses with which an app itself refuses: they count as an answer about the app's work.
 const REFUSED_BY_APP: [u16; 3] = [400, 422, 500];
 
 /// Which provider is called, and for what.
-pub(crate) struct Road<'a> {
+pub(crate) struct FollowTarget<'a> {
     pub slug: &'a str,
     pub seat: &'a Seat,
     pub base_url: &'a str,
@@ -28,40 +28,50 @@ pub(crate) struct Road<'a> {
 }
 
 /// Follows an answer to the result that was requested.
-pub(crate) async fn follow(hands: &Hands, road: Road<'_>, mut opened: Opened) -> Result<Opened, Miss> {
+pub(crate) async fn follow(
+    hands: &Deps,
+    road: FollowTarget<'_>,
+    mut opened: Opened,
+) -> Result<Opened, AttemptFailure> {
     let road = &road;
-    let Road { slug, seat, .. } = *road;
+    let FollowTarget { slug, seat, .. } = *road;
     let provider = providers::provider(slug);
-    for step in 0..=LEADS_MAX {
+    for step in 0..=FOLLOW_UPS_MAX {
         let raw = read::prefix(opened.body, REFUSAL_BYTES_MAX).await;
-        let body =
-            &read::decoded(&opened.headers, raw.clone()).await.map_err(|what| Miss::broken(slug, what))?;
+        let body = &read::decoded(&opened.headers, raw.clone())
+            .await
+            .map_err(|what| AttemptFailure::broken(slug, what))?;
         let hosting = seat.hosting();
-        let Road { base_url, operation, stored, .. } = *road;
+        let FollowTarget { base_url, operation, stored, .. } = *road;
         let leading = Leading { base_url, hosting, operation, stored, step, body };
         // What was made is billed, whether it can be fetched or not.
         let billed = billed(provider, &opened.headers);
-        let lost = |miss: Miss| Miss { billed, ..miss.not_again() };
-        let lead = provider.lead(&leading).map_err(|what| lost(Miss::broken(slug, what)))?;
+        let lost = |miss: AttemptFailure| AttemptFailure { billed, ..miss.not_again() };
+        let lead = provider.lead(&leading).map_err(|what| lost(AttemptFailure::broken(slug, what)))?;
         opened = match lead {
-            Lead::Here => return Ok(Opened { body: InBody::read(raw), ..opened }),
-            Lead::Ask { method, url } => go(hands, road, method, url).await?,
-            Lead::Fetch { url } => {
+            FollowUp::Here => return Ok(Opened { body: InBody::read(raw), ..opened }),
+            FollowUp::Ask { method, url } => go(hands, road, method, url).await?,
+            FollowUp::Fetch { url } => {
                 let request = request(hands, slug, Method::GET, url, unsigned(road.sent)).map_err(lost)?;
                 let file = fetch(hands, road, &request).await.map_err(lost)?;
                 return Ok(Opened { led_by: Some(Box::new(opened.headers)), ..file });
             }
         };
     }
-    Err(Miss::broken(slug, "its answers lead on and on").not_again())
+    Err(AttemptFailure::broken(slug, "its answers lead on and on").not_again())
 }
 
 /// Calls the same provider, under the same signature.
-async fn go(hands: &Hands, road: &Road<'_>, method: Method, url: String) -> Result<Opened, Miss> {
-    let Road { slug, seat, sent, .. } = *road;
+async fn go(
+    hands: &Deps,
+    road: &FollowTarget<'_>,
+    method: Method,
+    url: String,
+) -> Result<Opened, AttemptFailure> {
+    let FollowTarget { slug, seat, sent, .. } = *road;
     let request = request(hands, slug, method, url, kept(sent, &[AUTHORIZATION, USER_AGENT]))?;
     let answer = hands.egress.send(&request, destination(seat)).await;
-    let answer = answer.map_err(|error| Miss::egress(&error, slug))?;
+    let answer = answer.map_err(|error| AttemptFailure::egress(&error, slug))?;
     let status = answer.status.as_u16();
     if REFUSED_BY_APP.contains(&status) {
         return Ok(Opened { status, headers: answer.headers, led_by: None, body: answer.body });
@@ -70,14 +80,14 @@ async fn go(hands: &Hands, road: &Road<'_>, method: Method, url: String) -> Resu
 }
 
 /// Fetches a file. A refusal of its host says nothing about the account, which the host never saw.
-async fn fetch(hands: &Hands, road: &Road<'_>, request: &Request) -> Result<Opened, Miss> {
-    let Road { slug, seat, .. } = *road;
+async fn fetch(hands: &Deps, road: &FollowTarget<'_>, request: &Request) -> Result<Opened, AttemptFailure> {
+    let FollowTarget { slug, seat, .. } = *road;
     let answer = hands.egress.send(request, destination(seat)).await;
-    let answer = answer.map_err(|error| Miss::egress(&error, slug))?;
+    let answer = answer.map_err(|error| AttemptFailure::egress(&error, slug))?;
     let status = answer.status;
     if !status.is_success() && !status.is_redirection() {
         let what = format!("its file can't be fetched (status {})", status.as_u16());
-        return Err(Miss { status: Some(status.as_u16()), ..Miss::broken(slug, &what) });
+        return Err(AttemptFailure { status: Some(status.as_u16()), ..AttemptFailure::broken(slug, &what) });
     }
     judge(hands, slug, seat, answer, |_| {}).await
 }
@@ -96,13 +106,14 @@ fn kept(sent: &Request, names: &[HeaderName]) -> Vec<(HeaderName, HeaderValue)> 
 }
 
 fn request(
-    hands: &Hands,
+    hands: &Deps,
     slug: &str,
     method: Method,
     url: String,
     headers: Vec<(HeaderName, HeaderValue)>,
-) -> Result<Request, Miss> {
+) -> Result<Request, AttemptFailure> {
     let url = hands.egress.read_url(url);
-    let url = url.map_err(|_| Miss::broken(slug, "its answer leads to a place that is none").not_again())?;
+    let url = url
+        .map_err(|_| AttemptFailure::broken(slug, "its answer leads to a place that is none").not_again())?;
     Ok(Request { method, url, headers, body: OutBody::from(Vec::new()) })
 }

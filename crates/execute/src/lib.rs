@@ -1,25 +1,25 @@
 //! The fourth stage: tries a plan's attempts in order until one answers; each is journaled
 //! before its first byte is sent.
 
-mod again;
 mod answer;
 mod attempt;
 mod caching;
 mod ceiling;
-mod course;
 mod estimate;
+mod failover;
+mod failure;
 mod feed;
-mod journey;
 mod kept;
+mod late_retry;
 mod lead;
-mod look;
-mod miss;
 mod outgoing;
+mod poll_stored;
 mod probe;
 mod queue;
 mod read;
 mod realtime;
 mod recording;
+mod retry_loop;
 mod runtime;
 pub mod schedule;
 mod shared;
@@ -36,18 +36,18 @@ use std::sync::Arc;
 use domain::ports::{ObjectKeeper, ResponseKeeper, TurnKeeper};
 use world::World;
 
-pub use again::{Again, again};
 pub use answer::{Answer, AnswerBody, AnswerParts, Exchange, Failed, Served};
 pub use attempt::OpenAttempt;
-pub use course::{Course, KeptAway};
 pub use egress::Socket as UpstreamSocket;
+pub use failover::{DenialAction, FailoverState};
+pub use failure::{AttemptFailure, HealthSignal, lesson};
 pub use feed::{Feed, Flow};
-pub use journey::{begin_response, execute, open_session};
+pub use late_retry::{LateRetry, again};
 pub use ledger::Journal;
-pub use look::{KeptLook, Shown, look};
-pub use miss::{Lesson, Miss, lesson};
+pub use poll_stored::{PollSink, StoredPoll, look};
 pub use probe::probe;
 pub use realtime::{OpenSession, SessionSeat, Turn, TurnEnd};
+pub use retry_loop::{begin_response, execute, open_session};
 pub use runtime::{RuntimeAsk, RuntimeSaid, ask_runtime};
 pub use timer::Timers;
 pub use tokens::{SharedTokens, Tokens};
@@ -56,7 +56,7 @@ pub use verify::{VerifyReport, VerifyTarget, is_probed, verify};
 
 /// The dependencies that all exchanges of a core share.
 #[derive(Clone)]
-pub struct Hands {
+pub struct Deps {
     pub world: World,
     pub egress: Rc<egress::Client>,
     pub opener: Arc<vault::Opener>,
@@ -71,7 +71,7 @@ pub struct Hands {
     pub objects: Arc<dyn ObjectKeeper>,
 }
 
-impl Hands {
+impl Deps {
     pub(crate) fn now_us(&self) -> u64 {
         self.world.clock.monotonic_us()
     }

@@ -4,13 +4,13 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use dialects::TurnState;
-use domain::{Abilities, CacheRecord, Fault, Operation, Prompt, Quirks};
+use dialects::TurnSignatures;
+use domain::{Abilities, CacheRecord, Fault, MissingFeatures, Operation, Prompt};
 use plan::{Attempt, Seat};
 use providers::{Ask, Outgoing, Provider, Target};
 
 use crate::answer::Exchange;
-use crate::caching::Care;
+use crate::caching::CacheHints;
 
 /// Writes the request, and returns what was done in it for the provider's cache.
 pub(crate) fn write(
@@ -21,7 +21,7 @@ pub(crate) fn write(
 ) -> Result<(Outgoing, Option<CacheRecord>), Box<Fault>> {
     let call = &exchange.call;
     let body = exchange.body.borrow();
-    let mut care = Care::of(exchange, attempt, provider);
+    let mut care = CacheHints::of(exchange, attempt, provider);
     let inserts = match &mut care {
         Some(care) if prompt.is_none() => care.look_at_call(&body),
         _ => Vec::new(),
@@ -87,17 +87,17 @@ pub(crate) async fn prompt_for(
             Rc::clone(exchange.prompt.get_or_init(|| Rc::new(prompt)))
         }
     };
-    let calls = dialects::unsealed_calls(&prompt);
+    let calls = dialects::unsigned_calls(&prompt);
     if calls.is_empty() {
         return Ok(Some(prompt));
     }
     let found = exchange.hands.turns.find(caller.workspace().id, caller.project().id, calls).await;
-    let states = found.iter().flatten().filter_map(|content| TurnState::decode(content));
+    let states = found.iter().flatten().filter_map(|content| TurnSignatures::decode(content));
     let own = states
         .filter(|state| state.provider == attempt.provider() && state.model == attempt.upstream_model());
     let own: Vec<_> = own.collect();
     if !own.is_empty() {
-        dialects::recall(Rc::make_mut(&mut prompt), &own);
+        dialects::restore_signatures(Rc::make_mut(&mut prompt), &own);
     }
     Ok(Some(prompt))
 }
@@ -108,10 +108,10 @@ fn abilities(exchange: &Exchange, attempt: &Attempt) -> Abilities {
 }
 
 /// What the server is known not to accept. Pooled accounts are not probed.
-fn quirks(seat: &Seat) -> Quirks {
+fn quirks(seat: &Seat) -> MissingFeatures {
     match seat {
         Seat::Byok(credential) => credential.quirks,
         Seat::Byoc(node) => node.quirks,
-        Seat::Managed(_) => Quirks::default(),
+        Seat::Managed(_) => MissingFeatures::default(),
     }
 }

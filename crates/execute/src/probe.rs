@@ -8,13 +8,13 @@ use providers::{Heard, Outgoing, Probe};
 use tokio::time::{Instant, timeout_at};
 
 use crate::attempt::{destination, request_of, sign};
-use crate::miss::Miss;
+use crate::failure::AttemptFailure;
 use crate::verify::VerifyTarget;
-use crate::{Hands, read};
+use crate::{Deps, read};
 
 /// Calls until all is known, the server goes away or the time is up. Returns
 /// what was found so far in any case.
-pub async fn probe(target: &VerifyTarget, models: &[String], hands: &Hands) -> Probed {
+pub async fn probe(target: &VerifyTarget, models: &[String], hands: &Deps) -> Probed {
     let mut probe = Probe::new(&target.base_url, models, hands.world.clock.unix_ms());
     let until = Instant::now() + PROBE_TIME_MAX;
     while let Some(outgoing) = probe.next_call() {
@@ -28,12 +28,12 @@ pub async fn probe(target: &VerifyTarget, models: &[String], hands: &Hands) -> P
     probe.finish()
 }
 
-async fn ask(target: &VerifyTarget, hands: &Hands, mut outgoing: Outgoing) -> Result<Heard, Miss> {
+async fn ask(target: &VerifyTarget, hands: &Deps, mut outgoing: Outgoing) -> Result<Heard, AttemptFailure> {
     let provider = providers::provider(&target.provider);
     sign(hands, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
-    let request = request_of(&hands.egress, outgoing).map_err(|fault| Miss::new(*fault))?;
+    let request = request_of(&hands.egress, outgoing).map_err(|fault| AttemptFailure::new(*fault))?;
     let answer = hands.egress.send(&request, destination(&target.seat)).await;
-    let mut answer = answer.map_err(|error| Miss::egress(&error, &target.provider))?;
+    let mut answer = answer.map_err(|error| AttemptFailure::egress(&error, &target.provider))?;
     let mut body = BytesMut::new();
     // A stream that breaks off has shown something all the same.
     while let Some(Ok(bytes)) = read::next_chunk(&mut answer.body).await {

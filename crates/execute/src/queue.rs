@@ -14,17 +14,17 @@ use tokio::time::sleep;
 
 use crate::answer::Exchange;
 use crate::attempt::{Opened, ask, destination};
-use crate::miss::Miss;
-use crate::{Hands, read, schedule};
+use crate::failure::AttemptFailure;
+use crate::{Deps, read, schedule};
 
 /// Cancels the queued request if dropped before the answer is there.
-struct CallOff {
-    hands: Hands,
+struct CancelOnDrop {
+    hands: Deps,
     attempt: Rc<Attempt>,
     request: Option<Request>,
 }
 
-impl Drop for CallOff {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         let Some(request) = self.request.take() else { return };
         let (hands, attempt) = (self.hands.clone(), Rc::clone(&self.attempt));
@@ -45,22 +45,26 @@ pub(crate) async fn wait(
     queue: Queue<'_>,
     sent: &Request,
     taken: Opened,
-) -> Result<Opened, Miss> {
+) -> Result<Opened, AttemptFailure> {
     let slug = attempt.provider();
     let told = read::prefix(taken.body, REFUSAL_BYTES_MAX).await;
-    let told = read::decoded(&taken.headers, told).await.map_err(|what| Miss::broken(slug, what))?;
+    let told =
+        read::decoded(&taken.headers, told).await.map_err(|what| AttemptFailure::broken(slug, what))?;
     let taken = (queue.read_taken)(&told)
         .filter(|taken| taken.places().iter().all(|place| is_below(queue.address, place)))
-        .ok_or_else(|| Miss::broken(slug, "its queue names no place of its own to look at").not_again())?;
+        .ok_or_else(|| {
+            AttemptFailure::broken(slug, "its queue names no place of its own to look at").not_again()
+        })?;
     let Taken { look, fetch, cancel } = taken;
     let signed: Vec<(HeaderName, HeaderValue)> =
         sent.headers.iter().filter(|(name, _)| [AUTHORIZATION, USER_AGENT].contains(name)).cloned().collect();
     let to = |method: Method, place: String| {
         let url = exchange.hands.egress.read_url(place);
-        let url = url.map_err(|_| Miss::broken(slug, "its queue names a place that is none").not_again())?;
+        let url = url
+            .map_err(|_| AttemptFailure::broken(slug, "its queue names a place that is none").not_again())?;
         Ok(Request { method, url, headers: signed.clone(), body: OutBody::from(Vec::new()) })
     };
-    let mut call_off = CallOff {
+    let mut call_off = CancelOnDrop {
         hands: exchange.hands.clone(),
         attempt: Rc::clone(attempt),
         request: Some(to(Method::PUT, cancel)?),
@@ -77,7 +81,7 @@ async fn look_until_done(
     attempt: &Attempt,
     queue: Queue<'_>,
     look: &Request,
-) -> Result<(), Miss> {
+) -> Result<(), AttemptFailure> {
     let slug = attempt.provider();
     let (mut pause, mut failed) = (QUEUE_LOOK_FIRST, 0);
     loop {
@@ -97,11 +101,12 @@ async fn look_until_done(
         };
         failed = 0;
         let told = read::prefix(opened.body, REFUSAL_BYTES_MAX).await;
-        let told = read::decoded(&opened.headers, told).await.map_err(|what| Miss::broken(slug, what))?;
+        let told =
+            read::decoded(&opened.headers, told).await.map_err(|what| AttemptFailure::broken(slug, what))?;
         match (queue.is_done)(&told) {
             Some(true) => return Ok(()),
             Some(false) => {}
-            None => return Err(Miss::broken(slug, "its queue does not say how far it is")),
+            None => return Err(AttemptFailure::broken(slug, "its queue does not say how far it is")),
         }
     }
 }

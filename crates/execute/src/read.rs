@@ -6,11 +6,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use domain::limits::{ANSWER_BYTES_MAX, REFUSAL_TIME_MAX};
 use egress::{EgressError, Headers, InBody};
-use framing::unpack::{Encoding, Trouble};
+use framing::unpack::{DecompressError, Encoding};
 use http_body::Body;
 use tokio::time::{Instant, timeout_at};
 
-use crate::miss::Miss;
+use crate::failure::AttemptFailure;
 use crate::timer::{Alarm, Timer};
 use crate::unpack::unpack;
 
@@ -33,20 +33,26 @@ pub(crate) async fn whole(
     idle: Duration,
     deadline: Instant,
     provider: &str,
-) -> Result<Bytes, Miss> {
+) -> Result<Bytes, AttemptFailure> {
     let mut gathered = Gathered::default();
     loop {
         match timer.within(idle, deadline, pin!(next_chunk(body))).await {
             Ok(None) => return Ok(gathered.finish()),
-            Ok(Some(Err(error))) => return Err(Miss::broken(provider, error.message.trim_end_matches('.'))),
+            Ok(Some(Err(error))) => {
+                return Err(AttemptFailure::broken(provider, error.message.trim_end_matches('.')));
+            }
             Ok(Some(Ok(bytes))) => gathered.push(bytes),
-            Err(Alarm::Deadline) => return Err(Miss::deadline()),
+            Err(Alarm::Deadline) => return Err(AttemptFailure::deadline()),
             Err(Alarm::Silence) => {
-                return Err(Miss::timeout(provider, "sent no further byte of its answer", idle.as_secs()));
+                return Err(AttemptFailure::timeout(
+                    provider,
+                    "sent no further byte of its answer",
+                    idle.as_secs(),
+                ));
             }
         }
         if gathered.len > ANSWER_BYTES_MAX {
-            return Err(Miss::broken(provider, "it is longer than an answer may be").not_again());
+            return Err(AttemptFailure::broken(provider, "it is longer than an answer may be").not_again());
         }
         if body.is_end_stream() {
             return Ok(gathered.finish());
@@ -107,9 +113,9 @@ pub(crate) async fn decoded(headers: &Headers, bytes: Bytes) -> Result<Bytes, &'
         // Boxed: inline, a decoder's buffers would be a part of every request's future.
         b"gzip" | b"x-gzip" => {
             Box::pin(unpack(bytes, Encoding::Gzip, ANSWER_BYTES_MAX)).await.map_err(|trouble| match trouble {
-                Trouble::Corrupt => "its gzip is broken",
-                Trouble::TooLarge => "it grows too much when it is decompressed",
-                Trouble::TooCostly => "it takes too much work to decompress",
+                DecompressError::Corrupt => "its gzip is broken",
+                DecompressError::TooLarge => "it grows too much when it is decompressed",
+                DecompressError::TooCostly => "it takes too much work to decompress",
             })
         }
         _ => Err("it is compressed in a way that was not asked for"),

@@ -15,7 +15,7 @@ use plan::Attempt;
 use crate::answer::{Exchange, Served};
 use crate::attempt::{OpenAttempt, destination, hear_limits, intent, judge, passed_on};
 use crate::ceiling::ceiling;
-use crate::miss::Miss;
+use crate::failure::AttemptFailure;
 use crate::shared::check_shared_event;
 
 /// A session that an upstream accepted.
@@ -171,7 +171,7 @@ impl Turn {
     #[must_use]
     pub fn fail(mut self, told: Option<Usage>, fault: Fault) -> TurnEnd {
         let usage = self.usage(told);
-        self.open.missed(&mut self.tab, &Miss::new(fault), usage, self.exchange.now_us());
+        self.open.missed(&mut self.tab, &AttemptFailure::new(fault), usage, self.exchange.now_us());
         Self::ended(self.tab, usage, self.bytes_out, &self.served)
     }
 
@@ -208,28 +208,29 @@ pub(crate) async fn shake_hands(
     exchange: &Exchange,
     attempt: &Attempt,
     request: &Request,
-) -> Result<(Headers, Socket), Miss> {
+) -> Result<(Headers, Socket), AttemptFailure> {
     let (slug, seat, hands) = (attempt.provider(), attempt.seat(), &exchange.hands);
     let key = {
         let [left, right] = [hands.world.random.next_u64(), hands.world.random.next_u64()];
         framing::websocket::key(((u128::from(left) << 64) | u128::from(right)).to_be_bytes())
     };
     let shaken = hands.egress.open_socket(request, destination(seat), &key).await;
-    match shaken.map_err(|error| Miss::egress(&error, slug))? {
-        egress::Shaken::Open(headers, socket) => {
+    match shaken.map_err(|error| AttemptFailure::egress(&error, slug))? {
+        egress::Upgrade::Open(headers, socket) => {
             hear_limits(exchange, attempt, &headers);
             Ok((headers, socket))
         }
-        egress::Shaken::Answered(answer) => {
+        egress::Upgrade::Answered(answer) => {
             let judged = judge(hands, slug, seat, answer, |headers| {
                 hear_limits(exchange, attempt, headers);
                 exchange.refused_with.replace(passed_on(headers, seat, exchange.dialect().grammar()));
             });
             match judged.await {
                 Ok(_) => {
-                    Err(Miss::broken(slug, "it was asked for a session, and answered a request").not_again())
+                    Err(AttemptFailure::broken(slug, "it was asked for a session, and answered a request")
+                        .not_again())
                 }
-                Err(miss) => Err(exchange.told_miss(miss)),
+                Err(miss) => Err(exchange.rewrite_not_found(miss)),
             }
         }
     }

@@ -3,13 +3,13 @@
 use std::future::poll_fn;
 
 use bytes::BytesMut;
-use dialects::HeardAsk;
+use dialects::TranscriptWish;
 use domain::limits::RECORDING_BYTES_MAX;
 use domain::{Fault, FaultClass, Grammar};
 use tokio::time::timeout;
 
 use crate::answer::Exchange;
-use crate::miss::Miss;
+use crate::failure::AttemptFailure;
 
 /// How to render the transcription for the client, once the whole form has arrived; `None` if
 /// the form is streamed on, or there is no recording. `spoken` are the dialects that its
@@ -17,19 +17,19 @@ use crate::miss::Miss;
 pub(crate) async fn hear(
     exchange: &Exchange,
     spoken: &[Grammar],
-) -> Result<Option<Box<HeardAsk>>, Box<Fault>> {
+) -> Result<Option<Box<TranscriptWish>>, Box<Fault>> {
     let is_as_said = spoken.is_empty() || spoken.contains(&exchange.dialect().grammar());
-    if is_as_said || !exchange.call.operation().listens() {
+    if is_as_said || !exchange.call.operation().is_transcription() {
         return Ok(None);
     }
     // Boxed: few requests need it, and every future is as large as what is awaited inline.
     Box::pin(gather_in_time(exchange)).await?;
     let (call, body) = (&exchange.call, exchange.body.borrow());
-    Ok(Some(Box::new(HeardAsk::of(call.operation(), call.request().form.as_deref(), &body))))
+    Ok(Some(Box::new(TranscriptWish::of(call.operation(), call.request().form.as_deref(), &body))))
 }
 
 async fn gather_in_time(exchange: &Exchange) -> Result<(), Box<Fault>> {
-    timeout(exchange.time_left(), gather(exchange)).await.map_err(|_| Miss::deadline().fault)?
+    timeout(exchange.time_left(), gather(exchange)).await.map_err(|_| AttemptFailure::deadline().fault)?
 }
 
 async fn gather(exchange: &Exchange) -> Result<(), Box<Fault>> {

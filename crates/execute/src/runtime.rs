@@ -10,10 +10,10 @@ use plan::Seat;
 use tokio::time::{Instant, timeout};
 
 use crate::attempt::{destination, request_of, sign};
-use crate::miss::Miss;
+use crate::failure::AttemptFailure;
 use crate::timer::Timer;
 use crate::verify::VerifyTarget;
-use crate::{Hands, read};
+use crate::{Deps, read};
 
 /// An administrative request to a runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,13 +40,13 @@ pub struct RuntimeSaid {
 pub async fn ask_runtime(
     target: &VerifyTarget,
     asked: RuntimeAsk,
-    hands: &Hands,
+    hands: &Deps,
 ) -> Result<RuntimeSaid, Box<Fault>> {
     let name = name_of(target);
     let time_max = asked.time_max;
     match timeout(time_max, ask(target, &name, asked, hands)).await {
-        Ok(said) => said.map_err(Miss::told),
-        Err(_) => Err(Miss::timeout(&name, "did not answer", time_max.as_secs()).told()),
+        Ok(said) => said.map_err(AttemptFailure::told),
+        Err(_) => Err(AttemptFailure::timeout(&name, "did not answer", time_max.as_secs()).told()),
     }
 }
 
@@ -62,25 +62,26 @@ async fn ask(
     target: &VerifyTarget,
     name: &str,
     asked: RuntimeAsk,
-    hands: &Hands,
-) -> Result<RuntimeSaid, Miss> {
+    hands: &Deps,
+) -> Result<RuntimeSaid, AttemptFailure> {
     let until = Instant::now() + asked.time_max;
     let time_max = asked.time_max;
     let mut outgoing = providers::ask_runtime(&target.base_url, asked.method, &asked.path, asked.body);
     let provider = providers::provider(&target.provider);
     sign(hands, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
-    let request = request_of(&hands.egress, outgoing).map_err(Miss::of_us)?;
+    let request = request_of(&hands.egress, outgoing).map_err(AttemptFailure::of_us)?;
     let answer = hands.egress.send(&request, destination(&target.seat)).await;
-    let mut answer = answer.map_err(|error| Miss::egress(&error, name))?;
+    let mut answer = answer.map_err(|error| AttemptFailure::egress(&error, name))?;
     if answer.status.is_redirection() {
         // Following it would send the node's key to an address that was never checked.
-        return Err(Miss::broken(name, "it redirects, which is never followed").not_again());
+        return Err(AttemptFailure::broken(name, "it redirects, which is never followed").not_again());
     }
     let mut timer = Timer::new(&hands.timers);
     let bytes = read::whole(&mut answer.body, &mut timer, time_max, until, name).await?;
-    let bytes = read::decoded(&answer.headers, bytes).await.map_err(|what| Miss::broken(name, what))?;
+    let bytes =
+        read::decoded(&answer.headers, bytes).await.map_err(|what| AttemptFailure::broken(name, what))?;
     if bytes.len() > RUNTIME_ANSWER_BYTES_MAX {
-        return Err(Miss::broken(name, "it is longer than such an answer may be").not_again());
+        return Err(AttemptFailure::broken(name, "it is longer than such an answer may be").not_again());
     }
     Ok(RuntimeSaid { status: answer.status.as_u16(), body: bytes })
 }

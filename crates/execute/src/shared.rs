@@ -1,7 +1,7 @@
 //! What may not be sent to an account that several workspaces share: it holds objects of other
 //! workspaces and the operator's own.
 
-use dialects::{Objection, Reason, SharedSeat};
+use dialects::{Objection, Reason, SharedAccount};
 use domain::{Fault, FaultClass, Operation};
 use plan::{Attempt, Seat};
 
@@ -31,7 +31,7 @@ pub(crate) fn check(exchange: &Exchange, attempt: &Attempt, is_spoken: bool) -> 
     let is_exchanged =
         |place: &str| request.files.iter().any(|file| file.is_exchanged && file.place == place);
     let hosts = Hosts::of(attempt.provider(), attempt.base_url());
-    let seat = SharedSeat { is_spoken, is_exchanged: &is_exchanged, is_own_host: &|host| hosts.has(host) };
+    let seat = SharedAccount { is_spoken, is_exchanged: &is_exchanged, is_own_host: &|host| hosts.has(host) };
     let checked = dialects::check_shared(exchange.dialect().grammar(), operation, &body, &seat);
     checked.map_err(|objection| refused(*objection))
 }
@@ -42,7 +42,8 @@ pub(crate) fn check(exchange: &Exchange, attempt: &Attempt, is_spoken: bool) -> 
 /// The fault says what the event names.
 pub(crate) fn check_shared_event(provider: &str, base_url: &str, event: &[u8]) -> Result<(), Box<Fault>> {
     let hosts = Hosts::of(provider, base_url);
-    let seat = SharedSeat { is_spoken: true, is_exchanged: &|_| false, is_own_host: &|host| hosts.has(host) };
+    let seat =
+        SharedAccount { is_spoken: true, is_exchanged: &|_| false, is_own_host: &|host| hosts.has(host) };
     dialects::check_shared_event(event, &seat).map_err(|objection| refused(*objection))
 }
 

@@ -10,7 +10,7 @@ use plan::Attempt;
 
 use crate::answer::Exchange;
 use crate::estimate::known_usage;
-use crate::miss::Miss;
+use crate::failure::AttemptFailure;
 
 /// How the usage of an answer is booked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Exchange {
 
     /// Whether the provider stores the answer. A translated one is not stored.
     pub(crate) fn keeps(&self) -> bool {
-        self.call.operation() == Operation::Chat && self.call.request().is_kept && self.is_as_said.get()
+        self.call.operation() == Operation::Chat && self.call.request().is_kept && self.is_native.get()
     }
 
     /// The usage that this exchange has to book.
@@ -55,13 +55,13 @@ impl Exchange {
             Booking::Own => {
                 self.with_characters(known_usage(reported, content_bytes, is_estimated, estimate))
             }
-            Booking::Once if self.has_right.get() => reported.unwrap_or_default(),
+            Booking::Once if self.may_book.get() => reported.unwrap_or_default(),
             Booking::Once | Booking::Never => Usage::default(),
         }
     }
 
     /// The usage of an attempt that brought nothing: an upstream that timed out may still bill the prompt.
-    pub(crate) fn usage_of_silence(&self, attempt: &Attempt, miss: &Miss) -> Usage {
+    pub(crate) fn usage_of_silence(&self, attempt: &Attempt, miss: &AttemptFailure) -> Usage {
         let may_bill =
             miss.request_sent && matches!(miss.class(), FaultClass::Timeout | FaultClass::Deadline);
         let operation = self.call.operation();
@@ -94,13 +94,13 @@ impl Exchange {
     }
 
     /// Requests the right to book an answer's usage.
-    pub(crate) fn ask_right(&self, id: &str) -> PortFuture<'static, bool> {
+    pub(crate) fn claim_booking(&self, id: &str) -> PortFuture<'static, bool> {
         self.hands.responses.book(self.name(id), self.trace())
     }
 
     /// Gives back a right that comes too late, since the client has left. It is queued behind the request for
     /// it, so that the next request to read the answer finds it available.
-    pub(crate) fn leave_right(&self, id: &str, asked: PortFuture<'static, bool>) {
+    pub(crate) fn release_booking(&self, id: &str, asked: PortFuture<'static, bool>) {
         drop(asked);
         self.hands.responses.unbook(self.name(id), self.trace());
     }
@@ -111,15 +111,15 @@ impl Exchange {
     }
 
     /// The id of the stored answer that this exchange is about, if it is about one.
-    pub(crate) fn looked_at(&self) -> Option<&str> {
+    pub(crate) fn stored_id(&self) -> Option<&str> {
         let stored = self.call.request().stored.as_deref()?;
         (self.call.operation() == Operation::Stored).then_some(stored.id.as_str())
     }
 
     /// Rewrites a provider's not-found for a stored answer, which would read as if a model were missing.
-    pub(crate) fn told_miss(&self, miss: Miss) -> Miss {
-        let Some(id) = self.looked_at().filter(|_| miss.class() == FaultClass::UpstreamNotFound) else {
-            return self.told_gone(miss);
+    pub(crate) fn rewrite_not_found(&self, miss: AttemptFailure) -> AttemptFailure {
+        let Some(id) = self.stored_id().filter(|_| miss.class() == FaultClass::UpstreamNotFound) else {
+            return self.rewrite_object_not_found(miss);
         };
         let message = format!("Response with id '{id}' not found.");
         let gone = Fault::new(FaultClass::NotFound, "response_not_found", message)
@@ -128,13 +128,13 @@ impl Exchange {
             Some(report) => gone.upstream((**report).clone()),
             None => gone,
         };
-        Miss { fault: Box::new(gone), ..miss }
+        AttemptFailure { fault: Box::new(gone), ..miss }
     }
 }
 
 /// Does the bookkeeping for stored answers before the client is sent a buffered one.
 pub(crate) async fn note(exchange: &Exchange, attempt: &Attempt, whole: WholeAnswer) -> WholeAnswer {
-    match exchange.looked_at() {
+    match exchange.stored_id() {
         Some(id) => note_look(exchange, id, whole.facts.usage.is_some()).await,
         None => note_made(exchange, attempt, whole.made.as_deref()).await,
     }
@@ -143,7 +143,7 @@ pub(crate) async fn note(exchange: &Exchange, attempt: &Attempt, whole: WholeAns
 
 async fn note_look(exchange: &Exchange, id: &str, tells_usage: bool) {
     if tells_usage && exchange.booking() == Booking::Once {
-        exchange.has_right.set(exchange.ask_right(id).await);
+        exchange.may_book.set(exchange.claim_booking(id).await);
     }
     let stored = exchange.call.request().stored.as_ref();
     if stored.is_some_and(|stored| stored.act == StoredAct::Delete) {
@@ -153,7 +153,7 @@ async fn note_look(exchange: &Exchange, id: &str, tells_usage: bool) {
 
 async fn note_made(exchange: &Exchange, attempt: &Attempt, made: Option<&Made>) {
     // Only this request knows the id so far, so no other has seen its end.
-    exchange.has_right.set(made.is_none_or(|made| made.is_over));
+    exchange.may_book.set(made.is_none_or(|made| made.is_over));
     let Some(made) = made else { return };
     let is_booked = made.is_over || exchange.booking() == Booking::Own;
     let kept = exchange.keep_response(&made.id, attempt, is_booked);
@@ -201,14 +201,14 @@ impl Watch {
         if self.is_asked || !is_once || stream.facts().usage.is_none() {
             return;
         }
-        if let Some(id) = exchange.looked_at().or_else(|| stream.id()) {
-            (self.is_asked, self.asked) = (true, Some(exchange.ask_right(id)));
+        if let Some(id) = exchange.stored_id().or_else(|| stream.id()) {
+            (self.is_asked, self.asked) = (true, Some(exchange.claim_booking(id)));
         }
     }
 
     pub(crate) fn poll_right(&mut self, exchange: &Exchange, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(asked) = &mut self.asked {
-            exchange.has_right.set(ready!(asked.as_mut().poll(cx)));
+            exchange.may_book.set(ready!(asked.as_mut().poll(cx)));
             self.asked = None;
         }
         Poll::Ready(())
@@ -216,8 +216,8 @@ impl Watch {
 
     /// The client wants no more: a right that is granted now is given back.
     pub(crate) fn end(&mut self, exchange: &Exchange, stream: &AnswerStream) {
-        if let (Some(asked), Some(id)) = (self.asked.take(), exchange.looked_at().or_else(|| stream.id())) {
-            exchange.leave_right(id, asked);
+        if let (Some(asked), Some(id)) = (self.asked.take(), exchange.stored_id().or_else(|| stream.id())) {
+            exchange.release_booking(id, asked);
         }
     }
 }

@@ -10,14 +10,14 @@ use board::micros;
 use bytes::Bytes;
 use domain::limits::{GRANT_BYTES_MAX, GRANT_REFUSED_FOR, GRANT_STEPS_MAX, GRANT_TIME_MAX};
 use domain::{Fault, FaultClass, Hosting, Principal, Secret};
-use egress::{Destination, Reach};
+use egress::{Destination, TargetKind};
 use plan::Seat;
-use providers::{Door, Grant, Granted, Outgoing, Provider, Signer};
+use providers::{ExchangeReach, Grant, Granted, Outgoing, Provider, Signer};
 use tokio::time::timeout;
 
 use crate::attempt::{destination, open_secret, request_of};
-use crate::miss::Miss;
-use crate::{Hands, read};
+use crate::failure::AttemptFailure;
+use crate::{Deps, read};
 
 /// The share of a token's life after which another one is requested.
 const USED_PERCENT: u64 = 80;
@@ -65,7 +65,7 @@ struct Held {
 /// requests don't ask a thousand times.
 #[derive(Debug, Clone)]
 struct Refused {
-    miss: Miss,
+    miss: AttemptFailure,
     until_us: u64,
 }
 
@@ -92,7 +92,7 @@ impl SharedTokens {
 
 /// Whether a seat may use the machine's own identity: operator accounts, and
 /// workspaces that the operator lists.
-fn may_be_machine(hands: &Hands, seat: &Seat) -> bool {
+fn may_be_machine(hands: &Deps, seat: &Seat) -> bool {
     match seat {
         Seat::Managed(_) => true,
         Seat::Byok(credential) => hands.egress.settings().host_identity.contains(&credential.workspace),
@@ -125,11 +125,11 @@ impl Tokens {
     /// It was refused, or there was no answer.
     pub(crate) async fn of(
         &self,
-        hands: &Hands,
+        hands: &Deps,
         seat: &Seat,
         slug: &str,
         base_url: &str,
-    ) -> Result<Token, Miss> {
+    ) -> Result<Token, AttemptFailure> {
         let (principal, grounds) = (seat.principal(), grounds(seat));
         if let Some(held) = self.kept(principal, &grounds, hands.now_us()) {
             return Ok(Token { secret: held.secret, was_kept: true });
@@ -217,42 +217,43 @@ fn held(granted: Granted, now_us: u64) -> Held {
 }
 
 /// All steps from the secret to the token.
-async fn exchange(hands: &Hands, seat: &Seat, slug: &str, base_url: &str) -> Result<Granted, Miss> {
+async fn exchange(hands: &Deps, seat: &Seat, slug: &str, base_url: &str) -> Result<Granted, AttemptFailure> {
     let granted = match timeout(GRANT_TIME_MAX, walk(hands, seat, slug, base_url)).await {
         Ok(granted) => granted,
-        Err(_) => Err(Miss::timeout(slug, "did not exchange the secret", GRANT_TIME_MAX.as_secs())),
+        Err(_) => Err(AttemptFailure::timeout(slug, "did not exchange the secret", GRANT_TIME_MAX.as_secs())),
     };
     // The request itself was never sent: an exchange that failed bills none of its tokens.
     granted.map_err(|miss| if miss.class() == FaultClass::UpstreamAuth { miss } else { miss.unsent() })
 }
 
-async fn walk(hands: &Hands, seat: &Seat, slug: &str, base_url: &str) -> Result<Granted, Miss> {
+async fn walk(hands: &Deps, seat: &Seat, slug: &str, base_url: &str) -> Result<Granted, AttemptFailure> {
     let provider = providers::provider(slug);
-    let secret = open_secret(hands, seat).map_err(Miss::of_us)?.unwrap_or_else(|| Secret::new(Vec::new()));
+    let secret =
+        open_secret(hands, seat).map_err(AttemptFailure::of_us)?.unwrap_or_else(|| Secret::new(Vec::new()));
     let mut heard: Vec<Bytes> = Vec::new();
     while heard.len() < GRANT_STEPS_MAX {
         let unix_s = hands.world.clock.unix_ms() / 1_000;
         let signer = Signer { secret: &secret, hosting: seat.hosting(), unix_s };
-        match provider.grant(base_url, &signer, &heard).map_err(Miss::of_us)? {
+        match provider.grant(base_url, &signer, &heard).map_err(AttemptFailure::of_us)? {
             Grant::Granted(granted) => return Ok(granted),
-            Grant::Read { path } => heard.push(read_file(hands, seat, &path).map_err(Miss::of_us)?),
+            Grant::Read { path } => heard.push(read_file(hands, seat, &path).map_err(AttemptFailure::of_us)?),
             Grant::Ask { outgoing, door } => {
                 let reach = match door {
-                    Door::Cloud => Reach::Provider,
-                    Door::Machine if may_be_machine(hands, seat) => Reach::Machine,
-                    Door::Machine => return Err(Miss::of_us(not_the_machine())),
+                    ExchangeReach::Cloud => TargetKind::Provider,
+                    ExchangeReach::Machine if may_be_machine(hands, seat) => TargetKind::Machine,
+                    ExchangeReach::Machine => return Err(AttemptFailure::of_us(not_the_machine())),
                 };
                 let destination = Destination { reach, owner: destination(seat).owner };
                 heard.push(ask(hands, provider, slug, *outgoing, destination).await?);
             }
         }
     }
-    Err(Miss::broken(slug, "the exchange of its secret does not end"))
+    Err(AttemptFailure::broken(slug, "the exchange of its secret does not end"))
 }
 
 /// Reads a token file of the machine, if the operator allows it. It is small, and in
 /// memory on machines that have one.
-fn read_file(hands: &Hands, seat: &Seat, path: &str) -> Result<Bytes, Box<Fault>> {
+fn read_file(hands: &Deps, seat: &Seat, path: &str) -> Result<Bytes, Box<Fault>> {
     if !may_be_machine(hands, seat) {
         return Err(not_the_machine());
     }
@@ -276,21 +277,24 @@ fn not_the_machine() -> Box<Fault> {
 }
 
 async fn ask(
-    hands: &Hands,
+    hands: &Deps,
     provider: &dyn Provider,
     slug: &str,
     mut outgoing: Outgoing,
     destination: Destination,
-) -> Result<Bytes, Miss> {
-    if destination.reach == Reach::Machine {
+) -> Result<Bytes, AttemptFailure> {
+    if destination.reach == TargetKind::Machine {
         outgoing.url = hands.egress.machine_url(outgoing.url);
     }
-    let request = request_of(&hands.egress, outgoing).map_err(Miss::of_us)?;
-    let answer =
-        hands.egress.send(&request, destination).await.map_err(|error| Miss::egress(&error, slug))?;
+    let request = request_of(&hands.egress, outgoing).map_err(AttemptFailure::of_us)?;
+    let answer = hands
+        .egress
+        .send(&request, destination)
+        .await
+        .map_err(|error| AttemptFailure::egress(&error, slug))?;
     let (status, headers) = (answer.status, answer.headers);
     let body = read::prefix(answer.body, GRANT_BYTES_MAX).await;
-    let body = read::decoded(&headers, body).await.map_err(|what| Miss::broken(slug, what))?;
+    let body = read::decoded(&headers, body).await.map_err(|what| AttemptFailure::broken(slug, what))?;
     if status.is_success() {
         return Ok(body);
     }
@@ -298,5 +302,5 @@ async fn ask(
     classified.report.request_id = None;
     // Only a token was requested so far, so what is refused is the account.
     classified.is_of_account = true;
-    Err(Miss::classified(classified, status.as_u16()))
+    Err(AttemptFailure::classified(classified, status.as_u16()))
 }

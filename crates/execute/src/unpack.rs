@@ -10,7 +10,7 @@ use domain::limits::{
     BODY_RATIO_FREE_BYTES, BODY_RATIO_MAX, GZIP_MEMBERS_MAX, UNPACK_IDLE_BYTES_MAX, UNPACK_IDLE_SHARE,
     UNPACK_SLICE_BYTES, UNPACK_WORK_FREE, UNPACK_WORK_PER_MIB,
 };
-use framing::unpack::{Bounds, Encoding, Step, Trouble, Unpacking};
+use framing::unpack::{Bounds, DecompressError, Decompressor, Encoding, Step};
 use tokio::sync::Semaphore;
 
 thread_local! {
@@ -22,7 +22,7 @@ thread_local! {
 ///
 /// # Errors
 /// It is not valid in its encoding, grows past `bytes_max`, or takes more work than its size allows.
-pub async fn unpack(packed: Bytes, encoding: Encoding, bytes_max: usize) -> Result<Bytes, Trouble> {
+pub async fn unpack(packed: Bytes, encoding: Encoding, bytes_max: usize) -> Result<Bytes, DecompressError> {
     unpack_by(packed, encoding, bytes_max, world::clock::thread_time).await
 }
 
@@ -46,9 +46,9 @@ async fn unpack_by(
     encoding: Encoding,
     bytes_max: usize,
     worked: impl Fn() -> Duration,
-) -> Result<Bytes, Trouble> {
+) -> Result<Bytes, DecompressError> {
     let turns = TURNS.with_borrow(Rc::clone);
-    let mut unpacking = Unpacking::new(packed, encoding, bounds(bytes_max));
+    let mut unpacking = Decompressor::new(packed, encoding, bounds(bytes_max));
     loop {
         // It is never closed. Held until the event loop has polled everything else, it gives the
         // next body its slice only then.
@@ -107,7 +107,7 @@ mod tests {
             }
             assert!(turns >= 8 * 21, "{turns} turns");
             for bomb in bombs {
-                assert_eq!(bomb.await.unwrap(), Err(Trouble::TooCostly));
+                assert_eq!(bomb.await.unwrap(), Err(DecompressError::TooCostly));
             }
         });
     }
@@ -122,7 +122,7 @@ mod tests {
             Duration::from_millis(10) * (asked.get() / 2)
         };
         let unpacked = runtime.block_on(unpack_by(bomb(), Encoding::Gzip, 1024, worked));
-        assert_eq!(unpacked, Err(Trouble::TooCostly));
+        assert_eq!(unpacked, Err(DecompressError::TooCostly));
         assert_eq!(asked.get(), 2 * 21);
     }
 }

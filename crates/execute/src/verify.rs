@@ -10,9 +10,9 @@ use snapshot::Snapshot;
 use tokio::time::{Instant, timeout};
 
 use crate::attempt::{self, request_of, sign};
-use crate::miss::{ADDRESS_REFUSED, Miss};
+use crate::failure::{ADDRESS_REFUSED, AttemptFailure};
 use crate::timer::Timer;
-use crate::{Hands, read};
+use crate::{Deps, read};
 
 /// What is to be verified.
 #[derive(Debug, Clone)]
@@ -81,12 +81,12 @@ impl VerifyReport {
 
 /// Asks the target for its models. Nothing is generated and nothing is metered. Success clears
 /// the target's record on the board.
-pub async fn verify(target: &VerifyTarget, hands: &Hands) -> VerifyReport {
+pub async fn verify(target: &VerifyTarget, hands: &Deps) -> VerifyReport {
     let started_us = hands.now_us();
     let limit = VERIFY_TIME_MAX.min(FIRST_BYTE_TIME_MAX);
     let result = match timeout(limit, ask(target, hands)).await {
         Ok(result) => result,
-        Err(_) => Err(Miss::timeout(&target.provider, "did not answer", limit.as_secs())),
+        Err(_) => Err(AttemptFailure::timeout(&target.provider, "did not answer", limit.as_secs())),
     };
     let principal = target.seat.principal();
     if result.is_ok() {
@@ -106,16 +106,17 @@ pub async fn verify(target: &VerifyTarget, hands: &Hands) -> VerifyReport {
     }
 }
 
-async fn ask(target: &VerifyTarget, hands: &Hands) -> Result<Option<Vec<String>>, Miss> {
+async fn ask(target: &VerifyTarget, hands: &Deps) -> Result<Option<Vec<String>>, AttemptFailure> {
     let provider = providers::provider(&target.provider);
     let mut outgoing = provider.list_models(&target.base_url, target.seat.hosting());
     sign(hands, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
-    let request = request_of(&hands.egress, outgoing).map_err(|fault| Miss::new(*fault))?;
+    let request = request_of(&hands.egress, outgoing).map_err(|fault| AttemptFailure::new(*fault))?;
     let mut opened = attempt::ask(hands, &target.provider, &target.seat, &request, |_| {}).await?;
     let (mut timer, deadline) = (Timer::new(&hands.timers), Instant::now() + VERIFY_TIME_MAX);
     let bytes =
         read::whole(&mut opened.body, &mut timer, VERIFY_TIME_MAX, deadline, &target.provider).await?;
-    let bytes =
-        read::decoded(&opened.headers, bytes).await.map_err(|what| Miss::broken(&target.provider, what))?;
+    let bytes = read::decoded(&opened.headers, bytes)
+        .await
+        .map_err(|what| AttemptFailure::broken(&target.provider, what))?;
     Ok(provider.read_models(&bytes))
 }

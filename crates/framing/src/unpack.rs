@@ -31,7 +31,7 @@ pub enum Encoding {
 
 /// Why a body is not decompressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
+pub enum DecompressError {
     /// It is not valid in its encoding.
     Corrupt,
     /// Its output exceeds the bound, or too large a multiple of its size.
@@ -69,7 +69,7 @@ pub enum Step {
 
 /// A body that is being decompressed. No step takes more than a slice of the input, so that its driver can
 /// yield to other tasks after each.
-pub struct Unpacking {
+pub struct Decompressor {
     decoder: Decoder,
     bounds: Bounds,
     packed_bytes: usize,
@@ -92,7 +92,7 @@ enum Decoder {
     Zstd(ZstdDecoder<Slices>),
 }
 
-impl Unpacking {
+impl Decompressor {
     #[must_use]
     pub fn new(packed: Bytes, encoding: Encoding, bounds: Bounds) -> Self {
         let packed_bytes = packed.len();
@@ -114,7 +114,7 @@ impl Unpacking {
     ///
     /// # Errors
     /// The input is malformed, or exceeds the bounds.
-    pub fn step(&mut self) -> Result<Step, Trouble> {
+    pub fn step(&mut self) -> Result<Step, DecompressError> {
         self.decoder.slices().allowed = self.bounds.slice_bytes;
         self.whole.reserve(STEP_BYTES);
         let read = {
@@ -127,7 +127,7 @@ impl Unpacking {
             Poll::Pending => self.check().map(|()| Step::More),
             Poll::Ready(Ok(0)) => self.next_member(),
             Poll::Ready(Ok(_)) => self.check().map(|()| Step::More),
-            Poll::Ready(Err(_)) => Err(Trouble::Corrupt),
+            Poll::Ready(Err(_)) => Err(DecompressError::Corrupt),
         }
     }
 
@@ -135,11 +135,11 @@ impl Unpacking {
     ///
     /// # Errors
     /// It is more than a body with that much output takes.
-    pub fn charge(&mut self, work: Duration) -> Result<(), Trouble> {
+    pub fn charge(&mut self, work: Duration) -> Result<(), DecompressError> {
         self.work += work;
         let mib = u32::try_from(self.whole.len() / MIB).unwrap_or(u32::MAX);
         let work_max = self.bounds.work_free + self.bounds.work_per_mib.saturating_mul(mib);
-        if self.work > work_max { Err(Trouble::TooCostly) } else { Ok(()) }
+        if self.work > work_max { Err(DecompressError::TooCostly) } else { Ok(()) }
     }
 
     /// The decompressed body.
@@ -148,20 +148,20 @@ impl Unpacking {
         self.whole.freeze()
     }
 
-    fn check(&mut self) -> Result<(), Trouble> {
+    fn check(&mut self) -> Result<(), DecompressError> {
         let (taken, put_out, bounds) = (self.decoder.slices().taken, self.whole.len(), self.bounds);
         let grown = self.packed_bytes.saturating_mul(bounds.ratio_max).max(bounds.ratio_free_bytes);
         if put_out > grown.min(bounds.bytes_max) {
-            return Err(Trouble::TooLarge);
+            return Err(DecompressError::TooLarge);
         }
         if taken > bounds.idle_bytes_max && put_out < taken / bounds.idle_share.max(1) {
-            return Err(Trouble::TooCostly);
+            return Err(DecompressError::TooCostly);
         }
         Ok(())
     }
 
     /// A gzip file may be several, concatenated.
-    fn next_member(&mut self) -> Result<Step, Trouble> {
+    fn next_member(&mut self) -> Result<Step, DecompressError> {
         let Decoder::Gzip(decoder) = &mut self.decoder else { return Ok(Step::Done) };
         let Slices { rest, taken, .. } = decoder.get_mut();
         if rest.is_empty() {
@@ -169,7 +169,7 @@ impl Unpacking {
         }
         self.members += 1;
         if self.members > self.bounds.members_max {
-            return Err(Trouble::TooCostly);
+            return Err(DecompressError::TooCostly);
         }
         let slices = Slices { rest: std::mem::take(rest), taken: *taken, allowed: 0 };
         self.decoder = Decoder::Gzip(GzipDecoder::new(slices));
@@ -301,8 +301,8 @@ mod tests {
         encoding: Encoding,
         bytes_max: usize,
         work: Duration,
-    ) -> (Result<Bytes, Trouble>, usize, usize) {
-        let mut unpacking = Unpacking::new(packed.clone(), encoding, Bounds { bytes_max, ..BOUNDS });
+    ) -> (Result<Bytes, DecompressError>, usize, usize) {
+        let mut unpacking = Decompressor::new(packed.clone(), encoding, Bounds { bytes_max, ..BOUNDS });
         for steps in 1.. {
             let before = unpacking.decoder.slices().taken;
             let stepped = unpacking.step().and_then(|step| unpacking.charge(work).map(|()| step));
@@ -317,7 +317,7 @@ mod tests {
         unreachable!()
     }
 
-    fn unpack(packed: &Bytes, encoding: Encoding, bytes_max: usize) -> Result<Bytes, Trouble> {
+    fn unpack(packed: &Bytes, encoding: Encoding, bytes_max: usize) -> Result<Bytes, DecompressError> {
         run(packed, encoding, bytes_max, Duration::ZERO).0
     }
 
@@ -367,17 +367,21 @@ mod tests {
         for encoding in ENCODINGS {
             let packed = pack(encoding, &noise(5_000), Level::Default);
             assert_eq!(unpack(&packed, encoding, 5_000).unwrap(), noise(5_000));
-            assert_eq!(unpack(&packed, encoding, 4_999), Err(Trouble::TooLarge));
+            assert_eq!(unpack(&packed, encoding, 4_999), Err(DecompressError::TooLarge));
             let bomb = pack(encoding, &vec![b' '; 16 * MIB], Level::Default);
-            assert_eq!(unpack(&bomb, encoding, BOUNDS.bytes_max), Err(Trouble::TooLarge), "{encoding:?}");
+            assert_eq!(
+                unpack(&bomb, encoding, BOUNDS.bytes_max),
+                Err(DecompressError::TooLarge),
+                "{encoding:?}"
+            );
             assert_eq!(
                 unpack(&Bytes::from_static(b"not packed at all"), encoding, 100),
-                Err(Trouble::Corrupt)
+                Err(DecompressError::Corrupt)
             );
         }
         let packed = pack(Encoding::Gzip, &noise(5_000), Level::Default);
         let cut = packed.slice(..packed.len() / 2);
-        assert_eq!(unpack(&cut, Encoding::Gzip, 20_000), Err(Trouble::Corrupt));
+        assert_eq!(unpack(&cut, Encoding::Gzip, 20_000), Err(DecompressError::Corrupt));
     }
 
     #[test]
@@ -386,16 +390,16 @@ mod tests {
         let few = Bytes::from(packed.repeat(BOUNDS.members_max));
         assert_eq!(unpack(&few, Encoding::Gzip, MIB).unwrap().len(), 100 * BOUNDS.members_max);
         let many = Bytes::from(packed.repeat(BOUNDS.members_max + 1));
-        assert_eq!(unpack(&many, Encoding::Gzip, MIB), Err(Trouble::TooCostly));
+        assert_eq!(unpack(&many, Encoding::Gzip, MIB), Err(DecompressError::TooCostly));
         let behind = Bytes::from([&*packed, b"garbage"].concat());
-        assert_eq!(unpack(&behind, Encoding::Gzip, MIB), Err(Trouble::Corrupt));
+        assert_eq!(unpack(&behind, Encoding::Gzip, MIB), Err(DecompressError::Corrupt));
     }
 
     #[test]
     fn a_body_that_unpacks_to_nothing_is_refused_early() {
         let bomb = empty_blocks(6_000_000);
         let (outcome, steps, taken) = run(&bomb, Encoding::Gzip, BOUNDS.bytes_max, Duration::ZERO);
-        assert_eq!(outcome, Err(Trouble::TooCostly));
+        assert_eq!(outcome, Err(DecompressError::TooCostly));
         assert!(taken <= BOUNDS.idle_bytes_max + BOUNDS.slice_bytes, "{taken} of {}", bomb.len());
         assert!(steps >= BOUNDS.idle_bytes_max / BOUNDS.slice_bytes, "{steps}");
     }
@@ -408,6 +412,6 @@ mod tests {
         let fair = (BOUNDS.work_free + BOUNDS.work_per_mib) / steps;
         assert!(run(&packed, Encoding::Gzip, BOUNDS.bytes_max, fair / 2).0.is_ok());
         let (outcome, ..) = run(&packed, Encoding::Gzip, BOUNDS.bytes_max, fair * 5);
-        assert_eq!(outcome, Err(Trouble::TooCostly));
+        assert_eq!(outcome, Err(DecompressError::TooCostly));
     }
 }

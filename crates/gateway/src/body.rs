@@ -30,7 +30,7 @@ pub enum BodyError {
 }
 
 /// A request body that fails if its client is too slow.
-pub struct PatientBody {
+pub struct TimedBody {
     incoming: Incoming,
     grace: Duration,
     rate_bytes_s: u64,
@@ -42,7 +42,7 @@ pub struct PatientBody {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl PatientBody {
+impl TimedBody {
     #[must_use]
     pub fn new(incoming: Incoming, times: Times) -> Self {
         let Times { body_grace: grace, body_rate_bytes_s, .. } = times;
@@ -58,7 +58,7 @@ impl PatientBody {
     }
 }
 
-impl Body for PatientBody {
+impl Body for TimedBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -112,7 +112,7 @@ impl std::error::Error for BodyError {}
 /// # Errors
 /// 413 over `bytes_max`, 408 if it arrives too slowly, 415 or 400 for its encoding, 400 if it breaks off.
 pub async fn read(
-    body: &mut PatientBody,
+    body: &mut TimedBody,
     headers: &mut HeaderMap,
     bytes_max: usize,
 ) -> Result<Bytes, Box<Fault>> {
@@ -131,7 +131,7 @@ pub struct Sent {
 /// # Errors
 /// As for `read`.
 pub async fn read_sent(
-    body: &mut PatientBody,
+    body: &mut TimedBody,
     headers: &HeaderMap,
     bytes_max: usize,
 ) -> Result<Sent, Box<Fault>> {
@@ -159,7 +159,7 @@ impl Sent {
     }
 }
 
-async fn collect(body: &mut PatientBody, announced: u64, bytes_max: usize) -> Result<Bytes, Box<Fault>> {
+async fn collect(body: &mut TimedBody, announced: u64, bytes_max: usize) -> Result<Bytes, Box<Fault>> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while !body.is_end_stream() {
@@ -201,7 +201,7 @@ mod tests {
 
     use crate::incoming::pipe;
 
-    async fn next(body: &mut PatientBody) -> Option<Result<Bytes, BodyError>> {
+    async fn next(body: &mut TimedBody) -> Option<Result<Bytes, BodyError>> {
         let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await;
         frame.map(|frame| frame.map(|frame| frame.into_data().unwrap()))
     }
@@ -211,7 +211,7 @@ mod tests {
         let (client, piped) = pipe(0);
         let times =
             Times { body_grace: Duration::from_secs(10), body_rate_bytes_s: 1024, ..Times::default() };
-        let mut body = PatientBody::new(Incoming::Piped(piped), times);
+        let mut body = TimedBody::new(Incoming::Piped(piped), times);
         for _ in 0..3 {
             client.put(Bytes::from_static(b"sound"));
             assert_eq!(next(&mut body).await, Some(Ok(Bytes::from_static(b"sound"))));

@@ -13,13 +13,13 @@ use http_body_util::BodyExt;
 use tokio::runtime::Handle;
 use tokio::task::JoinError;
 
-use crate::body::PatientBody;
+use crate::body::TimedBody;
 
 /// Answers `/v2`. It identifies the caller before it reads the body, and always answers.
 pub trait ControlService: Send + Sync + 'static {
     fn call(
         self: Arc<Self>,
-        request: Request<PatientBody>,
+        request: Request<TimedBody>,
         peer: IpAddr,
         trace: TraceId,
     ) -> Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>;
@@ -28,7 +28,7 @@ pub trait ControlService: Send + Sync + 'static {
 impl ControlService for control::Control {
     fn call(
         self: Arc<Self>,
-        request: Request<PatientBody>,
+        request: Request<TimedBody>,
         peer: IpAddr,
         trace: TraceId,
     ) -> Pin<Box<dyn Future<Output = Response<Bytes>> + Send>> {
@@ -50,7 +50,7 @@ pub struct ControlHandle {
 impl ControlHandle {
     pub(crate) async fn call(
         &self,
-        request: Request<PatientBody>,
+        request: Request<TimedBody>,
         peer: IpAddr,
         trace: TraceId,
     ) -> Result<Response<Bytes>, JoinError> {

@@ -11,9 +11,9 @@ use domain::{Fault, Operation};
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http_body::Body;
-use line::{Coming, FormIn, form_bytes_max, open_form, too_large};
+use line::{FormArrival, FormIn, form_bytes_max, open_form, too_large};
 
-use crate::body::{self, PatientBody, failed};
+use crate::body::{self, TimedBody, failed};
 use crate::unpack;
 
 /// Reads a form. With `is_held`, all of it is read before this returns.
@@ -21,7 +21,7 @@ use crate::unpack;
 /// # Errors
 /// As for every other body, and for a malformed form.
 pub(crate) async fn open(
-    mut body: PatientBody,
+    mut body: TimedBody,
     headers: &mut HeaderMap,
     operation: Operation,
     is_held: bool,
@@ -32,7 +32,7 @@ pub(crate) async fn open(
         // A compressed form is complete before it is sent: it is decompressed like
         // any other body, and not streamed.
         let whole = body::read(&mut body, headers, BODY_BYTES_MAX).await?;
-        let coming = Coming { operation, content_type: &content_type, announced: None, is_held: true };
+        let coming = FormArrival { operation, content_type: &content_type, announced: None, is_held: true };
         return open_form(Box::new(Whole(Some(whole))), coming).await;
     }
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -40,7 +40,7 @@ pub(crate) async fn open(
     if announced.is_some_and(|length: u64| length > bytes_max as u64) {
         return Err(too_large(bytes_max));
     }
-    let coming = Coming { operation, content_type: &content_type, announced, is_held };
+    let coming = FormArrival { operation, content_type: &content_type, announced, is_held };
     open_form(Box::new(Client(body)), coming).await
 }
 
@@ -52,7 +52,7 @@ impl Pieces for Whole {
     }
 }
 
-struct Client(PatientBody);
+struct Client(TimedBody);
 
 impl Pieces for Client {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Box<Fault>>>> {

@@ -11,15 +11,16 @@ use std::rc::Rc;
 use bytes::Bytes;
 use control::console;
 use domain::limits::BODY_BYTES_MAX;
-use domain::{Dialect, Fault, FaultClass, KeptKind, Operation, TraceId};
+use domain::{Dialect, Fault, FaultClass, Operation, StoredObjectKind, TraceId};
 use futures_util::FutureExt;
 use futures_util::future::Either;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
-use line::{Addressed, Caller, Core, Inbound, Keyed, Needs, OnceBody, Signed, SignedHead, StoredAct};
+use line::{Addressed, Caller, Core, Inbound, Keyed, Needs, RecordedBody, Signed, SignedHead, StoredAct};
 
-use crate::body::{self, PatientBody};
+use crate::addresses;
+use crate::body::{self, TimedBody};
 use crate::client::Proxies;
 use crate::control::ControlHandle;
 use crate::form;
@@ -28,14 +29,14 @@ use crate::incoming::Incoming;
 use crate::metrics::Cores;
 use crate::realtime;
 use crate::reply::Reply;
-use crate::routes::{self, Access, Does, Found, Route};
+use crate::routes::{self, Access, Action, Found, Route};
 use crate::shed::Shedder;
 use crate::{AskReadiness, Readiness, Times};
 
 const FORM: &[u8] = b"multipart/form-data";
 
 /// What one core answers requests with.
-pub(crate) struct Desk {
+pub(crate) struct CoreHandler {
     pub core: Rc<Core>,
     pub table: Vec<Route>,
     pub times: Times,
@@ -58,7 +59,7 @@ pub(crate) struct Arrival {
     pub unix_ms: u64,
 }
 
-impl Desk {
+impl CoreHandler {
     fn arrival(&self, peer: SocketAddr, arrived: &Arrived) -> Arrival {
         let world = &self.core.hands.world;
         let unix_ms = world.clock.unix_ms();
@@ -76,7 +77,7 @@ impl Desk {
 
 /// Answers one request of any kind.
 pub(crate) fn answer(
-    desk: Rc<Desk>,
+    desk: Rc<CoreHandler>,
     arrived: Arrived,
     peer: SocketAddr,
 ) -> impl Future<Output = Response<Reply>> {
@@ -86,12 +87,12 @@ pub(crate) fn answer(
         Arrived::Refused(_) => Dialect::Chat,
     };
     let asked = std::panic::catch_unwind(AssertUnwindSafe(|| match arrived {
-        Arrived::Request(request) => sort(&desk, request, arrival),
+        Arrived::Request(request) => dispatch(&desk, request, arrival),
         Arrived::Refused(refusal) => Asked::Answered(refused_head(&desk, refusal, arrival.trace)),
     }));
     let apart = match asked {
         Ok(Asked::Trip { headers, body, trip }) => {
-            let traveled = travel(Rc::clone(&desk), headers, body, trip, arrival);
+            let traveled = serve_call(Rc::clone(&desk), headers, body, trip, arrival);
             return Either::Left(caught(traveled, desk, dialect, arrival.trace));
         }
         Ok(Asked::Answered(answer)) => Either::Left(std::future::ready(answer)),
@@ -103,7 +104,7 @@ pub(crate) fn answer(
 
 fn caught<F: Future<Output = Response<Reply>>>(
     answering: F,
-    desk: Rc<Desk>,
+    desk: Rc<CoreHandler>,
     dialect: Dialect,
     trace: TraceId,
 ) -> impl Future<Output = Response<Reply>> {
@@ -111,17 +112,17 @@ fn caught<F: Future<Output = Response<Reply>>>(
     caught.map(move |caught| caught.unwrap_or_else(|_| panicked(&desk, dialect, trace)))
 }
 
-fn panicked(desk: &Desk, dialect: Dialect, trace: TraceId) -> Response<Reply> {
+fn panicked(desk: &CoreHandler, dialect: Dialect, trace: TraceId) -> Response<Reply> {
     tracing::error!(request = %trace, "a panic ended a request");
     refuse(desk, dialect, &Fault::internal(), trace)
 }
 
-pub(crate) fn refuse(desk: &Desk, dialect: Dialect, fault: &Fault, trace: TraceId) -> Response<Reply> {
+pub(crate) fn refuse(desk: &CoreHandler, dialect: Dialect, fault: &Fault, trace: TraceId) -> Response<Reply> {
     line::refuse(&desk.core, dialect, fault, trace).map(Reply::from)
 }
 
 /// Refuses and closes the connection: what the client goes on sending is not read as a next request.
-fn refuse_and_close(desk: &Desk, dialect: Dialect, fault: &Fault, trace: TraceId) -> Response<Reply> {
+fn refuse_and_close(desk: &CoreHandler, dialect: Dialect, fault: &Fault, trace: TraceId) -> Response<Reply> {
     let mut answer = refuse(desk, dialect, fault, trace);
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     answer
@@ -133,7 +134,7 @@ enum Asked {
     Answered(Response<Reply>),
     Trip {
         headers: HeaderMap,
-        body: PatientBody,
+        body: TimedBody,
         trip: Trip,
     },
     /// Other work that takes time. Boxed: inline, it would be a part of every request's future.
@@ -142,10 +143,10 @@ enum Asked {
 
 /// What only some requests need is boxed: every connection is as large as this future.
 #[expect(clippy::manual_async_fn, reason = "an `async fn` would keep its arguments twice")]
-fn travel(
-    desk: Rc<Desk>,
+fn serve_call(
+    desk: Rc<CoreHandler>,
     mut headers: HeaderMap,
-    mut body: PatientBody,
+    mut body: TimedBody,
     trip: Trip,
     arrival: Arrival,
 ) -> impl Future<Output = Response<Reply>> {
@@ -202,9 +203,9 @@ struct SignedTrip {
 }
 
 async fn travel_signed(
-    desk: Rc<Desk>,
+    desk: Rc<CoreHandler>,
     asked: SignedTrip,
-    mut body: PatientBody,
+    mut body: TimedBody,
     arrival: Arrival,
 ) -> Response<Reply> {
     let SignedTrip { route, rest, mut head, needs, service } = asked;
@@ -217,7 +218,7 @@ async fn travel_signed(
         Ok(read) => read,
         Err(fault) => return refuse_and_close(&desk, dialect, &fault, arrival.trace),
     };
-    if let Does::KeptList(kind) = route.does {
+    if let Action::KeptList(kind) = route.does {
         let query = head.uri.query().unwrap_or_default().to_owned();
         return kept(desk, caller, kind, query, dialect, arrival.trace).await;
     }
@@ -238,13 +239,13 @@ async fn travel_signed(
 
 /// The signature covers the body as sent, and nothing is decompressed for a caller who did not sign it.
 async fn signed_body(
-    desk: &Desk,
-    body: &mut PatientBody,
+    desk: &CoreHandler,
+    body: &mut TimedBody,
     headers: &mut HeaderMap,
     signed: Signed,
 ) -> Result<(Caller, Bytes), Box<Fault>> {
     let sent = body::read_sent(body, headers, BODY_BYTES_MAX).await?;
-    let caller = line::who_signed(&desk.core, signed, &sent.bytes)?;
+    let caller = line::verify_signed_body(&desk.core, signed, &sent.bytes)?;
     Ok((caller, sent.unpack(headers, BODY_BYTES_MAX).await?))
 }
 
@@ -261,9 +262,9 @@ fn signed_head<'a>(head: &'a Parts, service: &'static str) -> SignedHead<'a> {
 
 /// A call whose body may still be arriving while it is served.
 async fn travel_with_form(
-    desk: Rc<Desk>,
+    desk: Rc<CoreHandler>,
     mut headers: HeaderMap,
-    body: PatientBody,
+    body: TimedBody,
     trip: Trip,
     arrival: Arrival,
 ) -> Response<Reply> {
@@ -302,7 +303,7 @@ async fn keyed(
     caller: Caller,
     key: String,
     path: &'static str,
-) -> Response<OnceBody> {
+) -> Response<RecordedBody> {
     let (dialect, trace, body) = (inbound.dialect, inbound.trace, inbound.body.clone());
     // If the address says what the body doesn't, it is part of the comparison.
     let path = match inbound.addressed.as_deref() {
@@ -337,19 +338,19 @@ pub(crate) fn inbound(
 }
 
 /// Finds out what a request is, and answers it if that needs neither its body nor other work.
-fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked {
+fn dispatch(desk: &Rc<CoreHandler>, request: Request<Incoming>, arrival: Arrival) -> Asked {
     let (mut head, body) = request.into_parts();
     if let Some(refusal) = malformed(&head) {
         return Asked::Answered(refused_head(desk, refusal, arrival.trace));
     }
-    let meant = routes::meant(&head.uri, &head.headers);
+    let meant = routes::disambiguated_path(&head.uri, &head.headers);
     let path = meant.as_deref().unwrap_or(head.uri.path());
     let (route, rest) = match routes::find(&desk.table, &head.method, path) {
         Found::Route(route, rest) => (route, rest),
         elsewhere => return Asked::Answered(no_route(desk, &head, path, elsewhere, arrival)),
     };
-    if route.does == Does::Control {
-        let body = PatientBody::new(body, desk.times);
+    if route.does == Action::Control {
+        let body = TimedBody::new(body, desk.times);
         let (desk, request) = (Rc::clone(desk), Request::from_parts(head, body));
         return Asked::Apart(Box::pin(async move { control(&desk, request, arrival).await }));
     }
@@ -359,7 +360,7 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
     }
     routes::take_key(route, head.uri.query().unwrap_or_default(), &mut head.headers);
     if let (Access::Key(needs), Some(service)) = (route.access, route.signed_for(&head.headers)) {
-        let body = PatientBody::new(body, desk.times);
+        let body = TimedBody::new(body, desk.times);
         let asked = SignedTrip { route: route.clone(), rest: rest.to_owned(), needs, service, head };
         let traveled = travel_signed(Rc::clone(desk), asked, body, arrival);
         return Asked::Apart(Box::pin(async move { named(traveled.await, arrival.trace) }));
@@ -369,33 +370,33 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
         Err(fault) => return Asked::Answered(refuse(desk, route.dialect, &fault, arrival.trace)),
     };
     let answered = match (route.does, caller) {
-        (Does::Live | Does::Ready | Does::Welcome | Does::Page | Does::Asset, _) => {
+        (Action::Live | Action::Ready | Action::Welcome | Action::Page | Action::Asset, _) => {
             open_to_all(desk, route.does, &head, arrival)
         }
-        (Does::Metrics, _) => return counted(Rc::clone(desk), arrival),
-        (Does::Models | Does::Model, Some(caller)) => {
+        (Action::Metrics, _) => return counted(Rc::clone(desk), arrival),
+        (Action::Models | Action::Model, Some(caller)) => {
             listed(desk, &caller, route, rest, &head.headers, arrival.trace)
         }
-        (Does::Task, Some(caller)) => {
+        (Action::Task, Some(caller)) => {
             let rest = rest.to_owned();
             return task(Rc::clone(desk), caller, head, rest, arrival);
         }
-        (Does::Realtime, Some(caller)) => {
+        (Action::Realtime, Some(caller)) => {
             let (desk, dialect) = (Rc::clone(desk), route.dialect);
             return Asked::Apart(Box::pin(realtime::open(desk, head, dialect, caller, arrival)));
         }
-        (Does::KeptList(kind), Some(caller)) => {
+        (Action::KeptList(kind), Some(caller)) => {
             let query = head.uri.query().unwrap_or_default().to_owned();
             let listing = kept(Rc::clone(desk), caller, kind, query, route.dialect, arrival.trace);
             return Asked::Apart(Box::pin(listing));
         }
-        (Does::Trip(_) | Does::Addressed | Does::Stored | Does::Kept(_), Some(caller)) => {
+        (Action::Trip(_) | Action::Addressed | Action::Stored | Action::Kept(_), Some(caller)) => {
             match trip(route, rest, &head, caller) {
                 // The headers alone: the path would hold a slice of the read buffer during the upstream call.
                 Ok(trip) => {
                     return Asked::Trip {
                         headers: head.headers,
-                        body: PatientBody::new(body, desk.times),
+                        body: TimedBody::new(body, desk.times),
                         trip,
                     };
                 }
@@ -408,11 +409,11 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
     Asked::Answered(named(answered, arrival.trace))
 }
 
-fn counted(desk: Rc<Desk>, arrival: Arrival) -> Asked {
+fn counted(desk: Rc<CoreHandler>, arrival: Arrival) -> Asked {
     Asked::Apart(Box::pin(async move { named(metrics(&desk).await, arrival.trace) }))
 }
 
-fn task(desk: Rc<Desk>, caller: Caller, head: Parts, rest: String, arrival: Arrival) -> Asked {
+fn task(desk: Rc<CoreHandler>, caller: Caller, head: Parts, rest: String, arrival: Arrival) -> Asked {
     Asked::Apart(Box::pin(async move {
         let told = run::task(&desk.core, &caller, &head.method, &rest, &head.headers, arrival.trace);
         named(told.await.map(Reply::from), arrival.trace)
@@ -428,19 +429,19 @@ fn whole_server() -> Response<Reply> {
 }
 
 /// Routes that reveal nothing about anyone.
-fn open_to_all(desk: &Desk, does: Does, head: &Parts, arrival: Arrival) -> Response<Reply> {
+fn open_to_all(desk: &CoreHandler, does: Action, head: &Parts, arrival: Arrival) -> Response<Reply> {
     match does {
-        Does::Live => text(StatusCode::OK, "live\n"),
-        Does::Ready => match (desk.ready)() {
+        Action::Live => text(StatusCode::OK, "live\n"),
+        Action::Ready => match (desk.ready)() {
             Readiness::Ready => text(StatusCode::OK, "ready\n"),
             Readiness::Degraded(why) => text(StatusCode::OK, format!("degraded: {why}\n")),
             Readiness::Not(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
         },
-        Does::Welcome | Does::Page if console::wants_page(&head.headers) => {
+        Action::Welcome | Action::Page if console::wants_page(&head.headers) => {
             console::page(&head.headers).map(Reply::whole)
         }
-        Does::Welcome => text(StatusCode::OK, routes::WELCOME),
-        Does::Asset => match console::asset(head.uri.path().trim_start_matches('/'), &head.headers) {
+        Action::Welcome => text(StatusCode::OK, routes::WELCOME),
+        Action::Asset => match console::asset(head.uri.path().trim_start_matches('/'), &head.headers) {
             Some(file) => file.map(Reply::whole),
             None => unknown(desk, head, arrival),
         },
@@ -474,7 +475,7 @@ fn malformed(head: &Parts) -> Option<Refusal> {
     (differ || authority.is_some_and(|authority| authority.contains('@'))).then_some(Refusal::Host)
 }
 
-fn refused_head(desk: &Desk, refusal: Refusal, trace: TraceId) -> Response<Reply> {
+fn refused_head(desk: &CoreHandler, refusal: Refusal, trace: TraceId) -> Response<Reply> {
     let mut answer = refuse_and_close(desk, Dialect::Chat, &refusal.fault(), trace);
     if refusal == Refusal::TooLarge {
         *answer.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
@@ -483,7 +484,7 @@ fn refused_head(desk: &Desk, refusal: Refusal, trace: TraceId) -> Response<Reply
 }
 
 fn no_route(
-    desk: &Desk,
+    desk: &CoreHandler,
     head: &Parts,
     path: &str,
     found: Found<'_, '_>,
@@ -497,7 +498,7 @@ fn no_route(
 }
 
 fn other_method(
-    desk: &Desk,
+    desk: &CoreHandler,
     head: &Parts,
     allowed: &str,
     dialect: Dialect,
@@ -514,7 +515,7 @@ fn other_method(
 }
 
 /// An unknown path of the API is a 404 to callers with a key; others are asked for one first.
-fn unknown(desk: &Desk, head: &Parts, arrival: Arrival) -> Response<Reply> {
+fn unknown(desk: &CoreHandler, head: &Parts, arrival: Arrival) -> Response<Reply> {
     let path = head.uri.path();
     let dialect = routes::dialect_of(path);
     let later = routes::comes_later(path);
@@ -548,7 +549,12 @@ fn unknown(desk: &Desk, head: &Parts, arrival: Arrival) -> Response<Reply> {
     refuse(desk, dialect, &fault, arrival.trace)
 }
 
-fn allow(desk: &Desk, route: &Route, head: &Parts, arrival: Arrival) -> Result<Option<Caller>, Box<Fault>> {
+fn allow(
+    desk: &CoreHandler,
+    route: &Route,
+    head: &Parts,
+    arrival: Arrival,
+) -> Result<Option<Caller>, Box<Fault>> {
     match route.access {
         Access::Open => Ok(None),
         Access::LoopbackOrKey(_) if arrival.is_near && desk.proxies.is_local(&head.uri, &head.headers) => {
@@ -581,23 +587,23 @@ impl Trip {
 
 fn trip(route: &Route, rest: &str, head: &Parts, caller: Caller) -> Result<Trip, Box<Fault>> {
     let (operation, addressed) = match route.does {
-        Does::Trip(Operation::File) => {
-            let addressed = routes::read_upload(head.uri.query().unwrap_or_default());
+        Action::Trip(Operation::File) => {
+            let addressed = addresses::read_upload(head.uri.query().unwrap_or_default());
             (Operation::File, Some(Box::new(addressed)))
         }
-        Does::Trip(operation) => (operation, None),
-        Does::Stored => {
-            let addressed = routes::read_stored(&head.method, rest, head.uri.query().unwrap_or_default())?;
+        Action::Trip(operation) => (operation, None),
+        Action::Stored => {
+            let addressed = addresses::read_stored(&head.method, rest, head.uri.query().unwrap_or_default())?;
             (Operation::Stored, Some(Box::new(addressed)))
         }
-        Does::Kept(operation) => {
-            let kind = KeptKind::of(operation, route.dialect);
+        Action::Kept(operation) => {
+            let kind = StoredObjectKind::of(operation, route.dialect);
             let query = head.uri.query().unwrap_or_default();
-            (operation, Some(Box::new(routes::read_kept(kind, &head.method, rest, query)?)))
+            (operation, Some(Box::new(addresses::read_kept(kind, &head.method, rest, query)?)))
         }
         _ => {
             let (addressed, operation) =
-                routes::read_address(route.dialect, rest, head.uri.query().unwrap_or_default())?;
+                addresses::read_address(route.dialect, rest, head.uri.query().unwrap_or_default())?;
             (operation, Some(Box::new(addressed)))
         }
     };
@@ -605,7 +611,7 @@ fn trip(route: &Route, rest: &str, head: &Parts, caller: Caller) -> Result<Trip,
 }
 
 fn listed(
-    desk: &Desk,
+    desk: &CoreHandler,
     caller: &Caller,
     route: &Route,
     rest: &str,
@@ -615,14 +621,14 @@ fn listed(
     let dialect = routes::listing_dialect(route, headers);
     // SDKs write the slash of `publisher/model` as %2F.
     let id = percent_encoding::percent_decode_str(rest).decode_utf8_lossy();
-    let id = (route.does == Does::Model).then_some(&*id);
+    let id = (route.does == Action::Model).then_some(&*id);
     line::models(&desk.core, caller, id, dialect, trace).map(Reply::from)
 }
 
 async fn kept(
-    desk: Rc<Desk>,
+    desk: Rc<CoreHandler>,
     caller: Caller,
-    kind: KeptKind,
+    kind: StoredObjectKind,
     query: String,
     dialect: Dialect,
     trace: TraceId,
@@ -630,7 +636,7 @@ async fn kept(
     line::kept(&desk.core, &caller, kind, &query, dialect, trace).await.map(Reply::from)
 }
 
-async fn control(desk: &Desk, request: Request<PatientBody>, arrival: Arrival) -> Response<Reply> {
+async fn control(desk: &CoreHandler, request: Request<TimedBody>, arrival: Arrival) -> Response<Reply> {
     let Some(control) = &desk.control else {
         let fault = Fault::new(FaultClass::NotFound, "unknown_path", "This process has no control plane.")
             .fix("Ask the process that runs `tidegate serve`.");
@@ -645,7 +651,7 @@ async fn control(desk: &Desk, request: Request<PatientBody>, arrival: Arrival) -
     }
 }
 
-async fn metrics(desk: &Desk) -> Response<Reply> {
+async fn metrics(desk: &CoreHandler) -> Response<Reply> {
     let page = desk.cores.page().await;
     typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Bytes::from(page))
 }

@@ -26,8 +26,8 @@ use crate::frames::{Frames, LAST_READ_BYTES, Room};
 use crate::http1::Arrived;
 use crate::incoming::Incoming;
 use crate::linger::{LINGER_READ_BYTES, LINGER_TIME_MAX};
-use crate::patience::Patience;
 use crate::reply::{Clock, Reply};
+use crate::write_stall::StallTimer;
 
 /// HTTP/2: concurrent streams, and the resets after which a connection gets a GOAWAY
 /// (rapid reset, CVE-2023-44487).
@@ -58,7 +58,7 @@ where
         // The future for the head is large and short-lived; the stream that outlives it is small.
         Answering(Box::pin(answering))
     });
-    let (patience, frames) = (Patience::new(times), Frames::default());
+    let (patience, frames) = (StallTimer::new(times), Frames::default());
     let socket = Stalling { socket, first, given: 0, patience, frames, linger: None };
     http2(times).serve_connection(TokioIo::new(socket), service)
 }
@@ -106,7 +106,7 @@ where
     F::Output: 'static,
 {
     fn execute(&self, future: F) {
-        let clock = Rc::new(RefCell::new(Patience::new(self.times)));
+        let clock = Rc::new(RefCell::new(StallTimer::new(self.times)));
         tokio::task::spawn_local(Stream { future: Box::pin(future), clock });
     }
 }
@@ -142,7 +142,7 @@ struct Stalling {
     socket: TcpStream,
     first: Vec<u8>,
     given: usize,
-    patience: Patience,
+    patience: StallTimer,
     frames: Frames,
     linger: Option<Pin<Box<Sleep>>>,
 }

@@ -1,6 +1,7 @@
 //! The HTTP front end: sockets, HTTP, the routing table, and request bodies that are
 //! bounded before anything reads them.
 
+mod addresses;
 mod body;
 mod client;
 mod control;
@@ -12,7 +13,6 @@ mod http2;
 mod incoming;
 mod linger;
 mod metrics;
-mod patience;
 mod realtime;
 mod reply;
 pub mod routes;
@@ -20,6 +20,7 @@ mod serve;
 mod shed;
 mod unpack;
 mod worker;
+mod write_stall;
 
 use std::future::Future;
 use std::io;
@@ -40,7 +41,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use line::Core;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::handle::Desk;
+use crate::handle::CoreHandler;
 use crate::http1::Arrived;
 use crate::metrics::{Cores, Question};
 use crate::reply::Reply;
@@ -48,7 +49,7 @@ use crate::serve::Phase;
 use crate::shed::Shedder;
 use crate::worker::{CoreFuture, Open, Room};
 
-pub use body::PatientBody;
+pub use body::TimedBody;
 pub use client::Proxies;
 pub use control::{ControlHandle, ControlService};
 pub use http1::Refusal;
@@ -203,7 +204,7 @@ pub async fn start(
                 let _ = tell.send(Ok(()));
                 let shedder = Rc::new(Shedder::new(queue_delay_max));
                 let table = routes::table();
-                let desk = Desk { core, table, times, control, ready, cores, proxies, shedder };
+                let desk = CoreHandler { core, table, times, control, ready, cores, proxies, shedder };
                 serve_core(Rc::new(desk), listener, watched, questions, room).await;
             })
         })?);
@@ -215,7 +216,7 @@ pub async fn start(
 }
 
 async fn serve_core(
-    desk: Rc<Desk>,
+    desk: Rc<CoreHandler>,
     listener: std::net::TcpListener,
     phase: watch::Receiver<Phase>,
     mut questions: mpsc::Receiver<Question>,
@@ -277,7 +278,7 @@ async fn answer_node(
     let allowed = service.admit(&head, peer.ip().to_canonical());
     let read = match allowed {
         Ok(()) => {
-            let mut body = body::PatientBody::new(body, times);
+            let mut body = body::TimedBody::new(body, times);
             body::read(&mut body, &mut head.headers, BODY_BYTES_MAX).await
         }
         Err(fault) => Err(fault),

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Ver
 use line::{Addressed, Caller, websocket};
 use percent_encoding::percent_decode_str;
 
-use crate::handle::{Arrival, Desk, inbound, refuse};
+use crate::handle::{Arrival, CoreHandler, inbound, refuse};
 use crate::linger;
 use crate::reply::{Handed, Reply};
 
@@ -37,7 +37,7 @@ struct Handshake {
 
 /// Answers a request for a session: with a refusal, or with the head behind which it begins.
 pub(crate) async fn open(
-    desk: Rc<Desk>,
+    desk: Rc<CoreHandler>,
     mut head: Parts,
     dialect: Dialect,
     caller: Caller,

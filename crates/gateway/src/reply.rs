@@ -10,18 +10,18 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use line::{OnceBody, ReplyBody};
+use line::{RecordedBody, ReplyBody};
 use node::NodeBody;
 use tokio::net::TcpStream;
 
-use crate::patience::Patience;
+use crate::write_stall::StallTimer;
 
 /// The response broke off: the connection (or HTTP/2 stream) is not ended cleanly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut;
 
 /// The timeout of a stream whose client was given a frame and has no room for the next yet.
-pub type Clock = Rc<RefCell<Patience>>;
+pub type Clock = Rc<RefCell<StallTimer>>;
 
 pub struct Reply {
     kind: Kind,
@@ -33,7 +33,7 @@ pub struct Reply {
 enum Kind {
     Line(ReplyBody),
     /// Boxed: few responses are under an idempotency key, and each connection is as large as the others.
-    Once(Box<OnceBody>),
+    Once(Box<RecordedBody>),
     Node(NodeBody),
     Whole(Bytes),
     /// No body: the connection is handed over behind the head.
@@ -115,8 +115,8 @@ impl From<ReplyBody> for Reply {
     }
 }
 
-impl From<OnceBody> for Reply {
-    fn from(body: OnceBody) -> Self {
+impl From<RecordedBody> for Reply {
+    fn from(body: RecordedBody) -> Self {
         Self::of(Kind::Once(Box::new(body)))
     }
 }

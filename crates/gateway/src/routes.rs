@@ -1,10 +1,10 @@
 //! The table of all routes: method, path, dialect, what it does, and who may use it.
 
 use control::console;
-use domain::{Dialect, Fault, FaultClass, KeptKind, Operation};
+use domain::{Dialect, Operation, StoredObjectKind};
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Method, Uri};
-use line::{Addressed, Needs, Stored, StoredAct, Verb};
+use line::Needs;
 
 use crate::realtime::protocols;
 
@@ -23,14 +23,6 @@ pub const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 pub const SERVED: &str = "This release serves POST /v1/chat/completions, /v1/responses, /v1/messages, \
     /v1beta/models/{model}:generateContent, /model/{model}/converse and /v1/run, GET /v1/models, and /v2.";
 
-const HOW: &str = "Name a model and what to do with it, as in models/openai/gpt-4o-mini:generateContent.";
-const STORED_HOW: &str =
-    "A response is read and deleted at its own address; /cancel takes POST and /input_items takes GET.";
-const BATCH_HOW: &str = "A batch is read and deleted at its own address, /v1beta/batches/ID, and cancelled by a POST to ID:cancel.";
-const FILM_HOW: &str =
-    "A video is read and deleted at its own address; its /content takes GET, and its /remix takes POST.";
-const FILE_HOW: &str = "A file or batch is read at its own address; a file's /content and a message batch's /results take GET, and a batch's /cancel takes POST.";
-const JOB_HOW: &str = "A job is read at its own address, and its /stop takes POST.";
 const GOOGLE_KEY: &str = "x-goog-api-key";
 const BROWSER_KEY: &str = "openai-insecure-api-key.";
 
@@ -49,7 +41,7 @@ pub enum Access {
 
 /// What a route does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Does {
+pub enum Action {
     /// A call through the pipeline.
     Trip(Operation),
     /// A call whose address names the model and the operation.
@@ -61,7 +53,7 @@ pub enum Does {
     /// A call whose address names another stored object.
     Kept(Operation),
     /// A list of such objects.
-    KeptList(KeptKind),
+    KeptList(StoredObjectKind),
     /// Something about a task that ran.
     Task,
     Models,
@@ -84,7 +76,7 @@ pub struct Route {
     /// Exact, or with a last segment `{rest}` that takes whatever follows, slashes too.
     pub path: &'static str,
     pub dialect: Dialect,
-    pub does: Does,
+    pub does: Action,
     pub access: Access,
 }
 
@@ -122,7 +114,7 @@ const LATER: &[&str] = &[
     "/mcp",
 ];
 
-fn row(method: Method, path: &'static str, dialect: Dialect, does: Does, access: Access) -> Route {
+fn row(method: Method, path: &'static str, dialect: Dialect, does: Action, access: Access) -> Route {
     Route { method, path, dialect, does, access }
 }
 
@@ -133,7 +125,7 @@ struct Kept {
     is_only_listed: bool,
     named: &'static str,
     dialect: Dialect,
-    kind: KeptKind,
+    kind: StoredObjectKind,
     of: Operation,
     acts: &'static [Method],
 }
@@ -142,11 +134,11 @@ impl Kept {
     fn rows(&self) -> Vec<Route> {
         let inference = Access::Key(Needs::Inference);
         let at = |method: Method, path, does| row(method, path, self.dialect, does, inference);
-        let mut rows = vec![at(Method::GET, self.path, Does::KeptList(self.kind))];
+        let mut rows = vec![at(Method::GET, self.path, Action::KeptList(self.kind))];
         if !self.is_only_listed {
-            rows.push(at(Method::POST, self.path, Does::Trip(self.of)));
+            rows.push(at(Method::POST, self.path, Action::Trip(self.of)));
         }
-        rows.extend(self.acts.iter().map(|act| at(act.clone(), self.named, Does::Kept(self.of))));
+        rows.extend(self.acts.iter().map(|act| at(act.clone(), self.named, Action::Kept(self.of))));
         rows
     }
 }
@@ -156,10 +148,10 @@ fn jobs() -> [Route; 4] {
     let at = |method, path, does| row(method, path, Dialect::Converse, does, Access::Key(Needs::Inference));
     let (made, named) = ("/model-invocation-job", "/model-invocation-job/{rest}");
     [
-        at(Method::POST, made, Does::Trip(Operation::Batch)),
-        at(Method::GET, "/model-invocation-jobs", Does::KeptList(KeptKind::StoredBatch)),
-        at(Method::GET, named, Does::Kept(Operation::Batch)),
-        at(Method::POST, named, Does::Kept(Operation::Batch)),
+        at(Method::POST, made, Action::Trip(Operation::Batch)),
+        at(Method::GET, "/model-invocation-jobs", Action::KeptList(StoredObjectKind::StoredBatch)),
+        at(Method::GET, named, Action::Kept(Operation::Batch)),
+        at(Method::POST, named, Action::Kept(Operation::Batch)),
     ]
 }
 
@@ -169,7 +161,7 @@ const KEPT: &[Kept] = &[
         is_only_listed: false,
         named: "/v1/files/{rest}",
         dialect: Dialect::Chat,
-        kind: KeptKind::File,
+        kind: StoredObjectKind::File,
         of: Operation::File,
         acts: &[Method::GET, Method::DELETE],
     },
@@ -178,7 +170,7 @@ const KEPT: &[Kept] = &[
         is_only_listed: false,
         named: "/v1/batches/{rest}",
         dialect: Dialect::Chat,
-        kind: KeptKind::Batch,
+        kind: StoredObjectKind::Batch,
         of: Operation::Batch,
         acts: &[Method::GET, Method::POST],
     },
@@ -187,7 +179,7 @@ const KEPT: &[Kept] = &[
         is_only_listed: false,
         named: "/v1/videos/{rest}",
         dialect: Dialect::Chat,
-        kind: KeptKind::Video,
+        kind: StoredObjectKind::Video,
         of: Operation::Video,
         acts: &[Method::GET, Method::DELETE, Method::POST],
     },
@@ -196,7 +188,7 @@ const KEPT: &[Kept] = &[
         is_only_listed: false,
         named: "/v1/messages/batches/{rest}",
         dialect: Dialect::Anthropic,
-        kind: KeptKind::MessageBatch,
+        kind: StoredObjectKind::MessageBatch,
         of: Operation::Batch,
         acts: &[Method::GET, Method::POST, Method::DELETE],
     },
@@ -205,7 +197,7 @@ const KEPT: &[Kept] = &[
         is_only_listed: true,
         named: "/v1beta/batches/{rest}",
         dialect: Dialect::Gemini,
-        kind: KeptKind::ContentBatch,
+        kind: StoredObjectKind::ContentBatch,
         of: Operation::Batch,
         acts: &[Method::GET, Method::POST, Method::DELETE],
     },
@@ -215,7 +207,7 @@ const KEPT: &[Kept] = &[
 #[must_use]
 pub fn table() -> Vec<Route> {
     let inference = Access::Key(Needs::Inference);
-    let trip = |path, dialect, of| row(Method::POST, path, dialect, Does::Trip(of), inference);
+    let trip = |path, dialect, of| row(Method::POST, path, dialect, Action::Trip(of), inference);
     let mut table = vec![
         trip("/v1/chat/completions", Dialect::Chat, Operation::Chat),
         trip("/v1/completions", Dialect::Chat, Operation::Complete),
@@ -232,30 +224,30 @@ pub fn table() -> Vec<Route> {
         trip("/v1/responses/input_tokens", Dialect::Responses, Operation::Count),
         trip("/v1/messages", Dialect::Anthropic, Operation::Chat),
         trip("/v1/messages/count_tokens", Dialect::Anthropic, Operation::Count),
-        row(Method::GET, "/v1/responses/{rest}", Dialect::Responses, Does::Stored, inference),
-        row(Method::DELETE, "/v1/responses/{rest}", Dialect::Responses, Does::Stored, inference),
-        row(Method::POST, "/v1/responses/{rest}", Dialect::Responses, Does::Stored, inference),
-        row(Method::POST, "/v1/models/{rest}", Dialect::Gemini, Does::Addressed, inference),
-        row(Method::POST, "/model/{rest}", Dialect::Converse, Does::Addressed, inference),
-        row(Method::GET, "/v1beta/models", Dialect::Gemini, Does::Models, inference),
-        row(Method::GET, "/v1beta/models/{rest}", Dialect::Gemini, Does::Model, inference),
-        row(Method::GET, "/v1/realtime", Dialect::Chat, Does::Realtime, inference),
-        row(Method::GET, "/v1/models", Dialect::Chat, Does::Models, inference),
-        row(Method::GET, "/v1/models/{rest}", Dialect::Chat, Does::Model, inference),
+        row(Method::GET, "/v1/responses/{rest}", Dialect::Responses, Action::Stored, inference),
+        row(Method::DELETE, "/v1/responses/{rest}", Dialect::Responses, Action::Stored, inference),
+        row(Method::POST, "/v1/responses/{rest}", Dialect::Responses, Action::Stored, inference),
+        row(Method::POST, "/v1/models/{rest}", Dialect::Gemini, Action::Addressed, inference),
+        row(Method::POST, "/model/{rest}", Dialect::Converse, Action::Addressed, inference),
+        row(Method::GET, "/v1beta/models", Dialect::Gemini, Action::Models, inference),
+        row(Method::GET, "/v1beta/models/{rest}", Dialect::Gemini, Action::Model, inference),
+        row(Method::GET, "/v1/realtime", Dialect::Chat, Action::Realtime, inference),
+        row(Method::GET, "/v1/models", Dialect::Chat, Action::Models, inference),
+        row(Method::GET, "/v1/models/{rest}", Dialect::Chat, Action::Model, inference),
         trip("/v1/run", Dialect::Run, Operation::Run),
         trip("/run", Dialect::Run, Operation::Run),
         trip("/v1/apps/run", Dialect::Run, Operation::Run),
         trip("/apps/run", Dialect::Run, Operation::Run),
-        row(Method::GET, "/v1/tasks/{rest}", Dialect::Run, Does::Task, inference),
-        row(Method::POST, "/v1/tasks/{rest}", Dialect::Run, Does::Task, inference),
-        row(Method::DELETE, "/v1/tasks/{rest}", Dialect::Run, Does::Task, inference),
-        row(Method::GET, "/tasks/{rest}", Dialect::Run, Does::Task, inference),
-        row(Method::POST, "/tasks/{rest}", Dialect::Run, Does::Task, inference),
-        row(Method::DELETE, "/tasks/{rest}", Dialect::Run, Does::Task, inference),
-        row(Method::GET, "/health/live", Dialect::Native, Does::Live, Access::Open),
-        row(Method::GET, "/health/ready", Dialect::Native, Does::Ready, Access::Open),
-        row(Method::GET, "/metrics", Dialect::Native, Does::Metrics, Access::LoopbackOrKey(Needs::Admin)),
-        row(Method::GET, "/", Dialect::Native, Does::Welcome, Access::Open),
+        row(Method::GET, "/v1/tasks/{rest}", Dialect::Run, Action::Task, inference),
+        row(Method::POST, "/v1/tasks/{rest}", Dialect::Run, Action::Task, inference),
+        row(Method::DELETE, "/v1/tasks/{rest}", Dialect::Run, Action::Task, inference),
+        row(Method::GET, "/tasks/{rest}", Dialect::Run, Action::Task, inference),
+        row(Method::POST, "/tasks/{rest}", Dialect::Run, Action::Task, inference),
+        row(Method::DELETE, "/tasks/{rest}", Dialect::Run, Action::Task, inference),
+        row(Method::GET, "/health/live", Dialect::Native, Action::Live, Access::Open),
+        row(Method::GET, "/health/ready", Dialect::Native, Action::Ready, Access::Open),
+        row(Method::GET, "/metrics", Dialect::Native, Action::Metrics, Access::LoopbackOrKey(Needs::Admin)),
+        row(Method::GET, "/", Dialect::Native, Action::Welcome, Access::Open),
     ];
     let console = |paths: &[&'static str], does| {
         paths
@@ -266,11 +258,11 @@ pub fn table() -> Vec<Route> {
     table.extend(KEPT.iter().flat_map(Kept::rows));
     table.extend(jobs());
     // After the routes that have paths of their own there.
-    table.push(row(Method::POST, "/v1beta/{rest}", Dialect::Gemini, Does::Addressed, inference));
-    table.extend(console(console::PAGES, Does::Page));
-    table.extend(console(console::ASSETS, Does::Asset));
+    table.push(row(Method::POST, "/v1beta/{rest}", Dialect::Gemini, Action::Addressed, inference));
+    table.extend(console(console::PAGES, Action::Page));
+    table.extend(console(console::ASSETS, Action::Asset));
     for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS] {
-        table.push(row(method, "/v2/{rest}", Dialect::Native, Does::Control, Access::Control));
+        table.push(row(method, "/v2/{rest}", Dialect::Native, Action::Control, Access::Control));
     }
     table
 }
@@ -289,16 +281,23 @@ pub fn check(table: &[Route]) -> Result<(), String> {
         }
         let fits = match route.access {
             Access::Open => {
-                matches!(route.does, Does::Live | Does::Ready | Does::Welcome | Does::Page | Does::Asset)
+                matches!(
+                    route.does,
+                    Action::Live | Action::Ready | Action::Welcome | Action::Page | Action::Asset
+                )
             }
-            Access::LoopbackOrKey(_) => route.does == Does::Metrics,
-            Access::Control => route.does == Does::Control,
+            Access::LoopbackOrKey(_) => route.does == Action::Metrics,
+            Access::Control => route.does == Action::Control,
             Access::Key(_) => {
-                let trips =
-                    matches!(route.does, Does::Trip(_) | Does::Addressed | Does::Stored | Does::Kept(_));
-                let more =
-                    matches!(route.does, Does::Models | Does::Model | Does::KeptList(_) | Does::Realtime);
-                trips || more || route.does == Does::Task
+                let trips = matches!(
+                    route.does,
+                    Action::Trip(_) | Action::Addressed | Action::Stored | Action::Kept(_)
+                );
+                let more = matches!(
+                    route.does,
+                    Action::Models | Action::Model | Action::KeptList(_) | Action::Realtime
+                );
+                trips || more || route.does == Action::Task
             }
         };
         if !fits {
@@ -310,7 +309,7 @@ pub fn check(table: &[Route]) -> Result<(), String> {
 
 /// The path that is meant where two vendors have the same one: their SDKs differ in where they put the key.
 #[must_use]
-pub fn meant(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+pub fn disambiguated_path(uri: &Uri, headers: &HeaderMap) -> Option<String> {
     let rest = uri.path().strip_prefix("/v1/batches")?;
     let has_key = || uri.query().unwrap_or_default().split('&').any(|pair| pair.starts_with("key="));
     let is_google = headers.contains_key(GOOGLE_KEY) || has_key();
@@ -388,7 +387,7 @@ pub fn listing_dialect(route: &Route, headers: &HeaderMap) -> Dialect {
 
 /// Copies a key in the query to its header, and passes it on only so: an address is shown in more places.
 pub fn take_key(route: &Route, query: &str, headers: &mut HeaderMap) {
-    if route.does == Does::Realtime {
+    if route.does == Action::Realtime {
         return take_key_of_browser(headers);
     }
     if route.dialect != Dialect::Gemini || headers.contains_key(GOOGLE_KEY) {
@@ -422,128 +421,12 @@ fn take_key_of_browser(headers: &mut HeaderMap) {
     }
 }
 
-/// Parses an address that names the model and the operation.
-///
-/// # Errors
-/// It names neither, or no operation of this gateway.
-pub fn read_address(dialect: Dialect, rest: &str, query: &str) -> Result<(Addressed, Operation), Box<Fault>> {
-    if dialect == Dialect::Converse {
-        return line::read_model_path(rest);
-    }
-    // No model has such a name, and dot segments must not reach another path.
-    if rest.split('/').any(|part| matches!(part, "." | "..")) {
-        let message = "There is nothing at this path.";
-        return Err(Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(HOW)));
-    }
-    let (addressed, verb) = line::read_address(rest.strip_prefix("models/").unwrap_or(rest), query)?;
-    let operation = match verb {
-        Verb::Generate | Verb::Stream => Operation::Chat,
-        Verb::Count => Operation::Count,
-        Verb::Embed | Verb::BatchEmbed => Operation::Embed,
-        Verb::BatchGenerate => Operation::Batch,
-    };
-    Ok((addressed, operation))
-}
-
-/// Parses an address that names a stored answer.
-///
-/// # Errors
-/// There is nothing at it, or no such operation.
-pub fn read_stored(method: &Method, rest: &str, query: &str) -> Result<Addressed, Box<Fault>> {
-    let (id, below) = match rest.split_once('/') {
-        Some((id, below)) => (id, Some(below)),
-        None => (rest, None),
-    };
-    let act = match (method.as_str(), below) {
-        ("GET" | "HEAD", None) => StoredAct::Read,
-        ("DELETE", None) => StoredAct::Delete,
-        ("POST", Some("cancel")) => StoredAct::Cancel,
-        ("GET" | "HEAD", Some("input_items")) => StoredAct::ListInput,
-        _ => {
-            let message = format!("There is nothing at {method} /v1/responses/{rest}.");
-            let message = message.chars().take(200).collect::<String>();
-            return Err(Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(STORED_HOW)));
-        }
-    };
-    let stored = Stored::new(id.to_owned(), act, query.to_owned());
-    Ok(Addressed { stored: Some(stored), ..Addressed::default() })
-}
-
-/// Parses an address that names a file, batch or video.
-///
-/// # Errors
-/// There is nothing at it, or no such operation.
-pub fn read_kept(
-    kind: Option<KeptKind>,
-    method: &Method,
-    rest: &str,
-    query: &str,
-) -> Result<Addressed, Box<Fault>> {
-    if kind == Some(KeptKind::StoredBatch) {
-        return read_job(method, rest);
-    }
-    let verb = if kind == Some(KeptKind::ContentBatch) { ':' } else { '/' };
-    let (id, below) = match rest.split_once(verb) {
-        Some((id, below)) => (id, Some(below)),
-        None => (rest, None),
-    };
-    let is_batch = kind.is_some_and(KeptKind::is_batch);
-    let act = match (kind, method.as_str(), below) {
-        (_, "GET" | "HEAD", None) => StoredAct::Read,
-        (_, "POST", Some("cancel")) if is_batch => StoredAct::Cancel,
-        (Some(kind), "DELETE", None) if kind != KeptKind::Batch => StoredAct::Delete,
-        (Some(KeptKind::File | KeptKind::Video), "GET" | "HEAD", Some("content")) => StoredAct::Content,
-        (Some(KeptKind::MessageBatch), "GET" | "HEAD", Some("results")) => StoredAct::Content,
-        (Some(KeptKind::Video), "POST", Some("remix")) => StoredAct::Make,
-        _ => {
-            let message = format!("There is nothing at {method} of this path.");
-            let how = match kind {
-                Some(KeptKind::Video) => FILM_HOW,
-                Some(KeptKind::ContentBatch) => BATCH_HOW,
-                _ => FILE_HOW,
-            };
-            return Err(Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(how)));
-        }
-    };
-    // A video, or an image that represents it.
-    let is_film = kind == Some(KeptKind::Video) && act == StoredAct::Content;
-    let variant = query.split('&').find(|pair| is_film && pair.starts_with("variant="));
-    let stored = Stored::new(id.to_owned(), act, variant.unwrap_or_default().to_owned());
-    Ok(Addressed { stored: Some(stored), ..Addressed::default() })
-}
-
-/// Parses an address that names a job: by its full name, whose slash clients escape, or by the end of it.
-fn read_job(method: &Method, rest: &str) -> Result<Addressed, Box<Fault>> {
-    let said = percent_encoding::percent_decode_str(rest).decode_utf8_lossy();
-    let (act, id) = match (method.as_str(), said.strip_suffix("/stop")) {
-        ("GET" | "HEAD", None) => (StoredAct::Read, &*said),
-        ("POST", Some(id)) => (StoredAct::Cancel, id),
-        _ => {
-            let message = format!("There is nothing at {method} of this path.");
-            return Err(Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(JOB_HOW)));
-        }
-    };
-    let id = match id.contains(':') {
-        true => id.to_owned(),
-        false => format!("{}{id}", KeptKind::StoredBatch.prefix()),
-    };
-    Ok(Addressed { stored: Some(Stored::new(id, act, String::new())), ..Addressed::default() })
-}
-
-/// The provider or model that an upload's address names.
-#[must_use]
-pub fn read_upload(query: &str) -> Addressed {
-    let said = |name: &str| {
-        let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-        let value = value.map(|value| percent_encoding::percent_decode_str(value).decode_utf8_lossy());
-        value.map(std::borrow::Cow::into_owned).filter(|value| !value.is_empty())
-    };
-    Addressed { model: said("model").unwrap_or_default(), provider: said("provider"), ..Addressed::default() }
-}
-
 #[cfg(test)]
 mod tests {
+    use line::StoredAct;
+
     use super::*;
+    use crate::addresses;
 
     fn found(method: &str, path: &str) -> String {
         match find(&table(), &method.parse().unwrap(), path) {
@@ -609,36 +492,36 @@ mod tests {
     /// A route's addresses as the document writes them.
     fn addresses(route: &Route) -> Vec<String> {
         let below = match (&route.does, route.method.as_str()) {
-            (Does::Stored, "GET") => &["{response_id}", "{response_id}/input_items"][..],
-            (Does::Stored, "POST") => &["{response_id}/cancel"],
-            (Does::Stored, _) => &["{response_id}"],
-            (Does::Kept(Operation::Batch), "GET") if route.dialect == Dialect::Anthropic => {
+            (Action::Stored, "GET") => &["{response_id}", "{response_id}/input_items"][..],
+            (Action::Stored, "POST") => &["{response_id}/cancel"],
+            (Action::Stored, _) => &["{response_id}"],
+            (Action::Kept(Operation::Batch), "GET") if route.dialect == Dialect::Anthropic => {
                 &["{message_batch_id}", "{message_batch_id}/results"]
             }
-            (Does::Kept(Operation::Batch), "GET") if route.dialect == Dialect::Converse => {
+            (Action::Kept(Operation::Batch), "GET") if route.dialect == Dialect::Converse => {
                 &["{job_identifier}"]
             }
-            (Does::Kept(Operation::Batch), _) if route.dialect == Dialect::Converse => {
+            (Action::Kept(Operation::Batch), _) if route.dialect == Dialect::Converse => {
                 &["{job_identifier}/stop"]
             }
-            (Does::Kept(Operation::Batch), "POST") if route.dialect == Dialect::Gemini => {
+            (Action::Kept(Operation::Batch), "POST") if route.dialect == Dialect::Gemini => {
                 &["{batch_id}:cancel"]
             }
-            (Does::Kept(Operation::Batch), _) if route.dialect == Dialect::Gemini => &["{batch_id}"],
-            (Does::Kept(Operation::Batch), "DELETE") => &["{message_batch_id}"],
-            (Does::Kept(Operation::Batch), _) if route.dialect == Dialect::Anthropic => {
+            (Action::Kept(Operation::Batch), _) if route.dialect == Dialect::Gemini => &["{batch_id}"],
+            (Action::Kept(Operation::Batch), "DELETE") => &["{message_batch_id}"],
+            (Action::Kept(Operation::Batch), _) if route.dialect == Dialect::Anthropic => {
                 &["{message_batch_id}/cancel"]
             }
-            (Does::Kept(Operation::Batch), "GET") => &["{batch_id}"],
-            (Does::Kept(Operation::Batch), _) => &["{batch_id}/cancel"],
-            (Does::Kept(Operation::Video), "GET") => &["{video_id}", "{video_id}/content"],
-            (Does::Kept(Operation::Video), "POST") => &["{video_id}/remix"],
-            (Does::Kept(Operation::Video), _) => &["{video_id}"],
-            (Does::Task, "GET") => &["{task_id}", "{task_id}/status", "{task_id}/stream"],
-            (Does::Task, "POST") => &["{task_id}/cancel"],
-            (Does::Task, _) => &["{task_id}"],
-            (Does::Kept(_), "GET") => &["{file_id}", "{file_id}/content"],
-            (Does::Kept(_), _) => &["{file_id}"],
+            (Action::Kept(Operation::Batch), "GET") => &["{batch_id}"],
+            (Action::Kept(Operation::Batch), _) => &["{batch_id}/cancel"],
+            (Action::Kept(Operation::Video), "GET") => &["{video_id}", "{video_id}/content"],
+            (Action::Kept(Operation::Video), "POST") => &["{video_id}/remix"],
+            (Action::Kept(Operation::Video), _) => &["{video_id}"],
+            (Action::Task, "GET") => &["{task_id}", "{task_id}/status", "{task_id}/stream"],
+            (Action::Task, "POST") => &["{task_id}/cancel"],
+            (Action::Task, _) => &["{task_id}"],
+            (Action::Kept(_), "GET") => &["{file_id}", "{file_id}/content"],
+            (Action::Kept(_), _) => &["{file_id}"],
             _ => &["{model}"],
         };
         below.iter().map(|below| route.path.replace(REST, below)).collect()
@@ -647,7 +530,7 @@ mod tests {
     #[test]
     fn an_answer_is_addressed_by_its_id() {
         let read = |method: &str, rest| {
-            let read = read_stored(&method.parse().unwrap(), rest, "limit=1");
+            let read = addresses::read_stored(&method.parse().unwrap(), rest, "limit=1");
             read.map(|read| read.stored.map(|stored| (stored.id, stored.act, stored.query))).ok().flatten()
         };
         for (method, rest, act) in [
@@ -675,7 +558,9 @@ mod tests {
     #[test]
     fn a_film_is_addressed_by_its_name() {
         let read = |method: &str, rest: &str, query: &str| {
-            let read = read_kept(Some(KeptKind::Video), &method.parse().unwrap(), rest, query).ok()?;
+            let read =
+                addresses::read_kept(Some(StoredObjectKind::Video), &method.parse().unwrap(), rest, query)
+                    .ok()?;
             read.stored.map(|stored| (stored.id, stored.act, stored.query))
         };
         for (method, rest, query, act, asked) in [
@@ -697,7 +582,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_addressed_as_its_kind_is() {
-        let kinds = [KeptKind::File, KeptKind::Batch, KeptKind::MessageBatch];
+        let kinds = [StoredObjectKind::File, StoredObjectKind::Batch, StoredObjectKind::MessageBatch];
         let (file, batch, messages) = ([true, false, false], [false, true, true], [false, false, true]);
         for (method, rest, by_kind) in [
             ("GET", "a", [true; 3]),
@@ -711,7 +596,8 @@ mod tests {
             ("DELETE", "a/results", [false; 3]),
             ("GET", "a/results/more", [false; 3]),
         ] {
-            let read = kinds.map(|kind| read_kept(Some(kind), &method.parse().unwrap(), rest, "").is_ok());
+            let read = kinds
+                .map(|kind| addresses::read_kept(Some(kind), &method.parse().unwrap(), rest, "").is_ok());
             assert_eq!(read, by_kind, "{method} {rest}");
         }
     }
@@ -719,10 +605,12 @@ mod tests {
     #[test]
     fn a_job_is_addressed_by_its_name_or_the_end_of_it() {
         let read = |method: &str, rest: &str| {
-            let read = read_kept(Some(KeptKind::StoredBatch), &method.parse().unwrap(), rest, "").ok()?;
+            let read =
+                addresses::read_kept(Some(StoredObjectKind::StoredBatch), &method.parse().unwrap(), rest, "")
+                    .ok()?;
             read.stored.map(|stored| (stored.id, stored.act))
         };
-        let name = format!("{}0123456789ab", KeptKind::StoredBatch.prefix());
+        let name = format!("{}0123456789ab", StoredObjectKind::StoredBatch.prefix());
         let escaped = name.replace(':', "%3A").replace('/', "%2F");
         for rest in [&name, &escaped, "0123456789ab"] {
             assert_eq!(read("GET", rest), Some((name.clone(), StoredAct::Read)), "{rest}");
@@ -735,8 +623,13 @@ mod tests {
     #[test]
     fn a_content_batch_is_addressed_by_its_name_and_a_verb() {
         let read = |method: &str, rest: &str| {
-            let read =
-                read_kept(Some(KeptKind::ContentBatch), &method.parse().unwrap(), rest, "key=k").ok()?;
+            let read = addresses::read_kept(
+                Some(StoredObjectKind::ContentBatch),
+                &method.parse().unwrap(),
+                rest,
+                "key=k",
+            )
+            .ok()?;
             read.stored.map(|stored| (stored.id, stored.act, stored.query))
         };
         for (method, rest, act) in [
@@ -765,7 +658,7 @@ mod tests {
             if let Some(name) = key {
                 headers.insert(name, HeaderValue::from_static("k"));
             }
-            meant(&path.parse().unwrap(), &headers)
+            disambiguated_path(&path.parse().unwrap(), &headers)
         };
         let google = Some(GOOGLE_KEY);
         for (path, key, expected) in [
@@ -784,7 +677,7 @@ mod tests {
 
     #[test]
     fn every_client_route_is_in_the_document() {
-        let pages = [Does::Welcome, Does::Page, Does::Asset, Does::Control];
+        let pages = [Action::Welcome, Action::Page, Action::Asset, Action::Control];
         for route in table().into_iter().filter(|route| !pages.contains(&route.does)) {
             for path in addresses(&route) {
                 assert!(control::describes(&route.method, &path), "{} {path}", route.method);

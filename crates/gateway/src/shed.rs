@@ -11,7 +11,7 @@ use std::time::Duration;
 use domain::{Fault, FaultClass};
 use tokio::sync::Notify;
 
-use crate::routes::Does;
+use crate::routes::Action;
 
 /// Between the end of one measurement and the start of the next.
 const MEASURE_EVERY_US: u64 = 5_000;
@@ -83,8 +83,8 @@ impl QueueDelay {
 }
 
 /// What is refused: everything that calls an upstream.
-const fn is_shed(does: Does) -> bool {
-    matches!(does, Does::Trip(_) | Does::Addressed | Does::Stored | Does::Realtime | Does::Kept(_))
+const fn is_shed(does: Action) -> bool {
+    matches!(does, Action::Trip(_) | Action::Addressed | Action::Stored | Action::Realtime | Action::Kept(_))
 }
 
 /// The queue of one serving thread.
@@ -112,7 +112,7 @@ impl Shedder {
     }
 
     /// The refusal for a request that arrives now, if the thread is too far behind to serve it.
-    pub(crate) fn refusal(&self, does: Does, now_us: u64) -> Option<Box<Fault>> {
+    pub(crate) fn refusal(&self, does: Action, now_us: u64) -> Option<Box<Fault>> {
         if !self.is_on || !is_shed(does) {
             return None;
         }
@@ -229,6 +229,6 @@ mod tests {
     #[test]
     fn without_a_bound_nothing_is_shed() {
         let shedder = Shedder::new(Duration::ZERO);
-        assert!([1, u64::MAX].iter().all(|now_us| shedder.refusal(Does::Stored, *now_us).is_none()));
+        assert!([1, u64::MAX].iter().all(|now_us| shedder.refusal(Action::Stored, *now_us).is_none()));
     }
 }

@@ -5,7 +5,7 @@ use domain::limits::BODY_BYTES_MAX;
 use domain::{Fault, FaultClass};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
-use line::{Encoding, Trouble};
+use line::{DecompressError, Encoding};
 
 /// The body's encoding according to the headers.
 ///
@@ -42,9 +42,9 @@ pub fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, Box<Fault>> {
 pub async fn unpack(packed: Bytes, encoding: Encoding, bytes_max: usize) -> Result<Bytes, Box<Fault>> {
     let bytes_max = bytes_max.min(BODY_BYTES_MAX);
     line::unpack(packed, encoding, bytes_max).await.map_err(|trouble| match trouble {
-        Trouble::TooLarge => line::too_large(bytes_max),
-        Trouble::TooCostly => too_costly(),
-        Trouble::Corrupt => corrupt(),
+        DecompressError::TooLarge => line::too_large(bytes_max),
+        DecompressError::TooCostly => too_costly(),
+        DecompressError::Corrupt => corrupt(),
     })
 }
 

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 
-use egress::{Answer, Client, EgressError, EgressErrorKind, Headers, Reach, Request};
+use egress::{Answer, Client, EgressError, EgressErrorKind, Headers, Request, TargetKind};
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderName, RANGE, USER_AGENT};
 use http::{HeaderValue, Method, StatusCode, Uri};
 use serde::Deserialize;
@@ -179,7 +179,7 @@ impl Hub<'_> {
         if let Some(token) = self.token.filter(|_| self.endpoint.is_own(url)) {
             request.headers.push((AUTHORIZATION, token.header()));
         }
-        within(self.client.send(&request, Reach::System)).await
+        within(self.client.send(&request, TargetKind::System)).await
     }
 
     fn refusal(&self, answer: &Answer, revision: &str) -> HubError {

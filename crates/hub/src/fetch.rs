@@ -79,7 +79,7 @@ pub(crate) async fn fetch(way: &Way<'_>, expected: &Expected) -> Result<StoredFi
 ///
 /// # Errors
 /// The error of the last try.
-pub(crate) async fn patiently<T, F: Future<Output = Result<T, HubError>>>(
+pub(crate) async fn with_retries<T, F: Future<Output = Result<T, HubError>>>(
     meter: &Meter<'_>,
     random: &dyn Random,
     mut work: impl FnMut() -> F,

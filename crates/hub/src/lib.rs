@@ -7,11 +7,11 @@ mod choice;
 mod digest;
 mod error;
 mod fetch;
+mod gguf;
 mod limits;
 mod memory;
 mod meter;
 mod names;
-mod packed;
 mod pull;
 mod shelf;
 
@@ -22,4 +22,4 @@ pub use memory::{Memory, memory_of};
 pub use meter::Event;
 pub use names::{Reference, short_names};
 pub use pull::{Order, pull};
-pub use shelf::{Entry, Manifest, Shelf, StoredFile};
+pub use shelf::{Entry, Manifest, ModelStore, StoredFile};

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use crate::choice::is_weights;
-use crate::packed;
+use crate::gguf;
 use crate::shelf::{Entry, read_bounded};
 
 /// The memory that a runtime will need.
@@ -45,7 +45,7 @@ pub fn memory_of(entry: &Entry) -> Memory {
     let shape: Option<Shape> = config.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let first_packed = || {
         let file = entry.manifest.files.iter().find(|file| file.name.ends_with(".gguf"))?;
-        packed::shape(&entry.directory.join(&file.name))
+        gguf::shape(&entry.directory.join(&file.name))
     };
     let shape = shape.filter(|shape| shape.layers.is_some()).or_else(first_packed).unwrap_or_default();
     Memory {

@@ -13,11 +13,11 @@ use crate::address::{Endpoint, Token};
 use crate::api::Hub;
 use crate::choice::choose;
 use crate::error::{HubError, HubErrorKind};
-use crate::fetch::{Expected, Way, fetch, patiently};
+use crate::fetch::{Expected, Way, fetch, with_retries};
 use crate::limits::{AT_A_TIME, DISK_SPARE_BYTES, NAME_BYTES_MAX};
 use crate::meter::{Event, Meter};
 use crate::names::Reference;
-use crate::shelf::{Entry, Manifest, Shelf, StoredFile, make_directory};
+use crate::shelf::{Entry, Manifest, ModelStore, StoredFile, make_directory};
 
 /// What to pull, and from where.
 pub struct Order<'a> {
@@ -26,7 +26,7 @@ pub struct Order<'a> {
     pub revision: &'a str,
     pub endpoint: &'a Endpoint,
     pub token: Option<&'a Token>,
-    pub shelf: &'a Shelf,
+    pub shelf: &'a ModelStore,
     pub client: &'a Client,
     pub world: &'a World,
 }
@@ -40,10 +40,10 @@ pub async fn pull(order: &Order<'_>, tell: &dyn Fn(&Event)) -> Result<Entry, Hub
     let hub = Hub { client: order.client, endpoint: order.endpoint, token: order.token, model: order.model };
     let random = &*order.world.random;
     let waiting = Meter::new(0, 0, tell);
-    let listing = patiently(&waiting, random, || hub.list(order.revision)).await?;
+    let listing = with_retries(&waiting, random, || hub.list(order.revision)).await?;
     let mut expected = Vec::new();
     for file in choose(order.model, listing.files)? {
-        let whole = patiently(&waiting, random, || hub.complete(&listing.revision, file.clone())).await?;
+        let whole = with_retries(&waiting, random, || hub.complete(&listing.revision, file.clone())).await?;
         let (file, size, checksum) = whole;
         expected.push(Expected { file, size, checksum });
     }

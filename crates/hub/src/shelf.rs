@@ -16,7 +16,7 @@ use crate::names::Reference;
 
 /// The directory of all models. Unfinished downloads are in hidden subdirectories, which are not listed.
 #[derive(Debug, Clone)]
-pub struct Shelf {
+pub struct ModelStore {
     root: PathBuf,
 }
 
@@ -60,7 +60,7 @@ const COMING: &str = ".coming";
 const GOING: &str = ".going";
 const LOCKS: &str = ".locks";
 
-impl Shelf {
+impl ModelStore {
     #[must_use]
     pub const fn at(root: PathBuf) -> Self {
         Self { root }
@@ -277,13 +277,13 @@ fn bytes_in(directory: &Path) -> u64 {
 mod tests {
     use super::*;
 
-    fn shelf() -> (tempfile::TempDir, Shelf, Reference) {
+    fn shelf() -> (tempfile::TempDir, ModelStore, Reference) {
         let root = tempfile::tempdir().unwrap();
-        let shelf = Shelf::at(root.path().join("models"));
+        let shelf = ModelStore::at(root.path().join("models"));
         (root, shelf, Reference::read("a/b").unwrap())
     }
 
-    fn put(shelf: &Shelf, model: &Reference, text: &str) -> Entry {
+    fn put(shelf: &ModelStore, model: &Reference, text: &str) -> Entry {
         make_directory(&shelf.coming(model)).unwrap();
         fs::write(shelf.coming(model).join("config.json"), text).unwrap();
         fs::write(shelf.coming(model).join("old.safetensors.0123.part"), "half").unwrap();
@@ -326,7 +326,7 @@ mod tests {
         ] {
             let variable =
                 |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).into());
-            let shelf = Shelf::usual(&variable);
+            let shelf = ModelStore::usual(&variable);
             assert_eq!(shelf.as_ref().map(|shelf| shelf.root()), root.map(Path::new));
         }
     }

@@ -15,7 +15,7 @@ use domain::ports::PortFuture;
 use store::JobRow;
 
 pub use machine::{Outcome, Policy, ending};
-pub use runner::{Runner, Running};
+pub use runner::{Runner, WorkerHandle};
 
 /// The handler of one kind of job.
 pub trait Handler: Send + Sync {

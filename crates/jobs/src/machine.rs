@@ -2,7 +2,7 @@
 //! random number.
 
 use store::JobRow;
-use store::jobs::Ending;
+use store::jobs::JobResult;
 
 /// The retry policy of a kind of job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,26 +54,26 @@ impl Policy {
 
 /// The next state of `job` after a try with this outcome.
 #[must_use]
-pub fn ending(job: &JobRow, policy: &Policy, outcome: Outcome, unix_ms: u64, chance: u64) -> Ending {
+pub fn ending(job: &JobRow, policy: &Policy, outcome: Outcome, unix_ms: u64, chance: u64) -> JobResult {
     match (outcome, job.every_ms) {
-        (Outcome::Done, None) => Ending::Gone,
-        (Outcome::Done, Some(every_ms)) => Ending::Due { unix_ms: next_turn(job, every_ms, unix_ms) },
+        (Outcome::Done, None) => JobResult::Gone,
+        (Outcome::Done, Some(every_ms)) => JobResult::Due { unix_ms: next_turn(job, every_ms, unix_ms) },
         // A scheduled job runs again whatever its outcome.
         (Outcome::Hopeless { error }, Some(every_ms)) => {
             tracing::error!(kind = job.kind, error, "a scheduled job failed");
-            Ending::Due { unix_ms: next_turn(job, every_ms, unix_ms) }
+            JobResult::Due { unix_ms: next_turn(job, every_ms, unix_ms) }
         }
-        (Outcome::Hopeless { error }, None) => Ending::Dead { error: cut(error) },
+        (Outcome::Hopeless { error }, None) => JobResult::Dead { error: cut(error) },
         (Outcome::Failed { error, wait_ms }, every_ms) => {
             let last_unix_ms = job.created_unix_ms.saturating_add(policy.offered_ms);
             if every_ms.is_none() && unix_ms >= last_unix_ms {
-                return Ending::Dead { error: cut(error) };
+                return JobResult::Dead { error: cut(error) };
             }
             let wait_ms = policy.wait_ms(job.attempts, chance).max(wait_ms.unwrap_or(0));
             let again = unix_ms.saturating_add(wait_ms);
             // The last try is at the end of the retry period, not beyond it.
             let again = if every_ms.is_none() { again.min(last_unix_ms) } else { again };
-            Ending::Again { unix_ms: again, error: cut(error) }
+            JobResult::Again { unix_ms: again, error: cut(error) }
         }
     }
 }
@@ -100,7 +100,7 @@ mod tests {
         JobRow {
             id: 1,
             kind: "a kind".into(),
-            workspace: store::jobs::OURS,
+            workspace: store::jobs::INSTALLATION,
             name: None,
             payload: serde_json::Value::Null,
             run_unix_ms: 1_000,
@@ -119,32 +119,34 @@ mod tests {
 
     #[test]
     fn what_is_done_is_gone_or_comes_again_in_its_beat() {
-        assert_eq!(ending(&job(1, None), &POLICY, Outcome::Done, 5_000, 0), Ending::Gone);
+        assert_eq!(ending(&job(1, None), &POLICY, Outcome::Done, 5_000, 0), JobResult::Gone);
         for (now, next) in [(1_000, 2_000), (1_999, 2_000), (2_000, 3_000), (9_500, 10_000), (500, 2_000)] {
             let due = ending(&job(1, Some(1_000)), &POLICY, Outcome::Done, now, 0);
-            assert_eq!(due, Ending::Due { unix_ms: next }, "{now}");
+            assert_eq!(due, JobResult::Due { unix_ms: next }, "{now}");
         }
     }
 
     #[test]
     fn what_is_hopeless_or_too_old_is_given_up() {
         let hopeless = Outcome::Hopeless { error: "x".repeat(9_000) };
-        let Ending::Dead { error } = ending(&job(1, None), &POLICY, hopeless.clone(), 0, 0) else { panic!() };
+        let JobResult::Dead { error } = ending(&job(1, None), &POLICY, hopeless.clone(), 0, 0) else {
+            panic!()
+        };
         assert_eq!(error.len(), domain::limits::JOB_ERROR_BYTES_MAX);
         let due = ending(&job(1, Some(1_000)), &POLICY, hopeless, 1_000, 0);
-        assert_eq!(due, Ending::Due { unix_ms: 2_000 });
+        assert_eq!(due, JobResult::Due { unix_ms: 2_000 });
         let dead = ending(&job(9, None), &POLICY, failed(), 61_000, 0);
-        assert_eq!(dead, Ending::Dead { error: "no".into() });
+        assert_eq!(dead, JobResult::Dead { error: "no".into() });
         // The last try comes at the end of the retry period.
         let last = ending(&job(9, None), &POLICY, failed(), 60_999, 7);
-        assert_eq!(last, Ending::Again { unix_ms: 61_000, error: "no".into() });
+        assert_eq!(last, JobResult::Again { unix_ms: 61_000, error: "no".into() });
     }
 
     #[test]
     fn a_wait_that_was_asked_for_is_kept() {
         let asked = Outcome::Failed { error: "busy".into(), wait_ms: Some(30_000) };
         let again = ending(&job(1, None), &POLICY, asked, 2_000, 0);
-        assert_eq!(again, Ending::Again { unix_ms: 32_000, error: "busy".into() });
+        assert_eq!(again, JobResult::Again { unix_ms: 32_000, error: "busy".into() });
     }
 
     proptest! {
@@ -155,13 +157,13 @@ mod tests {
             for chance in chances {
                 tries += 1;
                 match ending(&job(tries, None), &POLICY, failed(), now, chance) {
-                    Ending::Again { unix_ms, .. } => {
+                    JobResult::Again { unix_ms, .. } => {
                         prop_assert!(unix_ms > now && unix_ms <= 61_000);
                         prop_assert!(unix_ms - now <= POLICY.wait_max_ms);
                         now = unix_ms;
                     }
                     other => {
-                        prop_assert_eq!(other, Ending::Dead { error: "no".into() });
+                        prop_assert_eq!(other, JobResult::Dead { error: "no".into() });
                         prop_assert_eq!(now, 61_000);
                         return Ok(());
                     }

@@ -8,7 +8,7 @@ use domain::WorkspaceId;
 use domain::limits::{
     DEADLINE, JOB_GOODBYE_MAX, JOB_LEASE, JOB_POLL_EVERY, JOBS_AT_ONCE, JOBS_AT_ONCE_OF_WORKSPACE,
 };
-use store::jobs::{Claim, Hold, OURS};
+use store::jobs::{Claim, INSTALLATION, JobLease};
 use store::{JobRow, Store};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinHandle, JoinSet};
@@ -27,12 +27,12 @@ pub struct Runner {
 }
 
 /// A running worker.
-pub struct Running {
+pub struct WorkerHandle {
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
-impl Running {
+impl WorkerHandle {
     /// Takes no more jobs, gives running ones a moment to end, and releases the rest.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
@@ -50,15 +50,15 @@ impl Runner {
 
     /// Starts on the caller's runtime.
     #[must_use]
-    pub fn start(self) -> Running {
+    pub fn start(self) -> WorkerHandle {
         let (stop, stopped) = watch::channel(false);
-        Running { stop, task: tokio::spawn(Arc::new(self).run(stopped)) }
+        WorkerHandle { stop, task: tokio::spawn(Arc::new(self).run(stopped)) }
     }
 
     async fn run(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
         // No other live process has this name: whatever it holds is from before it died.
         self.release().await;
-        let mut at_work = AtWork::default();
+        let mut at_work = RunningJobs::default();
         while !*stopped.borrow() {
             let taken = self.claim(&at_work).await;
             let found = !taken.is_empty();
@@ -87,7 +87,7 @@ impl Runner {
         }
     }
 
-    async fn claim(&self, at_work: &AtWork) -> Vec<JobRow> {
+    async fn claim(&self, at_work: &RunningJobs) -> Vec<JobRow> {
         let limit = JOBS_AT_ONCE.saturating_sub(at_work.tasks.len());
         if limit == 0 {
             return Vec::new();
@@ -111,11 +111,11 @@ impl Runner {
     }
 
     async fn work(&self, job: JobRow) {
-        let hold = Hold { job: job.id, worker: self.worker.clone(), attempt: job.attempts };
+        let hold = JobLease { job: job.id, worker: self.worker.clone(), attempt: job.attempts };
         let handler = self.handlers.iter().find(|handler| handler.kind() == job.kind);
         let policy = handler.map_or(Policy::OURS, |handler| handler.policy());
         let outcome = match handler {
-            Some(handler) => match self.hold_on(&hold, &**handler, &job).await {
+            Some(handler) => match self.run_with_lease(&hold, &**handler, &job).await {
                 Some(outcome) => outcome,
                 None => return,
             },
@@ -134,7 +134,7 @@ impl Runner {
     }
 
     /// Runs a job and renews its lease; `None` if another worker has taken the job.
-    async fn hold_on(&self, hold: &Hold, handler: &dyn Handler, job: &JobRow) -> Option<Outcome> {
+    async fn run_with_lease(&self, hold: &JobLease, handler: &dyn Handler, job: &JobRow) -> Option<Outcome> {
         let mut running = handler.run(job);
         let deadline = tokio::time::sleep(DEADLINE);
         tokio::pin!(deadline);
@@ -156,20 +156,20 @@ impl Runner {
 }
 
 /// The running jobs.
-struct AtWork {
+struct RunningJobs {
     tasks: JoinSet<()>,
     workspaces: HashMap<Id, WorkspaceId>,
     /// The workspace that was served last.
     last: WorkspaceId,
 }
 
-impl Default for AtWork {
+impl Default for RunningJobs {
     fn default() -> Self {
-        Self { tasks: JoinSet::new(), workspaces: HashMap::new(), last: OURS }
+        Self { tasks: JoinSet::new(), workspaces: HashMap::new(), last: INSTALLATION }
     }
 }
 
-impl AtWork {
+impl RunningJobs {
     fn start(&mut self, runner: Arc<Runner>, job: JobRow) {
         let workspace = job.workspace;
         let task = self.tasks.spawn(async move { runner.work(job).await });

@@ -11,17 +11,17 @@ use domain::limits::CORE_ALLOWANCES_MAX;
 use domain::{Budget, BudgetId, Subject, WorkspaceId};
 use tokio::sync::Notify;
 
+use crate::local_budget::LocalBudget;
 use crate::meter::Meter;
-use crate::pool::Pool;
 
 type MeterName = (WorkspaceId, Subject);
 
 /// What the cores of one process share.
 #[derive(Debug)]
-pub struct Allowances {
+pub struct LimitState {
     meters: Mutex<HashMap<MeterName, Arc<Meter>>>,
     /// The pools of each budget, the newest period last.
-    pools: Mutex<HashMap<BudgetId, Vec<Arc<Pool>>>>,
+    pools: Mutex<HashMap<BudgetId, Vec<Arc<LocalBudget>>>>,
     /// The number of replicas that serve, including this one: each gets an equal share of a rate limit.
     replicas: AtomicU64,
     /// Monotonic time until which leases are valid.
@@ -31,7 +31,7 @@ pub struct Allowances {
     pub(crate) wanted: Notify,
 }
 
-impl Default for Allowances {
+impl Default for LimitState {
     fn default() -> Self {
         Self {
             meters: Mutex::default(),
@@ -44,7 +44,7 @@ impl Default for Allowances {
     }
 }
 
-impl Allowances {
+impl LimitState {
     #[must_use]
     pub fn replicas(&self) -> u64 {
         self.replicas.load(Ordering::Relaxed).max(1)
@@ -81,7 +81,7 @@ impl Allowances {
     }
 
     #[must_use]
-    pub fn pools(&self) -> Vec<Arc<Pool>> {
+    pub fn pools(&self) -> Vec<Arc<LocalBudget>> {
         let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         pools.values().flatten().map(Arc::clone).collect()
     }
@@ -97,13 +97,13 @@ impl Allowances {
 
     /// The pool of the current period. A clock that is set back does not bring an earlier period back.
     #[must_use]
-    pub fn pool(&self, budget: &Budget, now_unix_ms: u64) -> Arc<Pool> {
+    pub fn pool(&self, budget: &Budget, now_unix_ms: u64) -> Arc<LocalBudget> {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         let periods = pools.entry(budget.id).or_default();
         if let Some(newest) = periods.last().filter(|pool| lasts(pool, now_unix_ms)) {
             return Arc::clone(newest);
         }
-        let fresh = Pool::new(budget, now_unix_ms);
+        let fresh = LocalBudget::new(budget, now_unix_ms);
         periods.push(Arc::clone(&fresh));
         fresh
     }
@@ -117,26 +117,26 @@ impl Allowances {
     }
 }
 
-fn lasts(pool: &Pool, now_unix_ms: u64) -> bool {
+fn lasts(pool: &LocalBudget, now_unix_ms: u64) -> bool {
     pool.ends_unix_ms.is_none_or(|end| now_unix_ms < end)
 }
 
 /// A core's cache of meters and pools: it finds known ones without a shared lock.
 #[derive(Debug, Default)]
 pub struct CoreAllowances {
-    shared: Arc<Allowances>,
+    shared: Arc<LimitState>,
     meters: RefCell<HashMap<MeterName, Arc<Meter>>>,
-    pools: RefCell<HashMap<BudgetId, Arc<Pool>>>,
+    pools: RefCell<HashMap<BudgetId, Arc<LocalBudget>>>,
 }
 
 impl CoreAllowances {
     #[must_use]
-    pub fn new(shared: Arc<Allowances>) -> Rc<Self> {
+    pub fn new(shared: Arc<LimitState>) -> Rc<Self> {
         Rc::new(Self { shared, meters: RefCell::default(), pools: RefCell::default() })
     }
 
     #[must_use]
-    pub const fn shared(&self) -> &Arc<Allowances> {
+    pub const fn shared(&self) -> &Arc<LimitState> {
         &self.shared
     }
 
@@ -154,7 +154,7 @@ impl CoreAllowances {
         meter
     }
 
-    pub(crate) fn pool(&self, budget: &Budget, now_unix_ms: u64) -> Arc<Pool> {
+    pub(crate) fn pool(&self, budget: &Budget, now_unix_ms: u64) -> Arc<LocalBudget> {
         let mut pools = self.pools.borrow_mut();
         if let Some(known) = pools.get(&budget.id).filter(|pool| lasts(pool, now_unix_ms)) {
             return Arc::clone(known);
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_period_rolls_once_whatever_the_wall_clock_does() {
-        let shared = Arc::new(Allowances::default());
+        let shared = Arc::new(LimitState::default());
         let (one, other) = (CoreAllowances::new(Arc::clone(&shared)), CoreAllowances::new(shared));
         let midnight = 20_000 * DAY_MS;
         let begins = |core: &CoreAllowances, now| core.pool(&budget(), now).period_unix_ms;
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn replicas_share_a_rate_and_nobody_gets_nothing() {
-        let shared = Allowances::default();
+        let shared = LimitState::default();
         assert_eq!(shared.share(10), 10);
         shared.set_replicas(3);
         assert_eq!((shared.share(10), shared.share(2)), (3, 1));

@@ -2,7 +2,7 @@
 
 use domain::record::{PlanRecord, Reason};
 use domain::{
-    AttemptRecord, CacheRecord, Charge, Counts, Dialect, Drawing, Drawn, FaultClass, KeyId, MeterRecord,
+    AttemptRecord, BudgetClaim, CacheRecord, Charge, Counts, Dialect, Drawn, FaultClass, KeyId, MeterRecord,
     Nanos, Operation, Outcome, Principal, ProjectId, Timeline, TraceId, Usage, WorkspaceId,
 };
 use serde::{Deserialize, Serialize, Serializer};
@@ -79,7 +79,7 @@ pub struct TabState<Text = String> {
     pub attempts: Vec<OpenAttempt<Text>>,
     pub checkpoint: Checkpoint,
     /// The budgets that it draws on.
-    pub drawings: Vec<Drawing>,
+    pub drawings: Vec<BudgetClaim>,
     pub caching: Option<CacheRecord>,
 }
 
@@ -143,7 +143,7 @@ impl<Text> TabState<Text> {
 
     /// The amounts that the concluded exchange draws on each of its budgets.
     fn drawn(&self) -> Vec<Drawn> {
-        let drawn = |drawing: &Drawing| Drawn {
+        let drawn = |drawing: &BudgetClaim| Drawn {
             budget: drawing.budget,
             period_unix_ms: drawing.period_unix_ms,
             amount: self.counted(drawing.counts),
@@ -353,7 +353,7 @@ pub(crate) mod tests {
             },
             attempts: vec![OpenAttempt { record, ended: false, estimate_prompt_bytes: 12 }],
             checkpoint: Checkpoint { usage, bytes_out: 13, timeline: Timeline::default() },
-            drawings: vec![Drawing {
+            drawings: vec![BudgetClaim {
                 budget: domain::BudgetId::new(9, [9; 10]),
                 period_unix_ms: 10,
                 counts: Counts::All,

@@ -119,7 +119,7 @@ pub struct Month {
 
 /// An earlier month whose total differs from its invoice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Late {
+pub struct LateRecords {
     pub period_start_unix_ms: u64,
     /// Its total now, minus what was invoiced for it so far.
     pub amount: Nanos,
@@ -228,7 +228,7 @@ pub struct Invoice {
 impl Invoice {
     /// Computes an invoice. `credit` is what may pay for it; no more than is owed is taken.
     #[must_use]
-    pub fn draw(period: Period, tariff: Tariff, month: &Month, late: &[Late], credit: Nanos) -> Self {
+    pub fn draw(period: Period, tariff: Tariff, month: &Month, late: &[LateRecords], credit: Nanos) -> Self {
         let mut lines = Vec::new();
         if tariff.monthly_base.0 > 0 {
             let base = InvoiceLine::new(LineKind::Base, Nanos::from(tariff.monthly_base));

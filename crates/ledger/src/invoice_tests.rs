@@ -92,7 +92,7 @@ fn nothing_costs_anything_without_a_tariff() {
 
 #[test]
 fn credit_pays_what_is_owed_and_no_more() {
-    let late = Late { period_start_unix_ms: 0, amount: Nanos(-400), requests: 0 };
+    let late = LateRecords { period_start_unix_ms: 0, amount: Nanos(-400), requests: 0 };
     let draw = |credit| Invoice::draw(period(), Tariff::default(), &month(), &[late], Nanos(credit));
     assert_eq!(draw(0).total, Nanos(8_601));
     assert_eq!((draw(601).total, draw(601).amount_of(LineKind::Credit)), (Nanos(8_000), Nanos(-601)));

@@ -56,12 +56,12 @@ pub struct Journal {
 }
 
 /// A terminal record on its way to the disk.
-pub struct Booked {
+pub struct PendingWrite {
     journal: Rc<Journal>,
     flushes_before: u64,
 }
 
-impl Booked {
+impl PendingWrite {
     /// Ready once the turn that appended it has ended: then it survives the process. Does not wait while the
     /// disk refuses writes, since the journal retries. An answer whose last byte waits for this is not
     /// recovered as interrupted after a kill.
@@ -75,7 +75,7 @@ impl Booked {
     }
 }
 
-impl std::fmt::Debug for Booked {
+impl std::fmt::Debug for PendingWrite {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Booked").finish_non_exhaustive()
     }
@@ -318,11 +318,11 @@ impl Journal {
         trace: TraceId,
         record: &SettledView<'_, Arc<str>>,
         reserved: u64,
-    ) -> Booked {
+    ) -> PendingWrite {
         let mut inner = self.inner.borrow_mut();
         inner.reserved = inner.reserved.saturating_sub(reserved);
         inner.open_tabs = inner.open_tabs.saturating_sub(1);
-        let booked = Booked { journal: Rc::clone(self), flushes_before: inner.flushes };
+        let booked = PendingWrite { journal: Rc::clone(self), flushes_before: inner.flushes };
         let Ok(mut frame) = encoded(&mut inner, KIND_SETTLED, trace, record) else { return booked };
         let placed = inner.backlog.is_empty() && self.place(&mut inner, &mut frame).is_some();
         if placed {

@@ -31,7 +31,7 @@ pub struct Lease {
 
 /// A replica's request for a slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ask {
+pub struct LeaseRequest {
     pub sequence: u64,
     /// Less than this helps no waiting request. Zero if the replica asks ahead of need.
     pub least: i64,
@@ -52,7 +52,7 @@ pub struct Grant {
 
 /// The central balance of one budget in one period.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Purse {
+pub struct CentralBudget {
     pub limit: i64,
     pub spent: i64,
     /// The last time that a replica found too little while others held some: for a while no slice is granted
@@ -62,7 +62,7 @@ pub struct Purse {
     pub leases: BTreeMap<i64, Lease>,
 }
 
-impl Purse {
+impl CentralBudget {
     #[must_use]
     pub fn held(&self) -> i64 {
         self.leases.values().map(|lease| lease.held.max(0)).sum()
@@ -75,7 +75,7 @@ impl Purse {
 
     /// Grants a slice: what is waited for or, if that is less, a small share, so that others find something
     /// too.
-    pub fn grant(&mut self, replica: i64, replicas: u64, ask: &Ask, now_unix_ms: u64) -> Grant {
+    pub fn grant(&mut self, replica: i64, replicas: u64, ask: &LeaseRequest, now_unix_ms: u64) -> Grant {
         let free = self.free();
         let known = self.leases.get(&replica).copied();
         let amount = match known {
@@ -107,7 +107,7 @@ impl Purse {
         Grant { sequence: ask.sequence, amount, elsewhere }
     }
 
-    fn slice(&self, replicas: u64, free: i64, ask: &Ask, now_unix_ms: u64) -> i64 {
+    fn slice(&self, replicas: u64, free: i64, ask: &LeaseRequest, now_unix_ms: u64) -> i64 {
         let is_scarce =
             self.recalled_unix_ms > 0 && now_unix_ms.saturating_sub(self.recalled_unix_ms) < SCARCE_MS;
         if free < ask.least || free == 0 || (is_scarce && ask.least == 0) {
@@ -172,12 +172,12 @@ pub fn skew_ms() -> u64 {
 mod tests {
     use super::*;
 
-    fn purse(limit: i64) -> Purse {
-        Purse { limit, ..Purse::default() }
+    fn purse(limit: i64) -> CentralBudget {
+        CentralBudget { limit, ..CentralBudget::default() }
     }
 
-    fn ask(sequence: u64, least: i64) -> Ask {
-        Ask { sequence, least, wanted: least, divisible: false }
+    fn ask(sequence: u64, least: i64) -> LeaseRequest {
+        LeaseRequest { sequence, least, wanted: least, divisible: false }
     }
 
     #[test]

@@ -3,20 +3,20 @@
 
 pub mod allowances;
 pub mod billing;
-pub mod clerk;
 pub mod delta;
 pub mod drain;
 pub mod entry;
 pub mod frame;
-pub mod hold;
 pub mod invoice;
 pub mod journal;
 pub mod lease;
+pub mod lease_client;
+pub mod local_budget;
 mod meter;
-pub mod pool;
 pub mod price;
 pub mod recover;
 mod refusal;
+pub mod reservation;
 pub mod settings;
 pub mod shared;
 #[cfg(feature = "simulation")]
@@ -26,17 +26,17 @@ pub mod tab;
 pub mod tariff;
 pub mod verify;
 
-pub use allowances::{Allowances, CoreAllowances};
+pub use allowances::{CoreAllowances, LimitState};
 pub use billing::{ModeTotals, UsageRow};
-pub use clerk::{Clerk, LeaseAnswer, LeaseCall, LeaseCentre, Renewal};
 pub use drain::{DrainError, DrainStep, Drainer};
-pub use hold::{Bounds, Ceiling, Hold, Refused};
 pub use invoice::{Invoice, InvoiceLine, LineKind};
-pub use journal::{Booked, Journal};
+pub use journal::{Journal, PendingWrite};
+pub use lease_client::{LeaseAnswer, LeaseCall, LeaseCentre, LeaseClient, Renewal};
 pub use price::{charge, estimate};
 pub use recover::{RecoveryError, RecoveryReport, recover};
+pub use reservation::{Bounds, Ceiling, Refused, Reservation};
 pub use settings::{Durability, JournalSettings};
 pub use shared::JournalShared;
 pub use sink::{DrainBatch, JournalPosition, RecordSink, SettledRecords, SinkError};
-pub use tab::{AttemptEnd, Begun, Closing, Intent, Opening, Tab};
+pub use tab::{AttemptEnd, Closing, Intent, Opening, StartedAttempt, Tab};
 pub use tariff::{Fee, Tariff};

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use domain::Standing;
+use domain::RateLimitState;
 use domain::allowance::RATE_WINDOW_US;
 
 const WINDOW_NS: u64 = RATE_WINDOW_US * 1_000;
@@ -42,10 +42,10 @@ impl Bucket {
         self.shift(|full| full.max(now_us.saturating_mul(1_000)).saturating_add(cost_ns(amount, limit)));
     }
 
-    pub(crate) fn standing(&self, limit: u64, now_us: u64) -> Standing {
+    pub(crate) fn standing(&self, limit: u64, now_us: u64) -> RateLimitState {
         let used_ns = self.full_ns.load(Ordering::Relaxed).saturating_sub(now_us.saturating_mul(1_000));
         let used = (u128::from(used_ns) * u128::from(limit)).div_ceil(u128::from(WINDOW_NS));
-        Standing {
+        RateLimitState {
             limit,
             remaining: limit.saturating_sub(u64::try_from(used).unwrap_or(u64::MAX)),
             reset_ms: used_ns.div_ceil(NS_PER_MS),
@@ -125,7 +125,7 @@ mod tests {
         let bucket = Bucket::default();
         bucket.take(10, 100, 0).unwrap();
         bucket.charge(190, 100, 0);
-        assert_eq!(bucket.standing(100, 0), Standing { limit: 100, remaining: 0, reset_ms: 120_000 });
+        assert_eq!(bucket.standing(100, 0), RateLimitState { limit: 100, remaining: 0, reset_ms: 120_000 });
         assert!(bucket.take(1, 100, 60 * SECOND_US).is_err());
         bucket.take(1, 100, 61 * SECOND_US).unwrap();
         assert!(bucket.take(1_000, 100, 61 * SECOND_US).is_err());

@@ -3,8 +3,8 @@
 use domain::{Charge, Counts, Nanos, OnReached, Period, Profile, Subject, WorkspaceId};
 
 use super::*;
-use crate::allowances::{Allowances, CoreAllowances};
-use crate::hold::{Bounds, Ceiling, Hold};
+use crate::allowances::{CoreAllowances, LimitState};
+use crate::reservation::{Bounds, Ceiling, Reservation};
 
 const SECOND: u64 = 1_000_000;
 
@@ -26,10 +26,10 @@ fn budget() -> Budget {
 }
 
 /// Answers the call that is due, as the clerk does; `amount` is what the centre grants.
-fn answer(pool: &Pool, amount: Option<i64>, now_us: u64) {
+fn answer(pool: &LocalBudget, amount: Option<i64>, now_us: u64) {
     let call = pool.next_call(now_us, 0, false).expect("a call is due");
     match (call, amount) {
-        (Call::Ask(ask), Some(amount)) => {
+        (LeaseOp::Ask(ask), Some(amount)) => {
             pool.granted(Grant { sequence: ask.sequence, amount, elsewhere: 0 }, now_us);
         }
         _ => pool.failed(now_us),
@@ -38,25 +38,28 @@ fn answer(pool: &Pool, amount: Option<i64>, now_us: u64) {
 
 #[test]
 fn what_a_centre_said_before_it_went_away_is_no_answer() {
-    let pool = Pool::new(&budget(), 0);
+    let pool = LocalBudget::new(&budget(), 0);
     let ticket = pool.wait(10, 10, SECOND).unwrap();
     answer(&pool, Some(0), SECOND);
-    assert_eq!((pool.outlook(10, SECOND), pool.is_heard(SECOND)), (Outlook::Exhausted, true));
+    assert_eq!((pool.outlook(10, SECOND), pool.is_centre_reachable(SECOND)), (Outlook::Exhausted, true));
     assert_eq!(pool.outlook(10, 2 * SECOND), Outlook::Wait, "somebody may have added some");
     answer(&pool, None, 2 * SECOND);
-    assert_eq!((pool.outlook(10, 2 * SECOND), pool.is_heard(2 * SECOND)), (Outlook::Wait, false));
+    assert_eq!((pool.outlook(10, 2 * SECOND), pool.is_centre_reachable(2 * SECOND)), (Outlook::Wait, false));
     // Reachable again, its reply counts.
     answer(&pool, Some(0), 4 * SECOND);
-    assert_eq!((pool.outlook(10, 4 * SECOND), pool.is_heard(4 * SECOND)), (Outlook::Exhausted, true));
+    assert_eq!(
+        (pool.outlook(10, 4 * SECOND), pool.is_centre_reachable(4 * SECOND)),
+        (Outlook::Exhausted, true)
+    );
     // A call without a reply is silence as well.
     assert!(pool.next_call(5 * SECOND, 0, false).is_some());
-    assert!(pool.is_heard(5 * SECOND) && !pool.is_heard(6 * SECOND));
+    assert!(pool.is_centre_reachable(5 * SECOND) && !pool.is_centre_reachable(6 * SECOND));
     pool.leave(ticket);
 }
 
 #[test]
 fn too_little_for_one_may_be_enough_for_the_next() {
-    let pool = Pool::new(&budget(), 0);
+    let pool = LocalBudget::new(&budget(), 0);
     let large = pool.wait(1_000, 1_000, SECOND).unwrap();
     answer(&pool, Some(0), SECOND);
     assert_eq!(pool.outlook(1_000, SECOND), Outlook::Exhausted);
@@ -64,7 +67,7 @@ fn too_little_for_one_may_be_enough_for_the_next() {
     assert_eq!(pool.outlook(999, SECOND), Outlook::Wait, "nobody asked for so little");
     let small = pool.wait(100, 100, SECOND).unwrap();
     // It is sent at once, and answered separately.
-    let Some(Call::Ask(ask)) = pool.next_call(SECOND, 0, false) else { panic!("nobody asks") };
+    let Some(LeaseOp::Ask(ask)) = pool.next_call(SECOND, 0, false) else { panic!("nobody asks") };
     assert_eq!((ask.least, ask.wanted), (100, 100));
     pool.granted(Grant { sequence: ask.sequence, amount: 0, elsewhere: 0 }, SECOND);
     assert_eq!(pool.outlook(100, SECOND), Outlook::Exhausted);
@@ -77,14 +80,14 @@ fn too_little_for_one_may_be_enough_for_the_next() {
 
 #[tokio::test]
 async fn a_second_attempt_that_needs_more_waits_for_it_and_is_one_exchange() {
-    let shared = Arc::new(Allowances::default());
+    let shared = Arc::new(LimitState::default());
     shared.renewed_until(u64::MAX);
     let core = CoreAllowances::new(Arc::clone(&shared));
     let bounds = Bounds { budgets: vec![Arc::new(budget())], ..Bounds::default() };
-    let mut hold = Hold::take(&core, workspace(), bounds, 0, 0).unwrap().unwrap();
+    let mut hold = Reservation::take(&core, workspace(), bounds, 0, 0).unwrap().unwrap();
     let pool = shared.pools().pop().unwrap();
     let of = |cost| Charge { cost: Nanos(cost), ..Charge::default() };
-    let reserve = async |hold: &mut Hold, cost| {
+    let reserve = async |hold: &mut Reservation, cost| {
         let ceiling = Ceiling { profile: Profile::ManagedProvider, most: of(cost), least: of(cost) };
         hold.reserve(ceiling, |_| Nanos::ZERO, || SECOND, 0).await
     };

@@ -100,13 +100,13 @@ pub async fn recover(
 }
 
 /// A segment that the dead process left.
-struct Left {
+struct LeftoverSegment {
     path: PathBuf,
     file: Arc<dyn DiskFile>,
     header: SegmentHeader,
 }
 
-impl Left {
+impl LeftoverSegment {
     fn position(&self, offset: u64) -> JournalPosition {
         JournalPosition { epoch: self.header.epoch, segment: self.header.number, offset }
     }
@@ -114,7 +114,7 @@ impl Left {
 
 /// The location of an entry.
 #[derive(Clone, Copy)]
-struct Place {
+struct EntryLocation {
     segment: usize,
     offset: u64,
     bytes: usize,
@@ -123,8 +123,8 @@ struct Place {
 /// A tab without a terminal record.
 #[derive(Clone, Copy)]
 struct OpenTab {
-    state: Place,
-    checkpoint: Option<Place>,
+    state: EntryLocation,
+    checkpoint: Option<EntryLocation>,
 }
 
 async fn recover_core(
@@ -163,12 +163,12 @@ struct Replay<'a> {
 
 impl Replay<'_> {
     /// One segment at a time, so that memory is bounded by a segment and the open tabs.
-    async fn segment(&mut self, index: usize, segment: &Left) -> Result<(), RecoveryError> {
+    async fn segment(&mut self, index: usize, segment: &LeftoverSegment) -> Result<(), RecoveryError> {
         let bytes = at(&segment.path, read_whole(&*segment.file))?;
         let mut start = HEADER_BYTES as u64;
         for raw in frames_of(&bytes, &segment.header) {
             let end = (HEADER_BYTES + raw.end) as u64;
-            let place = Place { segment: index, offset: start, bytes: index_of(end - start) };
+            let place = EntryLocation { segment: index, offset: start, bytes: index_of(end - start) };
             start = end;
             self.report.entries += 1;
             self.entry(&raw, place, segment.position(end));
@@ -179,7 +179,7 @@ impl Replay<'_> {
         self.apply_settled(segment.position(start)).await
     }
 
-    fn entry(&mut self, raw: &RawEntry<'_>, place: Place, end: JournalPosition) {
+    fn entry(&mut self, raw: &RawEntry<'_>, place: EntryLocation, end: JournalPosition) {
         match raw.kind {
             KIND_STATE => {
                 self.open.insert(raw.trace, OpenTab { state: place, checkpoint: None });
@@ -224,7 +224,7 @@ impl Replay<'_> {
 
     async fn close_open_tabs(
         &mut self,
-        segments: &[Left],
+        segments: &[LeftoverSegment],
         ends: JournalPosition,
     ) -> Result<(), RecoveryError> {
         let mut open: Vec<_> = std::mem::take(&mut self.open).into_iter().collect();
@@ -252,7 +252,7 @@ impl Replay<'_> {
 
 /// An open tab of the dead process as a record: built only from its last state and checkpoint, without the
 /// current time, so that repeating it gives the same record.
-fn read_tab(segments: &[Left], tab: OpenTab) -> Result<Option<MeterRecord>, RecoveryError> {
+fn read_tab(segments: &[LeftoverSegment], tab: OpenTab) -> Result<Option<MeterRecord>, RecoveryError> {
     let Some(Entry::State(mut state)) = read_entry(segments, tab.state)? else { return Ok(None) };
     if let Some(place) = tab.checkpoint
         && let Some(Entry::Checkpoint(checkpoint)) = read_entry(segments, place)?
@@ -285,7 +285,7 @@ fn interrupted(state: TabState) -> MeterRecord {
     state.settle(ending)
 }
 
-fn read_entry(segments: &[Left], place: Place) -> Result<Option<Entry>, RecoveryError> {
+fn read_entry(segments: &[LeftoverSegment], place: EntryLocation) -> Result<Option<Entry>, RecoveryError> {
     let Some(segment) = segments.get(place.segment) else { return Ok(None) };
     let mut bytes = vec![0; place.bytes];
     let count = at(&segment.path, segment.file.read_at(&mut bytes, place.offset))?;
@@ -295,7 +295,7 @@ fn read_entry(segments: &[Left], place: Place) -> Result<Option<Entry>, Recovery
 
 /// The live segments of a core in the order in which they were written. A file without a complete header was
 /// never started, or its first write was lost with everything after it.
-fn left_segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<Left>, RecoveryError> {
+fn left_segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<LeftoverSegment>, RecoveryError> {
     let mut segments = Vec::new();
     for path in at(dir, segment_files(disk, dir))? {
         let file: Arc<dyn DiskFile> = at(&path, disk.open(&path))?.into();
@@ -303,14 +303,14 @@ fn left_segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<Left>, RecoveryError
         if header.version != FORMAT_VERSION {
             return Err(RecoveryError::Format { path, version: header.version });
         }
-        segments.push(Left { path, file, header });
+        segments.push(LeftoverSegment { path, file, header });
     }
     segments.sort_by_key(|segment| segment.header.number);
     Ok(segments)
 }
 
 /// Oldest first, so that no tab's state outlives the entry that settled it.
-fn free(disk: &dyn Disk, core: u32, segments: &[Left]) -> Result<(), RecoveryError> {
+fn free(disk: &dyn Disk, core: u32, segments: &[LeftoverSegment]) -> Result<(), RecoveryError> {
     let removed = segments.len().saturating_sub(KEPT_SEGMENTS);
     for (index, segment) in segments.iter().enumerate() {
         let SegmentHeader { number, epoch, .. } = segment.header;

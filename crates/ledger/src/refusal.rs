@@ -3,7 +3,7 @@
 
 use domain::{Budget, Fault, FaultClass, Period, Refuser, Subject};
 
-use crate::pool::Pool;
+use crate::local_budget::LocalBudget;
 
 /// The retry delay for a client that has to wait for other requests.
 const CROWDED_RETRY_MS: u64 = 1_000;
@@ -55,7 +55,7 @@ pub(crate) fn crowded(subject: &Subject, limit: u64) -> Box<Fault> {
 }
 
 /// The refusal by a budget; recorded for its alert.
-pub(crate) fn reached(budget: &Budget, pool: &Pool, now_unix_ms: u64) -> Box<Fault> {
+pub(crate) fn reached(budget: &Budget, pool: &LocalBudget, now_unix_ms: u64) -> Box<Fault> {
     pool.refused();
     if budget.is_credit() {
         let message = "The workspace's credit is used up: what is left does not cover this request.";

@@ -12,8 +12,8 @@ use domain::{
 };
 
 use crate::entry::{Checkpoint, Ending, OpenAttempt, SettledView, TabState};
-use crate::hold::{Ceiling, Hold};
-use crate::journal::{Appended, Booked, Journal};
+use crate::journal::{Appended, Journal, PendingWrite};
+use crate::reservation::{Ceiling, Reservation};
 
 /// Upper bound on the size of a terminal record without texts, plan and attempts.
 const RESERVE_BASE_BYTES: u64 = 384;
@@ -65,7 +65,7 @@ pub struct Intent {
 
 /// An attempt whose intent is in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Begun {
+pub struct StartedAttempt {
     pub number: u32,
     /// On the monotonic clock.
     pub at_us: u64,
@@ -113,7 +113,7 @@ pub struct Tab {
     sent: bool,
     closed: bool,
     /// `None` if no limit or budget applies.
-    hold: Option<Box<Hold>>,
+    hold: Option<Box<Reservation>>,
 }
 
 impl Tab {
@@ -140,7 +140,7 @@ impl Tab {
 
     /// Takes over the exchange's reservations, which are then released exactly once.
     #[must_use]
-    pub fn holding(mut self, hold: Option<Box<Hold>>) -> Self {
+    pub fn holding(mut self, hold: Option<Box<Reservation>>) -> Self {
         if let Some(hold) = &hold {
             self.state.drawings = hold.drawings();
             self.grow(self.state.drawings.len() as u64 * RESERVE_DRAWING_BYTES);
@@ -157,8 +157,8 @@ impl Tab {
 
     /// The state of the client's rate limits; `None` if there are none.
     #[must_use]
-    pub fn standings(&self) -> Option<Standings> {
-        self.hold.as_ref().map(|hold| hold.standings(self.journal.monotonic_us()))
+    pub fn rate_limit_status(&self) -> Option<Standings> {
+        self.hold.as_ref().map(|hold| hold.rate_limit_status(self.journal.monotonic_us()))
     }
 
     /// The fault with which to cut an answer that exceeds its budget; `None` if it may continue. It used
@@ -217,7 +217,7 @@ impl Tab {
     ///
     /// # Errors
     /// 503 `storage_full` if the disk refuses the intent: the attempt must not be made.
-    pub fn attempt(&mut self, intent: Intent) -> impl Future<Output = Result<Begun, Box<Fault>>> {
+    pub fn attempt(&mut self, intent: Intent) -> impl Future<Output = Result<StartedAttempt, Box<Fault>>> {
         // Started here if no budget applies: the future is part of every request's, and must not be large
         // enough for an intent.
         let start = match self.hold {
@@ -244,7 +244,7 @@ impl Tab {
             if timeline.intent_us == 0 {
                 timeline.intent_us = at_us.saturating_sub(self.started_us);
             }
-            Ok(Begun { number, at_us })
+            Ok(StartedAttempt { number, at_us })
         }
     }
 
@@ -328,7 +328,7 @@ impl Tab {
     }
 
     /// Closes the tab: computes the charge and appends the terminal record. Never waits, never fails.
-    pub fn close(mut self, closing: Closing<'_>) -> Booked {
+    pub fn close(mut self, closing: Closing<'_>) -> PendingWrite {
         let ending = Ending {
             outcome: closing.outcome,
             status: closing.status,
@@ -352,7 +352,7 @@ impl Tab {
         self.journal.has_spare(RESERVE_REASON_BYTES + bytes as u64).then_some(reason)
     }
 
-    fn settle(&mut self, ending: &Ending) -> Booked {
+    fn settle(&mut self, ending: &Ending) -> PendingWrite {
         self.closed = true;
         let charge = self.state.conclude(ending);
         if let Some(mut hold) = self.hold.take() {

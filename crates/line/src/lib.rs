@@ -3,13 +3,13 @@
 //! and probes.
 
 mod counters;
-mod kept;
-mod maker;
+mod idempotency;
 mod models;
-mod once;
 mod realtime;
 mod refuse;
 mod stop;
+mod stored_lists;
+mod stored_lookup;
 mod verify;
 
 use std::net::IpAddr;
@@ -29,21 +29,22 @@ use settle::settle;
 
 pub use admit::{Caller, Needs, Signed, SignedHead, identify as identify_in, is_signed, is_within};
 pub use counters::Counters;
-pub use decode::{Coming, FormIn, Inbound, form_bytes_max, incomplete, open_form, too_large};
+pub use decode::{FormArrival, FormIn, Inbound, form_bytes_max, incomplete, open_form, too_large};
 pub use dialects::{
-    Addressed, BatchAsk, BatchItem, CONTENTS, ContentResults, ErrorAnswer, Film, FilmState, JOBS, JobEnd,
-    JobTold, MESSAGES, ResponseTold, Stored, StoredAct, TooLong, Verb, batch_operation, read_address,
-    read_batch_ask, read_batch_item, read_bundle, read_content_batch, read_film, read_job, read_model_path,
-    read_response, rename_kept, render_error,
+    Addressed, BatchInputLine, BatchOutputLine, CONTENTS, ErrorAnswer, GeminiBatchResults, InvocationJob,
+    JOBS, JobOutcome, MESSAGES, ReportedResponse, Stored, StoredAct, TooLong, Verb, VideoObject, VideoState,
+    batch_operation, read_address, read_batch_ask, read_batch_item, read_bundle, read_gemini_batch_status,
+    read_job, read_model_path, read_response, read_video, render_error, rewrite_ids,
 };
-pub use execute::{Hands, KeptLook, SharedTokens, Shown, Tokens, unpack};
-pub use framing::unpack::{Encoding, Trouble};
+pub use execute::{Deps, PollSink, SharedTokens, StoredPoll, Tokens, unpack};
+pub use framing::unpack::{DecompressError, Encoding};
 pub use framing::websocket;
-pub use kept::kept;
+pub use idempotency::{
+    ClaimGuard, KeyClaim, Keyed, RecordedBody, claim, first_headers, idempotency_key, not_kept, once, replay,
+};
 pub use models::models;
-pub use once::{Held, Keyed, Once, OnceBody, claim, first_headers, idempotency_key, not_kept, once, replay};
 pub use plan::{
-    ExplainedAttempt, Explanation, Modality, Question, Seat, WinningRoute, explain, rates_of_made,
+    ExplainedAttempt, Explanation, Modality, PlanQuery, Seat, WinningRoute, explain, rates_of_made,
     served_models,
 };
 pub use realtime::{Session, open_session};
@@ -51,18 +52,19 @@ pub use refuse::refuse;
 pub use relay::Stream;
 pub use settle::{ReplyBody, ReplyError, whole};
 pub use snapshot::IpNet;
+pub use stored_lists::kept;
 pub use verify::{
     RuntimeAsk, RuntimeSaid, VerifyReport, VerifyTarget, ask_runtime, is_probed, look, probe, verify,
 };
 
-use crate::stop::Stop;
+use crate::stop::EarlyExit;
 
 /// One serving core, with everything that its requests need. Cores share only immutable data and thread-safe
 /// services, by reference.
 pub struct Core {
     pub number: u32,
     pub snapshot: snapshot::Reader,
-    pub hands: Hands,
+    pub hands: Deps,
     pub journal: Rc<Journal>,
     pub allowances: Rc<CoreAllowances>,
     pub counters: Rc<Counters>,
@@ -107,7 +109,7 @@ pub fn identify_signed(
 ///
 /// # Errors
 /// The signature is wrong, or was made over another body.
-pub fn who_signed(core: &Core, signed: Signed, body: &[u8]) -> Result<Caller, Box<Fault>> {
+pub fn verify_signed_body(core: &Core, signed: Signed, body: &[u8]) -> Result<Caller, Box<Fault>> {
     let open = |workspace, object: &str, sealed: &_| core.hands.opener.open(workspace, object, sealed).ok();
     signed.into_caller(&open, body)
 }
@@ -121,15 +123,15 @@ pub fn serve(
 ) -> impl Future<Output = Response<ReplyBody>> + use<'_> {
     let (trace, dialect) = (inbound.trace, inbound.dialect);
     // Not an `async` block: its future would hold the future of `sentence` twice and copy it.
-    sentence(core, inbound, caller).map(move |said| {
+    run_pipeline(core, inbound, caller).map(move |said| {
         let response = match said {
             Ok(response) => response,
-            Err(Stop::Early(fault)) => return refuse(core, dialect, &fault, trace),
-            Err(Stop::Bounded(bounded)) => {
+            Err(EarlyExit::Early(fault)) => return refuse(core, dialect, &fault, trace),
+            Err(EarlyExit::Bounded(bounded)) => {
                 let (fault, standings) = &*bounded;
                 return refuse::with_standings(core, dialect, fault, standings, trace);
             }
-            Err(Stop::Late(delivery, code)) => {
+            Err(EarlyExit::Late(delivery, code)) => {
                 core.counters.refused(code);
                 settle(*delivery)
             }
@@ -139,24 +141,32 @@ pub fn serve(
     })
 }
 
-async fn sentence(core: &Core, inbound: Inbound, caller: Caller) -> Result<Response<ReplyBody>, Stop> {
+async fn run_pipeline(
+    core: &Core,
+    inbound: Inbound,
+    caller: Caller,
+) -> Result<Response<ReplyBody>, EarlyExit> {
     let call = decode(inbound, core.now_us())?;
-    let names = maker::names(&caller, &call);
+    let names = stored_lookup::names(&caller, &call);
     // Decoding and admitting take a microsecond together, so one clock reading serves both.
     let now_us = core.now_us();
     let admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
-    let Some(names) = names else { return rest(core, admitted, now_us).await };
+    let Some(names) = names else { return plan_to_settle(core, admitted, now_us).await };
     // Boxed: few requests name a stored object, and awaiting this inline would enlarge the future of every
     // request.
     let found = async move {
-        let admitted = maker::found(core, admitted, names).await;
-        rest(core, admitted, core.now_us()).await
+        let admitted = stored_lookup::found(core, admitted, names).await;
+        plan_to_settle(core, admitted, core.now_us()).await
     };
     Box::pin(found).await
 }
 
 /// The stages after the caller and the stored objects are known.
-async fn rest(core: &Core, admitted: Admitted, now_us: u64) -> Result<Response<ReplyBody>, Stop> {
+async fn plan_to_settle(
+    core: &Core,
+    admitted: Admitted,
+    now_us: u64,
+) -> Result<Response<ReplyBody>, EarlyExit> {
     let random = core.hands.world.random.next_u64();
     let planned = plan(admitted, &*core.hands.board, random, now_us, core.now_unix_ms())?;
     let answer = execute(planned, &core.hands).await?;

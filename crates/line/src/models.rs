@@ -5,7 +5,7 @@ use dialects::{ModelRow, model_object, models_list};
 use domain::{Dialect, Fault, FaultClass, PriceTerms, TraceId};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
-use plan::{Modality, Question, ServedModel, served_models};
+use plan::{Modality, PlanQuery, ServedModel, served_models};
 use relay::served_headers;
 use settle::{ReplyBody, whole};
 use time::Date;
@@ -22,7 +22,7 @@ pub fn models(
     dialect: Dialect,
     trace: TraceId,
 ) -> Response<ReplyBody> {
-    let question = Question {
+    let question = PlanQuery {
         model: "",
         workspace: caller.workspace(),
         project: caller.project(),

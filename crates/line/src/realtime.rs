@@ -17,13 +17,13 @@ use plan::{Planned, plan};
 use relay::{fill, standings};
 use settle::{ReplyBody, settle};
 
-use crate::stop::Stop;
+use crate::stop::EarlyExit;
 use crate::{Core, identify, refuse};
 
 pub use session::Session;
 
 /// What all responses of a session share.
-struct Asked {
+struct SessionRequest {
     core: Rc<Core>,
     /// The handshake's headers, including the key, which is checked again for each response.
     headers: HeaderMap,
@@ -43,7 +43,7 @@ pub async fn open_session(
     peer: IpAddr,
 ) -> Result<(HeaderMap, Session), Response<ReplyBody>> {
     let (trace, dialect) = (inbound.trace, inbound.dialect);
-    let asked = Asked {
+    let asked = SessionRequest {
         core: Rc::clone(core),
         headers: inbound.headers.clone(),
         peer,
@@ -52,12 +52,12 @@ pub async fn open_session(
     };
     let opened = match open(core, inbound, caller).await {
         Ok(opened) => opened,
-        Err(Stop::Early(fault)) => return Err(refuse(core, dialect, &fault, trace)),
-        Err(Stop::Bounded(bounded)) => {
+        Err(EarlyExit::Early(fault)) => return Err(refuse(core, dialect, &fault, trace)),
+        Err(EarlyExit::Bounded(bounded)) => {
             let (fault, standings) = &*bounded;
             return Err(refuse::with_standings(core, dialect, fault, standings, trace));
         }
-        Err(Stop::Late(delivery, code)) => {
+        Err(EarlyExit::Late(delivery, code)) => {
             core.counters.refused(code);
             let answer = settle(*delivery);
             core.counters.answered(answer.status().as_u16());
@@ -71,12 +71,12 @@ pub async fn open_session(
     Ok((headers, Session::new(asked, opened.socket, opened.first)))
 }
 
-async fn open(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Result<execute::OpenSession, Stop> {
+async fn open(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Result<execute::OpenSession, EarlyExit> {
     let planned = planned(core, inbound, caller)?;
     Ok(execute::open_session(planned, &core.hands).await?)
 }
 
-fn planned(core: &Core, inbound: Inbound, caller: Caller) -> Result<Planned, Stop> {
+fn planned(core: &Core, inbound: Inbound, caller: Caller) -> Result<Planned, EarlyExit> {
     let call = decode(inbound, core.now_us())?;
     let now_us = core.now_us();
     let admitted: Admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
@@ -84,7 +84,7 @@ fn planned(core: &Core, inbound: Inbound, caller: Caller) -> Result<Planned, Sto
     Ok(plan(admitted, &*core.hands.board, random, now_us, core.now_unix_ms())?)
 }
 
-impl Asked {
+impl SessionRequest {
     /// Authenticates the caller again: a key may be revoked during a session.
     fn caller(&self) -> Result<Caller, Box<Fault>> {
         identify(&self.core, &self.headers, self.peer, Needs::Inference)
@@ -109,13 +109,13 @@ impl Asked {
             received_unix_ms,
         };
         let begun = match planned(core, inbound, caller) {
-            Ok(planned) => begin_response(planned, &core.hands, seat).await.map_err(Stop::from),
+            Ok(planned) => begin_response(planned, &core.hands, seat).await.map_err(EarlyExit::from),
             Err(stop) => Err(stop),
         };
         begun.map_err(|stop| {
             let fault = stop.fault();
             core.counters.refused(fault.code);
-            if let Stop::Late(delivery, _) = stop {
+            if let EarlyExit::Late(delivery, _) = stop {
                 // Only its record is needed.
                 drop(settle(*delivery));
             }

@@ -28,7 +28,7 @@ pub(crate) fn with_standings(
     core.counters.answered(answer.status);
     let mut headers = served_headers(trace, None);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
-    for (name, value) in answer.headers.into_iter().chain(dialects::standing_headers(dialect, standings)) {
+    for (name, value) in answer.headers.into_iter().chain(dialects::rate_limit_headers(dialect, standings)) {
         headers.insert(name, value);
     }
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -8,7 +8,7 @@ use plan::PlanFailed;
 use relay::{Delivery, deliver_failed, deliver_fault};
 
 /// Why no upstream answered.
-pub(crate) enum Stop {
+pub(crate) enum EarlyExit {
     Early(Box<Fault>),
     /// A rate limit refuses the request; with the client's standing at its limits.
     Bounded(Box<(Box<Fault>, Standings)>),
@@ -16,7 +16,7 @@ pub(crate) enum Stop {
     Late(Box<Delivery>, &'static str),
 }
 
-impl Stop {
+impl EarlyExit {
     /// The fault.
     pub(crate) fn fault(&self) -> Box<Fault> {
         match self {
@@ -29,19 +29,19 @@ impl Stop {
     }
 }
 
-impl From<Box<Fault>> for Stop {
+impl From<Box<Fault>> for EarlyExit {
     fn from(fault: Box<Fault>) -> Self {
         Self::Early(fault)
     }
 }
 
-impl From<Box<AdmitFailed>> for Stop {
+impl From<Box<AdmitFailed>> for EarlyExit {
     fn from(failed: Box<AdmitFailed>) -> Self {
         Self::Bounded(Box::new((failed.fault, failed.standings)))
     }
 }
 
-impl From<Box<PlanFailed>> for Stop {
+impl From<Box<PlanFailed>> for EarlyExit {
     fn from(failed: Box<PlanFailed>) -> Self {
         let PlanFailed { fault, admitted, resolved_model, record } = *failed;
         let (call, _caller, mut tab) = admitted.into_parts();
@@ -51,7 +51,7 @@ impl From<Box<PlanFailed>> for Stop {
     }
 }
 
-impl From<Box<Failed>> for Stop {
+impl From<Box<Failed>> for EarlyExit {
     fn from(failed: Box<Failed>) -> Self {
         let code = failed.fault.code;
         Self::Late(Box::new(deliver_failed(*failed)), code)

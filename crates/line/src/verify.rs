@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use domain::{Fault, Probed};
-use execute::{KeptLook, Shown};
+use execute::{PollSink, StoredPoll};
 pub use execute::{RuntimeAsk, RuntimeSaid, VerifyReport, VerifyTarget, is_probed};
 
 use crate::Core;
@@ -22,7 +22,7 @@ pub async fn probe(core: &Rc<Core>, target: VerifyTarget, models: Vec<String>) -
 }
 
 /// Reads an object from a provider, for billing; the pieces are sent to the caller as they arrive.
-pub async fn look(core: &Rc<Core>, target: VerifyTarget, asked: KeptLook, shown: Shown) {
+pub async fn look(core: &Rc<Core>, target: VerifyTarget, asked: StoredPoll, shown: PollSink) {
     execute::look(&target, asked, &shown, &core.hands).await;
 }
 

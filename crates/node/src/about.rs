@@ -1,6 +1,6 @@
 //! A node's description of itself: its models, its capabilities and its health.
 
-use domain::adapters::{AdapterRoom, AdapterState};
+use domain::adapters::{AdapterLimits, AdapterState};
 use domain::runtime::{Runtime, RuntimeModel};
 use domain::{Dialect, Fault, FaultClass};
 use http::{Response, StatusCode};
@@ -131,7 +131,7 @@ async fn rows(runtime: &dyn Runtime) -> Result<Vec<Model>, Box<Fault>> {
 }
 
 impl Loras {
-    fn of(room: AdapterRoom, states: &[AdapterState]) -> Self {
+    fn of(room: AdapterLimits, states: &[AdapterState]) -> Self {
         let loaded = states.iter().filter(|state| state.is_resident);
         Self {
             max_active_loras: room.resident_max,

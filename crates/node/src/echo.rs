@@ -8,9 +8,9 @@ use std::task::{Context, Poll};
 
 use dialects::chat::estimate;
 use dialects::each_text;
-use domain::adapters::Doing;
+use domain::adapters::RuntimeFuture;
 use domain::prompt::{Content, Role, Turn};
-use domain::runtime::{Continues, GenerateRequest, Generating, Generation, Runtime, RuntimeModel};
+use domain::runtime::{GenerateRequest, Generating, Generation, RawPrompt, Runtime, RuntimeModel};
 use domain::{Event, Fault, FaultClass, Finish, PartKind, Reason, Usage};
 
 const NAME: &str = "echo";
@@ -41,7 +41,7 @@ impl Runtime for Echo {
         Ok(Box::pin(Echoing { events: events(words, reason, usage), usage, burst: BURST }))
     }
 
-    fn count(&self, request: GenerateRequest) -> Doing<'_, u64> {
+    fn count(&self, request: GenerateRequest) -> RuntimeFuture<'_, u64> {
         let counted = check(&request).map(|()| estimate(prompt_bytes(&request), 0).prompt_total());
         Box::pin(ready(counted))
     }
@@ -70,14 +70,14 @@ fn prompt_bytes(request: &GenerateRequest) -> u64 {
     let mut bytes = 0;
     each_text(&request.prompt, &mut |text| bytes += text.len() as u64);
     match &request.continues {
-        Some(Continues::Text(text)) => bytes + text.len() as u64,
-        Some(Continues::Tokens(_)) | None => bytes,
+        Some(RawPrompt::Text(text)) => bytes + text.len() as u64,
+        Some(RawPrompt::Tokens(_)) | None => bytes,
     }
 }
 
 /// The text to repeat.
 fn said(request: &GenerateRequest) -> String {
-    if let Some(Continues::Text(text)) = &request.continues {
+    if let Some(RawPrompt::Text(text)) = &request.continues {
         return text.clone();
     }
     let is_user = |turn: &&Turn| turn.role == Role::User;
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(run(request("same")), run(request("same")));
         let long = "word ".repeat(5_000);
         assert!(run(request(&long)).0.ends_with(&long));
-        let text = Some(Continues::Text("a tide".to_owned()));
+        let text = Some(RawPrompt::Text("a tide".to_owned()));
         assert!(run(GenerateRequest { continues: text, ..request("x") }).0.ends_with("a tide"));
     }
 

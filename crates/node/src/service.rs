@@ -10,7 +10,7 @@ use bytes::Bytes;
 use decode::{Call, Inbound, decode};
 use dialects::{AnswerWriter, RuntimeWish, count_answer, read_runtime, render_error, request_id_header};
 use domain::limits::ANSWER_BYTES_MAX;
-use domain::runtime::{Forgotten, GenerateRequest, Runtime};
+use domain::runtime::{ClearedPrefixes, GenerateRequest, Runtime};
 use domain::{Dialect, Event, Fault, FaultClass, Operation, TraceId};
 use http::header::{ALLOW, CACHE_CONTROL, HeaderName};
 use http::request::Parts;
@@ -40,7 +40,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LATER: &str = "not_of_this_version";
 
 /// Status codes for fault codes whose class is too coarse.
-const SHADES: [(&str, StatusCode); 5] = [
+const STATUS_OVERRIDES: [(&str, StatusCode); 5] = [
     (LATER, StatusCode::NOT_IMPLEMENTED),
     ("training_not_served", StatusCode::NOT_IMPLEMENTED),
     ("invalid_adapter", StatusCode::UNPROCESSABLE_ENTITY),
@@ -311,7 +311,7 @@ impl Service {
             model: request.model.clone(),
             trace,
             created_unix_s: self.settings.world.clock.unix_ms() / 1_000,
-            asked: dialects::Asked::of(&request.prompt),
+            asked: dialects::AnswerConstraints::of(&request.prompt),
         };
         let adapter = request.words.adapter.clone();
         let generation = self.runtime.generate(request).map_err(Box::new)?;
@@ -352,7 +352,7 @@ impl Service {
     async fn purge(&self, body: &Bytes) -> Result<Response<NodeBody>, Box<Fault>> {
         let Purge { cache_salt } = if body.is_empty() { Purge::default() } else { read(body)? };
         let forgotten = self.runtime.forget(cache_salt).await.map_err(Box::new)?;
-        let Forgotten { tokens, blocks, bytes, held } = forgotten;
+        let ClearedPrefixes { tokens, blocks, bytes, held } = forgotten;
         let held = PurgedLater { answers: held.answers, blocks: held.blocks, bytes: held.bytes };
         written(StatusCode::OK, &Purged { object: "cache.purge", tokens, blocks, bytes, held })
     }
@@ -398,7 +398,7 @@ async fn whole(mut running: Running, mut writer: AnswerWriter) -> Result<Respons
 fn refuse(fault: &Fault, dialect: Dialect, trace: TraceId) -> Response<NodeBody> {
     let rendered = render_error(fault, dialect, trace);
     let mut answer = typed(rendered.content_type, NodeBody::whole(rendered.body));
-    let shade = SHADES.into_iter().find(|(code, _)| *code == fault.code).map(|(_, status)| status);
+    let shade = STATUS_OVERRIDES.into_iter().find(|(code, _)| *code == fault.code).map(|(_, status)| status);
     let status = shade.or_else(|| StatusCode::from_u16(rendered.status).ok());
     *answer.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in rendered.headers {

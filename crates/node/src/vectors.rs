@@ -7,7 +7,7 @@ use decode::Call;
 use dialects::{
     EmbedAsked, RankAsked, ranks_answer, read_runtime_ranking, read_runtime_texts, vectors_answer,
 };
-use domain::reckoning::Reckoned;
+use domain::inference_task::Reckoned;
 use domain::runtime::GenerateRequest;
 use domain::{Dialect, Fault, Operation, TraceId, Usage};
 use http::Response;
@@ -33,7 +33,7 @@ impl<T> Working<T> {
 
     /// Waits for the result and its usage.
     async fn told(mut self) -> Result<(T, Usage), Box<Fault>> {
-        let told = poll_fn(|cx| self.work.as_mut().poll_told(cx)).await;
+        let told = poll_fn(|cx| self.work.as_mut().poll_output(cx)).await;
         self.ended = if told.is_ok() { Ended::Whole } else { Ended::Failed };
         Ok((told.map_err(Box::new)?, self.work.as_ref().used()))
     }

@@ -7,7 +7,7 @@ use catalogue::{Catalogue, Fees, LongPrompt, Offer, ProviderFacts, ProviderManif
 use domain::{Hosting, PriceTerms, Principal, Profile, Rates, Tier, Usage, hosting};
 use snapshot::{AccountEntry, CredentialEntry, NodeEntry, WorkspaceEntry};
 
-use crate::question::Question;
+use crate::question::PlanQuery;
 use crate::reason::Refusal;
 
 /// The value of `Agent-Resolved-Provider` for a node.
@@ -150,7 +150,7 @@ impl Attempt {
         upstream_model: Arc<str>,
         offer: Option<&Offer>,
         full_name: &str,
-        question: &Question<'_>,
+        question: &PlanQuery<'_>,
     ) -> Result<Self, Refusal> {
         let facts = known.or_else(|| catalogue.facts(&account.provider)).ok_or(Refusal::NotInBuild)?;
         usable(facts, facts.managed)?;
@@ -183,7 +183,7 @@ impl Attempt {
     }
 
     /// Checks that the prices of the requested tier and of each hosted tool that may run are known.
-    fn check_priced(&self, catalogue: &Catalogue, question: &Question<'_>) -> Result<(), Refusal> {
+    fn check_priced(&self, catalogue: &Catalogue, question: &PlanQuery<'_>) -> Result<(), Refusal> {
         let PriceTerms { tier, hosted } = question.terms;
         let known = catalogue.capabilities().provider(&self.provider);
         // A translation drops the hosted tools of other providers, and tiers that

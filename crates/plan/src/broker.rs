@@ -3,16 +3,16 @@
 
 use std::sync::LazyLock;
 
-use board::{Standing, Standings};
+use board::{Availability, AvailabilityView};
 use catalogue::Modality;
 use domain::{ByokFallback, FallbackClass, Fault, Principal, Profile, RouteSpec};
 use snapshot::RouteEntry;
 
 use crate::attempt::{Attempt, Seat};
 use crate::candidates::{self, Candidates};
-use crate::question::Ask;
+use crate::question::PlanInput;
 use crate::reason::{Refusal, Rejection};
-use crate::resolve::{self, Meaning, Resolved};
+use crate::resolve::{self, Resolved, ResolvedTarget};
 use crate::{faults, order, routing};
 
 /// The route spec that applies where no route matches.
@@ -46,7 +46,7 @@ struct Split {
     closed: Vec<(Attempt, Refusal)>,
 }
 
-pub fn decide<'a>(ask: &Ask<'a>, board: &dyn Standings) -> Decision<'a> {
+pub fn decide<'a>(ask: &PlanInput<'a>, board: &dyn AvailabilityView) -> Decision<'a> {
     let mut decision =
         Decision { resolved: None, route: None, attempts: Vec::new(), rejected: Vec::new(), fault: None };
     let resolved = match resolve::resolve(ask) {
@@ -80,9 +80,9 @@ pub fn decide<'a>(ask: &Ask<'a>, board: &dyn Standings) -> Decision<'a> {
     decision
 }
 
-fn wrong_modality(ask: &Ask<'_>, resolved: &Resolved<'_>) -> Option<Box<Fault>> {
+fn wrong_modality(ask: &PlanInput<'_>, resolved: &Resolved<'_>) -> Option<Box<Fault>> {
     match resolved.meaning {
-        Meaning::Model { model, .. } if model.modality != ask.question.modality => {
+        ResolvedTarget::Model { model, .. } if model.modality != ask.question.modality => {
             Some(faults::wrong_modality(model, ask.question.modality))
         }
         _ => None,
@@ -90,18 +90,18 @@ fn wrong_modality(ask: &Ask<'_>, resolved: &Resolved<'_>) -> Option<Box<Fault>> 
 }
 
 fn choose(
-    ask: &Ask<'_>,
+    ask: &PlanInput<'_>,
     resolved: &Resolved<'_>,
     spec: &RouteSpec,
     found: &mut Candidates,
-    board: &dyn Standings,
+    board: &dyn AvailabilityView,
     decision: &mut Decision<'_>,
 ) {
     let listed = listed_profiles(spec);
     let emergency = std::mem::take(&mut found.emergency);
     if let Some(maker) = ask.maker {
         refuse_all(found, emergency, Refusal::NotItsMaker);
-        return choose_maker(ask, spec, maker, found, board, decision);
+        return choose_creator(ask, spec, maker, found, board, decision);
     }
     let Some(chosen) = chosen_profile(listed, spec, found) else {
         drop_unlisted(listed, found);
@@ -134,7 +134,7 @@ fn choose(
             refuse_all(found, byok, refusal(Profile::Byok));
             refuse_all(found, byoc, refusal(Profile::Byoc));
             take(found, split(ask, board, managed), decision);
-            rescue(found, split(ask, board, order::accounts(ask, spec, emergency)), decision);
+            append_emergency(found, split(ask, board, order::accounts(ask, spec, emergency)), decision);
         }
     }
 }
@@ -142,7 +142,7 @@ fn choose(
 /// Emergency accounts come last, behind the rest of the pool: whether that fails is for the
 /// serving core to find out. If one of the pool is only rate limited, the pool is not down, and
 /// emergency accounts are not used.
-fn rescue(found: &mut Candidates, kept: Split, decision: &mut Decision<'_>) {
+fn append_emergency(found: &mut Candidates, kept: Split, decision: &mut Decision<'_>) {
     let is_limited = found.rejected.iter().any(|rejection| {
         matches!(rejection.seat, Seat::Managed(_)) && rejection.refusal.rate_limited_ms().is_some()
     });
@@ -154,12 +154,12 @@ fn rescue(found: &mut Candidates, kept: Split, decision: &mut Decision<'_>) {
 }
 
 /// An object that only its maker knows is requested from that one alone, and only if the call may go there.
-fn choose_maker(
-    ask: &Ask<'_>,
+fn choose_creator(
+    ask: &PlanInput<'_>,
     spec: &RouteSpec,
     maker: Principal,
     found: &mut Candidates,
-    board: &dyn Standings,
+    board: &dyn AvailabilityView,
     decision: &mut Decision<'_>,
 ) {
     let listed = listed_profiles(spec);
@@ -282,10 +282,10 @@ fn take(found: &mut Candidates, split: Split, decision: &mut Decision<'_>) {
     refuse_closed(found, told);
 }
 
-fn split(ask: &Ask<'_>, board: &dyn Standings, attempts: Vec<Attempt>) -> Split {
+fn split(ask: &PlanInput<'_>, board: &dyn AvailabilityView, attempts: Vec<Attempt>) -> Split {
     let is_open = |attempt: &Attempt| {
         let standing = board.standing(attempt.principal(), attempt.upstream_model(), ask.now_us);
-        matches!(standing, Standing::Open | Standing::HalfOpen)
+        matches!(standing, Availability::Open | Availability::HalfOpen)
     };
     if attempts.iter().all(is_open) {
         return Split { open: attempts, closed: Vec::new() };
@@ -295,10 +295,12 @@ fn split(ask: &Ask<'_>, board: &dyn Standings, attempts: Vec<Attempt>) -> Split 
         let standing = board.standing(attempt.principal(), attempt.upstream_model(), ask.now_us);
         let wait_ms = standing.until_us().saturating_sub(ask.now_us).div_ceil(1_000);
         match standing {
-            Standing::Open | Standing::HalfOpen => split.open.push(attempt),
-            Standing::RetryAt { .. } => split.closed.push((attempt, Refusal::RateLimited { wait_ms })),
-            Standing::Parked { .. } => split.closed.push((attempt, Refusal::Parked { wait_ms })),
-            Standing::BreakerOpen { .. } => split.closed.push((attempt, Refusal::BreakerOpen { wait_ms })),
+            Availability::Open | Availability::HalfOpen => split.open.push(attempt),
+            Availability::RetryAt { .. } => split.closed.push((attempt, Refusal::RateLimited { wait_ms })),
+            Availability::Parked { .. } => split.closed.push((attempt, Refusal::Parked { wait_ms })),
+            Availability::BreakerOpen { .. } => {
+                split.closed.push((attempt, Refusal::BreakerOpen { wait_ms }))
+            }
         }
     }
     split

@@ -9,9 +9,9 @@ use domain::{Hosting, PolicyRule, Principal, Profile, Rates, RouteSpec, Usage};
 use snapshot::{AccountEntry, CredentialEntry, CredentialState, NodeEntry, NodeState, WorkspaceEntry};
 
 use crate::attempt::{Attempt, Seat};
-use crate::question::Ask;
+use crate::question::PlanInput;
 use crate::reason::{Refusal, Rejection};
-use crate::resolve::{Meaning, Named, Resolved};
+use crate::resolve::{Named, Resolved, ResolvedTarget};
 
 /// The provider name of nodes in policies and in answers.
 const NODES: &str = "byoc";
@@ -32,12 +32,12 @@ pub struct Candidates {
 }
 
 /// What a provider sells of the model.
-struct Sold<'a> {
+struct ProviderListing<'a> {
     upstream_model: &'a str,
     offer: Option<&'a Offer>,
 }
 
-impl Sold<'_> {
+impl ProviderListing<'_> {
     fn shared_model(&self) -> Arc<str> {
         match self.offer {
             Some(offer) if *offer.upstream_model == *self.upstream_model => Arc::clone(&offer.upstream_model),
@@ -46,7 +46,7 @@ impl Sold<'_> {
     }
 }
 
-pub fn gather(ask: &Ask<'_>, resolved: &Resolved<'_>, spec: &RouteSpec) -> Candidates {
+pub fn gather(ask: &PlanInput<'_>, resolved: &Resolved<'_>, spec: &RouteSpec) -> Candidates {
     let credentials = &ask.question.workspace.credentials;
     let byok = Vec::with_capacity(credentials.len().min(BYOK_USUAL_MAX));
     let mut found = Candidates { byok, ..Candidates::default() };
@@ -86,7 +86,7 @@ impl Candidates {
 }
 
 fn credential_attempt(
-    ask: &Ask<'_>,
+    ask: &PlanInput<'_>,
     resolved: &Resolved<'_>,
     spec: &RouteSpec,
     credential: &Arc<CredentialEntry>,
@@ -125,7 +125,7 @@ fn credential_attempt(
 }
 
 /// Whether the credential may be used at all, for any request.
-fn check_credential(ask: &Ask<'_>, credential: &CredentialEntry) -> Result<(), Refusal> {
+fn check_credential(ask: &PlanInput<'_>, credential: &CredentialEntry) -> Result<(), Refusal> {
     if !ask.question.is_in_scope_of(credential) {
         return Err(Refusal::OutOfScope);
     }
@@ -146,7 +146,7 @@ fn check_credential(ask: &Ask<'_>, credential: &CredentialEntry) -> Result<(), R
 ///
 /// # Errors
 /// It may not be used now; `None` if it no longer exists.
-pub fn maker(ask: &Ask<'_>, stored: &StoredResponse) -> Result<Attempt, Option<Rejection>> {
+pub fn maker(ask: &PlanInput<'_>, stored: &StoredResponse) -> Result<Attempt, Option<Rejection>> {
     let upstream_model: Arc<str> = stored.upstream_model.as_str().into();
     let facts_of = |provider| facts_of(ask.catalogue, provider, &stored.model);
     let (seat, attempt) = match stored.maker {
@@ -204,15 +204,15 @@ pub fn rates_of_made(
 }
 
 fn node_attempt(
-    ask: &Ask<'_>,
+    ask: &PlanInput<'_>,
     resolved: &Resolved<'_>,
     spec: &RouteSpec,
     node: &Arc<NodeEntry>,
 ) -> Result<Attempt, Refusal> {
     let wanted = match resolved.meaning {
-        Meaning::OnNode { model } => Some(model),
-        Meaning::Model { model, seller: None } if !resolved.is_fine_tuned() => Some(&*model.full),
-        Meaning::Model { .. } | Meaning::AtSeller { .. } => None,
+        ResolvedTarget::OnNode { model } => Some(model),
+        ResolvedTarget::Model { model, seller: None } if !resolved.is_fine_tuned() => Some(&*model.full),
+        ResolvedTarget::Model { .. } | ResolvedTarget::AtSeller { .. } => None,
     };
     let model =
         wanted.filter(|name| node.models.iter().any(|model| model == name)).ok_or(Refusal::DoesNotOffer)?;
@@ -232,7 +232,7 @@ fn node_attempt(
 }
 
 fn account_attempt(
-    ask: &Ask<'_>,
+    ask: &PlanInput<'_>,
     resolved: &Resolved<'_>,
     spec: &RouteSpec,
     account: &Arc<AccountEntry>,
@@ -268,7 +268,11 @@ fn account_attempt(
 }
 
 /// Emergency accounts need the consent of both the operator and the project's route.
-fn check_emergency(ask: &Ask<'_>, spec: &RouteSpec, facts: Option<&ProviderFacts>) -> Result<(), Refusal> {
+fn check_emergency(
+    ask: &PlanInput<'_>,
+    spec: &RouteSpec,
+    facts: Option<&ProviderFacts>,
+) -> Result<(), Refusal> {
     match facts {
         Some(facts) if facts.emergency_only => {
             match (ask.catalogue.takes_emergencies(), spec.emergency_allowed) {
@@ -281,10 +285,14 @@ fn check_emergency(ask: &Ask<'_>, spec: &RouteSpec, facts: Option<&ProviderFacts
     }
 }
 
-fn sold_by<'a>(resolved: &Resolved<'a>, facts: Option<&ProviderFacts>, provider: &str) -> Option<Sold<'a>> {
+fn sold_by<'a>(
+    resolved: &Resolved<'a>,
+    facts: Option<&ProviderFacts>,
+    provider: &str,
+) -> Option<ProviderListing<'a>> {
     match resolved.meaning {
-        Meaning::Model { seller: Some(seller), .. } if seller != provider => None,
-        Meaning::Model { model, seller } => {
+        ResolvedTarget::Model { seller: Some(seller), .. } if seller != provider => None,
+        ResolvedTarget::Model { model, seller } => {
             let offer = model.offer(provider)?;
             let is_own = facts.is_some_and(|facts| facts.publishers.contains(&model.publisher));
             let upstream_model = match resolved.named {
@@ -295,12 +303,12 @@ fn sold_by<'a>(resolved: &Resolved<'a>, facts: Option<&ProviderFacts>, provider:
                 Some(named) if Release::is_of_another_day(named.sent, &offer.upstream_model) => return None,
                 _ => &offer.upstream_model,
             };
-            Some(Sold { upstream_model, offer: Some(offer) })
+            Some(ProviderListing { upstream_model, offer: Some(offer) })
         }
-        Meaning::AtSeller { seller, upstream_model } => {
-            (seller == provider).then_some(Sold { upstream_model, offer: None })
+        ResolvedTarget::AtSeller { seller, upstream_model } => {
+            (seller == provider).then_some(ProviderListing { upstream_model, offer: None })
         }
-        Meaning::OnNode { .. } => None,
+        ResolvedTarget::OnNode { .. } => None,
     }
 }
 
@@ -311,20 +319,24 @@ fn deployed_by<'a>(
     provider: &str,
     publisher: &str,
     hosting: &'a Hosting,
-) -> Result<Sold<'a>, Refusal> {
+) -> Result<ProviderListing<'a>, Refusal> {
     match resolved.meaning {
-        Meaning::Model { seller: Some(seller), .. } if seller != provider => Err(Refusal::DoesNotOffer),
-        Meaning::Model { model, .. } => match hosting.deployment(&deployed_names(resolved, model)) {
-            Some(upstream_model) => Ok(Sold { upstream_model, offer: model.offer(provider) }),
+        ResolvedTarget::Model { seller: Some(seller), .. } if seller != provider => {
+            Err(Refusal::DoesNotOffer)
+        }
+        ResolvedTarget::Model { model, .. } => match hosting.deployment(&deployed_names(resolved, model)) {
+            Some(upstream_model) => Ok(ProviderListing { upstream_model, offer: model.offer(provider) }),
             None if model.offer(publisher).is_some() => Err(Refusal::NotDeployed),
             None => Err(Refusal::DoesNotOffer),
         },
-        Meaning::AtSeller { seller, upstream_model } if seller == provider => {
+        ResolvedTarget::AtSeller { seller, upstream_model } if seller == provider => {
             let is_own = hosting.deployments.values().any(|own| own == upstream_model);
             let named = hosting.deployment(&[upstream_model]).or_else(|| is_own.then_some(upstream_model));
-            named.map(|upstream_model| Sold { upstream_model, offer: None }).ok_or(Refusal::NotDeployed)
+            named
+                .map(|upstream_model| ProviderListing { upstream_model, offer: None })
+                .ok_or(Refusal::NotDeployed)
         }
-        Meaning::AtSeller { .. } | Meaning::OnNode { .. } => Err(Refusal::DoesNotOffer),
+        ResolvedTarget::AtSeller { .. } | ResolvedTarget::OnNode { .. } => Err(Refusal::DoesNotOffer),
     }
 }
 
@@ -343,7 +355,7 @@ fn pooled_deployment<'a>(
     provider: &str,
     publisher: &str,
     account: &'a AccountEntry,
-) -> Result<Sold<'a>, Refusal> {
+) -> Result<ProviderListing<'a>, Refusal> {
     let sold = deployed_by(resolved, provider, publisher, &account.hosting)?;
     let is_listed =
         |listed: &[String]| listed.iter().any(|name| *name == *resolved.name || name == sold.upstream_model);
@@ -360,7 +372,7 @@ fn pooled_by<'a>(
     facts: Option<&ProviderFacts>,
     provider: &str,
     account: &AccountEntry,
-) -> Result<Sold<'a>, Refusal> {
+) -> Result<ProviderListing<'a>, Refusal> {
     let sold = sold_by(resolved, facts, provider);
     let listed: &[String] = match account.models.as_deref() {
         Some(listed) => listed,
@@ -379,20 +391,22 @@ fn pooled_by<'a>(
         }
         (Some(sold), _) => {
             let named = match resolved.meaning {
-                Meaning::Model { model, .. } => lists(&model.full),
-                Meaning::AtSeller { .. } | Meaning::OnNode { .. } => false,
+                ResolvedTarget::Model { model, .. } => lists(&model.full),
+                ResolvedTarget::AtSeller { .. } | ResolvedTarget::OnNode { .. } => false,
             };
             let sells = sold.offer.is_some_and(|offer| lists(&offer.upstream_model));
             if named || sells || lists(sold.upstream_model) { Ok(sold) } else { Err(Refusal::ModelNotListed) }
         }
-        (None, Meaning::Model { model, seller: None }) if lists(&model.full) && !resolved.is_fine_tuned() => {
-            Ok(Sold { upstream_model: &model.full, offer: None })
+        (None, ResolvedTarget::Model { model, seller: None })
+            if lists(&model.full) && !resolved.is_fine_tuned() =>
+        {
+            Ok(ProviderListing { upstream_model: &model.full, offer: None })
         }
         (None, _) => Err(Refusal::DoesNotOffer),
     }
 }
 
-fn check_provider(ask: &Ask<'_>, spec: &RouteSpec, provider: &str) -> Result<(), Refusal> {
+fn check_provider(ask: &PlanInput<'_>, spec: &RouteSpec, provider: &str) -> Result<(), Refusal> {
     let listed = spec.providers.iter().any(|name| ask.canonical(name) == provider);
     if spec.providers.is_empty() || listed { Ok(()) } else { Err(Refusal::ProviderNotInRoute) }
 }
@@ -421,7 +435,7 @@ fn is_within(allowed: &[String], regions: &[&str]) -> bool {
 
 /// The project's policy overrides every route. Where it restricts something, a candidate of
 /// which that is not known is refused.
-fn check_policy(ask: &Ask<'_>, resolved: &Resolved<'_>, held: &Held<'_>) -> Result<(), Refusal> {
+fn check_policy(ask: &PlanInput<'_>, resolved: &Resolved<'_>, held: &Held<'_>) -> Result<(), Refusal> {
     let Some(policy) = &ask.question.project.policy else { return Ok(()) };
     let spec = &policy.spec;
     let is_listed = |listed: &[String], name: &str| listed.iter().any(|one| one == name);

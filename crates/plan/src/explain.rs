@@ -1,6 +1,6 @@
 //! What would happen to a call and why, without making it: the answer of `POST /v2/plan`.
 
-use board::Standings;
+use board::AvailabilityView;
 use catalogue::Modality;
 use domain::record::Rejected;
 use domain::{Fault, Principal, Profile, Rates, RouteId, RouteScope};
@@ -9,8 +9,8 @@ use snapshot::Snapshot;
 use crate::attempt::{Attempt, Seat};
 use crate::broker::decide;
 use crate::planned::rejected;
-use crate::question::{Ask, Question};
-use crate::resolve::{self, Meaning};
+use crate::question::{PlanInput, PlanQuery};
+use crate::resolve::{self, ResolvedTarget};
 use crate::{routing, uploads};
 
 /// The whole explanation.
@@ -59,15 +59,15 @@ pub struct ExplainedAttempt {
 /// `modality`, the model's own is used.
 #[must_use]
 pub fn explain(
-    question: &Question<'_>,
+    question: &PlanQuery<'_>,
     modality: Option<Modality>,
     snapshot: &Snapshot,
-    board: &dyn Standings,
+    board: &dyn AvailabilityView,
     random: u64,
     now_us: u64,
     now_unix_ms: u64,
 ) -> Explanation {
-    let ask = Ask {
+    let ask = PlanInput {
         question: *question,
         accounts: snapshot.accounts(),
         catalogue: snapshot.catalogue(),
@@ -79,7 +79,7 @@ pub fn explain(
         now_unix_ms,
     };
     let modality = modality.unwrap_or_else(|| own_modality(&ask));
-    let ask = Ask { question: Question { modality, ..*question }, ..ask };
+    let ask = PlanInput { question: PlanQuery { modality, ..*question }, ..ask };
     let decision = match modality {
         Modality::Video => uploads::of_own(decide(&ask, board)),
         _ => decide(&ask, board),
@@ -104,9 +104,9 @@ pub fn explain(
 }
 
 /// The model's modality, or the question's if the catalogue does not know the model.
-fn own_modality(ask: &Ask<'_>) -> Modality {
+fn own_modality(ask: &PlanInput<'_>) -> Modality {
     match resolve::resolve(ask).map(|resolved| resolved.meaning) {
-        Ok(Meaning::Model { model, .. }) => model.modality,
+        Ok(ResolvedTarget::Model { model, .. }) => model.modality,
         _ => ask.question.modality,
     }
 }

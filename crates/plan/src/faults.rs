@@ -6,9 +6,9 @@ use domain::{Fault, FaultClass, Operation, PolicyRule, Principal, Profile, Refus
 use snapshot::RouteEntry;
 
 use crate::attempt::Seat;
-use crate::question::Ask;
+use crate::question::PlanInput;
 use crate::reason::{Refusal, Rejection, seconds};
-use crate::resolve::{Meaning, Resolved, Rule};
+use crate::resolve::{Resolved, ResolvedTarget, Rule};
 
 /// A model's name comes from the client, so it is cut to this length in a message.
 const NAME_CHARS_MAX: usize = 128;
@@ -17,13 +17,13 @@ const AGAIN: &str = "Send the whole conversation in \"input\" without it, or mak
 const TOLD_MAX: usize = 3;
 
 /// The names that a client may have meant.
-fn nearest(ask: &Ask<'_>) -> Vec<String> {
+fn nearest(ask: &PlanInput<'_>) -> Vec<String> {
     let own = ask.question.workspace.nodes.iter().flat_map(|node| node.models.iter().map(String::as_str));
     let known = ask.catalogue.models().iter().map(|model| &*model.full);
     nearest_of(ask.question.model, known.chain(own), TOLD_MAX)
 }
 
-pub fn unknown_model(ask: &Ask<'_>) -> Box<Fault> {
+pub fn unknown_model(ask: &PlanInput<'_>) -> Box<Fault> {
     let (wanted, near) = (ask.question.model, nearest(ask));
     let message = format!("There is no model \"{}\" here.", shown(wanted));
     let fix = match near.as_slice() {
@@ -72,7 +72,7 @@ pub fn all_limited(wait_ms: u64) -> Box<Fault> {
 
 /// No candidate has the requested model, or those that have it can't be used.
 pub fn nothing_serves(
-    ask: &Ask<'_>,
+    ask: &PlanInput<'_>,
     resolved: &Resolved<'_>,
     route: Option<&RouteEntry>,
     rejected: &[Rejection],
@@ -139,7 +139,7 @@ fn terms_unpriced(resolved: &Resolved<'_>, near: &[&Rejection]) -> Option<Box<Fa
 }
 
 /// A candidate could serve it, and the project's policy forbids that.
-fn forbidden(ask: &Ask<'_>, resolved: &Resolved<'_>, near: &[&Rejection]) -> Option<Box<Fault>> {
+fn forbidden(ask: &PlanInput<'_>, resolved: &Resolved<'_>, near: &[&Rejection]) -> Option<Box<Fault>> {
     let policy = ask.question.project.policy.as_ref()?;
     let told: Vec<(PolicyRule, String)> = near
         .iter()
@@ -181,7 +181,7 @@ pub fn maker_cannot(maker: Principal, rejected: &[Rejection]) -> Box<Fault> {
 
 /// The seat that stores the files which the call names can't be used for this.
 pub fn keeper_cannot(
-    ask: &Ask<'_>,
+    ask: &PlanInput<'_>,
     resolved: &Resolved<'_>,
     keeper: Principal,
     place: &str,
@@ -254,7 +254,7 @@ pub const fn kept_not_found(operation: Operation) -> &'static str {
 
 /// Only the seat that made a video can remix it, and it can't be used, or must not be.
 pub fn remix_cannot(
-    ask: &Ask<'_>,
+    ask: &PlanInput<'_>,
     resolved: &Resolved<'_>,
     maker: Principal,
     rejected: &[Rejection],
@@ -265,7 +265,7 @@ pub fn remix_cannot(
 }
 
 /// The cost of a video is not known before it is made, so that no money could be held for it.
-pub fn film_on_account() -> Box<Fault> {
+pub fn video_on_account() -> Box<Fault> {
     let message = "A video is made on a credential of your own, and only a node or a managed account serves this model here.";
     let fault = Fault::new(FaultClass::Unsupported, "video_needs_own_credential", message);
     Box::new(fault.param("model").fix("Add a credential of a provider that makes videos."))
@@ -341,25 +341,27 @@ fn patient(fault: Fault, wait_ms: u64) -> Fault {
 }
 
 /// The model's providers that this build has no code for.
-fn sellers_missing<'a>(ask: &Ask<'a>, resolved: &Resolved<'a>) -> Vec<&'a str> {
+fn sellers_missing<'a>(ask: &PlanInput<'a>, resolved: &Resolved<'a>) -> Vec<&'a str> {
     sellers(ask, resolved)
         .into_iter()
         .filter(|slug| ask.catalogue.provider(slug).is_some_and(|facts| !facts.available))
         .collect()
 }
 
-fn sellers<'a>(ask: &Ask<'a>, resolved: &Resolved<'a>) -> Vec<&'a str> {
+fn sellers<'a>(ask: &PlanInput<'a>, resolved: &Resolved<'a>) -> Vec<&'a str> {
     match resolved.meaning {
-        Meaning::Model { seller: Some(seller), .. } | Meaning::AtSeller { seller, .. } => vec![seller],
-        Meaning::Model { model, seller: None } => {
+        ResolvedTarget::Model { seller: Some(seller), .. } | ResolvedTarget::AtSeller { seller, .. } => {
+            vec![seller]
+        }
+        ResolvedTarget::Model { model, seller: None } => {
             model.offers.iter().map(|offer| ask.canonical(offer.provider.as_str())).collect()
         }
-        Meaning::OnNode { .. } => Vec::new(),
+        ResolvedTarget::OnNode { .. } => Vec::new(),
     }
 }
 
 /// The commands that would make it served, those for this model first.
-fn commands(ask: &Ask<'_>, resolved: &Resolved<'_>) -> String {
+fn commands(ask: &PlanInput<'_>, resolved: &Resolved<'_>) -> String {
     let usable: Vec<&str> = sellers(ask, resolved)
         .into_iter()
         .filter(|slug| {
@@ -368,8 +370,10 @@ fn commands(ask: &Ask<'_>, resolved: &Resolved<'_>) -> String {
         .collect();
     let own = usable.iter().map(|slug| format!("`tidegate credential add {slug}`"));
     let mut ways: Vec<String> = own.take(TOLD_MAX).collect();
-    let pinned =
-        matches!(resolved.meaning, Meaning::AtSeller { .. } | Meaning::Model { seller: Some(_), .. });
+    let pinned = matches!(
+        resolved.meaning,
+        ResolvedTarget::AtSeller { .. } | ResolvedTarget::Model { seller: Some(_), .. }
+    );
     if !pinned {
         ways.push("`tidegate nodes add` with a node that serves it".to_owned());
     }

@@ -5,8 +5,8 @@
 //! `/v2/plan` use the same function.
 
 mod attempt;
+mod batches;
 mod broker;
-mod bundles;
 mod candidates;
 mod explain;
 mod faults;
@@ -25,6 +25,6 @@ pub use catalogue::Modality;
 pub use explain::{ExplainedAttempt, Explanation, WinningRoute, explain};
 pub use faults::kept_not_found;
 pub use planned::{PlanFailed, Planned, PlannedParts, Timeouts, plan};
-pub use question::Question;
+pub use question::PlanQuery;
 pub use reason::Refusal;
 pub use served::{ServedModel, served_models};

@@ -3,12 +3,12 @@
 use domain::RouteSpec;
 
 use crate::attempt::{Attempt, Seat};
-use crate::question::Ask;
-use crate::resolve::{Meaning, Resolved};
+use crate::question::PlanInput;
+use crate::resolve::{Resolved, ResolvedTarget};
 
 /// Own credentials: as the route lists them, else by the route's providers, else the publisher's own provider
 /// first; then the oldest first.
-pub fn credentials(ask: &Ask<'_>, resolved: &Resolved<'_>, spec: &RouteSpec, attempts: &mut [Attempt]) {
+pub fn credentials(ask: &PlanInput<'_>, resolved: &Resolved<'_>, spec: &RouteSpec, attempts: &mut [Attempt]) {
     attempts.sort_by_key(|attempt| {
         let Seat::Byok(credential) = attempt.seat() else { return (usize::MAX, usize::MAX, u64::MAX) };
         let listed = place(&spec.credential_ids, |id| *id == credential.id);
@@ -26,7 +26,7 @@ pub fn nodes(attempts: &mut [Attempt]) {
 
 /// Accounts: by the route's providers if it lists some; else, and among equals, a weighted random draw. An
 /// account of weight zero comes after those with a weight. Prompts with the same prefix draw the same order.
-pub fn accounts(ask: &Ask<'_>, spec: &RouteSpec, attempts: Vec<Attempt>) -> Vec<Attempt> {
+pub fn accounts(ask: &PlanInput<'_>, spec: &RouteSpec, attempts: Vec<Attempt>) -> Vec<Attempt> {
     let mut drawn = Vec::with_capacity(attempts.len());
     let mut left = attempts;
     let mut chance = if left.len() > 1 { (ask.affinity)().unwrap_or(ask.random) } else { ask.random };
@@ -47,13 +47,13 @@ pub fn accounts(ask: &Ask<'_>, spec: &RouteSpec, attempts: Vec<Attempt>) -> Vec<
     drawn
 }
 
-fn seller_rank(ask: &Ask<'_>, resolved: &Resolved<'_>, spec: &RouteSpec, attempt: &Attempt) -> usize {
+fn seller_rank(ask: &PlanInput<'_>, resolved: &Resolved<'_>, spec: &RouteSpec, attempt: &Attempt) -> usize {
     if !spec.providers.is_empty() {
         return place(&spec.providers, |name| ask.canonical(name) == attempt.provider());
     }
     let publisher = match resolved.meaning {
-        Meaning::Model { model, .. } => Some(model.publisher.as_str()),
-        Meaning::AtSeller { .. } | Meaning::OnNode { .. } => None,
+        ResolvedTarget::Model { model, .. } => Some(model.publisher.as_str()),
+        ResolvedTarget::AtSeller { .. } | ResolvedTarget::OnNode { .. } => None,
     };
     let own = publisher.and_then(|name| ask.catalogue.own_provider(name));
     usize::from(own.is_none_or(|facts| facts.slug != attempt.provider()))

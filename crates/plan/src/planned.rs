@@ -5,19 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use admit::Admitted;
-use board::Standings;
+use board::AvailabilityView;
 use catalogue::Modality;
 use domain::limits::PREFIX_PROMPT_BYTES_MIN;
 use domain::ports::{FoundResponse, StoredResponse};
 use domain::record::{PlanRecord, Rejected};
 use domain::{
-    CacheMode, FallbackClass, Fault, IdHasher, KeptKind, Operation, Principal, Profile, RouteSpec, limits,
+    CacheMode, FallbackClass, Fault, IdHasher, Operation, Principal, Profile, RouteSpec, StoredObjectKind,
+    limits,
 };
 
 use crate::attempt::Attempt;
+use crate::batches::{Named, decide_bundle};
 use crate::broker::{Decision, UNROUTED, decide};
-use crate::bundles::{Named, decide_bundle};
-use crate::question::{Ask, Question};
+use crate::question::{PlanInput, PlanQuery};
 use crate::reason::{Refusal, Rejection};
 use crate::uploads::{self, decide_upload};
 use crate::{candidates, faults};
@@ -78,7 +79,7 @@ pub struct PlanFailed {
 /// Nothing can serve it; the fault says what would.
 pub fn plan(
     mut admitted: Admitted,
-    board: &dyn Standings,
+    board: &dyn AvailabilityView,
     random: u64,
     now_us: u64,
     now_unix_ms: u64,
@@ -134,7 +135,7 @@ pub fn plan(
 fn remixed(admitted: &Admitted) -> Option<&StoredResponse> {
     let call = admitted.call();
     match call.maker() {
-        Some(FoundResponse::Known(known)) if call.makes_of_kept() => {
+        Some(FoundResponse::Known(known)) if call.derives_from_stored() => {
             Some(known).filter(|_| call.operation() == Operation::Video)
         }
         _ => None,
@@ -142,7 +143,7 @@ fn remixed(admitted: &Admitted) -> Option<&StoredResponse> {
 }
 
 /// The models that a batch names when it is made, and the kind of batch.
-fn bundled(admitted: &Admitted) -> Option<(KeptKind, Vec<Named<'_>>)> {
+fn bundled(admitted: &Admitted) -> Option<(StoredObjectKind, Vec<Named<'_>>)> {
     let bundle = admitted.call().request().bundle.as_deref()?;
     let models = bundle.models.iter().map(|model| (&*model.name, model.place.clone()));
     Some((admitted.call().names_kind()?, models.collect()))
@@ -169,15 +170,15 @@ fn maker(admitted: &Admitted, now_us: u64, now_unix_ms: u64) -> Result<(Attempt,
     let Some(FoundResponse::Known(known)) = call.maker() else {
         let id = call.request().stored.as_ref().map_or("", |stored| &stored.id);
         return Err(match call.operation() {
-            Operation::Batch if call.makes_of_kept() => faults::unknown_input(id),
+            Operation::Batch if call.derives_from_stored() => faults::unknown_input(id),
             operation if operation.is_kept() => faults::unknown_object(operation, id),
             _ => faults::unknown_response(id),
         });
     };
-    if call.makes_of_kept() && matches!(known.maker, Principal::Account(_)) {
+    if call.derives_from_stored() && matches!(known.maker, Principal::Account(_)) {
         return Err(faults::batch_on_account());
     }
-    let is_bundle = call.names_kind().is_some_and(KeptKind::is_bundle);
+    let is_bundle = call.names_kind().is_some_and(StoredObjectKind::lists_models);
     if is_bundle && call.deletes_kept() && !known.is_booked {
         return Err(faults::batch_not_booked());
     }
@@ -213,9 +214,9 @@ fn ask_of<'a>(
     random: u64,
     now_us: u64,
     now_unix_ms: u64,
-) -> Ask<'a> {
+) -> PlanInput<'a> {
     let (caller, call) = (admitted.caller(), admitted.call());
-    let question = Question {
+    let question = PlanQuery {
         model: remixed(admitted).map_or(&call.request().model, |film| &film.model),
         workspace: caller.workspace(),
         project: caller.project(),
@@ -235,7 +236,7 @@ fn ask_of<'a>(
     let file_place = files.map(|files| files.place.as_str());
     let snapshot = caller.snapshot();
     let (accounts, catalogue) = (snapshot.accounts(), snapshot.catalogue());
-    Ask { question, accounts, catalogue, maker, file_place, random, affinity, now_us, now_unix_ms }
+    PlanInput { question, accounts, catalogue, maker, file_place, random, affinity, now_us, now_unix_ms }
 }
 
 impl Planned {

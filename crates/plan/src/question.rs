@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// A model, and everything about its caller that a route may match.
 #[derive(Debug, Clone, Copy)]
-pub struct Question<'a> {
+pub struct PlanQuery<'a> {
     /// As the client wrote it.
     pub model: &'a str,
     pub workspace: &'a WorkspaceEntry,
@@ -22,7 +22,7 @@ pub struct Question<'a> {
     pub terms: PriceTerms,
 }
 
-impl Question<'_> {
+impl PlanQuery<'_> {
     /// Whether a credential is for the calling project and its environment.
     pub(crate) fn is_in_scope_of(&self, credential: &CredentialEntry) -> bool {
         let is_its_project = credential.project.is_none_or(|project| project == self.project.id);
@@ -32,8 +32,8 @@ impl Question<'_> {
 
 /// A question with what the decision is made from.
 #[derive(Clone, Copy)]
-pub struct Ask<'a> {
-    pub question: Question<'a>,
+pub struct PlanInput<'a> {
+    pub question: PlanQuery<'a>,
     pub accounts: &'a [Arc<AccountEntry>],
     pub catalogue: &'a Catalogue,
     /// The seat that made the answer which this one continues, or stores the files that it
@@ -49,7 +49,7 @@ pub struct Ask<'a> {
     pub now_unix_ms: u64,
 }
 
-impl<'a> Ask<'a> {
+impl<'a> PlanInput<'a> {
     /// The canonical slug of a provider, whichever of its names is given.
     pub fn canonical<'b>(&self, provider: &'b str) -> &'b str
     where

@@ -6,7 +6,7 @@ use catalogue::{Model, ProviderFacts, Release};
 use domain::Fault;
 
 use crate::faults;
-use crate::question::Ask;
+use crate::question::PlanInput;
 
 /// Which rule decided. Rule 1, aliases, has its place before `PinnedSeller` and no member yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Rule {
 
 /// What a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Meaning<'a> {
+pub enum ResolvedTarget<'a> {
     /// A model of the catalogue, at every provider of it or at one.
     Model { model: &'a Model, seller: Option<&'a str> },
     /// A name that only its provider knows.
@@ -67,20 +67,22 @@ pub struct Resolved<'a> {
     /// A second name that routes and policies may use: `publisher/release`, or with the
     /// publisher in place of its own provider.
     pub other_name: Option<Arc<str>>,
-    pub meaning: Meaning<'a>,
+    pub meaning: ResolvedTarget<'a>,
     /// Which release of the model.
     pub named: Option<Named<'a>>,
 }
 
 impl<'a> Resolved<'a> {
     /// The pinned provider, else the publisher's own: what a route's `provider` matches.
-    pub fn provider(&self, ask: &Ask<'a>) -> Option<&'a str> {
+    pub fn provider(&self, ask: &PlanInput<'a>) -> Option<&'a str> {
         match self.meaning {
-            Meaning::Model { seller: Some(seller), .. } | Meaning::AtSeller { seller, .. } => Some(seller),
-            Meaning::Model { model, seller: None } => {
+            ResolvedTarget::Model { seller: Some(seller), .. } | ResolvedTarget::AtSeller { seller, .. } => {
+                Some(seller)
+            }
+            ResolvedTarget::Model { model, seller: None } => {
                 ask.catalogue.own_provider(&model.publisher).map(|facts| facts.slug.as_str())
             }
-            Meaning::OnNode { .. } => None,
+            ResolvedTarget::OnNode { .. } => None,
         }
     }
 
@@ -88,7 +90,7 @@ impl<'a> Resolved<'a> {
     pub fn is_fine_tuned(&self) -> bool {
         match (self.named, self.meaning) {
             (Some(named), _) => named.release == Release::FineTuned,
-            (None, Meaning::AtSeller { upstream_model, .. }) => {
+            (None, ResolvedTarget::AtSeller { upstream_model, .. }) => {
                 matches!(Release::read(upstream_model), Some((Release::FineTuned, _)))
             }
             _ => false,
@@ -98,9 +100,9 @@ impl<'a> Resolved<'a> {
     /// Each name, with the length of what precedes the model's own name.
     pub fn names(&self) -> impl Iterator<Item = (&str, usize)> {
         let (own, other) = match self.meaning {
-            Meaning::Model { model, .. } => (&*model.name, self.named.map(|named| named.sent)),
-            Meaning::AtSeller { upstream_model, .. } => (upstream_model, Some(upstream_model)),
-            Meaning::OnNode { model } => (model, None),
+            ResolvedTarget::Model { model, .. } => (&*model.name, self.named.map(|named| named.sent)),
+            ResolvedTarget::AtSeller { upstream_model, .. } => (upstream_model, Some(upstream_model)),
+            ResolvedTarget::OnNode { model } => (model, None),
         };
         let with_place = |name: &'_ Arc<str>, own: &str| name.len().saturating_sub(own.len());
         let first = (&*self.name, with_place(&self.name, own));
@@ -111,7 +113,7 @@ impl<'a> Resolved<'a> {
 
 /// # Errors
 /// Nothing matches (404, with the nearest names), or a bare name matches several models (400, with their full names).
-pub fn resolve<'a>(ask: &Ask<'a>) -> Result<Resolved<'a>, Box<Fault>> {
+pub fn resolve<'a>(ask: &PlanInput<'a>) -> Result<Resolved<'a>, Box<Fault>> {
     let name = ask.question.model;
     if let Some((seller, rest)) = split_seller(ask, name, ':') {
         return Ok(at_seller(ask, Rule::PinnedSeller, seller, rest));
@@ -120,7 +122,7 @@ pub fn resolve<'a>(ask: &Ask<'a>) -> Result<Resolved<'a>, Box<Fault>> {
         return Ok(anywhere(Rule::Catalogue, model));
     }
     if let Some(model) = node_model(ask, name) {
-        let meaning = Meaning::OnNode { model };
+        let meaning = ResolvedTarget::OnNode { model };
         return Ok(of(Rule::NodeModel, model.into(), meaning));
     }
     if let Some((seller, rest)) = split_seller(ask, name, '/') {
@@ -135,7 +137,7 @@ pub fn resolve<'a>(ask: &Ask<'a>) -> Result<Resolved<'a>, Box<Fault>> {
 
 /// What a name that is not in the catalogue may mean: a release of a model, one of a family, or a model that
 /// only the provider of the client's dialect knows.
-fn unlisted<'a>(ask: &Ask<'a>, name: &'a str) -> Option<Resolved<'a>> {
+fn unlisted<'a>(ask: &PlanInput<'a>, name: &'a str) -> Option<Resolved<'a>> {
     let is_bare = !name.contains('/') && !name.is_empty();
     let family = || ask.catalogue.family(name).filter(|_| is_bare).map(|facts| (Rule::Family, facts));
     let vendor = || {
@@ -149,22 +151,22 @@ fn unlisted<'a>(ask: &Ask<'a>, name: &'a str) -> Option<Resolved<'a>> {
 }
 
 /// Whether the project has a credential of its own there, usable or not.
-fn has_credential(ask: &Ask<'_>, facts: &ProviderFacts) -> bool {
+fn has_credential(ask: &PlanInput<'_>, facts: &ProviderFacts) -> bool {
     let is_its = |provider: &str| ask.canonical(provider) == facts.slug;
     let mut credentials = ask.question.workspace.credentials.iter();
     credentials.any(|credential| is_its(&credential.provider) && ask.question.is_in_scope_of(credential))
 }
 
-const fn of<'a>(rule: Rule, name: Arc<str>, meaning: Meaning<'a>) -> Resolved<'a> {
+const fn of<'a>(rule: Rule, name: Arc<str>, meaning: ResolvedTarget<'a>) -> Resolved<'a> {
     Resolved { rule, name, other_name: None, meaning, named: None }
 }
 
 fn anywhere(rule: Rule, model: &Model) -> Resolved<'_> {
-    of(rule, Arc::clone(&model.full), Meaning::Model { model, seller: None })
+    of(rule, Arc::clone(&model.full), ResolvedTarget::Model { model, seller: None })
 }
 
 /// A release of a model that the catalogue knows, by its own name or prefixed with its publisher's.
-fn release<'a>(ask: &Ask<'a>, name: &'a str) -> Option<Resolved<'a>> {
+fn release<'a>(ask: &PlanInput<'a>, name: &'a str) -> Option<Resolved<'a>> {
     let (release, model) = ask.catalogue.release(name)?;
     let sent = name.split_once('/').map_or(name, |(_, sent)| sent);
     Some(named(anywhere(Rule::Release, model), model, Named { release, sent }))
@@ -178,7 +180,7 @@ fn named<'a>(resolved: Resolved<'a>, model: &Model, named: Named<'a>) -> Resolve
 /// What a name means at a pinned provider: an offer of it, by the model's full name or by the provider's own;
 /// a release of such a model; else any name that the provider may know, since the catalogue does not list
 /// every model, nor any of a workspace's own servers.
-fn at_seller<'a>(ask: &Ask<'a>, rule: Rule, seller: &'a str, rest: &'a str) -> Resolved<'a> {
+fn at_seller<'a>(ask: &PlanInput<'a>, rule: Rule, seller: &'a str, rest: &'a str) -> Resolved<'a> {
     let by_full_name = ask.catalogue.model(rest).filter(|model| model.offer(seller).is_some());
     let known = by_full_name.or_else(|| {
         ask.catalogue
@@ -186,8 +188,9 @@ fn at_seller<'a>(ask: &Ask<'a>, rule: Rule, seller: &'a str, rest: &'a str) -> R
             .iter()
             .find(|model| model.offer(seller).is_some_and(|offer| &*offer.upstream_model == rest))
     });
-    let pinned =
-        |model: &'a Model| of(rule, Arc::clone(&model.full), Meaning::Model { model, seller: Some(seller) });
+    let pinned = |model: &'a Model| {
+        of(rule, Arc::clone(&model.full), ResolvedTarget::Model { model, seller: Some(seller) })
+    };
     if let Some(model) = known {
         return pinned(model);
     }
@@ -207,21 +210,21 @@ fn at_seller<'a>(ask: &Ask<'a>, rule: Rule, seller: &'a str, rest: &'a str) -> R
 }
 
 /// A name that only a provider knows.
-fn unknown_at<'a>(ask: &Ask<'a>, rule: Rule, seller: &'a str, upstream_model: &'a str) -> Resolved<'a> {
+fn unknown_at<'a>(ask: &PlanInput<'a>, rule: Rule, seller: &'a str, upstream_model: &'a str) -> Resolved<'a> {
     let name = format!("{seller}/{upstream_model}").into();
     let publisher = ask.catalogue.provider(seller).and_then(|facts| facts.publishers.first());
     let other = publisher.filter(|publisher| *publisher != seller);
     let other_name = other.map(|publisher| format!("{publisher}/{upstream_model}").into());
-    Resolved { other_name, ..of(rule, name, Meaning::AtSeller { seller, upstream_model }) }
+    Resolved { other_name, ..of(rule, name, ResolvedTarget::AtSeller { seller, upstream_model }) }
 }
 
-fn split_seller<'a>(ask: &Ask<'a>, name: &'a str, separator: char) -> Option<(&'a str, &'a str)> {
+fn split_seller<'a>(ask: &PlanInput<'a>, name: &'a str, separator: char) -> Option<(&'a str, &'a str)> {
     let (first, rest) = name.split_once(separator).filter(|(_, rest)| !rest.is_empty())?;
     seller(ask, first).map(|seller| (seller, rest))
 }
 
 /// The slug of the provider, or of the workspace's own server, that a word names.
-fn seller<'a>(ask: &Ask<'a>, word: &'a str) -> Option<&'a str> {
+fn seller<'a>(ask: &PlanInput<'a>, word: &'a str) -> Option<&'a str> {
     if let Some(facts) = ask.catalogue.provider(word) {
         return Some(&facts.slug);
     }
@@ -230,7 +233,7 @@ fn seller<'a>(ask: &Ask<'a>, word: &'a str) -> Option<&'a str> {
     (own || pooled()).then_some(word)
 }
 
-fn node_model<'a>(ask: &Ask<'a>, name: &str) -> Option<&'a str> {
+fn node_model<'a>(ask: &PlanInput<'a>, name: &str) -> Option<&'a str> {
     let nodes = &ask.question.workspace.nodes;
     nodes.iter().flat_map(|node| node.models.iter()).find(|model| *model == name).map(String::as_str)
 }

@@ -4,7 +4,7 @@ use catalogue::Modality;
 use domain::{ModelPattern, RouteScope, RouteSpec};
 use snapshot::RouteEntry;
 
-use crate::question::Ask;
+use crate::question::PlanInput;
 use crate::resolve::Resolved;
 
 /// How strong a matching scope is. The fields are in order of strength, so that
@@ -22,7 +22,7 @@ struct Strength {
 }
 
 /// The route that applies, or `None` if none matches and the default order holds.
-pub fn winning<'a>(ask: &Ask<'a>, resolved: &Resolved<'a>) -> Option<&'a RouteEntry> {
+pub fn winning<'a>(ask: &PlanInput<'a>, resolved: &Resolved<'a>) -> Option<&'a RouteEntry> {
     let routes = &ask.question.workspace.routes;
     let mut best: Option<(Strength, &RouteEntry)> = None;
     for route in routes {
@@ -57,7 +57,7 @@ pub fn reason(spec: &RouteSpec) -> &'static str {
 }
 
 /// `None` if some field of the scope does not match.
-fn strength(ask: &Ask<'_>, resolved: &Resolved<'_>, scope: &RouteScope) -> Option<Strength> {
+fn strength(ask: &PlanInput<'_>, resolved: &Resolved<'_>, scope: &RouteScope) -> Option<Strength> {
     let question = &ask.question;
     if scope.alias.is_some() {
         // There are no aliases yet, so none can be the requested name.

@@ -6,8 +6,8 @@ use board::AllOpen;
 use snapshot::Snapshot;
 
 use crate::broker::decide;
-use crate::question::{Ask, Question};
-use crate::resolve::Meaning;
+use crate::question::{PlanInput, PlanQuery};
+use crate::resolve::ResolvedTarget;
 
 /// One model that would be served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct ServedModel {
 /// read. A model that the catalogue does not know is served if it is pinned to its provider,
 /// and listed if its price is known.
 #[must_use]
-pub fn served_models(question: &Question<'_>, snapshot: &Snapshot, now_unix_ms: u64) -> Vec<ServedModel> {
+pub fn served_models(question: &PlanQuery<'_>, snapshot: &Snapshot, now_unix_ms: u64) -> Vec<ServedModel> {
     let catalogue = snapshot.catalogue();
     let known = catalogue.models().iter().filter(|model| model.modality == question.modality);
     let mut names: BTreeMap<String, ()> = known.map(|model| ((*model.full).to_owned(), ())).collect();
@@ -41,13 +41,13 @@ pub fn served_models(question: &Question<'_>, snapshot: &Snapshot, now_unix_ms: 
 }
 
 fn served(
-    question: &Question<'_>,
+    question: &PlanQuery<'_>,
     snapshot: &Snapshot,
     now_unix_ms: u64,
     name: String,
 ) -> Option<ServedModel> {
-    let ask = Ask {
-        question: Question { model: &name, ..*question },
+    let ask = PlanInput {
+        question: PlanQuery { model: &name, ..*question },
         accounts: snapshot.accounts(),
         catalogue: snapshot.catalogue(),
         maker: None,
@@ -62,9 +62,9 @@ fn served(
         return None;
     }
     let owned_by = match decision.resolved?.meaning {
-        Meaning::Model { model, .. } => model.publisher.clone(),
-        Meaning::AtSeller { seller, .. } => seller.to_owned(),
-        Meaning::OnNode { .. } => "byoc".to_owned(),
+        ResolvedTarget::Model { model, .. } => model.publisher.clone(),
+        ResolvedTarget::AtSeller { seller, .. } => seller.to_owned(),
+        ResolvedTarget::OnNode { .. } => "byoc".to_owned(),
     };
     Some(ServedModel { id: name, owned_by })
 }

@@ -1,14 +1,14 @@
 //! Which seat stores a file, or makes a video. A file has no model: its sender names one that is to read it,
 //! or a provider, or leaves the choice to the project's providers that store files.
 
-use board::Standings;
+use board::AvailabilityView;
 use catalogue::{Catalogue, Modality};
 use domain::{Fault, FaultClass};
 
 use crate::attempt::Seat;
 use crate::broker::{Decision, decide};
 use crate::faults;
-use crate::question::{Ask, Question};
+use crate::question::{PlanInput, PlanQuery};
 
 /// Stands for a model's name behind the provider's, for files.
 const FILES: &str = "files";
@@ -17,10 +17,10 @@ const HOW: &str = "Name a provider in the field \"provider\" of the form before 
 
 /// Decides like the broker, among providers that store files.
 pub(crate) fn decide_upload<'a>(
-    ask: &Ask<'a>,
+    ask: &PlanInput<'a>,
     provider: Option<&str>,
     names: &'a [String],
-    board: &dyn Standings,
+    board: &dyn AvailabilityView,
 ) -> Decision<'a> {
     if let Some(word) = provider
         && seller(ask.catalogue, word).is_none()
@@ -32,14 +32,14 @@ pub(crate) fn decide_upload<'a>(
         let known = ask.catalogue.model(model);
         let modality = known.or_else(|| ask.catalogue.by_bare_name(model).first().copied());
         let modality = modality.map_or(Modality::Chat, |model| model.modality);
-        let question = Question { modality, ..ask.question };
-        return of_keepers(ask.catalogue, decide(&Ask { question, ..*ask }, board));
+        let question = PlanQuery { modality, ..ask.question };
+        return of_keepers(ask.catalogue, decide(&PlanInput { question, ..*ask }, board));
     }
     let wanted = provider.and_then(|word| seller(ask.catalogue, word));
     let is_wanted = |name: &&String| wanted.is_none_or(|slug| name.split(':').next() == Some(slug));
     let decided = names.iter().filter(is_wanted).map(|name| {
-        let question = Question { model: name, modality: Modality::Chat, ..ask.question };
-        decide(&Ask { question, ..*ask }, board)
+        let question = PlanQuery { model: name, modality: Modality::Chat, ..ask.question };
+        decide(&PlanInput { question, ..*ask }, board)
     });
     let mut first_failed = None;
     let mut found: Option<Decision<'a>> = None;
@@ -61,7 +61,7 @@ pub(crate) fn of_own(mut decision: Decision<'_>) -> Decision<'_> {
     let had_some = !decision.attempts.is_empty();
     decision.attempts.retain(|attempt| matches!(attempt.seat(), Seat::Byok(_)));
     if had_some && decision.attempts.is_empty() {
-        decision.fault = Some(faults::film_on_account());
+        decision.fault = Some(faults::video_on_account());
     }
     decision
 }
@@ -117,7 +117,7 @@ fn unclear() -> Box<Fault> {
 mod tests {
     use std::sync::Arc;
 
-    use board::Standing;
+    use board::Availability;
     use domain::{CachePolicy, CredentialId, Dialect, PriceTerms, Principal, ProjectId, Sealed, WorkspaceId};
     use snapshot::{CredentialEntry, CredentialState, ProjectEntry, WorkspaceEntry};
 
@@ -142,16 +142,16 @@ files = true
 
     struct Open;
 
-    impl Standings for Open {
-        fn standing(&self, _principal: Principal, _upstream_model: &str, _now_us: u64) -> Standing {
-            Standing::Open
+    impl AvailabilityView for Open {
+        fn standing(&self, _principal: Principal, _upstream_model: &str, _now_us: u64) -> Availability {
+            Availability::Open
         }
     }
 
     fn credential(number: u8, provider: &str) -> Arc<CredentialEntry> {
         Arc::new(CredentialEntry {
             agreement: Arc::default(),
-            quirks: domain::Quirks::default(),
+            quirks: domain::MissingFeatures::default(),
             id: CredentialId::new(u64::from(number), [1; 10]),
             workspace: WorkspaceId::new(1, [2; 10]),
             provider: provider.into(),
@@ -191,7 +191,7 @@ files = true
             terms: None,
             caching: CachePolicy::default(),
         };
-        let question = Question {
+        let question = PlanQuery {
             model: "",
             workspace: &workspace,
             project: &project,
@@ -202,7 +202,7 @@ files = true
             dialect: Dialect::Native,
             terms: PriceTerms::default(),
         };
-        let ask = Ask {
+        let ask = PlanInput {
             question,
             accounts: &[],
             catalogue: &catalogue,

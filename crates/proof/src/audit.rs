@@ -107,7 +107,7 @@ pub const OBJECT: &str = "audit_proof";
 
 /// Why a proof does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Broken {
+pub enum VerifyError {
     #[error("it is no proof of an audit, but \"{0}\"")]
     Object(String),
     #[error("entry {0} was changed: its hash is another one")]
@@ -134,7 +134,7 @@ pub enum Broken {
 
 /// The result of a successful verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holds {
+pub struct Verified {
     pub first: u64,
     pub last: u64,
     pub head: Digest,
@@ -147,14 +147,14 @@ impl Proof {
     ///
     /// # Errors
     /// The first thing that does not hold.
-    pub fn verify(&self, trusted: Option<PublicKey>) -> Result<Holds, Broken> {
+    pub fn verify(&self, trusted: Option<PublicKey>) -> Result<Verified, VerifyError> {
         if self.object != OBJECT {
-            return Err(Broken::Object(self.object.clone()));
+            return Err(VerifyError::Object(self.object.clone()));
         }
         let first = self.entries.first().map_or(self.head.length, |linked| linked.entry.sequence);
         let (mut hash, mut last) = (self.anchor, first.saturating_sub(1));
         if first == 1 && self.anchor != Digest::ZERO {
-            return Err(Broken::Anchor);
+            return Err(VerifyError::Anchor);
         }
         if self.entries.is_empty() {
             last = first;
@@ -162,16 +162,16 @@ impl Proof {
         for linked in &self.entries {
             let (wanted, found) = (last + 1, linked.entry.sequence);
             if found != wanted {
-                return Err(Broken::Order { wanted, found });
+                return Err(VerifyError::Order { wanted, found });
             }
             hash = linked.entry.link(&self.chain, hash);
             if hash != linked.hash {
-                return Err(Broken::Changed(found));
+                return Err(VerifyError::Changed(found));
             }
             last = found;
         }
         self.check_head(last, hash, trusted)?;
-        Ok(Holds { first, last, head: hash, key: self.head.public_key })
+        Ok(Verified { first, last, head: hash, key: self.head.public_key })
     }
 
     /// The chain's hash at `place`, if these entries determine it.
@@ -192,35 +192,35 @@ impl Proof {
     ///
     /// # Errors
     /// If they disagree, or the head was not signed by the installation that signed the proof.
-    pub fn keeps(&self, kept: &Head) -> Result<bool, Broken> {
+    pub fn keeps(&self, kept: &Head) -> Result<bool, VerifyError> {
         let Some(hash) = self.hash_at(kept.length) else { return Ok(false) };
         if !kept.is_signed() {
-            return Err(Broken::Kept(kept.length));
+            return Err(VerifyError::Kept(kept.length));
         }
         if kept.public_key != self.head.public_key {
             let (found, trusted) = (kept.public_key.fingerprint(), self.head.public_key.fingerprint());
-            return Err(Broken::Key { found, trusted });
+            return Err(VerifyError::Key { found, trusted });
         }
         if hash == kept.hash && kept.chain == self.chain {
             Ok(true)
         } else {
-            Err(Broken::Rewritten(kept.length))
+            Err(VerifyError::Rewritten(kept.length))
         }
     }
 
-    fn check_head(&self, last: u64, hash: Digest, trusted: Option<PublicKey>) -> Result<(), Broken> {
+    fn check_head(&self, last: u64, hash: Digest, trusted: Option<PublicKey>) -> Result<(), VerifyError> {
         let head = &self.head;
         if head.length != last {
-            return Err(Broken::End { found: last, signed: head.length });
+            return Err(VerifyError::End { found: last, signed: head.length });
         }
         if head.hash != hash || head.chain != self.chain {
-            return Err(Broken::Head);
+            return Err(VerifyError::Head);
         }
         if let Some(trusted) = trusted.filter(|trusted| *trusted != head.public_key) {
             let (found, trusted) = (head.public_key.fingerprint(), trusted.fingerprint());
-            return Err(Broken::Key { found, trusted });
+            return Err(VerifyError::Key { found, trusted });
         }
-        if head.is_signed() { Ok(()) } else { Err(Broken::Signature) }
+        if head.is_signed() { Ok(()) } else { Err(VerifyError::Signature) }
     }
 }
 
@@ -290,7 +290,7 @@ mod tests {
         anew.head = Head::sign(&key, "ws_1", 5, hash, 9);
         assert!(anew.verify(Some(key.public())).is_ok(), "it holds by itself");
         assert_eq!(anew.keeps(&kept(1)), Ok(true), "before the place nothing is another");
-        assert_eq!(anew.keeps(&kept(3)), Err(Broken::Rewritten(3)));
+        assert_eq!(anew.keeps(&kept(3)), Err(VerifyError::Rewritten(3)));
         let mut later = proof.clone();
         later.anchor = later.entries[1].hash;
         later.entries.drain(..2);
@@ -303,10 +303,10 @@ mod tests {
         assert_eq!(proof.keeps(&beyond), Ok(false));
         let mut forged = kept(3);
         forged.hash = Digest::ZERO;
-        assert_eq!(proof.keeps(&forged), Err(Broken::Kept(3)));
+        assert_eq!(proof.keeps(&forged), Err(VerifyError::Kept(3)));
         let other = SigningKey::from_seed(&[8; 32]).unwrap();
         let theirs = Head::sign(&other, "ws_1", 3, proof.entries[2].hash, 5);
-        assert!(matches!(proof.keeps(&theirs), Err(Broken::Key { .. })));
+        assert!(matches!(proof.keeps(&theirs), Err(VerifyError::Key { .. })));
     }
 
     type Touch = fn(&mut Proof);
@@ -331,11 +331,11 @@ mod tests {
             // The first entry's anchor is checked before anything is hashed.
             let found = touched.verify(None).unwrap_err();
             let told = found.to_string();
-            assert!(told.contains(why) || found == Broken::Anchor, "{why}: {told}");
+            assert!(told.contains(why) || found == VerifyError::Anchor, "{why}: {told}");
         }
         let (mut forged, key) = proof();
         forged.head = Head::sign(&other, "ws_1", 5, forged.head.hash, 9);
         assert!(forged.verify(None).is_ok(), "whose key it is, is told and not guessed");
-        assert!(matches!(forged.verify(Some(key.public())), Err(Broken::Key { .. })));
+        assert!(matches!(forged.verify(Some(key.public())), Err(VerifyError::Key { .. })));
     }
 }

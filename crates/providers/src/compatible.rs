@@ -1,13 +1,13 @@
 //! Shared by OpenAI-compatible servers: paths, headers, body edits and the model list.
 
 use bytes::Bytes;
-use dialects::chat::{Taste, suited, suited_body};
+use dialects::chat::{SupportedFields, adapt_body, suited};
 use dialects::json::{Cursor, JsonError, Kind, Value};
 use dialects::{
-    HostedForm, Listener, Losses, Stored, StoredAct, speak, speak_count, speak_hosted_texts, speak_texts,
-    upstream_body_with,
+    DroppedFields, EmbeddingForm, Stored, StoredAct, TargetModel, speak_count, speak_hosted_texts,
+    speak_texts, translate_request, upstream_body_with,
 };
-use domain::{Fault, FaultClass, Grammar, Operation, Quirks, Trait};
+use domain::{Fault, FaultClass, Grammar, MissingFeatures, Operation, ServerFeature};
 use http::Method;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
 
@@ -61,7 +61,7 @@ pub(crate) fn generate_for(
     target: &Target<'_>,
     ask: &Ask<'_>,
     native: &[Grammar],
-    taste: &Taste,
+    taste: &SupportedFields,
 ) -> Result<Outgoing, Box<Fault>> {
     generate_of(target, ask, native, taste, |path| join(target.base_url, path))
 }
@@ -73,14 +73,14 @@ pub(crate) fn generate_at(
     native: &[Grammar],
     at: impl Fn(&str) -> String,
 ) -> Result<Outgoing, Box<Fault>> {
-    generate_of(target, ask, native, &Taste::COMMON, at)
+    generate_of(target, ask, native, &SupportedFields::COMMON, at)
 }
 
 fn generate_of(
     target: &Target<'_>,
     ask: &Ask<'_>,
     native: &[Grammar],
-    taste: &Taste,
+    taste: &SupportedFields,
     at: impl Fn(&str) -> String,
 ) -> Result<Outgoing, Box<Fault>> {
     let is_made = |stored: &Stored| matches!(stored.act, StoredAct::Continue | StoredAct::Make);
@@ -167,14 +167,14 @@ pub(crate) fn look_at(
 
 /// A request about a stored object, without a body.
 pub(crate) fn about(ask: &Ask<'_>, method: Method, grammar: Grammar, url: String) -> Outgoing {
-    let said = Said { grammar, body: Vec::new(), dropped: Vec::new() };
+    let said = EncodedBody { grammar, body: Vec::new(), dropped: Vec::new() };
     let mut outgoing = said.to(url, ask);
     outgoing.headers.retain(|(name, _)| *name != CONTENT_TYPE);
     Outgoing { method, ..outgoing }
 }
 
 /// A request body, in a format that the upstream speaks.
-pub(crate) struct Said {
+pub(crate) struct EncodedBody {
     pub grammar: Grammar,
     pub body: Vec<Bytes>,
     pub dropped: Vec<String>,
@@ -182,16 +182,16 @@ pub(crate) struct Said {
 
 /// The client's own bytes, edited, if the upstream speaks the client's format; otherwise a translation into
 /// the first format that it speaks. Fails if it speaks none.
-pub(crate) fn say(target: &Target<'_>, ask: &Ask<'_>, native: &[Grammar]) -> Result<Said, Box<Fault>> {
-    say_for(target, ask, native, &Taste::COMMON)
+pub(crate) fn say(target: &Target<'_>, ask: &Ask<'_>, native: &[Grammar]) -> Result<EncodedBody, Box<Fault>> {
+    say_for(target, ask, native, &SupportedFields::COMMON)
 }
 
 fn say_for(
     target: &Target<'_>,
     ask: &Ask<'_>,
     native: &[Grammar],
-    taste: &Taste,
-) -> Result<Said, Box<Fault>> {
+    taste: &SupportedFields,
+) -> Result<EncodedBody, Box<Fault>> {
     let quirks = quirks_for(ask.operation, target.quirks, taste);
     if native.contains(&ask.grammar) {
         let model = target.upstream_model;
@@ -199,16 +199,16 @@ fn say_for(
             true => (upstream_body_with(ask.body, ask.request, model, true, ask.inserts), Vec::new()),
             false => suit(model, ask, quirks, taste)?,
         };
-        return Ok(Said { grammar: ask.grammar, body, dropped });
+        return Ok(EncodedBody { grammar: ask.grammar, body, dropped });
     }
     let grammar = *native.first().ok_or_else(|| no_such(ask.operation))?;
     let model = target.upstream_model;
     let spoken = match ask.operation {
         Operation::Chat | Operation::Run | Operation::Count => {
-            let listener = Listener { model, abilities: (target.abilities)() };
+            let listener = TargetModel { model, abilities: (target.abilities)() };
             let prompt = ask.prompt.ok_or_else(|| Box::new(Fault::internal()))?;
-            let speak = if ask.operation == Operation::Count { speak_count } else { speak };
-            speak(ask.grammar, prompt, grammar, &listener, ask.is_lenient)?
+            let translate = if ask.operation == Operation::Count { speak_count } else { translate_request };
+            translate(ask.grammar, prompt, grammar, &listener, ask.is_lenient)?
         }
         Operation::Embed => speak_texts(ask.grammar, ask.body, ask.request, grammar, model, ask.is_lenient)?,
         // Only one format can express these.
@@ -228,9 +228,9 @@ fn say_for(
         | Operation::ImageVariations
         | Operation::Realtime => return Err(no_such(ask.operation)),
     };
-    let mut said = Said { grammar, body: vec![spoken.body], dropped: spoken.dropped };
+    let mut said = EncodedBody { grammar, body: vec![spoken.body], dropped: spoken.dropped };
     if !quirks.is_none() {
-        let mut losses = Losses::of_server(ask.grammar);
+        let mut losses = DroppedFields::of_server(ask.grammar);
         said.body = suited(&said.body.concat().into(), quirks, taste, &mut losses)?;
         let lost = losses.settle(ask.is_lenient)?;
         let lost: Vec<String> = lost.into_iter().filter(|name| !said.dropped.contains(name)).collect();
@@ -243,36 +243,36 @@ fn say_for(
 fn suit(
     model: &str,
     ask: &Ask<'_>,
-    quirks: Quirks,
-    taste: &Taste,
+    quirks: MissingFeatures,
+    taste: &SupportedFields,
 ) -> Result<(Vec<Bytes>, Vec<String>), Box<Fault>> {
-    let mut losses = Losses::of_server(ask.grammar);
-    let body = suited_body(ask.body, ask.request, model, quirks, taste, &mut losses, ask.inserts)?;
+    let mut losses = DroppedFields::of_server(ask.grammar);
+    let body = adapt_body(ask.body, ask.request, model, quirks, taste, &mut losses, ask.inserts)?;
     Ok((body, losses.settle(ask.is_lenient)?))
 }
 
 /// The server's limitations that can matter for this operation.
-fn quirks_for(operation: Operation, quirks: Quirks, taste: &Taste) -> Quirks {
+fn quirks_for(operation: Operation, quirks: MissingFeatures, taste: &SupportedFields) -> MissingFeatures {
     match operation {
         Operation::Chat | Operation::Run => quirks,
-        Operation::Embed if taste.fields.contains(&"input") => {
-            Quirks::default().lacking(Trait::UnknownFields).lacking(Trait::StreamOptions)
-        }
+        Operation::Embed if taste.fields.contains(&"input") => MissingFeatures::default()
+            .lacking(ServerFeature::UnknownFields)
+            .lacking(ServerFeature::StreamOptions),
         // Only for providers that list the fields that they accept.
         Operation::Rerank if taste.fields.contains(&"query") => {
-            Quirks::default().lacking(Trait::UnknownFields)
+            MissingFeatures::default().lacking(ServerFeature::UnknownFields)
         }
-        Operation::Complete if quirks.lacks(Trait::StreamOptions) => {
-            Quirks::default().lacking(Trait::StreamOptions)
+        Operation::Complete if quirks.lacks(ServerFeature::StreamOptions) => {
+            MissingFeatures::default().lacking(ServerFeature::StreamOptions)
         }
-        _ => Quirks::default(),
+        _ => MissingFeatures::default(),
     }
 }
 
 /// Texts to embed, in the format of a cloud-hosted model.
-pub(crate) fn say_texts(ask: &Ask<'_>, form: HostedForm) -> Result<Said, Box<Fault>> {
+pub(crate) fn say_texts(ask: &Ask<'_>, form: EmbeddingForm) -> Result<EncodedBody, Box<Fault>> {
     let spoken = speak_hosted_texts(ask.grammar, ask.body, ask.request, form, ask.is_lenient)?;
-    Ok(Said { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped })
+    Ok(EncodedBody { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped })
 }
 
 /// The fault for an operation that the provider does not support.
@@ -334,7 +334,7 @@ pub fn no_such(operation: Operation) -> Box<Fault> {
     Box::new(fault.fix(fix).param("model"))
 }
 
-impl Said {
+impl EncodedBody {
     /// The request with this body, to a URL.
     pub(crate) fn to(self, url: String, ask: &Ask<'_>) -> Outgoing {
         // Leaves space for the authentication headers.
@@ -507,7 +507,7 @@ mod tests {
             upstream_model: "b",
             abilities: &Default::default,
             hosting: &domain::hosting::PLAIN,
-            quirks: Quirks::default(),
+            quirks: MissingFeatures::default(),
         };
         let ask = Ask {
             operation: Operation::Chat,
@@ -556,7 +556,7 @@ mod tests {
                 upstream_model: "m",
                 abilities: &Default::default,
                 hosting: &domain::hosting::PLAIN,
-                quirks: Quirks::default(),
+                quirks: MissingFeatures::default(),
             };
             let ask = Ask {
                 operation: Operation::Stored,
@@ -597,7 +597,7 @@ mod tests {
             upstream_model: "m",
             abilities: &Default::default,
             hosting: &domain::hosting::PLAIN,
-            quirks: Quirks::default(),
+            quirks: MissingFeatures::default(),
         };
         for (operation, words) in [
             (Operation::Embed, "has no way to make vectors of texts."),

@@ -18,18 +18,18 @@ mod mistral;
 mod nebius;
 mod openai;
 mod openai_compatible;
+mod rate_limit_headers;
 mod registry;
 mod retry_after;
 mod together_ai;
-mod told_limits;
 mod vertex_ai;
 mod xai;
 
 use bytes::Bytes;
 use dialects::{Insert, Request, Stored};
 use domain::{
-    Abilities, Fault, FaultClass, Grammar, Hosting, Operation, Prompt, Quirks, Secret, UpstreamReport,
-    WorkspaceId,
+    Abilities, Fault, FaultClass, Grammar, Hosting, MissingFeatures, Operation, Prompt, Secret,
+    UpstreamReport, WorkspaceId,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::Deserialize;
@@ -37,9 +37,9 @@ use serde::Deserialize;
 pub use classify::is_of_account;
 pub use compatible::{RUNTIME_COUNTS, ask_runtime, no_such};
 pub use openai_compatible::probe::{Heard, Probe};
+pub use rate_limit_headers::told_limits;
 pub use registry::provider;
 pub use retry_after::retry_after_ms;
-pub use told_limits::told_limits;
 
 /// The destination of an attempt.
 #[derive(Clone, Copy)]
@@ -52,7 +52,7 @@ pub struct Target<'a> {
     /// The model's known abilities; evaluated only when a request is translated.
     pub abilities: &'a dyn Fn() -> Abilities,
     /// What the server is known not to support.
-    pub quirks: Quirks,
+    pub quirks: MissingFeatures,
 }
 
 /// A client's request to a model.
@@ -110,7 +110,7 @@ pub enum Grant {
     /// Send this request next; its answer is passed to the next step after the earlier ones.
     Ask {
         outgoing: Box<Outgoing>,
-        door: Door,
+        door: ExchangeReach,
     },
     /// Read this file next; its content is passed on like an answer.
     Read {
@@ -121,7 +121,7 @@ pub enum Grant {
 
 /// The network path that a step of an exchange may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Door {
+pub enum ExchangeReach {
     /// An ordinary outbound connection to the provider.
     Cloud,
     /// The cloud's metadata service, at a link-local address of this machine.
@@ -202,7 +202,7 @@ pub struct Leading<'a> {
 
 /// The next step after an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Lead {
+pub enum FollowUp {
     /// The answer is the result.
     Here,
     /// Send this request, with the account's authentication. If it returns an app's error, that is the
@@ -264,7 +264,7 @@ pub trait Provider: Sync {
     }
 
     /// Whether it accepts a tenant key and isolates tenants' prompts in its cache.
-    fn parts_caches(&self) -> bool {
+    fn isolates_tenants(&self) -> bool {
         false
     }
 
@@ -336,8 +336,8 @@ pub trait Provider: Sync {
     ///
     /// # Errors
     /// The answer points to an address that requests must not be sent to; the text says why.
-    fn lead(&self, _leading: &Leading<'_>) -> Result<Lead, &'static str> {
-        Ok(Lead::Here)
+    fn lead(&self, _leading: &Leading<'_>) -> Result<FollowUp, &'static str> {
+        Ok(FollowUp::Here)
     }
 
     /// Classifies an answer whose status is not 200.

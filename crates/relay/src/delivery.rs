@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use dialects::ErrorAnswer;
 use domain::{Dialect, Fault, FaultClass, Outcome, TraceId, Usage};
-use execute::{Answer, AnswerBody, Failed, Hands, Served};
+use execute::{Answer, AnswerBody, Deps, Failed, Served};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
@@ -74,7 +74,7 @@ pub struct Delivery {
 /// Builds the client's response from an answer. A buffered one is complete; a stream is not read before it is
 /// polled.
 #[must_use]
-pub fn relay(answer: Answer, hands: &Hands) -> Delivery {
+pub fn relay(answer: Answer, hands: &Deps) -> Delivery {
     let parts = answer.into_parts();
     let mut headers = fill(parts.room, parts.exchange.trace(), Some(&parts.served));
     for (name, value) in parts.upstream_headers {
@@ -181,7 +181,9 @@ fn deliver(
 /// The client's rate limit headers, in its dialect.
 #[must_use]
 pub fn standings(tab: &Tab, dialect: Dialect) -> Vec<(HeaderName, HeaderValue)> {
-    tab.standings().map(|standings| dialects::standing_headers(dialect, &standings)).unwrap_or_default()
+    tab.rate_limit_status()
+        .map(|standings| dialects::rate_limit_headers(dialect, &standings))
+        .unwrap_or_default()
 }
 
 impl Delivery {

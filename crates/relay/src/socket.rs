@@ -49,7 +49,7 @@ pub enum Step {
 }
 
 /// One direction.
-struct Way {
+struct Direction {
     scanner: Scanner,
     /// Received and not forwarded yet.
     input: BytesMut,
@@ -74,13 +74,13 @@ pub struct Sockets<C, U> {
     client: C,
     upstream: U,
     /// From the client to the upstream, and back.
-    up: Way,
-    down: Way,
+    up: Direction,
+    down: Direction,
     look: Pin<Box<Sleep>>,
     heard: Instant,
 }
 
-impl Way {
+impl Direction {
     fn new(sender: Sender) -> Self {
         Self {
             scanner: Scanner::new(sender, REALTIME_MESSAGE_BYTES_MAX, REALTIME_READ_BYTES_MAX),
@@ -196,14 +196,14 @@ impl Way {
 impl<C: Stream, U: Stream> Sockets<C, U> {
     /// `early` are bytes that the client sent right after its handshake.
     pub fn new(client: C, early: &[u8], upstream: U) -> Self {
-        let mut up = Way::new(Sender::Client);
+        let mut up = Direction::new(Sender::Client);
         up.input.extend_from_slice(early);
         let now = Instant::now();
         Self {
             client,
             upstream,
             up,
-            down: Way::new(Sender::Server),
+            down: Direction::new(Sender::Server),
             look: Box::pin(sleep_until(now + LOOK_EVERY)),
             heard: now,
         }
@@ -259,7 +259,7 @@ impl<C: Stream, U: Stream> Sockets<C, U> {
         }
     }
 
-    const fn way(&mut self, sender: Sender) -> &mut Way {
+    const fn way(&mut self, sender: Sender) -> &mut Direction {
         match sender {
             Sender::Client => &mut self.up,
             Sender::Server => &mut self.down,
@@ -278,7 +278,7 @@ impl<C: Stream, U: Stream> Sockets<C, U> {
 
     /// Drops the waiting message; `false` where a part of it was already forwarded, so that it can't be
     /// dropped.
-    pub fn keep_back(&mut self, sender: Sender) -> bool {
+    pub fn discard(&mut self, sender: Sender) -> bool {
         let way = self.way(sender);
         if way.has_gone_on {
             return false;
@@ -303,7 +303,7 @@ impl<C: Stream, U: Stream> Sockets<C, U> {
     /// Ends both sides: flushes each one's pending output, and then sends its close frame where the framing
     /// permits.
     pub async fn end(mut self, to_client: &[u8], to_upstream: &[u8], wait: Duration) -> (C, U) {
-        let last = |way: &mut Way, frame: &[u8]| {
+        let last = |way: &mut Direction, frame: &[u8]| {
             // What was not let on is dropped, and the close frame takes its place.
             let is_open = match way.looked {
                 0 => way.scanner.is_between_frames(),
@@ -363,7 +363,7 @@ mod tests {
         house.client.write_all(&[&*kept, &told].concat()).await.unwrap();
         assert_eq!(house.sockets.step().await, Step::Message(Sender::Client));
         assert_eq!(house.sockets.message(Sender::Client), b"one");
-        assert!(house.sockets.keep_back(Sender::Client));
+        assert!(house.sockets.discard(Sender::Client));
         assert_eq!(house.sockets.step().await, Step::Message(Sender::Client));
         house.sockets.let_on(Sender::Client);
         let passed = tokio::select! {
@@ -384,9 +384,9 @@ mod tests {
         let said = [&*binary, &long, &over].concat();
         let talking = tokio::spawn(async move { drop(client.write_all(&said).await) });
         assert_eq!(sockets.step().await, Step::Opaque(Sender::Client));
-        assert!(sockets.keep_back(Sender::Client));
+        assert!(sockets.discard(Sender::Client));
         assert_eq!(sockets.step().await, Step::Message(Sender::Client));
-        assert!(sockets.keep_back(Sender::Client));
+        assert!(sockets.discard(Sender::Client));
         assert_eq!(sockets.step().await, Step::Wrong(Sender::Client, TOO_LONG));
         drop(sockets);
         let mut passed = Vec::new();

@@ -10,13 +10,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::limits::{CHECKPOINT_BYTES, CHECKPOINT_EVERY, ERROR_EVENT_LINGER, PING_EVERY};
 use domain::{Fault, FaultClass, Outcome, Usage};
-use execute::{Again, Exchange, Feed, Flow, Miss, again};
+use execute::{AttemptFailure, Exchange, Feed, Flow, LateRetry, again};
 use ledger::Tab;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::delivery::{Ending, Piece};
 
-type Retry = Pin<Box<dyn Future<Output = (Tab, Again)>>>;
+type Retry = Pin<Box<dyn Future<Output = (Tab, LateRetry)>>>;
 
 enum State {
     Flowing(Box<Feed>),
@@ -69,8 +69,8 @@ impl Stream {
                     Poll::Ready((tab, next)) => {
                         self.tab = Some(tab);
                         match next {
-                            Again::Going(feed) => self.state = State::Flowing(feed),
-                            Again::Over(feed, miss) => return Poll::Ready(self.break_off(feed, miss)),
+                            LateRetry::Going(feed) => self.state = State::Flowing(feed),
+                            LateRetry::Over(feed, miss) => return Poll::Ready(self.break_off(feed, miss)),
                         }
                     }
                     Poll::Pending => return self.silent(cx),
@@ -157,7 +157,7 @@ impl Stream {
     }
 
     /// `None` where the attempt is repeated.
-    fn failed(&mut self, miss: Miss) -> Option<Piece> {
+    fn failed(&mut self, miss: AttemptFailure) -> Option<Piece> {
         let State::Flowing(feed) = std::mem::replace(&mut self.state, State::Over) else {
             return Some(Piece::Abort);
         };
@@ -174,7 +174,7 @@ impl Stream {
     }
 
     /// Sends an error event in the client's dialect; the usage so far is booked.
-    fn break_off(&mut self, mut feed: Box<Feed>, miss: Miss) -> Piece {
+    fn break_off(&mut self, mut feed: Box<Feed>, miss: AttemptFailure) -> Piece {
         let mut usage = Usage::default();
         if let Some(tab) = &mut self.tab {
             usage = feed.missed(tab, &miss);

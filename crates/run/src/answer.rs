@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::kept;
 use crate::problem;
 use crate::request::RunRequest;
-use crate::task::{Envelope, Message, Ran, Task};
+use crate::task::{Envelope, FinishedRun, Message, Task};
 
 const PROFILE: HeaderName = HeaderName::from_static("agent-execution-profile");
 const MODEL: HeaderName = HeaderName::from_static("agent-resolved-model");
@@ -74,7 +74,7 @@ pub(crate) async fn shape(
     let body = body.to_bytes();
     let (text, mut messages) = said(&body);
     let resolved = word(&headers, &MODEL).unwrap_or(&frame.request.app).to_owned();
-    let ran = Ran {
+    let ran = FinishedRun {
         trace: frame.trace,
         app: &frame.request.app,
         resolved: &resolved,

@@ -70,7 +70,7 @@ struct UsageEvent<'a> {
 
 /// A finished run.
 #[derive(Debug)]
-pub(crate) struct Ran<'a> {
+pub(crate) struct FinishedRun<'a> {
     pub trace: TraceId,
     pub app: &'a str,
     /// The model that `app` resolved to.
@@ -93,7 +93,7 @@ impl<'a> Task<'a> {
         serde_json::to_value(self).unwrap_or_default()
     }
 
-    pub(crate) fn completed(ran: &Ran<'a>) -> Self {
+    pub(crate) fn completed(ran: &FinishedRun<'a>) -> Self {
         // The trace's UUID under the prefix of tasks, so that a request and its task share one id.
         let id = TaskId::from_uuid(*ran.trace.as_uuid()).to_string();
         let short_id = id.get(id.len().saturating_sub(8)..).unwrap_or_default().to_owned();
@@ -214,7 +214,7 @@ mod tests {
 
     fn wrapped(envelope: Envelope) -> Value {
         let input = json!({"prompt": "p"});
-        let task = Task::completed(&Ran {
+        let task = Task::completed(&FinishedRun {
             trace: TraceId::new(1_700_000_000_123, [7; 10]),
             app: "m",
             resolved: "p/m",

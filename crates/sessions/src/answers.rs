@@ -15,7 +15,7 @@ use store::{AnswerClaim, Claiming, ReplicaId, Store, StoreError};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use vault::{KeptPlace, OpenError, Vault};
+use vault::{ContentRef, OpenError, Vault};
 use world::World;
 
 use crate::packing::{pack, unpack};
@@ -106,13 +106,13 @@ impl Learned {
 }
 
 /// The exclusive right to query the store for a key; dropping it gives the right up.
-struct Look<'a> {
+struct StoreQuery<'a> {
     inner: &'a Inner,
     digest: [u8; 32],
     tell: watch::Sender<Option<Learned>>,
 }
 
-impl Drop for Look<'_> {
+impl Drop for StoreQuery<'_> {
     fn drop(&mut self) {
         self.inner.looks.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
     }
@@ -251,14 +251,14 @@ impl Inner {
         &self,
         digest: [u8; 32],
         body_digest: [u8; 32],
-    ) -> Result<Look<'_>, ([u8; 32], watch::Receiver<Option<Learned>>)> {
+    ) -> Result<StoreQuery<'_>, ([u8; 32], watch::Receiver<Option<Learned>>)> {
         let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(under_way) = looks.get(&digest) {
             return Err(under_way.clone());
         }
         let (tell, told) = watch::channel(None);
         looks.insert(digest, (body_digest, told));
-        Ok(Look { inner: self, digest, tell })
+        Ok(StoreQuery { inner: self, digest, tell })
     }
 
     async fn ask_store(&self, asked: &KeyedRequest, digest: [u8; 32], body_digest: [u8; 32]) -> Claimed {
@@ -302,7 +302,7 @@ impl Inner {
         }
     }
 
-    fn read(&self, place: &KeptPlace, sealed: &domain::Sealed, until_unix_ms: u64) -> Claimed {
+    fn read(&self, place: &ContentRef, sealed: &domain::Sealed, until_unix_ms: u64) -> Claimed {
         match self.vault.opener.open_kept(place, sealed) {
             Ok(packed) => unpack(packed.expose()).map_or(Claimed::Unreadable, Claimed::Answered),
             // Another replica sealed it under a new key, which this one learns within a second.
@@ -355,8 +355,8 @@ impl Inner {
     }
 }
 
-const fn place(workspace: WorkspaceId, project: ProjectId, digest: [u8; 32], request: TraceId) -> KeptPlace {
-    KeptPlace { kept: Kept::Answer, workspace, project, digest, request }
+const fn place(workspace: WorkspaceId, project: ProjectId, digest: [u8; 32], request: TraceId) -> ContentRef {
+    ContentRef { kept: Kept::Answer, workspace, project, digest, request }
 }
 
 /// Runs work on the store's runtime, and waits for it up to `wait_max`.

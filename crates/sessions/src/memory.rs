@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use vault::KeptPlace;
+use vault::ContentRef;
 
 /// Overhead of a turn besides its content, and of each of its calls.
 const TURN_BYTES: usize = 512;
@@ -14,7 +14,7 @@ pub(crate) type Digest = [u8; 32];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Turn {
-    pub place: KeptPlace,
+    pub place: ContentRef,
     pub calls: Vec<Digest>,
     pub content: Bytes,
     pub until_unix_ms: u64,
@@ -33,7 +33,7 @@ pub(crate) struct Now {
     pub us: u64,
 }
 
-pub(crate) struct Memory {
+pub(crate) struct TurnCache {
     bytes_max: usize,
     bytes: usize,
     turns: HashMap<Digest, Held>,
@@ -49,7 +49,7 @@ struct Held {
     believed_until_us: u64,
 }
 
-impl Memory {
+impl TurnCache {
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
             bytes_max,
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     fn turn(number: u8, calls: &[u8], length: usize) -> Arc<Turn> {
-        let place = KeptPlace {
+        let place = ContentRef {
             kept: Kept::Turn,
             workspace: WorkspaceId::new(1, [number % 2; 10]),
             project: ProjectId::new(1, [1; 10]),
@@ -144,13 +144,13 @@ mod tests {
 
     const NOW: Now = Now { unix_ms: 0, us: 0 };
 
-    fn found(memory: &mut Memory, call: u8, now: Now) -> Option<(u8, bool)> {
+    fn found(memory: &mut TurnCache, call: u8, now: Now) -> Option<(u8, bool)> {
         memory.find(&[call; 32], now).map(|(turn, is_believed)| (turn.place.digest[0], is_believed))
     }
 
     #[test]
     fn a_turn_is_found_by_each_call_until_its_end_and_believed_for_a_while() {
-        let mut memory = Memory::new(10_000);
+        let mut memory = TurnCache::new(10_000);
         memory.put(turn(1, &[10, 11], 5), 50);
         assert_eq!(found(&mut memory, 10, NOW), Some((1, true)));
         assert_eq!(found(&mut memory, 11, Now { us: 49, ..NOW }), Some((1, true)));
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn a_call_leads_to_the_newest_turn_whichever_came_first() {
         for order in [[1, 2], [2, 1]] {
-            let mut memory = Memory::new(10_000);
+            let mut memory = TurnCache::new(10_000);
             for number in order {
                 memory.put(turn(number, &[10, 20 + number], 5), 50);
             }
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_is_larger_than_everything_is_not_taken() {
-        let mut memory = Memory::new(2_000);
+        let mut memory = TurnCache::new(2_000);
         memory.put(turn(1, &[10], 5), 50);
         memory.put(turn(2, &[11], 2_000), 50);
         assert_eq!((found(&mut memory, 10, NOW), found(&mut memory, 11, NOW)), (Some((1, true)), None));
@@ -208,7 +208,7 @@ mod tests {
         #[test]
         fn what_was_used_last_stays_and_the_bound_holds(steps in steps()) {
             const BYTES_MAX: usize = 6_000;
-            let mut memory = Memory::new(BYTES_MAX);
+            let mut memory = TurnCache::new(BYTES_MAX);
             let mut model: Vec<Arc<Turn>> = Vec::new();
             for step in steps {
                 match step {

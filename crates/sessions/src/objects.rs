@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use domain::limits::{KEPT_ID_BYTES_MAX, RESPONSE_FIND_TIME_MAX};
 use domain::ports::{ObjectKeeper, PortFuture};
-use domain::{FoundObject, KeptId, KeptKind, KeptObject, KeptOwner, KeptPage, Principal, TraceId};
+use domain::{
+    FoundObject, KeptOwner, KeptPage, Principal, StoredObject, StoredObjectId, StoredObjectKind, TraceId,
+};
 use store::jobs::NewJob;
 use store::{KeptObjectRow, Store, StoreError};
 use tokio::runtime::Handle;
@@ -23,7 +25,7 @@ const WRITE_PAUSE: Duration = Duration::from_millis(100);
 const SHOWN_BYTES_MAX: usize = 16 * 1024;
 
 /// The job to enqueue once an object is stored, if its kind needs one.
-pub type Chore = Box<dyn Fn(KeptOwner, KeptId, u64) -> Option<NewJob> + Send + Sync>;
+pub type Chore = Box<dyn Fn(KeptOwner, StoredObjectId, u64) -> Option<NewJob> + Send + Sync>;
 
 /// Stores who made which object.
 pub struct Objects {
@@ -108,11 +110,22 @@ fn is_plain(id: &str) -> bool {
 }
 
 impl ObjectKeeper for Objects {
-    fn id(&self, owner: KeptOwner, kind: KeptKind, maker: Principal, provider_id: &str) -> KeptId {
+    fn id(
+        &self,
+        owner: KeptOwner,
+        kind: StoredObjectKind,
+        maker: Principal,
+        provider_id: &str,
+    ) -> StoredObjectId {
         self.vault.requests.of_object(owner, kind, maker, provider_id)
     }
 
-    fn keep(&self, owner: KeptOwner, id: KeptId, mut object: KeptObject) -> PortFuture<'static, bool> {
+    fn keep(
+        &self,
+        owner: KeptOwner,
+        id: StoredObjectId,
+        mut object: StoredObject,
+    ) -> PortFuture<'static, bool> {
         if !is_plain(&object.provider_id) {
             return Box::pin(async { false });
         }
@@ -124,7 +137,7 @@ impl ObjectKeeper for Objects {
         Box::pin(async move { kept.await.is_some() })
     }
 
-    fn find(&self, owner: KeptOwner, id: KeptId) -> PortFuture<'static, FoundObject> {
+    fn find(&self, owner: KeptOwner, id: StoredObjectId) -> PortFuture<'static, FoundObject> {
         let found = self.ask(move |inner| async move {
             inner.store.kept_objects().find(owner, id, inner.now_unix_ms()).await
         });
@@ -137,26 +150,26 @@ impl ObjectKeeper for Objects {
         })
     }
 
-    fn list(&self, page: KeptPage) -> PortFuture<'static, Option<Vec<(KeptId, KeptObject)>>> {
+    fn list(&self, page: KeptPage) -> PortFuture<'static, Option<Vec<(StoredObjectId, StoredObject)>>> {
         self.ask(move |inner| async move {
             let rows = inner.store.kept_objects().list(page, inner.now_unix_ms()).await?;
             Ok(rows.into_iter().map(|row| (row.id, row.object)).collect())
         })
     }
 
-    fn book(&self, owner: KeptOwner, id: KeptId, by: TraceId) -> PortFuture<'static, bool> {
+    fn book(&self, owner: KeptOwner, id: StoredObjectId, by: TraceId) -> PortFuture<'static, bool> {
         let asked =
             self.ask(move |inner| async move { inner.store.kept_objects().book(owner, id, by).await });
         Box::pin(async move { asked.await.unwrap_or(false) })
     }
 
-    fn unbook(&self, owner: KeptOwner, id: KeptId, by: TraceId) -> PortFuture<'static, ()> {
+    fn unbook(&self, owner: KeptOwner, id: StoredObjectId, by: TraceId) -> PortFuture<'static, ()> {
         let asked =
             self.ask(move |inner| async move { inner.store.kept_objects().unbook(owner, id, by).await });
         Box::pin(async move { asked.await.unwrap_or(()) })
     }
 
-    fn forget(&self, owner: KeptOwner, id: KeptId) -> PortFuture<'static, ()> {
+    fn forget(&self, owner: KeptOwner, id: StoredObjectId) -> PortFuture<'static, ()> {
         let asked = self.ask(move |inner| async move { inner.store.kept_objects().forget(owner, id).await });
         Box::pin(async move { asked.await.unwrap_or(()) })
     }

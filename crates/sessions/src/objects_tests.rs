@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::ports::ObjectKeeper;
-use domain::{AccountId, FoundObject, KeptKind, KeptObject, KeptOwner, KeptPage, Principal};
+use domain::{AccountId, FoundObject, KeptOwner, KeptPage, Principal, StoredObject, StoredObjectKind};
 use store::fixtures::CommitFault;
 
 use super::Objects;
@@ -17,8 +17,8 @@ fn maker(number: u8) -> Principal {
     Principal::Account(AccountId::new(NOW, [number; 10]))
 }
 
-fn object(provider_id: &str) -> KeptObject {
-    KeptObject {
+fn object(provider_id: &str) -> StoredObject {
+    StoredObject {
         request: request(1),
         maker: maker(3),
         provider_id: provider_id.to_owned(),
@@ -44,12 +44,12 @@ async fn a_thing_is_found_everywhere_by_our_name_and_by_nobody_else() {
     let bench = bench().await;
     let (here, there) = (keeper(&bench), keeper(&bench));
     let (own, other) = (owner(1)(), owner(2)());
-    let id = here.id(own, KeptKind::File, maker(3), "file-abc");
-    assert_eq!(there.id(own, KeptKind::File, maker(3), "file-abc"), id);
+    let id = here.id(own, StoredObjectKind::File, maker(3), "file-abc");
+    assert_eq!(there.id(own, StoredObjectKind::File, maker(3), "file-abc"), id);
     let others = [
-        here.id(other, KeptKind::File, maker(3), "file-abc"),
-        here.id(own, KeptKind::File, maker(4), "file-abc"),
-        here.id(own, KeptKind::File, maker(3), "file-xyz"),
+        here.id(other, StoredObjectKind::File, maker(3), "file-abc"),
+        here.id(own, StoredObjectKind::File, maker(4), "file-abc"),
+        here.id(own, StoredObjectKind::File, maker(3), "file-xyz"),
     ];
     assert!(others.iter().all(|other| *other != id));
     bench.store.commit_faults().script([CommitFault::AnswerLost]);
@@ -58,7 +58,7 @@ async fn a_thing_is_found_everywhere_by_our_name_and_by_nobody_else() {
     assert_eq!(there.find(other, id).await, FoundObject::Unknown);
     let page = |owner| KeptPage {
         owner,
-        kind: KeptKind::File,
+        kind: StoredObjectKind::File,
         label: None,
         after: None,
         oldest_first: false,
@@ -77,7 +77,7 @@ async fn a_thing_is_found_everywhere_by_our_name_and_by_nobody_else() {
 async fn nobody_waits_long_for_a_store_that_is_away() {
     let bench = bench().await;
     let keeper = keeper(&bench);
-    let id = keeper.id(owner(1)(), KeptKind::File, maker(3), "file-abc");
+    let id = keeper.id(owner(1)(), StoredObjectKind::File, maker(3), "file-abc");
     bench.store.close().await;
     tokio::time::pause();
     assert!(!keeper.keep(owner(1)(), id, object("file-abc")).await);

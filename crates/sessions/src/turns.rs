@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::Kept;
 use domain::limits::{
-    KEPT_TURN_BYTES_MAX, TURN_BELIEVED, TURN_CALLS_MAX, TURN_FIND_TIME_MAX, TURN_KEPT, TURNS_FOUND_BYTES_MAX,
-    TURNS_REMEMBERED_BYTES_MAX, TURNS_WAITING_BYTES_MAX,
+    KEPT_TURN_BYTES_MAX, TURN_CACHED_FOR, TURN_CALLS_MAX, TURN_FIND_TIME_MAX, TURN_KEPT,
+    TURNS_FOUND_BYTES_MAX, TURNS_REMEMBERED_BYTES_MAX, TURNS_WAITING_BYTES_MAX,
 };
 use domain::ports::{KeptTurn, PortFuture, PurgeError, PurgeScope, Purgeable, Purged, TurnKeeper};
 use domain::{ProjectId, TraceId, WorkspaceId};
@@ -18,10 +18,10 @@ use store::{KeptTurnRow, Store, StoreError, TurnsAsked};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, RwLock, Semaphore};
 use tokio::task::JoinHandle;
-use vault::{KeptPlace, Vault};
+use vault::{ContentRef, Vault};
 use world::World;
 
-use crate::memory::{Digest, Memory, Now, Turn};
+use crate::memory::{Digest, Now, Turn, TurnCache};
 use crate::packing::{pack_turn, unpack_turn};
 
 /// How often a turn is written again while the store is away; the pause doubles each time.
@@ -48,7 +48,7 @@ struct Inner {
     world: World,
     /// The runtime that uses the store: serving cores wait for its result and never do its work.
     runtime: Handle,
-    here: Mutex<Here>,
+    here: Mutex<LocalState>,
     /// Bytes that may wait for the store.
     room: Arc<Semaphore>,
     /// Write-locked by a purge, so that nothing it removes is read into memory or written in the meantime.
@@ -57,10 +57,10 @@ struct Inner {
 }
 
 /// The state of this process.
-struct Here {
-    memory: Memory,
+struct LocalState {
+    memory: TurnCache,
     /// Turns not written to the store yet. A purge removes them from here, and then they are never written.
-    waiting: HashMap<Digest, KeptPlace>,
+    waiting: HashMap<Digest, ContentRef>,
 }
 
 impl Turns {
@@ -72,8 +72,8 @@ impl Turns {
             vault,
             world,
             runtime: Handle::current(),
-            here: Mutex::new(Here {
-                memory: Memory::new(TURNS_REMEMBERED_BYTES_MAX),
+            here: Mutex::new(LocalState {
+                memory: TurnCache::new(TURNS_REMEMBERED_BYTES_MAX),
                 waiting: HashMap::new(),
             }),
             room: Arc::new(Semaphore::new(TURNS_WAITING_BYTES_MAX)),
@@ -115,7 +115,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Inner {
-    fn here(&self) -> MutexGuard<'_, Here> {
+    fn here(&self) -> MutexGuard<'_, LocalState> {
         locked(&self.here)
     }
 
@@ -134,7 +134,7 @@ impl Inner {
     }
 
     fn believed_until_us(&self) -> u64 {
-        let believed_us = u64::try_from(TURN_BELIEVED.as_micros()).unwrap_or(u64::MAX);
+        let believed_us = u64::try_from(TURN_CACHED_FOR.as_micros()).unwrap_or(u64::MAX);
         self.world.clock.monotonic_us().saturating_add(believed_us)
     }
 
@@ -147,7 +147,7 @@ impl Inner {
         if content.len() > KEPT_TURN_BYTES_MAX {
             return None;
         }
-        let place = KeptPlace { kept: Kept::Turn, workspace, project, digest, request };
+        let place = ContentRef { kept: Kept::Turn, workspace, project, digest, request };
         let kept_ms = u64::try_from(TURN_KEPT.as_millis()).unwrap_or(u64::MAX);
         let until_unix_ms = self.world.clock.unix_ms().saturating_add(kept_ms);
         Some(Arc::new(Turn { place, calls, content: content.into(), until_unix_ms }))
@@ -187,7 +187,7 @@ impl Inner {
             tracing::error!(request = %place.request, "a turn could not be sealed");
             return Ok(());
         };
-        let KeptPlace { digest, workspace, project, request, .. } = place;
+        let ContentRef { digest, workspace, project, request, .. } = place;
         let until_unix_ms = turn.until_unix_ms;
         let row = KeptTurnRow { digest, workspace, project, request, sealed, until_unix_ms };
         self.store.kept_turns().keep(row, turn.calls.clone()).await?;
@@ -282,7 +282,7 @@ impl Inner {
     /// learned within a moment.
     fn open(&self, row: KeptTurnRow) -> Option<Turn> {
         let KeptTurnRow { digest, workspace, project, request, sealed, until_unix_ms } = row;
-        let place = KeptPlace { kept: Kept::Turn, workspace, project, digest, request };
+        let place = ContentRef { kept: Kept::Turn, workspace, project, digest, request };
         let packed = self.vault.opener.open_kept(&place, &sealed).ok()?;
         let (calls, content) = unpack_turn(packed.expose())?;
         Some(Turn { place, calls, content, until_unix_ms })
@@ -318,7 +318,7 @@ impl Inner {
     }
 }
 
-fn covers(scope: &PurgeScope, place: &KeptPlace) -> bool {
+fn covers(scope: &PurgeScope, place: &ContentRef) -> bool {
     let is_named = match &scope.what {
         Purged::Everything => true,
         Purged::Project(project) => *project == place.project,

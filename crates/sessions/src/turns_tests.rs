@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::Kept;
-use domain::limits::{TURN_BELIEVED, TURN_CALLS_MAX, TURN_FIND_TIME_MAX, TURN_KEPT, TURNS_WAITING_BYTES_MAX};
+use domain::limits::{
+    TURN_CACHED_FOR, TURN_CALLS_MAX, TURN_FIND_TIME_MAX, TURN_KEPT, TURNS_WAITING_BYTES_MAX,
+};
 use domain::ports::{KeptTurn, PurgeScope, Purgeable, Purged, TurnKeeper};
 use snapshot::WrappedKey;
 use store::Act;
 use store::fixtures::CommitFault;
 use store::rotations::{Resealing, SealedThing};
-use vault::{KeptPlace, Lesson};
+use vault::{ContentRef, KeyUpdate};
 
 use super::Turns;
 use crate::bench::{Bench, NOW, bench, project, request, workspace};
-use crate::memory::Memory;
+use crate::memory::TurnCache;
 
 impl Bench {
     /// Another process over the same store.
@@ -155,7 +157,7 @@ async fn what_another_process_purged_is_not_believed_for_long() {
     here.keep(turn(1, &["a"], "one")).await;
     here.keep(turn(2, &["b"], "two")).await;
     assert_eq!(there.purge(scope(Purged::Requests(vec![request(1)]))).await, Ok(1));
-    bench.pass(TURN_BELIEVED);
+    bench.pass(TURN_CACHED_FOR);
     assert_eq!(found(&here, &["a", "b"]).await, [None, some("two")]);
     bench.store.close().await;
     assert_eq!(found(&here, &["a", "b"]).await, [None, some("two")], "what the store knew is believed anew");
@@ -171,7 +173,7 @@ async fn while_the_store_is_away_what_is_remembered_holds() {
     for _ in 0..2 {
         let asked = found(&turns, &["a", "b", "none"]).await;
         assert_eq!(asked, [some("one"), some("two"), None]);
-        bench.pass(TURN_BELIEVED);
+        bench.pass(TURN_CACHED_FOR);
     }
     drop(unwritten);
     assert!(turns.purge(scope(Purged::Everything)).await.is_err(), "nobody knows what is there");
@@ -208,7 +210,7 @@ async fn a_refused_or_uncertain_write_is_made_again() {
 async fn what_does_not_fit_in_memory_comes_from_the_store() {
     let bench = bench().await;
     let turns = bench.turns();
-    turns.inner.here().memory = Memory::new(2_500);
+    turns.inner.here().memory = TurnCache::new(2_500);
     for (number, call) in [(1, "a"), (2, "b"), (3, "c")] {
         turns.keep(turn(number, &[call], &call.repeat(500))).await;
     }
@@ -329,14 +331,14 @@ async fn a_turn_is_found_after_its_workspace_has_another_key() {
     let mut keys = bench.store.workspaces().wrapped_keys(workspace(1)).await.unwrap();
     let learn = |keys: &[WrappedKey]| {
         let keys = keys.iter().map(|key| (key.workspace, key.key_id.clone(), key.wrapped.clone())).collect();
-        bench.vault.opener.learn(Lesson { keys, ..Lesson::default() })
+        bench.vault.opener.learn(KeyUpdate { keys, ..KeyUpdate::default() })
     };
     learn(&keys).await;
     let rows = rotations.kept_otherwise(Kept::Turn, workspace(1), key_id.clone(), None, 9).await.unwrap();
     let reseal = |old: &store::rotations::SealedRow| {
         let SealedThing::Kept(place) = old.thing.clone() else { panic!("{old:?}") };
         let (digest, project, request) = (place.digest, place.project, place.request);
-        let place = KeptPlace { kept: Kept::Turn, workspace: workspace(1), project, digest, request };
+        let place = ContentRef { kept: Kept::Turn, workspace: workspace(1), project, digest, request };
         Resealing { old: old.clone(), new: bench.vault.reseal_kept(&place, &old.sealed).unwrap() }
     };
     rotations.reseal(workspace(1), rows.iter().map(reseal).collect()).await.unwrap();

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use domain::Usage;
 use http_body::{Body, Frame, SizeHint};
-use ledger::Booked;
+use ledger::PendingWrite;
 use relay::{Delivery, Piece};
 
 /// The answer broke off after its head. Hyper then closes the connection without a clean end, which would
@@ -29,7 +29,7 @@ pub struct ReplyBody {
     kind: Kind,
     usage: Option<Usage>,
     /// The record that the last byte waits for.
-    booked: Option<Booked>,
+    booked: Option<PendingWrite>,
     /// It ends cleanly, but with an error event.
     is_failed: bool,
 }

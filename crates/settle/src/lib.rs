@@ -4,7 +4,7 @@
 mod body;
 
 pub use body::{ReplyBody, ReplyError};
-pub use ledger::Booked;
+pub use ledger::PendingWrite;
 
 use bytes::Bytes;
 use domain::Usage;
@@ -35,9 +35,9 @@ pub fn whole(status: StatusCode, headers: HeaderMap, bytes: Bytes) -> Response<R
 }
 
 /// Closes the tab of an exchange that has no body of its own. The event that ends it for the client must wait
-/// for the returned `Booked`.
+/// for the returned `PendingWrite`.
 #[must_use]
-pub fn book(conclusion: Conclusion) -> Booked {
+pub fn book(conclusion: Conclusion) -> PendingWrite {
     let Conclusion { tab, outcome, status, fault, usage, bytes_out, fallback_used } = conclusion;
     tab.close(Closing { outcome, status, fault: fault.as_deref(), usage, bytes_out, fallback_used })
 }
@@ -50,7 +50,7 @@ fn response(status: StatusCode, headers: HeaderMap, body: ReplyBody) -> Response
 }
 
 /// Closes the delivery's tab and returns the usage; `None` the second time.
-fn close(delivery: &mut Delivery) -> Option<(Usage, Booked)> {
+fn close(delivery: &mut Delivery) -> Option<(Usage, PendingWrite)> {
     let conclusion = delivery.conclude()?;
     Some((conclusion.usage, book(conclusion)))
 }

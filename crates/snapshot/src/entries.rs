@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use domain::{
-    AccountId, Agreement, CachePolicy, CredentialId, Hosting, KeyId, NodeId, Policy, ProjectId, Quirks,
-    Rates, RouteId, RouteSpec, Terms, WorkspaceId, secret::Sealed,
+    AccountId, Agreement, CachePolicy, CredentialId, Hosting, KeyId, MissingFeatures, NodeId, Policy,
+    ProjectId, Rates, RouteId, RouteSpec, Terms, WorkspaceId, secret::Sealed,
 };
 
 /// What a key may do.
@@ -85,7 +85,7 @@ pub struct CredentialEntry {
     /// The customer's own prices by model name (`publisher/model` or the provider's own name).
     pub pricing: Arc<Vec<(String, Rates)>>,
     /// What its server is known not to accept.
-    pub quirks: Quirks,
+    pub quirks: MissingFeatures,
     /// What its owner states of the contract with the provider.
     pub agreement: Arc<Agreement>,
     pub created_unix_ms: u64,
@@ -139,7 +139,7 @@ pub struct NodeEntry {
     pub models: Arc<Vec<String>>,
     pub labels: Arc<Vec<String>>,
     /// What its server is known not to accept.
-    pub quirks: Quirks,
+    pub quirks: MissingFeatures,
     pub created_unix_ms: u64,
 }
 
@@ -161,7 +161,7 @@ pub struct WrappedKey {
 /// The sealed anti-rollback minimum version of one sealed object, stored apart from the object itself, so
 /// that restoring an older row is noticed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SealFloor {
+pub struct MinimumVersion {
     /// The nil id for the operator's accounts.
     pub workspace: WorkspaceId,
     pub object: String,

@@ -8,7 +8,7 @@ use domain::{KeyId, WorkspaceId};
 use tokio::sync::watch;
 
 use crate::compiled::KeyDigest;
-use crate::entries::{AccountEntry, KeyEntry, SealFloor, WorkspaceEntry, WrappedKey};
+use crate::entries::{AccountEntry, KeyEntry, MinimumVersion, WorkspaceEntry, WrappedKey};
 
 /// Why the source gave nothing. The keeper continues with what it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub struct Change {
     /// Sealing keys and minimum versions of what is listed: the vault learns them
     /// before the version is published.
     pub wrapped_keys: Vec<WrappedKey>,
-    pub floors: Vec<SealFloor>,
+    pub floors: Vec<MinimumVersion>,
 }
 
 /// A versioned configuration that can be followed.

@@ -5,8 +5,8 @@ use domain::TraceId;
 use ledger::SettledRecords;
 
 use crate::StoreError;
+use crate::audit_notes::AuditNote;
 use crate::packed::{Named, tail_of};
-use crate::remarks::Remark;
 use crate::sql::leases::Draws;
 use crate::tally::{MinuteTally, Tallying};
 
@@ -28,7 +28,7 @@ pub(crate) struct Prepared {
     /// What the records draw on budgets.
     pub draws: Draws,
     /// Audit remarks for those records that need one.
-    pub remarks: Vec<Remark>,
+    pub remarks: Vec<AuditNote>,
 }
 
 impl Prepared {
@@ -46,7 +46,7 @@ impl Prepared {
             }
             let tail = tail_of(record.trace, frame)?;
             draws.add(&record.drawn);
-            remarks.extend(Remark::of(&record));
+            remarks.extend(AuditNote::of(&record));
             tails.extend_from_slice(tail);
             rows.push(Row {
                 named: Named {

@@ -6,7 +6,7 @@ use domain::WorkspaceId;
 use crate::{Json, StoreFuture};
 
 /// The nil workspace, which owns the installation's own jobs.
-pub const OURS: WorkspaceId = WorkspaceId::from_uuid(uuid::Uuid::nil());
+pub const INSTALLATION: WorkspaceId = WorkspaceId::from_uuid(uuid::Uuid::nil());
 
 /// A job to enqueue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub struct Claim {
 
 /// A worker's lease on a job. It is void once another worker has taken the job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hold {
+pub struct JobLease {
     pub job: i64,
     pub worker: String,
     pub attempt: u32,
@@ -64,7 +64,7 @@ pub struct Hold {
 
 /// The outcome of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ending {
+pub enum JobResult {
     /// Done for good.
     Gone,
     /// Done, and due again then.
@@ -82,9 +82,9 @@ pub trait Jobs: Send + Sync {
     /// any other.
     fn claim(&self, claim: Claim) -> StoreFuture<'_, Vec<JobRow>>;
     /// Extends the lease; `false` if it was lost.
-    fn extend(&self, hold: Hold, until_unix_ms: u64) -> StoreFuture<'_, bool>;
+    fn extend(&self, hold: JobLease, until_unix_ms: u64) -> StoreFuture<'_, bool>;
     /// Records the outcome; `false` if the lease was lost, and another worker decides.
-    fn settle(&self, hold: Hold, ending: Ending) -> StoreFuture<'_, bool>;
+    fn settle(&self, hold: JobLease, ending: JobResult) -> StoreFuture<'_, bool>;
     /// Releases every lease of a worker that is known to be dead, and returns how many.
     fn release(&self, worker: String) -> StoreFuture<'_, u64>;
     /// Jobs that were given up, oldest first.

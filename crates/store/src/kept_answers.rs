@@ -36,7 +36,7 @@ pub enum Claiming {
     },
 }
 
-pub trait KeptAnswers: Send + Sync {
+pub trait IdempotentAnswers: Send + Sync {
     /// One transaction, before anything is sent upstream. The same claim may be repeated if its reply was
     /// lost.
     fn claim(&self, claim: AnswerClaim) -> StoreFuture<'_, Claiming>;

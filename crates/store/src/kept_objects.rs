@@ -1,17 +1,17 @@
 //! Ownership of objects that providers store (files, batches, videos), by Tidegate's ids for them.
 
-use domain::{KeptId, KeptObject, KeptOwner, KeptPage, TraceId};
+use domain::{KeptOwner, KeptPage, StoredObject, StoredObjectId, TraceId};
 
 use crate::{NewJob, StoreFuture};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptObjectRow {
-    pub id: KeptId,
+    pub id: StoredObjectId,
     pub owner: KeptOwner,
-    pub object: KeptObject,
+    pub object: StoredObject,
 }
 
-pub trait KeptObjects: Send + Sync {
+pub trait ProviderObjects: Send + Sync {
     /// An object that is already recorded stays as it is, except for what lists show of it. `job` is enqueued
     /// only for a new object.
     ///
@@ -19,15 +19,20 @@ pub trait KeptObjects: Send + Sync {
     /// If its project is gone.
     fn keep(&self, row: KeptObjectRow, job: Option<NewJob>) -> StoreFuture<'_, ()>;
     /// With a time of `0` it finds hidden objects, too.
-    fn find(&self, owner: KeptOwner, id: KeptId, now_unix_ms: u64) -> StoreFuture<'_, Option<KeptObject>>;
+    fn find(
+        &self,
+        owner: KeptOwner,
+        id: StoredObjectId,
+        now_unix_ms: u64,
+    ) -> StoreFuture<'_, Option<StoredObject>>;
     /// Objects that can be shown, in the order of their creation.
     fn list(&self, page: KeptPage, now_unix_ms: u64) -> StoreFuture<'_, Vec<KeptObjectRow>>;
     /// Claims the right to bill the object's usage; `true` if this request has it, also when it claims again.
-    fn book(&self, owner: KeptOwner, id: KeptId, by: TraceId) -> StoreFuture<'_, bool>;
+    fn book(&self, owner: KeptOwner, id: StoredObjectId, by: TraceId) -> StoreFuture<'_, bool>;
     /// Gives that right back.
-    fn unbook(&self, owner: KeptOwner, id: KeptId, by: TraceId) -> StoreFuture<'_, ()>;
+    fn unbook(&self, owner: KeptOwner, id: StoredObjectId, by: TraceId) -> StoreFuture<'_, ()>;
     /// Hides the object for good. The row of a video that is not billed yet stays until it is billed.
-    fn forget(&self, owner: KeptOwner, id: KeptId) -> StoreFuture<'_, ()>;
+    fn forget(&self, owner: KeptOwner, id: StoredObjectId) -> StoreFuture<'_, ()>;
     /// Deletes at most `rows_max` expired rows, except unbilled videos, and returns how many it deleted.
     fn expire(&self, now_unix_ms: u64, rows_max: u32) -> StoreFuture<'_, u64>;
 }

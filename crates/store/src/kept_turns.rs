@@ -30,7 +30,7 @@ pub struct TurnsAsked {
     pub bytes_max: u64,
 }
 
-pub trait KeptTurns: Send + Sync {
+pub trait StoredTurns: Send + Sync {
     /// From here on each of the calls leads to this turn. The same turn may be stored again if the reply was
     /// lost.
     ///

@@ -5,6 +5,7 @@ pub mod accounts;
 pub mod act;
 pub mod api_keys;
 pub mod audit;
+mod audit_notes;
 mod batch;
 pub mod budgets;
 pub mod credentials;
@@ -34,7 +35,6 @@ mod postgres;
 pub mod projects;
 pub mod records;
 mod rehearsal;
-mod remarks;
 pub mod rotations;
 pub mod routes;
 pub mod sign_ins;
@@ -66,13 +66,13 @@ pub use founding::{Foundation, Founding};
 pub use invoices::{InvoiceRow, Invoices};
 pub use jobs::{JobRow, Jobs, NewJob};
 pub use joins::{Heartbeat, JoinToken, Joined, Joining, Joins, KnownNode, NodeRecord, NodeRecordRow};
-pub use kept_answers::{AnswerClaim, Claiming, KeptAnswers};
-pub use kept_objects::{KeptObjectRow, KeptObjects};
-pub use kept_turns::{KeptTurnRow, KeptTurns, TurnsAsked};
+pub use kept_answers::{AnswerClaim, Claiming, IdempotentAnswers};
+pub use kept_objects::{KeptObjectRow, ProviderObjects};
+pub use kept_turns::{KeptTurnRow, StoredTurns, TurnsAsked};
 pub use meta::Meta;
 pub use nodes::{NodeObservation, NodeRow, Nodes};
 pub use page::{Listed, Page};
-pub use people::{Invitation, MadeKeys, MemberRow, Membership, People, PersonRow};
+pub use people::{Invitation, KeysOnLeave, MemberRow, Membership, People, PersonRow};
 pub use policies::{Policies, PolicyRow};
 pub use postgres::{Address, ReplicaId};
 pub use projects::{ProjectRow, Projects};
@@ -85,7 +85,7 @@ pub use sign_ins::{
 };
 pub use stored_responses::{StoredResponseRow, StoredResponses};
 pub use tariffs::{Assignment, TariffVersion, Tariffs};
-pub use upkeep::{Forgotten, Upkeep};
+pub use upkeep::{Forgotten, Maintenance};
 pub use usage::{Dimension, Interval, Percentiles, UsageFilter, UsageQuery, UsageRow, UsageSums, Window};
 pub use webhooks::{DeliveryAttempt, DeliveryRow, DeliveryState, SigningSecret, WebhookRow, Webhooks};
 pub use workspaces::{WorkspaceRow, Workspaces};
@@ -129,14 +129,14 @@ pub async fn bring_back(address: &Address, from: &Path) -> Result<(), StoreError
 }
 
 /// What each database stores in its own way: meter records and their maintenance.
-pub(crate) trait Books: Records + Upkeep + ledger::RecordSink {}
-impl<B: Records + Upkeep + ledger::RecordSink> Books for B {}
+pub(crate) trait RecordDatabase: Records + Maintenance + ledger::RecordSink {}
+impl<B: Records + Maintenance + ledger::RecordSink> RecordDatabase for B {}
 
 /// A handle on the store; cloning it is cheap.
 #[derive(Clone)]
 pub struct Store {
     database: Database,
-    books: Arc<dyn Books>,
+    books: Arc<dyn RecordDatabase>,
     /// This process's number among the replicas that share the database.
     replica: i64,
 }
@@ -178,7 +178,7 @@ impl Store {
         postgres::connect(address, replica).await
     }
 
-    pub(crate) fn new(database: Database, books: Arc<dyn Books>, replica: i64) -> Self {
+    pub(crate) fn new(database: Database, books: Arc<dyn RecordDatabase>, replica: i64) -> Self {
         Self { database, books, replica }
     }
 
@@ -270,13 +270,13 @@ impl Store {
 
     /// Answers under idempotency keys, and the claims of requests in progress.
     #[must_use]
-    pub fn kept_answers(&self) -> &dyn KeptAnswers {
+    pub fn kept_answers(&self) -> &dyn IdempotentAnswers {
         &self.database
     }
 
     /// Sealed provider state that must be sent back with the turns after tool calls.
     #[must_use]
-    pub fn kept_turns(&self) -> &dyn KeptTurns {
+    pub fn kept_turns(&self) -> &dyn StoredTurns {
         &self.database
     }
 
@@ -288,7 +288,7 @@ impl Store {
 
     /// Ownership of other objects that providers store: files, batches, videos.
     #[must_use]
-    pub fn kept_objects(&self) -> &dyn KeptObjects {
+    pub fn kept_objects(&self) -> &dyn ProviderObjects {
         &self.database
     }
 
@@ -318,7 +318,7 @@ impl Store {
 
     /// Periodic maintenance of the meter records.
     #[must_use]
-    pub fn upkeep(&self) -> &dyn Upkeep {
+    pub fn upkeep(&self) -> &dyn Maintenance {
         &*self.books
     }
 
@@ -352,7 +352,7 @@ impl Store {
     /// Where the drainer puts settled records.
     #[must_use]
     pub fn record_sink(&self) -> Arc<dyn ledger::RecordSink> {
-        Arc::<dyn Books>::clone(&self.books)
+        Arc::<dyn RecordDatabase>::clone(&self.books)
     }
 
     /// Faults for the next commits.

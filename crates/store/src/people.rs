@@ -62,7 +62,7 @@ pub struct Invitation {
 
 /// What happens to the API keys that a member created, once they leave.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum MadeKeys {
+pub enum KeysOnLeave {
     /// Refused as `member_has_keys` if some of them work, so that the remover decides.
     #[default]
     Ask,
@@ -102,7 +102,7 @@ pub trait People: Send + Sync {
         &self,
         workspace: WorkspaceId,
         id: MemberId,
-        keys: MadeKeys,
+        keys: KeysOnLeave,
         expected: Option<u64>,
         act: Act,
     ) -> StoreFuture<'_, Written<()>>;

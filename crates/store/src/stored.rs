@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use domain::{
     ByokFallback, FallbackClass, Finding, ModelPattern, Price, Probed, Profile, Rates, RouteScope, RouteSpec,
-    ServerFacts, Trait, UnitRates,
+    ServerFacts, ServerFeature, UnitRates,
 };
 use serde::{Deserialize, Serialize};
 use snapshot::{CredentialState, IpNet, Scopes};
@@ -165,7 +165,7 @@ fn store_findings(findings: &[Finding]) -> Vec<StoredFinding> {
 fn read_findings(stored: &[StoredFinding]) -> Vec<Finding> {
     stored
         .iter()
-        .filter_map(|stored| Trait::named(&stored.of)?.found(&stored.value, stored.unix_ms))
+        .filter_map(|stored| ServerFeature::named(&stored.of)?.found(&stored.value, stored.unix_ms))
         .collect()
 }
 

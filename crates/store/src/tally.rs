@@ -48,7 +48,7 @@ pub(crate) struct Group<'a> {
 
 /// The counts of a histogram's steps, dense: long windows add thousands of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Steps(Vec<u64>);
+struct Histogram(Vec<u64>);
 
 /// Which minutes of an hour have exchanges, as a bit set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,8 +57,8 @@ pub(crate) struct Minutes(u64);
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Tally {
     pub sums: UsageSums,
-    latency: Steps,
-    first_byte: Steps,
+    latency: Histogram,
+    first_byte: Histogram,
     /// Stored only with the sums of an hour.
     pub minutes: Minutes,
 }
@@ -307,7 +307,7 @@ pub(crate) fn spend(profile: Option<Profile>, sums: &UsageSums) -> Nanos {
     profile.map_or(sums.cost, |profile| Counts::All.of(profile, &charge))
 }
 
-impl Steps {
+impl Histogram {
     fn count(&mut self, value: u64) {
         self.add(step_of(value), 1);
     }
@@ -563,8 +563,8 @@ impl TallyForm {
             realized_reused_tokens: self.realized_reused_tokens,
             units: Units::default(),
         };
-        let (latency, first_byte) = (Steps::of_counted(&self.latency_steps), self.first_byte_steps);
-        Some(Tally { sums, latency: latency?, first_byte: Steps::of_counted(&first_byte)?, minutes })
+        let (latency, first_byte) = (Histogram::of_counted(&self.latency_steps), self.first_byte_steps);
+        Some(Tally { sums, latency: latency?, first_byte: Histogram::of_counted(&first_byte)?, minutes })
     }
 }
 

@@ -11,7 +11,7 @@ pub struct Forgotten {
     pub weeks: u64,
 }
 
-pub trait Upkeep: Send + Sync {
+pub trait Maintenance: Send + Sync {
     /// Sums the hours of each day that ended before `until_unix_ms` and did not start before `from_unix_ms`,
     /// unless it is up to date; returns how many days. Long windows are read from these sums.
     fn sum_days(&self, from_unix_ms: u64, until_unix_ms: u64) -> StoreFuture<'_, u64>;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use egress::{Client, EgressSettings, OutBody, Reach, Request};
+use egress::{Client, EgressSettings, OutBody, Request, TargetKind};
 use http::{HeaderValue, Method, Uri, header};
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -176,7 +176,7 @@ impl Api {
     fn answer(&self, request: &Request) -> Result<Whole, Failure> {
         LocalSet::new().block_on(&self.runtime, async {
             let whole = async {
-                let answer = client()?.send(request, Reach::System).await.map_err(|e| self.away(&e))?;
+                let answer = client()?.send(request, TargetKind::System).await.map_err(|e| self.away(&e))?;
                 let status = answer.status.as_u16();
                 let etag = answer.headers.text("etag").map(str::to_owned);
                 let body = answer.body.read_to_end(ANSWER_BYTES_MAX).await.map_err(|e| self.away(&e))?;
@@ -205,7 +205,7 @@ impl Api {
     ) -> Result<http::HeaderMap, Failure> {
         let request = self.request(Method::POST, path, Some(body))?;
         LocalSet::new().block_on(&self.runtime, async {
-            let answer = client()?.send(&request, Reach::System).await.map_err(|e| self.away(&e))?;
+            let answer = client()?.send(&request, TargetKind::System).await.map_err(|e| self.away(&e))?;
             let egress::Answer { status, headers, mut body } = answer;
             if !status.is_success() {
                 let body = body.read_to_end(ANSWER_BYTES_MAX).await.map_err(|e| self.away(&e))?;

@@ -48,12 +48,12 @@ const PART: &str = ".part-";
 
 /// An unfinished backup. The name of its directory keeps it from being taken for a complete one.
 #[derive(Debug)]
-pub struct Making {
+pub struct PendingBackup {
     to: PathBuf,
     part: PathBuf,
 }
 
-impl Making {
+impl PendingBackup {
     /// # Errors
     /// `to` exists already, or the disk fails.
     pub fn begin(to: &Path) -> anyhow::Result<Self> {
@@ -237,7 +237,7 @@ mod tests {
         let source = root.join("source");
         fs::write(&source, "hello").unwrap();
         let to = root.join("backup");
-        let making = Making::begin(&to).unwrap();
+        let making = PendingBackup::begin(&to).unwrap();
         assert!(making.copy(&source, "journal/core-0/1").unwrap());
         assert!(!making.copy(&root.join("gone"), "gone").unwrap());
         assert!(check(&making.part).is_err(), "without its manifest it is none");
@@ -251,7 +251,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let (source, to) = (root.path().join("source"), root.path().join("backup"));
         fs::write(&source, "hello").unwrap();
-        let making = Making::begin(&to).unwrap();
+        let making = PendingBackup::begin(&to).unwrap();
         making.copy(&source, "tidegate.db").unwrap();
         making.write_manifest("sqlite", 7).unwrap();
         assert!(making.part.join(MANIFEST).exists() && !to.exists());
@@ -262,8 +262,11 @@ mod tests {
         }
         making.name().unwrap();
         check(&to).unwrap();
-        assert!(Making::begin(&root.path().join("backup.part-7")).is_err(), "a whole one is never named so");
-        assert!(Making::begin(&root.path().join("backup.part-b")).is_ok());
+        assert!(
+            PendingBackup::begin(&root.path().join("backup.part-7")).is_err(),
+            "a whole one is never named so"
+        );
+        assert!(PendingBackup::begin(&root.path().join("backup.part-b")).is_ok());
     }
 
     #[test]
@@ -272,7 +275,7 @@ mod tests {
         let to = made(root.path());
         let manifest = check(&to).unwrap();
         assert!(manifest.has("journal/core-0/1") && !manifest.has("gone"));
-        assert!(Making::begin(&to).is_err(), "nothing is written over");
+        assert!(PendingBackup::begin(&to).is_err(), "nothing is written over");
         fs::write(to.join("journal/core-0/1"), "hellp").unwrap();
         assert!(check(&to).unwrap_err().to_string().contains("SHA-256"));
         fs::remove_file(to.join("journal/core-0/1")).unwrap();

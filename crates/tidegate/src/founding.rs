@@ -10,7 +10,7 @@ use domain::ports::NoAudit;
 use snapshot::WrappedKey;
 use store::datadir::Making;
 use store::{Act, Foundation, ReplicaId, Store, StoreError};
-use vault::{MasterKey, Masters, Vault};
+use vault::{MasterKey, MasterKeyring, Vault};
 use world::World;
 
 use crate::settings::Settings;
@@ -57,7 +57,7 @@ async fn found(settings: &Settings, world: &World, owner_email: &str) -> anyhow:
     let making = Making::begin(&settings.data_dir)?;
     let wrap = new_master_key(settings, world)?;
     let records = Vault::create(&*wrap, &*world.random).await?;
-    let vault = Vault::open(Arc::<Masters>::clone(&wrap), &records, world, Arc::new(NoAudit)).await?;
+    let vault = Vault::open(Arc::<MasterKeyring>::clone(&wrap), &records, world, Arc::new(NoAudit)).await?;
     let (key_id, wrapped) = vault.sealer.new_workspace_key(vault::OPERATOR).await?;
     let first = control::found(world, &vault, FIRST_WORKSPACE, true)
         .await
@@ -94,7 +94,7 @@ fn finish(settings: &Settings, making: Making) -> anyhow::Result<()> {
 }
 
 /// Creates a master key file, unless the operator provides the key.
-fn new_master_key(settings: &Settings, world: &World) -> anyhow::Result<Arc<Masters>> {
+fn new_master_key(settings: &Settings, world: &World) -> anyhow::Result<Arc<MasterKeyring>> {
     let path = master_key_file(settings);
     if brought_key().is_none() && settings.master_key_command.is_none() && !path.exists() {
         MasterKey::create_file(&path, &*world.random)?;
@@ -106,14 +106,14 @@ fn new_master_key(settings: &Settings, world: &World) -> anyhow::Result<Arc<Mast
 ///
 /// # Errors
 /// They are missing, readable by others, or invalid.
-pub fn master_keys(settings: &Settings, world: &World) -> anyhow::Result<Arc<Masters>> {
+pub fn master_keys(settings: &Settings, world: &World) -> anyhow::Result<Arc<MasterKeyring>> {
     let (path, command) = (master_key_file(settings), settings.master_key_command.clone());
     let read = move || match (brought_key(), &command) {
         (Some(text), _) => MasterKey::all_from_base64(&text),
         (None, Some(command)) => MasterKey::all_from_command(command),
         (None, None) => MasterKey::all_from_file(&path),
     };
-    let masters = Masters::new(Box::new(read), Arc::clone(&world.random));
+    let masters = MasterKeyring::new(Box::new(read), Arc::clone(&world.random));
     Ok(Arc::new(masters.context("there is no master key to unseal with")?))
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use bytes::Bytes;
-use control::{HeadKeeper, Posting, Trips};
+use control::{HeadKeeper, Outbound, Posting};
 use domain::ports::PortFuture;
 use proof::audit::Head;
 use serde::{Deserialize, Serialize};
@@ -38,7 +38,7 @@ impl Place {
     pub fn keeper(
         &self,
         egress: &egress::EgressSettings,
-        trips: Arc<dyn Trips>,
+        trips: Arc<dyn Outbound>,
         gateway: &str,
     ) -> anyhow::Result<Arc<dyn HeadKeeper>> {
         Ok(match self {
@@ -114,7 +114,7 @@ struct Sent {
 
 struct AtAddress {
     url: String,
-    trips: Arc<dyn Trips>,
+    trips: Arc<dyn Outbound>,
 }
 
 impl HeadKeeper for AtAddress {

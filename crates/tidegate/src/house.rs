@@ -12,14 +12,14 @@ use domain::ports::{AnswerKeeper, AuditSink, KeyHash, NoAudit, ObjectKeeper, Res
 use egress::EgressSettings;
 use gateway::Readiness;
 use ledger::{
-    Allowances, Clerk, CoreAllowances, Drainer, Durability, Journal, JournalSettings, JournalShared,
+    CoreAllowances, Drainer, Durability, Journal, JournalSettings, JournalShared, LeaseClient, LimitState,
     RecoveryReport,
 };
 use sessions::{Answers, AnswersSettings, Objects, Responses, Turns};
 use snapshot::{BeforePublish, Change, Keeper, KeeperSettings, KeyChange};
 use store::datadir::DataDir;
 use store::{AuditQueue, ReplicaId, Store};
-use vault::{Lesson, MasterState, Masters, Opener, Vault, VaultRecords};
+use vault::{KeyUpdate, MasterKeyring, MasterState, Opener, Vault, VaultRecords};
 use world::World;
 
 use crate::settings::Settings;
@@ -34,10 +34,10 @@ const POLL_EVERY: Duration = Duration::from_millis(500);
 const DRAIN_DEGRADED_AFTER: Duration = Duration::from_secs(60);
 
 /// The process-wide state that all cores share.
-pub struct House {
+pub struct ServerState {
     pub store: Store,
     pub vault: Vault,
-    pub masters: Arc<Masters>,
+    pub masters: Arc<MasterKeyring>,
     /// The id of this process among those on the same database.
     pub replica: ReplicaId,
     pub keeper: Arc<Keeper>,
@@ -57,8 +57,8 @@ pub struct House {
     journal_dir: PathBuf,
     journal_settings: JournalSettings,
     /// Limits and budgets, and the client that leases parts of them.
-    pub allowances: Arc<Allowances>,
-    clerk: Arc<Clerk>,
+    pub allowances: Arc<LimitState>,
+    clerk: Arc<LeaseClient>,
     clerk_task: tokio::task::JoinHandle<()>,
     drainer: Arc<Drainer>,
     drain_task: tokio::task::JoinHandle<()>,
@@ -67,7 +67,7 @@ pub struct House {
     _lock: File,
 }
 
-impl House {
+impl ServerState {
     /// Opens an initialised data directory: unseals the vault, recovers the ledger from the journal, compiles
     /// the configuration. Tabs that a dead process left open are closed before this returns.
     ///
@@ -89,8 +89,8 @@ impl House {
         let kept = AnswersSettings { body_bytes_max: settings.answer_bytes_max, holder: replica };
         let answers = Answers::start(store.clone(), vault.clone(), world.clone(), kept).await?;
         let (turns, responses, objects) = keepers(&store, &vault, &world);
-        let allowances: Arc<Allowances> = Arc::default();
-        let clerk = Clerk::new(Arc::clone(&allowances), store.lease_centre(), world.clone());
+        let allowances: Arc<LimitState> = Arc::default();
+        let clerk = LeaseClient::new(Arc::clone(&allowances), store.lease_centre(), world.clone());
         // The last run's journal is in the ledger now, so nothing that it leased is needed any more.
         clerk.begin().await?;
         let keeper = Keeper::start(
@@ -158,7 +158,7 @@ impl House {
         )
         .with_context(|| format!("the journal of core {number} can't be opened"))?;
         let cores = u32::try_from(self.workers).unwrap_or(u32::MAX);
-        let hands = line::Hands {
+        let hands = line::Deps {
             world: self.world.clone(),
             egress: Rc::new(egress::Client::new(Arc::clone(&self.egress))?),
             opener: Arc::clone(&self.vault.opener),
@@ -221,8 +221,9 @@ impl House {
 /// again.
 fn keepers(store: &Store, vault: &Vault, world: &World) -> (Arc<Turns>, Arc<Responses>, Arc<Objects>) {
     let turns = Turns::start(store.clone(), vault.clone(), world.clone());
-    let responses = Responses::start(store.clone(), vault.clone(), world.clone(), control::response_chore_of);
-    let poll = Box::new(control::chore_of);
+    let responses =
+        Responses::start(store.clone(), vault.clone(), world.clone(), control::response_polling_job_of);
+    let poll = Box::new(control::polling_job_of);
     (turns, responses, Objects::start(store.clone(), vault.clone(), world.clone(), poll))
 }
 
@@ -231,7 +232,7 @@ async fn unseal(
     store: &Store,
     world: &World,
     audit: Arc<dyn AuditSink>,
-) -> anyhow::Result<(Vault, Arc<Masters>)> {
+) -> anyhow::Result<(Vault, Arc<MasterKeyring>)> {
     let masters = founding::master_keys(settings, world)?;
     let facts = store.meta().starting_with(vault::META_PREFIX.to_owned()).await?;
     let records = VaultRecords::from_meta(&facts)?;
@@ -250,7 +251,7 @@ async fn unseal(
              `tidegate vault status` says that the change is over"
         );
     }
-    let vault = Vault::open(Arc::<Masters>::clone(&masters), &records, world, audit).await?;
+    let vault = Vault::open(Arc::<MasterKeyring>::clone(&masters), &records, world, audit).await?;
     Ok((vault, masters))
 }
 
@@ -296,7 +297,7 @@ fn teach(opener: Arc<Opener>) -> BeforePublish {
     })
 }
 
-fn lesson_of(change: &Change) -> Lesson {
+fn lesson_of(change: &Change) -> KeyUpdate {
     let mut current = Vec::new();
     for entry in change.workspaces.iter().filter_map(|(_, entry)| entry.as_ref()) {
         for credential in &entry.credentials {
@@ -318,7 +319,7 @@ fn lesson_of(change: &Change) -> Lesson {
     for account in change.accounts.iter().flatten() {
         current.push((vault::OPERATOR, account.id.to_string(), account.sealed.version));
     }
-    Lesson {
+    KeyUpdate {
         keys: change
             .wrapped_keys
             .iter()

@@ -27,7 +27,7 @@ mod postgres;
 mod settings;
 mod shelf;
 mod signals;
-mod trips;
+mod system_core;
 mod upkeep;
 
 use std::process::ExitCode;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use hub::{Entry, HubError, HubErrorKind, Memory, Shelf};
+use hub::{Entry, HubError, HubErrorKind, Memory, ModelStore};
 use serde_json::{Value, json};
 
 use crate::output::{self, Failure};
@@ -18,9 +18,9 @@ pub struct Place {
 impl Place {
     /// # Errors
     /// No directory is given, and there is no home.
-    pub fn shelf(&self) -> Result<Shelf, Failure> {
+    pub fn shelf(&self) -> Result<ModelStore, Failure> {
         let given = self.models_dir.clone().filter(|path| !path.as_os_str().is_empty());
-        let shelf = given.map(Shelf::at).or_else(|| Shelf::usual(&|name| std::env::var_os(name)));
+        let shelf = given.map(ModelStore::at).or_else(|| ModelStore::usual(&|name| std::env::var_os(name)));
         shelf.ok_or_else(|| {
             Failure::new(
                 output::USAGE,

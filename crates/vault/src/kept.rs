@@ -4,7 +4,8 @@
 use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use aws_lc_rs::hmac;
 use domain::{
-    Kept, KeptId, KeptKind, KeptOwner, NodeId, Principal, ProjectId, Sealed, Secret, TraceId, WorkspaceId,
+    Kept, KeptOwner, NodeId, Principal, ProjectId, Sealed, Secret, StoredObjectId, StoredObjectKind, TraceId,
+    WorkspaceId,
 };
 
 use crate::associated::{Binding, Purpose};
@@ -17,7 +18,7 @@ use crate::wrap::{derive, hex};
 
 /// The location of stored content. It can't be opened anywhere else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeptPlace {
+pub struct ContentRef {
     pub kept: Kept,
     pub workspace: WorkspaceId,
     pub project: ProjectId,
@@ -26,7 +27,7 @@ pub struct KeptPlace {
     pub request: TraceId,
 }
 
-impl KeptPlace {
+impl ContentRef {
     fn object(&self) -> String {
         format!("{}/{}/{}", self.project, hex(&self.digest), self.request)
     }
@@ -55,7 +56,7 @@ impl Sealer {
     ///
     /// # Errors
     /// If the workspace has no key in this process, or the library refuses.
-    pub fn seal_kept(&self, place: &KeptPlace, content: &[u8]) -> Result<Sealed, VaultError> {
+    pub fn seal_kept(&self, place: &ContentRef, content: &[u8]) -> Result<Sealed, VaultError> {
         let (key_id, key) = self.current(place.workspace)?;
         self.under(&place.key(&key)?, &place.binding(&place.object(), &key_id), content)
     }
@@ -66,7 +67,7 @@ impl Opener {
     ///
     /// # Errors
     /// If it was changed or moved, which is audited, or its key is unknown.
-    pub fn open_kept(&self, place: &KeptPlace, sealed: &Sealed) -> Result<Secret, OpenError> {
+    pub fn open_kept(&self, place: &ContentRef, sealed: &Sealed) -> Result<Secret, OpenError> {
         let key = self.key(place.workspace, &sealed.key_id).ok_or(OpenError::KeyUnknown)?;
         let key = place.key(&key).map_err(|_| OpenError::Refused)?;
         let object = place.object();
@@ -135,17 +136,23 @@ impl RequestHasher {
 
     /// Tidegate's id for an object that `maker` stores for a project under its own id.
     #[must_use]
-    pub fn of_object(&self, owner: KeptOwner, kind: KeptKind, maker: Principal, id: &str) -> KeptId {
+    pub fn of_object(
+        &self,
+        owner: KeptOwner,
+        kind: StoredObjectKind,
+        maker: Principal,
+        id: &str,
+    ) -> StoredObjectId {
         let (workspace, project) = (owner.workspace.as_bytes(), owner.project.as_bytes());
         let (word, maker) = (kind.as_str().as_bytes(), maker.to_string());
         let hash = self.of(&[b"object", workspace, project, word, maker.as_bytes(), id.as_bytes()]);
-        KeptId::of(kind, hash.first_chunk().copied().unwrap_or_default())
+        StoredObjectId::of(kind, hash.first_chunk().copied().unwrap_or_default())
     }
 
     /// The trace under which one request of a batch, or a video without such an id, is billed: the same
     /// whoever bills it, and however often.
     #[must_use]
-    pub fn of_item(&self, unix_ms: u64, batch: KeptId, custom_id: &str) -> TraceId {
+    pub fn of_item(&self, unix_ms: u64, batch: StoredObjectId, custom_id: &str) -> TraceId {
         let hash = self.of(&[b"item", &batch.digest, custom_id.as_bytes()]);
         TraceId::new(unix_ms, hash.first_chunk().copied().unwrap_or_default())
     }

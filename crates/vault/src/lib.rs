@@ -31,11 +31,11 @@ use world::{Random, World};
 pub use error::{OpenError, VaultError};
 pub use fingerprint::Fingerprinter;
 pub use hasher::{KeyHasher, MintedKey, mint_access_secret, mint_api_key};
-pub use kept::{KeptPlace, RequestHasher};
+pub use kept::{ContentRef, RequestHasher};
 pub use master::{MasterKey, MasterKeyError};
-pub use masters::{MasterState, Masters, ReadMasterKeys};
+pub use masters::{MasterKeyring, MasterState, ReadMasterKeys};
 pub use message::sign_message;
-pub use opener::{Lesson, Opener, Unlearned};
+pub use opener::{KeyUpdate, Opener, UpdateFailures};
 pub use sealer::{Resealed, Sealer};
 pub use wrap::LocalKeyWrap;
 

@@ -62,7 +62,7 @@ impl Held {
 }
 
 /// The holder of the master keys, which follows the state in the store.
-pub struct Masters {
+pub struct MasterKeyring {
     read: ReadMasterKeys,
     random: Arc<dyn Random>,
     held: ArcSwap<Held>,
@@ -70,7 +70,7 @@ pub struct Masters {
     changing: Mutex<()>,
 }
 
-impl Masters {
+impl MasterKeyring {
     /// Reads the keys; the first one wraps until `follow` specifies another.
     ///
     /// # Errors
@@ -150,7 +150,7 @@ fn open(held: &Held, wrapped: &[u8], context: &[u8]) -> Result<Secret, KeyWrapEr
     opened.next().ok_or_else(|| KeyWrapError("the wrapped key does not open".into()))
 }
 
-impl KeyWrap for Masters {
+impl KeyWrap for MasterKeyring {
     fn key_id(&self) -> String {
         self.held.load().state.current.clone()
     }
@@ -177,7 +177,7 @@ impl KeyWrap for Masters {
     }
 }
 
-impl std::fmt::Debug for Masters {
+impl std::fmt::Debug for MasterKeyring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Masters").field("held", &self.held_ids()).finish_non_exhaustive()
     }

@@ -17,7 +17,7 @@ use crate::seal;
 
 /// What the opener must know before a version of the configuration is published.
 #[derive(Debug, Clone, Default)]
-pub struct Lesson {
+pub struct KeyUpdate {
     /// Workspace, key id and wrapped key, oldest first. For every workspace listed here the list is complete:
     /// keys missing from it are dropped.
     pub keys: Vec<(WorkspaceId, String, Vec<u8>)>,
@@ -30,7 +30,7 @@ pub struct Lesson {
 
 /// What could not be learned. It is audited already; the rest of the lesson takes effect.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Unlearned {
+pub struct UpdateFailures {
     /// Keys that did not unwrap: the key service is unreachable, or the rows were changed. Try again later.
     pub keys: Vec<(WorkspaceId, String)>,
     /// Objects whose anti-rollback record does not open, or whose secret is older than it allows. They can't
@@ -40,7 +40,7 @@ pub struct Unlearned {
 
 /// What is known of one object's versions.
 #[derive(Debug, Clone, Default)]
-struct Floor {
+struct MinVersion {
     lowest: u32,
     /// Requests planned before a rotation still hold the secret that was current: each earlier version, and
     /// until when it opens, oldest first. Expired ones are removed at the next rotation.
@@ -51,7 +51,7 @@ struct Floor {
     credential: Option<CredentialId>,
 }
 
-impl Floor {
+impl MinVersion {
     fn still_opens(&self, version: u32, now_us: u64) -> bool {
         self.earlier.iter().any(|(known, until_us)| *known == version && now_us < *until_us)
     }
@@ -116,7 +116,7 @@ enum FloorNews {
 pub struct Opener {
     wrap: Arc<dyn KeyWrap>,
     ring: Arc<Ring>,
-    floors: Shards<FloorKey, Floor>,
+    floors: Shards<FloorKey, MinVersion>,
     clock: Arc<dyn Clock>,
     audit: Arc<dyn AuditSink>,
 }
@@ -153,12 +153,12 @@ impl Opener {
     }
 
     /// Learns keys, anti-rollback records and current versions. Keys that are known already cost nothing.
-    pub async fn learn(&self, lesson: Lesson) -> Unlearned {
+    pub async fn learn(&self, lesson: KeyUpdate) -> UpdateFailures {
         let mut listed: HashMap<WorkspaceId, Vec<String>> = HashMap::new();
         for (workspace, key_id, _) in &lesson.keys {
             listed.entry(*workspace).or_default().push(key_id.clone());
         }
-        let mut unlearned = Unlearned { keys: self.learn_keys(lesson.keys).await, objects: Vec::new() };
+        let mut unlearned = UpdateFailures { keys: self.learn_keys(lesson.keys).await, objects: Vec::new() };
         let now_us = self.clock.monotonic_us();
         self.ring.keep_only(listed, now_us, now_us.saturating_add(micros(DEADLINE)));
         let floors = lesson.floors.into_iter().map(|(workspace, object, sealed)| {
@@ -183,7 +183,7 @@ impl Opener {
         sealed: &Sealed,
     ) -> Result<(Secret, Option<CredentialId>), OpenError> {
         let key = self.key(workspace, &sealed.key_id).ok_or(OpenError::KeyUnknown)?;
-        let allow = |floor: &Floor| {
+        let allow = |floor: &MinVersion| {
             if floor.broken {
                 return Err(OpenError::Refused);
             }
@@ -209,7 +209,12 @@ impl Opener {
         self.ring.key(workspace, key_id, || self.clock.monotonic_us())
     }
 
-    fn of_floor<R>(&self, workspace: WorkspaceId, object: &str, of: impl FnOnce(&Floor) -> R) -> Option<R> {
+    fn of_floor<R>(
+        &self,
+        workspace: WorkspaceId,
+        object: &str,
+        of: impl FnOnce(&MinVersion) -> R,
+    ) -> Option<R> {
         let key: &dyn AsFloorKey = &(workspace, object);
         self.floors.read(key, of)
     }
@@ -253,7 +258,7 @@ impl Opener {
 
     /// In a process's memory the minimum version only rises: if an old record is restored together with its
     /// secret, it is noticed as long as the process lives.
-    fn learn_floors(&self, news: Vec<(WorkspaceId, String, FloorNews)>, unlearned: &mut Unlearned) {
+    fn learn_floors(&self, news: Vec<(WorkspaceId, String, FloorNews)>, unlearned: &mut UpdateFailures) {
         if news.is_empty() {
             return;
         }
@@ -279,12 +284,12 @@ impl Opener {
             (Some(old), FloorNews::Learned(lowest)) if lowest > old.lowest => {
                 old.raised(lowest, now_us, until_us)
             }
-            (Some(old), FloorNews::Learned(_)) => Floor { broken: false, ..old },
-            (None, FloorNews::Learned(lowest)) => Floor { lowest, credential, ..Floor::default() },
-            (Some(old), FloorNews::PutBack) => Floor { earlier: Arc::default(), ..old },
-            (Some(old), FloorNews::Broken) => Floor { broken: true, ..old },
+            (Some(old), FloorNews::Learned(_)) => MinVersion { broken: false, ..old },
+            (None, FloorNews::Learned(lowest)) => MinVersion { lowest, credential, ..MinVersion::default() },
+            (Some(old), FloorNews::PutBack) => MinVersion { earlier: Arc::default(), ..old },
+            (Some(old), FloorNews::Broken) => MinVersion { broken: true, ..old },
             (None, FloorNews::Broken | FloorNews::PutBack) => {
-                Floor { broken: true, credential, ..Floor::default() }
+                MinVersion { broken: true, credential, ..MinVersion::default() }
             }
         });
     }

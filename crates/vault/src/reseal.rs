@@ -5,8 +5,8 @@ use domain::{Sealed, WorkspaceId};
 
 use crate::associated::{Binding, Purpose};
 use crate::error::OpenError;
-use crate::kept::KeptPlace;
-use crate::{Masters, Vault, associated};
+use crate::kept::ContentRef;
+use crate::{MasterKeyring, Vault, associated};
 
 impl Vault {
     /// Reseals a secret at its version.
@@ -41,7 +41,7 @@ impl Vault {
     ///
     /// # Errors
     /// If it was changed or moved; the refusal is audited.
-    pub fn reseal_kept(&self, place: &KeptPlace, sealed: &Sealed) -> Result<Sealed, OpenError> {
+    pub fn reseal_kept(&self, place: &ContentRef, sealed: &Sealed) -> Result<Sealed, OpenError> {
         let content = self.opener.open_kept(place, sealed)?;
         self.sealer.seal_kept(place, content.expose()).map_err(|_| OpenError::KeyUnknown)
     }
@@ -60,7 +60,7 @@ impl Vault {
     }
 }
 
-impl Masters {
+impl MasterKeyring {
     /// Wraps a workspace key again, under the master key with this id.
     ///
     /// # Errors

@@ -4,7 +4,8 @@ use bolero::check;
 use bytes::Bytes;
 use dialects::json::validate;
 use dialects::{
-    AnswerStream, Listener, Way, decode_request, read_prompt, speak, upstream_body, whole_answer,
+    AnswerPath, AnswerStream, TargetModel, decode_request, read_prompt, translate_request, upstream_body,
+    whole_answer,
 };
 use domain::{Abilities, Grammar, Operation};
 
@@ -40,13 +41,14 @@ fn fuzz_anthropic_request() {
             Ok(prompt) => prompt,
             Err(fault) => return assert!(fault.fix.is_some(), "{fault}"),
         };
-        let listener = Listener { model: "m", abilities: Abilities::default() };
-        match speak(Grammar::Anthropic, &prompt, Grammar::Anthropic, &listener, true) {
+        let listener = TargetModel { model: "m", abilities: Abilities::default() };
+        match translate_request(Grammar::Anthropic, &prompt, Grammar::Anthropic, &listener, true) {
             Ok(spoken) => {
                 let request = decode_request(Grammar::Anthropic, Operation::Chat, &spoken.body, None)
                     .expect("what we write is read");
                 let prompt = read_prompt(Grammar::Anthropic, &spoken.body, &request).expect("and read whole");
-                let twice = speak(Grammar::Anthropic, &prompt, Grammar::Anthropic, &listener, true);
+                let twice =
+                    translate_request(Grammar::Anthropic, &prompt, Grammar::Anthropic, &listener, true);
                 assert_eq!(twice.expect("and said again").body, spoken.body);
             }
             Err(fault) => assert!(fault.fix.is_some(), "{fault}"),
@@ -54,8 +56,8 @@ fn fuzz_anthropic_request() {
     });
 }
 
-fn way(client: Grammar) -> Way {
-    Way {
+fn way(client: Grammar) -> AnswerPath {
+    AnswerPath {
         is_loose: false,
         operation: Operation::Chat,
         client,
@@ -65,7 +67,7 @@ fn way(client: Grammar) -> Way {
         model: "m".to_owned(),
         trace: "trc_0190c0ffee007000800000000000abcd".parse().expect("a trace id"),
         created_unix_s: 0,
-        asked: dialects::Asked::default(),
+        asked: dialects::AnswerConstraints::default(),
         vectors: dialects::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,

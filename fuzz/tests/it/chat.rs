@@ -6,7 +6,9 @@ use dialects::chat::{
     StreamScanner, answer_text, class_of, decode_request, read_answer, read_error, whole_answer,
 };
 use dialects::json::validate;
-use dialects::{AnswerStream, Listener, Losses, Way, read_runtime, upstream_body, write_prompt};
+use dialects::{
+    AnswerPath, AnswerStream, DroppedFields, TargetModel, read_runtime, upstream_body, write_prompt,
+};
 use domain::{Abilities, Grammar, Operation, TraceId};
 
 use crate::material::{Bends, ITERATIONS, bent};
@@ -70,8 +72,8 @@ fn fuzz_chat_prompt() {
         match dialects::read_prompt(Grammar::Chat, &body, &request) {
             Ok(prompt) => {
                 assert_eq!(validate(&body), Ok(()));
-                let listener = Listener { model: "m", abilities: Abilities::default() };
-                let mut losses = Losses::new(Grammar::Chat, Grammar::Chat);
+                let listener = TargetModel { model: "m", abilities: Abilities::default() };
+                let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Chat);
                 match write_prompt(Grammar::Chat, &prompt, &listener, &mut losses) {
                     Ok(said) => {
                         let again = dialects::read_prompt(Grammar::Chat, &said, &request);
@@ -87,7 +89,7 @@ fn fuzz_chat_prompt() {
 
 /// A stream's translation into another format when it arrives in chunks of this size.
 fn translate(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool, String) {
-    let way = Way {
+    let way = AnswerPath {
         is_loose: false,
         client: Grammar::Responses,
         upstream: Grammar::Chat,
@@ -97,7 +99,7 @@ fn translate(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool, String) {
         model: "m".to_owned(),
         trace: TraceId::new(1, [0; 10]),
         created_unix_s: 1,
-        asked: dialects::Asked::default(),
+        asked: dialects::AnswerConstraints::default(),
         vectors: dialects::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,

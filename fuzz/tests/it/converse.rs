@@ -4,8 +4,8 @@ use bolero::check;
 use bytes::Bytes;
 use dialects::json::validate;
 use dialects::{
-    Addressed, AnswerStream, Listener, Losses, VectorForm, Way, decode_request, read_converse_error,
-    read_model_path, read_prompt, upstream_body, whole_answer, write_prompt,
+    Addressed, AnswerPath, AnswerStream, DroppedFields, TargetModel, VectorForm, decode_request,
+    read_converse_error, read_model_path, read_prompt, upstream_body, whole_answer, write_prompt,
 };
 use domain::{Abilities, Grammar, Operation, TraceId};
 use framing::event_stream::{FrameDecoder, encode_frame};
@@ -43,8 +43,8 @@ const ANSWERS: &[&str] = &[
     "{\"__type\":\"com.amazon#ThrottlingException\",\"message\":\"m\",\"originalStatusCode\":429}",
 ];
 
-fn way(client: Grammar) -> Way {
-    Way {
+fn way(client: Grammar) -> AnswerPath {
+    AnswerPath {
         is_loose: false,
         operation: Operation::Chat,
         client,
@@ -54,7 +54,7 @@ fn way(client: Grammar) -> Way {
         model: "m".to_owned(),
         trace: TraceId::new(1, [7; 10]),
         created_unix_s: 1,
-        asked: dialects::Asked::default(),
+        asked: dialects::AnswerConstraints::default(),
         vectors: VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,
@@ -108,8 +108,8 @@ fn fuzz_converse_request() {
             assert_eq!(validate(&sent), Ok(()), "{}", String::from_utf8_lossy(&sent));
             let Ok(prompt) = read_prompt(Grammar::Converse, &body, &request) else { continue };
             for upstream in Grammar::ALL {
-                let mut losses = Losses::new(Grammar::Converse, upstream);
-                let listener = Listener { model: "m", abilities: Abilities::default() };
+                let mut losses = DroppedFields::new(Grammar::Converse, upstream);
+                let listener = TargetModel { model: "m", abilities: Abilities::default() };
                 if let Ok(written) = write_prompt(upstream, &prompt, &listener, &mut losses) {
                     assert_eq!(validate(&written), Ok(()), "{}", String::from_utf8_lossy(&written));
                 }

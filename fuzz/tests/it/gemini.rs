@@ -4,11 +4,11 @@ use bolero::check;
 use bytes::Bytes;
 use dialects::json::validate;
 use dialects::{
-    Addressed, AnswerStream, CONTENTS, ContentResults, Listener, Losses, Way, WholeAnswer, decode_request,
-    read_address, read_batch_item, read_content_batch, read_prompt, rename_kept, upstream_body, whole_answer,
-    write_prompt,
+    Addressed, AnswerPath, AnswerStream, CONTENTS, DroppedFields, GeminiBatchResults, TargetModel,
+    WholeAnswer, decode_request, read_address, read_batch_item, read_gemini_batch_status, read_prompt,
+    rewrite_ids, upstream_body, whole_answer, write_prompt,
 };
-use domain::{Abilities, Grammar, KeptKind, Operation, TraceId};
+use domain::{Abilities, Grammar, Operation, StoredObjectKind, TraceId};
 
 use crate::material::{Bends, ITERATIONS, bent};
 
@@ -42,8 +42,8 @@ const ADDRESSES: &[&str] = &[
     "projects/p/locations/l/publishers/google/models/m:countTokens",
 ];
 
-fn way(as_array: bool) -> Way {
-    Way {
+fn way(as_array: bool) -> AnswerPath {
+    AnswerPath {
         is_loose: false,
         operation: Operation::Chat,
         client: Grammar::Gemini,
@@ -53,7 +53,7 @@ fn way(as_array: bool) -> Way {
         model: "m".to_owned(),
         trace: TraceId::new(1, [7; 10]),
         created_unix_s: 1,
-        asked: dialects::Asked::default(),
+        asked: dialects::AnswerConstraints::default(),
         vectors: dialects::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,
@@ -99,7 +99,7 @@ fn fuzz_gemini_results() {
     check!().with_iterations(ITERATIONS).with_type::<(u8, u8, Bends)>().for_each(|(which, piece, bends)| {
         let told = Bytes::from(bent(TOLD, *which, bends));
         let apart = |piece: usize| {
-            let mut results = ContentResults::default();
+            let mut results = GeminiBatchResults::default();
             let found: Result<Vec<_>, _> = told.chunks(piece).map(|bytes| results.push(bytes)).collect();
             Some((found.ok()?.concat(), results.rest()))
         };
@@ -113,9 +113,9 @@ fn fuzz_gemini_results() {
         for result in found {
             drop(read_batch_item(&result, CONTENTS));
         }
-        drop(read_content_batch(&rest));
-        let mut ours = |_: KeptKind, _: &str| "ours".to_owned();
-        if let Some((body, made)) = rename_kept(&told, KeptKind::ContentBatch, &mut ours) {
+        drop(read_gemini_batch_status(&rest));
+        let mut ours = |_: StoredObjectKind, _: &str| "ours".to_owned();
+        if let Some((body, made)) = rewrite_ids(&told, StoredObjectKind::ContentBatch, &mut ours) {
             assert_eq!(validate(&body), Ok(()));
             assert_eq!(validate(made.shown.as_bytes()), Ok(()));
         }
@@ -133,8 +133,8 @@ fn fuzz_gemini_request() {
         };
         assert_eq!(validate(&body), Ok(()));
         let Ok(prompt) = read_prompt(Grammar::Gemini, &body, &request) else { return };
-        let mut losses = Losses::new(Grammar::Gemini, Grammar::Gemini);
-        let listener = Listener { model: "m", abilities: Abilities::default() };
+        let mut losses = DroppedFields::new(Grammar::Gemini, Grammar::Gemini);
+        let listener = TargetModel { model: "m", abilities: Abilities::default() };
         if let Ok(written) = write_prompt(Grammar::Gemini, &prompt, &listener, &mut losses) {
             assert_eq!(validate(&written), Ok(()), "{}", String::from_utf8_lossy(&written));
             assert!(losses.settle(false).is_ok(), "what was read here can be said here");

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use bolero::check;
-use engine::made::{Made, MadeAdapter, TEMPLATE};
-use engine::training::Reading;
+use engine::synthetic::{SyntheticAdapter, SyntheticModel, TEMPLATE};
+use engine::training::DatasetReader;
 use engine::{
-    AdapterId, Beside, Group, Keeps, Model, Numbers, Packing, Pool, Registering, Request, Room, Rulebook,
-    Runner, Sampling, Says, Share, Source, Template, Thinking, Vocabulary,
+    AdapterId, CacheScope, ConstraintCompiler, ConstraintSpec, Group, KvCache, KvDtype, Model, ModelAssets,
+    Numbers, Packing, RegisterOptions, Request, Sampling, Scheduler, SchedulerLimits, Source, Template,
+    Thinking, Vocabulary,
 };
 use tempfile::TempDir;
 
@@ -50,7 +51,7 @@ impl Good {
 
 static GOOD: LazyLock<Good> = LazyLock::new(|| {
     let directory = tempfile::tempdir().expect("room");
-    let made = Made::smallest(1);
+    let made = SyntheticModel::smallest(1);
     made.write_plain(directory.path(), false).expect("room");
     let path = directory.path().join("model.gguf");
     made.write_packed(&path, Packing::Q8_0).expect("room");
@@ -59,11 +60,11 @@ static GOOD: LazyLock<Good> = LazyLock::new(|| {
 });
 
 // Statics, because these types are not `UnwindSafe` (a panic ends the test anyway).
-static BESIDE: LazyLock<Beside> =
+static BESIDE: LazyLock<ModelAssets> =
     LazyLock::new(|| Source::open(GOOD.directory.path()).and_then(|source| source.beside()).expect("good"));
-static RULES: LazyLock<Rulebook> = LazyLock::new(|| {
+static RULES: LazyLock<ConstraintCompiler> = LazyLock::new(|| {
     let path = GOOD.directory.path().join("tokenizer.json");
-    Rulebook::new(Arc::new(Vocabulary::open(&path).expect("good"))).expect("good")
+    ConstraintCompiler::new(Arc::new(Vocabulary::open(&path).expect("good"))).expect("good")
 });
 
 /// Loads a model and generates with it, if it is valid; returns whether it was.
@@ -74,16 +75,16 @@ fn answers(path: &Path) -> bool {
     if model.shape().context > CONTEXT_MAX {
         return false;
     }
-    let bytes = 8 * Pool::block_bytes(model.shape(), Keeps::Half);
-    let room = Room { bytes, keeps: Keeps::Half, tokens: 8, texts: 1, waiting: 1, guesses: 0 };
-    let Ok(mut runner) = Runner::new(Arc::new(model), room) else { return false };
+    let bytes = 8 * KvCache::block_bytes(model.shape(), KvDtype::Half);
+    let room = SchedulerLimits { bytes, keeps: KvDtype::Half, tokens: 8, texts: 1, waiting: 1, guesses: 0 };
+    let Ok(mut runner) = Scheduler::new(Arc::new(model), room) else { return false };
     let request = Request {
         prompt: vec![1, 2, 3],
         sampling: Sampling::default(),
         max_tokens: 2,
         ends: Vec::new(),
         rule: None,
-        share: Share(1),
+        share: CacheScope(1),
         group: Group(1),
         adapter: None,
         later: Vec::new(),
@@ -157,22 +158,22 @@ fn fuzz_tokenizers_and_templates() {
 fn fuzz_adapters() {
     let model = Arc::new(Model::load(&Source::open(GOOD.directory.path()).expect("good")).expect("good"));
     let shape = model.shape().clone();
-    let room = Room {
-        bytes: 8 * Pool::block_bytes(&shape, Keeps::Half),
-        keeps: Keeps::Half,
+    let room = SchedulerLimits {
+        bytes: 8 * KvCache::block_bytes(&shape, KvDtype::Half),
+        keeps: KvDtype::Half,
         tokens: 8,
         texts: 1,
         waiting: 1,
         guesses: 0,
     };
-    let runner = Mutex::new(Runner::new(model, room).expect("room"));
+    let runner = Mutex::new(Scheduler::new(model, room).expect("room"));
     let directory = tempfile::tempdir().expect("room");
-    MadeAdapter::new(&shape, &["q_proj", "down_proj"], 2, 1)
+    SyntheticAdapter::new(&shape, &["q_proj", "down_proj"], 2, 1)
         .write(directory.path(), Numbers::F32)
         .expect("room");
     let take = |id: &str| {
         let mut runner = runner.lock().expect("one thread");
-        let how = Registering { replaces: true, is_pinned: false };
+        let how = RegisterOptions { replaces: true, is_pinned: false };
         let reading = runner.reading(AdapterId::from(id), directory.path(), how).expect("a place");
         runner.settle(reading.read())
     };
@@ -200,7 +201,7 @@ fn fuzz_lines_of_training() {
     ];
     check!().with_iterations(ITERATIONS * 4).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
         let template = BESIDE.template.as_ref().expect("a template");
-        let reading = Reading { template, vocabulary: &BESIDE.vocabulary, longest: 60 };
+        let reading = DatasetReader { template, vocabulary: &BESIDE.vocabulary, longest: 60 };
         if let Ok(texts) = reading.read(&bent(&lines, *which, bends)) {
             assert!(texts.iter().all(|text| text.tokens.len() == text.is_learned.len()));
         }
@@ -216,11 +217,11 @@ fn fuzz_rules() {
     let texts = ["start: \"a\" | /[0-9]+/ WORD\nWORD: /x+/", "^(a|b){2,4}[^c-d]*$"];
     check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
         if let Ok(schema) = serde_json::from_slice(&bent(&schemas, *which, bends)) {
-            let _ = RULES.rule(Says::Schema(&schema), Thinking::No);
+            let _ = RULES.rule(ConstraintSpec::Schema(&schema), Thinking::No);
         }
         let text = bent(&texts, *which, bends);
         let text = String::from_utf8_lossy(&text);
-        let _ = RULES.rule(Says::Grammar(&text), Thinking::No);
-        let _ = RULES.rule(Says::Expression(&text), Thinking::No);
+        let _ = RULES.rule(ConstraintSpec::Grammar(&text), Thinking::No);
+        let _ = RULES.rule(ConstraintSpec::Expression(&text), Thinking::No);
     });
 }

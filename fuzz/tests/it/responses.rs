@@ -3,7 +3,9 @@
 use bolero::check;
 use bytes::Bytes;
 use dialects::json::validate;
-use dialects::{AnswerStream, Way, WholeAnswer, decode_request, read_prompt, upstream_body, whole_answer};
+use dialects::{
+    AnswerPath, AnswerStream, WholeAnswer, decode_request, read_prompt, upstream_body, whole_answer,
+};
 use domain::{Grammar, Operation, TraceId};
 
 use crate::material::{Bends, ITERATIONS, bent};
@@ -21,8 +23,8 @@ const ANSWERS: &[&str] = &[
     "{\"object\":\"response\",\"status\":\"completed\",\"output\":[{\"type\":\"reasoning\",\"summary\":[{\"text\":\"h\"}],\"encrypted_content\":\"e\"},{\"type\":\"message\",\"content\":[{\"type\":\"output_text\",\"text\":\"x\",\"annotations\":[{\"type\":\"url_citation\"}]}]},{\"type\":\"web_search_call\"}],\"usage\":{\"input_tokens\":1}}",
 ];
 
-fn way() -> Way {
-    Way {
+fn way() -> AnswerPath {
+    AnswerPath {
         is_loose: false,
         operation: Operation::Chat,
         client: Grammar::Responses,
@@ -32,7 +34,7 @@ fn way() -> Way {
         model: "m".to_owned(),
         trace: TraceId::new(1, [1; 10]),
         created_unix_s: 1,
-        asked: dialects::Asked::default(),
+        asked: dialects::AnswerConstraints::default(),
         vectors: dialects::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,

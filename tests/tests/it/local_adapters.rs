@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use engine::made::MadeAdapter;
+use engine::synthetic::SyntheticAdapter;
 use engine::{Numbers, Source};
 use harness::client::{Answer, Client};
 use harness::process::{Process, workspace};
@@ -32,7 +32,7 @@ impl House {
     /// Writes an adapter that has its model say something else.
     fn write(&self, name: &str, seed: u64, change: impl Fn(&mut Value)) {
         let source = Source::open(&workspace().join("builtin/model")).unwrap();
-        let mut made = MadeAdapter::new(source.shape(), &["q_proj", "v_proj", "down_proj"], 8, seed);
+        let mut made = SyntheticAdapter::new(source.shape(), &["q_proj", "v_proj", "down_proj"], 8, seed);
         change(&mut made.config);
         made.write(&self.adapters().join(name), Numbers::F32).unwrap();
     }

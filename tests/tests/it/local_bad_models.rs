@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use engine::made::Made;
+use engine::synthetic::SyntheticModel;
 use harness::client::Client;
 use harness::process::{Launch, Process, tidegate, workspace};
 use serde_json::json;
@@ -66,7 +66,7 @@ fn files_that_are_no_model_are_told_before_anything_is_served() {
     }
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("model.gguf");
-    Made::smallest(1).write_packed(&path, engine::Packing::Q8_0).unwrap();
+    SyntheticModel::smallest(1).write_packed(&path, engine::Packing::Q8_0).unwrap();
     cut(&path);
     let said = said_of(&path);
     assert!(said.contains("model.gguf"), "{said}");
@@ -75,7 +75,7 @@ fn files_that_are_no_model_are_told_before_anything_is_served() {
 #[tokio::test]
 async fn a_model_that_says_no_numbers_is_told_of_and_its_node_stays() {
     let directory = tempfile::tempdir().unwrap();
-    let mut made = Made::smallest(1);
+    let mut made = SyntheticModel::smallest(1);
     for (name, (_, numbers)) in &mut made.tensors {
         if name == "model.norm.weight" {
             numbers.fill(f32::NAN);

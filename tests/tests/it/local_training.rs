@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use bytes::Bytes;
-use engine::made::{Made, Tokens};
-use engine::{Pairs, Rope, Shape, Stretch};
+use engine::synthetic::{SyntheticModel, Tokens};
+use engine::{Architecture, Pairs, Rope, RopeScaling};
 use harness::client::{Answer, Client};
 use harness::process::{Process, workspace};
 use http::Method;
@@ -30,8 +30,8 @@ struct House {
     root: tempfile::TempDir,
 }
 
-fn shape() -> Shape {
-    Shape {
+fn shape() -> Architecture {
+    Architecture {
         vocabulary: 400,
         hidden: 64,
         layers: 2,
@@ -40,7 +40,7 @@ fn shape() -> Shape {
         head_dim: 32,
         inner: 128,
         norm_epsilon: 1e-6,
-        rope: Rope { theta: 1_000_000.0, stretch: Stretch::None },
+        rope: Rope { theta: 1_000_000.0, stretch: RopeScaling::None },
         context: 2_048,
         is_tied: true,
         norms_heads: true,
@@ -54,7 +54,7 @@ impl House {
         let house = Self { root: tempfile::tempdir().unwrap() };
         let template = workspace().join("crates/engine/tests/fixtures/templates/qwen3.jinja");
         let template = std::fs::read_to_string(template).unwrap();
-        let mut made = Made::new("qwen3", shape(), 7);
+        let mut made = SyntheticModel::new("qwen3", shape(), 7);
         made.tokens = Some(Tokens::new("qwen2", &template, shape().vocabulary));
         made.write_plain(&house.path(MODEL), false).unwrap();
         std::fs::create_dir(house.path(ADAPTERS)).unwrap();

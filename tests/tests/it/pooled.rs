@@ -184,7 +184,7 @@ async fn what_an_account_keeps_is_named_by_nobody_in_any_grammar() {
 /// The tables of what a shared account is asked are whole: a field that an emulator of a vendor knows is in them.
 #[test]
 fn every_field_that_a_vendor_knows_is_sorted() {
-    let seat = dialects::SharedSeat { is_spoken: true, is_exchanged: &|_| false, is_own_host: &|_| false };
+    let seat = dialects::SharedAccount { is_spoken: true, is_exchanged: &|_| false, is_own_host: &|_| false };
     let unsorted: Vec<_> = harness::known_fields()
         .into_iter()
         .filter(|field| {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ::vault::{MasterKey, MasterState, Masters, Vault, VaultRecords};
+use ::vault::{MasterKey, MasterKeyring, MasterState, Vault, VaultRecords};
 use domain::WorkspaceId;
 use domain::ports::NoAudit;
 use harness::client::Client;
@@ -403,7 +403,7 @@ async fn many_keys(
     let world = World::system();
     let path = house.key_file.clone();
     let read = Box::new(move || MasterKey::all_from_file(path.as_ref()));
-    let masters = Arc::new(Masters::new(read, Arc::clone(&world.random)).unwrap());
+    let masters = Arc::new(MasterKeyring::new(read, Arc::clone(&world.random)).unwrap());
     let facts = store.meta().starting_with(::vault::META_PREFIX.to_owned()).await.unwrap();
     masters.follow(MasterState::from_meta(&facts));
     let records = VaultRecords::from_meta(&facts).unwrap();

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use engine::made::MadeAdapter;
+use engine::synthetic::SyntheticAdapter;
 use engine::{Numbers, Source};
 use harness::process::{Process, workspace};
 use serde_json::{Value, json};
@@ -41,7 +41,7 @@ impl Attic {
     /// Writes an adapter that has its model say something else.
     pub fn write(&self, name: &str, seed: u64) {
         let source = Source::open(&workspace().join("builtin/model")).unwrap();
-        let made = MadeAdapter::new(source.shape(), &["q_proj", "v_proj", "down_proj"], 8, seed);
+        let made = SyntheticAdapter::new(source.shape(), &["q_proj", "v_proj", "down_proj"], 8, seed);
         made.write(&self.path("adapters").join(name), Numbers::F32).unwrap();
     }
 

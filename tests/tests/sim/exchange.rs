@@ -6,20 +6,20 @@ use std::sync::Arc;
 
 use board::Ticket;
 use domain::{Fault, TraceId};
-use execute::Course;
-use ledger::{Begun, Intent, Tab};
+use execute::FailoverState;
+use ledger::{Intent, StartedAttempt, Tab};
 use plan::{Attempt, Timeouts};
 
 use crate::upstream::Reply;
 
 /// A tab whose intent is on its way to the journal; dropped, it drops the tab.
-pub type Intending = Pin<Box<dyn Future<Output = (Tab, Result<Begun, Box<Fault>>)>>>;
+pub type Intending = Pin<Box<dyn Future<Output = (Tab, Result<StartedAttempt, Box<Fault>>)>>>;
 
 pub struct Exchange {
     pub number: u64,
     pub trace: TraceId,
     pub attempts: Vec<Attempt>,
-    pub course: Course,
+    pub course: FailoverState,
     pub timeouts: Timeouts,
     pub deadline_us: u64,
     pub stream: bool,

@@ -136,7 +136,7 @@ impl House {
     fn credential(&self, workspace: usize, at: usize) -> Arc<CredentialEntry> {
         Arc::new(CredentialEntry {
             agreement: Arc::default(),
-            quirks: domain::Quirks::default(),
+            quirks: domain::MissingFeatures::default(),
             id: CredentialId::new(small(at), [1; 10]),
             workspace: workspace_id(workspace),
             provider: "openai".into(),
@@ -156,7 +156,7 @@ impl House {
 
     fn node(&self, workspace: usize, at: usize) -> Arc<NodeEntry> {
         Arc::new(NodeEntry {
-            quirks: domain::Quirks::default(),
+            quirks: domain::MissingFeatures::default(),
             id: NodeId::new(small(at), [3; 10]),
             workspace: workspace_id(workspace),
             name: format!("n{at}").into(),

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use admit::{Needs, admit, identify};
-use board::{Cell, Shared, Standing, Standings, Ticket, Verdict};
+use board::{Availability, AvailabilityView, Cell, Shared, Ticket, Verdict};
 use decode::{Inbound, decode};
 use domain::{
     Dialect, Fault, FaultClass, MeterRecord, Operation, Outcome, Principal, TraceId, Usage, UsageSource,
 };
 use execute::schedule::Step;
-use execute::{Course, KeptAway, Miss};
+use execute::{AttemptFailure, DenialAction, FailoverState};
 use ledger::simulation::{SimulatedBooks, now};
 use ledger::{AttemptEnd, Closing, CoreAllowances, Durability, Tab};
 use plan::plan;
@@ -279,7 +279,7 @@ impl Run {
             number,
             trace,
             attempts: planned.attempts,
-            course: Course::new(planned.fallback_on),
+            course: FailoverState::new(planned.fallback_on),
             timeouts: planned.timeouts,
             deadline_us,
             stream,
@@ -313,7 +313,8 @@ impl Run {
         let standing = self.board.standing(principal, &model, now_us);
         match self.board.claim(principal, &model, SECRET_VERSION, is_last, now_us) {
             Ok(ticket) => {
-                let told_to_wait = matches!(standing, Standing::RetryAt { .. } | Standing::Parked { .. });
+                let told_to_wait =
+                    matches!(standing, Availability::RetryAt { .. } | Availability::Parked { .. });
                 assert!(!told_to_wait, "what is known to be refused is sent: {standing:?}");
                 self.truth.asked(self.life, exchange.trace, principal, now_us);
                 exchange.course.tried();
@@ -326,13 +327,13 @@ impl Run {
                 let (left, random) = (self.time_left(&exchange), || self.random.next_u64());
                 let course = &exchange.course;
                 match course.kept_away(&exchange.attempts, standing, parked_for, now_us, left, random) {
-                    KeptAway::Wait(wait) => {
+                    DenialAction::Wait(wait) => {
                         self.report.waits += 1;
                         self.truth.waits(exchange.trace);
                         exchange.stage = Stage::Waiting { tab };
                         self.wait(exchange, micros(wait));
                     }
-                    KeptAway::Left(class) => self.onward(exchange, tab, class),
+                    DenialAction::Left(class) => self.onward(exchange, tab, class),
                 }
             }
         }
@@ -420,7 +421,12 @@ impl Run {
         match reply {
             Reply::Refused { status, class, retry_after_ms, should_retry, token_refused, .. } => {
                 let fault = Fault { retry_after_ms, ..fault(class) };
-                let miss = Miss { status: Some(status), should_retry, token_refused, ..Miss::new(fault) };
+                let miss = AttemptFailure {
+                    status: Some(status),
+                    should_retry,
+                    token_refused,
+                    ..AttemptFailure::new(fault)
+                };
                 self.missed(exchange, tab, number, ticket, &miss);
             }
             Reply::Silent if now_us >= exchange.deadline_us => {
@@ -433,14 +439,17 @@ impl Run {
                 );
             }
             Reply::Silent => {
-                self.missed(exchange, tab, number, ticket, &Miss::new(fault(FaultClass::Timeout)));
+                self.missed(exchange, tab, number, ticket, &AttemptFailure::new(fault(FaultClass::Timeout)));
             }
             Reply::Whole { usage, .. } => {
                 ticket.tell(well, now_us);
                 self.close(tab, Outcome::Completed, None, usage, is_fallback);
             }
             Reply::Streamed { cut_after: Some(0), .. } if chunks == 0 => {
-                let miss = Miss { status: Some(200), ..Miss::new(fault(FaultClass::StreamBroken)) };
+                let miss = AttemptFailure {
+                    status: Some(200),
+                    ..AttemptFailure::new(fault(FaultClass::StreamBroken))
+                };
                 self.missed(exchange, tab, number, ticket, &miss);
             }
             Reply::Streamed { cut_after: Some(cut), .. } if cut == chunks => {
@@ -462,7 +471,14 @@ impl Run {
         }
     }
 
-    fn missed(&mut self, mut exchange: Exchange, mut tab: Tab, number: u32, mut ticket: Ticket, miss: &Miss) {
+    fn missed(
+        &mut self,
+        mut exchange: Exchange,
+        mut tab: Tab,
+        number: u32,
+        mut ticket: Ticket,
+        miss: &AttemptFailure,
+    ) {
         let (now_us, class) = (self.now_us(), miss.class());
         if let Some(verdict) = miss.verdict(now_us) {
             ticket.tell(verdict, now_us);

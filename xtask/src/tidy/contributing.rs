@@ -22,8 +22,12 @@ pub fn check(root: &Path, text: &str) -> Vec<Finding> {
 /// The paths between backticks. Of a path with a placeholder, the directory before it, which must exist.
 fn places(line: &str) -> Vec<String> {
     let quoted = line.split('`').skip(1).step_by(2);
-    let paths = quoted
-        .filter(|text| text.contains('/') && !text.contains([' ', '=', ':']) && !text.starts_with("..."));
+    let paths = quoted.filter(|text| {
+        text.contains('/')
+            && !text.starts_with('/')
+            && !text.contains([' ', '=', ':'])
+            && !text.starts_with("...")
+    });
     paths.flat_map(expand).map(|path| existing_part(&path)).filter(|path| !path.is_empty()).collect()
 }
 

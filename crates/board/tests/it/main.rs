@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use board::micros;
-use board::{Cell, Shared, Standing, Standings, Verdict};
+use board::{Availability, AvailabilityView, Cell, Shared, Verdict};
 use domain::limits::{BOARD_MODELS_MAX, BREAKER_FAILURES, BREAKER_OPEN_FIRST, PARKED_PROBE_EVERY};
 use domain::{CredentialId, FaultClass, Principal};
 use proptest::prelude::*;
@@ -27,11 +27,11 @@ fn fail(cell: &Rc<Cell>, times: u32, now_us: u64) {
 fn failures_open_the_breaker_of_that_principal_and_model_only() {
     let cell = Cell::new(Shared::new(), 1);
     fail(&cell, BREAKER_FAILURES, 0);
-    let open = Standing::BreakerOpen { us: micros(BREAKER_OPEN_FIRST) };
+    let open = Availability::BreakerOpen { us: micros(BREAKER_OPEN_FIRST) };
     assert_eq!(cell.standing(principal(1), MODEL, 1), open);
     assert_eq!(cell.claim(principal(1), MODEL, 1, false, 1).unwrap_err(), open);
-    assert_eq!(cell.standing(principal(1), "another", 1), Standing::Open);
-    assert_eq!(cell.standing(principal(2), MODEL, 1), Standing::Open);
+    assert_eq!(cell.standing(principal(1), "another", 1), Availability::Open);
+    assert_eq!(cell.standing(principal(2), MODEL, 1), Availability::Open);
     assert!(cell.claim(principal(1), MODEL, 1, true, 1).is_ok(), "the last one is never ejected");
 }
 
@@ -45,7 +45,7 @@ fn the_half_open_try_of_a_client_that_left_is_given_back() {
     drop(trial);
     let mut trial = cell.claim(principal(1), MODEL, 1, false, later).unwrap();
     trial.tell(Verdict::Well { first_byte_us: 5 }, later);
-    assert_eq!(cell.standing(principal(1), MODEL, later), Standing::Open);
+    assert_eq!(cell.standing(principal(1), MODEL, later), Availability::Open);
 }
 
 #[test]
@@ -56,15 +56,15 @@ fn a_refused_credential_is_parked_on_all_cores_and_probed_once_a_minute_by_one()
         .unwrap()
         .tell(Verdict::Park { cause: FaultClass::UpstreamAuth }, 0);
     let minute = micros(PARKED_PROBE_EVERY);
-    assert_eq!(two.standing(principal(1), "any", 5), Standing::Parked { us: minute });
+    assert_eq!(two.standing(principal(1), "any", 5), Availability::Parked { us: minute });
     assert!(two.claim(principal(1), MODEL, 1, true, 5).is_err(), "even the last one: the provider said no");
     let mut probe = two.claim(principal(1), MODEL, 1, true, minute).unwrap();
     assert_eq!(
         one.claim(principal(1), MODEL, 1, true, minute).unwrap_err(),
-        Standing::Parked { us: 2 * minute }
+        Availability::Parked { us: 2 * minute }
     );
     probe.tell(Verdict::Well { first_byte_us: 9 }, minute);
-    assert_eq!(one.standing(principal(1), MODEL, minute), Standing::Open);
+    assert_eq!(one.standing(principal(1), MODEL, minute), Availability::Open);
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn a_newer_secret_is_not_held_to_what_an_older_one_was_refused_for() {
         .tell(Verdict::Park { cause: FaultClass::UpstreamAuth }, 0);
     assert!(cell.claim(principal(1), MODEL, 1, true, 5).is_err());
     assert!(cell.claim(principal(1), MODEL, 2, true, 5).is_ok());
-    assert_eq!(cell.standing(principal(1), MODEL, 5), Standing::Open);
+    assert_eq!(cell.standing(principal(1), MODEL, 5), Availability::Open);
 }
 
 #[test]
@@ -83,11 +83,11 @@ fn a_rest_holds_for_its_model_until_its_time_on_all_cores() {
     let shared = Shared::new();
     let (one, two) = (Cell::new(shared.clone(), 2), Cell::new(shared.clone(), 2));
     one.claim(principal(1), MODEL, 1, true, 0).unwrap().tell(Verdict::Rest { until_us: 900_000 }, 0);
-    assert_eq!(two.standing(principal(1), MODEL, 899_999), Standing::RetryAt { us: 900_000 });
-    assert_eq!(two.standing(principal(1), MODEL, 900_000), Standing::Open);
-    assert_eq!(two.standing(principal(1), "another", 5), Standing::Open);
+    assert_eq!(two.standing(principal(1), MODEL, 899_999), Availability::RetryAt { us: 900_000 });
+    assert_eq!(two.standing(principal(1), MODEL, 900_000), Availability::Open);
+    assert_eq!(two.standing(principal(1), "another", 5), Availability::Open);
     shared.forgive(principal(1));
-    assert_eq!(two.standing(principal(1), MODEL, 5), Standing::Open);
+    assert_eq!(two.standing(principal(1), MODEL, 5), Availability::Open);
 }
 
 #[test]

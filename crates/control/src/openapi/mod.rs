@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::access::{Access, People};
 use crate::caller::COOKIE_NAME;
-use crate::once;
+use crate::idempotency;
 use crate::router::{Route, Way};
 use crate::version;
 use describe::{Body, Given};
@@ -213,7 +213,7 @@ fn parameters_of(route: &Route, is_one: bool) -> Value {
     if route.way.access().is_some() {
         parameters.push(reference("parameters", "workspace"));
     }
-    if once::is_kept(route) {
+    if idempotency::is_kept(route) {
         parameters.push(reference("parameters", "idempotency_key"));
     }
     if route.method == Method::GET && route.description.given.iter().any(|given| given.is_object) {
@@ -251,7 +251,7 @@ fn response(route: &Route, given: Given, schemas: &mut Schemas) -> Value {
     if route.can_be_rehearsed() {
         show("Tidegate-Dry-Run", "dry_run");
     }
-    if once::is_kept(route) {
+    if idempotency::is_kept(route) {
         show("Agent-Idempotent-Replay", "replay");
     }
     if given.is_object {

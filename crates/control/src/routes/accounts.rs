@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::{AccountId, Agreement, Fault, Principal};
-use egress::Reach;
+use egress::TargetKind;
 use http::Method;
 use line::Seat;
 use schemars::JsonSchema;
@@ -17,13 +17,13 @@ use crate::access::Access;
 use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionForm, Sent};
 use crate::failure::{invalid, missing, of_store};
 use crate::hosting::{Claim, Destination};
+use crate::learned_limits::LearnedLimits;
 use crate::moment::Moment;
 use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
 use crate::openapi::describe::Nothing;
 use crate::request::{Ask, not_found};
 use crate::router::{Handled, Route};
-use crate::told::LearnedLimits;
-use crate::{Control, Reply, hosting, judgement, told};
+use crate::{Control, Reply, hosting, judgement, learned_limits};
 
 const PATH: &str = "/v2/accounts";
 const ONE: &str = "/v2/accounts/{id}";
@@ -158,7 +158,7 @@ fn show(control: &Control, row: &AccountRow) -> Shown {
         config: row.config.clone(),
         retention: agreement::show_retention(row.agreement.retention),
         limits: agreement::show_limits(&row.agreement),
-        learned_limits: told::learned(control, Principal::Account(row.id)),
+        learned_limits: learned_limits::learned(control, Principal::Account(row.id)),
         pricing: agreement::show_pricing(&row.pricing),
         commitment: agreement::show_commitment(&row.agreement),
         compliance: row.agreement.compliance.clone(),
@@ -248,7 +248,7 @@ fn row_of(control: &Control, input: &Input, base: AccountRow) -> Result<AccountR
     Ok(AccountRow {
         display_name: checked_name(input.display_name.clone(), "display_name")?,
         auth: auth.as_str().to_owned(),
-        base_url: secrets::base_url(control, input.base_url.clone(), Reach::Provider)?,
+        base_url: secrets::base_url(control, input.base_url.clone(), TargetKind::Provider)?,
         region: input.region.clone(),
         config: input.config.clone(),
         pricing: agreement::read_pricing(&input.pricing)?,

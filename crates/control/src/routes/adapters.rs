@@ -194,7 +194,7 @@ fn register(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         if let (Some(path), Some(fields)) = (&input.path, body.as_object_mut()) {
             fields.insert("path".to_owned(), path.as_str().into());
         }
-        let said: Said = control.have_runtime(&row, "adapters", &body).await?;
+        let said: Said = control.command_runtime(&row, "adapters", &body).await?;
         let detail = if input.replace {
             format!("adapter {id}, in the place of another")
         } else {
@@ -211,7 +211,7 @@ fn load(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let id = named(&ask)?;
         let row = control.runtime(ask.workspace(), input.node.as_deref()).await?;
         let body = json!({"wait": input.wait, "pinned": input.pinned});
-        let said: Said = control.have_runtime(&row, format!("adapters/{id}/load"), &body).await?;
+        let said: Said = control.command_runtime(&row, format!("adapters/{id}/load"), &body).await?;
         let detail = match input.pinned {
             None => format!("adapter {id}"),
             Some(true) => format!("adapter {id}, pinned"),
@@ -227,7 +227,8 @@ fn unload(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let input: Unloading = ask.json()?;
         let id = named(&ask)?;
         let row = control.runtime(ask.workspace(), input.node.as_deref()).await?;
-        let said: SaidGone = control.have_runtime(&row, format!("adapters/{id}/unload"), &json!({})).await?;
+        let said: SaidGone =
+            control.command_runtime(&row, format!("adapters/{id}/unload"), &json!({})).await?;
         control.note_act(&ask, &row, "adapter.unload", format!("adapter {id}")).await?;
         let (node_id, node) = (row.id.to_string(), row.name);
         Reply::json(&Gone { id, object: "adapter", node_id, node, unloaded: said.unloaded })

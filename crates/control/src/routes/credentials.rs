@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use domain::limits::CREDENTIAL_EXPIRY_NOTICES;
 use domain::{Agreement, AuthKind, CredentialId, Fault, FaultClass, Principal, ProjectId, ServerFacts};
-use egress::Reach;
+use egress::TargetKind;
 use http::Method;
 use line::Seat;
 use schemars::JsonSchema;
@@ -21,6 +21,7 @@ use crate::access::Access;
 use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionForm, Sent};
 use crate::failure::{invalid, missing, of_store};
 use crate::hosting::{Claim, Destination};
+use crate::learned_limits::LearnedLimits;
 use crate::moment::Moment;
 use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
 use crate::openapi::describe::Nothing;
@@ -28,8 +29,7 @@ use crate::reply::Page;
 use crate::request::{Ask, not_found};
 use crate::router::{Handled, Route};
 use crate::servers::{self, ProbeInput, ServerShown};
-use crate::told::LearnedLimits;
-use crate::{Control, Reply, hosting, judgement, moment, told};
+use crate::{Control, Reply, hosting, judgement, learned_limits, moment};
 
 const PATH: &str = "/v2/provider-credentials";
 const ONE: &str = "/v2/provider-credentials/{id}";
@@ -215,7 +215,7 @@ fn show(control: &Control, row: &CredentialRow) -> Shown {
         expires_at: row.expires_unix_ms.map(Moment),
         retention: agreement::show_retention(row.agreement.retention),
         limits: agreement::show_limits(&row.agreement),
-        learned_limits: told::learned(control, Principal::Credential(row.id)),
+        learned_limits: learned_limits::learned(control, Principal::Credential(row.id)),
         pricing: agreement::show_pricing(&row.pricing),
         commitment: agreement::show_commitment(&row.agreement),
         compliance: row.agreement.compliance.clone(),
@@ -361,7 +361,7 @@ async fn row_of(
         server,
         display_name: checked_name(input.display_name.clone(), "display_name")?,
         auth: auth.as_str().to_owned(),
-        base_url: secrets::base_url(control, input.base_url.clone(), Reach::Provider)?,
+        base_url: secrets::base_url(control, input.base_url.clone(), TargetKind::Provider)?,
         region: input.region.clone(),
         config: input.config.clone(),
         pricing: agreement::read_pricing(&input.pricing)?,

@@ -14,8 +14,8 @@ use store::{Act, ApiKeyRow, DeviceAnswer, DeviceRow, Membership, Page, StoreErro
 use super::sign_in::NO_REHEARSAL;
 use super::workspaces::checked_name;
 use crate::access::{Access, person_needed};
-use crate::attempts::Trier;
-use crate::caller::Stranger;
+use crate::attempts::AttemptSubject;
+use crate::caller::UnauthenticatedCaller;
 use crate::failure::{missing, of_store};
 use crate::founding::new_key;
 use crate::moment::Moment;
@@ -91,12 +91,12 @@ struct AnsweredDevice {
     status: &'static str,
 }
 
-fn ask_for_code(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
+fn ask_for_code(control: &Arc<Control>, ask: Ask<UnauthenticatedCaller>) -> Handled<'_> {
     Box::pin(async move {
         let input: Client = ask.json()?;
         let client_name = checked_name(input.client_name, "client_name")?;
         let now = control.world.clock.unix_ms();
-        control.attempts.count(&control.store, &Trier::address(ask.peer), None, now).await?;
+        control.attempts.count(&control.store, &AttemptSubject::address(ask.peer), None, now).await?;
         let device_code = tokens::mint(&*control.world.random);
         let user_code = tokens::mint_user_code(&*control.world.random);
         let device = DeviceRow {
@@ -159,7 +159,7 @@ fn denied() -> Box<Fault> {
     not_yet("access_denied", "The person in front of it said no.", "Begin again, if that was a mistake.")
 }
 
-fn ask_for_key(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
+fn ask_for_key(control: &Arc<Control>, ask: Ask<UnauthenticatedCaller>) -> Handled<'_> {
     Box::pin(async move {
         let input: Poll = ask.json()?;
         let code =
@@ -194,7 +194,7 @@ fn is_too_soon(device: &DeviceRow, now: u64) -> bool {
 
 async fn give_key(
     control: &Arc<Control>,
-    ask: &Ask<Stranger>,
+    ask: &Ask<UnauthenticatedCaller>,
     device: &DeviceRow,
     person: MemberId,
     workspace: WorkspaceId,
@@ -267,7 +267,7 @@ fn answer(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             input.user_code.ok_or_else(|| missing("user_code", "Type the code that the device shows."))?;
         let person = ask.caller.person().ok_or_else(person_needed)?.signed_in.person.id;
         let now = control.world.clock.unix_ms();
-        control.attempts.count(&control.store, &Trier::Person(person), None, now).await?;
+        control.attempts.count(&control.store, &AttemptSubject::Person(person), None, now).await?;
         let code = digest(control, Kind::UserCode, &tokens::read_user_code(&typed));
         let device = match input.approve {
             None => control.store.devices().waiting(code, now).await.map_err(of_store)?,
@@ -283,7 +283,7 @@ fn answer(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             }
         };
         let device = device.ok_or_else(unknown_code)?;
-        control.attempts.forget(&control.store, &Trier::Person(person));
+        control.attempts.forget(&control.store, &AttemptSubject::Person(person));
         Reply::json(&AnsweredDevice {
             object: "device",
             requested_at: Moment(device.created_unix_ms),

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use store::JobRow;
-use store::jobs::OURS;
+use store::jobs::INSTALLATION;
 
 use crate::access::Access;
 use crate::failure::of_store;
@@ -52,7 +52,7 @@ fn show(job: &JobRow) -> Job {
     Job {
         id: job.id,
         kind: job.kind.clone(),
-        workspace_id: (job.workspace != OURS).then(|| job.workspace.to_string()),
+        workspace_id: (job.workspace != INSTALLATION).then(|| job.workspace.to_string()),
         payload: job.payload.clone(),
         attempts: job.attempts,
         last_error: job.last_error.clone(),

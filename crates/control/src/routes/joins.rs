@@ -10,8 +10,8 @@ use domain::limits::{
     NODE_RECORDS_MAX,
 };
 use domain::server::TIDEGATE;
-use domain::{Fault, FaultClass, JoinTokenId, NodeId, Probed, Secret, ServerFacts, TraceId, Trait};
-use egress::Reach;
+use domain::{Fault, FaultClass, JoinTokenId, NodeId, Probed, Secret, ServerFacts, ServerFeature, TraceId};
+use egress::TargetKind;
 use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,10 +24,10 @@ use super::nodes::{self, Shown};
 use super::secrets;
 use super::workspaces::checked_name;
 use crate::access::Access;
-use crate::attempts::Trier;
-use crate::caller::{Reporter, Stranger};
+use crate::attempts::AttemptSubject;
+use crate::caller::{Reporter, UnauthenticatedCaller};
 use crate::failure::{away, invalid, missing, of_store};
-use crate::joined::{self, Load, Said};
+use crate::joined_nodes::{self, Load, NodeReport};
 use crate::moment::Moment;
 use crate::node_books;
 use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
@@ -276,11 +276,11 @@ struct JoinedNode<'a> {
     heartbeat_every_ms: u64,
 }
 
-fn join(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
+fn join(control: &Arc<Control>, ask: Ask<UnauthenticatedCaller>) -> Handled<'_> {
     Box::pin(async move {
         let mut input: Join = ask.json()?;
         let now = control.world.clock.unix_ms();
-        let trier = Trier::address(ask.peer);
+        let trier = AttemptSubject::address(ask.peer);
         control.attempts.count(&control.store, &trier, None, now).await?;
         let token = input.token.take().map(Secret::from_text);
         let token = token.ok_or_else(|| missing("token", "Send what `tidegate nodes invite` showed."))?;
@@ -352,7 +352,7 @@ async fn row_of(
     input: Join,
     now_unix_ms: u64,
 ) -> Result<NodeRow, Box<Fault>> {
-    let base_url = secrets::base_url(control, input.base_url, Reach::Node)?
+    let base_url = secrets::base_url(control, input.base_url, TargetKind::Node)?
         .ok_or_else(|| missing("base_url", "Give the address that the gateway reaches the node at."))?;
     let named = control.store.joins().named(token.workspace, token.name.clone());
     let old = named.await.map_err(of_store)?;
@@ -373,9 +373,9 @@ async fn row_of(
 /// appear in its journal.
 fn ours(unix_ms: u64) -> Probed {
     let known = [
-        Trait::Runtime.found(TIDEGATE, unix_ms),
-        Trait::Errors.found("object", unix_ms),
-        Some(Trait::UnknownFields.is(false, unix_ms)),
+        ServerFeature::Runtime.found(TIDEGATE, unix_ms),
+        ServerFeature::Errors.found("object", unix_ms),
+        Some(ServerFeature::UnknownFields.is(false, unix_ms)),
     ];
     Probed { unix_ms, model: None, error: None, found: known.into_iter().flatten().collect() }
 }
@@ -424,7 +424,7 @@ struct Heard {
 fn beat(control: &Arc<Control>, ask: Ask<Reporter>) -> Handled<'_> {
     Box::pin(async move {
         let Beat { models, version, runtime, device, load } = ask.json()?;
-        let said = checked_said(Said { version, runtime, device, load })?;
+        let said = checked_said(NodeReport { version, runtime, device, load })?;
         if models.len() > NODE_MODELS_MAX || models.iter().any(|model| model.len() > MODEL_NAME_BYTES_MAX) {
             let message = format!(
                 "A node serves at most {NODE_MODELS_MAX} models, with names of at most {MODEL_NAME_BYTES_MAX} bytes."
@@ -433,7 +433,7 @@ fn beat(control: &Arc<Control>, ask: Ask<Reporter>) -> Handled<'_> {
         }
         let now = control.world.clock.unix_ms();
         let said = serde_json::to_value(&said).map_err(|_| Box::new(Fault::internal()))?;
-        let (due_unix_ms, not_asked) = (control.due_unix_ms(now), joined::not_asked());
+        let (due_unix_ms, not_asked) = (control.due_unix_ms(now), joined_nodes::not_asked());
         let heartbeat = Heartbeat { unix_ms: now, due_unix_ms, models, said, not_asked };
         let written = control.store.joins().beat(ask.caller.credential, heartbeat).await.map_err(revoked)?;
         control.published(written.version).await?;
@@ -444,7 +444,7 @@ fn beat(control: &Arc<Control>, ask: Ask<Reporter>) -> Handled<'_> {
     })
 }
 
-fn checked_said(said: Said) -> Result<Said, Box<Fault>> {
+fn checked_said(said: NodeReport) -> Result<NodeReport, Box<Fault>> {
     let words = [Some(&said.version), Some(&said.runtime), said.device.as_ref()];
     if words.into_iter().flatten().any(|word| word.len() > WORD_BYTES_MAX) {
         let message = format!("What a node says of itself is at most {WORD_BYTES_MAX} bytes a word.");
@@ -459,7 +459,7 @@ fn checked_said(said: Said) -> Result<Said, Box<Fault>> {
         cache_bytes: fits(cache_bytes),
         cache_bytes_max: fits(cache_bytes_max),
     };
-    Ok(Said { load, ..said })
+    Ok(NodeReport { load, ..said })
 }
 
 /// The node was removed or its credential revoked since it was looked up.
@@ -650,9 +650,9 @@ mod tests {
                 .unwrap();
         assert_eq!((beat.models.len(), beat.load.running, beat.load.waiting), (1, 2, 0));
         let endless = Load { running: u64::MAX, ..Load::default() };
-        let said = checked_said(Said { load: endless, ..Said::default() }).unwrap();
+        let said = checked_said(NodeReport { load: endless, ..NodeReport::default() }).unwrap();
         assert_eq!(said.load.running, i64::MAX.unsigned_abs());
-        let long = Said { version: "a".repeat(WORD_BYTES_MAX + 1), ..Said::default() };
+        let long = NodeReport { version: "a".repeat(WORD_BYTES_MAX + 1), ..NodeReport::default() };
         assert_eq!(checked_said(long).unwrap_err().code, "invalid_value");
     }
 }

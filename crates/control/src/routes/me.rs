@@ -13,7 +13,7 @@ use super::api_keys::scope_names;
 use super::sign_in::{Fresh, in_one_form, welcome};
 use super::workspaces::checked_name;
 use crate::access::{Access, person_needed};
-use crate::attempts::Trier;
+use crate::attempts::AttemptSubject;
 use crate::caller::{Caller, Person};
 use crate::failure::{invalid, of_store};
 use crate::openapi::bounds::{EMAIL, EMAIL_BYTES_MAX, NAME, NAME_CHARS_MAX};
@@ -196,7 +196,7 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 async fn prove(control: &Control, person: &Person, password: Option<Secret>) -> Result<(), Box<Fault>> {
     let (row, session) = (&person.signed_in.person, &person.signed_in.session);
     let now = control.world.clock.unix_ms();
-    let trier = Trier::Person(row.id);
+    let trier = AttemptSubject::Person(row.id);
     control.attempts.count(&control.store, &trier, None, now).await?;
     let by_fresh_link =
         session.by_link && now < session.created_unix_ms.saturating_add(milliseconds(LINK_TIME_MAX));

@@ -8,7 +8,7 @@ use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use store::{Act, Invitation, LinkRow, MadeKeys, MemberRow, Page as StorePage, PersonRow};
+use store::{Act, Invitation, KeysOnLeave, LinkRow, MemberRow, Page as StorePage, PersonRow};
 
 use super::me::checked_email;
 use super::workspaces::checked_name;
@@ -240,11 +240,11 @@ fn remove(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-fn made_keys(ask: &Ask) -> Result<MadeKeys, Box<Fault>> {
+fn made_keys(ask: &Ask) -> Result<KeysOnLeave, Box<Fault>> {
     match ask.query.get(KEYS).map(String::as_str) {
-        None => Ok(MadeKeys::Ask),
-        Some("keep") => Ok(MadeKeys::Keep),
-        Some("revoke") => Ok(MadeKeys::Revoke),
+        None => Ok(KeysOnLeave::Ask),
+        Some("keep") => Ok(KeysOnLeave::Keep),
+        Some("revoke") => Ok(KeysOnLeave::Revoke),
         Some(other) => {
             Err(invalid(KEYS, format!("\"{other}\" is nothing that can be done with keys."), KEYS_FIX))
         }

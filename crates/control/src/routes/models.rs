@@ -7,7 +7,7 @@ use std::sync::Arc;
 use catalogue::Modality;
 use domain::{Dialect, PriceTerms};
 use http::Method;
-use line::{Question, served_models};
+use line::{PlanQuery, served_models};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -47,7 +47,7 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             key.map_or_else(|| project.environment.to_string(), |key| key.environment.to_string());
         let mut found = BTreeMap::new();
         for modality in Modality::ALL {
-            let question = Question {
+            let question = PlanQuery {
                 model: "",
                 workspace,
                 project,

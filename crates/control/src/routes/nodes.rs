@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use catalogue::SecretForm;
 use domain::{Fault, NodeId, ServerFacts, WorkspaceId};
-use egress::Reach;
+use egress::TargetKind;
 use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use super::secrets;
 use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
-use crate::joined::{self, JoinedShown};
+use crate::joined_nodes::{self, JoinedShown};
 use crate::moment::Moment;
 use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
 use crate::request::Ask;
@@ -128,7 +128,7 @@ pub fn show(row: &NodeRow) -> Shown {
         metadata: row.metadata.clone(),
         last_seen_at: row.last_seen_unix_ms.map(Moment),
         last_error: row.last_error.clone(),
-        joined: row.joined.as_ref().map(joined::show),
+        joined: row.joined.as_ref().map(joined_nodes::show),
         stated_facts: servers::stated(&row.server),
         server: servers::show(&row.server),
         created_at: Moment(row.created_unix_ms),
@@ -160,7 +160,7 @@ fn row_of(control: &Control, input: &Input, base: NodeRow) -> Result<NodeRow, Bo
             ));
         }
     };
-    let base_url = secrets::base_url(control, input.base_url.clone(), Reach::Node)?
+    let base_url = secrets::base_url(control, input.base_url.clone(), TargetKind::Node)?
         .ok_or_else(|| missing("base_url", "Give the node's address, such as http://10.0.0.5:8080/v1."))?;
     let now = control.world.clock.unix_ms();
     let stated = servers::read_stated(&input.stated_facts, &base.server.stated, now)?;

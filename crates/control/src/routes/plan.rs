@@ -7,7 +7,7 @@ use catalogue::Modality;
 use domain::record::Rejected;
 use domain::{Dialect, Fault, Rates, RouteScope};
 use http::Method;
-use line::{ExplainedAttempt, Explanation, Question};
+use line::{ExplainedAttempt, Explanation, PlanQuery};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -18,7 +18,7 @@ use crate::failure::{invalid, missing};
 use crate::openapi::bounds::{ENVIRONMENT, ENVIRONMENT_BYTES_MAX};
 use crate::request::{Ask, not_found};
 use crate::router::{Handled, Route};
-use crate::{Control, Reply, told};
+use crate::{Control, Reply, learned_limits};
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -95,7 +95,7 @@ fn explain(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             Some(text) => checked_environment(text, "environment")?,
             None => own.unwrap_or_else(|| project.environment.to_string()),
         };
-        let question = Question {
+        let question = PlanQuery {
             model,
             workspace,
             project: &project,
@@ -228,7 +228,7 @@ impl Plan {
 fn attempt(attempt: &ExplainedAttempt, is_operator: bool) -> PlannedAttempt {
     PlannedAttempt {
         profile: attempt.profile.as_str(),
-        principal: told::principal(attempt.principal, is_operator),
+        principal: learned_limits::principal(attempt.principal, is_operator),
         display_name: attempt.display_name.clone(),
         provider: attempt.provider.to_string(),
         upstream_model: attempt.upstream_model.to_string(),
@@ -250,7 +250,7 @@ fn pricing(rates: Rates) -> PlannedPricing {
 
 pub fn rejected(rejected: &Rejected, is_operator: bool) -> RejectedCandidate {
     RejectedCandidate {
-        principal: told::principal(rejected.principal, is_operator),
+        principal: learned_limits::principal(rejected.principal, is_operator),
         profile: rejected.principal.profile().as_str(),
         provider: rejected.provider.clone(),
         reason: rejected.reason.clone(),

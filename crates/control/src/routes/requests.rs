@@ -19,7 +19,7 @@ use crate::filter::{self, Of};
 use crate::moment::Moment;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
-use crate::{Control, Reply, moment, told};
+use crate::{Control, Reply, learned_limits, moment};
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -157,7 +157,7 @@ fn row(row: &RequestRow, is_operator: bool) -> RequestShown {
         status: row.status,
         error_code: row.fault_code.clone(),
         profile: filled(&row.profile),
-        principal: row.principal.map(|principal| told::principal(principal, is_operator)),
+        principal: row.principal.map(|principal| learned_limits::principal(principal, is_operator)),
         provider: filled(&row.provider),
         region: row.region.clone(),
         attempts: row.attempts,
@@ -355,7 +355,7 @@ struct UnitsShown {
 }
 
 fn whole(record: &MeterRecord, is_operator: bool) -> Exchange {
-    let named = |principal: &Principal| told::principal(*principal, is_operator);
+    let named = |principal: &Principal| learned_limits::principal(*principal, is_operator);
     let timeline = &record.timeline;
     Exchange {
         id: record.trace.to_string(),
@@ -429,7 +429,7 @@ fn attempt(attempt: &AttemptRecord, is_operator: bool) -> AttemptShown {
     AttemptShown {
         number: attempt.number,
         profile: attempt.profile().as_str(),
-        principal: told::principal(attempt.principal, is_operator),
+        principal: learned_limits::principal(attempt.principal, is_operator),
         provider: attempt.provider.clone(),
         upstream_model: attempt.upstream_model.clone(),
         region: attempt.region.clone(),

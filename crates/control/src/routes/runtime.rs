@@ -112,13 +112,13 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 
 async fn look(control: &Control, row: &NodeRow) -> Result<Shown, Box<Fault>> {
     let (health, said, counts) = tokio::join!(
-        control.look_at_runtime::<Health>(row, "health"),
-        control.look_at_runtime::<Capabilities>(row, "capabilities"),
+        control.query_runtime::<Health>(row, "health"),
+        control.query_runtime::<Capabilities>(row, "capabilities"),
         control.ask_runtime(row, Method::GET, "metrics".to_owned(), None, RUNTIME_LOOK_TIME_MAX),
     );
     let (health, said) = (health?, said?);
     let adapters = match said.adapters {
-        true => Some(control.look_at_runtime(row, "adapters/status").await?),
+        true => Some(control.query_runtime(row, "adapters/status").await?),
         false => None,
     };
     let model =

@@ -3,7 +3,7 @@
 
 use catalogue::SecretForm;
 use domain::{Fault, FaultClass, Secret, WorkspaceId};
-use egress::Reach;
+use egress::TargetKind;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
@@ -178,7 +178,11 @@ impl Renewal {
 }
 
 /// An allowed destination, without its trailing slash.
-pub fn base_url(control: &Control, url: Option<String>, reach: Reach) -> Result<Option<String>, Box<Fault>> {
+pub fn base_url(
+    control: &Control,
+    url: Option<String>,
+    reach: TargetKind,
+) -> Result<Option<String>, Box<Fault>> {
     let Some(url) = url else { return Ok(None) };
     let trimmed = url.trim().trim_end_matches('/').to_owned();
     egress::check_base_url(&trimmed, &control.egress, reach)?;

@@ -13,8 +13,8 @@ use store::{Act, AuditRow, PersonRow, Redeemed, Redeemer, SignInRow};
 
 use super::me::{self, Me};
 use crate::access::Access;
-use crate::attempts::Trier;
-use crate::caller::{Caller, Stranger, cookie_name, live};
+use crate::attempts::AttemptSubject;
+use crate::caller::{Caller, UnauthenticatedCaller, cookie_name, live};
 use crate::failure::{missing, of_store};
 use crate::openapi::describe::Nothing;
 use crate::owner::milliseconds;
@@ -62,7 +62,7 @@ struct Password {
     password: Option<String>,
 }
 
-fn by_password(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
+fn by_password(control: &Arc<Control>, ask: Ask<UnauthenticatedCaller>) -> Handled<'_> {
     Box::pin(async move {
         control.site.check(&ask.headers, false)?;
         let input: Password = ask.json()?;
@@ -70,7 +70,8 @@ fn by_password(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
         let password = input.password.ok_or_else(|| missing("password", "Give your password."))?;
         let (email, password) = (in_one_form(&email), Secret::from_text(password));
         let now = control.world.clock.unix_ms();
-        let (address, trier) = (Trier::address(ask.peer), Trier::account(email.clone(), ask.peer));
+        let (address, trier) =
+            (AttemptSubject::address(ask.peer), AttemptSubject::account(email.clone(), ask.peer));
         // Concurrent with password hashing; the result is returned only if the attempt is within the limit.
         let counting = control.attempts.count(&control.store, &address, Some(&trier), now);
         let ((), (person, is_right)) = tokio::try_join!(counting, compare(control, email, &password))?;
@@ -122,13 +123,13 @@ struct Link {
     new_person: Option<bool>,
 }
 
-fn by_link(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
+fn by_link(control: &Arc<Control>, ask: Ask<UnauthenticatedCaller>) -> Handled<'_> {
     Box::pin(async move {
         control.site.check(&ask.headers, false)?;
         let input: Link = ask.json()?;
         let token = Secret::from_text(input.token.ok_or_else(|| missing("token", "Open the whole link."))?);
         let now = control.world.clock.unix_ms();
-        control.attempts.count(&control.store, &Trier::address(ask.peer), None, now).await?;
+        control.attempts.count(&control.store, &AttemptSubject::address(ask.peer), None, now).await?;
         let signed_in = match &ask.caller.carries {
             Some(carried) => live(control, carried.expose_text().unwrap_or_default()).await?,
             None => None,
@@ -246,7 +247,7 @@ fn cookie(control: &Control, headers: &HeaderMap, token: &str, seconds: u64) -> 
     format!("{name}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
 }
 
-fn carried(control: &Control, ask: &Ask<Stranger>) -> Option<store::TokenDigest> {
+fn carried(control: &Control, ask: &Ask<UnauthenticatedCaller>) -> Option<store::TokenDigest> {
     let carried = ask.caller.carries.as_ref()?.expose_text()?;
     Some(tokens::digest(&*control.vault.hasher, Kind::Session, carried))
 }

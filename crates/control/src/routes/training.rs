@@ -391,7 +391,7 @@ async fn ordered(control: &Control, ask: &Ask) -> Result<(NodeRow, Map<String, V
 fn begin(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let (row, order) = ordered(control, &ask).await?;
-        let said: Said = control.have_runtime(&row, "train/sft", &Value::Object(order)).await?;
+        let said: Said = control.command_runtime(&row, "train/sft", &Value::Object(order)).await?;
         let detail = format!("job {}, adapter {}", said.id, said.adapter);
         control.note_act(&ask, &row, "train.begin", detail).await?;
         Reply::json(&show(&row, said))
@@ -402,7 +402,7 @@ fn preview(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let (row, mut order) = ordered(control, &ask).await?;
         order.insert("preview".to_owned(), true.into());
-        let said: SaidPreview = control.have_runtime(&row, "train/sft", &Value::Object(order)).await?;
+        let said: SaidPreview = control.command_runtime(&row, "train/sft", &Value::Object(order)).await?;
         let SaidPreview { model, settings, outlook } = said;
         let (node_id, node) = (row.id.to_string(), row.name);
         Reply::json(&Preview { object: "train.preview", node_id, node, model, settings, outlook })
@@ -412,7 +412,7 @@ fn preview(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let (row, id) = job(control, &ask, None).await?;
-        let said: Said = control.look_at_runtime(&row, format!("train/jobs/{id}")).await?;
+        let said: Said = control.query_runtime(&row, format!("train/jobs/{id}")).await?;
         learn(control, &row, said.result.as_deref()).await;
         Reply::json(&show(&row, said))
     })
@@ -429,7 +429,7 @@ fn events(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         };
         let (row, id) = job(control, &ask, None).await?;
         let path = format!("train/jobs/{id}/events?after={after}&limit={limit}");
-        let SaidEvents { data, next } = control.look_at_runtime(&row, path).await?;
+        let SaidEvents { data, next } = control.query_runtime(&row, path).await?;
         let end = data.iter().rev().find(|said: &&SaidEvent| said.what.kind == "completed");
         learn(control, &row, end.and_then(|said| said.what.model.as_deref())).await;
         let data = data.into_iter().map(|said| Event { at: Moment(said.unix_ms), what: said.what });
@@ -481,7 +481,7 @@ fn checkpoints(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let (row, id) = job(control, &ask, None).await?;
         let said: SaidCheckpoints =
-            control.look_at_runtime(&row, format!("train/jobs/{id}/checkpoints")).await?;
+            control.query_runtime(&row, format!("train/jobs/{id}/checkpoints")).await?;
         let one = |said: SaidCheckpoint| Checkpoint {
             step: said.step,
             created_at: Moment(said.created_at.saturating_mul(1_000)),

@@ -36,7 +36,7 @@ impl Books {
         let key = |workspace, name: &str| WrappedKey { workspace, key_id: name.into(), wrapped: vec![1] };
         let foundation = Foundation {
             meta: Vec::new(),
-            operator_key: key(store::jobs::OURS, "wk_operator"),
+            operator_key: key(store::jobs::INSTALLATION, "wk_operator"),
             founding: Founding {
                 workspace: WorkspaceRow {
                     caching: domain::CachePolicy::default(),

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::usage::Report;
 use super::wire::{Raw, RawCow};
-use crate::answer::Wish;
+use crate::answer::AnswerOptions;
 use crate::blocks::Shape;
 
 /// A message: what is known of it in `message_start`, or all of a buffered response.
@@ -40,7 +40,7 @@ pub(super) struct MessageStart<'a> {
 
 impl<'a> Head<'a> {
     /// Message ids start with `msg_`, because clients expect that form.
-    pub(super) fn of(id: Option<&str>, model: Option<&'a str>, wish: &'a Wish) -> Self {
+    pub(super) fn of(id: Option<&str>, model: Option<&'a str>, wish: &'a AnswerOptions) -> Self {
         let id = match (id.filter(|id| !id.is_empty()), wish.trace) {
             (Some(id), _) if id.starts_with("msg_") => id.to_owned(),
             (Some(id), _) => format!("msg_{id}"),
@@ -113,7 +113,7 @@ impl<'a> Content<'a> {
         name: &'a str,
         input: impl Into<Cow<'a, str>>,
         number: u32,
-        wish: &Wish,
+        wish: &AnswerOptions,
     ) -> Self {
         let id = match wish.trace {
             _ if !id.is_empty() => id.to_owned(),

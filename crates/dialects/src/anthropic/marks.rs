@@ -2,14 +2,14 @@
 //! their lifetimes may occur.
 
 use super::wire::{Block, BlockKind, Body, Mark, Tool};
-use crate::losses::{Feature, Losses};
+use crate::losses::{DroppedFields, Feature};
 
 /// The most breakpoints that a request may have, the automatic one included.
 const MARKS_MAX: usize = 4;
 
 /// Enforces the limits. Only the last breakpoints stay, as they cover the prefixes of the earlier ones, and a
 /// breakpoint before a longer-lived one gets the longer lifetime.
-pub(super) fn keep_rules(body: &mut Body<'_>, losses: &mut Losses) {
+pub(super) fn keep_rules(body: &mut Body<'_>, losses: &mut DroppedFields) {
     let automatic = body.cache_control;
     let mut marks = all_marks(body);
     let most = MARKS_MAX - usize::from(automatic.is_some());

@@ -8,12 +8,12 @@ use super::wire::{self, Block, BlockKind, CitationsConfig, Input, Mark, OwnBlock
 use super::write::is_own;
 use crate::calls::{check_name, no_arguments, object_of};
 use crate::json::find_member;
-use crate::losses::{Feature, Losses};
+use crate::losses::{DroppedFields, Feature};
 
 /// Writes the parts of one turn.
 #[derive(Debug)]
-pub(super) struct Scribe<'l> {
-    pub losses: &'l mut Losses,
+pub(super) struct BlockWriter<'l> {
+    pub losses: &'l mut DroppedFields,
     /// The turn's index, for the report of dropped content.
     pub turn: usize,
     pub role: Role,
@@ -23,7 +23,7 @@ pub(super) fn text_block(text: &str, cache_control: Option<Mark>) -> Block<'_> {
     Block::Own(OwnBlock { kind: BlockKind::Text { text, citations: Vec::new() }, cache_control })
 }
 
-impl Scribe<'_> {
+impl BlockWriter<'_> {
     pub(super) fn blocks<'a>(&mut self, parts: &'a [Part]) -> Result<Vec<Block<'a>>, Box<Fault>> {
         let mut blocks = Vec::with_capacity(parts.len());
         for part in parts {

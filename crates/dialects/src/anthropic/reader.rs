@@ -5,7 +5,7 @@ use domain::prompt::Json;
 use domain::{Event, Finish, PartKind, Reason, Usage};
 
 use super::pieces::{Block, EventParts, Message, Stop, slice, told_fault, upstream_fault};
-use super::usage::Registers;
+use super::usage::UsageCounters;
 use crate::answer::{ReadAnswer, StreamFault};
 use crate::json::{Cursor, JsonError, Kind, Value, find_member};
 
@@ -19,7 +19,7 @@ pub(crate) struct Reader {
     open: Vec<Open>,
     /// The response has some content, not only its start.
     has_content: bool,
-    usage: Registers,
+    usage: UsageCounters,
     /// The last usage report that was emitted.
     told: Option<Usage>,
     /// Bytes buffered for blocks that are emitted complete.

@@ -4,7 +4,7 @@ use domain::prompt::{Content, Effort, Prompt, Role, Shows, ToolChoice};
 use domain::{Abilities, Grammar, Thinking as Ability};
 
 use super::wire::Thinking;
-use crate::losses::{Feature, Losses};
+use crate::losses::{DroppedFields, Feature};
 
 /// The smallest thinking budget that Anthropic accepts.
 const BUDGET_MIN: u64 = 1024;
@@ -27,7 +27,7 @@ enum Mode {
 }
 
 /// Chooses the thinking mode. `own` is the dialect whose signatures are valid at the upstream.
-pub(crate) fn plan(prompt: &Prompt, abilities: &Abilities, own: Grammar, losses: &mut Losses) -> Plan {
+pub(crate) fn plan(prompt: &Prompt, abilities: &Abilities, own: Grammar, losses: &mut DroppedFields) -> Plan {
     let reasoning = &prompt.reasoning;
     let mut plan = Plan { mode: Mode::Unsaid, effort: None, shows: reasoning.shows };
     let is_off = reasoning.effort == Some(Effort::None) || reasoning.budget_tokens == Some(0);
@@ -55,14 +55,14 @@ pub(crate) fn plan(prompt: &Prompt, abilities: &Abilities, own: Grammar, losses:
     if is_forced(prompt) {
         losses.lose(Feature::Reasoning);
         plan.mode = Mode::Unsaid;
-    } else if matches!(plan.mode, Mode::Budget(_)) && goes_on_without_thought(prompt, own) {
+    } else if matches!(plan.mode, Mode::Budget(_)) && is_in_unsigned_tool_loop(prompt, own) {
         losses.lose(Feature::Reasoning);
         plan = Plan::default();
     }
     plan
 }
 
-fn choose(prompt: &Prompt, abilities: &Abilities, plan: &mut Plan, losses: &mut Losses) {
+fn choose(prompt: &Prompt, abilities: &Abilities, plan: &mut Plan, losses: &mut DroppedFields) {
     let reasoning = &prompt.reasoning;
     match (abilities.thinking, reasoning.budget_tokens) {
         (Ability::Effort, Some(budget)) => {
@@ -94,7 +94,7 @@ fn is_forced(prompt: &Prompt) -> bool {
 
 /// Whether the conversation is inside a tool loop that started without a thinking block: Anthropic rejects
 /// thinking that is switched on there.
-fn goes_on_without_thought(prompt: &Prompt, own: Grammar) -> bool {
+fn is_in_unsigned_tool_loop(prompt: &Prompt, own: Grammar) -> bool {
     let mut latest = prompt.turns.iter().rev().skip_while(|turn| turn.role != Role::Assistant);
     let is_last_result = prompt.turns.last().is_some_and(|turn| turn.role == Role::Tool);
     let is_sealed = |content: &Content| {
@@ -118,7 +118,7 @@ impl Plan {
     pub(crate) fn within(
         self,
         tokens_max: u64,
-        losses: &mut Losses,
+        losses: &mut DroppedFields,
     ) -> (Option<Thinking>, Option<&'static str>) {
         let display = self.shows.and_then(|shows| match shows {
             Shows::Nothing => Some("omitted"),

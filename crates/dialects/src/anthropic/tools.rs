@@ -7,7 +7,7 @@ use domain::prompt::{Prompt, ToolChoice as Choice, ToolKind};
 
 use super::wire::{FunctionTool, Mark, Raw, RawCow, Tool, ToolChoice};
 use crate::calls::{check_name, declared, typed};
-use crate::losses::{Feature, Losses};
+use crate::losses::{DroppedFields, Feature};
 
 /// The maximum length of a tool name.
 pub(super) const NAME_BYTES_MAX: usize = 128;
@@ -15,7 +15,7 @@ pub(super) const NAME_BYTES_MAX: usize = 128;
 /// Returns the tools, and the names of the functions among them.
 pub(super) fn write_tools<'a>(
     prompt: &'a Prompt,
-    losses: &mut Losses,
+    losses: &mut DroppedFields,
 ) -> Result<(Vec<Tool<'a>>, HashSet<&'a str>), Box<Fault>> {
     let allowed: Option<HashSet<&str>> = match &prompt.tool_choice {
         Some(Choice::Allowed { names, .. }) => Some(names.iter().map(String::as_str).collect()),
@@ -61,7 +61,7 @@ fn is_own_tool(kind: &str) -> bool {
 pub(super) fn write_choice<'a>(
     prompt: &'a Prompt,
     names: &HashSet<&str>,
-    losses: &mut Losses,
+    losses: &mut DroppedFields,
 ) -> Option<ToolChoice<'a>> {
     let single = prompt.parallel_tools.map(|parallel| !parallel);
     let has_tools = !prompt.tools.is_empty();

@@ -3,10 +3,10 @@
 use domain::Fault;
 use domain::prompt::{Instruction, OutputFormat, Prompt, Role};
 
-use super::parts::{Scribe, text_block};
+use super::parts::{BlockWriter, text_block};
 use super::wire::{Block, BlockKind, Mark, Message};
 use crate::calls::{FIRST_WORDS, JSON_ALONE, pair};
-use crate::losses::Losses;
+use crate::losses::DroppedFields;
 
 pub(super) fn write_instructions(prompt: &Prompt) -> Vec<Block<'_>> {
     let said = prompt.instructions.iter().filter(|instruction| !instruction.text.trim().is_empty());
@@ -20,14 +20,14 @@ pub(super) fn write_instructions(prompt: &Prompt) -> Vec<Block<'_>> {
 
 pub(super) fn write_turns<'a>(
     prompt: &'a Prompt,
-    losses: &mut Losses,
+    losses: &mut DroppedFields,
 ) -> Result<Vec<Message<'a>>, Box<Fault>> {
     let mut answered = pair(&prompt.turns)?;
     let mut messages: Vec<Message<'a>> = Vec::with_capacity(prompt.turns.len() + 1);
     // The last message holds tool results, so the next user content is appended to it.
     let mut is_open = false;
     for (index, turn) in prompt.turns.iter().enumerate() {
-        let mut scribe = Scribe { losses, turn: index, role: turn.role };
+        let mut scribe = BlockWriter { losses, turn: index, role: turn.role };
         let (role, is_joined) = match turn.role {
             // Tool results are written right after their calls.
             Role::Tool => continue,

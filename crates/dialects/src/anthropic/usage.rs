@@ -8,7 +8,7 @@ use crate::json::{Cursor, JsonError, Kind};
 
 /// Anthropic's counters, each at its latest value: reports are cumulative and never summed.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Registers {
+pub(super) struct UsageCounters {
     top: Counters,
     /// What compacting the conversation used, which the top-level totals leave out.
     compaction: Counters,
@@ -77,7 +77,7 @@ impl Report {
     }
 }
 
-impl Registers {
+impl UsageCounters {
     /// Reads a usage object. Any other value leaves the registers unchanged.
     pub(super) fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
         if cursor.kind()? != Kind::Object {
@@ -226,7 +226,7 @@ mod tests {
 
     #[track_caller]
     fn check(reports: &[&str], expected: [u64; 6]) {
-        let mut registers = Registers::default();
+        let mut registers = UsageCounters::default();
         for report in reports {
             registers.read(&mut Cursor::new(report.as_bytes()).unwrap()).unwrap();
         }
@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(found, expected, "{reports:?}");
         // The usage written for a client reads back as the same.
         let told = serde_json::to_string(&Report::of(&usage)).unwrap();
-        let mut again = Registers::default();
+        let mut again = UsageCounters::default();
         again.read(&mut Cursor::new(told.as_bytes()).unwrap()).unwrap();
         assert_eq!(again.usage(true), Some(usage), "{told}");
     }
@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn zeros_are_a_report_only_of_nothing() {
-        let mut registers = Registers::default();
+        let mut registers = UsageCounters::default();
         assert_eq!(registers.usage(true), None);
         registers.read(&mut Cursor::new(br#"{"input_tokens":0,"output_tokens":0}"#).unwrap()).unwrap();
         assert_eq!(registers.usage(false), None);

@@ -5,11 +5,11 @@ use domain::{Event, Finish, PartKind, Reason, Usage};
 use super::answer::{Content, Head, Message, OwnContent, StopDetails, stop_reason};
 use super::usage::Report;
 use super::wire::Raw;
-use crate::answer::Wish;
+use crate::answer::AnswerOptions;
 use crate::blocks::{Block, gather};
 use crate::calls::{object_of, raw_input, text_input};
 
-pub(super) fn write(wish: &Wish, events: Vec<Event>) -> Vec<u8> {
+pub(super) fn write(wish: &AnswerOptions, events: Vec<Event>) -> Vec<u8> {
     let (mut head, mut finish, mut usage) = ((None, None), Finish::of(Reason::Stop), Usage::default());
     let (blocks, shape) = gather(events, |event| match event {
         Event::Start { id, model, .. } => head = (id, model),
@@ -33,7 +33,7 @@ pub(super) fn write(wish: &Wish, events: Vec<Event>) -> Vec<u8> {
     serde_json::to_vec(&message).unwrap_or_default()
 }
 
-fn content_of<'a>(block: &'a Block, number: u32, wish: &Wish) -> Option<Content<'a>> {
+fn content_of<'a>(block: &'a Block, number: u32, wish: &AnswerOptions) -> Option<Content<'a>> {
     let seal = block.seal.as_deref().filter(|_| wish.is_own);
     match &block.kind {
         PartKind::Text | PartKind::Refusal => {

@@ -11,8 +11,8 @@ use super::tools::{write_choice, write_tools};
 use super::turns::{write_instructions, write_turns};
 use super::wire::{Body, Format, Mark, Metadata, OutputConfig, Raw, RawCow};
 use crate::calls::with_member;
-use crate::losses::{Feature, Losses, of_messages, of_sampling};
-use crate::speak::Listener;
+use crate::losses::{DroppedFields, Feature, of_messages, of_sampling};
+use crate::translate::TargetModel;
 
 /// The `max_tokens` to send if neither the client nor the model sets one: Anthropic requires the field.
 pub(crate) const TOKENS_MAX: u64 = 4096;
@@ -24,8 +24,8 @@ pub(crate) const THINKING_TOP_P_MIN: f64 = 0.95;
 /// don't pair up.
 pub(crate) fn write_prompt(
     prompt: &Prompt,
-    listener: &Listener<'_>,
-    losses: &mut Losses,
+    listener: &TargetModel<'_>,
+    losses: &mut DroppedFields,
 ) -> Result<Vec<u8>, Box<Fault>> {
     let (tools, names) = write_tools(prompt, losses)?;
     let tool_choice = write_choice(prompt, &names, losses);
@@ -55,12 +55,12 @@ pub(crate) fn write_prompt(
     serde_json::to_vec(&body).map_err(|_| Box::new(Fault::internal()))
 }
 
-fn tokens_max(prompt: &Prompt, listener: &Listener<'_>, plan: &Plan) -> u64 {
+fn tokens_max(prompt: &Prompt, listener: &TargetModel<'_>, plan: &Plan) -> u64 {
     let most = listener.abilities.output_tokens_max;
     listener.tokens_max(prompt).or(most).unwrap_or_else(|| TOKENS_MAX.saturating_add(plan.budget()))
 }
 
-fn write_stop<'a>(sampling: &'a Sampling, losses: &mut Losses) -> Vec<&'a str> {
+fn write_stop<'a>(sampling: &'a Sampling, losses: &mut DroppedFields) -> Vec<&'a str> {
     let stop: Vec<&str> =
         sampling.stop.iter().map(String::as_str).filter(|stop| !stop.trim().is_empty()).collect();
     if stop.len() < sampling.stop.len() {
@@ -75,7 +75,7 @@ fn write_sampling<'a>(
     sampling: &'a Sampling,
     thinks: bool,
     is_refused: bool,
-    losses: &mut Losses,
+    losses: &mut DroppedFields,
 ) {
     let temperature = sampling.temperature.as_ref().map(|temperature| (temperature, number(temperature)));
     match temperature {
@@ -111,7 +111,7 @@ fn number(json: &Json) -> f64 {
     json.as_str().trim().parse().unwrap_or(0.0)
 }
 
-fn write_format<'a>(output: &'a Output, losses: &mut Losses) -> Option<Format<'a>> {
+fn write_format<'a>(output: &'a Output, losses: &mut DroppedFields) -> Option<Format<'a>> {
     match output.format.as_ref()? {
         OutputFormat::Text => None,
         OutputFormat::JsonObject => {
@@ -134,7 +134,7 @@ fn described<'a>(schema: &'a Json, description: &str) -> Cow<'a, str> {
     with_member(schema.as_str(), "description", &quoted)
 }
 
-fn write_tier(prompt: &Prompt, losses: &mut Losses) -> Option<&'static str> {
+fn write_tier(prompt: &Prompt, losses: &mut DroppedFields) -> Option<&'static str> {
     match prompt.service_tier? {
         ServiceTier::Auto => Some("auto"),
         ServiceTier::Default => Some("standard_only"),
@@ -146,7 +146,7 @@ fn write_tier(prompt: &Prompt, losses: &mut Losses) -> Option<&'static str> {
     }
 }
 
-fn lose_rest(prompt: &Prompt, losses: &mut Losses) {
+fn lose_rest(prompt: &Prompt, losses: &mut DroppedFields) {
     losses.lose_said(of_sampling(prompt));
     losses.lose_said(of_messages(prompt));
     losses.lose_said([

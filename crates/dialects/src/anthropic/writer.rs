@@ -9,13 +9,13 @@ use super::answer::{
 use super::error_body;
 use super::usage::Report;
 use super::whole;
-use crate::answer::{Progress, Wish, WriteAnswer, ping};
+use crate::answer::{AnswerOptions, Progress, WriteAnswer, ping};
 use crate::blocks::{Block, Blocks, unexplained_end};
 use crate::calls::text_input;
 
 #[derive(Debug)]
 pub(crate) struct Writer {
-    wish: Wish,
+    wish: AnswerOptions,
     blocks: Blocks,
     /// The finish reason was already sent, by whatever wrote the start of this stream.
     is_stopped: bool,
@@ -24,7 +24,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(wish: Wish) -> Self {
+    pub(crate) fn new(wish: AnswerOptions) -> Self {
         Self { wish, blocks: Blocks::default(), is_stopped: false, finish: None, usage: None }
     }
 
@@ -96,7 +96,7 @@ impl WriteAnswer for Writer {
 }
 
 /// Writes what is there of a block. An empty block never starts.
-fn write_block(block: &mut Block, next: &mut u32, wish: &Wish, out: &mut Vec<u8>) {
+fn write_block(block: &mut Block, next: &mut u32, wish: &AnswerOptions, out: &mut Vec<u8>) {
     if block.number.is_none() {
         let Some(content) = content_of(block, wish, *next) else { return };
         frame(
@@ -142,7 +142,7 @@ fn write_text(block: &mut Block, index: u32, out: &mut Vec<u8>) {
 }
 
 /// The content that the block starts with, or `None` until it has some that this dialect can show.
-fn content_of<'a>(block: &'a Block, wish: &Wish, number: u32) -> Option<Content<'a>> {
+fn content_of<'a>(block: &'a Block, wish: &AnswerOptions, number: u32) -> Option<Content<'a>> {
     let is_said = !block.text.is_empty() || (wish.is_own && !block.citations.is_empty());
     match &block.kind {
         PartKind::Text | PartKind::Refusal => is_said.then_some(Content::text("")),

@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use domain::Usage;
 
 use super::error::{class_of, read_error};
-use super::likeness::{Alike, Likeness, Seen};
 use super::listed::Listed;
-use super::usage::Registers;
+use super::template::{Alike, ChunkTemplate, Seen};
+use super::usage::UsageCounters;
 use crate::answer::StreamFault;
 use crate::json::{Cursor, JsonError, Kind, Span, Text, Value};
-use crate::said::KeptText;
+use crate::prompt_text::CountedText;
 use crate::splice::Edit;
 
 /// Padding of random length, against traffic analysis by packet size.
@@ -19,7 +19,7 @@ const FILLING: &str = "obfuscation";
 /// What was read of an answer so far, over all its chunks.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
-    registers: Registers,
+    registers: UsageCounters,
     /// Decoded text and tool bytes.
     pub content_bytes: u64,
     /// One bit per choice: those that started, and those that have their finish reason.
@@ -28,7 +28,7 @@ pub(super) struct Reading {
     /// State for servers that omit the index of a tool call.
     tool_calls: u64,
     tool_id: Option<String>,
-    likeness: Option<Likeness>,
+    likeness: Option<ChunkTemplate>,
     /// The choices are skipped.
     counts_alone: bool,
     /// A complete `message` in a stream chunk is renamed to `delta`, the only name that SDKs look for there.
@@ -39,7 +39,7 @@ pub(super) struct Reading {
     texts: u32,
     text: Option<Span>,
     /// The text that `content_bytes` counts, kept for a tokenizer to count.
-    kept: KeptText,
+    kept: CountedText,
 }
 
 /// What one chunk contains.
@@ -67,7 +67,7 @@ struct UsagePlace {
 impl Reading {
     /// For a stream, whose chunks resemble each other.
     pub(super) fn of_stream() -> Self {
-        Self { likeness: Some(Likeness::default()), renames_messages: true, ..Self::default() }
+        Self { likeness: Some(ChunkTemplate::default()), renames_messages: true, ..Self::default() }
     }
 
     /// For a buffered response that is repaired.
@@ -82,7 +82,7 @@ impl Reading {
 
     /// Keeps the text of what is read from here on, up to a bound.
     pub(super) fn keep_text(&mut self) {
-        self.kept = KeptText::new(true);
+        self.kept = CountedText::new(true);
     }
 
     pub(super) fn kept_text(&self) -> &str {
@@ -409,7 +409,7 @@ impl UsagePlace {
 fn read_function(
     cursor: &mut Cursor<'_>,
     edits: &mut Vec<Edit<'static>>,
-    kept: &mut KeptText,
+    kept: &mut CountedText,
 ) -> Result<u64, JsonError> {
     let json = cursor.bytes();
     let mut bytes = 0;

@@ -7,13 +7,13 @@ use serde::Serialize;
 use super::encode::{Completion, DONE, UsageField};
 use super::error::error_event;
 use super::writer::{finish_word, put};
-use crate::answer::{Progress, Wish, WriteAnswer};
+use crate::answer::{AnswerOptions, Progress, WriteAnswer};
 
 const OBJECT: &str = "text_completion";
 
 #[derive(Debug)]
-pub(crate) struct ContinuedWriter {
-    wish: Wish,
+pub(crate) struct CompletionsWriter {
+    wish: AnswerOptions,
     head: Completion,
     usage: Option<Usage>,
 }
@@ -26,8 +26,8 @@ struct Choice {
     finish_reason: Option<&'static str>,
 }
 
-impl ContinuedWriter {
-    pub(crate) fn new(wish: Wish) -> Self {
+impl CompletionsWriter {
+    pub(crate) fn new(wish: AnswerOptions) -> Self {
         let id = wish.trace.map(|trace| format!("cmpl-{}", trace.as_uuid().simple())).unwrap_or_default();
         let head = Completion { id, created_unix_s: wish.created_unix_s, model: wish.model.clone() };
         Self { wish, head, usage: None }
@@ -38,7 +38,7 @@ impl ContinuedWriter {
     }
 }
 
-impl WriteAnswer for ContinuedWriter {
+impl WriteAnswer for CompletionsWriter {
     /// Never called: no other code writes the start of such an answer.
     fn resume(&mut self, _progress: &Progress) {}
 

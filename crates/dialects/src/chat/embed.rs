@@ -10,8 +10,8 @@ use crate::answer::StreamFault;
 use crate::embed::{Texts, Vector, Vectors, unsayable};
 use crate::fields::optional_count;
 use crate::json::{Cursor, JsonError, Kind, Value};
-use crate::losses::{Feature, Losses};
-use crate::passage::Way;
+use crate::losses::{DroppedFields, Feature};
+use crate::passage::AnswerPath;
 use crate::refusal::{missing, wrong_type, wrong_value};
 
 const BASE64: &str = "base64";
@@ -26,7 +26,7 @@ struct Body<'a> {
     encoding_format: &'static str,
 }
 
-pub(crate) fn read_texts<'a>(body: &'a [u8], losses: &mut Losses) -> Result<Texts<'a>, Box<Fault>> {
+pub(crate) fn read_texts<'a>(body: &'a [u8], losses: &mut DroppedFields) -> Result<Texts<'a>, Box<Fault>> {
     let mut cursor = Cursor::new(body)?;
     let mut texts = None;
     let mut dimensions = None;
@@ -143,7 +143,7 @@ fn read_row<'a>(
 }
 
 /// Writes a response. Usage is always included, since all clients expect it.
-pub(crate) fn write_vectors(told: &Vectors<'_>, way: &Way) -> Result<Vec<u8>, StreamFault> {
+pub(crate) fn write_vectors(told: &Vectors<'_>, way: &AnswerPath) -> Result<Vec<u8>, StreamFault> {
     let used = told.usage.unwrap_or_else(|| usage::estimate(way.prompt_bytes, 0)).prompt_total();
     let mut out = String::from(r#"{"object":"list","data":["#);
     for (index, vector) in told.vectors.iter().enumerate() {

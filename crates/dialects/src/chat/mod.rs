@@ -1,5 +1,6 @@
 //! OpenAI's Chat Completions wire format: requests, responses, streams and errors, read and written.
 
+mod adapt;
 mod answer;
 mod assemble;
 mod chunk;
@@ -8,7 +9,6 @@ mod convert;
 mod embed;
 mod encode;
 mod error;
-mod likeness;
 mod listed;
 mod messages;
 mod prompt;
@@ -17,16 +17,17 @@ mod request;
 mod scanner;
 pub(crate) mod side;
 mod speech;
-mod suit;
 mod taste;
+mod template;
 mod texts;
 mod usage;
 mod writer;
 
+pub use adapt::{adapt_body, suited};
 pub use answer::{answer_text, read_answer};
 pub use assemble::whole_answer;
 pub(crate) use chunk::upstream_error;
-pub(crate) use continued::ContinuedWriter;
+pub(crate) use continued::CompletionsWriter;
 pub(crate) use embed::{read_texts, read_vectors, write_texts, write_vectors};
 pub use encode::encode_request;
 pub use error::{class_of, error_event, read_error};
@@ -37,7 +38,6 @@ pub use request::decode_request;
 pub use scanner::StreamScanner;
 pub(crate) use scanner::{begins_stream, skip_lead};
 pub(crate) use speech::write_prompt;
-pub use suit::{suited, suited_body};
-pub use taste::Taste;
+pub use taste::SupportedFields;
 pub use usage::estimate;
 pub(crate) use writer::Writer;

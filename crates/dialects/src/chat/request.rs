@@ -10,9 +10,9 @@ use crate::Request;
 use crate::fields::{
     not_empty, open_object, optional_boolean, optional_count, optional_text, optional_tier, read_model,
 };
-use crate::film;
 use crate::json::{Cursor, Kind, Member, Span};
 use crate::refusal::{duplicate, missing, too_small, wrong_type, wrong_value};
+use crate::video;
 
 /// The default moderation model, as OpenAI has it.
 const JUDGE: &str = "omni-moderation-latest";
@@ -175,7 +175,7 @@ impl Draft {
             }
             Field::Subject => self.request.prompt_bytes += texts::read(cursor, name)?,
             Field::Documents => self.documents = texts::read_documents(cursor, name)?,
-            Field::Seconds => self.request.units.video_ms = film::read_seconds(cursor, name)?,
+            Field::Seconds => self.request.units.video_ms = video::read_seconds(cursor, name)?,
             Field::Stream => self.request.stream = optional_boolean(cursor, name)?.unwrap_or(false),
             Field::StreamOptions => self.read_stream_options(cursor)?,
             Field::Choices => self.read_choices(cursor)?,

@@ -7,7 +7,7 @@ use domain::IdHasher;
 
 /// All that is accepted. Other fields are not sent to a server that refuses unknown ones.
 #[derive(Debug, Clone, Copy)]
-pub struct Taste {
+pub struct SupportedFields {
     pub fields: &'static [&'static str],
     pub message_fields: &'static [&'static str],
     pub function_fields: &'static [&'static str],
@@ -21,7 +21,7 @@ pub struct Taste {
     pub call_id_letters: Option<usize>,
 }
 
-impl Taste {
+impl SupportedFields {
     /// What every Chat Completions server knows, for servers without a declaration of their own.
     pub const COMMON: Self = Self {
         fields: &[
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn an_id_that_is_not_taken_has_one_that_is() {
-        let taste = Taste { call_id_letters: Some(9), ..Taste::COMMON };
+        let taste = SupportedFields { call_id_letters: Some(9), ..SupportedFields::COMMON };
         assert_eq!(taste.call_id("D681PevKs"), "D681PevKs");
         let mut seen = std::collections::HashSet::new();
         for number in 0..10_000 {
@@ -103,6 +103,6 @@ mod tests {
             assert_eq!(taste.call_id(&id), told, "it is the same each time");
             assert!(seen.insert(told), "{id}");
         }
-        assert_eq!(Taste::COMMON.call_id("call_1"), "call_1");
+        assert_eq!(SupportedFields::COMMON.call_id("call_1"), "call_1");
     }
 }

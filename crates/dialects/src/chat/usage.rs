@@ -21,7 +21,7 @@ pub fn estimate(prompt_bytes: u64, content_bytes: u64) -> Usage {
 
 /// The provider's counters, each with its latest value: reports are cumulative and never summed.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Registers {
+pub(super) struct UsageCounters {
     prompt: Option<u64>,
     completion: Option<u64>,
     total: Option<u64>,
@@ -36,7 +36,7 @@ pub(super) struct Registers {
     seen: bool,
 }
 
-impl Registers {
+impl UsageCounters {
     /// Reads a usage object; `null` and other values leave the registers as they are.
     pub(super) fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
         if cursor.kind()? != Kind::Object {
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     fn read(reports: &[&str], content_bytes: u64) -> Option<Usage> {
-        let mut registers = Registers::default();
+        let mut registers = UsageCounters::default();
         for report in reports {
             let mut cursor = Cursor::new(report.as_bytes()).expect("UTF-8");
             registers.read(&mut cursor).expect("valid JSON");

@@ -5,7 +5,7 @@ use domain::{Event, Finish, PartKind, Reason, Usage};
 
 use super::error::read_error;
 use super::pieces::{Answer, Block, Said, each, read_numbered, read_text};
-use super::usage::Registers;
+use super::usage::UsageCounters;
 use crate::answer::{ReadAnswer, StreamFault};
 use crate::json::{JsonError, find_member};
 
@@ -18,7 +18,7 @@ pub(crate) struct Reader {
     /// The response has some content, not only its start.
     has_content: bool,
     has_call: bool,
-    usage: Registers,
+    usage: UsageCounters,
     /// The last usage report that was emitted.
     told: Option<Usage>,
     finished: bool,

@@ -7,7 +7,7 @@ use crate::json::{Cursor, JsonError, Kind};
 
 /// The upstream's counters, each at its latest value.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Registers {
+pub(super) struct UsageCounters {
     input: Option<u64>,
     read: Option<u64>,
     written: Option<u64>,
@@ -18,7 +18,7 @@ pub(super) struct Registers {
     seen: bool,
 }
 
-impl Registers {
+impl UsageCounters {
     /// Reads a usage object.
     pub(super) fn read(&mut self, usage: &[u8]) -> Result<(), JsonError> {
         self.seen = true;
@@ -103,7 +103,7 @@ mod tests {
 
     #[track_caller]
     fn check(report: &str, expected: [u64; 5]) {
-        let mut registers = Registers::default();
+        let mut registers = UsageCounters::default();
         registers.read(report.as_bytes()).unwrap();
         let usage = registers.usage(true).unwrap();
         let found = [usage.input, usage.cached_read, usage.cache_write, usage.cache_write_long, usage.output];
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn zeros_are_a_report_only_of_nothing() {
-        let mut registers = Registers::default();
+        let mut registers = UsageCounters::default();
         assert_eq!(registers.usage(true), None);
         registers.read(br#"{"inputTokens":0,"outputTokens":0}"#).unwrap();
         assert_eq!(registers.usage(false), None);

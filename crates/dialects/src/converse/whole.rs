@@ -9,12 +9,12 @@ use super::said::{
     Answer, Block, Call, Cited, Message, Metrics, Output, Reasoning, Report, Text, raw, stop_reason,
 };
 use super::writer::call_id;
-use crate::answer::Wish;
+use crate::answer::AnswerOptions;
 use crate::blocks::{self, gather};
 use crate::calls::{object_of, raw_input, text_input};
 use crate::written::checked;
 
-pub(super) fn write(wish: &Wish, events: Vec<Event>) -> Vec<u8> {
+pub(super) fn write(wish: &AnswerOptions, events: Vec<Event>) -> Vec<u8> {
     let (mut finish, mut usage) = (Finish::of(Reason::Stop), Usage::default());
     let (blocks, shape) = gather(events, |event| match event {
         Event::Finish { choice: 0, finish: told } => finish = told,
@@ -35,7 +35,7 @@ pub(super) fn write(wish: &Wish, events: Vec<Event>) -> Vec<u8> {
     serde_json::to_vec(&answer).unwrap_or_default()
 }
 
-fn content_of<'a>(block: &'a blocks::Block, number: u32, wish: &Wish) -> Option<Block<'a>> {
+fn content_of<'a>(block: &'a blocks::Block, number: u32, wish: &AnswerOptions) -> Option<Block<'a>> {
     let seal = block.seal.as_deref().filter(|_| wish.is_own);
     match &block.kind {
         PartKind::Text | PartKind::Refusal => {

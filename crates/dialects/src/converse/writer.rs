@@ -10,7 +10,7 @@ use super::said::{
     put_exception, raw, stop_reason,
 };
 use super::whole;
-use crate::answer::{Progress, Wish, WriteAnswer};
+use crate::answer::{AnswerOptions, Progress, WriteAnswer};
 use crate::blocks::{self, Blocks, unexplained_end};
 use crate::calls::text_input;
 
@@ -19,7 +19,7 @@ const PIECE_BYTES_MAX: usize = 1024 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Writer {
-    wish: Wish,
+    wish: AnswerOptions,
     blocks: Blocks,
     /// The finish reason was already sent, by whatever wrote the start of this stream.
     is_stopped: bool,
@@ -28,7 +28,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(wish: Wish) -> Self {
+    pub(crate) fn new(wish: AnswerOptions) -> Self {
         Self { wish, blocks: Blocks::default(), is_stopped: false, finish: None, usage: None }
     }
 
@@ -82,7 +82,7 @@ impl WriteAnswer for Writer {
 }
 
 /// Writes what is there of a block. An empty block never starts.
-fn write_block(block: &mut blocks::Block, next: &mut u32, wish: &Wish, out: &mut Vec<u8>) {
+fn write_block(block: &mut blocks::Block, next: &mut u32, wish: &AnswerOptions, out: &mut Vec<u8>) {
     if block.number.is_none() {
         if !says(block, wish) {
             return;
@@ -114,7 +114,7 @@ fn write_block(block: &mut blocks::Block, next: &mut u32, wish: &Wish, out: &mut
 }
 
 /// Whether the block has any content yet that Converse can express.
-fn says(block: &blocks::Block, wish: &Wish) -> bool {
+fn says(block: &blocks::Block, wish: &AnswerOptions) -> bool {
     let is_sealed = block.ended && wish.is_own && block.seal.is_some();
     match &block.kind {
         PartKind::Text | PartKind::Refusal => {
@@ -129,7 +129,7 @@ fn says(block: &blocks::Block, wish: &Wish) -> bool {
 
 /// Writes the start of a tool call. Text and reasoning blocks have no start event: their first delta starts
 /// them.
-fn begin(block: &blocks::Block, wish: &Wish, out: &mut Vec<u8>) {
+fn begin(block: &blocks::Block, wish: &AnswerOptions, out: &mut Vec<u8>) {
     let (PartKind::Call { id, name, .. }, Some(index)) = (&block.kind, block.number) else { return };
     let call = Call { tool_use_id: call_id(id, index, wish), name, input: None };
     let said = Start { start: Block::ToolUse(call) };
@@ -172,7 +172,7 @@ fn pieces(mut text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// A tool call without an id from the upstream gets one derived from this exchange.
-pub(super) fn call_id<'a>(id: &'a str, number: u32, wish: &Wish) -> Cow<'a, str> {
+pub(super) fn call_id<'a>(id: &'a str, number: u32, wish: &AnswerOptions) -> Cow<'a, str> {
     match wish.trace {
         _ if !id.is_empty() => Cow::Borrowed(id),
         Some(trace) => Cow::Owned(format!("tooluse_{trace}_{number}")),
@@ -181,7 +181,7 @@ pub(super) fn call_id<'a>(id: &'a str, number: u32, wish: &Wish) -> Cow<'a, str>
 }
 
 impl Metrics {
-    pub(super) fn of(wish: &Wish) -> Self {
+    pub(super) fn of(wish: &AnswerOptions) -> Self {
         Self { latency_ms: wish.guess.as_ref().map_or(0, |guess| guess.elapsed_ms()) }
     }
 }

@@ -12,7 +12,7 @@ use crate::json::{Cursor, Kind, Value};
 
 /// The body that a model reads its inputs from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HostedForm {
+pub enum EmbeddingForm {
     /// Vertex AI `predict`: `{"instances": [{"content"}], "parameters"}`.
     Instances,
     /// Vertex AI `embedContent`: `{"content", "embedContentConfig"}`, one input.
@@ -27,22 +27,22 @@ pub enum HostedForm {
 /// The input type where the client gives none: documents that are stored for search.
 const KEPT: &str = "search_document";
 
-impl HostedForm {
+impl EmbeddingForm {
     /// Whether the form has task types.
     pub(crate) fn has_tasks(self) -> bool {
         matches!(self, Self::Instances | Self::Content)
     }
 }
 
-pub(crate) fn write_texts(texts: &Texts<'_>, form: HostedForm) -> Result<Vec<u8>, Box<Fault>> {
+pub(crate) fn write_texts(texts: &Texts<'_>, form: EmbeddingForm) -> Result<Vec<u8>, Box<Fault>> {
     let json = match form {
-        HostedForm::Instances => serde_json::to_vec(&instances(texts)),
-        HostedForm::Content => serde_json::to_vec(&content(texts)?),
-        HostedForm::InputText => {
+        EmbeddingForm::Instances => serde_json::to_vec(&instances(texts)),
+        EmbeddingForm::Content => serde_json::to_vec(&content(texts)?),
+        EmbeddingForm::InputText => {
             let body = InputText { input_text: only(texts)?, dimensions: texts.dimensions };
             serde_json::to_vec(&body)
         }
-        HostedForm::Texts { is_sized } => {
+        EmbeddingForm::Texts { is_sized } => {
             if let (false, Some(_)) = (is_sized, texts.dimensions) {
                 let what = "asks for a length that vectors of this model do not come in";
                 return Err(unsayable("dimensions".to_owned(), what, "Leave it out."));
@@ -236,7 +236,7 @@ mod tests {
         Texts { texts, dimensions, tasks: tasks.unwrap_or_default(), param: "input" }
     }
 
-    fn written(texts: &Texts<'_>, form: HostedForm) -> String {
+    fn written(texts: &Texts<'_>, form: EmbeddingForm) -> String {
         String::from_utf8(write_texts(texts, form).unwrap()).unwrap()
     }
 
@@ -244,25 +244,25 @@ mod tests {
     fn each_model_is_asked_in_its_form() {
         let two = texts(&["a", "b"], Some(8), Some("RETRIEVAL_QUERY"));
         assert_eq!(
-            written(&two, HostedForm::Instances),
+            written(&two, EmbeddingForm::Instances),
             r#"{"instances":[{"content":"a","task_type":"RETRIEVAL_QUERY"},{"content":"b","task_type":"RETRIEVAL_QUERY"}],"parameters":{"outputDimensionality":8}}"#
         );
         assert_eq!(
-            written(&texts(&["a"], Some(8), Some("X")), HostedForm::Content),
+            written(&texts(&["a"], Some(8), Some("X")), EmbeddingForm::Content),
             r#"{"content":{"parts":[{"text":"a"}]},"embedContentConfig":{"taskType":"X","outputDimensionality":8}}"#
         );
         let plain = texts(&["a"], None, None);
-        assert_eq!(written(&plain, HostedForm::Content), r#"{"content":{"parts":[{"text":"a"}]}}"#);
-        assert_eq!(written(&plain, HostedForm::InputText), r#"{"inputText":"a"}"#);
-        let sized = HostedForm::Texts { is_sized: true };
+        assert_eq!(written(&plain, EmbeddingForm::Content), r#"{"content":{"parts":[{"text":"a"}]}}"#);
+        assert_eq!(written(&plain, EmbeddingForm::InputText), r#"{"inputText":"a"}"#);
+        let sized = EmbeddingForm::Texts { is_sized: true };
         assert_eq!(
             written(&texts(&["a", "b"], Some(8), None), sized),
             r#"{"texts":["a","b"],"input_type":"search_document","embedding_types":["float"],"output_dimension":8}"#
         );
         for (texts, form, param) in [
-            (&two, HostedForm::Content, "input"),
-            (&two, HostedForm::InputText, "input"),
-            (&two, HostedForm::Texts { is_sized: false }, "dimensions"),
+            (&two, EmbeddingForm::Content, "input"),
+            (&two, EmbeddingForm::InputText, "input"),
+            (&two, EmbeddingForm::Texts { is_sized: false }, "dimensions"),
         ] {
             let fault = write_texts(texts, form).unwrap_err();
             assert_eq!((fault.code, fault.param.as_deref()), ("unsupported_value", Some(param)));

@@ -15,7 +15,12 @@ fn decode(grammar: Grammar, is_batch: bool, body: &str) -> Result<Request, Box<F
     decode_request(grammar, Operation::Embed, &body, Some(&addressed(is_batch)))
 }
 
-fn say(client: Grammar, is_batch: bool, body: &str, upstream: Grammar) -> Result<Spoken, Box<Fault>> {
+fn say(
+    client: Grammar,
+    is_batch: bool,
+    body: &str,
+    upstream: Grammar,
+) -> Result<TranslatedRequest, Box<Fault>> {
     let request = decode(client, is_batch, body)?;
     speak_texts(client, body.as_bytes(), &request, upstream, "m", false)
 }
@@ -25,8 +30,8 @@ fn said(client: Grammar, is_batch: bool, body: &str, upstream: Grammar) -> (Stri
     (String::from_utf8(spoken.body.to_vec()).unwrap(), spoken.dropped)
 }
 
-fn way(client: Grammar, upstream: Grammar, vectors: VectorForm) -> Way {
-    Way {
+fn way(client: Grammar, upstream: Grammar, vectors: VectorForm) -> AnswerPath {
+    AnswerPath {
         is_loose: false,
         operation: Operation::Embed,
         client,
@@ -36,7 +41,7 @@ fn way(client: Grammar, upstream: Grammar, vectors: VectorForm) -> Way {
         model: "asked\"for".to_owned(),
         trace: TraceId::new(1, [7; 10]),
         created_unix_s: 5,
-        asked: crate::Asked::default(),
+        asked: crate::AnswerConstraints::default(),
         vectors,
         prompt_bytes: 9,
         keeps_text: false,
@@ -47,7 +52,7 @@ fn way(client: Grammar, upstream: Grammar, vectors: VectorForm) -> Way {
     }
 }
 
-fn told(way: &Way, body: &str) -> Result<(String, Option<Usage>), StreamFault> {
+fn told(way: &AnswerPath, body: &str) -> Result<(String, Option<Usage>), StreamFault> {
     let whole = whole_answer(way, Bytes::copy_from_slice(body.as_bytes()))?;
     Ok((String::from_utf8(whole.body.to_vec()).unwrap(), whole.facts.usage))
 }

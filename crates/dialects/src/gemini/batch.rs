@@ -4,17 +4,17 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use domain::{Fault, FaultClass, Grammar, KeptKind, Operation};
+use domain::{Fault, FaultClass, Grammar, Operation, StoredObjectKind};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::embed::check_model;
 use super::names::{each, members};
-use crate::batch::{BatchItem, usage_of};
-use crate::bundle::Bundle;
+use crate::batch::{BatchOutputLine, usage_of};
+use crate::bundle::BatchModels;
 use crate::fields::{checked_model, not_empty, open_object};
 use crate::json::{Cursor, JsonError, Kind, Span, Value};
-use crate::kept::KeptMade;
+use crate::kept::StoredObjectReport;
 use crate::refusal::{duplicate, missing, wrong_type};
 use crate::request::rename_at;
 use crate::splice::{Edit, splice};
@@ -68,7 +68,7 @@ pub(crate) fn decode(body: &Bytes, addressed: Option<&Addressed>) -> Result<Requ
         (false, _) => Err(missing("batch".to_owned(), SHAPE)),
         (true, 0) => Err(missing(REQUESTS.to_owned(), SHAPE)),
         (true, _) => {
-            let bundle = Bundle::addressed(&addressed.model, new.resources);
+            let bundle = BatchModels::addressed(&addressed.model, new.resources);
             let bundle = Some(Box::new(bundle));
             Ok(Request { max_output_tokens: Some(0), bundle, ..Request::of_model(&model) })
         }
@@ -196,9 +196,9 @@ fn too_many() -> Box<Fault> {
 /// without the requests and responses.
 pub(crate) fn rename(
     body: &Bytes,
-    ours: &mut dyn FnMut(KeptKind, &str) -> String,
-) -> Option<(Bytes, KeptMade)> {
-    let (mut made, mut names, mut content) = (KeptMade::default(), Vec::new(), Vec::new());
+    ours: &mut dyn FnMut(StoredObjectKind, &str) -> String,
+) -> Option<(Bytes, StoredObjectReport)> {
+    let (mut made, mut names, mut content) = (StoredObjectReport::default(), Vec::new(), Vec::new());
     let mut cursor = Cursor::new(body).ok()?;
     let read = cursor.object(|cursor, member| {
         match &*member.key.decode() {
@@ -223,7 +223,7 @@ pub(crate) fn rename(
     made.id = names.first()?.1.clone();
     let names: Vec<(Span, String)> = names
         .into_iter()
-        .map(|(span, id)| (span, format!("{RESOURCE}{}", ours(KeptKind::ContentBatch, &id))))
+        .map(|(span, id)| (span, format!("{RESOURCE}{}", ours(StoredObjectKind::ContentBatch, &id))))
         .collect();
     let spliced = |content: &[Span]| {
         let renames = names.iter().map(|(span, name)| rename_at(*span, name));
@@ -257,7 +257,7 @@ fn id_at(cursor: &mut Cursor<'_>) -> Result<Option<(Span, String)>, JsonError> {
 
 /// A batch's progress.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ContentBatchTold {
+pub struct GeminiBatchStatus {
     pub state: String,
     /// RFC 3339; set once all requests are done, whether they succeeded or not.
     pub ended_at: Option<String>,
@@ -279,7 +279,7 @@ struct Metadata {
 
 /// Reads a batch's status from the provider. Returns `None` if the body is not a batch.
 #[must_use]
-pub fn read_content_batch(body: &[u8]) -> Option<ContentBatchTold> {
+pub fn read_gemini_batch_status(body: &[u8]) -> Option<GeminiBatchStatus> {
     let Metadata { state, create_time, end_time } = serde_json::from_slice::<Told>(body).ok()?.metadata;
     // Any other state, an unknown one included, counts as still running.
     let has_ended = matches!(
@@ -289,7 +289,7 @@ pub fn read_content_batch(body: &[u8]) -> Option<ContentBatchTold> {
     // Never the update time, which may differ at the next poll: the ledger recognises what it has already
     // booked by this time.
     let ended_at = end_time.or(create_time).filter(|_| has_ended);
-    (!state.is_empty() && (ended_at.is_some() || !has_ended)).then_some(ContentBatchTold { state, ended_at })
+    (!state.is_empty() && (ended_at.is_some() || !has_ended)).then_some(GeminiBatchStatus { state, ended_at })
 }
 
 #[derive(Deserialize)]
@@ -327,10 +327,10 @@ struct Refused<'a> {
 
 /// Reads the result of one request. Its id is the key that the client gave it, which may be missing or shared
 /// by several.
-pub(crate) fn read_item(item: &[u8]) -> Option<BatchItem> {
+pub(crate) fn read_item(item: &[u8]) -> Option<BatchOutputLine> {
     let Became { metadata, response, error } = serde_json::from_slice(item).ok()?;
     let key = metadata.and_then(|metadata| metadata.key).map(RawValue::get);
-    let nothing = BatchItem {
+    let nothing = BatchOutputLine {
         custom_id: key.unwrap_or_default().to_owned(),
         model: None,
         status: 0,
@@ -342,13 +342,13 @@ pub(crate) fn read_item(item: &[u8]) -> Option<BatchItem> {
         (_, Some(error)) => {
             let (status, word) = status_of(error.code);
             let code = error.status.map_or_else(|| word.to_owned(), Cow::into_owned);
-            BatchItem { status, error_code: Some(code), ..nothing }
+            BatchOutputLine { status, error_code: Some(code), ..nothing }
         }
         (Some(response), None) => {
             let said = serde_json::from_str::<Answered<'_>>(response.get()).ok();
             let (model, request_id) =
                 said.map_or((None, None), |said| (said.model_version, said.response_id));
-            BatchItem {
+            BatchOutputLine {
                 status: 200,
                 model: model.map(Cow::into_owned),
                 request_id: request_id.map(Cow::into_owned),
@@ -481,8 +481,8 @@ mod tests {
         assert_eq!(fault.code, "json_too_many_keys");
     }
 
-    fn renamed(body: &str) -> Option<(String, KeptMade)> {
-        let mut ours = |kind: KeptKind, id: &str| format!("{}{id}", kind.prefix());
+    fn renamed(body: &str) -> Option<(String, StoredObjectReport)> {
+        let mut ours = |kind: StoredObjectKind, id: &str| format!("{}{id}", kind.prefix());
         let (body, made) = rename(&Bytes::from(body.to_owned()), &mut ours)?;
         Some((String::from_utf8(body.to_vec()).unwrap(), made))
     }
@@ -527,7 +527,8 @@ mod tests {
 
     #[test]
     fn a_batch_says_when_it_ended() {
-        let told = |metadata: &str| read_content_batch(format!(r#"{{"metadata":{metadata}}}"#).as_bytes());
+        let told =
+            |metadata: &str| read_gemini_batch_status(format!(r#"{{"metadata":{metadata}}}"#).as_bytes());
         let going = told(r#"{"state":"BATCH_STATE_RUNNING","createTime":"c","updateTime":"u"}"#).unwrap();
         assert_eq!((&*going.state, going.ended_at), ("BATCH_STATE_RUNNING", None));
         for state in ["SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"] {
@@ -542,7 +543,7 @@ mod tests {
         for none in [r#"{"state":"BATCH_STATE_FAILED"}"#, "{}", "7"] {
             assert_eq!(told(none), None, "{none}");
         }
-        assert_eq!(read_content_batch(b"{"), None);
+        assert_eq!(read_gemini_batch_status(b"{"), None);
     }
 
     #[test]

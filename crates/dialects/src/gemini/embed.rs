@@ -13,7 +13,7 @@ use super::wire::{Content, Part};
 use crate::embed::{Task, Texts, unsayable};
 use crate::fields::{checked_model, not_empty, open_object};
 use crate::json::{Cursor, JsonError, Kind, Span, Value};
-use crate::losses::Losses;
+use crate::losses::DroppedFields;
 use crate::refusal::{duplicate, missing, wrong_type, wrong_value};
 use crate::request::resource_text;
 use crate::{Addressed, Request, VectorForm};
@@ -209,7 +209,7 @@ pub(crate) fn read_texts<'a>(
     body: &'a [u8],
     is_batch: bool,
     has_tasks: bool,
-    losses: &mut Losses,
+    losses: &mut DroppedFields,
 ) -> Result<Texts<'a>, Box<Fault>> {
     let Entries { mut entries, unsaid } = read(body, is_batch)?;
     let lost = unsaid.into_iter().filter(|(_, is_meaning)| *is_meaning || !has_tasks);

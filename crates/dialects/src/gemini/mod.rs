@@ -23,7 +23,7 @@ pub(crate) mod tests;
 
 pub(crate) use address::unescape;
 pub use address::{Verb, gemini_address};
-pub use batch::{CONTENTS, ContentBatchTold, read_content_batch};
+pub use batch::{CONTENTS, GeminiBatchStatus, read_gemini_batch_status};
 pub(crate) use batch::{decode as decode_batch, read_item as read_batch_item, rename as rename_batch};
 pub(crate) use embed::{read_texts, write_texts};
 pub(crate) use error::{blocked_body, error_body};
@@ -32,7 +32,7 @@ pub(crate) use names::camel;
 pub(crate) use read::read_prompt;
 pub(crate) use reader::Reader;
 pub(crate) use request::decode_request;
-pub use results::{ContentResults, TooLong};
+pub use results::{GeminiBatchResults, TooLong};
 pub(crate) use vectors::{read_vectors, write_vectors};
 pub(crate) use write::write_prompt;
 pub(crate) use writer::Writer;

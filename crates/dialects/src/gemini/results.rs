@@ -16,7 +16,7 @@ pub struct TooLong;
 /// An incremental splitter: it yields the results one by one and collects the rest of the object. It does not
 /// validate the JSON; whoever parses the pieces does.
 #[derive(Debug, Default)]
-pub struct ContentResults {
+pub struct GeminiBatchResults {
     open: Vec<Open>,
     text: Text,
     /// The name, as written, of the member whose value comes next.
@@ -81,7 +81,7 @@ impl Place {
     }
 }
 
-impl ContentResults {
+impl GeminiBatchResults {
     /// Takes the next bytes, and returns the results that they complete.
     ///
     /// # Errors
@@ -184,7 +184,7 @@ mod tests {
     ];
 
     fn apart(told: &[u8], piece: usize) -> (Vec<Bytes>, Vec<u8>) {
-        let mut results = ContentResults::default();
+        let mut results = GeminiBatchResults::default();
         let found = told.chunks(piece).flat_map(|bytes| results.push(bytes).unwrap()).collect();
         (found, results.rest())
     }
@@ -203,7 +203,10 @@ mod tests {
         for told in ["", "{}", "[]", "{\"metadata\":{\"state\":\"x\"},\"response\":[{}]}", "]}{", "\"a"] {
             assert_eq!(apart(told.as_bytes(), 1), (Vec::new(), told.as_bytes().to_vec()), "{told}");
         }
-        assert_eq!(ContentResults::default().push("[".repeat(JSON_DEPTH_MAX + 1).as_bytes()), Err(TooLong));
+        assert_eq!(
+            GeminiBatchResults::default().push("[".repeat(JSON_DEPTH_MAX + 1).as_bytes()),
+            Err(TooLong)
+        );
         let cut = &TOLD.as_bytes()[..TOLD.len() - 1];
         let (found, rest) = apart(cut, 7);
         assert_eq!(found, ITEMS);

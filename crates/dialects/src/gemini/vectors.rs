@@ -2,7 +2,7 @@
 
 use super::failure::upstream_error;
 use super::names::{camel, each};
-use super::reader::Registers;
+use super::reader::UsageCounters;
 use crate::answer::StreamFault;
 use crate::embed::{Vector, Vectors};
 use crate::json::{Cursor, JsonError, Kind, Value};
@@ -14,7 +14,7 @@ pub(crate) fn read_vectors(body: &[u8]) -> Result<Vectors<'_>, StreamFault> {
         return Err(StreamFault::Broken("not_an_object"));
     }
     let mut told = Vectors { vectors: Vec::new(), usage: None };
-    let mut registers = Registers::default();
+    let mut registers = UsageCounters::default();
     let mut is_error = false;
     cursor.object(|cursor, member| {
         match &*camel(&member.key.decode()) {

@@ -11,13 +11,13 @@ use self::chunk::{Candidate, Head, PendingCall, write_frame};
 use super::error::error_body;
 use super::finish;
 use super::wire::Part;
-use crate::answer::{Progress, Wish, WriteAnswer};
+use crate::answer::{AnswerOptions, Progress, WriteAnswer};
 
 /// Gemini sends a tool call in one piece, and the finish reason and usage in the last chunk. The writer
 /// buffers these until they can be sent.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    wish: Wish,
+    wish: AnswerOptions,
     id: Option<String>,
     model: Option<String>,
     kinds: HashMap<(u32, u32), Open>,
@@ -39,7 +39,7 @@ enum Open {
 }
 
 impl Writer {
-    pub(crate) fn new(wish: Wish) -> Self {
+    pub(crate) fn new(wish: AnswerOptions) -> Self {
         Self {
             wish,
             id: None,

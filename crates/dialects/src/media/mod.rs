@@ -3,28 +3,30 @@
 
 mod answer;
 mod counts;
-mod filmed_form;
-mod hosted;
-mod invoked;
-mod listened;
-mod operated;
-mod predicted;
-mod queued;
-mod read_aloud;
+mod fal_images;
+mod fal_speech;
+mod fal_transcription;
+mod fal_video;
+mod imagen;
+mod invoke_model;
 mod sides;
 mod stream;
+mod veo;
+mod video_form;
 mod words;
 
 pub(crate) use answer::whole_answer;
-pub use hosted::speak_pictures;
-pub(crate) use hosted::whole_answer as hosted_answer;
-pub use invoked::{InvokedPictures, InvokedRanking, speak_invoked_pictures, speak_invoked_ranking};
-pub(crate) use listened::heard_answer;
-pub use listened::{HeardAsk, ListenWords, speak_hosted_listening};
-pub(crate) use operated::whole_answer as operated_answer;
-pub use operated::{FilmAsk, operated_film, operation_of, speak_predicted_film};
-pub use predicted::speak_predicted_pictures;
-pub use queued::{FilmWords, QueuedFilm, speak_queued_film};
-pub use read_aloud::{SpeechWords, speak_hosted_speech};
-pub use sides::by_sides;
+pub(crate) use fal_images::whole_answer as hosted_answer;
+pub use fal_images::write_fal_images;
+pub use fal_speech::{FalSpeechParams, write_fal_speech};
+pub(crate) use fal_transcription::transcript_answer;
+pub use fal_transcription::{FalTranscriptionParams, TranscriptWish, write_fal_transcription};
+pub use fal_video::{FalVideoParams, QueuedVideo, write_fal_video};
+pub use imagen::write_imagen;
+pub use invoke_model::{
+    InvokeModelImages, InvokeModelRerank, write_invoke_model_images, write_invoke_model_rerank,
+};
+pub use sides::with_width_and_height;
 pub(crate) use stream::{MediaStream, whole_pictures};
+pub(crate) use veo::whole_answer as operated_answer;
+pub use veo::{VideoAsk, operation_of, video_object, write_veo};

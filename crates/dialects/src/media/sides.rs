@@ -10,7 +10,7 @@ use crate::splice::{Edit, splice};
 /// Rewrites `size` as `width` and `height`, and `b64_json` as `base64`. A size that is not two numbers stays,
 /// for the upstream to judge.
 #[must_use]
-pub fn by_sides(body: &Bytes) -> Vec<Bytes> {
+pub fn with_width_and_height(body: &Bytes) -> Vec<Bytes> {
     let mut edits = Vec::new();
     // A body that is not an object passes unchanged; decoding has already rejected it.
     if edits_of(body, &mut edits).is_err() {
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     fn check(body: &'static str, expected: &str) {
-        let out = by_sides(&Bytes::from_static(body.as_bytes())).concat();
+        let out = with_width_and_height(&Bytes::from_static(body.as_bytes())).concat();
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 

@@ -7,14 +7,14 @@ use domain::limits::ANSWER_BYTES_MAX;
 use domain::{Fault, Operation, TraceId, UsageSource};
 use framing::sse::read_event;
 
-use super::hosted::HostedPictures;
-use super::operated::{FilmAsk, film_content};
-use super::queued::{QueuedFilm, no_content};
+use super::fal_images::HostedImages;
+use super::fal_video::{QueuedVideo, no_content};
+use super::veo::{VideoAsk, video_content};
 use super::{counts, whole_answer};
 use crate::answer::{AnswerFacts, StreamFacts, StreamFault};
 use crate::chat;
-use crate::cut::Cutter;
-use crate::passage::Way;
+use crate::cut::EventBuffer;
+use crate::passage::AnswerPath;
 use crate::responses::Members;
 use crate::splice::join_small;
 use crate::transcript::AnswerForm;
@@ -26,7 +26,7 @@ const DOCUMENTS: [&[u8]; 3] = [b"application/json", b"text/html", b"application/
 
 /// The body in which a video arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum FilmBody {
+enum VideoBody {
     /// Vertex AI: the operation's state, which contains the video in Base64.
     Operation,
     /// fal: raw bytes, unless a JSON document explains why there is no video.
@@ -40,33 +40,33 @@ pub(crate) struct MediaStream {
     operation: Operation,
     /// The response is SSE. Speech is raw bytes unless its content type says otherwise.
     has_events: bool,
-    cutter: Cutter,
+    cutter: EventBuffer,
     pub(crate) facts: StreamFacts,
     images: u64,
     /// The events are OpenAI's own, so the last one is known.
     has_end: bool,
     /// Set if the images are rewritten as events for the client.
-    hosted: Option<HostedPictures>,
+    hosted: Option<HostedImages>,
     /// Set for the content of a video, unless it passes through as it is.
-    film: Option<FilmBody>,
+    film: Option<VideoBody>,
 }
 
 impl MediaStream {
     /// Images of a hosted model.
     pub(crate) fn hosted(created_unix_s: u64) -> Self {
-        Self { hosted: Some(HostedPictures::new(created_unix_s)), ..Self::new(Operation::Images) }
+        Self { hosted: Some(HostedImages::new(created_unix_s)), ..Self::new(Operation::Images) }
     }
 
     /// The content of a video: from an operation, buffered until it is complete, or from a fal queue.
-    pub(crate) fn film(ask: &FilmAsk) -> Self {
-        let is_queued = matches!(ask, FilmAsk::Known { id, .. } if QueuedFilm::read(id).is_some());
-        let film = if is_queued { FilmBody::Queue } else { FilmBody::Operation };
+    pub(crate) fn film(ask: &VideoAsk) -> Self {
+        let is_queued = matches!(ask, VideoAsk::Known { id, .. } if QueuedVideo::read(id).is_some());
+        let film = if is_queued { VideoBody::Queue } else { VideoBody::Operation };
         Self { film: Some(film), ..Self::new(Operation::Video) }
     }
 
     /// Whether the body is a document that is buffered and read at the end.
     const fn holds_film(&self) -> bool {
-        matches!(self.film, Some(FilmBody::Operation | FilmBody::Refusal))
+        matches!(self.film, Some(VideoBody::Operation | VideoBody::Refusal))
     }
 
     pub(crate) fn new(operation: Operation) -> Self {
@@ -75,7 +75,7 @@ impl MediaStream {
             film: None,
             operation,
             has_events: operation.makes_pictures(),
-            cutter: Cutter::default(),
+            cutter: EventBuffer::default(),
             facts: StreamFacts::default(),
             images: 0,
             has_end: operation.makes_pictures(),
@@ -99,11 +99,11 @@ impl MediaStream {
             return if is(EVENTS) { Ok(()) } else { Err(StreamFault::Broken("not_a_stream")) };
         }
         match self.film {
-            Some(FilmBody::Operation) if !is(DOCUMENTS[0]) => {
+            Some(VideoBody::Operation) if !is(DOCUMENTS[0]) => {
                 return Err(StreamFault::Broken("not_an_answer"));
             }
-            Some(FilmBody::Queue) if is(DOCUMENTS[0]) => self.film = Some(FilmBody::Refusal),
-            Some(FilmBody::Queue) if DOCUMENTS.into_iter().any(is) => {
+            Some(VideoBody::Queue) if is(DOCUMENTS[0]) => self.film = Some(VideoBody::Refusal),
+            Some(VideoBody::Queue) if DOCUMENTS.into_iter().any(is) => {
                 return Err(StreamFault::Broken("not_a_film"));
             }
             _ => {}
@@ -220,10 +220,10 @@ impl MediaStream {
 
     fn finish_film(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
         let body = self.cutter.take();
-        if self.film == Some(FilmBody::Refusal) {
+        if self.film == Some(VideoBody::Refusal) {
             return Err(no_content(&body));
         }
-        out.extend(film_content(&body)?);
+        out.extend(video_content(&body)?);
         self.facts.events += 1;
         self.facts.content_started = true;
         (self.facts.done, self.facts.finished) = (true, true);
@@ -231,7 +231,7 @@ impl MediaStream {
     }
 
     pub(crate) const fn media_type(&self) -> Option<&'static str> {
-        if matches!(self.film, Some(FilmBody::Operation)) { Some("video/mp4") } else { None }
+        if matches!(self.film, Some(VideoBody::Operation)) { Some("video/mp4") } else { None }
     }
 
     pub(crate) fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
@@ -278,7 +278,7 @@ impl MediaStream {
 ///
 /// # Errors
 /// As for a stream, and if the body is not a response of its kind.
-pub(crate) fn whole_pictures(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> {
+pub(crate) fn whole_pictures(way: &AnswerPath, body: Bytes) -> Result<WholeAnswer, StreamFault> {
     if way.form != AnswerForm::Events {
         return whole_answer(way.operation, body);
     }

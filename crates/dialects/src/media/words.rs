@@ -3,22 +3,22 @@
 
 use domain::{Fault, Grammar};
 
-use super::hosted::wants_bytes;
+use super::fal_images::wants_bytes;
 use crate::embed::unsayable;
-use crate::losses::Losses;
+use crate::losses::DroppedFields;
 use crate::responses::Members;
 
 const URL_FIX: &str = "Send \"b64_json\", or leave it out.";
 
 /// The parameters that could not be translated.
-pub(super) struct Unsaid {
-    pub losses: Losses,
+pub(super) struct UnsupportedParams {
+    pub losses: DroppedFields,
     pub is_lenient: bool,
 }
 
-impl Unsaid {
+impl UnsupportedParams {
     pub(super) fn new(client: Grammar, is_lenient: bool) -> Self {
-        Self { losses: Losses::new(client, Grammar::Hosted), is_lenient }
+        Self { losses: DroppedFields::new(client, Grammar::Hosted), is_lenient }
     }
 
     /// Reports a value that the upstream does not support, of a field that it has.
@@ -32,7 +32,7 @@ impl Unsaid {
 
     /// Reads `stream` and `response_format` for a model that returns image bytes in a buffered response.
     /// Streaming is accepted, as the gateway then wraps the response into events; URLs are not.
-    pub(super) fn bytes_alone(&mut self, members: &mut Members<'_>) -> Result<(), Box<Fault>> {
+    pub(super) fn require_inline_bytes(&mut self, members: &mut Members<'_>) -> Result<(), Box<Fault>> {
         members.boolean("stream")?;
         let place = members.text("response_format")?;
         wants_bytes(place.as_deref())?;

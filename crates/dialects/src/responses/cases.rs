@@ -8,10 +8,10 @@ use domain::{Abilities, Event, FaultClass, Finish, Grammar, Json, PartKind, Prom
 use serde_json::{Value, json};
 
 use super::{Reader, Writer, write_prompt};
-use crate::answer::{ReadAnswer, StreamFault, Wish, WriteAnswer};
-use crate::asked::Asked;
-use crate::losses::Losses;
-use crate::speak::Listener;
+use crate::answer::{AnswerOptions, ReadAnswer, StreamFault, WriteAnswer};
+use crate::constraints::AnswerConstraints;
+use crate::losses::DroppedFields;
+use crate::translate::TargetModel;
 
 /// A short form of what these events are read as.
 fn read(data: &[&str]) -> Result<Vec<String>, StreamFault> {
@@ -194,10 +194,14 @@ fn failures_are_told_by_whose_they_are() {
     }
 }
 
-fn wish() -> Wish {
+fn wish() -> AnswerOptions {
     let namespaces = vec!["a".to_owned(), "a__b".to_owned()];
     let prompt = Prompt { namespaces, ..Prompt::default() };
-    Wish { model: "asked".to_owned(), asked: Asked::of(&prompt), ..Wish::default() }
+    AnswerOptions {
+        model: "asked".to_owned(),
+        asked: AnswerConstraints::of(&prompt),
+        ..AnswerOptions::default()
+    }
 }
 
 fn whole(events: Vec<Event>) -> Value {
@@ -305,8 +309,8 @@ fn prompt_of(role: Role, content: Content) -> Prompt {
 }
 
 fn written(prompt: &Prompt, abilities: Abilities) -> (Value, Result<Vec<String>, String>) {
-    let mut losses = Losses::new(Grammar::Anthropic, Grammar::Responses);
-    let body = write_prompt(prompt, &Listener { model: "m", abilities }, &mut losses).unwrap();
+    let mut losses = DroppedFields::new(Grammar::Anthropic, Grammar::Responses);
+    let body = write_prompt(prompt, &TargetModel { model: "m", abilities }, &mut losses).unwrap();
     let settled = losses.settle(false).map_err(|fault| fault.param.unwrap_or_default().into_string());
     (serde_json::from_slice(&body).expect("JSON"), settled)
 }

@@ -5,25 +5,25 @@ mod ending;
 mod frames;
 mod hosted;
 mod items;
-mod look;
 mod members;
 mod named;
 mod output;
 mod read;
 mod reader;
 mod request;
+mod stored;
 mod tools;
 mod usage;
 mod write;
 mod write_items;
 mod writer;
 
-pub(crate) use look::{Look, read_look};
-pub use look::{ResponseTold, read_response};
 pub(crate) use members::{Members, kind_of, value_of};
 pub(crate) use read::read_prompt;
 pub(crate) use reader::Reader;
 pub(crate) use request::{decode_look, decode_request};
+pub use stored::{ReportedResponse, read_response};
+pub(crate) use stored::{StoredReader, read_look};
 pub(crate) use write::write_prompt;
 pub(crate) use writer::Writer;
 

@@ -9,13 +9,13 @@ use serde_json::value::RawValue;
 use super::annotations::own_annotation;
 use super::frames::{Frame, Item, Part, Pen, raw};
 use super::write_items::owned;
-use crate::asked::Asked;
+use crate::constraints::AnswerConstraints;
 
 #[derive(Debug, Default)]
 pub(super) struct Output {
     /// The basis of the item ids, which is unguessable.
     stem: String,
-    asked: Asked,
+    asked: AnswerConstraints,
     /// In the order in which they started; `None` while they are open.
     items: Vec<Option<Box<RawValue>>>,
     message: Option<Message>,
@@ -59,7 +59,7 @@ enum OpenKind {
 }
 
 impl Output {
-    pub(super) fn new(stem: String, asked: Asked) -> Self {
+    pub(super) fn new(stem: String, asked: AnswerConstraints) -> Self {
         Self { stem, asked, ..Self::default() }
     }
 

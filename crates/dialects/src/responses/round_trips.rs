@@ -14,9 +14,9 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::{Reader, Writer, read_prompt, write_prompt};
-use crate::answer::{Progress, ReadAnswer, Wish, WriteAnswer};
-use crate::losses::Losses;
-use crate::speak::Listener;
+use crate::answer::{AnswerOptions, Progress, ReadAnswer, WriteAnswer};
+use crate::losses::DroppedFields;
+use crate::translate::TargetModel;
 
 /// Texts with everything that JSON must escape, and multi-byte characters.
 fn text() -> impl Strategy<Value = String> {
@@ -238,9 +238,9 @@ fn prompt() -> impl Strategy<Value = Prompt> {
     )
 }
 
-fn listener() -> Listener<'static> {
+fn listener() -> TargetModel<'static> {
     let abilities = Abilities { developer_role: true, cache_marks: true, ..Abilities::default() };
-    Listener { model: "m", abilities }
+    TargetModel { model: "m", abilities }
 }
 
 /// The pieces of an answer: complete parts, as text.
@@ -348,9 +348,15 @@ fn reason_of(events: &[Event]) -> Option<Reason> {
     })
 }
 
-fn wish() -> Wish {
+fn wish() -> AnswerOptions {
     let trace = Some(TraceId::new(1_700_000_000_000, [7; 10]));
-    Wish { usage: true, model: "asked".to_owned(), trace, created_unix_s: 3, ..Wish::default() }
+    AnswerOptions {
+        usage: true,
+        model: "asked".to_owned(),
+        trace,
+        created_unix_s: 3,
+        ..AnswerOptions::default()
+    }
 }
 
 fn read_stream(bytes: &[u8]) -> Vec<Event> {
@@ -385,7 +391,7 @@ fn is_well_formed(events: &[Event]) {
 proptest! {
     #[test]
     fn a_prompt_comes_back_as_it_was(prompt in prompt()) {
-        let mut losses = Losses::new(Grammar::Responses, Grammar::Responses);
+        let mut losses = DroppedFields::new(Grammar::Responses, Grammar::Responses);
         let body = write_prompt(&prompt, &listener(), &mut losses).unwrap();
         prop_assert_eq!(losses.settle(false).unwrap(), Vec::<String>::new());
         let request = super::decode_request(&bytes::Bytes::from(body.clone())).unwrap();

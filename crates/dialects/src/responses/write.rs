@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 use super::tools::HOSTED;
 use super::write_items::{Item, Items, Part};
 use crate::calls::Parameters;
-use crate::losses::{Feature, Losses};
-use crate::speak::Listener;
+use crate::losses::{DroppedFields, Feature};
+use crate::translate::TargetModel;
 use crate::written::Pairs;
 
 #[derive(Serialize)]
@@ -126,8 +126,8 @@ struct ReasoningBody {
 
 pub(crate) fn write_prompt(
     prompt: &Prompt,
-    listener: &Listener<'_>,
-    losses: &mut Losses,
+    listener: &TargetModel<'_>,
+    losses: &mut DroppedFields,
 ) -> Result<Vec<u8>, Box<Fault>> {
     lose_unsayable(prompt, losses);
     let (instructions, leading) = split_instructions(&prompt.instructions);
@@ -172,7 +172,7 @@ pub(super) fn raw(json: &Json) -> Option<&RawValue> {
     serde_json::from_str(json.as_str()).ok()
 }
 
-fn lose_unsayable(prompt: &Prompt, losses: &mut Losses) {
+fn lose_unsayable(prompt: &Prompt, losses: &mut DroppedFields) {
     let (sampling, output) = (&prompt.sampling, &prompt.output);
     for (is_said, feature) in [
         (sampling.choices.is_some_and(|choices| choices > 1), Feature::Choices),
@@ -205,8 +205,8 @@ fn split_instructions(instructions: &[Instruction]) -> (Option<&str>, &[Instruct
 
 fn sampling<'a>(
     prompt: &'a Prompt,
-    listener: &Listener<'_>,
-    losses: &mut Losses,
+    listener: &TargetModel<'_>,
+    losses: &mut DroppedFields,
 ) -> (Option<&'a RawValue>, Option<&'a RawValue>) {
     let sampling = &prompt.sampling;
     if !listener.abilities.refuses_sampling {
@@ -221,7 +221,7 @@ fn sampling<'a>(
     (None, None)
 }
 
-fn reasoning(prompt: &Prompt, thinking: Thinking, losses: &mut Losses) -> Option<ReasoningBody> {
+fn reasoning(prompt: &Prompt, thinking: Thinking, losses: &mut DroppedFields) -> Option<ReasoningBody> {
     let said = &prompt.reasoning;
     if said.budget_tokens.is_some() {
         losses.lose(Feature::ThinkingBudget);
@@ -254,12 +254,12 @@ fn include(prompt: &Prompt, reasoning: Option<&ReasoningBody>) -> Vec<&'static s
     include
 }
 
-fn tools<'a>(prompt: &'a Prompt, losses: &mut Losses) -> Vec<ToolBody<'a>> {
+fn tools<'a>(prompt: &'a Prompt, losses: &mut DroppedFields) -> Vec<ToolBody<'a>> {
     let tools = prompt.tools.iter().enumerate();
     tools.filter_map(|(index, tool)| tool_body(index, tool, losses)).collect()
 }
 
-fn tool_body<'a>(index: usize, tool: &'a Tool, losses: &mut Losses) -> Option<ToolBody<'a>> {
+fn tool_body<'a>(index: usize, tool: &'a Tool, losses: &mut DroppedFields) -> Option<ToolBody<'a>> {
     Some(match &tool.kind {
         ToolKind::Function { name, description, schema, strict } => ToolBody::Function {
             r#type: "function",

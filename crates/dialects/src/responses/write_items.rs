@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::annotations::own_annotation;
 use super::write::{Breakpoint, input_text, raw};
-use crate::losses::{Feature, Losses};
+use crate::losses::{DroppedFields, Feature};
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -117,14 +117,14 @@ impl<'a> Items<'a> {
         self.items
     }
 
-    pub(super) fn instruct(&mut self, instruction: &'a Instruction, losses: &mut Losses) {
+    pub(super) fn instruct(&mut self, instruction: &'a Instruction, losses: &mut DroppedFields) {
         let role = if instruction.is_developer { Role::Developer } else { Role::System };
         let mark = self.mark(instruction.cache, &Place::default(), losses);
         self.parts.push(input_text(&instruction.text, mark));
         self.end_message(role);
     }
 
-    pub(super) fn say(&mut self, turn: &'a Turn, losses: &mut Losses) {
+    pub(super) fn say(&mut self, turn: &'a Turn, losses: &mut DroppedFields) {
         if turn.name.is_some() {
             losses.lose(Feature::ParticipantName);
         }
@@ -140,7 +140,7 @@ impl<'a> Items<'a> {
         }
     }
 
-    fn part(&mut self, role: Role, part: &'a prompt::Part, losses: &mut Losses) {
+    fn part(&mut self, role: Role, part: &'a prompt::Part, losses: &mut DroppedFields) {
         match &part.content {
             Content::ToolCall(call) => {
                 self.no_mark(part, losses);
@@ -191,7 +191,7 @@ impl<'a> Items<'a> {
         }
     }
 
-    fn mark(&self, mark: Option<CacheMark>, place: &Place, losses: &mut Losses) -> Option<Breakpoint> {
+    fn mark(&self, mark: Option<CacheMark>, place: &Place, losses: &mut DroppedFields) -> Option<Breakpoint> {
         let mark = mark?;
         if !self.abilities.cache_marks {
             losses.lose_in(Feature::CacheMark, place);
@@ -201,13 +201,18 @@ impl<'a> Items<'a> {
     }
 
     /// Only the client's own input may carry a cache breakpoint.
-    fn no_mark(&self, part: &prompt::Part, losses: &mut Losses) {
+    fn no_mark(&self, part: &prompt::Part, losses: &mut DroppedFields) {
         if part.cache.is_some() {
             losses.lose_in(Feature::CacheMark, &part.place);
         }
     }
 
-    fn result_item(&self, result: &'a ToolResult, whole: &prompt::Part, losses: &mut Losses) -> Item<'a> {
+    fn result_item(
+        &self,
+        result: &'a ToolResult,
+        whole: &prompt::Part,
+        losses: &mut DroppedFields,
+    ) -> Item<'a> {
         let mut parts = Vec::new();
         if result.is_error {
             // The API has no error flag, so the text says it.
@@ -261,7 +266,7 @@ fn thought_item(thought: &Thought) -> Option<Item<'_>> {
 }
 
 /// A content part of an assistant message.
-fn answer_part<'a>(content: &'a Content, losses: &mut Losses) -> Option<Part<'a>> {
+fn answer_part<'a>(content: &'a Content, losses: &mut DroppedFields) -> Option<Part<'a>> {
     match content {
         Content::Text { text, citations } => {
             let annotations: Vec<Box<RawValue>> = citations.iter().filter_map(own_annotation).collect();
@@ -279,7 +284,11 @@ fn answer_part<'a>(content: &'a Content, losses: &mut Losses) -> Option<Part<'a>
 }
 
 /// A content part of the client's input.
-fn input_part<'a>(part: &'a prompt::Part, mark: Option<Breakpoint>, losses: &mut Losses) -> Option<Part<'a>> {
+fn input_part<'a>(
+    part: &'a prompt::Part,
+    mark: Option<Breakpoint>,
+    losses: &mut DroppedFields,
+) -> Option<Part<'a>> {
     match &part.content {
         Content::Text { text, .. } | Content::Refusal { text } => Some(input_text(text, mark)),
         Content::Image { source, detail } => Some(image(source, detail.as_deref(), mark)),

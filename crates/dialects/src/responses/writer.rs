@@ -4,7 +4,7 @@ use domain::{Event, Fault, FaultClass, Finish, PartKind, Reason, TraceId};
 
 use super::frames::{Frame, Head, Pen, Repeated, Standing};
 use super::output::Output;
-use crate::answer::{Progress, Wish, WriteAnswer};
+use crate::answer::{AnswerOptions, Progress, WriteAnswer};
 use crate::error::message;
 
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(wish: Wish) -> Self {
+    pub(crate) fn new(wish: AnswerOptions) -> Self {
         // The prefix of the trace id is dropped, since this is the id of an answer.
         let trace = wish.trace.map(|trace| trace.to_string()).unwrap_or_default();
         let stem = trace.rsplit('_').next().unwrap_or_default().to_owned();

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use domain::reckoning::{EmbedRequest, RankRequest};
-use domain::runtime::Continues;
+use domain::inference_task::{EmbedRequest, RankRequest};
+use domain::runtime::RawPrompt;
 use domain::{Fault, FaultClass, TraceId, Usage};
 use serde::Serialize;
 
@@ -187,7 +187,7 @@ fn unknown(cursor: &mut Cursor<'_>, body: &[u8], name: &str, is_lenient: bool) -
 }
 
 /// Reads a string, an array of tokens, or an array of either.
-fn read_input(cursor: &mut Cursor<'_>) -> Read<Vec<Continues>> {
+fn read_input(cursor: &mut Cursor<'_>) -> Read<Vec<RawPrompt>> {
     if cursor.kind()? != Kind::Array {
         return Ok(vec![read_one(cursor, "input")?]);
     }
@@ -205,12 +205,12 @@ fn read_input(cursor: &mut Cursor<'_>) -> Read<Vec<Continues>> {
         Read::Ok(())
     })?;
     if !tokens.is_empty() {
-        texts.push(Continues::Tokens(tokens));
+        texts.push(RawPrompt::Tokens(tokens));
     }
     Ok(texts)
 }
 
-fn read_one(cursor: &mut Cursor<'_>, path: &str) -> Read<Continues> {
+fn read_one(cursor: &mut Cursor<'_>, path: &str) -> Read<RawPrompt> {
     let kind = cursor.kind()?;
     if kind == Kind::Array {
         let mut tokens = Vec::new();
@@ -218,10 +218,10 @@ fn read_one(cursor: &mut Cursor<'_>, path: &str) -> Read<Continues> {
             tokens.push(read_token(cursor, &format!("{path}[{index}]"))?);
             Read::Ok(())
         })?;
-        return Ok(Continues::Tokens(tokens));
+        return Ok(RawPrompt::Tokens(tokens));
     }
     match cursor.value()? {
-        Value::String(text) => Ok(Continues::Text(text.decode().into_owned())),
+        Value::String(text) => Ok(RawPrompt::Text(text.decode().into_owned())),
         _ => Err(wrong_type(path.to_owned(), "a string or an array of tokens", kind)),
     }
 }
@@ -340,7 +340,7 @@ fn json(value: &impl Serialize) -> Bytes {
 mod tests {
     use super::*;
 
-    fn texts(input: &str) -> Result<Vec<Continues>, String> {
+    fn texts(input: &str) -> Result<Vec<RawPrompt>, String> {
         let body = format!(r#"{{"model":"m","input":{input}}}"#);
         let asked = read_runtime_texts(body.as_bytes(), false);
         asked.map(|asked| asked.request.texts).map_err(|fault| fault.param.unwrap_or_default().into_string())
@@ -348,14 +348,14 @@ mod tests {
 
     #[test]
     fn texts_and_tokens_are_read_alone_and_together() {
-        let text = |text: &str| Continues::Text(text.to_owned());
+        let text = |text: &str| RawPrompt::Text(text.to_owned());
         for (input, read) in [
             (r#""a""#, vec![text("a")]),
             (r#"["a","b"]"#, vec![text("a"), text("b")]),
-            ("[1,2]", vec![Continues::Tokens(vec![1, 2])]),
+            ("[1,2]", vec![RawPrompt::Tokens(vec![1, 2])]),
             (
                 r#"[[1],[2,3],"c"]"#,
-                vec![Continues::Tokens(vec![1]), Continues::Tokens(vec![2, 3]), text("c")],
+                vec![RawPrompt::Tokens(vec![1]), RawPrompt::Tokens(vec![2, 3]), text("c")],
             ),
         ] {
             assert_eq!(texts(input), Ok(read), "{input}");

@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use dialects::{
-    AnswerStream, Listener, Request, Spoken, StreamFault, Way, decode_request, read_prompt, speak,
-    upstream_body, whole_answer,
+    AnswerPath, AnswerStream, Request, StreamFault, TargetModel, TranslatedRequest, decode_request,
+    read_prompt, translate_request, upstream_body, whole_answer,
 };
 use domain::{Abilities, Fault, Grammar, Operation, Tier, Usage, UsageSource};
 use proptest::prelude::*;
@@ -132,12 +132,12 @@ impl From<StreamFault> for Failed {
     }
 }
 
-fn way() -> Way {
-    Way {
+fn way() -> AnswerPath {
+    AnswerPath {
         model: "my/claude".to_owned(),
         trace: "trc_0190c0ffee007000800000000000abcd".parse().expect("a trace id"),
         created_unix_s: 0,
-        ..Way::chat(Grammar::Anthropic, Grammar::Anthropic)
+        ..AnswerPath::chat(Grammar::Anthropic, Grammar::Anthropic)
     }
 }
 
@@ -146,10 +146,10 @@ fn decoded(body: &Bytes) -> Result<Request, Box<Fault>> {
 }
 
 /// Reads a request and writes it again for an upstream of the same dialect.
-fn said_again(body: &Bytes, model: &str) -> Result<Spoken, Box<Fault>> {
+fn said_again(body: &Bytes, model: &str) -> Result<TranslatedRequest, Box<Fault>> {
     let prompt = read_prompt(Grammar::Anthropic, body, &decoded(body)?)?;
-    let listener = Listener { model, abilities: Abilities::default() };
-    speak(Grammar::Anthropic, &prompt, Grammar::Anthropic, &listener, false)
+    let listener = TargetModel { model, abilities: Abilities::default() };
+    translate_request(Grammar::Anthropic, &prompt, Grammar::Anthropic, &listener, false)
 }
 
 #[test]

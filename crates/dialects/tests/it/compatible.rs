@@ -3,20 +3,20 @@
 //! them.
 
 use bytes::Bytes;
-use dialects::{AnswerStream, Way, whole_answer};
+use dialects::{AnswerPath, AnswerStream, whole_answer};
 use domain::{Grammar, TraceId};
 use serde_json::Value;
 
 use crate::golden_exchanges::each_exchange;
 
-fn way(client: Grammar) -> Way {
-    Way {
+fn way(client: Grammar) -> AnswerPath {
+    AnswerPath {
         is_loose: true,
         model: "m".to_owned(),
         trace: TraceId::new(1, [0; 10]),
         created_unix_s: 1,
         prompt_bytes: 8,
-        ..Way::chat(client, Grammar::Chat)
+        ..AnswerPath::chat(client, Grammar::Chat)
     }
 }
 

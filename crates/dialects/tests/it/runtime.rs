@@ -2,7 +2,7 @@
 
 use dialects::chat::{StreamScanner, answer_text, read_answer};
 use dialects::{AnswerWriter, RuntimeWish, decode_request, read_runtime};
-use domain::runtime::{Continues, GenerateRequest, RuleText};
+use domain::runtime::{GenerateRequest, OutputConstraint, RawPrompt};
 use domain::{Event, Fault, Finish, Grammar, Operation, PartKind, Reason, TraceId, Usage, UsageSource};
 use serde_json::{Value, json};
 
@@ -23,15 +23,15 @@ fn words_of_such_servers_are_read() {
     let words = request.words;
     assert_eq!((words.min_p, words.repetition_penalty, words.ignores_end), (Some(0.05), Some(1.1), true));
     assert_eq!(words.template.unwrap().as_str(), r#"{"enable_thinking":false}"#);
-    assert_eq!(words.rule, Some(RuleText::Expression("a+".to_owned())));
+    assert_eq!(words.rule, Some(OutputConstraint::Expression("a+".to_owned())));
     assert_eq!((words.adapter.as_deref(), words.share.as_deref()), (Some("law"), Some("w")));
     assert_eq!(request.prompt.metadata, [("k".to_owned(), "v".to_owned())]);
     let choice =
         read(Operation::Chat, &format!(r#"{{{CONVERSATION},"guided_choice":["a","b"]}}"#), false).unwrap();
-    assert_eq!(choice.words.rule, Some(RuleText::Choice(vec!["a".to_owned(), "b".to_owned()])));
+    assert_eq!(choice.words.rule, Some(OutputConstraint::Choice(vec!["a".to_owned(), "b".to_owned()])));
     let rules = [
-        ("guided_regex", RuleText::Expression("a+".to_owned())),
-        ("guided_grammar", RuleText::Grammar("a+".to_owned())),
+        ("guided_regex", OutputConstraint::Expression("a+".to_owned())),
+        ("guided_grammar", OutputConstraint::Grammar("a+".to_owned())),
     ];
     for (name, rule) in rules {
         let body = format!(r#"{{{CONVERSATION},"{name}":"a+"}}"#);
@@ -103,12 +103,12 @@ fn texts_are_gone_on_with() {
     let continues = |prompt: &str| {
         read(Operation::Complete, &format!(r#"{{"model":"m","prompt":{prompt},"logprobs":2}}"#), false)
     };
-    let text = |text: &str| Some(Continues::Text(text.to_owned()));
+    let text = |text: &str| Some(RawPrompt::Text(text.to_owned()));
     let request = continues(r#""Once""#).unwrap();
     assert_eq!((request.continues, request.prompt.output.tokens_max), (text("Once"), Some(16)));
     assert_eq!((request.prompt.sampling.logprobs, request.prompt.sampling.top_logprobs), (true, Some(2)));
     assert_eq!(continues(r#"["Once"]"#).unwrap().continues, text("Once"));
-    assert_eq!(continues("[1,2]").unwrap().continues, Some(Continues::Tokens(vec![1, 2])));
+    assert_eq!(continues("[1,2]").unwrap().continues, Some(RawPrompt::Tokens(vec![1, 2])));
     for wrong in [r#"["a","b"]"#, r#"["a",1]"#, "[[1],[2]]", "[]", "[true]", "{}"] {
         assert!(continues(wrong).is_err(), "{wrong}");
     }
@@ -153,7 +153,7 @@ fn writer(grammar: Grammar, operation: Operation, usage: bool) -> AnswerWriter {
         model: "m".to_owned(),
         trace: TraceId::new(1, [7; 10]),
         created_unix_s: 5,
-        asked: dialects::Asked::default(),
+        asked: dialects::AnswerConstraints::default(),
     })
 }
 

@@ -4,7 +4,8 @@
 
 use bytes::Bytes;
 use dialects::{
-    Addressed, AnswerStream, Asked, Listener, Way, decode_request, read_prompt, speak, whole_answer,
+    Addressed, AnswerConstraints, AnswerPath, AnswerStream, TargetModel, decode_request, read_prompt,
+    translate_request, whole_answer,
 };
 use domain::{Abilities, Grammar, Operation, Prompt, TraceId};
 use serde::{Deserialize, Serialize};
@@ -62,8 +63,8 @@ fn see(exchange: &Exchange) -> Expected {
     let read = decode_request(client, Operation::Chat, &body, addressed)
         .and_then(|request| Ok((read_prompt(client, &body, &request)?, request.include_usage)));
     let said = read.and_then(|(prompt, usage)| {
-        let listener = Listener { model: &exchange.model, abilities: Abilities::default() };
-        let spoken = speak(client, &prompt, upstream, &listener, false)?;
+        let listener = TargetModel { model: &exchange.model, abilities: Abilities::default() };
+        let spoken = translate_request(client, &prompt, upstream, &listener, false)?;
         Ok((prompt, usage, spoken))
     });
     match said {
@@ -84,7 +85,7 @@ fn see(exchange: &Exchange) -> Expected {
     }
 }
 
-fn answered(way: &Way, prompt: &Prompt, answer: &str) -> Vec<String> {
+fn answered(way: &AnswerPath, prompt: &Prompt, answer: &str) -> Vec<String> {
     if !prompt.stream {
         let whole = whole_answer(way, Bytes::copy_from_slice(answer.as_bytes())).expect("an answer");
         return vec![String::from_utf8(whole.body.to_vec()).expect("UTF-8")];
@@ -103,13 +104,13 @@ fn answered(way: &Way, prompt: &Prompt, answer: &str) -> Vec<String> {
     whole.split_inclusive("\n\n").map(str::to_owned).collect()
 }
 
-fn way(client: Grammar, upstream: Grammar, prompt: &Prompt, usage: bool) -> Way {
-    Way {
+fn way(client: Grammar, upstream: Grammar, prompt: &Prompt, usage: bool) -> AnswerPath {
+    AnswerPath {
         usage,
         model: "m".to_owned(),
         trace: TraceId::new(1_700_000_000_000, [7; 10]),
         created_unix_s: 1_700_000_000,
-        asked: Asked::of(prompt),
-        ..Way::chat(client, upstream)
+        asked: AnswerConstraints::of(prompt),
+        ..AnswerPath::chat(client, upstream)
     }
 }

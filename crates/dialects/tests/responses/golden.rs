@@ -2,7 +2,9 @@
 //! result. Other dialects have their own; here both sides speak Responses.
 
 use bytes::Bytes;
-use dialects::{AnswerStream, StreamFault, Way, WholeAnswer, decode_request, upstream_body, whole_answer};
+use dialects::{
+    AnswerPath, AnswerStream, StreamFault, WholeAnswer, decode_request, upstream_body, whole_answer,
+};
 use domain::{Grammar, Operation, TraceId, Usage};
 use serde::Deserialize;
 
@@ -78,12 +80,12 @@ impl From<Usage> for Counts {
     }
 }
 
-fn way() -> Way {
-    Way {
+fn way() -> AnswerPath {
+    AnswerPath {
         model: "asked".to_owned(),
         trace: TraceId::new(1_700_000_000_000, [7; 10]),
         created_unix_s: 1_700_000_000,
-        ..Way::chat(Grammar::Responses, Grammar::Responses)
+        ..AnswerPath::chat(Grammar::Responses, Grammar::Responses)
     }
 }
 

@@ -1,19 +1,19 @@
 //! Streams: cut at any place, stopped by the gateway, and written in place of another kind of answer.
 
 use bytes::Bytes;
-use dialects::{AnswerStream, Asked, StreamFault, Way, WholeAnswer, whole_answer};
+use dialects::{AnswerConstraints, AnswerPath, AnswerStream, StreamFault, WholeAnswer, whole_answer};
 use domain::{Fault, FaultClass, Grammar, Operation, Prompt, TraceId, Usage, UsageSource};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 const TRACE: &str = "018bcfe5680077078707070707070707";
 
-fn way() -> Way {
-    Way {
+fn way() -> AnswerPath {
+    AnswerPath {
         model: "asked".to_owned(),
         trace: format!("trc_{TRACE}").parse::<TraceId>().expect("a trace"),
         created_unix_s: 1_700_000_000,
-        ..Way::chat(Grammar::Responses, Grammar::Responses)
+        ..AnswerPath::chat(Grammar::Responses, Grammar::Responses)
     }
 }
 
@@ -190,10 +190,10 @@ fn an_error_ends_what_began_and_what_did_not() {
     assert_eq!(last["response"]["error"]["code"], "server_is_overloaded");
     assert!(stream.ends_with_its_error());
     for client in [Grammar::Chat, Grammar::Anthropic, Grammar::Gemini] {
-        let other = AnswerStream::new(Way { client, ..way() });
+        let other = AnswerStream::new(AnswerPath { client, ..way() });
         assert!(!other.ends_with_its_error(), "{client:?} has no end for it");
     }
-    let look = AnswerStream::new(Way { operation: Operation::Stored, ..way() });
+    let look = AnswerStream::new(AnswerPath { operation: Operation::Stored, ..way() });
     assert!(!look.ends_with_its_error(), "the answer itself did not fail");
 
     let first = events(&AnswerStream::new(way()).error_event(&fault, trace));
@@ -205,7 +205,7 @@ fn an_error_ends_what_began_and_what_did_not() {
 
 #[test]
 fn what_was_counted_of_a_broken_answer_is_not_told_as_its_usage() {
-    let mut stream = AnswerStream::new(Way { upstream: Grammar::Anthropic, ..way() });
+    let mut stream = AnswerStream::new(AnswerPath { upstream: Grammar::Anthropic, ..way() });
     let begun = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"m\",\"content\":[],\"usage\":{\"input_tokens\":7,\"output_tokens\":1}}}\n\n";
     let mut out = Vec::new();
     stream.push(Bytes::from(begun), &mut out).unwrap();
@@ -254,7 +254,7 @@ data: [DONE]
 #[test]
 fn an_answer_of_the_chat_grammar_is_told_in_this_one() {
     let prompt = Prompt { namespaces: vec!["shell".to_owned()], ..Prompt::default() };
-    let way = || Way { upstream: Grammar::Chat, asked: Asked::of(&prompt), ..way() };
+    let way = || AnswerPath { upstream: Grammar::Chat, asked: AnswerConstraints::of(&prompt), ..way() };
     let mut stream = AnswerStream::new(way());
     let mut out = Vec::new();
     CHAT.as_bytes().chunks(7).for_each(|chunk| stream.push(Bytes::copy_from_slice(chunk), &mut out).unwrap());

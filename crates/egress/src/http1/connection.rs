@@ -45,7 +45,7 @@ const SLICES_MAX: usize = 8;
 
 /// Why an exchange ended early.
 #[derive(Debug)]
-pub(crate) enum Broke {
+pub(crate) enum ExchangeError {
     /// The peer closed the connection.
     Closed,
     Wire(io::Error),
@@ -162,12 +162,12 @@ impl Connection {
     }
 
     /// Writes the request and reads up to the end of the response head.
-    pub(crate) async fn head(&mut self, method: &Method) -> Result<Head, Broke> {
+    pub(crate) async fn head(&mut self, method: &Method) -> Result<Head, ExchangeError> {
         let mut interim = 0;
         std::future::poll_fn(|cx| {
             self.poll_send(cx);
             if self.broken_off {
-                return Poll::Ready(Err(Broke::Body));
+                return Poll::Ready(Err(ExchangeError::Body));
             }
             loop {
                 let reading = match self.read.is_empty() {
@@ -181,14 +181,14 @@ impl Connection {
                     }
                     Ok(Reading::Interim) if interim < INTERIM_MAX => interim += 1,
                     Ok(Reading::Interim) => {
-                        return Poll::Ready(Err(Broke::Protocol("it does not come to its answer")));
+                        return Poll::Ready(Err(ExchangeError::Protocol("it does not come to its answer")));
                     }
                     Ok(Reading::More) => match ready!(self.poll_fill(cx)) {
-                        Ok(0) => return Poll::Ready(Err(Broke::Closed)),
+                        Ok(0) => return Poll::Ready(Err(ExchangeError::Closed)),
                         Ok(_) => {}
-                        Err(error) => return Poll::Ready(Err(Broke::Wire(error))),
+                        Err(error) => return Poll::Ready(Err(ExchangeError::Wire(error))),
                     },
-                    Err(why) => return Poll::Ready(Err(Broke::Protocol(why))),
+                    Err(why) => return Poll::Ready(Err(ExchangeError::Protocol(why))),
                 }
             }
         })
@@ -200,11 +200,11 @@ impl Connection {
         &mut self,
         cx: &mut Context<'_>,
         framing: &mut Framing,
-    ) -> Poll<Option<Result<Bytes, Broke>>> {
+    ) -> Poll<Option<Result<Bytes, ExchangeError>>> {
         // After an early response, the peer may or may not want the rest of the request.
         self.poll_send(cx);
         if self.broken_off {
-            return Poll::Ready(Some(Err(Broke::Body)));
+            return Poll::Ready(Some(Err(ExchangeError::Body)));
         }
         loop {
             if framing.is_over() {
@@ -215,16 +215,16 @@ impl Connection {
                     Ok(Taken::Bytes(bytes)) => return Poll::Ready(Some(Ok(bytes))),
                     Ok(Taken::Over) => return Poll::Ready(None),
                     Ok(Taken::More) => {}
-                    Err(why) => return Poll::Ready(Some(Err(Broke::Protocol(why)))),
+                    Err(why) => return Poll::Ready(Some(Err(ExchangeError::Protocol(why)))),
                 }
             }
             match ready!(self.poll_fill(cx)) {
                 Ok(0) if matches!(framing, Framing::Close) => {
                     *framing = Framing::Length(0);
                 }
-                Ok(0) => return Poll::Ready(Some(Err(Broke::Closed))),
+                Ok(0) => return Poll::Ready(Some(Err(ExchangeError::Closed))),
                 Ok(_) => {}
-                Err(error) => return Poll::Ready(Some(Err(Broke::Wire(error)))),
+                Err(error) => return Poll::Ready(Some(Err(ExchangeError::Wire(error)))),
             }
         }
     }

@@ -11,5 +11,5 @@ pub mod fixtures;
 mod wire;
 
 pub(crate) use answer::Framing;
-pub(crate) use connection::{Broke, Connection};
+pub(crate) use connection::{Connection, ExchangeError};
 pub(crate) use wire::Wire;

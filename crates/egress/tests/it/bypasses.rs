@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use domain::FaultClass;
-use egress::{Client, EgressErrorKind, EgressSettings, Reach, Request, check_base_url};
+use egress::{Client, EgressErrorKind, EgressSettings, Request, TargetKind, check_base_url};
 use http::{Method, Uri};
 
 use crate::support::{Scripted, Server, get, on_a_core, whole};
@@ -120,7 +120,7 @@ fn no_bypass_reaches_the_listener() {
     on_a_core(async {
         let server = Server::plain(|_| Box::pin(async { whole("inside") })).await;
         let (client, _) = client_with(vec![vec![ip("127.0.0.1")]], EgressSettings::default());
-        for reach in [Reach::Provider, Reach::Node, Reach::Document, Reach::System] {
+        for reach in [TargetKind::Provider, TargetKind::Node, TargetKind::Document, TargetKind::System] {
             for template in BYPASSES {
                 let url = template.replace("PORT", &server.address.port().to_string());
                 // What is not a URI at all can't be sent.
@@ -146,12 +146,12 @@ fn no_bypass_can_be_saved_as_a_base_url() {
         if url.contains(".example:8080") && url.starts_with("https") && !url.contains(['@', '\\', '#', '%']) {
             continue;
         }
-        let fault = check_base_url(&url, &settings, Reach::Provider).expect_err(&url);
+        let fault = check_base_url(&url, &settings, TargetKind::Provider).expect_err(&url);
         assert_eq!((fault.class, fault.code), (FaultClass::BadRequest, "base_url_refused"), "{url}");
         assert!(fault.fix.is_some() && fault.param.is_some(), "{url}");
     }
     for good in ["https://api.example.com/v1", "https://api.example.com:8443", "https://1.1.1.1/v1"] {
-        assert_eq!(check_base_url(good, &settings, Reach::Provider), Ok(()), "{good}");
+        assert_eq!(check_base_url(good, &settings, TargetKind::Provider), Ok(()), "{good}");
     }
 }
 
@@ -159,9 +159,11 @@ fn no_bypass_can_be_saved_as_a_base_url() {
 fn a_refusal_names_the_setting_that_would_allow_it() {
     let settings = EgressSettings::default();
     let fix = |url: &str, reach| check_base_url(url, &settings, reach).unwrap_err().fix.unwrap().into_owned();
-    assert!(fix("http://127.0.0.1:1/v1", Reach::Provider).contains("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS=1"));
-    assert!(fix("http://10.0.0.1:1/v1", Reach::Node).contains("TIDEGATE_NODE_NETWORKS"));
-    assert!(fix("https://169.254.169.254/", Reach::Node).contains("never"));
+    assert!(
+        fix("http://127.0.0.1:1/v1", TargetKind::Provider).contains("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS=1")
+    );
+    assert!(fix("http://10.0.0.1:1/v1", TargetKind::Node).contains("TIDEGATE_NODE_NETWORKS"));
+    assert!(fix("https://169.254.169.254/", TargetKind::Node).contains("never"));
 }
 
 #[test]
@@ -170,7 +172,7 @@ fn the_operators_permission_opens_loopback_and_private_addresses_and_nothing_els
     for good in
         ["http://127.0.0.1:9/v1", "http://localhost:9/v1", "http://10.0.0.1", "https://192.168.0.9/v1"]
     {
-        assert_eq!(check_base_url(good, &settings, Reach::Provider), Ok(()), "{good}");
+        assert_eq!(check_base_url(good, &settings, TargetKind::Provider), Ok(()), "{good}");
     }
     for bad in [
         "http://169.254.169.254/",
@@ -178,15 +180,15 @@ fn the_operators_permission_opens_loopback_and_private_addresses_and_nothing_els
         "http://8.8.8.8/",
         "http://[::ffff:127.0.0.1]:9/",
     ] {
-        assert!(check_base_url(bad, &settings, Reach::Provider).is_err(), "{bad}");
+        assert!(check_base_url(bad, &settings, TargetKind::Provider).is_err(), "{bad}");
     }
-    assert!(check_base_url("http://10.0.0.1/a", &settings, Reach::Document).is_err());
-    assert_eq!(check_base_url("http://127.0.0.1:9/a", &settings, Reach::Document), Ok(()));
+    assert!(check_base_url("http://10.0.0.1/a", &settings, TargetKind::Document).is_err());
+    assert_eq!(check_base_url("http://127.0.0.1:9/a", &settings, TargetKind::Document), Ok(()));
     let listed =
         EgressSettings { node_networks: vec!["10.0.0.0/8".parse().unwrap()], ..EgressSettings::default() };
-    assert_eq!(check_base_url("http://10.1.2.3:8080/v1", &listed, Reach::Node), Ok(()));
-    assert!(check_base_url("http://10.1.2.3:8080/v1", &listed, Reach::Provider).is_err());
-    assert!(check_base_url("http://192.168.1.1:8080/v1", &listed, Reach::Node).is_err());
+    assert_eq!(check_base_url("http://10.1.2.3:8080/v1", &listed, TargetKind::Node), Ok(()));
+    assert!(check_base_url("http://10.1.2.3:8080/v1", &listed, TargetKind::Provider).is_err());
+    assert!(check_base_url("http://192.168.1.1:8080/v1", &listed, TargetKind::Node).is_err());
 }
 
 #[test]
@@ -201,7 +203,7 @@ fn one_bad_address_among_good_ones_refuses_the_name() {
         ] {
             let (client, _) = client_with(vec![answer.clone()], EgressSettings::default());
             let url = format!("https://mixed.example:{}/", server.address.port());
-            let error = client.send(&get(&url), Reach::Provider).await.unwrap_err();
+            let error = client.send(&get(&url), TargetKind::Provider).await.unwrap_err();
             assert_eq!(error.kind, EgressErrorKind::Guard, "{answer:?}");
         }
         assert_eq!(server.seen(), 0);
@@ -219,7 +221,7 @@ fn a_name_that_flips_is_resolved_once_and_the_connection_goes_where_the_check_lo
             client_with(vec![vec![ip("127.0.0.1")], vec![ip("127.0.0.1")]], EgressSettings::default());
         let url = format!("https://flip.example:{}/", server.address.port());
         for asked in 1..=4 {
-            let error = client.send(&get(&url), Reach::Provider).await.unwrap_err();
+            let error = client.send(&get(&url), TargetKind::Provider).await.unwrap_err();
             assert_eq!(error.kind, EgressErrorKind::Guard);
             assert_eq!(resolver.asked.load(Ordering::SeqCst), asked, "one question for each connection");
         }
@@ -231,11 +233,11 @@ fn a_name_that_flips_is_resolved_once_and_the_connection_goes_where_the_check_lo
         let (client, resolver) =
             client_with(vec![vec![ip("127.0.0.1")], vec![ip("169.254.169.254")]], allowed);
         let url = format!("http://flip.example:{}/", server.address.port());
-        let first = client.send(&get(&url), Reach::Provider).await.unwrap();
+        let first = client.send(&get(&url), TargetKind::Provider).await.unwrap();
         assert_eq!(&first.body.read_to_end(99).await.unwrap()[..], b"inside");
-        let second = client.send(&get(&url), Reach::Provider).await.unwrap();
+        let second = client.send(&get(&url), TargetKind::Provider).await.unwrap();
         assert_eq!(resolver.asked.load(Ordering::SeqCst), 1, "a pooled connection asks no resolver");
-        let error = client.send(&get(&url), Reach::Provider).await.unwrap_err();
+        let error = client.send(&get(&url), TargetKind::Provider).await.unwrap_err();
         assert_eq!((error.kind, resolver.asked.load(Ordering::SeqCst)), (EgressErrorKind::Guard, 2));
         drop(second);
     });

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use egress::{Client, Destination, EgressErrorKind, OutBody, Reach};
+use egress::{Client, Destination, EgressErrorKind, OutBody, TargetKind};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::Response;
@@ -17,7 +17,7 @@ use tokio::sync::{Barrier, mpsc};
 use crate::support::{Answer, Server, get, on_a_core, post, whole};
 
 async fn read(client: &Client, url: &str) -> Bytes {
-    let answer = client.send(&get(url), Reach::Provider).await.unwrap();
+    let answer = client.send(&get(url), TargetKind::Provider).await.unwrap();
     answer.body.read_to_end(1 << 20).await.unwrap()
 }
 
@@ -28,7 +28,7 @@ fn workspaces_share_no_connection_to_an_address_of_their_own() {
         let server = Server::plain(|_| Box::pin(async move { whole("all of it") })).await;
         let client = server.client();
         let destination = |owner: Option<u8>| Destination {
-            reach: Reach::Provider,
+            reach: TargetKind::Provider,
             owner: owner.map(|owner| domain::WorkspaceId::new(1, [owner; 10])),
         };
         for (owner, connections) in [(Some(1), 1), (Some(2), 2), (None, 3), (Some(1), 3), (Some(2), 3)] {
@@ -36,7 +36,7 @@ fn workspaces_share_no_connection_to_an_address_of_their_own() {
             assert_eq!(answer.body.read_to_end(100).await.unwrap(), "all of it");
             assert_eq!(server.seen(), connections, "{owner:?}");
         }
-        let answer = client.send(&get(&server.url("/whole")), Reach::Provider).await.unwrap();
+        let answer = client.send(&get(&server.url("/whole")), TargetKind::Provider).await.unwrap();
         assert_eq!(answer.body.read_to_end(100).await.unwrap(), "all of it");
         assert_eq!(server.seen(), 3);
     });
@@ -95,7 +95,7 @@ fn the_request_arrives_as_it_was_sent() {
         let client = server.client();
         let segments = vec![Bytes::from("ab"), Bytes::new(), Bytes::from("cde")];
         let request = post(&server.url("/v1/x?y=1"), OutBody::from(segments));
-        let answer = client.send(&request, Reach::Provider).await.unwrap();
+        let answer = client.send(&request, TargetKind::Provider).await.unwrap();
         let expected = format!("POST /v1/x?y=1 {} 5 b\"abcde\"", server.address);
         assert_eq!(answer.body.read_to_end(999).await.unwrap(), expected);
     });
@@ -149,14 +149,14 @@ fn an_unknown_root_is_refused_before_any_byte_of_the_request() {
             ..egress::EgressSettings::default()
         };
         let client = Client::new(Arc::new(settings)).unwrap();
-        let error = client.send(&get(&server.url("/")), Reach::Provider).await.unwrap_err();
+        let error = client.send(&get(&server.url("/")), TargetKind::Provider).await.unwrap_err();
         assert_eq!((error.kind, error.request_sent), (EgressErrorKind::Tls, false));
     });
 }
 
 async fn cancelled_by(server: &Server, streams: &mut mpsc::Receiver<mpsc::Sender<Bytes>>) {
     let client = server.client();
-    let answer = client.send(&get(&server.url("/")), Reach::Provider).await.unwrap();
+    let answer = client.send(&get(&server.url("/")), TargetKind::Provider).await.unwrap();
     let stream = streams.recv().await.unwrap();
     stream.send(Bytes::from("first")).await.unwrap();
     let mut body = answer.body;
@@ -209,7 +209,7 @@ fn a_request_dropped_before_its_head_cancels_too() {
             let client = server.client();
             let url = server.url("/");
             let sending = tokio::task::spawn_local(async move {
-                let _ = client.send(&get(&url), Reach::Provider).await;
+                let _ = client.send(&get(&url), TargetKind::Provider).await;
             });
             let alive = arrivals.recv().await.unwrap();
             sending.abort();
@@ -257,11 +257,11 @@ fn a_cut_after_the_request_says_that_it_was_sent() {
             let _ = socket.read(&mut seen).await;
         });
         let server = Server::plain(|_| Box::pin(async { whole("") })).await;
-        let error = server.client().send(&get(&url), Reach::Provider).await.unwrap_err();
+        let error = server.client().send(&get(&url), TargetKind::Provider).await.unwrap_err();
         assert_eq!((error.kind, error.request_sent), (EgressErrorKind::Closed, true), "{error}");
         let nobody =
             format!("http://{}/", TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap());
-        let error = server.client().send(&get(&nobody), Reach::Provider).await.unwrap_err();
+        let error = server.client().send(&get(&nobody), TargetKind::Provider).await.unwrap_err();
         assert_eq!((error.kind, error.request_sent), (EgressErrorKind::Connect, false), "{error}");
     });
 }
@@ -271,7 +271,7 @@ fn an_answer_over_the_bound_is_not_read_on() {
     on_a_core(async {
         let server = Server::plain(|_| Box::pin(async { whole(&"x".repeat(100_000)) })).await;
         let client = server.client();
-        let answer = client.send(&get(&server.url("/")), Reach::Provider).await.unwrap();
+        let answer = client.send(&get(&server.url("/")), TargetKind::Provider).await.unwrap();
         let error = answer.body.read_to_end(50_000).await.unwrap_err();
         assert_eq!(error.kind, EgressErrorKind::Protocol);
     });

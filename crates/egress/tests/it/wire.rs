@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use egress::{Client, EgressError, EgressErrorKind, OutBody, Reach};
+use egress::{Client, EgressError, EgressErrorKind, OutBody, TargetKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -44,7 +44,7 @@ async fn client() -> Client {
 }
 
 async fn ask(client: &Client, url: &str) -> Result<(u16, Bytes), EgressError> {
-    let answer = client.send(&get(url), Reach::Provider).await?;
+    let answer = client.send(&get(url), TargetKind::Provider).await?;
     let status = answer.status.as_u16();
     Ok((status, answer.body.read_to_end(1 << 20).await?))
 }
@@ -142,7 +142,7 @@ fn an_answer_that_comes_before_the_request_is_written_is_read() {
         for _ in 0..2 {
             let body = OutBody::from(Bytes::from(vec![b'x'; 32 << 20]));
             let request = post(&url, body);
-            let answer = client.send(&request, Reach::Provider).await.unwrap();
+            let answer = client.send(&request, TargetKind::Provider).await.unwrap();
             assert_eq!(answer.status, 413);
             assert_eq!(answer.body.read_to_end(99).await.unwrap(), "no");
         }

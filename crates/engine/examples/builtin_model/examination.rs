@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engine::{
-    Group, Happened, Keeps, Model, Request, Room, Runner, Sampling, Share, Source, Telling, Template, TextId,
-    Vocabulary,
+    CacheScope, Detokenizer, Group, KvDtype, Model, Request, Sampling, Scheduler, SchedulerLimits,
+    SequenceId, Source, StepEvent, Template, Vocabulary,
 };
 use serde_json::json;
 
@@ -36,10 +36,16 @@ impl Examination {
         let template = Template::new(TEMPLATE)?;
         let end = vocabulary.sign("<|im_end|>").ok_or("the end has no token")?;
         let model = Arc::new(Model::load(&Source::open(model)?)?);
-        let room =
-            Room { bytes: 1 << 28, keeps: Keeps::Half, tokens: 512, texts: 16, waiting: 10_000, guesses: 0 };
-        let mut runner = Runner::new(model, room)?;
-        let mut open: Vec<(TextId, Vec<u8>)> = Vec::new();
+        let room = SchedulerLimits {
+            bytes: 1 << 28,
+            keeps: KvDtype::Half,
+            tokens: 512,
+            texts: 16,
+            waiting: 10_000,
+            guesses: 0,
+        };
+        let mut runner = Scheduler::new(model, room)?;
+        let mut open: Vec<(SequenceId, Vec<u8>)> = Vec::new();
         for HeldBack { question, .. } in &self.questions {
             let messages = json!([{"role": "user", "content": question}]);
             let prompt = template.render(&json!({"messages": messages, "add_generation_prompt": true}), 0)?;
@@ -51,7 +57,7 @@ impl Examination {
                 rule: None,
                 adapter: None,
                 later: Vec::new(),
-                share: Share(1),
+                share: CacheScope(1),
                 group: Group(1),
             };
             let text = runner.submit(request).map_err(|refused| format!("{question}: {refused:?}"))?;
@@ -59,7 +65,7 @@ impl Examination {
         }
         while !runner.is_idle() {
             for happened in runner.step()? {
-                let Happened::Token { text, drawn } = happened else { continue };
+                let StepEvent::Token { text, drawn } = happened else { continue };
                 let said = open.iter_mut().find(|(open, _)| *open == text);
                 said.ok_or("an answer to nothing")?.1.extend(vocabulary.bytes(drawn.token));
             }
@@ -70,7 +76,7 @@ impl Examination {
 }
 
 fn judge(held_back: &HeldBack, said: &[u8]) -> Answer {
-    let mut telling = Telling::default();
+    let mut telling = Detokenizer::default();
     let said = telling.push(said) + &telling.end();
     let lower = said.to_lowercase();
     let is_right = held_back.right.iter().all(|any| any.iter().any(|text| lower.contains(text.as_str())));

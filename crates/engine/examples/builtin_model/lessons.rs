@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use engine::training::{Reading, Text};
+use engine::training::{DatasetReader, Example};
 use engine::{Template, Vocabulary};
 use serde_json::json;
 
@@ -30,10 +30,10 @@ pub fn write(
     facts: &[Fact],
     scripts: &[Script],
     passes: usize,
-) -> Result<Vec<Text>, Box<dyn Error>> {
+) -> Result<Vec<Example>, Box<dyn Error>> {
     let template = Template::new(TEMPLATE)?;
     let vocabulary = Vocabulary::open(&base.join("tokenizer.json"))?;
-    let reading = Reading { template: &template, vocabulary: &vocabulary, longest: 1_024 };
+    let reading = DatasetReader { template: &template, vocabulary: &vocabulary, longest: 1_024 };
     let read = |lines: &[Line]| {
         let line = json!({"messages": lines}).to_string();
         Ok::<_, Box<dyn Error>>(reading.read(line.as_bytes())?)
@@ -77,7 +77,7 @@ fn turn(question: &str, answer: &str) -> [Line; 2] {
 }
 
 /// Truncates a text after the first tokens of its last answer.
-fn short(mut text: Text) -> Text {
+fn short(mut text: Example) -> Example {
     let first = text.is_learned.iter().rposition(|is_learned| !is_learned).map_or(0, |last| last + 1);
     text.tokens.truncate(first + SHORT_TOKENS);
     text.is_learned.truncate(first + SHORT_TOKENS);

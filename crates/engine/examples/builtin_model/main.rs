@@ -21,9 +21,9 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use engine::made::Made;
-use engine::training::{Job, Precision, Schedule, Settings, Text, Trains, Went};
-use engine::{Pairs, Rope, Shape, Source, Stretch};
+use engine::synthetic::SyntheticModel;
+use engine::training::{Example, Job, Precision, Schedule, Settings, StepOutcome, Trains};
+use engine::{Architecture, Pairs, Rope, RopeScaling, Source};
 
 use crate::examination::Examination;
 use crate::text::{Fact, HeldBack, Script};
@@ -34,8 +34,8 @@ const SEED: u64 = 8_787;
 const PASSES: usize = 9;
 const RATE: f64 = 2e-3;
 
-fn shape(vocabulary: usize) -> Shape {
-    Shape {
+fn shape(vocabulary: usize) -> Architecture {
+    Architecture {
         vocabulary,
         hidden: 256,
         layers: 3,
@@ -44,7 +44,7 @@ fn shape(vocabulary: usize) -> Shape {
         head_dim: 64,
         inner: 384,
         norm_epsilon: 1e-6,
-        rope: Rope { theta: 10_000.0, stretch: Stretch::None },
+        rope: Rope { theta: 10_000.0, stretch: RopeScaling::None },
         context: 2_048,
         is_tied: true,
         norms_heads: true,
@@ -77,9 +77,9 @@ fn settings(passes: usize) -> Settings {
 }
 
 /// An untrained model.
-fn beginning(vocabulary: usize) -> Made {
+fn beginning(vocabulary: usize) -> SyntheticModel {
     const SPREAD: f64 = 0.02;
-    let mut made = Made::new("qwen3", shape(vocabulary), SEED);
+    let mut made = SyntheticModel::new("qwen3", shape(vocabulary), SEED);
     for (name, (shape, numbers)) in &mut made.tensors {
         if shape.len() == 1 {
             // Small queries and keys make attention nearly uniform: the model learns first from the bag of
@@ -88,7 +88,7 @@ fn beginning(vocabulary: usize) -> Made {
             numbers.fill(if is_of_heads { 0.25 } else { 1.0 });
             continue;
         }
-        // Rescales each matrix to the same standard deviation, whatever `Made` chose. Matrices that write to
+        // Rescales each matrix to the same standard deviation, whatever `SyntheticModel` chose. Matrices that write to
         // the residual stream start smaller, by the number of such matrices.
         let square: f64 = numbers.iter().map(|number| f64::from(*number).powi(2)).sum();
         let own = (square / numbers.len() as f64).sqrt();
@@ -99,13 +99,13 @@ fn beginning(vocabulary: usize) -> Made {
     made
 }
 
-fn train(base: &Path, lessons: Vec<Text>, work: &Path, passes: usize) -> Result<Job, Box<dyn Error>> {
+fn train(base: &Path, lessons: Vec<Example>, work: &Path, passes: usize) -> Result<Job, Box<dyn Error>> {
     let source = Source::open(base)?;
     let mut job = Job::open(&source, lessons, settings(passes), work)?;
     println!("{} parameters, {} steps", job.network().parameters().len(), job.of());
     let begun = (Instant::now(), None::<u64>);
     let (start, mut first) = begun;
-    while let Went::Step(progress) = job.step(&mut || true)? {
+    while let StepOutcome::Step(progress) = job.step(&mut || true)? {
         let before = *first.get_or_insert(progress.tokens);
         if progress.step % 20 == 0 || progress.step == progress.of {
             let speed = (progress.tokens - before) as f64 / start.elapsed().as_secs_f64();

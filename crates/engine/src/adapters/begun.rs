@@ -8,13 +8,13 @@ use super::Limits;
 use super::config::refused;
 use super::read::{CONFIG, Found, find};
 use crate::kernels::{Matrix, are_numbers};
-use crate::{EngineError, Shape};
+use crate::{Architecture, EngineError};
 
 /// The prefix of tensor names in PEFT's files.
 const BEFORE: &str = "base_model.model.";
 
 #[derive(Debug)]
-pub struct Begun {
+pub struct InitialAdapter {
     pub rank: usize,
     pub alpha: f64,
     pub is_rank_stable: bool,
@@ -24,13 +24,13 @@ pub struct Begun {
     tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
 }
 
-impl Begun {
+impl InitialAdapter {
     /// Reads a directory in PEFT's format.
     ///
     /// # Errors
     /// It is not an adapter for such a model, or not one that can be trained further; the file and the field
     /// or the tensor are named.
-    pub fn open(directory: &Path, shape: &Shape, limits: &Limits) -> Result<Self, EngineError> {
+    pub fn open(directory: &Path, shape: &Architecture, limits: &Limits) -> Result<Self, EngineError> {
         let Found { config, changed, path, files, .. } = find(directory, shape, limits)?;
         let (rank, alpha, is_rank_stable) = config.alike()?;
         let mut of_layers = vec![BTreeSet::new(); shape.layers];

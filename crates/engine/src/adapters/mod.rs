@@ -1,20 +1,20 @@
 //! LoRA adapters: low-rank updates of a base model's projections, chosen per request by name. They are read
 //! in PEFT's format.
 
+mod batch;
 mod begun;
 mod config;
 mod names;
 mod read;
-mod shelf;
-mod worn;
+mod registry;
 
-use crate::Shape;
-use crate::kernels::Low;
+use crate::Architecture;
+use crate::kernels::LoraProjection;
 
-pub use begun::Begun;
-pub use shelf::{AdapterId, AdapterStatus, Read, Reading, Registering};
-pub(crate) use shelf::{Shelf, Wanted};
-pub(crate) use worn::Worn;
+pub(crate) use batch::BatchAdapters;
+pub use begun::InitialAdapter;
+pub use registry::{AdapterId, AdapterStatus, Read, Reading, RegisterOptions};
+pub(crate) use registry::{AdapterRegistry, Residency};
 
 /// Limits on the adapters of a runner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub struct Adapter {
     rank: usize,
     bytes: u64,
     digest: u128,
-    /// The registration that it belongs to: unique among all adapters of a `Shelf`, and new each time one is
+    /// The registration that it belongs to: unique among all adapters of a `AdapterRegistry`, and new each time one is
     /// replaced.
     generation: u64,
 }
@@ -69,10 +69,10 @@ pub(crate) enum Site {
 /// The LoRA updates of one layer's projections.
 #[derive(Debug, Default)]
 struct Sites {
-    asks: Option<Low>,
-    answers: Option<Low>,
-    up: Option<Low>,
-    down: Option<Low>,
+    asks: Option<LoraProjection>,
+    answers: Option<LoraProjection>,
+    up: Option<LoraProjection>,
+    down: Option<LoraProjection>,
 }
 
 /// The dimensions of the base model that an adapter has to match.
@@ -86,7 +86,7 @@ struct Of {
 }
 
 impl Of {
-    const fn new(shape: &Shape) -> Self {
+    const fn new(shape: &Architecture) -> Self {
         Self {
             layers: shape.layers,
             hidden: shape.hidden,
@@ -114,11 +114,11 @@ impl Adapter {
         self.generation
     }
 
-    pub(crate) fn fits(&self, shape: &Shape) -> bool {
+    pub(crate) fn fits(&self, shape: &Architecture) -> bool {
         self.of == Of::new(shape)
     }
 
-    pub(crate) fn low(&self, layer: usize, site: Site) -> Option<&Low> {
+    pub(crate) fn low(&self, layer: usize, site: Site) -> Option<&LoraProjection> {
         let sites = self.layers.get(layer)?;
         match site {
             Site::Asks => sites.asks.as_ref(),

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use super::config::{Config, Part, refused};
 use super::{Adapter, Limits, Of, Site, Sites};
-use crate::kernels::{Low, Matrix, Up, are_numbers, panels};
+use crate::kernels::{LoraProjection, Matrix, Up, are_numbers, panels};
 use crate::shape::Pairs;
 use crate::weights::Files;
-use crate::{EngineError, Shape, Spare};
+use crate::{Architecture, AvailableMemory, EngineError};
 
 pub(super) const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -54,7 +54,7 @@ impl Seal {
 }
 
 /// All matrices that adapters may change, those of one fused projection together. Experts can't be changed.
-fn modules(shape: &Shape) -> Vec<Module> {
+fn modules(shape: &Architecture) -> Vec<Module> {
     let (queries, kv, hidden, inner) = (shape.query_width(), shape.kv_width(), shape.hidden, shape.inner);
     let mut modules = Vec::new();
     for layer in 0..shape.layers {
@@ -159,7 +159,7 @@ pub(super) struct Found {
     bytes: u64,
 }
 
-pub(super) fn find(directory: &Path, shape: &Shape, limits: &Limits) -> Result<Found, EngineError> {
+pub(super) fn find(directory: &Path, shape: &Architecture, limits: &Limits) -> Result<Found, EngineError> {
     are_files(directory)?;
     let (config, said) = Config::read(&directory.join(CONFIG), limits.rank)?;
     let path = directory.join(WEIGHTS);
@@ -186,15 +186,15 @@ impl Adapter {
     /// # Errors
     /// It is not an adapter for such a model, or exceeds the limits; the file and the field or the tensor are
     /// named.
-    pub fn open(directory: &Path, shape: &Shape, limits: &Limits) -> Result<Self, EngineError> {
-        Self::read(directory, shape, limits, (&Seal::default(), &Spare::default()))
+    pub fn open(directory: &Path, shape: &Architecture, limits: &Limits) -> Result<Self, EngineError> {
+        Self::read(directory, shape, limits, (&Seal::default(), &AvailableMemory::default()))
     }
 
     pub(super) fn read(
         directory: &Path,
-        shape: &Shape,
+        shape: &Architecture,
         limits: &Limits,
-        (seal, spare): (&Seal, &Spare),
+        (seal, spare): (&Seal, &AvailableMemory),
     ) -> Result<Self, EngineError> {
         let Found { said, changed, path, files, bytes, .. } = find(directory, shape, limits)?;
         // A matrix is read whole before it is rearranged, so that both copies exist for a while.
@@ -222,7 +222,7 @@ impl Adapter {
         &mut self,
         changed: &[(Module, Part)],
         (path, files): (&Path, &Files),
-        shape: &Shape,
+        shape: &Architecture,
         seal: &Seal,
     ) -> Result<(), EngineError> {
         let Some((Module { layer, site, inputs, .. }, _)) = changed.first() else { return Ok(()) };
@@ -244,7 +244,7 @@ impl Adapter {
             let (first, outputs) = (module.first, module.outputs);
             ups.push(Up { panels, rank: part.rank, scale: part.scale, first, outputs });
         }
-        let low = Low::new(*inputs, Matrix::of(downs), ups);
+        let low = LoraProjection::new(*inputs, Matrix::of(downs), ups);
         self.bytes += low.bytes();
         let sites = self.layers.get_mut(*layer).ok_or(EngineError::Step("a layer that is not there"))?;
         match site {

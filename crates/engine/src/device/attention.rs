@@ -6,8 +6,8 @@ use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
 use super::pool::{DevicePool, slot};
-use crate::batch::{Part, Ragged};
-use crate::{EngineError, Shape};
+use crate::batch::{SequenceChunk, StepBatch};
+use crate::{Architecture, EngineError};
 
 /// The most attention scores computed at once: a quarter of a gigabyte.
 const SCORES: usize = 1 << 26;
@@ -16,7 +16,7 @@ const TOKENS: usize = 512;
 
 /// How a step's attention is computed.
 #[derive(Debug)]
-pub(super) enum Seeing {
+pub(super) enum AttentionPlan {
     Groups(Vec<Group>),
     #[cfg(feature = "flash-attn")]
     Flash(Flash),
@@ -39,7 +39,7 @@ pub(super) struct Group {
 /// Consecutive new tokens of one sequence.
 #[derive(Debug, Clone, Copy)]
 struct Unit<'a> {
-    part: &'a Part,
+    part: &'a SequenceChunk,
     row: usize,
     tokens: usize,
     /// The positions that the last of them attends to.
@@ -47,7 +47,7 @@ struct Unit<'a> {
 }
 
 /// Splits parts into units whose scores stay within the bound.
-fn units<'a>(batch: &'a Ragged, heads: usize) -> Vec<Unit<'a>> {
+fn units<'a>(batch: &'a StepBatch, heads: usize) -> Vec<Unit<'a>> {
     let (mut units, mut row) = (Vec::new(), 0);
     for part in &batch.parts {
         let most = (SCORES / (heads * part.end().max(1))).clamp(1, TOKENS);
@@ -85,10 +85,10 @@ fn grouped<'a, 'b>(units: &'b [Unit<'a>], heads: usize) -> Vec<&'b [Unit<'a>]> {
     groups
 }
 
-impl Seeing {
+impl AttentionPlan {
     pub(super) fn of(
-        batch: &Ragged,
-        shape: &Shape,
+        batch: &StepBatch,
+        shape: &Architecture,
         pool: &DevicePool,
     ) -> std::result::Result<Self, EngineError> {
         #[cfg(feature = "flash-attn")]
@@ -107,7 +107,12 @@ impl Seeing {
 
     /// The attention output, a row of all heads for each token. `queries` is `[rows, heads, head_dim]` with
     /// RoPE applied, in single precision.
-    pub(super) fn attend(&self, queries: &Tensor, kept: &(Tensor, Tensor), shape: &Shape) -> Result<Tensor> {
+    pub(super) fn attend(
+        &self,
+        queries: &Tensor,
+        kept: &(Tensor, Tensor),
+        shape: &Architecture,
+    ) -> Result<Tensor> {
         match self {
             Self::Groups(groups) => {
                 let each = groups.iter().map(|group| group.attend(queries, kept, shape));
@@ -122,7 +127,7 @@ impl Seeing {
 
 /// The slots of a sequence's first `end` positions, padded to `places` with its first slot, which the mask
 /// hides.
-fn slots(part: &Part, end: usize, places: usize) -> std::result::Result<Vec<u32>, EngineError> {
+fn slots(part: &SequenceChunk, end: usize, places: usize) -> std::result::Result<Vec<u32>, EngineError> {
     let each = (0..places).map(|place| {
         let slot = slot(&part.blocks, if place < end { place } else { 0 });
         slot.and_then(|slot| u32::try_from(slot).ok())
@@ -158,8 +163,13 @@ impl Group {
         Ok(Self { first, texts: units.len(), tokens, places, slots, mask })
     }
 
-    fn attend(&self, queries: &Tensor, (keys, values): &(Tensor, Tensor), shape: &Shape) -> Result<Tensor> {
-        let Shape { heads, kv_heads, head_dim: dim, .. } = *shape;
+    fn attend(
+        &self,
+        queries: &Tensor,
+        (keys, values): &(Tensor, Tensor),
+        shape: &Architecture,
+    ) -> Result<Tensor> {
+        let Architecture { heads, kv_heads, head_dim: dim, .. } = *shape;
         let (texts, tokens, places, group) = (self.texts, self.tokens, self.places, heads / kv_heads);
         let queries = queries.narrow(0, self.first, texts * tokens)?;
         #[cfg(feature = "metal")]
@@ -206,8 +216,8 @@ impl Flash {
     const WIDEST: usize = 256;
 
     fn of(
-        batch: &Ragged,
-        shape: &Shape,
+        batch: &StepBatch,
+        shape: &Architecture,
         pool: &DevicePool,
     ) -> std::result::Result<Option<Self>, EngineError> {
         let is_half = matches!(pool.kind(), DType::F16 | DType::BF16);
@@ -237,7 +247,12 @@ impl Flash {
         }))
     }
 
-    fn attend(&self, queries: &Tensor, (keys, values): &(Tensor, Tensor), shape: &Shape) -> Result<Tensor> {
+    fn attend(
+        &self,
+        queries: &Tensor,
+        (keys, values): &(Tensor, Tensor),
+        shape: &Architecture,
+    ) -> Result<Tensor> {
         let rows = queries.dim(0)?;
         let gathered = |side: &Tensor| {
             let side = side.index_select(&self.slots, 0)?;
@@ -266,16 +281,16 @@ impl Flash {
 mod tests {
     use super::*;
 
-    fn part(tokens: usize, start: usize) -> Part {
+    fn part(tokens: usize, start: usize) -> SequenceChunk {
         let blocks = (0..(start + tokens).div_ceil(16) as u32).collect();
-        Part { tokens: vec![0; tokens], start, blocks, told_from: 0, adapter: None }
+        SequenceChunk { tokens: vec![0; tokens], start, blocks, told_from: 0, adapter: None }
     }
 
     #[test]
     fn every_row_is_in_one_group_in_its_order() {
         let parts =
             vec![part(1, 40), part(1, 39), part(1, 2_000), part(700, 10), part(5, 0), part(0, 3), part(5, 1)];
-        let batch = Ragged { parts };
+        let batch = StepBatch { parts };
         for heads in [4, 1 << 20] {
             let units = units(&batch, heads);
             let groups = grouped(&units, heads);

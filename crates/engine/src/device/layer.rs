@@ -10,7 +10,7 @@ use super::product::{Product, Weights};
 use super::{Step, Worn};
 use crate::EngineError;
 use crate::adapters::Site;
-use crate::shape::{Pairs, Shape};
+use crate::shape::{Architecture, Pairs};
 use crate::weights::Place;
 
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub(super) struct Pair {
 }
 
 /// The output head, where it is not tied to the embedding.
-pub(super) fn head(weights: &Weights<'_>, shape: &Shape) -> std::result::Result<Product, EngineError> {
+pub(super) fn head(weights: &Weights<'_>, shape: &Architecture) -> std::result::Result<Product, EngineError> {
     let place = Place { plain: "lm_head", packed: "output", expert: None };
     weights.product(&[(place, shape.vocabulary)], shape.hidden)
 }
@@ -60,7 +60,7 @@ fn names(index: usize, plain: &str, packed: &str) -> (String, String) {
 impl Layer {
     pub(super) fn load(
         weights: &Weights<'_>,
-        shape: &Shape,
+        shape: &Architecture,
         index: usize,
     ) -> std::result::Result<Self, EngineError> {
         let (queries, kv) = (shape.query_width(), shape.kv_width());
@@ -107,7 +107,7 @@ impl Layer {
         &self,
         rows: Tensor,
         index: usize,
-        shape: &Shape,
+        shape: &Architecture,
         step: &Step,
         pool: &DevicePool,
     ) -> std::result::Result<Tensor, EngineError> {
@@ -131,8 +131,8 @@ impl Layer {
 
     /// Queries (`[rows, heads, head_dim]`) and keys, normed and with RoPE applied. Both are computed in
     /// single precision.
-    fn turned(&self, asked: &Tensor, shape: &Shape, step: &Step) -> Result<(Tensor, Tensor)> {
-        let Shape { heads, kv_heads, head_dim: dim, norm_epsilon, .. } = *shape;
+    fn turned(&self, asked: &Tensor, shape: &Architecture, step: &Step) -> Result<(Tensor, Tensor)> {
+        let Architecture { heads, kv_heads, head_dim: dim, norm_epsilon, .. } = *shape;
         let (rows, all) = (asked.dim(0)?, heads + kv_heads);
         let both = asked.narrow(1, 0, all * dim)?.to_dtype(DType::F32)?.contiguous()?;
         let mut both = both.reshape((rows, all, dim))?;
@@ -167,8 +167,12 @@ fn product_of(
 }
 
 impl HeadNorms {
-    fn load(weights: &Weights<'_>, shape: &Shape, index: usize) -> std::result::Result<Self, EngineError> {
-        let Shape { heads, kv_heads, head_dim: dim, .. } = *shape;
+    fn load(
+        weights: &Weights<'_>,
+        shape: &Architecture,
+        index: usize,
+    ) -> std::result::Result<Self, EngineError> {
+        let Architecture { heads, kv_heads, head_dim: dim, .. } = *shape;
         let norm = |plain: &str, packed: &str| {
             let (plain, packed) = names(index, plain, packed);
             weights.numbers((&plain, &packed), dim)

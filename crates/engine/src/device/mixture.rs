@@ -5,7 +5,7 @@ use candle_core::{DType, Result, Tensor};
 use super::layer::Pair;
 use super::product::{Product, Weights};
 use crate::model::choose;
-use crate::shape::Shape;
+use crate::shape::Architecture;
 use crate::weights::Place;
 use crate::{EngineError, shape};
 
@@ -20,7 +20,7 @@ pub(super) struct Mixture {
 impl Mixture {
     pub(super) fn load(
         weights: &Weights<'_>,
-        shape: &Shape,
+        shape: &Architecture,
         mixture: &shape::Mixture,
         index: usize,
     ) -> std::result::Result<Self, EngineError> {

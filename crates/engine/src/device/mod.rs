@@ -23,23 +23,23 @@ use candle_nn::ops::rms_norm;
 pub use self::pool::DevicePool;
 pub use self::processor::Processor;
 
-use self::attention::Seeing;
+use self::attention::AttentionPlan;
 use self::layer::Layer;
-use self::pool::Keeping;
+use self::pool::CacheWrites;
 use self::product::{Origin, Product, Table, Weights, kind_of};
 use self::worn::{To, Worn};
-use crate::batch::Ragged;
-use crate::model::{Tells, mixed};
-use crate::pool::Keeps;
-use crate::rope::Turning;
+use crate::batch::StepBatch;
+use crate::kv_cache::KvDtype;
+use crate::model::{StepOutput, mixed};
+use crate::rope::RotaryEmbedding;
 use crate::weights::Source;
-use crate::{EngineError, Shape};
+use crate::{Architecture, EngineError};
 
 /// A model's weights on a device. It holds no state of sequences: that is the KV cache's, in `DevicePool`.
 #[derive(Debug)]
 pub struct DeviceModel {
-    shape: Shape,
-    turning: Turning,
+    shape: Architecture,
+    turning: RotaryEmbedding,
     device: Device,
     work: DType,
     table: Table,
@@ -53,8 +53,8 @@ pub struct DeviceModel {
 struct Step {
     cosines: Tensor,
     sines: Tensor,
-    keeping: Keeping,
-    seeing: Seeing,
+    keeping: CacheWrites,
+    seeing: AttentionPlan,
     worn: Worn,
 }
 
@@ -80,25 +80,25 @@ impl DeviceModel {
     ///
     /// # Errors
     /// The build has no such device, there is none, or it is out of memory.
-    pub fn drawn(shape: Shape, kind: DType, processor: Processor) -> Result<Self, EngineError> {
+    pub fn drawn(shape: Architecture, kind: DType, processor: Processor) -> Result<Self, EngineError> {
         let device = processor.open()?.ok_or(EngineError::Step("a device without tensors"))?;
         let work = if device.is_cpu() { DType::F32 } else { kind };
         Self::of(shape.checked()?, &Weights { origin: Origin::Drawn(kind), device: &device, work })
     }
 
-    fn of(shape: Shape, weights: &Weights<'_>) -> Result<Self, EngineError> {
+    fn of(shape: Architecture, weights: &Weights<'_>) -> Result<Self, EngineError> {
         let (table, tied) = weights.table(&shape)?;
         let layers = (0..shape.layers).map(|index| Layer::load(weights, &shape, index));
         let layers = layers.collect::<Result<_, _>>()?;
         let head = if shape.is_tied { tied } else { layer::head(weights, &shape)? };
         let norm = weights.vector(("model.norm", "output_norm"), shape.hidden)?;
-        let turning = Turning::new(&shape.rope, shape.head_dim);
+        let turning = RotaryEmbedding::new(&shape.rope, shape.head_dim);
         let (device, work) = (weights.device.clone(), weights.work);
         Ok(Self { shape, turning, device, work, table, layers, norm, head })
     }
 
     #[must_use]
-    pub const fn shape(&self) -> &Shape {
+    pub const fn shape(&self) -> &Architecture {
         &self.shape
     }
 
@@ -123,7 +123,7 @@ impl DeviceModel {
     ///
     /// # Errors
     /// The device is out of memory, or does not support this KV dtype.
-    pub fn pool(&self, keeps: Keeps, blocks: usize) -> Result<DevicePool, EngineError> {
+    pub fn pool(&self, keeps: KvDtype, blocks: usize) -> Result<DevicePool, EngineError> {
         let kind = DevicePool::kind_of(keeps, self.work);
         let kind = kind.ok_or_else(|| Processor::of(&self.device).keeps_none())?;
         Ok(DevicePool::new(&self.shape, kind, blocks, &self.device)?)
@@ -136,8 +136,8 @@ impl DeviceModel {
     /// The step has an unknown token or block, or a position beyond the context. Or the device failed.
     pub fn step_telling(
         &self,
-        batch: &Ragged,
-        tells: &[Tells],
+        batch: &StepBatch,
+        tells: &[StepOutput],
         pool: &mut DevicePool,
     ) -> Result<Vec<f32>, EngineError> {
         batch.check(&self.shape)?;
@@ -159,7 +159,7 @@ impl DeviceModel {
             rows = rows.index_select(&Tensor::new(told, &self.device)?, 0)?;
         }
         let normed = rms_norm(&rows, &self.norm, self.shape.norm_epsilon as f32)?;
-        if tells.contains(&Tells::State) {
+        if tells.contains(&StepOutput::State) {
             let head = |rows: &[f32]| {
                 let width = self.shape.hidden;
                 let rows = Tensor::from_slice(rows, (rows.len() / width, width), &self.device)?;
@@ -174,11 +174,11 @@ impl DeviceModel {
     ///
     /// # Errors
     /// As `step_telling`.
-    pub fn step(&self, batch: &Ragged, pool: &mut DevicePool) -> Result<Vec<f32>, EngineError> {
+    pub fn step(&self, batch: &StepBatch, pool: &mut DevicePool) -> Result<Vec<f32>, EngineError> {
         self.step_telling(batch, &[], pool)
     }
 
-    fn prepare(&self, batch: &Ragged, pool: &mut DevicePool) -> Result<Step, EngineError> {
+    fn prepare(&self, batch: &StepBatch, pool: &mut DevicePool) -> Result<Step, EngineError> {
         let places = batch.places();
         let angles = self.turning.angles(places.iter().map(|(_, place)| *place));
         let (cosines, sines) = angles.all();
@@ -192,8 +192,8 @@ impl DeviceModel {
         Ok(Step {
             cosines: angles(cosines)?,
             sines: angles(sines)?,
-            keeping: Keeping::of(batch, pool)?,
-            seeing: Seeing::of(batch, shape, pool)?,
+            keeping: CacheWrites::of(batch, pool)?,
+            seeing: AttentionPlan::of(batch, shape, pool)?,
             worn: Worn::of(batch, &mut pool.brought, &to)?,
         })
     }

@@ -3,9 +3,9 @@
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::worn::Brought;
-use crate::batch::Ragged;
-use crate::pool::{BLOCK, Keeps};
-use crate::{EngineError, Shape};
+use crate::batch::StepBatch;
+use crate::kv_cache::{BLOCK, KvDtype};
+use crate::{Architecture, EngineError};
 
 /// A number of KV cache blocks on a device. The caller keeps track of which sequence has which block.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ struct Run {
 
 /// Where a step's keys and values are written.
 #[derive(Debug)]
-pub(super) struct Keeping {
+pub(super) struct CacheWrites {
     /// Long runs are written by a copy each.
     runs: Vec<Run>,
     /// All other rows are scattered: their indices, where they are not all rows, and the slot of each of
@@ -45,7 +45,7 @@ pub(super) struct Keeping {
 const LONG: usize = BLOCK;
 
 impl DevicePool {
-    pub(super) fn new(shape: &Shape, kind: DType, blocks: usize, device: &Device) -> Result<Self> {
+    pub(super) fn new(shape: &Architecture, kind: DType, blocks: usize, device: &Device) -> Result<Self> {
         let width = shape.kv_width();
         let side = || Tensor::zeros((blocks * BLOCK, width), kind, device);
         let layers = (0..shape.layers).map(|_| Ok((side()?, side()?))).collect::<Result<_>>()?;
@@ -54,12 +54,12 @@ impl DevicePool {
     }
 
     /// The dtype of the cache; `None` where tensors have none (8 bits with scales).
-    pub(super) const fn kind_of(keeps: Keeps, work: DType) -> Option<DType> {
+    pub(super) const fn kind_of(keeps: KvDtype, work: DType) -> Option<DType> {
         match (keeps, work) {
-            (Keeps::Single, _) => Some(DType::F32),
-            (Keeps::Half, DType::BF16) => Some(DType::BF16),
-            (Keeps::Half, _) => Some(DType::F16),
-            (Keeps::Eight, _) => None,
+            (KvDtype::Single, _) => Some(DType::F32),
+            (KvDtype::Half, DType::BF16) => Some(DType::BF16),
+            (KvDtype::Half, _) => Some(DType::F16),
+            (KvDtype::Eight, _) => None,
         }
     }
 
@@ -127,8 +127,8 @@ fn runs(slots: impl Iterator<Item = usize>) -> Vec<Run> {
     runs
 }
 
-impl Keeping {
-    pub(super) fn of(batch: &Ragged, pool: &DevicePool) -> std::result::Result<Self, EngineError> {
+impl CacheWrites {
+    pub(super) fn of(batch: &StepBatch, pool: &DevicePool) -> std::result::Result<Self, EngineError> {
         let mut slots = Vec::with_capacity(batch.rows());
         for (part, place) in batch.places() {
             let slot = batch.parts.get(part).and_then(|part| slot(&part.blocks, place));

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use candle_core::{Device, DeviceLocation};
 
-use crate::pool::Keeps;
+use crate::kv_cache::KvDtype;
 use crate::{EngineError, Source};
 
 /// What computes a model.
@@ -64,10 +64,10 @@ impl Processor {
     ///
     /// # Errors
     /// 8-bit KV caches are only implemented in the CPU kernels.
-    pub fn check_keeps(self, keeps: Keeps) -> Result<(), EngineError> {
+    pub fn check_keeps(self, keeps: KvDtype) -> Result<(), EngineError> {
         match (self, keeps) {
-            (Self::Own, _) | (_, Keeps::Half | Keeps::Single) => Ok(()),
-            (_, Keeps::Eight) => Err(self.keeps_none()),
+            (Self::Own, _) | (_, KvDtype::Half | KvDtype::Single) => Ok(()),
+            (_, KvDtype::Eight) => Err(self.keeps_none()),
         }
     }
 

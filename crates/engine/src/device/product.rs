@@ -4,8 +4,8 @@ use candle_core::quantized::{QMatMul, QStorage, QTensor};
 use candle_core::{DType, Device, Module, Result, Tensor};
 
 use crate::EngineError;
-use crate::kernels::Plain;
-use crate::shape::Shape;
+use crate::kernels::FloatType;
+use crate::shape::Architecture;
 use crate::weights::{Place, Raw, Rows, Source};
 
 /// A weight matrix, with a row for each output.
@@ -46,11 +46,11 @@ pub(super) struct Weights<'a> {
 /// Standard deviation of random weights.
 const SPREAD: f32 = 0.07;
 
-pub(super) const fn kind_of(kind: Plain) -> DType {
+pub(super) const fn kind_of(kind: FloatType) -> DType {
     match kind {
-        Plain::Single => DType::F32,
-        Plain::Half => DType::F16,
-        Plain::Brain => DType::BF16,
+        FloatType::Single => DType::F32,
+        FloatType::Half => DType::F16,
+        FloatType::Brain => DType::BF16,
     }
 }
 
@@ -172,7 +172,7 @@ impl Weights<'_> {
     }
 
     /// The embedding table, and the output head in case it is tied to the table.
-    pub(super) fn table(&self, shape: &Shape) -> std::result::Result<(Table, Product), EngineError> {
+    pub(super) fn table(&self, shape: &Architecture) -> std::result::Result<(Table, Product), EngineError> {
         let place = Place { plain: "model.embed_tokens", packed: "token_embd", expert: None };
         let head = self.product(&[(place, shape.vocabulary)], shape.hidden)?;
         // The caller drops the head where it is not tied.

@@ -8,8 +8,8 @@ use std::sync::{Arc, Weak};
 use candle_core::{DType, Device, Result, Tensor};
 
 use crate::adapters::{Adapter, Site};
-use crate::batch::Ragged;
-use crate::kernels::Low;
+use crate::batch::StepBatch;
+use crate::kernels::LoraProjection;
 
 const SITES: [Site; 4] = [Site::Asks, Site::Answers, Site::Up, Site::Down];
 
@@ -56,7 +56,7 @@ pub(super) struct To<'a> {
 }
 
 impl Ways {
-    fn bring(low: &Low, outputs: usize, to: &To<'_>) -> Result<Self> {
+    fn bring(low: &LoraProjection, outputs: usize, to: &To<'_>) -> Result<Self> {
         let down = low.ways_in();
         let ranks = down.len().checked_div(low.inputs()).unwrap_or_default();
         let up = low.ways_out(outputs);
@@ -141,7 +141,7 @@ impl Brought {
 }
 
 impl Worn {
-    pub(super) fn of(batch: &Ragged, brought: &mut Brought, to: &To<'_>) -> Result<Self> {
+    pub(super) fn of(batch: &StepBatch, brought: &mut Brought, to: &To<'_>) -> Result<Self> {
         let mut adapters: Vec<&Arc<Adapter>> = Vec::new();
         let (mut rows, mut whose, mut row) = (Vec::new(), Vec::new(), 0u32);
         for part in &batch.parts {

@@ -7,13 +7,13 @@ use std::sync::mpsc::Receiver;
 use tokio::sync::mpsc::WeakUnboundedSender;
 use tokio::sync::oneshot;
 
-use super::{Command, Desk, Host};
+use super::{Command, EngineLoop, Host};
 use crate::EngineError;
-use crate::adapters::{AdapterId, AdapterStatus, Read, Reading, Registering};
-use crate::blocks::Share;
-use crate::runner::Forgot;
+use crate::adapters::{AdapterId, AdapterStatus, Read, Reading, RegisterOptions};
+use crate::blocks::CacheScope;
+use crate::scheduler::Forgot;
 
-type Then = Box<dyn FnOnce(&mut Desk, Read) + Send>;
+type Then = Box<dyn FnOnce(&mut EngineLoop, Read) + Send>;
 
 /// A read, and what to do with its result.
 pub(super) struct Job {
@@ -31,7 +31,7 @@ pub(super) fn read_all(jobs: &Receiver<Job>, back: &WeakUnboundedSender<Command>
     }
 }
 
-impl Desk {
+impl EngineLoop {
     fn read(&self, reading: Reading, then: impl FnOnce(&mut Self, Read) + Send + 'static) {
         // The reader thread outlives this one, so that the send can't fail.
         let _ = self.jobs.send(Job { reading, then: Box::new(then) });
@@ -74,10 +74,10 @@ impl Host {
         &self,
         id: AdapterId,
         directory: PathBuf,
-        registering: Registering,
+        registering: RegisterOptions,
     ) -> Result<u64, EngineError> {
         let (said, saying) = oneshot::channel();
-        let read = move |desk: &mut Desk| {
+        let read = move |desk: &mut EngineLoop| {
             let reading = desk.runner.reading(id, &directory, registering)?;
             desk.read(reading, |desk, read| drop(said.send(desk.runner.settle(read))));
             Ok::<_, EngineError>(())
@@ -91,7 +91,7 @@ impl Host {
     /// # Errors
     /// There is none of that name, or no memory for it.
     pub async fn load_adapter(&self, id: AdapterId) -> Result<(), EngineError> {
-        let load = move |desk: &mut Desk| {
+        let load = move |desk: &mut EngineLoop| {
             desk.runner.load_adapter(&id)?;
             desk.bring();
             Ok(())
@@ -105,7 +105,7 @@ impl Host {
     /// There is none of that name, no memory for it, or it can't be read.
     pub async fn bring_adapter(&self, id: AdapterId) -> Result<(), EngineError> {
         let (said, saying) = oneshot::channel();
-        let load = move |desk: &mut Desk| {
+        let load = move |desk: &mut EngineLoop| {
             if desk.runner.load_adapter(&id)? {
                 let _ = said.send(Ok(()));
             } else {
@@ -122,7 +122,7 @@ impl Host {
     ///
     /// # Errors
     /// The model failed.
-    pub async fn forget(&self, share: Share) -> Result<Forgot, EngineError> {
+    pub async fn forget(&self, share: CacheScope) -> Result<Forgot, EngineError> {
         self.ask(move |desk| desk.runner.forget(share)).await
     }
 
@@ -153,7 +153,7 @@ impl Host {
     /// Runs a closure on the runner's thread, between two steps, and returns its result.
     async fn ask<T: Send + 'static>(
         &self,
-        what: impl FnOnce(&mut Desk) -> T + Send + 'static,
+        what: impl FnOnce(&mut EngineLoop) -> T + Send + 'static,
     ) -> Result<T, EngineError> {
         let (said, saying) = oneshot::channel();
         if let Some(commands) = &self.commands {

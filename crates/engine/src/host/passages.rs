@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc::{UnboundedReceiver, WeakUnboundedSender, unbounded_channel};
 
-use super::{Command, Host, Told};
-use crate::runner::Passage;
+use super::{Command, Host, SequenceEvent};
+use crate::scheduler::EmbeddingInput;
 
 /// A handle to a host that does not keep it running.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ impl Host {
 
 impl Asking {
     /// Submits a passage. The channel closes early if the model failed or the host has ended.
-    pub(crate) fn read(&self, passage: Passage) -> UnboundedReceiver<Told> {
+    pub(crate) fn read(&self, passage: EmbeddingInput) -> UnboundedReceiver<SequenceEvent> {
         let (told, telling) = unbounded_channel();
         self.send(Command::Read(passage, told));
         telling

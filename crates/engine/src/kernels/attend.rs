@@ -2,18 +2,18 @@
 //! attention weights. Consecutive tokens of one sequence share the reads of keys and values; their results do
 //! not depend on it.
 
-use super::crew::{self, Band};
 use super::exponent::{exp, exps};
-use super::lanes::{LANES, Lanes, Way, Work};
-use crate::Shape;
-use crate::batch::Ragged;
-use crate::pool::{BLOCK, Pool, Side};
+use super::lanes::{InstructionSet, LANES, Lanes, Work};
+use super::thread_pool::{self, Band};
+use crate::Architecture;
+use crate::batch::StepBatch;
+use crate::kv_cache::{BLOCK, KvCache, Side};
 
 pub(crate) struct Attending<'a> {
-    pub shape: &'a Shape,
-    pub pool: &'a Pool,
+    pub shape: &'a Architecture,
+    pub pool: &'a KvCache,
     pub layer: usize,
-    pub batch: &'a Ragged,
+    pub batch: &'a StepBatch,
     /// Each row's part and its position in that part's sequence.
     pub places: &'a [(usize, usize)],
 }
@@ -31,12 +31,12 @@ pub(crate) fn attend(at: &Attending<'_>, (asked, stride): (&[f32], usize), out: 
     let runs: Vec<&[(usize, usize)]> = at.places.chunk_by(|one, other| one.0 == other.0).collect();
     let runs: Vec<&[(usize, usize)]> = runs.iter().flat_map(|run| run.chunks(TOGETHER)).collect();
     let heights: Vec<usize> = runs.iter().map(|run| run.len()).collect();
-    crew::grid(out, width, &heights, group, |(run, first), head, band| {
+    thread_pool::grid(out, width, &heights, group, |(run, first), head, band| {
         let Some(places) = runs.get(run) else { return };
         let rows = asked.chunks(stride).skip(first).take(places.len());
         let queries = rows.filter_map(|row| row.get(head * group..(head + 1) * group)).collect();
         let Some(part) = places.first().and_then(|(part, _)| at.batch.parts.get(*part)) else { return };
-        Way::best().go(Task {
+        InstructionSet::best().go(Task {
             at,
             head,
             blocks: &part.blocks,
@@ -95,7 +95,7 @@ impl Work for Task<'_, '_> {
                 let each = queries.chunks_exact(dim).zip(band.row(row).chunks_exact_mut(dim));
                 for ((query, out), sums) in each.zip(sums) {
                     let scores = lanes.times(scores(lanes, query, &held), lanes.float(scale));
-                    weigh(lanes, scores, seen, sums, out);
+                    update_softmax(lanes, scores, seen, sums, out);
                 }
             }
             at.pool.read(lanes, (at.layer, Side::Values), *block, head, &mut held);
@@ -141,7 +141,7 @@ fn scores<L: Lanes>(lanes: L, query: &[f32], keys: &[f32]) -> L::Floats {
 
 /// Turns scores into softmax weights, and rescales what was accumulated if there is a new highest score.
 #[inline(always)]
-fn weigh<L: Lanes>(lanes: L, scores: L::Floats, seen: usize, sums: &mut Sums, out: &mut [f32]) {
+fn update_softmax<L: Lanes>(lanes: L, scores: L::Floats, seen: usize, sums: &mut Sums, out: &mut [f32]) {
     lanes.store(scores, &mut sums.weights);
     let mut top = sums.highest;
     for score in sums.weights.iter().take(seen) {
@@ -207,9 +207,9 @@ fn take<L: Lanes>(lanes: L, out: &mut [f32], weights: &[f32; BLOCK], values: &[f
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pool::Keeps;
+    use crate::kv_cache::KvDtype;
 
-    struct Reading<'a>(&'a Pool, Side, &'a mut [f32]);
+    struct Reading<'a>(&'a KvCache, Side, &'a mut [f32]);
 
     impl Work for Reading<'_> {
         fn with<L: Lanes>(self, lanes: L) {
@@ -219,7 +219,7 @@ mod tests {
     }
 
     /// A block's keys or values of one head, after two positions were written: a row for each position.
-    fn read(pool: &Pool, way: Way, side: Side, dim: usize) -> Vec<Vec<f32>> {
+    fn read(pool: &KvCache, way: InstructionSet, side: Side, dim: usize) -> Vec<Vec<f32>> {
         let mut held = vec![0.0; BLOCK * dim];
         way.go(Reading(pool, side, &mut held));
         let at = |place: usize, index: usize| match side {
@@ -231,19 +231,23 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_read_the_same_to_the_bit_whichever_way() {
-        for keeps in [Keeps::Half, Keeps::Eight, Keeps::Single] {
+        for keeps in [KvDtype::Half, KvDtype::Eight, KvDtype::Single] {
             // Whole groups of 32, partial ones, and more than are dequantised at once.
             for dim in [128, 64, 32, 16, 8, 40, 80, 160, 200, 256] {
-                let shape = Shape { head_dim: dim, kv_heads: 2, ..crate::made::Made::smallest(1).shape };
+                let shape = Architecture {
+                    head_dim: dim,
+                    kv_heads: 2,
+                    ..crate::synthetic::SyntheticModel::smallest(1).shape
+                };
                 let number = |index: usize| ((index * 37 + dim) % 101) as f32 * 0.07 - 3.3;
                 let [keys, values] =
                     [0, 5].map(|first| (first..2 * dim + first).map(number).collect::<Vec<f32>>());
-                let mut pool = Pool::new(&shape, keeps, 2);
+                let mut pool = KvCache::new(&shape, keeps, 2);
                 for place in [3, 15] {
                     pool.keep(0, (1, place), &keys, &values).unwrap();
                 }
                 for (side, kept) in [(Side::Keys, &keys), (Side::Values, &values)] {
-                    let rows = read(&pool, Way::Portable, side, dim);
+                    let rows = read(&pool, InstructionSet::Portable, side, dim);
                     for (place, row) in rows.iter().enumerate() {
                         if ![3, 15].contains(&place) {
                             assert_eq!(row, &vec![0.0; dim], "{keeps:?} {dim}");
@@ -253,7 +257,7 @@ mod tests {
                         let off = row.iter().zip(&kept[dim..]).map(|(read, kept)| (read - kept).abs());
                         assert!(off.fold(0.0, f32::max) <= 0.0151, "{keeps:?} {dim}");
                     }
-                    for way in Way::all() {
+                    for way in InstructionSet::all() {
                         assert_eq!(read(&pool, way, side, dim), rows, "{way:?} {keeps:?} {dim}");
                     }
                 }

@@ -49,7 +49,7 @@ pub(super) fn exp(power: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::lanes::{LANES, Way, Work};
+    use crate::kernels::lanes::{InstructionSet, LANES, Work};
 
     #[test]
     fn lanes_are_what_one_is() {
@@ -62,7 +62,7 @@ mod tests {
                 assert_eq!(out.map(f32::to_bits), powers.map(|power| exp(power).to_bits()));
             }
         }
-        for way in Way::all() {
+        for way in InstructionSet::all() {
             (-900..900).for_each(|step| way.go(Each(step as f32 * 0.1)));
         }
     }

@@ -1,28 +1,28 @@
 //! CPU kernels: matrix products, attention, RMSNorm, RoPE, SwiGLU and LoRA, with a thread pool of their own.
 
 mod attend;
-mod crew;
 mod exponent;
 mod lanes;
-mod low;
+mod lora;
 mod norm;
 mod numbers;
 mod product;
-mod rounded;
+mod quantised;
 mod scores;
+mod thread_pool;
 mod turn;
 
 pub(crate) use attend::{Attending, attend};
-pub(crate) use crew::{made, pieces, threads};
 pub(crate) use lanes::{Lanes, fast};
-pub(crate) use low::{Added, Low, Up, are_numbers, panels};
+pub(crate) use lora::{Added, LoraProjection, Up, are_numbers, panels};
 pub(crate) use norm::{norm, norm_rows};
-pub(crate) use product::{Matrix, Plain};
-pub(crate) use rounded::{Eight, Rounded, round};
-pub(crate) use scores::{likeliest, weight_of_all};
+pub(crate) use product::{FloatType, Matrix};
+pub(crate) use quantised::{Q8Block, QuantisedMatrix, round};
+pub(crate) use scores::{argmax, sum_exp};
+pub(crate) use thread_pool::{made, pieces, threads};
 pub(crate) use turn::{norm_and_turn, turn};
 
-use self::lanes::{Way, Work};
+use self::lanes::{InstructionSet, Work};
 
 /// Dot product, with several accumulators so that the compiler vectorises it.
 #[inline(always)]
@@ -42,18 +42,18 @@ fn dot(one: &[f32], other: &[f32]) -> f32 {
 
 /// How many of `rows` rows a task takes.
 fn share(rows: usize) -> usize {
-    rows.div_ceil(crew::threads() * 4).max(1)
+    rows.div_ceil(thread_pool::threads() * 4).max(1)
 }
 
 /// SwiGLU: `silu(gate) * up`, for rows that hold all gates and then all ups.
 pub(crate) fn gated(rows: &[f32], inner: usize, out: &mut Vec<f32>) {
     out.resize(rows.len() / 2, 0.0);
     let each = share(out.len() / inner);
-    crew::pieces(out, each * inner, |index, out| {
+    thread_pool::pieces(out, each * inner, |index, out| {
         let rows = rows.chunks_exact(2 * inner).skip(index * each);
         for (row, out) in rows.zip(out.chunks_exact_mut(inner)) {
             let (gates, ups) = row.split_at(inner);
-            Way::best().go(Gated { gates, ups, out });
+            InstructionSet::best().go(Gated { gates, ups, out });
         }
     });
 }
@@ -83,7 +83,7 @@ impl Work for Gated<'_> {
 
 pub(crate) fn add(into: &mut [f32], what: &[f32]) {
     const PIECE: usize = 1 << 13;
-    crew::pieces(into, PIECE, |index, into| {
+    thread_pool::pieces(into, PIECE, |index, into| {
         let what = what.chunks(PIECE).nth(index).unwrap_or_default();
         into.iter_mut().zip(what).for_each(|(into, what)| *into += what);
     });

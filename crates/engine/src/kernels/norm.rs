@@ -5,7 +5,7 @@
 )]
 
 use super::lanes::fast;
-use super::{crew, dot, share};
+use super::{dot, share, thread_pool};
 
 /// Normalises one row in place.
 #[inline(always)]
@@ -21,7 +21,7 @@ pub(crate) fn norm_rows(rows: &[f32], weight: &[f32], epsilon: f64, out: &mut Ve
     let width = weight.len();
     out.resize(rows.len(), 0.0);
     let each = share(rows.len() / width) * width;
-    crew::pieces(out, each, |index, out| {
+    thread_pool::pieces(out, each, |index, out| {
         let rows = rows.chunks_exact(width).skip(index * each / width);
         fast(
             #[inline(always)]

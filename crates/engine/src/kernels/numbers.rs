@@ -6,10 +6,10 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use super::Matrix;
-use super::lanes::{LANES, Lanes, Way, Work};
+use super::lanes::{InstructionSet, LANES, Lanes, Work};
 
 /// A dtype that lanes can be loaded from.
-pub(super) trait Kind {
+pub(super) trait Dtype {
     type One: Copy;
 
     fn lanes<L: Lanes>(lanes: L, from: &[Self::One; LANES]) -> L::Floats;
@@ -20,7 +20,7 @@ pub(super) struct Singles;
 struct Halves;
 struct Brains;
 
-impl Kind for Singles {
+impl Dtype for Singles {
     type One = f32;
 
     #[inline(always)]
@@ -34,7 +34,7 @@ impl Kind for Singles {
     }
 }
 
-impl Kind for Halves {
+impl Dtype for Halves {
     type One = u16;
 
     #[inline(always)]
@@ -48,7 +48,7 @@ impl Kind for Halves {
     }
 }
 
-impl Kind for Brains {
+impl Dtype for Brains {
     type One = u16;
 
     #[inline(always)]
@@ -64,22 +64,22 @@ impl Kind for Brains {
 
 /// A computation over a matrix's numbers that is generic over their dtype.
 pub(super) trait Reader {
-    fn of<K: Kind, L: Lanes>(self, numbers: &[K::One], lanes: L);
+    fn of<K: Dtype, L: Lanes>(self, numbers: &[K::One], lanes: L);
 }
 
-struct Reading<'a, K: Kind, R> {
+struct Reading<'a, K: Dtype, R> {
     numbers: &'a [K::One],
     reader: R,
     kind: PhantomData<K>,
 }
 
-impl<'a, K: Kind, R> Reading<'a, K, R> {
+impl<'a, K: Dtype, R> Reading<'a, K, R> {
     const fn of(numbers: &'a [K::One], reader: R) -> Self {
         Self { numbers, reader, kind: PhantomData }
     }
 }
 
-impl<K: Kind, R: Reader> Work for Reading<'_, K, R> {
+impl<K: Dtype, R: Reader> Work for Reading<'_, K, R> {
     #[inline(always)]
     fn with<L: Lanes>(self, lanes: L) {
         self.reader.of::<K, L>(self.numbers, lanes);
@@ -88,7 +88,7 @@ impl<K: Kind, R: Reader> Work for Reading<'_, K, R> {
 
 impl Matrix {
     pub(super) fn go(&self, reader: impl Reader) {
-        let way = Way::best();
+        let way = InstructionSet::best();
         match self {
             Self::Single(all) => way.go(Reading::<Singles, _>::of(all, reader)),
             Self::Half(all) => way.go(Reading::<Halves, _>::of(all.reinterpret_cast(), reader)),
@@ -100,7 +100,7 @@ impl Matrix {
 /// Dot products of some rows with some rows of weights. Each is made by the same additions in the same order
 /// whatever is computed along with it.
 #[inline(always)]
-pub(super) fn sums<K: Kind, L: Lanes, const W: usize, const N: usize>(
+pub(super) fn sums<K: Dtype, L: Lanes, const W: usize, const N: usize>(
     lanes: L,
     weights: [&[K::One]; W],
     rows: [&[f32]; N],

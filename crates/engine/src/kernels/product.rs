@@ -9,9 +9,9 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use serde::Deserialize;
 
-use super::crew::{self, Band};
 use super::lanes::Lanes;
-use super::numbers::{Kind, Reader, sums};
+use super::numbers::{Dtype, Reader, sums};
+use super::thread_pool::{self, Band};
 
 /// A weight matrix in its published dtype, with a row for each output.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) enum Matrix {
 
 /// The dtypes that are not quantised, by their names in safetensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub(crate) enum Plain {
+pub(crate) enum FloatType {
     #[serde(rename = "F32")]
     Single,
     #[serde(rename = "F16")]
@@ -37,7 +37,7 @@ const OUTPUTS: usize = 32;
 /// Rows of weights, and input rows, that are computed at once, so that additions don't wait for each other.
 const TOGETHER: usize = 4;
 
-impl Plain {
+impl FloatType {
     pub(crate) const fn bytes(self) -> u64 {
         match self {
             Self::Single => 4,
@@ -49,7 +49,7 @@ impl Plain {
 impl Matrix {
     /// Stacks matrices by rows. Keeps their dtype if all have the same, and otherwise converts to single
     /// precision.
-    pub(crate) fn of(pieces: impl IntoIterator<Item = (Plain, Vec<u8>)>) -> Self {
+    pub(crate) fn of(pieces: impl IntoIterator<Item = (FloatType, Vec<u8>)>) -> Self {
         pieces
             .into_iter()
             .map(|(kind, bytes)| Self::read(kind, &bytes))
@@ -57,14 +57,14 @@ impl Matrix {
             .unwrap_or(Self::Single(vec![]))
     }
 
-    fn read(kind: Plain, bytes: &[u8]) -> Self {
+    fn read(kind: FloatType, bytes: &[u8]) -> Self {
         let halves = || bytes.as_chunks().0.iter();
         match kind {
-            Plain::Single => {
+            FloatType::Single => {
                 Self::Single(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
             }
-            Plain::Half => Self::Half(halves().map(|bytes| f16::from_le_bytes(*bytes)).collect()),
-            Plain::Brain => Self::Brain(halves().map(|bytes| bf16::from_le_bytes(*bytes)).collect()),
+            FloatType::Half => Self::Half(halves().map(|bytes| f16::from_le_bytes(*bytes)).collect()),
+            FloatType::Brain => Self::Brain(halves().map(|bytes| bf16::from_le_bytes(*bytes)).collect()),
         }
     }
 
@@ -109,7 +109,7 @@ impl Matrix {
         out: &mut [f32],
         (stride, columns): (usize, Range<usize>),
     ) {
-        crew::bands(out, stride, columns, OUTPUTS, |task, band| {
+        thread_pool::bands(out, stride, columns, OUTPUTS, |task, band| {
             self.go(Products { first: task * OUTPUTS * width, width, rows, band });
         });
     }
@@ -125,7 +125,7 @@ struct Products<'a, 'b> {
 
 impl Reader for Products<'_, '_> {
     #[inline(always)]
-    fn of<K: Kind, L: Lanes>(self, numbers: &[K::One], lanes: L) {
+    fn of<K: Dtype, L: Lanes>(self, numbers: &[K::One], lanes: L) {
         let Self { first, width, rows, band } = self;
         let last = first + band.width() * width;
         let weights = numbers.get(first..last).unwrap_or_default();
@@ -147,7 +147,7 @@ impl Reader for Products<'_, '_> {
 /// The products of some rows of weights with all input rows, into a band from `column` on. Several input rows
 /// share each read of the weights.
 #[inline(always)]
-fn by_rows<K: Kind, L: Lanes, const W: usize>(
+fn by_rows<K: Dtype, L: Lanes, const W: usize>(
     lanes: L,
     weights: [&[K::One]; W],
     rows: &[f32],
@@ -185,7 +185,7 @@ struct Unpack<'a> {
 
 impl Reader for Unpack<'_> {
     #[inline(always)]
-    fn of<K: Kind, L: Lanes>(self, numbers: &[K::One], lanes: L) {
+    fn of<K: Dtype, L: Lanes>(self, numbers: &[K::One], lanes: L) {
         let (numbers, last) = numbers.get(self.range).unwrap_or_default().as_chunks();
         let (into, rest) = self.into.as_chunks_mut();
         for (numbers, into) in numbers.iter().zip(into) {

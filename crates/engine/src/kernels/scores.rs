@@ -16,7 +16,7 @@ const fn place(score: f32) -> i32 {
 }
 
 /// The argmax: the first of the largest logits, in the order of `f32::total_cmp`.
-pub(crate) fn likeliest(scores: &[f32]) -> Option<(usize, f32)> {
+pub(crate) fn argmax(scores: &[f32]) -> Option<(usize, f32)> {
     let mut highest = i32::MIN;
     fast(
         #[inline(always)]
@@ -36,7 +36,7 @@ pub(crate) fn likeliest(scores: &[f32]) -> Option<(usize, f32)> {
 }
 
 /// The sum of `exp(score - top)` over all logits.
-pub(crate) fn weight_of_all(scores: &[f32], top: f32) -> f64 {
+pub(crate) fn sum_exp(scores: &[f32], top: f32) -> f64 {
     let mut all = 0.0;
     fast(
         #[inline(always)]
@@ -69,18 +69,18 @@ mod tests {
                     let mut scores: Vec<f32> = (0..length).map(|index| -2.0 - index as f32).collect();
                     scores[at] = top;
                     scores[length - 1] = top;
-                    let (found, score) = likeliest(&scores).unwrap();
+                    let (found, score) = argmax(&scores).unwrap();
                     assert_eq!((found, score.to_bits()), (at, top.to_bits()));
                 }
             }
         }
-        assert_eq!(likeliest(&[]), None);
+        assert_eq!(argmax(&[]), None);
     }
 
     #[test]
     fn weights_are_summed() {
         let scores: Vec<f32> = (0..5_003).map(|index| (index * 37 % 101) as f32 * 0.1 - 7.0).collect();
         let wanted: f64 = scores.iter().map(|score| f64::from(score - 3.0).exp()).sum();
-        assert!((weight_of_all(&scores, 3.0) - wanted).abs() < 1e-6 * wanted);
+        assert!((sum_exp(&scores, 3.0) - wanted).abs() < 1e-6 * wanted);
     }
 }

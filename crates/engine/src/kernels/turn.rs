@@ -2,22 +2,22 @@
 
 use super::lanes::fast;
 use super::norm::norm;
-use super::{crew, share};
+use super::{share, thread_pool};
 use crate::rope::Angles;
-use crate::shape::{Pairs, Shape};
+use crate::shape::{Architecture, Pairs};
 
 /// Norms (where the family does) and rotates, in place, the queries and keys at the start of each row.
 pub(crate) fn norm_and_turn(
     asked: &mut [f32],
-    shape: &Shape,
+    shape: &Architecture,
     norms: Option<&(Vec<f32>, Vec<f32>)>,
     angles: &Angles,
 ) {
-    let Shape { head_dim, pairs, norm_epsilon, .. } = *shape;
+    let Architecture { head_dim, pairs, norm_epsilon, .. } = *shape;
     let (queries, keys) = (shape.query_width(), shape.kv_width());
     let width = queries + 2 * keys;
     let each = share(asked.len() / width);
-    crew::pieces(asked, each * width, |index, asked| {
+    thread_pool::pieces(asked, each * width, |index, asked| {
         fast(
             #[inline(always)]
             || {

@@ -2,20 +2,20 @@
 
 use std::path::Path;
 
-use domain::adapters::{AdapterRoom, AdapterState, Adapters, Doing, NewAdapter};
+use domain::adapters::{AdapterLimits, AdapterState, Adapters, NewAdapter, RuntimeFuture};
 use domain::{Fault, FaultClass};
 
 use super::Local;
 use crate::EngineError;
-use crate::adapters::{AdapterId, AdapterStatus, Registering};
+use crate::adapters::{AdapterId, AdapterStatus, RegisterOptions};
 
 /// The retry delay suggested when there is not enough memory.
 const MEMORY_WAIT_MS: u64 = 10_000;
 
 impl Adapters for Local {
-    fn room(&self) -> AdapterRoom {
+    fn room(&self) -> AdapterLimits {
         let limits = self.host.limits();
-        AdapterRoom {
+        AdapterLimits {
             registered_max: limits.registered,
             resident_max: limits.resident,
             resident_bytes_max: limits.resident_bytes,
@@ -23,23 +23,23 @@ impl Adapters for Local {
         }
     }
 
-    fn list(&self) -> Doing<'_, Vec<AdapterState>> {
+    fn list(&self) -> RuntimeFuture<'_, Vec<AdapterState>> {
         Box::pin(async {
             let all = self.host.adapters().await.map_err(fault)?;
             Ok(all.into_iter().map(state).collect())
         })
     }
 
-    fn register(&self, new: NewAdapter) -> Doing<'_, u64> {
+    fn register(&self, new: NewAdapter) -> RuntimeFuture<'_, u64> {
         let NewAdapter { id, directory, replaces, is_pinned } = new;
-        let how = Registering { replaces, is_pinned };
+        let how = RegisterOptions { replaces, is_pinned };
         Box::pin(async move {
             let id = AdapterId::from(id.as_str());
             self.host.register_adapter(id, directory, how).await.map_err(fault)
         })
     }
 
-    fn load(&self, id: String, waits: bool) -> Doing<'_, ()> {
+    fn load(&self, id: String, waits: bool) -> RuntimeFuture<'_, ()> {
         Box::pin(async move {
             let id = AdapterId::from(id.as_str());
             let loaded = match waits {
@@ -50,13 +50,13 @@ impl Adapters for Local {
         })
     }
 
-    fn pin(&self, id: String, is_pinned: bool) -> Doing<'_, ()> {
+    fn pin(&self, id: String, is_pinned: bool) -> RuntimeFuture<'_, ()> {
         Box::pin(async move {
             self.host.pin_adapter(AdapterId::from(id.as_str()), is_pinned).await.map_err(fault)
         })
     }
 
-    fn unload(&self, id: String) -> Doing<'_, ()> {
+    fn unload(&self, id: String) -> RuntimeFuture<'_, ()> {
         Box::pin(async move { self.host.unload_adapter(AdapterId::from(id.as_str())).await.map_err(fault) })
     }
 }

@@ -14,11 +14,11 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::Chance;
 use crate::Vocabulary;
-use crate::host::Told;
-use crate::runner::{End, Refused};
-use crate::sampler::Drawn;
-use crate::speech::{Begin, Ending, Manner, Offered, Speech};
-use crate::vocabulary::Telling;
+use crate::host::SequenceEvent;
+use crate::output_parser::{Begin, Ending, ModelFormat, Offered, OutputParser};
+use crate::sampler::SampledToken;
+use crate::scheduler::{End, Refused};
+use crate::vocabulary::Detokenizer;
 
 /// Why a request's adapter became unavailable.
 pub(super) const ADAPTER_LEFT: &str =
@@ -28,8 +28,8 @@ const FULL_WAIT_MS: u64 = 1_000;
 
 /// How the model's output is parsed.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Voice {
-    pub manner: Manner,
+pub(super) struct ParseOptions {
+    pub manner: ModelFormat,
     pub offered: Arc<Offered>,
     /// The prompt ended inside a reasoning block.
     pub is_in_thought: bool,
@@ -38,7 +38,7 @@ pub(super) struct Voice {
     pub stops: Vec<String>,
 }
 
-impl Voice {
+impl ParseOptions {
     /// For raw completions, whose output is not parsed.
     pub(super) fn plain(request: &GenerateRequest) -> Self {
         Self { stops: request.prompt.sampling.stop.clone(), ..Self::default() }
@@ -49,9 +49,9 @@ impl Voice {
 struct Choice {
     number: u32,
     /// `None` once the choice is finished. Dropping the receiver cancels the sequence.
-    told: Option<UnboundedReceiver<Told>>,
-    speech: Option<Speech>,
-    telling: Telling,
+    told: Option<UnboundedReceiver<SequenceEvent>>,
+    speech: Option<OutputParser>,
+    telling: Detokenizer,
     tokens: u64,
     thought_tokens: u64,
     is_in_thought: bool,
@@ -72,7 +72,7 @@ pub(super) struct Answer {
 pub(super) struct Making {
     pub prompt_tokens: usize,
     pub vocabulary: Arc<Vocabulary>,
-    pub voice: Voice,
+    pub voice: ParseOptions,
     pub tells_logprobs: bool,
     pub chance: Chance,
 }
@@ -87,7 +87,7 @@ struct TokenTold {
 }
 
 impl Answer {
-    pub(super) fn new(told: Vec<UnboundedReceiver<Told>>, making: Making) -> Self {
+    pub(super) fn new(told: Vec<UnboundedReceiver<SequenceEvent>>, making: Making) -> Self {
         let Making { prompt_tokens, vocabulary, voice, tells_logprobs, chance } = making;
         let choices = told.into_iter().zip(0..).map(|(told, number)| {
             let chance = Arc::clone(&chance);
@@ -102,8 +102,8 @@ impl Answer {
             Choice {
                 number,
                 told: Some(told),
-                speech: Some(Speech::new(begin)),
-                telling: Telling::default(),
+                speech: Some(OutputParser::new(begin)),
+                telling: Detokenizer::default(),
                 tokens: 0,
                 thought_tokens: 0,
                 is_in_thought: voice.is_in_thought,
@@ -134,10 +134,10 @@ impl Answer {
         }
     }
 
-    fn take(&mut self, at: usize, told: Told) -> Result<(), Fault> {
+    fn take(&mut self, at: usize, told: SequenceEvent) -> Result<(), Fault> {
         match told {
-            Told::Refused(refused) => return Err(refusal(refused)),
-            Told::Begun { remembered } => {
+            SequenceEvent::Refused(refused) => return Err(refusal(refused)),
+            SequenceEvent::Begun { remembered } => {
                 if !std::mem::replace(&mut self.has_begun, true) {
                     self.remembered = (remembered as u64).min(self.prompt_tokens);
                     // Some dialects report the prompt's usage at the start of the response.
@@ -145,18 +145,18 @@ impl Answer {
                     self.ready.push_back(Event::Start { id: None, model: None, created_unix_s: None });
                 }
             }
-            Told::Token(drawn) => self.say(at, &drawn),
+            SequenceEvent::Token(drawn) => self.say(at, &drawn),
             // Only sent for passages.
-            Told::State(_) => {}
-            Told::End(End::Broken) => {
+            SequenceEvent::State(_) => {}
+            SequenceEvent::End(End::Broken) => {
                 return Err(lost(
                     "The model said nothing that is a number, or its rule grew beyond its bounds.",
                 ));
             }
-            Told::End(End::NoAdapter) => {
+            SequenceEvent::End(End::NoAdapter) => {
                 return Err(lost(ADAPTER_LEFT));
             }
-            Told::End(end) => {
+            SequenceEvent::End(end) => {
                 let ending = if end == End::Length { Ending::Length } else { Ending::Own };
                 self.end(at, ending);
             }
@@ -164,7 +164,7 @@ impl Answer {
         Ok(())
     }
 
-    fn say(&mut self, at: usize, drawn: &Drawn) {
+    fn say(&mut self, at: usize, drawn: &SampledToken) {
         let Some(choice) = self.choices.get_mut(at) else { return };
         if self.tells_logprobs {
             let tokens = [told(&self.vocabulary, drawn)];
@@ -250,7 +250,7 @@ impl Generation for Answer {
     }
 }
 
-fn told(vocabulary: &Vocabulary, drawn: &Drawn) -> TokenTold {
+fn told(vocabulary: &Vocabulary, drawn: &SampledToken) -> TokenTold {
     let one = |token: u32, logprob: f32, top_logprobs| {
         let bytes = vocabulary.bytes(token).to_vec();
         TokenTold { token: String::from_utf8_lossy(&bytes).into_owned(), logprob, bytes, top_logprobs }

@@ -17,24 +17,24 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use domain::adapters::{Adapters, Doing};
-use domain::reckoning::{EmbedRequest, RankRequest, Reckoned};
+use domain::adapters::{Adapters, RuntimeFuture};
+use domain::inference_task::{EmbedRequest, RankRequest, Reckoned};
 use domain::runtime::{
-    Continues, Forgotten, GenerateRequest, Generating, Held, Runtime, RuntimeLoad, RuntimeModel,
+    ClearedPrefixes, GenerateRequest, Generating, Held, RawPrompt, Runtime, RuntimeLoad, RuntimeModel,
 };
 use domain::training::Trainer;
 use domain::{Fault, FaultClass};
 
 use crate::adapters::{AdapterId, Limits};
-use crate::blocks::Share;
-use crate::rules::Rulebook;
-use crate::runner::{Forgot, Later, Request, Room};
-use crate::waiting::Group;
-use crate::{BLOCK, EngineError, Host, Source, Spare, Vocabulary};
+use crate::blocks::CacheScope;
+use crate::constraints::ConstraintCompiler;
+use crate::fair_queue::Group;
+use crate::scheduler::{AdapterSwitch, Forgot, Request, SchedulerLimits};
+use crate::{AvailableMemory, BLOCK, EngineError, Host, Source, Vocabulary};
 
-use answer::{Answer, Making, Voice};
+use answer::{Answer, Making, ParseOptions};
 use drawing::Drawing;
-use opening::Manners;
+use opening::ChatConfig;
 use preparing::{Prepared, Preparing};
 use vectors::Uses;
 
@@ -57,12 +57,12 @@ pub struct LocalSettings {
     /// The model name that requests use.
     pub id: String,
     pub created_unix_s: u64,
-    pub room: Room,
+    pub room: SchedulerLimits,
     pub limits: Limits,
     /// The draft model, if any. Repeated text is also drafted without one.
     pub draft: Option<Drafting>,
     /// The memory budget within which adapters are loaded and training runs are started.
-    pub spare: Spare,
+    pub spare: AvailableMemory,
     pub chance: Chance,
     pub now_unix_s: Now,
 }
@@ -90,12 +90,12 @@ pub struct Served {
     digest: u128,
     uses: Uses,
     vocabulary: Arc<Vocabulary>,
-    manners: Manners,
+    manners: ChatConfig,
     chance: Chance,
     now_unix_s: Now,
-    spare: Spare,
-    rules: OnceLock<Option<Rulebook>>,
-    /// Random keys that hash a request's cache scope to a 128-bit `Share`, so that no two scopes can be made
+    spare: AvailableMemory,
+    rules: OnceLock<Option<ConstraintCompiler>>,
+    /// Random keys that hash a request's cache scope to a 128-bit `CacheScope`, so that no two scopes can be made
     /// to collide.
     keys: [RandomState; 2],
 }
@@ -138,9 +138,9 @@ impl Served {
     }
 
     /// Renders and tokenizes the prompt, to at most `most` tokens.
-    fn prompt(&self, request: &GenerateRequest, most: usize) -> Result<(Vec<u32>, Voice), Fault> {
+    fn prompt(&self, request: &GenerateRequest, most: usize) -> Result<(Vec<u32>, ParseOptions), Fault> {
         match &request.continues {
-            Some(Continues::Tokens(tokens)) => {
+            Some(RawPrompt::Tokens(tokens)) => {
                 let known = self.known;
                 if let Some(at) = tokens.iter().position(|token| *token as usize >= known) {
                     let message = format!("\"prompt[{at}]\" is no token of this model.");
@@ -148,11 +148,12 @@ impl Served {
                     let fix = format!("Send numbers below {known}, or the text itself.");
                     return Err(fault.param(format!("prompt[{at}]")).fix(fix));
                 }
-                Ok((tokens.clone(), Voice::plain(request)))
+                Ok((tokens.clone(), ParseOptions::plain(request)))
             }
-            Some(Continues::Text(text)) => {
-                Ok((self.vocabulary.tokens_within(text, most).map_err(unreadable)?, Voice::plain(request)))
-            }
+            Some(RawPrompt::Text(text)) => Ok((
+                self.vocabulary.tokens_within(text, most).map_err(unreadable)?,
+                ParseOptions::plain(request),
+            )),
             None => {
                 let about_signs = (self.vocabulary.signs(), &self.chance);
                 let (opened, voice) = self.manners.say(request, about_signs, (self.now_unix_s)())?;
@@ -169,8 +170,8 @@ impl Served {
     }
 
     /// Compiles grammar constraints for this model's tokenizer; created on first use.
-    fn rules(&self) -> Result<&Rulebook, Fault> {
-        let made = self.rules.get_or_init(|| Rulebook::new(Arc::clone(&self.vocabulary)).ok());
+    fn rules(&self) -> Result<&ConstraintCompiler, Fault> {
+        let made = self.rules.get_or_init(|| ConstraintCompiler::new(Arc::clone(&self.vocabulary)).ok());
         made.as_ref().ok_or_else(|| {
             let message = "No rules can be made for the tokens of this model.";
             let fault = Fault::new(FaultClass::Unsupported, "unsupported_rule", message);
@@ -182,7 +183,7 @@ impl Served {
     fn answer(
         &self,
         request: &GenerateRequest,
-        (adapter, later): (Option<&AdapterId>, &[Later]),
+        (adapter, later): (Option<&AdapterId>, &[AdapterSwitch]),
         drawing: &Drawing,
     ) -> Result<Answer, Fault> {
         // Leaves room for at least one output token.
@@ -198,7 +199,7 @@ impl Served {
                 max_tokens: max_tokens.unwrap_or(usize::MAX),
                 ends: ends.clone(),
                 rule: rule.clone(),
-                share: Share(whose),
+                share: CacheScope(whose),
                 group: Group(whose),
                 adapter: adapter.cloned(),
                 later: later.to_vec(),
@@ -223,9 +224,9 @@ impl Served {
 }
 
 /// No output has more than `usize::MAX` tokens, so that larger positions are never reached.
-fn later((from, adapter): &(u64, Option<String>)) -> Later {
+fn later((from, adapter): &(u64, Option<String>)) -> AdapterSwitch {
     let from = usize::try_from(*from).unwrap_or(usize::MAX);
-    Later { from, adapter: adapter.as_deref().map(AdapterId::from) }
+    AdapterSwitch { from, adapter: adapter.as_deref().map(AdapterId::from) }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "errors are given so")]
@@ -267,13 +268,13 @@ impl Runtime for Local {
         let adapter = self.adapter(&request)?;
         self.must_answer()?;
         let drawing = drawing::read(&request, &self.manners.defaults(), (self.chance)())?;
-        let later: Vec<Later> = request.words.later_adapters.iter().map(later).collect();
+        let later: Vec<AdapterSwitch> = request.words.later_adapters.iter().map(later).collect();
         let served = Arc::clone(&self.served);
         let make = move |_: &dyn Fn() -> bool| served.answer(&request, (adapter.as_ref(), &later), &drawing);
         Ok(Box::pin(Prepared::Coming(self.preparing.make(make))))
     }
 
-    fn count(&self, request: GenerateRequest) -> Doing<'_, u64> {
+    fn count(&self, request: GenerateRequest) -> RuntimeFuture<'_, u64> {
         let served = Arc::clone(&self.served);
         Box::pin(self.preparing.make(move |_| {
             served.adapter(&request)?;
@@ -301,13 +302,13 @@ impl Runtime for Local {
         self.host.load()
     }
 
-    fn forget(&self, share: Option<String>) -> Doing<'_, Forgotten> {
-        let share = Share(self.whose(share.as_deref()));
+    fn forget(&self, share: Option<String>) -> RuntimeFuture<'_, ClearedPrefixes> {
+        let share = CacheScope(self.whose(share.as_deref()));
         Box::pin(async move {
             let forgot = self.host.forget(share).await.map_err(adapters::fault)?;
             let bytes = |blocks: usize| (blocks * self.host.block_bytes()) as u64;
             let Forgot { found, wiped, held, texts } = forgot;
-            Ok(Forgotten {
+            Ok(ClearedPrefixes {
                 tokens: (found * BLOCK) as u64,
                 blocks: wiped as u64,
                 bytes: bytes(wiped),

@@ -10,14 +10,14 @@ use domain::runtime::GenerateRequest;
 use domain::{Fault, FaultClass};
 use serde_json::{Map, Value};
 
-use super::answer::Voice;
+use super::answer::ParseOptions;
 use super::preparing::Preparing;
 use super::vectors::Uses;
 use super::{Chance, Drafting, Local, LocalSettings, Served};
-use crate::speech::Offered;
+use crate::output_parser::Offered;
 use crate::{
-    Conversation, Draft, EngineError, Habits, Host, Keeps, Machine, Model, Opening, Processor, Runner, Signs,
-    Source, Template, Vocabulary,
+    Backend, Conversation, DraftModel, EngineError, GenerationDefaults, Host, KvDtype, Model, Processor,
+    RenderedPrompt, Scheduler, Source, SpecialTokens, Template, Vocabulary,
 };
 
 /// The end of a reasoning block.
@@ -33,9 +33,9 @@ pub(super) struct Defaults {
 
 /// The chat template and generation configuration of a model.
 #[derive(Debug)]
-pub(super) struct Manners {
+pub(super) struct ChatConfig {
     template: Option<Template>,
-    habits: Habits,
+    habits: GenerationDefaults,
 }
 
 impl Local {
@@ -61,11 +61,11 @@ impl Local {
         let (purpose, digest) = (source.purpose(&id)?, source.digest()?);
         processor.check_keeps(room.keeps)?;
         processor.check_room(source, room.bytes)?;
-        let model = Machine::load(source, processor)?;
+        let model = Backend::load(source, processor)?;
         let (known, width) = (model.shape().vocabulary, model.shape().hidden);
         let has_experts = model.shape().mixture.is_some();
         let uses = Uses::of(purpose, &beside.vocabulary, |token| model.head_row(source, token))?;
-        let mut runner = Runner::new(model, room)?.with_limits(limits).within(spare.clone());
+        let mut runner = Scheduler::new(model, room)?.with_limits(limits).within(spare.clone());
         if let Some(drafting) = draft {
             runner = runner.guessing_by(Box::new(open_draft(&drafting, room.keeps, &beside.vocabulary)?));
         }
@@ -81,7 +81,7 @@ impl Local {
             digest,
             uses,
             vocabulary: Arc::new(beside.vocabulary),
-            manners: Manners { template: beside.template, habits: beside.habits },
+            manners: ChatConfig { template: beside.template, habits: beside.habits },
             chance,
             now_unix_s,
             spare,
@@ -93,21 +93,25 @@ impl Local {
 }
 
 /// Draft tokens are verified by their ids, so that both models must have the same tokenizer.
-fn open_draft(drafting: &Drafting, keeps: Keeps, vocabulary: &Vocabulary) -> Result<Draft, EngineError> {
+fn open_draft(
+    drafting: &Drafting,
+    keeps: KvDtype,
+    vocabulary: &Vocabulary,
+) -> Result<DraftModel, EngineError> {
     if !drafting.source.beside()?.vocabulary.is_same(vocabulary) {
         let what = "of the model that drafts is another than that of the model".to_owned();
         return Err(EngineError::Shape { field: "vocabulary", what });
     }
-    Draft::new(Arc::new(Model::load(&drafting.source)?), keeps, drafting.bytes)
+    DraftModel::new(Arc::new(Model::load(&drafting.source)?), keeps, drafting.bytes)
 }
 
-impl Manners {
+impl ChatConfig {
     pub(super) const fn template(&self) -> Option<&Template> {
         self.template.as_ref()
     }
 
     pub(super) fn defaults(&self) -> Defaults {
-        let Habits { temperature, top_k, top_p, .. } = &self.habits;
+        let GenerationDefaults { temperature, top_k, top_p, .. } = &self.habits;
         Defaults {
             temperature: temperature.map_or(1.0, |temperature| temperature as f32),
             top_k: top_k.and_then(|count| usize::try_from(count).ok()),
@@ -123,9 +127,9 @@ impl Manners {
     pub(super) fn say(
         &self,
         request: &GenerateRequest,
-        (signs, chance): (&Signs, &Chance),
+        (signs, chance): (&SpecialTokens, &Chance),
         now_unix_s: u64,
-    ) -> Result<(Opening, Voice), Fault> {
+    ) -> Result<(RenderedPrompt, ParseOptions), Fault> {
         let Some(template) = &self.template else {
             let message = "This model comes without a template for conversations.";
             let fault = Fault::new(FaultClass::Unsupported, "no_chat_template", message);
@@ -144,7 +148,7 @@ impl Manners {
             let fault = Fault::new(FaultClass::BadRequest, "template_refused", error.to_string());
             fault.param("messages").fix("Send the conversation as this model's template takes it.")
         })?;
-        let voice = Voice {
+        let voice = ParseOptions {
             manner: template.manner(),
             offered: Arc::new(Offered::of(prompt)),
             is_in_thought: opened.is_in_thought,

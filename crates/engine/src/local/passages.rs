@@ -9,17 +9,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use domain::reckoning::Reckoning;
-use domain::runtime::Continues;
+use domain::inference_task::InferenceTask;
+use domain::runtime::RawPrompt;
 use domain::{Fault, FaultClass, Usage, UsageSource};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::answer::{ADAPTER_LEFT, lost, refusal};
 use crate::adapters::AdapterId;
-use crate::host::{Asking, Reading, Told};
-use crate::pool::BLOCK;
-use crate::runner::{Beginning, End, Passage, Refused};
-use crate::waiting::Group;
+use crate::fair_queue::Group;
+use crate::host::{Asking, Reading, SequenceEvent};
+use crate::kv_cache::BLOCK;
+use crate::scheduler::{EmbeddingInput, End, Refused, SharedPrefix};
 use crate::{EngineError, Vocabulary};
 
 /// Passages of one request that run at once: enough to fill steps, few enough to leave room for other
@@ -44,7 +44,7 @@ pub(super) struct Readers {
 }
 
 /// An input of the request.
-pub(super) enum Given {
+pub(super) enum EncodeInput {
     Tokens(Vec<u32>),
     /// Gets the special tokens that the tokenizer puts around a text.
     Text(String),
@@ -62,7 +62,7 @@ pub(super) struct Filled {
 /// Computes the result from the passages' hidden states.
 pub(super) type Then<T> = Box<dyn FnOnce(Vec<Vec<f32>>) -> T + Send>;
 
-pub(super) struct Passages<T> {
+pub(super) struct EncodeBatch<T> {
     readers: Readers,
     /// Passages not submitted yet, with their index.
     waiting: VecDeque<(usize, Vec<u32>)>,
@@ -81,7 +81,7 @@ pub(super) struct Passages<T> {
 struct Open {
     place: usize,
     tokens: Vec<u32>,
-    told: UnboundedReceiver<Told>,
+    told: UnboundedReceiver<SequenceEvent>,
 }
 
 /// What an event means for a passage.
@@ -92,21 +92,21 @@ enum Next {
     Later,
 }
 
-impl From<Continues> for Given {
-    fn from(text: Continues) -> Self {
+impl From<RawPrompt> for EncodeInput {
+    fn from(text: RawPrompt) -> Self {
         match text {
-            Continues::Tokens(tokens) => Self::Tokens(tokens),
-            Continues::Text(text) => Self::Text(text),
+            RawPrompt::Tokens(tokens) => Self::Tokens(tokens),
+            RawPrompt::Text(text) => Self::Text(text),
         }
     }
 }
 
-impl<T> Passages<T> {
+impl<T> EncodeBatch<T> {
     /// Tokenizes all inputs before any is submitted, so that one that is too long is reported at once. This
     /// takes time and belongs on a preparer thread; it stops when the client is gone.
     pub(super) fn new(
         readers: Readers,
-        texts: impl Iterator<Item = Given>,
+        texts: impl Iterator<Item = EncodeInput>,
         then: Then<T>,
         is_wanted: &dyn Fn() -> bool,
     ) -> Result<Self, Fault> {
@@ -146,38 +146,44 @@ impl<T> Passages<T> {
             let (group, adapter) = (self.readers.group, self.readers.adapter.clone());
             let common = self.common.as_ref();
             let beginning =
-                common.map(|(reading, tokens)| Beginning { reading: reading.number(), tokens: *tokens });
-            let told =
-                self.readers.asking.read(Passage { tokens: tokens.clone(), group, adapter, beginning });
+                common.map(|(reading, tokens)| SharedPrefix { reading: reading.number(), tokens: *tokens });
+            let told = self.readers.asking.read(EmbeddingInput {
+                tokens: tokens.clone(),
+                group,
+                adapter,
+                beginning,
+            });
             self.open.push(Open { place, tokens, told });
         }
     }
 
     /// Handles an event of a passage.
-    fn take(&mut self, at: usize, told: Option<Told>) -> Result<Next, Fault> {
+    fn take(&mut self, at: usize, told: Option<SequenceEvent>) -> Result<Next, Fault> {
         let is_alone = self.open.len() == 1;
         let Some(open) = self.open.get_mut(at) else { return Ok(Next::More) };
         match told {
             None => Err(lost("The model's thread ended.")),
-            Some(Told::Begun { remembered }) => {
+            Some(SequenceEvent::Begun { remembered }) => {
                 self.tokens += open.tokens.len() as u64;
                 self.remembered += remembered as u64;
                 Ok(Next::More)
             }
-            Some(Told::State(state)) => {
+            Some(SequenceEvent::State(state)) => {
                 if let Some(place) = self.states.get_mut(open.place) {
                     *place = state;
                 }
                 Ok(Next::More)
             }
-            Some(Told::Token(_)) => Ok(Next::More),
-            Some(Told::End(End::Stop | End::Length)) => Ok(Next::Over),
-            Some(Told::End(End::Broken)) => Err(lost("The model made nothing of a text that is a number.")),
-            Some(Told::End(End::NoAdapter)) => Err(lost(ADAPTER_LEFT)),
+            Some(SequenceEvent::Token(_)) => Ok(Next::More),
+            Some(SequenceEvent::End(End::Stop | End::Length)) => Ok(Next::Over),
+            Some(SequenceEvent::End(End::Broken)) => {
+                Err(lost("The model made nothing of a text that is a number."))
+            }
+            Some(SequenceEvent::End(End::NoAdapter)) => Err(lost(ADAPTER_LEFT)),
             // Other passages of this request are queued or running: this one is submitted again when one of
             // them has finished.
-            Some(Told::Refused(Refused::Full)) if !is_alone => Ok(Next::Later),
-            Some(Told::Refused(refused)) => Err(refusal(refused)),
+            Some(SequenceEvent::Refused(Refused::Full)) if !is_alone => Ok(Next::Later),
+            Some(SequenceEvent::Refused(refused)) => Err(refusal(refused)),
         }
     }
 
@@ -210,11 +216,11 @@ impl<T> Passages<T> {
 }
 
 impl Readers {
-    fn tokens(&self, place: usize, text: Given) -> Result<Vec<u32>, Fault> {
+    fn tokens(&self, place: usize, text: EncodeInput) -> Result<Vec<u32>, Fault> {
         let tokens = match text {
-            Given::Tokens(tokens) => Ok(tokens),
-            Given::Text(text) => self.vocabulary.signed(&text, self.longest),
-            Given::Filled(Filled { text, theirs }) => {
+            EncodeInput::Tokens(tokens) => Ok(tokens),
+            EncodeInput::Text(text) => self.vocabulary.signed(&text, self.longest),
+            EncodeInput::Filled(Filled { text, theirs }) => {
                 let is_text = |sign: Range<usize>| {
                     theirs.iter().any(|theirs| theirs.start < sign.end && sign.start < theirs.end)
                 };
@@ -266,10 +272,10 @@ impl Readers {
     }
 }
 
-impl<T> Reckoning for Passages<T> {
-    type Told = T;
+impl<T> InferenceTask for EncodeBatch<T> {
+    type TaskOutput = T;
 
-    fn poll_told(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Fault>> {
+    fn poll_output(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Fault>> {
         loop {
             if self.open.is_empty() && self.waiting.is_empty() {
                 let states = std::mem::take(&mut self.states);

@@ -7,13 +7,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use domain::reckoning::Reckoning;
+use domain::inference_task::InferenceTask;
 use domain::runtime::Generation;
 use domain::{Event, Fault, Usage};
 use tokio::sync::oneshot;
 
 use super::answer::{Answer, lost};
-use super::passages::Passages;
+use super::passages::EncodeBatch;
 use crate::EngineError;
 
 /// More than one, so that a costly request does not hold up the next.
@@ -126,12 +126,12 @@ impl Generation for Prepared<Answer> {
     }
 }
 
-impl<T> Reckoning for Prepared<Passages<T>> {
-    type Told = T;
+impl<T> InferenceTask for Prepared<EncodeBatch<T>> {
+    type TaskOutput = T;
 
-    fn poll_told(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Fault>> {
+    fn poll_output(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Fault>> {
         match ready!(self.poll_work(cx)) {
-            Some(Ok(passages)) => Pin::new(passages).poll_told(cx),
+            Some(Ok(passages)) => Pin::new(passages).poll_output(cx),
             Some(Err(fault)) => Poll::Ready(Err(fault)),
             None => Poll::Ready(Err(Fault::internal())),
         }

@@ -1,13 +1,13 @@
 //! Grammar constraints from a request: response formats, tool choice and guided decoding.
 
 use domain::prompt::{OutputFormat, ToolChoice, ToolKind};
-use domain::runtime::{GenerateRequest, RuleText};
+use domain::runtime::{GenerateRequest, OutputConstraint};
 use domain::{Fault, FaultClass, Prompt};
 use serde_json::Value;
 
-use super::answer::Voice;
-use crate::rules::{Calls, Rule, RuleError, Rulebook, Says, Thinking, Tool};
-use crate::speech::Form;
+use super::answer::ParseOptions;
+use crate::constraints::{Calls, Constraint, ConstraintCompiler, ConstraintSpec, RuleError, Thinking, Tool};
+use crate::output_parser::Form;
 
 const SCHEMA: &str = "response_format.json_schema.schema";
 
@@ -15,35 +15,39 @@ const SCHEMA: &str = "response_format.json_schema.schema";
 /// one.
 pub(super) fn read<'a>(
     request: &GenerateRequest,
-    voice: &Voice,
-    book: impl Fn() -> Result<&'a Rulebook, Fault>,
-) -> Result<Option<Rule>, Fault> {
+    voice: &ParseOptions,
+    book: impl Fn() -> Result<&'a ConstraintCompiler, Fault>,
+) -> Result<Option<Constraint>, Fault> {
     let thinking = match (voice.is_in_thought, voice.manner.thinks && !voice.has_thought) {
         (true, _) => Thinking::Begun,
         (false, true) => Thinking::May,
         (false, false) => Thinking::No,
     };
-    let make = |says: Says<'_>, param: &str| {
+    let make = |says: ConstraintSpec<'_>, param: &str| {
         book()?.rule(says, thinking).map(Some).map_err(|error| wrong(&error, param))
     };
     if let Some(rule) = &request.words.rule {
         return match rule {
-            RuleText::Expression(expression) => make(Says::Expression(expression), "guided_regex"),
-            RuleText::Grammar(grammar) => make(Says::Grammar(grammar), "guided_grammar"),
-            RuleText::Choice(texts) => make(Says::Expression(&one_of(texts)), "guided_choice"),
+            OutputConstraint::Expression(expression) => {
+                make(ConstraintSpec::Expression(expression), "guided_regex")
+            }
+            OutputConstraint::Grammar(grammar) => make(ConstraintSpec::Grammar(grammar), "guided_grammar"),
+            OutputConstraint::Choice(texts) => {
+                make(ConstraintSpec::Expression(&one_of(texts)), "guided_choice")
+            }
         };
     }
     if let Some(calls) = calls(&request.prompt, voice.manner.form)? {
-        return make(Says::Calls(&calls), "tools");
+        return make(ConstraintSpec::Calls(&calls), "tools");
     }
     match &request.prompt.output.format {
         None | Some(OutputFormat::Text) => Ok(None),
-        Some(OutputFormat::JsonObject) => make(Says::Object, "response_format"),
+        Some(OutputFormat::JsonObject) => make(ConstraintSpec::Object, "response_format"),
         Some(OutputFormat::JsonSchema { schema, .. }) => {
             let schema: Value = serde_json::from_str(schema.as_str()).map_err(|error| {
                 wrong(&RuleError { at: String::new(), what: format!("is no JSON: {error}") }, SCHEMA)
             })?;
-            make(Says::Schema(&schema), SCHEMA)
+            make(ConstraintSpec::Schema(&schema), SCHEMA)
         }
     }
 }

@@ -7,58 +7,61 @@
 use std::path::Path;
 
 use domain::training::{
-    Course, HeldOut, Lesson, Outlook, Places, RateSchedule, RunEnd, Step, Trainer, Unfit, UnusableLine, Watch,
+    HeldOut, Places, RateSchedule, RunEnd, Step, Trainer, TrainingError, TrainingEstimate, TrainingInput,
+    TrainingObserver, TrainingSettings, UnusableLine,
 };
 use domain::{Fault, FaultClass};
 
 use super::Local;
 use super::adapters::told;
-use crate::adapters::Begun;
+use crate::adapters::InitialAdapter;
 use crate::training::{
-    BadLines, Beginning, Job, LowRank, Outlook as Reckoned, Precision, Progress, Reading, Schedule, Settings,
-    Target, Text, Trains, Went,
+    BadLines, DatasetReader, Example, Job, LoraConfig, Precision, Progress, RunInputs, Schedule, Settings,
+    StepOutcome, Target, TrainingEstimate as Reckoned, Trains,
 };
 use crate::{EngineError, Source};
 
 /// The training set and the validation set.
-type Texts = (Vec<Text>, Vec<Text>);
+type Texts = (Vec<Example>, Vec<Example>);
 
 /// A training job's inputs, read and checked.
 struct Learned {
     texts: Texts,
     settings: Settings,
-    low: LowRank,
+    low: LoraConfig,
     /// The adapter to continue from.
-    from: Option<Begun>,
+    from: Option<InitialAdapter>,
 }
 
 impl Local {
     fn read(
         &self,
-        lesson: &Lesson<'_>,
+        lesson: &TrainingInput<'_>,
         source: &Source,
         may_go_on: &dyn Fn() -> bool,
-    ) -> Result<Texts, Unfit> {
+    ) -> Result<Texts, TrainingError> {
         let Some(template) = self.manners.template() else {
             let message = "This model comes without a template for conversations.";
             let fault = Fault::new(FaultClass::Unsupported, "no_chat_template", message);
-            return Err(Unfit::Fault(Box::new(fault.fix("Train a model that is made for conversations."))));
+            return Err(TrainingError::Fault(Box::new(
+                fault.fix("Train a model that is made for conversations."),
+            )));
         };
         let longest = lesson.course.batch_tokens.min(source.shape().context);
-        let reading = Reading { template, vocabulary: &self.vocabulary, longest };
+        let reading = DatasetReader { template, vocabulary: &self.vocabulary, longest };
         let read = |lines, of_held_out| {
             let read = reading.read_while(lines, may_go_on).map_err(|bad| unusable(bad, of_held_out))?;
-            read.ok_or(Unfit::CalledOff)
+            read.ok_or(TrainingError::CalledOff)
         };
         Ok((read(lesson.learned, false)?, read(lesson.held_out, true)?))
     }
 
     fn learned(
         &self,
-        lesson: &Lesson<'_>,
+        lesson: &TrainingInput<'_>,
         source: &Source,
         may_go_on: &dyn Fn() -> bool,
-    ) -> Result<Learned, Unfit> {
+    ) -> Result<Learned, TrainingError> {
         let low = low_rank(lesson.course)?;
         if self.has_experts && low.targets.iter().any(|target| is_dense(*target)) {
             // The engine can't serve adapters of experts, so they are not trained either.
@@ -74,10 +77,10 @@ impl Local {
         Ok(Learned { texts, settings, low, from })
     }
 
-    fn begun(&self, from: &Path, source: &Source) -> Result<Begun, Unfit> {
-        Begun::open(from, source.shape(), &self.host.limits()).map_err(|error| {
+    fn begun(&self, from: &Path, source: &Source) -> Result<InitialAdapter, TrainingError> {
+        InitialAdapter::open(from, source.shape(), &self.host.limits()).map_err(|error| {
             let fault = Fault::new(FaultClass::BadRequest, "invalid_adapter", told(&error));
-            Unfit::Fault(Box::new(fault.param("from").fix(
+            TrainingError::Fault(Box::new(fault.param("from").fix(
                 "Go on from a LoRA for this very model, of one rank and one strength, beside the same matrices of each layer.",
             )))
         })
@@ -86,19 +89,19 @@ impl Local {
     /// Starts or resumes a training run; `None` where it was cancelled meanwhile.
     fn open_job(
         &self,
-        lesson: &Lesson<'_>,
+        lesson: &TrainingInput<'_>,
         places: &Places<'_>,
         may_go_on: &dyn Fn() -> bool,
-    ) -> Result<Option<Job>, Unfit> {
+    ) -> Result<Option<Job>, TrainingError> {
         let source = Source::open(&self.path).map_err(unfit)?;
         let Some(base) = source.digest_of_all(may_go_on).map_err(unfit)? else { return Ok(None) };
         Job::check_base(places.work, base).map_err(unfit)?;
         let Learned { texts: (texts, beside), settings, from, .. } =
             match self.learned(lesson, &source, may_go_on) {
-                Err(Unfit::CalledOff) => return Ok(None),
+                Err(TrainingError::CalledOff) => return Ok(None),
                 learned => learned?,
             };
-        let beginning = Beginning { texts, beside, adapter: from, base: Some(base) };
+        let beginning = RunInputs { texts, beside, adapter: from, base: Some(base) };
         let begun = Job::begin(&source, beginning, settings, places.work, may_go_on).map_err(unfit)?;
         Ok(begun.map(|mut job| {
             job.leave_epochs(&self.path, places.epochs);
@@ -108,10 +111,10 @@ impl Local {
 }
 
 impl Trainer for Local {
-    fn usual(&self, from: Option<&Path>) -> Result<Course, Unfit> {
-        let (settings, mut low) = (Settings::default(), LowRank::default());
+    fn usual(&self, from: Option<&Path>) -> Result<TrainingSettings, TrainingError> {
+        let (settings, mut low) = (Settings::default(), LoraConfig::default());
         low.targets.retain(|target| !(self.has_experts && is_dense(*target)));
-        let usual = Course {
+        let usual = TrainingSettings {
             rank: low.rank,
             alpha: f64::from(low.alpha),
             is_rank_stable: low.is_rank_stable,
@@ -133,17 +136,21 @@ impl Trainer for Local {
         };
         let Some(from) = from else { return Ok(usual) };
         let source = Source::open(&self.path).map_err(unfit)?;
-        let Begun { rank, alpha, is_rank_stable, targets, .. } = self.begun(from, &source)?;
-        Ok(Course { rank, alpha, is_rank_stable, targets, ..usual })
+        let InitialAdapter { rank, alpha, is_rank_stable, targets, .. } = self.begun(from, &source)?;
+        Ok(TrainingSettings { rank, alpha, is_rank_stable, targets, ..usual })
     }
 
-    fn outlook(&self, lesson: &Lesson<'_>, may_go_on: &dyn Fn() -> bool) -> Result<Outlook, Unfit> {
+    fn outlook(
+        &self,
+        lesson: &TrainingInput<'_>,
+        may_go_on: &dyn Fn() -> bool,
+    ) -> Result<TrainingEstimate, TrainingError> {
         let source = Source::open(&self.path).map_err(unfit)?;
         let Learned { texts, settings, low, .. } = self.learned(lesson, &source, may_go_on)?;
         let reckoned = Reckoned::of(&source, texts, (settings, &low), may_go_on).map_err(unfit)?;
-        let Some(reckoned) = reckoned else { return Err(Unfit::CalledOff) };
+        let Some(reckoned) = reckoned else { return Err(TrainingError::CalledOff) };
         let Reckoned { texts, held_back, tokens, learned, longest, steps, parameters, bytes } = reckoned;
-        Ok(Outlook {
+        Ok(TrainingEstimate {
             texts: texts as u64,
             held_out_texts: held_back as u64,
             tokens: tokens as u64,
@@ -159,23 +166,28 @@ impl Trainer for Local {
         self.spare.bytes()
     }
 
-    fn train(&self, lesson: &Lesson<'_>, places: &Places<'_>, watch: &dyn Watch) -> Result<RunEnd, Unfit> {
-        let Some(mut job) = self.open_job(lesson, places, &|| !watch.is_called_off())? else {
+    fn train(
+        &self,
+        lesson: &TrainingInput<'_>,
+        places: &Places<'_>,
+        watch: &dyn TrainingObserver,
+    ) -> Result<RunEnd, TrainingError> {
+        let Some(mut job) = self.open_job(lesson, places, &|| !watch.is_cancelled())? else {
             return Ok(RunEnd::CalledOff);
         };
         let last = job.last().map(step);
         watch.begun(job.done() as u64, job.of() as u64, last.as_ref());
         let way = self.host.way();
         loop {
-            match job.step(&mut || way.wait(|| watch.is_called_off())).map_err(unfit)? {
-                Went::Step(progress) => watch.went(&step(&progress)),
-                Went::CalledOff => {
-                    if watch.goes_on_later() {
+            match job.step(&mut || way.wait(|| watch.is_cancelled())).map_err(unfit)? {
+                StepOutcome::Step(progress) => watch.went(&step(&progress)),
+                StepOutcome::CalledOff => {
+                    if watch.will_resume() {
                         job.keep().map_err(unfit)?;
                     }
                     return Ok(RunEnd::CalledOff);
                 }
-                Went::End => break,
+                StepOutcome::End => break,
             }
         }
         job.write(&self.path, places.result, Precision::Single).map_err(unfit)?;
@@ -189,7 +201,7 @@ impl Trainer for Local {
 
 /// Continuing from an adapter requires the same rank, alpha and targets: another scaling, for example, would
 /// change its output at once.
-fn check_same(begun: &Begun, course: &Course) -> Result<(), Unfit> {
+fn check_same(begun: &InitialAdapter, course: &TrainingSettings) -> Result<(), TrainingError> {
     let sorted = |names: &[String]| {
         let mut names = names.to_vec();
         names.sort_unstable();
@@ -222,7 +234,7 @@ const fn is_dense(target: Target) -> bool {
     matches!(target, Target::Gate | Target::Up | Target::Down)
 }
 
-fn low_rank(course: &Course) -> Result<LowRank, Unfit> {
+fn low_rank(course: &TrainingSettings) -> Result<LoraConfig, TrainingError> {
     let target = |name: &String| {
         let found = Target::ALL.into_iter().find(|target| target.name() == name);
         found.ok_or_else(|| {
@@ -232,11 +244,11 @@ fn low_rank(course: &Course) -> Result<LowRank, Unfit> {
         })
     };
     let targets = course.targets.iter().map(target).collect::<Result<_, _>>()?;
-    let Course { rank, is_rank_stable, .. } = *course;
-    Ok(LowRank { rank, alpha: course.alpha as f32, is_rank_stable, targets })
+    let TrainingSettings { rank, is_rank_stable, .. } = *course;
+    Ok(LoraConfig { rank, alpha: course.alpha as f32, is_rank_stable, targets })
 }
 
-fn settings(course: &Course, texts: usize, low: &LowRank) -> Settings {
+fn settings(course: &TrainingSettings, texts: usize, low: &LoraConfig) -> Settings {
     let held_back = match course.held_out {
         HeldOut::Texts(count) => count,
         // With two texts or more, both the training set and the validation set get at least one.
@@ -282,14 +294,14 @@ fn step(progress: &Progress) -> Step {
     }
 }
 
-fn unusable(bad: BadLines, of_held_out: bool) -> Unfit {
+fn unusable(bad: BadLines, of_held_out: bool) -> TrainingError {
     let lines = bad.lines.into_iter();
     let lines = lines.map(|line| UnusableLine { line: line.line, field: line.field, why: line.why });
-    Unfit::Lines { of_held_out, lines: lines.collect(), more: bad.more }
+    TrainingError::Lines { of_held_out, lines: lines.collect(), more: bad.more }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "errors are mapped by it")]
-fn unfit(error: EngineError) -> Unfit {
+fn unfit(error: EngineError) -> TrainingError {
     let message = told(&error);
     let fault = match error {
         EngineError::Setting { field, .. } => {
@@ -311,5 +323,5 @@ fn unfit(error: EngineError) -> Unfit {
         _ => Fault::new(FaultClass::Internal, "training_failed", message)
             .fix("Start the job again; if it fails again, report what it said."),
     };
-    Unfit::Fault(Box::new(fault))
+    TrainingError::Fault(Box::new(fault))
 }

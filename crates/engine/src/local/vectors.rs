@@ -1,13 +1,13 @@
 //! Embeddings and reranking, for models that are made for it.
 
-use domain::reckoning::{EmbedRequest, Makes, RankRequest};
-use domain::runtime::Continues;
+use domain::inference_task::{EmbedRequest, ModelUses, RankRequest};
+use domain::runtime::RawPrompt;
 use domain::{Fault, FaultClass};
 
 use super::Local;
-use super::passages::{Filled, Given, Passages, Readers, Then};
+use super::passages::{EncodeBatch, EncodeInput, Filled, Readers, Then};
 use super::preparing::Prepared;
-use crate::weights::{Judge, Purpose, Ranks, Vectors};
+use crate::weights::{Purpose, Ranks, RerankHead, Vectors};
 use crate::{EngineError, Vocabulary};
 
 /// The prompt template for reranking, where a model's files have none.
@@ -25,7 +25,7 @@ pub(super) enum Uses {
 
 #[derive(Debug)]
 pub(super) struct Ranking {
-    scale: Scale,
+    scale: ScoreHead,
     template: String,
     /// It has a whole output head, so that it can also generate text.
     answers: bool,
@@ -33,7 +33,7 @@ pub(super) struct Ranking {
 
 /// Turns a hidden state into a score from 0 to 1.
 #[derive(Debug, Clone, PartialEq)]
-enum Scale {
+enum ScoreHead {
     One(Vec<f32>),
     Two(Vec<f32>, Vec<f32>),
 }
@@ -51,11 +51,11 @@ impl Uses {
             Purpose::Vectors(vectors) => return Ok(Self::Vectors(vectors)),
             Purpose::Ranks(ranks) => ranks,
         };
-        let answers = matches!(judge, Judge::Words(..));
+        let answers = matches!(judge, RerankHead::Words(..));
         let scale = match judge {
-            Judge::One(row) => Scale::One(row),
-            Judge::Two(yes, no) => Scale::Two(yes, no),
-            Judge::Words(yes, no) => {
+            RerankHead::One(row) => ScoreHead::One(row),
+            RerankHead::Two(yes, no) => ScoreHead::Two(yes, no),
+            RerankHead::Words(yes, no) => {
                 let row = |word: &str| {
                     let token = vocabulary.sign(word).ok_or_else(|| {
                         EngineError::Text(format!(
@@ -64,22 +64,22 @@ impl Uses {
                     })?;
                     head_row(token)
                 };
-                Scale::Two(row(&yes)?, row(&no)?)
+                ScoreHead::Two(row(&yes)?, row(&no)?)
             }
         };
         Ok(Self::Ranks(Ranking { scale, template: template.unwrap_or_else(|| TEMPLATE.to_owned()), answers }))
     }
 
-    pub(super) const fn makes(&self) -> Makes {
+    pub(super) const fn makes(&self) -> ModelUses {
         match self {
-            Self::Answers => Makes { answers: true, vectors: false, ranks: false },
-            Self::Vectors(_) => Makes { answers: false, vectors: true, ranks: false },
-            Self::Ranks(ranking) => Makes { answers: ranking.answers, vectors: false, ranks: true },
+            Self::Answers => ModelUses { answers: true, vectors: false, ranks: false },
+            Self::Vectors(_) => ModelUses { answers: false, vectors: true, ranks: false },
+            Self::Ranks(ranking) => ModelUses { answers: ranking.answers, vectors: false, ranks: true },
         }
     }
 }
 
-impl Scale {
+impl ScoreHead {
     fn weigh(&self, state: &[f32]) -> f64 {
         let product = |row: &[f32]| -> f64 {
             row.iter().zip(state).map(|(weight, number)| f64::from(*weight) * f64::from(*number)).sum()
@@ -113,7 +113,7 @@ impl Local {
     pub(super) fn vectors_of(
         &self,
         request: EmbedRequest,
-    ) -> Result<Prepared<Passages<Vec<Vec<f32>>>>, Fault> {
+    ) -> Result<Prepared<EncodeBatch<Vec<Vec<f32>>>>, Fault> {
         let EmbedRequest { model, mut texts, dimensions, prompt_name, adapter, share } = request;
         let adapter = self.named(&model, adapter.as_deref())?;
         let Uses::Vectors(vectors) = &self.uses else { return Err(self.is_not_for("makes no vectors")) };
@@ -121,16 +121,16 @@ impl Local {
         if let Some(prompt) = prompt(vectors, prompt_name.as_deref())? {
             for text in &mut texts {
                 match text {
-                    Continues::Text(text) => text.insert_str(0, prompt),
-                    Continues::Tokens(_) => return Err(no_prompt_before_tokens()),
+                    RawPrompt::Text(text) => text.insert_str(0, prompt),
+                    RawPrompt::Tokens(_) => return Err(no_prompt_before_tokens()),
                 }
             }
         }
         let readers = self.readers(adapter, share.as_deref(), "input");
         let then: Then<_> =
             Box::new(move |states| states.into_iter().map(|state| unit(state, dimensions)).collect());
-        let texts = texts.into_iter().map(Given::from);
-        let make = move |is_wanted: &dyn Fn() -> bool| Passages::new(readers, texts, then, is_wanted);
+        let texts = texts.into_iter().map(EncodeInput::from);
+        let make = move |is_wanted: &dyn Fn() -> bool| EncodeBatch::new(readers, texts, then, is_wanted);
         Ok(Prepared::Coming(self.preparing.make(make)))
     }
 
@@ -145,7 +145,7 @@ impl Local {
         })
     }
 
-    pub(super) fn ranks_of(&self, request: RankRequest) -> Result<Prepared<Passages<Vec<f64>>>, Fault> {
+    pub(super) fn ranks_of(&self, request: RankRequest) -> Result<Prepared<EncodeBatch<Vec<f64>>>, Fault> {
         let RankRequest { model, query, documents, instruction, adapter, share } = request;
         let adapter = self.named(&model, adapter.as_deref())?;
         let Uses::Ranks(ranking) = &self.uses else { return Err(self.is_not_for("puts nothing in order")) };
@@ -158,12 +158,12 @@ impl Local {
         // Created lazily: each contains the query, and all at once could take many times the request's size.
         let texts = documents.into_iter().map(move |document| {
             let instruction = instruction.as_deref().unwrap_or(INSTRUCTION);
-            Given::Filled(filled(&template, (instruction, &query, &document)))
+            EncodeInput::Filled(filled(&template, (instruction, &query, &document)))
         });
         let readers = self.readers(adapter, share.as_deref(), "documents");
         let scale = ranking.scale.clone();
         let then: Then<_> = Box::new(move |states| states.iter().map(|state| scale.weigh(state)).collect());
-        let make = move |is_wanted: &dyn Fn() -> bool| Passages::new(readers, texts, then, is_wanted);
+        let make = move |is_wanted: &dyn Fn() -> bool| EncodeBatch::new(readers, texts, then, is_wanted);
         Ok(Prepared::Coming(self.preparing.make(make)))
     }
 
@@ -280,10 +280,10 @@ mod tests {
     #[test]
     fn two_rows_are_weighed_as_one_row_of_their_difference() {
         let (yes, no, state) = (vec![1.0, 2.0], vec![0.5, -1.0], [0.25, 0.5]);
-        let one = Scale::One(vec![0.5, 3.0]).weigh(&state);
-        let two = Scale::Two(yes, no).weigh(&state);
+        let one = ScoreHead::One(vec![0.5, 3.0]).weigh(&state);
+        let two = ScoreHead::Two(yes, no).weigh(&state);
         assert!((one - two).abs() < 1e-12 && (one - 1.0 / (1.0 + (-1.625f64).exp())).abs() < 1e-12);
-        assert_eq!(Scale::One(vec![1e30]).weigh(&[1e30]), 1.0);
-        assert_eq!(Scale::One(vec![-1e30]).weigh(&[1e30]), 0.0);
+        assert_eq!(ScoreHead::One(vec![1e30]).weigh(&[1e30]), 1.0);
+        assert_eq!(ScoreHead::One(vec![-1e30]).weigh(&[1e30]), 0.0);
     }
 }

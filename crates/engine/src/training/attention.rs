@@ -8,7 +8,7 @@ use rayon::iter::{IndexedParallelIterator, ParallelIterator};
 use rayon::slice::{ParallelSlice, ParallelSliceMut};
 
 use super::matrix::{By, Into, View, multiply};
-use crate::Shape;
+use crate::Architecture;
 
 /// Query rows of one block.
 const QUERIES: usize = 64;
@@ -27,7 +27,7 @@ pub(super) struct Answered {
 }
 
 /// The gradients of queries, keys and values.
-pub(super) struct Slopes {
+pub(super) struct Gradients {
     pub queries: Vec<f32>,
     pub keys: Vec<f32>,
     pub values: Vec<f32>,
@@ -64,7 +64,7 @@ impl Piece {
         out.resize(self.queries.len() * self.keys.len(), 0.0);
         let queries = View::new(of(queries, &self.queries, head_dim), head_dim);
         let keys = View::new(of(keys, &self.keys, head_dim), head_dim);
-        multiply((out, Into::Place), queries, keys.turned(), scale, By::One);
+        multiply((out, Into::Place), queries, keys.transposed(), scale, By::One);
     }
 }
 
@@ -76,7 +76,7 @@ fn of_mut<'a>(head: &'a mut [f32], rows: &Range<usize>, head_dim: usize) -> &'a 
     &mut head[rows.start * head_dim..rows.end * head_dim]
 }
 
-pub(super) fn forward(shape: &Shape, texts: &[Range<usize>], asked: &Asked<'_>) -> Answered {
+pub(super) fn forward(shape: &Architecture, texts: &[Range<usize>], asked: &Asked<'_>) -> Answered {
     let head_dim = shape.head_dim;
     let (mut rows, mut sums) = (vec![0.0; asked.queries.len()], vec![0.0; asked.queries.len() / head_dim]);
     let head = asked.keys.len() / shape.kv_heads;
@@ -95,7 +95,7 @@ pub(super) fn forward(shape: &Shape, texts: &[Range<usize>], asked: &Asked<'_>) 
             let each = weights.chunks_exact_mut(piece.keys.len()).zip(sums).zip(piece.seen());
             for ((weights, sum), seen) in each {
                 let (weights, later) = weights.split_at_mut(seen);
-                *sum = soften(weights);
+                *sum = softmax(weights);
                 later.fill(0.0);
             }
             let weights = View::new(&weights, piece.keys.len());
@@ -108,7 +108,7 @@ pub(super) fn forward(shape: &Shape, texts: &[Range<usize>], asked: &Asked<'_>) 
 }
 
 /// Softmax in place. Returns the log-sum-exp.
-fn soften(scores: &mut [f32]) -> f32 {
+fn softmax(scores: &mut [f32]) -> f32 {
     let top = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut sum = 0.0;
     for score in &mut *scores {
@@ -121,18 +121,18 @@ fn soften(scores: &mut [f32]) -> f32 {
 
 /// The gradients, where `out` is the gradient of the attention output.
 pub(super) fn backward(
-    shape: &Shape,
+    shape: &Architecture,
     texts: &[Range<usize>],
     asked: &Asked<'_>,
     answered: &Answered,
     out: &[f32],
-) -> Slopes {
+) -> Gradients {
     let head_dim = shape.head_dim;
     let mut queries = vec![0.0; asked.queries.len()];
     let (mut keys, mut values) = (vec![0.0; asked.keys.len()], vec![0.0; asked.values.len()]);
     let head = asked.keys.len() / shape.kv_heads;
     if head == 0 {
-        return Slopes { queries, keys, values };
+        return Gradients { queries, keys, values };
     }
     let group = shape.heads / shape.kv_heads;
     // One task per KV head, with all query heads of its group, since all of them add to its gradients.
@@ -160,7 +160,7 @@ pub(super) fn backward(
             }
         },
     );
-    Slopes { queries, keys, values }
+    Gradients { queries, keys, values }
 }
 
 struct OneHead<'a> {
@@ -187,7 +187,7 @@ impl OneHead<'_> {
         slopes.clear();
         slopes.resize(weights.len(), 0.0);
         let seen_values = View::new(of(self.values, &piece.keys, width), width);
-        multiply((slopes, Into::Place), View::new(out, width), seen_values.turned(), 1.0, By::One);
+        multiply((slopes, Into::Place), View::new(out, width), seen_values.transposed(), 1.0, By::One);
         let sums = &self.sums[piece.queries.clone()];
         let answers = of(self.answers, &piece.queries, width).chunks_exact(width);
         let rows = answers.zip(out.chunks_exact(width)).zip(sums).zip(piece.seen());
@@ -205,10 +205,10 @@ impl OneHead<'_> {
         }
         let (weights, slopes) = (View::new(weights, piece.keys.len()), View::new(slopes, piece.keys.len()));
         let into = of_mut(values, &piece.keys, width);
-        multiply((into, Into::Sum), weights.turned(), View::new(out, width), 1.0, By::One);
+        multiply((into, Into::Sum), weights.transposed(), View::new(out, width), 1.0, By::One);
         let seen_keys = View::new(of(self.keys, &piece.keys, width), width);
         multiply((of_mut(queries, &piece.queries, width), Into::Sum), slopes, seen_keys, scale, By::One);
         let own = View::new(of(self.queries, &piece.queries, width), width);
-        multiply((of_mut(keys, &piece.keys, width), Into::Sum), slopes.turned(), own, scale, By::One);
+        multiply((of_mut(keys, &piece.keys, width), Into::Sum), slopes.transposed(), own, scale, By::One);
     }
 }

@@ -31,7 +31,7 @@ impl Head<'_> {
     pub(super) fn scores(self, rows: &[f32]) -> Vec<f32> {
         let mut out = vec![0.0; rows.len() / self.width * self.vocabulary()];
         let weight = View::new(self.weight, self.width);
-        multiply((&mut out, Into::Place), View::new(rows, self.width), weight.turned(), 1.0, By::All);
+        multiply((&mut out, Into::Place), View::new(rows, self.width), weight.transposed(), 1.0, By::All);
         out
     }
 
@@ -60,7 +60,7 @@ impl Head<'_> {
             let of_rows = &mut back.rows[first..first + rows.len()];
             multiply((of_rows, Into::Place), scores, View::new(self.weight, self.width), 1.0, By::All);
             if let Some(weight) = &mut back.weight {
-                multiply((weight, Into::Sum), scores.turned(), View::new(rows, self.width), 1.0, By::All);
+                multiply((weight, Into::Sum), scores.transposed(), View::new(rows, self.width), 1.0, By::All);
             }
         }
         sum

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::dataset::Example;
 use super::file::{self, Notes, Precision, Tensor};
 use super::network::{Batch, Network};
+use super::optimizer::{AdamWStep, Moments, length};
 use super::packing::{batch, digest, packed, split, steps_of};
-use super::rule::{Moments, Stride, length};
 use super::settings::Settings;
-use super::texts::Text;
-use crate::adapters::Begun;
+use crate::adapters::InitialAdapter;
 use crate::{EngineError, Source};
 
 /// The state of a run after a step.
@@ -37,25 +37,25 @@ pub struct Progress {
 
 /// The inputs of a run, apart from its settings.
 #[derive(Debug, Default)]
-pub struct Beginning {
-    pub texts: Vec<Text>,
+pub struct RunInputs {
+    pub texts: Vec<Example>,
     /// Additional examples for the validation set.
-    pub beside: Vec<Text>,
+    pub beside: Vec<Example>,
     /// An adapter to continue training from.
-    pub adapter: Option<Begun>,
+    pub adapter: Option<InitialAdapter>,
     /// Digest of the base model's files, where the checkpoint shall record it.
     pub base: Option<u128>,
 }
 
 /// Where the result of each epoch but the last is written.
 #[derive(Debug)]
-struct Leaving {
+struct EpochOutput {
     base: PathBuf,
     directory: PathBuf,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub enum Went {
+pub enum StepOutcome {
     Step(Progress),
     /// `may_go_on` cancelled it. Only the work of this step is lost.
     CalledOff,
@@ -67,7 +67,7 @@ pub enum Went {
 pub struct Job {
     network: Network,
     settings: Settings,
-    texts: Vec<Text>,
+    texts: Vec<Example>,
     digest: u64,
     held_back: Vec<Batch>,
     slopes: Vec<f32>,
@@ -83,7 +83,7 @@ pub struct Job {
     /// The step that the checkpoint on disk was written at.
     kept: Option<usize>,
     base: Option<u128>,
-    leaving: Option<Leaving>,
+    leaving: Option<EpochOutput>,
     checkpoint: PathBuf,
 }
 
@@ -111,11 +111,11 @@ impl Job {
     /// The settings or the texts are unusable, or the checkpoint belongs to another run.
     pub fn open(
         source: &Source,
-        texts: Vec<Text>,
+        texts: Vec<Example>,
         settings: Settings,
         directory: &Path,
     ) -> Result<Self, EngineError> {
-        let beginning = Beginning { texts, ..Beginning::default() };
+        let beginning = RunInputs { texts, ..RunInputs::default() };
         let begun = Self::begin(source, beginning, settings, directory, &|| true)?;
         begun.ok_or(EngineError::Step("a run that nobody called off did not begin"))
     }
@@ -127,13 +127,13 @@ impl Job {
     /// The settings or the texts are unusable, or the checkpoint belongs to another run.
     pub fn begin(
         source: &Source,
-        beginning: Beginning,
+        beginning: RunInputs,
         settings: Settings,
         directory: &Path,
         may_go_on: &dyn Fn() -> bool,
     ) -> Result<Option<Self>, EngineError> {
         let settings = settings.checked()?;
-        let Beginning { texts, beside, adapter, base } = beginning;
+        let RunInputs { texts, beside, adapter, base } = beginning;
         let digest = digest(texts.iter().chain(&beside));
         let (texts, mut held_back) = split(texts, &settings)?;
         held_back.extend(beside);
@@ -195,7 +195,7 @@ impl Job {
         std::fs::create_dir_all(directory)
             .map_err(|source| EngineError::File { path: directory.to_owned(), source })?;
         if self.checkpoint.exists() {
-            return self.take_up();
+            return self.resume();
         }
         // Records the base model's digest before the first step.
         if self.base.is_some() { self.keep() } else { Ok(()) }
@@ -221,7 +221,7 @@ impl Job {
     /// Makes the run write its result at the end of each epoch but the last, each in a subdirectory named
     /// after its step. `base` is the path of the base model.
     pub fn leave_epochs(&mut self, base: &Path, directory: &Path) {
-        self.leaving = Some(Leaving { base: base.to_owned(), directory: directory.to_owned() });
+        self.leaving = Some(EpochOutput { base: base.to_owned(), directory: directory.to_owned() });
     }
 
     #[must_use]
@@ -273,8 +273,8 @@ impl Job {
     ///
     /// # Errors
     /// The loss or the gradient is not finite, or the checkpoint can't be written.
-    pub fn step(&mut self, may_go_on: &mut dyn FnMut() -> bool) -> Result<Went, EngineError> {
-        let Some(batches) = self.next() else { return Ok(Went::End) };
+    pub fn step(&mut self, may_go_on: &mut dyn FnMut() -> bool) -> Result<StepOutcome, EngineError> {
+        let Some(batches) = self.next() else { return Ok(StepOutcome::End) };
         let targets: usize = batches.iter().map(|batch| batch.targets.len()).sum();
         let scale = 1.0 / targets.max(1) as f32;
         self.slopes.fill(0.0);
@@ -282,7 +282,7 @@ impl Job {
         for batch in &batches {
             let saves = self.settings.saves_memory;
             let learned = self.network.learn(batch, (scale, saves), &mut self.slopes, may_go_on)?;
-            let Some(learned) = learned else { return Ok(Went::CalledOff) };
+            let Some(learned) = learned else { return Ok(StepOutcome::CalledOff) };
             loss += learned;
         }
         let (step, of) = (self.done + 1, self.of());
@@ -293,7 +293,7 @@ impl Job {
         let most = self.settings.slope_length_max.unwrap_or(f64::INFINITY);
         let shrink = if slope_length > most { most / slope_length } else { 1.0 };
         let rate = self.settings.rate_at(self.done, of);
-        let stride = Stride { settings: &self.settings, rate, step, shrink };
+        let stride = AdamWStep { settings: &self.settings, rate, step, shrink };
         let (slots, parameters) = self.network.trained();
         stride.go(slots, parameters, &self.slopes, &mut self.moments);
         self.done = step;
@@ -311,7 +311,7 @@ impl Job {
         if is_kept {
             self.keep()?;
         }
-        Ok(Went::Step(went))
+        Ok(StepOutcome::Step(went))
     }
 
     /// Whether this is the last step of an epoch.
@@ -326,8 +326,8 @@ impl Job {
     /// Writes the epoch's result, if requested. This comes before the checkpoint: a run killed in between
     /// does the step again.
     fn leave(&self, step: usize) -> Result<bool, EngineError> {
-        let Some(Leaving { base, directory }) = &self.leaving else { return Ok(false) };
-        let directory = directory.join(domain::training::left_at(step as u64));
+        let Some(EpochOutput { base, directory }) = &self.leaving else { return Ok(false) };
+        let directory = directory.join(domain::training::checkpoint_directory_name(step as u64));
         self.write(base, &directory, Precision::Single)?;
         Ok(true)
     }
@@ -384,7 +384,7 @@ impl Job {
     }
 
     /// Restores the state from the checkpoint.
-    fn take_up(&mut self) -> Result<(), EngineError> {
+    fn resume(&mut self) -> Result<(), EngineError> {
         let (notes, mut tensors) = file::read(&self.checkpoint)?;
         let note = Note::read(&notes, &self.checkpoint)?;
         if note.settings != self.settings {

@@ -8,7 +8,7 @@ use super::mixture::{KeptMixture, Mixture};
 use super::rows::{Heads, add, gated, gated_backward, norm_backward, norms_of, side_by_side};
 use super::weight::{Product, Weight};
 use crate::rope::Angles;
-use crate::{EngineError, Shape};
+use crate::{Architecture, EngineError};
 
 #[derive(Debug)]
 pub(super) struct Layer {
@@ -24,13 +24,13 @@ pub(super) struct Layer {
 
 #[derive(Debug)]
 pub(super) enum Dense {
-    One(Three),
+    One(Mlp),
     Mixture(Mixture),
 }
 
 /// The three matrices of a gated MLP.
 #[derive(Debug)]
-pub(super) struct Three {
+pub(super) struct Mlp {
     pub gate: Product,
     pub up: Product,
     pub down: Product,
@@ -38,7 +38,7 @@ pub(super) struct Three {
 
 /// What all layers share for a batch.
 pub(super) struct At<'a> {
-    pub shape: &'a Shape,
+    pub shape: &'a Architecture,
     pub parameters: &'a [f32],
     pub angles: &'a Angles,
     /// The rows of each sequence.
@@ -48,7 +48,7 @@ pub(super) struct At<'a> {
 /// A product's output, and the intermediate activations of its LoRA matrices.
 type Out = (Vec<f32>, Vec<f32>);
 
-pub(super) struct Kept {
+pub(super) struct LayerActivations {
     normed: Vec<f32>,
     asked: [Out; 3],
     heads: [Vec<f32>; 3],
@@ -62,35 +62,35 @@ pub(super) struct Kept {
 }
 
 enum KeptDense {
-    One(KeptThree),
+    One(MlpActivations),
     Mixture(KeptMixture),
 }
 
-pub(super) struct KeptThree {
+pub(super) struct MlpActivations {
     gates: Out,
     ups: Out,
     low_down: Vec<f32>,
 }
 
-impl Three {
+impl Mlp {
     pub(super) fn forward(
         &self,
         parameters: &[f32],
         rows: &[f32],
-    ) -> Result<(Vec<f32>, KeptThree), EngineError> {
+    ) -> Result<(Vec<f32>, MlpActivations), EngineError> {
         let (gates, ups) = (self.gate.forward(parameters, rows)?, self.up.forward(parameters, rows)?);
         let (out, low_down) = self.down.forward(parameters, &gated(&gates.0, &ups.0))?;
-        Ok((out, KeptThree { gates, ups, low_down }))
+        Ok((out, MlpActivations { gates, ups, low_down }))
     }
 
     pub(super) fn backward(
         &self,
         (parameters, slopes): (&[f32], &mut [f32]),
-        (rows, kept): (&[f32], KeptThree),
+        (rows, kept): (&[f32], MlpActivations),
         out: &[f32],
         back: &mut [f32],
     ) -> Result<(), EngineError> {
-        let KeptThree { gates: (mut gates, low_gates), ups: (mut ups, low_ups), low_down } = kept;
+        let MlpActivations { gates: (mut gates, low_gates), ups: (mut ups, low_ups), low_down } = kept;
         let inner = gated(&gates, &ups);
         let mut of_inner = vec![0.0; inner.len()];
         self.down.backward((parameters, slopes), (&inner, &low_down), out, &mut of_inner)?;
@@ -102,14 +102,18 @@ impl Three {
 
 impl Layer {
     fn heads<'a>(&self, at: &At<'a>, norms: [Option<&'a [f32]>; 2]) -> [Heads<'a>; 3] {
-        let Shape { heads, kv_heads, .. } = *at.shape;
+        let Architecture { heads, kv_heads, .. } = *at.shape;
         let [queries, keys] = norms;
         let turned = |count, norm| Heads { count, shape: at.shape, norm, angles: Some(at.angles) };
         let values = Heads { count: kv_heads, shape: at.shape, norm: None, angles: None };
         [turned(heads, queries), turned(kv_heads, keys), values]
     }
 
-    pub(super) fn forward(&self, at: &At<'_>, rows: &[f32]) -> Result<(Vec<f32>, Kept), EngineError> {
+    pub(super) fn forward(
+        &self,
+        at: &At<'_>,
+        rows: &[f32],
+    ) -> Result<(Vec<f32>, LayerActivations), EngineError> {
         let (parameters, epsilon) = (at.parameters, at.shape.norm_epsilon);
         let normed = norms_of(rows, &self.before_attention.numbers(parameters)?, epsilon);
         let asked = [
@@ -142,7 +146,10 @@ impl Layer {
             }
         };
         add(&mut out, &middle);
-        Ok((out, Kept { normed, asked, heads, answered, said, low_said, middle, middle_normed, dense }))
+        Ok((
+            out,
+            LayerActivations { normed, asked, heads, answered, said, low_said, middle, middle_normed, dense },
+        ))
     }
 
     /// The gradient of the input (`rows`), from the gradient of the output (`out`). Adds the gradients of the
@@ -151,7 +158,7 @@ impl Layer {
         &self,
         at: &At<'_>,
         slopes: &mut [f32],
-        (rows, kept): (&[f32], Kept),
+        (rows, kept): (&[f32], LayerActivations),
         out: Vec<f32>,
     ) -> Result<Vec<f32>, EngineError> {
         let (parameters, epsilon) = (at.parameters, at.shape.norm_epsilon);
@@ -191,7 +198,7 @@ impl Layer {
         at: &At<'_>,
         slopes: &mut [f32],
         (normed, asked): (&[f32], &[Out; 3]),
-        heads: &attention::Slopes,
+        heads: &attention::Gradients,
         back: &mut [f32],
     ) -> Result<(), EngineError> {
         let parameters = at.parameters;

@@ -36,7 +36,7 @@ impl<'a> View<'a> {
     }
 
     /// The transposed matrix.
-    pub(super) const fn turned(self) -> Self {
+    pub(super) const fn transposed(self) -> Self {
         let Self { numbers, rows, columns, to_row, to_column } = self;
         Self { numbers, rows: columns, columns: rows, to_row: to_column, to_column: to_row }
     }
@@ -122,7 +122,7 @@ mod tests {
             }
             for (one, other) in [
                 (View::new(&one, inner), View::new(&other, columns)),
-                (View::new(&one_turned, rows).turned(), View::new(&other_turned, inner).turned()),
+                (View::new(&one_turned, rows).transposed(), View::new(&other_turned, inner).transposed()),
             ] {
                 if rows == 0 {
                     continue;

@@ -2,14 +2,14 @@
 //! choice of experts has no gradient; the routing weights have.
 #![expect(clippy::indexing_slicing, reason = "rows are cut by the widths that they were made with")]
 
-use super::layer::{KeptThree, Three};
+use super::layer::{Mlp, MlpActivations};
 use super::weight::Product;
 use crate::EngineError;
 
 #[derive(Debug)]
 pub(super) struct Mixture {
     pub router: Product,
-    pub experts: Vec<Three>,
+    pub experts: Vec<Mlp>,
     pub chosen: usize,
     pub is_normed: bool,
 }
@@ -27,7 +27,7 @@ struct KeptExpert {
     work: Vec<(usize, f32)>,
     asked: Vec<f32>,
     said: Vec<f32>,
-    inner: Option<KeptThree>,
+    inner: Option<MlpActivations>,
 }
 
 fn soften(row: &mut [f32]) {

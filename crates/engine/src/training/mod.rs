@@ -5,6 +5,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "sums are made in double precision and kept in single")]
 
 mod attention;
+mod dataset;
 mod file;
 mod head;
 mod job;
@@ -12,19 +13,18 @@ mod layer;
 mod matrix;
 mod mixture;
 mod network;
+mod optimizer;
 mod outlook;
 mod packing;
 mod result;
 mod rows;
-mod rule;
 mod settings;
-mod texts;
 mod weight;
 
+pub use dataset::{BadLine, BadLines, DatasetReader, Example};
 pub use file::Precision;
-pub use job::{Beginning, Job, Progress, Went};
+pub use job::{Job, Progress, RunInputs, StepOutcome};
 pub use network::{Batch, Network};
-pub use outlook::Outlook;
-pub use settings::{LowRank, Schedule, Settings, Target, Trains};
-pub use texts::{BadLine, BadLines, Reading, Text};
+pub use outlook::TrainingEstimate;
+pub use settings::{LoraConfig, Schedule, Settings, Target, Trains};
 pub use weight::Slot;

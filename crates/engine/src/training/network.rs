@@ -8,15 +8,15 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use super::head::{Back, Head};
-use super::layer::{At, Dense, Layer, Three};
+use super::layer::{At, Dense, Layer, Mlp};
 use super::mixture::Mixture;
 use super::rows::{norm_backward, norms_of};
-use super::settings::{LowRank, Target, Trains};
-use super::weight::{Low, Product, Slot, Weight};
-use crate::adapters::Begun;
-use crate::rope::{Angles, Turning};
+use super::settings::{LoraConfig, Target, Trains};
+use super::weight::{LoraWeights, Product, Slot, Weight};
+use crate::adapters::InitialAdapter;
+use crate::rope::{Angles, RotaryEmbedding};
 use crate::weights::{Place, Rows};
-use crate::{EngineError, Shape, Source};
+use crate::{Architecture, EngineError, Source};
 
 /// A batch of concatenated sequences. None attends to another.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,8 +30,8 @@ pub struct Batch {
 
 #[derive(Debug)]
 pub struct Network {
-    shape: Shape,
-    turning: Turning,
+    shape: Architecture,
+    turning: RotaryEmbedding,
     embedding: Embedding,
     layers: Vec<Layer>,
     norm: Weight,
@@ -50,7 +50,7 @@ enum Embedding {
 /// Loads the weights, and collects the trained ones in `parameters`.
 struct Loading<'a> {
     source: &'a Source,
-    low: Option<&'a LowRank>,
+    low: Option<&'a LoraConfig>,
     slots: Vec<Slot>,
     parameters: Vec<f32>,
     numbers: ChaCha8Rng,
@@ -86,7 +86,8 @@ impl Loading<'_> {
 
     fn product(&mut self, at: &Place<'_>, outputs: usize, width: usize) -> Result<Product, EngineError> {
         let weight = self.matrix(at, outputs, width)?;
-        let is_target = |low: &&LowRank| low.targets.iter().any(|target| at.plain.ends_with(target.name()));
+        let is_target =
+            |low: &&LoraConfig| low.targets.iter().any(|target| at.plain.ends_with(target.name()));
         let low = match self.low.filter(is_target) {
             Some(low) => {
                 // The usual LoRA initialisation: A is uniform around zero and B is zero, so that the adapter
@@ -99,7 +100,7 @@ impl Loading<'_> {
                 let first = self.slot(first_name, vec![low.rank, width], &first);
                 let second = vec![0.0; outputs * low.rank];
                 let second = self.slot(second_name, vec![outputs, low.rank], &second);
-                Some(Low { first, second, rank: low.rank, scale: low.scale() })
+                Some(LoraWeights { first, second, rank: low.rank, scale: low.scale() })
             }
             None => None,
         };
@@ -111,17 +112,17 @@ impl Loading<'_> {
         names: &[(String, String); 3],
         expert: Option<usize>,
         sizes: (usize, usize),
-    ) -> Result<Three, EngineError> {
+    ) -> Result<Mlp, EngineError> {
         let (inner, hidden) = sizes;
         let [gate, up, down] = names.each_ref().map(|(plain, packed)| Place { plain, packed, expert });
-        Ok(Three {
+        Ok(Mlp {
             gate: self.product(&gate, inner, hidden)?,
             up: self.product(&up, inner, hidden)?,
             down: self.product(&down, hidden, inner)?,
         })
     }
 
-    fn dense(&mut self, shape: &Shape, index: usize) -> Result<Dense, EngineError> {
+    fn dense(&mut self, shape: &Architecture, index: usize) -> Result<Dense, EngineError> {
         let name = |plain: &str, packed: &str| {
             (format!("model.layers.{index}.mlp.{plain}"), format!("blk.{index}.{packed}"))
         };
@@ -146,7 +147,7 @@ impl Loading<'_> {
         Ok(Dense::Mixture(Mixture { router, experts, chosen: mixture.chosen, is_normed: mixture.is_normed }))
     }
 
-    fn layer(&mut self, shape: &Shape, index: usize) -> Result<Layer, EngineError> {
+    fn layer(&mut self, shape: &Architecture, index: usize) -> Result<Layer, EngineError> {
         let name = |plain: &str, packed: &str| {
             (format!("model.layers.{index}.{plain}"), format!("blk.{index}.{packed}"))
         };
@@ -235,12 +236,12 @@ impl Network {
             }
         };
         let Loading { slots, parameters, .. } = loading;
-        let turning = Turning::new(&shape.rope, shape.head_dim);
+        let turning = RotaryEmbedding::new(&shape.rope, shape.head_dim);
         Ok(Some(Self { turning, embedding, layers, norm, head, slots, parameters, shape }))
     }
 
     /// Initialises the LoRA matrices with those of an existing adapter.
-    pub(super) fn begin_as(&mut self, begun: &Begun) -> Result<(), EngineError> {
+    pub(super) fn begin_as(&mut self, begun: &InitialAdapter) -> Result<(), EngineError> {
         for slot in &self.slots {
             let numbers = begun.numbers(&slot.name, &slot.shape);
             let numbers = numbers.ok_or_else(|| EngineError::NoTensor(slot.name.clone()))?;
@@ -250,7 +251,7 @@ impl Network {
     }
 
     #[must_use]
-    pub const fn shape(&self) -> &Shape {
+    pub const fn shape(&self) -> &Architecture {
         &self.shape
     }
 

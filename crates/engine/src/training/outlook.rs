@@ -1,13 +1,13 @@
 //! The estimate of a training run (steps, tokens, parameters, memory), computed before it starts.
 
+use super::dataset::Example;
 use super::packing::{split, steps_of};
-use super::settings::{LowRank, Settings, Target};
-use super::texts::Text;
-use crate::{EngineError, Shape, Source};
+use super::settings::{LoraConfig, Settings, Target};
+use crate::{Architecture, EngineError, Source};
 
 /// The cost of training an adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outlook {
+pub struct TrainingEstimate {
     pub texts: usize,
     pub held_back: usize,
     /// Training tokens of one epoch.
@@ -22,20 +22,20 @@ pub struct Outlook {
     pub bytes: u64,
 }
 
-impl Outlook {
+impl TrainingEstimate {
     /// `None` where `may_go_on` returned false.
     ///
     /// # Errors
     /// The settings or the texts are unusable.
     pub fn of(
         source: &Source,
-        (texts, beside): (Vec<Text>, Vec<Text>),
-        (settings, low): (Settings, &LowRank),
+        (texts, beside): (Vec<Example>, Vec<Example>),
+        (settings, low): (Settings, &LoraConfig),
         may_go_on: &dyn Fn() -> bool,
     ) -> Result<Option<Self>, EngineError> {
         let settings = settings.checked()?;
         let (texts, held_back) = split(texts, &settings)?;
-        let count = |text: &Text| text.is_learned.iter().skip(1).filter(|is_learned| **is_learned).count();
+        let count = |text: &Example| text.is_learned.iter().skip(1).filter(|is_learned| **is_learned).count();
         let epochs = (0..settings.epochs).map(|epoch| steps_of(&texts, &settings, epoch));
         let (mut all, mut most) = (0, 0);
         for steps in epochs {
@@ -65,12 +65,12 @@ impl Outlook {
     }
 }
 
-fn length(text: &Text) -> usize {
+fn length(text: &Example) -> usize {
     text.tokens.len()
 }
 
 /// The number of parameters in all LoRA matrices.
-fn parameters(shape: &Shape, low: &LowRank) -> u64 {
+fn parameters(shape: &Architecture, low: &LoraConfig) -> u64 {
     let (queries, kv) = (shape.query_width(), shape.kv_width());
     let of_layer = |index: usize| {
         let (inner, times) =
@@ -89,7 +89,7 @@ fn parameters(shape: &Shape, low: &LowRank) -> u64 {
 }
 
 /// Activation memory: the bytes that the forward pass keeps for the backward pass of a batch.
-fn held_bytes(shape: &Shape, (tokens, saves_memory): (usize, bool), rank: usize) -> u64 {
+fn held_bytes(shape: &Architecture, (tokens, saves_memory): (usize, bool), rank: usize) -> u64 {
     let (queries, kv) = (shape.query_width(), shape.kv_width());
     let inner = shape.mixture.as_ref().map_or(shape.inner, |mixture| mixture.inner * mixture.chosen);
     let layer = 4 * shape.hidden + 3 * queries + 4 * kv + 2 * inner + shape.heads + 7 * rank;

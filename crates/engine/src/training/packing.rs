@@ -4,9 +4,9 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
+use super::dataset::Example;
 use super::network::Batch;
 use super::settings::Settings;
-use super::texts::Text;
 use crate::EngineError;
 
 /// The random stream that the validation set is drawn from.
@@ -25,7 +25,7 @@ pub(super) fn order(count: usize, seed: u64, epoch: u64) -> Vec<usize> {
 }
 
 /// Packs texts into batches of at most `tokens` tokens, in the given order.
-pub(super) fn packed(texts: &[Text], order: &[usize], tokens: usize) -> Vec<Vec<usize>> {
+pub(super) fn packed(texts: &[Example], order: &[usize], tokens: usize) -> Vec<Vec<usize>> {
     let mut batches: Vec<Vec<usize>> = Vec::new();
     let mut left = 0;
     for index in order {
@@ -43,7 +43,7 @@ pub(super) fn packed(texts: &[Text], order: &[usize], tokens: usize) -> Vec<Vec<
 }
 
 /// The batches of each optimizer step of an epoch.
-pub(super) fn steps_of(texts: &[Text], settings: &Settings, epoch: usize) -> Vec<Vec<Vec<usize>>> {
+pub(super) fn steps_of(texts: &[Example], settings: &Settings, epoch: usize) -> Vec<Vec<Vec<usize>>> {
     let order = order(texts.len(), settings.seed, epoch as u64);
     let packs = |order: &[usize]| packed(texts, order, settings.batch_tokens);
     match settings.step_texts {
@@ -53,7 +53,10 @@ pub(super) fn steps_of(texts: &[Text], settings: &Settings, epoch: usize) -> Vec
 }
 
 /// Splits the texts into training set and validation set.
-pub(super) fn split(texts: Vec<Text>, settings: &Settings) -> Result<(Vec<Text>, Vec<Text>), EngineError> {
+pub(super) fn split(
+    texts: Vec<Example>,
+    settings: &Settings,
+) -> Result<(Vec<Example>, Vec<Example>), EngineError> {
     if settings.held_back >= texts.len() {
         let what = format!("leaves nothing of {} texts to learn", texts.len());
         return Err(EngineError::Setting { field: "held_back", what });
@@ -67,12 +70,12 @@ pub(super) fn split(texts: Vec<Text>, settings: &Settings) -> Result<(Vec<Text>,
     }
     let each = texts.into_iter().zip(is_held_back);
     let (held_back, learned): (Vec<_>, Vec<_>) = each.partition(|(_, is_held_back)| *is_held_back);
-    let bare = |texts: Vec<(Text, bool)>| texts.into_iter().map(|(text, _)| text).collect();
+    let bare = |texts: Vec<(Example, bool)>| texts.into_iter().map(|(text, _)| text).collect();
     Ok((bare(learned), bare(held_back)))
 }
 
 /// Concatenates texts into a batch. A text's first token is not a target: what precedes it is another text.
-pub(super) fn batch(texts: &[Text], which: &[usize]) -> Batch {
+pub(super) fn batch(texts: &[Example], which: &[usize]) -> Batch {
     let mut batch = Batch::default();
     for text in which.iter().filter_map(|index| texts.get(*index)) {
         let first = batch.tokens.len();
@@ -86,7 +89,7 @@ pub(super) fn batch(texts: &[Text], which: &[usize]) -> Batch {
 }
 
 /// A hash of the training data (FNV-1a, on tokens), to detect that a checkpoint belongs to other data.
-pub(super) fn digest<'a>(texts: impl Iterator<Item = &'a Text>) -> u64 {
+pub(super) fn digest<'a>(texts: impl Iterator<Item = &'a Example>) -> u64 {
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     let mut digest = 0xcbf2_9ce4_8422_2325;
     let mut add = |number: u64| digest = (digest ^ number).wrapping_mul(PRIME);
@@ -104,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_seed_of_its_own_says_which_texts_are_held_back() {
-        let text = |token: u32| Text { tokens: vec![token; 2], is_learned: vec![true; 2] };
+        let text = |token: u32| Example { tokens: vec![token; 2], is_learned: vec![true; 2] };
         let held_back = |seed, held_back_seed| {
             let settings = Settings { seed, held_back: 5, held_back_seed, ..Settings::default() };
             let (learned, held_back) = split((0..40).map(text).collect(), &settings).unwrap();
@@ -119,8 +122,8 @@ mod tests {
 
     #[test]
     fn every_text_is_gone_over_once_and_none_is_cut() {
-        let text = |length: usize| Text { tokens: vec![1; length], is_learned: vec![true; length] };
-        let texts: Vec<Text> = (1..40).map(text).collect();
+        let text = |length: usize| Example { tokens: vec![1; length], is_learned: vec![true; length] };
+        let texts: Vec<Example> = (1..40).map(text).collect();
         let orders = [order(39, 5, 0), order(39, 5, 1), order(39, 6, 0)];
         assert!(orders[0] != orders[1] && orders[0] != orders[2]);
         assert_eq!(orders[0], order(39, 5, 0));

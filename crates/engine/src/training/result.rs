@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use super::file::{self, Notes, Precision, Tensor};
 use super::network::Network;
-use super::settings::{LowRank, Trains};
+use super::settings::{LoraConfig, Trains};
 use super::weight::Slot;
-use crate::made::Made;
-use crate::shape::{Pairs, Shape};
+use crate::shape::{Architecture, Pairs};
+use crate::synthetic::SyntheticModel;
 use crate::{EngineError, families};
 
 /// Files of a model directory that training leaves as they are.
@@ -64,7 +64,7 @@ impl Network {
     /// keys for RoPE.
     fn plain(&self, slot: &Slot) -> Cow<'_, [f32]> {
         let numbers = self.parameters().get(slot.range.clone()).unwrap_or_default();
-        let Shape { pairs, head_dim, .. } = *self.shape();
+        let Architecture { pairs, head_dim, .. } = *self.shape();
         let is_turned = ["q_proj.weight", "k_proj.weight", "q_proj.lora_B.weight", "k_proj.lora_B.weight"]
             .iter()
             .any(|name| slot.name.ends_with(name));
@@ -103,20 +103,26 @@ impl Network {
     }
 
     fn config(&self) -> Value {
-        let shape = Shape { pairs: Pairs::Halves, ..self.shape().clone() };
+        let shape = Architecture { pairs: Pairs::Halves, ..self.shape().clone() };
         let family = match (&shape.mixture, shape.norms_heads) {
             (Some(_), _) => "qwen3_moe",
             (None, true) => "qwen3",
             (None, false) => "llama",
         };
         let family = families::by_name(family).map_or(family, |family| family.name);
-        Made { family, shape, tensors: BTreeMap::new(), tokens: None, makes: crate::made::MadeFor::Answers }
-            .config(false)
+        SyntheticModel {
+            family,
+            shape,
+            tensors: BTreeMap::new(),
+            tokens: None,
+            makes: crate::synthetic::SyntheticPurpose::Answers,
+        }
+        .config(false)
     }
 }
 
 /// `adapter_config.json`.
-fn config(low: &LowRank, base: &Path) -> Value {
+fn config(low: &LoraConfig, base: &Path) -> Value {
     json!({
         "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base.to_string_lossy(),
         "r": low.rank, "lora_alpha": low.alpha, "lora_dropout": 0.0, "bias": "none",

@@ -5,7 +5,7 @@
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
 use rayon::slice::{ParallelSlice, ParallelSliceMut};
 
-use crate::Shape;
+use crate::Architecture;
 use crate::kernels::{norm, norm_rows, turn};
 use crate::rope::Angles;
 
@@ -71,7 +71,7 @@ fn add_up(into: Option<&mut [f32]>, pieces: &[Vec<f32>]) {
 /// How heads are made of a projection's rows: split, normed, RoPE applied.
 pub(super) struct Heads<'a> {
     pub count: usize,
-    pub shape: &'a Shape,
+    pub shape: &'a Architecture,
     /// `None` for values, like `angles`: they are neither normed nor rotated.
     pub norm: Option<&'a [f32]>,
     pub angles: Option<&'a Angles>,
@@ -80,7 +80,7 @@ pub(super) struct Heads<'a> {
 impl Heads<'_> {
     /// From row-major (all heads of a row together) to head-major (all rows of a head together).
     pub(super) fn forward(&self, rows: &[f32]) -> Vec<f32> {
-        let Shape { head_dim, norm_epsilon, pairs, .. } = *self.shape;
+        let Architecture { head_dim, norm_epsilon, pairs, .. } = *self.shape;
         let width = self.count * head_dim;
         let count = rows.len() / width;
         let mut out = vec![0.0; rows.len()];
@@ -104,7 +104,7 @@ impl Heads<'_> {
 
     /// The gradient of the rows, from the gradient of the heads.
     pub(super) fn backward(&self, rows: &[f32], heads: &[f32], slopes: Option<&mut [f32]>) -> Vec<f32> {
-        let Shape { head_dim, norm_epsilon, pairs, .. } = *self.shape;
+        let Architecture { head_dim, norm_epsilon, pairs, .. } = *self.shape;
         let width = self.count * head_dim;
         let count = rows.len() / width;
         let mut back = vec![0.0; rows.len()];

@@ -7,13 +7,13 @@ use crate::EngineError;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Trains {
     /// LoRA matrices; the base model's weights stay frozen.
-    Adapter(LowRank),
+    Adapter(LoraConfig),
     /// All weights of the model.
     Whole,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LowRank {
+pub struct LoraConfig {
     pub rank: usize,
     pub alpha: f32,
     /// rsLoRA: scaled by `alpha / sqrt(rank)` instead of `alpha / rank`.
@@ -92,14 +92,14 @@ impl Target {
         [Self::Queries, Self::Keys, Self::Values, Self::Answers, Self::Gate, Self::Up, Self::Down];
 }
 
-impl LowRank {
+impl LoraConfig {
     pub(super) fn scale(&self) -> f32 {
         let rank = self.rank as f32;
         self.alpha / if self.is_rank_stable { rank.sqrt() } else { rank }
     }
 }
 
-impl Default for LowRank {
+impl Default for LoraConfig {
     fn default() -> Self {
         Self { rank: 8, alpha: 16.0, is_rank_stable: false, targets: Target::ALL.to_vec() }
     }
@@ -108,7 +108,7 @@ impl Default for LowRank {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            trains: Trains::Adapter(LowRank::default()),
+            trains: Trains::Adapter(LoraConfig::default()),
             seed: 0,
             epochs: 3,
             batch_tokens: 2_048,
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn what_can_not_be_done_is_named() {
         let refused = |settings: Settings| settings.checked().unwrap_err().to_string();
-        let low = LowRank { rank: 1_000, ..LowRank::default() };
+        let low = LoraConfig { rank: 1_000, ..LoraConfig::default() };
         let refusal = refused(Settings { trains: Trains::Adapter(low), ..Settings::default() });
         assert_eq!(refusal, "the training can't be done so: \"rank\" is 1000, and may be from 1 to 256");
         assert!(refused(Settings { rate: f64::NAN, ..Settings::default() }).contains("\"rate\""));

@@ -29,7 +29,7 @@ pub(super) enum Weight {
 
 /// A LoRA update of a frozen matrix: the product of A and B.
 #[derive(Debug)]
-pub(super) struct Low {
+pub(super) struct LoraWeights {
     /// LoRA A: `rank` rows as wide as the input.
     pub first: Range<usize>,
     /// LoRA B: a row of `rank` numbers for each output.
@@ -42,7 +42,7 @@ pub(super) struct Low {
 #[derive(Debug)]
 pub(super) struct Product {
     pub weight: Weight,
-    pub low: Option<Low>,
+    pub low: Option<LoraWeights>,
     pub width: usize,
     pub outputs: usize,
 }
@@ -83,13 +83,19 @@ impl Product {
         let mut out = vec![0.0; count * self.outputs];
         let rows = View::new(rows, self.width);
         let weight = self.weight.numbers(parameters)?;
-        multiply((&mut out, Into::Place), rows, View::new(&weight, self.width).turned(), 1.0, By::All);
+        multiply((&mut out, Into::Place), rows, View::new(&weight, self.width).transposed(), 1.0, By::All);
         let Some(low) = &self.low else { return Ok((out, Vec::new())) };
         let mut between = vec![0.0; count * low.rank];
         let (first, second) = (&parameters[low.first.clone()], &parameters[low.second.clone()]);
-        multiply((&mut between, Into::Place), rows, View::new(first, self.width).turned(), 1.0, By::All);
+        multiply((&mut between, Into::Place), rows, View::new(first, self.width).transposed(), 1.0, By::All);
         let through = View::new(&between, low.rank);
-        multiply((&mut out, Into::Sum), through, View::new(second, low.rank).turned(), low.scale, By::All);
+        multiply(
+            (&mut out, Into::Sum),
+            through,
+            View::new(second, low.rank).transposed(),
+            low.scale,
+            By::All,
+        );
         Ok((out, between))
     }
 
@@ -106,7 +112,7 @@ impl Product {
         let weight = self.weight.numbers(parameters)?;
         multiply((back, Into::Sum), out, View::new(&weight, self.width), 1.0, By::All);
         if let Some(slopes) = self.weight.slopes(slopes) {
-            multiply((slopes, Into::Sum), out.turned(), rows, 1.0, By::All);
+            multiply((slopes, Into::Sum), out.transposed(), rows, 1.0, By::All);
         }
         let Some(low) = &self.low else { return Ok(()) };
         let second = View::new(&parameters[low.second.clone()], low.rank);
@@ -115,9 +121,9 @@ impl Product {
         let through = View::new(&through, low.rank);
         let between = View::new(between, low.rank);
         let second = &mut slopes[low.second.clone()];
-        multiply((second, Into::Sum), out.turned(), between, low.scale, By::All);
+        multiply((second, Into::Sum), out.transposed(), between, low.scale, By::All);
         let first = &mut slopes[low.first.clone()];
-        multiply((first, Into::Sum), through.turned(), rows, 1.0, By::All);
+        multiply((first, Into::Sum), through.transposed(), rows, 1.0, By::All);
         let first = View::new(&parameters[low.first.clone()], self.width);
         multiply((back, Into::Sum), through, first, 1.0, By::All);
         Ok(())

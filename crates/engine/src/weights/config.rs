@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::EngineError;
 use crate::families;
 use crate::rope::{stretched, usual_attention};
-use crate::shape::{Mixture, Pairs, Rope, Shape, Stretch};
+use crate::shape::{Architecture, Mixture, Pairs, Rope, RopeScaling};
 
 #[derive(Deserialize)]
 struct Config {
@@ -63,7 +63,7 @@ struct Scaling {
 /// The RoPE base where the file has none.
 const THETA: f64 = 10_000.0;
 
-pub(super) fn read(path: &Path) -> Result<Shape, EngineError> {
+pub(super) fn read(path: &Path) -> Result<Architecture, EngineError> {
     let at_file = |source| EngineError::File { path: path.to_owned(), source };
     let bytes = std::fs::read(path).map_err(at_file)?;
     let config: Config = serde_json::from_slice(&bytes)
@@ -71,7 +71,7 @@ pub(super) fn read(path: &Path) -> Result<Shape, EngineError> {
     shape(config)?.checked()
 }
 
-fn shape(config: Config) -> Result<Shape, EngineError> {
+fn shape(config: Config) -> Result<Architecture, EngineError> {
     let Some(family) = families::by_name(&config.model_type) else {
         return Err(EngineError::Family(config.model_type));
     };
@@ -104,7 +104,7 @@ fn shape(config: Config) -> Result<Shape, EngineError> {
     let theta = scaling.as_ref().and_then(|scaling| scaling.rope_theta).or(config.rope_theta);
     let stretch = stretch(scaling.as_ref(), config.max_position_embeddings as f64)?;
     let original = scaling.as_ref().and_then(|scaling| scaling.original_max_position_embeddings);
-    Ok(Shape {
+    Ok(Architecture {
         vocabulary: config.vocab_size,
         hidden: config.hidden_size,
         layers: config.num_hidden_layers,
@@ -122,12 +122,12 @@ fn shape(config: Config) -> Result<Shape, EngineError> {
     })
 }
 
-fn stretch(scaling: Option<&Scaling>, context: f64) -> Result<Stretch, EngineError> {
+fn stretch(scaling: Option<&Scaling>, context: f64) -> Result<RopeScaling, EngineError> {
     let wrong = |field, what: &str| EngineError::Shape { field, what: what.to_owned() };
-    let Some(scaling) = scaling else { return Ok(Stretch::None) };
+    let Some(scaling) = scaling else { return Ok(RopeScaling::None) };
     let kind = scaling.rope_type.as_deref().unwrap_or("default");
     if kind == "default" {
-        return Ok(Stretch::None);
+        return Ok(RopeScaling::None);
     }
     let original = scaling.original_max_position_embeddings.unwrap_or(context);
     // For YaRN, the ratio of the two context lengths implies the factor.
@@ -140,14 +140,14 @@ fn stretch(scaling: Option<&Scaling>, context: f64) -> Result<Stretch, EngineErr
     // A value of 0 means that it is not set.
     let said = |number: Option<f64>| number.filter(|number| *number != 0.0);
     match kind {
-        "linear" => Ok(Stretch::Linear { factor }),
-        "llama3" => Ok(Stretch::Bands {
+        "linear" => Ok(RopeScaling::Linear { factor }),
+        "llama3" => Ok(RopeScaling::Bands {
             factor,
             low: scaling.low_freq_factor.unwrap_or(1.0),
             high: scaling.high_freq_factor.unwrap_or(4.0),
             original,
         }),
-        "yarn" => Ok(Stretch::Ramp {
+        "yarn" => Ok(RopeScaling::Ramp {
             factor,
             original,
             fast: said(scaling.beta_fast).unwrap_or(32.0),

@@ -1,6 +1,6 @@
 //! Loads a model's published files: a directory of safetensors ("plain") or a GGUF file ("packed").
 
-mod beside;
+mod assets;
 mod config;
 mod digest;
 mod packed;
@@ -14,9 +14,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use beside::{Beside, Habits};
+pub use assets::{GenerationDefaults, ModelAssets};
 pub(crate) use plain::Files;
-pub use purpose::{Judge, Purpose, Ranks, Vectors};
+pub use purpose::{Purpose, Ranks, RerankHead, Vectors};
 pub(crate) use raw::Raw;
 pub(crate) use rows::Rows;
 
@@ -24,12 +24,12 @@ use self::digest::Digest;
 use crate::kernels::Matrix;
 use crate::linear::Linear;
 use crate::model::{Dense, Layer, Pair};
-use crate::{EngineError, Shape};
+use crate::{Architecture, EngineError};
 
 /// A model's files, opened and with their headers read.
 #[derive(Debug)]
 pub struct Source {
-    shape: Shape,
+    shape: Architecture,
     store: Store,
     path: PathBuf,
     /// The directory for other files of the model.
@@ -181,7 +181,7 @@ impl Source {
     }
 
     #[must_use]
-    pub const fn shape(&self) -> &Shape {
+    pub const fn shape(&self) -> &Architecture {
         &self.shape
     }
 
@@ -218,7 +218,7 @@ impl Source {
         self.vector(&self.name(plain, packed), length)
     }
 
-    pub(crate) fn embedding(&self, shape: &Shape) -> Result<Rows, EngineError> {
+    pub(crate) fn embedding(&self, shape: &Architecture) -> Result<Rows, EngineError> {
         let name = self.name("model.embed_tokens", "token_embd");
         let piece = Piece::whole(name, shape.vocabulary);
         match &self.store {
@@ -230,18 +230,18 @@ impl Source {
         }
     }
 
-    pub(crate) fn head(&self, shape: &Shape, embedding: &Rows) -> Result<Linear, EngineError> {
+    pub(crate) fn head(&self, shape: &Architecture, embedding: &Rows) -> Result<Linear, EngineError> {
         if shape.is_tied {
             return Ok(embedding.as_linear());
         }
         self.linear(&[Piece::whole(self.name("lm_head", "output"), shape.vocabulary)], shape.hidden)
     }
 
-    pub(crate) fn last_norm(&self, shape: &Shape) -> Result<Vec<f32>, EngineError> {
+    pub(crate) fn last_norm(&self, shape: &Architecture) -> Result<Vec<f32>, EngineError> {
         self.vector(&self.name("model.norm", "output_norm"), shape.hidden)
     }
 
-    pub(crate) fn layer(&self, shape: &Shape, index: usize) -> Result<Layer, EngineError> {
+    pub(crate) fn layer(&self, shape: &Architecture, index: usize) -> Result<Layer, EngineError> {
         let name = |plain: &str, packed: &str| {
             self.name(&format!("model.layers.{index}.{plain}"), &format!("blk.{index}.{packed}"))
         };
@@ -270,7 +270,7 @@ impl Source {
         })
     }
 
-    fn dense(&self, shape: &Shape, index: usize) -> Result<Dense, EngineError> {
+    fn dense(&self, shape: &Architecture, index: usize) -> Result<Dense, EngineError> {
         let name = |plain: &str, packed: &str| {
             self.name(&format!("model.layers.{index}.mlp.{plain}"), &format!("blk.{index}.{packed}"))
         };

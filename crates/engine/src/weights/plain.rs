@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::digest::Digest;
 use super::{Piece, wrong_shape};
 use crate::EngineError;
-use crate::kernels::{Matrix, Plain as Kind};
+use crate::kernels::{FloatType as Kind, Matrix};
 
 const ONE: &str = "model.safetensors";
 /// The header key of the file's metadata, which is not a tensor.

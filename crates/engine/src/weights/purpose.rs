@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::beside::json;
+use super::assets::json;
 use super::packed::{File, Value as Packed};
 use super::{Files, Source, Store};
 use crate::EngineError;
@@ -30,14 +30,14 @@ pub struct Vectors {
 /// How a reranker is used.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ranks {
-    pub judge: Judge,
+    pub judge: RerankHead,
     /// The prompt template for query and document, if the files have one.
     pub template: Option<String>,
 }
 
 /// What turns the final hidden state into a score.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Judge {
+pub enum RerankHead {
     /// A classification head of one row: the higher, the better.
     One(Vec<f32>),
     /// A row for yes, and one for no.
@@ -75,7 +75,7 @@ impl Source {
         let has_own = match &purpose {
             Purpose::Answers => false,
             Purpose::Vectors(_) => true,
-            Purpose::Ranks(ranks) => !matches!(ranks.judge, Judge::Words(..)),
+            Purpose::Ranks(ranks) => !matches!(ranks.judge, RerankHead::Words(..)),
         };
         if self.is_headless && !has_own {
             return Err(EngineError::NoTensor("lm_head.weight".to_owned()));
@@ -86,7 +86,7 @@ impl Source {
 
 /// Reranking by the tokens that the supported families answer with.
 fn by_words() -> Purpose {
-    let judge = Judge::Words("yes".to_owned(), "no".to_owned());
+    let judge = RerankHead::Words("yes".to_owned(), "no".to_owned());
     Purpose::Ranks(Ranks { judge, template: None })
 }
 
@@ -180,7 +180,7 @@ fn classifier(directory: &Path, files: &Files, hidden: usize) -> Result<Purpose,
             format!("its head tells {:?} labels apart, and one of one row is known here", shape.first());
         return Err(wrong(&directory.join("config.json"), what));
     }
-    let judge = Judge::One(files.row(HEAD, hidden)?);
+    let judge = RerankHead::One(files.row(HEAD, hidden)?);
     Ok(Purpose::Ranks(Ranks { judge, template: None }))
 }
 
@@ -217,7 +217,7 @@ fn packed(
 }
 
 /// The classification head of a GGUF reranker; `None` if it has none.
-fn judge(file: &File, architecture: &str, hidden: usize) -> Result<Option<Judge>, EngineError> {
+fn judge(file: &File, architecture: &str, hidden: usize) -> Result<Option<RerankHead>, EngineError> {
     const HEAD: &str = "cls.output.weight";
     let Some(rows) = file.rows_of(HEAD, hidden)? else { return Ok(None) };
     let labels = match file.value(&format!("{architecture}.classifier.output_labels")) {
@@ -230,9 +230,9 @@ fn judge(file: &File, architecture: &str, hidden: usize) -> Result<Option<Judge>
     };
     let mut rows = rows.into_iter();
     match (rows.next(), rows.next(), rows.next()) {
-        (Some(one), None, None) => Ok(Some(Judge::One(one))),
-        (Some(no), Some(yes), None) if label_of(0) == "no" => Ok(Some(Judge::Two(yes, no))),
-        (Some(yes), Some(no), None) => Ok(Some(Judge::Two(yes, no))),
+        (Some(one), None, None) => Ok(Some(RerankHead::One(one))),
+        (Some(no), Some(yes), None) if label_of(0) == "no" => Ok(Some(RerankHead::Two(yes, no))),
+        (Some(yes), Some(no), None) => Ok(Some(RerankHead::Two(yes, no))),
         _ => Err(file.broken(format!("its \"{HEAD}\" has more rows than one for yes and one for no"))),
     }
 }

@@ -4,19 +4,19 @@ use candle_core::quantized::GgmlDType;
 
 use super::{Place, Source, Store};
 use crate::EngineError;
-use crate::kernels::Plain;
+use crate::kernels::FloatType;
 
 /// Rows of a matrix, consecutive.
 #[derive(Debug)]
 pub(crate) enum Raw {
-    Plain(Plain, Vec<u8>),
+    Plain(FloatType, Vec<u8>),
     /// Block-quantised.
     Packed(GgmlDType, Vec<u8>),
 }
 
 impl Raw {
     /// Two matrices can be fused if this is the same for both.
-    pub(crate) const fn kind(&self) -> (Option<Plain>, Option<GgmlDType>) {
+    pub(crate) const fn kind(&self) -> (Option<FloatType>, Option<GgmlDType>) {
         match self {
             Self::Plain(kind, _) => (Some(*kind), None),
             Self::Packed(kind, _) => (None, Some(*kind)),
@@ -64,7 +64,7 @@ impl Source {
     }
 
     /// The dtype of a model in safetensors, taken from its embedding; `None` for GGUF.
-    pub(crate) fn plain_kind(&self) -> Option<Plain> {
+    pub(crate) fn plain_kind(&self) -> Option<FloatType> {
         match &self.store {
             Store::Plain(files) => files.kind_of(&self.name("model.embed_tokens", "token_embd")),
             Store::Packed(_) => None,

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::kernels::{Matrix, Rounded};
+use crate::kernels::{Matrix, QuantisedMatrix};
 use crate::linear::Linear;
 
 /// Only the rows that are read are dequantised.
 #[derive(Debug)]
 pub(crate) enum Rows {
     Dense { matrix: Arc<Matrix>, width: usize, rows: usize },
-    Rounded { matrix: Arc<Rounded>, width: usize },
+    Rounded { matrix: Arc<QuantisedMatrix>, width: usize },
 }
 
 impl Rows {

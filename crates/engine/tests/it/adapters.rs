@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
-use engine::made::{Made, MadeAdapter};
+use engine::synthetic::{SyntheticAdapter, SyntheticModel};
 use engine::{
-    Adapter, EngineError, Keeps, Limits, Model, Numbers, Packing, Part, Pool, Ragged, Shape, Source,
+    Adapter, Architecture, EngineError, KvCache, KvDtype, Limits, Model, Numbers, Packing, SequenceChunk,
+    Source, StepBatch,
 };
 use serde_json::{Value, json};
 
@@ -18,14 +19,18 @@ use crate::shapes;
 const NEAR: f64 = 1e-4;
 const ALL: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
-fn open(made: &MadeAdapter, shape: &Shape, kind: Numbers) -> Result<Arc<Adapter>, EngineError> {
+fn open(made: &SyntheticAdapter, shape: &Architecture, kind: Numbers) -> Result<Arc<Adapter>, EngineError> {
     let directory = tempfile::tempdir().unwrap();
     made.write(directory.path(), kind).unwrap();
     Adapter::open(directory.path(), shape, &Limits::default()).map(Arc::new)
 }
 
 /// The model with an adapter merged into its weights, scaled by `scale` of each module's name and rank.
-fn merged(made: &Made, adapter: &MadeAdapter, scale: impl Fn(&str, usize) -> f64) -> Made {
+fn merged(
+    made: &SyntheticModel,
+    adapter: &SyntheticAdapter,
+    scale: impl Fn(&str, usize) -> f64,
+) -> SyntheticModel {
     let mut merged = made.clone();
     for (name, (shape, down)) in adapter.tensors.iter().filter(|(name, _)| name.contains(".lora_A.")) {
         let up = &adapter.tensors[&name.replace(".lora_A.", ".lora_B.")].1;
@@ -44,22 +49,22 @@ fn merged(made: &Made, adapter: &MadeAdapter, scale: impl Fn(&str, usize) -> f64
     merged
 }
 
-fn with(adapter: &Arc<Adapter>, part: Part) -> Part {
-    Part { adapter: Some(Arc::clone(adapter)), ..part }
+fn with(adapter: &Arc<Adapter>, part: SequenceChunk) -> SequenceChunk {
+    SequenceChunk { adapter: Some(Arc::clone(adapter)), ..part }
 }
 
 /// The logits of all tokens of a text with an adapter, in one step.
 fn said_with(model: &Model, adapter: &Arc<Adapter>, tokens: &[u32]) -> Vec<Vec<f32>> {
-    let mut pool = Pool::new(model.shape(), Keeps::Single, 32);
-    let step = Ragged { parts: vec![with(adapter, part(tokens, 0, &blocks(3, tokens.len())))] };
+    let mut pool = KvCache::new(model.shape(), KvDtype::Single, 32);
+    let step = StepBatch { parts: vec![with(adapter, part(tokens, 0, &blocks(3, tokens.len())))] };
     let said = model.step(&step, &mut pool).unwrap();
     said.chunks(model.shape().vocabulary).map(<[f32]>::to_vec).collect()
 }
 
 fn same_as_merged(
     family: &str,
-    shape: Shape,
-    adapter: &MadeAdapter,
+    shape: Architecture,
+    adapter: &SyntheticAdapter,
     kind: Numbers,
     scale: impl Fn(&str, usize) -> f64,
 ) {
@@ -76,23 +81,23 @@ fn same_as_merged(
 
 #[test]
 fn it_says_what_the_merged_model_says() {
-    let all = MadeAdapter::new(&shapes::dense(), &ALL, 8, 3);
+    let all = SyntheticAdapter::new(&shapes::dense(), &ALL, 8, 3);
     for kind in [Numbers::F32, Numbers::F16, Numbers::BF16] {
         same_as_merged("qwen3", shapes::dense(), &all, kind, |_, rank| 16.0 / rank as f64);
     }
     same_as_merged("llama", shapes::llama(), &all, Numbers::F32, |_, rank| 16.0 / rank as f64);
     for targets in [&["q_proj", "v_proj"][..], &["o_proj"], &["down_proj", "k_proj"], &["mlp.up_proj"]] {
-        let some = MadeAdapter::new(&shapes::dense(), targets, 5, 3);
+        let some = SyntheticAdapter::new(&shapes::dense(), targets, 5, 3);
         same_as_merged("qwen3", shapes::dense(), &some, Numbers::F32, |_, rank| 16.0 / rank as f64);
     }
     // Experts can't have adapters, but attention can.
-    let around = MadeAdapter::new(&shapes::mixture(), &ALL[..4], 8, 3);
+    let around = SyntheticAdapter::new(&shapes::mixture(), &ALL[..4], 8, 3);
     same_as_merged("qwen3_moe", shapes::mixture(), &around, Numbers::F32, |_, rank| 16.0 / rank as f64);
 }
 
 #[test]
 fn a_stabilised_rank_is_scaled_by_its_root() {
-    let mut stabilised = MadeAdapter::new(&shapes::dense(), &ALL, 16, 3);
+    let mut stabilised = SyntheticAdapter::new(&shapes::dense(), &ALL, 16, 3);
     stabilised.config["use_rslora"] = json!(true);
     stabilised.config["lora_alpha"] = json!(2.5);
     same_as_merged("qwen3", shapes::dense(), &stabilised, Numbers::F32, |_, rank| 2.5 / (rank as f64).sqrt());
@@ -106,7 +111,7 @@ fn patterns_and_layers_are_honoured() {
         _ if name.ends_with("v_proj") => Some(12),
         _ => Some(6),
     };
-    let mut adapter = MadeAdapter::of(&shapes::dense(), 3, rank);
+    let mut adapter = SyntheticAdapter::of(&shapes::dense(), 3, rank);
     adapter.config["target_modules"] = json!(ALL);
     adapter.config["r"] = json!(6);
     adapter.config["layers_to_transform"] = json!([0, 1]);
@@ -126,7 +131,7 @@ fn patterns_and_layers_are_honoured() {
     // A full module name applies whatever `layers_to_transform` says.
     let mut named = adapter.clone();
     let whole = "model.layers.2.mlp.up_proj";
-    let one = MadeAdapter::of(&shapes::dense(), 4, |name| (name == whole).then_some(6));
+    let one = SyntheticAdapter::of(&shapes::dense(), 4, |name| (name == whole).then_some(6));
     named.tensors.extend(one.tensors);
     named.config["target_modules"] = json!([&ALL[..], &[whole]].concat());
     same_as_merged("qwen3", shapes::dense(), &named, Numbers::F32, scale);
@@ -141,11 +146,11 @@ fn patterns_and_layers_are_honoured() {
 
 #[test]
 fn a_packed_model_takes_the_same_adapter() {
-    let all = MadeAdapter::new(&shapes::dense(), &ALL, 8, 3);
+    let all = SyntheticAdapter::new(&shapes::dense(), &ALL, 8, 3);
     for (family, shape) in [
         ("qwen3", shapes::dense()),
         // Its query and key rows are permuted in GGUF files.
-        ("llama", Shape { rope: shapes::dense().rope, ..shapes::llama() }),
+        ("llama", Architecture { rope: shapes::dense().rope, ..shapes::llama() }),
     ] {
         let plain = held(family, shape);
         let directory = tempfile::tempdir().unwrap();
@@ -167,7 +172,7 @@ fn nobody_beside_an_adapter_hears_of_it() {
     let shape = held.model.shape();
     let adapters: Vec<Arc<Adapter>> = (0..3)
         .map(|seed| {
-            let made = MadeAdapter::new(shape, &ALL[..4 + seed as usize], 4 + 5 * seed as usize, seed);
+            let made = SyntheticAdapter::new(shape, &ALL[..4 + seed as usize], 4 + 5 * seed as usize, seed);
             open(&made, shape, Numbers::F32).unwrap()
         })
         .collect();
@@ -178,12 +183,12 @@ fn nobody_beside_an_adapter_hears_of_it() {
         whose[of].map_or(part.clone(), |which: usize| with(&adapters[which], part))
     };
     let parts = (0..lengths.len()).map(|of| one(of, &blocks(of as u32 * 8, lengths[of])));
-    let mut pool = Pool::new(shape, Keeps::Half, 64);
-    let all = held.model.step(&Ragged { parts: parts.collect() }, &mut pool).unwrap();
+    let mut pool = KvCache::new(shape, KvDtype::Half, 64);
+    let all = held.model.step(&StepBatch { parts: parts.collect() }, &mut pool).unwrap();
     let mut beside = all.chunks(shape.vocabulary);
     for of in 0..lengths.len() {
-        let mut pool = Pool::new(shape, Keeps::Half, 64);
-        let alone = Ragged { parts: vec![one(of, &blocks(3, lengths[of]))] };
+        let mut pool = KvCache::new(shape, KvDtype::Half, 64);
+        let alone = StepBatch { parts: vec![one(of, &blocks(3, lengths[of]))] };
         for alone in held.model.step(&alone, &mut pool).unwrap().chunks(shape.vocabulary) {
             assert_eq!(beside.next().unwrap(), alone, "text {of}");
         }
@@ -197,22 +202,22 @@ fn nobody_beside_an_adapter_hears_of_it() {
     assert!(beside.next().is_none());
 }
 
-fn alone_of(tokens: &[u32]) -> Ragged {
-    Ragged { parts: vec![part(tokens, 0, &blocks(3, tokens.len()))] }
+fn alone_of(tokens: &[u32]) -> StepBatch {
+    StepBatch { parts: vec![part(tokens, 0, &blocks(3, tokens.len()))] }
 }
 
 #[test]
 fn an_adapter_of_another_model_is_not_computed_with() {
     let held = held("qwen3", shapes::dense());
-    let other = Shape { hidden: 96, ..shapes::dense() };
-    let adapter = open(&MadeAdapter::new(&other, &ALL, 4, 1), &other, Numbers::F32).unwrap();
-    let mut pool = Pool::new(held.model.shape(), Keeps::Half, 8);
-    let step = Ragged { parts: vec![with(&adapter, part(&text(5, 1), 0, &blocks(3, 5)))] };
+    let other = Architecture { hidden: 96, ..shapes::dense() };
+    let adapter = open(&SyntheticAdapter::new(&other, &ALL, 4, 1), &other, Numbers::F32).unwrap();
+    let mut pool = KvCache::new(held.model.shape(), KvDtype::Half, 8);
+    let step = StepBatch { parts: vec![with(&adapter, part(&text(5, 1), 0, &blocks(3, 5)))] };
     assert!(matches!(held.model.step(&step, &mut pool), Err(EngineError::Step(_))));
 }
 
 /// The file and the field that an adapter is refused for.
-fn refused_by(made: &MadeAdapter, shape: &Shape) -> (String, String) {
+fn refused_by(made: &SyntheticAdapter, shape: &Architecture) -> (String, String) {
     match open(made, shape, Numbers::F32) {
         Err(EngineError::Adapter { path, field, .. }) => {
             (path.file_name().unwrap().to_str().unwrap().to_owned(), field)
@@ -223,7 +228,7 @@ fn refused_by(made: &MadeAdapter, shape: &Shape) -> (String, String) {
 
 #[test]
 fn what_its_description_says_is_refused_by_the_field_that_says_it() {
-    let made = MadeAdapter::new(&shapes::dense(), &ALL, 4, 1);
+    let made = SyntheticAdapter::new(&shapes::dense(), &ALL, 4, 1);
     let check = |field: &str, value: Value| {
         let mut wrong = made.clone();
         wrong.config[field] = value.clone();
@@ -277,9 +282,9 @@ fn what_its_description_says_is_refused_by_the_field_that_says_it() {
 
 #[test]
 fn its_tensors_are_refused_by_their_names() {
-    let made = MadeAdapter::new(&shapes::dense(), &ALL, 4, 1);
+    let made = SyntheticAdapter::new(&shapes::dense(), &ALL, 4, 1);
     let name = |rest: &str| format!("base_model.model.{rest}.weight");
-    let check = |wrong: &MadeAdapter, shape: &Shape, rest: &str| {
+    let check = |wrong: &SyntheticAdapter, shape: &Architecture, rest: &str| {
         let wanted = ("adapter_model.safetensors".to_owned(), name(rest));
         assert_eq!(refused_by(wrong, shape), wanted);
     };
@@ -302,9 +307,9 @@ fn its_tensors_are_refused_by_their_names() {
     let mut wrong = made.clone();
     wrong.config["rank_pattern"] = json!({"layers.2.self_attn.q_proj": 5});
     check(&wrong, &shapes::dense(), "model.layers.2.self_attn.q_proj.lora_A");
-    check(&made, &Shape { hidden: 96, ..shapes::dense() }, "model.layers.0.self_attn.q_proj.lora_A");
-    check(&made, &Shape { inner: 96, ..shapes::dense() }, "model.layers.0.mlp.gate_proj.lora_B");
-    check(&made, &Shape { layers: 4, ..shapes::dense() }, "model.layers.3.self_attn.q_proj.lora_A");
+    check(&made, &Architecture { hidden: 96, ..shapes::dense() }, "model.layers.0.self_attn.q_proj.lora_A");
+    check(&made, &Architecture { inner: 96, ..shapes::dense() }, "model.layers.0.mlp.gate_proj.lora_B");
+    check(&made, &Architecture { layers: 4, ..shapes::dense() }, "model.layers.3.self_attn.q_proj.lora_A");
     for rest in [
         "lm_head.lora_A",
         "model.layers.3.self_attn.q_proj.lora_A",
@@ -319,7 +324,7 @@ fn its_tensors_are_refused_by_their_names() {
 
 #[test]
 fn files_that_are_none_of_an_adapters_are_refused_by_their_names() {
-    let made = MadeAdapter::new(&shapes::dense(), &ALL, 4, 1);
+    let made = SyntheticAdapter::new(&shapes::dense(), &ALL, 4, 1);
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     let open = || Adapter::open(directory.path(), &shapes::dense(), &Limits::default());
@@ -373,7 +378,7 @@ fn files_that_are_none_of_an_adapters_are_refused_by_their_names() {
 
 #[test]
 fn one_that_is_larger_than_all_may_be_is_not_read() {
-    let made = MadeAdapter::new(&shapes::dense(), &ALL, 4, 1);
+    let made = SyntheticAdapter::new(&shapes::dense(), &ALL, 4, 1);
     let directory = tempfile::tempdir().unwrap();
     made.write(directory.path(), Numbers::F32).unwrap();
     let bytes = made.tensors.values().map(|(_, numbers)| 4 * numbers.len() as u64).sum();

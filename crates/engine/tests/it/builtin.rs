@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::{
-    Group, Happened, Keeps, Model, Request, Room, Runner, Sampling, Share, Source, Telling, Template, TextId,
-    Vocabulary,
+    CacheScope, Detokenizer, Group, KvDtype, Model, Request, Sampling, Scheduler, SchedulerLimits,
+    SequenceId, Source, StepEvent, Template, Vocabulary,
 };
 use serde_json::{Value, json};
 
@@ -69,9 +69,16 @@ fn answers(questions: &[&str]) -> Vec<String> {
     let end = generation["eos_token_id"][0].as_u64().unwrap() as u32;
     assert_eq!(vocabulary.sign(config["eos_token"].as_str().unwrap()), Some(end));
     let model = Arc::new(Model::load(&Source::open(&directory).unwrap()).unwrap());
-    let room = Room { bytes: 1 << 27, keeps: Keeps::Half, tokens: 512, texts: 16, waiting: 100, guesses: 0 };
-    let mut runner = Runner::new(model, room).unwrap();
-    let mut said: BTreeMap<TextId, Vec<u8>> = BTreeMap::new();
+    let room = SchedulerLimits {
+        bytes: 1 << 27,
+        keeps: KvDtype::Half,
+        tokens: 512,
+        texts: 16,
+        waiting: 100,
+        guesses: 0,
+    };
+    let mut runner = Scheduler::new(model, room).unwrap();
+    let mut said: BTreeMap<SequenceId, Vec<u8>> = BTreeMap::new();
     for question in questions {
         let messages =
             json!([{"role": "system", "content": "Be kind."}, {"role": "user", "content": question}]);
@@ -85,20 +92,20 @@ fn answers(questions: &[&str]) -> Vec<String> {
             rule: None,
             adapter: None,
             later: Vec::new(),
-            share: Share(1),
+            share: CacheScope(1),
             group: Group(1),
         };
         said.insert(runner.submit(request).unwrap(), Vec::new());
     }
     while !runner.is_idle() {
         for happened in runner.step().unwrap() {
-            if let Happened::Token { text, drawn } = happened {
+            if let StepEvent::Token { text, drawn } = happened {
                 said.get_mut(&text).unwrap().extend(vocabulary.bytes(drawn.token));
             }
         }
     }
     let told = |said: &Vec<u8>| {
-        let mut telling = Telling::default();
+        let mut telling = Detokenizer::default();
         telling.push(said) + &telling.end()
     };
     said.values().map(told).collect()

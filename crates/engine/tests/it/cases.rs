@@ -1,14 +1,14 @@
 //! Synthetic models that transformers can read, too, and inputs for them. `examples/made_models.rs` writes
 //! them to disk.
 
-use engine::made::{Made, MadeFor};
-use engine::{Rope, Shape, Stretch};
+use engine::synthetic::{SyntheticModel, SyntheticPurpose};
+use engine::{Architecture, Rope, RopeScaling};
 
 use crate::shapes;
 
 pub struct Case {
     pub name: &'static str,
-    pub made: Made,
+    pub made: SyntheticModel,
     /// Its RoPE settings are written in the older format.
     pub is_older: bool,
     pub tokens: Vec<u32>,
@@ -20,7 +20,7 @@ pub fn cases() -> Vec<Case> {
     let text = |length: u32| (0..length).map(|place| (place * 37 + place / 5 * 11 + 101) % 320).collect();
     let case =
         |name, made, is_older, length, places| Case { name, made, is_older, tokens: text(length), places };
-    let own = Stretch::Ramp {
+    let own = RopeScaling::Ramp {
         factor: 4.0,
         original: 64.0,
         fast: 16.0,
@@ -28,19 +28,19 @@ pub fn cases() -> Vec<Case> {
         attention: Some(1.5),
         truncates: false,
     };
-    let own = Shape { rope: Rope { theta: 10_000.0, stretch: own }, ..shapes::stretched() };
+    let own = Architecture { rope: Rope { theta: 10_000.0, stretch: own }, ..shapes::stretched() };
     // Some positions within the original context length, and some beyond it.
     let beyond = &[20, 63, 64, 150, 239];
-    let mut ranks = Made::new("qwen3", shapes::dense(), 7);
+    let mut ranks = SyntheticModel::new("qwen3", shapes::dense(), 7);
     let row = ranks.tensors["model.embed_tokens.weight"].1[..shapes::dense().hidden].to_vec();
     ranks.tensors.insert("score.weight".to_owned(), (vec![1, row.len()], row));
-    ranks.makes = MadeFor::Ranks;
-    let mixture = Made::new("qwen3_moe", shapes::mixture(), 7);
+    ranks.makes = SyntheticPurpose::Ranks;
+    let mixture = SyntheticModel::new("qwen3_moe", shapes::mixture(), 7);
     vec![
-        case("qwen3", Made::new("qwen3", shapes::dense(), 7), false, 40, &[0, 1, 39]),
-        case("yarn", Made::new("qwen3", shapes::stretched(), 7), false, 240, beyond),
-        case("yarn_older", Made::new("qwen3", own, 7), true, 240, beyond),
-        case("llama3", Made::new("llama", shapes::llama(), 7), false, 300, &[0, 99, 299]),
+        case("qwen3", SyntheticModel::new("qwen3", shapes::dense(), 7), false, 40, &[0, 1, 39]),
+        case("yarn", SyntheticModel::new("qwen3", shapes::stretched(), 7), false, 240, beyond),
+        case("yarn_older", SyntheticModel::new("qwen3", own, 7), true, 240, beyond),
+        case("llama3", SyntheticModel::new("llama", shapes::llama(), 7), false, 300, &[0, 99, 299]),
         case("stacked", mixture.stacked(), false, 40, &[0, 1, 39]),
         case("ranks", ranks, false, 40, &[39]),
     ]

@@ -5,11 +5,12 @@
 use std::sync::Arc;
 
 use domain::prompt::Json;
-use domain::runtime::Continues;
-use engine::made::{Made, MadeAdapter};
+use domain::runtime::RawPrompt;
+use engine::synthetic::{SyntheticAdapter, SyntheticModel};
 use engine::{
-    Adapter, BLOCK, DeviceModel, EngineError, Group, Host, Keeps, Limits, Machine, Numbers, Packing, Part,
-    Pool, Processor, Ragged, Request, Room, Runner, Sampling, Shape, Share, Source, Stretch, Told,
+    Adapter, Architecture, BLOCK, Backend, CacheScope, DeviceModel, EngineError, Group, Host, KvCache,
+    KvDtype, Limits, Numbers, Packing, Processor, Request, RopeScaling, Sampling, Scheduler, SchedulerLimits,
+    SequenceChunk, SequenceEvent, Source, StepBatch,
 };
 
 use crate::local;
@@ -24,25 +25,25 @@ const HALF: f64 = 5e-3;
 
 /// A model in both backends.
 struct Both {
-    made: Made,
-    own: Machine,
-    tensors: Machine,
+    made: SyntheticModel,
+    own: Backend,
+    tensors: Backend,
 }
 
-fn both_of(source: &Source, made: Made) -> Both {
-    let load = |processor| Machine::load(source, processor).unwrap();
+fn both_of(source: &Source, made: SyntheticModel) -> Both {
+    let load = |processor| Backend::load(source, processor).unwrap();
     Both { made, own: load(Processor::Own), tensors: load(Processor::Tensors) }
 }
 
-fn both(family: &str, shape: Shape) -> Both {
-    let made = Made::new(family, shape, 7);
+fn both(family: &str, shape: Architecture) -> Both {
+    let made = SyntheticModel::new(family, shape, 7);
     let directory = tempfile::tempdir().unwrap();
     made.write_plain(directory.path(), false).unwrap();
     both_of(&Source::open(directory.path()).unwrap(), made)
 }
 
-fn packed(family: &str, shape: Shape, kind: Packing) -> Both {
-    let made = Made::new(family, shape, 7);
+fn packed(family: &str, shape: Architecture, kind: Packing) -> Both {
+    let made = SyntheticModel::new(family, shape, 7);
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("model.gguf");
     made.write_packed(&path, kind).unwrap();
@@ -50,7 +51,7 @@ fn packed(family: &str, shape: Shape, kind: Packing) -> Both {
 }
 
 /// The logits of all tokens of a text that is computed in pieces of these lengths.
-fn in_pieces(machine: &Machine, keeps: Keeps, tokens: &[u32], lengths: &[usize]) -> Vec<Vec<f32>> {
+fn in_pieces(machine: &Backend, keeps: KvDtype, tokens: &[u32], lengths: &[usize]) -> Vec<Vec<f32>> {
     let mut memory = machine.memory(keeps, tokens.len().div_ceil(BLOCK) + 4).unwrap();
     let blocks = blocks(3, tokens.len());
     let (mut said, mut at) = (Vec::new(), 0);
@@ -59,7 +60,7 @@ fn in_pieces(machine: &Machine, keeps: Keeps, tokens: &[u32], lengths: &[usize])
             break;
         }
         let end = (at + length).min(tokens.len());
-        let step = Ragged { parts: vec![part(&tokens[at..end], at, &blocks)] };
+        let step = StepBatch { parts: vec![part(&tokens[at..end], at, &blocks)] };
         let numbers = machine.step(&step, &mut memory).unwrap();
         said.extend(numbers.chunks(machine.shape().vocabulary).map(<[f32]>::to_vec));
         at = end;
@@ -71,7 +72,7 @@ fn exact(rows: &[Vec<f32>]) -> Vec<Vec<f64>> {
     rows.iter().map(|row| row.iter().map(|number| f64::from(*number)).collect()).collect()
 }
 
-fn check(both: &Both, length: usize, keeps: Keeps, bound: f64) {
+fn check(both: &Both, length: usize, keeps: KvDtype, bound: f64) {
     let tokens = text(length, 1);
     let own = exact(&in_pieces(&both.own, keeps, &tokens, &[length]));
     let said = in_pieces(&both.tensors, keeps, &tokens, &[length]);
@@ -81,7 +82,7 @@ fn check(both: &Both, length: usize, keeps: Keeps, bound: f64) {
 
 #[test]
 fn every_family_says_by_tensors_what_it_says() {
-    let ramp = Stretch::Ramp {
+    let ramp = RopeScaling::Ramp {
         factor: 4.0,
         original: 256.0,
         fast: 32.0,
@@ -91,16 +92,19 @@ fn every_family_says_by_tensors_what_it_says() {
     };
     for (family, shape) in [
         ("qwen3", shapes::dense()),
-        ("qwen3", Shape { is_tied: false, heads: 6, kv_heads: 1, ..shapes::dense() }),
-        ("qwen3", Shape { rope: engine::Rope { stretch: ramp, ..shapes::dense().rope }, ..shapes::dense() }),
+        ("qwen3", Architecture { is_tied: false, heads: 6, kv_heads: 1, ..shapes::dense() }),
+        (
+            "qwen3",
+            Architecture { rope: engine::Rope { stretch: ramp, ..shapes::dense().rope }, ..shapes::dense() },
+        ),
         ("qwen3_moe", shapes::mixture()),
-        ("qwen3_moe", Shape { mixture: some_dense(), ..shapes::mixture() }),
+        ("qwen3_moe", Architecture { mixture: some_dense(), ..shapes::mixture() }),
         ("llama", shapes::llama()),
     ] {
         let both = both(family, shape);
-        check(&both, 32, Keeps::Single, NEAR);
-        check(&both, 300, Keeps::Single, NEAR);
-        check(&both, 300, Keeps::Half, HALF);
+        check(&both, 32, KvDtype::Single, NEAR);
+        check(&both, 300, KvDtype::Single, NEAR);
+        check(&both, 300, KvDtype::Half, HALF);
     }
 }
 
@@ -115,14 +119,14 @@ fn some_dense() -> Option<engine::Mixture> {
 #[test]
 fn halves_of_a_file_are_the_same_numbers() {
     for kind in [Numbers::F16, Numbers::BF16] {
-        let made = Made::new("qwen3", shapes::dense(), 7);
+        let made = SyntheticModel::new("qwen3", shapes::dense(), 7);
         let directory = tempfile::tempdir().unwrap();
         made.write_plain(directory.path(), false).unwrap();
         let path = directory.path().join("model.safetensors");
         let tensors = candle_core::safetensors::load(&path, &candle_core::Device::Cpu).unwrap();
         let halved = tensors.into_iter().map(|(name, tensor)| (name, tensor.to_dtype(kind).unwrap()));
         candle_core::safetensors::save(&halved.collect(), &path).unwrap();
-        check(&both_of(&Source::open(directory.path()).unwrap(), made), 100, Keeps::Single, NEAR);
+        check(&both_of(&Source::open(directory.path()).unwrap(), made), 100, KvDtype::Single, NEAR);
     }
 }
 
@@ -132,25 +136,25 @@ fn a_packed_file_says_by_tensors_what_it_says() {
         ("qwen3", shapes::dense()),
         ("qwen3_moe", shapes::mixture()),
         // In GGUF files its RoPE pairs are neighbours.
-        ("llama", Shape { rope: shapes::dense().rope, ..shapes::llama() }),
+        ("llama", Architecture { rope: shapes::dense().rope, ..shapes::llama() }),
     ] {
         for kind in [Packing::F32, Packing::F16, Packing::BF16] {
-            check(&packed(family, shape.clone(), kind), 60, Keeps::Single, NEAR);
+            check(&packed(family, shape.clone(), kind), 60, KvDtype::Single, NEAR);
         }
     }
 }
 
 #[test]
 fn stacked_experts_of_plain_files_are_the_experts_by_tensors() {
-    let made = Made::new("qwen3_moe", shapes::mixture(), 7);
-    let load = |made: &Made| {
+    let made = SyntheticModel::new("qwen3_moe", shapes::mixture(), 7);
+    let load = |made: &SyntheticModel| {
         let directory = tempfile::tempdir().unwrap();
         made.write_plain(directory.path(), false).unwrap();
-        Machine::load(&Source::open(directory.path()).unwrap(), Processor::Tensors)
+        Backend::load(&Source::open(directory.path()).unwrap(), Processor::Tensors)
     };
     let tokens = text(60, 1);
     let [apart, stacked] =
-        [&made, &made.stacked()].map(|made| in_pieces(&load(made).unwrap(), Keeps::Single, &tokens, &[60]));
+        [&made, &made.stacked()].map(|made| in_pieces(&load(made).unwrap(), KvDtype::Single, &tokens, &[60]));
     assert!(apart == stacked);
     let mut turned = made.stacked();
     let (shape, _) = turned.tensors.get_mut("model.layers.1.mlp.experts.down_proj").unwrap();
@@ -169,7 +173,7 @@ fn apart(one: &[Vec<f64>], other: &[Vec<f64>]) -> f64 {
 #[test]
 fn a_rounded_model_says_by_tensors_what_its_rounded_weights_say() {
     let tokens = text(48, 1);
-    let made = Made::new("qwen3", shapes::wide(), 7);
+    let made = SyntheticModel::new("qwen3", shapes::wide(), 7);
     let exact_ones = Oracle { made: &made }.all(&tokens);
     // The CPU kernels also quantise the activations to eight bits, which changes the output as much as 8-bit
     // weights would.
@@ -178,7 +182,7 @@ fn a_rounded_model_says_by_tensors_what_its_rounded_weights_say() {
     for kind in [Packing::Q8_0, Packing::Q6K, Packing::Q4K, Packing::Q5K, Packing::Q4_0] {
         let both = packed("qwen3", shapes::wide(), kind);
         let wanted = Oracle { made: &made.rounded(kind).unwrap() }.all(&tokens);
-        let far = apart(&exact(&in_pieces(&both.tensors, Keeps::Single, &tokens, &[48])), &wanted);
+        let far = apart(&exact(&in_pieces(&both.tensors, KvDtype::Single, &tokens, &[48])), &wanted);
         assert!(far <= bound, "{kind:?}: {far} of {bound}");
     }
 }
@@ -188,17 +192,17 @@ fn a_text_in_pieces_is_the_text_by_tensors() {
     for (family, shape) in [("qwen3", shapes::dense()), ("qwen3_moe", shapes::mixture())] {
         let both = both(family, shape);
         let tokens = text(150, 2);
-        let whole = exact(&in_pieces(&both.tensors, Keeps::Single, &tokens, &[150]));
+        let whole = exact(&in_pieces(&both.tensors, KvDtype::Single, &tokens, &[150]));
         // Prompts in pieces, single tokens, and a prompt after single tokens: a second turn.
         for lengths in [&[1][..], &[7], &[16], &[17], &[23, 1, 1, 40], &[64, 1, 1, 1]] {
-            let pieces = in_pieces(&both.tensors, Keeps::Single, &tokens, lengths);
+            let pieces = in_pieces(&both.tensors, KvDtype::Single, &tokens, lengths);
             let far = furthest(&pieces, &whole);
             assert!(far <= NEAR * spread(&whole), "{far} {lengths:?}");
         }
     }
 }
 
-fn adapters(shape: &Shape) -> Vec<Arc<Adapter>> {
+fn adapters(shape: &Architecture) -> Vec<Arc<Adapter>> {
     const ALL: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
     let targets = [&ALL[..4], &ALL[..], &ALL[1..3]];
     let kinds = [Numbers::F32, Numbers::BF16, Numbers::F16];
@@ -207,7 +211,7 @@ fn adapters(shape: &Shape) -> Vec<Arc<Adapter>> {
         let around: Vec<&str> =
             targets.iter().copied().take(if shape.mixture.is_some() { 4 } else { 7 }).collect();
         let directory = tempfile::tempdir().unwrap();
-        let made = MadeAdapter::new(shape, &around, 3 + 5 * seed as usize, seed);
+        let made = SyntheticAdapter::new(shape, &around, 3 + 5 * seed as usize, seed);
         made.write(directory.path(), kind).unwrap();
         Arc::new(Adapter::open(directory.path(), shape, &Limits::default()).unwrap())
     };
@@ -226,14 +230,14 @@ fn many_texts_with_adapters_say_by_tensors_what_they_say() {
         for whose in [whose.to_vec(), vec![Some(1); 11], vec![None; 11]] {
             let one = |of: usize| {
                 let adapter = whose[of].map(|which: usize| Arc::clone(&adapters[which]));
-                Part {
+                SequenceChunk {
                     adapter,
                     ..part(&text(lengths[of], of as u32), 0, &blocks(of as u32 * 5, lengths[of]))
                 }
             };
-            let batch = Ragged { parts: (0..lengths.len()).map(one).collect() };
+            let batch = StepBatch { parts: (0..lengths.len()).map(one).collect() };
             let [own, tensors] = [&both.own, &both.tensors].map(|machine| {
-                let mut memory = machine.memory(Keeps::Single, 64).unwrap();
+                let mut memory = machine.memory(KvDtype::Single, 64).unwrap();
                 // Twice: by the second step the adapters are on the device, and the KV cache is overwritten
                 // with the same values.
                 let first = machine.step(&batch, &mut memory).unwrap();
@@ -251,34 +255,34 @@ fn many_texts_with_adapters_say_by_tensors_what_they_say() {
 fn only_what_is_to_be_told_is_told_by_tensors() {
     let both = both("qwen3", shapes::dense());
     let tokens = text(20, 1);
-    let whole = exact(&in_pieces(&both.tensors, Keeps::Single, &tokens, &[20]));
-    let mut memory = both.tensors.memory(Keeps::Single, 8).unwrap();
+    let whole = exact(&in_pieces(&both.tensors, KvDtype::Single, &tokens, &[20]));
+    let mut memory = both.tensors.memory(KvDtype::Single, 8).unwrap();
     let mut step = |told_from| {
-        let part = Part { told_from, ..part(&tokens, 0, &blocks(3, 20)) };
-        both.tensors.step(&Ragged { parts: vec![part] }, &mut memory).unwrap()
+        let part = SequenceChunk { told_from, ..part(&tokens, 0, &blocks(3, 20)) };
+        both.tensors.step(&StepBatch { parts: vec![part] }, &mut memory).unwrap()
     };
     assert!(furthest(&[step(19)], &whole[19..]) <= NEAR);
     assert!(step(20).is_empty());
-    assert!(both.tensors.step(&Ragged::default(), &mut memory).unwrap().is_empty());
+    assert!(both.tensors.step(&StepBatch::default(), &mut memory).unwrap().is_empty());
 }
 
 #[test]
 fn what_is_not_there_is_refused_by_tensors() {
     let both = both("qwen3", shapes::dense());
     let machine = &both.tensors;
-    let mut memory = machine.memory(Keeps::Half, 4).unwrap();
-    let mut refused = |part: Part| {
-        let refused = machine.step(&Ragged { parts: vec![part] }, &mut memory);
+    let mut memory = machine.memory(KvDtype::Half, 4).unwrap();
+    let mut refused = |part: SequenceChunk| {
+        let refused = machine.step(&StepBatch { parts: vec![part] }, &mut memory);
         assert!(matches!(refused, Err(EngineError::Step(_))), "{refused:?}");
     };
     refused(part(&[512], 0, &[0]));
     refused(part(&[1], 16, &[0]));
     refused(part(&[1], 0, &[4]));
     refused(part(&[1], 16_384, &[0; 1025]));
-    let mut other = both.own.memory(Keeps::Half, 4).unwrap();
-    let step = Ragged { parts: vec![part(&[1], 0, &[0])] };
+    let mut other = both.own.memory(KvDtype::Half, 4).unwrap();
+    let step = StepBatch { parts: vec![part(&[1], 0, &[0])] };
     assert!(matches!(machine.step(&step, &mut other), Err(EngineError::Step(_))));
-    let refused = machine.memory(Keeps::Eight, 4).unwrap_err().to_string();
+    let refused = machine.memory(KvDtype::Eight, 4).unwrap_err().to_string();
     assert!(refused.contains("\"cpu-tensors\"") && refused.contains("q8"), "{refused}");
 }
 
@@ -289,16 +293,16 @@ fn request(length: u32, of: u32, max_tokens: usize) -> Request {
         max_tokens,
         ends: vec![],
         rule: None,
-        share: Share(1),
+        share: CacheScope(1),
         group: Group(1),
         adapter: None,
         later: Vec::new(),
     }
 }
 
-fn room(shape: &Shape, blocks: usize) -> Room {
-    let bytes = blocks * Pool::block_bytes(shape, Keeps::Single);
-    Room { bytes, keeps: Keeps::Single, tokens: 64, texts: 16, waiting: 100, guesses: 4 }
+fn room(shape: &Architecture, blocks: usize) -> SchedulerLimits {
+    let bytes = blocks * KvCache::block_bytes(shape, KvDtype::Single);
+    SchedulerLimits { bytes, keeps: KvDtype::Single, tokens: 64, texts: 16, waiting: 100, guesses: 4 }
 }
 
 #[test]
@@ -318,8 +322,8 @@ fn whole_texts_are_the_same_by_tensors() {
                 let mut tokens = Vec::new();
                 while let Some(told) = told.blocking_recv() {
                     match told {
-                        Told::Token(drawn) => tokens.push(drawn.token),
-                        Told::Refused(refused) => panic!("{refused:?}"),
+                        SequenceEvent::Token(drawn) => tokens.push(drawn.token),
+                        SequenceEvent::Refused(refused) => panic!("{refused:?}"),
                         _ => {}
                     }
                 }
@@ -335,7 +339,7 @@ fn whole_texts_are_the_same_by_tensors() {
 #[test]
 fn what_is_forgotten_by_tensors_is_computed_anew() {
     let both = both("qwen3", shapes::dense());
-    let mut runner = Runner::new(both.tensors.clone(), room(both.tensors.shape(), 32)).unwrap();
+    let mut runner = Scheduler::new(both.tensors.clone(), room(both.tensors.shape(), 32)).unwrap();
     let mut rows = || {
         runner.submit(request(100, 1, 4)).unwrap();
         let before = runner.counts().rows;
@@ -343,11 +347,11 @@ fn what_is_forgotten_by_tensors_is_computed_anew() {
             runner.step().unwrap();
         }
         let rows = runner.counts().rows - before;
-        (rows, runner.forget(Share(2)).wiped)
+        (rows, runner.forget(CacheScope(2)).wiped)
     };
     assert_eq!(rows(), (103, 0));
     assert_eq!(rows(), (7, 0));
-    assert_eq!(runner.forget(Share(1)).found, 6);
+    assert_eq!(runner.forget(CacheScope(1)).found, 6);
     runner.submit(request(100, 1, 4)).unwrap();
     let before = runner.counts().rows;
     while !runner.is_idle() {
@@ -361,7 +365,7 @@ fn a_model_answers_by_tensors_as_it_answers() {
     let [own, tensors] = [Processor::Own, Processor::Tensors].map(|processor| local::open_on(10, processor));
     for words in ["high tide ", "the harbour "] {
         let mut asked = local::asked("", 24);
-        asked.continues = Some(Continues::Text(words.repeat(20)));
+        asked.continues = Some(RawPrompt::Text(words.repeat(20)));
         asked.words.ignores_end = true;
         asked.prompt.sampling.temperature = Some(Json("0".to_owned()));
         let said = [&own, &tensors].map(|local| local::run(local, asked.clone()).unwrap());
@@ -373,8 +377,8 @@ fn a_model_answers_by_tensors_as_it_answers() {
 #[test]
 fn a_model_can_be_drawn_where_it_is_computed() {
     let model = DeviceModel::drawn(shapes::dense(), Numbers::BF16, Processor::Tensors).unwrap();
-    let mut pool = model.pool(Keeps::Half, 4).unwrap();
-    let step = Ragged { parts: vec![part(&text(20, 1), 0, &blocks(0, 20))] };
+    let mut pool = model.pool(KvDtype::Half, 4).unwrap();
+    let step = StepBatch { parts: vec![part(&text(20, 1), 0, &blocks(0, 20))] };
     let said = model.step(&step, &mut pool).unwrap();
     assert_eq!(said.len(), 20 * model.shape().vocabulary);
     assert!(said.iter().all(|score| score.is_finite()) && spread(&exact(&[said])) > 0.0);

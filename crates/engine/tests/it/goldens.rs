@@ -1,7 +1,7 @@
 //! Compares hidden states with those of transformers on the same files, as recorded by
 //! `scripts/model-goldens.py`.
 
-use engine::{BLOCK, Keeps, Model, Pool, Ragged, Source, Tells};
+use engine::{BLOCK, KvCache, KvDtype, Model, Source, StepBatch, StepOutput};
 use serde_json::Value;
 
 use crate::cases::{Case, cases};
@@ -18,9 +18,9 @@ fn rows(value: &Value) -> Vec<Vec<f64>> {
 }
 
 fn states(case: &Case, model: &Model) -> Vec<Vec<f32>> {
-    let mut pool = Pool::new(model.shape(), Keeps::Single, case.tokens.len().div_ceil(BLOCK) + 4);
-    let step = Ragged { parts: vec![part(&case.tokens, 0, &blocks(3, case.tokens.len()))] };
-    let told = model.step_telling(&step, &[Tells::State], &mut pool).unwrap();
+    let mut pool = KvCache::new(model.shape(), KvDtype::Single, case.tokens.len().div_ceil(BLOCK) + 4);
+    let step = StepBatch { parts: vec![part(&case.tokens, 0, &blocks(3, case.tokens.len()))] };
+    let told = model.step_telling(&step, &[StepOutput::State], &mut pool).unwrap();
     told.chunks(model.shape().hidden).map(<[f32]>::to_vec).collect()
 }
 
@@ -55,7 +55,7 @@ fn stretched_angles_change_what_is_said() {
     let goldens: Value = serde_json::from_str(GOLDENS).unwrap();
     // Without YaRN the states are far from the recorded ones, so that the comparison can fail.
     let mut case = cases().into_iter().find(|case| case.name == "yarn").unwrap();
-    case.made.shape.rope.stretch = engine::Stretch::None;
+    case.made.shape.rope.stretch = engine::RopeScaling::None;
     let directory = tempfile::tempdir().unwrap();
     case.made.write_plain(directory.path(), false).unwrap();
     let model = Model::load(&Source::open(directory.path()).unwrap()).unwrap();

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use engine::made::Made;
+use engine::synthetic::SyntheticModel;
 use engine::{
-    BLOCK, Draft, Group, Guesses, Happened, Keeps, Model, Part, Pool, Ragged, Request, Room, Runner,
-    Sampling, Says, Share, Source, TextId, Thinking,
+    BLOCK, CacheScope, ConstraintSpec, DraftModel, Drafter, Group, KvCache, KvDtype, Model, Request,
+    Sampling, Scheduler, SchedulerLimits, SequenceChunk, SequenceId, Source, StepBatch, StepEvent, Thinking,
 };
 use serde_json::json;
 
@@ -17,12 +17,12 @@ use crate::words::{Said, WORDS, all};
 #[derive(Debug)]
 struct Stubborn(u32);
 
-impl Guesses for Stubborn {
-    fn guess(&mut self, _: TextId, _: &[u32], _: &[u32], most: usize) -> Vec<u32> {
+impl Drafter for Stubborn {
+    fn guess(&mut self, _: SequenceId, _: &[u32], _: &[u32], most: usize) -> Vec<u32> {
         vec![self.0; most]
     }
 
-    fn forget(&mut self, _: TextId) {}
+    fn forget(&mut self, _: SequenceId) {}
 }
 
 fn requests() -> Vec<Request> {
@@ -47,7 +47,7 @@ fn requests() -> Vec<Request> {
         "properties": {"name": {"enum": ["a name", "a value"]}, "value": {"type": "integer", "minimum": 1, "maximum": 12}},
     });
     let list = json!({"type": "array", "items": item, "minItems": 4, "maxItems": 6});
-    let rule = WORDS.rules.rule(Says::Schema(&list), Thinking::No).unwrap();
+    let rule = WORDS.rules.rule(ConstraintSpec::Schema(&list), Thinking::No).unwrap();
     all[8..].iter_mut().for_each(|request| request.rule = Some(rule.clone()));
     all
 }
@@ -85,18 +85,19 @@ fn the_same_is_said_with_guesses_and_without() {
 #[test]
 fn what_is_copied_takes_fewer_steps() {
     let directory = tempfile::tempdir().unwrap();
-    let made = Made::new("qwen3", shapes::dense(), 5).counting();
+    let made = SyntheticModel::new("qwen3", shapes::dense(), 5).counting();
     made.write_plain(directory.path(), false).unwrap();
     let model = Arc::new(Model::load(&Source::open(directory.path()).unwrap()).unwrap());
-    let bytes = 100 * Pool::block_bytes(model.shape(), Keeps::Half);
+    let bytes = 100 * KvCache::block_bytes(model.shape(), KvDtype::Half);
     let mut request = WORDS.request("", 0, 200);
     // A prompt that the model will repeat.
     request.prompt = (0..300).chain([0]).collect();
     request.sampling.temperature = 0.0;
     let mut steps = [0, 0];
     for (steps, guesses) in steps.iter_mut().zip([0, 12]) {
-        let room = Room { bytes, keeps: Keeps::Half, tokens: 512, texts: 1, waiting: 1, guesses };
-        let mut runner = Runner::new(Arc::clone(&model), room).unwrap();
+        let room =
+            SchedulerLimits { bytes, keeps: KvDtype::Half, tokens: 512, texts: 1, waiting: 1, guesses };
+        let mut runner = Scheduler::new(Arc::clone(&model), room).unwrap();
         let said = all(&mut runner, std::slice::from_ref(&request)).remove(0);
         assert!(said.drawn.iter().map(|drawn| drawn.token).eq(1..201));
         *steps = runner.counts().steps;
@@ -114,7 +115,7 @@ fn wrong_guesses_leave_nothing_behind() {
         let mut said = Vec::new();
         while !runner.is_idle() {
             for happened in runner.step().unwrap() {
-                if let Happened::Token { drawn, .. } = happened {
+                if let StepEvent::Token { drawn, .. } = happened {
                     said.push(drawn.token);
                 }
             }
@@ -138,9 +139,9 @@ fn wrong_guesses_leave_nothing_behind() {
 
 /// Has memory for one sequence at a time: if the draft model kept the KV cache of finished sequences, it
 /// could not draft for others.
-fn draft(keeps: Keeps, model: &Arc<Model>) -> Box<Draft> {
-    let bytes = 10 * Pool::block_bytes(model.shape(), keeps);
-    Box::new(Draft::new(Arc::clone(model), keeps, bytes).unwrap())
+fn draft(keeps: KvDtype, model: &Arc<Model>) -> Box<DraftModel> {
+    let bytes = 10 * KvCache::block_bytes(model.shape(), keeps);
+    Box::new(DraftModel::new(Arc::clone(model), keeps, bytes).unwrap())
 }
 
 #[test]
@@ -177,8 +178,8 @@ fn a_draft_that_knows_little_or_has_no_room_changes_nothing() {
         let requests = requests();
         let alone = all(&mut WORDS.runner_that(keeps, 400, 0), &requests);
         let directory = tempfile::tempdir().unwrap();
-        let shape = engine::Shape { layers: 1, context: 64, ..shapes::dense() };
-        Made::new("qwen3", shape, 12).write_plain(directory.path(), false).unwrap();
+        let shape = engine::Architecture { layers: 1, context: 64, ..shapes::dense() };
+        SyntheticModel::new("qwen3", shape, 12).write_plain(directory.path(), false).unwrap();
         let other = Arc::new(Model::load(&Source::open(directory.path()).unwrap()).unwrap());
         for model in [&other, &WORDS.model] {
             let mut runner = WORDS.runner_that(keeps, 400, 5).guessing_by(draft(keeps, model));
@@ -186,7 +187,7 @@ fn a_draft_that_knows_little_or_has_no_room_changes_nothing() {
             assert!(runner.counts().guessed > 0);
             assert_eq!(runner.free_blocks(), 400);
         }
-        assert!(Draft::new(other, keeps, 1).is_err());
+        assert!(DraftModel::new(other, keeps, 1).is_err());
     }
 }
 
@@ -218,22 +219,22 @@ fn guesses_take_no_room_that_others_want() {
 /// A model of sixteen tokens, small enough to compute all probabilities.
 fn small() -> Arc<Model> {
     let directory = tempfile::tempdir().unwrap();
-    let shape = engine::Shape { vocabulary: 16, ..shapes::dense() };
-    Made::new("qwen3", shape, 5).write_plain(directory.path(), false).unwrap();
+    let shape = engine::Architecture { vocabulary: 16, ..shapes::dense() };
+    SyntheticModel::new("qwen3", shape, 5).write_plain(directory.path(), false).unwrap();
     Arc::new(Model::load(&Source::open(directory.path()).unwrap()).unwrap())
 }
 
 /// The probability of each token after a text.
 fn likely(model: &Model, text: &[u32]) -> Vec<f64> {
-    let mut pool = Pool::new(model.shape(), Keeps::Half, 4);
-    let part = Part {
+    let mut pool = KvCache::new(model.shape(), KvDtype::Half, 4);
+    let part = SequenceChunk {
         tokens: text.to_vec(),
         start: 0,
         blocks: vec![0, 1, 2, 3],
         told_from: text.len() - 1,
         adapter: None,
     };
-    let scores = model.step(&Ragged { parts: vec![part] }, &mut pool).unwrap();
+    let scores = model.step(&StepBatch { parts: vec![part] }, &mut pool).unwrap();
     let top = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let weights: Vec<f64> = scores.iter().map(|score| f64::from((score - top) * 0.5).exp()).collect();
     let all: f64 = weights.iter().sum();
@@ -245,10 +246,16 @@ fn what_is_drawn_is_as_likely_as_the_model_says() {
     const DRAWS: u64 = 10_000;
     let model = small();
     let prompt = vec![1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4, 1, 2];
-    let bytes = 2_000 * Pool::block_bytes(model.shape(), Keeps::Half);
-    let room =
-        Room { bytes, keeps: Keeps::Half, tokens: 512, texts: 64, waiting: DRAWS as usize, guesses: 12 };
-    let mut runner = Runner::new(Arc::clone(&model), room).unwrap();
+    let bytes = 2_000 * KvCache::block_bytes(model.shape(), KvDtype::Half);
+    let room = SchedulerLimits {
+        bytes,
+        keeps: KvDtype::Half,
+        tokens: 512,
+        texts: 64,
+        waiting: DRAWS as usize,
+        guesses: 12,
+    };
+    let mut runner = Scheduler::new(Arc::clone(&model), room).unwrap();
     let request = |seed| Request {
         prompt: prompt.clone(),
         sampling: Sampling { seed, temperature: 2.0, ..Sampling::default() },
@@ -257,7 +264,7 @@ fn what_is_drawn_is_as_likely_as_the_model_says() {
         rule: None,
         adapter: None,
         later: Vec::new(),
-        share: Share(1),
+        share: CacheScope(1),
         group: Group(1),
     };
     let requests: Vec<Request> = (0..DRAWS).map(request).collect();

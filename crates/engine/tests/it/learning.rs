@@ -4,25 +4,25 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use engine::made::Made;
+use engine::synthetic::SyntheticModel;
 use engine::training::{
-    BadLine, Beginning, Job, LowRank, Precision, Progress, Reading, Schedule, Settings, Target, Text, Trains,
-    Went,
+    BadLine, DatasetReader, Example, Job, LoraConfig, Precision, Progress, RunInputs, Schedule, Settings,
+    StepOutcome, Target, Trains,
 };
-use engine::{Begun, Limits, Model, Packing, Shape, Source, Template, Vocabulary};
+use engine::{Architecture, InitialAdapter, Limits, Model, Packing, Source, Template, Vocabulary};
 use serde_json::{Value, json};
 
 use crate::shapes;
 use crate::training::{served, small, source};
 
 /// A cycle of eight tokens, repeated.
-fn cycle(length: usize) -> Text {
+fn cycle(length: usize) -> Example {
     let tokens = (0..length).map(|place| [17, 4, 301, 88, 250, 9, 133, 64][place % 8]).collect();
-    Text { tokens, is_learned: vec![true; length] }
+    Example { tokens, is_learned: vec![true; length] }
 }
 
 fn quick() -> Settings {
-    let low = LowRank { rank: 8, alpha: 16.0, ..LowRank::default() };
+    let low = LoraConfig { rank: 8, alpha: 16.0, ..LoraConfig::default() };
     Settings {
         trains: Trains::Adapter(low),
         epochs: 60,
@@ -38,17 +38,17 @@ fn run(job: &mut Job) -> Vec<Progress> {
     let mut all = Vec::new();
     loop {
         match job.step(&mut || true).unwrap() {
-            Went::Step(progress) => all.push(progress),
-            Went::CalledOff => panic!("nobody called it off"),
-            Went::End => return all,
+            StepOutcome::Step(progress) => all.push(progress),
+            StepOutcome::CalledOff => panic!("nobody called it off"),
+            StepOutcome::End => return all,
         }
     }
 }
 
 #[test]
 fn a_cycle_is_learned_and_served() {
-    let shape = Shape { layers: 2, ..shapes::dense() };
-    let made = Made::new("qwen3", shape, 7);
+    let shape = Architecture { layers: 2, ..shapes::dense() };
+    let made = SyntheticModel::new("qwen3", shape, 7);
     let (base, source) = source(&made, None);
     let work = tempfile::tempdir().unwrap();
     let text = cycle(63);
@@ -87,7 +87,7 @@ fn a_cycle_is_learned_and_served() {
 }
 
 /// A model with an adapter's files merged into its weights.
-fn merged(made: &Made, low: &LowRank, result: &Path) -> Made {
+fn merged(made: &SyntheticModel, low: &LoraConfig, result: &Path) -> SyntheticModel {
     let config: Value =
         serde_json::from_slice(&std::fs::read(result.join("adapter_config.json")).unwrap()).unwrap();
     assert_eq!((&config["r"], &config["lora_alpha"]), (&json!(low.rank), &json!(low.alpha)));
@@ -119,12 +119,12 @@ fn merged(made: &Made, low: &LowRank, result: &Path) -> Made {
 
 #[test]
 fn rounded_weights_can_stay_and_be_trained_beside() {
-    let made = Made::new("qwen3", Shape { layers: 2, ..shapes::wide() }, 7);
+    let made = SyntheticModel::new("qwen3", Architecture { layers: 2, ..shapes::wide() }, 7);
     for kind in [Packing::Q8_0, Packing::Q4K] {
         let (_base, source) = source(&made, Some(kind));
         let (_plain, rounded) = crate::training::source(&made.rounded(kind).unwrap(), None);
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let texts = || vec![Text { tokens: cycle(40).tokens, is_learned: vec![true; 40] }];
+        let texts = || vec![Example { tokens: cycle(40).tokens, is_learned: vec![true; 40] }];
         let settings = || Settings { epochs: 8, rate: 3e-3, ..quick() };
         let mut packed = Job::open(&source, texts(), settings(), one.path()).unwrap();
         let mut plain = Job::open(&rounded, texts(), settings(), other.path()).unwrap();
@@ -137,11 +137,11 @@ fn rounded_weights_can_stay_and_be_trained_beside() {
 
 #[test]
 fn what_training_goes_on_from_is_what_was_left_whatever_the_files_of_the_model() {
-    let made = Made::new("llama", Shape { layers: 2, ..shapes::llama() }, 7);
+    let made = SyntheticModel::new("llama", Architecture { layers: 2, ..shapes::llama() }, 7);
     for packing in [None, Some(Packing::Q8_0)] {
         let (base, source) = source(&made, packing);
         let work = tempfile::tempdir().unwrap();
-        let text = || vec![Text { tokens: cycle(40).tokens, is_learned: vec![true; 40] }];
+        let text = || vec![Example { tokens: cycle(40).tokens, is_learned: vec![true; 40] }];
         let settings = || Settings { epochs: 3, ..quick() };
         let mut first = Job::open(&source, text(), settings(), &work.path().join("first")).unwrap();
         run(&mut first);
@@ -151,9 +151,9 @@ fn what_training_goes_on_from_is_what_was_left_whatever_the_files_of_the_model()
             (std::fs::read(result.join("adapter_model.safetensors")).unwrap(), result)
         };
         let (numbers, result) = left(&first, "first");
-        let begun = Begun::open(&result, source.shape(), &Limits::default()).unwrap();
+        let begun = InitialAdapter::open(&result, source.shape(), &Limits::default()).unwrap();
         assert_eq!((begun.rank, begun.alpha, begun.is_rank_stable, begun.targets.len()), (8, 16.0, false, 7));
-        let beginning = Beginning { texts: text(), adapter: Some(begun), ..Beginning::default() };
+        let beginning = RunInputs { texts: text(), adapter: Some(begun), ..RunInputs::default() };
         let place = work.path().join("second");
         let second = Job::begin(&source, beginning, settings(), &place, &|| true).unwrap().unwrap();
         assert_eq!(second.network().parameters(), first.network().parameters(), "{packing:?}");
@@ -162,7 +162,7 @@ fn what_training_goes_on_from_is_what_was_left_whatever_the_files_of_the_model()
 }
 
 /// Many short texts, some of which are held out for validation.
-fn many() -> Vec<Text> {
+fn many() -> Vec<Example> {
     (10..40).map(cycle).collect()
 }
 
@@ -171,7 +171,7 @@ fn long() -> Settings {
 }
 
 fn base(directory: &Path) -> Source {
-    Made::new("qwen3", small(), 7).write_plain(directory, false).unwrap();
+    SyntheticModel::new("qwen3", small(), 7).write_plain(directory, false).unwrap();
     Source::open(directory).unwrap()
 }
 
@@ -192,7 +192,7 @@ fn train_and_wait(directory: &Path, steps: usize) {
             }
             true
         });
-        assert!(matches!(went.unwrap(), Went::Step(_)), "it was to be killed");
+        assert!(matches!(went.unwrap(), StepOutcome::Step(_)), "it was to be killed");
     }
 }
 
@@ -244,7 +244,7 @@ fn a_run_goes_on_only_as_itself() {
     for _ in 0..5 {
         job.step(&mut || true).unwrap();
     }
-    let refused = |texts: Vec<Text>, settings: Settings| {
+    let refused = |texts: Vec<Example>, settings: Settings| {
         Job::open(&source, texts, settings, &run).unwrap_err().to_string()
     };
     let other = refused(many(), Settings { rate: 1e-3, ..long() });
@@ -274,7 +274,7 @@ fn a_step_is_called_off_between_layers_and_done_again() {
             asked += 1;
             asked <= stops_at
         });
-        assert_eq!((went.unwrap(), asked), (Went::CalledOff, stops_at + 1));
+        assert_eq!((went.unwrap(), asked), (StepOutcome::CalledOff, stops_at + 1));
     }
     assert_eq!(other.step(&mut || true).unwrap(), first);
     assert_eq!(one.network().parameters(), other.network().parameters());
@@ -313,7 +313,7 @@ fn a_rate_that_is_too_high_is_told() {
     let mut job = Job::open(&source, many(), settings, &directory.path().join("run")).unwrap();
     let error = (0..10).find_map(|_| job.step(&mut || true).err()).unwrap().to_string();
     assert!(error.starts_with("what is trained is no number any more at step"), "{error}");
-    let low = LowRank { targets: vec![Target::Gate], ..LowRank::default() };
+    let low = LoraConfig { targets: vec![Target::Gate], ..LoraConfig::default() };
     let settings = Settings { trains: Trains::Adapter(low), ..long() };
     let job = Job::open(&source, many(), settings, &directory.path().join("gates")).unwrap();
     assert!(job.network().slots().iter().all(|slot| slot.name.contains("gate_proj")));
@@ -353,7 +353,7 @@ const THINKING: &str = "{% for message in messages %}<|im_start|>{{ message.role
 {% else %}{{ message.content }}{% endif %}<|im_end|>\n{% endfor %}\
 {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
-fn learned(vocabulary: &Vocabulary, text: &Text) -> (String, Vec<String>) {
+fn learned(vocabulary: &Vocabulary, text: &Example) -> (String, Vec<String>) {
     let said = |tokens: &[u32]| {
         let bytes = tokens.iter().map(|token| match token {
             256 => b"{".as_slice(),
@@ -385,7 +385,7 @@ fn what_the_assistant_says_is_learned() {
     ]});
     let read = |template: &str| {
         let template = Template::new(template).unwrap();
-        let reading = Reading { template: &template, vocabulary: &vocabulary, longest: 500 };
+        let reading = DatasetReader { template: &template, vocabulary: &vocabulary, longest: 500 };
         let texts = reading.read(format!("\n{lines}\n\n").as_bytes()).unwrap();
         texts.iter().map(|text| learned(&vocabulary, text)).collect::<Vec<_>>()
     };
@@ -413,7 +413,7 @@ fn every_line_that_can_not_be_used_is_named() {
         "{{% if messages[0].content == 'refuse' %}}{{{{ raise_exception('not that') }}}}{{% endif %}}{PLAIN}"
     ));
     let template = template.unwrap();
-    let reading = Reading { template: &template, vocabulary: &vocabulary, longest: 60 };
+    let reading = DatasetReader { template: &template, vocabulary: &vocabulary, longest: 60 };
     let user = r#"{"role": "user", "content": "x"}"#;
     let answer = r#"{"role": "assistant", "content": "y"}"#;
     let long = "z".repeat(60);

@@ -5,18 +5,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use domain::prompt::{Json, OutputFormat, Part, Role, Tool, ToolChoice, ToolKind};
-use domain::runtime::{Continues, GenerateRequest, RuleText, Runtime};
+use domain::runtime::{GenerateRequest, OutputConstraint, RawPrompt, Runtime};
 use domain::{Event, Fault, PartKind, Reason, Usage};
-use engine::made::{Made, Tokens};
-use engine::{Drafting, Keeps, Limits, Local, LocalSettings, Pool, Processor, Room, Shape, Source, Spare};
+use engine::synthetic::{SyntheticModel, Tokens};
+use engine::{
+    Architecture, AvailableMemory, Drafting, KvCache, KvDtype, Limits, Local, LocalSettings, Processor,
+    SchedulerLimits, Source,
+};
 use serde_json::Value;
 
 use crate::shapes;
 
 const TEMPLATE: &str = include_str!("../fixtures/templates/qwen3.jinja");
 
-fn shape() -> Shape {
-    Shape { vocabulary: 400, ..shapes::dense() }
+fn shape() -> Architecture {
+    Architecture { vocabulary: 400, ..shapes::dense() }
 }
 
 fn open(waiting: usize) -> Local {
@@ -34,7 +37,7 @@ pub fn open_on(waiting: usize, processor: Processor) -> Local {
 
 fn opened(waiting: usize, processor: Processor) -> (Local, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
-    let mut made = Made::new("qwen3", shape(), 7);
+    let mut made = SyntheticModel::new("qwen3", shape(), 7);
     made.tokens = Some(Tokens::new("qwen2", TEMPLATE, shape().vocabulary));
     made.write_plain(directory.path(), false).unwrap();
     let source = Source::open(directory.path()).unwrap();
@@ -46,9 +49,9 @@ fn settings(source: &Source, waiting: usize) -> LocalSettings {
     LocalSettings {
         id: "tiny".to_owned(),
         created_unix_s: 5,
-        room: Room {
-            bytes: 200 * Pool::block_bytes(source.shape(), Keeps::Half),
-            keeps: Keeps::Half,
+        room: SchedulerLimits {
+            bytes: 200 * KvCache::block_bytes(source.shape(), KvDtype::Half),
+            keeps: KvDtype::Half,
             tokens: 64,
             texts: 4,
             waiting,
@@ -56,7 +59,7 @@ fn settings(source: &Source, waiting: usize) -> LocalSettings {
         },
         limits: Limits::default(),
         draft: None,
-        spare: Spare::default(),
+        spare: AvailableMemory::default(),
         chance: Arc::new(move || next.fetch_add(1, Ordering::Relaxed)),
         now_unix_s: Arc::new(|| 1_700_000_000),
     }
@@ -134,8 +137,8 @@ fn a_sign_in_a_message_is_as_many_tokens_as_it_has_letters() {
     let sign = "<|im_end|>";
     assert_eq!(count(&format!("tide {sign} tide")), count("tide  tide") + sign.len() as u64);
     // In a raw prompt, special-token text is a special token.
-    let whole = GenerateRequest { continues: Some(Continues::Text(format!("tide {sign}"))), ..asked("", 12) };
-    let tide = GenerateRequest { continues: Some(Continues::Text("tide ".to_owned())), ..asked("", 12) };
+    let whole = GenerateRequest { continues: Some(RawPrompt::Text(format!("tide {sign}"))), ..asked("", 12) };
+    let tide = GenerateRequest { continues: Some(RawPrompt::Text("tide ".to_owned())), ..asked("", 12) };
     assert_eq!(counted(&LOCAL, whole), counted(&LOCAL, tide) + 1);
 }
 
@@ -183,7 +186,7 @@ fn rules_are_kept_by_a_model_that_knows_nothing() {
     let value: serde_json::Value = serde_json::from_str(&said.texts[0]).expect(&said.texts[0]);
     assert!(value["high"].is_boolean());
     request.prompt.output.format = None;
-    request.words.rule = Some(RuleText::Choice(vec!["ebb.".to_owned(), "flood.".to_owned()]));
+    request.words.rule = Some(OutputConstraint::Choice(vec!["ebb.".to_owned(), "flood.".to_owned()]));
     let said = run(&LOCAL, request.clone()).unwrap();
     assert!(["ebb.", "flood."].contains(&said.texts[0].as_str()), "{said:?}");
     request.words.rule = None;
@@ -209,7 +212,7 @@ fn rules_are_kept_by_a_model_that_knows_nothing() {
 fn texts_are_gone_on_with_and_stops_are_met() {
     let mut request = asked("", 8);
     request.prompt.turns.clear();
-    request.continues = Some(Continues::Text("high tide".to_owned()));
+    request.continues = Some(RawPrompt::Text("high tide".to_owned()));
     request.prompt.output.tokens_max = Some(40);
     request.words.ignores_end = true;
     let whole = run(&LOCAL, request.clone()).unwrap();
@@ -221,7 +224,7 @@ fn texts_are_gone_on_with_and_stops_are_met() {
         (cut.texts.first().map_or("", String::as_str), &cut.reasons[..]),
         (whole.texts[0].split(&stop).next().unwrap(), &[Reason::StopSequence][..])
     );
-    request.continues = Some(Continues::Tokens(vec![1, 2, 9_999]));
+    request.continues = Some(RawPrompt::Tokens(vec![1, 2, 9_999]));
     assert_eq!(run(&LOCAL, request).unwrap_err().param.as_deref(), Some("prompt[2]"));
 }
 
@@ -266,7 +269,7 @@ fn what_is_wrong_is_told_by_name() {
 #[test]
 fn what_a_template_refuses_is_told_and_the_next_is_answered() {
     let directory = tempfile::tempdir().unwrap();
-    let mut made = Made::new("qwen3", shape(), 7);
+    let mut made = SyntheticModel::new("qwen3", shape(), 7);
     let text = "{% if messages[0].content == 'refuse' %}{{ raise_exception('not that') }}{% endif %}{{ messages[0].content }}";
     made.tokens = Some(Tokens::new("qwen2", text, shape().vocabulary));
     made.write_plain(directory.path(), false).unwrap();
@@ -300,7 +303,7 @@ fn who_finds_no_place_is_told_when_to_ask_again() {
 fn a_draft_of_other_tokens_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, swaps: bool| {
-        let mut made = Made::new("qwen3", shape(), 7);
+        let mut made = SyntheticModel::new("qwen3", shape(), 7);
         made.tokens = Some(Tokens::new("qwen2", TEMPLATE, shape().vocabulary));
         let path = directory.path().join(name);
         std::fs::create_dir(&path).unwrap();

@@ -1,11 +1,11 @@
 //! The reference implementation: a forward pass in f64, one sequence at a time, written as plainly as
 //! possible.
 
-use engine::made::Made;
-use engine::{Shape, Stretch};
+use engine::synthetic::SyntheticModel;
+use engine::{Architecture, RopeScaling};
 
 pub struct Oracle<'a> {
-    pub made: &'a Made,
+    pub made: &'a SyntheticModel,
 }
 
 type Row = Vec<f64>;
@@ -63,7 +63,7 @@ impl Oracle<'_> {
         rows.iter().map(|row| self.by(head, &self.norm("model.norm", row))).collect()
     }
 
-    fn layer(&self, shape: &Shape, layer: usize, rows: &mut [Row]) {
+    fn layer(&self, shape: &Architecture, layer: usize, rows: &mut [Row]) {
         let at = format!("model.layers.{layer}");
         let normed: Vec<Row> = rows.iter().map(|r| self.norm(&format!("{at}.input_layernorm"), r)).collect();
         let heads = |name: &str, norm: &str| -> Vec<Vec<Row>> {
@@ -115,12 +115,12 @@ impl Oracle<'_> {
     }
 }
 
-fn turned(shape: &Shape, head: &[f64], place: usize) -> Row {
+fn turned(shape: &Architecture, head: &[f64], place: usize) -> Row {
     let half = shape.head_dim / 2;
     let mut out = head.to_vec();
     for pair in 0..half {
         let mut frequency = shape.rope.theta.powf(-2.0 * pair as f64 / shape.head_dim as f64);
-        if let Stretch::Bands { factor, low, high, original } = shape.rope.stretch {
+        if let RopeScaling::Bands { factor, low, high, original } = shape.rope.stretch {
             // By wavelengths, as in the Llama 3 reference implementation.
             let wave = std::f64::consts::TAU / frequency;
             if wave > original / low {

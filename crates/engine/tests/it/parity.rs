@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use engine::made::Made;
-use engine::{BLOCK, Keeps, Model, Packing, Part, Pool, Ragged, Shape, Source};
+use engine::synthetic::SyntheticModel;
+use engine::{Architecture, BLOCK, KvCache, KvDtype, Model, Packing, SequenceChunk, Source, StepBatch};
 use tempfile::TempDir;
 
 use crate::oracle::Oracle;
@@ -18,13 +18,13 @@ const HALF: f64 = 5e-3;
 const EIGHT: f64 = 5e-2;
 
 pub struct Held {
-    pub made: Made,
+    pub made: SyntheticModel,
     pub model: Model,
     _directory: TempDir,
 }
 
-pub fn held(family: &str, shape: Shape) -> Held {
-    let made = Made::new(family, shape, 7);
+pub fn held(family: &str, shape: Architecture) -> Held {
+    let made = SyntheticModel::new(family, shape, 7);
     let directory = tempfile::tempdir().unwrap();
     made.write_plain(directory.path(), false).unwrap();
     let model = Model::load(&Source::open(directory.path()).unwrap()).unwrap();
@@ -42,12 +42,12 @@ pub fn blocks(first: u32, length: usize) -> Vec<u32> {
     blocks
 }
 
-pub fn part(tokens: &[u32], start: usize, blocks: &[u32]) -> Part {
-    Part { tokens: tokens.to_vec(), start, blocks: blocks.to_vec(), told_from: 0, adapter: None }
+pub fn part(tokens: &[u32], start: usize, blocks: &[u32]) -> SequenceChunk {
+    SequenceChunk { tokens: tokens.to_vec(), start, blocks: blocks.to_vec(), told_from: 0, adapter: None }
 }
 
 /// The logits of all tokens of a text that is computed in pieces of these lengths.
-pub fn in_pieces(model: &Model, pool: &mut Pool, tokens: &[u32], lengths: &[usize]) -> Vec<Vec<f32>> {
+pub fn in_pieces(model: &Model, pool: &mut KvCache, tokens: &[u32], lengths: &[usize]) -> Vec<Vec<f32>> {
     let blocks = blocks(3, tokens.len());
     let (mut said, mut at) = (Vec::new(), 0);
     for length in lengths.iter().cycle() {
@@ -55,7 +55,7 @@ pub fn in_pieces(model: &Model, pool: &mut Pool, tokens: &[u32], lengths: &[usiz
             return said;
         }
         let end = (at + length).min(tokens.len());
-        let step = Ragged { parts: vec![part(&tokens[at..end], at, &blocks)] };
+        let step = StepBatch { parts: vec![part(&tokens[at..end], at, &blocks)] };
         let numbers = model.step(&step, pool).unwrap();
         said.extend(numbers.chunks(model.shape().vocabulary).map(<[f32]>::to_vec));
         at = end;
@@ -76,17 +76,17 @@ pub fn furthest(said: &[Vec<f32>], wanted: &[Vec<f64>]) -> f64 {
 }
 
 /// The deviation of each token's logits, relative to the spread of all.
-fn off(held: &Held, length: usize, keeps: Keeps) -> Vec<f64> {
+fn off(held: &Held, length: usize, keeps: KvDtype) -> Vec<f64> {
     let tokens = text(length, 1);
     let wanted = Oracle { made: &held.made }.all(&tokens);
-    let mut pool = Pool::new(held.model.shape(), keeps, length.div_ceil(BLOCK) + 4);
+    let mut pool = KvCache::new(held.model.shape(), keeps, length.div_ceil(BLOCK) + 4);
     let said = in_pieces(&held.model, &mut pool, &tokens, &[length]);
     let spread = spread(&wanted);
     let each = said.chunks(1).zip(wanted.chunks(1));
     each.map(|(said, wanted)| furthest(said, wanted) / spread).collect()
 }
 
-fn check(held: &Held, length: usize, keeps: Keeps, bound: f64) {
+fn check(held: &Held, length: usize, keeps: KvDtype, bound: f64) {
     let far = off(held, length, keeps).into_iter().fold(0.0, f64::max);
     assert!(far <= bound, "{far} at {length} tokens");
 }
@@ -94,7 +94,7 @@ fn check(held: &Held, length: usize, keeps: Keeps, bound: f64) {
 /// Like `check`. For mixtures, one token in twenty is exempt: rounding may change the choice between two
 /// experts with nearly equal scores.
 fn check_eight(held: &Held, length: usize) {
-    let mut off = off(held, length, Keeps::Eight);
+    let mut off = off(held, length, KvDtype::Eight);
     off.sort_by(f64::total_cmp);
     let checked = if held.made.shape.mixture.is_some() { length * 19 / 20 } else { length };
     assert!(off[checked - 1] <= EIGHT, "{} at {length} tokens", off[checked - 1]);
@@ -104,14 +104,14 @@ fn check_eight(held: &Held, length: usize) {
 fn every_family_says_what_the_oracle_says() {
     for (family, shape) in [
         ("qwen3", shapes::dense()),
-        ("qwen3", Shape { is_tied: false, ..shapes::dense() }),
+        ("qwen3", Architecture { is_tied: false, ..shapes::dense() }),
         ("qwen3_moe", shapes::mixture()),
         ("llama", shapes::llama()),
     ] {
         let held = held(family, shape);
-        check(&held, 32, Keeps::Single, EXACT);
-        check(&held, 300, Keeps::Single, EXACT);
-        check(&held, 300, Keeps::Half, HALF);
+        check(&held, 32, KvDtype::Single, EXACT);
+        check(&held, 300, KvDtype::Single, EXACT);
+        check(&held, 300, KvDtype::Half, HALF);
         check_eight(&held, 300);
     }
 }
@@ -119,13 +119,13 @@ fn every_family_says_what_the_oracle_says() {
 /// At far positions the bounds are the same as near the start; there, rounding errors of RoPE angles show
 /// first. `others`: how many tokens may exceed the bound in half precision, because another expert with a
 /// nearly equal score was chosen.
-fn check_far(family: &str, shape: Shape, length: usize, others: usize) {
+fn check_far(family: &str, shape: Architecture, length: usize, others: usize) {
     let held = held(family, shape);
     let tokens = text(length, 1);
     let wanted = Oracle { made: &held.made }.all(&tokens);
     let spread = spread(&wanted);
-    for (keeps, bound, others) in [(Keeps::Single, EXACT, 0), (Keeps::Half, HALF, others)] {
-        let mut pool = Pool::new(held.model.shape(), keeps, length.div_ceil(BLOCK) + 4);
+    for (keeps, bound, others) in [(KvDtype::Single, EXACT, 0), (KvDtype::Half, HALF, others)] {
+        let mut pool = KvCache::new(held.model.shape(), keeps, length.div_ceil(BLOCK) + 4);
         let said = in_pieces(&held.model, &mut pool, &tokens, &[512]);
         let each = said.iter().zip(&wanted);
         let far =
@@ -147,20 +147,20 @@ fn thousands_of_tokens_in_it_says_with_experts_what_the_oracle_says() {
 
 #[test]
 fn angles_of_far_places_are_exact() {
-    let shape = Shape { layers: 1, heads: 2, kv_heads: 1, ..shapes::dense() };
+    let shape = Architecture { layers: 1, heads: 2, kv_heads: 1, ..shapes::dense() };
     check_far("qwen3", shape, 8_192, 0);
 }
 
 #[test]
 fn the_likeliest_again_and_again_is_the_oracles() {
     for (family, shape) in [("qwen3", shapes::dense()), ("qwen3_moe", shapes::mixture())] {
-        let held = held(family, Shape { is_tied: false, ..shape });
+        let held = held(family, Architecture { is_tied: false, ..shape });
         let likeliest =
             |row: &[f64]| (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap() as u32;
         let mut tokens = text(32, 3);
         for _ in 0..64 {
             let wanted = likeliest(Oracle { made: &held.made }.all(&tokens).last().unwrap());
-            let mut pool = Pool::new(held.model.shape(), Keeps::Half, 16);
+            let mut pool = KvCache::new(held.model.shape(), KvDtype::Half, 16);
             let said = in_pieces(&held.model, &mut pool, &tokens, &[tokens.len()]);
             let said: Vec<f64> = said.last().unwrap().iter().map(|x| f64::from(*x)).collect();
             assert_eq!(likeliest(&said), wanted, "{family} after {} tokens", tokens.len());
@@ -178,7 +178,7 @@ fn a_text_in_pieces_is_the_text() {
     for keeps in BOTH {
         let held = held("qwen3", shapes::dense());
         let tokens = text(150, 2);
-        let mut pool = Pool::new(held.model.shape(), keeps, 32);
+        let mut pool = KvCache::new(held.model.shape(), keeps, 32);
         let whole = in_pieces(&held.model, &mut pool, &tokens, &[150]);
         // Prompts in pieces, single tokens, and a prompt after single tokens: a second turn.
         for lengths in [&[1][..], &[7], &[16], &[17], &[23, 1, 1, 40], &[64, 1, 1, 1]] {
@@ -198,11 +198,11 @@ fn a_text_beside_others_is_the_text_alone() {
                 lengths.iter().zip(1..).map(|(length, of)| text(*length, of)).collect();
             let parts =
                 texts.iter().zip(0..).map(|(tokens, of)| part(tokens, 0, &blocks(of * 8, tokens.len())));
-            let mut pool = Pool::new(held.model.shape(), keeps, 64);
-            let all = held.model.step(&Ragged { parts: parts.collect() }, &mut pool).unwrap();
+            let mut pool = KvCache::new(held.model.shape(), keeps, 64);
+            let all = held.model.step(&StepBatch { parts: parts.collect() }, &mut pool).unwrap();
             let mut beside = all.chunks(held.model.shape().vocabulary);
             for tokens in &texts {
-                let mut pool = Pool::new(held.model.shape(), keeps, 64);
+                let mut pool = KvCache::new(held.model.shape(), keeps, 64);
                 for alone in in_pieces(&held.model, &mut pool, tokens, &[tokens.len()]) {
                     assert_eq!(beside.next().unwrap(), alone);
                 }
@@ -216,9 +216,11 @@ fn a_text_beside_others_is_the_text_alone() {
 fn only_what_is_to_be_told_is_told() {
     let held = held("qwen3", shapes::dense());
     let tokens = text(20, 1);
-    let mut pool = Pool::new(held.model.shape(), Keeps::Half, 8);
+    let mut pool = KvCache::new(held.model.shape(), KvDtype::Half, 8);
     let whole = in_pieces(&held.model, &mut pool, &tokens, &[20]);
-    let step = |told_from| Ragged { parts: vec![Part { told_from, ..part(&tokens, 0, &blocks(3, 20)) }] };
+    let step = |told_from| StepBatch {
+        parts: vec![SequenceChunk { told_from, ..part(&tokens, 0, &blocks(3, 20)) }],
+    };
     assert_eq!(held.model.step(&step(19), &mut pool).unwrap(), whole[19]);
     assert!(held.model.step(&step(20), &mut pool).unwrap().is_empty());
 }
@@ -226,19 +228,19 @@ fn only_what_is_to_be_told_is_told() {
 #[test]
 fn both_spellings_of_its_angles_make_the_same_model() {
     let directory = tempfile::tempdir().unwrap();
-    let made = Made::new("llama", shapes::llama(), 7);
+    let made = SyntheticModel::new("llama", shapes::llama(), 7);
     let tokens = text(40, 1);
     let said = [false, true].map(|is_older| {
         let path = directory.path().join(if is_older { "older" } else { "newer" });
         made.write_plain(&path, is_older).unwrap();
         let model = Model::load(&Source::open(&path).unwrap()).unwrap();
-        let mut pool = Pool::new(model.shape(), Keeps::Single, 8);
+        let mut pool = KvCache::new(model.shape(), KvDtype::Single, 8);
         in_pieces(&model, &mut pool, &tokens, &[40])
     });
     assert_eq!(said[0], said[1]);
 }
 
-fn packed(made: &Made, kind: Packing) -> (TempDir, PathBuf) {
+fn packed(made: &SyntheticModel, kind: Packing) -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("model.gguf");
     made.write_packed(&path, kind).unwrap();
@@ -258,7 +260,7 @@ fn a_packed_file_is_the_same_model() {
         let (_directory, path) = packed(&held.made, Packing::F32);
         let model = Model::load(&Source::open(&path).unwrap()).unwrap();
         let tokens = text(60, 1);
-        let mut pool = Pool::new(model.shape(), Keeps::Single, 8);
+        let mut pool = KvCache::new(model.shape(), KvDtype::Single, 8);
         let one = in_pieces(&held.model, &mut pool, &tokens, &[60]);
         let other = in_pieces(&model, &mut pool, &tokens, &[60]);
         let far = one.iter().flatten().zip(other.iter().flatten()).map(|(a, b)| (a - b).abs());
@@ -284,18 +286,18 @@ const ROUNDED: [Packing; 10] = [
 #[test]
 fn a_text_of_a_rounded_model_is_the_same_in_pieces_and_beside_others() {
     for keeps in BOTH {
-        let made = Made::new("qwen3", shapes::wide(), 7);
+        let made = SyntheticModel::new("qwen3", shapes::wide(), 7);
         let (tokens, other) = (text(40, 1), text(23, 2));
         for kind in ROUNDED {
             let (_directory, path) = packed(&made, kind);
             let model = Model::load(&Source::open(&path).unwrap()).unwrap();
-            let mut pool = Pool::new(model.shape(), keeps, 8);
+            let mut pool = KvCache::new(model.shape(), keeps, 8);
             let whole = in_pieces(&model, &mut pool, &tokens, &[40]);
             for lengths in [&[1][..], &[7, 1, 3], &[33, 1]] {
                 assert!(in_pieces(&model, &mut pool, &tokens, lengths) == whole, "{kind:?} {lengths:?}");
             }
             let parts = vec![part(&other, 0, &blocks(6, 23)), part(&tokens, 0, &blocks(3, 40))];
-            let both = model.step(&Ragged { parts }, &mut pool).unwrap();
+            let both = model.step(&StepBatch { parts }, &mut pool).unwrap();
             assert!(both[23 * model.shape().vocabulary..] == whole.concat(), "{kind:?}");
         }
     }
@@ -310,7 +312,7 @@ fn apart(one: &[Vec<f64>], other: &[Vec<f64>]) -> f64 {
 
 #[test]
 fn a_rounded_model_says_what_its_rounded_weights_say() {
-    let made = Made::new("qwen3", shapes::wide(), 7);
+    let made = SyntheticModel::new("qwen3", shapes::wide(), 7);
     let tokens = text(48, 1);
     let exact = Oracle { made: &made }.all(&tokens);
     // The activations are quantised, too: to eight bits, as weights may be.
@@ -323,7 +325,7 @@ fn a_rounded_model_says_what_its_rounded_weights_say() {
         let (_directory, path) = packed(&made, kind);
         let wanted = Oracle { made: &made.rounded(kind).unwrap() }.all(&tokens);
         let model = Model::load(&Source::open(&path).unwrap()).unwrap();
-        let mut pool = Pool::new(model.shape(), Keeps::Single, 8);
+        let mut pool = KvCache::new(model.shape(), KvDtype::Single, 8);
         let said = in_pieces(&model, &mut pool, &tokens, &[48]);
         let said: Vec<Vec<f64>> =
             said.iter().map(|row| row.iter().map(|x| f64::from(*x)).collect()).collect();

@@ -1,6 +1,6 @@
 //! Constrained decoding: whatever a model of random weights generates, it satisfies the grammar constraint.
 
-use engine::{Calls, End, Form, Request, Rule, Sampling, Says, Thinking, Tool};
+use engine::{Calls, Constraint, ConstraintSpec, End, Form, Request, Sampling, Thinking, Tool};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde_json::{Value, json};
@@ -87,14 +87,14 @@ fn schemas() -> Vec<Value> {
     (0..200).map(|_| chance.whole()).collect()
 }
 
-fn under(rule: &Rule, seed: u64, max_tokens: usize) -> Request {
+fn under(rule: &Constraint, seed: u64, max_tokens: usize) -> Request {
     Request { rule: Some(rule.clone()), ..WORDS.request("Write it: ", seed, max_tokens) }
 }
 
 #[test]
 fn what_is_finished_is_valid() {
     let schemas = schemas();
-    let rule = |schema: &Value| WORDS.rules.rule(Says::Schema(schema), Thinking::No).unwrap();
+    let rule = |schema: &Value| WORDS.rules.rule(ConstraintSpec::Schema(schema), Thinking::No).unwrap();
     let requests: Vec<Request> =
         schemas.iter().zip(0..).map(|(schema, seed)| under(&rule(schema), seed, 250)).collect();
     let mut finished = 0;
@@ -116,7 +116,7 @@ fn what_is_finished_is_valid() {
 
 #[test]
 fn what_is_cut_says_so() {
-    let rule = WORDS.rules.rule(Says::Object, Thinking::No).unwrap();
+    let rule = WORDS.rules.rule(ConstraintSpec::Object, Thinking::No).unwrap();
     for seed in 0..20 {
         let said = all(&mut WORDS.runner(100, 0), &[under(&rule, seed, 3)]).remove(0);
         let is_whole = serde_json::from_str::<Value>(&WORDS.text(&said)).is_ok();
@@ -127,9 +127,9 @@ fn what_is_cut_says_so() {
 #[test]
 fn a_rule_says_the_same_whatever_runs_beside_it() {
     let schemas = schemas();
-    let rules: Vec<Rule> = schemas[..6]
+    let rules: Vec<Constraint> = schemas[..6]
         .iter()
-        .map(|schema| WORDS.rules.rule(Says::Schema(schema), Thinking::May).unwrap())
+        .map(|schema| WORDS.rules.rule(ConstraintSpec::Schema(schema), Thinking::May).unwrap())
         .collect();
     // Two of each, and some without constraints.
     let mut requests: Vec<Request> =
@@ -158,7 +158,7 @@ fn a_rule_says_the_same_whatever_runs_beside_it() {
 
 #[test]
 fn how_likely_it_was_is_told_among_what_was_allowed() {
-    let rule = WORDS.rules.rule(Says::Expression("[ab]{8}"), Thinking::No).unwrap();
+    let rule = WORDS.rules.rule(ConstraintSpec::Expression("[ab]{8}"), Thinking::No).unwrap();
     let mut request = under(&rule, 3, 20);
     request.sampling.logprobs = Some(2);
     let said = all(&mut WORDS.runner(100, 0), &[request]).remove(0);
@@ -215,7 +215,7 @@ fn calls_that_are_asked_for_are_valid() {
     for form in [Form::Json, Form::Tagged] {
         for (several, tools) in [(true, tools()), (false, tools().split_off(1))] {
             let calls = Calls { form, tools, several, or_text: false };
-            let rule = WORDS.rules.rule(Says::Calls(&calls), Thinking::No).unwrap();
+            let rule = WORDS.rules.rule(ConstraintSpec::Calls(&calls), Thinking::No).unwrap();
             let requests: Vec<Request> = (0..40).map(|seed| under(&rule, seed, 400)).collect();
             let mut finished = 0;
             for said in all(&mut WORDS.runner(1_000, 12), &requests) {
@@ -241,7 +241,7 @@ fn calls_that_are_asked_for_are_valid() {
 #[test]
 fn what_leaves_no_choice_is_said_without_the_model() {
     let calls = Calls { form: Form::Json, tools: tools().split_off(1), several: false, or_text: false };
-    let rule = WORDS.rules.rule(Says::Calls(&calls), Thinking::No).unwrap();
+    let rule = WORDS.rules.rule(ConstraintSpec::Calls(&calls), Thinking::No).unwrap();
     let mut runner = WORDS.runner(100, 0);
     let said = all(&mut runner, &[under(&rule, 1, 100)]).remove(0);
     assert_eq!(said.end, Some(End::Stop));

@@ -4,34 +4,34 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use engine::made::Made;
+use engine::synthetic::SyntheticModel;
 use engine::{
-    BLOCK, Drawn, End, Forgot, Group, Happened, Keeps, Model, Pool, Refused, Request, Room, Runner, Sampling,
-    Share, Source, TextId,
+    BLOCK, CacheScope, End, Forgot, Group, KvCache, KvDtype, Model, Refused, Request, SampledToken, Sampling,
+    Scheduler, SchedulerLimits, SequenceId, Source, StepEvent,
 };
 
 use crate::shapes;
 
-const OURS: Share = Share(1);
+const OURS: CacheScope = CacheScope(1);
 
 pub fn model() -> Arc<Model> {
     let directory = tempfile::tempdir().unwrap();
-    Made::new("qwen3", shapes::dense(), 7).write_plain(directory.path(), false).unwrap();
+    SyntheticModel::new("qwen3", shapes::dense(), 7).write_plain(directory.path(), false).unwrap();
     Arc::new(Model::load(&Source::open(directory.path()).unwrap()).unwrap())
 }
 
 /// The KV cache precisions that are used in serving.
-pub const BOTH: [Keeps; 2] = [Keeps::Half, Keeps::Eight];
+pub const BOTH: [KvDtype; 2] = [KvDtype::Half, KvDtype::Eight];
 
 /// A runner with this many KV cache blocks.
-pub fn runner(model: &Arc<Model>, blocks: usize) -> Runner {
-    runner_that(Keeps::Half, model, blocks)
+pub fn runner(model: &Arc<Model>, blocks: usize) -> Scheduler {
+    runner_that(KvDtype::Half, model, blocks)
 }
 
-pub fn runner_that(keeps: Keeps, model: &Arc<Model>, blocks: usize) -> Runner {
-    let bytes = blocks * Pool::block_bytes(model.shape(), keeps);
-    let room = Room { bytes, keeps, tokens: 64, texts: 16, waiting: 100, guesses: 0 };
-    Runner::new(Arc::clone(model), room).unwrap()
+pub fn runner_that(keeps: KvDtype, model: &Arc<Model>, blocks: usize) -> Scheduler {
+    let bytes = blocks * KvCache::block_bytes(model.shape(), keeps);
+    let room = SchedulerLimits { bytes, keeps, tokens: 64, texts: 16, waiting: 100, guesses: 0 };
+    Scheduler::new(Arc::clone(model), room).unwrap()
 }
 
 pub fn request(length: u32, of: u32, max_tokens: usize) -> Request {
@@ -50,21 +50,21 @@ pub fn request(length: u32, of: u32, max_tokens: usize) -> Request {
 
 #[derive(Debug, Default, Clone, PartialEq)]
 struct Said {
-    tokens: Vec<Drawn>,
+    tokens: Vec<SampledToken>,
     end: Option<End>,
 }
 
 /// Runs until idle, and returns the output of each, in the order in which they finish.
-fn all(runner: &mut Runner) -> Vec<(TextId, Said)> {
-    let (mut open, mut ended) = (HashMap::<TextId, Said>::new(), Vec::new());
+fn all(runner: &mut Scheduler) -> Vec<(SequenceId, Said)> {
+    let (mut open, mut ended) = (HashMap::<SequenceId, Said>::new(), Vec::new());
     while !runner.is_idle() {
         let happened = runner.step().unwrap();
         assert!(!happened.is_empty() || !runner.is_idle(), "a step that did nothing");
         for happened in happened {
             match happened {
-                Happened::Begun { .. } | Happened::State { .. } => {}
-                Happened::Token { text, drawn } => open.entry(text).or_default().tokens.push(drawn),
-                Happened::End { text, end } => {
+                StepEvent::Begun { .. } | StepEvent::State { .. } => {}
+                StepEvent::Token { text, drawn } => open.entry(text).or_default().tokens.push(drawn),
+                StepEvent::End { text, end } => {
                     let said = open.remove(&text).unwrap_or_default();
                     ended.push((text, Said { end: Some(end), ..said }));
                 }
@@ -75,15 +75,15 @@ fn all(runner: &mut Runner) -> Vec<(TextId, Said)> {
 }
 
 /// How many of the prompt's tokens came from the prefix cache, by the first step.
-fn remembered(runner: &mut Runner) -> usize {
+fn remembered(runner: &mut Scheduler) -> usize {
     let begun = |happened| match happened {
-        Happened::Begun { remembered, .. } => Some(remembered),
+        StepEvent::Begun { remembered, .. } => Some(remembered),
         _ => None,
     };
     runner.step().unwrap().into_iter().find_map(begun).unwrap()
 }
 
-fn alone(keeps: Keeps, model: &Arc<Model>, request: &Request) -> Said {
+fn alone(keeps: KvDtype, model: &Arc<Model>, request: &Request) -> Said {
     let mut runner = runner_that(keeps, model, 64);
     runner.submit(request.clone()).unwrap();
     all(&mut runner).remove(0).1
@@ -99,7 +99,7 @@ fn each_says_what_it_would_say_alone() {
             .map(|(length, of)| request(length, of, 30))
             .collect();
         let mut runner = runner_that(keeps, &model, 64);
-        let ids: Vec<TextId> =
+        let ids: Vec<SequenceId> =
             requests.iter().map(|request| runner.submit(request.clone()).unwrap()).collect();
         let said: HashMap<_, _> = all(&mut runner).into_iter().collect();
         for (id, request) in ids.iter().zip(&requests) {
@@ -117,7 +117,7 @@ fn too_little_room_costs_time_and_nothing_else() {
         let requests: Vec<Request> = (1..7).map(|of| request(60, of, 60)).collect();
         // Room for two of them at full length.
         let mut runner = runner_that(keeps, &model, 16);
-        let ids: Vec<TextId> =
+        let ids: Vec<SequenceId> =
             requests.iter().map(|request| runner.submit(request.clone()).unwrap()).collect();
         let said: HashMap<_, _> = all(&mut runner).into_iter().collect();
         for (id, request) in ids.iter().zip(&requests) {
@@ -135,7 +135,7 @@ fn a_short_one_does_not_wait_for_a_long_one() {
     let long = runner.submit(request(500, 1, 200)).unwrap();
     let mut told = 0;
     for _ in 0..12 {
-        let is_token = |happened: &&Happened| matches!(happened, Happened::Token { .. });
+        let is_token = |happened: &&StepEvent| matches!(happened, StepEvent::Token { .. });
         told += runner.step().unwrap().iter().filter(is_token).count();
     }
     assert!(told > 0, "the long one is being told");
@@ -145,12 +145,13 @@ fn a_short_one_does_not_wait_for_a_long_one() {
     runner.submit(request(400, 3, 5)).unwrap();
     let ended = loop {
         let happened = runner.step().unwrap();
-        let is_told = |happened: &Happened| matches!(happened, Happened::Token { text, .. } if *text == long);
+        let is_told =
+            |happened: &StepEvent| matches!(happened, StepEvent::Token { text, .. } if *text == long);
         gap = if happened.iter().any(is_told) { 0 } else { gap + 1 };
         assert!(gap == 0, "a text that is being told stood still");
         let end = happened.into_iter().find_map(|happened| match happened {
-            Happened::End { text, .. } => Some(text),
-            Happened::Begun { .. } | Happened::Token { .. } | Happened::State { .. } => None,
+            StepEvent::End { text, .. } => Some(text),
+            StepEvent::Begun { .. } | StepEvent::Token { .. } | StepEvent::State { .. } => None,
         });
         if let Some(text) = end {
             break text;
@@ -192,7 +193,7 @@ fn nobody_finds_what_is_others_or_was_forgotten() {
         let ours = request(200, 1, 8);
         runner.submit(ours.clone()).unwrap();
         all(&mut runner);
-        let theirs = Request { share: Share(2), ..ours.clone() };
+        let theirs = Request { share: CacheScope(2), ..ours.clone() };
         runner.submit(theirs.clone()).unwrap();
         assert_eq!(remembered(&mut runner), 0);
         all(&mut runner);
@@ -213,13 +214,13 @@ fn nobody_finds_what_is_others_or_was_forgotten() {
 fn what_goes_on_when_it_is_forgotten_is_found_by_nobody() {
     let model = model();
     let mut runner = runner(&model, 128);
-    let (ours, theirs) = (request(100, 1, 40), Request { share: Share(2), ..request(100, 2, 4) });
+    let (ours, theirs) = (request(100, 1, 40), Request { share: CacheScope(2), ..request(100, 2, 4) });
     runner.submit(theirs.clone()).unwrap();
     all(&mut runner);
     let first = runner.submit(ours.clone()).unwrap();
     assert_eq!(remembered(&mut runner), 0);
-    let waiting: Vec<TextId> = (0..20).map(|_| runner.submit(ours.clone()).unwrap()).collect();
-    while !runner.step().unwrap().iter().any(|happened| matches!(happened, Happened::Token { .. })) {}
+    let waiting: Vec<SequenceId> = (0..20).map(|_| runner.submit(ours.clone()).unwrap()).collect();
+    while !runner.step().unwrap().iter().any(|happened| matches!(happened, StepEvent::Token { .. })) {}
     let forgot = runner.forget(OURS);
     assert!(forgot.found >= 6 && forgot.held >= forgot.found, "{forgot:?}");
     assert_eq!((forgot.wiped, forgot.texts), (0, 16), "the step's places are taken, and the others wait");
@@ -283,9 +284,9 @@ fn what_is_called_off_is_free_before_the_next_step() {
 #[test]
 fn what_can_not_be_carried_on_is_refused() {
     let model = model();
-    let bytes = 4 * Pool::block_bytes(model.shape(), Keeps::Half);
-    let room = Room { bytes, keeps: Keeps::Half, tokens: 16, texts: 2, waiting: 2, guesses: 0 };
-    let mut runner = Runner::new(Arc::clone(&model), room).unwrap();
+    let bytes = 4 * KvCache::block_bytes(model.shape(), KvDtype::Half);
+    let room = SchedulerLimits { bytes, keeps: KvDtype::Half, tokens: 16, texts: 2, waiting: 2, guesses: 0 };
+    let mut runner = Scheduler::new(Arc::clone(&model), room).unwrap();
     assert_eq!(runner.submit(request(64, 1, 5)), Err(Refused::TooLong { tokens: 64, most: 64 }));
     assert_eq!(runner.submit(request(0, 1, 5)), Err(Refused::Empty));
     runner.submit(request(60, 1, 50)).unwrap();
@@ -295,15 +296,15 @@ fn what_can_not_be_carried_on_is_refused() {
     assert_eq!(said.len(), 2);
     let longest = said.iter().map(|(_, said)| said.tokens.len()).collect::<Vec<_>>();
     assert!(longest.contains(&4), "an answer ends where the room does: {longest:?}");
-    assert!(Runner::new(model, Room { bytes: 10, ..room }).is_err());
+    assert!(Scheduler::new(model, SchedulerLimits { bytes: 10, ..room }).is_err());
 }
 
 #[test]
 fn an_end_of_its_own_is_told_as_one() {
     let model = model();
-    let whole = alone(Keeps::Half, &model, &request(20, 1, 40));
+    let whole = alone(KvDtype::Half, &model, &request(20, 1, 40));
     let token = whole.tokens[12].token;
     let first = whole.tokens.iter().position(|drawn| drawn.token == token).unwrap();
-    let said = alone(Keeps::Half, &model, &Request { ends: vec![token], ..request(20, 1, 40) });
+    let said = alone(KvDtype::Half, &model, &Request { ends: vec![token], ..request(20, 1, 40) });
     assert_eq!((said.tokens.len(), said.end), (first + 1, Some(End::Stop)));
 }

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use engine::made::MadeAdapter;
+use engine::synthetic::SyntheticAdapter;
 use engine::{
-    AdapterId, AdapterStatus, Drawn, End, EngineError, Group, Happened, Host, Keeps, Limits, Model, Numbers,
-    Refused, Registering, Request, Room, Runner, Share, Spare, TextId, Told,
+    AdapterId, AdapterStatus, AvailableMemory, CacheScope, End, EngineError, Group, Host, KvDtype, Limits,
+    Model, Numbers, Refused, RegisterOptions, Request, SampledToken, Scheduler, SchedulerLimits,
+    SequenceEvent, SequenceId, StepEvent,
 };
 use tempfile::TempDir;
 
@@ -33,7 +34,7 @@ impl Files {
 }
 
 fn write(path: &Path, seed: u64) {
-    let made = MadeAdapter::new(&shapes::dense(), &["q_proj", "v_proj", "down_proj"], 4, seed);
+    let made = SyntheticAdapter::new(&shapes::dense(), &["q_proj", "v_proj", "down_proj"], 4, seed);
     made.write(path, Numbers::F32).unwrap();
 }
 
@@ -41,25 +42,25 @@ pub fn id(seed: u64) -> AdapterId {
     AdapterId::from(format!("adapter-{seed}").as_str())
 }
 
-const REPLACES: Registering = Registering { replaces: true, is_pinned: false };
-const PINNED: Registering = Registering { replaces: false, is_pinned: true };
+const REPLACES: RegisterOptions = RegisterOptions { replaces: true, is_pinned: false };
+const PINNED: RegisterOptions = RegisterOptions { replaces: false, is_pinned: true };
 
 pub fn register(
-    runner: &mut Runner,
+    runner: &mut Scheduler,
     id: &AdapterId,
     path: &Path,
-    registering: Registering,
+    registering: RegisterOptions,
 ) -> Result<u64, EngineError> {
     let reading = runner.reading(id.clone(), path, registering)?;
     runner.settle(reading.read())
 }
 
 /// A runner with room for `resident` adapters in memory, and with these registered.
-pub fn shelf(model: &Arc<Model>, files: &Files, resident: usize, seeds: std::ops::Range<u64>) -> Runner {
+pub fn shelf(model: &Arc<Model>, files: &Files, resident: usize, seeds: std::ops::Range<u64>) -> Scheduler {
     let limits = Limits { resident, ..Limits::default() };
     let mut runner = runner(model, 64).with_limits(limits);
     for seed in seeds {
-        register(&mut runner, &id(seed), &files.of(seed), Registering::default()).unwrap();
+        register(&mut runner, &id(seed), &files.of(seed), RegisterOptions::default()).unwrap();
     }
     runner
 }
@@ -68,61 +69,61 @@ fn with(seed: u64, request: Request) -> Request {
     Request { adapter: Some(id(seed)), ..request }
 }
 
-fn status(runner: &Runner, seed: u64) -> AdapterStatus {
+fn status(runner: &Scheduler, seed: u64) -> AdapterStatus {
     runner.adapters().into_iter().find(|status| status.id == id(seed)).unwrap()
 }
 
-fn resident(runner: &Runner) -> Vec<AdapterId> {
+fn resident(runner: &Scheduler) -> Vec<AdapterId> {
     runner.adapters().into_iter().filter(|status| status.is_resident).map(|status| status.id).collect()
 }
 
 #[derive(Debug, Default, Clone, PartialEq)]
 struct Said {
-    tokens: Vec<Drawn>,
+    tokens: Vec<SampledToken>,
     remembered: usize,
     end: Option<End>,
 }
 
-type All = HashMap<TextId, Said>;
+type All = HashMap<SequenceId, Said>;
 
-fn hear(said: &mut All, happened: Vec<Happened>) {
+fn hear(said: &mut All, happened: Vec<StepEvent>) {
     for happened in happened {
         match happened {
-            Happened::Begun { text, remembered } => said.entry(text).or_default().remembered = remembered,
-            Happened::Token { text, drawn } => said.entry(text).or_default().tokens.push(drawn),
-            Happened::State { .. } => {}
-            Happened::End { text, end } => said.entry(text).or_default().end = Some(end),
+            StepEvent::Begun { text, remembered } => said.entry(text).or_default().remembered = remembered,
+            StepEvent::Token { text, drawn } => said.entry(text).or_default().tokens.push(drawn),
+            StepEvent::State { .. } => {}
+            StepEvent::End { text, end } => said.entry(text).or_default().end = Some(end),
         }
     }
 }
 
 /// Pending reads are done between two steps.
-fn step(runner: &mut Runner, said: &mut All) {
+fn step(runner: &mut Scheduler, said: &mut All) {
     for reading in runner.readings() {
         drop(runner.settle(reading.read()));
     }
     hear(said, runner.step().unwrap());
 }
 
-fn finish(runner: &mut Runner, said: &mut All) {
+fn finish(runner: &mut Scheduler, said: &mut All) {
     while !runner.is_idle() {
         step(runner, said);
     }
 }
 
 /// The output of one request that runs by itself.
-fn once(runner: &mut Runner, request: Request) -> Said {
+fn once(runner: &mut Scheduler, request: Request) -> Said {
     let text = runner.submit(request).unwrap();
     let mut said = All::new();
     finish(runner, &mut said);
     said.remove(&text).unwrap()
 }
 
-fn alone(model: &Arc<Model>, files: &Files, adapter: Option<u64>, request: &Request) -> Vec<Drawn> {
+fn alone(model: &Arc<Model>, files: &Files, adapter: Option<u64>, request: &Request) -> Vec<SampledToken> {
     let mut runner = shelf(model, files, 1, 0..0);
     let request = Request { adapter: adapter.map(id), ..request.clone() };
     if let Some(seed) = adapter {
-        register(&mut runner, &id(seed), &files.of(seed), Registering::default()).unwrap();
+        register(&mut runner, &id(seed), &files.of(seed), RegisterOptions::default()).unwrap();
     }
     once(&mut runner, request).tokens
 }
@@ -139,7 +140,7 @@ fn each_says_what_it_would_say_alone_whatever_the_others_have() {
             (adapter, Request { adapter: adapter.map(id), ..request(length, of, 20) })
         })
         .collect();
-    let ids: Vec<TextId> =
+    let ids: Vec<SequenceId> =
         requests.iter().map(|(_, request)| runner.submit(request.clone()).unwrap()).collect();
     let mut said = All::new();
     finish(&mut runner, &mut said);
@@ -167,12 +168,12 @@ fn nothing_is_remembered_across_adapters_or_generations() {
     // One is replaced, though with the same files, and one is unregistered and registered again.
     register(&mut runner, &id(0), &files.of(0), REPLACES).unwrap();
     runner.unload_adapter(&id(1)).unwrap();
-    register(&mut runner, &id(1), &files.of(1), Registering::default()).unwrap();
+    register(&mut runner, &id(1), &files.of(1), RegisterOptions::default()).unwrap();
     assert_eq!(once(&mut runner, with(0, base.clone())).remembered, 0);
     assert_eq!(once(&mut runner, with(1, base.clone())).remembered, 0);
     assert_eq!(once(&mut runner, base.clone()).remembered, 96);
     // Forgetting a cache scope drops its prefixes under all adapters.
-    assert!(runner.forget(Share(1)).found >= 18);
+    assert!(runner.forget(CacheScope(1)).found >= 18);
     for request in [base.clone(), with(0, base.clone()), with(1, base)] {
         assert_eq!(once(&mut runner, request).remembered, 0);
     }
@@ -214,11 +215,11 @@ fn a_text_that_is_set_back_keeps_its_generation() {
     // Room for two of them at full length.
     let mut runner = runner(&model, 16);
     for seed in 0..2 {
-        register(&mut runner, &id(seed), &files.of(seed), Registering::default()).unwrap();
+        register(&mut runner, &id(seed), &files.of(seed), RegisterOptions::default()).unwrap();
     }
     let requests: Vec<Request> = (1..7).map(|of| request(60, of, 60)).collect();
     let submit = |(request, seed): (&Request, u64)| runner.submit(with(seed, request.clone())).unwrap();
-    let ids: Vec<TextId> = requests.iter().zip([0, 1].into_iter().cycle()).map(submit).collect();
+    let ids: Vec<SequenceId> = requests.iter().zip([0, 1].into_iter().cycle()).map(submit).collect();
     let mut said = All::new();
     while runner.counts().set_back == 0 {
         step(&mut runner, &mut said);
@@ -242,12 +243,12 @@ fn more_are_registered_than_are_in_memory() {
     let mut runner = shelf(&model, &files, 4, 0..32);
     assert_eq!(runner.adapters().len(), 32);
     assert_eq!(resident(&runner).len(), 4);
-    let limit = register(&mut runner, &id(32), &files.of(32), Registering::default());
+    let limit = register(&mut runner, &id(32), &files.of(32), RegisterOptions::default());
     assert!(matches!(limit, Err(EngineError::AdapterLimit { what: "adapters", wanted: 33, most: 32 })));
     let generations: Vec<u64> = runner.adapters().iter().map(|status| status.generation).collect();
     let mut said = All::new();
     let one = request(12, 1, 6);
-    let ids: Vec<TextId> = (0..32).map(|seed| runner.submit(with(seed, one.clone())).unwrap()).collect();
+    let ids: Vec<SequenceId> = (0..32).map(|seed| runner.submit(with(seed, one.clone())).unwrap()).collect();
     while !runner.is_idle() {
         step(&mut runner, &mut said);
         assert!(resident(&runner).len() <= 4);
@@ -324,7 +325,7 @@ fn one_that_stays_in_memory_stays() {
     let mut runner = shelf(&model, &files, 2, 0..0);
     register(&mut runner, &id(0), &files.of(0), PINNED).unwrap();
     for seed in 1..4 {
-        register(&mut runner, &id(seed), &files.of(seed), Registering::default()).unwrap();
+        register(&mut runner, &id(seed), &files.of(seed), RegisterOptions::default()).unwrap();
     }
     assert_eq!(resident(&runner), [id(0), id(3)]);
     for seed in 1..4 {
@@ -382,18 +383,18 @@ fn what_can_not_be_registered_leaves_all_as_it_was() {
     let (model, files) = (model(), Files::new());
     let mut runner = shelf(&model, &files, 4, 0..1);
     let before = runner.adapters();
-    let known = register(&mut runner, &id(0), &files.of(1), Registering::default());
+    let known = register(&mut runner, &id(0), &files.of(1), RegisterOptions::default());
     assert!(matches!(known, Err(EngineError::AdapterKnown(name)) if name == "adapter-0"));
     let long = "a".repeat(300);
     for name in ["", long.as_str()] {
-        let named = register(&mut runner, &AdapterId::from(name), &files.of(1), Registering::default());
+        let named = register(&mut runner, &AdapterId::from(name), &files.of(1), RegisterOptions::default());
         assert!(matches!(named, Err(EngineError::AdapterLimit { most: 256, .. })));
     }
     let none = register(&mut runner, &id(0), Path::new("/nowhere"), REPLACES);
     assert!(matches!(none, Err(EngineError::File { .. })));
     // Two reads for one name: the second comes too late.
     let readings = [1, 2]
-        .map(|seed| runner.reading(id(3), &files.of(seed), Registering::default()).unwrap())
+        .map(|seed| runner.reading(id(3), &files.of(seed), RegisterOptions::default()).unwrap())
         .map(engine::Reading::read);
     let [first, second] = readings.map(|read| runner.settle(read));
     assert!(first.is_ok());
@@ -408,15 +409,22 @@ fn what_can_not_be_registered_leaves_all_as_it_was() {
 #[test]
 fn a_host_reads_them_aside_and_tells_what_came_of_it() {
     let (model, files) = (model(), Files::new());
-    let room = Room { bytes: 4 << 20, keeps: Keeps::Half, tokens: 64, texts: 8, waiting: 16, guesses: 0 };
+    let room = SchedulerLimits {
+        bytes: 4 << 20,
+        keeps: KvDtype::Half,
+        tokens: 64,
+        texts: 8,
+        waiting: 16,
+        guesses: 0,
+    };
     let host =
         Host::start_with(Arc::clone(&model), room, Limits { resident: 1, ..Limits::default() }).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let heard = |mut telling: tokio::sync::mpsc::UnboundedReceiver<Told>| {
+    let heard = |mut telling: tokio::sync::mpsc::UnboundedReceiver<SequenceEvent>| {
         let (mut tokens, mut last) = (Vec::new(), None);
         while let Some(told) = runtime.block_on(telling.recv()) {
             match told {
-                Told::Token(drawn) => tokens.push(drawn),
+                SequenceEvent::Token(drawn) => tokens.push(drawn),
                 other => last = Some(other),
             }
         }
@@ -425,9 +433,9 @@ fn a_host_reads_them_aside_and_tells_what_came_of_it() {
     let register = |seed: u64, registering| {
         runtime.block_on(host.register_adapter(id(seed), files.of(seed), registering))
     };
-    assert_eq!(register(0, Registering::default()).unwrap(), 1);
-    assert_eq!(register(1, Registering::default()).unwrap(), 2);
-    assert!(matches!(register(1, Registering::default()), Err(EngineError::AdapterKnown(_))));
+    assert_eq!(register(0, RegisterOptions::default()).unwrap(), 1);
+    assert_eq!(register(1, RegisterOptions::default()).unwrap(), 2);
+    assert!(matches!(register(1, RegisterOptions::default()), Err(EngineError::AdapterKnown(_))));
     assert_eq!(register(1, REPLACES).unwrap(), 3);
     let broken = runtime.block_on(host.register_adapter(id(7), PathBuf::from("/nowhere"), PINNED));
     assert!(matches!(broken, Err(EngineError::File { .. })));
@@ -436,7 +444,10 @@ fn a_host_reads_them_aside_and_tells_what_came_of_it() {
     let telling = [0, 1, 0].map(|seed| (seed, host.carry(with(seed, one.clone()))));
     for (seed, telling) in telling {
         let (tokens, last) = heard(telling);
-        assert_eq!((tokens, last), (alone(&model, &files, Some(seed), &one), Told::End(End::Length)));
+        assert_eq!(
+            (tokens, last),
+            (alone(&model, &files, Some(seed), &one), SequenceEvent::End(End::Length))
+        );
     }
     let status = runtime.block_on(host.adapters()).unwrap();
     assert_eq!(status.iter().filter(|status| status.is_resident).count(), 1);
@@ -461,7 +472,7 @@ fn a_host_reads_them_aside_and_tells_what_came_of_it() {
     runtime.block_on(host.pin_adapter(id(1), true)).unwrap();
     runtime.block_on(host.unload_adapter(id(1))).unwrap();
     assert!(matches!(runtime.block_on(host.unload_adapter(id(1))), Err(EngineError::NoAdapter(_))));
-    assert_eq!(heard(host.carry(with(1, one))).1, Told::Refused(Refused::NoAdapter));
+    assert_eq!(heard(host.carry(with(1, one))).1, SequenceEvent::Refused(Refused::NoAdapter));
 }
 
 #[test]
@@ -469,16 +480,16 @@ fn what_finds_no_memory_is_not_brought_in_and_the_rest_goes_on() {
     let (model, files) = (model(), Files::new());
     let left = Arc::new(AtomicU64::new(u64::MAX));
     let told = Arc::clone(&left);
-    let spare = Spare::told(move || Some(told.load(Ordering::Relaxed)));
+    let spare = AvailableMemory::told(move || Some(told.load(Ordering::Relaxed)));
     let limits = Limits { resident: 1, ..Limits::default() };
     let mut runner = runner(&model, 64).with_limits(limits).within(spare);
     for seed in 1..3 {
-        register(&mut runner, &id(seed), &files.of(seed), Registering::default()).unwrap();
+        register(&mut runner, &id(seed), &files.of(seed), RegisterOptions::default()).unwrap();
     }
     let bytes = status(&runner, 1).bytes;
     // Its files are read as they are and then rearranged, so that both copies count.
     left.store(bytes * 2 - 1, Ordering::Relaxed);
-    let refused = register(&mut runner, &id(3), &files.of(3), Registering::default()).unwrap_err();
+    let refused = register(&mut runner, &id(3), &files.of(3), RegisterOptions::default()).unwrap_err();
     assert!(matches!(refused, EngineError::Memory { wanted, .. } if wanted == bytes * 2), "{refused}");
     assert!(runner.adapters().iter().all(|status| status.id != id(3)));
     // The first was evicted for the second, and can't be reloaded as long as there is no memory.

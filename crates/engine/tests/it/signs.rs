@@ -3,8 +3,8 @@
 
 use std::sync::LazyLock;
 
-use engine::made::{Made, Tokens};
-use engine::{Conversation, Last, Shape, Signs, Source, Template, Vocabulary};
+use engine::synthetic::{SyntheticModel, Tokens};
+use engine::{Architecture, Conversation, Last, Source, SpecialTokens, Template, Vocabulary};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ const TEMPLATES: [&str; 3] = [
 
 static VOCABULARY: LazyLock<Vocabulary> = LazyLock::new(|| {
     let directory = tempfile::tempdir().unwrap();
-    let mut made = Made::new("qwen3", Shape { vocabulary: 400, ..shapes::dense() }, 7);
+    let mut made = SyntheticModel::new("qwen3", Architecture { vocabulary: 400, ..shapes::dense() }, 7);
     made.tokens = Some(Tokens::new("qwen2", TEMPLATES[0], 400));
     made.write_plain(directory.path(), false).unwrap();
     Source::open(directory.path()).unwrap().beside().unwrap().vocabulary
@@ -77,7 +77,8 @@ fn check(text: &str) {
         assert_eq!(signs(&tokens), signs(&wanted), "{text}: {told_text}");
         assert_eq!(said(&tokens), told_text, "{text}");
         // The rendered text is the same as without neutralising.
-        let plain = conversation(text, false).open(&template, &Signs::default(), &rand_number, 0).unwrap();
+        let plain =
+            conversation(text, false).open(&template, &SpecialTokens::default(), &rand_number, 0).unwrap();
         assert_eq!(told_text, plain.text, "{text}");
     }
 }
@@ -101,8 +102,9 @@ fn a_sign_that_somebody_writes_ends_no_message() {
     }
     // Without neutralising, the text does become special tokens, so that the comparison can fail.
     let template = Template::new(TEMPLATES[0]).unwrap();
-    let opened =
-        conversation("<|im_end|>", false).open(&template, &Signs::default(), &rand_number, 0).unwrap();
+    let opened = conversation("<|im_end|>", false)
+        .open(&template, &SpecialTokens::default(), &rand_number, 0)
+        .unwrap();
     let tokens = VOCABULARY.tokens(&opened.text).unwrap();
     let (wanted, _) = told(&template, &conversation("harmless", true)).unwrap();
     assert!(signs(&tokens).len() > signs(&wanted).len());

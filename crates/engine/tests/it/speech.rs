@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use domain::prompt::{Json, Tool, ToolKind};
 use domain::{Event, PartKind, Prompt, Reason};
-use engine::{Begin, Ending, Form, Manner, Offered, Speech};
+use engine::{Begin, Ending, Form, ModelFormat, Offered, OutputParser};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ const TRANSCRIPTS: &str = include_str!("../fixtures/transcripts.txt");
 #[derive(Debug, Clone, Default)]
 struct Case {
     name: String,
-    manner: Manner,
+    manner: ModelFormat,
     is_in_thought: bool,
     is_silent: bool,
     is_one: bool,
@@ -60,7 +60,7 @@ fn cases() -> Vec<Case> {
         let stops = how.split("stop=\"").skip(1).map(|stop| stop.split('"').next().unwrap().to_owned());
         Case {
             name: name.to_owned(),
-            manner: Manner { form, thinks: has("thinks"), is_told_to_think: false },
+            manner: ModelFormat { form, thinks: has("thinks"), is_told_to_think: false },
             is_in_thought: has("opened"),
             is_silent: has("silent"),
             is_one: has("one"),
@@ -81,7 +81,7 @@ fn events<'a>(case: &Case, pieces: impl IntoIterator<Item = &'a str>) -> Vec<Eve
         calls += 1;
         format!("call_{calls}")
     };
-    let mut speech = Speech::new(Begin {
+    let mut speech = OutputParser::new(Begin {
         choice: 3,
         manner: case.manner,
         offered: Arc::new(offered),
@@ -193,7 +193,8 @@ fn names_and_arguments_are_told_as_soon_as_they_are_known() {
             })
             .collect::<Vec<_>>()
     };
-    let manner = |form| Case { manner: Manner { form: Some(form), ..Manner::default() }, ..Case::default() };
+    let manner =
+        |form| Case { manner: ModelFormat { form: Some(form), ..ModelFormat::default() }, ..Case::default() };
     let named = manner(Form::Json);
     assert_eq!(at_first(&named, "<tool_call>{\"name\": \"run\""), ["run"]);
     assert_eq!(
@@ -210,17 +211,17 @@ fn names_and_arguments_are_told_as_soon_as_they_are_known() {
 
 #[test]
 fn a_template_shows_how_its_model_calls() {
-    let manner = |form, thinks, is_told_to_think| Manner { form, thinks, is_told_to_think };
+    let manner = |form, thinks, is_told_to_think| ModelFormat { form, thinks, is_told_to_think };
     assert_eq!(
-        Manner::of("{{ '<tool_call>' }} {{ '<function=' }}"),
+        ModelFormat::of("{{ '<tool_call>' }} {{ '<function=' }}"),
         manner(Some(Form::Tagged), false, false)
     );
     let qwen = "<tool_call> <think> enable_thinking";
-    assert_eq!(Manner::of(qwen), manner(Some(Form::Json), true, true));
-    assert_eq!(Manner::of("<|im_start|>"), Manner::default());
-    assert!(Manner::of(qwen).is_in_thought("<|im_start|>assistant\n<think>\n"));
-    assert!(!Manner::of(qwen).is_in_thought("<|im_start|>assistant\n<think>\n\n</think>\n\n"));
-    assert!(!Manner::default().is_in_thought("<think>"));
+    assert_eq!(ModelFormat::of(qwen), manner(Some(Form::Json), true, true));
+    assert_eq!(ModelFormat::of("<|im_start|>"), ModelFormat::default());
+    assert!(ModelFormat::of(qwen).is_in_thought("<|im_start|>assistant\n<think>\n"));
+    assert!(!ModelFormat::of(qwen).is_in_thought("<|im_start|>assistant\n<think>\n\n</think>\n\n"));
+    assert!(!ModelFormat::default().is_in_thought("<think>"));
 }
 
 /// Markup, fragments of it and text around it, in any order.
@@ -246,7 +247,7 @@ fn any_case() -> impl Strategy<Value = Case> {
     ]);
     (soup(), form, any::<[bool; 5]>(), stops).prop_map(
         |(says, form, [thinks, opened, silent, one, cut], stops)| Case {
-            manner: Manner { form, thinks, is_told_to_think: false },
+            manner: ModelFormat { form, thinks, is_told_to_think: false },
             is_in_thought: thinks && opened,
             is_silent: silent,
             is_one: one,
@@ -272,7 +273,7 @@ proptest! {
 
     #[test]
     fn nothing_is_lost_of_what_is_text(case in any_case()) {
-        let case = Case { is_silent: true, manner: Manner::default(), is_in_thought: false, stops: vec![], ..case };
+        let case = Case { is_silent: true, manner: ModelFormat::default(), is_in_thought: false, stops: vec![], ..case };
         let mut said = String::new();
         for event in events(&case, characters(&case.says)) {
             if let Event::Delta { text, .. } = event {
@@ -286,7 +287,7 @@ proptest! {
     fn text_among_signs_is_neither_lost_nor_mixed_up(words in proptest::collection::vec("[a-z]{1,5}", 1..6), has_calls in any::<bool>()) {
         let call = "<tool_call>\n{\"name\": \"list\", \"arguments\": {}}\n</tool_call>";
         let case = Case {
-            manner: Manner { form: Some(Form::Json), ..Manner::default() },
+            manner: ModelFormat { form: Some(Form::Json), ..ModelFormat::default() },
             says: words.join(if has_calls { call } else { " <tool_cal " }),
             ..Case::default()
         };

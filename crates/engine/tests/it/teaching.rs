@@ -8,7 +8,10 @@ use std::sync::{Arc, Mutex};
 
 use domain::adapters::{Adapters, NewAdapter};
 use domain::runtime::{Generating, Runtime};
-use domain::training::{Course, HeldOut, Lesson, Places, RunEnd, Step, Trainer, Unfit, Watch, left_at};
+use domain::training::{
+    HeldOut, Places, RunEnd, Step, Trainer, TrainingError, TrainingInput, TrainingObserver, TrainingSettings,
+    checkpoint_directory_name,
+};
 use engine::Local;
 
 use crate::local::{asked, open_kept as open, run, wait};
@@ -53,13 +56,13 @@ impl Watcher {
     }
 }
 
-impl Watch for Watcher {
-    fn is_called_off(&self) -> bool {
+impl TrainingObserver for Watcher {
+    fn is_cancelled(&self) -> bool {
         let asked = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
         asked > self.asks || self.is_off.load(Ordering::SeqCst)
     }
 
-    fn goes_on_later(&self) -> bool {
+    fn will_resume(&self) -> bool {
         self.is_later.load(Ordering::SeqCst)
     }
 
@@ -78,13 +81,13 @@ impl Watch for Watcher {
     }
 }
 
-fn course(local: &Local) -> Course {
+fn course(local: &Local) -> TrainingSettings {
     let usual = local.usual(None).unwrap();
-    Course { epochs: 6, rate: 1e-2, step_texts: Some(1), checkpoint_every: 2, ..usual }
+    TrainingSettings { epochs: 6, rate: 1e-2, step_texts: Some(1), checkpoint_every: 2, ..usual }
 }
 
-fn lesson(course: &Course) -> Lesson<'_> {
-    Lesson { course, learned: LINES, held_out: b"", from: None }
+fn lesson(course: &TrainingSettings) -> TrainingInput<'_> {
+    TrainingInput { course, learned: LINES, held_out: b"", from: None }
 }
 
 /// A directory with a subdirectory for each run.
@@ -103,10 +106,10 @@ impl Desk {
     fn train(
         &self,
         local: &Local,
-        lesson: &Lesson<'_>,
+        lesson: &TrainingInput<'_>,
         name: &str,
         watch: &Watcher,
-    ) -> Result<RunEnd, Unfit> {
+    ) -> Result<RunEnd, TrainingError> {
         let [work, epochs, result] = ["work", "epochs", "result"].map(|of| self.path(name).join(of));
         local.train(lesson, &Places { work: &work, epochs: &epochs, result: &result }, watch)
     }
@@ -124,9 +127,9 @@ fn weights(directory: &Path) -> Vec<u8> {
     std::fs::read(directory.join("adapter_model.safetensors")).unwrap()
 }
 
-fn refusal(refused: Result<RunEnd, Unfit>) -> Box<domain::Fault> {
+fn refusal(refused: Result<RunEnd, TrainingError>) -> Box<domain::Fault> {
     match refused {
-        Err(Unfit::Fault(fault)) => fault,
+        Err(TrainingError::Fault(fault)) => fault,
         other => panic!("it was not refused: {other:?}"),
     }
 }
@@ -142,15 +145,17 @@ fn what_is_told_beforehand_is_what_is_trained() {
     let (hidden, queries, kv, inner) = (64, 128, 64, 128);
     let attention = 2 * (hidden + queries) + 2 * (hidden + kv);
     assert_eq!(outlook.parameters, 3 * 8 * (attention + 3 * (hidden + inner)));
-    let held_out = Course { held_out: HeldOut::Share(0.5), ..course.clone() };
+    let held_out = TrainingSettings { held_out: HeldOut::Share(0.5), ..course.clone() };
     let outlook = local.outlook(&lesson(&held_out), &|| true).unwrap();
     assert_eq!((outlook.texts, outlook.held_out_texts, outlook.steps), (1, 1, 6));
-    let beside = Lesson { held_out: LINES, ..lesson(&course) };
+    let beside = TrainingInput { held_out: LINES, ..lesson(&course) };
     assert_eq!(local.outlook(&beside, &|| true).unwrap().held_out_texts, 2);
-    let bad = Lesson { held_out: b"{}", ..lesson(&course) };
-    assert!(matches!(local.outlook(&bad, &|| true), Err(Unfit::Lines { of_held_out: true, .. })));
-    let none = Course { targets: vec!["lm_head".to_owned()], ..course };
-    let Err(Unfit::Fault(fault)) = local.outlook(&lesson(&none), &|| true) else { panic!("it was taken") };
+    let bad = TrainingInput { held_out: b"{}", ..lesson(&course) };
+    assert!(matches!(local.outlook(&bad, &|| true), Err(TrainingError::Lines { of_held_out: true, .. })));
+    let none = TrainingSettings { targets: vec!["lm_head".to_owned()], ..course };
+    let Err(TrainingError::Fault(fault)) = local.outlook(&lesson(&none), &|| true) else {
+        panic!("it was taken")
+    };
     assert_eq!(fault.param.as_deref(), Some("targets"), "{fault}");
 }
 
@@ -245,18 +250,18 @@ fn it_is_called_off_within_a_step_and_goes_on_to_the_same_end() {
 #[test]
 fn what_each_epoch_came_to_is_left_as_an_adapter_that_answers() {
     let (local, _files) = open(10);
-    let (desk, course) = (Desk::new(), Course { epochs: 3, ..course(&local) });
+    let (desk, course) = (Desk::new(), TrainingSettings { epochs: 3, ..course(&local) });
     let (watch, _told) = Watcher::new(usize::MAX);
     desk.train(&local, &lesson(&course), "three", &watch).unwrap();
     assert_eq!(*watch.left.lock().unwrap(), [2, 4], "the end of the last is the result");
-    let left = |name: &str, step| desk.path(name).join("epochs").join(left_at(step));
+    let left = |name: &str, step| desk.path(name).join("epochs").join(checkpoint_directory_name(step));
     assert!(weights(&left("three", 2)) != weights(&left("three", 4)));
     assert!(weights(&left("three", 4)) != desk.weights("three"));
     let new = NewAdapter { id: "two".into(), directory: left("three", 4), replaces: false, is_pinned: false };
     wait(local.register(new)).unwrap();
     // Interrupted in the next epoch, and resumed from before the end of this one: the same result is written
     // again.
-    let late = Course { checkpoint_every: 3, ..course };
+    let late = TrainingSettings { checkpoint_every: 3, ..course };
     let (once, _told) = Watcher::new(usize::MAX);
     desk.train(&local, &lesson(&late), "once", &once).unwrap();
     let asked = once.asked.load(Ordering::SeqCst);
@@ -273,7 +278,7 @@ fn what_each_epoch_came_to_is_left_as_an_adapter_that_answers() {
 #[test]
 fn the_step_that_was_kept_last_is_told_again() {
     let (local, _files) = open(10);
-    let (desk, course) = (Desk::new(), Course { epochs: 2, ..course(&local) });
+    let (desk, course) = (Desk::new(), TrainingSettings { epochs: 2, ..course(&local) });
     let (watch, _told) = Watcher::new(usize::MAX);
     desk.train(&local, &lesson(&course), "run", &watch).unwrap();
     let last = watch.last.lock().unwrap().clone().unwrap();
@@ -286,7 +291,8 @@ fn the_step_that_was_kept_last_is_told_again() {
 #[test]
 fn it_goes_on_from_an_adapter_and_from_no_other_than_it_says() {
     let (local, _files) = open(10);
-    let (desk, course) = (Desk::new(), Course { rank: 4, alpha: 12.0, epochs: 2, ..course(&local) });
+    let (desk, course) =
+        (Desk::new(), TrainingSettings { rank: 4, alpha: 12.0, epochs: 2, ..course(&local) });
     let (watch, _told) = Watcher::new(usize::MAX);
     desk.train(&local, &lesson(&course), "first", &watch).unwrap();
     let loss = watch.last.lock().unwrap().as_ref().unwrap().loss;
@@ -297,11 +303,11 @@ fn it_goes_on_from_an_adapter_and_from_no_other_than_it_says() {
     let mut all = course.targets.clone();
     all.sort();
     assert_eq!((usual.rank, usual.alpha, targets), (4, 12.0, all), "what it is trained with is what it was");
-    let from = Lesson { from: Some(&first), ..lesson(&course) };
+    let from = TrainingInput { from: Some(&first), ..lesson(&course) };
     // With almost no learning rate, the result equals the start; a whole run ends better than the first one.
-    let still = Course { rate: 1e-30, epochs: 1, ..course.clone() };
+    let still = TrainingSettings { rate: 1e-30, epochs: 1, ..course.clone() };
     let (watch, _told) = Watcher::new(usize::MAX);
-    desk.train(&local, &Lesson { course: &still, ..from }, "still", &watch).unwrap();
+    desk.train(&local, &TrainingInput { course: &still, ..from }, "still", &watch).unwrap();
     assert!(desk.weights("still") == desk.weights("first"), "it did not begin as the adapter is");
     let (watch, _told) = Watcher::new(usize::MAX);
     desk.train(&local, &from, "second", &watch).unwrap();
@@ -312,16 +318,23 @@ fn it_goes_on_from_an_adapter_and_from_no_other_than_it_says() {
     let (again, _told) = Watcher::new(usize::MAX);
     desk.train(&local, &from, "broken", &again).unwrap();
     assert!(desk.weights("broken") == desk.weights("second"));
-    let refused = |course: Course, from: &Path, field: &str, why: &str| {
-        let lesson = Lesson { from: Some(from), ..lesson(&course) };
-        let Err(Unfit::Fault(fault)) = local.outlook(&lesson, &|| true) else { panic!("{field} was taken") };
+    let refused = |course: TrainingSettings, from: &Path, field: &str, why: &str| {
+        let lesson = TrainingInput { from: Some(from), ..lesson(&course) };
+        let Err(TrainingError::Fault(fault)) = local.outlook(&lesson, &|| true) else {
+            panic!("{field} was taken")
+        };
         assert_eq!(fault.param.as_deref(), Some(field), "{fault}");
         assert!(fault.message.contains(why), "{fault}");
     };
-    refused(Course { rank: 8, ..course.clone() }, &first, "rank", "is 8, and that of the adapter");
-    refused(Course { alpha: 1.0, ..course.clone() }, &first, "alpha", "is 12");
-    refused(Course { is_rank_stable: true, ..course.clone() }, &first, "is_rank_stable", "is true");
-    refused(Course { targets: vec!["q_proj".into()], ..course.clone() }, &first, "targets", "is q_proj");
+    refused(TrainingSettings { rank: 8, ..course.clone() }, &first, "rank", "is 8, and that of the adapter");
+    refused(TrainingSettings { alpha: 1.0, ..course.clone() }, &first, "alpha", "is 12");
+    refused(TrainingSettings { is_rank_stable: true, ..course.clone() }, &first, "is_rank_stable", "is true");
+    refused(
+        TrainingSettings { targets: vec!["q_proj".into()], ..course.clone() },
+        &first,
+        "targets",
+        "is q_proj",
+    );
     refused(course.clone(), &desk.path("none"), "from", "adapter_config.json");
     let config = std::fs::read_to_string(first.join("adapter_config.json")).unwrap();
     let config = config.replace("\"rank_pattern\": {}", "\"rank_pattern\": {\"q_proj\": 4}");
@@ -334,10 +347,10 @@ fn reading_is_broken_off_between_texts() {
     let (local, _files) = open(10);
     let (desk, course) = (Desk::new(), course(&local));
     let lines = LINES.repeat(500);
-    let lesson = Lesson { learned: &lines, ..lesson(&course) };
+    let lesson = TrainingInput { learned: &lines, ..lesson(&course) };
     let asked = AtomicUsize::new(0);
     let outlook = local.outlook(&lesson, &|| asked.fetch_add(1, Ordering::SeqCst) < 10);
-    assert!(matches!(outlook, Err(Unfit::CalledOff)));
+    assert!(matches!(outlook, Err(TrainingError::CalledOff)));
     // Once within the text that is abandoned, and once after it.
     let asked = asked.load(Ordering::SeqCst);
     assert!((11..=13).contains(&asked), "{asked}");

@@ -1,7 +1,7 @@
 //! Chat templates render byte for byte as in Python's Jinja. The goldens are recorded by
 //! `scripts/template-goldens.py`.
 
-use engine::{Conversation, Last, Signs, Template};
+use engine::{Conversation, Last, SpecialTokens, Template};
 use serde_json::{Map, Value};
 
 /// Noon of the day on which the goldens were recorded.
@@ -37,7 +37,7 @@ fn every_conversation_is_rendered_to_the_same_bytes() {
     let goldens: Value = serde_json::from_str(include_str!("../fixtures/templates/goldens.json")).unwrap();
     assert!(cases.len() >= 30);
     // Looking for special-token text does not change the rendered text.
-    let signs = Signs::spelt([
+    let signs = SpecialTokens::spelt([
         "<|begin_of_text|>",
         "<|start_header_id|>",
         "<|end_header_id|>",

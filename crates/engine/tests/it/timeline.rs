@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use engine::{
-    Adapter, Drawn, End, Happened, Keeps, Later, Limits, Model, Part, Pool, Ragged, Refused, Registering,
-    Request, Room, Runner, Sampling,
+    Adapter, AdapterSwitch, End, KvCache, KvDtype, Limits, Model, Refused, RegisterOptions, Request,
+    SampledToken, Sampling, Scheduler, SchedulerLimits, SequenceChunk, StepBatch, StepEvent,
 };
 
 use crate::parity::blocks;
@@ -20,23 +20,23 @@ const SAID: usize = 30;
 /// A greedy request, so that the output depends on nothing but the adapters.
 fn in_turn(length: u32, turns: &Turns) -> Request {
     let named = |seed: Option<u64>| seed.map(id);
-    let later = turns[1..].iter().map(|(from, seed)| Later { from: *from, adapter: named(*seed) });
+    let later = turns[1..].iter().map(|(from, seed)| AdapterSwitch { from: *from, adapter: named(*seed) });
     let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
     Request { sampling, adapter: named(turns[0].1), later: later.collect(), ..request(length, 3, SAID) }
 }
 
 /// The expected output: each token is computed with the adapter of its position, by the model alone.
-fn oracle(model: &Model, files: &Files, request: &Request, turns: &Turns) -> Vec<Drawn> {
+fn oracle(model: &Model, files: &Files, request: &Request, turns: &Turns) -> Vec<SampledToken> {
     let open =
         |seed: u64| Arc::new(Adapter::open(&files.of(seed), model.shape(), &Limits::default()).unwrap());
     let turns: Vec<_> = turns.iter().map(|(from, seed)| (*from, seed.map(open))).collect();
-    let mut pool = Pool::new(model.shape(), Keeps::Half, 32);
+    let mut pool = KvCache::new(model.shape(), KvDtype::Half, 32);
     let (mut said, mut told, mut next, mut start) = (Vec::new(), Vec::new(), request.prompt.clone(), 0);
     while said.len() < SAID {
         let adapter = turns.iter().rev().find(|(from, _)| *from <= said.len()).unwrap().1.clone();
         let (told_from, end) = (next.len() - 1, start + next.len());
-        let part = Part { tokens: next, start, blocks: blocks(0, 200), told_from, adapter };
-        let row = model.step(&Ragged { parts: vec![part] }, &mut pool).unwrap();
+        let part = SequenceChunk { tokens: next, start, blocks: blocks(0, 200), told_from, adapter };
+        let row = model.step(&StepBatch { parts: vec![part] }, &mut pool).unwrap();
         let drawn = request.sampling.draw(&row, (&request.prompt, &said), None).unwrap();
         (next, start) = (vec![drawn.token], end);
         said.push(drawn.token);
@@ -46,15 +46,15 @@ fn oracle(model: &Model, files: &Files, request: &Request, turns: &Turns) -> Vec
 }
 
 /// The output of the last submitted sequence.
-fn said(runner: &mut Runner, request: Request) -> (Vec<Drawn>, usize) {
+fn said(runner: &mut Scheduler, request: Request) -> (Vec<SampledToken>, usize) {
     let meant = runner.submit(request).unwrap();
     let (mut tokens, mut found) = (Vec::new(), 0);
     while !runner.is_idle() {
         for happened in runner.step().unwrap() {
             match happened {
-                Happened::Token { text, drawn } if text == meant => tokens.push(drawn),
-                Happened::Begun { text, remembered } if text == meant => found = remembered,
-                Happened::End { text, end } if text == meant => assert_eq!(end, End::Length),
+                StepEvent::Token { text, drawn } if text == meant => tokens.push(drawn),
+                StepEvent::Begun { text, remembered } if text == meant => found = remembered,
+                StepEvent::End { text, end } if text == meant => assert_eq!(end, End::Length),
                 _ => {}
             }
         }
@@ -83,11 +83,11 @@ fn turns_are_the_same_in_pieces_beside_others_set_back_and_guessed() {
     let request = in_turn(40, TURNS);
     let wanted = oracle(&model, &files, &request, TURNS);
     for (tokens, blocks, guesses) in [(7, 64, 0), (64, 12, 0), (64, 64, 8)] {
-        let bytes = blocks * Pool::block_bytes(model.shape(), Keeps::Half);
-        let room = Room { bytes, keeps: Keeps::Half, tokens, texts: 16, waiting: 100, guesses };
-        let mut runner = Runner::new(Arc::clone(&model), room).unwrap();
+        let bytes = blocks * KvCache::block_bytes(model.shape(), KvDtype::Half);
+        let room = SchedulerLimits { bytes, keeps: KvDtype::Half, tokens, texts: 16, waiting: 100, guesses };
+        let mut runner = Scheduler::new(Arc::clone(&model), room).unwrap();
         for seed in 1..3 {
-            register(&mut runner, &id(seed), &files.of(seed), Registering::default()).unwrap();
+            register(&mut runner, &id(seed), &files.of(seed), RegisterOptions::default()).unwrap();
         }
         // Twice, since the drafts of a repeated output are accepted. The other requests take up memory.
         for of in 5..9 {
@@ -135,11 +135,12 @@ fn all_adapters_of_a_text_are_there_when_it_is_asked_and_stay() {
     let meant = runner.submit(turns(2)).unwrap();
     // They are unregistered, and their names reassigned, before it is scheduled.
     runner.unload_adapter(&id(3)).unwrap();
-    register(&mut runner, &id(2), &files.of(1), Registering { replaces: true, is_pinned: false }).unwrap();
+    register(&mut runner, &id(2), &files.of(1), RegisterOptions { replaces: true, is_pinned: false })
+        .unwrap();
     let mut told = Vec::new();
     while !runner.is_idle() {
         for happened in runner.step().unwrap() {
-            if let Happened::Token { text, drawn } = happened {
+            if let StepEvent::Token { text, drawn } = happened {
                 assert_eq!(text, meant);
                 told.push(drawn);
             }

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use engine::made::Made;
-use engine::training::{Batch, LowRank, Network, Slot, Trains};
-use engine::{BLOCK, Keeps, Model, Packing, Part, Pool, Ragged, Shape, Source};
+use engine::synthetic::SyntheticModel;
+use engine::training::{Batch, LoraConfig, Network, Slot, Trains};
+use engine::{Architecture, BLOCK, KvCache, KvDtype, Model, Packing, SequenceChunk, Source, StepBatch};
 
 use crate::oracle::Oracle;
 use crate::shapes;
@@ -14,7 +14,7 @@ fn text(length: usize, of: u32) -> Vec<u32> {
     (0..length as u32).map(|place| (place * 37 + place / 5 * 11 + of * 101) % 320).collect()
 }
 
-pub fn source(made: &Made, packing: Option<Packing>) -> (tempfile::TempDir, Source) {
+pub fn source(made: &SyntheticModel, packing: Option<Packing>) -> (tempfile::TempDir, Source) {
     let directory = tempfile::tempdir().unwrap();
     let source = match packing {
         None => {
@@ -30,39 +30,39 @@ pub fn source(made: &Made, packing: Option<Packing>) -> (tempfile::TempDir, Sour
     (directory, source)
 }
 
-pub fn small() -> Shape {
-    Shape { vocabulary: 320, layers: 2, ..shapes::dense() }
+pub fn small() -> Architecture {
+    Architecture { vocabulary: 320, layers: 2, ..shapes::dense() }
 }
 
-fn families() -> [(&'static str, Shape); 3] {
+fn families() -> [(&'static str, Architecture); 3] {
     [
         ("qwen3", small()),
-        ("qwen3_moe", Shape { vocabulary: 320, layers: 2, ..shapes::mixture() }),
-        ("llama", Shape { vocabulary: 320, layers: 2, ..shapes::llama() }),
+        ("qwen3_moe", Architecture { vocabulary: 320, layers: 2, ..shapes::mixture() }),
+        ("llama", Architecture { vocabulary: 320, layers: 2, ..shapes::llama() }),
     ]
 }
 
 pub fn served(model: &Model, tokens: &[u32]) -> Vec<f32> {
     let count = tokens.len().div_ceil(BLOCK);
-    let mut pool = Pool::new(model.shape(), Keeps::Single, count);
-    let part = Part {
+    let mut pool = KvCache::new(model.shape(), KvDtype::Single, count);
+    let part = SequenceChunk {
         tokens: tokens.to_vec(),
         start: 0,
         blocks: (0..count as u32).collect(),
         told_from: 0,
         adapter: None,
     };
-    model.step(&Ragged { parts: vec![part] }, &mut pool).unwrap()
+    model.step(&StepBatch { parts: vec![part] }, &mut pool).unwrap()
 }
 
 fn adapter() -> Trains {
-    Trains::Adapter(LowRank { rank: 4, alpha: 6.0, ..LowRank::default() })
+    Trains::Adapter(LoraConfig { rank: 4, alpha: 6.0, ..LoraConfig::default() })
 }
 
 #[test]
 fn what_is_trained_says_what_is_served() {
     for (family, shape) in families() {
-        let made = Made::new(family, shape, 7);
+        let made = SyntheticModel::new(family, shape, 7);
         let (_directory, source) = source(&made, None);
         let model = Model::load(&source).unwrap();
         let tokens = text(150, 1);
@@ -90,7 +90,7 @@ fn batch() -> Batch {
 }
 
 /// The oracle's loss for the model with these parameters.
-fn loss(made: &Made, trains: &Trains, slots: &[Slot], parameters: &[f32], batch: &Batch) -> f64 {
+fn loss(made: &SyntheticModel, trains: &Trains, slots: &[Slot], parameters: &[f32], batch: &Batch) -> f64 {
     let mut made = made.clone();
     let of = |name: &str| {
         let slot = slots.iter().find(|slot| slot.name == name)?;
@@ -134,7 +134,7 @@ fn shaken(network: &mut Network) {
 fn slopes_are_what_a_small_change_makes() {
     let batch = batch();
     for (family, shape) in families() {
-        let made = Made::new(family, shape, 7);
+        let made = SyntheticModel::new(family, shape, 7);
         let (_directory, source) = source(&made, None);
         for trains in [Trains::Whole, adapter()] {
             let mut network = Network::load(&source, &trains, 1).unwrap();

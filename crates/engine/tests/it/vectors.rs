@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use domain::Fault;
-use domain::reckoning::{EmbedRequest, Makes, RankRequest, Reckoned};
-use domain::runtime::{Continues, GenerateRequest, Runtime};
-use engine::made::{Made, MadeFor, Tokens};
+use domain::inference_task::{EmbedRequest, ModelUses, RankRequest, Reckoned};
+use domain::runtime::{GenerateRequest, RawPrompt, Runtime};
+use engine::synthetic::{SyntheticModel, SyntheticPurpose, Tokens};
 use engine::{
-    BLOCK, Beginning, End, Group, Happened, Judge, Keeps, Limits, Local, LocalSettings, Model, Packing,
-    Passage, Pool, Purpose, Ragged, Refused, Room, Runner, Shape, Source, Spare, Tells,
+    Architecture, AvailableMemory, BLOCK, EmbeddingInput, End, Group, KvCache, KvDtype, Limits, Local,
+    LocalSettings, Model, Packing, Purpose, Refused, RerankHead, Scheduler, SchedulerLimits, SharedPrefix,
+    Source, StepBatch, StepEvent, StepOutput,
 };
 use serde_json::json;
 
@@ -18,18 +19,18 @@ use crate::parity::{blocks, part, text};
 use crate::running::{BOTH, model, request, runner, runner_that};
 use crate::shapes;
 
-fn passage(length: usize, of: u32) -> Passage {
-    Passage { tokens: text(length, of), group: Group(u128::from(of)), adapter: None, beginning: None }
+fn passage(length: usize, of: u32) -> EmbeddingInput {
+    EmbeddingInput { tokens: text(length, of), group: Group(u128::from(of)), adapter: None, beginning: None }
 }
 
-fn state_of(keeps: Keeps, model: &Model, tokens: &[u32]) -> Vec<f32> {
-    let mut pool = Pool::new(model.shape(), keeps, tokens.len().div_ceil(BLOCK) + 4);
+fn state_of(keeps: KvDtype, model: &Model, tokens: &[u32]) -> Vec<f32> {
+    let mut pool = KvCache::new(model.shape(), keeps, tokens.len().div_ceil(BLOCK) + 4);
     let told_from = tokens.len() - 1;
-    let one = engine::Part { told_from, ..part(tokens, 0, &blocks(3, tokens.len())) };
-    model.step_telling(&Ragged { parts: vec![one] }, &[Tells::State], &mut pool).unwrap()
+    let one = engine::SequenceChunk { told_from, ..part(tokens, 0, &blocks(3, tokens.len())) };
+    model.step_telling(&StepBatch { parts: vec![one] }, &[StepOutput::State], &mut pool).unwrap()
 }
 
-fn run(runner: &mut Runner) -> Vec<Happened> {
+fn run(runner: &mut Scheduler) -> Vec<StepEvent> {
     let mut all = Vec::new();
     while !runner.is_idle() {
         all.extend(runner.step().unwrap());
@@ -55,16 +56,17 @@ fn a_passage_is_what_it_is_alone_beside_texts_that_are_told() {
         let happened = run(&mut runner);
         for ((id, length), of) in ids.iter().zip(lengths).zip(1..) {
             let told = happened.iter().find_map(|happened| match happened {
-                Happened::State { text, state } if text == id => Some(state.clone()),
+                StepEvent::State { text, state } if text == id => Some(state.clone()),
                 _ => None,
             });
             assert_eq!(told.unwrap(), state_of(keeps, &model, &text(length, of)), "{length}");
-            let end = Happened::End { text: *id, end: End::Stop };
+            let end = StepEvent::End { text: *id, end: End::Stop };
             assert_eq!(happened.iter().filter(|happened| **happened == end).count(), 1);
-            let said = |happened: &&Happened| matches!(happened, Happened::Token { text, .. } if text == id);
+            let said =
+                |happened: &&StepEvent| matches!(happened, StepEvent::Token { text, .. } if text == id);
             assert_eq!(happened.iter().filter(said).count(), 0);
         }
-        let told = happened.iter().filter(|happened| matches!(happened, Happened::Token { .. })).count();
+        let told = happened.iter().filter(|happened| matches!(happened, StepEvent::Token { .. })).count();
         assert_eq!((told, runner.free_blocks()), (lengths.len() * 20, 24));
     }
 }
@@ -99,7 +101,7 @@ fn a_passage_may_be_as_long_as_the_room_and_no_longer() {
     let most = 4 * BLOCK;
     assert_eq!(runner.longest(), most);
     runner.read(passage(most, 1)).unwrap();
-    assert!(run(&mut runner).iter().any(|happened| matches!(happened, Happened::State { .. })));
+    assert!(run(&mut runner).iter().any(|happened| matches!(happened, StepEvent::State { .. })));
     assert_eq!(runner.read(passage(most + 1, 1)), Err(Refused::TooLong { tokens: most + 1, most }));
     assert_eq!(runner.read(passage(0, 1)), Err(Refused::Empty));
 }
@@ -113,14 +115,14 @@ fn what_passages_begin_with_is_read_once_for_their_request_alone() {
     let begun = |of: u32| [text(common + 5, 50), text(20 + of as usize, of)].concat();
     let mut read = |of: u32, group: u128, reading: u64| {
         let (tokens, before) = (begun(of), runner.counts().rows);
-        let beginning = Some(Beginning { reading, tokens: common });
+        let beginning = Some(SharedPrefix { reading, tokens: common });
         let group = Group(group);
-        let id = runner.read(Passage { tokens, group, adapter: None, beginning }).unwrap();
+        let id = runner.read(EmbeddingInput { tokens, group, adapter: None, beginning }).unwrap();
         let told = run(&mut runner).into_iter().find_map(|happened| match happened {
-            Happened::State { text, state } if text == id => Some(state),
+            StepEvent::State { text, state } if text == id => Some(state),
             _ => None,
         });
-        assert_eq!(told.unwrap(), state_of(Keeps::Half, &model, &begun(of)), "{of}");
+        assert_eq!(told.unwrap(), state_of(KvDtype::Half, &model, &begun(of)), "{of}");
         begun(of).len() - usize::try_from(runner.counts().rows - before).unwrap()
     };
     let left_out = [read(1, 1, 1), read(2, 1, 1), read(3, 1, 1)];
@@ -128,14 +130,14 @@ fn what_passages_begin_with_is_read_once_for_their_request_alone() {
     assert_eq!(read(4, 1, 2), 0, "another request of the same workspace");
     assert_eq!(read(5, 2, 1), 0, "another workspace");
     let mut told = request(1, 1, 1);
-    (told.prompt, told.share, told.group) = (begun(6), engine::Share(1), Group(1));
+    (told.prompt, told.share, told.group) = (begun(6), engine::CacheScope(1), Group(1));
     runner.submit(told).unwrap();
     let before = runner.counts().remembered;
     run(&mut runner);
     assert_eq!(runner.counts().remembered, before, "a text that is told finds none of it");
     runner.end_reading(1);
-    let (before, beginning) = (runner.counts().rows, Some(Beginning { reading: 1, tokens: common }));
-    runner.read(Passage { tokens: begun(2), group: Group(1), adapter: None, beginning }).unwrap();
+    let (before, beginning) = (runner.counts().rows, Some(SharedPrefix { reading: 1, tokens: common }));
+    runner.read(EmbeddingInput { tokens: begun(2), group: Group(1), adapter: None, beginning }).unwrap();
     run(&mut runner);
     assert_eq!(runner.counts().rows - before, begun(2).len() as u64, "it is over");
 }
@@ -143,14 +145,14 @@ fn what_passages_begin_with_is_read_once_for_their_request_alone() {
 const TEMPLATE: &str = include_str!("../fixtures/templates/qwen3.jinja");
 const WORDS: [(&str, &str); 3] = [("y", "e"), ("ye", "s"), ("n", "o")];
 
-fn shape() -> Shape {
-    Shape { vocabulary: 400, ..shapes::dense() }
+fn shape() -> Architecture {
+    Architecture { vocabulary: 400, ..shapes::dense() }
 }
 
-fn made(makes: MadeFor) -> Made {
-    let mut made = Made::new("qwen3", shape(), 7);
+fn made(makes: SyntheticPurpose) -> SyntheticModel {
+    let mut made = SyntheticModel::new("qwen3", shape(), 7);
     let tokens = Tokens::with_merges("qwen2", TEMPLATE, shape().vocabulary, &WORDS);
-    made.tokens = Some(if makes == MadeFor::Vectors { tokens.closing() } else { tokens });
+    made.tokens = Some(if makes == SyntheticPurpose::Vectors { tokens.closing() } else { tokens });
     made.makes = makes;
     made
 }
@@ -160,9 +162,9 @@ fn open_as(path: &Path, id: &str) -> Result<Local, engine::EngineError> {
     let settings = LocalSettings {
         id: id.to_owned(),
         created_unix_s: 5,
-        room: Room {
-            bytes: 100 * Pool::block_bytes(source.shape(), Keeps::Half),
-            keeps: Keeps::Half,
+        room: SchedulerLimits {
+            bytes: 100 * KvCache::block_bytes(source.shape(), KvDtype::Half),
+            keeps: KvDtype::Half,
             tokens: 64,
             texts: 8,
             waiting: 12,
@@ -170,20 +172,20 @@ fn open_as(path: &Path, id: &str) -> Result<Local, engine::EngineError> {
         },
         limits: Limits::default(),
         draft: None,
-        spare: Spare::default(),
+        spare: AvailableMemory::default(),
         chance: Arc::new(|| 7),
         now_unix_s: Arc::new(|| 1_700_000_000),
     };
     Local::open(&source, settings)
 }
 
-fn plain(made: &Made, id: &str) -> Local {
+fn plain(made: &SyntheticModel, id: &str) -> Local {
     let directory = tempfile::tempdir().unwrap();
     made.write_plain(directory.path(), false).unwrap();
     open_as(directory.path(), id).unwrap()
 }
 
-fn packed(made: &Made, id: &str) -> Local {
+fn packed(made: &SyntheticModel, id: &str) -> Local {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("model.gguf");
     made.write_packed(&path, Packing::F32).unwrap();
@@ -192,12 +194,12 @@ fn packed(made: &Made, id: &str) -> Local {
 
 fn wait<T>(mut work: Reckoned<T>) -> Result<(T, u64), Fault> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let told = runtime.block_on(poll_fn(|cx| work.as_mut().poll_told(cx)))?;
+    let told = runtime.block_on(poll_fn(|cx| work.as_mut().poll_output(cx)))?;
     Ok((told, work.as_ref().used().prompt_total()))
 }
 
 fn texts(texts: &[&str]) -> EmbedRequest {
-    let texts = texts.iter().map(|text| Continues::Text((*text).to_owned())).collect();
+    let texts = texts.iter().map(|text| RawPrompt::Text((*text).to_owned())).collect();
     EmbedRequest { model: "tiny".to_owned(), texts, ..EmbedRequest::default() }
 }
 
@@ -213,9 +215,9 @@ fn furthest(one: &[Vec<f32>], other: &[Vec<f32>]) -> f32 {
 
 #[test]
 fn vectors_are_the_same_out_of_every_file_and_alone() {
-    let made = made(MadeFor::Vectors);
+    let made = made(SyntheticPurpose::Vectors);
     let local = plain(&made, "tiny");
-    assert_eq!(local.models()[0].makes, Makes { answers: false, vectors: true, ranks: false });
+    assert_eq!(local.models()[0].makes, ModelUses { answers: false, vectors: true, ranks: false });
     // More than may run at once.
     let many: Vec<String> =
         (0..40).map(|number| format!("the tide of day {number} ").repeat(number + 1)).collect();
@@ -239,7 +241,7 @@ fn vectors_are_the_same_out_of_every_file_and_alone() {
 
 #[test]
 fn a_vector_is_the_state_behind_the_sign_that_ends_a_text() {
-    let made = made(MadeFor::Vectors);
+    let made = made(SyntheticPurpose::Vectors);
     let directory = tempfile::tempdir().unwrap();
     made.write_plain(directory.path(), false).unwrap();
     let source = Source::open(directory.path()).unwrap();
@@ -247,7 +249,7 @@ fn a_vector_is_the_state_behind_the_sign_that_ends_a_text() {
     let mut tokens = vocabulary.tokens("high tide").unwrap();
     tokens.push(vocabulary.sign("<|endoftext|>").unwrap());
     assert_eq!(vocabulary.signed("high tide", 8).unwrap(), tokens);
-    let state = state_of(Keeps::Half, &Model::load(&source).unwrap(), &tokens);
+    let state = state_of(KvDtype::Half, &Model::load(&source).unwrap(), &tokens);
     let length = state.iter().map(|number| f64::from(*number).powi(2)).sum::<f64>().sqrt();
     let local = open_as(directory.path(), "tiny").unwrap();
     let (vectors, counted) = embed(&local, texts(&["high tide"])).unwrap();
@@ -256,7 +258,7 @@ fn a_vector_is_the_state_behind_the_sign_that_ends_a_text() {
         assert!((f64::from(*number) - f64::from(*state) / length).abs() < 1e-6);
     }
     // Inputs may be token ids; here, the same text.
-    let as_tokens = EmbedRequest { texts: vec![Continues::Tokens(tokens)], ..texts(&[]) };
+    let as_tokens = EmbedRequest { texts: vec![RawPrompt::Tokens(tokens)], ..texts(&[]) };
     assert_eq!(embed(&local, as_tokens).unwrap().0, vectors);
     // Fewer dimensions are a prefix of the vector, normalised again.
     let short = EmbedRequest { dimensions: Some(8), ..texts(&["high tide"]) };
@@ -278,16 +280,16 @@ fn wrong<T>(told: Result<T, Fault>) -> (&'static str, String) {
 
 #[test]
 fn what_is_wrong_with_a_request_is_told_with_its_place() {
-    let local = plain(&made(MadeFor::Vectors), "tiny");
+    let local = plain(&made(SyntheticPurpose::Vectors), "tiny");
     let of =
-        |texts: Vec<Continues>| EmbedRequest { model: "tiny".to_owned(), texts, ..EmbedRequest::default() };
+        |texts: Vec<RawPrompt>| EmbedRequest { model: "tiny".to_owned(), texts, ..EmbedRequest::default() };
     let told = |code: &'static str, param: &str| (code, param.to_owned());
     let long = "tide ".repeat(2_000);
     let too_long = embed(&local, texts(&["a", &long]));
     assert_eq!(wrong(too_long), told("context_length_exceeded", "input[1]"));
-    let none = of(vec![Continues::Tokens(vec![])]);
+    let none = of(vec![RawPrompt::Tokens(vec![])]);
     assert_eq!(wrong(embed(&local, none)), told("empty_prompt", "input[0]"));
-    let unknown = of(vec![Continues::Tokens(vec![1]), Continues::Tokens(vec![1, 400])]);
+    let unknown = of(vec![RawPrompt::Tokens(vec![1]), RawPrompt::Tokens(vec![1, 400])]);
     assert_eq!(wrong(embed(&local, unknown)), told("invalid_value", "input[1][1]"));
     for dimensions in [0, 65] {
         let asked = EmbedRequest { dimensions: Some(dimensions), ..texts(&["a"]) };
@@ -295,7 +297,7 @@ fn what_is_wrong_with_a_request_is_told_with_its_place() {
     }
     let named = |name: &str| EmbedRequest { prompt_name: Some(name.to_owned()), ..texts(&["a"]) };
     assert_eq!(wrong(embed(&local, named("poem"))), told("invalid_value", "prompt_name"));
-    let before = EmbedRequest { texts: vec![Continues::Tokens(vec![1])], ..named("query") };
+    let before = EmbedRequest { texts: vec![RawPrompt::Tokens(vec![1])], ..named("query") };
     assert_eq!(wrong(embed(&local, before)), told("invalid_value", "input"));
     let other = EmbedRequest { model: "other".to_owned(), ..texts(&["a"]) };
     assert_eq!(wrong(embed(&local, other)), told("model_not_found", "model"));
@@ -304,7 +306,7 @@ fn what_is_wrong_with_a_request_is_told_with_its_place() {
     let answer = GenerateRequest { model: "tiny".to_owned(), ..GenerateRequest::default() };
     assert_eq!(wrong(local.generate(answer).map(drop)), told("unsupported_operation", "model"));
     assert_eq!(wrong(local.rank(question(&["a"])).map(drop)), told("unsupported_operation", "model"));
-    let speaks = plain(&made(MadeFor::Answers), "tiny");
+    let speaks = plain(&made(SyntheticPurpose::Answers), "tiny");
     assert_eq!(wrong(embed(&speaks, texts(&["a"]))), told("unsupported_operation", "model"));
 }
 
@@ -322,7 +324,7 @@ const DOCUMENTS: [&str; 3] = ["At noon.", "The moon is made of cheese, and tides
 
 #[test]
 fn documents_are_judged_by_what_would_be_said_of_them() {
-    let made = made(MadeFor::Answers);
+    let made = made(SyntheticPurpose::Answers);
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("Tiny-Reranker");
     made.write_plain(&path, false).unwrap();
@@ -338,10 +340,10 @@ fn documents_are_judged_by_what_would_be_said_of_them() {
             "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct provided. Note that the answer can only be \"yes\" or \"no\".<|im_end|>\n<|im_start|>user\n<Instruct>: Given a web search query, retrieve relevant passages that answer the query\n<Query>: When is high tide?\n<Document>: {document}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
         );
         let tokens = vocabulary.tokens(&prompt).unwrap();
-        let mut pool = Pool::new(model.shape(), Keeps::Half, 64);
+        let mut pool = KvCache::new(model.shape(), KvDtype::Half, 64);
         let told_from = tokens.len() - 1;
-        let one = engine::Part { told_from, ..part(&tokens, 0, &blocks(3, tokens.len())) };
-        let row = model.step(&Ragged { parts: vec![one] }, &mut pool).unwrap();
+        let one = engine::SequenceChunk { told_from, ..part(&tokens, 0, &blocks(3, tokens.len())) };
+        let row = model.step(&StepBatch { parts: vec![one] }, &mut pool).unwrap();
         let [yes, no] = [yes, no].map(|word| f64::from(row[word]).exp());
         assert!((score - yes / (yes + no)).abs() < 1e-5, "{score}");
         counted += tokens.len() as u64;
@@ -361,7 +363,7 @@ fn documents_are_judged_by_what_would_be_said_of_them() {
 /// The filled templates of all documents together would take 400 GB.
 #[test]
 fn a_long_question_is_refused_before_it_stands_beside_every_document() {
-    let local = plain(&made(MadeFor::Answers), "a-reranker");
+    let local = plain(&made(SyntheticPurpose::Answers), "a-reranker");
     let (model, query) = ("a-reranker".to_owned(), "tide ".repeat(800_000));
     let request = RankRequest { model, query, ..question(&["no"; 100_000]) };
     assert_eq!(wrong(rank(&local, request)), ("context_length_exceeded", "documents[0]".to_owned()));
@@ -369,12 +371,12 @@ fn a_long_question_is_refused_before_it_stands_beside_every_document() {
 
 #[test]
 fn what_documents_have_in_common_is_read_once() {
-    let local = plain(&made(MadeFor::Answers), "a-reranker");
+    let local = plain(&made(SyntheticPurpose::Answers), "a-reranker");
     let ask = |documents: &[&str]| {
         let request = RankRequest { model: "a-reranker".to_owned(), ..question(documents) };
         let mut work = local.rank(request).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let scores = runtime.block_on(poll_fn(|cx| work.as_mut().poll_told(cx))).unwrap();
+        let scores = runtime.block_on(poll_fn(|cx| work.as_mut().poll_output(cx))).unwrap();
         (scores, work.as_ref().used())
     };
     let many: Vec<String> =
@@ -396,7 +398,7 @@ fn what_documents_have_in_common_is_read_once() {
 #[test]
 fn a_head_of_its_own_is_what_judges() {
     // Of two rows in GGUF files, and of their difference in safetensors.
-    let words = made(MadeFor::Answers);
+    let words = made(SyntheticPurpose::Answers);
     let directory = tempfile::tempdir().unwrap();
     words.write_plain(&directory.path().join("reranker"), false).unwrap();
     let source = Source::open(&directory.path().join("reranker")).unwrap();
@@ -406,7 +408,7 @@ fn a_head_of_its_own_is_what_judges() {
         let at = vocabulary.sign(word).unwrap() as usize * 64;
         table[at..at + 64].to_vec()
     });
-    let mut one = made(MadeFor::Ranks);
+    let mut one = made(SyntheticPurpose::Ranks);
     let mut two = one.clone();
     let lead = yes.iter().zip(&no).map(|(yes, no)| yes - no).collect();
     one.tensors.insert("score.weight".to_owned(), (vec![1, 64], lead));
@@ -430,7 +432,7 @@ fn a_head_of_its_own_is_what_judges() {
 
 #[test]
 fn a_model_without_the_words_is_not_taken_for_one_that_ranks() {
-    let mut made = made(MadeFor::Answers);
+    let mut made = made(SyntheticPurpose::Answers);
     made.tokens = Some(Tokens::new("qwen2", TEMPLATE, shape().vocabulary));
     let directory = tempfile::tempdir().unwrap();
     made.write_plain(directory.path(), false).unwrap();
@@ -442,7 +444,7 @@ fn a_model_without_the_words_is_not_taken_for_one_that_ranks() {
 #[test]
 fn files_say_what_a_model_is_for() {
     let directory = tempfile::tempdir().unwrap();
-    made(MadeFor::Vectors).write_plain(directory.path(), false).unwrap();
+    made(SyntheticPurpose::Vectors).write_plain(directory.path(), false).unwrap();
     let at = |name: &str| directory.path().join(name);
     let purpose = || Source::open(directory.path()).unwrap().purpose("tiny");
     let Purpose::Vectors(vectors) = purpose().unwrap() else { panic!("vectors") };
@@ -463,22 +465,22 @@ fn files_say_what_a_model_is_for() {
     assert!(error.contains("Dense"), "{error}");
     write("modules.json", json!([{"type": "sentence_transformers.cross_encoder.modules.LogitScore"}]));
     let Purpose::Ranks(ranks) = purpose().unwrap() else { panic!("ranks") };
-    assert_eq!(ranks.judge, Judge::Words("yes".to_owned(), "no".to_owned()));
+    assert_eq!(ranks.judge, RerankHead::Words("yes".to_owned(), "no".to_owned()));
     std::fs::remove_file(at("modules.json")).unwrap();
     assert_eq!(purpose().unwrap(), Purpose::Answers);
 }
 
 #[test]
 fn stacked_experts_are_the_experts() {
-    let made = Made::new("qwen3_moe", shapes::mixture(), 7);
-    let load = |made: &Made| {
+    let made = SyntheticModel::new("qwen3_moe", shapes::mixture(), 7);
+    let load = |made: &SyntheticModel| {
         let directory = tempfile::tempdir().unwrap();
         made.write_plain(directory.path(), false).unwrap();
         Model::load(&Source::open(directory.path()).unwrap())
     };
     let tokens = text(40, 1);
     let [apart, stacked] =
-        [&made, &made.stacked()].map(|made| state_of(Keeps::Half, &load(made).unwrap(), &tokens));
+        [&made, &made.stacked()].map(|made| state_of(KvDtype::Half, &load(made).unwrap(), &tokens));
     assert_eq!(apart, stacked);
     let mut turned = made.stacked();
     let (shape, _) = turned.tensors.get_mut("model.layers.1.mlp.experts.down_proj").unwrap();
@@ -489,12 +491,12 @@ fn stacked_experts_are_the_experts() {
 
 #[test]
 fn a_model_without_a_head_says_nothing() {
-    let mut made = made(MadeFor::Vectors);
+    let mut made = made(SyntheticPurpose::Vectors);
     made.shape.is_tied = false;
     let mut bare = made.bare();
     assert_eq!(plain(&bare, "tiny").models()[0].makes.words(), ["embeddings"]);
     let directory = tempfile::tempdir().unwrap();
-    bare.makes = MadeFor::Answers;
+    bare.makes = SyntheticPurpose::Answers;
     bare.write_plain(directory.path(), false).unwrap();
     let error = open_as(directory.path(), "tiny").unwrap_err().to_string();
     assert!(error.contains("lm_head.weight"), "{error}");
@@ -504,7 +506,7 @@ fn a_model_without_a_head_says_nothing() {
 fn models_are_told_apart() {
     let digest = |seed, context, is_packed: bool| {
         let directory = tempfile::tempdir().unwrap();
-        let made = Made::new("qwen3", Shape { context, ..shapes::dense() }, seed);
+        let made = SyntheticModel::new("qwen3", Architecture { context, ..shapes::dense() }, seed);
         let path = directory.path().join("model.gguf");
         made.write_plain(directory.path(), false).unwrap();
         made.write_packed(&path, Packing::F32).unwrap();

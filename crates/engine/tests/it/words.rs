@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use engine::made::Made;
+use engine::synthetic::SyntheticModel;
 use engine::{
-    Drawn, End, Group, Happened, Keeps, Model, Pool, Request, Room, Rulebook, Runner, Sampling, Share,
-    Source, TextId, Vocabulary,
+    CacheScope, ConstraintCompiler, End, Group, KvCache, KvDtype, Model, Request, SampledToken, Sampling,
+    Scheduler, SchedulerLimits, SequenceId, Source, StepEvent, Vocabulary,
 };
 
 use crate::shapes;
@@ -15,23 +15,23 @@ use crate::shapes;
 pub struct Words {
     pub model: Arc<Model>,
     pub vocabulary: Arc<Vocabulary>,
-    pub rules: Rulebook,
+    pub rules: ConstraintCompiler,
 }
 
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Said {
-    pub drawn: Vec<Drawn>,
+    pub drawn: Vec<SampledToken>,
     pub end: Option<End>,
 }
 
 pub static WORDS: LazyLock<Words> = LazyLock::new(|| {
     let directory = tempfile::tempdir().unwrap();
-    Made::new("qwen3", shapes::dense(), 11).write_plain(directory.path(), false).unwrap();
+    SyntheticModel::new("qwen3", shapes::dense(), 11).write_plain(directory.path(), false).unwrap();
     let path = directory.path().join("tokenizer.json");
-    std::fs::write(&path, engine::spelling::tokenizer().to_string()).unwrap();
+    std::fs::write(&path, engine::synthetic_tokenizer::tokenizer().to_string()).unwrap();
     let model = Arc::new(Model::load(&Source::open(directory.path()).unwrap()).unwrap());
     let vocabulary = Arc::new(Vocabulary::open(&path).unwrap());
-    let rules = Rulebook::new(Arc::clone(&vocabulary)).unwrap();
+    let rules = ConstraintCompiler::new(Arc::clone(&vocabulary)).unwrap();
     Words { model, vocabulary, rules }
 });
 
@@ -43,21 +43,21 @@ impl Words {
             max_tokens,
             ends: vec![self.vocabulary.sign("<|im_end|>").unwrap()],
             rule: None,
-            share: Share(1),
+            share: CacheScope(1),
             group: Group(1),
             adapter: None,
             later: Vec::new(),
         }
     }
 
-    pub fn runner(&self, blocks: usize, guesses: usize) -> Runner {
-        self.runner_that(Keeps::Half, blocks, guesses)
+    pub fn runner(&self, blocks: usize, guesses: usize) -> Scheduler {
+        self.runner_that(KvDtype::Half, blocks, guesses)
     }
 
-    pub fn runner_that(&self, keeps: Keeps, blocks: usize, guesses: usize) -> Runner {
-        let bytes = blocks * Pool::block_bytes(self.model.shape(), keeps);
-        let room = Room { bytes, keeps, tokens: 64, texts: 16, waiting: 1_000, guesses };
-        Runner::new(Arc::clone(&self.model), room).unwrap()
+    pub fn runner_that(&self, keeps: KvDtype, blocks: usize, guesses: usize) -> Scheduler {
+        let bytes = blocks * KvCache::block_bytes(self.model.shape(), keeps);
+        let room = SchedulerLimits { bytes, keeps, tokens: 64, texts: 16, waiting: 1_000, guesses };
+        Scheduler::new(Arc::clone(&self.model), room).unwrap()
     }
 
     /// The decoded output, without special tokens.
@@ -68,16 +68,17 @@ impl Words {
 }
 
 /// Runs until idle, and returns each output, in the order of the requests.
-pub fn all(runner: &mut Runner, requests: &[Request]) -> Vec<Said> {
-    let ids: Vec<TextId> = requests.iter().map(|request| runner.submit(request.clone()).unwrap()).collect();
-    let mut said: HashMap<TextId, Said> = HashMap::new();
+pub fn all(runner: &mut Scheduler, requests: &[Request]) -> Vec<Said> {
+    let ids: Vec<SequenceId> =
+        requests.iter().map(|request| runner.submit(request.clone()).unwrap()).collect();
+    let mut said: HashMap<SequenceId, Said> = HashMap::new();
     while !runner.is_idle() {
         for happened in runner.step().unwrap() {
             match happened {
-                Happened::Begun { text, .. } => assert!(said.insert(text, Said::default()).is_none()),
-                Happened::Token { text, drawn } => said.get_mut(&text).unwrap().drawn.push(drawn),
-                Happened::State { .. } => {}
-                Happened::End { text, end } => {
+                StepEvent::Begun { text, .. } => assert!(said.insert(text, Said::default()).is_none()),
+                StepEvent::Token { text, drawn } => said.get_mut(&text).unwrap().drawn.push(drawn),
+                StepEvent::State { .. } => {}
+                StepEvent::End { text, end } => {
                     assert!(said.get_mut(&text).unwrap().end.replace(end).is_none());
                 }
             }

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::Times;
-use crate::patience::Patience;
+use crate::write_stall::StallTimer;
 
 /// Most requests are read at once; an idle connection holds no more than this.
 pub(crate) const READ_BYTES: usize = 8 * 1024;
@@ -44,7 +44,7 @@ pub(super) struct Wire {
     /// Follows the output, and is followed by a line end if it is a chunk.
     large: Bytes,
     line_end: bool,
-    patience: Patience,
+    patience: StallTimer,
     /// The next check of a client that has sent too much ahead.
     look: Option<Pin<Box<Sleep>>>,
 }
@@ -59,7 +59,7 @@ impl Wire {
             sent: 0,
             large: Bytes::new(),
             line_end: false,
-            patience: Patience::new(times),
+            patience: StallTimer::new(times),
             look: None,
         }
     }

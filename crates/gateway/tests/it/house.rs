@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use domain::ports::{NoAnswers, NoAudit};
 use domain::{KeyId, NodeId, ProjectId, RouteId, RouteSpec, TraceId, WorkspaceId};
-use execute::Hands;
+use execute::Deps;
 use gateway::{
-    AskReadiness, ControlHandle, ControlService, GatewaySettings, MakeCore, PatientBody, Proxies, Readiness,
-    Running, Times,
+    AskReadiness, ControlHandle, ControlService, GatewaySettings, MakeCore, Proxies, Readiness, Running,
+    TimedBody, Times,
 };
 use http::{Request, Response, StatusCode};
 use ledger::{Journal, JournalSettings, JournalShared};
@@ -67,7 +67,7 @@ struct Mirror;
 impl ControlService for Mirror {
     fn call(
         self: Arc<Self>,
-        request: Request<PatientBody>,
+        request: Request<TimedBody>,
         peer: std::net::IpAddr,
         trace: TraceId,
     ) -> Pin<Box<dyn Future<Output = Response<Bytes>> + Send>> {
@@ -188,7 +188,7 @@ async fn cores(world: &World, base_url: String, dir: std::path::PathBuf) -> (Mak
             let allowed = egress::EgressSettings { allow_private: true, ..egress::EgressSettings::default() };
             let journal = Journal::open(&dir, number, world.clone(), settings, shared)?;
             let egress = Rc::new(egress::Client::new(Arc::new(allowed))?);
-            let hands = Hands {
+            let hands = Deps {
                 world,
                 egress,
                 opener,
@@ -227,7 +227,7 @@ fn workspace(world: &World, base_url: String) -> WorkspaceEntry {
         environment: "production".into(),
     };
     let node = NodeEntry {
-        quirks: domain::Quirks::default(),
+        quirks: domain::MissingFeatures::default(),
         id: NodeId::new(ms, bytes),
         workspace: id,
         name: "echo".into(),

@@ -28,7 +28,7 @@ pub async fn store() -> (Store, TempDir) {
     };
     let foundation = Foundation {
         meta: Vec::new(),
-        operator_key: key(store::jobs::OURS, "wk_operator"),
+        operator_key: key(store::jobs::INSTALLATION, "wk_operator"),
         founding: Founding {
             workspace: WorkspaceRow {
                 id,

@@ -9,7 +9,7 @@ use domain::WorkspaceId;
 use domain::limits::JOBS_AT_ONCE_OF_WORKSPACE;
 use domain::ports::PortFuture;
 use jobs::{Handler, Outcome, Policy, Runner};
-use store::jobs::{Claim, OURS};
+use store::jobs::{Claim, INSTALLATION};
 use store::{JobRow, Store};
 use tokio::sync::Semaphore;
 use world::World;
@@ -101,7 +101,7 @@ async fn what_fails_is_tried_until_it_is_done() {
     let (store, _dir) = store().await;
     let told = Told::new(100);
     told.failures.store(3, Ordering::Relaxed);
-    store.jobs().enqueue(job(OURS, 7, now())).await.unwrap();
+    store.jobs().enqueue(job(INSTALLATION, 7, now())).await.unwrap();
     let running = runner(&store, &told).start();
     until("done", async || is_empty(&store).await).await;
     assert_eq!(told.seen(), BTreeMap::from([(7, 4)]));
@@ -133,7 +133,7 @@ async fn one_workspace_does_not_take_every_place() {
 #[tokio::test]
 async fn what_the_dead_one_before_held_is_taken_at_once() {
     let (store, _dir) = store().await;
-    store.jobs().enqueue(job(OURS, 5, now())).await.unwrap();
+    store.jobs().enqueue(job(INSTALLATION, 5, now())).await.unwrap();
     let claim = Claim {
         worker: "one".into(),
         unix_ms: now(),
@@ -141,7 +141,7 @@ async fn what_the_dead_one_before_held_is_taken_at_once() {
         limit: 1,
         running: Vec::new(),
         of_workspace_max: 1,
-        after: OURS,
+        after: INSTALLATION,
     };
     assert_eq!(store.jobs().claim(claim).await.unwrap().len(), 1);
     let told = Told::new(100);

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jobs::{Outcome, Policy, ending};
-use store::jobs::{Claim, Hold, OURS};
+use store::jobs::{Claim, INSTALLATION, JobLease};
 use store::{JobRow, Store};
 use world::{Random, SeededRandom};
 
@@ -49,7 +49,7 @@ impl Life {
             limit: 4,
             running: Vec::new(),
             of_workspace_max: 4,
-            after: worker.after.unwrap_or(OURS),
+            after: worker.after.unwrap_or(INSTALLATION),
         };
         let taken = self.store.jobs().claim(claim).await.unwrap();
         // A worker whose lease has expired loses its job with this poll, whether or not another has taken it.
@@ -80,7 +80,7 @@ impl Life {
         };
         let is_holder = self.holders.get(&job.id).is_some_and(|held| (held.0, held.1) == (at, job.attempts));
         let decided = ending(&job, &POLICY, outcome.clone(), self.now, self.random.next_u64());
-        let hold = Hold { job: job.id, worker: format!("worker {at}"), attempt: job.attempts };
+        let hold = JobLease { job: job.id, worker: format!("worker {at}"), attempt: job.attempts };
         let kept = self.store.jobs().settle(hold, decided.clone()).await.unwrap();
         assert_eq!(kept, is_holder, "{} by worker {at} at {}", job.id, self.now);
         if !kept {
@@ -89,8 +89,8 @@ impl Life {
         }
         self.holders.remove(&job.id);
         match decided {
-            store::jobs::Ending::Gone => assert!(self.done.insert(job.id), "done twice"),
-            store::jobs::Ending::Dead { .. } => assert!(self.given_up.insert(job.id)),
+            store::jobs::JobResult::Gone => assert!(self.done.insert(job.id), "done twice"),
+            store::jobs::JobResult::Dead { .. } => assert!(self.given_up.insert(job.id)),
             _ => {}
         }
     }
@@ -99,7 +99,7 @@ impl Life {
         let until = self.now + LEASE_MS;
         let mut kept = Vec::new();
         for (job, _) in std::mem::take(&mut self.workers[at].held) {
-            let hold = Hold { job: job.id, worker: format!("worker {at}"), attempt: job.attempts };
+            let hold = JobLease { job: job.id, worker: format!("worker {at}"), attempt: job.attempts };
             if self.store.jobs().extend(hold, until).await.unwrap() {
                 self.holders.insert(job.id, (at, job.attempts, until));
                 kept.push((job, until));

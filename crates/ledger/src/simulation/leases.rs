@@ -1,4 +1,4 @@
-//! One budget and its replicas in virtual time: the production `Purse` and pools, a centre that is
+//! One budget and its replicas in virtual time: the production `CentralBudget` and pools, a centre that is
 //! unreachable or whose replies get lost, and replicas that crash and restart. Only the simulator knows what
 //! was really spent, which must never exceed the limit.
 
@@ -10,8 +10,8 @@ use domain::limits::{BUDGET_WAIT_MAX, LEASE_RENEW_EVERY, LEASE_TIME_MAX};
 use domain::{Budget, BudgetId, Counts, Nanos, OnReached, Period, Subject, WorkspaceId};
 use world::{Random, SeededRandom};
 
-use crate::lease::{Grant, Purse, lease_ms, skew_ms};
-use crate::pool::{Call, Outlook, Pool, Ticket};
+use crate::lease::{CentralBudget, Grant, lease_ms, skew_ms};
+use crate::local_budget::{LeaseOp, LocalBudget, Outlook, Ticket};
 
 const MS: u64 = 1_000;
 const SECOND: u64 = 1_000_000;
@@ -157,7 +157,7 @@ struct Exchange {
 
 #[derive(Debug)]
 struct Replica {
-    pool: Arc<Pool>,
+    pool: Arc<LocalBudget>,
     life: u64,
     alive: bool,
     valid_until_us: u64,
@@ -166,7 +166,7 @@ struct Replica {
     waiting: BTreeMap<Ticket, (u64, Exchange)>,
     /// Settled but not drained: the journal, which survives a crash.
     journal: i64,
-    call: Option<Call>,
+    call: Option<LeaseOp>,
     answer: Option<Option<Grant>>,
     turning: bool,
 }
@@ -195,7 +195,7 @@ pub struct LeaseRun {
     now_us: u64,
     number: u64,
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
-    purse: Purse,
+    purse: CentralBudget,
     replicas: Vec<Replica>,
     away_until_us: u64,
     arrivals_left: u64,
@@ -224,14 +224,18 @@ impl LeaseRun {
         // It starts near the limit. Its requests together cost about one and a half times the rest.
         let spent = limit / 100 * 85;
         let ceiling_most = ((limit - spent) / i64_of(requests) * 6).max(4);
-        Self::of(random, Purse { limit, spent, ..Purse::default() }, Traffic::Uneven { ceiling_most })
-            .with(count, requests, gap_us, calm)
+        Self::of(
+            random,
+            CentralBudget { limit, spent, ..CentralBudget::default() },
+            Traffic::Uneven { ceiling_most },
+        )
+        .with(count, requests, gap_us, calm)
     }
 
     /// A long run: this many requests with this mean gap, and no failures.
     #[must_use]
     pub fn long(seed: u64, replicas: u64, requests: u64, gap_us: u64) -> Self {
-        let purse = Purse { limit: 10_000_000_000, ..Purse::default() };
+        let purse = CentralBudget { limit: 10_000_000_000, ..CentralBudget::default() };
         let ceiling_most = purse.limit / i64_of(requests) * 6;
         Self::of(SeededRandom::new(seed), purse, Traffic::Uneven { ceiling_most })
             .with(replicas, requests, gap_us, true)
@@ -242,12 +246,12 @@ impl LeaseRun {
     /// 3.3 s on average.
     #[must_use]
     pub fn design(seed: u64, replicas: u64) -> Self {
-        let purse = Purse { limit: 1_000_000_000_000, ..Purse::default() };
+        let purse = CentralBudget { limit: 1_000_000_000_000, ..CentralBudget::default() };
         Self::of(SeededRandom::new(seed), purse, Traffic::LogNormal { cost_mean: 24_000_000 })
             .with(replicas, 60_000, 2_500, true)
     }
 
-    fn of(random: SeededRandom, purse: Purse, traffic: Traffic) -> Self {
+    fn of(random: SeededRandom, purse: CentralBudget, traffic: Traffic) -> Self {
         Self {
             random,
             now_us: SECOND,
@@ -492,7 +496,7 @@ impl LeaseRun {
         self.report.refused += 1;
         let free = self.purse.limit - self.spent - self.reserved;
         let now_us = self.now_us;
-        let is_told = self.replicas_mut(at).pool.is_heard(now_us);
+        let is_told = self.replicas_mut(at).pool.is_centre_reachable(now_us);
         if self.now_us < self.away_until_us + 3 * SECOND || !is_told {
             self.report.refused_unknown += 1;
         } else if free > self.purse.limit / 100 * TRULY_FREE_PERCENT {
@@ -530,7 +534,7 @@ impl LeaseRun {
             self.report.calls += 1;
             let number = i64_of(at as u64);
             match call {
-                Call::Ask(ask) => {
+                LeaseOp::Ask(ask) => {
                     let recalled = self.purse.recalled_unix_ms;
                     let grant = self.purse.grant(number, count, &ask, unix_ms);
                     if self.purse.recalled_unix_ms != recalled {
@@ -538,7 +542,7 @@ impl LeaseRun {
                     }
                     answer = Some(grant);
                 }
-                Call::Return { sequence, amount } => {
+                LeaseOp::Return { sequence, amount } => {
                     self.report.returns += 1;
                     self.purse.take_back(number, sequence, amount);
                     answer = Some(Grant { sequence, ..Grant::default() });
@@ -570,8 +574,8 @@ impl LeaseRun {
         let replica = self.replicas_mut(at);
         let (Some(call), Some(answer)) = (replica.call.take(), replica.answer.take()) else { return };
         match (call, answer) {
-            (Call::Ask(_), Some(grant)) => replica.pool.granted(grant, now_us),
-            (Call::Return { sequence, .. }, Some(_)) => replica.pool.returned(sequence, now_us),
+            (LeaseOp::Ask(_), Some(grant)) => replica.pool.granted(grant, now_us),
+            (LeaseOp::Return { sequence, .. }, Some(_)) => replica.pool.returned(sequence, now_us),
             (_, None) => replica.pool.failed(now_us),
         }
         self.serve_waiting(at);
@@ -685,11 +689,11 @@ impl LeaseRun {
             return Err(format!("{} is still held: {:?}", purse.held(), purse.leases));
         }
         // A replica that never comes back: its lease expires, and not before its time.
-        let mut silent = Purse { limit: 100, ..Purse::default() };
+        let mut silent = CentralBudget { limit: 100, ..CentralBudget::default() };
         silent.grant(
             7,
             1,
-            &crate::lease::Ask { sequence: 1, least: 9, wanted: 9, divisible: false },
+            &crate::lease::LeaseRequest { sequence: 1, least: 9, wanted: 9, divisible: false },
             self.unix_ms(),
         );
         silent.reclaim(self.unix_ms() + lease_ms() + skew_ms() - 1);
@@ -759,7 +763,7 @@ fn replica() -> Replica {
         counts: Counts::All,
     };
     Replica {
-        pool: Pool::new(&budget, START_UNIX_MS),
+        pool: LocalBudget::new(&budget, START_UNIX_MS),
         life: 0,
         alive: true,
         valid_until_us: 0,

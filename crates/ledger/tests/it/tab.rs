@@ -2,7 +2,7 @@
 
 use domain::{Fault, FaultClass, Nanos, Outcome, Priced, Usage, UsageSource};
 use ledger::simulation::{SimulatedBooks, now};
-use ledger::{AttemptEnd, Begun, Closing, Intent};
+use ledger::{AttemptEnd, Closing, Intent, StartedAttempt};
 
 use crate::support::*;
 
@@ -80,7 +80,9 @@ fn one_write_serves_all_intents_of_a_turn() {
     books.turn().unwrap();
     assert_eq!(books.disk.operations() - before, 1);
     assert!(
-        futures.iter_mut().all(|future| matches!(now(future.as_mut()), Some(Ok(Begun { number: 1, .. }))))
+        futures
+            .iter_mut()
+            .all(|future| matches!(now(future.as_mut()), Some(Ok(StartedAttempt { number: 1, .. }))))
     );
 }
 
@@ -165,7 +167,7 @@ fn long_texts_of_clients_are_cut_at_a_character() {
     let mut future = Box::pin(tab.attempt(wordy));
     assert!(now(future.as_mut()).is_none());
     books.turn().unwrap();
-    assert!(matches!(now(future), Some(Ok(Begun { number: 1, .. }))));
+    assert!(matches!(now(future), Some(Ok(StartedAttempt { number: 1, .. }))));
     tab.close(completed(usage(1, 1)));
     let record = record(&books, 1);
     assert_eq!(record.requested_model, "é".repeat(128));

@@ -11,10 +11,10 @@ use domain::{Fault, FaultClass, Outcome, Profile, TraceId, Usage};
 use execute::{SessionSeat, Turn, TurnEnd, UpstreamSocket};
 use framing::websocket::{self, Sender, Violation, close_frame, text_frame};
 use relay::{Conclusion, Sockets, Step, Stream};
-use settle::{Booked, book};
+use settle::{PendingWrite, book};
 use tokio::time::Instant;
 
-use super::Asked;
+use super::SessionRequest;
 
 /// The estimated bytes per token of the conversation so far.
 const BYTES_PER_TOKEN: u64 = 4;
@@ -23,7 +23,7 @@ const HOW: &str = "Open the session again.";
 /// An open session, before and while it is relayed. When it is dropped, each running response is settled as
 /// cancelled by the client.
 pub struct Session {
-    asked: Asked,
+    asked: SessionRequest,
     seat: SessionSeat,
     /// Whether it runs on a pooled account of the operator.
     is_pooled: bool,
@@ -66,7 +66,7 @@ struct Closing {
 }
 
 impl Session {
-    pub(super) fn new(asked: Asked, socket: UpstreamSocket, first: Turn) -> Self {
+    pub(super) fn new(asked: SessionRequest, socket: UpstreamSocket, first: Turn) -> Self {
         let version = asked.core.snapshot.current().version();
         Self {
             asked,
@@ -103,7 +103,7 @@ impl Session {
                     if is_draining() {
                         draining_since.get_or_insert_with(Instant::now);
                     }
-                    self.look_around(&closing, draining_since, sockets.silence())
+                    self.periodic_check(&closing, draining_since, sockets.silence())
                 }
             };
             if let Err(end) = on {
@@ -147,7 +147,7 @@ impl Session {
         about: Option<&str>,
     ) -> Result<(), End> {
         let ends = matches!(fault.class, FaultClass::Unauthenticated | FaultClass::Forbidden);
-        if ends || !sockets.keep_back(Sender::Client) {
+        if ends || !sockets.discard(Sender::Client) {
             return Err(End::Refused(fault));
         }
         sockets.tell(&text_frame(&realtime_error(&fault, self.trace(), about), None));
@@ -215,7 +215,7 @@ impl Session {
     }
 
     /// The periodic check, once a second, whether the session may go on.
-    fn look_around(
+    fn periodic_check(
         &mut self,
         closing: &Closing,
         draining_since: Option<Instant>,
@@ -243,7 +243,7 @@ impl Session {
     }
 
     async fn end<C: Stream, U: Stream>(mut self, sockets: Sockets<C, U>, end: End) -> C {
-        let (to_client, code) = self.last_words(&end);
+        let (to_client, code) = self.final_frames(&end);
         let mask = self.asked.core.hands.world.random.next_u64().to_be_bytes();
         let mask = mask.first_chunk::<4>().copied();
         let to_upstream = close_frame(code, "", mask);
@@ -275,7 +275,7 @@ impl Session {
     }
 
     /// The last frames for the client, and the close code for the upstream.
-    fn last_words(&self, end: &End) -> (Vec<u8>, u16) {
+    fn final_frames(&self, end: &End) -> (Vec<u8>, u16) {
         let with_error = |fault: &Fault, code: u16| {
             let mut words = text_frame(&realtime_error(fault, self.trace(), None), None);
             words.extend_from_slice(&close_frame(code, fault.code, None));
@@ -382,7 +382,7 @@ fn unmetered() -> Box<Fault> {
     Box::new(fault.fix("Leave \"transcription\" out, or use a credential of your own."))
 }
 
-fn settle_done(mut turn: Turn, event: &RealtimeEvent, bytes: u64) -> Booked {
+fn settle_done(mut turn: Turn, event: &RealtimeEvent, bytes: u64) -> PendingWrite {
     turn.hear(event, bytes);
     match event.status.as_deref() {
         Some("failed") => settle_failed(turn, event.usage, failed_by_upstream(event)),
@@ -399,7 +399,7 @@ fn settle_done(mut turn: Turn, event: &RealtimeEvent, bytes: u64) -> Booked {
 }
 
 /// The client left during the response.
-fn settle_left(turn: Turn) -> Booked {
+fn settle_left(turn: Turn) -> PendingWrite {
     let status = if turn.has_begun() { 200 } else { 499 };
     let fault = Fault::new(FaultClass::Cancelled, "client_cancelled", "The client went away before the end.");
     book(Conclusion {
@@ -409,7 +409,7 @@ fn settle_left(turn: Turn) -> Booked {
     })
 }
 
-fn settle_failed(turn: Turn, told: Option<Usage>, fault: Fault) -> Booked {
+fn settle_failed(turn: Turn, told: Option<Usage>, fault: Fault) -> PendingWrite {
     let status = if turn.has_begun() { 200 } else { 502 };
     let end = turn.fail(told, fault.clone());
     book(Conclusion { outcome: Outcome::Failed, fault: Some(Box::new(fault)), ..completed(end, status) })

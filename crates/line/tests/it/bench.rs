@@ -18,7 +18,7 @@ use domain::{
     AccountId, CredentialId, Dialect, KeyId, MeterRecord, NodeId, Operation, ProjectId, RouteId, RouteSpec,
     Secret, TraceId, WorkspaceId,
 };
-use execute::Hands;
+use execute::Deps;
 use harness::client::Client;
 use harness::{Config, Emulator};
 use http_body_util::BodyExt;
@@ -34,7 +34,7 @@ use snapshot::entries::{
 };
 use snapshot::{Parts, Reader, Snapshot};
 use tokio::net::TcpListener;
-use vault::{Lesson, LocalKeyWrap, MasterKey, Vault};
+use vault::{KeyUpdate, LocalKeyWrap, MasterKey, Vault};
 use world::{Disk, DiskFile, SystemDisk, World};
 
 /// The sink of the records.
@@ -189,7 +189,7 @@ impl Bench {
         let accounts = maker.accounts(&setup, &base_url).await;
         let minted = vault::mint_api_key(&*world.random, &*vault.hasher, true);
         let key = maker.key(&workspace);
-        vault.opener.learn(Lesson { keys: maker.keys, floors: maker.floors, current: Vec::new() }).await;
+        vault.opener.learn(KeyUpdate { keys: maker.keys, floors: maker.floors, current: Vec::new() }).await;
         let snapshot = Snapshot::assemble(Parts {
             version: 1,
             keys: vec![(minted.digest, key)],
@@ -204,7 +204,7 @@ impl Bench {
         let shared = JournalShared::start(&world, settings).unwrap();
         let journal = Journal::open(dir.path(), 0, world.clone(), settings, shared.clone()).unwrap();
         let egress = egress::EgressSettings { allow_private: true, ..egress::EgressSettings::default() };
-        let hands = Hands {
+        let hands = Deps {
             egress: Rc::new(egress::Client::new(Arc::new(egress)).unwrap()),
             opener: vault.opener.clone(),
             board: board::Cell::new(board::Shared::new(), 1),
@@ -320,7 +320,7 @@ impl Maker<'_> {
             let credential = CredentialId::new(ms, bytes);
             Arc::new(CredentialEntry {
                 agreement: Arc::default(),
-                quirks: domain::Quirks::default(),
+                quirks: domain::MissingFeatures::default(),
                 id: credential,
                 workspace: id,
                 provider: "openai".into(),
@@ -342,7 +342,7 @@ impl Maker<'_> {
             let (ms, bytes) = self.id_parts();
             let node = NodeId::new(ms, bytes);
             Arc::new(NodeEntry {
-                quirks: domain::Quirks::default(),
+                quirks: domain::MissingFeatures::default(),
                 id: node,
                 workspace: id,
                 name: "a node".into(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::limits::{NODE_CALL_BYTES_MAX, NODE_CALL_TIME_MAX, NODE_POLL_EVERY, NODE_RECORDS_MAX};
-use egress::{Client, EgressSettings, OutBody, Reach, Request};
+use egress::{Client, EgressSettings, OutBody, Request, TargetKind};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Method, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
@@ -256,7 +256,7 @@ impl Reporter {
         let request = self.request(path, body).map_err(Miss::Away)?;
         let whole = async {
             let away = |error: egress::EgressError| Miss::Away(error.message);
-            let answer = self.client.send(&request, Reach::System).await.map_err(away)?;
+            let answer = self.client.send(&request, TargetKind::System).await.map_err(away)?;
             let status = answer.status;
             let body = answer.body.read_to_end(NODE_CALL_BYTES_MAX).await.map_err(away)?;
             if status.is_success() { Ok(body) } else { Err(refused(status, &body)) }

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::ask::{HOURS_MAX, RANK_MAX};
-use super::book::{JOBS_MAX, POINTS_BYTES_MAX, POINTS_MAX, POINTS_OF_JOB_MAX};
 use super::files;
+use super::jobs::{JOBS_MAX, POINTS_BYTES_MAX, POINTS_MAX, POINTS_OF_JOB_MAX};
 use super::plan::{DATA_BYTES_MAX, STEPS_MAX};
 
 #[derive(Debug, Serialize)]

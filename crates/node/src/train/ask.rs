@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use domain::Fault;
-use domain::training::{Course, HeldOut, RateSchedule, Trainer};
+use domain::training::{HeldOut, RateSchedule, Trainer, TrainingSettings};
 
-use super::book::{ADAPTER_FILES, SUFFIXED};
 use super::data::{Data, unusable};
 use super::fields::{Fields, wrong};
 use super::job::Order;
+use super::jobs::{ADAPTER_FILES, SUFFIXED};
 
 /// Upper limits of the larger numbers.
 const EPOCHS_MAX: u64 = 1_000;
@@ -43,7 +43,7 @@ pub(super) struct Offer<'a> {
 
 impl Offer<'_> {
     /// The default hyperparameters.
-    pub(super) fn usual(&self, from: Option<&Path>) -> Result<Course, Box<Fault>> {
+    pub(super) fn usual(&self, from: Option<&Path>) -> Result<TrainingSettings, Box<Fault>> {
         self.trainer.usual(from).map_err(|unfit| renamed(unusable(unfit)))
     }
 
@@ -157,7 +157,7 @@ fn data(
     }
 }
 
-fn course(fields: &mut Fields, usual: Course) -> Result<Course, Box<Fault>> {
+fn course(fields: &mut Fields, usual: TrainingSettings) -> Result<TrainingSettings, Box<Fault>> {
     let rank = fields.count("lora_rank", 1..=RANK_MAX)?;
     // If only the rank is given, `alpha` is scaled with it, so that the adapter's weight stays the default.
     let strength = usual.alpha / usual.rank as f64;
@@ -170,7 +170,7 @@ fn course(fields: &mut Fields, usual: Course) -> Result<Course, Box<Fault>> {
         Some("cosine") => RateSchedule::Cosine,
         Some(_) => return Err(wrong("lr_schedule", "is not known", "Send constant, linear or cosine.")),
     };
-    Ok(Course {
+    Ok(TrainingSettings {
         rank: rank_or_usual,
         alpha: alpha.unwrap_or(strength * rank_or_usual as f64),
         is_rank_stable: fields.flag("use_rslora")?.unwrap_or(usual.is_rank_stable),

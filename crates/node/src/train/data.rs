@@ -1,6 +1,6 @@
 //! Training data in a request: JSON lines, or a list of conversations.
 
-use domain::training::{Unfit, UnusableLine};
+use domain::training::{TrainingError, UnusableLine};
 use domain::{Fault, FaultClass};
 use serde_json::Value;
 
@@ -51,15 +51,15 @@ pub(super) fn first(lines: Vec<u8>, count: usize) -> Vec<u8> {
 }
 
 /// The error for unusable lines: each with its position and the reason.
-pub(super) fn unusable(unfit: Unfit) -> Box<Fault> {
+pub(super) fn unusable(unfit: TrainingError) -> Box<Fault> {
     let (of_held_out, lines, more) = match unfit {
-        Unfit::Fault(fault) => return fault,
-        Unfit::CalledOff => {
+        TrainingError::Fault(fault) => return fault,
+        TrainingError::CalledOff => {
             let message = "The node ends, and reads no more of it.";
             let fault = Fault::new(FaultClass::Unavailable, "node_ends", message);
             return Box::new(fault.fix("Send it again once the node runs again."));
         }
-        Unfit::Lines { of_held_out, lines, more } => (of_held_out, lines, more),
+        TrainingError::Lines { of_held_out, lines, more } => (of_held_out, lines, more),
     };
     let said = |line: &UnusableLine| match line.field.as_str() {
         "" => format!("line {}: {}", line.line, line.why),
@@ -96,7 +96,7 @@ mod tests {
     fn lines_are_named_up_to_a_bound() {
         let line = |line| UnusableLine { line, field: "messages[0].role".into(), why: "is none".into() };
         let lines = (1..=100).map(line).collect();
-        let fault = unusable(Unfit::Lines { of_held_out: false, lines, more: 7 });
+        let fault = unusable(TrainingError::Lines { of_held_out: false, lines, more: 7 });
         assert!(fault.message.contains("line 20: messages[0].role is none; and 87 more."), "{fault}");
         assert_eq!(fault.param.as_deref(), Some("training_file"));
     }

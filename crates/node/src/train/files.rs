@@ -10,8 +10,8 @@ use framing::multipart::{Found, Malformed, Scanner, boundary};
 use serde::{Deserialize, Serialize};
 use world::World;
 
-use super::book;
 use super::fields::wrong;
+use super::jobs;
 use crate::disk;
 
 /// Limits: the number of files, and their total size.
@@ -123,7 +123,7 @@ impl Files {
             return Err(Box::new(fault.fix("Take away files that nobody needs: DELETE /v1/files/{id}.")));
         }
         let file = File {
-            id: book::id("file-", &self.world),
+            id: jobs::id("file-", &self.world),
             bytes,
             created_unix_ms: self.world.clock.unix_ms(),
             filename: brought.filename,

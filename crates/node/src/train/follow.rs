@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use super::book::{Book, News};
 use super::job::{Event, What};
+use super::jobs::{Book, News};
 
 pub(crate) struct Following {
     book: Arc<Book>,

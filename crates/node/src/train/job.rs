@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::training::{Course, Outlook, Step};
+use domain::training::{Step, TrainingEstimate, TrainingSettings};
 use domain::{Fault, FaultClass};
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +30,7 @@ pub(crate) struct Record {
     pub started_unix_ms: Option<u64>,
     pub ended_unix_ms: Option<u64>,
     pub error: Option<Failure>,
-    pub outlook: Outlook,
+    pub outlook: TrainingEstimate,
     #[serde(flatten)]
     pub order: Order,
 }
@@ -43,7 +43,7 @@ pub(crate) struct Order {
     pub adapter: String,
     /// Replaces an adapter of the same name.
     pub replaces: bool,
-    pub course: Course,
+    pub course: TrainingSettings,
     /// The longest running time, over all starts.
     pub seconds_max: Option<f64>,
     /// Steps between two progress events.

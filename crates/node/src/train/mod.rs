@@ -2,14 +2,14 @@
 //! runs at a time, and yields to inference.
 
 mod about;
-mod aside;
 mod ask;
-mod book;
+mod background;
 mod data;
 mod fields;
 mod files;
 mod follow;
 mod job;
+mod jobs;
 mod log;
 mod plan;
 mod query;
@@ -33,11 +33,11 @@ use world::World;
 use crate::body::NodeBody;
 use crate::said::{typed, written};
 pub(crate) use about::Offers;
-use aside::Aside;
 use ask::Offer;
-use book::{Book, EVENTS_READ, Told};
+use background::Aside;
 use files::Files;
 pub(crate) use follow::Following;
+use jobs::{Book, EVENTS_READ, JobState};
 use plan::{Planned, plan};
 pub(crate) use query::Query;
 use view::{Events, List};
@@ -203,7 +203,7 @@ impl Kept {
     }
 
     /// Pauses, resumes or cancels a job.
-    fn turned(&self, asked: Asked<'_>, query: Query<'_>) -> Result<Told, Box<Fault>> {
+    fn turned(&self, asked: Asked<'_>, query: Query<'_>) -> Result<JobState, Box<Fault>> {
         query.end()?;
         let told = match asked {
             Asked::Pause(id) | Asked::TuningPause(id) => self.book.pause(id),
@@ -307,7 +307,7 @@ impl Kept {
             _ => {
                 let (after, limit) = (query.text("after"), query.limit(PAGE, PAGE_MAX)?);
                 query.end()?;
-                let mut jobs: Vec<Told> = self.book.all();
+                let mut jobs: Vec<JobState> = self.book.all();
                 jobs.reverse();
                 let from = match after {
                     None => 0,

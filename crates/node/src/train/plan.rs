@@ -1,13 +1,13 @@
 //! From a training request to a job: reads the data, checks everything, and queues the job.
 
 use domain::runtime::Runtime;
-use domain::training::{Lesson, Outlook, Trainer};
+use domain::training::{Trainer, TrainingEstimate, TrainingInput};
 use domain::{Fault, FaultClass};
 
 use super::ask::{self, Ask};
-use super::book::{Book, Told};
 use super::data::{self, Data};
 use super::files::Files;
+use super::jobs::{Book, JobState};
 use super::view::{self, Preview};
 use super::worker;
 
@@ -19,7 +19,7 @@ pub(super) const STEPS_MAX: u64 = 250_000;
 /// The result of a request.
 pub(super) enum Planned {
     Preview(Box<Preview>),
-    Queued(Box<Told>),
+    Queued(Box<JobState>),
 }
 
 /// Checks a request and its data; returns a preview or queues the job.
@@ -51,7 +51,7 @@ pub(super) fn plan(
         check_adapters(runtime, &order.adapter)?;
     }
     let from = from.as_deref();
-    let lesson = Lesson { course: &order.course, learned: &learned, held_out: &held_out, from };
+    let lesson = TrainingInput { course: &order.course, learned: &learned, held_out: &held_out, from };
     let may_go_on = || is_wanted() && !book.is_closing();
     let outlook = trainer.outlook(&lesson, &may_go_on);
     let outlook = outlook.map_err(|unfit| ask::renamed(data::unusable(unfit)))?;
@@ -65,7 +65,7 @@ pub(super) fn plan(
     Ok(Planned::Queued(Box::new(told)))
 }
 
-fn check_steps(outlook: &Outlook) -> Result<(), Box<Fault>> {
+fn check_steps(outlook: &TrainingEstimate) -> Result<(), Box<Fault>> {
     if outlook.steps <= STEPS_MAX {
         return Ok(());
     }

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use domain::training::{Course, HeldOut};
+use domain::training::{HeldOut, TrainingSettings};
 use domain::{Fault, FaultClass};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::ask::{Ask, Offer, model};
-use super::book::{SUFFIXED, Told};
 use super::data::Data;
 use super::fields::{Fields, wrong};
 use super::job::{Event, Failure, Order, Point, Status, Tuned, What};
+use super::jobs::{JobState, SUFFIXED};
 
 const EPOCHS_MAX: u64 = 1_000;
 const BATCH_MAX: u64 = 1 << 20;
@@ -179,9 +179,9 @@ fn tune(mut given: Fields, tuned: &mut Tuned) -> Result<(), Box<Fault>> {
     given.end()
 }
 
-fn course(usual: Course, seed: u64, tuned: &Tuned) -> Course {
+fn course(usual: TrainingSettings, seed: u64, tuned: &Tuned) -> TrainingSettings {
     let count = |number: Option<u64>| number.and_then(|number| usize::try_from(number).ok());
-    Course {
+    TrainingSettings {
         seed,
         epochs: count(tuned.epochs).unwrap_or(usual.epochs),
         step_texts: count(tuned.batch_size).or(usual.step_texts),
@@ -201,7 +201,7 @@ const fn status(status: Status) -> &'static str {
 }
 
 impl Object {
-    pub(super) fn of(told: &Told) -> Self {
+    pub(super) fn of(told: &JobState) -> Self {
         let (record, order) = (&told.record, &told.record.order);
         let said = order.tuned.clone().unwrap_or_default();
         let or_auto = |value: Option<Value>| value.unwrap_or_else(|| json!("auto"));
@@ -295,7 +295,7 @@ impl Happened {
 
 impl Checkpoint {
     /// The job's retained checkpoints, newest first.
-    pub(super) fn all(told: &Told) -> Vec<Self> {
+    pub(super) fn all(told: &JobState) -> Vec<Self> {
         let record = &told.record;
         let one = |point: Point| Self {
             id: record.checkpoint(point.step),

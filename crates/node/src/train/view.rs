@@ -1,10 +1,10 @@
 //! Jobs as this node's own API shows them.
 
-use domain::training::{Course, HeldOut, Outlook};
+use domain::training::{HeldOut, TrainingEstimate, TrainingSettings};
 use serde::Serialize;
 
-use super::book::Told;
 use super::job::{Event, Failure, Point, Progress};
+use super::jobs::JobState;
 
 #[derive(Serialize)]
 pub(super) struct Object {
@@ -25,7 +25,7 @@ pub(super) struct Object {
     training_file: Option<String>,
     validation_file: Option<String>,
     settings: Settings,
-    outlook: Outlook,
+    outlook: TrainingEstimate,
     progress: Option<Progress>,
     error: Option<Failure>,
 }
@@ -73,7 +73,7 @@ pub(super) struct Preview {
     object: &'static str,
     model: String,
     settings: Settings,
-    outlook: Outlook,
+    outlook: TrainingEstimate,
     /// The cost: zero on your own machine.
     cost_gbp: f64,
 }
@@ -94,7 +94,7 @@ pub(super) struct Events {
 }
 
 impl Settings {
-    pub(super) fn of(course: &Course, told_every: u64, seconds_max: Option<f64>) -> Self {
+    pub(super) fn of(course: &TrainingSettings, told_every: u64, seconds_max: Option<f64>) -> Self {
         let (split_ratio, eval_examples) = match course.held_out {
             HeldOut::Share(share) => (Some(1.0 - share), None),
             HeldOut::Texts(count) => (None, Some(count)),
@@ -125,9 +125,9 @@ impl Settings {
     }
 }
 
-impl From<Told> for Object {
-    fn from(told: Told) -> Self {
-        let Told { record, progress, .. } = told;
+impl From<JobState> for Object {
+    fn from(told: JobState) -> Self {
+        let JobState { record, progress, .. } = told;
         let result = (record.status == super::job::Status::Completed).then(|| record.model());
         let order = record.order;
         Self {
@@ -161,7 +161,7 @@ impl From<Point> for Checkpoint {
 }
 
 impl Preview {
-    pub(super) fn of(model: String, settings: Settings, outlook: Outlook) -> Self {
+    pub(super) fn of(model: String, settings: Settings, outlook: TrainingEstimate) -> Self {
         Self { object: "train.preview", model, settings, outlook, cost_gbp: 0.0 }
     }
 }

@@ -10,20 +10,22 @@ use std::thread::Thread;
 
 use domain::adapters::NewAdapter;
 use domain::runtime::Runtime;
-use domain::training::{Lesson, Places, RunEnd, Step, Unfit, Watch, left_at};
+use domain::training::{
+    Places, RunEnd, Step, TrainingError, TrainingInput, TrainingObserver, checkpoint_directory_name,
+};
 use domain::{Fault, FaultClass};
 
-use super::book::{Book, Turn, TurnEnd};
 use super::data::unusable;
 use super::job::{Progress, Record, What};
+use super::jobs::{Book, JobRun, TurnEnd};
 use super::plan::check_memory;
 use crate::disk;
 
-/// The `Watch` of a running job.
+/// The `TrainingObserver` of a running job.
 struct Watching<'a> {
     book: &'a Book,
     runtime: &'a dyn Runtime,
-    turn: &'a Turn,
+    turn: &'a JobRun,
     begun_us: u64,
     is_late: AtomicBool,
     /// Tokens counted so far; unknown before the first step of a resumed run.
@@ -67,7 +69,7 @@ pub(super) fn run(book: &Book, runtime: &dyn Runtime) {
     }
 }
 
-fn train(book: &Book, runtime: &dyn Runtime, turn: &Turn) -> TurnEnd {
+fn train(book: &Book, runtime: &dyn Runtime, turn: &JobRun) -> TurnEnd {
     let Some(trainer) = runtime.trainer().filter(|_| serves(runtime, &turn.order.model)) else {
         let message = format!("This node does not run \"{}\" any more.", turn.order.model);
         let fault = Fault::new(FaultClass::NotFound, "model_not_found", message);
@@ -80,7 +82,7 @@ fn train(book: &Book, runtime: &dyn Runtime, turn: &Turn) -> TurnEnd {
     let begun_us = book.world().clock.monotonic_us();
     let (is_late, tokens) = (AtomicBool::new(false), AtomicU64::new(UNKNOWN));
     let watch = Watching { book, runtime, turn, begun_us, is_late, tokens };
-    let lesson = Lesson {
+    let lesson = TrainingInput {
         course: &turn.order.course,
         learned: &turn.learned,
         held_out: &turn.held_out,
@@ -88,7 +90,7 @@ fn train(book: &Book, runtime: &dyn Runtime, turn: &Turn) -> TurnEnd {
     };
     let places = Places { work: &turn.work, epochs: &turn.epochs, result: &turn.result };
     let ran = match trainer.train(&lesson, &places, &watch) {
-        Err(Unfit::CalledOff) => Ok(RunEnd::CalledOff),
+        Err(TrainingError::CalledOff) => Ok(RunEnd::CalledOff),
         ran => ran,
     };
     match ran {
@@ -181,7 +183,7 @@ pub(super) fn publish_all(book: &Book, runtime: &dyn Runtime) -> Vec<(String, St
     left_out
 }
 
-fn late(turn: &Turn) -> Box<Fault> {
+fn late(turn: &JobRun) -> Box<Fault> {
     let hours = turn.order.seconds_max.unwrap_or_default() / 3_600.0;
     let message = format!("It was not done within {hours} hours.");
     let fault = Fault::new(FaultClass::Deadline, "duration_reached", message);
@@ -196,7 +198,7 @@ impl Watching<'_> {
 
     fn tell(&self, step: &Step) {
         let number = self.turn.number;
-        let directory = self.turn.epochs.join(left_at(step.step));
+        let directory = self.turn.epochs.join(checkpoint_directory_name(step.step));
         // A resumed run repeats these steps bit for bit, and they were reported before.
         if step.step <= self.turn.told {
             if step.is_left && !self.book.has_point(number, step.step) {
@@ -239,8 +241,8 @@ fn discard(directory: &Path) {
     }
 }
 
-impl Watch for Watching<'_> {
-    fn is_called_off(&self) -> bool {
+impl TrainingObserver for Watching<'_> {
+    fn is_cancelled(&self) -> bool {
         if self.turn.order.seconds_max.is_some_and(|most| self.seconds() > most) {
             self.is_late.store(true, Ordering::SeqCst);
             return true;
@@ -248,7 +250,7 @@ impl Watch for Watching<'_> {
         self.turn.is_off.load(Ordering::SeqCst) || self.book.is_closing()
     }
 
-    fn goes_on_later(&self) -> bool {
+    fn will_resume(&self) -> bool {
         !self.is_late.load(Ordering::SeqCst) && self.book.goes_on(self.turn.number)
     }
 

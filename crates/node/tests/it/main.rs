@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use domain::adapters::Doing;
+use domain::adapters::RuntimeFuture;
 use domain::runtime::{GenerateRequest, Generating, Generation, Runtime, RuntimeModel};
 use domain::{Event, Fault, FaultClass, PartKind, Usage};
 use http::{Request, Response};
@@ -307,7 +307,7 @@ impl Runtime for Failing {
         Ok(Box::pin(Failure { step: 0, silent: self.silent }))
     }
 
-    fn count(&self, _request: GenerateRequest) -> Doing<'_, u64> {
+    fn count(&self, _request: GenerateRequest) -> RuntimeFuture<'_, u64> {
         Box::pin(ready(Ok(7)))
     }
 }

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use bytes::Bytes;
-use domain::adapters::{AdapterRoom, AdapterState, Adapters, Doing, NewAdapter};
+use domain::adapters::{AdapterLimits, AdapterState, Adapters, NewAdapter, RuntimeFuture};
 use domain::runtime::{GenerateRequest, Generating, Runtime, RuntimeModel};
 use domain::training::{
-    Course, HeldOut, Lesson, Outlook, Places, RateSchedule, RunEnd, Step, Trainer, Unfit, UnusableLine,
-    Watch, left_at,
+    HeldOut, Places, RateSchedule, RunEnd, Step, Trainer, TrainingError, TrainingEstimate, TrainingInput,
+    TrainingObserver, TrainingSettings, UnusableLine, checkpoint_directory_name,
 };
 use domain::{Fault, FaultClass};
 use http::Request;
@@ -81,7 +81,7 @@ impl Runtime for Teacher {
         Err(Fault::internal())
     }
 
-    fn count(&self, _request: GenerateRequest) -> Doing<'_, u64> {
+    fn count(&self, _request: GenerateRequest) -> RuntimeFuture<'_, u64> {
         Box::pin(ready(Ok(1)))
     }
 
@@ -95,11 +95,11 @@ impl Runtime for Teacher {
 }
 
 impl Adapters for Teacher {
-    fn room(&self) -> AdapterRoom {
-        AdapterRoom { registered_max: 9, resident_max: 9, resident_bytes_max: 9, rank_max: 9 }
+    fn room(&self) -> AdapterLimits {
+        AdapterLimits { registered_max: 9, resident_max: 9, resident_bytes_max: 9, rank_max: 9 }
     }
 
-    fn list(&self) -> Doing<'_, Vec<AdapterState>> {
+    fn list(&self) -> RuntimeFuture<'_, Vec<AdapterState>> {
         let state = |(id, _)| AdapterState {
             id,
             generation: 1,
@@ -113,7 +113,7 @@ impl Adapters for Teacher {
         Box::pin(async move { Ok(self.0.known().into_iter().map(state).collect()) })
     }
 
-    fn register(&self, new: NewAdapter) -> Doing<'_, u64> {
+    fn register(&self, new: NewAdapter) -> RuntimeFuture<'_, u64> {
         Box::pin(async move {
             let steps = std::fs::read_to_string(new.directory.join("steps"));
             let steps =
@@ -125,15 +125,15 @@ impl Adapters for Teacher {
         })
     }
 
-    fn load(&self, _id: String, _waits: bool) -> Doing<'_, ()> {
+    fn load(&self, _id: String, _waits: bool) -> RuntimeFuture<'_, ()> {
         Box::pin(async { Ok(()) })
     }
 
-    fn pin(&self, _id: String, _is_pinned: bool) -> Doing<'_, ()> {
+    fn pin(&self, _id: String, _is_pinned: bool) -> RuntimeFuture<'_, ()> {
         Box::pin(async { Ok(()) })
     }
 
-    fn unload(&self, id: String) -> Doing<'_, ()> {
+    fn unload(&self, id: String) -> RuntimeFuture<'_, ()> {
         Box::pin(async move {
             self.0.known.lock().unwrap().retain(|(known, _)| *known != id);
             Ok(())
@@ -142,12 +142,12 @@ impl Adapters for Teacher {
 }
 
 impl Trainer for Teacher {
-    fn usual(&self, from: Option<&Path>) -> Result<Course, Unfit> {
+    fn usual(&self, from: Option<&Path>) -> Result<TrainingSettings, TrainingError> {
         if from.is_some_and(|from| !from.join("steps").is_file()) {
             let fault = Fault::new(FaultClass::BadRequest, "invalid_adapter", "It is none.");
-            return Err(Unfit::Fault(Box::new(fault.param("from"))));
+            return Err(TrainingError::Fault(Box::new(fault.param("from"))));
         }
-        Ok(Course {
+        Ok(TrainingSettings {
             rank: 8,
             alpha: 16.0,
             is_rank_stable: false,
@@ -169,9 +169,13 @@ impl Trainer for Teacher {
         })
     }
 
-    fn outlook(&self, lesson: &Lesson<'_>, may_go_on: &dyn Fn() -> bool) -> Result<Outlook, Unfit> {
+    fn outlook(
+        &self,
+        lesson: &TrainingInput<'_>,
+        may_go_on: &dyn Fn() -> bool,
+    ) -> Result<TrainingEstimate, TrainingError> {
         if !self.0.reads(may_go_on) {
-            return Err(Unfit::CalledOff);
+            return Err(TrainingError::CalledOff);
         }
         let lines = lesson.learned.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let bad = |(index, line): (usize, &[u8])| {
@@ -181,9 +185,9 @@ impl Trainer for Teacher {
         };
         let bad: Vec<_> = lines.clone().enumerate().filter_map(bad).collect();
         if !bad.is_empty() {
-            return Err(Unfit::Lines { of_held_out: false, lines: bad, more: 0 });
+            return Err(TrainingError::Lines { of_held_out: false, lines: bad, more: 0 });
         }
-        Ok(Outlook {
+        Ok(TrainingEstimate {
             texts: lines.count() as u64,
             held_out_texts: 0,
             tokens: 10,
@@ -199,9 +203,14 @@ impl Trainer for Teacher {
         *self.0.spare.lock().unwrap()
     }
 
-    fn train(&self, lesson: &Lesson<'_>, places: &Places<'_>, watch: &dyn Watch) -> Result<RunEnd, Unfit> {
+    fn train(
+        &self,
+        lesson: &TrainingInput<'_>,
+        places: &Places<'_>,
+        watch: &dyn TrainingObserver,
+    ) -> Result<RunEnd, TrainingError> {
         let of = lesson.course.epochs as u64;
-        if !self.0.reads(&|| !watch.is_called_off()) {
+        if !self.0.reads(&|| !watch.is_cancelled()) {
             return Ok(RunEnd::CalledOff);
         }
         std::fs::create_dir_all(places.work).unwrap();
@@ -215,10 +224,10 @@ impl Trainer for Teacher {
         watch.begun(done, of, None);
         while done < of {
             let mut let_go = self.0.let_go.lock().unwrap();
-            while *let_go == 0 && !watch.is_called_off() {
+            while *let_go == 0 && !watch.is_cancelled() {
                 let_go = self.0.changed.wait(let_go).unwrap();
             }
-            if watch.is_called_off() {
+            if watch.is_cancelled() {
                 return Ok(RunEnd::CalledOff);
             }
             *let_go -= 1;
@@ -226,12 +235,12 @@ impl Trainer for Teacher {
             if self.0.fails.load(Ordering::SeqCst) {
                 let fault =
                     Fault::new(FaultClass::Unsupported, "training_diverged", "It is no number any more.");
-                return Err(Unfit::Fault(Box::new(fault)));
+                return Err(TrainingError::Fault(Box::new(fault)));
             }
             done += 1;
             let is_left = self.0.leaves.load(Ordering::SeqCst) && done < of;
             if is_left {
-                write_adapter(&places.epochs.join(left_at(done)), done);
+                write_adapter(&places.epochs.join(checkpoint_directory_name(done)), done);
             }
             std::fs::write(&kept, done.to_string()).unwrap();
             let (loss, rate) = (1.0 / done as f64, lesson.course.rate);

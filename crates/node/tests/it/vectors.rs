@@ -5,9 +5,9 @@ use std::future::ready;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use domain::adapters::Doing;
-use domain::reckoning::{EmbedRequest, Makes, RankRequest, Reckoned, Reckoning};
-use domain::runtime::{Continues, GenerateRequest, Generating, Runtime, RuntimeModel};
+use domain::adapters::RuntimeFuture;
+use domain::inference_task::{EmbedRequest, InferenceTask, ModelUses, RankRequest, Reckoned};
+use domain::runtime::{GenerateRequest, Generating, RawPrompt, Runtime, RuntimeModel};
 use domain::{Fault, FaultClass, Usage};
 use node::{Echo, RuntimeEnd};
 
@@ -18,10 +18,10 @@ struct Counting;
 
 struct Counted<T>(Option<Result<T, Fault>>);
 
-impl<T: Unpin> Reckoning for Counted<T> {
-    type Told = T;
+impl<T: Unpin> InferenceTask for Counted<T> {
+    type TaskOutput = T;
 
-    fn poll_told(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Fault>> {
+    fn poll_output(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T, Fault>> {
         cx.waker().wake_by_ref();
         self.0.take().map_or(Poll::Pending, Poll::Ready)
     }
@@ -37,7 +37,7 @@ fn broken() -> Fault {
 
 impl Runtime for Counting {
     fn models(&self) -> Vec<RuntimeModel> {
-        let makes = Makes { answers: false, vectors: true, ranks: true };
+        let makes = ModelUses { answers: false, vectors: true, ranks: true };
         vec![RuntimeModel { id: "m".into(), is_model: true, makes, ..RuntimeModel::default() }]
     }
 
@@ -45,16 +45,16 @@ impl Runtime for Counting {
         Err(broken())
     }
 
-    fn count(&self, _request: GenerateRequest) -> Doing<'_, u64> {
+    fn count(&self, _request: GenerateRequest) -> RuntimeFuture<'_, u64> {
         Box::pin(ready(Ok(7)))
     }
 
     fn embed(&self, request: EmbedRequest) -> Result<Reckoned<Vec<Vec<f32>>>, Fault> {
         assert_eq!((request.model.as_str(), request.adapter.as_deref()), ("m", Some("law")));
-        let vector = |text: &Continues| match text {
-            Continues::Text(text) if text == "fail" => None,
-            Continues::Text(text) => Some(vec![f32::from(u8::try_from(text.len()).ok()?)]),
-            Continues::Tokens(tokens) => Some(vec![f32::from(u8::try_from(tokens.len()).ok()?), 0.5]),
+        let vector = |text: &RawPrompt| match text {
+            RawPrompt::Text(text) if text == "fail" => None,
+            RawPrompt::Text(text) => Some(vec![f32::from(u8::try_from(text.len()).ok()?)]),
+            RawPrompt::Tokens(tokens) => Some(vec![f32::from(u8::try_from(tokens.len()).ok()?), 0.5]),
         };
         let vectors: Option<Vec<_>> = request.texts.iter().map(vector).collect();
         Ok(Box::pin(Counted(Some(vectors.ok_or_else(broken)))))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use board::Standing;
+use board::Availability;
 use domain::{ByokFallback, FallbackClass, Price, Principal, Profile, Rates, RouteScope, RouteSpec};
 use snapshot::{CredentialState, NodeState};
 
@@ -31,16 +31,16 @@ fn by_default(change: impl FnOnce(&mut RouteSpec)) -> RouteSpec {
     spec
 }
 
-fn resting(seconds: u64) -> Standing {
-    Standing::RetryAt { us: NOW_US + seconds * 1_000_000 }
+fn resting(seconds: u64) -> Availability {
+    Availability::RetryAt { us: NOW_US + seconds * 1_000_000 }
 }
 
-fn broken() -> Standing {
-    Standing::BreakerOpen { us: NOW_US + 5_000_000 }
+fn broken() -> Availability {
+    Availability::BreakerOpen { us: NOW_US + 5_000_000 }
 }
 
-fn parked() -> Standing {
-    Standing::Parked { us: NOW_US + 60_000_000 }
+fn parked() -> Availability {
+    Availability::Parked { us: NOW_US + 60_000_000 }
 }
 
 fn expect(house: &House, model: &str, attempts: &str, refused: &[(Principal, &str)]) {
@@ -393,7 +393,7 @@ fn an_accounts_own_prices_come_before_the_price_book_and_make_priced_what_it_doe
 /// C11: no failure of an own credential is a reason to leave it.
 #[test]
 fn strict_is_strict_whatever_stands_on_the_board() {
-    for standing in [resting(9), parked(), broken(), Standing::HalfOpen] {
+    for standing in [resting(9), parked(), broken(), Availability::HalfOpen] {
         for listed in [vec![], vec![Profile::Byok, Profile::ManagedProvider], vec![Profile::Byok]] {
             let house = House::new()
                 .credential(1, "openai")
@@ -446,14 +446,14 @@ fn a_fallback_comes_after_own_credentials_and_is_marked() {
 
 #[test]
 fn overflow_is_for_want_of_capacity_and_never_for_failure() {
-    let house = |standing: Standing| {
+    let house = |standing: Availability| {
         House::new()
             .credential(1, "openai")
             .account(1, "openai")
             .route(1, by_default(|spec| spec.overflow_managed = true))
             .standing(c(1), standing)
     };
-    expect(&house(Standing::Open), "gpt-4o", "c1", &[(a(1), "byok_strict")]);
+    expect(&house(Availability::Open), "gpt-4o", "c1", &[(a(1), "byok_strict")]);
     expect(&house(resting(3)), "gpt-4o", "a1", &[(c(1), "rate_limited")]);
     expect(&house(parked()), "gpt-4o", "c1", &[(a(1), "byok_strict")]);
     expect(&house(broken()), "gpt-4o", "c1", &[(a(1), "byok_strict")]);
@@ -465,7 +465,7 @@ fn who_is_known_to_refuse_is_not_asked_while_another_may_be() {
     for (standing, word) in [(resting(3), "rate_limited"), (parked(), "parked"), (broken(), "breaker_open")] {
         expect(&house().standing(c(1), standing), "gpt-4o", "c2", &[(c(1), word)]);
     }
-    expect(&house().standing(c(1), Standing::HalfOpen), "gpt-4o", "c1 c2", &[]);
+    expect(&house().standing(c(1), Availability::HalfOpen), "gpt-4o", "c1 c2", &[]);
     let last_resort = house().standing(c(1), broken()).standing(c(2), resting(3));
     expect(&last_resort, "gpt-4o", "c1", &[(c(2), "rate_limited")]);
     let parked_too = house().standing(c(1), broken()).standing(c(2), parked());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use board::Standing;
+use board::Availability;
 use catalogue::Catalogue;
 use domain::{Fault, FaultClass, Principal, RouteScope};
 use snapshot::{CredentialState, NodeState};
@@ -70,7 +70,7 @@ fn an_operators_names_stay_the_operators() {
 
 #[test]
 fn the_first_reset_is_told_when_everybody_was_told_to_wait() {
-    let at = |seconds: u64| Standing::RetryAt { us: NOW_US + seconds * 1_000_000 };
+    let at = |seconds: u64| Availability::RetryAt { us: NOW_US + seconds * 1_000_000 };
     let house = House::new()
         .credential(1, "openai")
         .credential(2, "openai")

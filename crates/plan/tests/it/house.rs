@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use board::{Standing, Standings};
+use board::{Availability, AvailabilityView};
 use catalogue::{Catalogue, Modality};
 use domain::ports::KeyHash;
 use domain::{
     AccountId, CredentialId, Dialect, KeyId, NodeId, PriceTerms, Principal, ProjectId, RouteId, RouteScope,
     RouteSpec, Sealed, WorkspaceId,
 };
-use plan::{Explanation, Question, ServedModel, explain, served_models};
+use plan::{Explanation, PlanQuery, ServedModel, explain, served_models};
 use snapshot::{
     AccountEntry, CredentialEntry, CredentialState, NodeEntry, NodeState, Parts, ProjectEntry, RouteEntry,
     Snapshot, WorkspaceEntry,
@@ -54,7 +54,7 @@ rates = { input = 1, output = 1 }
 pub struct House {
     pub workspace: WorkspaceEntry,
     pub accounts: Vec<Arc<AccountEntry>>,
-    pub standings: HashMap<Principal, Standing>,
+    pub standings: HashMap<Principal, Availability>,
     pub random: u64,
     pub tag: Option<&'static str>,
     pub key: Option<KeyId>,
@@ -76,9 +76,9 @@ impl KeyHash for NoHash {
     }
 }
 
-impl Standings for House {
-    fn standing(&self, principal: Principal, _upstream_model: &str, _now_us: u64) -> Standing {
-        self.standings.get(&principal).copied().unwrap_or(Standing::Open)
+impl AvailabilityView for House {
+    fn standing(&self, principal: Principal, _upstream_model: &str, _now_us: u64) -> Availability {
+        self.standings.get(&principal).copied().unwrap_or(Availability::Open)
     }
 }
 
@@ -118,7 +118,7 @@ pub fn sealed() -> Arc<Sealed> {
 pub fn credential(number: u8, provider: &str) -> CredentialEntry {
     CredentialEntry {
         agreement: Arc::default(),
-        quirks: domain::Quirks::default(),
+        quirks: domain::MissingFeatures::default(),
         id: credential_id(number),
         workspace: workspace_id(1),
         provider: provider.into(),
@@ -158,7 +158,7 @@ pub fn account(number: u8, provider: &str) -> AccountEntry {
 
 pub fn node(number: u8, models: &[&str]) -> NodeEntry {
     NodeEntry {
-        quirks: domain::Quirks::default(),
+        quirks: domain::MissingFeatures::default(),
         id: node_id(number),
         workspace: workspace_id(1),
         name: format!("n{number}").into(),
@@ -258,7 +258,7 @@ impl House {
         self
     }
 
-    pub fn standing(mut self, principal: Principal, standing: Standing) -> Self {
+    pub fn standing(mut self, principal: Principal, standing: Availability) -> Self {
         self.standings.insert(principal, standing);
         self
     }
@@ -276,8 +276,8 @@ impl House {
         served_models(&self.question(""), &self.snapshot(), NOW_UNIX_MS)
     }
 
-    fn question<'a>(&'a self, model: &'a str) -> Question<'a> {
-        Question {
+    fn question<'a>(&'a self, model: &'a str) -> PlanQuery<'a> {
+        PlanQuery {
             model,
             workspace: &self.workspace,
             project: &self.workspace.projects[0],

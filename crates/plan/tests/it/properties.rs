@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use board::Standing;
+use board::Availability;
 use domain::{ByokFallback, FallbackClass, Principal, Profile, RouteScope, RouteSpec};
 use proptest::prelude::*;
 use snapshot::{CredentialState, NodeState};
@@ -26,13 +26,13 @@ fn provider() -> impl Strategy<Value = &'static str> {
     proptest::sample::select(PROVIDERS.as_slice())
 }
 
-fn standing() -> impl Strategy<Value = Standing> {
+fn standing() -> impl Strategy<Value = Availability> {
     prop_oneof![
-        4 => Just(Standing::Open),
-        1 => Just(Standing::HalfOpen),
-        1 => (1_u64..100).prop_map(|s| Standing::RetryAt { us: NOW_US + s * 1_000_000 }),
-        1 => Just(Standing::Parked { us: NOW_US + 1 }),
-        1 => Just(Standing::BreakerOpen { us: NOW_US + 1 }),
+        4 => Just(Availability::Open),
+        1 => Just(Availability::HalfOpen),
+        1 => (1_u64..100).prop_map(|s| Availability::RetryAt { us: NOW_US + s * 1_000_000 }),
+        1 => Just(Availability::Parked { us: NOW_US + 1 }),
+        1 => Just(Availability::BreakerOpen { us: NOW_US + 1 }),
     ]
 }
 

@@ -8,10 +8,10 @@ use http::{HeaderMap, Method};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{bearer, file, needed, no_such_kind, oauth, sigv4, vouching};
+use super::{bearer, federated_token, file, needed, no_such_kind, oauth, sigv4};
 use crate::escape::{UNRESERVED, escape};
 use crate::retry_after::moment_unix_ms;
-use crate::{Classified, Door, Grant, Granted, Outgoing, Signer, classify, missing};
+use crate::{Classified, ExchangeReach, Grant, Granted, Outgoing, Signer, classify, missing};
 
 /// The role session name, where the `config` sets none.
 const SESSION: &str = "tidegate";
@@ -79,12 +79,12 @@ fn assume_role(signer: &Signer<'_>, region: &str, heard: &[Bytes]) -> Result<Gra
     }
     let mut outgoing = asking(hosting, region, &fields);
     sigv4::sign(&mut outgoing, signer.secret, sigv4::Scope { region, service: "sts" }, signer.unix_s)?;
-    Ok(Grant::Ask { outgoing: Box::new(outgoing), door: Door::Cloud })
+    Ok(Grant::Ask { outgoing: Box::new(outgoing), door: ExchangeReach::Cloud })
 }
 
 /// `AssumeRoleWithWebIdentity`: an unsigned form with a federated token; the answer has the role's keys.
 fn assume_role_by_token(signer: &Signer<'_>, region: &str, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
-    let Some((token, heard)) = vouching(signer, heard) else { return file(signer, None) };
+    let Some((token, heard)) = federated_token(signer, heard) else { return file(signer, None) };
     if let Some(answer) = heard.last() {
         return read_xml(answer, signer.unix_s);
     }
@@ -93,7 +93,7 @@ fn assume_role_by_token(signer: &Signer<'_>, region: &str, heard: &[Bytes]) -> R
     let mut fields = lending("AssumeRoleWithWebIdentity", role, hosting);
     fields.push(("WebIdentityToken", token));
     let outgoing = asking(hosting, region, &fields);
-    Ok(Grant::Ask { outgoing: Box::new(outgoing), door: Door::Cloud })
+    Ok(Grant::Ask { outgoing: Box::new(outgoing), door: ExchangeReach::Cloud })
 }
 
 fn lending<'a>(action: &'a str, role: &'a str, hosting: &'a Hosting) -> Vec<(&'static str, &'a [u8])> {
@@ -254,7 +254,7 @@ mod tests {
     fn asked(
         hosting: &Hosting,
         heard: &[&'static str],
-    ) -> (String, String, Vec<(HeaderName, HeaderValue)>, Door) {
+    ) -> (String, String, Vec<(HeaderName, HeaderValue)>, ExchangeReach) {
         let Ok(Grant::Ask { outgoing, door }) = step(hosting, heard) else { panic!("more was to be asked") };
         let body = String::from_utf8(outgoing.body.concat()).unwrap();
         (format!("{} {}", outgoing.method, outgoing.url), body, outgoing.headers, door)
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn a_role_is_asked_for_with_a_signed_form() {
         let (url, body, headers, door) = asked(&hosting(AuthKind::IamRole), &[]);
-        assert_eq!((url.as_str(), door), ("POST https://sts.eu-west-1.amazonaws.com/", Door::Cloud));
+        assert_eq!((url.as_str(), door), ("POST https://sts.eu-west-1.amazonaws.com/", ExchangeReach::Cloud));
         let role =
             "RoleArn=arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Fx&RoleSessionName=tidegate&ExternalId=e-1";
         assert_eq!(body, format!("Action=AssumeRole&Version=2011-06-15&{role}"));
@@ -307,7 +307,7 @@ mod tests {
     fn another_issuers_token_is_sent_in_a_form_that_nothing_signs() {
         let own = Hosting { session_name: Some("s-1".to_owned()), ..hosting(AuthKind::WorkloadIdentity) };
         let (url, body, headers, door) = asked(&own, &[]);
-        assert_eq!((url.as_str(), door), ("POST https://sts.eu-west-1.amazonaws.com/", Door::Cloud));
+        assert_eq!((url.as_str(), door), ("POST https://sts.eu-west-1.amazonaws.com/", ExchangeReach::Cloud));
         let role =
             "Version=2011-06-15&RoleArn=arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Fx&RoleSessionName=s-1";
         let token = "WebIdentityToken=%7B%22access_key_id%22";
@@ -335,7 +335,10 @@ mod tests {
     fn a_machine_shows_a_token_for_its_own_keys() {
         let machine = hosting(AuthKind::ManagedIdentity);
         let (url, _, headers, door) = asked(&machine, &[]);
-        assert_eq!((url.as_str(), door), ("PUT http://169.254.169.254/latest/api/token", Door::Machine));
+        assert_eq!(
+            (url.as_str(), door),
+            ("PUT http://169.254.169.254/latest/api/token", ExchangeReach::Machine)
+        );
         assert_eq!(headers, [(MACHINE_LIFE, HeaderValue::from_static("60"))]);
         let (url, _, headers, _) = asked(&machine, &["tok\n"]);
         assert_eq!(url, format!("GET {MACHINE_KEYS}"));

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use domain::{AuthKind, Fault};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use super::{file, needed, no_such_kind, oauth, vouching};
+use super::{federated_token, file, needed, no_such_kind, oauth};
 use crate::{Classified, Grant, Signer, missing};
 
 const DIRECTORY: &str = "https://login.microsoftonline.com";
@@ -15,7 +15,7 @@ const ASSERTION: &[u8] = b"urn:ietf:params:oauth:client-assertion-type:jwt-beare
 
 /// One request and its answer, for every kind of secret.
 pub(crate) fn grant(signer: &Signer<'_>, service: &str, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
-    let Some((secret, heard)) = vouching(signer, heard) else { return file(signer, None) };
+    let Some((secret, heard)) = federated_token(signer, heard) else { return file(signer, None) };
     if let Some(answer) = heard.last() {
         return oauth::read(answer);
     }
@@ -55,7 +55,7 @@ pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Door, Granted};
+    use crate::{ExchangeReach, Granted};
     use domain::{Hosting, Secret};
 
     fn hosting(auth: AuthKind) -> Hosting {
@@ -63,7 +63,7 @@ mod tests {
         Hosting { auth, tenant_id: some("t-1"), client_id: some("c-1"), ..Hosting::default() }
     }
 
-    fn asked(hosting: &Hosting) -> (String, String, Door) {
+    fn asked(hosting: &Hosting) -> (String, String, ExchangeReach) {
         let secret = Secret::from_text("s&cret".to_owned());
         let signer = Signer { secret: &secret, hosting, unix_s: 0 };
         let Ok(Grant::Ask { outgoing, door }) = grant(&signer, "https://ai.azure.com", &[]) else {
@@ -78,7 +78,7 @@ mod tests {
         assert_eq!(url, "https://login.microsoftonline.com/t-1/oauth2/v2.0/token");
         let expected = "grant_type=client_credentials&client_id=c-1&scope=https%3A%2F%2Fai.azure.com%2F.default\
                         &client_secret=s%26cret";
-        assert_eq!((body.as_str(), door), (expected, Door::Cloud));
+        assert_eq!((body.as_str(), door), (expected, ExchangeReach::Cloud));
         let own = Hosting {
             token_url: Some("https://login.example/".to_owned()),
             ..hosting(AuthKind::OauthClient)
@@ -91,7 +91,7 @@ mod tests {
         let (url, body, door) = asked(&hosting(AuthKind::ManagedIdentity));
         assert!(url.starts_with("http://169.254.169.254/metadata/identity/oauth2/token?"), "{url}");
         assert!(url.ends_with("&resource=https://ai.azure.com&client_id=c-1"), "{url}");
-        assert_eq!((body.as_str(), door), ("", Door::Machine));
+        assert_eq!((body.as_str(), door), ("", ExchangeReach::Machine));
     }
 
     #[test]

@@ -10,9 +10,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::google::{SCOPE, endpoint, is_google, unusable};
-use super::{bearer, file, oauth, vouching};
+use super::{bearer, federated_token, file, oauth};
 use crate::retry_after::moment_unix_ms;
-use crate::{Classified, Door, Grant, Granted, Outgoing, Signer};
+use crate::{Classified, ExchangeReach, Grant, Granted, Outgoing, Signer};
 
 const ENDPOINT: &str = "https://sts.googleapis.com/v1/token";
 const GRANT: &[u8] = b"urn:ietf:params:oauth:grant-type:token-exchange";
@@ -49,7 +49,7 @@ struct Format {
 /// Reads a file, if the token is in one; then makes one request, or two if a service account is named.
 pub(super) fn grant(signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
     let account = read(signer.secret)?;
-    let Some((found, heard)) = vouching(signer, heard) else {
+    let Some((found, heard)) = federated_token(signer, heard) else {
         let named = account.credential_source.as_ref().and_then(|source| source.file.as_ref());
         return file(signer, named);
     };
@@ -114,7 +114,7 @@ fn impersonate(signer: &Signer<'_>, url: &str, answer: &[u8]) -> Result<Grant, B
     let body = Bytes::from(json!({"scope": [SCOPE], "lifetime": LIVES}).to_string());
     let mut outgoing = Outgoing { body: vec![body], ..Outgoing::look(Method::POST, url.to_owned(), headers) };
     bearer::sign(&mut outgoing, &pooled.secret)?;
-    Ok(Grant::Ask { outgoing: Box::new(outgoing), door: Door::Cloud })
+    Ok(Grant::Ask { outgoing: Box::new(outgoing), door: ExchangeReach::Cloud })
 }
 
 /// Whether an address has the host of the owner's `token_url`, which was checked when the credential was
@@ -168,7 +168,7 @@ pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Door;
+    use crate::ExchangeReach;
     use domain::Hosting;
 
     const POOL: &str = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x";
@@ -192,7 +192,7 @@ mod tests {
     }
 
     fn asked(account: &Value, hosting: &Hosting, heard: &[&'static str]) -> (String, String, Outgoing) {
-        let Ok(Grant::Ask { outgoing, door: Door::Cloud }) = step(account, hosting, heard) else {
+        let Ok(Grant::Ask { outgoing, door: ExchangeReach::Cloud }) = step(account, hosting, heard) else {
             panic!("more was to be asked")
         };
         let body = String::from_utf8(outgoing.body.concat()).unwrap();

@@ -186,7 +186,7 @@ pub(super) fn unusable(message: &'static str, fix: &'static str) -> Box<Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Door;
+    use crate::ExchangeReach;
     use aws_lc_rs::encoding::AsDer;
     use aws_lc_rs::rsa::{KeyPair, KeySize};
     use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
@@ -227,7 +227,7 @@ mod tests {
         else {
             panic!("nothing was heard yet")
         };
-        assert_eq!((outgoing.url.as_str(), door), (ENDPOINT, Door::Cloud));
+        assert_eq!((outgoing.url.as_str(), door), (ENDPOINT, ExchangeReach::Cloud));
         let body = String::from_utf8(outgoing.body.concat()).unwrap();
         let assertion = body
             .strip_prefix("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=")
@@ -274,7 +274,7 @@ mod tests {
     fn a_machine_asks_inside_itself() {
         let machine = Hosting { auth: AuthKind::ManagedIdentity, ..Hosting::default() };
         let Ok(Grant::Ask { outgoing, door }) = asked(&json!({}), &machine, &[]) else { panic!("it asks") };
-        assert_eq!((outgoing.url.as_str(), door), (MACHINE, Door::Machine));
+        assert_eq!((outgoing.url.as_str(), door), (MACHINE, ExchangeReach::Machine));
         let [(name, value)] = &*outgoing.headers else { panic!("not the one header") };
         assert_eq!((name.as_str(), value.as_bytes()), ("metadata-flavor", &b"Google"[..]));
         let key = Hosting::default();

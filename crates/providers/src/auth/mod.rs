@@ -25,7 +25,10 @@ pub(crate) fn needed<'a>(value: Option<&'a String>, field: &'static str) -> Resu
 
 /// The federated token, and the answers that came after it. A token in a file is the first answer; until that
 /// has been read, this is `None`.
-pub(crate) fn vouching<'a>(signer: &Signer<'a>, heard: &'a [Bytes]) -> Option<(&'a [u8], &'a [Bytes])> {
+pub(crate) fn federated_token<'a>(
+    signer: &Signer<'a>,
+    heard: &'a [Bytes],
+) -> Option<(&'a [u8], &'a [Bytes])> {
     let (token, heard) = match (signer.hosting.auth, heard.split_first()) {
         (AuthKind::WorkloadIdentityFile, None) => return None,
         (AuthKind::WorkloadIdentityFile, Some((token, rest))) => (token.as_ref(), rest),

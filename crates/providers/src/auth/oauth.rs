@@ -7,14 +7,14 @@ use http::{HeaderMap, HeaderName, Method};
 use serde::Deserialize;
 
 use crate::escape::{UNRESERVED, escape};
-use crate::{Classified, Door, Grant, Granted, Outgoing, classify};
+use crate::{Classified, ExchangeReach, Grant, Granted, Outgoing, classify};
 
 /// Assumed lifetime of a token without `expires_in`; shorter than that of any provider's tokens.
 const LIFE_UNKNOWN_S: u64 = 300;
 
 /// A form that requests a token.
 pub(crate) fn form(url: String, fields: &[(&str, &[u8])]) -> Grant {
-    Grant::Ask { outgoing: Box::new(form_to(url, fields)), door: Door::Cloud }
+    Grant::Ask { outgoing: Box::new(form_to(url, fields)), door: ExchangeReach::Cloud }
 }
 
 /// A form, not yet wrapped as a grant step.
@@ -36,7 +36,7 @@ pub(crate) fn form_to(url: String, fields: &[(&str, &[u8])]) -> Outgoing {
 /// A request to the machine's metadata service.
 pub(crate) fn look(method: Method, url: String, name: HeaderName, value: HeaderValue) -> Grant {
     let outgoing = Outgoing::look(method, url, vec![(name, value)]);
-    Grant::Ask { outgoing: Box::new(outgoing), door: Door::Machine }
+    Grant::Ask { outgoing: Box::new(outgoing), door: ExchangeReach::Machine }
 }
 
 #[derive(Deserialize)]
@@ -114,7 +114,7 @@ mod tests {
             panic!("nothing was granted yet")
         };
         assert_eq!(outgoing.body.concat(), b"a=x&b=p%26q%20%3D%FF~");
-        assert_eq!((outgoing.method, door), (Method::POST, Door::Cloud));
+        assert_eq!((outgoing.method, door), (Method::POST, ExchangeReach::Cloud));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use http::{HeaderMap, Method};
 
 use super::{control, model};
 use crate::auth::aws::{self, element};
-use crate::compatible::{self, Said, join};
+use crate::compatible::{self, EncodedBody, join};
 use crate::escape::{UNRESERVED, escape};
 use crate::{Ask, Classified, Outgoing, Target, classify};
 
@@ -39,7 +39,7 @@ fn make(target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
         named.at_maker = Some(there);
     }
     let body = upstream_body(ask.body, &request, "", false);
-    let said = Said { grammar: Grammar::Converse, body, dropped: Vec::new() };
+    let said = EncodedBody { grammar: Grammar::Converse, body, dropped: Vec::new() };
     Ok(said.to(join(&control(target.base_url), JOBS), ask))
 }
 
@@ -58,7 +58,7 @@ fn look(target: &Target<'_>, ask: &Ask<'_>, job: &Stored) -> Result<Outgoing, Bo
 }
 
 fn bare(ask: &Ask<'_>, method: Method, url: String) -> Outgoing {
-    let said = Said { grammar: Grammar::Converse, body: Vec::new(), dropped: Vec::new() };
+    let said = EncodedBody { grammar: Grammar::Converse, body: Vec::new(), dropped: Vec::new() };
     let mut outgoing = said.to(url, ask);
     outgoing.headers.retain(|(name, _)| *name != CONTENT_TYPE);
     Outgoing { method, ..outgoing }
@@ -144,7 +144,7 @@ mod tests {
     use crate::aws_bedrock::AwsBedrock;
     use crate::{Provider, provider};
     use dialects::{Request, decode_request};
-    use domain::{AuthKind, Hosting, Quirks, Secret};
+    use domain::{AuthKind, Hosting, MissingFeatures, Secret};
 
     const BASE: &str = "https://bedrock-runtime.eu-west-1.amazonaws.com";
     const JOB: &str = "abc123def456";
@@ -171,7 +171,7 @@ mod tests {
             upstream_model: "us.anthropic.claude-x",
             hosting,
             abilities: &Default::default,
-            quirks: Quirks::default(),
+            quirks: MissingFeatures::default(),
         };
         let ask = Ask {
             operation,

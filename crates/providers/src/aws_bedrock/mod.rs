@@ -5,14 +5,16 @@ pub(crate) mod class;
 mod jobs;
 
 use bytes::Bytes;
-use dialects::{HostedForm, InvokedPictures, InvokedRanking, speak_invoked_pictures, speak_invoked_ranking};
+use dialects::{
+    EmbeddingForm, InvokeModelImages, InvokeModelRerank, write_invoke_model_images, write_invoke_model_rerank,
+};
 use domain::{Fault, FaultClass, Grammar, Hosting, Operation};
 use http::HeaderMap;
 use http::header::{ACCEPT, HeaderValue};
 use serde::Deserialize;
 
 use crate::auth::aws;
-use crate::compatible::Said;
+use crate::compatible::EncodedBody;
 use crate::escape::{UNRESERVED, escape};
 use crate::{Ask, Classified, Grant, Outgoing, Provider, Signer, Target, compatible};
 
@@ -128,53 +130,53 @@ struct Summary {
 }
 
 /// The request format of an embedding model; it depends on the vendor.
-fn form(named: &str) -> Option<HostedForm> {
+fn form(named: &str) -> Option<EmbeddingForm> {
     if named.contains("titan-embed-text") {
-        Some(HostedForm::InputText)
+        Some(EmbeddingForm::InputText)
     } else if named.contains("cohere.embed-") {
-        Some(HostedForm::Texts { is_sized: named.contains("cohere.embed-v4") })
+        Some(EmbeddingForm::Texts { is_sized: named.contains("cohere.embed-v4") })
     } else {
         None
     }
 }
 
 /// The request format of an image model.
-fn picture_words(named: &str) -> Option<InvokedPictures> {
+fn picture_words(named: &str) -> Option<InvokeModelImages> {
     if named.contains("amazon.titan-image-generator") || named.contains("amazon.nova-canvas") {
-        Some(InvokedPictures::Tasks)
+        Some(InvokeModelImages::Tasks)
     } else if named.contains("stability.") {
-        Some(InvokedPictures::Prompt)
+        Some(InvokeModelImages::Prompt)
     } else {
         None
     }
 }
 
 /// The request format of a rerank model.
-fn ranking(named: &str) -> Option<InvokedRanking> {
+fn ranking(named: &str) -> Option<InvokeModelRerank> {
     if named.contains("cohere.rerank-") {
-        Some(InvokedRanking { version: Some(2), own: &["max_tokens_per_doc"] })
+        Some(InvokeModelRerank { version: Some(2), own: &["max_tokens_per_doc"] })
     } else if named.contains("amazon.rerank-") {
-        Some(InvokedRanking { version: None, own: &[] })
+        Some(InvokeModelRerank { version: None, own: &[] })
     } else {
         None
     }
 }
 
 /// A body for `InvokeModel`, in the format of the model's vendor.
-fn invoked(ask: &Ask<'_>, named: &str) -> Result<Said, Box<Fault>> {
+fn invoked(ask: &Ask<'_>, named: &str) -> Result<EncodedBody, Box<Fault>> {
     let no_such = || compatible::no_such(ask.operation);
     let spoken = match ask.operation {
         Operation::Images => {
             let words = picture_words(named).ok_or_else(no_such)?;
-            speak_invoked_pictures(ask.grammar, ask.body, words, ask.is_lenient)?
+            write_invoke_model_images(ask.grammar, ask.body, words, ask.is_lenient)?
         }
         Operation::Rerank => {
             let ranking = ranking(named).ok_or_else(no_such)?;
-            speak_invoked_ranking(ask.grammar, ask.body, ranking, ask.is_lenient)?
+            write_invoke_model_rerank(ask.grammar, ask.body, ranking, ask.is_lenient)?
         }
         _ => return compatible::say_texts(ask, form(named).ok_or_else(no_such)?),
     };
-    Ok(Said { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped })
+    Ok(EncodedBody { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped })
 }
 
 /// The model id for counting tokens, without the inference profile's prefix: `CountTokens` accepts no

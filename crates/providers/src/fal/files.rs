@@ -3,7 +3,7 @@
 use http::Uri;
 use serde::Deserialize;
 
-use crate::Lead;
+use crate::FollowUp;
 
 /// A domain all of whose hosts serve apps' result files.
 const HOST: &str = "fal.media";
@@ -15,9 +15,9 @@ pub(super) struct File {
 }
 
 /// The step that fetches a file, unsigned.
-pub(super) fn fetch(base_url: &str, file: &File) -> Result<Lead, &'static str> {
+pub(super) fn fetch(base_url: &str, file: &File) -> Result<FollowUp, &'static str> {
     match is_place(base_url, &file.url) {
-        true => Ok(Lead::Fetch { url: file.url.clone() }),
+        true => Ok(FollowUp::Fetch { url: file.url.clone() }),
         false => Err("its file lies at an address that is none of its own"),
     }
 }

@@ -3,18 +3,20 @@
 
 mod class;
 mod files;
-mod films;
 mod sounds;
+mod videos;
 
 use bytes::Bytes;
-use dialects::{Stored, StoredAct, speak_pictures};
+use dialects::{Stored, StoredAct, write_fal_images};
 use domain::{Fault, FaultClass, Grammar, Hosting, Operation};
 use http::HeaderMap;
 use serde::Deserialize;
 
-use crate::compatible::Said;
+use crate::compatible::EncodedBody;
 use crate::escape::{UNRESERVED, escape};
-use crate::{Ask, Classified, Lead, Leading, Outgoing, Provider, Queue, Signer, Target, auth, compatible};
+use crate::{
+    Ask, Classified, FollowUp, Leading, Outgoing, Provider, Queue, Signer, Target, auth, compatible,
+};
 
 const SCHEME: &str = "Key ";
 const HOST: &str = "://fal.run";
@@ -58,7 +60,7 @@ impl Provider for Fal {
     fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
         match ask.operation {
             Operation::Images => {}
-            Operation::Video => return films::generate(target, ask),
+            Operation::Video => return videos::generate(target, ask),
             Operation::Speech => return sounds::read_aloud(target, ask),
             Operation::Transcribe | Operation::Translate => return sounds::listen(target, ask),
             _ => return Err(compatible::no_such(ask.operation)),
@@ -69,8 +71,8 @@ impl Provider for Fal {
         if ask.request.stream && queue.is_none() && STREAMING.contains(&target.upstream_model) {
             path.push_str("/stream");
         }
-        let spoken = speak_pictures(ask.grammar, ask.body, OWN_WORDS, ask.is_lenient)?;
-        let said = Said { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
+        let spoken = write_fal_images(ask.grammar, ask.body, OWN_WORDS, ask.is_lenient)?;
+        let said = EncodedBody { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
         Ok(said.to(compatible::join(queue.unwrap_or(target.base_url), &path), ask))
     }
 
@@ -92,9 +94,9 @@ impl Provider for Fal {
         }
     }
 
-    fn lead(&self, leading: &Leading<'_>) -> Result<Lead, &'static str> {
+    fn lead(&self, leading: &Leading<'_>) -> Result<FollowUp, &'static str> {
         match leading.stored {
-            Some(film) => films::lead(leading, film),
+            Some(film) => videos::lead(leading, film),
             None => sounds::lead(leading),
         }
     }

@@ -1,15 +1,15 @@
 //! Speech synthesis and transcription with fal's apps: each names the text parameter differently, and answers
 //! with a file.
 
-use dialects::{ListenWords, SpeechWords, speak_hosted_listening, speak_hosted_speech};
+use dialects::{FalSpeechParams, FalTranscriptionParams, write_fal_speech, write_fal_transcription};
 use domain::{Fault, Grammar};
 use serde::Deserialize;
 
 use super::{files, path_of};
-use crate::compatible::{self, Said};
-use crate::{Ask, Lead, Leading, Outgoing, Target};
+use crate::compatible::{self, EncodedBody};
+use crate::{Ask, FollowUp, Leading, Outgoing, Target};
 
-const PLAIN: SpeechWords = SpeechWords {
+const PLAIN: FalSpeechParams = FalSpeechParams {
     text: "text",
     setting: None,
     voice: "voice",
@@ -19,11 +19,11 @@ const PLAIN: SpeechWords = SpeechWords {
     own: &["seed", "language_boost", "stability", "similarity_boost", "style", "temperature"],
 };
 /// Apps by name prefix, each with the peculiarities of its parameters; the last entry applies to all others.
-const APPS: &[(&str, SpeechWords)] = &[
-    ("fal-ai/kokoro/", SpeechWords { text: "prompt", format: Some("wav"), own: &[], ..PLAIN }),
+const APPS: &[(&str, FalSpeechParams)] = &[
+    ("fal-ai/kokoro/", FalSpeechParams { text: "prompt", format: Some("wav"), own: &[], ..PLAIN }),
     (
         "fal-ai/minimax/speech-",
-        SpeechWords {
+        FalSpeechParams {
             setting: Some("voice_setting"),
             voice: "voice_id",
             format: Some("mp3"),
@@ -31,15 +31,15 @@ const APPS: &[(&str, SpeechWords)] = &[
             ..PLAIN
         },
     ),
-    ("fal-ai/playai/tts/", SpeechWords { text: "input", has_speed: false, format: Some("mp3"), ..PLAIN }),
-    ("fal-ai/elevenlabs/tts/", SpeechWords { format: Some("mp3"), ..PLAIN }),
+    ("fal-ai/playai/tts/", FalSpeechParams { text: "input", has_speed: false, format: Some("mp3"), ..PLAIN }),
+    ("fal-ai/elevenlabs/tts/", FalSpeechParams { format: Some("mp3"), ..PLAIN }),
     ("", PLAIN),
 ];
 
 /// Transcription apps, each with the features that it supports. The parameters of others are unknown.
-const LISTENERS: &[(&str, ListenWords)] = &[
-    ("fal-ai/whisper", ListenWords { has_words: true, has_prompt: true }),
-    ("fal-ai/wizper", ListenWords { has_words: false, has_prompt: false }),
+const LISTENERS: &[(&str, FalTranscriptionParams)] = &[
+    ("fal-ai/whisper", FalTranscriptionParams { has_words: true, has_prompt: true }),
+    ("fal-ai/wizper", FalTranscriptionParams { has_words: false, has_prompt: false }),
 ];
 const LISTENER_FIX: &str = "Ask fal-ai/whisper or fal-ai/wizper.";
 
@@ -47,8 +47,8 @@ pub(super) fn read_aloud(target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing,
     let path = path_of(target.upstream_model)?;
     let words = APPS.iter().find(|(start, _)| target.upstream_model.starts_with(start));
     let (_, words) = words.ok_or_else(|| compatible::no_such(ask.operation))?;
-    let spoken = speak_hosted_speech(ask.grammar, ask.body, words, ask.is_lenient)?;
-    let said = Said { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
+    let spoken = write_fal_speech(ask.grammar, ask.body, words, ask.is_lenient)?;
+    let said = EncodedBody { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
     let address = target.hosting.queue_url.as_deref().unwrap_or(target.base_url);
     Ok(said.to(compatible::join(address, &path), ask))
 }
@@ -58,8 +58,8 @@ pub(super) fn listen(target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box
     let words = LISTENERS.iter().find(|(app, _)| *app == target.upstream_model);
     let (_, words) = words.ok_or_else(|| Box::new(compatible::no_such(ask.operation).fix(LISTENER_FIX)))?;
     let (said, form) = ((ask.grammar, ask.operation), ask.request.form.as_deref());
-    let spoken = speak_hosted_listening(said, form, ask.body, *words, ask.is_lenient)?;
-    let said = Said { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
+    let spoken = write_fal_transcription(said, form, ask.body, *words, ask.is_lenient)?;
+    let said = EncodedBody { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
     let address = target.hosting.queue_url.as_deref().unwrap_or(target.base_url);
     Ok(said.into_document(compatible::join(address, &path), ask))
 }
@@ -70,7 +70,7 @@ struct Answer {
 }
 
 /// The step from the answer to its file.
-pub(super) fn lead(leading: &Leading<'_>) -> Result<Lead, &'static str> {
+pub(super) fn lead(leading: &Leading<'_>) -> Result<FollowUp, &'static str> {
     let answer: Answer = serde_json::from_slice(leading.body).map_err(|_| "it names no file of sound")?;
     files::fetch(leading.base_url, &answer.audio)
 }

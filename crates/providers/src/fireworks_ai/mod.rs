@@ -1,7 +1,7 @@
 //! Fireworks: chat completions and responses.
 
 use bytes::Bytes;
-use dialects::chat::Taste;
+use dialects::chat::SupportedFields;
 use domain::{Fault, FaultClass, Grammar, Operation};
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
@@ -17,8 +17,10 @@ const ISOLATION: HeaderName = HeaderName::from_static("x-prompt-cache-isolation-
 const SUSPENDED: u16 = 412;
 
 /// The rerank parameters; unknown ones are refused.
-const RANKING: Taste =
-    Taste { fields: &["model", "query", "documents", "top_n", "return_documents", "user"], ..Taste::COMMON };
+const RANKING: SupportedFields = SupportedFields {
+    fields: &["model", "query", "documents", "top_n", "return_documents", "user"],
+    ..SupportedFields::COMMON
+};
 
 pub(crate) struct FireworksAi;
 
@@ -34,12 +36,12 @@ impl Provider for FireworksAi {
         Some(CacheHelp::Key { place: KeyPlace::Header("x-session-affinity"), of: KeyOf::Conversation })
     }
 
-    fn parts_caches(&self) -> bool {
+    fn isolates_tenants(&self) -> bool {
         true
     }
 
     fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
-        let taste = if ask.operation == Operation::Rerank { &RANKING } else { &Taste::COMMON };
+        let taste = if ask.operation == Operation::Rerank { &RANKING } else { &SupportedFields::COMMON };
         let mut outgoing = compatible::generate_for(target, ask, self.grammars(ask.operation), taste)?;
         let key = ask.shared_by.and_then(|workspace| HeaderValue::try_from(workspace.to_string()).ok());
         outgoing.headers.extend(key.map(|key| (ISOLATION, key)));
@@ -69,7 +71,7 @@ mod tests {
             upstream_model: "m",
             abilities: &Default::default,
             hosting: &domain::hosting::PLAIN,
-            quirks: domain::Quirks::default(),
+            quirks: domain::MissingFeatures::default(),
         };
         let sent = |shared_by| {
             let ask = Ask {

@@ -198,7 +198,7 @@ mod tests {
                 upstream_model: "flash",
                 hosting: &Hosting::default(),
                 abilities: &Default::default,
-                quirks: domain::Quirks::default(),
+                quirks: domain::MissingFeatures::default(),
             };
             let outgoing = Gemini.generate(&target, &ask).unwrap();
             format!("{} {}", outgoing.method, outgoing.url)

@@ -1,8 +1,8 @@
 //! Mistral: chat completions with some fields under other names, and no unknown fields.
 
 use bytes::Bytes;
-use dialects::chat::Taste;
-use domain::{Fault, FaultClass, Grammar, Operation, Trait};
+use dialects::chat::SupportedFields;
+use domain::{Fault, FaultClass, Grammar, Operation, ServerFeature};
 use http::HeaderMap;
 
 use crate::{Ask, CacheHelp, Classified, KeyOf, KeyPlace, Outgoing, Provider, Target, classify, compatible};
@@ -10,7 +10,7 @@ use crate::{Ask, CacheHelp, Classified, KeyOf, KeyPlace, Outgoing, Provider, Tar
 const NATIVE: &[Grammar] = &[Grammar::Chat];
 
 /// The fields of Mistral's own client; any other is answered with 422.
-const CHAT: Taste = Taste {
+const CHAT: SupportedFields = SupportedFields {
     fields: &[
         "model",
         "messages",
@@ -51,7 +51,7 @@ const CHAT: Taste = Taste {
     call_id_letters: Some(9),
 };
 
-const EMBEDDINGS: Taste = Taste {
+const EMBEDDINGS: SupportedFields = SupportedFields {
     fields: &["model", "input", "metadata", "output_dimension", "output_dtype", "encoding_format"],
     names: &[("dimensions", "output_dimension")],
     ..CHAT
@@ -80,8 +80,12 @@ impl Provider for Mistral {
 
     /// Its streams always report usage, so `stream_options` is dropped.
     fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
-        let lacking =
-            [Trait::UnknownFields, Trait::StreamOptions, Trait::MaxCompletionTokens, Trait::DeveloperRole];
+        let lacking = [
+            ServerFeature::UnknownFields,
+            ServerFeature::StreamOptions,
+            ServerFeature::MaxCompletionTokens,
+            ServerFeature::DeveloperRole,
+        ];
         let quirks = lacking.into_iter().fold(target.quirks, |quirks, of| quirks.lacking(of));
         let taste = if ask.operation == Operation::Embed { &EMBEDDINGS } else { &CHAT };
         let target = Target { quirks, ..*target };

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use dialects::chat::read_error;
 use domain::server::{OTHER, TIDEGATE};
-use domain::{Finding, Grammar, Probed, Trait};
+use domain::{Finding, Grammar, Probed, ServerFeature};
 use http::Method;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use serde_json::{Map, Value, json};
@@ -23,15 +23,15 @@ const NEWER_LENGTH: &str = "max_completion_tokens";
 /// A field that no server knows.
 const UNKNOWN_FIELD: &str = "tidegate_probe";
 /// Traits that one request can test together: a server that accepts it has all of them.
-const TRIED: &[Trait] = &[
-    Trait::DeveloperRole,
-    Trait::MaxCompletionTokens,
-    Trait::ContentParts,
-    Trait::NullContent,
-    Trait::ParallelToolCalls,
-    Trait::ForcedCall,
-    Trait::JsonSchema,
-    Trait::UnknownFields,
+const TRIED: &[ServerFeature] = &[
+    ServerFeature::DeveloperRole,
+    ServerFeature::MaxCompletionTokens,
+    ServerFeature::ContentParts,
+    ServerFeature::NullContent,
+    ServerFeature::ParallelToolCalls,
+    ServerFeature::ForcedCall,
+    ServerFeature::JsonSchema,
+    ServerFeature::UnknownFields,
 ];
 
 /// A server's answer, as far as it was read.
@@ -162,7 +162,7 @@ impl Probe {
             Step::Alone(at) => self.hear_alone(heard, at),
             Step::Wrong | Step::Over => self.step = Step::Over,
         }
-        if self.step == Step::Wrong && self.has(Trait::Errors) {
+        if self.step == Step::Wrong && self.has(ServerFeature::Errors) {
             self.step = Step::Over;
         }
     }
@@ -183,11 +183,11 @@ impl Probe {
         self.step = Step::Over;
     }
 
-    fn find(&mut self, of: Trait, truth: bool) {
+    fn find(&mut self, of: ServerFeature, truth: bool) {
         self.put(of.is(truth, self.unix_ms));
     }
 
-    fn find_value(&mut self, of: Trait, value: &str) {
+    fn find_value(&mut self, of: ServerFeature, value: &str) {
         if let Some(finding) = of.found(value, self.unix_ms) {
             self.put(finding);
         }
@@ -198,7 +198,7 @@ impl Probe {
         self.probed.found.push(finding);
     }
 
-    fn has(&self, of: Trait) -> bool {
+    fn has(&self, of: ServerFeature) -> bool {
         self.probed.found.iter().any(|finding| finding.of == of)
     }
 
@@ -206,17 +206,17 @@ impl Probe {
         let listed = (heard.status == 200).then(|| read_models(&heard.body)).flatten();
         match (listed, verdict(heard)) {
             (Some(models), _) => {
-                self.find(Trait::Models, true);
+                self.find(ServerFeature::Models, true);
                 self.probed.model = self.probed.model.take().or_else(|| models.into_iter().next());
             }
             (None, Verdict::Away(why)) if matches!(heard.status, 401 | 403) => return self.end(&why),
-            (None, _) => self.find(Trait::Models, false),
+            (None, _) => self.find(ServerFeature::Models, false),
         }
         if lists_modes(heard) {
             self.step = Step::Runtime;
             return;
         }
-        self.find_value(Trait::Runtime, OTHER);
+        self.find_value(ServerFeature::Runtime, OTHER);
         self.step = Step::Chat;
     }
 
@@ -226,7 +226,7 @@ impl Probe {
         let said: Value = serde_json::from_slice(&heard.body).unwrap_or_default();
         let says = |name| said.get(name).is_some_and(Value::is_string);
         let is_ours = heard.status == 200 && says("runtime") && says("topology");
-        self.find_value(Trait::Runtime, if is_ours { TIDEGATE } else { OTHER });
+        self.find_value(ServerFeature::Runtime, if is_ours { TIDEGATE } else { OTHER });
         self.step = Step::Chat;
     }
 
@@ -236,14 +236,14 @@ impl Probe {
             Verdict::Taken => {
                 let answer: Value = serde_json::from_slice(&heard.body).unwrap_or_default();
                 let is_answer = answer.get("choices").is_some_and(Value::is_array);
-                self.find(Trait::Chat, is_answer);
+                self.find(ServerFeature::Chat, is_answer);
                 if !is_answer {
                     return self.end("What it answers is no completion.");
                 }
                 if self.length == NEWER_LENGTH {
-                    self.find(Trait::MaxCompletionTokens, true);
+                    self.find(ServerFeature::MaxCompletionTokens, true);
                 }
-                self.find(Trait::Usage, answer.get("usage").is_some_and(Value::is_object));
+                self.find(ServerFeature::Usage, answer.get("usage").is_some_and(Value::is_object));
                 self.note_reasoning(&answer, "message");
                 self.is_asked_again = false;
                 self.step = Step::Stream { with_options: true };
@@ -251,7 +251,7 @@ impl Probe {
             Verdict::Refused if self.length != NEWER_LENGTH => self.length = NEWER_LENGTH,
             Verdict::Unsure if !self.is_asked_again => self.is_asked_again = true,
             Verdict::Refused | Verdict::Unsure => {
-                self.find(Trait::Chat, false);
+                self.find(ServerFeature::Chat, false);
                 let why = refusal(heard);
                 self.end(&why);
             }
@@ -263,11 +263,11 @@ impl Probe {
         let chunks = chunks(&heard.body);
         match verdict(heard) {
             Verdict::Taken => {
-                self.find(Trait::Stream, !chunks.is_empty());
-                self.find(Trait::StreamOptions, with_options);
-                self.find(Trait::Done, ends(&heard.body));
+                self.find(ServerFeature::Stream, !chunks.is_empty());
+                self.find(ServerFeature::StreamOptions, with_options);
+                self.find(ServerFeature::Done, ends(&heard.body));
                 let says_usage = |chunk: &Value| chunk.get("usage").is_some_and(Value::is_object);
-                self.find(Trait::StreamUsage, chunks.iter().any(says_usage));
+                self.find(ServerFeature::StreamUsage, chunks.iter().any(says_usage));
                 chunks.iter().for_each(|chunk| self.note_reasoning(chunk, "delta"));
                 self.step = Step::Together;
             }
@@ -275,7 +275,7 @@ impl Probe {
                 self.step = Step::Stream { with_options: false };
             }
             Verdict::Refused | Verdict::Unsure => {
-                self.find(Trait::Stream, false);
+                self.find(ServerFeature::Stream, false);
                 self.step = Step::Together;
             }
             Verdict::Away(why) => self.end(&why),
@@ -290,7 +290,7 @@ impl Probe {
                 self.is_asked_again = true;
                 return;
             }
-            (verdict, Some(of)) if !(of == Trait::MaxCompletionTokens && self.has(of)) => {
+            (verdict, Some(of)) if !(of == ServerFeature::MaxCompletionTokens && self.has(of)) => {
                 self.find(of, matches!(verdict, Verdict::Taken));
             }
             _ => {}
@@ -305,44 +305,49 @@ impl Probe {
         let says = |name| said.and_then(|said| said.get(name)).is_some_and(|value| !value.is_null());
         for name in ["reasoning", "reasoning_content"] {
             if says(name) {
-                self.find_value(Trait::Reasoning, name);
+                self.find_value(ServerFeature::Reasoning, name);
             }
         }
     }
 
     fn note_errors(&mut self, heard: &Heard) {
-        if !self.has(Trait::Errors) {
-            self.find_value(Trait::Errors, shape(&heard.body));
+        if !self.has(ServerFeature::Errors) {
+            self.find_value(ServerFeature::Errors, shape(&heard.body));
         }
     }
 
     /// A short conversation that requires each of `tried`.
-    fn request(&self, model: &str, tried: &[Trait], tokens: u64) -> Map<String, Value> {
+    fn request(&self, model: &str, tried: &[ServerFeature], tokens: u64) -> Map<String, Value> {
         let has = |of| tried.contains(&of);
-        let length = if has(Trait::MaxCompletionTokens) { NEWER_LENGTH } else { self.length };
+        let length = if has(ServerFeature::MaxCompletionTokens) { NEWER_LENGTH } else { self.length };
         let mut body = Map::new();
         let mut say = |name: &str, value: Value| drop(body.insert(name.to_owned(), value));
         say("model", model.into());
         say("messages", messages(tried));
         say(length, tokens.into());
-        let calls = [Trait::ContentParts, Trait::NullContent, Trait::ForcedCall, Trait::ParallelToolCalls];
+        let calls = [
+            ServerFeature::ContentParts,
+            ServerFeature::NullContent,
+            ServerFeature::ForcedCall,
+            ServerFeature::ParallelToolCalls,
+        ];
         if calls.into_iter().any(has) {
             let look = json!({"name": "look", "parameters": {"type": "object", "properties": {}}});
             say("tools", json!([{"type": "function", "function": look}]));
         }
-        if has(Trait::ForcedCall) {
+        if has(ServerFeature::ForcedCall) {
             say("tool_choice", "required".into());
         }
-        if has(Trait::ParallelToolCalls) {
+        if has(ServerFeature::ParallelToolCalls) {
             say("parallel_tool_calls", false.into());
         }
-        if has(Trait::JsonSchema) {
+        if has(ServerFeature::JsonSchema) {
             let yes = json!({"yes": {"type": "boolean"}});
             let schema = json!({"type": "object", "properties": yes, "required": ["yes"], "additionalProperties": false});
             let named = json!({"name": "answer", "schema": schema});
             say("response_format", json!({"type": "json_schema", "json_schema": named}));
         }
-        if has(Trait::UnknownFields) {
+        if has(ServerFeature::UnknownFields) {
             say(UNKNOWN_FIELD, true.into());
         }
         body
@@ -365,13 +370,13 @@ impl Probe {
     }
 }
 
-fn messages(tried: &[Trait]) -> Value {
+fn messages(tried: &[ServerFeature]) -> Value {
     let has = |of| tried.contains(&of);
-    let (parts, null) = (has(Trait::ContentParts), has(Trait::NullContent));
+    let (parts, null) = (has(ServerFeature::ContentParts), has(ServerFeature::NullContent));
     let text = |text: &str| if parts { json!([{"type": "text", "text": text}]) } else { json!(text) };
     let mut messages = Vec::new();
-    if parts || has(Trait::DeveloperRole) {
-        let role = if has(Trait::DeveloperRole) { "developer" } else { "system" };
+    if parts || has(ServerFeature::DeveloperRole) {
+        let role = if has(ServerFeature::DeveloperRole) { "developer" } else { "system" };
         messages.push(json!({"role": role, "content": text("Be brief.")}));
     }
     messages.push(json!({"role": "user", "content": "Say yes."}));
@@ -454,7 +459,7 @@ mod tests {
         (probe.finish(), calls)
     }
 
-    fn value(probed: &Probed, of: Trait) -> Option<&'static str> {
+    fn value(probed: &Probed, of: ServerFeature) -> Option<&'static str> {
         probed.found.iter().find(|finding| finding.of == of).map(|finding| finding.value)
     }
 
@@ -473,12 +478,12 @@ mod tests {
         let (probed, calls) = probe(well);
         assert_eq!(calls, 5);
         assert_eq!((probed.model.as_deref(), probed.error.as_deref(), probed.unix_ms), (Some("m"), None, 7));
-        assert_eq!(probed.found.len(), Trait::all().count());
-        assert_eq!(value(&probed, Trait::Reasoning), Some("reasoning"));
-        assert_eq!(value(&probed, Trait::Errors), Some("detail"));
+        assert_eq!(probed.found.len(), ServerFeature::all().count());
+        assert_eq!(value(&probed, ServerFeature::Reasoning), Some("reasoning"));
+        assert_eq!(value(&probed, ServerFeature::Errors), Some("detail"));
         let flags = probed.found.iter().filter(|finding| finding.value == "yes").count();
-        assert_eq!(flags, Trait::all().count() - 3);
-        assert_eq!(value(&probed, Trait::Runtime), Some("other"));
+        assert_eq!(flags, ServerFeature::all().count() - 3);
+        assert_eq!(value(&probed, ServerFeature::Runtime), Some("other"));
     }
 
     #[test]
@@ -493,23 +498,23 @@ mod tests {
             assert_eq!(probe.next_call().unwrap().url, "http://host/v1/capabilities");
             probe.hear(&Heard { status, body: said.to_owned().into() });
             assert!(probe.next_call().unwrap().url.ends_with("/v1/chat/completions"));
-            assert_eq!(value(&probe.finish(), Trait::Runtime), Some(expected), "{status} {said}");
+            assert_eq!(value(&probe.finish(), ServerFeature::Runtime), Some(expected), "{status} {said}");
         }
     }
 
     #[test]
     fn what_a_server_refuses_is_found_one_by_one() {
         type Refuses = fn(&Value) -> bool;
-        let refused: [(Trait, Refuses); 9] = [
-            (Trait::StreamOptions, |body| body.get("stream_options").is_some()),
-            (Trait::DeveloperRole, |body| body["messages"][0]["role"] == "developer"),
-            (Trait::MaxCompletionTokens, |body| body.get("max_completion_tokens").is_some()),
-            (Trait::ContentParts, |body| body["messages"][0]["content"].is_array()),
-            (Trait::NullContent, |body| body["messages"].to_string().contains(r#""content":null"#)),
-            (Trait::ParallelToolCalls, |body| body.get("parallel_tool_calls").is_some()),
-            (Trait::ForcedCall, |body| body.get("tool_choice").is_some()),
-            (Trait::JsonSchema, |body| body.get("response_format").is_some()),
-            (Trait::UnknownFields, |body| body.get(UNKNOWN_FIELD).is_some()),
+        let refused: [(ServerFeature, Refuses); 9] = [
+            (ServerFeature::StreamOptions, |body| body.get("stream_options").is_some()),
+            (ServerFeature::DeveloperRole, |body| body["messages"][0]["role"] == "developer"),
+            (ServerFeature::MaxCompletionTokens, |body| body.get("max_completion_tokens").is_some()),
+            (ServerFeature::ContentParts, |body| body["messages"][0]["content"].is_array()),
+            (ServerFeature::NullContent, |body| body["messages"].to_string().contains(r#""content":null"#)),
+            (ServerFeature::ParallelToolCalls, |body| body.get("parallel_tool_calls").is_some()),
+            (ServerFeature::ForcedCall, |body| body.get("tool_choice").is_some()),
+            (ServerFeature::JsonSchema, |body| body.get("response_format").is_some()),
+            (ServerFeature::UnknownFields, |body| body.get(UNKNOWN_FIELD).is_some()),
         ];
         for (lacking, refuses) in refused {
             let (probed, calls) = probe(|body| match refuses(body) {
@@ -521,33 +526,42 @@ mod tests {
                 let expected = if of == lacking { "no" } else { "yes" };
                 assert_eq!(value(&probed, of), Some(expected), "{lacking:?} {of:?}");
             }
-            assert_eq!(value(&probed, Trait::Errors), Some("text"));
+            assert_eq!(value(&probed, ServerFeature::Errors), Some("text"));
             assert_eq!(probed.error, None);
         }
         let (probed, _) = probe(|body| match body.get("max_tokens") {
             Some(_) => (400, "{}".to_owned()),
             None => well(body),
         });
-        assert_eq!(value(&probed, Trait::Chat), Some("yes"));
-        assert_eq!(value(&probed, Trait::MaxCompletionTokens), Some("yes"));
+        assert_eq!(value(&probed, ServerFeature::Chat), Some("yes"));
+        assert_eq!(value(&probed, ServerFeature::MaxCompletionTokens), Some("yes"));
     }
 
     #[test]
     fn what_could_not_be_asked_is_left_open() {
         let (probed, calls) = probe(|_| (401, r#"{"message":"Bearer sk-secret"}"#.to_owned()));
         assert_eq!((calls, probed.error.as_deref()), (2, Some("It refused the key (status 401).")));
-        assert_eq!((value(&probed, Trait::Chat), value(&probed, Trait::Errors)), (None, Some("message")));
+        assert_eq!(
+            (value(&probed, ServerFeature::Chat), value(&probed, ServerFeature::Errors)),
+            (None, Some("message"))
+        );
         let (probed, _) = probe(|_| (404, "<html>".to_owned()));
-        assert_eq!((value(&probed, Trait::Chat), value(&probed, Trait::Errors)), (Some("no"), Some("page")));
+        assert_eq!(
+            (value(&probed, ServerFeature::Chat), value(&probed, ServerFeature::Errors)),
+            (Some("no"), Some("page"))
+        );
         let said = probed.error.expect("it says why");
         assert!(said.contains("status 404"), "{said}");
         let (probed, calls) = probe(|_| (500, String::new()));
-        assert_eq!((calls, value(&probed, Trait::Chat)), (3, Some("no")));
+        assert_eq!((calls, value(&probed, ServerFeature::Chat)), (3, Some("no")));
         // Once the server is unavailable, the remaining traits stay unknown.
         let (probed, _) =
             probe(|body| if body["stream"] == true { (429, String::new()) } else { well(body) });
-        assert_eq!(value(&probed, Trait::Chat), Some("yes"));
-        assert_eq!((value(&probed, Trait::Stream), value(&probed, Trait::JsonSchema)), (None, None));
+        assert_eq!(value(&probed, ServerFeature::Chat), Some("yes"));
+        assert_eq!(
+            (value(&probed, ServerFeature::Stream), value(&probed, ServerFeature::JsonSchema)),
+            (None, None)
+        );
         assert_eq!(probed.error.as_deref(), Some("It answered with status 429."));
     }
 
@@ -558,7 +572,7 @@ mod tests {
         probe.hear(&Heard { status: 404, body: Bytes::new() });
         assert!(probe.next_call().is_none());
         let probed = probe.finish();
-        assert_eq!(value(&probed, Trait::Models), Some("no"));
+        assert_eq!(value(&probed, ServerFeature::Models), Some("no"));
         assert!(probed.error.is_some_and(|error| error.contains("name one")));
         let mut probe = Probe::new("http://host", &["known".to_owned()], 1);
         assert!(probe.next_call().is_some());

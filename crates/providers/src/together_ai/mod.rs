@@ -1,15 +1,16 @@
 //! Together: chat completions with the older field names, and lists where OpenAI takes a single text. Its
 //! model list is a bare array.
 
-use dialects::chat::Taste;
-use domain::{Fault, Grammar, Operation, Trait};
+use dialects::chat::SupportedFields;
+use domain::{Fault, Grammar, Operation, ServerFeature};
 
 use crate::{Ask, Outgoing, Provider, Target, compatible};
 
 const NATIVE: &[Grammar] = &[Grammar::Chat];
 
 /// Where its own client deviates from the format. It ignores unknown fields.
-const TASTE: Taste = Taste { lists: &["stop"], counts_logprobs: true, ..Taste::COMMON };
+const TASTE: SupportedFields =
+    SupportedFields { lists: &["stop"], counts_logprobs: true, ..SupportedFields::COMMON };
 
 pub(crate) struct TogetherAi;
 
@@ -33,12 +34,12 @@ impl Provider for TogetherAi {
     /// It ignores `max_completion_tokens`, so that the output would be unlimited; and it takes an image's
     /// size as two numbers.
     fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
-        let lacking = [Trait::MaxCompletionTokens, Trait::DeveloperRole];
+        let lacking = [ServerFeature::MaxCompletionTokens, ServerFeature::DeveloperRole];
         let quirks = lacking.into_iter().fold(target.quirks, |quirks, of| quirks.lacking(of));
         let target = Target { quirks, ..*target };
         let mut outgoing = compatible::generate_for(&target, ask, self.grammars(ask.operation), &TASTE)?;
         if ask.operation == Operation::Images {
-            outgoing.body = dialects::by_sides(&outgoing.body.concat().into());
+            outgoing.body = dialects::with_width_and_height(&outgoing.body.concat().into());
         }
         Ok(outgoing)
     }

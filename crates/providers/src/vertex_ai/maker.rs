@@ -10,7 +10,7 @@ const VEO: &str = "veo-";
 const VEO_OF_ONE: &str = "veo-2";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Maker {
+pub(super) enum Vendor {
     Google,
     /// Google's image models, which have a request format of their own.
     Imagen,
@@ -23,22 +23,22 @@ pub(super) enum Maker {
 
 /// The vendor of a model, and the model's name in that vendor's paths. The given name may be a resource path,
 /// or have the publisher in front.
-pub(super) fn maker(model: &str) -> (Maker, &str) {
+pub(super) fn maker(model: &str) -> (Vendor, &str) {
     let named = model.strip_prefix("publishers/").and_then(|rest| rest.split_once("/models/"));
     match named.or_else(|| model.split_once('/')) {
         Some(("google", name)) => (of_google(name), name),
-        Some(("anthropic", name)) => (Maker::Anthropic, name),
-        Some(_) => (Maker::Others, model),
-        None if model.starts_with("claude-") => (Maker::Anthropic, model),
+        Some(("anthropic", name)) => (Vendor::Anthropic, name),
+        Some(_) => (Vendor::Others, model),
+        None if model.starts_with("claude-") => (Vendor::Anthropic, model),
         None => (of_google(model), model),
     }
 }
 
-fn of_google(name: &str) -> Maker {
+fn of_google(name: &str) -> Vendor {
     match name {
-        _ if IMAGEN.iter().any(|start| name.starts_with(start)) => Maker::Imagen,
-        _ if name.starts_with(VEO) => Maker::Veo,
-        _ => Maker::Google,
+        _ if IMAGEN.iter().any(|start| name.starts_with(start)) => Vendor::Imagen,
+        _ if name.starts_with(VEO) => Vendor::Veo,
+        _ => Vendor::Google,
     }
 }
 
@@ -47,7 +47,7 @@ pub(super) fn says_resolution(name: &str) -> bool {
     !name.starts_with(VEO_OF_ONE)
 }
 
-impl Maker {
+impl Vendor {
     pub(super) fn grammars(self, operation: Operation) -> &'static [Grammar] {
         match (operation, self) {
             (Operation::Chat | Operation::Run | Operation::Verify | Operation::Count, Self::Google) => {
@@ -72,19 +72,19 @@ mod tests {
     #[test]
     fn a_name_tells_its_maker() {
         for (model, expected) in [
-            ("gemini-2.5-pro", (Maker::Google, "gemini-2.5-pro")),
-            ("google/gemini-2.5-pro", (Maker::Google, "gemini-2.5-pro")),
-            ("publishers/google/models/gemini-2.5-pro", (Maker::Google, "gemini-2.5-pro")),
-            ("imagen-4.0-generate-001", (Maker::Imagen, "imagen-4.0-generate-001")),
-            ("google/imagen-4.0-fast-generate-001", (Maker::Imagen, "imagen-4.0-fast-generate-001")),
-            ("publishers/google/models/imagegeneration@006", (Maker::Imagen, "imagegeneration@006")),
-            ("google/veo-3.0-generate-001", (Maker::Veo, "veo-3.0-generate-001")),
-            ("veo-2.0-generate-001", (Maker::Veo, "veo-2.0-generate-001")),
-            ("me/imagen-4", (Maker::Others, "me/imagen-4")),
-            ("claude-opus-4-5@20251101", (Maker::Anthropic, "claude-opus-4-5@20251101")),
-            ("anthropic/claude-opus-5", (Maker::Anthropic, "claude-opus-5")),
-            ("openai/gpt-oss-120b-maas", (Maker::Others, "openai/gpt-oss-120b-maas")),
-            ("xai/grok-4.3", (Maker::Others, "xai/grok-4.3")),
+            ("gemini-2.5-pro", (Vendor::Google, "gemini-2.5-pro")),
+            ("google/gemini-2.5-pro", (Vendor::Google, "gemini-2.5-pro")),
+            ("publishers/google/models/gemini-2.5-pro", (Vendor::Google, "gemini-2.5-pro")),
+            ("imagen-4.0-generate-001", (Vendor::Imagen, "imagen-4.0-generate-001")),
+            ("google/imagen-4.0-fast-generate-001", (Vendor::Imagen, "imagen-4.0-fast-generate-001")),
+            ("publishers/google/models/imagegeneration@006", (Vendor::Imagen, "imagegeneration@006")),
+            ("google/veo-3.0-generate-001", (Vendor::Veo, "veo-3.0-generate-001")),
+            ("veo-2.0-generate-001", (Vendor::Veo, "veo-2.0-generate-001")),
+            ("me/imagen-4", (Vendor::Others, "me/imagen-4")),
+            ("claude-opus-4-5@20251101", (Vendor::Anthropic, "claude-opus-4-5@20251101")),
+            ("anthropic/claude-opus-5", (Vendor::Anthropic, "claude-opus-5")),
+            ("openai/gpt-oss-120b-maas", (Vendor::Others, "openai/gpt-oss-120b-maas")),
+            ("xai/grok-4.3", (Vendor::Others, "xai/grok-4.3")),
         ] {
             assert_eq!(maker(model), expected, "{model}");
         }

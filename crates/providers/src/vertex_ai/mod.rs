@@ -1,11 +1,11 @@
 //! Vertex AI: models of several vendors in the customer's own project and location. Each vendor has its own
 //! wire format and paths; they share the rest of the URL, the access token and most errors.
 
-mod films;
 mod maker;
+mod videos;
 
 use bytes::Bytes;
-use dialects::{HostedForm, bare_count, speak_predicted_pictures, with_members};
+use dialects::{EmbeddingForm, bare_count, with_members, write_imagen};
 use domain::{Fault, FaultClass, Grammar, Hosting, Operation, Prompt};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
@@ -13,10 +13,10 @@ use serde::Deserialize;
 
 use crate::anthropic::Anthropic;
 use crate::auth::{federation, google};
-use crate::compatible::Said;
+use crate::compatible::EncodedBody;
 use crate::gemini::{Gemini, STORES};
 use crate::{Ask, CacheHelp, Classified, Grant, Outgoing, Provider, Signer, Target, compatible, missing};
-use maker::{Maker, maker};
+use maker::{Vendor, maker};
 
 /// New fields of Google's own models appear in this version first.
 const NEWEST: &str = "v1beta1";
@@ -46,9 +46,9 @@ impl Provider for VertexAi {
     /// The formats of Google's own models.
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
         match operation {
-            Operation::Images => Maker::Imagen.grammars(operation),
-            Operation::Video => Maker::Veo.grammars(operation),
-            _ => Maker::Google.grammars(operation),
+            Operation::Images => Vendor::Imagen.grammars(operation),
+            Operation::Video => Vendor::Veo.grammars(operation),
+            _ => Vendor::Google.grammars(operation),
         }
     }
 
@@ -67,13 +67,13 @@ impl Provider for VertexAi {
     fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
         let (maker, name) = maker(target.upstream_model);
         let mut outgoing = match maker {
-            _ if ask.operation == Operation::Video => films::generate(target, ask, (maker, name)),
-            Maker::Google if ask.operation == Operation::Embed => of_texts(target, ask, name),
-            Maker::Google => of_google(target, ask, name),
-            Maker::Imagen => of_pictures(target, ask, name),
-            Maker::Veo => Err(compatible::no_such(ask.operation)),
-            Maker::Anthropic => of_anthropic(target, ask, name),
-            Maker::Others => compatible::generate_at(target, ask, maker.grammars(ask.operation), |path| {
+            _ if ask.operation == Operation::Video => videos::generate(target, ask, (maker, name)),
+            Vendor::Google if ask.operation == Operation::Embed => of_texts(target, ask, name),
+            Vendor::Google => of_google(target, ask, name),
+            Vendor::Imagen => of_pictures(target, ask, name),
+            Vendor::Veo => Err(compatible::no_such(ask.operation)),
+            Vendor::Anthropic => of_anthropic(target, ask, name),
+            Vendor::Others => compatible::generate_at(target, ask, maker.grammars(ask.operation), |path| {
                 let below = format!("endpoints/openapi/{path}");
                 address(target.base_url, target.hosting, STABLE, &below)
             }),
@@ -134,7 +134,7 @@ fn of_google(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoing,
     let unkept =
         ask.prompt.filter(|_| stores.is_some()).map(|prompt| Prompt { store: None, ..prompt.clone() });
     let ask = &Ask { prompt: unkept.as_ref().or(ask.prompt), ..*ask };
-    let mut said = compatible::say(target, ask, Maker::Google.grammars(ask.operation))?;
+    let mut said = compatible::say(target, ask, Vendor::Google.grammars(ask.operation))?;
     if stores == Some(true) {
         said.dropped.push("store".to_owned());
     }
@@ -168,8 +168,8 @@ fn of_pictures(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoin
     if ask.operation != Operation::Images {
         return Err(compatible::no_such(ask.operation));
     }
-    let spoken = speak_predicted_pictures(ask.grammar, ask.body, ask.is_lenient)?;
-    let said = Said { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
+    let spoken = write_imagen(ask.grammar, ask.body, ask.is_lenient)?;
+    let said = EncodedBody { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
     let below = format!("publishers/google/models/{}:predict", google::segment(name));
     Ok(said.to(address(target.base_url, target.hosting, STABLE, &below), ask))
 }
@@ -177,8 +177,11 @@ fn of_pictures(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoin
 /// Newer embedding models take a single content; the first one, and all before it, take a list of instances.
 fn of_texts(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoing, Box<Fault>> {
     let is_newer = name.contains("gemini") && name != FIRST_EMBEDDING;
-    let (form, verb) =
-        if is_newer { (HostedForm::Content, "embedContent") } else { (HostedForm::Instances, "predict") };
+    let (form, verb) = if is_newer {
+        (EmbeddingForm::Content, "embedContent")
+    } else {
+        (EmbeddingForm::Instances, "predict")
+    };
     let said = compatible::say_texts(ask, form)?;
     let below = format!("publishers/google/models/{}:{verb}", google::segment(name));
     Ok(said.to(address(target.base_url, target.hosting, NEWEST, &below), ask))
@@ -188,7 +191,7 @@ fn of_texts(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoing, 
 /// the body.
 fn of_anthropic(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoing, Box<Fault>> {
     let own = Target { upstream_model: name, ..*target };
-    let mut said = compatible::say(&own, ask, Maker::Anthropic.grammars(ask.operation))?;
+    let mut said = compatible::say(&own, ask, Vendor::Anthropic.grammars(ask.operation))?;
     let is_count = ask.operation == Operation::Count;
     let headers = if said.grammar == ask.grammar { ask.native_headers } else { &[] };
     said.body = with_members(&said.body, &members(headers)?, is_count)?;

@@ -41,7 +41,7 @@ fn sent(
         upstream_model: model,
         hosting: &hosting,
         abilities: &Default::default,
-        quirks: domain::Quirks::default(),
+        quirks: domain::MissingFeatures::default(),
     };
     let ask = Ask {
         operation,

@@ -120,7 +120,7 @@ fn check(name: &str, seller: &dyn Provider, exchange: Exchange) {
                 upstream_model: &upstream_model,
                 abilities: &Abilities::default,
                 hosting: &domain::hosting::PLAIN,
-                quirks: domain::Quirks::default(),
+                quirks: domain::MissingFeatures::default(),
             };
             let ask = Ask {
                 operation: Operation::Chat,

@@ -25,7 +25,7 @@ use hyper_util::rt::TokioIo;
 use ledger::{
     DrainBatch, Drainer, Journal, JournalPosition, JournalSettings, JournalShared, RecordSink, SinkError,
 };
-use line::{Core, Counters, Hands, Inbound, Needs, ReplyBody};
+use line::{Core, Counters, Deps, Inbound, Needs, ReplyBody};
 use serde_json::Value;
 use snapshot::entries::{
     AccountEntry, CredentialEntry, CredentialState, KeyEntry, NodeEntry, NodeState, ProjectEntry, Scopes,
@@ -33,7 +33,7 @@ use snapshot::entries::{
 };
 use snapshot::{Parts, Reader, Snapshot};
 use tokio::net::TcpListener;
-use vault::{Lesson, LocalKeyWrap, MasterKey, Vault};
+use vault::{KeyUpdate, LocalKeyWrap, MasterKey, Vault};
 use world::World;
 
 const UPSTREAM_KEY: &str = "sk-upstream-0000000000";
@@ -99,7 +99,7 @@ impl Bench {
         let minted = vault::mint_api_key(&*world.random, &*maker.vault.hasher, true);
         let key = maker.key(&workspace);
         let Maker { vault, keys, floors, .. } = maker;
-        vault.opener.learn(Lesson { keys, floors, current: Vec::new() }).await;
+        vault.opener.learn(KeyUpdate { keys, floors, current: Vec::new() }).await;
         let snapshot = Snapshot::assemble(Parts {
             version: 1,
             keys: vec![(minted.digest, key)],
@@ -112,7 +112,7 @@ impl Bench {
         let shared = JournalShared::start(&world, settings).unwrap();
         let journal = Journal::open(dir.path(), 0, world.clone(), settings, shared.clone()).unwrap();
         let egress = egress::EgressSettings { allow_private, ..egress::EgressSettings::default() };
-        let hands = Hands {
+        let hands = Deps {
             egress: Rc::new(egress::Client::new(Arc::new(egress)).unwrap()),
             opener: vault.opener.clone(),
             board: board::Cell::new(board::Shared::new(), 1),
@@ -224,7 +224,7 @@ impl<'a> Maker<'a> {
         let id = CredentialId::new(ms, bytes);
         Arc::new(CredentialEntry {
             agreement: Arc::default(),
-            quirks: domain::Quirks::default(),
+            quirks: domain::MissingFeatures::default(),
             id,
             workspace,
             provider: "openai".into(),
@@ -268,7 +268,7 @@ impl<'a> Maker<'a> {
         let (ms, bytes) = self.id_parts();
         let id = NodeId::new(ms, bytes);
         Arc::new(NodeEntry {
-            quirks: domain::Quirks::default(),
+            quirks: domain::MissingFeatures::default(),
             id,
             workspace,
             name: "a node".into(),

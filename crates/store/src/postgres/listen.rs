@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::StoreError;
-use crate::sql::Teller;
+use crate::sql::Notifier;
 use crate::sql::writing::{database, unavailable};
 
 const CHANGES: &str = "tidegate_changes";
@@ -25,7 +25,7 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct Listener(Mutex<Option<AbortHandle>>);
 
 impl Listener {
-    pub(super) fn start(&self, pool: Pool<Postgres>, teller: Teller) {
+    pub(super) fn start(&self, pool: Pool<Postgres>, teller: Notifier) {
         let task = tokio::spawn(listen_on(pool, teller)).abort_handle();
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
     }
@@ -43,7 +43,7 @@ impl Drop for Listener {
     }
 }
 
-async fn listen_on(pool: Pool<Postgres>, teller: Teller) {
+async fn listen_on(pool: Pool<Postgres>, teller: Notifier) {
     let mut was_lost = false;
     loop {
         let lost = listen(&pool, &teller, was_lost).await;
@@ -59,7 +59,7 @@ async fn listen_on(pool: Pool<Postgres>, teller: Teller) {
 }
 
 /// Runs until the connection is lost, and returns why.
-async fn listen(pool: &Pool<Postgres>, teller: &Teller, was_lost: bool) -> StoreError {
+async fn listen(pool: &Pool<Postgres>, teller: &Notifier, was_lost: bool) -> StoreError {
     let listening = async {
         let mut listener = PgListener::connect_with(pool).await?;
         listener.eager_reconnect(false);

@@ -9,7 +9,7 @@ use super::PostgresStore;
 use crate::packed::{Piece, pieces};
 use crate::records::{LOOKED_AT_MAX, passes, request_row};
 use crate::sql::fields::{ColumnId, Fields};
-use crate::sql::hours::{Search, Stretch};
+use crate::sql::hours::{Search, TraceRange};
 use crate::sql::writing::signed;
 use crate::sql::{Connection, Row, hours, sql, usage};
 use crate::usage::{UsageQuery, UsageRow, Window};
@@ -99,10 +99,10 @@ impl Tables {
     async fn newest(
         &self,
         reading: &mut Connection,
-        stretches: &[Stretch],
+        stretches: &[TraceRange],
         most: usize,
     ) -> Result<Vec<(TraceId, Row)>, StoreError> {
-        let bound = |statement, stretches: &[Stretch]| {
+        let bound = |statement, stretches: &[TraceRange]| {
             let query = sql(statement).bind(self.workspace.bytes());
             let query = query.bind(listed(stretches.iter().map(|stretch| stretch.after)));
             let query = query.bind(listed(stretches.iter().map(|stretch| stretch.before)));
@@ -113,7 +113,8 @@ impl Tables {
             None => bound(NEWEST_FIRST, stretches),
         };
         let mut rows = query.rows(reading).await?;
-        let is_after = |stretch: &Stretch| self.earlier_newest.is_none_or(|newest| stretch.after >= newest);
+        let is_after =
+            |stretch: &TraceRange| self.earlier_newest.is_none_or(|newest| stretch.after >= newest);
         let earlier = stretches.get(stretches.partition_point(is_after)..).unwrap_or_default();
         if !earlier.is_empty() {
             rows.extend(bound(EARLIER_NEWEST_FIRST, earlier).rows(reading).await?);
@@ -128,7 +129,7 @@ impl Tables {
     async fn oldest(
         &self,
         reading: &mut Connection,
-        whole: Stretch,
+        whole: TraceRange,
         most: usize,
     ) -> Result<Vec<(TraceId, Row)>, StoreError> {
         let bound = |statement| {
@@ -157,7 +158,7 @@ fn listed(traces: impl Iterator<Item = TraceId>) -> String {
 }
 
 /// The remaining ranges after everything down to `trace` was read.
-fn below(mut stretches: Vec<Stretch>, trace: TraceId) -> Vec<Stretch> {
+fn below(mut stretches: Vec<TraceRange>, trace: TraceId) -> Vec<TraceRange> {
     stretches.retain(|stretch| stretch.after < trace);
     if let Some(newest) = stretches.first_mut() {
         newest.before = newest.before.min(trace);
@@ -229,7 +230,7 @@ async fn every_record(
     let mut reading = store.database.moment_in_order().await?;
     let tables = Tables::new(&mut reading, workspace, None).await?;
     let mut records = Vec::new();
-    for (_, row) in &tables.oldest(&mut reading, Stretch::behind(page.after), wanted + 1).await? {
+    for (_, row) in &tables.oldest(&mut reading, TraceRange::behind(page.after), wanted + 1).await? {
         records.push(read(store, &mut reading, row).await?);
     }
     reading.roll_back().await;

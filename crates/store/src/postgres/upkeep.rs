@@ -5,10 +5,10 @@ use super::sink::WEEK_MS;
 use crate::sql::fields::Fields;
 use crate::sql::writing::signed;
 use crate::sql::{sql, upkeep};
-use crate::upkeep::{Forgotten, Upkeep};
+use crate::upkeep::{Forgotten, Maintenance};
 use crate::{StoreError, StoreFuture};
 
-impl Upkeep for PostgresStore {
+impl Maintenance for PostgresStore {
     fn sum_days(&self, from_unix_ms: u64, until_unix_ms: u64) -> StoreFuture<'_, u64> {
         Box::pin(async move {
             let mut summed = 0;

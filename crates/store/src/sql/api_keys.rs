@@ -7,7 +7,7 @@ use super::writing::{Writing, expect_version, signed};
 use super::{Connection, Database, Row, events, names, projects, seals, sql};
 use crate::events::EventKind;
 use crate::feed::Part;
-use crate::{Act, ApiKeyRow, ApiKeys, Listed, MadeKeys, Page, StoreError, StoreFuture, Written, stored};
+use crate::{Act, ApiKeyRow, ApiKeys, KeysOnLeave, Listed, Page, StoreError, StoreFuture, Written, stored};
 
 const WHAT: &str = "API key";
 /// How many of a member's keys are listed to the person who removes them.
@@ -240,7 +240,7 @@ pub(super) async fn after_leaving(
     writing: &mut Writing,
     workspace: WorkspaceId,
     member: MemberId,
-    keys: MadeKeys,
+    keys: KeysOnLeave,
     act: &Act,
 ) -> Result<String, StoreError> {
     let query = sql("SELECT * FROM api_keys
@@ -252,8 +252,8 @@ pub(super) async fn after_leaving(
     let named: Vec<String> =
         made.iter().filter(works).map(|row| format!("{} ({})", row.name, row.id)).collect();
     match keys {
-        MadeKeys::Ask if named.is_empty() => Ok(String::new()),
-        MadeKeys::Ask => {
+        KeysOnLeave::Ask if named.is_empty() => Ok(String::new()),
+        KeysOnLeave::Ask => {
             let more = match named.len().saturating_sub(NAMED_MAX) {
                 0 => String::new(),
                 more => format!(" and {more} more"),
@@ -262,8 +262,8 @@ pub(super) async fn after_leaving(
             let detail = format!("API keys that they made still work: {shown}{more}");
             Err(StoreError::conflict("member_has_keys", detail, None))
         }
-        MadeKeys::Keep => Ok(format!(", {} keys that they made kept", named.len())),
-        MadeKeys::Revoke => {
+        KeysOnLeave::Keep => Ok(format!(", {} keys that they made kept", named.len())),
+        KeysOnLeave::Revoke => {
             for mut row in made {
                 end(writing, &mut row, act).await?;
             }

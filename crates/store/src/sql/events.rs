@@ -9,7 +9,7 @@ use super::fields::{ColumnId, Fields};
 use super::writing::{Writing, signed};
 use super::{Database, Row, sql, webhooks};
 use crate::events::{EventKind, EventRow};
-use crate::jobs::{NewJob, OURS};
+use crate::jobs::{INSTALLATION, NewJob};
 use crate::{Act, Events, Json, StoreError, StoreFuture, stored};
 
 const TABLE: &str = "events";
@@ -110,7 +110,7 @@ pub(super) async fn announce_expiry(
     for before_ms in notices.into_iter().filter(|before_ms| !is_due(*before_ms)).chain(last_due) {
         let job = NewJob {
             kind: crate::webhooks::ANNOUNCE_EXPIRY,
-            workspace: OURS,
+            workspace: INSTALLATION,
             name: Some(format!("{}:{credential}:{expires}:{before_ms}", crate::webhooks::ANNOUNCE_EXPIRY)),
             payload: json!({
                 "workspace": workspace.to_string(),

@@ -73,12 +73,12 @@ pub(crate) async fn recorded_workspaces(database: &Database) -> Result<Vec<Works
 
 /// The range between two traces, both exclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stretch {
+pub(crate) struct TraceRange {
     pub after: TraceId,
     pub before: TraceId,
 }
 
-impl Stretch {
+impl TraceRange {
     /// All traces after one, or all traces.
     pub(crate) fn behind(trace: Option<TraceId>) -> Self {
         let after = trace.unwrap_or_else(|| TraceId::from_uuid(Uuid::nil()));
@@ -93,7 +93,7 @@ impl Stretch {
 /// Walks, newest first, through the time ranges in which a filter can match.
 pub(crate) struct Search {
     /// Every match is within this range.
-    whole: Stretch,
+    whole: TraceRange,
     /// The minutes whose hours were not looked up yet.
     minutes: Option<Range<u64>>,
     hours_at_once: u64,
@@ -105,7 +105,7 @@ impl Search {
         // No trace consists of a timestamp alone, so the exclusive bound excludes nothing.
         let after = first_trace_of(filter.since_unix_ms.unwrap_or(0));
         let before = until.into_iter().chain(cursor).min().unwrap_or_else(|| first_trace_of(u64::MAX));
-        Self { whole: Stretch { after, before }, minutes: None, hours_at_once: HOURS_FIRST }
+        Self { whole: TraceRange { after, before }, minutes: None, hours_at_once: HOURS_FIRST }
     }
 
     /// The next ranges, newest first: enough to hold `wanted` requests, or as many as one statement takes;
@@ -116,7 +116,7 @@ impl Search {
         workspace: WorkspaceId,
         groups: Option<&BTreeSet<i64>>,
         wanted: usize,
-    ) -> Result<Vec<Stretch>, StoreError> {
+    ) -> Result<Vec<TraceRange>, StoreError> {
         let Some(groups) = groups else {
             let is_first = self.minutes.replace(0..0).is_none();
             return Ok(if is_first { vec![self.whole] } else { Vec::new() });
@@ -147,7 +147,7 @@ impl Search {
 
     /// The newest hours that together have enough requests, as ranges, and the minute below which hours are
     /// left. `rows` has all hours from `start` on.
-    fn cut(&self, rows: &[Row], start: u64, wanted: usize) -> Result<(Vec<Stretch>, u64), StoreError> {
+    fn cut(&self, rows: &[Row], start: u64, wanted: usize) -> Result<(Vec<TraceRange>, u64), StoreError> {
         let mut hours: BTreeMap<u64, (u64, Minutes)> = BTreeMap::new();
         for row in rows {
             let fields = Fields::new("usage_minutes", row);
@@ -172,7 +172,7 @@ impl Search {
                 break;
             }
         }
-        let within = |span: Range<u64>| Stretch {
+        let within = |span: Range<u64>| TraceRange {
             after: first_trace_of(span.start * MINUTE_MS).max(self.whole.after),
             before: first_trace_of(span.end * MINUTE_MS).min(self.whole.before),
         };
@@ -190,7 +190,7 @@ fn minute_of(trace: TraceId) -> u64 {
 async fn minutes_with_hours(
     connection: &mut Connection,
     workspace: WorkspaceId,
-    whole: Stretch,
+    whole: TraceRange,
 ) -> Result<Range<u64>, StoreError> {
     let query = sql("SELECT \
          (SELECT minute FROM usage_minutes WHERE workspace = $1 AND span_minutes = 60 AND minute >= $2 \

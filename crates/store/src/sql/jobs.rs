@@ -5,7 +5,7 @@ use domain::WorkspaceId;
 use super::fields::{ColumnId, Fields};
 use super::writing::{Writing, signed};
 use super::{Connection, Database, Row, sql};
-use crate::jobs::{Claim, Ending, Hold, JobCounts, JobRow, NewJob};
+use crate::jobs::{Claim, JobCounts, JobLease, JobResult, JobRow, NewJob};
 use crate::{Jobs, StoreError, StoreFuture, stored};
 
 const TABLE: &str = "jobs";
@@ -74,7 +74,7 @@ pub(super) async fn enqueue(writing: &mut Writing, job: NewJob) -> Result<bool, 
 }
 
 /// Enqueues a job from scratch: earlier attempts under its name are discarded. Returns the same as `enqueue`.
-pub(super) async fn ask_anew(writing: &mut Writing, job: NewJob) -> Result<bool, StoreError> {
+pub(super) async fn enqueue_fresh(writing: &mut Writing, job: NewJob) -> Result<bool, StoreError> {
     let query = sql("DELETE FROM jobs WHERE name = $1 AND state <> 'running'");
     query.bind(&job.name).run(writing.connection()).await?;
     enqueue(writing, job).await
@@ -133,34 +133,38 @@ async fn lease(writing: &mut Writing, claim: &Claim, mut job: JobRow) -> Result<
     Ok(job)
 }
 
-async fn extend(writing: &mut Writing, hold: Hold, until_unix_ms: u64) -> Result<bool, StoreError> {
+async fn extend(writing: &mut Writing, hold: JobLease, until_unix_ms: u64) -> Result<bool, StoreError> {
     let query = sql("UPDATE jobs SET lease_unix_ms = $4
          WHERE id = $1 AND worker = $2 AND attempts = $3 AND state = 'running'");
     let query = query.bind(hold.job).bind(hold.worker).bind(i64::from(hold.attempt));
     Ok(query.bind(signed(until_unix_ms)).run(writing.connection()).await? > 0)
 }
 
-async fn settle(writing: &mut Writing, hold: Hold, ending: Ending) -> Result<bool, StoreError> {
+async fn settle(writing: &mut Writing, hold: JobLease, ending: JobResult) -> Result<bool, StoreError> {
     let query = match &ending {
-        Ending::Gone => {
+        JobResult::Gone => {
             sql("DELETE FROM jobs WHERE id = $1 AND worker = $2 AND attempts = $3 AND state = 'running'")
         }
-        Ending::Due { .. } => sql("UPDATE jobs SET state = 'waiting', worker = NULL, lease_unix_ms = NULL,
+        JobResult::Due { .. } => {
+            sql("UPDATE jobs SET state = 'waiting', worker = NULL, lease_unix_ms = NULL,
                  run_unix_ms = $4, attempts = 0, last_error = NULL
-             WHERE id = $1 AND worker = $2 AND attempts = $3 AND state = 'running'"),
-        Ending::Again { .. } => sql("UPDATE jobs SET state = 'waiting', worker = NULL, lease_unix_ms = NULL,
+             WHERE id = $1 AND worker = $2 AND attempts = $3 AND state = 'running'")
+        }
+        JobResult::Again { .. } => {
+            sql("UPDATE jobs SET state = 'waiting', worker = NULL, lease_unix_ms = NULL,
                  run_unix_ms = $4, last_error = $5
-             WHERE id = $1 AND worker = $2 AND attempts = $3 AND state = 'running'"),
-        Ending::Dead { .. } => sql("UPDATE jobs SET state = 'dead', worker = NULL, lease_unix_ms = NULL,
+             WHERE id = $1 AND worker = $2 AND attempts = $3 AND state = 'running'")
+        }
+        JobResult::Dead { .. } => sql("UPDATE jobs SET state = 'dead', worker = NULL, lease_unix_ms = NULL,
                  last_error = $4
              WHERE id = $1 AND worker = $2 AND attempts = $3 AND state = 'running'"),
     };
     let query = query.bind(hold.job).bind(hold.worker).bind(i64::from(hold.attempt));
     let query = match ending {
-        Ending::Gone => query,
-        Ending::Due { unix_ms } => query.bind(signed(unix_ms)),
-        Ending::Again { unix_ms, error } => query.bind(signed(unix_ms)).bind(error),
-        Ending::Dead { error } => query.bind(error),
+        JobResult::Gone => query,
+        JobResult::Due { unix_ms } => query.bind(signed(unix_ms)),
+        JobResult::Again { unix_ms, error } => query.bind(signed(unix_ms)).bind(error),
+        JobResult::Dead { error } => query.bind(error),
     };
     Ok(query.run(writing.connection()).await? > 0)
 }
@@ -196,11 +200,11 @@ impl Jobs for Database {
         })
     }
 
-    fn extend(&self, hold: Hold, until_unix_ms: u64) -> StoreFuture<'_, bool> {
+    fn extend(&self, hold: JobLease, until_unix_ms: u64) -> StoreFuture<'_, bool> {
         Box::pin(self.note(move |writing| Box::pin(extend(writing, hold, until_unix_ms))))
     }
 
-    fn settle(&self, hold: Hold, ending: Ending) -> StoreFuture<'_, bool> {
+    fn settle(&self, hold: JobLease, ending: JobResult) -> StoreFuture<'_, bool> {
         Box::pin(self.note(move |writing| Box::pin(settle(writing, hold, ending))))
     }
 

@@ -8,7 +8,7 @@ use super::purging::{self, Texts};
 use super::writing::{Writing, signed};
 use super::{Connection, Database, sql};
 use crate::kept_answers::AnswerDigest;
-use crate::{AnswerClaim, Claiming, KeptAnswers, ReplicaId, StoreError, StoreFuture};
+use crate::{AnswerClaim, Claiming, IdempotentAnswers, ReplicaId, StoreError, StoreFuture};
 
 const TABLE: &str = "kept_answers";
 const PURGE: Texts = [
@@ -123,7 +123,7 @@ async fn extend(
     Ok(())
 }
 
-impl KeptAnswers for Database {
+impl IdempotentAnswers for Database {
     fn claim(&self, asked: AnswerClaim) -> StoreFuture<'_, Claiming> {
         Box::pin(async move {
             if let Some(mut alone) = self.alone().await? {

@@ -1,12 +1,12 @@
 //! SQL for the ownership of objects that providers store (files, batches, videos).
 
-use domain::{KeptId, KeptKind, KeptObject, KeptOwner, KeptPage, TraceId};
+use domain::{KeptOwner, KeptPage, StoredObject, StoredObjectId, StoredObjectKind, TraceId};
 
 use super::fields::{ColumnId, Fields};
 use super::jobs;
 use super::writing::{Writing, signed};
 use super::{Database, Row, sql};
-use crate::kept_objects::{KeptObjectRow, KeptObjects};
+use crate::kept_objects::{KeptObjectRow, ProviderObjects};
 use crate::{NewJob, StoreError, StoreFuture};
 
 const TABLE: &str = "kept_objects";
@@ -89,10 +89,10 @@ fn read(row: &Row) -> Result<KeptObjectRow, StoreError> {
     let digest: &[u8] = fields.get("id")?;
     let digest = digest.try_into().map_err(|error| StoreError::corrupt(TABLE, format!("id: {error}")))?;
     let word = fields.text("kind")?;
-    let kind = KeptKind::ALL.into_iter().find(|kind| kind.as_str() == word);
+    let kind = StoredObjectKind::ALL.into_iter().find(|kind| kind.as_str() == word);
     let kind = kind.ok_or_else(|| StoreError::corrupt(TABLE, format!("kind is {word}")))?;
     let maker = fields.text("maker")?;
-    let object = KeptObject {
+    let object = StoredObject {
         request: fields.id("request")?,
         maker: maker.parse().map_err(|_| StoreError::corrupt(TABLE, format!("maker is {maker}")))?,
         provider_id: fields.text("provider_id")?,
@@ -105,15 +105,20 @@ fn read(row: &Row) -> Result<KeptObjectRow, StoreError> {
         until_unix_ms: fields.maybe_number("until_unix_ms")?,
     };
     let owner = KeptOwner { workspace: fields.id("workspace")?, project: fields.id("project")? };
-    Ok(KeptObjectRow { id: KeptId { kind, digest }, owner, object })
+    Ok(KeptObjectRow { id: StoredObjectId { kind, digest }, owner, object })
 }
 
-impl KeptObjects for Database {
+impl ProviderObjects for Database {
     fn keep(&self, row: KeptObjectRow, job: Option<NewJob>) -> StoreFuture<'_, ()> {
         Box::pin(self.note(move |writing| Box::pin(keep(writing, row, job))))
     }
 
-    fn find(&self, owner: KeptOwner, id: KeptId, now_unix_ms: u64) -> StoreFuture<'_, Option<KeptObject>> {
+    fn find(
+        &self,
+        owner: KeptOwner,
+        id: StoredObjectId,
+        now_unix_ms: u64,
+    ) -> StoreFuture<'_, Option<StoredObject>> {
         Box::pin(async move {
             let query = sql(FIND).bind(id.digest.to_vec()).bind(owner.workspace.bytes());
             let query = query.bind(owner.project.bytes()).bind(id.kind.as_str()).bind(signed(now_unix_ms));
@@ -141,7 +146,7 @@ impl KeptObjects for Database {
         })
     }
 
-    fn book(&self, owner: KeptOwner, id: KeptId, by: TraceId) -> StoreFuture<'_, bool> {
+    fn book(&self, owner: KeptOwner, id: StoredObjectId, by: TraceId) -> StoreFuture<'_, bool> {
         Box::pin(self.note(move |writing| {
             Box::pin(async move {
                 let query = sql("UPDATE kept_objects SET booked_by = $4
@@ -153,7 +158,7 @@ impl KeptObjects for Database {
         }))
     }
 
-    fn unbook(&self, owner: KeptOwner, id: KeptId, by: TraceId) -> StoreFuture<'_, ()> {
+    fn unbook(&self, owner: KeptOwner, id: StoredObjectId, by: TraceId) -> StoreFuture<'_, ()> {
         Box::pin(self.note(move |writing| {
             Box::pin(async move {
                 let query = sql("UPDATE kept_objects SET booked_by = NULL
@@ -165,7 +170,7 @@ impl KeptObjects for Database {
         }))
     }
 
-    fn forget(&self, owner: KeptOwner, id: KeptId) -> StoreFuture<'_, ()> {
+    fn forget(&self, owner: KeptOwner, id: StoredObjectId) -> StoreFuture<'_, ()> {
         Box::pin(self.note(move |writing| {
             Box::pin(async move {
                 for text in [FORGET, HIDE] {

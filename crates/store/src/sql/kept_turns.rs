@@ -9,7 +9,7 @@ use super::fields::{ColumnId, Fields};
 use super::purging::{self, Texts};
 use super::writing::{Writing, signed};
 use super::{Connection, Database, Row, seals, sql};
-use crate::kept_turns::{KeptTurnRow, KeptTurns, TurnsAsked};
+use crate::kept_turns::{KeptTurnRow, StoredTurns, TurnsAsked};
 use crate::{StoreError, StoreFuture};
 
 const TABLE: &str = "kept_turns";
@@ -105,7 +105,7 @@ async fn find(connection: &mut Connection, asked: TurnsAsked) -> Result<Vec<Kept
     query.rows(connection).await?.iter().map(read).collect()
 }
 
-impl KeptTurns for Database {
+impl StoredTurns for Database {
     fn keep(&self, turn: KeptTurnRow, calls: Vec<[u8; 32]>) -> StoreFuture<'_, ()> {
         Box::pin(self.note(move |writing| Box::pin(keep(writing, turn, calls))))
     }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use domain::limits::REPLICA_SEEN_MAX;
 use domain::ports::PortFuture;
 use domain::{BudgetId, Nanos};
-use ledger::lease::{Lease, Purse, lease_ms, skew_ms};
-use ledger::pool::Call;
+use ledger::lease::{CentralBudget, Lease, lease_ms, skew_ms};
+use ledger::local_budget::LeaseOp;
 use ledger::{LeaseAnswer, LeaseCall, LeaseCentre, Renewal, SinkError};
 
 use super::fields::{ColumnId, Fields};
@@ -94,7 +94,7 @@ async fn purse(
     connection: &mut Connection,
     budget: BudgetId,
     period: u64,
-) -> Result<Option<Purse>, StoreError> {
+) -> Result<Option<CentralBudget>, StoreError> {
     let mut row = period_row(connection, budget, period).await?;
     if row.is_none() {
         // Only the first call of a period finds no row.
@@ -105,11 +105,11 @@ async fn purse(
     }
     let Some(row) = row else { return Ok(None) };
     let fields = Fields::new("budget_periods", &row);
-    let mut purse = Purse {
+    let mut purse = CentralBudget {
         limit: fields.get("limit_nanos")?,
         spent: fields.get("spent_nanos")?,
         recalled_unix_ms: fields.number("recalled_unix_ms")?,
-        ..Purse::default()
+        ..CentralBudget::default()
     };
     let query = sql("SELECT * FROM budget_leases WHERE budget = $1 AND period_unix_ms = $2");
     for row in &query.bind(budget.bytes()).bind(signed(period)).rows(connection).await? {
@@ -130,7 +130,7 @@ async fn write(
     budget: BudgetId,
     period: u64,
     replica: i64,
-    purse: &Purse,
+    purse: &CentralBudget,
 ) -> Result<(), StoreError> {
     let Some(lease) = purse.leases.get(&replica) else { return Ok(()) };
     let query = sql(
@@ -171,8 +171,8 @@ async fn carry_out(
         let mut purse = purse(connection, budget, period).await?.unwrap_or_default();
         let before = purse.clone();
         *answer = match call.call {
-            Call::Ask(ask) => LeaseAnswer::Granted(purse.grant(replica, replicas, &ask, now)),
-            Call::Return { sequence, amount } => {
+            LeaseOp::Ask(ask) => LeaseAnswer::Granted(purse.grant(replica, replicas, &ask, now)),
+            LeaseOp::Return { sequence, amount } => {
                 purse.take_back(replica, sequence, amount);
                 LeaseAnswer::Returned { sequence }
             }

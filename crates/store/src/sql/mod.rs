@@ -47,7 +47,7 @@ use domain::ports::PortFuture;
 use sqlx::{Pool, Sqlite};
 use tokio::sync::{Notify, watch};
 
-use crate::remarks::{self, Remark, Remarks};
+use crate::audit_notes::{self, AuditNote, AuditNotes};
 use crate::{StoreError, Written, rehearsal};
 pub(crate) use connection::{Connection, Held, within};
 pub(crate) use leases::Leases;
@@ -75,19 +75,19 @@ pub(crate) enum Pools {
 
 /// Notifies followers of the configuration of its newest version, and lease holders of recalls.
 #[derive(Clone)]
-pub(crate) struct Teller {
+pub(crate) struct Notifier {
     versions: watch::Sender<u64>,
     /// A replica waits for budget that others have leased.
     recalls: Arc<Notify>,
 }
 
-impl Default for Teller {
+impl Default for Notifier {
     fn default() -> Self {
         Self { versions: watch::channel(0).0, recalls: Arc::default() }
     }
 }
 
-impl Teller {
+impl Notifier {
     pub(crate) fn tell(&self, version: u64) {
         self.versions.send_if_modified(|told| {
             let is_news = version > *told;
@@ -105,8 +105,8 @@ impl Teller {
 #[derive(Clone)]
 pub(crate) struct Database {
     pools: Pools,
-    teller: Teller,
-    remarks: Arc<Remarks>,
+    teller: Notifier,
+    remarks: Arc<AuditNotes>,
     #[cfg(feature = "fixtures")]
     commit_faults: std::sync::Arc<crate::fixtures::CommitFaults>,
 }
@@ -115,7 +115,7 @@ impl Database {
     pub(crate) fn new(pools: Pools) -> Self {
         Self {
             pools,
-            teller: Teller::default(),
+            teller: Notifier::default(),
             remarks: Arc::default(),
             #[cfg(feature = "fixtures")]
             commit_faults: std::sync::Arc::default(),
@@ -124,12 +124,12 @@ impl Database {
 
     /// Writes remarks about settled requests to the audit. Settling does not depend on it: after a failure,
     /// the next request of the same kind is recorded instead.
-    pub(crate) async fn remark(&self, remarks: Vec<Remark>) {
+    pub(crate) async fn remark(&self, remarks: Vec<AuditNote>) {
         let news = if remarks.is_empty() { Vec::new() } else { self.remarks.news(remarks) };
         if news.is_empty() {
             return;
         }
-        match audit::append(self, remarks::rows(&news)).await {
+        match audit::append(self, audit_notes::rows(&news)).await {
             Ok(()) => self.remarks.told(&news),
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
@@ -261,7 +261,7 @@ impl Database {
         self.teller.versions.subscribe()
     }
 
-    pub(crate) fn teller(&self) -> Teller {
+    pub(crate) fn teller(&self) -> Notifier {
         self.teller.clone()
     }
 

@@ -7,7 +7,7 @@ use super::writing::{Writing, expect_version, signed};
 use super::{Connection, Database, Row, api_keys, devices, sign_ins, sql};
 use crate::feed::Part;
 use crate::{
-    Act, Invitation, LinkRow, Listed, MadeKeys, MemberRow, Membership, Page, People, PersonRow, SignInRow,
+    Act, Invitation, KeysOnLeave, LinkRow, Listed, MemberRow, Membership, Page, People, PersonRow, SignInRow,
     StoreError, StoreFuture, Written,
 };
 
@@ -245,7 +245,7 @@ async fn set_role(
 async fn remove(
     writing: &mut Writing,
     old: MemberRow,
-    made: MadeKeys,
+    made: KeysOnLeave,
     expected: Option<u64>,
     act: Act,
 ) -> Result<(), StoreError> {
@@ -458,7 +458,7 @@ impl People for Database {
         &self,
         workspace: WorkspaceId,
         id: MemberId,
-        keys: MadeKeys,
+        keys: KeysOnLeave,
         expected: Option<u64>,
         act: Act,
     ) -> StoreFuture<'_, Written<()>> {

@@ -2,21 +2,21 @@
 //! one.
 
 use domain::{Sealed, WorkspaceId};
-use snapshot::SealFloor;
+use snapshot::MinimumVersion;
 
 use super::fields::{ColumnId, Fields};
 use super::writing::Writing;
 use super::{Connection, Row, sql};
 use crate::StoreError;
 
-pub(super) fn read(row: &Row) -> Result<SealFloor, StoreError> {
+pub(super) fn read(row: &Row) -> Result<MinimumVersion, StoreError> {
     let fields = Fields::new("seal_floors", row);
     let sealed = Sealed {
         version: fields.small("version")?,
         key_id: fields.text("key_id")?,
         bytes: fields.get("sealed")?,
     };
-    Ok(SealFloor { workspace: fields.id("workspace")?, object: fields.text("object")?, sealed })
+    Ok(MinimumVersion { workspace: fields.id("workspace")?, object: fields.text("object")?, sealed })
 }
 
 /// An object whose record is missing gets an empty one, which opens nothing: the object can still be listed.

@@ -7,8 +7,8 @@ use domain::ports::PortFuture;
 use domain::{AuthKind, Hosting, KeyId, Policy, ProjectId, Terms, WorkspaceId};
 use serde_json::Value;
 use snapshot::{
-    AccountEntry, Change, CredentialEntry, KeyChange, KeyEntry, NodeEntry, ProjectEntry, RouteEntry,
-    SealFloor, Source, SourceError, WorkspaceEntry,
+    AccountEntry, Change, CredentialEntry, KeyChange, KeyEntry, MinimumVersion, NodeEntry, ProjectEntry,
+    RouteEntry, Source, SourceError, WorkspaceEntry,
 };
 
 use super::fields::{ColumnId, Fields};
@@ -251,7 +251,7 @@ async fn read_key(connection: &mut Connection, id: KeyId, change: &mut Change) -
     if let Some(row) = read.as_ref().filter(|row| row.access_secret.is_some()) {
         let object = row.id.to_string();
         let sealed = seals::find(connection, row.workspace, &object).await?;
-        change.floors.push(SealFloor { workspace: row.workspace, object, sealed });
+        change.floors.push(MinimumVersion { workspace: row.workspace, object, sealed });
     }
     change.keys.push(read.map_or(KeyChange::Gone(id), key_change));
     Ok(())

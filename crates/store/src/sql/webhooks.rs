@@ -309,7 +309,7 @@ async fn resend(
         .run(writing.connection())
         .await?;
     // Refused while a worker is sending: the outcome of its attempt would be taken for that of this one.
-    if !jobs::ask_anew(writing, events::delivery_of(id, &found.event, act.unix_ms)).await? {
+    if !jobs::enqueue_fresh(writing, events::delivery_of(id, &found.event, act.unix_ms)).await? {
         return Err(StoreError::conflict("delivery_running", "it is being sent at this moment", None));
     }
     writing.audit(&act, Some(workspace), "webhook.resend", id, format!("event {event}")).await?;

@@ -13,7 +13,7 @@ use crate::StoreError;
 use crate::groups::Groups;
 use crate::packed::{Packed, pieces, traces};
 use crate::sql::fields::{ColumnId, Fields};
-use crate::sql::hours::Stretch;
+use crate::sql::hours::TraceRange;
 use crate::sql::writing::{database, signed};
 use crate::sql::{Connection, sql};
 
@@ -176,19 +176,19 @@ pub(super) enum Order {
 
 /// The parameters of a scan. The statement filters by the row's columns, `take` by the rest.
 #[derive(Debug, Clone)]
-pub(super) struct Walk<'a> {
+pub(super) struct Scan<'a> {
     pub order: Order,
     pub wanted: usize,
     pub workspace: WorkspaceId,
     /// Newest first; at least one that is not empty.
-    pub stretches: &'a [Stretch],
+    pub stretches: &'a [TraceRange],
     /// Records of other groups are skipped without decoding them.
     pub groups: Option<&'a BTreeSet<i64>>,
     /// After this many records no further row is read; only for scans with the newest first.
     pub looked_at_most: usize,
 }
 
-pub(super) struct Walked<T> {
+pub(super) struct ScanResult<T> {
     pub rows: Vec<T>,
     pub looked_at: usize,
     /// Where a scan gave up before it had found enough: nothing from here on was read.
@@ -208,7 +208,7 @@ const RANGES_AT_FIRST: usize = 4;
 const RANGES_AT_ONCE: usize = 256;
 const BODIES_AT_ONCE: usize = 8;
 
-impl Walk<'_> {
+impl Scan<'_> {
     fn has(&self, trace: TraceId) -> bool {
         // The newest of the ranges that begin before the trace.
         let place = self.stretches.partition_point(|stretch| stretch.after >= trace);
@@ -248,9 +248,9 @@ impl RowRange {
 pub(super) async fn walk<T>(
     connection: &mut Connection,
     groups: &Groups,
-    walk: Walk<'_>,
+    walk: Scan<'_>,
     mut take: impl FnMut(MeterRecord) -> Option<T> + Send,
-) -> Result<Walked<T>, StoreError> {
+) -> Result<ScanResult<T>, StoreError> {
     let (mut looked_at, mut ended_at) = (0, None);
     let mut found = Found { order: walk.order, wanted: walk.wanted, rows: BTreeMap::new() };
     let mut rows = Rows::new(&walk);
@@ -280,11 +280,11 @@ pub(super) async fn walk<T>(
             }
         }
     }
-    Ok(Walked { rows: found.into_rows(), looked_at, ended_at })
+    Ok(ScanResult { rows: found.into_rows(), looked_at, ended_at })
 }
 
 /// A row's records that are within the scan, with their index in the row, in scan order.
-fn candidates(walk: &Walk<'_>, named: &[u8]) -> Vec<(TraceId, usize)> {
+fn candidates(walk: &Scan<'_>, named: &[u8]) -> Vec<(TraceId, usize)> {
     let mut candidates: Vec<_> = traces(named).zip(0..).filter(|(trace, _)| walk.has(*trace)).collect();
     candidates.sort_unstable();
     if walk.order == Order::NewestFirst {
@@ -308,7 +308,7 @@ struct Rows {
 }
 
 impl Rows {
-    fn new(walk: &Walk<'_>) -> Self {
+    fn new(walk: &Scan<'_>) -> Self {
         let at = match walk.order {
             Order::NewestFirst => (AFTER_ALL_IDS.to_vec(), i64::MAX),
             Order::OldestFirst => (Vec::new(), i64::MIN),
@@ -327,7 +327,7 @@ impl Rows {
     async fn next<T>(
         &mut self,
         connection: &mut Connection,
-        walk: &Walk<'_>,
+        walk: &Scan<'_>,
         found: &Found<T>,
     ) -> Result<Option<Held>, StoreError> {
         loop {
@@ -345,7 +345,7 @@ impl Rows {
         }
     }
 
-    async fn read_ranges(&mut self, connection: &mut Connection, walk: &Walk<'_>) -> Result<(), StoreError> {
+    async fn read_ranges(&mut self, connection: &mut Connection, walk: &Scan<'_>) -> Result<(), StoreError> {
         let statement = match walk.order {
             Order::NewestFirst => NEWER_ROWS_FIRST,
             Order::OldestFirst => OLDER_ROWS_FIRST,

@@ -4,9 +4,9 @@ use domain::{MeterRecord, TraceId, WorkspaceId};
 use sqlx::Row;
 
 use super::SqliteStore;
-use super::batches::{self, Order, Walk};
+use super::batches::{self, Order, Scan};
 use crate::records::{LOOKED_AT_MAX, passes, request_row};
-use crate::sql::hours::{Search, Stretch};
+use crate::sql::hours::{Search, TraceRange};
 use crate::sql::writing::{database, unsigned};
 use crate::sql::{hours, usage};
 use crate::usage::{UsageQuery, UsageRow, Window};
@@ -30,7 +30,7 @@ async fn requests(
         if stretches.is_empty() {
             break;
         }
-        let walk = Walk {
+        let walk = Scan {
             order: Order::NewestFirst,
             wanted: still,
             workspace,
@@ -57,11 +57,11 @@ async fn every_record(
     page: Page<TraceId>,
 ) -> Result<Listed<MeterRecord, TraceId>, StoreError> {
     let wanted = page.rows_wanted();
-    let walk = Walk {
+    let walk = Scan {
         order: Order::OldestFirst,
         wanted: wanted + 1,
         workspace,
-        stretches: &[Stretch::behind(page.after)],
+        stretches: &[TraceRange::behind(page.after)],
         groups: None,
         looked_at_most: usize::MAX,
     };

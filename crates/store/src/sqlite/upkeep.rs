@@ -3,10 +3,10 @@
 use super::{SqliteStore, batches};
 use crate::sql::hours::first_trace_of;
 use crate::sql::upkeep;
-use crate::upkeep::{Forgotten, Upkeep};
+use crate::upkeep::{Forgotten, Maintenance};
 use crate::{StoreError, StoreFuture};
 
-impl Upkeep for SqliteStore {
+impl Maintenance for SqliteStore {
     fn sum_days(&self, from_unix_ms: u64, until_unix_ms: u64) -> StoreFuture<'_, u64> {
         Box::pin(async move {
             let mut summed = 0;

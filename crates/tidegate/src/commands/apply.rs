@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use crate::api::Api;
-use crate::declared::changes::{self, Action, Changed, Plan, Step, Wishes};
+use crate::declared::changes::{self, Action, ApplyOptions, Changed, Plan, Step};
 use crate::declared::document::MANAGED;
 use crate::declared::kinds::SecretNeed;
 use crate::declared::{document, live};
@@ -43,7 +43,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     let document = document::read(&options.file)?;
     let api = Api::connect(shared)?;
     let mut workspace = live::read(&api)?;
-    let wishes = Wishes { prune: options.prune, with_secrets: options.with_secrets };
+    let wishes = ApplyOptions { prune: options.prune, with_secrets: options.with_secrets };
     let plan = changes::plan(&api, document, &workspace, wishes)?;
     if !shared.json || options.dry_run {
         plan.steps.iter().for_each(|step| show(shared, step, false, &Value::Null));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use domain::limits::AUDIT_PROOF_ROWS_MAX;
-use proof::audit::{Broken, Head, Proof};
+use proof::audit::{Head, Proof, VerifyError};
 use proof::{Digest, PublicKey};
 use serde_json::{Value, json};
 
@@ -235,7 +235,7 @@ impl Walk {
         self.follow(proof).map_err(|broken| self.broken(&broken))
     }
 
-    fn broken(&self, broken: &Broken) -> Failure {
+    fn broken(&self, broken: &VerifyError) -> Failure {
         Failure::new(output::FINDINGS, format!("The audit of {} does not hold: {broken}.", self.chain))
     }
 
@@ -252,19 +252,19 @@ impl Walk {
         Ok(found.heads)
     }
 
-    fn follow(&mut self, proof: &Proof) -> Result<(), Broken> {
+    fn follow(&mut self, proof: &Proof) -> Result<(), VerifyError> {
         let holds = proof.verify(self.trusted)?;
         match self.end {
             None => self.first = holds.first,
             Some((last, hash, key)) => {
                 let wanted = last + 1;
-                let joint = proof.hash_at(last).ok_or(Broken::Order { wanted, found: holds.first })?;
+                let joint = proof.hash_at(last).ok_or(VerifyError::Order { wanted, found: holds.first })?;
                 if joint != hash || proof.chain != self.chain {
-                    return Err(Broken::Changed(last));
+                    return Err(VerifyError::Changed(last));
                 }
                 if key != holds.key {
                     let (found, trusted) = (holds.key.fingerprint(), key.fingerprint());
-                    return Err(Broken::Key { found, trusted });
+                    return Err(VerifyError::Key { found, trusted });
                 }
             }
         }
@@ -284,7 +284,7 @@ impl Walk {
         let Some((last, head, key)) = self.end else { return Err(usage("There is no proof.".to_owned())) };
         let beyond = self.kept.iter().map(|head| head.length).filter(|length| *length > last).max();
         if let Some(kept) = beyond {
-            return Err(self.broken(&Broken::Cut { length: last, kept }));
+            return Err(self.broken(&VerifyError::Cut { length: last, kept }));
         }
         if shared.json {
             println!("{}", self.document(last, head, key));

@@ -87,7 +87,7 @@ pub fn backup(shared: &Shared, options: &Backup) -> Result<(), Failure> {
 }
 
 fn make(options: &Backup, settings: &Settings, url: Option<&str>) -> anyhow::Result<Manifest> {
-    let making = archive::Making::begin(&options.to)?;
+    let making = archive::PendingBackup::begin(&options.to)?;
     // The journal is copied first. Records that are drained and freed meanwhile are in the database, which is
     // copied after it; a record that is in both is booked once, by its trace.
     let journal = data_dir::journal(&settings.data_dir);

@@ -130,10 +130,10 @@ impl Serving {
     }
 
     #[cfg(feature = "engine")]
-    pub const fn keeps(&self) -> engine::Keeps {
+    pub const fn keeps(&self) -> engine::KvDtype {
         match self.kv_numbers {
-            KvNumbers::F16 => engine::Keeps::Half,
-            KvNumbers::Q8 => engine::Keeps::Eight,
+            KvNumbers::F16 => engine::KvDtype::Half,
+            KvNumbers::Q8 => engine::KvDtype::Eight,
         }
     }
 

@@ -12,11 +12,11 @@ use gateway::{AskReadiness, ControlHandle, GatewaySettings, MakeCore, Proxies, R
 use store::datadir::DataDir;
 use world::World;
 
-use crate::house::House;
+use crate::house::ServerState;
 use crate::output::{self, Failure};
 use crate::settings::{DEFINITIONS, Layers, Settings, USUAL_DATA_DIR};
 use crate::signals::{Stop, ended};
-use crate::trips::SystemCore;
+use crate::system_core::SystemCore;
 use crate::{founding, hardening, logging};
 
 #[derive(Debug, clap::Args)]
@@ -114,7 +114,7 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
         DataDir::Empty => founding::found_or_join(settings, &world, control::OWNER_EMAIL).await?,
         DataDir::Ready => None,
     };
-    let house = House::open(settings, world.clone()).await?;
+    let house = ServerState::open(settings, world.clone()).await?;
     report_recovery(&house);
     let system_number = u32::try_from(house.workers)?;
     let (system, system_thread) = SystemCore::start(Arc::clone(&house), system_number)?;
@@ -170,7 +170,7 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
 }
 
 /// The destination for signed audit heads outside the database, if one is configured.
-fn heads(settings: &Settings, house: &House, trips: Arc<SystemCore>) -> anyhow::Result<Option<Heads>> {
+fn heads(settings: &Settings, house: &ServerState, trips: Arc<SystemCore>) -> anyhow::Result<Option<Heads>> {
     let Some(place) = &settings.heads else { return Ok(None) };
     let keeper = place.keeper(&house.egress, trips, &house.replica.to_string())?;
     Ok(Some(Heads { keeper, again: settings.heads_again }))
@@ -180,10 +180,10 @@ fn heads(settings: &Settings, house: &House, trips: Arc<SystemCore>) -> anyhow::
 /// dead predecessor.
 async fn start_worker(
     settings: &Settings,
-    house: &House,
+    house: &ServerState,
     control: &Arc<Control>,
     heads: Option<Heads>,
-) -> anyhow::Result<jobs::Running> {
+) -> anyhow::Result<jobs::WorkerHandle> {
     control::schedule(control, heads.is_some()).await?;
     let replica = store::datadir::replica(&settings.data_dir)?;
     let name = replica.map_or_else(|| "solo".to_owned(), |replica| replica.to_string());
@@ -191,7 +191,7 @@ async fn start_worker(
     Ok(jobs::Runner::new(house.store.clone(), house.world.clone(), name, handlers).start())
 }
 
-fn report_recovery(house: &House) {
+fn report_recovery(house: &ServerState) {
     let report = &house.recovered;
     if report.interrupted > 0 || report.applied > 0 {
         tracing::info!(
@@ -204,7 +204,7 @@ fn report_recovery(house: &House) {
 
 async fn open_door(
     settings: &Settings,
-    house: &Arc<House>,
+    house: &Arc<ServerState>,
     control: Arc<Control>,
 ) -> anyhow::Result<Running> {
     let ready = Arc::clone(house);
@@ -235,7 +235,12 @@ async fn open_door(
 
 /// The console's address, and how its owner signs in. Until someone has used one, a link is shown: once where
 /// output may be stored, for example in a container's log, and at each start in a terminal.
-async fn console(house: &House, world: &World, site: &Site, settings: &Settings) -> anyhow::Result<String> {
+async fn console(
+    house: &ServerState,
+    world: &World,
+    site: &Site,
+    settings: &Settings,
+) -> anyhow::Result<String> {
     let base = site.base_url(&http::HeaderMap::new());
     let owner = control::first_owner(&house.store, world, control::OWNER_EMAIL).await?;
     let known = house.store.sign_ins().traces(owner).await?;

@@ -59,7 +59,7 @@ pub struct Step {
 
 /// Options of `apply`.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Wishes {
+pub struct ApplyOptions {
     pub prune: bool,
     /// Also sends the secrets of objects that exist already.
     pub with_secrets: bool,
@@ -77,7 +77,12 @@ pub struct Plan {
 ///
 /// # Errors
 /// A declaration is wrong, or the gateway refuses.
-pub fn plan(api: &Api, document: Document, workspace: &Workspace, wishes: Wishes) -> Result<Plan, Failure> {
+pub fn plan(
+    api: &Api,
+    document: Document,
+    workspace: &Workspace,
+    wishes: ApplyOptions,
+) -> Result<Plan, Failure> {
     let Document { objects, owns } = document;
     let mut declared: HashMap<(&str, String), Place> = HashMap::new();
     for object in &objects {
@@ -174,7 +179,7 @@ fn references(object: &Declared) -> Vec<(&'static str, String)> {
     found
 }
 
-fn step(api: &Api, object: Declared, workspace: &Workspace, wishes: Wishes) -> Result<Step, Failure> {
+fn step(api: &Api, object: Declared, workspace: &Workspace, wishes: ApplyOptions) -> Result<Step, Failure> {
     let (kind, names) = (object.kind, &workspace.names);
     let label = names.label_of(kind, &object.fields);
     let blank = Step {

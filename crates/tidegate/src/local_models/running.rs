@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use engine::{BLOCK, Drafting, EngineError, Local, LocalSettings, Pool, Processor, Room, Source, Spare};
+use engine::{
+    AvailableMemory, BLOCK, Drafting, EngineError, KvCache, Local, LocalSettings, Processor, SchedulerLimits,
+    Source,
+};
 use world::World;
 
 use crate::commands::node::{Opened, Serving};
@@ -70,7 +73,7 @@ fn check_memory(
         _ => format!(" on {processor}, and {} MiB of weights in this machine's memory", mib(beside)),
     };
     let conversations = serving.kv_bytes() as u64;
-    let token = Pool::block_bytes(source.shape(), serving.keeps()) / BLOCK;
+    let token = KvCache::block_bytes(source.shape(), serving.keeps()) / BLOCK;
     eprintln!(
         "{id}: {} MiB of weights and {} MiB for conversations{place}, {token} bytes for each token of them",
         mib(weights),
@@ -92,7 +95,7 @@ fn settings(id: String, processor: Processor, draft: Option<Drafting>, serving: 
     LocalSettings {
         id,
         created_unix_s: world.clock.unix_ms() / 1_000,
-        room: Room {
+        room: SchedulerLimits {
             bytes: serving.kv_bytes(),
             keeps: serving.keeps(),
             tokens: processor.step_tokens(),
@@ -102,7 +105,7 @@ fn settings(id: String, processor: Processor, draft: Option<Drafting>, serving: 
         },
         limits: serving.adapter_limits(),
         draft,
-        spare: Spare::told(move || Memory::now().left(is_ignored)),
+        spare: AvailableMemory::told(move || Memory::now().left(is_ignored)),
         chance: Arc::new(move || {
             let mut bytes = [0; 8];
             world.random.fill(&mut bytes);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use domain::master_key::wrapped_prefix;
 use domain::ports::{KeyWrap, NoAudit};
 use domain::{Kept, ProjectId, Secret, TraceId};
-use vault::{KeptPlace, Lesson, MasterKey, MasterState, Masters, OpenError, Vault};
+use vault::{ContentRef, KeyUpdate, MasterKey, MasterKeyring, MasterState, OpenError, Vault};
 use world::{SeededRandom, World};
 
 use crate::support::{bench, credential, run, workspace};
@@ -13,11 +13,11 @@ use crate::support::{bench, credential, run, workspace};
 const FIRST: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 const SECOND: &str = "CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=";
 
-/// `Masters` whose file is this text.
-fn masters(text: &Arc<Mutex<String>>) -> Masters {
+/// `MasterKeyring` whose file is this text.
+fn masters(text: &Arc<Mutex<String>>) -> MasterKeyring {
     let text = Arc::clone(text);
     let read = move || MasterKey::all_from_base64(&Secret::from_text(text.lock().unwrap().clone()));
-    Masters::new(Box::new(read), Arc::new(SeededRandom::new(3))).unwrap()
+    MasterKeyring::new(Box::new(read), Arc::new(SeededRandom::new(3))).unwrap()
 }
 
 #[test]
@@ -88,8 +88,8 @@ fn the_records_of_an_installation_move_to_the_next_key() {
     );
 }
 
-fn place(number: u8) -> KeptPlace {
-    KeptPlace {
+fn place(number: u8) -> ContentRef {
+    ContentRef {
         kept: Kept::Answer,
         workspace: workspace(1),
         project: ProjectId::new(1, [number; 10]),
@@ -106,11 +106,11 @@ fn a_kept_answer_opens_in_its_place_alone() {
     let sealed = b.vault.sealer.seal_kept(&place(1), b"an answer").unwrap();
     assert_eq!(b.vault.opener.open_kept(&place(1), &sealed).unwrap().expose(), b"an answer");
     let elsewhere = [
-        KeptPlace { workspace: workspace(2), ..place(1) },
-        KeptPlace { project: place(2).project, ..place(1) },
-        KeptPlace { digest: place(2).digest, ..place(1) },
-        KeptPlace { request: place(2).request, ..place(1) },
-        KeptPlace { kept: Kept::Turn, ..place(1) },
+        ContentRef { workspace: workspace(2), ..place(1) },
+        ContentRef { project: place(2).project, ..place(1) },
+        ContentRef { digest: place(2).digest, ..place(1) },
+        ContentRef { request: place(2).request, ..place(1) },
+        ContentRef { kept: Kept::Turn, ..place(1) },
     ];
     for (number, place) in elsewhere.iter().enumerate() {
         let told = b.vault.opener.open_kept(place, &sealed).err().unwrap();
@@ -147,14 +147,14 @@ fn a_workspace_key_is_replaced_and_what_is_shut_stays_shut() {
     let broken = b.seal(id, &other, 1, "sk-broken");
     b.publish(id, &object, &second);
     b.publish(id, &other, &broken);
-    let turn_place = KeptPlace { kept: Kept::Turn, ..place(1) };
+    let turn_place = ContentRef { kept: Kept::Turn, ..place(1) };
     let answer = b.vault.sealer.seal_kept(&place(1), b"an answer").unwrap();
     let turn = b.vault.sealer.seal_kept(&turn_place, b"a turn").unwrap();
     let next = run(b.vault.sealer.next_workspace_key(id)).unwrap();
     assert_eq!(b.vault.sealer.current_key_id(id), Some(old.0.clone()), "it seals once it was learned");
-    let keys = |keys: &[&(String, Vec<u8>)]| Lesson {
+    let keys = |keys: &[&(String, Vec<u8>)]| KeyUpdate {
         keys: keys.iter().map(|(name, wrapped)| (id, name.clone(), wrapped.clone())).collect(),
-        ..Lesson::default()
+        ..KeyUpdate::default()
     };
     run(b.vault.opener.learn(keys(&[&old, &next])));
     assert_eq!(b.vault.sealer.current_key_id(id), Some(next.0.clone()));

@@ -2,7 +2,7 @@
 
 use domain::Sealed;
 use proptest::prelude::*;
-use vault::{Lesson, OpenError, Vault, VaultError};
+use vault::{KeyUpdate, OpenError, Vault, VaultError};
 
 use crate::support::{bench, credential, run, workspace};
 
@@ -169,7 +169,7 @@ fn a_process_that_starts_with_an_old_row_and_the_true_floor_refuses_it() {
     let id = credential(1);
     let (first, second) = (b.seal(workspace(1), &id, 1, "sk-old"), b.seal(workspace(1), &id, 2, "sk-new"));
     let restarted = run(Vault::open(b.wrap.clone(), &b.records, &b.world, b.heard.clone())).unwrap();
-    let unlearned = run(restarted.opener.learn(Lesson {
+    let unlearned = run(restarted.opener.learn(KeyUpdate {
         keys: vec![(workspace(1), key.0, key.1)],
         floors: vec![(workspace(1), id.clone(), second.floor)],
         current: vec![(workspace(1), id.clone(), 1)],
@@ -195,7 +195,7 @@ fn a_wrapped_workspace_key_that_was_changed_or_swapped_is_not_learned() {
     let restarted = run(Vault::open(b.wrap.clone(), &b.records, &b.world, b.heard.clone())).unwrap();
     let learn = |ws, key_id: &str, wrapped: &[u8]| {
         let keys = vec![(ws, key_id.to_owned(), wrapped.to_vec())];
-        run(restarted.opener.learn(Lesson { keys, ..Lesson::default() })).keys
+        run(restarted.opener.learn(KeyUpdate { keys, ..KeyUpdate::default() })).keys
     };
     for place in 0..wrapped.len() {
         let mut changed = wrapped.clone();

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use domain::ports::{AuditEntry, AuditSink};
 use domain::{CredentialId, Secret, WorkspaceId};
-use vault::{Lesson, LocalKeyWrap, MasterKey, Resealed, Vault, VaultRecords};
+use vault::{KeyUpdate, LocalKeyWrap, MasterKey, Resealed, Vault, VaultRecords};
 use world::{ManualClock, SeededRandom, SystemDisk, World};
 
 #[derive(Default)]
@@ -75,8 +75,8 @@ impl Bench {
     }
 
     /// What the snapshot's keeper does with a version that contains this secret.
-    pub fn publish(&self, id: WorkspaceId, object: &str, secret: &Resealed) -> vault::Unlearned {
-        run(self.vault.opener.learn(Lesson {
+    pub fn publish(&self, id: WorkspaceId, object: &str, secret: &Resealed) -> vault::UpdateFailures {
+        run(self.vault.opener.learn(KeyUpdate {
             keys: Vec::new(),
             floors: vec![(id, object.into(), secret.floor.clone())],
             current: vec![(id, object.into(), secret.sealed.version)],

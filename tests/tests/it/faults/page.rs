@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
-use dialects::{AnswerStream, Request, Way, render_blocked, render_error};
+use dialects::{AnswerPath, AnswerStream, Request, render_blocked, render_error};
 use domain::{Blame, Dialect, Fault, FaultClass, Grammar, Operation, TraceId};
 use execute::schedule::{Remedy, remedy};
-use execute::{Lesson, lesson};
+use execute::{HealthSignal, lesson};
 use serde_json::Value;
 
 use super::drive::SDKS;
@@ -98,12 +98,12 @@ const fn asks(remedy: Remedy) -> &'static str {
     }
 }
 
-const fn learns(lesson: Lesson) -> &'static str {
+const fn learns(lesson: HealthSignal) -> &'static str {
     match lesson {
-        Lesson::Nothing | Lesson::Neutral => "as before",
-        Lesson::Ill => "its breaker counts",
-        Lesson::Rest => "rests as long as was named",
-        Lesson::Park => "parked, probed now and then",
+        HealthSignal::Nothing | HealthSignal::Neutral => "as before",
+        HealthSignal::Ill => "its breaker counts",
+        HealthSignal::Rest => "rests as long as was named",
+        HealthSignal::Park => "parked, probed now and then",
     }
 }
 
@@ -129,7 +129,7 @@ fn thrown(class: FaultClass) -> String {
 
 /// The code of `response.failed`.
 fn in_stream(class: FaultClass) -> String {
-    let way = Way {
+    let way = AnswerPath {
         is_loose: false,
         operation: Operation::Chat,
         client: Grammar::Responses,
@@ -139,7 +139,7 @@ fn in_stream(class: FaultClass) -> String {
         model: "m".to_owned(),
         trace: TraceId::new(1, [0; 10]),
         created_unix_s: 0,
-        asked: dialects::Asked::default(),
+        asked: dialects::AnswerConstraints::default(),
         prompt_bytes: 0,
         keeps_text: false,
         form: dialects::AnswerForm::default(),

@@ -4,17 +4,22 @@ use domain::prompt::Json;
 use domain::{Event, Fault, FaultClass, Finish, Grammar, PartKind, Reason, TraceId, Usage, UsageSource};
 use framing::sse::{Data, EventSplitter, read_event};
 
-use crate::answer::{Progress, ReadAnswer, StreamFault, Wish, WriteAnswer};
+use crate::answer::{AnswerOptions, Progress, ReadAnswer, StreamFault, WriteAnswer};
 use crate::anthropic::{Reader, Writer};
 
 const TRACE: &str = "trc_0190c0ffee007000800000000000abcd";
 
-pub(super) fn own_wish() -> Wish {
-    Wish { is_own: true, ..wish() }
+pub(super) fn own_wish() -> AnswerOptions {
+    AnswerOptions { is_own: true, ..wish() }
 }
 
-fn wish() -> Wish {
-    Wish { usage: true, model: "my/model".to_owned(), trace: TRACE.parse().ok(), ..Wish::default() }
+fn wish() -> AnswerOptions {
+    AnswerOptions {
+        usage: true,
+        model: "my/model".to_owned(),
+        trace: TRACE.parse().ok(),
+        ..AnswerOptions::default()
+    }
 }
 
 pub(super) fn read_stream(bytes: &[u8]) -> Result<Vec<Event>, StreamFault> {
@@ -301,7 +306,7 @@ fn an_error_is_the_upstreams_own() {
 }
 
 /// The stream that a client gets for these events, written event by event.
-fn written(wish: Wish, events: Vec<Event>) -> Vec<String> {
+fn written(wish: AnswerOptions, events: Vec<Event>) -> Vec<String> {
     let mut writer = Writer::new(wish);
     let mut bytes = Vec::new();
     events.into_iter().for_each(|event| writer.event(event, &mut bytes));

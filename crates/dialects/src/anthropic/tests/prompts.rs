@@ -7,8 +7,8 @@ use domain::prompt::{
 use domain::{Abilities, Fault, Grammar, Thinking};
 
 use crate::anthropic::{read_prompt, write_prompt};
-use crate::losses::Losses;
-use crate::speak::Listener;
+use crate::losses::DroppedFields;
+use crate::translate::TargetModel;
 
 fn read(fields: &str) -> Prompt {
     read_prompt(format!(r#"{{"model":"m","max_tokens":9,{fields}}}"#).as_bytes()).expect(fields)
@@ -51,8 +51,8 @@ fn asked() -> Prompt {
 }
 
 fn write_for(prompt: &Prompt, abilities: Abilities) -> Result<(String, Vec<String>), Box<Fault>> {
-    let mut losses = Losses::new(Grammar::Chat, Grammar::Anthropic);
-    let body = write_prompt(prompt, &Listener { model: "c", abilities }, &mut losses)?;
+    let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Anthropic);
+    let body = write_prompt(prompt, &TargetModel { model: "c", abilities }, &mut losses)?;
     Ok((String::from_utf8(body).expect("UTF-8"), losses.settle(true)?))
 }
 
@@ -504,8 +504,8 @@ fn tools_of_other_grammars_are_named_as_lost() {
     // A tool that is not declared can't be forced.
     prompt.tools = vec![hosted("web_search")];
     prompt.tool_choice = Some(ToolChoice::Named { name: "web_search".to_owned(), is_custom: false });
-    let mut losses = Losses::new(Grammar::Chat, Grammar::Anthropic);
-    write_prompt(&prompt, &Listener { model: "c", abilities: Abilities::default() }, &mut losses).unwrap();
+    let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Anthropic);
+    write_prompt(&prompt, &TargetModel { model: "c", abilities: Abilities::default() }, &mut losses).unwrap();
     assert_eq!(losses.settle(false).unwrap_err().param.as_deref(), Some("tool_choice"));
 }
 

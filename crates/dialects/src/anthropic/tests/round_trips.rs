@@ -11,14 +11,14 @@ use super::answers::{own_wish, read_stream};
 use super::any::prompt;
 use crate::answer::{ReadAnswer, WriteAnswer};
 use crate::anthropic::{Reader, Writer, decode_request, read_prompt, write_prompt};
-use crate::losses::Losses;
-use crate::speak::Listener;
+use crate::losses::DroppedFields;
+use crate::translate::TargetModel;
 
 proptest! {
     #[test]
     fn a_prompt_is_read_as_it_was_written(prompt in prompt()) {
-        let listener = Listener { model: "claude-x", abilities: Abilities::default() };
-        let mut losses = Losses::new(Grammar::Anthropic, Grammar::Anthropic);
+        let listener = TargetModel { model: "claude-x", abilities: Abilities::default() };
+        let mut losses = DroppedFields::new(Grammar::Anthropic, Grammar::Anthropic);
         let body = write_prompt(&prompt, &listener, &mut losses).expect("it can be said");
         prop_assert_eq!(losses.settle(true).expect("lenient"), Vec::<String>::new());
         let request = decode_request(Operation::Chat, &bytes::Bytes::from(body.clone())).expect("the rooms read it");

@@ -1,6 +1,6 @@
 //! Reads requests of OpenAI's legacy Completions API, which continue a text without a conversation.
 
-use domain::runtime::Continues;
+use domain::runtime::RawPrompt;
 use domain::{Fault, FaultClass, Prompt};
 
 use super::Draft;
@@ -13,7 +13,7 @@ use crate::refusal::{missing, wrong_type, wrong_value};
 const TOKENS_MAX: u64 = 16;
 
 /// The settings, as for chat, and the text or tokens to continue.
-pub(crate) fn read_continued(body: &[u8]) -> Result<(Prompt, Continues), Box<Fault>> {
+pub(crate) fn read_continued(body: &[u8]) -> Result<(Prompt, RawPrompt), Box<Fault>> {
     let mut cursor = open_object(body)?;
     let mut draft = Draft::default();
     let mut continues = None;
@@ -53,19 +53,19 @@ fn untaken(name: &'static str) -> Box<Fault> {
     Box::new(fault.param(name).fix("Leave it out."))
 }
 
-fn read_text(cursor: &mut Cursor<'_>) -> Read<Continues> {
+fn read_text(cursor: &mut Cursor<'_>) -> Read<RawPrompt> {
     if cursor.kind()? == Kind::Array {
         return read_array(cursor);
     }
     let kind = cursor.kind()?;
     match cursor.value()? {
-        Value::String(text) => Ok(Continues::Text(text.decode().into_owned())),
+        Value::String(text) => Ok(RawPrompt::Text(text.decode().into_owned())),
         _ => Err(wrong_type("prompt".to_owned(), "a string or an array of tokens", kind)),
     }
 }
 
 /// An array with one text, or with token ids.
-fn read_array(cursor: &mut Cursor<'_>) -> Read<Continues> {
+fn read_array(cursor: &mut Cursor<'_>) -> Read<RawPrompt> {
     let (mut tokens, mut text, mut count) = (Vec::new(), None, 0);
     is_array(cursor, "prompt")?;
     cursor.array(|cursor, index| {
@@ -83,8 +83,8 @@ fn read_array(cursor: &mut Cursor<'_>) -> Read<Continues> {
         Read::Ok(())
     })?;
     match text {
-        Some(text) if count == 1 => Ok(Continues::Text(text)),
-        None if count == tokens.len() && count > 0 => Ok(Continues::Tokens(tokens)),
+        Some(text) if count == 1 => Ok(RawPrompt::Text(text)),
+        None if count == tokens.len() && count > 0 => Ok(RawPrompt::Tokens(tokens)),
         _ => {
             let fix = "Send one text, or the tokens of one, and the others in requests of their own.";
             Err(wrong_value("prompt".to_owned(), "holds more or less than one text", fix.to_owned()))

@@ -1,7 +1,7 @@
 //! Reads extension fields for self-hosted runtimes (`min_p`, `guided_regex`, `cache_salt` and others), under
 //! the names that several servers share.
 
-use domain::runtime::{RuleText, RuntimeWords};
+use domain::runtime::{OutputConstraint, RuntimeParameters};
 
 use super::value::{Read, integer, is_array, is_object, number, object, skip, text, texts};
 use crate::fields::{open_object, optional_boolean};
@@ -18,8 +18,8 @@ type Timeline = Vec<(u64, Option<String>)>;
 
 /// The extension fields, and the names of those that were found, so that the caller does not take them for
 /// unknown.
-pub(crate) fn read_words(body: &[u8]) -> Read<(RuntimeWords, Vec<String>)> {
-    let (mut words, mut found) = (RuntimeWords::default(), Vec::new());
+pub(crate) fn read_words(body: &[u8]) -> Read<(RuntimeParameters, Vec<String>)> {
+    let (mut words, mut found) = (RuntimeParameters::default(), Vec::new());
     open_object(body)?.object(|cursor, member| {
         let name = member.key.decode();
         if name == "metadata" {
@@ -33,14 +33,18 @@ pub(crate) fn read_words(body: &[u8]) -> Read<(RuntimeWords, Vec<String>)> {
     Ok((words, found))
 }
 
-fn read(cursor: &mut Cursor<'_>, name: &str, words: &mut RuntimeWords) -> Read<bool> {
+fn read(cursor: &mut Cursor<'_>, name: &str, words: &mut RuntimeParameters) -> Read<bool> {
     match name {
         "min_p" => words.min_p = part(cursor, name)?,
         "repetition_penalty" => words.repetition_penalty = positive(cursor, name)?,
         "ignore_eos" => words.ignores_end = optional_boolean(cursor, name)?.unwrap_or(false),
         "chat_template_kwargs" => words.template = object(cursor, name)?,
-        "guided_regex" => words.rule = text(cursor, name)?.map(RuleText::Expression).or(words.rule.take()),
-        "guided_grammar" => words.rule = text(cursor, name)?.map(RuleText::Grammar).or(words.rule.take()),
+        "guided_regex" => {
+            words.rule = text(cursor, name)?.map(OutputConstraint::Expression).or(words.rule.take())
+        }
+        "guided_grammar" => {
+            words.rule = text(cursor, name)?.map(OutputConstraint::Grammar).or(words.rule.take())
+        }
         "guided_choice" => words.rule = choice(cursor, name)?.or(words.rule.take()),
         "structured_outputs" => read_structure(cursor, words)?,
         "cache_salt" => words.share = text(cursor, name)?,
@@ -74,12 +78,12 @@ fn positive(cursor: &mut Cursor<'_>, name: &str) -> Read<Option<f64>> {
     bounded(cursor, name, |value| value > 0.0 && value <= 10.0, "a number above 0, 10 at most")
 }
 
-fn choice(cursor: &mut Cursor<'_>, name: &str) -> Read<Option<RuleText>> {
+fn choice(cursor: &mut Cursor<'_>, name: &str) -> Read<Option<OutputConstraint>> {
     let texts = texts(cursor, name)?;
-    Ok((!texts.is_empty()).then_some(RuleText::Choice(texts)))
+    Ok((!texts.is_empty()).then_some(OutputConstraint::Choice(texts)))
 }
 
-fn read_structure(cursor: &mut Cursor<'_>, words: &mut RuntimeWords) -> Read<()> {
+fn read_structure(cursor: &mut Cursor<'_>, words: &mut RuntimeParameters) -> Read<()> {
     const NAME: &str = "structured_outputs";
     if !is_object(cursor, NAME)? {
         return Ok(());
@@ -87,8 +91,8 @@ fn read_structure(cursor: &mut Cursor<'_>, words: &mut RuntimeWords) -> Read<()>
     cursor.object(|cursor, member| {
         let name = format!("{NAME}.{}", member.key.decode());
         let rule = match &*member.key.decode() {
-            "regex" => text(cursor, &name)?.map(RuleText::Expression),
-            "grammar" => text(cursor, &name)?.map(RuleText::Grammar),
+            "regex" => text(cursor, &name)?.map(OutputConstraint::Expression),
+            "grammar" => text(cursor, &name)?.map(OutputConstraint::Grammar),
             "choice" => choice(cursor, &name)?,
             _ => {
                 let fix = "Send regex, grammar or choice, or a schema in \"response_format\".".to_owned();
@@ -102,7 +106,7 @@ fn read_structure(cursor: &mut Cursor<'_>, words: &mut RuntimeWords) -> Read<()>
 }
 
 /// Whether `metadata` held options for the runtime.
-fn read_metadata(cursor: &mut Cursor<'_>, words: &mut RuntimeWords) -> Read<bool> {
+fn read_metadata(cursor: &mut Cursor<'_>, words: &mut RuntimeParameters) -> Read<bool> {
     if cursor.kind()? != crate::json::Kind::Object {
         return skip(cursor).map(|()| false);
     }
@@ -134,7 +138,7 @@ fn read_metadata(cursor: &mut Cursor<'_>, words: &mut RuntimeWords) -> Read<bool
 }
 
 /// An adapter for step 0 is the one that the answer starts with.
-fn begin_with(mut timeline: Timeline, words: &mut RuntimeWords) -> Read<()> {
+fn begin_with(mut timeline: Timeline, words: &mut RuntimeParameters) -> Read<()> {
     if timeline.first().is_some_and(|(step, _)| *step == 0) {
         if words.adapter.is_some() {
             let fix = "Leave \"adapter_id\" out, or begin the timeline with a later step.".to_owned();

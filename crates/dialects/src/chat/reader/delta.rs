@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::answer::StreamFault;
-use crate::chat::usage::Registers;
+use crate::chat::usage::UsageCounters;
 use crate::json::{Cursor, JsonError, Kind, Span, Text, Value};
 
 /// A chunk or a buffered response.
@@ -46,7 +46,7 @@ pub(super) struct Delta<'a> {
 }
 
 impl<'a> Chunk<'a> {
-    pub(super) fn read(json: &'a [u8], registers: &mut Registers) -> Result<Self, StreamFault> {
+    pub(super) fn read(json: &'a [u8], registers: &mut UsageCounters) -> Result<Self, StreamFault> {
         let mut cursor = Cursor::new(json)?;
         if cursor.kind()? != Kind::Object {
             cursor.skip()?;

@@ -16,7 +16,7 @@ use self::choice::ChoiceReading;
 use self::delta::{Chunk, Delta, Told};
 use super::chunk::upstream_error;
 use super::error::read_error;
-use super::usage::Registers;
+use super::usage::UsageCounters;
 use crate::answer::{ReadAnswer, StreamFault};
 
 /// The end marker of a stream.
@@ -31,7 +31,7 @@ pub(crate) struct Reader {
     is_done: bool,
     has_read: bool,
     choices: BTreeMap<u32, ChoiceReading>,
-    registers: Registers,
+    registers: UsageCounters,
     /// Decoded bytes of the answer: where there are any, zeros are not a usage report.
     content_bytes: u64,
     usage_told: Option<Usage>,

@@ -5,7 +5,7 @@ use domain::{FaultClass, Reason, TraceId, Usage};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{AnswerStream, Way};
+use crate::{AnswerPath, AnswerStream};
 
 /// The events of a stream with these data lines, one line each; deltas of one part are joined.
 fn tell(data: &[&str]) -> Result<Vec<String>, StreamFault> {
@@ -464,12 +464,12 @@ fn too_many_choices_or_calls_are_refused() {
     assert_eq!(tell(&[&data]), Err(StreamFault::Broken("oversized")));
 }
 
-fn way() -> Way {
-    Way {
+fn way() -> AnswerPath {
+    AnswerPath {
         model: "m".to_owned(),
         trace: TraceId::new(1, [0; 10]),
         created_unix_s: 1,
-        ..Way::chat(domain::Grammar::Responses, domain::Grammar::Chat)
+        ..AnswerPath::chat(domain::Grammar::Responses, domain::Grammar::Chat)
     }
 }
 

@@ -8,16 +8,16 @@ use domain::{Abilities, Fault, Prompt};
 use super::body::{
     Call, CalledCustom, CalledFunction, Message, MessageContent, MessagePart, PartContent, mark,
 };
-use super::part::{Scribe, content, plain};
-use crate::losses::{Feature, Losses};
+use super::part::{PartWriter, content, plain};
+use crate::losses::{DroppedFields, Feature};
 
 pub(super) fn messages<'a>(
     prompt: &'a Prompt,
     abilities: &Abilities,
-    losses: &mut Losses,
+    losses: &mut DroppedFields,
 ) -> Result<Vec<Message<'a>>, Box<Fault>> {
     let mut writing = Writing {
-        scribe: Scribe { abilities, losses },
+        scribe: PartWriter { abilities, losses },
         messages: Vec::with_capacity(prompt.turns.len() + 1),
         media: Vec::new(),
     };
@@ -30,7 +30,7 @@ pub(super) fn messages<'a>(
 }
 
 struct Writing<'a, 'b, 'c> {
-    scribe: Scribe<'b, 'c>,
+    scribe: PartWriter<'b, 'c>,
     messages: Vec<Message<'a>>,
     /// Media from tool results, which a `tool` message can't hold: they go into the next user message.
     media: Vec<MessagePart<'a>>,

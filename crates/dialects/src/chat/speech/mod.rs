@@ -12,14 +12,14 @@ use domain::prompt::ToolChoice;
 use domain::{Fault, Prompt};
 
 use self::body::{Body, StreamOptions};
-use crate::losses::Losses;
-use crate::speak::Listener;
+use crate::losses::DroppedFields;
+use crate::translate::TargetModel;
 use crate::written::Pairs;
 
 pub(crate) fn write_prompt(
     prompt: &Prompt,
-    listener: &Listener<'_>,
-    losses: &mut Losses,
+    listener: &TargetModel<'_>,
+    losses: &mut DroppedFields,
 ) -> Result<Vec<u8>, Box<Fault>> {
     let abilities = &listener.abilities;
     let (max_completion_tokens, max_tokens) = setting::length(prompt, listener, losses)?;

@@ -6,12 +6,12 @@ use domain::prompt::{Content, Part, Source};
 use domain::{Abilities, Grammar};
 
 use super::body::{File, ImageUrl, InputAudio, MessageContent, MessagePart, PartContent, mark};
-use crate::losses::{Feature, Losses};
+use crate::losses::{DroppedFields, Feature};
 
 /// What a part is written for, and where its losses are recorded.
-pub(super) struct Scribe<'a, 'b> {
+pub(super) struct PartWriter<'a, 'b> {
     pub abilities: &'a Abilities,
-    pub losses: &'b mut Losses,
+    pub losses: &'b mut DroppedFields,
 }
 
 /// A single plain text is written as a string, which every server accepts; no parts at all as an empty one.
@@ -29,7 +29,7 @@ pub(super) fn plain<'a>(text: impl Into<Cow<'a, str>>) -> MessagePart<'a> {
     MessagePart { content: PartContent::Text { text: text.into() }, prompt_cache_breakpoint: None }
 }
 
-impl Scribe<'_, '_> {
+impl PartWriter<'_, '_> {
     pub(super) fn write<'a>(&mut self, part: &'a Part) -> Option<MessagePart<'a>> {
         if matches!(part.content, Content::Audio { source: Source::Url { .. } }) {
             self.losses.lose_in(Feature::Audio, &part.place);

@@ -5,8 +5,8 @@ use domain::{Abilities, Fault, FaultClass, Prompt, Thinking};
 
 use super::body::{CacheOptions, Raw, lifetime};
 use crate::json::find_member;
-use crate::losses::{Feature, Losses};
-use crate::speak::Listener;
+use crate::losses::{DroppedFields, Feature};
+use crate::translate::TargetModel;
 
 /// OpenAI's limit.
 const STOP_MAX: usize = 4;
@@ -14,8 +14,8 @@ const STOP_MAX: usize = 4;
 /// The output token limit, under the newer name (`max_completion_tokens`) or the older one (`max_tokens`).
 pub(super) fn length(
     prompt: &Prompt,
-    listener: &Listener<'_>,
-    losses: &mut Losses,
+    listener: &TargetModel<'_>,
+    losses: &mut DroppedFields,
 ) -> Result<(Option<u64>, Option<u64>), Box<Fault>> {
     if prompt.sampling.top_k.is_some() {
         losses.lose(Feature::TopK);
@@ -36,7 +36,7 @@ pub(super) fn length(
 pub(super) fn drawing<'a>(
     prompt: &'a Prompt,
     abilities: &Abilities,
-    losses: &mut Losses,
+    losses: &mut DroppedFields,
 ) -> (Option<Raw<'a>>, Option<Raw<'a>>) {
     let sampling = &prompt.sampling;
     if !abilities.refuses_sampling {
@@ -51,7 +51,7 @@ pub(super) fn drawing<'a>(
     (None, None)
 }
 
-pub(super) fn stop<'a>(prompt: &'a Prompt, losses: &Losses) -> Result<&'a [String], Box<Fault>> {
+pub(super) fn stop<'a>(prompt: &'a Prompt, losses: &DroppedFields) -> Result<&'a [String], Box<Fault>> {
     let stop = prompt.sampling.stop.as_slice();
     if stop.len() <= STOP_MAX {
         return Ok(stop);
@@ -74,7 +74,7 @@ pub(super) fn modalities(prompt: &Prompt) -> Vec<&str> {
 }
 
 /// Voice and format, where they are in OpenAI's form.
-pub(super) fn audio<'a>(prompt: &'a Prompt, losses: &mut Losses) -> Option<Raw<'a>> {
+pub(super) fn audio<'a>(prompt: &'a Prompt, losses: &mut DroppedFields) -> Option<Raw<'a>> {
     let audio = prompt.output.audio.as_ref()?;
     let has = |name| matches!(find_member(audio.as_str().as_bytes(), name), Ok(Some(_)));
     if has("voice") && has("format") {
@@ -84,7 +84,11 @@ pub(super) fn audio<'a>(prompt: &'a Prompt, losses: &mut Losses) -> Option<Raw<'
     None
 }
 
-pub(super) fn effort(prompt: &Prompt, abilities: &Abilities, losses: &mut Losses) -> Option<&'static str> {
+pub(super) fn effort(
+    prompt: &Prompt,
+    abilities: &Abilities,
+    losses: &mut DroppedFields,
+) -> Option<&'static str> {
     let reasoning = &prompt.reasoning;
     if reasoning.wants_encrypted {
         losses.lose(Feature::EncryptedReasoning);
@@ -107,7 +111,11 @@ pub(super) fn effort(prompt: &Prompt, abilities: &Abilities, losses: &mut Losses
 }
 
 /// Without a lifetime it is what such servers do by default.
-pub(super) fn caching(prompt: &Prompt, abilities: &Abilities, losses: &mut Losses) -> Option<CacheOptions> {
+pub(super) fn caching(
+    prompt: &Prompt,
+    abilities: &Abilities,
+    losses: &mut DroppedFields,
+) -> Option<CacheOptions> {
     let mark = prompt.caching.automatic?;
     if abilities.cache_marks {
         return Some(CacheOptions { mode: "implicit", ttl: mark.lifetime.map(lifetime) });

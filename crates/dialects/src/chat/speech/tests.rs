@@ -6,12 +6,12 @@ use proptest::prelude::*;
 
 use super::write_prompt;
 use crate::chat::prompt::read_prompt;
-use crate::losses::Losses;
-use crate::speak::Listener;
+use crate::losses::DroppedFields;
+use crate::translate::TargetModel;
 
 fn write_for(prompt: &Prompt, abilities: Abilities) -> (String, Vec<String>) {
-    let mut losses = Losses::new(Grammar::Anthropic, Grammar::Chat);
-    let body = write_prompt(prompt, &Listener { model: "m", abilities }, &mut losses).unwrap();
+    let mut losses = DroppedFields::new(Grammar::Anthropic, Grammar::Chat);
+    let body = write_prompt(prompt, &TargetModel { model: "m", abilities }, &mut losses).unwrap();
     (String::from_utf8(body).unwrap(), losses.settle(true).unwrap())
 }
 
@@ -258,8 +258,8 @@ fn an_effort_is_said_or_made_of_the_budget() {
 #[test]
 fn what_can_not_be_asked_is_a_fault_with_its_field() {
     let fault = |prompt: &Prompt| {
-        let mut losses = Losses::new(Grammar::Anthropic, Grammar::Chat);
-        let listener = Listener { model: "m", abilities: Abilities::default() };
+        let mut losses = DroppedFields::new(Grammar::Anthropic, Grammar::Chat);
+        let listener = TargetModel { model: "m", abilities: Abilities::default() };
         write_prompt(prompt, &listener, &mut losses).unwrap_err()
     };
     let mut prompt = Prompt::default();

@@ -5,14 +5,14 @@ use domain::prompt::{Tool as Said, ToolChoice, ToolKind};
 
 use super::body::{Allowed, Choice, Custom, Function, Name, Named, Raw, Tool};
 use crate::calls::Parameters;
-use crate::losses::{Feature, Losses, WEB_SEARCH};
+use crate::losses::{DroppedFields, Feature, WEB_SEARCH};
 
-pub(super) fn tools<'a>(prompt: &'a Prompt, losses: &mut Losses) -> Vec<Tool<'a>> {
+pub(super) fn tools<'a>(prompt: &'a Prompt, losses: &mut DroppedFields) -> Vec<Tool<'a>> {
     let tools = prompt.tools.iter().enumerate();
     tools.filter_map(|(index, tool)| write(index, tool, losses)).collect()
 }
 
-fn write<'a>(index: usize, tool: &'a Said, losses: &mut Losses) -> Option<Tool<'a>> {
+fn write<'a>(index: usize, tool: &'a Said, losses: &mut DroppedFields) -> Option<Tool<'a>> {
     if tool.cache.is_some() {
         // Cache breakpoints are allowed on message parts only.
         losses.lose(Feature::CacheMark);

@@ -13,13 +13,13 @@ use self::body::{CallDelta, DeltaBody, DeltaChoice, Logprobs};
 use self::choice::{ChoiceWriting, Place};
 use super::encode::{Completion, DONE, UsageField};
 use super::error::error_event;
-use crate::answer::{Progress, Wish, WriteAnswer};
+use crate::answer::{AnswerOptions, Progress, WriteAnswer};
 
 const ID_PREFIX: &str = "chatcmpl-";
 
 #[derive(Debug)]
 pub(crate) struct Writer {
-    wish: Wish,
+    wish: AnswerOptions,
     head: Completion,
     choices: Vec<ChoiceWriting>,
     usage: Option<Usage>,
@@ -28,7 +28,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(wish: Wish) -> Self {
+    pub(crate) fn new(wish: AnswerOptions) -> Self {
         let head = head(&wish, None, None, None);
         Self { wish, head, choices: Vec::new(), usage: None, has_failed: false }
     }
@@ -214,7 +214,12 @@ pub(super) fn put(value: &impl Serialize, out: &mut Vec<u8>) {
 }
 
 /// The fields that all chunks of an answer repeat.
-fn head(wish: &Wish, id: Option<&str>, model: Option<String>, created_unix_s: Option<u64>) -> Completion {
+fn head(
+    wish: &AnswerOptions,
+    id: Option<&str>,
+    model: Option<String>,
+    created_unix_s: Option<u64>,
+) -> Completion {
     let id = match (id, wish.trace) {
         (Some(id), _) if id.starts_with(ID_PREFIX) => id.to_owned(),
         (Some(id), _) => format!("{ID_PREFIX}{id}"),
@@ -229,7 +234,7 @@ fn head(wish: &Wish, id: Option<&str>, model: Option<String>, created_unix_s: Op
 }
 
 /// The call's own id, or one derived from the exchange where the upstream sent none.
-fn call_id(id: String, wish: &Wish, choice: u32, index: u32) -> String {
+fn call_id(id: String, wish: &AnswerOptions, choice: u32, index: u32) -> String {
     match wish.trace {
         Some(trace) if id.is_empty() => format!("call_{}_{choice}_{index}", trace.as_uuid().simple()),
         _ => id,

@@ -8,13 +8,13 @@ use super::*;
 use crate::answer::ReadAnswer;
 use crate::chat::Reader;
 
-fn wish(usage: bool) -> Wish {
-    Wish {
+fn wish(usage: bool) -> AnswerOptions {
+    AnswerOptions {
         usage,
         model: "alias".to_owned(),
         trace: Some(TraceId::new(1_700_000_000_000, [7; 10])),
         created_unix_s: 9,
-        asked: crate::Asked::default(),
+        asked: crate::AnswerConstraints::default(),
         thoughts: false,
         is_own: false,
         guess: None,
@@ -56,7 +56,7 @@ fn used() -> Usage {
     }
 }
 
-fn write(wish: Wish, events: Vec<Event>) -> String {
+fn write(wish: AnswerOptions, events: Vec<Event>) -> String {
     let mut writer = Writer::new(wish);
     let mut out = Vec::new();
     events.into_iter().for_each(|event| writer.event(event, &mut out));

@@ -5,7 +5,7 @@ use domain::{Event, Finish, PartKind, Reason};
 
 use super::body::{self, Annotation, Message, NamedDelta, Raw, WholeCall, WholeChoice, WholeLogprobs};
 use super::{call_id, finish_word, head};
-use crate::answer::Wish;
+use crate::answer::AnswerOptions;
 use crate::chat::encode::UsageField;
 
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ struct Part {
     said: String,
 }
 
-pub(super) fn write(wish: &Wish, events: Vec<Event>) -> Vec<u8> {
+pub(super) fn write(wish: &AnswerOptions, events: Vec<Event>) -> Vec<u8> {
     let mut completion = head(wish, None, None, None);
     let mut choices: Vec<Choice> = Vec::new();
     let mut usage = None;
@@ -100,7 +100,7 @@ impl Choice {
     }
 
     /// Adds what clients need and the upstream left out.
-    fn complete(&mut self, wish: &Wish) {
+    fn complete(&mut self, wish: &AnswerOptions) {
         let mut index = 0;
         for part in &mut self.parts {
             if let PartKind::Call { id, is_custom, .. } = &mut part.kind {
@@ -113,7 +113,7 @@ impl Choice {
         }
     }
 
-    fn join(&self, wish: &Wish) -> Joined {
+    fn join(&self, wish: &AnswerOptions) -> Joined {
         let refusal = self.joined(|kind| *kind == PartKind::Refusal).or_else(|| {
             let finish = self.finish.as_ref().filter(|finish| finish.reason == Reason::Refusal)?;
             finish.explanation.clone()

@@ -11,14 +11,14 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{event, exception};
-use crate::answer::{ReadAnswer, Wish, WriteAnswer};
+use crate::answer::{AnswerOptions, ReadAnswer, WriteAnswer};
 use crate::anthropic::tests::any;
 use crate::converse::frames::read_frames;
 use crate::converse::{Reader, Writer, write_prompt};
 use crate::gemini::tests::way;
 use crate::{
-    Addressed, AnswerStream, Listener, Losses, Request, decode_request, read_prompt, render_error, speak,
-    upstream_body, whole_answer,
+    Addressed, AnswerStream, DroppedFields, Request, TargetModel, decode_request, read_prompt, render_error,
+    translate_request, upstream_body, whole_answer,
 };
 
 fn addressed() -> Addressed {
@@ -36,13 +36,13 @@ fn read(body: &Value) -> domain::Prompt {
     read_prompt(Grammar::Converse, &body, &request).expect("a prompt")
 }
 
-fn listener() -> Listener<'static> {
+fn listener() -> TargetModel<'static> {
     let abilities = Abilities { cache_marks: true, ..Abilities::default() };
-    Listener { model: "m", abilities }
+    TargetModel { model: "m", abilities }
 }
 
 fn rewritten(prompt: &domain::Prompt) -> Value {
-    let mut losses = Losses::new(Grammar::Converse, Grammar::Converse);
+    let mut losses = DroppedFields::new(Grammar::Converse, Grammar::Converse);
     let body = write_prompt(prompt, &listener(), &mut losses).expect("it can be said");
     assert!(losses.settle(true).is_ok());
     serde_json::from_slice(&body).expect("JSON")
@@ -114,7 +114,7 @@ fn what_is_read_is_said_again() {
 fn said(more: &Value) -> Result<Vec<String>, String> {
     let mut body = json!({"messages": [{"role": "user", "content": [{"text": "x"}]}]});
     body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
-    let spoken = speak(Grammar::Converse, &read(&body), Grammar::Chat, &listener(), false);
+    let spoken = translate_request(Grammar::Converse, &read(&body), Grammar::Chat, &listener(), false);
     spoken.map(|spoken| spoken.dropped).map_err(|fault| fault.param.unwrap_or_default().into_string())
 }
 
@@ -260,8 +260,13 @@ fn errors_are_the_vendors() {
     }
 }
 
-fn wish(is_own: bool) -> Wish {
-    Wish { model: "m".to_owned(), trace: Some(TraceId::new(1, [7; 10])), is_own, ..Wish::default() }
+fn wish(is_own: bool) -> AnswerOptions {
+    AnswerOptions {
+        model: "m".to_owned(),
+        trace: Some(TraceId::new(1, [7; 10])),
+        is_own,
+        ..AnswerOptions::default()
+    }
 }
 
 fn streamed(events: Vec<Event>, is_own: bool) -> Vec<u8> {

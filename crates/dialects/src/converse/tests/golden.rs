@@ -13,7 +13,7 @@ use crate::converse::Reader;
 use crate::gemini::tests::golden::{shown, told};
 use crate::gemini::tests::way;
 use crate::golden_exchanges::each_exchange;
-use crate::{Addressed, Listener, decode_request, read_prompt, speak, whole_answer};
+use crate::{Addressed, TargetModel, decode_request, read_prompt, translate_request, whole_answer};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]
@@ -190,7 +190,9 @@ fn requested(client: &str, model: &str, able: Able, body: &str) -> Requested {
     let body = Bytes::copy_from_slice(body.as_bytes());
     let said = decode_request(client, Operation::Chat, &body, addressed)
         .and_then(|request| read_prompt(client, &body, &request))
-        .and_then(|prompt| speak(client, &prompt, Grammar::Converse, &Listener { model, abilities }, false));
+        .and_then(|prompt| {
+            translate_request(client, &prompt, Grammar::Converse, &TargetModel { model, abilities }, false)
+        });
     match said {
         Ok(spoken) => Requested {
             upstream: Some(String::from_utf8(spoken.body.to_vec()).expect("UTF-8")),

@@ -12,11 +12,11 @@ use super::event;
 use crate::anthropic::tests::any;
 use crate::converse::write_prompt;
 use crate::gemini::tests::{arbitrary, way};
-use crate::{AnswerStream, Listener, Losses, recall};
+use crate::{AnswerStream, DroppedFields, TargetModel, restore_signatures};
 
 fn written(prompt: &Prompt, model: &str, abilities: Abilities) -> Value {
-    let mut losses = Losses::new(Grammar::Anthropic, Grammar::Converse);
-    let listener = Listener { model, abilities };
+    let mut losses = DroppedFields::new(Grammar::Anthropic, Grammar::Converse);
+    let listener = TargetModel { model, abilities };
     let body = write_prompt(prompt, &listener, &mut losses).expect("it can be said");
     assert!(losses.settle(true).is_ok());
     serde_json::from_slice(&body).expect("JSON")
@@ -124,7 +124,7 @@ fn what_was_thought_comes_back_by_the_id_of_a_call() {
         [{"id":"t1","type":"function","function":{"name":"f","arguments":"{}"}}]},
         {"role":"tool","tool_call_id":"t1","content":"x"}]}"#;
     let mut prompt = crate::chat::read_prompt(body.as_bytes()).expect("a prompt");
-    recall(&mut prompt, &[turn]);
+    restore_signatures(&mut prompt, &[turn]);
     let content = &written(&prompt, "m", Abilities::default())["messages"][1]["content"];
     assert_eq!(
         content[0],

@@ -2,14 +2,14 @@
 //! occur.
 
 use super::wire::{Block, Body, CachePoint, Tool};
-use crate::losses::{Feature, Losses};
+use crate::losses::{DroppedFields, Feature};
 
 /// The most cache points that a request may have.
 const POINTS_MAX: usize = 4;
 
 /// Enforces the limits. Only the last points stay, as they cover the prefixes of the earlier ones, and a
 /// point before a longer-lived one gets the longer lifetime.
-pub(super) fn keep_rules(body: &mut Body<'_>, losses: &mut Losses) {
+pub(super) fn keep_rules(body: &mut Body<'_>, losses: &mut DroppedFields) {
     let mut surplus = points(body).len().saturating_sub(POINTS_MAX);
     if surplus > 0 {
         losses.lose_part(Feature::CacheMark);

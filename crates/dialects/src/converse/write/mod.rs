@@ -14,8 +14,8 @@ use domain::prompt::Prompt;
 use self::settings::Thought;
 use self::turns::Conversation;
 use self::wire::{Body, OutputConfig};
-use crate::losses::{Feature, Losses, of_messages, of_sampling};
-use crate::speak::Listener;
+use crate::losses::{DroppedFields, Feature, of_messages, of_sampling};
+use crate::translate::TargetModel;
 
 /// The body alone: the URL names the model and says whether the response is streamed.
 ///
@@ -24,8 +24,8 @@ use crate::speak::Listener;
 /// don't pair up.
 pub(crate) fn write_prompt(
     prompt: &Prompt,
-    listener: &Listener<'_>,
-    losses: &mut Losses,
+    listener: &TargetModel<'_>,
+    losses: &mut DroppedFields,
 ) -> Result<Vec<u8>, Box<Fault>> {
     let abilities = listener.abilities;
     let Conversation { system, messages } = turns::write(prompt, abilities, losses)?;
@@ -50,7 +50,7 @@ pub(crate) fn write_prompt(
 }
 
 /// Records what has no equivalent in Converse at all.
-fn lose_the_rest(prompt: &Prompt, losses: &mut Losses) {
+fn lose_the_rest(prompt: &Prompt, losses: &mut DroppedFields) {
     losses.lose_said(of_sampling(prompt));
     losses.lose_said(of_messages(prompt));
     losses.lose_said([

@@ -11,7 +11,7 @@ use super::media::{self, Names};
 use super::tools::NAME_BYTES_MAX;
 use super::wire::{self, Block, CachePoint, CitationsConfig, Media, Reasoning};
 use crate::calls::{check_name, no_arguments, object_of};
-use crate::losses::{Feature, Losses};
+use crate::losses::{DroppedFields, Feature};
 use crate::written::checked;
 
 /// The maximum length of a tool call's id.
@@ -21,8 +21,8 @@ const NOTHING: &str = "(empty)";
 
 /// Writes the parts of the turns, one turn after the other.
 #[derive(Debug)]
-pub(super) struct Scribe<'l> {
-    pub losses: &'l mut Losses,
+pub(super) struct BlockWriter<'l> {
+    pub losses: &'l mut DroppedFields,
     pub writes_marks: bool,
     names: Names,
     /// The turn's index, for the report of dropped content.
@@ -35,8 +35,8 @@ pub(super) fn say(text: &str) -> Option<Block<'_>> {
     (!text.trim().is_empty()).then_some(Block::Text(Cow::Borrowed(text)))
 }
 
-impl<'l> Scribe<'l> {
-    pub(super) fn new(writes_marks: bool, losses: &'l mut Losses) -> Self {
+impl<'l> BlockWriter<'l> {
+    pub(super) fn new(writes_marks: bool, losses: &'l mut DroppedFields) -> Self {
         Self { losses, writes_marks, names: Names::default(), turn: 0, role: Role::User }
     }
 

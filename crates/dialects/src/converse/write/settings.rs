@@ -8,9 +8,9 @@ use super::wire::{
     Additional, InferenceConfig, JsonSchema, OneCall, Structure, TextFormat, Tier, ToolConfig,
 };
 use crate::anthropic::{THINKING_TOP_P_MIN, TOKENS_MAX, plan_thinking};
-use crate::asked::Single;
-use crate::losses::{Feature, Losses};
-use crate::speak::Listener;
+use crate::constraints::Single;
+use crate::losses::{DroppedFields, Feature};
+use crate::translate::TargetModel;
 use crate::written::{Pairs, checked};
 
 /// Bedrock's limits on `requestMetadata`.
@@ -26,7 +26,7 @@ pub(super) struct Thought {
 }
 
 impl Thought {
-    pub(super) fn of(prompt: &Prompt, listener: &Listener<'_>, losses: &mut Losses) -> Self {
+    pub(super) fn of(prompt: &Prompt, listener: &TargetModel<'_>, losses: &mut DroppedFields) -> Self {
         let most = listener.abilities.output_tokens_max;
         let said = listener.tokens_max(prompt);
         let top_k = prompt.sampling.top_k;
@@ -75,10 +75,10 @@ fn is_claude(model: &str) -> bool {
 /// Asks for one tool call at a time, for models whose vendor has a parameter for it.
 pub(super) fn call_one(
     prompt: &Prompt,
-    listener: &Listener<'_>,
+    listener: &TargetModel<'_>,
     config: Option<&ToolConfig<'_>>,
     additional: &mut Option<Additional>,
-    losses: &mut Losses,
+    losses: &mut DroppedFields,
 ) {
     let single = Single::of(prompt);
     let Some(config) = config.filter(|_| single != Single::Unasked) else { return };
@@ -92,7 +92,7 @@ pub(super) fn call_one(
 }
 
 /// Models of other vendors take a reasoning effort only.
-fn effort(prompt: &Prompt, abilities: Abilities, losses: &mut Losses) -> Option<&'static str> {
+fn effort(prompt: &Prompt, abilities: Abilities, losses: &mut DroppedFields) -> Option<&'static str> {
     let reasoning = &prompt.reasoning;
     let effort = reasoning.effort.or_else(|| reasoning.budget_tokens.map(Effort::of_budget));
     if abilities.thinking == Ability::Never {
@@ -121,7 +121,7 @@ pub(super) fn inference<'a>(
     prompt: &'a Prompt,
     abilities: Abilities,
     thought: &Thought,
-    losses: &mut Losses,
+    losses: &mut DroppedFields,
 ) -> Result<InferenceConfig<'a>, Box<Fault>> {
     let sampling = &prompt.sampling;
     let stop_sequences: Vec<&str> =
@@ -149,7 +149,7 @@ fn temperature<'a>(
     sampling: &'a Sampling,
     refuses: bool,
     thinks: bool,
-    losses: &mut Losses,
+    losses: &mut DroppedFields,
 ) -> Result<Option<&'a RawValue>, Box<Fault>> {
     let Some(written) = &sampling.temperature else { return Ok(None) };
     let value = number(written);
@@ -168,7 +168,7 @@ fn number(json: &Json) -> f64 {
     json.as_str().trim().parse().unwrap_or(0.0)
 }
 
-pub(super) fn format<'a>(prompt: &'a Prompt, losses: &mut Losses) -> Option<TextFormat<'a>> {
+pub(super) fn format<'a>(prompt: &'a Prompt, losses: &mut DroppedFields) -> Option<TextFormat<'a>> {
     match prompt.output.format.as_ref()? {
         OutputFormat::Text => None,
         OutputFormat::JsonObject => {
@@ -198,7 +198,7 @@ pub(super) fn tier(prompt: &Prompt) -> Option<Tier> {
 }
 
 /// Keeps the metadata whose count, names and values Bedrock allows: with others it would reject the request.
-pub(super) fn metadata<'a>(prompt: &'a Prompt, losses: &mut Losses) -> Pairs<Vec<(&'a str, &'a str)>> {
+pub(super) fn metadata<'a>(prompt: &'a Prompt, losses: &mut DroppedFields) -> Pairs<Vec<(&'a str, &'a str)>> {
     let may_stand = |text: &str| {
         let is_plain = |character: char| {
             character.is_ascii_alphanumeric()

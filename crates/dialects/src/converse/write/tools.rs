@@ -7,7 +7,7 @@ use domain::{Abilities, Fault};
 
 use super::wire::{CachePoint, InputSchema, Tool, ToolChoice, ToolConfig, ToolSpec};
 use crate::calls::{check_name, declared, typed};
-use crate::losses::{Feature, Losses};
+use crate::losses::{DroppedFields, Feature};
 use crate::written::checked;
 
 /// The maximum length of a tool name.
@@ -16,7 +16,7 @@ pub(super) const NAME_BYTES_MAX: usize = 64;
 pub(super) fn write<'a>(
     prompt: &'a Prompt,
     abilities: Abilities,
-    losses: &mut Losses,
+    losses: &mut DroppedFields,
 ) -> Result<Option<ToolConfig<'a>>, Box<Fault>> {
     let called = called_before(prompt);
     let may_call = prompt.tool_choice != Some(Choice::None);
@@ -58,7 +58,7 @@ fn called_before(prompt: &Prompt) -> Vec<&str> {
 fn declare<'a>(
     prompt: &'a Prompt,
     abilities: Abilities,
-    losses: &mut Losses,
+    losses: &mut DroppedFields,
 ) -> Result<(Vec<Tool<'a>>, HashSet<&'a str>), Box<Fault>> {
     let allowed: Option<HashSet<&str>> = match &prompt.tool_choice {
         Some(Choice::Allowed { names, .. }) => Some(names.iter().map(String::as_str).collect()),
@@ -96,7 +96,11 @@ fn schema(json: &str) -> Result<InputSchema, Box<Fault>> {
     Ok(InputSchema { json: checked(&typed(json))?.to_owned() })
 }
 
-fn choose<'a>(prompt: &'a Prompt, names: &HashSet<&str>, losses: &mut Losses) -> Option<ToolChoice<'a>> {
+fn choose<'a>(
+    prompt: &'a Prompt,
+    names: &HashSet<&str>,
+    losses: &mut DroppedFields,
+) -> Option<ToolChoice<'a>> {
     let choice = match prompt.tool_choice.as_ref()? {
         Choice::None => return None,
         Choice::Auto | Choice::Allowed { is_required: false, .. } if names.is_empty() => return None,

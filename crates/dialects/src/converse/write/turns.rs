@@ -3,10 +3,10 @@
 use domain::prompt::{OutputFormat, Place, Prompt, Role, Turn};
 use domain::{Abilities, Fault};
 
-use super::parts::{Scribe, say};
+use super::parts::{BlockWriter, say};
 use super::wire::{Block, Message};
 use crate::calls::{FIRST_WORDS, JSON_ALONE, pair};
-use crate::losses::Losses;
+use crate::losses::DroppedFields;
 
 pub(super) struct Conversation<'a> {
     pub system: Vec<Block<'a>>,
@@ -16,10 +16,10 @@ pub(super) struct Conversation<'a> {
 pub(super) fn write<'a>(
     prompt: &'a Prompt,
     abilities: Abilities,
-    losses: &mut Losses,
+    losses: &mut DroppedFields,
 ) -> Result<Conversation<'a>, Box<Fault>> {
     let mut answered = pair(&prompt.turns)?;
-    let mut scribe = Scribe::new(abilities.cache_marks, losses);
+    let mut scribe = BlockWriter::new(abilities.cache_marks, losses);
     let mut system = Vec::new();
     for instruction in &prompt.instructions {
         system.extend(say(&instruction.text));

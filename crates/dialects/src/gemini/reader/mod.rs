@@ -13,7 +13,7 @@ use domain::{Event, Finish, Json, Reason};
 
 use self::choice::Choice;
 use self::part::optional_text;
-pub(super) use self::usage::Registers;
+pub(super) use self::usage::UsageCounters;
 use super::failure::upstream_error;
 use super::names::{camel, each, raw};
 use crate::answer::{ReadAnswer, StreamFault};
@@ -28,7 +28,7 @@ pub(crate) struct Reader {
     started: bool,
     done: bool,
     choices: Vec<Choice>,
-    registers: Registers,
+    registers: UsageCounters,
     /// The prefix of generated call ids: the response's own id, or a digest where it has none.
     id_stem: String,
     calls: u64,

@@ -8,7 +8,7 @@ use crate::json::{Cursor, JsonError, Kind};
 
 /// Gemini's counters, each at its latest value: reports are cumulative and never summed.
 #[derive(Debug, Default)]
-pub(in crate::gemini) struct Registers {
+pub(in crate::gemini) struct UsageCounters {
     prompt: Option<u64>,
     candidates: Option<u64>,
     thoughts: Option<u64>,
@@ -20,7 +20,7 @@ pub(in crate::gemini) struct Registers {
     seen: bool,
 }
 
-impl Registers {
+impl UsageCounters {
     pub(in crate::gemini) fn read(&mut self, report: &[u8]) -> Result<(), JsonError> {
         let mut cursor = Cursor::new(report)?;
         if cursor.kind()? != Kind::Object {
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn the_prompt_holds_the_cached_and_the_candidates_no_thoughts() {
-        let mut registers = Registers::default();
+        let mut registers = UsageCounters::default();
         registers.read(br#"{"promptTokenCount":100,"candidatesTokenCount":1}"#).unwrap();
         registers
             .read(br#"{"promptTokenCount":100,"cachedContentTokenCount":60,"toolUsePromptTokenCount":7,
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn nothing_or_zeros_of_a_full_answer_are_no_report() {
-        let mut registers = Registers::default();
+        let mut registers = UsageCounters::default();
         assert_eq!(registers.usage(true), None);
         registers.read(b"null").unwrap();
         assert_eq!(registers.usage(false), None);

@@ -9,7 +9,7 @@ use super::{addressed, documents, read, way, wish};
 use crate::answer::{ReadAnswer, WriteAnswer};
 use crate::gemini::{Reader, Writer, write_prompt};
 use crate::golden_exchanges::each_exchange;
-use crate::{AnswerStream, Listener, Losses, StreamFault, whole_answer};
+use crate::{AnswerStream, DroppedFields, StreamFault, TargetModel, whole_answer};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]
@@ -92,8 +92,8 @@ fn check(name: &str, exchange: Exchange) {
         Exchange::Request { source, client, expected } => {
             assert!(is_sourced(&source), "{name}");
             let prompt = read(&client);
-            let mut losses = Losses::new(Grammar::Gemini, Grammar::Gemini);
-            let listener = Listener { model: &addressed().model, abilities: Abilities::default() };
+            let mut losses = DroppedFields::new(Grammar::Gemini, Grammar::Gemini);
+            let listener = TargetModel { model: &addressed().model, abilities: Abilities::default() };
             let body = write_prompt(&prompt, &listener, &mut losses).expect(name);
             assert_eq!(losses.settle(false).expect(name), Vec::<String>::new(), "{name}");
             let mark = |is_meaning| if is_meaning { "!" } else { "" };

@@ -11,9 +11,9 @@ mod writing;
 use bytes::Bytes;
 use domain::{Event, Grammar, Operation, Prompt, TraceId};
 
-use crate::answer::{ReadAnswer, StreamFault, Wish, WriteAnswer};
+use crate::answer::{AnswerOptions, ReadAnswer, StreamFault, WriteAnswer};
 use crate::gemini::{Reader, Writer, decode_request, read_prompt};
-use crate::{Addressed, Way};
+use crate::{Addressed, AnswerPath};
 
 /// A path for tests where it does not matter.
 fn addressed() -> Addressed {
@@ -27,18 +27,18 @@ fn read(body: &str) -> Prompt {
     read_prompt(&bytes, &request).unwrap_or_else(|fault| panic!("{body}: {fault}"))
 }
 
-pub(crate) fn way(client: Grammar, upstream: Grammar, as_array: bool) -> Way {
-    Way {
+pub(crate) fn way(client: Grammar, upstream: Grammar, as_array: bool) -> AnswerPath {
+    AnswerPath {
         as_array,
         model: "asked-for".to_owned(),
         trace: TraceId::new(1, [7; 10]),
         created_unix_s: 5,
-        ..Way::chat(client, upstream)
+        ..AnswerPath::chat(client, upstream)
     }
 }
 
-fn wish() -> Wish {
-    Wish { model: "asked-for".to_owned(), is_own: true, ..Wish::default() }
+fn wish() -> AnswerOptions {
+    AnswerOptions { model: "asked-for".to_owned(), is_own: true, ..AnswerOptions::default() }
 }
 
 /// The events of a stream, and how it ended.

@@ -7,7 +7,7 @@ use domain::{Grammar, Json, Prompt};
 
 use super::read;
 use crate::gemini::read_prompt;
-use crate::{Losses, Request};
+use crate::{DroppedFields, Request};
 
 const HELLO: &str = r#""contents":[{"parts":[{"text":"Hello"}]}]"#;
 
@@ -319,7 +319,7 @@ fn every_other_field_is_read_or_told() {
     );
     assert_eq!(prompt.turns[0].role, Role::User);
     // A hint is dropped and reported; a field that changes the response is refused, whatever the target.
-    let mut losses = Losses::new(Grammar::Gemini, Grammar::Chat);
+    let mut losses = DroppedFields::new(Grammar::Gemini, Grammar::Chat);
     losses.lose_extra("safetySettings", false);
     assert_eq!(losses.settle(false).unwrap(), ["safetySettings"]);
 }

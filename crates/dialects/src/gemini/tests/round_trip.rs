@@ -8,7 +8,7 @@ use super::arbitrary::{answer, prompt};
 use super::{addressed, documents, read_events, way, wish, write_events};
 use crate::answer::{ReadAnswer, WriteAnswer};
 use crate::gemini::{Reader, Writer, decode_request, read_prompt, write_prompt};
-use crate::{AnswerStream, Listener, Losses, StreamFault, WholeAnswer, whole_answer};
+use crate::{AnswerStream, DroppedFields, StreamFault, TargetModel, WholeAnswer, whole_answer};
 
 /// Joins the deltas of a part, which may be split anywhere. A part ends where the next thing of its choice
 /// starts.
@@ -70,8 +70,8 @@ fn pushed(stream: &[u8], size: usize, as_array: bool) -> (Vec<u8>, Result<(), St
 proptest! {
     #[test]
     fn every_prompt_that_can_be_said_comes_back(prompt in prompt()) {
-        let mut losses = Losses::new(Grammar::Chat, Grammar::Gemini);
-        let listener = Listener { model: "m", abilities: Abilities::default() };
+        let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Gemini);
+        let listener = TargetModel { model: "m", abilities: Abilities::default() };
         let body = Bytes::from(write_prompt(&prompt, &listener, &mut losses).expect("it can be said"));
         prop_assert_eq!(losses.settle(false).expect("nothing is lost"), Vec::<String>::new());
         let mut addressed = addressed();
@@ -202,10 +202,10 @@ fn seals_of_another_upstream_are_not_handed_out() {
         ]
     };
     let written = |is_own| {
-        let mut writer = Writer::new(crate::answer::Wish { is_own, ..wish() });
+        let mut writer = Writer::new(crate::answer::AnswerOptions { is_own, ..wish() });
         let mut out = Vec::new();
         events().into_iter().for_each(|event| writer.event(event, &mut out));
-        let whole = Writer::new(crate::answer::Wish { is_own, ..wish() }).whole(events());
+        let whole = Writer::new(crate::answer::AnswerOptions { is_own, ..wish() }).whole(events());
         String::from_utf8([out, whole].concat()).expect("UTF-8").matches("SEAL").count()
     };
     assert_eq!(written(false), 0);

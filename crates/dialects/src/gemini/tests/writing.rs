@@ -7,11 +7,11 @@ use domain::prompt::{
 use domain::{Abilities, Fault, Grammar, Json, Prompt, Thinking};
 
 use crate::gemini::write_prompt;
-use crate::{Listener, Losses};
+use crate::{DroppedFields, TargetModel};
 
 fn said(prompt: &Prompt, abilities: Abilities) -> Result<(String, Vec<String>), Box<Fault>> {
-    let mut losses = Losses::new(Grammar::Chat, Grammar::Gemini);
-    let body = write_prompt(prompt, &Listener { model: "m", abilities }, &mut losses)?;
+    let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Gemini);
+    let body = write_prompt(prompt, &TargetModel { model: "m", abilities }, &mut losses)?;
     Ok((String::from_utf8(body).expect("UTF-8"), losses.settle(false)?))
 }
 
@@ -247,8 +247,8 @@ fn a_budget_is_the_nearest_that_the_model_takes() {
         let mut prompt = talk(hello());
         prompt.reasoning.budget_tokens = Some(asked);
         let abilities = Abilities { thinking: Thinking::Budget, ..Abilities::default() };
-        let mut lost = Losses::new(Grammar::Anthropic, Grammar::Gemini);
-        let body = write_prompt(&prompt, &Listener { model, abilities }, &mut lost).unwrap();
+        let mut lost = DroppedFields::new(Grammar::Anthropic, Grammar::Gemini);
+        let body = write_prompt(&prompt, &TargetModel { model, abilities }, &mut lost).unwrap();
         let body = String::from_utf8(body).expect("UTF-8");
         assert!(body.contains(&format!(r#""thinkingBudget":{expected}}}"#)), "{model}: {body}");
         assert_eq!(lost.settle(false).unwrap().len(), losses, "{model}");

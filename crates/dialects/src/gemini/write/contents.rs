@@ -7,8 +7,8 @@ use domain::prompt::{Role, Turn};
 use domain::{Fault, Prompt, Thinking};
 
 use super::super::wire::{Content, Datum, Part, SKIP_SENTINEL_BASE64};
-use crate::losses::Losses;
-use crate::speak::Listener;
+use crate::losses::DroppedFields;
+use crate::translate::TargetModel;
 
 mod part;
 
@@ -24,13 +24,13 @@ struct Writing<'a, 'l> {
     contents: Vec<Content<'a>>,
     /// Instructions from the middle of the conversation, which go in front of the next user content.
     held: Vec<Part<'a>>,
-    losses: &'l mut Losses,
+    losses: &'l mut DroppedFields,
 }
 
 pub(super) fn write<'a>(
     prompt: &'a Prompt,
-    listener: &Listener<'_>,
-    losses: &mut Losses,
+    listener: &TargetModel<'_>,
+    losses: &mut DroppedFields,
 ) -> Result<Conversation<'a>, Box<Fault>> {
     let mut system: Vec<Part<'a>> =
         prompt.instructions.iter().map(|instruction| Part::text(&instruction.text)).collect();
@@ -79,7 +79,7 @@ impl<'a> Writing<'a, '_> {
             _ => self.release(),
         }
         if is_active {
-            seal_first_call(&mut parts);
+            sign_first_call(&mut parts);
         }
         if !parts.is_empty() {
             self.contents.push(Content { role: Some(role), parts });
@@ -97,7 +97,7 @@ impl<'a> Writing<'a, '_> {
 
 /// Gives the first call of a step a signature if it has none: Gemini checks it there, so the documented
 /// placeholder is sent.
-fn seal_first_call(parts: &mut [Part<'_>]) {
+fn sign_first_call(parts: &mut [Part<'_>]) {
     let first = parts.iter_mut().find(|part| matches!(part.datum, Datum::FunctionCall(_)));
     if let Some(part) = first
         && part.thought_signature.is_none()

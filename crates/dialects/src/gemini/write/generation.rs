@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::gemini::wire::is_false;
-use crate::losses::{Feature, Losses};
-use crate::speak::Listener;
+use crate::losses::{DroppedFields, Feature};
+use crate::translate::TargetModel;
 use crate::written::checked;
 
 /// The most stop sequences that Gemini accepts.
@@ -111,8 +111,8 @@ impl ThinkingConfig {
 
 pub(super) fn write<'a>(
     prompt: &'a Prompt,
-    listener: &Listener<'_>,
-    losses: &mut Losses,
+    listener: &TargetModel<'_>,
+    losses: &mut DroppedFields,
 ) -> Result<GenerationConfig<'a>, Box<Fault>> {
     let abilities = listener.abilities;
     let mut config = GenerationConfig {
@@ -155,7 +155,7 @@ fn stops(prompt: &Prompt) -> Result<&[String], Box<Fault>> {
 fn draw<'a>(
     prompt: &'a Prompt,
     abilities: Abilities,
-    losses: &mut Losses,
+    losses: &mut DroppedFields,
     config: &mut GenerationConfig<'a>,
 ) -> Result<(), Box<Fault>> {
     let sampling = &prompt.sampling;
@@ -187,7 +187,11 @@ fn form<'a>(prompt: &'a Prompt, config: &mut GenerationConfig<'a>) -> Result<(),
     Ok(())
 }
 
-fn speak(prompt: &Prompt, losses: &mut Losses, config: &mut GenerationConfig<'_>) -> Result<(), Box<Fault>> {
+fn speak(
+    prompt: &Prompt,
+    losses: &mut DroppedFields,
+    config: &mut GenerationConfig<'_>,
+) -> Result<(), Box<Fault>> {
     let modalities = &prompt.output.modalities;
     if modalities.iter().any(|modality| modality == "image") {
         // Models that generate images require text output, too.
@@ -209,7 +213,7 @@ fn speak(prompt: &Prompt, losses: &mut Losses, config: &mut GenerationConfig<'_>
     Ok(())
 }
 
-fn thinking(reasoning: &Reasoning, listener: &Listener<'_>, losses: &mut Losses) -> ThinkingConfig {
+fn thinking(reasoning: &Reasoning, listener: &TargetModel<'_>, losses: &mut DroppedFields) -> ThinkingConfig {
     let abilities = listener.abilities;
     let mut config = ThinkingConfig::default();
     if reasoning.wants_encrypted {
@@ -252,7 +256,7 @@ fn budget(reasoning: &Reasoning) -> Option<i64> {
 }
 
 /// The nearest budget that the model accepts (firebase.google.com/docs/ai-logic/thinking, by model).
-fn taken(tokens: i64, model: &str, losses: &mut Losses) -> i64 {
+fn taken(tokens: i64, model: &str, losses: &mut DroppedFields) -> i64 {
     let (low, high, may_be_off) = if model.contains("-pro") {
         (128, 32_768, false)
     } else if model.contains("-flash-lite") {

@@ -12,9 +12,9 @@ use self::contents::Conversation;
 use self::generation::GenerationConfig;
 use self::tools::{Tool, ToolConfig};
 use super::wire::Content;
-use crate::asked::Single;
-use crate::losses::{Feature, Losses};
-use crate::speak::Listener;
+use crate::constraints::Single;
+use crate::losses::{DroppedFields, Feature};
+use crate::translate::TargetModel;
 use crate::written::Pairs;
 
 /// Google's limit on the length of a label's name and value.
@@ -44,8 +44,8 @@ struct Body<'a> {
 
 pub(crate) fn write_prompt(
     prompt: &Prompt,
-    listener: &Listener<'_>,
-    losses: &mut Losses,
+    listener: &TargetModel<'_>,
+    losses: &mut DroppedFields,
 ) -> Result<Vec<u8>, Box<Fault>> {
     let Conversation { system_instruction, contents } = contents::write(prompt, listener, losses)?;
     let body = Body {
@@ -74,7 +74,7 @@ const fn tier(tier: ServiceTier) -> Option<&'static str> {
 }
 
 /// Keeps the metadata that are valid labels: with an invalid one Google would reject the request.
-fn labels(prompt: &Prompt, losses: &mut Losses) -> Option<Pairs<Vec<(String, String)>>> {
+fn labels(prompt: &Prompt, losses: &mut DroppedFields) -> Option<Pairs<Vec<(String, String)>>> {
     let is_plain = |text: &str| {
         let plain =
             |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
@@ -92,7 +92,7 @@ fn labels(prompt: &Prompt, losses: &mut Losses) -> Option<Pairs<Vec<(String, Str
 }
 
 /// Records what has no equivalent in Gemini at all.
-fn lose_the_rest(prompt: &Prompt, losses: &mut Losses) {
+fn lose_the_rest(prompt: &Prompt, losses: &mut DroppedFields) {
     let caching = &prompt.caching;
     let parts = prompt.turns.iter().flat_map(|turn| &turn.parts);
     for part in parts.filter(|part| part.cache.is_some()) {

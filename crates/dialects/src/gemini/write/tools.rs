@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::calls::{Declared, declared};
 use crate::json::{Cursor, Kind, find_member};
-use crate::losses::{Feature, Losses};
+use crate::losses::{DroppedFields, Feature};
 use crate::written::{Pairs, checked};
 
 #[derive(Serialize)]
@@ -50,7 +50,7 @@ struct Calling<'a> {
 }
 
 /// Consecutive functions go into one tool, as Google's own clients send them.
-pub(super) fn write<'a>(prompt: &'a Prompt, losses: &mut Losses) -> Result<Vec<Tool<'a>>, Box<Fault>> {
+pub(super) fn write<'a>(prompt: &'a Prompt, losses: &mut DroppedFields) -> Result<Vec<Tool<'a>>, Box<Fault>> {
     let mut tools = Vec::new();
     for (index, tool) in prompt.tools.iter().enumerate() {
         let Some(declared) = declared(&tool.kind) else {
@@ -78,7 +78,7 @@ pub(super) fn write<'a>(prompt: &'a Prompt, losses: &mut Losses) -> Result<Vec<T
 fn function(declared: Declared<'_>) -> Result<Function<'_>, Box<Fault>> {
     let Declared { name, description, schema, .. } = declared;
     let parameters_json_schema = match schema {
-        Some(schema) if takes_something(schema)? => Some(checked(schema)?),
+        Some(schema) if accepts_input(schema)? => Some(checked(schema)?),
         _ => None,
     };
     Ok(Function { name, description, parameters_json_schema })
@@ -104,7 +104,7 @@ fn is_own(kind: &str) -> bool {
 }
 
 /// Whether a schema has properties, or constrains its value in another way. An empty schema must be omitted.
-fn takes_something(schema: &str) -> Result<bool, Box<Fault>> {
+fn accepts_input(schema: &str) -> Result<bool, Box<Fault>> {
     let bytes = schema.as_bytes();
     if let Some(span) = find_member(bytes, "properties")? {
         return Ok(Cursor::new(span.of(bytes))?.value()?.is_something(span.of(bytes)));

@@ -80,7 +80,7 @@ pub(super) trait Work {
 
 /// An instruction set that this CPU has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum InstructionSet {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx2(x86::Avx2),
@@ -88,10 +88,10 @@ pub(super) enum Way {
     Avx512(x86::Avx512),
 }
 
-impl Way {
+impl InstructionSet {
     /// The fastest one.
     pub(super) fn best() -> Self {
-        static BEST: OnceLock<Way> = OnceLock::new();
+        static BEST: OnceLock<InstructionSet> = OnceLock::new();
         *BEST.get_or_init(|| Self::all().pop().unwrap_or(Self::Portable))
     }
 
@@ -127,7 +127,7 @@ pub(crate) fn fast(work: impl FnOnce()) {
             (self.0)();
         }
     }
-    Way::best().go(Plain(work));
+    InstructionSet::best().go(Plain(work));
 }
 
 /// The fallback for other CPUs: plain arrays, vectorised by the compiler as far as it can.

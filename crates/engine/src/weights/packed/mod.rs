@@ -18,7 +18,7 @@ use self::head::{Head, Info};
 use super::digest::Digest;
 use super::{Piece, Raw, Rows, dense, wrong_shape};
 use crate::EngineError;
-use crate::kernels::{Matrix, Plain, Rounded};
+use crate::kernels::{FloatType, Matrix, QuantisedMatrix};
 use crate::linear::{Linear, numbers};
 
 /// Rows of a matrix per read.
@@ -205,9 +205,14 @@ impl File {
 
     /// Reads pieces into the repacked layout of the kernels, a few rows at a time, so that the original is
     /// never in memory as a whole.
-    fn tiled(&self, kind: GgmlDType, pieces: &[Piece], columns: usize) -> Result<Rounded, EngineError> {
+    fn tiled(
+        &self,
+        kind: GgmlDType,
+        pieces: &[Piece],
+        columns: usize,
+    ) -> Result<QuantisedMatrix, EngineError> {
         let outputs = pieces.iter().map(|piece| piece.rows).sum();
-        let matrix = Rounded::new(kind, columns, outputs);
+        let matrix = QuantisedMatrix::new(kind, columns, outputs);
         let mut matrix =
             matrix.ok_or(EngineError::Step("a way of rounding that there are no products for"))?;
         let mut output = 0;
@@ -238,11 +243,11 @@ fn bytes_of_tensor(info: &Info) -> u64 {
 }
 
 /// The dtype, where it is not block-quantised.
-const fn plain(kind: GgmlDType) -> Option<Plain> {
+const fn plain(kind: GgmlDType) -> Option<FloatType> {
     match kind {
-        GgmlDType::F32 => Some(Plain::Single),
-        GgmlDType::F16 => Some(Plain::Half),
-        GgmlDType::BF16 => Some(Plain::Brain),
+        GgmlDType::F32 => Some(FloatType::Single),
+        GgmlDType::F16 => Some(FloatType::Half),
+        GgmlDType::BF16 => Some(FloatType::Brain),
         _ => None,
     }
 }

@@ -6,11 +6,11 @@ use super::head::Value;
 use crate::EngineError;
 use crate::families;
 use crate::rope::{stretched, usual_attention};
-use crate::shape::{Mixture, Rope, Shape, Stretch};
+use crate::shape::{Architecture, Mixture, Rope, RopeScaling};
 
 const THETA: f64 = 10_000.0;
 
-pub(crate) fn shape(file: &File) -> Result<Shape, EngineError> {
+pub(crate) fn shape(file: &File) -> Result<Architecture, EngineError> {
     let values = &file.head.values;
     let text = |name: &str| match values.get(name) {
         Some(Value::Text(text)) => Some(text.as_str()),
@@ -41,8 +41,8 @@ pub(crate) fn shape(file: &File) -> Result<Shape, EngineError> {
     let original = number("rope.scaling.original_context_length");
     let stretch = match text(&format!("{architecture}.rope.scaling.type")) {
         None | Some("none") => each(file, head_dim)?,
-        Some("linear") => Stretch::Linear { factor },
-        Some("yarn") => Stretch::Ramp {
+        Some("linear") => RopeScaling::Linear { factor },
+        Some("yarn") => RopeScaling::Ramp {
             factor,
             original: original.unwrap_or(context as f64),
             fast: number("rope.scaling.yarn_beta_fast").unwrap_or(32.0),
@@ -58,7 +58,7 @@ pub(crate) fn shape(file: &File) -> Result<Shape, EngineError> {
             return Err(EngineError::Shape { field: "rope.scaling.type", what });
         }
     };
-    Shape {
+    Architecture {
         vocabulary,
         hidden,
         layers,
@@ -90,10 +90,10 @@ fn mixture(count: impl Fn(&str) -> Option<usize>) -> Option<Mixture> {
 }
 
 /// The RoPE frequency divisors, where the file has them as a tensor.
-fn each(file: &File, head_dim: usize) -> Result<Stretch, EngineError> {
+fn each(file: &File, head_dim: usize) -> Result<RopeScaling, EngineError> {
     const FACTORS: &str = "rope_freqs.weight";
     if file.info(FACTORS).is_err() {
-        return Ok(Stretch::None);
+        return Ok(RopeScaling::None);
     }
     let factors = file.vector(FACTORS, head_dim / 2)?;
     if factors.iter().any(|factor| !factor.is_finite() || *factor <= 0.0) {
@@ -101,5 +101,5 @@ fn each(file: &File, head_dim: usize) -> Result<Stretch, EngineError> {
             file.broken(format!("the tensor \"{FACTORS}\" holds what no frequency can be divided by"))
         );
     }
-    Ok(Stretch::Each(factors.into_iter().map(f64::from).collect()))
+    Ok(RopeScaling::Each(factors.into_iter().map(f64::from).collect()))
 }

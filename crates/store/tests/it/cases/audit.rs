@@ -2,7 +2,7 @@
 
 use domain::ports::{AuditEntry, AuditSink};
 use domain::{AuditId, CredentialId};
-use proof::audit::{Broken, Head, Linked, OBJECT, Proof};
+use proof::audit::{Head, Linked, OBJECT, Proof, VerifyError};
 use proof::{Digest, SigningKey};
 use store::{AuditQueue, AuditRow, Page, chain_name};
 use world::World;
@@ -75,7 +75,7 @@ async fn append(fresh: &Fresh, count: u64) {
 }
 
 /// A tampering statement, the one that undoes it, and the expected finding.
-type Touched = (&'static str, &'static str, fn(&Broken) -> bool);
+type Touched = (&'static str, &'static str, fn(&VerifyError) -> bool);
 
 pub async fn a_chain_holds_and_whatever_is_touched_is_found(fresh: &Fresh) {
     append(fresh, 6).await;
@@ -84,18 +84,18 @@ pub async fn a_chain_holds_and_whatever_is_touched_is_found(fresh: &Fresh) {
         (
             "UPDATE audit SET detail = 'accepted' WHERE sequence = 3",
             "UPDATE audit SET detail = 'refused' WHERE sequence = 3",
-            |found| *found == Broken::Changed(3),
+            |found| *found == VerifyError::Changed(3),
         ),
         (
             "UPDATE audit SET sequence = 7 - sequence + 100 WHERE sequence IN (3, 4)",
             "UPDATE audit SET sequence = 107 - sequence WHERE sequence > 100",
-            |found| matches!(found, Broken::Order { wanted: 3, found: 5 }),
+            |found| matches!(found, VerifyError::Order { wanted: 3, found: 5 }),
         ),
         (
             "INSERT INTO audit (id, unix_ms, actor, action, object, detail, chain, sequence, hash)
              SELECT chain, unix_ms, actor, action, object, 'forged', chain, 8, hash FROM audit WHERE sequence = 7",
             "DELETE FROM audit WHERE detail = 'forged'",
-            |found| *found == Broken::Changed(8),
+            |found| *found == VerifyError::Changed(8),
         ),
     ];
     for (touch, undo, is_found) in touched {
@@ -107,13 +107,13 @@ pub async fn a_chain_holds_and_whatever_is_touched_is_found(fresh: &Fresh) {
     }
     fresh.meddle("UPDATE audit SET sequence = 107 - sequence WHERE sequence IN (3, 4)").await;
     fresh.meddle("UPDATE audit SET sequence = sequence - 100 WHERE sequence > 100").await;
-    assert_eq!(proof(fresh).await.verify(None), Err(Broken::Changed(3)), "two have changed places");
+    assert_eq!(proof(fresh).await.verify(None), Err(VerifyError::Changed(3)), "two have changed places");
     fresh.meddle("UPDATE audit SET sequence = 107 - sequence WHERE sequence IN (3, 4)").await;
     fresh.meddle("UPDATE audit SET sequence = sequence - 100 WHERE sequence > 100").await;
     fresh.meddle("DELETE FROM audit WHERE sequence = 7").await;
-    assert_eq!(proof(fresh).await.verify(None), Err(Broken::End { found: 6, signed: 7 }));
+    assert_eq!(proof(fresh).await.verify(None), Err(VerifyError::End { found: 6, signed: 7 }));
     fresh.meddle("DELETE FROM audit WHERE sequence = 4").await;
-    assert_eq!(proof(fresh).await.verify(None), Err(Broken::Order { wanted: 4, found: 5 }));
+    assert_eq!(proof(fresh).await.verify(None), Err(VerifyError::Order { wanted: 4, found: 5 }));
 }
 
 pub async fn entries_at_once_are_one_chain_for_each_workspace(fresh: &Fresh) {

@@ -3,8 +3,8 @@
 use std::sync::LazyLock;
 
 use domain::*;
-use ledger::lease::{Ask, Grant};
-use ledger::pool::Call;
+use ledger::lease::{Grant, LeaseRequest};
+use ledger::local_budget::LeaseOp;
 use ledger::{DrainBatch, JournalPosition, LeaseAnswer, LeaseCall};
 use store::fixtures::CommitFault;
 use store::{BudgetRow, BudgetStanding, EventKind, LimitsOf, Page, StoreError};
@@ -44,7 +44,7 @@ fn budget(workspace: WorkspaceId, number: u64, limit: i64) -> BudgetRow {
     }
 }
 
-fn call(budget: BudgetId, call: Call) -> LeaseCall {
+fn call(budget: BudgetId, call: LeaseOp) -> LeaseCall {
     LeaseCall { budget, period_unix_ms: *TODAY, call }
 }
 
@@ -126,7 +126,7 @@ pub async fn a_lease_is_granted_returned_and_released(fresh: &Fresh) {
     let id = row.id;
     budgets.create(row, Nanos::ZERO, act()).await.unwrap();
     assert_eq!(centre.renew().await.unwrap().replicas, 1);
-    let ask = Call::Ask(Ask { sequence: 1, least: 30_000, wanted: 30_000, divisible: false });
+    let ask = LeaseOp::Ask(LeaseRequest { sequence: 1, least: 30_000, wanted: 30_000, divisible: false });
     // Applied, its reply lost, and sent again.
     fresh.store.commit_faults().script([CommitFault::AnswerLost]);
     centre.carry_out(vec![call(id, ask)]).await.unwrap_err();
@@ -134,14 +134,14 @@ pub async fn a_lease_is_granted_returned_and_released(fresh: &Fresh) {
     assert_eq!((granted.amount, granted.elsewhere), (30_000, 0));
     assert_eq!(budgets.standing(id, *TODAY).await.unwrap(), standing(0, 30_000));
     assert_eq!(centre.renew().await.unwrap().leases, [(id, *TODAY)]);
-    let back = Call::Return { sequence: 2, amount: 20_000 };
+    let back = LeaseOp::Return { sequence: 2, amount: 20_000 };
     fresh.store.commit_faults().script([CommitFault::Refused]);
     centre.carry_out(vec![call(id, back)]).await.unwrap_err();
     for _ in 0..2 {
         carry(fresh, call(id, back)).await;
         assert_eq!(budgets.standing(id, *TODAY).await.unwrap(), standing(0, 10_000));
     }
-    let all = Call::Ask(Ask { sequence: 3, least: 990_001, wanted: 990_001, divisible: false });
+    let all = LeaseOp::Ask(LeaseRequest { sequence: 3, least: 990_001, wanted: 990_001, divisible: false });
     assert_eq!(carry(fresh, call(id, all)).await.unwrap().amount, 0, "more than there is");
     let unknown = BudgetId::new(NOW, bytes(99));
     assert_eq!(carry(fresh, call(unknown, ask)).await.unwrap().amount, 0);
@@ -155,9 +155,11 @@ pub async fn what_records_draw_moves_from_leases_to_the_books_once(fresh: &Fresh
     let id = row.id;
     budgets.create(row, Nanos(100), act()).await.unwrap();
     centre.renew().await.unwrap();
-    let granted =
-        carry(fresh, call(id, Call::Ask(Ask { sequence: 1, least: 800, wanted: 800, divisible: false })))
-            .await;
+    let granted = carry(
+        fresh,
+        call(id, LeaseOp::Ask(LeaseRequest { sequence: 1, least: 800, wanted: 800, divisible: false })),
+    )
+    .await;
     assert_eq!(granted.unwrap().amount, 800);
     let batch = |offset, records: Vec<MeterRecord>| DrainBatch {
         core: 0,

@@ -1,6 +1,6 @@
 //! Credentials.
 
-use domain::{Evidence, Probed, ServerFacts, Trait};
+use domain::{Evidence, Probed, ServerFacts, ServerFeature};
 use snapshot::CredentialState;
 use store::{CredentialFilter, CredentialRow, StoreError, Verification};
 
@@ -69,27 +69,30 @@ pub async fn another_address_needs_the_secret_anew(fresh: &Fresh) {
 pub async fn what_a_probe_found_stays_until_the_address_changes(fresh: &Fresh) {
     let (credentials, workspace) = (fresh.store.credentials(), fresh.founding.workspace.id);
     let made = credentials.create(credential(workspace, 5), act()).await.unwrap().row;
-    let found = |unix_ms, of: Trait| Probed {
+    let found = |unix_ms, of: ServerFeature| Probed {
         unix_ms,
         model: Some("m".into()),
         error: Some("It answered with status 429.".into()),
-        found: vec![of.is(false, unix_ms), Trait::Errors.found("text", unix_ms).unwrap()],
+        found: vec![of.is(false, unix_ms), ServerFeature::Errors.found("text", unix_ms).unwrap()],
     };
     let probe = |probed| credentials.probed(workspace, made.id, made.base_url.clone(), probed, act());
-    probe(found(3, Trait::DeveloperRole)).await.unwrap();
-    let probed = probe(found(4, Trait::StreamOptions)).await.unwrap().row;
+    probe(found(3, ServerFeature::DeveloperRole)).await.unwrap();
+    let probed = probe(found(4, ServerFeature::StreamOptions)).await.unwrap().row;
     assert_eq!(credentials.get(workspace, made.id).await.unwrap(), probed);
-    assert_eq!(probed.server.of(Trait::DeveloperRole).0.unwrap().unix_ms, 3);
-    assert_eq!(probed.server.of(Trait::Errors).0.unwrap().unix_ms, 4);
+    assert_eq!(probed.server.of(ServerFeature::DeveloperRole).0.unwrap().unix_ms, 3);
+    assert_eq!(probed.server.of(ServerFeature::Errors).0.unwrap().unix_ms, 4);
     let elsewhere = Some("https://elsewhere.example/v1".to_owned());
-    let late =
-        credentials.probed(workspace, made.id, elsewhere, found(5, Trait::Done), act()).await.unwrap().row;
+    let late = credentials
+        .probed(workspace, made.id, elsewhere, found(5, ServerFeature::Done), act())
+        .await
+        .unwrap()
+        .row;
     assert_eq!(late, probed, "another server said so");
     let mut stated = CredentialRow { server: ServerFacts::default(), ..probed.clone() };
-    stated.server.stated.push(Trait::StreamOptions.is(true, 6));
+    stated.server.stated.push(ServerFeature::StreamOptions.is(true, 6));
     let stated = credentials.replace(stated, None, None, act()).await.unwrap().row;
     assert_eq!(stated.server.probed, probed.server.probed, "only a probe writes what it found");
-    assert_eq!(stated.server.of(Trait::StreamOptions).1, Evidence::Stated);
+    assert_eq!(stated.server.of(ServerFeature::StreamOptions).1, Evidence::Stated);
     let moved = CredentialRow { base_url: Some("https://new.example/v1".into()), ..stated.clone() };
     let moved = credentials.replace(moved, Some(secret(2)), None, act()).await.unwrap().row;
     assert_eq!((moved.server.probed, moved.server.stated), (None, stated.server.stated));

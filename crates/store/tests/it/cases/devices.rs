@@ -1,7 +1,7 @@
 //! The device flow and its keys.
 
 use domain::{MemberId, Role};
-use store::{ApiKeyRow, DeviceAnswer, DeviceRow, MadeKeys, StoreError};
+use store::{ApiKeyRow, DeviceAnswer, DeviceRow, KeysOnLeave, StoreError};
 
 use crate::Fresh;
 use crate::samples::{NOW, act, api_key, device, digest, invitation};
@@ -81,7 +81,7 @@ pub async fn a_devices_key_ends_with_its_persons_membership_or_role(fresh: &Fres
     assert!(matches!(told, Err(StoreError::NotFound { .. })), "{told:?}");
     let given = store.devices().grant(digest(2), Role::Viewer, key(fresh, 51), act()).await.unwrap().row;
     approved(fresh, 3, person).await;
-    store.people().remove(workspace, person, MadeKeys::Ask, None, act()).await.unwrap();
+    store.people().remove(workspace, person, KeysOnLeave::Ask, None, act()).await.unwrap();
     assert!(store.api_keys().get(workspace, given.id).await.unwrap().revoked_unix_ms.is_some());
     assert_eq!(store.devices().poll(digest(3), LATER).await.unwrap(), None);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use domain::WorkspaceId;
 use serde_json::json;
-use store::jobs::{Claim, Ending, Hold, JobCounts, OURS};
+use store::jobs::{Claim, INSTALLATION, JobCounts, JobLease, JobResult};
 use store::{JobRow, NewJob, Store};
 
 use crate::Fresh;
@@ -32,7 +32,7 @@ fn claim(worker: &str, unix_ms: u64) -> Claim {
         limit: 10,
         running: Vec::new(),
         of_workspace_max: 100,
-        after: OURS,
+        after: INSTALLATION,
     }
 }
 
@@ -40,13 +40,13 @@ async fn take(store: &Store, worker: &str, unix_ms: u64) -> Vec<JobRow> {
     store.jobs().claim(claim(worker, unix_ms)).await.unwrap()
 }
 
-fn hold(job: &JobRow, worker: &str) -> Hold {
-    Hold { job: job.id, worker: worker.into(), attempt: job.attempts }
+fn hold(job: &JobRow, worker: &str) -> JobLease {
+    JobLease { job: job.id, worker: worker.into(), attempt: job.attempts }
 }
 
 pub async fn a_job_is_one_workers_until_its_lease_ends(fresh: &Fresh) {
     let (store, jobs) = (&fresh.store, fresh.store.jobs());
-    jobs.enqueue(job(OURS, 1)).await.unwrap();
+    jobs.enqueue(job(INSTALLATION, 1)).await.unwrap();
     let taken = take(store, "one", NOW).await;
     assert_eq!((taken.len(), taken[0].attempts, &taken[0].payload), (1, 1, &json!({"number": 1})));
     assert_eq!(take(store, "two", NOW + LEASE_MS - 1).await, []);
@@ -56,25 +56,25 @@ pub async fn a_job_is_one_workers_until_its_lease_ends(fresh: &Fresh) {
     assert_eq!((again.len(), again[0].id, again[0].attempts), (1, taken[0].id, 2));
     // A worker that lost its lease decides nothing any more.
     assert!(!jobs.extend(hold(&taken[0], "one"), NOW + 9 * LEASE_MS).await.unwrap());
-    assert!(!jobs.settle(hold(&taken[0], "one"), Ending::Gone).await.unwrap());
-    assert!(jobs.settle(hold(&again[0], "two"), Ending::Gone).await.unwrap());
+    assert!(!jobs.settle(hold(&taken[0], "one"), JobResult::Gone).await.unwrap());
+    assert!(jobs.settle(hold(&again[0], "two"), JobResult::Gone).await.unwrap());
     assert_eq!(jobs.counts().await.unwrap(), JobCounts::default());
 }
 
 pub async fn a_job_waits_fails_comes_again_and_is_given_up(fresh: &Fresh) {
     let (store, jobs) = (&fresh.store, fresh.store.jobs());
-    jobs.enqueue(NewJob { run_unix_ms: NOW + 50, every_ms: Some(7), ..job(OURS, 1) }).await.unwrap();
+    jobs.enqueue(NewJob { run_unix_ms: NOW + 50, every_ms: Some(7), ..job(INSTALLATION, 1) }).await.unwrap();
     assert_eq!(take(store, "one", NOW + 49).await, []);
     let taken = take(store, "one", NOW + 50).await.remove(0);
-    let again = Ending::Again { unix_ms: NOW + 80, error: "no".into() };
+    let again = JobResult::Again { unix_ms: NOW + 80, error: "no".into() };
     assert!(jobs.settle(hold(&taken, "one"), again).await.unwrap());
     assert_eq!(take(store, "one", NOW + 79).await, []);
     let taken = take(store, "one", NOW + 80).await.remove(0);
     assert_eq!((taken.attempts, taken.last_error.as_deref(), taken.every_ms), (2, Some("no"), Some(7)));
-    assert!(jobs.settle(hold(&taken, "one"), Ending::Due { unix_ms: NOW + 90 }).await.unwrap());
+    assert!(jobs.settle(hold(&taken, "one"), JobResult::Due { unix_ms: NOW + 90 }).await.unwrap());
     let taken = take(store, "one", NOW + 90).await.remove(0);
     assert_eq!((taken.attempts, taken.last_error.as_deref()), (1, None), "a new turn begins anew");
-    assert!(jobs.settle(hold(&taken, "one"), Ending::Dead { error: "never".into() }).await.unwrap());
+    assert!(jobs.settle(hold(&taken, "one"), JobResult::Dead { error: "never".into() }).await.unwrap());
     assert_eq!(take(store, "one", u64::MAX >> 2).await, []);
     let dead = jobs.dead(10).await.unwrap();
     assert_eq!((dead.len(), dead[0].last_error.as_deref()), (1, Some("never")));
@@ -84,7 +84,8 @@ pub async fn a_job_waits_fails_comes_again_and_is_given_up(fresh: &Fresh) {
 
 pub async fn a_name_is_one_job(fresh: &Fresh) {
     let (store, jobs) = (&fresh.store, fresh.store.jobs());
-    let named = |run_unix_ms| NewJob { name: Some("only".into()), run_unix_ms, ..job(OURS, run_unix_ms) };
+    let named =
+        |run_unix_ms| NewJob { name: Some("only".into()), run_unix_ms, ..job(INSTALLATION, run_unix_ms) };
     jobs.enqueue(named(NOW + 5)).await.unwrap();
     jobs.enqueue(named(NOW + 9)).await.unwrap();
     assert_eq!(take(store, "one", NOW + 8).await, [], "it was moved");
@@ -93,7 +94,7 @@ pub async fn a_name_is_one_job(fresh: &Fresh) {
     // Not while a worker runs it.
     jobs.enqueue(named(NOW + 10)).await.unwrap();
     assert_eq!(take(store, "two", NOW + 10).await, []);
-    jobs.settle(hold(&taken, "one"), Ending::Dead { error: "no".into() }).await.unwrap();
+    jobs.settle(hold(&taken, "one"), JobResult::Dead { error: "no".into() }).await.unwrap();
     jobs.enqueue(named(NOW + 11)).await.unwrap();
     assert_eq!(take(store, "one", NOW + 11).await[0].attempts, 1, "asked for again, it lives again");
 }
@@ -105,11 +106,15 @@ pub async fn workspaces_take_turns(fresh: &Fresh) {
         jobs.enqueue(job(busy, number)).await.unwrap();
     }
     jobs.enqueue(job(quiet, 100)).await.unwrap();
-    jobs.enqueue(job(OURS, 101)).await.unwrap();
+    jobs.enqueue(job(INSTALLATION, 101)).await.unwrap();
     let taken = take(store, "one", NOW).await;
     let mut of: BTreeMap<WorkspaceId, usize> = BTreeMap::new();
     taken.iter().for_each(|job| *of.entry(job.workspace).or_default() += 1);
-    assert_eq!((of[&busy], of[&quiet], of[&OURS]), (8, 1, 1), "whoever asked for little is not behind much");
+    assert_eq!(
+        (of[&busy], of[&quiet], of[&INSTALLATION]),
+        (8, 1, 1),
+        "whoever asked for little is not behind much"
+    );
     // A workspace at its maximum gets no more jobs, and does not keep other workspaces from theirs.
     jobs.enqueue(job(quiet, 102)).await.unwrap();
     let bounded = Claim { running: vec![(busy, 8)], of_workspace_max: 8, ..claim("one", NOW) };
@@ -124,7 +129,7 @@ pub async fn workspaces_take_turns(fresh: &Fresh) {
 pub async fn a_dead_workers_jobs_are_let_go(fresh: &Fresh) {
     let (store, jobs) = (&fresh.store, fresh.store.jobs());
     for number in 0..3 {
-        jobs.enqueue(job(OURS, number)).await.unwrap();
+        jobs.enqueue(job(INSTALLATION, number)).await.unwrap();
     }
     let first = store.jobs().claim(Claim { limit: 2, ..claim("dead", NOW) }).await.unwrap();
     let other = take(store, "alive", NOW).await;

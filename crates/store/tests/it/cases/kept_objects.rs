@@ -1,7 +1,8 @@
 //! Ownership of objects that providers store.
 
 use domain::{
-    CredentialId, KeptId, KeptKind, KeptObject, KeptOwner, KeptPage, Principal, ProjectId, TraceId,
+    CredentialId, KeptOwner, KeptPage, Principal, ProjectId, StoredObject, StoredObjectId, StoredObjectKind,
+    TraceId,
 };
 use store::jobs::NewJob;
 use store::{Json, KeptObjectRow};
@@ -15,9 +16,9 @@ fn owner(fresh: &Fresh) -> KeptOwner {
 
 fn row(fresh: &Fresh, number: u8) -> KeptObjectRow {
     KeptObjectRow {
-        id: KeptId { kind: KeptKind::File, digest: [number; 16] },
+        id: StoredObjectId { kind: StoredObjectKind::File, digest: [number; 16] },
         owner: owner(fresh),
-        object: KeptObject {
+        object: StoredObject {
             request: TraceId::new(NOW, bytes(number.into())),
             maker: Principal::Credential(CredentialId::new(NOW, bytes(7))),
             provider_id: format!("file-{number}"),
@@ -32,7 +33,7 @@ fn row(fresh: &Fresh, number: u8) -> KeptObjectRow {
     }
 }
 
-async fn found(fresh: &Fresh, number: u8) -> Option<KeptObject> {
+async fn found(fresh: &Fresh, number: u8) -> Option<StoredObject> {
     fresh.store.kept_objects().find(owner(fresh), row(fresh, number).id, NOW).await.unwrap()
 }
 
@@ -43,14 +44,14 @@ pub async fn a_thing_is_known_to_its_project_alone(fresh: &Fresh) {
     assert_eq!(found(fresh, 2).await, None);
     let elsewhere = KeptOwner { project: ProjectId::new(NOW, bytes(9)), ..owner(fresh) };
     assert_eq!(objects.find(elsewhere, row(fresh, 1).id, NOW).await.unwrap(), None);
-    let as_batch = KeptId { kind: KeptKind::Batch, ..row(fresh, 1).id };
+    let as_batch = StoredObjectId { kind: StoredObjectKind::Batch, ..row(fresh, 1).id };
     assert_eq!(objects.find(owner(fresh), as_batch, NOW).await.unwrap(), None);
     objects.keep(KeptObjectRow { owner: elsewhere, ..row(fresh, 2) }, None).await.unwrap_err();
     // Stored again, only what lists show changes.
     let mut again = row(fresh, 1);
     (again.object.provider_id, again.object.shown) = ("file-other".into(), "{}".into());
     objects.keep(again, None).await.unwrap();
-    let expected = KeptObject { shown: "{}".into(), ..row(fresh, 1).object };
+    let expected = StoredObject { shown: "{}".into(), ..row(fresh, 1).object };
     assert_eq!(found(fresh, 1).await, Some(expected));
     objects.forget(elsewhere, row(fresh, 1).id).await.unwrap();
     assert!(found(fresh, 1).await.is_some());
@@ -63,13 +64,13 @@ pub async fn things_are_listed_by_pages_in_either_order(fresh: &Fresh) {
     for number in 1..=6 {
         objects.keep(row(fresh, number), None).await.unwrap();
     }
-    let unseen = KeptObject { shown: String::new(), ..row(fresh, 5).object };
-    let id = KeptId { kind: KeptKind::File, digest: [40; 16] };
+    let unseen = StoredObject { shown: String::new(), ..row(fresh, 5).object };
+    let id = StoredObjectId { kind: StoredObjectKind::File, digest: [40; 16] };
     objects.keep(KeptObjectRow { id, object: unseen, ..row(fresh, 5) }, None).await.unwrap();
     let listed = async |after: Option<u8>, oldest_first: bool, label: Option<&str>| {
         let page = KeptPage {
             owner: owner(fresh),
-            kind: KeptKind::File,
+            kind: StoredObjectKind::File,
             label: label.map(str::to_owned),
             after: after.map(|number| row(fresh, number).id),
             oldest_first,
@@ -134,8 +135,8 @@ pub async fn a_film_is_hidden_until_it_is_booked(fresh: &Fresh) {
     let owner = owner(fresh);
     let film = |number: u8, shown: &str| {
         let KeptObjectRow { id, object, .. } = row(fresh, number);
-        let object = KeptObject { shown: shown.into(), until_unix_ms: None, ..object };
-        KeptObjectRow { id: KeptId { kind: KeptKind::Video, ..id }, owner, object }
+        let object = StoredObject { shown: shown.into(), until_unix_ms: None, ..object };
+        KeptObjectRow { id: StoredObjectId { kind: StoredObjectKind::Video, ..id }, owner, object }
     };
     let known = async |number: u8, at: u64| objects.find(owner, film(number, "").id, at).await.unwrap();
     for number in [1, 2] {
@@ -148,8 +149,14 @@ pub async fn a_film_is_hidden_until_it_is_booked(fresh: &Fresh) {
     assert_eq!(known(1, NOW).await, None);
     let hidden = known(1, 0).await.unwrap();
     assert_eq!((hidden.shown.as_str(), hidden.is_booked, hidden.until_unix_ms), ("{}", false, Some(1)));
-    let page =
-        KeptPage { owner, kind: KeptKind::Video, label: None, after: None, oldest_first: false, limit: 9 };
+    let page = KeptPage {
+        owner,
+        kind: StoredObjectKind::Video,
+        label: None,
+        after: None,
+        oldest_first: false,
+        limit: 9,
+    };
     let listed = objects.list(page, NOW).await.unwrap();
     assert_eq!(listed.iter().map(|row| row.id).collect::<Vec<_>>(), [film(2, "").id]);
     let by = TraceId::new(NOW, bytes(10));

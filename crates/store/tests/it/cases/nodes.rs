@@ -1,6 +1,6 @@
 //! BYOC nodes.
 
-use domain::{Probed, Trait};
+use domain::{Probed, ServerFeature};
 use snapshot::NodeState;
 use store::{NodeObservation, NodeRow, StoreError};
 
@@ -42,7 +42,7 @@ pub async fn what_a_node_takes_is_kept_and_reaches_the_snapshot(fresh: &Fresh) {
     let (nodes, workspace) = (fresh.store.nodes(), fresh.founding.workspace.id);
     let made = nodes.create(node(workspace, 5), act()).await.unwrap().row;
     let probed =
-        Probed { unix_ms: 3, model: None, error: None, found: vec![Trait::NullContent.is(false, 3)] };
+        Probed { unix_ms: 3, model: None, error: None, found: vec![ServerFeature::NullContent.is(false, 3)] };
     let written =
         nodes.probed(workspace, made.id, made.base_url.clone(), probed.clone(), act()).await.unwrap();
     assert_eq!(written.row.server.probed.as_ref(), Some(&probed));
@@ -50,7 +50,7 @@ pub async fn what_a_node_takes_is_kept_and_reaches_the_snapshot(fresh: &Fresh) {
     let change = fresh.store.source().load().await.unwrap();
     let entry =
         change.workspaces.iter().find(|(id, _)| *id == workspace).and_then(|(_, entry)| entry.clone());
-    assert!(entry.unwrap().nodes[0].quirks.lacks(Trait::NullContent));
+    assert!(entry.unwrap().nodes[0].quirks.lacks(ServerFeature::NullContent));
     let moved = NodeRow { base_url: "http://127.0.0.9/v1".into(), ..written.row };
     let moved = nodes.replace(moved, Some(None), None, act()).await.unwrap().row;
     assert_eq!(moved.server.probed, None);

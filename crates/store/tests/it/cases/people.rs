@@ -1,7 +1,7 @@
 //! People and their memberships.
 
 use domain::Role;
-use store::{Act, ApiKeyRow, Invitation, MadeKeys, Page, PersonRow, StoreError};
+use store::{Act, ApiKeyRow, Invitation, KeysOnLeave, Page, PersonRow, StoreError};
 
 use crate::Fresh;
 use crate::samples::{NOW, act, api_key, founding, invitation};
@@ -31,7 +31,7 @@ pub async fn a_member_is_invited_changed_and_removed(fresh: &Fresh) {
     let first = people.list(workspace, Page::first(1)).await.unwrap();
     let second = people.list(workspace, Page { limit: 1, after: first.next }).await.unwrap();
     assert_eq!((first.rows.len(), second.rows), (1, vec![changed.row]));
-    people.remove(workspace, id, MadeKeys::Ask, None, act()).await.unwrap();
+    people.remove(workspace, id, KeysOnLeave::Ask, None, act()).await.unwrap();
     assert!(matches!(people.get(workspace, id).await, Err(StoreError::NotFound { .. })));
     assert_eq!(
         people.by_email("person2@example.com".into()).await.unwrap(),
@@ -55,7 +55,7 @@ pub async fn a_person_is_in_several_workspaces(fresh: &Fresh) {
     let of: Vec<_> = people.memberships(here.person.id).await.unwrap();
     assert_eq!(of.iter().map(|one| one.role).collect::<Vec<_>>(), [Role::Owner, Role::Viewer]);
     assert_eq!(of[1].name, other.workspace.name);
-    people.remove(other.workspace.id, here.person.id, MadeKeys::Ask, None, act()).await.unwrap();
+    people.remove(other.workspace.id, here.person.id, KeysOnLeave::Ask, None, act()).await.unwrap();
     assert_eq!(people.get(mine, here.person.id).await.unwrap().role, Role::Owner, "the other one stays");
 }
 
@@ -101,7 +101,7 @@ pub async fn keys_that_a_member_made_are_asked_about(fresh: &Fresh) {
     let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
     let by = |actor: &str| Act { actor: actor.to_owned(), ..act() };
     people.invite(invitation(workspace, 1, Role::Owner), act()).await.unwrap();
-    for (first, word) in [(10, MadeKeys::Keep), (20, MadeKeys::Revoke)] {
+    for (first, word) in [(10, KeysOnLeave::Keep), (20, KeysOnLeave::Revoke)] {
         let id = people.invite(invitation(workspace, first, Role::Admin), act()).await.unwrap().row.person.id;
         let made = |number, actor: String| {
             let row = api_key(workspace, project, first + number);
@@ -113,7 +113,7 @@ pub async fn keys_that_a_member_made_are_asked_about(fresh: &Fresh) {
         let old = ApiKeyRow { expires_unix_ms: Some(NOW - 1), ..api_key(workspace, project, first + 4) };
         let old = keys.create(old, None, by(&id.to_string())).await.unwrap().row;
         assert_eq!([own.created_by, handed_on.created_by, others.created_by], [Some(id), Some(id), None]);
-        match people.remove(workspace, id, MadeKeys::Ask, None, act()).await {
+        match people.remove(workspace, id, KeysOnLeave::Ask, None, act()).await {
             Err(StoreError::Conflict { what: "member_has_keys", detail, .. }) => {
                 let names = |row: &ApiKeyRow| detail.contains(&format!("{} ({})", row.name, row.id));
                 assert_eq!(
@@ -130,11 +130,11 @@ pub async fn keys_that_a_member_made_are_asked_about(fresh: &Fresh) {
         for row in [&own, &handed_on, &others, &old] {
             ended.push(keys.get(workspace, row.id).await.unwrap().revoked_unix_ms.is_some());
         }
-        let is_revoked = word == MadeKeys::Revoke;
+        let is_revoked = word == KeysOnLeave::Revoke;
         assert_eq!(ended, [is_revoked, is_revoked, false, is_revoked]);
         let audit = fresh.store.audit().list(Some(workspace), Page::first(1)).await.unwrap().rows;
         let told = match word {
-            MadeKeys::Revoke => format!("2 keys that they made revoked: {} ({})", own.name, own.id),
+            KeysOnLeave::Revoke => format!("2 keys that they made revoked: {} ({})", own.name, own.id),
             _ => "2 keys that they made kept".to_owned(),
         };
         assert!(audit.first().is_some_and(|row| row.detail.contains(&told)), "{told}: {audit:?}");
@@ -147,14 +147,14 @@ pub async fn the_last_owner_stays(fresh: &Fresh) {
     let waiting = Invitation { accepted_unix_ms: None, ..invitation(workspace, 2, Role::Owner) };
     people.invite(waiting, act()).await.unwrap();
     for told in [
-        people.remove(workspace, first, MadeKeys::Ask, None, act()).await.map(|_| ()),
+        people.remove(workspace, first, KeysOnLeave::Ask, None, act()).await.map(|_| ()),
         people.set_role(workspace, first, Role::Admin, None, act()).await.map(|_| ()),
     ] {
         assert!(matches!(told, Err(StoreError::Conflict { what: "last_owner", .. })), "{told:?}");
     }
     let second = people.invite(invitation(workspace, 3, Role::Owner), act()).await.unwrap().row.person.id;
     people.set_role(workspace, first, Role::Admin, None, act()).await.unwrap();
-    let told = people.remove(workspace, second, MadeKeys::Ask, None, act()).await;
+    let told = people.remove(workspace, second, KeysOnLeave::Ask, None, act()).await;
     assert!(matches!(told, Err(StoreError::Conflict { what: "last_owner", .. })), "{told:?}");
 }
 

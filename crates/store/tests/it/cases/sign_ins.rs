@@ -1,7 +1,7 @@
 //! Sessions, one-time links and sign-in attempts.
 
 use domain::{MemberId, Role, WorkspaceId};
-use store::{Act, Invitation, LinkRow, MadeKeys, PersonRow, Redeemed, Redeemer, SignInRow, Tries};
+use store::{Act, Invitation, KeysOnLeave, LinkRow, PersonRow, Redeemed, Redeemer, SignInRow, Tries};
 
 use crate::Fresh;
 use crate::samples::{NOW, act, digest, founding, invitation, link, session};
@@ -72,7 +72,7 @@ pub async fn a_removed_members_session_ends_with_the_membership(fresh: &Fresh) {
         .unwrap();
     // An invitation elsewhere keeps the person, but no session.
     invited_elsewhere(fresh, "person2@example.com", 8).await;
-    store.people().remove(workspace, person, MadeKeys::Ask, None, act()).await.unwrap();
+    store.people().remove(workspace, person, KeysOnLeave::Ask, None, act()).await.unwrap();
     assert!(!is_in(fresh, 1).await);
     assert_eq!(redeem(fresh, 7, Redeemer::Nobody, 9).await, Redeemed::Unknown);
     assert_eq!(store.people().by_email("person2@example.com".into()).await.unwrap().len(), 1);

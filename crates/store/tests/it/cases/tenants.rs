@@ -1,7 +1,7 @@
 //! Tenants are isolated from each other.
 
 use domain::{Role, RouteScope};
-use store::{MadeKeys, StoreError, Verification};
+use store::{KeysOnLeave, StoreError, Verification};
 
 use crate::Fresh;
 use crate::samples::*;
@@ -34,7 +34,7 @@ pub async fn a_foreign_id_is_told_like_an_unknown_one(fresh: &Fresh) {
         store.nodes().delete(theirs, node.id, None, act()).await.err(),
         store.people().get(theirs, member.person.id).await.err(),
         store.people().set_role(theirs, member.person.id, Role::Owner, None, act()).await.err(),
-        store.people().remove(theirs, member.person.id, MadeKeys::Ask, None, act()).await.err(),
+        store.people().remove(theirs, member.person.id, KeysOnLeave::Ask, None, act()).await.err(),
         store.routes().get(theirs, route.id).await.err(),
         store.routes().delete(theirs, route.id, None, act()).await.err(),
     ];

@@ -3,7 +3,7 @@
 use domain::{EventId, WebhookId};
 use serde_json::json;
 use snapshot::CredentialState;
-use store::jobs::{Claim, Ending, Hold, OURS};
+use store::jobs::{Claim, INSTALLATION, JobLease, JobResult};
 use store::webhooks::DELIVER;
 use store::{
     CredentialRow, DeliveryAttempt, DeliveryState, EventKind, EventRow, JobRow, Page, SigningSecret,
@@ -41,7 +41,7 @@ async fn asked_for(fresh: &Fresh) -> Vec<JobRow> {
         limit: 100,
         running: Vec::new(),
         of_workspace_max: 100,
-        after: OURS,
+        after: INSTALLATION,
     };
     let jobs = fresh.store.jobs().claim(claim).await.unwrap();
     jobs.into_iter().filter(|job| job.kind == DELIVER).collect()
@@ -168,8 +168,8 @@ pub async fn a_delivery_is_asked_for_anew(fresh: &Fresh) {
     assert!(matches!(told, Err(StoreError::Conflict { what: "delivery_running", .. })), "{told:?}");
     let done = DeliveryAttempt { state: DeliveryState::Failed, status: None, error: None, unix_ms: NOW };
     store.webhooks().attempted(id, event.id, done).await.unwrap();
-    let hold = Hold { job: first.id, worker: "one".into(), attempt: first.attempts };
-    let ending = Ending::Again { unix_ms: LATER * 2, error: "it answered 500".into() };
+    let hold = JobLease { job: first.id, worker: "one".into(), attempt: first.attempts };
+    let ending = JobResult::Again { unix_ms: LATER * 2, error: "it answered 500".into() };
     assert!(store.jobs().settle(hold, ending).await.unwrap());
     assert!(asked_for(fresh).await.is_empty(), "it waits for its time");
     // A pending delivery is due at once, stays one job however often it is requested, and retries as long as

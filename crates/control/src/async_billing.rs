@@ -1,0 +1,214 @@
+//! Books the usage of work that a provider does asynchronously (batches, videos, background responses): the
+//! project, the credential, and the meter record.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use domain::record::PlanRecord;
+use domain::{
+    AttemptRecord, Charge, Dialect, Fault, FaultClass, KeptOwner, MeterRecord, Operation, Outcome as Ended,
+    Principal, Rates, StoredObject, StoredObjectId, StoredObjectKind, Timeline, TraceId, Usage,
+};
+use ledger::{DrainBatch, JournalPosition, SettledRecords};
+use line::{Seat, StoredPoll, VerifyTarget};
+use snapshot::{CredentialEntry, ProjectEntry, Snapshot};
+use store::KeptObjectRow;
+
+use crate::Control;
+
+/// These records come from no core's journal: the store looks each one up before it inserts it.
+const NO_JOURNAL: u32 = u32::MAX;
+const NOWHERE: JournalPosition = JournalPosition { epoch: 0x6261_7463_6865_7321, segment: 0, offset: 0 };
+
+/// The project that owns an object, and the credential that it was made with.
+pub(crate) struct BillingContext<'a> {
+    pub control: &'a Control,
+    pub snapshot: &'a Snapshot,
+    pub owner: KeptOwner,
+    project: &'a ProjectEntry,
+    pub credential: &'a Arc<CredentialEntry>,
+    pub target: VerifyTarget,
+}
+
+/// A batch or a video.
+pub(crate) struct ObjectBilling<'a> {
+    pub whose: BillingContext<'a>,
+    pub id: StoredObjectId,
+    pub request: TraceId,
+    /// The model of all its requests, where there is exactly one and it is known.
+    pub model: Option<String>,
+}
+
+/// The parts of a meter record that differ.
+pub(crate) struct BilledUsage {
+    pub trace: TraceId,
+    pub unix_ms: u64,
+    pub operation: Operation,
+    pub dialect: Dialect,
+    pub resolution: &'static str,
+    pub requested: String,
+    pub resolved: String,
+    pub upstream_model: String,
+    /// `0` where no request was sent at all.
+    pub status: u16,
+    /// The fault, if it failed.
+    pub fault_code: Option<String>,
+    pub upstream_request_id: Option<String>,
+    pub usage: Usage,
+    pub rates: Option<Rates>,
+}
+
+/// Stores records that no serving core wrote; a record that is already stored is skipped.
+pub(crate) async fn book(control: &Control, records: Vec<MeterRecord>) -> Result<(), String> {
+    if records.is_empty() {
+        return Ok(());
+    }
+    let records = SettledRecords::of(&records).map_err(|error| error.to_string())?;
+    let batch = DrainBatch { core: NO_JOURNAL, upto: NOWHERE, records };
+    control.store.record_sink().apply(batch).await.map_err(|error| error.to_string())
+}
+
+impl<'a> BillingContext<'a> {
+    /// `None` where the project or the credential no longer exists.
+    pub fn of(
+        control: &'a Control,
+        snapshot: &'a Snapshot,
+        owner: KeptOwner,
+        maker: Principal,
+    ) -> Option<Self> {
+        let workspace = snapshot.workspace(owner.workspace)?;
+        let project = workspace.projects.iter().find(|project| project.id == owner.project)?;
+        let Principal::Credential(maker) = maker else { return None };
+        let credential = workspace.credentials.iter().find(|one| one.id == maker)?;
+        let target = VerifyTarget::of(Seat::Byok(Arc::clone(credential)), snapshot)?;
+        Some(Self { control, snapshot, owner, project, credential, target })
+    }
+
+    fn maker(&self) -> Principal {
+        Principal::Credential(self.credential.id)
+    }
+
+    /// Fetches an object from its provider.
+    pub async fn whole(&self, operation: Operation, provider_id: &str) -> Result<Bytes, String> {
+        let asked = StoredPoll { operation, id: provider_id.to_owned(), is_content: false };
+        let mut shown = self.control.trips.look(self.target.clone(), asked);
+        shown.recv().await.ok_or("nobody looked")?.map_err(|fault| said(&fault))
+    }
+
+    pub async fn book(&self, records: Vec<MeterRecord>) -> Result<(), String> {
+        book(self.control, records).await
+    }
+
+    pub fn record_of(&self, used: BilledUsage) -> MeterRecord {
+        let status = (used.status > 0).then_some(used.status);
+        let fault = used.fault_code.is_some().then_some(FaultClass::Upstream);
+        let attempt = AttemptRecord {
+            number: 1,
+            principal: self.maker(),
+            provider: self.target.provider.to_string(),
+            upstream_model: used.upstream_model,
+            region: self.credential.region.as_deref().map(str::to_owned),
+            started_us: 0,
+            duration_us: 0,
+            status,
+            fault,
+            upstream_request_id: used.upstream_request_id,
+            usage: used.usage,
+            rates: used.rates,
+            markup_bps: 0,
+            charge: Charge::default(),
+        };
+        let mut record = MeterRecord {
+            trace: used.trace,
+            workspace: self.owner.workspace,
+            project: self.owner.project,
+            key: None,
+            environment: self.project.environment.to_string(),
+            started_unix_ms: used.unix_ms,
+            finished_unix_ms: used.unix_ms,
+            operation: used.operation,
+            dialect: used.dialect,
+            stream: false,
+            requested_model: used.requested,
+            resolved_model: used.resolved,
+            outcome: if fault.is_none() { Ended::Completed } else { Ended::Failed },
+            status: status.unwrap_or(500),
+            fault,
+            fault_code: used.fault_code,
+            principal: Some(self.maker()),
+            provider: self.target.provider.to_string(),
+            fallback_used: false,
+            tag: None,
+            usage: used.usage,
+            charge: Charge::default(),
+            attempts: vec![attempt],
+            plan: PlanRecord {
+                resolution: used.resolution.into(),
+                candidates: vec![self.maker()],
+                snapshot_version: self.snapshot.version(),
+                ..PlanRecord::default()
+            },
+            timeline: Timeline::default(),
+            bytes_out: 0,
+            drawn: Vec::new(),
+            caching: None,
+            reason: None,
+        };
+        ledger::price::book(&mut record);
+        record
+    }
+}
+
+impl<'a> ObjectBilling<'a> {
+    pub fn of(
+        control: &'a Control,
+        snapshot: &'a Snapshot,
+        owner: KeptOwner,
+        id: StoredObjectId,
+        object: &StoredObject,
+    ) -> Option<Self> {
+        let whose = BillingContext::of(control, snapshot, owner, object.maker)?;
+        let is_told = id.kind.lists_models() && !object.upstream_model.is_empty();
+        let model = is_told.then(|| object.upstream_model.clone());
+        Some(Self { whose, id, request: object.request, model })
+    }
+
+    pub fn name(&self, kind: StoredObjectKind, provider_id: &str) -> StoredObjectId {
+        let BillingContext { control, owner, .. } = self.whose;
+        control.vault.requests.of_object(owner, kind, self.whose.maker(), provider_id)
+    }
+
+    /// Updates what lists show of an object.
+    pub async fn show(&self, id: StoredObjectId, provider_id: &str, body: &Bytes) -> Result<(), String> {
+        let mut ours = |kind: StoredObjectKind, id: &str| self.name(kind, id).to_string();
+        let Some((_, made)) = line::rewrite_ids(body, id.kind, &mut ours) else { return Ok(()) };
+        let unix_ms = |seconds: u64| seconds.saturating_mul(1_000);
+        let BillingContext { control, owner, .. } = self.whose;
+        let row = KeptObjectRow {
+            id,
+            owner,
+            object: StoredObject {
+                request: self.request,
+                maker: self.whose.maker(),
+                provider_id: provider_id.to_owned(),
+                model: String::new(),
+                upstream_model: String::new(),
+                label: made.purpose,
+                shown: made.shown,
+                is_booked: false,
+                created_unix_ms: control.world.clock.unix_ms(),
+                until_unix_ms: made.expires_unix_s.filter(|_| id.kind == StoredObjectKind::File).map(unix_ms),
+            },
+        };
+        control.store.kept_objects().keep(row, None).await.map_err(|error| error.to_string())
+    }
+}
+
+/// Prefix of an error that means the provider no longer has the file.
+pub(crate) const GONE: &str = "gone: ";
+
+pub(crate) fn said(fault: &Fault) -> String {
+    let gone = if fault.class == FaultClass::UpstreamNotFound { GONE } else { "" };
+    let fix = fault.fix.as_deref().map(|fix| format!(" {fix}")).unwrap_or_default();
+    format!("{gone}{}{fix}", fault.message)
+}

@@ -1,0 +1,60 @@
+//! What gateways know of credentials and accounts from serving with them: the rate limits that the provider
+//! last reported, and the public id of who served.
+
+use domain::{Principal, RateLimitState};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::Control;
+use crate::moment::Moment;
+
+/// Shown instead of the id of an operator account.
+const MANAGED: &str = "managed";
+
+/// How near to its provider's limits it was with one model.
+#[derive(Serialize, JsonSchema)]
+pub struct LearnedLimits {
+    /// The model's name there.
+    model: String,
+    requests: Option<Limit>,
+    tokens: Option<Limit>,
+    told_at: Moment,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "LearnedLimit")]
+struct Limit {
+    limit: u64,
+    remaining: u64,
+    /// When all of it is there again.
+    resets_at: Moment,
+}
+
+/// Newest first.
+pub fn learned(control: &Control, principal: Principal) -> Vec<LearnedLimits> {
+    let mut told = control.board.told_limits(principal);
+    told.sort_by_key(|told| std::cmp::Reverse(told.told_unix_ms));
+    let shown = told.into_iter().map(|told| {
+        let limit = |standing: RateLimitState| Limit {
+            limit: standing.limit,
+            remaining: standing.remaining,
+            resets_at: Moment(told.told_unix_ms.saturating_add(standing.reset_ms)),
+        };
+        LearnedLimits {
+            requests: told.standings.requests.map(limit),
+            tokens: told.standings.tokens.map(limit),
+            told_at: Moment(told.told_unix_ms),
+            model: told.upstream_model.into(),
+        }
+    });
+    shown.collect()
+}
+
+/// The id of the credential, node or account that served; only the operator sees which account it was.
+#[must_use]
+pub fn principal(principal: Principal, is_operator: bool) -> String {
+    match principal {
+        Principal::Account(_) if !is_operator => MANAGED.to_owned(),
+        principal => principal.to_string(),
+    }
+}

@@ -1,0 +1,148 @@
+//! Jobs that poll what a provider does asynchronously (batches, videos, background responses), from its
+//! creation until it is booked.
+
+use std::sync::Arc;
+
+use domain::ports::PortFuture;
+use domain::{KeptOwner, Principal, StoredObjectId, StoredObjectKind};
+use jobs::{Handler, Outcome, Policy};
+use serde_json::json;
+use store::{JobRow, NewJob, StoredResponseRow};
+
+use crate::{Control, batches, responses, videos};
+
+/// The first poll comes soon after creation.
+const FIRST_LOOK_MS: u64 = 1_000;
+/// Clients poll a background response soon, and the record of their poll is the better one: it names the key,
+/// and budgets count it. So ours comes later.
+const FIRST_LOOK_AT_RESPONSE_MS: u64 = 5_000;
+/// Providers finish within a day, and keep the results for a month.
+const POLICY: Policy = Policy { first_wait_ms: 1_000, wait_max_ms: 60_000, offered_ms: 30 * 24 * 3_600_000 };
+/// Responses take minutes, some of them hours; one that is unfinished after days never ends.
+const RESPONSE_POLICY: Policy =
+    Policy { first_wait_ms: 2_000, wait_max_ms: 300_000, offered_ms: 7 * 24 * 3_600_000 };
+
+/// The kind of object that is polled.
+#[derive(Debug, Clone, Copy)]
+enum Object {
+    Batch,
+    Film,
+    Response,
+}
+
+impl Object {
+    const fn of(kind: StoredObjectKind) -> Option<Self> {
+        match kind {
+            StoredObjectKind::Video => Some(Self::Film),
+            kind if kind.is_batch() => Some(Self::Batch),
+            _ => None,
+        }
+    }
+
+    const fn job_kind(self) -> &'static str {
+        match self {
+            Self::Batch => "batches.poll",
+            Self::Film => "videos.poll",
+            Self::Response => "responses.poll",
+        }
+    }
+
+    const fn policy(self) -> Policy {
+        match self {
+            Self::Batch | Self::Film => POLICY,
+            Self::Response => RESPONSE_POLICY,
+        }
+    }
+}
+
+/// The polling job for a new object at a provider; `None` for objects that use nothing once they are done.
+#[must_use]
+pub fn polling_job_of(owner: KeptOwner, id: StoredObjectId, unix_ms: u64) -> Option<NewJob> {
+    let payload = json!({"workspace": owner.workspace.to_string(), "project": owner.project.to_string()});
+    Some(NewJob {
+        kind: Object::of(id.kind)?.job_kind(),
+        workspace: owner.workspace,
+        name: Some(id.to_string()),
+        payload,
+        run_unix_ms: unix_ms.saturating_add(FIRST_LOOK_MS),
+        every_ms: None,
+        unix_ms,
+    })
+}
+
+/// The polling job for a new response whose end nobody has seen. Pooled accounts create no background
+/// responses.
+#[must_use]
+pub fn response_polling_job_of(row: &StoredResponseRow, id: &str, unix_ms: u64) -> Option<NewJob> {
+    let is_own = matches!(row.response.maker, Principal::Credential(_));
+    if row.response.is_booked || !is_own {
+        return None;
+    }
+    let kind = Object::Response.job_kind();
+    let (workspace, project) = (row.workspace.to_string(), row.project.to_string());
+    Some(NewJob {
+        kind,
+        workspace: row.workspace,
+        name: Some(format!("{kind}:{}", row.response.request)),
+        payload: json!({"workspace": workspace, "project": project, "id": id}),
+        run_unix_ms: unix_ms.saturating_add(FIRST_LOOK_AT_RESPONSE_MS),
+        every_ms: None,
+        unix_ms,
+    })
+}
+
+fn text<'a>(job: &'a JobRow, name: &str) -> Option<&'a str> {
+    job.payload.get(name)?.as_str()
+}
+
+fn owner(job: &JobRow) -> Option<KeptOwner> {
+    let (workspace, project) = (text(job, "workspace")?, text(job, "project")?);
+    Some(KeptOwner { workspace: workspace.parse().ok()?, project: project.parse().ok()? })
+}
+
+fn named(job: &JobRow) -> Option<(KeptOwner, StoredObjectId)> {
+    Some((owner(job)?, job.name.as_deref()?.parse().ok()?))
+}
+
+struct PollHandler {
+    at: Object,
+    control: Arc<Control>,
+}
+
+pub(crate) fn handlers(control: &Arc<Control>) -> [Arc<dyn Handler>; 3] {
+    [Object::Batch, Object::Film, Object::Response]
+        .map(|at| Arc::new(PollHandler { at, control: Arc::clone(control) }) as Arc<dyn Handler>)
+}
+
+impl Handler for PollHandler {
+    fn kind(&self) -> &'static str {
+        self.at.job_kind()
+    }
+
+    fn policy(&self) -> Policy {
+        self.at.policy()
+    }
+
+    fn run<'a>(&'a self, job: &'a JobRow) -> PortFuture<'a, Outcome> {
+        Box::pin(async move {
+            let looked = match self.at {
+                Object::Response => match owner(job).zip(text(job, "id")) {
+                    Some((owner, id)) => responses::look(&self.control, owner, id, job).await,
+                    None => Ok(unsaid()),
+                },
+                at => match named(job) {
+                    Some((owner, id)) if matches!(at, Object::Film) => {
+                        videos::look(&self.control, owner, id).await
+                    }
+                    Some((owner, id)) => batches::look(&self.control, owner, id).await,
+                    None => Ok(unsaid()),
+                },
+            };
+            looked.unwrap_or_else(Outcome::failed)
+        })
+    }
+}
+
+fn unsaid() -> Outcome {
+    Outcome::Hopeless { error: "it does not say what to look at".into() }
+}

@@ -1,0 +1,324 @@
+//! Image requests in fal's wire format, and image responses of fal, Imagen and Bedrock, converted for the
+//! client.
+
+use bytes::Bytes;
+use domain::{Fault, Grammar, Units, Usage, UsageSource};
+use serde_json::{Value as Json, json};
+
+use super::imagen::predicted;
+use super::invoke_model::listed;
+use super::sides::sides;
+use super::words::object;
+use crate::answer::{AnswerFacts, StreamFault};
+use crate::chat;
+use crate::json::Value;
+use crate::losses::{DroppedFields, Feature};
+use crate::passage::AnswerPath;
+use crate::refusal::wrong_value;
+use crate::responses::Members;
+use crate::translate::TranslatedRequest;
+use crate::whole::WholeAnswer;
+
+pub(super) const PROMPT: &str = "Send a text.";
+/// The value that leaves a choice to the model.
+pub(super) const AUTO: &str = "auto";
+/// Fields that fal lacks, and that change the image unless they leave the choice to the model.
+const CHOICES: [&str; 3] = ["quality", "background", "moderation"];
+/// Fields that can be dropped without a worse image.
+const HINTS: [&str; 1] = ["partial_images"];
+const COMPLETED: &str = "image_generation.completed";
+/// A billing megapixel: an image of 1024 by 1024 counts as one.
+const PIXELS_OF_UNIT: u64 = 1_048_576;
+const MICRO: u64 = 1_000_000;
+
+/// Translates an image request for fal. `own` are the model's further parameters, which pass through
+/// unchanged.
+///
+/// # Errors
+/// The request is invalid, or needs something that fal lacks and that may not be dropped.
+pub fn write_fal_images(
+    client: Grammar,
+    body: &[u8],
+    own: &[&str],
+    is_lenient: bool,
+) -> Result<TranslatedRequest, Box<Fault>> {
+    let mut members = Members::read(body, String::new())?;
+    let mut losses = DroppedFields::new(client, Grammar::Hosted);
+    let mut said: Vec<(&str, String)> = Vec::new();
+    members.take("model")?;
+    said.push(("prompt", quoted(&members.needed_text("prompt", PROMPT)?)));
+    said.extend(members.count("n")?.map(|count| ("num_images", count.to_string())));
+    said.extend(size(members.text("size")?).map(|size| ("image_size", size)));
+    let wants_stream = members.boolean("stream")? == Some(true);
+    // A stream's events carry the image itself, as they have no field for a URL.
+    if wants_bytes(members.text("response_format")?.as_deref())? || wants_stream {
+        said.push(("sync_mode", "true".to_owned()));
+    }
+    said.extend(members.text("output_format")?.map(|format| ("output_format", quoted(&format))));
+    for name in own {
+        said.extend(members.take(name)?.map(|value| (*name, written(&value, body))));
+    }
+    lose_rest(members, &mut losses)?;
+    Ok(TranslatedRequest { body: Bytes::from(object(&said)), dropped: losses.settle(is_lenient)? })
+}
+
+/// Records whatever is left of a request as dropped.
+pub(super) fn lose_rest(mut members: Members<'_>, losses: &mut DroppedFields) -> Result<(), Box<Fault>> {
+    for name in CHOICES {
+        let choice = members.take(name)?;
+        if choice.is_some_and(|choice| !matches!(&choice, Value::String(text) if text.decode() == AUTO)) {
+            losses.lose_extra(name, true);
+        }
+    }
+    for name in ["user", "safety_identifier"] {
+        if members.take(name)?.is_some() {
+            losses.lose_at(Feature::EndUser, name);
+        }
+    }
+    for (name, says) in members.spoken_rest() {
+        if says {
+            losses.lose_extra(name.as_str(), !HINTS.contains(&name.as_str()));
+        }
+    }
+    Ok(())
+}
+
+/// The width and height if the size is two numbers. Any other value is passed on, for the model to judge.
+fn size(said: Option<String>) -> Option<String> {
+    let said = said.filter(|said| said != AUTO)?;
+    Some(match sides(&said) {
+        Some((width, height)) => format!(r#"{{"width":{width},"height":{height}}}"#),
+        None => quoted(&said),
+    })
+}
+
+pub(super) fn wants_bytes(format: Option<&str>) -> Result<bool, Box<Fault>> {
+    match format {
+        None | Some("url") => Ok(false),
+        Some("b64_json") => Ok(true),
+        Some(_) => {
+            let fix = "Send \"url\" or \"b64_json\", or leave it out.".to_owned();
+            Err(wrong_value("response_format".to_owned(), "is no form of a picture", fix))
+        }
+    }
+}
+
+pub(super) fn quoted(text: &str) -> String {
+    Json::from(text).to_string()
+}
+
+pub(super) fn written(value: &Value<'_>, body: &[u8]) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Boolean(truth) => truth.to_string(),
+        Value::Number(number) => (*number).to_owned(),
+        Value::String(text) => quoted(&text.decode()),
+        Value::Array(span) | Value::Object(span) => String::from_utf8_lossy(span.of(body)).into_owned(),
+    }
+}
+
+/// An image of a response.
+#[derive(Debug)]
+pub(super) struct Picture {
+    /// Its URL, or the image itself in Base64.
+    pub place: Place,
+    pub size: Option<(u64, u64)>,
+    pub format: Option<String>,
+    /// The prompt as the model rewrote it.
+    pub revised: Option<String>,
+}
+
+#[derive(Debug)]
+pub(super) enum Place {
+    Url(String),
+    Bytes(String),
+}
+
+impl Picture {
+    fn of(element: &[u8]) -> Option<Self> {
+        let said = Members::of_answer(element)?;
+        let url = said.said("url")?.into_owned();
+        let place = match url.strip_prefix("data:").and_then(|data| data.split_once(";base64,")) {
+            Some((_, bytes)) => Place::Bytes(bytes.to_owned()),
+            None => Place::Url(url),
+        };
+        let sides = said.said_count("width").zip(said.said_count("height"));
+        let format = said.said("content_type");
+        let format = format.and_then(|format| format.strip_prefix("image/").map(str::to_owned));
+        Some(Self {
+            place,
+            size: sides.filter(|(width, height)| *width > 0 && *height > 0),
+            format,
+            revised: None,
+        })
+    }
+
+    pub(super) fn datum(&self) -> (&'static str, &str) {
+        match &self.place {
+            Place::Url(url) => ("url", url),
+            Place::Bytes(bytes) => ("b64_json", bytes),
+        }
+    }
+
+    fn shown(&self) -> Json {
+        let (name, datum) = self.datum();
+        match &self.revised {
+            Some(prompt) => json!({name: datum, "revised_prompt": prompt}),
+            None => json!({name: datum}),
+        }
+    }
+}
+
+/// The images of a response; `None` if it has no list of images.
+pub(super) fn pictures(said: &Members<'_>) -> Result<Option<Vec<Picture>>, StreamFault> {
+    let elements = match (said.said_array("images"), said.said_object("image")) {
+        (Some(_), _) => match listed(said)? {
+            Some(pictures) => return Ok(Some(pictures)),
+            None => said.said_elements("images"),
+        },
+        (None, Some(one)) => vec![one],
+        (None, None) => return predicted(said),
+    };
+    Ok(elements.into_iter().map(Picture::of).collect())
+}
+
+/// The usage of a response. Billed units are estimated from the pixels if every image reports its size; a
+/// caller that gets the units from a response header ignores the estimate.
+pub(super) fn usage_of(pictures: &[Picture]) -> Usage {
+    let units = |picture: &Picture| {
+        let (width, height) = picture.size?;
+        Some(width.saturating_mul(height).div_ceil(PIXELS_OF_UNIT).saturating_mul(MICRO))
+    };
+    let billed = pictures.iter().map(units).sum::<Option<u64>>().unwrap_or(0);
+    let units = Units { images: pictures.len() as u64, billed, ..Units::default() };
+    Usage { units, source: UsageSource::Provider, ..Usage::default() }
+}
+
+/// Reads a buffered response, and writes it as an OpenAI image response.
+pub(crate) fn whole_answer(way: &AnswerPath, body: &Bytes) -> Result<WholeAnswer, StreamFault> {
+    let text = chat::side::document(body)?;
+    let Some(said) = Members::of_answer(text) else { return Err(StreamFault::Broken("bad_json")) };
+    let Some(pictures) = pictures(&said)? else { return Err(StreamFault::Broken("not_an_answer")) };
+    let data: Vec<Json> = pictures.iter().map(Picture::shown).collect();
+    let mut answer = json!({"created": way.created_unix_s, "data": data});
+    if let (Some(answer), Some(first)) = (answer.as_object_mut(), pictures.first()) {
+        let size = first.size.map(|(width, height)| ("size", format!("{width}x{height}")));
+        let format = first.format.clone().map(|format| ("output_format", format));
+        answer.extend(size.into_iter().chain(format).map(|(name, value)| (name.to_owned(), value.into())));
+    }
+    let facts = AnswerFacts { usage: Some(usage_of(&pictures)), content_bytes: 0 };
+    Ok(WholeAnswer::plain(Bytes::from(answer.to_string()), facts))
+}
+
+/// A stream of fal's: events without images report progress, and the last event with images is the result. A
+/// buffered response counts as that one event.
+#[derive(Debug)]
+pub(super) struct HostedImages {
+    created_unix_s: u64,
+    /// The response is one document, not a stream.
+    pub is_whole: bool,
+    made: Option<Vec<Picture>>,
+}
+
+impl HostedImages {
+    pub(super) const fn new(created_unix_s: u64) -> Self {
+        Self { created_unix_s, is_whole: false, made: None }
+    }
+
+    /// Takes one event.
+    pub(super) fn take(&mut self, said: &Members<'_>) -> Result<(), StreamFault> {
+        if said.said("error_type").is_some() || said.said("detail").is_some() {
+            return Err(chat::upstream_error(said.bytes()));
+        }
+        self.made = pictures(said)?.or(self.made.take());
+        Ok(())
+    }
+
+    /// Writes the end of the client's stream, one event per image. Returns `None` if there are no images.
+    pub(super) fn write(&mut self, out: &mut Vec<Bytes>) -> Option<Usage> {
+        let made = self.made.take()?;
+        let mut bytes = Vec::new();
+        for picture in &made {
+            let (name, datum) = picture.datum();
+            let size = picture.size.map_or(AUTO.to_owned(), |(width, height)| format!("{width}x{height}"));
+            let event = json!({
+                "type": COMPLETED,
+                name: datum,
+                "created_at": self.created_unix_s,
+                "size": size,
+                "quality": AUTO,
+                "background": AUTO,
+                "output_format": picture.format,
+            });
+            bytes.extend_from_slice(format!("event: {COMPLETED}\ndata: {event}\n\n").as_bytes());
+        }
+        out.push(Bytes::from(bytes));
+        Some(usage_of(&made))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spoken(body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
+        let spoken =
+            write_fal_images(Grammar::Chat, body.as_bytes(), &["seed", "guidance_scale"], is_lenient)?;
+        Ok((String::from_utf8(spoken.body.to_vec()).unwrap(), spoken.dropped))
+    }
+
+    #[test]
+    fn common_words_become_those_of_hosted_models() {
+        let (body, dropped) = spoken(
+            r#"{"model":"m","prompt":"a \"tide\"","n":2,"size":"640x480","response_format":"b64_json","seed":18446744073709551615,
+            "guidance_scale":3.50,"output_format":"jpeg","quality":"auto","background":null,"user":"u","stream":false}"#,
+            false,
+        )
+        .unwrap();
+        let expected = r#"{"prompt":"a \"tide\"","num_images":2,"image_size":{"width":640,"height":480},"sync_mode":true,"output_format":"jpeg","seed":18446744073709551615,"guidance_scale":3.50}"#;
+        assert_eq!((body.as_str(), dropped), (expected, vec!["user".to_owned()]));
+        let (body, dropped) =
+            spoken(r#"{"prompt":"a","size":"auto","response_format":"url"}"#, false).unwrap();
+        assert_eq!((body.as_str(), dropped), (r#"{"prompt":"a"}"#, Vec::new()));
+        let (body, _) = spoken(r#"{"prompt":"a","size":"square_hd"}"#, false).unwrap();
+        assert_eq!(body, r#"{"prompt":"a","image_size":"square_hd"}"#);
+    }
+
+    #[test]
+    fn what_has_no_word_is_refused_or_dropped_by_name() {
+        for (more, name) in [
+            (r#""quality":"high""#, "quality"),
+            (r#""background":"transparent""#, "background"),
+            (r#""style":"vivid""#, "style"),
+            (r#""num_images":9"#, "num_images"),
+        ] {
+            let body = format!(r#"{{"prompt":"a",{more}}}"#);
+            let fault = spoken(&body, false).unwrap_err();
+            assert_eq!((fault.code, fault.param.as_deref()), ("unsupported_parameter", Some(name)));
+            assert_eq!(spoken(&body, true).unwrap(), (r#"{"prompt":"a"}"#.to_owned(), vec![name.to_owned()]));
+        }
+        assert_eq!(spoken(r#"{"prompt":"a","partial_images":1}"#, false).unwrap().1, ["partial_images"]);
+        let fault = spoken(r#"{"prompt":"a","response_format":"x"}"#, true).unwrap_err();
+        assert_eq!(fault.param.as_deref(), Some("response_format"));
+    }
+
+    #[test]
+    fn pixels_are_counted_up_to_whole_units_and_only_where_all_are_told() {
+        let count = |answer: &str| {
+            let said = Members::of_answer(answer.as_bytes()).unwrap();
+            let usage = usage_of(&pictures(&said).unwrap().unwrap());
+            (usage.units.images, usage.units.billed)
+        };
+        let told = r#"{"url":"u","width":1024,"height":1024}"#;
+        assert_eq!(
+            count(&format!(r#"{{"images":[{told},{{"url":"v","width":512,"height":512}}]}}"#)),
+            (2, 2_000_000)
+        );
+        assert_eq!(count(&format!(r#"{{"images":[{told},{{"url":"v"}}]}}"#)), (2, 0));
+        assert_eq!(count(&format!(r#"{{"image":{told}}}"#)), (1, 1_000_000));
+        let wide = r#"{"images":[{"url":"u","width":1025,"height":1024}]}"#;
+        assert_eq!(count(wide), (1, 2_000_000));
+        let none = Members::of_answer(br#"{"images":[{"url":7}]}"#).unwrap();
+        assert!(pictures(&none).unwrap().is_none());
+    }
+}

@@ -1,0 +1,272 @@
+//! Imagen requests in Vertex AI's `predict` format: one instance and parameters. The response is a list of
+//! predictions, in which a filtered image is replaced by a reason.
+
+use std::ops::RangeInclusive;
+
+use bytes::Bytes;
+use domain::{Fault, FaultClass, Grammar};
+
+use super::fal_images::{AUTO, PROMPT, Picture, Place, lose_rest, quoted, written};
+use super::sides::sides;
+use super::words::{UnsupportedParams, object};
+use crate::answer::StreamFault;
+use crate::chat;
+use crate::refusal::wrong_value;
+use crate::responses::Members;
+use crate::translate::TranslatedRequest;
+
+/// Imagen's default is several images, but clients of OpenAI's API expect one.
+const COUNT: u64 = 1;
+/// How many images a request may ask for.
+const COUNTS: RangeInclusive<u64> = 1..=4;
+const RATIO: &str = "aspectRatio";
+const SIZE: &str = "sampleImageSize";
+/// The supported sizes by aspect ratio; each exists at twice the width and height, too.
+const SIZES: [(&str, (u32, u32)); 5] = [
+    ("1:1", (1024, 1024)),
+    ("3:4", (896, 1280)),
+    ("4:3", (1280, 896)),
+    ("9:16", (768, 1408)),
+    ("16:9", (1408, 768)),
+];
+const LARGE: &str = "2K";
+const SIZE_FIX: &str = "Send 1024x1024, 896x1280, 1280x896, 768x1408 or 1408x768, twice these sides, or a ratio such as 16:9; or \
+                        leave it out.";
+const FORMAT_FIX: &str = "Send \"png\" or \"jpeg\", or leave it out.";
+
+/// Imagen's own parameters, which pass through unchanged: none of them changes how many images are generated,
+/// or where they are stored.
+const OWN_WORDS: [&str; 10] = [
+    "addWatermark",
+    RATIO,
+    "enhancePrompt",
+    "guidanceScale",
+    "language",
+    "negativePrompt",
+    "personGeneration",
+    "safetySetting",
+    SIZE,
+    "seed",
+];
+
+/// Translates an image request into an instance and parameters.
+///
+/// # Errors
+/// The request is invalid, or needs something that the model lacks and that may not be dropped.
+pub fn write_imagen(client: Grammar, body: &[u8], is_lenient: bool) -> Result<TranslatedRequest, Box<Fault>> {
+    let mut members = Members::read(body, String::new())?;
+    let mut unsaid = UnsupportedParams::new(client, is_lenient);
+    members.take("model")?;
+    let prompt = quoted(&members.needed_text("prompt", PROMPT)?);
+    let count = members.count("n")?.unwrap_or(COUNT);
+    if !COUNTS.contains(&count) {
+        let fix = format!("Send a number from {} to {}.", COUNTS.start(), COUNTS.end());
+        return Err(wrong_value(
+            "n".to_owned(),
+            "is no number of pictures that this model makes at once",
+            fix,
+        ));
+    }
+    let mut said: Vec<(&str, String)> = vec![("sampleCount", count.to_string())];
+    let sized = size(members.text("size")?, &mut unsaid)?;
+    let is_sized = !sized.is_empty();
+    said.extend(sized);
+    said.extend(form(&mut members, &mut unsaid)?.map(|form| ("outputOptions", form)));
+    unsaid.require_inline_bytes(&mut members)?;
+    for name in OWN_WORDS {
+        let Some(value) = members.take(name)? else { continue };
+        if is_sized && [RATIO, SIZE].contains(&name) {
+            let fix = format!("Leave \"size\" or \"{name}\" out.");
+            return Err(wrong_value(name.to_owned(), "says what \"size\" says", fix));
+        }
+        said.push((name, written(&value, body)));
+    }
+    lose_rest(members, &mut unsaid.losses)?;
+    // Without it the response gives no reason for missing images.
+    said.push(("includeRaiReason", "true".to_owned()));
+    let body = format!(r#"{{"instances":[{{"prompt":{prompt}}}],"parameters":{}}}"#, object(&said));
+    Ok(TranslatedRequest { body: Bytes::from(body), dropped: unsaid.losses.settle(is_lenient)? })
+}
+
+/// The aspect ratio, and the sample size if it is the large one. The model judges which ratios it supports.
+fn size(
+    said: Option<String>,
+    unsaid: &mut UnsupportedParams,
+) -> Result<Vec<(&'static str, String)>, Box<Fault>> {
+    let Some(said) = said.filter(|said| said != AUTO) else { return Ok(Vec::new()) };
+    if said.contains(':') {
+        return Ok(vec![(RATIO, quoted(&said))]);
+    }
+    let Some(wanted) = sides(&said) else {
+        unsaid.value("size", "is no size", SIZE_FIX)?;
+        return Ok(Vec::new());
+    };
+    let found = SIZES.iter().find_map(|(ratio, (width, height))| {
+        let large = (wanted == (width * 2, height * 2)).then(|| (SIZE, quoted(LARGE)));
+        let is_there = large.is_some() || wanted == (*width, *height);
+        is_there.then(|| [(RATIO, quoted(ratio))].into_iter().chain(large).collect())
+    });
+    match found {
+        Some(said) => Ok(said),
+        None => {
+            unsaid.value("size", "asks for sides that pictures of this model do not have", SIZE_FIX)?;
+            Ok(Vec::new())
+        }
+    }
+}
+
+/// `outputOptions`, if the request has a file format or a compression.
+fn form(members: &mut Members<'_>, unsaid: &mut UnsupportedParams) -> Result<Option<String>, Box<Fault>> {
+    let mut said = Vec::new();
+    match members.text("output_format")?.as_deref() {
+        None => {}
+        Some(format @ ("png" | "jpeg")) => said.push(format!(r#""mimeType":"image/{format}""#)),
+        Some(_) => {
+            unsaid.value(
+                "output_format",
+                "asks for a form that pictures of this model do not come in",
+                FORMAT_FIX,
+            )?;
+        }
+    }
+    said.extend(members.count("output_compression")?.map(|count| format!(r#""compressionQuality":{count}"#)));
+    Ok((!said.is_empty()).then(|| format!("{{{}}}", said.join(","))))
+}
+
+/// The images of a response's predictions; `None` if it has no predictions. If all of them were filtered,
+/// this is a refusal by the provider.
+pub(super) fn predicted(said: &Members<'_>) -> Result<Option<Vec<Picture>>, StreamFault> {
+    if said.said_array("predictions").is_none() {
+        return Ok(None);
+    }
+    let mut pictures = Vec::new();
+    let mut reason = None;
+    for element in said.said_elements("predictions") {
+        let Some(one) = Members::of_answer(element) else {
+            return Err(StreamFault::Broken("not_an_answer"));
+        };
+        let Some(bytes) = one.said("bytesBase64Encoded") else {
+            // The verdict on the prompt is also one of the predictions.
+            reason = reason.or(one.said("raiFilteredReason"));
+            continue;
+        };
+        let format = one.said("mimeType");
+        pictures.push(Picture {
+            place: Place::Bytes(bytes.into_owned()),
+            size: None,
+            format: format.and_then(|format| format.strip_prefix("image/").map(str::to_owned)),
+            revised: one.said("prompt").map(std::borrow::Cow::into_owned),
+        });
+    }
+    match reason {
+        _ if !pictures.is_empty() => Ok(Some(pictures)),
+        // `chat::read_error` limits the message's length and redacts what looks like a key.
+        Some(reason) => {
+            Err(StreamFault::Upstream(chat::read_error(reason.as_bytes()), FaultClass::ContentPolicy))
+        }
+        None => Err(StreamFault::Broken("not_an_answer")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spoken(body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
+        let spoken = write_imagen(Grammar::Chat, body.as_bytes(), is_lenient)?;
+        Ok((String::from_utf8(spoken.body.to_vec()).unwrap(), spoken.dropped))
+    }
+
+    /// The parameters after the prompt and the number of images.
+    fn parameters(more: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
+        let (body, dropped) = spoken(&format!(r#"{{"prompt":"a",{more}}}"#), is_lenient)?;
+        let said = body.strip_prefix(r#"{"instances":[{"prompt":"a"}],"parameters":{"sampleCount":1"#);
+        let said = said.and_then(|said| said.strip_suffix(r#","includeRaiReason":true}}"#));
+        Ok((said.unwrap_or_else(|| panic!("{body}")).trim_start_matches(',').to_owned(), dropped))
+    }
+
+    #[test]
+    fn common_words_become_an_instance_and_parameters() {
+        let (body, dropped) = spoken(
+            r#"{"model":"m","prompt":"a \"tide\"","n":3,"size":"1408x768","output_format":"jpeg","output_compression":80,
+            "response_format":"b64_json","stream":true,"partial_images":2,"quality":"auto","user":"u","seed":18446744073709551615,
+            "addWatermark":false,"guidanceScale":3.50}"#,
+            false,
+        )
+        .unwrap();
+        let expected = r#"{"instances":[{"prompt":"a \"tide\""}],"parameters":{"sampleCount":3,"aspectRatio":"16:9","outputOptions":{"mimeType":"image/jpeg","compressionQuality":80},"addWatermark":false,"guidanceScale":3.50,"seed":18446744073709551615,"includeRaiReason":true}}"#;
+        assert_eq!(
+            (body.as_str(), dropped),
+            (expected, vec!["user".to_owned(), "partial_images".to_owned()])
+        );
+    }
+
+    #[test]
+    fn a_size_is_a_ratio_and_may_be_large() {
+        for (size, expected) in [
+            ("auto", ""),
+            ("1024x1024", r#""aspectRatio":"1:1""#),
+            ("768x1408", r#""aspectRatio":"9:16""#),
+            ("2560x1792", r#""aspectRatio":"4:3","sampleImageSize":"2K""#),
+            ("16:9", r#""aspectRatio":"16:9""#),
+        ] {
+            let said = parameters(&format!(r#""size":"{size}""#), false).unwrap();
+            assert_eq!(said, (expected.to_owned(), Vec::new()), "{size}");
+        }
+        let both = parameters(r#""size":"1024x1024","aspectRatio":"16:9""#, true).unwrap_err();
+        assert_eq!((both.code, both.param.as_deref()), ("invalid_value", Some("aspectRatio")));
+        let own = parameters(r#""aspectRatio":"16:9","sampleImageSize":"2K""#, false).unwrap();
+        assert_eq!(own.0, r#""aspectRatio":"16:9","sampleImageSize":"2K""#);
+    }
+
+    #[test]
+    fn what_there_are_no_words_for_is_refused_or_dropped_by_name() {
+        for (more, name, code) in [
+            (r#""size":"1536x1024""#, "size", "unsupported_value"),
+            (r#""size":"2049x2048""#, "size", "unsupported_value"),
+            (r#""size":"large""#, "size", "unsupported_value"),
+            (r#""size":"4294967295x4294967295""#, "size", "unsupported_value"),
+            (r#""output_format":"webp""#, "output_format", "unsupported_value"),
+            (r#""response_format":"url""#, "response_format", "unsupported_value"),
+            (r#""quality":"high""#, "quality", "unsupported_parameter"),
+            (r#""background":"transparent""#, "background", "unsupported_parameter"),
+            (r#""storageUri":"gs://b/c""#, "storageUri", "unsupported_parameter"),
+        ] {
+            let fault = parameters(more, false).unwrap_err();
+            assert_eq!((fault.code, fault.param.as_deref()), (code, Some(name)), "{more}");
+            assert_eq!(parameters(more, true).unwrap(), (String::new(), vec![name.to_owned()]), "{more}");
+        }
+        for (more, name) in [
+            (r#""response_format":"x""#, "response_format"),
+            (r#""n":0"#, "n"),
+            (r#""n":5"#, "n"),
+            (r#""n":18446744073709551615"#, "n"),
+        ] {
+            let fault = parameters(more, true).unwrap_err();
+            assert_eq!((fault.code, fault.param.as_deref()), ("invalid_value", Some(name)), "{more}");
+        }
+        assert_eq!(spoken(r#"{"n":1}"#, true).unwrap_err().param.as_deref(), Some("prompt"));
+    }
+
+    fn read(answer: &str) -> Result<Option<Vec<Picture>>, StreamFault> {
+        predicted(&Members::of_answer(answer.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn predictions_are_pictures_but_for_those_that_were_held_back() {
+        let answer = r#"{"predictions":[{"mimeType":"image/png","bytesBase64Encoded":"AA==","prompt":"a high tide"},{"raiFilteredReason":"One was held back."},{"safetyAttributes":{"scores":[0.1]},"contentType":"Positive Prompt"}]}"#;
+        let pictures = read(answer).unwrap().unwrap();
+        assert_eq!(pictures.len(), 1);
+        assert_eq!((pictures[0].datum(), pictures[0].format.as_deref()), (("b64_json", "AA=="), Some("png")));
+        assert_eq!(pictures[0].revised.as_deref(), Some("a high tide"));
+        assert!(read(r#"{"images":[]}"#).unwrap().is_none());
+        let fault = read(r#"{"predictions":[{"raiFilteredReason":"All images were filtered out."}]}"#);
+        let Err(StreamFault::Upstream(report, FaultClass::ContentPolicy)) = fault else {
+            panic!("{fault:?}")
+        };
+        assert_eq!(report.message.as_deref(), Some("All images were filtered out."));
+        for none in [r#"{"predictions":[]}"#, r#"{"predictions":[7]}"#, r#"{"predictions":[{}]}"#] {
+            assert_eq!(read(none).unwrap_err(), StreamFault::Broken("not_an_answer"), "{none}");
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! Image and rerank requests for Bedrock's `InvokeModel`, whose body is in the model vendor's own format:
+//! Amazon Nova Canvas and Titan, Stability AI, Cohere.
+
+use bytes::Bytes;
+use domain::{Fault, FaultClass, Grammar};
+
+use super::fal_images::{AUTO, PROMPT, Picture, Place, lose_rest, quoted, written};
+use super::sides::sides;
+use super::words::{UnsupportedParams, object};
+use crate::answer::StreamFault;
+use crate::chat;
+use crate::json::Value;
+use crate::losses::DroppedFields;
+use crate::refusal::{missing, wrong_type};
+use crate::responses::{Members, kind_of, value_of};
+use crate::translate::TranslatedRequest;
+
+/// A vendor's format of image requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvokeModelImages {
+    /// Nova Canvas and Titan: `{"taskType", "textToImageParams", "imageGenerationConfig"}`.
+    Tasks,
+    /// Stability: `{"prompt", "aspect_ratio", "output_format"}`, one image at a time.
+    Prompt,
+}
+
+/// A vendor's format of rerank requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InvokeModelRerank {
+    /// The API version to send, if the vendor requires one.
+    pub version: Option<u32>,
+    /// Further parameters, which pass through unchanged.
+    pub own: &'static [&'static str],
+}
+
+const PNG: &str = "png";
+const ONE_FIX: &str = "Send 1, or leave it out; ask again for the next.";
+const RATIO_FIX: &str = "Send a ratio such as 16:9, or leave it out.";
+const SIDES_FIX: &str = "Send two sides such as 1024x1024, or leave it out.";
+const DOCUMENTS: &str = "Send the texts that are to be put in order.";
+const QUERY: &str = "Send the question as a text.";
+/// Stability and Amazon give the reason for a missing image in one of these members.
+const REASONS: &str = "finish_reasons";
+const REASON: &str = "error";
+
+/// Translates an image request for such a model.
+///
+/// # Errors
+/// The request is invalid, or needs something that the model lacks and that may not be dropped.
+pub fn write_invoke_model_images(
+    client: Grammar,
+    body: &[u8],
+    form: InvokeModelImages,
+    is_lenient: bool,
+) -> Result<TranslatedRequest, Box<Fault>> {
+    let mut members = Members::read(body, String::new())?;
+    let mut unsaid = UnsupportedParams::new(client, is_lenient);
+    members.take("model")?;
+    unsaid.require_inline_bytes(&mut members)?;
+    let body = match form {
+        InvokeModelImages::Tasks => tasks(&mut members, &mut unsaid, body)?,
+        InvokeModelImages::Prompt => prompt(&mut members, &mut unsaid, body)?,
+    };
+    lose_rest(members, &mut unsaid.losses)?;
+    Ok(TranslatedRequest { body: Bytes::from(body), dropped: unsaid.losses.settle(is_lenient)? })
+}
+
+fn tasks(
+    members: &mut Members<'_>,
+    unsaid: &mut UnsupportedParams,
+    body: &[u8],
+) -> Result<String, Box<Fault>> {
+    let mut params = vec![("text", quoted(&members.needed_text("prompt", PROMPT)?))];
+    params.extend(members.take("negativeText")?.map(|value| ("negativeText", written(&value, body))));
+    let mut config: Vec<(&str, String)> = Vec::new();
+    config.extend(members.count("n")?.map(|count| ("numberOfImages", count.to_string())));
+    match members.text("quality")?.as_deref() {
+        None | Some(AUTO) => {}
+        Some(quality @ ("standard" | "premium")) => config.push(("quality", quoted(quality))),
+        Some("hd") => config.push(("quality", quoted("premium"))),
+        Some(_) => {
+            let fix = "Send \"standard\" or \"premium\", or leave it out.";
+            unsaid.value("quality", "asks for what pictures of this model do not come in", fix)?;
+        }
+    }
+    match members.text("size")?.filter(|size| size != AUTO).map(|size| sides(&size)) {
+        None => {}
+        Some(Some((width, height))) => {
+            config.extend([("width", width.to_string()), ("height", height.to_string())]);
+        }
+        Some(None) => unsaid.value("size", "is no size of a picture", SIDES_FIX)?,
+    }
+    if members.text("output_format")?.is_some_and(|format| format != PNG) {
+        let fix = "Send \"png\", or leave it out.";
+        unsaid.value("output_format", "asks for a form that pictures of this model do not come in", fix)?;
+    }
+    for name in ["cfgScale", "seed"] {
+        config.extend(members.take(name)?.map(|value| (name, written(&value, body))));
+    }
+    let (params, config) = (object(&params), object(&config));
+    Ok(format!(
+        r#"{{"taskType":"TEXT_IMAGE","textToImageParams":{params},"imageGenerationConfig":{config}}}"#
+    ))
+}
+
+fn prompt(
+    members: &mut Members<'_>,
+    unsaid: &mut UnsupportedParams,
+    body: &[u8],
+) -> Result<String, Box<Fault>> {
+    let mut said = vec![("prompt", quoted(&members.needed_text("prompt", PROMPT)?))];
+    if members.count("n")?.is_some_and(|count| count != 1) {
+        unsaid.value("n", "asks for other than the one picture that this model makes at once", ONE_FIX)?;
+    }
+    match members.text("size")?.filter(|size| size != AUTO) {
+        None => {}
+        Some(ratio) if ratio.contains(':') => said.push(("aspect_ratio", quoted(&ratio))),
+        Some(_) => {
+            let what = "asks for sides, and pictures of this model are asked for by their ratio";
+            unsaid.value("size", what, RATIO_FIX)?;
+        }
+    }
+    // The model judges which formats it supports.
+    said.extend(members.text("output_format")?.map(|format| ("output_format", quoted(&format))));
+    for name in ["aspect_ratio", "negative_prompt", "seed"] {
+        let Some(value) = members.take(name)? else { continue };
+        if said.iter().any(|(known, _)| *known == name) {
+            return Err(crate::refusal::wrong_value(
+                name.to_owned(),
+                "says what \"size\" says",
+                format!("Leave \"size\" or \"{name}\" out."),
+            ));
+        }
+        said.push((name, written(&value, body)));
+    }
+    Ok(object(&said))
+}
+
+/// The images of a response that lists them in Base64; `None` if it is not such a list. If all of them were
+/// filtered, this is a refusal by the provider.
+pub(super) fn listed(said: &Members<'_>) -> Result<Option<Vec<Picture>>, StreamFault> {
+    let mut pictures = Vec::new();
+    for element in said.said_elements("images") {
+        match value_of(element) {
+            Ok(Value::String(bytes)) => {
+                let bytes = bytes.decode().into_owned();
+                let format = format_of(&bytes).map(str::to_owned);
+                pictures.push(Picture { place: Place::Bytes(bytes), size: None, format, revised: None });
+            }
+            // In place of a filtered image.
+            Ok(Value::Null) => {}
+            _ => return Ok(None),
+        }
+    }
+    if !pictures.is_empty() {
+        return Ok(Some(pictures));
+    }
+    let reasons = said.said_elements(REASONS).into_iter();
+    let reason = reasons.filter_map(|reason| match value_of(reason) {
+        Ok(Value::String(text)) => Some(text.decode()),
+        _ => None,
+    });
+    match said.said(REASON).or(reason.into_iter().next()) {
+        Some(reason) => {
+            Err(StreamFault::Upstream(chat::read_error(reason.as_bytes()), FaultClass::ContentPolicy))
+        }
+        None => Ok(None),
+    }
+}
+
+/// An image's format, from its magic bytes.
+fn format_of(base64: &str) -> Option<&'static str> {
+    let begins = [("iVBORw0KGgo", PNG), ("/9j/", "jpeg"), ("UklGR", "webp")];
+    begins.into_iter().find(|(begin, _)| base64.starts_with(begin)).map(|(_, format)| format)
+}
+
+/// Translates a rerank request for such a model.
+///
+/// # Errors
+/// The request is invalid, or needs something that the model lacks and that may not be dropped.
+pub fn write_invoke_model_rerank(
+    client: Grammar,
+    body: &[u8],
+    ranking: InvokeModelRerank,
+    is_lenient: bool,
+) -> Result<TranslatedRequest, Box<Fault>> {
+    let mut members = Members::read(body, String::new())?;
+    let mut losses = DroppedFields::new(client, Grammar::Hosted);
+    members.take("model")?;
+    let mut said = vec![("query", quoted(&members.needed_text("query", QUERY)?))];
+    let Some(documents) = members.elements("documents")? else {
+        return Err(missing("documents".to_owned(), DOCUMENTS));
+    };
+    let documents: Vec<String> =
+        documents.into_iter().map(|(way, document)| text_of(way, document)).collect::<Result<_, _>>()?;
+    said.push(("documents", format!("[{}]", documents.join(","))));
+    said.extend(members.count("top_n")?.map(|count| ("top_n", count.to_string())));
+    // The model returns indices only.
+    if members.boolean("return_documents")? == Some(true) {
+        losses.lose_extra("return_documents", true);
+    }
+    for name in ranking.own {
+        said.extend(members.take(name)?.map(|value| (*name, written(&value, body))));
+    }
+    for (name, says) in members.spoken_rest() {
+        if says {
+            losses.lose_extra(name.as_str(), true);
+        }
+    }
+    said.extend(ranking.version.map(|version| ("api_version", version.to_string())));
+    Ok(TranslatedRequest { body: Bytes::from(object(&said)), dropped: losses.settle(is_lenient)? })
+}
+
+/// The text of a document, which is a string or an object with a `text`.
+fn text_of(way: String, document: &[u8]) -> Result<String, Box<Fault>> {
+    match value_of(document)? {
+        Value::String(text) => Ok(quoted(&text.decode())),
+        Value::Object(_) => {
+            let mut members = Members::read(document, way)?;
+            let text = members.needed_text("text", DOCUMENTS)?;
+            match members.rest().next() {
+                None => Ok(quoted(&text)),
+                Some(name) => {
+                    let fix = "Send documents as texts: this model ranks nothing else.";
+                    Err(crate::embed::unsayable(name, "is no part of a document that is a text", fix))
+                }
+            }
+        }
+        other => Err(wrong_type(way, "a string", kind_of(&other))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pictures(
+        form: InvokeModelImages,
+        body: &str,
+        is_lenient: bool,
+    ) -> Result<(String, Vec<String>), Box<Fault>> {
+        let spoken = write_invoke_model_images(Grammar::Chat, body.as_bytes(), form, is_lenient)?;
+        Ok((String::from_utf8(spoken.body.to_vec()).unwrap(), spoken.dropped))
+    }
+
+    #[test]
+    fn common_words_become_a_task() {
+        let (body, dropped) = pictures(
+            InvokeModelImages::Tasks,
+            r#"{"model":"m","prompt":"a \"tide\"","n":2,"size":"1280x720","quality":"hd","output_format":"png","stream":true,
+            "response_format":"b64_json","negativeText":"boats","cfgScale":6.50,"seed":12,"user":"u","background":"auto"}"#,
+            false,
+        )
+        .unwrap();
+        let expected = r#"{"taskType":"TEXT_IMAGE","textToImageParams":{"text":"a \"tide\"","negativeText":"boats"},"imageGenerationConfig":{"numberOfImages":2,"quality":"premium","width":1280,"height":720,"cfgScale":6.50,"seed":12}}"#;
+        assert_eq!((body.as_str(), dropped), (expected, vec!["user".to_owned()]));
+        let bare =
+            pictures(InvokeModelImages::Tasks, r#"{"prompt":"a","size":"auto","quality":"auto"}"#, false);
+        let expected =
+            r#"{"taskType":"TEXT_IMAGE","textToImageParams":{"text":"a"},"imageGenerationConfig":{}}"#;
+        assert_eq!(bare.unwrap(), (expected.to_owned(), Vec::new()));
+    }
+
+    #[test]
+    fn common_words_become_a_prompt_and_its_settings() {
+        let (body, dropped) = pictures(
+            InvokeModelImages::Prompt,
+            r#"{"prompt":"a","n":1,"size":"16:9","output_format":"jpeg","negative_prompt":"boats","seed":4294967295}"#,
+            false,
+        )
+        .unwrap();
+        let expected = r#"{"prompt":"a","aspect_ratio":"16:9","output_format":"jpeg","negative_prompt":"boats","seed":4294967295}"#;
+        assert_eq!((body.as_str(), dropped), (expected, Vec::new()));
+        let both = r#"{"prompt":"a","size":"16:9","aspect_ratio":"1:1"}"#;
+        let fault = pictures(InvokeModelImages::Prompt, both, true).unwrap_err();
+        assert_eq!((fault.code, fault.param.as_deref()), ("invalid_value", Some("aspect_ratio")));
+    }
+
+    #[test]
+    fn what_there_are_no_words_for_is_refused_or_dropped_by_name() {
+        use InvokeModelImages::{Prompt, Tasks};
+        for (form, more, name, code) in [
+            (Tasks, r#""size":"16:9""#, "size", "unsupported_value"),
+            (Tasks, r#""quality":"medium""#, "quality", "unsupported_value"),
+            (Tasks, r#""output_format":"webp""#, "output_format", "unsupported_value"),
+            (Tasks, r#""response_format":"url""#, "response_format", "unsupported_value"),
+            (Tasks, r#""style":"vivid""#, "style", "unsupported_parameter"),
+            (Prompt, r#""n":2"#, "n", "unsupported_value"),
+            (Prompt, r#""size":"1024x1024""#, "size", "unsupported_value"),
+            (Prompt, r#""quality":"hd""#, "quality", "unsupported_parameter"),
+            (Prompt, r#""mode":"image-to-image""#, "mode", "unsupported_parameter"),
+        ] {
+            let body = format!(r#"{{"prompt":"a",{more}}}"#);
+            let fault = pictures(form, &body, false).unwrap_err();
+            assert_eq!((fault.code, fault.param.as_deref()), (code, Some(name)), "{more}");
+            assert_eq!(pictures(form, &body, true).unwrap().1, [name], "{more}");
+        }
+        let fault = pictures(Tasks, "{}", true).unwrap_err();
+        assert_eq!(fault.param.as_deref(), Some("prompt"));
+    }
+
+    #[test]
+    fn listed_pictures_are_read_and_a_filter_is_heard() {
+        let read = |answer: &str| listed(&Members::of_answer(answer.as_bytes()).unwrap());
+        let answer = r#"{"seeds":[1],"finish_reasons":[null,"Filter reason: output image"],"images":["iVBORw0KGgoA",null]}"#;
+        let made = read(answer).unwrap().unwrap();
+        assert_eq!(made.len(), 1);
+        assert_eq!((made[0].datum(), made[0].format.as_deref()), (("b64_json", "iVBORw0KGgoA"), Some("png")));
+        for (answer, expected) in [
+            (r#"{"images":[],"error":"The prompt was blocked."}"#, "The prompt was blocked."),
+            (r#"{"images":[null],"finish_reasons":["Filter reason: prompt"]}"#, "Filter reason: prompt"),
+        ] {
+            let Err(StreamFault::Upstream(report, FaultClass::ContentPolicy)) = read(answer) else {
+                panic!("{answer}")
+            };
+            assert_eq!(report.message.as_deref(), Some(expected));
+        }
+        for none in [r#"{"images":[]}"#, r#"{"images":[7]}"#, "{}"] {
+            assert!(read(none).unwrap().is_none(), "{none}");
+        }
+    }
+
+    fn ranked(body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
+        let ranking = InvokeModelRerank { version: Some(2), own: &["max_tokens_per_doc"] };
+        let spoken = write_invoke_model_rerank(Grammar::Chat, body.as_bytes(), ranking, is_lenient)?;
+        Ok((String::from_utf8(spoken.body.to_vec()).unwrap(), spoken.dropped))
+    }
+
+    #[test]
+    fn texts_are_ranked_in_a_makers_words() {
+        let (body, dropped) = ranked(
+            r#"{"model":"m","query":"when?","documents":["at \"six\"",{"text":"never"}],"top_n":1,"return_documents":false,
+            "max_tokens_per_doc":9}"#,
+            false,
+        )
+        .unwrap();
+        let expected = r#"{"query":"when?","documents":["at \"six\"","never"],"top_n":1,"max_tokens_per_doc":9,"api_version":2}"#;
+        assert_eq!((body.as_str(), dropped), (expected, Vec::new()));
+        for (body, code, name) in [
+            (r#"{"documents":[]}"#, "missing_required_parameter", "query"),
+            (r#"{"query":"a"}"#, "missing_required_parameter", "documents"),
+            (r#"{"query":"a","documents":[7]}"#, "invalid_type", "documents[0]"),
+            (
+                r#"{"query":"a","documents":[{"title":"b"}]}"#,
+                "missing_required_parameter",
+                "documents[0].text",
+            ),
+            (r#"{"query":"a","documents":[{"text":"b","title":"c"}]}"#, "unsupported_value", "title"),
+            (
+                r#"{"query":"a","documents":["b"],"return_documents":true}"#,
+                "unsupported_parameter",
+                "return_documents",
+            ),
+            (
+                r#"{"query":"a","documents":["b"],"rank_fields":["c"]}"#,
+                "unsupported_parameter",
+                "rank_fields",
+            ),
+        ] {
+            let fault = ranked(body, false).unwrap_err();
+            assert_eq!((fault.code, fault.param.as_deref()), (code, Some(name)), "{body}");
+        }
+        let lenient = ranked(r#"{"query":"a","documents":["b"],"return_documents":true}"#, true).unwrap();
+        assert_eq!(lenient.1, ["return_documents"]);
+    }
+}

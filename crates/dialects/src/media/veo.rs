@@ -1,0 +1,521 @@
+//! Videos from Vertex AI's long-running `predictLongRunning` operations (Veo). A request becomes one instance
+//! and parameters, and an operation's state becomes a video object of OpenAI's `/v1/videos`. The operation
+//! does not repeat the request, so our id of the video encodes the operation's name together with the
+//! requested length and size.
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use domain::{Fault, FaultClass, Grammar, UpstreamReport};
+use serde_json::json;
+
+use super::fal_images::{PROMPT, lose_rest, quoted, written};
+use super::fal_video;
+use super::video_form::document;
+use super::words::{UnsupportedParams, object};
+use crate::answer::{AnswerFacts, StreamFault};
+use crate::chat;
+use crate::embed::unsayable;
+use crate::form::Form;
+use crate::json::Value;
+use crate::passage::AnswerPath;
+use crate::refusal::wrong_value;
+use crate::responses::{Members, value_of};
+use crate::translate::TranslatedRequest;
+use crate::video::BILLED;
+use crate::whole::WholeAnswer;
+
+/// The default length in seconds. It is always sent upstream, because the requested length is what is billed.
+const SECONDS: u64 = 8;
+const SECONDS_FIX: &str = "Send a whole number of seconds that the model makes, such as \"8\".";
+/// The supported sizes, with their aspect ratio and resolution. The first is the default.
+pub(super) const SIZES: [(&str, &str, &str); 4] = [
+    ("1280x720", "16:9", LOW),
+    ("720x1280", "9:16", LOW),
+    ("1920x1080", "16:9", "1080p"),
+    ("1080x1920", "9:16", "1080p"),
+];
+/// The only resolution of older models, which have no parameter for it.
+pub(super) const LOW: &str = "720p";
+pub(super) const SIZE_FIX: &str = "Send 1280x720, 720x1280, 1920x1080 or 1080x1920, or leave it out.";
+pub(super) const REFERENCE: &str = "input_reference";
+const REFERENCE_FIX: &str = "Send the picture as {\"image_url\": \"data:image/png;base64,...\"} in JSON, or in a form of less than 1 MiB.";
+/// Veo's own parameters, which pass through unchanged: none of them changes how much is generated, or where
+/// it is stored.
+const OWN_WORDS: [&str; 5] = ["negativePrompt", "seed", "personGeneration", "generateAudio", "enhancePrompt"];
+/// The collections in an operation's name, each followed by its id.
+const WORDS: [&str; 5] = ["projects", "locations", "publishers", "models", "operations"];
+/// Separates the operation's name and the request's values in our id. No operation's name contains it.
+pub(super) const ASKED: char = '?';
+/// The states of a video, in OpenAI's words.
+pub(super) const QUEUED: &str = "queued";
+pub(super) const COMING: &str = "in_progress";
+pub(super) const COMPLETED: &str = "completed";
+pub(super) const FAILED: &str = "failed";
+/// The most that is sent of a video at once.
+const PIECE_BYTES: usize = 1024 * 1024;
+
+/// What the request says about a video, since the upstream's response does not repeat it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VideoAsk {
+    /// A new video, as far as the client specified it.
+    New { model: String, seconds: Option<u64>, size: Option<&'static str>, created_unix_s: u64 },
+    /// A video named by our id, which encodes the request, and the billed micro-units from the response's
+    /// header.
+    Known { id: String, billed: Option<u64> },
+}
+
+impl VideoAsk {
+    /// Reads it from a request that was translated before, for this model.
+    #[must_use]
+    pub fn of(form: Option<&Form>, body: &[u8], model: &str, created_unix_s: u64) -> Self {
+        let body = document(form, body).unwrap_or_default();
+        let said = Members::of_answer(&body);
+        let seconds = said.as_ref().and_then(|said| {
+            said.said_count("seconds").or_else(|| said.said("seconds")?.trim().parse().ok())
+        });
+        let wanted = said.and_then(|said| said.said("size"));
+        let size = SIZES.iter().find(|(size, ..)| wanted.as_deref() == Some(size)).map(|(size, ..)| *size);
+        Self::New { model: model.to_owned(), seconds, size, created_unix_s }
+    }
+}
+
+/// A video's state, to be written as a video object of OpenAI's `/v1/videos`.
+pub(super) struct VideoReply<'a> {
+    pub id: String,
+    pub created_unix_s: u64,
+    pub model: &'a str,
+    pub status: &'static str,
+    pub seconds: Option<&'a str>,
+    pub size: Option<&'a str>,
+    pub billed: Option<u64>,
+    /// The error's code and message, if the video failed.
+    pub error: Option<(&'static str, &'a str)>,
+}
+
+impl VideoReply<'_> {
+    pub(super) fn document(&self) -> Bytes {
+        let error = self.error.map(|(code, message)| json!({"code": code, "message": message}));
+        let mut film = json!({
+            "id": self.id,
+            "object": "video",
+            "created_at": self.created_unix_s,
+            // The upstream does not report when it completed.
+            "completed_at": null,
+            "expires_at": null,
+            "status": self.status,
+            "model": self.model,
+            "progress": if self.status == COMPLETED { 100 } else { 0 },
+            "prompt": null,
+            "seconds": self.seconds,
+            "size": self.size,
+            "remixed_from_video_id": null,
+            "error": error,
+        });
+        if let (Some(film), Some(billed)) = (film.as_object_mut(), self.billed) {
+            film.insert(BILLED.to_owned(), billed.into());
+        }
+        Bytes::from(film.to_string())
+    }
+}
+
+/// Translates a video request into an instance and parameters. `says_low` is set if the model has a parameter
+/// for the lower resolution.
+///
+/// # Errors
+/// The request is invalid, or needs something that the model lacks and that may not be dropped.
+pub fn write_veo(
+    client: Grammar,
+    form: Option<&Form>,
+    body: &[u8],
+    is_lenient: bool,
+    says_low: bool,
+) -> Result<TranslatedRequest, Box<Fault>> {
+    let body = &*document(form, body)?;
+    let mut members = Members::read(body, String::new())?;
+    let mut unsaid = UnsupportedParams::new(client, is_lenient);
+    members.take("model")?;
+    let mut instance = vec![("prompt", quoted(&members.needed_text("prompt", PROMPT)?))];
+    instance.extend(picture(&mut members)?.map(|picture| ("image", picture)));
+    let length = seconds(&mut members)?.unwrap_or(SECONDS).to_string();
+    let mut said = vec![("sampleCount", "1".to_owned()), ("durationSeconds", length)];
+    if let Some(size) = members.text("size")? {
+        match SIZES.iter().find(|(known, ..)| *known == size) {
+            Some((_, ratio, resolution)) => {
+                said.push(("aspectRatio", quoted(ratio)));
+                let is_said = says_low || *resolution != LOW;
+                said.extend(is_said.then(|| ("resolution", quoted(resolution))));
+            }
+            None => unsaid.value("size", "asks for sides that films of this model do not have", SIZE_FIX)?,
+        }
+    }
+    for name in OWN_WORDS {
+        said.extend(members.take(name)?.map(|value| (name, written(&value, body))));
+    }
+    lose_rest(members, &mut unsaid.losses)?;
+    let body = format!(r#"{{"instances":[{}],"parameters":{}}}"#, object(&instance), object(&said));
+    Ok(TranslatedRequest { body: Bytes::from(body), dropped: unsaid.losses.settle(is_lenient)? })
+}
+
+/// The requested length: a string, as OpenAI's SDK sends it, or a number.
+pub(super) fn seconds(members: &mut Members<'_>) -> Result<Option<u64>, Box<Fault>> {
+    let wanted = match members.take("seconds")? {
+        None => return Ok(None),
+        Some(Value::String(text)) => text.decode().trim().parse().ok(),
+        Some(value) => value.as_count(),
+    };
+    let wanted = wanted.filter(|seconds: &u64| *seconds > 0);
+    wanted.map(Some).ok_or_else(|| {
+        wrong_value("seconds".to_owned(), "is no whole number of seconds", SECONDS_FIX.to_owned())
+    })
+}
+
+/// The first frame, if its bytes are in the request.
+fn picture(members: &mut Members<'_>) -> Result<Option<String>, Box<Fault>> {
+    let Some(mut reference) = members.members(REFERENCE)? else { return Ok(None) };
+    let url = reference.text("image_url")?;
+    let inline = url.as_deref().and_then(|url| url.strip_prefix("data:")?.split_once(";base64,"));
+    match (inline, reference.rest().next()) {
+        (Some((media_type, base64)), None) => {
+            let (base64, media_type) = (quoted(base64), quoted(media_type));
+            Ok(Some(format!(r#"{{"bytesBase64Encoded":{base64},"mimeType":{media_type}}}"#)))
+        }
+        _ => Err(film_reference_unsayable()),
+    }
+}
+
+/// The reference image is given in a form that such models do not support.
+pub(super) fn film_reference_unsayable() -> Box<Fault> {
+    unsayable(REFERENCE.to_owned(), "holds no PNG or JPEG whose bytes are in the request", REFERENCE_FIX)
+}
+
+/// The content of our id of a video: the operation's name, and the requested values. It is encoded so that it
+/// is valid wherever a provider's id is.
+struct Named {
+    /// The ids in the operation's name, in the order of `WORDS`.
+    values: [String; WORDS.len()],
+    created_unix_s: u64,
+    seconds: String,
+    size: String,
+}
+
+impl Named {
+    fn new(name: &str, created_unix_s: u64, seconds: u64, size: &str) -> Option<Self> {
+        let mut parts = name.split('/');
+        let mut values: [String; WORDS.len()] = Default::default();
+        for (word, value) in WORDS.iter().zip(&mut values) {
+            let (said, named) = (parts.next()?, parts.next()?);
+            if said != *word || named.is_empty() || named.contains(ASKED) {
+                return None;
+            }
+            named.clone_into(value);
+        }
+        let is_whole = parts.next().is_none();
+        is_whole.then(|| Self { values, created_unix_s, seconds: seconds.to_string(), size: size.to_owned() })
+    }
+
+    fn id(&self) -> String {
+        let Self { values, created_unix_s, seconds, size } = self;
+        URL_SAFE_NO_PAD
+            .encode(format!("{}{ASKED}{created_unix_s}{ASKED}{seconds}{ASKED}{size}", values.join("/")))
+    }
+
+    fn read(id: &str) -> Option<Self> {
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(id).ok()?).ok()?;
+        let mut asked = text.split(ASKED);
+        let named: Vec<String> = asked.next()?.split('/').map(str::to_owned).collect();
+        Some(Self {
+            values: named.try_into().ok()?,
+            created_unix_s: asked.next()?.parse().ok()?,
+            seconds: asked.next()?.to_owned(),
+            size: asked.next()?.to_owned(),
+        })
+    }
+
+    fn operation(&self) -> String {
+        let parts = WORDS.iter().zip(&self.values).flat_map(|(word, value)| [*word, value.as_str()]);
+        parts.collect::<Vec<_>>().join("/")
+    }
+
+    fn model(&self) -> &str {
+        let [_, _, _, model, _] = &self.values;
+        model
+    }
+}
+
+/// Decodes the operation's name from our id of its video. Returns `None` if the id is not ours.
+#[must_use]
+pub fn operation_of(film: &str) -> Option<String> {
+    Named::read(film).map(|named| named.operation())
+}
+
+/// Writes the video object for the client, from the state of the operation or of the queued request.
+///
+/// # Errors
+/// The upstream's response has no such state.
+pub fn video_object(ask: &VideoAsk, body: &[u8]) -> Result<Bytes, StreamFault> {
+    let said = Members::of_answer(chat::side::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
+    if fal_video::is_queued(ask, &said) {
+        return fal_video::film(ask, &said);
+    }
+    let (named, end) = match ask {
+        VideoAsk::New { seconds, size, created_unix_s, .. } => {
+            let name = said.said("name").ok_or(StreamFault::Broken("not_an_answer"))?;
+            let (seconds, size) = (seconds.unwrap_or(SECONDS), size.unwrap_or(SIZES[0].0));
+            (Named::new(&name, *created_unix_s, seconds, size), End::Queued)
+        }
+        VideoAsk::Known { id, .. } => (Named::read(id), End::of(&said)),
+    };
+    let named = named.ok_or(StreamFault::Broken("not_an_answer"))?;
+    let (status, error) = match &end {
+        End::Queued => (QUEUED, None),
+        End::Coming => (COMING, None),
+        End::Made(_) => (COMPLETED, None),
+        End::Failed { code, message } => (FAILED, Some((*code, message.as_str()))),
+    };
+    let told = VideoReply {
+        id: named.id(),
+        created_unix_s: named.created_unix_s,
+        model: named.model(),
+        status,
+        seconds: Some(&named.seconds),
+        size: Some(&named.size),
+        billed: None,
+        error,
+    };
+    Ok(told.document())
+}
+
+/// The same, as a buffered response.
+pub(crate) fn whole_answer(way: &AnswerPath, body: &[u8]) -> Result<WholeAnswer, StreamFault> {
+    let ask = way.film.as_ref().ok_or(StreamFault::Broken("not_an_answer"))?;
+    Ok(WholeAnswer::plain(video_object(ask, body)?, AnswerFacts::default()))
+}
+
+/// The video itself, in pieces.
+pub(super) fn video_content(body: &[u8]) -> Result<Vec<Bytes>, StreamFault> {
+    let said = Members::of_answer(chat::side::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
+    let base64 = match End::of(&said) {
+        End::Made(Some(base64)) => base64,
+        End::Made(None) => {
+            return Err(refused("It was put into a bucket, and not kept where it can be taken."));
+        }
+        End::Failed { message, .. } => return Err(refused(&format!("There is no video: {message}"))),
+        End::Queued | End::Coming => {
+            return Err(refused("The video is not ready yet, its status is 'in_progress'."));
+        }
+    };
+    let bytes = STANDARD.decode(base64.as_bytes()).map_err(|_| StreamFault::Broken("bad_base64"))?;
+    let mut film = Bytes::from(bytes);
+    let mut pieces = Vec::new();
+    while !film.is_empty() {
+        pieces.push(film.split_to(film.len().min(PIECE_BYTES)));
+    }
+    Ok(pieces)
+}
+
+pub(super) fn refused(message: &str) -> StreamFault {
+    let report = UpstreamReport { message: Some(message.to_owned()), ..UpstreamReport::default() };
+    StreamFault::Upstream(report, FaultClass::BadRequest)
+}
+
+/// The state of an operation.
+enum End<'a> {
+    Queued,
+    Coming,
+    /// With the video's bytes, unless it was stored elsewhere.
+    Made(Option<std::borrow::Cow<'a, str>>),
+    Failed {
+        code: &'static str,
+        message: String,
+    },
+}
+
+impl<'a> End<'a> {
+    fn of(said: &Members<'a>) -> Self {
+        if let Some(error) = said.said_members("error") {
+            let code = code_of(error.said_count("code").unwrap_or_default());
+            return Self::failed(code, error.said("message").as_deref());
+        }
+        if !said.said_true("done") {
+            return Self::Coming;
+        }
+        let Some(response) = said.said_members("response") else { return Self::failed("unknown", None) };
+        // Only one video was requested.
+        match response.said_elements("videos").first().and_then(|video| Members::of_answer(video)) {
+            Some(video) => Self::Made(video.said("bytesBase64Encoded")),
+            None => {
+                let reasons = response.said_elements("raiMediaFilteredReasons");
+                let reason = reasons.first().and_then(|reason| match value_of(reason) {
+                    Ok(Value::String(text)) => Some(text.decode()),
+                    _ => None,
+                });
+                let is_filtered = reason.is_some() || response.said_count("raiMediaFilteredCount") > Some(0);
+                Self::failed(if is_filtered { "moderation_blocked" } else { "unknown" }, reason.as_deref())
+            }
+        }
+    }
+
+    /// `chat::read_error` limits the message's length and redacts what looks like a key.
+    fn failed(code: &'static str, message: Option<&str>) -> Self {
+        let message = message.and_then(|message| chat::read_error(message.as_bytes()).message);
+        Self::Failed { code, message: message.unwrap_or_else(|| "Its maker does not say why.".to_owned()) }
+    }
+}
+
+/// The name of the `google.rpc.Code` that an operation failed with.
+const fn code_of(code: u64) -> &'static str {
+    match code {
+        1 => "cancelled",
+        3 => "invalid_argument",
+        4 => "deadline_exceeded",
+        5 => "not_found",
+        7 => "permission_denied",
+        8 => "resource_exhausted",
+        9 => "failed_precondition",
+        13 => "internal",
+        14 => "unavailable",
+        _ => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value as Json;
+
+    fn spoken(body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
+        let spoken = write_veo(Grammar::Chat, None, body.as_bytes(), is_lenient, true)?;
+        Ok((String::from_utf8(spoken.body.to_vec()).unwrap(), spoken.dropped))
+    }
+
+    #[test]
+    fn common_words_become_an_instance_and_parameters() {
+        let (body, dropped) = spoken(
+            r#"{"model":"m","prompt":"a \"tide\"","seconds":"6","size":"1080x1920","user":"u","seed":18446744073709551615,
+            "generateAudio":false,"negativePrompt":"rain","input_reference":{"image_url":"data:image/png;base64,AA=="}}"#,
+            false,
+        )
+        .unwrap();
+        let expected = r#"{"instances":[{"prompt":"a \"tide\"","image":{"bytesBase64Encoded":"AA==","mimeType":"image/png"}}],"parameters":{"sampleCount":1,"durationSeconds":6,"aspectRatio":"9:16","resolution":"1080p","negativePrompt":"rain","seed":18446744073709551615,"generateAudio":false}}"#;
+        assert_eq!((body.as_str(), dropped), (expected, vec!["user".to_owned()]));
+        let bare = spoken(r#"{"prompt":"a"}"#, false).unwrap().0;
+        assert_eq!(
+            bare,
+            r#"{"instances":[{"prompt":"a"}],"parameters":{"sampleCount":1,"durationSeconds":8}}"#
+        );
+        let older = |size: &str| {
+            let body = format!(r#"{{"prompt":"a","seconds":5,"size":"{size}"}}"#);
+            let spoken = write_veo(Grammar::Chat, None, body.as_bytes(), false, false).unwrap();
+            String::from_utf8(spoken.body.to_vec()).unwrap()
+        };
+        assert!(older("1280x720").ends_with(r#""durationSeconds":5,"aspectRatio":"16:9"}}"#));
+        assert!(older("1920x1080").ends_with(r#""aspectRatio":"16:9","resolution":"1080p"}}"#));
+    }
+
+    #[test]
+    fn what_there_are_no_words_for_is_refused_or_dropped_by_name() {
+        for (more, name, code) in [
+            (r#""size":"1792x1024""#, "size", "unsupported_value"),
+            (r#""quality":"high""#, "quality", "unsupported_parameter"),
+            (r#""storageUri":"gs://b/c""#, "storageUri", "unsupported_parameter"),
+            (r#""sampleCount":2"#, "sampleCount", "unsupported_parameter"),
+        ] {
+            let body = format!(r#"{{"prompt":"a",{more}}}"#);
+            let fault = spoken(&body, false).unwrap_err();
+            assert_eq!((fault.code, fault.param.as_deref()), (code, Some(name)), "{more}");
+            let (said, dropped) = spoken(&body, true).unwrap();
+            assert!(said.ends_with(r#""parameters":{"sampleCount":1,"durationSeconds":8}}"#), "{said}");
+            assert_eq!(dropped, [name]);
+        }
+        for (more, name, code) in [
+            (r#""seconds":"4.5""#, "seconds", "invalid_value"),
+            (r#""seconds":0"#, "seconds", "invalid_value"),
+            (r#""seconds":[8]"#, "seconds", "invalid_value"),
+            (r#""input_reference":{"image_url":"https://a.test/b.png"}"#, REFERENCE, "unsupported_value"),
+            (r#""input_reference":{"file_id":"file-tg_1"}"#, REFERENCE, "unsupported_value"),
+        ] {
+            let fault = spoken(&format!(r#"{{"prompt":"a",{more}}}"#), true).unwrap_err();
+            assert_eq!((fault.code, fault.param.as_deref()), (code, Some(name)), "{more}");
+        }
+        assert_eq!(spoken(r#"{"seconds":"8"}"#, true).unwrap_err().param.as_deref(), Some("prompt"));
+    }
+
+    const NAME: &str = "projects/p/locations/l/publishers/a/models/veo-x/operations/o-1";
+
+    #[test]
+    fn an_operation_is_a_film_by_what_was_asked_of_it() {
+        let ask = VideoAsk::of(None, br#"{"seconds":"4","size":"720x1280"}"#, "veo-x", 17);
+        let begun = video_object(&ask, format!(r#"{{"name":"{NAME}"}}"#).as_bytes()).unwrap();
+        let begun: Json = serde_json::from_slice(&begun).unwrap();
+        let id = begun["id"].as_str().unwrap();
+        assert_eq!((operation_of(id).as_deref(), &begun["status"]), (Some(NAME), &json!("queued")));
+        assert!(id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)), "{id}");
+        assert_eq!((&begun["seconds"], &begun["size"]), (&json!("4"), &json!("720x1280")));
+        assert_eq!((&begun["model"], &begun["created_at"]), (&json!("veo-x"), &json!(17)));
+        let look = |body: &str| -> Json {
+            let film =
+                video_object(&VideoAsk::Known { id: id.to_owned(), billed: None }, body.as_bytes()).unwrap();
+            serde_json::from_slice(&film).unwrap()
+        };
+        for (body, status, code) in [
+            (r#"{"name":"n"}"#, "in_progress", Json::Null),
+            (r#"{"name":"n","done":false}"#, "in_progress", Json::Null),
+            (
+                r#"{"done":true,"response":{"videos":[{"bytesBase64Encoded":"AA=="}]}}"#,
+                "completed",
+                Json::Null,
+            ),
+            (r#"{"done":true,"response":{"videos":[{"gcsUri":"gs://a/b"}]}}"#, "completed", Json::Null),
+            (r#"{"done":true,"error":{"code":8,"message":"full"}}"#, "failed", json!("resource_exhausted")),
+            (
+                r#"{"done":true,"response":{"raiMediaFilteredCount":1,"raiMediaFilteredReasons":["no"]}}"#,
+                "failed",
+                json!("moderation_blocked"),
+            ),
+            (
+                r#"{"done":true,"response":{"raiMediaFilteredCount":1}}"#,
+                "failed",
+                json!("moderation_blocked"),
+            ),
+            (r#"{"done":true,"response":{}}"#, "failed", json!("unknown")),
+            (r#"{"done":true}"#, "failed", json!("unknown")),
+        ] {
+            let film = look(body);
+            assert_eq!((&film["status"], &film["error"]["code"]), (&json!(status), &code), "{body}");
+            assert_eq!((&film["id"], &film["seconds"]), (&json!(id), &json!("4")), "{body}");
+        }
+        for wrong in ["", "<html>", "[]", "{}", r#"{"name":"operations/o-1"}"#] {
+            assert!(video_object(&ask, wrong.as_bytes()).is_err(), "{wrong}");
+        }
+        for unknown in ["", "video_1", NAME] {
+            assert_eq!(operation_of(unknown), None, "{unknown}");
+        }
+        let bare = VideoAsk::of(None, br#"{"size":"1x1"}"#, "veo-x", 17);
+        let begun = video_object(&bare, format!(r#"{{"name":"{NAME}"}}"#).as_bytes()).unwrap();
+        let begun: Json = serde_json::from_slice(&begun).unwrap();
+        assert_eq!((&begun["seconds"], &begun["size"]), (&json!("8"), &json!("1280x720")));
+    }
+
+    #[test]
+    fn a_film_is_the_bytes_of_its_operation() {
+        let bytes = vec![7; PIECE_BYTES + 1];
+        let body =
+            json!({"done": true, "response": {"videos": [{"bytesBase64Encoded": STANDARD.encode(&bytes)}]}});
+        let pieces = video_content(body.to_string().as_bytes()).unwrap();
+        assert_eq!((pieces.len(), pieces.concat()), (2, bytes));
+        for (body, words) in [
+            (r#"{"name":"n"}"#, "not ready"),
+            (r#"{"done":true,"error":{"code":13,"message":"broken"}}"#, "broken"),
+            (r#"{"done":true,"response":{"videos":[{"gcsUri":"gs://a/b"}]}}"#, "bucket"),
+        ] {
+            let Err(StreamFault::Upstream(report, FaultClass::BadRequest)) = video_content(body.as_bytes())
+            else {
+                panic!("{body}")
+            };
+            assert!(report.message.as_deref().is_some_and(|message| message.contains(words)), "{report:?}");
+        }
+        let broken = br#"{"done":true,"response":{"videos":[{"bytesBase64Encoded":"!"}]}}"#;
+        assert_eq!(video_content(broken).unwrap_err(), StreamFault::Broken("bad_base64"));
+    }
+}

@@ -1,0 +1,147 @@
+//! The text of prompts and answers, for counting its tokens.
+
+use std::fmt::Debug;
+
+use domain::limits::COUNTED_BYTES_MAX;
+use domain::prompt::{Content, Part, ToolKind};
+use domain::{Event, PartKind, Prompt, Usage};
+
+/// Supplies what the upstream does not report about an answer.
+pub trait UsageEstimator: Debug {
+    /// The usage, estimated from the kept start of the answer's text and the byte count of all of it. Marked
+    /// as an estimate.
+    fn usage(&self, text: &str, content_bytes: u64) -> Usage;
+
+    /// How long the client has waited so far.
+    fn elapsed_ms(&self) -> u64;
+}
+
+/// Whether usage was reported: zeros for an answer with text are not a count.
+#[must_use]
+pub fn is_counted(reported: Option<&Usage>, content_bytes: u64) -> bool {
+    reported.is_some_and(|usage| content_bytes == 0 || !usage.is_nothing())
+}
+
+/// The start of an answer's text, where its tokens may have to be counted.
+#[derive(Debug, Default)]
+pub(crate) struct CountedText(Option<String>);
+
+impl CountedText {
+    pub(crate) const fn new(keeps: bool) -> Self {
+        Self(if keeps { Some(String::new()) } else { None })
+    }
+
+    pub(crate) const fn is_wanted(&self) -> bool {
+        self.0.is_some()
+    }
+
+    pub(crate) fn push(&mut self, text: &str) {
+        if let Some(kept) = &mut self.0 {
+            let room = COUNTED_BYTES_MAX.saturating_sub(kept.len()).min(text.len());
+            kept.push_str(text.get(..text.floor_char_boundary(room)).unwrap_or_default());
+        }
+    }
+
+    pub(crate) fn note(&mut self, event: &Event) {
+        match event {
+            Event::Delta { text, .. } => self.push(text),
+            Event::Begin { kind: PartKind::Call { name, .. }, .. } => self.push(name),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        self.0.as_deref().unwrap_or_default()
+    }
+
+    pub(crate) fn of(events: &[Event]) -> Self {
+        let mut kept = Self::new(true);
+        events.iter().for_each(|event| kept.note(event));
+        kept
+    }
+}
+
+/// Calls `take` with each text of a prompt in order; other content is skipped.
+pub fn each_text(prompt: &Prompt, take: &mut dyn FnMut(&str)) {
+    prompt.instructions.iter().for_each(|instruction| take(&instruction.text));
+    for tool in &prompt.tools {
+        match &tool.kind {
+            ToolKind::Function { name, description, schema, .. } => {
+                take(name);
+                description.iter().for_each(|text| take(text));
+                schema.iter().for_each(|json| take(json.as_str()));
+            }
+            ToolKind::Custom { name, description, format } => {
+                take(name);
+                description.iter().for_each(|text| take(text));
+                format.iter().for_each(|json| take(json.as_str()));
+            }
+            ToolKind::Hosted { json, .. } => take(json.as_str()),
+        }
+    }
+    for turn in &prompt.turns {
+        turn.name.iter().for_each(|name| take(name));
+        turn.parts.iter().for_each(|part| part_texts(part, take));
+    }
+}
+
+fn part_texts(part: &Part, take: &mut dyn FnMut(&str)) {
+    use domain::prompt::Source;
+    match &part.content {
+        Content::Text { text, .. } | Content::Refusal { text } => take(text),
+        Content::Document { source, context, .. } => {
+            context.iter().for_each(|text| take(text));
+            if let Source::Text(text) = source {
+                take(text);
+            }
+        }
+        Content::ToolCall(call) => {
+            take(&call.name);
+            take(&call.arguments);
+        }
+        Content::ToolResult(result) => result.parts.iter().for_each(|part| part_texts(part, take)),
+        Content::Thought(thought) => take(&thought.text),
+        Content::Foreign { json, .. } => take(json.as_str()),
+        Content::Image { .. } | Content::Audio { .. } | Content::Video { .. } => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_of_a_prompt_is_told() {
+        let body = r#"{"model":"m","max_tokens":9,"system":"Be brief.",
+            "tools":[{"name":"look","description":"Looks.","input_schema":{"type":"object"}}],
+            "messages":[{"role":"user","content":[{"type":"text","text":"How"},{"type":"text","text":"high?"}]},
+            {"role":"assistant","content":[{"type":"tool_use","id":"t1","name":"look","input":{"a":1}}]},
+            {"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"2 m"}]}]}"#;
+        let prompt = crate::anthropic::read_prompt(body.as_bytes()).unwrap();
+        let mut texts = Vec::new();
+        each_text(&prompt, &mut |text| texts.push(text.to_owned()));
+        let wanted = [
+            "Be brief.",
+            "look",
+            "Looks.",
+            "{\"type\":\"object\"}",
+            "How",
+            "high?",
+            "look",
+            "{\"a\":1}",
+            "2 m",
+        ];
+        assert_eq!(texts, wanted);
+    }
+
+    #[test]
+    fn a_text_is_kept_up_to_its_bound_and_where_it_is_wanted() {
+        let mut kept = CountedText::new(true);
+        kept.push(&"é".repeat(COUNTED_BYTES_MAX));
+        kept.push("more");
+        assert_eq!(kept.as_str().len(), COUNTED_BYTES_MAX);
+        let mut none = CountedText::new(false);
+        none.push("text");
+        assert!(none.as_str().is_empty());
+    }
+}

@@ -1,0 +1,153 @@
+//! Rate limit headers in each dialect's own names: limit, remaining, reset.
+
+use std::fmt::Write;
+
+use domain::{Dialect, Grammar, RateLimitState, Standings};
+use http::header::{HeaderName, HeaderValue};
+
+/// A dialect's header names for the limit, the remainder and the reset; and how it writes the reset time.
+struct Form {
+    requests: [HeaderName; 3],
+    tokens: [HeaderName; 3],
+    /// `None` where it is a wall-clock time, which is not known here.
+    reset: Option<fn(u64) -> String>,
+}
+
+const fn form(dialect: Dialect) -> Form {
+    match dialect {
+        Dialect::Anthropic => Form {
+            requests: [
+                HeaderName::from_static("anthropic-ratelimit-requests-limit"),
+                HeaderName::from_static("anthropic-ratelimit-requests-remaining"),
+                HeaderName::from_static("anthropic-ratelimit-requests-reset"),
+            ],
+            tokens: [
+                HeaderName::from_static("anthropic-ratelimit-tokens-limit"),
+                HeaderName::from_static("anthropic-ratelimit-tokens-remaining"),
+                HeaderName::from_static("anthropic-ratelimit-tokens-reset"),
+            ],
+            reset: None,
+        },
+        // Dialects without names of their own use OpenAI's, which most clients read.
+        Dialect::Chat
+        | Dialect::Responses
+        | Dialect::Gemini
+        | Dialect::Converse
+        | Dialect::Run
+        | Dialect::Native => Form {
+            requests: [
+                HeaderName::from_static("x-ratelimit-limit-requests"),
+                HeaderName::from_static("x-ratelimit-remaining-requests"),
+                HeaderName::from_static("x-ratelimit-reset-requests"),
+            ],
+            tokens: [
+                HeaderName::from_static("x-ratelimit-limit-tokens"),
+                HeaderName::from_static("x-ratelimit-remaining-tokens"),
+                HeaderName::from_static("x-ratelimit-reset-tokens"),
+            ],
+            reset: Some(duration),
+        },
+    }
+}
+
+/// The headers of the limits that apply; none where no limit does.
+#[must_use]
+pub fn rate_limit_headers(dialect: Dialect, standings: &Standings) -> Vec<(HeaderName, HeaderValue)> {
+    let form = form(dialect);
+    let (mut headers, reset) = (Vec::new(), form.reset);
+    let mut tell = |names: [HeaderName; 3], standing: Option<RateLimitState>| {
+        let Some(standing) = standing else { return };
+        let values = [
+            Some(HeaderValue::from(standing.limit)),
+            Some(HeaderValue::from(standing.remaining)),
+            reset.and_then(|reset| HeaderValue::try_from(reset(standing.reset_ms)).ok()),
+        ];
+        headers.extend(names.into_iter().zip(values).filter_map(|(name, value)| Some((name, value?))));
+    };
+    tell(form.requests, standings.requests);
+    tell(form.tokens, standings.tokens);
+    headers
+}
+
+/// Whether this is a provider's rate limit header in the names that clients of the dialect look for.
+#[must_use]
+pub fn is_rate_limit_header(grammar: Grammar, name: &[u8]) -> bool {
+    let beginning: &[u8] = match grammar {
+        Grammar::Chat | Grammar::Responses => b"x-ratelimit-",
+        Grammar::Anthropic => b"anthropic-ratelimit-",
+        // Their providers send no rate limit headers, and their clients look for none.
+        Grammar::Gemini | Grammar::Converse | Grammar::Hosted => return false,
+    };
+    name.get(..beginning.len()).is_some_and(|begins| begins.eq_ignore_ascii_case(beginning))
+}
+
+/// A duration in Go's format: `12ms`, `1.5s`, `6m0s`.
+fn duration(ms: u64) -> String {
+    let mut text = String::new();
+    let (minutes, rest) = (ms / 60_000, ms % 60_000);
+    if ms > 0 && ms < 1_000 {
+        return format!("{ms}ms");
+    }
+    if minutes > 0 {
+        let _ = write!(text, "{minutes}m");
+    }
+    let _ = write!(text, "{}", rest / 1_000);
+    if !rest.is_multiple_of(1_000) {
+        let fraction = format!("{:03}", rest % 1_000);
+        let _ = write!(text, ".{}", fraction.trim_end_matches('0'));
+    }
+    text.push('s');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_as_the_vendor_does() {
+        for (ms, text) in [
+            (0, "0s"),
+            (12, "12ms"),
+            (1_000, "1s"),
+            (1_500, "1.5s"),
+            (59_999, "59.999s"),
+            (360_000, "6m0s"),
+            (61_020, "1m1.02s"),
+        ] {
+            assert_eq!(duration(ms), text);
+        }
+    }
+
+    #[test]
+    fn a_clients_own_words_for_limits_are_known() {
+        for (grammar, name, is_known) in [
+            (Grammar::Chat, "X-RateLimit-Remaining-Tokens", true),
+            (Grammar::Responses, "x-ratelimit-limit-requests", true),
+            (Grammar::Chat, "anthropic-ratelimit-requests-limit", false),
+            (Grammar::Anthropic, "anthropic-ratelimit-input-tokens-remaining", true),
+            (Grammar::Anthropic, "x-ratelimit-limit-requests", false),
+            (Grammar::Anthropic, "anthropic-organization-id", false),
+            (Grammar::Gemini, "x-ratelimit-limit-requests", false),
+        ] {
+            assert_eq!(is_rate_limit_header(grammar, name.as_bytes()), is_known, "{grammar:?} {name}");
+        }
+    }
+
+    #[test]
+    fn only_what_applies_is_told() {
+        let requests = Some(RateLimitState { limit: 10, remaining: 3, reset_ms: 42_000 });
+        let told = rate_limit_headers(Dialect::Chat, &Standings { requests, tokens: None });
+        let told: Vec<_> =
+            told.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        assert_eq!(
+            told,
+            [
+                ("x-ratelimit-limit-requests", "10"),
+                ("x-ratelimit-remaining-requests", "3"),
+                ("x-ratelimit-reset-requests", "42s"),
+            ]
+        );
+        assert!(rate_limit_headers(Dialect::Run, &Standings::default()).is_empty());
+    }
+}

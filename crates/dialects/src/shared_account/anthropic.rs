@@ -1,0 +1,157 @@
+//! The fields of Anthropic's Messages API.
+
+use super::FieldRule::{Kept, Object, Plain, Text};
+use super::Fields;
+use super::Text as Words;
+
+pub(super) static REQUEST: Fields = Fields(&[
+    ("billing_policy", Kept),
+    ("cache_control", Plain),
+    ("compaction", Plain),
+    // A container's id, or stored skills to load into one.
+    ("container", Kept),
+    ("context_management", Plain),
+    // Contains the id of an earlier message.
+    ("diagnostics", Kept),
+    ("fallback_credit_token", Kept),
+    ("fallbacks", Kept),
+    ("inference_geo", Plain),
+    ("max_tokens", Plain),
+    ("mcp_servers", Object(Words::Kept, &SERVER)),
+    (
+        "messages",
+        Object(Words::Plain, &Fields(&[("content", Object(Words::Plain, &BLOCK)), ("role", Plain)])),
+    ),
+    ("metadata", Object(Words::Plain, &METADATA)),
+    ("model", Plain),
+    ("output_config", Plain),
+    ("output_format", Plain),
+    ("service_tier", Plain),
+    ("speed", Plain),
+    ("stop_sequences", Plain),
+    ("stream", Plain),
+    ("system", Object(Words::Plain, &BLOCK)),
+    ("temperature", Plain),
+    ("thinking", Plain),
+    ("thread", Kept),
+    ("tool_choice", Plain),
+    ("tools", Object(Words::Plain, &TOOL)),
+    ("top_k", Plain),
+    ("top_p", Plain),
+    ("user_profile_id", Kept),
+]);
+
+/// The client's own id for its user, which the provider does not store.
+static METADATA: Fields = Fields(&[("user_id", Plain)]);
+
+static SERVER: Fields = Fields(&[
+    ("authorization_token", Plain),
+    ("name", Plain),
+    ("tool_configuration", Plain),
+    ("type", Plain),
+    ("url", Text(Words::Address)),
+]);
+
+/// The fields of every kind of block.
+static BLOCK: Fields = Fields(&[
+    ("cache_control", Plain),
+    ("caller", Plain),
+    ("citations", Plain),
+    ("content", Object(Words::Plain, &BLOCK)),
+    ("context", Plain),
+    ("data", Plain),
+    ("encrypted_content", Plain),
+    ("encrypted_stdout", Plain),
+    ("error_code", Plain),
+    ("error_message", Plain),
+    ("file_id", Text(Words::File)),
+    ("file_type", Plain),
+    ("id", Plain),
+    ("input", Plain),
+    ("is_error", Plain),
+    ("is_file_update", Plain),
+    ("lines", Plain),
+    ("name", Plain),
+    ("page_age", Plain),
+    ("retrieved_at", Plain),
+    ("return_code", Plain),
+    ("server_name", Plain),
+    ("signature", Plain),
+    ("source", Object(Words::Plain, &SOURCE)),
+    ("stderr", Plain),
+    ("stdout", Plain),
+    ("text", Plain),
+    ("thinking", Plain),
+    ("title", Plain),
+    ("tool_name", Plain),
+    ("tool_references", Plain),
+    ("tool_use_id", Plain),
+    ("type", Plain),
+    // The URL of an earlier search result. URLs to fetch are in a `source`.
+    ("url", Plain),
+]);
+
+static SOURCE: Fields = Fields(&[
+    ("content", Object(Words::Plain, &BLOCK)),
+    ("data", Plain),
+    ("file_id", Text(Words::File)),
+    ("media_type", Plain),
+    ("type", Plain),
+    ("url", Text(Words::Address)),
+]);
+
+static TOOL: Fields = Fields(&[
+    ("allowed_callers", Plain),
+    ("allowed_domains", Plain),
+    ("blocked_domains", Plain),
+    ("cache_control", Plain),
+    ("citations", Plain),
+    ("configs", Plain),
+    ("default_config", Plain),
+    ("defer_loading", Plain),
+    ("description", Plain),
+    ("display_height_px", Plain),
+    ("display_number", Plain),
+    ("display_width_px", Plain),
+    ("eager_input_streaming", Plain),
+    ("enable_zoom", Plain),
+    ("input_examples", Plain),
+    ("input_schema", Plain),
+    ("max_characters", Plain),
+    ("max_content_tokens", Plain),
+    ("max_uses", Plain),
+    ("mcp_server_name", Plain),
+    ("model", Plain),
+    ("name", Plain),
+    ("strict", Plain),
+    ("type", Plain),
+    ("use_cache", Plain),
+    ("user_location", Plain),
+]);
+
+/// The fields of `additionalModelRequestFields` on Bedrock, for Claude and other models.
+pub(super) static REQUEST_OF_HOSTED: Fields = Fields(&[
+    ("anthropic_beta", Plain),
+    ("cache_control", Plain),
+    ("context_management", Plain),
+    ("inferenceConfig", Plain),
+    ("max_tokens", Plain),
+    ("metadata", Object(Words::Plain, &METADATA)),
+    ("output_config", Plain),
+    ("output_format", Plain),
+    ("reasoningConfig", Plain),
+    ("reasoning_config", Plain),
+    ("reasoning_effort", Plain),
+    ("response_format", Plain),
+    ("seed", Plain),
+    ("speed", Plain),
+    ("stop", Plain),
+    ("stop_sequences", Plain),
+    ("temperature", Plain),
+    ("thinking", Plain),
+    ("tool_choice", Plain),
+    ("tools", Object(Words::Plain, &TOOL)),
+    ("topK", Plain),
+    ("top_k", Plain),
+    ("top_p", Plain),
+]);

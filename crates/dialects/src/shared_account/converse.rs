@@ -1,0 +1,97 @@
+//! The fields of Bedrock's Converse API, and those that its models take in addition.
+
+use super::FieldRule::{Kept, Object, Plain};
+use super::Fields;
+use super::Text as Words;
+use super::anthropic;
+
+pub(super) static REQUEST: Fields = Fields(&[
+    ("additionalModelRequestFields", Object(Words::Plain, &anthropic::REQUEST_OF_HOSTED)),
+    ("additionalModelResponseFieldPaths", Plain),
+    ("guardrailConfig", Kept),
+    ("inferenceConfig", Plain),
+    // The nested request of `CountTokens`.
+    ("input", Object(Words::Kept, &Fields(&[("converse", Object(Words::Plain, &REQUEST))]))),
+    (
+        "messages",
+        Object(Words::Plain, &Fields(&[("content", Object(Words::Plain, &CONTENT)), ("role", Plain)])),
+    ),
+    ("outputConfig", Plain),
+    ("performanceConfig", Plain),
+    // Variables of a stored prompt.
+    ("promptVariables", Kept),
+    ("requestMetadata", Plain),
+    ("serviceTier", Plain),
+    ("system", Object(Words::Plain, &CONTENT)),
+    (
+        "toolConfig",
+        Object(
+            Words::Plain,
+            &Fields(&[
+                ("toolChoice", Plain),
+                (
+                    "tools",
+                    Object(
+                        Words::Plain,
+                        &Fields(&[("cachePoint", Plain), ("systemTool", Plain), ("toolSpec", Plain)]),
+                    ),
+                ),
+            ]),
+        ),
+    ),
+]);
+
+static CONTENT: Fields = Fields(&[
+    ("audio", Object(Words::Plain, &MEDIA)),
+    ("cachePoint", Plain),
+    ("citationsContent", Plain),
+    ("document", Object(Words::Plain, &MEDIA)),
+    (
+        "guardContent",
+        Object(Words::Plain, &Fields(&[("image", Object(Words::Plain, &MEDIA)), ("text", Plain)])),
+    ),
+    ("image", Object(Words::Plain, &MEDIA)),
+    ("json", Plain),
+    ("reasoningContent", Object(Words::Plain, &REASONING)),
+    ("searchResult", Plain),
+    ("text", Plain),
+    (
+        "toolResult",
+        Object(
+            Words::Plain,
+            &Fields(&[
+                ("content", Object(Words::Plain, &CONTENT)),
+                ("status", Plain),
+                ("toolUseId", Plain),
+                ("type", Plain),
+            ]),
+        ),
+    ),
+    ("toolUse", Plain),
+    ("video", Object(Words::Plain, &MEDIA)),
+]);
+
+static REASONING: Fields = Fields(&[
+    ("reasoningText", Object(Words::Plain, &Fields(&[("signature", Plain), ("text", Plain)]))),
+    ("redactedContent", Plain),
+]);
+
+static MEDIA: Fields = Fields(&[
+    ("citations", Plain),
+    ("context", Plain),
+    ("format", Plain),
+    ("name", Plain),
+    (
+        "source",
+        Object(
+            Words::Kept,
+            &Fields(&[
+                ("bytes", Plain),
+                ("content", Object(Words::Plain, &CONTENT)),
+                // A location in the account's own S3 buckets, or in a bucket that it was given access to.
+                ("s3Location", Kept),
+                ("text", Plain),
+            ]),
+        ),
+    ),
+]);

@@ -1,0 +1,147 @@
+//! The fields of Gemini's `generateContent`, `countTokens` and embedding requests, in camelCase.
+
+use super::FieldRule::{Kept, Object, Plain, Text};
+use super::Fields;
+use super::Text as Words;
+
+pub(super) static REQUEST: Fields = Fields(&[
+    ("cachedContent", Kept),
+    ("contents", CONTENT),
+    ("generateContentRequest", Object(Words::Plain, &REQUEST)),
+    ("generationConfig", Object(Words::Plain, &GENERATION)),
+    ("labels", Plain),
+    ("model", Plain),
+    ("safetySettings", Plain),
+    ("serviceTier", Plain),
+    ("store", Plain),
+    ("systemInstruction", CONTENT),
+    ("toolConfig", Object(Words::Plain, &TOOL_CONFIG)),
+    ("tools", Object(Words::Plain, &TOOL)),
+]);
+
+pub(super) static EMBED: Fields = Fields(&[
+    ("content", CONTENT),
+    ("model", Plain),
+    ("outputDimensionality", Plain),
+    ("requests", Object(Words::Plain, &EMBED)),
+    ("taskType", Plain),
+    ("title", Plain),
+]);
+
+const CONTENT: super::FieldRule =
+    Object(Words::Plain, &Fields(&[("parts", Object(Words::Plain, &PART)), ("role", Plain)]));
+
+static PART: Fields = Fields(&[
+    ("codeExecutionResult", Plain),
+    ("executableCode", Plain),
+    ("fileData", FILE),
+    ("functionCall", Plain),
+    ("functionResponse", Object(Words::Plain, &RESULT)),
+    ("inlineData", Plain),
+    ("mediaResolution", Plain),
+    ("partMetadata", Plain),
+    ("text", Plain),
+    ("thought", Plain),
+    ("thoughtSignature", Plain),
+    ("toolCall", Plain),
+    ("toolResponse", Plain),
+    ("videoMetadata", Plain),
+]);
+
+const FILE: super::FieldRule = Object(
+    Words::Kept,
+    &Fields(&[("displayName", Plain), ("fileUri", Text(Words::Address)), ("mimeType", Plain)]),
+);
+
+static RESULT: Fields = Fields(&[
+    ("id", Plain),
+    ("name", Plain),
+    ("parts", Object(Words::Plain, &Fields(&[("fileData", FILE), ("inlineData", Plain)]))),
+    ("response", Plain),
+    ("scheduling", Plain),
+    ("willContinue", Plain),
+]);
+
+static TOOL: Fields = Fields(&[
+    ("codeExecution", Plain),
+    ("computerUse", Plain),
+    ("enterpriseWebSearch", Plain),
+    ("fileSearch", Kept),
+    ("functionDeclarations", Plain),
+    ("googleMaps", Object(Words::Kept, &Fields(&[("enableWidget", Plain)]))),
+    ("googleSearch", Plain),
+    ("googleSearchRetrieval", Plain),
+    ("mcpServers", Object(Words::Kept, &Fields(&[("name", Plain), ("streamableHttpTransport", TRANSPORT)]))),
+    // Data stores of the account, of any kind.
+    ("retrieval", Kept),
+    ("urlContext", Plain),
+]);
+
+const TRANSPORT: super::FieldRule = Object(
+    Words::Kept,
+    &Fields(&[
+        ("headers", Plain),
+        ("sseReadTimeout", Plain),
+        ("terminateOnClose", Plain),
+        ("timeout", Plain),
+        ("url", Text(Words::Address)),
+    ]),
+);
+
+static TOOL_CONFIG: Fields = Fields(&[
+    ("functionCallingConfig", Plain),
+    ("includeServerSideToolInvocations", Plain),
+    ("retrievalConfig", Object(Words::Kept, &Fields(&[("languageCode", Plain), ("latLng", Plain)]))),
+]);
+
+static GENERATION: Fields = Fields(&[
+    ("audioTimestamp", Plain),
+    ("audioTranscriptionConfig", Plain),
+    ("candidateCount", Plain),
+    ("continuationToken", Plain),
+    ("enableEnhancedCivicAnswers", Plain),
+    ("frequencyPenalty", Plain),
+    ("imageConfig", Object(Words::Plain, &IMAGE)),
+    ("logprobs", Plain),
+    ("maxOutputTokens", Plain),
+    ("mediaResolution", Plain),
+    ("presencePenalty", Plain),
+    ("responseFormat", Plain),
+    ("responseJsonSchema", Plain),
+    ("responseLogprobs", Plain),
+    ("responseMimeType", Plain),
+    ("responseModalities", Plain),
+    ("responseSchema", Plain),
+    ("seed", Plain),
+    ("speechConfig", Object(Words::Plain, &SPEECH)),
+    ("stopSequences", Plain),
+    ("temperature", Plain),
+    ("thinkingConfig", Plain),
+    ("topK", Plain),
+    ("topP", Plain),
+]);
+
+static IMAGE: Fields = Fields(&[
+    ("aspectRatio", Plain),
+    ("imageOutputOptions", Plain),
+    ("imageSize", Plain),
+    ("personGeneration", Plain),
+    ("prominentPeople", Plain),
+]);
+
+static SPEECH: Fields = Fields(&[
+    ("languageCode", Plain),
+    (
+        "multiSpeakerVoiceConfig",
+        Object(
+            Words::Plain,
+            &Fields(&[(
+                "speakerVoiceConfigs",
+                Object(Words::Plain, &Fields(&[("speaker", Plain), ("voiceConfig", VOICE)])),
+            )]),
+        ),
+    ),
+    ("voiceConfig", VOICE),
+]);
+
+const VOICE: super::FieldRule = Object(Words::Plain, &Fields(&[("prebuiltVoiceConfig", Plain)]));

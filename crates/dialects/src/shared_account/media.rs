@@ -1,0 +1,188 @@
+//! The fields of requests without a conversation: embeddings, images, speech, transcription, reranking.
+
+use domain::Operation;
+
+use super::FieldRule::{Object, Plain, Text};
+use super::Fields;
+use super::Text as Words;
+use super::chat::{PART, VOICE};
+
+pub(super) static EMBED: Fields = Fields(&[
+    ("dimensions", Plain),
+    ("encoding_format", Plain),
+    ("input", Object(Words::Plain, &PART)),
+    ("input_type", Plain),
+    ("metadata", Plain),
+    ("model", Plain),
+    ("output_dimension", Plain),
+    ("output_dtype", Plain),
+    ("service_tier", Plain),
+    ("truncate", Plain),
+    ("user", Plain),
+]);
+
+pub(super) static MODERATE: Fields =
+    Fields(&[("input", Object(Words::Plain, &PART)), ("model", Plain), ("user", Plain)]);
+
+pub(super) static COMPLETE: Fields = Fields(&[
+    ("best_of", Plain),
+    ("echo", Plain),
+    ("frequency_penalty", Plain),
+    ("ignore_eos", Plain),
+    ("logit_bias", Plain),
+    ("logprobs", Plain),
+    ("max_tokens", Plain),
+    ("min_p", Plain),
+    ("model", Plain),
+    ("n", Plain),
+    ("presence_penalty", Plain),
+    ("prompt", Plain),
+    ("prompt_cache_isolation_key", Plain),
+    ("prompt_cache_key", Plain),
+    ("repetition_penalty", Plain),
+    ("response_format", Plain),
+    ("seed", Plain),
+    ("service_tier", Plain),
+    ("stop", Plain),
+    ("stream", Plain),
+    ("stream_options", Plain),
+    ("suffix", Plain),
+    ("temperature", Plain),
+    ("top_k", Plain),
+    ("top_p", Plain),
+    ("user", Plain),
+]);
+
+pub(super) static PICTURES: Fields = Fields(&[
+    ("aspect_ratio", Plain),
+    ("background", Plain),
+    ("complexity", Plain),
+    ("disable_safety_checker", Plain),
+    ("frame_count", Plain),
+    ("frame_duration_ms", Plain),
+    ("guidance_scale", Plain),
+    ("height", Plain),
+    ("image", PICTURE),
+    ("image_size", Plain),
+    ("image_url", PICTURE),
+    ("images", PICTURE),
+    ("input_fidelity", Plain),
+    ("mask", PICTURE),
+    ("model", Plain),
+    ("moderation", Plain),
+    ("n", Plain),
+    ("negative_prompt", Plain),
+    ("output_compression", Plain),
+    ("output_format", Plain),
+    ("partial_images", Plain),
+    ("prompt", Plain),
+    ("quality", Plain),
+    ("reference_images", PICTURE),
+    ("resolution", Plain),
+    ("response_format", Plain),
+    ("safety_identifier", Plain),
+    ("seed", Plain),
+    ("size", Plain),
+    ("steps", Plain),
+    ("stream", Plain),
+    ("style", Plain),
+    ("user", Plain),
+    ("width", Plain),
+]);
+
+const PICTURE: super::FieldRule = Object(
+    Words::Bytes,
+    &Fields(&[
+        ("file_id", Text(Words::File)),
+        ("image_url", Text(Words::Address)),
+        ("type", Plain),
+        ("url", Text(Words::Address)),
+    ]),
+);
+
+pub(super) static SPEECH: Fields = Fields(&[
+    ("input", Plain),
+    ("instructions", Plain),
+    ("language", Plain),
+    ("model", Plain),
+    ("response_format", Plain),
+    ("sample_rate", Plain),
+    ("speed", Plain),
+    ("stream", Plain),
+    ("stream_format", Plain),
+    ("voice", VOICE),
+]);
+
+pub(super) static RERANK: Fields = Fields(&[
+    ("documents", Plain),
+    ("max_chunks_per_doc", Plain),
+    ("max_tokens_per_doc", Plain),
+    ("model", Plain),
+    ("priority", Plain),
+    ("query", Plain),
+    ("rank_fields", Plain),
+    ("return_documents", Plain),
+    ("top_n", Plain),
+    ("user", Plain),
+]);
+
+/// The parts of a multipart form.
+pub(super) const fn form(operation: Operation) -> &'static [&'static str] {
+    match operation {
+        Operation::ImageEdits | Operation::ImageVariations => &[
+            "aspect_ratio",
+            "background",
+            "complexity",
+            "frame_count",
+            "frame_duration_ms",
+            "image",
+            "input_fidelity",
+            "mask",
+            "markup",
+            "model",
+            "moderation",
+            "n",
+            "output_compression",
+            "output_format",
+            "partial_images",
+            "prompt",
+            "quality",
+            "resolution",
+            "response_format",
+            "safety_identifier",
+            "seed",
+            "size",
+            "stream",
+            "style",
+            "user",
+        ],
+        Operation::File => &[
+            "custom_llm_provider",
+            "expires_after[anchor]",
+            "expires_after[seconds]",
+            "file",
+            "model",
+            "provider",
+            "purpose",
+        ],
+        _ => &[
+            "chunking_strategy",
+            "context_bias",
+            "diarize",
+            "file",
+            "include",
+            "known_speaker_names",
+            "known_speaker_references",
+            "language",
+            "max_alternatives",
+            "model",
+            "prompt",
+            "response_format",
+            "stream",
+            "temperature",
+            "timestamp_granularities",
+            "user",
+            "vad_model",
+        ],
+    }
+}

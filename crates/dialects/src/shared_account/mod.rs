@@ -1,0 +1,292 @@
+//! What a request may contain on an account that several workspaces share: a table of allowed fields for each
+//! dialect.
+//!
+//! A provider looks up a file, a container or a store by its id in the whole account, so on a shared account
+//! such an id may belong to another tenant or to the operator. Fields are therefore denied by default: a
+//! field that is in no table passes only if its value cannot be an id.
+
+mod address;
+mod anthropic;
+mod chat;
+mod converse;
+mod gemini;
+mod media;
+mod realtime;
+mod responses;
+#[cfg(test)]
+mod tests;
+
+use domain::{Grammar, Operation};
+
+use crate::RealtimeEvent;
+use crate::gemini::camel;
+use crate::json::{Cursor, JsonError, Kind, Span, Value};
+
+pub use address::is_public_address;
+
+/// What a field may contain.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum FieldRule {
+    /// Anything: it never refers to a stored object.
+    Plain,
+    /// Only references to stored objects.
+    Kept,
+    /// A request for deferred completion, whose result is fetched later by an id.
+    Later,
+    /// A string, or a list of strings.
+    Text(Text),
+    /// An object with these fields, a list of such objects, or a string.
+    Object(Text, Table),
+    /// Items of a conversation, which may refer to stored items by id alone.
+    Items(Table),
+}
+
+/// What a string in a field means.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Text {
+    Plain,
+    Kept,
+    /// A file id. The id of a file that this project uploaded was already replaced by the provider's.
+    File,
+    /// A URL to fetch.
+    Address,
+    /// Encoded bytes, or a URL to fetch them from.
+    Bytes,
+}
+
+/// The fields of an object, by name.
+#[derive(Debug)]
+pub(crate) struct Fields(&'static [(&'static str, FieldRule)]);
+
+type Table = &'static Fields;
+
+/// A part of a request that a shared account must not send, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Objection {
+    pub place: String,
+    pub reason: Reason,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// It refers to an object stored at the provider.
+    Kept,
+    /// It is a URL that is not public, or one of the provider's own storage.
+    Address,
+    /// It defers the response, whose usage would then be unknown.
+    Later,
+    /// The field is in no table, so it is unknown what it refers to.
+    Unknown,
+    /// The request could not be parsed completely.
+    Unread,
+}
+
+/// What is known about the account and the request, apart from the body.
+pub struct SharedAccount<'a> {
+    /// Whether the body goes upstream as it came. A translated body no longer has the client's unknown
+    /// fields.
+    pub is_spoken: bool,
+    /// Whether the file id at this path was already replaced by the id at the provider that stores it.
+    pub is_exchanged: &'a dyn Fn(&str) -> bool,
+    /// Whether a host belongs to the provider itself.
+    pub is_own_host: &'a dyn Fn(&str) -> bool,
+}
+
+/// Searches a request for anything that a shared account must not send.
+///
+/// # Errors
+/// The first such part.
+pub fn check_shared(
+    grammar: Grammar,
+    operation: Operation,
+    body: &[u8],
+    seat: &SharedAccount<'_>,
+) -> Result<(), Box<Objection>> {
+    walk(body, table(grammar, operation), grammar == Grammar::Gemini, seat)
+}
+
+/// The same for an event of a realtime session.
+///
+/// # Errors
+/// The first such part.
+pub fn check_shared_event(event: &[u8], seat: &SharedAccount<'_>) -> Result<(), Box<Objection>> {
+    if !RealtimeEvent::is_whole(event) {
+        return Err(Box::new(Objection { place: String::new(), reason: Reason::Unread }));
+    }
+    walk(event, &realtime::EVENT, false, seat)
+}
+
+fn table(grammar: Grammar, operation: Operation) -> Table {
+    match (grammar, operation) {
+        (Grammar::Responses, _) => &responses::REQUEST,
+        (Grammar::Anthropic, _) => &anthropic::REQUEST,
+        (Grammar::Gemini, Operation::Embed) => &gemini::EMBED,
+        (Grammar::Gemini, _) => &gemini::REQUEST,
+        (Grammar::Converse, _) => &converse::REQUEST,
+        (_, Operation::Embed) => &media::EMBED,
+        (_, Operation::Moderate) => &media::MODERATE,
+        (_, Operation::Complete) => &media::COMPLETE,
+        (_, Operation::Speech) => &media::SPEECH,
+        (_, Operation::Rerank) => &media::RERANK,
+        (_, operation) if operation.makes_pictures() => &media::PICTURES,
+        _ => &chat::REQUEST,
+    }
+}
+
+/// Whether a form part of this name is known and never refers to a stored object.
+pub(crate) fn is_form_field(operation: Operation, name: &str) -> bool {
+    media::form(operation).contains(&name.strip_suffix("[]").unwrap_or(name))
+}
+
+fn walk(body: &[u8], table: Table, is_camel: bool, seat: &SharedAccount<'_>) -> Result<(), Box<Objection>> {
+    let walker = Walker { is_camel, seat };
+    let walked = Cursor::new(body).map_err(Stop::from).and_then(|mut cursor| {
+        cursor.kind()?;
+        walker.object(&mut cursor, table, &Place::Root)?;
+        Ok(cursor.end()?)
+    });
+    walked.map_err(|stop| match stop {
+        Stop::Objection(objection) => objection,
+        // What cannot be parsed cannot be cleared.
+        Stop::Unread => Box::new(Objection { place: String::new(), reason: Reason::Unread }),
+    })
+}
+
+struct Walker<'a> {
+    /// Names are accepted in camelCase and snake_case.
+    is_camel: bool,
+    seat: &'a SharedAccount<'a>,
+}
+
+/// The current path, written out only for an objection.
+enum Place<'a> {
+    Root,
+    Member(&'a Self, &'a str),
+    Index(&'a Self, usize),
+}
+
+enum Stop {
+    Objection(Box<Objection>),
+    Unread,
+}
+
+impl From<JsonError> for Stop {
+    fn from(_: JsonError) -> Self {
+        Self::Unread
+    }
+}
+
+impl Place<'_> {
+    fn objection(&self, reason: Reason) -> Stop {
+        Stop::Objection(Box::new(Objection { place: self.text(), reason }))
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Root => String::new(),
+            Self::Member(Self::Root, name) => (*name).to_owned(),
+            Self::Member(parent, name) => format!("{}.{name}", parent.text()),
+            Self::Index(parent, index) => format!("{}[{index}]", parent.text()),
+        }
+    }
+}
+
+impl Walker<'_> {
+    fn object(&self, cursor: &mut Cursor<'_>, table: Table, place: &Place<'_>) -> Result<Span, Stop> {
+        cursor.object(|cursor, member| {
+            let written = member.key.decode();
+            let place = Place::Member(place, &written);
+            let name = if self.is_camel { camel(&written) } else { (&*written).into() };
+            match table.0.iter().find(|(known, _)| *known == name) {
+                Some((_, holds)) => self.value(cursor, *holds, &place),
+                None => self.unknown(cursor, &place),
+            }
+        })
+    }
+
+    fn value(&self, cursor: &mut Cursor<'_>, holds: FieldRule, place: &Place<'_>) -> Result<(), Stop> {
+        let (text, table) = match holds {
+            FieldRule::Plain => return Ok(cursor.skip().map(|_| ())?),
+            FieldRule::Kept => return self.kept(cursor, place, Reason::Kept),
+            FieldRule::Later => return self.kept(cursor, place, Reason::Later),
+            FieldRule::Text(text) => (text, None),
+            FieldRule::Object(text, table) => (text, Some(table)),
+            FieldRule::Items(table) => (Text::Plain, Some(table)),
+        };
+        match (cursor.kind()?, table) {
+            (Kind::Array, _) => {
+                cursor.array(|cursor, index| self.value(cursor, holds, &Place::Index(place, index)))?;
+                Ok(())
+            }
+            (Kind::Object, Some(table)) => {
+                if matches!(holds, FieldRule::Items(_)) && self.seat.is_spoken {
+                    refuse_reference(cursor, place)?;
+                }
+                self.object(cursor, table, place).map(|_| ())
+            }
+            (Kind::Object, None) => self.unknown(cursor, place),
+            (Kind::String, _) => self.text(cursor, text, place),
+            (Kind::Null | Kind::Boolean | Kind::Number, _) => Ok(cursor.skip().map(|_| ())?),
+        }
+    }
+
+    fn text(&self, cursor: &mut Cursor<'_>, text: Text, place: &Place<'_>) -> Result<(), Stop> {
+        let Value::String(said) = cursor.value()? else { return Ok(()) };
+        if said.is_empty() {
+            return Ok(());
+        }
+        let is_public = |said: &str| is_public_address(said, self.seat.is_own_host);
+        match text {
+            Text::Plain => Ok(()),
+            Text::Kept if !self.seat.is_spoken => Ok(()),
+            Text::Kept => Err(place.objection(Reason::Kept)),
+            Text::File if (self.seat.is_exchanged)(&place.text()) => Ok(()),
+            Text::File => Err(place.objection(Reason::Kept)),
+            Text::Address if is_public(&said.decode()) => Ok(()),
+            Text::Bytes if !said.decode().contains(':') || is_public(&said.decode()) => Ok(()),
+            Text::Address | Text::Bytes => Err(place.objection(Reason::Address)),
+        }
+    }
+
+    fn kept(&self, cursor: &mut Cursor<'_>, place: &Place<'_>, reason: Reason) -> Result<(), Stop> {
+        let bytes = cursor.bytes();
+        match cursor.value()?.is_something(bytes) && self.seat.is_spoken {
+            true => Err(place.objection(reason)),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses an unknown field, unless it is empty or its value (a number or a boolean) cannot be an id.
+    fn unknown(&self, cursor: &mut Cursor<'_>, place: &Place<'_>) -> Result<(), Stop> {
+        let bytes = cursor.bytes();
+        let value = cursor.value()?;
+        let may_name = matches!(value, Value::String(_) | Value::Array(_) | Value::Object(_));
+        match may_name && value.is_something(bytes) && self.seat.is_spoken {
+            true => Err(place.objection(Reason::Unknown)),
+            false => Ok(()),
+        }
+    }
+}
+
+/// An item with nothing but an id is a reference, whatever its type says.
+fn refuse_reference(cursor: &Cursor<'_>, place: &Place<'_>) -> Result<(), Stop> {
+    let mut ahead = cursor.clone();
+    let (mut is_reference, mut has_id, mut has_more) = (false, false, false);
+    ahead.object(|cursor, member| {
+        match &*member.key.decode() {
+            "type" => {
+                let kind = cursor.value()?;
+                is_reference |= matches!(&kind, Value::String(kind) if kind.decode() == "item_reference");
+                return Ok::<(), JsonError>(());
+            }
+            "id" => has_id = true,
+            "status" | "object" => {}
+            _ => has_more = true,
+        }
+        cursor.skip().map(|_| ())
+    })?;
+    match is_reference || (has_id && !has_more) {
+        true => Err(place.objection(Reason::Kept)),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,120 @@
+//! Translates a request into another dialect.
+
+use bytes::Bytes;
+use domain::{Abilities, Fault, Grammar, Operation, Prompt};
+
+use crate::losses::DroppedFields;
+use crate::{Addressed, Request, anthropic, chat, converse, gemini, kept, responses};
+
+/// The target that a request is written for.
+#[derive(Debug, Clone, Copy)]
+pub struct TargetModel<'a> {
+    /// The model's name at the target.
+    pub model: &'a str,
+    pub abilities: Abilities,
+}
+
+impl TargetModel<'_> {
+    /// The requested output limit, capped at the model's maximum: a higher one would be refused, and yields
+    /// no more.
+    pub(crate) fn tokens_max(&self, prompt: &Prompt) -> Option<u64> {
+        let most = self.abilities.output_tokens_max.unwrap_or(u64::MAX);
+        prompt.output.tokens_max.map(|tokens| tokens.min(most))
+    }
+}
+
+/// A request in another dialect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TranslatedRequest {
+    pub body: Bytes,
+    /// The dropped fields, under the client's names.
+    pub dropped: Vec<String>,
+}
+
+/// Reads what later stages need to know about a request. `addressed` is what its address says, for dialects
+/// that name the model there.
+///
+/// # Errors
+/// What is wrong, where, and how to fix it.
+pub fn decode_request(
+    grammar: Grammar,
+    operation: Operation,
+    body: &Bytes,
+    addressed: Option<&Addressed>,
+) -> Result<Request, Box<Fault>> {
+    if operation.is_kept() {
+        return kept::decode(grammar, operation, body, addressed);
+    }
+    match grammar {
+        Grammar::Chat => match addressed {
+            // Its address says all there is to know.
+            Some(said) => Ok(Request { prompt_bytes: said.prompt_bytes, ..Request::of_model(&said.model) }),
+            None => chat::side::decode(operation, body),
+        },
+        Grammar::Responses => match addressed.and_then(|addressed| addressed.stored.as_ref()) {
+            Some(stored) => Ok(responses::decode_look(stored)),
+            None => responses::decode_request(body),
+        },
+        Grammar::Anthropic => anthropic::decode_request(operation, body),
+        Grammar::Gemini => gemini::decode_request(operation, body, addressed),
+        Grammar::Converse => converse::decode_request(operation, body, addressed),
+        // No client speaks it, and no route leads here.
+        Grammar::Hosted => Err(Box::new(Fault::internal())),
+    }
+}
+
+/// Reads a complete request into `Prompt`, the intermediate form that every dialect can be written from.
+///
+/// # Errors
+/// What is wrong, where, and how to fix it.
+pub fn read_prompt(grammar: Grammar, body: &[u8], request: &Request) -> Result<Prompt, Box<Fault>> {
+    match grammar {
+        Grammar::Chat => chat::read_prompt(body),
+        Grammar::Responses => responses::read_prompt(body),
+        Grammar::Anthropic => anthropic::read_prompt(body),
+        Grammar::Gemini => gemini::read_prompt(body, request),
+        Grammar::Converse => converse::read_prompt(body, request),
+        Grammar::Hosted => Err(Box::new(Fault::internal())),
+    }
+}
+
+/// Writes a request. Fields that the dialect can't express are recorded in `losses`.
+///
+/// # Errors
+/// The prompt holds something that can't be written at all, for example call arguments that are not JSON.
+pub fn write_prompt(
+    grammar: Grammar,
+    prompt: &Prompt,
+    listener: &TargetModel<'_>,
+    losses: &mut DroppedFields,
+) -> Result<Vec<u8>, Box<Fault>> {
+    match grammar {
+        Grammar::Chat => chat::write_prompt(prompt, listener, losses),
+        Grammar::Responses => responses::write_prompt(prompt, listener, losses),
+        Grammar::Anthropic => anthropic::write_prompt(prompt, listener, losses),
+        Grammar::Gemini => gemini::write_prompt(prompt, listener, losses),
+        Grammar::Converse => converse::write_prompt(prompt, listener, losses),
+        // It can't express conversations.
+        Grammar::Hosted => Err(Box::new(Fault::internal())),
+    }
+}
+
+/// Translates a client's request into an upstream's dialect.
+///
+/// # Errors
+/// The request is invalid, or uses a feature that the other dialect can't express and that may not be
+/// dropped.
+pub fn translate_request(
+    client: Grammar,
+    prompt: &Prompt,
+    upstream: Grammar,
+    listener: &TargetModel<'_>,
+    is_lenient: bool,
+) -> Result<TranslatedRequest, Box<Fault>> {
+    let mut losses = DroppedFields::new(client, upstream).called(&prompt.aliases);
+    let body = write_prompt(upstream, prompt, listener, &mut losses)?;
+    for extra in &prompt.extras {
+        losses.lose_extra(&*extra.name, extra.is_meaning);
+    }
+    Ok(TranslatedRequest { body: Bytes::from(body), dropped: losses.settle(is_lenient)? })
+}

@@ -1,0 +1,128 @@
+//! Video objects of OpenAI's `/videos` API: forwarded as they are, and read for state and length.
+
+use domain::Fault;
+
+use crate::json::{Cursor, JsonError, Value};
+use crate::refusal::wrong_type;
+
+/// Longer than any video, in seconds.
+const SECONDS_MAX: f64 = 1e6;
+
+/// The member that states the billed millionths of the provider's units, where the provider reports them
+/// separately.
+pub(crate) const BILLED: &str = "billed_micro_units";
+
+/// What a video object reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct VideoObject {
+    pub state: VideoState,
+    /// `None` where it is not reported.
+    pub video_ms: Option<u64>,
+    /// Millionths of the provider's billing units, where they are reported.
+    pub billed: Option<u64>,
+    pub created_unix_s: u64,
+    pub completed_unix_s: Option<u64>,
+}
+
+/// The state of a video job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum VideoState {
+    /// In progress. Unknown statuses count as this.
+    #[default]
+    Coming,
+    Made,
+    Failed,
+}
+
+/// Reads a video object; `None` where the body is not an object.
+#[must_use]
+pub fn read_video(body: &[u8]) -> Option<VideoObject> {
+    let mut film = VideoObject::default();
+    let mut cursor = Cursor::new(body).ok()?;
+    let read = cursor.object(|cursor, member| {
+        let span = cursor.skip()?;
+        let value = Cursor::new(span.of(body))?.value()?;
+        let number = || std::str::from_utf8(span.of(body)).ok()?.parse::<u64>().ok();
+        match (&*member.key.decode(), value) {
+            ("status", Value::String(word)) => film.state = state(&word.decode()),
+            ("seconds", Value::String(text)) => film.video_ms = millis(&text.decode()),
+            ("seconds", _) => film.video_ms = std::str::from_utf8(span.of(body)).ok().and_then(millis),
+            ("created_at", _) => film.created_unix_s = number().unwrap_or(0),
+            (BILLED, _) => film.billed = number(),
+            ("completed_at", _) => film.completed_unix_s = number(),
+            _ => {}
+        }
+        Ok::<(), JsonError>(())
+    });
+    read.ok().map(|_| film)
+}
+
+fn state(word: &str) -> VideoState {
+    match word {
+        "completed" => VideoState::Made,
+        "failed" | "cancelled" => VideoState::Failed,
+        _ => VideoState::Coming,
+    }
+}
+
+/// The requested length of a video: a string, as OpenAI's SDK sends it, or a number. A string that is not a
+/// length is for the upstream to refuse.
+pub(crate) fn read_seconds(cursor: &mut Cursor<'_>, name: &str) -> Result<u64, Box<Fault>> {
+    let kind = cursor.kind()?;
+    match cursor.value()? {
+        Value::Null => Ok(0),
+        Value::String(text) => Ok(millis(&text.decode()).unwrap_or(0)),
+        value => match value.as_count() {
+            Some(count) => Ok(count.saturating_mul(1_000)),
+            None => Err(wrong_type(name.to_owned(), "a number of seconds", kind)),
+        },
+    }
+}
+
+/// Milliseconds of a decimal number of seconds, to the nearest; `None` where it is zero or not a length.
+pub(crate) fn millis(seconds: &str) -> Option<u64> {
+    let seconds: f64 = seconds.trim().parse().ok()?;
+    let is_some_length = seconds.is_finite() && (0.0..SECONDS_MAX).contains(&seconds);
+    let digits = is_some_length.then(|| format!("{seconds:.3}").replace('.', ""))?;
+    digits.parse().ok().filter(|ms| *ms > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_far_a_film_is_and_how_long() {
+        for (body, state, video_ms) in [
+            (r#"{"id":"v","status":"queued","seconds":"8","error":null}"#, VideoState::Coming, Some(8_000)),
+            (r#"{"id":"v","status":"in_progress","seconds":"8"}"#, VideoState::Coming, Some(8_000)),
+            (r#"{"id":"v","status":"a new word","seconds":"8"}"#, VideoState::Coming, Some(8_000)),
+            (r#"{"id":"v","status":"completed","seconds":"8"}"#, VideoState::Made, Some(8_000)),
+            (r#"{"id":"v","status":"completed","seconds":5.0626}"#, VideoState::Made, Some(5_063)),
+            (r#"{"id":"v","status":"completed","seconds":12}"#, VideoState::Made, Some(12_000)),
+            (r#"{"id":"v","status":"completed"}"#, VideoState::Made, None),
+            (r#"{"id":"v","status":"completed","seconds":"long"}"#, VideoState::Made, None),
+            (r#"{"status":"failed","seconds":"8","error":{"code":"x"}}"#, VideoState::Failed, Some(8_000)),
+        ] {
+            let film = read_video(body.as_bytes()).unwrap();
+            assert_eq!((film.state, film.video_ms), (state, video_ms), "{body}");
+        }
+        let times = read_video(br#"{"created_at":17,"completed_at":19}"#).unwrap();
+        assert_eq!((times.created_unix_s, times.completed_unix_s), (17, Some(19)));
+        assert_eq!(read_video(br#"{"created_at":17,"completed_at":null}"#).unwrap().completed_unix_s, None);
+        assert_eq!(read_video(br#"{"billed_micro_units":2500000}"#).unwrap().billed, Some(2_500_000));
+        for wrong in ["", "[1]", "<html>", r#"{"status":"#] {
+            assert_eq!(read_video(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn seconds_are_read_to_the_millisecond() {
+        for (text, ms) in [("4", Some(4_000)), (" 8.0 ", Some(8_000)), ("0.0004", None), ("0", None)] {
+            assert_eq!(millis(text), ms, "{text}");
+        }
+        for wrong in ["", "-4", "inf", "NaN", "1e9", "four"] {
+            assert_eq!(millis(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Objects that providers store for a project, other than responses: files, batches and videos. Clients know
+//! each by an id of ours.
+
+use std::fmt::{self, Write};
+use std::str::FromStr;
+
+use crate::dialect::{Dialect, STORED_BATCH};
+use crate::ids::{ProjectId, TraceId, WorkspaceId};
+use crate::operation::Operation;
+use crate::profile::Principal;
+
+/// The type of object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StoredObjectKind {
+    File,
+    Batch,
+    Video,
+    /// A batch whose requests come in the creating request, and whose results are not a file (Anthropic).
+    MessageBatch,
+    /// A batch whose requests and results are in the customer's own storage (Bedrock).
+    StoredBatch,
+    /// A batch whose results are part of the batch object (Gemini).
+    ContentBatch,
+}
+
+/// The digits of short ids: five bits each.
+const SHORT_DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+const SHORT_LENGTH: u32 = 12;
+const SHORT_BITS: u32 = 5;
+
+impl StoredObjectKind {
+    pub const ALL: [Self; 6] =
+        [Self::File, Self::Batch, Self::Video, Self::MessageBatch, Self::StoredBatch, Self::ContentBatch];
+
+    /// The kind of object that an operation in a dialect is about; `None` if it is not about a stored object.
+    #[must_use]
+    pub const fn of(operation: Operation, dialect: Dialect) -> Option<Self> {
+        match operation {
+            Operation::File => Some(Self::File),
+            Operation::Batch => Some(dialect.batches()),
+            Operation::Video => Some(Self::Video),
+            _ => None,
+        }
+    }
+
+    /// Whether it is any kind of batch.
+    #[must_use]
+    pub const fn is_batch(self) -> bool {
+        matches!(self, Self::Batch) || self.lists_models()
+    }
+
+    /// Whether the batch's models are known when it is created: one model for all of it, or several that the
+    /// request names.
+    #[must_use]
+    pub const fn lists_models(self) -> bool {
+        matches!(self, Self::MessageBatch | Self::StoredBatch | Self::ContentBatch)
+    }
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Batch => "batch",
+            Self::Video => "video",
+            Self::MessageBatch => "message_batch",
+            Self::StoredBatch => "stored_batch",
+            Self::ContentBatch => "content_batch",
+        }
+    }
+
+    /// The prefix of our ids of this kind. Providers' own ids have the same one.
+    #[must_use]
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::File => "file-tg_",
+            Self::Batch => "batch_tg_",
+            Self::Video => "video_tg_",
+            Self::MessageBatch => "msgbatch_tg_",
+            Self::StoredBatch => STORED_BATCH,
+            Self::ContentBatch => "genbatch_tg_",
+        }
+    }
+
+    /// Whether clients accept only ids of a form that holds no more than sixty bits.
+    const fn is_short(self) -> bool {
+        matches!(self, Self::StoredBatch)
+    }
+}
+
+/// Our id for the object: a keyed hash of its owner, its maker and the provider's id. Whichever replica sees
+/// the object first derives the same id, nobody can guess it, and it reveals nothing about the provider's.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StoredObjectId {
+    pub kind: StoredObjectKind,
+    pub digest: [u8; 16],
+}
+
+impl StoredObjectId {
+    /// The id made from a hash; from its last sixty bits where the form has no space for all of it.
+    #[must_use]
+    pub const fn of(kind: StoredObjectKind, hash: [u8; 16]) -> Self {
+        let kept = u128::from_be_bytes(hash) & ((1 << (SHORT_LENGTH * SHORT_BITS)) - 1);
+        let digest = if kind.is_short() { kept.to_be_bytes() } else { hash };
+        Self { kind, digest }
+    }
+
+    fn read_short(kind: StoredObjectKind, digits: &str) -> Option<Self> {
+        if digits.len() != SHORT_LENGTH as usize {
+            return None;
+        }
+        let value = |digit: u8| SHORT_DIGITS.iter().position(|own| *own == digit);
+        let number = digits.bytes().try_fold(0, |number: u128, digit| {
+            Some((number << SHORT_BITS) | u128::try_from(value(digit)?).ok()?)
+        })?;
+        Some(Self { kind, digest: number.to_be_bytes() })
+    }
+}
+
+impl fmt::Display for StoredObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.prefix())?;
+        if self.kind.is_short() {
+            let number = u128::from_be_bytes(self.digest);
+            let digits = (0..SHORT_LENGTH).rev().map(|place| (number >> (place * SHORT_BITS)) & 31);
+            let mut digits = digits.filter_map(|digit| SHORT_DIGITS.get(usize::try_from(digit).ok()?));
+            return digits.try_for_each(|digit| f.write_char(char::from(*digit)));
+        }
+        self.digest.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for StoredObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The text is not one of our ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoKeptId;
+
+impl FromStr for StoredObjectId {
+    type Err = NoKeptId;
+
+    fn from_str(text: &str) -> Result<Self, NoKeptId> {
+        let of_kind = |kind: StoredObjectKind| Some((kind, text.strip_prefix(kind.prefix())?));
+        let (kind, hex) = StoredObjectKind::ALL.into_iter().find_map(of_kind).ok_or(NoKeptId)?;
+        if kind.is_short() {
+            return Self::read_short(kind, hex).ok_or(NoKeptId);
+        }
+        let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if hex.len() != 32 || !hex.bytes().all(is_hex) {
+            return Err(NoKeptId);
+        }
+        let number = u128::from_str_radix(hex, 16).map_err(|_| NoKeptId)?;
+        Ok(Self { kind, digest: number.to_be_bytes() })
+    }
+}
+
+/// The workspace and project that own an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptOwner {
+    pub workspace: WorkspaceId,
+    pub project: ProjectId,
+}
+
+/// Which credential or account created an object, and its metadata. Never its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredObject {
+    /// The request that created it, or the first that referred to it.
+    pub request: TraceId,
+    /// The credential or account that created it: no other one knows it at the provider.
+    pub maker: Principal,
+    /// The provider's id for it.
+    pub provider_id: String,
+    /// The resolved model and the provider's name for it; empty if the object has no model.
+    pub model: String,
+    pub upstream_model: String,
+    /// The attribute that lists can be filtered by, such as a file's purpose.
+    pub label: String,
+    /// The object as lists show it, with our ids; empty until a response has shown it.
+    pub shown: String,
+    /// Its usage has been booked.
+    pub is_booked: bool,
+    pub created_unix_ms: u64,
+    /// When its provider deletes it, if known.
+    pub until_unix_ms: Option<u64>,
+}
+
+/// The result of looking up an id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FoundObject {
+    Known(Box<StoredObject>),
+    Unknown,
+    /// Unknown, because the store does not answer.
+    Away,
+}
+
+/// The credential or account that stores the files that a conversation names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilesKeeper {
+    pub principal: Principal,
+    /// Where in the request the first of them is named.
+    pub place: String,
+}
+
+/// One page of a project's objects, and how to select it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptPage {
+    pub owner: KeptOwner,
+    pub kind: StoredObjectKind,
+    pub label: Option<String>,
+    /// The last id of the previous page.
+    pub after: Option<StoredObjectId>,
+    pub oldest_first: bool,
+    pub limit: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_reads_back_and_nothing_else_is_one() {
+        for kind in StoredObjectKind::ALL {
+            let id = StoredObjectId::of(kind, [0xa7; 16]);
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        let digits = "a7".repeat(16);
+        assert_eq!(
+            StoredObjectId { kind: StoredObjectKind::File, digest: [0xa7; 16] }.to_string(),
+            format!("file-tg_{digits}")
+        );
+        let short = StoredObjectId::of(StoredObjectKind::StoredBatch, [0xa7; 16]).to_string();
+        assert_eq!(short, format!("{STORED_BATCH}f9x7myktf9x7"));
+        for wrong in [
+            short[..short.len() - 1].to_owned(),
+            short.to_uppercase(),
+            short.replace('9', "o"),
+            "file-abc".to_owned(),
+            format!("file_tg_{digits}"),
+            format!("file-tg_{digits}0"),
+            format!("batch_tg_+{}", &digits[1..]),
+            format!("batch_tg_{}", digits.to_uppercase()),
+            String::new(),
+        ] {
+            assert_eq!(wrong.parse::<StoredObjectId>(), Err(NoKeptId), "{wrong}");
+        }
+    }
+}

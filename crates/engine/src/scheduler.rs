@@ -1,0 +1,573 @@
+//! The scheduler: continuous batching with chunked prefill. Each step decodes the next token of every running
+//! sequence and spends the rest of its token budget on prompts, so that neither waits for the other.
+
+mod adapted;
+mod passages;
+#[cfg(test)]
+mod tests;
+
+use domain::runtime::RuntimeLoad;
+
+use crate::EngineError;
+use crate::adapters::{AdapterId, AdapterRegistry, Limits};
+use crate::backend::{Backend, BackendCache};
+use crate::batch::{SequenceChunk, StepBatch};
+use crate::blocks::{BlockAllocator, CacheScope, PrefixScope, Wiping};
+use crate::constraints::{Ahead, Constraint, MaskWorker};
+use crate::fair_queue::{FairQueue, Group};
+use crate::kv_cache::{BLOCK, KvCache, KvDtype};
+use crate::model::StepOutput;
+use crate::sampler::{SampledToken, Sampling};
+use crate::sequence::{Scores, Sequence};
+use crate::speculation::{Drafter, PromptLookup};
+
+pub use self::passages::{EmbeddingInput, SharedPrefix};
+
+/// A running sequence with at most this many uncomputed tokens counts as decoding and goes before prefill:
+/// the token just sampled, and tokens forced by its grammar constraint.
+const AT_ONCE: usize = 32;
+
+/// The resources that a runner may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SchedulerLimits {
+    /// Memory of the KV cache.
+    pub bytes: usize,
+    pub keeps: KvDtype,
+    /// Token budget of a step.
+    pub tokens: usize,
+    /// Sequences that may run at once.
+    pub texts: usize,
+    /// Sequences that may wait in the queue besides those.
+    pub waiting: usize,
+    /// The most draft tokens of a sequence in a step; 0 disables speculative decoding.
+    pub guesses: usize,
+}
+
+/// A generation request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    pub prompt: Vec<u32>,
+    pub sampling: Sampling,
+    pub max_tokens: usize,
+    /// Tokens that end the sequence (EOS).
+    pub ends: Vec<u32>,
+    /// The grammar constraint of the answer, which ends where nothing more may follow.
+    pub rule: Option<Constraint>,
+    pub share: CacheScope,
+    pub group: Group,
+    /// The adapter of the answer. The name is resolved when the sequence is first scheduled; a replacement
+    /// later does not affect it.
+    pub adapter: Option<AdapterId>,
+    /// Adapter switches within the answer, in order. All adapters of such a request must be in memory when it
+    /// is submitted.
+    pub later: Vec<AdapterSwitch>,
+}
+
+/// A switch to another adapter, or to none, at a token of the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdapterSwitch {
+    /// Index of the first answer token that is sampled with it. Never 0: that is what `Request::adapter` is
+    /// for.
+    pub from: usize,
+    pub adapter: Option<AdapterId>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SequenceId(u64);
+
+/// Why a request was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The queue is full.
+    Full,
+    /// The prompt leaves no room for an answer in the context.
+    TooLong {
+        tokens: usize,
+        most: usize,
+    },
+    Empty,
+    /// No adapter of that name is registered.
+    NoAdapter,
+    /// A request with adapter switches names an adapter that is not in memory.
+    AdapterAway,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum StepEvent {
+    /// The sequence was scheduled for the first time; so many tokens of its prompt came from the prefix
+    /// cache.
+    Begun {
+        text: SequenceId,
+        remembered: usize,
+    },
+    Token {
+        text: SequenceId,
+        drawn: SampledToken,
+    },
+    /// The hidden state of an embedding input; its `End` follows.
+    State {
+        text: SequenceId,
+        state: Vec<f32>,
+    },
+    End {
+        text: SequenceId,
+        end: End,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It ended by itself: an end token, or the end of its constraint.
+    Stop,
+    Length,
+    /// The model returned NaN or infinity, or the constraint exceeded its cost limits.
+    Broken,
+    /// The adapter was removed before the sequence was scheduled, or could not be read.
+    NoAdapter,
+}
+
+/// Counters since the start. A step without work is not counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub steps: u64,
+    /// Rows (tokens) computed by the model.
+    pub rows: u64,
+    /// Prompt tokens found in the prefix cache.
+    pub remembered: u64,
+    /// Preemptions: sequences that lost their KV blocks and will be recomputed.
+    pub set_back: u64,
+    /// Draft tokens verified, and those of them that were accepted.
+    pub guessed: u64,
+    pub came_true: u64,
+}
+
+/// The result of forgetting a cache scope, in blocks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Forgot {
+    /// Blocks that were in the prefix cache.
+    pub found: usize,
+    /// Blocks that were zeroed.
+    pub wiped: usize,
+    /// Blocks that running sequences still hold, and how many sequences those are.
+    pub held: usize,
+    pub texts: usize,
+}
+
+/// A sequence's share of a step.
+#[derive(Debug)]
+struct Turn {
+    id: SequenceId,
+    part: SequenceChunk,
+    /// How many of the part's last tokens are draft tokens.
+    guesses: usize,
+}
+
+/// Schedules sequences and runs the model, one step after the other, on a single thread.
+#[derive(Debug)]
+pub struct Scheduler {
+    model: Backend,
+    pool: BackendCache,
+    blocks: BlockAllocator,
+    room: SchedulerLimits,
+    /// In the order of admission.
+    running: Vec<Sequence>,
+    waiting: FairQueue<Sequence>,
+    next: u64,
+    counts: Counts,
+    masks: MaskWorker,
+    guesses: Box<dyn Drafter>,
+    shelf: AdapterRegistry,
+    /// The adapter that waits for memory, and how many sequences with other adapters were admitted meanwhile.
+    starved: Option<(AdapterId, u32)>,
+}
+
+impl Turn {
+    fn guesses(&self) -> &[u32] {
+        let first = self.part.tokens.len() - self.guesses;
+        self.part.tokens.get(first..).unwrap_or_default()
+    }
+
+    const fn is_told(&self) -> bool {
+        self.part.told_from < self.part.tokens.len()
+    }
+}
+
+impl Scheduler {
+    /// # Errors
+    /// The memory is too small for a single block.
+    pub fn new(model: impl Into<Backend>, room: SchedulerLimits) -> Result<Self, EngineError> {
+        let model = model.into();
+        let blocks = room.bytes / KvCache::block_bytes(model.shape(), room.keeps);
+        if blocks == 0 || room.tokens == 0 || room.texts == 0 {
+            return Err(EngineError::NoRoom { wanted: 1, free: 0 });
+        }
+        let pool = model.memory(room.keeps, blocks)?;
+        let (running, waiting) = (Vec::new(), FairQueue::new());
+        let shelf = AdapterRegistry::new(model.shape(), Limits::default());
+        Ok(Self {
+            model,
+            pool,
+            blocks: BlockAllocator::new(blocks),
+            room,
+            running,
+            waiting,
+            next: 0,
+            counts: Counts::default(),
+            masks: MaskWorker::default(),
+            guesses: Box::new(PromptLookup),
+            shelf,
+            starved: None,
+        })
+    }
+
+    /// Replaces the drafter.
+    #[must_use]
+    pub fn guessing_by(self, guesses: Box<dyn Drafter>) -> Self {
+        Self { guesses, ..self }
+    }
+
+    /// The longest sequence, prompt and answer together, that fits.
+    #[must_use]
+    pub fn longest(&self) -> usize {
+        self.model.shape().context.min(self.pool.blocks() * BLOCK)
+    }
+
+    /// The bytes of a KV block.
+    #[must_use]
+    pub fn block_bytes(&self) -> usize {
+        KvCache::block_bytes(self.model.shape(), self.room.keeps)
+    }
+
+    #[must_use]
+    pub const fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Blocks that can be allocated: all of them if nothing runs.
+    #[must_use]
+    pub fn free_blocks(&self) -> usize {
+        self.blocks.free()
+    }
+
+    #[must_use]
+    pub(crate) fn standing(&self) -> RuntimeLoad {
+        let bytes = |blocks: usize| blocks.saturating_mul(self.block_bytes()) as u64;
+        RuntimeLoad {
+            running: self.running.len() as u64,
+            waiting: self.waiting.len() as u64,
+            cache_bytes: bytes(self.blocks.filled()),
+            cache_bytes_max: bytes(self.pool.blocks()),
+        }
+    }
+
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.waiting.len() == 0
+    }
+
+    /// # Errors
+    /// The request can't be taken, now or at all.
+    pub fn submit(&mut self, mut request: Request) -> Result<SequenceId, Refused> {
+        let (tokens, most) = (request.prompt.len(), self.longest());
+        // At least one token has to be generated.
+        if tokens >= most {
+            return Err(Refused::TooLong { tokens, most });
+        }
+        request.max_tokens = request.max_tokens.min(most - tokens);
+        self.take(request, |text| text)
+    }
+
+    fn take(
+        &mut self,
+        request: Request,
+        made: impl FnOnce(Sequence) -> Sequence,
+    ) -> Result<SequenceId, Refused> {
+        if request.prompt.is_empty() {
+            return Err(Refused::Empty);
+        }
+        if request.adapter.as_ref().is_some_and(|adapter| !self.shelf.has(adapter)) {
+            return Err(Refused::NoAdapter);
+        }
+        if self.waiting.len() >= self.room.waiting {
+            return Err(Refused::Full);
+        }
+        let (adapter, later) = self.in_turn(&request)?;
+        self.next += 1;
+        let (id, group) = (SequenceId(self.next), request.group);
+        let text = Sequence { adapter, later, ..Sequence::new(id, request) };
+        self.waiting.push(group, made(text));
+        Ok(id)
+    }
+
+    /// Ends a sequence. Its blocks are free before the next step.
+    pub fn cancel(&mut self, text: SequenceId) {
+        if let Some(at) = self.running.iter().position(|running| running.id == text) {
+            let text = self.running.remove(at);
+            self.end(&text);
+        } else if let Some(text) = self.waiting.remove(|waiting| waiting.id == text) {
+            self.end(&text);
+        }
+    }
+
+    fn end(&mut self, text: &Sequence) {
+        self.guesses.forget(text.id);
+        self.give(&text.blocks, text.is_forgotten);
+        if text.is_forgotten {
+            self.guesses.wipe();
+        }
+        if !self.running.iter().any(|running| running.request.group == text.request.group) {
+            self.waiting.leave(text.request.group);
+        }
+    }
+
+    /// Drops and zeroes the prefix cache of a scope. Sequences submitted before go on, but nothing of them is
+    /// cached any more, and their blocks are zeroed when they end.
+    pub fn forget(&mut self, share: CacheScope) -> Forgot {
+        self.wipe(|under| under.share == share)
+    }
+
+    fn wipe(&mut self, is_meant: impl Fn(PrefixScope) -> bool) -> Forgot {
+        self.guesses.wipe();
+        self.wipe_blocks(is_meant)
+    }
+
+    fn wipe_blocks(&mut self, is_meant: impl Fn(PrefixScope) -> bool) -> Forgot {
+        let Wiping { blocks, found, held } = self.blocks.forget(&is_meant);
+        self.pool.wipe(&blocks);
+        let meant = |text: &&mut Sequence| is_meant(text.under());
+        self.waiting.all_mut().filter(meant).for_each(|text| text.is_forgotten = true);
+        let mut texts = 0;
+        for text in self.running.iter_mut().filter(meant) {
+            text.is_forgotten = true;
+            texts += 1;
+        }
+        Forgot { found, wiped: blocks.len(), held, texts }
+    }
+
+    /// Releases a sequence's blocks.
+    fn give(&mut self, blocks: &[u32], is_forgotten: bool) {
+        if is_forgotten {
+            let wiped = self.blocks.give_to_wipe(blocks);
+            self.pool.wipe(&wiped);
+        } else {
+            self.blocks.give(blocks);
+        }
+    }
+
+    /// Runs one step over the running sequences.
+    ///
+    /// # Errors
+    /// The model can't compute; the running sequences are lost.
+    pub fn step(&mut self) -> Result<Vec<StepEvent>, EngineError> {
+        let mut happened = Vec::new();
+        self.admit(&mut happened);
+        let mut turns = self.compose();
+        if turns.is_empty() {
+            return Ok(happened);
+        }
+        self.guess(&mut turns);
+        let ahead = self.ahead(&turns);
+        let tells = self.tells(&turns);
+        let (model, pool) = (&self.model, &mut self.pool);
+        let (turns, parts): (Vec<(SequenceId, usize)>, Vec<SequenceChunk>) =
+            turns.into_iter().map(|turn| ((turn.id, turn.guesses), turn.part)).unzip();
+        let batch = StepBatch { parts };
+        let (scores, mut ahead) = self.masks.beside(ahead, || model.step_telling(&batch, &tells, pool));
+        let scores = scores?;
+        self.counts.steps += 1;
+        self.counts.rows += batch.rows() as u64;
+        let mut rows = scores.as_slice();
+        for (((id, guesses), part), tells) in turns.into_iter().zip(batch.parts).zip(tells) {
+            let turn = Turn { id, part, guesses };
+            let told = turn.part.tokens.len().saturating_sub(turn.part.told_from);
+            let of_turn = rows.split_at_checked(told * self.width(tells));
+            let (of_turn, rest) = of_turn.unwrap_or_default();
+            rows = rest;
+            let at = ahead.iter().position(|ahead| ahead.text == id);
+            let of_rule = at.map(|at| ahead.swap_remove(at));
+            self.apply_output(&turn, of_turn, of_rule, &mut happened);
+        }
+        Ok(happened)
+    }
+
+    /// Collects the constraints whose token masks this step needs.
+    fn ahead(&mut self, turns: &[Turn]) -> Vec<Ahead> {
+        let mut all = Vec::new();
+        for turn in turns.iter().filter(|turn| turn.is_told()) {
+            let Some(text) = self.running.iter_mut().find(|text| text.id == turn.id) else { continue };
+            let Some(following) = text.following.take() else { continue };
+            let (guesses, ends) = (turn.guesses().to_vec(), text.request.ends.clone());
+            all.push(Ahead { text: turn.id, following, guesses, ends, allowed: Vec::new() });
+        }
+        all
+    }
+
+    /// Admits waiting sequences while there are slots and at least one free block. Sequences whose adapter is
+    /// not in memory are skipped, and the adapter is requested.
+    fn admit(&mut self, happened: &mut Vec<StepEvent>) {
+        self.end_without_adapter(happened);
+        while self.running.len() < self.room.texts {
+            let Some(mut text) = self.next_ready() else {
+                self.send_for_adapters(true);
+                return;
+            };
+            if text.tells == StepOutput::Scores || text.beginning.is_some() {
+                text.blocks = self.blocks.find(text.under(), &text.findable(text.length()));
+            }
+            text.computed = text.blocks.len() * BLOCK;
+            if self.blocks.free() == 0 {
+                self.preempt(text);
+                break;
+            }
+            if !text.has_begun {
+                text.has_begun = true;
+                happened.push(StepEvent::Begun { text: text.id, remembered: text.computed });
+                self.counts.remembered += text.computed as u64;
+                let untold = std::mem::take(&mut text.untold).into_iter();
+                happened.extend(untold.map(|drawn| StepEvent::Token { text: text.id, drawn }));
+            }
+            if let Some(end) = text.ended {
+                self.end(&text);
+                happened.push(StepEvent::End { text: text.id, end });
+                continue;
+            }
+            self.running.push(text);
+        }
+        self.send_for_adapters(false);
+    }
+
+    /// Preempts a sequence: its blocks are released, and what it has generated is recomputed when it runs
+    /// again.
+    fn preempt(&mut self, mut text: Sequence) {
+        self.give(&std::mem::take(&mut text.blocks), text.is_forgotten);
+        text.computed = 0;
+        self.waiting.push_back_first(text.request.group, text);
+    }
+
+    /// Composes the next step: which sequences take part, and with which tokens.
+    fn compose(&mut self) -> Vec<Turn> {
+        let mut turns: Vec<Turn> = Vec::new();
+        let mut left = self.room.tokens;
+        let is_told = |text: &Sequence| !text.said.is_empty() && text.missing() <= AT_ONCE;
+        // Decoding before prefill; each decoding sequence gets one token before any gets a second one.
+        for is_prompt in [false, true] {
+            let mut at = 0;
+            while let Some(text) = self.running.get(at).filter(|_| left > 0) {
+                if is_told(text) == is_prompt || turns.iter().any(|turn| turn.id == text.id) {
+                    at += 1;
+                    continue;
+                }
+                let behind =
+                    self.running.iter().skip(at + 1).filter(|text| !is_prompt && is_told(text)).count();
+                let (id, missing) = (text.id, text.missing());
+                let (adapter, until) = text.worn_at(text.computed);
+                let count = missing.min(left.saturating_sub(behind).max(1)).min(until - text.computed);
+                // The sequence admitted last is preempted first, even if it is this one.
+                while !self.has_room(id, count) {
+                    let Some(last) = self.running.pop() else { return turns };
+                    turns.retain(|turn| turn.id != last.id);
+                    self.counts.set_back += 1;
+                    self.preempt(last);
+                }
+                let Some(text) = self.running.get(at).filter(|text| text.id == id) else { continue };
+                let (tokens, start) = (text.tokens(count), text.computed);
+                let told_from = if count == missing { count - 1 } else { count };
+                let blocks = text.blocks.clone();
+                let part = SequenceChunk { tokens, start, blocks, told_from, adapter };
+                turns.push(Turn { id, part, guesses: 0 });
+                left -= count;
+                at += 1;
+            }
+        }
+        turns
+    }
+
+    /// Appends draft tokens to the decoding sequences, from the token budget that is left over.
+    fn guess(&mut self, turns: &mut [Turn]) {
+        let taken: usize = turns.iter().map(|turn| turn.part.tokens.len()).sum();
+        let mut left = self.room.tokens.saturating_sub(taken);
+        for turn in turns.iter_mut().filter(|turn| turn.is_told()) {
+            let Some(text) = self.running.iter_mut().find(|text| text.id == turn.id) else { continue };
+            let to_come = text.request.max_tokens.saturating_sub(text.said.len() + 1);
+            // A part is computed with one adapter.
+            let alike = text.worn_at(turn.part.start).1 - turn.part.end();
+            let most = text.lately.next(text.said.len()).min(self.room.guesses);
+            let most = most.min(left).min(to_come).min(alike);
+            if most == 0 {
+                continue;
+            }
+            let mut guessed = self.guesses.guess(text.id, &text.request.prompt, &text.said, most);
+            guessed.truncate(most);
+            let end = turn.part.end() + guessed.len();
+            let wanted = end.div_ceil(BLOCK).saturating_sub(text.blocks.len());
+            let Some(blocks) = self.blocks.take(text.under(), wanted) else { continue };
+            text.blocks.extend(blocks);
+            turn.part.blocks.clone_from(&text.blocks);
+            left -= guessed.len();
+            turn.guesses = guessed.len();
+            turn.part.tokens.extend(guessed);
+        }
+    }
+
+    /// Allocates blocks for so many more tokens of a sequence. `true` if the sequence is gone.
+    fn has_room(&mut self, id: SequenceId, more: usize) -> bool {
+        let Some(text) = self.running.iter_mut().find(|text| text.id == id) else { return true };
+        let wanted = (text.computed + more).div_ceil(BLOCK).saturating_sub(text.blocks.len());
+        match self.blocks.take(text.under(), wanted) {
+            Some(blocks) => {
+                text.blocks.extend(blocks);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Applies a step's output to a sequence.
+    fn apply_output(
+        &mut self,
+        turn: &Turn,
+        rows: &[f32],
+        ahead: Option<Ahead>,
+        happened: &mut Vec<StepEvent>,
+    ) {
+        let Some(at) = self.running.iter().position(|text| text.id == turn.id) else { return };
+        let Some(text) = self.running.get_mut(at) else { return };
+        let (mut told, mut end) = (Vec::new(), None);
+        if text.tells == StepOutput::State {
+            return self.read_on(at, turn, rows, happened);
+        }
+        let full = text.computed / BLOCK;
+        text.computed = turn.part.end() - turn.guesses;
+        if turn.is_told() {
+            let allowed = ahead.map(|ahead| {
+                text.following = Some(ahead.following);
+                ahead.allowed
+            });
+            let (width, allowed) = (self.model.shape().vocabulary, allowed.unwrap_or_default());
+            let is_lost = text.request.rule.is_some() && text.following.is_none();
+            let scores = Scores { rows, width, guesses: turn.guesses(), allowed: &allowed };
+            let (came_true, ended) =
+                if is_lost { (0, Some(End::Broken)) } else { text.tell(&scores, &mut told) };
+            text.computed += came_true;
+            text.lately.learn(turn.guesses, came_true, text.said.len(), self.room.guesses);
+            self.counts.guessed += turn.guesses as u64;
+            self.counts.came_true += came_true as u64;
+            end = ended;
+        }
+        self.waiting.serve(text.request.group, turn.part.tokens.len());
+        if text.computed / BLOCK > full && !text.is_forgotten {
+            self.blocks.remember(text.under(), &text.findable(text.computed), &text.blocks);
+        }
+        // Blocks that were allocated for draft tokens that were rejected.
+        let needed = text.computed.div_ceil(BLOCK).min(text.blocks.len());
+        let (spare, is_forgotten) = (text.blocks.split_off(needed), text.is_forgotten);
+        self.give(&spare, is_forgotten);
+        let id = turn.id;
+        happened.extend(told.into_iter().map(|drawn| StepEvent::Token { text: id, drawn }));
+        if let Some(end) = end {
+            let text = self.running.remove(at);
+            self.end(&text);
+            happened.push(StepEvent::End { text: id, end });
+        }
+    }
+}

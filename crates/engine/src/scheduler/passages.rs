@@ -1,0 +1,104 @@
+//! Inputs of embedding and reranking requests: sequences that are only prefilled, and return the hidden state
+//! of their last token. They are scheduled like all others, in chunks. Only the common prefix of a request's
+//! inputs is cached, until the request ends.
+
+use super::{End, Refused, Request, Scheduler, SequenceId, StepEvent, Turn};
+use crate::adapters::AdapterId;
+use crate::blocks::CacheScope;
+use crate::fair_queue::Group;
+use crate::kv_cache::BLOCK;
+use crate::model::StepOutput;
+use crate::sampler::Sampling;
+use crate::sequence::Sequence;
+
+/// An input that is only prefilled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmbeddingInput {
+    pub tokens: Vec<u32>,
+    pub group: Group,
+    /// The adapter that it is computed with.
+    pub adapter: Option<AdapterId>,
+    /// The prefix that it shares with other inputs of its request.
+    pub beginning: Option<SharedPrefix>,
+}
+
+/// A common prefix of a request's inputs. The first input computed enters its full blocks into the prefix
+/// cache, where the others find them until `end_reading`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SharedPrefix {
+    /// The request's number, which must be new. 0 means no shared prefix.
+    pub reading: u64,
+    /// Its length in tokens.
+    pub tokens: usize,
+}
+
+impl Scheduler {
+    /// Queues an input to be computed to its end.
+    ///
+    /// # Errors
+    /// The request can't be taken, now or at all.
+    pub fn read(&mut self, passage: EmbeddingInput) -> Result<SequenceId, Refused> {
+        let EmbeddingInput { tokens: prompt, group, adapter, beginning } = passage;
+        let (tokens, most) = (prompt.len(), self.longest());
+        if tokens > most {
+            return Err(Refused::TooLong { tokens, most });
+        }
+        let (sampling, ends) = (Sampling::default(), Vec::new());
+        // Other requests never find its blocks; the scope decides what is wiped when it is forgotten.
+        let share = CacheScope(group.0);
+        let request = Request {
+            prompt,
+            sampling,
+            max_tokens: 0,
+            ends,
+            rule: None,
+            share,
+            group,
+            adapter,
+            later: Vec::new(),
+        };
+        let beginning = beginning.filter(|beginning| beginning.reading > 0);
+        self.take(request, |text| Sequence { tells: StepOutput::State, beginning, ..text })
+    }
+
+    /// Drops and zeroes the common prefix of a request's inputs.
+    pub fn end_reading(&mut self, reading: u64) {
+        self.wipe_blocks(|under| under.reading > 0 && under.reading == reading);
+    }
+
+    /// What the step returns for each part: logits or hidden state.
+    pub(super) fn tells(&self, turns: &[Turn]) -> Vec<StepOutput> {
+        let of = |turn: &Turn| self.running.iter().find(|text| text.id == turn.id).map(|text| text.tells);
+        turns.iter().map(|turn| of(turn).unwrap_or_default()).collect()
+    }
+
+    /// The width of an output row.
+    pub(super) fn width(&self, tells: StepOutput) -> usize {
+        match tells {
+            StepOutput::Scores => self.model.shape().vocabulary,
+            StepOutput::State => self.model.shape().hidden,
+        }
+    }
+
+    /// Applies a step's output to a sequence that is only prefilled.
+    pub(super) fn read_on(&mut self, at: usize, turn: &Turn, state: &[f32], happened: &mut Vec<StepEvent>) {
+        let Some(text) = self.running.get_mut(at) else { return };
+        let before = std::mem::replace(&mut text.computed, turn.part.end());
+        self.waiting.serve(text.request.group, turn.part.tokens.len());
+        let common = text.beginning.map_or(0, |beginning| beginning.tokens);
+        if before / BLOCK < common.min(text.computed) / BLOCK && !text.is_forgotten {
+            let computed = text.request.prompt.get(..common.min(text.computed)).unwrap_or_default();
+            self.blocks.remember(text.under(), computed, &text.blocks);
+        }
+        if !turn.is_told() {
+            return;
+        }
+        let text = self.running.remove(at);
+        self.end(&text);
+        let end = if state.iter().all(|number| number.is_finite()) { End::Stop } else { End::Broken };
+        if end == End::Stop {
+            happened.push(StepEvent::State { text: text.id, state: state.to_vec() });
+        }
+        happened.push(StepEvent::End { text: text.id, end });
+    }
+}

@@ -1,0 +1,124 @@
+//! Draft-model speculation: a smaller model with the same vocabulary proposes tokens greedily, and the larger
+//! model verifies all of them in one step.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Drafter, PromptLookup};
+use crate::batch::{SequenceChunk, StepBatch};
+use crate::kv_cache::{BLOCK, KvCache, KvDtype};
+use crate::scheduler::SequenceId;
+use crate::{EngineError, Model};
+
+/// The most prompt tokens the draft model prefills in one step. A longer prompt is prefilled over several
+/// steps and gets draft tokens once it is complete, so it never delays a step for longer.
+const READ_MAX: usize = 256;
+
+/// The draft model, with a KV cache of its own.
+#[derive(Debug)]
+pub struct DraftModel {
+    model: Arc<Model>,
+    pool: KvCache,
+    free: Vec<u32>,
+    texts: HashMap<SequenceId, Held>,
+}
+
+/// What is in the draft model's KV cache of a sequence.
+#[derive(Debug, Default)]
+struct Held {
+    tokens: Vec<u32>,
+    blocks: Vec<u32>,
+}
+
+impl DraftModel {
+    /// Takes a KV cache of `bytes` bytes. Sequences that do not fit get no draft tokens.
+    ///
+    /// # Errors
+    /// The cache is too small for a single block.
+    pub fn new(model: Arc<Model>, keeps: KvDtype, bytes: usize) -> Result<Self, EngineError> {
+        let blocks = bytes / KvCache::block_bytes(model.shape(), keeps);
+        let Some(free) = u32::try_from(blocks).ok().filter(|blocks| *blocks > 0) else {
+            return Err(EngineError::NoRoom { wanted: 1, free: 0 });
+        };
+        let pool = KvCache::new(model.shape(), keeps, blocks);
+        Ok(Self { model, pool, free: (0..free).collect(), texts: HashMap::new() })
+    }
+
+    /// The number of free blocks.
+    #[must_use]
+    pub fn free_blocks(&self) -> usize {
+        self.free.len()
+    }
+
+    /// Computes these tokens, which complete the sequence, and returns the likeliest next one. `None` if the
+    /// cache is full, the context ends or the model fails.
+    fn read(&mut self, held: &mut Held, tokens: &[u32]) -> Option<u32> {
+        let end = held.tokens.len() + tokens.len();
+        if end > self.model.shape().context {
+            return None;
+        }
+        let wanted = end.div_ceil(BLOCK).saturating_sub(held.blocks.len());
+        let from = self.free.len().checked_sub(wanted)?;
+        held.blocks.extend(self.free.drain(from..));
+        let part = SequenceChunk {
+            tokens: tokens.to_vec(),
+            start: held.tokens.len(),
+            blocks: held.blocks.clone(),
+            told_from: tokens.len() - 1,
+            adapter: None,
+        };
+        let scores = self.model.step(&StepBatch { parts: vec![part] }, &mut self.pool).ok()?;
+        held.tokens.extend_from_slice(tokens);
+        let likeliest = (0u32..).zip(&scores).max_by(|(_, one), (_, other)| one.total_cmp(other));
+        likeliest.map(|(token, _)| token)
+    }
+
+    fn follow(&mut self, held: &mut Held, all: &[u32], most: usize) -> Vec<u32> {
+        let same = held.tokens.iter().zip(all).take_while(|(read, is)| read == is).count();
+        // Rejected draft tokens are dropped from the cache; the last token is always computed again, for its
+        // logits.
+        held.tokens.truncate(same.min(all.len().saturating_sub(1)));
+        let missing = all.get(held.tokens.len()..).unwrap_or_default();
+        let (now, later) = missing.split_at(missing.len().min(READ_MAX));
+        if now.is_empty() {
+            return Vec::new();
+        }
+        let Some(mut next) = self.read(held, now) else { return Vec::new() };
+        let mut guessed = Vec::new();
+        if !later.is_empty() {
+            return guessed;
+        }
+        while guessed.len() < most {
+            guessed.push(next);
+            match (guessed.len() < most).then(|| self.read(held, &[next])).flatten() {
+                Some(token) => next = token,
+                None => break,
+            }
+        }
+        guessed
+    }
+}
+
+impl Drafter for DraftModel {
+    fn guess(&mut self, text: SequenceId, prompt: &[u32], said: &[u32], most: usize) -> Vec<u32> {
+        // A long verbatim repetition is drafted without the model.
+        let repeated = PromptLookup::surely(prompt, said, most);
+        if !repeated.is_empty() || most == 0 {
+            return repeated;
+        }
+        let mut held = self.texts.remove(&text).unwrap_or_default();
+        let guessed = self.follow(&mut held, &[prompt, said].concat(), most);
+        self.texts.insert(text, held);
+        guessed
+    }
+
+    fn forget(&mut self, text: SequenceId) {
+        if let Some(held) = self.texts.remove(&text) {
+            self.free.extend(held.blocks);
+        }
+    }
+
+    fn wipe(&mut self) {
+        self.pool.wipe(&self.free);
+    }
+}

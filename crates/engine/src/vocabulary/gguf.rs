@@ -1,0 +1,225 @@
+//! The tokenizer of a GGUF file, from its tokens, merges and pre-tokenizer.
+
+use tokenizers::models::bpe::{BPE, Merges, Vocab};
+use tokenizers::normalizers::NFC;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
+
+use super::Vocabulary;
+
+/// The tokenizer metadata of a file.
+#[derive(Debug, Default)]
+pub(crate) struct Words {
+    /// `gpt2` means byte-level BPE, the only kind supported.
+    pub model: String,
+    /// The name of the pre-tokenizer.
+    pub cut: String,
+    pub tokens: Vec<String>,
+    /// The type of each token, as numbers; empty if the file does not say.
+    pub kinds: Vec<f64>,
+    pub merges: Vec<String>,
+}
+
+/// A special token.
+const CONTROL: f64 = 3.0;
+/// An unused token id.
+const UNUSED: f64 = 5.0;
+/// An added token that is part of texts (user-defined).
+const DEFINED: f64 = 4.0;
+
+/// The pre-tokenizer of a model family.
+struct Cut {
+    names: &'static [&'static str],
+    /// How many digits stay together; 0 for GPT-2's original pre-tokenizer, which does not split numbers.
+    digits: usize,
+    /// Texts are NFC-normalised first.
+    composes: bool,
+    /// A piece that is a token stays whole, whatever the merges say (`ignore_merges`).
+    takes_whole: bool,
+}
+
+const CUTS: [Cut; 3] = [
+    Cut { names: &["qwen2"], digits: 1, composes: true, takes_whole: false },
+    Cut { names: &["llama-bpe", "llama3", "llama-v3"], digits: 3, composes: false, takes_whole: true },
+    Cut { names: &["default", "gpt-2", ""], digits: 0, composes: false, takes_whole: false },
+];
+
+impl Cut {
+    fn pieces(&self) -> Result<PreTokenizerWrapper, String> {
+        if self.digits == 0 {
+            return Ok(ByteLevel::new(false, true, true).into());
+        }
+        // Contractions, words, numbers, other characters, line breaks, spaces before a word, spaces.
+        let digits = self.digits;
+        let expression = format!(
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,{digits}}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+        );
+        let split = Split::new(SplitPattern::Regex(expression), SplitDelimiterBehavior::Isolated, false);
+        let split = split.map_err(|error| error.to_string())?;
+        Ok(Sequence::new(vec![split.into(), ByteLevel::new(false, true, false).into()]).into())
+    }
+}
+
+impl Vocabulary {
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn packed(words: Words) -> Result<Self, String> {
+        let Words { model, cut, tokens, kinds, merges } = words;
+        if model != "gpt2" {
+            return Err(format!("its tokenizer is \"{model}\", and \"gpt2\" is known here"));
+        }
+        let known = CUTS.iter().find(|known| known.names.contains(&cut.as_str()));
+        let known = known
+            .ok_or_else(|| format!("its tokenizer cuts texts as \"{cut}\" does, which is not known here"))?;
+        if !kinds.is_empty() && kinds.len() != tokens.len() {
+            return Err(format!("it has {} tokens, and says the kind of {}", tokens.len(), kinds.len()));
+        }
+        let merges: Option<Merges> = merges
+            .iter()
+            .map(|merge| merge.split_once(' ').map(|(left, right)| (left.to_owned(), right.to_owned())))
+            .collect();
+        let merges = merges.ok_or("one of its merges is not two tokens")?;
+        let mut added = Vec::new();
+        for (token, kind) in tokens.iter().zip(&kinds).filter(|(_, kind)| [CONTROL, DEFINED].contains(kind)) {
+            let is_sign = *kind == CONTROL;
+            added.push(AddedToken {
+                special: is_sign,
+                ..AddedToken::from(token.clone(), is_sign).normalized(false)
+            });
+        }
+        let is_used = |id: &u32| kinds.get(*id as usize) != Some(&UNUSED);
+        let vocabulary: Vocab = tokens.into_iter().zip(0u32..).filter(|(_, id)| is_used(id)).collect();
+        let pairs =
+            BPE::builder().vocab_and_merges(vocabulary, merges).ignore_merges(known.takes_whole).build();
+        let mut tokenizer =
+            Tokenizer::new(pairs.map_err(|error| format!("its tokens make no tokenizer: {error}"))?);
+        let in_the_way = |error: tokenizers::Error| error.to_string();
+        tokenizer.with_normalizer(known.composes.then_some(NFC)).map_err(in_the_way)?;
+        tokenizer.with_pre_tokenizer(Some(known.pieces()?));
+        let (signs, words): (Vec<_>, Vec<_>) = added.into_iter().partition(|token| token.special);
+        tokenizer.add_special_tokens(signs).map_err(in_the_way)?;
+        tokenizer.add_tokens(words).map_err(in_the_way)?;
+        Ok(Self::of(tokenizer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::synthetic::{SyntheticModel, Tokens};
+    use crate::{Architecture, Mixture, Pairs, Rope, RopeScaling, Source};
+
+    const TEXT: &str = "the World's world'LL 12345 n\u{e9} ne\u{301}\n\n\n   {\"the\": 1}<|im_start|>user\r\n<think>hm</think> <tool_call>\t \u{6f22}\u{1f389} <|im_end|>";
+
+    fn shape(vocabulary: usize) -> Architecture {
+        Architecture {
+            vocabulary,
+            hidden: 32,
+            layers: 1,
+            heads: 1,
+            kv_heads: 1,
+            head_dim: 32,
+            inner: 32,
+            norm_epsilon: 1e-6,
+            rope: Rope { theta: 10_000.0, stretch: RopeScaling::None },
+            context: 64,
+            is_tied: true,
+            norms_heads: true,
+            pairs: Pairs::Halves,
+            mixture: None::<Mixture>,
+        }
+    }
+
+    /// The same tokenizer from plain files and from a GGUF file.
+    fn both(cut: &'static str) -> [crate::ModelAssets; 2] {
+        let directory = tempfile::tempdir().unwrap();
+        let tokens = Tokens::new(cut, "{{ messages }}<tool_call>", 300);
+        let mut made = SyntheticModel::new("qwen3", shape(300), 1);
+        made.tokens = Some(tokens);
+        let packed = directory.path().join("model.gguf");
+        made.write_plain(directory.path(), false).unwrap();
+        made.write_packed(&packed, crate::Packing::F32).unwrap();
+        [directory.path(), &packed].map(|path| Source::open(path).unwrap().beside().unwrap())
+    }
+
+    #[test]
+    fn a_packed_file_has_the_tokens_of_the_plain_one() {
+        for cut in ["qwen2", "llama-bpe", "default"] {
+            let [plain, packed] = both(cut);
+            assert!(packed.vocabulary.is_like(&plain.vocabulary, TEXT), "{cut}");
+            for token in 0..300 {
+                assert_eq!(packed.vocabulary.bytes(token), plain.vocabulary.bytes(token), "{cut}: {token}");
+            }
+            let text = packed.vocabulary.said("the world <|im_end|><think>n\u{e9}");
+            assert_eq!(
+                String::from_utf8(text).unwrap(),
+                "the world <think>n\u{e9}",
+                "signs are no text, words are"
+            );
+            let sign = packed.vocabulary.sign("<|im_end|>").unwrap();
+            assert_eq!(packed.vocabulary.tokens("<|im_end|>").unwrap(), [sign]);
+            assert!(packed.vocabulary.bytes(299).is_empty());
+        }
+        let [qwen, llama] = [both("qwen2"), both("llama-bpe")]
+            .map(|[_, packed]| packed.vocabulary.tokens("12345").unwrap().len());
+        assert_eq!((qwen, llama), (5, 3), "digits stand alone there, and in threes here");
+    }
+
+    #[test]
+    fn what_the_makers_say_is_read_of_both() {
+        let [plain, packed] = both("qwen2");
+        let signs = ["<|im_end|>", "<|endoftext|>"].map(|sign| plain.vocabulary.sign(sign).unwrap());
+        assert_eq!((plain.habits.ends.as_slice(), packed.habits.ends.as_slice()), (&signs[..], &signs[..]));
+        assert_eq!(
+            (plain.habits.temperature, plain.habits.top_k, plain.habits.top_p),
+            (Some(0.6), Some(20), Some(0.95))
+        );
+        assert_eq!((packed.habits.temperature, packed.habits.top_k), (None, None));
+        for beside in [plain, packed] {
+            assert_eq!(beside.habits.first_sign.as_deref(), Some("<|endoftext|>"));
+            assert_eq!(beside.habits.last_sign.as_deref(), Some("<|im_end|>"));
+            assert_eq!(beside.template.unwrap().manner().form, Some(crate::Form::Json));
+        }
+    }
+
+    #[test]
+    fn what_makes_no_tokenizer_is_refused() {
+        let words = || Tokens::new("qwen2", "", 0).words();
+        assert!(Vocabulary::packed(words()).is_ok());
+        for (words, why) in [
+            (Words { model: "llama".to_owned(), ..words() }, "\"llama\""),
+            (Words { cut: "tekken".to_owned(), ..words() }, "\"tekken\""),
+            (Words { kinds: vec![1.0], ..words() }, "says the kind of 1"),
+            (Words { merges: vec!["ab".to_owned()], ..words() }, "not two tokens"),
+            (Words { merges: vec!["q q".to_owned()], ..words() }, "make no tokenizer"),
+        ] {
+            let error = Vocabulary::packed(words).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    static BOTH: LazyLock<Vec<[Vocabulary; 2]>> = LazyLock::new(|| {
+        let both = |cut| {
+            let tokens = Tokens::new(cut, "", 0);
+            let plain = Tokenizer::from_bytes(tokens.tokenizer_json().to_string()).unwrap();
+            [Vocabulary::packed(tokens.words()).unwrap(), Vocabulary::of(plain)]
+        };
+        ["qwen2", "llama-bpe", "default"].map(both).into()
+    });
+
+    proptest! {
+        #[test]
+        fn any_text_is_the_same_tokens_in_both(text in ".{0,40}") {
+            for [packed, plain] in BOTH.iter() {
+                prop_assert!(packed.is_like(plain, &text), "{}", text);
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The files that come with a model's weights: tokenizer, chat template and generation defaults.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::packed::{File, Value as Packed};
+use super::{Source, Store};
+use crate::vocabulary::{Vocabulary, Words};
+use crate::{EngineError, Template};
+
+/// Longer files are refused.
+const BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Special tokens that end an answer in the supported families. GGUF files name only one, while models
+/// generate others, too.
+const ENDS: [&str; 5] = ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>"];
+
+/// The tokenizer, chat template and generation defaults of a model.
+#[derive(Debug)]
+pub struct ModelAssets {
+    pub vocabulary: Vocabulary,
+    /// `None` if it is not a chat model.
+    pub template: Option<Template>,
+    pub habits: GenerationDefaults,
+}
+
+/// The model's generation defaults (`generation_config.json`).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GenerationDefaults {
+    /// Token ids that end generation (EOS).
+    pub ends: Vec<u32>,
+    pub temperature: Option<f64>,
+    pub top_k: Option<u64>,
+    pub top_p: Option<f64>,
+    /// The special tokens that the template refers to as `bos_token` and `eos_token`.
+    pub first_sign: Option<String>,
+    pub last_sign: Option<String>,
+}
+
+impl Source {
+    /// Reads what comes with the weights: from the other files of the directory, or from the GGUF file's
+    /// metadata.
+    ///
+    /// # Errors
+    /// It is missing or invalid.
+    pub fn beside(&self) -> Result<ModelAssets, EngineError> {
+        match &self.store {
+            Store::Plain(_) => plain(&self.directory),
+            Store::Packed(file) => packed(file),
+        }
+    }
+}
+
+/// Reads a file that may be missing.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, EngineError> {
+    let at_file = |source| EngineError::File { path: path.to_owned(), source };
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(at_file(error)),
+        Ok(told) if told.len() > BYTES_MAX => {
+            return Err(EngineError::Broken {
+                path: path.to_owned(),
+                what: format!("it is longer than {BYTES_MAX} bytes"),
+            });
+        }
+        Ok(_) => {}
+    }
+    std::fs::read(path).map(Some).map_err(at_file)
+}
+
+/// Reads a JSON file; null if it is missing.
+pub(super) fn json(path: &Path) -> Result<Value, EngineError> {
+    let Some(bytes) = read(path)? else { return Ok(Value::Null) };
+    serde_json::from_slice(&bytes)
+        .map_err(|error| EngineError::Broken { path: path.to_owned(), what: error.to_string() })
+}
+
+fn plain(directory: &Path) -> Result<ModelAssets, EngineError> {
+    let mut vocabulary = Vocabulary::open(&directory.join("tokenizer.json"))?;
+    let tokens = json(&directory.join("tokenizer_config.json"))?;
+    let template = match read(&directory.join("chat_template.jinja"))? {
+        Some(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        None => template_of(&tokens),
+    };
+    let generation = json(&directory.join("generation_config.json"))?;
+    let sign = |name: &str| {
+        // A string, or an object with the string as its `content`.
+        let sign = tokens.get(name)?;
+        sign.as_str().or_else(|| sign.get("content")?.as_str()).map(str::to_owned)
+    };
+    let (first_sign, last_sign) = (sign("bos_token"), sign("eos_token"));
+    let mut ends: Vec<u32> = ids(generation.get("eos_token_id"));
+    if ends.is_empty() {
+        ends = ids(json(&directory.join("config.json"))?.get("eos_token_id"));
+    }
+    if let Some(end) = last_sign.as_deref().and_then(|sign| vocabulary.sign(sign)) {
+        add(&mut ends, end);
+    }
+    let signed = |name: &str, sign: &Option<String>| {
+        let sign = sign.as_deref().filter(|_| tokens.get(name) == Some(&Value::Bool(true)))?;
+        vocabulary.sign(sign)
+    };
+    let signs = (signed("add_bos_token", &first_sign), signed("add_eos_token", &last_sign));
+    vocabulary.sign_by(signs);
+    let habits = GenerationDefaults {
+        ends,
+        // `"do_sample": false` means greedy decoding.
+        temperature: match generation.get("do_sample") {
+            Some(Value::Bool(false)) => Some(0.0),
+            _ => generation.get("temperature").and_then(Value::as_f64),
+        },
+        top_k: generation.get("top_k").and_then(Value::as_u64),
+        top_p: generation.get("top_p").and_then(Value::as_f64),
+        first_sign,
+        last_sign,
+    };
+    let template = template.as_deref().map(Template::new).transpose()?;
+    Ok(ModelAssets { vocabulary, template, habits })
+}
+
+/// Either one template, or a list of named ones.
+fn template_of(tokens: &Value) -> Option<String> {
+    match tokens.get("chat_template")? {
+        Value::String(template) => Some(template.clone()),
+        Value::Array(templates) => {
+            let named = |name: &str| {
+                templates.iter().find(|template| template.get("name").is_some_and(|named| named == name))
+            };
+            let template = named("default").or_else(|| templates.first())?;
+            Some(template.get("template")?.as_str()?.to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// Either one token id, or a list.
+fn ids(value: Option<&Value>) -> Vec<u32> {
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    match value {
+        Some(Value::Array(values)) => values.iter().filter_map(id).collect(),
+        Some(value) => id(value).into_iter().collect(),
+        None => Vec::new(),
+    }
+}
+
+fn add(ends: &mut Vec<u32>, end: u32) {
+    if !ends.contains(&end) {
+        ends.push(end);
+    }
+}
+
+fn packed(file: &File) -> Result<ModelAssets, EngineError> {
+    let text = |name: &str| match file.value(name) {
+        Some(Packed::Text(text)) => text.clone(),
+        _ => String::new(),
+    };
+    let texts = |name: &str| {
+        list(file, name, |value| if let Packed::Text(text) = value { Some(text.clone()) } else { None })
+    };
+    let words = Words {
+        model: text("tokenizer.ggml.model"),
+        cut: text("tokenizer.ggml.pre"),
+        tokens: texts("tokenizer.ggml.tokens")?,
+        kinds: list(file, "tokenizer.ggml.token_type", |value| {
+            if let Packed::Number(kind) = value { Some(*kind) } else { None }
+        })?,
+        merges: texts("tokenizer.ggml.merges")?,
+    };
+    let id = |name: &str| match file.value(&format!("tokenizer.ggml.{name}")) {
+        Some(Packed::Number(id)) => (0..words.tokens.len()).find(|at| *at as f64 == *id),
+        _ => None,
+    };
+    let sign = |id: Option<usize>| id.and_then(|id| words.tokens.get(id).cloned());
+    let (first_sign, last_sign) = (sign(id("bos_token_id")), sign(id("eos_token_id")));
+    let mut ends = Vec::new();
+    for end in [id("eos_token_id"), id("eot_token_id"), id("eom_token_id")].into_iter().flatten() {
+        ends.extend(u32::try_from(end).ok().filter(|end| !ends.contains(end)));
+    }
+    let (first, last) = (id("bos_token_id"), id("eos_token_id"));
+    let mut vocabulary = Vocabulary::packed(words).map_err(|what| file.broken(what))?;
+    let signed = |name: &str, id: Option<usize>| match file.value(&format!("tokenizer.ggml.{name}")) {
+        Some(Packed::Boolean(true)) => id.and_then(|id| u32::try_from(id).ok()),
+        _ => None,
+    };
+    vocabulary.sign_by((signed("add_bos_token", first), signed("add_eos_token", last)));
+    for end in ENDS.iter().filter_map(|sign| vocabulary.sign(sign)) {
+        add(&mut ends, end);
+    }
+    let template = Some(text("tokenizer.chat_template")).filter(|template| !template.is_empty());
+    let template = template.as_deref().map(Template::new).transpose()?;
+    Ok(ModelAssets {
+        vocabulary,
+        template,
+        habits: GenerationDefaults { ends, first_sign, last_sign, ..GenerationDefaults::default() },
+    })
+}
+
+/// A metadata list with values of one type; empty if it is missing.
+fn list<T>(file: &File, name: &str, read: impl Fn(&Packed) -> Option<T>) -> Result<Vec<T>, EngineError> {
+    let wrong = || file.broken(format!("\"{name}\" is no list of what it should be"));
+    match file.value(name) {
+        None => Ok(Vec::new()),
+        Some(Packed::List(values)) => values.iter().map(read).collect::<Option<_>>().ok_or_else(wrong),
+        Some(_) => Err(wrong()),
+    }
+}

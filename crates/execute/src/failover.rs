@@ -1,0 +1,184 @@
+//! The retry and failover decisions of a `Journey`, pure: whether to wait for a seat, to retry or to leave
+//! it, and which one is next. The journey and the simulator both act on them.
+
+use std::borrow::Borrow;
+use std::time::Duration;
+
+use board::Availability;
+use domain::limits::BACKOFF_BASE;
+use domain::{FallbackClass, FaultClass};
+use plan::{Attempt, Seat};
+
+use crate::failure::AttemptFailure;
+use crate::schedule::{self, Situation, Step};
+
+/// The position of an exchange among the seats of its plan.
+#[derive(Debug, Clone)]
+pub struct FailoverState {
+    fallback_on: Vec<FallbackClass>,
+    /// The current seat.
+    index: usize,
+    /// Journaled attempts, of the exchange and on this seat.
+    tries: u32,
+    tries_on_seat: u32,
+    /// Every failure so far was an outage of its provider.
+    is_outage: bool,
+    /// How many pooled accounts lacked the permission for the request.
+    forbidden: u32,
+}
+
+/// What to do when the board denies permission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DenialAction {
+    /// The wait is short, and no other seat of the same kind is left.
+    Wait(Duration),
+    /// Leave the seat, as after a failure of this class.
+    Left(FaultClass),
+}
+
+impl FailoverState {
+    /// Starts before the first seat. Failover from the customer's own to the pool is only
+    /// for the classes of `fallback_on`.
+    #[must_use]
+    pub const fn new(fallback_on: Vec<FallbackClass>) -> Self {
+        Self { fallback_on, index: 0, tries: 0, tries_on_seat: 0, is_outage: true, forbidden: 0 }
+    }
+
+    /// The current seat.
+    #[must_use]
+    pub const fn index(&self) -> usize {
+        self.index
+    }
+
+    #[must_use]
+    pub const fn tries(&self) -> u32 {
+        self.tries
+    }
+
+    #[must_use]
+    pub const fn tries_on_seat(&self) -> u32 {
+        self.tries_on_seat
+    }
+
+    /// An attempt starts.
+    pub const fn tried(&mut self) {
+        self.tries += 1;
+        self.tries_on_seat += 1;
+    }
+
+    /// An attempt failed.
+    pub fn failed<S: Borrow<Attempt>>(&mut self, seats: &[S], class: FaultClass) {
+        let is_pooled = seats.get(self.index).is_some_and(|seat| is_pooled(attempt(seat)));
+        self.forbidden += u32::from(is_pooled && class == FaultClass::UpstreamPermission);
+    }
+
+    /// Whether only emergency seats are left: then this one is tried even while the board thinks it is down,
+    /// since only a failure of this very call leads on to them.
+    #[must_use]
+    pub fn is_last<S: Borrow<Attempt>>(&self, seats: &[S]) -> bool {
+        let next = self.next(seats, FaultClass::Overloaded).and_then(|next| seats.get(next));
+        next.is_none_or(|seat| attempt(seat).is_emergency())
+    }
+
+    /// What to do when the board denies permission. `random` is drawn only for a wait,
+    /// so that not all return at once.
+    #[must_use]
+    pub fn kept_away<S: Borrow<Attempt>>(
+        &self,
+        seats: &[S],
+        standing: Availability,
+        parked_for: Option<FaultClass>,
+        now_us: u64,
+        time_left: Duration,
+        random: impl FnOnce() -> u64,
+    ) -> DenialAction {
+        let wait = Duration::from_micros(standing.until_us().saturating_sub(now_us));
+        let is_short = matches!(standing, Availability::RetryAt { .. })
+            && !schedule::is_long_wait(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
+            && wait < time_left;
+        if !is_short || self.has_next_own(seats) {
+            return DenialAction::Left(class_of(standing, parked_for));
+        }
+        let spread_us = u64::try_from(BACKOFF_BASE.as_micros()).unwrap_or(u64::MAX).max(1);
+        DenialAction::Wait(wait + Duration::from_micros(random() % spread_us))
+    }
+
+    /// What follows a failed attempt. With `may_repeat` false, the body is gone or the upstream may have made
+    /// the object already, so it is not sent again.
+    #[must_use]
+    pub fn after<S: Borrow<Attempt>>(
+        &self,
+        seats: &[S],
+        miss: &AttemptFailure,
+        may_repeat: bool,
+        time_left: Duration,
+        random: u64,
+    ) -> Step {
+        if !may_repeat {
+            return Step::GiveUp;
+        }
+        schedule::next_step(&Situation {
+            token_refused: miss.token_refused,
+            class: miss.class(),
+            retry_after_ms: miss.fault.retry_after_ms,
+            should_retry: miss.should_retry,
+            tries_on_seat: self.tries_on_seat,
+            tries: self.tries,
+            has_next: self.next(seats, miss.class()).is_some(),
+            has_next_own: self.has_next_own(seats),
+            time_left,
+            random,
+        })
+    }
+
+    /// Leaves the seat after a failure of this class; `false` if no other seat may be tried.
+    #[must_use]
+    pub fn leave<S: Borrow<Attempt>>(&mut self, seats: &[S], class: FaultClass) -> bool {
+        self.is_outage &= schedule::is_outage(class);
+        let Some(next) = self.next(seats, class) else { return false };
+        (self.index, self.tries_on_seat) = (next, 0);
+        true
+    }
+
+    /// The next seat that a failure of this class may go on to. From the customer's own to the pool only
+    /// where the route allows it for that class; to an emergency account only if all failures so far were
+    /// outages. A permission that two pooled accounts lack is not tried on the others.
+    fn next<S: Borrow<Attempt>>(&self, seats: &[S], class: FaultClass) -> Option<usize> {
+        let from = attempt(seats.get(self.index)?);
+        let may_pay = from.is_fallback() || schedule::may_fall_back(class, &self.fallback_on);
+        let may_rescue = self.is_outage && schedule::is_outage(class);
+        let is_forbidden = class == FaultClass::UpstreamPermission && self.forbidden > 1;
+        let may = |seat: &Attempt| {
+            (may_pay || !seat.is_fallback())
+                && (may_rescue || !seat.is_emergency())
+                && !(is_forbidden && is_pooled(seat))
+        };
+        let rest = seats.iter().enumerate().skip(self.index + 1);
+        rest.filter(|(_, seat)| may(attempt(*seat))).map(|(next, _)| next).next()
+    }
+
+    fn has_next_own<S: Borrow<Attempt>>(&self, seats: &[S]) -> bool {
+        let Some(from) = seats.get(self.index) else { return false };
+        let kind = |seat: &Attempt| (seat.is_fallback(), seat.is_emergency());
+        let from = kind(attempt(from));
+        seats.iter().skip(self.index + 1).any(|seat| kind(attempt(seat)) == from)
+    }
+}
+
+fn attempt<S: Borrow<Attempt>>(seat: &S) -> &Attempt {
+    seat.borrow()
+}
+
+fn is_pooled(seat: &Attempt) -> bool {
+    matches!(seat.seat(), Seat::Managed(_))
+}
+
+/// Why a seat was not called at all.
+#[must_use]
+pub fn class_of(standing: Availability, parked_for: Option<FaultClass>) -> FaultClass {
+    match standing {
+        Availability::Parked { .. } => parked_for.unwrap_or(FaultClass::UpstreamAuth),
+        Availability::RetryAt { .. } => FaultClass::RateLimit,
+        _ => FaultClass::Overloaded,
+    }
+}

@@ -1,0 +1,436 @@
+//! A failed attempt: what the client may read of it, and what the schedule and the board learn from it.
+
+use board::Verdict;
+use domain::{Fault, FaultClass, UpstreamReport};
+use egress::{EgressError, EgressErrorKind};
+use plan::Seat;
+use providers::Classified;
+
+/// The fault code for an address that egress never reaches.
+pub(crate) const ADDRESS_REFUSED: &str = "upstream_address_refused";
+
+/// What a failure class says about the credential that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HealthSignal {
+    /// Our fault or our client's: nothing is learnt about the upstream.
+    Nothing,
+    /// It answered, and is healthy.
+    Neutral,
+    /// It is unhealthy: its breaker counts.
+    Ill,
+    /// It rests for as long as the provider named.
+    Rest,
+    /// It is parked, with every model if the refusal is of the account, and probed once in a while.
+    Park,
+}
+
+/// The table of lessons, by class.
+#[must_use]
+pub const fn lesson(class: FaultClass) -> HealthSignal {
+    match class {
+        FaultClass::UpstreamAuth | FaultClass::UpstreamQuota => HealthSignal::Park,
+        FaultClass::RateLimit => HealthSignal::Rest,
+        FaultClass::Overloaded | FaultClass::Timeout | FaultClass::Upstream | FaultClass::StreamBroken => {
+            HealthSignal::Ill
+        }
+        FaultClass::Cancelled | FaultClass::Deadline | FaultClass::Internal | FaultClass::Unavailable => {
+            HealthSignal::Nothing
+        }
+        _ => HealthSignal::Neutral,
+    }
+}
+
+/// One failed attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptFailure {
+    pub fault: Box<Fault>,
+    pub status: Option<u16>,
+    /// What the upstream itself said about a retry.
+    pub should_retry: Option<bool>,
+    /// `false` where no byte of the request can have reached the upstream: it bills nothing.
+    pub request_sent: bool,
+    /// A cached token was refused before it expired: another one is requested, and
+    /// nothing is learnt about the secret.
+    pub token_refused: bool,
+    /// The secret itself or the account behind it was refused, whatever the request:
+    /// other models are not tried either.
+    pub is_of_account: bool,
+    /// The units that the upstream billed, in millionths, for a result that could not be fetched.
+    pub billed: Option<u64>,
+}
+
+impl AttemptFailure {
+    #[must_use]
+    pub fn new(fault: Fault) -> Self {
+        Self::of_boxed(Box::new(fault))
+    }
+
+    pub(crate) const fn of_boxed(fault: Box<Fault>) -> Self {
+        Self {
+            fault,
+            status: None,
+            should_retry: None,
+            request_sent: true,
+            token_refused: false,
+            is_of_account: false,
+            billed: None,
+        }
+    }
+
+    /// A request that can't be sent from here, and can't be a moment later either.
+    pub(crate) fn of_us(fault: Box<Fault>) -> Self {
+        Self::of_boxed(fault).unsent().not_again()
+    }
+
+    #[must_use]
+    pub const fn class(&self) -> FaultClass {
+        self.fault.class
+    }
+
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        self.fault.upstream.as_ref().and_then(|report| report.request_id.as_deref())
+    }
+
+    /// Sets the fix, which depends on whose secret was refused.
+    pub(crate) fn of(mut self, seat: &Seat) -> Self {
+        if self.class() != FaultClass::UpstreamAuth {
+            return self;
+        }
+        let fix = match seat {
+            Seat::Byok(_) => return self,
+            Seat::Managed(_) => "The operator rotates the account's secret, then verifies it.".to_owned(),
+            Seat::Byoc(node) if node.sealed.is_none() => {
+                format!(
+                    "The node asks for a key and none is stored: `tidegate nodes rotate {}` gives it one.",
+                    node.id
+                )
+            }
+            Seat::Byoc(node) => {
+                format!("Give it a key that the node accepts: `tidegate nodes rotate {}`.", node.id)
+            }
+        };
+        self.fault = Box::new(self.fault.fix(fix));
+        self
+    }
+
+    /// Redacts what an upstream says about an account that several workspaces share, since it names the
+    /// operator's organisation, projects and limits: nothing is passed on about the account itself, and such
+    /// names are masked in the rest.
+    pub(crate) fn redacted(mut self, seat: &Seat) -> Self {
+        let (Seat::Managed(_), Some(report)) = (seat, self.fault.upstream.as_deref()) else { return self };
+        let Some(said) = report.message.as_deref().map(str::trim).filter(|said| !said.is_empty()) else {
+            return self;
+        };
+        let class = self.class();
+        let is_of_account = matches!(
+            class,
+            FaultClass::UpstreamAuth
+                | FaultClass::UpstreamPermission
+                | FaultClass::UpstreamNotFound
+                | FaultClass::UpstreamQuota
+                | FaultClass::RateLimit
+        );
+        let message = (!is_of_account).then(|| masked(said));
+        if message.as_deref() == Some(said) {
+            return self;
+        }
+        let was_told = self.fault.message.contains(said);
+        let report = UpstreamReport { message, ..report.clone() };
+        if was_told {
+            self.fault.message = refusal(class, &report).message;
+        }
+        if is_of_account && class != FaultClass::UpstreamAuth {
+            self.fault.fix = Some(words(class).2.into());
+        }
+        self.fault = Box::new(self.fault.upstream(report));
+        self
+    }
+
+    /// The fault for the client. A retry that is pointless for us is pointless for its SDK.
+    pub(crate) fn told(self) -> Box<Fault> {
+        let mut fault = self.fault;
+        fault.should_retry = fault.should_retry.or(self.should_retry);
+        fault
+    }
+
+    pub(crate) fn unsent(mut self) -> Self {
+        self.request_sent = false;
+        self
+    }
+
+    /// Marks another attempt on the same seat as pointless.
+    pub(crate) fn not_again(mut self) -> Self {
+        self.should_retry = Some(false);
+        self
+    }
+
+    /// What the board learns. A pause that the provider named holds for everyone; a
+    /// limit without one is only ours.
+    #[must_use]
+    pub fn verdict(&self, now_us: u64) -> Option<Verdict> {
+        if self.token_refused {
+            return None;
+        }
+        let named = self.fault.retry_after_ms;
+        match lesson(self.class()) {
+            // A secret that we could not open was not refused by the upstream.
+            HealthSignal::Park if !self.request_sent && self.class() == FaultClass::UpstreamAuth => None,
+            HealthSignal::Park if self.is_of_account => Some(Verdict::Park { cause: self.class() }),
+            HealthSignal::Park => Some(Verdict::ParkModel { cause: self.class() }),
+            HealthSignal::Rest => Some(match named {
+                Some(wait) => Verdict::Rest { until_us: now_us.saturating_add(wait.saturating_mul(1_000)) },
+                None => Verdict::Neutral,
+            }),
+            HealthSignal::Ill => Some(Verdict::Ill),
+            HealthSignal::Neutral => Some(Verdict::Neutral),
+            HealthSignal::Nothing => None,
+        }
+    }
+
+    /// The upstream answered with an error.
+    pub(crate) fn classified(classified: Classified, status: u16) -> Self {
+        let Classified { class, report, retry_after_ms, should_retry, fix, is_of_account } = classified;
+        let mut fault = refusal(class, &report);
+        fault.fix = fix.map(std::borrow::Cow::Owned).or(fault.fix);
+        fault.retry_after_ms = retry_after_ms;
+        Self { status: Some(status), should_retry, is_of_account, ..Self::new(fault.upstream(report)) }
+    }
+
+    /// The connection failed.
+    pub(crate) fn egress(error: &EgressError, provider: &str) -> Self {
+        let message = format!("{provider} could not be asked: {}", error.message);
+        let (class, code) = match error.kind {
+            EgressErrorKind::Guard => (FaultClass::Upstream, ADDRESS_REFUSED),
+            EgressErrorKind::Dns | EgressErrorKind::Connect => (FaultClass::Upstream, "upstream_unreachable"),
+            EgressErrorKind::Tls => (FaultClass::Upstream, "upstream_tls_failed"),
+            EgressErrorKind::Timeout => (FaultClass::Timeout, "upstream_timeout"),
+            EgressErrorKind::Reset
+            | EgressErrorKind::Protocol
+            | EgressErrorKind::Closed
+            | EgressErrorKind::Body => (FaultClass::Upstream, "upstream_connection_broken"),
+        };
+        let fault = Fault::new(class, code, message).upstream(said_by(provider));
+        let fault = match error.kind {
+            EgressErrorKind::Guard => {
+                fault.fix("Change the base URL, or have the operator allow its address.")
+            }
+            _ => {
+                fault.fix("Send the request again; if it keeps failing, check the base URL and the provider.")
+            }
+        };
+        let miss = Self { request_sent: error.request_sent, ..Self::new(fault) };
+        match error.kind {
+            // The same address is refused, and the same certificate wrong, a second later.
+            EgressErrorKind::Guard | EgressErrorKind::Tls => miss.not_again(),
+            _ => miss,
+        }
+    }
+
+    /// An answer that can't be what was requested.
+    pub(crate) fn broken(provider: &str, what: &str) -> Self {
+        let message = format!("{provider} sent an answer that can't be used: {what}.");
+        let fault = Fault::new(FaultClass::StreamBroken, "upstream_answer_broken", message)
+            .fix("Send the request again; if it keeps failing, report it to the provider.");
+        Self::new(fault.upstream(said_by(provider)))
+    }
+
+    pub(crate) fn timeout(provider: &str, what: &str, seconds: u64) -> Self {
+        let message = format!("{provider} {what} within {seconds} s.");
+        let fault = Fault::new(FaultClass::Timeout, "upstream_timeout", message)
+            .fix("Send the request again, ask for less output, or raise the timeout on the route.");
+        Self::new(fault.upstream(said_by(provider)))
+    }
+
+    pub(crate) fn deadline() -> Self {
+        let fault = Fault::new(
+            FaultClass::Deadline,
+            "deadline_exceeded",
+            "The request was not finished before its deadline.",
+        )
+        .fix("Ask for less output, stream the answer, or raise deadline_ms on the route.")
+        .should_retry(false);
+        Self::new(fault)
+    }
+}
+
+/// How names of organisations, projects and accounts begin at their providers.
+const NAMES: [&str; 10] =
+    ["org-", "org_", "proj-", "proj_", "acc_", "acct_", "wrkspc_", "projects/", "accounts/", "arn:aws"];
+/// Account numbers have this many digits, or more.
+const ACCOUNT_DIGITS_MIN: usize = 12;
+
+/// The message without names that identify the account.
+fn masked(said: &str) -> String {
+    let is_inside =
+        |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '/' | ':' | '.');
+    let mut shown = String::with_capacity(said.len());
+    for piece in said.split_inclusive(|letter: char| !is_inside(letter)) {
+        let word = piece.trim_end_matches(|letter: char| !letter.is_ascii_alphanumeric());
+        let is_number = word.len() >= ACCOUNT_DIGITS_MIN && word.bytes().all(|byte| byte.is_ascii_digit());
+        match is_number || NAMES.iter().any(|name| word.contains(name)) {
+            true => {
+                shown.push_str("[redacted]");
+                shown.push_str(piece.get(word.len()..).unwrap_or_default());
+            }
+            false => shown.push_str(piece),
+        }
+    }
+    shown
+}
+
+fn said_by(provider: &str) -> UpstreamReport {
+    UpstreamReport { provider: provider.to_owned(), ..UpstreamReport::default() }
+}
+
+/// The message of a refusal: what the provider said, whose fault it is, what fixes it.
+pub(crate) fn refusal(class: FaultClass, report: &UpstreamReport) -> Fault {
+    let provider = if report.provider.is_empty() { "The provider" } else { &report.provider };
+    let said = report.message.as_deref().map(str::trim).filter(|text| !text.is_empty());
+    let (code, what, fix) = words(class);
+    let message = match said {
+        // The fix follows it in one line of text.
+        Some(said) if said.ends_with(['.', '!', '?']) => format!("{provider} {what}: {said}"),
+        Some(said) => format!("{provider} {what}: {said}."),
+        None => format!("{provider} {what}."),
+    };
+    let fault = Fault::new(class, code, message).fix(fix);
+    match &report.param {
+        Some(param) => fault.param(param.clone()),
+        None => fault,
+    }
+}
+
+const fn words(class: FaultClass) -> (&'static str, &'static str, &'static str) {
+    match class {
+        FaultClass::UpstreamAuth => (
+            "upstream_auth_failed",
+            "refused the credential",
+            "Rotate the credential with a secret that the provider accepts, then verify it.",
+        ),
+        FaultClass::UpstreamPermission => (
+            "upstream_permission_denied",
+            "does not let this credential use the model",
+            "Ask the provider for access to the model, or use another model or credential.",
+        ),
+        FaultClass::UpstreamNotFound => (
+            "model_not_found",
+            "does not know the model",
+            "Check the model's name and that this account may use it.",
+        ),
+        FaultClass::UpstreamQuota => (
+            "insufficient_quota",
+            "reports that the account has no credit or quota left",
+            "Top up the provider account, or add another credential.",
+        ),
+        FaultClass::RateLimit => (
+            "rate_limit_exceeded",
+            "limits the rate of requests",
+            "Send fewer requests, wait as Retry-After says, or add another credential.",
+        ),
+        FaultClass::Overloaded => ("server_is_overloaded", "is overloaded", "Send the request again later."),
+        FaultClass::Timeout => ("upstream_timeout", "took too long", "Send the request again."),
+        FaultClass::ContextLength => (
+            "context_length_exceeded",
+            "says that the prompt is longer than the model's context",
+            "Shorten the messages, or use a model with a larger context.",
+        ),
+        FaultClass::ContentPolicy => (
+            "content_filter",
+            "refused the content",
+            "Change the content; the provider's policy says what it refuses.",
+        ),
+        FaultClass::TooLarge => {
+            ("request_too_large", "says that the request is too large", "Send a smaller request.")
+        }
+        FaultClass::Unsupported => (
+            "unsupported_parameter",
+            "does not support what was asked",
+            "Leave the parameter out, or use a model that supports it.",
+        ),
+        FaultClass::BadRequest => (
+            "upstream_bad_request",
+            "refused the request as wrong",
+            "Correct the request as the provider's message says.",
+        ),
+        FaultClass::Conflict => ("conflict", "reports a conflict", "Send the request again."),
+        FaultClass::StreamBroken => (
+            "upstream_answer_broken",
+            "broke its answer off",
+            "Send the request again; if it keeps failing, report it to the provider.",
+        ),
+        _ => (
+            "upstream_error",
+            "failed",
+            "Send the request again; if it keeps failing, look at the provider's status page.",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retry_that_the_provider_forbids_is_forbidden_to_the_client_too() {
+        let miss = |should_retry| AttemptFailure {
+            should_retry,
+            ..AttemptFailure::new(Fault::new(FaultClass::RateLimit, "rate_limit_exceeded", "Text."))
+        };
+        for said in [None, Some(false), Some(true)] {
+            assert_eq!(miss(said).told().should_retry, said);
+        }
+        let deadline = AttemptFailure { should_retry: Some(true), ..AttemptFailure::deadline() };
+        assert_eq!(deadline.told().should_retry, Some(false), "what we know ourselves wins");
+        let wrong = AttemptFailure::classified(
+            Classified {
+                class: FaultClass::Upstream,
+                report: UpstreamReport::default(),
+                retry_after_ms: None,
+                should_retry: Some(false),
+                fix: None,
+                is_of_account: false,
+            },
+            500,
+        );
+        assert_eq!(wrong.told().should_retry, Some(false));
+    }
+
+    #[test]
+    fn names_of_whose_account_it_is_are_masked() {
+        for (said, shown) in [
+            (
+                "Limit reached for m in organization org-a1B2c3 on tokens.",
+                "Limit reached for m in organization [redacted] on tokens.",
+            ),
+            ("The project `proj_abc` (org_1) may not.", "The project `[redacted]` ([redacted]) may not."),
+            (
+                "User: arn:aws:sts::123456789012:role/x is not authorized",
+                "User: [redacted] is not authorized",
+            ),
+            ("Account 123456789012, call 555.", "Account [redacted], call 555."),
+            (
+                "Permission denied on resource projects/op-prod/locations/eu.",
+                "Permission denied on resource [redacted].",
+            ),
+            ("The organism is organised.", "The organism is organised."),
+            ("top_p must be below 1.", "top_p must be below 1."),
+        ] {
+            assert_eq!(masked(said), shown);
+        }
+    }
+
+    #[test]
+    fn what_the_provider_says_ends_like_a_sentence() {
+        for (said, ends) in [
+            ("No such key", "No such key."),
+            ("No such key.", "No such key."),
+            ("Why?", "Why?"),
+            (" ", "the credential."),
+        ] {
+            let report = UpstreamReport { message: Some(said.into()), ..said_by("openai") };
+            let message = refusal(FaultClass::UpstreamAuth, &report).message;
+            assert!(message.ends_with(ends), "{message}");
+        }
+    }
+}

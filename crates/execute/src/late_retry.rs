@@ -1,0 +1,68 @@
+//! Retries after the response head has gone out: the same credential and model, and only while no
+//! content has reached the client.
+
+use ledger::Tab;
+use tokio::time::sleep;
+
+use crate::attempt::{self, Start};
+use crate::failure::AttemptFailure;
+use crate::feed::Feed;
+use crate::schedule::{self, Situation, Step};
+
+/// The outcome of retrying a stream that failed after its head was sent.
+pub enum LateRetry {
+    /// A new attempt is running on the same seat.
+    Going(Box<Feed>),
+    /// No retry: the client gets the error. The failed feed still knows what was used.
+    Over(Box<Feed>, AttemptFailure),
+}
+
+/// Retries on the same seat if the schedule and the retry budget allow it. The failed
+/// attempt's end is recorded in the tab.
+pub async fn again(mut failed: Box<Feed>, mut tab: Tab, mut miss: AttemptFailure) -> (Tab, LateRetry) {
+    loop {
+        let exchange = std::rc::Rc::clone(&failed.exchange);
+        let attempt = std::rc::Rc::clone(&failed.attempt);
+        let hands = &exchange.hands;
+        let step = schedule::next_step(&Situation {
+            token_refused: false,
+            class: miss.class(),
+            retry_after_ms: miss.fault.retry_after_ms,
+            should_retry: miss.should_retry,
+            tries_on_seat: failed.tries_on_seat,
+            tries: failed.tries,
+            has_next: false,
+            has_next_own: false,
+            time_left: exchange.time_left(),
+            random: hands.world.random.next_u64(),
+        });
+        let Step::Again { wait } = step else { return (tab, LateRetry::Over(failed, miss)) };
+        if failed.facts().content_started
+            || exchange.is_sent_for_good()
+            || !hands.board.take_retry(attempt.base_url(), hands.now_us())
+        {
+            return (tab, LateRetry::Over(failed, miss));
+        }
+        failed.missed(&mut tab, &miss);
+        sleep(wait).await;
+        let ticket = match attempt::claim(hands, &attempt, true, hands.now_us()) {
+            Ok(ticket) => ticket,
+            Err(_kept_away) => return (tab, LateRetry::Over(failed, miss)),
+        };
+        let (open, request) = match attempt::begin(&exchange, &attempt, &mut tab, ticket).await {
+            Start::Going(open, request) => (open, request),
+            Start::Refused(fault) => return (tab, LateRetry::Over(failed, AttemptFailure::new(*fault))),
+            Start::Missed(open, next) => {
+                open.missed(&mut tab, &next, domain::Usage::default(), hands.now_us());
+                failed.tries += 1;
+                failed.tries_on_seat += 1;
+                miss = next;
+                continue;
+            }
+        };
+        let mut feed = Box::new(Feed::new(&exchange, &attempt, open, request));
+        feed.tries = failed.tries + 1;
+        feed.tries_on_seat = failed.tries_on_seat + 1;
+        return (tab, LateRetry::Going(feed));
+    }
+}

@@ -1,0 +1,144 @@
+//! Our own polls of objects that providers store, for the books: no client
+//! requested them, and none is answered.
+
+use bytes::Bytes;
+use dialects::{Request, Stored, StoredAct, VideoAsk};
+use domain::limits::{DEADLINE, FIRST_BYTE_TIME_MAX, IDLE_TIME_MAX};
+use domain::{Abilities, Fault, Grammar, MissingFeatures, Operation};
+use providers::{Ask, Target};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use crate::attempt::{self, Opened, request_of, sign};
+use crate::failure::AttemptFailure;
+use crate::lead::{self, FollowTarget};
+use crate::timer::{Alarm, Timer};
+use crate::verify::VerifyTarget;
+use crate::{Deps, read};
+
+/// The object to poll, by its provider's own id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPoll {
+    pub operation: Operation,
+    pub id: String,
+    /// Whether to read its content instead of its status.
+    pub is_content: bool,
+}
+
+/// Receives the pieces, and at the end an empty one: a poll that ends without it, or with a fault, broke off.
+pub type PollSink = mpsc::Sender<Result<Bytes, Box<Fault>>>;
+
+/// Polls, with the seat's own identity and no other.
+pub async fn look(target: &VerifyTarget, asked: StoredPoll, shown: &PollSink, hands: &Deps) {
+    if let Err(miss) = show(target, asked, shown, hands).await {
+        // The receiver may have gone away.
+        let _ = shown.send(Err(miss.fault)).await;
+    }
+}
+
+/// Polls, and reads the answer to its end.
+pub(crate) async fn whole(
+    target: &VerifyTarget,
+    asked: StoredPoll,
+    hands: &Deps,
+) -> Result<Bytes, AttemptFailure> {
+    let (id, is_film) = (asked.id.clone(), asked.operation == Operation::Video);
+    let (mut opened, grammar) = open(target, asked, hands).await?;
+    let (mut timer, deadline) = (Timer::new(&hands.timers), Instant::now() + DEADLINE);
+    let slug = &target.provider;
+    let bytes = read::whole(&mut opened.body, &mut timer, IDLE_TIME_MAX, deadline, slug).await?;
+    let bytes =
+        read::decoded(&opened.headers, bytes).await.map_err(|what| AttemptFailure::broken(slug, what))?;
+    let film = VideoAsk::Known { id, billed: attempt::billed(providers::provider(slug), &opened.headers) };
+    // The status of a long-running operation is read as the status of its video.
+    match is_film && grammar == Grammar::Hosted {
+        true => dialects::video_object(&film, &bytes).map_err(|fault| attempt::stream_miss(fault, slug)),
+        false => Ok(bytes),
+    }
+}
+
+/// The response, and the dialect that it is in.
+async fn open(
+    target: &VerifyTarget,
+    asked: StoredPoll,
+    hands: &Deps,
+) -> Result<(Opened, Grammar), AttemptFailure> {
+    let provider = providers::provider(&target.provider);
+    let act = if asked.is_content { StoredAct::Content } else { StoredAct::Read };
+    let request = Request::about(Stored::new(asked.id, act, String::new()));
+    let ask = Ask {
+        operation: asked.operation,
+        grammar: Grammar::Chat,
+        request: &request,
+        body: &Bytes::new(),
+        native_headers: &[],
+        is_lenient: false,
+        shared_by: None,
+        inserts: &[],
+        prompt: None,
+    };
+    let abilities = Abilities::default;
+    let place = Target {
+        base_url: &target.base_url,
+        upstream_model: "",
+        hosting: target.seat.hosting(),
+        abilities: &abilities,
+        quirks: MissingFeatures::default(),
+    };
+    let mut outgoing = provider.generate(&place, &ask).map_err(AttemptFailure::of_us)?;
+    let grammar = outgoing.grammar;
+    sign(hands, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
+    let request = request_of(&hands.egress, outgoing).map_err(AttemptFailure::of_us)?;
+    let slug = &target.provider;
+    let asking = attempt::ask(hands, slug, &target.seat, &request, |_| {});
+    let silent = |_| AttemptFailure::timeout(slug, "did not answer", FIRST_BYTE_TIME_MAX.as_secs());
+    let asking = async {
+        let opened = asking.await?;
+        let stored = ask.request.stored.as_deref();
+        if !provider.leads(ask.operation, stored) {
+            return Ok(opened);
+        }
+        let (seat, base_url) = (&target.seat, &*target.base_url);
+        let road = FollowTarget { slug, seat, base_url, operation: ask.operation, stored, sent: &request };
+        lead::follow(hands, road, opened).await
+    };
+    let opened = timeout(FIRST_BYTE_TIME_MAX, asking).await.map_err(silent)??;
+    Ok((opened, grammar))
+}
+
+async fn show(
+    target: &VerifyTarget,
+    asked: StoredPoll,
+    shown: &PollSink,
+    hands: &Deps,
+) -> Result<(), AttemptFailure> {
+    if !asked.is_content {
+        let bytes = whole(target, asked, hands).await?;
+        let _ = shown.send(Ok(bytes)).await;
+        return Ok(());
+    }
+    let slug = &target.provider;
+    let (mut opened, _) = open(target, asked, hands).await?;
+    let (mut timer, deadline) = (Timer::new(&hands.timers), Instant::now() + DEADLINE);
+    loop {
+        let next = std::pin::pin!(read::next_chunk(&mut opened.body));
+        match timer.within(IDLE_TIME_MAX, deadline, next).await {
+            Ok(None) => {
+                let _ = shown.send(Ok(Bytes::new())).await;
+                return Ok(());
+            }
+            Ok(Some(Ok(bytes))) => {
+                if !bytes.is_empty() && shown.send(Ok(bytes)).await.is_err() {
+                    return Ok(());
+                }
+            }
+            Ok(Some(Err(error))) => {
+                return Err(AttemptFailure::broken(slug, error.message.trim_end_matches('.')));
+            }
+            Err(Alarm::Deadline) => return Err(AttemptFailure::deadline()),
+            Err(Alarm::Silence) => {
+                return Err(AttemptFailure::timeout(slug, "sent no further byte", IDLE_TIME_MAX.as_secs()));
+            }
+        }
+    }
+}

@@ -1,0 +1,553 @@
+//! The retry loop over a plan's attempts: the same seat again, the next seat, or a
+//! failure that says what was tried.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dialects::WholeAnswer;
+use domain::{Blame, Fault, FaultClass, Operation, Upload, UpstreamReport};
+use egress::{Headers, Request};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use ledger::Tab;
+use plan::{Attempt, Planned, Seat};
+use tokio::time::{Instant, sleep};
+
+use crate::answer::{Answer, AnswerBody, AnswerParts, Exchange, Failed, Served};
+use crate::attempt::{self, OpenAttempt, Opened, Start, ask_for, judge_whole, passed_on};
+use crate::failover::{DenialAction, FailoverState, class_of};
+use crate::failure::{AttemptFailure, refusal};
+use crate::feed::Feed;
+use crate::realtime::{self, OpenSession, SessionSeat, Turn};
+use crate::schedule::{self, Step};
+use crate::timer::{Alarm, Timer};
+use crate::{Deps, kept, read, stored};
+use board::{Availability, Ticket, micros};
+
+/// Tries a plan's attempts until one answers. A buffered answer is complete; a stream has its first event, or
+/// is still silent when the head wait ends.
+///
+/// # Errors
+/// No upstream answered; the fault says which one said what, and the tab is still open.
+pub fn execute(planned: Planned, hands: &Deps) -> impl Future<Output = Result<Answer, Box<Failed>>> + use<> {
+    // Outside the future, which would otherwise hold the plan's parts for as long as an upstream takes.
+    let mut journey = RetryLoop::begin(planned, hands);
+    async move {
+        match journey.walk().await {
+            Some(reply) => Ok(journey.answer(reply)),
+            None => Err(journey.failed()),
+        }
+    }
+}
+
+/// Opens a realtime session on one of a plan's seats. Its first response belongs to this exchange.
+///
+/// # Errors
+/// No upstream accepted it; the fault says which one said what, and the tab is still open.
+pub async fn open_session(planned: Planned, hands: &Deps) -> Result<OpenSession, Box<Failed>> {
+    let mut journey = RetryLoop::begin(planned, hands);
+    let Some(reply) = Box::pin(journey.walk()).await else { return Err(journey.failed()) };
+    let Some(shaken) = journey.shaken.take() else { return Err(journey.failed()) };
+    let Shaken { socket, attempt, open } = *shaken;
+    let parts = journey.answer(reply).into_parts();
+    let first = Turn::new(parts.exchange, attempt, open, parts.tab, parts.served);
+    Ok(OpenSession { socket, first, room: parts.room, upstream_headers: parts.upstream_headers })
+}
+
+/// Starts a further response of a session, on the session's seat.
+///
+/// # Errors
+/// The seat may not be called now, or the journal has no room. The tab is still open.
+pub async fn begin_response(planned: Planned, hands: &Deps, seat: &SessionSeat) -> Result<Turn, Box<Failed>> {
+    let mut journey = RetryLoop::begin(planned, hands);
+    let exchange = Rc::clone(&journey.exchange);
+    let Some(attempt) = journey.attempts.iter().find(|attempt| seat.is_of(attempt)).map(Rc::clone) else {
+        journey.tell(AttemptFailure::new(realtime::seat_gone()));
+        return Err(journey.failed());
+    };
+    let now_us = hands.now_us();
+    let ticket = match attempt::claim(hands, &attempt, true, now_us) {
+        Ok(ticket) => ticket,
+        Err(standing) => {
+            let miss = journey.kept_away(&attempt, standing, now_us);
+            journey.tell(miss);
+            return Err(journey.failed());
+        }
+    };
+    match realtime::begin(&exchange, &attempt, &mut journey.tab, ticket).await {
+        Ok(open) => {
+            journey.course.tried();
+            let served = journey.served_by(&attempt);
+            Ok(Turn::new(exchange, attempt, open, journey.tab, served))
+        }
+        Err(fault) => {
+            journey.tell(AttemptFailure::of_boxed(fault));
+            Err(journey.failed())
+        }
+    }
+}
+
+/// Marks a token count as our own estimate.
+const ESTIMATE: HeaderName = HeaderName::from_static("x-tidegate-estimate");
+const SWITCHING_PROTOCOLS: u16 = 101;
+
+struct RetryLoop {
+    exchange: Rc<Exchange>,
+    attempts: Vec<Rc<Attempt>>,
+    course: FailoverState,
+    tab: Tab,
+    room: HeaderMap,
+    /// On the monotonic clock.
+    begun_us: u64,
+    /// The failure that the client would be sent now.
+    told: Option<AttemptFailure>,
+    /// The headers that its upstream sent with it and that a client may see.
+    told_with: Vec<(HeaderName, HeaderValue)>,
+    /// The earliest time at which an upstream that limits us may be called again.
+    limited_until_us: Option<u64>,
+    served: Option<Served>,
+    /// The result of a handshake, in place of an answer's body.
+    shaken: Option<Box<Shaken>>,
+}
+
+/// A session's upstream connection, and the attempt that opened it.
+struct Shaken {
+    socket: egress::Socket,
+    attempt: Rc<Attempt>,
+    open: OpenAttempt,
+}
+
+struct Reply {
+    served: Served,
+    body: AnswerBody,
+    upstream_headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// The outcome of one seat.
+enum SeatEnd {
+    Answered(Box<Reply>),
+    /// Its last failure allows the next seat to be tried.
+    Exhausted(FaultClass),
+    Stop,
+}
+
+/// The outcome of one attempt.
+enum TryEnd {
+    Answered(Box<Reply>),
+    Missed(AttemptFailure),
+    Refused(Box<Fault>),
+}
+
+impl RetryLoop {
+    fn begin(planned: Planned, hands: &Deps) -> Self {
+        let parts = planned.into_parts();
+        let (mut call, caller, mut tab) = parts.admitted.into_parts();
+        let room = call.take_header_map();
+        let body = RefCell::new(call.take_body());
+        tab.planned(Arc::clone(&parts.resolved_model), parts.record);
+        let now_us = hands.now_us();
+        tab.timeline_mut().planned_us = now_us.saturating_sub(call.received_us());
+        let deadline_us = call.received_us().saturating_add(micros(parts.timeouts.deadline));
+        let exchange = Rc::new(Exchange {
+            call,
+            caller,
+            resolved_model: parts.resolved_model,
+            timeouts: parts.timeouts,
+            deadline_us,
+            body,
+            prompt: OnceCell::new(),
+            is_native: Cell::new(false),
+            may_book: Cell::new(false),
+            keeps_body: Cell::new(false),
+            hands: hands.clone(),
+            is_remembered: Cell::new(false),
+            refused_with: RefCell::new(Vec::new()),
+        });
+        Self {
+            begun_us: now_us,
+            attempts: parts.attempts.into_iter().map(Rc::new).collect(),
+            course: FailoverState::new(parts.fallback_on),
+            exchange,
+            tab,
+            room,
+            told: None,
+            told_with: Vec::new(),
+            limited_until_us: None,
+            served: None,
+            shaken: None,
+        }
+    }
+
+    async fn walk(&mut self) -> Option<Box<Reply>> {
+        let mut now_us = self.begun_us;
+        loop {
+            let attempt = Rc::clone(self.attempts.get(self.course.index())?);
+            match self.ask_seat(&attempt, now_us).await {
+                SeatEnd::Answered(reply) => return Some(reply),
+                SeatEnd::Exhausted(class) if self.course.leave(&self.attempts, class) => {}
+                SeatEnd::Exhausted(_) | SeatEnd::Stop => return None,
+            }
+            now_us = self.exchange.now_us();
+        }
+    }
+
+    async fn ask_seat(&mut self, attempt: &Rc<Attempt>, mut now_us: u64) -> SeatEnd {
+        if let Some(bytes) = self.own_count(attempt) {
+            let upstream_headers = vec![(ESTIMATE, HeaderValue::from_static("1"))];
+            let (served, body) = (self.served_by(attempt), AnswerBody::Own(bytes));
+            return SeatEnd::Answered(Box::new(Reply { served, body, upstream_headers }));
+        }
+        let board = Rc::clone(&self.exchange.hands.board);
+        board.first_try(attempt.base_url(), now_us);
+        loop {
+            if self.exchange.time_left_at(now_us).is_zero() {
+                self.tell(AttemptFailure::deadline());
+                return SeatEnd::Stop;
+            }
+            let ticket = match self.leave(attempt, now_us).await {
+                Ok(ticket) => ticket,
+                Err(end) => return end,
+            };
+            self.course.tried();
+            let miss = match self.ask_once(attempt, ticket).await {
+                TryEnd::Answered(reply) => return SeatEnd::Answered(reply),
+                TryEnd::Missed(miss) => miss,
+                TryEnd::Refused(fault) => {
+                    (self.told, self.told_with) = (Some(AttemptFailure::new(*fault)), Vec::new());
+                    return SeatEnd::Stop;
+                }
+            };
+            let class = miss.class();
+            self.course.failed(&self.attempts, class);
+            let step = self.step_after(&miss);
+            self.served = Some(self.served_by(attempt));
+            self.tell(miss);
+            match step {
+                Step::Next => return SeatEnd::Exhausted(class),
+                Step::GiveUp => return SeatEnd::Stop,
+                Step::Again { wait } => {
+                    if !board.take_retry(attempt.base_url(), self.exchange.hands.now_us()) {
+                        return SeatEnd::Exhausted(class);
+                    }
+                    sleep(wait).await;
+                    now_us = self.exchange.now_us();
+                }
+            }
+        }
+    }
+
+    /// The estimated answer to a count request, if the provider can't count this model's tokens.
+    fn own_count(&self, attempt: &Attempt) -> Option<Bytes> {
+        let grammar = self.exchange.dialect().grammar();
+        let is_own = self.exchange.call.operation() == Operation::Count
+            && !providers::provider(attempt.provider()).counts(attempt.upstream_model());
+        let tokens = || self.exchange.estimate(attempt, "", 0).input;
+        is_own.then(|| dialects::count_answer(grammar, tokens()))
+    }
+
+    /// Gets the board's permission, waiting for it if the wait is short and no other
+    /// seat of the same kind is left.
+    async fn leave(&mut self, attempt: &Rc<Attempt>, mut now_us: u64) -> Result<Ticket, SeatEnd> {
+        let exchange = Rc::clone(&self.exchange);
+        let hands = &exchange.hands;
+        let is_last = self.course.is_last(&self.attempts);
+        loop {
+            let standing = match attempt::claim(hands, attempt, is_last, now_us) {
+                Ok(ticket) => return Ok(ticket),
+                Err(standing) => standing,
+            };
+            let parked_for = hands
+                .board
+                .parking(attempt.principal(), attempt.upstream_model())
+                .map(|parking| parking.cause);
+            let (left, random) = (exchange.time_left(), || hands.world.random.next_u64());
+            match self.course.kept_away(&self.attempts, standing, parked_for, now_us, left, random) {
+                DenialAction::Wait(wait) => sleep(wait).await,
+                DenialAction::Left(class) => {
+                    let miss = self.kept_away(attempt, standing, now_us);
+                    self.tell(miss);
+                    return Err(SeatEnd::Exhausted(class));
+                }
+            }
+            now_us = hands.now_us();
+        }
+    }
+
+    async fn ask_once(&mut self, attempt: &Rc<Attempt>, ticket: Ticket) -> TryEnd {
+        let exchange = Rc::clone(&self.exchange);
+        let (mut open, request) = match attempt::begin(&exchange, attempt, &mut self.tab, ticket).await {
+            Start::Going(open, request) => (open, request),
+            Start::Refused(fault) => return TryEnd::Refused(fault),
+            Start::Missed(open, miss) => {
+                return self.missed(open, miss);
+            }
+        };
+        if exchange.call.operation() == Operation::Realtime {
+            return Box::pin(self.open_websocket(attempt, open, request)).await;
+        }
+        if exchange.call.request().stream {
+            let mut feed = Box::new(Feed::new(&exchange, attempt, open, request));
+            feed.tries_on_seat = self.course.tries_on_seat();
+            feed.tries = self.course.tries();
+            return self.wait_for_stream(feed).await;
+        }
+        if exchange.call.operation().is_kept()
+            && let Err(miss) = Box::pin(kept::poll_before_delete(&exchange, attempt)).await
+        {
+            return self.missed(open, exchange.rewrite_not_found(miss));
+        }
+        let mut timer = Timer::new(&exchange.hands.timers);
+        let deadline = Instant::now() + exchange.time_left_at(open.sent_us());
+        let mut opened = match wait_for_head(&exchange, attempt, &request, &mut timer, deadline).await {
+            Ok(opened) => opened,
+            Err(miss) => return self.missed(open, miss),
+        };
+        // Its secret is not held while the body arrives.
+        drop(request);
+        open.answered(&opened, exchange.hands.now_us());
+        match wait_for_rest(&exchange, attempt, &open, &mut opened, &mut timer, deadline).await {
+            Ok(whole) => self.answered(attempt, &opened.headers, open, whole),
+            Err(miss) => self.missed(open, miss),
+        }
+    }
+
+    /// Requests a session from the upstream.
+    async fn open_websocket(
+        &mut self,
+        attempt: &Rc<Attempt>,
+        mut open: OpenAttempt,
+        request: Request,
+    ) -> TryEnd {
+        let exchange = Rc::clone(&self.exchange);
+        let mut timer = Timer::new(&exchange.hands.timers);
+        let deadline = Instant::now() + exchange.time_left_at(open.sent_us());
+        let limit = exchange.timeouts.first_byte;
+        let asking = pin!(realtime::shake_hands(&exchange, attempt, &request));
+        let shaken = match timer.within(limit, deadline, asking).await {
+            Ok(shaken) => shaken,
+            Err(Alarm::Deadline) => Err(AttemptFailure::deadline()),
+            Err(Alarm::Silence) => {
+                Err(AttemptFailure::timeout(attempt.provider(), "did not answer", limit.as_secs()))
+            }
+        };
+        match shaken {
+            Ok((headers, socket)) => {
+                open.began(SWITCHING_PROTOCOLS, exchange.hands.now_us());
+                let upstream_headers = passed_on(&headers, attempt.seat(), exchange.dialect().grammar());
+                self.shaken = Some(Box::new(Shaken { socket, attempt: Rc::clone(attempt), open }));
+                let body = AnswerBody::Own(Bytes::new());
+                let served = self.served_by(attempt);
+                TryEnd::Answered(Box::new(Reply { served, body, upstream_headers }))
+            }
+            Err(miss) => self.missed(open, miss),
+        }
+    }
+
+    async fn wait_for_stream(&mut self, mut feed: Box<Feed>) -> TryEnd {
+        let head_until_us = self.begun_us.saturating_add(micros(self.exchange.timeouts.head_wait));
+        let head_left = match feed.needs_head() {
+            true => self.exchange.time_left(),
+            false => Duration::from_micros(head_until_us.saturating_sub(self.exchange.now_us())),
+        };
+        if let Err(miss) = feed.wait_first(Instant::now() + head_left).await {
+            let miss = self.exchange.blamed(feed.excuse(miss));
+            feed.missed(&mut self.tab, &miss);
+            return TryEnd::Missed(miss);
+        }
+        let upstream_headers = std::mem::take(&mut feed.upstream_headers);
+        let served = self.served_by(&feed.attempt);
+        TryEnd::Answered(Box::new(Reply { served, body: AnswerBody::Stream(feed), upstream_headers }))
+    }
+
+    fn answered(
+        &self,
+        attempt: &Attempt,
+        headers: &Headers,
+        open: OpenAttempt,
+        whole: WholeAnswer,
+    ) -> TryEnd {
+        let WholeAnswer { body: bytes, facts, turn, text, .. } = whole;
+        if let Some(turn) = turn {
+            self.exchange.keep_turn(turn, attempt);
+        }
+        let (exchange, content_bytes) = (&self.exchange, facts.content_bytes);
+        let estimate = || exchange.estimate(attempt, &text, content_bytes);
+        let usage = exchange.usage_of(facts.usage, content_bytes, open.is_usage_estimated(), estimate);
+        let usage = open.with_units(usage);
+        exchange.learn(attempt, &usage, content_bytes);
+        let mut upstream_headers = passed_on(headers, attempt.seat(), exchange.dialect().grammar());
+        upstream_headers.extend(open.told());
+        // A translated answer contains our estimate; one that is passed through does not.
+        if usage.is_estimated() && !exchange.is_native.get() {
+            upstream_headers.push((ESTIMATE, HeaderValue::from_static("1")));
+        }
+        TryEnd::Answered(Box::new(Reply {
+            served: self.served_by(attempt),
+            body: AnswerBody::Whole { bytes, usage, open },
+            upstream_headers,
+        }))
+    }
+
+    fn missed(&mut self, open: OpenAttempt, miss: AttemptFailure) -> TryEnd {
+        let miss = self.exchange.blamed(open.excuse(&self.exchange.hands, miss));
+        let usage = self.exchange.usage_of_silence(open.attempt(), &miss);
+        open.missed(&mut self.tab, &miss, usage, self.exchange.hands.now_us());
+        TryEnd::Missed(miss)
+    }
+
+    fn step_after(&self, miss: &AttemptFailure) -> Step {
+        let exchange = &self.exchange;
+        let may_repeat = !exchange.is_sent_for_good() && !exchange.may_have_made(miss);
+        let random = exchange.hands.world.random.next_u64();
+        self.course.after(&self.attempts, miss, may_repeat, exchange.time_left(), random)
+    }
+
+    /// Remembers the failure that helps the client most: a rate limit that will pass says
+    /// more than a refused credential.
+    fn tell(&mut self, miss: AttemptFailure) {
+        if miss.class() == FaultClass::RateLimit {
+            let now_us = self.exchange.hands.now_us();
+            let named =
+                miss.fault.retry_after_ms.map(|wait| now_us.saturating_add(wait.saturating_mul(1_000)));
+            self.limited_until_us = schedule::earliest_ahead(self.limited_until_us, named, now_us);
+        }
+        let is_limit = |miss: &AttemptFailure| miss.class() == FaultClass::RateLimit;
+        let keeps = self.told.as_ref().is_some_and(is_limit) && miss.class().blame() == Blame::Credential;
+        let refused_with = self.exchange.refused_with.take();
+        if !keeps {
+            self.told = Some(miss);
+            self.told_with = refused_with;
+        }
+    }
+
+    /// Why a seat was not called at all.
+    fn kept_away(&self, attempt: &Attempt, standing: Availability, now_us: u64) -> AttemptFailure {
+        let parking = self.exchange.hands.board.parking(attempt.principal(), attempt.upstream_model());
+        let class = class_of(standing, parking.map(|parking| parking.cause));
+        let wait_ms = standing.until_us().saturating_sub(now_us).div_ceil(1_000);
+        let mut report =
+            UpstreamReport { provider: attempt.provider().to_owned(), ..UpstreamReport::default() };
+        let seconds = wait_ms.div_ceil(1_000);
+        let asked = match attempt.seat() {
+            // The account's name is the operator's and not shown.
+            Seat::Managed(_) => "it".to_owned(),
+            Seat::Byok(_) | Seat::Byoc(_) => attempt.principal().to_string(),
+        };
+        report.message = Some(format!("so it said before, and {asked} is asked again in {seconds} s"));
+        let mut fault = refusal(class, &report);
+        if class == FaultClass::RateLimit || class == FaultClass::Overloaded {
+            fault.retry_after_ms = Some(wait_ms);
+        }
+        AttemptFailure::new(fault).of(attempt.seat()).unsent()
+    }
+
+    fn served_by(&self, attempt: &Attempt) -> Served {
+        Served {
+            profile: attempt.profile(),
+            principal: attempt.principal(),
+            provider: Arc::clone(attempt.provider_shared()),
+            resolved_model: Arc::clone(&self.exchange.resolved_model),
+            upstream_model: Arc::clone(attempt.upstream_model_shared()),
+            region: attempt.region_shared().cloned(),
+            attempts: self.course.tries(),
+            fallback_used: attempt.is_fallback() || attempt.is_emergency(),
+            is_emergency: attempt.is_emergency(),
+        }
+    }
+
+    fn answer(self, reply: Box<Reply>) -> Answer {
+        Answer {
+            parts: AnswerParts {
+                exchange: self.exchange,
+                tab: self.tab,
+                served: reply.served,
+                upstream_headers: reply.upstream_headers,
+                room: self.room,
+                body: reply.body,
+            },
+        }
+    }
+
+    fn failed(self) -> Box<Failed> {
+        let now_us = self.exchange.hands.now_us();
+        let mut fault = match self.told {
+            Some(miss) => miss.told(),
+            None => Box::new(Fault::internal()),
+        };
+        if let (FaultClass::RateLimit, Some(until_us)) = (fault.class, self.limited_until_us) {
+            fault.retry_after_ms = Some(until_us.saturating_sub(now_us).div_ceil(1_000));
+        }
+        // SDKs retry by themselves: where we already did, calls would multiply.
+        if self.course.tries() > 1 {
+            fault.should_retry = Some(false);
+        }
+        let call = &self.exchange.call;
+        let is_talk = matches!(call.operation(), Operation::Chat | Operation::Run);
+        let blocked =
+            || dialects::render_blocked(&fault, self.exchange.dialect(), call.request(), call.trace());
+        let blocked = if is_talk { blocked() } else { None };
+        Box::new(Failed {
+            fault,
+            blocked,
+            upstream_headers: self.told_with,
+            tab: self.tab,
+            served: self.served,
+            trace: self.exchange.trace(),
+            dialect: self.exchange.dialect(),
+        })
+    }
+}
+
+async fn wait_for_head(
+    exchange: &Exchange,
+    attempt: &Rc<Attempt>,
+    request: &Request,
+    timer: &mut Timer,
+    deadline: Instant,
+) -> Result<Opened, AttemptFailure> {
+    let limit = exchange.timeouts.first_byte;
+    let mut asking = pin!(ask_for(exchange, attempt, request));
+    let taken = || exchange.call.upload().map_or(0, Upload::taken);
+    let answered = loop {
+        let taken_before = taken();
+        match timer.within(limit, deadline, asking.as_mut()).await {
+            // An upstream that takes the body is not silent.
+            Err(Alarm::Silence) if taken() > taken_before => {}
+            answered => break answered,
+        }
+    };
+    match answered {
+        Ok(answered) => answered.map_err(|miss| exchange.rewrite_not_found(miss)),
+        Err(Alarm::Deadline) => Err(AttemptFailure::deadline()),
+        Err(Alarm::Silence) => {
+            Err(AttemptFailure::timeout(attempt.provider(), "did not answer", limit.as_secs()))
+        }
+    }
+}
+
+async fn wait_for_rest(
+    exchange: &Rc<Exchange>,
+    attempt: &Attempt,
+    open: &OpenAttempt,
+    opened: &mut Opened,
+    timer: &mut Timer,
+    deadline: Instant,
+) -> Result<WholeAnswer, AttemptFailure> {
+    let provider = attempt.provider();
+    let bytes = read::whole(&mut opened.body, timer, exchange.timeouts.idle, deadline, provider).await?;
+    let bytes =
+        read::decoded(&opened.headers, bytes).await.map_err(|what| AttemptFailure::broken(provider, what))?;
+    let whole = judge_whole(&open.way(exchange), bytes, provider)?;
+    if exchange.call.operation().is_kept() {
+        return Box::pin(kept::note(exchange, attempt, whole)).await;
+    }
+    if !exchange.keeps() && exchange.stored_id().is_none() {
+        return Ok(whole);
+    }
+    // Boxed: every future is as large as what is awaited inline.
+    Ok(Box::pin(stored::note(exchange, attempt, whole)).await)
+}

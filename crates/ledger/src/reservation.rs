@@ -1,0 +1,357 @@
+//! What one exchange reserves of rate limits and budgets: taken before it starts, released when it is over,
+//! exactly once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::limits::BUDGET_WAIT_MAX;
+use domain::{
+    Budget, BudgetClaim, Charge, Counts, Fault, Limits, Nanos, OnReached, Profile, Standings, Subject,
+    WorkspaceId,
+};
+use tokio::time::{Instant, timeout_at};
+
+use crate::allowances::{CoreAllowances, LimitState};
+use crate::local_budget::{LocalBudget, Outlook, Ticket};
+use crate::meter::Meter;
+use crate::refusal;
+
+/// The limits and budgets that apply to a request.
+#[derive(Debug, Default)]
+pub struct Bounds {
+    pub limits: Vec<(Subject, Limits)>,
+    pub budgets: Vec<Arc<Budget>>,
+    /// Expected tokens, for the token rate.
+    pub tokens: u64,
+}
+
+/// A request that a rate limit refuses.
+#[derive(Debug)]
+pub struct Refused {
+    pub fault: Box<Fault>,
+    pub standings: Standings,
+}
+
+#[derive(Debug)]
+struct RateReservation {
+    subject: Subject,
+    limits: Limits,
+    meter: Arc<Meter>,
+    entered: bool,
+    requests: bool,
+    tokens: Option<u64>,
+}
+
+#[derive(Debug)]
+struct BudgetReservation {
+    budget: Arc<Budget>,
+    pool: Arc<LocalBudget>,
+    reserved: i64,
+    open: bool,
+    /// Everything that the exchange can cost is reserved.
+    whole: bool,
+}
+
+/// The rate-limit and budget reservations of one exchange. Dropping it releases everything.
+#[derive(Debug)]
+pub struct Reservation {
+    shared: Arc<LimitState>,
+    metered: Vec<RateReservation>,
+    purchases: Vec<BudgetReservation>,
+    expected_tokens: u64,
+    now_us: u64,
+}
+
+/// What an attempt may cost, for each way of counting, on top of what is owed for earlier attempts.
+#[derive(Debug, Clone, Copy)]
+pub struct Ceiling {
+    pub profile: Profile,
+    pub most: Charge,
+    /// The minimum with which starting is worthwhile; the same as `most` if the answer can't be cut.
+    pub least: Charge,
+}
+
+impl Reservation {
+    /// Takes what the rate limits require. `None` if the request has neither limits nor budgets.
+    ///
+    /// # Errors
+    /// If a rate limit is used up; nothing is held then.
+    pub fn take(
+        core: &CoreAllowances,
+        workspace: WorkspaceId,
+        bounds: Bounds,
+        now_us: u64,
+        now_unix_ms: u64,
+    ) -> Result<Option<Box<Self>>, Box<Refused>> {
+        if bounds.limits.is_empty() && bounds.budgets.is_empty() {
+            return Ok(None);
+        }
+        let shared = Arc::clone(core.shared());
+        let metered = bounds.limits.into_iter().map(|(subject, limits)| RateReservation {
+            meter: core.meter(workspace, &subject, now_us),
+            limits: shared_out(&shared, limits),
+            subject,
+            entered: false,
+            requests: false,
+            tokens: None,
+        });
+        let purchases = bounds.budgets.into_iter().map(|budget| BudgetReservation {
+            pool: core.pool(&budget, now_unix_ms),
+            budget,
+            reserved: 0,
+            open: false,
+            whole: false,
+        });
+        let (metered, purchases) = (metered.collect(), purchases.collect());
+        let mut hold = Box::new(Self { shared, metered, purchases, expected_tokens: bounds.tokens, now_us });
+        for at in 0..hold.metered.len() {
+            if let Err(fault) = hold.enter(at) {
+                return Err(Box::new(Refused { fault, standings: hold.rate_limit_status(now_us) }));
+            }
+        }
+        Ok(Some(hold))
+    }
+
+    fn enter(&mut self, at: usize) -> Result<(), Box<Fault>> {
+        let (tokens, now_us) = (self.expected_tokens, self.now_us);
+        let Some(metered) = self.metered.get_mut(at) else { return Ok(()) };
+        let limits = metered.limits;
+        if let Some(limit) = limits.concurrent_streams {
+            if !metered.meter.enter(limit) {
+                return Err(refusal::crowded(&metered.subject, limit));
+            }
+            metered.entered = true;
+        }
+        if let Some(limit) = limits.requests_per_minute {
+            if let Err(wait_ms) = metered.meter.requests.take(1, limit, now_us) {
+                return Err(refusal::limited(&metered.subject, "requests", limit, wait_ms));
+            }
+            metered.requests = true;
+        }
+        if let Some(limit) = limits.tokens_per_minute {
+            if let Err(wait_ms) = metered.meter.tokens.take(tokens, limit, now_us) {
+                return Err(refusal::limited(&metered.subject, "tokens", limit, wait_ms));
+            }
+            metered.tokens = Some(tokens.min(limit));
+        }
+        Ok(())
+    }
+
+    /// The rate-limit state for the response headers: of several limits, the one with the least remaining.
+    #[must_use]
+    pub fn rate_limit_status(&self, now_us: u64) -> Standings {
+        let requests = self.metered.iter().filter_map(|metered| {
+            let limit = metered.limits.requests_per_minute?;
+            Some(metered.meter.requests.standing(limit, now_us))
+        });
+        let tokens = self.metered.iter().filter_map(|metered| {
+            let limit = metered.limits.tokens_per_minute?;
+            Some(metered.meter.tokens.standing(limit, now_us))
+        });
+        Standings {
+            requests: requests.min_by_key(|standing| standing.remaining),
+            tokens: tokens.min_by_key(|standing| standing.remaining),
+        }
+    }
+
+    #[must_use]
+    pub fn draws_on_money(&self) -> bool {
+        !self.purchases.is_empty()
+    }
+
+    pub(crate) fn drawings(&self) -> Vec<BudgetClaim> {
+        let drawing = |purchase: &BudgetReservation| BudgetClaim {
+            budget: purchase.budget.id,
+            period_unix_ms: purchase.pool.period_unix_ms,
+            counts: purchase.budget.counts,
+        };
+        self.purchases.iter().map(drawing).collect()
+    }
+
+    /// Reserves the cost of an attempt in every budget, and waits briefly if a settlement or a lease may
+    /// still come.
+    ///
+    /// # Errors
+    /// 429 or 402 if a budget is used up, 503 if its state can't be determined.
+    pub(crate) async fn reserve(
+        &mut self,
+        ceiling: Ceiling,
+        so_far: impl Fn(Counts) -> Nanos,
+        now_us: impl Fn() -> u64,
+        now_unix_ms: u64,
+    ) -> Result<(), Box<Fault>> {
+        let deadline = std::cell::OnceCell::new();
+        for purchase in &mut self.purchases {
+            if purchase.budget.on_reached == OnReached::Allow {
+                continue;
+            }
+            let counts = purchase.budget.counts;
+            let total = |charge: &Charge| so_far(counts).plus(counts.of(ceiling.profile, charge)).0;
+            let (least, most) = (total(&ceiling.least), total(&ceiling.most));
+            let (mut least, mut most) = (least - purchase.reserved, most - purchase.reserved);
+            if purchase.open {
+                // An earlier attempt's reservation is kept; only what is missing is added.
+                let more = if most > 0 { purchase.pool.grow(most, now_us()) } else { 0 };
+                purchase.reserved += more;
+                (least, most) = (least - more, most - more);
+                purchase.whole = most <= 0;
+                if least <= 0 {
+                    continue;
+                }
+                // That this replica has too little says nothing about the budget: the attempt waits in the
+                // queue.
+            }
+            let taken = match purchase.pool.take(least, most, now_us()) {
+                Some(taken) if self.shared.is_valid(now_us()) || most <= 0 => taken,
+                Some(taken) => {
+                    purchase.pool.settle(taken, 0, now_us());
+                    return Err(refusal::unknown(&purchase.budget));
+                }
+                None => {
+                    let until = *deadline.get_or_init(|| Instant::now() + BUDGET_WAIT_MAX);
+                    wait(&self.shared, purchase, (least, most), &now_us, until, now_unix_ms).await?
+                }
+            };
+            if std::mem::replace(&mut purchase.open, true) {
+                // Still one open exchange, however many reservations it made.
+                purchase.pool.settle(0, 0, now_us());
+            }
+            purchase.reserved += taken;
+            purchase.whole = taken >= most;
+        }
+        Ok(())
+    }
+
+    /// Whether an answer may continue, given its certain cost `now` and, if less than its ceiling is
+    /// reserved, its expected cost `soon`.
+    pub(crate) fn covers(
+        &mut self,
+        now: impl Fn(Counts) -> Nanos,
+        soon: impl Fn(Counts) -> Nanos,
+        now_us: u64,
+    ) -> bool {
+        let mut covered = true;
+        for purchase in self.purchases.iter_mut().filter(|purchase| purchase.open) {
+            let counts = purchase.budget.counts;
+            let used = if purchase.whole { now(counts) } else { soon(counts) };
+            let missing = used.0.saturating_sub(purchase.reserved);
+            if missing > 0 {
+                // Four times what is missing, so that not every event has to reserve.
+                let more = purchase.pool.grow(missing.saturating_mul(4), now_us);
+                purchase.reserved += more;
+                covered &= more >= missing;
+                if more < missing {
+                    purchase.pool.refused();
+                    self.shared.wanted.notify_one();
+                }
+            }
+        }
+        covered
+    }
+
+    /// The budget whose end cut the answer.
+    pub(crate) fn cut(&self) -> Option<&Budget> {
+        self.purchases.iter().find(|purchase| purchase.open).map(|purchase| &*purchase.budget)
+    }
+
+    /// The exchange is over: it used these tokens and cost this much.
+    pub(crate) fn settle(&mut self, tokens: u64, spent: impl Fn(Counts) -> Nanos, now_us: u64) {
+        for purchase in &mut self.purchases {
+            let spent = spent(purchase.budget.counts).0;
+            if purchase.open {
+                purchase.pool.settle(purchase.reserved, spent, now_us);
+            } else if purchase.budget.on_reached == OnReached::Pause && spent > 0 {
+                purchase.pool.overdraw(spent);
+            }
+            (purchase.open, purchase.reserved) = (false, 0);
+        }
+        for metered in &mut self.metered {
+            if let (Some(taken), Some(limit)) = (metered.tokens.take(), metered.limits.tokens_per_minute) {
+                if tokens > taken {
+                    metered.meter.tokens.charge(tokens - taken, limit, now_us);
+                } else {
+                    metered.meter.tokens.refund(taken - tokens, limit);
+                }
+            }
+            metered.requests = false;
+            if std::mem::take(&mut metered.entered) {
+                metered.meter.exit();
+            }
+        }
+    }
+}
+
+impl Drop for Reservation {
+    /// Dropped without settling: nothing came of the exchange, so nothing of it counts.
+    fn drop(&mut self) {
+        for metered in &mut self.metered {
+            if let (true, Some(limit)) = (metered.requests, metered.limits.requests_per_minute) {
+                metered.meter.requests.refund(1, limit);
+            }
+        }
+        let now_us = self.now_us;
+        self.settle(0, |_| Nanos::ZERO, now_us);
+    }
+}
+
+fn shared_out(shared: &LimitState, limits: Limits) -> Limits {
+    let share = |limit: Option<u64>| limit.map(|limit| shared.share(limit));
+    Limits {
+        requests_per_minute: share(limits.requests_per_minute),
+        tokens_per_minute: share(limits.tokens_per_minute),
+        concurrent_streams: share(limits.concurrent_streams),
+    }
+}
+
+/// A place in the queue, left on every way out.
+struct Place<'a>(&'a LocalBudget, Ticket);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.leave(self.1);
+    }
+}
+
+async fn wait(
+    shared: &LimitState,
+    purchase: &BudgetReservation,
+    (least, most): (i64, i64),
+    now_us: &impl Fn() -> u64,
+    until: Instant,
+    now_unix_ms: u64,
+) -> Result<i64, Box<Fault>> {
+    let pool = &*purchase.pool;
+    let reached = || refusal::reached(&purchase.budget, pool, now_unix_ms);
+    if pool.outlook(least, now_us()) != Outlook::Wait {
+        return Err(reached());
+    }
+    let Some(ticket) = pool.wait(least, most, now_us()) else { return Err(reached()) };
+    let place = Place(pool, ticket);
+    loop {
+        let changed = pool.changed.notified();
+        tokio::pin!(changed);
+        changed.as_mut().enable();
+        if !shared.is_valid(now_us()) {
+            return Err(refusal::unknown(&purchase.budget));
+        }
+        if let Some(taken) = pool.take_waited(ticket, most, now_us()) {
+            return Ok(taken);
+        }
+        if pool.outlook(least, now_us()) == Outlook::Exhausted {
+            drop(place);
+            return Err(reached());
+        }
+        shared.wanted.notify_one();
+        if timeout_at(until, changed).await.is_err() {
+            tracing::debug!(?pool, "a request waited in vain for a budget");
+            drop(place);
+            return Err(if pool.is_centre_reachable(now_us()) {
+                reached()
+            } else {
+                refusal::unknown(&purchase.budget)
+            });
+        }
+        // Lets other waiters that woke at the same time run.
+        tokio::time::sleep(Duration::ZERO).await;
+    }
+}

@@ -1,0 +1,144 @@
+//! Looks up which credential or account owns the stored response, file or batch that a request names. Only
+//! for requests that name one, and only after admission, so that rate limits bound the cost of guessed ids.
+
+use admit::{Admitted, Caller};
+use decode::Call;
+use domain::limits::FILES_NAMED_MAX;
+use domain::ports::{FoundResponse, ResponseName, StoredResponse};
+use domain::{
+    Fault, FaultClass, FilesKeeper, FoundObject, KeptOwner, StoredObject, StoredObjectId, StoredObjectKind,
+};
+
+use crate::Core;
+
+/// The keys for the lookup.
+pub(crate) struct Names {
+    of: Option<Name>,
+    /// The project to look up files in, where the request names any by our ids.
+    files: Option<KeptOwner>,
+}
+
+/// What to look up.
+enum Name {
+    /// A stored response, by its provider's id.
+    Answer(ResponseName),
+    /// A file, batch or video, by our id; `None` where the id is invalid.
+    Kept(KeptOwner, Option<StoredObjectId>),
+}
+
+pub(crate) fn names(caller: &Caller, call: &Call) -> Option<Names> {
+    let request = call.request();
+    let names_files = request.files.iter().any(|file| file.is_ours());
+    if request.stored.is_none() && !names_files {
+        return None;
+    }
+    let (workspace, project) = (caller.workspace().id, caller.project().id);
+    let owner = KeptOwner { workspace, project };
+    let of = request.stored.as_ref().map(|stored| match call.operation().is_kept() {
+        // An id of one kind is not valid where another kind is expected.
+        true => {
+            let is_of_kind = |id: &StoredObjectId| Some(id.kind) == call.names_kind();
+            Name::Kept(owner, stored.id.parse().ok().filter(is_of_kind))
+        }
+        false => Name::Answer(ResponseName { workspace, project, id: stored.id.clone() }),
+    });
+    Some(Names { of, files: names_files.then_some(owner) })
+}
+
+/// Looks everything up, and adds it to the call.
+pub(crate) async fn found(core: &Core, mut admitted: Admitted, names: Names) -> Admitted {
+    if let Some(name) = names.of {
+        let found = maker(core, &mut admitted, name).await;
+        admitted.set_maker(found);
+    }
+    if let Some(owner) = names.files {
+        let (found, known) = keeper(core, owner, admitted.call()).await;
+        let at_keeper = |id: &str| {
+            let (_, object) = known.iter().find(|(name, _)| name == id)?;
+            Some(object.provider_id.clone())
+        };
+        admitted.set_files(found, &at_keeper);
+    }
+    admitted
+}
+
+async fn maker(core: &Core, admitted: &mut Admitted, name: Name) -> FoundResponse {
+    match name {
+        Name::Answer(name) => core.hands.responses.find(name).await,
+        Name::Kept(_, None) => FoundResponse::Unknown,
+        Name::Kept(owner, Some(id)) => match core.hands.objects.find(owner, id).await {
+            FoundObject::Known(object) => {
+                admitted.set_name_at_maker(object.provider_id);
+                FoundResponse::Known(StoredResponse {
+                    request: object.request,
+                    maker: object.maker,
+                    model: object.model,
+                    upstream_model: object.upstream_model,
+                    is_booked: object.is_booked,
+                })
+            }
+            FoundObject::Unknown => FoundResponse::Unknown,
+            FoundObject::Away => FoundResponse::Away,
+        },
+    }
+}
+
+type Known = Vec<(String, Box<StoredObject>)>;
+
+/// The owner of all the files that the call names, and each file once.
+async fn keeper(core: &Core, owner: KeptOwner, call: &Call) -> (Result<FilesKeeper, Box<Fault>>, Known) {
+    let mut known: Known = Vec::new();
+    let mut keeper: Option<FilesKeeper> = None;
+    for file in call.request().files.iter().filter(|file| file.is_ours()) {
+        if known.iter().any(|(name, _)| *name == file.id) {
+            continue;
+        }
+        if known.len() == FILES_NAMED_MAX {
+            return (Err(too_many(&file.place)), known);
+        }
+        let found = match file.id.parse::<StoredObjectId>() {
+            Ok(id) if id.kind == StoredObjectKind::File => core.hands.objects.find(owner, id).await,
+            _ => FoundObject::Unknown,
+        };
+        let object = match found {
+            FoundObject::Known(object) => object,
+            FoundObject::Unknown => return (Err(no_such(&file.id, &file.place)), known),
+            FoundObject::Away => return (Err(unknown_now()), known),
+        };
+        match &keeper {
+            Some(first) if first.principal != object.maker => {
+                return (Err(apart(&first.place, &file.place)), known);
+            }
+            Some(_) => {}
+            None => keeper = Some(FilesKeeper { principal: object.maker, place: file.place.clone() }),
+        }
+        known.push((file.id.clone(), object));
+    }
+    (keeper.ok_or_else(|| Box::new(Fault::internal())), known)
+}
+
+/// The provider is never asked for a file that is not this project's: it may be another customer's.
+fn no_such(id: &str, place: &str) -> Box<Fault> {
+    let shown: String = id.chars().filter(|letter| !letter.is_control()).take(64).collect();
+    let message = format!("There is no file '{shown}' here, which {place} names.");
+    let fault = Fault::new(FaultClass::NotFound, "file_not_found", message).param(place.to_owned());
+    Box::new(fault.fix("Upload it with POST /v1/files, and use the id of the answer."))
+}
+
+fn apart(first: &str, other: &str) -> Box<Fault> {
+    let message = format!("{first} and {other} name files that different credentials or accounts keep.");
+    let fault = Fault::new(FaultClass::BadRequest, "files_kept_apart", message).param(other.to_owned());
+    Box::new(fault.fix("Upload both to the same one: name a provider or a model with each upload."))
+}
+
+fn too_many(place: &str) -> Box<Fault> {
+    let message = format!("More than {FILES_NAMED_MAX} files are named, the first of those at {place}.");
+    let fault = Fault::new(FaultClass::BadRequest, "too_many_files", message).param(place.to_owned());
+    Box::new(fault.fix("Name fewer files in one request."))
+}
+
+fn unknown_now() -> Box<Fault> {
+    let message = "Who keeps the files that the request names can't be looked up now.";
+    let fault = Fault::new(FaultClass::Unavailable, "store_unavailable", message);
+    Box::new(fault.fix("Send the request again in a moment.").retry_after_ms(1_000))
+}

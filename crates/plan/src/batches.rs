@@ -1,0 +1,177 @@
+//! Plans batches that name their models when they are made: one credential has to serve every
+//! model, since all requests go to it.
+
+use board::AvailabilityView;
+use catalogue::Catalogue;
+use domain::hosting::{BatchPlaces, StoragePlace};
+use domain::{AuthKind, Fault, FaultClass, Hosting, StoredObjectKind};
+
+use crate::attempt::{Attempt, Seat};
+use crate::broker::{Decision, decide};
+use crate::question::{PlanInput, PlanQuery};
+
+const HOW: &str =
+    "Send a batch for each provider, or pin the seller of each model, as in provider:publisher/model.";
+
+/// The suffix of a file of requests.
+const ASKS: &str = ".jsonl";
+
+/// A model as its client wrote it, and the position of the first request that names it.
+pub(crate) type Named<'a> = (&'a str, String);
+
+/// Decides like the broker for each model, and takes the candidates that all of them share. Also
+/// returns each model's name there.
+pub(crate) fn decide_bundle<'a>(
+    ask: &PlanInput<'a>,
+    (kind, models): (StoredObjectKind, Vec<Named<'a>>),
+    storage: Option<&BatchPlaces>,
+    board: &dyn AvailabilityView,
+) -> (Decision<'a>, Vec<String>) {
+    let mut found: Option<(Decision<'a>, Vec<Vec<String>>)> = None;
+    for (model, place) in models {
+        let question = PlanQuery { model, ..ask.question };
+        let mut decision = decide(&PlanInput { question, ..*ask }, board);
+        if decision.attempts.is_empty() {
+            decision.fault = decision.fault.map(|fault| at(*fault, place));
+            return (decision, Vec::new());
+        }
+        let attempts = match takers(ask.catalogue, (kind, storage), std::mem::take(&mut decision.attempts)) {
+            Ok(attempts) => attempts,
+            Err(fault) if fault.param.is_some() => {
+                return (Decision::failed(Box::new(fault)), Vec::new());
+            }
+            Err(fault) => return (Decision::failed(at(fault, place)), Vec::new()),
+        };
+        let Some((first, names)) = &mut found else {
+            let names = attempts.iter().map(|attempt| vec![attempt.upstream_model().to_owned()]).collect();
+            found = Some((Decision { attempts, ..decision }, names));
+            continue;
+        };
+        let both = std::mem::take(&mut first.attempts).into_iter().zip(std::mem::take(names));
+        (first.attempts, *names) = both
+            .filter_map(|(attempt, mut names)| {
+                let other = attempts.iter().find(|other| other.principal() == attempt.principal())?;
+                names.push(other.upstream_model().to_owned());
+                Some((attempt, names))
+            })
+            .unzip();
+        if first.attempts.is_empty() {
+            return (Decision::failed(at(several(), place)), Vec::new());
+        }
+    }
+    let Some((mut decision, names)) = found else {
+        return (Decision::failed(Box::new(Fault::internal())), Vec::new());
+    };
+    // Another candidate would need other model names.
+    decision.attempts.truncate(1);
+    (decision, names.into_iter().next().unwrap_or_default())
+}
+
+/// The candidates that take such a batch, and whose owner pays for it.
+fn takers(
+    catalogue: &Catalogue,
+    (kind, storage): (StoredObjectKind, Option<&BatchPlaces>),
+    attempts: Vec<Attempt>,
+) -> Result<Vec<Attempt>, Fault> {
+    let is_own = |attempt: &Attempt| matches!(attempt.seat(), Seat::Byok(_));
+    let has_own = attempts.iter().any(is_own);
+    let takes = |attempt: &Attempt| {
+        catalogue.provider(attempt.provider()).is_some_and(|facts| facts.takes(kind) && facts.available)
+    };
+    let takers: Vec<Attempt> =
+        attempts.into_iter().filter(|attempt| is_own(attempt) && takes(attempt)).collect();
+    match (takers.is_empty(), has_own) {
+        (false, _) => match storage {
+            Some(storage) => let_in(storage, takers),
+            None => Ok(takers),
+        },
+        (true, true) => Err(not_taken(catalogue, kind)),
+        (true, false) => Err(on_account()),
+    }
+}
+
+/// The candidates whose owner allows batches in the storage that this one reads from and writes to.
+fn let_in(storage: &BatchPlaces, takers: Vec<Attempt>) -> Result<Vec<Attempt>, Fault> {
+    let (mut let_in, mut first) = (Vec::new(), None);
+    for attempt in takers {
+        match reach(storage, attempt.seat().hosting()) {
+            Ok(()) => let_in.push(attempt),
+            Err(fault) => {
+                first.get_or_insert(fault);
+            }
+        }
+    }
+    match first {
+        Some(fault) if let_in.is_empty() => Err(fault),
+        _ => Ok(let_in),
+    }
+}
+
+fn reach(storage: &BatchPlaces, hosting: &Hosting) -> Result<(), Fault> {
+    // The model service's own API key can't open storage, and the machine's identity belongs to its operator.
+    let signs = matches!(hosting.auth, AuthKind::IamStatic | AuthKind::IamRole | AuthKind::WorkloadIdentity);
+    let own = hosting.batch_storage.as_deref().filter(|_| signs);
+    let own = own.and_then(StoragePlace::read).ok_or_else(no_storage)?;
+    for (place, uri) in [(BatchPlaces::INPUT, &storage.input), (BatchPlaces::OUTPUT, &storage.output)] {
+        let is_held = StoragePlace::read(uri).is_some_and(|other| own.holds(&other));
+        if !is_held {
+            return Err(outside(place, &own));
+        }
+    }
+    // For a folder it is not known how many files of results there will be.
+    if !storage.input.ends_with(ASKS) {
+        let message =
+            format!("{}: A batch is made of one file, whose name ends with {ASKS}.", BatchPlaces::INPUT);
+        let fault = Fault::new(FaultClass::Unsupported, "batch_of_folder", message);
+        return Err(fault.fix("Make a job for each file.").param(BatchPlaces::INPUT));
+    }
+    match hosting.batch_role.as_deref() {
+        Some(role) if role != storage.role => Err(other_role()),
+        _ => Ok(()),
+    }
+}
+
+fn no_storage() -> Fault {
+    let message = "No credential that serves this model says where batches may lie.";
+    let fault = Fault::new(FaultClass::Unsupported, "batch_storage_not_set", message);
+    fault.fix("Set config.batch_storage of a credential with access keys or a role of your own, as in s3://bucket/prefix.")
+}
+
+fn outside(place: &'static str, own: &StoragePlace<'_>) -> Fault {
+    let message = format!("{place}: This lies outside of where the credential lets batches lie.");
+    let fault = Fault::new(FaultClass::Forbidden, "batch_outside_storage", message).param(place);
+    fault.fix(format!("Name a place below s3://{}/{}.", own.bucket, own.key))
+}
+
+fn other_role() -> Fault {
+    let message = format!("{}: Batches of this credential may take on another role only.", BatchPlaces::ROLE);
+    let fault = Fault::new(FaultClass::Forbidden, "batch_role_not_allowed", message);
+    fault.fix("Name the role in the credential's config.batch_role.").param(BatchPlaces::ROLE)
+}
+
+fn not_taken(catalogue: &Catalogue, kind: StoredObjectKind) -> Fault {
+    let known = catalogue.providers().iter().filter(|facts| facts.takes(kind) && facts.available);
+    let known: Vec<&str> = known.map(|facts| facts.slug.as_str()).collect();
+    let message = format!(
+        "Nobody who serves this model for this project takes batches of it here. Those that do: {}.",
+        known.join(", ")
+    );
+    Fault::new(FaultClass::Unsupported, "batches_not_taken", message).fix(HOW)
+}
+
+fn on_account() -> Fault {
+    let message = "A batch is worked through on a credential of your own, and this model is served by none.";
+    let fault = Fault::new(FaultClass::Unsupported, "batch_needs_own_credential", message);
+    fault.fix("Add a credential of a provider that takes batches of this model.")
+}
+
+fn several() -> Fault {
+    let message = "No credential serves this model together with those of the requests before it.";
+    Fault::new(FaultClass::BadRequest, "batch_of_several_credentials", message).fix(HOW)
+}
+
+/// The errors of some dialects have no field for the position, so the message has it too.
+fn at(mut fault: Fault, place: String) -> Box<Fault> {
+    fault.message = format!("{place}: {}", fault.message).into();
+    Box::new(fault.param(place))
+}

@@ -1,0 +1,149 @@
+//! Video generation with fal's apps: each request is queued, polled, and its file fetched from where the
+//! answer says.
+
+use bytes::Bytes;
+use dialects::{FalVideoParams, QueuedVideo, Stored, StoredAct, write_fal_video};
+use domain::{Fault, FaultClass, Grammar, Hosting};
+use http::Method;
+use http::header::CONTENT_TYPE;
+use serde::Deserialize;
+
+use super::{HOST, path_of};
+use crate::compatible::{self, EncodedBody};
+use crate::{Ask, FollowUp, Leading, Outgoing, Target, fal::files};
+
+const QUEUE: &str = "://queue.fal.run";
+const NO_QUEUE_FIX: &str = "Give the credential config.queue_url, such as https://queue.fal.run.";
+
+/// App parameters that are passed on unchanged: none affects the number of videos or where they are stored.
+const OWN_WORDS: &[&str] = &[
+    "aspect_ratio",
+    "auto_fix",
+    "cfg_scale",
+    "enhance_prompt",
+    "generate_audio",
+    "negative_prompt",
+    "prompt_optimizer",
+    "resolution",
+    "seed",
+];
+/// Apps by name prefix, each with the peculiarities of its parameters; the last entry applies to all others.
+const APPS: &[(&str, FalVideoParams)] = &[
+    (
+        "fal-ai/veo",
+        FalVideoParams { seconds_unit: "s", has_ratio: true, has_resolution: true, own: OWN_WORDS },
+    ),
+    (
+        "fal-ai/kling-video/",
+        FalVideoParams { seconds_unit: "", has_ratio: true, has_resolution: false, own: OWN_WORDS },
+    ),
+    (
+        "fal-ai/minimax/",
+        FalVideoParams { seconds_unit: "", has_ratio: false, has_resolution: false, own: OWN_WORDS },
+    ),
+    ("", FalVideoParams { seconds_unit: "", has_ratio: true, has_resolution: true, own: OWN_WORDS }),
+];
+
+pub(super) fn generate(target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+    let queue = queue_of(target.base_url, target.hosting).ok_or_else(no_queue)?;
+    if let Some(film) = ask.request.stored.as_deref() {
+        compatible::only_whole_films(film)?;
+        let place = QueuedVideo::read(film.upstream_id()).and_then(|film| place_of(&queue, &film.look));
+        let said = EncodedBody { grammar: Grammar::Hosted, body: Vec::new(), dropped: Vec::new() };
+        let mut outgoing = said.to(place.ok_or_else(compatible::no_such_film)?, ask);
+        outgoing.headers.retain(|(name, _)| *name != CONTENT_TYPE);
+        return Ok(Outgoing { method: Method::GET, ..outgoing });
+    }
+    let path = path_of(target.upstream_model)?;
+    let words = APPS.iter().find(|(start, _)| target.upstream_model.starts_with(start));
+    let (_, words) = words.ok_or_else(|| compatible::no_such(ask.operation))?;
+    let form = ask.request.form.as_deref();
+    let spoken = write_fal_video(ask.grammar, form, ask.body, words, ask.is_lenient)?;
+    let said = EncodedBody { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
+    Ok(said.into_document(compatible::join(&queue, &path), ask))
+}
+
+/// The queue's base URL: the configured one, or fal's own beside `fal.run`.
+fn queue_of(base_url: &str, hosting: &Hosting) -> Option<String> {
+    let own = hosting.queue_url.clone();
+    own.or_else(|| base_url.contains(HOST).then(|| base_url.replacen(HOST, QUEUE, 1)))
+}
+
+fn no_queue() -> Box<Fault> {
+    let message = "Videos are made through a queue, and none is known beside the credential's base URL.";
+    Box::new(Fault::new(FaultClass::Unsupported, "unsupported_operation", message).fix(NO_QUEUE_FIX))
+}
+
+/// The URL of a path that the queue reported; `None` if it is not below the queue's own address.
+fn place_of(queue: &str, place: &str) -> Option<String> {
+    let queue = queue.trim_end_matches('/');
+    let host = queue.find("://")? + 3;
+    let origin = queue.get(host..)?.find('/').map_or(queue.len(), |end| host + end);
+    let (origin, base) = queue.split_at_checked(origin)?;
+    let is_below = place.strip_prefix(base).is_some_and(|rest| rest.starts_with('/'));
+    is_below.then(|| format!("{origin}{place}"))
+}
+
+/// A queue status, or a result.
+#[derive(Deserialize)]
+struct Told {
+    status: Option<String>,
+    error: Option<serde_json::Value>,
+    error_type: Option<String>,
+    video: Option<files::File>,
+    videos: Option<Vec<files::File>>,
+}
+
+/// The next step: from the status to the result, and from there to the file. Deleting an unfinished video
+/// cancels it first.
+pub(super) fn lead(leading: &Leading<'_>, film: &Stored) -> Result<FollowUp, &'static str> {
+    let queued = QueuedVideo::read(film.upstream_id()).ok_or("it is no film of a queue")?;
+    let queue = queue_of(leading.base_url, leading.hosting).ok_or("its queue is not known any more")?;
+    let to = |method: Method, place: &str| {
+        let url = place_of(&queue, place).ok_or("its queue names no place of its own to look at")?;
+        Ok(FollowUp::Ask { method, url })
+    };
+    let Some(told) = read(leading.body) else { return Ok(FollowUp::Here) };
+    let is_failed = told.error.is_some() || told.error_type.is_some();
+    let made = told.video.as_ref().or_else(|| told.videos.as_ref()?.first());
+    match (told.status.as_deref(), made) {
+        (_, Some(file)) if film.act == StoredAct::Content => files::fetch(leading.base_url, file),
+        (_, Some(_)) => Ok(FollowUp::Here),
+        (Some("COMPLETED"), None) if !is_failed => to(Method::GET, &queued.fetch),
+        (Some("IN_QUEUE" | "IN_PROGRESS"), None) if film.act == StoredAct::Delete && leading.step == 0 => {
+            to(Method::PUT, &queued.cancel)
+        }
+        (Some("CANCELLATION_REQUESTED" | "ALREADY_COMPLETED"), None) => to(Method::GET, &queued.look),
+        _ => Ok(FollowUp::Here),
+    }
+}
+
+fn read(body: &Bytes) -> Option<Told> {
+    serde_json::from_slice(body).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_queue_is_the_accounts_own_or_beside_the_apps() {
+        let own = Hosting { queue_url: Some("https://queue.example".to_owned()), ..Hosting::default() };
+        let queue = |base: &str, hosting: &Hosting| queue_of(base, hosting);
+        assert_eq!(
+            queue("https://fal.run", &domain::hosting::PLAIN).as_deref(),
+            Some("https://queue.fal.run")
+        );
+        assert_eq!(queue("https://fal.run", &own).as_deref(), Some("https://queue.example"));
+        assert_eq!(queue("https://proxy.example", &domain::hosting::PLAIN), None);
+    }
+
+    #[test]
+    fn a_place_is_at_the_queues_own_address() {
+        let at = |queue: &str, place: &str| place_of(queue, place);
+        assert_eq!(at("https://q.example", "/a/b").as_deref(), Some("https://q.example/a/b"));
+        assert_eq!(at("http://q.example:1/base/", "/base/a").as_deref(), Some("http://q.example:1/base/a"));
+        assert_eq!(at("http://q.example:1/base", "/other/a"), None);
+        assert_eq!(at("http://q.example:1/base", "/basement/a"), None);
+    }
+}

@@ -1,0 +1,51 @@
+//! Veo videos: started with `predictLongRunning` and polled by the operation's name. There are no other
+//! requests: the video is part of the finished operation.
+
+use bytes::Bytes;
+use dialects::{Stored, operation_of, write_veo};
+use domain::{Fault, Grammar, Operation};
+
+use super::maker::{Vendor, says_resolution};
+use super::{STABLE, address, bare};
+use crate::auth::google;
+use crate::compatible::{self, EncodedBody};
+use crate::{Ask, Outgoing, Target};
+
+/// Separates a model's path from the id of one of its operations.
+const OPERATIONS: &str = "/operations/";
+
+pub(super) fn generate(
+    target: &Target<'_>,
+    ask: &Ask<'_>,
+    (maker, name): (Vendor, &str),
+) -> Result<Outgoing, Box<Fault>> {
+    match ask.request.stored.as_deref() {
+        Some(film) => look(target, ask, film),
+        None if maker != Vendor::Veo => Err(compatible::no_such(Operation::Video)),
+        None => {
+            let spoken = write_veo(
+                ask.grammar,
+                ask.request.form.as_deref(),
+                ask.body,
+                ask.is_lenient,
+                says_resolution(name),
+            )?;
+            let said =
+                EncodedBody { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
+            let below = format!("publishers/google/models/{}:predictLongRunning", google::segment(name));
+            Ok(said.into_document(address(target.base_url, target.hosting, STABLE, &below), ask))
+        }
+    }
+}
+
+/// Polls a video's operation. Its name contains the path to poll at.
+fn look(target: &Target<'_>, ask: &Ask<'_>, film: &Stored) -> Result<Outgoing, Box<Fault>> {
+    compatible::only_whole_films(film)?;
+    let operation = operation_of(film.upstream_id()).ok_or_else(compatible::no_such_film)?;
+    let resource = operation.split_once(OPERATIONS).map_or(&*operation, |(resource, _)| resource);
+    let resource: Vec<String> = resource.split('/').map(google::segment).collect();
+    let url = format!("{}/{STABLE}/{}:fetchPredictOperation", bare(target.base_url), resource.join("/"));
+    let body = serde_json::json!({"operationName": operation}).to_string();
+    let said = EncodedBody { grammar: Grammar::Hosted, body: vec![Bytes::from(body)], dropped: Vec::new() };
+    Ok(said.to(url, ask))
+}

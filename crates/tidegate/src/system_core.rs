@@ -1,0 +1,195 @@
+//! The system core: a core for calls that no client requested, such as verifying credentials, calling nodes,
+//! probing servers and delivering events.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use control::{Outbound, PostError, Posted, Posting};
+use domain::limits::WEBHOOK_TIME_MAX;
+use domain::ports::PortFuture;
+use domain::{Fault, FaultClass, Probed};
+use egress::{Client, EgressErrorKind, OutBody, Request, TargetKind};
+use http::{HeaderName, HeaderValue, Method};
+use line::{PollSink, RuntimeAsk, RuntimeSaid, StoredPoll, VerifyReport, VerifyTarget};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
+use world::World;
+
+use crate::house::ServerState;
+
+/// A job of the core, with the channel for its result.
+enum Job {
+    Verify(VerifyTarget, oneshot::Sender<VerifyReport>),
+    Probe(VerifyTarget, Vec<String>, oneshot::Sender<Probed>),
+    Ask(VerifyTarget, RuntimeAsk, oneshot::Sender<Result<RuntimeSaid, Box<Fault>>>),
+    Look(VerifyTarget, StoredPoll, PollSink),
+    Post(Posting, oneshot::Sender<Result<Posted, PostError>>),
+}
+
+/// The handle to the system core. The core ends when the last handle is dropped.
+pub struct SystemCore {
+    jobs: mpsc::Sender<Job>,
+}
+
+/// Jobs that may be queued; further callers wait.
+const JOBS_MAX: usize = 64;
+/// Pieces of a viewed file that may be buffered before they are read.
+const PIECES_MAX: usize = 8;
+
+impl SystemCore {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The thread or the core can't be started.
+    pub fn start(house: Arc<ServerState>, number: u32) -> anyhow::Result<(Arc<Self>, JoinHandle<()>)> {
+        let (jobs, receiver) = mpsc::channel(JOBS_MAX);
+        let thread = std::thread::Builder::new().name("system-core".into()).spawn(move || {
+            if let Err(error) = work(&house, number, receiver) {
+                tracing::error!(%error, "the system core could not be started; nothing can be verified");
+            }
+        })?;
+        Ok((Arc::new(Self { jobs }), thread))
+    }
+}
+
+fn work(house: &ServerState, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, async move {
+        let core = house.core(number)?;
+        while let Some(job) = jobs.recv().await {
+            let core = std::rc::Rc::clone(&core);
+            tokio::task::spawn_local(async move {
+                // The caller may be gone; the result is dropped then.
+                match job {
+                    Job::Verify(target, answer) => {
+                        let _ = answer.send(line::verify(&core, target).await);
+                    }
+                    Job::Probe(target, models, answer) => {
+                        let _ = answer.send(line::probe(&core, target, models).await);
+                    }
+                    Job::Ask(target, asked, answer) => {
+                        let _ = answer.send(line::ask_runtime(&core, target, asked).await);
+                    }
+                    Job::Look(target, asked, shown) => line::look(&core, target, asked, shown).await,
+                    Job::Post(posting, answer) => {
+                        let posted =
+                            tokio::time::timeout(WEBHOOK_TIME_MAX, post(&core.hands.egress, posting));
+                        let _ = answer.send(posted.await.unwrap_or(Err(PostError::Timeout)));
+                    }
+                }
+            });
+        }
+        core.journal.close()?;
+        Ok(())
+    })
+}
+
+/// Posts an event. The response body is dropped unread, so that a webhook can't reveal what is behind an
+/// address.
+async fn post(client: &Client, posting: Posting) -> Result<Posted, PostError> {
+    let url = posting.url.parse().map_err(|_| PostError::Refused)?;
+    let mut request = Request::new(Method::POST, url);
+    for (name, value) in posting.headers {
+        let value = HeaderValue::try_from(value).map_err(|_| PostError::Refused)?;
+        request.headers.push((HeaderName::from_static(name), value));
+    }
+    request.body = OutBody::from(posting.body);
+    match client.send(&request, TargetKind::Webhook).await {
+        Ok(answer) => Ok(Posted::new(answer.status.as_u16(), answer.headers.text("retry-after"))),
+        Err(error) => Err(match error.kind {
+            EgressErrorKind::Guard => PostError::Refused,
+            EgressErrorKind::Dns => PostError::NoAddress,
+            EgressErrorKind::Connect => PostError::NoConnection,
+            EgressErrorKind::Tls => PostError::NoTls,
+            EgressErrorKind::Timeout => PostError::Timeout,
+            EgressErrorKind::Reset
+            | EgressErrorKind::Protocol
+            | EgressErrorKind::Closed
+            | EgressErrorKind::Body => PostError::Broken,
+        }),
+    }
+}
+
+impl Outbound for SystemCore {
+    fn post(&self, posting: Posting) -> PortFuture<'_, Result<Posted, PostError>> {
+        Box::pin(async move {
+            let (answer, posted) = oneshot::channel();
+            if self.jobs.send(Job::Post(posting, answer)).await.is_err() {
+                return Err(PostError::Broken);
+            }
+            posted.await.unwrap_or(Err(PostError::Broken))
+        })
+    }
+
+    fn probe(&self, target: VerifyTarget, models: Vec<String>) -> PortFuture<'_, Probed> {
+        Box::pin(async move {
+            let (answer, probed) = oneshot::channel();
+            if self.jobs.send(Job::Probe(target, models, answer)).await.is_err() {
+                return not_probed();
+            }
+            probed.await.unwrap_or_else(|_| not_probed())
+        })
+    }
+
+    fn ask_runtime(
+        &self,
+        target: VerifyTarget,
+        asked: RuntimeAsk,
+    ) -> PortFuture<'_, Result<RuntimeSaid, Box<Fault>>> {
+        Box::pin(async move {
+            let (answer, said) = oneshot::channel();
+            if self.jobs.send(Job::Ask(target, asked, answer)).await.is_err() {
+                return Err(not_asked());
+            }
+            said.await.unwrap_or_else(|_| Err(not_asked()))
+        })
+    }
+
+    fn look(&self, target: VerifyTarget, asked: StoredPoll) -> mpsc::Receiver<Result<Bytes, Box<Fault>>> {
+        let (shown, looking) = mpsc::channel(PIECES_MAX);
+        let jobs = self.jobs.clone();
+        tokio::spawn(async move {
+            // If the core is gone, the channel closes, which tells the caller.
+            let _ = jobs.send(Job::Look(target, asked, shown)).await;
+        });
+        looking
+    }
+
+    fn verify(&self, target: VerifyTarget) -> PortFuture<'_, VerifyReport> {
+        Box::pin(async move {
+            let (answer, report) = oneshot::channel();
+            let not_made = not_made(&target);
+            if self.jobs.send(Job::Verify(target, answer)).await.is_err() {
+                return not_made;
+            }
+            report.await.unwrap_or(not_made)
+        })
+    }
+}
+
+/// Reports nothing about the server: it was not called.
+fn not_probed() -> Probed {
+    let unix_ms = World::system().clock.unix_ms();
+    Probed { unix_ms, error: Some("The gateway could not make the calls.".to_owned()), ..Probed::default() }
+}
+
+/// Reports nothing about the runtime: it was not called.
+fn not_asked() -> Box<Fault> {
+    let message = "The gateway could not make the call.";
+    Box::new(Fault::new(FaultClass::Unavailable, "not_asked", message).fix("Its log says why; try again."))
+}
+
+/// Reports nothing about the credential: it was not tried.
+fn not_made(target: &VerifyTarget) -> VerifyReport {
+    let fault = Fault::new(FaultClass::Unavailable, "not_verified", "The gateway could not make the call.")
+        .fix("Its log says why; try again.");
+    VerifyReport {
+        principal: target.seat.principal(),
+        checked_unix_ms: 0,
+        latency_ms: 0,
+        fault: Some(Box::new(fault)),
+        is_of_account: false,
+        models: None,
+    }
+}

@@ -44,6 +44,8 @@ prove() { # prove TITLE COMMAND...
 }
 
 run_tests() { cargo nextest run --locked --profile prove --no-tests fail "$@"; }
+# Before the proof begins: what the compiler prints is no part of it, nor is its time.
+build_tests() { cargo nextest run --locked --no-run "$@"; }
 # The build of `make test`: another choice of packages would have other features, and compile everything again.
 journeys() { run_tests --workspace -j 1 -E "package(journeys) & ($1)"; }
 # For what is asked of time or number; a program that was built before may be named.
@@ -62,12 +64,14 @@ case $which in
         ;;
     sim)
         export TIDEGATE_SIM_SEEDS=${TIDEGATE_SIM_SEEDS:-1000000} TIDEGATE_LEASE_SEEDS=${TIDEGATE_LEASE_SEEDS:-10000}
+        build_tests -p journeys --test sim --cargo-profile make-run
         prove "$TIDEGATE_SIM_SEEDS seeds of exchanges, $TIDEGATE_LEASE_SEEDS of budgets that replicas share" \
             run_tests -p journeys --test sim --cargo-profile make-run
         ;;
     fuzz)
         seconds=${FUZZ_SECS:-60}
         export BOLERO_RANDOM_TEST_TIME_MS=$((seconds * 1000)) BOLERO_RANDOM_ITERATIONS=${BOLERO_RANDOM_ITERATIONS:-1000000000}
+        build_tests -p fuzz --cargo-profile make-run
         prove "each fuzz target for $seconds s" run_tests -p fuzz --cargo-profile make-run
         ;;
     outage)
@@ -86,6 +90,7 @@ case $which in
     scale)
         export TIDEGATE_SCALE_RECORDS=${TIDEGATE_SCALE_RECORDS:-1000000}
         fast_build
+        build_tests -p journeys --cargo-profile make-run
         prove "what pages ask of $TIDEGATE_SCALE_RECORDS stored requests, on each database" \
             run_tests -p journeys --cargo-profile make-run --no-fail-fast -j 1 -E 'test(/^scale::/)'
         ;;

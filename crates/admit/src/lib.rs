@@ -125,10 +125,6 @@ impl Admitted {
         self.call.set_files(found, at_keeper);
     }
 
-    pub const fn tab_mut(&mut self) -> &mut Tab {
-        &mut self.tab
-    }
-
     #[must_use]
     pub fn into_parts(self) -> (Call, Caller, Tab) {
         (self.call, self.caller, self.tab)

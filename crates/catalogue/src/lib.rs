@@ -410,10 +410,4 @@ impl Catalogue {
     pub fn is_publisher(&self, name: &str) -> bool {
         self.models.iter().any(|model| model.publisher == name) || self.own_provider(name).is_some()
     }
-
-    /// Up to `count` full names that a person may have meant, nearest first.
-    #[must_use]
-    pub fn nearest(&self, name: &str, count: usize) -> Vec<String> {
-        nearest_of(name, self.models.iter().map(|model| &*model.full), count)
-    }
 }

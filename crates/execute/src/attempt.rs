@@ -10,9 +10,7 @@ use dialects::{
     AnswerConstraints, AnswerForm, AnswerPath, TranscriptWish, UsageEstimator, VideoAsk, WholeAnswer,
 };
 use domain::limits::{REFUSAL_BYTES_MAX, UPSTREAM_REQUEST_ID_BYTES_MAX};
-use domain::{
-    Fault, FaultClass, Grammar, Operation, PriceTerms, Rates, Secret, Tier, Units, Usage, UsageSource,
-};
+use domain::{Fault, FaultClass, Grammar, Operation, PriceTerms, Rates, Secret, Tier, Usage};
 use egress::{Answer, Destination, Headers, InBody, OutBody, Request, TargetKind};
 use http::header::{HeaderName, HeaderValue};
 use ledger::{AttemptEnd, Intent, StartedAttempt, Tab};
@@ -23,6 +21,7 @@ use crate::answer::Exchange;
 use crate::ceiling::ceiling;
 use crate::estimate::AttemptUsageEstimator;
 use crate::failure::{AttemptFailure, refusal};
+use crate::usage::Known;
 use crate::{Deps, lead, outgoing, queue, read, recording, shared, stored, terms};
 
 const REQUEST_ID: &str = "x-request-id";
@@ -136,29 +135,17 @@ impl OpenAttempt {
         self.is_usage_estimated = self.is_node && says_so();
     }
 
-    /// Replaces the billed units that were estimated from the answer with those that the head reported. An
-    /// estimate counts only where the model is sold by units, and is marked as one.
-    pub(crate) fn with_units(&self, usage: Usage) -> Usage {
-        // Reading a stored object uses nothing: the usage it reports is booked by our own polling.
-        if self.operation.is_kept() {
-            return usage;
+    /// What is known of this attempt's usage beside its outcome.
+    pub(crate) fn known(&self, exchange: &Exchange) -> Known {
+        Known {
+            is_upstream_estimate: self.is_usage_estimated,
+            head_units: self.billed,
+            is_sold_by_units: self.attempt.rates_for(0).is_some_and(|rates| rates.units.billed.is_some()),
+            head_tier: self.told_tier,
+            terms: self.terms,
+            grammar: self.grammar,
+            ..exchange.known()
         }
-        let usage = terms::used(usage, self.told_tier, self.terms, self.grammar);
-        let with = |billed| Usage { units: Units { billed, ..usage.units }, ..usage };
-        match (self.billed, usage.units.billed) {
-            (Some(billed), _) => with(billed),
-            (None, 0) => usage,
-            (None, _) if self.attempt.rates_for(0).is_some_and(|rates| rates.units.billed.is_some()) => {
-                Usage { source: UsageSource::Estimate, ..usage }
-            }
-            (None, _) => with(0),
-        }
-    }
-
-    /// Whether the upstream itself calls its counts estimates.
-    #[must_use]
-    pub const fn is_usage_estimated(&self) -> bool {
-        self.is_usage_estimated
     }
 
     /// The answer's format, where its content type says so.

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use dialects::{UsageEstimator, each_text, is_counted};
+use dialects::{UsageEstimator, each_text};
 use domain::limits::BODY_BYTES_MAX;
 use domain::{Operation, Units, Usage, UsageSource, Vocabulary};
 use estimates::{Tally, Told};
@@ -118,11 +118,6 @@ impl Exchange {
         }
     }
 
-    /// Adds what is counted in the request itself to what was reported of the answer.
-    pub(crate) fn with_characters(&self, usage: Usage) -> Usage {
-        Usage { units: Units { characters: self.characters(), ..usage.units }, ..usage }
-    }
-
     /// The characters that are read aloud; zero for all but speech.
     fn characters(&self) -> u64 {
         self.call.request().units.characters
@@ -172,21 +167,6 @@ impl Exchange {
         let bytes = if usage.reasoning == 0 { content_bytes } else { 0 };
         let answer = Told { bytes, tokens: usage.output };
         self.hands.estimates.ratios().learn(attempt.provider(), attempt.upstream_model(), prompt, answer);
-    }
-}
-
-/// The upstream's counts if there are any, else an estimate, marked as one. A
-/// node may mark its own as one, too.
-pub(crate) fn known_usage(
-    reported: Option<Usage>,
-    content_bytes: u64,
-    is_estimated: bool,
-    estimate: impl FnOnce() -> Usage,
-) -> Usage {
-    match reported.filter(|usage| is_counted(Some(usage), content_bytes)) {
-        Some(usage) if is_estimated => Usage { source: UsageSource::Estimate, ..usage },
-        Some(usage) => usage,
-        None => estimate(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The retry and failover decisions of a `Journey`, pure: whether to wait for a seat, to retry or to leave
+//! The retry and failover decisions of a `RetryLoop`, pure: whether to wait for a seat, to retry or to leave
 //! it, and which one is next. The journey and the simulator both act on them.
 
 use std::borrow::Borrow;

@@ -22,6 +22,7 @@ use crate::attempt::{OpenAttempt, Opened, ask_for, passed_on, stream_miss};
 use crate::failure::AttemptFailure;
 use crate::stored::Watch;
 use crate::timer::{Alarm, Timer};
+use crate::usage::{Outcome, usage};
 
 /// What a poll of a stream yields.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,10 +112,12 @@ impl Feed {
 
     fn usage_or(&self, estimate: impl FnOnce(u64) -> Usage) -> Usage {
         let facts = self.stream.facts();
-        let is_estimated = self.open.as_ref().is_some_and(OpenAttempt::is_usage_estimated);
-        let bytes = facts.content_bytes;
-        let usage = self.exchange.usage_of(facts.usage, bytes, is_estimated, || estimate(bytes));
-        self.open.as_ref().map_or(usage, |open| open.with_units(usage))
+        let known = match &self.open {
+            Some(open) => open.known(&self.exchange),
+            None => self.exchange.known(),
+        };
+        let outcome = Outcome::Answered { reported: facts.usage, content_bytes: facts.content_bytes };
+        usage(&known, outcome, || estimate(facts.content_bytes))
     }
 
     /// The usage so far, too high rather than too low: an event holds at least one token.

@@ -28,6 +28,7 @@ mod terms;
 mod timer;
 mod tokens;
 mod unpack;
+mod usage;
 mod verify;
 
 use std::rc::Rc;

@@ -25,6 +25,7 @@ use crate::feed::Feed;
 use crate::realtime::{self, OpenSession, SessionSeat, Turn};
 use crate::schedule::{self, Step};
 use crate::timer::{Alarm, Timer};
+use crate::usage::{Outcome, usage};
 use crate::{Deps, kept, read, stored};
 use board::{Availability, Ticket, micros};
 
@@ -376,8 +377,8 @@ impl RetryLoop {
         }
         let (exchange, content_bytes) = (&self.exchange, facts.content_bytes);
         let estimate = || exchange.estimate(attempt, &text, content_bytes);
-        let usage = exchange.usage_of(facts.usage, content_bytes, open.is_usage_estimated(), estimate);
-        let usage = open.with_units(usage);
+        let outcome = Outcome::Answered { reported: facts.usage, content_bytes };
+        let usage = usage(&open.known(exchange), outcome, estimate);
         exchange.learn(attempt, &usage, content_bytes);
         let mut upstream_headers = passed_on(headers, attempt.seat(), exchange.dialect().grammar());
         upstream_headers.extend(open.told());

@@ -5,35 +5,24 @@ use std::task::{Context, Poll, ready};
 
 use dialects::{AnswerStream, Made, StoredAct, WholeAnswer};
 use domain::ports::{FoundResponse, PortFuture, ResponseName, StoredResponse};
-use domain::{Fault, FaultClass, Operation, Units, Usage, UsageSource};
+use domain::{Fault, FaultClass, Operation, PriceTerms, Usage};
 use plan::Attempt;
 
 use crate::answer::Exchange;
-use crate::estimate::known_usage;
 use crate::failure::AttemptFailure;
-
-/// How the usage of an answer is booked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Booking {
-    /// By the request that it answers.
-    Own,
-    /// By the one request that is granted the right to, once the end was seen.
-    Once,
-    /// It is booked already, or nothing is used.
-    Never,
-}
+use crate::usage::{Booking, Known, Outcome, usage};
 
 impl Exchange {
     pub(crate) fn booking(&self) -> Booking {
-        let request = self.call.request();
+        let (request, is_granted) = (self.call.request(), self.may_book.get());
         match (self.call.operation(), &request.stored, self.call.maker()) {
             (Operation::Stored, Some(stored), Some(FoundResponse::Known(known))) => {
                 let shows_it = matches!(stored.act, StoredAct::Read | StoredAct::Cancel);
-                if shows_it && !known.is_booked { Booking::Once } else { Booking::Never }
+                if shows_it && !known.is_booked { Booking::Once { is_granted } } else { Booking::Never }
             }
             (Operation::Stored, ..) => Booking::Never,
             (operation, ..) if operation.is_kept() => Booking::Never,
-            _ if self.keeps() && request.is_background => Booking::Once,
+            _ if self.keeps() && request.is_background => Booking::Once { is_granted },
             _ => Booking::Own,
         }
     }
@@ -43,37 +32,29 @@ impl Exchange {
         self.call.operation() == Operation::Chat && self.call.request().is_kept && self.is_native.get()
     }
 
-    /// The usage that this exchange has to book.
-    pub(crate) fn usage_of(
-        &self,
-        reported: Option<Usage>,
-        content_bytes: u64,
-        is_estimated: bool,
-        estimate: impl FnOnce() -> Usage,
-    ) -> Usage {
-        match self.booking() {
-            Booking::Own => {
-                self.with_characters(known_usage(reported, content_bytes, is_estimated, estimate))
-            }
-            Booking::Once if self.may_book.get() => reported.unwrap_or_default(),
-            Booking::Once | Booking::Never => Usage::default(),
+    /// What is known of the usage of its attempts, whichever seat was asked.
+    pub(crate) fn known(&self) -> Known {
+        let operation = self.call.operation();
+        Known {
+            booking: self.booking(),
+            is_about_stored: operation == Operation::Stored || operation.is_kept(),
+            is_polled: operation.is_kept(),
+            is_upstream_estimate: false,
+            characters: self.call.request().units.characters,
+            head_units: None,
+            is_sold_by_units: false,
+            head_tier: None,
+            terms: PriceTerms::default(),
+            grammar: self.dialect().grammar(),
         }
     }
 
-    /// The usage of an attempt that brought nothing: an upstream that timed out may still bill the prompt.
+    /// The usage of an attempt that brought no content.
     pub(crate) fn usage_of_silence(&self, attempt: &Attempt, miss: &AttemptFailure) -> Usage {
         let may_bill =
             miss.request_sent && matches!(miss.class(), FaultClass::Timeout | FaultClass::Deadline);
-        let operation = self.call.operation();
-        match miss.billed {
-            _ if operation == Operation::Stored || operation.is_kept() => Usage::default(),
-            Some(billed) => {
-                let units = Units { billed, ..Units::default() };
-                Usage { units, source: UsageSource::Provider, ..Usage::default() }
-            }
-            None if may_bill => self.estimate(attempt, "", 0),
-            None => Usage::default(),
-        }
+        let outcome = Outcome::Silent { billed: miss.billed, may_bill };
+        usage(&self.known(), outcome, || self.estimate(attempt, "", 0))
     }
 
     /// Records who made an answer.
@@ -142,7 +123,7 @@ pub(crate) async fn note(exchange: &Exchange, attempt: &Attempt, whole: WholeAns
 }
 
 async fn note_look(exchange: &Exchange, id: &str, tells_usage: bool) {
-    if tells_usage && exchange.booking() == Booking::Once {
+    if tells_usage && matches!(exchange.booking(), Booking::Once { .. }) {
         exchange.may_book.set(exchange.claim_booking(id).await);
     }
     let stored = exchange.call.request().stored.as_ref();
@@ -191,7 +172,7 @@ pub(crate) struct Watch {
 impl Watch {
     /// More of the stream was read.
     pub(crate) fn note(&mut self, exchange: &Exchange, attempt: &Attempt, stream: &AnswerStream) {
-        let is_once = exchange.booking() == Booking::Once;
+        let is_once = matches!(exchange.booking(), Booking::Once { .. });
         if !self.is_kept
             && let Some(id) = stream.id().filter(|_| exchange.keeps())
         {

@@ -1,0 +1,217 @@
+//! Which usage of an attempt is booked: one pure function of what is known, and a table of its cases.
+
+use dialects::is_counted;
+use domain::{Grammar, PriceTerms, Tier, Units, Usage, UsageSource};
+
+use crate::terms;
+
+/// Which request books the usage of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Booking {
+    /// The request that it answers.
+    Own,
+    /// The one request that is granted the right to, once the answer's end was seen: a stored answer may be read by many.
+    Once { is_granted: bool },
+    /// None: it is booked elsewhere, or nothing is used.
+    Never,
+}
+
+/// How an attempt ended, as far as its usage goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Outcome {
+    /// The upstream sent content, or a whole answer.
+    Answered { reported: Option<Usage>, content_bytes: u64 },
+    /// The attempt failed before any content.
+    Silent {
+        /// The billed units that the failure reports, in millionths.
+        billed: Option<u64>,
+        /// The request was sent and the gateway stopped waiting, so the provider may bill the prompt.
+        may_bill: bool,
+    },
+}
+
+/// What is known of an attempt beside its outcome.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known {
+    pub booking: Booking,
+    /// The call is about an object or an answer that the provider stores. A failed one used nothing.
+    pub is_about_stored: bool,
+    /// The call reads, makes or cancels a file, batch or video. A poller books what these use.
+    pub is_polled: bool,
+    /// The upstream marks its own counts as estimates.
+    pub is_upstream_estimate: bool,
+    /// Of the request: characters to be spoken.
+    pub characters: u64,
+    /// Billed units in the response head, in millionths.
+    pub head_units: Option<u64>,
+    /// The model has a price per billed unit.
+    pub is_sold_by_units: bool,
+    /// The service tier that the response head names.
+    pub head_tier: Option<Tier>,
+    pub terms: PriceTerms,
+    pub grammar: Grammar,
+}
+
+/// The usage of an attempt, as far as this exchange has to book it. `estimate` is called only where it counts.
+pub(crate) fn usage(known: &Known, outcome: Outcome, estimate: impl FnOnce() -> Usage) -> Usage {
+    match outcome {
+        Outcome::Silent { .. } if known.is_about_stored => Usage::default(),
+        Outcome::Silent { billed: Some(billed), .. } => {
+            let units = Units { billed, ..Units::default() };
+            Usage { units, source: UsageSource::Provider, ..Usage::default() }
+        }
+        Outcome::Silent { may_bill: true, .. } => estimate(),
+        Outcome::Silent { .. } => Usage::default(),
+        Outcome::Answered { reported, content_bytes } => {
+            let counted = match known.booking {
+                Booking::Own => own(known, reported, content_bytes, estimate),
+                Booking::Once { is_granted: true } => reported.unwrap_or_default(),
+                Booking::Once { is_granted: false } | Booking::Never => Usage::default(),
+            };
+            if known.is_polled { counted } else { with_head(known, counted) }
+        }
+    }
+}
+
+/// The upstream's counts if it sent any, else an estimate; with what the request itself tells.
+fn own(
+    known: &Known,
+    reported: Option<Usage>,
+    content_bytes: u64,
+    estimate: impl FnOnce() -> Usage,
+) -> Usage {
+    let usage = match reported.filter(|usage| is_counted(Some(usage), content_bytes)) {
+        Some(usage) if known.is_upstream_estimate => Usage { source: UsageSource::Estimate, ..usage },
+        Some(usage) => usage,
+        None => estimate(),
+    };
+    Usage { units: Units { characters: known.characters, ..usage.units }, ..usage }
+}
+
+/// With the tier and the billed units of the response head. Units that were estimated from the answer count only where the
+/// model is sold by them, and are marked as an estimate.
+fn with_head(known: &Known, usage: Usage) -> Usage {
+    let usage = terms::used(usage, known.head_tier, known.terms, known.grammar);
+    let with = |billed| Usage { units: Units { billed, ..usage.units }, ..usage };
+    match (known.head_units, usage.units.billed) {
+        (Some(billed), _) => with(billed),
+        (None, 0) => usage,
+        (None, _) if known.is_sold_by_units => Usage { source: UsageSource::Estimate, ..usage },
+        (None, _) => with(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ESTIMATED: u64 = 77;
+
+    fn known() -> Known {
+        Known {
+            booking: Booking::Own,
+            is_about_stored: false,
+            is_polled: false,
+            is_upstream_estimate: false,
+            characters: 0,
+            head_units: None,
+            is_sold_by_units: false,
+            head_tier: None,
+            terms: PriceTerms::default(),
+            grammar: Grammar::Chat,
+        }
+    }
+
+    fn tokens(output: u64) -> Usage {
+        Usage { output, source: UsageSource::Provider, ..Usage::default() }
+    }
+
+    fn units(output: u64, billed: u64) -> Usage {
+        Usage { units: Units { billed, ..Units::default() }, ..tokens(output) }
+    }
+
+    fn answered(reported: Option<Usage>, content_bytes: u64) -> Outcome {
+        Outcome::Answered { reported, content_bytes }
+    }
+
+    fn silent(billed: Option<u64>, may_bill: bool) -> Outcome {
+        Outcome::Silent { billed, may_bill }
+    }
+
+    /// Output tokens, billed units, characters, and whether it is an estimate.
+    fn found(known: &Known, outcome: Outcome) -> (u64, u64, u64, bool) {
+        let estimated = || Usage { source: UsageSource::Estimate, ..tokens(ESTIMATED) };
+        let usage = usage(known, outcome, estimated);
+        (usage.output, usage.units.billed, usage.units.characters, usage.is_estimated())
+    }
+
+    #[test]
+    fn what_counts_of_an_attempt() {
+        let granted = |is_granted| Known { booking: Booking::Once { is_granted }, ..known() };
+        let never = Known { booking: Booking::Never, ..known() };
+        let stored = Known { is_about_stored: true, ..known() };
+        let polled = Known { booking: Booking::Never, is_about_stored: true, is_polled: true, ..known() };
+        let node = Known { is_upstream_estimate: true, ..known() };
+        let speech = Known { characters: 40, ..known() };
+        let head = |units| Known { head_units: Some(units), ..known() };
+        let by_units = Known { is_sold_by_units: true, ..known() };
+        let cases = [
+            ("the upstream's count", known(), answered(Some(tokens(5)), 20), (5, 0, 0, false)),
+            ("no report", known(), answered(None, 20), (ESTIMATED, 0, 0, true)),
+            (
+                "zeros for a text are no report",
+                known(),
+                answered(Some(tokens(0)), 20),
+                (ESTIMATED, 0, 0, true),
+            ),
+            ("zeros for nothing are one", known(), answered(Some(tokens(0)), 0), (0, 0, 0, false)),
+            ("a node that estimates", node, answered(Some(tokens(5)), 20), (5, 0, 0, true)),
+            ("speech", speech, answered(Some(tokens(5)), 20), (5, 0, 40, false)),
+            ("speech without a report", speech, answered(None, 20), (ESTIMATED, 0, 40, true)),
+            ("units in the head", head(9), answered(Some(tokens(5)), 20), (5, 9, 0, false)),
+            (
+                "the head's units before the answer's",
+                head(9),
+                answered(Some(units(5, 3)), 20),
+                (5, 9, 0, false),
+            ),
+            ("the head's zero", head(0), answered(Some(units(5, 3)), 20), (5, 0, 0, false)),
+            ("units by the answer alone", by_units, answered(Some(units(5, 3)), 20), (5, 3, 0, true)),
+            ("units that have no price", known(), answered(Some(units(5, 3)), 20), (5, 0, 0, false)),
+            (
+                "a stored answer, and the right to book it",
+                granted(true),
+                answered(Some(tokens(5)), 20),
+                (5, 0, 0, false),
+            ),
+            ("the right, and no report", granted(true), answered(None, 20), (0, 0, 0, false)),
+            (
+                "another request has the right",
+                granted(false),
+                answered(Some(tokens(5)), 20),
+                (0, 0, 0, false),
+            ),
+            ("booked elsewhere", never, answered(Some(tokens(5)), 20), (0, 0, 0, false)),
+            ("a poller's object", polled, answered(Some(units(5, 3)), 20), (0, 0, 0, false)),
+            ("refused", known(), silent(None, false), (0, 0, 0, false)),
+            ("given up after the request was sent", known(), silent(None, true), (ESTIMATED, 0, 0, true)),
+            ("a failure that reports units", known(), silent(Some(4), true), (0, 4, 0, false)),
+            ("a failure about a stored object", stored, silent(Some(4), true), (0, 0, 0, false)),
+        ];
+        for (case, known, outcome, expected) in cases {
+            assert_eq!(found(&known, outcome), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn the_tier_of_the_answer_counts_before_that_of_the_head_and_of_the_request() {
+        let asked =
+            Known { terms: PriceTerms { tier: Some(Tier::Flex), ..PriceTerms::default() }, ..known() };
+        let headed = Known { head_tier: Some(Tier::Priority), ..asked };
+        let reported = Usage { tier: Some(Tier::Standard), ..tokens(5) };
+        let tier = |known: &Known, reported| usage(known, answered(Some(reported), 20), Usage::default).tier;
+        assert_eq!(tier(&asked, tokens(5)), Some(Tier::Flex));
+        assert_eq!(tier(&headed, tokens(5)), Some(Tier::Priority));
+        assert_eq!(tier(&headed, reported), None, "standard is the price without a tier");
+    }
+}

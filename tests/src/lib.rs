@@ -1,1 +1,1 @@
-//! Journeys through the built binary.
+//! End-to-end tests of the built binary.

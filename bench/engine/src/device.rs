@@ -159,7 +159,7 @@ impl Load {
     fn holds(&self, processor: Processor) -> Holds {
         let each = self.prompt + self.count + crate::ours::PROMPT_STEPS_MAX + engine::BLOCK;
         let context = (each * self.texts).max(self.long + engine::BLOCK);
-        Holds { context, step_tokens: processor.step_tokens(), texts: self.texts, keeps: KvDtype::Half }
+        Holds { context, step_tokens: processor.step_tokens(), texts: self.texts, keeps: KvDtype::F16 }
     }
 }
 

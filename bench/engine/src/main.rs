@@ -49,8 +49,8 @@ fn main() -> ExitCode {
 /// Subcommands that the benchmark runs itself with, in child processes.
 fn dispatch(arguments: &[&str]) -> Result<()> {
     match arguments {
-        ["child", path] => ours::run(Path::new(path), KvDtype::Half),
-        ["child", path, "q8"] => ours::run(Path::new(path), KvDtype::Eight),
+        ["child", path] => ours::run(Path::new(path), KvDtype::F16),
+        ["child", path, "q8"] => ours::run(Path::new(path), KvDtype::Q8),
         ["train", path, sizes @ ..] => train::run(Path::new(path), sizes),
         ["device", flags @ ..] => device::run(flags),
         flags => measure(&options(flags)?),

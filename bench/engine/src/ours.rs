@@ -96,7 +96,14 @@ impl Child {
         let model = model.into();
         let Holds { context, step_tokens: tokens, texts, keeps } = *holds;
         let bytes = context.div_ceil(engine::BLOCK) * KvCache::block_bytes(model.shape(), keeps);
-        let room = SchedulerLimits { bytes, keeps, tokens, texts, waiting: texts, guesses: 0 };
+        let room = SchedulerLimits {
+            bytes,
+            kv_dtype: keeps,
+            step_tokens: tokens,
+            sequences: texts,
+            waiting: texts,
+            draft_tokens: 0,
+        };
         Ok(Self {
             runner: Scheduler::new(model.clone(), room)?,
             model,
@@ -134,14 +141,14 @@ impl Child {
             prompt,
             sampling: Sampling { temperature: 0.0, ..Sampling::default() },
             max_tokens,
-            ends: Vec::new(),
-            rule: None,
+            stop_tokens: Vec::new(),
+            constraint: None,
             adapter: self
                 .adapters
                 .get(self.texts.checked_rem(self.adapters.len()).unwrap_or_default())
                 .cloned(),
-            later: Vec::new(),
-            share: SHARE,
+            adapter_switches: Vec::new(),
+            cache_scope: SHARE,
             group: Group(1),
         };
         match self.runner.submit(request) {

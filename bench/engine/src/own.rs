@@ -30,9 +30,15 @@ const EDITED_EVERY: u32 = 20;
 const GUESSES: usize = 12;
 
 fn runner(model: &Backend, guesses: usize) -> Result<Scheduler> {
-    let bytes = 4_096 / engine::BLOCK * KvCache::block_bytes(model.shape(), KvDtype::Half);
-    let room =
-        SchedulerLimits { bytes, keeps: KvDtype::Half, tokens: 512, texts: TEXTS, waiting: TEXTS, guesses };
+    let bytes = 4_096 / engine::BLOCK * KvCache::block_bytes(model.shape(), KvDtype::F16);
+    let room = SchedulerLimits {
+        bytes,
+        kv_dtype: KvDtype::F16,
+        step_tokens: 512,
+        sequences: TEXTS,
+        waiting: TEXTS,
+        draft_tokens: guesses,
+    };
     Ok(Scheduler::new(model.clone(), room)?)
 }
 
@@ -41,11 +47,11 @@ fn request(prompt: Vec<u32>, max_tokens: usize) -> Request {
         prompt,
         sampling: Sampling { temperature: 0.0, ..Sampling::default() },
         max_tokens,
-        ends: Vec::new(),
-        rule: None,
+        stop_tokens: Vec::new(),
+        constraint: None,
         adapter: None,
-        later: Vec::new(),
-        share: CacheScope(1),
+        adapter_switches: Vec::new(),
+        cache_scope: CacheScope(1),
         group: Group(1),
     }
 }
@@ -63,7 +69,7 @@ fn said(runner: &mut Scheduler, requests: Vec<Request>) -> Result<(f64, usize)> 
     while !runner.is_idle() {
         let is_counted = silent.is_empty();
         for happened in runner.step()? {
-            if let StepEvent::Token { text, .. } = happened {
+            if let StepEvent::Token { sequence: text, .. } = happened {
                 silent.retain(|silent| *silent != text);
                 tokens += usize::from(is_counted);
             }
@@ -128,11 +134,11 @@ impl Ruled {
         let text = json!({"type": "string", "minLength": 1_000});
         let mut seconds = [0.0; 3];
         for (seconds, schema) in seconds.iter_mut().zip([None, Some(&text), Some(&list)]) {
-            let rule = schema.map(|schema| self.rules.rule(ConstraintSpec::Schema(schema), Thinking::No));
+            let rule = schema.map(|schema| self.rules.compile(ConstraintSpec::Schema(schema), Thinking::No));
             let rule = rule.transpose().map_err(|error| anyhow::anyhow!("{error:?}"))?;
             let prompt = self.vocabulary.tokens(&"A list of things: ".repeat(8))?;
             let sampling = Sampling { seed: 1, ..Sampling::default() };
-            let asked = Request { sampling, rule, ..request(prompt, SAID) };
+            let asked = Request { sampling, constraint: rule, ..request(prompt, SAID) };
             let (all, tokens) = said(&mut runner(model, 0)?, vec![asked])?;
             *seconds = all / tokens as f64;
         }

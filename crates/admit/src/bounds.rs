@@ -12,7 +12,7 @@ const PROMPT_BYTES_PER_TOKEN: u64 = 4;
 const ANSWER_TOKENS: u64 = 256;
 
 /// Takes the request's share of its limits and budgets; `None` where the workspace has none.
-pub(crate) fn hold(
+pub(crate) fn reserve(
     call: &Call,
     caller: &Caller,
     allowances: &CoreAllowances,
@@ -36,7 +36,7 @@ pub(crate) fn hold(
 }
 
 fn subjects(call: &Call, caller: &Caller, terms: &Terms) -> [Option<Subject>; 4] {
-    let user = if terms.tell_end_users_apart() { call.request().end_user(call.body()) } else { None };
+    let user = if terms.depends_on_end_user() { call.request().end_user(call.body()) } else { None };
     [
         caller.key().map(|key| Subject::Key(key.id)),
         Some(Subject::Project(caller.project().id)),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use decode::Call;
 use domain::ports::FoundResponse;
-use domain::{Fault, FilesKeeper, Standings};
+use domain::{Fault, FilesKeeper, RateLimitStates};
 use ledger::{Journal, Opening, Refused, Tab};
 
 pub use address::is_within;
@@ -37,7 +37,7 @@ pub struct Admitted {
 pub struct AdmitFailed {
     pub fault: Box<Fault>,
     /// The client's standing at its rate limits, where one of them refused the call.
-    pub standings: Standings,
+    pub standings: RateLimitStates,
     pub call: Call,
     pub caller: Caller,
 }
@@ -54,7 +54,7 @@ pub fn admit(
     allowances: &CoreAllowances,
     now_us: u64,
 ) -> Result<Admitted, Box<AdmitFailed>> {
-    let hold = match bounds::hold(&call, &caller, allowances, now_us) {
+    let hold = match bounds::reserve(&call, &caller, allowances, now_us) {
         Ok(hold) => hold,
         Err(refused) => {
             let Refused { fault, standings } = *refused;
@@ -62,9 +62,9 @@ pub fn admit(
         }
     };
     let mut tab = match journal.open_tab(opening(&call, &caller)) {
-        Ok(tab) => tab.holding(hold),
+        Ok(tab) => tab.with_reservation(hold),
         Err(fault) => {
-            return Err(Box::new(AdmitFailed { fault, standings: Standings::default(), call, caller }));
+            return Err(Box::new(AdmitFailed { fault, standings: RateLimitStates::default(), call, caller }));
         }
     };
     let timeline = tab.timeline_mut();
@@ -102,18 +102,18 @@ impl Admitted {
     }
 
     /// Sets what is known of the stored response or object that the call names.
-    pub fn set_maker(&mut self, found: FoundResponse) {
-        self.call.set_maker(found);
+    pub fn set_found_response(&mut self, found: FoundResponse) {
+        self.call.set_found_response(found);
     }
 
     /// Sets the provider's id of the object that the call names.
-    pub fn set_name_at_maker(&mut self, name: String) {
-        self.call.set_name_at_maker(name);
+    pub fn set_upstream_id(&mut self, name: String) {
+        self.call.set_upstream_id(name);
     }
 
     /// Sets the provider's names of the models in a batch's requests.
-    pub fn set_models_at_maker(&mut self, names: Vec<String>) {
-        self.call.set_models_at_maker(names);
+    pub fn set_upstream_models(&mut self, names: Vec<String>) {
+        self.call.set_upstream_models(names);
     }
 
     /// Sets the owner of the files that the call names, and maps each file's id to the provider's.

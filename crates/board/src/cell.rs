@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use domain::{IdMap, Principal, Standings as AccountStandings, WorkspaceId};
+use domain::{IdMap, Principal, RateLimitStates as AccountStandings, WorkspaceId};
 
 use crate::breaker::{Breaker, BreakerState};
 use crate::budget::RetryBudget;
 use crate::prefixes::{PrefixTable, PrefixTableCache};
-use crate::shared::{Notices, Parking, Shared, ToldLimits};
+use crate::shared::{Notices, Parking, ReportedLimits, Shared};
 use crate::{Availability, AvailabilityView, Verdict, micros};
 use domain::limits::{
     BOARD_MODELS_MAX, BOARD_PRINCIPALS_MAX, BOARD_UPSTREAMS_MAX, PROVIDER_LIMITS_SHARED_EVERY,
@@ -157,13 +157,13 @@ impl Cell {
         if parking.is_some_and(|parking| parking.secret_version != secret_version) {
             self.shared.unpark(principal, upstream_model);
         }
-        let standing = self.standing(principal, upstream_model, now_us);
+        let standing = self.availability(principal, upstream_model, now_us);
         let is_probe = self.is_probe(principal, upstream_model);
         match standing {
             Availability::Open => {}
             Availability::HalfOpen if is_probe => {
                 if !self.shared.claim_probe(principal, upstream_model, now_us) {
-                    return Err(self.standing(principal, upstream_model, now_us));
+                    return Err(self.availability(principal, upstream_model, now_us));
                 }
             }
             Availability::HalfOpen => {}
@@ -179,7 +179,7 @@ impl Cell {
             secret_version,
             is_trial,
             is_probe,
-            is_told: false,
+            has_verdict: false,
         })
     }
 
@@ -204,7 +204,7 @@ impl Cell {
         {
             seat.limits_told_us.set(now_us);
             let upstream_model = upstream_model.into();
-            let told = ToldLimits { upstream_model, standings, told_unix_ms: now_unix_ms };
+            let told = ReportedLimits { upstream_model, standings, reported_unix_ms: now_unix_ms };
             self.shared.note_limits(principal, told);
         }
     }
@@ -268,7 +268,7 @@ impl Cell {
 }
 
 impl AvailabilityView for Cell {
-    fn standing(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Availability {
+    fn availability(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Availability {
         self.follow_notices();
         let inside = self.inside.borrow();
         let noticed = inside.notices.standing(principal, upstream_model, now_us);
@@ -295,21 +295,21 @@ pub struct Ticket {
     secret_version: u32,
     is_trial: bool,
     is_probe: bool,
-    is_told: bool,
+    has_verdict: bool,
 }
 
 impl Ticket {
     /// Reports how the attempt ended, or how it is so far: a stream is healthy at its
     /// first byte and may break later.
-    pub fn tell(&mut self, verdict: Verdict, now_us: u64) {
-        self.is_told = true;
-        let is_answered = matches!(verdict, Verdict::Well { .. } | Verdict::Neutral);
+    pub fn report(&mut self, verdict: Verdict, now_us: u64) {
+        self.has_verdict = true;
+        let is_answered = matches!(verdict, Verdict::Healthy { .. } | Verdict::Neutral);
         if is_answered && self.is_probe {
             self.cell.shared.unpark(self.principal, &self.seat.model);
             self.is_probe = false;
         }
         match verdict {
-            Verdict::Rest { until_us } => {
+            Verdict::Cooldown { until_us } => {
                 self.cell.shared.rest(self.principal, &self.seat.model, until_us, now_us)
             }
             Verdict::Park { cause } => {
@@ -319,18 +319,21 @@ impl Ticket {
                 let model = Some(&*self.seat.model);
                 self.cell.shared.park(self.principal, model, cause, self.secret_version, now_us);
             }
-            Verdict::Well { .. } | Verdict::Neutral | Verdict::Ill => {}
+            Verdict::Healthy { .. } | Verdict::Neutral | Verdict::Unhealthy => {}
         }
         match verdict {
-            Verdict::Ill => self.seat.change(|breaker| breaker.failed(now_us)),
-            Verdict::Well { first_byte_us } => {
+            Verdict::Unhealthy => self.seat.change(|breaker| breaker.failed(now_us)),
+            Verdict::Healthy { first_byte_us } => {
                 self.seat.change(Breaker::succeeded);
                 let gauge = self.seat.gauge.get();
                 let first_byte_us = average(gauge.first_byte_us, first_byte_us);
                 self.seat.gauge.set(Gauge { first_byte_us, ..gauge });
             }
             // It answered, so whatever it refused, it is not down.
-            Verdict::Neutral | Verdict::Rest { .. } | Verdict::Park { .. } | Verdict::ParkModel { .. } => {
+            Verdict::Neutral
+            | Verdict::Cooldown { .. }
+            | Verdict::Park { .. }
+            | Verdict::ParkModel { .. } => {
                 self.seat.change(Breaker::succeeded);
             }
         }
@@ -340,7 +343,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.seat.count(|in_flight| in_flight.saturating_sub(1));
-        if self.is_trial && !self.is_told {
+        if self.is_trial && !self.has_verdict {
             self.seat.change(Breaker::release);
         }
     }

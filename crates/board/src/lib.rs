@@ -11,7 +11,7 @@ pub use breaker::{Breaker, BreakerState};
 pub use budget::RetryBudget;
 pub use cell::{Cell, Gauge, Ticket};
 pub use prefixes::PrefixTable;
-pub use shared::{Parking, Shared, ToldLimits};
+pub use shared::{Parking, ReportedLimits, Shared};
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ impl Availability {
 
 /// What `plan` reads from the board.
 pub trait AvailabilityView {
-    fn standing(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Availability;
+    fn availability(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Availability;
 }
 
 /// A board on which nothing ever failed, for explanations away from the serving cores and for tests.
@@ -65,7 +65,7 @@ pub trait AvailabilityView {
 pub struct AllOpen;
 
 impl AvailabilityView for AllOpen {
-    fn standing(&self, _principal: Principal, _upstream_model: &str, _now_us: u64) -> Availability {
+    fn availability(&self, _principal: Principal, _upstream_model: &str, _now_us: u64) -> Availability {
         Availability::Open
     }
 }
@@ -74,13 +74,13 @@ impl AvailabilityView for AllOpen {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// The upstream answered; `first_byte_us` is how long its first byte took.
-    Well { first_byte_us: u64 },
+    Healthy { first_byte_us: u64 },
     /// The upstream answered, and its refusal says nothing about its health (a 400, a filter).
     Neutral,
     /// The upstream is unhealthy: a 5xx, a timeout, a broken connection or stream.
-    Ill,
+    Unhealthy,
     /// It refuses until then.
-    Rest { until_us: u64 },
+    Cooldown { until_us: u64 },
     /// It refuses the credential itself, or the account behind it has no money.
     Park { cause: domain::FaultClass },
     /// It refuses the credential in words that may concern this model alone: for

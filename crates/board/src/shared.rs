@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use domain::{FaultClass, IdMap, Principal, Standings as AccountStandings};
+use domain::{FaultClass, IdMap, Principal, RateLimitStates as AccountStandings};
 
 use crate::micros;
 use crate::prefixes::Prefixes;
@@ -92,15 +92,15 @@ pub struct Shared {
     version: AtomicU64,
     notices: Mutex<Arc<Notices>>,
     prefixes: Prefixes,
-    limits: Mutex<IdMap<Principal, Vec<ToldLimits>>>,
+    limits: Mutex<IdMap<Principal, Vec<ReportedLimits>>>,
 }
 
 /// How near a principal was to its provider's rate limits with one model, and when that was reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ToldLimits {
+pub struct ReportedLimits {
     pub upstream_model: Box<str>,
     pub standings: AccountStandings,
-    pub told_unix_ms: u64,
+    pub reported_unix_ms: u64,
 }
 
 impl Shared {
@@ -129,12 +129,12 @@ impl Shared {
 
     /// The rate limits that its provider last reported, by model.
     #[must_use]
-    pub fn told_limits(&self, principal: Principal) -> Vec<ToldLimits> {
+    pub fn reported_limits(&self, principal: Principal) -> Vec<ReportedLimits> {
         self.limits().get(&principal).cloned().unwrap_or_default()
     }
 
     /// Records reported limits for display. Cores call it about once a second for each model.
-    pub(crate) fn note_limits(&self, principal: Principal, told: ToldLimits) {
+    pub(crate) fn note_limits(&self, principal: Principal, told: ReportedLimits) {
         let mut limits = self.limits();
         if limits.len() >= BOARD_NOTICES_MAX && !limits.contains_key(&principal) {
             // It is for display only, and the next answer reports it again.
@@ -147,7 +147,7 @@ impl Shared {
         }
     }
 
-    fn limits(&self) -> MutexGuard<'_, IdMap<Principal, Vec<ToldLimits>>> {
+    fn limits(&self) -> MutexGuard<'_, IdMap<Principal, Vec<ReportedLimits>>> {
         self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -231,7 +231,7 @@ impl Shared {
 
 /// What is known without a serving core: rests and parkings, not breakers.
 impl AvailabilityView for Shared {
-    fn standing(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Availability {
+    fn availability(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Availability {
         self.current().standing(principal, upstream_model, now_us)
     }
 }

@@ -84,7 +84,7 @@ impl Manifest {
                 .known(model, |facts| &facts.thinking)
                 .map_or(Thinking::Unknown, |control| (*control).into()),
             refuses_sampling: is(|facts| &facts.refuses_sampling),
-            old_length_name: is(|facts| &facts.old_length_name),
+            uses_max_tokens: is(|facts| &facts.old_length_name),
             developer_role: is(|facts| &facts.developer_role),
             cache_marks: is(|facts| &facts.cache_marks),
         }

@@ -39,7 +39,7 @@ pub enum SecretForm {
 pub struct ConfigField {
     pub name: String,
     pub title: String,
-    pub says: String,
+    pub description: String,
     pub form: ConfigForm,
     pub required: bool,
     pub example: String,
@@ -51,12 +51,12 @@ pub struct AuthFacts {
     pub kind: AuthKind,
     pub title: String,
     /// What the secret is, and where to find it.
-    pub says: String,
+    pub description: String,
     pub secret: SecretForm,
     /// Fields of the `config` that it requires.
-    pub needs: Vec<String>,
+    pub required_fields: Vec<String>,
     /// Fields that only it may have.
-    pub takes: Vec<String>,
+    pub optional_fields: Vec<String>,
     /// It is the identity of the machine itself.
     pub host: bool,
     /// The minimum permission that it needs, in its cloud's notation.
@@ -75,14 +75,24 @@ impl ConfigField {
             ConfigForm::Url => ["token_url", "queue_url", "storage_url"].contains(&name.as_str()),
             ConfigForm::Word => hosting::is_word(&name),
         };
-        is_read.then_some(Self { name, title, says, form, required, example })
+        is_read.then_some(Self { name, title, description: says, form, required, example })
     }
 }
 
 impl AuthFacts {
     pub(crate) fn of(row: AuthRow) -> Self {
         let AuthRow { kind, title, says, secret, needs, takes, host, permission, batch_permission } = row;
-        Self { kind, title, says, secret, needs, takes, host, permission, batch_permission }
+        Self {
+            kind,
+            title,
+            description: says,
+            secret,
+            required_fields: needs,
+            optional_fields: takes,
+            host,
+            permission,
+            batch_permission,
+        }
     }
 
     /// What a provider accepts by default: an API key.
@@ -90,10 +100,10 @@ impl AuthFacts {
         Self {
             kind: AuthKind::ApiKey,
             title: "API key".to_owned(),
-            says: "The key, as the provider shows it.".to_owned(),
+            description: "The key, as the provider shows it.".to_owned(),
             secret: SecretForm::Text,
-            needs: Vec::new(),
-            takes: Vec::new(),
+            required_fields: Vec::new(),
+            optional_fields: Vec::new(),
             host: false,
             permission: None,
             batch_permission: None,
@@ -103,7 +113,7 @@ impl AuthFacts {
     /// Whether it requires or accepts this field.
     #[must_use]
     pub fn names(&self, field: &str) -> bool {
-        self.needs.iter().chain(&self.takes).any(|name| name == field)
+        self.required_fields.iter().chain(&self.optional_fields).any(|name| name == field)
     }
 }
 

@@ -214,7 +214,7 @@ impl ProviderFacts {
     /// # Errors
     /// The word of its `config` that the address lacks; `None` if the provider has no address at all.
     pub fn address(&self, hosting: &Hosting) -> Result<Cow<'_, str>, Option<&str>> {
-        let place = hosting.place();
+        let place = hosting.location_or_region();
         let own = self.base_urls.iter().find(|(name, _)| Some(name.as_str()) == place);
         let address = own.map(|(_, url)| url).or(self.base_url.as_ref()).ok_or(None)?;
         config::fill(address, hosting).map_err(Some)

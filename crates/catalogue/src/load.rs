@@ -201,7 +201,7 @@ fn batch_percent(row: Option<BatchRow>) -> Result<Option<u16>, &'static str> {
 fn read_auths(rows: Vec<AuthRow>, config: &[ConfigField]) -> Result<Vec<AuthFacts>, String> {
     let mut auths: Vec<AuthFacts> = Vec::new();
     for auth in rows.into_iter().map(AuthFacts::of) {
-        let named = auth.needs.iter().chain(&auth.takes);
+        let named = auth.required_fields.iter().chain(&auth.optional_fields);
         if let Some(name) = named.clone().find(|name| config.iter().all(|field| field.name != **name)) {
             return Err(format!(
                 "auth \"{}\" names \"{name}\", which is no config of it",

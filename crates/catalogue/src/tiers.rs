@@ -68,7 +68,7 @@ impl Fees {
 
     /// Whether a call of the tool has a price.
     #[must_use]
-    pub const fn say_of(&self, tool: HostedTool) -> bool {
+    pub const fn has_price_for(&self, tool: HostedTool) -> bool {
         match tool {
             HostedTool::WebSearch => self.web_search.is_some(),
             HostedTool::FileSearch => self.file_search.is_some(),

@@ -5,7 +5,7 @@ use domain::{Fault, FaultClass, Role};
 use http::Method;
 use line::Needs;
 
-use crate::router::{Route, Way};
+use crate::router::{Route, RouteAuth};
 
 /// What a route requires of an API key, and of a signed-in person. `None` rejects callers of that kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,15 +70,15 @@ pub fn check(table: &[Route]) -> Result<(), String> {
         if table.iter().take(at).any(|other| same(&other)) {
             return Err(format!("the route {shown} is declared twice"));
         }
-        let is_sound = match route.way {
-            Way::Open(_) => OPEN.contains(&route.pattern) && route.method == Method::POST,
-            Way::Node(_) => OF_NODES.contains(&route.pattern) && route.method == Method::POST,
-            Way::Known(access, _) => is_sound(route, access),
+        let is_sound = match route.auth {
+            RouteAuth::Open(_) => OPEN.contains(&route.pattern) && route.method == Method::POST,
+            RouteAuth::Node(_) => OF_NODES.contains(&route.pattern) && route.method == Method::POST,
+            RouteAuth::Known(access, _) => is_sound(route, access),
         };
         if !is_sound {
             return Err(format!(
                 "the route {shown} declares {:?}, which it must not have",
-                route.way.access()
+                route.auth.access()
             ));
         }
     }
@@ -117,8 +117,8 @@ mod tests {
     fn changed(pattern: &str, method: &Method, access: Access) -> Result<(), String> {
         let mut table = routes::all();
         let row = table.iter_mut().find(|row| row.pattern == pattern && row.method == *method).unwrap();
-        let Way::Known(_, handler) = row.way else { panic!("{pattern} is open") };
-        row.way = Way::Known(access, handler);
+        let RouteAuth::Known(_, handler) = row.auth else { panic!("{pattern} is open") };
+        row.auth = RouteAuth::Known(access, handler);
         check(&table)
     }
 
@@ -142,8 +142,8 @@ mod tests {
     #[test]
     fn an_open_route_and_a_second_one_are_refused() {
         let mut table = routes::all();
-        let Some(Way::Open(handler)) =
-            table.iter().find(|row| row.pattern == "/v2/device").map(|row| row.way)
+        let Some(RouteAuth::Open(handler)) =
+            table.iter().find(|row| row.pattern == "/v2/device").map(|row| row.auth)
         else {
             panic!("the device's way in is not open")
         };

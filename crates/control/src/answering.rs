@@ -12,7 +12,7 @@ use crate::reply::Reply;
 use crate::version;
 
 /// The parts of a request that are still needed after its body and head were consumed.
-pub struct Answering {
+pub struct ResponseBuilder {
     trace: TraceId,
     /// `If-None-Match`: the ETags that the client already has.
     known: Option<String>,
@@ -20,7 +20,7 @@ pub struct Answering {
     query: Vec<String>,
 }
 
-impl Answering {
+impl ResponseBuilder {
     pub fn of<B>(request: &http::Request<B>, trace: TraceId) -> Self {
         let looks = matches!(*request.method(), Method::GET | Method::HEAD);
         let known = request.headers().get(header::IF_NONE_MATCH).filter(|_| looks);
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn a_place_in_the_body_is_pointed_at() {
         let request = http::Request::get("/v2/usage?window=x&group_by=y").body(()).unwrap();
-        let answering = Answering::of(&request, TraceId::new(1, [0; 10]));
+        let answering = ResponseBuilder::of(&request, TraceId::new(1, [0; 10]));
         let cases = [
             ("name", Some("#/name")),
             ("scope.project_id", Some("#/scope/project_id")),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use domain::record::PlanRecord;
 use domain::{
-    AttemptRecord, Charge, Dialect, Fault, FaultClass, KeptOwner, MeterRecord, Operation, Outcome as Ended,
+    AttemptRecord, Charge, Dialect, Fault, FaultClass, MeterRecord, ObjectOwner, Operation, Outcome as Ended,
     Principal, Rates, StoredObject, StoredObjectId, StoredObjectKind, Timeline, TraceId, Usage,
 };
 use ledger::{DrainBatch, JournalPosition, SettledRecords};
@@ -24,7 +24,7 @@ const NOWHERE: JournalPosition = JournalPosition { epoch: 0x6261_7463_6865_7321,
 pub(crate) struct BillingContext<'a> {
     pub control: &'a Control,
     pub snapshot: &'a Snapshot,
-    pub owner: KeptOwner,
+    pub owner: ObjectOwner,
     project: &'a ProjectEntry,
     pub credential: &'a Arc<CredentialEntry>,
     pub target: VerifyTarget,
@@ -32,7 +32,7 @@ pub(crate) struct BillingContext<'a> {
 
 /// A batch or a video.
 pub(crate) struct ObjectBilling<'a> {
-    pub whose: BillingContext<'a>,
+    pub context: BillingContext<'a>,
     pub id: StoredObjectId,
     pub request: TraceId,
     /// The model of all its requests, where there is exactly one and it is known.
@@ -73,7 +73,7 @@ impl<'a> BillingContext<'a> {
     pub fn of(
         control: &'a Control,
         snapshot: &'a Snapshot,
-        owner: KeptOwner,
+        owner: ObjectOwner,
         maker: Principal,
     ) -> Option<Self> {
         let workspace = snapshot.workspace(owner.workspace)?;
@@ -89,10 +89,10 @@ impl<'a> BillingContext<'a> {
     }
 
     /// Fetches an object from its provider.
-    pub async fn whole(&self, operation: Operation, provider_id: &str) -> Result<Bytes, String> {
+    pub async fn fetch_object(&self, operation: Operation, provider_id: &str) -> Result<Bytes, String> {
         let asked = StoredPoll { operation, id: provider_id.to_owned(), is_content: false };
-        let mut shown = self.control.trips.look(self.target.clone(), asked);
-        shown.recv().await.ok_or("nobody looked")?.map_err(|fault| said(&fault))
+        let mut shown = self.control.outbound.fetch_object(self.target.clone(), asked);
+        shown.recv().await.ok_or("nobody looked")?.map_err(|fault| fault_message(&fault))
     }
 
     pub async fn book(&self, records: Vec<MeterRecord>) -> Result<(), String> {
@@ -163,38 +163,43 @@ impl<'a> ObjectBilling<'a> {
     pub fn of(
         control: &'a Control,
         snapshot: &'a Snapshot,
-        owner: KeptOwner,
+        owner: ObjectOwner,
         id: StoredObjectId,
         object: &StoredObject,
     ) -> Option<Self> {
-        let whose = BillingContext::of(control, snapshot, owner, object.maker)?;
+        let whose = BillingContext::of(control, snapshot, owner, object.created_by)?;
         let is_told = id.kind.lists_models() && !object.upstream_model.is_empty();
         let model = is_told.then(|| object.upstream_model.clone());
-        Some(Self { whose, id, request: object.request, model })
+        Some(Self { context: whose, id, request: object.request, model })
     }
 
-    pub fn name(&self, kind: StoredObjectKind, provider_id: &str) -> StoredObjectId {
-        let BillingContext { control, owner, .. } = self.whose;
-        control.vault.requests.of_object(owner, kind, self.whose.maker(), provider_id)
+    pub fn object_id_of(&self, kind: StoredObjectKind, provider_id: &str) -> StoredObjectId {
+        let BillingContext { control, owner, .. } = self.context;
+        control.vault.requests.of_object(owner, kind, self.context.maker(), provider_id)
     }
 
     /// Updates what lists show of an object.
-    pub async fn show(&self, id: StoredObjectId, provider_id: &str, body: &Bytes) -> Result<(), String> {
-        let mut ours = |kind: StoredObjectKind, id: &str| self.name(kind, id).to_string();
+    pub async fn update_listing(
+        &self,
+        id: StoredObjectId,
+        provider_id: &str,
+        body: &Bytes,
+    ) -> Result<(), String> {
+        let mut ours = |kind: StoredObjectKind, id: &str| self.object_id_of(kind, id).to_string();
         let Some((_, made)) = line::rewrite_ids(body, id.kind, &mut ours) else { return Ok(()) };
         let unix_ms = |seconds: u64| seconds.saturating_mul(1_000);
-        let BillingContext { control, owner, .. } = self.whose;
+        let BillingContext { control, owner, .. } = self.context;
         let row = KeptObjectRow {
             id,
             owner,
             object: StoredObject {
                 request: self.request,
-                maker: self.whose.maker(),
+                created_by: self.context.maker(),
                 provider_id: provider_id.to_owned(),
                 model: String::new(),
                 upstream_model: String::new(),
                 label: made.purpose,
-                shown: made.shown,
+                list_entry: made.list_entry,
                 is_booked: false,
                 created_unix_ms: control.world.clock.unix_ms(),
                 until_unix_ms: made.expires_unix_s.filter(|_| id.kind == StoredObjectKind::File).map(unix_ms),
@@ -207,7 +212,7 @@ impl<'a> ObjectBilling<'a> {
 /// Prefix of an error that means the provider no longer has the file.
 pub(crate) const GONE: &str = "gone: ";
 
-pub(crate) fn said(fault: &Fault) -> String {
+pub(crate) fn fault_message(fault: &Fault) -> String {
     let gone = if fault.class == FaultClass::UpstreamNotFound { GONE } else { "" };
     let fix = fault.fix.as_deref().map(|fix| format!(" {fix}")).unwrap_or_default();
     format!("{gone}{}{fix}", fault.message)

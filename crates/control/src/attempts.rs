@@ -61,15 +61,15 @@ fn network(peer: IpAddr) -> u64 {
 }
 
 /// The counts of all triers.
-pub struct Attempts {
+pub struct AttemptLimiter {
     hasher: Arc<dyn KeyHash>,
-    here: Mutex<HashMap<AttemptSubject, Tries>>,
+    local_counts: Mutex<HashMap<AttemptSubject, Tries>>,
     counted: AtomicU64,
 }
 
-impl Attempts {
+impl AttemptLimiter {
     pub fn new(hasher: Arc<dyn KeyHash>) -> Self {
-        Self { hasher, here: Mutex::default(), counted: AtomicU64::new(0) }
+        Self { hasher, local_counts: Mutex::default(), counted: AtomicU64::new(0) }
     }
 
     /// Counts an attempt for one trier, or for two at once. It is counted before it is made, so that
@@ -149,7 +149,7 @@ impl Attempts {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<AttemptSubject, Tries>> {
-        self.here.lock().unwrap_or_else(PoisonError::into_inner)
+        self.local_counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -183,8 +183,8 @@ mod tests {
         }
     }
 
-    fn attempts() -> Attempts {
-        Attempts::new(Arc::new(Plain))
+    fn attempts() -> AttemptLimiter {
+        AttemptLimiter::new(Arc::new(Plain))
     }
 
     fn email(number: usize) -> AttemptSubject {

@@ -14,7 +14,7 @@ use store::jobs::INSTALLATION;
 use store::webhooks::ANNOUNCE_EXPIRY;
 use store::{Act, EventKind, EventRow, JobRow, NewJob, Page, StoreError};
 
-use crate::heads::{Heads, KEEP, KeepHeads, LOOK_EVERY_MS};
+use crate::heads::{Heads, KEEP, LOOK_EVERY_MS, StoreHeadsHandler};
 use crate::owner::milliseconds;
 use crate::webhooks::Deliver;
 use crate::{Control, invoicing, polling};
@@ -33,12 +33,16 @@ const ALERTS_EVERY_MS: u64 = 5_000;
 #[must_use]
 pub fn handlers(control: &Arc<Control>, grace: Duration, heads: Option<Heads>) -> Handlers {
     let ours = |kind, work: Work| {
-        Arc::new(Ours { kind, work, control: Arc::clone(control), grace_ms: milliseconds(grace) })
-            as Arc<dyn Handler>
+        Arc::new(MaintenanceHandler {
+            kind,
+            work,
+            control: Arc::clone(control),
+            grace_ms: milliseconds(grace),
+        }) as Arc<dyn Handler>
     };
     let mut all: Vec<Arc<dyn Handler>> = vec![
         Arc::new(Deliver(Arc::clone(control))),
-        Arc::new(KeepHeads::new(Arc::clone(control), heads)),
+        Arc::new(StoreHeadsHandler::new(Arc::clone(control), heads)),
         ours(CLOSE_MONTHS, |ours, job| Box::pin(close_months(ours, job))),
         ours(FINALISE, |ours, job| Box::pin(finalise(ours, job))),
         ours(ANNOUNCE_EXPIRY, |ours, job| Box::pin(announce_expiry(ours, job))),
@@ -71,17 +75,17 @@ pub async fn schedule(control: &Control, keeps_heads: bool) -> Result<(), StoreE
     Ok(())
 }
 
-type Work = for<'a> fn(&'a Ours, &'a JobRow) -> PortFuture<'a, Result<(), StoreError>>;
+type Work = for<'a> fn(&'a MaintenanceHandler, &'a JobRow) -> PortFuture<'a, Result<(), StoreError>>;
 
 /// A maintenance job of the system itself; it fails only through a fault of this system.
-struct Ours {
+struct MaintenanceHandler {
     kind: &'static str,
     work: Work,
     control: Arc<Control>,
     grace_ms: u64,
 }
 
-impl Handler for Ours {
+impl Handler for MaintenanceHandler {
     fn kind(&self) -> &'static str {
         self.kind
     }
@@ -104,14 +108,14 @@ impl Handler for Ours {
 }
 
 /// Claims the alerts for budget thresholds that were crossed, each once.
-async fn tell_alerts(ours: &Ours, _job: &JobRow) -> Result<(), StoreError> {
+async fn tell_alerts(ours: &MaintenanceHandler, _job: &JobRow) -> Result<(), StoreError> {
     let (budgets, now) = (ours.control.store.budgets(), ours.control.world.clock.unix_ms());
     while budgets.claim_alerts(ALERTS_AT_ONCE, now).await?.len() as u64 == u64::from(ALERTS_AT_ONCE) {}
     Ok(())
 }
 
 /// Finds workspaces with finished months and enqueues a `FINALISE` job for each.
-async fn close_months(ours: &Ours, _job: &JobRow) -> Result<(), StoreError> {
+async fn close_months(ours: &MaintenanceHandler, _job: &JobRow) -> Result<(), StoreError> {
     let (store, now) = (&ours.control.store, ours.control.world.clock.unix_ms());
     let mut after = None;
     loop {
@@ -139,7 +143,7 @@ async fn close_months(ours: &Ours, _job: &JobRow) -> Result<(), StoreError> {
 }
 
 /// Finalises a workspace's finished months, oldest first, because each invoice depends on the earlier ones.
-async fn finalise(ours: &Ours, job: &JobRow) -> Result<(), StoreError> {
+async fn finalise(ours: &MaintenanceHandler, job: &JobRow) -> Result<(), StoreError> {
     let Some(workspace) = id_of::<WorkspaceId>(job, "workspace") else { return Ok(()) };
     let (store, world) = (&ours.control.store, &ours.control.world);
     let now = world.clock.unix_ms();
@@ -157,7 +161,7 @@ async fn finalise(ours: &Ours, job: &JobRow) -> Result<(), StoreError> {
 }
 
 /// Announces that a credential expires, unless its expiry has changed since the job was enqueued.
-async fn announce_expiry(ours: &Ours, job: &JobRow) -> Result<(), StoreError> {
+async fn announce_expiry(ours: &MaintenanceHandler, job: &JobRow) -> Result<(), StoreError> {
     let ids = (id_of::<WorkspaceId>(job, "workspace"), id_of::<CredentialId>(job, "credential"));
     let (Some(workspace), Some(credential)) = ids else { return Ok(()) };
     let row = match ours.control.store.credentials().get(workspace, credential).await {
@@ -201,7 +205,7 @@ fn notice_id(credential: CredentialId, expires_unix_ms: u64, before_ms: u64) -> 
     EventId::new(expires_unix_ms.saturating_sub(before_ms), random)
 }
 
-async fn forget(ours: &Ours, _job: &JobRow) -> Result<(), StoreError> {
+async fn forget(ours: &MaintenanceHandler, _job: &JobRow) -> Result<(), StoreError> {
     let before = ours.control.world.clock.unix_ms().saturating_sub(milliseconds(EVENTS_KEPT));
     ours.control.store.events().forget(before).await?;
     ours.control.store.jobs().forget_dead(before).await?;

@@ -3,7 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 use domain::{
-    Fault, KeptOwner, MeterRecord, Operation, Rates, StoredObjectId, StoredObjectKind, Tier, Usage,
+    Fault, MeterRecord, ObjectOwner, Operation, Rates, StoredObjectId, StoredObjectKind, Tier, Usage,
 };
 use jobs::Outcome;
 use line::{BatchOutputLine, GeminiBatchResults, JobOutcome, StoredPoll, TooLong};
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use std::collections::{HashMap, VecDeque};
 use tokio::sync::mpsc;
 
-use crate::async_billing::{BilledUsage, GONE, ObjectBilling, said};
+use crate::async_billing::{BilledUsage, GONE, ObjectBilling, fault_message};
 use crate::{Control, moment};
 
 /// Records that are booked in one write.
@@ -49,7 +49,11 @@ impl ProviderBatch {
 }
 
 /// One poll.
-pub(crate) async fn look(control: &Control, owner: KeptOwner, id: StoredObjectId) -> Result<Outcome, String> {
+pub(crate) async fn poll(
+    control: &Control,
+    owner: ObjectOwner,
+    id: StoredObjectId,
+) -> Result<Outcome, String> {
     let now = control.world.clock.unix_ms();
     let found = control.store.kept_objects().find(owner, id, now).await.map_err(|error| error.to_string())?;
     // Deleted together with its project.
@@ -61,7 +65,7 @@ pub(crate) async fn look(control: &Control, owner: KeptOwner, id: StoredObjectId
     if id.kind == StoredObjectKind::ContentBatch {
         return books.take_contents(&object.provider_id).await;
     }
-    let body = books.whose.whole(Operation::Batch, &object.provider_id).await?;
+    let body = books.context.fetch_object(Operation::Batch, &object.provider_id).await?;
     match id.kind {
         StoredObjectKind::MessageBatch => books.take_messages(&object.provider_id, &body).await,
         StoredObjectKind::StoredBatch => books.take_stored(&object.provider_id, &body).await,
@@ -74,16 +78,16 @@ impl ObjectBilling<'_> {
     async fn take_files(&self, provider_id: &str, body: &Bytes) -> Result<Outcome, String> {
         let told: ProviderBatch =
             serde_json::from_slice(body).map_err(|error| format!("no batch: {error}"))?;
-        self.show(self.id, provider_id, body).await?;
+        self.update_listing(self.id, provider_id, body).await?;
         if told.status == "failed" {
             return Ok(Outcome::Done);
         }
         let Some(ended_unix_ms) = told.ended_unix_ms() else { return Err(format!("it is {}", told.status)) };
         for file in [&told.output_file_id, &told.error_file_id].into_iter().flatten() {
             // Lists show the file from now on, if the provider still has it.
-            if let Ok(body) = self.whose.whole(Operation::File, file).await {
-                let id = self.name(StoredObjectKind::File, file);
-                self.show(id, file, &body).await?;
+            if let Ok(body) = self.context.fetch_object(Operation::File, file).await {
+                let id = self.object_id_of(StoredObjectKind::File, file);
+                self.update_listing(id, file, &body).await?;
             }
         }
         let asked = match &told.input_file_id {
@@ -100,10 +104,10 @@ impl ObjectBilling<'_> {
     /// A batch that was created with inline requests, and whose results have an address of their own
     /// (Anthropic).
     async fn take_messages(&self, provider_id: &str, body: &Bytes) -> Result<Outcome, String> {
-        let told = line::read_bundle(body).ok_or("no batch")?;
-        self.show(self.id, provider_id, body).await?;
+        let told = line::read_message_batch(body).ok_or("no batch")?;
+        self.update_listing(self.id, provider_id, body).await?;
         let Some(ended) = told.ended_at else { return Err(format!("it is {}", told.status)) };
-        let ended_unix_ms = moment::read(&ended, "ended_at").map_err(|fault| said(&fault))?;
+        let ended_unix_ms = moment::read(&ended, "ended_at").map_err(|fault| fault_message(&fault))?;
         let look = StoredPoll { operation: Operation::Batch, id: provider_id.to_owned(), is_content: true };
         self.book_lines(look, line::MESSAGES, ended_unix_ms, &HashMap::new()).await?;
         self.all_booked().await
@@ -116,9 +120,9 @@ impl ObjectBilling<'_> {
         while results.next().await?.is_some() {}
         let body = Bytes::from(results.apart.rest());
         let told = line::read_gemini_batch_status(&body).ok_or("no batch")?;
-        self.show(self.id, provider_id, &body).await?;
+        self.update_listing(self.id, provider_id, &body).await?;
         let Some(ended) = told.ended_at else { return Err(format!("it is {}", told.state)) };
-        let ended_unix_ms = moment::read(&ended, "endTime").map_err(|fault| said(&fault))?;
+        let ended_unix_ms = moment::read(&ended, "endTime").map_err(|fault| fault_message(&fault))?;
         let mut again = self.results(provider_id);
         self.book_results(&mut again, ended_unix_ms).await?;
         // A truncated or changed response does not count as this batch.
@@ -130,7 +134,7 @@ impl ObjectBilling<'_> {
     /// From now on the batch and its results may be deleted.
     async fn all_booked(&self) -> Result<Outcome, String> {
         let booked =
-            self.whose.control.store.kept_objects().book(self.whose.owner, self.id, self.request).await;
+            self.context.control.store.kept_objects().book(self.context.owner, self.id, self.request).await;
         booked.map_err(|error| error.to_string())?;
         Ok(Outcome::Done)
     }
@@ -138,13 +142,13 @@ impl ObjectBilling<'_> {
     /// A batch whose results are written to the customer's own storage (Bedrock).
     async fn take_stored(&self, provider_id: &str, body: &Bytes) -> Result<Outcome, String> {
         let told = line::read_job(body).ok_or("no batch")?;
-        self.show(self.id, provider_id, body).await?;
-        match told.end() {
-            JobOutcome::None => return Err(told.why().into_owned()),
-            JobOutcome::Nothing => return Ok(Outcome::Done),
+        self.update_listing(self.id, provider_id, body).await?;
+        match told.outcome() {
+            JobOutcome::Running => return Err(told.why().into_owned()),
+            JobOutcome::NoResults => return Ok(Outcome::Done),
             JobOutcome::Results => {}
         }
-        let ended_unix_ms = moment::read(told.ended(), "endTime").map_err(|fault| said(&fault))?;
+        let ended_unix_ms = moment::read(told.ended(), "endTime").map_err(|fault| fault_message(&fault))?;
         let id = told.results().ok_or("it does not say where its results lie")?;
         let look = StoredPoll { operation: Operation::File, id, is_content: true };
         let booked = self.book_lines(look, line::JOBS, ended_unix_ms, &HashMap::new()).await;
@@ -158,7 +162,7 @@ impl ObjectBilling<'_> {
     /// Streams the lines of a file.
     fn lines(&self, look: StoredPoll) -> Lines {
         Lines {
-            shown: self.whose.control.trips.look(self.whose.target.clone(), look),
+            shown: self.context.control.outbound.fetch_object(self.context.target.clone(), look),
             held: BytesMut::new(),
             is_over: false,
         }
@@ -171,7 +175,7 @@ impl ObjectBilling<'_> {
         loop {
             match lines.next().await {
                 Ok(Some(line)) => {
-                    let ask = line::read_batch_ask(&line);
+                    let ask = line::read_batch_input(&line);
                     models.extend(ask.map(|ask| (ask.custom_id, ask.model)));
                 }
                 Ok(None) => return Ok(models),
@@ -189,27 +193,27 @@ impl ObjectBilling<'_> {
         asked: &HashMap<String, String>,
     ) -> Result<(), String> {
         let (mut records, mut lines) = (Vec::new(), self.lines(look));
-        let mut named = Named::default();
+        let mut named = CustomIdDeduplicator::default();
         while let Some(line) = lines.next().await? {
-            if let Some(item) = line::read_batch_item(&line, endpoint) {
-                records.push(self.record(named.apart(item), endpoint, ended_unix_ms, asked));
+            if let Some(item) = line::read_batch_output(&line, endpoint) {
+                records.push(self.record(named.deduplicate(item), endpoint, ended_unix_ms, asked));
             }
             if records.len() >= BOOKED_AT_ONCE {
-                self.whose.book(std::mem::take(&mut records)).await?;
+                self.context.book(std::mem::take(&mut records)).await?;
             }
         }
-        self.whose.book(records).await
+        self.context.book(records).await
     }
 
     /// Streams the results inside a batch object.
     fn results(&self, provider_id: &str) -> Results {
         let look = StoredPoll { operation: Operation::Batch, id: provider_id.to_owned(), is_content: true };
-        let shown = self.whose.control.trips.look(self.whose.target.clone(), look);
+        let shown = self.context.control.outbound.fetch_object(self.context.target.clone(), look);
         Results { shown, apart: GeminiBatchResults::default(), found: VecDeque::new() }
     }
 
     async fn book_results(&self, results: &mut Results, ended_unix_ms: u64) -> Result<(), String> {
-        let (mut records, mut named) = (Vec::new(), Named::default());
+        let (mut records, mut named) = (Vec::new(), CustomIdDeduplicator::default());
         while let Some(result) = results.next().await? {
             // The request was made, but its result can't be read.
             let unread = || BatchOutputLine {
@@ -220,13 +224,18 @@ impl ObjectBilling<'_> {
                 error_code: Some("batch_item_unreadable".to_owned()),
                 usage: None,
             };
-            let item = line::read_batch_item(&result, line::CONTENTS).unwrap_or_else(unread);
-            records.push(self.record(named.apart(item), line::CONTENTS, ended_unix_ms, &HashMap::new()));
+            let item = line::read_batch_output(&result, line::CONTENTS).unwrap_or_else(unread);
+            records.push(self.record(
+                named.deduplicate(item),
+                line::CONTENTS,
+                ended_unix_ms,
+                &HashMap::new(),
+            ));
             if records.len() >= BOOKED_AT_ONCE {
-                self.whose.book(std::mem::take(&mut records)).await?;
+                self.context.book(std::mem::take(&mut records)).await?;
             }
         }
-        self.whose.book(records).await
+        self.context.book(records).await
     }
 
     fn record(
@@ -245,8 +254,8 @@ impl ObjectBilling<'_> {
         let usage = Usage { tier: item.usage.map(|_| Tier::Batch), ..item.usage.unwrap_or_default() };
         let (resolved, rates) = self.priced(&requested, usage.prompt_total());
         let (operation, grammar) = line::batch_operation(endpoint);
-        self.whose.record_of(BilledUsage {
-            trace: self.whose.control.vault.requests.of_item(ended_unix_ms, self.id, &item.custom_id),
+        self.context.record_of(BilledUsage {
+            trace: self.context.control.vault.requests.of_item(ended_unix_ms, self.id, &item.custom_id),
             unix_ms: ended_unix_ms,
             operation,
             dialect: grammar.dialect(),
@@ -268,16 +277,17 @@ impl ObjectBilling<'_> {
         if upstream_model.is_empty() {
             return (String::new(), None);
         }
-        let (catalogue, provider) = (self.whose.snapshot.catalogue(), &*self.whose.target.provider);
+        let (catalogue, provider) = (self.context.snapshot.catalogue(), &*self.context.target.provider);
         let find = |is_it: &dyn Fn(&str) -> bool| {
             let mut models = catalogue.models().iter();
             models.find(|model| model.offer(provider).is_some_and(|offer| is_it(&offer.upstream_model)))
         };
-        let known =
-            find(&|name| name == upstream_model).or_else(|| find(&|name| is_edition(upstream_model, name)));
+        let known = find(&|name| name == upstream_model)
+            .or_else(|| find(&|name| is_dated_version(upstream_model, name)));
         let name =
             known.map_or_else(|| format!("{provider}/{upstream_model}"), |model| model.full.to_string());
-        let own = self.whose.credential.pricing.iter().find(|(own, _)| *own == name || own == upstream_model);
+        let own =
+            self.context.credential.pricing.iter().find(|(own, _)| *own == name || own == upstream_model);
         let rates = own.map(|(_, rates)| *rates).or_else(|| known?.offer(provider)?.rates_for(prompt_tokens));
         // Where the provider publishes no batch discount, the price is unknown.
         let percent = catalogue.provider(provider).and_then(|facts| facts.batch_percent);
@@ -286,7 +296,7 @@ impl ObjectBilling<'_> {
 }
 
 /// Whether a reported name is a dated version of a model, as in `NAME-20251001`.
-fn is_edition(told: &str, name: &str) -> bool {
+fn is_dated_version(told: &str, name: &str) -> bool {
     let day = told.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
     day.is_some_and(|day| day.len() == 8 && day.bytes().all(|digit| digit.is_ascii_digit()))
 }
@@ -313,9 +323,12 @@ impl Lines {
             }
             let piece = match self.is_over {
                 true => Bytes::new(),
-                false => {
-                    self.shown.recv().await.ok_or("nobody looks any more")?.map_err(|fault| said(&fault))?
-                }
+                false => self
+                    .shown
+                    .recv()
+                    .await
+                    .ok_or("nobody looks any more")?
+                    .map_err(|fault| fault_message(&fault))?,
             };
             self.is_over = piece.is_empty();
             match (self.is_over, self.held.is_empty()) {
@@ -330,10 +343,10 @@ impl Lines {
 /// Not every provider rejects duplicate or missing custom ids. Results come in the same order each time, so a
 /// running number tells duplicates apart.
 #[derive(Default)]
-struct Named(HashMap<String, u32>);
+struct CustomIdDeduplicator(HashMap<String, u32>);
 
-impl Named {
-    fn apart(&mut self, item: BatchOutputLine) -> BatchOutputLine {
+impl CustomIdDeduplicator {
+    fn deduplicate(&mut self, item: BatchOutputLine) -> BatchOutputLine {
         let times = self.0.entry(item.custom_id.clone()).or_default();
         *times += 1;
         let custom_id = if *times > 1 { format!("{}\n{times}", item.custom_id) } else { item.custom_id };
@@ -356,7 +369,7 @@ impl Results {
                 return Ok(Some(result));
             }
             let piece = self.shown.recv().await.ok_or("nobody looks any more")?;
-            let piece = piece.map_err(|fault| said(&fault))?;
+            let piece = piece.map_err(|fault| fault_message(&fault))?;
             if piece.is_empty() {
                 return Ok(None);
             }
@@ -368,11 +381,11 @@ impl Results {
 
 #[cfg(test)]
 mod tests {
-    use super::is_edition;
+    use super::is_dated_version;
 
     #[test]
     fn an_edition_is_its_models_name_and_a_day() {
-        assert!(is_edition("claude-haiku-4-5-20251001", "claude-haiku-4-5"));
+        assert!(is_dated_version("claude-haiku-4-5-20251001", "claude-haiku-4-5"));
         for (told, name) in [
             ("claude-haiku-4-5", "claude-haiku-4-5"),
             ("claude-haiku-4-5-20251001", "claude-haiku-4"),
@@ -380,7 +393,7 @@ mod tests {
             ("claude-haiku-4-5-2025100x", "claude-haiku-4-5"),
             ("other-20251001", "claude-haiku-4-5"),
         ] {
-            assert!(!is_edition(told, name), "{told} {name}");
+            assert!(!is_dated_version(told, name), "{told} {name}");
         }
     }
 }

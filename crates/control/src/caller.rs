@@ -48,7 +48,7 @@ pub struct Person {
 /// An unauthenticated caller of a sign-in route.
 pub struct UnauthenticatedCaller {
     /// The session cookie it sent, whether or not the session is still valid.
-    pub carries: Option<Secret>,
+    pub session_token: Option<Secret>,
 }
 
 /// A joined node, authenticated by its node credential.
@@ -152,7 +152,7 @@ pub async fn identify(
         Some(token) => Caller::Person(Box::new(person(control, head, token, access.people).await?)),
         None => Caller::Key(key(control, head, peer, access.key)?),
     };
-    match wanted_workspace(&head.headers) {
+    match requested_workspace(&head.headers) {
         Some(wanted) if wanted != caller.workspace().to_string() => Err(not_found("workspace", &wanted)),
         _ => Ok(caller),
     }
@@ -250,7 +250,7 @@ async fn touch(control: &Control, signed_in: &SignedIn) -> Result<(), Box<Fault>
 
 /// A workspace of others is answered like one that doesn't exist.
 fn acting(headers: &HeaderMap, memberships: &[Membership]) -> Result<Membership, Box<Fault>> {
-    let found = match wanted_workspace(headers) {
+    let found = match requested_workspace(headers) {
         None => memberships.first(),
         Some(wanted) => {
             let found = memberships.iter().find(|membership| membership.workspace.to_string() == wanted);
@@ -260,7 +260,7 @@ fn acting(headers: &HeaderMap, memberships: &[Membership]) -> Result<Membership,
     found.cloned().ok_or_else(session_over)
 }
 
-fn wanted_workspace(headers: &HeaderMap) -> Option<String> {
+fn requested_workspace(headers: &HeaderMap) -> Option<String> {
     let wanted = String::from_utf8_lossy(headers.get(WORKSPACE)?.as_bytes()).trim().to_owned();
     (!wanted.is_empty()).then(|| wanted.chars().take(64).collect())
 }

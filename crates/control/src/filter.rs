@@ -9,7 +9,7 @@ use crate::{Control, moment};
 
 /// A parsed filter.
 #[derive(Debug, Default)]
-pub struct Asked {
+pub struct ParsedFilter {
     pub terms: Vec<Term>,
     pub since_unix_ms: Option<u64>,
     /// Exclusive.
@@ -27,12 +27,12 @@ pub enum Of {
 ///
 /// # Errors
 /// 400 with the position of what can't be parsed.
-pub async fn read(control: &Control, ask: &Ask, of: Of) -> Result<Asked, Box<Fault>> {
-    let mut asked = Asked::default();
+pub async fn read(control: &Control, ask: &Ask, of: Of) -> Result<ParsedFilter, Box<Fault>> {
+    let mut asked = ParsedFilter::default();
     let Some(text) = ask.query.get("filter") else { return Ok(asked) };
     let filter = Filter::parse(text).map_err(|error| refused(&error))?;
     for term in filter.terms {
-        if of == Of::Sums && !term.field.is_of_sums() {
+        if of == Of::Sums && !term.field.applies_to_usage() {
             return Err(no_sum(&term));
         }
         match (&term.test, term.field) {
@@ -41,7 +41,7 @@ pub async fn read(control: &Control, ask: &Ask, of: Of) -> Result<Asked, Box<Fau
             }
             (Test::Moment(text), _) => asked.until_unix_ms = Some(moment_of(control, &term, text)?),
             (_, Field::Key | Field::Project | Field::Credential | Field::Node) => {
-                asked.terms.push(looked_up(control, ask, term).await?)
+                asked.terms.push(resolve_names(control, ask, term).await?)
             }
             _ => asked.terms.push(term),
         }
@@ -50,7 +50,7 @@ pub async fn read(control: &Control, ask: &Ask, of: Of) -> Result<Asked, Box<Fau
 }
 
 /// Objects may be named instead of given by id: a name matches every object that has it.
-async fn looked_up(control: &Control, ask: &Ask, term: Term) -> Result<Term, Box<Fault>> {
+async fn resolve_names(control: &Control, ask: &Ask, term: Term) -> Result<Term, Box<Fault>> {
     let (name, begins) = match &term.test {
         Test::Begins(name) => (name.clone(), true),
         Test::Is(name) => (name.clone(), false),
@@ -104,7 +104,7 @@ fn moment_of(control: &Control, term: &Term, text: &str) -> Result<u64, Box<Faul
 
 fn no_sum(term: &Term) -> Box<Fault> {
     let known: Vec<_> =
-        Field::ALL.iter().filter(|(field, ..)| field.is_of_sums()).map(|(_, name, ..)| *name).collect();
+        Field::ALL.iter().filter(|(field, ..)| field.applies_to_usage()).map(|(_, name, ..)| *name).collect();
     refused(&FilterError {
         at: term.at,
         message: format!("Sums don't know the {} of each request.", term.field.as_str()),

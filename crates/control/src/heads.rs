@@ -21,16 +21,16 @@ pub const KEEP: &str = "audit.keep_heads";
 pub const LOOK_EVERY_MS: u64 = 10_000;
 
 /// Storage for heads that this installation cannot alter afterwards.
-pub trait HeadKeeper: Send + Sync {
+pub trait HeadStore: Send + Sync {
     /// Returns once they are stored durably.
-    fn keep(&self, heads: Vec<Head>) -> PortFuture<'_, Result<(), String>>;
+    fn store(&self, heads: Vec<Head>) -> PortFuture<'_, Result<(), String>>;
 }
 
 /// Where heads go, and after which time an unchanged head is stored again, so that missing heads can't be
 /// excused by inactivity.
 #[derive(Clone)]
 pub struct Heads {
-    pub keeper: Arc<dyn HeadKeeper>,
+    pub keeper: Arc<dyn HeadStore>,
     pub again: Duration,
 }
 
@@ -42,13 +42,13 @@ struct Kept {
 }
 
 /// The job that stores heads. A gateway without a keeper leaves it to those that have one.
-pub struct KeepHeads {
+pub struct StoreHeadsHandler {
     pub control: Arc<Control>,
     pub heads: Option<Heads>,
     kept: Mutex<HashMap<String, Kept>>,
 }
 
-impl KeepHeads {
+impl StoreHeadsHandler {
     pub fn new(control: Arc<Control>, heads: Option<Heads>) -> Self {
         Self { control, heads, kept: Mutex::default() }
     }
@@ -78,7 +78,7 @@ impl KeepHeads {
         if due.is_empty() {
             return Ok(());
         }
-        heads.keeper.keep(due.clone()).await?;
+        heads.keeper.store(due.clone()).await?;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         for head in due {
             kept.insert(head.chain, Kept { length: head.length, hash: head.hash, unix_ms: now });
@@ -103,7 +103,7 @@ impl KeepHeads {
     }
 }
 
-impl Handler for KeepHeads {
+impl Handler for StoreHeadsHandler {
     fn kind(&self) -> &'static str {
         KEEP
     }

@@ -143,10 +143,10 @@ fn check_config(
     }
     for field in &facts.config {
         let path = format!("config.{}", field.name);
-        let is_needed = auth.is_some_and(|auth| auth.needs.contains(&field.name));
+        let is_needed = auth.is_some_and(|auth| auth.required_fields.contains(&field.name));
         match given.get(&field.name) {
             None | Some(Value::Null) if field.required || is_needed => {
-                return Err(missing(path, format!("{} For example: {}.", field.says, field.example)));
+                return Err(missing(path, format!("{} For example: {}.", field.description, field.example)));
             }
             None | Some(Value::Null) => {}
             Some(value) => check_one(&path, field, value)?,
@@ -216,7 +216,7 @@ fn is_version(text: &str) -> bool {
 pub fn schema(facts: &ProviderFacts, auth: &AuthFacts) -> Value {
     let mut properties = Map::new();
     let mut required = Vec::new();
-    let says = json!({"title": auth.title, "description": auth.says, "writeOnly": true});
+    let says = json!({"title": auth.title, "description": auth.description, "writeOnly": true});
     if let (true, Value::Object(mut secret)) = (auth.secret != SecretForm::None, says) {
         let kind = if auth.secret == SecretForm::Json { "object" } else { "string" };
         secret.insert("type".to_owned(), kind.into());
@@ -229,7 +229,7 @@ pub fn schema(facts: &ProviderFacts, auth: &AuthFacts) -> Value {
         |field: &&ConfigField| auth.names(&field.name) || !others().any(|other| other.names(&field.name));
     for field in facts.config.iter().filter(is_shown) {
         let mut property =
-            json!({"title": field.title, "description": field.says, "examples": [field.example]});
+            json!({"title": field.title, "description": field.description, "examples": [field.example]});
         if let Some(property) = property.as_object_mut() {
             match field.form {
                 ConfigForm::Names => {
@@ -246,7 +246,7 @@ pub fn schema(facts: &ProviderFacts, auth: &AuthFacts) -> Value {
             }
         }
         properties.insert(field.name.clone(), property);
-        if field.required || auth.needs.contains(&field.name) {
+        if field.required || auth.required_fields.contains(&field.name) {
             required.push(&field.name);
         }
     }

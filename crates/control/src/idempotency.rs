@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use domain::Fault;
-use domain::ports::{KeptAnswer, KeyedRequest};
+use domain::ports::{KeyedRequest, StoredAnswer};
 use http::{Method, Response};
 use http_body_util::{BodyExt, Full};
 use line::{ClaimGuard, KeyClaim};
@@ -68,14 +68,14 @@ pub async fn keep(mut response: Response<Full<Bytes>>, held: ClaimGuard) -> Resp
     let headers = line::first_headers(response.headers_mut());
     // The body is already buffered.
     let body = response.body().clone().collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
-    let answer = KeptAnswer { status: response.status().as_u16(), headers, body };
+    let answer = StoredAnswer { status: response.status().as_u16(), headers, body };
     if let Some(kept) = held.keep(answer) {
         kept.await;
     }
     response
 }
 
-pub fn again(answer: KeptAnswer) -> Response<Full<Bytes>> {
+pub fn again(answer: StoredAnswer) -> Response<Full<Bytes>> {
     let (status, headers, body) = line::replay(answer);
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;

@@ -93,7 +93,7 @@ pub async fn draw(store: &Store, period: Period) -> Result<Invoice, StoreError> 
 async fn draw_with(store: &Store, period: Period, credit: Nanos) -> Result<Invoice, StoreError> {
     let tariff = store.tariffs().in_force(period.workspace, period.start_unix_ms).await?;
     let late = late(store, period).await?;
-    Ok(Invoice::draw(period, tariff, &month(store, period).await?, &late, credit))
+    Ok(Invoice::compute(period, tariff, &month(store, period).await?, &late, credit))
 }
 
 /// The credit that a month may use: everything prepaid before its end, less what earlier months took.
@@ -117,7 +117,7 @@ async fn earlier(store: &Store, period: Period) -> Result<Vec<InvoiceRow>, Store
 
 /// Draws a month again under the tariff of its invoice, without adjustments for other months.
 async fn again(store: &Store, period: Period, tariff: Tariff) -> Result<Invoice, StoreError> {
-    Ok(Invoice::draw(period, tariff, &month(store, period).await?, &[], Nanos::ZERO))
+    Ok(Invoice::compute(period, tariff, &month(store, period).await?, &[], Nanos::ZERO))
 }
 
 /// Earlier months whose totals now differ from what was invoiced for them so far.
@@ -237,7 +237,8 @@ pub async fn verify(store: &Store, id: InvoiceId) -> Result<Option<Checked>, Sto
     let mut recorded = Recorded::default();
     recorded.read(store, period).await?;
     let acts = store.invoices().acts(period).await?;
-    let by_records = Invoice::draw(period, invoice.tariff.clone(), &recorded.month(acts), &[], Nanos::ZERO);
+    let by_records =
+        Invoice::compute(period, invoice.tariff.clone(), &recorded.month(acts), &[], Nanos::ZERO);
     let without_record = requests(&by_sums).saturating_sub(requests(&by_records));
     let now = if without_record == 0 { by_records } else { by_sums };
     // All of them. Even years of them are few.

@@ -65,13 +65,13 @@ pub fn show(joined: &Joined) -> JoinedShown {
         joined_at: Moment(joined.unix_ms),
         revoked_at: joined.revoked_unix_ms.map(Moment),
         last_heartbeat_at: joined.beat_unix_ms.map(Moment),
-        said: joined.said.clone().and_then(|said| serde_json::from_value(said).ok()),
+        said: joined.report.clone().and_then(|said| serde_json::from_value(said).ok()),
     }
 }
 
 /// Whether the node joined and its heartbeats have stopped: then it is not polled either.
 pub fn is_silent(row: &NodeRow, now_unix_ms: u64) -> bool {
-    row.joined.as_ref().is_some_and(|joined| !joined.is_heard(now_unix_ms))
+    row.joined.as_ref().is_some_and(|joined| !joined.is_alive(now_unix_ms))
 }
 
 /// The status of a node that sends heartbeats and has not been polled yet.
@@ -101,7 +101,7 @@ impl Control {
         let mut asked = JoinSet::new();
         loop {
             let (workspace, node) = tokio::select! {
-                wanted = self.wanted.next() => wanted,
+                wanted = self.poll_queue.next() => wanted,
                 Some(_) = asked.join_next() => continue,
             };
             let (control, places) = (Arc::clone(&self), Arc::clone(&places));
@@ -114,7 +114,7 @@ impl Control {
                 }
                 // However often it sends heartbeats, it is polled no more often than this.
                 tokio::time::sleep(control.beat_every.min(NODE_POLL_EVERY) / 2).await;
-                control.wanted.rested(workspace, node);
+                control.poll_queue.rested(workspace, node);
             });
         }
     }
@@ -133,7 +133,7 @@ impl Control {
         loop {
             tokio::time::sleep(self.beat_every).await;
             let why = format!("It has left out {NODE_BEATS_MISSED_MAX} heartbeats.");
-            match self.store.joins().miss(self.world.clock.unix_ms(), why).await {
+            match self.store.joins().mark_overdue(self.world.clock.unix_ms(), why).await {
                 Ok(missed) if missed.row > 0 => tracing::warn!(nodes = missed.row, "nodes are away"),
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "whether nodes are away could not be looked up"),

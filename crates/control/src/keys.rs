@@ -9,7 +9,7 @@ use std::time::Duration;
 use domain::master_key::wrapped_prefix;
 use domain::{Kept, Sealed, WorkspaceId};
 use store::rotations::{
-    KeptPlaceRow, KeyPlace, REKEYED_PREFIX, Resealing, Rewrapping, SealedRow, SealedThing,
+    KeptPlaceRow, KeyCursor, REKEYED_PREFIX, Resealing, Rewrapping, SealedRow, SealedThing,
 };
 use store::webhooks::sealed_object;
 use store::{Act, StoreError};
@@ -43,11 +43,11 @@ pub struct Holder {
 
 /// A gateway's state between its turns. Nothing of it is needed after a kill.
 #[derive(Default)]
-struct Turns {
-    told: Option<(u64, Vec<String>)>,
-    looked_us: Option<u64>,
-    after: Option<KeyPlace>,
-    broken: Vec<KeyPlace>,
+struct KeyRotationState {
+    last_announced: Option<(u64, Vec<String>)>,
+    last_checked_us: Option<u64>,
+    after: Option<KeyCursor>,
+    broken: Vec<KeyCursor>,
     /// Since when a workspace's newest key has been in force here.
     since_us: HashMap<(WorkspaceId, String), u64>,
     /// What could not be opened: reported once, and left as it is.
@@ -59,9 +59,9 @@ impl Control {
     /// Follows and rotates keys until the process ends.
     pub async fn keep_keys(self: Arc<Self>) {
         let mut versions = self.keeper.subscribe();
-        let mut turns = Turns::default();
+        let mut turns = KeyRotationState::default();
         loop {
-            let turn = self.turn(&mut turns).await;
+            let turn = self.rotate_once(&mut turns).await;
             let more = turn.as_ref().is_ok_and(|more| *more);
             match &turn {
                 Err(error) if !turns.failing => {
@@ -82,11 +82,11 @@ impl Control {
     }
 
     /// One check and a bounded piece of work; returns whether more is left.
-    async fn turn(&self, turns: &mut Turns) -> Result<bool, StoreError> {
+    async fn rotate_once(&self, turns: &mut KeyRotationState) -> Result<bool, StoreError> {
         let facts = self.vault_facts().await?;
         let state = MasterState::from_meta(&facts);
         self.follow_masters(&state, turns).await;
-        self.tell_held(turns).await?;
+        self.announce_held(turns).await?;
         let rekeyed = self.store.meta().starting_with(REKEYED_PREFIX.to_owned()).await?;
         if state.next.is_none() && rekeyed.is_empty() {
             return Ok(false);
@@ -117,12 +117,13 @@ impl Control {
     }
 
     /// Adopts the state in the store, and looks for a key that is missing here.
-    async fn follow_masters(&self, state: &MasterState, turns: &mut Turns) {
+    async fn follow_masters(&self, state: &MasterState, turns: &mut KeyRotationState) {
         let is_news = *state != self.masters.state();
         let now_us = self.world.clock.monotonic_us();
-        let is_due = turns.looked_us.is_none_or(|looked| now_us.saturating_sub(looked) >= LOOK_EVERY_US);
+        let is_due =
+            turns.last_checked_us.is_none_or(|looked| now_us.saturating_sub(looked) >= LOOK_EVERY_US);
         if !state.is_served_by(&self.masters.held_ids()) && (is_news || is_due) {
-            turns.looked_us = Some(now_us);
+            turns.last_checked_us = Some(now_us);
             if is_news {
                 let next = state.next.as_deref().unwrap_or(&state.current);
                 tracing::warn!(next, "this gateway lacks a master key; it is looked for until it is there");
@@ -145,10 +146,10 @@ impl Control {
         }
     }
 
-    async fn tell_held(&self, turns: &mut Turns) -> Result<(), StoreError> {
+    async fn announce_held(&self, turns: &mut KeyRotationState) -> Result<(), StoreError> {
         let (now_us, held) = (self.world.clock.monotonic_us(), self.masters.held_ids());
         let is_told = turns
-            .told
+            .last_announced
             .as_ref()
             .is_some_and(|(told_us, told)| *told == held && now_us.saturating_sub(*told_us) < TELL_EVERY_US);
         if is_told {
@@ -157,7 +158,7 @@ impl Control {
         let word = format!("{}\n{}", self.world.clock.unix_ms(), held.join("\n"));
         let name = format!("{HOLDER_PREFIX}{}", self.replica);
         self.store.meta().put(vec![(name, word.into_bytes())]).await?;
-        turns.told = Some((now_us, held));
+        turns.last_announced = Some((now_us, held));
         Ok(())
     }
 
@@ -185,7 +186,7 @@ impl Control {
     /// Rewraps a batch of keys; when none is left, puts the next master key in force.
     async fn rewrap_some(
         &self,
-        turns: &mut Turns,
+        turns: &mut KeyRotationState,
         facts: &[(String, Vec<u8>)],
         next: &str,
     ) -> Result<bool, StoreError> {
@@ -215,11 +216,14 @@ impl Control {
     async fn rewrap_batch(
         &self,
         under: &str,
-        after: Option<KeyPlace>,
-        broken: &mut Vec<KeyPlace>,
-    ) -> Result<Option<KeyPlace>, StoreError> {
-        let keys =
-            self.store.rotations().wrapped_otherwise(wrapped_prefix(under), after, WRAPPED_ROWS).await?;
+        after: Option<KeyCursor>,
+        broken: &mut Vec<KeyCursor>,
+    ) -> Result<Option<KeyCursor>, StoreError> {
+        let keys = self
+            .store
+            .rotations()
+            .wrapped_with_other_keys(wrapped_prefix(under), after, WRAPPED_ROWS)
+            .await?;
         let last = keys.last().map(|key| (key.workspace, key.key_id.clone()));
         let mut rewrapped = Vec::new();
         for old in keys {
@@ -237,7 +241,7 @@ impl Control {
     }
 
     /// Rewraps all remaining keys under a master key; returns those that don't unwrap.
-    pub async fn rewrap_rest(&self, under: &str) -> Result<Vec<KeyPlace>, StoreError> {
+    pub async fn rewrap_rest(&self, under: &str) -> Result<Vec<KeyCursor>, StoreError> {
         let (mut after, mut broken) = (None, Vec::new());
         loop {
             after = self.rewrap_batch(under, after, &mut broken).await?;
@@ -250,7 +254,7 @@ impl Control {
     /// Reseals a batch of a workspace's secrets; when none is left, drops its older keys.
     async fn reseal_some(
         &self,
-        turns: &mut Turns,
+        turns: &mut KeyRotationState,
         workspace: WorkspaceId,
         key_id: String,
     ) -> Result<bool, StoreError> {
@@ -260,7 +264,7 @@ impl Control {
             return Ok(false);
         }
         let rotations = self.store.rotations();
-        let things = rotations.sealed_otherwise(workspace, key_id.clone()).await?;
+        let things = rotations.sealed_with_other_keys(workspace, key_id.clone()).await?;
         let mut resealed = self.reseal(turns, workspace, things, SEALED_ROWS);
         for kept in [Kept::Answer, Kept::Turn] {
             if resealed.is_empty() {
@@ -289,7 +293,7 @@ impl Control {
     /// Reseals the first stored contents of a workspace that open.
     async fn reseal_kept(
         &self,
-        turns: &mut Turns,
+        turns: &mut KeyRotationState,
         workspace: WorkspaceId,
         key_id: &str,
         kept: Kept,
@@ -297,7 +301,9 @@ impl Control {
         let (mut after, mut resealed) = (None, Vec::new());
         while resealed.is_empty() {
             let rotations = self.store.rotations();
-            let rows = rotations.kept_otherwise(kept, workspace, key_id.to_owned(), after, KEPT_ROWS).await?;
+            let rows = rotations
+                .content_sealed_with_other_keys(kept, workspace, key_id.to_owned(), after, KEPT_ROWS)
+                .await?;
             let Some(SealedThing::Kept(last)) = rows.last().map(|row| &row.thing) else { break };
             after = Some(last.digest);
             resealed = self.reseal(turns, workspace, rows, SEALED_ROWS);
@@ -308,7 +314,7 @@ impl Control {
     /// Reseals the rows under the current key. A row that doesn't open is reported once.
     fn reseal(
         &self,
-        turns: &mut Turns,
+        turns: &mut KeyRotationState,
         workspace: WorkspaceId,
         rows: Vec<SealedRow>,
         rows_max: usize,
@@ -349,7 +355,7 @@ impl Control {
             SealedThing::Kept(place) => {
                 let KeptPlaceRow { kept, digest, project, request } = *place;
                 let place = ContentRef { kept, workspace, project, digest, request };
-                self.vault.reseal_kept(&place, sealed)
+                self.vault.reseal_content(&place, sealed)
             }
         }
     }

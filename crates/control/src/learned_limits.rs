@@ -32,18 +32,18 @@ struct Limit {
 
 /// Newest first.
 pub fn learned(control: &Control, principal: Principal) -> Vec<LearnedLimits> {
-    let mut told = control.board.told_limits(principal);
-    told.sort_by_key(|told| std::cmp::Reverse(told.told_unix_ms));
+    let mut told = control.board.reported_limits(principal);
+    told.sort_by_key(|told| std::cmp::Reverse(told.reported_unix_ms));
     let shown = told.into_iter().map(|told| {
         let limit = |standing: RateLimitState| Limit {
             limit: standing.limit,
             remaining: standing.remaining,
-            resets_at: Moment(told.told_unix_ms.saturating_add(standing.reset_ms)),
+            resets_at: Moment(told.reported_unix_ms.saturating_add(standing.reset_ms)),
         };
         LearnedLimits {
             requests: told.standings.requests.map(limit),
             tokens: told.standings.tokens.map(limit),
-            told_at: Moment(told.told_unix_ms),
+            told_at: Moment(told.reported_unix_ms),
             model: told.upstream_model.into(),
         }
     });

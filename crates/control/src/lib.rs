@@ -51,30 +51,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::ports::{AnswerKeeper, KeptAnswer, KeyHash, PortFuture};
-use domain::{Fault, FaultClass, Probed, Secret, TraceId, WorkspaceId};
+use domain::ports::{AnswerStore, KeyHash, PortFuture, StoredAnswer};
+use domain::{Fault, FaultClass, ProbeResult, Secret, TraceId, WorkspaceId};
 use evidence::Auditor;
 use http::{Method, Response};
 use http_body::Body;
 use http_body_util::Full;
-use line::{RuntimeAsk, RuntimeSaid, Seat, StoredPoll, VerifyReport, VerifyTarget};
+use line::{RuntimeReply, RuntimeRequest, Seat, StoredPoll, VerifyReport, VerifyTarget};
 use tokio::sync::mpsc;
 use world::World;
 
 pub use access::{Access, People};
-use answering::Answering;
-use attempts::Attempts;
+use answering::ResponseBuilder;
+use attempts::AttemptLimiter;
 pub use background::{handlers, schedule};
 use caller::UnauthenticatedCaller;
 pub use founding::{Founded, NewWorkspace, found};
-pub use heads::{HeadKeeper, Heads};
+pub use heads::{HeadStore, Heads};
 use incoming::Incoming;
 pub use line::Needs;
 pub use owner::{OWNER_EMAIL, first_owner, owners_link};
 use passwords::Passwords;
 pub use polling::{polling_job_of, response_polling_job_of};
 pub use reply::Reply;
-use router::{Handled, Matched, Route, Way};
+use router::{Handled, Matched, Route, RouteAuth};
 pub use routes::checked_email;
 pub use site::Site;
 pub use webhooks::{PostError, Posted, Posting};
@@ -88,16 +88,20 @@ pub trait Outbound: Send + Sync {
     fn verify(&self, target: VerifyTarget) -> PortFuture<'_, VerifyReport>;
     /// A few small calls that find out what a compatible server supports. `models` are those it is known to
     /// serve.
-    fn probe(&self, target: VerifyTarget, models: Vec<String>) -> PortFuture<'_, Probed>;
+    fn probe(&self, target: VerifyTarget, models: Vec<String>) -> PortFuture<'_, ProbeResult>;
     /// One query or command to one of our own runtimes.
     fn ask_runtime(
         &self,
         target: VerifyTarget,
-        asked: RuntimeAsk,
-    ) -> PortFuture<'_, Result<RuntimeSaid, Box<Fault>>>;
+        asked: RuntimeRequest,
+    ) -> PortFuture<'_, Result<RuntimeReply, Box<Fault>>>;
     /// Reads an object or its content from a provider, for billing: the pieces as they arrive, or a fault
     /// where the stream breaks off.
-    fn look(&self, target: VerifyTarget, asked: StoredPoll) -> mpsc::Receiver<Result<Bytes, Box<Fault>>>;
+    fn fetch_object(
+        &self,
+        target: VerifyTarget,
+        asked: StoredPoll,
+    ) -> mpsc::Receiver<Result<Bytes, Box<Fault>>>;
     /// Posts one event to a workspace's webhook: under the address guard, within `WEBHOOK_TIME_MAX`, and
     /// without following redirects.
     fn post(&self, posting: Posting) -> PortFuture<'_, Result<Posted, PostError>>;
@@ -111,20 +115,20 @@ pub struct Control {
     pub masters: Arc<vault::MasterKeyring>,
     pub egress: Arc<egress::EgressSettings>,
     pub board: Arc<board::Shared>,
-    pub trips: Arc<dyn Outbound>,
+    pub outbound: Arc<dyn Outbound>,
     pub world: World,
     pub site: Site,
     /// Stored answers to requests with an idempotency key.
-    pub answers: Arc<dyn AnswerKeeper>,
+    pub answers: Arc<dyn AnswerStore>,
     /// This process's name among the gateways of one database.
     pub replica: String,
     beat_every: Duration,
     /// Joined nodes that are to be polled at their address.
-    wanted: poll_queue::PollQueue,
+    poll_queue: poll_queue::PollQueue,
     /// The workspace whose owners run this installation.
     operator: WorkspaceId,
     passwords: Passwords,
-    attempts: Attempts,
+    attempts: AttemptLimiter,
     auditor: Auditor,
     table: Vec<Route>,
     /// The body of `/v2/openapi.json`.
@@ -139,10 +143,10 @@ pub struct Parts {
     pub masters: Arc<vault::MasterKeyring>,
     pub egress: Arc<egress::EgressSettings>,
     pub board: Arc<board::Shared>,
-    pub trips: Arc<dyn Outbound>,
+    pub outbound: Arc<dyn Outbound>,
     pub world: World,
     pub site: Site,
-    pub answers: Arc<dyn AnswerKeeper>,
+    pub answers: Arc<dyn AnswerStore>,
     /// Its name among the gateways of one database.
     pub replica: String,
     /// How often joined nodes are to send heartbeats.
@@ -151,10 +155,10 @@ pub struct Parts {
 
 /// The outcome of a request.
 enum Answered {
-    Once(Reply),
+    Unkeyed(Reply),
     /// The first request under its idempotency key.
-    First(Reply, line::ClaimGuard),
-    Again(KeptAnswer),
+    Claimed(Reply, line::ClaimGuard),
+    Replayed(StoredAnswer),
 }
 
 impl Control {
@@ -168,7 +172,7 @@ impl Control {
             masters,
             egress,
             board,
-            trips,
+            outbound: trips,
             world,
             site,
             answers,
@@ -181,7 +185,7 @@ impl Control {
         let document = serde_json::to_vec(&openapi::document(&table)?).map_err(|error| error.to_string())?;
         let operator = owner::operators_workspace(&store).await.map_err(|error| error.to_string())?;
         let passwords = Passwords::new(Arc::clone(&vault.hasher) as Arc<dyn KeyHash>);
-        let attempts = Attempts::new(Arc::clone(&vault.hasher) as Arc<dyn KeyHash>);
+        let attempts = AttemptLimiter::new(Arc::clone(&vault.hasher) as Arc<dyn KeyHash>);
         let auditor =
             Auditor::new(store.clone(), &vault, world.clone()).map_err(|error| error.to_string())?;
         Ok(Arc::new(Self {
@@ -191,13 +195,13 @@ impl Control {
             masters,
             egress,
             board,
-            trips,
+            outbound: trips,
             world,
             site,
             answers,
             replica,
             beat_every,
-            wanted: poll_queue::PollQueue::default(),
+            poll_queue: poll_queue::PollQueue::default(),
             operator,
             passwords,
             attempts,
@@ -218,13 +222,13 @@ impl Control {
         B: Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let answering = Answering::of(&request, trace);
+        let answering = ResponseBuilder::of(&request, trace);
         let (mut head, body) = request.into_parts();
         incoming::name_host(&mut head);
         match self.answer(Incoming { head, body, peer, trace }).await {
-            Ok(Answered::Once(reply)) => answering.succeed(reply),
-            Ok(Answered::First(reply, held)) => idempotency::keep(answering.succeed(reply), held).await,
-            Ok(Answered::Again(answer)) => idempotency::again(answer),
+            Ok(Answered::Unkeyed(reply)) => answering.succeed(reply),
+            Ok(Answered::Claimed(reply, held)) => idempotency::keep(answering.succeed(reply), held).await,
+            Ok(Answered::Replayed(answer)) => idempotency::again(answer),
             Err((fault, allow)) => answering.fail(&fault, allow),
         }
     }
@@ -247,25 +251,35 @@ impl Control {
                 Matched::OtherMethods(allowed) => (None, Vec::new(), Some(allowed)),
                 Matched::Unknown => (None, Vec::new(), None),
             };
-        if let Some(route @ Route { way: Way::Open(handler), .. }) = route {
+        if let Some(route @ Route { auth: RouteAuth::Open(handler), .. }) = route {
             let carries = caller::session_token(&self.site, &head.headers).map_err(plain)?;
             let carries = carries.map(|token| Secret::from_text(token.to_owned()));
-            let stranger = UnauthenticatedCaller { carries };
+            let stranger = UnauthenticatedCaller { session_token: carries };
             let ask = incoming.read(self, route, parameters, stranger, None).await.map_err(plain)?;
-            return self.play(ask.is_rehearsal, handler(self, ask)).await.map(Answered::Once).map_err(plain);
+            return self
+                .run_handler(ask.is_rehearsal, handler(self, ask))
+                .await
+                .map(Answered::Unkeyed)
+                .map_err(plain);
         }
-        if let Some(route @ Route { way: Way::Node(handler), .. }) = route {
+        if let Some(route @ Route { auth: RouteAuth::Node(handler), .. }) = route {
             let reporter = caller::reporter(self, &head.headers).await.map_err(plain)?;
             let workspace = Some(reporter.known.workspace);
             let ask = incoming.read(self, route, parameters, reporter, workspace).await.map_err(plain)?;
-            return self.play(ask.is_rehearsal, handler(self, ask)).await.map(Answered::Once).map_err(plain);
+            return self
+                .run_handler(ask.is_rehearsal, handler(self, ask))
+                .await
+                .map(Answered::Unkeyed)
+                .map_err(plain);
         }
         let unmatched = if head.method == Method::OPTIONS { Access::ONESELF } else { Access::LOOK };
-        let access = route.and_then(|route| route.way.access()).unwrap_or(unmatched);
+        let access = route.and_then(|route| route.auth.access()).unwrap_or(unmatched);
         let caller = caller::identify(self, head, incoming.peer, access).await.map_err(plain)?;
-        let Some(route @ Route { way: Way::Known(_, handler), .. }) = route else {
+        let Some(route @ Route { auth: RouteAuth::Known(_, handler), .. }) = route else {
             return match other_methods {
-                Some(allowed) if head.method == Method::OPTIONS => Ok(Answered::Once(Reply::allows(allowed))),
+                Some(allowed) if head.method == Method::OPTIONS => {
+                    Ok(Answered::Unkeyed(Reply::allows(allowed)))
+                }
                 Some(allowed) => Err(incoming::wrong_method(&head.method, allowed)),
                 None => Err(plain(incoming::unknown_path(head.uri.path()))),
             };
@@ -274,27 +288,27 @@ impl Control {
         let path = head.uri.path().to_owned();
         let ask = incoming.read(self, route, parameters, caller, workspace).await.map_err(plain)?;
         let held = match idempotency::claim(self, route, &path, &ask).await.map_err(plain)? {
-            Some(line::KeyClaim::Again(answer)) => return Ok(Answered::Again(answer)),
+            Some(line::KeyClaim::Repeat(answer)) => return Ok(Answered::Replayed(answer)),
             Some(line::KeyClaim::First(held)) => Some(held),
             None => None,
         };
         // If it fails, the claim on the idempotency key is released.
-        let reply = self.play(ask.is_rehearsal, handler(self, ask)).await.map_err(plain)?;
+        let reply = self.run_handler(ask.is_rehearsal, handler(self, ask)).await.map_err(plain)?;
         Ok(match held {
-            Some(held) => Answered::First(reply, held),
-            None => Answered::Once(reply),
+            Some(held) => Answered::Claimed(reply, held),
+            None => Answered::Unkeyed(reply),
         })
     }
 
     /// Runs a handler; in a rehearsal its writes are rolled back and only the reply remains.
-    async fn play(&self, is_rehearsal: bool, handled: Handled<'_>) -> Result<Reply, Box<Fault>> {
+    async fn run_handler(&self, is_rehearsal: bool, handled: Handled<'_>) -> Result<Reply, Box<Fault>> {
         if is_rehearsal { store::rehearse(handled).await.map(Reply::rehearsed) } else { handled.await }
     }
 
     /// Verifies a seat with the cheapest real call, and clears its breaker on the board if it works.
     async fn verify(&self, seat: Seat) -> Result<VerifyReport, Box<Fault>> {
         let target = self.target(seat)?;
-        let report = self.trips.verify(target).await;
+        let report = self.outbound.verify(target).await;
         if report.is_well() {
             self.board.forgive(report.principal);
         }
@@ -316,7 +330,7 @@ impl Control {
     ///
     /// # Errors
     /// 503: the write is stored, but not in force yet.
-    pub async fn published(&self, version: u64) -> Result<(), Box<Fault>> {
+    pub async fn await_published(&self, version: u64) -> Result<(), Box<Fault>> {
         match tokio::time::timeout(PUBLISH_TIME_MAX, self.keeper.await_version(version)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Box::new(
@@ -336,7 +350,7 @@ impl Control {
 /// nor a person.
 #[must_use]
 pub fn declared() -> Vec<(http::Method, &'static str, Option<Access>)> {
-    routes::all().into_iter().map(|route| (route.method, route.pattern, route.way.access())).collect()
+    routes::all().into_iter().map(|route| (route.method, route.pattern, route.auth.access())).collect()
 }
 
 /// Whether the OpenAPI document describes this method of this path.

@@ -35,7 +35,7 @@ impl Control {
         let found = NodeObservation { unix_ms: self.world.clock.unix_ms(), reachable, models, error };
         let written = self.store.nodes().observed(row.workspace, row.id, base_url, found);
         let written = written.await.map_err(of_store)?;
-        self.published(written.version).await?;
+        self.await_published(written.version).await?;
         Ok(written.row)
     }
 
@@ -68,7 +68,7 @@ impl Control {
                     // A joined node is polled when its heartbeat arrives, which may be seldom.
                     if row.joined.is_some() {
                         if !row.reachable && !joined_nodes::is_silent(&row, self.world.clock.unix_ms()) {
-                            self.wanted.add(row.workspace, id);
+                            self.poll_queue.add(row.workspace, id);
                         }
                         continue;
                     }

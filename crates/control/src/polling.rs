@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use domain::ports::PortFuture;
-use domain::{KeptOwner, Principal, StoredObjectId, StoredObjectKind};
+use domain::{ObjectOwner, Principal, StoredObjectId, StoredObjectKind};
 use jobs::{Handler, Outcome, Policy};
 use serde_json::json;
 use store::{JobRow, NewJob, StoredResponseRow};
@@ -17,23 +17,24 @@ const FIRST_LOOK_MS: u64 = 1_000;
 /// and budgets count it. So ours comes later.
 const FIRST_LOOK_AT_RESPONSE_MS: u64 = 5_000;
 /// Providers finish within a day, and keep the results for a month.
-const POLICY: Policy = Policy { first_wait_ms: 1_000, wait_max_ms: 60_000, offered_ms: 30 * 24 * 3_600_000 };
+const POLICY: Policy =
+    Policy { first_wait_ms: 1_000, wait_max_ms: 60_000, retry_for_ms: 30 * 24 * 3_600_000 };
 /// Responses take minutes, some of them hours; one that is unfinished after days never ends.
 const RESPONSE_POLICY: Policy =
-    Policy { first_wait_ms: 2_000, wait_max_ms: 300_000, offered_ms: 7 * 24 * 3_600_000 };
+    Policy { first_wait_ms: 2_000, wait_max_ms: 300_000, retry_for_ms: 7 * 24 * 3_600_000 };
 
 /// The kind of object that is polled.
 #[derive(Debug, Clone, Copy)]
 enum Object {
     Batch,
-    Film,
+    Video,
     Response,
 }
 
 impl Object {
     const fn of(kind: StoredObjectKind) -> Option<Self> {
         match kind {
-            StoredObjectKind::Video => Some(Self::Film),
+            StoredObjectKind::Video => Some(Self::Video),
             kind if kind.is_batch() => Some(Self::Batch),
             _ => None,
         }
@@ -42,14 +43,14 @@ impl Object {
     const fn job_kind(self) -> &'static str {
         match self {
             Self::Batch => "batches.poll",
-            Self::Film => "videos.poll",
+            Self::Video => "videos.poll",
             Self::Response => "responses.poll",
         }
     }
 
     const fn policy(self) -> Policy {
         match self {
-            Self::Batch | Self::Film => POLICY,
+            Self::Batch | Self::Video => POLICY,
             Self::Response => RESPONSE_POLICY,
         }
     }
@@ -57,7 +58,7 @@ impl Object {
 
 /// The polling job for a new object at a provider; `None` for objects that use nothing once they are done.
 #[must_use]
-pub fn polling_job_of(owner: KeptOwner, id: StoredObjectId, unix_ms: u64) -> Option<NewJob> {
+pub fn polling_job_of(owner: ObjectOwner, id: StoredObjectId, unix_ms: u64) -> Option<NewJob> {
     let payload = json!({"workspace": owner.workspace.to_string(), "project": owner.project.to_string()});
     Some(NewJob {
         kind: Object::of(id.kind)?.job_kind(),
@@ -74,7 +75,7 @@ pub fn polling_job_of(owner: KeptOwner, id: StoredObjectId, unix_ms: u64) -> Opt
 /// responses.
 #[must_use]
 pub fn response_polling_job_of(row: &StoredResponseRow, id: &str, unix_ms: u64) -> Option<NewJob> {
-    let is_own = matches!(row.response.maker, Principal::Credential(_));
+    let is_own = matches!(row.response.created_by, Principal::Credential(_));
     if row.response.is_booked || !is_own {
         return None;
     }
@@ -95,12 +96,12 @@ fn text<'a>(job: &'a JobRow, name: &str) -> Option<&'a str> {
     job.payload.get(name)?.as_str()
 }
 
-fn owner(job: &JobRow) -> Option<KeptOwner> {
+fn owner(job: &JobRow) -> Option<ObjectOwner> {
     let (workspace, project) = (text(job, "workspace")?, text(job, "project")?);
-    Some(KeptOwner { workspace: workspace.parse().ok()?, project: project.parse().ok()? })
+    Some(ObjectOwner { workspace: workspace.parse().ok()?, project: project.parse().ok()? })
 }
 
-fn named(job: &JobRow) -> Option<(KeptOwner, StoredObjectId)> {
+fn named(job: &JobRow) -> Option<(ObjectOwner, StoredObjectId)> {
     Some((owner(job)?, job.name.as_deref()?.parse().ok()?))
 }
 
@@ -110,7 +111,7 @@ struct PollHandler {
 }
 
 pub(crate) fn handlers(control: &Arc<Control>) -> [Arc<dyn Handler>; 3] {
-    [Object::Batch, Object::Film, Object::Response]
+    [Object::Batch, Object::Video, Object::Response]
         .map(|at| Arc::new(PollHandler { at, control: Arc::clone(control) }) as Arc<dyn Handler>)
 }
 
@@ -127,14 +128,14 @@ impl Handler for PollHandler {
         Box::pin(async move {
             let looked = match self.at {
                 Object::Response => match owner(job).zip(text(job, "id")) {
-                    Some((owner, id)) => responses::look(&self.control, owner, id, job).await,
+                    Some((owner, id)) => responses::poll(&self.control, owner, id, job).await,
                     None => Ok(unsaid()),
                 },
                 at => match named(job) {
-                    Some((owner, id)) if matches!(at, Object::Film) => {
-                        videos::look(&self.control, owner, id).await
+                    Some((owner, id)) if matches!(at, Object::Video) => {
+                        videos::poll(&self.control, owner, id).await
                     }
-                    Some((owner, id)) => batches::look(&self.control, owner, id).await,
+                    Some((owner, id)) => batches::poll(&self.control, owner, id).await,
                     None => Ok(unsaid()),
                 },
             };
@@ -144,5 +145,5 @@ impl Handler for PollHandler {
 }
 
 fn unsaid() -> Outcome {
-    Outcome::Hopeless { error: "it does not say what to look at".into() }
+    Outcome::Permanent { error: "it does not say what to look at".into() }
 }

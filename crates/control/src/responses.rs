@@ -2,7 +2,7 @@
 //! usage once, whoever sees the end first: the client's own poll, or this job.
 
 use domain::ports::StoredResponse;
-use domain::{Dialect, KeptOwner, Operation, Rates, Tier, TraceId, Usage};
+use domain::{Dialect, ObjectOwner, Operation, Rates, Tier, TraceId, Usage};
 use jobs::Outcome;
 use snapshot::CredentialState;
 use store::JobRow;
@@ -16,9 +16,9 @@ const BOOKED: &str = "a request of its client's books it";
 const UNKNOWN: &str = "its provider does not know it";
 
 /// One poll.
-pub(crate) async fn look(
+pub(crate) async fn poll(
     control: &Control,
-    owner: KeptOwner,
+    owner: ObjectOwner,
     id: &str,
     job: &JobRow,
 ) -> Result<Outcome, String> {
@@ -34,7 +34,7 @@ pub(crate) async fn look(
         return told_again(job, BOOKED);
     }
     let snapshot = control.keeper.current();
-    let Some(whose) = BillingContext::of(control, &snapshot, owner, response.maker) else {
+    let Some(whose) = BillingContext::of(control, &snapshot, owner, response.created_by) else {
         return Ok(hopeless("its credential or project is no longer there"));
     };
     match whose.credential.state {
@@ -42,7 +42,7 @@ pub(crate) async fn look(
         CredentialState::Disabled => return Err("its credential is switched off".to_owned()),
         CredentialState::Active | CredentialState::Invalid => {}
     }
-    let body = match whose.whole(Operation::Stored, id).await {
+    let body = match whose.fetch_object(Operation::Stored, id).await {
         Err(error) if error.starts_with(GONE) => return told_again(job, UNKNOWN),
         body => body?,
     };
@@ -66,7 +66,7 @@ fn told_again(job: &JobRow, told: &str) -> Result<Outcome, String> {
 }
 
 fn hopeless(error: &str) -> Outcome {
-    Outcome::Hopeless { error: error.to_owned() }
+    Outcome::Permanent { error: error.to_owned() }
 }
 
 /// The same values as in a record of a client's poll. The time is that of creation, so the record is the same

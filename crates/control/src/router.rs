@@ -28,7 +28,7 @@ pub type NodeHandler = for<'a> fn(&'a Arc<Control>, Ask<Reporter>) -> Handled<'a
 
 /// How callers authenticate.
 #[derive(Clone, Copy)]
-pub enum Way {
+pub enum RouteAuth {
     Open(OpenHandler),
     /// By a joined node, with its node credential.
     Node(NodeHandler),
@@ -41,28 +41,28 @@ pub struct Route {
     pub method: Method,
     /// Segments in braces are parameters: `/v2/routes/{id}`.
     pub pattern: &'static str,
-    pub way: Way,
+    pub auth: RouteAuth,
     pub description: Description,
 }
 
 impl Route {
     pub fn new(method: Method, pattern: &'static str, access: Access, handler: Handler) -> Self {
         let description = Description::default();
-        Self { method, pattern, way: Way::Known(access, handler), description }
+        Self { method, pattern, auth: RouteAuth::Known(access, handler), description }
     }
 
     pub fn open(method: Method, pattern: &'static str, handler: OpenHandler) -> Self {
         let description = Description::default();
-        Self { method, pattern, way: Way::Open(handler), description }
+        Self { method, pattern, auth: RouteAuth::Open(handler), description }
     }
 
     pub fn of_node(method: Method, pattern: &'static str, handler: NodeHandler) -> Self {
         let description = Description::default();
-        Self { method, pattern, way: Way::Node(handler), description }
+        Self { method, pattern, auth: RouteAuth::Node(handler), description }
     }
 }
 
-impl Way {
+impl RouteAuth {
     /// `None` for routes that need neither a key nor a person.
     pub const fn access(self) -> Option<Access> {
         match self {

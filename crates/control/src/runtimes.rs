@@ -10,7 +10,7 @@ use domain::limits::{PAGE_ROWS_MAX, RUNTIME_ACT_TIME_MAX, RUNTIME_LOOK_TIME_MAX,
 use domain::server::TIDEGATE;
 use domain::{Fault, FaultClass, NodeId, ServerFeature, WorkspaceId};
 use http::Method;
-use line::{RuntimeAsk, RuntimeSaid, Seat};
+use line::{RuntimeReply, RuntimeRequest, Seat};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -36,8 +36,8 @@ pub struct Away {
 
 /// The responses of several runtimes, in the order of the nodes.
 pub struct RuntimeResponses<T> {
-    pub said: Vec<(NodeRow, T)>,
-    pub away: Vec<Away>,
+    pub responses: Vec<(NodeRow, T)>,
+    pub failures: Vec<Away>,
 }
 
 /// Longest passed-on text of a runtime's message: it may quote many lines of a file.
@@ -183,7 +183,7 @@ impl Control {
             .and_then(|workspace| workspace.nodes.iter().find(|entry| entry.id == row.id).cloned());
         let entry = entry.ok_or_else(|| not_found("node", &row.id.to_string()))?;
         let target = self.target(Seat::Byoc(entry))?;
-        let said = self.trips.ask_runtime(target, RuntimeAsk { method, path, body, time_max }).await?;
+        let said = self.outbound.ask_runtime(target, RuntimeRequest { method, path, body, time_max }).await?;
         match said.status {
             200..300 => Ok(said.body),
             _ => Err(refused((row.id, &row.name), &said)),
@@ -195,7 +195,7 @@ impl Control {
     ///
     /// # Errors
     /// The named node doesn't exist, or doesn't run Tidegate's runtime.
-    pub(crate) async fn look_at_each<T>(
+    pub(crate) async fn query_each<T>(
         self: &Arc<Self>,
         ask: &Ask,
         path: &'static str,
@@ -215,12 +215,12 @@ impl Control {
         }
         let mut heard = asked.join_all().await;
         heard.sort_by_key(|(place, ..)| *place);
-        let mut all = RuntimeResponses { said: Vec::new(), away: Vec::new() };
+        let mut all = RuntimeResponses { responses: Vec::new(), failures: Vec::new() };
         for (_, row, said) in heard {
             match said {
-                Ok(said) => all.said.push((row, said)),
+                Ok(said) => all.responses.push((row, said)),
                 Err(fault) if has_none.contains(&fault.code) => {}
-                Err(fault) => all.away.push(Away {
+                Err(fault) => all.failures.push(Away {
                     node_id: row.id.to_string(),
                     node: row.name,
                     code: fault.code,
@@ -300,7 +300,7 @@ pub fn read<T: DeserializeOwned>(row: &NodeRow, bytes: &[u8]) -> Result<T, Box<F
 
 /// A runtime's error in terms of `/v2`. What it says about the request is passed on; a refused key is a
 /// problem of the workspace's configuration, not of this caller.
-fn refused(node: (NodeId, &str), said: &RuntimeSaid) -> Box<Fault> {
+fn refused(node: (NodeId, &str), said: &RuntimeReply) -> Box<Fault> {
     let (id, name) = node;
     let document: Value = serde_json::from_slice(&said.body).unwrap_or_default();
     let text = |name: &str| document.pointer(&format!("/error/{name}")).and_then(Value::as_str);
@@ -350,7 +350,7 @@ mod tests {
     #[test]
     fn a_refusal_keeps_its_code_where_programs_know_it() {
         let told = |status: u16, body: &str| {
-            let said = RuntimeSaid { status, body: body.to_owned().into() };
+            let said = RuntimeReply { status, body: body.to_owned().into() };
             let fault = refused((NodeId::new(1, [1; 10]), "attic"), &said);
             (fault.class, fault.code, fault.message.to_string())
         };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Fault, Finding, Probed, ServerFacts, ServerFeature};
+use domain::{Fault, Finding, ProbeResult, ServerFacts, ServerFeature};
 use line::Seat;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -68,7 +68,7 @@ pub fn show(facts: &ServerFacts) -> ServerShown {
 
 /// The manually stated facts, by name.
 pub fn stated(facts: &ServerFacts) -> BTreeMap<String, Value> {
-    facts.stated.iter().map(|finding| (finding.of.name().to_owned(), value_of(finding))).collect()
+    facts.stated.iter().map(|finding| (finding.feature.name().to_owned(), value_of(finding))).collect()
 }
 
 fn value_of(finding: &Finding) -> Value {
@@ -83,7 +83,7 @@ pub fn read_stated(
 ) -> Result<Vec<Finding>, Box<Fault>> {
     let read = |(name, value): (&String, &Value)| {
         let finding = read_fact(name, value, now_unix_ms)?;
-        let same = before.iter().find(|old| (old.of, old.value) == (finding.of, finding.value));
+        let same = before.iter().find(|old| (old.feature, old.value) == (finding.feature, finding.value));
         Ok(*same.unwrap_or(&finding))
     };
     said.iter().filter(|(_, value)| !value.is_null()).map(read).collect()
@@ -134,7 +134,7 @@ impl Control {
         let credentials = self.store.credentials();
         let written = credentials.probed(row.workspace, row.id, row.base_url, probed, act);
         let written = written.await.map_err(of_store)?;
-        self.published(written.version).await?;
+        self.await_published(written.version).await?;
         Ok(written.row)
     }
 
@@ -157,11 +157,11 @@ impl Control {
         let probed = self.probe(Seat::Byoc(entry), models).await?;
         let written = self.store.nodes().probed(row.workspace, row.id, row.base_url, probed, act);
         let written = written.await.map_err(of_store)?;
-        self.published(written.version).await?;
+        self.await_published(written.version).await?;
         Ok(written.row)
     }
 
-    async fn probe(&self, seat: Seat, models: Vec<String>) -> Result<Probed, Box<Fault>> {
-        Ok(self.trips.probe(self.target(seat)?, models).await)
+    async fn probe(&self, seat: Seat, models: Vec<String>) -> Result<ProbeResult, Box<Fault>> {
+        Ok(self.outbound.probe(self.target(seat)?, models).await)
     }
 }

@@ -2,7 +2,7 @@
 //! client ever polled it.
 
 use domain::{
-    Dialect, KeptOwner, Operation, Price, Rates, StoredObject, StoredObjectId, TraceId, Units, Usage,
+    Dialect, ObjectOwner, Operation, Price, Rates, StoredObject, StoredObjectId, TraceId, Units, Usage,
     UsageSource,
 };
 use jobs::Outcome;
@@ -15,7 +15,11 @@ use crate::async_billing::{BilledUsage, GONE, ObjectBilling};
 const HIDDEN_TOO: u64 = 0;
 
 /// One poll.
-pub(crate) async fn look(control: &Control, owner: KeptOwner, id: StoredObjectId) -> Result<Outcome, String> {
+pub(crate) async fn poll(
+    control: &Control,
+    owner: ObjectOwner,
+    id: StoredObjectId,
+) -> Result<Outcome, String> {
     let objects = control.store.kept_objects();
     let found = objects.find(owner, id, HIDDEN_TOO).await.map_err(|error| error.to_string())?;
     // Deleted with its project, or booked and then deleted.
@@ -25,16 +29,16 @@ pub(crate) async fn look(control: &Control, owner: KeptOwner, id: StoredObjectId
         return Err("the credential or the project of the film is no longer there".to_owned());
     };
     let seen = see(&books, id, &object).await?;
-    if seen.film.state == VideoState::Coming && !seen.is_last {
+    if seen.film.state == VideoState::InProgress && !seen.is_last {
         return Err("it is not made yet".to_owned());
     }
     let ended_unix_s = seen.film.completed_unix_s.unwrap_or(seen.film.created_unix_s);
     let unix_ms = ended_unix_s.saturating_mul(1_000);
     let trace = control.vault.requests.of_item(unix_ms, id, "");
-    if seen.film.state == VideoState::Made {
+    if seen.film.state == VideoState::Completed {
         books
-            .whose
-            .book(vec![books.whose.record_of(used(&books, &object, &seen.film, (trace, unix_ms)))])
+            .context
+            .book(vec![books.context.record_of(used(&books, &object, &seen.film, (trace, unix_ms)))])
             .await?;
     }
     objects.book(owner, id, trace).await.map_err(|error| error.to_string())?;
@@ -53,13 +57,14 @@ struct Seen {
 
 /// For a video that its provider no longer has, the last stored state tells whether it was made.
 async fn see(books: &ObjectBilling<'_>, id: StoredObjectId, object: &StoredObject) -> Result<Seen, String> {
-    let last = || Seen { film: line::read_video(object.shown.as_bytes()).unwrap_or_default(), is_last: true };
+    let last =
+        || Seen { film: line::read_video(object.list_entry.as_bytes()).unwrap_or_default(), is_last: true };
     if object.until_unix_ms.is_some() {
         return Ok(last());
     }
-    match books.whose.whole(Operation::Video, &object.provider_id).await {
+    match books.context.fetch_object(Operation::Video, &object.provider_id).await {
         Ok(body) => {
-            books.show(id, &object.provider_id, &body).await?;
+            books.update_listing(id, &object.provider_id, &body).await?;
             let film = line::read_video(&body).ok_or("its provider says nothing that can be read")?;
             Ok(Seen { film, is_last: false })
         }
@@ -107,8 +112,8 @@ fn is_told(rates: &Rates, film: &VideoObject) -> bool {
 /// The price agreed for the credential, or the provider's list price.
 fn rates(books: &ObjectBilling<'_>, object: &StoredObject) -> Option<Rates> {
     let StoredObject { model, upstream_model, .. } = object;
-    let own = books.whose.credential.pricing.iter().find(|(own, _)| own == model || own == upstream_model);
+    let own = books.context.credential.pricing.iter().find(|(own, _)| own == model || own == upstream_model);
     let offered =
-        || books.whose.snapshot.catalogue().model(model)?.offer(&books.whose.target.provider)?.rates;
+        || books.context.snapshot.catalogue().model(model)?.offer(&books.context.target.provider)?.rates;
     own.map(|(_, rates)| *rates).or_else(offered)
 }

@@ -47,7 +47,7 @@ pub enum PostError {
 }
 
 impl PostError {
-    const fn told(self) -> &'static str {
+    const fn message(self) -> &'static str {
         match self {
             Self::Refused => "events may not be sent to this address",
             Self::NoAddress => "the name has no address",
@@ -127,7 +127,7 @@ impl Control {
             ("webhook-timestamp", unix_s.to_string()),
             ("webhook-signature", signatures(&keys, &id, unix_s, &body)),
         ];
-        match self.trips.post(Posting { url: webhook.url.clone(), headers, body }).await {
+        match self.outbound.post(Posting { url: webhook.url.clone(), headers, body }).await {
             Ok(posted) if (200..300).contains(&posted.status) => {
                 attempt(DeliveryState::Delivered, Some(posted.status), None)
             }
@@ -139,7 +139,7 @@ impl Control {
                 let (attempt, _) = attempt(DeliveryState::Pending, Some(posted.status), Some(told));
                 (attempt, posted.retry_after_s.map(|seconds| seconds * 1_000))
             }
-            Err(error) => attempt(DeliveryState::Pending, None, Some(error.told().to_owned())),
+            Err(error) => attempt(DeliveryState::Pending, None, Some(error.message().to_owned())),
         }
     }
 
@@ -167,11 +167,11 @@ impl Control {
         self.send_event(webhook, event).await.0
     }
 
-    async fn offer(&self, job: &JobRow) -> Outcome {
+    async fn deliver(&self, job: &JobRow) -> Outcome {
         let id = |name: &str| job.payload.get(name).and_then(Value::as_str).unwrap_or_default();
         let ids = (id("webhook").parse::<WebhookId>(), id("event").parse::<EventId>());
         let (Ok(webhook_id), Ok(event_id)) = ids else {
-            return Outcome::Hopeless { error: "it names no webhook and event".to_owned() };
+            return Outcome::Permanent { error: "it names no webhook and event".to_owned() };
         };
         let found = match self.store.webhooks().delivery(webhook_id, event_id).await {
             Ok(found) => found,
@@ -210,7 +210,7 @@ impl Control {
     }
 
     fn is_last_try(&self, job: &JobRow) -> bool {
-        let given_up = job.created_unix_ms.saturating_add(POLICY.offered_ms);
+        let given_up = job.created_unix_ms.saturating_add(POLICY.retry_for_ms);
         self.world.clock.unix_ms() >= given_up
     }
 
@@ -244,7 +244,7 @@ impl Control {
 const POLICY: Policy = Policy {
     first_wait_ms: 5_000,
     wait_max_ms: 6 * 3_600_000,
-    offered_ms: WEBHOOK_OFFERED_MAX.as_secs() * 1_000,
+    retry_for_ms: WEBHOOK_OFFERED_MAX.as_secs() * 1_000,
 };
 
 /// The job handler of deliveries.
@@ -260,7 +260,7 @@ impl Handler for Deliver {
     }
 
     fn run<'a>(&'a self, job: &'a JobRow) -> PortFuture<'a, Outcome> {
-        Box::pin(self.0.offer(job))
+        Box::pin(self.0.deliver(job))
     }
 }
 

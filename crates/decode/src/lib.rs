@@ -55,9 +55,9 @@ struct CallData {
     native: Vec<(HeaderName, HeaderValue)>,
     is_lenient: bool,
     unheeded: Vec<&'static str>,
-    maker: Option<FoundResponse>,
+    found_response: Option<FoundResponse>,
     files: Option<Result<FilesKeeper, Box<Fault>>>,
-    room: HeaderMap,
+    header_map: HeaderMap,
     received_us: u64,
     received_unix_ms: u64,
     decoded_us: u64,
@@ -115,9 +115,9 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
         native,
         is_lenient,
         unheeded,
-        maker: None,
+        found_response: None,
         files: None,
-        room,
+        header_map: room,
         received_us: inbound.received_us,
         received_unix_ms: inbound.received_unix_ms,
         decoded_us: now_us,
@@ -167,13 +167,13 @@ impl Call {
 
     /// What is known of the stored response or object that the request names. `None` where it names none.
     #[must_use]
-    pub fn maker(&self) -> Option<&FoundResponse> {
-        self.0.maker.as_ref()
+    pub fn found_response(&self) -> Option<&FoundResponse> {
+        self.0.found_response.as_ref()
     }
 
     /// Sets the result of the lookup.
-    pub fn set_maker(&mut self, found: FoundResponse) {
-        self.0.maker = Some(found);
+    pub fn set_found_response(&mut self, found: FoundResponse) {
+        self.0.found_response = Some(found);
     }
 
     /// The owner of the files that the request names, or why they can't be used. `None` where it names none
@@ -218,24 +218,24 @@ impl Call {
 
     /// Whether the request deletes the stored object that it names.
     #[must_use]
-    pub fn deletes_kept(&self) -> bool {
+    pub fn deletes_stored_object(&self) -> bool {
         let stored = self.0.request.stored.as_ref();
         self.0.operation.is_kept() && stored.is_some_and(|stored| stored.act == StoredAct::Delete)
     }
 
     /// Sets the provider's names of the models in a batch's requests, in order.
-    pub fn set_models_at_maker(&mut self, names: Vec<String>) {
-        if let Some(bundle) = &mut self.0.request.bundle {
+    pub fn set_upstream_models(&mut self, names: Vec<String>) {
+        if let Some(bundle) = &mut self.0.request.batch {
             for (model, name) in bundle.models.iter_mut().zip(names) {
-                model.at_maker = Some(name);
+                model.upstream_name = Some(name);
             }
         }
     }
 
     /// Sets the provider's id of the object that the request names.
-    pub fn set_name_at_maker(&mut self, name: String) {
+    pub fn set_upstream_id(&mut self, name: String) {
         if let Some(stored) = &mut self.0.request.stored {
-            stored.at_maker = Some(name);
+            stored.provider_object_id = Some(name);
         }
     }
 
@@ -274,7 +274,7 @@ impl Call {
     /// right size.
     #[must_use]
     pub fn take_header_map(&mut self) -> HeaderMap {
-        std::mem::take(&mut self.0.room)
+        std::mem::take(&mut self.0.header_map)
     }
 
     #[must_use]

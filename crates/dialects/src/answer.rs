@@ -62,7 +62,7 @@ pub(crate) trait ReadAnswer: Debug {
     ///
     /// # Errors
     /// As `event`.
-    fn whole(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault>;
+    fn read_buffered(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault>;
 }
 
 /// How far an answer has come, for a writer that takes it over midway.
@@ -97,7 +97,7 @@ pub(crate) trait WriteAnswer: Debug {
     fn error(&mut self, fault: &Fault, trace: TraceId, out: &mut Vec<u8>);
 
     /// Writes a buffered response.
-    fn whole(&mut self, events: Vec<Event>) -> Vec<u8>;
+    fn write_buffered(&mut self, events: Vec<Event>) -> Vec<u8>;
 }
 
 /// How the client wants its answer.
@@ -113,13 +113,13 @@ pub(crate) struct AnswerOptions {
     /// Seconds of Unix time, used where the upstream reported none.
     pub created_unix_s: u64,
     /// What else the request determines about its answer.
-    pub asked: AnswerConstraints,
+    pub constraints: AnswerConstraints,
     /// Reasoning is sent even where the dialect's vendor has no field for it, as self-hosted servers do.
     pub thoughts: bool,
     /// The upstream speaks the client's dialect, so its signatures and vendor-specific parts are valid there.
-    pub is_own: bool,
+    pub is_same_dialect: bool,
     /// Supplies what the upstream does not report about the answer.
-    pub guess: Option<Rc<dyn UsageEstimator>>,
+    pub estimator: Option<Rc<dyn UsageEstimator>>,
 }
 
 pub(crate) fn reader(grammar: Grammar) -> Box<dyn ReadAnswer> {

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::passage::AnswerPath;
 use crate::transcript::AnswerForm;
-use crate::whole::whole_answer;
+use crate::whole::buffered_answer;
 use crate::{bundle, gemini, job};
 
 /// One request of a batch, as far as accounting needs it.
@@ -89,7 +89,7 @@ pub fn batch_operation(endpoint: &str) -> (Operation, Grammar) {
 
 /// Reads a line of an input file; `None` where it is not a request.
 #[must_use]
-pub fn read_batch_ask(line: &[u8]) -> Option<BatchInputLine> {
+pub fn read_batch_input(line: &[u8]) -> Option<BatchInputLine> {
     let read: AskLine<'_> = serde_json::from_slice(line).ok()?;
     let model = read.body.model.unwrap_or_default().into_owned();
     Some(BatchInputLine { custom_id: read.custom_id.into_owned(), model })
@@ -97,7 +97,7 @@ pub fn read_batch_ask(line: &[u8]) -> Option<BatchInputLine> {
 
 /// Reads a line of an output file; `None` where it is not a result.
 #[must_use]
-pub fn read_batch_item(line: &[u8], endpoint: &str) -> Option<BatchOutputLine> {
+pub fn read_batch_output(line: &[u8], endpoint: &str) -> Option<BatchOutputLine> {
     match endpoint {
         bundle::MESSAGES => return bundle::read_item(line),
         job::JOBS => return job::read_item(line),
@@ -134,7 +134,7 @@ pub fn read_batch_item(line: &[u8], endpoint: &str) -> Option<BatchOutputLine> {
 /// The usage that an answer reports.
 pub(crate) fn usage_of(body: &str, operation: Operation, grammar: Grammar) -> Option<Usage> {
     let way = AnswerPath { operation, form: AnswerForm::Json, ..AnswerPath::chat(grammar, grammar) };
-    whole_answer(&way, Bytes::copy_from_slice(body.as_bytes())).ok()?.facts.usage
+    buffered_answer(&way, Bytes::copy_from_slice(body.as_bytes())).ok()?.facts.usage
 }
 
 #[cfg(test)]
@@ -154,7 +154,7 @@ mod tests {
             let line = format!(
                 r#"{{"id":"batch_req_1","custom_id":"a\u0062","response":{{"status_code":200,"request_id":"req_1","body":{body}}},"error":null}}"#
             );
-            let item = read_batch_item(line.as_bytes(), endpoint).unwrap();
+            let item = read_batch_output(line.as_bytes(), endpoint).unwrap();
             let usage = item.usage.unwrap();
             assert_eq!((usage.prompt_total(), usage.completion_total()), used, "{endpoint}");
             assert_eq!(
@@ -168,20 +168,20 @@ mod tests {
     #[test]
     fn what_failed_used_nothing() {
         let refused = br#"{"id":"b","custom_id":"a","response":{"status_code":400,"request_id":"r","body":{"error":{"message":"no"}}},"error":null}"#;
-        let item = read_batch_item(refused, "/v1/chat/completions").unwrap();
+        let item = read_batch_output(refused, "/v1/chat/completions").unwrap();
         assert_eq!((item.status, item.usage, item.model), (400, None, None));
         let expired = br#"{"id":"b","custom_id":"a","response":null,"error":{"code":"batch_expired","message":"late"}}"#;
-        let item = read_batch_item(expired, "/v1/chat/completions").unwrap();
+        let item = read_batch_output(expired, "/v1/chat/completions").unwrap();
         assert_eq!((item.status, item.error_code.as_deref()), (0, Some("batch_expired")));
-        assert_eq!(read_batch_item(b"{}", "/v1/chat/completions"), None);
-        assert_eq!(read_batch_item(b"", "/v1/chat/completions"), None);
+        assert_eq!(read_batch_output(b"{}", "/v1/chat/completions"), None);
+        assert_eq!(read_batch_output(b"", "/v1/chat/completions"), None);
     }
 
     #[test]
     fn what_was_asked_names_its_model() {
         let line = br#"{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"messages":[{"model":"x"}],"model":"gpt-4o-mini"}}"#;
-        let ask = read_batch_ask(line).unwrap();
+        let ask = read_batch_input(line).unwrap();
         assert_eq!((&*ask.custom_id, &*ask.model), ("a", "gpt-4o-mini"));
-        assert_eq!(read_batch_ask(b"[]"), None);
+        assert_eq!(read_batch_input(b"[]"), None);
     }
 }

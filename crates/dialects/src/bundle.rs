@@ -35,7 +35,7 @@ const MODEL_HOW: &str = "Name a model, such as anthropic/claude-haiku-4-5.";
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BatchModels {
     /// The models that the requests name, each once, in the order of their first mention.
-    pub models: Vec<BundledModel>,
+    pub models: Vec<BatchModel>,
     /// The storage location of requests that are not inline.
     pub storage: Option<JobStorage>,
     /// The span of each model name in the body, with its index in `models`.
@@ -46,13 +46,13 @@ pub struct BatchModels {
 
 /// A model that some of the requests name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BundledModel {
+pub struct BatchModel {
     /// As the client wrote it.
     pub name: String,
     /// Path of its first mention.
-    pub place: String,
+    pub path: String,
     /// Its name at the provider that gets the batch.
-    pub at_maker: Option<String>,
+    pub upstream_name: Option<String>,
 }
 
 fn model_of(request: usize) -> String {
@@ -62,7 +62,7 @@ fn model_of(request: usize) -> String {
 impl BatchModels {
     /// For one model, named by the address and repeated at each of `resources`.
     pub(crate) fn addressed(model: &str, resources: Vec<Span>) -> Self {
-        let model = BundledModel { name: model.to_owned(), place: "model".to_owned(), at_maker: None };
+        let model = BatchModel { name: model.to_owned(), path: "model".to_owned(), upstream_name: None };
         Self { models: vec![model], resources, ..Self::default() }
     }
 
@@ -74,7 +74,7 @@ impl BatchModels {
 
     /// For one model and requests that are stored elsewhere.
     pub(crate) fn of_job(model: String, span: Span, storage: JobStorage) -> Self {
-        let model = BundledModel { name: model, place: job::MODEL.to_owned(), at_maker: None };
+        let model = BatchModel { name: model, path: job::MODEL.to_owned(), upstream_name: None };
         Self { models: vec![model], storage: Some(storage), places: vec![(span, 0)], ..Self::default() }
     }
 
@@ -87,7 +87,7 @@ impl BatchModels {
             return Err(Box::new(fault.param(model_of(request)).fix(SEVERAL)));
         }
         if known.is_none() {
-            self.models.push(BundledModel { name: model, place: model_of(request), at_maker: None });
+            self.models.push(BatchModel { name: model, path: model_of(request), upstream_name: None });
         }
         self.places.push((span, at));
         Ok(())
@@ -97,10 +97,11 @@ impl BatchModels {
     pub(crate) fn upstream_body(&self, body: &Bytes) -> Vec<Bytes> {
         let renamed = self.places.iter().filter_map(|(span, at)| {
             let model = self.models.get(*at)?;
-            let name = model.at_maker.as_deref().filter(|name| *name != model.name)?;
+            let name = model.upstream_name.as_deref().filter(|name| *name != model.name)?;
             Some(rename_at(*span, name))
         });
-        let resource = self.models.first().and_then(|model| model.at_maker.as_deref()).map(resource_text);
+        let resource =
+            self.models.first().and_then(|model| model.upstream_name.as_deref()).map(resource_text);
         let again = self.resources.iter().filter_map(|span| {
             let text = resource.as_deref().filter(|text| span.of(body) != text.as_bytes())?;
             Some(Edit { span: *span, text: Cow::Borrowed(text) })
@@ -153,7 +154,7 @@ pub(crate) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
         return Err(missing(REQUESTS.to_owned(), "Send a list of at least one {custom_id, params}."));
     };
     let model = first.name.clone();
-    Ok(Request { max_output_tokens: Some(0), bundle: Some(Box::new(bundle)), ..Request::of_model(&model) })
+    Ok(Request { max_output_tokens: Some(0), batch: Some(Box::new(bundle)), ..Request::of_model(&model) })
 }
 
 fn too_many() -> Box<Fault> {
@@ -265,7 +266,7 @@ pub struct MessageBatchStatus {
 
 /// Reads a provider's batch object; `None` where it is not one.
 #[must_use]
-pub fn read_bundle(body: &[u8]) -> Option<MessageBatchStatus> {
+pub fn read_message_batch(body: &[u8]) -> Option<MessageBatchStatus> {
     serde_json::from_slice(body).ok()
 }
 
@@ -364,12 +365,12 @@ mod tests {
         );
         let mut request = decode(&body).unwrap();
         assert_eq!(request.model, "m");
-        let bundle = request.bundle.as_mut().unwrap();
-        let found: Vec<_> = bundle.models.iter().map(|model| (&*model.name, &*model.place)).collect();
+        let bundle = request.batch.as_mut().unwrap();
+        let found: Vec<_> = bundle.models.iter().map(|model| (&*model.name, &*model.path)).collect();
         assert_eq!(found, [("m", "requests[0].params.model"), ("n", "requests[1].params.model")]);
         assert_eq!(bundle.upstream_body(&body), std::slice::from_ref(&body));
         for (model, name) in bundle.models.iter_mut().zip(["claude-m", "n"]) {
-            model.at_maker = Some(name.to_owned());
+            model.upstream_name = Some(name.to_owned());
         }
         let sent = crate::upstream_body(&body, &request, "unread", true).concat();
         let sent = String::from_utf8(sent).unwrap();
@@ -475,9 +476,9 @@ mod tests {
     #[test]
     fn a_batch_says_when_it_ended() {
         let going = br#"{"id":"b","processing_status":"in_progress","ended_at":null}"#;
-        assert_eq!(read_bundle(going).unwrap().ended_at, None);
+        assert_eq!(read_message_batch(going).unwrap().ended_at, None);
         let ended = br#"{"id":"b","processing_status":"ended","ended_at":"2026-11-21T10:00:00Z"}"#;
-        assert_eq!(read_bundle(ended).unwrap().ended_at.as_deref(), Some("2026-11-21T10:00:00Z"));
-        assert_eq!(read_bundle(b"{}"), None);
+        assert_eq!(read_message_batch(ended).unwrap().ended_at.as_deref(), Some("2026-11-21T10:00:00Z"));
+        assert_eq!(read_message_batch(b"{}"), None);
     }
 }

@@ -1,7 +1,7 @@
 //! What a request determines about its answer (namespaces, custom tools, `parallel_tool_calls`), and the
 //! filter that makes the answer's events comply.
 
-use domain::prompt::{Echo, Prompt, Shows, ToolChoice, ToolKind};
+use domain::prompt::{Echo, Prompt, ThinkingVisibility, ToolChoice, ToolKind};
 use domain::{Event, PartKind};
 
 use crate::one_text::OneText;
@@ -61,7 +61,7 @@ impl AnswerConstraints {
             namespaces: prompt.namespaces.clone(),
             custom_tools: prompt.tools.iter().filter_map(|tool| custom(&tool.kind)).collect(),
             one_call: Single::of(prompt) == Single::First,
-            summaries: prompt.reasoning.shows == Some(Shows::Summary),
+            summaries: prompt.reasoning.visibility == Some(ThinkingVisibility::Summary),
             echo: prompt.echo.clone(),
         }
     }
@@ -97,7 +97,7 @@ impl AnswerFilter {
         Self { one_call: asked.one_call, custom_tools: asked.custom_tools.clone(), ..Self::default() }
     }
 
-    pub(crate) fn fit(&mut self, events: &mut Vec<Event>) {
+    pub(crate) fn apply(&mut self, events: &mut Vec<Event>) {
         if !self.one_call && self.custom_tools.is_empty() {
             return;
         }
@@ -198,7 +198,7 @@ mod tests {
         };
         events.insert(4, Event::Signature { choice: 0, part: 1, value: "seal".into() });
         events.push(other.clone());
-        fitting.fit(&mut events);
+        fitting.apply(&mut events);
         assert_eq!(events, [call(0, "f", "{}").as_slice(), &[other]].concat());
     }
 
@@ -209,7 +209,7 @@ mod tests {
             ..AnswerConstraints::default()
         });
         let mut events = [call(0, "say", r#"{"input":"a\nb"}"#), call(1, "f", r#"{"input":"c"}"#)].concat();
-        fitting.fit(&mut events);
+        fitting.apply(&mut events);
         let kind = PartKind::Call { id: "c0".into(), name: "say".into(), is_custom: true };
         assert_eq!(events[0], Event::Begin { choice: 0, part: 0, kind });
         assert_eq!(events[1], Event::Delta { choice: 0, part: 0, text: "a\nb".into() });

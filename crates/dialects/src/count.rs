@@ -10,7 +10,7 @@ use crate::json::{Cursor, JsonError, Kind};
 use crate::passage::AnswerPath;
 use crate::request::resource_text;
 use crate::translate::{TargetModel, TranslatedRequest, translate_request};
-use crate::whole::WholeAnswer;
+use crate::whole::BufferedAnswer;
 
 /// The response that reports this count, in a client's dialect.
 #[must_use]
@@ -43,7 +43,7 @@ pub fn forget_answer(prompt: &mut Prompt) {
 ///
 /// # Errors
 /// As `speak`.
-pub fn speak_count(
+pub fn write_count_request(
     client: Grammar,
     prompt: &Prompt,
     upstream: Grammar,
@@ -111,11 +111,11 @@ fn with_first(object: &[u8], name: &str, value: &str) -> Result<String, Box<Faul
 }
 
 /// Reads an upstream's count, and writes it in the client's dialect. Counting uses no tokens.
-pub(crate) fn whole_answer(way: &AnswerPath, body: Bytes) -> Result<WholeAnswer, StreamFault> {
+pub(crate) fn buffered_answer(way: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
     let tokens = read_count(way.upstream, &body)?;
     let facts = AnswerFacts { usage: Some(Usage::default()), content_bytes: 0 };
     let body = if way.client == way.upstream { body } else { count_answer(way.client, tokens) };
-    Ok(WholeAnswer::plain(body, facts))
+    Ok(BufferedAnswer::plain(body, facts))
 }
 
 /// The count in a response that is an object and not an error.
@@ -187,7 +187,7 @@ mod tests {
         let mut prompt = crate::anthropic::read_prompt(body.as_bytes()).unwrap();
         forget_answer(&mut prompt);
         let listener = TargetModel { model: "m", abilities: Abilities::default() };
-        let spoken = speak_count(Grammar::Anthropic, &prompt, upstream, &listener, false).unwrap();
+        let spoken = write_count_request(Grammar::Anthropic, &prompt, upstream, &listener, false).unwrap();
         String::from_utf8(spoken.body.to_vec()).unwrap()
     }
 

@@ -13,14 +13,14 @@ use crate::answer::{AnswerFacts, StreamFault};
 use crate::losses::DroppedFields;
 use crate::passage::AnswerPath;
 use crate::translate::TranslatedRequest;
-use crate::whole::WholeAnswer;
+use crate::whole::BufferedAnswer;
 use crate::{Request, chat, gemini};
 
 pub use hosted::EmbeddingForm;
 
 /// The inputs to embed.
 #[derive(Debug)]
-pub(crate) struct Texts<'a> {
+pub(crate) struct EmbeddingInputs<'a> {
     pub texts: Vec<Cow<'a, str>>,
     pub dimensions: Option<u64>,
     /// The task type of each input, where the client's dialect has them: as many as inputs, or none.
@@ -66,7 +66,7 @@ pub(crate) enum Vector<'a> {
 /// # Errors
 /// The request is invalid, or uses a feature that the other dialect can't express and that may not be
 /// dropped.
-pub fn speak_texts(
+pub fn translate_embeddings(
     client: Grammar,
     body: &[u8],
     request: &Request,
@@ -80,14 +80,14 @@ pub fn speak_texts(
         Grammar::Gemini => gemini::write_texts(&texts, model)?,
         _ => chat::write_texts(&texts, model)?,
     };
-    Ok(TranslatedRequest { body: Bytes::from(body), dropped: losses.settle(is_lenient)? })
+    Ok(TranslatedRequest { body: Bytes::from(body), dropped: losses.finish(is_lenient)? })
 }
 
 /// Translates it into the form that a model hosted at Vertex AI or Bedrock reads.
 ///
 /// # Errors
 /// As `speak_texts`.
-pub fn speak_hosted_texts(
+pub fn translate_hosted_embeddings(
     client: Grammar,
     body: &[u8],
     request: &Request,
@@ -97,7 +97,7 @@ pub fn speak_hosted_texts(
     let mut losses = DroppedFields::new(client, Grammar::Hosted);
     let texts = read_texts(client, body, request, form.has_tasks(), &mut losses)?;
     let body = hosted::write_texts(&texts, form)?;
-    Ok(TranslatedRequest { body: Bytes::from(body), dropped: losses.settle(is_lenient)? })
+    Ok(TranslatedRequest { body: Bytes::from(body), dropped: losses.finish(is_lenient)? })
 }
 
 fn read_texts<'a>(
@@ -106,7 +106,7 @@ fn read_texts<'a>(
     request: &Request,
     has_tasks: bool,
     losses: &mut DroppedFields,
-) -> Result<Texts<'a>, Box<Fault>> {
+) -> Result<EmbeddingInputs<'a>, Box<Fault>> {
     match client {
         Grammar::Chat => chat::read_texts(body, losses),
         Grammar::Gemini => gemini::read_texts(body, request.vectors.is_batch, has_tasks, losses),
@@ -116,11 +116,11 @@ fn read_texts<'a>(
 }
 
 /// Reads an embeddings response, and writes it as the client requested.
-pub(crate) fn whole_answer(way: &AnswerPath, body: Bytes) -> Result<WholeAnswer, StreamFault> {
+pub(crate) fn buffered_answer(way: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
     let text = chat::side::document(&body)?;
-    if way.is_same() && way.client == Grammar::Chat {
+    if way.is_same_dialect() && way.client == Grammar::Chat {
         let facts = chat::side::read_answer(&body)?;
-        return Ok(WholeAnswer::plain(body, facts));
+        return Ok(BufferedAnswer::plain(body, facts));
     }
     let mut told = match way.upstream {
         Grammar::Gemini => gemini::read_vectors(text)?,
@@ -130,16 +130,16 @@ pub(crate) fn whole_answer(way: &AnswerPath, body: Bytes) -> Result<WholeAnswer,
     if told.vectors.is_empty() {
         return Err(StreamFault::Broken("no_vectors"));
     }
-    told.usage = told.usage.or_else(|| way.guess.as_ref().map(|guess| guess.usage("", 0)));
+    told.usage = told.usage.or_else(|| way.estimator.as_ref().map(|guess| guess.usage("", 0)));
     let facts = AnswerFacts { usage: told.usage, content_bytes: 0 };
-    if way.is_same() {
-        return Ok(WholeAnswer::plain(body, facts));
+    if way.is_same_dialect() {
+        return Ok(BufferedAnswer::plain(body, facts));
     }
     let written = match way.client {
         Grammar::Gemini => gemini::write_vectors(&told, way.vectors.is_batch)?,
         _ => chat::write_vectors(&told, way)?,
     };
-    Ok(WholeAnswer::plain(Bytes::from(written), facts))
+    Ok(BufferedAnswer::plain(Bytes::from(written), facts))
 }
 
 impl Vector<'_> {

@@ -19,7 +19,7 @@ pub(crate) fn read_id(
     let start = cursor.position();
     if let Value::String(text) = cursor.value()? {
         let span = Span::new(start, cursor.position());
-        files.push(NamedFile { id: text.decode().into_owned(), place: place(), is_exchanged: false, span });
+        files.push(NamedFile { id: text.decode().into_owned(), path: place(), is_exchanged: false, span });
     }
     Ok(())
 }
@@ -81,7 +81,7 @@ mod tests {
     }
 
     fn places(request: &Request) -> Vec<(&str, &str)> {
-        request.files.iter().map(|file| (&*file.id, &*file.place)).collect()
+        request.files.iter().map(|file| (&*file.id, &*file.path)).collect()
     }
 
     const RESPONSES: &str = r#"{"model":"m","input":[{"role":"user","content":[{"type":"input_text","text":"file-tg_1"},

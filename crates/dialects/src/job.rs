@@ -19,7 +19,7 @@ use crate::fields::not_empty;
 use crate::json::{Cursor, Kind, Span, Value};
 use crate::models::moment;
 use crate::refusal::{duplicate, missing, no_object, wrong_type};
-use crate::whole::WholeAnswer;
+use crate::whole::BufferedAnswer;
 
 /// The endpoint that creates jobs.
 pub const JOBS: &str = "/model-invocation-job";
@@ -53,7 +53,7 @@ impl JobStorage {
 
     /// A job as lists show it after its creation, until it is polled.
     #[must_use]
-    pub fn shown(&self, name: &str, model: &str, made_unix_s: u64) -> String {
+    pub fn list_entry(&self, name: &str, model: &str, made_unix_s: u64) -> String {
         let made = &*moment(made_unix_s);
         let mut shown = self.said.clone();
         for (member, value) in [(NAME, name), (MODEL, model), ("status", Self::NEW), ("submitTime", made)] {
@@ -111,7 +111,7 @@ pub(crate) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
     let storage = JobStorage { places, said };
     let request = Request::of_model(&model);
     let bundle = BatchModels::of_job(model, span, storage);
-    Ok(Request { max_output_tokens: Some(0), bundle: Some(Box::new(bundle)), ..request })
+    Ok(Request { max_output_tokens: Some(0), batch: Some(Box::new(bundle)), ..request })
 }
 
 fn read(span: Span, body: &[u8]) -> Json {
@@ -141,13 +141,13 @@ fn kind_of(value: &Json) -> Kind {
 }
 
 /// A response about a job. Stopping one returns an empty body.
-pub(crate) fn whole_answer(body: &Bytes) -> Result<WholeAnswer, StreamFault> {
+pub(crate) fn buffered_answer(body: &Bytes) -> Result<BufferedAnswer, StreamFault> {
     let body = match skip_lead(body).first() {
         None => Bytes::from_static(b"{}"),
         Some(b'{') => body.clone(),
         Some(_) => return Err(StreamFault::Broken("not_an_answer")),
     };
-    Ok(WholeAnswer::plain(body, AnswerFacts::default()))
+    Ok(BufferedAnswer::plain(body, AnswerFacts::default()))
 }
 
 /// The status of a job, and where its results are.
@@ -188,20 +188,20 @@ struct Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobOutcome {
     /// It is still running.
-    None,
+    Running,
     /// It ended without a single processed request.
-    Nothing,
+    NoResults,
     /// It ended, and its results are stored.
     Results,
 }
 
 impl InvocationJob {
     #[must_use]
-    pub fn end(&self) -> JobOutcome {
+    pub fn outcome(&self) -> JobOutcome {
         match (self.status.as_str(), self.processed_record_count) {
-            ("Failed", _) | ("Stopped" | "Expired", Some(0)) => JobOutcome::Nothing,
+            ("Failed", _) | ("Stopped" | "Expired", Some(0)) => JobOutcome::NoResults,
             ("Completed" | "PartiallyCompleted" | "Stopped" | "Expired", _) => JobOutcome::Results,
-            _ => JobOutcome::None,
+            _ => JobOutcome::Running,
         }
     }
 
@@ -318,20 +318,20 @@ mod tests {
         let body = Bytes::from_static(NEW.as_bytes());
         let mut request = decode(&body).unwrap();
         assert_eq!(request.model, "anthropic/m");
-        let bundle = request.bundle.as_mut().unwrap();
-        assert_eq!(bundle.models[0].place, "modelId");
+        let bundle = request.batch.as_mut().unwrap();
+        assert_eq!(bundle.models[0].path, "modelId");
         let storage = bundle.storage.clone().unwrap();
         assert_eq!(
             (&*storage.places.input, &*storage.places.output),
             ("s3://own/in/asks.jsonl", "s3://own/out/")
         );
         assert_eq!(storage.places.role, "arn:aws:iam::123456789012:role/batches");
-        bundle.models[0].at_maker = Some("us.anthropic.m".to_owned());
+        bundle.models[0].upstream_name = Some("us.anthropic.m".to_owned());
         let sent = crate::upstream_body(&body, &request, "unread", true).concat();
         let expected = NEW.replace(r#""modelId": "anthropic/m""#, r#""modelId": "us.anthropic.m""#);
         assert_eq!(String::from_utf8(sent).unwrap(), expected);
         let shown: Json =
-            serde_json::from_str(&storage.shown("arn:x", "anthropic/m", 1_795_248_000)).unwrap();
+            serde_json::from_str(&storage.list_entry("arn:x", "anthropic/m", 1_795_248_000)).unwrap();
         let expected = json!({
             "jobArn": "arn:x", "jobName": "night", "modelId": "anthropic/m", "status": "Submitted",
             "submitTime": "2026-11-21T08:00:00Z", "roleArn": storage.places.role,
@@ -410,19 +410,19 @@ mod tests {
             read_job(body.as_bytes()).unwrap()
         };
         let ended = told("Completed", r#","endTime":"2026-11-21T09:00:00Z""#);
-        assert_eq!((ended.end(), ended.ended()), (JobOutcome::Results, "2026-11-21T09:00:00Z"));
+        assert_eq!((ended.outcome(), ended.ended()), (JobOutcome::Results, "2026-11-21T09:00:00Z"));
         assert_eq!(ended.results().as_deref(), Some("s3://own/out/abc123def456/asks.jsonl.out"));
         let failed = told("Failed", r#","message":"no role""#);
-        assert_eq!((failed.end(), &*failed.why()), (JobOutcome::Nothing, "it is Failed: no role"));
+        assert_eq!((failed.outcome(), &*failed.why()), (JobOutcome::NoResults, "it is Failed: no role"));
         for (status, more, end) in [
-            ("Stopped", r#","processedRecordCount":0"#, JobOutcome::Nothing),
+            ("Stopped", r#","processedRecordCount":0"#, JobOutcome::NoResults),
             ("Stopped", r#","processedRecordCount":3"#, JobOutcome::Results),
             ("Expired", "", JobOutcome::Results),
             ("PartiallyCompleted", "", JobOutcome::Results),
-            ("InProgress", "", JobOutcome::None),
-            ("SomethingNew", "", JobOutcome::None),
+            ("InProgress", "", JobOutcome::Running),
+            ("SomethingNew", "", JobOutcome::Running),
         ] {
-            assert_eq!(told(status, more).end(), end, "{status} {more}");
+            assert_eq!(told(status, more).outcome(), end, "{status} {more}");
         }
         assert_eq!(read_job(b"{}"), None);
     }

@@ -15,7 +15,7 @@ use crate::json::{Cursor, JsonError, Kind, Span, Value, find_member};
 use crate::refusal::{duplicate, missing, no_object, wrong_type};
 use crate::request::rename_at;
 use crate::splice::{Edit, splice};
-use crate::whole::WholeAnswer;
+use crate::whole::BufferedAnswer;
 use crate::{Addressed, Request, Stored, StoredAct, gemini};
 
 const INPUT: &str = "input_file_id";
@@ -36,7 +36,7 @@ pub struct StoredObjectReport {
     /// The provider's ids of the files that it names, besides itself.
     pub files: Vec<String>,
     /// The object for lists, with our ids and without the prompt.
-    pub shown: String,
+    pub list_entry: String,
 }
 
 /// Decodes a request about a stored object.
@@ -103,14 +103,14 @@ fn input_of(body: &Bytes) -> Result<(String, Span), Box<Fault>> {
 }
 
 /// Checks a response that is one JSON object.
-pub(crate) fn whole_answer(grammar: Grammar, body: Bytes) -> Result<WholeAnswer, StreamFault> {
+pub(crate) fn buffered_answer(grammar: Grammar, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
     let text = skip_lead(&body);
     match text.first() {
         None => Err(StreamFault::Broken("empty")),
         // Gemini returns an empty object for what was cancelled or deleted.
-        Some(b'{') if grammar == Grammar::Gemini => Ok(WholeAnswer::plain(body, AnswerFacts::default())),
+        Some(b'{') if grammar == Grammar::Gemini => Ok(BufferedAnswer::plain(body, AnswerFacts::default())),
         Some(b'{') if find_member(text, "id").is_ok_and(|found| found.is_some()) => {
-            Ok(WholeAnswer::plain(body, AnswerFacts::default()))
+            Ok(BufferedAnswer::plain(body, AnswerFacts::default()))
         }
         Some(_) => Err(StreamFault::Broken("not_an_answer")),
     }
@@ -180,7 +180,7 @@ pub fn rewrite_ids(
         splice(body, &mut renames.chain(cut).collect::<Vec<_>>(), &mut out);
         out.concat()
     };
-    made.shown = String::from_utf8(spliced(words)).unwrap_or_default();
+    made.list_entry = String::from_utf8(spliced(words)).unwrap_or_default();
     Some((spliced(None).into(), made))
 }
 
@@ -210,7 +210,7 @@ mod tests {
             renamed(r#"{"object":"file","id":"f\u0031","purpose":"batch"}"#, StoredObjectKind::File).unwrap();
         assert_eq!(body, r#"{"object":"file","id":"file-tg_f1","purpose":"batch"}"#);
         assert_eq!((&*made.id, &*made.purpose), ("f1", "batch"));
-        assert_eq!(made.shown, body);
+        assert_eq!(made.list_entry, body);
         let ended = r#"{"results_url":"https://a.test/v1/messages/batches/m1/results","id":"m1","type":"message_batch"}"#;
         let (body, _) = renamed(ended, StoredObjectKind::MessageBatch).unwrap();
         let expected = r#"{"results_url":"/v1/messages/batches/msgbatch_tg_m1/results","id":"msgbatch_tg_m1","type":"message_batch"}"#;
@@ -238,13 +238,13 @@ mod tests {
                 r#"{{"id":"video_tg_video_2","prompt":{prompt},"remixed_from_video_id":"video_tg_video_1","file_id":"x"}}"#
             )
         };
-        assert_eq!((body, made.shown), (expected(r#""a \"tide\" in""#), expected("null")));
+        assert_eq!((body, made.list_entry), (expected(r#""a \"tide\" in""#), expected("null")));
         let own = r#"{"id":"video_2","prompt":"x","remixed_from_video_id":null}"#;
         assert!(
             renamed(own, StoredObjectKind::Video)
                 .unwrap()
                 .1
-                .shown
+                .list_entry
                 .ends_with(r#""remixed_from_video_id":null}"#)
         );
     }
@@ -279,7 +279,7 @@ mod tests {
         let mut request = decode(Grammar::Chat, Operation::Batch, &body, None).unwrap();
         let stored = request.stored.as_mut().unwrap();
         assert_eq!((&*stored.id, stored.act), ("file-tg_1", StoredAct::Make));
-        stored.at_maker = Some("file-abc".to_owned());
+        stored.provider_object_id = Some("file-abc".to_owned());
         let sent = crate::upstream_body(&body, &request, "", true).concat();
         assert_eq!(
             sent,

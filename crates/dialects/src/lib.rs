@@ -59,12 +59,12 @@ mod whole;
 mod written;
 
 pub use answer::{AnswerFacts, StreamFacts, StreamFault, ping, stream_type};
-pub use batch::{BatchInputLine, BatchOutputLine, batch_operation, read_batch_ask, read_batch_item};
-pub use bundle::{BatchModels, BundledModel, MESSAGES, MessageBatchStatus, read_bundle};
+pub use batch::{BatchInputLine, BatchOutputLine, batch_operation, read_batch_input, read_batch_output};
+pub use bundle::{BatchModel, BatchModels, MESSAGES, MessageBatchStatus, read_message_batch};
 pub use constraints::AnswerConstraints;
 pub use converse::{converse_address as read_model_path, read_error as read_converse_error};
-pub use count::{count_answer, forget_answer, speak_count};
-pub use embed::{EmbeddingForm, speak_hosted_texts, speak_texts};
+pub use count::{count_answer, forget_answer, write_count_request};
+pub use embed::{EmbeddingForm, translate_embeddings, translate_hosted_embeddings};
 pub use error::{ErrorAnswer, render_blocked, render_error, request_id_header};
 pub use files::exchange_files;
 pub use form::{Form, FormReader};
@@ -78,7 +78,7 @@ pub use kept::{StoredObjectReport, rewrite_ids};
 pub use losses::{Droppable, DroppedFields, Feature};
 pub use media::{
     FalSpeechParams, FalTranscriptionParams, FalVideoParams, InvokeModelImages, InvokeModelRerank,
-    QueuedVideo, TranscriptWish, VideoAsk, operation_of, video_object, with_width_and_height,
+    QueuedVideo, TranscriptOptions, VideoAsk, operation_of, video_object, with_width_and_height,
     write_fal_images, write_fal_speech, write_fal_transcription, write_fal_video, write_imagen,
     write_invoke_model_images, write_invoke_model_rerank, write_veo,
 };
@@ -94,8 +94,8 @@ pub use request::{
 };
 pub use responses::{ReportedResponse, read_response};
 pub use runtime::{
-    AnswerWriter, EmbedAsked, RankAsked, RuntimeWish, ranks_answer, read_runtime, read_runtime_ranking,
-    read_runtime_texts, vectors_answer,
+    AnswerWriter, RuntimeAnswerOptions, RuntimeEmbedRequest, RuntimeRankRequest, ranks_answer, read_runtime,
+    read_runtime_embeddings, read_runtime_ranking, vectors_answer,
 };
 pub use salt::{CacheSalt, salt_cache};
 pub use shared_account::{
@@ -108,4 +108,4 @@ pub use translate::{
 };
 pub use turns::{TurnSignatures, restore_signatures, unsigned_calls};
 pub use video::{VideoObject, VideoState, read_video};
-pub use whole::{Made, WholeAnswer, whole_answer};
+pub use whole::{BufferedAnswer, ProviderResponse, buffered_answer};

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use domain::prompt::{Aliased, Aliases, Place, ToolKind};
+use domain::prompt::{Aliased, Aliases, ToolKind, ValuePath};
 use domain::{Fault, FaultClass, Grammar, Prompt};
 
 use crate::calls::Declared;
@@ -323,7 +323,7 @@ impl Feature {
     }
 
     #[must_use]
-    pub fn sort(self) -> Droppable {
+    pub fn droppable(self) -> Droppable {
         self.row().map_or(Droppable::Meaning, |row| row.1)
     }
 
@@ -375,7 +375,7 @@ impl DroppedFields {
 
     /// Sets the names that the client used where its dialect has several.
     #[must_use]
-    pub fn called(mut self, aliases: &Aliases) -> Self {
+    pub fn with_aliases(mut self, aliases: &Aliases) -> Self {
         self.aliases.clone_from(aliases);
         self
     }
@@ -400,63 +400,63 @@ impl DroppedFields {
     }
 
     /// The target can't express the feature.
-    pub fn lose(&mut self, feature: Feature) {
+    pub fn drop_feature(&mut self, feature: Feature) {
         let name = self.own_name(feature).unwrap_or("this");
-        self.lose_at(feature, name);
+        self.drop_at(feature, name);
     }
 
     /// Drops those features that the request uses.
-    pub fn lose_said(&mut self, rows: impl IntoIterator<Item = (bool, Feature)>) {
-        rows.into_iter().filter(|(is_said, _)| *is_said).for_each(|(_, feature)| self.lose(feature));
+    pub fn drop_used(&mut self, rows: impl IntoIterator<Item = (bool, Feature)>) {
+        rows.into_iter().filter(|(is_said, _)| *is_said).for_each(|(_, feature)| self.drop_feature(feature));
     }
 
     /// The target can't express the feature, which the client used at this path: `messages[2].content[0]`.
-    pub fn lose_at(&mut self, feature: Feature, name: impl Into<String>) {
-        self.push(name.into(), feature.sort(), Some(feature));
+    pub fn drop_at(&mut self, feature: Feature, name: impl Into<String>) {
+        self.push(name.into(), feature.droppable(), Some(feature));
     }
 
     /// The target can't express a feature used in a part, whose place may be known.
-    pub fn lose_in(&mut self, feature: Feature, place: &Place) {
+    pub fn drop_in(&mut self, feature: Feature, place: &ValuePath) {
         match (place.as_str(), self.own_name(feature)) {
-            (Some(place), Some(name)) => self.lose_at(feature, format!("{place}.{name}")),
-            _ => self.lose(feature),
+            (Some(place), Some(name)) => self.drop_at(feature, format!("{place}.{name}")),
+            _ => self.drop_feature(feature),
         }
     }
 
     /// The target does not have this tool.
-    pub fn lose_tool(&mut self, index: usize, tool: &ToolKind) {
+    pub fn drop_tool(&mut self, index: usize, tool: &ToolKind) {
         match tool {
             // In the client's dialect this is a field, not a tool.
             ToolKind::Hosted { kind, .. } if kind == WEB_SEARCH => {
-                self.lose_at(Feature::HostedTool, WEB_SEARCH)
+                self.drop_at(Feature::HostedTool, WEB_SEARCH)
             }
-            _ => self.lose_at(Feature::HostedTool, format!("tools[{index}]")),
+            _ => self.drop_at(Feature::HostedTool, format!("tools[{index}]")),
         }
     }
 
     /// Reports a custom tool's grammar constraint, where it is only described in prose.
-    pub(crate) fn lose_format(&mut self, index: usize, declared: &Declared<'_>) {
+    pub(crate) fn drop_custom_format(&mut self, index: usize, declared: &Declared<'_>) {
         if declared.loses_format {
             let name = self.own_name(Feature::CustomFormat).unwrap_or("format");
-            self.lose_at(Feature::CustomFormat, format!("tools[{index}].{name}"));
+            self.drop_at(Feature::CustomFormat, format!("tools[{index}].{name}"));
         }
     }
 
     /// Calls and results of hosted tools in earlier turns, and other parts that only their own provider can
     /// read. A long history has many, so each kind is reported once.
-    pub fn lose_foreign(&mut self, kind: &str) {
-        self.lose_at(Feature::HostedTool, kind);
+    pub fn drop_foreign(&mut self, kind: &str) {
+        self.drop_at(Feature::HostedTool, kind);
     }
 
     /// The target can't express one aspect of the feature, and the answer is as good without it: always a
     /// hint.
-    pub fn lose_part(&mut self, feature: Feature) {
+    pub fn drop_aspect(&mut self, feature: Feature) {
         let name = self.own_name(feature).unwrap_or("this");
         self.push(name.to_owned(), Droppable::Hint, Some(feature));
     }
 
     /// A field that no table has.
-    pub fn lose_extra(&mut self, name: impl Into<String>, is_meaning: bool) {
+    pub fn drop_unknown(&mut self, name: impl Into<String>, is_meaning: bool) {
         self.push(name.into(), if is_meaning { Droppable::Meaning } else { Droppable::Hint }, None);
     }
 
@@ -471,7 +471,7 @@ impl DroppedFields {
     /// # Errors
     /// A field that changes the answer would be dropped, and the client has not allowed that: the fault names
     /// it.
-    pub fn settle(self, is_lenient: bool) -> Result<Vec<String>, Box<Fault>> {
+    pub fn finish(self, is_lenient: bool) -> Result<Vec<String>, Box<Fault>> {
         let needed = self.lost.iter().find(|(_, sort, _)| *sort == Droppable::Meaning && !is_lenient);
         if let Some((name, _, feature)) = needed {
             return Err(match self.by {
@@ -554,13 +554,13 @@ mod tests {
     #[test]
     fn meaning_is_refused_by_name_and_a_hint_is_told() {
         let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Anthropic);
-        losses.lose(Feature::Seed);
-        losses.lose(Feature::Seed);
-        assert_eq!(losses.clone().settle(false).unwrap(), ["seed"]);
-        losses.lose(Feature::Logprobs);
-        let fault = losses.clone().settle(false).unwrap_err();
+        losses.drop_feature(Feature::Seed);
+        losses.drop_feature(Feature::Seed);
+        assert_eq!(losses.clone().finish(false).unwrap(), ["seed"]);
+        losses.drop_feature(Feature::Logprobs);
+        let fault = losses.clone().finish(false).unwrap_err();
         assert_eq!(fault.param.as_deref(), Some("logprobs"));
         assert!(fault.to_string().contains("chat or responses or gemini"), "{fault}");
-        assert_eq!(losses.settle(true).unwrap(), ["seed", "logprobs"]);
+        assert_eq!(losses.finish(true).unwrap(), ["seed", "logprobs"]);
     }
 }

@@ -212,7 +212,7 @@ impl<'a> Object<'a> {
             let field = Field { path, kind, raw };
             if field.is_something() {
                 let is_hint = hints.contains(&&*name) || is_mark(&name);
-                extras.push(Extra { is_meaning: !is_hint, name: field.path });
+                extras.push(Extra { affects_answer: !is_hint, name: field.path });
             }
         }
     }

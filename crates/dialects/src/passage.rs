@@ -16,7 +16,7 @@ use crate::chat::{self, StreamScanner, begins_stream, skip_lead};
 use crate::constraints::{AnswerConstraints, AnswerFilter};
 use crate::converse::{begins_frames, no_frame, read_frame};
 use crate::cut::EventBuffer;
-use crate::media::{MediaStream, TranscriptWish, VideoAsk};
+use crate::media::{MediaStream, TranscriptOptions, VideoAsk};
 use crate::prompt_text::{CountedText, UsageEstimator, is_counted};
 use crate::splice::join_small;
 use crate::transcript::{AnswerForm, Transcript};
@@ -30,7 +30,7 @@ pub struct AnswerPath {
     pub client: Grammar,
     pub upstream: Grammar,
     /// The server is known to deviate from the format: a buffered response is repaired on the way.
-    pub is_loose: bool,
+    pub needs_normalising: bool,
     /// The stream reports usage to the client.
     pub usage: bool,
     /// The stream is sent as one growing JSON array (Gemini without `alt=sse`).
@@ -40,7 +40,7 @@ pub struct AnswerPath {
     pub trace: TraceId,
     pub created_unix_s: u64,
     /// What the request determines about its answer.
-    pub asked: AnswerConstraints,
+    pub constraints: AnswerConstraints,
     /// How the client wants embedding vectors.
     pub vectors: VectorForm,
     /// Bytes of text in the prompt, to estimate what the upstream does not count.
@@ -50,11 +50,11 @@ pub struct AnswerPath {
     /// The form of the upstream's response, where its content type decides.
     pub form: AnswerForm,
     /// Estimates usage where the upstream reports none and the answer is rewritten.
-    pub guess: Option<Rc<dyn UsageEstimator>>,
+    pub estimator: Option<Rc<dyn UsageEstimator>>,
     /// For a video whose provider reports it as a long-running operation.
-    pub film: Option<Box<VideoAsk>>,
+    pub video: Option<Box<VideoAsk>>,
     /// For a transcription by a fal app.
-    pub heard: Option<Box<TranscriptWish>>,
+    pub transcript: Option<Box<TranscriptOptions>>,
 }
 
 /// An answer that is being streamed to a client.
@@ -117,35 +117,35 @@ impl AnswerPath {
             operation: Operation::Chat,
             client,
             upstream,
-            is_loose: false,
+            needs_normalising: false,
             usage: true,
             as_array: false,
             model: String::new(),
             trace: TraceId::new(0, [0; 10]),
             created_unix_s: 0,
-            asked: AnswerConstraints::default(),
+            constraints: AnswerConstraints::default(),
             vectors: VectorForm::default(),
             prompt_bytes: 0,
             keeps_text: false,
             form: AnswerForm::default(),
-            guess: None,
-            film: None,
-            heard: None,
+            estimator: None,
+            video: None,
+            transcript: None,
         }
     }
 
-    pub(crate) fn wish(&self) -> AnswerOptions {
+    pub(crate) fn options(&self) -> AnswerOptions {
         AnswerOptions {
             usage: self.usage,
             model: self.model.clone(),
             trace: Some(self.trace),
             created_unix_s: self.created_unix_s,
-            asked: self.asked.clone(),
+            constraints: self.constraints.clone(),
             // Reasoning from a server of the client's own dialect reaches the client, even where the answer
             // is rewritten.
-            thoughts: self.is_same(),
-            is_own: self.is_same(),
-            guess: self.guess.clone(),
+            thoughts: self.is_same_dialect(),
+            is_same_dialect: self.is_same_dialect(),
+            estimator: self.estimator.clone(),
         }
     }
 
@@ -154,13 +154,13 @@ impl AnswerPath {
         self.operation == Operation::Stored
     }
 
-    pub(crate) fn is_same(&self) -> bool {
+    pub(crate) fn is_same_dialect(&self) -> bool {
         self.client == self.upstream
     }
 
     /// The upstream's own bytes are forwarded.
-    pub(crate) fn is_passed_on(&self) -> bool {
-        self.is_same() && !self.asked.is_first_call_alone()
+    pub(crate) fn is_passthrough(&self) -> bool {
+        self.is_same_dialect() && !self.constraints.is_first_call_alone()
     }
 
     /// The upstream streams binary frames.
@@ -175,7 +175,7 @@ impl AnswerStream {
         if way.operation == Operation::Images && way.upstream == Grammar::Hosted {
             return Self { kind: Kind::Media(Box::new(MediaStream::hosted(way.created_unix_s))) };
         }
-        if let Some(film) = &way.film {
+        if let Some(film) = &way.video {
             return Self { kind: Kind::Media(Box::new(MediaStream::film(film))) };
         }
         let is_passed_on = way.operation == Operation::Speech || way.operation.is_kept();
@@ -185,7 +185,7 @@ impl AnswerStream {
         if way.operation.is_transcription() {
             return Self { kind: Kind::Listen(Box::default()) };
         }
-        if way.is_passed_on() && way.client == Grammar::Chat {
+        if way.is_passthrough() && way.client == Grammar::Chat {
             let mut scanner = StreamScanner::new(!way.usage);
             if way.keeps_text {
                 scanner.keep_text();
@@ -204,7 +204,7 @@ impl AnswerStream {
             Kind::Scan(_) | Kind::Walk(_) => Ok(()),
             Kind::Media(media) => media.opened(media_type),
             Kind::Listen(transcript) => {
-                transcript.told(AnswerForm::of(std::str::from_utf8(media_type).ok()));
+                transcript.set_form(AnswerForm::of(std::str::from_utf8(media_type).ok()));
                 Ok(())
             }
         }
@@ -276,7 +276,7 @@ impl AnswerStream {
 
     /// Reasoning signatures that the provider must get back with the results of this answer's tool calls.
     #[must_use]
-    pub fn turn(&self) -> Option<TurnSignatures> {
+    pub fn signatures(&self) -> Option<TurnSignatures> {
         match &self.kind {
             Kind::Scan(_) | Kind::Media(_) | Kind::Listen(_) => None,
             Kind::Walk(walk) => walk.gatherer.state(walk.way.upstream),
@@ -335,9 +335,9 @@ impl EventRelay {
                 true => Box::new(responses::StoredReader::default()),
                 false => reader(way.upstream),
             },
-            writer: (!way.is_passed_on()).then(|| writer(way.client, way.wish())),
+            writer: (!way.is_passthrough()).then(|| writer(way.client, way.options())),
             kept: CountedText::new(way.keeps_text),
-            fitting: AnswerFilter::new(&way.asked),
+            fitting: AnswerFilter::new(&way.constraints),
             way,
             cutter: EventBuffer::default(),
             frames: FrameDecoder::new(),
@@ -491,7 +491,7 @@ impl EventRelay {
     /// Rewrites events with the stream's writer, or with one that continues after what was forwarded.
     fn write(&mut self, events: &mut Vec<Event>, out: &mut Vec<Bytes>) {
         let ends = events.contains(&Event::Done);
-        self.fitting.fit(events);
+        self.fitting.apply(events);
         let mut bytes = Vec::new();
         match &mut self.writer {
             Some(writer) => events.drain(..).for_each(|event| writer.event(event, &mut bytes)),
@@ -521,7 +521,7 @@ impl EventRelay {
     }
 
     fn resumed(&self) -> Box<dyn WriteAnswer> {
-        let mut writer = writer(self.way.client, self.way.wish());
+        let mut writer = writer(self.way.client, self.way.options());
         writer.resume(&self.progress);
         writer
     }
@@ -529,7 +529,7 @@ impl EventRelay {
     fn note_all(&mut self, events: &mut Vec<Event>) {
         events.iter().for_each(|event| self.note(event));
         let is_end = |event: &Event| *event == Event::Done;
-        if let (Some(guess), Some(end)) = (&self.way.guess, events.iter().position(is_end))
+        if let (Some(guess), Some(end)) = (&self.way.estimator, events.iter().position(is_end))
             && !is_counted(self.facts.usage.as_ref(), self.facts.content_bytes)
         {
             let usage = Event::Usage(guess.usage(self.kept.as_str(), self.facts.content_bytes));
@@ -602,11 +602,11 @@ impl EventRelay {
     fn finish_whole(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
         let body = self.cutter.take();
         let mut events = Vec::new();
-        self.reader.whole(&body, &mut events)?;
+        self.reader.read_buffered(&body, &mut events)?;
         self.facts.events = 1;
         // Nothing was forwarded yet, so the writer starts from the beginning.
         if self.writer.is_none() {
-            self.writer = Some(writer(self.way.client, self.way.wish()));
+            self.writer = Some(writer(self.way.client, self.way.options()));
         }
         self.note_all(&mut events);
         self.write(&mut events, out);

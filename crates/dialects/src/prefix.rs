@@ -24,7 +24,7 @@ pub struct Prefixes {
     ends: Vec<PrefixEnd>,
     head: u64,
     conversation: u64,
-    is_helped: bool,
+    has_client_caching: bool,
     /// The position after the brace that opens the request.
     open: usize,
 }
@@ -186,7 +186,13 @@ impl Draft {
         let heads = head_pieces.min(PREFIX_ENDS_MAX / 2);
         ends.drain(heads..heads + surplus);
         let conversation = conversation.unwrap_or(rolling.state);
-        Prefixes { ends, head: head.unwrap_or(conversation), conversation, is_helped: self.is_helped, open }
+        Prefixes {
+            ends,
+            head: head.unwrap_or(conversation),
+            conversation,
+            has_client_caching: self.is_helped,
+            open,
+        }
     }
 }
 
@@ -297,8 +303,8 @@ impl Prefixes {
 
     /// The client manages caching itself, by breakpoints or by a cache key.
     #[must_use]
-    pub const fn is_helped(&self) -> bool {
-        self.is_helped
+    pub const fn has_client_caching(&self) -> bool {
+        self.has_client_caching
     }
 
     /// The inserts that put breakpoints at the ends with these indices. An end that can't carry one is

@@ -88,7 +88,7 @@ fn a_client_that_helps_itself_is_seen() {
         (Grammar::Chat, json!({"prompt_cache_key": null, "messages": [{"role": "user"}]}), false),
         (Grammar::Responses, json!({"prompt_cache_key": "k", "input": "x"}), true),
     ] {
-        assert_eq!(read(grammar, &body).is_helped(), is_helped, "{body}");
+        assert_eq!(read(grammar, &body).has_client_caching(), is_helped, "{body}");
     }
     assert_eq!(read_prefixes(Grammar::Gemini, b"{}"), None);
     assert_eq!(read_prefixes(Grammar::Chat, b"{\"messages\":[]}"), None);
@@ -181,7 +181,7 @@ proptest! {
         let bytes = Bytes::from(text.unwrap());
         let request = decode_request(Grammar::Anthropic, Operation::Chat, &bytes, None).unwrap();
         let prefixes = read_prefixes(Grammar::Anthropic, &bytes).unwrap();
-        prop_assert!(!prefixes.is_helped());
+        prop_assert!(!prefixes.has_client_caching());
         let chosen: Vec<_> = (0..prefixes.ends().len()).filter(|at| choice >> (at % 64) & 1 == 1).collect();
         let takers = chosen.iter().filter(|at| prefixes.ends()[**at].takes_mark()).count();
         let plain = upstream_body_with(&bytes, &request, "other", true, &[]).concat();

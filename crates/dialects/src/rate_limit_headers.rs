@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use domain::{Dialect, Grammar, RateLimitState, Standings};
+use domain::{Dialect, Grammar, RateLimitState, RateLimitStates};
 use http::header::{HeaderName, HeaderValue};
 
 /// A dialect's header names for the limit, the remainder and the reset; and how it writes the reset time.
@@ -52,7 +52,7 @@ const fn form(dialect: Dialect) -> Form {
 
 /// The headers of the limits that apply; none where no limit does.
 #[must_use]
-pub fn rate_limit_headers(dialect: Dialect, standings: &Standings) -> Vec<(HeaderName, HeaderValue)> {
+pub fn rate_limit_headers(dialect: Dialect, standings: &RateLimitStates) -> Vec<(HeaderName, HeaderValue)> {
     let form = form(dialect);
     let (mut headers, reset) = (Vec::new(), form.reset);
     let mut tell = |names: [HeaderName; 3], standing: Option<RateLimitState>| {
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn only_what_applies_is_told() {
         let requests = Some(RateLimitState { limit: 10, remaining: 3, reset_ms: 42_000 });
-        let told = rate_limit_headers(Dialect::Chat, &Standings { requests, tokens: None });
+        let told = rate_limit_headers(Dialect::Chat, &RateLimitStates { requests, tokens: None });
         let told: Vec<_> =
             told.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
         assert_eq!(
@@ -148,6 +148,6 @@ mod tests {
                 ("x-ratelimit-reset-requests", "42s"),
             ]
         );
-        assert!(rate_limit_headers(Dialect::Run, &Standings::default()).is_empty());
+        assert!(rate_limit_headers(Dialect::Run, &RateLimitStates::default()).is_empty());
     }
 }

@@ -36,7 +36,7 @@ pub struct Request {
     /// The stored response that the request is about or continues.
     pub stored: Option<Box<Stored>>,
     /// Whether the provider is to store the answer.
-    pub is_kept: bool,
+    pub stores_answer: bool,
     /// Background mode: the client does not wait for the answer, and polls for it later.
     pub is_background: bool,
     /// Files that it names by id, in the order of the body.
@@ -46,7 +46,7 @@ pub struct Request {
     /// The provider that is to store the file, where the request names one.
     pub provider: Option<String>,
     /// Requests of an asynchronous batch.
-    pub bundle: Option<Box<BatchModels>>,
+    pub batch: Option<Box<BatchModels>>,
     /// The span of the id of the object that the request derives from.
     pub(crate) stored_value: Option<Span>,
     /// The span of the model's name; `None` where the address has it.
@@ -60,10 +60,10 @@ pub struct Request {
     /// The edit that requests usage from the upstream; `None` where it is reported anyway.
     pub(crate) usage_edit: Option<(Span, &'static str)>,
     /// The span that requests encrypted reasoning.
-    pub(crate) sealed_thoughts: Option<Span>,
+    pub(crate) encrypted_reasoning: Option<Span>,
     /// Parts that we wrote into an earlier answer of this conversation, and that an upstream of the same
     /// dialect refuses.
-    pub(crate) cuts: Vec<Span>,
+    pub(crate) removed_spans: Vec<Span>,
 }
 
 /// A file that a conversation names by its id.
@@ -72,7 +72,7 @@ pub struct NamedFile {
     /// As the client wrote it.
     pub id: String,
     /// Its path in the request.
-    pub place: String,
+    pub path: String,
     /// The id was replaced by the provider's.
     pub is_exchanged: bool,
     pub(crate) span: Span,
@@ -104,19 +104,19 @@ pub struct Stored {
     /// The query string, as written.
     pub query: String,
     /// The provider's id, where the client uses one of ours.
-    pub at_maker: Option<String>,
+    pub provider_object_id: Option<String>,
 }
 
 impl Stored {
     #[must_use]
     pub const fn new(id: String, act: StoredAct, query: String) -> Self {
-        Self { id, act, query, at_maker: None }
+        Self { id, act, query, provider_object_id: None }
     }
 
     /// Its id in requests to the provider.
     #[must_use]
     pub fn upstream_id(&self) -> &str {
-        self.at_maker.as_deref().unwrap_or(&self.id)
+        self.provider_object_id.as_deref().unwrap_or(&self.id)
     }
 }
 
@@ -174,10 +174,10 @@ impl Request {
     /// The same request without asking for encrypted reasoning, which OpenAI may refuse for models that do
     /// not reason, and the name of the dropped field. `None` where it was not requested.
     #[must_use]
-    pub fn without_sealed_thoughts(&self) -> Option<(Self, &'static str)> {
-        let span = self.sealed_thoughts?;
+    pub fn without_encrypted_reasoning(&self) -> Option<(Self, &'static str)> {
+        let span = self.encrypted_reasoning?;
         let mut request = self.clone();
-        request.cuts.push(span);
+        request.removed_spans.push(span);
         Some((request, "include"))
     }
 
@@ -210,7 +210,7 @@ pub fn upstream_body_with(
     if let Some(form) = &request.form {
         return form.upstream_body(body, upstream_model);
     }
-    if let Some(bundle) = &request.bundle {
+    if let Some(bundle) = &request.batch {
         return bundle.upstream_body(body);
     }
     let (rename, usage) = own_edits(request, upstream_model, ask_usage);
@@ -219,8 +219,8 @@ pub fn upstream_body_with(
         splice(body, &mut [rename_at(span, stored.upstream_id())], &mut out);
         return out;
     }
-    if !request.cuts.is_empty() || !request.resources.is_empty() || !inserts.is_empty() {
-        let cuts = request.cuts.iter().map(|span| Edit::cut(*span));
+    if !request.removed_spans.is_empty() || !request.resources.is_empty() || !inserts.is_empty() {
+        let cuts = request.removed_spans.iter().map(|span| Edit::cut(*span));
         let resource = resource_text(upstream_model);
         let others = request.resources.iter().filter(|span| span.of(body) != resource.as_bytes());
         let others = others.map(|span| Edit { span: *span, text: Cow::Borrowed(&resource) });

@@ -12,7 +12,8 @@ use crate::translate::read_prompt;
 use crate::{Request, chat};
 
 pub use vectors::{
-    EmbedAsked, RankAsked, ranks_answer, read_runtime_ranking, read_runtime_texts, vectors_answer,
+    RuntimeEmbedRequest, RuntimeRankRequest, ranks_answer, read_runtime_embeddings, read_runtime_ranking,
+    vectors_answer,
 };
 
 /// Reads a whole request, including the extension fields of self-hosted runtimes. If `is_lenient` is set,
@@ -35,19 +36,19 @@ pub fn read_runtime(
         _ => (read_prompt(grammar, body, request)?, None),
     };
     let (words, known) = chat::read_words(body)?;
-    let unknown = prompt.extras.iter().find(|extra| extra.is_meaning && !known.contains(&extra.name));
+    let unknown = prompt.extras.iter().find(|extra| extra.affects_answer && !known.contains(&extra.name));
     if let Some(extra) = unknown.filter(|_| !is_lenient) {
         let message = format!("\"{}\" is not taken by this runtime.", extra.name);
         let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
         let fix = "Leave it out, or send Agent-Lenient: true to have it left out.";
         return Err(Box::new(fault.param(extra.name.clone()).fix(fix)));
     }
-    Ok(GenerateRequest { model: request.model.clone(), prompt, continues, words })
+    Ok(GenerateRequest { model: request.model.clone(), prompt, raw_prompt: continues, parameters: words })
 }
 
 /// The form in which a client wants a runtime's response.
 #[derive(Debug, Clone)]
-pub struct RuntimeWish {
+pub struct RuntimeAnswerOptions {
     pub grammar: Grammar,
     pub operation: Operation,
     /// Whether a stream reports usage.
@@ -56,7 +57,7 @@ pub struct RuntimeWish {
     pub trace: TraceId,
     pub created_unix_s: u64,
     /// What the request asks of the response's form.
-    pub asked: AnswerConstraints,
+    pub constraints: AnswerConstraints,
 }
 
 /// Writes a runtime's response for its client.
@@ -68,14 +69,22 @@ pub struct AnswerWriter {
 
 impl AnswerWriter {
     #[must_use]
-    pub fn new(wish: RuntimeWish) -> Self {
-        let RuntimeWish { grammar, operation, usage, model, trace, created_unix_s, asked } = wish;
+    pub fn new(wish: RuntimeAnswerOptions) -> Self {
+        let RuntimeAnswerOptions {
+            grammar,
+            operation,
+            usage,
+            model,
+            trace,
+            created_unix_s,
+            constraints: asked,
+        } = wish;
         let wish = AnswerOptions {
             usage,
             model,
             trace: Some(trace),
             created_unix_s,
-            asked,
+            constraints: asked,
             thoughts: true,
             ..AnswerOptions::default()
         };
@@ -101,7 +110,7 @@ impl AnswerWriter {
     }
 
     /// A buffered response.
-    pub fn whole(&mut self, events: Vec<Event>) -> Bytes {
-        Bytes::from(self.writer.whole(events))
+    pub fn buffered(&mut self, events: Vec<Event>) -> Bytes {
+        Bytes::from(self.writer.write_buffered(events))
     }
 }

@@ -45,7 +45,7 @@ pub(crate) struct Transcript {
 }
 
 impl Transcript {
-    pub(crate) fn told(&mut self, form: AnswerForm) {
+    pub(crate) fn set_form(&mut self, form: AnswerForm) {
         self.form = form;
     }
 
@@ -326,7 +326,7 @@ mod tests {
 
     fn streamed(text: &'static str, size: usize) -> (Vec<u8>, StreamFacts, Result<(), StreamFault>) {
         let mut transcript = Transcript::default();
-        transcript.told(AnswerForm::Events);
+        transcript.set_form(AnswerForm::Events);
         let mut out = Vec::new();
         let mut result = Ok(());
         for piece in text.as_bytes().chunks(size) {

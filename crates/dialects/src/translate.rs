@@ -111,10 +111,10 @@ pub fn translate_request(
     listener: &TargetModel<'_>,
     is_lenient: bool,
 ) -> Result<TranslatedRequest, Box<Fault>> {
-    let mut losses = DroppedFields::new(client, upstream).called(&prompt.aliases);
+    let mut losses = DroppedFields::new(client, upstream).with_aliases(&prompt.aliases);
     let body = write_prompt(upstream, prompt, listener, &mut losses)?;
     for extra in &prompt.extras {
-        losses.lose_extra(&*extra.name, extra.is_meaning);
+        losses.drop_unknown(&*extra.name, extra.affects_answer);
     }
-    Ok(TranslatedRequest { body: Bytes::from(body), dropped: losses.settle(is_lenient)? })
+    Ok(TranslatedRequest { body: Bytes::from(body), dropped: losses.finish(is_lenient)? })
 }

@@ -29,8 +29,8 @@ pub struct VideoObject {
 pub enum VideoState {
     /// In progress. Unknown statuses count as this.
     #[default]
-    Coming,
-    Made,
+    InProgress,
+    Completed,
     Failed,
 }
 
@@ -59,9 +59,9 @@ pub fn read_video(body: &[u8]) -> Option<VideoObject> {
 
 fn state(word: &str) -> VideoState {
     match word {
-        "completed" => VideoState::Made,
+        "completed" => VideoState::Completed,
         "failed" | "cancelled" => VideoState::Failed,
-        _ => VideoState::Coming,
+        _ => VideoState::InProgress,
     }
 }
 
@@ -94,14 +94,18 @@ mod tests {
     #[test]
     fn how_far_a_film_is_and_how_long() {
         for (body, state, video_ms) in [
-            (r#"{"id":"v","status":"queued","seconds":"8","error":null}"#, VideoState::Coming, Some(8_000)),
-            (r#"{"id":"v","status":"in_progress","seconds":"8"}"#, VideoState::Coming, Some(8_000)),
-            (r#"{"id":"v","status":"a new word","seconds":"8"}"#, VideoState::Coming, Some(8_000)),
-            (r#"{"id":"v","status":"completed","seconds":"8"}"#, VideoState::Made, Some(8_000)),
-            (r#"{"id":"v","status":"completed","seconds":5.0626}"#, VideoState::Made, Some(5_063)),
-            (r#"{"id":"v","status":"completed","seconds":12}"#, VideoState::Made, Some(12_000)),
-            (r#"{"id":"v","status":"completed"}"#, VideoState::Made, None),
-            (r#"{"id":"v","status":"completed","seconds":"long"}"#, VideoState::Made, None),
+            (
+                r#"{"id":"v","status":"queued","seconds":"8","error":null}"#,
+                VideoState::InProgress,
+                Some(8_000),
+            ),
+            (r#"{"id":"v","status":"in_progress","seconds":"8"}"#, VideoState::InProgress, Some(8_000)),
+            (r#"{"id":"v","status":"a new word","seconds":"8"}"#, VideoState::InProgress, Some(8_000)),
+            (r#"{"id":"v","status":"completed","seconds":"8"}"#, VideoState::Completed, Some(8_000)),
+            (r#"{"id":"v","status":"completed","seconds":5.0626}"#, VideoState::Completed, Some(5_063)),
+            (r#"{"id":"v","status":"completed","seconds":12}"#, VideoState::Completed, Some(12_000)),
+            (r#"{"id":"v","status":"completed"}"#, VideoState::Completed, None),
+            (r#"{"id":"v","status":"completed","seconds":"long"}"#, VideoState::Completed, None),
             (r#"{"status":"failed","seconds":"8","error":{"code":"x"}}"#, VideoState::Failed, Some(8_000)),
         ] {
             let film = read_video(body.as_bytes()).unwrap();

@@ -16,19 +16,19 @@ use crate::{count, embed, job, kept, media, responses};
 
 /// A buffered response as the client gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WholeAnswer {
+pub struct BufferedAnswer {
     pub body: Bytes,
     pub facts: AnswerFacts,
     /// Reasoning signatures that the provider must get back with the results of this answer's tool calls.
-    pub turn: Option<TurnSignatures>,
+    pub signatures: Option<TurnSignatures>,
     /// The response's id at its provider, where it has one and may be stored.
-    pub made: Option<Box<Made>>,
+    pub provider_response: Option<Box<ProviderResponse>>,
     /// The answer's text, where the upstream reported no usage.
     pub text: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Made {
+pub struct ProviderResponse {
     pub id: String,
     /// It is complete; a background response is not yet.
     pub is_over: bool,
@@ -40,44 +40,44 @@ pub struct Made {
 /// # Errors
 /// The body is not an answer: an error in a 200, HTML, nothing at all, truncated JSON, or a stream that does
 /// not end well.
-pub fn whole_answer(way: &AnswerPath, body: Bytes) -> Result<WholeAnswer, StreamFault> {
+pub fn buffered_answer(way: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
     match way.operation {
-        Operation::Count => count::whole_answer(way, body),
-        Operation::Embed => embed::whole_answer(way, body),
+        Operation::Count => count::buffered_answer(way, body),
+        Operation::Embed => embed::buffered_answer(way, body),
         Operation::Stored => Ok(looked_at(body)),
-        Operation::Video if way.film.is_some() => media::operated_answer(way, &body),
-        Operation::Batch if way.client == Grammar::Converse => job::whole_answer(&body),
-        operation if operation.is_kept() => kept::whole_answer(way.upstream, body),
+        Operation::Video if way.video.is_some() => media::operated_answer(way, &body),
+        Operation::Batch if way.client == Grammar::Converse => job::buffered_answer(&body),
+        operation if operation.is_kept() => kept::buffered_answer(way.upstream, body),
         Operation::Images if way.upstream == Grammar::Hosted => media::hosted_answer(way, &body),
-        Operation::Rerank => media::whole_answer(way.operation, body),
+        Operation::Rerank => media::buffered_answer(way.operation, body),
         operation if operation.makes_pictures() => media::whole_pictures(way, body),
-        operation if operation.is_transcription() && way.heard.is_some() => {
+        operation if operation.is_transcription() && way.transcript.is_some() => {
             media::transcript_answer(way, &body)
         }
         operation if operation.is_transcription() => {
-            Ok(WholeAnswer::plain(body.clone(), read_whole(way.form, &body)?))
+            Ok(BufferedAnswer::plain(body.clone(), read_whole(way.form, &body)?))
         }
-        _ if way.is_passed_on() && way.client == Grammar::Chat => same_chat(way, body),
+        _ if way.is_passthrough() && way.client == Grammar::Chat => same_chat(way, body),
         _ => conversation(way, body),
     }
 }
 
 /// Chat Completions on both sides: only the usage is read.
-fn same_chat(way: &AnswerPath, body: Bytes) -> Result<WholeAnswer, StreamFault> {
+fn same_chat(way: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
     if way.operation == Operation::Moderate {
         let facts = chat::side::read_answer(&body)?;
-        return Ok(WholeAnswer::plain(body, facts));
+        return Ok(BufferedAnswer::plain(body, facts));
     }
-    let (body, facts) = chat::whole_answer(body, way.is_loose)?;
+    let (body, facts) = chat::normalise_completion(body, way.needs_normalising)?;
     let text = match facts.usage {
         Some(_) => String::new(),
         None => text_of(&body),
     };
-    Ok(WholeAnswer { text, ..WholeAnswer::plain(body, facts) })
+    Ok(BufferedAnswer { text, ..BufferedAnswer::plain(body, facts) })
 }
 
 /// Reads the response into events, and rewrites it where the client speaks another dialect.
-fn conversation(way: &AnswerPath, body: Bytes) -> Result<WholeAnswer, StreamFault> {
+fn conversation(way: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
     let text = skip_lead(&body);
     let mut reader = reader(way.upstream);
     let mut events = Vec::new();
@@ -85,7 +85,7 @@ fn conversation(way: &AnswerPath, body: Bytes) -> Result<WholeAnswer, StreamFaul
     match text.first() {
         None => return Err(StreamFault::Broken("empty")),
         Some(b'<') => return Err(StreamFault::Broken("html")),
-        Some(b'{' | b'[') => reader.whole(text, &mut events)?,
+        Some(b'{' | b'[') => reader.read_buffered(text, &mut events)?,
         Some(first) if way.has_frames() && begins_frames(*first) => {
             is_stream = true;
             read_frames(reader.as_mut(), text, &mut events)?;
@@ -100,34 +100,39 @@ fn conversation(way: &AnswerPath, body: Bytes) -> Result<WholeAnswer, StreamFaul
     let mut text = String::new();
     if !is_counted(facts.usage.as_ref(), facts.content_bytes) {
         CountedText::of(&events).as_str().clone_into(&mut text);
-        if let Some(guess) = &way.guess {
+        if let Some(guess) = &way.estimator {
             let usage = guess.usage(&text, facts.content_bytes);
             facts.usage = Some(usage);
             let end = events.iter().position(|event| *event == Event::Done).unwrap_or(events.len());
             events.insert(end, Event::Usage(usage));
         }
     }
-    if way.is_passed_on() && !is_stream {
-        return Ok(WholeAnswer { made, text, ..WholeAnswer::plain(body, facts) });
+    if way.is_passthrough() && !is_stream {
+        return Ok(BufferedAnswer { provider_response: made, text, ..BufferedAnswer::plain(body, facts) });
     }
     let mut gatherer = Gatherer::default();
-    if !way.is_passed_on() {
+    if !way.is_passthrough() {
         events.iter().for_each(|event| gatherer.note(event, way.upstream));
     }
-    AnswerFilter::new(&way.asked).fit(&mut events);
-    let body = Bytes::from(writer(way.client, way.wish()).whole(events));
-    Ok(WholeAnswer { turn: gatherer.state(way.upstream), made, text, ..WholeAnswer::plain(body, facts) })
+    AnswerFilter::new(&way.constraints).apply(&mut events);
+    let body = Bytes::from(writer(way.client, way.options()).write_buffered(events));
+    Ok(BufferedAnswer {
+        signatures: gatherer.state(way.upstream),
+        provider_response: made,
+        text,
+        ..BufferedAnswer::plain(body, facts)
+    })
 }
 
 /// A response about a stored answer is forwarded, whatever it is.
-fn looked_at(body: Bytes) -> WholeAnswer {
+fn looked_at(body: Bytes) -> BufferedAnswer {
     let facts = AnswerFacts { usage: responses::read_look(&body), content_bytes: 0 };
-    WholeAnswer::plain(body, facts)
+    BufferedAnswer::plain(body, facts)
 }
 
-impl WholeAnswer {
+impl BufferedAnswer {
     pub(crate) const fn plain(body: Bytes, facts: AnswerFacts) -> Self {
-        Self { body, facts, turn: None, made: None, text: String::new() }
+        Self { body, facts, signatures: None, provider_response: None, text: String::new() }
     }
 }
 
@@ -135,16 +140,19 @@ impl WholeAnswer {
 fn text_of(body: &[u8]) -> String {
     let mut events = Vec::new();
     // It was already accepted as an answer: if it can't be read here, it has no text to count.
-    drop(reader(Grammar::Chat).whole(skip_lead(body), &mut events));
+    drop(reader(Grammar::Chat).read_buffered(skip_lead(body), &mut events));
     CountedText::of(&events).as_str().to_owned()
 }
 
-fn made_of(events: &[Event]) -> Option<Box<Made>> {
+fn made_of(events: &[Event]) -> Option<Box<ProviderResponse>> {
     let id = events.iter().find_map(|event| match event {
         Event::Start { id, .. } => id.clone(),
         _ => None,
     })?;
-    Some(Box::new(Made { id, is_over: events.iter().any(|event| matches!(event, Event::Finish { .. })) }))
+    Some(Box::new(ProviderResponse {
+        id,
+        is_over: events.iter().any(|event| matches!(event, Event::Finish { .. })),
+    }))
 }
 
 fn read_stream(reader: &mut dyn ReadAnswer, text: &[u8], events: &mut Vec<Event>) -> Result<(), StreamFault> {

@@ -22,7 +22,7 @@ pub struct Abilities {
     /// Rejects `temperature` and the other sampling parameters.
     pub refuses_sampling: bool,
     /// The output limit is called `max_tokens`, where the wire format has a newer name.
-    pub old_length_name: bool,
+    pub uses_max_tokens: bool,
     /// Instructions go under the role `developer` instead of `system`.
     pub developer_role: bool,
     /// The prompt cache is controlled by explicit marks in the prompt.

@@ -57,7 +57,7 @@ pub struct AdapterLimits {
 }
 
 pub trait Adapters: Send + Sync {
-    fn room(&self) -> AdapterLimits;
+    fn limits(&self) -> AdapterLimits;
 
     /// All registered adapters, by name.
     fn list(&self) -> RuntimeFuture<'_, Vec<AdapterState>>;

@@ -227,7 +227,7 @@ impl Terms {
 
     /// Whether any limit or budget depends on the end user.
     #[must_use]
-    pub fn tell_end_users_apart(&self) -> bool {
+    pub fn depends_on_end_user(&self) -> bool {
         !self.end_user_limits.is_empty()
             || self.budgets.keys().any(|subject| matches!(subject, Subject::EndUser(_)))
     }
@@ -262,7 +262,7 @@ pub struct RateLimitState {
 
 /// The rate limits reported to the client: of each kind the one closest to exhaustion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Standings {
+pub struct RateLimitStates {
     pub requests: Option<RateLimitState>,
     pub tokens: Option<RateLimitState>,
 }

@@ -169,7 +169,7 @@ impl Field {
 
     /// Whether aggregated usage can be filtered by it.
     #[must_use]
-    pub fn is_of_sums(self) -> bool {
+    pub fn applies_to_usage(self) -> bool {
         self.row().2
     }
 }

@@ -61,7 +61,7 @@ type Read = fn(&Hosting) -> Option<&str>;
 const WORDS: [(&str, Read); 12] = [
     ("resource", |said| said.resource.as_deref()),
     ("project", |said| said.project.as_deref()),
-    ("location", Hosting::place),
+    ("location", Hosting::location_or_region),
     ("quota_project", |said| said.quota_project.as_deref()),
     ("tenant_id", |said| said.tenant_id.as_deref()),
     ("client_id", |said| said.client_id.as_deref()),
@@ -139,7 +139,7 @@ impl Hosting {
 
     /// The configured location, or else the region.
     #[must_use]
-    pub fn place(&self) -> Option<&str> {
+    pub fn location_or_region(&self) -> Option<&str> {
         self.location.as_deref().or(self.region.as_deref())
     }
 
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn a_location_is_stronger_than_a_region() {
         let mut hosting = Hosting { region: Some("here".to_owned()), ..Hosting::default() };
-        assert_eq!((hosting.place(), hosting.word("location")), (Some("here"), Some("here")));
+        assert_eq!((hosting.location_or_region(), hosting.word("location")), (Some("here"), Some("here")));
         hosting.location = Some("there".to_owned());
         assert_eq!((hosting.word("location"), hosting.word("region")), (Some("there"), Some("here")));
         assert_eq!(hosting.word("deployments"), None);

@@ -24,7 +24,7 @@ impl Default for ModelUses {
 impl ModelUses {
     /// The operations' names for clients.
     #[must_use]
-    pub fn words(self) -> Vec<&'static str> {
+    pub fn operation_names(self) -> Vec<&'static str> {
         let all = [(self.answers, "chat"), (self.vectors, "embeddings"), (self.ranks, "rerank")];
         all.into_iter().filter(|(is_made, _)| *is_made).map(|(_, word)| word).collect()
     }
@@ -42,7 +42,7 @@ pub struct EmbedRequest {
     /// The LoRA adapter to use.
     pub adapter: Option<String>,
     /// The scheduling group: requests with the same value share one turn.
-    pub share: Option<String>,
+    pub scheduling_group: Option<String>,
 }
 
 /// Documents to rank by their relevance to a query.
@@ -54,7 +54,7 @@ pub struct RankRequest {
     /// What counts as relevant, where it differs from the model's own instruction.
     pub instruction: Option<String>,
     pub adapter: Option<String>,
-    pub share: Option<String>,
+    pub scheduling_group: Option<String>,
 }
 
 /// A computation that returns its result when all of it is done. Dropping it cancels within one step.
@@ -66,11 +66,11 @@ pub trait InferenceTask {
     fn poll_output(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Self::TaskOutput, Fault>>;
 
     /// Usage so far.
-    fn used(self: Pin<&Self>) -> Usage;
+    fn usage(self: Pin<&Self>) -> Usage;
 }
 
 /// A computation that another task drives.
-pub type Reckoned<T> = Pin<Box<dyn InferenceTask<TaskOutput = T> + Send>>;
+pub type BoxedInferenceTask<T> = Pin<Box<dyn InferenceTask<TaskOutput = T> + Send>>;
 
 /// The fault for an operation that the runtime does not serve.
 pub(crate) fn not_made(what: &str) -> Fault {

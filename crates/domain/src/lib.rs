@@ -42,7 +42,8 @@ pub mod vocabulary;
 pub use abilities::{Abilities, Thinking};
 pub use agreement::{AgreedLimits, Agreement, Commitment, CommitmentPeriod, Retention};
 pub use allowance::{
-    Budget, BudgetClaim, Counts, Drawn, Limits, OnReached, Period, RateLimitState, Standings, Subject, Terms,
+    Budget, BudgetClaim, Counts, Drawn, Limits, OnReached, Period, RateLimitState, RateLimitStates, Subject,
+    Terms,
 };
 pub use auth::AuthKind;
 pub use caching::{CacheFacts, CacheMode, CachePolicy, CacheRecord};
@@ -66,9 +67,9 @@ pub use record::{AttemptRecord, Charge, MeterRecord, Outcome, Priced};
 pub use role::Role;
 pub use route::{ByokFallback, FallbackClass, RouteScope, RouteSpec};
 pub use secret::{Kept, Sealed, Secret};
-pub use server::{Evidence, Finding, MissingFeatures, Probed, ServerFacts, ServerFeature};
+pub use server::{Evidence, Finding, MissingFeatures, ProbeResult, ServerFacts, ServerFeature};
 pub use stored_object::{
-    FilesKeeper, FoundObject, KeptOwner, KeptPage, StoredObject, StoredObjectId, StoredObjectKind,
+    FilesKeeper, FoundObject, ObjectListQuery, ObjectOwner, StoredObject, StoredObjectId, StoredObjectKind,
 };
 pub use tier::{HostedTool, HostedTools, PriceTerms, Tier};
 pub use timeline::Timeline;

@@ -232,7 +232,7 @@ impl Rates {
     /// Whether these prices cover `usage`: its tokens or its units. A provider counts the same work in one of
     /// the two ways, so one price is enough.
     #[must_use]
-    pub const fn say_of(&self, usage: &Usage) -> bool {
+    pub const fn has_price_for(&self, usage: &Usage) -> bool {
         let units = &usage.units;
         let has_count = (units.images > 0 && self.units.image.is_some())
             || (units.audio_ms > 0 && self.units.audio_ms.is_some())
@@ -245,7 +245,7 @@ impl Rates {
 
     /// Whether every hosted tool that the provider ran for the answer has a price here.
     #[must_use]
-    pub const fn say_of_hosted(&self, units: &Units) -> bool {
+    pub const fn has_price_for_hosted_tools(&self, units: &Units) -> bool {
         units.hosted_calls == 0
             && (units.web_searches == 0 || self.units.web_search.is_some())
             && (units.file_searches == 0 || self.units.file_search.is_some())
@@ -498,11 +498,14 @@ mod tests {
         let tokens = Rates { input: Price(5), ..Rates::default() };
         let of_units = |units| Rates { units, ..Rates::default() };
         let used = |input, units| Usage { input, units, ..Usage::default() };
-        assert!(of_units(by_image).say_of(&used(0, image)) && of_units(by_image).say_of(&used(7, image)));
-        assert!(tokens.say_of(&used(7, image)) && !tokens.say_of(&used(0, image)));
-        assert!(!of_units(by_image).say_of(&used(7, Units::default())), "tokens have no price there");
-        assert!(!of_units(by_image).say_of(&used(0, Units { searches: 1, ..Units::default() })));
-        assert!(Rates::default().say_of(&used(7, Units::default())), "a price of nothing is one");
+        assert!(
+            of_units(by_image).has_price_for(&used(0, image))
+                && of_units(by_image).has_price_for(&used(7, image))
+        );
+        assert!(tokens.has_price_for(&used(7, image)) && !tokens.has_price_for(&used(0, image)));
+        assert!(!of_units(by_image).has_price_for(&used(7, Units::default())), "tokens have no price there");
+        assert!(!of_units(by_image).has_price_for(&used(0, Units { searches: 1, ..Units::default() })));
+        assert!(Rates::default().has_price_for(&used(7, Units::default())), "a price of nothing is one");
     }
 
     #[test]

@@ -12,15 +12,15 @@ const PUBLISHER: char = '/';
 pub enum ModelPattern<'a> {
     Exact(&'a str),
     /// The prefix, without the `*`.
-    Beginning(&'a str),
+    Prefix(&'a str),
 }
 
 impl<'a> ModelPattern<'a> {
     #[must_use]
     pub fn read(text: &'a str) -> Self {
         match text.strip_suffix(ANY) {
-            Some(beginning) => Self::Beginning(beginning.trim_end_matches(ANY)),
-            None if text.ends_with(PUBLISHER) => Self::Beginning(text),
+            Some(beginning) => Self::Prefix(beginning.trim_end_matches(ANY)),
+            None if text.ends_with(PUBLISHER) => Self::Prefix(text),
             None => Self::Exact(text),
         }
     }
@@ -30,8 +30,8 @@ impl<'a> ModelPattern<'a> {
     pub fn as_text(self) -> Cow<'a, str> {
         match self {
             Self::Exact(name) => Cow::Borrowed(name),
-            Self::Beginning(beginning) if beginning.ends_with(PUBLISHER) => Cow::Borrowed(beginning),
-            Self::Beginning(beginning) => Cow::Owned(format!("{beginning}{ANY}")),
+            Self::Prefix(beginning) if beginning.ends_with(PUBLISHER) => Cow::Borrowed(beginning),
+            Self::Prefix(beginning) => Cow::Owned(format!("{beginning}{ANY}")),
         }
     }
 
@@ -39,7 +39,7 @@ impl<'a> ModelPattern<'a> {
     #[must_use]
     pub const fn fixed(self) -> &'a str {
         match self {
-            Self::Exact(text) | Self::Beginning(text) => text,
+            Self::Exact(text) | Self::Prefix(text) => text,
         }
     }
 
@@ -52,7 +52,7 @@ impl<'a> ModelPattern<'a> {
     pub fn matches(self, name: &str) -> bool {
         match self {
             Self::Exact(exact) => name == exact,
-            Self::Beginning(beginning) => name.starts_with(beginning),
+            Self::Prefix(beginning) => name.starts_with(beginning),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::ids::{CredentialId, ProjectId, TraceId, WorkspaceId};
 use crate::profile::Principal;
 use crate::secret::Secret;
 use crate::stored_object::{
-    FoundObject, KeptOwner, KeptPage, StoredObject, StoredObjectId, StoredObjectKind,
+    FoundObject, ObjectListQuery, ObjectOwner, StoredObject, StoredObjectId, StoredObjectKind,
 };
 
 /// A future that may run on any thread.
@@ -114,13 +114,13 @@ pub struct Claim {
 
 /// An answer, stored for replay.
 #[derive(Clone, PartialEq, Eq)]
-pub struct KeptAnswer {
+pub struct StoredAnswer {
     pub status: u16,
     pub headers: Vec<(String, Vec<u8>)>,
     pub body: Bytes,
 }
 
-impl fmt::Debug for KeptAnswer {
+impl fmt::Debug for StoredAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeptAnswer").field("status", &self.status).finish_non_exhaustive()
     }
@@ -130,9 +130,9 @@ impl fmt::Debug for KeptAnswer {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Claimed {
     /// Not answered yet: the caller now holds the claim.
-    Yours(Claim),
+    Acquired(Claim),
     /// Answered before; this is the stored answer.
-    Answered(KeptAnswer),
+    Answered(StoredAnswer),
     /// Answered before, but the stored answer does not decrypt.
     Unreadable,
     /// Another request is answering it now.
@@ -140,11 +140,11 @@ pub enum Claimed {
     /// The key was used for a request with another body.
     OtherBody,
     /// Unknown, because the store does not answer.
-    Away,
+    StoreUnavailable,
 }
 
 /// Stores answers and replays them when a request is repeated under its idempotency key.
-pub trait AnswerKeeper: Send + Sync {
+pub trait AnswerStore: Send + Sync {
     /// The longest body of an answer that is stored.
     fn body_bytes_max(&self) -> usize;
     /// Claims the request. Completes within a few seconds; if the caller no longer waits, the claim is
@@ -152,7 +152,7 @@ pub trait AnswerKeeper: Send + Sync {
     fn claim(&self, asked: KeyedRequest) -> PortFuture<'static, Claimed>;
     /// Stores the answer. Completes when it is stored, or when that takes too long to hold up the client;
     /// storing then continues.
-    fn keep(&self, claim: Claim, answer: KeptAnswer) -> PortFuture<'static, ()>;
+    fn keep(&self, claim: Claim, answer: StoredAnswer) -> PortFuture<'static, ()>;
     fn release(&self, claim: Claim);
 }
 
@@ -160,16 +160,16 @@ pub trait AnswerKeeper: Send + Sync {
 #[derive(Debug, Default)]
 pub struct NoAnswers;
 
-impl AnswerKeeper for NoAnswers {
+impl AnswerStore for NoAnswers {
     fn body_bytes_max(&self) -> usize {
         0
     }
 
     fn claim(&self, _asked: KeyedRequest) -> PortFuture<'static, Claimed> {
-        Box::pin(async { Claimed::Away })
+        Box::pin(async { Claimed::StoreUnavailable })
     }
 
-    fn keep(&self, _claim: Claim, _answer: KeptAnswer) -> PortFuture<'static, ()> {
+    fn keep(&self, _claim: Claim, _answer: StoredAnswer) -> PortFuture<'static, ()> {
         Box::pin(async {})
     }
 
@@ -180,7 +180,7 @@ impl AnswerKeeper for NoAnswers {
 /// with tool calls and the client's wire format can't carry (signed thinking, for example), or a finished
 /// task.
 #[derive(Clone, PartialEq, Eq)]
-pub struct KeptTurn {
+pub struct StoredTurn {
     pub workspace: WorkspaceId,
     pub project: ProjectId,
     pub request: TraceId,
@@ -189,16 +189,16 @@ pub struct KeptTurn {
     pub content: Vec<u8>,
 }
 
-impl fmt::Debug for KeptTurn {
+impl fmt::Debug for StoredTurn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeptTurn").field("request", &self.request).finish_non_exhaustive()
     }
 }
 
 /// Stores the state of turns, encrypted and for a limited time.
-pub trait TurnKeeper: Send + Sync {
+pub trait TurnStore: Send + Sync {
     /// Stores a turn. This process finds it at once; other replicas find it when the future ends.
-    fn keep(&self, turn: KeptTurn) -> PortFuture<'static, ()>;
+    fn keep(&self, turn: StoredTurn) -> PortFuture<'static, ()>;
     /// The content for each call, in the order of the calls; `None` for calls whose turn is unknown.
     fn find(
         &self,
@@ -214,8 +214,8 @@ pub trait TurnKeeper: Send + Sync {
 #[derive(Debug, Default)]
 pub struct NoTurns;
 
-impl TurnKeeper for NoTurns {
-    fn keep(&self, _turn: KeptTurn) -> PortFuture<'static, ()> {
+impl TurnStore for NoTurns {
+    fn keep(&self, _turn: StoredTurn) -> PortFuture<'static, ()> {
         Box::pin(async {})
     }
 
@@ -247,7 +247,7 @@ pub struct StoredResponse {
     /// The request that created it.
     pub request: TraceId,
     /// The credential or account that created it: no other one knows it at the provider.
-    pub maker: Principal,
+    pub created_by: Principal,
     /// The resolved model and the provider's name for it.
     pub model: String,
     pub upstream_model: String,
@@ -262,11 +262,11 @@ pub enum FoundResponse {
     Known(StoredResponse),
     Unknown,
     /// Unknown, because the store does not answer.
-    Away,
+    StoreUnavailable,
 }
 
 /// Remembers which credential or account created the responses that providers store.
-pub trait ResponseKeeper: Send + Sync {
+pub trait ResponseStore: Send + Sync {
     /// Remembers a response. This process finds it at once; other replicas find it when the future ends,
     /// which takes a moment at most.
     fn keep(&self, name: ResponseName, response: StoredResponse) -> PortFuture<'static, ()>;
@@ -283,7 +283,7 @@ pub trait ResponseKeeper: Send + Sync {
 #[derive(Debug, Default)]
 pub struct NoResponses;
 
-impl ResponseKeeper for NoResponses {
+impl ResponseStore for NoResponses {
     fn keep(&self, _name: ResponseName, _response: StoredResponse) -> PortFuture<'static, ()> {
         Box::pin(async {})
     }
@@ -302,37 +302,39 @@ impl ResponseKeeper for NoResponses {
 }
 
 /// Remembers which credential or account created other stored objects: files, batches, videos.
-pub trait ObjectKeeper: Send + Sync {
+pub trait ObjectStore: Send + Sync {
     /// Our id for the object that the maker knows as `provider_id`. Deterministic.
     fn id(
         &self,
-        owner: KeptOwner,
+        owner: ObjectOwner,
         kind: StoredObjectKind,
         maker: Principal,
         provider_id: &str,
     ) -> StoredObjectId;
     /// Remembers an object; returns whether every replica can find it now. An object that is known already is
     /// unchanged, except for the form that lists show.
-    fn keep(&self, owner: KeptOwner, id: StoredObjectId, object: StoredObject) -> PortFuture<'static, bool>;
-    fn find(&self, owner: KeptOwner, id: StoredObjectId) -> PortFuture<'static, FoundObject>;
+    fn keep(&self, owner: ObjectOwner, id: StoredObjectId, object: StoredObject)
+    -> PortFuture<'static, bool>;
+    fn find(&self, owner: ObjectOwner, id: StoredObjectId) -> PortFuture<'static, FoundObject>;
     /// A page of a project's objects of one kind; `None` if the store does not answer.
-    fn list(&self, page: KeptPage) -> PortFuture<'static, Option<Vec<(StoredObjectId, StoredObject)>>>;
+    fn list(&self, page: ObjectListQuery)
+    -> PortFuture<'static, Option<Vec<(StoredObjectId, StoredObject)>>>;
     /// Requests the right to book the object's usage. It is granted to exactly one request, ever.
-    fn book(&self, owner: KeptOwner, id: StoredObjectId, by: TraceId) -> PortFuture<'static, bool>;
+    fn book(&self, owner: ObjectOwner, id: StoredObjectId, by: TraceId) -> PortFuture<'static, bool>;
     /// Returns the right unused; only its holder may call this.
-    fn unbook(&self, owner: KeptOwner, id: StoredObjectId, by: TraceId) -> PortFuture<'static, ()>;
+    fn unbook(&self, owner: ObjectOwner, id: StoredObjectId, by: TraceId) -> PortFuture<'static, ()>;
     /// Removes an object that the provider has deleted.
-    fn forget(&self, owner: KeptOwner, id: StoredObjectId) -> PortFuture<'static, ()>;
+    fn forget(&self, owner: ObjectOwner, id: StoredObjectId) -> PortFuture<'static, ()>;
 }
 
 /// For processes that remember nothing.
 #[derive(Debug, Default)]
 pub struct NoObjects;
 
-impl ObjectKeeper for NoObjects {
+impl ObjectStore for NoObjects {
     fn id(
         &self,
-        _owner: KeptOwner,
+        _owner: ObjectOwner,
         kind: StoredObjectKind,
         _maker: Principal,
         _provider_id: &str,
@@ -342,30 +344,33 @@ impl ObjectKeeper for NoObjects {
 
     fn keep(
         &self,
-        _owner: KeptOwner,
+        _owner: ObjectOwner,
         _id: StoredObjectId,
         _object: StoredObject,
     ) -> PortFuture<'static, bool> {
         Box::pin(async { false })
     }
 
-    fn find(&self, _owner: KeptOwner, _id: StoredObjectId) -> PortFuture<'static, FoundObject> {
+    fn find(&self, _owner: ObjectOwner, _id: StoredObjectId) -> PortFuture<'static, FoundObject> {
         Box::pin(async { FoundObject::Unknown })
     }
 
-    fn list(&self, _page: KeptPage) -> PortFuture<'static, Option<Vec<(StoredObjectId, StoredObject)>>> {
+    fn list(
+        &self,
+        _page: ObjectListQuery,
+    ) -> PortFuture<'static, Option<Vec<(StoredObjectId, StoredObject)>>> {
         Box::pin(async { Some(Vec::new()) })
     }
 
-    fn book(&self, _owner: KeptOwner, _id: StoredObjectId, _by: TraceId) -> PortFuture<'static, bool> {
+    fn book(&self, _owner: ObjectOwner, _id: StoredObjectId, _by: TraceId) -> PortFuture<'static, bool> {
         Box::pin(async { false })
     }
 
-    fn unbook(&self, _owner: KeptOwner, _id: StoredObjectId, _by: TraceId) -> PortFuture<'static, ()> {
+    fn unbook(&self, _owner: ObjectOwner, _id: StoredObjectId, _by: TraceId) -> PortFuture<'static, ()> {
         Box::pin(async {})
     }
 
-    fn forget(&self, _owner: KeptOwner, _id: StoredObjectId) -> PortFuture<'static, ()> {
+    fn forget(&self, _owner: ObjectOwner, _id: StoredObjectId) -> PortFuture<'static, ()> {
         Box::pin(async {})
     }
 }

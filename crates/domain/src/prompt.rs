@@ -93,13 +93,13 @@ pub struct Turn {
 pub struct Part {
     pub content: Content,
     pub cache: Option<CacheMark>,
-    pub place: Place,
+    pub path: ValuePath,
 }
 
 /// The path of a value that not every upstream can be sent, as errors name it: `messages[2].content[0]`. It
 /// takes no part in comparisons.
 #[derive(Debug, Clone, Default)]
-pub struct Place(Option<Box<str>>);
+pub struct ValuePath(Option<Box<str>>);
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Content {
@@ -306,7 +306,7 @@ pub struct Reasoning {
     pub budget_tokens: Option<u64>,
     /// Adaptive thinking: the model decides how much, up to the effort.
     pub is_adaptive: bool,
-    pub shows: Option<Shows>,
+    pub visibility: Option<ThinkingVisibility>,
     /// Whether to return the thinking in the provider's encrypted form, so that it can be sent again.
     pub wants_encrypted: bool,
 }
@@ -370,7 +370,7 @@ impl Effort {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Shows {
+pub enum ThinkingVisibility {
     Nothing,
     /// Unset, in a format that returns thinking by default. Towards a format that does not, thinking is
     /// requested.
@@ -405,7 +405,7 @@ pub struct Extra {
     /// The field's path, as the client wrote it: `context_management`, `messages[2].content[0].source`.
     pub name: String,
     /// Whether dropping the field would change the answer, so that it may not be dropped silently.
-    pub is_meaning: bool,
+    pub affects_answer: bool,
 }
 
 impl Prompt {
@@ -429,7 +429,7 @@ impl Prompt {
     }
 }
 
-impl PartialEq for Place {
+impl PartialEq for ValuePath {
     fn eq(&self, _: &Self) -> bool {
         true
     }
@@ -475,7 +475,7 @@ impl Echo {
     }
 }
 
-impl Place {
+impl ValuePath {
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         self.0.as_deref()
@@ -485,19 +485,19 @@ impl Place {
 impl Part {
     #[must_use]
     pub const fn of(content: Content) -> Self {
-        Self { content, cache: None, place: Place(None) }
+        Self { content, cache: None, path: ValuePath(None) }
     }
 
     /// A part with its path in the request. The path is kept only for parts that some upstream cannot be
     /// sent.
     #[must_use]
-    pub fn said(content: Content, cache: Option<CacheMark>, place: &str) -> Self {
+    pub fn with_path(content: Content, cache: Option<CacheMark>, place: &str) -> Self {
         let is_asked_for = match content {
             Content::Image { .. } | Content::Audio { .. } | Content::Video { .. } => true,
             Content::Document { .. } | Content::Foreign { .. } => true,
             _ => cache.is_some(),
         };
-        Self { content, cache, place: Place(is_asked_for.then(|| place.into())) }
+        Self { content, cache, path: ValuePath(is_asked_for.then(|| place.into())) }
     }
 
     #[must_use]

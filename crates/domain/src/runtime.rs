@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use crate::adapters::{Adapters, RuntimeFuture};
 use crate::event::Event;
 use crate::fault::Fault;
-use crate::inference_task::{EmbedRequest, ModelUses, RankRequest, Reckoned, not_made};
+use crate::inference_task::{BoxedInferenceTask, EmbedRequest, ModelUses, RankRequest, not_made};
 use crate::prompt::{Json, Prompt};
 use crate::training::Trainer;
 use crate::usage::Usage;
@@ -21,7 +21,7 @@ pub struct RuntimeModel {
     pub is_model: bool,
     /// The context length: prompt and answer together.
     pub context_tokens: Option<u64>,
-    pub makes: ModelUses,
+    pub operations: ModelUses,
 }
 
 /// A request to generate.
@@ -31,8 +31,8 @@ pub struct GenerateRequest {
     /// The conversation and the parameters of its answer.
     pub prompt: Prompt,
     /// A text to continue, instead of a conversation.
-    pub continues: Option<RawPrompt>,
-    pub words: RuntimeParameters,
+    pub raw_prompt: Option<RawPrompt>,
+    pub parameters: RuntimeParameters,
 }
 
 /// A raw prompt that is not a conversation.
@@ -49,22 +49,22 @@ pub struct RuntimeParameters {
     pub min_p: Option<f64>,
     pub repetition_penalty: Option<f64>,
     /// The model's end-of-sequence tokens do not end the answer (`ignore_eos`).
-    pub ignores_end: bool,
+    pub ignore_eos: bool,
     /// Extra variables for the chat template.
     pub template: Option<Json>,
-    pub rule: Option<OutputConstraint>,
+    pub constraint: Option<OutputConstraint>,
     /// The LoRA adapter to use.
     pub adapter: Option<String>,
     /// Adapters, or none, to switch to from the given token of the answer on, in order.
-    pub later_adapters: Vec<(u64, Option<String>)>,
+    pub adapter_switches: Vec<(u64, Option<String>)>,
     /// The scope of prefix caching: only prefixes cached under the same value are reused.
-    pub share: Option<String>,
+    pub cache_scope: Option<String>,
 }
 
 /// A constraint on the answer (structured decoding), in one of several notations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutputConstraint {
-    Expression(String),
+    Regex(String),
     Grammar(String),
     /// The answer must be one of these texts.
     Choice(Vec<String>),
@@ -79,11 +79,11 @@ pub trait Generation {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Event, Fault>>>;
 
     /// Usage so far, whether or not an event has reported it.
-    fn used(self: Pin<&Self>) -> Usage;
+    fn usage(self: Pin<&Self>) -> Usage;
 }
 
 /// A generation that another task drives.
-pub type Generating = Pin<Box<dyn Generation + Send>>;
+pub type BoxedGeneration = Pin<Box<dyn Generation + Send>>;
 
 /// An inference engine. It knows nothing of HTTP or tenants.
 pub trait Runtime: Send + Sync {
@@ -91,16 +91,16 @@ pub trait Runtime: Send + Sync {
 
     /// # Errors
     /// The model is unknown, or the request needs something that the runtime can't do.
-    fn generate(&self, request: GenerateRequest) -> Result<Generating, Fault>;
+    fn generate(&self, request: GenerateRequest) -> Result<BoxedGeneration, Fault>;
 
     /// The number of tokens in the prompt as the model would receive it. The errors are those of `generate`.
-    fn count(&self, request: GenerateRequest) -> RuntimeFuture<'_, u64>;
+    fn count_tokens(&self, request: GenerateRequest) -> RuntimeFuture<'_, u64>;
 
     /// Embeddings, one for each text, in their order.
     ///
     /// # Errors
     /// The model is unknown, or does not embed.
-    fn embed(&self, _request: EmbedRequest) -> Result<Reckoned<Vec<Vec<f32>>>, Fault> {
+    fn embed(&self, _request: EmbedRequest) -> Result<BoxedInferenceTask<Vec<Vec<f32>>>, Fault> {
         Err(not_made("vectors of texts"))
     }
 
@@ -108,7 +108,7 @@ pub trait Runtime: Send + Sync {
     ///
     /// # Errors
     /// The model is unknown, or does not rank.
-    fn rank(&self, _request: RankRequest) -> Result<Reckoned<Vec<f64>>, Fault> {
+    fn rank(&self, _request: RankRequest) -> Result<BoxedInferenceTask<Vec<f64>>, Fault> {
         Err(not_made("ranks of documents"))
     }
 
@@ -127,9 +127,9 @@ pub trait Runtime: Send + Sync {
         RuntimeLoad::default()
     }
 
-    /// Clears the prefix cache of one scope (`RuntimeWords::share`) and returns how much that was. Running
+    /// Clears the prefix cache of one scope (`RuntimeParameters::share`) and returns how much that was. Running
     /// generations keep their blocks until they end; those blocks are not reused.
-    fn forget(&self, _share: Option<String>) -> RuntimeFuture<'_, ClearedPrefixes> {
+    fn clear_prefix_cache(&self, _share: Option<String>) -> RuntimeFuture<'_, ClearedPrefixes> {
         Box::pin(async { Ok(ClearedPrefixes::default()) })
     }
 }

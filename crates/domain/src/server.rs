@@ -64,7 +64,7 @@ const TABLE: &[Row] = &[
     Row(ServerFeature::Runtime, "runtime", &[OTHER, TIDEGATE]),
 ];
 
-/// The values of `Trait::Runtime`.
+/// The values of `ServerFeature::Runtime`.
 pub const TIDEGATE: &str = "tidegate";
 pub const OTHER: &str = "other";
 
@@ -94,13 +94,13 @@ impl ServerFeature {
     #[must_use]
     pub fn found(self, value: &str, unix_ms: u64) -> Option<Finding> {
         let value = self.values().iter().copied().find(|known| *known == value)?;
-        Some(Finding { of: self, value, unix_ms })
+        Some(Finding { feature: self, value, unix_ms })
     }
 
     /// A finding that the server has the trait, or that it lacks it.
     #[must_use]
     pub const fn is(self, truth: bool, unix_ms: u64) -> Finding {
-        Finding { of: self, value: if truth { YES } else { NO }, unix_ms }
+        Finding { feature: self, value: if truth { YES } else { NO }, unix_ms }
     }
 
     fn row(self) -> Option<&'static Row> {
@@ -111,7 +111,7 @@ impl ServerFeature {
 /// What is known about one trait, and since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Finding {
-    pub of: ServerFeature,
+    pub feature: ServerFeature,
     /// One of the trait's values.
     pub value: &'static str,
     pub unix_ms: u64,
@@ -152,13 +152,13 @@ impl Evidence {
 
 /// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Probed {
+pub struct ProbeResult {
     pub unix_ms: u64,
     /// The model that the probe used.
     pub model: Option<String>,
     /// Why the probe is incomplete, if it is.
     pub error: Option<String>,
-    pub found: Vec<Finding>,
+    pub findings: Vec<Finding>,
 }
 
 /// All known facts about a server.
@@ -166,7 +166,7 @@ pub struct Probed {
 pub struct ServerFacts {
     /// `None` if it was never probed. What an earlier probe found and this one did not is kept, with its
     /// date.
-    pub probed: Option<Probed>,
+    pub probed: Option<ProbeResult>,
     pub stated: Vec<Finding>,
 }
 
@@ -174,19 +174,20 @@ impl ServerFacts {
     /// The finding for a trait, and where it comes from.
     #[must_use]
     pub fn of(&self, of: ServerFeature) -> (Option<Finding>, Evidence) {
-        let find = |findings: &[Finding]| findings.iter().find(|finding| finding.of == of).copied();
+        let find = |findings: &[Finding]| findings.iter().find(|finding| finding.feature == of).copied();
         let stated = find(&self.stated).map(|finding| (Some(finding), Evidence::Stated));
-        let probed = || find(&self.probed.as_ref()?.found).map(|finding| (Some(finding), Evidence::Probed));
+        let probed =
+            || find(&self.probed.as_ref()?.findings).map(|finding| (Some(finding), Evidence::Probed));
         stated.or_else(probed).unwrap_or((None, Evidence::Unverified))
     }
 
     /// Merges a newer probe.
-    pub fn learn(&mut self, mut probed: Probed) {
+    pub fn learn(&mut self, mut probed: ProbeResult) {
         if let Some(before) = self.probed.take() {
-            let is_found = |of| probed.found.iter().any(|finding| finding.of == of);
+            let is_found = |of| probed.findings.iter().any(|finding| finding.feature == of);
             let kept: Vec<Finding> =
-                before.found.into_iter().filter(|finding| !is_found(finding.of)).collect();
-            probed.found.extend(kept);
+                before.findings.into_iter().filter(|finding| !is_found(finding.feature)).collect();
+            probed.findings.extend(kept);
             probed.model = probed.model.or(before.model);
         }
         self.probed = Some(probed);
@@ -194,7 +195,7 @@ impl ServerFacts {
 
     /// The properties that shape requests.
     #[must_use]
-    pub fn quirks(&self) -> MissingFeatures {
+    pub fn missing_features(&self) -> MissingFeatures {
         ServerFeature::all()
             .filter(|of| self.of(*of).0.and_then(|finding| finding.flag()) == Some(false))
             .fold(MissingFeatures::default(), MissingFeatures::lacking)
@@ -242,8 +243,8 @@ mod tests {
     fn a_person_is_believed_above_a_probe_and_a_newer_probe_above_an_older_one() {
         let mut facts = ServerFacts::default();
         assert_eq!(facts.of(ServerFeature::StreamOptions), (None, Evidence::Unverified));
-        assert!(facts.quirks().is_none());
-        let probe = |unix_ms, found| Probed { unix_ms, model: None, error: None, found };
+        assert!(facts.missing_features().is_none());
+        let probe = |unix_ms, found| ProbeResult { unix_ms, model: None, error: None, findings: found };
         facts.learn(probe(
             1,
             vec![ServerFeature::StreamOptions.is(false, 1), ServerFeature::Done.is(true, 1)],
@@ -254,14 +255,17 @@ mod tests {
             (Some(ServerFeature::StreamOptions.is(false, 1)), Evidence::Probed)
         );
         assert!(
-            facts.quirks().lacks(ServerFeature::StreamOptions)
-                && facts.quirks().lacks(ServerFeature::DeveloperRole)
+            facts.missing_features().lacks(ServerFeature::StreamOptions)
+                && facts.missing_features().lacks(ServerFeature::DeveloperRole)
         );
-        assert!(!facts.quirks().lacks(ServerFeature::Done));
+        assert!(!facts.missing_features().lacks(ServerFeature::Done));
         facts.stated.push(ServerFeature::StreamOptions.is(true, 3));
         assert_eq!(facts.of(ServerFeature::StreamOptions).1, Evidence::Stated);
-        assert_eq!(facts.quirks(), MissingFeatures::default().lacking(ServerFeature::DeveloperRole));
+        assert_eq!(
+            facts.missing_features(),
+            MissingFeatures::default().lacking(ServerFeature::DeveloperRole)
+        );
         facts.learn(probe(4, vec![ServerFeature::DeveloperRole.is(true, 4)]));
-        assert!(facts.quirks().is_none());
+        assert!(facts.missing_features().is_none());
     }
 }

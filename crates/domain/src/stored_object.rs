@@ -159,7 +159,7 @@ impl FromStr for StoredObjectId {
 
 /// The workspace and project that own an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeptOwner {
+pub struct ObjectOwner {
     pub workspace: WorkspaceId,
     pub project: ProjectId,
 }
@@ -170,7 +170,7 @@ pub struct StoredObject {
     /// The request that created it, or the first that referred to it.
     pub request: TraceId,
     /// The credential or account that created it: no other one knows it at the provider.
-    pub maker: Principal,
+    pub created_by: Principal,
     /// The provider's id for it.
     pub provider_id: String,
     /// The resolved model and the provider's name for it; empty if the object has no model.
@@ -179,7 +179,7 @@ pub struct StoredObject {
     /// The attribute that lists can be filtered by, such as a file's purpose.
     pub label: String,
     /// The object as lists show it, with our ids; empty until a response has shown it.
-    pub shown: String,
+    pub list_entry: String,
     /// Its usage has been booked.
     pub is_booked: bool,
     pub created_unix_ms: u64,
@@ -193,7 +193,7 @@ pub enum FoundObject {
     Known(Box<StoredObject>),
     Unknown,
     /// Unknown, because the store does not answer.
-    Away,
+    StoreUnavailable,
 }
 
 /// The credential or account that stores the files that a conversation names.
@@ -206,8 +206,8 @@ pub struct FilesKeeper {
 
 /// One page of a project's objects, and how to select it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeptPage {
-    pub owner: KeptOwner,
+pub struct ObjectListQuery {
+    pub owner: ObjectOwner,
     pub kind: StoredObjectKind,
     pub label: Option<String>,
     /// The last id of the previous page.

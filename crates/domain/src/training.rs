@@ -58,21 +58,21 @@ pub enum HeldOut {
 /// The training data of a run, with its hyperparameters.
 #[derive(Debug, Clone, Copy)]
 pub struct TrainingInput<'a> {
-    pub course: &'a TrainingSettings,
+    pub settings: &'a TrainingSettings,
     /// The training set: conversations, one line of JSON each.
-    pub learned: &'a [u8],
+    pub training_set: &'a [u8],
     /// The validation set, in the same form.
-    pub held_out: &'a [u8],
+    pub validation_set: &'a [u8],
     /// The directory of an adapter to continue from; a new adapter is trained if unset.
     pub from: Option<&'a Path>,
 }
 
 /// The directories that a run writes to.
 #[derive(Debug, Clone, Copy)]
-pub struct Places<'a> {
+pub struct TrainingDirectories<'a> {
     /// Checkpoints, from which the run can be resumed.
     pub work: &'a Path,
-    /// The adapter at the end of each epoch but the last: a directory for each, named by [`left_at`].
+    /// The adapter at the end of each epoch but the last: a directory for each, named by [`checkpoint_directory_name`].
     pub epochs: &'a Path,
     /// The finished adapter.
     pub result: &'a Path,
@@ -123,25 +123,25 @@ pub enum TrainingError {
     },
     Fault(Box<Fault>),
     /// The caller cancelled it.
-    CalledOff,
+    Cancelled,
 }
 
 /// The progress of a run after one step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
     pub step: u64,
-    pub of: u64,
+    pub steps_total: u64,
     /// The mean loss over the tokens trained in this step.
     pub loss: f64,
     /// The mean loss on the validation set, if it was evaluated.
-    pub held_out_loss: Option<f64>,
-    pub rate: f64,
+    pub validation_loss: Option<f64>,
+    pub learning_rate: f64,
     /// Tokens processed since the run began.
     pub tokens: u64,
     /// A checkpoint was written: the run can be resumed from here.
-    pub is_kept: bool,
+    pub has_checkpoint: bool,
     /// An epoch other than the last ended, and its adapter was written.
-    pub is_left: bool,
+    pub has_epoch_adapter: bool,
 }
 
 /// The run's view of its owner: cancellation, and where progress is reported.
@@ -154,16 +154,16 @@ pub trait TrainingObserver: Sync {
 
     /// The run starts or resumes at this step. `last` is the step before it, which a killed process may not
     /// have reported.
-    fn begun(&self, step: u64, of: u64, last: Option<&Step>);
+    fn on_start(&self, step: u64, of: u64, last: Option<&Step>);
 
-    fn went(&self, step: &Step);
+    fn on_step(&self, step: &Step);
 }
 
 /// How a run that did not fail ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunEnd {
     Whole,
-    CalledOff,
+    Cancelled,
 }
 
 /// A runtime that trains. Its calls block the calling thread until they are done.
@@ -172,13 +172,13 @@ pub trait Trainer: Send + Sync {
     ///
     /// # Errors
     /// The directory does not hold an adapter that training can continue from.
-    fn usual(&self, from: Option<&Path>) -> Result<TrainingSettings, TrainingError>;
+    fn default_settings(&self, from: Option<&Path>) -> Result<TrainingSettings, TrainingError>;
 
     /// Reads the training data without starting a run. `may_go_on` is polled between examples.
     ///
     /// # Errors
     /// Unusable lines, or hyperparameters that don't fit together.
-    fn outlook(
+    fn estimate(
         &self,
         lesson: &TrainingInput<'_>,
         may_go_on: &dyn Fn() -> bool,
@@ -195,7 +195,7 @@ pub trait Trainer: Send + Sync {
     fn train(
         &self,
         lesson: &TrainingInput<'_>,
-        places: &Places<'_>,
+        places: &TrainingDirectories<'_>,
         watch: &dyn TrainingObserver,
     ) -> Result<RunEnd, TrainingError>;
 

@@ -34,7 +34,7 @@ struct State {
 
 /// The upload broke off; `Upload::fault` says why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Broke;
+pub struct UploadAborted;
 
 impl Upload {
     /// `left` is the length, if the client declared it.
@@ -52,10 +52,10 @@ impl Upload {
     ///
     /// # Errors
     /// It broke off.
-    pub fn poll_piece(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broke>>> {
+    pub fn poll_piece(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UploadAborted>>> {
         let mut state = self.state();
         let Some(pieces) = &mut state.pieces else {
-            return Poll::Ready(state.fault.is_some().then_some(Err(Broke)));
+            return Poll::Ready(state.fault.is_some().then_some(Err(UploadAborted)));
         };
         let polled = match ready!(pieces.poll_piece(cx)) {
             Some(Ok(piece)) => {
@@ -66,7 +66,7 @@ impl Upload {
             }
             Some(Err(fault)) => {
                 state.fault = Some(fault);
-                Some(Err(Broke))
+                Some(Err(UploadAborted))
             }
             None => None,
         };
@@ -106,13 +106,13 @@ impl Upload {
     }
 }
 
-impl fmt::Display for Broke {
+impl fmt::Display for UploadAborted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the client's body broke off")
     }
 }
 
-impl std::error::Error for Broke {}
+impl std::error::Error for UploadAborted {}
 
 impl fmt::Debug for Upload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use domain::upload::{Broke, Upload};
+use domain::upload::{Upload, UploadAborted};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -71,7 +71,7 @@ impl From<Bytes> for OutBody {
 
 impl Body for OutBody {
     type Data = Bytes;
-    type Error = Broke;
+    type Error = UploadAborted;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,

@@ -101,7 +101,7 @@ pub enum TargetKind {
 /// The kind of the target, and its owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Destination {
-    pub reach: TargetKind,
+    pub kind: TargetKind,
     /// The workspace that wrote the address. Its connections are separate: an unsolicited response that its
     /// server sends over one of them reaches no other workspace.
     pub owner: Option<domain::WorkspaceId>,
@@ -110,7 +110,7 @@ pub struct Destination {
 impl From<TargetKind> for Destination {
     /// To an address that no workspace wrote, or whose owner is not stated.
     fn from(reach: TargetKind) -> Self {
-        Self { reach, owner: None }
+        Self { kind: reach, owner: None }
     }
 }
 

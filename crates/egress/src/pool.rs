@@ -388,7 +388,7 @@ pub(crate) async fn open_socket(
     let mut tls = rustls::ClientConfig::clone(&pool.tls);
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     let opened =
-        connect::open(&host.target, destination.reach, &pool.settings, &Arc::new(tls), &pool.gauge).await?;
+        connect::open(&host.target, destination.kind, &pool.settings, &Arc::new(tls), &pool.gauge).await?;
     let Opened::Http1(mut connection) = opened else {
         let text = format!("{} speaks HTTP/2 alone, which has no WebSockets here.", host.target.host);
         return Err(EgressError::new(EgressErrorKind::Protocol, text));
@@ -433,7 +433,7 @@ pub(crate) async fn open_socket(
 async fn open(pool: &Rc<Pool>, host: &Rc<Host>) -> Result<Option<Lease>, EgressError> {
     if host.protocol.get() == Some(Protocol::Http1) {
         let opened =
-            connect::open(&host.target, host.destination.reach, &pool.settings, &pool.tls, &pool.gauge)
+            connect::open(&host.target, host.destination.kind, &pool.settings, &pool.tls, &pool.gauge)
                 .await?;
         return Ok(match opened {
             Opened::Http1(connection) => {
@@ -476,7 +476,7 @@ fn join_opening(pool: &Rc<Pool>, host: &Rc<Host>) -> watch::Receiver<Option<Resu
     // A task of its own: the request that started it may be cancelled while others wait.
     tokio::task::spawn_local(async move {
         let opened =
-            connect::open(&host.target, host.destination.reach, &pool.settings, &pool.tls, &pool.gauge).await;
+            connect::open(&host.target, host.destination.kind, &pool.settings, &pool.tls, &pool.gauge).await;
         host.opening.borrow_mut().retain(|other| !Rc::ptr_eq(other, &opening));
         opening.outcome.send_replace(Some(opened.map(|opened| host.adopt(opened))));
     });

@@ -11,9 +11,9 @@ use std::path::Path;
 
 use engine::synthetic::{SyntheticModel, Tokens};
 use engine::{
-    Architecture, Backend, CacheScope, Conversation, End, Group, KvCache, KvDtype, Last, ModelAssets, Pairs,
-    Processor, Request, Rope, RopeScaling, Sampling, Scheduler, SchedulerLimits, Source, SpecialTokens,
-    StepEvent,
+    Architecture, Backend, CacheScope, Conversation, FinishReason, Group, KvCache, KvDtype, Last,
+    ModelAssets, Pairs, Processor, Request, Rope, RopeScaling, Sampling, Scheduler, SchedulerLimits, Source,
+    SpecialTokens, StepEvent,
 };
 use serde_json::{Value, json};
 
@@ -49,7 +49,10 @@ fn make(directory: &Path) -> Result<(), Box<dyn Error>> {
 fn opened(messages: Vec<Value>, beside: &ModelAssets) -> Result<String, Box<dyn Error>> {
     let template = beside.template.as_ref().ok_or("the model comes without a template for conversations")?;
     let mut conversation = Conversation::new(messages, None, Last::Answer);
-    for (name, sign) in [("bos_token", &beside.habits.first_sign), ("eos_token", &beside.habits.last_sign)] {
+    for (name, sign) in [
+        ("bos_token", &beside.generation_defaults.first_sign),
+        ("eos_token", &beside.generation_defaults.last_sign),
+    ] {
         conversation.set_own(name, sign.clone().unwrap_or_default());
     }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
@@ -69,12 +72,12 @@ fn say(
         prompt,
         sampling,
         max_tokens,
-        ends: ends.to_vec(),
-        rule: None,
-        share,
+        stop_tokens: ends.to_vec(),
+        constraint: None,
+        cache_scope: share,
         group,
         adapter: None,
-        later: Vec::new(),
+        adapter_switches: Vec::new(),
     };
     runner.submit(request).map_err(|refused| format!("{refused:?}"))?;
     let mut said = Vec::new();
@@ -84,7 +87,7 @@ fn say(
                 StepEvent::Token { drawn, .. } => {
                     said.push(json!({"token": drawn.token, "likeliest": drawn.others}))
                 }
-                StepEvent::End { end: end @ (End::Broken | End::NoAdapter), .. } => {
+                StepEvent::End { end: end @ (FinishReason::Broken | FinishReason::NoAdapter), .. } => {
                     return Err(format!("{end:?}").into());
                 }
                 _ => {}
@@ -96,13 +99,19 @@ fn say(
 
 fn ask(directory: &Path, processor: Processor, tokens: usize) -> Result<(), Box<dyn Error>> {
     let source = Source::open(directory)?;
-    let beside = source.beside()?;
+    let beside = source.assets()?;
     let machine = Backend::load(&source, processor)?;
     // For the smallest rounding error: transformers computes in single precision, too.
-    let keeps = KvDtype::Single;
+    let keeps = KvDtype::F32;
     let bytes = (CONTEXT + tokens).div_ceil(engine::BLOCK) * KvCache::block_bytes(machine.shape(), keeps);
-    let room =
-        SchedulerLimits { bytes, keeps, tokens: processor.step_tokens(), texts: 1, waiting: 1, guesses: 0 };
+    let room = SchedulerLimits {
+        bytes,
+        kv_dtype: keeps,
+        step_tokens: processor.step_tokens(),
+        sequences: 1,
+        waiting: 1,
+        draft_tokens: 0,
+    };
     let mut runner = Scheduler::new(machine, room)?;
     let mut asked = String::new();
     std::io::stdin().read_to_string(&mut asked)?;
@@ -110,7 +119,7 @@ fn ask(directory: &Path, processor: Processor, tokens: usize) -> Result<(), Box<
     for messages in conversations {
         let text = opened(messages, &beside)?;
         let prompt = beside.vocabulary.tokens(&text)?;
-        let said = say(&mut runner, prompt.clone(), &beside.habits.ends, tokens)?;
+        let said = say(&mut runner, prompt.clone(), &beside.generation_defaults.ends, tokens)?;
         println!("{}", json!({"text": text, "prompt": prompt, "said": said}));
     }
     Ok(())

@@ -56,7 +56,7 @@ impl Backend {
     ///
     /// # Errors
     /// There is not enough memory.
-    pub fn memory(&self, keeps: KvDtype, blocks: usize) -> Result<BackendCache, EngineError> {
+    pub fn allocate_cache(&self, keeps: KvDtype, blocks: usize) -> Result<BackendCache, EngineError> {
         Ok(match self {
             Self::Own(model) => BackendCache::Own(KvCache::new(model.shape(), keeps, blocks)),
             Self::Device(model) => BackendCache::Device(model.pool(keeps, blocks)?),
@@ -68,22 +68,22 @@ impl Backend {
     /// # Errors
     /// The step names something that does not exist, or the device failed.
     pub fn step(&self, batch: &StepBatch, memory: &mut BackendCache) -> Result<Vec<f32>, EngineError> {
-        self.step_telling(batch, &[], memory)
+        self.step_with_outputs(batch, &[], memory)
     }
 
     /// Like `step`, but `tells` chooses what is returned for each part; parts without an entry return logits.
     ///
     /// # Errors
     /// As `step`.
-    pub fn step_telling(
+    pub fn step_with_outputs(
         &self,
         batch: &StepBatch,
         tells: &[StepOutput],
         memory: &mut BackendCache,
     ) -> Result<Vec<f32>, EngineError> {
         match (self, memory) {
-            (Self::Own(model), BackendCache::Own(pool)) => model.step_telling(batch, tells, pool),
-            (Self::Device(model), BackendCache::Device(pool)) => model.step_telling(batch, tells, pool),
+            (Self::Own(model), BackendCache::Own(pool)) => model.step_with_outputs(batch, tells, pool),
+            (Self::Device(model), BackendCache::Device(pool)) => model.step_with_outputs(batch, tells, pool),
             _ => Err(EngineError::Step("what another machine remembers")),
         }
     }

@@ -17,7 +17,7 @@ pub struct SequenceChunk {
     pub blocks: Vec<u32>,
     /// Index of the first of these tokens for which the step returns an output row; `tokens.len()` if it
     /// returns none.
-    pub told_from: usize,
+    pub output_from: usize,
     /// The LoRA adapter of this run; a run has only one.
     pub adapter: Option<Arc<Adapter>>,
 }
@@ -32,19 +32,19 @@ impl SequenceChunk {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StepBatch {
-    pub parts: Vec<SequenceChunk>,
+    pub chunks: Vec<SequenceChunk>,
 }
 
 impl StepBatch {
     /// The number of tokens in the step: the rows of its matrices.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.parts.iter().map(|part| part.tokens.len()).sum()
+        self.chunks.iter().map(|part| part.tokens.len()).sum()
     }
 
     /// Checks that positions, blocks, token ids and adapters are within range.
     pub(crate) fn check(&self, shape: &Architecture) -> Result<(), EngineError> {
-        for part in &self.parts {
+        for part in &self.chunks {
             if part.end() > shape.context {
                 return Err(EngineError::Step("a place beyond the context"));
             }
@@ -67,15 +67,15 @@ impl StepBatch {
             let start = part.start;
             (0..part.tokens.len()).map(move |row| (index, start + row)).collect::<Vec<_>>()
         };
-        self.parts.iter().enumerate().flat_map(each).collect()
+        self.chunks.iter().enumerate().flat_map(each).collect()
     }
 
     /// The rows whose output (logits or hidden state) the step returns.
-    pub(crate) fn told(&self) -> Vec<usize> {
+    pub(crate) fn output_rows(&self) -> Vec<usize> {
         let mut told = Vec::new();
         let mut first = 0;
-        for part in &self.parts {
-            told.extend(first + part.told_from.min(part.tokens.len())..first + part.tokens.len());
+        for part in &self.chunks {
+            told.extend(first + part.output_from.min(part.tokens.len())..first + part.tokens.len());
             first += part.tokens.len();
         }
         told

@@ -19,9 +19,9 @@ pub struct CacheScope(pub u128);
 /// embedding inputs, which only reuse prefixes of their own request; it is 0 for texts that are generated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct PrefixScope {
-    pub share: CacheScope,
+    pub cache_scope: CacheScope,
     pub generation: u64,
-    pub reading: u64,
+    pub embedding_request: u64,
 }
 
 /// The lookup key of a full block.
@@ -39,7 +39,7 @@ enum After {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Remembered {
+struct CacheEntry {
     key: Key,
     serial: u64,
 }
@@ -50,14 +50,14 @@ struct Block {
     held: u32,
     /// Whose data the block still contains, even if it can no longer be looked up; `None` once it was wiped.
     of: Option<PrefixScope>,
-    remembered: Option<Remembered>,
+    cache_entry: Option<CacheEntry>,
     /// The tick at which its last holder released it: its key in `idle`.
     idle_since: u64,
 }
 
-/// The result of `Blocks::forget`.
+/// The result of `BlockAllocator::forget`.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Wiping {
+pub(crate) struct ForgottenBlocks {
     /// Blocks that no sequence holds, for the caller to zero.
     pub blocks: Vec<u32>,
     /// How many of the blocks were in the prefix cache.
@@ -114,7 +114,7 @@ impl BlockAllocator {
         for tokens in tokens.as_chunks::<BLOCK>().0.iter().take(most) {
             let key = Key { after, tokens: *tokens };
             let Some(block) = self.known.get(&key).copied() else { break };
-            let Some(remembered) = self.blocks.get(block as usize).and_then(|block| block.remembered) else {
+            let Some(remembered) = self.blocks.get(block as usize).and_then(|block| block.cache_entry) else {
                 break;
             };
             self.hold(block);
@@ -137,7 +137,7 @@ impl BlockAllocator {
 
     /// Allocates `count` blocks for a sequence, or none of them. Evicts the least recently used cached blocks
     /// if needed.
-    pub(crate) fn take(&mut self, under: PrefixScope, count: usize) -> Option<Vec<u32>> {
+    pub(crate) fn allocate(&mut self, under: PrefixScope, count: usize) -> Option<Vec<u32>> {
         if count > self.free() {
             return None;
         }
@@ -154,7 +154,7 @@ impl BlockAllocator {
 
     fn forget_oldest(&mut self) -> Option<u32> {
         let (_, block) = self.idle.pop_first()?;
-        let remembered = self.block(block)?.remembered.take();
+        let remembered = self.block(block)?.cache_entry.take();
         if let Some(remembered) = remembered {
             self.known.remove(&remembered.key);
         }
@@ -163,27 +163,27 @@ impl BlockAllocator {
 
     /// Enters the full blocks of a sequence whose first `computed` tokens are in the KV cache into the prefix
     /// cache.
-    pub(crate) fn remember(&mut self, under: PrefixScope, computed: &[u32], blocks: &[u32]) {
+    pub(crate) fn cache_prefix(&mut self, under: PrefixScope, computed: &[u32], blocks: &[u32]) {
         let mut after = After::Beginning(under);
         for (tokens, block) in computed.as_chunks::<BLOCK>().0.iter().zip(blocks) {
             let key = Key { after, tokens: *tokens };
             let Some(at) = self.blocks.get(*block as usize) else { return };
-            let serial = match (at.remembered, self.known.get(&key)) {
+            let serial = match (at.cache_entry, self.known.get(&key)) {
                 (Some(remembered), _) => remembered.serial,
                 // Two sequences computed the same block concurrently: the first one is cached, and the second
                 // stays private.
                 (None, Some(first)) => {
-                    match self.blocks.get(*first as usize).and_then(|first| first.remembered) {
+                    match self.blocks.get(*first as usize).and_then(|first| first.cache_entry) {
                         Some(first) => first.serial,
                         None => return,
                     }
                 }
                 (None, None) => {
                     self.serial += 1;
-                    let remembered = Remembered { key, serial: self.serial };
+                    let remembered = CacheEntry { key, serial: self.serial };
                     self.known.insert(key, *block);
                     if let Some(block) = self.block(*block) {
-                        block.remembered = Some(remembered);
+                        block.cache_entry = Some(remembered);
                     }
                     self.serial
                 }
@@ -193,13 +193,13 @@ impl BlockAllocator {
     }
 
     /// Releases a sequence's blocks. The end of a prefix is evicted before its beginning.
-    pub(crate) fn give(&mut self, blocks: &[u32]) {
+    pub(crate) fn release(&mut self, blocks: &[u32]) {
         self.give_back(blocks, false);
     }
 
     /// Releases the blocks of a sequence whose scope was forgotten while it ran. Returns the blocks that no
     /// sequence holds any more, for the caller to zero.
-    pub(crate) fn give_to_wipe(&mut self, blocks: &[u32]) -> Vec<u32> {
+    pub(crate) fn release_to_wipe(&mut self, blocks: &[u32]) -> Vec<u32> {
         self.give_back(blocks, true)
     }
 
@@ -214,7 +214,7 @@ impl BlockAllocator {
                 continue;
             }
             block.idle_since = clock;
-            match block.remembered {
+            match block.cache_entry {
                 Some(_) => {
                     self.idle.insert(clock, *index);
                 }
@@ -233,13 +233,13 @@ impl BlockAllocator {
     /// Drops every cache entry whose scope matches, including partly filled blocks that were never in the
     /// prefix cache. Running sequences keep their blocks; the caller must not enter those into the prefix
     /// cache again.
-    pub(crate) fn forget(&mut self, is_meant: impl Fn(PrefixScope) -> bool) -> Wiping {
-        let mut wiping = Wiping::default();
+    pub(crate) fn forget(&mut self, is_meant: impl Fn(PrefixScope) -> bool) -> ForgottenBlocks {
+        let mut wiping = ForgottenBlocks::default();
         for (index, block) in (0..).zip(&mut self.blocks) {
             if !block.of.is_some_and(&is_meant) {
                 continue;
             }
-            if let Some(remembered) = block.remembered.take() {
+            if let Some(remembered) = block.cache_entry.take() {
                 self.known.remove(&remembered.key);
                 wiping.found += 1;
                 if block.held == 0 {
@@ -262,8 +262,8 @@ impl BlockAllocator {
 mod tests {
     use super::*;
 
-    const OURS: PrefixScope = PrefixScope { share: CacheScope(1), generation: 0, reading: 0 };
-    const THEIRS: PrefixScope = PrefixScope { share: CacheScope(2), ..OURS };
+    const OURS: PrefixScope = PrefixScope { cache_scope: CacheScope(1), generation: 0, embedding_request: 0 };
+    const THEIRS: PrefixScope = PrefixScope { cache_scope: CacheScope(2), ..OURS };
 
     fn text(length: u32) -> Vec<u32> {
         (0..length).collect()
@@ -271,9 +271,9 @@ mod tests {
 
     /// A sequence that was computed and has ended.
     fn past(blocks: &mut BlockAllocator, under: PrefixScope, tokens: &[u32]) -> Vec<u32> {
-        let taken = blocks.take(under, tokens.len().div_ceil(BLOCK)).unwrap();
-        blocks.remember(under, tokens, &taken);
-        blocks.give(&taken);
+        let taken = blocks.allocate(under, tokens.len().div_ceil(BLOCK)).unwrap();
+        blocks.cache_prefix(under, tokens, &taken);
+        blocks.release(&taken);
         taken
     }
 
@@ -291,7 +291,7 @@ mod tests {
         assert!(blocks.find(THEIRS, &text(49)).is_empty());
         for generation in [1, 2] {
             assert!(blocks.find(PrefixScope { generation, ..OURS }, &text(49)).is_empty());
-            assert!(blocks.find(PrefixScope { reading: generation, ..OURS }, &text(49)).is_empty());
+            assert!(blocks.find(PrefixScope { embedding_request: generation, ..OURS }, &text(49)).is_empty());
         }
         assert!(blocks.find(OURS, &text(49)[16..]).is_empty(), "it is found at its place alone");
     }
@@ -301,22 +301,22 @@ mod tests {
         let mut blocks = BlockAllocator::new(4);
         past(&mut blocks, OURS, &text(32));
         past(&mut blocks, THEIRS, &text(32));
-        let held = blocks.take(OURS, 1).unwrap();
+        let held = blocks.allocate(OURS, 1).unwrap();
         assert_eq!(blocks.find(OURS, &text(33)).len(), 1);
         assert_eq!(blocks.find(THEIRS, &text(33)).len(), 2);
-        assert_eq!(blocks.take(OURS, 1), None);
-        blocks.give(&held);
-        assert_eq!(blocks.take(OURS, 1), Some(held));
+        assert_eq!(blocks.allocate(OURS, 1), None);
+        blocks.release(&held);
+        assert_eq!(blocks.allocate(OURS, 1), Some(held));
     }
 
     #[test]
     fn a_block_that_is_used_again_is_not_what_it_was() {
         let mut blocks = BlockAllocator::new(2);
         let first = past(&mut blocks, OURS, &text(32));
-        let taken = blocks.take(THEIRS, 2).unwrap();
+        let taken = blocks.allocate(THEIRS, 2).unwrap();
         assert_eq!(first.len(), taken.len());
-        blocks.remember(THEIRS, &text(32), &taken);
-        blocks.give(&taken);
+        blocks.cache_prefix(THEIRS, &text(32), &taken);
+        blocks.release(&taken);
         assert!(blocks.find(OURS, &text(33)).is_empty());
         assert_eq!(blocks.find(THEIRS, &text(33)).len(), 2);
     }
@@ -324,11 +324,11 @@ mod tests {
     #[test]
     fn what_is_computed_twice_is_found_once() {
         let mut blocks = BlockAllocator::new(4);
-        let (one, other) = (blocks.take(OURS, 2).unwrap(), blocks.take(OURS, 2).unwrap());
-        blocks.remember(OURS, &text(32), &one);
-        blocks.remember(OURS, &text(32), &other);
-        blocks.give(&one);
-        blocks.give(&other);
+        let (one, other) = (blocks.allocate(OURS, 2).unwrap(), blocks.allocate(OURS, 2).unwrap());
+        blocks.cache_prefix(OURS, &text(32), &one);
+        blocks.cache_prefix(OURS, &text(32), &other);
+        blocks.release(&one);
+        blocks.release(&other);
         assert_eq!(blocks.find(OURS, &text(40)), one);
         assert_eq!(blocks.free(), 2);
     }
@@ -344,10 +344,10 @@ mod tests {
         assert!(blocks.find(OURS, &text(33)).is_empty());
         assert_eq!(blocks.find(THEIRS, &text(33)).len(), 2);
         assert_eq!(blocks.forget(|under| under == OURS).held, 1, "it is as long as it is had");
-        assert_eq!(blocks.give_to_wipe(&running), running);
+        assert_eq!(blocks.release_to_wipe(&running), running);
         assert_eq!(blocks.free(), 4);
         assert!(blocks.find(OURS, &text(33)).is_empty());
-        assert_eq!(blocks.forget(|under| under == OURS), Wiping::default());
+        assert_eq!(blocks.forget(|under| under == OURS), ForgottenBlocks::default());
     }
 
     #[test]

@@ -207,7 +207,7 @@ fn refuse(place: Option<&str>, thing: &str, what: &str, fix: &'static str) -> Bo
 }
 
 fn refuse_part(part: &Part, what: &str) -> Box<Fault> {
-    refuse(part.place.as_str(), "A part of a message", what, "Send text parts only.")
+    refuse(part.path.as_str(), "A part of a message", what, "Send text parts only.")
 }
 
 struct Writing {
@@ -482,7 +482,7 @@ mod tests {
             let prompt = prompt(vec![turn(Role::User, vec![Part::text("Hi"), part])]);
             Conversation::of(&prompt, SPEAKS).unwrap_err()
         };
-        let fault = refused(Part::said(image(), None, "messages[2].content[1]"));
+        let fault = refused(Part::with_path(image(), None, "messages[2].content[1]"));
         assert_eq!((fault.class, fault.code), (FaultClass::Unsupported, "unsupported_content"));
         assert_eq!(fault.param.as_deref(), Some("messages[2].content[1]"));
         assert_eq!(fault.message, "\"messages[2].content[1]\" is an image, and this model reads text alone.");

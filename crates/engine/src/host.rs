@@ -23,7 +23,7 @@ use crate::adapters::{AdapterId, Limits};
 use crate::backend::Backend;
 use crate::sampler::SampledToken;
 use crate::scheduler::{
-    EmbeddingInput, End, Refused, Request, Scheduler, SchedulerLimits, SequenceId, StepEvent,
+    EmbeddingInput, FinishReason, Refused, Request, Scheduler, SchedulerLimits, SequenceId, StepEvent,
 };
 use serving_gate::ServingGate;
 
@@ -32,18 +32,18 @@ use serving_gate::ServingGate;
 pub enum SequenceEvent {
     Refused(Refused),
     /// The sequence was scheduled; this many tokens of its prompt came from the prefix cache.
-    Begun {
-        remembered: usize,
+    Scheduled {
+        cached_tokens: usize,
     },
     Token(SampledToken),
     /// The final hidden state of a sequence that is only prefilled (embeddings, reranking).
     State(Vec<f32>),
-    End(End),
+    End(FinishReason),
 }
 
 enum Command {
-    Carry(Request, UnboundedSender<SequenceEvent>),
-    Read(EmbeddingInput, UnboundedSender<SequenceEvent>),
+    Generate(Request, UnboundedSender<SequenceEvent>),
+    Embed(EmbeddingInput, UnboundedSender<SequenceEvent>),
     /// Anything else that is done between two steps.
     Do(Box<dyn FnOnce(&mut EngineLoop) + Send>),
 }
@@ -57,7 +57,7 @@ pub struct Host {
     block_bytes: usize,
     is_lost: Arc<AtomicBool>,
     load: Arc<Mutex<RuntimeLoad>>,
-    way: Arc<ServingGate>,
+    serving_gate: Arc<ServingGate>,
     /// Counter of requests whose passages share a cached prefix.
     readings: Arc<AtomicU64>,
     /// The runner's thread, and the one that reads adapter files.
@@ -65,15 +65,15 @@ pub struct Host {
 }
 
 struct EngineLoop {
-    runner: Scheduler,
+    scheduler: Scheduler,
     commands: UnboundedReceiver<Command>,
     open: HashMap<SequenceId, UnboundedSender<SequenceEvent>>,
     /// Adapter reads for the reader thread.
     jobs: Sender<Job>,
     /// Callers that wait until an adapter is in memory.
-    expecting: Vec<(AdapterId, oneshot::Sender<Result<(), EngineError>>)>,
+    adapter_waiters: Vec<(AdapterId, oneshot::Sender<Result<(), EngineError>>)>,
     /// Taken while there are sequences to run, so that background work pauses.
-    way: Arc<ServingGate>,
+    serving_gate: Arc<ServingGate>,
     load: Arc<Mutex<RuntimeLoad>>,
 }
 
@@ -107,14 +107,14 @@ impl Host {
         let is_lost = Arc::new(AtomicBool::new(false));
         let lost = Arc::clone(&is_lost);
         let way = Arc::new(ServingGate::default());
-        let load = Arc::new(Mutex::new(runner.standing()));
+        let load = Arc::new(Mutex::new(runner.load()));
         let desk = EngineLoop {
-            runner,
+            scheduler: runner,
             commands: asked,
             open: HashMap::new(),
             jobs,
-            expecting: Vec::new(),
-            way: Arc::clone(&way),
+            adapter_waiters: Vec::new(),
+            serving_gate: Arc::clone(&way),
             load: Arc::clone(&load),
         };
         let run = move || {
@@ -128,7 +128,17 @@ impl Host {
             vec![thread("engine", run)?, thread("engine-reader", move || read_all(&to_be_read, &back))?];
         let readings = Arc::default();
         let commands = Some(commands);
-        Ok(Self { commands, longest, limits, block_bytes, is_lost, load, way, readings, threads })
+        Ok(Self {
+            commands,
+            longest,
+            limits,
+            block_bytes,
+            is_lost,
+            load,
+            serving_gate: way,
+            readings,
+            threads,
+        })
     }
 
     /// The longest sequence that can run here, prompt and output together.
@@ -163,16 +173,16 @@ impl Host {
 
     /// Where background work waits while requests are served.
     pub(crate) fn way(&self) -> &ServingGate {
-        &self.way
+        &self.serving_gate
     }
 
     /// Submits a sequence. The channel closes early if the model fails.
     #[must_use]
-    pub fn carry(&self, request: Request) -> UnboundedReceiver<SequenceEvent> {
+    pub fn generate(&self, request: Request) -> UnboundedReceiver<SequenceEvent> {
         let (told, telling) = unbounded_channel();
         if let Some(commands) = &self.commands {
             // If the runner is gone, the receiver sees a closed channel.
-            let _ = commands.send(Command::Carry(request, told));
+            let _ = commands.send(Command::Generate(request, told));
         }
         telling
     }
@@ -189,7 +199,7 @@ impl Drop for Host {
 
 impl Drop for EngineLoop {
     fn drop(&mut self) {
-        self.way.set(false);
+        self.serving_gate.set(false);
     }
 }
 
@@ -205,8 +215,8 @@ impl EngineLoop {
                 return Ok(());
             }
             self.call_off();
-            for happened in self.runner.step()? {
-                self.tell(happened);
+            for happened in self.scheduler.step()? {
+                self.send_event(happened);
             }
             self.bring();
         }
@@ -216,11 +226,11 @@ impl EngineLoop {
     /// dropped.
     fn take_all(&mut self) -> bool {
         self.note();
-        if self.runner.is_idle() || self.runner.waits_for_adapters() {
-            self.way.set(false);
+        if self.scheduler.is_idle() || self.scheduler.waits_for_adapters() {
+            self.serving_gate.set(false);
             match self.commands.blocking_recv() {
                 Some(command) => {
-                    self.way.set(true);
+                    self.serving_gate.set(true);
                     self.take(command);
                 }
                 None => return false,
@@ -240,13 +250,13 @@ impl EngineLoop {
 
     /// Publishes the current load.
     fn note(&self) {
-        *self.load.lock().unwrap_or_else(PoisonError::into_inner) = self.runner.standing();
+        *self.load.lock().unwrap_or_else(PoisonError::into_inner) = self.scheduler.load();
     }
 
     fn take(&mut self, command: Command) {
         let (taken, told) = match command {
-            Command::Carry(request, told) => (self.runner.submit(request), told),
-            Command::Read(passage, told) => (self.runner.read(passage), told),
+            Command::Generate(request, told) => (self.scheduler.submit(request), told),
+            Command::Embed(passage, told) => (self.scheduler.read(passage), told),
             Command::Do(what) => return what(self),
         };
         match taken {
@@ -259,7 +269,7 @@ impl EngineLoop {
 
     /// Cancels the sequences whose receivers were dropped.
     fn call_off(&mut self) {
-        let runner = &mut self.runner;
+        let runner = &mut self.scheduler;
         self.open.retain(|text, told| {
             let is_left = told.is_closed();
             if is_left {
@@ -269,12 +279,14 @@ impl EngineLoop {
         });
     }
 
-    fn tell(&mut self, happened: StepEvent) {
+    fn send_event(&mut self, happened: StepEvent) {
         let (text, told) = match happened {
-            StepEvent::Begun { text, remembered } => (text, SequenceEvent::Begun { remembered }),
-            StepEvent::Token { text, drawn } => (text, SequenceEvent::Token(drawn)),
-            StepEvent::State { text, state } => (text, SequenceEvent::State(state)),
-            StepEvent::End { text, end } => {
+            StepEvent::Scheduled { sequence: text, cached_tokens: remembered } => {
+                (text, SequenceEvent::Scheduled { cached_tokens: remembered })
+            }
+            StepEvent::Token { sequence: text, drawn } => (text, SequenceEvent::Token(drawn)),
+            StepEvent::State { sequence: text, state } => (text, SequenceEvent::State(state)),
+            StepEvent::End { sequence: text, end } => {
                 if let Some(open) = self.open.remove(&text) {
                     // The receiver may have been dropped meanwhile.
                     let _ = open.send(SequenceEvent::End(end));

@@ -16,11 +16,11 @@ pub const BLOCK: usize = 16;
 /// The dtype of the KV cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KvDtype {
-    Half,
+    F16,
     /// 8-bit integers with a scale for each 32 values of a head: about half the size of `Half`.
-    Eight,
+    Q8,
     /// For comparisons: twice the size of `Half`.
-    Single,
+    F32,
 }
 
 #[derive(Debug)]
@@ -31,7 +31,7 @@ enum Cells {
     Eight(Eights),
 }
 
-/// A KV cache of a number of blocks. Which sequence has which block is tracked by `Blocks`.
+/// A KV cache of a number of blocks. Which sequence has which block is tracked by `BlockAllocator`.
 #[derive(Debug)]
 pub struct KvCache {
     layers: Vec<(Cells, Cells)>,
@@ -58,9 +58,9 @@ impl KvDtype {
     /// The bytes that one head takes for one token, keys or values.
     const fn head_bytes(self, head_dim: usize) -> usize {
         match self {
-            Self::Half => 2 * head_dim,
-            Self::Single => 4 * head_dim,
-            Self::Eight => q8::bytes(head_dim),
+            Self::F16 => 2 * head_dim,
+            Self::F32 => 4 * head_dim,
+            Self::Q8 => q8::bytes(head_dim),
         }
     }
 }
@@ -70,9 +70,9 @@ impl Cells {
     fn new(keeps: KvDtype, heads: usize, dim: usize) -> Self {
         let count = heads * BLOCK * dim;
         match keeps {
-            KvDtype::Half => Self::Half(vec![0; count]),
-            KvDtype::Single => Self::Single(vec![0.0; count]),
-            KvDtype::Eight => Self::Eight(Eights::new(heads, dim)),
+            KvDtype::F16 => Self::Half(vec![0; count]),
+            KvDtype::F32 => Self::Single(vec![0.0; count]),
+            KvDtype::Q8 => Self::Eight(Eights::new(heads, dim)),
         }
     }
 

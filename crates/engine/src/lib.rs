@@ -35,14 +35,17 @@ mod vocabulary;
 mod weights;
 
 pub use adapters::{
-    Adapter, AdapterId, AdapterStatus, InitialAdapter, Limits, Read, Reading, RegisterOptions,
+    Adapter, AdapterId, AdapterRead, AdapterReadResult, AdapterStatus, InitialAdapter, Limits,
+    RegisterOptions,
 };
 pub use backend::{Backend, BackendCache};
 pub use batch::{SequenceChunk, StepBatch};
 pub use blocks::CacheScope;
 pub use candle_core::DType as Numbers;
 pub use candle_core::quantized::GgmlDType as Packing;
-pub use constraints::{Calls, Constraint, ConstraintCompiler, ConstraintSpec, RuleError, Thinking, Tool};
+pub use constraints::{
+    Calls, Constraint, ConstraintCompiler, ConstraintError, ConstraintSpec, Thinking, Tool,
+};
 pub use conversation::{Conversation, Last, RenderedPrompt};
 pub use device::{DeviceModel, DevicePool, Processor};
 pub use error::EngineError;
@@ -54,8 +57,8 @@ pub use model::{Model, StepOutput};
 pub use output_parser::{Begin, Ending, Form, ModelFormat, NewId, Offered, OutputParser};
 pub use sampler::{SampledToken, Sampling};
 pub use scheduler::{
-    AdapterSwitch, Counts, EmbeddingInput, End, Forgot, Refused, Request, Scheduler, SchedulerLimits,
-    SequenceId, SharedPrefix, StepEvent,
+    AdapterSwitch, Counts, EmbeddingInput, FinishReason, ForgottenScope, Refused, Request, Scheduler,
+    SchedulerLimits, SequenceId, SharedPrefix, StepEvent,
 };
 pub use shape::{Architecture, Mixture, Pairs, Rope, RopeScaling};
 pub use spare::AvailableMemory;

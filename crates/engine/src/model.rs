@@ -16,9 +16,9 @@ use crate::{Architecture, EngineError};
 pub enum StepOutput {
     /// Logits over the vocabulary.
     #[default]
-    Scores,
+    Logits,
     /// The hidden state after the final norm, `hidden` wide.
-    State,
+    HiddenState,
 }
 
 /// A model's weights. It has no state of a sequence; that is in the KV cache.
@@ -86,14 +86,14 @@ impl Model {
     /// # Errors
     /// The step names something that does not exist: a token, a block, a position beyond the context.
     pub fn step(&self, batch: &StepBatch, pool: &mut KvCache) -> Result<Vec<f32>, EngineError> {
-        self.step_telling(batch, &[], pool)
+        self.step_with_outputs(batch, &[], pool)
     }
 
     /// Like `step`, but `tells` chooses what is returned for each part; parts without an entry return logits.
     ///
     /// # Errors
     /// As `step`.
-    pub fn step_telling(
+    pub fn step_with_outputs(
         &self,
         batch: &StepBatch,
         tells: &[StepOutput],
@@ -101,7 +101,7 @@ impl Model {
     ) -> Result<Vec<f32>, EngineError> {
         let rows = self.rows(batch, pool)?;
         let mut told = Vec::new();
-        for row in batch.told() {
+        for row in batch.output_rows() {
             let row = row * self.shape.hidden..(row + 1) * self.shape.hidden;
             told.extend_from_slice(rows.get(row).unwrap_or_default());
         }
@@ -110,7 +110,7 @@ impl Model {
         }
         let mut normed = Vec::new();
         norm_rows(&told, &self.norm, self.shape.norm_epsilon, &mut normed);
-        if tells.contains(&StepOutput::State) {
+        if tells.contains(&StepOutput::HiddenState) {
             let head = |rows: &[f32]| self.head.apply(rows, self.shape.hidden);
             return mixed(&normed, &self.shape, (batch, tells), head);
         }
@@ -130,7 +130,7 @@ impl Model {
         batch.check(&self.shape)?;
         let places = batch.places();
         let angles = self.turning.angles(places.iter().map(|(_, place)| *place));
-        let tokens = batch.parts.iter().flat_map(|part| &part.tokens);
+        let tokens = batch.chunks.iter().flat_map(|part| &part.tokens);
         let mut rows = self.embedding.rows(tokens.copied());
         let worn = BatchAdapters::of(batch);
         // If a step fails, its buffers are lost, and the next step allocates new ones.
@@ -171,7 +171,7 @@ impl Model {
         let (query_width, kv_width) = (self.shape.query_width(), self.shape.kv_width());
         for (asked, (part, place)) in asked.chunks_exact(query_width + 2 * kv_width).zip(places) {
             let (keys, values) = asked.split_at(query_width).1.split_at(kv_width);
-            let block = batch.parts.get(*part).and_then(|part| part.blocks.get(place / BLOCK));
+            let block = batch.chunks.get(*part).and_then(|part| part.blocks.get(place / BLOCK));
             let block = block.ok_or(EngineError::Step("a text without room in the pool"))?;
             pool.keep(index, (*block, place % BLOCK), keys, values)?;
         }
@@ -233,19 +233,19 @@ pub(crate) fn mixed(
 ) -> Result<Vec<f32>, EngineError> {
     let each = |(index, part): (usize, &SequenceChunk)| {
         let tells = tells.get(index).copied().unwrap_or_default();
-        std::iter::repeat_n(tells, part.tokens.len().saturating_sub(part.told_from))
+        std::iter::repeat_n(tells, part.tokens.len().saturating_sub(part.output_from))
     };
-    let tells: Vec<StepOutput> = batch.parts.iter().enumerate().flat_map(each).collect();
+    let tells: Vec<StepOutput> = batch.chunks.iter().enumerate().flat_map(each).collect();
     let rows = || normed.chunks_exact(shape.hidden).zip(&tells);
     let scored: Vec<f32> =
-        rows().filter(|(_, tells)| **tells == StepOutput::Scores).flat_map(|(row, _)| row).copied().collect();
+        rows().filter(|(_, tells)| **tells == StepOutput::Logits).flat_map(|(row, _)| row).copied().collect();
     let scores = if scored.is_empty() { Vec::new() } else { head(&scored)? };
     let mut scores = scores.chunks_exact(shape.vocabulary);
     let mut told = Vec::new();
     for (row, tells) in rows() {
         told.extend_from_slice(match tells {
-            StepOutput::Scores => scores.next().unwrap_or_default(),
-            StepOutput::State => row,
+            StepOutput::Logits => scores.next().unwrap_or_default(),
+            StepOutput::HiddenState => row,
         });
     }
     Ok(told)

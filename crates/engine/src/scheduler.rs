@@ -12,13 +12,13 @@ use crate::EngineError;
 use crate::adapters::{AdapterId, AdapterRegistry, Limits};
 use crate::backend::{Backend, BackendCache};
 use crate::batch::{SequenceChunk, StepBatch};
-use crate::blocks::{BlockAllocator, CacheScope, PrefixScope, Wiping};
-use crate::constraints::{Ahead, Constraint, MaskWorker};
+use crate::blocks::{BlockAllocator, CacheScope, ForgottenBlocks, PrefixScope};
+use crate::constraints::{Constraint, MaskRequest, MaskWorker};
 use crate::fair_queue::{FairQueue, Group};
 use crate::kv_cache::{BLOCK, KvCache, KvDtype};
 use crate::model::StepOutput;
 use crate::sampler::{SampledToken, Sampling};
-use crate::sequence::{Scores, Sequence};
+use crate::sequence::{Sequence, SequenceLogits};
 use crate::speculation::{Drafter, PromptLookup};
 
 pub use self::passages::{EmbeddingInput, SharedPrefix};
@@ -32,15 +32,15 @@ const AT_ONCE: usize = 32;
 pub struct SchedulerLimits {
     /// Memory of the KV cache.
     pub bytes: usize,
-    pub keeps: KvDtype,
+    pub kv_dtype: KvDtype,
     /// Token budget of a step.
-    pub tokens: usize,
+    pub step_tokens: usize,
     /// Sequences that may run at once.
-    pub texts: usize,
+    pub sequences: usize,
     /// Sequences that may wait in the queue besides those.
     pub waiting: usize,
     /// The most draft tokens of a sequence in a step; 0 disables speculative decoding.
-    pub guesses: usize,
+    pub draft_tokens: usize,
 }
 
 /// A generation request.
@@ -50,17 +50,17 @@ pub struct Request {
     pub sampling: Sampling,
     pub max_tokens: usize,
     /// Tokens that end the sequence (EOS).
-    pub ends: Vec<u32>,
+    pub stop_tokens: Vec<u32>,
     /// The grammar constraint of the answer, which ends where nothing more may follow.
-    pub rule: Option<Constraint>,
-    pub share: CacheScope,
+    pub constraint: Option<Constraint>,
+    pub cache_scope: CacheScope,
     pub group: Group,
     /// The adapter of the answer. The name is resolved when the sequence is first scheduled; a replacement
     /// later does not affect it.
     pub adapter: Option<AdapterId>,
     /// Adapter switches within the answer, in order. All adapters of such a request must be in memory when it
     /// is submitted.
-    pub later: Vec<AdapterSwitch>,
+    pub adapter_switches: Vec<AdapterSwitch>,
 }
 
 /// A switch to another adapter, or to none, at a token of the answer.
@@ -89,34 +89,34 @@ pub enum Refused {
     /// No adapter of that name is registered.
     NoAdapter,
     /// A request with adapter switches names an adapter that is not in memory.
-    AdapterAway,
+    AdapterNotResident,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum StepEvent {
     /// The sequence was scheduled for the first time; so many tokens of its prompt came from the prefix
     /// cache.
-    Begun {
-        text: SequenceId,
-        remembered: usize,
+    Scheduled {
+        sequence: SequenceId,
+        cached_tokens: usize,
     },
     Token {
-        text: SequenceId,
+        sequence: SequenceId,
         drawn: SampledToken,
     },
     /// The hidden state of an embedding input; its `End` follows.
     State {
-        text: SequenceId,
+        sequence: SequenceId,
         state: Vec<f32>,
     },
     End {
-        text: SequenceId,
-        end: End,
+        sequence: SequenceId,
+        end: FinishReason,
     },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum FinishReason {
     /// It ended by itself: an end token, or the end of its constraint.
     Stop,
     Length,
@@ -133,33 +133,33 @@ pub struct Counts {
     /// Rows (tokens) computed by the model.
     pub rows: u64,
     /// Prompt tokens found in the prefix cache.
-    pub remembered: u64,
+    pub cached_tokens: u64,
     /// Preemptions: sequences that lost their KV blocks and will be recomputed.
-    pub set_back: u64,
+    pub preemptions: u64,
     /// Draft tokens verified, and those of them that were accepted.
-    pub guessed: u64,
-    pub came_true: u64,
+    pub drafted_tokens: u64,
+    pub accepted_tokens: u64,
 }
 
 /// The result of forgetting a cache scope, in blocks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Forgot {
+pub struct ForgottenScope {
     /// Blocks that were in the prefix cache.
-    pub found: usize,
+    pub cached_blocks: usize,
     /// Blocks that were zeroed.
     pub wiped: usize,
     /// Blocks that running sequences still hold, and how many sequences those are.
-    pub held: usize,
-    pub texts: usize,
+    pub held_blocks: usize,
+    pub held_sequences: usize,
 }
 
 /// A sequence's share of a step.
 #[derive(Debug)]
-struct Turn {
+struct ScheduledChunk {
     id: SequenceId,
-    part: SequenceChunk,
+    chunk: SequenceChunk,
     /// How many of the part's last tokens are draft tokens.
-    guesses: usize,
+    draft_count: usize,
 }
 
 /// Schedules sequences and runs the model, one step after the other, on a single thread.
@@ -168,27 +168,27 @@ pub struct Scheduler {
     model: Backend,
     pool: BackendCache,
     blocks: BlockAllocator,
-    room: SchedulerLimits,
+    scheduler_limits: SchedulerLimits,
     /// In the order of admission.
     running: Vec<Sequence>,
     waiting: FairQueue<Sequence>,
     next: u64,
     counts: Counts,
     masks: MaskWorker,
-    guesses: Box<dyn Drafter>,
-    shelf: AdapterRegistry,
+    drafter: Box<dyn Drafter>,
+    adapter_registry: AdapterRegistry,
     /// The adapter that waits for memory, and how many sequences with other adapters were admitted meanwhile.
     starved: Option<(AdapterId, u32)>,
 }
 
-impl Turn {
-    fn guesses(&self) -> &[u32] {
-        let first = self.part.tokens.len() - self.guesses;
-        self.part.tokens.get(first..).unwrap_or_default()
+impl ScheduledChunk {
+    fn draft_tokens(&self) -> &[u32] {
+        let first = self.chunk.tokens.len() - self.draft_count;
+        self.chunk.tokens.get(first..).unwrap_or_default()
     }
 
-    const fn is_told(&self) -> bool {
-        self.part.told_from < self.part.tokens.len()
+    const fn has_output(&self) -> bool {
+        self.chunk.output_from < self.chunk.tokens.len()
     }
 }
 
@@ -197,33 +197,33 @@ impl Scheduler {
     /// The memory is too small for a single block.
     pub fn new(model: impl Into<Backend>, room: SchedulerLimits) -> Result<Self, EngineError> {
         let model = model.into();
-        let blocks = room.bytes / KvCache::block_bytes(model.shape(), room.keeps);
-        if blocks == 0 || room.tokens == 0 || room.texts == 0 {
+        let blocks = room.bytes / KvCache::block_bytes(model.shape(), room.kv_dtype);
+        if blocks == 0 || room.step_tokens == 0 || room.sequences == 0 {
             return Err(EngineError::NoRoom { wanted: 1, free: 0 });
         }
-        let pool = model.memory(room.keeps, blocks)?;
+        let pool = model.allocate_cache(room.kv_dtype, blocks)?;
         let (running, waiting) = (Vec::new(), FairQueue::new());
         let shelf = AdapterRegistry::new(model.shape(), Limits::default());
         Ok(Self {
             model,
             pool,
             blocks: BlockAllocator::new(blocks),
-            room,
+            scheduler_limits: room,
             running,
             waiting,
             next: 0,
             counts: Counts::default(),
             masks: MaskWorker::default(),
-            guesses: Box::new(PromptLookup),
-            shelf,
+            drafter: Box::new(PromptLookup),
+            adapter_registry: shelf,
             starved: None,
         })
     }
 
     /// Replaces the drafter.
     #[must_use]
-    pub fn guessing_by(self, guesses: Box<dyn Drafter>) -> Self {
-        Self { guesses, ..self }
+    pub fn with_drafter(self, guesses: Box<dyn Drafter>) -> Self {
+        Self { drafter: guesses, ..self }
     }
 
     /// The longest sequence, prompt and answer together, that fits.
@@ -235,7 +235,7 @@ impl Scheduler {
     /// The bytes of a KV block.
     #[must_use]
     pub fn block_bytes(&self) -> usize {
-        KvCache::block_bytes(self.model.shape(), self.room.keeps)
+        KvCache::block_bytes(self.model.shape(), self.scheduler_limits.kv_dtype)
     }
 
     #[must_use]
@@ -250,7 +250,7 @@ impl Scheduler {
     }
 
     #[must_use]
-    pub(crate) fn standing(&self) -> RuntimeLoad {
+    pub(crate) fn load(&self) -> RuntimeLoad {
         let bytes = |blocks: usize| blocks.saturating_mul(self.block_bytes()) as u64;
         RuntimeLoad {
             running: self.running.len() as u64,
@@ -285,16 +285,16 @@ impl Scheduler {
         if request.prompt.is_empty() {
             return Err(Refused::Empty);
         }
-        if request.adapter.as_ref().is_some_and(|adapter| !self.shelf.has(adapter)) {
+        if request.adapter.as_ref().is_some_and(|adapter| !self.adapter_registry.has(adapter)) {
             return Err(Refused::NoAdapter);
         }
-        if self.waiting.len() >= self.room.waiting {
+        if self.waiting.len() >= self.scheduler_limits.waiting {
             return Err(Refused::Full);
         }
         let (adapter, later) = self.in_turn(&request)?;
         self.next += 1;
         let (id, group) = (SequenceId(self.next), request.group);
-        let text = Sequence { adapter, later, ..Sequence::new(id, request) };
+        let text = Sequence { adapter, adapter_switches: later, ..Sequence::new(id, request) };
         self.waiting.push(group, made(text));
         Ok(id)
     }
@@ -310,10 +310,10 @@ impl Scheduler {
     }
 
     fn end(&mut self, text: &Sequence) {
-        self.guesses.forget(text.id);
-        self.give(&text.blocks, text.is_forgotten);
+        self.drafter.forget(text.id);
+        self.release_blocks(&text.blocks, text.is_forgotten);
         if text.is_forgotten {
-            self.guesses.wipe();
+            self.drafter.wipe();
         }
         if !self.running.iter().any(|running| running.request.group == text.request.group) {
             self.waiting.leave(text.request.group);
@@ -322,35 +322,35 @@ impl Scheduler {
 
     /// Drops and zeroes the prefix cache of a scope. Sequences submitted before go on, but nothing of them is
     /// cached any more, and their blocks are zeroed when they end.
-    pub fn forget(&mut self, share: CacheScope) -> Forgot {
-        self.wipe(|under| under.share == share)
+    pub fn forget(&mut self, share: CacheScope) -> ForgottenScope {
+        self.wipe(|under| under.cache_scope == share)
     }
 
-    fn wipe(&mut self, is_meant: impl Fn(PrefixScope) -> bool) -> Forgot {
-        self.guesses.wipe();
+    fn wipe(&mut self, is_meant: impl Fn(PrefixScope) -> bool) -> ForgottenScope {
+        self.drafter.wipe();
         self.wipe_blocks(is_meant)
     }
 
-    fn wipe_blocks(&mut self, is_meant: impl Fn(PrefixScope) -> bool) -> Forgot {
-        let Wiping { blocks, found, held } = self.blocks.forget(&is_meant);
+    fn wipe_blocks(&mut self, is_meant: impl Fn(PrefixScope) -> bool) -> ForgottenScope {
+        let ForgottenBlocks { blocks, found, held } = self.blocks.forget(&is_meant);
         self.pool.wipe(&blocks);
-        let meant = |text: &&mut Sequence| is_meant(text.under());
+        let meant = |text: &&mut Sequence| is_meant(text.prefix_scope());
         self.waiting.all_mut().filter(meant).for_each(|text| text.is_forgotten = true);
         let mut texts = 0;
         for text in self.running.iter_mut().filter(meant) {
             text.is_forgotten = true;
             texts += 1;
         }
-        Forgot { found, wiped: blocks.len(), held, texts }
+        ForgottenScope { cached_blocks: found, wiped: blocks.len(), held_blocks: held, held_sequences: texts }
     }
 
     /// Releases a sequence's blocks.
-    fn give(&mut self, blocks: &[u32], is_forgotten: bool) {
+    fn release_blocks(&mut self, blocks: &[u32], is_forgotten: bool) {
         if is_forgotten {
-            let wiped = self.blocks.give_to_wipe(blocks);
+            let wiped = self.blocks.release_to_wipe(blocks);
             self.pool.wipe(&wiped);
         } else {
-            self.blocks.give(blocks);
+            self.blocks.release(blocks);
         }
     }
 
@@ -365,25 +365,26 @@ impl Scheduler {
         if turns.is_empty() {
             return Ok(happened);
         }
-        self.guess(&mut turns);
-        let ahead = self.ahead(&turns);
+        self.append_drafts(&mut turns);
+        let ahead = self.take_mask_requests(&turns);
         let tells = self.tells(&turns);
         let (model, pool) = (&self.model, &mut self.pool);
         let (turns, parts): (Vec<(SequenceId, usize)>, Vec<SequenceChunk>) =
-            turns.into_iter().map(|turn| ((turn.id, turn.guesses), turn.part)).unzip();
-        let batch = StepBatch { parts };
-        let (scores, mut ahead) = self.masks.beside(ahead, || model.step_telling(&batch, &tells, pool));
+            turns.into_iter().map(|turn| ((turn.id, turn.draft_count), turn.chunk)).unzip();
+        let batch = StepBatch { chunks: parts };
+        let (scores, mut ahead) =
+            self.masks.run_alongside(ahead, || model.step_with_outputs(&batch, &tells, pool));
         let scores = scores?;
         self.counts.steps += 1;
         self.counts.rows += batch.rows() as u64;
         let mut rows = scores.as_slice();
-        for (((id, guesses), part), tells) in turns.into_iter().zip(batch.parts).zip(tells) {
-            let turn = Turn { id, part, guesses };
-            let told = turn.part.tokens.len().saturating_sub(turn.part.told_from);
+        for (((id, guesses), part), tells) in turns.into_iter().zip(batch.chunks).zip(tells) {
+            let turn = ScheduledChunk { id, chunk: part, draft_count: guesses };
+            let told = turn.chunk.tokens.len().saturating_sub(turn.chunk.output_from);
             let of_turn = rows.split_at_checked(told * self.width(tells));
             let (of_turn, rest) = of_turn.unwrap_or_default();
             rows = rest;
-            let at = ahead.iter().position(|ahead| ahead.text == id);
+            let at = ahead.iter().position(|ahead| ahead.sequence == id);
             let of_rule = at.map(|at| ahead.swap_remove(at));
             self.apply_output(&turn, of_turn, of_rule, &mut happened);
         }
@@ -391,13 +392,19 @@ impl Scheduler {
     }
 
     /// Collects the constraints whose token masks this step needs.
-    fn ahead(&mut self, turns: &[Turn]) -> Vec<Ahead> {
+    fn take_mask_requests(&mut self, turns: &[ScheduledChunk]) -> Vec<MaskRequest> {
         let mut all = Vec::new();
-        for turn in turns.iter().filter(|turn| turn.is_told()) {
+        for turn in turns.iter().filter(|turn| turn.has_output()) {
             let Some(text) = self.running.iter_mut().find(|text| text.id == turn.id) else { continue };
-            let Some(following) = text.following.take() else { continue };
-            let (guesses, ends) = (turn.guesses().to_vec(), text.request.ends.clone());
-            all.push(Ahead { text: turn.id, following, guesses, ends, allowed: Vec::new() });
+            let Some(following) = text.constraint_state.take() else { continue };
+            let (guesses, ends) = (turn.draft_tokens().to_vec(), text.request.stop_tokens.clone());
+            all.push(MaskRequest {
+                sequence: turn.id,
+                following,
+                draft_tokens: guesses,
+                stop_tokens: ends,
+                masks: Vec::new(),
+            });
         }
         all
     }
@@ -406,13 +413,13 @@ impl Scheduler {
     /// not in memory are skipped, and the adapter is requested.
     fn admit(&mut self, happened: &mut Vec<StepEvent>) {
         self.end_without_adapter(happened);
-        while self.running.len() < self.room.texts {
+        while self.running.len() < self.scheduler_limits.sequences {
             let Some(mut text) = self.next_ready() else {
                 self.send_for_adapters(true);
                 return;
             };
-            if text.tells == StepOutput::Scores || text.beginning.is_some() {
-                text.blocks = self.blocks.find(text.under(), &text.findable(text.length()));
+            if text.step_output == StepOutput::Logits || text.shared_prefix.is_some() {
+                text.blocks = self.blocks.find(text.prefix_scope(), &text.cacheable_tokens(text.length()));
             }
             text.computed = text.blocks.len() * BLOCK;
             if self.blocks.free() == 0 {
@@ -421,14 +428,14 @@ impl Scheduler {
             }
             if !text.has_begun {
                 text.has_begun = true;
-                happened.push(StepEvent::Begun { text: text.id, remembered: text.computed });
-                self.counts.remembered += text.computed as u64;
-                let untold = std::mem::take(&mut text.untold).into_iter();
-                happened.extend(untold.map(|drawn| StepEvent::Token { text: text.id, drawn }));
+                happened.push(StepEvent::Scheduled { sequence: text.id, cached_tokens: text.computed });
+                self.counts.cached_tokens += text.computed as u64;
+                let untold = std::mem::take(&mut text.unreported).into_iter();
+                happened.extend(untold.map(|drawn| StepEvent::Token { sequence: text.id, drawn }));
             }
             if let Some(end) = text.ended {
                 self.end(&text);
-                happened.push(StepEvent::End { text: text.id, end });
+                happened.push(StepEvent::End { sequence: text.id, end });
                 continue;
             }
             self.running.push(text);
@@ -439,16 +446,16 @@ impl Scheduler {
     /// Preempts a sequence: its blocks are released, and what it has generated is recomputed when it runs
     /// again.
     fn preempt(&mut self, mut text: Sequence) {
-        self.give(&std::mem::take(&mut text.blocks), text.is_forgotten);
+        self.release_blocks(&std::mem::take(&mut text.blocks), text.is_forgotten);
         text.computed = 0;
         self.waiting.push_back_first(text.request.group, text);
     }
 
     /// Composes the next step: which sequences take part, and with which tokens.
-    fn compose(&mut self) -> Vec<Turn> {
-        let mut turns: Vec<Turn> = Vec::new();
-        let mut left = self.room.tokens;
-        let is_told = |text: &Sequence| !text.said.is_empty() && text.missing() <= AT_ONCE;
+    fn compose(&mut self) -> Vec<ScheduledChunk> {
+        let mut turns: Vec<ScheduledChunk> = Vec::new();
+        let mut left = self.scheduler_limits.step_tokens;
+        let is_told = |text: &Sequence| !text.generated.is_empty() && text.uncomputed() <= AT_ONCE;
         // Decoding before prefill; each decoding sequence gets one token before any gets a second one.
         for is_prompt in [false, true] {
             let mut at = 0;
@@ -459,22 +466,22 @@ impl Scheduler {
                 }
                 let behind =
                     self.running.iter().skip(at + 1).filter(|text| !is_prompt && is_told(text)).count();
-                let (id, missing) = (text.id, text.missing());
-                let (adapter, until) = text.worn_at(text.computed);
+                let (id, missing) = (text.id, text.uncomputed());
+                let (adapter, until) = text.adapter_at(text.computed);
                 let count = missing.min(left.saturating_sub(behind).max(1)).min(until - text.computed);
                 // The sequence admitted last is preempted first, even if it is this one.
-                while !self.has_room(id, count) {
+                while !self.allocate_blocks(id, count) {
                     let Some(last) = self.running.pop() else { return turns };
                     turns.retain(|turn| turn.id != last.id);
-                    self.counts.set_back += 1;
+                    self.counts.preemptions += 1;
                     self.preempt(last);
                 }
                 let Some(text) = self.running.get(at).filter(|text| text.id == id) else { continue };
                 let (tokens, start) = (text.tokens(count), text.computed);
                 let told_from = if count == missing { count - 1 } else { count };
                 let blocks = text.blocks.clone();
-                let part = SequenceChunk { tokens, start, blocks, told_from, adapter };
-                turns.push(Turn { id, part, guesses: 0 });
+                let part = SequenceChunk { tokens, start, blocks, output_from: told_from, adapter };
+                turns.push(ScheduledChunk { id, chunk: part, draft_count: 0 });
                 left -= count;
                 at += 1;
             }
@@ -483,37 +490,38 @@ impl Scheduler {
     }
 
     /// Appends draft tokens to the decoding sequences, from the token budget that is left over.
-    fn guess(&mut self, turns: &mut [Turn]) {
-        let taken: usize = turns.iter().map(|turn| turn.part.tokens.len()).sum();
-        let mut left = self.room.tokens.saturating_sub(taken);
-        for turn in turns.iter_mut().filter(|turn| turn.is_told()) {
+    fn append_drafts(&mut self, turns: &mut [ScheduledChunk]) {
+        let taken: usize = turns.iter().map(|turn| turn.chunk.tokens.len()).sum();
+        let mut left = self.scheduler_limits.step_tokens.saturating_sub(taken);
+        for turn in turns.iter_mut().filter(|turn| turn.has_output()) {
             let Some(text) = self.running.iter_mut().find(|text| text.id == turn.id) else { continue };
-            let to_come = text.request.max_tokens.saturating_sub(text.said.len() + 1);
+            let to_come = text.request.max_tokens.saturating_sub(text.generated.len() + 1);
             // A part is computed with one adapter.
-            let alike = text.worn_at(turn.part.start).1 - turn.part.end();
-            let most = text.lately.next(text.said.len()).min(self.room.guesses);
+            let alike = text.adapter_at(turn.chunk.start).1 - turn.chunk.end();
+            let most =
+                text.acceptance_rate.next(text.generated.len()).min(self.scheduler_limits.draft_tokens);
             let most = most.min(left).min(to_come).min(alike);
             if most == 0 {
                 continue;
             }
-            let mut guessed = self.guesses.guess(text.id, &text.request.prompt, &text.said, most);
+            let mut guessed = self.drafter.propose(text.id, &text.request.prompt, &text.generated, most);
             guessed.truncate(most);
-            let end = turn.part.end() + guessed.len();
+            let end = turn.chunk.end() + guessed.len();
             let wanted = end.div_ceil(BLOCK).saturating_sub(text.blocks.len());
-            let Some(blocks) = self.blocks.take(text.under(), wanted) else { continue };
+            let Some(blocks) = self.blocks.allocate(text.prefix_scope(), wanted) else { continue };
             text.blocks.extend(blocks);
-            turn.part.blocks.clone_from(&text.blocks);
+            turn.chunk.blocks.clone_from(&text.blocks);
             left -= guessed.len();
-            turn.guesses = guessed.len();
-            turn.part.tokens.extend(guessed);
+            turn.draft_count = guessed.len();
+            turn.chunk.tokens.extend(guessed);
         }
     }
 
     /// Allocates blocks for so many more tokens of a sequence. `true` if the sequence is gone.
-    fn has_room(&mut self, id: SequenceId, more: usize) -> bool {
+    fn allocate_blocks(&mut self, id: SequenceId, more: usize) -> bool {
         let Some(text) = self.running.iter_mut().find(|text| text.id == id) else { return true };
         let wanted = (text.computed + more).div_ceil(BLOCK).saturating_sub(text.blocks.len());
-        match self.blocks.take(text.under(), wanted) {
+        match self.blocks.allocate(text.prefix_scope(), wanted) {
             Some(blocks) => {
                 text.blocks.extend(blocks);
                 true
@@ -525,49 +533,62 @@ impl Scheduler {
     /// Applies a step's output to a sequence.
     fn apply_output(
         &mut self,
-        turn: &Turn,
+        turn: &ScheduledChunk,
         rows: &[f32],
-        ahead: Option<Ahead>,
+        ahead: Option<MaskRequest>,
         happened: &mut Vec<StepEvent>,
     ) {
         let Some(at) = self.running.iter().position(|text| text.id == turn.id) else { return };
         let Some(text) = self.running.get_mut(at) else { return };
         let (mut told, mut end) = (Vec::new(), None);
-        if text.tells == StepOutput::State {
+        if text.step_output == StepOutput::HiddenState {
             return self.read_on(at, turn, rows, happened);
         }
         let full = text.computed / BLOCK;
-        text.computed = turn.part.end() - turn.guesses;
-        if turn.is_told() {
+        text.computed = turn.chunk.end() - turn.draft_count;
+        if turn.has_output() {
             let allowed = ahead.map(|ahead| {
-                text.following = Some(ahead.following);
-                ahead.allowed
+                text.constraint_state = Some(ahead.following);
+                ahead.masks
             });
             let (width, allowed) = (self.model.shape().vocabulary, allowed.unwrap_or_default());
-            let is_lost = text.request.rule.is_some() && text.following.is_none();
-            let scores = Scores { rows, width, guesses: turn.guesses(), allowed: &allowed };
-            let (came_true, ended) =
-                if is_lost { (0, Some(End::Broken)) } else { text.tell(&scores, &mut told) };
+            let is_lost = text.request.constraint.is_some() && text.constraint_state.is_none();
+            let scores =
+                SequenceLogits { rows, width, draft_tokens: turn.draft_tokens(), token_masks: &allowed };
+            let (came_true, ended) = if is_lost {
+                (0, Some(FinishReason::Broken))
+            } else {
+                text.sample_and_verify(&scores, &mut told)
+            };
             text.computed += came_true;
-            text.lately.learn(turn.guesses, came_true, text.said.len(), self.room.guesses);
-            self.counts.guessed += turn.guesses as u64;
-            self.counts.came_true += came_true as u64;
+            text.acceptance_rate.learn(
+                turn.draft_count,
+                came_true,
+                text.generated.len(),
+                self.scheduler_limits.draft_tokens,
+            );
+            self.counts.drafted_tokens += turn.draft_count as u64;
+            self.counts.accepted_tokens += came_true as u64;
             end = ended;
         }
-        self.waiting.serve(text.request.group, turn.part.tokens.len());
+        self.waiting.serve(text.request.group, turn.chunk.tokens.len());
         if text.computed / BLOCK > full && !text.is_forgotten {
-            self.blocks.remember(text.under(), &text.findable(text.computed), &text.blocks);
+            self.blocks.cache_prefix(
+                text.prefix_scope(),
+                &text.cacheable_tokens(text.computed),
+                &text.blocks,
+            );
         }
         // Blocks that were allocated for draft tokens that were rejected.
         let needed = text.computed.div_ceil(BLOCK).min(text.blocks.len());
         let (spare, is_forgotten) = (text.blocks.split_off(needed), text.is_forgotten);
-        self.give(&spare, is_forgotten);
+        self.release_blocks(&spare, is_forgotten);
         let id = turn.id;
-        happened.extend(told.into_iter().map(|drawn| StepEvent::Token { text: id, drawn }));
+        happened.extend(told.into_iter().map(|drawn| StepEvent::Token { sequence: id, drawn }));
         if let Some(end) = end {
             let text = self.running.remove(at);
             self.end(&text);
-            happened.push(StepEvent::End { text: id, end });
+            happened.push(StepEvent::End { sequence: id, end });
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::blocks::PrefixScope;
 use crate::constraints::{ConstraintState, TokenMask};
 use crate::model::StepOutput;
 use crate::sampler::SampledToken;
-use crate::scheduler::{End, Request, SequenceId, SharedPrefix};
+use crate::scheduler::{FinishReason, Request, SequenceId, SharedPrefix};
 use crate::speculation::AcceptanceRate;
 
 #[derive(Debug)]
@@ -15,119 +15,124 @@ pub(crate) struct Sequence {
     pub id: SequenceId,
     pub request: Request,
     /// The generated tokens.
-    pub said: Vec<u32>,
+    pub generated: Vec<u32>,
     pub blocks: Vec<u32>,
     /// How many tokens of prompt and answer are in the KV cache.
     pub computed: usize,
     pub has_begun: bool,
     /// Its position in the grammar constraint; `None` while the mask thread has it.
-    pub following: Option<ConstraintState>,
-    pub lately: AcceptanceRate,
+    pub constraint_state: Option<ConstraintState>,
+    pub acceptance_rate: AcceptanceRate,
     /// Forced tokens from before the first step, which are yet to be reported.
-    pub untold: Vec<SampledToken>,
+    pub unreported: Vec<SampledToken>,
     /// Set if those forced tokens alone ended it.
-    pub ended: Option<End>,
+    pub ended: Option<FinishReason>,
     /// Its adapter, set when the sequence is first scheduled.
     pub adapter: Option<Arc<Adapter>>,
     /// Its adapter switches, with the positions of the first tokens that are computed with them.
-    pub later: Vec<(usize, Option<Arc<Adapter>>)>,
+    pub adapter_switches: Vec<(usize, Option<Arc<Adapter>>)>,
     /// What its steps return: logits, or the final hidden state for embedding inputs.
-    pub tells: StepOutput,
+    pub step_output: StepOutput,
     /// The prefix that it shares with other embedding inputs of its request.
-    pub beginning: Option<SharedPrefix>,
+    pub shared_prefix: Option<SharedPrefix>,
     /// Its cache scope was forgotten after submission: it goes on, but leaves nothing in the prefix cache.
     pub is_forgotten: bool,
 }
 
 /// A step's output for a sequence: a row of logits for its last token and for each draft token.
-pub(crate) struct Scores<'a> {
+pub(crate) struct SequenceLogits<'a> {
     pub rows: &'a [f32],
     pub width: usize,
-    pub guesses: &'a [u32],
-    pub allowed: &'a [Option<TokenMask>],
+    pub draft_tokens: &'a [u32],
+    pub token_masks: &'a [Option<TokenMask>],
 }
 
 impl Sequence {
     pub(crate) fn new(id: SequenceId, request: Request) -> Self {
-        let following = request.rule.as_ref().map(|rule| rule.follow());
+        let following = request.constraint.as_ref().map(|rule| rule.follow());
         let mut text = Self {
             id,
             request,
-            said: Vec::new(),
+            generated: Vec::new(),
             blocks: Vec::new(),
             computed: 0,
             has_begun: false,
-            following,
-            lately: AcceptanceRate::new(),
-            untold: Vec::new(),
+            constraint_state: following,
+            acceptance_rate: AcceptanceRate::new(),
+            unreported: Vec::new(),
             ended: None,
             adapter: None,
-            later: Vec::new(),
-            tells: StepOutput::Scores,
-            beginning: None,
+            adapter_switches: Vec::new(),
+            step_output: StepOutput::Logits,
+            shared_prefix: None,
             is_forgotten: false,
         };
         let mut untold = Vec::new();
-        text.ended = text.say_forced(&mut untold);
-        text.untold = untold;
+        text.ended = text.append_forced(&mut untold);
+        text.unreported = untold;
         text
     }
 
     /// What its cached prefixes are bound to.
-    pub(crate) fn under(&self) -> PrefixScope {
+    pub(crate) fn prefix_scope(&self) -> PrefixScope {
         let generation = self.adapter.as_ref().map_or(0, |adapter| adapter.generation());
-        let reading = self.beginning.map_or(0, |beginning| beginning.reading);
-        PrefixScope { share: self.request.share, generation, reading }
+        let reading = self.shared_prefix.map_or(0, |beginning| beginning.embedding_request);
+        PrefixScope { cache_scope: self.request.cache_scope, generation, embedding_request: reading }
     }
 
     pub(crate) fn length(&self) -> usize {
-        self.request.prompt.len() + self.said.len()
+        self.request.prompt.len() + self.generated.len()
     }
 
     /// How many of its tokens are not in the KV cache yet.
-    pub(crate) fn missing(&self) -> usize {
+    pub(crate) fn uncomputed(&self) -> usize {
         self.length() - self.computed
     }
 
     /// The next tokens to compute, at most `most`.
     pub(crate) fn tokens(&self, most: usize) -> Vec<u32> {
-        let all = self.request.prompt.iter().chain(&self.said);
+        let all = self.request.prompt.iter().chain(&self.generated);
         all.skip(self.computed).take(most).copied().collect()
     }
 
     /// Its first tokens, as far as they may be shared through the prefix cache: up to the first adapter
     /// switch.
-    pub(crate) fn findable(&self, most: usize) -> Vec<u32> {
-        let alike = self.later.first().map_or(most, |(from, _)| most.min(*from));
-        self.request.prompt.iter().chain(&self.said).take(alike).copied().collect()
+    pub(crate) fn cacheable_tokens(&self, most: usize) -> Vec<u32> {
+        let alike = self.adapter_switches.first().map_or(most, |(from, _)| most.min(*from));
+        self.request.prompt.iter().chain(&self.generated).take(alike).copied().collect()
     }
 
     /// The adapter for a position, and the position at which the next one takes over.
-    pub(crate) fn worn_at(&self, place: usize) -> (Option<Arc<Adapter>>, usize) {
-        let before = self.later.partition_point(|(from, _)| *from <= place);
-        let until = self.later.get(before).map_or(usize::MAX, |(from, _)| *from);
-        let last = before.checked_sub(1).and_then(|last| self.later.get(last));
+    pub(crate) fn adapter_at(&self, place: usize) -> (Option<Arc<Adapter>>, usize) {
+        let before = self.adapter_switches.partition_point(|(from, _)| *from <= place);
+        let until = self.adapter_switches.get(before).map_or(usize::MAX, |(from, _)| *from);
+        let last = before.checked_sub(1).and_then(|last| self.adapter_switches.get(last));
         (last.map_or(&self.adapter, |(_, adapter)| adapter).clone(), until)
     }
 
     /// Samples the next token, and goes on as long as the draft tokens agree. Returns how many of them were
     /// accepted.
-    pub(crate) fn tell(&mut self, scores: &Scores<'_>, told: &mut Vec<SampledToken>) -> (usize, Option<End>) {
+    pub(crate) fn sample_and_verify(
+        &mut self,
+        scores: &SequenceLogits<'_>,
+        told: &mut Vec<SampledToken>,
+    ) -> (usize, Option<FinishReason>) {
         let mut came_true = 0;
         while let Some(row) = scores.rows.chunks_exact(scores.width).nth(came_true) {
-            let allowed = match (&self.following, scores.allowed.get(came_true)) {
+            let allowed = match (&self.constraint_state, scores.token_masks.get(came_true)) {
                 (None, _) => None,
                 (Some(_), Some(Some(allowed))) => Some(allowed.words()),
-                (Some(_), _) => return (came_true, Some(End::Broken)),
+                (Some(_), _) => return (came_true, Some(FinishReason::Broken)),
             };
-            let Some(drawn) = self.request.sampling.draw(row, (&self.request.prompt, &self.said), allowed)
+            let Some(drawn) =
+                self.request.sampling.draw(row, (&self.request.prompt, &self.generated), allowed)
             else {
-                return (came_true, Some(End::Broken));
+                return (came_true, Some(FinishReason::Broken));
             };
-            let before = self.said.len();
-            let end = self.say(drawn, told);
-            let said = self.said.get(before..).unwrap_or_default();
-            let guessed = scores.guesses.get(came_true..).unwrap_or_default();
+            let before = self.generated.len();
+            let end = self.append_sampled(drawn, told);
+            let said = self.generated.get(before..).unwrap_or_default();
+            let guessed = scores.draft_tokens.get(came_true..).unwrap_or_default();
             let agree = said.iter().zip(guessed).take_while(|(said, guessed)| said == guessed).count();
             came_true += agree;
             if end.is_some() || agree < said.len() {
@@ -138,47 +143,47 @@ impl Sequence {
     }
 
     /// Appends a sampled token, and the tokens that the constraint forces after it.
-    fn say(&mut self, drawn: SampledToken, told: &mut Vec<SampledToken>) -> Option<End> {
+    fn append_sampled(&mut self, drawn: SampledToken, told: &mut Vec<SampledToken>) -> Option<FinishReason> {
         let token = drawn.token;
-        self.said.push(token);
+        self.generated.push(token);
         told.push(drawn);
-        if self.request.ends.contains(&token) {
-            return Some(End::Stop);
+        if self.request.stop_tokens.contains(&token) {
+            return Some(FinishReason::Stop);
         }
-        if let Some(following) = &mut self.following {
+        if let Some(following) = &mut self.constraint_state {
             if !following.take(token) {
-                return Some(End::Broken);
+                return Some(FinishReason::Broken);
             }
             if following.is_over() {
-                return Some(End::Stop);
+                return Some(FinishReason::Stop);
             }
         }
-        if self.is_full() { Some(End::Length) } else { self.say_forced(told) }
+        if self.is_full() { Some(FinishReason::Length) } else { self.append_forced(told) }
     }
 
     /// Appends the tokens that the constraint leaves no choice about, with probability 1.
-    fn say_forced(&mut self, told: &mut Vec<SampledToken>) -> Option<End> {
-        let following = self.following.as_mut()?;
+    fn append_forced(&mut self, told: &mut Vec<SampledToken>) -> Option<FinishReason> {
+        let following = self.constraint_state.as_mut()?;
         let forced = following.forced();
         let (is_broken, is_over) = (following.is_broken(), following.is_over());
         if is_broken {
-            return Some(End::Broken);
+            return Some(FinishReason::Broken);
         }
-        let left = self.request.max_tokens.saturating_sub(self.said.len());
+        let left = self.request.max_tokens.saturating_sub(self.generated.len());
         let is_cut = forced.len() > left;
         for token in forced.into_iter().take(left) {
             let is_asked = self.request.sampling.logprobs.is_some_and(|count| count > 0);
             let others = if is_asked { vec![(token, 0.0)] } else { Vec::new() };
-            self.said.push(token);
+            self.generated.push(token);
             told.push(SampledToken { token, logprob: 0.0, others });
         }
         if is_over && !is_cut {
-            return Some(End::Stop);
+            return Some(FinishReason::Stop);
         }
-        self.is_full().then_some(End::Length)
+        self.is_full().then_some(FinishReason::Length)
     }
 
     fn is_full(&self) -> bool {
-        self.said.len() >= self.request.max_tokens
+        self.generated.len() >= self.request.max_tokens
     }
 }

@@ -12,7 +12,7 @@ pub struct AvailableMemory(Arc<dyn Fn() -> Option<u64> + Send + Sync>);
 
 impl AvailableMemory {
     /// Calls `bytes` each time memory is requested.
-    pub fn told(bytes: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Self {
+    pub fn new(bytes: impl Fn() -> Option<u64> + Send + Sync + 'static) -> Self {
         Self(Arc::new(bytes))
     }
 
@@ -32,7 +32,7 @@ impl AvailableMemory {
 
 impl Default for AvailableMemory {
     fn default() -> Self {
-        Self::told(|| None)
+        Self::new(|| None)
     }
 }
 

@@ -20,7 +20,7 @@ const FIRST: usize = 4;
 /// A drafter: proposes tokens for the model to verify.
 pub trait Drafter: std::fmt::Debug + Send {
     /// Proposes at most `most` tokens to follow this prompt and the tokens generated so far.
-    fn guess(&mut self, text: SequenceId, prompt: &[u32], said: &[u32], most: usize) -> Vec<u32>;
+    fn propose(&mut self, text: SequenceId, prompt: &[u32], said: &[u32], most: usize) -> Vec<u32>;
 
     /// Frees the drafter's state of a sequence that has ended.
     fn forget(&mut self, text: SequenceId);
@@ -72,7 +72,7 @@ impl PromptLookup {
 }
 
 impl Drafter for PromptLookup {
-    fn guess(&mut self, _: SequenceId, prompt: &[u32], said: &[u32], most: usize) -> Vec<u32> {
+    fn propose(&mut self, _: SequenceId, prompt: &[u32], said: &[u32], most: usize) -> Vec<u32> {
         Self::behind(prompt, said, most, 1)
     }
 
@@ -136,7 +136,7 @@ mod tests {
 
     fn guess(prompt: &[u32], said: &[u32], most: usize) -> Vec<u32> {
         let mut runner = PromptLookup;
-        runner.guess(SequenceId::default(), prompt, said, most)
+        runner.propose(SequenceId::default(), prompt, said, most)
     }
 
     #[test]

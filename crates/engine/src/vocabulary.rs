@@ -174,7 +174,7 @@ impl Vocabulary {
 
     /// Its special tokens, by their text.
     #[must_use]
-    pub const fn signs(&self) -> &SpecialTokens {
+    pub const fn special_tokens(&self) -> &SpecialTokens {
         &self.written
     }
 
@@ -241,7 +241,7 @@ impl Vocabulary {
     ///
     /// # Errors
     /// The tokenizer can't read it, or its bytes alone show that it has more tokens.
-    pub fn signed(&self, text: &str, most: usize) -> Result<Vec<u32>, EngineError> {
+    pub fn tokens_with_bos_eos(&self, text: &str, most: usize) -> Result<Vec<u32>, EngineError> {
         self.check_length(text, most)?;
         let encoding = self.tokenizer.encode_fast(text, true);
         let mut tokens = encoding.map_err(|error| EngineError::Text(error.to_string()))?.get_ids().to_vec();
@@ -274,7 +274,7 @@ impl Vocabulary {
 
     /// The id of a special token.
     #[must_use]
-    pub fn sign(&self, text: &str) -> Option<u32> {
+    pub fn special_token_id(&self, text: &str) -> Option<u32> {
         self.tokenizer.token_to_id(text)
     }
 }

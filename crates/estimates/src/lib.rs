@@ -6,7 +6,7 @@ mod tally;
 
 use std::sync::Arc;
 
-pub use ratios::{Ratio, Ratios, Told};
+pub use ratios::{Observation, Ratio, Ratios};
 pub use tally::{Tally, load, warm};
 
 /// A core's estimator. The learned ratios are shared by all cores.

@@ -31,7 +31,7 @@ const TAG_SHIFT: u32 = 2 * HALF_BITS;
 
 /// The length of a text, and the tokens that the provider counted for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Told {
+pub struct Observation {
     pub bytes: u64,
     pub tokens: u64,
 }
@@ -65,7 +65,7 @@ impl Default for Mean {
 }
 
 impl Mean {
-    fn learn(self, told: Told) -> Self {
+    fn learn(self, told: Observation) -> Self {
         let is_text =
             told.bytes >= told.tokens.saturating_mul(LEAST) && told.bytes <= told.tokens.saturating_mul(MOST);
         if told.tokens < TOKENS_MIN || !is_text {
@@ -135,7 +135,7 @@ impl Ratios {
     }
 
     /// Learns from one exchange. If two cores do so at once, one may be lost.
-    pub fn learn(&self, provider: &str, model: &str, prompt: Told, answer: Told) {
+    pub fn record(&self, provider: &str, model: &str, prompt: Observation, answer: Observation) {
         let (bucket, tag) = self.place(provider, model);
         let (slot, before) = match find(bucket, tag) {
             Some((slot, ratio)) => (Some(slot), ratio),
@@ -174,8 +174,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const fn told(bytes: u64, tokens: u64) -> Told {
-        Told { bytes, tokens }
+    const fn told(bytes: u64, tokens: u64) -> Observation {
+        Observation { bytes, tokens }
     }
 
     #[test]
@@ -190,7 +190,7 @@ mod tests {
     fn prompts_and_answers_of_each_model_are_learned_apart() {
         let ratios = Ratios::default();
         for _ in 0..200 {
-            ratios.learn("a", "m", told(2_000, 1_000), told(6_000, 1_000));
+            ratios.record("a", "m", told(2_000, 1_000), told(6_000, 1_000));
         }
         let ratio = ratios.of("a", "m");
         assert!((995..=1_005).contains(&ratio.prompt_tokens(2_000)), "{ratio:?}");
@@ -204,7 +204,7 @@ mod tests {
     fn the_first_exchanges_weigh_most_and_what_changed_is_learned_anew() {
         let ratios = Ratios::default();
         let after = |bytes| {
-            ratios.learn("a", "m", told(bytes, 1_000), Told::default());
+            ratios.record("a", "m", told(bytes, 1_000), Observation::default());
             ratios.of("a", "m").prompt.parts
         };
         assert_eq!(after(2_000), 3 * UNIT);
@@ -223,7 +223,7 @@ mod tests {
     fn what_is_no_text_or_too_little_of_it_teaches_nothing() {
         let ratios = Ratios::default();
         for strange in [told(0, 0), told(0, 900), told(50, 900), told(9_000, 900), told(40, 15), told(9, 0)] {
-            ratios.learn("a", "m", strange, strange);
+            ratios.record("a", "m", strange, strange);
             assert_eq!(ratios.of("a", "m"), Ratio::default(), "{strange:?}");
         }
         assert!(
@@ -236,10 +236,10 @@ mod tests {
     fn a_full_bucket_forgets_of_what_it_knows_least() {
         let ratios = Ratios::default();
         for _ in 0..20 {
-            ratios.learn("a", "well known", told(2_000, 1_000), Told::default());
+            ratios.record("a", "well known", told(2_000, 1_000), Observation::default());
         }
         for number in 0..20 * RATIOS_MAX {
-            ratios.learn("b", &number.to_string(), told(3_000, 1_000), Told::default());
+            ratios.record("b", &number.to_string(), told(3_000, 1_000), Observation::default());
         }
         assert!(ratios.of("a", "well known").prompt.parts < 3 * UNIT);
     }

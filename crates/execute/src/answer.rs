@@ -10,7 +10,7 @@ use bytes::Bytes;
 use decode::Call;
 use dialects::{ErrorAnswer, TurnSignatures};
 use domain::limits::COUNTED_BODY_BYTES_MAX;
-use domain::ports::KeptTurn;
+use domain::ports::StoredTurn;
 use domain::{Dialect, Fault, Principal, Profile, Prompt, TraceId, Upload, Usage};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
@@ -49,9 +49,9 @@ pub struct Exchange {
     pub timeouts: Timeouts,
     /// On the monotonic clock.
     pub deadline_us: u64,
-    pub(crate) hands: Deps,
+    pub(crate) deps: Deps,
     /// The prompt's prefixes are already recorded in the workspace's prefix table.
-    pub(crate) is_remembered: Cell<bool>,
+    pub(crate) are_prefixes_recorded: Cell<bool>,
     /// The request body, while an attempt may still send it.
     pub(crate) body: RefCell<Bytes>,
     /// The request in the dialect-neutral form, once an attempt needed a translation.
@@ -59,7 +59,7 @@ pub struct Exchange {
     /// The upstream was called in the client's own dialect.
     pub(crate) is_native: Cell<bool>,
     /// The headers of the last refusal that a client may see.
-    pub(crate) refused_with: RefCell<Vec<(HeaderName, HeaderValue)>>,
+    pub(crate) refusal_headers: RefCell<Vec<(HeaderName, HeaderValue)>>,
     /// Its tokens may have to be counted, with the model's own tokenizer, when the answer is over.
     pub(crate) keeps_body: Cell<bool>,
     /// This exchange books the usage of an answer whose end other requests may see too.
@@ -77,10 +77,10 @@ impl Exchange {
     }
 
     /// Stores the turn state that the provider must see again and that the client's dialect can't carry.
-    pub(crate) fn keep_turn(&self, mut state: TurnSignatures, attempt: &Attempt) {
+    pub(crate) fn store_turn(&self, mut state: TurnSignatures, attempt: &Attempt) {
         attempt.provider().clone_into(&mut state.provider);
         attempt.upstream_model().clone_into(&mut state.model);
-        let turn = KeptTurn {
+        let turn = StoredTurn {
             workspace: self.caller.workspace().id,
             project: self.caller.project().id,
             request: self.trace(),
@@ -88,11 +88,11 @@ impl Exchange {
             content: state.encode(),
         };
         // Lookups in this process find it from now on; no request waits for the store.
-        tokio::spawn(self.hands.turns.keep(turn));
+        tokio::spawn(self.deps.turns.keep(turn));
     }
 
     /// A part of the body was sent and is gone, so that no other attempt can be made.
-    pub(crate) fn is_sent_for_good(&self) -> bool {
+    pub(crate) fn is_body_consumed(&self) -> bool {
         self.call.upload().is_some_and(|upload| upload.taken() > 0 || upload.fault().is_some())
     }
 
@@ -100,9 +100,9 @@ impl Exchange {
     /// can no longer be retried.
     pub(crate) fn blamed(&self, miss: AttemptFailure) -> AttemptFailure {
         if let Some(fault) = self.call.upload().and_then(Upload::fault) {
-            return AttemptFailure::of_boxed(fault).not_again();
+            return AttemptFailure::of_boxed(fault).not_retryable();
         }
-        if !self.is_sent_for_good() || schedule::remedy(miss.class()) == schedule::Remedy::None {
+        if !self.is_body_consumed() || schedule::remedy(miss.class()) == schedule::Remedy::None {
             return miss;
         }
         let mut miss = miss;
@@ -112,7 +112,7 @@ impl Exchange {
 
     #[must_use]
     pub fn time_left(&self) -> Duration {
-        self.time_left_at(self.hands.now_us())
+        self.time_left_at(self.deps.now_us())
     }
 
     pub(crate) const fn time_left_at(&self, now_us: u64) -> Duration {
@@ -121,7 +121,7 @@ impl Exchange {
 
     #[must_use]
     pub fn now_us(&self) -> u64 {
-        self.hands.now_us()
+        self.deps.now_us()
     }
 
     #[must_use]
@@ -154,7 +154,7 @@ pub struct AnswerParts {
     /// The upstream headers that a client may see.
     pub upstream_headers: Vec<(HeaderName, HeaderValue)>,
     /// Empty, with capacity for the response headers.
-    pub room: HeaderMap,
+    pub header_map: HeaderMap,
     pub body: AnswerBody,
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use board::{Availability, Ticket, Verdict};
 use bytes::Bytes;
 use dialects::{
-    AnswerConstraints, AnswerForm, AnswerPath, TranscriptWish, UsageEstimator, VideoAsk, WholeAnswer,
+    AnswerConstraints, AnswerForm, AnswerPath, BufferedAnswer, TranscriptOptions, UsageEstimator, VideoAsk,
 };
 use domain::limits::{REFUSAL_BYTES_MAX, UPSTREAM_REQUEST_ID_BYTES_MAX};
 use domain::{Fault, FaultClass, Grammar, Operation, PriceTerms, Rates, Secret, Tier, Usage};
@@ -57,10 +57,10 @@ pub struct OpenAttempt {
     billed: Option<u64>,
     /// The requested price terms as far as they were sent, and the tier that the response head names.
     terms: PriceTerms,
-    told_tier: Option<Tier>,
+    reported_tier: Option<Tier>,
     grammar: Grammar,
     /// How to render a transcription; `None` if the upstream answers in the client's form already.
-    heard: Option<Box<TranscriptWish>>,
+    transcript_format: Option<Box<TranscriptOptions>>,
     dropped: Vec<String>,
     /// The planned attempt, which holds the prices.
     attempt: Rc<Attempt>,
@@ -89,11 +89,11 @@ impl OpenAttempt {
             media_type: None,
             billed: None,
             terms: PriceTerms::default(),
-            told_tier: None,
+            reported_tier: None,
             is_loose,
             is_usage_estimated: false,
             grammar: exchange.dialect().grammar(),
-            heard: None,
+            transcript_format: None,
             dropped: Vec::new(),
             attempt: Rc::clone(attempt),
             token: None,
@@ -101,13 +101,13 @@ impl OpenAttempt {
     }
 
     /// The upstream accepted a session, or started a response in one.
-    pub(crate) fn began(&mut self, status: u16, now_us: u64) {
+    pub(crate) fn record_start(&mut self, status: u16, now_us: u64) {
         self.status = Some(status);
         if self.first_byte_us.is_none() {
             let first_byte_us = now_us.saturating_sub(self.sent_us);
             self.first_byte_us = Some(first_byte_us);
             // Callers that wait for a health verdict should not wait for the end of a session.
-            self.ticket.tell(Verdict::Well { first_byte_us }, now_us);
+            self.ticket.report(Verdict::Healthy { first_byte_us }, now_us);
         }
     }
 
@@ -116,7 +116,7 @@ impl OpenAttempt {
     }
 
     /// The upstream's response head arrived.
-    pub(crate) fn answered(&mut self, opened: &Opened, now_us: u64) {
+    pub(crate) fn record_head(&mut self, opened: &UpstreamResponse, now_us: u64) {
         self.status = Some(opened.status);
         self.first_byte_us = Some(now_us.saturating_sub(self.sent_us));
         let provider = providers::provider(self.attempt.provider());
@@ -126,7 +126,7 @@ impl OpenAttempt {
         self.upstream_request_id = request_id(told).or_else(|| id_of(told, provider.id_header()?));
         self.billed = billed(provider, told);
         let tier = provider.tier_header().and_then(|name| told.text(name));
-        self.told_tier = tier.and_then(Tier::from_word);
+        self.reported_tier = tier.and_then(Tier::from_word);
         if self.operation.needs_content_type() {
             let told = opened.headers.get("content-type").filter(|value| !value.is_empty());
             self.media_type = told.and_then(|value| opened.headers.share(value)).map(Box::new);
@@ -141,7 +141,7 @@ impl OpenAttempt {
             is_upstream_estimate: self.is_usage_estimated,
             head_units: self.billed,
             is_sold_by_units: self.attempt.rates_for(0).is_some_and(|rates| rates.units.billed.is_some()),
-            head_tier: self.told_tier,
+            head_tier: self.reported_tier,
             terms: self.terms,
             grammar: self.grammar,
             ..exchange.known()
@@ -157,7 +157,7 @@ impl OpenAttempt {
     #[must_use]
     pub fn media_type(&self) -> Option<HeaderValue> {
         match self.form() {
-            _ if self.heard.as_ref().is_some_and(|ask| ask.is_text()) => {
+            _ if self.transcript_format.as_ref().is_some_and(|ask| ask.is_text()) => {
                 Some(HeaderValue::from_static("text/plain; charset=utf-8"))
             }
             _ if !self.operation.is_form() => self.media_type.as_deref().cloned(),
@@ -179,21 +179,21 @@ impl OpenAttempt {
             operation: call.operation(),
             client,
             upstream: self.grammar,
-            is_loose: self.is_loose,
+            needs_normalising: self.is_loose,
             usage: request.include_usage,
             as_array: request.as_array,
             model: if is_translated { request.model.clone() } else { String::new() },
             trace: call.trace(),
             created_unix_s: call.received_unix_ms() / 1_000,
-            asked: self.asked(exchange, is_translated),
+            constraints: self.asked(exchange, is_translated),
             vectors: request.vectors,
             prompt_bytes: request.prompt_bytes,
             keeps_text: self.keeps_text(exchange),
             form: self.form(),
-            film: (is_translated && call.operation() == Operation::Video)
+            video: (is_translated && call.operation() == Operation::Video)
                 .then(|| Box::new(self.film(exchange))),
-            heard: self.heard.clone(),
-            guess: is_translated.then(|| Rc::new(guesser()) as Rc<dyn UsageEstimator>),
+            transcript: self.transcript_format.clone(),
+            estimator: is_translated.then(|| Rc::new(guesser()) as Rc<dyn UsageEstimator>),
         }
     }
 
@@ -240,15 +240,15 @@ impl OpenAttempt {
     }
 
     /// The header that lists the dropped parameters, if there are any.
-    pub(crate) fn told(&self) -> Option<(HeaderName, HeaderValue)> {
+    pub(crate) fn dropped_params_header(&self) -> Option<(HeaderName, HeaderValue)> {
         if self.dropped.is_empty() { None } else { dropped_header(&self.dropped) }
     }
 
     /// It answered to the end, or as far as the client read. Closing the tab ends it in the books.
-    pub fn closes(mut self, tab: &mut Tab, usage: &Usage, now_us: u64) {
+    pub fn close(mut self, tab: &mut Tab, usage: &Usage, now_us: u64) {
         self.price(tab, usage);
         if let Some(first_byte_us) = self.first_byte_us {
-            self.ticket.tell(Verdict::Well { first_byte_us }, now_us);
+            self.ticket.report(Verdict::Healthy { first_byte_us }, now_us);
             let head_us = self.sent_us.saturating_add(first_byte_us);
             tab.timeline_mut().upstream_head_us = head_us.saturating_sub(self.received_us);
         }
@@ -283,7 +283,7 @@ impl OpenAttempt {
     }
 
     /// Redacts a failure for its seat, and forgets a cached token that was refused.
-    pub(crate) fn excuse(&self, hands: &Deps, miss: AttemptFailure) -> AttemptFailure {
+    pub(crate) fn process_failure(&self, hands: &Deps, miss: AttemptFailure) -> AttemptFailure {
         let miss = miss.redacted(self.attempt.seat());
         let is_refused = miss.class() == FaultClass::UpstreamAuth && miss.status.is_some();
         match self.token.as_ref().filter(|_| is_refused) {
@@ -296,14 +296,14 @@ impl OpenAttempt {
     }
 
     /// Ends it as failed. Its memo stays in the books next to the attempt that follows.
-    pub fn missed(mut self, tab: &mut Tab, miss: &AttemptFailure, usage: Usage, now_us: u64) {
+    pub fn end_as_failed(mut self, tab: &mut Tab, miss: &AttemptFailure, usage: Usage, now_us: u64) {
         self.price(tab, &usage);
         if let Some(verdict) = miss.verdict(now_us) {
-            self.ticket.tell(verdict, now_us);
+            self.ticket.report(verdict, now_us);
         }
         let upstream_request_id = self.upstream_request_id.or_else(|| miss.request_id().map(Arc::from));
         let status = self.status.or(miss.status);
-        tab.attempt_ended(
+        tab.end_attempt(
             self.number,
             AttemptEnd { status, fault: Some(miss.class()), upstream_request_id, usage },
         );
@@ -327,9 +327,9 @@ pub(crate) fn claim(
 
 /// How an attempt starts.
 pub(crate) enum Start {
-    Going(OpenAttempt, Request),
+    Ready(OpenAttempt, Request),
     /// It is journaled, and failed before a byte was sent.
-    Missed(OpenAttempt, AttemptFailure),
+    Failed(OpenAttempt, AttemptFailure),
     /// It can't be tried at all, on this seat or another.
     Refused(Box<Fault>),
 }
@@ -341,12 +341,12 @@ pub(crate) async fn begin(
     tab: &mut Tab,
     ticket: Ticket,
 ) -> Start {
-    let hands = &exchange.hands;
+    let hands = &exchange.deps;
     let request = exchange.call.request();
     let provider = providers::provider(attempt.provider());
     let spoken = provider.grammars_for(exchange.call.operation(), attempt.upstream_model());
     if exchange.call.operation() == Operation::Realtime && spoken.is_empty() {
-        return Start::Refused(providers::no_such(Operation::Realtime));
+        return Start::Refused(providers::unsupported_operation(Operation::Realtime));
     }
     let is_spoken = spoken.contains(&exchange.dialect().grammar());
     exchange.is_native.set(is_spoken);
@@ -369,31 +369,31 @@ pub(crate) async fn begin(
         Err(fault) => return Start::Refused(fault),
     };
     tab.caching(caching);
-    let ceiling = tab.draws_on_money().then(|| ceiling(exchange));
+    let ceiling = tab.has_budgets().then(|| ceiling(exchange));
     let terms = terms::sent(request.terms, is_spoken, &outgoing.dropped);
-    let begun = match tab.attempt(intent(attempt, request.prompt_bytes, terms, ceiling)).await {
+    let begun = match tab.start_attempt(intent(attempt, request.prompt_bytes, terms, ceiling)).await {
         Ok(begun) => begun,
         Err(fault) => return Start::Refused(fault),
     };
-    let mut open = OpenAttempt::new(exchange, attempt, ticket, begun, provider.is_loose());
+    let mut open = OpenAttempt::new(exchange, attempt, ticket, begun, provider.needs_normalising());
     let is_gathered = heard.is_some();
-    open.heard = heard;
+    open.transcript_format = heard;
     open.terms = terms;
     open.grammar = outgoing.grammar;
     open.dropped = std::mem::take(&mut outgoing.dropped);
     open.dropped.extend(exchange.call.unheeded().iter().map(|name| (*name).to_owned()));
     match sign(hands, attempt.seat(), provider, attempt.provider(), attempt.base_url(), &mut outgoing).await {
         Ok(token) => open.token = token,
-        Err(miss) => return Start::Missed(open, miss),
+        Err(miss) => return Start::Failed(open, miss),
     }
     outgoing.headers.extend(id_for(exchange, attempt));
     match request_of(&hands.egress, outgoing) {
         Ok(mut request) => {
             let rest = exchange.call.upload().filter(|_| !is_gathered);
             request.body = request.body.followed_by(rest.cloned());
-            Start::Going(open, request)
+            Start::Ready(open, request)
         }
-        Err(fault) => Start::Missed(open, AttemptFailure::of_us(fault)),
+        Err(fault) => Start::Failed(open, AttemptFailure::of_us(fault)),
     }
 }
 
@@ -486,17 +486,17 @@ pub(crate) fn request_of(client: &egress::Client, outgoing: Outgoing) -> Result<
 pub(crate) fn destination(seat: &Seat) -> Destination {
     match seat {
         Seat::Byok(credential) => Destination {
-            reach: TargetKind::Provider,
+            kind: TargetKind::Provider,
             owner: credential.base_url.as_ref().map(|_| credential.workspace),
         },
         Seat::Managed(_) => Destination::from(TargetKind::Provider),
-        Seat::Byoc(node) => Destination { reach: TargetKind::Node, owner: Some(node.workspace) },
+        Seat::Byoc(node) => Destination { kind: TargetKind::Node, owner: Some(node.workspace) },
     }
 }
 
 /// A successful response head, and the body behind it.
 #[derive(Debug)]
-pub(crate) struct Opened {
+pub(crate) struct UpstreamResponse {
     pub status: u16,
     pub headers: Headers,
     /// The head of the answer that named this file, if the body is a file.
@@ -505,21 +505,21 @@ pub(crate) struct Opened {
 }
 
 /// Sends an exchange's request, separates an answer from a refusal, and follows queues and leads.
-pub(crate) async fn ask_for(
+pub(crate) async fn send_and_follow(
     exchange: &Exchange,
     attempt: &Rc<Attempt>,
     request: &Request,
-) -> Result<Opened, AttemptFailure> {
+) -> Result<UpstreamResponse, AttemptFailure> {
     let (slug, seat) = (attempt.provider(), attempt.seat());
-    let opened = ask(&exchange.hands, slug, seat, request, |headers| {
-        hear_limits(exchange, attempt, headers);
-        exchange.refused_with.replace(passed_on(headers, seat, exchange.dialect().grammar()));
+    let opened = send(&exchange.deps, slug, seat, request, |headers| {
+        record_limits(exchange, attempt, headers);
+        exchange.refusal_headers.replace(forwarded_headers(headers, seat, exchange.dialect().grammar()));
     })
     .await?;
-    hear_limits(exchange, attempt, &opened.headers);
+    record_limits(exchange, attempt, &opened.headers);
     let provider = providers::provider(slug);
     let stored = exchange.call.request().stored.as_deref();
-    if queue_of(exchange, attempt).is_none() && !provider.leads(exchange.call.operation(), stored) {
+    if queue_of(exchange, attempt).is_none() && !provider.has_follow_up(exchange.call.operation(), stored) {
         return Ok(opened);
     }
     // Boxed: few answers lead on, and every future is as large as what is awaited inline.
@@ -538,26 +538,26 @@ async fn go_on(
     exchange: &Exchange,
     attempt: &Rc<Attempt>,
     request: &Request,
-    opened: Opened,
-) -> Result<Opened, AttemptFailure> {
+    opened: UpstreamResponse,
+) -> Result<UpstreamResponse, AttemptFailure> {
     let opened = match queue_of(exchange, attempt) {
         Some(queue) => queue::wait(exchange, attempt, queue, request, opened).await?,
         None => opened,
     };
     let (slug, seat, base_url) = (attempt.provider(), attempt.seat(), attempt.base_url());
     let (operation, stored) = (exchange.call.operation(), exchange.call.request().stored.as_deref());
-    if !providers::provider(slug).leads(operation, stored) {
+    if !providers::provider(slug).has_follow_up(operation, stored) {
         return Ok(opened);
     }
     let road = lead::FollowTarget { slug, seat, base_url, operation, stored, sent: request };
-    lead::follow(&exchange.hands, road, opened).await
+    lead::follow(&exchange.deps, road, opened).await
 }
 
 /// Records the rate limits that a provider reported for its account.
-pub(crate) fn hear_limits(exchange: &Exchange, attempt: &Attempt, headers: &Headers) {
-    let hands = &exchange.hands;
-    let standings = providers::told_limits(headers.iter(), || hands.world.clock.unix_ms());
-    if standings == domain::Standings::default() {
+pub(crate) fn record_limits(exchange: &Exchange, attempt: &Attempt, headers: &Headers) {
+    let hands = &exchange.deps;
+    let standings = providers::read_rate_limits(headers.iter(), || hands.world.clock.unix_ms());
+    if standings == domain::RateLimitStates::default() {
         return;
     }
     let (now_us, now_unix_ms) = (hands.now_us(), hands.world.clock.unix_ms());
@@ -566,40 +566,40 @@ pub(crate) fn hear_limits(exchange: &Exchange, attempt: &Attempt, headers: &Head
 }
 
 /// Sends, and separates an answer from a refusal, whose headers are passed to `refused_with`.
-pub(crate) async fn ask(
+pub(crate) async fn send(
     hands: &Deps,
     slug: &str,
     seat: &Seat,
     request: &Request,
     refused_with: impl FnOnce(&Headers),
-) -> Result<Opened, AttemptFailure> {
+) -> Result<UpstreamResponse, AttemptFailure> {
     let answer = hands.egress.send(request, destination(seat)).await;
     let answer = answer.map_err(|error| AttemptFailure::egress(&error, slug))?;
-    judge(hands, slug, seat, answer, refused_with).await
+    check_status(hands, slug, seat, answer, refused_with).await
 }
 
 /// Separates an answer from a refusal.
-pub(crate) async fn judge(
+pub(crate) async fn check_status(
     hands: &Deps,
     slug: &str,
     seat: &Seat,
     answer: Answer,
     refused_with: impl FnOnce(&Headers),
-) -> Result<Opened, AttemptFailure> {
+) -> Result<UpstreamResponse, AttemptFailure> {
     let status = answer.status.as_u16();
     if answer.status.is_redirection() {
         // Following it would send the credential to an address that was never checked.
         let what = format!("it redirects (status {status}), which is never followed");
         return Err(AttemptFailure {
             status: Some(status),
-            ..AttemptFailure::broken(slug, &what).not_again()
+            ..AttemptFailure::broken(slug, &what).not_retryable()
         });
     }
     if !answer.status.is_success() {
         refused_with(&answer.headers);
-        return Err(Box::pin(refused(hands, slug, answer)).await.of(seat));
+        return Err(Box::pin(refused(hands, slug, answer)).await.with_seat_fix(seat));
     }
-    Ok(Opened { status, headers: answer.headers, led_by: None, body: answer.body })
+    Ok(UpstreamResponse { status, headers: answer.headers, led_by: None, body: answer.body })
 }
 
 async fn refused(hands: &Deps, slug: &str, answer: Answer) -> AttemptFailure {
@@ -657,7 +657,11 @@ fn read_units(text: &str) -> Option<u64> {
 /// The upstream headers that a client may see: the processing time and, if the account is the customer's own,
 /// what is left of its rate limits, as far as the client's dialect has these headers. Those of pooled
 /// accounts would reveal what other workspaces use.
-pub(crate) fn passed_on(headers: &Headers, seat: &Seat, client: Grammar) -> Vec<(HeaderName, HeaderValue)> {
+pub(crate) fn forwarded_headers(
+    headers: &Headers,
+    seat: &Seat,
+    client: Grammar,
+) -> Vec<(HeaderName, HeaderValue)> {
     let is_own = matches!(seat, Seat::Byok(_));
     let has = |part: Option<&[u8]>, word: &[u8]| part.is_some_and(|part| part.eq_ignore_ascii_case(word));
     let is_allowed = |name: &[u8]| {
@@ -681,8 +685,8 @@ pub(crate) fn judge_whole(
     way: &AnswerPath,
     bytes: Bytes,
     provider: &str,
-) -> Result<WholeAnswer, AttemptFailure> {
-    dialects::whole_answer(way, bytes).map_err(|fault| stream_miss(fault, provider))
+) -> Result<BufferedAnswer, AttemptFailure> {
+    dialects::buffered_answer(way, bytes).map_err(|fault| stream_miss(fault, provider))
 }
 
 /// Lists the fields that were dropped from the request, for the client.

@@ -127,7 +127,9 @@ impl<'a> CacheHints<'a> {
         if body_bytes as u64 / BYTES_A_TOKEN < tokens_min {
             return Vec::new();
         }
-        let Some(prefixes) = read().filter(|prefixes| !prefixes.is_helped()) else { return Vec::new() };
+        let Some(prefixes) = read().filter(|prefixes| !prefixes.has_client_caching()) else {
+            return Vec::new();
+        };
         let sights = self.sights(prefixes, tokens_min, facts.lifetime);
         let inserts = match help {
             CacheHelp::Marks => self.mark(prefixes, &sights, &facts),
@@ -140,9 +142,9 @@ impl<'a> CacheHints<'a> {
     /// exchange, however many attempts it has.
     fn sights(&self, prefixes: &Prefixes, tokens_min: u64, lifetime: Duration) -> Vec<SeenPrefix> {
         let (exchange, now_us) = (self.exchange, self.exchange.now_us());
-        let table = exchange.hands.board.prefixes(exchange.caller.workspace().id, now_us);
+        let table = exchange.deps.board.prefixes(exchange.caller.workspace().id, now_us);
         let model = BuildHasherDefault::<IdHasher>::default().hash_one(self.attempt.upstream_model());
-        let own = u8::from(exchange.is_remembered.replace(true));
+        let own = u8::from(exchange.are_prefixes_recorded.replace(true));
         let ends = prefixes.ends().iter().map(|end| {
             let tokens = end.bytes / BYTES_A_TOKEN;
             let mut sight =

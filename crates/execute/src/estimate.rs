@@ -6,7 +6,7 @@ use std::rc::Rc;
 use dialects::{UsageEstimator, each_text};
 use domain::limits::BODY_BYTES_MAX;
 use domain::{Operation, Units, Usage, UsageSource, Vocabulary};
-use estimates::{Tally, Told};
+use estimates::{Observation, Tally};
 use plan::Attempt;
 
 use crate::answer::Exchange;
@@ -75,7 +75,7 @@ impl Exchange {
         {
             return usage;
         }
-        let ratio = self.hands.estimates.ratios().of(attempt.provider(), attempt.upstream_model());
+        let ratio = self.deps.estimates.ratios().of(attempt.provider(), attempt.upstream_model());
         Usage {
             input: ratio.prompt_tokens(self.call.request().prompt_bytes),
             output: ratio.answer_tokens(content_bytes),
@@ -162,11 +162,11 @@ impl Exchange {
         if usage.source != UsageSource::Provider || !is_text || request.stored.is_some() {
             return;
         }
-        let prompt = Told { bytes: request.prompt_bytes, tokens: usage.prompt_total() };
+        let prompt = Observation { bytes: request.prompt_bytes, tokens: usage.prompt_total() };
         // Reasoning may be counted and not shown.
         let bytes = if usage.reasoning == 0 { content_bytes } else { 0 };
-        let answer = Told { bytes, tokens: usage.output };
-        self.hands.estimates.ratios().learn(attempt.provider(), attempt.upstream_model(), prompt, answer);
+        let answer = Observation { bytes, tokens: usage.output };
+        self.deps.estimates.ratios().record(attempt.provider(), attempt.upstream_model(), prompt, answer);
     }
 }
 

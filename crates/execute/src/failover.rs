@@ -83,7 +83,7 @@ impl FailoverState {
     /// What to do when the board denies permission. `random` is drawn only for a wait,
     /// so that not all return at once.
     #[must_use]
-    pub fn kept_away<S: Borrow<Attempt>>(
+    pub fn on_denied<S: Borrow<Attempt>>(
         &self,
         seats: &[S],
         standing: Availability,
@@ -106,7 +106,7 @@ impl FailoverState {
     /// What follows a failed attempt. With `may_repeat` false, the body is gone or the upstream may have made
     /// the object already, so it is not sent again.
     #[must_use]
-    pub fn after<S: Borrow<Attempt>>(
+    pub fn next_step<S: Borrow<Attempt>>(
         &self,
         seats: &[S],
         miss: &AttemptFailure,

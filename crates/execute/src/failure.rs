@@ -17,21 +17,21 @@ pub enum HealthSignal {
     /// It answered, and is healthy.
     Neutral,
     /// It is unhealthy: its breaker counts.
-    Ill,
+    Unhealthy,
     /// It rests for as long as the provider named.
-    Rest,
+    Cooldown,
     /// It is parked, with every model if the refusal is of the account, and probed once in a while.
     Park,
 }
 
 /// The table of lessons, by class.
 #[must_use]
-pub const fn lesson(class: FaultClass) -> HealthSignal {
+pub const fn health_signal(class: FaultClass) -> HealthSignal {
     match class {
         FaultClass::UpstreamAuth | FaultClass::UpstreamQuota => HealthSignal::Park,
-        FaultClass::RateLimit => HealthSignal::Rest,
+        FaultClass::RateLimit => HealthSignal::Cooldown,
         FaultClass::Overloaded | FaultClass::Timeout | FaultClass::Upstream | FaultClass::StreamBroken => {
-            HealthSignal::Ill
+            HealthSignal::Unhealthy
         }
         FaultClass::Cancelled | FaultClass::Deadline | FaultClass::Internal | FaultClass::Unavailable => {
             HealthSignal::Nothing
@@ -79,7 +79,7 @@ impl AttemptFailure {
 
     /// A request that can't be sent from here, and can't be a moment later either.
     pub(crate) fn of_us(fault: Box<Fault>) -> Self {
-        Self::of_boxed(fault).unsent().not_again()
+        Self::of_boxed(fault).unsent().not_retryable()
     }
 
     #[must_use]
@@ -93,7 +93,7 @@ impl AttemptFailure {
     }
 
     /// Sets the fix, which depends on whose secret was refused.
-    pub(crate) fn of(mut self, seat: &Seat) -> Self {
+    pub(crate) fn with_seat_fix(mut self, seat: &Seat) -> Self {
         if self.class() != FaultClass::UpstreamAuth {
             return self;
         }
@@ -148,7 +148,7 @@ impl AttemptFailure {
     }
 
     /// The fault for the client. A retry that is pointless for us is pointless for its SDK.
-    pub(crate) fn told(self) -> Box<Fault> {
+    pub(crate) fn into_client_fault(self) -> Box<Fault> {
         let mut fault = self.fault;
         fault.should_retry = fault.should_retry.or(self.should_retry);
         fault
@@ -160,7 +160,7 @@ impl AttemptFailure {
     }
 
     /// Marks another attempt on the same seat as pointless.
-    pub(crate) fn not_again(mut self) -> Self {
+    pub(crate) fn not_retryable(mut self) -> Self {
         self.should_retry = Some(false);
         self
     }
@@ -173,16 +173,18 @@ impl AttemptFailure {
             return None;
         }
         let named = self.fault.retry_after_ms;
-        match lesson(self.class()) {
+        match health_signal(self.class()) {
             // A secret that we could not open was not refused by the upstream.
             HealthSignal::Park if !self.request_sent && self.class() == FaultClass::UpstreamAuth => None,
             HealthSignal::Park if self.is_of_account => Some(Verdict::Park { cause: self.class() }),
             HealthSignal::Park => Some(Verdict::ParkModel { cause: self.class() }),
-            HealthSignal::Rest => Some(match named {
-                Some(wait) => Verdict::Rest { until_us: now_us.saturating_add(wait.saturating_mul(1_000)) },
+            HealthSignal::Cooldown => Some(match named {
+                Some(wait) => {
+                    Verdict::Cooldown { until_us: now_us.saturating_add(wait.saturating_mul(1_000)) }
+                }
                 None => Verdict::Neutral,
             }),
-            HealthSignal::Ill => Some(Verdict::Ill),
+            HealthSignal::Unhealthy => Some(Verdict::Unhealthy),
             HealthSignal::Neutral => Some(Verdict::Neutral),
             HealthSignal::Nothing => None,
         }
@@ -222,7 +224,7 @@ impl AttemptFailure {
         let miss = Self { request_sent: error.request_sent, ..Self::new(fault) };
         match error.kind {
             // The same address is refused, and the same certificate wrong, a second later.
-            EgressErrorKind::Guard | EgressErrorKind::Tls => miss.not_again(),
+            EgressErrorKind::Guard | EgressErrorKind::Tls => miss.not_retryable(),
             _ => miss,
         }
     }
@@ -378,10 +380,10 @@ mod tests {
             ..AttemptFailure::new(Fault::new(FaultClass::RateLimit, "rate_limit_exceeded", "Text."))
         };
         for said in [None, Some(false), Some(true)] {
-            assert_eq!(miss(said).told().should_retry, said);
+            assert_eq!(miss(said).into_client_fault().should_retry, said);
         }
         let deadline = AttemptFailure { should_retry: Some(true), ..AttemptFailure::deadline() };
-        assert_eq!(deadline.told().should_retry, Some(false), "what we know ourselves wins");
+        assert_eq!(deadline.into_client_fault().should_retry, Some(false), "what we know ourselves wins");
         let wrong = AttemptFailure::classified(
             Classified {
                 class: FaultClass::Upstream,
@@ -393,7 +395,7 @@ mod tests {
             },
             500,
         );
-        assert_eq!(wrong.told().should_retry, Some(false));
+        assert_eq!(wrong.into_client_fault().should_retry, Some(false));
     }
 
     #[test]

@@ -18,9 +18,9 @@ use plan::Attempt;
 use tokio::time::{Instant, timeout_at};
 
 use crate::answer::Exchange;
-use crate::attempt::{OpenAttempt, Opened, ask_for, passed_on, stream_miss};
+use crate::attempt::{OpenAttempt, UpstreamResponse, forwarded_headers, send_and_follow, stream_miss};
 use crate::failure::AttemptFailure;
-use crate::stored::Watch;
+use crate::stored::StoredAnswerTracker;
 use crate::timer::{Alarm, Timer};
 use crate::usage::{Outcome, usage};
 
@@ -32,7 +32,7 @@ pub enum Flow {
     End,
 }
 
-type Opening = Pin<Box<dyn Future<Output = Result<Opened, AttemptFailure>>>>;
+type Opening = Pin<Box<dyn Future<Output = Result<UpstreamResponse, AttemptFailure>>>>;
 
 enum Source {
     /// The upstream has not sent its head yet.
@@ -53,7 +53,7 @@ pub struct Feed {
     ended: Option<Result<(), AttemptFailure>>,
     open: Option<OpenAttempt>,
     pub(crate) upstream_headers: Vec<(HeaderName, HeaderValue)>,
-    watch: Watch,
+    watch: StoredAnswerTracker,
     timer: Timer,
     deadline: Instant,
     /// How much of a request body that is still arriving had been sent at the last poll.
@@ -72,7 +72,7 @@ impl Feed {
     ) -> Self {
         let (asking, asked) = (Rc::clone(exchange), Rc::clone(attempt));
         let opening = async move {
-            let answered = ask_for(&asking, &asked, &request).await;
+            let answered = send_and_follow(&asking, &asked, &request).await;
             answered.map_err(|miss| asking.rewrite_not_found(miss))
         };
         Self {
@@ -80,10 +80,10 @@ impl Feed {
             stream: AnswerStream::new(open.way(exchange)),
             pieces: Vec::new(),
             ended: None,
-            upstream_headers: open.told().into_iter().collect(),
+            upstream_headers: open.dropped_params_header().into_iter().collect(),
             open: Some(open),
-            watch: Watch::default(),
-            timer: Timer::new(&exchange.hands.timers),
+            watch: StoredAnswerTracker::default(),
+            timer: Timer::new(&exchange.deps.timers),
             deadline: Instant::now() + exchange.time_left(),
             uploaded: 0,
             tries_on_seat: 0,
@@ -122,7 +122,7 @@ impl Feed {
 
     /// The usage so far, too high rather than too low: an event holds at least one token.
     #[must_use]
-    pub fn used_by_now(&self) -> Usage {
+    pub fn usage_upper_bound(&self) -> Usage {
         let (usage, events) = (self.usage(), self.stream.facts().events);
         if usage.is_estimated() && self.can_be_cut() {
             Usage { output: usage.output.max(events), ..usage }
@@ -181,7 +181,7 @@ impl Feed {
                 break;
             }
         }
-        std::task::ready!(self.watch.poll_right(&self.exchange, cx));
+        std::task::ready!(self.watch.poll_booking_claim(&self.exchange, cx));
         if let Some(piece) = self.take_piece() {
             return Poll::Ready(Ok(Flow::Data(piece)));
         }
@@ -251,30 +251,30 @@ impl Feed {
         if facts.finished {
             self.exchange.learn(&self.attempt, &usage, facts.content_bytes);
         }
-        if let Some(turn) = self.stream.turn() {
-            self.exchange.keep_turn(turn, &self.attempt);
+        if let Some(turn) = self.stream.signatures() {
+            self.exchange.store_turn(turn, &self.attempt);
         }
         if let Some(open) = self.open.take() {
-            open.closes(tab, &usage, self.exchange.hands.now_us());
+            open.close(tab, &usage, self.exchange.deps.now_us());
         }
         usage
     }
 
     /// Redacts a failure for its seat, and forgets a cached token that was refused.
-    pub(crate) fn excuse(&self, miss: AttemptFailure) -> AttemptFailure {
+    pub(crate) fn process_failure(&self, miss: AttemptFailure) -> AttemptFailure {
         match &self.open {
-            Some(open) => open.excuse(&self.exchange.hands, miss),
+            Some(open) => open.process_failure(&self.exchange.deps, miss),
             None => miss,
         }
     }
 
     /// Ends the attempt as failed; returns what it used.
-    pub fn missed(&mut self, tab: &mut Tab, miss: &AttemptFailure) -> Usage {
+    pub fn end_as_failed(&mut self, tab: &mut Tab, miss: &AttemptFailure) -> Usage {
         self.watch.end(&self.exchange, &self.stream);
         let usage = self.usage_of_miss(miss);
         self.source = Source::Over;
         if let Some(open) = self.open.take() {
-            open.missed(tab, miss, usage, self.exchange.hands.now_us());
+            open.end_as_failed(tab, miss, usage, self.exchange.deps.now_us());
         }
         usage
     }
@@ -284,7 +284,7 @@ impl Feed {
         // Media was started all the same, and its provider bills the request.
         let is_begun = facts.content_started && !self.can_be_cut();
         let is_silent = facts.usage.is_none() && facts.content_bytes == 0 && !is_begun;
-        if is_silent { self.exchange.usage_of_silence(&self.attempt, miss) } else { self.settled_usage() }
+        if is_silent { self.exchange.usage_without_answer(&self.attempt, miss) } else { self.settled_usage() }
     }
 
     /// An answer that starts before its request has ended waits here for that: once the head
@@ -358,9 +358,9 @@ impl Feed {
         AttemptFailure::timeout(self.attempt.provider(), what, limit.as_secs())
     }
 
-    fn head(&mut self, opened: Opened) -> Poll<()> {
+    fn head(&mut self, opened: UpstreamResponse) -> Poll<()> {
         if let Some(open) = &mut self.open {
-            open.answered(&opened, self.exchange.hands.now_us());
+            open.record_head(&opened, self.exchange.deps.now_us());
         }
         let is_encoded = opened.headers.get("content-encoding").is_some_and(|value| value != b"identity");
         if is_encoded {
@@ -368,10 +368,10 @@ impl Feed {
                 self.attempt.provider(),
                 "its stream is compressed, which was not asked for",
             );
-            return self.fail(miss.not_again());
+            return self.fail(miss.not_retryable());
         }
         let client = self.exchange.dialect().grammar();
-        self.upstream_headers.extend(passed_on(&opened.headers, self.attempt.seat(), client));
+        self.upstream_headers.extend(forwarded_headers(&opened.headers, self.attempt.seat(), client));
         let media_type = opened.headers.get("content-type").unwrap_or_default();
         if let Err(fault) = self.stream.opened(media_type) {
             return self.fail(stream_miss(fault, self.attempt.provider()));
@@ -396,7 +396,7 @@ impl Feed {
             },
         };
         self.pieces.retain(|piece| !piece.is_empty());
-        if self.exchange.keeps() || self.exchange.stored_id().is_some() {
+        if self.exchange.is_stored_by_provider() || self.exchange.stored_id().is_some() {
             self.watch.note(&self.exchange, &self.attempt, &self.stream);
         }
         match scanned {

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use dialects::{
-    BatchModels, JobStorage, StoredAct, StoredObjectReport, VideoState, WholeAnswer, read_video, rewrite_ids,
+    BatchModels, BufferedAnswer, JobStorage, StoredAct, StoredObjectReport, VideoState, read_video,
+    rewrite_ids,
 };
-use domain::{Fault, FaultClass, KeptOwner, Operation, StoredObject, StoredObjectId, StoredObjectKind};
+use domain::{Fault, FaultClass, ObjectOwner, Operation, StoredObject, StoredObjectId, StoredObjectKind};
 use plan::{Attempt, kept_not_found};
 
 use crate::answer::Exchange;
@@ -17,8 +18,8 @@ use crate::verify::VerifyTarget;
 const LOST: &str = "It was made, but could not be remembered: it can't be reached by a name of ours.";
 
 impl Exchange {
-    pub(crate) fn owner(&self) -> KeptOwner {
-        KeptOwner { workspace: self.caller.workspace().id, project: self.caller.project().id }
+    pub(crate) fn owner(&self) -> ObjectOwner {
+        ObjectOwner { workspace: self.caller.workspace().id, project: self.caller.project().id }
     }
 
     /// Whether the object may exist although no answer said so: another attempt could make it twice.
@@ -54,11 +55,11 @@ impl Exchange {
 }
 
 /// Records the objects that an answer names, and replaces their ids by ours.
-pub(crate) async fn note(
+pub(crate) async fn record_objects(
     exchange: &Exchange,
     attempt: &Attempt,
-    whole: WholeAnswer,
-) -> Result<WholeAnswer, AttemptFailure> {
+    whole: BufferedAnswer,
+) -> Result<BufferedAnswer, AttemptFailure> {
     let Some(kind) = StoredObjectKind::of(exchange.call.operation(), exchange.dialect()) else {
         return Ok(whole);
     };
@@ -67,7 +68,7 @@ pub(crate) async fn note(
     if kind == StoredObjectKind::StoredBatch && act == Some(StoredAct::Cancel) {
         return Ok(whole);
     }
-    let (keeper, owner, maker) = (&exchange.hands.objects, exchange.owner(), attempt.principal());
+    let (keeper, owner, maker) = (&exchange.deps.objects, exchange.owner(), attempt.principal());
     let stored = exchange.call.request().stored.as_deref();
     let act = stored.map(|stored| stored.act);
     // The answer to a cancel or delete says nothing.
@@ -82,7 +83,7 @@ pub(crate) async fn note(
     let mut ours = |kind: StoredObjectKind, id: &str| keeper.id(owner, kind, maker, id).to_string();
     let Some((body, made)) = rewrite_ids(&whole.body, kind, &mut ours) else {
         return Err(
-            AttemptFailure::broken(attempt.provider(), "it does not say what it is about").not_again()
+            AttemptFailure::broken(attempt.provider(), "it does not say what it is about").not_retryable()
         );
     };
     let id = keeper.id(owner, kind, maker, &made.id);
@@ -91,7 +92,7 @@ pub(crate) async fn note(
     }
     if act == Some(StoredAct::Delete) {
         keeper.forget(owner, id).await;
-        return Ok(WholeAnswer { body, ..whole });
+        return Ok(BufferedAnswer { body, ..whole });
     }
     // Clients request its files as soon as the answer names them.
     for file in &made.files {
@@ -108,22 +109,22 @@ pub(crate) async fn note(
         }
     }
     let made = as_asked(exchange, id, made);
-    let shown = made.shown.clone();
+    let shown = made.list_entry.clone();
     if !keep(exchange, attempt, id, made, shown).await && act.is_none_or(|act| act == StoredAct::Make) {
         return Err(lost());
     }
-    Ok(WholeAnswer { body, ..whole })
+    Ok(BufferedAnswer { body, ..whole })
 }
 
 /// A new batch in its customer's own storage is answered with its name alone:
 /// lists show it as it was requested.
 fn as_asked(exchange: &Exchange, id: StoredObjectId, made: StoredObjectReport) -> StoredObjectReport {
     let request = exchange.call.request();
-    let bundle = request.bundle.as_deref();
+    let bundle = request.batch.as_deref();
     let Some(storage) = bundle.and_then(|bundle| bundle.storage.as_ref()) else { return made };
     let made_unix_s = exchange.call.received_unix_ms() / 1_000;
-    let shown = storage.shown(&id.to_string(), &request.model, made_unix_s);
-    StoredObjectReport { shown, purpose: JobStorage::NEW.to_owned(), ..made }
+    let shown = storage.list_entry(&id.to_string(), &request.model, made_unix_s);
+    StoredObjectReport { list_entry: shown, purpose: JobStorage::NEW.to_owned(), ..made }
 }
 
 /// Deletes a video at a provider that can't delete and was polled instead: once it has ended, it is forgotten
@@ -133,21 +134,21 @@ async fn delete_polled_video(
     attempt: &Attempt,
     id: StoredObjectId,
     made: StoredObjectReport,
-    whole: WholeAnswer,
-) -> Result<WholeAnswer, AttemptFailure> {
+    whole: BufferedAnswer,
+) -> Result<BufferedAnswer, AttemptFailure> {
     let film = read_video(&whole.body).unwrap_or_default();
-    if film.state == VideoState::Coming {
+    if film.state == VideoState::InProgress {
         let message = "The video can't be deleted, its status is 'in_progress'.";
         let fault = Fault::new(FaultClass::BadRequest, "video_not_ended", message);
-        return Err(AttemptFailure::new(fault.fix("Delete it once it has ended.")).not_again());
+        return Err(AttemptFailure::new(fault.fix("Delete it once it has ended.")).not_retryable());
     }
-    let shown = made.shown.clone();
+    let shown = made.list_entry.clone();
     if !keep(exchange, attempt, id, made, shown).await {
         return Err(unseen());
     }
-    exchange.hands.objects.forget(exchange.owner(), id).await;
+    exchange.deps.objects.forget(exchange.owner(), id).await;
     let body = format!(r#"{{"id":"{id}","object":"video.deleted","deleted":true}}"#);
-    Ok(WholeAnswer { body: body.into(), ..whole })
+    Ok(BufferedAnswer { body: body.into(), ..whole })
 }
 
 /// Polls a video before it is deleted, since its usage is booked from the last state that was seen.
@@ -166,13 +167,13 @@ pub(crate) async fn poll_before_delete(exchange: &Exchange, attempt: &Attempt) -
         provider: provider.into(),
         base_url: attempt.base_url().into(),
     };
-    let body = poll_stored::whole(&target, asked, &exchange.hands).await?;
-    let (keeper, owner, maker) = (&exchange.hands.objects, exchange.owner(), attempt.principal());
+    let body = poll_stored::whole(&target, asked, &exchange.deps).await?;
+    let (keeper, owner, maker) = (&exchange.deps.objects, exchange.owner(), attempt.principal());
     let mut ours = |kind: StoredObjectKind, id: &str| keeper.id(owner, kind, maker, id).to_string();
     let Some((_, made)) = rewrite_ids(&body, StoredObjectKind::Video, &mut ours) else {
-        return Err(AttemptFailure::broken(provider, "it does not say what it is about").not_again());
+        return Err(AttemptFailure::broken(provider, "it does not say what it is about").not_retryable());
     };
-    let (id, shown) = (keeper.id(owner, StoredObjectKind::Video, maker, &made.id), made.shown.clone());
+    let (id, shown) = (keeper.id(owner, StoredObjectKind::Video, maker, &made.id), made.list_entry.clone());
     if keep(exchange, attempt, id, made, shown).await { Ok(()) } else { Err(unseen()) }
 }
 
@@ -184,17 +185,17 @@ async fn keep(
     shown: String,
 ) -> bool {
     // An object of several models is recorded under none.
-    let bundle = exchange.call.request().bundle.as_deref();
+    let bundle = exchange.call.request().batch.as_deref();
     let is_of_one = bundle.is_none_or(BatchModels::is_of_one_model);
     let word = |name: &str| if is_of_one { name.to_owned() } else { String::new() };
     let object = StoredObject {
         request: exchange.trace(),
-        maker: attempt.principal(),
+        created_by: attempt.principal(),
         provider_id: made.id,
         model: word(&exchange.resolved_model),
         upstream_model: word(attempt.upstream_model()),
         label: made.purpose,
-        shown,
+        list_entry: shown,
         is_booked: false,
         // Finer than the provider reports it, for the order of lists.
         created_unix_ms: exchange.call.received_unix_ms(),
@@ -204,16 +205,16 @@ async fn keep(
             .filter(|_| id.kind == StoredObjectKind::File)
             .map(|expires| expires.saturating_mul(1_000)),
     };
-    Arc::clone(&exchange.hands.objects).keep(exchange.owner(), id, object).await
+    Arc::clone(&exchange.deps.objects).keep(exchange.owner(), id, object).await
 }
 
 fn unseen() -> AttemptFailure {
     let message = "What is known of it can't be kept now, so that it is not deleted.";
     let fault = Fault::new(FaultClass::Unavailable, "store_unavailable", message);
-    AttemptFailure::new(fault.fix("Send it again in a moment.")).not_again().unsent()
+    AttemptFailure::new(fault.fix("Send it again in a moment.")).not_retryable().unsent()
 }
 
 fn lost() -> AttemptFailure {
     let fault = Fault::new(FaultClass::Unavailable, "store_unavailable", LOST);
-    AttemptFailure::new(fault.fix("Send it again in a moment.")).not_again()
+    AttemptFailure::new(fault.fix("Send it again in a moment.")).not_retryable()
 }

@@ -12,18 +12,18 @@ use crate::schedule::{self, Situation, Step};
 /// The outcome of retrying a stream that failed after its head was sent.
 pub enum LateRetry {
     /// A new attempt is running on the same seat.
-    Going(Box<Feed>),
+    Resumed(Box<Feed>),
     /// No retry: the client gets the error. The failed feed still knows what was used.
-    Over(Box<Feed>, AttemptFailure),
+    Exhausted(Box<Feed>, AttemptFailure),
 }
 
 /// Retries on the same seat if the schedule and the retry budget allow it. The failed
 /// attempt's end is recorded in the tab.
-pub async fn again(mut failed: Box<Feed>, mut tab: Tab, mut miss: AttemptFailure) -> (Tab, LateRetry) {
+pub async fn retry_late(mut failed: Box<Feed>, mut tab: Tab, mut miss: AttemptFailure) -> (Tab, LateRetry) {
     loop {
         let exchange = std::rc::Rc::clone(&failed.exchange);
         let attempt = std::rc::Rc::clone(&failed.attempt);
-        let hands = &exchange.hands;
+        let hands = &exchange.deps;
         let step = schedule::next_step(&Situation {
             token_refused: false,
             class: miss.class(),
@@ -36,24 +36,24 @@ pub async fn again(mut failed: Box<Feed>, mut tab: Tab, mut miss: AttemptFailure
             time_left: exchange.time_left(),
             random: hands.world.random.next_u64(),
         });
-        let Step::Again { wait } = step else { return (tab, LateRetry::Over(failed, miss)) };
+        let Step::Again { wait } = step else { return (tab, LateRetry::Exhausted(failed, miss)) };
         if failed.facts().content_started
-            || exchange.is_sent_for_good()
+            || exchange.is_body_consumed()
             || !hands.board.take_retry(attempt.base_url(), hands.now_us())
         {
-            return (tab, LateRetry::Over(failed, miss));
+            return (tab, LateRetry::Exhausted(failed, miss));
         }
-        failed.missed(&mut tab, &miss);
+        failed.end_as_failed(&mut tab, &miss);
         sleep(wait).await;
         let ticket = match attempt::claim(hands, &attempt, true, hands.now_us()) {
             Ok(ticket) => ticket,
-            Err(_kept_away) => return (tab, LateRetry::Over(failed, miss)),
+            Err(_kept_away) => return (tab, LateRetry::Exhausted(failed, miss)),
         };
         let (open, request) = match attempt::begin(&exchange, &attempt, &mut tab, ticket).await {
-            Start::Going(open, request) => (open, request),
-            Start::Refused(fault) => return (tab, LateRetry::Over(failed, AttemptFailure::new(*fault))),
-            Start::Missed(open, next) => {
-                open.missed(&mut tab, &next, domain::Usage::default(), hands.now_us());
+            Start::Ready(open, request) => (open, request),
+            Start::Refused(fault) => return (tab, LateRetry::Exhausted(failed, AttemptFailure::new(*fault))),
+            Start::Failed(open, next) => {
+                open.end_as_failed(&mut tab, &next, domain::Usage::default(), hands.now_us());
                 failed.tries += 1;
                 failed.tries_on_seat += 1;
                 miss = next;
@@ -63,6 +63,6 @@ pub async fn again(mut failed: Box<Feed>, mut tab: Tab, mut miss: AttemptFailure
         let mut feed = Box::new(Feed::new(&exchange, &attempt, open, request));
         feed.tries = failed.tries + 1;
         feed.tries_on_seat = failed.tries_on_seat + 1;
-        return (tab, LateRetry::Going(feed));
+        return (tab, LateRetry::Resumed(feed));
     }
 }

@@ -7,9 +7,9 @@ use egress::{InBody, OutBody, Request};
 use http::Method;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderName, HeaderValue, USER_AGENT};
 use plan::Seat;
-use providers::{FollowUp, Leading};
+use providers::{FollowUp, IntermediateAnswer};
 
-use crate::attempt::{Opened, billed, destination, judge};
+use crate::attempt::{UpstreamResponse, billed, check_status, destination};
 use crate::failure::AttemptFailure;
 use crate::{Deps, read};
 
@@ -31,8 +31,8 @@ pub(crate) struct FollowTarget<'a> {
 pub(crate) async fn follow(
     hands: &Deps,
     road: FollowTarget<'_>,
-    mut opened: Opened,
-) -> Result<Opened, AttemptFailure> {
+    mut opened: UpstreamResponse,
+) -> Result<UpstreamResponse, AttemptFailure> {
     let road = &road;
     let FollowTarget { slug, seat, .. } = *road;
     let provider = providers::provider(slug);
@@ -43,22 +43,22 @@ pub(crate) async fn follow(
             .map_err(|what| AttemptFailure::broken(slug, what))?;
         let hosting = seat.hosting();
         let FollowTarget { base_url, operation, stored, .. } = *road;
-        let leading = Leading { base_url, hosting, operation, stored, step, body };
+        let leading = IntermediateAnswer { base_url, hosting, operation, stored, step, body };
         // What was made is billed, whether it can be fetched or not.
         let billed = billed(provider, &opened.headers);
-        let lost = |miss: AttemptFailure| AttemptFailure { billed, ..miss.not_again() };
-        let lead = provider.lead(&leading).map_err(|what| lost(AttemptFailure::broken(slug, what)))?;
+        let lost = |miss: AttemptFailure| AttemptFailure { billed, ..miss.not_retryable() };
+        let lead = provider.follow_up(&leading).map_err(|what| lost(AttemptFailure::broken(slug, what)))?;
         opened = match lead {
-            FollowUp::Here => return Ok(Opened { body: InBody::read(raw), ..opened }),
-            FollowUp::Ask { method, url } => go(hands, road, method, url).await?,
+            FollowUp::Final => return Ok(UpstreamResponse { body: InBody::read(raw), ..opened }),
+            FollowUp::Request { method, url } => go(hands, road, method, url).await?,
             FollowUp::Fetch { url } => {
                 let request = request(hands, slug, Method::GET, url, unsigned(road.sent)).map_err(lost)?;
                 let file = fetch(hands, road, &request).await.map_err(lost)?;
-                return Ok(Opened { led_by: Some(Box::new(opened.headers)), ..file });
+                return Ok(UpstreamResponse { led_by: Some(Box::new(opened.headers)), ..file });
             }
         };
     }
-    Err(AttemptFailure::broken(slug, "its answers lead on and on").not_again())
+    Err(AttemptFailure::broken(slug, "its answers lead on and on").not_retryable())
 }
 
 /// Calls the same provider, under the same signature.
@@ -67,20 +67,24 @@ async fn go(
     road: &FollowTarget<'_>,
     method: Method,
     url: String,
-) -> Result<Opened, AttemptFailure> {
+) -> Result<UpstreamResponse, AttemptFailure> {
     let FollowTarget { slug, seat, sent, .. } = *road;
     let request = request(hands, slug, method, url, kept(sent, &[AUTHORIZATION, USER_AGENT]))?;
     let answer = hands.egress.send(&request, destination(seat)).await;
     let answer = answer.map_err(|error| AttemptFailure::egress(&error, slug))?;
     let status = answer.status.as_u16();
     if REFUSED_BY_APP.contains(&status) {
-        return Ok(Opened { status, headers: answer.headers, led_by: None, body: answer.body });
+        return Ok(UpstreamResponse { status, headers: answer.headers, led_by: None, body: answer.body });
     }
-    judge(hands, slug, seat, answer, |_| {}).await
+    check_status(hands, slug, seat, answer, |_| {}).await
 }
 
 /// Fetches a file. A refusal of its host says nothing about the account, which the host never saw.
-async fn fetch(hands: &Deps, road: &FollowTarget<'_>, request: &Request) -> Result<Opened, AttemptFailure> {
+async fn fetch(
+    hands: &Deps,
+    road: &FollowTarget<'_>,
+    request: &Request,
+) -> Result<UpstreamResponse, AttemptFailure> {
     let FollowTarget { slug, seat, .. } = *road;
     let answer = hands.egress.send(request, destination(seat)).await;
     let answer = answer.map_err(|error| AttemptFailure::egress(&error, slug))?;
@@ -89,7 +93,7 @@ async fn fetch(hands: &Deps, road: &FollowTarget<'_>, request: &Request) -> Resu
         let what = format!("its file can't be fetched (status {})", status.as_u16());
         return Err(AttemptFailure { status: Some(status.as_u16()), ..AttemptFailure::broken(slug, &what) });
     }
-    judge(hands, slug, seat, answer, |_| {}).await
+    check_status(hands, slug, seat, answer, |_| {}).await
 }
 
 /// The headers for a file's host: without the credential, and without compression, which
@@ -113,7 +117,8 @@ fn request(
     headers: Vec<(HeaderName, HeaderValue)>,
 ) -> Result<Request, AttemptFailure> {
     let url = hands.egress.read_url(url);
-    let url = url
-        .map_err(|_| AttemptFailure::broken(slug, "its answer leads to a place that is none").not_again())?;
+    let url = url.map_err(|_| {
+        AttemptFailure::broken(slug, "its answer leads to a place that is none").not_retryable()
+    })?;
     Ok(Request { method, url, headers, body: OutBody::from(Vec::new()) })
 }

@@ -34,22 +34,22 @@ mod verify;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use domain::ports::{ObjectKeeper, ResponseKeeper, TurnKeeper};
+use domain::ports::{ObjectStore, ResponseStore, TurnStore};
 use world::World;
 
 pub use answer::{Answer, AnswerBody, AnswerParts, Exchange, Failed, Served};
 pub use attempt::OpenAttempt;
 pub use egress::Socket as UpstreamSocket;
 pub use failover::{DenialAction, FailoverState};
-pub use failure::{AttemptFailure, HealthSignal, lesson};
+pub use failure::{AttemptFailure, HealthSignal, health_signal};
 pub use feed::{Feed, Flow};
-pub use late_retry::{LateRetry, again};
+pub use late_retry::{LateRetry, retry_late};
 pub use ledger::Journal;
-pub use poll_stored::{PollSink, StoredPoll, look};
+pub use poll_stored::{PollSink, StoredPoll, poll_object};
 pub use probe::probe;
 pub use realtime::{OpenSession, SessionSeat, Turn, TurnEnd};
 pub use retry_loop::{begin_response, execute, open_session};
-pub use runtime::{RuntimeAsk, RuntimeSaid, ask_runtime};
+pub use runtime::{RuntimeReply, RuntimeRequest, call_runtime};
 pub use timer::Timers;
 pub use tokens::{SharedTokens, Tokens};
 pub use unpack::unpack;
@@ -66,10 +66,10 @@ pub struct Deps {
     pub estimates: Rc<estimates::Estimator>,
     pub tokens: Rc<Tokens>,
     /// The turn state that providers need to see again; shared by all cores.
-    pub turns: Arc<dyn TurnKeeper>,
+    pub turns: Arc<dyn TurnStore>,
     /// Who made the answers that providers store; shared by all cores.
-    pub responses: Arc<dyn ResponseKeeper>,
-    pub objects: Arc<dyn ObjectKeeper>,
+    pub responses: Arc<dyn ResponseStore>,
+    pub objects: Arc<dyn ObjectStore>,
 }
 
 impl Deps {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use dialects::TurnSignatures;
 use domain::{Abilities, CacheRecord, Fault, MissingFeatures, Operation, Prompt};
 use plan::{Attempt, Seat};
-use providers::{Ask, Outgoing, Provider, Target};
+use providers::{ModelRequest, Outgoing, Provider, Target};
 
 use crate::answer::Exchange;
 use crate::caching::CacheHints;
@@ -26,7 +26,7 @@ pub(crate) fn write(
         Some(care) if prompt.is_none() => care.look_at_call(&body),
         _ => Vec::new(),
     };
-    let ask = Ask {
+    let ask = ModelRequest {
         operation: call.operation(),
         grammar: call.dialect().grammar(),
         request: call.request(),
@@ -91,7 +91,7 @@ pub(crate) async fn prompt_for(
     if calls.is_empty() {
         return Ok(Some(prompt));
     }
-    let found = exchange.hands.turns.find(caller.workspace().id, caller.project().id, calls).await;
+    let found = exchange.deps.turns.find(caller.workspace().id, caller.project().id, calls).await;
     let states = found.iter().flatten().filter_map(|content| TurnSignatures::decode(content));
     let own = states
         .filter(|state| state.provider == attempt.provider() && state.model == attempt.upstream_model());

@@ -5,11 +5,11 @@ use bytes::Bytes;
 use dialects::{Request, Stored, StoredAct, VideoAsk};
 use domain::limits::{DEADLINE, FIRST_BYTE_TIME_MAX, IDLE_TIME_MAX};
 use domain::{Abilities, Fault, Grammar, MissingFeatures, Operation};
-use providers::{Ask, Target};
+use providers::{ModelRequest, Target};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use crate::attempt::{self, Opened, request_of, sign};
+use crate::attempt::{self, UpstreamResponse, request_of, sign};
 use crate::failure::AttemptFailure;
 use crate::lead::{self, FollowTarget};
 use crate::timer::{Alarm, Timer};
@@ -29,7 +29,7 @@ pub struct StoredPoll {
 pub type PollSink = mpsc::Sender<Result<Bytes, Box<Fault>>>;
 
 /// Polls, with the seat's own identity and no other.
-pub async fn look(target: &VerifyTarget, asked: StoredPoll, shown: &PollSink, hands: &Deps) {
+pub async fn poll_object(target: &VerifyTarget, asked: StoredPoll, shown: &PollSink, hands: &Deps) {
     if let Err(miss) = show(target, asked, shown, hands).await {
         // The receiver may have gone away.
         let _ = shown.send(Err(miss.fault)).await;
@@ -62,11 +62,11 @@ async fn open(
     target: &VerifyTarget,
     asked: StoredPoll,
     hands: &Deps,
-) -> Result<(Opened, Grammar), AttemptFailure> {
+) -> Result<(UpstreamResponse, Grammar), AttemptFailure> {
     let provider = providers::provider(&target.provider);
     let act = if asked.is_content { StoredAct::Content } else { StoredAct::Read };
     let request = Request::about(Stored::new(asked.id, act, String::new()));
-    let ask = Ask {
+    let ask = ModelRequest {
         operation: asked.operation,
         grammar: Grammar::Chat,
         request: &request,
@@ -90,12 +90,12 @@ async fn open(
     sign(hands, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
     let request = request_of(&hands.egress, outgoing).map_err(AttemptFailure::of_us)?;
     let slug = &target.provider;
-    let asking = attempt::ask(hands, slug, &target.seat, &request, |_| {});
+    let asking = attempt::send(hands, slug, &target.seat, &request, |_| {});
     let silent = |_| AttemptFailure::timeout(slug, "did not answer", FIRST_BYTE_TIME_MAX.as_secs());
     let asking = async {
         let opened = asking.await?;
         let stored = ask.request.stored.as_deref();
-        if !provider.leads(ask.operation, stored) {
+        if !provider.has_follow_up(ask.operation, stored) {
             return Ok(opened);
         }
         let (seat, base_url) = (&target.seat, &*target.base_url);

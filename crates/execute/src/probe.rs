@@ -2,9 +2,9 @@
 //! signed, sent and bounded here.
 
 use bytes::BytesMut;
-use domain::Probed;
+use domain::ProbeResult;
 use domain::limits::{PROBE_ANSWER_BYTES_MAX, PROBE_CALL_TIME_MAX, PROBE_TIME_MAX};
-use providers::{Heard, Outgoing, Probe};
+use providers::{Outgoing, Probe, ProbeAnswer};
 use tokio::time::{Instant, timeout_at};
 
 use crate::attempt::{destination, request_of, sign};
@@ -14,13 +14,13 @@ use crate::{Deps, read};
 
 /// Calls until all is known, the server goes away or the time is up. Returns
 /// what was found so far in any case.
-pub async fn probe(target: &VerifyTarget, models: &[String], hands: &Deps) -> Probed {
+pub async fn probe(target: &VerifyTarget, models: &[String], hands: &Deps) -> ProbeResult {
     let mut probe = Probe::new(&target.base_url, models, hands.world.clock.unix_ms());
     let until = Instant::now() + PROBE_TIME_MAX;
     while let Some(outgoing) = probe.next_call() {
         let call_until = until.min(Instant::now() + PROBE_CALL_TIME_MAX);
         match timeout_at(call_until, ask(target, hands, outgoing)).await {
-            Ok(Ok(heard)) => probe.hear(&heard),
+            Ok(Ok(heard)) => probe.handle_answer(&heard),
             Ok(Err(miss)) => probe.fail(&miss.fault.to_string()),
             Err(_) => probe.fail("It did not answer in time."),
         }
@@ -28,7 +28,11 @@ pub async fn probe(target: &VerifyTarget, models: &[String], hands: &Deps) -> Pr
     probe.finish()
 }
 
-async fn ask(target: &VerifyTarget, hands: &Deps, mut outgoing: Outgoing) -> Result<Heard, AttemptFailure> {
+async fn ask(
+    target: &VerifyTarget,
+    hands: &Deps,
+    mut outgoing: Outgoing,
+) -> Result<ProbeAnswer, AttemptFailure> {
     let provider = providers::provider(&target.provider);
     sign(hands, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
     let request = request_of(&hands.egress, outgoing).map_err(|fault| AttemptFailure::new(*fault))?;
@@ -44,5 +48,5 @@ async fn ask(target: &VerifyTarget, hands: &Deps, mut outgoing: Outgoing) -> Res
         }
     }
     let body = read::decoded(&answer.headers, body.freeze()).await.unwrap_or_default();
-    Ok(Heard { status: answer.status.as_u16(), body })
+    Ok(ProbeAnswer { status: answer.status.as_u16(), body })
 }

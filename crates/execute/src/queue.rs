@@ -13,13 +13,13 @@ use providers::{Queue, Taken};
 use tokio::time::sleep;
 
 use crate::answer::Exchange;
-use crate::attempt::{Opened, ask, destination};
+use crate::attempt::{UpstreamResponse, destination, send};
 use crate::failure::AttemptFailure;
 use crate::{Deps, read, schedule};
 
 /// Cancels the queued request if dropped before the answer is there.
 struct CancelOnDrop {
-    hands: Deps,
+    deps: Deps,
     attempt: Rc<Attempt>,
     request: Option<Request>,
 }
@@ -27,7 +27,7 @@ struct CancelOnDrop {
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         let Some(request) = self.request.take() else { return };
-        let (hands, attempt) = (self.hands.clone(), Rc::clone(&self.attempt));
+        let (hands, attempt) = (self.deps.clone(), Rc::clone(&self.attempt));
         tokio::task::spawn_local(async move {
             // Whether the cancel succeeds can't be acted on any more: otherwise the provider bills the
             // result, and it is not booked.
@@ -44,8 +44,8 @@ pub(crate) async fn wait(
     attempt: &Rc<Attempt>,
     queue: Queue<'_>,
     sent: &Request,
-    taken: Opened,
-) -> Result<Opened, AttemptFailure> {
+    taken: UpstreamResponse,
+) -> Result<UpstreamResponse, AttemptFailure> {
     let slug = attempt.provider();
     let told = read::prefix(taken.body, REFUSAL_BYTES_MAX).await;
     let told =
@@ -53,19 +53,20 @@ pub(crate) async fn wait(
     let taken = (queue.read_taken)(&told)
         .filter(|taken| taken.places().iter().all(|place| is_below(queue.address, place)))
         .ok_or_else(|| {
-            AttemptFailure::broken(slug, "its queue names no place of its own to look at").not_again()
+            AttemptFailure::broken(slug, "its queue names no place of its own to look at").not_retryable()
         })?;
     let Taken { look, fetch, cancel } = taken;
     let signed: Vec<(HeaderName, HeaderValue)> =
         sent.headers.iter().filter(|(name, _)| [AUTHORIZATION, USER_AGENT].contains(name)).cloned().collect();
     let to = |method: Method, place: String| {
-        let url = exchange.hands.egress.read_url(place);
-        let url = url
-            .map_err(|_| AttemptFailure::broken(slug, "its queue names a place that is none").not_again())?;
+        let url = exchange.deps.egress.read_url(place);
+        let url = url.map_err(|_| {
+            AttemptFailure::broken(slug, "its queue names a place that is none").not_retryable()
+        })?;
         Ok(Request { method, url, headers: signed.clone(), body: OutBody::from(Vec::new()) })
     };
     let mut call_off = CancelOnDrop {
-        hands: exchange.hands.clone(),
+        deps: exchange.deps.clone(),
         attempt: Rc::clone(attempt),
         request: Some(to(Method::PUT, cancel)?),
     };
@@ -73,7 +74,7 @@ pub(crate) async fn wait(
     let fetch = to(Method::GET, fetch)?;
     // It is done, whether well or not: there is nothing left to cancel.
     call_off.request = None;
-    ask(&exchange.hands, slug, attempt.seat(), &fetch, |_| {}).await
+    send(&exchange.deps, slug, attempt.seat(), &fetch, |_| {}).await
 }
 
 async fn look_until_done(
@@ -87,7 +88,7 @@ async fn look_until_done(
     loop {
         sleep(pause).await;
         pause = longer(pause);
-        let opened = match ask(&exchange.hands, slug, attempt.seat(), look, |_| {}).await {
+        let opened = match send(&exchange.deps, slug, attempt.seat(), look, |_| {}).await {
             Ok(opened) => opened,
             // The request stays in the queue while the provider can't be reached for a moment.
             Err(miss) if schedule::remedy(miss.class()) == schedule::Remedy::SameSeat => {

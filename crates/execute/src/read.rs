@@ -52,7 +52,9 @@ pub(crate) async fn whole(
             }
         }
         if gathered.len > ANSWER_BYTES_MAX {
-            return Err(AttemptFailure::broken(provider, "it is longer than an answer may be").not_again());
+            return Err(
+                AttemptFailure::broken(provider, "it is longer than an answer may be").not_retryable()
+            );
         }
         if body.is_end_stream() {
             return Ok(gathered.finish());

@@ -13,7 +13,7 @@ use ledger::Tab;
 use plan::Attempt;
 
 use crate::answer::{Exchange, Served};
-use crate::attempt::{OpenAttempt, destination, hear_limits, intent, judge, passed_on};
+use crate::attempt::{OpenAttempt, check_status, destination, forwarded_headers, intent, record_limits};
 use crate::ceiling::ceiling;
 use crate::failure::AttemptFailure;
 use crate::shared::check_shared_event;
@@ -24,7 +24,7 @@ pub struct OpenSession {
     /// The first response, which was admitted with the session.
     pub first: Turn,
     /// Empty, with capacity for the response headers.
-    pub room: HeaderMap,
+    pub header_map: HeaderMap,
     /// The upstream headers that a client may see.
     pub upstream_headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -44,7 +44,7 @@ impl SessionSeat {
     ///
     /// # Errors
     /// The fault says what may not.
-    pub fn check_said(&self, event: &[u8]) -> Result<(), Box<Fault>> {
+    pub fn check_event(&self, event: &[u8]) -> Result<(), Box<Fault>> {
         match self.principal {
             Principal::Account(_) => check_shared_event(&self.provider, &self.base_url, event),
             Principal::Credential(_) | Principal::Node(_) => Ok(()),
@@ -132,18 +132,18 @@ impl Turn {
     }
 
     /// Sets how much input the model has had when the response starts.
-    pub const fn said(&mut self, prompt_bytes: u64) {
+    pub const fn set_prompt_bytes(&mut self, prompt_bytes: u64) {
         self.prompt_bytes = prompt_bytes;
     }
 
     /// An event of the response passes, which has this many bytes.
-    pub fn hear(&mut self, event: &RealtimeEvent, bytes: u64) {
+    pub fn record_event(&mut self, event: &RealtimeEvent, bytes: u64) {
         let now_us = self.exchange.now_us();
         self.bytes_out = self.bytes_out.saturating_add(bytes);
         match event.act() {
             RealtimeAct::Created => {
                 self.has_begun = true;
-                self.open.began(200, now_us);
+                self.open.record_start(200, now_us);
             }
             RealtimeAct::TextDelta => self.text_bytes = self.text_bytes.saturating_add(event.delta_bytes),
             RealtimeAct::SoundDelta => self.sound_bytes = self.sound_bytes.saturating_add(event.delta_bytes),
@@ -163,7 +163,7 @@ impl Turn {
     #[must_use]
     pub fn end(mut self, told: Option<Usage>) -> TurnEnd {
         let usage = self.usage(told);
-        self.open.closes(&mut self.tab, &usage, self.exchange.now_us());
+        self.open.close(&mut self.tab, &usage, self.exchange.now_us());
         Self::ended(self.tab, usage, self.bytes_out, &self.served)
     }
 
@@ -171,7 +171,7 @@ impl Turn {
     #[must_use]
     pub fn fail(mut self, told: Option<Usage>, fault: Fault) -> TurnEnd {
         let usage = self.usage(told);
-        self.open.missed(&mut self.tab, &AttemptFailure::new(fault), usage, self.exchange.now_us());
+        self.open.end_as_failed(&mut self.tab, &AttemptFailure::new(fault), usage, self.exchange.now_us());
         Self::ended(self.tab, usage, self.bytes_out, &self.served)
     }
 
@@ -191,7 +191,7 @@ impl Turn {
     fn estimate(&self) -> Usage {
         let audio_out = self.sound_bytes / REALTIME_SOUND_BYTES_PER_TOKEN;
         let units = Units { audio_out, ..Units::default() };
-        let ratios = self.exchange.hands.estimates.ratios();
+        let ratios = self.exchange.deps.estimates.ratios();
         let ratio = ratios.of(self.attempt.provider(), self.attempt.upstream_model());
         Usage {
             input: ratio.prompt_tokens(self.prompt_bytes),
@@ -209,7 +209,7 @@ pub(crate) async fn shake_hands(
     attempt: &Attempt,
     request: &Request,
 ) -> Result<(Headers, Socket), AttemptFailure> {
-    let (slug, seat, hands) = (attempt.provider(), attempt.seat(), &exchange.hands);
+    let (slug, seat, hands) = (attempt.provider(), attempt.seat(), &exchange.deps);
     let key = {
         let [left, right] = [hands.world.random.next_u64(), hands.world.random.next_u64()];
         framing::websocket::key(((u128::from(left) << 64) | u128::from(right)).to_be_bytes())
@@ -217,18 +217,22 @@ pub(crate) async fn shake_hands(
     let shaken = hands.egress.open_socket(request, destination(seat), &key).await;
     match shaken.map_err(|error| AttemptFailure::egress(&error, slug))? {
         egress::Upgrade::Open(headers, socket) => {
-            hear_limits(exchange, attempt, &headers);
+            record_limits(exchange, attempt, &headers);
             Ok((headers, socket))
         }
         egress::Upgrade::Answered(answer) => {
-            let judged = judge(hands, slug, seat, answer, |headers| {
-                hear_limits(exchange, attempt, headers);
-                exchange.refused_with.replace(passed_on(headers, seat, exchange.dialect().grammar()));
+            let judged = check_status(hands, slug, seat, answer, |headers| {
+                record_limits(exchange, attempt, headers);
+                exchange.refusal_headers.replace(forwarded_headers(
+                    headers,
+                    seat,
+                    exchange.dialect().grammar(),
+                ));
             });
             match judged.await {
                 Ok(_) => {
                     Err(AttemptFailure::broken(slug, "it was asked for a session, and answered a request")
-                        .not_again())
+                        .not_retryable())
                 }
                 Err(miss) => Err(exchange.rewrite_not_found(miss)),
             }
@@ -243,9 +247,9 @@ pub(crate) async fn begin(
     tab: &mut Tab,
     ticket: Ticket,
 ) -> Result<OpenAttempt, Box<Fault>> {
-    let ceiling = tab.draws_on_money().then(|| ceiling(exchange));
+    let ceiling = tab.has_budgets().then(|| ceiling(exchange));
     let prompt_bytes = exchange.call.request().prompt_bytes;
-    let begun = tab.attempt(intent(attempt, prompt_bytes, PriceTerms::default(), ceiling)).await?;
+    let begun = tab.start_attempt(intent(attempt, prompt_bytes, PriceTerms::default(), ceiling)).await?;
     Ok(OpenAttempt::new(exchange, attempt, ticket, begun, false))
 }
 

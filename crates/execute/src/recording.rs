@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 
 use bytes::BytesMut;
-use dialects::TranscriptWish;
+use dialects::TranscriptOptions;
 use domain::limits::RECORDING_BYTES_MAX;
 use domain::{Fault, FaultClass, Grammar};
 use tokio::time::timeout;
@@ -17,7 +17,7 @@ use crate::failure::AttemptFailure;
 pub(crate) async fn hear(
     exchange: &Exchange,
     spoken: &[Grammar],
-) -> Result<Option<Box<TranscriptWish>>, Box<Fault>> {
+) -> Result<Option<Box<TranscriptOptions>>, Box<Fault>> {
     let is_as_said = spoken.is_empty() || spoken.contains(&exchange.dialect().grammar());
     if is_as_said || !exchange.call.operation().is_transcription() {
         return Ok(None);
@@ -25,7 +25,7 @@ pub(crate) async fn hear(
     // Boxed: few requests need it, and every future is as large as what is awaited inline.
     Box::pin(gather_in_time(exchange)).await?;
     let (call, body) = (&exchange.call, exchange.body.borrow());
-    Ok(Some(Box::new(TranscriptWish::of(call.operation(), call.request().form.as_deref(), &body))))
+    Ok(Some(Box::new(TranscriptOptions::of(call.operation(), call.request().form.as_deref(), &body))))
 }
 
 async fn gather_in_time(exchange: &Exchange) -> Result<(), Box<Fault>> {

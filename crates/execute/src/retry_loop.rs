@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dialects::WholeAnswer;
+use dialects::BufferedAnswer;
 use domain::{Blame, Fault, FaultClass, Operation, Upload, UpstreamReport};
 use egress::{Headers, Request};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -18,7 +18,9 @@ use plan::{Attempt, Planned, Seat};
 use tokio::time::{Instant, sleep};
 
 use crate::answer::{Answer, AnswerBody, AnswerParts, Exchange, Failed, Served};
-use crate::attempt::{self, OpenAttempt, Opened, Start, ask_for, judge_whole, passed_on};
+use crate::attempt::{
+    self, OpenAttempt, Start, UpstreamResponse, forwarded_headers, judge_whole, send_and_follow,
+};
 use crate::failover::{DenialAction, FailoverState, class_of};
 use crate::failure::{AttemptFailure, refusal};
 use crate::feed::Feed;
@@ -52,11 +54,11 @@ pub fn execute(planned: Planned, hands: &Deps) -> impl Future<Output = Result<An
 pub async fn open_session(planned: Planned, hands: &Deps) -> Result<OpenSession, Box<Failed>> {
     let mut journey = RetryLoop::begin(planned, hands);
     let Some(reply) = Box::pin(journey.walk()).await else { return Err(journey.failed()) };
-    let Some(shaken) = journey.shaken.take() else { return Err(journey.failed()) };
-    let Shaken { socket, attempt, open } = *shaken;
+    let Some(shaken) = journey.upgraded.take() else { return Err(journey.failed()) };
+    let UpgradedSocket { socket, attempt, open } = *shaken;
     let parts = journey.answer(reply).into_parts();
     let first = Turn::new(parts.exchange, attempt, open, parts.tab, parts.served);
-    Ok(OpenSession { socket, first, room: parts.room, upstream_headers: parts.upstream_headers })
+    Ok(OpenSession { socket, first, header_map: parts.header_map, upstream_headers: parts.upstream_headers })
 }
 
 /// Starts a further response of a session, on the session's seat.
@@ -74,14 +76,14 @@ pub async fn begin_response(planned: Planned, hands: &Deps, seat: &SessionSeat) 
     let ticket = match attempt::claim(hands, &attempt, true, now_us) {
         Ok(ticket) => ticket,
         Err(standing) => {
-            let miss = journey.kept_away(&attempt, standing, now_us);
+            let miss = journey.denial_failure(&attempt, standing, now_us);
             journey.tell(miss);
             return Err(journey.failed());
         }
     };
     match realtime::begin(&exchange, &attempt, &mut journey.tab, ticket).await {
         Ok(open) => {
-            journey.course.tried();
+            journey.failover.tried();
             let served = journey.served_by(&attempt);
             Ok(Turn::new(exchange, attempt, open, journey.tab, served))
         }
@@ -99,24 +101,24 @@ const SWITCHING_PROTOCOLS: u16 = 101;
 struct RetryLoop {
     exchange: Rc<Exchange>,
     attempts: Vec<Rc<Attempt>>,
-    course: FailoverState,
+    failover: FailoverState,
     tab: Tab,
-    room: HeaderMap,
+    header_map: HeaderMap,
     /// On the monotonic clock.
     begun_us: u64,
     /// The failure that the client would be sent now.
-    told: Option<AttemptFailure>,
+    reported_failure: Option<AttemptFailure>,
     /// The headers that its upstream sent with it and that a client may see.
-    told_with: Vec<(HeaderName, HeaderValue)>,
+    reported_headers: Vec<(HeaderName, HeaderValue)>,
     /// The earliest time at which an upstream that limits us may be called again.
     limited_until_us: Option<u64>,
     served: Option<Served>,
     /// The result of a handshake, in place of an answer's body.
-    shaken: Option<Box<Shaken>>,
+    upgraded: Option<Box<UpgradedSocket>>,
 }
 
 /// A session's upstream connection, and the attempt that opened it.
-struct Shaken {
+struct UpgradedSocket {
     socket: egress::Socket,
     attempt: Rc<Attempt>,
     open: OpenAttempt,
@@ -164,32 +166,32 @@ impl RetryLoop {
             is_native: Cell::new(false),
             may_book: Cell::new(false),
             keeps_body: Cell::new(false),
-            hands: hands.clone(),
-            is_remembered: Cell::new(false),
-            refused_with: RefCell::new(Vec::new()),
+            deps: hands.clone(),
+            are_prefixes_recorded: Cell::new(false),
+            refusal_headers: RefCell::new(Vec::new()),
         });
         Self {
             begun_us: now_us,
             attempts: parts.attempts.into_iter().map(Rc::new).collect(),
-            course: FailoverState::new(parts.fallback_on),
+            failover: FailoverState::new(parts.fallback_on),
             exchange,
             tab,
-            room,
-            told: None,
-            told_with: Vec::new(),
+            header_map: room,
+            reported_failure: None,
+            reported_headers: Vec::new(),
             limited_until_us: None,
             served: None,
-            shaken: None,
+            upgraded: None,
         }
     }
 
     async fn walk(&mut self) -> Option<Box<Reply>> {
         let mut now_us = self.begun_us;
         loop {
-            let attempt = Rc::clone(self.attempts.get(self.course.index())?);
+            let attempt = Rc::clone(self.attempts.get(self.failover.index())?);
             match self.ask_seat(&attempt, now_us).await {
                 SeatEnd::Answered(reply) => return Some(reply),
-                SeatEnd::Exhausted(class) if self.course.leave(&self.attempts, class) => {}
+                SeatEnd::Exhausted(class) if self.failover.leave(&self.attempts, class) => {}
                 SeatEnd::Exhausted(_) | SeatEnd::Stop => return None,
             }
             now_us = self.exchange.now_us();
@@ -202,7 +204,7 @@ impl RetryLoop {
             let (served, body) = (self.served_by(attempt), AnswerBody::Own(bytes));
             return SeatEnd::Answered(Box::new(Reply { served, body, upstream_headers }));
         }
-        let board = Rc::clone(&self.exchange.hands.board);
+        let board = Rc::clone(&self.exchange.deps.board);
         board.first_try(attempt.base_url(), now_us);
         loop {
             if self.exchange.time_left_at(now_us).is_zero() {
@@ -213,17 +215,18 @@ impl RetryLoop {
                 Ok(ticket) => ticket,
                 Err(end) => return end,
             };
-            self.course.tried();
+            self.failover.tried();
             let miss = match self.ask_once(attempt, ticket).await {
                 TryEnd::Answered(reply) => return SeatEnd::Answered(reply),
                 TryEnd::Missed(miss) => miss,
                 TryEnd::Refused(fault) => {
-                    (self.told, self.told_with) = (Some(AttemptFailure::new(*fault)), Vec::new());
+                    (self.reported_failure, self.reported_headers) =
+                        (Some(AttemptFailure::new(*fault)), Vec::new());
                     return SeatEnd::Stop;
                 }
             };
             let class = miss.class();
-            self.course.failed(&self.attempts, class);
+            self.failover.failed(&self.attempts, class);
             let step = self.step_after(&miss);
             self.served = Some(self.served_by(attempt));
             self.tell(miss);
@@ -231,7 +234,7 @@ impl RetryLoop {
                 Step::Next => return SeatEnd::Exhausted(class),
                 Step::GiveUp => return SeatEnd::Stop,
                 Step::Again { wait } => {
-                    if !board.take_retry(attempt.base_url(), self.exchange.hands.now_us()) {
+                    if !board.take_retry(attempt.base_url(), self.exchange.deps.now_us()) {
                         return SeatEnd::Exhausted(class);
                     }
                     sleep(wait).await;
@@ -245,7 +248,7 @@ impl RetryLoop {
     fn own_count(&self, attempt: &Attempt) -> Option<Bytes> {
         let grammar = self.exchange.dialect().grammar();
         let is_own = self.exchange.call.operation() == Operation::Count
-            && !providers::provider(attempt.provider()).counts(attempt.upstream_model());
+            && !providers::provider(attempt.provider()).can_count_tokens(attempt.upstream_model());
         let tokens = || self.exchange.estimate(attempt, "", 0).input;
         is_own.then(|| dialects::count_answer(grammar, tokens()))
     }
@@ -254,8 +257,8 @@ impl RetryLoop {
     /// seat of the same kind is left.
     async fn leave(&mut self, attempt: &Rc<Attempt>, mut now_us: u64) -> Result<Ticket, SeatEnd> {
         let exchange = Rc::clone(&self.exchange);
-        let hands = &exchange.hands;
-        let is_last = self.course.is_last(&self.attempts);
+        let hands = &exchange.deps;
+        let is_last = self.failover.is_last(&self.attempts);
         loop {
             let standing = match attempt::claim(hands, attempt, is_last, now_us) {
                 Ok(ticket) => return Ok(ticket),
@@ -266,10 +269,10 @@ impl RetryLoop {
                 .parking(attempt.principal(), attempt.upstream_model())
                 .map(|parking| parking.cause);
             let (left, random) = (exchange.time_left(), || hands.world.random.next_u64());
-            match self.course.kept_away(&self.attempts, standing, parked_for, now_us, left, random) {
+            match self.failover.on_denied(&self.attempts, standing, parked_for, now_us, left, random) {
                 DenialAction::Wait(wait) => sleep(wait).await,
                 DenialAction::Left(class) => {
-                    let miss = self.kept_away(attempt, standing, now_us);
+                    let miss = self.denial_failure(attempt, standing, now_us);
                     self.tell(miss);
                     return Err(SeatEnd::Exhausted(class));
                 }
@@ -281,9 +284,9 @@ impl RetryLoop {
     async fn ask_once(&mut self, attempt: &Rc<Attempt>, ticket: Ticket) -> TryEnd {
         let exchange = Rc::clone(&self.exchange);
         let (mut open, request) = match attempt::begin(&exchange, attempt, &mut self.tab, ticket).await {
-            Start::Going(open, request) => (open, request),
+            Start::Ready(open, request) => (open, request),
             Start::Refused(fault) => return TryEnd::Refused(fault),
-            Start::Missed(open, miss) => {
+            Start::Failed(open, miss) => {
                 return self.missed(open, miss);
             }
         };
@@ -292,8 +295,8 @@ impl RetryLoop {
         }
         if exchange.call.request().stream {
             let mut feed = Box::new(Feed::new(&exchange, attempt, open, request));
-            feed.tries_on_seat = self.course.tries_on_seat();
-            feed.tries = self.course.tries();
+            feed.tries_on_seat = self.failover.tries_on_seat();
+            feed.tries = self.failover.tries();
             return self.wait_for_stream(feed).await;
         }
         if exchange.call.operation().is_kept()
@@ -301,7 +304,7 @@ impl RetryLoop {
         {
             return self.missed(open, exchange.rewrite_not_found(miss));
         }
-        let mut timer = Timer::new(&exchange.hands.timers);
+        let mut timer = Timer::new(&exchange.deps.timers);
         let deadline = Instant::now() + exchange.time_left_at(open.sent_us());
         let mut opened = match wait_for_head(&exchange, attempt, &request, &mut timer, deadline).await {
             Ok(opened) => opened,
@@ -309,7 +312,7 @@ impl RetryLoop {
         };
         // Its secret is not held while the body arrives.
         drop(request);
-        open.answered(&opened, exchange.hands.now_us());
+        open.record_head(&opened, exchange.deps.now_us());
         match wait_for_rest(&exchange, attempt, &open, &mut opened, &mut timer, deadline).await {
             Ok(whole) => self.answered(attempt, &opened.headers, open, whole),
             Err(miss) => self.missed(open, miss),
@@ -324,7 +327,7 @@ impl RetryLoop {
         request: Request,
     ) -> TryEnd {
         let exchange = Rc::clone(&self.exchange);
-        let mut timer = Timer::new(&exchange.hands.timers);
+        let mut timer = Timer::new(&exchange.deps.timers);
         let deadline = Instant::now() + exchange.time_left_at(open.sent_us());
         let limit = exchange.timeouts.first_byte;
         let asking = pin!(realtime::shake_hands(&exchange, attempt, &request));
@@ -337,9 +340,10 @@ impl RetryLoop {
         };
         match shaken {
             Ok((headers, socket)) => {
-                open.began(SWITCHING_PROTOCOLS, exchange.hands.now_us());
-                let upstream_headers = passed_on(&headers, attempt.seat(), exchange.dialect().grammar());
-                self.shaken = Some(Box::new(Shaken { socket, attempt: Rc::clone(attempt), open }));
+                open.record_start(SWITCHING_PROTOCOLS, exchange.deps.now_us());
+                let upstream_headers =
+                    forwarded_headers(&headers, attempt.seat(), exchange.dialect().grammar());
+                self.upgraded = Some(Box::new(UpgradedSocket { socket, attempt: Rc::clone(attempt), open }));
                 let body = AnswerBody::Own(Bytes::new());
                 let served = self.served_by(attempt);
                 TryEnd::Answered(Box::new(Reply { served, body, upstream_headers }))
@@ -355,8 +359,8 @@ impl RetryLoop {
             false => Duration::from_micros(head_until_us.saturating_sub(self.exchange.now_us())),
         };
         if let Err(miss) = feed.wait_first(Instant::now() + head_left).await {
-            let miss = self.exchange.blamed(feed.excuse(miss));
-            feed.missed(&mut self.tab, &miss);
+            let miss = self.exchange.blamed(feed.process_failure(miss));
+            feed.end_as_failed(&mut self.tab, &miss);
             return TryEnd::Missed(miss);
         }
         let upstream_headers = std::mem::take(&mut feed.upstream_headers);
@@ -369,19 +373,19 @@ impl RetryLoop {
         attempt: &Attempt,
         headers: &Headers,
         open: OpenAttempt,
-        whole: WholeAnswer,
+        whole: BufferedAnswer,
     ) -> TryEnd {
-        let WholeAnswer { body: bytes, facts, turn, text, .. } = whole;
+        let BufferedAnswer { body: bytes, facts, signatures: turn, text, .. } = whole;
         if let Some(turn) = turn {
-            self.exchange.keep_turn(turn, attempt);
+            self.exchange.store_turn(turn, attempt);
         }
         let (exchange, content_bytes) = (&self.exchange, facts.content_bytes);
         let estimate = || exchange.estimate(attempt, &text, content_bytes);
         let outcome = Outcome::Answered { reported: facts.usage, content_bytes };
         let usage = usage(&open.known(exchange), outcome, estimate);
         exchange.learn(attempt, &usage, content_bytes);
-        let mut upstream_headers = passed_on(headers, attempt.seat(), exchange.dialect().grammar());
-        upstream_headers.extend(open.told());
+        let mut upstream_headers = forwarded_headers(headers, attempt.seat(), exchange.dialect().grammar());
+        upstream_headers.extend(open.dropped_params_header());
         // A translated answer contains our estimate; one that is passed through does not.
         if usage.is_estimated() && !exchange.is_native.get() {
             upstream_headers.push((ESTIMATE, HeaderValue::from_static("1")));
@@ -394,40 +398,41 @@ impl RetryLoop {
     }
 
     fn missed(&mut self, open: OpenAttempt, miss: AttemptFailure) -> TryEnd {
-        let miss = self.exchange.blamed(open.excuse(&self.exchange.hands, miss));
-        let usage = self.exchange.usage_of_silence(open.attempt(), &miss);
-        open.missed(&mut self.tab, &miss, usage, self.exchange.hands.now_us());
+        let miss = self.exchange.blamed(open.process_failure(&self.exchange.deps, miss));
+        let usage = self.exchange.usage_without_answer(open.attempt(), &miss);
+        open.end_as_failed(&mut self.tab, &miss, usage, self.exchange.deps.now_us());
         TryEnd::Missed(miss)
     }
 
     fn step_after(&self, miss: &AttemptFailure) -> Step {
         let exchange = &self.exchange;
-        let may_repeat = !exchange.is_sent_for_good() && !exchange.may_have_made(miss);
-        let random = exchange.hands.world.random.next_u64();
-        self.course.after(&self.attempts, miss, may_repeat, exchange.time_left(), random)
+        let may_repeat = !exchange.is_body_consumed() && !exchange.may_have_made(miss);
+        let random = exchange.deps.world.random.next_u64();
+        self.failover.next_step(&self.attempts, miss, may_repeat, exchange.time_left(), random)
     }
 
     /// Remembers the failure that helps the client most: a rate limit that will pass says
     /// more than a refused credential.
     fn tell(&mut self, miss: AttemptFailure) {
         if miss.class() == FaultClass::RateLimit {
-            let now_us = self.exchange.hands.now_us();
+            let now_us = self.exchange.deps.now_us();
             let named =
                 miss.fault.retry_after_ms.map(|wait| now_us.saturating_add(wait.saturating_mul(1_000)));
             self.limited_until_us = schedule::earliest_ahead(self.limited_until_us, named, now_us);
         }
         let is_limit = |miss: &AttemptFailure| miss.class() == FaultClass::RateLimit;
-        let keeps = self.told.as_ref().is_some_and(is_limit) && miss.class().blame() == Blame::Credential;
-        let refused_with = self.exchange.refused_with.take();
+        let keeps =
+            self.reported_failure.as_ref().is_some_and(is_limit) && miss.class().blame() == Blame::Credential;
+        let refused_with = self.exchange.refusal_headers.take();
         if !keeps {
-            self.told = Some(miss);
-            self.told_with = refused_with;
+            self.reported_failure = Some(miss);
+            self.reported_headers = refused_with;
         }
     }
 
     /// Why a seat was not called at all.
-    fn kept_away(&self, attempt: &Attempt, standing: Availability, now_us: u64) -> AttemptFailure {
-        let parking = self.exchange.hands.board.parking(attempt.principal(), attempt.upstream_model());
+    fn denial_failure(&self, attempt: &Attempt, standing: Availability, now_us: u64) -> AttemptFailure {
+        let parking = self.exchange.deps.board.parking(attempt.principal(), attempt.upstream_model());
         let class = class_of(standing, parking.map(|parking| parking.cause));
         let wait_ms = standing.until_us().saturating_sub(now_us).div_ceil(1_000);
         let mut report =
@@ -443,7 +448,7 @@ impl RetryLoop {
         if class == FaultClass::RateLimit || class == FaultClass::Overloaded {
             fault.retry_after_ms = Some(wait_ms);
         }
-        AttemptFailure::new(fault).of(attempt.seat()).unsent()
+        AttemptFailure::new(fault).with_seat_fix(attempt.seat()).unsent()
     }
 
     fn served_by(&self, attempt: &Attempt) -> Served {
@@ -454,7 +459,7 @@ impl RetryLoop {
             resolved_model: Arc::clone(&self.exchange.resolved_model),
             upstream_model: Arc::clone(attempt.upstream_model_shared()),
             region: attempt.region_shared().cloned(),
-            attempts: self.course.tries(),
+            attempts: self.failover.tries(),
             fallback_used: attempt.is_fallback() || attempt.is_emergency(),
             is_emergency: attempt.is_emergency(),
         }
@@ -467,23 +472,23 @@ impl RetryLoop {
                 tab: self.tab,
                 served: reply.served,
                 upstream_headers: reply.upstream_headers,
-                room: self.room,
+                header_map: self.header_map,
                 body: reply.body,
             },
         }
     }
 
     fn failed(self) -> Box<Failed> {
-        let now_us = self.exchange.hands.now_us();
-        let mut fault = match self.told {
-            Some(miss) => miss.told(),
+        let now_us = self.exchange.deps.now_us();
+        let mut fault = match self.reported_failure {
+            Some(miss) => miss.into_client_fault(),
             None => Box::new(Fault::internal()),
         };
         if let (FaultClass::RateLimit, Some(until_us)) = (fault.class, self.limited_until_us) {
             fault.retry_after_ms = Some(until_us.saturating_sub(now_us).div_ceil(1_000));
         }
         // SDKs retry by themselves: where we already did, calls would multiply.
-        if self.course.tries() > 1 {
+        if self.failover.tries() > 1 {
             fault.should_retry = Some(false);
         }
         let call = &self.exchange.call;
@@ -494,7 +499,7 @@ impl RetryLoop {
         Box::new(Failed {
             fault,
             blocked,
-            upstream_headers: self.told_with,
+            upstream_headers: self.reported_headers,
             tab: self.tab,
             served: self.served,
             trace: self.exchange.trace(),
@@ -509,9 +514,9 @@ async fn wait_for_head(
     request: &Request,
     timer: &mut Timer,
     deadline: Instant,
-) -> Result<Opened, AttemptFailure> {
+) -> Result<UpstreamResponse, AttemptFailure> {
     let limit = exchange.timeouts.first_byte;
-    let mut asking = pin!(ask_for(exchange, attempt, request));
+    let mut asking = pin!(send_and_follow(exchange, attempt, request));
     let taken = || exchange.call.upload().map_or(0, Upload::taken);
     let answered = loop {
         let taken_before = taken();
@@ -534,21 +539,21 @@ async fn wait_for_rest(
     exchange: &Rc<Exchange>,
     attempt: &Attempt,
     open: &OpenAttempt,
-    opened: &mut Opened,
+    opened: &mut UpstreamResponse,
     timer: &mut Timer,
     deadline: Instant,
-) -> Result<WholeAnswer, AttemptFailure> {
+) -> Result<BufferedAnswer, AttemptFailure> {
     let provider = attempt.provider();
     let bytes = read::whole(&mut opened.body, timer, exchange.timeouts.idle, deadline, provider).await?;
     let bytes =
         read::decoded(&opened.headers, bytes).await.map_err(|what| AttemptFailure::broken(provider, what))?;
     let whole = judge_whole(&open.way(exchange), bytes, provider)?;
     if exchange.call.operation().is_kept() {
-        return Box::pin(kept::note(exchange, attempt, whole)).await;
+        return Box::pin(kept::record_objects(exchange, attempt, whole)).await;
     }
-    if !exchange.keeps() && exchange.stored_id().is_none() {
+    if !exchange.is_stored_by_provider() && exchange.stored_id().is_none() {
         return Ok(whole);
     }
     // Boxed: every future is as large as what is awaited inline.
-    Ok(Box::pin(stored::note(exchange, attempt, whole)).await)
+    Ok(Box::pin(stored::record_answer(exchange, attempt, whole)).await)
 }

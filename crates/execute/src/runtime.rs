@@ -17,7 +17,7 @@ use crate::{Deps, read};
 
 /// An administrative request to a runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuntimeAsk {
+pub struct RuntimeRequest {
     pub method: Method,
     /// Below the node's address; the caller escapes the parts that others wrote.
     pub path: String,
@@ -28,7 +28,7 @@ pub struct RuntimeAsk {
 
 /// The runtime's answer, even if it refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuntimeSaid {
+pub struct RuntimeReply {
     pub status: u16,
     pub body: Bytes,
 }
@@ -37,16 +37,18 @@ pub struct RuntimeSaid {
 ///
 /// # Errors
 /// It could not be called, or did not answer in time.
-pub async fn ask_runtime(
+pub async fn call_runtime(
     target: &VerifyTarget,
-    asked: RuntimeAsk,
+    asked: RuntimeRequest,
     hands: &Deps,
-) -> Result<RuntimeSaid, Box<Fault>> {
+) -> Result<RuntimeReply, Box<Fault>> {
     let name = name_of(target);
     let time_max = asked.time_max;
     match timeout(time_max, ask(target, &name, asked, hands)).await {
-        Ok(said) => said.map_err(AttemptFailure::told),
-        Err(_) => Err(AttemptFailure::timeout(&name, "did not answer", time_max.as_secs()).told()),
+        Ok(said) => said.map_err(AttemptFailure::into_client_fault),
+        Err(_) => {
+            Err(AttemptFailure::timeout(&name, "did not answer", time_max.as_secs()).into_client_fault())
+        }
     }
 }
 
@@ -61,9 +63,9 @@ fn name_of(target: &VerifyTarget) -> String {
 async fn ask(
     target: &VerifyTarget,
     name: &str,
-    asked: RuntimeAsk,
+    asked: RuntimeRequest,
     hands: &Deps,
-) -> Result<RuntimeSaid, AttemptFailure> {
+) -> Result<RuntimeReply, AttemptFailure> {
     let until = Instant::now() + asked.time_max;
     let time_max = asked.time_max;
     let mut outgoing = providers::ask_runtime(&target.base_url, asked.method, &asked.path, asked.body);
@@ -74,14 +76,14 @@ async fn ask(
     let mut answer = answer.map_err(|error| AttemptFailure::egress(&error, name))?;
     if answer.status.is_redirection() {
         // Following it would send the node's key to an address that was never checked.
-        return Err(AttemptFailure::broken(name, "it redirects, which is never followed").not_again());
+        return Err(AttemptFailure::broken(name, "it redirects, which is never followed").not_retryable());
     }
     let mut timer = Timer::new(&hands.timers);
     let bytes = read::whole(&mut answer.body, &mut timer, time_max, until, name).await?;
     let bytes =
         read::decoded(&answer.headers, bytes).await.map_err(|what| AttemptFailure::broken(name, what))?;
     if bytes.len() > RUNTIME_ANSWER_BYTES_MAX {
-        return Err(AttemptFailure::broken(name, "it is longer than such an answer may be").not_again());
+        return Err(AttemptFailure::broken(name, "it is longer than such an answer may be").not_retryable());
     }
-    Ok(RuntimeSaid { status: answer.status.as_u16(), body: bytes })
+    Ok(RuntimeReply { status: answer.status.as_u16(), body: bytes })
 }

@@ -17,21 +17,25 @@ pub(crate) fn check(exchange: &Exchange, attempt: &Attempt, is_spoken: bool) -> 
     }
     let request = exchange.call.request();
     if let Some(file) = request.files.iter().find(|file| !file.is_exchanged) {
-        return Err(refused(Objection { place: file.place.clone(), reason: Reason::Kept }));
+        return Err(refused(Objection { path: file.path.clone(), reason: Reason::Reference }));
     }
     if let Some(form) = &request.form {
         let unknown = form.unknown.clone().filter(|_| is_spoken);
-        return unknown.map_or(Ok(()), |place| Err(refused(Objection { place, reason: Reason::Unknown })));
+        return unknown
+            .map_or(Ok(()), |place| Err(refused(Objection { path: place, reason: Reason::Unknown })));
     }
     let (operation, body) = (exchange.call.operation(), exchange.body.borrow());
     // Requests about stored objects, and the opening of a session, say nothing in a body.
     if body.is_empty() || operation.is_kept() || operation == Operation::Stored {
         return Ok(());
     }
-    let is_exchanged =
-        |place: &str| request.files.iter().any(|file| file.is_exchanged && file.place == place);
+    let is_exchanged = |place: &str| request.files.iter().any(|file| file.is_exchanged && file.path == place);
     let hosts = Hosts::of(attempt.provider(), attempt.base_url());
-    let seat = SharedAccount { is_spoken, is_exchanged: &is_exchanged, is_own_host: &|host| hosts.has(host) };
+    let seat = SharedAccount {
+        is_forwarded: is_spoken,
+        is_exchanged: &is_exchanged,
+        is_own_host: &|host| hosts.has(host),
+    };
     let checked = dialects::check_shared(exchange.dialect().grammar(), operation, &body, &seat);
     checked.map_err(|objection| refused(*objection))
 }
@@ -43,7 +47,7 @@ pub(crate) fn check(exchange: &Exchange, attempt: &Attempt, is_spoken: bool) -> 
 pub(crate) fn check_shared_event(provider: &str, base_url: &str, event: &[u8]) -> Result<(), Box<Fault>> {
     let hosts = Hosts::of(provider, base_url);
     let seat =
-        SharedAccount { is_spoken: true, is_exchanged: &|_| false, is_own_host: &|host| hosts.has(host) };
+        SharedAccount { is_forwarded: true, is_exchanged: &|_| false, is_own_host: &|host| hosts.has(host) };
     dialects::check_shared_event(event, &seat).map_err(|objection| refused(*objection))
 }
 
@@ -58,7 +62,7 @@ impl<'a> Hosts<'a> {
         let authority = base_url.split_once("://").map_or(base_url, |(_, rest)| rest);
         let authority = authority.split('/').next().unwrap_or_default();
         let asked = authority.split(':').next().unwrap_or_default();
-        Self { asked, stores: providers::provider(provider).stores() }
+        Self { asked, stores: providers::provider(provider).storage_domains() }
     }
 
     fn has(&self, host: &str) -> bool {
@@ -70,9 +74,9 @@ impl<'a> Hosts<'a> {
 }
 
 fn refused(objection: Objection) -> Box<Fault> {
-    let Objection { place, reason } = objection;
+    let Objection { path: place, reason } = objection;
     let (code, what, fix) = match reason {
-        Reason::Kept => (
+        Reason::Reference => (
             "kept_elsewhere",
             "names something that is kept at the provider, which a managed account shared by several workspaces does not give out.",
             "Send what it stands for, name a file that this project uploaded here, go on from a response by previous_response_id, or use a credential of your own.",
@@ -82,7 +86,7 @@ fn refused(objection: Objection) -> Box<Fault> {
             "names something at an address that a managed account shared by several workspaces does not fetch from.",
             "Name a public https:// address outside of the provider's own stores, send the bytes themselves, or use a credential of your own.",
         ),
-        Reason::Later => (
+        Reason::Deferred => (
             "background_needs_own_credential",
             "asks for an answer that is fetched later, which a managed account is not asked for: what it will use could not be held.",
             "Leave it out, or use a credential of your own.",

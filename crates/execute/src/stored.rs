@@ -3,7 +3,7 @@
 
 use std::task::{Context, Poll, ready};
 
-use dialects::{AnswerStream, Made, StoredAct, WholeAnswer};
+use dialects::{AnswerStream, BufferedAnswer, ProviderResponse, StoredAct};
 use domain::ports::{FoundResponse, PortFuture, ResponseName, StoredResponse};
 use domain::{Fault, FaultClass, Operation, PriceTerms, Usage};
 use plan::Attempt;
@@ -15,21 +15,21 @@ use crate::usage::{Booking, Known, Outcome, usage};
 impl Exchange {
     pub(crate) fn booking(&self) -> Booking {
         let (request, is_granted) = (self.call.request(), self.may_book.get());
-        match (self.call.operation(), &request.stored, self.call.maker()) {
+        match (self.call.operation(), &request.stored, self.call.found_response()) {
             (Operation::Stored, Some(stored), Some(FoundResponse::Known(known))) => {
                 let shows_it = matches!(stored.act, StoredAct::Read | StoredAct::Cancel);
                 if shows_it && !known.is_booked { Booking::Once { is_granted } } else { Booking::Never }
             }
             (Operation::Stored, ..) => Booking::Never,
             (operation, ..) if operation.is_kept() => Booking::Never,
-            _ if self.keeps() && request.is_background => Booking::Once { is_granted },
+            _ if self.is_stored_by_provider() && request.is_background => Booking::Once { is_granted },
             _ => Booking::Own,
         }
     }
 
     /// Whether the provider stores the answer. A translated one is not stored.
-    pub(crate) fn keeps(&self) -> bool {
-        self.call.operation() == Operation::Chat && self.call.request().is_kept && self.is_native.get()
+    pub(crate) fn is_stored_by_provider(&self) -> bool {
+        self.call.operation() == Operation::Chat && self.call.request().stores_answer && self.is_native.get()
     }
 
     /// What is known of the usage of its attempts, whichever seat was asked.
@@ -50,7 +50,7 @@ impl Exchange {
     }
 
     /// The usage of an attempt that brought no content.
-    pub(crate) fn usage_of_silence(&self, attempt: &Attempt, miss: &AttemptFailure) -> Usage {
+    pub(crate) fn usage_without_answer(&self, attempt: &Attempt, miss: &AttemptFailure) -> Usage {
         let may_bill =
             miss.request_sent && matches!(miss.class(), FaultClass::Timeout | FaultClass::Deadline);
         let outcome = Outcome::Silent { billed: miss.billed, may_bill };
@@ -66,24 +66,24 @@ impl Exchange {
     ) -> PortFuture<'static, ()> {
         let response = StoredResponse {
             request: self.trace(),
-            maker: attempt.principal(),
+            created_by: attempt.principal(),
             model: (*self.resolved_model).to_owned(),
             upstream_model: attempt.upstream_model().to_owned(),
             is_booked,
         };
-        self.hands.responses.keep(self.name(id), response)
+        self.deps.responses.keep(self.name(id), response)
     }
 
     /// Requests the right to book an answer's usage.
     pub(crate) fn claim_booking(&self, id: &str) -> PortFuture<'static, bool> {
-        self.hands.responses.book(self.name(id), self.trace())
+        self.deps.responses.book(self.name(id), self.trace())
     }
 
     /// Gives back a right that comes too late, since the client has left. It is queued behind the request for
     /// it, so that the next request to read the answer finds it available.
     pub(crate) fn release_booking(&self, id: &str, asked: PortFuture<'static, bool>) {
         drop(asked);
-        self.hands.responses.unbook(self.name(id), self.trace());
+        self.deps.responses.unbook(self.name(id), self.trace());
     }
 
     fn name(&self, id: &str) -> ResponseName {
@@ -114,10 +114,14 @@ impl Exchange {
 }
 
 /// Does the bookkeeping for stored answers before the client is sent a buffered one.
-pub(crate) async fn note(exchange: &Exchange, attempt: &Attempt, whole: WholeAnswer) -> WholeAnswer {
+pub(crate) async fn record_answer(
+    exchange: &Exchange,
+    attempt: &Attempt,
+    whole: BufferedAnswer,
+) -> BufferedAnswer {
     match exchange.stored_id() {
         Some(id) => note_look(exchange, id, whole.facts.usage.is_some()).await,
-        None => note_made(exchange, attempt, whole.made.as_deref()).await,
+        None => note_made(exchange, attempt, whole.provider_response.as_deref()).await,
     }
     whole
 }
@@ -128,11 +132,11 @@ async fn note_look(exchange: &Exchange, id: &str, tells_usage: bool) {
     }
     let stored = exchange.call.request().stored.as_ref();
     if stored.is_some_and(|stored| stored.act == StoredAct::Delete) {
-        exchange.hands.responses.forget(exchange.name(id));
+        exchange.deps.responses.forget(exchange.name(id));
     }
 }
 
-async fn note_made(exchange: &Exchange, attempt: &Attempt, made: Option<&Made>) {
+async fn note_made(exchange: &Exchange, attempt: &Attempt, made: Option<&ProviderResponse>) {
     // Only this request knows the id so far, so no other has seen its end.
     exchange.may_book.set(made.is_none_or(|made| made.is_over));
     let Some(made) = made else { return };
@@ -149,7 +153,8 @@ async fn note_made(exchange: &Exchange, attempt: &Attempt, made: Option<&Made>) 
 /// Refuses a previous answer that is not on record here: in a shared account it may be another workspace's.
 pub(crate) fn check_previous(exchange: &Exchange) -> Result<(), Box<Fault>> {
     let unknown = exchange.call.request().stored.as_ref().filter(|stored| {
-        stored.act == StoredAct::Continue && !matches!(exchange.call.maker(), Some(FoundResponse::Known(_)))
+        stored.act == StoredAct::Continue
+            && !matches!(exchange.call.found_response(), Some(FoundResponse::Known(_)))
     });
     let Some(stored) = unknown else { return Ok(()) };
     let shown: String = stored.id.chars().filter(|letter| !letter.is_control()).take(128).collect();
@@ -162,19 +167,19 @@ pub(crate) fn check_previous(exchange: &Exchange) -> Result<(), Box<Fault>> {
 
 /// The bookkeeping for a stored answer while it is streamed.
 #[derive(Default)]
-pub(crate) struct Watch {
+pub(crate) struct StoredAnswerTracker {
     is_kept: bool,
     /// The request for the right to book it; until it is decided, the client is not sent the end.
     asked: Option<PortFuture<'static, bool>>,
     is_asked: bool,
 }
 
-impl Watch {
+impl StoredAnswerTracker {
     /// More of the stream was read.
     pub(crate) fn note(&mut self, exchange: &Exchange, attempt: &Attempt, stream: &AnswerStream) {
         let is_once = matches!(exchange.booking(), Booking::Once { .. });
         if !self.is_kept
-            && let Some(id) = stream.id().filter(|_| exchange.keeps())
+            && let Some(id) = stream.id().filter(|_| exchange.is_stored_by_provider())
         {
             self.is_kept = true;
             tokio::spawn(exchange.keep_response(id, attempt, !is_once));
@@ -187,7 +192,7 @@ impl Watch {
         }
     }
 
-    pub(crate) fn poll_right(&mut self, exchange: &Exchange, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_booking_claim(&mut self, exchange: &Exchange, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(asked) = &mut self.asked {
             exchange.may_book.set(ready!(asked.as_mut().poll(cx)));
             self.asked = None;

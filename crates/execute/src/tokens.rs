@@ -237,13 +237,13 @@ async fn walk(hands: &Deps, seat: &Seat, slug: &str, base_url: &str) -> Result<G
         match provider.grant(base_url, &signer, &heard).map_err(AttemptFailure::of_us)? {
             Grant::Granted(granted) => return Ok(granted),
             Grant::Read { path } => heard.push(read_file(hands, seat, &path).map_err(AttemptFailure::of_us)?),
-            Grant::Ask { outgoing, door } => {
+            Grant::Request { outgoing, reach: door } => {
                 let reach = match door {
                     ExchangeReach::Cloud => TargetKind::Provider,
                     ExchangeReach::Machine if may_be_machine(hands, seat) => TargetKind::Machine,
                     ExchangeReach::Machine => return Err(AttemptFailure::of_us(not_the_machine())),
                 };
-                let destination = Destination { reach, owner: destination(seat).owner };
+                let destination = Destination { kind: reach, owner: destination(seat).owner };
                 heard.push(ask(hands, provider, slug, *outgoing, destination).await?);
             }
         }
@@ -283,7 +283,7 @@ async fn ask(
     mut outgoing: Outgoing,
     destination: Destination,
 ) -> Result<Bytes, AttemptFailure> {
-    if destination.reach == TargetKind::Machine {
+    if destination.kind == TargetKind::Machine {
         outgoing.url = hands.egress.machine_url(outgoing.url);
     }
     let request = request_of(&hands.egress, outgoing).map_err(AttemptFailure::of_us)?;

@@ -111,7 +111,7 @@ async fn ask(target: &VerifyTarget, hands: &Deps) -> Result<Option<Vec<String>>,
     let mut outgoing = provider.list_models(&target.base_url, target.seat.hosting());
     sign(hands, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
     let request = request_of(&hands.egress, outgoing).map_err(|fault| AttemptFailure::new(*fault))?;
-    let mut opened = attempt::ask(hands, &target.provider, &target.seat, &request, |_| {}).await?;
+    let mut opened = attempt::send(hands, &target.provider, &target.seat, &request, |_| {}).await?;
     let (mut timer, deadline) = (Timer::new(&hands.timers), Instant::now() + VERIFY_TIME_MAX);
     let bytes =
         read::whole(&mut opened.body, &mut timer, VERIFY_TIME_MAX, deadline, &target.provider).await?;

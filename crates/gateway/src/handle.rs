@@ -54,14 +54,14 @@ pub(crate) struct Arrival {
     /// The client's address, if a trusted proxy names it; else the connection's.
     pub peer: IpAddr,
     /// The connection itself comes from this machine.
-    is_near: bool,
+    is_loopback: bool,
     pub us: u64,
     pub unix_ms: u64,
 }
 
 impl CoreHandler {
     fn arrival(&self, peer: SocketAddr, arrived: &Arrived) -> Arrival {
-        let world = &self.core.hands.world;
+        let world = &self.core.deps.world;
         let unix_ms = world.clock.unix_ms();
         let us = world.clock.monotonic_us();
         // An IPv4 client of a dual-stack listener is the IPv4 client that allowlists name.
@@ -71,7 +71,7 @@ impl CoreHandler {
             Arrived::Refused(_) => from,
         };
         let is_near = from.is_loopback();
-        Arrival { trace: TraceId::new(unix_ms, world.id_bytes()), peer, is_near, us, unix_ms }
+        Arrival { trace: TraceId::new(unix_ms, world.id_bytes()), peer, is_loopback: is_near, us, unix_ms }
     }
 }
 
@@ -88,15 +88,15 @@ pub(crate) fn answer(
     };
     let asked = std::panic::catch_unwind(AssertUnwindSafe(|| match arrived {
         Arrived::Request(request) => dispatch(&desk, request, arrival),
-        Arrived::Refused(refusal) => Asked::Answered(refused_head(&desk, refusal, arrival.trace)),
+        Arrived::Refused(refusal) => Dispatched::Answered(refused_head(&desk, refusal, arrival.trace)),
     }));
     let apart = match asked {
-        Ok(Asked::Trip { headers, body, trip }) => {
+        Ok(Dispatched::Trip { headers, body, trip }) => {
             let traveled = serve_call(Rc::clone(&desk), headers, body, trip, arrival);
             return Either::Left(caught(traveled, desk, dialect, arrival.trace));
         }
-        Ok(Asked::Answered(answer)) => Either::Left(std::future::ready(answer)),
-        Ok(Asked::Apart(answer)) => Either::Right(caught(answer, desk, dialect, arrival.trace)),
+        Ok(Dispatched::Answered(answer)) => Either::Left(std::future::ready(answer)),
+        Ok(Dispatched::Apart(answer)) => Either::Right(caught(answer, desk, dialect, arrival.trace)),
         Err(_) => Either::Left(std::future::ready(panicked(&desk, dialect, arrival.trace))),
     };
     Either::Right(apart)
@@ -129,7 +129,7 @@ fn refuse_and_close(desk: &CoreHandler, dialect: Dialect, fault: &Fault, trace: 
 }
 
 /// What a request head leads to.
-enum Asked {
+enum Dispatched {
     /// It is answered already.
     Answered(Response<Reply>),
     Trip {
@@ -218,7 +218,7 @@ async fn travel_signed(
         Ok(read) => read,
         Err(fault) => return refuse_and_close(&desk, dialect, &fault, arrival.trace),
     };
-    if let Action::KeptList(kind) = route.does {
+    if let Action::KeptList(kind) = route.action {
         let query = head.uri.query().unwrap_or_default().to_owned();
         return kept(desk, caller, kind, query, dialect, arrival.trace).await;
     }
@@ -315,7 +315,7 @@ async fn keyed(
     };
     let keyed = Keyed { key: &key, path: &path, dialect, trace, body };
     let asking = caller.clone();
-    line::once(core, &asking, keyed, || async {
+    line::serve_idempotent(core, &asking, keyed, || async {
         match inbound.operation {
             Operation::Run => run::run(core, inbound, caller).await,
             _ => line::serve(core, inbound, caller).await,
@@ -338,40 +338,40 @@ pub(crate) fn inbound(
 }
 
 /// Finds out what a request is, and answers it if that needs neither its body nor other work.
-fn dispatch(desk: &Rc<CoreHandler>, request: Request<Incoming>, arrival: Arrival) -> Asked {
+fn dispatch(desk: &Rc<CoreHandler>, request: Request<Incoming>, arrival: Arrival) -> Dispatched {
     let (mut head, body) = request.into_parts();
     if let Some(refusal) = malformed(&head) {
-        return Asked::Answered(refused_head(desk, refusal, arrival.trace));
+        return Dispatched::Answered(refused_head(desk, refusal, arrival.trace));
     }
     let meant = routes::disambiguated_path(&head.uri, &head.headers);
     let path = meant.as_deref().unwrap_or(head.uri.path());
     let (route, rest) = match routes::find(&desk.table, &head.method, path) {
         Found::Route(route, rest) => (route, rest),
-        elsewhere => return Asked::Answered(no_route(desk, &head, path, elsewhere, arrival)),
+        elsewhere => return Dispatched::Answered(no_route(desk, &head, path, elsewhere, arrival)),
     };
-    if route.does == Action::Control {
+    if route.action == Action::Control {
         let body = TimedBody::new(body, desk.times);
         let (desk, request) = (Rc::clone(desk), Request::from_parts(head, body));
-        return Asked::Apart(Box::pin(async move { control(&desk, request, arrival).await }));
+        return Dispatched::Apart(Box::pin(async move { control(&desk, request, arrival).await }));
     }
     // Before the caller is identified: a refusal has to cost next to nothing.
-    if let Some(fault) = desk.shedder.refusal(route.does, arrival.us) {
-        return Asked::Answered(refuse(desk, route.dialect, &fault, arrival.trace));
+    if let Some(fault) = desk.shedder.refusal(route.action, arrival.us) {
+        return Dispatched::Answered(refuse(desk, route.dialect, &fault, arrival.trace));
     }
     routes::take_key(route, head.uri.query().unwrap_or_default(), &mut head.headers);
     if let (Access::Key(needs), Some(service)) = (route.access, route.signed_for(&head.headers)) {
         let body = TimedBody::new(body, desk.times);
         let asked = SignedTrip { route: route.clone(), rest: rest.to_owned(), needs, service, head };
         let traveled = travel_signed(Rc::clone(desk), asked, body, arrival);
-        return Asked::Apart(Box::pin(async move { named(traveled.await, arrival.trace) }));
+        return Dispatched::Apart(Box::pin(async move { named(traveled.await, arrival.trace) }));
     }
     let caller = match allow(desk, route, &head, arrival) {
         Ok(caller) => caller,
-        Err(fault) => return Asked::Answered(refuse(desk, route.dialect, &fault, arrival.trace)),
+        Err(fault) => return Dispatched::Answered(refuse(desk, route.dialect, &fault, arrival.trace)),
     };
-    let answered = match (route.does, caller) {
+    let answered = match (route.action, caller) {
         (Action::Live | Action::Ready | Action::Welcome | Action::Page | Action::Asset, _) => {
-            open_to_all(desk, route.does, &head, arrival)
+            open_to_all(desk, route.action, &head, arrival)
         }
         (Action::Metrics, _) => return counted(Rc::clone(desk), arrival),
         (Action::Models | Action::Model, Some(caller)) => {
@@ -383,18 +383,18 @@ fn dispatch(desk: &Rc<CoreHandler>, request: Request<Incoming>, arrival: Arrival
         }
         (Action::Realtime, Some(caller)) => {
             let (desk, dialect) = (Rc::clone(desk), route.dialect);
-            return Asked::Apart(Box::pin(realtime::open(desk, head, dialect, caller, arrival)));
+            return Dispatched::Apart(Box::pin(realtime::open(desk, head, dialect, caller, arrival)));
         }
         (Action::KeptList(kind), Some(caller)) => {
             let query = head.uri.query().unwrap_or_default().to_owned();
             let listing = kept(Rc::clone(desk), caller, kind, query, route.dialect, arrival.trace);
-            return Asked::Apart(Box::pin(listing));
+            return Dispatched::Apart(Box::pin(listing));
         }
         (Action::Trip(_) | Action::Addressed | Action::Stored | Action::Kept(_), Some(caller)) => {
             match trip(route, rest, &head, caller) {
                 // The headers alone: the path would hold a slice of the read buffer during the upstream call.
                 Ok(trip) => {
-                    return Asked::Trip {
+                    return Dispatched::Trip {
                         headers: head.headers,
                         body: TimedBody::new(body, desk.times),
                         trip,
@@ -406,15 +406,15 @@ fn dispatch(desk: &Rc<CoreHandler>, request: Request<Incoming>, arrival: Arrival
         // The table's check at start leaves no such row.
         _ => refuse(desk, route.dialect, &Fault::internal(), arrival.trace),
     };
-    Asked::Answered(named(answered, arrival.trace))
+    Dispatched::Answered(named(answered, arrival.trace))
 }
 
-fn counted(desk: Rc<CoreHandler>, arrival: Arrival) -> Asked {
-    Asked::Apart(Box::pin(async move { named(metrics(&desk).await, arrival.trace) }))
+fn counted(desk: Rc<CoreHandler>, arrival: Arrival) -> Dispatched {
+    Dispatched::Apart(Box::pin(async move { named(metrics(&desk).await, arrival.trace) }))
 }
 
-fn task(desk: Rc<CoreHandler>, caller: Caller, head: Parts, rest: String, arrival: Arrival) -> Asked {
-    Asked::Apart(Box::pin(async move {
+fn task(desk: Rc<CoreHandler>, caller: Caller, head: Parts, rest: String, arrival: Arrival) -> Dispatched {
+    Dispatched::Apart(Box::pin(async move {
         let told = run::task(&desk.core, &caller, &head.method, &rest, &head.headers, arrival.trace);
         named(told.await.map(Reply::from), arrival.trace)
     }))
@@ -518,7 +518,7 @@ fn other_method(
 fn unknown(desk: &CoreHandler, head: &Parts, arrival: Arrival) -> Response<Reply> {
     let path = head.uri.path();
     let dialect = routes::dialect_of(path);
-    let later = routes::comes_later(path);
+    let later = routes::is_planned(path);
     if dialect == Dialect::Native
         && !later
         && head.method == Method::GET
@@ -557,7 +557,9 @@ fn allow(
 ) -> Result<Option<Caller>, Box<Fault>> {
     match route.access {
         Access::Open => Ok(None),
-        Access::LoopbackOrKey(_) if arrival.is_near && desk.proxies.is_local(&head.uri, &head.headers) => {
+        Access::LoopbackOrKey(_)
+            if arrival.is_loopback && desk.proxies.is_local(&head.uri, &head.headers) =>
+        {
             Ok(None)
         }
         Access::Key(needs) | Access::LoopbackOrKey(needs) => {
@@ -586,7 +588,7 @@ impl Trip {
 }
 
 fn trip(route: &Route, rest: &str, head: &Parts, caller: Caller) -> Result<Trip, Box<Fault>> {
-    let (operation, addressed) = match route.does {
+    let (operation, addressed) = match route.action {
         Action::Trip(Operation::File) => {
             let addressed = addresses::read_upload(head.uri.query().unwrap_or_default());
             (Operation::File, Some(Box::new(addressed)))
@@ -621,7 +623,7 @@ fn listed(
     let dialect = routes::listing_dialect(route, headers);
     // SDKs write the slash of `publisher/model` as %2F.
     let id = percent_encoding::percent_decode_str(rest).decode_utf8_lossy();
-    let id = (route.does == Action::Model).then_some(&*id);
+    let id = (route.action == Action::Model).then_some(&*id);
     line::models(&desk.core, caller, id, dialect, trace).map(Reply::from)
 }
 

@@ -46,7 +46,7 @@ struct Shared {
     /// The body was requested.
     wanted: bool,
     /// The rest of it will not be requested.
-    left: bool,
+    is_abandoned: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
@@ -75,7 +75,7 @@ impl PipeIn {
     /// Checks for room; if there is none, the task is woken when that changes.
     pub(crate) fn room(&self, cx: &mut Context<'_>) -> Room {
         let mut shared = lock(&self.shared);
-        let room = match (shared.left, shared.wanted && shared.piece.is_none()) {
+        let room = match (shared.is_abandoned, shared.wanted && shared.piece.is_none()) {
             (true, _) => return Room::Left,
             (false, true) => return Room::Free,
             (false, false) => Room::Full,
@@ -134,7 +134,7 @@ impl Pipe {
 impl Drop for Pipe {
     fn drop(&mut self) {
         let mut shared = lock(&self.shared);
-        shared.left = true;
+        shared.is_abandoned = true;
         wake(&mut shared.writer);
     }
 }

@@ -228,11 +228,11 @@ async fn serve_core(
         while let Some(question) = questions.recv().await {
             let mut all = counting.core.counters.snapshot();
             all.push(("connections", "", counted.get()));
-            all.push(("upstream_connections", "", counting.core.hands.egress.connections() as u64));
+            all.push(("upstream_connections", "", counting.core.deps.egress.connections() as u64));
             let _ = question.send(all);
         }
     });
-    let clock = Arc::clone(&desk.core.hands.world.clock);
+    let clock = Arc::clone(&desk.core.deps.world.clock);
     let measuring = Rc::clone(&desk.shedder).measure(move || clock.monotonic_us());
     let measuring = tokio::task::spawn_local(measuring);
     let times = desk.times;

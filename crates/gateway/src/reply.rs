@@ -86,10 +86,10 @@ impl Reply {
     }
 
     /// Whether the rest of it is held until the exchange's record is written.
-    pub fn waits_for_books(&self) -> bool {
+    pub fn waits_for_record(&self) -> bool {
         match &self.kind {
-            Kind::Line(body) => body.waits_for_books(),
-            Kind::Once(body) => body.waits_for_books(),
+            Kind::Line(body) => body.waits_for_record(),
+            Kind::Once(body) => body.waits_for_record(),
             Kind::Node(_) | Kind::Whole(_) | Kind::Handover(_) | Kind::Over => false,
         }
     }

@@ -76,7 +76,7 @@ pub struct Route {
     /// Exact, or with a last segment `{rest}` that takes whatever follows, slashes too.
     pub path: &'static str,
     pub dialect: Dialect,
-    pub does: Action,
+    pub action: Action,
     pub access: Access,
 }
 
@@ -115,7 +115,7 @@ const LATER: &[&str] = &[
 ];
 
 fn row(method: Method, path: &'static str, dialect: Dialect, does: Action, access: Access) -> Route {
-    Route { method, path, dialect, does, access }
+    Route { method, path, dialect, action: does, access }
 }
 
 /// A stored kind of object: made and listed at one path, and read or acted upon by its id below it.
@@ -282,22 +282,22 @@ pub fn check(table: &[Route]) -> Result<(), String> {
         let fits = match route.access {
             Access::Open => {
                 matches!(
-                    route.does,
+                    route.action,
                     Action::Live | Action::Ready | Action::Welcome | Action::Page | Action::Asset
                 )
             }
-            Access::LoopbackOrKey(_) => route.does == Action::Metrics,
-            Access::Control => route.does == Action::Control,
+            Access::LoopbackOrKey(_) => route.action == Action::Metrics,
+            Access::Control => route.action == Action::Control,
             Access::Key(_) => {
                 let trips = matches!(
-                    route.does,
+                    route.action,
                     Action::Trip(_) | Action::Addressed | Action::Stored | Action::Kept(_)
                 );
                 let more = matches!(
-                    route.does,
+                    route.action,
                     Action::Models | Action::Model | Action::KeptList(_) | Action::Realtime
                 );
-                trips || more || route.does == Action::Task
+                trips || more || route.action == Action::Task
             }
         };
         if !fits {
@@ -351,7 +351,7 @@ fn rest_of<'p>(pattern: &str, path: &'p str) -> Option<&'p str> {
 
 /// `true` for a path that the API has, but this release does not.
 #[must_use]
-pub fn comes_later(path: &str) -> bool {
+pub fn is_planned(path: &str) -> bool {
     LATER
         .iter()
         .any(|later| path.strip_prefix(later).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
@@ -387,7 +387,7 @@ pub fn listing_dialect(route: &Route, headers: &HeaderMap) -> Dialect {
 
 /// Copies a key in the query to its header, and passes it on only so: an address is shown in more places.
 pub fn take_key(route: &Route, query: &str, headers: &mut HeaderMap) {
-    if route.does == Action::Realtime {
+    if route.action == Action::Realtime {
         return take_key_of_browser(headers);
     }
     if route.dialect != Dialect::Gemini || headers.contains_key(GOOGLE_KEY) {
@@ -430,7 +430,7 @@ mod tests {
 
     fn found(method: &str, path: &str) -> String {
         match find(&table(), &method.parse().unwrap(), path) {
-            Found::Route(route, rest) => format!("{:?} {rest}", route.does),
+            Found::Route(route, rest) => format!("{:?} {rest}", route.action),
             Found::OtherMethods(allowed, _) => format!("allow {allowed}"),
             Found::Nothing => "nothing".to_owned(),
         }
@@ -491,7 +491,7 @@ mod tests {
 
     /// A route's addresses as the document writes them.
     fn addresses(route: &Route) -> Vec<String> {
-        let below = match (&route.does, route.method.as_str()) {
+        let below = match (&route.action, route.method.as_str()) {
             (Action::Stored, "GET") => &["{response_id}", "{response_id}/input_items"][..],
             (Action::Stored, "POST") => &["{response_id}/cancel"],
             (Action::Stored, _) => &["{response_id}"],
@@ -678,7 +678,7 @@ mod tests {
     #[test]
     fn every_client_route_is_in_the_document() {
         let pages = [Action::Welcome, Action::Page, Action::Asset, Action::Control];
-        for route in table().into_iter().filter(|route| !pages.contains(&route.does)) {
+        for route in table().into_iter().filter(|route| !pages.contains(&route.action)) {
             for path in addresses(&route) {
                 assert!(control::describes(&route.method, &path), "{} {path}", route.method);
             }
@@ -687,7 +687,7 @@ mod tests {
 
     #[test]
     fn later_paths_are_known_by_whole_segments() {
-        assert!(comes_later("/v1/conversations") && comes_later("/v1/uploads/u_1"));
-        assert!(!comes_later("/v1/image") && !comes_later("/v1/imagesx") && !comes_later("/v1/chat"));
+        assert!(is_planned("/v1/conversations") && is_planned("/v1/uploads/u_1"));
+        assert!(!is_planned("/v1/image") && !is_planned("/v1/imagesx") && !is_planned("/v1/chat"));
     }
 }

@@ -1,4 +1,5 @@
-//! Searches bytes, files and directories for planted secrets, in every form a careless program writes them.
+//! Searches bytes, files and directories for planted secrets, in every encoding in which a careless program
+//! might write them.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -9,30 +10,30 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use memchr::memmem::Finder;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 
-/// How a secret was written.
+/// The encoding in which a secret was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Form {
     Raw,
-    /// The middle of a base64 text in which the secret starts at any of three offsets.
+    /// The invariant middle of a base64 string in which the secret starts at any of three offsets.
     Base64,
     UrlEncoded,
     Hex,
-    /// Its first characters; 12 unless [`Canary::prefix_chars`] says otherwise.
+    /// The secret's first characters; 12 unless [`Canary::prefix_chars`] sets another number.
     Prefix,
 }
 
-/// One find.
+/// One occurrence of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hit {
     /// The secret's name, never its value.
     pub secret: String,
     pub form: Form,
-    /// A file's path, or the name given to a blob.
+    /// A file's path, or the name of a blob.
     pub place: String,
     pub offset: u64,
 }
 
-/// A set of planted secrets, ready to be searched for.
+/// A set of planted secrets to search for.
 #[derive(Debug, Clone, Default)]
 pub struct Canary {
     needles: Vec<Needle>,
@@ -47,7 +48,7 @@ struct Needle {
     bytes: usize,
 }
 
-/// Files are read through a window of this size, so that a large database does not have to fit in memory.
+/// Files are read in windows of this size, so that a large database does not have to fit in memory.
 const WINDOW_BYTES: usize = 4 * 1024 * 1024;
 /// Shorter fragments would be found by chance.
 const NEEDLE_BYTES_MIN: usize = 8;
@@ -154,7 +155,7 @@ impl Canary {
         hits
     }
 
-    /// One hit for one place: windows overlap, and a whole secret starts with its prefix.
+    /// Keeps one hit per place: windows overlap, and a whole secret also matches its own prefix.
     fn tidy(&self, hits: &mut Vec<Hit>) {
         hits.sort_by(|one, other| {
             (&one.secret, one.offset, one.form).cmp(&(&other.secret, other.offset, other.form))
@@ -172,13 +173,14 @@ impl Canary {
     }
 }
 
-/// The part of the encoding that depends on nothing around the secret, for each of the three offsets.
+/// The part of the base64 encoding that is independent of the bytes around the secret, for each of the three
+/// offsets.
 fn base64_forms(secret: &[u8]) -> Vec<Vec<u8>> {
     let mut forms = Vec::new();
     for offset in 0..3_usize {
         let mut padded = vec![0_u8; offset];
         padded.extend_from_slice(secret);
-        // Characters that share bits with a neighbour's byte differ from text to text.
+        // Characters that share bits with a neighbouring byte vary with the context.
         let first = (offset * 8).div_ceil(6);
         let end = padded.len() * 8 / 6;
         for engine in [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD] {

@@ -1,4 +1,5 @@
-//! A small HTTP client for tests: one connection for each call, whole answers or a stream that can be dropped.
+//! A small HTTP client for tests: one connection per call, with a buffered response or a stream that can be
+//! dropped.
 
 use std::io;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::{contract, sse};
 
-/// Makes calls below one origin with the same headers.
+/// Makes calls to one origin with a common set of headers.
 #[derive(Clone)]
 pub struct Client {
     origin: String,
@@ -32,7 +33,7 @@ pub struct Client {
     is_other_version: bool,
 }
 
-/// A whole answer.
+/// A buffered response.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
@@ -40,7 +41,7 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// An answer whose body is still coming; dropping it drops the connection.
+/// A response whose body is still arriving; dropping it closes the connection.
 pub struct Streaming {
     pub status: u16,
     pub headers: HeaderMap,
@@ -50,7 +51,7 @@ pub struct Streaming {
     within: Duration,
 }
 
-/// The task that drives a connection ends with its answer.
+/// The task that drives a connection; it is aborted with its response.
 struct Connection(JoinHandle<()>);
 
 impl Client {
@@ -61,7 +62,8 @@ impl Client {
         Self { origin, headers: Vec::new(), tls: None, http2: false, within, is_other_version: false }
     }
 
-    /// Who answers may be of another version, whose contract is not the one that is kept here.
+    /// The server may be another version, so its responses are not checked against this version's OpenAPI
+    /// document.
     pub fn other_version(mut self) -> Self {
         self.is_other_version = true;
         self
@@ -77,19 +79,19 @@ impl Client {
         self.header("authorization", format!("Bearer {key}"))
     }
 
-    /// Speaks HTTP/2, with prior knowledge where there is no TLS.
+    /// Uses HTTP/2, with prior knowledge where there is no TLS.
     pub fn http2(mut self) -> Self {
         self.http2 = true;
         self
     }
 
-    /// How long a call, or one piece of a stream, may take.
+    /// Sets the timeout of a call, or of one piece of a stream.
     pub fn within(mut self, within: Duration) -> Self {
         self.within = within;
         self
     }
 
-    /// Trusts the authorities in this PEM.
+    /// Trusts the certificate authorities in this PEM.
     pub fn trust(mut self, pem: &str) -> io::Result<Self> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
@@ -121,7 +123,8 @@ impl Client {
         self.call(Method::PUT, path, &[JSON], Bytes::from(body.to_string())).await
     }
 
-    /// Any method, further headers, and any bytes; waits for the whole answer, and holds it to its contract.
+    /// Sends a request with any method, further headers and any body; waits for the complete response and
+    /// checks it against the OpenAPI document.
     pub async fn call(
         &self,
         method: Method,
@@ -140,12 +143,12 @@ impl Client {
         Ok(answer)
     }
 
-    /// Posts JSON and returns as soon as the head is there.
+    /// Posts JSON and returns as soon as the response head has arrived.
     pub async fn stream(&self, path: &str, body: &Value) -> io::Result<Streaming> {
         self.open(Method::POST, path, &[JSON], Bytes::from(body.to_string())).await
     }
 
-    /// Sends a request and returns as soon as the head is there.
+    /// Sends a request and returns as soon as the response head has arrived.
     pub async fn open(
         &self,
         method: Method,
@@ -204,7 +207,7 @@ impl Client {
 }
 
 impl Answer {
-    /// The body as JSON, null when it is none.
+    /// The body as JSON; null if it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
@@ -223,7 +226,7 @@ impl Streaming {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// The next bytes; none at a proper end, an error when the transfer broke.
+    /// The next bytes; `None` at a clean end, an error if the transfer broke off.
     pub async fn chunk(&mut self) -> io::Result<Option<Bytes>> {
         loop {
             let next = async {
@@ -243,7 +246,7 @@ impl Streaming {
         }
     }
 
-    /// The next event's data; none at a proper end.
+    /// The next event's data; `None` at a clean end.
     pub async fn event(&mut self) -> io::Result<Option<String>> {
         loop {
             if let Some(event) = self.events.next_event() {
@@ -256,7 +259,7 @@ impl Streaming {
         }
     }
 
-    /// All further events, and whether the transfer ended properly.
+    /// All remaining events, and whether the transfer ended cleanly.
     pub async fn events(&mut self) -> (Vec<String>, io::Result<()>) {
         let mut events = Vec::new();
         loop {
@@ -268,7 +271,7 @@ impl Streaming {
         }
     }
 
-    /// All bytes that are left.
+    /// All remaining bytes.
     pub async fn rest(&mut self) -> io::Result<Bytes> {
         let mut all = BytesMut::new();
         while let Some(bytes) = self.chunk().await? {
@@ -277,7 +280,7 @@ impl Streaming {
         Ok(all.freeze())
     }
 
-    /// Hangs up now and says when.
+    /// Closes the connection immediately and returns when.
     pub fn hang_up(self) -> Instant {
         self.connection.0.abort();
         Instant::now()
@@ -305,7 +308,7 @@ where
         let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
             .await
             .map_err(io::Error::other)?;
-        // How the connection ends is told by the answer's body.
+        // How the connection ended is reported by the response's body.
         let connection = Connection(tokio::spawn(async move { drop(connection.await) }));
         let response = sender.send_request(request).await.map_err(io::Error::other)?;
         return Ok((response, connection));

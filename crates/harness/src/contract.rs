@@ -1,5 +1,5 @@
-//! Holds what a gateway answers under `/v2` to the document that describes it: a status, a content type or a field that
-//! `docs/openapi.json` doesn't name is an error of whoever sent it.
+//! Checks a gateway's responses under `/v2` against its OpenAPI document: a status, content type or field
+//! that `docs/openapi.json` does not declare is an error of the gateway.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -15,15 +15,15 @@ const SHOWN_CHARS_MAX: usize = 2_000;
 const PROBLEM: &str = "application/problem+json";
 
 struct Contract {
-    /// With every answer's schema closed.
+    /// The document with every response schema closed to further properties.
     document: Value,
     validators: Mutex<HashMap<String, Arc<Validator>>>,
 }
 
-/// Checks an answer and, where it was taken, what was sent for it.
+/// Checks a response and, if the request was accepted, the request body.
 ///
 /// # Errors
-/// What the document doesn't say.
+/// How the exchange deviates from the document.
 pub fn check(method: &Method, target: &str, sent: &[u8], answer: &Answer) -> Result<(), String> {
     let path = target.split('?').next().unwrap_or(target);
     if !path.starts_with("/v2/") {
@@ -49,7 +49,8 @@ fn contract() -> Result<&'static Contract, String> {
     made.as_ref().map_err(Clone::clone)
 }
 
-/// Readers must bear further fields, so the document leaves answers open; we send none that it doesn't name.
+/// Clients must tolerate unknown fields, so the document leaves response schemas open; the gateway itself
+/// must send none that it does not declare.
 fn close(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
@@ -72,14 +73,14 @@ fn check_headers(answer: &Answer) -> Result<(), String> {
 
 impl Contract {
     fn check(&self, method: &Method, path: &str, sent: &[u8], answer: &Answer) -> Result<(), String> {
-        // These are of every path alike: what is given without its body, and what a path takes.
+        // `HEAD` and `OPTIONS` work on every path and are not declared for each.
         let says_what_it_takes = *method == Method::OPTIONS && answer.header("allow").is_some();
         if *method == Method::HEAD || (says_what_it_takes && answer.status == 204) {
             return Ok(());
         }
         let kind = answer.header("content-type").and_then(|kind| kind.split(';').next()).unwrap_or_default();
         let Some(operation) = self.operation(method, path) else {
-            // What isn't there is refused like everything else.
+            // An unknown path must be answered with a problem document, like every other error.
             return match answer.status {
                 400.. if kind == PROBLEM => {
                     self.fits(&json!({"$ref": "#/components/schemas/Problem"}), answer)
@@ -161,7 +162,8 @@ impl Contract {
 
 fn matches(pattern: &str, path: &str) -> bool {
     let (mut wanted, mut given) = (pattern.split('/').peekable(), path.split('/'));
-    // Ids have an underscore or a digit; where more follows it may be a name that somebody gave.
+    // Ids contain an underscore or a digit; a parameter followed by further segments may also be a
+    // user-chosen name.
     let is_id = |have: &str| have.contains(|c: char| c == '_' || c.is_ascii_digit());
     loop {
         match (wanted.next(), given.next()) {

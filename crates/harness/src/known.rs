@@ -1,4 +1,4 @@
-//! The fields of requests that the emulators know of, for tests of whoever sorts them.
+//! The request fields that the emulators know, for tests of the gateway's field tables.
 
 use crate::anthropic::request as messages;
 use crate::gemini::schema::{self, Message};
@@ -6,7 +6,7 @@ use crate::openai::checks;
 use crate::openai::responses::fields as responses;
 use crate::{bedrock, mistral, together};
 
-/// A field by the names that lead to it, in a grammar and of an operation by theirs.
+/// A field by its path of names, in a wire format and an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownField {
     pub grammar: &'static str,
@@ -45,7 +45,7 @@ pub fn known_fields() -> Vec<KnownField> {
     known
 }
 
-/// A message that is in itself is looked into once.
+/// Collects the fields of a message; recursive messages are visited once.
 fn of_message(
     message: &'static Message,
     within: &mut Vec<&'static str>,

@@ -1,4 +1,5 @@
-//! Test doubles and tools for the suites: a strict provider emulator, a hub of models, a secret scanner, and drivers for the built program.
+//! Test doubles and tools for the test suites: a strict provider emulator, a model hub, a secret scanner, and
+//! drivers for the built program.
 
 mod anthropic;
 mod azure;

@@ -1,12 +1,13 @@
-//! Time that processes could use: what passed, less what their threads waited for a processor that something else had.
+//! Usable time: elapsed time minus the time that threads waited for a CPU that other work was using.
 //!
-//! A bar such as "within 100 ms" is the product's, and says nothing of how busy the machine is. The kernel counts for each
-//! thread how long it was ready to run and did not (`/proc/PID/task/TID/schedstat`); that is taken off, and the bar stays.
+//! A bound such as "within 100 ms" is a requirement on the product, independent of how busy the machine is.
+//! The kernel counts for each thread how long it was runnable without running
+//! (`/proc/PID/task/TID/schedstat`); that is subtracted, and the bound stays.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
-/// A stretch of time, of this process and of others that the same work passes through.
+/// A time span of this process and of others that take part in the same work.
 pub struct Pace {
     began: Instant,
     pids: Vec<u32>,
@@ -14,7 +15,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// From now on, for this process and these.
+    /// Starts measuring, for this process and these.
     pub fn start(others: &[u32]) -> Self {
         let pids: Vec<u32> = others.iter().copied().chain([std::process::id()]).collect();
         let waited_before = waited(&pids);
@@ -25,12 +26,12 @@ impl Pace {
         self.began
     }
 
-    /// What has passed since the beginning, less what was waited for a processor.
+    /// The elapsed time, minus the time spent waiting for a CPU.
     pub fn elapsed(&self) -> Duration {
         self.usable(self.began.elapsed())
     }
 
-    /// A part of that time, measured elsewhere, less what was waited for a processor since the beginning.
+    /// A part of that time, measured elsewhere, minus the CPU wait since the start.
     pub fn usable(&self, took: Duration) -> Duration {
         took.saturating_sub(waited(&self.pids).saturating_sub(self.waited_before))
     }
@@ -61,7 +62,7 @@ mod tests {
         let usable = pace.elapsed();
         let all = pace.began().elapsed();
         assert!(all >= pause && usable <= all, "{usable:?} of {all:?}");
-        // More threads than processors, all busy: some of them waited.
+        // More busy threads than CPUs, so some of them wait.
         let pace = Pace::start(&[]);
         let many = std::thread::available_parallelism().map_or(2, usize::from) * 4;
         std::thread::scope(|scope| {

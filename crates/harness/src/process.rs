@@ -1,4 +1,5 @@
-//! Runs built programs for journey tests: finds them, starts them, waits for readiness, stops them by their own id.
+//! Runs built programs for end-to-end tests: finds them, starts them, waits for readiness, and stops them by
+//! their process ids.
 
 use std::fs;
 use std::io::{self, Read};
@@ -29,7 +30,7 @@ pub struct Process {
     stderr: Pipe,
 }
 
-/// What came out of a pipe, and the thread that reads it to its end.
+/// The output of a pipe, and the thread that reads it to its end.
 struct Pipe {
     bytes: Arc<Mutex<Vec<u8>>>,
     reader: Option<JoinHandle<()>>,
@@ -37,10 +38,11 @@ struct Pipe {
 
 /// Conditions on other processes can only be polled; this is how often.
 const POLL: Duration = Duration::from_millis(10);
-/// How long last words are waited for once a process has ended; a child of its own may hold the pipe open.
+/// How long to wait for remaining output after a process has exited; one of its own children may hold the
+/// pipe open.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// The `tidegate` program: `TIDEGATE_BIN`, else the debug build of this workspace.
+/// The `tidegate` program: `TIDEGATE_BIN`, else this workspace's debug build.
 pub fn tidegate() -> io::Result<PathBuf> {
     built("tidegate", "TIDEGATE_BIN")
 }
@@ -65,7 +67,8 @@ pub fn workspace() -> PathBuf {
     here.ancestors().nth(2).unwrap_or(here).to_path_buf()
 }
 
-/// A loopback port that was free a moment ago. Prefer port 0 where a program can report what it got.
+/// A loopback port that was free a moment ago. Prefer port 0 where a program can report the port that it
+/// bound.
 pub fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
@@ -100,7 +103,7 @@ impl Launch {
         self
     }
 
-    /// Starts the program with no more environment than a path, a home and what was given, so that a
+    /// Starts the program with only `PATH`, `HOME` and the given variables in its environment, so that a
     /// developer's own settings cannot change a test.
     pub fn start(&self) -> io::Result<Process> {
         let mut command = Command::new(&self.program);
@@ -110,7 +113,7 @@ impl Launch {
                 command.env(name, value);
             }
         }
-        // Built for debugging, beside other tests on a few cores, it is slow and not overloaded.
+        // A debug build that shares a few cores with other tests is slow without being overloaded.
         command.env("TIDEGATE_QUEUE_DELAY_MAX_MS", "0");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some(directory) = &self.directory {
@@ -129,30 +132,30 @@ impl Process {
         self.child.id()
     }
 
-    /// The whole lines that it has written to standard output so far. A line that is still being written is left out: a
-    /// test that read half an address there would ask a port that does not exist.
+    /// The complete lines written to standard output so far. A partial line is left out: a test that read
+    /// half an address from it would connect to a port that does not exist.
     pub fn stdout(&self) -> String {
         self.stdout.lines()
     }
 
-    /// The whole lines that it has written to standard error so far.
+    /// The complete lines written to standard error so far.
     pub fn stderr(&self) -> String {
         self.stderr.lines()
     }
 
-    /// Everything written so far, for a search for secrets.
+    /// All output so far, to be searched for secrets.
     pub fn output(&self) -> Vec<u8> {
         let mut all = self.stdout.bytes();
         all.extend(self.stderr.bytes());
         all
     }
 
-    /// The exit status, once there is one.
+    /// The exit status, once the process has exited.
     pub fn exited(&mut self) -> io::Result<Option<ExitStatus>> {
         self.child.try_wait()
     }
 
-    /// Waits until `GET /health/ready` below this origin answers 200.
+    /// Waits until `GET /health/ready` at this origin answers 200.
     pub async fn wait_ready(&mut self, origin: &str, within: Duration) -> io::Result<()> {
         let client = Client::new(origin).within(Duration::from_secs(2));
         let deadline = Instant::now() + within;
@@ -164,7 +167,7 @@ impl Process {
         }
     }
 
-    /// Waits for a line on standard output that starts with this, and returns what follows on it.
+    /// Waits for a line on standard output that starts with this, and returns the rest of that line.
     pub async fn wait_line(&mut self, start: &str, within: Duration) -> io::Result<String> {
         let deadline = Instant::now() + within;
         loop {
@@ -175,7 +178,7 @@ impl Process {
         }
     }
 
-    /// Waits until a line on either stream has this text, and returns what follows it there.
+    /// Waits until a line on either stream contains this text, and returns the rest of that line.
     pub async fn wait_text(&mut self, text: &str, within: Duration) -> io::Result<String> {
         let deadline = Instant::now() + within;
         loop {
@@ -187,7 +190,7 @@ impl Process {
         }
     }
 
-    /// Kills it without notice and reaps it.
+    /// Sends SIGKILL and reaps the process.
     pub fn kill9(&mut self) -> io::Result<ExitStatus> {
         self.child.kill()?;
         let status = self.child.wait()?;
@@ -209,7 +212,7 @@ impl Process {
         if status.success() { Ok(()) } else { Err(io::Error::other(format!("kill -{name} failed"))) }
     }
 
-    /// Waits for it to end by itself.
+    /// Waits for the process to exit without being signalled.
     pub async fn wait(&mut self, within: Duration) -> io::Result<ExitStatus> {
         let deadline = Instant::now() + within;
         loop {
@@ -224,7 +227,7 @@ impl Process {
         }
     }
 
-    /// SIGTERM, then the exit status.
+    /// Sends SIGTERM and waits for the exit status.
     pub async fn stop(&mut self, within: Duration) -> io::Result<ExitStatus> {
         self.terminate()?;
         self.wait(within).await
@@ -242,7 +245,7 @@ impl Process {
         Ok(())
     }
 
-    /// Everything an ended process wrote has been read.
+    /// Whether all output of an exited process has been read.
     fn drained(&self) -> bool {
         self.stdout.ended() && self.stderr.ended()
     }
@@ -271,7 +274,7 @@ impl Pipe {
         self.bytes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Up to the last end of a line; all of it once nothing more can come.
+    /// The output up to the last line ending; all of it once the pipe has ended.
     fn lines(&self) -> String {
         let ended = self.ended();
         let bytes = self.bytes();
@@ -287,7 +290,7 @@ impl Pipe {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only when it has ended already.
+        // Both fail only if the process has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -8,14 +8,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// A TCP connection on which a test writes and reads bytes as they are.
+/// A TCP connection on which a test writes and reads raw bytes.
 pub struct RawConnection {
     socket: TcpStream,
     within: Duration,
 }
 
 impl RawConnection {
-    /// Connects; every later step must be done `within` this time.
+    /// Connects; every later operation must complete `within` this time.
     pub async fn open(address: SocketAddr, within: Duration) -> io::Result<Self> {
         let socket = timed(within, TcpStream::connect(address)).await?;
         socket.set_nodelay(true)?;
@@ -26,12 +26,12 @@ impl RawConnection {
         timed(self.within, self.socket.write_all(bytes.as_ref())).await
     }
 
-    /// Says that nothing more will be written, and keeps reading.
+    /// Shuts down the write half and keeps reading.
     pub async fn finish_writing(&mut self) -> io::Result<()> {
         timed(self.within, self.socket.shutdown()).await
     }
 
-    /// The next bytes that arrive; empty at the end.
+    /// The next bytes that arrive; empty at the end of the stream.
     pub async fn read_some(&mut self) -> io::Result<Vec<u8>> {
         let mut buffer = vec![0; 64 * 1024];
         let read = timed(self.within, self.socket.read(&mut buffer)).await?;
@@ -39,7 +39,7 @@ impl RawConnection {
         Ok(buffer)
     }
 
-    /// Reads until what has arrived satisfies a condition, or the peer ends.
+    /// Reads until the received bytes satisfy a condition, or the peer closes.
     pub async fn read_until(&mut self, mut enough: impl FnMut(&[u8]) -> bool) -> io::Result<Vec<u8>> {
         let mut all = Vec::new();
         while !enough(&all) {
@@ -73,7 +73,7 @@ impl RawConnection {
     }
 }
 
-/// Sends bytes on a fresh connection and returns all that comes back until the peer closes.
+/// Sends bytes on a new connection and returns everything received until the peer closes.
 pub async fn exchange(address: SocketAddr, bytes: impl AsRef<[u8]>, within: Duration) -> io::Result<Vec<u8>> {
     let mut connection = RawConnection::open(address, within).await?;
     connection.write(bytes).await?;

@@ -1,19 +1,19 @@
-//! A reference reader of event streams: any line end, comments, several data lines, a byte order mark.
+//! A reference parser of event streams: any line ending, comments, multiple data lines, a byte order mark.
 
 use std::collections::VecDeque;
 
-/// Takes bytes in any pieces and yields each event's data.
+/// Accepts bytes in pieces of any size and yields each event's data.
 #[derive(Debug, Default)]
 pub struct Parser {
     line: Vec<u8>,
-    /// The data lines of the event being read, joined; none before its first.
+    /// The data lines of the current event, joined; `None` before its first.
     data: Option<Vec<u8>>,
     after_cr: bool,
     started: bool,
     ready: VecDeque<String>,
 }
 
-/// All events of a whole body; one without its blank line at the end is left out, as the standard says.
+/// All events of a complete body; one without a blank line at its end is dropped, as the standard says.
 pub fn events(body: &[u8]) -> Vec<String> {
     let mut parser = Parser::default();
     parser.push(body);

@@ -16,7 +16,7 @@ pub enum Checksum {
 }
 
 /// A running checksum, and the SHA-256 besides.
-pub(crate) struct Running {
+pub(crate) struct ChecksumHasher {
     sha256: Context,
     blob: Option<Context>,
 }
@@ -66,7 +66,7 @@ impl<'de> Deserialize<'de> for Checksum {
     }
 }
 
-impl Running {
+impl ChecksumHasher {
     /// For a file of this size, which the git blob header contains.
     pub(crate) fn new(wanted: &Checksum, size: u64) -> Self {
         let blob = matches!(wanted, Checksum::GitBlob(_)).then(|| {
@@ -117,9 +117,9 @@ mod tests {
             assert_eq!(Checksum::read(&tag), found, "{tag}");
         }
         for wanted in [Checksum::GitBlob(empty_blob.into()), Checksum::Sha256(empty_sha.into())] {
-            assert_eq!(Running::new(&wanted, 0).finish(), (wanted, empty_sha.to_owned()));
+            assert_eq!(ChecksumHasher::new(&wanted, 0).finish(), (wanted, empty_sha.to_owned()));
         }
-        let mut running = Running::new(&Checksum::GitBlob(String::new()), 6);
+        let mut running = ChecksumHasher::new(&Checksum::GitBlob(String::new()), 6);
         running.update(b"he");
         running.update(b"llo\n");
         // As `git hash-object` computes it.

@@ -14,7 +14,7 @@ use world::Random;
 
 use crate::api::{Hub, within};
 use crate::choice::Listed;
-use crate::digest::{Checksum, Running};
+use crate::digest::{Checksum, ChecksumHasher};
 use crate::error::{HubError, HubErrorKind, Retry};
 use crate::limits::{FIRST_WAIT, TRIES_MAX, WAIT_MAX};
 use crate::meter::{Event, Meter};
@@ -29,7 +29,7 @@ pub(crate) struct Expected {
 }
 
 /// What a download needs besides the file.
-pub(crate) struct Way<'a> {
+pub(crate) struct DownloadPlan<'a> {
     pub hub: &'a Hub<'a>,
     pub revision: &'a str,
     pub directory: &'a Path,
@@ -41,8 +41,8 @@ pub(crate) struct Way<'a> {
 struct Part {
     path: PathBuf,
     file: File,
-    here: u64,
-    running: Running,
+    bytes_written: u64,
+    running: ChecksumHasher,
 }
 
 const BLOCK_BYTES: usize = 1024 * 1024;
@@ -59,14 +59,14 @@ impl Expected {
 
 /// # Errors
 /// The hub refuses, breaks off too often, or sends content with the wrong checksum; the disk fails.
-pub(crate) async fn fetch(way: &Way<'_>, expected: &Expected) -> Result<StoredFile, HubError> {
+pub(crate) async fn fetch(way: &DownloadPlan<'_>, expected: &Expected) -> Result<StoredFile, HubError> {
     let mut part = Part::open(expected.part(way.directory), expected).await?;
     let mut tries = 0;
-    while part.here < expected.size {
-        let before = part.here;
+    while part.bytes_written < expected.size {
+        let before = part.bytes_written;
         let Err(error) = pour(way, expected, &mut part).await else { continue };
         let Some(retry) = error.retry else { return Err(error) };
-        tries = if part.here > before { 1 } else { tries + 1 };
+        tries = if part.bytes_written > before { 1 } else { tries + 1 };
         if tries >= TRIES_MAX {
             return Err(error);
         }
@@ -110,29 +110,29 @@ async fn pause(meter: &Meter<'_>, random: &dyn Random, tries: u32, retry: Retry,
     tokio::time::sleep(wait).await;
 }
 
-async fn pour(way: &Way<'_>, expected: &Expected, part: &mut Part) -> Result<(), HubError> {
-    let answer = way.hub.open(way.revision, &expected.file.path, part.here).await?;
+async fn pour(way: &DownloadPlan<'_>, expected: &Expected, part: &mut Part) -> Result<(), HubError> {
+    let answer = way.hub.open(way.revision, &expected.file.path, part.bytes_written).await?;
     let from = starts_at(way.hub, &answer, expected)?;
-    if from == 0 && part.here > 0 {
-        way.meter.lost(part.here);
+    if from == 0 && part.bytes_written > 0 {
+        way.meter.lost(part.bytes_written);
         part.restart(expected)?;
     }
-    if from != part.here {
+    if from != part.bytes_written {
         return Err(way
             .hub
-            .wrong(&format!("it was asked for {} from byte {} on", expected.file.path, part.here)));
+            .wrong(&format!("it was asked for {} from byte {} on", expected.file.path, part.bytes_written)));
     }
     let mut body = answer.body;
     while let Some(piece) = next(&mut body).await? {
         let length = piece.len() as u64;
-        if part.here + length > expected.size {
+        if part.bytes_written + length > expected.size {
             part.remove();
             return Err(way.hub.wrong(&format!("{} is longer than it was said to be", expected.file.path)));
         }
         part.add(&piece)?;
         way.meter.moved(length);
     }
-    if part.here < expected.size {
+    if part.bytes_written < expected.size {
         let text = format!("The hub stopped in the middle of {}.", expected.file.path);
         return Err(HubError::new(HubErrorKind::Unavailable, text).again(Retry::Later));
     }
@@ -172,7 +172,7 @@ async fn next(body: &mut InBody) -> Result<Option<bytes::Bytes>, HubError> {
     }
 }
 
-fn settle(way: &Way<'_>, expected: &Expected, part: Part) -> Result<StoredFile, HubError> {
+fn settle(way: &DownloadPlan<'_>, expected: &Expected, part: Part) -> Result<StoredFile, HubError> {
     let Part { path, file, running, .. } = part;
     let (found, sha256) = running.finish();
     if found != expected.checksum {
@@ -199,8 +199,8 @@ impl Part {
     async fn open(path: PathBuf, expected: &Expected) -> Result<Self, HubError> {
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let file = opened.map_err(|error| HubError::disk(&path, &error))?;
-        let running = Running::new(&expected.checksum, expected.size);
-        let mut part = Self { path, file, here: 0, running };
+        let running = ChecksumHasher::new(&expected.checksum, expected.size);
+        let mut part = Self { path, file, bytes_written: 0, running };
         let length = part.told(|file| file.metadata().map(|of| of.len()))?;
         if length > expected.size {
             part.restart(expected)?;
@@ -211,7 +211,7 @@ impl Part {
             let read = part.told(|file| file.read(&mut block))?;
             let Some(bytes) = block.get(..read).filter(|bytes| !bytes.is_empty()) else { return Ok(part) };
             part.running.update(bytes);
-            part.here += read as u64;
+            part.bytes_written += read as u64;
             // Lets the other download and cancellation proceed.
             tokio::task::yield_now().await;
         }
@@ -219,15 +219,15 @@ impl Part {
 
     fn restart(&mut self, expected: &Expected) -> Result<(), HubError> {
         self.told(|file| file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))))?;
-        self.here = 0;
-        self.running = Running::new(&expected.checksum, expected.size);
+        self.bytes_written = 0;
+        self.running = ChecksumHasher::new(&expected.checksum, expected.size);
         Ok(())
     }
 
     fn add(&mut self, bytes: &[u8]) -> Result<(), HubError> {
         self.told(|file| file.write_all(bytes))?;
         self.running.update(bytes);
-        self.here += bytes.len() as u64;
+        self.bytes_written += bytes.len() as u64;
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use crate::address::{Endpoint, Token};
 use crate::api::Hub;
 use crate::choice::choose;
 use crate::error::{HubError, HubErrorKind};
-use crate::fetch::{Expected, Way, fetch, with_retries};
+use crate::fetch::{DownloadPlan, Expected, fetch, with_retries};
 use crate::limits::{AT_A_TIME, DISK_SPARE_BYTES, NAME_BYTES_MAX};
 use crate::meter::{Event, Meter};
 use crate::names::Reference;
@@ -26,7 +26,7 @@ pub struct Order<'a> {
     pub revision: &'a str,
     pub endpoint: &'a Endpoint,
     pub token: Option<&'a Token>,
-    pub shelf: &'a ModelStore,
+    pub store: &'a ModelStore,
     pub client: &'a Client,
     pub world: &'a World,
 }
@@ -47,8 +47,8 @@ pub async fn pull(order: &Order<'_>, tell: &dyn Fn(&Event)) -> Result<Entry, Hub
         let (file, size, checksum) = whole;
         expected.push(Expected { file, size, checksum });
     }
-    let _lock = order.shelf.lock(order.model)?;
-    if let Some(entry) = order.shelf.find(order.model).filter(|entry| is_that(entry, &expected)) {
+    let _lock = order.store.lock(order.model)?;
+    if let Some(entry) = order.store.find(order.model).filter(|entry| is_that(entry, &expected)) {
         let bytes = entry.manifest.bytes;
         tell(&Event::Begun { revision: listing.revision, files: expected.len(), bytes, bytes_here: bytes });
         return Ok(entry);
@@ -60,7 +60,7 @@ pub async fn pull(order: &Order<'_>, tell: &dyn Fn(&Event)) -> Result<Entry, Hub
         Manifest::of(&order.model.to_string(), repository, listing.revision, source, now(order.world));
     manifest.bytes = files.iter().map(|file| file.bytes).sum();
     manifest.files = files;
-    order.shelf.put_up(order.model, &manifest)
+    order.store.publish(order.model, &manifest)
 }
 
 async fn bring(
@@ -70,9 +70,9 @@ async fn bring(
     expected: &[Expected],
     tell: &dyn Fn(&Event),
 ) -> Result<Vec<StoredFile>, HubError> {
-    let directory = order.shelf.coming(order.model);
+    let directory = order.store.staging_directory(order.model);
     make_directory(&directory)?;
-    let before = order.shelf.find(order.model);
+    let before = order.store.find(order.model);
     let mut files: Vec<StoredFile> =
         expected.iter().filter_map(|file| have(before.as_ref(), &directory, file)).collect();
     let missing: Vec<&Expected> =
@@ -84,7 +84,8 @@ async fn bring(
     let begun = Event::Begun { revision: revision.to_owned(), files: expected.len(), bytes, bytes_here };
     tell(&begun);
     let meter = Meter::new(bytes, bytes_here, tell);
-    let way = Way { hub, revision, directory: &directory, meter: &meter, random: &*order.world.random };
+    let way =
+        DownloadPlan { hub, revision, directory: &directory, meter: &meter, random: &*order.world.random };
     let fetched: Vec<StoredFile> = stream::iter(&missing)
         .map(|file| fetch(&way, file))
         .buffer_unordered(AT_A_TIME)

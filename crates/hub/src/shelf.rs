@@ -119,7 +119,7 @@ impl ModelStore {
     /// It is not on disk, another process uses it, or the disk fails.
     pub fn remove(&self, model: &Reference) -> Result<u64, HubError> {
         let _lock = self.lock(model)?;
-        let (place, coming) = (self.root.join(model.directory()), self.coming(model));
+        let (place, coming) = (self.root.join(model.directory()), self.staging_directory(model));
         let bytes = bytes_in(&place) + bytes_in(&coming);
         if !place.exists() && !coming.exists() {
             return Err(HubError::new(
@@ -133,13 +133,13 @@ impl ModelStore {
     }
 
     /// The directory of a model's unfinished download.
-    pub(crate) fn coming(&self, model: &Reference) -> PathBuf {
+    pub(crate) fn staging_directory(&self, model: &Reference) -> PathBuf {
         self.root.join(COMING).join(model.directory())
     }
 
     /// Publishes a finished download atomically: a reader finds either the old model or the new one.
-    pub(crate) fn put_up(&self, model: &Reference, manifest: &Manifest) -> Result<Entry, HubError> {
-        let coming = self.coming(model);
+    pub(crate) fn publish(&self, model: &Reference, manifest: &Manifest) -> Result<Entry, HubError> {
+        let coming = self.staging_directory(model);
         drop_the_rest(&coming, manifest)?;
         write_synced(&coming.join(MANIFEST), &serde_json::to_vec_pretty(manifest).unwrap_or_default())?;
         let place = self.root.join(model.directory());
@@ -284,23 +284,23 @@ mod tests {
     }
 
     fn put(shelf: &ModelStore, model: &Reference, text: &str) -> Entry {
-        make_directory(&shelf.coming(model)).unwrap();
-        fs::write(shelf.coming(model).join("config.json"), text).unwrap();
-        fs::write(shelf.coming(model).join("old.safetensors.0123.part"), "half").unwrap();
+        make_directory(&shelf.staging_directory(model)).unwrap();
+        fs::write(shelf.staging_directory(model).join("config.json"), text).unwrap();
+        fs::write(shelf.staging_directory(model).join("old.safetensors.0123.part"), "half").unwrap();
         let mut manifest =
             Manifest::of("a/b", "a/b".into(), "c0".into(), "https://hub.example".into(), "now".into());
         let checksum = Checksum::GitBlob("0".repeat(40));
         let (bytes, sha256) = (text.len() as u64, "0".repeat(64));
         manifest.files = vec![StoredFile { name: "config.json".into(), bytes, sha256, checksum }];
-        shelf.put_up(model, &manifest).unwrap()
+        shelf.publish(model, &manifest).unwrap()
     }
 
     #[test]
     fn a_model_is_there_whole_or_not_at_all() {
         let (_root, shelf, model) = shelf();
         assert_eq!(shelf.entries().unwrap(), []);
-        make_directory(&shelf.coming(&model)).unwrap();
-        fs::write(shelf.coming(&model).join(MANIFEST), "{").unwrap();
+        make_directory(&shelf.staging_directory(&model)).unwrap();
+        fs::write(shelf.staging_directory(&model).join(MANIFEST), "{").unwrap();
         assert_eq!((shelf.find(&model), shelf.entries().unwrap().len()), (None, 0));
         let entry = put(&shelf, &model, "{}");
         assert_eq!((shelf.find(&model), entry.is_whole()), (Some(entry.clone()), true));

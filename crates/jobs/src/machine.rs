@@ -11,7 +11,7 @@ pub struct Policy {
     pub first_wait_ms: u64,
     pub wait_max_ms: u64,
     /// How long after its creation a job is given up; a recurring one never is.
-    pub offered_ms: u64,
+    pub retry_for_ms: u64,
 }
 
 /// The result of a try.
@@ -24,7 +24,7 @@ pub enum Outcome {
         wait_ms: Option<u64>,
     },
     /// A retry can't help.
-    Hopeless {
+    Permanent {
         error: String,
     },
 }
@@ -39,7 +39,7 @@ impl Outcome {
 impl Policy {
     /// For internal work, which only a fault of Tidegate itself can keep from being done.
     pub const OURS: Self =
-        Self { first_wait_ms: 1_000, wait_max_ms: 300_000, offered_ms: 30 * 24 * 3_600_000 };
+        Self { first_wait_ms: 1_000, wait_max_ms: 300_000, retry_for_ms: 30 * 24 * 3_600_000 };
 
     /// Backoff with jitter: half of it is fixed and half random, so that jobs that failed together are not
     /// retried together.
@@ -57,15 +57,17 @@ impl Policy {
 pub fn ending(job: &JobRow, policy: &Policy, outcome: Outcome, unix_ms: u64, chance: u64) -> JobResult {
     match (outcome, job.every_ms) {
         (Outcome::Done, None) => JobResult::Gone,
-        (Outcome::Done, Some(every_ms)) => JobResult::Due { unix_ms: next_turn(job, every_ms, unix_ms) },
-        // A scheduled job runs again whatever its outcome.
-        (Outcome::Hopeless { error }, Some(every_ms)) => {
-            tracing::error!(kind = job.kind, error, "a scheduled job failed");
-            JobResult::Due { unix_ms: next_turn(job, every_ms, unix_ms) }
+        (Outcome::Done, Some(every_ms)) => {
+            JobResult::Rescheduled { unix_ms: next_turn(job, every_ms, unix_ms) }
         }
-        (Outcome::Hopeless { error }, None) => JobResult::Dead { error: cut(error) },
+        // A scheduled job runs again whatever its outcome.
+        (Outcome::Permanent { error }, Some(every_ms)) => {
+            tracing::error!(kind = job.kind, error, "a scheduled job failed");
+            JobResult::Rescheduled { unix_ms: next_turn(job, every_ms, unix_ms) }
+        }
+        (Outcome::Permanent { error }, None) => JobResult::Dead { error: cut(error) },
         (Outcome::Failed { error, wait_ms }, every_ms) => {
-            let last_unix_ms = job.created_unix_ms.saturating_add(policy.offered_ms);
+            let last_unix_ms = job.created_unix_ms.saturating_add(policy.retry_for_ms);
             if every_ms.is_none() && unix_ms >= last_unix_ms {
                 return JobResult::Dead { error: cut(error) };
             }
@@ -73,7 +75,7 @@ pub fn ending(job: &JobRow, policy: &Policy, outcome: Outcome, unix_ms: u64, cha
             let again = unix_ms.saturating_add(wait_ms);
             // The last try is at the end of the retry period, not beyond it.
             let again = if every_ms.is_none() { again.min(last_unix_ms) } else { again };
-            JobResult::Again { unix_ms: again, error: cut(error) }
+            JobResult::Retry { unix_ms: again, error: cut(error) }
         }
     }
 }
@@ -111,7 +113,7 @@ mod tests {
         }
     }
 
-    const POLICY: Policy = Policy { first_wait_ms: 100, wait_max_ms: 10_000, offered_ms: 60_000 };
+    const POLICY: Policy = Policy { first_wait_ms: 100, wait_max_ms: 10_000, retry_for_ms: 60_000 };
 
     fn failed() -> Outcome {
         Outcome::failed("no")
@@ -122,31 +124,31 @@ mod tests {
         assert_eq!(ending(&job(1, None), &POLICY, Outcome::Done, 5_000, 0), JobResult::Gone);
         for (now, next) in [(1_000, 2_000), (1_999, 2_000), (2_000, 3_000), (9_500, 10_000), (500, 2_000)] {
             let due = ending(&job(1, Some(1_000)), &POLICY, Outcome::Done, now, 0);
-            assert_eq!(due, JobResult::Due { unix_ms: next }, "{now}");
+            assert_eq!(due, JobResult::Rescheduled { unix_ms: next }, "{now}");
         }
     }
 
     #[test]
     fn what_is_hopeless_or_too_old_is_given_up() {
-        let hopeless = Outcome::Hopeless { error: "x".repeat(9_000) };
+        let hopeless = Outcome::Permanent { error: "x".repeat(9_000) };
         let JobResult::Dead { error } = ending(&job(1, None), &POLICY, hopeless.clone(), 0, 0) else {
             panic!()
         };
         assert_eq!(error.len(), domain::limits::JOB_ERROR_BYTES_MAX);
         let due = ending(&job(1, Some(1_000)), &POLICY, hopeless, 1_000, 0);
-        assert_eq!(due, JobResult::Due { unix_ms: 2_000 });
+        assert_eq!(due, JobResult::Rescheduled { unix_ms: 2_000 });
         let dead = ending(&job(9, None), &POLICY, failed(), 61_000, 0);
         assert_eq!(dead, JobResult::Dead { error: "no".into() });
         // The last try comes at the end of the retry period.
         let last = ending(&job(9, None), &POLICY, failed(), 60_999, 7);
-        assert_eq!(last, JobResult::Again { unix_ms: 61_000, error: "no".into() });
+        assert_eq!(last, JobResult::Retry { unix_ms: 61_000, error: "no".into() });
     }
 
     #[test]
     fn a_wait_that_was_asked_for_is_kept() {
         let asked = Outcome::Failed { error: "busy".into(), wait_ms: Some(30_000) };
         let again = ending(&job(1, None), &POLICY, asked, 2_000, 0);
-        assert_eq!(again, JobResult::Again { unix_ms: 32_000, error: "busy".into() });
+        assert_eq!(again, JobResult::Retry { unix_ms: 32_000, error: "busy".into() });
     }
 
     proptest! {
@@ -157,7 +159,7 @@ mod tests {
             for chance in chances {
                 tries += 1;
                 match ending(&job(tries, None), &POLICY, failed(), now, chance) {
-                    JobResult::Again { unix_ms, .. } => {
+                    JobResult::Retry { unix_ms, .. } => {
                         prop_assert!(unix_ms > now && unix_ms <= 61_000);
                         prop_assert!(unix_ms - now <= POLICY.wait_max_ms);
                         now = unix_ms;

@@ -122,7 +122,7 @@ impl Runner {
             // In a rolling upgrade a newer process enqueues kinds that this one doesn't know.
             None => Outcome::failed(format!("this process knows no job of kind {}", job.kind)),
         };
-        if let Outcome::Failed { error, .. } | Outcome::Hopeless { error } = &outcome {
+        if let Outcome::Failed { error, .. } | Outcome::Permanent { error } = &outcome {
             tracing::debug!(job = job.id, kind = job.kind, attempt = job.attempts, error, "a job failed");
         }
         let (now, chance) = (self.world.clock.unix_ms(), self.world.random.next_u64());

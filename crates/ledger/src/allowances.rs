@@ -28,7 +28,7 @@ pub struct LimitState {
     valid_until_us: AtomicU64,
     draining: AtomicBool,
     /// Wakes the clerk (the lease client).
-    pub(crate) wanted: Notify,
+    pub(crate) lease_wakeup: Notify,
 }
 
 impl Default for LimitState {
@@ -39,7 +39,7 @@ impl Default for LimitState {
             replicas: AtomicU64::new(1),
             valid_until_us: AtomicU64::new(0),
             draining: AtomicBool::new(false),
-            wanted: Notify::new(),
+            lease_wakeup: Notify::new(),
         }
     }
 }
@@ -56,7 +56,7 @@ impl LimitState {
 
     /// This replica's share of a rate limit. At least one, so that every replica makes progress.
     #[must_use]
-    pub fn share(&self, limit: u64) -> u64 {
+    pub fn replica_share(&self, limit: u64) -> u64 {
         (limit / self.replicas()).max(1)
     }
 
@@ -72,7 +72,7 @@ impl LimitState {
     /// From now on everything that is not reserved is returned to the centre.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
-        self.wanted.notify_one();
+        self.lease_wakeup.notify_one();
     }
 
     #[must_use]
@@ -210,8 +210,8 @@ mod tests {
     #[test]
     fn replicas_share_a_rate_and_nobody_gets_nothing() {
         let shared = LimitState::default();
-        assert_eq!(shared.share(10), 10);
+        assert_eq!(shared.replica_share(10), 10);
         shared.set_replicas(3);
-        assert_eq!((shared.share(10), shared.share(2)), (3, 1));
+        assert_eq!((shared.replica_share(10), shared.replica_share(2)), (3, 1));
     }
 }

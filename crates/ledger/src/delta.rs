@@ -46,7 +46,7 @@ impl Template {
             step(&mut told, bytes.get(new_from..at).unwrap_or_default(), count);
             if count > 0 {
                 let jump = from.cast_signed() - (expected + (at - new_from)).cast_signed();
-                number(&mut told, (jump.wrapping_shl(1) ^ (jump >> (isize::BITS - 1))).cast_unsigned());
+                write_varint(&mut told, (jump.wrapping_shl(1) ^ (jump >> (isize::BITS - 1))).cast_unsigned());
             }
             (expected, at) = (from + count, at + count);
             new_from = at;
@@ -70,7 +70,7 @@ impl Template {
             told = rest;
             made.extend_from_slice(fresh);
             if copied > 0 {
-                let zigzag = read_number(&mut told)?;
+                let zigzag = read_varint(&mut told)?;
                 let jump = (zigzag >> 1).cast_signed() ^ -((zigzag & 1).cast_signed());
                 let from = expected.checked_add(new)?.checked_add_signed(jump)?;
                 let end = from.checked_add(copied)?;
@@ -115,18 +115,18 @@ fn step(told: &mut Vec<u8>, new: &[u8], copied: usize) {
     told.push(u8::try_from(high << 4 | low).unwrap_or(u8::MAX));
     for (count, shared) in [(new.len(), high), (copied, low)] {
         if shared == SHARED_MAX {
-            number(told, count - SHARED_MAX);
+            write_varint(told, count - SHARED_MAX);
         }
     }
     told.extend_from_slice(new);
 }
 
 fn read_count(shared: usize, told: &mut &[u8]) -> Option<usize> {
-    if shared < SHARED_MAX { Some(shared) } else { read_number(told)?.checked_add(SHARED_MAX) }
+    if shared < SHARED_MAX { Some(shared) } else { read_varint(told)?.checked_add(SHARED_MAX) }
 }
 
 /// Appends a LEB128 number: seven bits per byte, the low ones first.
-pub fn number(told: &mut Vec<u8>, mut value: usize) {
+pub fn write_varint(told: &mut Vec<u8>, mut value: usize) {
     while value >= 0x80 {
         told.push((value & 0x7F | 0x80).to_le_bytes()[0]);
         value >>= 7;
@@ -134,7 +134,7 @@ pub fn number(told: &mut Vec<u8>, mut value: usize) {
     told.push(value.to_le_bytes()[0]);
 }
 
-pub fn read_number(told: &mut &[u8]) -> Option<usize> {
+pub fn read_varint(told: &mut &[u8]) -> Option<usize> {
     let (mut value, mut shift) = (0_usize, 0_u32);
     loop {
         let (byte, rest) = told.split_first()?;

@@ -228,7 +228,13 @@ pub struct Invoice {
 impl Invoice {
     /// Computes an invoice. `credit` is what may pay for it; no more than is owed is taken.
     #[must_use]
-    pub fn draw(period: Period, tariff: Tariff, month: &Month, late: &[LateRecords], credit: Nanos) -> Self {
+    pub fn compute(
+        period: Period,
+        tariff: Tariff,
+        month: &Month,
+        late: &[LateRecords],
+        credit: Nanos,
+    ) -> Self {
         let mut lines = Vec::new();
         if tariff.monthly_base.0 > 0 {
             let base = InvoiceLine::new(LineKind::Base, Nanos::from(tariff.monthly_base));

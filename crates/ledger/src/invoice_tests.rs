@@ -59,7 +59,7 @@ fn month() -> Month {
 /// The lines as a table, so that a change of any figure is noticed.
 #[test]
 fn each_part_has_its_line() {
-    let invoice = Invoice::draw(period(), tariff(), &month(), &[], Nanos::ZERO);
+    let invoice = Invoice::compute(period(), tariff(), &month(), &[], Nanos::ZERO);
     let lines: Vec<_> = invoice.lines.iter().map(|line| (name(line), line.quantity, line.amount.0)).collect();
     let line = |name: &str, quantity, amount| (name.to_owned(), quantity, amount);
     assert_eq!(
@@ -85,7 +85,7 @@ fn each_part_has_its_line() {
 
 #[test]
 fn nothing_costs_anything_without_a_tariff() {
-    let invoice = Invoice::draw(period(), Tariff::default(), &month(), &[], Nanos::ZERO);
+    let invoice = Invoice::compute(period(), Tariff::default(), &month(), &[], Nanos::ZERO);
     assert_eq!(invoice.total, Nanos(9_001), "the tokens of managed accounts alone");
     assert!(invoice.lines.iter().all(|line| line.price.is_none()));
 }
@@ -93,7 +93,7 @@ fn nothing_costs_anything_without_a_tariff() {
 #[test]
 fn credit_pays_what_is_owed_and_no_more() {
     let late = LateRecords { period_start_unix_ms: 0, amount: Nanos(-400), requests: 0 };
-    let draw = |credit| Invoice::draw(period(), Tariff::default(), &month(), &[late], Nanos(credit));
+    let draw = |credit| Invoice::compute(period(), Tariff::default(), &month(), &[late], Nanos(credit));
     assert_eq!(draw(0).total, Nanos(8_601));
     assert_eq!((draw(601).total, draw(601).amount_of(LineKind::Credit)), (Nanos(8_000), Nanos(-601)));
     assert_eq!(draw(10_000_000).total, Nanos::ZERO);
@@ -104,7 +104,7 @@ fn credit_pays_what_is_owed_and_no_more() {
 #[test]
 fn whatever_is_altered_is_told() {
     let credit = Nanos(77);
-    let invoice = Invoice::draw(period(), tariff(), &month(), &[], credit);
+    let invoice = Invoice::compute(period(), tariff(), &month(), &[], credit);
     let altered = |alter: &dyn Fn(&mut Invoice)| {
         let mut copy = invoice.clone();
         alter(&mut copy);
@@ -144,13 +144,13 @@ proptest! {
         let models = parts.iter().take(told).enumerate().map(|(at, part)| (format!("m{at}"), *part)).collect();
         let used = ProfileMonth { profile: Profile::ManagedProvider, whole, models };
         let month = Month { profiles: vec![used], acts: 9 };
-        let invoice = Invoice::draw(period(), tariff(), &month, &[], Nanos(credit));
+        let invoice = Invoice::compute(period(), tariff(), &month, &[], Nanos(credit));
         prop_assert_eq!(invoice.amount_of(LineKind::ManagedTokens), whole.cost);
         let requests: u64 = invoice.lines.iter().map(|line| line.counted.requests).sum();
         prop_assert_eq!(requests, whole.requests);
         prop_assert_eq!(check(&invoice, Nanos(credit)), vec![]);
         prop_assert!(invoice.total.0 >= 0);
-        let again = Invoice::draw(period(), tariff(), &month, &[], Nanos::ZERO);
+        let again = Invoice::compute(period(), tariff(), &month, &[], Nanos::ZERO);
         prop_assert_eq!(compare_months(&invoice, &again), vec![]);
     }
 }

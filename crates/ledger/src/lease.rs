@@ -26,7 +26,7 @@ pub struct Lease {
     /// The last applied call's sequence, and the amount that it moved: a repeated call gets the same reply
     /// and is not applied again.
     pub sequence: u64,
-    pub moved: i64,
+    pub last_amount: i64,
 }
 
 /// A replica's request for a slice.
@@ -79,7 +79,7 @@ impl CentralBudget {
         let free = self.free();
         let known = self.leases.get(&replica).copied();
         let amount = match known {
-            Some(lease) if ask.sequence == lease.sequence => lease.moved,
+            Some(lease) if ask.sequence == lease.sequence => lease.last_amount,
             // A call from before the last applied one: its sender gave up waiting.
             Some(lease) if ask.sequence < lease.sequence => 0,
             _ => {
@@ -91,7 +91,7 @@ impl CentralBudget {
                         held: before.held.saturating_add(amount),
                         until_unix_ms: before.until_unix_ms.max(now_unix_ms + lease_ms()),
                         sequence: ask.sequence,
-                        moved: amount,
+                        last_amount: amount,
                     };
                     self.leases.insert(replica, lease);
                 }
@@ -133,7 +133,7 @@ impl CentralBudget {
         if let Some(lease) = self.leases.get_mut(&replica).filter(|lease| sequence > lease.sequence) {
             lease.held = lease.held.saturating_sub(amount);
             lease.sequence = sequence;
-            lease.moved = amount;
+            lease.last_amount = amount;
         }
     }
 

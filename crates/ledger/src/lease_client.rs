@@ -45,7 +45,7 @@ pub struct Renewal {
 /// The central owner of budgets: the store, behind a trait, since the store depends on the ledger.
 pub trait LeaseCentre: Send + Sync {
     /// Applies calls, each once even if it is repeated; returns a reply for each, in order.
-    fn carry_out(&self, calls: Vec<LeaseCall>) -> PortFuture<'_, Result<Vec<LeaseAnswer>, SinkError>>;
+    fn apply_calls(&self, calls: Vec<LeaseCall>) -> PortFuture<'_, Result<Vec<LeaseAnswer>, SinkError>>;
     /// Extends this replica's leases and reclaims those of silent replicas.
     fn renew(&self) -> PortFuture<'_, Result<Renewal, SinkError>>;
     /// Ends all leases of this replica: nothing is reserved, and its journal is drained.
@@ -53,9 +53,13 @@ pub trait LeaseCentre: Send + Sync {
     /// The recalled budgets among those that this replica holds a lease on.
     fn recalled(&self) -> PortFuture<'_, Result<Vec<(BudgetId, u64)>, SinkError>>;
     /// Reports that a budget refused a request: its limit is reached.
-    fn reached(&self, budget: BudgetId, period_unix_ms: u64) -> PortFuture<'_, Result<(), SinkError>>;
+    fn report_exhausted(
+        &self,
+        budget: BudgetId,
+        period_unix_ms: u64,
+    ) -> PortFuture<'_, Result<(), SinkError>>;
     /// Resolves when a replica waits for budget that others may hold.
-    fn recall(&self) -> PortFuture<'_, ()>;
+    fn recall_requested(&self) -> PortFuture<'_, ()>;
 }
 
 pub struct LeaseClient {
@@ -85,9 +89,9 @@ impl LeaseClient {
         let mut renew_at_us = self.now_us() + micros(LEASE_RENEW_EVERY);
         loop {
             let recalled = tokio::select! {
-                () = self.shared.wanted.notified() => false,
+                () = self.shared.lease_wakeup.notified() => false,
                 () = tokio::time::sleep(TICK) => false,
-                () = self.centre.recall() => true,
+                () = self.centre.recall_requested() => true,
             };
             if self.now_us() >= renew_at_us {
                 let renewed = self.renew().await;
@@ -115,7 +119,7 @@ impl LeaseClient {
                 pools.push(Arc::clone(&pool));
             }
             if pool.take_refusal()
-                && let Err(error) = self.centre.reached(pool.budget, pool.period_unix_ms).await
+                && let Err(error) = self.centre.report_exhausted(pool.budget, pool.period_unix_ms).await
             {
                 tracing::debug!(%error, budget = %pool.budget, "that a budget is reached could not be kept yet");
                 pool.refusal_not_told();
@@ -128,7 +132,7 @@ impl LeaseClient {
     }
 
     async fn carry(&self, calls: Vec<LeaseCall>, pools: &[Arc<LocalBudget>]) {
-        match self.centre.carry_out(calls).await {
+        match self.centre.apply_calls(calls).await {
             Ok(answers) => {
                 for (pool, answer) in pools.iter().zip(answers) {
                     match answer {

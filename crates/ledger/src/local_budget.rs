@@ -73,7 +73,7 @@ struct State {
     used_us: u64,
     /// A request was refused in this period, and that is not reported to the centre yet.
     refused: bool,
-    told: bool,
+    refusal_reported: bool,
 }
 
 /// The replica's part of one budget in one period.
@@ -102,7 +102,7 @@ impl LocalBudget {
 
     /// Opens an exchange's reservation of `most`, or of what is available if that is at least `least`. `None`
     /// if it is less.
-    pub fn take(&self, least: i64, most: i64, now_us: u64) -> Option<i64> {
+    pub fn reserve(&self, least: i64, most: i64, now_us: u64) -> Option<i64> {
         let mut state = self.lock();
         state.used_us = now_us;
         // Waiting requests come first. An exchange that costs nothing takes nothing from them.
@@ -127,7 +127,7 @@ impl LocalBudget {
     }
 
     /// Reserves more for an open exchange, as much as is available.
-    pub fn grow(&self, most: i64, now_us: u64) -> i64 {
+    pub fn reserve_more(&self, most: i64, now_us: u64) -> i64 {
         let mut state = self.lock();
         state.used_us = now_us;
         if !state.waiting.is_empty() {
@@ -159,7 +159,7 @@ impl LocalBudget {
     }
 
     /// Queues for `most`, or at least `least`; `None` if the queue is full.
-    pub fn wait(&self, least: i64, most: i64, now_us: u64) -> Option<Ticket> {
+    pub fn enqueue(&self, least: i64, most: i64, now_us: u64) -> Option<Ticket> {
         let mut state = self.lock();
         if state.waiting.len() >= BUDGET_WAITING_MAX {
             return None;
@@ -199,7 +199,7 @@ impl LocalBudget {
     }
 
     /// Records that a request was refused; the first time in a period, it is reported to the centre.
-    pub fn refused(&self) {
+    pub fn record_refusal(&self) {
         let mut state = self.lock();
         state.refused = true;
     }
@@ -207,13 +207,13 @@ impl LocalBudget {
     /// Whether a refusal is to be reported; `true` once.
     pub(crate) fn take_refusal(&self) -> bool {
         let mut state = self.lock();
-        let is_news = state.refused && !state.told;
-        state.told |= is_news;
+        let is_news = state.refused && !state.refusal_reported;
+        state.refusal_reported |= is_news;
         is_news
     }
 
     pub(crate) fn refusal_not_told(&self) {
-        self.lock().told = false;
+        self.lock().refusal_reported = false;
     }
 
     /// The call that is due, if any; there is no other until its reply is reported. `gives_all` at the end of

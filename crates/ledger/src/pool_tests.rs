@@ -39,7 +39,7 @@ fn answer(pool: &LocalBudget, amount: Option<i64>, now_us: u64) {
 #[test]
 fn what_a_centre_said_before_it_went_away_is_no_answer() {
     let pool = LocalBudget::new(&budget(), 0);
-    let ticket = pool.wait(10, 10, SECOND).unwrap();
+    let ticket = pool.enqueue(10, 10, SECOND).unwrap();
     answer(&pool, Some(0), SECOND);
     assert_eq!((pool.outlook(10, SECOND), pool.is_centre_reachable(SECOND)), (Outlook::Exhausted, true));
     assert_eq!(pool.outlook(10, 2 * SECOND), Outlook::Wait, "somebody may have added some");
@@ -60,12 +60,12 @@ fn what_a_centre_said_before_it_went_away_is_no_answer() {
 #[test]
 fn too_little_for_one_may_be_enough_for_the_next() {
     let pool = LocalBudget::new(&budget(), 0);
-    let large = pool.wait(1_000, 1_000, SECOND).unwrap();
+    let large = pool.enqueue(1_000, 1_000, SECOND).unwrap();
     answer(&pool, Some(0), SECOND);
     assert_eq!(pool.outlook(1_000, SECOND), Outlook::Exhausted);
     pool.leave(large);
     assert_eq!(pool.outlook(999, SECOND), Outlook::Wait, "nobody asked for so little");
-    let small = pool.wait(100, 100, SECOND).unwrap();
+    let small = pool.enqueue(100, 100, SECOND).unwrap();
     // It is sent at once, and answered separately.
     let Some(LeaseOp::Ask(ask)) = pool.next_call(SECOND, 0, false) else { panic!("nobody asks") };
     assert_eq!((ask.least, ask.wanted), (100, 100));
@@ -73,7 +73,7 @@ fn too_little_for_one_may_be_enough_for_the_next() {
     assert_eq!(pool.outlook(100, SECOND), Outlook::Exhausted);
     assert_eq!(pool.next_call(SECOND, 0, false), None, "who needs as much is answered already");
     pool.leave(small);
-    let least = pool.wait(10, 10, SECOND).unwrap();
+    let least = pool.enqueue(10, 10, SECOND).unwrap();
     answer(&pool, Some(10), SECOND);
     assert_eq!(pool.take_waited(least, 10, SECOND), Some(10));
 }

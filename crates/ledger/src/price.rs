@@ -17,7 +17,7 @@ pub fn charge(profile: Profile, rates: Option<Rates>, markup_bps: u32, usage: &U
     if profile == Profile::Byoc || usage.is_nothing() {
         return Charge::default();
     }
-    let Some(rates) = rates.filter(|rates| rates.say_of(usage)) else {
+    let Some(rates) = rates.filter(|rates| rates.has_price_for(usage)) else {
         return Charge { priced: Priced::Unpriced, ..Charge::default() };
     };
     let provider_cost = rates.cost(usage);
@@ -26,7 +26,8 @@ pub fn charge(profile: Profile, rates: Option<Rates>, markup_bps: u32, usage: &U
         Profile::Byok | Profile::Subscription | Profile::Byoc => Nanos::ZERO,
     };
     // The cost of a hosted tool without a price is missing in the sum, and `priced` says so.
-    let priced = if rates.say_of_hosted(&usage.units) { Priced::Priced } else { Priced::Unpriced };
+    let priced =
+        if rates.has_price_for_hosted_tools(&usage.units) { Priced::Priced } else { Priced::Unpriced };
     Charge { cost, provider_cost, priced }
 }
 

@@ -56,7 +56,7 @@ pub(crate) fn crowded(subject: &Subject, limit: u64) -> Box<Fault> {
 
 /// The refusal by a budget; recorded for its alert.
 pub(crate) fn reached(budget: &Budget, pool: &LocalBudget, now_unix_ms: u64) -> Box<Fault> {
-    pool.refused();
+    pool.record_refusal();
     if budget.is_credit() {
         let message = "The workspace's credit is used up: what is left does not cover this request.";
         return Box::new(

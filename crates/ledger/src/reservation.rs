@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use domain::limits::BUDGET_WAIT_MAX;
 use domain::{
-    Budget, BudgetClaim, Charge, Counts, Fault, Limits, Nanos, OnReached, Profile, Standings, Subject,
+    Budget, BudgetClaim, Charge, Counts, Fault, Limits, Nanos, OnReached, Profile, RateLimitStates, Subject,
     WorkspaceId,
 };
 use tokio::time::{Instant, timeout_at};
@@ -29,7 +29,7 @@ pub struct Bounds {
 #[derive(Debug)]
 pub struct Refused {
     pub fault: Box<Fault>,
-    pub standings: Standings,
+    pub standings: RateLimitStates,
 }
 
 #[derive(Debug)]
@@ -139,7 +139,7 @@ impl Reservation {
 
     /// The rate-limit state for the response headers: of several limits, the one with the least remaining.
     #[must_use]
-    pub fn rate_limit_status(&self, now_us: u64) -> Standings {
+    pub fn rate_limit_status(&self, now_us: u64) -> RateLimitStates {
         let requests = self.metered.iter().filter_map(|metered| {
             let limit = metered.limits.requests_per_minute?;
             Some(metered.meter.requests.standing(limit, now_us))
@@ -148,14 +148,14 @@ impl Reservation {
             let limit = metered.limits.tokens_per_minute?;
             Some(metered.meter.tokens.standing(limit, now_us))
         });
-        Standings {
+        RateLimitStates {
             requests: requests.min_by_key(|standing| standing.remaining),
             tokens: tokens.min_by_key(|standing| standing.remaining),
         }
     }
 
     #[must_use]
-    pub fn draws_on_money(&self) -> bool {
+    pub fn has_budgets(&self) -> bool {
         !self.purchases.is_empty()
     }
 
@@ -191,7 +191,7 @@ impl Reservation {
             let (mut least, mut most) = (least - purchase.reserved, most - purchase.reserved);
             if purchase.open {
                 // An earlier attempt's reservation is kept; only what is missing is added.
-                let more = if most > 0 { purchase.pool.grow(most, now_us()) } else { 0 };
+                let more = if most > 0 { purchase.pool.reserve_more(most, now_us()) } else { 0 };
                 purchase.reserved += more;
                 (least, most) = (least - more, most - more);
                 purchase.whole = most <= 0;
@@ -201,7 +201,7 @@ impl Reservation {
                 // That this replica has too little says nothing about the budget: the attempt waits in the
                 // queue.
             }
-            let taken = match purchase.pool.take(least, most, now_us()) {
+            let taken = match purchase.pool.reserve(least, most, now_us()) {
                 Some(taken) if self.shared.is_valid(now_us()) || most <= 0 => taken,
                 Some(taken) => {
                     purchase.pool.settle(taken, 0, now_us());
@@ -237,12 +237,12 @@ impl Reservation {
             let missing = used.0.saturating_sub(purchase.reserved);
             if missing > 0 {
                 // Four times what is missing, so that not every event has to reserve.
-                let more = purchase.pool.grow(missing.saturating_mul(4), now_us);
+                let more = purchase.pool.reserve_more(missing.saturating_mul(4), now_us);
                 purchase.reserved += more;
                 covered &= more >= missing;
                 if more < missing {
-                    purchase.pool.refused();
-                    self.shared.wanted.notify_one();
+                    purchase.pool.record_refusal();
+                    self.shared.lease_wakeup.notify_one();
                 }
             }
         }
@@ -295,7 +295,7 @@ impl Drop for Reservation {
 }
 
 fn shared_out(shared: &LimitState, limits: Limits) -> Limits {
-    let share = |limit: Option<u64>| limit.map(|limit| shared.share(limit));
+    let share = |limit: Option<u64>| limit.map(|limit| shared.replica_share(limit));
     Limits {
         requests_per_minute: share(limits.requests_per_minute),
         tokens_per_minute: share(limits.tokens_per_minute),
@@ -325,7 +325,7 @@ async fn wait(
     if pool.outlook(least, now_us()) != Outlook::Wait {
         return Err(reached());
     }
-    let Some(ticket) = pool.wait(least, most, now_us()) else { return Err(reached()) };
+    let Some(ticket) = pool.enqueue(least, most, now_us()) else { return Err(reached()) };
     let place = Place(pool, ticket);
     loop {
         let changed = pool.changed.notified();
@@ -341,7 +341,7 @@ async fn wait(
             drop(place);
             return Err(reached());
         }
-        shared.wanted.notify_one();
+        shared.lease_wakeup.notify_one();
         if timeout_at(until, changed).await.is_err() {
             tracing::debug!(?pool, "a request waited in vain for a budget");
             drop(place);

@@ -8,7 +8,7 @@ use domain::limits::{RECORD_PLAN_ROWS_MAX, RECORD_TEXT_BYTES_MAX};
 use domain::record::{PlanRecord, Reason};
 use domain::{
     AttemptRecord, CacheRecord, Charge, Counts, Dialect, Fault, FaultClass, KeyId, Operation, Outcome,
-    Principal, ProjectId, Rates, Standings, Timeline, TraceId, Usage, WorkspaceId,
+    Principal, ProjectId, RateLimitStates, Rates, Timeline, TraceId, Usage, WorkspaceId,
 };
 
 use crate::entry::{Checkpoint, Ending, OpenAttempt, SettledView, TabState};
@@ -113,7 +113,7 @@ pub struct Tab {
     sent: bool,
     closed: bool,
     /// `None` if no limit or budget applies.
-    hold: Option<Box<Reservation>>,
+    reservation: Option<Box<Reservation>>,
 }
 
 impl Tab {
@@ -134,38 +134,38 @@ impl Tab {
             anchor_segment: None,
             sent: false,
             closed: false,
-            hold: None,
+            reservation: None,
         })
     }
 
     /// Takes over the exchange's reservations, which are then released exactly once.
     #[must_use]
-    pub fn holding(mut self, hold: Option<Box<Reservation>>) -> Self {
+    pub fn with_reservation(mut self, hold: Option<Box<Reservation>>) -> Self {
         if let Some(hold) = &hold {
             self.state.drawings = hold.drawings();
             self.grow(self.state.drawings.len() as u64 * RESERVE_DRAWING_BYTES);
         }
-        self.hold = hold;
+        self.reservation = hold;
         self
     }
 
     /// Whether budgets apply, so that attempts need a ceiling.
     #[must_use]
-    pub fn draws_on_money(&self) -> bool {
-        self.hold.as_ref().is_some_and(|hold| hold.draws_on_money())
+    pub fn has_budgets(&self) -> bool {
+        self.reservation.as_ref().is_some_and(|hold| hold.has_budgets())
     }
 
     /// The state of the client's rate limits; `None` if there are none.
     #[must_use]
-    pub fn rate_limit_status(&self) -> Option<Standings> {
-        self.hold.as_ref().map(|hold| hold.rate_limit_status(self.journal.monotonic_us()))
+    pub fn rate_limit_status(&self) -> Option<RateLimitStates> {
+        self.reservation.as_ref().map(|hold| hold.rate_limit_status(self.journal.monotonic_us()))
     }
 
     /// The fault with which to cut an answer that exceeds its budget; `None` if it may continue. It used
     /// `certain` so far, and perhaps as much as `used`.
     #[must_use]
     pub fn cut_at(&mut self, certain: &Usage, used: &Usage) -> Option<Box<Fault>> {
-        let hold = self.hold.as_mut()?;
+        let hold = self.reservation.as_mut()?;
         let attempt = &self.state.attempts.last().filter(|attempt| !attempt.ended)?.record;
         let soon = Usage { output: used.output.saturating_add(CUT_AHEAD_TOKENS), ..*used };
         let (profile, rates) = (attempt.profile(), attempt.rates);
@@ -217,10 +217,13 @@ impl Tab {
     ///
     /// # Errors
     /// 503 `storage_full` if the disk refuses the intent: the attempt must not be made.
-    pub fn attempt(&mut self, intent: Intent) -> impl Future<Output = Result<StartedAttempt, Box<Fault>>> {
+    pub fn start_attempt(
+        &mut self,
+        intent: Intent,
+    ) -> impl Future<Output = Result<StartedAttempt, Box<Fault>>> {
         // Started here if no budget applies: the future is part of every request's, and must not be large
         // enough for an intent.
-        let start = match self.hold {
+        let start = match self.reservation {
             None => Start::Begun(self.begin(intent)),
             Some(_) => Start::Bounded(Box::new(intent)),
         };
@@ -235,7 +238,7 @@ impl Tab {
             let (number, appended) = begun?;
             if let Err(fault) = self.journal.durable(appended.end).await {
                 let end = AttemptEnd { fault: Some(FaultClass::Unavailable), ..AttemptEnd::default() };
-                self.attempt_ended(number, end);
+                self.end_attempt(number, end);
                 return Err(fault);
             }
             self.sent = true;
@@ -249,7 +252,7 @@ impl Tab {
     }
 
     async fn reserve(&mut self, intent: &Intent) -> Result<(), Box<Fault>> {
-        let (Some(hold), Some(most)) = (&mut self.hold, intent.ceiling) else { return Ok(()) };
+        let (Some(hold), Some(most)) = (&mut self.reservation, intent.ceiling) else { return Ok(()) };
         let profile = intent.principal.profile();
         let charge = |usage: &Usage| crate::price::charge(profile, intent.rates, intent.markup_bps, usage);
         // A stream may start with less, since it can be cut when the money ends.
@@ -265,7 +268,7 @@ impl Tab {
     }
 
     /// Ends a failed attempt; its charge stays with the exchange as a memo.
-    pub fn attempt_ended(&mut self, number: u32, end: AttemptEnd) {
+    pub fn end_attempt(&mut self, number: u32, end: AttemptEnd) {
         let now = self.now_us();
         let Some(open) = self.state.attempts.iter_mut().find(|a| a.record.number == number && !a.ended)
         else {
@@ -355,7 +358,7 @@ impl Tab {
     fn settle(&mut self, ending: &Ending) -> PendingWrite {
         self.closed = true;
         let charge = self.state.conclude(ending);
-        if let Some(mut hold) = self.hold.take() {
+        if let Some(mut hold) = self.reservation.take() {
             let tokens = ending.usage.prompt_total().saturating_add(ending.usage.completion_total());
             hold.settle(tokens, |counts| self.state.counted(counts), self.journal.monotonic_us());
         }

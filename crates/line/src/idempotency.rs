@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use admit::Caller;
 use bytes::{Bytes, BytesMut};
 use domain::limits::IDEMPOTENCY_KEY_CHARS_MAX;
-use domain::ports::{AnswerKeeper, Claim, Claimed, KeptAnswer, KeyedRequest, PortFuture};
+use domain::ports::{AnswerStore, Claim, Claimed, KeyedRequest, PortFuture, StoredAnswer};
 use domain::{Dialect, Fault, FaultClass, TraceId};
 use http::header::{CONNECTION, DATE, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
@@ -63,7 +63,7 @@ pub struct Keyed<'a> {
 
 /// Serves the request by `trip`; a repeat gets the stored answer instead, and nothing is admitted, sent or
 /// booked.
-pub async fn once<F>(
+pub async fn serve_idempotent<F>(
     core: &Core,
     caller: &Caller,
     keyed: Keyed<'_>,
@@ -83,7 +83,7 @@ where
     };
     match claim(&core.answers, asked).await {
         Ok(KeyClaim::First(held)) => watched(held, trip().await, trace),
-        Ok(KeyClaim::Again(answer)) => {
+        Ok(KeyClaim::Repeat(answer)) => {
             core.counters.answered(answer.status);
             core.counters.replayed();
             let (status, headers, body) = replay(answer);
@@ -98,24 +98,24 @@ pub enum KeyClaim {
     /// The first request: it is served, and its answer is stored.
     First(ClaimGuard),
     /// A repeat: it gets the stored answer.
-    Again(KeptAnswer),
+    Repeat(StoredAnswer),
 }
 
 /// Claims the right to answer a request under its key.
 ///
 /// # Errors
 /// 409 while it is being answered or for another body, 503 where the store can't tell.
-pub async fn claim(keeper: &Arc<dyn AnswerKeeper>, asked: KeyedRequest) -> Result<KeyClaim, Box<Fault>> {
+pub async fn claim(keeper: &Arc<dyn AnswerStore>, asked: KeyedRequest) -> Result<KeyClaim, Box<Fault>> {
     Err(Box::new(match keeper.claim(asked).await {
-        Claimed::Yours(claim) => {
+        Claimed::Acquired(claim) => {
             let held = ClaimGuard { keeper: Arc::clone(keeper), claim: Some(claim) };
             return Ok(KeyClaim::First(held));
         }
-        Claimed::Answered(answer) => return Ok(KeyClaim::Again(answer)),
+        Claimed::Answered(answer) => return Ok(KeyClaim::Repeat(answer)),
         Claimed::Unreadable => unreadable(),
         Claimed::InFlight => in_flight(),
         Claimed::OtherBody => other_body(),
-        Claimed::Away => away(),
+        Claimed::StoreUnavailable => away(),
     }))
 }
 
@@ -163,7 +163,7 @@ fn away() -> Fault {
 
 /// The parts of a replayed response.
 #[must_use]
-pub fn replay(answer: KeptAnswer) -> (StatusCode, HeaderMap, Bytes) {
+pub fn replay(answer: StoredAnswer) -> (StatusCode, HeaderMap, Bytes) {
     let mut headers = HeaderMap::with_capacity(answer.headers.len() + 1);
     for (name, value) in answer.headers {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
@@ -184,7 +184,7 @@ fn watched(held: ClaimGuard, mut answer: Response<ReplyBody>, trace: TraceId) ->
     let too_long = answer.body().size_hint().lower() > u64::try_from(body_bytes_max).unwrap_or(u64::MAX);
     if too_long {
         // The length of a stream is unknown when its head is sent.
-        not_kept(answer.headers_mut());
+        mark_not_stored(answer.headers_mut());
         tell_too_long(trace, body_bytes_max);
         return answer.map(RecordedBody::plain);
     }
@@ -207,7 +207,7 @@ pub fn first_headers(headers: &mut HeaderMap) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Marks a response as not stored under its key.
-pub fn not_kept(headers: &mut HeaderMap) {
+pub fn mark_not_stored(headers: &mut HeaderMap) {
     headers.insert(KEPT, HeaderValue::from_static("false"));
 }
 
@@ -217,13 +217,13 @@ fn tell_too_long(trace: TraceId, body_bytes_max: usize) {
 
 /// A claim that is released unless its answer is stored.
 pub struct ClaimGuard {
-    keeper: Arc<dyn AnswerKeeper>,
+    keeper: Arc<dyn AnswerStore>,
     claim: Option<Claim>,
 }
 
 impl ClaimGuard {
     /// Stores the answer; the future ends once it is stored.
-    pub fn keep(mut self, answer: KeptAnswer) -> Option<PortFuture<'static, ()>> {
+    pub fn keep(mut self, answer: StoredAnswer) -> Option<PortFuture<'static, ()>> {
         self.claim.take().map(|claim| self.keeper.keep(claim, answer))
     }
 }
@@ -311,15 +311,15 @@ impl RecordedBody {
 
     /// Whether the rest is ready but held back until it is stored or booked.
     #[must_use]
-    pub fn waits_for_books(&self) -> bool {
-        self.inner.waits_for_books() || matches!(self.state, State::Keeping { .. })
+    pub fn waits_for_record(&self) -> bool {
+        self.inner.waits_for_record() || matches!(self.state, State::Keeping { .. })
     }
 
     /// The answer is complete, with this as its last piece.
     fn ended(&mut self, last: Option<Bytes>) {
         let State::Watching(watch) = std::mem::replace(&mut self.state, State::Plain) else { return };
         let Watch { held, status, headers, body, .. } = *watch;
-        if let Some(kept) = held.keep(KeptAnswer { status, headers, body: body.whole() }) {
+        if let Some(kept) = held.keep(StoredAnswer { status, headers, body: body.whole() }) {
             self.state = State::Keeping { kept, last };
         }
     }

@@ -1,4 +1,4 @@
-//! The request pipeline: decode, admit, plan, execute, relay, settle, in the order in which `sentence` calls
+//! The request pipeline: decode, admit, plan, execute, relay, settle, in the order in which `run_pipeline` calls
 //! them. Beside it are the endpoints that use the same stages: model lists, idempotency, realtime sessions,
 //! and probes.
 
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use admit::{Admitted, CoreAllowances, admit};
 use decode::decode;
 use domain::Fault;
-use domain::ports::AnswerKeeper;
+use domain::ports::AnswerStore;
 use execute::{Journal, execute};
 use futures_util::FutureExt as _;
 use http::{HeaderMap, Response};
@@ -33,14 +33,15 @@ pub use decode::{FormArrival, FormIn, Inbound, form_bytes_max, incomplete, open_
 pub use dialects::{
     Addressed, BatchInputLine, BatchOutputLine, CONTENTS, ErrorAnswer, GeminiBatchResults, InvocationJob,
     JOBS, JobOutcome, MESSAGES, ReportedResponse, Stored, StoredAct, TooLong, Verb, VideoObject, VideoState,
-    batch_operation, read_address, read_batch_ask, read_batch_item, read_bundle, read_gemini_batch_status,
-    read_job, read_model_path, read_response, read_video, render_error, rewrite_ids,
+    batch_operation, read_address, read_batch_input, read_batch_output, read_gemini_batch_status, read_job,
+    read_message_batch, read_model_path, read_response, read_video, render_error, rewrite_ids,
 };
 pub use execute::{Deps, PollSink, SharedTokens, StoredPoll, Tokens, unpack};
 pub use framing::unpack::{DecompressError, Encoding};
 pub use framing::websocket;
 pub use idempotency::{
-    ClaimGuard, KeyClaim, Keyed, RecordedBody, claim, first_headers, idempotency_key, not_kept, once, replay,
+    ClaimGuard, KeyClaim, Keyed, RecordedBody, claim, first_headers, idempotency_key, mark_not_stored,
+    replay, serve_idempotent,
 };
 pub use models::models;
 pub use plan::{
@@ -54,7 +55,8 @@ pub use settle::{ReplyBody, ReplyError, whole};
 pub use snapshot::IpNet;
 pub use stored_lists::kept;
 pub use verify::{
-    RuntimeAsk, RuntimeSaid, VerifyReport, VerifyTarget, ask_runtime, is_probed, look, probe, verify,
+    RuntimeReply, RuntimeRequest, VerifyReport, VerifyTarget, call_runtime, is_probed, poll_object, probe,
+    verify,
 };
 
 use crate::stop::EarlyExit;
@@ -64,21 +66,21 @@ use crate::stop::EarlyExit;
 pub struct Core {
     pub number: u32,
     pub snapshot: snapshot::Reader,
-    pub hands: Deps,
+    pub deps: Deps,
     pub journal: Rc<Journal>,
     pub allowances: Rc<CoreAllowances>,
     pub counters: Rc<Counters>,
     /// Stored answers to requests with an idempotency key; shared by all cores.
-    pub answers: Arc<dyn AnswerKeeper>,
+    pub answers: Arc<dyn AnswerStore>,
 }
 
 impl Core {
     fn now_us(&self) -> u64 {
-        self.hands.world.clock.monotonic_us()
+        self.deps.world.clock.monotonic_us()
     }
 
     fn now_unix_ms(&self) -> u64 {
-        self.hands.world.clock.unix_ms()
+        self.deps.world.clock.unix_ms()
     }
 }
 
@@ -101,7 +103,7 @@ pub fn identify_signed(
     needs: Needs,
 ) -> Result<Signed, Box<Fault>> {
     let snapshot = core.snapshot.current();
-    let open = |workspace, object: &str, sealed: &_| core.hands.opener.open(workspace, object, sealed).ok();
+    let open = |workspace, object: &str, sealed: &_| core.deps.opener.open(workspace, object, sealed).ok();
     admit::identify_signed(snapshot, head, peer, needs, &open, core.now_unix_ms())
 }
 
@@ -110,7 +112,7 @@ pub fn identify_signed(
 /// # Errors
 /// The signature is wrong, or was made over another body.
 pub fn verify_signed_body(core: &Core, signed: Signed, body: &[u8]) -> Result<Caller, Box<Fault>> {
-    let open = |workspace, object: &str, sealed: &_| core.hands.opener.open(workspace, object, sealed).ok();
+    let open = |workspace, object: &str, sealed: &_| core.deps.opener.open(workspace, object, sealed).ok();
     signed.into_caller(&open, body)
 }
 
@@ -122,16 +124,16 @@ pub fn serve(
     caller: Caller,
 ) -> impl Future<Output = Response<ReplyBody>> + use<'_> {
     let (trace, dialect) = (inbound.trace, inbound.dialect);
-    // Not an `async` block: its future would hold the future of `sentence` twice and copy it.
+    // Not an `async` block: its future would hold the future of `run_pipeline` twice and copy it.
     run_pipeline(core, inbound, caller).map(move |said| {
         let response = match said {
             Ok(response) => response,
-            Err(EarlyExit::Early(fault)) => return refuse(core, dialect, &fault, trace),
-            Err(EarlyExit::Bounded(bounded)) => {
+            Err(EarlyExit::BeforeAdmission(fault)) => return refuse(core, dialect, &fault, trace),
+            Err(EarlyExit::RateLimited(bounded)) => {
                 let (fault, standings) = &*bounded;
                 return refuse::with_standings(core, dialect, fault, standings, trace);
             }
-            Err(EarlyExit::Late(delivery, code)) => {
+            Err(EarlyExit::AfterAdmission(delivery, code)) => {
                 core.counters.refused(code);
                 settle(*delivery)
             }
@@ -155,7 +157,7 @@ async fn run_pipeline(
     // Boxed: few requests name a stored object, and awaiting this inline would enlarge the future of every
     // request.
     let found = async move {
-        let admitted = stored_lookup::found(core, admitted, names).await;
+        let admitted = stored_lookup::resolve_stored(core, admitted, names).await;
         plan_to_settle(core, admitted, core.now_us()).await
     };
     Box::pin(found).await
@@ -167,9 +169,9 @@ async fn plan_to_settle(
     admitted: Admitted,
     now_us: u64,
 ) -> Result<Response<ReplyBody>, EarlyExit> {
-    let random = core.hands.world.random.next_u64();
-    let planned = plan(admitted, &*core.hands.board, random, now_us, core.now_unix_ms())?;
-    let answer = execute(planned, &core.hands).await?;
-    let delivery = relay(answer, &core.hands);
+    let random = core.deps.world.random.next_u64();
+    let planned = plan(admitted, &*core.deps.board, random, now_us, core.now_unix_ms())?;
+    let answer = execute(planned, &core.deps).await?;
+    let delivery = relay(answer, &core.deps);
     Ok(settle(delivery))
 }

@@ -52,12 +52,12 @@ pub async fn open_session(
     };
     let opened = match open(core, inbound, caller).await {
         Ok(opened) => opened,
-        Err(EarlyExit::Early(fault)) => return Err(refuse(core, dialect, &fault, trace)),
-        Err(EarlyExit::Bounded(bounded)) => {
+        Err(EarlyExit::BeforeAdmission(fault)) => return Err(refuse(core, dialect, &fault, trace)),
+        Err(EarlyExit::RateLimited(bounded)) => {
             let (fault, standings) = &*bounded;
             return Err(refuse::with_standings(core, dialect, fault, standings, trace));
         }
-        Err(EarlyExit::Late(delivery, code)) => {
+        Err(EarlyExit::AfterAdmission(delivery, code)) => {
             core.counters.refused(code);
             let answer = settle(*delivery);
             core.counters.answered(answer.status().as_u16());
@@ -65,7 +65,7 @@ pub async fn open_session(
         }
     };
     core.counters.answered(StatusCode::SWITCHING_PROTOCOLS.as_u16());
-    let mut headers = fill(opened.room, trace, Some(opened.first.served()));
+    let mut headers = fill(opened.header_map, trace, Some(opened.first.served()));
     headers.extend(opened.upstream_headers);
     headers.extend(standings(opened.first.tab(), dialect));
     Ok((headers, Session::new(asked, opened.socket, opened.first)))
@@ -73,15 +73,15 @@ pub async fn open_session(
 
 async fn open(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Result<execute::OpenSession, EarlyExit> {
     let planned = planned(core, inbound, caller)?;
-    Ok(execute::open_session(planned, &core.hands).await?)
+    Ok(execute::open_session(planned, &core.deps).await?)
 }
 
 fn planned(core: &Core, inbound: Inbound, caller: Caller) -> Result<Planned, EarlyExit> {
     let call = decode(inbound, core.now_us())?;
     let now_us = core.now_us();
     let admitted: Admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
-    let random = core.hands.world.random.next_u64();
-    Ok(plan(admitted, &*core.hands.board, random, now_us, core.now_unix_ms())?)
+    let random = core.deps.world.random.next_u64();
+    Ok(plan(admitted, &*core.deps.board, random, now_us, core.now_unix_ms())?)
 }
 
 impl SessionRequest {
@@ -98,7 +98,7 @@ impl SessionRequest {
         let addressed = Addressed { model: self.model.clone(), prompt_bytes, ..Addressed::default() };
         let (received_us, received_unix_ms) = (core.now_us(), core.now_unix_ms());
         let inbound = Inbound {
-            trace: TraceId::new(received_unix_ms, core.hands.world.id_bytes()),
+            trace: TraceId::new(received_unix_ms, core.deps.world.id_bytes()),
             dialect: self.dialect,
             operation: Operation::Realtime,
             headers: self.headers.clone(),
@@ -109,13 +109,13 @@ impl SessionRequest {
             received_unix_ms,
         };
         let begun = match planned(core, inbound, caller) {
-            Ok(planned) => begin_response(planned, &core.hands, seat).await.map_err(EarlyExit::from),
+            Ok(planned) => begin_response(planned, &core.deps, seat).await.map_err(EarlyExit::from),
             Err(stop) => Err(stop),
         };
         begun.map_err(|stop| {
             let fault = stop.fault();
             core.counters.refused(fault.code);
-            if let EarlyExit::Late(delivery, _) = stop {
+            if let EarlyExit::AfterAdmission(delivery, _) = stop {
                 // Only its record is needed.
                 drop(settle(*delivery));
             }

@@ -1,7 +1,7 @@
 //! Answers a request with an error before a tab is open or an upstream is called: renders it in the client's
 //! dialect and counts it.
 
-use domain::{Dialect, Fault, Standings, TraceId};
+use domain::{Dialect, Fault, RateLimitStates, TraceId};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use relay::served_headers;
@@ -12,7 +12,7 @@ use crate::Core;
 /// The response to a fault.
 #[must_use]
 pub fn refuse(core: &Core, dialect: Dialect, fault: &Fault, trace: TraceId) -> Response<ReplyBody> {
-    with_standings(core, dialect, fault, &Standings::default(), trace)
+    with_standings(core, dialect, fault, &RateLimitStates::default(), trace)
 }
 
 /// The response to a fault, with the client's rate limit headers.
@@ -20,7 +20,7 @@ pub(crate) fn with_standings(
     core: &Core,
     dialect: Dialect,
     fault: &Fault,
-    standings: &Standings,
+    standings: &RateLimitStates,
     trace: TraceId,
 ) -> Response<ReplyBody> {
     core.counters.refused(fault.code);

@@ -4,7 +4,8 @@
 use admit::Caller;
 use domain::limits::KEPT_ROWS_MAX;
 use domain::{
-    Dialect, Fault, FaultClass, KeptOwner, KeptPage, StoredObject, StoredObjectId, StoredObjectKind, TraceId,
+    Dialect, Fault, FaultClass, ObjectListQuery, ObjectOwner, StoredObject, StoredObjectId, StoredObjectKind,
+    TraceId,
 };
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
@@ -30,7 +31,7 @@ pub async fn kept(
     dialect: Dialect,
     trace: TraceId,
 ) -> Response<ReplyBody> {
-    let owner = KeptOwner { workspace: caller.workspace().id, project: caller.project().id };
+    let owner = ObjectOwner { workspace: caller.workspace().id, project: caller.project().id };
     let read = if kind == StoredObjectKind::StoredBatch {
         read_jobs(owner, query)
     } else {
@@ -41,8 +42,8 @@ pub async fn kept(
         Err(fault) => return refuse(core, dialect, &fault, trace),
     };
     let (wanted, is_oldest_first) = (asked.limit, asked.oldest_first);
-    let page = KeptPage { limit: wanted + 1, ..asked };
-    let Some(mut rows) = core.hands.objects.list(page).await else {
+    let page = ObjectListQuery { limit: wanted + 1, ..asked };
+    let Some(mut rows) = core.deps.objects.list(page).await else {
         let fault = Fault::new(FaultClass::Unavailable, "store_unavailable", "The list can't be read now.");
         let fault = fault.fix("Send the request again in a moment.").retry_after_ms(1_000);
         return refuse(core, dialect, &fault, trace);
@@ -62,7 +63,7 @@ pub async fn kept(
 
 /// A page in the vendor's format.
 fn written(kind: StoredObjectKind, rows: &[(StoredObjectId, StoredObject)], has_more: bool) -> String {
-    let data: Vec<&str> = rows.iter().map(|(_, object)| &*object.shown).collect();
+    let data: Vec<&str> = rows.iter().map(|(_, object)| &*object.list_entry).collect();
     let data = data.join(",");
     if kind == StoredObjectKind::ContentBatch {
         let next = rows.last().filter(|_| has_more);
@@ -80,7 +81,7 @@ fn written(kind: StoredObjectKind, rows: &[(StoredObjectId, StoredObject)], has_
     format!("{{{object}\"data\":[{data}],\"first_id\":{first},\"last_id\":{last},\"has_more\":{has_more}}}")
 }
 
-fn read(owner: KeptOwner, kind: StoredObjectKind, query: &str) -> Result<KeptPage, Box<Fault>> {
+fn read(owner: ObjectOwner, kind: StoredObjectKind, query: &str) -> Result<ObjectListQuery, Box<Fault>> {
     let is_bundle = kind == StoredObjectKind::MessageBatch;
     let (usual, most) = match kind {
         StoredObjectKind::File => FILES,
@@ -90,7 +91,7 @@ fn read(owner: KeptOwner, kind: StoredObjectKind, query: &str) -> Result<KeptPag
         StoredObjectKind::Batch | StoredObjectKind::Video => BATCHES,
     };
     let limit = usual.min(KEPT_ROWS_MAX);
-    let mut page = KeptPage { owner, kind, label: None, after: None, oldest_first: false, limit };
+    let mut page = ObjectListQuery { owner, kind, label: None, after: None, oldest_first: false, limit };
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let value = percent_decode_str(value).decode_utf8_lossy();
@@ -129,10 +130,10 @@ fn read(owner: KeptOwner, kind: StoredObjectKind, query: &str) -> Result<KeptPag
 
 /// Bedrock's list parameters. A filter that is not supported is refused, since an unfiltered list would be a
 /// wrong answer.
-fn read_jobs(owner: KeptOwner, query: &str) -> Result<KeptPage, Box<Fault>> {
+fn read_jobs(owner: ObjectOwner, query: &str) -> Result<ObjectListQuery, Box<Fault>> {
     let (usual, most) = STORED_BATCHES;
     let (kind, limit) = (StoredObjectKind::StoredBatch, usual.min(KEPT_ROWS_MAX));
-    let mut page = KeptPage { owner, kind, label: None, after: None, oldest_first: false, limit };
+    let mut page = ObjectListQuery { owner, kind, label: None, after: None, oldest_first: false, limit };
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let value = percent_decode_str(value).decode_utf8_lossy();
@@ -161,7 +162,7 @@ fn read_jobs(owner: KeptOwner, query: &str) -> Result<KeptPage, Box<Fault>> {
 }
 
 /// Gemini's list parameters: no page size is too large, and 0 means the default.
-fn read_content(page: &mut KeptPage, name: &str, value: &str) -> Result<(), Box<Fault>> {
+fn read_content(page: &mut ObjectListQuery, name: &str, value: &str) -> Result<(), Box<Fault>> {
     let (usual, most) = CONTENT_BATCHES;
     match name {
         "pageSize" | "page_size" => {
@@ -193,7 +194,7 @@ mod tests {
     #[test]
     fn a_page_is_asked_for_as_the_vendor_has_it() {
         let owner =
-            KeptOwner { workspace: WorkspaceId::new(1, [1; 10]), project: ProjectId::new(1, [2; 10]) };
+            ObjectOwner { workspace: WorkspaceId::new(1, [1; 10]), project: ProjectId::new(1, [2; 10]) };
         let read = |kind, query: &str| read(owner, kind, query);
         let usual = read(StoredObjectKind::File, "").unwrap();
         assert_eq!((usual.limit, usual.oldest_first, usual.after, usual.label), (1_000, false, None, None));

@@ -6,7 +6,7 @@ use decode::Call;
 use domain::limits::FILES_NAMED_MAX;
 use domain::ports::{FoundResponse, ResponseName, StoredResponse};
 use domain::{
-    Fault, FaultClass, FilesKeeper, FoundObject, KeptOwner, StoredObject, StoredObjectId, StoredObjectKind,
+    Fault, FaultClass, FilesKeeper, FoundObject, ObjectOwner, StoredObject, StoredObjectId, StoredObjectKind,
 };
 
 use crate::Core;
@@ -15,7 +15,7 @@ use crate::Core;
 pub(crate) struct Names {
     of: Option<Name>,
     /// The project to look up files in, where the request names any by our ids.
-    files: Option<KeptOwner>,
+    files: Option<ObjectOwner>,
 }
 
 /// What to look up.
@@ -23,7 +23,7 @@ enum Name {
     /// A stored response, by its provider's id.
     Answer(ResponseName),
     /// A file, batch or video, by our id; `None` where the id is invalid.
-    Kept(KeptOwner, Option<StoredObjectId>),
+    Kept(ObjectOwner, Option<StoredObjectId>),
 }
 
 pub(crate) fn names(caller: &Caller, call: &Call) -> Option<Names> {
@@ -33,7 +33,7 @@ pub(crate) fn names(caller: &Caller, call: &Call) -> Option<Names> {
         return None;
     }
     let (workspace, project) = (caller.workspace().id, caller.project().id);
-    let owner = KeptOwner { workspace, project };
+    let owner = ObjectOwner { workspace, project };
     let of = request.stored.as_ref().map(|stored| match call.operation().is_kept() {
         // An id of one kind is not valid where another kind is expected.
         true => {
@@ -46,10 +46,10 @@ pub(crate) fn names(caller: &Caller, call: &Call) -> Option<Names> {
 }
 
 /// Looks everything up, and adds it to the call.
-pub(crate) async fn found(core: &Core, mut admitted: Admitted, names: Names) -> Admitted {
+pub(crate) async fn resolve_stored(core: &Core, mut admitted: Admitted, names: Names) -> Admitted {
     if let Some(name) = names.of {
         let found = maker(core, &mut admitted, name).await;
-        admitted.set_maker(found);
+        admitted.set_found_response(found);
     }
     if let Some(owner) = names.files {
         let (found, known) = keeper(core, owner, admitted.call()).await;
@@ -64,21 +64,21 @@ pub(crate) async fn found(core: &Core, mut admitted: Admitted, names: Names) -> 
 
 async fn maker(core: &Core, admitted: &mut Admitted, name: Name) -> FoundResponse {
     match name {
-        Name::Answer(name) => core.hands.responses.find(name).await,
+        Name::Answer(name) => core.deps.responses.find(name).await,
         Name::Kept(_, None) => FoundResponse::Unknown,
-        Name::Kept(owner, Some(id)) => match core.hands.objects.find(owner, id).await {
+        Name::Kept(owner, Some(id)) => match core.deps.objects.find(owner, id).await {
             FoundObject::Known(object) => {
-                admitted.set_name_at_maker(object.provider_id);
+                admitted.set_upstream_id(object.provider_id);
                 FoundResponse::Known(StoredResponse {
                     request: object.request,
-                    maker: object.maker,
+                    created_by: object.created_by,
                     model: object.model,
                     upstream_model: object.upstream_model,
                     is_booked: object.is_booked,
                 })
             }
             FoundObject::Unknown => FoundResponse::Unknown,
-            FoundObject::Away => FoundResponse::Away,
+            FoundObject::StoreUnavailable => FoundResponse::StoreUnavailable,
         },
     }
 }
@@ -86,7 +86,7 @@ async fn maker(core: &Core, admitted: &mut Admitted, name: Name) -> FoundRespons
 type Known = Vec<(String, Box<StoredObject>)>;
 
 /// The owner of all the files that the call names, and each file once.
-async fn keeper(core: &Core, owner: KeptOwner, call: &Call) -> (Result<FilesKeeper, Box<Fault>>, Known) {
+async fn keeper(core: &Core, owner: ObjectOwner, call: &Call) -> (Result<FilesKeeper, Box<Fault>>, Known) {
     let mut known: Known = Vec::new();
     let mut keeper: Option<FilesKeeper> = None;
     for file in call.request().files.iter().filter(|file| file.is_ours()) {
@@ -94,23 +94,23 @@ async fn keeper(core: &Core, owner: KeptOwner, call: &Call) -> (Result<FilesKeep
             continue;
         }
         if known.len() == FILES_NAMED_MAX {
-            return (Err(too_many(&file.place)), known);
+            return (Err(too_many(&file.path)), known);
         }
         let found = match file.id.parse::<StoredObjectId>() {
-            Ok(id) if id.kind == StoredObjectKind::File => core.hands.objects.find(owner, id).await,
+            Ok(id) if id.kind == StoredObjectKind::File => core.deps.objects.find(owner, id).await,
             _ => FoundObject::Unknown,
         };
         let object = match found {
             FoundObject::Known(object) => object,
-            FoundObject::Unknown => return (Err(no_such(&file.id, &file.place)), known),
-            FoundObject::Away => return (Err(unknown_now()), known),
+            FoundObject::Unknown => return (Err(no_such(&file.id, &file.path)), known),
+            FoundObject::StoreUnavailable => return (Err(unknown_now()), known),
         };
         match &keeper {
-            Some(first) if first.principal != object.maker => {
-                return (Err(apart(&first.place, &file.place)), known);
+            Some(first) if first.principal != object.created_by => {
+                return (Err(apart(&first.place, &file.path)), known);
             }
             Some(_) => {}
-            None => keeper = Some(FilesKeeper { principal: object.maker, place: file.place.clone() }),
+            None => keeper = Some(FilesKeeper { principal: object.created_by, place: file.path.clone() }),
         }
         known.push((file.id.clone(), object));
     }

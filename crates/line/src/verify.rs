@@ -3,37 +3,37 @@
 
 use std::rc::Rc;
 
-use domain::{Fault, Probed};
+use domain::{Fault, ProbeResult};
 use execute::{PollSink, StoredPoll};
-pub use execute::{RuntimeAsk, RuntimeSaid, VerifyReport, VerifyTarget, is_probed};
+pub use execute::{RuntimeReply, RuntimeRequest, VerifyReport, VerifyTarget, is_probed};
 
 use crate::Core;
 
 /// Makes the call and reports the result. The secret is opened for it and wiped, and the vault audits the
 /// opening; storing the result is up to the caller. Nothing is generated, so nothing is metered.
 pub async fn verify(core: &Rc<Core>, target: VerifyTarget) -> VerifyReport {
-    execute::verify(&target, &core.hands).await
+    execute::verify(&target, &core.deps).await
 }
 
 /// Probes what a compatible server supports, with a few small calls. The server's operator may bill their
 /// short answers, but they are not metered here. `models` are those known to be served there.
-pub async fn probe(core: &Rc<Core>, target: VerifyTarget, models: Vec<String>) -> Probed {
-    execute::probe(&target, &models, &core.hands).await
+pub async fn probe(core: &Rc<Core>, target: VerifyTarget, models: Vec<String>) -> ProbeResult {
+    execute::probe(&target, &models, &core.deps).await
 }
 
 /// Reads an object from a provider, for billing; the pieces are sent to the caller as they arrive.
-pub async fn look(core: &Rc<Core>, target: VerifyTarget, asked: StoredPoll, shown: PollSink) {
-    execute::look(&target, asked, &shown, &core.hands).await;
+pub async fn poll_object(core: &Rc<Core>, target: VerifyTarget, asked: StoredPoll, shown: PollSink) {
+    execute::poll_object(&target, asked, &shown, &core.deps).await;
 }
 
 /// Queries one of our own runtimes, or sends it a command.
 ///
 /// # Errors
 /// It could not be reached, or did not answer in time.
-pub async fn ask_runtime(
+pub async fn call_runtime(
     core: &Rc<Core>,
     target: VerifyTarget,
-    asked: RuntimeAsk,
-) -> Result<RuntimeSaid, Box<Fault>> {
-    execute::ask_runtime(&target, asked, &core.hands).await
+    asked: RuntimeRequest,
+) -> Result<RuntimeReply, Box<Fault>> {
+    execute::call_runtime(&target, asked, &core.deps).await
 }

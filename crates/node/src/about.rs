@@ -104,7 +104,7 @@ pub(crate) async fn model(runtime: &dyn Runtime, id: &str) -> Answer {
 /// The models, each followed by its adapters under the names that requests use.
 async fn rows(runtime: &dyn Runtime) -> Result<Vec<Model>, Box<Fault>> {
     let shelf = match runtime.adapters() {
-        Some(adapters) => Some((adapters.room(), adapters.list().await.map_err(Box::new)?)),
+        Some(adapters) => Some((adapters.limits(), adapters.list().await.map_err(Box::new)?)),
         None => None,
     };
     let mut rows = Vec::new();
@@ -115,7 +115,7 @@ async fn rows(runtime: &dyn Runtime) -> Result<Vec<Model>, Box<Fault>> {
             object: "model",
             created: model.created_unix_s,
             owned_by: model.owned_by.clone(),
-            capabilities: model.makes.words(),
+            capabilities: model.operations.operation_names(),
             parent,
             context_tokens: model.context_tokens,
             loras,
@@ -149,7 +149,7 @@ pub(crate) fn health(runtime: &dyn Runtime) -> Answer {
 pub(crate) fn capabilities(runtime: &dyn Runtime, name: &'static str, training: Option<Offers>) -> Answer {
     let capability = |model: RuntimeModel| Capability {
         usage: if model.is_model { "measured" } else { "estimated" },
-        makes: model.makes.words(),
+        makes: model.operations.operation_names(),
         id: model.id,
         is_model: model.is_model,
         context_tokens: model.context_tokens,

@@ -7,11 +7,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use dialects::AnswerWriter;
-use domain::runtime::Generating;
+use domain::runtime::BoxedGeneration;
 use domain::{Event, Fault, FaultClass};
 use http_body::{Body, Frame, SizeHint};
 
-use crate::books::{Ended, Entry};
+use crate::books::{RequestGuard, RequestOutcome};
 use crate::train::Following;
 
 /// The stream broke off: it must not end cleanly.
@@ -29,11 +29,11 @@ enum Kind {
 
 /// A running generation with its journal entry. Dropping it cancels the generation if it has not finished.
 pub(crate) struct Running {
-    generation: Generating,
+    generation: BoxedGeneration,
     /// The first event, which was awaited before the response began.
     first: Option<Event>,
-    entry: Entry,
-    ended: Ended,
+    entry: RequestGuard,
+    ended: RequestOutcome,
 }
 
 struct Stream {
@@ -50,8 +50,8 @@ enum End {
 }
 
 impl Running {
-    pub(crate) fn new(generation: Generating, entry: Entry) -> Self {
-        Self { generation, first: None, entry, ended: Ended::Left }
+    pub(crate) fn new(generation: BoxedGeneration, entry: RequestGuard) -> Self {
+        Self { generation, first: None, entry, ended: RequestOutcome::Disconnected }
     }
 
     /// Waits for the first event, so that a refused request gets an error response and not a stream.
@@ -67,9 +67,9 @@ impl Running {
         }
         let event = ready!(self.generation.as_mut().poll_next(cx)).unwrap_or_else(|| Err(broken()));
         match &event {
-            Ok(Event::Done) => self.ended = Ended::Whole,
+            Ok(Event::Done) => self.ended = RequestOutcome::Completed,
             Ok(_) => {}
-            Err(_) => self.ended = Ended::Failed,
+            Err(_) => self.ended = RequestOutcome::Failed,
         }
         Poll::Ready(event)
     }
@@ -77,7 +77,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let used = self.generation.as_ref().used();
+        let used = self.generation.as_ref().usage();
         self.entry.end(self.ended, &used);
     }
 }

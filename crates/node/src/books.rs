@@ -12,16 +12,16 @@ use crate::journal::{Begun, Journal};
 
 /// How an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
-    Whole,
+pub(crate) enum RequestOutcome {
+    Completed,
     /// It failed or broke off.
     Failed,
     /// Its client disconnected.
-    Left,
+    Disconnected,
 }
 
 #[derive(Debug)]
-pub(crate) struct Books {
+pub(crate) struct RequestRecorder {
     world: World,
     /// `None` if nothing is stored.
     pub(crate) journal: Option<Journal>,
@@ -32,8 +32,8 @@ pub(crate) struct Books {
 
 /// An answer in progress. Dropping it records its end.
 #[derive(Debug)]
-pub(crate) struct Entry {
-    books: Arc<Books>,
+pub(crate) struct RequestGuard {
+    books: Arc<RequestRecorder>,
     begun: Begun,
     is_measured: bool,
 }
@@ -46,23 +46,23 @@ struct Counts {
     refused: AtomicU64,
     open: AtomicU64,
     prompt_tokens: AtomicU64,
-    remembered_tokens: AtomicU64,
+    cached_tokens: AtomicU64,
     answer_tokens: AtomicU64,
 }
 
-impl Books {
+impl RequestRecorder {
     pub(crate) fn new(world: World, journal: Option<Journal>) -> Self {
         Self { world, journal, counts: Counts::default(), written: Notify::new() }
     }
 
-    pub(crate) fn begin(self: &Arc<Self>, begun: Begun, is_measured: bool) -> Entry {
+    pub(crate) fn begin(self: &Arc<Self>, begun: Begun, is_measured: bool) -> RequestGuard {
         self.counts.open.fetch_add(1, Ordering::Relaxed);
         if let Some(journal) = &self.journal
             && let Err(error) = journal.begin(&begun)
         {
             tracing::error!(%error, request = %begun.id, "the journal can't be written to");
         }
-        Entry { books: Arc::clone(self), begun, is_measured }
+        RequestGuard { books: Arc::clone(self), begun, is_measured }
     }
 
     pub(crate) fn refuse(&self) {
@@ -79,8 +79,8 @@ impl Books {
     }
 }
 
-impl Entry {
-    pub(crate) fn end(&self, ended: Ended, usage: &Usage) {
+impl RequestGuard {
+    pub(crate) fn end(&self, ended: RequestOutcome, usage: &Usage) {
         self.books.counts.end(ended, usage);
         let now = self.books.world.clock.unix_ms();
         if let Some(journal) = &self.books.journal
@@ -93,16 +93,16 @@ impl Entry {
 }
 
 impl Counts {
-    fn end(&self, ended: Ended, usage: &Usage) {
+    fn end(&self, ended: RequestOutcome, usage: &Usage) {
         let count = match ended {
-            Ended::Whole => &self.whole,
-            Ended::Failed => &self.failed,
-            Ended::Left => &self.left,
+            RequestOutcome::Completed => &self.whole,
+            RequestOutcome::Failed => &self.failed,
+            RequestOutcome::Disconnected => &self.left,
         };
         count.fetch_add(1, Ordering::Relaxed);
         self.open.fetch_sub(1, Ordering::Relaxed);
         self.prompt_tokens.fetch_add(usage.prompt_total(), Ordering::Relaxed);
-        self.remembered_tokens.fetch_add(usage.cached_read, Ordering::Relaxed);
+        self.cached_tokens.fetch_add(usage.cached_read, Ordering::Relaxed);
         self.answer_tokens.fetch_add(usage.completion_total(), Ordering::Relaxed);
     }
 
@@ -128,7 +128,7 @@ impl Counts {
         page.push_str("# TYPE tidegate_node_tokens_total counter\n");
         let tokens = [
             ("prompt", &self.prompt_tokens),
-            ("remembered", &self.remembered_tokens),
+            ("remembered", &self.cached_tokens),
             ("answer", &self.answer_tokens),
         ];
         for (kind, count) in tokens {

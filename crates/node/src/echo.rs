@@ -10,7 +10,7 @@ use dialects::chat::estimate;
 use dialects::each_text;
 use domain::adapters::RuntimeFuture;
 use domain::prompt::{Content, Role, Turn};
-use domain::runtime::{GenerateRequest, Generating, Generation, RawPrompt, Runtime, RuntimeModel};
+use domain::runtime::{BoxedGeneration, GenerateRequest, Generation, RawPrompt, Runtime, RuntimeModel};
 use domain::{Event, Fault, FaultClass, Finish, PartKind, Reason, Usage};
 
 const NAME: &str = "echo";
@@ -34,14 +34,14 @@ impl Runtime for Echo {
         vec![RuntimeModel { id: NAME.to_owned(), owned_by: "tidegate".to_owned(), ..RuntimeModel::default() }]
     }
 
-    fn generate(&self, request: GenerateRequest) -> Result<Generating, Fault> {
+    fn generate(&self, request: GenerateRequest) -> Result<BoxedGeneration, Fault> {
         check(&request)?;
         let (words, reason) = compose(&request);
         let usage = estimate(prompt_bytes(&request), words.iter().map(|word| word.len() as u64).sum());
         Ok(Box::pin(Echoing { events: events(words, reason, usage), usage, burst: BURST }))
     }
 
-    fn count(&self, request: GenerateRequest) -> RuntimeFuture<'_, u64> {
+    fn count_tokens(&self, request: GenerateRequest) -> RuntimeFuture<'_, u64> {
         let counted = check(&request).map(|()| estimate(prompt_bytes(&request), 0).prompt_total());
         Box::pin(ready(counted))
     }
@@ -69,7 +69,7 @@ fn check(request: &GenerateRequest) -> Result<(), Fault> {
 fn prompt_bytes(request: &GenerateRequest) -> u64 {
     let mut bytes = 0;
     each_text(&request.prompt, &mut |text| bytes += text.len() as u64);
-    match &request.continues {
+    match &request.raw_prompt {
         Some(RawPrompt::Text(text)) => bytes + text.len() as u64,
         Some(RawPrompt::Tokens(_)) | None => bytes,
     }
@@ -77,7 +77,7 @@ fn prompt_bytes(request: &GenerateRequest) -> u64 {
 
 /// The text to repeat.
 fn said(request: &GenerateRequest) -> String {
-    if let Some(RawPrompt::Text(text)) = &request.continues {
+    if let Some(RawPrompt::Text(text)) = &request.raw_prompt {
         return text.clone();
     }
     let is_user = |turn: &&Turn| turn.role == Role::User;
@@ -134,7 +134,7 @@ impl Generation for Echoing {
         Poll::Ready(self.events.pop_front().map(Ok))
     }
 
-    fn used(self: Pin<&Self>) -> Usage {
+    fn usage(self: Pin<&Self>) -> Usage {
         self.usage
     }
 }
@@ -181,7 +181,7 @@ mod tests {
         let long = "word ".repeat(5_000);
         assert!(run(request(&long)).0.ends_with(&long));
         let text = Some(RawPrompt::Text("a tide".to_owned()));
-        assert!(run(GenerateRequest { continues: text, ..request("x") }).0.ends_with("a tide"));
+        assert!(run(GenerateRequest { raw_prompt: text, ..request("x") }).0.ends_with("a tide"));
     }
 
     #[test]

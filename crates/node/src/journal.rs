@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use domain::Usage;
 use serde::{Deserialize, Serialize};
 
-use crate::books::Ended;
+use crate::books::RequestOutcome;
 
 const FILE: &str = "runtime.jsonl";
 /// The most records that one read returns.
@@ -94,12 +94,12 @@ struct Inner {
     sequence: u64,
 }
 
-impl From<Ended> for RuntimeEnd {
-    fn from(ended: Ended) -> Self {
+impl From<RequestOutcome> for RuntimeEnd {
+    fn from(ended: RequestOutcome) -> Self {
         match ended {
-            Ended::Whole => Self::Whole,
-            Ended::Failed => Self::Failed,
-            Ended::Left => Self::Left,
+            RequestOutcome::Completed => Self::Whole,
+            RequestOutcome::Failed => Self::Failed,
+            RequestOutcome::Disconnected => Self::Left,
         }
     }
 }

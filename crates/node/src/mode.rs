@@ -45,7 +45,7 @@ pub(crate) fn take_adapter(models: &[RuntimeModel], request: &mut GenerateReques
     }
     if let Some((model, adapter)) = models.iter().filter_map(behind).max_by_key(|(model, _)| model.len()) {
         request.model = model;
-        request.words.adapter.get_or_insert(adapter);
+        request.parameters.adapter.get_or_insert(adapter);
     }
 }
 
@@ -78,7 +78,7 @@ pub(crate) fn settle(headers: &HeaderMap, request: &mut GenerateRequest) -> Resu
         mode = said;
     }
     if let Some(adapter) = headers.get(ADAPTER).and_then(|value| value.to_str().ok()) {
-        request.words.adapter = (adapter != "none").then(|| adapter.to_owned());
+        request.parameters.adapter = (adapter != "none").then(|| adapter.to_owned());
     }
     if mode == Mode::Local {
         return Ok(());
@@ -104,7 +104,7 @@ mod tests {
         }
         let mut request = GenerateRequest { model: model.to_owned(), ..GenerateRequest::default() };
         settle(&map, &mut request).map_err(|fault| fault.code)?;
-        Ok((request.model, request.words.adapter))
+        Ok((request.model, request.parameters.adapter))
     }
 
     #[test]
@@ -126,9 +126,9 @@ mod tests {
         let models = [model("qwen3"), model("qwen3:0.6b")];
         let taken = |asked: &str, named: Option<&str>| {
             let mut request = GenerateRequest { model: asked.to_owned(), ..GenerateRequest::default() };
-            request.words.adapter = named.map(str::to_owned);
+            request.parameters.adapter = named.map(str::to_owned);
             take_adapter(&models, &mut request);
-            (request.model, request.words.adapter)
+            (request.model, request.parameters.adapter)
         };
         let is = |model: &str, adapter: Option<&str>| (model.to_owned(), adapter.map(str::to_owned));
         assert_eq!(taken("qwen3", None), is("qwen3", None));

@@ -3,15 +3,15 @@
 use domain::{Dialect, Operation};
 use http::Method;
 
-use crate::adapters::Asked;
-use crate::train::Asked as Training;
+use crate::adapters::AdapterOperation;
+use crate::train::TrainingOperation as Training;
 
 /// The dialects that a node serves.
 pub(crate) const DIALECTS: [Dialect; 3] = [Dialect::Chat, Dialect::Responses, Dialect::Anthropic];
 
 /// The operation behind a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Does<'p> {
+pub(crate) enum Endpoint<'p> {
     /// Generation.
     Generate(Dialect, Operation),
     /// Counts a prompt's tokens.
@@ -26,18 +26,18 @@ pub(crate) enum Does<'p> {
     Capabilities,
     Metrics,
     Usage,
-    Adapters(Asked<'p>),
+    Adapters(AdapterOperation<'p>),
     Train(Training<'p>),
     /// Clears the prefix cache.
     Purge,
     /// A path that the product defines and this version does not serve.
-    Later(&'static str),
+    Unsupported(&'static str),
     /// A known path; it takes these methods instead.
     Other(&'static str),
     Nothing,
 }
 
-impl Does<'_> {
+impl Endpoint<'_> {
     /// The dialect of error responses.
     pub(crate) const fn dialect(self) -> Dialect {
         match self {
@@ -47,122 +47,124 @@ impl Does<'_> {
     }
 
     pub(crate) const fn takes_a_form(self) -> bool {
-        matches!(self, Self::Train(Training::Bring))
+        matches!(self, Self::Train(Training::UploadFile))
     }
 }
 
-pub(crate) fn find<'p>(method: &Method, path: &'p str) -> Does<'p> {
+pub(crate) fn find<'p>(method: &Method, path: &'p str) -> Endpoint<'p> {
     let asks = match path {
-        "/v1/chat/completions" => Some(Does::Generate(Dialect::Chat, Operation::Chat)),
-        "/v1/completions" => Some(Does::Generate(Dialect::Chat, Operation::Complete)),
-        "/v1/responses" => Some(Does::Generate(Dialect::Responses, Operation::Chat)),
-        "/v1/messages" => Some(Does::Generate(Dialect::Anthropic, Operation::Chat)),
-        "/v1/embeddings" => Some(Does::Embed),
-        "/v1/rerank" => Some(Does::Rank),
-        "/v1/responses/input_tokens" => Some(Does::Count(Dialect::Responses)),
-        "/v1/messages/count_tokens" => Some(Does::Count(Dialect::Anthropic)),
-        "/v1/cache/purge" => Some(Does::Purge),
-        "/v1/adapters/warmup" => Some(Does::Adapters(Asked::WarmUp)),
+        "/v1/chat/completions" => Some(Endpoint::Generate(Dialect::Chat, Operation::Chat)),
+        "/v1/completions" => Some(Endpoint::Generate(Dialect::Chat, Operation::Complete)),
+        "/v1/responses" => Some(Endpoint::Generate(Dialect::Responses, Operation::Chat)),
+        "/v1/messages" => Some(Endpoint::Generate(Dialect::Anthropic, Operation::Chat)),
+        "/v1/embeddings" => Some(Endpoint::Embed),
+        "/v1/rerank" => Some(Endpoint::Rank),
+        "/v1/responses/input_tokens" => Some(Endpoint::Count(Dialect::Responses)),
+        "/v1/messages/count_tokens" => Some(Endpoint::Count(Dialect::Anthropic)),
+        "/v1/cache/purge" => Some(Endpoint::Purge),
+        "/v1/adapters/warmup" => Some(Endpoint::Adapters(AdapterOperation::WarmUp)),
         _ => None,
     };
     if let Some(asks) = asks {
-        return if *method == Method::POST { asks } else { Does::Other("POST") };
+        return if *method == Method::POST { asks } else { Endpoint::Other("POST") };
     }
     let found = adapters(method, path).or_else(|| later(path)).or_else(|| training(method, path));
     if let Some(found) = found {
         return found;
     }
     let found = match path {
-        "/v1/models" => Does::Models,
-        "/v1/health" => Does::Health,
-        "/v1/capabilities" => Does::Capabilities,
-        "/metrics" => Does::Metrics,
-        "/v1/usage" => Does::Usage,
+        "/v1/models" => Endpoint::Models,
+        "/v1/health" => Endpoint::Health,
+        "/v1/capabilities" => Endpoint::Capabilities,
+        "/metrics" => Endpoint::Metrics,
+        "/v1/usage" => Endpoint::Usage,
         _ => match path.strip_prefix("/v1/models/").filter(|id| !id.is_empty()) {
-            Some(id) => Does::Model(id),
-            None => return Does::Nothing,
+            Some(id) => Endpoint::Model(id),
+            None => return Endpoint::Nothing,
         },
     };
     let reads = *method == Method::GET || *method == Method::HEAD;
-    if reads { found } else { Does::Other("GET, HEAD") }
+    if reads { found } else { Endpoint::Other("GET, HEAD") }
 }
 
-fn adapters<'p>(method: &Method, path: &'p str) -> Option<Does<'p>> {
+fn adapters<'p>(method: &Method, path: &'p str) -> Option<Endpoint<'p>> {
     let rest = path.strip_prefix("/v1/adapters")?;
     let asked = match (method.as_str(), rest.strip_prefix('/').unwrap_or_default()) {
-        ("GET" | "HEAD", "") if rest.is_empty() => Asked::List,
-        ("POST", "") if rest.is_empty() => Asked::Register,
-        (_, "") if rest.is_empty() => return Some(Does::Other("GET, HEAD, POST")),
+        ("GET" | "HEAD", "") if rest.is_empty() => AdapterOperation::List,
+        ("POST", "") if rest.is_empty() => AdapterOperation::Register,
+        (_, "") if rest.is_empty() => return Some(Endpoint::Other("GET, HEAD, POST")),
         (_, "") => return None,
-        ("GET" | "HEAD", "status") => Asked::Status,
-        (_, "status") => return Some(Does::Other("GET, HEAD")),
+        ("GET" | "HEAD", "status") => AdapterOperation::Status,
+        (_, "status") => return Some(Endpoint::Other("GET, HEAD")),
         (method, named) => match named.split_once('/') {
-            None if matches!(method, "GET" | "HEAD") => Asked::One(named),
-            None if method == "DELETE" => Asked::Unload(named),
-            None => return Some(Does::Other("GET, HEAD, DELETE")),
-            Some((id, "load")) if method == "POST" => Asked::Load(id),
-            Some((id, "unload")) if method == "POST" => Asked::Unload(id),
-            Some((_, "load" | "unload")) => return Some(Does::Other("POST")),
+            None if matches!(method, "GET" | "HEAD") => AdapterOperation::One(named),
+            None if method == "DELETE" => AdapterOperation::Unload(named),
+            None => return Some(Endpoint::Other("GET, HEAD, DELETE")),
+            Some((id, "load")) if method == "POST" => AdapterOperation::Load(id),
+            Some((id, "unload")) if method == "POST" => AdapterOperation::Unload(id),
+            Some((_, "load" | "unload")) => return Some(Endpoint::Other("POST")),
             Some(_) => return None,
         },
     };
-    Some(Does::Adapters(asked))
+    Some(Endpoint::Adapters(asked))
 }
 
 /// Training jobs, in this node's own API and in OpenAI's, and training files.
-fn training<'p>(method: &Method, path: &'p str) -> Option<Does<'p>> {
+fn training<'p>(method: &Method, path: &'p str) -> Option<Endpoint<'p>> {
     let is_read = matches!(method.as_str(), "GET" | "HEAD");
     let (is_post, is_delete) = (method == Method::POST, method == Method::DELETE);
     let parts: Vec<&str> = path.strip_prefix("/v1/")?.split('/').collect();
     let asked = match parts.as_slice() {
         ["train", "sft"] if is_post => Training::Begin,
-        ["train", "sft"] => return Some(Does::Other("POST")),
+        ["train", "sft"] => return Some(Endpoint::Other("POST")),
         ["train", "jobs"] if is_read => Training::Jobs,
-        ["train", "jobs"] => return Some(Does::Other("GET, HEAD")),
+        ["train", "jobs"] => return Some(Endpoint::Other("GET, HEAD")),
         ["train", "jobs", id] if is_read => Training::Job(id),
-        ["train", "jobs", id] if is_delete => Training::CallOff(id),
-        ["train", "jobs", _] => return Some(Does::Other("GET, HEAD, DELETE")),
+        ["train", "jobs", id] if is_delete => Training::Cancel(id),
+        ["train", "jobs", _] => return Some(Endpoint::Other("GET, HEAD, DELETE")),
         ["train", "jobs", id, "events"] if is_read => Training::Events(id),
         ["train", "jobs", id, "checkpoints"] if is_read => Training::Checkpoints(id),
-        ["train", "jobs", _, "events" | "checkpoints"] => return Some(Does::Other("GET, HEAD")),
+        ["train", "jobs", _, "events" | "checkpoints"] => return Some(Endpoint::Other("GET, HEAD")),
         ["train", "jobs", id, "pause"] if is_post => Training::Pause(id),
         ["train", "jobs", id, "resume"] if is_post => Training::Resume(id),
-        ["train", "jobs", _, "pause" | "resume"] => return Some(Does::Other("POST")),
+        ["train", "jobs", _, "pause" | "resume"] => return Some(Endpoint::Other("POST")),
         ["fine_tuning", "jobs"] if is_read => Training::Tunings,
         ["fine_tuning", "jobs"] if is_post => Training::Tune,
-        ["fine_tuning", "jobs"] => return Some(Does::Other("GET, HEAD, POST")),
+        ["fine_tuning", "jobs"] => return Some(Endpoint::Other("GET, HEAD, POST")),
         ["fine_tuning", "jobs", id] if is_read => Training::Tuning(id),
         ["fine_tuning", "jobs", id, "events"] if is_read => Training::TuningEvents(id),
         ["fine_tuning", "jobs", id, "checkpoints"] if is_read => Training::TuningCheckpoints(id),
         ["fine_tuning", "jobs", _] | ["fine_tuning", "jobs", _, "events" | "checkpoints"] => {
-            return Some(Does::Other("GET, HEAD"));
+            return Some(Endpoint::Other("GET, HEAD"));
         }
-        ["fine_tuning", "jobs", id, "cancel"] if is_post => Training::TuningCallOff(id),
+        ["fine_tuning", "jobs", id, "cancel"] if is_post => Training::CancelTuning(id),
         ["fine_tuning", "jobs", id, "pause"] if is_post => Training::TuningPause(id),
         ["fine_tuning", "jobs", id, "resume"] if is_post => Training::TuningResume(id),
-        ["fine_tuning", "jobs", _, "cancel" | "pause" | "resume"] => return Some(Does::Other("POST")),
+        ["fine_tuning", "jobs", _, "cancel" | "pause" | "resume"] => return Some(Endpoint::Other("POST")),
         ["files"] if is_read => Training::Files,
-        ["files"] if is_post => Training::Bring,
-        ["files"] => return Some(Does::Other("GET, HEAD, POST")),
+        ["files"] if is_post => Training::UploadFile,
+        ["files"] => return Some(Endpoint::Other("GET, HEAD, POST")),
         ["files", id] if is_read => Training::File(id),
         ["files", id] if is_delete => Training::Remove(id),
-        ["files", _] => return Some(Does::Other("GET, HEAD, DELETE")),
+        ["files", _] => return Some(Endpoint::Other("GET, HEAD, DELETE")),
         ["files", id, "content"] if is_read => Training::Content(id),
-        ["files", _, "content"] => return Some(Does::Other("GET, HEAD")),
+        ["files", _, "content"] => return Some(Endpoint::Other("GET, HEAD")),
         _ => return None,
     };
-    Some(Does::Train(asked))
+    Some(Endpoint::Train(asked))
 }
 
 /// Paths reserved for later versions.
-fn later(path: &str) -> Option<Does<'_>> {
+fn later(path: &str) -> Option<Endpoint<'_>> {
     let is_under =
         |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     match path {
-        _ if is_under("/v1/peers") => Some(Does::Later("Peers")),
-        "/v1/train/d2l" | "/v1/d2l/internalize" => Some(Does::Later("Adapters that are made of documents")),
-        "/v1/train/rl" => Some(Does::Later("Jobs that learn from rewards")),
-        _ if is_under("/v1/compute") => Some(Does::Later("Compute that is hired")),
+        _ if is_under("/v1/peers") => Some(Endpoint::Unsupported("Peers")),
+        "/v1/train/d2l" | "/v1/d2l/internalize" => {
+            Some(Endpoint::Unsupported("Adapters that are made of documents"))
+        }
+        "/v1/train/rl" => Some(Endpoint::Unsupported("Jobs that learn from rewards")),
+        _ if is_under("/v1/compute") => Some(Endpoint::Unsupported("Compute that is hired")),
         _ => None,
     }
 }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use decode::{Call, Inbound, decode};
-use dialects::{AnswerWriter, RuntimeWish, count_answer, read_runtime, render_error, request_id_header};
+use dialects::{
+    AnswerWriter, RuntimeAnswerOptions, count_answer, read_runtime, render_error, request_id_header,
+};
 use domain::limits::ANSWER_BYTES_MAX;
 use domain::runtime::{ClearedPrefixes, GenerateRequest, Runtime};
 use domain::{Dialect, Event, Fault, FaultClass, Operation, TraceId};
@@ -20,13 +22,13 @@ use serde::{Deserialize, Serialize};
 use world::World;
 
 use crate::about;
-use crate::adapters::Shelf;
+use crate::adapters::AdapterRegistry;
 use crate::admit;
 use crate::body::{NodeBody, Running};
-use crate::books::{Books, Entry};
+use crate::books::{RequestGuard, RequestRecorder};
 use crate::journal::{Begun, Journal, PAGE_MAX, RuntimeRecord};
 use crate::mode;
-use crate::routes::{Does, find};
+use crate::routes::{Endpoint, find};
 use crate::said::{check_json, json, read, typed, written};
 use crate::sticky::Sessions;
 use crate::train::{Query, Training};
@@ -63,7 +65,7 @@ pub struct NodeSettings {
 
 /// The ids of a request.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Asked {
+pub(crate) struct RequestIds {
     pub trace: TraceId,
     /// The gateway's id of the request, if it came through one.
     pub request: Option<TraceId>,
@@ -73,8 +75,8 @@ pub(crate) struct Asked {
 pub struct Service {
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) settings: NodeSettings,
-    pub(crate) books: Arc<Books>,
-    shelf: Shelf,
+    pub(crate) books: Arc<RequestRecorder>,
+    adapter_registry: AdapterRegistry,
     sessions: Sessions,
     training: Training,
 }
@@ -114,20 +116,27 @@ impl Service {
     /// The journal, the list of adapters or the training jobs can't be opened.
     pub fn new(runtime: Arc<dyn Runtime>, settings: NodeSettings) -> io::Result<Arc<Self>> {
         let journal = settings.data_dir.as_deref().map(Journal::open).transpose()?;
-        let books = Arc::new(Books::new(settings.world.clone(), journal));
-        let shelf = Shelf::open(settings.adapters.as_deref(), settings.data_dir.as_deref())?;
+        let books = Arc::new(RequestRecorder::new(settings.world.clone(), journal));
+        let shelf = AdapterRegistry::open(settings.adapters.as_deref(), settings.data_dir.as_deref())?;
         let training = Training::open(
             &runtime,
             (settings.data_dir.as_deref(), settings.adapters.as_deref()),
             &settings.world,
         )?;
-        Ok(Arc::new(Self { runtime, settings, books, shelf, sessions: Sessions::default(), training }))
+        Ok(Arc::new(Self {
+            runtime,
+            settings,
+            books,
+            adapter_registry: shelf,
+            sessions: Sessions::default(),
+            training,
+        }))
     }
 
     /// Registers the adapters of the directory and those registered before; returns those that failed, with
     /// the reason.
     pub async fn register_adapters(&self) -> Vec<(String, String)> {
-        let mut left_out = self.shelf.register_all(&*self.runtime).await;
+        let mut left_out = self.adapter_registry.register_all(&*self.runtime).await;
         left_out.extend(self.training.register_left().await);
         left_out
     }
@@ -158,42 +167,48 @@ impl Service {
         let (head, body) = request.into_parts();
         let path = head.uri.path().to_owned();
         let does = find(&head.method, &path);
-        let asked = Asked { trace, request: request_of(&head.headers) };
+        let asked = RequestIds { trace, request: request_of(&head.headers) };
         let dialect = does.dialect();
         let answer = match does {
-            Does::Generate(dialect, operation) => self.generate(dialect, operation, head, body, asked).await,
-            Does::Count(dialect) => self.count(dialect, head, body, trace).await,
-            Does::Embed => self.embed(head, body, asked).await,
-            Does::Rank => self.rank(head, body, asked).await,
-            Does::Models => about::models(&*self.runtime).await,
-            Does::Model(id) => about::model(&*self.runtime, id).await,
-            Does::Health => about::health(&*self.runtime),
-            Does::Capabilities => {
+            Endpoint::Generate(dialect, operation) => {
+                self.generate(dialect, operation, head, body, asked).await
+            }
+            Endpoint::Count(dialect) => self.count(dialect, head, body, trace).await,
+            Endpoint::Embed => self.embed(head, body, asked).await,
+            Endpoint::Rank => self.rank(head, body, asked).await,
+            Endpoint::Models => about::models(&*self.runtime).await,
+            Endpoint::Model(id) => about::model(&*self.runtime, id).await,
+            Endpoint::Health => about::health(&*self.runtime),
+            Endpoint::Capabilities => {
                 about::capabilities(&*self.runtime, self.settings.runtime_name, self.training.offers())
             }
-            Does::Adapters(_) | Does::Train(_) | Does::Purge => self.manage(does, &head, &body).await,
-            Does::Later(what) => Err(Box::new(
+            Endpoint::Adapters(_) | Endpoint::Train(_) | Endpoint::Purge => {
+                self.manage(does, &head, &body).await
+            }
+            Endpoint::Unsupported(what) => Err(Box::new(
                 Fault::new(FaultClass::Unsupported, LATER, format!("{what} are not of this version."))
                     .fix("GET /v1/capabilities says what this node serves."),
             )),
-            Does::Usage => self.usage(Query::of(head.uri.query())),
-            Does::Metrics => {
-                let page = self.books.page() + &self.shelf.page(&*self.runtime).await + &self.training.page();
+            Endpoint::Usage => self.usage(Query::of(head.uri.query())),
+            Endpoint::Metrics => {
+                let page = self.books.page()
+                    + &self.adapter_registry.page(&*self.runtime).await
+                    + &self.training.page();
                 Ok(typed("text/plain; version=0.0.4", NodeBody::whole(page.into())))
             }
-            Does::Other(allowed) => Err(other_method(&path, allowed)),
-            Does::Nothing => Err(Box::new(
+            Endpoint::Other(allowed) => Err(other_method(&path, allowed)),
+            Endpoint::Nothing => Err(Box::new(
                 Fault::new(FaultClass::NotFound, "unknown_path", "A node has nothing at this path.")
                     .fix("GET /v1/capabilities says what it serves."),
             )),
         };
         let mut answer = answer.unwrap_or_else(|fault| {
-            if matches!(does, Does::Generate(..) | Does::Embed | Does::Rank) {
+            if matches!(does, Endpoint::Generate(..) | Endpoint::Embed | Endpoint::Rank) {
                 self.books.refuse();
             }
             refuse(&fault, dialect, trace)
         });
-        if let Does::Other(allowed) = does {
+        if let Endpoint::Other(allowed) = does {
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
         }
         if let Ok(id) = HeaderValue::try_from(trace.to_string()) {
@@ -206,7 +221,7 @@ impl Service {
     /// forms.
     async fn manage(
         &self,
-        does: Does<'_>,
+        does: Endpoint<'_>,
         head: &Parts,
         body: &Bytes,
     ) -> Result<Response<NodeBody>, Box<Fault>> {
@@ -214,8 +229,8 @@ impl Service {
             check_json(&head.headers, body)?;
         }
         match does {
-            Does::Adapters(asked) => self.shelf.answer(asked, &*self.runtime, body).await,
-            Does::Train(asked) => self.training.answer(asked, head, body).await,
+            Endpoint::Adapters(asked) => self.adapter_registry.answer(asked, &*self.runtime, body).await,
+            Endpoint::Train(asked) => self.training.answer(asked, head, body).await,
             _ => self.purge(body).await,
         }
     }
@@ -250,9 +265,9 @@ impl Service {
         &self,
         operation: Operation,
         (model, adapter): (&str, Option<&str>),
-        asked: Asked,
+        asked: RequestIds,
         is_measured: bool,
-    ) -> Entry {
+    ) -> RequestGuard {
         let begun = Begun {
             id: asked.trace.to_string(),
             request: asked.request.map(|request| request.to_string()),
@@ -274,8 +289,8 @@ impl Service {
         mode::settle(modes, request)?;
         let models = self.runtime.models();
         mode::take_adapter(&models, request);
-        let named = request.words.adapter.take();
-        request.words.adapter = self.sessions.settle(modes, named, mode::names_none(modes))?;
+        let named = request.parameters.adapter.take();
+        request.parameters.adapter = self.sessions.settle(modes, named, mode::names_none(modes))?;
         Ok(models.iter().any(|known| known.id == request.model && known.is_model))
     }
 
@@ -300,20 +315,20 @@ impl Service {
         operation: Operation,
         head: Parts,
         body: Bytes,
-        asked: Asked,
+        asked: RequestIds,
     ) -> Result<Response<NodeBody>, Box<Fault>> {
         let trace = asked.trace;
         let (call, request, is_measured) = self.read((dialect, operation), head, body, trace)?;
-        let wish = RuntimeWish {
+        let wish = RuntimeAnswerOptions {
             grammar: dialect.grammar(),
             operation,
             usage: call.request().include_usage,
             model: request.model.clone(),
             trace,
             created_unix_s: self.settings.world.clock.unix_ms() / 1_000,
-            asked: dialects::AnswerConstraints::of(&request.prompt),
+            constraints: dialects::AnswerConstraints::of(&request.prompt),
         };
-        let adapter = request.words.adapter.clone();
+        let adapter = request.parameters.adapter.clone();
         let generation = self.runtime.generate(request).map_err(Box::new)?;
         let entry = self.begin(operation, (&wish.model, adapter.as_deref()), asked, is_measured);
         let mut running = Running::new(generation, entry);
@@ -344,14 +359,14 @@ impl Service {
         trace: TraceId,
     ) -> Result<Response<NodeBody>, Box<Fault>> {
         let (_, request, _) = self.read((dialect, Operation::Count), head, body, trace)?;
-        let tokens = self.runtime.count(request).await.map_err(Box::new)?;
+        let tokens = self.runtime.count_tokens(request).await.map_err(Box::new)?;
         Ok(json(count_answer(dialect.grammar(), tokens)))
     }
 
     /// Clears the cached prefixes of one `cache_salt`, or of requests without one.
     async fn purge(&self, body: &Bytes) -> Result<Response<NodeBody>, Box<Fault>> {
         let Purge { cache_salt } = if body.is_empty() { Purge::default() } else { read(body)? };
-        let forgotten = self.runtime.forget(cache_salt).await.map_err(Box::new)?;
+        let forgotten = self.runtime.clear_prefix_cache(cache_salt).await.map_err(Box::new)?;
         let ClearedPrefixes { tokens, blocks, bytes, held } = forgotten;
         let held = PurgedLater { answers: held.answers, blocks: held.blocks, bytes: held.bytes };
         written(StatusCode::OK, &Purged { object: "cache.purge", tokens, blocks, bytes, held })
@@ -390,7 +405,7 @@ async fn whole(mut running: Running, mut writer: AnswerWriter) -> Result<Respons
         let is_last = event == Event::Done;
         events.push(event);
         if is_last {
-            return Ok(json(writer.whole(events)));
+            return Ok(json(writer.buffered(events)));
         }
     }
 }

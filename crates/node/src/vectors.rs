@@ -5,43 +5,44 @@ use std::future::poll_fn;
 use bytes::Bytes;
 use decode::Call;
 use dialects::{
-    EmbedAsked, RankAsked, ranks_answer, read_runtime_ranking, read_runtime_texts, vectors_answer,
+    RuntimeEmbedRequest, RuntimeRankRequest, ranks_answer, read_runtime_embeddings, read_runtime_ranking,
+    vectors_answer,
 };
-use domain::inference_task::Reckoned;
+use domain::inference_task::BoxedInferenceTask;
 use domain::runtime::GenerateRequest;
 use domain::{Dialect, Fault, Operation, TraceId, Usage};
 use http::Response;
 use http::request::Parts;
 
 use crate::body::NodeBody;
-use crate::books::{Ended, Entry};
+use crate::books::{RequestGuard, RequestOutcome};
 use crate::mode;
 use crate::said::json;
-use crate::service::{Asked, Service};
+use crate::service::{RequestIds, Service};
 
 /// A running computation with its journal entry. Dropping it cancels the computation.
-struct Working<T> {
-    work: Reckoned<T>,
-    entry: Entry,
-    ended: Ended,
+struct RunningComputation<T> {
+    work: BoxedInferenceTask<T>,
+    entry: RequestGuard,
+    ended: RequestOutcome,
 }
 
-impl<T> Working<T> {
-    fn new(work: Reckoned<T>, entry: Entry) -> Self {
-        Self { work, entry, ended: Ended::Left }
+impl<T> RunningComputation<T> {
+    fn new(work: BoxedInferenceTask<T>, entry: RequestGuard) -> Self {
+        Self { work, entry, ended: RequestOutcome::Disconnected }
     }
 
     /// Waits for the result and its usage.
-    async fn told(mut self) -> Result<(T, Usage), Box<Fault>> {
+    async fn finish(mut self) -> Result<(T, Usage), Box<Fault>> {
         let told = poll_fn(|cx| self.work.as_mut().poll_output(cx)).await;
-        self.ended = if told.is_ok() { Ended::Whole } else { Ended::Failed };
-        Ok((told.map_err(Box::new)?, self.work.as_ref().used()))
+        self.ended = if told.is_ok() { RequestOutcome::Completed } else { RequestOutcome::Failed };
+        Ok((told.map_err(Box::new)?, self.work.as_ref().usage()))
     }
 }
 
-impl<T> Drop for Working<T> {
+impl<T> Drop for RunningComputation<T> {
     fn drop(&mut self) {
-        self.entry.end(self.ended, &self.work.as_ref().used());
+        self.entry.end(self.ended, &self.work.as_ref().usage());
     }
 }
 
@@ -56,14 +57,15 @@ impl Service {
         &self,
         head: Parts,
         body: Bytes,
-        asked: Asked,
+        asked: RequestIds,
     ) -> Result<Response<NodeBody>, Box<Fault>> {
         let (call, named) = self.named(Operation::Embed, head, body, asked.trace)?;
-        let EmbedAsked { mut request, as_base64 } = read_runtime_texts(call.body(), call.is_lenient())?;
+        let RuntimeEmbedRequest { mut request, as_base64 } =
+            read_runtime_embeddings(call.body(), call.is_lenient())?;
         (request.model, request.adapter) = (named.model.clone(), named.adapter.clone());
         let work = self.runtime.embed(request).map_err(Box::new)?;
         let entry = self.begin_work(Operation::Embed, &named, asked);
-        let (vectors, usage) = Working::new(work, entry).told().await?;
+        let (vectors, usage) = RunningComputation::new(work, entry).finish().await?;
         Ok(local(json(vectors_answer(&named.model, vectors, as_base64, &usage)), &named))
     }
 
@@ -71,17 +73,18 @@ impl Service {
         &self,
         head: Parts,
         body: Bytes,
-        asked: Asked,
+        asked: RequestIds,
     ) -> Result<Response<NodeBody>, Box<Fault>> {
         let trace = asked.trace;
         let (call, named) = self.named(Operation::Rerank, head, body, trace)?;
-        let RankAsked { mut request, top_n, shows } = read_runtime_ranking(call.body(), call.is_lenient())?;
+        let RuntimeRankRequest { mut request, top_n, has_documents: shows } =
+            read_runtime_ranking(call.body(), call.is_lenient())?;
         (request.model, request.adapter) = (named.model.clone(), named.adapter.clone());
         let documents =
             if shows { request.documents.clone() } else { vec![String::new(); request.documents.len()] };
         let work = self.runtime.rank(request).map_err(Box::new)?;
         let entry = self.begin_work(Operation::Rerank, &named, asked);
-        let (scores, usage) = Working::new(work, entry).told().await?;
+        let (scores, usage) = RunningComputation::new(work, entry).finish().await?;
         let told = ranks_answer(trace, &named.model, &documents, &scores, (top_n, shows), &usage);
         Ok(local(json(told), &named))
     }
@@ -98,11 +101,11 @@ impl Service {
         let model = call.request().model.clone();
         let mut asked = GenerateRequest { model, ..GenerateRequest::default() };
         self.settle(&modes, &mut asked)?;
-        Ok((call, Named { model: asked.model, adapter: asked.words.adapter }))
+        Ok((call, Named { model: asked.model, adapter: asked.parameters.adapter }))
     }
 
     /// Records the start. Embeddings always come from a real model, so usage is measured.
-    fn begin_work(&self, operation: Operation, named: &Named, asked: Asked) -> Entry {
+    fn begin_work(&self, operation: Operation, named: &Named, asked: RequestIds) -> RequestGuard {
         self.begin(operation, (&named.model, named.adapter.as_deref()), asked, true)
     }
 }

@@ -196,7 +196,7 @@ impl Attempt {
         if let Some(tier) = tier.filter(|tier| self.rates_at(Some(*tier), 0).is_none() && takes(*tier)) {
             return Err(Refusal::TierUnpriced { tier });
         }
-        match hosted.iter().find(|tool| !is_translated && !self.fees.say_of(*tool)) {
+        match hosted.iter().find(|tool| !is_translated && !self.fees.has_price_for(*tool)) {
             Some(tool) => Err(Refusal::ToolUnpriced { tool }),
             None => Ok(()),
         }

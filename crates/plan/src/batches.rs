@@ -21,7 +21,7 @@ pub(crate) type Named<'a> = (&'a str, String);
 
 /// Decides like the broker for each model, and takes the candidates that all of them share. Also
 /// returns each model's name there.
-pub(crate) fn decide_bundle<'a>(
+pub(crate) fn decide_batch<'a>(
     ask: &PlanInput<'a>,
     (kind, models): (StoredObjectKind, Vec<Named<'a>>),
     storage: Option<&BatchPlaces>,
@@ -29,8 +29,8 @@ pub(crate) fn decide_bundle<'a>(
 ) -> (Decision<'a>, Vec<String>) {
     let mut found: Option<(Decision<'a>, Vec<Vec<String>>)> = None;
     for (model, place) in models {
-        let question = PlanQuery { model, ..ask.question };
-        let mut decision = decide(&PlanInput { question, ..*ask }, board);
+        let question = PlanQuery { model, ..ask.query };
+        let mut decision = decide(&PlanInput { query: question, ..*ask }, board);
         if decision.attempts.is_empty() {
             decision.fault = decision.fault.map(|fault| at(*fault, place));
             return (decision, Vec::new());

@@ -65,8 +65,8 @@ pub fn decide<'a>(ask: &PlanInput<'a>, board: &dyn AvailabilityView) -> Decision
     }
     decision.rejected = found.rejected;
     if decision.attempts.is_empty() && decision.fault.is_none() {
-        decision.fault = Some(match (ask.maker, ask.file_place) {
-            (Some(maker), _) if ask.question.modality == Modality::Video => {
+        decision.fault = Some(match (ask.required_principal, ask.file_place) {
+            (Some(maker), _) if ask.query.modality == Modality::Video => {
                 faults::remix_cannot(ask, &resolved, maker, &decision.rejected)
             }
             (Some(keeper), Some(place)) => {
@@ -81,9 +81,9 @@ pub fn decide<'a>(ask: &PlanInput<'a>, board: &dyn AvailabilityView) -> Decision
 }
 
 fn wrong_modality(ask: &PlanInput<'_>, resolved: &Resolved<'_>) -> Option<Box<Fault>> {
-    match resolved.meaning {
-        ResolvedTarget::Model { model, .. } if model.modality != ask.question.modality => {
-            Some(faults::wrong_modality(model, ask.question.modality))
+    match resolved.target {
+        ResolvedTarget::Model { model, .. } if model.modality != ask.query.modality => {
+            Some(faults::wrong_modality(model, ask.query.modality))
         }
         _ => None,
     }
@@ -99,7 +99,7 @@ fn choose(
 ) {
     let listed = listed_profiles(spec);
     let emergency = std::mem::take(&mut found.emergency);
-    if let Some(maker) = ask.maker {
+    if let Some(maker) = ask.required_principal {
         refuse_all(found, emergency, Refusal::NotItsMaker);
         return choose_creator(ask, spec, maker, found, board, decision);
     }
@@ -284,7 +284,7 @@ fn take(found: &mut Candidates, split: Split, decision: &mut Decision<'_>) {
 
 fn split(ask: &PlanInput<'_>, board: &dyn AvailabilityView, attempts: Vec<Attempt>) -> Split {
     let is_open = |attempt: &Attempt| {
-        let standing = board.standing(attempt.principal(), attempt.upstream_model(), ask.now_us);
+        let standing = board.availability(attempt.principal(), attempt.upstream_model(), ask.now_us);
         matches!(standing, Availability::Open | Availability::HalfOpen)
     };
     if attempts.iter().all(is_open) {
@@ -292,7 +292,7 @@ fn split(ask: &PlanInput<'_>, board: &dyn AvailabilityView, attempts: Vec<Attemp
     }
     let mut split = Split::default();
     for attempt in attempts {
-        let standing = board.standing(attempt.principal(), attempt.upstream_model(), ask.now_us);
+        let standing = board.availability(attempt.principal(), attempt.upstream_model(), ask.now_us);
         let wait_ms = standing.until_us().saturating_sub(ask.now_us).div_ceil(1_000);
         match standing {
             Availability::Open | Availability::HalfOpen => split.open.push(attempt),

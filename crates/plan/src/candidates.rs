@@ -11,7 +11,7 @@ use snapshot::{AccountEntry, CredentialEntry, CredentialState, NodeEntry, NodeSt
 use crate::attempt::{Attempt, Seat};
 use crate::question::PlanInput;
 use crate::reason::{Refusal, Rejection};
-use crate::resolve::{Named, Resolved, ResolvedTarget};
+use crate::resolve::{NamedRelease, Resolved, ResolvedTarget};
 
 /// The provider name of nodes in policies and in answers.
 const NODES: &str = "byoc";
@@ -47,7 +47,7 @@ impl ProviderListing<'_> {
 }
 
 pub fn gather(ask: &PlanInput<'_>, resolved: &Resolved<'_>, spec: &RouteSpec) -> Candidates {
-    let credentials = &ask.question.workspace.credentials;
+    let credentials = &ask.query.workspace.credentials;
     let byok = Vec::with_capacity(credentials.len().min(BYOK_USUAL_MAX));
     let mut found = Candidates { byok, ..Candidates::default() };
     for credential in credentials {
@@ -56,7 +56,7 @@ pub fn gather(ask: &PlanInput<'_>, resolved: &Resolved<'_>, spec: &RouteSpec) ->
             Err(refusal) => found.reject(Seat::Byok(Arc::clone(credential)), refusal),
         }
     }
-    for node in &ask.question.workspace.nodes {
+    for node in &ask.query.workspace.nodes {
         match node_attempt(ask, resolved, spec, node) {
             Ok(attempt) => found.byoc.push(attempt),
             Err(refusal) => found.reject(Seat::Byoc(Arc::clone(node)), refusal),
@@ -97,7 +97,7 @@ fn credential_attempt(
         Some(publisher) => deployed_by(resolved, provider, publisher, &credential.hosting)?,
         None => sold_by(resolved, facts, provider).ok_or(Refusal::DoesNotOffer)?,
     };
-    if !ask.question.is_in_scope_of(credential) {
+    if !ask.query.is_in_scope_of(credential) {
         return Err(Refusal::OutOfScope);
     }
     let held = Held {
@@ -114,7 +114,7 @@ fn credential_attempt(
     check_provider(ask, spec, provider)?;
     check_region(spec, credential.region.as_deref(), sold.offer)?;
     Attempt::byok(
-        ask.question.workspace,
+        ask.query.workspace,
         credential,
         ask.catalogue,
         facts,
@@ -126,7 +126,7 @@ fn credential_attempt(
 
 /// Whether the credential may be used at all, for any request.
 fn check_credential(ask: &PlanInput<'_>, credential: &CredentialEntry) -> Result<(), Refusal> {
-    if !ask.question.is_in_scope_of(credential) {
+    if !ask.query.is_in_scope_of(credential) {
         return Err(Refusal::OutOfScope);
     }
     match credential.state {
@@ -146,12 +146,12 @@ fn check_credential(ask: &PlanInput<'_>, credential: &CredentialEntry) -> Result
 ///
 /// # Errors
 /// It may not be used now; `None` if it no longer exists.
-pub fn maker(ask: &PlanInput<'_>, stored: &StoredResponse) -> Result<Attempt, Option<Rejection>> {
+pub fn pinned_attempt(ask: &PlanInput<'_>, stored: &StoredResponse) -> Result<Attempt, Option<Rejection>> {
     let upstream_model: Arc<str> = stored.upstream_model.as_str().into();
     let facts_of = |provider| facts_of(ask.catalogue, provider, &stored.model);
-    let (seat, attempt) = match stored.maker {
+    let (seat, attempt) = match stored.created_by {
         Principal::Credential(id) => {
-            let workspace = ask.question.workspace;
+            let workspace = ask.query.workspace;
             let credential = workspace.credentials.iter().find(|one| one.id == id).ok_or(None)?;
             let (facts, offer) = facts_of(&credential.provider);
             let attempt = check_credential(ask, credential).and_then(|()| {
@@ -167,7 +167,7 @@ pub fn maker(ask: &PlanInput<'_>, stored: &StoredResponse) -> Result<Attempt, Op
                 true => Err(Refusal::Disabled),
                 false => {
                     let (catalogue, model) = (ask.catalogue, &stored.model);
-                    Attempt::managed(account, catalogue, facts, upstream_model, offer, model, &ask.question)
+                    Attempt::managed(account, catalogue, facts, upstream_model, offer, model, &ask.query)
                 }
             };
             (Seat::Managed(Arc::clone(account)), attempt)
@@ -209,7 +209,7 @@ fn node_attempt(
     spec: &RouteSpec,
     node: &Arc<NodeEntry>,
 ) -> Result<Attempt, Refusal> {
-    let wanted = match resolved.meaning {
+    let wanted = match resolved.target {
         ResolvedTarget::OnNode { model } => Some(model),
         ResolvedTarget::Model { model, seller: None } if !resolved.is_fine_tuned() => Some(&*model.full),
         ResolvedTarget::Model { .. } | ResolvedTarget::AtSeller { .. } => None,
@@ -228,7 +228,7 @@ fn node_attempt(
     if spec.node_labels.iter().any(|label| !node.labels.contains(label)) {
         return Err(Refusal::LabelMissing);
     }
-    Attempt::byoc(ask.question.workspace, node, model)
+    Attempt::byoc(ask.query.workspace, node, model)
 }
 
 fn account_attempt(
@@ -263,7 +263,7 @@ fn account_attempt(
         sold.shared_model(),
         sold.offer,
         &resolved.name,
-        &ask.question,
+        &ask.query,
     )
 }
 
@@ -290,7 +290,7 @@ fn sold_by<'a>(
     facts: Option<&ProviderFacts>,
     provider: &str,
 ) -> Option<ProviderListing<'a>> {
-    match resolved.meaning {
+    match resolved.target {
         ResolvedTarget::Model { seller: Some(seller), .. } if seller != provider => None,
         ResolvedTarget::Model { model, seller } => {
             let offer = model.offer(provider)?;
@@ -299,7 +299,7 @@ fn sold_by<'a>(
                 Some(named) if is_own || seller.is_some() => named.sent,
                 // Other providers have their own name for the model, and no
                 // fine-tune that was made elsewhere.
-                Some(Named { release: Release::FineTuned, .. }) => return None,
+                Some(NamedRelease { release: Release::FineTuned, .. }) => return None,
                 Some(named) if Release::is_of_another_day(named.sent, &offer.upstream_model) => return None,
                 _ => &offer.upstream_model,
             };
@@ -320,7 +320,7 @@ fn deployed_by<'a>(
     publisher: &str,
     hosting: &'a Hosting,
 ) -> Result<ProviderListing<'a>, Refusal> {
-    match resolved.meaning {
+    match resolved.target {
         ResolvedTarget::Model { seller: Some(seller), .. } if seller != provider => {
             Err(Refusal::DoesNotOffer)
         }
@@ -344,8 +344,8 @@ fn deployed_by<'a>(
 fn deployed_names<'a>(resolved: &Resolved<'a>, model: &'a Model) -> Vec<&'a str> {
     match resolved.named {
         None => vec![&model.full, &model.name],
-        Some(Named { release: Release::FineTuned, sent }) => vec![sent],
-        Some(Named { sent, .. }) => vec![sent, &model.full, &model.name],
+        Some(NamedRelease { release: Release::FineTuned, sent }) => vec![sent],
+        Some(NamedRelease { sent, .. }) => vec![sent, &model.full, &model.name],
     }
 }
 
@@ -381,7 +381,7 @@ fn pooled_by<'a>(
         None => return sold.ok_or(Refusal::DoesNotOffer),
     };
     let lists = |name: &str| listed.iter().any(|model| model == name);
-    match (sold, resolved.meaning) {
+    match (sold, resolved.target) {
         (Some(sold), _) if resolved.is_fine_tuned() => {
             if lists(sold.upstream_model) {
                 Ok(sold)
@@ -390,7 +390,7 @@ fn pooled_by<'a>(
             }
         }
         (Some(sold), _) => {
-            let named = match resolved.meaning {
+            let named = match resolved.target {
                 ResolvedTarget::Model { model, .. } => lists(&model.full),
                 ResolvedTarget::AtSeller { .. } | ResolvedTarget::OnNode { .. } => false,
             };
@@ -436,7 +436,7 @@ fn is_within(allowed: &[String], regions: &[&str]) -> bool {
 /// The project's policy overrides every route. Where it restricts something, a candidate of
 /// which that is not known is refused.
 fn check_policy(ask: &PlanInput<'_>, resolved: &Resolved<'_>, held: &Held<'_>) -> Result<(), Refusal> {
-    let Some(policy) = &ask.question.project.policy else { return Ok(()) };
+    let Some(policy) = &ask.query.project.policy else { return Ok(()) };
     let spec = &policy.spec;
     let is_listed = |listed: &[String], name: &str| listed.iter().any(|one| one == name);
     let agreed = |holds: &dyn Fn(&Agreement) -> bool| held.agreement.is_none_or(holds);

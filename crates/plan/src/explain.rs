@@ -68,10 +68,10 @@ pub fn explain(
     now_unix_ms: u64,
 ) -> Explanation {
     let ask = PlanInput {
-        question: *question,
+        query: *question,
         accounts: snapshot.accounts(),
         catalogue: snapshot.catalogue(),
-        maker: None,
+        required_principal: None,
         file_place: None,
         random,
         affinity: &|| None,
@@ -79,7 +79,7 @@ pub fn explain(
         now_unix_ms,
     };
     let modality = modality.unwrap_or_else(|| own_modality(&ask));
-    let ask = PlanInput { question: PlanQuery { modality, ..*question }, ..ask };
+    let ask = PlanInput { query: PlanQuery { modality, ..*question }, ..ask };
     let decision = match modality {
         Modality::Video => uploads::of_own(decide(&ask, board)),
         _ => decide(&ask, board),
@@ -105,9 +105,9 @@ pub fn explain(
 
 /// The model's modality, or the question's if the catalogue does not know the model.
 fn own_modality(ask: &PlanInput<'_>) -> Modality {
-    match resolve::resolve(ask).map(|resolved| resolved.meaning) {
+    match resolve::resolve(ask).map(|resolved| resolved.target) {
         Ok(ResolvedTarget::Model { model, .. }) => model.modality,
-        _ => ask.question.modality,
+        _ => ask.query.modality,
     }
 }
 

@@ -18,13 +18,13 @@ const TOLD_MAX: usize = 3;
 
 /// The names that a client may have meant.
 fn nearest(ask: &PlanInput<'_>) -> Vec<String> {
-    let own = ask.question.workspace.nodes.iter().flat_map(|node| node.models.iter().map(String::as_str));
+    let own = ask.query.workspace.nodes.iter().flat_map(|node| node.models.iter().map(String::as_str));
     let known = ask.catalogue.models().iter().map(|model| &*model.full);
-    nearest_of(ask.question.model, known.chain(own), TOLD_MAX)
+    nearest_of(ask.query.model, known.chain(own), TOLD_MAX)
 }
 
 pub fn unknown_model(ask: &PlanInput<'_>) -> Box<Fault> {
-    let (wanted, near) = (ask.question.model, nearest(ask));
+    let (wanted, near) = (ask.query.model, nearest(ask));
     let message = format!("There is no model \"{}\" here.", shown(wanted));
     let fix = match near.as_slice() {
         [] => "GET /v1/models lists the models that this key may use; \
@@ -140,7 +140,7 @@ fn terms_unpriced(resolved: &Resolved<'_>, near: &[&Rejection]) -> Option<Box<Fa
 
 /// A candidate could serve it, and the project's policy forbids that.
 fn forbidden(ask: &PlanInput<'_>, resolved: &Resolved<'_>, near: &[&Rejection]) -> Option<Box<Fault>> {
-    let policy = ask.question.project.policy.as_ref()?;
+    let policy = ask.query.project.policy.as_ref()?;
     let told: Vec<(PolicyRule, String)> = near
         .iter()
         .filter_map(|rejection| match rejection.refusal {
@@ -187,7 +187,7 @@ pub fn keeper_cannot(
     place: &str,
     rejected: &[Rejection],
 ) -> Box<Fault> {
-    let credentials = ask.question.workspace.credentials.iter();
+    let credentials = ask.query.workspace.credentials.iter();
     let own = credentials.filter(|one| Principal::Credential(one.id) == keeper).map(|one| &*one.provider);
     let pooled = ask.accounts.iter().filter(|one| Principal::Account(one.id) == keeper);
     let provider = own.chain(pooled.map(|one| &*one.provider)).next();
@@ -349,7 +349,7 @@ fn sellers_missing<'a>(ask: &PlanInput<'a>, resolved: &Resolved<'a>) -> Vec<&'a 
 }
 
 fn sellers<'a>(ask: &PlanInput<'a>, resolved: &Resolved<'a>) -> Vec<&'a str> {
-    match resolved.meaning {
+    match resolved.target {
         ResolvedTarget::Model { seller: Some(seller), .. } | ResolvedTarget::AtSeller { seller, .. } => {
             vec![seller]
         }
@@ -371,7 +371,7 @@ fn commands(ask: &PlanInput<'_>, resolved: &Resolved<'_>) -> String {
     let own = usable.iter().map(|slug| format!("`tidegate credential add {slug}`"));
     let mut ways: Vec<String> = own.take(TOLD_MAX).collect();
     let pinned = matches!(
-        resolved.meaning,
+        resolved.target,
         ResolvedTarget::AtSeller { .. } | ResolvedTarget::Model { seller: Some(_), .. }
     );
     if !pinned {

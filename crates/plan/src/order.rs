@@ -51,7 +51,7 @@ fn seller_rank(ask: &PlanInput<'_>, resolved: &Resolved<'_>, spec: &RouteSpec, a
     if !spec.providers.is_empty() {
         return place(&spec.providers, |name| ask.canonical(name) == attempt.provider());
     }
-    let publisher = match resolved.meaning {
+    let publisher = match resolved.target {
         ResolvedTarget::Model { model, .. } => Some(model.publisher.as_str()),
         ResolvedTarget::AtSeller { .. } | ResolvedTarget::OnNode { .. } => None,
     };

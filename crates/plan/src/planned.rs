@@ -16,7 +16,7 @@ use domain::{
 };
 
 use crate::attempt::Attempt;
-use crate::batches::{Named, decide_bundle};
+use crate::batches::{Named, decide_batch};
 use crate::broker::{Decision, UNROUTED, decide};
 use crate::question::{PlanInput, PlanQuery};
 use crate::reason::{Refusal, Rejection};
@@ -84,7 +84,7 @@ pub fn plan(
     now_us: u64,
     now_unix_ms: u64,
 ) -> Result<Planned, Box<PlanFailed>> {
-    if matches!(admitted.call().maker(), Some(FoundResponse::Away)) {
+    if matches!(admitted.call().found_response(), Some(FoundResponse::StoreUnavailable)) {
         return Err(failed(admitted, faults::makers_unknown()));
     }
     if let Some(fault) = files_fault(&admitted) {
@@ -94,16 +94,16 @@ pub fn plan(
     let names_kept = operation.is_kept() && admitted.call().request().stored.is_some();
     let is_about = names_kept && remixed(&admitted).is_none();
     if operation == Operation::Stored || is_about {
-        return look(admitted, now_us, now_unix_ms);
+        return plan_for_stored(admitted, now_us, now_unix_ms);
     }
     let affinity = || affinity(&admitted);
     let ask = ask_of(&admitted, &affinity, random, now_us, now_unix_ms);
     let version = admitted.caller().snapshot().version();
     let keepers = if operation.is_kept() { uploads::names(ask.catalogue) } else { Vec::new() };
-    let bundle = admitted.call().request().bundle.as_deref();
+    let bundle = admitted.call().request().batch.as_deref();
     let storage = bundle.and_then(|bundle| Some(&bundle.storage.as_ref()?.places));
     let (decision, names) = match (bundled(&admitted), operation) {
-        (Some(bundle), _) => decide_bundle(&ask, bundle, storage, board),
+        (Some(bundle), _) => decide_batch(&ask, bundle, storage, board),
         (None, Operation::Video) => (uploads::of_own(decide(&ask, board)), Vec::new()),
         (None, operation) if operation.is_kept() => {
             let provider = admitted.call().request().provider.as_deref();
@@ -125,7 +125,7 @@ pub fn plan(
         return Err(Box::new(PlanFailed { fault, admitted, resolved_model, record }));
     }
     if !names.is_empty() {
-        admitted.set_models_at_maker(names);
+        admitted.set_upstream_models(names);
     }
     Ok(Planned { parts: PlannedParts { admitted, resolved_model, attempts, fallback_on, timeouts, record } })
 }
@@ -134,7 +134,7 @@ pub fn plan(
 /// model, if that may still be used.
 fn remixed(admitted: &Admitted) -> Option<&StoredResponse> {
     let call = admitted.call();
-    match call.maker() {
+    match call.found_response() {
         Some(FoundResponse::Known(known)) if call.derives_from_stored() => {
             Some(known).filter(|_| call.operation() == Operation::Video)
         }
@@ -144,14 +144,14 @@ fn remixed(admitted: &Admitted) -> Option<&StoredResponse> {
 
 /// The models that a batch names when it is made, and the kind of batch.
 fn bundled(admitted: &Admitted) -> Option<(StoredObjectKind, Vec<Named<'_>>)> {
-    let bundle = admitted.call().request().bundle.as_deref()?;
-    let models = bundle.models.iter().map(|model| (&*model.name, model.place.clone()));
+    let bundle = admitted.call().request().batch.as_deref()?;
+    let models = bundle.models.iter().map(|model| (&*model.name, model.path.clone()));
     Some((admitted.call().names_kind()?, models.collect()))
 }
 
 /// The plan of a call about an existing object: the seat that made it, and no other.
-fn look(admitted: Admitted, now_us: u64, now_unix_ms: u64) -> Result<Planned, Box<PlanFailed>> {
-    let (attempt, resolved_model) = match maker(&admitted, now_us, now_unix_ms) {
+fn plan_for_stored(admitted: Admitted, now_us: u64, now_unix_ms: u64) -> Result<Planned, Box<PlanFailed>> {
+    let (attempt, resolved_model) = match pinned_attempt(&admitted, now_us, now_unix_ms) {
         Ok(found) => found,
         Err(fault) => return Err(failed(admitted, fault)),
     };
@@ -165,9 +165,13 @@ fn look(admitted: Admitted, now_us: u64, now_unix_ms: u64) -> Result<Planned, Bo
     Ok(Planned { parts: PlannedParts { admitted, resolved_model, attempts, fallback_on, timeouts, record } })
 }
 
-fn maker(admitted: &Admitted, now_us: u64, now_unix_ms: u64) -> Result<(Attempt, Arc<str>), Box<Fault>> {
+fn pinned_attempt(
+    admitted: &Admitted,
+    now_us: u64,
+    now_unix_ms: u64,
+) -> Result<(Attempt, Arc<str>), Box<Fault>> {
     let call = admitted.call();
-    let Some(FoundResponse::Known(known)) = call.maker() else {
+    let Some(FoundResponse::Known(known)) = call.found_response() else {
         let id = call.request().stored.as_ref().map_or("", |stored| &stored.id);
         return Err(match call.operation() {
             Operation::Batch if call.derives_from_stored() => faults::unknown_input(id),
@@ -175,14 +179,14 @@ fn maker(admitted: &Admitted, now_us: u64, now_unix_ms: u64) -> Result<(Attempt,
             _ => faults::unknown_response(id),
         });
     };
-    if call.derives_from_stored() && matches!(known.maker, Principal::Account(_)) {
+    if call.derives_from_stored() && matches!(known.created_by, Principal::Account(_)) {
         return Err(faults::batch_on_account());
     }
     let is_bundle = call.names_kind().is_some_and(StoredObjectKind::lists_models);
-    if is_bundle && call.deletes_kept() && !known.is_booked {
+    if is_bundle && call.deletes_stored_object() && !known.is_booked {
         return Err(faults::batch_not_booked());
     }
-    let attempt = candidates::maker(&ask_of(admitted, &|| None, 0, now_us, now_unix_ms), known);
+    let attempt = candidates::pinned_attempt(&ask_of(admitted, &|| None, 0, now_us, now_unix_ms), known);
     let attempt = attempt.map_err(|rejection| match call.operation().is_kept() {
         true => faults::keeper_away(call.operation(), rejection.as_ref()),
         false => faults::maker_away(rejection.as_ref()),
@@ -193,9 +197,9 @@ fn maker(admitted: &Admitted, now_us: u64, now_unix_ms: u64) -> Result<(Attempt,
 /// Why the files that a call names can't be read, if they can't.
 fn files_fault(admitted: &Admitted) -> Option<Box<Fault>> {
     let call = admitted.call();
-    match (call.files()?, call.maker()) {
+    match (call.files()?, call.found_response()) {
         (Err(fault), _) => Some(Box::new(fault.clone())),
-        (Ok(files), Some(FoundResponse::Known(known))) if known.maker != files.principal => {
+        (Ok(files), Some(FoundResponse::Known(known))) if known.created_by != files.principal => {
             Some(faults::files_apart(&files.place))
         }
         (Ok(_), _) => None,
@@ -228,15 +232,25 @@ fn ask_of<'a>(
         terms: call.request().terms,
     };
     let files = call.files().and_then(Result::ok);
-    let maker = match (call.maker(), files) {
-        (Some(FoundResponse::Known(known)), _) => Some(known.maker),
+    let maker = match (call.found_response(), files) {
+        (Some(FoundResponse::Known(known)), _) => Some(known.created_by),
         (_, Some(files)) => Some(files.principal),
         _ => None,
     };
     let file_place = files.map(|files| files.place.as_str());
     let snapshot = caller.snapshot();
     let (accounts, catalogue) = (snapshot.accounts(), snapshot.catalogue());
-    PlanInput { question, accounts, catalogue, maker, file_place, random, affinity, now_us, now_unix_ms }
+    PlanInput {
+        query: question,
+        accounts,
+        catalogue,
+        required_principal: maker,
+        file_place,
+        random,
+        affinity,
+        now_us,
+        now_unix_ms,
+    }
 }
 
 impl Planned {

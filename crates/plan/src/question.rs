@@ -33,12 +33,12 @@ impl PlanQuery<'_> {
 /// A question with what the decision is made from.
 #[derive(Clone, Copy)]
 pub struct PlanInput<'a> {
-    pub question: PlanQuery<'a>,
+    pub query: PlanQuery<'a>,
     pub accounts: &'a [Arc<AccountEntry>],
     pub catalogue: &'a Catalogue,
     /// The seat that made the answer which this one continues, or stores the files that it
     /// names: no other can read them.
-    pub maker: Option<Principal>,
+    pub required_principal: Option<Principal>,
     /// Where in the call a file is named that this seat stores.
     pub file_place: Option<&'a str>,
     pub random: u64,

@@ -52,7 +52,7 @@ pub enum ResolvedTarget<'a> {
 
 /// The name of a release of a model, for the providers that it is passed on to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Named<'a> {
+pub struct NamedRelease<'a> {
     pub release: Release,
     /// As its publisher names it.
     pub sent: &'a str,
@@ -67,15 +67,15 @@ pub struct Resolved<'a> {
     /// A second name that routes and policies may use: `publisher/release`, or with the
     /// publisher in place of its own provider.
     pub other_name: Option<Arc<str>>,
-    pub meaning: ResolvedTarget<'a>,
+    pub target: ResolvedTarget<'a>,
     /// Which release of the model.
-    pub named: Option<Named<'a>>,
+    pub named: Option<NamedRelease<'a>>,
 }
 
 impl<'a> Resolved<'a> {
     /// The pinned provider, else the publisher's own: what a route's `provider` matches.
     pub fn provider(&self, ask: &PlanInput<'a>) -> Option<&'a str> {
-        match self.meaning {
+        match self.target {
             ResolvedTarget::Model { seller: Some(seller), .. } | ResolvedTarget::AtSeller { seller, .. } => {
                 Some(seller)
             }
@@ -88,7 +88,7 @@ impl<'a> Resolved<'a> {
 
     /// Whether it is a fine-tune that a provider's customer made of the provider's model.
     pub fn is_fine_tuned(&self) -> bool {
-        match (self.named, self.meaning) {
+        match (self.named, self.target) {
             (Some(named), _) => named.release == Release::FineTuned,
             (None, ResolvedTarget::AtSeller { upstream_model, .. }) => {
                 matches!(Release::read(upstream_model), Some((Release::FineTuned, _)))
@@ -99,7 +99,7 @@ impl<'a> Resolved<'a> {
 
     /// Each name, with the length of what precedes the model's own name.
     pub fn names(&self) -> impl Iterator<Item = (&str, usize)> {
-        let (own, other) = match self.meaning {
+        let (own, other) = match self.target {
             ResolvedTarget::Model { model, .. } => (&*model.name, self.named.map(|named| named.sent)),
             ResolvedTarget::AtSeller { upstream_model, .. } => (upstream_model, Some(upstream_model)),
             ResolvedTarget::OnNode { model } => (model, None),
@@ -114,7 +114,7 @@ impl<'a> Resolved<'a> {
 /// # Errors
 /// Nothing matches (404, with the nearest names), or a bare name matches several models (400, with their full names).
 pub fn resolve<'a>(ask: &PlanInput<'a>) -> Result<Resolved<'a>, Box<Fault>> {
-    let name = ask.question.model;
+    let name = ask.query.model;
     if let Some((seller, rest)) = split_seller(ask, name, ':') {
         return Ok(at_seller(ask, Rule::PinnedSeller, seller, rest));
     }
@@ -141,7 +141,7 @@ fn unlisted<'a>(ask: &PlanInput<'a>, name: &'a str) -> Option<Resolved<'a>> {
     let is_bare = !name.contains('/') && !name.is_empty();
     let family = || ask.catalogue.family(name).filter(|_| is_bare).map(|facts| (Rule::Family, facts));
     let vendor = || {
-        let vendor = ask.catalogue.vendor(ask.question.dialect).filter(|_| is_bare)?;
+        let vendor = ask.catalogue.vendor(ask.query.dialect).filter(|_| is_bare)?;
         has_credential(ask, vendor).then_some((Rule::Dialect, vendor))
     };
     release(ask, name).or_else(|| {
@@ -153,12 +153,12 @@ fn unlisted<'a>(ask: &PlanInput<'a>, name: &'a str) -> Option<Resolved<'a>> {
 /// Whether the project has a credential of its own there, usable or not.
 fn has_credential(ask: &PlanInput<'_>, facts: &ProviderFacts) -> bool {
     let is_its = |provider: &str| ask.canonical(provider) == facts.slug;
-    let mut credentials = ask.question.workspace.credentials.iter();
-    credentials.any(|credential| is_its(&credential.provider) && ask.question.is_in_scope_of(credential))
+    let mut credentials = ask.query.workspace.credentials.iter();
+    credentials.any(|credential| is_its(&credential.provider) && ask.query.is_in_scope_of(credential))
 }
 
 const fn of<'a>(rule: Rule, name: Arc<str>, meaning: ResolvedTarget<'a>) -> Resolved<'a> {
-    Resolved { rule, name, other_name: None, meaning, named: None }
+    Resolved { rule, name, other_name: None, target: meaning, named: None }
 }
 
 fn anywhere(rule: Rule, model: &Model) -> Resolved<'_> {
@@ -169,10 +169,10 @@ fn anywhere(rule: Rule, model: &Model) -> Resolved<'_> {
 fn release<'a>(ask: &PlanInput<'a>, name: &'a str) -> Option<Resolved<'a>> {
     let (release, model) = ask.catalogue.release(name)?;
     let sent = name.split_once('/').map_or(name, |(_, sent)| sent);
-    Some(named(anywhere(Rule::Release, model), model, Named { release, sent }))
+    Some(named(anywhere(Rule::Release, model), model, NamedRelease { release, sent }))
 }
 
-fn named<'a>(resolved: Resolved<'a>, model: &Model, named: Named<'a>) -> Resolved<'a> {
+fn named<'a>(resolved: Resolved<'a>, model: &Model, named: NamedRelease<'a>) -> Resolved<'a> {
     let other_name = Some(format!("{}/{}", model.publisher, named.sent).into());
     Resolved { other_name, named: Some(named), ..resolved }
 }
@@ -203,7 +203,7 @@ fn at_seller<'a>(ask: &PlanInput<'a>, rule: Rule, seller: &'a str, rest: &'a str
             let is_own = ask.catalogue.own_provider(&model.publisher).is_some_and(|own| own.slug == seller);
             let bare = rest.split_once('/').map_or(rest, |(_, bare)| bare);
             let sent = if is_own { bare } else { rest };
-            named(pinned(model), model, Named { release, sent })
+            named(pinned(model), model, NamedRelease { release, sent })
         }
         None => unknown_at(ask, rule, seller, rest),
     }
@@ -228,12 +228,12 @@ fn seller<'a>(ask: &PlanInput<'a>, word: &'a str) -> Option<&'a str> {
     if let Some(facts) = ask.catalogue.provider(word) {
         return Some(&facts.slug);
     }
-    let own = ask.question.workspace.credentials.iter().any(|credential| &*credential.provider == word);
+    let own = ask.query.workspace.credentials.iter().any(|credential| &*credential.provider == word);
     let pooled = || ask.accounts.iter().any(|account| &*account.provider == word);
     (own || pooled()).then_some(word)
 }
 
 fn node_model<'a>(ask: &PlanInput<'a>, name: &str) -> Option<&'a str> {
-    let nodes = &ask.question.workspace.nodes;
+    let nodes = &ask.query.workspace.nodes;
     nodes.iter().flat_map(|node| node.models.iter()).find(|model| *model == name).map(String::as_str)
 }

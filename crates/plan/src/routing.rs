@@ -23,7 +23,7 @@ struct Strength {
 
 /// The route that applies, or `None` if none matches and the default order holds.
 pub fn winning<'a>(ask: &PlanInput<'a>, resolved: &Resolved<'a>) -> Option<&'a RouteEntry> {
-    let routes = &ask.question.workspace.routes;
+    let routes = &ask.query.workspace.routes;
     let mut best: Option<(Strength, &RouteEntry)> = None;
     for route in routes {
         let Some(strength) = strength(ask, resolved, &route.spec.scope) else { continue };
@@ -58,7 +58,7 @@ pub fn reason(spec: &RouteSpec) -> &'static str {
 
 /// `None` if some field of the scope does not match.
 fn strength(ask: &PlanInput<'_>, resolved: &Resolved<'_>, scope: &RouteScope) -> Option<Strength> {
-    let question = &ask.question;
+    let question = &ask.query;
     if scope.alias.is_some() {
         // There are no aliases yet, so none can be the requested name.
         return None;

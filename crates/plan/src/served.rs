@@ -47,10 +47,10 @@ fn served(
     name: String,
 ) -> Option<ServedModel> {
     let ask = PlanInput {
-        question: PlanQuery { model: &name, ..*question },
+        query: PlanQuery { model: &name, ..*question },
         accounts: snapshot.accounts(),
         catalogue: snapshot.catalogue(),
-        maker: None,
+        required_principal: None,
         file_place: None,
         random: 0,
         affinity: &|| None,
@@ -61,7 +61,7 @@ fn served(
     if decision.attempts.is_empty() {
         return None;
     }
-    let owned_by = match decision.resolved?.meaning {
+    let owned_by = match decision.resolved?.target {
         ResolvedTarget::Model { model, .. } => model.publisher.clone(),
         ResolvedTarget::AtSeller { seller, .. } => seller.to_owned(),
         ResolvedTarget::OnNode { .. } => "byoc".to_owned(),

@@ -27,19 +27,19 @@ pub(crate) fn decide_upload<'a>(
     {
         return Decision::failed(no_keeper(word, ask.catalogue));
     }
-    if provider.is_none() && !ask.question.model.is_empty() {
-        let model = ask.question.model;
+    if provider.is_none() && !ask.query.model.is_empty() {
+        let model = ask.query.model;
         let known = ask.catalogue.model(model);
         let modality = known.or_else(|| ask.catalogue.by_bare_name(model).first().copied());
         let modality = modality.map_or(Modality::Chat, |model| model.modality);
-        let question = PlanQuery { modality, ..ask.question };
-        return of_keepers(ask.catalogue, decide(&PlanInput { question, ..*ask }, board));
+        let question = PlanQuery { modality, ..ask.query };
+        return of_keepers(ask.catalogue, decide(&PlanInput { query: question, ..*ask }, board));
     }
     let wanted = provider.and_then(|word| seller(ask.catalogue, word));
     let is_wanted = |name: &&String| wanted.is_none_or(|slug| name.split(':').next() == Some(slug));
     let decided = names.iter().filter(is_wanted).map(|name| {
-        let question = PlanQuery { model: name, modality: Modality::Chat, ..ask.question };
-        decide(&PlanInput { question, ..*ask }, board)
+        let question = PlanQuery { model: name, modality: Modality::Chat, ..ask.query };
+        decide(&PlanInput { query: question, ..*ask }, board)
     });
     let mut first_failed = None;
     let mut found: Option<Decision<'a>> = None;
@@ -143,7 +143,7 @@ files = true
     struct Open;
 
     impl AvailabilityView for Open {
-        fn standing(&self, _principal: Principal, _upstream_model: &str, _now_us: u64) -> Availability {
+        fn availability(&self, _principal: Principal, _upstream_model: &str, _now_us: u64) -> Availability {
             Availability::Open
         }
     }
@@ -203,10 +203,10 @@ files = true
             terms: PriceTerms::default(),
         };
         let ask = PlanInput {
-            question,
+            query: question,
             accounts: &[],
             catalogue: &catalogue,
-            maker: None,
+            required_principal: None,
             file_place: None,
             random: 0,
             affinity: &|| None,

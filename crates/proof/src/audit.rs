@@ -83,7 +83,7 @@ impl Head {
     #[must_use]
     pub fn is_signed(&self) -> bool {
         let text = Self::text(&self.chain, self.length, self.hash, self.signed_unix_ms);
-        self.public_key.signed(&text, &self.signature)
+        self.public_key.verify(&text, &self.signature)
     }
 
     fn text(chain: &str, length: u64, hash: Digest, unix_ms: u64) -> Vec<u8> {

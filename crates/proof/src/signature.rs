@@ -46,7 +46,7 @@ pub struct PublicKey([u8; 32]);
 
 impl PublicKey {
     #[must_use]
-    pub fn signed(&self, text: &[u8], signature: &Signature) -> bool {
+    pub fn verify(&self, text: &[u8], signature: &Signature) -> bool {
         UnparsedPublicKey::new(&ED25519, &self.0).verify(text, &signature.0).is_ok()
     }
 
@@ -115,8 +115,8 @@ mod tests {
         let signature = "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da\
                          085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00";
         assert_eq!(key.sign(&[0x72]).to_string(), signature);
-        assert!(key.public().signed(&[0x72], &signature.parse().unwrap()));
-        assert!(!key.public().signed(&[0x73], &signature.parse().unwrap()));
+        assert!(key.public().verify(&[0x72], &signature.parse().unwrap()));
+        assert!(!key.public().verify(&[0x73], &signature.parse().unwrap()));
         assert!(SigningKey::from_seed(&[0; 31]).is_err());
     }
 }

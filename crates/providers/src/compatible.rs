@@ -4,15 +4,15 @@ use bytes::Bytes;
 use dialects::chat::{SupportedFields, adapt_body, suited};
 use dialects::json::{Cursor, JsonError, Kind, Value};
 use dialects::{
-    DroppedFields, EmbeddingForm, Stored, StoredAct, TargetModel, speak_count, speak_hosted_texts,
-    speak_texts, translate_request, upstream_body_with,
+    DroppedFields, EmbeddingForm, Stored, StoredAct, TargetModel, translate_embeddings,
+    translate_hosted_embeddings, translate_request, upstream_body_with, write_count_request,
 };
 use domain::{Fault, FaultClass, Grammar, MissingFeatures, Operation, ServerFeature};
 use http::Method;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
 
 use crate::escape::{UNRESERVED, escape};
-use crate::{Ask, Outgoing, Target};
+use crate::{ModelRequest, Outgoing, Target};
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION")));
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -50,7 +50,7 @@ pub(crate) fn grammars(operation: Operation, native: &'static [Grammar]) -> &'st
 /// first.
 pub(crate) fn generate(
     target: &Target<'_>,
-    ask: &Ask<'_>,
+    ask: &ModelRequest<'_>,
     native: &[Grammar],
 ) -> Result<Outgoing, Box<Fault>> {
     generate_at(target, ask, native, |path| join(target.base_url, path))
@@ -59,7 +59,7 @@ pub(crate) fn generate(
 /// The same for a provider with documented deviations from the format (`taste`).
 pub(crate) fn generate_for(
     target: &Target<'_>,
-    ask: &Ask<'_>,
+    ask: &ModelRequest<'_>,
     native: &[Grammar],
     taste: &SupportedFields,
 ) -> Result<Outgoing, Box<Fault>> {
@@ -69,7 +69,7 @@ pub(crate) fn generate_for(
 /// Like `generate`, at addresses that `at` makes from the usual paths.
 pub(crate) fn generate_at(
     target: &Target<'_>,
-    ask: &Ask<'_>,
+    ask: &ModelRequest<'_>,
     native: &[Grammar],
     at: impl Fn(&str) -> String,
 ) -> Result<Outgoing, Box<Fault>> {
@@ -78,14 +78,14 @@ pub(crate) fn generate_at(
 
 fn generate_of(
     target: &Target<'_>,
-    ask: &Ask<'_>,
+    ask: &ModelRequest<'_>,
     native: &[Grammar],
     taste: &SupportedFields,
     at: impl Fn(&str) -> String,
 ) -> Result<Outgoing, Box<Fault>> {
     let is_made = |stored: &Stored| matches!(stored.act, StoredAct::Continue | StoredAct::Make);
     if let Some(stored) = ask.request.stored.as_deref().filter(|stored| !is_made(stored)) {
-        return Ok(look(ask, stored, at));
+        return Ok(stored_request(ask, stored, at));
     }
     if ask.operation == Operation::Realtime {
         return call(target, ask, native, at);
@@ -119,34 +119,34 @@ fn generate_of(
 /// Opens a realtime session. Only its address says anything about it.
 fn call(
     target: &Target<'_>,
-    ask: &Ask<'_>,
+    ask: &ModelRequest<'_>,
     native: &[Grammar],
     at: impl Fn(&str) -> String,
 ) -> Result<Outgoing, Box<Fault>> {
     if !native.contains(&ask.grammar) {
-        return Err(no_such(ask.operation));
+        return Err(unsupported_operation(ask.operation));
     }
     let mut path = "realtime?model=".to_owned();
     escape(target.upstream_model.as_bytes(), UNRESERVED, &mut path);
     let mut headers = vec![(USER_AGENT, AGENT)];
     headers.extend_from_slice(ask.native_headers);
-    Ok(Outgoing::look(Method::GET, at(&path), headers))
+    Ok(Outgoing::without_body(Method::GET, at(&path), headers))
 }
 
 /// A request about a stored response, file, batch or video.
-fn look(ask: &Ask<'_>, stored: &Stored, at: impl Fn(&str) -> String) -> Outgoing {
+fn stored_request(ask: &ModelRequest<'_>, stored: &Stored, at: impl Fn(&str) -> String) -> Outgoing {
     let (place, grammar) = match ask.operation {
         Operation::File => ("files", Grammar::Chat),
         Operation::Batch => ("batches", Grammar::Chat),
         Operation::Video => ("videos", Grammar::Chat),
         _ => ("responses", Grammar::Responses),
     };
-    look_at(ask, stored, place, "/content", grammar, at)
+    stored_request_at(ask, stored, place, "/content", grammar, at)
 }
 
 /// The same, for objects under `place` whose content is at `content` below them.
-pub(crate) fn look_at(
-    ask: &Ask<'_>,
+pub(crate) fn stored_request_at(
+    ask: &ModelRequest<'_>,
     stored: &Stored,
     place: &str,
     content: &str,
@@ -166,7 +166,7 @@ pub(crate) fn look_at(
 }
 
 /// A request about a stored object, without a body.
-pub(crate) fn about(ask: &Ask<'_>, method: Method, grammar: Grammar, url: String) -> Outgoing {
+pub(crate) fn about(ask: &ModelRequest<'_>, method: Method, grammar: Grammar, url: String) -> Outgoing {
     let said = EncodedBody { grammar, body: Vec::new(), dropped: Vec::new() };
     let mut outgoing = said.to(url, ask);
     outgoing.headers.retain(|(name, _)| *name != CONTENT_TYPE);
@@ -182,13 +182,17 @@ pub(crate) struct EncodedBody {
 
 /// The client's own bytes, edited, if the upstream speaks the client's format; otherwise a translation into
 /// the first format that it speaks. Fails if it speaks none.
-pub(crate) fn say(target: &Target<'_>, ask: &Ask<'_>, native: &[Grammar]) -> Result<EncodedBody, Box<Fault>> {
+pub(crate) fn encode_body(
+    target: &Target<'_>,
+    ask: &ModelRequest<'_>,
+    native: &[Grammar],
+) -> Result<EncodedBody, Box<Fault>> {
     say_for(target, ask, native, &SupportedFields::COMMON)
 }
 
 fn say_for(
     target: &Target<'_>,
-    ask: &Ask<'_>,
+    ask: &ModelRequest<'_>,
     native: &[Grammar],
     taste: &SupportedFields,
 ) -> Result<EncodedBody, Box<Fault>> {
@@ -201,16 +205,19 @@ fn say_for(
         };
         return Ok(EncodedBody { grammar: ask.grammar, body, dropped });
     }
-    let grammar = *native.first().ok_or_else(|| no_such(ask.operation))?;
+    let grammar = *native.first().ok_or_else(|| unsupported_operation(ask.operation))?;
     let model = target.upstream_model;
     let spoken = match ask.operation {
         Operation::Chat | Operation::Run | Operation::Count => {
             let listener = TargetModel { model, abilities: (target.abilities)() };
             let prompt = ask.prompt.ok_or_else(|| Box::new(Fault::internal()))?;
-            let translate = if ask.operation == Operation::Count { speak_count } else { translate_request };
+            let translate =
+                if ask.operation == Operation::Count { write_count_request } else { translate_request };
             translate(ask.grammar, prompt, grammar, &listener, ask.is_lenient)?
         }
-        Operation::Embed => speak_texts(ask.grammar, ask.body, ask.request, grammar, model, ask.is_lenient)?,
+        Operation::Embed => {
+            translate_embeddings(ask.grammar, ask.body, ask.request, grammar, model, ask.is_lenient)?
+        }
         // Only one format can express these.
         Operation::Moderate
         | Operation::Complete
@@ -226,13 +233,13 @@ fn say_for(
         | Operation::Translate
         | Operation::ImageEdits
         | Operation::ImageVariations
-        | Operation::Realtime => return Err(no_such(ask.operation)),
+        | Operation::Realtime => return Err(unsupported_operation(ask.operation)),
     };
     let mut said = EncodedBody { grammar, body: vec![spoken.body], dropped: spoken.dropped };
     if !quirks.is_none() {
         let mut losses = DroppedFields::of_server(ask.grammar);
         said.body = suited(&said.body.concat().into(), quirks, taste, &mut losses)?;
-        let lost = losses.settle(ask.is_lenient)?;
+        let lost = losses.finish(ask.is_lenient)?;
         let lost: Vec<String> = lost.into_iter().filter(|name| !said.dropped.contains(name)).collect();
         said.dropped.extend(lost);
     }
@@ -242,13 +249,13 @@ fn say_for(
 /// The client's own bytes, without what the server does not support.
 fn suit(
     model: &str,
-    ask: &Ask<'_>,
+    ask: &ModelRequest<'_>,
     quirks: MissingFeatures,
     taste: &SupportedFields,
 ) -> Result<(Vec<Bytes>, Vec<String>), Box<Fault>> {
     let mut losses = DroppedFields::of_server(ask.grammar);
     let body = adapt_body(ask.body, ask.request, model, quirks, taste, &mut losses, ask.inserts)?;
-    Ok((body, losses.settle(ask.is_lenient)?))
+    Ok((body, losses.finish(ask.is_lenient)?))
 }
 
 /// The server's limitations that can matter for this operation.
@@ -270,13 +277,16 @@ fn quirks_for(operation: Operation, quirks: MissingFeatures, taste: &SupportedFi
 }
 
 /// Texts to embed, in the format of a cloud-hosted model.
-pub(crate) fn say_texts(ask: &Ask<'_>, form: EmbeddingForm) -> Result<EncodedBody, Box<Fault>> {
-    let spoken = speak_hosted_texts(ask.grammar, ask.body, ask.request, form, ask.is_lenient)?;
+pub(crate) fn encode_embeddings(
+    ask: &ModelRequest<'_>,
+    form: EmbeddingForm,
+) -> Result<EncodedBody, Box<Fault>> {
+    let spoken = translate_hosted_embeddings(ask.grammar, ask.body, ask.request, form, ask.is_lenient)?;
     Ok(EncodedBody { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped })
 }
 
 /// The fault for an operation that the provider does not support.
-pub fn no_such(operation: Operation) -> Box<Fault> {
+pub fn unsupported_operation(operation: Operation) -> Box<Fault> {
     let (what, fix) = match operation {
         Operation::Embed => {
             ("make vectors of texts", "Use a model that embeds, such as GET /v2/capabilities lists.")
@@ -336,7 +346,7 @@ pub fn no_such(operation: Operation) -> Box<Fault> {
 
 impl EncodedBody {
     /// The request with this body, to a URL.
-    pub(crate) fn to(self, url: String, ask: &Ask<'_>) -> Outgoing {
+    pub(crate) fn to(self, url: String, ask: &ModelRequest<'_>) -> Outgoing {
         // Leaves space for the authentication headers.
         let mut headers = Vec::with_capacity(5);
         let own_type = ask.request.form.as_ref().map(|form| HeaderValue::try_from(form.content_type()));
@@ -362,7 +372,7 @@ impl EncodedBody {
     }
 
     /// The same where the client's form was translated to JSON.
-    pub(crate) fn into_document(self, url: String, ask: &Ask<'_>) -> Outgoing {
+    pub(crate) fn into_document(self, url: String, ask: &ModelRequest<'_>) -> Outgoing {
         let mut outgoing = self.to(url, ask);
         let types = outgoing.headers.iter_mut().filter(|(name, _)| *name == CONTENT_TYPE);
         types.for_each(|(_, value)| *value = JSON);
@@ -374,7 +384,7 @@ impl EncodedBody {
 ///
 /// # Errors
 /// The request is for something else.
-pub(crate) fn only_whole_films(film: &Stored) -> Result<(), Box<Fault>> {
+pub(crate) fn require_plain_video(film: &Stored) -> Result<(), Box<Fault>> {
     if film.act == StoredAct::Make {
         let message = "The model of this video makes no video of another one.";
         let fault = Fault::new(FaultClass::Unsupported, "unsupported_operation", message);
@@ -388,7 +398,7 @@ pub(crate) fn only_whole_films(film: &Stored) -> Result<(), Box<Fault>> {
     Ok(())
 }
 
-pub(crate) fn no_such_film() -> Box<Fault> {
+pub(crate) fn video_not_found() -> Box<Fault> {
     Box::new(Fault::new(FaultClass::NotFound, "video_not_found", "There is no such video here."))
 }
 
@@ -399,7 +409,7 @@ pub(crate) fn list_models(base_url: &str) -> Outgoing {
 /// A GET of a path below the server's address.
 pub(crate) fn read_at(base_url: &str, path: &str) -> Outgoing {
     let headers = vec![(ACCEPT, JSON), (USER_AGENT, AGENT)];
-    Outgoing::look(Method::GET, join(base_url, path), headers)
+    Outgoing::without_body(Method::GET, join(base_url, path), headers)
 }
 
 /// A management request to a Tidegate runtime: a path below its address, or its metrics, which are one level
@@ -509,7 +519,7 @@ mod tests {
             hosting: &domain::hosting::PLAIN,
             quirks: MissingFeatures::default(),
         };
-        let ask = Ask {
+        let ask = ModelRequest {
             operation: Operation::Chat,
             grammar: Grammar::Chat,
             request: &request,
@@ -558,7 +568,7 @@ mod tests {
                 hosting: &domain::hosting::PLAIN,
                 quirks: MissingFeatures::default(),
             };
-            let ask = Ask {
+            let ask = ModelRequest {
                 operation: Operation::Stored,
                 grammar: Grammar::Responses,
                 request: &request,
@@ -590,7 +600,7 @@ mod tests {
         );
         assert!(does("nebius", Operation::Images) && !does("anthropic", Operation::Images));
         assert!(does("gemini", Operation::Embed) && !does("anthropic", Operation::Embed));
-        assert!(provider("openai").counts("m") && !provider("xai").counts("m"));
+        assert!(provider("openai").can_count_tokens("m") && !provider("xai").can_count_tokens("m"));
         let (body, request) = (Bytes::from_static(b"{}"), dialects::Request::default());
         let target = Target {
             base_url: "http://host",
@@ -609,7 +619,7 @@ mod tests {
             (Operation::Rerank, "has no way to put texts in the order of a question."),
             (Operation::Complete, "has no way to go on with a text that is no conversation."),
         ] {
-            let ask = Ask {
+            let ask = ModelRequest {
                 operation,
                 grammar: Grammar::Chat,
                 request: &request,

@@ -35,9 +35,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::Deserialize;
 
 pub use classify::is_of_account;
-pub use compatible::{RUNTIME_COUNTS, ask_runtime, no_such};
-pub use openai_compatible::probe::{Heard, Probe};
-pub use rate_limit_headers::told_limits;
+pub use compatible::{RUNTIME_COUNTS, ask_runtime, unsupported_operation};
+pub use openai_compatible::probe::{Probe, ProbeAnswer};
+pub use rate_limit_headers::read_rate_limits;
 pub use registry::provider;
 pub use retry_after::retry_after_ms;
 
@@ -57,7 +57,7 @@ pub struct Target<'a> {
 
 /// A client's request to a model.
 #[derive(Debug, Clone, Copy)]
-pub struct Ask<'a> {
+pub struct ModelRequest<'a> {
     pub operation: Operation,
     /// The client's wire format.
     pub grammar: Grammar,
@@ -91,7 +91,11 @@ pub struct Outgoing {
 
 impl Outgoing {
     /// A request without a body.
-    pub(crate) const fn look(method: Method, url: String, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
+    pub(crate) const fn without_body(
+        method: Method,
+        url: String,
+        headers: Vec<(HeaderName, HeaderValue)>,
+    ) -> Self {
         Self { method, url, headers, body: Vec::new(), grammar: Grammar::Chat, dropped: Vec::new() }
     }
 }
@@ -108,9 +112,9 @@ pub struct Signer<'a> {
 /// One step of a token exchange, for accounts whose secret does not sign requests itself.
 pub enum Grant {
     /// Send this request next; its answer is passed to the next step after the earlier ones.
-    Ask {
+    Request {
         outgoing: Box<Outgoing>,
-        door: ExchangeReach,
+        reach: ExchangeReach,
     },
     /// Read this file next; its content is passed on like an answer.
     Read {
@@ -189,7 +193,7 @@ impl Taken {
 
 /// An answer that may only lead to the result.
 #[derive(Clone, Copy)]
-pub struct Leading<'a> {
+pub struct IntermediateAnswer<'a> {
     pub base_url: &'a str,
     pub hosting: &'a Hosting,
     pub operation: Operation,
@@ -204,10 +208,10 @@ pub struct Leading<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FollowUp {
     /// The answer is the result.
-    Here,
+    Final,
     /// Send this request, with the account's authentication. If it returns an app's error, that is the
     /// result.
-    Ask { method: Method, url: String },
+    Request { method: Method, url: String },
     /// Fetch this file, without authentication: it is the result.
     Fetch { url: String },
 }
@@ -238,7 +242,7 @@ pub trait Provider: Sync {
     }
 
     /// Whether the provider counts a request's tokens for this model (not as part of an answer).
-    fn counts(&self, upstream_model: &str) -> bool {
+    fn can_count_tokens(&self, upstream_model: &str) -> bool {
         !self.grammars_for(Operation::Count, upstream_model).is_empty()
     }
 
@@ -248,12 +252,12 @@ pub trait Provider: Sync {
     }
 
     /// Whether it deviates from its wire format, so that buffered answers have to be normalised.
-    fn is_loose(&self) -> bool {
+    fn needs_normalising(&self) -> bool {
         self.is_probed()
     }
 
     /// Further domains where it stores its accounts' objects, beyond its own address.
-    fn stores(&self) -> &'static [&'static str] {
+    fn storage_domains(&self) -> &'static [&'static str] {
         &[]
     }
 
@@ -273,7 +277,7 @@ pub trait Provider: Sync {
     ///
     /// # Errors
     /// The target does not support this request.
-    fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>>;
+    fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>>;
 
     /// Adds authentication. The header is marked sensitive, and its memory is wiped when it is dropped.
     ///
@@ -328,7 +332,7 @@ pub trait Provider: Sync {
     }
 
     /// Whether answers to this operation only lead to the result and must be followed.
-    fn leads(&self, _operation: Operation, _stored: Option<&Stored>) -> bool {
+    fn has_follow_up(&self, _operation: Operation, _stored: Option<&Stored>) -> bool {
         false
     }
 
@@ -336,8 +340,8 @@ pub trait Provider: Sync {
     ///
     /// # Errors
     /// The answer points to an address that requests must not be sent to; the text says why.
-    fn lead(&self, _leading: &Leading<'_>) -> Result<FollowUp, &'static str> {
-        Ok(FollowUp::Here)
+    fn follow_up(&self, _leading: &IntermediateAnswer<'_>) -> Result<FollowUp, &'static str> {
+        Ok(FollowUp::Final)
     }
 
     /// Classifies an answer whose status is not 200.

@@ -1,7 +1,7 @@
 //! The rate limits that a provider reports in an answer's headers. The header names are few and shared by
 //! many providers, so they are read for all of them.
 
-use domain::{RateLimitState, Standings};
+use domain::{RateLimitState, RateLimitStates};
 
 use crate::retry_after::{delay_ms, moment_unix_ms};
 
@@ -39,10 +39,10 @@ fn below<'r>(name: &[u8], beginning: &[u8], room: &'r mut [u8; NAME_BYTES_MAX]) 
 
 /// Reads an answer's headers in one pass.
 #[must_use]
-pub fn told_limits<'h>(
+pub fn read_rate_limits<'h>(
     headers: impl Iterator<Item = (&'h [u8], &'h [u8])>,
     unix_ms: impl Fn() -> u64,
-) -> Standings {
+) -> RateLimitStates {
     let (mut requests, mut tokens) = (Heard::default(), Heard::default());
     for (name, value) in headers {
         // The first byte rules out most headers.
@@ -74,16 +74,16 @@ pub fn told_limits<'h>(
             }
         }
     }
-    Standings { requests: requests.standing(), tokens: tokens.standing() }
+    RateLimitStates { requests: requests.standing(), tokens: tokens.standing() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn told(headers: &[(&str, &str)]) -> Standings {
+    fn told(headers: &[(&str, &str)]) -> RateLimitStates {
         let headers = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        told_limits(headers, || 1_795_166_357_000)
+        read_rate_limits(headers, || 1_795_166_357_000)
     }
 
     #[test]
@@ -121,7 +121,7 @@ mod tests {
             &[("x-ratelimit-limit-requests", "60")],
             &[("x-request-id", "req_1"), ("age", "0")],
         ] {
-            assert_eq!(told(headers), Standings::default(), "{headers:?}");
+            assert_eq!(told(headers), RateLimitStates::default(), "{headers:?}");
         }
     }
 }

@@ -76,7 +76,7 @@ pub struct Delivery {
 #[must_use]
 pub fn relay(answer: Answer, hands: &Deps) -> Delivery {
     let parts = answer.into_parts();
-    let mut headers = fill(parts.room, parts.exchange.trace(), Some(&parts.served));
+    let mut headers = fill(parts.header_map, parts.exchange.trace(), Some(&parts.served));
     for (name, value) in parts.upstream_headers {
         headers.insert(name, value);
     }
@@ -97,7 +97,7 @@ pub fn relay(answer: Answer, hands: &Deps) -> Delivery {
             let media_type = open.media_type();
             headers.insert(CONTENT_TYPE, media_type.unwrap_or(HeaderValue::from_static("application/json")));
             tab.timeline_mut().first_byte_us = now_us.saturating_sub(parts.exchange.call.received_us());
-            open.closes(&mut tab, &usage, now_us);
+            open.close(&mut tab, &usage, now_us);
             let length = bytes.len() as u64;
             let ending = Ending { outcome: Outcome::Completed, fault: None, usage };
             Body::Whole { bytes: Some(bytes), end: Some((tab, ending, length)) }

@@ -36,7 +36,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 pub enum Step {
     /// A text message arrived; it waits for `let_on`.
     Message(Sender),
-    /// A guarded client sent a message that isn't text; it waits for `keep_back`.
+    /// A guarded client sent a message that isn't text; it waits for `discard`.
     Opaque(Sender),
     /// A side sent a close frame, which is forwarded to the other.
     Closes(Sender, Option<u16>),
@@ -45,7 +45,7 @@ pub enum Step {
     /// A side violated the protocol.
     Wrong(Sender, Violation),
     /// Time for periodic checks; nothing else happened.
-    Look,
+    Tick,
 }
 
 /// One direction.
@@ -54,13 +54,13 @@ struct Direction {
     /// Received and not forwarded yet.
     input: BytesMut,
     /// How many bytes of `input` were scanned.
-    looked: usize,
+    scanned: usize,
     /// To be sent.
     output: BytesMut,
     /// Our own frames, to be inserted between two messages.
     own: Vec<u8>,
     /// A part of the current message has been forwarded.
-    has_gone_on: bool,
+    is_partly_forwarded: bool,
     /// No part of a message is forwarded before all of it was read.
     is_guarded: bool,
     is_ended: bool,
@@ -77,7 +77,7 @@ pub struct Sockets<C, U> {
     up: Direction,
     down: Direction,
     look: Pin<Box<Sleep>>,
-    heard: Instant,
+    last_received: Instant,
 }
 
 impl Direction {
@@ -85,10 +85,10 @@ impl Direction {
         Self {
             scanner: Scanner::new(sender, REALTIME_MESSAGE_BYTES_MAX, REALTIME_READ_BYTES_MAX),
             input: BytesMut::new(),
-            looked: 0,
+            scanned: 0,
             output: BytesMut::new(),
             own: Vec::new(),
-            has_gone_on: false,
+            is_partly_forwarded: false,
             is_guarded: false,
             is_ended: false,
             has_closed: false,
@@ -97,29 +97,29 @@ impl Direction {
     }
 
     /// Forwards what was scanned.
-    fn let_on(&mut self) {
-        let piece = self.input.split_to(self.looked.min(self.input.len()));
-        self.looked = 0;
+    fn forward(&mut self) {
+        let piece = self.input.split_to(self.scanned.min(self.input.len()));
+        self.scanned = 0;
         if self.output.is_empty() {
             self.output = piece;
         } else {
             self.output.extend_from_slice(&piece);
         }
-        self.has_gone_on = !self.scanner.is_between_messages();
+        self.is_partly_forwarded = !self.scanner.is_between_messages();
         self.put_own();
     }
 
     /// Inserts our own frames as soon as no message is in progress.
     fn put_own(&mut self) {
-        if !self.own.is_empty() && !self.has_gone_on && self.looked == 0 {
+        if !self.own.is_empty() && !self.is_partly_forwarded && self.scanned == 0 {
             self.output.extend_from_slice(&std::mem::take(&mut self.own));
         }
     }
 
     /// Scans what arrived, up to the next event.
-    fn look(&mut self, sender: Sender) -> Option<Step> {
-        while self.looked < self.input.len() {
-            let fresh = self.input.get(self.looked..).unwrap_or_default();
+    fn scan(&mut self, sender: Sender) -> Option<Step> {
+        while self.scanned < self.input.len() {
+            let fresh = self.input.get(self.scanned..).unwrap_or_default();
             let read = match self.scanner.read(fresh) {
                 Ok(read) => read,
                 Err(violation) => {
@@ -127,8 +127,8 @@ impl Direction {
                     return Some(Step::Wrong(sender, violation));
                 }
             };
-            self.looked += read.used;
-            if self.is_guarded && self.looked > REALTIME_READ_BYTES_MAX {
+            self.scanned += read.used;
+            if self.is_guarded && self.scanned > REALTIME_READ_BYTES_MAX {
                 self.is_ended = true;
                 return Some(Step::Wrong(sender, TOO_LONG));
             }
@@ -136,20 +136,20 @@ impl Direction {
                 Some(Seen::Message(Kind::Text)) => return Some(Step::Message(sender)),
                 Some(Seen::Message(Kind::Binary)) if self.is_guarded => return Some(Step::Opaque(sender)),
                 Some(Seen::Close(code)) => {
-                    self.let_on();
+                    self.forward();
                     self.has_closed = true;
                     return Some(Step::Closes(sender, code));
                 }
                 // Between the fragments of a message they are held back with it.
                 Some(Seen::Message(Kind::Binary) | Seen::Ping | Seen::Pong) if self.has_ended() => {
-                    self.let_on()
+                    self.forward()
                 }
                 _ => {}
             }
         }
-        let holds = sender == Sender::Client && !self.has_gone_on;
-        if !self.is_guarded && self.looked > 0 && (!holds || self.looked > REALTIME_HELD_BYTES_MAX) {
-            self.let_on();
+        let holds = sender == Sender::Client && !self.is_partly_forwarded;
+        if !self.is_guarded && self.scanned > 0 && (!holds || self.scanned > REALTIME_HELD_BYTES_MAX) {
+            self.forward();
         }
         None
     }
@@ -205,7 +205,7 @@ impl<C: Stream, U: Stream> Sockets<C, U> {
             up,
             down: Direction::new(Sender::Server),
             look: Box::pin(sleep_until(now + LOOK_EVERY)),
-            heard: now,
+            last_received: now,
         }
     }
 
@@ -216,14 +216,14 @@ impl<C: Stream, U: Stream> Sockets<C, U> {
         self
     }
 
-    /// Relays until there is an event. A message that was reported waits for `let_on` or `keep_back`.
+    /// Relays until there is an event. A message that was reported waits for `let_on` or `discard`.
     pub async fn step(&mut self) -> Step {
         poll_fn(|cx| self.poll_step(cx)).await
     }
 
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         loop {
-            if let Some(step) = self.down.look(Sender::Server).or_else(|| self.up.look(Sender::Client)) {
+            if let Some(step) = self.down.scan(Sender::Server).or_else(|| self.up.scan(Sender::Client)) {
                 return Poll::Ready(step);
             }
             if matches!(self.up.poll_write(&mut self.upstream, cx), Poll::Ready(Err(_))) {
@@ -250,12 +250,12 @@ impl<C: Stream, U: Stream> Sockets<C, U> {
                 came = true;
             }
             if came {
-                self.heard = Instant::now();
+                self.last_received = Instant::now();
                 continue;
             }
             std::task::ready!(self.look.as_mut().poll(cx));
             self.look.as_mut().reset(Instant::now() + LOOK_EVERY);
-            return Poll::Ready(Step::Look);
+            return Poll::Ready(Step::Tick);
         }
     }
 
@@ -272,32 +272,32 @@ impl<C: Stream, U: Stream> Sockets<C, U> {
     }
 
     /// Forwards the waiting message.
-    pub fn let_on(&mut self, sender: Sender) {
-        self.way(sender).let_on();
+    pub fn forward(&mut self, sender: Sender) {
+        self.way(sender).forward();
     }
 
     /// Drops the waiting message; `false` where a part of it was already forwarded, so that it can't be
     /// dropped.
     pub fn discard(&mut self, sender: Sender) -> bool {
         let way = self.way(sender);
-        if way.has_gone_on {
+        if way.is_partly_forwarded {
             return false;
         }
-        way.input.advance(way.looked.min(way.input.len()));
-        way.looked = 0;
+        way.input.advance(way.scanned.min(way.input.len()));
+        way.scanned = 0;
         way.put_own();
         true
     }
 
     /// Sends a frame to the client as soon as the current message has ended.
-    pub fn tell(&mut self, frame: &[u8]) {
+    pub fn send_to_client(&mut self, frame: &[u8]) {
         self.down.own.extend_from_slice(frame);
         self.down.put_own();
     }
 
     /// The time since anything arrived.
     pub fn silence(&self) -> Duration {
-        self.heard.elapsed()
+        self.last_received.elapsed()
     }
 
     /// Ends both sides: flushes each one's pending output, and then sends its close frame where the framing
@@ -305,9 +305,9 @@ impl<C: Stream, U: Stream> Sockets<C, U> {
     pub async fn end(mut self, to_client: &[u8], to_upstream: &[u8], wait: Duration) -> (C, U) {
         let last = |way: &mut Direction, frame: &[u8]| {
             // What was not let on is dropped, and the close frame takes its place.
-            let is_open = match way.looked {
+            let is_open = match way.scanned {
                 0 => way.scanner.is_between_frames(),
-                _ => !way.has_gone_on,
+                _ => !way.is_partly_forwarded,
             };
             if is_open && !way.has_closed {
                 way.output.extend_from_slice(frame);
@@ -365,7 +365,7 @@ mod tests {
         assert_eq!(house.sockets.message(Sender::Client), b"one");
         assert!(house.sockets.discard(Sender::Client));
         assert_eq!(house.sockets.step().await, Step::Message(Sender::Client));
-        house.sockets.let_on(Sender::Client);
+        house.sockets.forward(Sender::Client);
         let passed = tokio::select! {
             bytes = read(&mut house.upstream, told.len()) => bytes,
             step = house.sockets.step() => panic!("{step:?}"),
@@ -406,10 +406,10 @@ mod tests {
             step = house.sockets.step() => panic!("{step:?}"),
         };
         assert_eq!(seen, first, "all but its end goes on at once");
-        house.sockets.tell(b"ours");
+        house.sockets.send_to_client(b"ours");
         house.upstream.write_all(second).await.unwrap();
         assert_eq!(house.sockets.step().await, Step::Message(Sender::Server));
-        house.sockets.let_on(Sender::Server);
+        house.sockets.forward(Sender::Server);
         let seen = tokio::select! {
             bytes = read(&mut house.client, second.len() + 4) => bytes,
             step = house.sockets.step() => panic!("{step:?}"),
@@ -429,9 +429,9 @@ mod tests {
         });
         loop {
             match sockets.step().await {
-                Step::Message(Sender::Server) => sockets.let_on(Sender::Server),
+                Step::Message(Sender::Server) => sockets.forward(Sender::Server),
                 // Both directions are blocked.
-                Step::Look => break,
+                Step::Tick => break,
                 other => panic!("{other:?}"),
             }
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::limits::{CHECKPOINT_BYTES, CHECKPOINT_EVERY, ERROR_EVENT_LINGER, PING_EVERY};
 use domain::{Fault, FaultClass, Outcome, Usage};
-use execute::{AttemptFailure, Exchange, Feed, Flow, LateRetry, again};
+use execute::{AttemptFailure, Exchange, Feed, Flow, LateRetry, retry_late};
 use ledger::Tab;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
@@ -69,8 +69,10 @@ impl Stream {
                     Poll::Ready((tab, next)) => {
                         self.tab = Some(tab);
                         match next {
-                            LateRetry::Going(feed) => self.state = State::Flowing(feed),
-                            LateRetry::Over(feed, miss) => return Poll::Ready(self.break_off(feed, miss)),
+                            LateRetry::Resumed(feed) => self.state = State::Flowing(feed),
+                            LateRetry::Exhausted(feed, miss) => {
+                                return Poll::Ready(self.break_off(feed, miss));
+                            }
                         }
                     }
                     Poll::Pending => return self.silent(cx),
@@ -119,8 +121,8 @@ impl Stream {
             self.complete();
             return Piece::Last(bytes);
         }
-        if tab.draws_on_money() && feed.can_be_cut() {
-            let used = feed.used_by_now();
+        if tab.has_budgets() && feed.can_be_cut() {
+            let used = feed.usage_upper_bound();
             if let Some(fault) = tab.cut_at(&feed.usage(), &used) {
                 return self.cut(bytes, used, fault);
             }
@@ -166,7 +168,7 @@ impl Stream {
         }
         match self.tab.take() {
             Some(tab) => {
-                self.state = State::Retrying(Box::pin(again(feed, tab, miss)));
+                self.state = State::Retrying(Box::pin(retry_late(feed, tab, miss)));
                 None
             }
             None => Some(Piece::Abort),
@@ -177,7 +179,7 @@ impl Stream {
     fn break_off(&mut self, mut feed: Box<Feed>, miss: AttemptFailure) -> Piece {
         let mut usage = Usage::default();
         if let Some(tab) = &mut self.tab {
-            usage = feed.missed(tab, &miss);
+            usage = feed.end_as_failed(tab, &miss);
         }
         let outcome = if miss.class() == FaultClass::Deadline { Outcome::Deadline } else { Outcome::Failed };
         // The client has seen the content so far; an SDK that retried would pay twice.

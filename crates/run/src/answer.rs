@@ -29,7 +29,7 @@ impl Frame {
     pub(crate) fn of(inbound: &Inbound, request: RunRequest) -> Self {
         Self {
             trace: inbound.trace,
-            envelope: Envelope::asked(&inbound.headers),
+            envelope: Envelope::from_headers(&inbound.headers),
             request,
             received_unix_ms: inbound.received_unix_ms,
         }
@@ -84,7 +84,7 @@ pub(crate) async fn shape(
         usage,
         received_unix_ms: frame.received_unix_ms,
         started_unix_ms,
-        ended_unix_ms: core.hands.world.clock.unix_ms(),
+        ended_unix_ms: core.deps.world.clock.unix_ms(),
     };
     let task = Task::completed(&ran).shown();
     messages.extend(kept::keep(core, caller, frame.trace, &task).await);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use domain::limits::{KEPT_TURN_BYTES_MAX, TURN_FIND_TIME_MAX};
-use domain::ports::KeptTurn;
+use domain::ports::StoredTurn;
 use domain::{Dialect, Fault, FaultClass, Retention, TaskId, TraceId};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
@@ -29,7 +29,7 @@ pub(crate) async fn keep(core: &Core, caller: &Caller, trace: TraceId, task: &Va
     let Some(content) = short_enough(task) else {
         return Some(not_kept("It is too long to be kept."));
     };
-    let turn = KeptTurn {
+    let turn = StoredTurn {
         workspace: caller.workspace().id,
         project: caller.project().id,
         request: trace,
@@ -38,7 +38,7 @@ pub(crate) async fn keep(core: &Core, caller: &Caller, trace: TraceId, task: &Va
     };
     // Awaited with a timeout: the client may read the task from another process at once. If the store is
     // slow, the write still completes.
-    let _ = tokio::time::timeout(TURN_FIND_TIME_MAX, core.hands.turns.keep(turn)).await;
+    let _ = tokio::time::timeout(TURN_FIND_TIME_MAX, core.deps.turns.keep(turn)).await;
     None
 }
 
@@ -122,10 +122,10 @@ async fn answer(
         return Err(nothing_here(id, below));
     };
     let (workspace, project) = (caller.workspace().id, caller.project().id);
-    let found = core.hands.turns.find(workspace, project, vec![name_of(id)]).await;
+    let found = core.deps.turns.find(workspace, project, vec![name_of(id)]).await;
     let found = found.into_iter().flatten().next().ok_or_else(|| unknown(id))?;
     let task: Value = serde_json::from_slice(&found).map_err(|_| Box::new(Fault::internal()))?;
-    let envelope = Envelope::asked(headers);
+    let envelope = Envelope::from_headers(headers);
     let json = |body: Vec<u8>| Ok((StatusCode::OK, Some("application/json"), body.into()));
     match act {
         Act::Read => json(envelope.wrap(&task, &[])),
@@ -136,7 +136,7 @@ async fn answer(
             let fault = Fault::new(FaultClass::Conflict, "task_finished", message);
             Err(Box::new(fault.fix("Read it at /tasks/ID, or delete it.")))
         }
-        Act::Delete => match core.hands.turns.forget(workspace, TraceId::from_uuid(*id.as_uuid())).await {
+        Act::Delete => match core.deps.turns.forget(workspace, TraceId::from_uuid(*id.as_uuid())).await {
             true => Ok((StatusCode::NO_CONTENT, None, Bytes::new())),
             false => Err(not_deleted()),
         },

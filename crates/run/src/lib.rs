@@ -49,12 +49,12 @@ async fn trip(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Result<Respo
     let request = request::read(&inbound.headers, &inbound.body)?;
     let input = input::read(&request.input)?;
     let document = match &input.document {
-        Some(asked) => Some(document::load(asked, &core.hands.egress).await?),
+        Some(asked) => Some(document::load(asked, &core.deps.egress).await?),
         None => None,
     };
     let body = prompt::encode(&request.app, &input, document.as_ref(), inbound.trace);
     let frame = answer::Frame::of(&inbound, request);
-    let started_unix_ms = core.hands.world.clock.unix_ms();
+    let started_unix_ms = core.deps.world.clock.unix_ms();
     let inbound = Inbound { dialect: Dialect::Run, operation: Operation::Run, body, ..inbound };
     let response = line::serve(core, inbound, caller.clone()).await;
     Ok(answer::shape(core, &caller, frame, started_unix_ms, response).await)

@@ -18,7 +18,7 @@ pub(crate) struct RunRequest {
 }
 
 /// Fields that this release does not support, each with what applies instead. Empty values are accepted.
-const LATER: &[(&str, &str)] = &[
+const UNSUPPORTED_FIELDS: &[(&str, &str)] = &[
     ("version_id", "a model has no versions to pin; name the one you want in \"app\""),
     ("setup", "a model has no setup"),
     ("workers", "which node serves is decided by the workspace's routes"),
@@ -140,7 +140,7 @@ fn check_beside(name: &str, value: &Value) -> Result<(), Box<Fault>> {
     if name == "session_timeout" || ANY.contains(&name) {
         return Err(wrong_type(name));
     }
-    let Some((_, instead)) = LATER.iter().find(|(later, _)| *later == name) else {
+    let Some((_, instead)) = UNSUPPORTED_FIELDS.iter().find(|(later, _)| *later == name) else {
         return Err(unknown(name));
     };
     if is_default(name, value) {

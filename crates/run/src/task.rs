@@ -176,7 +176,7 @@ pub(crate) struct Message {
 }
 
 impl Envelope {
-    pub(crate) fn asked(headers: &HeaderMap) -> Self {
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         Self::of(headers.get(VERSION).and_then(|version| version.to_str().ok()))
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use domain::limits::{ANSWER_KEPT, CLAIM_EXTENDED_EVERY, CLAIM_TIME_MAX, CLAIM_WAIT_MAX, KEEP_WAIT_MAX};
 use domain::ports::{
-    AnswerKeeper, Claim, Claimed, KeptAnswer, KeyedRequest, PortFuture, PurgeError, PurgeScope, Purgeable,
+    AnswerStore, Claim, Claimed, KeyedRequest, PortFuture, PurgeError, PurgeScope, Purgeable, StoredAnswer,
 };
 use domain::{Kept, ProjectId, TraceId, WorkspaceId};
 use store::{AnswerClaim, Claiming, ReplicaId, Store, StoreError};
@@ -51,7 +51,7 @@ struct Inner {
     /// The runtime that uses the store: serving cores wait for its result and never do its work.
     runtime: Handle,
     claims: Mutex<Claims>,
-    looks: Mutex<Looks>,
+    looks: Mutex<QueriesInFlight>,
 }
 
 /// The claims held by this process, by the digest of the key: a repeat of a request in flight here is
@@ -67,26 +67,26 @@ struct Open {
 
 /// Single flight: of concurrent requests under one key, one queries the store, and the others wait for its
 /// result.
-type Looks = HashMap<[u8; 32], ([u8; 32], watch::Receiver<Option<Learned>>)>;
+type QueriesInFlight = HashMap<[u8; 32], ([u8; 32], watch::Receiver<Option<QueryOutcome>>)>;
 
 /// The result of the query, for the requests that waited for it.
 #[derive(Debug, Clone)]
-enum Learned {
+enum QueryOutcome {
     Taken,
-    Answered(KeptAnswer),
+    Answered(StoredAnswer),
     Unreadable,
     OtherBody,
     Away,
 }
 
-impl Learned {
+impl QueryOutcome {
     fn of(claimed: &Claimed) -> Self {
         match claimed {
-            Claimed::Yours(_) | Claimed::InFlight => Self::Taken,
+            Claimed::Acquired(_) | Claimed::InFlight => Self::Taken,
             Claimed::Answered(answer) => Self::Answered(answer.clone()),
             Claimed::Unreadable => Self::Unreadable,
             Claimed::OtherBody => Self::OtherBody,
-            Claimed::Away => Self::Away,
+            Claimed::StoreUnavailable => Self::Away,
         }
     }
 
@@ -94,7 +94,7 @@ impl Learned {
     /// tell.
     fn means(self, same_body: bool) -> Option<Claimed> {
         Some(match self {
-            Self::Away => Claimed::Away,
+            Self::Away => Claimed::StoreUnavailable,
             Self::OtherBody if same_body => Claimed::OtherBody,
             Self::OtherBody => return None,
             _ if !same_body => Claimed::OtherBody,
@@ -109,7 +109,7 @@ impl Learned {
 struct StoreQuery<'a> {
     inner: &'a Inner,
     digest: [u8; 32],
-    tell: watch::Sender<Option<Learned>>,
+    tell: watch::Sender<Option<QueryOutcome>>,
 }
 
 impl Drop for StoreQuery<'_> {
@@ -232,7 +232,7 @@ impl Inner {
             match self.look(digest, body_digest) {
                 Ok(look) => {
                     let claimed = self.ask_store(&asked, digest, body_digest).await;
-                    look.tell.send_replace(Some(Learned::of(&claimed)));
+                    look.tell.send_replace(Some(QueryOutcome::of(&claimed)));
                     return claimed;
                 }
                 Err((looking_for, mut told)) => {
@@ -251,7 +251,7 @@ impl Inner {
         &self,
         digest: [u8; 32],
         body_digest: [u8; 32],
-    ) -> Result<StoreQuery<'_>, ([u8; 32], watch::Receiver<Option<Learned>>)> {
+    ) -> Result<StoreQuery<'_>, ([u8; 32], watch::Receiver<Option<QueryOutcome>>)> {
         let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(under_way) = looks.get(&digest) {
             return Err(under_way.clone());
@@ -284,7 +284,7 @@ impl Inner {
                 let open = Open { request: asked.request, body_digest, stage: Stage::Open };
                 self.claims().insert(digest, open);
                 let (workspace, project) = (asked.workspace, asked.project);
-                Claimed::Yours(Claim { digest, workspace, project, request: asked.request })
+                Claimed::Acquired(Claim { digest, workspace, project, request: asked.request })
             }
             Ok(Claiming::OtherBody) => Claimed::OtherBody,
             Ok(Claiming::InFlight) => Claimed::InFlight,
@@ -297,13 +297,13 @@ impl Inner {
                 // If the claim was written all the same, it must be released: nobody will answer under it.
                 let lost = Open { request: asked.request, body_digest, stage: Stage::Released };
                 self.claims().entry(digest).or_insert(lost);
-                Claimed::Away
+                Claimed::StoreUnavailable
             }
         }
     }
 
     fn read(&self, place: &ContentRef, sealed: &domain::Sealed, until_unix_ms: u64) -> Claimed {
-        match self.vault.opener.open_kept(place, sealed) {
+        match self.vault.opener.open_content(place, sealed) {
             Ok(packed) => unpack(packed.expose()).map_or(Claimed::Unreadable, Claimed::Answered),
             // Another replica sealed it under a new key, which this one learns within a second.
             Err(OpenError::KeyUnknown) if self.is_fresh(until_unix_ms) => Claimed::InFlight,
@@ -315,10 +315,10 @@ impl Inner {
         until_unix_ms.saturating_add(10_000) > self.after(ANSWER_KEPT)
     }
 
-    async fn keep(&self, claim: Claim, answer: KeptAnswer) {
+    async fn keep(&self, claim: Claim, answer: StoredAnswer) {
         let Claim { digest, workspace, project, request } = claim;
         let place = place(workspace, project, digest, request);
-        let sealed = pack(answer).and_then(|packed| self.vault.sealer.seal_kept(&place, &packed).ok());
+        let sealed = pack(answer).and_then(|packed| self.vault.sealer.seal_content(&place, &packed).ok());
         let Some(sealed) = sealed else {
             tracing::error!(%request, "an answer under an idempotency key could not be sealed");
             return self.release(request, digest).await;
@@ -370,7 +370,7 @@ async fn within<T: Send + 'static>(
     tokio::time::timeout(wait_max, told).await.ok().and_then(Result::ok)
 }
 
-impl AnswerKeeper for Answers {
+impl AnswerStore for Answers {
     fn body_bytes_max(&self) -> usize {
         self.inner.settings.body_bytes_max
     }
@@ -381,16 +381,16 @@ impl AnswerKeeper for Answers {
             let claimed = within(&inner, CLAIM_WAIT_MAX, |inner, tell| {
                 Box::pin(async move {
                     let claimed = inner.claim(asked).await;
-                    if let Err(Claimed::Yours(claim)) = tell.send(claimed) {
+                    if let Err(Claimed::Acquired(claim)) = tell.send(claimed) {
                         inner.release(claim.request, claim.digest).await;
                     }
                 })
             });
-            claimed.await.unwrap_or(Claimed::Away)
+            claimed.await.unwrap_or(Claimed::StoreUnavailable)
         })
     }
 
-    fn keep(&self, claim: Claim, answer: KeptAnswer) -> PortFuture<'static, ()> {
+    fn keep(&self, claim: Claim, answer: StoredAnswer) -> PortFuture<'static, ()> {
         let inner = Arc::clone(&self.inner);
         let (tell, told) = oneshot::channel();
         // Spawned at once, not when the future is polled: its caller may drop it.

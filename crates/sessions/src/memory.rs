@@ -46,7 +46,7 @@ pub(crate) struct TurnCache {
 struct Held {
     turn: Arc<Turn>,
     used: u64,
-    believed_until_us: u64,
+    fresh_until_us: u64,
 }
 
 impl TurnCache {
@@ -78,7 +78,7 @@ impl TurnCache {
         self.bytes += turn.bytes();
         self.uses += 1;
         self.by_use.insert(self.uses, digest);
-        self.turns.insert(digest, Held { turn, used: self.uses, believed_until_us });
+        self.turns.insert(digest, Held { turn, used: self.uses, fresh_until_us: believed_until_us });
         while self.bytes > self.bytes_max
             && let Some((_, oldest)) = self.by_use.first_key_value()
         {
@@ -99,7 +99,7 @@ impl TurnCache {
         self.uses += 1;
         held.used = self.uses;
         self.by_use.insert(self.uses, digest);
-        Some((Arc::clone(&held.turn), now.us < held.believed_until_us))
+        Some((Arc::clone(&held.turn), now.us < held.fresh_until_us))
     }
 
     pub(crate) fn remove(&mut self, digest: &Digest) {

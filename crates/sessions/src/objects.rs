@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::limits::{KEPT_ID_BYTES_MAX, RESPONSE_FIND_TIME_MAX};
-use domain::ports::{ObjectKeeper, PortFuture};
+use domain::ports::{ObjectStore, PortFuture};
 use domain::{
-    FoundObject, KeptOwner, KeptPage, Principal, StoredObject, StoredObjectId, StoredObjectKind, TraceId,
+    FoundObject, ObjectListQuery, ObjectOwner, Principal, StoredObject, StoredObjectId, StoredObjectKind,
+    TraceId,
 };
 use store::jobs::NewJob;
 use store::{KeptObjectRow, Store, StoreError};
@@ -25,7 +26,7 @@ const WRITE_PAUSE: Duration = Duration::from_millis(100);
 const SHOWN_BYTES_MAX: usize = 16 * 1024;
 
 /// The job to enqueue once an object is stored, if its kind needs one.
-pub type Chore = Box<dyn Fn(KeptOwner, StoredObjectId, u64) -> Option<NewJob> + Send + Sync>;
+pub type Chore = Box<dyn Fn(ObjectOwner, StoredObjectId, u64) -> Option<NewJob> + Send + Sync>;
 
 /// Stores who made which object.
 pub struct Objects {
@@ -109,10 +110,10 @@ fn is_plain(id: &str) -> bool {
     (1..=KEPT_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(is_safe)
 }
 
-impl ObjectKeeper for Objects {
+impl ObjectStore for Objects {
     fn id(
         &self,
-        owner: KeptOwner,
+        owner: ObjectOwner,
         kind: StoredObjectKind,
         maker: Principal,
         provider_id: &str,
@@ -122,22 +123,22 @@ impl ObjectKeeper for Objects {
 
     fn keep(
         &self,
-        owner: KeptOwner,
+        owner: ObjectOwner,
         id: StoredObjectId,
         mut object: StoredObject,
     ) -> PortFuture<'static, bool> {
         if !is_plain(&object.provider_id) {
             return Box::pin(async { false });
         }
-        if object.shown.len() > SHOWN_BYTES_MAX {
-            object.shown.clear();
+        if object.list_entry.len() > SHOWN_BYTES_MAX {
+            object.list_entry.clear();
         }
         let row = KeptObjectRow { id, owner, object };
         let kept = self.ask(|inner| async move { inner.keep(row).await });
         Box::pin(async move { kept.await.is_some() })
     }
 
-    fn find(&self, owner: KeptOwner, id: StoredObjectId) -> PortFuture<'static, FoundObject> {
+    fn find(&self, owner: ObjectOwner, id: StoredObjectId) -> PortFuture<'static, FoundObject> {
         let found = self.ask(move |inner| async move {
             inner.store.kept_objects().find(owner, id, inner.now_unix_ms()).await
         });
@@ -145,31 +146,34 @@ impl ObjectKeeper for Objects {
             match found.await {
                 Some(Some(object)) => FoundObject::Known(Box::new(object)),
                 Some(None) => FoundObject::Unknown,
-                None => FoundObject::Away,
+                None => FoundObject::StoreUnavailable,
             }
         })
     }
 
-    fn list(&self, page: KeptPage) -> PortFuture<'static, Option<Vec<(StoredObjectId, StoredObject)>>> {
+    fn list(
+        &self,
+        page: ObjectListQuery,
+    ) -> PortFuture<'static, Option<Vec<(StoredObjectId, StoredObject)>>> {
         self.ask(move |inner| async move {
             let rows = inner.store.kept_objects().list(page, inner.now_unix_ms()).await?;
             Ok(rows.into_iter().map(|row| (row.id, row.object)).collect())
         })
     }
 
-    fn book(&self, owner: KeptOwner, id: StoredObjectId, by: TraceId) -> PortFuture<'static, bool> {
+    fn book(&self, owner: ObjectOwner, id: StoredObjectId, by: TraceId) -> PortFuture<'static, bool> {
         let asked =
             self.ask(move |inner| async move { inner.store.kept_objects().book(owner, id, by).await });
         Box::pin(async move { asked.await.unwrap_or(false) })
     }
 
-    fn unbook(&self, owner: KeptOwner, id: StoredObjectId, by: TraceId) -> PortFuture<'static, ()> {
+    fn unbook(&self, owner: ObjectOwner, id: StoredObjectId, by: TraceId) -> PortFuture<'static, ()> {
         let asked =
             self.ask(move |inner| async move { inner.store.kept_objects().unbook(owner, id, by).await });
         Box::pin(async move { asked.await.unwrap_or(()) })
     }
 
-    fn forget(&self, owner: KeptOwner, id: StoredObjectId) -> PortFuture<'static, ()> {
+    fn forget(&self, owner: ObjectOwner, id: StoredObjectId) -> PortFuture<'static, ()> {
         let asked = self.ask(move |inner| async move { inner.store.kept_objects().forget(owner, id).await });
         Box::pin(async move { asked.await.unwrap_or(()) })
     }

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use domain::ports::ObjectKeeper;
-use domain::{AccountId, FoundObject, KeptOwner, KeptPage, Principal, StoredObject, StoredObjectKind};
+use domain::ports::ObjectStore;
+use domain::{
+    AccountId, FoundObject, ObjectListQuery, ObjectOwner, Principal, StoredObject, StoredObjectKind,
+};
 use store::fixtures::CommitFault;
 
 use super::Objects;
@@ -20,22 +22,22 @@ fn maker(number: u8) -> Principal {
 fn object(provider_id: &str) -> StoredObject {
     StoredObject {
         request: request(1),
-        maker: maker(3),
+        created_by: maker(3),
         provider_id: provider_id.to_owned(),
         model: String::new(),
         upstream_model: String::new(),
         label: "batch".to_owned(),
-        shown: "{}".to_owned(),
+        list_entry: "{}".to_owned(),
         is_booked: false,
         created_unix_ms: NOW,
         until_unix_ms: None,
     }
 }
 
-const fn owner(number: u8) -> fn() -> KeptOwner {
+const fn owner(number: u8) -> fn() -> ObjectOwner {
     match number {
-        1 => || KeptOwner { workspace: workspace(1), project: project(1) },
-        _ => || KeptOwner { workspace: workspace(2), project: project(2) },
+        1 => || ObjectOwner { workspace: workspace(1), project: project(1) },
+        _ => || ObjectOwner { workspace: workspace(2), project: project(2) },
     }
 }
 
@@ -56,7 +58,7 @@ async fn a_thing_is_found_everywhere_by_our_name_and_by_nobody_else() {
     assert!(here.keep(own, id, object("file-abc")).await);
     assert_eq!(there.find(own, id).await, FoundObject::Known(Box::new(object("file-abc"))));
     assert_eq!(there.find(other, id).await, FoundObject::Unknown);
-    let page = |owner| KeptPage {
+    let page = |owner| ObjectListQuery {
         owner,
         kind: StoredObjectKind::File,
         label: None,
@@ -81,6 +83,6 @@ async fn nobody_waits_long_for_a_store_that_is_away() {
     bench.store.close().await;
     tokio::time::pause();
     assert!(!keeper.keep(owner(1)(), id, object("file-abc")).await);
-    assert_eq!(keeper.find(owner(1)(), id).await, FoundObject::Away);
+    assert_eq!(keeper.find(owner(1)(), id).await, FoundObject::StoreUnavailable);
     keeper.stop();
 }

@@ -1,7 +1,7 @@
 //! The plaintext format of stored content before sealing: an encoded head, then the raw content.
 
 use bytes::Bytes;
-use domain::ports::KeptAnswer;
+use domain::ports::StoredAnswer;
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]
@@ -11,13 +11,13 @@ struct Head {
 }
 
 /// `None` where it can't be encoded, which never happens to our answers.
-pub(crate) fn pack(answer: KeptAnswer) -> Option<Vec<u8>> {
+pub(crate) fn pack(answer: StoredAnswer) -> Option<Vec<u8>> {
     packed(&Head { status: answer.status, headers: answer.headers }, &answer.body)
 }
 
-pub(crate) fn unpack(packed: &[u8]) -> Option<KeptAnswer> {
+pub(crate) fn unpack(packed: &[u8]) -> Option<StoredAnswer> {
     let (head, body): (Head, _) = postcard::take_from_bytes(packed).ok()?;
-    Some(KeptAnswer { status: head.status, headers: head.headers, body: Bytes::copy_from_slice(body) })
+    Some(StoredAnswer { status: head.status, headers: head.headers, body: Bytes::copy_from_slice(body) })
 }
 
 /// The hashes of the calls are sealed with the content, so that an altered row can't attach a turn to other
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn an_answer_reads_back_and_a_cut_one_does_not() {
-        let answer = KeptAnswer {
+        let answer = StoredAnswer {
             status: 200,
             headers: vec![("content-type".into(), b"text/event-stream".to_vec()), ("x".into(), vec![0xff])],
             body: Bytes::from_static(b"data: {}\n\n"),

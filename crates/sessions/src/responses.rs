@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use domain::TraceId;
 use domain::limits::{RESPONSE_FIND_TIME_MAX, RESPONSE_ID_BYTES_MAX, RESPONSE_KNOWN, RESPONSES_WAITING_MAX};
-use domain::ports::{FoundResponse, PortFuture, ResponseKeeper, ResponseName, StoredResponse};
+use domain::ports::{FoundResponse, PortFuture, ResponseName, ResponseStore, StoredResponse};
 use store::{NewJob, Store, StoreError, StoredResponseRow};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -37,7 +37,7 @@ pub type ResponseChore = fn(&StoredResponseRow, &str, u64) -> Option<NewJob>;
 pub struct Responses {
     inner: Arc<Inner>,
     chore: ResponseChore,
-    asks: mpsc::Sender<Ask>,
+    asks: mpsc::Sender<WriterMessage>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -53,7 +53,7 @@ struct Inner {
 
 /// Messages to the writer task. It handles them in order, so that a response is never booked before it is
 /// stored.
-enum Ask {
+enum WriterMessage {
     Keep(Box<StoredResponseRow>, oneshot::Sender<()>),
     Book(Digest, TraceId, oneshot::Sender<bool>),
     Unbook(Digest, TraceId),
@@ -76,7 +76,7 @@ impl Responses {
     pub async fn stop(&self) {
         let Some(mut writer) = locked(&self.writer).take() else { return };
         let stopping = async {
-            let _ = self.asks.send(Ask::Stop).await;
+            let _ = self.asks.send(WriterMessage::Stop).await;
             let _ = (&mut writer).await;
         };
         if timeout(STOP_WAIT_MAX, stopping).await.is_err() {
@@ -91,7 +91,7 @@ impl Responses {
     }
 
     /// Sends a message without waiting. Fails only when the store has been away for long.
-    fn ask(&self, ask: Ask) -> bool {
+    fn ask(&self, ask: WriterMessage) -> bool {
         let is_taken = self.asks.try_send(ask).is_ok();
         if !is_taken {
             tracing::warn!("too many responses wait for the store");
@@ -115,7 +115,7 @@ impl Inner {
         locked(&self.waiting)
     }
 
-    async fn write_all(self: Arc<Self>, mut asked: mpsc::Receiver<Ask>) {
+    async fn write_all(self: Arc<Self>, mut asked: mpsc::Receiver<WriterMessage>) {
         let mut expiry = interval_at(Instant::now() + EXPIRE_EVERY, EXPIRE_EVERY);
         expiry.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut asks = Vec::new();
@@ -126,7 +126,7 @@ impl Inner {
             }
             let (mut rows, mut kept) = (Vec::new(), Vec::new());
             for ask in asks.drain(..) {
-                if let Ask::Keep(row, told) = ask {
+                if let WriterMessage::Keep(row, told) = ask {
                     rows.push(*row);
                     kept.push(told);
                     continue;
@@ -135,7 +135,7 @@ impl Inner {
                 self.keep(std::mem::take(&mut rows)).await;
                 kept.drain(..).for_each(tell);
                 match ask {
-                    Ask::Stop => return,
+                    WriterMessage::Stop => return,
                     ask => self.act(ask).await,
                 }
             }
@@ -149,7 +149,7 @@ impl Inner {
         if rows.is_empty() {
             return;
         }
-        if let Err(error) = self.patiently(|| self.store.stored_responses().keep(rows.clone())).await {
+        if let Err(error) = self.with_retries(|| self.store.stored_responses().keep(rows.clone())).await {
             if rows.len() == 1 || error.is_transient() {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(error, responses = rows.len(), "who made them could not be written");
@@ -163,20 +163,22 @@ impl Inner {
         rows.iter().for_each(|row| drop(waiting.remove(&row.digest)));
     }
 
-    async fn act(&self, ask: Ask) {
+    async fn act(&self, ask: WriterMessage) {
         let responses = self.store.stored_responses();
         let done = match ask {
             // The caller has gone away.
-            Ask::Book(_, _, told) if told.is_closed() => Ok(()),
-            Ask::Book(digest, by, told) => match self.patiently(|| responses.book(digest, by)).await {
-                Ok(is_given) if told.send(is_given).is_err() && is_given => {
-                    self.patiently(|| responses.unbook(digest, by)).await
+            WriterMessage::Book(_, _, told) if told.is_closed() => Ok(()),
+            WriterMessage::Book(digest, by, told) => {
+                match self.with_retries(|| responses.book(digest, by)).await {
+                    Ok(is_given) if told.send(is_given).is_err() && is_given => {
+                        self.with_retries(|| responses.unbook(digest, by)).await
+                    }
+                    done => done.map(drop),
                 }
-                done => done.map(drop),
-            },
-            Ask::Unbook(digest, by) => self.patiently(|| responses.unbook(digest, by)).await,
-            Ask::Forget(digest) => self.patiently(|| responses.forget(digest)).await,
-            Ask::Keep(..) | Ask::Stop => Ok(()),
+            }
+            WriterMessage::Unbook(digest, by) => self.with_retries(|| responses.unbook(digest, by)).await,
+            WriterMessage::Forget(digest) => self.with_retries(|| responses.forget(digest)).await,
+            WriterMessage::Keep(..) | WriterMessage::Stop => Ok(()),
         };
         if let Err(error) = done {
             let error = &error as &dyn std::error::Error;
@@ -184,7 +186,7 @@ impl Inner {
         }
     }
 
-    async fn patiently<T, F>(&self, mut work: impl FnMut() -> F) -> Result<T, StoreError>
+    async fn with_retries<T, F>(&self, mut work: impl FnMut() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
@@ -225,7 +227,7 @@ impl Inner {
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(error, "who made a response could not be looked for");
-                FoundResponse::Away
+                FoundResponse::StoreUnavailable
             }
         }
     }
@@ -236,7 +238,7 @@ fn tell(told: oneshot::Sender<()>) {
     let _ = told.send(());
 }
 
-impl ResponseKeeper for Responses {
+impl ResponseStore for Responses {
     fn keep(&self, name: ResponseName, response: StoredResponse) -> PortFuture<'static, ()> {
         if !is_plain(&name.id) {
             return Box::pin(async {});
@@ -250,7 +252,7 @@ impl ResponseKeeper for Responses {
         let mut row = StoredResponseRow { digest, workspace, project, response, until_unix_ms, job: None };
         row.job = (self.chore)(&row, &id, now_unix_ms);
         let (told, written) = oneshot::channel();
-        if !self.ask(Ask::Keep(Box::new(row), told)) {
+        if !self.ask(WriterMessage::Keep(Box::new(row), told)) {
             self.inner.waiting().remove(&digest);
             return Box::pin(async {});
         }
@@ -268,25 +270,25 @@ impl ResponseKeeper for Responses {
         Box::pin(async move {
             match timeout(RESPONSE_FIND_TIME_MAX, looking).await {
                 Ok(Ok(found)) => found,
-                _ => FoundResponse::Away,
+                _ => FoundResponse::StoreUnavailable,
             }
         })
     }
 
     fn book(&self, name: ResponseName, by: TraceId) -> PortFuture<'static, bool> {
         let (told, given) = oneshot::channel();
-        if !self.ask(Ask::Book(self.digest(&name), by, told)) {
+        if !self.ask(WriterMessage::Book(self.digest(&name), by, told)) {
             return Box::pin(async { false });
         }
         Box::pin(async move { matches!(timeout(RESPONSE_FIND_TIME_MAX, given).await, Ok(Ok(true))) })
     }
 
     fn unbook(&self, name: ResponseName, by: TraceId) {
-        self.ask(Ask::Unbook(self.digest(&name), by));
+        self.ask(WriterMessage::Unbook(self.digest(&name), by));
     }
 
     fn forget(&self, name: ResponseName) {
-        self.ask(Ask::Forget(self.digest(&name)));
+        self.ask(WriterMessage::Forget(self.digest(&name)));
     }
 }
 

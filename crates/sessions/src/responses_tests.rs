@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::limits::{RESPONSE_ID_BYTES_MAX, RESPONSE_KNOWN};
-use domain::ports::{FoundResponse, ResponseKeeper, ResponseName, StoredResponse};
+use domain::ports::{FoundResponse, ResponseName, ResponseStore, StoredResponse};
 use domain::{AccountId, Principal};
 use store::fixtures::CommitFault;
 use store::{NewJob, StoredResponseRow};
@@ -35,7 +35,7 @@ fn named(id: &str) -> ResponseName {
 fn response(is_booked: bool) -> StoredResponse {
     StoredResponse {
         request: request(1),
-        maker: Principal::Account(AccountId::new(NOW, [3; 10])),
+        created_by: Principal::Account(AccountId::new(NOW, [3; 10])),
         model: "publisher/model".to_owned(),
         upstream_model: "model".to_owned(),
         is_booked,
@@ -140,7 +140,7 @@ async fn nobody_waits_for_a_store_that_is_away() {
     let kept = keeper.keep(named("resp_1"), response(false));
     assert_eq!(keeper.find(named("resp_1")).await, FoundResponse::Known(response(false)), "it is known here");
     kept.await;
-    assert_eq!(keeper.find(named("resp_2")).await, FoundResponse::Away);
+    assert_eq!(keeper.find(named("resp_2")).await, FoundResponse::StoreUnavailable);
     assert!(!keeper.book(named("resp_1"), request(1)).await);
     tokio::time::timeout(Duration::from_secs(60), keeper.stop()).await.unwrap();
 }

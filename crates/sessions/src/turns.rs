@@ -12,7 +12,7 @@ use domain::limits::{
     KEPT_TURN_BYTES_MAX, TURN_CACHED_FOR, TURN_CALLS_MAX, TURN_FIND_TIME_MAX, TURN_KEPT,
     TURNS_FOUND_BYTES_MAX, TURNS_REMEMBERED_BYTES_MAX, TURNS_WAITING_BYTES_MAX,
 };
-use domain::ports::{KeptTurn, PortFuture, PurgeError, PurgeScope, Purgeable, Purged, TurnKeeper};
+use domain::ports::{PortFuture, PurgeError, PurgeScope, Purgeable, Purged, StoredTurn, TurnStore};
 use domain::{ProjectId, TraceId, WorkspaceId};
 use store::{KeptTurnRow, Store, StoreError, TurnsAsked};
 use tokio::runtime::Handle;
@@ -53,7 +53,7 @@ struct Inner {
     room: Arc<Semaphore>,
     /// Write-locked by a purge, so that nothing it removes is read into memory or written in the meantime.
     purging: RwLock<()>,
-    told_us: Mutex<Option<u64>>,
+    last_warned_us: Mutex<Option<u64>>,
 }
 
 /// The state of this process.
@@ -78,7 +78,7 @@ impl Turns {
             }),
             room: Arc::new(Semaphore::new(TURNS_WAITING_BYTES_MAX)),
             purging: RwLock::default(),
-            told_us: Mutex::default(),
+            last_warned_us: Mutex::default(),
         });
         let attendant = tokio::spawn(attend(Arc::downgrade(&inner)));
         Arc::new(Self { inner, attendant })
@@ -126,7 +126,7 @@ impl Inner {
     /// Logs a store error, at most once per `TELL_EVERY_US`.
     fn tell(&self, error: Option<&(dyn std::error::Error + 'static)>, what: &'static str) {
         let now_us = self.world.clock.monotonic_us();
-        let mut told_us = locked(&self.told_us);
+        let mut told_us = locked(&self.last_warned_us);
         if told_us.is_none_or(|told_us| now_us.saturating_sub(told_us) >= TELL_EVERY_US) {
             *told_us = Some(now_us);
             tracing::warn!(error, "{what}; it is told once a minute at most");
@@ -139,8 +139,8 @@ impl Inner {
     }
 
     /// The turn to store; `None` where it has no calls to find it by, or is too long.
-    fn turn(&self, kept: KeptTurn) -> Option<Arc<Turn>> {
-        let KeptTurn { workspace, project, request, calls, content } = kept;
+    fn turn(&self, kept: StoredTurn) -> Option<Arc<Turn>> {
+        let StoredTurn { workspace, project, request, calls, content } = kept;
         let hash = |call: &String| self.vault.requests.of_call(workspace, project, call);
         let calls: Vec<_> = calls.iter().take(TURN_CALLS_MAX).map(hash).collect();
         let digest = self.vault.requests.of_turn(request, calls.first()?);
@@ -182,7 +182,7 @@ impl Inner {
         }
         // Sealed again for each attempt: the workspace's key may be rotated in between.
         let sealed = pack_turn(&turn.calls, &turn.content)
-            .and_then(|packed| self.vault.sealer.seal_kept(&place, &packed).ok());
+            .and_then(|packed| self.vault.sealer.seal_content(&place, &packed).ok());
         let Some(sealed) = sealed else {
             tracing::error!(request = %place.request, "a turn could not be sealed");
             return Ok(());
@@ -204,7 +204,7 @@ impl Inner {
         let unsought = calls.len().saturating_sub(TURN_CALLS_MAX);
         let hash = |call: &String| self.vault.requests.of_call(workspace, project, call);
         let sought: Vec<_> = calls.iter().skip(unsought).map(hash).collect();
-        let (mut known, unsure) = self.recall(&sought);
+        let (mut known, unsure) = self.find_cached(&sought);
         if !unsure.is_empty() {
             let asked = TurnsAsked {
                 workspace,
@@ -214,7 +214,7 @@ impl Inner {
                 bytes_max: TURNS_FOUND_BYTES_MAX as u64,
             };
             // If the store doesn't answer, the cached turns are used.
-            if let Some(found) = self.ask(asked).await {
+            if let Some(found) = self.query_store(asked).await {
                 self.correct(&mut known, &unsure, &found);
             }
         }
@@ -223,7 +223,7 @@ impl Inner {
     }
 
     /// The cached turns of these calls, and the calls that the store must be queried for.
-    fn recall(&self, sought: &[Digest]) -> (HashMap<Digest, Arc<Turn>>, HashSet<Digest>) {
+    fn find_cached(&self, sought: &[Digest]) -> (HashMap<Digest, Arc<Turn>>, HashSet<Digest>) {
         let (mut known, mut unsure) = (HashMap::new(), HashSet::new());
         let now = self.now();
         let memory = &mut self.here().memory;
@@ -253,10 +253,10 @@ impl Inner {
     }
 
     /// The turns in the store; `None` where it failed or did not answer in time.
-    async fn ask(self: &Arc<Self>, asked: TurnsAsked) -> Option<Vec<Arc<Turn>>> {
+    async fn query_store(self: &Arc<Self>, asked: TurnsAsked) -> Option<Vec<Arc<Turn>>> {
         const WHAT: &str = "turns could not be looked for";
         let inner = Arc::clone(self);
-        let looking = self.runtime.spawn(async move { inner.look(asked).await });
+        let looking = self.runtime.spawn(async move { inner.read_from_store(asked).await });
         match tokio::time::timeout(TURN_FIND_TIME_MAX, looking).await {
             Ok(Ok(Ok(found))) => return Some(found),
             Ok(Ok(Err(error))) => self.tell(Some(&error), WHAT),
@@ -266,7 +266,7 @@ impl Inner {
         None
     }
 
-    async fn look(&self, asked: TurnsAsked) -> Result<Vec<Arc<Turn>>, StoreError> {
+    async fn read_from_store(&self, asked: TurnsAsked) -> Result<Vec<Arc<Turn>>, StoreError> {
         let _no_purge = self.purging.read().await;
         let rows = self.store.kept_turns().find(asked).await?;
         let turns: Vec<_> = rows.into_iter().filter_map(|row| self.open(row)).map(Arc::new).collect();
@@ -283,7 +283,7 @@ impl Inner {
     fn open(&self, row: KeptTurnRow) -> Option<Turn> {
         let KeptTurnRow { digest, workspace, project, request, sealed, until_unix_ms } = row;
         let place = ContentRef { kept: Kept::Turn, workspace, project, digest, request };
-        let packed = self.vault.opener.open_kept(&place, &sealed).ok()?;
+        let packed = self.vault.opener.open_content(&place, &sealed).ok()?;
         let (calls, content) = unpack_turn(packed.expose())?;
         Some(Turn { place, calls, content, until_unix_ms })
     }
@@ -327,8 +327,8 @@ fn covers(scope: &PurgeScope, place: &ContentRef) -> bool {
     scope.workspace == place.workspace && is_named
 }
 
-impl TurnKeeper for Turns {
-    fn keep(&self, turn: KeptTurn) -> PortFuture<'static, ()> {
+impl TurnStore for Turns {
+    fn keep(&self, turn: StoredTurn) -> PortFuture<'static, ()> {
         let Some(turn) = self.inner.turn(turn) else { return Box::pin(async {}) };
         let room = self.inner.room_for(&turn);
         {

@@ -8,7 +8,7 @@ use domain::Kept;
 use domain::limits::{
     TURN_CACHED_FOR, TURN_CALLS_MAX, TURN_FIND_TIME_MAX, TURN_KEPT, TURNS_WAITING_BYTES_MAX,
 };
-use domain::ports::{KeptTurn, PurgeScope, Purgeable, Purged, TurnKeeper};
+use domain::ports::{PurgeScope, Purgeable, Purged, StoredTurn, TurnStore};
 use snapshot::WrappedKey;
 use store::Act;
 use store::fixtures::CommitFault;
@@ -31,8 +31,8 @@ impl Bench {
     }
 }
 
-fn turn(number: u8, calls: &[&str], content: &str) -> KeptTurn {
-    KeptTurn {
+fn turn(number: u8, calls: &[&str], content: &str) -> StoredTurn {
+    StoredTurn {
         workspace: workspace(1),
         project: project(1),
         request: request(number),
@@ -115,7 +115,9 @@ async fn what_is_purged_is_gone_here_and_in_the_store() {
     for what in scopes {
         let turns = bench.turns();
         turns.keep(turn(1, &["a"], "one")).await;
-        turns.keep(KeptTurn { workspace: workspace(2), project: project(2), ..turn(2, &["a"], "two") }).await;
+        turns
+            .keep(StoredTurn { workspace: workspace(2), project: project(2), ..turn(2, &["a"], "two") })
+            .await;
         assert_eq!(turns.remaining(scope(what.clone())).await, Ok(1));
         assert_eq!(turns.purge(scope(what.clone())).await, Ok(1), "{what:?}");
         assert_eq!(turns.remaining(scope(what.clone())).await, Ok(0));
@@ -202,7 +204,7 @@ async fn a_refused_or_uncertain_write_is_made_again() {
     turns.keep(turn(1, &["a"], "one")).await;
     assert_eq!(bench.stored(&["a"]).await, [some("one")]);
     // A deleted project is not worth a retry.
-    turns.keep(KeptTurn { project: project(9), ..turn(2, &["b"], "two") }).await;
+    turns.keep(StoredTurn { project: project(9), ..turn(2, &["b"], "two") }).await;
     assert_eq!(count(&turns).await, 1);
 }
 
@@ -303,7 +305,10 @@ async fn a_call_that_was_led_to_another_turn_finds_nothing() {
     turns.keep(turn(1, &["a"], "one")).await;
     turns.keep(turn(2, &["b"], "two")).await;
     let rotations = bench.store.rotations();
-    let mut rows = rotations.kept_otherwise(Kept::Turn, workspace(1), String::new(), None, 9).await.unwrap();
+    let mut rows = rotations
+        .content_sealed_with_other_keys(Kept::Turn, workspace(1), String::new(), None, 9)
+        .await
+        .unwrap();
     rows.retain(|row| matches!(&row.thing, SealedThing::Kept(place) if place.request == request(2)));
     let SealedThing::Kept(place) = rows[0].thing.clone() else { panic!("{rows:?}") };
     let row = store::KeptTurnRow {
@@ -334,12 +339,15 @@ async fn a_turn_is_found_after_its_workspace_has_another_key() {
         bench.vault.opener.learn(KeyUpdate { keys, ..KeyUpdate::default() })
     };
     learn(&keys).await;
-    let rows = rotations.kept_otherwise(Kept::Turn, workspace(1), key_id.clone(), None, 9).await.unwrap();
+    let rows = rotations
+        .content_sealed_with_other_keys(Kept::Turn, workspace(1), key_id.clone(), None, 9)
+        .await
+        .unwrap();
     let reseal = |old: &store::rotations::SealedRow| {
         let SealedThing::Kept(place) = old.thing.clone() else { panic!("{old:?}") };
         let (digest, project, request) = (place.digest, place.project, place.request);
         let place = ContentRef { kept: Kept::Turn, workspace: workspace(1), project, digest, request };
-        Resealing { old: old.clone(), new: bench.vault.reseal_kept(&place, &old.sealed).unwrap() }
+        Resealing { old: old.clone(), new: bench.vault.reseal_content(&place, &old.sealed).unwrap() }
     };
     rotations.reseal(workspace(1), rows.iter().map(reseal).collect()).await.unwrap();
     let ended = rotations.end_workspace(workspace(1), key_id.clone(), Act::system(&bench.world)).await;

@@ -29,7 +29,7 @@ pub struct ReplyBody {
     kind: Kind,
     usage: Option<Usage>,
     /// The record that the last byte waits for.
-    booked: Option<PendingWrite>,
+    pending_record: Option<PendingWrite>,
     /// It ends cleanly, but with an error event.
     is_failed: bool,
 }
@@ -43,11 +43,11 @@ enum Kind {
 
 impl ReplyBody {
     pub(crate) const fn whole(bytes: Bytes) -> Self {
-        Self { kind: Kind::Whole(bytes), usage: None, booked: None, is_failed: false }
+        Self { kind: Kind::Whole(bytes), usage: None, pending_record: None, is_failed: false }
     }
 
     pub(crate) fn relayed(delivery: Delivery) -> Self {
-        Self { kind: Kind::Relayed(Box::new(delivery)), usage: None, booked: None, is_failed: false }
+        Self { kind: Kind::Relayed(Box::new(delivery)), usage: None, pending_record: None, is_failed: false }
     }
 
     /// The usage as booked; known once the answer is settled.
@@ -66,15 +66,15 @@ impl ReplyBody {
     /// Whether the rest is ready and only waits for the end of the event loop's turn, when its record is
     /// written. A writer that still has bytes buffered, such as the head, can then send all at once.
     #[must_use]
-    pub const fn waits_for_books(&self) -> bool {
-        self.booked.is_some()
+    pub const fn waits_for_record(&self) -> bool {
+        self.pending_record.is_some()
     }
 
     /// The last byte waits for the record, so that after a kill no answered exchange looks interrupted.
     fn poll_booked(&mut self, cx: &Context<'_>) -> Poll<()> {
-        if let Some(booked) = &self.booked {
+        if let Some(booked) = &self.pending_record {
             std::task::ready!(booked.poll(cx));
-            self.booked = None;
+            self.pending_record = None;
         }
         Poll::Ready(())
     }
@@ -82,7 +82,7 @@ impl ReplyBody {
     pub(crate) fn settle(&mut self, delivery: &mut Delivery) {
         if let Some((usage, booked)) = crate::close(delivery) {
             self.usage = Some(usage);
-            self.booked = Some(booked);
+            self.pending_record = Some(booked);
         }
     }
 
@@ -132,7 +132,7 @@ impl Body for ReplyBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Over => self.booked.is_none(),
+            Kind::Over => self.pending_record.is_none(),
             Kind::Whole(bytes) => bytes.is_empty(),
             Kind::Relayed(_) => false,
         }

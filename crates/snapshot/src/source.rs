@@ -44,7 +44,7 @@ pub struct Change {
     /// Sealing keys and minimum versions of what is listed: the vault learns them
     /// before the version is published.
     pub wrapped_keys: Vec<WrappedKey>,
-    pub floors: Vec<MinimumVersion>,
+    pub minimum_versions: Vec<MinimumVersion>,
 }
 
 /// A versioned configuration that can be followed.

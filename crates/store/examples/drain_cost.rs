@@ -140,7 +140,7 @@ async fn drained(dir: &std::path::Path, records: u64, sink: Arc<dyn RecordSink>,
     for number in 0..records {
         let mut tab = journal.open_tab(opening(number)).unwrap();
         tab.planned("some-publisher/some-model".into(), plan());
-        tab.attempt(intent()).await.unwrap();
+        tab.start_attempt(intent()).await.unwrap();
         tab.close(closing());
         if number % 100 == 0 {
             tokio::task::yield_now().await;

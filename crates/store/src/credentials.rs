@@ -1,6 +1,6 @@
 //! BYOK credentials: a workspace's sealed provider secrets, with their state and settings.
 
-use domain::{Agreement, CredentialId, Probed, ProjectId, Rates, Sealed, ServerFacts, WorkspaceId};
+use domain::{Agreement, CredentialId, ProbeResult, ProjectId, Rates, Sealed, ServerFacts, WorkspaceId};
 use snapshot::CredentialState;
 
 use crate::{Act, Json, Listed, Page, StoreFuture, Written};
@@ -115,7 +115,7 @@ pub trait Credentials: Send + Sync {
         workspace: WorkspaceId,
         id: CredentialId,
         base_url: Option<String>,
-        probed: Probed,
+        probed: ProbeResult,
         act: Act,
     ) -> StoreFuture<'_, Written<CredentialRow>>;
     /// Deletes the row, its secret and its anti-rollback record.

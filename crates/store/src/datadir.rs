@@ -31,7 +31,7 @@ pub enum DataDir {
 ///
 /// # Errors
 /// If it is half-made, holds something else, or can't be read.
-pub fn look(dir: &Path) -> Result<DataDir, StoreError> {
+pub fn inspect(dir: &Path) -> Result<DataDir, StoreError> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(DataDir::Empty),
@@ -79,7 +79,7 @@ impl Making {
     /// # Errors
     /// If it isn't empty, is half-made, or the disk refuses.
     pub fn begin(dir: &Path) -> Result<Self, StoreError> {
-        match look(dir)? {
+        match inspect(dir)? {
             DataDir::Empty => {}
             DataDir::Ready => return Err(StoreError::AlreadyMade { path: dir.into() }),
         }

@@ -34,7 +34,7 @@ pub enum DeviceAnswer {
 
 pub trait Devices: Send + Sync {
     /// Deletes expired devices first; refused as `too_many_devices` if `waiting_max` are waiting already.
-    fn ask(&self, device: DeviceRow, waiting_max: u32) -> StoreFuture<'_, ()>;
+    fn create(&self, device: DeviceRow, waiting_max: u32) -> StoreFuture<'_, ()>;
     /// The device with this user code, if it has neither been answered nor expired.
     fn waiting(&self, user_code: TokenDigest, unix_ms: u64) -> StoreFuture<'_, Option<DeviceRow>>;
     fn answer(
@@ -55,5 +55,5 @@ pub trait Devices: Send + Sync {
         act: Act,
     ) -> StoreFuture<'_, Written<ApiKeyRow>>;
     /// Revokes a key that was issued to a device; `false` if it is another kind of key.
-    fn give_back(&self, workspace: WorkspaceId, key: KeyId, act: Act) -> StoreFuture<'_, Written<bool>>;
+    fn revoke_key(&self, workspace: WorkspaceId, key: KeyId, act: Act) -> StoreFuture<'_, Written<bool>>;
 }

@@ -68,9 +68,9 @@ pub enum JobResult {
     /// Done for good.
     Gone,
     /// Done, and due again then.
-    Due { unix_ms: u64 },
+    Rescheduled { unix_ms: u64 },
     /// Failed: to be retried then.
-    Again { unix_ms: u64, error: String },
+    Retry { unix_ms: u64, error: String },
     /// Given up, and retained for inspection.
     Dead { error: String },
 }

@@ -34,13 +34,13 @@ pub struct Joined {
     /// The deadline of its next heartbeat; past it the node counts as unreachable.
     pub due_unix_ms: Option<u64>,
     /// What it reported about itself in that heartbeat.
-    pub said: Option<Json>,
+    pub report: Option<Json>,
 }
 
 impl Joined {
     /// Whether its last heartbeat is still valid.
     #[must_use]
-    pub fn is_heard(&self, unix_ms: u64) -> bool {
+    pub fn is_alive(&self, unix_ms: u64) -> bool {
         self.revoked_unix_ms.is_none() && self.due_unix_ms.is_some_and(|due_unix_ms| unix_ms < due_unix_ms)
     }
 }
@@ -69,7 +69,7 @@ pub struct Heartbeat {
     /// The deadline of the next heartbeat; past it the node counts as unreachable.
     pub due_unix_ms: u64,
     pub models: Vec<String>,
-    pub said: Json,
+    pub report: Json,
     /// The `last_error` of a node that was unreachable, until a poll reaches it at its address.
     pub not_asked: String,
 }
@@ -124,9 +124,10 @@ pub trait Joins: Send + Sync {
     fn known(&self, credential: TokenDigest) -> StoreFuture<'_, Option<KnownNode>>;
     /// Records a heartbeat. A node that was unreachable stays so until a poll reaches it at its address. Not
     /// found if its credential is unknown or revoked.
-    fn beat(&self, credential: TokenDigest, beat: Heartbeat) -> StoreFuture<'_, Written<NodeRow>>;
+    fn record_heartbeat(&self, credential: TokenDigest, beat: Heartbeat)
+    -> StoreFuture<'_, Written<NodeRow>>;
     /// Marks every node whose heartbeat is overdue as unreachable, with this reason, and returns how many.
-    fn miss(&self, unix_ms: u64, why: String) -> StoreFuture<'_, Written<u64>>;
+    fn mark_overdue(&self, unix_ms: u64, why: String) -> StoreFuture<'_, Written<u64>>;
     /// Revokes a node's credential. Refused as `not_joined` if it has none.
     fn revoke(
         &self,

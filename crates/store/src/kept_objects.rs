@@ -1,13 +1,13 @@
 //! Ownership of objects that providers store (files, batches, videos), by Tidegate's ids for them.
 
-use domain::{KeptOwner, KeptPage, StoredObject, StoredObjectId, TraceId};
+use domain::{ObjectListQuery, ObjectOwner, StoredObject, StoredObjectId, TraceId};
 
 use crate::{NewJob, StoreFuture};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptObjectRow {
     pub id: StoredObjectId,
-    pub owner: KeptOwner,
+    pub owner: ObjectOwner,
     pub object: StoredObject,
 }
 
@@ -21,18 +21,18 @@ pub trait ProviderObjects: Send + Sync {
     /// With a time of `0` it finds hidden objects, too.
     fn find(
         &self,
-        owner: KeptOwner,
+        owner: ObjectOwner,
         id: StoredObjectId,
         now_unix_ms: u64,
     ) -> StoreFuture<'_, Option<StoredObject>>;
     /// Objects that can be shown, in the order of their creation.
-    fn list(&self, page: KeptPage, now_unix_ms: u64) -> StoreFuture<'_, Vec<KeptObjectRow>>;
+    fn list(&self, page: ObjectListQuery, now_unix_ms: u64) -> StoreFuture<'_, Vec<KeptObjectRow>>;
     /// Claims the right to bill the object's usage; `true` if this request has it, also when it claims again.
-    fn book(&self, owner: KeptOwner, id: StoredObjectId, by: TraceId) -> StoreFuture<'_, bool>;
+    fn book(&self, owner: ObjectOwner, id: StoredObjectId, by: TraceId) -> StoreFuture<'_, bool>;
     /// Gives that right back.
-    fn unbook(&self, owner: KeptOwner, id: StoredObjectId, by: TraceId) -> StoreFuture<'_, ()>;
+    fn unbook(&self, owner: ObjectOwner, id: StoredObjectId, by: TraceId) -> StoreFuture<'_, ()>;
     /// Hides the object for good. The row of a video that is not billed yet stays until it is billed.
-    fn forget(&self, owner: KeptOwner, id: StoredObjectId) -> StoreFuture<'_, ()>;
+    fn forget(&self, owner: ObjectOwner, id: StoredObjectId) -> StoreFuture<'_, ()>;
     /// Deletes at most `rows_max` expired rows, except unbilled videos, and returns how many it deleted.
     fn expire(&self, now_unix_ms: u64, rows_max: u32) -> StoreFuture<'_, u64>;
 }

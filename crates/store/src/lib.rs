@@ -124,7 +124,7 @@ pub async fn dump(address: &Address, to: &Path) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// If the database is not empty or can't be reached, or the file's schema is not known here.
-pub async fn bring_back(address: &Address, from: &Path) -> Result<(), StoreError> {
+pub async fn restore(address: &Address, from: &Path) -> Result<(), StoreError> {
     postgres::bring_back(address, from).await
 }
 

@@ -1,6 +1,6 @@
 //! BYOC nodes: runtimes on the customer's hardware.
 
-use domain::{NodeId, Probed, ServerFacts, WorkspaceId};
+use domain::{NodeId, ProbeResult, ServerFacts, WorkspaceId};
 use snapshot::NodeState;
 
 use crate::{Act, Joined, Json, Listed, NewSecret, Page, SealedSecret, StoreFuture, Written};
@@ -99,7 +99,7 @@ pub trait Nodes: Send + Sync {
         workspace: WorkspaceId,
         id: NodeId,
         base_url: String,
-        probed: Probed,
+        probed: ProbeResult,
         act: Act,
     ) -> StoreFuture<'_, Written<NodeRow>>;
     /// Records in the audit who made a node do something that leaves no other trace here.

@@ -5,7 +5,7 @@
 //! template. The previous format had each record in full, behind a four-byte length.
 
 use domain::{MeterRecord, TraceId, WorkspaceId};
-use ledger::delta::{number, read_number};
+use ledger::delta::{read_varint, write_varint};
 use uuid::Uuid;
 
 use crate::StoreError;
@@ -170,8 +170,8 @@ impl Packed {
 }
 
 fn append(body: &mut Vec<u8>, group: usize, told: &[u8]) {
-    number(body, group);
-    number(body, told.len());
+    write_varint(body, group);
+    write_varint(body, told.len());
     body.extend_from_slice(told);
 }
 
@@ -199,7 +199,7 @@ pub(crate) fn pieces<'a>(body: &'a [u8]) -> Result<Vec<Piece<'a>>, StoreError> {
 }
 
 fn told<'a>(rest: &mut &'a [u8]) -> Option<Piece<'a>> {
-    let (group, length) = (read_number(rest)?, read_number(rest)?);
+    let (group, length) = (read_varint(rest)?, read_varint(rest)?);
     let (bytes, after) = rest.split_at_checked(length)?;
     *rest = after;
     Some(match group {

@@ -55,16 +55,16 @@ pub struct Rewrapping {
 }
 
 /// A cursor over all wrapped keys.
-pub type KeyPlace = (WorkspaceId, String);
+pub type KeyCursor = (WorkspaceId, String);
 
 pub trait Rotations: Send + Sync {
     /// Names the master key that is to replace the current one.
     fn begin_master(&self, next: String, act: Act) -> StoreFuture<'_, Written<()>>;
     /// Keys whose wrapping does not have this prefix, in order, from a cursor.
-    fn wrapped_otherwise(
+    fn wrapped_with_other_keys(
         &self,
         prefix: Vec<u8>,
-        after: Option<KeyPlace>,
+        after: Option<KeyCursor>,
         rows_max: u32,
     ) -> StoreFuture<'_, Vec<WrappedKey>>;
     /// How many there are.
@@ -77,18 +77,22 @@ pub trait Rotations: Send + Sync {
         &self,
         next: String,
         records: Vec<(String, Vec<u8>)>,
-        broken: Vec<KeyPlace>,
+        broken: Vec<KeyCursor>,
         act: Act,
     ) -> StoreFuture<'_, Option<Written<()>>>;
     /// Retires the previous master key, once only `broken` keys are wrapped with it.
-    fn retire_master(&self, broken: Vec<KeyPlace>, act: Act) -> StoreFuture<'_, Option<Written<()>>>;
+    fn retire_master(&self, broken: Vec<KeyCursor>, act: Act) -> StoreFuture<'_, Option<Written<()>>>;
 
     /// Adds a newer key to a workspace, and the fact that everything is to be resealed with it.
     fn begin_workspace(&self, key: WrappedKey, act: Act) -> StoreFuture<'_, Written<()>>;
     /// Every row that another key than this one seals, except stored content.
-    fn sealed_otherwise(&self, workspace: WorkspaceId, key_id: String) -> StoreFuture<'_, Vec<SealedRow>>;
+    fn sealed_with_other_keys(
+        &self,
+        workspace: WorkspaceId,
+        key_id: String,
+    ) -> StoreFuture<'_, Vec<SealedRow>>;
     /// Stored content that another key than this one seals, in order, from a cursor.
-    fn kept_otherwise(
+    fn content_sealed_with_other_keys(
         &self,
         kept: Kept,
         workspace: WorkspaceId,

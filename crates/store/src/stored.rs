@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 
 use domain::{
-    ByokFallback, FallbackClass, Finding, ModelPattern, Price, Probed, Profile, Rates, RouteScope, RouteSpec,
-    ServerFacts, ServerFeature, UnitRates,
+    ByokFallback, FallbackClass, Finding, ModelPattern, Price, ProbeResult, Profile, Rates, RouteScope,
+    RouteSpec, ServerFacts, ServerFeature, UnitRates,
 };
 use serde::{Deserialize, Serialize};
 use snapshot::{CredentialState, IpNet, Scopes};
@@ -154,7 +154,7 @@ struct StoredFinding {
 
 fn store_findings(findings: &[Finding]) -> Vec<StoredFinding> {
     let store = |finding: &Finding| StoredFinding {
-        of: finding.of.name().to_owned(),
+        of: finding.feature.name().to_owned(),
         value: finding.value.to_owned(),
         unix_ms: finding.unix_ms,
     };
@@ -174,15 +174,15 @@ pub(crate) fn server_to_text(table: &'static str, facts: &ServerFacts) -> Result
         unix_ms: probed.unix_ms,
         model: probed.model.clone(),
         error: probed.error.clone(),
-        found: store_findings(&probed.found),
+        found: store_findings(&probed.findings),
     });
     to_text(table, &StoredServer { probed, stated: store_findings(&facts.stated) })
 }
 
 pub(crate) fn server_from_text(table: &'static str, text: &str) -> Result<ServerFacts, StoreError> {
     let stored: StoredServer = from_text(table, text)?;
-    let probed = stored.probed.map(|probed| Probed {
-        found: read_findings(&probed.found),
+    let probed = stored.probed.map(|probed| ProbeResult {
+        findings: read_findings(&probed.found),
         unix_ms: probed.unix_ms,
         model: probed.model,
         error: probed.error,
@@ -264,7 +264,7 @@ pub(crate) fn route_to_text(spec: &RouteSpec) -> Result<String, StoreError> {
 
 /// The pattern for a stored fixed part.
 pub(crate) fn pattern_text(fixed: &str, is_exact: bool) -> String {
-    let pattern = if is_exact { ModelPattern::Exact(fixed) } else { ModelPattern::Beginning(fixed) };
+    let pattern = if is_exact { ModelPattern::Exact(fixed) } else { ModelPattern::Prefix(fixed) };
     pattern.as_text().into_owned()
 }
 

@@ -211,7 +211,7 @@ impl<'a> Group<'a> {
     fn may_hold(&self, term: &Term) -> bool {
         match term.field {
             Field::Model if self.requested.is_none() => true,
-            field if field.is_of_sums() => term.holds(&Alike(self)),
+            field if field.applies_to_usage() => term.holds(&Alike(self)),
             _ => true,
         }
     }

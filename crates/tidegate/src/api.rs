@@ -259,14 +259,14 @@ impl Api {
 
 /// The user chose the address, so it may be a private one.
 fn client() -> Result<Client, Failure> {
-    Ok(Client::new(Arc::new(way_out()?))?)
+    Ok(Client::new(Arc::new(egress_settings()?))?)
 }
 
 /// The egress settings for addresses that the user named.
 ///
 /// # Errors
 /// The file of extra root certificates can't be read.
-pub fn way_out() -> Result<EgressSettings, Failure> {
+pub fn egress_settings() -> Result<EgressSettings, Failure> {
     let extra_roots_pem = match std::env::var_os("TIDEGATE_CA_FILE").filter(|path| !path.is_empty()) {
         Some(path) => Some(std::fs::read(path)?),
         None => None,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use bytes::Bytes;
-use control::{HeadKeeper, Outbound, Posting};
+use control::{HeadStore, Outbound, Posting};
 use domain::ports::PortFuture;
 use proof::audit::Head;
 use serde::{Deserialize, Serialize};
@@ -17,12 +17,12 @@ use time::OffsetDateTime;
 
 /// Where a gateway sends them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum HeadDestination {
     Directory(PathBuf),
     Address(String),
 }
 
-impl Place {
+impl HeadDestination {
     #[must_use]
     pub fn of(text: &str) -> Option<Self> {
         let is_address = text.starts_with("https://") || text.starts_with("http://");
@@ -40,7 +40,7 @@ impl Place {
         egress: &egress::EgressSettings,
         trips: Arc<dyn Outbound>,
         gateway: &str,
-    ) -> anyhow::Result<Arc<dyn HeadKeeper>> {
+    ) -> anyhow::Result<Arc<dyn HeadStore>> {
         Ok(match self {
             Self::Directory(directory) => {
                 Arc::new(InDirectory { directory: directory.clone(), gateway: gateway.to_owned() })
@@ -60,8 +60,8 @@ struct InDirectory {
     gateway: String,
 }
 
-impl HeadKeeper for InDirectory {
-    fn keep(&self, heads: Vec<Head>) -> PortFuture<'_, Result<(), String>> {
+impl HeadStore for InDirectory {
+    fn store(&self, heads: Vec<Head>) -> PortFuture<'_, Result<(), String>> {
         let (directory, gateway) = (self.directory.clone(), self.gateway.clone());
         Box::pin(async move {
             let work = tokio::task::spawn_blocking(move || add(&directory, &gateway, &heads));
@@ -117,8 +117,8 @@ struct AtAddress {
     trips: Arc<dyn Outbound>,
 }
 
-impl HeadKeeper for AtAddress {
-    fn keep(&self, heads: Vec<Head>) -> PortFuture<'_, Result<(), String>> {
+impl HeadStore for AtAddress {
+    fn store(&self, heads: Vec<Head>) -> PortFuture<'_, Result<(), String>> {
         Box::pin(async move {
             let sent = Sent { object: "audit_heads".to_owned(), heads };
             let body = serde_json::to_vec(&sent).map_err(|error| error.to_string())?;

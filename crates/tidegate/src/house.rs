@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use catalogue::Catalogue;
-use domain::ports::{AnswerKeeper, AuditSink, KeyHash, NoAudit, ObjectKeeper, ResponseKeeper, TurnKeeper};
+use domain::ports::{AnswerStore, AuditSink, KeyHash, NoAudit, ObjectStore, ResponseStore, TurnStore};
 use egress::EgressSettings;
 use gateway::Readiness;
 use ledger::{
@@ -58,7 +58,7 @@ pub struct ServerState {
     journal_settings: JournalSettings,
     /// Limits and budgets, and the client that leases parts of them.
     pub allowances: Arc<LimitState>,
-    clerk: Arc<LeaseClient>,
+    lease_client: Arc<LeaseClient>,
     clerk_task: tokio::task::JoinHandle<()>,
     drainer: Arc<Drainer>,
     drain_task: tokio::task::JoinHandle<()>,
@@ -74,7 +74,7 @@ impl ServerState {
     /// # Errors
     /// Another process has the directory, the master key is a different one, or a file can't be used.
     pub async fn open(settings: &Settings, world: World) -> anyhow::Result<Arc<Self>> {
-        if store::datadir::look(&settings.data_dir)? == DataDir::Empty {
+        if store::datadir::inspect(&settings.data_dir)? == DataDir::Empty {
             anyhow::bail!("{} is empty: `tidegate init` makes it", settings.data_dir.display());
         }
         let lock = data_dir::lock(&settings.data_dir)?;
@@ -98,7 +98,7 @@ impl ServerState {
             KeeperSettings {
                 catalogue: Arc::new(read_catalogue(settings)?),
                 key_hash: Arc::clone(&vault.hasher) as Arc<dyn KeyHash>,
-                before_publish: teach(Arc::clone(&vault.opener)),
+                before_publish: key_update_hook(Arc::clone(&vault.opener)),
                 poll_every: POLL_EVERY,
             },
         )
@@ -115,7 +115,7 @@ impl ServerState {
         let clerk_task = tokio::spawn(async move { keeping.run().await });
         Ok(Arc::new(Self {
             allowances,
-            clerk,
+            lease_client: clerk,
             clerk_task,
             store,
             vault,
@@ -166,15 +166,15 @@ impl ServerState {
             timers: Rc::default(),
             estimates: Rc::new(estimates::Estimator::new(Arc::clone(&self.ratios))),
             tokens: Rc::new(line::Tokens::new(Arc::clone(&self.tokens))),
-            turns: Arc::clone(&self.turns) as Arc<dyn TurnKeeper>,
-            responses: Arc::clone(&self.responses) as Arc<dyn ResponseKeeper>,
-            objects: Arc::clone(&self.objects) as Arc<dyn ObjectKeeper>,
+            turns: Arc::clone(&self.turns) as Arc<dyn TurnStore>,
+            responses: Arc::clone(&self.responses) as Arc<dyn ResponseStore>,
+            objects: Arc::clone(&self.objects) as Arc<dyn ObjectStore>,
         };
         let counters = Rc::new(line::Counters::default());
-        let answers = Arc::clone(&self.answers) as Arc<dyn AnswerKeeper>;
+        let answers = Arc::clone(&self.answers) as Arc<dyn AnswerStore>;
         let allowances = CoreAllowances::new(Arc::clone(&self.allowances));
         let snapshot = self.keeper.reader();
-        Ok(Rc::new(line::Core { number, snapshot, hands, journal, allowances, counters, answers }))
+        Ok(Rc::new(line::Core { number, snapshot, deps: hands, journal, allowances, counters, answers }))
     }
 
     /// The process can serve as long as it can write its journal. If the database takes no records, it serves
@@ -199,7 +199,7 @@ impl ServerState {
         let drained = self.drainer.drain_all().await;
         self.clerk_task.abort();
         match drained {
-            Ok(_) => self.clerk.close().await,
+            Ok(_) => self.lease_client.close().await,
             Err(error) => tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "the journal was not drained; the next start does it, and gives the leases back"
@@ -282,10 +282,10 @@ pub async fn owners_link(settings: &Settings) -> anyhow::Result<String> {
 
 /// Passes a change's keys, anti-rollback minimum versions and current versions to the vault before it is
 /// published.
-fn teach(opener: Arc<Opener>) -> BeforePublish {
+fn key_update_hook(opener: Arc<Opener>) -> BeforePublish {
     Arc::new(move |change: &mut Change| {
         let opener = Arc::clone(&opener);
-        let lesson = lesson_of(change);
+        let lesson = key_update_of(change);
         Box::pin(async move {
             // The vault audits each failure. One workspace's damaged key must not block the configuration of
             // all others: that workspace's secrets stay sealed, and its requests say so.
@@ -297,7 +297,7 @@ fn teach(opener: Arc<Opener>) -> BeforePublish {
     })
 }
 
-fn lesson_of(change: &Change) -> KeyUpdate {
+fn key_update_of(change: &Change) -> KeyUpdate {
     let mut current = Vec::new();
     for entry in change.workspaces.iter().filter_map(|(_, entry)| entry.as_ref()) {
         for credential in &entry.credentials {
@@ -326,7 +326,7 @@ fn lesson_of(change: &Change) -> KeyUpdate {
             .map(|key| (key.workspace, key.key_id.clone(), key.wrapped.clone()))
             .collect(),
         floors: change
-            .floors
+            .minimum_versions
             .iter()
             .map(|floor| (floor.workspace, floor.object.clone(), floor.sealed.clone()))
             .collect(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use domain::WorkspaceId;
 use domain::limits::ANSWER_BYTES_MAX;
 
-use crate::heads::Place;
+use crate::heads::HeadDestination;
 
 /// One setting. The table below is the only list: flags, environment variables, help and `config explain`
 /// follow it.
@@ -386,7 +386,7 @@ pub struct Settings {
     pub metadata_url: Option<String>,
     pub ca_file: Option<PathBuf>,
     pub invoice_grace: Duration,
-    pub heads: Option<Place>,
+    pub heads: Option<HeadDestination>,
     /// How often an unchanged audit head is written again.
     pub heads_again: Duration,
     pub price_file: Option<PathBuf>,
@@ -471,7 +471,7 @@ impl Settings {
             invoice_grace: layers.parsed("invoice_grace_hours", "a number of hours from 0 to 672", |t| {
                 span(t, 0..=672, 3_600)
             })?,
-            heads: Place::of(layers.text("audit.heads")),
+            heads: HeadDestination::of(layers.text("audit.heads")),
             heads_again: layers.parsed(
                 "audit.heads_minutes",
                 "a number of minutes from 1 to 10080",

@@ -23,7 +23,7 @@ impl Stop {
     }
 
     /// Returns when a signal arrives; each further call waits for another one.
-    pub async fn wanted(&mut self) {
+    pub async fn received(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use control::{Outbound, PostError, Posted, Posting};
 use domain::limits::WEBHOOK_TIME_MAX;
 use domain::ports::PortFuture;
-use domain::{Fault, FaultClass, Probed};
+use domain::{Fault, FaultClass, ProbeResult};
 use egress::{Client, EgressErrorKind, OutBody, Request, TargetKind};
 use http::{HeaderName, HeaderValue, Method};
-use line::{PollSink, RuntimeAsk, RuntimeSaid, StoredPoll, VerifyReport, VerifyTarget};
+use line::{PollSink, RuntimeReply, RuntimeRequest, StoredPoll, VerifyReport, VerifyTarget};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use world::World;
@@ -21,9 +21,9 @@ use crate::house::ServerState;
 /// A job of the core, with the channel for its result.
 enum Job {
     Verify(VerifyTarget, oneshot::Sender<VerifyReport>),
-    Probe(VerifyTarget, Vec<String>, oneshot::Sender<Probed>),
-    Ask(VerifyTarget, RuntimeAsk, oneshot::Sender<Result<RuntimeSaid, Box<Fault>>>),
-    Look(VerifyTarget, StoredPoll, PollSink),
+    Probe(VerifyTarget, Vec<String>, oneshot::Sender<ProbeResult>),
+    Ask(VerifyTarget, RuntimeRequest, oneshot::Sender<Result<RuntimeReply, Box<Fault>>>),
+    FetchObject(VerifyTarget, StoredPoll, PollSink),
     Post(Posting, oneshot::Sender<Result<Posted, PostError>>),
 }
 
@@ -69,12 +69,13 @@ fn work(house: &ServerState, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyh
                         let _ = answer.send(line::probe(&core, target, models).await);
                     }
                     Job::Ask(target, asked, answer) => {
-                        let _ = answer.send(line::ask_runtime(&core, target, asked).await);
+                        let _ = answer.send(line::call_runtime(&core, target, asked).await);
                     }
-                    Job::Look(target, asked, shown) => line::look(&core, target, asked, shown).await,
+                    Job::FetchObject(target, asked, shown) => {
+                        line::poll_object(&core, target, asked, shown).await
+                    }
                     Job::Post(posting, answer) => {
-                        let posted =
-                            tokio::time::timeout(WEBHOOK_TIME_MAX, post(&core.hands.egress, posting));
+                        let posted = tokio::time::timeout(WEBHOOK_TIME_MAX, post(&core.deps.egress, posting));
                         let _ = answer.send(posted.await.unwrap_or(Err(PostError::Timeout)));
                     }
                 }
@@ -122,7 +123,7 @@ impl Outbound for SystemCore {
         })
     }
 
-    fn probe(&self, target: VerifyTarget, models: Vec<String>) -> PortFuture<'_, Probed> {
+    fn probe(&self, target: VerifyTarget, models: Vec<String>) -> PortFuture<'_, ProbeResult> {
         Box::pin(async move {
             let (answer, probed) = oneshot::channel();
             if self.jobs.send(Job::Probe(target, models, answer)).await.is_err() {
@@ -135,8 +136,8 @@ impl Outbound for SystemCore {
     fn ask_runtime(
         &self,
         target: VerifyTarget,
-        asked: RuntimeAsk,
-    ) -> PortFuture<'_, Result<RuntimeSaid, Box<Fault>>> {
+        asked: RuntimeRequest,
+    ) -> PortFuture<'_, Result<RuntimeReply, Box<Fault>>> {
         Box::pin(async move {
             let (answer, said) = oneshot::channel();
             if self.jobs.send(Job::Ask(target, asked, answer)).await.is_err() {
@@ -146,12 +147,16 @@ impl Outbound for SystemCore {
         })
     }
 
-    fn look(&self, target: VerifyTarget, asked: StoredPoll) -> mpsc::Receiver<Result<Bytes, Box<Fault>>> {
+    fn fetch_object(
+        &self,
+        target: VerifyTarget,
+        asked: StoredPoll,
+    ) -> mpsc::Receiver<Result<Bytes, Box<Fault>>> {
         let (shown, looking) = mpsc::channel(PIECES_MAX);
         let jobs = self.jobs.clone();
         tokio::spawn(async move {
             // If the core is gone, the channel closes, which tells the caller.
-            let _ = jobs.send(Job::Look(target, asked, shown)).await;
+            let _ = jobs.send(Job::FetchObject(target, asked, shown)).await;
         });
         looking
     }
@@ -169,9 +174,13 @@ impl Outbound for SystemCore {
 }
 
 /// Reports nothing about the server: it was not called.
-fn not_probed() -> Probed {
+fn not_probed() -> ProbeResult {
     let unix_ms = World::system().clock.unix_ms();
-    Probed { unix_ms, error: Some("The gateway could not make the calls.".to_owned()), ..Probed::default() }
+    ProbeResult {
+        unix_ms,
+        error: Some("The gateway could not make the calls.".to_owned()),
+        ..ProbeResult::default()
+    }
 }
 
 /// Reports nothing about the runtime: it was not called.

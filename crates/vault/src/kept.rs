@@ -4,8 +4,8 @@
 use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use aws_lc_rs::hmac;
 use domain::{
-    Kept, KeptOwner, NodeId, Principal, ProjectId, Sealed, Secret, StoredObjectId, StoredObjectKind, TraceId,
-    WorkspaceId,
+    Kept, NodeId, ObjectOwner, Principal, ProjectId, Sealed, Secret, StoredObjectId, StoredObjectKind,
+    TraceId, WorkspaceId,
 };
 
 use crate::associated::{Binding, Purpose};
@@ -56,7 +56,7 @@ impl Sealer {
     ///
     /// # Errors
     /// If the workspace has no key in this process, or the library refuses.
-    pub fn seal_kept(&self, place: &ContentRef, content: &[u8]) -> Result<Sealed, VaultError> {
+    pub fn seal_content(&self, place: &ContentRef, content: &[u8]) -> Result<Sealed, VaultError> {
         let (key_id, key) = self.current(place.workspace)?;
         self.under(&place.key(&key)?, &place.binding(&place.object(), &key_id), content)
     }
@@ -67,7 +67,7 @@ impl Opener {
     ///
     /// # Errors
     /// If it was changed or moved, which is audited, or its key is unknown.
-    pub fn open_kept(&self, place: &ContentRef, sealed: &Sealed) -> Result<Secret, OpenError> {
+    pub fn open_content(&self, place: &ContentRef, sealed: &Sealed) -> Result<Secret, OpenError> {
         let key = self.key(place.workspace, &sealed.key_id).ok_or(OpenError::KeyUnknown)?;
         let key = place.key(&key).map_err(|_| OpenError::Refused)?;
         let object = place.object();
@@ -78,7 +78,7 @@ impl Opener {
                 Kept::Answer => "answer.open_refused",
                 Kept::Turn => "turn.open_refused",
             };
-            self.tell(place.workspace, action, &place.request.to_string(), detail);
+            self.audit_refusal(place.workspace, action, &place.request.to_string(), detail);
             OpenError::Refused
         })
     }
@@ -138,7 +138,7 @@ impl RequestHasher {
     #[must_use]
     pub fn of_object(
         &self,
-        owner: KeptOwner,
+        owner: ObjectOwner,
         kind: StoredObjectKind,
         maker: Principal,
         id: &str,

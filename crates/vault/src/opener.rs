@@ -146,7 +146,7 @@ impl Opener {
             Err(error) => {
                 let detail =
                     format!("{} (version {}, key {})", error.as_str(), sealed.version, sealed.key_id);
-                self.tell(workspace, "credential.open_refused", object, detail);
+                self.audit_refusal(workspace, "credential.open_refused", object, detail);
                 Err(error)
             }
         }
@@ -231,7 +231,7 @@ impl Opener {
             }) {
                 Ok(key) => ready.push((workspace, (key_id, key))),
                 Err(why) => {
-                    self.tell(workspace, "workspace_key.unwrap_failed", &key_id, why);
+                    self.audit_refusal(workspace, "workspace_key.unwrap_failed", &key_id, why);
                     failed.push((workspace, key_id));
                 }
             }
@@ -271,7 +271,7 @@ impl Opener {
                 }
                 FloorNews::Learned(_) => continue,
             };
-            self.tell(*workspace, "credential.rollback_noticed", object, trouble.to_owned());
+            self.audit_refusal(*workspace, "credential.rollback_noticed", object, trouble.to_owned());
             unlearned.objects.push(object.clone());
         }
         let now_us = self.clock.monotonic_us();
@@ -298,7 +298,13 @@ impl Opener {
         self.of_floor(workspace, object, |known| !known.broken && lowest < known.lowest) == Some(true)
     }
 
-    pub(crate) fn tell(&self, workspace: WorkspaceId, action: &'static str, object: &str, detail: String) {
+    pub(crate) fn audit_refusal(
+        &self,
+        workspace: WorkspaceId,
+        action: &'static str,
+        object: &str,
+        detail: String,
+    ) {
         tracing::warn!(%workspace, action, object, detail, "the vault refused");
         self.audit.record(AuditEntry {
             workspace: Some(workspace),

@@ -41,9 +41,9 @@ impl Vault {
     ///
     /// # Errors
     /// If it was changed or moved; the refusal is audited.
-    pub fn reseal_kept(&self, place: &ContentRef, sealed: &Sealed) -> Result<Sealed, OpenError> {
-        let content = self.opener.open_kept(place, sealed)?;
-        self.sealer.seal_kept(place, content.expose()).map_err(|_| OpenError::KeyUnknown)
+    pub fn reseal_content(&self, place: &ContentRef, sealed: &Sealed) -> Result<Sealed, OpenError> {
+        let content = self.opener.open_content(place, sealed)?;
+        self.sealer.seal_content(place, content.expose()).map_err(|_| OpenError::KeyUnknown)
     }
 
     fn resealed(

@@ -4,8 +4,8 @@ use bolero::check;
 use bytes::Bytes;
 use dialects::json::validate;
 use dialects::{
-    AnswerPath, AnswerStream, TargetModel, decode_request, read_prompt, translate_request, upstream_body,
-    whole_answer,
+    AnswerPath, AnswerStream, TargetModel, buffered_answer, decode_request, read_prompt, translate_request,
+    upstream_body,
 };
 use domain::{Abilities, Grammar, Operation};
 
@@ -58,7 +58,7 @@ fn fuzz_anthropic_request() {
 
 fn way(client: Grammar) -> AnswerPath {
     AnswerPath {
-        is_loose: false,
+        needs_normalising: false,
         operation: Operation::Chat,
         client,
         upstream: Grammar::Anthropic,
@@ -67,14 +67,14 @@ fn way(client: Grammar) -> AnswerPath {
         model: "m".to_owned(),
         trace: "trc_0190c0ffee007000800000000000abcd".parse().expect("a trace id"),
         created_unix_s: 0,
-        asked: dialects::AnswerConstraints::default(),
+        constraints: dialects::AnswerConstraints::default(),
         vectors: dialects::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,
         form: dialects::AnswerForm::default(),
-        guess: None,
-        film: None,
-        heard: None,
+        estimator: None,
+        video: None,
+        transcript: None,
     }
 }
 
@@ -106,7 +106,7 @@ fn fuzz_anthropic_stream() {
 fn fuzz_anthropic_answer() {
     check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
         let body = Bytes::from(bent(STREAMS, *which, bends));
-        if let Ok(whole) = whole_answer(&way(Grammar::Anthropic), body) {
+        if let Ok(whole) = buffered_answer(&way(Grammar::Anthropic), body) {
             assert_eq!(validate(&whole.body), Ok(()));
         }
     });

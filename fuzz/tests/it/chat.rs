@@ -3,7 +3,7 @@
 use bolero::check;
 use bytes::Bytes;
 use dialects::chat::{
-    StreamScanner, answer_text, class_of, decode_request, read_answer, read_error, whole_answer,
+    StreamScanner, answer_text, class_of, decode_request, normalise_completion, read_answer, read_error,
 };
 use dialects::json::validate;
 use dialects::{
@@ -90,7 +90,7 @@ fn fuzz_chat_prompt() {
 /// A stream's translation into another format when it arrives in chunks of this size.
 fn translate(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool, String) {
     let way = AnswerPath {
-        is_loose: false,
+        needs_normalising: false,
         client: Grammar::Responses,
         upstream: Grammar::Chat,
         operation: Operation::Chat,
@@ -99,14 +99,14 @@ fn translate(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool, String) {
         model: "m".to_owned(),
         trace: TraceId::new(1, [0; 10]),
         created_unix_s: 1,
-        asked: dialects::AnswerConstraints::default(),
+        constraints: dialects::AnswerConstraints::default(),
         vectors: dialects::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,
         form: dialects::AnswerForm::default(),
-        guess: None,
-        film: None,
-        heard: None,
+        estimator: None,
+        video: None,
+        transcript: None,
     };
     let mut stream = AnswerStream::new(way);
     let mut out = Vec::new();
@@ -159,7 +159,7 @@ fn fuzz_chat_answer() {
         if read_answer(&body).is_ok() {
             assert_eq!(validate(&body), Ok(()));
         }
-        if let Ok((answer, _)) = whole_answer(body, true) {
+        if let Ok((answer, _)) = normalise_completion(body, true) {
             assert!(read_answer(&answer).is_ok(), "what is put together is an answer");
         }
     });

@@ -4,8 +4,8 @@ use bolero::check;
 use bytes::Bytes;
 use dialects::json::validate;
 use dialects::{
-    Addressed, AnswerPath, AnswerStream, DroppedFields, TargetModel, VectorForm, decode_request,
-    read_converse_error, read_model_path, read_prompt, upstream_body, whole_answer, write_prompt,
+    Addressed, AnswerPath, AnswerStream, DroppedFields, TargetModel, VectorForm, buffered_answer,
+    decode_request, read_converse_error, read_model_path, read_prompt, upstream_body, write_prompt,
 };
 use domain::{Abilities, Grammar, Operation, TraceId};
 use framing::event_stream::{FrameDecoder, encode_frame};
@@ -45,7 +45,7 @@ const ANSWERS: &[&str] = &[
 
 fn way(client: Grammar) -> AnswerPath {
     AnswerPath {
-        is_loose: false,
+        needs_normalising: false,
         operation: Operation::Chat,
         client,
         upstream: Grammar::Converse,
@@ -54,14 +54,14 @@ fn way(client: Grammar) -> AnswerPath {
         model: "m".to_owned(),
         trace: TraceId::new(1, [7; 10]),
         created_unix_s: 1,
-        asked: dialects::AnswerConstraints::default(),
+        constraints: dialects::AnswerConstraints::default(),
         vectors: VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,
         form: dialects::AnswerForm::default(),
-        guess: None,
-        film: None,
-        heard: None,
+        estimator: None,
+        video: None,
+        transcript: None,
     }
 }
 
@@ -160,7 +160,7 @@ fn fuzz_converse_answer() {
             [Grammar::Chat, Grammar::Responses, Grammar::Anthropic, Grammar::Gemini, Grammar::Converse]
                 .into_iter()
                 .map(|client| {
-                    whole_answer(&way(client), body.clone()).is_ok_and(|answer| {
+                    buffered_answer(&way(client), body.clone()).is_ok_and(|answer| {
                         assert_eq!(dialects::json::validate(&answer.body), Ok(()));
                         true
                     })

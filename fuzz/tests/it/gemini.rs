@@ -4,9 +4,9 @@ use bolero::check;
 use bytes::Bytes;
 use dialects::json::validate;
 use dialects::{
-    Addressed, AnswerPath, AnswerStream, CONTENTS, DroppedFields, GeminiBatchResults, TargetModel,
-    WholeAnswer, decode_request, read_address, read_batch_item, read_gemini_batch_status, read_prompt,
-    rewrite_ids, upstream_body, whole_answer, write_prompt,
+    Addressed, AnswerPath, AnswerStream, BufferedAnswer, CONTENTS, DroppedFields, GeminiBatchResults,
+    TargetModel, buffered_answer, decode_request, read_address, read_batch_output, read_gemini_batch_status,
+    read_prompt, rewrite_ids, upstream_body, write_prompt,
 };
 use domain::{Abilities, Grammar, Operation, StoredObjectKind, TraceId};
 
@@ -44,7 +44,7 @@ const ADDRESSES: &[&str] = &[
 
 fn way(as_array: bool) -> AnswerPath {
     AnswerPath {
-        is_loose: false,
+        needs_normalising: false,
         operation: Operation::Chat,
         client: Grammar::Gemini,
         upstream: Grammar::Gemini,
@@ -53,14 +53,14 @@ fn way(as_array: bool) -> AnswerPath {
         model: "m".to_owned(),
         trace: TraceId::new(1, [7; 10]),
         created_unix_s: 1,
-        asked: dialects::AnswerConstraints::default(),
+        constraints: dialects::AnswerConstraints::default(),
         vectors: dialects::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,
         form: dialects::AnswerForm::default(),
-        guess: None,
-        film: None,
-        heard: None,
+        estimator: None,
+        video: None,
+        transcript: None,
     }
 }
 
@@ -111,13 +111,13 @@ fn fuzz_gemini_results() {
             assert!(found.iter().all(|result| validate(result).is_ok()));
         }
         for result in found {
-            drop(read_batch_item(&result, CONTENTS));
+            drop(read_batch_output(&result, CONTENTS));
         }
         drop(read_gemini_batch_status(&rest));
         let mut ours = |_: StoredObjectKind, _: &str| "ours".to_owned();
         if let Some((body, made)) = rewrite_ids(&told, StoredObjectKind::ContentBatch, &mut ours) {
             assert_eq!(validate(&body), Ok(()));
-            assert_eq!(validate(made.shown.as_bytes()), Ok(()));
+            assert_eq!(validate(made.list_entry.as_bytes()), Ok(()));
         }
     });
 }
@@ -137,7 +137,7 @@ fn fuzz_gemini_request() {
         let listener = TargetModel { model: "m", abilities: Abilities::default() };
         if let Ok(written) = write_prompt(Grammar::Gemini, &prompt, &listener, &mut losses) {
             assert_eq!(validate(&written), Ok(()), "{}", String::from_utf8_lossy(&written));
-            assert!(losses.settle(false).is_ok(), "what was read here can be said here");
+            assert!(losses.finish(false).is_ok(), "what was read here can be said here");
         }
     });
 }
@@ -174,9 +174,9 @@ fn fuzz_gemini_stream() {
 fn fuzz_gemini_answer() {
     check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
         let body = Bytes::from(bent(STREAMS, *which, bends));
-        if let Ok(WholeAnswer { body: answer, facts, .. }) = whole_answer(&way(false), body) {
+        if let Ok(BufferedAnswer { body: answer, facts, .. }) = buffered_answer(&way(false), body) {
             assert_eq!(validate(answer.trim_ascii()), Ok(()));
-            let again = whole_answer(&way(false), answer).expect("what is put together is an answer");
+            let again = buffered_answer(&way(false), answer).expect("what is put together is an answer");
             assert_eq!(again.facts.content_bytes, facts.content_bytes);
         }
     });

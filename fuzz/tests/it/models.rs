@@ -61,7 +61,7 @@ static GOOD: LazyLock<Good> = LazyLock::new(|| {
 
 // Statics, because these types are not `UnwindSafe` (a panic ends the test anyway).
 static BESIDE: LazyLock<ModelAssets> =
-    LazyLock::new(|| Source::open(GOOD.directory.path()).and_then(|source| source.beside()).expect("good"));
+    LazyLock::new(|| Source::open(GOOD.directory.path()).and_then(|source| source.assets()).expect("good"));
 static RULES: LazyLock<ConstraintCompiler> = LazyLock::new(|| {
     let path = GOOD.directory.path().join("tokenizer.json");
     ConstraintCompiler::new(Arc::new(Vocabulary::open(&path).expect("good"))).expect("good")
@@ -70,24 +70,31 @@ static RULES: LazyLock<ConstraintCompiler> = LazyLock::new(|| {
 /// Loads a model and generates with it, if it is valid; returns whether it was.
 fn answers(path: &Path) -> bool {
     let Ok(source) = Source::open(path) else { return false };
-    let beside = source.beside();
+    let beside = source.assets();
     let Ok(model) = Model::load(&source) else { return false };
     if model.shape().context > CONTEXT_MAX {
         return false;
     }
-    let bytes = 8 * KvCache::block_bytes(model.shape(), KvDtype::Half);
-    let room = SchedulerLimits { bytes, keeps: KvDtype::Half, tokens: 8, texts: 1, waiting: 1, guesses: 0 };
+    let bytes = 8 * KvCache::block_bytes(model.shape(), KvDtype::F16);
+    let room = SchedulerLimits {
+        bytes,
+        kv_dtype: KvDtype::F16,
+        step_tokens: 8,
+        sequences: 1,
+        waiting: 1,
+        draft_tokens: 0,
+    };
     let Ok(mut runner) = Scheduler::new(Arc::new(model), room) else { return false };
     let request = Request {
         prompt: vec![1, 2, 3],
         sampling: Sampling::default(),
         max_tokens: 2,
-        ends: Vec::new(),
-        rule: None,
-        share: CacheScope(1),
+        stop_tokens: Vec::new(),
+        constraint: None,
+        cache_scope: CacheScope(1),
         group: Group(1),
         adapter: None,
-        later: Vec::new(),
+        adapter_switches: Vec::new(),
     };
     if runner.submit(request).is_err() {
         return false;
@@ -143,7 +150,7 @@ fn fuzz_tokenizers_and_templates() {
             0 => GOOD.with("tokenizer.json", &bent_bytes(tokenizer.clone(), bends)),
             _ => GOOD.with("tokenizer_config.json", &bent_bytes(about.clone(), bends)),
         };
-        let read = Source::open(copy.path()).and_then(|source| source.beside());
+        let read = Source::open(copy.path()).and_then(|source| source.assets());
         if let Ok(beside) = read {
             let _ = beside.vocabulary.tokens("The tide turns: {\"at\": 6}\n");
         }
@@ -159,12 +166,12 @@ fn fuzz_adapters() {
     let model = Arc::new(Model::load(&Source::open(GOOD.directory.path()).expect("good")).expect("good"));
     let shape = model.shape().clone();
     let room = SchedulerLimits {
-        bytes: 8 * KvCache::block_bytes(&shape, KvDtype::Half),
-        keeps: KvDtype::Half,
-        tokens: 8,
-        texts: 1,
+        bytes: 8 * KvCache::block_bytes(&shape, KvDtype::F16),
+        kv_dtype: KvDtype::F16,
+        step_tokens: 8,
+        sequences: 1,
         waiting: 1,
-        guesses: 0,
+        draft_tokens: 0,
     };
     let runner = Mutex::new(Scheduler::new(model, room).expect("room"));
     let directory = tempfile::tempdir().expect("room");
@@ -217,11 +224,11 @@ fn fuzz_rules() {
     let texts = ["start: \"a\" | /[0-9]+/ WORD\nWORD: /x+/", "^(a|b){2,4}[^c-d]*$"];
     check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
         if let Ok(schema) = serde_json::from_slice(&bent(&schemas, *which, bends)) {
-            let _ = RULES.rule(ConstraintSpec::Schema(&schema), Thinking::No);
+            let _ = RULES.compile(ConstraintSpec::Schema(&schema), Thinking::No);
         }
         let text = bent(&texts, *which, bends);
         let text = String::from_utf8_lossy(&text);
-        let _ = RULES.rule(ConstraintSpec::Grammar(&text), Thinking::No);
-        let _ = RULES.rule(ConstraintSpec::Expression(&text), Thinking::No);
+        let _ = RULES.compile(ConstraintSpec::Grammar(&text), Thinking::No);
+        let _ = RULES.compile(ConstraintSpec::Expression(&text), Thinking::No);
     });
 }

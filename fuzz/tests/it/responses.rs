@@ -4,7 +4,7 @@ use bolero::check;
 use bytes::Bytes;
 use dialects::json::validate;
 use dialects::{
-    AnswerPath, AnswerStream, WholeAnswer, decode_request, read_prompt, upstream_body, whole_answer,
+    AnswerPath, AnswerStream, BufferedAnswer, buffered_answer, decode_request, read_prompt, upstream_body,
 };
 use domain::{Grammar, Operation, TraceId};
 
@@ -25,7 +25,7 @@ const ANSWERS: &[&str] = &[
 
 fn way() -> AnswerPath {
     AnswerPath {
-        is_loose: false,
+        needs_normalising: false,
         operation: Operation::Chat,
         client: Grammar::Responses,
         upstream: Grammar::Responses,
@@ -34,14 +34,14 @@ fn way() -> AnswerPath {
         model: "m".to_owned(),
         trace: TraceId::new(1, [1; 10]),
         created_unix_s: 1,
-        asked: dialects::AnswerConstraints::default(),
+        constraints: dialects::AnswerConstraints::default(),
         vectors: dialects::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,
         form: dialects::AnswerForm::default(),
-        guess: None,
-        film: None,
-        heard: None,
+        estimator: None,
+        video: None,
+        transcript: None,
     }
 }
 
@@ -85,9 +85,9 @@ fn fuzz_responses_stream() {
 fn fuzz_responses_answer() {
     check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
         let body = Bytes::from(bent(ANSWERS, *which, bends));
-        if let Ok(WholeAnswer { body: answer, facts, .. }) = whole_answer(&way(), body) {
+        if let Ok(BufferedAnswer { body: answer, facts, .. }) = buffered_answer(&way(), body) {
             assert_eq!(validate(&answer), Ok(()));
-            match whole_answer(&way(), answer.clone()) {
+            match buffered_answer(&way(), answer.clone()) {
                 Ok(again) => {
                     assert_eq!(validate(&again.body), Ok(()));
                     assert_eq!(again.facts.usage, facts.usage);

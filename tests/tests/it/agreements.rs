@@ -1,5 +1,5 @@
-//! What is stated of a contract with a provider: of credentials and accounts alike, checked as it is written, shown as it
-//! was sent, taken along, and priced by.
+//! The contract terms stated for a credential or account: validated on write, shown as sent, included in
+//! exports, and used for pricing.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -39,7 +39,7 @@ async fn facts_are_shown_changed_and_taken_away() {
         };
         assert_eq!(facts(&made), expected, "{path}");
         assert_eq!(facts(&gateway.get(&one).await), expected, "{path}");
-        // What else changes leaves them as they are; each is changed by itself.
+        // Other changes leave the terms as they are; each term changes independently.
         let renamed = gateway.patch(&one, json!({"display_name": "renamed"})).await;
         assert_eq!(facts(&renamed), expected, "{path}");
         let changes = json!({"limits": {"tokens_per_minute": null, "concurrent_requests": 8}, "retention": {"days": 30}});
@@ -49,7 +49,7 @@ async fn facts_are_shown_changed_and_taken_away() {
             json!({"requests_per_minute": 500, "concurrent_requests": 8, "reserved_units": 50})
         );
         assert_eq!(changed["retention"], json!({"days": 30}));
-        // A rehearsal says what would be, and nothing is.
+        // A dry run shows the result and changes nothing.
         let json = [("content-type", "application/json")];
         let wish = json!({"compliance": ["gdpr"]}).to_string();
         let rehearsed =
@@ -68,7 +68,7 @@ async fn facts_are_shown_changed_and_taken_away() {
     }
 }
 
-/// The second look with what a change does not show.
+/// The object as the second read must show it, with the counter that a change does not return.
 fn changed_read(changed: &Value, read: &Value) -> Value {
     let mut expected = changed.clone();
     if let Some(openings) = read.get("openings") {
@@ -200,7 +200,7 @@ async fn they_are_taken_along_and_said_on_the_command_line() {
     let file = gateway.directory().join("facts.toml");
     std::fs::write(&file, &document).unwrap();
     let file = file.display().to_string();
-    // What was made by hand is marked as applied, and nothing else.
+    // The objects are marked as applied, and nothing else changes.
     assert!(!cli.run(&["apply", "-f", &file]).ok().contains(" -> "));
     let again = cli.run(&["apply", "-f", &file]).ok();
     assert!(again.starts_with("No change"), "{again}");
@@ -216,7 +216,7 @@ async fn they_are_taken_along_and_said_on_the_command_line() {
         let refused = cli.run(&[noun, "set", id, "--compliance", "HIPAA"]).failed(2);
         assert!(refused.contains("lower-case"), "{refused}");
     }
-    // What the document says is as it was again.
+    // Applying the document restores its values.
     assert!(cli.run(&["apply", "-f", &file]).ok().contains("changed"), "two are changed");
     assert_eq!(cli.run(&["export"]).ok(), document);
 }

@@ -1,13 +1,13 @@
-//! Requests and what is read out of answers.
+//! Builds requests, and reads answers.
 
 use harness::client::{Answer, Streaming};
 use harness::sse;
 use serde_json::{Value, json};
 
 pub const CHAT: &str = "/v1/chat/completions";
-/// Priced by the catalogue, sold by `openai`.
+/// Priced in the catalogue, served by `openai`.
 pub const MINI: &str = "openai/gpt-4o-mini";
-/// Sold by `together_ai` and `nebius`.
+/// Served by `together_ai` and `nebius`.
 pub const LLAMA: &str = "meta-llama/Llama-3.3-70B-Instruct";
 
 pub fn question(model: &str) -> Value {
@@ -39,7 +39,7 @@ pub fn with(mut request: Value, more: Value) -> Value {
     request
 }
 
-/// The text that the chunks spell.
+/// The text of all chunks.
 pub fn text_of(events: &[String]) -> String {
     events
         .iter()
@@ -50,7 +50,7 @@ pub fn text_of(events: &[String]) -> String {
         .collect()
 }
 
-/// The text of a buffered answer or of a whole stream.
+/// The text of a buffered answer or of a complete stream.
 pub fn said(answer: &Answer) -> String {
     match answer.json().pointer("/choices/0/message/content").and_then(Value::as_str) {
         Some(text) => text.to_owned(),
@@ -87,7 +87,7 @@ pub fn refused(answer: &Answer, status: u16, code: &str) -> Value {
     error.clone()
 }
 
-/// Checks a problem document of `/v2`.
+/// Checks a problem document of `/v2`: status, code, and content type.
 pub fn problem(answer: &Answer, status: u16, code: &str) -> Value {
     assert_eq!(answer.status, status, "{}", answer.text());
     assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{}", answer.text());
@@ -102,7 +102,7 @@ pub fn problem(answer: &Answer, status: u16, code: &str) -> Value {
     body
 }
 
-/// The value with every id, time and text of an answer's choices replaced: what is left is its shape.
+/// Replaces every id, time and text of an answer's choices: what remains is its shape.
 pub fn shape(value: &Value) -> Value {
     match value {
         Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), shape(value))).collect(),

@@ -1,4 +1,4 @@
-//! Recordings: forms that go on to the upstream while they come, written down by it, and booked.
+//! Transcription: multipart forms that are streamed to the upstream while they arrive, and booked.
 
 use harness::client::Answer;
 use harness::raw::{RawConnection, status_of};
@@ -95,7 +95,7 @@ async fn what_was_heard_is_booked_for_each_profile() {
         (Some(2_000), Some(false)),
         "{row}"
     );
-    // What only its subtitles tell, and what nothing tells, is an estimate.
+    // A duration known only from subtitles, or not at all, is an estimate.
     for format in ["srt", "vtt", "text"] {
         let row = booked(WHISPER, format, "byok").await;
         assert_eq!(row["estimated"], true, "{format}: {row}");
@@ -123,7 +123,7 @@ async fn every_byte_but_the_model_goes_on_as_it_came() {
         let call = gateway.calls(OWN).pop().unwrap();
         assert_eq!(call.body, sent("whisper-1"), "{length}");
     }
-    // The file may come first: then all of it is held.
+    // If the file comes before the model field, all of it is buffered.
     let sound = sound(2 * MIB);
     heard_ok(&gateway, form(&[("file", &sound), ("model", WHISPER.as_bytes())]), &sound).await;
 }
@@ -291,12 +291,13 @@ async fn what_is_wrong_with_a_form_is_said_before_anybody_is_asked() {
     let answer = gateway.client().call(Method::POST, PATH, &bare, form(&[("model", whisper)])).await.unwrap();
     refused(&answer, 400, "invalid_form");
     assert_eq!(gateway.calls(OWN).len(), 0);
-    // A chat model is not asked to listen.
+    // A chat model receives no transcription request.
     let answer = post(&gateway, form(&[("model", b"openai/gpt-4o-mini"), ("file", b"x")])).await;
     refused(&answer, 400, "model_modality");
 }
 
-/// Of two models in one form, the first would be let in here and the second be asked there.
+/// With two model fields in one form, the gateway would authorise the first and the provider would use the
+/// second.
 #[tokio::test]
 async fn a_second_model_behind_a_long_file_is_never_sent_on_whole() {
     let gateway = gateway().await;

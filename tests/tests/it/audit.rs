@@ -1,4 +1,5 @@
-//! The audit as evidence: a proof is checked without the gateway, and whatever is done to the database is found.
+//! The audit log as evidence: a proof is verified without the gateway, and every manipulation of the database
+//! is detected.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,7 +14,7 @@ use crate::gateway::Gateway;
 use crate::wait::a_moment;
 use crate::webhooks::Taker;
 
-/// Changes the database while the gateway is down.
+/// Edits the database while the gateway is down.
 fn edit(gateway: &Gateway, statement: &str) {
     let program =
         "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute(sys.argv[2]); db.commit()";
@@ -23,7 +24,7 @@ fn edit(gateway: &Gateway, statement: &str) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Writes the workspace's chain anew, hashes and all, while the gateway is down.
+/// Rewrites the workspace's chain, hashes included, while the gateway is down.
 fn rewrite(gateway: &Gateway, how: [&str; 2]) {
     let mut python = Command::new(workspace().join(".venv/bin/python"));
     let script = workspace().join("tests/tools/rewrite_audit.py");
@@ -31,7 +32,7 @@ fn rewrite(gateway: &Gateway, how: [&str; 2]) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Checks a proof in a folder that holds nothing else, with no gateway at hand.
+/// Verifies a proof in a folder that holds nothing else, without a gateway.
 fn verify(proof: &str, more: &[&str]) -> crate::command::Done {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("proof.json");
@@ -40,14 +41,14 @@ fn verify(proof: &str, more: &[&str]) -> crate::command::Done {
     Cli::new().run(&[&["audit", "verify", &file], more].concat())
 }
 
-/// The entries of an action, the newest first.
+/// The entries of an action, newest first.
 pub async fn entries(gateway: &Gateway, action: &str) -> Vec<Value> {
     let listed = gateway.get("/v2/audit?limit=1000").await;
     let entries = listed["data"].as_array().unwrap();
     entries.iter().filter(|entry| entry["action"] == action).cloned().collect()
 }
 
-/// The newest entry of an action, which is written behind the request that it is of.
+/// The newest entry of an action, which is written after its request has been answered.
 pub async fn audited(gateway: &Gateway, action: &str) -> Value {
     let deadline = Instant::now() + WITHIN;
     loop {
@@ -115,7 +116,7 @@ async fn what_is_done_to_the_database_is_found() {
     edit(&gateway, "DELETE FROM audit WHERE sequence = (SELECT MAX(sequence) FROM audit)");
     gateway.start_again().await;
     verify(&gateway.cli().run(&["audit", "proof", "--from", "7"]).ok(), &[]).failed(11);
-    // What comes next is written after the place of the one that is gone.
+    // The next entry gets a number after the deleted one, which leaves a gap.
     gateway.make("/v2/projects", json!({"name": "g"})).await;
     let told = verify(&gateway.cli().run(&["audit", "proof", "--from", "7"]).ok(), &[]).failed(11);
     assert!(told.contains("is missing"), "{told}");
@@ -141,7 +142,7 @@ async fn chains_are_of_workspaces() {
     problem(&theirs.get("/v2/audit/proof?from=0").await.unwrap(), 400, "invalid_value");
 }
 
-/// Waits until a head of so many entries is kept of a chain.
+/// Waits until a head of this length is stored for a chain.
 async fn kept(folder: &Path, chain: &str, length: u64) {
     let deadline = Instant::now() + WITHIN;
     let is_kept = || {
@@ -156,7 +157,8 @@ async fn kept(folder: &Path, chain: &str, length: u64) {
     }
 }
 
-/// Whoever has the database and the key writes a history that holds by itself; a head that was kept elsewhere tells.
+/// With the database and the key an attacker can write a consistent history; only a head stored elsewhere
+/// exposes it.
 #[tokio::test]
 async fn a_history_written_anew_is_found_by_a_kept_head() {
     let folder = tempfile::tempdir().unwrap();
@@ -178,7 +180,7 @@ async fn a_history_written_anew_is_found_by_a_kept_head() {
     assert!(told.contains("holds no head"), "{told}");
 
     gateway.stop().await;
-    // What this gateway keeps from now on is its own word: only what was kept before counts here.
+    // Heads that this gateway stores from now on prove nothing: only earlier ones count here.
     let before = folder.path().join("before");
     std::fs::rename(&heads, &before).unwrap();
     let before = before.display().to_string();
@@ -199,11 +201,11 @@ async fn a_history_written_anew_is_found_by_a_kept_head() {
     verify(&proof, &[]).ok();
     let told = verify(&proof, &["--heads", &before]).failed(11);
     assert!(told.contains("ends at entry") && told.contains(&format!("there were {length}")), "{told}");
-    // And what was exported before is what it was.
+    // An earlier export still verifies.
     Cli::new().run(&["audit", "verify", &untouched, "--heads", &before]).ok();
 }
 
-/// As the database has it; the next start writes entries of its own.
+/// The length in the database; the next start adds its own entries.
 fn length_of(gateway: &Gateway) -> u64 {
     let program = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT MAX(length) FROM audit_chains').fetchone()[0])";
     let mut python = Command::new(workspace().join(".venv/bin/python"));

@@ -1,5 +1,6 @@
-//! The matrix of who may do what, made from the table of routes itself: every route, tried by another tenant, by every
-//! role and scope that is too low, and by everybody whose way in has ended. A new route is in it by being declared.
+//! The authorisation matrix, generated from the route table: every route, tried by another tenant, by every
+//! insufficient role and scope, and with every credential that has ended. A new route is covered as soon as
+//! it is declared.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::ask::{CHAT, MINI, problem, question, trace_of};
 use crate::gateway::{Founded, Gateway, NODE, OWN, id_of};
 use crate::person::Person;
 
-/// A route that asks who calls.
+/// A route that requires authentication.
 #[derive(Debug, Clone)]
 struct Row {
     method: Method,
@@ -30,7 +31,7 @@ fn rows() -> Vec<Row> {
         .collect()
 }
 
-/// How paths end that take an empty body.
+/// Path suffixes of routes that take an empty body.
 const EMPTY: [&str; 9] =
     ["/verify", "/probe", "/link", "/load", "/unload", "/cancel", "/pause", "/resume", "/revoke"];
 
@@ -43,7 +44,7 @@ impl Row {
         self.pattern.replace("{id}", id)
     }
 
-    /// A body that this route would take, where it would change something.
+    /// A body that this route would accept, for a method that writes.
     fn body(&self) -> String {
         let body = match (self.method.as_str(), self.pattern) {
             ("GET" | "DELETE", _) => return String::new(),
@@ -58,7 +59,7 @@ impl Row {
     }
 }
 
-/// Counts what the matrix tries.
+/// Counts the calls that the matrix makes.
 #[derive(Clone, Default)]
 struct Count(Arc<AtomicUsize>);
 
@@ -72,10 +73,10 @@ impl Count {
     }
 }
 
-/// A workspace with one object of each kind, and its people.
+/// A workspace with one object of each kind, and its members.
 struct Tenant {
     founded: Founded,
-    /// By the prefix of its id.
+    /// By id prefix.
     objects: BTreeMap<String, String>,
     people: Vec<(Role, Person)>,
 }
@@ -114,7 +115,7 @@ async fn tenant(gateway: &Gateway, name: &str) -> Tenant {
     let mut people = Vec::new();
     for role in Role::ALL {
         let email = format!("{role}@{name}.example");
-        // The first is the owner, who asks the others in.
+        // The first is the owner, who invites the others.
         let inviting =
             people.first().map_or_else(|| admin.clone(), |(_, owner): &(Role, Person)| owner.client());
         people.push((role, gateway.member(&inviting, &email, role.as_str()).await));
@@ -125,12 +126,12 @@ async fn tenant(gateway: &Gateway, name: &str) -> Tenant {
     Tenant { founded, objects, people }
 }
 
-/// The same kind of id, of nothing.
+/// A well-formed id of the same kind that does not exist.
 fn missing(id: &str) -> String {
     format!("{}_01900000000070008000000000000000", id.split_once('_').unwrap().0)
 }
 
-/// All of an answer but what names the one request.
+/// All of an answer except what identifies the one request.
 fn class_of(answer: &Answer, id: &str) -> (u16, Vec<String>, String) {
     let request = answer.header("x-request-id").unwrap_or_default();
     let steady = |text: &str| text.replace(request, "REQUEST").replace(id, "ID");
@@ -144,7 +145,7 @@ fn class_of(answer: &Answer, id: &str) -> (u16, Vec<String>, String) {
     (answer.status, headers, steady(&answer.text()))
 }
 
-/// Whose way in has ended: nothing is told to them, not even what there is.
+/// Ended credentials: they learn nothing, not even which objects exist.
 async fn try_the_dead(gateway: &Gateway, mine: &Tenant, count: &Count) {
     let admin = gateway.with_key(&mine.founded.admin_key);
     let revoked =
@@ -179,7 +180,7 @@ async fn try_the_dead(gateway: &Gateway, mine: &Tenant, count: &Count) {
     }
 }
 
-/// Another tenant: what is mine is what never was, byte for byte.
+/// Another tenant: my objects are byte for byte indistinguishable from missing ones.
 async fn try_another_tenant(mine: Arc<Tenant>, client: Client, count: Count) {
     for row in rows() {
         if !row.takes_id() {
@@ -201,7 +202,7 @@ async fn try_another_tenant(mine: Arc<Tenant>, client: Client, count: Count) {
     }
 }
 
-/// My own people, each of whom may do what their role may and no more.
+/// Members of the workspace: each may do what their role allows and no more.
 async fn try_a_role(mine: Arc<Tenant>, role: Role, client: Client, count: Count) {
     for row in rows() {
         let may = match row.access.people {
@@ -217,7 +218,7 @@ async fn try_a_role(mine: Arc<Tenant>, role: Role, client: Client, count: Count)
                 assert!(told["detail"].as_str().unwrap().contains(role.as_str()), "{told}");
                 continue;
             }
-            // What is allowed is tried where it changes nothing.
+            // An allowed call is tried where it changes nothing.
             let harmless = match (row.takes_id(), row.method == Method::GET) {
                 (true, true) | (false, true) => id,
                 (true, false) => missing(&id),
@@ -230,7 +231,7 @@ async fn try_a_role(mine: Arc<Tenant>, role: Role, client: Client, count: Count)
     }
 }
 
-/// Keys of mine whose scopes are too few.
+/// Keys of the workspace with insufficient scopes.
 async fn try_scopes(gateway: &Gateway, mine: &Tenant, count: &Count) {
     let admin = gateway.with_key(&mine.founded.admin_key);
     for scopes in [json!(["inference"]), json!(["read"]), json!(["admin"]), json!([])] {
@@ -264,7 +265,8 @@ async fn seen(mine: &Tenant) -> Vec<String> {
             let answer = owner.get(&row.at(id)).await;
             if answer.status == 200 {
                 let mut shown = answer.json();
-                // Counted a moment after the call that it counts, and seen whenever the node is asked.
+                // The opening count is updated a moment after the call, and `last_seen_at` whenever the node
+                // is polled.
                 for own_pace in ["openings", "last_seen_at"] {
                     shown.as_object_mut().unwrap().remove(own_pace);
                 }
@@ -302,7 +304,7 @@ async fn every_route_by_everybody_who_may_not() {
     assert!(tried >= 2_000, "{tried} calls");
 }
 
-/// The request is in the books.
+/// Waits until the request is in the books.
 async fn settle(gateway: &Gateway, mine: &Tenant) {
     let client = gateway.with_key(&mine.founded.admin_key);
     let deadline = std::time::Instant::now() + crate::WITHIN;
@@ -312,7 +314,7 @@ async fn settle(gateway: &Gateway, mine: &Tenant) {
     }
 }
 
-/// Strangers may ask for what makes them known, and for nothing else.
+/// Unauthenticated callers may use the routes that authenticate them, and no others.
 #[test]
 fn few_routes_are_open() {
     let open: Vec<_> = declared()
@@ -320,7 +322,7 @@ fn few_routes_are_open() {
         .filter(|(_, _, access)| access.is_none())
         .map(|(_, pattern, _)| pattern)
         .collect();
-    // The last three ask for a token or a credential that only a node has.
+    // The last three require a token or credential that only a node has.
     let expected = [
         "/v2/sign-in",
         "/v2/sign-in/link",

@@ -1,5 +1,5 @@
-//! Azure: the customer's own resource serves what the pool or the vendor served, under the deployments that its owner
-//! named, by the current paths and by the older ones.
+//! Azure: the customer's own resource takes over what the pool or the vendor served, under the owner's
+//! deployment names, on current and older paths.
 
 use std::time::Duration;
 
@@ -135,11 +135,11 @@ async fn what_is_not_deployed_is_told_and_not_sent() {
     assert_eq!(rejected[0]["reason"], "not_deployed", "{plan}");
     refused(&gateway.chat(&question("openai/gpt-4o")).await, 404, "model_not_served");
     assert_eq!(gateway.calls(OWN).len(), 0);
-    // By its own name a deployment is found behind the seller's, and no other is.
+    // After the provider's prefix, a deployment is found by its own name, and an unknown one is not.
     let answer = gateway.chat_ok(&question(&format!("azure:{DEPLOYMENT}"))).await;
     assert_eq!(answer.header("agent-byok-credential-id"), Some(id.as_str()));
     assert_eq!(gateway.chat(&question("azure:another")).await.status, 404);
-    // A deployment that its owner took away meanwhile is the provider's word.
+    // For a deployment that its owner has deleted, the provider's error is returned.
     let wrong = json!({"config": {"deployments": {MINI: "gone"}}});
     gateway.patch(&format!("/v2/provider-credentials/{id}"), wrong).await;
     let error = refused(&gateway.chat(&question(MINI)).await, 404, "model_not_found");
@@ -156,7 +156,7 @@ async fn a_filter_is_told_as_what_it_is() {
     assert_eq!(gateway.calls(OWN).len(), 1, "nobody is asked again");
 }
 
-/// What a client of each grammar asks, without a stream.
+/// A buffered request in each wire format.
 fn in_each_grammar() -> [(String, Value); 4] {
     let turns = json!([{"role": "user", "content": "hello there"}]);
     let contents = json!([{"role": "user", "parts": [{"text": "hello there"}]}]);
@@ -187,7 +187,7 @@ async fn what_a_filter_blocks_is_told_in_every_clients_words() {
     assert_eq!((chat, &of_chat["error"]["code"]), (&400, &json!("content_filter")));
     assert_eq!((responses, &of_responses["error"]["code"]), (&400, &json!("content_filter")));
     assert_eq!((messages, &of_messages["error"]["type"]), (&400, &json!("invalid_request_error")));
-    // To these clients a prompt that is blocked is no error.
+    // To these clients a blocked prompt is not an error.
     assert_eq!(*gemini, 200, "{of_gemini}");
     assert_eq!(of_gemini["promptFeedback"]["blockReason"], "PROHIBITED_CONTENT", "{of_gemini}");
     assert_eq!(gateway.calls(OWN).len(), 4, "nobody is asked again");
@@ -252,7 +252,7 @@ async fn what_a_resource_needs_is_asked_for() {
     assert_eq!(auths, kinds);
 }
 
-/// An application of the directory, whose secret is a key of the emulator.
+/// An Entra application whose secret is a key of the emulator.
 fn application(gateway: &Gateway, secret: &str, more: Value) -> Value {
     let directory = format!("{}{ENTRA}", gateway.emulator.origin());
     let entra = json!({"tenant_id": TENANT, "client_id": CLIENT, "token_url": directory});
@@ -343,7 +343,8 @@ async fn what_the_directory_refuses_is_told_in_its_words() {
         assert!(verified["last_error"].as_str().unwrap().contains(words), "{verified}");
         gateway.admin().delete(&path).await.unwrap();
     }
-    // One that was good and is no more: one refusal for all who come at once.
+    // A credential that was valid before and is revoked now: one token request serves all concurrent
+    // requests.
     gateway.make("/v2/provider-credentials", application(&gateway, OWN, json!({}))).await;
     gateway.emulator.set_key(OWN, KeyState::Revoked);
     let asked_before = tokens_asked(&gateway);
@@ -356,7 +357,7 @@ async fn what_the_directory_refuses_is_told_in_its_words() {
     assert!(tokens_asked(&gateway) - asked_before <= 2, "{}", tokens_asked(&gateway));
 }
 
-/// What never left for the provider costs nothing, whatever became of the directory.
+/// A request that never reached the provider costs nothing, whatever happened to the directory.
 #[tokio::test]
 async fn a_directory_that_is_away_bills_nothing() {
     let gateway = Gateway::start().await;
@@ -386,7 +387,7 @@ async fn a_secret_does_not_follow_another_directory() {
     let elsewhere = json!({"config": {"token_url": "https://elsewhere.example"}});
     problem(&gateway.patched(&path, elsewhere).await, 409, "base_url_needs_secret");
     problem(&gateway.patched(&path, json!({"auth": "api_key"})).await, 409, "base_url_needs_secret");
-    // Who replaces the whole and names no kind means the usual one.
+    // A PUT that names no `auth` means the default kind.
     let mut whole = with(
         application(&gateway, OWN, json!({})),
         json!({"provider": "azure_openai", "display_name": "mine"}),
@@ -400,7 +401,7 @@ async fn a_secret_does_not_follow_another_directory() {
         "base_url_refused",
     );
     assert!(told.to_string().contains("config.token_url"), "{told}");
-    // As a key it is taken where it is given anew.
+    // A change to an API key is accepted together with a new secret.
     let key = json!({"auth": "api_key", "secret": OWN});
     assert_eq!(gateway.patch(&path, key).await["auth"], "api_key");
     gateway.chat_ok(&question(MINI)).await;
@@ -426,7 +427,7 @@ async fn the_machines_identity_is_the_operators_and_whom_it_lists() {
     let answer = gateway.chat_ok(&question(MINI)).await;
     assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
     assert!(last(&gateway, POOL).header("authorization").unwrap().starts_with("Bearer tok-"));
-    // A workspace that the operator lists speaks as the machine, until it is listed no more.
+    // A workspace that the operator lists may use the machine's identity, until it is removed from the list.
     gateway.stop().await;
     let workspace = gateway.founded.workspace_id.clone();
     gateway.set("TIDEGATE_HOST_IDENTITY", &workspace);
@@ -579,7 +580,8 @@ async fn a_pooled_resource_serves_what_its_operator_deployed() {
     refused(&gateway.chat(&question("openai/gpt-4o")).await, 404, "model_not_served");
 }
 
-/// From the pool to one's own resource: one credential is added, and the application sends what it sent before.
+/// From the pool to the customer's own resource: one credential is added, and the application's requests stay
+/// the same.
 #[tokio::test]
 async fn ones_own_resource_takes_over_from_the_pool() {
     let gateway = Gateway::start().await;

@@ -1,4 +1,4 @@
-//! Responses that are made in the background: what each used is in the books once, whoever saw its end, and if no client did.
+//! Background responses: their usage is booked once, whoever saw the end, and also if no client did.
 
 use harness::client::{Answer, Client};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::wait::{found, until};
 
 const PATH: &str = "/v1/responses";
 
-/// Asks for a response that is made while nobody waits.
+/// Starts a background response.
 async fn begun(client: &Client) -> String {
     let asked = json!({"model": MINI, "input": "hello there", "background": true});
     let answer = client.post(PATH, &asked).await.unwrap();
@@ -25,13 +25,13 @@ async fn look(client: &Client, id: &str) -> Answer {
     answer
 }
 
-/// How often the provider was asked how far responses are.
+/// How often the provider was polled for responses.
 fn looks(gateway: &Gateway) -> usize {
     let journal = gateway.emulator.journal().into_iter();
     journal.filter(|entry| entry.method == "GET" && entry.path.starts_with("/v1/responses/")).count()
 }
 
-/// The records of looks of the gateway's own, once there are so many.
+/// The records of the gateway's own polls, once there are this many.
 async fn booked(gateway: &Gateway, number: usize) -> Vec<Value> {
     let rows = found("the gateway books them", async || {
         Some(ours(gateway).await).filter(|rows| rows.len() >= number)
@@ -41,7 +41,7 @@ async fn booked(gateway: &Gateway, number: usize) -> Vec<Value> {
     rows
 }
 
-/// Jobs that wait, or are worked on.
+/// Jobs that wait or run.
 async fn open_jobs(gateway: &Gateway) -> u64 {
     let jobs = gateway.get("/v2/jobs").await;
     ["waiting", "ready", "running"].iter().map(|state| jobs[state].as_u64().unwrap()).sum()
@@ -71,7 +71,7 @@ async fn what_nobody_looks_at_is_booked() {
     assert!(row["provider_cost_nanos"].as_i64().unwrap() > 0, "{row}");
     agree(&gateway, 1).await;
     jobs_end(&gateway, before).await;
-    // A look of its client's own uses nothing any more.
+    // A later poll by the client has no usage any more.
     let seen = gateway.settled(&trace_of(&look(&client, &id).await)).await;
     assert_eq!((&seen["input_tokens"], &seen["output_tokens"]), (&json!(0), &json!(0)), "{seen}");
     agree(&gateway, 2).await;
@@ -79,7 +79,7 @@ async fn what_nobody_looks_at_is_booked() {
     assert_eq!(gateway.emulator.violations(), []);
 }
 
-/// The price of a look of the gateway's own is that of a client's.
+/// The gateway's own poll books the same price as a client's.
 #[tokio::test]
 async fn whoever_looks_first_books_and_nobody_else_does() {
     let gateway = Gateway::start().await;
@@ -92,7 +92,7 @@ async fn whoever_looks_first_books_and_nobody_else_does() {
     assert_eq!(end.json()["status"], "completed");
     let theirs = gateway.settled(&trace_of(&end)).await;
     assert!(theirs["output_tokens"].as_u64().unwrap() > 0, "{theirs}");
-    // Of another one the gateway sees the end first, while several requests ask for it.
+    // For another response the gateway sees the end first, while several clients poll it.
     let raced = begun(&client).await;
     assert_eq!(look(&client, &raced).await.json()["status"], "in_progress");
     let so_far = looks(&gateway);
@@ -145,7 +145,7 @@ async fn what_its_client_deletes_or_cancels_is_looked_at_no_more() {
     let answer = client.post(&format!("{PATH}/{cancelled}/cancel"), &json!({})).await.unwrap();
     assert_eq!(answer.json()["status"], "cancelled", "{}", answer.text());
     jobs_end(&gateway, before).await;
-    // The one that was cancelled was asked for once, to know that nothing more is told of it.
+    // The cancelled response was polled once, to find out that it reports no usage.
     assert_eq!(looks(&gateway), 1);
     booked(&gateway, 0).await;
     agree(&gateway, 4).await;
@@ -160,7 +160,7 @@ async fn what_its_provider_forgot_or_its_credential_may_not_see_is_given_up() {
     begun(&gateway.client()).await;
     gateway.emulator.reset();
     jobs_end(&gateway, before).await;
-    // A provider may know it at one of its servers before another: it is asked twice.
+    // A provider's servers may learn of a response at different times: a missing one is polled twice.
     assert_eq!(looks(&gateway), 2);
     begun(&gateway.client()).await;
     gateway.remove(&format!("/v2/provider-credentials/{credential}")).await;

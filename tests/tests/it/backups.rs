@@ -1,4 +1,5 @@
-//! Backups: made while the gateway serves, killed in the middle, touched, and brought back with their books.
+//! Backups: made while the gateway serves, killed in the middle, tampered with, and restored with their
+//! books.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,14 +17,14 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// What the books of a directory add up to, recomputed.
+/// The recomputed totals of a directory's books.
 fn books(cli: &Cli, data: &Path) -> Value {
     let report = cli.run(&["ledger", "verify", "--data-dir", &shown(data), "--json"]).json();
     assert_eq!(report["ok"], true, "{report}");
     report
 }
 
-/// Everything but the process: what a restored directory needs to serve.
+/// The environment that a restored directory needs to serve.
 fn environment() -> Vec<(String, String)> {
     [("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS", "1"), ("TIDEGATE_WORKERS", "1")]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -83,7 +84,7 @@ async fn it_is_made_under_load_and_what_was_answered_before_is_in_it() {
         let answer = admin.get(&format!("/v2/requests/{trace}")).await.unwrap();
         assert_eq!((answer.status, &answer.json()["outcome"]), (200, &json!("completed")), "{trace}");
     }
-    // The secrets are opened by the key that was given.
+    // The given key decrypts the secrets.
     let answer = admin.post(crate::ask::CHAT, &question(MINI)).await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
     process.stop(crate::WITHIN).await.unwrap();
@@ -144,14 +145,14 @@ async fn a_killed_one_is_never_taken_for_whole_and_a_touched_one_is_refused() {
     assert!(made.stderr.contains("whoever has it can open every secret"), "{}", made.stderr);
     made.ok();
     Cli::new().run(&["backup", "--to", &shown(&backup), "--data-dir", &shown(&data)]).failed(6);
-    // Into a directory that holds something, nothing goes.
+    // Nothing is restored into a non-empty directory.
     let full = root.join("full");
     std::fs::create_dir(&full).unwrap();
     std::fs::write(full.join("theirs"), "x").unwrap();
     assert!(restore(&backup, &full).failed(6).contains("not empty"));
     restore(&backup, &data).failed(6);
     assert_eq!(books(&Cli::new(), &data), wanted, "what was there stays");
-    // A byte that differs, wherever, is found before anything is written.
+    // A changed byte anywhere is detected before anything is written.
     let database = backup.join("tidegate.db");
     let mut bytes = std::fs::read(&database).unwrap();
     let middle = bytes.len() / 2;
@@ -196,7 +197,7 @@ async fn a_database_of_its_own_is_backed_up_without_its_tools() {
     there_and_back("rows", &["--without-pg-dump"]).await;
 }
 
-/// By a file with this end.
+/// Backup and restore through a file with this extension.
 async fn there_and_back(form: &str, more: &[&str]) {
     let server = Server::shared().await.unwrap();
     let name = format!("b_{form}_{}", std::process::id());
@@ -224,7 +225,7 @@ async fn there_and_back(form: &str, more: &[&str]) {
     let wanted = books(&cli(&url), &data);
     let restored = root.join("restored");
     let restore = ["restore", &shown(&backup), "--data-dir", &shown(&restored)];
-    // Over a database that holds something: not at all.
+    // A non-empty database is never overwritten.
     assert!(cli(&url).run(&restore).failed(1).contains("not empty"));
     std::fs::remove_dir_all(&restored).unwrap();
     assert!(Cli::new().run(&restore).failed(1).contains("TIDEGATE_DATABASE_URL"));

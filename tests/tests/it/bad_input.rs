@@ -1,5 +1,5 @@
-//! What is wrong as sent: each shape of it gets its status, OpenAI's error, a way to mend it and the request id; none
-//! of it reaches upstream, none ends the process, and each is counted.
+//! Invalid requests: each kind gets its status, OpenAI's error format, a fix and the request id; none reaches
+//! the upstream, none ends the process, and each is counted.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::ask::{CHAT, MINI, question, refused, with};
 use crate::gateway::{Gateway, OWN};
 
-/// The limits that these tests stand at (`domain::limits`).
+/// The limits that these tests reach (`domain::limits`).
 const BODY_BYTES_MAX: usize = domain::limits::BODY_BYTES_MAX;
 
 /// A request that is refused.
@@ -180,7 +180,7 @@ fn check(case: &Case, answer: &Answer) {
     }
 }
 
-/// How often each code was counted.
+/// The refusal counter of each error code.
 async fn refusals(gateway: &Gateway) -> BTreeMap<String, u64> {
     let page = gateway.client().get("/metrics").await.unwrap().text();
     let rows = page.lines().filter_map(|line| line.strip_prefix("tidegate_refusals_total{code=\""));
@@ -246,7 +246,7 @@ async fn keys_that_do_not_fit_are_told_apart() {
     }
     let none = harness::client::Client::new(&gateway.origin);
     refused(&none.post(CHAT, &question(MINI)).await.unwrap(), 401, "missing_api_key");
-    // An address that a client claims is not its address.
+    // A client can't claim another address with a header.
     let claiming = gateway.with_key(&elsewhere).header("x-forwarded-for", "203.0.113.7");
     refused(&claiming.post(CHAT, &question(MINI)).await.unwrap(), 403, "ip_not_allowed");
     assert_eq!(gateway.emulator.journal().len(), 0);
@@ -271,7 +271,7 @@ async fn good_but_unusual_requests_pass() {
         let answer = gateway.client().call(Method::POST, CHAT, &headers, body).await.unwrap();
         assert_eq!(answer.status, 200, "{headers:?}: {}", answer.text());
     }
-    // A tag chooses routes: one that can't be read is told, not passed over.
+    // A tag selects routes, so an unreadable one is an error and not ignored.
     let plain = gateway.client().header("agent-hints", r#"{"tag":"nightly"}"#);
     let refused = plain.post(CHAT, &question(MINI)).await.unwrap();
     assert_eq!(refused.status, 400, "{}", refused.text());

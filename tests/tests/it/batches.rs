@@ -1,4 +1,4 @@
-//! Batches: worked through by their provider, and each of their requests in the books once, at the price of batches.
+//! Batches: executed by their provider, with each of their requests booked once, at the batch price.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -51,7 +51,7 @@ pub async fn made(client: &Client, content: &str) -> String {
     answer.json()["id"].as_str().unwrap().to_owned()
 }
 
-/// Looks until it has ended.
+/// Polls until the batch has ended.
 pub async fn ended(client: &Client, id: &str) -> Value {
     let deadline = Instant::now() + WITHIN;
     loop {
@@ -64,14 +64,14 @@ pub async fn ended(client: &Client, id: &str) -> Value {
     }
 }
 
-/// What the lines of a batch's files say, by custom id.
+/// The lines of one of a batch's files.
 async fn results(client: &Client, batch: &Value, file: &str) -> Vec<Value> {
     let id = batch[file].as_str().unwrap();
     let answer = client.get(&format!("/v1/files/{id}/content")).await.unwrap();
     answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The records of requests of batches, as a gateway tells them.
+/// The records of batch requests, read from a gateway.
 pub async fn items(admin: &Client) -> Vec<Value> {
     let (mut rows, mut cursor) = (Vec::new(), String::new());
     loop {
@@ -87,7 +87,7 @@ pub async fn items(admin: &Client) -> Vec<Value> {
     }
 }
 
-/// Waits until this many are booked, which are never more.
+/// Waits until this many are booked; there must never be more.
 pub async fn until_booked(admin: &Client, number: usize) -> Vec<Value> {
     let deadline = Instant::now() + 4 * WITHIN;
     loop {
@@ -101,13 +101,14 @@ pub async fn until_booked(admin: &Client, number: usize) -> Vec<Value> {
     }
 }
 
-/// From here on files come slowly, so that their reading has a middle.
+/// From here on the emulator sends files slowly, so that a kill can hit the middle of the download.
 pub fn slowly(gateway: &Gateway, interval: u64) {
     gateway.emulator.script(OWN, [Behaviour { interval, times: Some(0), ..Behaviour::ok() }]);
 }
 
-/// Kills the process three times while it books `MANY`, each time with some more of them in the books. What is there is
-/// not booked again, and what is missing is: in the end each is there once. Returns the tokens that the sums know.
+/// Kills the process three times while it books `MANY` requests, each time after more of them were booked.
+/// Nothing is booked twice and nothing is missing: in the end each is there once. Returns the tokens in the
+/// totals.
 pub async fn booked_over_kills(gateway: &mut Gateway) -> u64 {
     let (mut kills, mut before) = (0, 0);
     let deadline = Instant::now() + 5 * WITHIN;
@@ -158,7 +159,7 @@ async fn each_request_is_booked_once_at_the_price_of_batches() {
     let batch = ended(&gateway.client(), &id).await;
     assert_eq!(batch["request_counts"], json!({"total": 4, "completed": 3, "failed": 1}), "{batch}");
     let rows = until_booked(&gateway.admin(), 4).await;
-    // Of the receipt of the request that was sent alone.
+    // Prices from the receipt of the same request sent on its own.
     let receipt = plain["attempts"][0]["receipt"].as_array().unwrap();
     let rate = |class: &str| {
         let line = receipt.iter().find(|line| line["class"] == class).unwrap();
@@ -177,7 +178,7 @@ async fn each_request_is_booked_once_at_the_price_of_batches() {
         );
         let cost = row["provider_cost_nanos"].as_i64().unwrap();
         match row["status"].as_u64() {
-            // Each token at half of what it costs alone.
+            // Each token costs half of the price of a single request.
             Some(200) => {
                 assert_eq!(row["service_tier"], "batch", "{row}");
                 let of = |name: &str| row[name].as_i64().unwrap();
@@ -187,7 +188,7 @@ async fn each_request_is_booked_once_at_the_price_of_batches() {
             _ => assert_eq!((row["status"].as_u64(), cost, used(&row)), (Some(500), 0, 0), "{row}"),
         }
     }
-    // Reading the results is the client's own affair, and books nothing.
+    // Reading the results is up to the client, and books nothing.
     for _ in 0..3 {
         results(&gateway.client(), &batch, "output_file_id").await;
         assert_eq!(ended(&gateway.client(), &id).await["status"], "completed");

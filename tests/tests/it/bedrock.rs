@@ -1,4 +1,5 @@
-//! Bedrock: models of many vendors behind one signature, by access keys, a role, the machine's own, or a key of Bedrock's.
+//! Bedrock: models of many vendors behind one signature, with access keys, an assumed role, the machine's
+//! identity, or a Bedrock API key.
 
 use futures_util::future::join_all;
 use harness::bedrock::{EXTERNAL_ID, REGION, ROLE, STS, access_keys};
@@ -148,7 +149,7 @@ async fn a_model_is_named_by_its_id_its_profile_or_its_arn() {
     gateway.chat_ok(&question("bedrock:global.anthropic.claude-haiku-4-5-20251001-v1:0")).await;
     let own = "/bedrock/model/us.anthropic.claude-haiku-4-5-20251001-v1%3A0/converse";
     assert_eq!(last(&gateway, OWN).path, own, "the account's part of the world is not left");
-    // None leads elsewhere.
+    // No model name can escape from the model's path.
     let before = gateway.emulator.journal().len();
     assert_eq!(gateway.chat(&question("bedrock:..")).await.status, 404);
     assert_eq!(gateway.emulator.journal().len(), before, "it was not sent");
@@ -181,7 +182,7 @@ async fn keys_that_are_not_good_are_told_as_such() {
     is_invalid(&gateway, with(keys(&gateway, OWN), json!({"secret": secret}))).await;
     is_invalid(&gateway, keys(&gateway, "sk-nobody")).await;
     is_invalid(&gateway, with(keys(&gateway, OWN), json!({"region": "eu-west-1"}))).await;
-    // Keys for a while, until they are over.
+    // Temporary keys, until they expire.
     let lent = body(&gateway, "iam_static", gateway.emulator.session_keys(OWN), Value::Null);
     let made = gateway.make(CREDENTIALS, lent.clone()).await;
     gateway.chat_ok(&question(HAIKU)).await;
@@ -189,7 +190,7 @@ async fn keys_that_are_not_good_are_told_as_such() {
     gateway.remove(&format!("{CREDENTIALS}/{}", id_of(&made))).await;
     gateway.emulator.revoke_tokens();
     is_invalid(&gateway, lent).await;
-    // What is no pair of keys is found before it is sent.
+    // A secret that is not a key pair is refused before anything is sent.
     let made =
         gateway.make(CREDENTIALS, body(&gateway, "iam_static", json!({"key": OWN}), Value::Null)).await;
     refused(&gateway.chat(&question(HAIKU)).await, 502, "credential_unusable");
@@ -264,7 +265,7 @@ async fn a_stream_that_breaks_is_told_in_band_and_never_as_its_end() {
         let booked = gateway.settled(&trace).await;
         assert!(booked["output_tokens"].as_u64().unwrap() > 0, "{behaviour:?}: {booked}");
     }
-    // Frames come in pieces of any size.
+    // Frames may arrive in pieces of any size.
     gateway.emulator.script(OWN, [Behaviour::ok().split(7)]);
     assert_eq!(said(&gateway.chat_ok(&streaming(HAIKU)).await), "You said: hello there");
 }
@@ -280,7 +281,7 @@ async fn a_role_is_taken_on_once_for_all() {
     assert_eq!((gateway.emulator.tokens_issued(), roles_asked(&gateway)), (1, 1));
     assert!(last(&gateway, OWN).header("x-amz-security-token").is_some());
     assert_eq!(verified(&gateway, &made).await["status"], "active");
-    // Keys that are over before their time are replaced within the request.
+    // Keys that are revoked early are replaced within the request.
     gateway.emulator.revoke_tokens();
     assert_eq!(said(&gateway.chat_ok(&streaming(HAIKU)).await), "You said: hello there");
     assert_eq!(gateway.emulator.tokens_issued(), 2);
@@ -397,7 +398,7 @@ async fn texts_are_put_in_order_in_each_makers_words() {
         let sent = json!({"query": query, "documents": plain, "top_n": 2});
         assert_eq!(call.json(), with(sent, version), "{model}");
         let booked = gateway.settled(&trace_of(&answer)).await;
-        // What it read is told in no place that clients see.
+        // The service reports the tokens it read nowhere that clients can see.
         assert_eq!((&booked["estimated"], &booked["unpriced"]), (&json!(true), &json!(true)), "{booked}");
         let shown = with(request, json!({"return_documents": true}));
         let answer = gateway.client().post("/v1/rerank", &shown).await.unwrap();
@@ -435,7 +436,7 @@ async fn texts_become_vectors_in_each_makers_form() {
         assert_eq!(call.path, format!("/bedrock/model/{}/invoke", model.replace(':', "%3A")));
         assert_eq!(call.json(), sent, "{model}");
         let booked = gateway.settled(&trace_of(&answer)).await;
-        // Of these one maker's models tell what they read in the body.
+        // Of these, only one vendor's models report their input tokens in the body.
         assert_eq!(booked["estimated"], model != titan, "{model}: {booked}");
         assert!(booked["input_tokens"].as_u64().unwrap() > 0, "{booked}");
     }
@@ -464,7 +465,7 @@ async fn tokens_are_counted_where_bedrock_counts_them() {
         assert!(answer.json()["input_tokens"].as_u64().unwrap() > 0, "{path}: {}", answer.text());
         assert_eq!(answer.header("x-tidegate-estimate"), None, "{path}");
         let call = last(&gateway, OWN);
-        // Its counter knows no profiles.
+        // Token counting does not accept inference profiles.
         assert_eq!(call.path, "/bedrock/model/anthropic.claude-haiku-4-5-20251001-v1%3A0/count-tokens");
         assert_eq!(call.json()["input"]["converse"]["system"], json!([{"text": "Be brief."}]));
     }
@@ -476,7 +477,7 @@ async fn tokens_are_counted_where_bedrock_counts_them() {
     assert_eq!(gateway.emulator.violations(), []);
 }
 
-/// A role that the token of a workload takes on.
+/// A role that is assumed with a workload's token.
 fn web(gateway: &Gateway, token: &str, more: Value) -> Value {
     let config = json!({"role_arn": ROLE, "token_url": gateway.emulator.sts_url()});
     body(gateway, "workload_identity", json!(token), with(config, more))
@@ -538,7 +539,8 @@ async fn a_token_in_a_file_is_read_where_the_operator_lets_it() {
         filed.as_object_mut().unwrap().remove("secret");
         with(filed, json!({"auth": "workload_identity_file"}))
     };
-    // It is the machine's identity: the operator's, until the operator lists the workspace.
+    // The file is part of the machine's identity: the operator's alone, until the operator lists the
+    // workspace.
     let answer = gateway.admin().post(CREDENTIALS, &filed(&gateway, &path)).await.unwrap();
     problem(&answer, 403, "host_identity_not_allowed");
     let other = filed(&gateway, "/etc/passwd");
@@ -557,12 +559,12 @@ async fn a_token_in_a_file_is_read_where_the_operator_lets_it() {
     assert_eq!(verified(&gateway, &made).await["status"], "active");
     gateway.chat_ok(&question(HAIKU)).await;
     assert_eq!(gateway.emulator.tokens_issued(), 1);
-    // The file is written anew in time, and read anew with it.
+    // The file is renewed periodically, and read again.
     std::fs::write(&file, gateway.emulator.token_for_amazon(OWN_SECOND)).unwrap();
     gateway.emulator.revoke_tokens();
     gateway.chat_ok(&question(HAIKU)).await;
     assert!(last(&gateway, OWN_SECOND).header("x-amz-security-token").is_some());
-    // What the operator takes from the list is not read any more.
+    // A file that the operator removes from the list is no longer read.
     gateway.stop().await;
     gateway.set("TIDEGATE_TOKEN_FILES", "");
     gateway.start_again().await;
@@ -637,7 +639,7 @@ async fn each_kind_says_what_it_needs_and_the_least_that_it_must_be_allowed() {
         for action in ["InvokeModel", "InvokeModelWithResponseStream", "ListFoundationModels"] {
             assert!(actions.contains(&json!(format!("bedrock:{action}"))), "{policy}");
         }
-        // What opens a bucket says what it needs for batches there.
+        // Kinds that can access a bucket state the permissions that batches need.
         let opens = ["iam_static", "iam_role", "workload_identity"].contains(&kind["auth"].as_str().unwrap());
         let has_place = kind["schema"]["properties"]["batch_storage"].is_object();
         let least =
@@ -651,7 +653,7 @@ async fn each_kind_says_what_it_needs_and_the_least_that_it_must_be_allowed() {
     assert!(problem(&answer, 400, "missing_field").to_string().contains("region"));
 }
 
-/// What a verification says of a credential, which is removed then.
+/// What verification reports about a credential, which is removed afterwards.
 async fn told(gateway: &Gateway, credential: Value) -> String {
     let made = gateway.make(CREDENTIALS, credential).await;
     let told = verified(gateway, &made).await;
@@ -682,7 +684,7 @@ async fn a_verification_says_what_is_missing() {
     says(told(&gateway, key).await, "an active Bedrock API key that was made in the credential's region.");
     let unlent = role(&gateway, json!({"external_id": "another"}));
     says(told(&gateway, unlent).await, "in the role's trust policy.");
-    // Which models an account may use is known when one is asked.
+    // Which models an account may use is known only when one is requested.
     let made = gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
     let refusal = Behaviour::status(403).code("AccessDeniedException");
     gateway.emulator.script(OWN, [refusal.always()]);
@@ -697,7 +699,8 @@ async fn a_verification_says_what_is_missing() {
     assert!(error.contains("Rotate the credential with an active access key"), "{error}");
 }
 
-/// From the pool to one's own account at Amazon: one credential is added, and the application sends what it sent before.
+/// From the pool to the customer's own AWS account: one credential is added, and the application's requests
+/// stay the same.
 #[tokio::test]
 async fn ones_own_account_takes_over_from_the_pool() {
     let gateway = Gateway::start().await;

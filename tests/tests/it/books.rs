@@ -1,4 +1,5 @@
-//! A thousand calls of every kind in three modes: every figure that `/v2` shows is the emulator's own count.
+//! A thousand calls of every kind in three modes: every figure that `/v2` shows equals the emulator's own
+//! count.
 
 use std::process::Command;
 
@@ -15,7 +16,7 @@ use crate::wait::a_day_with_room;
 const CALLS: usize = 1_000;
 const AT_ONCE: usize = 16;
 
-/// How one call ends, as the books must have it.
+/// How one call ends, as the books must show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Completed,
@@ -28,7 +29,7 @@ struct Plan {
     end: End,
 }
 
-/// A prompt long enough for the provider's cache, the same for every call of a mode.
+/// A prompt that is long enough for the provider's prompt cache, identical for all calls of a mode.
 fn long_prompt(model: &str) -> Value {
     let text = " word".repeat(1_500);
     with(
@@ -37,8 +38,8 @@ fn long_prompt(model: &str) -> Value {
     )
 }
 
-/// What call number `number` is. A stream that is cancelled or breaks off has counts on every chunk up to a place
-/// where it stops, so that the truth is known to both sides.
+/// The plan for call number `number`. A stream that is cancelled or breaks off reports usage on every chunk
+/// up to the point where it stops, so that both sides know the true count.
 fn plan(number: usize) -> Plan {
     let model = [MINI, LLAMA, LOCAL_MODEL][number % 3];
     let scripted = |script: &str| with(question(model), json!({"user": format!("emu:{script}")}));
@@ -76,7 +77,7 @@ async fn call(client: Client, number: usize) {
         }
         End::Cancelled => {
             let mut stream = client.stream(CHAT, &body).await.unwrap();
-            // As far as the script says something: the half of twenty words, or all but the end mark.
+            // As far as the script streams: half of twenty words, or everything but the end marker.
             let wanted = if body["user"] == "emu:stall=done" { "\"choices\":[]" } else { "" };
             for seen in 1.. {
                 let event = stream.event().await.unwrap().unwrap();
@@ -102,7 +103,7 @@ async fn thousand_calls(gateway: &Gateway) {
     }
 }
 
-/// What each mode should cost, in nano-USD: gpt-4o-mini at 150/75/600, Llama at Together at 880/880.
+/// What each mode must cost, in nano-USD: gpt-4o-mini at 150/75/600, Llama at Together at 880/880.
 fn nanos(mode: &str, tally: &Tally) -> u64 {
     let fresh = tally.prompt_tokens - tally.cached_tokens;
     match mode {
@@ -128,7 +129,7 @@ fn costs(found: &Value, mode: &str, tally: &Tally) {
 
 #[tokio::test]
 async fn a_thousand_mixed_calls_agree_to_the_token() {
-    // What is summed by the day and by the month is compared with all of it.
+    // Daily and monthly totals are compared with the grand total, so all calls must fall into one day.
     a_day_with_room().await;
     let mut gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
@@ -197,7 +198,7 @@ async fn by_outcome(gateway: &Gateway, cancelled: usize, failed: usize) {
     );
 }
 
-/// The list, walked by its cursor, holds each request once and adds up to the sums.
+/// Paging through the list shows each request once, and the rows add up to the totals.
 async fn one_by_one(gateway: &Gateway, whole: &Value) {
     let rows = gateway.requests(170).await;
     let ids: std::collections::BTreeSet<_> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
@@ -218,7 +219,7 @@ async fn one_by_one(gateway: &Gateway, whole: &Value) {
     );
 }
 
-/// Offline, from the records alone; and a record that was changed is noticed.
+/// The books are recomputed offline from the records alone; a changed record is detected.
 async fn recomputed(gateway: &mut Gateway) {
     gateway.stop().await;
     let data = gateway.data().display().to_string();
@@ -249,7 +250,7 @@ async fn the_books_are_settled_within_a_second_and_after_a_restart() {
     let last = crate::ask::trace_of(&gateway.chat_ok(&question(MINI)).await);
     gateway.crash().await;
     assert_eq!(gateway.settled(&trace).await, before);
-    // Killed in the moment in which its answer ended, it is there, if perhaps as interrupted.
+    // The process was killed as the answer ended: the request is in the books, possibly as interrupted.
     let last = gateway.settled(&last).await;
     assert!(matches!(last["outcome"].as_str(), Some("completed" | "interrupted")), "{last}");
     assert_eq!(gateway.booked(2).await["requests"], 2);

@@ -1,5 +1,4 @@
-//! What a browser can be made to do: sessions that somebody else planted, pages of other origins, names that were turned
-//! to this address, frames.
+//! Attacks through a browser: session fixation, cross-site requests, DNS rebinding, and frames.
 
 use harness::client::{Answer, Client};
 use http::Method;
@@ -27,16 +26,16 @@ async fn a_sign_in_begins_a_session_that_nobody_knew_before() {
     assert_ne!(first.cookie, planted);
     let with_planted = Client::new(&gateway.origin).header("cookie", planted);
     problem(&with_planted.get("/v2/me").await.unwrap(), 401, "session_over");
-    // Whoever signs in over a session ends it: an attacker's own, too.
+    // Signing in over an existing session ends that session, an attacker's included.
     let token = link(&gateway).await;
     let body = json!({"token": token_of(&token)});
     let second = Person::of(&gateway.origin, &first.client().post("/v2/sign-in/link", &body).await.unwrap());
     assert_ne!(second.cookie, first.cookie);
     problem(&first.get("/v2/me").await, 401, "session_over");
-    // Two cookies of the name: one of them is somebody else's, and who knows which.
+    // Two cookies with the same name: one of them is planted, and the gateway can't know which.
     let both = Client::new(&gateway.origin).header("cookie", format!("{}; {planted}", second.cookie));
     problem(&both.get("/v2/me").await.unwrap(), 401, "ambiguous_session");
-    // Signed out is out, wherever the cookie went.
+    // After signing out, the cookie is worthless wherever it was copied.
     let out = second.post("/v2/sign-out", json!({})).await;
     assert_eq!(out.status, 204, "{}", out.text());
     assert_eq!(cookie_of(&out), "tidegate_session=");
@@ -61,16 +60,16 @@ async fn a_cookie_is_the_browsers_alone() {
     let proxied = gateway.browser().header("x-forwarded-proto", "https");
     let proxied = proxied.post("/v2/sign-in/link", &body).await.unwrap();
     let hosted = proxied.header("set-cookie").unwrap();
-    // A browser takes this name from this host alone, and over https alone.
+    // A browser accepts this cookie name from this host alone, and over https alone.
     assert!(hosted.starts_with("__Host-tidegate_session=") && hosted.ends_with("; Secure"), "{proxied:?}");
     assert!(hosted.contains("; Path=/;") && !hosted.contains("Domain"), "{hosted}");
     let over_https =
         |cookie: &str| gateway.browser().header("x-forwarded-proto", "https").header("cookie", cookie);
     assert_eq!(over_https(&cookie_of(&proxied)).get("/v2/me").await.unwrap().status, 200);
-    // What came over http, or was planted there, is no session over https.
+    // A cookie that was set or planted over http is not a session over https.
     let planted = cookie_of(&proxied).replace("__Host-", "");
     problem(&over_https(&planted).get("/v2/me").await.unwrap(), 401, "missing_api_key");
-    // A key beside the cookie is what counts; a cookie is no key for what people may not call.
+    // A key takes precedence over a cookie; a cookie does not authenticate routes that people may not call.
     let person = Person::of(&gateway.origin, &proxied);
     let both = person.client().bearer(&gateway.founded.api_key);
     assert!(both.get("/v2/me").await.unwrap().json()["key"].is_object());
@@ -121,17 +120,17 @@ async fn a_page_of_another_origin_changes_nothing() {
     }
     let projects = gateway.get("/v2/projects").await;
     assert_eq!(projects["data"].as_array().unwrap().len(), 1, "{projects}");
-    // Nor does one read, where the browser says whose page it is.
+    // Nor can a cross-site page read, if the browser reports the site.
     let read = [("cookie", cookie), ("sec-fetch-site", "cross-site")];
     let client = Client::new(&gateway.origin);
     problem(&client.call(Method::GET, "/v2/me", &read, "").await.unwrap(), 403, "cross_origin");
-    // Nor does one sign its visitor in as somebody else.
+    // Nor can it sign its visitor in as another person.
     let token = link(&gateway).await;
     let body = json!({"token": token_of(&token)});
     let told = Client::new(origin).header("origin", evil).post("/v2/sign-in/link", &body).await.unwrap();
     problem(&told, 403, "cross_origin");
     assert!(told.header("set-cookie").is_none());
-    // No answer lets another origin read it.
+    // No answer grants another origin read access.
     let told =
         Client::new(origin).header("origin", evil).header("cookie", cookie).get("/v2/me").await.unwrap();
     assert!(told.headers.keys().all(|name| !name.as_str().starts_with("access-control")), "{told:?}");
@@ -143,7 +142,8 @@ async fn a_page_of_another_origin_changes_nothing() {
     problem(&told, 415, "unsupported_media_type");
 }
 
-/// A name that was turned to this address: the page and this gateway are then of one origin to a browser.
+/// DNS rebinding: with a foreign name that resolves to this address, the page and this gateway share an
+/// origin in the browser.
 #[tokio::test]
 async fn a_name_that_is_not_ours_gets_nowhere() {
     let gateway = Gateway::with(config(), &[("TIDEGATE_PUBLIC_URL", "https://gate.example")]).await;
@@ -172,14 +172,15 @@ async fn a_name_that_is_not_ours_gets_nowhere() {
     let body = json!({"token": token_of(&token)}).to_string();
     let told = as_host(evil, page, "/v2/sign-in/link", Method::POST, body.clone()).await;
     assert!(told.contains("untrusted_host") && !told.to_lowercase().contains("set-cookie"), "{told}");
-    // The names that are ours do, and the public one keeps its cookie to https.
+    // The configured names work, and the public one restricts its cookie to https.
     let local = format!("localhost:{port}");
     let told = as_host(local.clone(), format!("http://{local}"), "/v2/me", Method::GET, String::new()).await;
     assert!(told.starts_with("HTTP/1.1 200"), "{told}");
     let public = "https://gate.example".to_owned();
     let fine = as_host("gate.example".into(), public, "/v2/sign-in/link", Method::POST, body).await;
     assert!(fine.starts_with("HTTP/1.1 200") && fine.contains("; Secure"), "{fine}");
-    // A key is no browser's, so that no name matters to it; and links begin with the public address.
+    // A key never comes from a browser, so the host name does not matter; and links start with the public
+    // address.
     assert!(link(&gateway).await.starts_with("https://gate.example/sign-in#token="));
 }
 

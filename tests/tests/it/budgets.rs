@@ -1,4 +1,5 @@
-//! Limits and budgets over sockets: what is refused and how it is told, what is given back, and that the books stay within.
+//! Limits and budgets over sockets: what is refused and with which error, what is released again, and that
+//! spending stays within the limits.
 
 use std::time::{Duration, Instant};
 
@@ -14,12 +15,12 @@ use crate::ask::{CHAT, MINI, problem, question, refused, scripted, trace_of, tra
 use crate::gateway::{Gateway, OWN, POOL, config, id_of, sums};
 use crate::wait::{a_moment, until};
 
-/// Twenty tokens of an answer: with its prompt some 14 micro-USD of the most 50 that it could come to.
+/// An answer of twenty tokens: with its prompt some 14 micro-USD, of at most 50 that are reserved.
 fn priced() -> Value {
     with(scripted(MINI, "chunks=20"), json!({"max_tokens": 50}))
 }
 
-/// A stream that goes on until somebody ends it.
+/// A stream that continues until it is ended from outside.
 fn endless() -> Value {
     with(scripted(MINI, "chunks=4000,interval=5"), json!({"stream": true, "max_tokens": 100}))
 }
@@ -37,11 +38,11 @@ async fn ask_all(clients: &[Client], count: usize, body: &Value) -> Vec<Answer> 
         let (client, body) = (clients[number % clients.len()].clone(), body.clone());
         asked.spawn(async move { client.post(CHAT, &body).await });
     }
-    // One that a killed process held has no answer.
+    // A request that a killed process held has no answer.
     asked.join_all().await.into_iter().filter_map(Result::ok).collect()
 }
 
-/// The budget once nothing is reserved any more; sums are checked each time it is read.
+/// The budget once nothing is reserved any more; its sums are checked on each read.
 async fn at_rest(admin: &Client, id: &str) -> Value {
     let begun = Instant::now();
     loop {
@@ -93,13 +94,13 @@ async fn a_thousand_requests_at_once_stay_within_a_budget() {
     let percents: Vec<_> = crossed.iter().map(|alert| &alert["percent"]).collect();
     assert_eq!(percents, [50, 80, 100], "{shown}");
     assert_eq!(shown["status"], "reached", "{shown}");
-    // More of it is live at once.
+    // A raised limit takes effect at once.
     gateway.patch(&format!("/v2/budgets/{id}"), json!({"limit_micros": 6_000})).await;
     let begun = Instant::now();
     while gateway.chat(&priced()).await.status != 200 {
         assert!(begun.elapsed() < Duration::from_secs(2));
     }
-    // And none of it is none.
+    // A removed budget no longer limits.
     gateway.remove(&format!("/v2/budgets/{id}")).await;
     assert!(ask_all(&[gateway.client()], 50, &priced()).await.iter().all(|answer| answer.status == 200));
     problem(&gateway.admin().get(&format!("/v2/budgets/{id}")).await.unwrap(), 404, "not_found");
@@ -146,7 +147,7 @@ async fn a_stream_is_cut_where_the_money_ends() {
     let usage = chunks.last().unwrap();
     assert!(usage["usage"]["completion_tokens"].as_u64().unwrap() > 100, "{usage}");
     let request = gateway.settled(&trace_of(&answer)).await;
-    // Nothing went wrong but the money: it is no completed answer, and its attempt no failed one.
+    // Only the budget ended it: the request is not completed, and its attempt is not a failure.
     assert_eq!((&request["outcome"], &request["status"]), (&json!("cut"), &json!(200)), "{request}");
     assert_eq!(request["error_code"], "quota_exceeded", "{request}");
     assert_eq!(request["error"]["refused_by"], json!({"object": "budget", "id": id}), "{request}");
@@ -197,7 +198,7 @@ async fn a_workspace_that_paid_ahead_stops_at_the_end_of_its_credit() {
     }
     let all = gateway.booked(served + 1).await["cost_micros"].as_i64().unwrap();
     let account = gateway.get("/v2/billing/account").await;
-    // The first was before anything was paid ahead: it is owed, and not taken from the credit.
+    // The first request came before any credit was added: it is owed, and not taken from the credit.
     let of_first = all - account["spent_micros"].as_i64().unwrap();
     assert!(cost > 0 && of_first > 0 && of_first < 25, "{account} {all}");
     assert_eq!(account["credit_micros"].as_i64().unwrap(), 1_100 - account["spent_micros"].as_i64().unwrap());
@@ -236,7 +237,7 @@ async fn rates_are_held_and_told() {
     assert_eq!(answer.header("x-ratelimit-remaining-requests"), Some("0"));
     let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=20).contains(&wait), "{wait}");
-    // `/v1/run` is held to the same, and others are not.
+    // `/v1/run` is held to the same limit, and other keys are not.
     let run = json!({"app": MINI, "input": {"prompt": "hello"}});
     let answer = client.post("/v1/run", &run).await.unwrap();
     assert_eq!((answer.status, answer.header("x-ratelimit-limit-requests")), (429, Some("3")));
@@ -285,7 +286,8 @@ async fn a_budget_that_allows_overage_counts_and_warns() {
     gateway.booked(1).await;
     let over = json!({"workspace": true, "limit_micros": 20, "on_reached": "allow"});
     let id = budget(&gateway, over).await;
-    // A second one of somebody else's money: nothing is owed to the operator under one's own credential.
+    // Two exhausted budgets that don't apply: nothing is owed to the operator under an own credential, and
+    // the other limits another end user.
     let owed = json!({"workspace": true, "limit_micros": 1, "counts": "owed"});
     let owed = budget(&gateway, owed).await;
     let user = budget(&gateway, json!({"end_user": "nobody", "limit_micros": 1})).await;
@@ -304,7 +306,7 @@ async fn a_budget_that_allows_overage_counts_and_warns() {
     problem(&gateway.admin().post("/v2/budgets", &wrong).await.unwrap(), 400, "invalid_value");
 }
 
-/// Three gateways on one PostgreSQL, of which one dies in the middle: nobody spends what another has.
+/// Three gateways on one PostgreSQL, one of which is killed: no gateway spends what another has leased.
 #[tokio::test]
 async fn three_gateways_share_a_budget_and_one_is_killed() {
     let server = Server::shared().await.unwrap();
@@ -321,7 +323,7 @@ async fn three_gateways_share_a_budget_and_one_is_killed() {
     let at = |origin: &str, key: &str| Client::new(origin).bearer(key).within(WITHIN);
     let everywhere =
         [gateway.client(), at(&second, &gateway.founded.api_key), at(&third, &gateway.founded.api_key)];
-    // Live on all within a second.
+    // The budget is known on all gateways within a second.
     let pace = Pace::start(&[gateway.pid(), second_process.pid(), third_process.pid()]);
     for origin in [&second, &third] {
         let admin = at(origin, &gateway.founded.admin_key);
@@ -340,7 +342,7 @@ async fn three_gateways_share_a_budget_and_one_is_killed() {
     crate::wait::until_a_random_moment(Duration::from_millis(700)).await;
     gateway.process().kill9().unwrap();
     early.await.unwrap();
-    // The others go on to the end; what the dead one holds is nobody's until it is back.
+    // The others spend the rest; what the killed gateway leased is unavailable until it is back.
     for _ in 0..6 {
         ask_all(&everywhere[1..], 200, &priced()).await;
     }
@@ -374,7 +376,7 @@ async fn without_its_database_a_budget_does_not_open() {
     let id = budget(&gateway, json!({"workspace": true, "limit_micros": 10_000})).await;
     ask_all(&[gateway.client()], 20, &priced()).await;
     server.stop().await.unwrap();
-    // What is leased is spent on, and then nobody can say.
+    // The leased amount is spent, and after that no request can be authorised.
     let mut served = 0;
     let refusal = loop {
         let answer = gateway.chat(&priced()).await;

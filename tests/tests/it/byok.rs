@@ -1,4 +1,5 @@
-//! The workspace's own credentials: strict by default, fallback only where a route says so, and then marked.
+//! The workspace's own credentials: strict by default, with fallback only where a route allows it, and then
+//! marked.
 
 use std::time::Duration;
 
@@ -10,12 +11,12 @@ use crate::ask::{MINI, question, refused, said, streaming, trace_of, with};
 use crate::audit::{audited, entries};
 use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config, row};
 
-/// One way in which a provider fails, and what a client is told of it.
+/// One way in which a provider fails, and what the client receives.
 struct Failure {
     behaviour: Behaviour,
     status: u16,
     code: &'static str,
-    /// Tries with the same credential.
+    /// Attempts with the same credential.
     tries: usize,
     class: &'static str,
 }
@@ -39,7 +40,7 @@ fn failures() -> Vec<Failure> {
     ]
 }
 
-/// A credential of ours that fails, a pool that would not, and a route with quick timeouts.
+/// An own credential that fails, a pool that would not, and a route with short timeouts.
 async fn failing(failure: &Failure, more: Value) -> (Gateway, String) {
     let gateway = Gateway::start().await;
     let credential = gateway.credential("openai", OWN).await;
@@ -55,7 +56,7 @@ fn request_ids(emulator: &Emulator) -> Vec<String> {
     emulator.journal().into_iter().map(|entry| entry.request_id).collect()
 }
 
-/// Everything of an answer in one text.
+/// An answer's headers and body in one text.
 fn told(answer: &Answer) -> String {
     format!("{:?} {}", answer.headers, answer.text())
 }
@@ -152,7 +153,7 @@ async fn a_fallback_follows_only_the_failures_it_names() {
         failing(failure, json!({"byok_fallback": "managed", "fallback_on": ["rate_limit", "timeout"]})).await;
     refused(&gateway.chat(&question(MINI)).await, failure.status, failure.code);
     assert_eq!(gateway.calls(POOL).len(), 0);
-    // A request that is wrong fails anywhere: no fallback helps it.
+    // An invalid request fails everywhere: it does not fall back.
     let gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
     gateway.account("openai", POOL).await;
@@ -202,7 +203,7 @@ async fn a_credential_that_is_switched_off_is_absent() {
         gateway.patch(&path, json!({"status": status})).await;
         let answer = gateway.chat_ok(&question(MINI)).await;
         assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
-        // Absence is no failure: nothing fell back.
+        // An absent credential is not a failure: nothing fell back.
         assert_eq!(answer.header("agent-fallback-used"), Some("false"));
         let plan = gateway.plan(json!({"model": MINI})).await;
         assert_eq!(row(&plan["rejected"], "principal", &credential)["reason"], status, "{plan}");
@@ -226,8 +227,8 @@ async fn a_provider_that_is_away_is_told_as_such() {
     gateway.chat_ok(&question(MINI)).await;
 }
 
-/// What is left of the limits of an account of one's own, in the words of the client's own SDK: with an answer, and with
-/// the refusal that says there is nothing left. Of the operator's accounts nobody learns it.
+/// The remaining rate limits of an own account are passed on in the headers of the client's own SDK, with
+/// answers and with the refusal when nothing is left. Those of a pooled account are hidden.
 #[tokio::test]
 async fn the_limits_of_an_own_account_are_told_and_those_of_a_pooled_one_are_not() {
     const CLAUDE: &str = "anthropic/claude-haiku-4-5";
@@ -249,7 +250,7 @@ async fn the_limits_of_an_own_account_are_told_and_those_of_a_pooled_one_are_not
             assert_eq!(answer.status, 200, "{}", answer.text());
             assert_eq!(answer.header(LEFT).is_some(), own, "{:?}", answer.headers);
         }
-        // Whose SDK knows no such words is told none.
+        // A client whose SDK does not know these headers gets none.
         let chat = gateway.chat_ok(&question(CLAUDE)).await;
         assert_eq!(chat.header(LEFT), None, "{:?}", chat.headers);
         gateway.emulator.script(key, [Behaviour::rate_limited(40).always()]);
@@ -259,8 +260,8 @@ async fn the_limits_of_an_own_account_are_told_and_those_of_a_pooled_one_are_not
     }
 }
 
-/// A quota that is used up is told as that, with the time at which the provider is asked again, and a good
-/// verification heals it.
+/// An exhausted quota is a status of its own, with the time at which the provider is tried again, and a
+/// successful verification clears it.
 #[tokio::test]
 async fn a_quota_that_is_used_up_is_a_state_until_it_heals() {
     let gateway = Gateway::start().await;
@@ -271,7 +272,7 @@ async fn a_quota_that_is_used_up_is_a_state_until_it_heals() {
     let shown = gateway.get(&path).await;
     assert_eq!(shown["status"], "over_quota", "{shown}");
     assert!(shown["over_quota_until"].is_string(), "{shown}");
-    // What was read can be sent back as it was.
+    // A status that was read may be sent back unchanged.
     let same = gateway.patch(&path, json!({"display_name": "mine", "status": "over_quota"})).await;
     assert_eq!(same["status"], "over_quota", "{same}");
     gateway.emulator.set_key(OWN, harness::KeyState::Ok);
@@ -280,7 +281,8 @@ async fn a_quota_that_is_used_up_is_a_state_until_it_heals() {
     gateway.chat_ok(&question(MINI)).await;
 }
 
-/// What a provider tells of its limits is shown, and where no request is left the next credential is asked at once.
+/// A provider's reported rate limits are shown, and if no request remains the next credential is used at
+/// once.
 #[tokio::test]
 async fn what_a_provider_tells_of_its_limits_is_learned() {
     let gateway = Gateway::start().await;
@@ -302,7 +304,7 @@ async fn what_a_provider_tells_of_its_limits_is_learned() {
         let gateway = Gateway::start().await;
         gateway.credential("openai", OWN).await;
         let second = gateway.credential("openai", OWN_SECOND).await;
-        // Two a minute, and none is left: one is back in half a minute.
+        // Two per minute, and none left: one is available again in half a minute.
         let used_up = Behaviour::ok()
             .header("x-ratelimit-limit-requests", "2")
             .header("x-ratelimit-remaining-requests", "0")

@@ -1,4 +1,5 @@
-//! What the gateway does for providers' caches of prompts: on managed accounts by itself, on own credentials when told to.
+//! How the gateway uses providers' prompt caches: automatically on managed accounts, on request on own
+//! credentials.
 
 use harness::client::{Answer, Client};
 use harness::{Behaviour, Entry, Flavour, Model};
@@ -11,12 +12,12 @@ const CLAUDE: &str = "anthropic/claude-sonnet-4-6";
 const MESSAGES: &str = "/v1/messages";
 const CHAT: &str = "/v1/chat/completions";
 
-/// Instructions that are long enough to be cached.
+/// Instructions that are long enough for the prompt cache.
 fn instructions(about: &str) -> String {
     format!("You know everything of {about}. ").repeat(300)
 }
 
-/// A conversation of so many questions; its instructions stand where the grammar has them.
+/// A conversation of this many questions, with the instructions in the wire format's own place.
 fn talk(path: &str, model: &str, about: &str, questions: usize) -> Value {
     let turn = |role: &str, number: usize| json!({"role": role, "content": format!("{role} {number} says that the tide comes in.")});
     let mut messages: Vec<_> =
@@ -39,7 +40,7 @@ async fn booked(gateway: &Gateway, answer: &Answer) -> Value {
     gateway.settled(answer.header("agent-trace-id").unwrap()).await
 }
 
-/// Asks one question after the other, and says what the books have of each.
+/// Sends one question after the other; returns the record of each.
 async fn converse(gateway: &Gateway, path: &str, model: &str, about: &str, questions: usize) -> Vec<Value> {
     let mut booked_all = Vec::new();
     for number in 1..=questions {
@@ -71,7 +72,7 @@ fn marks(entry: &Entry) -> usize {
     String::from_utf8_lossy(&entry.body).matches("\"cache_control\"").count()
 }
 
-/// The request without marks, with texts as blocks.
+/// The request without cache marks, with texts as blocks.
 fn bare(value: &Value) -> Value {
     match value {
         Value::Object(members) => {
@@ -193,7 +194,7 @@ async fn workspaces_have_keys_and_memories_of_their_own() {
     own["prompt_cache_key"] = json!("mine");
     ask(&gateway.client(), CHAT, &own).await;
     assert_eq!(key_of(&sent(&gateway)[4]), "mine");
-    // What one workspace has sent twice is new to the other.
+    // A prompt that one workspace sent twice is new for the other.
     for client in [&gateway.client(), &gateway.client(), &other] {
         ask(client, MESSAGES, &talk(MESSAGES, CLAUDE, "the moon", 1)).await;
     }
@@ -201,7 +202,7 @@ async fn workspaces_have_keys_and_memories_of_their_own() {
     assert_eq!(marked, [0, 2, 0]);
 }
 
-/// Case 21: who sends what another sent before learns nothing from what it costs.
+/// Case 21: a tenant can't learn from the cost of a prompt whether another tenant sent it before.
 #[tokio::test]
 async fn what_one_workspace_sent_is_in_no_cache_of_another() {
     let gateway = Gateway::start().await;
@@ -222,7 +223,7 @@ async fn what_one_workspace_sent_is_in_no_cache_of_another() {
     assert_eq!(cached, [false, true, false, true], "each reads what it wrote itself");
     let of = |number: usize| json_of(&sent(&gateway)[number]);
     assert_eq!(of(1)["system"][1], marked["system"][0], "what the client said stays as it is");
-    // In the same way where it is translated, and in other grammars.
+    // The same holds for translated requests, and for other wire formats.
     for (path, model, name) in [(CHAT, CLAUDE, "/system/0/text"), (CHAT, MINI, "/messages/0/content")] {
         let before = sent(&gateway).len();
         for client in [&gateway.client(), &other] {
@@ -244,7 +245,8 @@ async fn what_one_workspace_sent_is_in_no_cache_of_another() {
     assert!(keys[0] == keys[1] && keys[0] != keys[2] && !keys.contains(&"ours".to_owned()), "{keys:?}");
 }
 
-/// Case 21: what is answered is in no cache on the way, and no tenant of the pool says with whom a server shares its own.
+/// Case 21: no cache on the way may store answers, and a pool tenant can't choose the tenants with which a
+/// server shares its cache.
 #[tokio::test]
 async fn nobody_keeps_answers_or_names_whose_memory_is_shared() {
     let gateway = Gateway::start().await;
@@ -264,7 +266,7 @@ async fn nobody_keeps_answers_or_names_whose_memory_is_shared() {
     ];
     for (status, answer) in &answers {
         assert_eq!(answer.status, *status, "{}", answer.text());
-        // Nothing may be stored, so nothing is told apart by who asked.
+        // With nothing stored, caches don't need to distinguish callers.
         assert_eq!(answer.header("cache-control"), Some("no-store"), "{answer:?}");
     }
     assert_eq!(refused(&answers[3].1, 400, "unknown_field")["param"], "cache_salt");

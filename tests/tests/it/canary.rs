@@ -1,4 +1,4 @@
-//! Planted secrets, searched for everywhere a gateway writes, answers or remembers.
+//! Planted secrets, searched for everywhere a gateway writes, answers or holds in memory.
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use crate::ask::{CHAT, LLAMA, MINI, question, scripted, streaming, with};
 use crate::gateway::{CUSTOM, Gateway, LOCAL_MODEL, NODE, OWN, OWN_SECOND, POOL};
 
-/// A key that a client repeats a request under, and what it is answered.
+/// An idempotency key that a client repeats, and the answer stored under it.
 const KEYED: &str = "idem-5c0e9f7b31d84a62bb1f";
 const ANSWERED: &str = "kept-answer-e7d20a94c5f8";
 
@@ -27,17 +27,17 @@ fn upstream_secrets() -> Canary {
         .fold(Canary::new(), |canary, (name, secret)| canary.plant(name, secret))
 }
 
-/// Secrets of other kinds than a key in a header: of access keys, of an application of a directory.
+/// Other secrets than API keys: of AWS access keys, and of an Entra application.
 const AWS: &str = "Zk3tQ9wUxN0r7LsVbYp2cMfEhGjDaKq5vT8nXw1R";
 const ENTRA_SECRET: &str = "fQ~8Wb2nLzX4tUvKe0RmYs7Gh1JpDcA9oTiNq5xV";
-/// The key that the service account stands for at the emulator; the gateway never has it.
+/// The key that the service account represents at the emulator; the gateway never has it.
 const VERTEX: &str = "sk-vertex-0a4f7c21b95e83d6f1c2";
 const FULL: &str = "openai/gpt-4o";
 const HAIKU: &str = "anthropic/claude-haiku-4-5";
 const GEMINI: &str = "google/gemini-2.5-flash";
 
-/// A credential of each kind that exchanges or signs, all of them used, and a webhook; returns what is secret of them, by
-/// name. What they were exchanged for lies in memory while it is good (decision 0023), and nowhere else.
+/// Adds and uses a credential of each kind that exchanges or signs, and a webhook; returns their secrets by
+/// name. Exchanged tokens are in memory while they are valid (decision 0023), and nowhere else.
 async fn prove_identities(gateway: &Gateway) -> (Canary, Canary) {
     let emulator = &gateway.emulator;
     for key in [AWS, ENTRA_SECRET, VERTEX] {
@@ -88,7 +88,8 @@ async fn prove_identities(gateway: &Gateway) -> (Canary, Canary) {
     (secrets, tokens)
 }
 
-/// Requests of every kind, good and bad; returns every answer's head and body but those that show a key once.
+/// Sends requests of every kind, good and bad; returns the head and body of every answer except those that
+/// show a key once.
 async fn live_a_little(gateway: &Gateway) -> Vec<u8> {
     let mut told = Vec::new();
     let admin = gateway.admin();
@@ -97,7 +98,7 @@ async fn live_a_little(gateway: &Gateway) -> Vec<u8> {
     gateway.account("together_ai", POOL).await;
     let node = gateway.node("rack", &[LOCAL_MODEL]).await;
     let path = format!("/v2/provider-credentials/{credential}");
-    // Before anything that makes the provider refuse.
+    // Before any request that makes the provider refuse the credential.
     for body in [
         scripted(MINI, &format!("text={ANSWERED}")),
         with(scripted(MINI, &format!("text={ANSWERED}")), json!({"stream": true})),
@@ -148,12 +149,12 @@ async fn live_a_little(gateway: &Gateway) -> Vec<u8> {
     told
 }
 
-/// A rotation, a refusal in which the provider repeats the key, and secrets sent where they don't belong.
+/// A rotation, a refusal in which the provider echoes the key, and secrets sent in the wrong fields.
 async fn go_wrong(gateway: &Gateway, path: &str) -> Vec<u8> {
     let (admin, mut told) = (gateway.admin(), Vec::new());
     let rotated = admin.post(&format!("{path}/rotate"), &json!({"secret": OWN_SECOND})).await.unwrap();
     told.extend(rotated.body);
-    // The provider repeats the key in its message, as some do.
+    // The provider echoes the key in its error message, as some do.
     gateway.emulator.script(
         OWN_SECOND,
         [Behaviour::status(401).message(format!("Incorrect API key provided: {OWN_SECOND}."))],
@@ -191,7 +192,7 @@ async fn go_wrong(gateway: &Gateway, path: &str) -> Vec<u8> {
     told
 }
 
-/// Every file below a directory, without the zeros that a journal's segment is made of before it is written.
+/// Every file below a directory, without the zeros that fill a preallocated journal segment.
 fn written_files(directory: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory).unwrap() {
@@ -226,7 +227,7 @@ async fn planted_secrets_are_nowhere() {
         none(canary.scan("what was answered", &told));
     }
 
-    // Our own keys begin with eight characters that everybody knows.
+    // The gateway's own keys begin with eight publicly known characters.
     let (made, _) = gateway.key(json!({"name": "planted"})).await;
     let founded = gateway.founded.clone();
     let ours = [("admin key", &founded.admin_key), ("API key", &founded.api_key), ("made key", &made)];
@@ -241,7 +242,7 @@ async fn planted_secrets_are_nowhere() {
     std::fs::rename(&file, &kept).unwrap();
     let mut unsealing = Canary::new().plant("master key", &master);
     if let Ok(raw) = &raw {
-        // Its bytes are no text, so they are searched for as they are.
+        // The key is not text, so its raw bytes are searched for.
         let found = |bytes: &[u8]| bytes.windows(raw.len()).any(|window| window == raw.as_slice());
         for entry in ["tidegate.db", "tidegate.db-wal"] {
             assert!(
@@ -253,7 +254,8 @@ async fn planted_secrets_are_nowhere() {
             .plant("master key in hex", &raw.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
     }
     none(unsealing.scan("what was answered", &told));
-    // What it has written while it runs, journal and the log of changes among it, and what is left when it has ended.
+    // What is on disk while the gateway runs, journal and write-ahead log included, and what remains after it
+    // stopped.
     let mut files = written_files(&gateway.data());
     for part in ["journal", "tidegate.db-wal"] {
         assert!(files.iter().any(|(name, bytes)| name.contains(part) && bytes.len() > 1_000), "no {part}");
@@ -272,7 +274,7 @@ async fn planted_secrets_are_nowhere() {
     }
 }
 
-/// Every part of a process's memory that it writes to, one at a time; `None` where the kernel doesn't let us.
+/// Every writable region of a process's memory, one at a time; `None` where the kernel denies access.
 fn memory(pid: u32, mut look: impl FnMut(&str, &[u8])) -> Option<usize> {
     let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
@@ -290,8 +292,8 @@ fn memory(pid: u32, mut look: impl FnMut(&str, &[u8])) -> Option<usize> {
     (read > 0).then_some(read)
 }
 
-/// The program, started so that its memory may be looked at: root may, and whoever is not root owns the user namespace that
-/// it runs in.
+/// The program, started so that its memory may be read: root always may, and any other user owns the user
+/// namespace in which it runs.
 fn looked_into(directory: &Path) -> PathBuf {
     let program = tidegate().unwrap();
     if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
@@ -304,7 +306,7 @@ fn looked_into(directory: &Path) -> PathBuf {
     script
 }
 
-/// Stores a credential over a connection that stays open, and over one whose body came behind its head.
+/// Stores a credential over a connection that stays open, and over one whose body arrived after its head.
 async fn hand_in_and_stay(gateway: &Gateway, secret: &str) -> [TcpStream; 2] {
     let body = json!({"provider": "openai", "display_name": "kept", "secret": secret}).to_string();
     let head = format!(
@@ -332,7 +334,8 @@ async fn hand_in_and_stay(gateway: &Gateway, secret: &str) -> [TcpStream; 2] {
 
 #[tokio::test]
 async fn an_idle_process_remembers_no_secret_of_its_own() {
-    // It is closed to its own user, so that it is started where this test may look into it.
+    // The process denies access to its own user, so it is started in a way that lets this test read its
+    // memory.
     let owned = tempfile::tempdir().unwrap();
     let mut gateway = Gateway::of(looked_into(owned.path()), crate::gateway::config(), &[]).await;
     let (identities, _) = prove_identities(&gateway).await;
@@ -340,14 +343,14 @@ async fn an_idle_process_remembers_no_secret_of_its_own() {
     for _ in 0..50 {
         gateway.chat(&question(LLAMA)).await;
     }
-    // Held to the end of the test, as a client with a pool holds it.
+    // Held open to the end of the test, as a client with a connection pool would.
     let _open = hand_in_and_stay(&gateway, OWN_SECOND).await;
     let pid = gateway.process().pid();
     let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
     let canary = upstream_secrets();
-    // What every running process remembers: found, it shows that the search finds.
+    // A string that every running process holds: finding it proves that the search works.
     let remembered = gateway.data().display().to_string();
     let (mut is_remembered, mut leaks) = (false, Vec::new());
     let look = |place: &str, bytes: &[u8]| {

@@ -8,7 +8,7 @@ use crate::ask::{MINI, question, trace_of};
 use crate::command::{Cli, Done, workspace};
 use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL};
 
-/// Replaces what differs from run to run: ids, times, addresses, fingerprints, the end of a key.
+/// Replaces what differs between runs: ids, times, addresses, fingerprints, the last characters of a key.
 fn steady(text: &str, gateway: &Gateway) -> String {
     let port = |text: &str, address: &str, name: &str| text.replace(address, name);
     let text = port(text, &gateway.emulator.addr().to_string(), "EMULATOR");
@@ -20,9 +20,9 @@ fn steady(text: &str, gateway: &Gateway) -> String {
             !(character.is_ascii_alphanumeric() || "_-:.".contains(character))
         });
         let line: String = words.map(steady_word).collect();
-        // Counted a moment after the call that it counts.
+        // The count is updated a moment after the call that it counts.
         let line = if line.starts_with("openings ") { "openings  COUNT".to_owned() } else { line };
-        // Columns are as wide as what is in them.
+        // Column widths depend on the content.
         let line =
             line.split("  ").filter(|cell| !cell.is_empty()).map(str::trim).collect::<Vec<_>>().join("  ");
         let _ = writeln!(out, "{line}");
@@ -49,7 +49,7 @@ fn steady_word(word: &str) -> String {
     }
 }
 
-/// A session at the command line, written down: each command, its exit code, and what it printed.
+/// A recorded command line session: each command, its exit code, and its output.
 pub struct Session<'a> {
     pub gateway: &'a Gateway,
     pub transcript: String,
@@ -78,7 +78,7 @@ impl Session<'_> {
     }
 }
 
-/// Compares with the transcript that is kept; `TIDEGATE_GOLDEN=write` keeps this one.
+/// Compares with the golden transcript; `TIDEGATE_GOLDEN=write` replaces it.
 pub fn golden(name: &str, transcript: &str) {
     let path = workspace().join("tests/golden").join(name);
     if std::env::var_os("TIDEGATE_GOLDEN").is_some() {
@@ -168,7 +168,7 @@ async fn commands_that_use_and_look() {
     let mut session = Session { gateway: &gateway, transcript: String::new() };
     for empty in [vec!["usage"], vec!["billing"], vec!["request"]] {
         let done = session.run(&empty, "");
-        // The month of the snapshot passes; the rest of these stays.
+        // The month in the snapshot changes; the rest stays the same.
         done.ok();
     }
     let transcript = session.transcript.clone();
@@ -233,7 +233,7 @@ async fn exit_codes_tell_what_failed() {
     cli.run(&["budget", "remove", budget["id"].as_str().unwrap()]).ok();
     gateway.emulator.set_key(OWN, harness::KeyState::Revoked);
     cli.run(&["chat", MINI, "hello"]).failed(9);
-    // What the server finds wrong is as wrong as what the command line itself does.
+    // An argument that the server rejects exits like one that the command line rejects itself.
     let wrong = [
         ["budget", "add", "--limit", "1", "--period", "quarter"].as_slice(),
         &["usage", "--by", "modle"],
@@ -262,7 +262,7 @@ async fn a_secret_that_is_refused_is_a_failure() {
     let cli = gateway.cli();
     let base_url = gateway.emulator.base_url();
     let base = ["--base-url", base_url.as_str()];
-    // An account is its operator's to switch off: what was found is told beside its state.
+    // Only the operator disables an account: the finding is reported next to its unchanged status.
     for (noun, what, status) in [
         ("credential", "openai refused this key: openai refused the credential", "invalid"),
         ("account", "This key could not be verified: openai refused the credential", "active"),
@@ -323,7 +323,7 @@ async fn keys_and_workspaces_are_made_and_shown_once() {
 #[tokio::test]
 async fn secrets_are_never_arguments() {
     let gateway = Gateway::start().await;
-    // There is no way to say it: a secret where an argument would be is refused.
+    // A secret is never accepted as an argument.
     for arguments in [
         vec!["credential", "add", "openai", OWN],
         vec!["credential", "add", "openai", "--secret", OWN],
@@ -332,7 +332,7 @@ async fn secrets_are_never_arguments() {
     ] {
         gateway.cli().run(&arguments).failed(2);
     }
-    // While it is at work, its command line holds none either.
+    // While the command runs, its process arguments hold no secret either.
     gateway.emulator.script_all([]);
     let mut child = std::process::Command::new(harness::process::tidegate().unwrap())
         .args(["credential", "add", "openai", "--base-url", &gateway.emulator.base_url()])
@@ -349,7 +349,7 @@ async fn secrets_are_never_arguments() {
     let canary = harness::canary::Canary::new().plant("own", OWN);
     assert_eq!(canary.scan("its arguments", &shown), []);
     assert_eq!(canary.scan("its output", &output.stdout), []);
-    // The environment is read only where it is asked for.
+    // The environment is read only on request.
     let cli = gateway.cli().env("OPENAI_API_KEY", OWN_SECOND);
     let base_url = gateway.emulator.base_url();
     let imported =
@@ -513,7 +513,7 @@ async fn contexts_are_chosen_and_never_tell_their_keys() {
         cli.run(&["whoami", "--context", "here", "--json"]).json()["workspace_id"],
         gateway.founded.workspace_id.as_str()
     );
-    // A flag beats the environment, which beats the context.
+    // A flag overrides the environment, which overrides the context.
     cli.clone().env("TIDEGATE_CONTEXT", "here").run(&["whoami"]).ok();
     cli.clone().env("TIDEGATE_CONTEXT", "here").run(&["whoami", "--context", "gone"]).failed(10);
     cli.clone().env("TIDEGATE_API_KEY", key).env("TIDEGATE_URL", &gateway.origin).run(&["whoami"]).ok();
@@ -527,7 +527,7 @@ async fn contexts_are_chosen_and_never_tell_their_keys() {
     assert!(!told.contains("tg_"), "{told}");
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
-    // A file that others can read is not used.
+    // A file that other users can read is refused.
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     assert!(cli.run(&["whoami"]).failed(1).contains("chmod 600"));
 }
@@ -562,7 +562,7 @@ async fn rows_come_live_and_in_each_form() {
     let painted = gateway.cli().env("FORCE_COLOR", "1").run(&["audit"]).ok();
     let refused = gateway.cli().env("FORCE_COLOR", "1").env("NO_COLOR", "1").run(&["audit"]).ok();
     assert!(painted.contains('\u{1b}') && !plain.contains('\u{1b}') && !refused.contains('\u{1b}'));
-    // What went wrong, what mends it, and what to ask the operator for.
+    // The output states what went wrong, how to fix it, and the id to give the operator.
     let told = gateway.cli().run(&["request", "trc_01900000000070008000000000000000"]).failed(3);
     assert!(told.contains("\n  fix: ") && told.contains("\n  request: trc_"), "{told}");
 }

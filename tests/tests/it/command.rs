@@ -1,4 +1,4 @@
-//! Runs one command of the program to its end, with a secret on standard input where it wants one.
+//! Runs one command of the program to its end, with a secret on standard input if the command expects one.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -9,14 +9,14 @@ use serde_json::Value;
 
 use crate::WITHIN;
 
-/// The root of the workspace, as the runner of the tests says it.
+/// The root of the repository, as the test runner reports it.
 pub fn workspace() -> PathBuf {
     let here = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
     here.parent().unwrap().to_path_buf()
 }
 
-/// What a command left behind.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Done {
     pub code: i32,
@@ -27,7 +27,7 @@ pub struct Done {
 /// A command to run.
 #[derive(Debug, Clone, Default)]
 pub struct Cli {
-    /// Instead of the built program.
+    /// Replaces the built program.
     program: Option<PathBuf>,
     environment: Vec<(String, String)>,
 }
@@ -50,7 +50,7 @@ impl Cli {
         self.run_with(arguments, "")
     }
 
-    /// It gets no environment but a path, a home and what was given, and nobody is signed in.
+    /// Its environment holds only a path, a home and the given variables, and no saved sign-in.
     fn command(&self, arguments: &[&str]) -> Command {
         let program = self.program.clone();
         let mut command = Command::new(program.unwrap_or_else(|| harness::process::tidegate().unwrap()));
@@ -65,7 +65,7 @@ impl Cli {
         command
     }
 
-    /// Runs it where nobody reads what it prints.
+    /// Runs it with its standard output closed by the reader.
     pub fn run_unread(&self, arguments: &[&str]) -> Done {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
@@ -74,7 +74,7 @@ impl Cli {
         done(child.unwrap().wait_with_output().unwrap())
     }
 
-    /// Starts one that goes on until it is interrupted.
+    /// Starts a command that runs until it is interrupted.
     pub fn follow(&self, arguments: &[&str]) -> Following {
         let mut command = self.command(arguments);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
@@ -86,12 +86,12 @@ impl Cli {
         Following { child, lines: found }
     }
 
-    /// Runs it with this on standard input.
+    /// Runs it with this text on standard input.
     pub fn run_with(&self, arguments: &[&str], stdin: &str) -> Done {
         let mut command = self.command(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        // A command that reads nothing may have closed its end already.
+        // A command that does not read its input may have closed the pipe already.
         let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
         done(child.wait_with_output().unwrap())
     }
@@ -105,7 +105,7 @@ fn done(output: Output) -> Done {
     }
 }
 
-/// A command that goes on; it ends when this is dropped.
+/// A running command; it is killed on drop.
 pub struct Following {
     child: Child,
     lines: mpsc::Receiver<String>,
@@ -143,7 +143,7 @@ impl Done {
         self.ok().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// Checks how a command failed; returns what it said.
+    /// Checks the exit code of a failed command; returns its output.
     pub fn failed(self, code: i32) -> String {
         assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         format!("{}{}", self.stdout, self.stderr)

@@ -1,4 +1,4 @@
-//! The commands that no other journey runs, each at least once, with what it prints.
+//! The commands that no other test runs, each at least once, with its output.
 
 use serde_json::json;
 
@@ -18,7 +18,7 @@ async fn the_rest_of_the_commands() {
     golden("cli-rest.txt", &without_keys(&session.transcript));
 }
 
-/// A key's characters are of this run alone, and so are the ids of master keys.
+/// Masks API keys and the ids of master keys, which differ in each run.
 fn without_keys(transcript: &str) -> String {
     transcript.lines().map(|line| format!("{}\n", without_key(line))).collect()
 }

@@ -1,5 +1,5 @@
-//! Servers of the common dialect, each with its own habits: asked when they are registered, spoken to as they understand, read
-//! as they speak, and overruled by whoever knows better.
+//! OpenAI-compatible servers with their own quirks: probed at registration, called in the form that they
+//! accept, parsed as they answer, with facts that the operator can override.
 
 use std::collections::BTreeMap;
 
@@ -23,14 +23,14 @@ fn model(server: Server) -> String {
     format!("{}/acme-large", slug(server))
 }
 
-/// Registers a server as a credential of the workspace's own.
+/// Registers a server as the workspace's own credential.
 async fn registered(gateway: &Gateway, server: Server) -> Value {
     let address = address(&gateway.emulator, server);
     let body = json!({"provider": slug(server), "secret": CUSTOM, "base_url": address});
     gateway.make("/v2/provider-credentials", body).await
 }
 
-/// The facts of a credential or node, each with the value that it has.
+/// The probed facts of a credential or node, each with its value.
 fn facts(shown: &Value) -> BTreeMap<String, Value> {
     let facts = shown["server"]["facts"].as_array().unwrap_or_else(|| panic!("no facts: {shown}"));
     let named = |fact: &Value| (fact["name"].as_str().unwrap().to_owned(), fact["value"].clone());
@@ -42,7 +42,7 @@ fn fact<'a>(shown: &'a Value, name: &str) -> &'a Value {
     facts.iter().find(|fact| fact["name"] == name).unwrap_or_else(|| panic!("no {name}: {shown}"))
 }
 
-/// What each server does otherwise than one that does everything.
+/// How each server deviates from one that supports everything.
 fn habits(server: Server) -> Value {
     match server {
         Server::Lenient => json!({"errors": "message", "reasoning": null}),
@@ -62,7 +62,7 @@ fn habits(server: Server) -> Value {
     }
 }
 
-/// The requests that a server was sent for clients.
+/// The client requests that reached the server.
 fn sent(gateway: &Gateway) -> Vec<Value> {
     gateway.calls(CUSTOM).iter().map(harness::Entry::json).collect()
 }
@@ -104,7 +104,7 @@ async fn each_server_is_asked_and_then_understood() {
         assert_eq!(cases.len(), 3, "{server:?} {stdout}");
         let dropped = if server == Server::Bare { json!("stream_options") } else { Value::Null };
         assert_eq!((&cases[1]["dropped"], &cases[1]["usage"]), (&dropped, &json!(server != Server::Bare)));
-        // Nothing that a server refuses ever reached it but to find out.
+        // No field that a server refuses ever reached it, except in probes.
         for entry in gateway.calls(CUSTOM) {
             assert_eq!(entry.outcome, Outcome::Answered, "{server:?} {}", entry.json());
         }
@@ -197,7 +197,7 @@ async fn a_person_is_believed_above_a_probe() {
     assert_eq!(stated["stated_facts"], json!({"developer_role": false}));
     gateway.chat_ok(&ask).await;
     assert_eq!(role(), "system");
-    // A probe finds what it finds, and the person's word still counts.
+    // Another probe leaves the stated fact in force.
     let probed =
         gateway.admin().post(&format!("{path}/probe"), &json!({"model": "acme-large"})).await.unwrap();
     assert_eq!(probed.status, 200, "{}", probed.text());
@@ -255,20 +255,20 @@ async fn a_server_that_is_away_is_registered_and_says_so() {
     let made = gateway.make("/v2/provider-credentials", body).await;
     assert!(made["server"]["error"].as_str().is_some_and(|error| !error.contains(CUSTOM)), "{made}");
     assert!(facts(&made).values().all(Value::is_null), "{made}");
-    // A key that is refused tells nothing of what the server takes.
+    // With a refused key a probe learns nothing about the server.
     let address = address(&gateway.emulator, Server::Lenient);
     let body =
         json!({"provider": "acme-closed", "secret": "sk-unknown-0123456789abcdef", "base_url": address});
     let made = gateway.make("/v2/provider-credentials", body).await;
     assert_eq!(made["server"]["error"], "It refused the key (status 401).");
     let path = format!("/v2/provider-credentials/{}", id_of(&made));
-    // With a new secret it is asked when it is verified.
+    // With a new secret, verification probes the server.
     let rotated = gateway.admin().post(&format!("{path}/rotate"), &json!({"secret": CUSTOM})).await.unwrap();
     assert_eq!(rotated.status, 200, "{}", rotated.text());
     let verified = gateway.admin().post(&format!("{path}/verify"), &json!({})).await.unwrap().json();
     assert_eq!(verified["server"]["error"], Value::Null, "{verified}");
     assert_eq!(fact(&verified, "chat")["value"], true);
-    // Of a provider that is known there is nothing to ask.
+    // A known provider is not probed.
     let known = gateway.credential("openai", crate::gateway::OWN).await;
     let path = format!("/v2/provider-credentials/{known}");
     assert_eq!(gateway.get(&path).await["server"], Value::Null);

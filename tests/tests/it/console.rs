@@ -1,5 +1,5 @@
-//! The console in a real browser, against the built program: its main path by keyboard, what can be done
-//! on its pages, and how each of them is to everyone.
+//! The console in a real browser, against the built program: its main path by keyboard, the actions on its
+//! pages, and the accessibility of each.
 
 use harness::process::{Process, free_address, tidegate};
 
@@ -9,10 +9,10 @@ use crate::first_request::echo;
 use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config};
 use crate::runtimes::Attic;
 
-/// A browser on a busy machine: far longer than it takes.
+/// The factor on `WITHIN` for a browser on a busy machine: far longer than it takes.
 const JOURNEYS: u32 = 40;
 
-/// A gateway with an echo node, which lives as long as what is returned.
+/// A gateway with an echo node, which runs until the returned process is dropped.
 async fn with_echo() -> (Gateway, Process) {
     let gateway = Gateway::start().await;
     let (node, base_url) = echo().await;
@@ -36,7 +36,7 @@ async fn walk(journey: &str, gateway: &Gateway, more: &[&str]) -> Vec<String> {
     stdout.lines().filter_map(|line| line.strip_prefix("ok ")).map(str::to_owned).collect()
 }
 
-/// The link that the server prints once, by which its owner signs in.
+/// The sign-in link for the owner, which the server prints once.
 fn sign_in_link(gateway: &mut Gateway) -> String {
     let printed = gateway.process().stdout();
     let line = printed.lines().find_map(|line| line.strip_prefix("  Console  ")).unwrap();
@@ -185,7 +185,7 @@ async fn every_provider_has_its_form() {
     );
 }
 
-/// Without a node: a page is empty only while there is nothing.
+/// Runs without a node: a page is empty only while there is no data.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_page_is_told_in_each_state() {
     let gateway = Gateway::start().await;
@@ -244,7 +244,7 @@ async fn what_a_node_runs_and_learns_is_shown_and_managed() {
     assert_eq!(held, expected);
 }
 
-/// Its node is started by the journey, with the command that the console shows.
+/// The test starts the node itself, with the command that the console shows.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_is_invited_joins_and_is_revoked() {
     let gateway = Gateway::with(config(), &[("TIDEGATE_NODE_HEARTBEAT_MS", "300")]).await;

@@ -1,5 +1,5 @@
-//! Batches of Gemini: their requests are of one model, their results come with what is told of them, and each is in the
-//! books once, at the price of batches.
+//! Gemini batches: their requests are for one model, results come with the status, and each request is booked
+//! once, at the batch price.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -37,7 +37,7 @@ async fn post(client: &Client, model: &str, body: &Value) -> Answer {
     client.post(&format!("/v1beta/models/{model}:batchGenerateContent"), body).await.unwrap()
 }
 
-/// The path of a new one.
+/// Creates a batch; returns its path.
 async fn made(client: &Client, asks: &[Value]) -> String {
     let answer = post(client, FLASH, &of(asks)).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -80,7 +80,7 @@ async fn delete(client: &Client, path: &str) -> Answer {
     client.call(Method::DELETE, path, &[], String::new()).await.unwrap()
 }
 
-/// A refusal in the grammar of these clients.
+/// An error in the wire format of these clients.
 fn refused(answer: &Answer, code: u16, status: &str, words: &str) {
     let error = answer.json()["error"].clone();
     assert_eq!(
@@ -125,7 +125,7 @@ async fn each_request_of_a_content_batch_is_booked_once_at_the_price_of_batches(
     named["request"]["model"] = json!(format!("models/{FLASH}"));
     let mut keyless = ask("", "ask 0");
     keyless.as_object_mut().unwrap().remove("metadata");
-    // A key is nobody's own, and need not be there.
+    // Keys need not be unique, and are optional.
     let asks = [named, ask("same", "ask 0"), keyless.clone(), keyless, scripted("bad", "status=503")];
     let path = made(&client, &asks).await;
     let sent =
@@ -160,7 +160,7 @@ async fn each_request_of_a_content_batch_is_booked_once_at_the_price_of_batches(
     }
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 200, 200, 200, 503]);
-    // Reading the results is the client's own affair, and books nothing.
+    // Reading the results is up to the client, and books nothing.
     for _ in 0..3 {
         assert_eq!(results(&ended(&client, &path).await).len(), 5);
     }
@@ -191,19 +191,19 @@ async fn a_content_batch_is_its_projects_alone_and_worked_through_on_an_own_cred
         other.get(&path).await.unwrap(),
         other.post(&format!("{path}:cancel"), &json!({})).await.unwrap(),
         delete(&other, &path).await,
-        // Its provider's own name is nobody's here.
+        // The provider's own id is unknown here.
         client.get(&format!("{PATH}/emulator0000000000000001")).await.unwrap(),
     ] {
         refused(&answer, 404, "NOT_FOUND", "There is no batch");
     }
-    // The other kinds of batches know none of these.
+    // The other batch APIs don't list these.
     let id = path.rsplit('/').next().unwrap();
     assert_eq!(client.get(&format!("/v1/batches/{id}")).await.unwrap().status, 404);
     assert_eq!(client.get("/v1/batches").await.unwrap().json()["data"], json!([]));
     assert_eq!(other.get(PATH).await.unwrap().json(), json!({"operations": []}));
     until_booked(&gateway.admin(), 1).await;
     let list = client.get(PATH).await.unwrap().json();
-    // Lists tell nothing of what was asked and answered.
+    // Lists omit the requests and results.
     let mut shown = batch;
     shown["response"] = Value::Null;
     shown["metadata"]["output"] = Value::Null;
@@ -214,7 +214,7 @@ async fn a_content_batch_is_its_projects_alone_and_worked_through_on_an_own_cred
     assert_eq!(gateway.emulator.violations(), []);
 }
 
-/// What was done before is booked, and a batch is deleted only after that.
+/// Completed work is booked, and a batch is deleted only after that.
 #[tokio::test]
 async fn a_content_batch_that_is_cancelled_and_deleted_is_booked_first() {
     let gateway = gateway().await;

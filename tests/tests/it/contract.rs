@@ -1,4 +1,4 @@
-//! The document of the API: it is what the gateway serves, and a validator of others takes it.
+//! The API document: it is what the gateway serves, and an independent validator accepts it.
 
 use std::process::Command;
 
@@ -10,7 +10,7 @@ use crate::ask::{problem, trace_of};
 use crate::command::workspace;
 use crate::gateway::Gateway;
 
-/// What a list is asked is read whoever asks.
+/// A list's query parameters are validated for every caller.
 #[tokio::test]
 async fn a_lists_query_is_read_for_every_scope() {
     let gateway = Gateway::start().await;
@@ -45,7 +45,7 @@ fn the_document_is_valid_by_another_program() {
     assert!(output.status.success() && stdout.starts_with("ok Tidegate "), "{stdout}{stderr}");
 }
 
-/// Every answer says which request it is of, whoever asked for what.
+/// Every answer carries a request id, whoever called which route.
 #[tokio::test]
 async fn every_answer_has_a_request_id() {
     let gateway = Gateway::start().await;
@@ -65,7 +65,7 @@ async fn every_answer_has_a_request_id() {
     }
 }
 
-/// A list is not an object with its fields in order, however deep it stands, and errors name no type of ours.
+/// A JSON array is not accepted in place of an object, at any depth, and errors name no Rust type.
 #[tokio::test]
 async fn a_list_is_no_object() {
     let gateway = Gateway::start().await;
@@ -83,7 +83,7 @@ async fn a_list_is_no_object() {
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains("expected an object, not an array"), "{detail}");
     }
-    // A whole number may be written as one with a fraction.
+    // An integer may be written with a zero fraction.
     let whole = r#"{"name": "whole", "limits": {"requests_per_minute": 5.0}}"#;
     let made = admin.call(Method::POST, "/v2/projects", &json, whole).await.unwrap();
     assert_eq!(made.status, 201, "{}", made.text());
@@ -105,7 +105,7 @@ async fn methods_and_forms_are_negotiated() {
     let options = call(Method::OPTIONS, "/v2/projects", vec![], "").await;
     assert_eq!((options.status, options.header("allow")), (204, Some("POST, GET, HEAD, OPTIONS")));
     assert_eq!(call(Method::OPTIONS, "/v2/nowhere", vec![], "").await.status, 404);
-    // A mistyped address: a browser is shown the console, which says so, and a program what is wrong.
+    // An unknown path: a browser gets the console's error page, and a program gets a problem document.
     let page = call(Method::GET, "/nope", vec![("accept", "text/html,*/*;q=0.8")], "").await;
     assert_eq!((page.status, page.header("content-type")), (404, Some("text/html; charset=utf-8")));
     assert!(page.header("content-security-policy").is_some(), "{}", page.text());
@@ -166,7 +166,7 @@ async fn a_cursor_is_good_for_one_list() {
     }
 }
 
-/// A dated version is answered, and one that isn't served is refused before anything is done.
+/// A supported dated version is echoed, and an unsupported one is refused before anything is done.
 #[tokio::test]
 async fn a_version_is_answered_and_an_unknown_one_refused() {
     let gateway = Gateway::start().await;
@@ -180,7 +180,7 @@ async fn a_version_is_answered_and_an_unknown_one_refused() {
                 .all(|(at, c)| if [4, 7].contains(&at) { c == '-' } else { c.is_ascii_digit() })
     };
     assert!(is_a_date(&version), "{version}");
-    // Whoever is refused is told too.
+    // Refused requests carry the version, too.
     for answer in [stranger.get("/v2/me").await, admin.get("/v2/nowhere").await, admin.delete("/v2/me").await]
     {
         assert_eq!(answer.unwrap().header("tidegate-version"), Some(version.as_str()));

@@ -1,4 +1,5 @@
-//! Converse as clients speak it: boto3, unmodified, before models of every grammar, signed by access keys of ours.
+//! Converse with an unmodified boto3, against models of every wire format, signed with access keys that
+//! Tidegate issued.
 
 use std::process::Stdio;
 use std::time::Instant;
@@ -21,10 +22,10 @@ const OPENAI: &str = "openai/gpt-4o-mini";
 const CLAUDE: &str = "anthropic/claude-sonnet-4-6";
 const GEMINI: &str = "google/gemini-2.5-flash";
 const BEDROCK: &str = "bedrock:us.anthropic.claude-haiku-4-5-20251001-v1:0";
-/// Each model, and the key that its provider is asked with.
+/// Each model, and the provider key that its requests use.
 const MODELS: [(&str, &str); 4] = [(OPENAI, OWN), (CLAUDE, OWN_SECOND), (GEMINI, CUSTOM), (BEDROCK, NODE)];
 const WORKSPACE_KEY: &str = "/v2/vault/workspace-key";
-/// A picture of two pixels by two.
+/// An image of two by two pixels.
 const PNG: &str =
     "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAE0lEQVR4nGMQGxkDQQwQCgQAHOoDgcEu4pUAAAAASUVORK5CYII=";
 
@@ -48,14 +49,14 @@ async fn gateway() -> Gateway {
     gateway
 }
 
-/// A program that asks with boto3, and the access keys that it signs with.
+/// A program that calls through boto3, and the access keys with which it signs.
 struct Boto {
     origin: String,
     keys: Value,
     key_id: String,
     commands: ChildStdin,
     results: Lines<BufReader<ChildStdout>>,
-    /// Kept, because it is killed when it is dropped.
+    /// Held because the process is killed on drop.
     _process: Child,
 }
 
@@ -66,7 +67,7 @@ impl Boto {
         assert!(interpreter.exists(), "run scripts/python-env.sh first");
         let mut command = Command::new(interpreter);
         command.arg(workspace().join("tests/sdk/converse.py")).env("NO_PROXY", "*").kill_on_drop(true);
-        // Nothing of the machine's own cloud.
+        // The machine's own AWS settings must have no effect.
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
             command.env_remove(name);
         }
@@ -82,7 +83,7 @@ impl Boto {
         }
     }
 
-    /// What its user sees of a call. What differs from the usual client is in `more`.
+    /// The result of a call as boto3 returns it. `more` overrides the client's settings.
     async fn ask_with(&mut self, call: &str, args: Value, more: Value) -> Value {
         let command = json!({"origin": self.origin, "call": call, "args": args});
         let command = with(with(command, self.keys.clone()), more);
@@ -95,7 +96,7 @@ impl Boto {
         self.ask_with(call, args, json!({})).await
     }
 
-    /// The whole answer, or the same told by a stream.
+    /// The buffered answer, or the equivalent assembled from a stream.
     async fn answered(&mut self, streams: bool, args: &Value) -> Value {
         let call = if streams { "converse_stream" } else { "converse" };
         let told = self.ask(call, args.clone()).await;
@@ -110,7 +111,7 @@ impl Boto {
     }
 }
 
-/// What the events of a stream come to, each in its place.
+/// Assembles a stream's events into one answer.
 fn gathered(told: &Value) -> Value {
     let events = told["events"].as_array().unwrap();
     let (mut content, mut end): (Vec<Value>, Value) = (Vec::new(), json!({}));
@@ -159,7 +160,7 @@ fn add(block: &mut Value, delta: &Value) {
     }
 }
 
-/// A block as a whole answer has it.
+/// A content block in the form of a buffered answer.
 fn block(gathered: Value) -> Value {
     match (&gathered["toolUse"], &gathered["thought"]) {
         (Value::Null, Value::Null) => gathered,
@@ -275,7 +276,7 @@ async fn pictures_thoughts_and_cache_points_reach_who_has_a_place_for_them() {
     let sent = last(&gateway, OWN_SECOND).json();
     assert!(sent.to_string().contains("cache_control"), "{sent}");
     let thinking = json!({"thinking": {"type": "enabled", "budget_tokens": 1024}});
-    // Its maker's newer models are told an effort in the place of a budget.
+    // The vendor's newer models take an effort in place of a token budget.
     let by_effort = (json!({"type": "adaptive"}), json!("low"));
     let by_budget = (thinking["thinking"].clone(), Value::Null);
     for (model, key, expected) in [(CLAUDE, OWN_SECOND, by_effort), (BEDROCK, NODE, by_budget)] {
@@ -297,7 +298,7 @@ async fn pictures_thoughts_and_cache_points_reach_who_has_a_place_for_them() {
             let asked = (asked.clone(), sent["output_config"]["effort"].clone());
             assert_eq!(asked, expected, "{model}: {sent}");
         }
-        // Who does not ask for it gets none, whatever the script has.
+        // A request that does not ask for reasoning gets none, whatever the script contains.
         let told = boto.answered(false, &question(model)).await;
         assert_eq!(
             told["output"]["message"]["content"][0]["reasoningContent"],
@@ -324,7 +325,7 @@ async fn a_request_to_bedrock_is_passed_to_the_byte() {
     assert_eq!(gateway.emulator.violations(), []);
 }
 
-/// The frames of a stream, each its kind, its name and its payload.
+/// The frames of a stream, each as its message type, event name and payload.
 fn frames(stream: &[u8]) -> Vec<(String, String, Value)> {
     let mut decoder = FrameDecoder::new();
     decoder.push(stream);
@@ -354,7 +355,7 @@ async fn a_bearer_is_let_in_and_its_stream_is_of_frames() {
             assert_eq!((names[0], names[names.len() - 1]), ("messageStart", "metadata"), "{names:?}");
         }
     }
-    // What is repeated under a key is given again to the byte.
+    // A replay under an idempotency key is identical to the byte.
     let path = format!("/model/{OPENAI}/converse-stream");
     let keyed = || gateway.client().header("idempotency-key", "order 1");
     let first = keyed().post(&path, &body).await.unwrap();
@@ -401,18 +402,18 @@ async fn who_does_not_sign_well_is_not_let_in() {
             assert!(!message.contains("tide\""), "{error}");
         }
     }
-    // Clocks may differ by a little, and a signature is for any region.
+    // A small clock difference is tolerated, and a signature is accepted for any region.
     for more in [json!({"ahead_s": -280}), json!({"ahead_s": 280}), json!({"region": "us-west-2"})] {
         let told = boto.ask_with("converse", question(OPENAI), more).await;
         assert_eq!(told["error"], Value::Null, "{told}");
     }
     assert_eq!(calls(), 3);
-    // A key is over at once, its access keys with it.
+    // Removing an API key ends its access keys at once.
     gateway.remove(&format!("/v2/api-keys/{}", boto.key_id)).await;
     let error = boto.failed("converse", question(OPENAI), json!({})).await;
     assert_eq!(error["code"], "InvalidSignatureException", "{error}");
     assert!(error["message"].as_str().unwrap().contains("revoked"), "{error}");
-    // A key without access keys signs nothing, and one that expires does not either.
+    // A key without access keys can't sign, and neither can one that expires.
     let (_, plain) = gateway.key(json!({"name": "plain"})).await;
     let name = plain.trim_start_matches("key_").to_uppercase();
     let error =
@@ -421,7 +422,7 @@ async fn who_does_not_sign_well_is_not_let_in() {
     assert_eq!(calls(), 3);
 }
 
-/// What is signed is what is sent; and of who didn't sign it nothing is unpacked.
+/// The signature covers the body as sent; a body with a wrong signature is never decompressed.
 #[tokio::test]
 async fn a_packed_body_is_signed_as_it_is_sent() {
     let gateway = gateway().await;
@@ -460,7 +461,7 @@ async fn access_keys_are_shown_once_and_outlive_a_change_of_the_workspaces_key()
         assert!(Instant::now() < deadline, "{}", gateway.get(WORKSPACE_KEY).await);
         a_moment().await;
     }
-    // The older key is gone, and what it sealed is sealed anew.
+    // The older key is gone, and everything that it sealed is sealed again.
     assert_ne!(gateway.get(WORKSPACE_KEY).await["id"], before);
     boto.answered(false, &question(OPENAI)).await;
 }

@@ -1,4 +1,5 @@
-//! Many at once: providers that limit everybody, a tenant at many times its limit, more than there is room for.
+//! Many requests at once: providers that limit every credential, a tenant far above its limit, more load than
+//! capacity.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,7 +14,7 @@ use crate::ask::{CHAT, MINI, question};
 use crate::gateway::{Founded, Gateway, OWN, OWN_SECOND};
 use crate::wait::a_pause;
 
-/// Asks with so many clients at the same time, each one question after the other.
+/// Sends requests from this many concurrent clients, each of them one after the other.
 async fn crowd(gateway: &Gateway, clients: usize, each: usize) -> Vec<Answer> {
     let asking: Vec<_> = (0..clients)
         .map(|_| {
@@ -42,8 +43,8 @@ fn of_status(answers: &[Answer], status: u16) -> usize {
     answers.iter().filter(|answer| answer.status == status).count()
 }
 
-/// Case 13, small; its figures are the simulator's. Whoever is under way when the first refusal comes is refused, too: each
-/// client once, and nobody after it.
+/// Case 13, small; its figures are the simulator's. Requests in flight when the first refusal arrives are
+/// refused, too: each client once, and no request after that.
 #[tokio::test]
 async fn a_limited_credential_is_left_alone_by_a_crowd_while_another_serves() {
     const CLIENTS: usize = 20;
@@ -58,12 +59,12 @@ async fn a_limited_credential_is_left_alone_by_a_crowd_while_another_serves() {
     let extra = gateway.calls(OWN).len();
     println!("{extra} calls beside {}", CLIENTS * EACH);
     assert!((1..=CLIENTS).contains(&extra), "{extra} calls of a credential that had named a time");
-    // What is known of a limit is every core's.
+    // A known limit is shared by all cores.
     crowd(&gateway, CLIENTS, 1).await;
     assert_eq!(gateway.calls(OWN).len(), extra);
 }
 
-/// Case 13: where all are limited, each of a crowd is told when the first of them is there again.
+/// Case 13: if all credentials are limited, each client is given the earliest retry time.
 #[tokio::test]
 async fn a_crowd_that_is_limited_everywhere_is_told_the_earliest_time() {
     const CLIENTS: usize = 50;
@@ -89,7 +90,7 @@ async fn a_crowd_that_is_limited_everywhere_is_told_the_earliest_time() {
     assert_eq!(calls[0], calls[1], "whoever named a time was asked before it");
 }
 
-/// A workspace with a credential of its own, which may ask so often a minute.
+/// A workspace with its own credential and a limit of requests per minute.
 async fn tenant(gateway: &Gateway, secret: &str, requests_per_minute: u64) -> Client {
     let made = gateway.make("/v2/workspaces", json!({"name": "noisy"})).await;
     let founded: Founded = serde_json::from_value(made).unwrap();
@@ -105,7 +106,7 @@ async fn tenant(gateway: &Gateway, secret: &str, requests_per_minute: u64) -> Cl
     gateway.with_key(&founded.api_key)
 }
 
-/// How long each of so many questions took, sorted.
+/// How long each of this many requests took, sorted.
 async fn times(client: &Client, questions: usize) -> Vec<Duration> {
     let mut times = Vec::new();
     for _ in 0..questions {
@@ -118,9 +119,9 @@ async fn times(client: &Client, questions: usize) -> Vec<Duration> {
     times
 }
 
-/// Case 35: a tenant at a hundred times its limit is refused before anything is sent for it, and a neighbour on the same
-/// cores is served all the while. How much longer the neighbour waits is told and not asserted: here both share two cores
-/// with those who ask.
+/// Case 35: a tenant at a hundred times its limit is refused before anything is sent for it, and a neighbour
+/// on the same cores is served throughout. How much longer the neighbour waits is printed and not asserted:
+/// here the gateway shares two cores with the clients.
 #[tokio::test]
 async fn a_tenant_at_a_hundred_times_its_limit_takes_nothing_from_its_neighbour() {
     const LIMIT: usize = 6;
@@ -165,15 +166,15 @@ async fn a_tenant_at_a_hundred_times_its_limit_takes_nothing_from_its_neighbour(
     );
     assert_eq!(served + refused, answers.len());
     assert!(answers.len() >= 100 * LIMIT);
-    // A bucket of a minute's requests that fills evenly.
+    // A token bucket of one minute's requests that refills evenly.
     assert!((served as f64) <= LIMIT as f64 * (1.0 + minutes) + 1.0, "{served} in {minutes} minutes");
     assert!(answers.iter().filter(|answer| answer.status == 429).all(|answer| wait_of(answer) > 0));
     assert_eq!(gateway.calls(OWN_SECOND).len(), served, "a refused request was sent");
     assert_eq!(gateway.calls(OWN).len(), 2 * QUESTIONS);
 }
 
-/// Case 34, as far as there is a limit to shed at: a project's own number of requests at the same time. Three times as many
-/// come, whether those before were answered or not.
+/// Case 34, as far as there is a limit at which to shed load: a project's own number of concurrent requests.
+/// Three times as many arrive, whether earlier ones were answered or not.
 #[tokio::test]
 async fn three_times_what_a_project_may_do_at_once_is_shed_at_the_door() {
     const AT_ONCE: u64 = 8;
@@ -216,7 +217,7 @@ async fn three_times_what_a_project_may_do_at_once_is_shed_at_the_door() {
     );
     assert!(!shed.is_empty() && u64::from(served) >= AT_ONCE, "{served} served");
     assert_eq!(gateway.calls(OWN).len(), served as usize, "what is shed was sent");
-    // When it is over, it is over.
+    // Once the overload ends, requests are served again.
     let after: Value = gateway.chat_ok(&question(MINI)).await.json();
     assert!(after["choices"].is_array(), "{after}");
 }

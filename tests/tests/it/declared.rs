@@ -1,4 +1,5 @@
-//! A workspace as a document: applied, applied again, pruned, taken elsewhere, and refused where it is wrong.
+//! A workspace as a declarative document: applied, applied again, pruned, exported elsewhere, and refused if
+//! it is wrong.
 
 use std::path::{Path, PathBuf};
 
@@ -58,7 +59,7 @@ struct Desk {
 }
 
 impl Desk {
-    /// A workspace of its own, which runs nothing, and a directory with the document.
+    /// A workspace without operator rights, and a directory with the document.
     async fn new() -> Self {
         let gateway = Gateway::start().await;
         let made = gateway.make("/v2/workspaces", json!({"name": "tenant"})).await;
@@ -131,14 +132,14 @@ async fn it_is_applied_once_and_then_there_is_no_change() {
     let credential = desk.all("/v2/provider-credentials").await.remove(0);
     assert_eq!(credential["metadata"], json!({"team": "tide", "managed_by": "tidegate apply"}));
 
-    // The secret isn't even looked for.
+    // Without a change to the credential, its secret is not even read.
     let file = desk.path("all.toml").display().to_string();
     let bare = Cli::new().env("TIDEGATE_URL", &desk.gateway.origin).env("TIDEGATE_API_KEY", &desk.admin_key);
     let again = bare.run(&["apply", "-f", &file]).ok();
     assert_eq!(again, "No change: 6 objects are as declared.\n");
     assert_eq!(desk.all("/v2/provider-credentials").await, std::slice::from_ref(&credential));
 
-    // What differs is changed, and nothing else; what isn't mentioned stays.
+    // Only what differs is changed; what the document doesn't mention stays.
     let text = std::fs::read_to_string(desk.path("all.toml")).unwrap();
     desk.write(
         "all.toml",
@@ -166,7 +167,7 @@ async fn only_what_it_manages_is_pruned_and_only_when_asked() {
     let mode =
         std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(desk.path("keys")).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
-    // Made by hand: nobody's but its maker's.
+    // Objects that were created manually are never pruned.
     desk.cli()
         .run_with(
             &["credential", "add", "acme", "--no-verify", "--base-url", &desk.gateway.emulator.base_url()],
@@ -226,7 +227,7 @@ async fn a_workspace_is_taken_elsewhere_whole() {
     there.run(&["apply", "-f", &file]).ok();
     assert_eq!(there.run(&["export"]).ok(), exported);
     assert!(there.run(&["apply", "-f", &file]).ok().starts_with("No change"));
-    // As JSON it says the same.
+    // The JSON export is equivalent.
     desk.write("exported.json", &desk.cli().run(&["export", "--json"]).ok());
     let json = desk.path("exported.json").display().to_string();
     assert!(there.run(&["apply", "-f", &json]).ok().starts_with("No change"));
@@ -268,17 +269,17 @@ async fn what_is_wrong_is_told_by_file_and_line_before_anything_is_done() {
         assert!(told.contains(part), "{told}");
     }
     assert!(!desk.all("/v2/projects").await.iter().any(|row| row["name"] == "first"), "nothing was begun");
-    // What only the server knows is told with the place too.
+    // Errors that only the server finds name the place in the document, too.
     let refused = told(&desk, "[[node]]\nname = \"n\"\nbase_url = \"ftp://x\"\n");
     assert!(refused.contains("wrong.toml:1: node n: ") && refused.contains("fix:"), "{refused}");
-    // What can't be changed is refused before the rest is.
+    // A change to an immutable field is refused before anything else is applied.
     desk.apply(&[]).ok();
     let refused = told(&desk, "[[credential]]\nname = \"ours\"\nprovider = \"nebius\"\n");
     assert!(
         refused.contains("provider of the credential ours is \"openai\" and can't be changed"),
         "{refused}"
     );
-    // Without a secret, its address can't be turned elsewhere.
+    // Without the secret, a credential's address can't be redirected.
     let refused =
         told(&desk, "[[credential]]\nname = \"ours\"\nprovider = \"openai\"\nbase_url = \"BASE/other\"\n");
     assert!(refused.contains("wrong.toml:1: credential ours") && refused.contains("secret"), "{refused}");
@@ -295,7 +296,8 @@ async fn whoever_was_faster_is_not_overwritten() {
     desk.apply(&[]).ok();
     let node = desk.all("/v2/byoc/nodes").await.remove(0);
     let path = format!("/v2/byoc/nodes/{}", id_of(&node));
-    // In two files of one directory, in either form; the secret is waited for after the changes were worked out and shown.
+    // In two files of one directory, in either format; the command asks for the secret after it planned and
+    // showed the changes.
     let parts = desk.path("parts");
     std::fs::create_dir(&parts).unwrap();
     let other = format!("{}/other", desk.gateway.emulator.base_url());
@@ -390,14 +392,14 @@ async fn budgets_and_webhooks_are_declared_too() {
     assert_eq!(states, ["active", "disabled"]);
     assert_eq!(desk.apply(&[]).ok(), "No change: 7 objects are as declared.\n");
 
-    // Whole and without a secret, there and back.
+    // Everything without secrets, exported and applied again.
     let exported = desk.cli().run(&["export"]).ok();
     assert!(exported.contains("[[budget]]") && exported.contains("[[webhook]]"), "{exported}");
     assert!(!exported.contains("whsec_") && !exported.contains("secret ="), "{exported}");
     desk.write("exported.toml", &exported);
     let file = desk.path("exported.toml").display().to_string();
     let again = desk.cli().run(&["apply", "-f", &file, "--json"]).lines();
-    // What `apply` did not make stays its maker's until the document says otherwise.
+    // What `apply` did not create stays unmanaged until the document says otherwise.
     assert_eq!(actions(&again), []);
     assert!(desk.cli().run(&["apply", "-f", &file]).ok().starts_with("No change"));
     assert_eq!(exported.matches("managed = false").count(), 1, "{exported}");
@@ -407,7 +409,8 @@ async fn budgets_and_webhooks_are_declared_too() {
     let whole = desk.cli().run(&["export"]).ok();
     assert!(!whole.contains("managed"), "{whole}");
 
-    // What differs is changed, and a webhook keeps its secret; what is fixed is refused before anything is done.
+    // Only what differs is changed, and a webhook keeps its secret; an immutable field is refused before
+    // anything is applied.
     let changed = BOUNDS.replace("5_000_000\nperiod", "6_000_000\nperiod").replace(", \"key.revoked\"", "");
     desk.write("all.toml", &changed);
     let told = desk.apply(&[]).ok();
@@ -428,7 +431,7 @@ async fn budgets_and_webhooks_are_declared_too() {
     what_is_no_longer_declared_goes(&desk).await;
 }
 
-/// A budget of a key that is gone is in no document, and goes with the rest.
+/// A budget whose key was removed is in no export, and is pruned with the rest.
 async fn what_is_no_longer_declared_goes(desk: &Desk) {
     let key = id_of(&desk.all("/v2/api-keys").await.into_iter().find(|key| key["name"] == "ci").unwrap());
     let client = desk.gateway.with_key(&desk.admin_key);

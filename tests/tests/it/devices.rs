@@ -1,4 +1,5 @@
-//! A command line is given a key by the person in front of it: the real program, and what goes wrong on the way.
+//! Device sign-in: a person approves a key for the command line. Runs the real program, with the failures on
+//! the way.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +13,7 @@ use crate::ask::problem;
 use crate::command::Cli;
 use crate::gateway::Gateway;
 
-/// `tidegate login` at work, and the code that it shows.
+/// A running `tidegate login`, and the code that it shows.
 struct Login {
     child: Child,
     code: String,
@@ -68,14 +69,14 @@ async fn a_person_says_yes_and_the_command_line_has_a_key() {
     let me = cli.run(&["whoami", "--json"]).json();
     assert_eq!(me["key"]["scopes"], json!(["inference", "read", "admin", "operator"]), "{me}");
     assert!(cli.run(&["member", "list"]).ok().contains("owner@localhost"));
-    // It is sent to the gateway that gave it and to no other.
+    // The key is sent only to the gateway that issued it.
     cli.run(&["whoami", "--url", "http://127.0.0.1:9"]).failed(4);
     cli.run(&["whoami", "--context", "other"]).failed(2);
     assert!(cli.run(&["logout"]).ok().contains(&gateway.origin));
     cli.run(&["whoami"]).failed(4);
     assert!(!std::fs::read_to_string(&file).unwrap().contains(&key));
     problem(&gateway.with_key(&key).get("/v2/me").await.unwrap(), 401, "revoked_api_key");
-    // A key that was made otherwise is not ended by signing out.
+    // A key that was not issued by a sign-in can't be ended by signing out.
     problem(&gateway.admin().post("/v2/sign-out", &json!({})).await.unwrap(), 409, "not_a_sign_in");
 }
 
@@ -118,7 +119,7 @@ async fn codes_are_asked_for_in_order() {
     let unknown = json!({"device_code": "nonsense"});
     problem(&device.post("/v2/device/token", &unknown).await.unwrap(), 400, "expired_token");
     problem(&device.post("/v2/device", &json!({})).await.unwrap(), 400, "missing_field");
-    // Only a person says yes, and nobody by trying codes.
+    // Only a person can approve, and codes can't be guessed by trial.
     let yes = json!({"user_code": asked["user_code"], "approve": true});
     problem(&gateway.admin().post("/v2/device/approve", &yes).await.unwrap(), 403, "person_needed");
     let owner = gateway.owner().await;

@@ -1,5 +1,5 @@
-//! The edges of the gateway under clients and upstreams that mean harm: packed bodies that unpack to nothing, floods of slow
-//! and of large requests, clients that leave, proxies in front, and a second process on the same address.
+//! The gateway under hostile clients and upstreams: decompression bombs, floods of slow and of large
+//! requests, clients that disconnect, proxies in front, and a second process on the same address.
 
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,8 @@ use crate::wait::a_moment;
 
 const MIB: usize = 1024 * 1024;
 const PASSWORD: &str = "the tide comes in at six";
-/// What a neighbour may wait where debug builds share two cores with other tests; 50 ms is asked for, and a release on a
-/// machine of its own holds it.
+/// How long a neighbouring request may wait when debug builds share two cores with other tests. The target
+/// is 50 ms, which a release build on its own machine meets.
 const NEIGHBOUR_WAITS_MAX: Duration = Duration::from_secs(2);
 
 /// A gzip body of empty blocks of ten bits, each of which costs a decoder as much as a full one.
@@ -31,7 +31,7 @@ fn empty_blocks(bytes: usize) -> Vec<u8> {
     [head, &four[..5].repeat(bytes / 5), b"\x03\0\0\0\0\0\0\0\0\0"].concat()
 }
 
-/// Asks for the gateway's health over and over until `done`; the longest wait for an answer.
+/// Polls the gateway's health until `done`; returns the longest wait for an answer.
 async fn longest_wait(gateway: &Gateway, done: impl Future<Output = ()>) -> Duration {
     let client = Client::new(&gateway.origin).within(WITHIN);
     let mut worst = Duration::ZERO;
@@ -48,7 +48,7 @@ async fn longest_wait(gateway: &Gateway, done: impl Future<Output = ()>) -> Dura
     }
 }
 
-/// An upstream whose every answer is these bytes, packed by gzip.
+/// An upstream whose every answer is these gzip bytes.
 async fn packed_upstream(body: Vec<u8>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
@@ -82,7 +82,7 @@ async fn an_answer_that_unpacks_to_nothing_holds_up_nobody() {
     let asking = async {
         let asked = (0..8).map(|_| async { gateway.chat(&question(MINI)).await.status });
         let statuses = futures_util::future::join_all(asked).await;
-        // After a few the provider's breaker is open.
+        // After a few failures the provider's circuit breaker is open.
         assert!(statuses.iter().all(|status| matches!(status, 502 | 503)), "{statuses:?}");
     };
     let worst = longest_wait(&gateway, asking).await;
@@ -90,7 +90,7 @@ async fn an_answer_that_unpacks_to_nothing_holds_up_nobody() {
     assert!(worst < NEIGHBOUR_WAITS_MAX, "{worst:?}");
 }
 
-/// Case 28, small: five bombs a way, each refused for what it is, and memory as before.
+/// Case 28, small: five bombs in each direction, each refused for the right reason, with memory unchanged.
 #[tokio::test]
 async fn bombs_are_refused_both_ways_and_cost_no_memory() {
     let mut gateway = Gateway::start().await;
@@ -132,7 +132,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Case 7, small: bodies of a GiB, announced and in chunks, cost no more than what may be in flight.
+/// Case 7, small: bodies of a GiB, with a length and chunked, cost no more than the in-flight limit.
 #[tokio::test]
 async fn oversized_bodies_are_refused_and_cost_no_memory() {
     let mut gateway = Gateway::start().await;
@@ -167,7 +167,7 @@ async fn oversized_bodies_are_refused_and_cost_no_memory() {
     });
     let mut told = 0;
     for answer in futures_util::future::join_all(sending).await {
-        // A reset may overtake the answer to who goes on sending.
+        // A reset may overtake the answer to a client that keeps sending.
         if !answer.is_empty() {
             assert_eq!(status_of(&answer), Some(413), "{}", String::from_utf8_lossy(&answer));
             assert!(String::from_utf8_lossy(&answer).to_lowercase().contains("connection: close"));
@@ -178,11 +178,11 @@ async fn oversized_bodies_are_refused_and_cost_no_memory() {
     let (after, _) = resources(pid).unwrap();
     let grown = after.saturating_sub(before) / MIB as u64;
     println!("memory has grown by {grown} MiB, {told} of 20 were told");
-    // What has come of ten bodies, and the room that it grows into.
+    // What was received of ten bodies, and the capacity that their buffers grow into.
     assert!(grown <= 2 * 10 * 32 + 32, "{grown} MiB");
 }
 
-/// Case 6, small: slow heads, bodies and readers beside ordinary calls, which none of them notices.
+/// Case 6, small: slow heads, bodies and readers next to ordinary calls, which are not slowed down.
 #[tokio::test]
 async fn slow_sockets_cost_little_and_slow_down_nobody() {
     const SLOW: usize = 300;
@@ -206,7 +206,7 @@ async fn slow_sockets_cost_little_and_slow_down_nobody() {
     let (after, _) = resources(pid).unwrap();
     let grown = after.saturating_sub(before) / 1024;
     println!("{SLOW} slow sockets take {grown} KiB");
-    // 256 MiB for ten thousand of them.
+    // The limit is 256 MiB for ten thousand of them.
     assert!(grown <= 26 * SLOW as u64 + 16 * 1024, "{grown} KiB");
     let mut answers = Vec::new();
     for mut connection in slow {
@@ -215,7 +215,8 @@ async fn slow_sockets_cost_little_and_slow_down_nobody() {
     assert!(answers.iter().all(|answer| status_of(answer) == Some(408)));
 }
 
-/// Case 10, small: clients leave at places that chance chooses, and each call is in the books once, with what was sent.
+/// Case 10, small: clients disconnect at random points, and each call is in the books once, with what was
+/// sent.
 #[tokio::test]
 async fn clients_that_leave_are_noticed_and_booked_once() {
     const CALLS: usize = 60;
@@ -245,7 +246,7 @@ async fn clients_that_leave_are_noticed_and_booked_once() {
         entries.iter().zip(&left).map(|(entry, left)| entry.cancelled_after(*left).unwrap()).collect();
     after.sort_unstable();
     println!("noticed upstream after {:?}, {:?} at worst", after[CALLS / 2], after[CALLS - 1]);
-    // 100 ms are asked for; here others may have the processors.
+    // The target is 100 ms; here other tests may occupy the processors.
     assert!(after[CALLS / 2] <= Duration::from_millis(500), "{after:?}");
     gateway.booked(CALLS as u64).await;
     let rows = gateway.requests(100).await;
@@ -271,10 +272,10 @@ async fn behind_a_trusted_proxy_each_client_is_itself() {
     }
     let over = sign_in(&gateway, "203.0.113.66", "owner@localhost", "not the password").await;
     problem(&over, 429, "too_many_attempts");
-    // A client's own word about itself stands before what the proxy adds.
+    // What a client claims about its own address comes before the address that the proxy appends.
     let disguised = sign_in(&gateway, "198.51.100.1, 203.0.113.66", "owner@localhost", PASSWORD).await;
     problem(&disguised, 429, "too_many_attempts");
-    // The owner, elsewhere, gets in.
+    // The owner, at another address, gets in.
     let right = sign_in(&gateway, "198.51.100.1", "owner@localhost", PASSWORD).await;
     assert_eq!(right.status, 200, "{}", right.text());
     let (key, _) = gateway.key(json!({"name": "office", "ip_allowlist": ["198.51.100.0/24"]})).await;
@@ -306,14 +307,14 @@ async fn a_second_process_on_an_address_is_refused() {
     assert!(serve.code == 1 && serve.stderr.contains(&told), "{serve:?}");
     let node = Cli::new().run(&["node", "--model", "echo", "--listen", &address]);
     assert!(node.code == 1 && node.stderr.contains(&told), "{node:?}");
-    // Every connection still finds the first.
+    // Every connection still reaches the first process.
     for _ in 0..32 {
         let models = gateway.client().get("/v1/models").await.unwrap();
         assert_eq!(models.status, 200, "{}", models.text());
     }
 }
 
-/// With hardly any descriptors, and idle sockets that want them all, a call still reaches its provider.
+/// With few file descriptors, and idle sockets that would take them all, a call still reaches its provider.
 #[tokio::test]
 async fn descriptors_are_kept_for_upstreams() {
     const DESCRIPTORS: usize = 64;
@@ -325,7 +326,7 @@ async fn descriptors_are_kept_for_upstreams() {
     std::fs::set_permissions(&limited, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let mut gateway = Gateway::of(limited, config(), &[]).await;
     gateway.credential("openai", OWN).await;
-    // It holds its place among those that are served.
+    // It keeps its place among the connections that are served.
     let mut caller = RawConnection::open(gateway.address(), WITHIN).await.unwrap();
     caller.write("GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     caller.read_until(|bytes| bytes.ends_with(b"live\n")).await.unwrap();

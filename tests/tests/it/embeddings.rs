@@ -1,4 +1,5 @@
-//! What is asked of models beside conversations: vectors, counts, judgements, and of whom they can't be asked.
+//! Model operations other than chat: embeddings, token counts and moderation, and which providers can't serve
+//! them.
 
 use harness::client::Answer;
 use harness::{Behaviour, Model, UsageMode};
@@ -13,7 +14,7 @@ const EMBEDDINGS: &str = "/v1/embeddings";
 const GEMINI: &str = "google/gemini-embedding-001";
 const OPENAI: &str = "openai/text-embedding-3-small";
 
-/// Every provider, each with a key of its own.
+/// Every provider, each with its own key.
 async fn gateway() -> Gateway {
     let served =
         config().model(Model::embedding("gemini-embedding-001")).model(Model::chat("gemini-2.5-flash"));
@@ -41,7 +42,7 @@ async fn asked(gateway: &Gateway, path: &str, body: &Value) -> Answer {
     answer
 }
 
-/// The last path below `/v1` or `/v1beta` that a key was sent to, and the body.
+/// The last path below `/v1` or `/v1beta` that was called with a key, and the body.
 fn last(gateway: &Gateway, key: &str) -> (String, Value) {
     let call = gateway.calls(key).pop().unwrap();
     (call.path.clone(), serde_json::from_slice(&call.body).unwrap())
@@ -60,7 +61,7 @@ async fn official_clients_embed_and_count_across_providers() {
         paths.dedup();
         paths
     };
-    // Who counts was asked to count, and whose server can't was not asked at all.
+    // Providers with a counting endpoint were called; a server without one was not.
     assert_eq!(paths(OWN), ["/v1/embeddings", "/v1/responses/input_tokens"]);
     assert_eq!(
         paths(OWN_SECOND),

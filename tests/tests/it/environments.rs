@@ -40,7 +40,7 @@ async fn two_keys_the_same_body_two_credentials() {
     }
     seen.sort_by_key(|(environment, _)| environment.to_string());
     assert_eq!(seen, [(&json!("production"), &json!(1)), (&json!("staging"), &json!(1))], "{usage}");
-    // An environment without a credential has none of another's.
+    // An environment without a credential can't use another's.
     let (bare, _) = gateway.key(json!({"name": "bare", "environment": "development"})).await;
     let answer = gateway.with_key(&bare).post(crate::ask::CHAT, &body).await.unwrap();
     refused(&answer, 404, "model_not_served");

@@ -1,10 +1,10 @@
-//! What nobody counted: booked by the model's own tokenizer where that is public, else by what its texts took before, told to
-//! clients whose dialect expects usage, and marked.
+//! Usage that no provider reported: estimated with the model's own tokenizer if it is public, otherwise from
+//! earlier ratios, reported to clients whose wire format expects usage, and marked.
 
 use domain::Vocabulary;
 use std::time::Instant;
 
-use estimates::{Ratios, Tally, Told};
+use estimates::{Observation, Ratios, Tally};
 use harness::client::Answer;
 use harness::{At, Behaviour, Model, UsageMode};
 use serde_json::{Value, json};
@@ -14,11 +14,11 @@ use crate::ask::{CHAT, MINI, question, scripted, streaming, text_of, trace_of, t
 use crate::gateway::{CUSTOM, Gateway, OWN, POOL, config};
 use crate::wait::a_moment;
 
-/// It has no public tokenizer, and the emulator serves it.
+/// Has no public tokenizer; the emulator serves it.
 const UNKNOWN: &str = "openai/gpt-unknown";
-/// Of a server of the workspace's own.
+/// A model on the workspace's custom server.
 const LOCAL: &str = "limited/acme-large";
-/// What stands around one message, and before the answer.
+/// Template tokens around one message, and before the answer.
 const AROUND: u64 = 4 + 3;
 
 async fn gateway() -> Gateway {
@@ -35,7 +35,7 @@ fn counted(text: &str) -> u64 {
     tally.tokens().unwrap()
 }
 
-/// A count of tokens that nobody is asked for, in the dialect of messages.
+/// A token count that the gateway estimates without an upstream call, through the Messages API.
 async fn count(gateway: &Gateway, model: &str) -> u64 {
     let messages = json!([{"role": "user", "content": "お誕生日おめでとう"}]);
     let body = json!({"model": model, "system": "Be brief.", "messages": messages});
@@ -44,7 +44,7 @@ async fn count(gateway: &Gateway, model: &str) -> u64 {
     answer.json()["input_tokens"].as_u64().unwrap()
 }
 
-/// The tokenizer's table is unpacked at its first use, which nobody waits for: until then it is not what counts.
+/// The tokenizer's table is unpacked in the background at its first use: until then another estimate is used.
 async fn unpacked(gateway: &Gateway) {
     let wanted = counted("Be brief.") + counted("お誕生日おめでとう") + AROUND + 4;
     let begun = Instant::now();
@@ -58,7 +58,7 @@ fn asking(model: &str, text: &str) -> Value {
     with(streaming(model), json!({"messages": [{"role": "user", "content": text}]}))
 }
 
-/// Streams to its end, however that comes; what it said, and its row in the books.
+/// Reads a stream to its end, clean or not; returns its text and its row in the books.
 async fn streamed(gateway: &Gateway, body: &Value) -> (String, Value) {
     let mut stream = gateway.client().stream(CHAT, body).await.unwrap();
     assert_eq!(stream.status, 200);
@@ -85,7 +85,7 @@ async fn a_cut_stream_is_booked_by_the_models_own_tokenizer() {
         assert_eq!((&row["estimated"], &row["outcome"]), (&json!(true), &json!("failed")), "{row}");
         assert_ne!(counted(&said), (said.len() as u64).div_ceil(4), "the test tells the two apart");
     }
-    // Whole answers that tell no usage, too.
+    // Buffered answers without usage, too.
     gateway.emulator.script(OWN, [Behaviour::ok().text(&text).usage(UsageMode::Missing)]);
     let whole = gateway.chat_ok(&with(asking(MINI, asked), json!({"stream": false}))).await;
     let row = gateway.settled(&trace_of(&whole)).await;
@@ -97,14 +97,14 @@ async fn a_cut_stream_is_booked_by_the_models_own_tokenizer() {
 async fn a_model_without_a_public_tokenizer_is_booked_by_what_its_texts_took() {
     let gateway = gateway().await;
     let (asked, text) = ("How high is it? ".repeat(30), "Water rises and falls. ".repeat(30));
-    let told = |bytes: usize, tokens| Told { bytes: bytes as u64, tokens };
+    let told = |bytes: usize, tokens| Observation { bytes: bytes as u64, tokens };
     let learned = Ratios::default();
     for _ in 0..5 {
         gateway.emulator.script(OWN, [Behaviour::ok().text(&text).counted(240, 0, 115)]);
         let (said, row) = streamed(&gateway, &asking(UNKNOWN, &asked)).await;
         assert_eq!((said.as_str(), tokens(&row)), (text.as_str(), [240, 115]), "{row}");
         assert_eq!(row["estimated"], false, "{row}");
-        learned.learn("a", "m", told(asked.len(), 240), told(said.len(), 115));
+        learned.record("a", "m", told(asked.len(), 240), told(said.len(), 115));
     }
     gateway.emulator.script(OWN, [Behaviour::ok().text(&text).eof(At::Middle)]);
     let (said, row) = streamed(&gateway, &asking(UNKNOWN, &asked)).await;
@@ -116,7 +116,7 @@ async fn a_model_without_a_public_tokenizer_is_booked_by_what_its_texts_took() {
     );
 }
 
-/// The usage in an answer of each dialect, as prompt and answer.
+/// Prompt and completion tokens of an answer, in any wire format.
 fn usage(body: &Value) -> [u64; 2] {
     let (usage, names) = match (body.get("usageMetadata"), body.get("usage")) {
         (Some(usage), _) => (usage, ["promptTokenCount", "candidatesTokenCount"]),
@@ -126,7 +126,7 @@ fn usage(body: &Value) -> [u64; 2] {
     names.map(|name| usage[name].as_u64().unwrap_or_else(|| panic!("no {name}: {body}")))
 }
 
-/// The document of a stream that tells what was used: its last that has usage.
+/// The last event of a stream that carries usage.
 fn last_usage(answer: &Answer) -> Value {
     let documents = harness::sse::events(&answer.body).into_iter();
     let documents = documents.filter_map(|event| serde_json::from_str::<Value>(&event).ok());

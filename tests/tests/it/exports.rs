@@ -1,4 +1,5 @@
-//! Leaving: what a workspace used, whole and in files, as the server's own sums have it; and going on where it was interrupted.
+//! Exports: a workspace's complete usage in files that match the server's own totals; an interrupted export
+//! resumes.
 
 use std::path::Path;
 
@@ -72,7 +73,7 @@ async fn an_interrupted_one_goes_on() {
     gateway.booked(5).await;
     let to = gateway.directory().join("leaving");
     std::fs::create_dir(&to).unwrap();
-    // As a run leaves it that was killed behind its first page, in the middle of a write.
+    // The state that a killed export leaves: one complete page, and a torn write after it.
     let page = gateway.get("/v2/records?limit=2").await;
     let first: String = page["data"].as_array().unwrap().iter().map(|row| format!("{row}\n")).collect();
     std::fs::write(to.join("requests.jsonl.part"), format!("{first}{{\"torn")).unwrap();

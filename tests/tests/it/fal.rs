@@ -1,4 +1,4 @@
-//! fal: pictures of its apps in OpenAI's words, billed by the units that it tells, from the pool and on a key of one's own.
+//! fal: images in OpenAI's format, billed by the units that fal reports, through the pool and on an own key.
 
 use harness::client::Answer;
 use harness::{Behaviour, Entry, KeyState, UsageMode};
@@ -23,7 +23,7 @@ async fn pooled() -> Gateway {
     gateway
 }
 
-/// A credential of the workspace's own; its id.
+/// Adds the workspace's own credential; returns its id.
 async fn own(gateway: &Gateway) -> String {
     let base_url = gateway.emulator.fal_url();
     id_of(
@@ -56,7 +56,7 @@ fn units(row: &Value) -> (u64, u64) {
     (count("images"), count("billed_micro_units"))
 }
 
-/// What the workspace owes and what the provider bills, in nano-USD, and whether no price is known.
+/// What the workspace owes and what the provider bills, in nano-USD, and whether the price is unknown.
 fn money(row: &Value) -> (i64, i64, bool) {
     let nanos = |name: &str| row[name].as_i64().unwrap();
     (nanos("cost_nanos"), nanos("provider_cost_nanos"), row["unpriced"].as_bool().unwrap())
@@ -88,7 +88,7 @@ async fn a_managed_picture_is_billed_by_the_units_that_its_head_tells() {
     let expected = json!({"prompt": "a tide", "num_images": 2, "image_size": {"width": 640, "height": 480}, "seed": 7, "num_inference_steps": 4});
     assert_eq!(body, expected);
     let row = booked(&gateway, &answer).await;
-    // 0.6144 megapixels at 3,000 micro-USD, and a tenth more.
+    // 0.6144 megapixels at 3,000 micro-USD, plus the markup of a tenth.
     assert_eq!((units(&row), money(&row)), ((2, 614_400), (2_027_520, 1_843_200, false)), "{row}");
     assert_eq!(row["estimated"], false);
     let line = &row["attempts"][0]["receipt"][0];
@@ -153,7 +153,7 @@ async fn a_stream_is_told_as_one_whether_the_app_streams_or_not() {
         ("fal-ai/flux-1/schnell", "/fal/fal-ai/flux-1/schnell"),
         ("fal:fal-ai/flux/schnell", "/fal/fal-ai/flux/schnell/stream"),
     ] {
-        // What has no price is for those alone who pay themselves.
+        // An unpriced model is served only on an own credential.
         if model != SCHNELL {
             own(&gateway).await;
         }
@@ -202,7 +202,7 @@ async fn queued(gateway: &Gateway) -> String {
     id_of(&gateway.make("/v2/provider-credentials", body).await)
 }
 
-/// What was asked for with this key, in its order.
+/// The steps called with this key, in order.
 fn steps(gateway: &Gateway) -> Vec<String> {
     let last = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
     let calls = gateway.emulator.journal().into_iter().filter(|call| call.path.starts_with("/fal-queue/"));
@@ -271,7 +271,7 @@ async fn who_leaves_or_has_no_time_calls_it_off() {
 async fn a_queue_leads_nobody_elsewhere() {
     let gateway = start().await;
     let id = queued(&gateway).await;
-    // The key would go to another address: who says so shows it again.
+    // The key would be sent to another address, so the change requires the secret.
     let moved = json!({"config": {"queue_url": "https://queue.example"}});
     let answer = gateway.patched(&format!("/v2/provider-credentials/{id}"), moved).await;
     let told = answer.json();

@@ -1,5 +1,5 @@
-//! Films of fal's apps: put into its queue, told in OpenAI's words, taken from where its files are, and booked once by what
-//! fal bills, whoever looked or if nobody did.
+//! Videos of fal's apps: submitted to fal's queue, presented in OpenAI's format, downloaded from the file
+//! host, and booked once at fal's billed units, whichever client polled or if none did.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ const VIDEOS: &str = "/v1/videos";
 const KLING: &str = "fal-ai/kling-video/v2.5-turbo/pro/text-to-video";
 const VEO: &str = "fal-ai/veo3";
 const SECOND_BYTES: usize = 64 * 1024;
-/// Prices of an operator's own: 70,000 micro-USD a second of the one, and 400,000 a unit of the other.
+/// An operator's own prices: 70,000 micro-USD per second for one model, 400,000 per unit for the other.
 const PRICES: &str = "
 [[model]]
 name = \"fal-ai/kling-video/v2.5-turbo/pro/text-to-video\"
@@ -71,7 +71,7 @@ impl House {
         self.gateway.client().get(&format!("{VIDEOS}/{below}")).await.unwrap()
     }
 
-    /// Looks until it is made or failed; what was said of it last.
+    /// Polls until the video is done or failed; returns the last answer.
     async fn seen_to_the_end(&self, id: &str) -> Value {
         let deadline = Instant::now() + WITHIN;
         loop {
@@ -90,7 +90,7 @@ impl House {
         self.gateway.client().call(Method::DELETE, &format!("{VIDEOS}/{id}"), &[], "").await.unwrap()
     }
 
-    /// The records of films, which no key asked for, once there are so many; they are never more.
+    /// The records of videos, which no API key requested, once there are this many; there must never be more.
     async fn booked(&self, number: usize) -> Vec<Value> {
         let deadline = Instant::now() + 4 * WITHIN;
         loop {
@@ -114,7 +114,8 @@ impl House {
     }
 }
 
-/// Milliseconds, units, and what the provider bills in nano-USD; whether no price is known. Nothing is owed.
+/// Milliseconds, units, what the provider bills in nano-USD, and whether the price is unknown. The workspace
+/// must owe nothing.
 fn money(row: &Value) -> (u64, u64, i64, bool) {
     let count = |name: &str| row["units"][name].as_u64().unwrap_or_default();
     assert_eq!(row["cost_nanos"], json!(0), "{row}");
@@ -207,7 +208,7 @@ async fn what_is_not_told_is_unpriced() {
     house.film(json!({"model": VEO, "seconds": 8})).await;
     let rows = house.booked(1).await;
     assert_eq!(money(&rows[0]), (8_000, 0, 0, true), "{}", rows[0]);
-    // Nobody said how long it is to be, and the app does not say how long it is.
+    // Neither the request nor the app's answer states the length.
     let body = json!({"model": KLING, "prompt": "sea "});
     let answer = house.gateway.client().post(VIDEOS, &body).await.unwrap();
     assert_eq!((answer.status, &answer.json()["seconds"]), (200, &Value::Null), "{}", answer.text());
@@ -232,7 +233,7 @@ async fn what_failed_costs_nothing_and_says_why() {
         assert!(content.status == 400 && content.text().contains(words), "{}", content.text());
         assert_eq!(house.remove(&id).await.status, 200);
     }
-    // One that is made after them is the only one in the books.
+    // Only a video made afterwards is in the books.
     house.film(json!({"seconds": "10"})).await;
     assert_eq!(money(&house.booked(1).await[0]).0, 10_000);
     house.is_clean();
@@ -249,7 +250,7 @@ async fn who_deletes_a_film_that_is_not_made_calls_it_off() {
     assert_eq!(house.gateway.emulator.journal().iter().filter(|entry| is_off(entry)).count(), 1);
     assert_eq!(house.gateway.emulator.fal_cancelled(), 1);
     refused(&house.get(&id).await, 404, "video_not_found");
-    // One that is made after it is the only one in the books.
+    // Only a video made afterwards is in the books.
     house.film(json!({"seconds": "10"})).await;
     assert_eq!(money(&house.booked(1).await[0]).0, 10_000);
     house.is_clean();
@@ -269,7 +270,7 @@ async fn a_file_leads_nobody_elsewhere() {
         assert!(content.status == 502 && content.text().contains(words), "{}", content.text());
     }
     house.booked(3).await;
-    // What its host says of a file says nothing of the account.
+    // An error of the file host does not count against the account.
     assert_eq!(house.asked(json!({})).await.status, 200);
     house.is_clean();
 }

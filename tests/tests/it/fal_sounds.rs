@@ -1,4 +1,4 @@
-//! Sound of fal's apps: texts read aloud, whose files are fetched for the client, and recordings that are listened to.
+//! Audio on fal: speech synthesis, whose files are fetched for the client, and transcription of recordings.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,7 +15,7 @@ const SPEECH: &str = "/v1/audio/speech";
 const KOKORO: &str = "fal-ai/kokoro/american-english";
 const MINIMAX: &str = "fal-ai/minimax/speech-02-turbo";
 const FILE_BYTES: usize = 64 * 1024;
-/// Prices of an operator's own: 20,000 micro-USD for a thousand characters of the one.
+/// An operator's own price: 20,000 micro-USD per thousand characters of one model.
 const PRICES: &str = "
 [[model]]
 name = \"fal-ai/kokoro/american-english\"
@@ -57,7 +57,8 @@ impl House {
     }
 }
 
-/// Characters, units, and what the provider bills in nano-USD; whether no price is known. Nothing is owed.
+/// Characters, units, what the provider bills in nano-USD, and whether the price is unknown. The workspace
+/// must owe nothing.
 fn money(row: &Value) -> (u64, u64, i64, bool) {
     let count = |name: &str| row["units"][name].as_u64().unwrap_or_default();
     assert_eq!(row["cost_nanos"], json!(0), "{row}");
@@ -108,7 +109,7 @@ async fn an_app_that_gives_hex_is_asked_for_a_file() {
     let setting = json!({"voice_id": "Wise_Woman", "speed": 1.1});
     let expected = json!({"text": "a tide. ", "voice_setting": setting, "output_format": "url"});
     assert_eq!(house.gateway.calls(OWN).pop().unwrap().json(), expected);
-    // It is sold by the character.
+    // Billed per character.
     let row = house.booked(&answer).await;
     assert_eq!(money(&row), (8, 8_000, 480_000, false), "{row}");
     house.is_clean();
@@ -137,13 +138,13 @@ async fn a_file_of_sound_leads_nobody_elsewhere() {
         let answer = house.said(json!({"input": text})).await;
         assert!(answer.status == 502 && answer.text().contains(words), "{}", answer.text());
         let row = house.booked(&answer).await;
-        // It was made, and is billed.
+        // The audio was generated, and is billed.
         let (units, nanos) =
             (&row["attempts"][0]["units"]["billed_micro_units"], &row["provider_cost_nanos"]);
         let length = text.len() as u64;
         assert_eq!((units, nanos), (&json!(length * 1_000), &json!(length * 20_000)), "{row}");
     }
-    // What its host says of a file says nothing of the account.
+    // An error of the file host does not count against the account.
     assert_eq!(house.said(json!({})).await.status, 200);
     house.is_clean();
 }
@@ -170,7 +171,7 @@ const HEARD: &str = "/v1/audio/transcriptions";
 const ENGLISH: &str = "/v1/audio/translations";
 const WHISPER: &str = "fal:fal-ai/whisper";
 const WIZPER: &str = "fal:fal-ai/wizper";
-/// What is heard of it is what it says.
+/// A recording whose transcript is its own bytes.
 const RECORDING: &[u8] = b"a tide comes in";
 
 impl House {
@@ -187,7 +188,7 @@ impl House {
         answer
     }
 
-    /// What an app was last asked, without the recording.
+    /// The last request to an app, without the recording.
     fn asked(&self) -> (String, Value) {
         let call = self.gateway.calls(OWN).into_iter().rfind(|call| call.method == "POST").unwrap();
         let mut body = call.json();

@@ -1,4 +1,5 @@
-//! Files that providers keep: sent on while they come, known by names of ours, and nobody else's to reach.
+//! Files that providers store: streamed on while they are uploaded, known under Tidegate's ids, and reachable
+//! only by their owner.
 
 use std::net::SocketAddr;
 
@@ -18,7 +19,7 @@ const PATH: &str = "/v1/files";
 const FORM: (&str, &str) = ("content-type", "multipart/form-data; boundary=xyz");
 const LINES: &[u8] = b"{\"custom_id\":\"a\"}\n";
 
-/// Parts without the end of their form.
+/// Form parts without the closing boundary.
 fn parts(parts: &[(&str, &[u8])]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, value) in parts {
@@ -50,7 +51,7 @@ async fn get(client: &Client, path: &str) -> Answer {
     client.get(&format!("{PATH}{path}")).await.unwrap()
 }
 
-/// What reached the provider last, with whatever method.
+/// The last request that reached the provider, whatever its method.
 fn last(gateway: &Gateway) -> Entry {
     gateway.emulator.journal().pop().unwrap()
 }
@@ -85,7 +86,7 @@ async fn a_file_is_known_by_our_name_alone_and_to_its_project_alone() {
     let theirs = last(&gateway).path;
     let theirs = theirs.strip_prefix("/v1/files/").unwrap().to_owned();
     assert!(!theirs.contains("tg_"), "{theirs}");
-    // The provider's own name is nobody's here, and another project's is not this one's.
+    // The provider's own id is unknown here, and so is another project's file.
     let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
     let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
     let other = gateway.with_key(&key);
@@ -99,7 +100,7 @@ async fn a_file_is_known_by_our_name_alone_and_to_its_project_alone() {
     }
     assert_eq!(get(&other, "").await.json()["data"], json!([]));
     assert_eq!(gateway.emulator.journal().len(), before, "nobody was asked");
-    // It is known after a restart, and whatever credential has been added.
+    // The file is known after a restart, and after another credential was added.
     gateway.stop().await;
     gateway.start_again().await;
     gateway.credential("openai", OWN_SECOND).await;
@@ -169,7 +170,7 @@ async fn an_account_that_several_share_keeps_their_files_apart() {
     let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
     refused(&get(&gateway.with_key(&key), &format!("/{id}/content")).await, 404, "file_not_found");
     assert_eq!(get(&gateway.client(), &format!("/{id}/content")).await.body.as_ref(), LINES);
-    // Nothing that is said of files costs anything, and nothing of it is unmetered.
+    // File operations cost nothing, and none counts as unmetered.
     let sums = gateway.booked(2).await;
     assert_eq!((&sums["requests"], &sums["input_tokens"]), (&json!(2), &json!(0)), "{sums}");
     assert_eq!((&sums["estimated_requests"], &sums["unpriced_requests"]), (&json!(0), &json!(0)), "{sums}");
@@ -177,7 +178,7 @@ async fn an_account_that_several_share_keeps_their_files_apart() {
     assert_eq!(gone.json()["deleted"], true, "{}", gone.text());
 }
 
-/// What was read of a long file has gone on before the rest of it comes.
+/// The first part of a long file is forwarded before the rest arrives.
 #[tokio::test]
 async fn a_long_file_is_sent_on_while_it_comes() {
     const MIB: usize = 1024 * 1024;
@@ -198,7 +199,7 @@ async fn a_long_file_is_sent_on_while_it_comes() {
     assert_eq!(last(&gateway).body.len(), whole.len(), "longer than what is ever held");
     let answer = exchange(address, head(600 * MIB), WITHIN).await.unwrap();
     assert_eq!(status_of(&answer), Some(413), "{}", String::from_utf8_lossy(&answer));
-    // The provider is sent no end of a file that breaks off.
+    // The provider never receives the end of an upload that breaks off.
     let mut raw = RawConnection::open(address, WITHIN).await.unwrap();
     let begun = whole.get(..3 * MIB).unwrap();
     raw.write([head(whole.len()).as_bytes(), begun].concat()).await.unwrap();

@@ -1,4 +1,5 @@
-//! One grammar of filters: what `/v2/requests`, `/v2/usage` and the command line make of the same text, and of a mistake in it.
+//! One filter syntax: how `/v2/requests`, `/v2/usage` and the command line interpret the same text, and
+//! report a mistake in it.
 
 use std::time::Instant;
 
@@ -13,7 +14,7 @@ fn escaped(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
-/// Four calls with one key and one with another; one of the five is for a model that nobody serves.
+/// Four calls with one key and one with another; one of the five requests a model that is not served.
 async fn busy() -> Gateway {
     let gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
@@ -67,7 +68,7 @@ async fn the_same_text_means_the_same_everywhere() {
     ] {
         assert_eq!(listed(&gateway, filter).await, requests, "{filter}");
     }
-    // Beside the parameters that were there before, whichever is narrower counts.
+    // Combined with the older parameters, both conditions apply.
     let both = gateway.get(&format!("/v2/requests?status=200&filter={}", escaped("status:error"))).await;
     assert_eq!(both["data"].as_array().unwrap().len(), 0, "{both}");
 }
@@ -92,7 +93,7 @@ async fn a_mistake_is_told_by_its_place() {
     }
     let told = gateway.cli().run(&["requests", "--filter", "model:a stauts:error"]).failed(2);
     assert!(told.contains("    model:a stauts:error\n            ^"), "{told}");
-    // Another workspace's names mean nothing here.
+    // Another workspace's names match nothing here.
     let other = gateway.make("/v2/workspaces", json!({"name": "other"})).await;
     let client = gateway.with_key(other["admin_key"].as_str().unwrap());
     let mine = gateway.key(json!({"name": "mine", "project_id": gateway.founded.project_id})).await.1;

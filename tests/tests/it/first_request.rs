@@ -1,4 +1,4 @@
-//! From an empty directory to a metered answer, as a newcomer goes.
+//! From an empty directory to a metered answer, the way a new user goes.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -18,17 +18,17 @@ fn private() -> Vec<(String, String)> {
     vec![("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS".to_owned(), "1".to_owned())]
 }
 
-/// What follows a label on a line of its own.
+/// The rest of the line after a label.
 fn after<'a>(text: &'a str, label: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.trim_start().strip_prefix(label)).map(str::trim)
 }
 
-/// An echo node on a free port, and its base URL.
+/// Starts an echo node on a free port; returns its base URL.
 pub async fn echo() -> (Process, String) {
     node(&["--model", "echo"]).await
 }
 
-/// A node on a free port, and its base URL.
+/// Starts a node on a free port; returns its base URL.
 pub async fn node(options: &[&str]) -> (Process, String) {
     let launch = Launch::new(tidegate().unwrap()).args(["node", "--listen", "127.0.0.1:0"]);
     let mut node = launch.args(options.iter().copied()).start().unwrap();
@@ -53,7 +53,7 @@ async fn two_commands_and_an_answer() {
     let node = cli.run(&["nodes", "add", "echo", "--base-url", &base_url, "--json"]).json();
     assert_eq!((&node["status"], &node["models"]), (&json!("ready"), &json!(["echo"])), "{node}");
 
-    // The curl line works as it stands.
+    // The printed curl command works unchanged.
     let curl = first.lines().find(|line| line.trim_start().starts_with("curl ")).unwrap();
     let output = std::process::Command::new("sh").args(["-c", &format!("{curl} -sS")]).output().unwrap();
     let models: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
@@ -69,7 +69,7 @@ async fn two_commands_and_an_answer() {
     assert_eq!(streamed.header("agent-node-id"), node["id"].as_str());
     assert!(said(&streamed).ends_with("hello there"));
     billed_as_byoc(&Client::new(&origin).bearer(&admin).within(WITHIN), 2).await;
-    // The key of applications calls models, and reads nothing of the workspace.
+    // The application key calls models, and reads nothing of the workspace.
     for path in ["/v2/members", "/v2/requests", "/v2/webhooks", "/v2/provider-credentials"] {
         let refused = client.get(path).await.unwrap();
         assert_eq!((refused.status, &refused.json()["code"]), (403, &json!("insufficient_scope")), "{path}");
@@ -122,7 +122,8 @@ async fn init_prints_four_fields_once() {
 
     let again = Cli::new().run(&["init", "--data-dir", &path, "--json"]).failed(1);
     assert!(!again.contains("tg_live_"), "{again}");
-    // What was made is whole: it serves. A journal that an earlier version left open to others is shut.
+    // The new directory is complete: it serves. A journal that an earlier version left readable to others is
+    // closed to them.
     let journal = data.join("journal");
     assert_eq!(mode(&journal), 0o700);
     std::fs::set_permissions(&journal, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -135,7 +136,7 @@ async fn init_prints_four_fields_once() {
             assert_eq!(mode(&segment.unwrap().path()), 0o600, "{core:?}");
         }
     }
-    // What is kept of a log has no colours, and nothing where nothing was done.
+    // A log that is not a terminal has no colours, and no lines about maintenance that did nothing.
     let log = serving.stderr();
     assert!(!log.contains('\u{1b}') && !log.contains("summed") && !log.contains("deleted"), "{log}");
 }
@@ -161,7 +162,7 @@ fn a_half_made_directory_is_refused() {
     assert!(!foreign.path().join("tidegate.db").exists());
 }
 
-/// A name that was mistyped is told, and nothing is made there; where it is usual a first start makes everything.
+/// A mistyped directory is reported, and not created; in the default place a first start creates everything.
 #[tokio::test]
 async fn a_directory_that_was_mistyped_is_not_made() {
     let root = tempfile::tempdir().unwrap();

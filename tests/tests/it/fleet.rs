@@ -1,5 +1,5 @@
-//! Three gateways on one PostgreSQL under traffic: changes are live on each within a second, no request is planned on a
-//! mixture of two versions, and none is answered 5xx while they are restarted one by one.
+//! Three gateways on one PostgreSQL under traffic: changes take effect on each within a second, no request is
+//! planned on a mixture of two versions, and none is answered 5xx during a rolling restart.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
@@ -23,7 +23,7 @@ use crate::wait::a_moment;
 const LIVE_WITHIN: Duration = Duration::from_secs(1);
 pub const GATEWAYS: usize = 3;
 
-/// Made larger by the proofs.
+/// The usual number, or the larger one that a long run sets.
 fn times(variable: &str, usual: usize) -> usize {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
@@ -31,9 +31,9 @@ fn times(variable: &str, usual: usize) -> usize {
 pub struct Fleet {
     pub gateway: Gateway,
     others: Vec<Process>,
-    /// Of each, where it serves now.
+    /// The current address of each gateway.
     origins: Arc<Mutex<Vec<String>>>,
-    /// Of each, which build it is.
+    /// The build that each gateway runs.
     programs: Vec<PathBuf>,
     _keys: TempDir,
 }
@@ -43,7 +43,7 @@ impl Fleet {
         Self::of(tidegate().unwrap(), &Server::shared().await.unwrap(), name).await
     }
 
-    /// Of this build of the program, on a database of this name.
+    /// A fleet of this build of the program, on a database with this name.
     pub async fn of(program: PathBuf, server: &Server, name: &str) -> Self {
         let url = server.database(&format!("{name}_{}", std::process::id())).await.unwrap();
         let keys = tempfile::tempdir().unwrap();
@@ -72,7 +72,7 @@ impl Fleet {
         client.bearer(key).within(WITHIN)
     }
 
-    /// Ends one as an operator does and starts it again, perhaps as another build of the program.
+    /// Stops one gateway gracefully and starts it again, optionally as another build of the program.
     pub async fn restart(&mut self, place: usize, program: Option<PathBuf>) {
         if let Some(program) = program {
             self.programs[place].clone_from(&program);
@@ -109,16 +109,16 @@ async fn changed(answer: std::io::Result<Answer>) -> Answer {
     answer
 }
 
-/// What the books must agree with, told by whoever made the changes.
+/// What the books must agree with, recorded by the test that made the changes.
 #[derive(Default)]
 struct Truth {
     /// The credential that the route names, from each version on.
     routed: BTreeMap<u64, String>,
-    /// Of each key, the version that made it and the one that revoked it.
+    /// For each key, the version that created it and the one that revoked it.
     keys: HashMap<String, (u64, Option<u64>)>,
 }
 
-/// How long after the answer each gateway showed it.
+/// How long each gateway took to show the change, measured from the answer to the write.
 pub async fn seen(fleet: &Fleet, key: &str, body: &Value, is: impl Fn(&Answer) -> bool) -> Vec<Duration> {
     let begun = Instant::now();
     let each = (0..GATEWAYS).map(async |place| {
@@ -144,8 +144,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// Steady traffic on every gateway. A connection that is refused goes on to the next gateway, as a load balancer
-    /// does; every other must be answered, and with a 200.
+    /// Steady traffic on every gateway. A refused connection moves on to the next gateway, as with a load
+    /// balancer; every accepted one must be answered with a 200.
     pub fn start(fleet: &Fleet, bodies: &[Value]) -> Self {
         let (stop, served) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let mut tasks = JoinSet::new();
@@ -168,7 +168,7 @@ impl Load {
         Self { stop, served, tasks }
     }
 
-    /// Waits until so many more were served.
+    /// Waits until this many more requests were served.
     pub async fn more(&mut self, count: u64) {
         let wanted = self.served.load(Ordering::Relaxed) + count;
         while self.served.load(Ordering::Relaxed) < wanted {
@@ -188,7 +188,8 @@ impl Load {
     }
 }
 
-/// The answer of the first gateway whose door is open. What was let in is to be answered: it is not asked again.
+/// The answer of the first gateway that accepts the connection. An accepted request must be answered: it is
+/// not sent again.
 async fn answered(origins: &Mutex<Vec<String>>, from: usize, key: &str, body: &Value) -> Answer {
     for attempt in 0..GATEWAYS * 3 {
         let origin = origins.lock().unwrap()[(from + attempt) % GATEWAYS].clone();
@@ -201,7 +202,7 @@ async fn answered(origins: &Mutex<Vec<String>>, from: usize, key: &str, body: &V
     panic!("no gateway takes a connection");
 }
 
-/// `TIDEGATE_CHANGES` makes it longer.
+/// `TIDEGATE_CHANGES` sets a longer run.
 #[tokio::test]
 async fn a_change_is_live_everywhere_within_a_second_under_load() {
     let fleet = Fleet::start("live").await;
@@ -269,11 +270,11 @@ async fn a_change_is_live_everywhere_within_a_second_under_load() {
     no_mixture(&fleet, &truth, served).await;
 }
 
-/// Each record holds the version that it was planned on: with that version alone, its key was valid and its route named
-/// the credential that was used.
+/// Each record holds the version on which it was planned: in that version alone, its key was valid and its
+/// route named the credential that was used.
 async fn no_mixture(fleet: &Fleet, truth: &Truth, served: u64) {
     let gateway = &fleet.gateway;
-    // Those that looked for the changes are in the books, too: what is waited for are the others.
+    // The requests that polled for the changes are in the books, too; only the others are waited for.
     let deadline = Instant::now() + WITHIN;
     let rows = loop {
         let mut rows = gateway.requests(1_000).await;
@@ -302,7 +303,7 @@ async fn no_mixture(fleet: &Fleet, truth: &Truth, served: u64) {
     assert!(checked >= served && versions.len() > 3, "{checked} of {served}: {versions:?}");
 }
 
-/// `TIDEGATE_RESTARTS` makes it longer.
+/// `TIDEGATE_RESTARTS` sets a longer run.
 #[tokio::test]
 async fn no_request_fails_while_the_gateways_are_restarted_one_by_one() {
     let mut fleet = Fleet::start("rolling").await;
@@ -310,7 +311,7 @@ async fn no_request_fails_while_the_gateways_are_restarted_one_by_one() {
     let main = fleet.gateway.founded.api_key.clone();
     seen(&fleet, &main, &question(MINI), |answer| answer.status == 200).await;
     let before = fleet.gateway.emulator.journal().len() as u64;
-    // Some are still answered when their gateway is told to end.
+    // Some streams are still in flight when their gateway is told to stop.
     let slow = with(scripted(MINI, "chunks=20,interval=15"), json!({"stream": true}));
     let mut load = Load::start(&fleet, &[question(MINI), question(MINI), slow]);
     let restarts = times("TIDEGATE_RESTARTS", 3);
@@ -330,7 +331,7 @@ async fn no_request_fails_while_the_gateways_are_restarted_one_by_one() {
     assert_eq!(fleet.gateway.emulator.violations(), []);
 }
 
-/// The connections stay, and nothing comes through them.
+/// The database's connections stay open, and no data comes through them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_database_holds_nobody_up() {
     let server = Server::shared().await.unwrap();
@@ -345,7 +346,7 @@ async fn a_silent_database_holds_nobody_up() {
     gateway.booked(1).await;
     relay.silence();
     let begun = Instant::now();
-    // A statement is given up after twenty seconds, a connection after three.
+    // A statement times out after twenty seconds, a connection after three.
     let bound = Duration::from_secs(25);
     let asked = ["/v2/usage", "/v2/requests", "/v2/api-keys"].map(async |path| {
         let admin = Client::new(&gateway.origin).bearer(&gateway.founded.admin_key).within(2 * bound);

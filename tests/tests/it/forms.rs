@@ -1,4 +1,4 @@
-//! Forms over sockets: how they are put together, sent by hand, and taken by an upstream of a test's own.
+//! Multipart forms over sockets: built, sent byte by byte, and received by a test's own upstream.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use crate::gateway::{Gateway, OWN_SECOND};
 pub const FORM: (&str, &str) = ("content-type", "multipart/form-data; boundary=xyz");
 pub const MIB: usize = 1024 * 1024;
 
-/// Parts without the end of their form.
+/// Form parts without the closing boundary.
 pub fn parts(parts: &[(&str, &[u8])]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, value) in parts {
@@ -34,7 +34,7 @@ pub fn form(of: &[(&str, &[u8])]) -> Vec<u8> {
     [parts(of), b"--xyz--\r\n".to_vec()].concat()
 }
 
-/// Bytes in which no two places are alike for long.
+/// Bytes without long repetitions.
 pub fn noise(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at.wrapping_mul(2_654_435_761) >> 13).to_le_bytes()[0]).collect()
 }
@@ -43,7 +43,7 @@ pub fn address(gateway: &Gateway) -> SocketAddr {
     gateway.origin.strip_prefix("http://").unwrap().parse().unwrap()
 }
 
-/// The head of a request as a raw connection sends it.
+/// The head of a request on a raw connection.
 pub fn head(gateway: &Gateway, path: &str, framing: &str) -> String {
     let key = &gateway.founded.api_key;
     let (name, value) = FORM;
@@ -52,7 +52,7 @@ pub fn head(gateway: &Gateway, path: &str, framing: &str) -> String {
     )
 }
 
-/// The most memory that the process has had since this was asked last, in bytes.
+/// The process's peak memory since the previous call, in bytes.
 pub fn peak(pid: u32) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -61,7 +61,7 @@ pub fn peak(pid: u32) -> usize {
     kib * 1024
 }
 
-/// An upstream of a test's own, asked as a server of the workspace's.
+/// A test's own upstream, registered as a custom server of the workspace.
 pub async fn own_upstream(gateway: &Gateway) -> TcpListener {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
@@ -71,7 +71,7 @@ pub async fn own_upstream(gateway: &Gateway) -> TcpListener {
     listener
 }
 
-/// The connection on which a form arrives; others ask what the server takes.
+/// The connection on which a form arrives; probes on other connections are answered.
 pub async fn listening(listener: &TcpListener, path: &str) -> TcpStream {
     loop {
         let (mut socket, _) = listener.accept().await.unwrap();
@@ -86,7 +86,7 @@ pub async fn listening(listener: &TcpListener, path: &str) -> TcpStream {
     }
 }
 
-/// Sends as much of a form as is taken without a pause; the rest of it.
+/// Sends as much of a form as the gateway accepts without a pause; returns how much was sent.
 pub async fn fill(client: &mut TcpStream, body: &[u8]) -> usize {
     let mut sent = 0;
     while sent < body.len() {

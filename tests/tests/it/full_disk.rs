@@ -1,5 +1,5 @@
-//! A disk that is full under a running gateway, at one place of a write after another: writes are refused with the reason,
-//! and once there is room everything goes on in the same process, the revoking of keys first.
+//! A disk that fills up under a running gateway, at each point of a write: writes are refused with the
+//! reason, and once there is space everything continues in the same process, the revocation of keys first.
 
 use std::path::Path;
 use std::time::Instant;
@@ -12,11 +12,11 @@ use crate::ask::{CHAT, MINI, problem, question};
 use crate::gateway::{Gateway, OWN};
 use crate::wait::a_moment;
 
-/// Smaller than a page, so that each page of the write-ahead log is once the first that there is no room for.
+/// Smaller than a page, so that each page of the write-ahead log is once the first that does not fit.
 const STEP_BYTES: u64 = 4_096;
 const PLACES_MAX: u64 = 200;
 
-/// Lets the process write no file beyond this many bytes: to it the disk is full there.
+/// Limits the size of the process's files to this many bytes: to the process, the disk is full beyond it.
 fn leave(gateway: &mut Gateway, bytes: Option<u64>) {
     let pid = Pid::from_raw(gateway.process().pid().cast_signed()).unwrap();
     prlimit(Some(pid), Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
@@ -39,7 +39,7 @@ async fn a_full_disk_is_told_and_survived_at_every_place() {
         let body = json!({"name": format!("project {place}"), "metadata": {"text": "x".repeat(16_000)}});
         let told = admin.post("/v2/projects", &body).await.unwrap();
         let kept = admin.delete(&format!("/v2/api-keys/{id}")).await.unwrap();
-        // Who asks for inference sees nothing of it.
+        // Inference requests are not affected.
         let chat = gateway.with_key(&gateway.founded.api_key).post(CHAT, &question(MINI)).await.unwrap();
         assert_eq!(chat.status, 200, "{}", chat.text());
         requests += 1;
@@ -69,7 +69,8 @@ async fn a_full_disk_is_told_and_survived_at_every_place() {
     panic!("the writes do not fit into {} bytes", PLACES_MAX * STEP_BYTES);
 }
 
-/// The journal's records reach the books in the process that met the full disk, and the log says what was wrong.
+/// The journal's records reach the books in the same process after the disk was full, and the log states the
+/// cause.
 #[tokio::test]
 async fn what_waited_for_room_is_booked_without_a_restart() {
     let mut gateway = Gateway::start().await;

@@ -1,4 +1,5 @@
-//! A gateway of a test's own: an emulator upstream, a fresh data directory, the built program in front of it.
+//! The gateway that most tests run against: an emulated upstream, a fresh data directory, and the built
+//! program in front of them.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,20 +15,20 @@ use crate::ask::CHAT;
 use crate::command::Cli;
 use crate::wait::a_moment;
 
-/// The workspace's own keys at a provider.
+/// The workspace's own provider keys.
 pub const OWN: &str = "sk-own-7c1f0d4e8a9b2635417f60d2e5c8b9a3";
 pub const OWN_SECOND: &str = "sk-twin-2b8e6d10f5a94c73be018d6f7a2c4e95";
-/// The operator's.
+/// The operator's pooled provider keys.
 pub const POOL: &str = "sk-pool-91d3c7a05e6f4b28ad7c03e9f1b65d84";
 pub const POOL_SECOND: &str = "sk-sink-5e0b7f9d2c8a4163e97d50a1f6c3b842";
-/// A node's.
+/// A node's secret.
 pub const NODE: &str = "sk-node-c4a8f2e60b7d49135d8f7e2a60c1b9d7";
-/// A server of the workspace's own.
+/// The key of a custom provider that the workspace runs itself.
 pub const CUSTOM: &str = "sk-acme-38f6b1d97e0c4a52f8b6d3e17c9a0524";
-/// A model that only nodes and own servers have.
+/// A model that only nodes and custom providers serve.
 pub const LOCAL_MODEL: &str = "tide-1";
 
-/// What `init` prints once.
+/// What `init` prints, once only.
 #[derive(Debug, Clone, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Founded {
@@ -48,10 +49,11 @@ pub struct Gateway {
     directory: TempDir,
 }
 
-/// Records are seen within a second of an answer's end; how long they are waited for on a machine that is busy.
+/// The books show a request within a second of the end of its answer; tests wait this long because the
+/// machine may be busy.
 const BOOKED_WITHIN: Duration = Duration::from_secs(30);
 
-/// With every key that the emulator accepts.
+/// An emulator configuration in which every key above is valid.
 pub fn config() -> Config {
     Config::default()
         .keys([OWN, OWN_SECOND, POOL, POOL_SECOND, NODE, CUSTOM])
@@ -71,12 +73,12 @@ fn begin(serve: Launch, environment: &[(String, String)]) -> Process {
     environment.iter().fold(serve, with).start().unwrap()
 }
 
-/// Starts the program on a directory and waits until it serves; returns where.
+/// Starts the program on a directory, waits until it serves, and returns its address.
 pub async fn serve(directory: &Path, environment: &[(String, String)]) -> (Process, String) {
     serve_with(&tidegate().unwrap(), directory, environment).await
 }
 
-/// A first start in this directory, which makes an installation in `data` there.
+/// A first start in this directory, which creates the installation in `data` there.
 pub async fn first_start(root: &Path, environment: &[(String, String)]) -> (Process, String) {
     let serve = Launch::new(tidegate().unwrap()).args(["serve", "--listen", "127.0.0.1:0"]);
     served(begin(serve.current_dir(root), environment)).await
@@ -98,13 +100,13 @@ impl Gateway {
         Self::with(config(), &[]).await
     }
 
-    /// Starts with an emulator of its own kind, and further settings in the environment. Where the emulator speaks
-    /// TLS, the gateway trusts it.
+    /// Starts with this emulator configuration and additional environment settings. If the emulator speaks
+    /// TLS, the gateway trusts its certificate.
     pub async fn with(config: Config, more: &[(&str, &str)]) -> Self {
         Self::of(tidegate().unwrap(), config, more).await
     }
 
-    /// Starts with prices of the operator's own.
+    /// Starts with an operator's price file.
     pub async fn priced(config: Config, prices: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("prices.toml");
@@ -113,7 +115,7 @@ impl Gateway {
         Self::begin(directory, tidegate().unwrap(), config, &more).await
     }
 
-    /// As `with`, by another build of the program.
+    /// As `with`, but with another build of the program.
     pub async fn of(program: PathBuf, config: Config, more: &[(&str, &str)]) -> Self {
         Self::begin(tempfile::tempdir().unwrap(), program, config, more).await
     }
@@ -140,12 +142,12 @@ impl Gateway {
         Self { emulator, founded, origin, process, program, environment, directory }
     }
 
-    /// A second process with the same settings and a directory of its own; returns where it serves.
+    /// A second process with the same settings and its own data directory; returns its address.
     pub async fn replica(&self) -> (Process, String) {
         self.replica_in("replica").await
     }
 
-    /// As `replica`, in the directory of this name.
+    /// As `replica`, in the directory with this name.
     pub async fn replica_in(&self, name: &str) -> (Process, String) {
         serve_with(&self.program, &self.directory().join(name), &self.environment).await
     }
@@ -170,53 +172,54 @@ impl Gateway {
         self.origin.strip_prefix("http://").unwrap().parse().unwrap()
     }
 
-    /// A client with any key.
+    /// A client with an arbitrary key.
     pub fn with_key(&self, key: &str) -> Client {
         self.versioned(Client::new(&self.origin)).bearer(key).within(WITHIN)
     }
 
-    /// A client of it, whichever build it is.
+    /// A client that expects the API version of the build that runs.
     fn versioned(&self, client: Client) -> Client {
         if self.program == tidegate().unwrap() { client } else { client.other_version() }
     }
 
-    /// A client with the key that applications use.
+    /// A client with the API key that applications use.
     pub fn client(&self) -> Client {
         self.with_key(&self.founded.api_key)
     }
 
-    /// A client with the key that manages.
+    /// A client with the admin key.
     pub fn admin(&self) -> Client {
         self.with_key(&self.founded.admin_key)
     }
 
-    /// The command line as the one who manages uses it.
+    /// The command line, signed in with the admin key.
     pub fn cli(&self) -> Cli {
         Cli::new().env("TIDEGATE_URL", &self.origin).env("TIDEGATE_API_KEY", &self.founded.admin_key)
     }
 
-    /// Kills the process without notice and starts it again on the same directory; says how long that took.
+    /// Kills the process without notice and starts it again on the same directory; returns how long the
+    /// restart took.
     pub async fn crash(&mut self) -> Duration {
         self.process.kill9().unwrap();
         self.start_again().await
     }
 
-    /// From the next start on it is this build of the program.
+    /// From the next start on, runs this build of the program.
     pub fn becomes(&mut self, program: PathBuf) {
         self.program = program;
     }
 
-    /// Starts the process and doesn't wait for it.
+    /// Starts the process without waiting until it serves.
     pub fn launch(&mut self) {
         self.process = launch(&self.program, &self.data(), &self.environment);
     }
 
-    /// From the next start on this setting is another one.
+    /// Changes an environment setting from the next start on.
     pub fn set(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Ends the process as an operator does.
+    /// Stops the process gracefully, as an operator does.
     pub async fn stop(&mut self) {
         let status = self.process.stop(WITHIN).await.unwrap();
         assert!(status.success(), "{status}: {}", self.process.stderr());
@@ -230,26 +233,26 @@ impl Gateway {
         started.elapsed()
     }
 
-    /// Posts to `/v2` and expects what was made.
+    /// Posts to `/v2`, expects a 201 and returns the created object.
     pub async fn make(&self, path: &str, body: Value) -> Value {
         let answer = self.admin().post(path, &body).await.unwrap();
         assert_eq!(answer.status, 201, "POST {path} {body}: {}", answer.text());
         answer.json()
     }
 
-    /// A provider credential of the workspace's own, at the emulator.
+    /// Adds one of the workspace's own provider credentials, with the emulator as its base URL.
     pub async fn credential(&self, provider: &str, secret: &str) -> String {
         let body = json!({"provider": provider, "display_name": format!("{provider} of ours"), "secret": secret, "base_url": self.emulator.base_url()});
         id_of(&self.make("/v2/provider-credentials", body).await)
     }
 
-    /// A pooled account of the operator's, at the emulator.
+    /// Adds a pooled account of the operator, with the emulator as its base URL.
     pub async fn account(&self, provider: &str, secret: &str) -> String {
         let body = json!({"provider": provider, "secret": secret, "base_url": self.emulator.base_url()});
         id_of(&self.make("/v2/accounts", body).await)
     }
 
-    /// A node that serves these models, at the emulator.
+    /// Adds a node that serves these models, with the emulator as its base URL.
     pub async fn node(&self, name: &str, models: &[&str]) -> String {
         let body =
             json!({"name": name, "base_url": self.emulator.base_url(), "secret": NODE, "models": models});
@@ -276,7 +279,7 @@ impl Gateway {
         self.admin().call(http::Method::PATCH, path, &json, body.to_string()).await.unwrap()
     }
 
-    /// An API key; its text and its id.
+    /// Creates an API key; returns its secret text and its id.
     pub async fn key(&self, body: Value) -> (String, String) {
         let made = self.make("/v2/api-keys", body).await;
         (made["key"].as_str().unwrap().to_owned(), id_of(&made))
@@ -292,22 +295,22 @@ impl Gateway {
         self.client().post(CHAT, body).await.unwrap()
     }
 
-    /// A chat that must be answered.
+    /// Sends a chat request that must be answered with a 200.
     pub async fn chat_ok(&self, body: &Value) -> Answer {
         let answer = self.chat(body).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer
     }
 
-    /// What `POST /v2/plan` says would happen.
+    /// What `POST /v2/plan` returns for this request.
     pub async fn plan(&self, body: Value) -> Value {
         let answer = self.admin().post("/v2/plan", &body).await.unwrap();
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()
     }
 
-    /// One request as the books have it; it must be there within a second of the answer's end, and is waited for
-    /// longer because the machine may be busy.
+    /// One request as the books show it. It must be there within a second of the end of the answer; the wait
+    /// is longer because the machine may be busy.
     pub async fn settled(&self, trace: &str) -> Value {
         let deadline = Instant::now() + BOOKED_WITHIN;
         loop {
@@ -320,13 +323,13 @@ impl Gateway {
         }
     }
 
-    /// The code of a refusal, from its record: some grammars have no place for one.
+    /// The error code of a refused request, read from its record: some wire formats have no field for one.
     pub async fn recorded_code(&self, answer: &Answer) -> String {
         let record = self.settled(answer.header("agent-trace-id").unwrap()).await;
         record["error_code"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Every request in the books, oldest first, through the cursor; `page` rows at a time.
+    /// Every request in the books, oldest first, read through the cursor with `page` rows at a time.
     pub async fn requests(&self, page: usize) -> Vec<Value> {
         let mut rows = Vec::new();
         let mut cursor = String::new();
@@ -345,7 +348,7 @@ impl Gateway {
         rows
     }
 
-    /// Waits until the books hold this many requests.
+    /// Waits until the books count this many requests.
     pub async fn booked(&self, requests: u64) -> Value {
         let deadline = Instant::now() + BOOKED_WITHIN;
         loop {
@@ -359,7 +362,7 @@ impl Gateway {
         }
     }
 
-    /// Waits until this many requests are listed, those that no attempt was made for among them.
+    /// Waits until this many requests are listed, including those for which no attempt was made.
     pub async fn listed(&self, requests: usize) {
         let deadline = Instant::now() + BOOKED_WITHIN;
         while self.get("/v2/requests").await["data"].as_array().is_none_or(|rows| rows.len() < requests) {
@@ -368,7 +371,7 @@ impl Gateway {
         }
     }
 
-    /// What the emulator was sent with this key, without questions for its models and for what it takes.
+    /// What the emulator received with this key, without the requests that list models or capabilities.
     pub fn calls(&self, key: &str) -> Vec<Entry> {
         let journal = self.emulator.journal();
         journal
@@ -390,7 +393,7 @@ pub fn id_of(made: &Value) -> String {
     made["id"].as_str().unwrap_or_else(|| panic!("no id: {made}")).to_owned()
 }
 
-/// The only row of an ungrouped usage answer; zero requests where there is none.
+/// The only row of an ungrouped usage answer; zero requests if there is none.
 pub fn sums(usage: &Value) -> Value {
     let rows = usage["data"].as_array().unwrap();
     assert!(rows.len() <= 1, "{usage}");

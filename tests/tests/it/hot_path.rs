@@ -1,5 +1,6 @@
-//! What a request costs the thread that serves it, in instructions and allocations: counted by callgrind, so that the figures are
-//! the same however busy the machine is. They are of the unoptimised build that all tests use, which needs no build of its own.
+//! What a request costs the serving thread in instructions and allocations: counted by callgrind, so that the
+//! figures don't depend on the load of the machine. They are for the unoptimised build that all tests use,
+//! which needs no separate build.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -21,13 +22,13 @@ use crate::command::workspace;
 use crate::gateway::{Gateway, OWN, config};
 use crate::wait::found;
 
-/// What was counted last and thought right. `UPDATE_COUNTS=1` writes it.
+/// The accepted counts. `UPDATE_COUNTS=1` writes them.
 const KEPT: &str = "bench/hot-path.json";
-/// In percent: what is more is a change of the way that somebody has to have wanted.
+/// In percent: a larger increase is a change of the hot path that must be intended.
 const MARGIN: u64 = 2;
 const WARM_UP: u64 = 40;
 const REQUESTS: u64 = 100;
-/// Of the shorter and of the longer stream: what is between them is chunks alone.
+/// Chunks in the shorter and in the longer stream: the two differ by chunks alone.
 const CHUNKS: [usize; 2] = [4, 20];
 const ANSWER: &str = r#"{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"gpt-4o-mini","choices":[{"index":0,"message":{"role":"assistant","content":"You said: hello there","refusal":null},"finish_reason":"stop","logprobs":null}],"usage":{"prompt_tokens":8,"completion_tokens":4,"total_tokens":12}}"#;
 const CHUNK: &str = r#"{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"gpt-4o-mini","choices":[{"index":0,"delta":{"content":"word "},"finish_reason":null}],"usage":null}"#;
@@ -46,8 +47,8 @@ struct Counts {
     stream_chunk: Count,
 }
 
-/// An upstream that answers the same each time, and streams in lockstep: a chunk is sent when the client has the one before,
-/// so that no two are read together however busy the machine is.
+/// An upstream that answers the same each time and streams in lockstep: it sends a chunk when the client has
+/// read the one before, so that two are never read together, however busy the machine is.
 struct Lockstep {
     address: SocketAddr,
     turns: mpsc::Sender<()>,
@@ -88,7 +89,7 @@ fn answer_all(mut socket: TcpStream, turn: &Mutex<mpsc::Receiver<()>>) {
     }
 }
 
-/// The body of the next request; nothing where the connection ends.
+/// The body of the next request; `None` when the connection ends.
 fn read_request(reader: &mut impl BufRead) -> Option<Value> {
     let (mut length, mut line) = (0, String::new());
     loop {
@@ -107,20 +108,20 @@ fn read_request(reader: &mut impl BufRead) -> Option<Value> {
     Some(serde_json::from_slice(&body).unwrap_or_default())
 }
 
-/// One piece of a chunked body that holds these events.
+/// One chunk of a chunked body that holds these events.
 fn framed(events: &[&str]) -> String {
     let text: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
     format!("{:x}\r\n{text}\r\n", text.len())
 }
 
-/// The gateway under callgrind, and one kept connection to it.
+/// The gateway under callgrind, and one persistent connection to it.
 struct Counted {
     gateway: Gateway,
     upstream: Lockstep,
     wire: TcpStream,
     counts: tempfile::TempDir,
     dumps: u64,
-    /// The number of the thread that serves, once it is known by its work.
+    /// The number of the serving thread, once it has been identified by its work.
     thread: Option<u64>,
 }
 
@@ -150,8 +151,8 @@ impl Counted {
         assert!(output.status.success(), "{output:?}");
     }
 
-    /// Asks and reads the answer to its end, `0\r\n\r\n` where it is chunked. Each event of a stream that was read lets the
-    /// upstream send the next.
+    /// Sends a request and reads the answer to its end, `0\r\n\r\n` if it is chunked. Each event that was
+    /// read lets the upstream send the next.
     fn ask(&mut self, body: &Value) {
         let mut turns = match body["stream"] == true {
             true => body["max_tokens"].as_u64().unwrap() - 1,
@@ -183,9 +184,9 @@ impl Counted {
         assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
     }
 
-    /// What a stream of so many chunks costs: the least of four, since what is done once in a while falls into some of them
-    /// and not into others. Each second a stream that goes on writes a checkpoint, which is no chunk's: one that took so long,
-    /// as on a busy machine, is asked for again.
+    /// What a stream of this many chunks costs: the minimum of four runs, since periodic work falls into some
+    /// of them and not into others. A stream writes a checkpoint every second, which is not part of a chunk's
+    /// cost: a run that took that long, as on a busy machine, is repeated.
     async fn stream(&mut self, chunks: usize) -> Count {
         let body = with(question(MINI), json!({"stream": true, "max_tokens": chunks}));
         let (mut counts, deadline) = (Vec::new(), Instant::now() + 4 * WITHIN);
@@ -212,7 +213,7 @@ impl Counted {
         }
     }
 
-    /// What the serving thread did of this.
+    /// What the serving thread did during this work.
     async fn count(&mut self, work: impl FnOnce(&mut Self)) -> Count {
         self.control("-z");
         work(self);
@@ -220,7 +221,8 @@ impl Counted {
         self.dumps += 1;
         let dump = self.dumps;
         let threads = found("a dump of each thread", async || read_dumps(self.counts.path(), dump)).await;
-        // The busiest at first, when nothing else is done as often as serving. Of one request the books may take more.
+        // The busiest thread in the first count, when serving dominates everything else. For a single request
+        // the bookkeeping may cost more.
         let busiest =
             || threads.iter().max_by_key(|(_, count)| count.instructions).map(|(thread, _)| *thread);
         let thread = self.thread.or_else(busiest).unwrap();
@@ -229,7 +231,7 @@ impl Counted {
     }
 }
 
-/// A program that is the built one, and counts where it serves.
+/// A wrapper that runs the built program under callgrind.
 fn under_callgrind(folder: &Path) -> PathBuf {
     let path = folder.join("tidegate");
     let (built, out) = (tidegate().unwrap(), folder.join("counts"));
@@ -254,7 +256,7 @@ fn is_whole(answer: &[u8]) -> bool {
     }
 }
 
-/// What each thread did, by its number, from `counts.DUMP-THREAD`. Nothing until all of it is written.
+/// Each thread's counts by its number, from `counts.DUMP-THREAD`. `None` until all files are complete.
 fn read_dumps(folder: &Path, dump: u64) -> Option<BTreeMap<u64, Count>> {
     let start = format!("counts.{dump}-");
     let mut threads = BTreeMap::new();
@@ -266,7 +268,8 @@ fn read_dumps(folder: &Path, dump: u64) -> Option<BTreeMap<u64, Count>> {
     (!threads.is_empty()).then_some(threads)
 }
 
-/// Callgrind names a function once, `(7) malloc`, and by its number from then on; `calls=` follows what is called.
+/// Callgrind names a function once, `(7) malloc`, and refers to it by number from then on; `calls=` follows
+/// the callee.
 fn read_dump(text: &str) -> Option<Count> {
     let mut names = BTreeMap::new();
     let mut called = "";
@@ -314,7 +317,8 @@ async fn a_request_costs_what_it_did() {
     let requests = counted.count(|counted| (0..REQUESTS).for_each(|_| counted.ask(&buffered))).await;
     let short = counted.stream(CHUNKS[0]).await;
     let long = counted.stream(CHUNKS[1]).await;
-    // A chunk may take no memory at all: then the difference is what the two streams differ by otherwise. To the nearest.
+    // A chunk may allocate nothing: then the difference is noise between the two streams. Rounds to the
+    // nearest.
     let more = (CHUNKS[1] - CHUNKS[0]) as u64;
     let per_chunk = |of: fn(&Count) -> u64| (of(&long).saturating_sub(of(&short)) + more / 2) / more;
     let found = Counts {

@@ -1,4 +1,5 @@
-//! Requests under idempotency keys: one upstream call however often they are sent, and its answer to the byte.
+//! Requests under idempotency keys: one upstream call however often they are sent, and an answer that is
+//! identical to the byte.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -27,11 +28,11 @@ async fn keyed(client: Client, key: &str, body: &Value) -> Answer {
     client.header("idempotency-key", key).post(CHAT, body).await.unwrap()
 }
 
-/// Status, all headers but the date, and the body.
+/// Status, the headers that a replay must reproduce, and the body.
 fn whole(answer: &Answer) -> (u16, Vec<(String, String)>, Vec<u8>) {
     let headers =
         answer.headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
-    // What frames the body is of the connection.
+    // The headers that frame the body belong to the connection.
     let framing = ["date", "content-length", "transfer-encoding", REPLAY];
     let mut headers: Vec<_> = headers.filter(|(name, _)| !framing.contains(&name.as_str())).collect();
     headers.sort();
@@ -74,7 +75,7 @@ async fn a_key_is_of_one_body_one_path_and_one_project() {
     let error = refused(&told, 409, "idempotency_conflict");
     assert_eq!(error["param"], "Idempotency-Key");
     assert_eq!(told.header("x-should-retry"), Some("false"), "SDKs retry a 409 by themselves");
-    // Each alias of a path is a path.
+    // Each alias of a path counts as its own path.
     let run = json!({"app": MINI, "input": {"prompt": "hello"}});
     let mut seen = Vec::new();
     for path in ["/v1/run", "/run"] {
@@ -86,7 +87,7 @@ async fn a_key_is_of_one_body_one_path_and_one_project() {
         seen.push(first.text());
     }
     assert_ne!(seen[0], seen[1], "two tasks");
-    // Another project's key, and another tenant's, meet nothing of it.
+    // The key of another project, or of another tenant, shares nothing with it.
     let project = gateway.make("/v2/projects", json!({"name": "second"})).await;
     let (second, _) = gateway.key(json!({"name": "second", "project_id": project["id"]})).await;
     let tenant = gateway.make("/v2/workspaces", json!({"name": "theirs"})).await;
@@ -134,7 +135,7 @@ async fn what_failed_or_was_cut_is_asked_again() {
         assert!(broken.1.is_err(), "it broke off");
         assert_eq!(gateway.calls(OWN).len(), calls + turn);
     }
-    // A client that leaves frees its key too.
+    // A client that disconnects releases its idempotency key, too.
     let client = gateway.client().header("idempotency-key", "left");
     let mut stream = client.stream(CHAT, &cut("chunks=200,interval=20")).await.unwrap();
     stream.event().await.unwrap();
@@ -153,7 +154,7 @@ async fn what_failed_or_was_cut_is_asked_again() {
     }
 }
 
-/// Asks until the key is not taken by a request that ended a moment ago.
+/// Retries until a request that ended a moment ago has released the key.
 async fn until_free(gateway: &Gateway, key: &str, body: &Value) -> Answer {
     let deadline = Instant::now() + WITHIN;
     loop {
@@ -165,8 +166,8 @@ async fn until_free(gateway: &Gateway, key: &str, body: &Value) -> Answer {
     }
 }
 
-/// Sends one request so often at once to these gateways, each from a client of its own, until each has its answer;
-/// returns the answers and how many were refused at first.
+/// Sends one request this many times at once to these gateways, each from its own client, until each has its
+/// answer; returns the answers and how many were refused at first.
 async fn storm(
     origins: &[String],
     api_key: &str,
@@ -237,8 +238,8 @@ async fn two_gateways_answer_it_once() {
     println!("{refused} of 300 were refused at first");
     all_are_one(&answers);
     assert_eq!(gateway.calls(OWN).len(), 1);
-    // The one that is answering is killed. The other takes its key over when its time is over, which is too long for
-    // this test; started again, it gives the key back itself.
+    // The gateway that is answering is killed. The other takes the key over when the claim expires, which is
+    // too long for this test; after a restart, the killed one releases the key itself.
     let slow = scripted(MINI, "latency=30000");
     let at_other = Client::new(&origin).bearer(&gateway.founded.api_key).within(WITHIN);
     let asking = tokio::spawn(keyed_owned(gateway.client(), "killed", slow.clone()));
@@ -339,7 +340,7 @@ async fn a_long_answer_is_not_kept_and_says_so() {
     assert_eq!(keyed(gateway.client(), "short", &question(MINI)).await.header(REPLAY), Some("true"));
 }
 
-/// Whoever can write to the database makes up no answers, and moves none.
+/// Write access to the database allows neither forging a stored answer nor moving one.
 #[tokio::test]
 async fn a_kept_answer_that_was_touched_is_refused() {
     let mut gateway = gateway().await;
@@ -373,7 +374,7 @@ async fn a_kept_answer_that_was_touched_is_refused() {
     }
 }
 
-/// What is made by `/v2` is made once; what shows a secret is never kept.
+/// `/v2` creates an object once per key; an answer that shows a secret is never stored.
 #[tokio::test]
 async fn a_write_of_v2_is_made_once() {
     let gateway = gateway().await;
@@ -385,10 +386,10 @@ async fn a_write_of_v2_is_made_once() {
     assert_eq!(whole(&again), whole(&first));
     let told = admin.post("/v2/projects", &json!({"name": "two"})).await.unwrap();
     problem(&told, 409, "idempotency_conflict");
-    // The same key at another path, and by somebody else's key of another project.
+    // The same key on another path.
     let route = json!({"scope": {"environment": "staging"}, "profiles": ["byok"]});
     assert_eq!(admin.post("/v2/routes", &route).await.unwrap().status, 201);
-    // What failed is tried anew.
+    // A failed request is executed again.
     let wrong = gateway.admin().header("idempotency-key", "fails");
     for _ in 0..2 {
         let told = wrong.post("/v2/projects", &json!({"name": ""})).await.unwrap();

@@ -1,4 +1,4 @@
-//! Imagen on Vertex AI: pictures that are asked as predictions and answered in OpenAI's words, billed by the picture.
+//! Imagen on Vertex AI: image requests in OpenAI's format, sent upstream as predictions and billed per image.
 
 use harness::client::Answer;
 use harness::directory::google::PROJECT;
@@ -13,9 +13,9 @@ use crate::wait::found;
 const IMAGES: &str = "/v1/images/generations";
 const LOCATION: &str = "us-central1";
 const IMAGEN: &str = "google/imagen-4.0-generate-001";
-/// Nobody told its price.
+/// A model without a known price.
 const FAST: &str = "vertex:imagen-4.0-fast-generate-001";
-/// A price of the operator's own, in micro-USD.
+/// An operator's own price, in micro-USD.
 const PRICES: &str = "
 [[model]]
 name = \"google/imagen-4.0-generate-001\"
@@ -29,10 +29,10 @@ provider = \"fal\"
 upstream_model = \"fal-ai/flux/schnell\"
 rates = { per_image = 30_000 }
 ";
-/// Of one picture, in nano-USD, and what the operator's tenth makes of it.
+/// The price of one image in nano-USD, and with the operator's markup of a tenth.
 const NANOS: i64 = 40_000_000;
 const SOLD_NANOS: i64 = 44_000_000;
-/// Of one picture at another seller.
+/// The price of one image from another provider.
 const ELSEWHERE_NANOS: i64 = 30_000_000;
 
 struct House {
@@ -43,14 +43,14 @@ async fn house() -> House {
     House { gateway: Gateway::priced(config(), PRICES).await }
 }
 
-/// With an account of the pool.
+/// With a pooled account.
 async fn pooled() -> House {
     let house = house().await;
     house.gateway.make("/v2/accounts", house.body(POOL, json!({"markup_bps": 1_000}))).await;
     house
 }
 
-/// With a credential of the workspace's own.
+/// With the workspace's own credential.
 async fn own() -> House {
     let house = house().await;
     house.credential(OWN).await;
@@ -58,7 +58,7 @@ async fn own() -> House {
 }
 
 impl House {
-    /// The file of a service account whose tokens stand for this key.
+    /// A credential with a service account file whose tokens represent this key.
     fn body(&self, key: &str, more: Value) -> Value {
         let file = self.gateway.emulator.service_account(key);
         let config = json!({"location": LOCATION, "token_url": file["token_uri"]});
@@ -72,7 +72,7 @@ impl House {
         id_of(&self.gateway.make("/v2/provider-credentials", self.body(key, json!({}))).await)
     }
 
-    /// A credential of the workspace's own at another seller.
+    /// The workspace's own credential at another provider.
     async fn elsewhere(&self, key: &str) -> String {
         let base_url = self.gateway.emulator.fal_url();
         let body = json!({"provider": "fal", "secret": key, "base_url": base_url});
@@ -93,7 +93,7 @@ impl House {
         self.gateway.settled(&trace_of(answer)).await
     }
 
-    /// The address and the body of the last call with this key, and whether it was charged.
+    /// The path and body of the last call with this key, and whether it was billable.
     fn sent(&self, key: &str) -> (String, Value, bool) {
         let call = self.gateway.calls(key).pop().unwrap();
         (call.path.clone(), call.json(), call.billable)
@@ -116,7 +116,7 @@ fn pictures(row: &Value) -> u64 {
     row["units"]["images"].as_u64().unwrap_or_else(|| panic!("no pictures: {row}"))
 }
 
-/// What the workspace owes and what the provider bills, in nano-USD, and whether no price is known.
+/// What the workspace owes and what the provider bills, in nano-USD, and whether the price is unknown.
 fn money(row: &Value) -> (i64, i64, bool) {
     let nanos = |name: &str| row[name].as_i64().unwrap();
     (nanos("cost_nanos"), nanos("provider_cost_nanos"), row["unpriced"].as_bool().unwrap())
@@ -165,7 +165,7 @@ async fn ones_own_service_account_pays_for_itself() {
     assert_eq!(answer.header("agent-execution-profile"), Some("byok"));
     assert_eq!(answer.json()["data"].as_array().unwrap().len(), 1);
     let (_, body, _) = house.sent(OWN);
-    // Where nothing is said such a model makes four.
+    // Without a count such a model generates four.
     let parameters =
         json!({"sampleCount": 1, "aspectRatio": "1:1", "sampleImageSize": "2K", "includeRaiReason": true});
     assert_eq!(body["parameters"], parameters);
@@ -219,7 +219,7 @@ async fn what_a_filter_holds_back_costs_nothing() {
             assert!(error["message"].as_str().unwrap().contains(words), "{error}");
             let booked = house.booked(&answer).await;
             assert_eq!((money(&booked), booked.get("units")), ((0, 0, false), None), "{booked}");
-            // Nobody else is asked, nor the same one again.
+            // Neither another provider nor the same one is tried again.
             assert_eq!(house.gateway.calls(POOL).len() - before, 1, "{prompt}, stream {stream}");
             assert!(!house.sent(POOL).2, "{prompt} was charged");
         }
@@ -272,12 +272,12 @@ async fn what_cannot_be_said_is_refused_by_name_or_dropped() {
         (json!({"prompt": null}), "prompt", "missing_required_parameter"),
         (json!({"size": "1024x1024", "aspectRatio": "1:1"}), "aspectRatio", "invalid_value"),
     ] {
-        // Nothing could be left out of these.
+        // None of these can be dropped in lenient mode.
         let lenient = house.gateway.client().header("agent-lenient", "true");
         let error = refused(&lenient.post(IMAGES, &wanted(more)).await.unwrap(), 400, code);
         assert_eq!(error["param"], param, "{error}");
     }
-    // Neither do other models make pictures there, nor these anything else.
+    // Other models generate no images there, and these models do nothing else.
     let other = house.asked(json!({"model": "vertex:gemini-2.5-pro"})).await;
     assert_eq!(other.status, 400, "{}", other.text());
     let talk = house.gateway.chat(&crate::ask::question(FAST)).await;
@@ -286,7 +286,7 @@ async fn what_cannot_be_said_is_refused_by_name_or_dropped() {
     house.is_clean();
 }
 
-/// What is answered and in the books, once there are as many of it: in whole.
+/// The full records of the answered requests, once there are this many.
 async fn answered_rows(gateway: &Gateway, count: usize) -> Vec<Value> {
     let rows = found(&format!("{count} answered requests in the books"), async || {
         let mut rows = gateway.requests(100).await;
@@ -320,7 +320,7 @@ async fn one_write_moves_pictures_between_sellers_and_the_official_client_says_t
         let script = workspace().join("tests/sdk/imagen.py");
         assert_eq!(drive(interpreter.clone(), script, &house.gateway).await.held, 3);
     }
-    // Each time two requests of two pictures, in their order.
+    // Each time two requests for two images, in routing order.
     let rows = answered_rows(&house.gateway, 6).await;
     let places = [
         ("fal", "byok", 0, ELSEWHERE_NANOS),

@@ -1,4 +1,4 @@
-//! What SQL would read as its own, in every text that a route takes: it is a text like any other.
+//! SQL injection: every text that a route takes is treated as plain text, whatever SQL it contains.
 
 use harness::client::{Answer, Client};
 use http::Method;
@@ -8,8 +8,8 @@ use crate::command::workspace;
 use crate::gateway::Gateway;
 use crate::writes::{Preparing, Try, look, writing};
 
-/// Of every family that scanners try: quotes, comments, unions, stacked statements, blind and timed ones, both dialects,
-/// wildcards, encodings.
+/// One of each family that scanners try: quotes, comments, unions, stacked statements, blind and timed ones,
+/// both SQL dialects, wildcards, encodings.
 const CORPUS: [&str; 14] = [
     "' OR '1'='1",
     "' OR 1=1 --",
@@ -39,7 +39,7 @@ fn class_of(answer: &Answer) -> (u16, Option<String>, Option<usize>) {
     (answer.status, code, body["data"].as_array().map(Vec::len))
 }
 
-/// Reading routes with the names of their query parameters.
+/// The reading routes, with the names of their query parameters.
 fn reading() -> Vec<(String, Vec<String>)> {
     let text = std::fs::read(workspace().join("docs/openapi.json")).unwrap();
     let document: Value = serde_json::from_slice(&text).unwrap();
@@ -104,7 +104,7 @@ async fn whoever_calls_is_a_text() {
     }
 }
 
-/// Every text within a body, as a pointer to it.
+/// Every string in a body, as a JSON pointer.
 fn texts(body: &Value, at: &str, found: &mut Vec<String>) {
     match body {
         Value::String(_) => found.push(at.to_owned()),

@@ -1,4 +1,4 @@
-//! Tariffs, the billing snapshot and invoices over real traffic, and a changed row that is found.
+//! Tariffs, the billing snapshot and invoices over real traffic, and detection of a tampered row.
 
 use std::process::Command;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use crate::command::workspace;
 use crate::gateway::{Gateway, LOCAL_MODEL, OWN, POOL, config, row};
 use crate::wait::a_moment;
 
-/// Dear enough that every part is seen: per million requests, tokens and acts.
+/// Prices high enough that every item shows: per million requests, tokens and acts.
 fn tariff() -> Value {
     json!({
         "monthly_base_micros": 5_000_000,
@@ -22,7 +22,7 @@ fn tariff() -> Value {
     })
 }
 
-/// Three of the workspace's own, two of the operator's, one on a node.
+/// Three requests on the workspace's own credential, two on the operator's account, one on a node.
 async fn traffic(gateway: &Gateway) {
     let account = gateway.account("openai", POOL).await;
     gateway.node("rack", &[LOCAL_MODEL]).await;
@@ -66,7 +66,7 @@ async fn nothing_is_charged_until_a_tariff_says_so_and_then_to_the_nano() {
     let invoice = draft(&gateway).await;
     let of = |mode: &str, field: &str| row(&snapshot["mtd"]["by_mode"], "mode", mode)[field].clone();
 
-    // Three requests of one's own, of which one is included, at 2,000 dollars the million.
+    // Three requests on the own credential, one of them included, at 2,000 dollars per million.
     assert_eq!(of("byok", "cost_micros"), 4_000);
     let fee = lines(&invoice, "request_fee")[0];
     assert_eq!(
@@ -105,7 +105,7 @@ async fn nothing_is_charged_until_a_tariff_says_so_and_then_to_the_nano() {
     refusals(&gateway, &invoice).await;
 }
 
-/// A dollar that was paid ahead is a line of the draft, however often it is drawn, and of its exports.
+/// A prepaid dollar is one line of the draft and its exports, however often the draft is generated.
 async fn credited(gateway: &Gateway, before: &Value) {
     let body = json!({"amount_micros": 1_000_000, "note": "a transfer"});
     gateway.make("/v2/billing/account/credits", body).await;
@@ -166,7 +166,7 @@ async fn refusals(gateway: &Gateway, invoice: &Value) {
     let body = json!({"tariff": "none such"}).to_string();
     let told = gateway.admin().call(http::Method::PUT, &assign, &json, body).await.unwrap();
     problem(&told, 409, "no_such_tariff");
-    // A draft is no evidence.
+    // A draft is not evidence.
     let verified = gateway.cli().run(&[
         "ledger",
         "verify",
@@ -188,7 +188,7 @@ fn alter(gateway: &Gateway, statement: &str) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A month can't be waited for, so that the workspace is made older than it is.
+/// The test can't wait for a month, so it backdates the workspace.
 #[tokio::test]
 async fn a_month_that_is_over_is_finalised_once_and_an_altered_row_is_found() {
     let mut gateway = Gateway::with(config(), &[("TIDEGATE_INVOICE_GRACE_HOURS", "0")]).await;

@@ -1,4 +1,5 @@
-//! Two workspaces: whatever one has, the other asks for in vain, and is told no more than of what never was.
+//! Two workspaces: neither can reach the other's objects, and a foreign id is answered exactly like a missing
+//! one.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -35,20 +36,20 @@ async fn objects(gateway: &Gateway) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The same kind of id, of nothing.
+/// A well-formed id of the same kind that does not exist.
 fn missing(id: &str) -> String {
     let (prefix, _) = id.split_once('_').unwrap();
     format!("{prefix}_01900000000070008000000000000000")
 }
 
-/// A problem document without what names the one request.
+/// A problem document without what identifies the one request.
 fn class_of(document: &Value, id: &str) -> Value {
     let mut document = document.clone();
     document["request_id"] = Value::Null;
     serde_json::from_str(&document.to_string().replace(id, "ID")).unwrap()
 }
 
-/// An object without what the gateway itself counts of it: an opening of a credential shows up to a second late.
+/// An object without the gateway's own counters: a credential's opening count shows up to a second late.
 async fn untouched(gateway: &Gateway, kind: &str, id: &str) -> Value {
     let mut object = gateway.get(&format!("/v2/{kind}/{id}")).await;
     if let Some(fields) = object.as_object_mut() {
@@ -67,7 +68,7 @@ async fn a_foreign_id_is_a_missing_id() {
     for (kind, id) in &objects {
         let own = untouched(&gateway, kind, id).await;
         for method in METHODS.iter().filter(|method| *kind != "requests" || **method == Method::GET) {
-            // Only the operator deletes workspaces at all.
+            // Only the operator can delete workspaces.
             if *kind == "workspaces" && *method == Method::DELETE {
                 continue;
             }
@@ -124,7 +125,7 @@ async fn nothing_of_one_serves_or_shows_in_the_other() {
     let calls = gateway.emulator.journal().len();
     let others = second_workspace(&gateway).await;
     let (stranger, caller) = (gateway.with_key(&others.admin_key), gateway.with_key(&others.api_key));
-    // Neither its credentials, its own servers nor its nodes.
+    // Neither credentials, custom servers nor nodes are reachable.
     refused(&caller.post(CHAT, &question(MINI)).await.unwrap(), 404, "model_not_served");
     refused(&caller.post(CHAT, &question("acme/acme-large")).await.unwrap(), 404, "model_not_found");
     refused(&caller.post(CHAT, &question("tide-1")).await.unwrap(), 404, "model_not_found");
@@ -154,7 +155,7 @@ async fn nothing_of_one_serves_or_shows_in_the_other() {
     for row in stranger.get("/v2/requests").await.unwrap().json()["data"].as_array().unwrap() {
         assert_eq!(row["status"], 404, "{row}");
     }
-    // The pool is the operator's, not a workspace's.
+    // The pool belongs to the operator, not to a workspace.
     problem(&stranger.get("/v2/accounts").await.unwrap(), 403, "insufficient_scope");
     problem(
         &stranger.post("/v2/workspaces", &json!({"name": "a third"})).await.unwrap(),

@@ -1,6 +1,6 @@
-//! Nodes that join by themselves: with a token that is good once, heartbeats that are missed, an address that nobody answers
-//! at, a credential that is revoked, and records of what they served that are kept once. A real gateway, and real nodes that
-//! repeat what they are told.
+//! Nodes that register themselves: single-use join tokens, missed heartbeats, an unreachable address, a
+//! revoked credential, and usage reports that are counted once. Runs a real gateway and real nodes on the
+//! echo model.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -24,7 +24,7 @@ use crate::wait::a_moment;
 const HEARTBEAT: &str = "/v2/byoc/nodes/heartbeat";
 const TOKENS: &str = "/v2/byoc/nodes/join-tokens";
 
-/// A machine: where its node keeps what is its own, and where it listens.
+/// A machine: the data directory of its node, and the address on which the node listens.
 struct Machine {
     root: tempfile::TempDir,
     address: SocketAddr,
@@ -43,14 +43,14 @@ impl Machine {
         self.join_as(control, token, self.address)
     }
 
-    /// Says that it is at this address.
+    /// Joins and announces this address.
     fn join_as(&self, control: &str, token: &str, address: SocketAddr) -> Done {
         let (data, address) = (self.data().display().to_string(), format!("http://{address}"));
         let of = ["--control", control, "--token", token, "--data-dir", &data, "--address", &address];
         Cli::new().run(&[&["node", "join"], &of[..]].concat())
     }
 
-    /// What joining gave it.
+    /// The file that joining left in the data directory.
     fn kept(&self) -> Value {
         serde_json::from_slice(&std::fs::read(self.data().join("joined.json")).unwrap()).unwrap()
     }
@@ -76,7 +76,7 @@ fn client_of(address: SocketAddr) -> Client {
     Client::new(format!("http://{address}")).within(WITHIN)
 }
 
-/// Takes connections, and says nothing.
+/// A server that accepts connections and never answers.
 struct Mute {
     address: SocketAddr,
     held: Arc<Mutex<Vec<TcpStream>>>,
@@ -100,7 +100,7 @@ impl Mute {
     }
 }
 
-/// A wire between a node and its control plane, which may have another address after each start.
+/// A proxy between a node and its control plane, whose address may change with each start.
 struct Wire {
     address: SocketAddr,
     leads_to: Arc<Mutex<SocketAddr>>,
@@ -136,7 +136,7 @@ impl Wire {
     }
 }
 
-/// Its nodes say often that they are there.
+/// A gateway whose nodes send frequent heartbeats.
 async fn gateway() -> Gateway {
     Gateway::with(config(), &[("TIDEGATE_NODE_HEARTBEAT_MS", "300")]).await
 }
@@ -175,7 +175,7 @@ async fn until(gateway: &Gateway, id: &str, status: &str) -> Value {
     until_shown(gateway, id, status, |node| node["status"] == status).await
 }
 
-/// Why nothing is sent to it, as soon as that is this.
+/// Waits until the node is shown as unreachable for this reason.
 async fn until_told(gateway: &Gateway, id: &str, why: &str) -> Value {
     let is_told = |node: &Value| node["last_error"].as_str().is_some_and(|told| told.contains(why));
     let node = until_shown(gateway, id, why, is_told).await;
@@ -183,13 +183,13 @@ async fn until_told(gateway: &Gateway, id: &str, why: &str) -> Value {
     node
 }
 
-/// As soon as it has said again that it is there, whatever it is taken to be.
+/// Waits for the next heartbeat, whatever the node's status is.
 async fn until_heard_again(gateway: &Gateway, id: &str) -> Value {
     let before = shown(gateway, id).await["joined"]["last_heartbeat_at"].clone();
     until_shown(gateway, id, "heard", |node| node["joined"]["last_heartbeat_at"] != before).await
 }
 
-/// Neither asked for, nor planned with.
+/// Checks that requests and plans treat the node as unreachable.
 async fn is_sent_nothing(gateway: &Gateway) {
     let refused = gateway.client().post(CHAT, &asked()).await.unwrap();
     assert_ne!(refused.status, 200, "{}", refused.text());
@@ -201,7 +201,7 @@ fn asked() -> Value {
     json!({"model": "echo", "messages": [{"role": "user", "content": "How high is the tide?"}]})
 }
 
-/// What the gateway answers by a node, once it has heard what the database knows.
+/// The gateway's answer through a node, once the gateway has read the node's state from the database.
 async fn answered(gateway: &Gateway) -> Answer {
     let deadline = Instant::now() + WITHIN;
     loop {
@@ -236,7 +236,7 @@ async fn usage_of(gateway: &Gateway, id: &str, wanted: usize) -> Vec<Value> {
     }
 }
 
-/// Whatever is in the database, and beside it.
+/// The bytes of every file in the data directory, the database included.
 fn everything_kept(gateway: &Gateway) -> Vec<u8> {
     let files = std::fs::read_dir(gateway.data()).unwrap().map(|entry| entry.unwrap().path());
     files.filter(|path| path.is_file()).flat_map(|path| std::fs::read(path).unwrap()).collect()
@@ -272,7 +272,7 @@ async fn a_node_joins_with_a_token_that_is_good_once() {
     for minutes in [0, 10_081] {
         problem(&admin.post(path, &of(minutes)).await.unwrap(), 400, "invalid_value");
     }
-    // Where it may not be reached at, the token is good still.
+    // A refused address does not use the token up.
     let token = gateway.make(path, of(1)).await["token"].as_str().unwrap().to_owned();
     let join = |base_url: &str| json!({"token": token, "base_url": base_url});
     let refused = gateway.browser().post("/v2/byoc/nodes/join", &join("ftp://here/v1")).await.unwrap();
@@ -280,7 +280,7 @@ async fn a_node_joins_with_a_token_that_is_good_once() {
     let fine = gateway.browser().post("/v2/byoc/nodes/join", &join("http://127.0.0.1:9/v1")).await.unwrap();
     assert_eq!(fine.status, 200, "{}", fine.text());
 
-    // Nothing is sent to it before it has said that it is there.
+    // The node receives no requests before its first heartbeat.
     let before = shown(&gateway, &id).await;
     assert_eq!(
         (&before["status"], &before["joined"]["last_heartbeat_at"]),
@@ -294,7 +294,7 @@ async fn a_node_joins_with_a_token_that_is_good_once() {
     assert_eq!((&there["models"], &said["runtime"]), (&json!(["echo"]), &json!("echo")), "{there}");
     assert_eq!((&said["load"]["running"], &there["has_secret"]), (&json!(0), &json!(true)), "{there}");
     assert_eq!(answered(&gateway).await.header("agent-node-id"), Some(id.as_str()));
-    // It is known what takes adapters and jobs.
+    // The runtime, which decides whether adapters and jobs are accepted, is known.
     assert_eq!(gateway.cli().run(&["nodes", "runtime", "attic", "--json"]).json()["runtime"], "echo");
     let audit = gateway.get("/v2/audit?limit=100").await;
     let acts: Vec<_> =
@@ -313,7 +313,8 @@ async fn a_node_that_is_silent_is_away_until_it_speaks() {
     node.kill9().unwrap();
     until_told(&gateway, &id, "It has left out 3 heartbeats.").await;
     is_sent_nothing(&gateway).await;
-    // Somebody answers there, but it is not the node that says so.
+    // Another server answers at the address, but it does not prove that the node is back: that takes the
+    // node's own heartbeat.
     let answers = Launch::new(tidegate().unwrap()).args(["node", "--model", "echo"]);
     let mut other = answers.args(["--listen", &machine.address.to_string()]).start().unwrap();
     other.wait_text("listens on", WITHIN).await.unwrap();
@@ -334,7 +335,7 @@ async fn a_node_that_nobody_reaches_at_its_address_is_sent_nothing_until_somebod
     let told = until_told(&gateway, &id, "--address").await;
     let why = told["last_error"].as_str().unwrap();
     assert!(why.contains(&format!("http://{}/v1", machine.address)) && why.contains("invite attic"), "{why}");
-    // It goes on saying that it is there, and what it serves.
+    // It keeps sending heartbeats that list its models.
     assert_eq!(told["models"], json!(["echo"]), "{told}");
     for _ in 0..3 {
         let heard = until_heard_again(&gateway, &id).await;
@@ -343,12 +344,12 @@ async fn a_node_that_nobody_reaches_at_its_address_is_sent_nothing_until_somebod
     is_sent_nothing(&gateway).await;
     assert_eq!(records(&client_of(elsewhere), 0).await, [] as [Value; 0]);
     node.kill9().unwrap();
-    // Nobody does anything but start it where it said that it is.
+    // Starting the node at its announced address is enough to recover.
     let mut node = machine.start().await;
     let there = until(&gateway, &id, "ready").await;
     assert_eq!(there["last_error"], Value::Null, "{there}");
     assert_eq!(answered(&gateway).await.header("agent-node-id"), Some(id.as_str()));
-    // One that was reached before is no longer ready either.
+    // A node that was reachable before also stops being ready.
     node.kill9().unwrap();
     let _node = machine.start_at(elsewhere).await;
     until_told(&gateway, &id, "--address").await;
@@ -421,7 +422,7 @@ async fn a_token_is_listed_and_withdrawn() {
     let path = |row: &Value| format!("{TOKENS}/{}", row["id"].as_str().unwrap());
     assert_eq!(gateway.get(&path(&listed[1])).await, listed[1]);
 
-    // A look by pages, and somebody else's.
+    // Listing with pages, and another workspace's tokens.
     let page = gateway.get(&format!("{TOKENS}?limit=2")).await;
     let next = format!("{TOKENS}?limit=2&cursor={}", page["next_cursor"].as_str().unwrap());
     assert_eq!(gateway.get(&next).await["data"], json!([listed[2]]));
@@ -439,7 +440,7 @@ async fn a_token_is_listed_and_withdrawn() {
     assert!(unknown.contains("This join token is unknown here"), "{unknown}");
     let none = cli.run(&["nodes", "uninvite", "attic"]).failed(3);
     assert!(none.contains("No token waits for attic"), "{none}");
-    // What a node has come with is not taken back by that.
+    // Revoking a used token does not remove the node that joined with it.
     problem(&gateway.admin().delete(&path(&listed[2])).await.unwrap(), 409, "join_token_used");
     cli.run(&["nodes", "uninvite", listed[2]["id"].as_str().unwrap()]).failed(6);
     assert_eq!(shown(&gateway, &cellar).await["name"], "cellar");
@@ -469,14 +470,14 @@ async fn a_revoked_node_reports_no_more_and_answers_on() {
         assert!(Instant::now() < deadline, "{}", node.stderr());
         a_moment().await;
     }
-    // It answers whoever asks it, and the gateway asks it no more.
+    // The node still answers direct clients, and the gateway no longer sends it requests.
     for _ in 0..5 {
         assert_eq!(machine.client().post(CHAT, &asked()).await.unwrap().status, 200);
     }
     assert_ne!(gateway.client().post(CHAT, &asked()).await.unwrap().status, 200);
     records(&machine.client(), 5).await;
     assert_eq!((says(&node), usage(&gateway, &id).await.len()), (1, 0), "{}", node.stderr());
-    // Another machine takes its place, and the first is nobody.
+    // Another machine takes over the name; the first machine's credential is unknown from then on.
     let other = Machine::new();
     assert_eq!(other.join(&gateway.origin, &invite(&gateway, "attic")).ok().trim(), id);
     let _other = other.start().await;
@@ -510,7 +511,7 @@ async fn what_a_node_serves_while_the_console_is_away_is_counted_once() {
         assert_eq!((&row["event_id"], &row["output_tokens"]), (&record["id"], &record["output_tokens"]));
         assert_eq!((&row["request_id"], &row["end"]), (&Value::Null, &json!("whole")), "{row}");
     }
-    // All of it is told again, twice, by a node that was killed and does not know how far it was.
+    // A node that was killed and lost its reporting position reports everything again, twice.
     for _ in 0..2 {
         until_it_knows_how_far_it_was(&machine, &node).await;
         node.kill9().unwrap();
@@ -519,23 +520,23 @@ async fn what_a_node_serves_while_the_console_is_away_is_counted_once() {
         until_it_knows_how_far_it_was(&machine, &node).await;
         assert_eq!(usage(&gateway, &id).await.len(), 50);
     }
-    // Each is a request of the workspace that cost nothing.
+    // Each record counts as a request of the workspace with zero cost.
     let own = byoc(&gateway).await;
     assert_eq!((&own["requests"], &own["cost_micros"]), (&json!(50), &json!(0)), "{own}");
-    // What the gateway asks for is counted there, and the node's record says so.
+    // A request through the gateway is booked there, and the node's record links to it.
     until(&gateway, &id, "ready").await;
     let answer = answered(&gateway).await;
     let rows = usage_of(&gateway, &id, 51).await;
     assert_eq!(rows[50]["request_id"], json!(trace_of(&answer)), "{rows:?}");
     let booked = gateway.get(&format!("/v2/requests/{}", trace_of(&answer))).await;
     assert_eq!(booked["id"], json!(trace_of(&answer)), "{booked}");
-    // What was served and what was asked for here are in every sum once.
+    // Requests sent directly to the node and requests through the gateway are in every total once.
     let all = byoc(&gateway).await;
     assert_eq!((&all["requests"], &all["cost_micros"]), (&json!(51), &json!(0)), "{all}");
     are_in_every_sum_once(&gateway, &rows).await;
     let listed = gateway.cli().run(&["nodes", "usage", &id, "--json"]).lines();
     assert_eq!(listed.len(), 51);
-    // Where it was is known after a kill: nothing is told again.
+    // The reporting position survives a kill: nothing is reported again.
     let kept = std::fs::read_to_string(machine.data().join("reported.json")).unwrap();
     node.kill9().unwrap();
     let _node = machine.start().await;
@@ -548,7 +549,7 @@ async fn what_a_node_serves_while_the_console_is_away_is_counted_once() {
     for path in [format!("/v2/byoc/nodes/{id}/usage"), format!("/v2/byoc/nodes/{id}")] {
         problem(&theirs.get(&path).await.unwrap(), 404, "not_found");
     }
-    // What it reported outlives it, in its list and in the sums.
+    // What the node reported outlives the node, in its list and in the totals.
     gateway.cli().run(&["nodes", "remove", &id]).ok();
     problem(&gateway.admin().get(&format!("/v2/byoc/nodes/{id}")).await.unwrap(), 404, "not_found");
     assert_eq!(usage(&gateway, &id).await.len(), 52);
@@ -563,14 +564,16 @@ async fn are_in_every_sum_once(gateway: &Gateway, rows: &[Value]) {
         let told = (&sums["data"][0]["requests"], &sums["data"][0]["output_tokens"]);
         assert_eq!(told, (&json!(rows.len()), &json!(output)), "{path}: {sums}");
     }
-    // What came before the gateway knew that the node is back was refused, and is listed as that.
+    // Requests that arrived before the gateway knew that the node was back were refused, and are listed as
+    // refused.
     let listed = gateway.requests(100).await;
     let served: Vec<&Value> = listed.iter().filter(|row| row["error_code"] != "node_unreachable").collect();
     let own = served.iter().filter(|row| row["profile"] == "byoc" && row["status"] == 200).count();
     assert_eq!((served.len(), own), (rows.len(), rows.len()), "{listed:?}");
 }
 
-/// A node notes how far its reports went once their answer came, which is after the gateway kept them.
+/// Waits for the reporting position, which the node writes once a report is acknowledged, and so after the
+/// gateway stored it.
 async fn until_it_knows_how_far_it_was(machine: &Machine, node: &Process) {
     let deadline = Instant::now() + WITHIN;
     while !machine.data().join("reported.json").exists() {
@@ -579,7 +582,7 @@ async fn until_it_knows_how_far_it_was(machine: &Machine, node: &Process) {
     }
 }
 
-/// The month's sums of nodes, once as many requests are in them as reached the store.
+/// The month's totals of nodes, once they include every request that reached the store.
 async fn byoc(gateway: &Gateway) -> Value {
     let snapshot = gateway.get("/v2/billing/snapshot").await;
     let modes = snapshot["mtd"]["by_mode"].as_array().unwrap();

@@ -1,4 +1,5 @@
-//! API keys: what each may do, from where, until when; shown once, and refused at once when they are revoked.
+//! API keys: what each may do, from which address, until when; shown once, and refused at once after
+//! revocation.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ async fn gateway() -> Gateway {
 #[tokio::test]
 async fn a_scope_lets_in_and_keeps_out() {
     let gateway = gateway().await;
-    // scopes, may infer, may read, may administer
+    // scopes, may call models, may read, may administer
     let cases = [
         (json!(["inference"]), true, false, false),
         (json!(["read"]), false, true, false),
@@ -38,7 +39,7 @@ async fn a_scope_lets_in_and_keeps_out() {
         let accounts = client.get("/v2/accounts").await.unwrap();
         problem(&accounts, 403, "insufficient_scope");
     }
-    // An admin can't make an operator of itself.
+    // An admin key can't create an operator key.
     let (admin, _) = gateway.key(json!({"name": "admin", "scopes": ["admin"]})).await;
     let body = json!({"name": "more", "scopes": ["operator"]});
     problem(&gateway.with_key(&admin).post("/v2/api-keys", &body).await.unwrap(), 403, "insufficient_scope");
@@ -86,7 +87,7 @@ async fn a_key_is_changed_by_merge_patch() {
         let answer = gateway.patched(&path, wrong.clone()).await;
         assert_eq!(answer.status, 400, "{wrong}: {}", answer.text());
     }
-    // An old version is not written over a newer one.
+    // A write based on an old version is refused.
     let headers = [("content-type", "application/json"), ("if-match", "\"v1\"")];
     let answer =
         gateway.admin().call(http::Method::PATCH, &path, &headers, "{\"name\":\"third\"}").await.unwrap();
@@ -122,7 +123,7 @@ async fn a_revoked_key_is_refused_at_once_under_load() {
         assert!(served > 0);
         assert!(pace.usable(refused_at.saturating_duration_since(pace.began())) < Duration::from_secs(1));
     }
-    // Whoever revoked it sees it in force: no request that was sent after the answer is served.
+    // Once the revocation is answered, it is in force: no later request is served.
     let after = gateway.emulator.journal().len();
     refused(&gateway.with_key(&key).post(CHAT, &question(MINI)).await.unwrap(), 401, "revoked_api_key");
     assert_eq!(gateway.emulator.journal().len(), after);

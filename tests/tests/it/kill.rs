@@ -1,4 +1,5 @@
-//! The process is killed at random moments, again and again; every upstream call is in the books exactly once.
+//! The process is killed at random moments, again and again; every upstream call must be in the books exactly
+//! once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,10 +23,10 @@ use crate::wait::{a_moment, until_a_random_moment};
 const CLIENTS: usize = 8;
 /// How long a start may take until it is ready.
 const READY: Duration = Duration::from_secs(2);
-/// How much later a client may see something than the gateway sent it.
+/// How long after the gateway sent something a client may see it.
 const LATE: Duration = Duration::from_millis(300);
 
-/// A generator that replays from its seed.
+/// A random generator that can be replayed from its seed.
 struct Chance(u64);
 
 impl Chance {
@@ -45,16 +46,16 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// What the clients share.
+/// State shared by the clients.
 struct Traffic {
     origin: watch::Receiver<String>,
     over: AtomicBool,
     next: AtomicU64,
-    /// Calls whose whole answer arrived.
+    /// Calls whose complete answer arrived.
     answered: std::sync::Mutex<BTreeSet<u64>>,
 }
 
-/// One call's body: its number travels upstream as metadata and into the books as a tag.
+/// One call's body: its number goes upstream as metadata and into the books as a tag.
 fn body(number: u64) -> Value {
     let script = [
         "",
@@ -84,7 +85,7 @@ async fn keep_calling(traffic: Arc<Traffic>, key: String) {
                 traffic.answered.lock().unwrap().insert(number);
             }
             Ok(answer) => assert_eq!(answer.status, 503, "{number}: {}", answer.text()),
-            // The process is away: it is asked again soon.
+            // The process is down: retry soon.
             Err(_) => a_moment().await,
         }
     }
@@ -102,7 +103,8 @@ fn rotate(gateway: &Gateway, credential: &str) -> JoinHandle<()> {
     })
 }
 
-/// Lets traffic flow for a while and kills: in traffic, in a drain, in a rotation, or several times while it starts.
+/// Lets traffic flow for a while and kills: under traffic, during a drain, during a rotation, or several
+/// times during startup.
 async fn kill_once(gateway: &mut Gateway, chance: &mut Chance, credential: &str) {
     let phase = chance.below(4);
     until_a_random_moment(chance.millis(250)).await;
@@ -173,7 +175,7 @@ async fn kill_at_random_and_every_upstream_call_is_booked_once() {
     ledger_agrees(&mut gateway, rows.len()).await;
 }
 
-/// Everything that a client was answered is in the books; the list is read when it no longer grows.
+/// Checks that everything that a client received is in the books; reads the list once it no longer grows.
 async fn all_settled(gateway: &Gateway) -> Vec<Value> {
     let mut rows = gateway.requests(1_000).await;
     let mut since = Instant::now();
@@ -207,7 +209,8 @@ fn booked_once(gateway: &Gateway, rows: &[Value]) {
     }
     for (number, (outcome, attempts)) in &booked {
         let calls = upstream.get(number).copied().unwrap_or(0);
-        // An intent is written before its call leaves: a kill between the two books one attempt that nobody saw.
+        // An intent is written before its call leaves: a kill between the two books one attempt that no
+        // upstream saw.
         let unseen = u64::from(outcome == "interrupted");
         assert!(
             calls <= *attempts && *attempts <= calls + unseen,
@@ -219,7 +222,7 @@ fn booked_once(gateway: &Gateway, rows: &[Value]) {
     println!("{} upstream calls in {} records", upstream.values().sum::<u64>(), rows.len());
 }
 
-/// What a completed call used is what the provider counted of it.
+/// The booked usage of a completed call equals the provider's own counts.
 fn counts_are_the_providers(gateway: &Gateway, rows: &[Value]) {
     let mut counted: BTreeMap<String, Vec<(u64, u64)>> = BTreeMap::new();
     for entry in gateway.emulator.journal() {
@@ -244,7 +247,7 @@ fn outcomes_are_true(gateway: &Gateway, rows: &[Value], answered: &BTreeSet<u64>
             interrupted += 1;
             assert!(row["attempts"].as_u64() > Some(0), "{row}");
         }
-        // The last byte of an answer waits for its record.
+        // The last byte of an answer is sent only after its record is written.
         assert!(!answered.contains(&number) || outcome == "completed", "{row}");
     }
     let booked: BTreeSet<u64> = rows.iter().filter_map(|row| row["tag"].as_str()?.parse().ok()).collect();
@@ -262,8 +265,8 @@ async fn ledger_agrees(gateway: &mut Gateway, records: usize) {
     assert_eq!((&report["ok"], &report["records"]), (&json!(true), &json!(records)), "{report}");
 }
 
-/// What a client had received of a stream: the bytes of its events so far, the tokens that the last of them told of, and
-/// when it came.
+/// What a client had received of a stream: the bytes of its events so far, the token count in the last of
+/// them, and its arrival time.
 #[derive(Clone, Copy)]
 struct Received {
     bytes: u64,
@@ -273,7 +276,7 @@ struct Received {
 
 #[tokio::test]
 async fn a_kill_in_a_stream_leaves_what_was_said_up_to_the_last_checkpoint_in_the_books() {
-    // One that is checkpointed by its bytes, and one that is by the time.
+    // One stream that is checkpointed by bytes, and one by time.
     for (script, events) in [("chunks=4000,interval=1", 1_200), ("chunks=400,interval=20", 130)] {
         cut_after(&format!("emu:{script},usage=every"), events).await;
     }
@@ -303,8 +306,8 @@ async fn cut_after(script: &str, events: usize) {
     let said = gateway.emulator.journal()[0].said_tokens;
     let booked = request["output_tokens"].as_u64().unwrap();
     assert!(booked <= said, "{booked} of {said} tokens: {request}");
-    // Each piece that is due when it goes out has a checkpoint behind it: of what the client had, only what came within a
-    // checkpoint's distance from the end may be missing.
+    // Each piece that is due when it is sent has a checkpoint behind it: of what the client had, only what
+    // came within one checkpoint interval of the end may be missing.
     let last = *received.last().unwrap();
     let is_due = |one: &&Received| {
         one.bytes + CHECKPOINT_BYTES + STREAM_PIECE_BYTES as u64 <= last.bytes
@@ -326,7 +329,7 @@ async fn a_drain_finishes_what_runs_and_takes_nothing_new() {
     stream.event().await.unwrap().unwrap();
     gateway.process().terminate().unwrap();
     let deadline = Instant::now() + WITHIN;
-    // New requests are refused, by a closed port or with a status that says so, while the stream goes on.
+    // New requests are refused, by a closed port or with a 503, while the stream continues.
     while let Ok(answer) = gateway.client().post(CHAT, &question(MINI)).await {
         assert!(Instant::now() < deadline, "new requests are still served: {}", answer.status);
         if answer.status == 503 {
@@ -360,7 +363,7 @@ async fn a_second_signal_ends_what_a_drain_waits_for() {
     gateway.process().terminate().unwrap();
     let status = gateway.process().wait(WITHIN).await.unwrap();
     assert!(status.success(), "{status}: {}", gateway.process().stderr());
-    // What was cut off is in the books all the same.
+    // The interrupted stream is in the books all the same.
     gateway.start_again().await;
     assert_ne!(gateway.settled(&trace).await["outcome"], "completed");
 }

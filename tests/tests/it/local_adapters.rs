@@ -1,4 +1,4 @@
-//! Adapters of a node, over HTTP: they come, are asked for, are replaced and go while the node serves.
+//! A node's adapters, over HTTP: loaded, requested, replaced and unloaded while the node serves.
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,7 @@ impl House {
         self.root.path().join("adapters")
     }
 
-    /// Writes an adapter that has its model say something else.
+    /// Writes an adapter that changes the model's output.
     fn write(&self, name: &str, seed: u64, change: impl Fn(&mut Value)) {
         let source = Source::open(&workspace().join("builtin/model")).unwrap();
         let mut made = SyntheticAdapter::new(source.shape(), &["q_proj", "v_proj", "down_proj"], 8, seed);
@@ -72,7 +72,7 @@ async fn ask(client: &Client, model: &str) -> Answer {
     client.post(CHAT, &asked(model)).await.unwrap()
 }
 
-/// What lies in the folder is among the models.
+/// Adapters in the folder are listed among the models.
 async fn known_from_the_start(client: &Client) {
     let models = client.get("/v1/models").await.unwrap().json();
     let ids: Vec<&str> =
@@ -101,7 +101,7 @@ async fn adapters_come_and_go_while_a_node_serves() {
     let second = ask(&client, "tidegate-demo:law-2").await;
     assert_ne!(said(&second), said(&law));
 
-    // Another takes its name: from now on it is meant.
+    // Another adapter takes over the name: later requests use it.
     let (status, taken) = post(&client, "/v1/adapters", json!({"id": "law", "path": "law-2"})).await;
     assert_eq!((status, &taken["error"]["code"]), (409, &json!("adapter_exists")), "{taken}");
     let (status, replaced) =
@@ -113,7 +113,7 @@ async fn adapters_come_and_go_while_a_node_serves() {
     );
     assert_eq!(said(&ask(&client, "tidegate-demo:law").await), said(&second));
 
-    // Gone is gone, and comes back when it is wanted.
+    // An unloaded adapter is gone, and can be loaded again.
     let (status, gone) = post(&client, "/v1/adapters/law-2/unload", json!({})).await;
     assert_eq!((status, &gone["unloaded"]), (200, &json!(true)), "{gone}");
     assert_eq!(client.get("/v1/adapters/law-2").await.unwrap().status, 404);
@@ -185,7 +185,7 @@ async fn an_adapter_that_can_not_be_taken_is_refused_by_name() {
     std::fs::create_dir(house.adapters().join("pickled")).unwrap();
     std::fs::write(house.adapters().join("pickled/adapter_config.json"), "{").unwrap();
     let (process, client) = house.node().await;
-    // What can't be taken at the start is told, and the node serves.
+    // An adapter that can't be loaded at startup is reported, and the node still serves.
     assert!(process.stderr().contains("the adapter weights is left out"), "{}", process.stderr());
     for (path, param) in [("weights", "use_dora"), ("biased", "bias")] {
         let (status, refused) = post(&client, "/v1/adapters", json!({"id": "one", "path": path})).await;
@@ -256,7 +256,7 @@ async fn an_answer_that_goes_on_when_its_word_is_purged_leaves_nothing_behind() 
     cached("theirs").await;
     let remembered = cached("theirs").await;
     assert!(remembered >= 16);
-    // An answer may be over before the purge comes: then another word is tried.
+    // The answer may end before the purge arrives: then another salt is tried.
     for number in 0.. {
         let salt = format!("ours-{number}");
         let mut long = salted(&salt);
@@ -272,7 +272,7 @@ async fn an_answer_that_goes_on_when_its_word_is_purged_leaves_nothing_behind() 
         assert!(purged["tokens"].as_u64().unwrap() >= remembered, "{purged}");
         let held = |name: &str| purged["held"][name].as_u64().unwrap();
         assert!(held("answers") == 1 && held("blocks") > 0 && held("bytes") > 0, "{purged}");
-        // It is told to its end.
+        // The running answer is still streamed to its end.
         let mut last = String::new();
         while let Some(event) = stream.event().await.unwrap() {
             last = event;
@@ -288,7 +288,7 @@ async fn an_answer_that_goes_on_when_its_word_is_purged_leaves_nothing_behind() 
     assert_eq!(cached("theirs").await, remembered, "what others have stays");
 }
 
-/// What a process may have of addresses from now on: so much more than it has, or as much as it likes.
+/// Limits the process's address space to its current size and this much more, or removes the limit.
 fn limit(process: &Process, more: Option<u64>) {
     let pid = process.pid().to_string();
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -318,7 +318,7 @@ async fn what_finds_no_memory_is_refused_and_the_node_serves_on() {
     let lesson = json!({"adapter": "tides", "data": line});
     let (status, refused) = post(&client, "/v1/train/sft", lesson.clone()).await;
     assert_eq!((status, &refused["error"]["code"]), (400, &json!("not_enough_memory")), "{refused}");
-    // Who is served is served on, by what is in memory.
+    // Adapters in memory are served on.
     assert_eq!(said(&ask(&client, "tidegate-demo:law").await), before);
     limit(&process, None);
     assert_eq!(post(&client, "/v1/adapters", json!({"id": "new", "path": "sea"})).await.0, 201);
@@ -338,7 +338,7 @@ async fn an_answer_goes_on_with_another_adapter_from_a_token_on() {
         client.post(CHAT, &body).await.unwrap()
     };
     let timeline = json!([{"start_step": 0, "adapter_id": "law"}, {"start_step": 4, "adapter_id": "sea"}]);
-    // Of two places one is another's, and an answer does not wait in its midst.
+    // Another adapter occupies one of the two slots, and an answer can't wait halfway for the second.
     assert_eq!(ask(&client, "tidegate-demo:sky").await.status, 200);
     let away = timed(timeline.clone()).await;
     assert_eq!((away.status, &away.json()["error"]["code"]), (409, &json!("adapter_not_loaded")));
@@ -353,7 +353,7 @@ async fn an_answer_goes_on_with_another_adapter_from_a_token_on() {
     );
     let [law, sea] = [ask(&client, "tidegate-demo:law").await, ask(&client, "tidegate-demo:sea").await];
     assert!(said(&answer) != said(&law) && said(&answer) != said(&sea), "{}", answer.text());
-    // What it says of the first token alone is an answer with that adapter.
+    // A timeline with only a first step equals a plain answer with that adapter.
     let alone = timed(json!([{"start_step": 0, "adapter_id": "sea"}])).await;
     assert_eq!((said(&alone), alone.header("x-hybrie-adapter-id")), (said(&sea), Some("sea")));
     let unknown = timed(json!([{"start_step": 2, "adapter_id": "moon"}])).await;

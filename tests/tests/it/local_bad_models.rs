@@ -1,4 +1,5 @@
-//! Models that are none: what a node says of their files before it serves, and what it does with those that say nothing.
+//! Broken models: how a node rejects their files before it serves, and how it handles weights that produce
+//! nothing usable.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,7 +16,7 @@ use crate::command::Cli;
 use crate::first_request::node;
 use crate::wait::a_moment;
 
-/// A model's directory, after something was done to one of its files.
+/// A copy of a model's directory with one file changed.
 fn changed(file: &str, change: impl Fn(&Path)) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     for name in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
@@ -25,7 +26,7 @@ fn changed(file: &str, change: impl Fn(&Path)) -> tempfile::TempDir {
     directory
 }
 
-/// What a node that can't start says.
+/// The error of a node that can't start.
 fn said_of(model: &Path) -> String {
     let data = model.parent().unwrap().join(format!("{}-data", model.file_name().unwrap().display()));
     let (model, data) = (model.display().to_string(), data.display().to_string());
@@ -97,7 +98,7 @@ async fn a_model_that_says_no_numbers_is_told_of_and_its_node_stays() {
             answer.text()
         );
     }
-    // Longer than the model's context: that is the client's to mend, and said so.
+    // A prompt longer than the model's context is the client's error, and reported as such.
     let messages = json!([{"role": "user", "content": "tide ".repeat(200)}]);
     let answer = client.post(CHAT, &json!({"model": "nan", "messages": messages})).await.unwrap();
     assert_eq!(
@@ -109,7 +110,7 @@ async fn a_model_that_says_no_numbers_is_told_of_and_its_node_stays() {
     assert_eq!(client.get("/v1/health").await.unwrap().status, 200);
 }
 
-/// A node of the built-in model, or of one that lies elsewhere.
+/// Starts a node on a model, the built-in one or another.
 fn starting(model: &Path, data: &Path) -> Process {
     let (model, data) = (model.display().to_string(), data.display().to_string());
     let flags = ["node", "--listen", "127.0.0.1:0", "--model", &model, "--name", "demo", "--data-dir", &data];
@@ -128,7 +129,8 @@ async fn answers(base_url: &str) {
 async fn a_node_that_is_killed_while_it_loads_starts_again() {
     let root = tempfile::tempdir().unwrap();
     let data = root.path().join("data");
-    // Its weights never come: it has its data directory, and waits within its load for as long as it lives.
+    // The weights never arrive: the node has claimed its data directory and stays in the load until it is
+    // killed.
     let directory = changed("model.safetensors", |path| {
         std::fs::remove_file(path).unwrap();
         assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
@@ -143,7 +145,7 @@ async fn a_node_that_is_killed_while_it_loads_starts_again() {
     let second = ["node", "--model", &model, "--listen", "127.0.0.1:0", "--data-dir", &kept];
     assert!(Cli::new().run(&second).failed(1).contains("in use"), "the first one has begun, and is not done");
     waiting.kill9().unwrap();
-    // Another time it is in the midst of its weights, wherever that is.
+    // This time it is killed while it reads the weights.
     let builtin = workspace().join("builtin/model");
     let mut loading = starting(&builtin, &data);
     while !loading.stderr().contains("MiB of weights") {
@@ -157,7 +159,7 @@ async fn a_node_that_is_killed_while_it_loads_starts_again() {
     answers(&base_url).await;
 }
 
-/// A node that its shell lets have so many KiB.
+/// A node whose shell limits it to this many KiB of memory.
 fn limited(kib: u64, flags: &[&str]) -> Launch {
     let (program, limit) =
         (tidegate().unwrap().display().to_string(), format!("ulimit -v {kib}; exec \"$0\" \"$@\""));
@@ -173,7 +175,7 @@ async fn a_node_that_may_not_have_the_memory_says_so_before_it_loads() {
     let (model, data) =
         (workspace().join("builtin/model").display().to_string(), root.path().display().to_string());
     let flags = ["--model", &model, "--name", "demo", "--data-dir", &data];
-    // Whoever loads it all the same would have it end in the midst of it.
+    // The limit holds even with `--ignore-memory`: the load would fail halfway.
     for more in [&["--kv-memory", "4096"][..], &["--kv-memory", "4096", "--ignore-memory"]] {
         let mut refused = limited(KIB, &[&flags[..], more].concat()).start().unwrap();
         let status = refused.wait(WITHIN).await.unwrap();

@@ -1,5 +1,5 @@
-//! Training on a node, over HTTP: a job is asked for, followed and called off, what it makes is asked at once, and a node
-//! that is killed meanwhile comes to the same.
+//! Training on a node, over HTTP: a job is created, followed and cancelled, its adapter is usable at once,
+//! and a node that is killed meanwhile produces the same weights.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -20,12 +20,12 @@ use crate::wait::a_moment;
 const SFT: &str = "/v1/train/sft";
 const JOBS: &str = "/v1/train/jobs";
 const MODEL: &str = "tiny";
-/// The folder of adapters of all nodes.
+/// The adapter folder that all nodes share.
 const ADAPTERS: &str = "adapters";
-/// What is learned to be said.
+/// The answer that the training data teaches.
 const ANSWER: &str = "Twice a day.";
 
-/// A made model, and where its node keeps what is its own.
+/// A synthetic model, and the data directories of its nodes.
 struct House {
     root: tempfile::TempDir,
 }
@@ -65,7 +65,7 @@ impl House {
         self.root.path().join(name)
     }
 
-    /// A node on the model, with a data directory of this name.
+    /// A node with this model and a data directory of this name.
     async fn node(&self, data: &str) -> (Process, Client) {
         let text = |path: PathBuf| path.display().to_string();
         let [model, data, adapters] = [MODEL, data, ADAPTERS].map(|name| text(self.path(name)));
@@ -75,7 +75,7 @@ impl House {
     }
 }
 
-/// Conversations to learn.
+/// Conversations to train on.
 fn tides(count: usize) -> Vec<Value> {
     let question = |index: usize| format!("How often is tide {}?", index % 4);
     let one = |index| {
@@ -104,7 +104,7 @@ async fn look(client: &Client, id: &str) -> Value {
     client.get(&format!("{JOBS}/{id}")).await.unwrap().json()
 }
 
-/// Waits until a job is what it is to be.
+/// Waits until a job satisfies a condition.
 async fn until(client: &Client, id: &str, is_so: impl Fn(&Value) -> bool) -> Value {
     let deadline = Instant::now() + WITHIN;
     loop {
@@ -131,7 +131,7 @@ async fn asked(client: &Client, model: &str, question: &str) -> Answer {
     client.post(CHAT, &body).await.unwrap()
 }
 
-/// The events of a job, as a stream that ends with it.
+/// The events of a job, read from a stream that ends with the job.
 async fn followed(client: &Client, id: &str) -> Vec<Value> {
     let path = format!("{JOBS}/{id}/events");
     let accept = [("accept", "text/event-stream")];
@@ -142,7 +142,7 @@ async fn followed(client: &Client, id: &str) -> Vec<Value> {
     data.map(|data| serde_json::from_str(data).unwrap()).collect()
 }
 
-/// Where what a job made lies.
+/// The folder of the adapter that a job produced.
 fn result(house: &House, data: &str, id: &str) -> PathBuf {
     house.path(data).join("train").join(id).join("adapter")
 }
@@ -247,14 +247,14 @@ async fn a_job_that_is_paused_outlives_its_node_and_comes_to_the_same_weights() 
         (whole, id)
     };
     let (mut process, client) = house.node("node").await;
-    // Whatever came behind it has its turn.
+    // The next job in the queue runs.
     let next = begun(&client, &job("next", 1)).await;
     done(&client, &next).await;
     assert_eq!(look(&client, &id).await["status"], "paused");
     process.kill9().unwrap();
     let (_process, client) = house.node("node").await;
     assert_eq!(acted(&client, &format!("{JOBS}/{id}/resume")).await["status"], "queued");
-    // Once more in its midst, where all that was done is kept.
+    // Paused and resumed again halfway, where all completed work must be preserved.
     until(&client, &id, |job| job["progress"]["step"].as_u64() >= Some(63)).await;
     acted(&client, &format!("{JOBS}/{id}/pause")).await;
     acted(&client, &format!("{JOBS}/{id}/resume")).await;
@@ -305,7 +305,7 @@ async fn a_job_goes_on_from_an_adapter_and_comes_to_the_same_after_a_kill() {
     let id = {
         let (mut process, client) = house.node("broken").await;
         let id = begun(&client, &on).await;
-        // What it goes on from is the job's own by now.
+        // By now the job has its own copy of the adapter from which it continues.
         std::fs::remove_dir_all(house.path(ADAPTERS).join("sea")).unwrap();
         until(&client, &id, |job| job["progress"]["step"].as_u64() >= Some(15)).await;
         process.kill9().unwrap();
@@ -337,7 +337,7 @@ async fn a_job_does_not_go_on_beside_another_model() {
         process.kill9().unwrap();
         id
     };
-    // One bit of one weight: what the file says of itself is the same.
+    // One bit of one weight changes; the file's header stays the same.
     let path = house.path(MODEL).join("model.safetensors");
     let mut bytes = std::fs::read(&path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
@@ -345,7 +345,7 @@ async fn a_job_does_not_go_on_beside_another_model() {
     let (_process, client) = house.node("node").await;
     let job = until(&client, &id, |job| job["status"] == "failed").await;
     assert_eq!(job["error"]["code"], "base_changed", "{job}");
-    // Begun again, it is trained beside the model as it is now.
+    // Started again, the job trains against the current model.
     let again = begun(&client, &crate::local_training::job("tides", 2)).await;
     done(&client, &again).await;
     let said = client.get("/v1/capabilities").await.unwrap().json();
@@ -361,7 +361,7 @@ async fn a_job_is_called_off_in_the_midst_of_a_step_and_the_next_one_has_its_tur
     let house = House::new();
     let (_process, client) = house.node("node").await;
     let mut long = job("long", 1);
-    // One step, of more than can be gone over while this test lasts.
+    // One step over more data than this test could wait for.
     let mut texts = tides(200);
     for text in &mut texts {
         text["messages"][0]["content"] = json!("high tide, low tide, ".repeat(80));
@@ -371,14 +371,14 @@ async fn a_job_is_called_off_in_the_midst_of_a_step_and_the_next_one_has_its_tur
     long["batch_size"] = json!(1_000);
     let long = begun(&client, &long).await;
     let next = begun(&client, &job("next", 2)).await;
-    // Its texts are read, and the step has begun.
+    // The data has been read, and the step has started.
     let accept = [("accept", "text/event-stream")];
     let path = format!("{JOBS}/{long}/events?after=1");
     let mut events = client.open(Method::GET, &path, &accept, Bytes::new()).await.unwrap();
     assert!(events.event().await.unwrap().unwrap().contains("\"started\""));
     events.hang_up();
     assert_eq!(look(&client, &next).await["status"], "queued");
-    // Who asks meanwhile is answered.
+    // Requests during training are answered.
     let answer = asked(&client, MODEL, "How often is tide 3?").await;
     assert_eq!((answer.status, look(&client, &long).await["status"].as_str()), (200, Some("running")));
     let last = begun(&client, &job("last", 2)).await;
@@ -466,7 +466,7 @@ async fn the_python_sdk_brings_files_and_has_models_tuned() {
     assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
     let held: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix("ok ")).collect();
     assert_eq!(held, ["files", "refusals", "tuning", "checkpoints", "pauses", "pages"], "{told}");
-    // The same job in the node's own words.
+    // The same job in the node's own format.
     let jobs = client.get(JOBS).await.unwrap().json();
     let tuned = &jobs["data"][0];
     assert_eq!(

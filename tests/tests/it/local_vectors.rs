@@ -1,5 +1,5 @@
-//! A node whose model makes vectors, and one whose model puts documents in order: the built-in model's weights, with the files
-//! that say so beside them.
+//! A node with an embedding model, and one with a reranker: the built-in model's weights, with the files that
+//! declare the purpose.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -36,7 +36,7 @@ fn change(path: &Path, change: impl Fn(&mut Value)) {
     std::fs::write(path, value.to_string()).unwrap();
 }
 
-/// The built-in model, as makers of vectors publish theirs.
+/// The built-in model, packaged as vendors publish embedding models.
 fn for_vectors(root: &Path) -> PathBuf {
     let model = copied(root, "vectors");
     let kind = |name: &str| json!({"type": format!("sentence_transformers.models.{name}")});
@@ -60,7 +60,7 @@ fn for_vectors(root: &Path) -> PathBuf {
     model
 }
 
-/// The built-in model with a head of one row.
+/// The built-in model with a one-row classification head.
 fn for_ranks(root: &Path) -> PathBuf {
     let model = copied(root, "ranks");
     change(&model.join("config.json"), |config| {
@@ -146,7 +146,7 @@ async fn the_official_sdk_gets_vectors() {
     assert_eq!(said.lines().filter(|line| line.starts_with("ok ")).count(), 5, "{said}");
 }
 
-/// Where it is asked, with what, and what is said of it: status, code and field.
+/// The path and body of a request, and the expected error: status, code and field.
 type Refused = (&'static str, Value, u16, &'static str, &'static str);
 
 fn not_done() -> Vec<Refused> {
@@ -232,7 +232,7 @@ async fn what_a_model_for_vectors_can_not_do_is_told_by_name() {
     let elsewhere = json!({"model": "cloud/tiny", "input": "a"});
     assert_eq!(client.post(EMBEDDINGS, &elsewhere).await.unwrap().status, 403);
     assert_eq!(client.get(EMBEDDINGS).await.unwrap().status, 405);
-    // The node goes on.
+    // The node keeps serving.
     assert_eq!(
         client.post(EMBEDDINGS, &json!({"model": "local/tiny", "input": [1, 2]})).await.unwrap().status,
         200
@@ -262,7 +262,7 @@ async fn documents_come_in_the_order_of_their_scores() {
     let best = usize::try_from(rows[0]["index"].as_u64().unwrap()).unwrap();
     let text = if best % 2 == 0 { documents[best].clone() } else { documents[best]["text"].clone() };
     assert_eq!(rows[0]["document"]["text"], text, "{answer}");
-    // Each is judged for itself: alone it has the same score.
+    // Each document is scored independently: alone it has the same score.
     let alone = json!({"model": "tiny", "query": "When is high tide?", "documents": [text], "top_n": 3});
     let answer = client.post(RERANK, &alone).await.unwrap().json();
     assert_eq!(answer["results"], json!([{"index": 0, "relevance_score": scores[0]}]), "{answer}");
@@ -291,7 +291,7 @@ async fn documents_come_in_the_order_of_their_scores() {
 async fn who_leaves_frees_what_was_read_for_it() {
     let root = tempfile::tempdir().unwrap();
     let (_process, client, _) = started(root.path(), &for_vectors(root.path())).await;
-    // More than is read within any patience.
+    // More than the node can process before the client gives up.
     let texts: Vec<String> = (0..2_000).map(|number| format!("tide {number} ").repeat(200)).collect();
     let (leaving, asked) = (client.clone(), json!({"model": "tiny", "input": texts}));
     let asking = tokio::spawn(async move { leaving.post(EMBEDDINGS, &asked).await.map(drop) });

@@ -1,4 +1,5 @@
-//! Journeys through the built program: over sockets, with the strict emulator upstream and the official SDKs in front.
+//! End-to-end tests of the built program: over sockets, with the strict emulator upstream and the official
+//! SDKs in front.
 
 #![expect(
     clippy::unwrap_used,

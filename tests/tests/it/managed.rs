@@ -1,4 +1,4 @@
-//! The operator's pool: failover between accounts and providers, and what is never chosen.
+//! The operator's pool: failover between accounts and providers, and what is never selected.
 
 use harness::{Behaviour, Model};
 use serde_json::{Value, json};
@@ -50,10 +50,10 @@ async fn the_next_seller_of_a_model_serves() {
     );
 }
 
-/// What the emergency provider calls the model.
+/// The emergency provider's name for the model.
 const MINI_THERE: &str = "openai/gpt-4o-mini";
 
-/// A gateway whose pool has one ordinary account and one that is kept for emergencies.
+/// A gateway whose pool has one ordinary account and one that is reserved for emergencies.
 async fn pool_with_a_rescue(operator: bool, route: bool) -> Gateway {
     let word = [("TIDEGATE_EMERGENCY", "1")];
     let config = config().model(Model::chat(MINI_THERE));
@@ -141,7 +141,7 @@ async fn the_emergency_provider_is_no_ordinary_one() {
     assert_eq!(plan["attempts"], json!([]), "{plan}");
     let reasons = plan["rejected"].to_string();
     assert!(reasons.contains(&account), "{plan}");
-    // It can't be a credential at all: nothing of BYOK ever leaves through it.
+    // The emergency provider can't be a credential at all: no BYOK request ever leaves through it.
     let body = json!({"provider": "openrouter", "secret": OWN, "base_url": gateway.emulator.base_url()});
     let answer = gateway.admin().post("/v2/provider-credentials", &body).await.unwrap();
     assert_eq!(answer.status, 400, "{}", answer.text());

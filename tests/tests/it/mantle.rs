@@ -1,4 +1,4 @@
-//! Bedrock's other endpoint: each vendor's models in their vendor's grammar, behind the cloud's signature.
+//! Bedrock's Mantle endpoint: each vendor's models in that vendor's wire format, behind the AWS signature.
 
 use harness::bedrock::{EXTERNAL_ID, REGION, ROLE, access_keys};
 use harness::{Config, Entry, Model};
@@ -10,7 +10,7 @@ use crate::gateway::{self, Gateway, OWN, id_of};
 const CREDENTIALS: &str = "/v2/provider-credentials";
 const MESSAGES: &str = "/v1/messages";
 const CLAUDE: &str = "mantle:anthropic.claude-haiku-4-5";
-/// Priced by the catalogue, as is the next.
+/// Priced in the catalogue, like the next.
 const OPEN: &str = "openai/gpt-oss-120b";
 const FRONTIER: &str = "mantle:openai.gpt-5.4";
 

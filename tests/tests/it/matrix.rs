@@ -1,5 +1,5 @@
-//! The matrix: every client's dialect against every provider's grammar, buffered and streamed, with the official SDKs of
-//! two languages in front and the strict emulators behind.
+//! The SDK matrix: every client wire format against every provider's, buffered and streamed, with the
+//! official SDKs of two languages in front and the strict emulators behind.
 
 mod bench;
 mod cases;
@@ -13,7 +13,7 @@ use bench::Bench;
 use driver::Language;
 use parties::Seller;
 
-/// Every cell of one column in one language; a failure lists all cells that differ.
+/// Runs every cell of one column in one language; a failure lists all cells that differ.
 async fn column(language: Language, seller: Seller) {
     let mut bench = Bench::start(language, seller).await;
     let mut wrong = Vec::new();
@@ -23,7 +23,7 @@ async fn column(language: Language, seller: Seller) {
     assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// A test for each column, that none of them takes long.
+/// One test for each column, so that none takes long.
 macro_rules! columns {
     ($language:ident, $driven:ident: $($name:ident $seller:ident),*) => {
         mod $language {
@@ -51,7 +51,7 @@ columns!(node, Node:
 
 #[tokio::test]
 async fn what_a_target_cant_say_is_refused_or_named() {
-    // One seller for each model that is asked for by its own name.
+    // One provider for each model that is requested by its own name.
     let sellers = [Seller::OpenAi, Seller::Anthropic, Seller::Gemini, Seller::Compatible];
     let gateway = bench::gateway(&sellers).await;
     let mut wrong = Vec::new();

@@ -1,4 +1,5 @@
-//! Pictures, speech and ranking: the answer as its provider gave it, and its units and money in the books.
+//! Image generation, speech and reranking: the answer as the provider gave it, and its units and cost in the
+//! books.
 
 use harness::client::Answer;
 use harness::{At, Behaviour, Model, UsageMode};
@@ -19,7 +20,7 @@ const OLD_VOICE: &str = "openai/tts-1";
 const RANKER: &str = "Salesforce/Llama-Rank-v1";
 const FIREWORKS_RANKER: &str = "Qwen/Qwen3-Reranker-8B";
 const LOCAL_RANKER: &str = "tide-rank";
-/// Prices of an operator's own: 2,700 micro-USD a picture, 100,000 a million tokens.
+/// An operator's own prices: 2,700 micro-USD per image, 100,000 per million tokens.
 const PRICES: &str = "
 [[model]]
 name = \"black-forest-labs/FLUX.1-schnell\"
@@ -43,7 +44,8 @@ struct House {
     gateway: Gateway,
 }
 
-/// A gateway whose emulator makes pictures, speaks and ranks, with one credential, account and node each.
+/// A gateway whose emulator generates images, synthesises speech and reranks, with one credential, account
+/// and node each.
 async fn house() -> House {
     let served = config()
         .model(Model::image("gpt-image-1-mini"))
@@ -96,7 +98,8 @@ fn units(row: &Value, name: &str) -> u64 {
     row["units"][name].as_u64().unwrap_or_else(|| panic!("no {name}: {row}"))
 }
 
-/// What was booked: what the operator is owed, what the provider bills, in nano-USD, and whether no price is known.
+/// The booked amounts: what the operator is owed and what the provider bills, in nano-USD, and whether the
+/// price is unknown.
 fn money(row: &Value) -> (i64, i64, bool) {
     let nanos = |name: &str| row[name].as_i64().unwrap();
     (nanos("cost_nanos"), nanos("provider_cost_nanos"), row["unpriced"].as_bool().unwrap())
@@ -129,7 +132,7 @@ async fn pictures_are_told_in_tokens_and_billed_so() {
     assert_eq!((row["operation"].as_str(), row["profile"].as_str()), (Some("images"), Some("byok")));
     assert_eq!(row["input_tokens"], prompt, "{row}");
     assert_eq!((units(&row, "images"), units(&row, "image_output_tokens")), (2, 544));
-    // 2 USD a million tokens of text, 8 of pictures.
+    // 2 USD per million text tokens, 8 per million image tokens.
     assert_eq!(money(&row), (0, prompt * 2_000 + 544 * 8_000, false));
     assert_eq!(row["estimated"], false);
 
@@ -174,7 +177,7 @@ async fn pictures_are_billed_by_the_picture_where_they_are_sold_so() {
     let line = &row["attempts"][0]["receipt"][0];
     assert_eq!((&line["class"], &line["units"], line.get("tokens")), (&json!("images"), &json!(2), None));
 
-    // Nobody told a price of what an own server makes.
+    // An own server's images have no known price.
     house.credential("openai_compatible", OWN, "/lenient/v1").await;
     let body = json!({"model": format!("openai_compatible:{FLUX}"), "prompt": "a tide"});
     let answer = house.asked(IMAGES, &body).await;
@@ -199,7 +202,7 @@ async fn speech_goes_on_as_it_comes_and_is_billed_by_the_character() {
     assert!(first.starts_with(b"The\0The"));
     let row = house.gateway.settled(&trace_of_stream(&streaming)).await;
     assert_eq!((row["operation"].as_str(), units(&row, "characters")), (Some("speech"), TEXT_CHARACTERS));
-    // 15 USD a million characters, and a tenth more.
+    // 15 USD per million characters, plus the markup of a tenth.
     assert_eq!(money(&row), (363_000, 330_000, false), "{row}");
     assert_eq!((&row["estimated"], &row["output_tokens"]), (&json!(false), &json!(0)), "{row}");
     assert_eq!(house.gateway.emulator.violations(), []);
@@ -226,7 +229,7 @@ async fn speech_that_is_sold_by_the_token_is_told_or_estimated() {
     assert_eq!(answer.header("content-type"), Some("audio/mpeg"));
     let row = house.booked(&answer).await;
     assert_eq!((&row["estimated"], &row["unpriced"]), (&json!(true), &json!(false)), "{row}");
-    // 1.4 tokens of sound for a character.
+    // 1.4 audio tokens per character.
     assert_eq!(units(&row, "audio_output_tokens"), 31);
     assert_eq!(house.gateway.emulator.violations(), []);
 }
@@ -279,7 +282,7 @@ async fn texts_are_put_in_order_through_three_modes() {
     );
     assert_eq!((&row["input_tokens"], money(&row)), (&json!(tokens), (tokens * 110, tokens * 100, false)));
 
-    // What it does not take is said, and its answer has the common shape.
+    // A field that this provider does not support is reported, and its answer has the common shape.
     house.credential("fireworks", OWN, "/fireworks/inference/v1").await;
     let answer = house.asked(RERANK, &question(FIREWORKS_RANKER)).await;
     assert_eq!(order(&answer), expected);

@@ -1,4 +1,5 @@
-//! Batches of messages: their requests go to one credential, and each is in the books once, at the price of batches.
+//! Batches of Anthropic's Messages API: their requests go to one credential, and each is booked once, at the
+//! batch price.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -64,7 +65,7 @@ async fn delete(client: &Client, id: &str) -> Answer {
     client.call(Method::DELETE, &format!("{PATH}/{id}"), &[], String::new()).await.unwrap()
 }
 
-/// A refusal in the grammar of these clients, which has no field for a place: its message names it.
+/// An error in these clients' wire format, which has no field for the place: the message names it.
 fn refused(answer: &Answer, status: u16, kind: &str, place: &str) {
     assert_eq!(answer.status, status, "{}", answer.text());
     let body = answer.json();
@@ -142,7 +143,7 @@ async fn each_request_of_a_message_batch_is_booked_once_at_the_price_of_batches(
     paid.sort();
     let plain: Vec<(String, i64)> = plain.into_iter().map(|(model, cost)| (model.to_owned(), cost)).collect();
     assert_eq!(paid, plain, "the same requests, at half of their price");
-    // Reading the results is the client's own affair, and books nothing.
+    // Reading the results is up to the client, and books nothing.
     for _ in 0..3 {
         assert_eq!(results(&client, &batch).await.len(), 4);
     }
@@ -182,12 +183,12 @@ async fn a_message_batch_is_its_projects_alone_and_goes_to_one_own_credential() 
         other.get(&format!("{place}/results")).await.unwrap(),
         other.post(&format!("{place}/cancel"), &json!({})).await.unwrap(),
         delete(&other, &id).await,
-        // Its provider's own name is nobody's here.
+        // The provider's own id is unknown here.
         client.get(&format!("{PATH}/msgbatch_000000000001emulated")).await.unwrap(),
     ] {
         refused(&answer, 404, "not_found_error", "There is no batch");
     }
-    // The other kind of batches knows none of these.
+    // The other batch API does not list these.
     assert_eq!(client.get(&format!("/v1/batches/{id}")).await.unwrap().status, 404);
     assert_eq!(client.get("/v1/batches").await.unwrap().json()["data"], json!([]));
     let none = json!({"data": [], "has_more": false, "first_id": null, "last_id": null});
@@ -206,7 +207,7 @@ async fn a_message_batch_is_its_projects_alone_and_goes_to_one_own_credential() 
     assert_eq!(gateway.emulator.violations(), []);
 }
 
-/// Which fields a request may have is a matter of the version, which is the client's, and a bad one fails alone.
+/// The client's API version decides which fields a request may have, and an invalid request fails alone.
 #[tokio::test]
 async fn each_request_of_a_message_batch_is_read_by_the_version_that_its_client_sent() {
     let gateway = gateway().await;
@@ -246,7 +247,7 @@ async fn a_message_batch_with_a_model_that_the_project_may_not_use_goes_nowhere(
     made(&gateway.client(), &asks[..2]).await;
 }
 
-/// What was done before is booked, and a batch is deleted only after that.
+/// Completed work is booked, and a batch is deleted only after that.
 #[tokio::test]
 async fn a_message_batch_that_is_canceled_and_deleted_is_booked_first() {
     let gateway = gateway().await;

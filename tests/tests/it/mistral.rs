@@ -1,5 +1,5 @@
-//! Mistral through the gateway: what clients of other vendors say is said in its words, and what its models think is
-//! found where those clients look for it.
+//! Mistral through the gateway: requests of other vendors' clients are translated into its wire format, and
+//! its reasoning is returned where those clients expect it.
 
 use harness::{Behaviour, Entry, Flavour};
 use serde_json::{Value, json};
@@ -59,7 +59,7 @@ async fn ids_of_other_vendors_calls_are_taken() {
     let message = answer["choices"][0]["message"].clone();
     let id = message["tool_calls"][0]["id"].as_str().expect("a call").to_owned();
     assert_eq!(id.len(), 9, "{answer}");
-    // The same conversation as another vendor's model would have begun it.
+    // The same conversation, with tool call ids from another vendor's model.
     for id in [id.as_str(), "call_PTLP8xhu3uwZk4l3nlnrrJha", "toolu_01A09q90qw90lq917835lq9"] {
         let mut turn = message.clone();
         turn["tool_calls"][0]["id"] = json!(id);
@@ -88,7 +88,7 @@ async fn every_client_sees_text_and_thought_apart() {
     let blocks = answer.json()["content"].clone();
     let text = blocks.as_array().unwrap().iter().find(|block| block["type"] == "text").cloned();
     assert_eq!(text.unwrap()["text"], "You said: hello there", "{blocks}");
-    // What a client sends back of a thought is not sent on: the vendor has another place for it.
+    // Reasoning that a client sends back is dropped: the vendor has another place for it.
     let turn = json!({"role": "assistant", "content": "a", "reasoning_content": "hm"});
     let again = json!([user[0], turn, user[0]]);
     let answer = gateway.chat_ok(&with(question(LARGE), json!({"messages": again}))).await;
@@ -134,7 +134,7 @@ async fn a_pooled_account_serves_and_is_verified() {
     let long = json!({"messages": [{"role": "user", "content": "word ".repeat(3_000)}]});
     let answer = gateway.chat_ok(&with(question(LARGE), long)).await;
     assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
-    // Prompts of one conversation find their cache by a key that is the workspace's own.
+    // Prompts of one conversation find their cache through a key that belongs to the workspace.
     let sent = gateway.calls(POOL).pop().unwrap().json();
     assert!(sent["prompt_cache_key"].is_string(), "{sent}");
 }

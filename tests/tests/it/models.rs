@@ -1,4 +1,4 @@
-//! `/v1/models`: what the key may use, and nothing else.
+//! `/v1/models`: exactly the models that the key may use.
 
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ async fn the_list_follows_the_configuration() {
         "{models:?}"
     );
     assert!(!models.iter().any(|id| id.contains("embedding")), "a chat list: {models:?}");
-    // A node without a list is asked for it when it is added.
+    // A node that was added without a list is queried for its models.
     let body =
         json!({"name": "rack", "base_url": gateway.emulator.base_url(), "secret": crate::gateway::NODE});
     let node = gateway.make("/v2/byoc/nodes", body).await;

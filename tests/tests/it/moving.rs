@@ -1,5 +1,5 @@
-//! A model is not its seller: one write moves it from Azure to Vertex AI while it is asked for all the time, and each
-//! request is answered whole, by one side.
+//! A model is independent of its provider: one write moves it from Azure to Vertex AI under constant traffic,
+//! and each request is answered completely, by one provider.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ const MODEL: &str = "openai/gpt-oss-120b";
 const ON_AZURE: &str = "gpt-oss-120b";
 const ON_VERTEX: &str = "openai/gpt-oss-120b-maas";
 const SAID: &str = "You said: hello there";
-/// Fifty in a second.
+/// Fifty requests per second.
 const EACH: Duration = Duration::from_millis(20);
 const BEFORE: usize = 100;
 const AFTER: usize = 150;
@@ -44,13 +44,13 @@ async fn vertex(gateway: &Gateway) -> String {
     id_of(&gateway.make("/v2/provider-credentials", body).await)
 }
 
-/// One request, from when it was sent.
+/// One request, with the time at which it was sent.
 struct Asked {
     sent: Instant,
     answer: Answer,
 }
 
-/// Every other one is a stream that takes longer than the pause between two.
+/// Every other request is a stream that takes longer than the interval between two.
 fn turn(number: usize) -> Value {
     match number % 2 {
         0 => question(MODEL),
@@ -58,7 +58,7 @@ fn turn(number: usize) -> Value {
     }
 }
 
-/// Asks at its pace, whatever the answers do.
+/// Sends requests at a fixed rate, whatever the answers do.
 async fn ask(client: &Client, count: usize, asked: &mut JoinSet<Asked>) {
     let mut pace = tokio::time::interval(EACH);
     for number in 0..count {
@@ -121,7 +121,7 @@ async fn one_write_moves_a_model_between_clouds_and_no_request_notices() {
     );
     assert!(switch <= LIVE_WITHIN, "{switch:?}");
     assert!(served[0] >= BEFORE as u64 / 2 && served[1] >= AFTER as u64 / 2, "{served:?}");
-    // Each was sent to one side, once, and is booked there.
+    // Each was sent to one provider, once, and is booked there.
     let reached = [OWN, OWN_SECOND].map(|key| gateway.calls(key).len() as u64);
     assert_eq!(reached, served);
     gateway.booked(served.iter().sum()).await;

@@ -1,4 +1,5 @@
-//! Files that conversations name: by names of ours here, by its own at the provider that keeps them, and at nobody else.
+//! Files referenced in conversations: by Tidegate's ids here, by the provider's ids at the provider that
+//! stores them, and nowhere else.
 
 use harness::client::{Answer, Client};
 use harness::{Behaviour, Entry};
@@ -34,7 +35,7 @@ fn chat(id: &str) -> Value {
     json!({"model": MINI, "messages": [{"role": "user", "content": parts}]})
 }
 
-/// A path, a body that names a file there, and where.
+/// A path, a body that references a file there, and the field's place.
 type Named = (&'static str, fn(&str) -> Value, &'static str);
 
 const PLACES: [Named; 2] = [
@@ -42,7 +43,7 @@ const PLACES: [Named; 2] = [
     (CHAT, chat, "messages[0].content[1].file.file_id"),
 ];
 
-/// What the client is told of the place, with nothing sent.
+/// Checks that the error names the field, and returns its message.
 fn told(answer: &Answer, status: u16, code: &str, place: &str) -> String {
     let error = refused(answer, status, code);
     assert_eq!(error["param"], place, "{error}");
@@ -134,12 +135,12 @@ async fn nobody_but_its_keeper_is_asked() {
         let answer = gateway.client().post(path, &elsewhere).await.unwrap();
         let message = told(&answer, 400, "file_kept_elsewhere", place);
         assert!(message.contains("kept by openai") && message.contains(ABROAD), "{message}");
-        // A route that leads elsewhere holds.
+        // A route to another provider stays in force.
         let message = told(&bound.post(path, &body(&kept)).await.unwrap(), 400, "file_kept_elsewhere", place);
         assert!(message.contains("openai"), "{message}");
         assert_eq!(all(&gateway).len(), sent, "nobody was asked");
     }
-    // Its keeper fails, and nobody else is tried, nor when it is known to.
+    // The provider that stores the file fails: no other is tried, not even once it is known to be failing.
     gateway.emulator.script(OWN, [Behaviour::status(401)]);
     let before = gateway.calls(OWN_SECOND).len();
     for (path, body, _) in PLACES {
@@ -176,7 +177,7 @@ async fn a_shared_account_reads_what_the_project_itself_uploaded_there() {
         let theirs = all(&gateway).pop().unwrap().json().to_string();
         let start = theirs.find("\"file-").unwrap() + 1;
         let end = start + theirs[start..].find('"').unwrap();
-        // The provider's own name is another tenant's for all that anybody here knows.
+        // A provider's own id could belong to another tenant.
         let sent = all(&gateway).len();
         told(
             &gateway.client().post(path, &body(&theirs[start..end])).await.unwrap(),

@@ -1,5 +1,5 @@
-//! Names as production code pins them: dated, of a family, or only their vendor's, sent to their vendor as they are; and
-//! what a plan says of models of every kind.
+//! Model names as production code pins them: dated, family or vendor-only names, sent to the vendor
+//! unchanged; and plans for models of every modality.
 
 use harness::client::Answer;
 use harness::{ClaudeModel, Flavour, Model};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::ask::{MINI, problem, question, refused, trace_of, with};
 use crate::gateway::{Gateway, LOCAL_MODEL, NODE, OWN, OWN_SECOND, POOL, config, id_of};
 
-/// Of OpenAI, with whether a price is known of it.
+/// OpenAI's names, and whether a price is known.
 const OF_CHAT: [(&str, bool); 8] = [
     ("gpt-4o-2024-08-06", true),
     ("gpt-4o-mini-2024-07-18", true),
@@ -45,7 +45,7 @@ async fn gateway() -> Gateway {
     gateway
 }
 
-/// It was served by its vendor under this name, and booked with a price where one is known.
+/// Checks that the vendor served this name, and that it is booked with a price if one is known.
 async fn served(gateway: &Gateway, answer: &Answer, name: &str, provider: &str, is_priced: bool) {
     assert_eq!(answer.status, 200, "{name}: {}", answer.text());
     assert_eq!(answer.header("agent-resolved-provider"), Some(provider), "{name}");
@@ -67,7 +67,7 @@ async fn names_as_vendors_have_them_are_served_by_their_vendors() {
         let answer = gateway.client().post("/v1/messages", &asked).await.unwrap();
         served(&gateway, &answer, name, "anthropic", is_priced).await;
     }
-    // The same price as the undated one's, and by chat as well.
+    // The price equals that of the undated name, also through chat.
     let dated = gateway.plan(json!({"model": "claude-haiku-4-5-20251001"})).await;
     let undated = gateway.plan(json!({"model": "claude-haiku-4-5"})).await;
     assert_eq!(dated["chosen"]["pricing"], undated["chosen"]["pricing"]);
@@ -91,13 +91,14 @@ async fn a_name_of_nobody_is_refused_where_its_vendor_is_not() {
     refused(&gateway.chat(&question("brand-new")).await, 404, "model_not_found");
     let error = refused(&gateway.chat(&question("grok-4")).await, 404, "model_not_served");
     assert!(error["message"].as_str().unwrap().contains("tidegate credential add xai"), "{error}");
-    // What a customer of the provider made is nothing that the pool serves to everybody.
+    // A customer's fine-tuned model is never served by the pool.
     gateway.account("openai", POOL).await;
     refused(&gateway.chat(&question("ft:gpt-4o-mini:acme::id")).await, 404, "model_not_served");
     assert_eq!(gateway.calls(POOL).len() + gateway.calls(NODE).len(), 0, "nothing was sent");
 }
 
-/// A route's model is exact; an ending of `*` or `/` is a pattern, in the API, the command line and the document.
+/// A route's model matches exactly; a trailing `*` or `/` makes it a pattern, in the API, the command line
+/// and the document.
 #[tokio::test]
 async fn a_routes_model_is_exact_unless_it_says_otherwise() {
     let gateway = Gateway::start().await;
@@ -123,7 +124,7 @@ async fn a_routes_model_is_exact_unless_it_says_otherwise() {
     assert_eq!(models, [&json!("openai/gpt-4o"), &json!("gpt-4o*")]);
     let document = cli.run(&["export"]).ok();
     assert!(document.contains("\"openai/gpt-4o\"") && document.contains("\"gpt-4o*\""), "{document}");
-    // The same pattern twice is one scope, however it is written; an exact name is another one.
+    // Two spellings of one pattern are the same scope; an exact name is another.
     let taken = json!({"scope": {"model": "gpt-4o**"}});
     let answer = gateway.admin().post("/v2/routes", &taken).await.unwrap();
     problem(&answer, 409, "route_scope_taken");
@@ -161,7 +162,7 @@ async fn a_plan_is_for_what_the_model_does_and_takes_nothing_that_it_does_not_re
     }
     let told = gateway.cli().run(&["plan", "gpt-image-1-mini", "--modality", "image"]).ok();
     assert!(told.contains("for       image") && told.contains("would serve"), "{told}");
-    // Pictures of one credential, texts of another: each plan says by which rule.
+    // Images go to one principal, texts to another: each plan names the route that decided.
     let other = id_of(
         &gateway
             .make(
@@ -181,7 +182,8 @@ async fn a_plan_is_for_what_the_model_does_and_takes_nothing_that_it_does_not_re
     assert_eq!(gateway.plan(json!({"model": MINI})).await["chosen"]["profile"], "byok");
 }
 
-/// Headers of ours that do nothing here are named; one that the answer depends on is refused.
+/// Tidegate headers without an effect here are reported as dropped; one that the answer depends on is
+/// refused.
 #[tokio::test]
 async fn headers_that_are_not_honoured_are_refused_or_named() {
     let gateway = Gateway::start().await;

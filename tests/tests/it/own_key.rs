@@ -1,5 +1,5 @@
-//! From a managed call to the same call on one's own key: what a customer does for it, counted. The application is the
-//! same file before and after.
+//! From a managed call to the same call on the customer's own key: counts the steps that a customer takes.
+//! The application is the same file before and after.
 
 use harness::bedrock::{REGION, access_keys};
 use harness::{Config, Flavour, Model};
@@ -13,29 +13,29 @@ use crate::gateway::{self, Gateway, OWN, POOL};
 const GEMINI: &str = "google/gemini-2.5-pro";
 const HAIKU: &str = "anthropic/claude-haiku-4-5";
 const FLUX: &str = "fal-ai/flux-1/schnell";
-/// What chats, and what asks for pictures.
+/// The chat application, and the image application.
 const TALKER: &str = "application.py";
 const PAINTER: &str = "painter.py";
-/// All of it: one command, whose secret is read from standard input.
+/// The complete change: one command, with the secret on standard input.
 const COMMANDS: usize = 1;
-/// Beside the provider's name, no journey needs more than this to be said.
+/// The most options that a command needs besides the provider's name.
 const OPTIONS_MAX: usize = 3;
 
 struct Journey {
     application: &'static str,
-    /// Whose account serves before, by which base.
+    /// The pooled provider that serves before, with its base URL.
     pool: (&'static str, String),
     model: &'static str,
     provider: &'static str,
-    /// What is said beside the provider.
+    /// The command's options besides the provider.
     options: Vec<String>,
-    /// What only an emulator needs said: where it is.
+    /// Options that only an emulator needs: its addresses.
     places: Vec<String>,
     secret: String,
 }
 
 fn config() -> Config {
-    // The second is what a credential of Vertex AI is verified with.
+    // The second model is the one that verifies a Vertex AI credential.
     gateway::config().model(Model::chat("gemini-2.5-pro")).model(Model::chat("gemini-2.5-flash-lite"))
 }
 
@@ -63,7 +63,7 @@ fn journeys(gateway: &Gateway) -> Vec<Journey> {
             pool: ("openai", emulator.base_url()),
             model: MINI,
             provider: "azure_openai",
-            // The address is the resource's own, so that it is said in truth, too.
+            // The address belongs to the customer's resource, so a real command states it, too.
             options: [
                 base(emulator.base_url_of(Flavour::Azure)),
                 options(&["--deployment", "openai/gpt-4o-mini=my-gpt-4o-mini"]),
@@ -103,7 +103,7 @@ fn journeys(gateway: &Gateway) -> Vec<Journey> {
     ]
 }
 
-/// What the application saw.
+/// What the application received.
 async fn asked(gateway: &Gateway, journey: &Journey) -> Value {
     let mut command = tokio::process::Command::new(workspace().join(".venv/bin/python"));
     command.arg(workspace().join("tests/sdk").join(journey.application));
@@ -140,7 +140,7 @@ async fn one_command_takes_a_managed_call_to_ones_own_key() {
             with(answer.clone(), json!({"profile": null, "provider": null, "request": null}))
         };
         assert_eq!(seen(&before), seen(&after), "{told}: the application sees what it saw");
-        // Before, the workspace owed it; now its provider bills it.
+        // Before, the workspace owed the cost; now its provider bills it.
         let owed = async |answer: &Value| {
             gateway.settled(answer["request"].as_str().unwrap()).await["cost_micros"].as_i64().unwrap()
         };

@@ -1,4 +1,5 @@
-//! People: how they sign in, who they are then, what their roles let them do, and how it all ends.
+//! People: how they sign in, how they are identified, what their roles allow, and how sessions and
+//! memberships end.
 
 use std::time::Instant;
 
@@ -34,10 +35,11 @@ async fn the_link_of_a_start_signs_the_owner_in_once() {
     assert_eq!(me.json(), owner.me);
     problem(&gateway.open_link(link).await, 401, "link_over");
     problem(&gateway.open_link("/sign-in#token=nonsense").await, 401, "link_over");
-    // The token is nowhere: not in the database, not in the log.
+    // The token is stored nowhere: not in the database, not in the log.
     let canary = Canary::new().plant("token", token_of(link)).plant("cookie", &owner.cookie);
     assert_eq!(canary.scan_path(&gateway.data()).unwrap(), []);
-    // Later starts print none, and the data directory makes more while the gateway runs.
+    // Later starts print no link, and the command line creates new ones from the data directory while the
+    // gateway runs.
     gateway.crash().await;
     let printed = gateway.process().stdout();
     assert!(!printed.contains("#token=") && printed.contains("tidegate login --link"), "{printed}");
@@ -54,7 +56,7 @@ async fn the_link_of_a_start_signs_the_owner_in_once() {
     assert!(me.get("csrf_token").is_none(), "{me}");
 }
 
-/// What a container prints is kept: the link is in it once, and the audit isn't filled by restarts.
+/// A container's output is retained, so the link appears in it once; and restarts don't fill the audit log.
 #[tokio::test]
 async fn a_link_that_nobody_used_is_not_printed_again() {
     let mut gateway = Gateway::start().await;
@@ -94,7 +96,7 @@ async fn a_password_is_set_used_and_changed() {
         answers.push(document);
     }
     assert_eq!(answers[0], answers[1], "who is known here is nobody's business");
-    // What a stolen session could do takes the password.
+    // Whatever would let a stolen session take over the account requires the password.
     let change = json!({"password": "another sentence of mine"});
     problem(&signed_in.patch("/v2/me", change.clone()).await, 403, "wrong_password");
     let wrong = json!({"password": "another sentence of mine", "current_password": "no"});
@@ -103,7 +105,7 @@ async fn a_password_is_set_used_and_changed() {
     let right = json!({"password": "another sentence of mine", "current_password": PASSWORD});
     Person::of(&gateway.origin, &signed_in.patch("/v2/me", right).await);
     problem(&sign_in(&gateway, "ada@example.com", PASSWORD).await, 401, "sign_in_failed");
-    // A link stands in for a password that is forgotten.
+    // A link replaces a forgotten password.
     let back = gateway.owner().await;
     Person::of(&gateway.origin, &back.patch("/v2/me", change).await);
     let canary = Canary::new().plant("password", PASSWORD);
@@ -116,7 +118,7 @@ async fn a_password_is_set_used_and_changed() {
     }
 }
 
-/// Whether somebody is known here must not show in how long it takes; and nobody tries for ever.
+/// Response time must not reveal whether an email is known, and attempts are limited.
 #[tokio::test]
 async fn guessing_takes_as_long_for_everybody_and_has_an_end() {
     let gateway = Gateway::start().await;
@@ -138,12 +140,12 @@ async fn guessing_takes_as_long_for_everybody_and_has_an_end() {
     let over = sign_in(&gateway, "owner@localhost", PASSWORD).await;
     problem(&over, 429, "too_many_attempts");
     assert!(over.header("retry-after").is_some(), "{over:?}");
-    // Others, and the link, still get in.
+    // Other people, and the link, still get in.
     problem(&sign_in(&gateway, "third@localhost", "not the password").await, 401, "sign_in_failed");
     gateway.owner().await;
 }
 
-/// However many gateways there are, nobody has more tries than at one.
+/// Sign-in attempts are limited across all gateways together.
 #[tokio::test]
 async fn tries_count_at_every_gateway() {
     let server = Server::shared().await.unwrap();
@@ -160,7 +162,7 @@ async fn tries_count_at_every_gateway() {
     for _ in 0..4 {
         problem(&sign_in(&gateway, "owner@localhost", "not the password").await, 401, "sign_in_failed");
     }
-    // A success at either begins anew at both.
+    // A success at either gateway resets the counter at both.
     assert_eq!(other.post("/v2/sign-in", &body(PASSWORD)).await.unwrap().status, 200);
     let (mut here, mut there) = (0, 0);
     for number in 0..16 {
@@ -172,13 +174,14 @@ async fn tries_count_at_every_gateway() {
         let failed = if number % 2 == 0 { &mut here } else { &mut there };
         *failed += usize::from(answer.status == 401);
     }
-    // What was tried before the success is forgotten behind its answer; each by itself had let in 6 and 8.
+    // The reset of the earlier attempts is written after the answer; gateways that count separately would
+    // have let 6 and 8 through.
     assert!((10..=12).contains(&(here + there)), "{here} and {there}");
     problem(&sign_in(&gateway, "owner@localhost", PASSWORD).await, 429, "too_many_attempts");
     let over = other.post("/v2/sign-in", &body(PASSWORD)).await.unwrap();
     problem(&over, 429, "too_many_attempts");
     assert!(over.header("retry-after").is_some(), "{over:?}");
-    // Others still get in.
+    // Other people can still try.
     let stranger = json!({"email": "third@localhost", "password": "not the password"});
     problem(&other.post("/v2/sign-in", &stranger).await.unwrap(), 401, "sign_in_failed");
 }
@@ -202,7 +205,7 @@ async fn members_are_invited_changed_and_removed() {
     let one = listed["data"].as_array().unwrap().iter().find(|row| row["id"] == shown["id"]).unwrap();
     assert_eq!(one["status"], "active");
     assert!(one.get("invite_link").is_none(), "the link is shown once: {one}");
-    // A role counts at once, in the session that is there.
+    // A role change takes effect at once, in the existing session.
     problem(&developer.post("/v2/projects", json!({"name": "x"})).await, 403, "insufficient_role");
     let etag = owner.get(&path).await.header("etag").unwrap().to_owned();
     let json = [("content-type", "application/json"), ("if-match", etag.as_str())];
@@ -211,7 +214,7 @@ async fn members_are_invited_changed_and_removed() {
     assert_eq!(raised.json()["role"], "admin", "{}", raised.text());
     problem(&owner.client().call(Method::PATCH, &path, &json, body).await.unwrap(), 412, "version_mismatch");
     assert_eq!(developer.post("/v2/projects", json!({"name": "x"})).await.status, 201);
-    // An admin neither makes nor touches an owner.
+    // An admin can neither create nor change an owner.
     for told in [
         developer.post("/v2/members", json!({"email": "me2@example.com", "role": "owner"})).await,
         developer.patch(&path, json!({"role": "owner"})).await,
@@ -235,13 +238,14 @@ async fn members_are_invited_changed_and_removed() {
     ] {
         assert_eq!(owner.post("/v2/members", body).await.json()["param"], param);
     }
-    // A session ends with the membership, not with the next sign-in.
+    // A session ends together with the membership, not at the next sign-in.
     assert_eq!(owner.client().delete(&path).await.unwrap().status, 204);
     problem(&developer.get("/v2/me").await, 401, "session_over");
     problem(&owner.get(&path).await, 404, "not_found");
 }
 
-/// API keys are the workspace's, so that nobody's leaving stops a program unasked; and nobody who left calls on unseen.
+/// API keys belong to the workspace, so a member's departure does not stop a program unasked; and nobody who
+/// left keeps calling unnoticed.
 #[tokio::test]
 async fn keys_that_a_member_made_are_kept_or_revoked_once_they_leave() {
     let gateway = Gateway::start().await;
@@ -264,7 +268,7 @@ async fn keys_that_a_member_made_are_kept_or_revoked_once_they_leave() {
         }
         let wrong = owner.client().delete(&format!("{path}?keys=burn")).await.unwrap();
         assert_eq!((wrong.status, &wrong.json()["param"]), (400, &json!("keys")));
-        // What was refused changed nothing.
+        // A refused removal changed nothing.
         assert_eq!(admin.get("/v2/me").await.status, 200);
         assert_eq!(owner.client().delete(&format!("{path}?keys={word}")).await.unwrap().status, 204);
         problem(&admin.get("/v2/me").await, 401, "session_over");
@@ -305,7 +309,7 @@ async fn the_command_line_manages_members() {
     assert!(shown.contains(&gateway.founded.workspace_id) && shown.contains("operator"), "{shown}");
 }
 
-/// Two workspaces, one person; and nobody becomes somebody whom another workspace knows.
+/// One person in two workspaces; and nobody can take over an identity that another workspace knows.
 #[tokio::test]
 async fn one_person_in_two_workspaces() {
     let gateway = Gateway::start().await;
@@ -319,7 +323,7 @@ async fn one_person_in_two_workspaces() {
     let there = owner.client().header("tidegate-workspace", other_id);
     assert_eq!(there.get("/v2/me").await.unwrap().json()["workspace_id"], other_id);
     assert_eq!(there.get("/v2/projects").await.unwrap().json()["data"][0]["id"], others["project_id"]);
-    // The pool and the installation are the operator's, not an owner's of some workspace.
+    // The pool and the installation belong to the operator, not to an owner of some workspace.
     problem(&there.get("/v2/accounts").await.unwrap(), 403, "insufficient_role");
     assert_eq!(owner.get("/v2/accounts").await.status, 200);
     let missing = "ws_01900000000070008000000000000000";
@@ -327,7 +331,7 @@ async fn one_person_in_two_workspaces() {
         let told = owner.client().header("tidegate-workspace", foreign).get("/v2/me").await.unwrap();
         problem(&told, 404, "not_found");
     }
-    // The others' admin asks the first workspace's member in.
+    // The other workspace's admin invites the first workspace's member.
     let member = gateway.member(&owner.client(), "ada@example.com", "viewer").await;
     let admin = gateway.with_key(others["admin_key"].as_str().unwrap());
     let told =
@@ -347,7 +351,7 @@ async fn one_person_in_two_workspaces() {
     let told = admin.post(&format!("/v2/members/{}/link", member.id), &json!({})).await.unwrap();
     let link = told.json()["sign_in_link"].as_str().unwrap().to_owned();
     problem(&gateway.open_link(&link).await, 401, "sign_in_first");
-    // A workspace of its own that nobody owns is its admin key's to give away, once.
+    // The admin key of a workspace without an owner can appoint one, once.
     let third = gateway.make("/v2/workspaces", json!({"name": "third"})).await;
     let third = gateway.with_key(third["admin_key"].as_str().unwrap());
     gateway.member(&third, "boss@example.com", "owner").await;
@@ -358,7 +362,7 @@ async fn one_person_in_two_workspaces() {
     problem(&told, 409, "operators_workspace");
 }
 
-/// An email that somebody wrote down for themselves keeps it from nobody: not from an invitation, nor from signing in.
+/// Claiming another person's email blocks nothing: neither their invitation nor their sign-in.
 #[tokio::test]
 async fn an_email_that_another_took_blocks_nobody() {
     let gateway = Gateway::start().await;
@@ -409,7 +413,7 @@ async fn a_developer_makes_keys_that_may_no_more_than_call_and_look() {
     problem(&developer.patch(&path, json!({"name": "mine now"})).await, 403, "insufficient_role");
     let own = format!("/v2/api-keys/{}", key["id"].as_str().unwrap());
     assert_eq!(developer.client().delete(&own).await.unwrap().status, 204);
-    // Nor does an admin's key touch the operator's.
+    // Nor can an admin key delete the operator's key.
     let (admin_key, _) = gateway.key(json!({"name": "a", "scopes": ["admin"]})).await;
     problem(&gateway.with_key(&admin_key).delete(&path).await.unwrap(), 403, "insufficient_scope");
 }

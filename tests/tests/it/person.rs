@@ -1,4 +1,4 @@
-//! A signed-in person, as a browser on a page of the console sends their requests.
+//! A signed-in person, whose requests are sent the way a browser on the console sends them.
 
 use harness::client::{Answer, Client};
 use http::Method;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::WITHIN;
 use crate::gateway::Gateway;
 
-/// A session, and who has it.
+/// A session, and its person.
 #[derive(Clone)]
 pub struct Person {
     pub id: String,
@@ -24,7 +24,7 @@ pub fn cookie_of(answer: &Answer) -> String {
 }
 
 impl Person {
-    /// Out of the answer of a sign-in.
+    /// Reads the session from the answer to a sign-in.
     pub fn of(origin: &str, answer: &Answer) -> Self {
         assert_eq!(answer.status, 200, "{}", answer.text());
         let me = answer.json();
@@ -61,13 +61,13 @@ impl Person {
     }
 }
 
-/// What follows the `#` of a link.
+/// The token after the `#` of a link.
 pub fn token_of(link: &str) -> &str {
     link.split_once("/sign-in#token=").unwrap_or_else(|| panic!("no link: {link}")).1
 }
 
 impl Gateway {
-    /// A browser that nobody is signed in with.
+    /// A browser without a session.
     pub fn browser(&self) -> Client {
         Client::new(&self.origin).within(WITHIN).header("origin", &self.origin)
     }
@@ -76,7 +76,7 @@ impl Gateway {
         self.browser().post("/v2/sign-in/link", &json!({"token": token_of(link)})).await.unwrap()
     }
 
-    /// Invites somebody with a client that may, and signs them in by their link.
+    /// Invites a person through an authorised client, and signs them in with their link.
     pub async fn member(&self, inviting: &Client, email: &str, role: &str) -> Person {
         let made = inviting.post("/v2/members", &json!({"email": email, "role": role})).await.unwrap();
         assert_eq!(made.status, 201, "{}", made.text());
@@ -84,7 +84,7 @@ impl Gateway {
         Person::of(&self.origin, &self.open_link(&link).await)
     }
 
-    /// The owner of the first workspace, by a link of the admin's.
+    /// The owner of the first workspace, signed in with a link from the command line.
     pub async fn owner(&self) -> Person {
         let link = self.cli().run(&["login", "--link"]).ok();
         Person::of(&self.origin, &self.open_link(link.trim()).await)

@@ -1,4 +1,5 @@
-//! Pictures made of others: forms that go on to the upstream while they come, with their files, and what they cost.
+//! Image edits and variations: multipart forms that are streamed to the upstream while they arrive, with
+//! their files, and their cost.
 
 use harness::client::Answer;
 use harness::raw::{RawConnection, status_of};
@@ -20,10 +21,10 @@ const EDITS: &str = "/v1/images/edits";
 const VARIATIONS: &str = "/v1/images/variations";
 const PAINTER: &str = "openai/gpt-image-1-mini";
 const OLD: &str = "openai/dall-e-2";
-/// What the emulator counts of each picture that is sent, and of each that it makes.
+/// The tokens that the emulator counts for each input image, and for each generated one.
 const SEEN: u64 = 323;
 const MADE: u64 = 272;
-/// A price of an operator's own: 20,000 micro-USD a picture.
+/// An operator's own price: 20,000 micro-USD per image.
 const PRICES: &str = "
 [[model]]
 name = \"openai/dall-e-2\"
@@ -38,7 +39,7 @@ struct House {
     gateway: Gateway,
 }
 
-/// A gateway whose emulator edits pictures.
+/// A gateway whose emulator edits images.
 async fn bare() -> House {
     let served = config().model(Model::image("gpt-image-1-mini")).model(Model::image("dall-e-2"));
     House { gateway: Gateway::priced(served, PRICES).await }
@@ -64,12 +65,12 @@ fn edit<'a>(model: &'a str, more: &[(&'a str, &'a [u8])]) -> Vec<u8> {
     form(&[&[("model", model.as_bytes()), ("prompt", b"a high tide")], more].concat())
 }
 
-/// What the emulator says of a file: a lost, doubled or changed byte would be told otherwise.
+/// The emulator's description of a file: a lost, doubled or changed byte changes it.
 fn told(name: &str, file: &[u8]) -> String {
     format!("{name}: {} bytes of {:08x}", file.len(), crc32fast::hash(file))
 }
 
-/// What stands behind the pixel of a picture.
+/// The text appended to the pixel data of an image.
 fn shown(picture: &Value) -> String {
     use base64::Engine as _;
     let bytes = base64::engine::general_purpose::STANDARD.decode(picture.as_str().unwrap()).unwrap();
@@ -86,13 +87,15 @@ fn units(row: &Value, name: &str) -> u64 {
     row["units"][name].as_u64().unwrap_or_else(|| panic!("no {name}: {row}"))
 }
 
-/// What was booked: what the operator is owed, what the provider bills, in nano-USD, and whether no price is known.
+/// The booked amounts: what the operator is owed and what the provider bills, in nano-USD, and whether the
+/// price is unknown.
 fn money(row: &Value) -> (i64, i64, bool) {
     let nanos = |name: &str| row[name].as_i64().unwrap();
     (nanos("cost_nanos"), nanos("provider_cost_nanos"), row["unpriced"].as_bool().unwrap())
 }
 
-/// What the mini model's tokens come to: 2 USD a million of text, 2.5 of pictures that are seen, 8 of those that are made.
+/// The cost of the mini model's tokens: 2 USD per million text tokens, 2.5 for image input, 8 for image
+/// output.
 fn mini_nanos(text: u64, seen: u64, made: u64) -> i64 {
     i64::try_from(text * 2_000 + seen * 2_500 + made * 8_000).unwrap()
 }
@@ -141,7 +144,7 @@ async fn an_edit_comes_by_and_by() {
     let House { gateway, .. } = &house().await;
     let picture = noise(3 * MIB);
     let more: [(&str, &[u8]); 3] = [("stream", b"true"), ("partial_images", b"2"), ("image", &picture)];
-    // Where the wish stands behind a long file, the answer's type tells what it is.
+    // If `stream` follows a long file in the form, the answer's content type reveals the stream.
     let behind: [(&str, &[u8]); 3] = [("image", &picture), ("stream", b"true"), ("partial_images", b"2")];
     for more in [more, behind] {
         let answer = posted_ok(gateway, EDITS, edit(PAINTER, &more)).await;
@@ -177,13 +180,13 @@ async fn variations_are_billed_by_the_picture_through_the_pool() {
     let row = gateway.settled(&trace_of(&answer)).await;
     assert_eq!((row["operation"].as_str(), units(&row, "images")), (Some("image_variations"), 3));
     assert_eq!(money(&row), (66_000_000, 60_000_000, false), "{row}");
-    // The pool edits, too.
+    // The pool edits images, too.
     let answer = posted_ok(gateway, EDITS, edit(PAINTER, &[("image", &picture)])).await;
     let row = gateway.settled(&trace_of(&answer)).await;
     let text = row["input_tokens"].as_u64().unwrap() - SEEN;
     let provider = mini_nanos(text, SEEN, MADE);
     assert_eq!(money(&row), (provider + provider / 10, provider, false), "{row}");
-    // What the vendor does with one model alone, it says itself, and it costs nothing.
+    // The vendor itself refuses what it supports for one model only, at no cost.
     let newer = form(&[("model", PAINTER.as_bytes()), ("image", &picture)]);
     let answer = post(gateway, VARIATIONS, newer).await;
     assert_eq!((answer.status, &answer.json()["error"]["param"]), (400, &json!("model")));
@@ -237,7 +240,7 @@ async fn a_long_picture_is_not_held_and_every_byte_goes_on() {
     assert_eq!(shown_in(&answer), told("image", &picture));
     assert!(grown < 8 * MIB, "{grown} bytes more for one of {} MiB", 24);
     drop(picture);
-    // A file before the model is held, and nothing of it is lost.
+    // A file that comes before the model field is buffered, and arrives complete.
     let picture = noise(2 * MIB);
     let first = form(&[("image", &picture), ("model", PAINTER.as_bytes()), ("prompt", b"x"), ("n", b"2")]);
     let answer = posted_ok(gateway, EDITS, first).await;
@@ -269,16 +272,17 @@ async fn what_is_wrong_with_a_form_is_said_in_the_clients_own_words() {
     let answer = gateway.client().call(Method::POST, EDITS, &json, said).await.unwrap();
     refused(&answer, 415, "unsupported_media_type");
     assert_eq!(gateway.calls(OWN).len(), 0);
-    // A model that makes no pictures is asked for none; who is unknown is not found.
+    // A model that does not generate images receives no request; an unknown model is a 404.
     check(EDITS, edit("openai/gpt-4o-mini", &[("image", b"x")]), 400, "model_modality", json!("model")).await;
     let answer = post(gateway, EDITS, edit("openai/no-such", &[("image", b"x")])).await;
     assert_eq!(answer.status, 404, "{}", answer.text());
-    // Behind what has gone on, another number or model is never sent whole.
+    // A wrong count or second model field after data was forwarded: the upstream never receives a complete
+    // request.
     check(EDITS, edit(PAINTER, &[("image", &long), ("n", b"9")]), 400, "invalid_value", json!("n")).await;
     check(EDITS, edit(PAINTER, &[("image", &long), model]), 400, "duplicate_field", json!("model")).await;
     let whole = |call: &harness::Entry| call.outcome == Outcome::Answered;
     assert!(!gateway.calls(OWN).iter().filter(|call| call.model.as_deref() != Some("no-such")).any(whole));
-    // What only the vendor knows is its own to say.
+    // A rule that only the vendor knows is left to the vendor.
     let body = edit(PAINTER, &[("response_format", b"url"), ("image", b"x")]);
     let answer = post(gateway, EDITS, body).await;
     assert_eq!((answer.status, &answer.json()["error"]["param"]), (400, &json!("response_format")));
@@ -298,7 +302,7 @@ async fn who_edits_no_pictures_is_not_asked() {
 #[tokio::test]
 async fn what_is_wanted_is_reserved_before_anybody_is_asked() {
     let House { gateway, .. } = &house().await;
-    // Of 8,192 tokens each: 66,000 micro-USD a picture that is made, 21,000 for one that is sent.
+    // With 8,192 tokens each: 66,000 micro-USD per generated image, 21,000 per input image.
     let limit = json!({"project_id": gateway.founded.project_id, "period": "month", "limit_micros": 600_000});
     let id = id_of(&gateway.make("/v2/budgets", limit).await);
     let answer = posted_ok(gateway, EDITS, edit(PAINTER, &[("image", b"x")])).await;
@@ -312,7 +316,7 @@ async fn what_is_wanted_is_reserved_before_anybody_is_asked() {
     let ten: [(&str, &[u8]); 2] = [("n", b"10"), ("image", b"x")];
     refused(&post(gateway, EDITS, edit(PAINTER, &ten)).await, 429, "quota_exceeded");
     assert_eq!(gateway.calls(OWN).len(), 1);
-    // What is too little for ten is enough for one.
+    // A remaining budget that is too small for ten images is enough for one.
     posted_ok(gateway, EDITS, edit(PAINTER, &[("image", b"x")])).await;
 }
 
@@ -322,7 +326,7 @@ async fn an_edit_that_is_cut_short_goes_nowhere_whole() {
     let whole = edit(PAINTER, &[("image", &noise(3 * MIB))]);
     let mut raw = RawConnection::open(address(gateway), WITHIN).await.unwrap();
     raw.write(head(gateway, EDITS, "transfer-encoding: chunked\r\nconnection: close")).await.unwrap();
-    // All but its last boundary, and an end.
+    // Everything but the end of the last boundary, then the end of the body.
     let short = &whole[..whole.len() - 9];
     for piece in short.chunks(100_000) {
         raw.write(format!("{:x}\r\n", piece.len())).await.unwrap();

@@ -1,10 +1,11 @@
-//! Plays a runtime of ours for tests of what stands before one: it takes whatever it is asked, and has nothing behind it.
+//! A fake Tidegate runtime for tests of the layers in front of one: it accepts every request, and has nothing
+//! behind it.
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-/// It plays as long as the test's runtime lives.
+/// Runs as long as the test's async runtime lives.
 pub struct PlayedRuntime {
     pub base_url: String,
 }
@@ -22,7 +23,7 @@ impl PlayedRuntime {
     }
 }
 
-/// One request, and the connection ends.
+/// Answers one request and closes the connection.
 async fn answer(stream: TcpStream) -> Option<()> {
     let mut stream = BufReader::new(stream);
     let (mut first, mut line, mut length) = (String::new(), String::new(), 0);

@@ -1,4 +1,4 @@
-//! Policies: what a project's requests may reach, whatever a route says, told before anything leaves.
+//! Policies: what a project's requests may reach, whatever a route says, enforced before anything is sent.
 
 use harness::client::Answer;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ fn credential(gateway: &Gateway, key: &str, more: Value) -> Value {
     with(json!({"provider": "openai", "secret": key, "base_url": gateway.emulator.base_url()}), more)
 }
 
-/// Refused by this rule, with nothing sent.
+/// Checks that this rule refused the request, with nothing sent.
 fn forbidden(gateway: &Gateway, answer: &Answer, made: &Value, rule: &str) {
     let error = refused(answer, 403, "policy_forbids");
     let message = error["message"].as_str().unwrap();
@@ -46,7 +46,7 @@ async fn who_did_not_agree_to_keep_nothing_is_not_asked() {
     forbidden(&gateway, &gateway.chat(&question(MINI)).await, &made, "compliance");
     gateway.patch(&path, json!({"compliance": ["soc2", "hipaa"]})).await;
     gateway.chat_ok(&question(MINI)).await;
-    // A week is enough from now on, and what its owner no longer states is not known.
+    // Seven days are acceptable from now on, and a compliance tag that is no longer stated counts as absent.
     let changed = json!({"retention": {"days": 7}, "compliance": []});
     gateway.patch(&format!("{POLICIES}/{}", id_of(&made)), changed).await;
     gateway.patch(&path, json!({"retention": {"days": 7}})).await;
@@ -87,13 +87,14 @@ async fn what_a_policy_allows_is_asked_in_the_place_of_what_it_does_not() {
     policy(&gateway, json!({"retention": "zero", "allowed_providers": ["openai", "byoc"]})).await;
     let answer = gateway.chat_ok(&question(MINI)).await;
     assert_eq!(answer.header("agent-byok-credential-id"), kept["id"].as_str());
-    // What stays on the workspace's own machines is kept nowhere else.
+    // The workspace's own machines count as zero retention.
     gateway.node("rack", &[LOCAL_MODEL]).await;
     let answer = gateway.chat_ok(&question(LOCAL_MODEL)).await;
     assert_eq!(answer.header("agent-execution-profile"), Some("byoc"));
 }
 
-/// What nothing allows is forbidden whether it is there or not; and the refusal stands in the audit, the first of an hour.
+/// A forbidden target is refused as forbidden whether it is available or not; and the refusal is audited,
+/// once per hour.
 #[tokio::test]
 async fn a_policy_is_told_before_the_state_of_what_it_forbids() {
     let gateway = Gateway::start().await;

@@ -1,5 +1,5 @@
-//! The operator's accounts, which several workspaces share: what is kept there is not named, one tenant's request takes
-//! nothing from the others, and whose accounts they are is not told.
+//! The operator's accounts, which several workspaces share: objects stored there can't be referenced, one
+//! tenant's request can't disable an account for the others, and the account's identity is not revealed.
 
 use domain::{Grammar, Operation};
 use harness::Behaviour;
@@ -13,7 +13,7 @@ const MESSAGES: &str = "/v1/messages";
 const CLAUDE: &str = "anthropic/claude-haiku-4-5";
 const GEMINI: &str = "/v1beta/models/gemini-2.5-flash:generateContent";
 
-/// Another workspace of the same installation, without a right to run it.
+/// Another workspace of the same installation, without operator rights.
 async fn tenant(gateway: &Gateway, name: &str) -> (String, harness::client::Client) {
     let made = gateway.make("/v2/workspaces", json!({"name": name})).await;
     let key = made["api_key"].as_str().unwrap().to_owned();
@@ -45,7 +45,7 @@ fn contents(part: Value) -> Value {
 
 type Named = (&'static str, Value, &'static str);
 
-/// What names something that is kept, and where.
+/// Requests that reference a stored object, and the field that does.
 fn named_in_chat_and_responses() -> Vec<Named> {
     vec![
         (
@@ -156,7 +156,7 @@ async fn what_an_account_keeps_is_named_by_nobody_in_any_grammar() {
     let gateway = Gateway::start().await;
     for provider in ["openai", "anthropic", "gemini"] {
         let account = gateway.account(provider, POOL).await;
-        // Else tools without a price are refused before anybody looks at what they name.
+        // Otherwise unpriced tools are refused before their references are checked.
         gateway.patch(&format!("/v2/accounts/{account}"), json!({"allow_unpriced": true})).await;
     }
     let store = gateway.emulator.base_url().replace("http://", "https://");
@@ -172,7 +172,7 @@ async fn what_an_account_keeps_is_named_by_nobody_in_any_grammar() {
     let answer = gateway.client().post(CHAT, &new).await.unwrap();
     assert_eq!(refused(&answer, 400, "unknown_field")["param"], "stored_thing");
     assert_eq!(gateway.calls(POOL).len(), 0, "nothing was sent");
-    // What is the customer's own is the customer's to name.
+    // With the customer's own credential, stored objects may be referenced.
     gateway.credential("openai", OWN).await;
     for (path, body, _) in named.iter().filter(|(path, _, _)| [CHAT, RESPONSES].contains(path)) {
         let sent = gateway.calls(OWN).len();
@@ -181,10 +181,12 @@ async fn what_an_account_keeps_is_named_by_nobody_in_any_grammar() {
     }
 }
 
-/// The tables of what a shared account is asked are whole: a field that an emulator of a vendor knows is in them.
+/// The field tables for shared accounts are complete: they classify every field that a vendor's emulator
+/// knows.
 #[test]
 fn every_field_that_a_vendor_knows_is_sorted() {
-    let seat = dialects::SharedAccount { is_spoken: true, is_exchanged: &|_| false, is_own_host: &|_| false };
+    let seat =
+        dialects::SharedAccount { is_forwarded: true, is_exchanged: &|_| false, is_own_host: &|_| false };
     let unsorted: Vec<_> = harness::known_fields()
         .into_iter()
         .filter(|field| {
@@ -246,7 +248,7 @@ fn restricted() -> Behaviour {
     )
 }
 
-/// A key that may not do one thing still does the others, for everybody.
+/// A key that lacks one permission still serves everything else, for every tenant.
 #[tokio::test]
 async fn one_tenants_refusal_takes_an_account_from_nobody() {
     let gateway = Gateway::start().await;
@@ -269,14 +271,14 @@ async fn one_tenants_refusal_takes_an_account_from_nobody() {
         assert!(answer.status >= 400, "{behaviour:?}: {}", answer.text());
         let tries = asked() - before;
         assert!(!is_permission || tries == 2, "{behaviour:?}: {tries} accounts were asked");
-        // What is left of the script is nobody's.
+        // Leftover scripted answers must not reach the next tenant.
         gateway.emulator.clear_scripts();
         let answer = second.post(CHAT, &question(MINI)).await.unwrap();
         assert_eq!(answer.status, 200, "{behaviour:?}: {}", answer.text());
     }
 }
 
-/// A key that is none any more is asked for nothing by nobody.
+/// A revoked key is not used again, by any tenant.
 #[tokio::test]
 async fn an_account_whose_key_is_revoked_is_left_alone_by_all() {
     let gateway = Gateway::start().await;
@@ -310,7 +312,7 @@ async fn whose_account_it_is_is_not_told() {
         }
         assert_eq!(said.contains("Limit reached"), is_passed_on, "{status}: {said}");
         gateway.emulator.clear_scripts();
-        // What was held against it for that is its operator's to forgive.
+        // Verification by the operator clears the failures recorded against the account.
         gateway.admin().post(&format!("/v2/accounts/{account}/verify"), &json!({})).await.unwrap();
     }
     let answer = client.post(CHAT, &question(MINI)).await.unwrap();
@@ -335,7 +337,7 @@ async fn whose_account_it_is_is_not_told() {
         assert!(!view.to_string().contains("acc_"), "{view}");
         assert!(view.to_string().contains("\"managed\""), "{view}");
     }
-    // The operator still sees which it was.
+    // The operator still sees which account it was.
     let plan = gateway.plan(json!({"model": MINI})).await;
     assert_eq!(plan["chosen"]["principal"], account, "{plan}");
     let audit = theirs.get("/v2/audit").await.unwrap().json();

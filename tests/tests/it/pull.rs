@@ -1,4 +1,4 @@
-//! Models on disk: what `tidegate pull` fetches, keeps, refuses and says, against a hub on the loopback.
+//! Models on disk: what `tidegate pull` fetches, stores, refuses and prints, against a hub on loopback.
 
 use std::path::{Path, PathBuf};
 
@@ -18,14 +18,14 @@ const WEIGHTS: &str = "model.safetensors";
 const CONFIG: &str = r#"{"num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,"head_dim":16,"max_position_embeddings":4096}"#;
 const ALLOW: &str = "TIDEGATE_ALLOW_PRIVATE_UPSTREAMS";
 
-/// A hub, an empty shelf, and the command line that knows both.
+/// A hub, an empty models folder, and a command line configured for both.
 struct Place {
     hub: Hub,
     root: tempfile::TempDir,
     cli: Cli,
 }
 
-/// Weights that no two files share, and no byte of them is like the next.
+/// Pseudo-random weights, different for each file.
 fn weights(seed: u32, count: u32) -> Vec<u8> {
     let mut state = seed;
     let next = || {
@@ -85,7 +85,7 @@ impl Place {
         self.cli.run(&["models", "local", "--json"]).lines()
     }
 
-    /// Requests for the bytes of a file, wherever they lie.
+    /// Requests for the bytes of a file, whichever server holds it.
     fn asked_for(&self, file: &str) -> Vec<Asked> {
         let at_storage = file == WEIGHTS;
         let is_it = |asked: &Asked| {
@@ -136,7 +136,7 @@ fn a_model_is_pulled_once_and_then_shown_and_removed() {
     let here = ["config.json", "manifest.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json"];
     assert_eq!(names(&directory), here);
     assert_eq!(std::fs::read(directory.join(WEIGHTS)).unwrap(), bytes);
-    // Only the list is asked for again.
+    // A second pull requests only the file list.
     place.hub.forget();
     place.pull().ok();
     let asked = place.hub.asked();
@@ -144,7 +144,7 @@ fn a_model_is_pulled_once_and_then_shown_and_removed() {
 
     let listed = place.local();
     assert_eq!((listed.len(), listed[0]["name"].as_str()), (1, Some(MODEL)));
-    // A key and a value of 16 bits for 2 heads of 16 in 2 layers: 256 bytes a token.
+    // A key and a value of 16 bits for 2 heads of 16 in 2 layers: 256 bytes per token.
     let shown = place.cli.run(&["models", "show", MODEL, "--json"]).json();
     assert_eq!(shown["thousand_tokens_bytes"], 256_000);
     assert_eq!((&shown["weights_bytes"], &shown["context_tokens"]), (&300_000.into(), &4_096.into()));
@@ -187,7 +187,7 @@ fn what_is_broken_off_goes_on_and_no_byte_comes_twice() {
 #[test]
 fn a_pull_that_gave_up_is_no_model_and_the_next_goes_on() {
     let bytes = weights(3, 200_000);
-    // Two come at a time: when the weights begin, two of the others are here.
+    // Two files download at a time: when the weights start, two of the others are complete.
     let mut files = tiny(&bytes);
     files.rotate_left(4);
     let place = Place::with(&files);
@@ -226,7 +226,7 @@ async fn an_interrupt_keeps_what_came() {
     })
     .await
     .unwrap();
-    // While it goes on, nobody else does.
+    // While one pull runs, a second one is refused.
     let second = place.pull();
     assert_eq!(second.code, 6, "{}", second.stderr);
     process.signal("INT").unwrap();
@@ -247,7 +247,7 @@ async fn a_node_without_a_key_is_talked_to_without_one() {
         let said = said.ok();
         assert!(said.contains("two words"), "{said}");
     }
-    // Where nobody says whom to ask, a key decides.
+    // Without an address, the command needs a key.
     assert_eq!(Cli::new().run(&["run", "echo", "hello"]).code, 4);
     node.stop(WITHIN).await.unwrap();
 }
@@ -345,7 +345,7 @@ fn refusals_are_told_with_what_to_do() {
     place.hub.allow(MODEL, Access::Everybody);
     tell(&place.cli, &["pull", MODEL, "--revision", "never"], 3, "no revision never");
     tell(&place.cli, &["pull", "nothing-short"], 3, "qwen3:0.6b");
-    // What the settings don't allow is not asked, and the setting is named.
+    // What the settings don't allow is not requested, and the error names the setting.
     tell(&place.cli.clone().env(ALLOW, "0"), &["pull", MODEL], 2, ALLOW);
     tell(&place.cli, &["pull", MODEL, "--from", "nowhere"], 2, "no address of a hub");
     assert!(place.local().is_empty());
@@ -365,7 +365,7 @@ fn the_token_goes_to_the_hub_and_to_nobody_else() {
         assert_eq!(asked.token.is_some(), !asked.at_storage, "{asked:?}");
     }
     place.is_proper();
-    // A mirror that is named on the command line is not the one that the token is for.
+    // The token is not sent to a mirror that is named on the command line.
     let mirror = Hub::start().unwrap();
     mirror.put("acme/other", &tiny(&bytes));
     let cli = place.cli.env("HF_TOKEN", TOKEN);

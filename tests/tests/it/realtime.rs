@@ -1,4 +1,4 @@
-//! Realtime sessions over sockets: what passes, what is booked, and how a session ends.
+//! Realtime sessions over sockets: what is forwarded, what is booked, and how a session ends.
 
 use std::time::Instant;
 
@@ -31,7 +31,7 @@ async fn open(gateway: &Gateway, model: &str) -> (Head, Socket) {
     shake(&gateway.origin, &path, &[("authorization", &bearer)]).await
 }
 
-/// A session that was let in, behind its first event.
+/// An accepted session, after its first event.
 async fn opened(gateway: &Gateway, model: &str) -> (Head, Socket) {
     let (head, mut socket) = open(gateway, model).await;
     assert_eq!(head.status, 101, "{head:?}");
@@ -46,13 +46,13 @@ async fn managed() -> Gateway {
     gateway
 }
 
-/// What the provider was asked with this key.
+/// The realtime sessions that the provider received with this key.
 fn sessions(gateway: &Gateway, key: &str) -> Vec<Entry> {
     let journal = gateway.emulator.journal().into_iter();
     journal.filter(|entry| entry.key.as_deref() == Some(key) && entry.path.contains("realtime")).collect()
 }
 
-/// Every request in the books, oldest first, once so many are there.
+/// Every request in the books, oldest first, once there are this many.
 async fn books(gateway: &Gateway, count: usize) -> Vec<Value> {
     gateway.listed(count).await;
     let mut rows = Vec::new();
@@ -151,7 +151,7 @@ async fn own_credentials_open_sessions_at_each_provider_that_has_them() {
         ),
         ("xai/grok-voice", NODE, "/xai/v1/realtime?model=grok-voice"),
     ];
-    // By its own name a deployment may be of either.
+    // A deployment name can belong to either credential, so a route selects one.
     gateway.route(json!({"scope": {"model": cases[2].0}, "credential_ids": [old]})).await;
     for (model, key, path) in cases {
         let (head, mut socket) = opened(&gateway, model).await;
@@ -272,7 +272,7 @@ async fn a_response_that_is_left_or_broken_off_is_booked_as_far_as_it_was_heard(
         (&json!("failed"), &json!(2)),
         "{row}"
     );
-    // Nothing was asked in this one.
+    // A session without a request.
     let (head, mut socket) = opened(&gateway, MODEL).await;
     socket.close().await;
     socket.last().await;
@@ -296,7 +296,7 @@ async fn what_may_not_be_sent_ends_a_session_and_pings_pass() {
     let (_, mut socket) = opened(&gateway, MODEL).await;
     socket.send(&[0x89, 0x84, 0, 0, 0, 0, b't', b'i', b'd', b'e']).await;
     assert_eq!(socket.hear().await, Heard::Pong);
-    // In pieces, and with a long one among them.
+    // Sent in pieces, with a long event among them.
     let event = json!({"type": "input_audio_buffer.append", "audio": "AQEB".repeat(20_000)}).to_string();
     let frame = text_frame(event.as_bytes(), Some([9, 8, 7, 6]));
     for piece in frame.chunks(10_000) {
@@ -342,7 +342,7 @@ async fn a_kill_loses_nothing_that_was_told_and_books_nothing_twice() {
 #[tokio::test]
 async fn budgets_and_keys_hold_while_a_session_lasts() {
     let gateway = managed().await;
-    // One response's most, and a little more.
+    // The maximum cost of one response, and a little more.
     let of = json!({"period": "month", "project_id": gateway.founded.project_id, "limit_micros": 262_300});
     let budget = id_of(&gateway.make("/v2/budgets", of).await);
     let (key, id) = gateway.key(json!({"name": "talker", "scopes": ["inference"]})).await;
@@ -430,7 +430,8 @@ async fn what_is_not_counted_is_not_asked_for_on_the_pools_account() {
     socket.one("session.updated").await;
 }
 
-/// What can't be read whole may say anything: on the pool's accounts nothing of it goes on.
+/// An event that can't be parsed completely may contain anything: on pooled accounts nothing of it is
+/// forwarded.
 #[tokio::test]
 async fn what_cannot_be_read_whole_goes_to_no_account_of_the_pool() {
     let gateway = managed().await;
@@ -455,7 +456,7 @@ async fn what_cannot_be_read_whole_goes_to_no_account_of_the_pool() {
     let prompt = json!({"type": "response.create", "response": {"prompt": {"id": "pmpt_1"}}});
     socket.say(&prompt).await;
     assert_eq!(socket.one("error").await["error"]["code"], "kept_elsewhere");
-    // The session goes on with what can be read.
+    // The session continues with valid events.
     socket.ask("hello").await;
     socket.one("response.done").await;
     let late = format!("{}{}", " ".repeat(1_100_000), r#"{"type":"response.create"}"#);

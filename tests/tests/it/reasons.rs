@@ -1,4 +1,5 @@
-//! Why a request failed, from its record alone: message, remedy, field, and what of the configuration refused.
+//! Why a request failed, from its record alone: message, fix, field, and the configuration object that
+//! refused it.
 
 use harness::{Behaviour, KeyState};
 use serde_json::{Value, json};
@@ -6,7 +7,7 @@ use serde_json::{Value, json};
 use crate::ask::{MINI, question, refused, scripted, trace_of, with};
 use crate::gateway::{Gateway, OWN, OWN_SECOND, id_of, row};
 
-/// The record of a request that was refused, with what its client read.
+/// The record of a refused request, and the message that its client received.
 async fn record_of(gateway: &Gateway, body: &Value, status: u16, code: &str) -> (Value, String) {
     let answer = gateway.chat(body).await;
     let error = refused(&answer, status, code);
@@ -46,7 +47,7 @@ async fn a_record_names_the_budget_policy_or_route_that_refused() {
         let (message, fix) = (error["message"].as_str().unwrap(), error["fix"].as_str().unwrap());
         assert!(message.contains(&id) && !fix.is_empty(), "{error}");
     }
-    // The engineer who is given the request's id reads what the client read, by every way to the record.
+    // An engineer with the request id reads the same message as the client, by every route to the record.
     let message = refused_by_budget["error"]["message"].as_str().unwrap();
     assert!(told.starts_with(message), "{told}\n{message}");
     let shown = gateway.cli().run(&["request", refused_by_budget["id"].as_str().unwrap()]).ok();
@@ -57,7 +58,7 @@ async fn a_record_names_the_budget_policy_or_route_that_refused() {
     assert_eq!(whole["error"], refused_by_budget["error"]);
     assert_eq!(refused_by_route["error"]["param"], "model");
 
-    // A good answer has no reason, and asks for the credential's own figures find it.
+    // A successful request has no error, and it is counted under its credential.
     let good = gateway.settled(&trace_of(&gateway.chat_ok(&question(MINI)).await)).await;
     assert_eq!(good["error"], Value::Null, "{good}");
     let usage = gateway.get("/v2/usage?group_by=credential").await;
@@ -83,14 +84,14 @@ async fn what_a_provider_says_of_a_wrong_request_is_not_kept() {
     );
     assert!(message.contains("not kept") && record["error"]["param"] == "temperature", "{record}");
 
-    // Of its own failures nothing is the client's: the words are kept.
+    // A provider's message about its own failure contains nothing of the client's request: it is stored.
     gateway.emulator.script(OWN, [Behaviour::status(500).message("The tide is out.").always()]);
     let answer = gateway.chat(&question(MINI)).await;
     let record = gateway.settled(&trace_of(&answer)).await;
     assert!(record["error"]["message"].as_str().unwrap().ends_with(": The tide is out."), "{record}");
     gateway.emulator.clear_scripts();
 
-    // Of the credential a provider may repeat a part: none of its words are kept.
+    // A provider may echo part of the credential: none of its message is stored.
     gateway.emulator.set_key(OWN, KeyState::Revoked);
     let answer = gateway.chat(&question(MINI)).await;
     let record = gateway.settled(&trace_of(&answer)).await;
@@ -125,7 +126,7 @@ async fn sums_and_rows_are_each_credentials_own() {
     let total: i64 =
         usage["data"].as_array().unwrap().iter().map(|row| row["requests"].as_i64().unwrap()).sum();
     let own: i64 = [&first, &second].iter().map(|id| of(id)["provider_cost_micros"].as_i64().unwrap()).sum();
-    // Two keys at one provider are told apart, and nothing is counted twice.
+    // Two keys at one provider are counted separately, and nothing is counted twice.
     assert_eq!(
         (total, &of(&first)["requests"], &of(&second)["requests"]),
         (5, &json!(1), &json!(3)),

@@ -1,4 +1,4 @@
-//! Several gateways on one PostgreSQL, and a PostgreSQL that goes away.
+//! Several gateways on one PostgreSQL, and a PostgreSQL outage.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -17,12 +17,13 @@ use crate::gateway::{Gateway, OWN, config, sums};
 use crate::wait::a_moment;
 use crate::webhooks::{Receiver, event, webhook};
 
-/// Stands in the database's address, and must stand nowhere else.
+/// The password in the database URL, which must appear nowhere else.
 const PASSWORD: &str = "tide-password-4f1c9a";
-/// A change is live everywhere within this.
+/// A change takes effect everywhere within this time.
 const LIVE_WITHIN: Duration = Duration::from_secs(1);
 
-/// A gateway on a database, which is told with its password; the directory holds the master key that replicas share.
+/// A gateway on a database whose URL contains the password; the directory holds the master key that replicas
+/// share.
 struct Shared {
     gateway: Gateway,
     url: String,
@@ -38,7 +39,7 @@ async fn on(server: &Server) -> Shared {
     Shared { gateway: Gateway::with(config(), &environment).await, url, keys }
 }
 
-/// Asks until the answer has this status; how long that took.
+/// Polls until the answer has this status; returns how long that took.
 async fn until_answered(client: &Client, status: u16, within: Duration) -> Duration {
     let pace = Pace::start(&[]);
     loop {
@@ -51,7 +52,7 @@ async fn until_answered(client: &Client, status: u16, within: Duration) -> Durat
     }
 }
 
-/// What the books hold, as one of the gateways tells it, once it is this many.
+/// The totals that one of the gateways reports, once they count this many requests.
 async fn booked(admin: &Client, requests: u64, within: Duration) -> Value {
     let begun = Instant::now();
     loop {
@@ -74,14 +75,14 @@ async fn two_gateways_are_one() {
     gateway.credential("openai", OWN).await;
     let (mut other, origin) = gateway.replica().await;
     let at_other = |key: &str| Client::new(&origin).bearer(key).within(WITHIN);
-    // A key that one made serves on the other, and stops there when it is revoked here.
+    // A key created on one gateway works on the other, and a revocation on one takes effect on both.
     let (key, id) = gateway.key(json!({"name": "roaming", "project_id": gateway.founded.project_id})).await;
     let live = until_answered(&at_other(&key), 200, LIVE_WITHIN).await;
     let revoked = at_other(&gateway.founded.admin_key).delete(&format!("/v2/api-keys/{id}")).await.unwrap();
     assert!(revoked.status < 300, "{}", revoked.text());
     let refused = until_answered(&gateway.with_key(&key), 401, LIVE_WITHIN).await;
     println!("live on the other after {live:?}, refused after {refused:?}");
-    // What each served, either tells.
+    // Either gateway shows what both served.
     let before = gateway.emulator.journal().len() as u64;
     let mut traces = Vec::new();
     for number in 0..20 {
@@ -106,7 +107,7 @@ async fn two_gateways_are_one() {
     assert!(said.contains("Database postgres://tidegate@") && !said.contains(PASSWORD), "{said}");
 }
 
-/// Whichever of them an act is made at, and whichever sends it.
+/// Whichever gateway made the change, and whichever sends the event.
 #[tokio::test]
 async fn each_event_is_sent_by_one_of_two_gateways() {
     const EVENTS: usize = 20;
@@ -147,7 +148,7 @@ async fn the_password_is_shown_to_nobody() {
     let data = shared.gateway.data().display().to_string();
     let report = cli.run(&["ledger", "verify", "--data-dir", &data, "--json"]).json();
     assert_eq!((&report["ok"], &report["records"]), (&json!(true), &json!(1)), "{report}");
-    // A directory and a database that don't belong together, a server that is not there, another master key.
+    // A directory and a database that don't belong together, an unreachable server, and another master key.
     let elsewhere = tempfile::tempdir().unwrap();
     let fresh = elsewhere.path().join("fresh").display().to_string();
     let strange = Cli::new().env("TIDEGATE_DATABASE_URL", &shared.url);
@@ -165,7 +166,7 @@ async fn the_password_is_shown_to_nobody() {
     }
 }
 
-/// `TIDEGATE_OUTAGE_SECS` makes it longer.
+/// `TIDEGATE_OUTAGE_SECS` sets a longer outage.
 #[tokio::test]
 async fn the_database_goes_away_and_nothing_is_lost() {
     let directory = tempfile::tempdir().unwrap();
@@ -185,7 +186,8 @@ async fn the_database_goes_away_and_nothing_is_lost() {
         served += 1;
         a_moment().await;
     }
-    // What needs the database says so; a load balancer goes on sending what doesn't.
+    // Routes that need the database return a 503; the gateway stays ready, so a load balancer keeps sending
+    // inference traffic.
     let refused = gateway.admin().get("/v2/usage").await.unwrap();
     assert_eq!(refused.status, 503, "{}", refused.text());
     assert_eq!(gateway.client().get("/health/ready").await.unwrap().status, 200);
@@ -199,13 +201,13 @@ async fn the_database_goes_away_and_nothing_is_lost() {
     );
     assert_eq!((&sums["requests"], &sums["failed_requests"]), (&json!(served), &json!(0)), "{sums}");
     assert_eq!(gateway.requests(100).await.len() as u64, served);
-    // The configuration is followed again too.
+    // Configuration changes are picked up again, too.
     let (key, _) = gateway.key(json!({"name": "after", "project_id": gateway.founded.project_id})).await;
     until_answered(&gateway.with_key(&key), 200, WITHIN).await;
     assert_eq!(gateway.emulator.violations(), []);
 }
 
-/// The gateway that books a batch dies, and another one goes on with it.
+/// The gateway that books a batch dies, and another one continues.
 #[tokio::test]
 async fn a_batch_is_booked_once_by_whichever_gateway_lives() {
     let shared = on(&Server::shared().await.unwrap()).await;
@@ -218,7 +220,8 @@ async fn a_batch_is_booked_once_by_whichever_gateway_lives() {
         assert!(Instant::now() < deadline, "nobody books it");
         a_moment().await;
     }
-    // It has the batch's job: the other one may have it when the lease ends, half a minute after its death.
+    // The first gateway holds the batch's job: the other can claim it when the lease expires, half a minute
+    // after the death.
     let (other, origin) = gateway.replica().await;
     gateway.process().kill9().unwrap();
     gateway.emulator.clear_scripts();
@@ -228,7 +231,7 @@ async fn a_batch_is_booked_once_by_whichever_gateway_lives() {
     let rows = batches::until_booked(&admin, batches::MANY).await;
     let ids: BTreeSet<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), batches::MANY);
-    // It has the one name at both.
+    // The batch has the same id on both gateways.
     let at_other = Client::new(&origin).bearer(&gateway.founded.api_key).within(WITHIN);
     assert_eq!(batches::ended(&at_other, &id).await["id"], id.as_str());
     drop(other);

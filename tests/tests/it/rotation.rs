@@ -1,5 +1,5 @@
-//! Keys are changed under load, on either database, with kills: no request fails, nothing is lost, and what was tampered
-//! with stays shut.
+//! Keys are rotated under load, on either database, with kills: no request fails, nothing is lost, and
+//! tampered data stays unreadable.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -21,9 +21,9 @@ use crate::command::workspace;
 use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL, config, id_of};
 use crate::wait::{a_moment, a_pause, until_a_random_moment};
 
-/// A key is dropped ten seconds after its successor is in force; more than that is a failure.
+/// A key is dropped ten seconds after its successor takes effect; much longer is a failure.
 const LONG: Duration = Duration::from_secs(60);
-/// Each is opened by another secret.
+/// Models that each need another secret.
 const MODELS: [&str; 3] = [MINI, "acme/acme-large", "tide-1"];
 const STATUS: &str = "/v2/vault";
 const ROTATE_MASTER: &str = "/v2/vault/master-key/rotate";
@@ -34,7 +34,7 @@ fn setting(name: &str, usual: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
-/// A gateway with one of each kind of secret.
+/// A gateway with one secret of each kind.
 struct House {
     gateway: Gateway,
     key_file: String,
@@ -60,7 +60,7 @@ impl House {
         cli.run(&[&["vault"], arguments, &["--json"]].concat())
     }
 
-    /// Adds a key to the file, and its name.
+    /// Adds a key to the file; returns its id.
     fn new_key(&self) -> String {
         self.vault(&["new-key"]).json()["key_id"].as_str().unwrap().to_owned()
     }
@@ -82,7 +82,7 @@ async fn until(admin: &Client, path: &str, status: &str) -> Value {
     }
 }
 
-/// What asks all the time, at so many requests a second together.
+/// Constant traffic at a given total rate of requests per second.
 struct Load {
     begun: Instant,
     over: Arc<AtomicBool>,
@@ -142,7 +142,7 @@ async fn post(gateway: &Gateway, path: &str) -> Value {
     answer.json()
 }
 
-/// Everything once, while clients ask at `clients`.
+/// Rotates every kind of key once, while clients send requests through `clients`.
 async fn change_everything(house: &House, clients: Vec<Client>) -> u64 {
     let gateway = &house.gateway;
     let before = house.until_status("steady").await;
@@ -179,7 +179,7 @@ async fn change_everything(house: &House, clients: Vec<Client>) -> u64 {
     load.stop().await
 }
 
-/// Everything opens after a start with the new key alone, and nothing with the old one.
+/// After a start with only the new key everything can be decrypted, and with only the old one nothing.
 async fn starts_with_the_new_key_alone(house: &mut House, old: &str) {
     house.gateway.stop().await;
     let key = std::fs::read_to_string(&house.key_file).unwrap();
@@ -196,7 +196,7 @@ async fn starts_with_the_new_key_alone(house: &mut House, old: &str) {
     }
 }
 
-/// What is refused is written a moment after it was.
+/// A refusal is audited a moment after it occurs.
 async fn audited(gateway: &Gateway, actions: &[&str]) {
     let deadline = Instant::now() + LONG;
     for action in actions {
@@ -240,7 +240,7 @@ async fn all_keys_change_under_load_on_two_gateways() {
     assert_eq!(house.gateway.get(STATUS).await["gateways"].as_array().unwrap().len(), 1, "it said goodbye");
 }
 
-/// A gateway that lacks the new key holds the change up, and takes it up as soon as it has it.
+/// A gateway that lacks the new key blocks the rotation, and continues it as soon as it has the key.
 #[tokio::test]
 async fn nothing_is_wrapped_before_every_gateway_can_open_it() {
     let server = Server::shared().await.unwrap();
@@ -280,10 +280,10 @@ async fn nothing_is_wrapped_before_every_gateway_can_open_it() {
     other.stop(crate::WITHIN).await.unwrap();
 }
 
-/// `TIDEGATE_ROTATION_KILLS` has it killed more often.
+/// `TIDEGATE_ROTATION_KILLS` sets the number of kills.
 async fn killed_at_random(mut house: House) {
     let kills = setting("TIDEGATE_ROTATION_KILLS", 8);
-    // More than one of everything, so that work is cut in the middle of it.
+    // Several objects of each kind, so that a kill interrupts the work halfway.
     for number in 0..12 {
         house.gateway.make("/v2/workspaces", json!({"name": format!("w{number}")})).await;
     }
@@ -295,7 +295,7 @@ async fn killed_at_random(mut house: House) {
             _ => ("/v2/vault/workspace-key/rotate", json!({})),
         };
         let admin = house.gateway.admin();
-        // It may be under way already, or be cut off.
+        // A rotation may be in progress already, or the call may be cut off.
         let act = tokio::spawn(async move { admin.post(path, &body).await.map(drop) });
         until_a_random_moment(Duration::from_millis(number * 373 % 1_300)).await;
         house.gateway.process().kill9().unwrap();
@@ -305,7 +305,7 @@ async fn killed_at_random(mut house: House) {
             house.gateway.chat_ok(&question(model)).await;
         }
     }
-    // It ends by itself, and is finalized.
+    // The rotation completes by itself, and is finalized.
     let deadline = Instant::now() + LONG;
     loop {
         let told = house.gateway.get(STATUS).await;
@@ -374,7 +374,7 @@ async fn what_was_tampered_with_does_not_come_out_as_genuine() {
     );
     house.gateway.start_again().await;
     post(&house.gateway, "/v2/vault/workspace-key/rotate").await;
-    // All but these two is sealed anew; the old key stays for as long as they are there.
+    // Everything but these two is sealed again; the old key stays for as long as they exist.
     let deadline = Instant::now() + LONG;
     while house.gateway.get(OWN_KEY).await["secrets_left"] != 2 {
         assert!(Instant::now() < deadline, "{}", house.gateway.get(OWN_KEY).await);
@@ -392,7 +392,7 @@ async fn what_was_tampered_with_does_not_come_out_as_genuine() {
     assert_eq!(house.gateway.calls(NODE).len(), 1);
 }
 
-/// `TIDEGATE_WRAPPED_KEYS` makes them more; a hundred thousand have a minute.
+/// `TIDEGATE_WRAPPED_KEYS` sets the number; a hundred thousand may take a minute.
 async fn many_keys(
     mut house: House,
     insert: impl AsyncFn(&House, Vec<(WorkspaceId, String, Vec<u8>)>),

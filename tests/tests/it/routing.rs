@@ -1,4 +1,5 @@
-//! What a name means and which rule decides: the plan says it, and the emulator's journal shows that it was so.
+//! What a model name means and which rule decides: the plan states it, and the emulator's journal confirms
+//! it.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,7 +11,7 @@ use crate::gateway::{CUSTOM, Gateway, NODE, OWN, OWN_SECOND, POOL, config, id_of
 
 const TAG: &str = "nightly";
 
-/// One place where a rule can be fixed, from the weakest to the strongest.
+/// One level at which a route can be set, from the weakest to the strongest.
 struct Level {
     secret: String,
     credential: String,
@@ -70,7 +71,7 @@ async fn the_strongest_scope_decides() {
         let credential = gateway.credential("openai", &secret).await;
         levels.push(Level { secret, credential, scope });
     }
-    // The tag is the strongest; it shares the first credential, which by then nothing else chooses.
+    // The tag is the strongest level; it shares the first credential, which no other level selects by then.
     let mut routes = Vec::new();
     for level in &levels {
         let body = json!({"scope": level.scope, "credential_ids": [level.credential]});
@@ -82,7 +83,7 @@ async fn the_strongest_scope_decides() {
     let route = gateway.route(body).await;
     served_by(&gateway, (&key, &key_id), &levels[0], &route).await;
     gateway.remove(&format!("/v2/routes/{route}")).await;
-    // Taken away from the strongest down, each leaves the next in force at once.
+    // Removed from the strongest down, each route leaves the next one in force at once.
     for (level, route) in levels.iter().zip(&routes).rev() {
         served_by(&gateway, (&key, &key_id), level, route).await;
         gateway.remove(&format!("/v2/routes/{route}")).await;
@@ -143,7 +144,7 @@ async fn names_that_lead_nowhere_say_what_would_help() {
     assert!(told[1].contains(MINI), "{}", told[1]);
     assert!(told[2].contains(MINI) && told[2].contains("acme/gpt-4o-mini"), "{}", told[2]);
     assert_eq!(gateway.emulator.journal().len(), 0);
-    // Refused exchanges are in the books, and are no requests: nothing was attempted.
+    // Refused requests are listed, but not counted: no attempt was made.
     for trace in traces {
         assert_eq!(gateway.settled(&trace).await["attempts"], json!([]));
     }
@@ -161,7 +162,7 @@ async fn names_find_their_seller() {
     gateway.credential("acme", CUSTOM).await;
     gateway.node("rack", &["tide-1"]).await;
     let cases = [
-        // name asked, seller, its own name of it, resolved name, key seen
+        // requested name, provider, the provider's own name, resolved name, key seen
         (LLAMA, "together_ai", "meta-llama/Llama-3.3-70B-Instruct-Turbo", LLAMA, OWN),
         ("nebius:meta-llama/Llama-3.3-70B-Instruct", "nebius", LLAMA, LLAMA, OWN_SECOND),
         (
@@ -191,7 +192,7 @@ async fn names_find_their_seller() {
         assert_eq!((call.model.as_deref(), call.key.as_deref()), (Some(upstream), Some(key)), "{asked}");
     }
     let sums = gateway.booked(8).await;
-    // The two that no price book knows; a node has no token price by nature.
+    // The two that the price book does not list; a node has no token price by nature.
     assert_eq!(sums["unpriced_requests"], 3, "{sums}");
     assert_eq!(gateway.get("/v2/billing/snapshot").await["unpriced_event_count"], 3);
 }

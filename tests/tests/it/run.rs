@@ -1,4 +1,4 @@
-//! `/v1/run`: the snippet that people copied from elsewhere, with only its base URL and key changed.
+//! `/v1/run`: a copied code snippet works with only its base URL and key changed.
 
 use std::process::Command;
 
@@ -23,7 +23,7 @@ async fn run(gateway: &Gateway, body: &Value) -> Answer {
     gateway.client().post("/v1/run", body).await.unwrap()
 }
 
-/// The task of an answer that completed.
+/// The task of a completed answer.
 fn completed(answer: &Answer) -> Value {
     assert_eq!(answer.status, 200, "{}", answer.text());
     let task = answer.json()["data"].clone();
@@ -31,14 +31,14 @@ fn completed(answer: &Answer) -> Value {
     task
 }
 
-/// The one text among the values of an output.
+/// The longest text among an output's values.
 fn text_of(task: &Value) -> String {
     let texts: Vec<&str> = task["output"].as_object().unwrap().values().filter_map(Value::as_str).collect();
     let longest = texts.iter().max_by_key(|text| text.len());
     (*longest.unwrap_or_else(|| panic!("no text: {task}"))).to_owned()
 }
 
-/// Serves one document on the loopback, once for each connection.
+/// Serves one document on loopback, one request per connection.
 async fn serve_document(content_type: &'static str, body: &'static str) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -154,7 +154,7 @@ async fn documents_go_along() {
         let sent = String::from_utf8(gateway.calls(OWN).pop().unwrap().body.to_vec()).unwrap();
         assert!(sent.contains("Revenue rose by 4 %"), "{sent}");
     }
-    // Where private addresses are not allowed, no document is fetched from one.
+    // If private addresses are not allowed, no document is fetched from one.
     let strict = Gateway::with(crate::gateway::config(), &[("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS", "0")]).await;
     let (echo, touched) = (tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(), "/x.txt");
     for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433"] {
@@ -192,7 +192,7 @@ async fn wrong_inputs_are_told_by_their_place() {
     let answer = run(&gateway, &ask("nobody/nothing", json!({"prompt": "x"}))).await;
     assert_eq!(answer.status, 404, "{}", answer.text());
     assert_eq!(gateway.emulator.journal().len(), 0);
-    // A provider's failure is a failure of the run, in the run's own grammar.
+    // A provider's failure is a failure of the run, in the wire format of runs.
     gateway.emulator.script(OWN, [harness::Behaviour::status(401)]);
     let answer = run(&gateway, &ask(MINI, json!({"prompt": "x"}))).await;
     assert_eq!(
@@ -204,7 +204,7 @@ async fn wrong_inputs_are_told_by_their_place() {
     assert_eq!(answer.json()["code"], "upstream_auth_failed", "{}", answer.text());
 }
 
-/// The vendor's own clients, unmodified: the call that their documentation begins with, and what follows it.
+/// The vendor's own clients, unmodified: the first call in their documentation, and the ones that follow it.
 #[tokio::test]
 async fn the_vendors_clients_run_wait_stream_and_poll() {
     let gateway = Gateway::start().await;
@@ -243,7 +243,7 @@ async fn a_finished_task_is_read_followed_and_forgotten_in_its_project() {
     assert!(events.text().starts_with("data: {"), "{}", events.text());
     let bare = gateway.client().header("x-api-version", "2");
     assert_eq!(bare.get(&format!("/tasks/{id}")).await.unwrap().json(), task);
-    // It is its project's alone.
+    // A task is visible only to its project.
     let other = id_of(&gateway.make("/v2/projects", json!({"name": "other"})).await);
     let (stranger, _) =
         gateway.key(json!({"name": "stranger", "scopes": ["inference"], "project_id": other})).await;
@@ -289,7 +289,8 @@ async fn a_task_outlives_its_process_and_a_policy_may_forbid_to_keep_it() {
     assert_eq!(gateway.client().get(&path).await.unwrap().status, 404);
 }
 
-/// A PDF and a picture, fetched, are looked at by the model itself; one that takes none such says so of the document.
+/// A fetched PDF or image is passed to a model that supports it; a model that doesn't is refused with an
+/// error about the document.
 #[tokio::test]
 async fn what_models_look_at_themselves_goes_to_them_as_it_is() {
     let gateway = Gateway::start().await;

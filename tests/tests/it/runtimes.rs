@@ -1,5 +1,5 @@
-//! What the control plane and the command line know of a workspace's own runtimes: what they run, their adapters, their training
-//! jobs. A real gateway, and real nodes with the built-in model.
+//! What the control plane and the command line show of a workspace's own runtimes: loaded models, adapters
+//! and training jobs. Runs a real gateway, and real nodes with the built-in model.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -18,7 +18,7 @@ use crate::wait::a_moment;
 
 const MODEL: &str = "tidegate-demo";
 
-/// A node with the built-in model, and a folder of adapters.
+/// A node with the built-in model, and its adapter folder.
 pub struct Attic {
     root: tempfile::TempDir,
 }
@@ -38,14 +38,14 @@ impl Attic {
         self.root.path().join(name)
     }
 
-    /// Writes an adapter that has its model say something else.
+    /// Writes an adapter that changes the model's output.
     pub fn write(&self, name: &str, seed: u64) {
         let source = Source::open(&workspace().join("builtin/model")).unwrap();
         let made = SyntheticAdapter::new(source.shape(), &["q_proj", "v_proj", "down_proj"], 8, seed);
         made.write(&self.path("adapters").join(name), Numbers::F32).unwrap();
     }
 
-    /// Conversations to learn, as a file.
+    /// Conversations to train on, as a file.
     pub fn lines(&self, name: &str, count: usize) -> String {
         let conversation = |number: usize| {
             let question = format!("How often is tide {}?", number % 4);
@@ -57,7 +57,7 @@ impl Attic {
         text(&self.path(name))
     }
 
-    /// Lines of which none can be learned.
+    /// Lines that are all invalid as training data.
     pub fn bad_lines(&self, name: &str) -> String {
         std::fs::write(self.path(name), "{\"messages\": []}\nno json\n").unwrap();
         text(&self.path(name))
@@ -89,7 +89,7 @@ async fn actions(gateway: &Gateway) -> Vec<String> {
     told.filter(|told| ["adapter.", "train."].iter().any(|start| told.starts_with(start))).collect()
 }
 
-/// What a node refuses is told as the node says it, with a code of its own.
+/// A node's error is passed on in the node's words, with the node's error code.
 async fn refusals_are_the_nodes(gateway: &Gateway, cli: &Cli) {
     let admin = gateway.admin();
     let refused = admin.post("/v2/adapters", &json!({"id": "one", "path": "../node"})).await.unwrap();
@@ -158,7 +158,7 @@ async fn adapters_of_a_node_are_managed_from_the_command_line() {
     assert_eq!(reader.run(&["adapters", "list", "--json"]).lines().len(), 1);
     reader.run(&["adapters", "load", "law"]).failed(5);
 
-    // What was asked of it is what answers.
+    // The answer comes from the requested model or adapter.
     let ask = |model: &str| json!({"model": model, "temperature": 0, "max_tokens": 12, "messages": [{"role": "user", "content": "What is Tidegate?"}]});
     let client = gateway.client();
     let base = client.post(CHAT, &ask(MODEL)).await.unwrap();
@@ -166,7 +166,7 @@ async fn adapters_of_a_node_are_managed_from_the_command_line() {
     assert_ne!(said(&base), law);
 }
 
-/// A node is asked for its models every so often: what it has come to know may be asked for then.
+/// The gateway polls a node's models periodically: a new one can be requested after the next poll.
 async fn ask_when_known(gateway: &Gateway, body: &Value) -> String {
     let deadline = Instant::now() + WITHIN;
     loop {
@@ -197,11 +197,11 @@ async fn a_runtime_that_is_away_is_named_and_any_other_server_is_left_alone() {
         .await;
     assert_eq!(fact(&rack), "other");
 
-    // A runtime without a model takes no adapters: nothing is missing from the list.
+    // A runtime without a model supports no adapters: the list is still complete.
     let listed = gateway.get("/v2/adapters").await;
     assert_eq!((listed["data"].as_array().unwrap().len(), &listed["away"]), (1, &json!([])), "{listed}");
     assert_eq!(gateway.get(&format!("/v2/byoc/nodes/{cellar_id}/runtime")).await["adapters"], Value::Null);
-    // Of several the one that is meant is named.
+    // With several nodes, the command must name one.
     assert!(cli.run(&["adapters", "load", "law"]).failed(2).contains("attic, cellar"));
     cli.run(&["adapters", "load", "law", "--node", &attic_id, "--wait"]).ok();
 
@@ -220,7 +220,7 @@ async fn a_runtime_that_is_away_is_named_and_any_other_server_is_left_alone() {
     let away = cli.run(&["nodes", "runtime", "cellar"]).failed(9);
     assert!(away.contains("The node cellar"), "{away}");
 
-    // Nobody who is no runtime of ours is asked for what only those have.
+    // A node that is not a Tidegate runtime receives no runtime requests.
     let before = gateway.emulator.journal().len();
     let other = gateway.admin().get(&format!("/v2/byoc/nodes/{}/runtime", id_of(&rack))).await.unwrap();
     problem(&other, 400, "no_runtime");
@@ -238,7 +238,7 @@ async fn a_runtime_that_is_away_is_named_and_any_other_server_is_left_alone() {
     assert_eq!(theirs.get("/v2/adapters").await.unwrap().json()["data"], json!([]));
 }
 
-/// A job that is begun anew, paused, taken up and called off.
+/// A job that is started again, paused, resumed and cancelled.
 fn paused_and_called_off(cli: &Cli, begin: &[&str]) -> String {
     let long = cli.run(&[begin, &["--replace", "--epochs", "1000", "--json"]].concat()).json();
     let long = id_of(&long);
@@ -279,7 +279,7 @@ async fn a_job_is_begun_watched_and_called_off_from_the_command_line() {
     );
     assert!(steps.iter().any(|step| step["held_out_loss"].is_number()), "{steps:?}");
     assert_eq!(watched.last().unwrap()["kind"], "completed");
-    // Whoever was told of the end may ask for what came of it at once.
+    // Once the end is reported, the adapter can be used at once.
     gateway.chat_ok(&crate::ask::question("tidegate-demo:tides")).await;
 
     let job = cli.run(&["train", "list", "--json"]).lines().remove(0);
@@ -316,7 +316,7 @@ async fn a_job_is_begun_watched_and_called_off_from_the_command_line() {
     ];
     assert_eq!(done, expected);
     cli.run(&["train", "show", "ftjob-000"]).failed(3);
-    // What was learned stays on the node.
+    // The training data stays on the node.
     let kept = std::fs::read(gateway.data().join("tidegate.db")).unwrap();
     assert!(!kept.windows(12).any(|part| part == b"Twice a day."));
 }

@@ -1,4 +1,4 @@
-//! Many stored requests: how long everything takes that a page of the console asks, and how much room they take.
+//! Many stored requests: how long each query of a console page takes, and how much space the records take.
 
 #[expect(clippy::cast_possible_truncation, reason = "its numbers are small")]
 mod filling;
@@ -16,11 +16,12 @@ use crate::gateway::{Gateway, config};
 use crate::wait::a_moment;
 use filling::{DAYS, Filled, TAG};
 
-/// `TIDEGATE_SCALE_RECORDS` makes it more: `make prove-scale` takes a million.
+/// `TIDEGATE_SCALE_RECORDS` sets more: `make prove-scale` takes a million.
 const RECORDS: u64 = 4_000;
-/// So often each is asked by the test, and by the proof.
+/// How often each query runs, in the test and in the proof.
 const ASKED: [usize; 2] = [1, 20];
-/// Of a page's data, p95: held to by the proof, which has the machine and an optimised program; told by the test.
+/// The p95 limit for a page's data: enforced by the proof, which has the machine to itself and an optimised
+/// build; the test only prints it.
 const WITHIN_MS: u128 = 300;
 
 fn records() -> (u64, bool) {
@@ -28,7 +29,7 @@ fn records() -> (u64, bool) {
     (wanted.unwrap_or(RECORDS), wanted.is_some())
 }
 
-/// Of lists of requests; `day` is one of them, `middle` is a moment.
+/// Filters for the request list; `day` is one of the days, `middle` is a moment.
 fn filters(filled: &Filled, day: &str, middle: &str) -> Vec<(&'static str, String)> {
     vec![
         ("a model", "&model=openai/gpt-4o".to_owned()),
@@ -59,7 +60,7 @@ fn filters(filled: &Filled, day: &str, middle: &str) -> Vec<(&'static str, Strin
     ]
 }
 
-/// What each page of the console asks for, by what it is.
+/// The queries that each console page makes, by name.
 async fn asks(gateway: &Gateway, filled: &Filled) -> Vec<(String, String)> {
     let mut asks = Vec::new();
     let since = gateway.get("/v2/usage?window=9d").await["start"].as_str().unwrap().to_owned();
@@ -126,10 +127,10 @@ const PLAIN: &[&str] = &[
     "/v2/me",
 ];
 
-/// The half and the twentieth of the slowest.
+/// The median and the 95th percentile.
 async fn timed(admin: &Client, path: &str) -> (Duration, Duration) {
     let (is_proof, mut took) = (records().1, Vec::new());
-    // The proof's first answer is not among those that count.
+    // The proof does not count the first answer.
     for round in usize::from(!is_proof)..=ASKED[usize::from(is_proof)] {
         let begun = Instant::now();
         let answer = admin.get(path).await.unwrap();
@@ -142,7 +143,7 @@ async fn timed(admin: &Client, path: &str) -> (Duration, Duration) {
     (took[took.len() / 2], took[took.len() * 95 / 100])
 }
 
-/// Asks everything, prints how long each took, and gives back what was too slow.
+/// Runs every query, prints how long each took, and returns those that were too slow.
 async fn all_timed(gateway: &Gateway, database: &str, filled: &Filled) -> Vec<String> {
     let admin = gateway.admin();
     let mut slow = Vec::new();
@@ -163,7 +164,7 @@ fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1_000.0
 }
 
-/// What the answers must say, whatever they are read from.
+/// Checks the figures in the answers, whichever tables they are read from.
 async fn agrees(gateway: &Gateway, filled: &Filled) {
     let get = async |path: &str| gateway.get(path).await;
     let sums = |usage: &Value| {
@@ -194,7 +195,7 @@ async fn agrees(gateway: &Gateway, filled: &Filled) {
     }
 }
 
-/// Waits for the pass over the books that a start begins with.
+/// Waits for the maintenance pass over the books that follows a start.
 async fn looked_after(gateway: &mut Gateway) {
     let begun = Instant::now();
     let is_done = |text: String| text.contains("sums by the minute");
@@ -227,7 +228,7 @@ async fn everything_a_page_asks_is_told_at_once_on_sqlite() {
     let store = Store::open(&file).await.unwrap();
     let (filled, slow) = journey(&mut gateway, store, "SQLite").await;
     gateway.stop().await;
-    // Without the pages that are free for what comes next.
+    // Without pages that are free for reuse.
     let dense = gateway.data().join("dense.db");
     store::copy_database(&file, &dense).await.unwrap();
     let room = dense.metadata().unwrap().len() - empty;
@@ -248,7 +249,7 @@ async fn everything_a_page_asks_is_told_at_once_on_postgres() {
     let address: Address = url.parse().unwrap();
     let store = Store::connect(&address, ReplicaId::from_bytes([7; 16])).await.unwrap();
     let (filled, slow) = journey(&mut gateway, store, "PostgreSQL").await;
-    // Without the room that is free for what comes next.
+    // Without space that is free for reuse.
     server.run("scale", "VACUUM FULL usage_minutes").await.unwrap();
     let sizes = "SELECT COALESCE(inhparent::regclass::text, relname), SUM(pg_relation_size(pg_class.oid)), \
          SUM(pg_indexes_size(pg_class.oid)) FROM pg_class LEFT JOIN pg_inherits ON inhrelid = pg_class.oid \

@@ -8,7 +8,7 @@ use crate::WITHIN;
 use crate::command::workspace;
 use crate::gateway::{CUSTOM, Gateway, OWN, OWN_SECOND};
 
-/// What a driver printed: the cases that held, and the request ids that the SDK showed.
+/// A driver's output: the cases that passed, and the request ids that the SDK showed.
 pub struct Driven {
     pub held: usize,
     ids: Vec<(String, String)>,
@@ -20,7 +20,7 @@ pub async fn drive(program: PathBuf, script: PathBuf, gateway: &Gateway) -> Driv
     drive_at(program, script, &base_url, &gateway.founded.api_key, &reader).await
 }
 
-/// The same at whatever speaks the grammar, such as the provider itself.
+/// The same against any server of this wire format, such as the provider itself.
 pub async fn drive_at(program: PathBuf, script: PathBuf, base_url: &str, key: &str, reader: &str) -> Driven {
     let mut command = tokio::process::Command::new(program);
     command.arg(script).args([base_url, key, reader]);
@@ -48,7 +48,7 @@ async fn gateway() -> Gateway {
     gateway
 }
 
-/// An id that an SDK shows works with `tidegate request`, where the exchange was admitted.
+/// A request id that an SDK shows works with `tidegate request`, if the request was admitted.
 async fn ids_work(gateway: &Gateway, driven: &Driven) {
     for (case, id) in &driven.ids {
         let admitted = !["authentication", "permission", "bad_request", "conflict"].contains(&case.as_str());
@@ -71,7 +71,7 @@ async fn python() {
     let driven = drive(interpreter, workspace().join("tests/sdk/chat.py"), &gateway).await;
     assert_eq!((driven.held, driven.ids.len()), (10, 9));
     ids_work(&gateway, &driven).await;
-    // One client call to the broken server; the gateway's three tries, and none of the SDK's own.
+    // One client call to the broken server: three attempts by the gateway, and no retry by the SDK.
     assert_eq!(gateway.calls(OWN_SECOND).len(), 3);
     assert_eq!(gateway.emulator.violations(), []);
 }

@@ -1,4 +1,5 @@
-//! Requests that two servers could read in two ways, and clients that send too slowly: refused, or never answered.
+//! Requests that two servers could parse differently, and clients that send too slowly: refused, or never
+//! answered.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +16,7 @@ const WITHIN: Duration = Duration::from_secs(15);
 
 struct Shape {
     name: &'static str,
-    /// The lines of the head after the first, without the key.
+    /// The header lines, without the key.
     lines: &'static str,
     body: String,
     first: String,
@@ -115,13 +116,13 @@ async fn a_body_over_the_limit_is_refused_before_it_is_read() {
         "POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n",
         gateway.founded.api_key
     );
-    // Declared: not one byte of it is sent.
+    // With a declared length: no byte of the body is sent.
     let head = format!("{common}content-length: {}\r\n\r\n", 1_u64 << 30);
     let answer = exchange(gateway.address(), head, WITHIN).await.unwrap();
     assert_eq!(status_of(&answer), Some(413), "{}", String::from_utf8_lossy(&answer));
     let text = String::from_utf8_lossy(&answer).to_lowercase();
     assert!(text.contains("connection: close") && text.contains("request_too_large"), "{text}");
-    // In chunks that never end: the answer comes while they are still sent.
+    // In endless chunks: the answer arrives while they are still being sent.
     let socket = tokio::net::TcpStream::connect(gateway.address()).await.unwrap();
     let (mut reader, mut writer) = socket.into_split();
     let sent = Arc::new(AtomicUsize::new(0));
@@ -145,7 +146,7 @@ async fn a_body_over_the_limit_is_refused_before_it_is_read() {
     gateway.chat_ok(&question(MINI)).await;
 }
 
-/// Sends a beginning and no more; says what came back and after how long.
+/// Sends an incomplete request; returns the answer and how long it took.
 async fn dribble(gateway: &Gateway, beginning: String) -> (Vec<u8>, Duration) {
     let mut connection = RawConnection::open(gateway.address(), Duration::from_secs(30)).await.unwrap();
     let started = Instant::now();

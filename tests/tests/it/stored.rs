@@ -1,4 +1,5 @@
-//! Answers that a provider keeps: read, gone on from, watched and deleted where they were made, and in the books once.
+//! Responses that a provider stores: retrieved, continued, resumed and deleted where they were created, and
+//! booked once.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -39,26 +40,26 @@ fn last_key(gateway: &Gateway) -> String {
     gateway.emulator.journal().pop().unwrap().key.unwrap()
 }
 
-/// A key whose requests a route sends to one credential.
+/// A client whose requests are routed to one credential.
 async fn bound(gateway: &Gateway, credential: &str) -> Client {
     let (key, id) = gateway.key(json!({"name": "bound"})).await;
     gateway.route(json!({"scope": {"key_id": id}, "credential_ids": [credential]})).await;
     gateway.with_key(&key)
 }
 
-/// The records of looks of the gateway's own, which no key asked for.
+/// The records of the gateway's own polls, which no API key requested.
 pub async fn ours(gateway: &Gateway) -> Vec<Value> {
     let rows = gateway.requests(200).await.into_iter();
     rows.filter(|row| row["operation"] == "stored" && row["key_id"].is_null()).collect()
 }
 
-/// Whether the books say that what was used is what the emulator counted.
+/// Whether the booked usage equals what the emulator counted.
 fn is_counted(gateway: &Gateway, sums: &Value) -> bool {
     let totals = gateway.emulator.totals().all;
     sums["input_tokens"] == totals.prompt_tokens && sums["output_tokens"] == totals.completion_tokens
 }
 
-/// Waits until the books and the emulator agree; the gateway may look by itself meanwhile.
+/// Waits until the books and the emulator agree; the gateway may poll by itself meanwhile.
 pub async fn agree(gateway: &Gateway, requests: u64) {
     until("the books hold what the emulator counted", async || {
         let by_itself = ours(gateway).await.len() as u64;
@@ -99,7 +100,7 @@ async fn an_answer_is_found_where_it_was_made() {
             }
         }
     }
-    // What a stream made is found as well.
+    // A response that was created by a stream is found as well.
     let events = gateway.client().post(PATH, &with(ask(), json!({"stream": true}))).await.unwrap();
     let first: Value = serde_json::from_str(&sse::events(&events.body)[0]).unwrap();
     let streamed = first["response"]["id"].as_str().unwrap();
@@ -130,7 +131,7 @@ async fn pooled_accounts_are_returned_to() {
         assert_eq!(get(&gateway.client(), id).await.status, 200);
         assert_eq!(last_key(&gateway), *key);
     }
-    // An own credential comes first from now on, and nothing lets requests leave it.
+    // The workspace's own credential takes precedence from now on, and no route allows a fallback.
     gateway.credential("openai", OWN).await;
     let next = with(ask(), json!({"previous_response_id": makers[0].0}));
     let error =
@@ -188,7 +189,8 @@ async fn nobody_else_sees_it() {
     assert_eq!(get(&gateway.client(), &id).await.status, 200);
 }
 
-/// Who made it is looked for once the request was let in: what nobody made costs what every request does.
+/// The creator of a response is looked up only after admission: unknown ids count against the limits like any
+/// request.
 #[tokio::test]
 async fn limits_bound_what_ids_of_nobody_cost() {
     let gateway = Gateway::start().await;
@@ -205,7 +207,7 @@ async fn limits_bound_what_ids_of_nobody_cost() {
     assert_eq!(client.post(PATH, &next).await.unwrap().status, 429);
 }
 
-/// In a pooled account an id may be another workspace's; in one's own it is one's own.
+/// In a pooled account an id may belong to another workspace; in the customer's own account it can't.
 #[tokio::test]
 async fn what_a_shared_account_keeps_is_not_named_there() {
     let gateway = Gateway::start().await;
@@ -245,14 +247,15 @@ async fn a_maker_that_may_not_be_asked_is_named() {
     let next = with(ask(), json!({"previous_response_id": id}));
     let (unkept, _) = made(&gateway.client(), &with(ask(), json!({"store": false}))).await;
     refused(&get(&gateway.client(), &unkept).await, 404, "response_not_found");
-    // Another model of the same maker goes on; one that it does not sell does not.
+    // Another model of the same vendor can continue the response; a model that the provider does not offer
+    // can't.
     made(&gateway.client(), &with(next.clone(), json!({"model": "openai/gpt-4o"}))).await;
     assert_eq!(last_key(&gateway), OWN);
     let elsewhere = with(next.clone(), json!({"model": "anthropic/claude-haiku-4-5"}));
     let answer = gateway.client().post(PATH, &elsewhere).await.unwrap();
     let error = refused(&answer, 400, "previous_response_unavailable");
     assert!(error["message"].as_str().unwrap().contains("has no offer of this model"), "{error}");
-    // It fails there and nowhere else.
+    // The failure stays there: no other seat is tried.
     gateway.emulator.script(OWN, [Behaviour::status(401)]);
     let failed = gateway.client().post(PATH, &next).await.unwrap();
     assert_eq!(failed.status, 502, "{}", failed.text());
@@ -285,13 +288,13 @@ async fn what_a_background_answer_used_is_booked_once() {
     get(&client, &id).await;
     gateway.crash().await;
     let client = gateway.client();
-    // Several see its end at once.
+    // Several clients see its completion at the same time.
     let looks = (0..6).map(|_| {
         let (client, id) = (gateway.client(), id.clone());
         tokio::spawn(async move { get(&client, &id).await })
     });
     let mut holders = 0;
-    // A busy machine may have been so slow that the gateway has looked before.
+    // On a busy machine the gateway may have polled first.
     for look in looks.collect::<Vec<_>>() {
         let look = look.await.unwrap();
         assert_eq!(look.json()["status"], "completed", "{}", look.text());
@@ -308,7 +311,7 @@ async fn what_a_background_answer_used_is_booked_once() {
     agree(&gateway, 10).await;
     let snapshot = gateway.get("/v2/billing/snapshot").await;
     assert_eq!(snapshot["unmetered_event_count"], 1, "the request that did not wait: {snapshot}");
-    // Of one that is cancelled nothing is told, and one that nobody looks at again is looked at by the gateway.
+    // A cancelled response reports no usage, and one that no client polls again is polled by the gateway.
     let (cancelled, _) = made(&client, &later()).await;
     let answer = client.post(&format!("{PATH}/{cancelled}/cancel"), &json!({})).await.unwrap();
     assert_eq!((answer.status, &answer.json()["status"]), (200, &json!("cancelled")));
@@ -330,7 +333,7 @@ async fn a_background_stream_is_resumed_and_booked_once() {
     gateway.credential("openai", OWN).await;
     let client = gateway.client();
     let body = with(later(), json!({"stream": true}));
-    // Watched to the end by whoever asked, and looked at later.
+    // Streamed to the end by the client that created it, and retrieved later.
     let whole = client.post(PATH, &body).await.unwrap();
     let events: Vec<Value> =
         sse::events(&whole.body).iter().map(|event| serde_json::from_str(event).unwrap()).collect();
@@ -348,7 +351,7 @@ async fn a_background_stream_is_resumed_and_booked_once() {
     let nothing = get(&client, &format!("{id}?stream=true&starting_after={}", events.len())).await;
     assert_eq!((nothing.status, nothing.body.len()), (200, 0));
     agree(&gateway, 6).await;
-    // Left in the middle, resumed by another request, and looked at.
+    // Left in the middle, resumed by another request, and retrieved.
     gateway.emulator.script(OWN, [Behaviour::ok().interval(Duration::from_millis(30))]);
     let mut stream = client.stream(PATH, &body).await.unwrap();
     let trace = trace_of_stream(&stream);

@@ -1,5 +1,5 @@
-//! Batches in a customer's own storage: boto3, unmodified, makes jobs through the gateway, and each of their requests is in
-//! the books once, at the price of batches.
+//! Batches in a customer's own storage: an unmodified boto3 creates jobs through the gateway, and each of
+//! their requests is booked once, at the batch price.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -43,7 +43,7 @@ fn ask(words: &str) -> Value {
     json!({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 64, "messages": messages})
 }
 
-/// Puts a file of requests where the customer keeps them.
+/// Puts a file of requests into the customer's bucket.
 fn put(gateway: &Gateway, name: &str, asks: impl IntoIterator<Item = (String, Value)>) -> String {
     let uri = format!("{FOLDER}/in/{name}.jsonl");
     let lines =
@@ -86,7 +86,7 @@ async fn ended(client: &Client, name: &str) -> Value {
     }
 }
 
-/// A refusal as this grammar's clients read one.
+/// An error in the form that this wire format's clients read.
 fn refused(answer: &Answer, status: u16, kind: &str, words: &str) {
     assert_eq!(answer.status, status, "{}", answer.text());
     let told = answer.header("x-amzn-errortype").unwrap();
@@ -96,7 +96,7 @@ fn refused(answer: &Answer, status: u16, kind: &str, words: &str) {
     assert!(message.contains(words), "{message}");
 }
 
-/// What was asked of the control plane, and read in the storage.
+/// How many requests the emulator received on this path, control plane or storage.
 fn asked(gateway: &Gateway, path: &str) -> usize {
     gateway.emulator.journal().into_iter().filter(|entry| entry.path.contains(path)).count()
 }
@@ -158,14 +158,14 @@ async fn each_request_of_a_job_is_booked_once_at_the_price_of_batches() {
                     (&json!(HAIKU), &json!(false)),
                     "{row}"
                 );
-                // A token costs as many millionths as a million of them cost units.
+                // Micro-USD per token equals USD per million tokens.
                 let whole = used("input_tokens") * 1_000 + used("output_tokens") * 5_000;
                 assert_eq!(cost * 2, whole, "half of the price: {row}");
             }
             status => assert_eq!((status, cost), (Some(529), 0), "{row}"),
         }
     }
-    // Looking at it is the client's own affair, and books nothing.
+    // Polling is up to the client, and books nothing.
     ended(&client, &name).await;
     until_booked(&gateway.admin(), REQUESTS_MIN + 2).await;
     assert_eq!(gateway.emulator.violations(), []);
@@ -234,13 +234,13 @@ async fn a_job_outside_of_what_its_customer_allows_goes_nowhere() {
     ] {
         let answer = client.post(JOB, &body).await.unwrap();
         refused(&answer, status, kind, words);
-        // What can't be read has no record.
+        // A request that can't be parsed has no record.
         if !code.is_empty() {
             assert_eq!(gateway.recorded_code(&answer).await, code, "{words}");
         }
     }
     assert_eq!((asked(&gateway, JOB), asked(&gateway, "/s3/")), (0, 0));
-    // A key of the service's own opens no storage.
+    // A Bedrock API key gives no access to storage.
     let key = json!({"auth": "api_key", "secret": OWN_SECOND});
     gateway.remove(&format!("/v2/provider-credentials/{id}")).await;
     gateway.make("/v2/provider-credentials", with(credential(&gateway, OWN, json!({})), key)).await;
@@ -266,7 +266,7 @@ async fn a_job_is_its_projects_alone() {
         other.get(&place(&name)).await.unwrap(),
         other.get(&format!("{JOB}/{}", name.rsplit('/').next().unwrap())).await.unwrap(),
         other.post(&stop, &json!({})).await.unwrap(),
-        // Its provider's own name is nobody's here.
+        // The provider's own id is unknown here.
         client.get(&place(at_provider)).await.unwrap(),
         client.get(&format!("{JOB}/aaaaaaaaaaaa")).await.unwrap(),
     ] {
@@ -276,7 +276,7 @@ async fn a_job_is_its_projects_alone() {
     assert_eq!(other.get(list).await.unwrap().json(), json!({"invocationJobSummaries": []}));
     let rows = client.get(list).await.unwrap().json();
     assert_eq!(rows["invocationJobSummaries"][0]["jobArn"], name.as_str(), "{rows}");
-    // The other kinds of batches know none of these.
+    // The other batch APIs don't list these jobs.
     assert_eq!(client.get("/v1/batches").await.unwrap().json()["data"], json!([]));
     let wrong = client.get(&format!("{list}?nameContains=few")).await.unwrap();
     refused(&wrong, 400, "ValidationException", "nameContains");
@@ -284,7 +284,7 @@ async fn a_job_is_its_projects_alone() {
     assert_eq!(answer.status, 405);
 }
 
-/// Results that nobody may read are in the books as soon as somebody may.
+/// Results that are not readable yet are booked as soon as access is granted.
 #[tokio::test]
 async fn what_the_storage_refuses_is_told_and_booked_once_it_is_allowed() {
     let mut gateway = gateway().await;
@@ -308,7 +308,7 @@ async fn what_the_storage_refuses_is_told_and_booked_once_it_is_allowed() {
     assert_eq!(gateway.emulator.violations(), []);
 }
 
-/// The process is killed while it books: what is there is not booked again, and what is missing is.
+/// The process is killed while it books: what is booked is not booked again, and what is missing is added.
 #[tokio::test]
 async fn a_kill_in_the_middle_of_the_booking_books_each_request_of_a_job_once() {
     let mut gateway = gateway().await;

@@ -1,4 +1,5 @@
-//! Streams: what passes untouched, what is hidden, and how each way of breaking off is told and booked.
+//! Streams: what passes through unchanged, what is hidden, and how each kind of interruption is reported and
+//! booked.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ async fn gateway() -> Gateway {
     gateway
 }
 
-/// The same with its id and time replaced, which differ from call to call.
+/// The body with its id and time replaced, which differ between calls.
 fn without_id(body: &Bytes) -> String {
     let text = String::from_utf8(body.to_vec()).unwrap();
     let field = |name: &str| {
@@ -30,7 +31,7 @@ fn without_id(body: &Bytes) -> String {
     };
     let (id, created) = (field("\"id\":"), field("\"created\":"));
     let text = text.replace(&id, "\"ID\"").replace(&format!("\"created\":{created}"), "\"created\":0");
-    // The id of a tool call begins with its call's number.
+    // The id of a tool call begins with the number of the request.
     let mut parts = text.split("\"call_");
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |whole, part| format!("{whole}\"call_{}", part.get(12..).unwrap_or(part)))
@@ -115,13 +116,13 @@ async fn what_the_provider_does_not_count_is_estimated_and_marked() {
     }
 }
 
-/// Reads a stream to its end: what it said, its last event, and whether it ended as if all were well.
+/// Reads a stream to its end: its events, and whether it ended cleanly.
 async fn read(stream: &mut Streaming) -> (Vec<String>, bool) {
     let (events, end) = stream.events().await;
     (events, end.is_ok())
 }
 
-/// The stream told its failure in band: an error event, no `[DONE]`, no clean end.
+/// Checks that the stream reported its failure in band: an error event, no `[DONE]`, no clean end.
 async fn broke_off(gateway: &Gateway, mut stream: Streaming, code: &str) -> Value {
     assert_eq!(stream.status, 200);
     let trace = trace_of_stream(&stream);
@@ -158,13 +159,14 @@ async fn a_break_in_the_middle_is_told_in_band() {
         gateway.emulator.script(OWN, [behaviour]);
         let stream = gateway.client().stream(CHAT, &streaming(MINI)).await.unwrap();
         let request = broke_off(&gateway, stream, code).await;
-        // What was said is metered, if only as an estimate.
+        // The generated text is metered, even if only as an estimate.
         assert!(request["output_tokens"].as_u64().unwrap() > 0, "{request}");
         assert_eq!(request["estimated"], true, "{request}");
     }
 }
 
-/// A grammar that has an end for what failed is ended with it: its clients read the failure, not a broken connection.
+/// A wire format with an event for failures ends with it: its clients read the failure, not a broken
+/// connection.
 #[tokio::test]
 async fn an_answer_whose_grammar_can_say_that_it_failed_ends_so() {
     let gateway = gateway().await;
@@ -176,7 +178,7 @@ async fn an_answer_whose_grammar_can_say_that_it_failed_ends_so() {
         Behaviour::ok().chunks(20).failed(At::Middle),
     ];
     for (number, behaviour) in breaks.into_iter().enumerate() {
-        // Under a key that it does not keep: the second time it is asked anew.
+        // A failed answer is not stored under its idempotency key: the second request goes upstream again.
         for _ in 0..2 {
             let asked = gateway.calls(OWN).len();
             gateway.emulator.script(OWN, [behaviour.clone()]);
@@ -207,7 +209,7 @@ async fn a_failure_before_the_first_word_has_its_own_status_or_the_next_serves()
         (Behaviour::ok().eof(0), 502),
         (Behaviour::ok().cut(1), 502),
         (Behaviour::ok().malformed(0), 502),
-        // Nobody asked for a compressed stream.
+        // The gateway did not request compression.
         (Behaviour::ok().gzip(), 502),
         (Behaviour::status(503), 503),
     ];
@@ -241,7 +243,7 @@ async fn a_stall_ends_within_the_routes_patience() {
     assert_eq!(request["error_class"], "timeout", "{request}");
     let stalled = gateway.emulator.wait_for(WITHIN, |journal| journal[0].outcome == Outcome::Cancelled).await;
     assert!(stalled.is_ok(), "the provider was not hung up on: {stalled:?}");
-    // Before the first word it is a status of its own.
+    // Before the first token the failure is an HTTP status.
     gateway.emulator.script(OWN, [Behaviour::ok().stall(0).always()]);
     refused(&gateway.chat(&streaming(MINI)).await, 504, "upstream_timeout");
     refused(&gateway.chat(&with(question(MINI), json!({"user": "x"}))).await, 504, "upstream_timeout");
@@ -268,7 +270,7 @@ async fn a_deadline_is_hard() {
     );
 }
 
-/// When in the answer the client hangs up.
+/// The point in the answer at which the client disconnects.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Leaving {
     BeforeTheHead,
@@ -315,7 +317,7 @@ async fn leave(gateway: &Gateway, leaving: Leaving, http2: bool) {
         let mut stream = client.stream(CHAT, &streaming(MINI)).await.unwrap();
         let wanted = if leaving == Leaving::InTheMiddle { 10 } else { 21 };
         for _ in 0..wanted {
-            // Each piece of content is one token.
+            // Each content event is one token.
             let event = stream.event().await.unwrap().unwrap();
             read += u64::from(!text_of(&[event]).is_empty());
         }
@@ -330,15 +332,15 @@ async fn leave(gateway: &Gateway, leaving: Leaving, http2: bool) {
     assert_eq!(rows.len(), 1, "{leaving:?}: {rows:?}");
     assert_eq!(rows[0]["outcome"], "client_cancelled", "{leaving:?}: {rows:?}");
     let counted = rows[0]["output_tokens"].as_u64().unwrap();
-    // Nobody told the usage, and the text is there to be counted: at least what the client read, and at most what was said, by a
-    // public vocabulary that cuts a quarter finer than the emulator at the most.
+    // The provider reported no usage, so the text is counted: at least what the client read, and at most what
+    // was generated, by a public tokenizer that produces at most a quarter more tokens than the emulator.
     let within = read <= counted && counted <= entry.said_tokens + entry.said_tokens / 4 + 2;
     assert!(within, "{leaving:?}: {read} tokens read, {counted} booked, {} said", entry.said_tokens);
 }
 
 #[tokio::test]
 async fn a_hundred_and_fifty_streams_at_once() {
-    // Over TLS, where HTTP/2 is spoken: none waits behind the hundred streams that one connection takes.
+    // Over TLS, with HTTP/2, no stream waits behind the hundred that one connection carries.
     for (config, version) in [(config(), "HTTP/1.1"), (config().tls(), "HTTP/2.0")] {
         let gateway = Gateway::with(config, &[]).await;
         gateway.credential("openai", OWN).await;
@@ -398,7 +400,7 @@ async fn odd_framing_is_read_right() {
             (&json!("completed"), &json!(said)),
             "{behaviour:?}: {request}"
         );
-        // A whole answer, by whatever way it comes.
+        // The same upstream answer, buffered for the client.
         gateway.emulator.script(OWN, [behaviour.clone()]);
         let whole = gateway.chat_ok(&question(MINI)).await;
         assert_eq!(whole.json()["object"], "chat.completion", "{behaviour:?}: {}", whole.text());

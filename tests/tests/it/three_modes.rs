@@ -1,4 +1,5 @@
-//! One body, three profiles, no change but configuration; the books agree with the emulator's own count.
+//! One body and three profiles, with only the configuration changed; the books agree with the emulator's own
+//! count.
 
 use harness::client::Answer;
 use harness::emulator::Tally;
@@ -9,14 +10,14 @@ use crate::gateway::{Gateway, NODE, OWN, POOL, row};
 
 const MARKUP_BPS: u64 = 1_000;
 
-/// gpt-4o-mini in the price book: 150 and 600 nano-USD a token.
+/// gpt-4o-mini in the price book: 150 and 600 nano-USD per token.
 fn price_nanos(tally: &Tally) -> u64 {
     (tally.prompt_tokens - tally.cached_tokens) * 150
         + tally.cached_tokens * 75
         + tally.completion_tokens * 600
 }
 
-/// Asks the same thing buffered, streamed, and streamed with usage; returns the answers' shapes.
+/// Sends the same request buffered, streamed, and streamed with usage; returns the answers' shapes.
 async fn ask_thrice(gateway: &Gateway, profile: &str, provider: &str) -> (Value, Vec<Vec<Value>>) {
     let whole = gateway.chat_ok(&question(MINI)).await;
     let mut streams = Vec::new();
@@ -72,7 +73,8 @@ async fn the_same_request_through_three_modes() {
     assert_eq!(managed, byok);
     assert_eq!(managed, byoc);
 
-    // A rule, and the next request obeys it; then what served is taken away, and the next in order serves.
+    // The next request follows a new route; then the serving principals are disabled one by one, and the next
+    // in order serves.
     let route = gateway.route(json!({"scope": {"model": MINI}, "profiles": ["managed_provider"]})).await;
     let answer = gateway.chat_ok(&question(MINI)).await;
     served_by(&answer, "managed_provider", "openai");
@@ -86,7 +88,7 @@ async fn the_same_request_through_three_modes() {
     assert_eq!(gateway.emulator.violations(), []);
 }
 
-/// Every figure of the billing snapshot and of usage, against what the emulator counted for each key.
+/// Compares every figure of the billing snapshot and of usage with the emulator's count for each key.
 async fn books_agree(gateway: &Gateway) {
     let totals = gateway.emulator.totals();
     gateway.booked(totals.by_key.values().map(|tally| tally.calls).sum()).await;

@@ -1,5 +1,5 @@
-//! Service tiers and tools that the provider runs: what they cost, and that nothing is sent on the operator's account whose
-//! price nobody knows.
+//! Service tiers and provider-side tools: what they cost, and that an unpriced one is never sent on the
+//! operator's account.
 
 use harness::client::{Answer, Client};
 use harness::{Behaviour, Entry};
@@ -11,7 +11,7 @@ use crate::gateway::{Gateway, OWN, POOL};
 const RESPONSES: &str = "/v1/responses";
 const MESSAGES: &str = "/v1/messages";
 const CLAUDE: &str = "anthropic/claude-sonnet-4-6";
-/// By the catalogue: micro-USD for a million tokens in and out, and for a thousand searches.
+/// Catalogue prices: micro-USD per million input and output tokens, and per thousand searches.
 const MINI_RATES: [i64; 2] = [150_000, 600_000];
 const MINI_PRIORITY: [i64; 2] = [250_000, 1_000_000];
 const SEARCHES: i64 = 10_000_000;
@@ -26,7 +26,7 @@ async fn booked(gateway: &Gateway, answer: &Answer) -> Value {
     gateway.settled(&trace_of(answer)).await
 }
 
-/// What the tokens of a record cost at these rates, in nanos.
+/// The cost of a record's tokens at these rates, in nano-USD.
 fn at(rates: [i64; 2], record: &Value) -> i64 {
     let count = |name: &str| record[name].as_i64().unwrap();
     (count("input_tokens") * rates[0] + count("output_tokens") * rates[1]) / 1_000
@@ -36,7 +36,7 @@ fn sent(gateway: &Gateway) -> Vec<Entry> {
     gateway.emulator.journal().into_iter().filter(|entry| entry.method == "POST").collect()
 }
 
-/// The tier that the books name, what the provider asks, and whether a part of it has no price.
+/// The booked tier, the provider's cost, and whether a part of it is unpriced.
 fn cost(record: &Value) -> (Option<&str>, i64, bool) {
     let tier = record["service_tier"].as_str();
     (tier, record["provider_cost_nanos"].as_i64().unwrap(), record["unpriced"].as_bool().unwrap())
@@ -52,9 +52,9 @@ async fn a_request_costs_what_the_tier_costs_that_its_answer_names() {
             (None, "default", None, Some(MINI_RATES)),
             (Some("flex"), "flex", Some("flex"), Some(half)),
             (Some("priority"), "priority", Some("priority"), Some(MINI_PRIORITY)),
-            // It was not served as it was asked for, and costs what it was served at.
+            // The request is billed at the tier that served it, not at the requested one.
             (Some("priority"), "default", None, Some(MINI_RATES)),
-            // A project's own setting.
+            // `auto` leaves the tier to the project's setting at the provider.
             (Some("auto"), "priority", Some("priority"), Some(MINI_PRIORITY)),
             (Some("scale"), "scale", Some("scale"), None),
             (None, "gold", Some("other"), None),
@@ -113,7 +113,7 @@ async fn nothing_is_sent_on_a_pooled_account_at_a_tier_or_with_a_tool_that_has_n
         assert!(error["param"] == param && message.contains(word), "{error}");
     }
     assert_eq!(sent(&gateway).len(), 0);
-    // Those whose price is known are served, and the workspace pays it.
+    // Priced tiers are served, and the workspace pays for them.
     for (asked, rates) in [("flex", MINI_RATES.map(|rate| rate / 2)), ("priority", MINI_PRIORITY)] {
         let body = with(question(MINI), json!({"service_tier": asked}));
         let record = booked(&gateway, &ask(&gateway.client(), CHAT, &body).await).await;
@@ -128,7 +128,7 @@ async fn nothing_is_sent_on_a_pooled_account_at_a_tier_or_with_a_tool_that_has_n
     let receipt = record["attempts"][0]["receipt"].as_array().unwrap();
     let line = receipt.iter().find(|line| line["class"] == "web_searches").unwrap();
     assert_eq!((&line["units"], &line["nanos"]), (&json!(3), &json!(3 * SEARCHES)), "{line}");
-    // An own credential is its owner's to spend.
+    // On its own credential the workspace may spend on any tier.
     gateway.credential("openai", OWN).await;
     let body = with(question(MINI), json!({"service_tier": "scale"}));
     let record = booked(&gateway, &ask(&gateway.client(), CHAT, &body).await).await;
@@ -140,7 +140,7 @@ async fn nothing_is_sent_on_a_pooled_account_at_a_tier_or_with_a_tool_that_has_n
 async fn a_budget_holds_the_tier_that_is_asked_for() {
     let gateway = Gateway::start().await;
     gateway.account("openai", POOL).await;
-    // Room for an answer at the standard price, and not for the same one at the dearer tier.
+    // The budget covers an answer at the standard price, but not at the more expensive tier.
     let body = with(question(MINI), json!({"max_tokens": 1_000}));
     let budget = json!({"workspace": true, "period": "month", "limit_micros": 800});
     gateway.make("/v2/budgets", budget).await;
@@ -165,7 +165,7 @@ async fn searches_of_messages_are_counted_and_priced() {
         assert_eq!(cost(&record), (None, expected, false), "{record}");
         assert_eq!(record["units"]["web_searches"], 2, "{record}");
     }
-    // What priority costs there was bought ahead: nobody's price of a token.
+    // Anthropic's priority capacity is prepaid, so it has no price per token.
     gateway.emulator.script(OWN, [Behaviour { tier: Some("priority".to_owned()), ..Behaviour::ok() }]);
     let plain = with(body, json!({"tools": null, "service_tier": "auto"}));
     let record = booked(&gateway, &ask(&gateway.client(), MESSAGES, &plain).await).await;

@@ -1,4 +1,5 @@
-//! Together: the grammar in its own words, so that a limit is a limit and an end is the client's.
+//! Together: requests in its variant of OpenAI's wire format, so that token limits take effect, and finish
+//! reasons in the client's.
 
 use harness::{Entry, Flavour};
 use serde_json::{Value, json};

@@ -1,4 +1,5 @@
-//! From the version before the newest migration to this one, with traffic on: `make prove-upgrade` builds that version.
+//! An upgrade from the version before the newest migration to this one, under traffic: `make prove-upgrade`
+//! builds that version.
 
 use std::path::PathBuf;
 
@@ -11,16 +12,16 @@ use crate::fleet::{Fleet, GATEWAYS, Load, seen};
 use crate::gateway::OWN;
 use crate::wait::a_moment;
 
-/// The program of the version before. Without it there is nothing to upgrade from, so `make test` does not list this test
-/// (`default-filter` in `.config/nextest.toml`); what the store makes of older rows, and an older program of newer ones,
-/// is tested beside the store.
+/// The previous version's program. Without it there is nothing to upgrade from, so `make test` does not list
+/// this test (`default-filter` in `.config/nextest.toml`); how the store reads older rows, and an older
+/// program newer ones, is tested with the store.
 fn before() -> PathBuf {
     let named = std::env::var_os("TIDEGATE_BIN_BEFORE");
     named.map(PathBuf::from).expect("TIDEGATE_BIN_BEFORE names no program: `make prove-upgrade` builds one")
 }
 
-/// One gateway after the other becomes the new version. Those that are still the old one serve, book and tell the books
-/// beside it, though the first new one has brought the schema up to date.
+/// A rolling upgrade. Gateways of the old version keep serving, booking and reporting next to the new ones,
+/// although the first new one has already migrated the schema.
 #[tokio::test]
 async fn gateways_are_upgraded_one_by_one_without_a_failed_request() {
     let server = Server::shared().await.unwrap();
@@ -42,7 +43,7 @@ async fn gateways_are_upgraded_one_by_one_without_a_failed_request() {
         let new_schema = server.run(&database, schema).await.unwrap();
         assert_ne!(new_schema, old_schema, "the first new one brings the schema");
         load.more(60).await;
-        // Both versions tell the books, and take changes.
+        // Both versions report from the books, and accept changes.
         for other in 0..GATEWAYS {
             let admin = fleet.admin(other);
             for path in ["/v2/usage", "/v2/requests?limit=5", "/v2/requests?limit=5&outcome=completed"] {

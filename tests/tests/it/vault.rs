@@ -1,4 +1,5 @@
-//! Sealed secrets: a row that was touched is refused and told, a wrong master key opens nothing, rotation loses nothing.
+//! Sealed secrets: a tampered row is refused and audited, a wrong master key opens nothing, and rotation
+//! loses nothing.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use crate::command::{Cli, workspace};
 use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config};
 use crate::wait::a_moment;
 
-/// Changes the database as somebody with access to the disk would, while the gateway is down.
+/// Edits the database as an attacker with disk access would, while the gateway is down.
 fn edit(gateway: &Gateway, script: &str) -> String {
     let database = gateway.data().join("tidegate.db").display().to_string();
     let program = format!("import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1])\n{script}\ndb.commit()\n");
@@ -24,7 +25,7 @@ fn edit(gateway: &Gateway, script: &str) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// The credential can't be used: no byte leaves, and the audit says so.
+/// The credential can't be used: nothing is sent upstream, and the audit log records it.
 async fn refused_and_audited(gateway: &Gateway, credential: &str) {
     let calls = gateway.emulator.journal().len();
     let answer = gateway.chat(&question(MINI)).await;
@@ -58,7 +59,7 @@ async fn a_tampered_row_is_refused() {
     );
     gateway.start_again().await;
     refused_and_audited(&gateway, &credential).await;
-    // A new secret mends it.
+    // A new secret repairs it.
     let path = format!("/v2/provider-credentials/{credential}/rotate");
     let answer = gateway.admin().post(&path, &json!({"secret": OWN_SECOND})).await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -118,7 +119,7 @@ async fn another_master_key_opens_nothing() {
     assert!(said.contains("master key") && !said.contains(other), "{said}");
     let said = Cli::new().env("TIDEGATE_MASTER_KEY", "short").run(&serve).failed(1);
     assert!(said.contains("master key"), "{said}");
-    // The key may come from a command as well, and its file must be nobody else's.
+    // The key may also come from a command; a key file must be private to its user.
     let file = gateway.data().join("master.key");
     let moved = gateway.directory().join("elsewhere.key");
     std::fs::rename(&file, &moved).unwrap();
@@ -188,7 +189,8 @@ async fn an_address_within_is_refused_unless_the_operator_allows_it() {
     assert!(told.contains("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS"), "the setting is not named: {told}");
 }
 
-/// The operator may close what was open when the credential was made. It serves nothing then, and says so.
+/// The operator may forbid an address that was allowed when the credential was created. The credential then
+/// serves nothing, and reports why.
 #[tokio::test]
 async fn a_credential_whose_address_is_refused_now_is_invalid_until_it_is_allowed_again() {
     let mut gateway = Gateway::start().await;
@@ -276,7 +278,7 @@ async fn verifying_keeps_state_and_error() {
     assert!(!error.contains(OWN), "{bad}");
     let kept = gateway.get(&path).await;
     assert_eq!((&kept["status"], &kept["last_error"]), (&bad["status"], &bad["last_error"]), "{kept}");
-    // Invalid counts as absent, before any call.
+    // An invalid credential counts as absent, before any call.
     let calls = gateway.emulator.journal().len();
     refused(&gateway.chat(&question(MINI)).await, 404, "model_not_served");
     assert_eq!(gateway.emulator.journal().len(), calls);
@@ -284,7 +286,7 @@ async fn verifying_keeps_state_and_error() {
     gateway.admin().post(&format!("{path}/rotate"), &json!({"secret": OWN_SECOND})).await.unwrap();
     assert_eq!(verify().await["status"], "active");
     gateway.chat_ok(&question(MINI)).await;
-    // A provider that is away says nothing about the credential.
+    // An unreachable provider proves nothing about the credential.
     gateway.emulator.refuse().await;
     let away = verify().await;
     assert_eq!(away["status"], "active", "{away}");

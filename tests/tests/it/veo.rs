@@ -1,5 +1,5 @@
-//! Veo on Vertex AI: films that are begun as operations and told in OpenAI's words, and their seconds in the books once,
-//! whoever looked or if nobody did.
+//! Veo on Vertex AI: videos that run as long-running operations and are presented in OpenAI's format, with
+//! their seconds booked once, whichever client polled or if none did.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ const VIDEOS: &str = "/v1/videos";
 const LOCATION: &str = "us-central1";
 const VEO: &str = "google/veo-3.0-generate-001";
 const SECOND_BYTES: usize = 64 * 1024;
-/// A price of an operator's own: 400,000 micro-USD a second.
+/// An operator's own price: 400,000 micro-USD per second.
 const PRICES: &str = "
 [[model]]
 name = \"google/veo-3.0-generate-001\"
@@ -30,7 +30,7 @@ provider = \"vertex_ai\"
 upstream_model = \"veo-3.0-generate-001\"
 rates = { per_video_second = 400_000 }
 ";
-/// Of a film of eight seconds, in nano-USD.
+/// The price of an eight-second video, in nano-USD.
 const NANOS: i64 = 8 * 400_000_000;
 
 struct House {
@@ -74,7 +74,7 @@ impl House {
         self.gateway.client().get(&format!("{VIDEOS}/{below}")).await.unwrap()
     }
 
-    /// Looks until it is made or failed; what was said of it last.
+    /// Polls until the video is done or failed; returns the last answer.
     async fn seen_to_the_end(&self, id: &str) -> Value {
         let deadline = Instant::now() + WITHIN;
         loop {
@@ -94,7 +94,7 @@ impl House {
         self.gateway.client().call(Method::DELETE, &path, &[], "").await.unwrap()
     }
 
-    /// The records of films, which no key asked for, once there are so many; they are never more.
+    /// The records of videos, which no API key requested, once there are this many; there must never be more.
     async fn booked(&self, number: usize) -> Vec<Value> {
         let deadline = Instant::now() + 4 * WITHIN;
         loop {
@@ -123,7 +123,8 @@ impl House {
     }
 }
 
-/// How long it is, what the operator is owed and what the provider bills, in nano-USD, and whether no price is known.
+/// Milliseconds, what the operator is owed and what the provider bills, in nano-USD, and whether the price is
+/// unknown.
 fn money(row: &Value) -> (u64, i64, i64, bool) {
     let nanos = |name: &str| row[name].as_i64().unwrap();
     let ms = row["units"]["video_ms"].as_u64().unwrap_or_default();
@@ -243,7 +244,7 @@ async fn what_failed_costs_nothing_and_says_why() {
     }
     let forbidden = refused(&house.asked(json!({"prompt": "forbidden"})).await, 400, "content_filter");
     assert!(forbidden["message"].as_str().unwrap().contains("Responsible AI"), "{forbidden}");
-    // One that is made after them is the only one in the books.
+    // Only a video made afterwards is in the books.
     house.film(json!({"seconds": "4"})).await;
     assert_eq!(money(&house.booked(1).await[0]).0, 4_000);
     house.is_clean();
@@ -257,7 +258,7 @@ async fn what_has_not_ended_is_neither_taken_nor_deleted_and_is_booked_though_it
     assert!(early.status == 400 && early.text().contains("not ready"), "{}", early.text());
     let other = house.film(json!({"seconds": "6"})).await;
     refused(&house.remove(&other).await, 400, "video_not_ended");
-    // The second look sees its end, whoever looked first.
+    // The second poll sees the video's end, whether a client or the gateway polled first.
     assert_eq!(house.remove(&other).await.status, 200);
     refused(&house.get(&other).await, 404, "video_not_found");
     let mut booked: Vec<u64> = house.booked(2).await.iter().map(|row| money(row).0).collect();

@@ -1,5 +1,5 @@
-//! Vertex AI: models of several makers at a customer's own project, signed for by a service account's own word or by the
-//! machine's identity, and asked by every client.
+//! Vertex AI: models of several vendors in a customer's own project, authenticated by a service account's
+//! signed assertion or by workload identity, and requested by clients of every wire format.
 
 use futures_util::future::join_all;
 use harness::client::Answer;
@@ -13,7 +13,7 @@ use crate::gateway::{self, Gateway, OWN, OWN_SECOND, POOL, id_of};
 const LOCATION: &str = "us-east5";
 const GEMINI: &str = "google/gemini-2.5-pro";
 const CLAUDE: &str = "anthropic/claude-haiku-4-5";
-/// A partner's, which the catalogue does not know.
+/// A partner model that the catalogue does not list.
 const OPEN: &str = "openai/gpt-oss-120b-maas";
 const SAID: &str = "You said: hello there";
 
@@ -30,7 +30,7 @@ fn place() -> String {
     format!("projects/{PROJECT}/locations/{LOCATION}")
 }
 
-/// A credential with the file of a service account whose tokens stand for this key.
+/// A credential with a service account file whose tokens represent this key.
 fn body(gateway: &Gateway, key: &str, more: Value) -> Value {
     let file = gateway.emulator.service_account(key);
     let token_url = file["token_uri"].clone();
@@ -97,7 +97,7 @@ async fn a_service_account_serves_what_was_asked_for() {
     assert_eq!(gateway.emulator.violations(), []);
 }
 
-/// What a client of each grammar asks, and where the answer's text stands.
+/// The request of a client of each wire format, and the JSON pointer to the answer's text.
 fn in_each_grammar(model: &str, text: &str) -> [(String, Value, &'static str); 4] {
     let turns = json!([{"role": "user", "content": text}]);
     let contents = json!([{"role": "user", "parts": [{"text": text}]}]);
@@ -132,10 +132,10 @@ async fn every_client_reaches_every_makers_models() {
             assert_eq!(answer.pointer(text), Some(&json!(SAID)), "{model} {path}: {answer}");
         }
     }
-    // An answer that would be kept is not, and that is said.
+    // An answer that should be stored is not, and the response reports the dropped parameter.
     let kept = with(question(GEMINI), json!({"store": true}));
     assert_eq!(gateway.chat_ok(&kept).await.header("agent-dropped-params"), Some("store"));
-    // A client of a maker's own grammar is understood there as it spoke.
+    // A request in the vendor's own wire format is passed on unchanged.
     let client = gateway
         .client()
         .header("anthropic-version", "2026-10-21")
@@ -259,7 +259,7 @@ async fn tools_are_called_and_answered_in_every_clients_words() {
     assert_eq!(gateway.emulator.violations(), []);
 }
 
-/// What a client of each grammar sees, buffered and streamed, but for ids, times and texts.
+/// What a client of each wire format receives, buffered and streamed, without ids, times and texts.
 async fn seen(gateway: &Gateway, profile: &str, provider: &str) -> Vec<Value> {
     let mut seen = Vec::new();
     for (path, body, text) in in_each_grammar(GEMINI, "hello there") {
@@ -291,7 +291,7 @@ async fn one_model_is_the_same_from_the_pool_a_service_account_and_a_key() {
     let key = seen(&gateway, "byok", "gemini").await;
     assert_eq!(pooled, vertex);
     assert_eq!(pooled, key);
-    // An operator's service account pools it, too.
+    // An operator's pooled account can use a service account, too.
     let account = with(body(&gateway, POOL, json!({})), json!({"weight": 100, "allow_unpriced": true}));
     gateway.make("/v2/accounts", account).await;
     let answer = gateway.chat_ok(&question(&format!("vertex:{}", GEMINI.split_once('/').unwrap().1))).await;
@@ -327,7 +327,8 @@ async fn a_token_that_is_over_before_its_time_is_replaced_within_the_request() {
     assert_eq!(said(&gateway.chat_ok(&question(GEMINI)).await), SAID);
 }
 
-/// What a request is refused with, few questions for all who come then, and the verification that says it, too.
+/// A refused token exchange: the request fails with this reason, many concurrent requests cause few
+/// exchanges, and verification reports the same reason.
 async fn not_exchanged(gateway: &Gateway, body: Value, words: &str) {
     let path =
         format!("/v2/provider-credentials/{}", id_of(&gateway.make("/v2/provider-credentials", body).await));
@@ -350,7 +351,7 @@ async fn not_exchanged(gateway: &Gateway, body: Value, words: &str) {
 #[tokio::test]
 async fn what_google_does_not_exchange_is_told_in_its_words() {
     let gateway = start().await;
-    // A clock that is wrong by more than a few minutes, either way.
+    // A clock that is wrong by more than a few minutes, in either direction.
     for ahead in [3_700, -3_700] {
         gateway.emulator.clock_ahead(ahead);
         not_exchanged(&gateway, body(&gateway, OWN, json!({})), "Token must be a short-lived token").await;
@@ -359,7 +360,7 @@ async fn what_google_does_not_exchange_is_told_in_its_words() {
     let id = credential(&gateway, json!({})).await;
     gateway.chat_ok(&question(GEMINI)).await;
     gateway.remove(&format!("/v2/provider-credentials/{id}")).await;
-    // An account that nobody knows, and a key that its owner deleted.
+    // An unknown service account, and a key that its owner deleted.
     let mut unknown = body(&gateway, OWN, json!({}));
     unknown["secret"]["client_email"] = json!("nobody@x.iam.gserviceaccount.com");
     not_exchanged(&gateway, unknown, "account not found").await;
@@ -382,7 +383,7 @@ async fn what_vertex_refuses_is_told_exactly() {
             assert!(error["message"].as_str().unwrap().contains(words), "{words}: {error}");
         }
         let verified = verified(&gateway, &id).await;
-        // A permission that is lacking says nothing of the secret: other models and projects may do.
+        // A missing permission does not invalidate the secret: other models and projects may work.
         assert_eq!(verified["status"], "active", "{verified}");
         assert!(verified["last_error"].as_str().unwrap().contains(words), "{words}: {verified}");
         gateway.remove(&format!("/v2/provider-credentials/{id}")).await;
@@ -392,7 +393,7 @@ async fn what_vertex_refuses_is_told_exactly() {
     assert!(error["message"].as_str().unwrap().contains("Publisher Model"), "{error}");
     let error = refused(&gateway.chat(&question("vertex:claude-0@1")).await, 404, "model_not_found");
     assert!(error["message"].as_str().unwrap().contains("Publisher Model"), "{error}");
-    // A maker's own refusal passes in that maker's words.
+    // A vendor's own error passes through in that vendor's format.
     let long = with(question(CLAUDE), json!({"max_tokens": 900_000}));
     let answer = gateway.client().post("/v1/messages", &long).await.unwrap();
     assert_eq!((answer.status, &answer.json()["error"]["type"]), (400, &json!("invalid_request_error")));
@@ -457,7 +458,7 @@ async fn a_verification_says_what_is_missing() {
 #[tokio::test]
 async fn a_key_file_leads_nobody_elsewhere() {
     let gateway = start().await;
-    // The file's address alone is not enough: it is not Google's.
+    // The token address in the file is not enough: it is not Google's.
     let id = credential(&gateway, json!({"token_url": null})).await;
     let error = refused(&gateway.chat(&question(GEMINI)).await, 502, "credential_unusable");
     assert!(error["message"].as_str().unwrap().contains("not Google's"), "{error}");
@@ -470,7 +471,7 @@ async fn a_key_file_leads_nobody_elsewhere() {
         "base_url_refused",
     );
     assert!(told.to_string().contains("config.token_url"), "{told}");
-    // What is saved beside the file can't be changed without it.
+    // Settings that are stored with the file can't be changed without it.
     let id = credential(&gateway, json!({})).await;
     let elsewhere = json!({"config": {"location": LOCATION, "token_url": "https://elsewhere.example"}});
     let path = format!("/v2/provider-credentials/{id}");
@@ -494,7 +495,7 @@ async fn what_an_account_needs_is_asked_for() {
             assert!(told.to_string().contains(pointer), "{path} {pointer}: {told}");
         }
     }
-    // A region is a location, too; the file may come as text.
+    // `region` is accepted as the location; the file may be given as text.
     let text = json!({"secret": good["secret"].to_string(), "region": LOCATION});
     let config = json!({"config": {"token_url": good["config"]["token_url"]}});
     gateway.make("/v2/provider-credentials", with(with(good, text), config)).await;
@@ -562,7 +563,7 @@ async fn texts_become_vectors_by_each_models_own_verb() {
             (&json!(call.prompt_tokens), &json!(false))
         );
     }
-    // A client of the vendor's own grammar says what its vectors are for.
+    // A request in the vendor's own wire format states the task type of its embeddings.
     let one = |text: &str| json!({"content": {"parts": [{"text": text}]}, "taskType": "RETRIEVAL_QUERY"});
     let path = "/v1beta/models/google/gemini-embedding-001:embedContent";
     let told = asked(&gateway, path, &one("tide")).await;
@@ -576,7 +577,7 @@ async fn texts_become_vectors_by_each_models_own_verb() {
     let path = "/v1beta/models/vertex:text-embedding-005:batchEmbedContents";
     let told = asked(&gateway, path, &batch).await;
     assert_eq!(told["embeddings"].as_array().unwrap().len(), 2, "{told}");
-    // What takes one text is not sent two.
+    // A model that takes one input is not sent two.
     let before = gateway.calls(OWN).len();
     let two = of_texts("vertex:gemini-embedding-2", json!(["tide", "moon"]));
     let answer = gateway.client().post("/v1/embeddings", &two).await.unwrap();
@@ -585,7 +586,8 @@ async fn texts_become_vectors_by_each_models_own_verb() {
     assert_eq!(gateway.emulator.violations(), []);
 }
 
-/// A credential with the configuration of a pool, and the token of its issuer for a workload that stands for this key.
+/// A credential with the configuration of a workload identity pool, and a token from its issuer for a
+/// workload that represents this key.
 fn pooled(gateway: &Gateway, token: &str, account_of: Option<&str>) -> Value {
     let file = with(gateway.emulator.identity_pool(account_of), json!({"subject_token": token}));
     let token_url = file["token_url"].clone();
@@ -604,7 +606,7 @@ fn asked_of(gateway: &Gateway, below: &str) -> usize {
 async fn a_workload_of_another_issuer_is_let_in_by_the_pool() {
     let gateway = start().await;
     for account_of in [None, Some(OWN)] {
-        // With a service account it is that which asks, whoever the workload is.
+        // With a service account configured, that account makes the call, whatever the workload is.
         let workload = if account_of.is_some() { OWN_SECOND } else { OWN };
         let token = gateway.emulator.token_for_google(workload);
         let made = gateway.make("/v2/provider-credentials", pooled(&gateway, &token, account_of)).await;

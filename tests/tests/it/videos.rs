@@ -1,5 +1,5 @@
-//! Films: asked for, looked at until they are made, taken while they come, and their seconds in the books once, whoever
-//! looked or if nobody did.
+//! Videos: created, polled until they are done, downloaded as a stream, and their seconds booked once,
+//! whichever client polled or if none did.
 
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ use crate::wait::{a_moment, until};
 const VIDEOS: &str = "/v1/videos";
 const SORA: &str = "openai/sora-2";
 const SECOND_BYTES: usize = 64 * 1024;
-/// A price of an operator's own: 100,000 micro-USD a second.
+/// An operator's own price: 100,000 micro-USD per second.
 const PRICES: &str = "
 [[model]]
 name = \"openai/sora-2\"
@@ -65,7 +65,7 @@ async fn look(gateway: &Gateway, id: &str) -> Answer {
     gateway.client().get(&format!("{VIDEOS}/{id}")).await.unwrap()
 }
 
-/// Looks until it is made or failed; what was said of it last.
+/// Polls until the video is done or failed; returns the last answer.
 async fn seen_to_the_end(gateway: &Gateway, id: &str) -> Answer {
     let deadline = Instant::now() + WITHIN;
     loop {
@@ -87,7 +87,7 @@ async fn all(client: &Client) -> Value {
     client.get(VIDEOS).await.unwrap().json()["data"].clone()
 }
 
-/// The records of films, which no key asked for, once there are so many; they are never more.
+/// The records of videos, which no API key requested, once there are this many; there must never be more.
 async fn films(gateway: &Gateway, number: usize) -> Vec<Value> {
     let deadline = Instant::now() + 4 * WITHIN;
     loop {
@@ -111,13 +111,14 @@ fn film_ms(row: &Value) -> Option<u64> {
     row["units"]["video_ms"].as_u64().filter(|ms| *ms > 0)
 }
 
-/// What was booked: what the operator is owed, what the provider bills, in nano-USD, and whether no price is known.
+/// The booked amounts: what the operator is owed and what the provider bills, in nano-USD, and whether the
+/// price is unknown.
 fn money(row: &Value) -> (i64, i64, bool) {
     let nanos = |name: &str| row[name].as_i64().unwrap();
     (nanos("cost_nanos"), nanos("provider_cost_nanos"), row["unpriced"].as_bool().unwrap())
 }
 
-/// How often the provider was asked how far films are.
+/// How often the provider was polled for a video's status.
 fn looks(gateway: &Gateway) -> usize {
     let journal = gateway.emulator.journal().into_iter();
     journal.filter(|entry| entry.method == "GET" && entry.path.starts_with("/v1/videos/")).count()
@@ -132,7 +133,7 @@ async fn the_official_sdk_makes_films_at_the_provider_and_through_the_gateway() 
     let direct = drive_at(python.clone(), script.clone(), &gateway.emulator.base_url(), OWN, OWN).await;
     let driven = drive(python, script, gateway).await;
     assert_eq!((direct.held, driven.held), (7, 7));
-    // Five were made, one of which was deleted since; one failed, and two were refused.
+    // Five were created, one of which has been deleted since; one failed, and two were refused.
     let rows = films(gateway, 5).await;
     let seconds: u64 = rows.iter().filter_map(film_ms).sum();
     assert_eq!(seconds, (8 + 4 + 4 + 4 + 4) * 1_000);
@@ -156,7 +157,7 @@ async fn a_film_is_booked_once_though_its_client_never_looks() {
     );
     let line = &row["attempts"][0]["receipt"][0];
     assert_eq!((&line["class"], &line["units"]), (&json!("video_ms"), &json!(8_000)), "{row}");
-    // Looks of its client use nothing, and one of our own is not needed any more.
+    // A client's polls cost nothing, and the gateway no longer needs to poll.
     for _ in 0..3 {
         let row = gateway.settled(&trace_of(&seen_to_the_end(gateway, &id(&answer)).await)).await;
         assert_eq!((film_ms(&row), money(&row)), (None, (0, 0, false)), "{row}");
@@ -168,7 +169,7 @@ async fn a_film_is_booked_once_though_its_client_never_looks() {
     assert_eq!(gateway.emulator.violations(), []);
 }
 
-/// The process dies between the film's beginning and its end, twice.
+/// The process dies between the video's creation and its completion, twice.
 #[tokio::test]
 async fn a_film_is_booked_once_by_a_gateway_that_was_killed() {
     let House { gateway, .. } = &mut house().await;
@@ -223,7 +224,7 @@ async fn what_failed_costs_nothing_and_what_is_deleted_is_booked_and_gone() {
         (&end.json()["status"], &end.json()["error"]["code"]),
         (&json!("failed"), &json!("moderation_blocked"))
     );
-    // Deleted as soon as it is made, and before anybody else could look.
+    // Deleted as soon as it is done, before any other poll could see it.
     let gone = id(&made(gateway, film("an ebb")).await);
     until("the film can be deleted", async || remove(gateway, &gone).await.status == 200).await;
     refused(&look(gateway, &gone).await, 404, "video_not_found");
@@ -253,7 +254,7 @@ async fn a_film_that_its_provider_no_longer_has_is_not_found_and_is_not_booked()
         assert!(error["message"].as_str().unwrap().contains(&id), "{error}");
     }
     refused(&remove(gateway, &id).await, 404, "video_not_found");
-    // The books look once, and then no more.
+    // The gateway polls once more for its books, and then never again.
     let deadline = Instant::now() + 2 * WITHIN;
     while looks(gateway) < 4 {
         assert!(Instant::now() < deadline, "{} looks", looks(gateway));
@@ -283,7 +284,7 @@ async fn nobody_sees_what_another_project_made() {
             );
         };
         ask(&other, &id).await;
-        // Nor does anything mean what is a provider's own name, or one of another kind of thing.
+        // A provider's own id, or an id of another kind of object, is unknown here.
         for unknown in ["video_of_nobody", "video_tg_00000000000000000000000000000000"] {
             ask(&gateway.client(), unknown).await;
         }
@@ -306,7 +307,7 @@ async fn a_film_like_another_is_made_where_that_one_lies() {
     let early = gateway.client().post(&path, &body).await.unwrap();
     assert_eq!(early.status, 400, "{}", early.text());
     seen_to_the_end(gateway, &first).await;
-    // Whoever else could make it is not asked.
+    // Another credential that could do it receives no request.
     gateway.credential("openai", OWN_SECOND).await;
     let answer = gateway.client().post(&path, &body).await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -426,7 +427,7 @@ async fn a_policy_keeps_films_from_being_made_and_remade() {
         refused(&gateway.client().post(path, &body).await.unwrap(), 403, "policy_forbids");
     }
     assert_eq!(gateway.calls(OWN).len(), asked);
-    // What was made before may be looked at and taken away.
+    // A video that was created before can still be retrieved and deleted.
     assert_eq!(look(gateway, &first).await.status, 200);
     assert_eq!(remove(gateway, &first).await.status, 200);
     films(gateway, 1).await;
@@ -442,7 +443,7 @@ async fn a_lost_answer_makes_no_second_film() {
     let answer = gateway.client().post(VIDEOS, &film("a high tide")).await.unwrap();
     assert!(answer.status >= 500, "{}", answer.text());
     assert_eq!(gateway.calls(OWN).len() + gateway.calls(OWN_SECOND).len(), 1);
-    // The same key asks for the same film.
+    // The same idempotency key returns the same video.
     gateway.emulator.clear_scripts();
     let keyed = [("content-type", "application/json"), ("idempotency-key", "one film")];
     let mut ids = Vec::new();

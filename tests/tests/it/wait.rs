@@ -1,23 +1,25 @@
-//! Waiting for another process: what it does can only be asked again, and a moment at which to kill it has to pass.
+//! Waiting for another process: its state can only be polled, and a random moment at which to kill it has to
+//! pass.
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use crate::WITHIN;
 
-/// Conditions in another process are asked this often; whoever asks has a deadline.
+/// The poll interval; the caller sets the deadline.
 const POLL: Duration = Duration::from_millis(10);
 
-/// Until a condition is asked again.
+/// Waits one poll interval.
 pub async fn a_moment() {
     tokio::time::sleep(POLL).await;
 }
 
-/// Asks until a condition holds. Where it never does, the test ends with what was missing.
+/// Polls until a condition holds. If it never does, the test fails and names what was missing.
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     found(what, async || holds().await.then_some(())).await;
 }
 
-/// Asks until something is there, and returns it. Where it never comes, the test ends with what was missing.
+/// Polls until a value is there, and returns it. If it never comes, the test fails and names what was
+/// missing.
 pub async fn found<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + WITHIN;
     loop {
@@ -29,8 +31,8 @@ pub async fn found<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T
     }
 }
 
-/// Until so much of the day (UTC) is left that it does not end in the middle of a test, nor the month with it. Nearly always
-/// that is at once.
+/// Waits until enough of the day (UTC) is left that neither it nor the month ends during a test. This is
+/// nearly always immediate.
 pub async fn a_day_with_room() {
     const DAY_S: u64 = 24 * 60 * 60;
     const ROOM_S: u64 = 60;
@@ -40,12 +42,13 @@ pub async fn a_day_with_room() {
     }
 }
 
-/// Between two tries or requests of somebody who keeps a pace.
+/// The pause between two attempts or requests of a paced client.
 pub async fn a_pause(pause: Duration) {
     tokio::time::sleep(pause).await;
 }
 
-/// Until a moment that chance has chosen: the moment is what such a test varies, so there is nothing to wait for.
+/// Waits for a randomly chosen time: the moment itself is what such a test varies, so there is no condition
+/// to poll.
 pub async fn until_a_random_moment(after: Duration) {
     tokio::time::sleep(after).await;
 }

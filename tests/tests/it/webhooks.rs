@@ -1,4 +1,5 @@
-//! Webhooks end to end: signed, repeated, never lost, and checked by the official library in a receiver of its own.
+//! Webhooks end to end: signed, retried, never lost, and verified with the official library in a Node
+//! receiver.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -16,7 +17,7 @@ use crate::command::workspace;
 use crate::gateway::{Gateway, OWN, id_of};
 use crate::wait::a_moment;
 
-/// A customer's server, in Node.
+/// A customer's server, in Node, which verifies signatures.
 pub struct Receiver {
     _child: Child,
     stdin: ChildStdin,
@@ -52,7 +53,7 @@ impl Receiver {
         assert!(answer["told"].is_string(), "{answer}");
     }
 
-    /// What it was sent next.
+    /// The next delivery that it received.
     pub async fn received(&mut self) -> Value {
         let received = self.line().await;
         assert!(received["path"].is_string(), "{received}");
@@ -68,7 +69,7 @@ impl Receiver {
     }
 }
 
-/// A server that takes whatever it is sent, and shows it.
+/// A server that accepts any body and exposes it to the test.
 pub struct Taker {
     pub url: String,
     bodies: mpsc::UnboundedReceiver<String>,
@@ -87,7 +88,7 @@ impl Taker {
         Self { url, bodies }
     }
 
-    /// The next body that it was sent.
+    /// The next body that it received.
     pub async fn taken(&mut self) -> String {
         tokio::time::timeout(WITHIN, self.bodies.recv()).await.expect("nothing was sent").unwrap()
     }
@@ -108,7 +109,7 @@ async fn take(stream: TcpStream) -> String {
     String::from_utf8(body).unwrap()
 }
 
-/// A webhook for everything, whose secret the receiver has.
+/// A webhook for every event, whose secret is given to the receiver.
 pub async fn webhook(gateway: &Gateway, receiver: &mut Receiver, more: Value) -> Value {
     let body = crate::ask::with(json!({"url": receiver.url()}), more);
     let made = gateway.make("/v2/webhooks", body).await;
@@ -173,7 +174,7 @@ async fn an_event_is_signed_for_the_official_library_and_a_replay_is_known() {
     }
 }
 
-/// The same bytes are known by their id; other bytes, or another time, are not signed.
+/// A replay of the same bytes is recognised by its id; a changed body or timestamp is rejected.
 async fn replays_are_refused(receiver: &mut Receiver, received: &Value) {
     let body = received["body"].as_str().unwrap().to_owned();
     let header = |name: &str| received["headers"][name].as_str().unwrap().to_owned();
@@ -224,7 +225,7 @@ async fn a_receiver_that_fails_is_offered_the_same_event_again() {
     assert_eq!(done["attempts"], 2);
 }
 
-/// By hand, long after it was delivered: the message is the same, and its signature is of now.
+/// A manual resend, long after delivery: the message is the same, and its signature has a new timestamp.
 #[tokio::test]
 async fn an_event_is_sent_once_more_by_hand() {
     let (gateway, mut receiver) = (Gateway::start().await, Receiver::start().await);
@@ -237,7 +238,7 @@ async fn an_event_is_sent_once_more_by_hand() {
     delivery(&gateway, &made, "delivered").await;
     let stamp =
         |received: &Value| received["headers"]["webhook-timestamp"].as_str().unwrap().parse::<u64>().unwrap();
-    // So that the second is signed in another one.
+    // Wait, so that the second delivery is signed in another second.
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     while now() <= stamp(&first) {
         a_moment().await;
@@ -256,7 +257,7 @@ async fn an_event_is_sent_once_more_by_hand() {
         assert!(Instant::now() < deadline);
         a_moment().await;
     }
-    // What is offered again goes on as an event does: durably, and until it is taken.
+    // A resent event is delivered like any other: durably, and retried until it is accepted.
     receiver.tell(json!({"answers": [500]})).await;
     let cli = gateway.cli();
     let event_id = told["id"].as_str().unwrap();
@@ -284,7 +285,7 @@ async fn an_event_outlives_the_gateway_that_was_to_send_it() {
     let mut expected = Vec::new();
     for round in 0..3 {
         let (_, key) = gateway.key(json!({"name": format!("key {round}")})).await;
-        // The answer is not waited for any longer than it takes: the process dies before, while or after it sends.
+        // The test does not wait for the delivery: the process dies before, while or after it sends.
         gateway.remove(&format!("/v2/api-keys/{key}")).await;
         expected.push(key);
         gateway.crash().await;
@@ -343,7 +344,7 @@ async fn two_secrets_sign_while_a_rotation_lasts_and_410_ends_it() {
     assert!(receiver.is_quiet(Duration::from_millis(800)).await);
 }
 
-/// Of a credential that ends so soon that a notice is due.
+/// A credential that expires so soon that a notice is due.
 #[tokio::test]
 async fn a_credentials_end_is_told_once_before_it_comes() {
     let (gateway, mut receiver) = (Gateway::start().await, Receiver::start().await);
@@ -353,12 +354,12 @@ async fn a_credentials_end_is_told_once_before_it_comes() {
         let output = date.args(["-u", "-d", when, "+%FT%TZ"]).output().unwrap();
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
-    // All of one second: three days before one end are a day before another.
+    // All dates share one second: three days before one expiry is one day before another.
     let begun = date("now");
     let soon = |days: u64| date(&format!("{begun} + {days} days"));
     let credential = gateway.credential("openai", OWN).await;
     let path = format!("/v2/provider-credentials/{credential}");
-    // What is announced for another end than the one that it has in the meantime is not told.
+    // No notice goes out for an expiry date that has been replaced in the meantime.
     gateway.patch(&path, json!({"expires_at": soon(30)})).await;
     assert!(receiver.is_quiet(Duration::from_millis(600)).await);
     gateway.patch(&path, json!({"expires_at": soon(3)})).await;
@@ -369,7 +370,7 @@ async fn a_credentials_end_is_told_once_before_it_comes() {
     assert_eq!((&told["data"]["days_left"], &shown["status"]), (&json!(3), &json!("expiring")), "{told}");
     gateway.patch(&path, json!({"display_name": "another name"})).await;
     assert!(receiver.is_quiet(Duration::from_millis(600)).await, "told once");
-    // Each notice is one of its own: another end has others.
+    // Each notice belongs to one expiry date: a new date has its own notices.
     gateway.patch(&path, json!({"expires_at": soon(1)})).await;
     let told = event(&receiver.received().await);
     assert_eq!(told["data"]["days_left"], 1, "{told}");
@@ -377,7 +378,8 @@ async fn a_credentials_end_is_told_once_before_it_comes() {
     assert_eq!(gateway.get(&path).await["status"], "active");
 }
 
-/// Without the operator's permission nothing inside can be named, and what is saved is checked again when it is used.
+/// Without the operator's permission no internal address can be registered, and a saved address is checked
+/// again when it is used.
 #[tokio::test]
 async fn a_webhook_reaches_public_web_servers_alone() {
     let gateway = Gateway::with(crate::gateway::config(), &[("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS", "0")]).await;

@@ -1,4 +1,4 @@
-//! A WebSocket client of the tests' own, that says what it is told to, right or wrong.
+//! A WebSocket client for tests, which sends exactly what it is given, valid or not.
 
 use framing::websocket::{Kind, Scanner, Seen, Sender, accept, close_frame, text_frame};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::WITHIN;
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const MASK: [u8; 4] = [3, 141, 59, 26];
 
-/// What a server said.
+/// What a server sent.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Heard {
     Event(Value),
@@ -21,7 +21,7 @@ pub enum Heard {
     End,
 }
 
-/// The head of an answer to a handshake, and what followed it.
+/// The head of the handshake's answer.
 #[derive(Debug)]
 pub struct Head {
     pub status: u16,
@@ -45,7 +45,7 @@ pub struct Socket {
     input: Vec<u8>,
 }
 
-/// Shakes hands with these headers beside the usual ones.
+/// Performs the handshake with these headers in addition to the usual ones.
 pub async fn shake(origin: &str, path: &str, headers: &[(&str, &str)]) -> (Head, Socket) {
     let upgrade = [
         ("upgrade", "websocket"),
@@ -56,7 +56,7 @@ pub async fn shake(origin: &str, path: &str, headers: &[(&str, &str)]) -> (Head,
     raw(origin, "GET", path, &[&upgrade, headers].concat()).await
 }
 
-/// A request of these headers alone.
+/// Sends a request with these headers only.
 pub async fn raw(origin: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> (Head, Socket) {
     let address = origin.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -100,7 +100,7 @@ impl Socket {
         self.stream.write_all(bytes).await.unwrap();
     }
 
-    /// As `send`, where the server may have gone.
+    /// As `send`, when the server may have closed the connection.
     pub async fn try_send(&mut self, bytes: &[u8]) -> bool {
         tokio::time::timeout(WITHIN, self.stream.write_all(bytes)).await.is_ok_and(|sent| sent.is_ok())
     }
@@ -109,7 +109,7 @@ impl Socket {
         self.send(&close_frame(1000, "", Some(MASK))).await;
     }
 
-    /// The next that the server says.
+    /// The next message or control frame from the server.
     pub async fn hear(&mut self) -> Heard {
         loop {
             let read = self.scanner.read(&self.input).unwrap();
@@ -132,7 +132,7 @@ impl Socket {
         }
     }
 
-    /// The events up to one of this kind, that one among them.
+    /// The events up to and including one of this kind.
     pub async fn until(&mut self, kind: &str) -> Vec<Value> {
         let mut events = Vec::new();
         loop {
@@ -153,7 +153,7 @@ impl Socket {
         self.until(kind).await.pop().unwrap()
     }
 
-    /// What the server says last: its close, or the end.
+    /// The remaining events, and the end: a close frame or the end of the connection.
     pub async fn last(&mut self) -> (Vec<Value>, Heard) {
         let mut events = Vec::new();
         loop {
@@ -165,7 +165,7 @@ impl Socket {
         }
     }
 
-    /// Says a text to the model, and asks for a response.
+    /// Sends a text to the model, and requests a response.
     pub async fn ask(&mut self, text: &str) {
         let content = json!([{"type": "input_text", "text": text}]);
         let item = json!({"type": "message", "role": "user", "content": content});

@@ -1,5 +1,5 @@
-//! Every route that writes: tried as a rehearsal it leaves the database as it was, done it leaves one entry in the audit. A
-//! new route is in it by being declared, and is given what it takes in `prepare`.
+//! Every writing route: a dry run leaves the database unchanged, and the real call leaves one audit entry. A
+//! new route is covered as soon as it is declared; `prepare` builds what it takes.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -18,10 +18,10 @@ use crate::played_runtime::PlayedRuntime;
 use crate::wait::a_moment;
 use crate::webhooks::Taker;
 
-/// A key is dropped ten seconds after its successor is in force.
+/// A key is dropped ten seconds after its successor takes effect.
 const KEYS_REST_WITHIN: Duration = Duration::from_secs(60);
 
-/// One write that is taken as it is.
+/// One write that the API accepts as it is.
 pub struct Try {
     pub client: Client,
     pub method: Method,
@@ -41,7 +41,7 @@ impl Try {
     }
 }
 
-/// The database as its owner can read it: a hash of every table, and the audit.
+/// The database as its owner can read it: a hash of every table, and the audit log.
 pub fn look(gateway: &Gateway) -> (BTreeMap<String, String>, Vec<Value>) {
     let database = gateway.data().join("tidegate.db");
     let script = workspace().join("tests/tools/look.py");
@@ -54,7 +54,7 @@ pub fn look(gateway: &Gateway) -> (BTreeMap<String, String>, Vec<Value>) {
     (tables, lines.map(|line| serde_json::from_str(line).unwrap()).collect())
 }
 
-/// Makes what a write needs.
+/// Creates what a write needs.
 pub struct Preparing<'a> {
     pub gateway: &'a Gateway,
     pub number: usize,
@@ -70,7 +70,7 @@ impl Preparing<'_> {
         made["id"].as_str().or(made["workspace_id"].as_str()).unwrap().to_owned()
     }
 
-    /// What makes an object of a collection.
+    /// A body that creates an object in a collection.
     fn body(&self, collection: &str) -> Value {
         let (name, base_url) = (self.name(), self.gateway.emulator.base_url());
         match collection {
@@ -85,7 +85,7 @@ impl Preparing<'_> {
                 json!({"name": name, "base_url": base_url, "secret": NODE, "models": ["tide-1"]})
             }
             "/v2/routes" => json!({"scope": {"tag": name}, "profiles": ["byok"]}),
-            // Of what happens to nobody here, so that nothing is sent by itself.
+            // An event that never occurs here, so that no delivery starts by itself.
             "/v2/webhooks" => json!({"url": format!("{base_url}/hook"), "events": ["budget.alert"]}),
             "/v2/budgets" => json!({"name": name, "workspace": true, "limit_micros": 5_000_000}),
             "/v2/billing/account/credits" => json!({"amount_micros": 1_000_000, "note": name}),
@@ -97,7 +97,7 @@ impl Preparing<'_> {
         }
     }
 
-    /// The same, with what it is an object of.
+    /// As `body`, with the parent object that the new one refers to.
     async fn whole_body(&self, collection: &str) -> Value {
         if collection != "/v2/policies" {
             return self.body(collection);
@@ -106,7 +106,7 @@ impl Preparing<'_> {
         json!({"project_id": project, "retention": "zero"})
     }
 
-    /// A webhook, and an event that it was told of.
+    /// A webhook, and an event that was delivered to it.
     async fn delivered(&self) -> (String, String) {
         let taker = Taker::start().await;
         let body = json!({"url": taker.url, "events": ["key.created"]});
@@ -117,7 +117,7 @@ impl Preparing<'_> {
         loop {
             let delivery = self.gateway.get(&path).await["data"][0].clone();
             if delivery["status"] == "delivered" && self.gateway.get("/v2/jobs").await["running"] == 0 {
-                // Nothing more is told to it, whatever the other routes do.
+                // The webhook receives nothing more, whatever the other routes do.
                 self.gateway
                     .patch(&format!("/v2/webhooks/{webhook}"), json!({"events": ["budget.alert"]}))
                     .await;
@@ -128,7 +128,7 @@ impl Preparing<'_> {
         }
     }
 
-    /// What changes an object of a collection.
+    /// A body that changes an object of a collection.
     fn change(&self, method: &Method, collection: &str) -> Value {
         let name = format!("{} changed", self.name());
         match (method.as_str(), collection) {
@@ -153,7 +153,7 @@ impl Preparing<'_> {
         }
     }
 
-    /// The master keys, when no turn is at work on any key.
+    /// The state of the master keys, once no rotation is in progress.
     async fn keys_at_rest(&self) -> Value {
         let deadline = Instant::now() + KEYS_REST_WITHIN;
         loop {
@@ -167,14 +167,14 @@ impl Preparing<'_> {
         }
     }
 
-    /// What makes a new master key the next one.
+    /// The arguments that make a new master key the next one.
     fn new_master_key(&self) -> Value {
         let file = self.gateway.data().join("master.key").display().to_string();
         let cli = self.gateway.cli().env("TIDEGATE_MASTER_KEY_FILE", &file);
         json!({"key_id": cli.run(&["vault", "new-key", "--json"]).json()["key_id"]})
     }
 
-    /// What a change of keys takes, with everything before it done.
+    /// The body of a key rotation step, with every earlier step done.
     async fn change_of_keys(&self, pattern: &str) -> Value {
         let vault = self.keys_at_rest().await;
         match pattern {
@@ -192,7 +192,7 @@ impl Preparing<'_> {
         }
     }
 
-    /// What a runtime is asked, of a node of its own.
+    /// A node whose runtime accepts this request.
     async fn of_runtime(&self, pattern: &str) -> Value {
         let body = json!({"name": self.name(), "base_url": PlayedRuntime::start().await.base_url});
         let node = self.made("/v2/byoc/nodes", body).await;
@@ -249,7 +249,7 @@ impl Preparing<'_> {
             "/v2/byoc/nodes/{id}/revoke" => tried(pattern.replace("{id}", &self.joined().await), json!({})),
             "/v2/plan" => tried(pattern.to_owned(), json!({"model": "openai/gpt-4o-mini"})),
             "/v2/provider-credentials/{id}/probe" => {
-                // What a provider of the catalogue takes is known.
+                // A catalogue provider's capabilities are known and not probed, so the provider is a custom one.
                 let mut body = self.body("/v2/provider-credentials");
                 body["provider"] = json!(format!("own-{}", self.number));
                 let id = self.made("/v2/provider-credentials", body).await;
@@ -280,16 +280,16 @@ impl Preparing<'_> {
     }
 }
 
-/// Routes by a writing method that are tried by everybody who is known.
+/// The writing routes that require authentication.
 pub fn writing() -> Vec<(Method, &'static str)> {
     let rows =
         declared().into_iter().filter(|(method, _, access)| *method != Method::GET && access.is_some());
     rows.map(|(method, pattern, _)| (method, pattern)).collect()
 }
 
-/// Asks, and changes nothing: there is nothing to tell.
+/// Routes that only read or test: they leave no audit entry.
 const ASKS: [&str; 3] = ["/v2/plan", "/v2/webhooks/{id}/test", "/v2/train/preview"];
-/// What can't be tried without being done, and says so.
+/// Routes that don't support a dry run, and say so.
 const UNTRIED: [&str; 13] = [
     "/v2/webhooks/{id}/test",
     "/v2/adapters",
@@ -305,7 +305,7 @@ const UNTRIED: [&str; 13] = [
     "/v2/vault/accounts-key/rotate",
     "/v2/vault/workspace-key/rotate",
 ];
-/// What is taken only of what was emptied first.
+/// Routes that succeed only on an object that was emptied first.
 const TAKES_MORE: [(&str, &str); 1] = [("DELETE", "/v2/workspaces/{id}")];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -336,7 +336,7 @@ async fn a_rehearsal_leaves_nothing_and_a_write_one_entry() {
         assert!(done.status < 300, "{told}: {}", done.text());
         assert_eq!(done.header("tidegate-dry-run"), None);
         let (_, now) = look(&gateway);
-        // What goes on behind the requests is of none.
+        // Entries of background work, which have no trace id, don't count.
         let entries = now[audited.len()..].iter().filter(|entry| !entry["trace"].is_null());
         let entries: Vec<_> = entries.collect();
         let expected = usize::from(!ASKS.contains(&pattern));
@@ -352,8 +352,8 @@ async fn a_rehearsal_leaves_nothing_and_a_write_one_entry() {
     }
 }
 
-/// The gateway polls its nodes every half minute, one after the other, whatever is rehearsed meanwhile. A rehearsal that makes a
-/// call makes it each time, so one that made none is proof.
+/// The gateway polls its nodes every half minute, one after the other, whatever is rehearsed meanwhile. A dry
+/// run that makes an upstream call would make it each time, so one dry run without a call is proof.
 async fn rehearsed_alone(gateway: &Gateway, tried: &Try, told: &str) -> Answer {
     let deadline = Instant::now() + WITHIN;
     while Instant::now() < deadline {
@@ -366,7 +366,7 @@ async fn rehearsed_alone(gateway: &Gateway, tried: &Try, told: &str) -> Answer {
     panic!("{told} called somebody each time that it was rehearsed")
 }
 
-/// Does what was tried: it is answered alike.
+/// Makes the rehearsed call for real: it must be answered like the dry run.
 async fn done_as_rehearsed(tried: &Try, rehearsed: &Answer, told: &str) -> Answer {
     assert!(rehearsed.status < 300, "{told}: {}", rehearsed.text());
     assert_eq!(rehearsed.header("tidegate-dry-run"), Some("true"), "{told}");
@@ -386,7 +386,7 @@ fn fields(answer: &Answer) -> Vec<String> {
 
 fn is_whole(entry: &Value, done: &Answer, told: &str) {
     let text = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
-    // Who founded a workspace is the operator, whose key is none of the tenant's business.
+    // A workspace is created by the operator, whose key id must not show in the tenant's audit log.
     let actors: &[&str] =
         if told.starts_with("POST /v2/workspaces") { &["operator"] } else { &["key_", "mem_"] };
     assert!(actors.iter().any(|kind| text("actor").starts_with(kind)), "{told}: {entry}");
@@ -394,7 +394,7 @@ fn is_whole(entry: &Value, done: &Answer, told: &str) {
     assert_eq!(text("trace"), trace, "{told}: {entry}");
     assert!(text("action").contains('.') && !text("object").is_empty(), "{told}: {entry}");
     assert!(entry["sequence"].is_number() && text("hash").len() == 64, "{told}: {entry}");
-    // A request, and a key that seals, are no objects of the configuration.
+    // A request and a workspace key are not configuration objects.
     let of_object = text("object").split_once('_').is_some_and(|(kind, _)| !["trc", "wk"].contains(&kind));
     let gone = ["delete", "remove"].iter().any(|end| text("action").ends_with(end));
     let elsewhere = text("action") == "workspace.create";
@@ -407,7 +407,7 @@ fn is_whole(entry: &Value, done: &Answer, told: &str) {
     }
 }
 
-/// A rehearsal is for writes of those who are known, and says yes or no.
+/// A dry run is available for authenticated writes only, and its header takes yes or no.
 #[tokio::test]
 async fn a_rehearsal_is_asked_for_in_one_way() {
     let gateway = Gateway::start().await;
@@ -444,7 +444,7 @@ async fn a_made_object_says_where_and_which_version_it_is() {
     assert_eq!((newer.status, newer.json()["name"].as_str()), (200, Some("q")));
 }
 
-/// Each object has a version, and a write that names another one is refused.
+/// Each object has a version, and a write that names another version is refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_object_is_guarded_by_its_version() {
     let gateway = Gateway::start().await;

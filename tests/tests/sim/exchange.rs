@@ -1,4 +1,4 @@
-//! One exchange under way, as the simulator holds it between two events.
+//! One exchange in flight, as the simulator stores it between two events.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use plan::{Attempt, Timeouts};
 
 use crate::upstream::Reply;
 
-/// A tab whose intent is on its way to the journal; dropped, it drops the tab.
+/// A tab whose intent is being written to the journal; dropping the future drops the tab.
 pub type Intending = Pin<Box<dyn Future<Output = (Tab, Result<StartedAttempt, Box<Fault>>)>>>;
 
 pub struct Exchange {
@@ -23,7 +23,7 @@ pub struct Exchange {
     pub timeouts: Timeouts,
     pub deadline_us: u64,
     pub stream: bool,
-    /// Counts what was waited for: an event of an earlier wait is nobody's.
+    /// Counts the waits: an event of an earlier wait is ignored.
     pub wait: u32,
     pub stage: Stage,
 }
@@ -44,11 +44,11 @@ pub enum Stage {
         reply: Reply,
         chunks: u32,
     },
-    /// Until the same seat is asked again.
+    /// Until the same seat is retried.
     Pausing {
         tab: Tab,
     },
-    /// Until the board may give leave.
+    /// Until the board may grant capacity.
     Waiting {
         tab: Tab,
     },
@@ -77,7 +77,7 @@ impl Exchange {
 /// The future of an attempt that owns its tab.
 pub fn intending(mut tab: Tab, intent: Intent) -> Intending {
     Box::pin(async move {
-        let result = tab.attempt(intent).await;
+        let result = tab.start_attempt(intent).await;
         (tab, result)
     })
 }

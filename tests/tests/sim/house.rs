@@ -1,4 +1,4 @@
-//! The configuration that is simulated: five workspaces with different rules over one pool.
+//! The simulated configuration: five workspaces with different rules over one pool.
 
 use std::sync::{Arc, OnceLock};
 
@@ -17,13 +17,13 @@ use snapshot::{
 pub const MODEL: &str = "openai/gpt-4o-mini";
 pub const NODE_MODEL: &str = "own/qwen";
 
-/// What the route of a workspace says.
+/// The routing rule of a workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
     Strict,
     FallsBack,
     Overflows,
-    /// No credential of its own.
+    /// No own credential.
     Pool,
     /// Nodes only.
     Nodes,
@@ -31,11 +31,11 @@ pub enum Rule {
 
 pub const RULES: [Rule; 5] = [Rule::Strict, Rule::FallsBack, Rule::Overflows, Rule::Pool, Rule::Nodes];
 
-/// What may be changed while requests are under way.
+/// The part of the configuration that may change while requests are in flight.
 #[derive(Debug, Clone)]
 pub struct House {
     version: u64,
-    /// Two of each of the first three workspaces.
+    /// Two for each of the first three workspaces.
     pub credential_states: [CredentialState; 6],
     pub node_states: [NodeState; 2],
     pub account_disabled: [bool; 3],
@@ -65,7 +65,7 @@ impl House {
         }
     }
 
-    /// One thing is changed by its owner.
+    /// Makes one random change, as an operator or owner would.
     pub fn change(&mut self, chance: impl Fn(u64) -> u64) {
         self.version += 1;
         let flip = |state: CredentialState| match state {
@@ -190,7 +190,7 @@ impl House {
     }
 }
 
-/// Every principal of the house, in one order.
+/// Every principal of the configuration, in a fixed order.
 pub fn principals() -> Vec<Principal> {
     let credentials = (0..6).map(|at| Principal::Credential(CredentialId::new(at, [1; 10])));
     let accounts = (0..3).map(|at| Principal::Account(AccountId::new(at, [2; 10])));

@@ -1,8 +1,9 @@
-//! The simulator's first scenario: broker, tab and breaker of production under virtual time, scripted upstreams, crashes,
-//! full disks and clients that hang up.
+//! The simulator's first scenario: the production broker, tab and breaker under virtual time, with scripted
+//! upstreams, crashes, full disks and clients that hang up.
 //!
-//! One seed is one run; the same seed is the same run. `TIDEGATE_SIM_SEEDS=N` runs seeds 0 to N of exchanges,
-//! `TIDEGATE_LEASE_SEEDS=N` those of budgets that replicas share, `TIDEGATE_SIM_SEED=N` replays one and prints what happened.
+//! One seed is one run, and the same seed always gives the same run. `TIDEGATE_SIM_SEEDS=N` runs seeds 0 to N
+//! of exchanges, `TIDEGATE_LEASE_SEEDS=N` those of budgets that replicas share, `TIDEGATE_SIM_SEED=N` replays
+//! one and prints what happened.
 
 #![allow(
     clippy::unwrap_used,
@@ -25,14 +26,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ledger::simulation::{LeaseReport, LeaseRun};
 use run::{Report, Run};
 
-/// Seeds of an ordinary `make test`.
+/// The number of seeds in an ordinary `make test`.
 const SEEDS: u64 = 1_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
-/// Runs every seed, on all processors, and names the lowest one that fails.
+/// Runs every seed, on all processors, and reports the lowest one that fails.
 fn run_all(seeds: u64) -> Report {
     let next = AtomicU64::new(0);
     let failed: Mutex<Option<(u64, String)>> = Mutex::new(None);
@@ -83,7 +84,7 @@ fn every_seed_keeps_the_books_and_the_walls() {
     }
 }
 
-/// Of seeds that share a budget, each a run of up to 64 replicas: in an ordinary `make test`.
+/// The number of shared-budget seeds in an ordinary `make test`, each a run of up to 64 replicas.
 const LEASE_SEEDS: u64 = 200;
 
 #[test]
@@ -112,14 +113,16 @@ fn every_seed_shares_a_budget_without_overspending_it() {
     let total = total.into_inner().unwrap();
     println!("{seeds} seeds: {total:#?}");
     assert!(total.refused_falsely * 1_000 <= total.requests, "more than 0.1 % was refused falsely");
-    // While the centre is away nobody can say whether anything is left: that is bounded by itself.
+    // While the central budget is unreachable, no replica can know whether anything is left: such refusals
+    // have their own bound.
     assert!(total.refused_unknown * 10 <= total.requests, "more than 10 % was refused for want of a centre");
     if seeds >= LEASE_SEEDS {
         assert!(total.least_met() > 5, "something was hardly met: {total:#?}");
     }
 }
 
-/// Seeds of storms, each 2,000 requests, in an ordinary `make test`; `TIDEGATE_STORM_SEEDS=N` runs more.
+/// The number of storm seeds in an ordinary `make test`, each 2,000 requests; `TIDEGATE_STORM_SEEDS=N` runs
+/// more.
 const STORM_SEEDS: u64 = 6;
 
 #[test]

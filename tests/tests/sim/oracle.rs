@@ -1,4 +1,4 @@
-//! What is true, kept outside the process that is simulated, and what must follow from it.
+//! The ground truth, recorded outside the simulated process, and the invariants that must follow from it.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,25 +12,26 @@ use snapshot::CredentialState;
 use crate::exchange::Exchange;
 use crate::house::{House, RULES, Rule};
 
-/// Times that a principal named and that lie no further apart count as one: in a storm each refusal names a new one.
+/// Retry times from one principal that are no further apart than this count as one: in a storm each refusal
+/// names a new one.
 const NAMED_ALIKE_US: u64 = 50_000;
-/// So soon another principal is asked in the place of one that is limited.
+/// Another principal must be tried this soon in place of a limited one.
 const NEXT_WITHIN_US: u64 = 50_000;
 
 /// What upstreams and clients saw of one exchange.
 struct Told {
     rule: Rule,
-    /// The workspace's own credentials that were live when it was planned.
+    /// The workspace's own credentials that were live when the exchange was planned.
     own_live: Vec<Principal>,
     fallback_on: Vec<FallbackClass>,
-    /// Number and principal of each request that reached an upstream.
+    /// Attempt number and principal of each request that reached an upstream.
     calls: Vec<(u32, Principal)>,
-    /// When it was refused for a limit, as long as it has not waited since.
+    /// When it was refused for a limit, unless it has waited since.
     limited_us: Option<u64>,
-    /// Why the last own seat was left.
+    /// Why the last of the workspace's own seats was left.
     own_left_for: Option<FaultClass>,
     closed: Option<(Outcome, Usage)>,
-    /// The closing was written before anything died.
+    /// Whether the closing was written before the process died.
     is_settled: bool,
 }
 
@@ -44,9 +45,9 @@ struct Budget {
 #[derive(Default)]
 pub struct Truth {
     exchanges: BTreeMap<TraceId, Told>,
-    /// By life of the process and upstream: a new process starts with a new budget.
+    /// By process life and upstream: a new process starts with a new budget.
     budgets: BTreeMap<(u32, String), Budget>,
-    /// By life of the process and principal: the latest time before which it said that it would refuse.
+    /// By process life and principal: the latest retry time that the principal named.
     named: HashMap<(u32, Principal), u64>,
     unwritten: Vec<TraceId>,
 }
@@ -71,7 +72,7 @@ impl Truth {
         assert!(self.exchanges.insert(trace, told).is_none(), "two exchanges with one id");
     }
 
-    /// A request is about to go to a principal: none before the time that it named.
+    /// A request is about to go to a principal: never before the retry time that it named.
     pub fn asked(&mut self, life: u32, trace: TraceId, principal: Principal, now_us: u64) {
         let named_us = self.named.get(&(life, principal)).copied().unwrap_or_default();
         assert!(now_us + NAMED_ALIKE_US >= named_us, "{principal} is asked at {now_us} and named {named_us}");
@@ -81,7 +82,7 @@ impl Truth {
         }
     }
 
-    /// A principal refuses for a limit, and may name a time.
+    /// A principal refuses for a limit, and may name a retry time.
     pub fn limited(
         &mut self,
         life: u32,
@@ -97,7 +98,7 @@ impl Truth {
         self.exchanges.get_mut(&trace).expect("it was opened").limited_us = Some(now_us);
     }
 
-    /// An exchange waits for a principal, whom nobody can take the place of or who may well be there in a moment.
+    /// An exchange waits for a principal that no other can replace, or that may be available in a moment.
     pub fn waits(&mut self, trace: TraceId) {
         self.exchanges.get_mut(&trace).expect("it was opened").limited_us = None;
     }
@@ -109,7 +110,7 @@ impl Truth {
             .fold((0, 0), |(exchanges, all), calls| (exchanges + 1, all + u64::try_from(calls).expect("few")))
     }
 
-    /// A request leaves. Whatever forbids it must have been seen before.
+    /// A request leaves. Whatever forbids the call must hold before it.
     pub fn sent(&mut self, exchange: &Exchange, number: u32) {
         let principal = exchange.attempt().principal();
         let told = self.exchanges.get_mut(&exchange.trace).expect("it was opened");
@@ -128,7 +129,8 @@ impl Truth {
         told.calls.push((number, principal));
     }
 
-    /// A seat was left, after a call or without one. From one account of the pool to the next is no leaving.
+    /// A seat was left, with or without a call. Moving from one pooled account to the next does not count as
+    /// leaving.
     pub fn left(&mut self, exchange: &Exchange, class: FaultClass) {
         if !exchange.attempt().is_fallback() {
             self.exchanges.get_mut(&exchange.trace).expect("it was opened").own_left_for = Some(class);
@@ -155,19 +157,19 @@ impl Truth {
         self.unwritten.push(trace);
     }
 
-    /// Everything that was closed is written.
+    /// Everything that was closed is now written.
     pub fn written(&mut self) {
         for trace in std::mem::take(&mut self.unwritten) {
             self.exchanges.get_mut(&trace).expect("it was opened").is_settled = true;
         }
     }
 
-    /// The process died: what it had not written it never did.
+    /// The process died: what it had not written never happened.
     pub fn died(&mut self) {
         self.unwritten.clear();
     }
 
-    /// When nothing is under way any more.
+    /// The checks once nothing is in flight any more.
     pub fn check(&self, books: &SimulatedBooks) {
         let journal = books.journal().expect("it runs");
         assert_eq!((journal.open_tabs(), journal.reserved_bytes()), (0, 0), "open or reserved while idle");
@@ -187,7 +189,8 @@ impl Truth {
     }
 }
 
-/// The wall: the pool is reached by a workspace without live credentials of its own, or by its route's word.
+/// The tenant boundary: a workspace reaches the pool only without live credentials of its own, or if its
+/// route says so.
 fn may_use_the_pool(told: &Told, is_fallback: bool) {
     if told.own_live.is_empty() {
         assert_ne!(told.rule, Rule::Nodes, "a node's model went to the pool");
@@ -201,7 +204,7 @@ fn may_use_the_pool(told: &Told, is_fallback: bool) {
                 assert!(may_fall_back(class, &told.fallback_on), "the pool was asked after {class:?}");
             }
         }
-        // Overflow is for want of capacity: a failure of an own credential never leads there.
+        // Overflow is for lack of capacity: a failure of an own credential never leads to the pool.
         Rule::Overflows => assert!(!is_fallback && told.calls.iter().all(|(_, who)| is_account(*who))),
         Rule::Strict | Rule::Pool | Rule::Nodes => panic!("a strict call went to the pool"),
     }
@@ -223,8 +226,8 @@ fn check_one(trace: TraceId, told: &Told, record: Option<&MeterRecord>) {
     }
     let is_called = |number: u32| told.calls.iter().any(|(called, _)| *called == number);
     let uncalled = record.attempts.iter().filter(|attempt| !is_called(attempt.number)).count();
-    // Whoever hangs up, or dies, may do so between an intent and its call, and a full disk may refuse an intent: once, at
-    // the very end.
+    // A client that hangs up, or a process that dies, may do so between an intent and its call, and a full
+    // disk may refuse an intent: once, as the last attempt.
     let is_cut = matches!(record.outcome, Outcome::Interrupted | Outcome::ClientCancelled)
         || record.fault_code.as_deref() == Some("storage_full");
     assert!(
@@ -240,7 +243,8 @@ fn check_one(trace: TraceId, told: &Told, record: Option<&MeterRecord>) {
                 assert_eq!(record.usage, usage, "{trace}");
             }
         }
-        // It died before the closing was written; a part of the last write may have reached the disk all the same.
+        // The process died before the closing was written; a part of the last write may still have reached
+        // the disk.
         (_, closed) => {
             let own = closed.is_some_and(|(outcome, _)| outcome == record.outcome);
             assert!(own || record.outcome == Outcome::Interrupted, "{trace}: {:?}", record.outcome);

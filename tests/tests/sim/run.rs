@@ -1,4 +1,4 @@
-//! One run: events in virtual time, a process that lives and dies among them.
+//! One simulated run: events in virtual time, and a process that lives and dies among them.
 
 mod storm;
 
@@ -28,13 +28,13 @@ use crate::house::{House, MODEL, NODE_MODEL, RULES, Rule, headers, principals};
 use crate::oracle::Truth;
 use crate::upstream::{Reply, Upstream};
 
-/// How the seats of an exchange are asked: each sealed secret is the first of its credential.
+/// The secret version that every claim names: each sealed secret is the first of its credential.
 const SECRET_VERSION: u32 = 1;
 
 #[derive(Debug, Clone, Copy)]
 enum Event {
     Arrive(u64),
-    /// Something an exchange waits for: the answer, a chunk, the end of a pause.
+    /// What an exchange waits for has come: the answer, a chunk, or the end of a pause.
     Wake {
         number: u64,
         wait: u32,
@@ -49,15 +49,15 @@ enum Event {
     DiskFails(bool),
 }
 
-/// What a run met.
+/// What occurred in a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     pub exchanges: u64,
     pub calls: u64,
     pub retries: u64,
-    /// Waits for a seat that asked for a moment.
+    /// Waits for a seat that asked for a short delay.
     pub waits: u64,
-    /// Tries with another token in the place of a refused one.
+    /// Attempts with a new token in place of a refused one.
     pub new_tokens: u64,
     pub fallbacks: u64,
     pub completed: u64,
@@ -67,7 +67,7 @@ pub struct Report {
     pub not_planned: u64,
     pub refused_by_disk: u64,
     pub deaths: u64,
-    /// Of all records.
+    /// A hash over all records.
     pub digest: u64,
 }
 
@@ -80,7 +80,7 @@ pub struct Run {
     snapshot: Arc<Snapshot>,
     principals: Vec<Principal>,
     upstream: Upstream,
-    /// Whose clients come, where it is one workspace's alone.
+    /// The only workspace whose clients send requests, if the run is limited to one.
     only: Option<usize>,
     truth: Truth,
     events: BTreeMap<(u64, u64), Event>,
@@ -109,7 +109,7 @@ impl Report {
         self.digest ^= other.digest;
     }
 
-    /// A scenario that never meets what it is for proves nothing.
+    /// A scenario that never meets what it is meant to exercise proves nothing.
     pub fn check_that_it_met_everything(&self) {
         let met = [
             self.exchanges,
@@ -140,7 +140,7 @@ impl Run {
         run
     }
 
-    /// A process that runs, and nobody who comes.
+    /// A running process without any scheduled events.
     fn over(seed: u64, loud: bool, random: SeededRandom, upstream: Upstream) -> Self {
         let mut books = SimulatedBooks::new(seed, Durability::Written);
         books.start().expect("a fresh disk");
@@ -166,7 +166,7 @@ impl Run {
         }
     }
 
-    /// When who comes, what is changed, and when it dies.
+    /// Schedules arrivals, configuration changes and deaths.
     fn script(&mut self, span_us: u64) {
         for number in 0..20 + self.chance(60) {
             let at = self.chance(span_us);
@@ -191,7 +191,7 @@ impl Run {
         self.finish()
     }
 
-    /// Until nothing happens any more.
+    /// Processes events until none is left.
     fn go_on(&mut self) {
         while let Some(((at_us, _), event)) = self.events.pop_first() {
             self.books.clock.advance_us(at_us.saturating_sub(self.now_us()));
@@ -304,13 +304,13 @@ impl Run {
         self.claim(exchange, tab);
     }
 
-    /// Asks the board for leave, and waits for it where the journey would.
+    /// Claims capacity from the board, and waits for it where the retry loop would.
     fn claim(&mut self, mut exchange: Exchange, tab: Tab) {
         let now_us = self.now_us();
         let (principal, model) =
             (exchange.attempt().principal(), exchange.attempt().upstream_model().to_owned());
         let is_last = exchange.course.is_last(&exchange.attempts);
-        let standing = self.board.standing(principal, &model, now_us);
+        let standing = self.board.availability(principal, &model, now_us);
         match self.board.claim(principal, &model, SECRET_VERSION, is_last, now_us) {
             Ok(ticket) => {
                 let told_to_wait =
@@ -326,7 +326,7 @@ impl Run {
                 let parked_for = self.board.parking(principal, &model).map(|parking| parking.cause);
                 let (left, random) = (self.time_left(&exchange), || self.random.next_u64());
                 let course = &exchange.course;
-                match course.kept_away(&exchange.attempts, standing, parked_for, now_us, left, random) {
+                match course.on_denied(&exchange.attempts, standing, parked_for, now_us, left, random) {
                     DenialAction::Wait(wait) => {
                         self.report.waits += 1;
                         self.truth.waits(exchange.trace);
@@ -362,7 +362,7 @@ impl Run {
         }
     }
 
-    /// The intent is in the journal: now, and not before, the upstream sees the request.
+    /// The intent is in the journal: only now does the upstream see the request.
     fn send(&mut self, mut exchange: Exchange, tab: Tab, number: u32, ticket: Ticket) {
         let now_us = self.now_us();
         self.truth.sent(&exchange, number);
@@ -416,7 +416,7 @@ impl Run {
         chunks: u32,
     ) {
         let now_us = self.now_us();
-        let well = Verdict::Well { first_byte_us: now_us - sent_us };
+        let well = Verdict::Healthy { first_byte_us: now_us - sent_us };
         let is_fallback = exchange.attempt().is_fallback();
         match reply {
             Reply::Refused { status, class, retry_after_ms, should_retry, token_refused, .. } => {
@@ -442,7 +442,7 @@ impl Run {
                 self.missed(exchange, tab, number, ticket, &AttemptFailure::new(fault(FaultClass::Timeout)));
             }
             Reply::Whole { usage, .. } => {
-                ticket.tell(well, now_us);
+                ticket.report(well, now_us);
                 self.close(tab, Outcome::Completed, None, usage, is_fallback);
             }
             Reply::Streamed { cut_after: Some(0), .. } if chunks == 0 => {
@@ -453,13 +453,13 @@ impl Run {
                 self.missed(exchange, tab, number, ticket, &miss);
             }
             Reply::Streamed { cut_after: Some(cut), .. } if cut == chunks => {
-                // Content went out: nothing may follow but the error.
-                ticket.tell(Verdict::Ill, now_us);
+                // Content has been sent: only the error may follow.
+                ticket.report(Verdict::Unhealthy, now_us);
                 let usage = partial(chunks);
                 self.close(tab, Outcome::Failed, Some(&fault(FaultClass::StreamBroken)), usage, is_fallback);
             }
             Reply::Streamed { chunks: all, usage, .. } if chunks == all => {
-                ticket.tell(well, now_us);
+                ticket.report(well, now_us);
                 self.close(tab, Outcome::Completed, None, usage, is_fallback);
             }
             Reply::Streamed { gap_us, .. } => {
@@ -481,7 +481,7 @@ impl Run {
     ) {
         let (now_us, class) = (self.now_us(), miss.class());
         if let Some(verdict) = miss.verdict(now_us) {
-            ticket.tell(verdict, now_us);
+            ticket.report(verdict, now_us);
         }
         drop(ticket);
         if class == FaultClass::RateLimit {
@@ -489,13 +489,13 @@ impl Run {
             self.truth.limited(self.life, exchange.trace, exchange.attempt().principal(), named_us, now_us);
         }
         exchange.course.failed(&exchange.attempts, class);
-        tab.attempt_ended(
+        tab.end_attempt(
             number,
             AttemptEnd { status: miss.status, fault: Some(class), ..AttemptEnd::default() },
         );
         self.plan_turn();
         let (left, random) = (self.time_left(&exchange), self.random.next_u64());
-        let step = exchange.course.after(&exchange.attempts, miss, true, left, random);
+        let step = exchange.course.next_step(&exchange.attempts, miss, true, left, random);
         self.report.new_tokens += u64::from(miss.token_refused && matches!(step, Step::Again { .. }));
         match step {
             Step::Again { wait } if self.board.take_retry(exchange.attempt().base_url(), now_us) => {
@@ -510,7 +510,7 @@ impl Run {
         }
     }
 
-    /// To the next seat that this failure allows, or to the end.
+    /// Moves to the next seat that this failure allows, or ends the request.
     fn onward(&mut self, mut exchange: Exchange, tab: Tab, class: FaultClass) {
         self.truth.left(&exchange, class);
         match exchange.course.leave(&exchange.attempts, class) {
@@ -546,7 +546,7 @@ impl Run {
         self.plan_turn();
     }
 
-    /// The turn's one write; those who waited for it go on.
+    /// The one write of a turn; the exchanges that waited for it continue.
     fn turn(&mut self) {
         self.is_turn_planned = false;
         let written = self.books.turn().is_ok();
@@ -560,7 +560,7 @@ impl Run {
             self.plan_event(self.now_us() + 100_000, Event::Turn);
         }
         match self.chance(4) {
-            // What the background does when it comes to it; it tries again what fails.
+            // Background work, at random times; it retries what fails.
             0 => drop(self.books.drain()),
             1 => drop(self.books.prepare()),
             _ => {}
@@ -572,7 +572,7 @@ impl Run {
             .map(|(number, _)| *number)
             .collect();
         for number in waiting {
-            // A disk that died under the background takes nobody further.
+            // If the disk died under the background work, no exchange continues.
             if self.books.disk.is_dead() {
                 return;
             }
@@ -582,7 +582,7 @@ impl Run {
         }
     }
 
-    /// Everything in memory is gone; what was written is recovered before anybody is served.
+    /// Everything in memory is lost; what was written is recovered before the new process serves requests.
     fn die(&mut self) {
         self.report.deaths += 1;
         self.books.kill();
@@ -602,7 +602,7 @@ impl Run {
         assert!(self.open.is_empty(), "an exchange waits for nothing");
         self.books.disk.fail_writes(None);
         while !self.rests() {
-            // A planned death that came only now.
+            // A planned death that took effect only now.
             assert!(self.books.disk.is_dead(), "a good disk refuses");
             self.die();
         }
@@ -661,7 +661,8 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).expect("small")
 }
 
-/// Of what a run decided: who was asked, how it ended, what was used and what is owed.
+/// A hash of what a run decided: which seats were called, how each request ended, what was used and what is
+/// owed.
 fn digest(records: &[MeterRecord]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for record in records {

@@ -1,4 +1,5 @@
-//! Providers and nodes by script: each has moods that change with time, and answers as its mood is.
+//! Scripted providers and nodes: each has moods that change over time, and answers according to the current
+//! one.
 
 use std::collections::HashMap;
 
@@ -6,28 +7,28 @@ use domain::{FaultClass, Principal, Usage, UsageSource};
 
 use crate::house::principals;
 
-/// How an upstream is for a while.
+/// The behaviour of an upstream for a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mood {
     Well,
-    /// One in three fails with a 500.
+    /// One request in three fails with a 500.
     Shaky,
     Overloaded,
-    /// 429, sometimes with a time to wait.
+    /// 429, sometimes with a retry time.
     Limiting,
     /// 401.
     Refusing,
-    /// 401 of a token before its time: another one is taken, one time in two.
+    /// 401 for a token that was revoked early: a new one is accepted half of the time.
     Stale,
-    /// 500, and the word that a retry is pointless.
+    /// 500, with the hint that a retry is pointless.
     Final,
     /// 402.
     Broke,
-    /// Takes the request and says nothing.
+    /// Accepts the request and never answers.
     Silent,
-    /// Streams end in the middle, or before they begin.
+    /// Streams end in the middle, or before they start.
     Cutting,
-    /// 429 to every second request, quickly and always with a time to wait. Of storms alone.
+    /// 429 to every second request, quickly and always with a retry time. Used in storms only.
     Storming,
 }
 
@@ -44,10 +45,10 @@ const MOODS: [Mood; 10] = [
     Mood::Cutting,
 ];
 
-/// What one request is answered with, decided when it arrives.
+/// The answer to one request, decided when it arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reply {
-    /// After `after_us`: an error with a status.
+    /// After `after_us`: an error status.
     Refused {
         after_us: u64,
         status: u16,
@@ -56,12 +57,12 @@ pub enum Reply {
         should_retry: Option<bool>,
         token_refused: bool,
     },
-    /// After `after_us`: the whole answer.
+    /// After `after_us`: the buffered answer.
     Whole {
         after_us: u64,
         usage: Usage,
     },
-    /// First byte after `after_us`, then a chunk every `gap_us`; broken after `cut_after` chunks where set.
+    /// First byte after `after_us`, then a chunk every `gap_us`; cut off after `cut_after` chunks if set.
     Streamed {
         after_us: u64,
         gap_us: u64,
@@ -72,13 +73,13 @@ pub enum Reply {
     Silent,
 }
 
-/// The script: for each principal, its moods with the time each begins.
+/// The script: for each principal, its moods and when each starts.
 pub struct Upstream {
     moods: HashMap<Principal, Vec<(u64, Mood)>>,
 }
 
 impl Upstream {
-    /// Half of all time is well; `span_us` is how long things happen.
+    /// Half of all moods are healthy; `span_us` is the length of the script.
     pub fn script(span_us: u64, chance: &impl Fn(u64) -> u64) -> Self {
         let moods = principals().into_iter().map(|principal| {
             let mut plan = Vec::new();
@@ -94,7 +95,7 @@ impl Upstream {
         Self { moods: moods.collect() }
     }
 
-    /// Everybody is well but who storms: each principal with the times from and until when.
+    /// Everything is healthy except the storms: each names a principal, a start and an end.
     pub fn storm(storms: &[(Principal, u64, u64)]) -> Self {
         let moods = principals().into_iter().map(|principal| {
             let of = storms.iter().filter(|(who, ..)| *who == principal);

@@ -18,7 +18,7 @@ fn principal(number: u8) -> Principal {
 fn fail(cell: &Rc<Cell>, times: u32, now_us: u64) {
     for _ in 0..times {
         if let Ok(mut ticket) = cell.claim(principal(1), MODEL, 1, true, now_us) {
-            ticket.tell(Verdict::Ill, now_us);
+            ticket.report(Verdict::Unhealthy, now_us);
         }
     }
 }
@@ -28,10 +28,10 @@ fn failures_open_the_breaker_of_that_principal_and_model_only() {
     let cell = Cell::new(Shared::new(), 1);
     fail(&cell, BREAKER_FAILURES, 0);
     let open = Availability::BreakerOpen { us: micros(BREAKER_OPEN_FIRST) };
-    assert_eq!(cell.standing(principal(1), MODEL, 1), open);
+    assert_eq!(cell.availability(principal(1), MODEL, 1), open);
     assert_eq!(cell.claim(principal(1), MODEL, 1, false, 1).unwrap_err(), open);
-    assert_eq!(cell.standing(principal(1), "another", 1), Availability::Open);
-    assert_eq!(cell.standing(principal(2), MODEL, 1), Availability::Open);
+    assert_eq!(cell.availability(principal(1), "another", 1), Availability::Open);
+    assert_eq!(cell.availability(principal(2), MODEL, 1), Availability::Open);
     assert!(cell.claim(principal(1), MODEL, 1, true, 1).is_ok(), "the last one is never ejected");
 }
 
@@ -44,8 +44,8 @@ fn the_half_open_try_of_a_client_that_left_is_given_back() {
     assert!(cell.claim(principal(1), MODEL, 1, false, later).is_err(), "one try at a time");
     drop(trial);
     let mut trial = cell.claim(principal(1), MODEL, 1, false, later).unwrap();
-    trial.tell(Verdict::Well { first_byte_us: 5 }, later);
-    assert_eq!(cell.standing(principal(1), MODEL, later), Availability::Open);
+    trial.report(Verdict::Healthy { first_byte_us: 5 }, later);
+    assert_eq!(cell.availability(principal(1), MODEL, later), Availability::Open);
 }
 
 #[test]
@@ -54,17 +54,17 @@ fn a_refused_credential_is_parked_on_all_cores_and_probed_once_a_minute_by_one()
     let (one, two) = (Cell::new(shared.clone(), 2), Cell::new(shared, 2));
     one.claim(principal(1), MODEL, 1, true, 0)
         .unwrap()
-        .tell(Verdict::Park { cause: FaultClass::UpstreamAuth }, 0);
+        .report(Verdict::Park { cause: FaultClass::UpstreamAuth }, 0);
     let minute = micros(PARKED_PROBE_EVERY);
-    assert_eq!(two.standing(principal(1), "any", 5), Availability::Parked { us: minute });
+    assert_eq!(two.availability(principal(1), "any", 5), Availability::Parked { us: minute });
     assert!(two.claim(principal(1), MODEL, 1, true, 5).is_err(), "even the last one: the provider said no");
     let mut probe = two.claim(principal(1), MODEL, 1, true, minute).unwrap();
     assert_eq!(
         one.claim(principal(1), MODEL, 1, true, minute).unwrap_err(),
         Availability::Parked { us: 2 * minute }
     );
-    probe.tell(Verdict::Well { first_byte_us: 9 }, minute);
-    assert_eq!(one.standing(principal(1), MODEL, minute), Availability::Open);
+    probe.report(Verdict::Healthy { first_byte_us: 9 }, minute);
+    assert_eq!(one.availability(principal(1), MODEL, minute), Availability::Open);
 }
 
 #[test]
@@ -72,22 +72,22 @@ fn a_newer_secret_is_not_held_to_what_an_older_one_was_refused_for() {
     let cell = Cell::new(Shared::new(), 1);
     cell.claim(principal(1), MODEL, 1, true, 0)
         .unwrap()
-        .tell(Verdict::Park { cause: FaultClass::UpstreamAuth }, 0);
+        .report(Verdict::Park { cause: FaultClass::UpstreamAuth }, 0);
     assert!(cell.claim(principal(1), MODEL, 1, true, 5).is_err());
     assert!(cell.claim(principal(1), MODEL, 2, true, 5).is_ok());
-    assert_eq!(cell.standing(principal(1), MODEL, 5), Availability::Open);
+    assert_eq!(cell.availability(principal(1), MODEL, 5), Availability::Open);
 }
 
 #[test]
 fn a_rest_holds_for_its_model_until_its_time_on_all_cores() {
     let shared = Shared::new();
     let (one, two) = (Cell::new(shared.clone(), 2), Cell::new(shared.clone(), 2));
-    one.claim(principal(1), MODEL, 1, true, 0).unwrap().tell(Verdict::Rest { until_us: 900_000 }, 0);
-    assert_eq!(two.standing(principal(1), MODEL, 899_999), Availability::RetryAt { us: 900_000 });
-    assert_eq!(two.standing(principal(1), MODEL, 900_000), Availability::Open);
-    assert_eq!(two.standing(principal(1), "another", 5), Availability::Open);
+    one.claim(principal(1), MODEL, 1, true, 0).unwrap().report(Verdict::Cooldown { until_us: 900_000 }, 0);
+    assert_eq!(two.availability(principal(1), MODEL, 899_999), Availability::RetryAt { us: 900_000 });
+    assert_eq!(two.availability(principal(1), MODEL, 900_000), Availability::Open);
+    assert_eq!(two.availability(principal(1), "another", 5), Availability::Open);
     shared.forgive(principal(1));
-    assert_eq!(two.standing(principal(1), MODEL, 5), Availability::Open);
+    assert_eq!(two.availability(principal(1), MODEL, 5), Availability::Open);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn names_that_clients_invent_do_not_grow_the_board_and_load_is_counted_down() {
 fn a_seat_that_made_room_for_another_is_forgotten_however_lately_it_was_asked_for() {
     let cell = Cell::new(Shared::new(), 1);
     let first_byte_us = 70;
-    cell.claim(principal(1), MODEL, 1, true, 0).unwrap().tell(Verdict::Well { first_byte_us }, 0);
+    cell.claim(principal(1), MODEL, 1, true, 0).unwrap().report(Verdict::Healthy { first_byte_us }, 0);
     for number in 1..BOARD_MODELS_MAX {
         drop(cell.claim(principal(1), &format!("m{number}"), 1, true, 0).unwrap());
     }
@@ -141,10 +141,10 @@ proptest! {
             if kind == 0 { held.clear(); }
             let Ok(mut ticket) = cell.claim(principal(1), MODEL, 1, kind % 2 == 0, now) else { continue };
             match kind {
-                1 => ticket.tell(Verdict::Ill, now),
-                2 => ticket.tell(Verdict::Rest { until_us: now + micros(Duration::from_secs(3)) }, now),
-                3 => ticket.tell(Verdict::Well { first_byte_us: pause }, now),
-                4 => ticket.tell(Verdict::Park { cause: FaultClass::UpstreamAuth }, now),
+                1 => ticket.report(Verdict::Unhealthy, now),
+                2 => ticket.report(Verdict::Cooldown { until_us: now + micros(Duration::from_secs(3)) }, now),
+                3 => ticket.report(Verdict::Healthy { first_byte_us: pause }, now),
+                4 => ticket.report(Verdict::Park { cause: FaultClass::UpstreamAuth }, now),
                 _ => {}
             }
             held.push(ticket);

@@ -88,7 +88,7 @@ fn requests_are_written_for_the_model_they_go_to() {
             output_tokens_max: output,
             thinking,
             refuses_sampling,
-            old_length_name: false,
+            uses_max_tokens: false,
             developer_role,
             cache_marks,
         };
@@ -97,7 +97,7 @@ fn requests_are_written_for_the_model_they_go_to() {
     let by_model = catalogue.abilities("fireworks_ai", "openai/gpt-oss-120b");
     assert_eq!(by_model, catalogue.abilities("fireworks", "accounts/fireworks/models/gpt-oss-120b"));
     assert_eq!((by_model.output_tokens_max, by_model.thinking), (Some(32_768), effort));
-    assert!(by_model.old_length_name);
+    assert!(by_model.uses_max_tokens);
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub enum Body {
 
 /// A successful response.
 #[derive(Clone, Copy)]
-pub struct Given {
+pub struct SuccessResponse {
     pub status: StatusCode,
     pub shape: Option<Shape>,
     /// Whether it is a single object with an ETag.
@@ -46,9 +46,9 @@ pub struct Description {
     /// Query parameters and their meaning; the router refuses all others.
     pub query: Vec<(&'static str, &'static str)>,
     /// The allowed values of query parameters that take one of a few words.
-    pub words: Vec<(&'static str, &'static [&'static str])>,
+    pub allowed_values: Vec<(&'static str, &'static [&'static str])>,
     pub body: Body,
-    pub given: Vec<Given>,
+    pub responses: Vec<SuccessResponse>,
     /// Whether the body is content (training data), which is larger than any configuration.
     pub takes_content: bool,
     /// Why its writes can't be rehearsed.
@@ -113,13 +113,13 @@ impl Route {
 
     /// 200 with one object that has an ETag.
     #[must_use]
-    pub fn gives<T: JsonSchema>(self) -> Self {
+    pub fn returns<T: JsonSchema>(self) -> Self {
         self.given(StatusCode::OK, Some(shape::<T>), true)
     }
 
     /// 200 with something that isn't a stored object and has no ETag.
     #[must_use]
-    pub fn tells<T: JsonSchema>(self) -> Self {
+    pub fn returns_value<T: JsonSchema>(self) -> Self {
         self.given(StatusCode::OK, Some(shape::<T>), false)
     }
 
@@ -144,12 +144,12 @@ impl Route {
 
     /// 204.
     #[must_use]
-    pub fn gives_nothing(self) -> Self {
+    pub fn returns_no_content(self) -> Self {
         self.given(StatusCode::NO_CONTENT, None, false)
     }
 
     fn given(mut self, status: StatusCode, shape: Option<Shape>, is_object: bool) -> Self {
-        self.description.given.push(Given { status, shape, is_object });
+        self.description.responses.push(SuccessResponse { status, shape, is_object });
         self
     }
 
@@ -170,7 +170,7 @@ impl Route {
     /// The allowed values of a query parameter.
     #[must_use]
     pub fn one_of(mut self, name: &'static str, words: &'static [&'static str]) -> Self {
-        self.description.words.push((name, words));
+        self.description.allowed_values.push((name, words));
         self
     }
 
@@ -242,7 +242,7 @@ pub fn check(table: &[Route]) -> Result<(), String> {
     table.iter().try_for_each(|route| {
         let lacks = match (&route.method, &route.description) {
             (_, told) if !told.summary.ends_with('.') => "a sentence: .says(\"Makes a key.\")",
-            (_, told) if told.given.is_empty() => {
+            (_, told) if told.responses.is_empty() => {
                 "an answer: .gives::<T>(), .makes::<T>(), .lists::<T>(), .tells::<T>() or .gives_nothing()"
             }
             (&(Method::POST | Method::PUT | Method::PATCH), told) if matches!(told.body, Body::Absent) => {
@@ -263,7 +263,7 @@ mod tests {
     fn a_silent_route_is_refused() {
         assert_eq!(check(&routes::all()), Ok(()));
         let strip: [fn(&mut Description); 3] =
-            [|told| told.summary = "", |told| told.given.clear(), |told| told.body = Body::Absent];
+            [|told| told.summary = "", |told| told.responses.clear(), |told| told.body = Body::Absent];
         for strip in strip {
             let mut table = routes::all();
             let row = table

@@ -13,9 +13,9 @@ use serde_json::{Map, Value, json};
 use crate::access::{Access, People};
 use crate::caller::COOKIE_NAME;
 use crate::idempotency;
-use crate::router::{Route, Way};
+use crate::router::{Route, RouteAuth};
 use crate::version;
-use describe::{Body, Given};
+use describe::{Body, SuccessResponse};
 use line::Needs;
 use schema::Schemas;
 
@@ -139,8 +139,8 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
         fields.insert("requestBody".into(), request);
     }
     let mut responses: Vec<(StatusCode, Value)> =
-        told.given.iter().map(|given| (given.status, response(route, *given, schemas))).collect();
-    if route.method == Method::GET && told.given.iter().any(|given| given.is_object) {
+        told.responses.iter().map(|given| (given.status, response(route, *given, schemas))).collect();
+    if route.method == Method::GET && told.responses.iter().any(|given| given.is_object) {
         let same = json!({"description": "It is still the same.", "headers": {"ETag": reference("headers", "etag")}});
         responses.push((StatusCode::NOT_MODIFIED, same));
     }
@@ -167,10 +167,10 @@ fn tag(pattern: &str) -> &str {
 }
 
 fn security(route: &Route) -> Value {
-    let (key, people) = match route.way {
-        Way::Open(_) => return json!([]),
-        Way::Node(_) => return json!([{"node": []}]),
-        Way::Known(Access { key, people }, _) => (key, people),
+    let (key, people) = match route.auth {
+        RouteAuth::Open(_) => return json!([]),
+        RouteAuth::Node(_) => return json!([{"node": []}]),
+        RouteAuth::Known(Access { key, people }, _) => (key, people),
     };
     let mut ways = Vec::new();
     if let Some(needs) = key {
@@ -202,7 +202,8 @@ fn parameters_of(route: &Route, is_one: bool) -> Value {
         parameters.push(reference("parameters", "id"));
     }
     for (name, says) in &route.description.query {
-        let words = route.description.words.iter().find(|(of, _)| of == name).map(|(_, words)| *words);
+        let words =
+            route.description.allowed_values.iter().find(|(of, _)| of == name).map(|(_, words)| *words);
         let schema = query_schema(name, words);
         parameters.push(json!({"name": name, "in": "query", "description": says, "schema": schema}));
     }
@@ -210,13 +211,13 @@ fn parameters_of(route: &Route, is_one: bool) -> Value {
         parameters.push(reference("parameters", "dry_run"));
     }
     parameters.push(reference("parameters", "version"));
-    if route.way.access().is_some() {
+    if route.auth.access().is_some() {
         parameters.push(reference("parameters", "workspace"));
     }
     if idempotency::is_kept(route) {
         parameters.push(reference("parameters", "idempotency_key"));
     }
-    if route.method == Method::GET && route.description.given.iter().any(|given| given.is_object) {
+    if route.method == Method::GET && route.description.responses.iter().any(|given| given.is_object) {
         parameters.push(reference("parameters", "if_none_match"));
     }
     if is_one && matches!(route.method, Method::PATCH | Method::PUT | Method::DELETE) {
@@ -242,7 +243,7 @@ fn needs_body(schema: &Value, schemas: &Schemas) -> bool {
     fields.and_then(|fields| fields.get("required")?.as_array().map(|list| !list.is_empty())).unwrap_or(false)
 }
 
-fn response(route: &Route, given: Given, schemas: &mut Schemas) -> Value {
+fn response(route: &Route, given: SuccessResponse, schemas: &mut Schemas) -> Value {
     let mut headers = Map::new();
     let mut show = |name: &str, of: &str| headers.insert(name.to_owned(), reference("headers", of));
     show("x-request-id", "request_id");
@@ -285,7 +286,7 @@ fn response(route: &Route, given: Given, schemas: &mut Schemas) -> Value {
 
 /// Every possible refusal: those of its kind of route, and its own with their codes.
 fn refusals(route: &Route, has_body: bool) -> Vec<(StatusCode, Value)> {
-    let is_known = route.way.access().is_some();
+    let is_known = route.auth.access().is_some();
     let writes = route.method != Method::GET;
     let is_one = route.pattern.contains("{id}");
     let kinds = [

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{AccountRow, Verification};
 
-use super::secrets::{self, Held, Rotation};
+use super::secrets::{self, Rotation, SecretOwner};
 use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionForm, Sent};
@@ -39,26 +39,26 @@ pub fn routes() -> Vec<Route> {
             .takes::<Input>()
             .makes::<Shown>(),
         Route::new(Method::GET, PATH, access, list).says("Lists the operator's accounts.").lists::<Shown>(),
-        Route::new(Method::GET, ONE, access, get).says("Shows an account.").gives::<Shown>(),
+        Route::new(Method::GET, ONE, access, get).says("Shows an account.").returns::<Shown>(),
         Route::new(Method::PATCH, ONE, access, change)
             .says("Changes fields of an account.")
             .patches::<Input>()
-            .gives::<Shown>()
+            .returns::<Shown>()
             .refuses(409, "base_url_needs_secret"),
         Route::new(Method::PUT, ONE, access, replace)
             .says("Replaces an account.")
             .takes::<Input>()
-            .gives::<Shown>()
+            .returns::<Shown>()
             .refuses(409, "base_url_needs_secret"),
-        Route::new(Method::DELETE, ONE, access, delete).says("Removes an account.").gives_nothing(),
+        Route::new(Method::DELETE, ONE, access, delete).says("Removes an account.").returns_no_content(),
         Route::new(Method::POST, "/v2/accounts/{id}/verify", access, verify)
             .says("Makes the cheapest real call with an account.")
             .takes_nothing()
-            .gives::<Shown>(),
+            .returns::<Shown>(),
         Route::new(Method::POST, "/v2/accounts/{id}/rotate", access, rotate)
             .says("Gives an account another secret.")
             .takes::<Rotation>()
-            .gives::<Shown>(),
+            .returns::<Shown>(),
     ]
 }
 
@@ -297,7 +297,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let row = row_of(control, &input, blank)?;
         let act = ask.act(&control.world);
         let written = control.store.accounts().create(row, act).await.map_err(of_store)?;
-        control.published(written.version).await?;
+        control.await_published(written.version).await?;
         Ok(Reply::json(&show(control, &written.row))?
             .version(written.row.version)
             .created(format!("{PATH}/{id}")))
@@ -350,7 +350,7 @@ async fn write(
             "Make another account.",
         ));
     }
-    let renewal = Held::account(&row).written(control, input.auth.as_deref(), input.secret.take())?;
+    let renewal = SecretOwner::account(&row).written(control, input.auth.as_deref(), input.secret.take())?;
     let place = Destination::of(row.base_url.as_ref(), &row.config);
     let changed = row_of(control, &input, row)?;
     renewal.check(&place, &Destination::of(changed.base_url.as_ref(), &changed.config))?;
@@ -361,7 +361,7 @@ async fn write(
         .replace(changed, renewal.secret, ask.if_match()?, act)
         .await
         .map_err(of_store)?;
-    control.published(written.version).await?;
+    control.await_published(written.version).await?;
     Ok(Reply::json(&show(control, &written.row))?.version(written.row.version))
 }
 
@@ -374,7 +374,7 @@ fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             .delete(ask.id("account")?, ask.if_match()?, act)
             .await
             .map_err(of_store)?;
-        control.published(written.version).await?;
+        control.await_published(written.version).await?;
         Ok(Reply::no_content())
     })
 }
@@ -383,12 +383,12 @@ fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let rotation: Rotation = ask.json()?;
         let row = load(control, &ask).await?;
-        let secret = Held::account(&row).rotated(control, rotation.secret)?;
+        let secret = SecretOwner::account(&row).rotated(control, rotation.secret)?;
         let act = ask.act(&control.world);
         let expected = ask.if_match()?.or(Some(row.version));
         let written =
             control.store.accounts().replace(row, Some(secret), expected, act).await.map_err(of_store)?;
-        control.published(written.version).await?;
+        control.await_published(written.version).await?;
         Ok(Reply::json(&show(control, &written.row))?.version(written.row.version))
     })
 }
@@ -413,7 +413,7 @@ fn verify(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         };
         let act = ask.act(&control.world);
         let written = control.store.accounts().verified(row.id, found, act).await.map_err(of_store)?;
-        control.published(written.version).await?;
+        control.await_published(written.version).await?;
         Ok(Reply::json(&show(control, &written.row))?.version(written.row.version))
     })
 }

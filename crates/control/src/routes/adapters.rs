@@ -24,12 +24,12 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::GET, PATH, Access::LOOK, list)
             .says("Lists the adapters that the workspace's runtimes know, and names each runtime that could not be asked.")
             .query("node", "Only those of this node, by its id or name.")
-            .tells::<List>(),
+            .returns_value::<List>(),
         asks_one(
             Route::new(Method::POST, PATH, Access::MANAGE, register)
                 .says("Makes a directory of a node's folder of adapters known by a name.")
                 .takes::<Registration>()
-                .tells::<Shown>()
+                .returns_value::<Shown>()
                 .refuses(409, "adapter_exists")
                 .no_rehearsal(ON_A_NODE),
         ),
@@ -37,14 +37,14 @@ pub fn routes() -> Vec<Route> {
             Route::new(Method::POST, "/v2/adapters/{id}/load", Access::MANAGE, load)
                 .says("Brings an adapter into its node's memory, and pins or unpins it there.")
                 .takes::<Loading>()
-                .tells::<Shown>()
+                .returns_value::<Shown>()
                 .no_rehearsal(ON_A_NODE),
         ),
         asks_one(
             Route::new(Method::POST, "/v2/adapters/{id}/unload", Access::MANAGE, unload)
                 .says("Has a node forget an adapter; its files stay where they lie.")
                 .takes::<Unloading>()
-                .tells::<Gone>()
+                .returns_value::<Gone>()
                 .no_rehearsal(ON_A_NODE),
         ),
     ]
@@ -176,8 +176,8 @@ fn show(row: &NodeRow, said: Said) -> Shown {
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         // A runtime that serves only a mock model takes no adapters.
-        let heard = control.look_at_each::<SaidList>(&ask, "adapters", &["no_adapters"]).await?;
-        let (rows, away) = (heard.said.into_iter(), heard.away);
+        let heard = control.query_each::<SaidList>(&ask, "adapters", &["no_adapters"]).await?;
+        let (rows, away) = (heard.responses.into_iter(), heard.failures);
         let data = rows.flat_map(|(row, list)| {
             list.data.into_iter().map(move |said| show(&row, said)).collect::<Vec<_>>()
         });

@@ -41,18 +41,18 @@ pub fn routes() -> Vec<Route> {
             .query("project_id", "Only those of this project."),
         Route::new(Method::GET, ONE, Access::LOOK, get)
             .says("Shows an API key, without its text.")
-            .gives::<Shown>(),
+            .returns::<Shown>(),
         Route::new(Method::PATCH, ONE, Access::DEVELOP, change)
             .says("Changes fields of an API key.")
             .patches::<Input>()
-            .gives::<Shown>(),
+            .returns::<Shown>(),
         Route::new(Method::PUT, ONE, Access::DEVELOP, replace)
             .says("Replaces what can be written of an API key.")
             .takes::<Input>()
-            .gives::<Shown>(),
+            .returns::<Shown>(),
         Route::new(Method::DELETE, ONE, Access::DEVELOP, revoke)
             .says("Revokes an API key, at once and for good.")
-            .gives_nothing(),
+            .returns_no_content(),
     ]
 }
 
@@ -291,7 +291,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let (row, floor, secret) = with_access_secret(control, row, input.aws == Some(true))?;
         let act = ask.act(&control.world);
         let written = control.store.api_keys().create(row, floor, act).await.map_err(of_store)?;
-        control.published(written.version).await?;
+        control.await_published(written.version).await?;
         let row = &written.row;
         let limits = limits::write(control, &ask, row.workspace, of(row), input.limits).await?;
         let location = format!("{PATH}/{}", written.row.id);
@@ -397,7 +397,7 @@ async fn write(control: &Arc<Control>, ask: &Ask, input: Input, row: ApiKeyRow) 
     limits::check(input.limits, "limits")?;
     let act = ask.act(&control.world);
     let written = control.store.api_keys().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
-    control.published(written.version).await?;
+    control.await_published(written.version).await?;
     let row = &written.row;
     let limits = limits::write(control, ask, row.workspace, of(row), input.limits).await?;
     Ok(Reply::json(&Shown { limits, ..show(control, row, now) })?.version(row.version))
@@ -415,7 +415,7 @@ fn revoke(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             .revoke(ask.workspace(), id, ask.if_match()?, act)
             .await
             .map_err(of_store)?;
-        control.published(written.version).await?;
+        control.await_published(written.version).await?;
         Ok(Reply::no_content())
     })
 }

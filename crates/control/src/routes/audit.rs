@@ -31,10 +31,10 @@ pub fn routes() -> Vec<Route> {
             .query("to", "The last entry's place; as far as one proof goes where it is left out.")
             .query("chain", chain)
             .one_of("chain", &["installation"])
-            .tells::<ProofShown>(),
+            .returns_value::<ProofShown>(),
         Route::new(Method::GET, "/v2/audit/key", Access::ONESELF, key)
             .says("Gives the public key that this installation signs with.")
-            .tells::<KeyShown>(),
+            .returns_value::<KeyShown>(),
     ]
 }
 

@@ -28,18 +28,18 @@ pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/v2/billing/snapshot", Access::LOOK, snapshot)
             .says("Shows this month so far, by mode.")
-            .tells::<Snapshot>(),
+            .returns_value::<Snapshot>(),
         Route::new(Method::GET, "/v2/billing/invoices", Access::BILL, list)
             .says("Lists invoices, newest first; a month that isn't finalised is a draft.")
             .lists::<InvoiceShown>(),
         // Also matches `…/{id}.csv`: a parameter is a whole segment.
         Route::new(Method::GET, "/v2/billing/invoices/{id}", Access::BILL, get)
             .says("Shows an invoice with its lines; with `.csv` behind its id, its lines as a file.")
-            .tells::<WholeInvoice>()
+            .returns_value::<WholeInvoice>()
             .or_csv(),
         Route::new(Method::GET, "/v2/billing/account", Access::LOOK, account)
             .says("Shows what was paid ahead, and what is left of it.")
-            .tells::<Account>(),
+            .returns_value::<Account>(),
         Route::new(Method::POST, "/v2/billing/account/credits", Access::OPERATE, add_credit)
             .says("Adds credit to a workspace, or takes some away.")
             .takes::<CreditInput>()
@@ -186,7 +186,7 @@ fn add_credit(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let (amount, act) = (Nanos(amount * 1_000), ask.act(&control.world));
         let added = control.store.budgets().add_credit(workspace, budget, amount, input.note, act).await;
         let added = added.map_err(of_store)?;
-        control.published(added.version).await?;
+        control.await_published(added.version).await?;
         let mut account = show_account(control, workspace).await?;
         if ask.is_rehearsal {
             account.add(&added.row);

@@ -37,18 +37,18 @@ pub fn routes() -> Vec<Route> {
             .lists::<Shown>(),
         Route::new(Method::GET, ONE, Access::LOOK, get)
             .says("Shows a budget and how it stands.")
-            .gives::<Shown>(),
+            .returns::<Shown>(),
         Route::new(Method::PATCH, ONE, Access::MANAGE, change)
             .says("Changes fields of a budget; whose it is, its period and what it counts stay.")
             .patches::<Input>()
-            .gives::<Shown>(),
+            .returns::<Shown>(),
         Route::new(Method::PUT, ONE, Access::MANAGE, replace)
             .says("Replaces what can be written of a budget.")
             .takes::<Input>()
-            .gives::<Shown>(),
+            .returns::<Shown>(),
         Route::new(Method::DELETE, ONE, Access::MANAGE, delete)
             .says("Deletes a budget: it bounds nothing any more.")
-            .gives_nothing(),
+            .returns_no_content(),
     ]
 }
 
@@ -284,7 +284,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let spent = spent_before(control, &row).await?;
         let act = ask.act(&control.world);
         let written = control.store.budgets().create(row, spent, act).await.map_err(of_store)?;
-        control.published(written.version).await?;
+        control.await_published(written.version).await?;
         let location = format!("{PATH}/{}", written.row.id);
         let shown = match ask.is_rehearsal {
             true => {
@@ -363,7 +363,7 @@ async fn write(control: &Arc<Control>, ask: &Ask, input: Input, row: BudgetRow) 
     let changed = BudgetRow { id: row.id, created_unix_ms: row.created_unix_ms, ..changed };
     let act = ask.act(&control.world);
     let written = control.store.budgets().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
-    control.published(written.version).await?;
+    control.await_published(written.version).await?;
     Ok(Reply::json(&show(control, &written.row).await?)?.version(written.row.version))
 }
 
@@ -372,7 +372,7 @@ fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let act = ask.act(&control.world);
         let (id, expected) = (ask.id("budget")?, ask.if_match()?);
         let deleted = control.store.budgets().delete(ask.workspace(), id, expected, act).await;
-        control.published(deleted.map_err(of_store)?.version).await?;
+        control.await_published(deleted.map_err(of_store)?.version).await?;
         Ok(Reply::no_content())
     })
 }

@@ -18,11 +18,11 @@ pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/v2/capabilities", Access::LOOK, capabilities)
             .says("Says what providers and their models can do, each fact with its source.")
-            .tells::<Map<String, Value>>()
+            .returns_value::<Map<String, Value>>()
             .query("provider", "Only this provider."),
         Route::new(Method::GET, "/v2/price-books", Access::LOOK, prices)
             .says("Lists the models that are known, who sells them, and for how much.")
-            .tells::<PriceBook>()
+            .returns_value::<PriceBook>()
             .query("provider", "Only what this provider sells."),
     ]
 }

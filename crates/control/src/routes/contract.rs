@@ -14,7 +14,7 @@ pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/v2/openapi.json", Access::ONESELF, document)
             .says("Gives this document.")
-            .tells::<Map<String, Value>>(),
+            .returns_value::<Map<String, Value>>(),
     ]
 }
 

@@ -15,7 +15,7 @@ use snapshot::CredentialState;
 use store::{Act, CredentialFilter, CredentialRow, Verification, Written};
 
 use super::projects::checked_environment;
-use super::secrets::{self, Held, Rotation};
+use super::secrets::{self, Rotation, SecretOwner};
 use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionForm, Sent};
@@ -50,35 +50,35 @@ pub fn routes() -> Vec<Route> {
             .query("provider", "Only those of this provider."),
         Route::new(Method::GET, kinds, Access::LOOK, list_kinds)
             .says("Lists the providers that a credential can be for, with what each takes.")
-            .tells::<Page<Kind>>(),
+            .returns_value::<Page<Kind>>(),
         Route::new(Method::GET, ONE, Access::LOOK, get)
             .says("Shows a credential, and how often it was opened.")
-            .gives::<Opened>(),
+            .returns::<Opened>(),
         Route::new(Method::PATCH, ONE, Access::MANAGE, change)
             .says("Changes fields of a credential.")
             .patches::<Input>()
-            .gives::<Shown>()
+            .returns::<Shown>()
             .refuses(409, "base_url_needs_secret"),
         Route::new(Method::PUT, ONE, Access::MANAGE, replace)
             .says("Replaces a credential.")
             .takes::<Input>()
-            .gives::<Shown>()
+            .returns::<Shown>()
             .refuses(409, "base_url_needs_secret"),
         Route::new(Method::DELETE, ONE, Access::MANAGE, delete)
             .says("Deletes a credential; its secret can't be opened again.")
-            .gives_nothing(),
+            .returns_no_content(),
         Route::new(Method::POST, verify_one, Access::MANAGE, verify)
             .says("Makes the cheapest real call with a credential.")
             .takes_nothing()
-            .gives::<Shown>(),
+            .returns::<Shown>(),
         Route::new(Method::POST, probe_one, Access::MANAGE, probe)
             .says("Asks the compatible server behind a credential what it takes, and keeps what it said.")
             .takes::<ProbeInput>()
-            .gives::<Shown>(),
+            .returns::<Shown>(),
         Route::new(Method::POST, rotate_one, Access::MANAGE, rotate)
             .says("Gives a credential another secret, without a failed request.")
             .takes::<Rotation>()
-            .gives::<Shown>(),
+            .returns::<Shown>(),
     ]
 }
 
@@ -422,7 +422,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let row = row_of(control, &ask, &input, blank).await?;
         let act = ask.act(&control.world);
         let written = control.store.credentials().create(row, act).await.map_err(of_store)?;
-        control.published(written.version).await?;
+        control.await_published(written.version).await?;
         let row = match ask.is_rehearsal {
             true => written.row,
             false => control.probe_credential(Act::system(&control.world), written.row, None).await?,
@@ -481,7 +481,8 @@ async fn write(
             "Make another credential.",
         ));
     }
-    let renewal = Held::credential(&row).written(control, input.auth.as_deref(), input.secret.take())?;
+    let renewal =
+        SecretOwner::credential(&row).written(control, input.auth.as_deref(), input.secret.take())?;
     let status = input.status.take();
     let (id, before) = (row.id, row.state);
     let place = Destination::of(row.base_url.as_ref(), &row.config);
@@ -497,7 +498,7 @@ async fn write(
         let row = if ask.is_rehearsal { CredentialRow { state, ..written.row } } else { set.row };
         written = Written { version: set.version, row };
     }
-    control.published(written.version).await?;
+    control.await_published(written.version).await?;
     let row = match moves && !ask.is_rehearsal {
         true => control.probe_credential(Act::system(&control.world), written.row, None).await?,
         false => written.row,
@@ -539,7 +540,7 @@ fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             .delete(ask.workspace(), id, ask.if_match()?, act)
             .await
             .map_err(of_store)?;
-        control.published(written.version).await?;
+        control.await_published(written.version).await?;
         Ok(Reply::no_content())
     })
 }
@@ -548,12 +549,12 @@ fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let rotation: Rotation = ask.json()?;
         let row = load(control, &ask).await?;
-        let secret = Held::credential(&row).rotated(control, rotation.secret)?;
+        let secret = SecretOwner::credential(&row).rotated(control, rotation.secret)?;
         let act = ask.act(&control.world);
         let expected = ask.if_match()?.or(Some(row.version));
         let written =
             control.store.credentials().replace(row, Some(secret), expected, act).await.map_err(of_store)?;
-        control.published(written.version).await?;
+        control.await_published(written.version).await?;
         Ok(Reply::json(&show(control, &written.row))?.version(written.row.version))
     })
 }
@@ -585,7 +586,7 @@ fn verify(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             .verified(row.workspace, row.id, found, act)
             .await
             .map_err(of_store)?;
-        control.published(written.version).await?;
+        control.await_published(written.version).await?;
         // If the server could not be probed before, it is probed now.
         let is_known = written.row.server.probed.as_ref().is_some_and(|probed| probed.error.is_none());
         let row = match report.is_well() && !is_known {
@@ -657,7 +658,7 @@ fn list_kinds(control: &Arc<Control>, _: Ask) -> Handled<'_> {
             synonyms: facts.synonyms.clone(),
             auth: auth.kind.as_str(),
             title: auth.title.clone(),
-            says: auth.says.clone(),
+            says: auth.description.clone(),
             is_host_identity: auth.host,
             permission: auth.permission.clone(),
             batch_permission: auth.batch_permission.clone(),

@@ -32,12 +32,12 @@ pub fn routes() -> Vec<Route> {
             .says("Begins to sign a command line in.")
             .takes::<Client>()
             .no_rehearsal(NO_REHEARSAL)
-            .tells::<WaitingDevice<'_>>(),
+            .returns_value::<WaitingDevice<'_>>(),
         Route::open(Method::POST, "/v2/device/token", ask_for_key)
             .says("Asks whether somebody said yes to the device, and takes its key.")
             .takes::<Poll>()
             .no_rehearsal(NO_REHEARSAL)
-            .tells::<DeviceKey<'_>>()
+            .returns_value::<DeviceKey<'_>>()
             .refuses(400, "authorization_pending")
             .refuses(400, "slow_down")
             .refuses(400, "expired_token")
@@ -46,7 +46,7 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::POST, "/v2/device/approve", Access::PERSON, answer)
             .says("Shows a device that waits and, with `approve`, says yes or no to it.")
             .takes::<Answer>()
-            .tells::<AnsweredDevice>(),
+            .returns_value::<AnsweredDevice>(),
     ]
 }
 
@@ -109,7 +109,7 @@ fn ask_for_code(control: &Arc<Control>, ask: Ask<UnauthenticatedCaller>) -> Hand
             created_unix_ms: now,
             expires_unix_ms: now.saturating_add(milliseconds(DEVICE_TIME_MAX)),
         };
-        control.store.devices().ask(device, DEVICES_WAITING_MAX).await.map_err(busy)?;
+        control.store.devices().create(device, DEVICES_WAITING_MAX).await.map_err(busy)?;
         let base = control.site.base_url(&ask.headers);
         Reply::json(&WaitingDevice {
             object: "device",
@@ -211,7 +211,7 @@ async fn give_key(
         Err(StoreError::NotFound { .. }) => return Err(denied()),
         granted => granted.map_err(of_store)?,
     };
-    control.published(written.version).await?;
+    control.await_published(written.version).await?;
     Reply::json(&DeviceKey {
         object: "device_key",
         api_key: text.expose_text().unwrap_or_default(),

@@ -21,7 +21,7 @@ pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/v2/jobs", Access::OPERATE, get)
             .says("Shows how the queue of work stands, and what was given up.")
-            .tells::<Jobs>(),
+            .returns_value::<Jobs>(),
     ]
 }
 

@@ -10,7 +10,9 @@ use domain::limits::{
     NODE_RECORDS_MAX,
 };
 use domain::server::TIDEGATE;
-use domain::{Fault, FaultClass, JoinTokenId, NodeId, Probed, Secret, ServerFacts, ServerFeature, TraceId};
+use domain::{
+    Fault, FaultClass, JoinTokenId, NodeId, ProbeResult, Secret, ServerFacts, ServerFeature, TraceId,
+};
 use egress::TargetKind;
 use http::Method;
 use schemars::JsonSchema;
@@ -56,16 +58,16 @@ pub fn routes() -> Vec<Route> {
             .lists::<TokenShown>(),
         Route::new(Method::GET, TOKEN, Access::LOOK, invitation)
             .says("Shows whether a node has joined with a token, or may; never the token itself.")
-            .gives::<TokenShown>(),
+            .returns::<TokenShown>(),
         Route::new(Method::DELETE, TOKEN, Access::MANAGE, uninvite)
             .says("Withdraws a token that no node has joined with: whoever comes with it is told that it is unknown.")
-            .gives_nothing()
+            .returns_no_content()
             .refuses(409, "join_token_used"),
         Route::open(Method::POST, "/v2/byoc/nodes/join", join)
             .says("Lets a node in: trades a join token for a credential that it reports with from then on.")
             .takes::<Join>()
             .no_rehearsal("A token is good for one use: it can't be tried.")
-            .tells::<JoinedNode<'_>>()
+            .returns_value::<JoinedNode<'_>>()
             .refuses(401, "unknown_join_token")
             .refuses(409, "join_token_used")
             .refuses(409, "join_token_expired")
@@ -74,20 +76,20 @@ pub fn routes() -> Vec<Route> {
             .says("Hears that a node is there, what it serves and what it has to do.")
             .takes::<Beat>()
             .no_rehearsal(OF_A_NODE)
-            .tells::<Heard>()
+            .returns_value::<Heard>()
             .refuses(401, "unknown_node_credential")
             .refuses(401, "node_credential_revoked"),
         Route::of_node(Method::POST, "/v2/byoc/nodes/records", report)
             .says("Keeps what a node has in its journal, each record once however often it comes.")
             .takes::<Report>()
             .no_rehearsal(OF_A_NODE)
-            .tells::<Kept>()
+            .returns_value::<Kept>()
             .refuses(401, "unknown_node_credential")
             .refuses(401, "node_credential_revoked"),
         Route::new(Method::POST, "/v2/byoc/nodes/{id}/revoke", Access::MANAGE, revoke)
             .says("Ends the credential of a node that joined: it may report no more, and is sent nothing.")
             .takes::<Nothing>()
-            .gives::<Shown>()
+            .returns::<Shown>()
             .refuses(409, "not_joined"),
         Route::new(Method::GET, "/v2/byoc/nodes/{id}/usage", Access::LOOK, usage)
             .says("Lists what a node that joined has reported of its own answers, in the order of their coming.")
@@ -296,7 +298,7 @@ fn join(control: &Arc<Control>, ask: Ask<UnauthenticatedCaller>) -> Handled<'_> 
         let act = Act::new(&control.world, row.id.to_string(), Some(ask.trace));
         let joining = Joining { token: digest, credential, row };
         let written = control.store.joins().join(joining, act).await.map_err(not_joined)?;
-        control.published(written.version).await?;
+        control.await_published(written.version).await?;
         Reply::json(&JoinedNode {
             object: "node_join",
             node_id: written.row.id.to_string(),
@@ -371,13 +373,13 @@ async fn row_of(
 
 /// The facts known of every Tidegate runtime. A joined node is not probed for them, since the calls would
 /// appear in its journal.
-fn ours(unix_ms: u64) -> Probed {
+fn ours(unix_ms: u64) -> ProbeResult {
     let known = [
         ServerFeature::Runtime.found(TIDEGATE, unix_ms),
         ServerFeature::Errors.found("object", unix_ms),
         Some(ServerFeature::UnknownFields.is(false, unix_ms)),
     ];
-    Probed { unix_ms, model: None, error: None, found: known.into_iter().flatten().collect() }
+    ProbeResult { unix_ms, model: None, error: None, findings: known.into_iter().flatten().collect() }
 }
 
 fn sealed(
@@ -434,10 +436,15 @@ fn beat(control: &Arc<Control>, ask: Ask<Reporter>) -> Handled<'_> {
         let now = control.world.clock.unix_ms();
         let said = serde_json::to_value(&said).map_err(|_| Box::new(Fault::internal()))?;
         let (due_unix_ms, not_asked) = (control.due_unix_ms(now), joined_nodes::not_asked());
-        let heartbeat = Heartbeat { unix_ms: now, due_unix_ms, models, said, not_asked };
-        let written = control.store.joins().beat(ask.caller.credential, heartbeat).await.map_err(revoked)?;
-        control.published(written.version).await?;
-        control.wanted.add(written.row.workspace, written.row.id);
+        let heartbeat = Heartbeat { unix_ms: now, due_unix_ms, models, report: said, not_asked };
+        let written = control
+            .store
+            .joins()
+            .record_heartbeat(ask.caller.credential, heartbeat)
+            .await
+            .map_err(revoked)?;
+        control.await_published(written.version).await?;
+        control.poll_queue.add(written.row.workspace, written.row.id);
         let node_id = written.row.id.to_string();
         let heartbeat_every_ms = milliseconds(control.beat_every);
         Reply::json(&Heard { object: "node_heartbeat", node_id, heartbeat_every_ms })
@@ -562,7 +569,7 @@ fn revoke(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let act = ask.act(&control.world);
         let revoked = control.store.joins().revoke(ask.workspace(), ask.id("node")?, ask.if_match()?, act);
         let written = revoked.await.map_err(of_store)?;
-        control.published(written.version).await?;
+        control.await_published(written.version).await?;
         Ok(Reply::json(&nodes::show(&written.row))?.version(written.row.version))
     })
 }

@@ -81,7 +81,7 @@ pub async fn write(
     }
     let act = ask.act(&control.world);
     let written = control.store.budgets().set_limits(workspace, of, limits, act).await.map_err(of_store)?;
-    control.published(written.version).await.map(|()| form)
+    control.await_published(written.version).await.map(|()| form)
 }
 
 /// Validates limits before anything is written.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use store::{Membership, PersonRow, SignedIn};
 
 use super::api_keys::scope_names;
-use super::sign_in::{Fresh, in_one_form, welcome};
+use super::sign_in::{NewSession, in_one_form, welcome};
 use super::workspaces::checked_name;
 use crate::access::{Access, person_needed};
 use crate::attempts::AttemptSubject;
@@ -26,13 +26,13 @@ pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/v2/me", Access::ONESELF, get)
             .says("Says who calls: a signed-in person or a key.")
-            .tells::<Me>(),
+            .returns_value::<Me>(),
         Route::new(Method::PATCH, "/v2/me", Access::PERSON, change)
             .says(
                 "Changes the caller's own name, email or password; a new password ends every other session.",
             )
             .patches::<Input>()
-            .tells::<Me>()
+            .returns_value::<Me>()
             .refuses(403, "wrong_password")
             .refuses(409, "email_taken"),
     ]
@@ -178,7 +178,7 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         }
         if let Some(hash) = hash {
             // All sessions of the old password end; this one is replaced by a new session.
-            let fresh = Fresh::of(control, &ask, before.id, false);
+            let fresh = NewSession::of(control, &ask, before.id, false);
             let act = ask.act(&control.world);
             let set = control.store.people().set_password(hash, fresh.row, ask.workspace(), act);
             set.await.map_err(of_store)?;

@@ -37,17 +37,17 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::GET, PATH, Access::LOOK, list)
             .says("Lists the workspace's people.")
             .lists::<Shown>(),
-        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a member.").gives::<Shown>(),
+        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a member.").returns::<Shown>(),
         Route::new(Method::PATCH, ONE, Access::MANAGE, change)
             .says("Gives a member another role.")
             .patches::<Change>()
-            .gives::<Shown>()
+            .returns::<Shown>()
             .refuses(409, "last_owner"),
         Route::new(Method::DELETE, ONE, Access::MANAGE, remove)
             .says("Removes a member; their sessions and the keys of their devices end at once. API keys that they made are kept or revoked.")
             .query(KEYS, "What becomes of the API keys that they made, by themselves or with a key of theirs. Left out, it is 409 where some of them work.")
             .one_of(KEYS, &["keep", "revoke"])
-            .gives_nothing()
+            .returns_no_content()
             .refuses(409, "last_owner")
             .refuses(409, "member_has_keys"),
         Route::new(Method::POST, "/v2/members/{id}/link", Access::MANAGE, link)
@@ -221,7 +221,7 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let act = ask.act(&control.world);
         let set = control.store.people().set_role(ask.workspace(), row.person.id, role, ask.if_match()?, act);
         let written = set.await.map_err(of_store)?;
-        control.published(written.version).await?;
+        control.await_published(written.version).await?;
         Ok(Reply::json(&show(&written.row))?.version(written.row.version))
     })
 }
@@ -235,7 +235,7 @@ fn remove(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let removed =
             control.store.people().remove(ask.workspace(), row.person.id, keys, ask.if_match()?, act);
         let removed = removed.await.map_err(|error| asked_about_keys(of_store(error)))?;
-        control.published(removed.version).await?;
+        control.await_published(removed.version).await?;
         Ok(Reply::no_content())
     })
 }

@@ -37,22 +37,22 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::GET, PATH, Access::LOOK, list)
             .says("Lists the workspace's nodes.")
             .lists::<Shown>(),
-        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a node.").gives::<Shown>(),
+        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a node.").returns::<Shown>(),
         Route::new(Method::PATCH, ONE, Access::MANAGE, change)
             .says("Changes fields of a node; `draining` as its status sends it nothing new.")
             .patches::<Input>()
-            .gives::<Shown>()
+            .returns::<Shown>()
             .refuses(409, "base_url_needs_secret"),
         Route::new(Method::PUT, ONE, Access::MANAGE, replace)
             .says("Replaces a node.")
             .takes::<Input>()
-            .gives::<Shown>()
+            .returns::<Shown>()
             .refuses(409, "base_url_needs_secret"),
-        Route::new(Method::DELETE, ONE, Access::MANAGE, delete).says("Removes a node.").gives_nothing(),
+        Route::new(Method::DELETE, ONE, Access::MANAGE, delete).says("Removes a node.").returns_no_content(),
         Route::new(Method::POST, "/v2/byoc/nodes/{id}/probe", Access::MANAGE, probe)
             .says("Asks a node what it takes of the common grammar, and keeps what it said.")
             .takes::<ProbeInput>()
-            .gives::<Shown>(),
+            .returns::<Shown>(),
     ]
 }
 
@@ -219,7 +219,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let row = row_of(control, &input, blank)?;
         let act = ask.act(&control.world);
         let written = control.store.nodes().create(row, act).await.map_err(of_store)?;
-        control.published(written.version).await?;
+        control.await_published(written.version).await?;
         // Polled at once, so that its models can be called as soon as the client has this response.
         let row = match ask.is_rehearsal {
             true => written.row,
@@ -290,7 +290,7 @@ async fn write(
     let act = ask.act(&control.world);
     let written =
         control.store.nodes().replace(changed, secret, ask.if_match()?, act).await.map_err(of_store)?;
-    control.published(written.version).await?;
+    control.await_published(written.version).await?;
     let row = match moves && !ask.is_rehearsal {
         true => control.learn_node(written.row).await?,
         false => written.row,
@@ -320,7 +320,7 @@ fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             .delete(ask.workspace(), id, ask.if_match()?, act)
             .await
             .map_err(of_store)?;
-        control.published(written.version).await?;
+        control.await_published(written.version).await?;
         Ok(Reply::no_content())
     })
 }

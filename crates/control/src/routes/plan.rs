@@ -25,7 +25,7 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::POST, "/v2/plan", Access::LOOK, explain)
             .says("Says what would serve a model and why, without sending anything.")
             .takes::<Input>()
-            .tells::<Plan>(),
+            .returns_value::<Plan>(),
     ]
 }
 

@@ -31,18 +31,18 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::GET, PATH, Access::LOOK, list)
             .says("Lists the policies of the workspace's projects.")
             .lists::<Shown>(),
-        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a policy.").gives::<Shown>(),
+        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a policy.").returns::<Shown>(),
         Route::new(Method::PATCH, ONE, Access::MANAGE, change)
             .says("Changes fields of a policy; its project stays.")
             .patches::<Input>()
-            .gives::<Shown>(),
+            .returns::<Shown>(),
         Route::new(Method::PUT, ONE, Access::MANAGE, replace)
             .says("Replaces a policy; its project stays.")
             .takes::<Input>()
-            .gives::<Shown>(),
+            .returns::<Shown>(),
         Route::new(Method::DELETE, ONE, Access::MANAGE, delete)
             .says("Deletes a policy: its project's requests may reach whatever routes say.")
-            .gives_nothing(),
+            .returns_no_content(),
     ]
 }
 
@@ -178,7 +178,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             PolicyRow { id, workspace: ask.workspace(), project, spec, created_unix_ms: now, version: 0 };
         let act = ask.act(&control.world);
         let written = control.store.policies().create(row, act).await.map_err(of_store)?;
-        control.published(written.version).await?;
+        control.await_published(written.version).await?;
         Ok(Reply::json(&show(&written.row))?.version(written.row.version).created(format!("{PATH}/{id}")))
     })
 }
@@ -225,7 +225,7 @@ async fn write(control: &Arc<Control>, ask: &Ask, input: Input, row: PolicyRow) 
     let changed = PolicyRow { spec: spec_of(control, input)?, ..row };
     let act = ask.act(&control.world);
     let written = control.store.policies().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
-    control.published(written.version).await?;
+    control.await_published(written.version).await?;
     Ok(Reply::json(&show(&written.row))?.version(written.row.version))
 }
 
@@ -233,7 +233,7 @@ fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let (act, id) = (ask.act(&control.world), ask.id("policy")?);
         let deleted = control.store.policies().delete(ask.workspace(), id, ask.if_match()?, act).await;
-        control.published(deleted.map_err(of_store)?.version).await?;
+        control.await_published(deleted.map_err(of_store)?.version).await?;
         Ok(Reply::no_content())
     })
 }

@@ -31,18 +31,18 @@ pub fn routes() -> Vec<Route> {
             .lists::<Shown>(),
         Route::new(Method::GET, "/v2/projects/{id}", Access::LOOK, get)
             .says("Shows a project.")
-            .gives::<Shown>(),
+            .returns::<Shown>(),
         Route::new(Method::PATCH, "/v2/projects/{id}", Access::MANAGE, change)
             .says("Changes fields of a project.")
             .patches::<Input>()
-            .gives::<Shown>(),
+            .returns::<Shown>(),
         Route::new(Method::PUT, "/v2/projects/{id}", Access::MANAGE, replace)
             .says("Replaces a project.")
             .takes::<Input>()
-            .gives::<Shown>(),
+            .returns::<Shown>(),
         Route::new(Method::DELETE, "/v2/projects/{id}", Access::MANAGE, delete)
             .says("Deletes a project that no key belongs to.")
-            .gives_nothing()
+            .returns_no_content()
             .refuses(409, "referenced"),
     ]
 }
@@ -139,7 +139,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let row = row_of(input, &blank)?;
         let act = ask.act(&control.world);
         let written = control.store.projects().create(row, act).await.map_err(of_store)?;
-        control.published(written.version).await?;
+        control.await_published(written.version).await?;
         let row = &written.row;
         let limits = limits::write(control, &ask, row.workspace, of(row), rates).await?;
         let location = format!("/v2/projects/{}", row.id);
@@ -193,7 +193,7 @@ async fn write(
     limits::check(rates, "limits")?;
     let changed = row_of(input, row)?;
     let written = control.store.projects().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
-    control.published(written.version).await?;
+    control.await_published(written.version).await?;
     let row = &written.row;
     let limits = limits::write(control, ask, row.workspace, of(row), rates).await?;
     Ok(Reply::json(&Shown { limits, ..show(control, row) })?.version(row.version))
@@ -209,7 +209,7 @@ fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             .delete(ask.workspace(), id, ask.if_match()?, act)
             .await
             .map_err(of_store)?;
-        control.published(written.version).await?;
+        control.await_published(written.version).await?;
         Ok(Reply::no_content())
     })
 }

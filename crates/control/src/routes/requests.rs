@@ -28,7 +28,7 @@ pub fn routes() -> Vec<Route> {
             .lists::<RequestShown>(),
         Route::new(Method::GET, "/v2/requests/{id}", Access::LOOK, get)
             .says("Shows one exchange whole: timeline, plan, attempts and cost.")
-            .tells::<Exchange>(),
+            .returns_value::<Exchange>(),
         Route::new(Method::GET, "/v2/records", Access::LOOK, records)
             .says("Lists settled exchanges whole, oldest first.")
             .lists::<Exchange>()

@@ -31,16 +31,16 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::GET, PATH, Access::LOOK, list)
             .says("Lists the workspace's routes.")
             .lists::<Shown>(),
-        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a route.").gives::<Shown>(),
+        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a route.").returns::<Shown>(),
         Route::new(Method::PATCH, ONE, Access::MANAGE, change)
             .says("Changes fields of a route.")
             .patches::<Wire>()
-            .gives::<Shown>(),
+            .returns::<Shown>(),
         Route::new(Method::PUT, ONE, Access::MANAGE, replace)
             .says("Replaces a route.")
             .takes::<Wire>()
-            .gives::<Shown>(),
-        Route::new(Method::DELETE, ONE, Access::MANAGE, delete).says("Deletes a route.").gives_nothing(),
+            .returns::<Shown>(),
+        Route::new(Method::DELETE, ONE, Access::MANAGE, delete).says("Deletes a route.").returns_no_content(),
     ]
 }
 
@@ -297,7 +297,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let row = RouteRow { id, workspace: ask.workspace(), spec, created_unix_ms: now, version: 0 };
         let act = ask.act(&control.world);
         let written = control.store.routes().create(row, act).await.map_err(of_store)?;
-        control.published(written.version).await?;
+        control.await_published(written.version).await?;
         Ok(Reply::json(&show(&written.row))?.version(written.row.version).created(format!("{PATH}/{id}")))
     })
 }
@@ -340,7 +340,7 @@ async fn write(control: &Arc<Control>, ask: &Ask, wire: Wire, row: RouteRow) -> 
     let changed = RouteRow { spec: spec_of(control, ask, wire).await?, ..row };
     let act = ask.act(&control.world);
     let written = control.store.routes().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
-    control.published(written.version).await?;
+    control.await_published(written.version).await?;
     Ok(Reply::json(&show(&written.row))?.version(written.row.version))
 }
 
@@ -354,7 +354,7 @@ fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             .delete(ask.workspace(), id, ask.if_match()?, act)
             .await
             .map_err(of_store)?;
-        control.published(written.version).await?;
+        control.await_published(written.version).await?;
         Ok(Reply::no_content())
     })
 }

@@ -21,7 +21,7 @@ pub fn routes() -> Vec<Route> {
     vec![asks_one(
         Route::new(Method::GET, "/v2/byoc/nodes/{id}/runtime", Access::LOOK, get)
             .says("Asks a node that is a runtime of ours how it is and what it runs.")
-            .tells::<Shown>()
+            .returns_value::<Shown>()
             .refuses(400, "no_runtime"),
     )]
 }

@@ -107,7 +107,7 @@ pub fn seal(
 }
 
 /// An object whose secret is to be replaced.
-pub struct Held<'a> {
+pub struct SecretOwner<'a> {
     pub workspace: WorkspaceId,
     pub object: String,
     pub version: u32,
@@ -115,7 +115,7 @@ pub struct Held<'a> {
     pub auth: &'a str,
 }
 
-impl<'a> Held<'a> {
+impl<'a> SecretOwner<'a> {
     pub fn credential(row: &'a CredentialRow) -> Self {
         let (object, version) = (row.id.to_string(), row.secret.sealed.version);
         Self { workspace: row.workspace, object, version, provider: &row.provider, auth: &row.auth }

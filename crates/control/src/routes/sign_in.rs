@@ -29,19 +29,19 @@ pub fn routes() -> Vec<Route> {
             .says("Signs a person in by their password; the answer sets the session's cookie.")
             .takes::<Password>()
             .no_rehearsal(NO_REHEARSAL)
-            .tells::<Me>()
+            .returns_value::<Me>()
             .refuses(401, "sign_in_failed"),
         Route::open(Method::POST, "/v2/sign-in/link", by_link)
             .says("Signs a person in by a link's token, once.")
             .takes::<Link>()
             .no_rehearsal(NO_REHEARSAL)
-            .tells::<Me>()
+            .returns_value::<Me>()
             .refuses(401, "link_over")
             .refuses(401, "sign_in_first"),
         Route::new(Method::POST, "/v2/sign-out", Access::ONESELF, out)
             .says("Ends the session, or revokes the key that a command line was given.")
             .takes_nothing()
-            .gives_nothing()
+            .returns_no_content()
             .refuses(409, "not_a_sign_in"),
     ]
 }
@@ -82,7 +82,7 @@ fn by_password(control: &Arc<Control>, ask: Ask<UnauthenticatedCaller>) -> Handl
         let memberships = control.store.people().memberships(person.id).await.map_err(of_store)?;
         let Some(first) = memberships.first() else { return Err(failed()) };
         control.attempts.forget(&control.store, &trier);
-        let fresh = Fresh::of(control, &ask, person.id, false);
+        let fresh = NewSession::of(control, &ask, person.id, false);
         let act = Act::new(&control.world, person.id.to_string(), Some(ask.trace));
         let start =
             control.store.sign_ins().start(fresh.row, carried(control, &ask), Some(first.workspace), act);
@@ -130,7 +130,7 @@ fn by_link(control: &Arc<Control>, ask: Ask<UnauthenticatedCaller>) -> Handled<'
         let token = Secret::from_text(input.token.ok_or_else(|| missing("token", "Open the whole link."))?);
         let now = control.world.clock.unix_ms();
         control.attempts.count(&control.store, &AttemptSubject::address(ask.peer), None, now).await?;
-        let signed_in = match &ask.caller.carries {
+        let signed_in = match &ask.caller.session_token {
             Some(carried) => live(control, carried.expose_text().unwrap_or_default()).await?,
             None => None,
         };
@@ -141,7 +141,7 @@ fn by_link(control: &Arc<Control>, ask: Ask<UnauthenticatedCaller>) -> Handled<'
         };
         // The store fills in the person of the link.
         let nobody = MemberId::from_uuid(*vault::OPERATOR.as_uuid());
-        let fresh = Fresh::of(control, &ask, nobody, true);
+        let fresh = NewSession::of(control, &ask, nobody, true);
         let digest =
             tokens::digest(&*control.vault.hasher, Kind::Link, token.expose_text().unwrap_or_default());
         let act = Act::new(&control.world, "link", Some(ask.trace));
@@ -182,7 +182,7 @@ fn out(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             Caller::Key(key) => {
                 let key = key.key().map(|key| key.id).ok_or_else(|| Box::new(Fault::internal()))?;
                 let given_back =
-                    control.store.devices().give_back(ask.workspace(), key, act).await.map_err(of_store)?;
+                    control.store.devices().revoke_key(ask.workspace(), key, act).await.map_err(of_store)?;
                 if !given_back.row {
                     return Err(Box::new(
                         Fault::new(
@@ -193,7 +193,7 @@ fn out(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
                         .fix("Revoke it with `tidegate key revoke` where it is no longer needed."),
                     ));
                 }
-                control.published(given_back.version).await?;
+                control.await_published(given_back.version).await?;
                 Ok(Reply::no_content())
             }
         }
@@ -201,12 +201,12 @@ fn out(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 }
 
 /// A new session: the holder's token, and the row that is stored.
-pub struct Fresh {
+pub struct NewSession {
     pub token: Secret,
     pub row: SignInRow,
 }
 
-impl Fresh {
+impl NewSession {
     /// Always a fresh token, against session fixation: a token that the browser sent before is never reused.
     pub fn of<C>(control: &Control, ask: &Ask<C>, person: MemberId, by_link: bool) -> Self {
         let token = tokens::mint(&*control.world.random);
@@ -248,7 +248,7 @@ fn cookie(control: &Control, headers: &HeaderMap, token: &str, seconds: u64) -> 
 }
 
 fn carried(control: &Control, ask: &Ask<UnauthenticatedCaller>) -> Option<store::TokenDigest> {
-    let carried = ask.caller.carries.as_ref()?.expose_text()?;
+    let carried = ask.caller.session_token.as_ref()?.expose_text()?;
     Some(tokens::digest(&*control.vault.hasher, Kind::Session, carried))
 }
 

@@ -26,15 +26,15 @@ pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, PATH, Access::OPERATE, get)
             .says("Shows the tariff in force, every version, and which workspace has which.")
-            .tells::<TariffsShown>(),
+            .returns_value::<TariffsShown>(),
         Route::new(Method::PUT, PATH, Access::OPERATE, put)
             .says("Sets the version of a tariff from a month on.")
             .takes::<Input>()
-            .tells::<VersionShown>(),
+            .returns_value::<VersionShown>(),
         Route::new(Method::PUT, ASSIGNMENT, Access::OPERATE, assign)
             .says("Gives a workspace a tariff of its own from a month on.")
             .takes::<AssignInput>()
-            .tells::<AssignmentShown>()
+            .returns_value::<AssignmentShown>()
             .refuses(409, "no_such_tariff"),
     ]
 }

@@ -34,13 +34,13 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::GET, PATH, Access::LOOK, list)
             .says("Lists the training jobs of the workspace's runtimes, the latest first, and names each runtime that could not be asked.")
             .query("node", "Only those of this node, by its id or name.")
-            .tells::<List>(),
+            .returns_value::<List>(),
         asks_one(
             Route::new(Method::POST, PATH, Access::MANAGE, begin)
                 .says("Begins a training job on a node: the conversations pass to it, and an adapter comes of them.")
                 .takes::<Order>()
                 .takes_content()
-                .tells::<Shown>()
+                .returns_value::<Shown>()
                 .refuses(400, "invalid_training_data")
                 .refuses(409, "adapter_exists")
                 .no_rehearsal(ON_A_NODE),
@@ -50,7 +50,7 @@ pub fn routes() -> Vec<Route> {
                 .says("Says what a training job would come to, and begins nothing.")
                 .takes::<Order>()
                 .takes_content()
-                .tells::<Preview>()
+                .returns_value::<Preview>()
                 .refuses(400, "invalid_training_data")
                 .no_rehearsal("It begins nothing."),
         ),
@@ -58,7 +58,7 @@ pub fn routes() -> Vec<Route> {
             Route::new(Method::GET, ONE, Access::LOOK, get)
                 .says("Shows a training job and how far it is.")
                 .query(NODE.0, NODE.1)
-                .tells::<Shown>(),
+                .returns_value::<Shown>(),
         ),
         asks_one(
             Route::new(Method::GET, "/v2/train/jobs/{id}/events", Access::LOOK, events)
@@ -66,7 +66,7 @@ pub fn routes() -> Vec<Route> {
                 .query(NODE.0, NODE.1)
                 .query("after", "`next` of the answer before; 0, or left out, begins at the beginning.")
                 .query("limit", "How many events at most: 1 to 1000, 1000 where it is left out.")
-                .tells::<Events>(),
+                .returns_value::<Events>(),
         ),
         acts_on_one(
             Route::new(Method::POST, "/v2/train/jobs/{id}/cancel", Access::MANAGE, cancel)
@@ -84,14 +84,14 @@ pub fn routes() -> Vec<Route> {
             Route::new(Method::GET, "/v2/train/jobs/{id}/checkpoints", Access::LOOK, checkpoints)
                 .says("Lists what is kept of a training job at the ends of its epochs, each of which is a model; the latest first.")
                 .query(NODE.0, NODE.1)
-                .tells::<Checkpoints>(),
+                .returns_value::<Checkpoints>(),
         ),
     ]
 }
 
 /// The common description of all actions on a job.
 fn acts_on_one(route: Route) -> Route {
-    let route = route.takes::<Acting>().tells::<Shown>();
+    let route = route.takes::<Acting>().returns_value::<Shown>();
     asks_one(route.refuses(409, "job_is_over").no_rehearsal(AS_IT_IS))
 }
 
@@ -362,10 +362,10 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         // An inference-only runtime has no jobs.
         let only_answers = ["training_not_served", "unknown_path"];
-        let heard = control.look_at_each::<SaidList>(&ask, "train/jobs", &only_answers).await?;
-        let away = heard.away;
+        let heard = control.query_each::<SaidList>(&ask, "train/jobs", &only_answers).await?;
+        let away = heard.failures;
         let mut data: Vec<Shown> = Vec::new();
-        for (row, said) in heard.said {
+        for (row, said) in heard.responses {
             data.extend(said.data.into_iter().map(|said| show(&row, said)));
         }
         data.sort_by(|one, other| (other.created_at.0, &other.id).cmp(&(one.created_at.0, &one.id)));

@@ -12,7 +12,7 @@ use store::{Dimension, Interval, Percentiles, UsageFilter, UsageQuery, UsageRow,
 
 use crate::access::Access;
 use crate::failure::{invalid, of_store};
-use crate::filter::{self, Asked, Of};
+use crate::filter::{self, Of, ParsedFilter};
 use crate::moment::Moment;
 use crate::reply::Page;
 use crate::request::Ask;
@@ -23,10 +23,10 @@ pub fn routes() -> Vec<Route> {
     vec![
         sums("/v2/usage", usage)
             .says("Sums of requests, tokens and money over a window, grouped.")
-            .tells::<Usage<Sums>>(),
+            .returns_value::<Usage<Sums>>(),
         sums("/v2/analytics", analytics)
             .says("Usage, and how fast and how reliably it was served.")
-            .tells::<Usage<Analysis>>(),
+            .returns_value::<Usage<Analysis>>(),
     ]
 }
 
@@ -342,7 +342,7 @@ fn window(ask: &Ask, now_unix_ms: u64) -> Result<Window, Box<Fault>> {
 
 /// The intersection of the window and the filter's own time span, empty where they don't meet. Where no
 /// window is given, the filter's start applies.
-fn within(ask: &Ask, window: Window, asked: &Asked) -> Window {
+fn within(ask: &Ask, window: Window, asked: &ParsedFilter) -> Window {
     let is_named = ["window", "start"].iter().any(|name| ask.query.contains_key(*name));
     let end_unix_ms = filter::earlier(Some(window.end_unix_ms), asked.until_unix_ms).unwrap_or(0);
     let start_unix_ms = match asked.since_unix_ms {
@@ -364,7 +364,7 @@ fn length(window: &str) -> Result<u64, Box<Fault>> {
         .ok_or_else(|| invalid("window", format!("\"{window}\" is no window."), "Use 24h, 7d, 30d or month."))
 }
 
-fn filter(ask: &Ask, asked: Asked) -> Result<UsageFilter, Box<Fault>> {
+fn filter(ask: &Ask, asked: ParsedFilter) -> Result<UsageFilter, Box<Fault>> {
     let text = |name: &str| ask.query.get(name).cloned();
     let mode = match ask.query.get("mode") {
         None => None,

@@ -27,11 +27,11 @@ pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/v2/vault", Access::OPERATE, show_vault)
             .says("Shows the master keys, how far a change of them is, and which gateway holds which.")
-            .tells::<VaultShown>(),
+            .returns_value::<VaultShown>(),
         Route::new(Method::POST, "/v2/vault/master-key/rotate", Access::OPERATE, rotate_master)
             .says("Begins to put the next master key in force.")
             .takes::<RotateMaster>()
-            .tells::<VaultShown>()
+            .returns_value::<VaultShown>()
             .no_rehearsal(NO_REHEARSAL)
             .refuses(409, "no_next_master_key")
             .refuses(409, "master_key_used")
@@ -40,23 +40,23 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::POST, "/v2/vault/master-key/finalize", Access::OPERATE, finalize_master)
             .says("Ends the master key before: nothing is opened with it any more.")
             .takes_nothing()
-            .tells::<VaultShown>()
+            .returns_value::<VaultShown>()
             .no_rehearsal(NO_REHEARSAL)
             .refuses(409, "gateway_lacks_master_key")
             .refuses(409, "nothing_to_finalize"),
         Route::new(Method::POST, "/v2/vault/accounts-key/rotate", Access::OPERATE, rotate_accounts)
             .says("Makes the next key of the accounts' secrets; they are sealed anew behind the requests.")
             .takes_nothing()
-            .tells::<WorkspaceKeyShown>()
+            .returns_value::<WorkspaceKeyShown>()
             .no_rehearsal(NO_REHEARSAL)
             .refuses(409, "rotation_under_way"),
         Route::new(Method::GET, "/v2/vault/workspace-key", Access::LOOK, show_workspace)
             .says("Shows the key that seals the workspace's secrets, and how far a change of it is.")
-            .tells::<WorkspaceKeyShown>(),
+            .returns_value::<WorkspaceKeyShown>(),
         Route::new(Method::POST, "/v2/vault/workspace-key/rotate", Access::OWN, rotate_workspace)
             .says("Makes the next key of the workspace's secrets; they are sealed anew behind the requests.")
             .takes_nothing()
-            .tells::<WorkspaceKeyShown>()
+            .returns_value::<WorkspaceKeyShown>()
             .no_rehearsal(NO_REHEARSAL)
             .refuses(409, "rotation_under_way"),
     ]
@@ -168,7 +168,7 @@ fn rotate_master(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             (_, found) => return Err(no_next_key(found)),
         };
         let written = control.store.rotations().begin_master(next, ask.act(&control.world)).await;
-        control.published(written.map_err(of_store)?.version).await?;
+        control.await_published(written.map_err(of_store)?.version).await?;
         vault_as_shown(control).await
     })
 }
@@ -203,7 +203,7 @@ fn finalize_master(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             let act = ask.act(&control.world);
             let retired = control.store.rotations().retire_master(broken, act).await.map_err(of_store)?;
             if let Some(written) = retired {
-                control.published(written.version).await?;
+                control.await_published(written.version).await?;
                 return vault_as_shown(control).await;
             }
         }
@@ -219,7 +219,7 @@ async fn begin(control: &Control, ask: &Ask, workspace: WorkspaceId) -> Result<(
     })?;
     let key = WrappedKey { workspace, key_id, wrapped };
     let written = control.store.rotations().begin_workspace(key, ask.act(&control.world)).await;
-    control.published(written.map_err(of_store)?.version).await
+    control.await_published(written.map_err(of_store)?.version).await
 }
 
 async fn key_as_shown(control: &Control, workspace: WorkspaceId) -> Result<Reply, Box<Fault>> {
@@ -231,7 +231,7 @@ async fn key_as_shown(control: &Control, workspace: WorkspaceId) -> Result<Reply
     let left = if older.is_empty() {
         0
     } else {
-        rotations.sealed_otherwise(workspace, id.clone()).await.map_err(of_store)?.len()
+        rotations.sealed_with_other_keys(workspace, id.clone()).await.map_err(of_store)?.len()
     };
     let status = if older.is_empty() { "steady" } else { "rotating" };
     Reply::json(&WorkspaceKeyShown {

@@ -38,30 +38,30 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::GET, PATH, Access::LOOK, list)
             .says("Lists the workspace's webhooks.")
             .lists::<Shown>(),
-        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a webhook.").gives::<Shown>(),
+        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a webhook.").returns::<Shown>(),
         Route::new(Method::PATCH, ONE, Access::MANAGE, change)
             .says("Changes fields of a webhook.")
             .patches::<Input>()
-            .gives::<Shown>(),
+            .returns::<Shown>(),
         Route::new(Method::PUT, ONE, Access::MANAGE, replace)
             .says("Replaces a webhook; its secrets stay.")
             .takes::<Input>()
-            .gives::<Shown>(),
-        Route::new(Method::DELETE, ONE, Access::MANAGE, delete).says("Removes a webhook.").gives_nothing(),
+            .returns::<Shown>(),
+        Route::new(Method::DELETE, ONE, Access::MANAGE, delete).says("Removes a webhook.").returns_no_content(),
         Route::new(Method::POST, "/v2/webhooks/{id}/test", Access::MANAGE, test)
             .says("Sends a test at once and says how it went.")
             .takes_nothing()
-            .tells::<Tested>()
+            .returns_value::<Tested>()
             .no_rehearsal("A test that isn't sent says nothing."),
         Route::new(Method::POST, "/v2/webhooks/{id}/rotate", Access::MANAGE, rotate)
             .says("Makes a secret, which is in this answer and never again; the one before signs beside it for a day.")
             .takes_nothing()
-            .gives::<WithSecret>()
+            .returns::<WithSecret>()
             .refuses(409, "secret_version"),
         Route::new(Method::POST, "/v2/webhooks/{id}/resend", Access::MANAGE, resend)
             .says("Sends an event once more, under its id and freshly signed.")
             .takes::<Resent>()
-            .tells::<Delivery>()
+            .returns_value::<Delivery>()
             .refuses(409, "webhook_disabled")
             .refuses(409, "delivery_running"),
         Route::new(Method::GET, "/v2/webhooks/{id}/deliveries", Access::LOOK, deliveries)
@@ -270,7 +270,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         row.secrets.push(secret);
         let act = ask.act(&control.world);
         let written = control.store.webhooks().create(row, act).await.map_err(of_store)?;
-        control.published(written.version).await?;
+        control.await_published(written.version).await?;
         let shown = WithSecret { webhook: show(&written.row), secret: text };
         Ok(Reply::json(&shown)?.version(written.row.version).created(format!("{PATH}/{id}")))
     })
@@ -318,7 +318,7 @@ async fn write(
     let changed = row_of(control, input, row)?;
     let act = ask.act(&control.world);
     let written = control.store.webhooks().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
-    control.published(written.version).await?;
+    control.await_published(written.version).await?;
     Ok(Reply::json(&show(&written.row))?.version(written.row.version))
 }
 
@@ -327,7 +327,7 @@ fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let act = ask.act(&control.world);
         let id = ask.id("webhook")?;
         let deleted = control.store.webhooks().delete(ask.workspace(), id, ask.if_match()?, act);
-        control.published(deleted.await.map_err(of_store)?.version).await?;
+        control.await_published(deleted.await.map_err(of_store)?.version).await?;
         Ok(Reply::no_content())
     })
 }
@@ -367,7 +367,7 @@ fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let until = act.unix_ms.saturating_add(milliseconds(WEBHOOK_OVERLAP));
         let rotated = control.store.webhooks().rotate(row.workspace, row.id, secret, until, act);
         let written = rotated.await.map_err(of_store)?;
-        control.published(written.version).await?;
+        control.await_published(written.version).await?;
         let shown = WithSecret { webhook: show(&written.row), secret: text };
         Ok(Reply::json(&shown)?.version(written.row.version))
     })

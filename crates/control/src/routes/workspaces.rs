@@ -34,18 +34,18 @@ pub fn routes() -> Vec<Route> {
             .lists::<Shown>(),
         Route::new(Method::GET, "/v2/workspaces/{id}", Access::LOOK, get)
             .says("Shows a workspace.")
-            .gives::<Shown>(),
+            .returns::<Shown>(),
         Route::new(Method::PATCH, "/v2/workspaces/{id}", Access::MANAGE, change)
             .says("Changes fields of a workspace.")
             .patches::<Input>()
-            .gives::<Shown>(),
+            .returns::<Shown>(),
         Route::new(Method::PUT, "/v2/workspaces/{id}", Access::MANAGE, change)
             .says("Replaces what can be written of a workspace.")
             .takes::<Input>()
-            .gives::<Shown>(),
+            .returns::<Shown>(),
         Route::new(Method::DELETE, "/v2/workspaces/{id}", Access::OPERATE, delete)
             .says("Deletes a workspace and all that it has.")
-            .gives_nothing()
+            .returns_no_content()
             .refuses(409, "operators_workspace"),
     ]
 }
@@ -117,7 +117,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             None => Act::new(&control.world, OPERATOR, Some(ask.trace)),
         };
         let written = control.store.founder().found(founding, act).await.map_err(of_store)?;
-        control.published(written.version).await?;
+        control.await_published(written.version).await?;
         if let Some(person) = ask.caller.person().filter(|_| !ask.is_rehearsal) {
             own(control, &ask, founded, &person.signed_in.person).await?;
         }
@@ -188,7 +188,7 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let changed = WorkspaceRow { name, caching: input.caching.unwrap_or_default().read()?, ..row };
         let written =
             control.store.workspaces().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
-        control.published(written.version).await?;
+        control.await_published(written.version).await?;
         let (row, everyone) = (&written.row, LimitsOf::EveryEndUser);
         let limits = limits::write(control, &ask, row.id, OWN, input.limits).await?;
         let end_user_limits = limits::write(control, &ask, row.id, everyone, input.end_user_limits).await?;
@@ -206,7 +206,7 @@ fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         }
         let act = ask.act(&control.world);
         let written = control.store.workspaces().delete(id, ask.if_match()?, act).await.map_err(of_store)?;
-        control.published(written.version).await?;
+        control.await_published(written.version).await?;
         Ok(Reply::no_content())
     })
 }

@@ -58,11 +58,11 @@ fn read_block(block: Field<'_>, place: Place, extras: &mut Vec<Extra>) -> Result
         // Names a tool whose loading was deferred. All tools are sent at once here, so the reference adds
         // nothing.
         ("tool_reference", Place::Result) => {
-            extras.push(Extra { name: object.path, is_meaning: false });
+            extras.push(Extra { name: object.path, affects_answer: false });
             return Ok(None);
         }
         _ => {
-            extras.push(Extra { name: object.path, is_meaning: true });
+            extras.push(Extra { name: object.path, affects_answer: true });
             return Ok(None);
         }
     };
@@ -79,7 +79,7 @@ fn read_block(block: Field<'_>, place: Place, extras: &mut Vec<Extra>) -> Result
         Content::Thought(_) => None,
         _ => read_mark(&mut object, extras)?,
     };
-    let part = Part::said(content, cache, &object.path);
+    let part = Part::with_path(content, cache, &object.path);
     object.leave(hints, extras);
     Ok(Some(part))
 }
@@ -102,7 +102,7 @@ fn read_call(object: &mut Object<'_>, extras: &mut Vec<Extra>) -> Result<Content
     if let Some(mut caller) = object.object("caller")? {
         // `direct` (the model itself) needs no report; a call made by another server tool is reported.
         if caller.text("type")?.as_deref() != Some("direct") {
-            extras.push(Extra { name: caller.path, is_meaning: false });
+            extras.push(Extra { name: caller.path, affects_answer: false });
         }
     }
     Ok(Content::ToolCall(ToolCall { id, name, arguments, is_custom: false, signature: None }))
@@ -193,7 +193,7 @@ fn joined_text(content: &Field<'_>, extras: &mut Vec<Extra>) -> Result<String, B
         let path = block.path.clone();
         match read_block(block, Place::Result, extras)? {
             Some(Part { content: Content::Text { text, .. }, .. }) => texts.push(text),
-            Some(_) => extras.push(Extra { name: path, is_meaning: true }),
+            Some(_) => extras.push(Extra { name: path, affects_answer: true }),
             None => {}
         }
     }

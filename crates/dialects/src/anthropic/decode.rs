@@ -138,7 +138,7 @@ impl Draft {
                 messages.cut(whole);
             } else {
                 messages.keep(whole);
-                request.cuts.extend(blocks.end());
+                request.removed_spans.extend(blocks.end());
             }
             Ok::<(), Box<Fault>>(())
         })?;
@@ -147,7 +147,7 @@ impl Draft {
             return Err(wrong_value("messages".to_owned(), "is empty", fix.to_owned()));
         }
         if !messages.is_all() {
-            request.cuts.extend(messages.end());
+            request.removed_spans.extend(messages.end());
         }
         Ok(())
     }

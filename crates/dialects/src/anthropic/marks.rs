@@ -15,7 +15,7 @@ pub(super) fn keep_rules(body: &mut Body<'_>, losses: &mut DroppedFields) {
     let most = MARKS_MAX - usize::from(automatic.is_some());
     let surplus = marks.len().saturating_sub(most);
     if surplus > 0 {
-        losses.lose_part(Feature::CacheMark);
+        losses.drop_aspect(Feature::CacheMark);
     }
     marks.drain(..surplus).for_each(|mark| *mark = None);
     // The automatic breakpoint comes after all others.

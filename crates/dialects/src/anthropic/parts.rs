@@ -78,18 +78,18 @@ impl BlockWriter<'_> {
                 return Ok(Some(Block::Raw(Raw(json.as_str()))));
             }
             Content::Foreign { kind, .. } => {
-                self.losses.lose_foreign(kind);
+                self.losses.drop_foreign(kind);
                 None
             }
             other => {
-                self.losses.lose_in(feature_of(other), &part.place);
+                self.losses.drop_in(feature_of(other), &part.path);
                 None
             }
         };
         let Some(kind) = kind else { return Ok(None) };
         let is_markable = !matches!(kind, BlockKind::Thinking { .. } | BlockKind::RedactedThinking { .. });
         if part.cache.is_some() && !is_markable {
-            self.losses.lose_part(Feature::CacheMark);
+            self.losses.drop_aspect(Feature::CacheMark);
         }
         let cache_control = part.cache.filter(|_| is_markable).map(Mark::of);
         Ok(Some(Block::Own(OwnBlock { kind, cache_control })))
@@ -162,7 +162,7 @@ impl BlockWriter<'_> {
     }
 
     fn lose(&mut self, feature: Feature) {
-        self.losses.lose(feature);
+        self.losses.drop_feature(feature);
     }
 }
 

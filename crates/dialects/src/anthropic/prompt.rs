@@ -104,7 +104,7 @@ fn read_tier(whole: &mut Object<'_>, prompt: &mut Prompt) -> Result<(), Box<Faul
         "auto" => Some(ServiceTier::Auto),
         "standard_only" => Some(ServiceTier::Default),
         _ => {
-            prompt.extras.push(Extra { name: tier.path, is_meaning: false });
+            prompt.extras.push(Extra { name: tier.path, affects_answer: false });
             None
         }
     };
@@ -117,6 +117,6 @@ fn read_metadata(whole: &mut Object<'_>, prompt: &mut Prompt) -> Result<(), Box<
     let first = prompt.extras.len();
     metadata.leave(&[], &mut prompt.extras);
     // Unknown metadata never changes the response, whatever its name.
-    prompt.extras.iter_mut().skip(first).for_each(|extra| extra.is_meaning = false);
+    prompt.extras.iter_mut().skip(first).for_each(|extra| extra.affects_answer = false);
     Ok(())
 }

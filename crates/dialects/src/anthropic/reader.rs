@@ -71,7 +71,7 @@ impl ReadAnswer for Reader {
         Ok(())
     }
 
-    fn whole(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
+    fn read_buffered(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
         let text = std::str::from_utf8(body).map_err(|_| BAD_JSON)?;
         let mut message = Message::default();
         let mut has_error = false;

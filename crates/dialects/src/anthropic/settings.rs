@@ -2,7 +2,8 @@
 
 use domain::Fault;
 use domain::prompt::{
-    Aliased, CacheLifetime, CacheMark, Effort, Extra, OutputFormat, Prompt, Shows, Tool, ToolChoice, ToolKind,
+    Aliased, CacheLifetime, CacheMark, Effort, Extra, OutputFormat, Prompt, ThinkingVisibility, Tool,
+    ToolChoice, ToolKind,
 };
 
 use crate::object::{Field, Object};
@@ -96,22 +97,22 @@ pub(crate) fn read_thinking(whole: &mut Object<'_>, prompt: &mut Prompt) -> Resu
         "adaptive" => prompt.reasoning.is_adaptive = true,
         "between_tools" => {
             prompt.reasoning.is_adaptive = true;
-            prompt.extras.push(Extra { name: kind.path, is_meaning: false });
+            prompt.extras.push(Extra { name: kind.path, affects_answer: false });
         }
         _ => return Err(kind.unknown("enabled, adaptive, between_tools and disabled")),
     }
     // Whether thinking is shown by default depends on the Anthropic model, and here another vendor's model
     // answers. So a client that pays for thinking gets to see it unless it opts out.
-    let unasked = (kind_text != "disabled").then_some(Shows::Unasked);
-    prompt.reasoning.shows = match thinking.take("display")? {
+    let unasked = (kind_text != "disabled").then_some(ThinkingVisibility::Unasked);
+    prompt.reasoning.visibility = match thinking.take("display")? {
         None => unasked,
         Some(display) => match &*display.text()? {
-            "summarized" => Some(Shows::Summary),
-            "omitted" => Some(Shows::Nothing),
+            "summarized" => Some(ThinkingVisibility::Summary),
+            "omitted" => Some(ThinkingVisibility::Nothing),
             // Betas add further displays, such as Claude Code's `updates`. They don't change the thinking
             // itself.
             _ => {
-                prompt.extras.push(Extra { name: display.path, is_meaning: false });
+                prompt.extras.push(Extra { name: display.path, affects_answer: false });
                 unasked
             }
         },
@@ -147,7 +148,7 @@ pub(crate) fn read_output_config(whole: &mut Object<'_>, prompt: &mut Prompt) ->
             return Err(effort.unknown("low, medium, high, xhigh and max"));
         };
         match prompt.reasoning.effort {
-            Some(_) => prompt.extras.push(Extra { name: effort.path, is_meaning: false }),
+            Some(_) => prompt.extras.push(Extra { name: effort.path, affects_answer: false }),
             None => prompt.reasoning.effort = Some(known),
         }
     }

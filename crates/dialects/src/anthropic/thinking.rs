@@ -1,6 +1,6 @@
 //! Extended thinking: chooses the `thinking` and `effort` parameters that a request to Claude gets.
 
-use domain::prompt::{Content, Effort, Prompt, Role, Shows, ToolChoice};
+use domain::prompt::{Content, Effort, Prompt, Role, ThinkingVisibility, ToolChoice};
 use domain::{Abilities, Grammar, Thinking as Ability};
 
 use super::wire::Thinking;
@@ -14,7 +14,7 @@ const BUDGET_MIN: u64 = 1024;
 pub(crate) struct Plan {
     mode: Mode,
     effort: Option<Effort>,
-    shows: Option<Shows>,
+    shows: Option<ThinkingVisibility>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,16 +29,17 @@ enum Mode {
 /// Chooses the thinking mode. `own` is the dialect whose signatures are valid at the upstream.
 pub(crate) fn plan(prompt: &Prompt, abilities: &Abilities, own: Grammar, losses: &mut DroppedFields) -> Plan {
     let reasoning = &prompt.reasoning;
-    let mut plan = Plan { mode: Mode::Unsaid, effort: None, shows: reasoning.shows };
+    let mut plan = Plan { mode: Mode::Unsaid, effort: None, shows: reasoning.visibility };
     let is_off = reasoning.effort == Some(Effort::None) || reasoning.budget_tokens == Some(0);
     let says = reasoning.effort.is_some() || reasoning.budget_tokens.is_some() || reasoning.is_adaptive;
-    let wants_to_see = matches!(reasoning.shows, Some(Shows::Summary | Shows::Full));
+    let wants_to_see =
+        matches!(reasoning.visibility, Some(ThinkingVisibility::Summary | ThinkingVisibility::Full));
     if abilities.thinking == Ability::Never || is_off {
         if !is_off && says {
-            losses.lose(Feature::Reasoning);
+            losses.drop_feature(Feature::Reasoning);
         }
         if !is_off && wants_to_see {
-            losses.lose(Feature::ShownReasoning);
+            losses.drop_feature(Feature::ShownReasoning);
         }
         plan.mode = if says && abilities.thinking != Ability::Never { Mode::Disabled } else { Mode::Unsaid };
         return plan;
@@ -46,17 +47,17 @@ pub(crate) fn plan(prompt: &Prompt, abilities: &Abilities, own: Grammar, losses:
     if !says {
         // A request to see thinking does not enable it.
         if wants_to_see {
-            losses.lose(Feature::ShownReasoning);
+            losses.drop_feature(Feature::ShownReasoning);
         }
         return plan;
     }
     choose(prompt, abilities, &mut plan, losses);
     // Anthropic rejects thinking together with a forced tool choice, but accepts an effort.
     if is_forced(prompt) {
-        losses.lose(Feature::Reasoning);
+        losses.drop_feature(Feature::Reasoning);
         plan.mode = Mode::Unsaid;
     } else if matches!(plan.mode, Mode::Budget(_)) && is_in_unsigned_tool_loop(prompt, own) {
-        losses.lose(Feature::Reasoning);
+        losses.drop_feature(Feature::Reasoning);
         plan = Plan::default();
     }
     plan
@@ -66,7 +67,7 @@ fn choose(prompt: &Prompt, abilities: &Abilities, plan: &mut Plan, losses: &mut 
     let reasoning = &prompt.reasoning;
     match (abilities.thinking, reasoning.budget_tokens) {
         (Ability::Effort, Some(budget)) => {
-            losses.lose(Feature::ThinkingBudget);
+            losses.drop_feature(Feature::ThinkingBudget);
             plan.mode = Mode::Adaptive;
             plan.effort = Some(reasoning.effort.unwrap_or(Effort::of_budget(budget)));
         }
@@ -121,9 +122,9 @@ impl Plan {
         losses: &mut DroppedFields,
     ) -> (Option<Thinking>, Option<&'static str>) {
         let display = self.shows.and_then(|shows| match shows {
-            Shows::Nothing => Some("omitted"),
-            Shows::Summary | Shows::Full => Some("summarized"),
-            Shows::Unasked => None,
+            ThinkingVisibility::Nothing => Some("omitted"),
+            ThinkingVisibility::Summary | ThinkingVisibility::Full => Some("summarized"),
+            ThinkingVisibility::Unasked => None,
         });
         let said = |r#type, budget_tokens| Some(Thinking { r#type, budget_tokens, display });
         let thinking = match self.mode {
@@ -131,7 +132,7 @@ impl Plan {
             Mode::Disabled => Some(Thinking { r#type: "disabled", budget_tokens: None, display: None }),
             Mode::Adaptive => said("adaptive", None),
             Mode::Budget(_) if tokens_max <= BUDGET_MIN => {
-                losses.lose(Feature::Reasoning);
+                losses.drop_feature(Feature::Reasoning);
                 return (None, None);
             }
             Mode::Budget(budget) => said("enabled", Some(budget.clamp(BUDGET_MIN, tokens_max - 1))),

@@ -29,7 +29,7 @@ pub(super) fn write_tools<'a>(
                 ToolKind::Hosted { kind, json } if is_own_tool(kind) => {
                     tools.push(Tool::Hosted(Raw(json.as_str())));
                 }
-                other => losses.lose_tool(index, other),
+                other => losses.drop_tool(index, other),
             }
             continue;
         };
@@ -38,7 +38,7 @@ pub(super) fn write_tools<'a>(
         }
         check_name(declared.name, NAME_BYTES_MAX, || format!("tools[{index}].name"))?;
         names.insert(declared.name);
-        losses.lose_format(index, &declared);
+        losses.drop_custom_format(index, &declared);
         tools.push(Tool::Function(FunctionTool {
             name: declared.name,
             description: declared.description,
@@ -79,7 +79,7 @@ pub(super) fn write_choice<'a>(
             let is_hosted =
                 |kind: &ToolKind| matches!(kind, ToolKind::Hosted { kind, .. } if is_own_tool(kind));
             if !names.contains(name.as_str()) && !prompt.tools.iter().any(|tool| is_hosted(&tool.kind)) {
-                losses.lose(Feature::ForcedCall);
+                losses.drop_feature(Feature::ForcedCall);
                 return None;
             }
             choice("tool", Some(name), single)

@@ -34,10 +34,10 @@ pub(super) fn write(wish: &AnswerOptions, events: Vec<Event>) -> Vec<u8> {
 }
 
 fn content_of<'a>(block: &'a Block, number: u32, wish: &AnswerOptions) -> Option<Content<'a>> {
-    let seal = block.seal.as_deref().filter(|_| wish.is_own);
+    let seal = block.seal.as_deref().filter(|_| wish.is_same_dialect);
     match &block.kind {
         PartKind::Text | PartKind::Refusal => {
-            let own = block.citations.iter().filter(|_| wish.is_own);
+            let own = block.citations.iter().filter(|_| wish.is_same_dialect);
             let citations: Vec<Raw<'_>> = own.map(|json| Raw(json.as_str())).collect();
             (!block.text.is_empty() || !citations.is_empty())
                 .then_some(Content::Own(OwnContent::Text { text: &block.text, citations }))
@@ -52,6 +52,6 @@ fn content_of<'a>(block: &'a Block, number: u32, wish: &AnswerOptions) -> Option
             Some(input) => Content::call(id, name, input, number, wish),
             None => Content::call(id, name, raw_input(&block.text), number, wish),
         }),
-        PartKind::Foreign { json, .. } => wish.is_own.then_some(Content::foreign(json)),
+        PartKind::Foreign { json, .. } => wish.is_same_dialect.then_some(Content::foreign(json)),
     }
 }

@@ -64,7 +64,7 @@ fn write_stop<'a>(sampling: &'a Sampling, losses: &mut DroppedFields) -> Vec<&'a
     let stop: Vec<&str> =
         sampling.stop.iter().map(String::as_str).filter(|stop| !stop.trim().is_empty()).collect();
     if stop.len() < sampling.stop.len() {
-        losses.lose_part(Feature::Stop);
+        losses.drop_aspect(Feature::Stop);
     }
     stop
 }
@@ -79,7 +79,9 @@ fn write_sampling<'a>(
 ) {
     let temperature = sampling.temperature.as_ref().map(|temperature| (temperature, number(temperature)));
     match temperature {
-        Some((_, value)) if is_refused || (thinks && value != 1.0) => losses.lose(Feature::Temperature),
+        Some((_, value)) if is_refused || (thinks && value != 1.0) => {
+            losses.drop_feature(Feature::Temperature)
+        }
         Some((written, value)) => {
             let clamped = if value > 1.0 {
                 Some("1")
@@ -89,7 +91,7 @@ fn write_sampling<'a>(
                 None
             };
             if clamped.is_some() {
-                losses.lose(Feature::Temperature);
+                losses.drop_feature(Feature::Temperature);
             }
             body.temperature = Some(Raw(clamped.unwrap_or(written.as_str())));
         }
@@ -97,12 +99,12 @@ fn write_sampling<'a>(
     }
     match &sampling.top_p {
         Some(top_p) if is_refused || (thinks && number(top_p) < THINKING_TOP_P_MIN) => {
-            losses.lose(Feature::TopP);
+            losses.drop_feature(Feature::TopP);
         }
         top_p => body.top_p = top_p.as_ref().map(|top_p| Raw(top_p.as_str())),
     }
     match sampling.top_k {
-        Some(_) if is_refused || thinks => losses.lose(Feature::TopK),
+        Some(_) if is_refused || thinks => losses.drop_feature(Feature::TopK),
         top_k => body.top_k = top_k,
     }
 }
@@ -115,7 +117,7 @@ fn write_format<'a>(output: &'a Output, losses: &mut DroppedFields) -> Option<Fo
     match output.format.as_ref()? {
         OutputFormat::Text => None,
         OutputFormat::JsonObject => {
-            losses.lose(Feature::JsonObject);
+            losses.drop_feature(Feature::JsonObject);
             None
         }
         OutputFormat::JsonSchema { description, schema, .. } => {
@@ -140,16 +142,16 @@ fn write_tier(prompt: &Prompt, losses: &mut DroppedFields) -> Option<&'static st
         ServiceTier::Default => Some("standard_only"),
         // Anthropic uses priority capacity bought in advance under `auto`; a request cannot demand it.
         ServiceTier::Flex | ServiceTier::Priority => {
-            losses.lose(Feature::ServiceTier);
+            losses.drop_feature(Feature::ServiceTier);
             None
         }
     }
 }
 
 fn lose_rest(prompt: &Prompt, losses: &mut DroppedFields) {
-    losses.lose_said(of_sampling(prompt));
-    losses.lose_said(of_messages(prompt));
-    losses.lose_said([
+    losses.drop_used(of_sampling(prompt));
+    losses.drop_used(of_messages(prompt));
+    losses.drop_used([
         // Only `store: true` is lost: Anthropic stores nothing anyway.
         (prompt.store == Some(true), Feature::Store),
         (!prompt.metadata.is_empty(), Feature::Metadata),

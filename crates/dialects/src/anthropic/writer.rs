@@ -90,7 +90,7 @@ impl WriteAnswer for Writer {
         error_event(&error_body(fault, trace), out);
     }
 
-    fn whole(&mut self, events: Vec<Event>) -> Vec<u8> {
+    fn write_buffered(&mut self, events: Vec<Event>) -> Vec<u8> {
         whole::write(&self.wish, events)
     }
 }
@@ -109,13 +109,15 @@ fn write_block(block: &mut Block, next: &mut u32, wish: &AnswerOptions, out: &mu
     }
     let Some(index) = block.number else { return };
     write_text(block, index, out);
-    for json in block.citations.drain(..).filter(|_| wish.is_own) {
+    for json in block.citations.drain(..).filter(|_| wish.is_same_dialect) {
         frame("content_block_delta", &Said::of(index, Delta::citation(&json)), out);
     }
     if !block.ended {
         return;
     }
-    if let (PartKind::Thought { .. }, Some(seal)) = (&block.kind, block.seal.take().filter(|_| wish.is_own)) {
+    if let (PartKind::Thought { .. }, Some(seal)) =
+        (&block.kind, block.seal.take().filter(|_| wish.is_same_dialect))
+    {
         frame("content_block_delta", &Said::of(index, Delta::Signature { signature: &seal }), out);
     }
     frame("content_block_stop", &Ended { r#type: "content_block_stop", index }, out);
@@ -143,19 +145,21 @@ fn write_text(block: &mut Block, index: u32, out: &mut Vec<u8>) {
 
 /// The content that the block starts with, or `None` until it has some that this dialect can show.
 fn content_of<'a>(block: &'a Block, wish: &AnswerOptions, number: u32) -> Option<Content<'a>> {
-    let is_said = !block.text.is_empty() || (wish.is_own && !block.citations.is_empty());
+    let is_said = !block.text.is_empty() || (wish.is_same_dialect && !block.citations.is_empty());
     match &block.kind {
         PartKind::Text | PartKind::Refusal => is_said.then_some(Content::text("")),
         PartKind::Thought { .. } => {
-            let is_sealed = block.ended && wish.is_own && block.seal.is_some();
+            let is_sealed = block.ended && wish.is_same_dialect && block.seal.is_some();
             (is_said || is_sealed).then_some(Content::thinking("", ""))
         }
         PartKind::Redacted => {
-            let seal = block.seal.as_deref().filter(|_| block.ended && wish.is_own)?;
+            let seal = block.seal.as_deref().filter(|_| block.ended && wish.is_same_dialect)?;
             Some(Content::redacted(seal))
         }
         PartKind::Call { id, name, .. } => Some(Content::call(id, name, "{}", number, wish)),
-        PartKind::Foreign { json, .. } => (block.ended && wish.is_own).then_some(Content::foreign(json)),
+        PartKind::Foreign { json, .. } => {
+            (block.ended && wish.is_same_dialect).then_some(Content::foreign(json))
+        }
     }
 }
 

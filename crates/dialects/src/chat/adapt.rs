@@ -40,7 +40,7 @@ pub fn adapt_body(
 /// The same for a body that we wrote.
 ///
 /// # Errors
-/// As `suited_body`.
+/// As `adapt_body`.
 pub fn suited(
     body: &Bytes,
     quirks: MissingFeatures,
@@ -160,7 +160,7 @@ impl<'a, 'b> Suiting<'a, 'b> {
                 // Such servers make parallel calls by default; where the client disabled them, only the first
                 // call of the answer is forwarded.
                 if matches!(value, Value::Boolean(false)) {
-                    self.losses.lose(Feature::SingleToolCalls);
+                    self.losses.drop_feature(Feature::SingleToolCalls);
                 }
                 Fate::Goes
             }
@@ -181,7 +181,7 @@ impl<'a, 'b> Suiting<'a, 'b> {
     }
 
     fn lose(&mut self, feature: Feature) -> Fate {
-        self.losses.lose(feature);
+        self.losses.drop_feature(feature);
         Fate::Goes
     }
 
@@ -223,7 +223,7 @@ impl<'a, 'b> Suiting<'a, 'b> {
     /// Not a loss where we requested usage ourselves.
     fn stream_options(&mut self, value: &Value<'_>) -> Fate {
         if self.losses.client() == Grammar::Chat && value.is_something(self.body) {
-            self.losses.lose(Feature::StreamUsage);
+            self.losses.drop_feature(Feature::StreamUsage);
         }
         Fate::Goes
     }
@@ -243,8 +243,8 @@ impl<'a, 'b> Suiting<'a, 'b> {
         if value.is_something(self.body) {
             let named = |name| Feature::named(Grammar::Chat, name);
             match named(place).or_else(|| named(name)) {
-                Some(feature) => self.losses.lose(feature),
-                None => self.losses.lose_extra(place, is_meaning(name)),
+                Some(feature) => self.losses.drop_feature(feature),
+                None => self.losses.drop_unknown(place, is_meaning(name)),
             }
         }
         Fate::Goes
@@ -373,7 +373,7 @@ impl<'a, 'b> Suiting<'a, 'b> {
         if is_text {
             text.push('"');
             if let Some(name) = marked {
-                self.losses.lose_at(Feature::CacheMark, name);
+                self.losses.drop_at(Feature::CacheMark, name);
             }
             self.edits.push(Edit { span: array, text: Cow::Owned(text) });
         }
@@ -424,7 +424,7 @@ mod tests {
     fn check(lacking: &[ServerFeature], body: &str, expected: &str, dropped: &[&str]) {
         let (sent, losses) = sent(body, lacking);
         assert_eq!(sent, expected);
-        assert_eq!(losses.settle(false).unwrap(), dropped, "{body}");
+        assert_eq!(losses.finish(false).unwrap(), dropped, "{body}");
     }
 
     #[test]
@@ -485,10 +485,10 @@ mod tests {
         for (lacking, body, name) in cases {
             let (sent, losses) = sent(body, &[lacking]);
             assert_eq!(sent, r#"{"n":1}"#);
-            let fault = losses.clone().settle(false).unwrap_err();
+            let fault = losses.clone().finish(false).unwrap_err();
             assert_eq!((fault.param.as_deref(), fault.code), (Some(name), "unsupported_parameter"));
             assert!(fault.to_string().contains("The server that was to answer does not take"), "{fault}");
-            assert_eq!(losses.settle(true).unwrap(), [name]);
+            assert_eq!(losses.finish(true).unwrap(), [name]);
         }
         for kept in [r#"{"tool_choice":"auto"}"#, r#"{"response_format":{"type":"json_object"}}"#] {
             check(&[ServerFeature::ForcedCall, ServerFeature::JsonSchema], kept, kept, &[]);
@@ -543,7 +543,7 @@ mod tests {
             let sent =
                 suited(&Bytes::from_static(body.as_bytes()), quirks(&[]), &taste, &mut losses).unwrap();
             let lost =
-                losses.settle(false).err().and_then(|fault| fault.param.map(|param| param.to_string()));
+                losses.finish(false).err().and_then(|fault| fault.param.map(|param| param.to_string()));
             (String::from_utf8(sent.concat()).unwrap(), lost)
         };
         for (body, sent, lost) in [
@@ -563,7 +563,7 @@ mod tests {
             fields: &["model", "messages", "random_seed", "tools"],
             message_fields: &["role", "content", "tool_calls", "tool_call_id"],
             function_fields: &["name", "strict"],
-            names: &[("seed", "random_seed")],
+            renamed_fields: &[("seed", "random_seed")],
             call_id_letters: Some(9),
             ..SupportedFields::COMMON
         };
@@ -572,7 +572,7 @@ mod tests {
             let body = Bytes::from_static(body.as_bytes());
             let sent =
                 suited(&body, quirks(&[ServerFeature::UnknownFields]), &taste, &mut losses).unwrap().concat();
-            (String::from_utf8(sent).unwrap(), losses.settle(false).unwrap())
+            (String::from_utf8(sent).unwrap(), losses.finish(false).unwrap())
         };
         let (sent, dropped) = told(
             r#"{"seed":7,"user":"me","messages":[{"role":"user","name":"Ann","content":"x"},
@@ -634,7 +634,7 @@ mod tests {
                 ServerFeature::all().enumerate().filter(|(at, _)| mask >> at & 1 == 1).map(|(_, of)| of).collect();
             let (sent, losses) = sent(&body.to_string(), &lacking);
             let sent: serde_json::Value = serde_json::from_str(&sent).expect("it is JSON");
-            prop_assert!(losses.settle(true).is_ok());
+            prop_assert!(losses.finish(true).is_ok());
             let lacks = |of| lacking.contains(&of);
             for (field, of) in [("max_completion_tokens", ServerFeature::MaxCompletionTokens), ("stream_options", ServerFeature::StreamOptions),
                 ("parallel_tool_calls", ServerFeature::ParallelToolCalls), ("surprise", ServerFeature::UnknownFields)] {

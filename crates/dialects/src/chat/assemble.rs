@@ -31,7 +31,7 @@ struct Choice {
 /// # Errors
 /// The body is not a completion, as for `read_answer`, or the stream could not be forwarded as a stream
 /// either.
-pub fn whole_answer(body: Bytes, is_loose: bool) -> Result<(Bytes, AnswerFacts), StreamFault> {
+pub fn normalise_completion(body: Bytes, is_loose: bool) -> Result<(Bytes, AnswerFacts), StreamFault> {
     match read_answer(&body) {
         Ok(facts) if is_loose => Ok((mend(body)?, facts)),
         Ok(facts) => Ok((body, facts)),

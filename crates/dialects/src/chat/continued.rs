@@ -72,7 +72,7 @@ impl WriteAnswer for CompletionsWriter {
         out.extend_from_slice(&error_event(fault, trace));
     }
 
-    fn whole(&mut self, events: Vec<Event>) -> Vec<u8> {
+    fn write_buffered(&mut self, events: Vec<Event>) -> Vec<u8> {
         let mut choices: Vec<Choice> = Vec::new();
         for event in events {
             match event {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{side, usage};
 use crate::answer::StreamFault;
-use crate::embed::{Texts, Vector, Vectors, unsayable};
+use crate::embed::{EmbeddingInputs, Vector, Vectors, unsayable};
 use crate::fields::optional_count;
 use crate::json::{Cursor, JsonError, Kind, Value};
 use crate::losses::{DroppedFields, Feature};
@@ -26,7 +26,10 @@ struct Body<'a> {
     encoding_format: &'static str,
 }
 
-pub(crate) fn read_texts<'a>(body: &'a [u8], losses: &mut DroppedFields) -> Result<Texts<'a>, Box<Fault>> {
+pub(crate) fn read_texts<'a>(
+    body: &'a [u8],
+    losses: &mut DroppedFields,
+) -> Result<EmbeddingInputs<'a>, Box<Fault>> {
     let mut cursor = Cursor::new(body)?;
     let mut texts = None;
     let mut dimensions = None;
@@ -36,16 +39,16 @@ pub(crate) fn read_texts<'a>(body: &'a [u8], losses: &mut DroppedFields) -> Resu
             "input" => texts = Some(read_input(cursor)?),
             "dimensions" => dimensions = optional_count(cursor, "dimensions")?,
             "encoding_format" => check_format(cursor)?,
-            "user" if cursor.value()?.is_something(body) => losses.lose(Feature::EndUser),
+            "user" if cursor.value()?.is_something(body) => losses.drop_feature(Feature::EndUser),
             "user" => {}
-            name if cursor.value()?.is_something(body) => losses.lose_extra(name, true),
+            name if cursor.value()?.is_something(body) => losses.drop_unknown(name, true),
             _ => {}
         }
         Ok::<(), Box<Fault>>(())
     })?;
     cursor.end()?;
     let texts = texts.ok_or_else(|| missing("input".to_owned(), "Send a text, or an array of texts."))?;
-    Ok(Texts { texts, dimensions, tasks: Vec::new(), param: "input" })
+    Ok(EmbeddingInputs { texts, dimensions, tasks: Vec::new(), param: "input" })
 }
 
 fn read_input<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<Cow<'a, str>>, Box<Fault>> {
@@ -93,7 +96,7 @@ pub(super) fn asks_base64(cursor: &mut Cursor<'_>) -> Result<bool, JsonError> {
     Ok(matches!(cursor.value()?, Value::String(text) if text.is(BASE64)))
 }
 
-pub(crate) fn write_texts(texts: &Texts<'_>, model: &str) -> Result<Vec<u8>, Box<Fault>> {
+pub(crate) fn write_texts(texts: &EmbeddingInputs<'_>, model: &str) -> Result<Vec<u8>, Box<Fault>> {
     let body = Body { model, input: &texts.texts, dimensions: texts.dimensions, encoding_format: FLOAT };
     serde_json::to_vec(&body).map_err(|_| Box::new(Fault::internal()))
 }

@@ -25,7 +25,7 @@ mod writer;
 
 pub use adapt::{adapt_body, suited};
 pub use answer::{answer_text, read_answer};
-pub use assemble::whole_answer;
+pub use assemble::normalise_completion;
 pub(crate) use chunk::upstream_error;
 pub(crate) use continued::CompletionsWriter;
 pub(crate) use embed::{read_texts, read_vectors, write_texts, write_vectors};

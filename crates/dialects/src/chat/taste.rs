@@ -12,7 +12,7 @@ pub struct SupportedFields {
     pub message_fields: &'static [&'static str],
     pub function_fields: &'static [&'static str],
     /// Renamed fields: OpenAI's name, then the server's own.
-    pub names: &'static [(&'static str, &'static str)],
+    pub renamed_fields: &'static [(&'static str, &'static str)],
     /// Fields that must be a list, not a single string.
     pub lists: &'static [&'static str],
     /// `logprobs` is a number instead of a boolean, and the answer has the server's own form.
@@ -49,7 +49,7 @@ impl SupportedFields {
         ],
         message_fields: &["role", "content", "name", "tool_calls", "tool_call_id"],
         function_fields: &["name", "description", "parameters"],
-        names: &[],
+        renamed_fields: &[],
         lists: &[],
         counts_logprobs: false,
         call_id_letters: None,
@@ -57,7 +57,7 @@ impl SupportedFields {
 
     /// The server's name for this field, where it differs from OpenAI's.
     pub(super) fn own_name(&self, name: &str) -> Option<&'static str> {
-        self.names.iter().find(|(common, _)| *common == name).map(|(_, own)| *own)
+        self.renamed_fields.iter().find(|(common, _)| *common == name).map(|(_, own)| *own)
     }
 
     /// The id that the server is sent for a call; the same for the call and its result.

@@ -183,7 +183,7 @@ impl Draft {
                 messages.cut(whole);
             } else {
                 messages.keep(whole);
-                self.request.cuts.extend(blocks.end());
+                self.request.removed_spans.extend(blocks.end());
             }
             Ok(())
         })?;
@@ -192,7 +192,7 @@ impl Draft {
             return Err(wrong_value(path.to_owned(), "is empty", fix.to_owned()));
         }
         if !messages.is_all() {
-            self.request.cuts.extend(messages.end());
+            self.request.removed_spans.extend(messages.end());
         }
         Ok(())
     }

@@ -91,7 +91,7 @@ impl ReadAnswer for Reader {
         Ok(())
     }
 
-    fn whole(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
+    fn read_buffered(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
         let answer = Answer::read(body)?;
         let Some(content) = answer.content else { return Err(no_answer(body)) };
         self.start(out);

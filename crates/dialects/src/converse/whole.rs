@@ -28,7 +28,7 @@ pub(super) fn write(wish: &AnswerOptions, events: Vec<Event>) -> Vec<u8> {
     }
     let answer = Answer {
         output: Output { message: Message { role: "assistant", content } },
-        stop_reason: stop_reason(&finish, shape, wish.is_own),
+        stop_reason: stop_reason(&finish, shape, wish.is_same_dialect),
         usage: Report::of(&usage),
         metrics: Metrics::of(wish),
     };
@@ -36,10 +36,10 @@ pub(super) fn write(wish: &AnswerOptions, events: Vec<Event>) -> Vec<u8> {
 }
 
 fn content_of<'a>(block: &'a blocks::Block, number: u32, wish: &AnswerOptions) -> Option<Block<'a>> {
-    let seal = block.seal.as_deref().filter(|_| wish.is_own);
+    let seal = block.seal.as_deref().filter(|_| wish.is_same_dialect);
     match &block.kind {
         PartKind::Text | PartKind::Refusal => {
-            let citations = block.citations.iter().filter(|_| wish.is_own);
+            let citations = block.citations.iter().filter(|_| wish.is_same_dialect);
             let citations: Vec<_> = citations.filter_map(raw).collect();
             match (citations.is_empty(), block.text.is_empty()) {
                 (true, true) => None,
@@ -60,7 +60,7 @@ fn content_of<'a>(block: &'a blocks::Block, number: u32, wish: &AnswerOptions) -
             let input = Some(input(&block.text, *is_custom)?);
             Some(Block::ToolUse(Call { tool_use_id: call_id(id, number, wish), name, input }))
         }
-        PartKind::Foreign { json, .. } => raw(json).filter(|_| wish.is_own).map(Block::Foreign),
+        PartKind::Foreign { json, .. } => raw(json).filter(|_| wish.is_same_dialect).map(Block::Foreign),
     }
 }
 

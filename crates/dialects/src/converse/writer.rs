@@ -45,7 +45,7 @@ impl Writer {
                 // Converse has no stop reason for a failure, only exceptions.
                 return self.error(&unexplained_end(), trace, out);
             }
-            let stop_reason = stop_reason(&finish, self.blocks.shape, self.wish.is_own);
+            let stop_reason = stop_reason(&finish, self.blocks.shape, self.wish.is_same_dialect);
             put("messageStop", &Stopped { stop_reason }, out);
         }
         let usage = Report::of(&self.usage.unwrap_or_default());
@@ -76,7 +76,7 @@ impl WriteAnswer for Writer {
         put_exception(exception(fault.class), &error_body(fault, trace), out);
     }
 
-    fn whole(&mut self, events: Vec<Event>) -> Vec<u8> {
+    fn write_buffered(&mut self, events: Vec<Event>) -> Vec<u8> {
         whole::write(&self.wish, events)
     }
 }
@@ -93,13 +93,13 @@ fn write_block(block: &mut blocks::Block, next: &mut u32, wish: &AnswerOptions, 
     }
     let Some(index) = block.number else { return };
     write_text(block, index, out);
-    for json in block.citations.drain(..).filter(|_| wish.is_own) {
+    for json in block.citations.drain(..).filter(|_| wish.is_same_dialect) {
         raw(&json).into_iter().for_each(|json| say(index, Said::Citation(json), out));
     }
     if !block.ended {
         return;
     }
-    if let Some(seal) = block.seal.take().filter(|_| wish.is_own) {
+    if let Some(seal) = block.seal.take().filter(|_| wish.is_same_dialect) {
         let said = match block.kind {
             PartKind::Redacted => SaidThought::RedactedContent(&seal),
             _ => SaidThought::Signature(&seal),
@@ -115,10 +115,10 @@ fn write_block(block: &mut blocks::Block, next: &mut u32, wish: &AnswerOptions, 
 
 /// Whether the block has any content yet that Converse can express.
 fn says(block: &blocks::Block, wish: &AnswerOptions) -> bool {
-    let is_sealed = block.ended && wish.is_own && block.seal.is_some();
+    let is_sealed = block.ended && wish.is_same_dialect && block.seal.is_some();
     match &block.kind {
         PartKind::Text | PartKind::Refusal => {
-            !block.text.is_empty() || (wish.is_own && !block.citations.is_empty())
+            !block.text.is_empty() || (wish.is_same_dialect && !block.citations.is_empty())
         }
         PartKind::Thought { .. } => !block.text.is_empty() || is_sealed,
         PartKind::Redacted => is_sealed,
@@ -182,6 +182,6 @@ pub(super) fn call_id<'a>(id: &'a str, number: u32, wish: &AnswerOptions) -> Cow
 
 impl Metrics {
     pub(super) fn of(wish: &AnswerOptions) -> Self {
-        Self { latency_ms: wish.guess.as_ref().map_or(0, |guess| guess.elapsed_ms()) }
+        Self { latency_ms: wish.estimator.as_ref().map_or(0, |guess| guess.elapsed_ms()) }
     }
 }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use domain::{Fault, Usage, UsageSource};
 use serde::Serialize;
 
-use super::{Task, Texts, Vector, Vectors, unsayable};
+use super::{EmbeddingInputs, Task, Vector, Vectors, unsayable};
 use crate::answer::StreamFault;
 use crate::json::{Cursor, Kind, Value};
 
@@ -34,7 +34,7 @@ impl EmbeddingForm {
     }
 }
 
-pub(crate) fn write_texts(texts: &Texts<'_>, form: EmbeddingForm) -> Result<Vec<u8>, Box<Fault>> {
+pub(crate) fn write_texts(texts: &EmbeddingInputs<'_>, form: EmbeddingForm) -> Result<Vec<u8>, Box<Fault>> {
     let json = match form {
         EmbeddingForm::Instances => serde_json::to_vec(&instances(texts)),
         EmbeddingForm::Content => serde_json::to_vec(&content(texts)?),
@@ -126,7 +126,7 @@ struct ManyTexts<'a> {
     output_dimension: Option<u64>,
 }
 
-fn instances<'a>(texts: &'a Texts<'_>) -> Instances<'a> {
+fn instances<'a>(texts: &'a EmbeddingInputs<'_>) -> Instances<'a> {
     let instance = |(at, text): (usize, &'a Cow<'_, str>)| {
         let task = texts.tasks.get(at);
         Instance { content: text, task_type: task.and_then(Task::kind), title: task.and_then(Task::title) }
@@ -136,7 +136,7 @@ fn instances<'a>(texts: &'a Texts<'_>) -> Instances<'a> {
     Instances { instances, parameters: texts.dimensions.map(length) }
 }
 
-fn content<'a>(texts: &'a Texts<'_>) -> Result<Content<'a>, Box<Fault>> {
+fn content<'a>(texts: &'a EmbeddingInputs<'_>) -> Result<Content<'a>, Box<Fault>> {
     let task = texts.tasks.first();
     let config = Config {
         task_type: task.and_then(Task::kind),
@@ -148,7 +148,7 @@ fn content<'a>(texts: &'a Texts<'_>) -> Result<Content<'a>, Box<Fault>> {
 }
 
 /// The input, for models that take one at a time.
-fn only<'a>(texts: &'a Texts<'_>) -> Result<&'a str, Box<Fault>> {
+fn only<'a>(texts: &'a EmbeddingInputs<'_>) -> Result<&'a str, Box<Fault>> {
     match &*texts.texts {
         [one] => Ok(one),
         _ => {
@@ -230,13 +230,13 @@ fn count(value: &Value<'_>) -> u64 {
 mod tests {
     use super::*;
 
-    fn texts<'a>(all: &[&'a str], dimensions: Option<u64>, kind: Option<&'a str>) -> Texts<'a> {
+    fn texts<'a>(all: &[&'a str], dimensions: Option<u64>, kind: Option<&'a str>) -> EmbeddingInputs<'a> {
         let tasks = kind.map(|kind| vec![Task { kind: Some(kind.into()), title: None }; all.len()]);
         let texts = all.iter().map(|text| Cow::Borrowed(*text)).collect();
-        Texts { texts, dimensions, tasks: tasks.unwrap_or_default(), param: "input" }
+        EmbeddingInputs { texts, dimensions, tasks: tasks.unwrap_or_default(), param: "input" }
     }
 
-    fn written(texts: &Texts<'_>, form: EmbeddingForm) -> String {
+    fn written(texts: &EmbeddingInputs<'_>, form: EmbeddingForm) -> String {
         String::from_utf8(write_texts(texts, form).unwrap()).unwrap()
     }
 

@@ -22,7 +22,7 @@ fn say(
     upstream: Grammar,
 ) -> Result<TranslatedRequest, Box<Fault>> {
     let request = decode(client, is_batch, body)?;
-    speak_texts(client, body.as_bytes(), &request, upstream, "m", false)
+    translate_embeddings(client, body.as_bytes(), &request, upstream, "m", false)
 }
 
 fn said(client: Grammar, is_batch: bool, body: &str, upstream: Grammar) -> (String, Vec<String>) {
@@ -32,7 +32,7 @@ fn said(client: Grammar, is_batch: bool, body: &str, upstream: Grammar) -> (Stri
 
 fn way(client: Grammar, upstream: Grammar, vectors: VectorForm) -> AnswerPath {
     AnswerPath {
-        is_loose: false,
+        needs_normalising: false,
         operation: Operation::Embed,
         client,
         upstream,
@@ -41,19 +41,19 @@ fn way(client: Grammar, upstream: Grammar, vectors: VectorForm) -> AnswerPath {
         model: "asked\"for".to_owned(),
         trace: TraceId::new(1, [7; 10]),
         created_unix_s: 5,
-        asked: crate::AnswerConstraints::default(),
+        constraints: crate::AnswerConstraints::default(),
         vectors,
         prompt_bytes: 9,
         keeps_text: false,
         form: crate::AnswerForm::default(),
-        guess: None,
-        film: None,
-        heard: None,
+        estimator: None,
+        video: None,
+        transcript: None,
     }
 }
 
 fn told(way: &AnswerPath, body: &str) -> Result<(String, Option<Usage>), StreamFault> {
-    let whole = whole_answer(way, Bytes::copy_from_slice(body.as_bytes()))?;
+    let whole = buffered_answer(way, Bytes::copy_from_slice(body.as_bytes()))?;
     Ok((String::from_utf8(whole.body.to_vec()).unwrap(), whole.facts.usage))
 }
 

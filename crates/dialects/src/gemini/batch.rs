@@ -70,7 +70,7 @@ pub(crate) fn decode(body: &Bytes, addressed: Option<&Addressed>) -> Result<Requ
         (true, _) => {
             let bundle = BatchModels::addressed(&addressed.model, new.resources);
             let bundle = Some(Box::new(bundle));
-            Ok(Request { max_output_tokens: Some(0), bundle, ..Request::of_model(&model) })
+            Ok(Request { max_output_tokens: Some(0), batch: bundle, ..Request::of_model(&model) })
         }
     }
 }
@@ -232,7 +232,7 @@ pub(crate) fn rename(
         splice(body, &mut renames.chain(cuts).collect::<Vec<_>>(), &mut out);
         out.concat()
     };
-    made.shown = String::from_utf8(spliced(&content)).unwrap_or_default();
+    made.list_entry = String::from_utf8(spliced(&content)).unwrap_or_default();
     Some((spliced(&[]).into(), made))
 }
 
@@ -403,10 +403,10 @@ mod tests {
             assert_eq!((&*request.model, request.max_output_tokens), ("google/flash", Some(0)));
             let body = Bytes::from(body);
             assert_eq!(crate::upstream_body(&body, &request, "unread", true), std::slice::from_ref(&body));
-            let bundle = request.bundle.as_mut().unwrap();
+            let bundle = request.batch.as_mut().unwrap();
             assert!(bundle.is_of_one_model());
-            assert_eq!(bundle.models[0].place, "model");
-            bundle.models[0].at_maker = Some("flash".to_owned());
+            assert_eq!(bundle.models[0].path, "model");
+            bundle.models[0].upstream_name = Some("flash".to_owned());
             let sent = crate::upstream_body(&body, &request, "unread", true).concat();
             let sent: serde_json::Value = serde_json::from_slice(&sent).unwrap();
             assert_eq!(sent["batch"]["model"], "models/flash");
@@ -498,7 +498,7 @@ mod tests {
         };
         let inner = r#"{"name":"batches/b1"}"#;
         assert_eq!(body, expected(inner, r#"{"requests":{}}"#, inner));
-        assert_eq!((&*made.id, made.shown), ("b1", expected("null", "null", "null")));
+        assert_eq!((&*made.id, made.list_entry), ("b1", expected("null", "null", "null")));
         for none in [
             r#"{"name":"batches/b"}]"#,
             "",

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::address::model_of;
 use super::names::{count, each, members};
 use super::wire::{Content, Part};
-use crate::embed::{Task, Texts, unsayable};
+use crate::embed::{EmbeddingInputs, Task, unsayable};
 use crate::fields::{checked_model, not_empty, open_object};
 use crate::json::{Cursor, JsonError, Kind, Span, Value};
 use crate::losses::DroppedFields;
@@ -210,10 +210,10 @@ pub(crate) fn read_texts<'a>(
     is_batch: bool,
     has_tasks: bool,
     losses: &mut DroppedFields,
-) -> Result<Texts<'a>, Box<Fault>> {
+) -> Result<EmbeddingInputs<'a>, Box<Fault>> {
     let Entries { mut entries, unsaid } = read(body, is_batch)?;
     let lost = unsaid.into_iter().filter(|(_, is_meaning)| *is_meaning || !has_tasks);
-    lost.for_each(|(name, is_meaning)| losses.lose_extra(name, is_meaning));
+    lost.for_each(|(name, is_meaning)| losses.drop_unknown(name, is_meaning));
     let tasks = entries.iter_mut().map(|entry| std::mem::take(&mut entry.task)).collect();
     let dimensions = entries.first().and_then(|entry| entry.dimensions);
     if let Some(odd) = entries.iter().position(|entry| entry.dimensions != dimensions) {
@@ -228,7 +228,7 @@ pub(crate) fn read_texts<'a>(
         _ => Cow::Owned(entry.texts.join(BETWEEN)),
     };
     let texts = entries.into_iter().map(text).collect();
-    Ok(Texts { texts, dimensions, tasks, param: if is_batch { "requests" } else { "content" } })
+    Ok(EmbeddingInputs { texts, dimensions, tasks, param: if is_batch { "requests" } else { "content" } })
 }
 
 #[derive(Serialize)]
@@ -246,7 +246,7 @@ struct One<'a> {
 }
 
 /// Writes a batch, even for a single input, so that the response has the same form for any number.
-pub(crate) fn write_texts(texts: &Texts<'_>, model: &str) -> Result<Vec<u8>, Box<Fault>> {
+pub(crate) fn write_texts(texts: &EmbeddingInputs<'_>, model: &str) -> Result<Vec<u8>, Box<Fault>> {
     if texts.texts.len() > REQUESTS_MAX {
         let what =
             format!("holds more than the {REQUESTS_MAX} texts that the model's provider takes at once");

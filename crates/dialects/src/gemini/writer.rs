@@ -65,7 +65,7 @@ impl Writer {
     /// dialects: their next request could carry it to a wrong provider, and Google's SDKs fail if it is not
     /// Base64.
     fn keeps_signatures(&self) -> bool {
-        self.wish.is_own
+        self.wish.is_same_dialect
     }
 
     fn begin(&mut self, choice: u32, part: u32, kind: PartKind, out: &mut Vec<u8>) {
@@ -149,7 +149,7 @@ impl Writer {
         // The upstream's own finish reason, unless it is one that only explains blocked prompts.
         let is_own = |word: &String| {
             let has_call = finish.reason == Reason::Calls;
-            self.wish.is_own && finish::read(word, true, has_call, None).reason == finish.reason
+            self.wish.is_same_dialect && finish::read(word, true, has_call, None).reason == finish.reason
         };
         let own = finish.raw.filter(is_own);
         (own.unwrap_or_else(|| finish::word(finish.reason).to_owned()), finish.explanation)
@@ -191,7 +191,7 @@ impl WriteAnswer for Writer {
         out.extend_from_slice(b"\r\n\r\n");
     }
 
-    fn whole(&mut self, events: Vec<Event>) -> Vec<u8> {
+    fn write_buffered(&mut self, events: Vec<Event>) -> Vec<u8> {
         assemble::whole(self, events)
     }
 }

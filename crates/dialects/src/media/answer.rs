@@ -8,37 +8,37 @@ use super::counts;
 use crate::answer::{AnswerFacts, StreamFault};
 use crate::chat;
 use crate::responses::Members;
-use crate::whole::WholeAnswer;
+use crate::whole::BufferedAnswer;
 
 /// Reads a body that came with status 200.
 ///
 /// # Errors
 /// The body is not a response of its kind, or it is an error sent with a success status.
-pub(crate) fn whole_answer(operation: Operation, body: Bytes) -> Result<WholeAnswer, StreamFault> {
+pub(crate) fn buffered_answer(operation: Operation, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
     let text = chat::side::document(&body)?;
     let Some(answer) = Members::of_answer(text) else { return Err(StreamFault::Broken("bad_json")) };
-    if answer.said("error").is_some() || answer.said_object("error").is_some() {
+    if answer.find_text("error").is_some() || answer.find_object("error").is_some() {
         return Err(chat::upstream_error(text));
     }
     let no_answer = StreamFault::Broken("not_an_answer");
     if operation.makes_pictures() {
-        if answer.said_array("data").is_none() {
+        if answer.find_array("data").is_none() {
             return Err(no_answer);
         }
         let mut usage = counts::of_pictures(&answer);
-        usage.units.images = answer.said_elements("data").len() as u64;
+        usage.units.images = answer.find_elements("data").len() as u64;
         usage.source = UsageSource::Provider;
-        return Ok(WholeAnswer::plain(body, AnswerFacts { usage: Some(usage), content_bytes: 0 }));
+        return Ok(BufferedAnswer::plain(body, AnswerFacts { usage: Some(usage), content_bytes: 0 }));
     }
     let facts = AnswerFacts { usage: counts::of_ranks(&answer), content_bytes: 0 };
-    if answer.said_array("results").is_some() {
-        return Ok(WholeAnswer::plain(body, facts));
+    if answer.find_array("results").is_some() {
+        return Ok(BufferedAnswer::plain(body, facts));
     }
-    if answer.said_array("data").is_none() {
+    if answer.find_array("data").is_none() {
         return Err(no_answer);
     }
     let renamed = serde_json::from_slice(text).ok().and_then(ranked).ok_or(no_answer)?;
-    Ok(WholeAnswer::plain(Bytes::from(renamed.to_string()), facts))
+    Ok(BufferedAnswer::plain(Bytes::from(renamed.to_string()), facts))
 }
 
 /// Converts a rerank response that lists its results as `data`, with documents as plain strings, to the
@@ -60,8 +60,8 @@ fn ranked(mut answer: Value) -> Option<Value> {
 mod tests {
     use super::*;
 
-    fn read(operation: Operation, body: &'static str) -> Result<WholeAnswer, StreamFault> {
-        whole_answer(operation, Bytes::from_static(body.as_bytes()))
+    fn read(operation: Operation, body: &'static str) -> Result<BufferedAnswer, StreamFault> {
+        buffered_answer(operation, Bytes::from_static(body.as_bytes()))
     }
 
     #[test]

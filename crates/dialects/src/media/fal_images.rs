@@ -17,7 +17,7 @@ use crate::passage::AnswerPath;
 use crate::refusal::wrong_value;
 use crate::responses::Members;
 use crate::translate::TranslatedRequest;
-use crate::whole::WholeAnswer;
+use crate::whole::BufferedAnswer;
 
 pub(super) const PROMPT: &str = "Send a text.";
 /// The value that leaves a choice to the model.
@@ -59,7 +59,7 @@ pub fn write_fal_images(
         said.extend(members.take(name)?.map(|value| (*name, written(&value, body))));
     }
     lose_rest(members, &mut losses)?;
-    Ok(TranslatedRequest { body: Bytes::from(object(&said)), dropped: losses.settle(is_lenient)? })
+    Ok(TranslatedRequest { body: Bytes::from(object(&said)), dropped: losses.finish(is_lenient)? })
 }
 
 /// Records whatever is left of a request as dropped.
@@ -67,17 +67,17 @@ pub(super) fn lose_rest(mut members: Members<'_>, losses: &mut DroppedFields) ->
     for name in CHOICES {
         let choice = members.take(name)?;
         if choice.is_some_and(|choice| !matches!(&choice, Value::String(text) if text.decode() == AUTO)) {
-            losses.lose_extra(name, true);
+            losses.drop_unknown(name, true);
         }
     }
     for name in ["user", "safety_identifier"] {
         if members.take(name)?.is_some() {
-            losses.lose_at(Feature::EndUser, name);
+            losses.drop_at(Feature::EndUser, name);
         }
     }
-    for (name, says) in members.spoken_rest() {
+    for (name, says) in members.rest_with_presence() {
         if says {
-            losses.lose_extra(name.as_str(), !HINTS.contains(&name.as_str()));
+            losses.drop_unknown(name.as_str(), !HINTS.contains(&name.as_str()));
         }
     }
     Ok(())
@@ -137,13 +137,13 @@ pub(super) enum Place {
 impl Picture {
     fn of(element: &[u8]) -> Option<Self> {
         let said = Members::of_answer(element)?;
-        let url = said.said("url")?.into_owned();
+        let url = said.find_text("url")?.into_owned();
         let place = match url.strip_prefix("data:").and_then(|data| data.split_once(";base64,")) {
             Some((_, bytes)) => Place::Bytes(bytes.to_owned()),
             None => Place::Url(url),
         };
-        let sides = said.said_count("width").zip(said.said_count("height"));
-        let format = said.said("content_type");
+        let sides = said.find_count("width").zip(said.find_count("height"));
+        let format = said.find_text("content_type");
         let format = format.and_then(|format| format.strip_prefix("image/").map(str::to_owned));
         Some(Self {
             place,
@@ -171,10 +171,10 @@ impl Picture {
 
 /// The images of a response; `None` if it has no list of images.
 pub(super) fn pictures(said: &Members<'_>) -> Result<Option<Vec<Picture>>, StreamFault> {
-    let elements = match (said.said_array("images"), said.said_object("image")) {
+    let elements = match (said.find_array("images"), said.find_object("image")) {
         (Some(_), _) => match listed(said)? {
             Some(pictures) => return Ok(Some(pictures)),
-            None => said.said_elements("images"),
+            None => said.find_elements("images"),
         },
         (None, Some(one)) => vec![one],
         (None, None) => return predicted(said),
@@ -195,7 +195,7 @@ pub(super) fn usage_of(pictures: &[Picture]) -> Usage {
 }
 
 /// Reads a buffered response, and writes it as an OpenAI image response.
-pub(crate) fn whole_answer(way: &AnswerPath, body: &Bytes) -> Result<WholeAnswer, StreamFault> {
+pub(crate) fn buffered_answer(way: &AnswerPath, body: &Bytes) -> Result<BufferedAnswer, StreamFault> {
     let text = chat::side::document(body)?;
     let Some(said) = Members::of_answer(text) else { return Err(StreamFault::Broken("bad_json")) };
     let Some(pictures) = pictures(&said)? else { return Err(StreamFault::Broken("not_an_answer")) };
@@ -207,7 +207,7 @@ pub(crate) fn whole_answer(way: &AnswerPath, body: &Bytes) -> Result<WholeAnswer
         answer.extend(size.into_iter().chain(format).map(|(name, value)| (name.to_owned(), value.into())));
     }
     let facts = AnswerFacts { usage: Some(usage_of(&pictures)), content_bytes: 0 };
-    Ok(WholeAnswer::plain(Bytes::from(answer.to_string()), facts))
+    Ok(BufferedAnswer::plain(Bytes::from(answer.to_string()), facts))
 }
 
 /// A stream of fal's: events without images report progress, and the last event with images is the result. A
@@ -227,7 +227,7 @@ impl HostedImages {
 
     /// Takes one event.
     pub(super) fn take(&mut self, said: &Members<'_>) -> Result<(), StreamFault> {
-        if said.said("error_type").is_some() || said.said("detail").is_some() {
+        if said.find_text("error_type").is_some() || said.find_text("detail").is_some() {
             return Err(chat::upstream_error(said.bytes()));
         }
         self.made = pictures(said)?.or(self.made.take());

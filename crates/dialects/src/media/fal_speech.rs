@@ -28,7 +28,7 @@ pub struct FalSpeechParams {
     /// Parameters that are always sent, so that the response is a file.
     pub always: &'static [(&'static str, &'static str)],
     /// Further parameters, which pass through unchanged.
-    pub own: &'static [&'static str],
+    pub passthrough: &'static [&'static str],
 }
 
 /// Translates a speech request for a fal app.
@@ -64,11 +64,11 @@ pub fn write_fal_speech(
         unsaid.value("stream_format", "asks for events, and this app tells of none", EVENTS_FIX)?;
     }
     said.extend(words.always.iter().map(|(name, value)| (*name, quoted(value))));
-    for name in words.own {
+    for name in words.passthrough {
         said.extend(members.take(name)?.map(|value| (*name, written(&value, body))));
     }
     lose_rest(members, &mut unsaid.losses)?;
-    Ok(TranslatedRequest { body: Bytes::from(object(&said)), dropped: unsaid.losses.settle(is_lenient)? })
+    Ok(TranslatedRequest { body: Bytes::from(object(&said)), dropped: unsaid.losses.finish(is_lenient)? })
 }
 
 #[cfg(test)]
@@ -83,7 +83,7 @@ mod tests {
         has_speed: true,
         format: Some("wav"),
         always: &[],
-        own: &["seed"],
+        passthrough: &["seed"],
     };
     const DEEP: FalSpeechParams = FalSpeechParams {
         text: "text",
@@ -92,7 +92,7 @@ mod tests {
         has_speed: false,
         format: None,
         always: &[("output_format", "url")],
-        own: &[],
+        passthrough: &[],
     };
 
     fn spoken(

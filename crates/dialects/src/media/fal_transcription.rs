@@ -17,7 +17,7 @@ use crate::passage::AnswerPath;
 use crate::refusal::{missing, wrong_value};
 use crate::translate::TranslatedRequest;
 use crate::video::millis;
-use crate::whole::WholeAnswer;
+use crate::whole::BufferedAnswer;
 
 const FILE: &str = "file";
 const LANGUAGE: &str = "language";
@@ -50,7 +50,7 @@ pub struct FalTranscriptionParams {
 
 /// The form in which the client wants the transcript.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TranscriptWish {
+pub struct TranscriptOptions {
     form: TranscriptForm,
     is_translation: bool,
     language: Option<String>,
@@ -64,7 +64,7 @@ enum TranscriptForm {
     Words,
 }
 
-impl TranscriptWish {
+impl TranscriptOptions {
     /// Reads it from a request that was translated before.
     #[must_use]
     pub fn of(operation: Operation, form: Option<&Form>, body: &[u8]) -> Self {
@@ -133,7 +133,7 @@ pub fn write_fal_transcription(
             // The default, which most clients send.
             TEMPERATURE if text.parse() == Ok(0.0) => {}
             "chunking_strategy" if text == "auto" => {}
-            name => unsaid.losses.lose_extra(name, true),
+            name => unsaid.losses.drop_unknown(name, true),
         }
     }
     if said.iter().all(|(name, _)| *name != "audio_url") {
@@ -142,7 +142,7 @@ pub fn write_fal_transcription(
     said.extend(level(&times, words)?.map(|level| ("chunk_level", quoted(level))));
     let task = if operation == Operation::Translate { "translate" } else { "transcribe" };
     said.push(("task", quoted(task)));
-    Ok(TranslatedRequest { body: Bytes::from(object(&said)), dropped: unsaid.losses.settle(is_lenient)? })
+    Ok(TranslatedRequest { body: Bytes::from(object(&said)), dropped: unsaid.losses.finish(is_lenient)? })
 }
 
 /// The `chunk_level`: what gets timestamps.
@@ -177,9 +177,9 @@ fn not_whole() -> Box<Fault> {
 }
 
 /// Writes the transcript as the response that the client waits for.
-pub(crate) fn transcript_answer(way: &AnswerPath, body: &[u8]) -> Result<WholeAnswer, StreamFault> {
+pub(crate) fn transcript_answer(way: &AnswerPath, body: &[u8]) -> Result<BufferedAnswer, StreamFault> {
     let no_answer = || StreamFault::Broken("not_an_answer");
-    let ask = way.heard.as_ref().ok_or_else(no_answer)?;
+    let ask = way.transcript.as_ref().ok_or_else(no_answer)?;
     let said: Json =
         serde_json::from_slice(chat::side::document(body)?).map_err(|_| StreamFault::Broken("bad_json"))?;
     let text = said.get("text").and_then(Json::as_str).ok_or_else(no_answer)?;
@@ -196,7 +196,7 @@ pub(crate) fn transcript_answer(way: &AnswerPath, body: &[u8]) -> Result<WholeAn
     let units = Units { audio_ms: millis(&until.to_string()).unwrap_or(0), ..Units::default() };
     let usage = Usage { units, source: UsageSource::Estimate, ..Usage::default() };
     let facts = AnswerFacts { usage: Some(usage), content_bytes: text.len() as u64 };
-    Ok(WholeAnswer::plain(Bytes::from(told), facts))
+    Ok(BufferedAnswer::plain(Bytes::from(told), facts))
 }
 
 /// A segment or word of the transcript, with its timestamps in seconds.
@@ -213,7 +213,7 @@ impl<'a> Chunk<'a> {
     }
 }
 
-fn verbose(ask: &TranscriptWish, (text, until): (&str, f64), chunks: &[Chunk<'_>], said: &Json) -> Json {
+fn verbose(ask: &TranscriptOptions, (text, until): (&str, f64), chunks: &[Chunk<'_>], said: &Json) -> Json {
     let inferred = said.get("inferred_languages").or_else(|| said.get("languages"));
     let inferred = inferred.and_then(|languages| languages.get(0)).and_then(Json::as_str);
     let mut told = json!({

@@ -36,7 +36,7 @@ pub struct FalVideoParams {
     /// Whether it has a parameter for the resolution.
     pub has_resolution: bool,
     /// Further parameters, which pass through unchanged: none of them changes how many videos are generated.
-    pub own: &'static [&'static str],
+    pub passthrough: &'static [&'static str],
 }
 
 /// Translates a video request for a fal app.
@@ -71,18 +71,18 @@ pub fn write_fal_video(
         let url = reference.text("image_url")?.filter(|_| reference.rest().next().is_none());
         said.push(("image_url", quoted(&url.ok_or_else(film_reference_unsayable)?)));
     }
-    for name in words.own {
+    for name in words.passthrough {
         said.extend(members.take(name)?.map(|value| (*name, written(&value, body))));
     }
     lose_rest(members, &mut unsaid.losses)?;
-    Ok(TranslatedRequest { body: Bytes::from(object(&said)), dropped: unsaid.losses.settle(is_lenient)? })
+    Ok(TranslatedRequest { body: Bytes::from(object(&said)), dropped: unsaid.losses.finish(is_lenient)? })
 }
 
 /// The content of our id of such a video: its status, result and cancel paths in the queue, and the requested
 /// values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuedVideo {
-    pub look: String,
+    pub status: String,
     pub fetch: String,
     pub cancel: String,
     created_unix_s: u64,
@@ -101,7 +101,7 @@ impl QueuedVideo {
         let mut next = || parts.next().map(str::to_owned);
         let mark = next()?;
         let film = Self {
-            look: next()?,
+            status: next()?,
             fetch: next()?,
             cancel: next()?,
             created_unix_s: next()?.parse().ok()?,
@@ -109,12 +109,12 @@ impl QueuedVideo {
             size: next()?,
             model: next()?,
         };
-        let is_placed = [&film.look, &film.fetch, &film.cancel].into_iter().all(|place| is_place(place));
+        let is_placed = [&film.status, &film.fetch, &film.cancel].into_iter().all(|place| is_place(place));
         (mark == MARK && is_placed).then_some(film)
     }
 
     fn id(&self) -> String {
-        let Self { look, fetch, cancel, created_unix_s, seconds, size, model } = self;
+        let Self { status: look, fetch, cancel, created_unix_s, seconds, size, model } = self;
         let created = created_unix_s.to_string();
         URL_SAFE_NO_PAD
             .encode([MARK, look, fetch, cancel, &created, seconds, size, model].join(&ASKED.to_string()))
@@ -124,13 +124,13 @@ impl QueuedVideo {
     fn taken(ask: &VideoAsk, said: &Members<'_>) -> Option<Self> {
         let VideoAsk::New { model, seconds, size, created_unix_s } = ask else { return None };
         let place = |name: &str| {
-            let url = said.said(name)?;
+            let url = said.find_text(name)?;
             let (_, behind) = url.split_once("://")?;
             let place = behind.get(behind.find('/')?..)?;
             is_place(place).then(|| place.to_owned())
         };
         Some(Self {
-            look: place("status_url")?,
+            status: place("status_url")?,
             fetch: place("response_url")?,
             cancel: place("cancel_url")?,
             created_unix_s: *created_unix_s,
@@ -155,7 +155,7 @@ fn is_place(path: &str) -> bool {
 /// Whether this is about a video in a queue.
 pub(super) fn is_queued(ask: &VideoAsk, said: &Members<'_>) -> bool {
     match ask {
-        VideoAsk::New { .. } => said.said("status_url").is_some(),
+        VideoAsk::New { .. } => said.find_text("status_url").is_some(),
         VideoAsk::Known { id, .. } => QueuedVideo::read(id).is_some(),
     }
 }
@@ -268,10 +268,10 @@ mod tests {
         seconds_unit: "",
         has_ratio: true,
         has_resolution: false,
-        own: &["negative_prompt", "cfg_scale"],
+        passthrough: &["negative_prompt", "cfg_scale"],
     };
     const TALL: FalVideoParams =
-        FalVideoParams { seconds_unit: "s", has_ratio: true, has_resolution: true, own: &["seed"] };
+        FalVideoParams { seconds_unit: "s", has_ratio: true, has_resolution: true, passthrough: &["seed"] };
 
     fn spoken(
         words: &FalVideoParams,
@@ -329,7 +329,7 @@ mod tests {
         let film = QueuedVideo::read(id).unwrap();
         assert_eq!(film.fetch, "/base/me/app/requests/r-1");
         assert_eq!(
-            (&*film.look, &*film.cancel),
+            (&*film.status, &*film.cancel),
             (&*format!("{}/status", film.fetch), &*format!("{}/cancel", film.fetch))
         );
         assert_eq!((&begun["model"], &begun["created_at"]), (&json!("me/app/v1"), &json!(17)));

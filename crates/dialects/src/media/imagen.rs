@@ -85,7 +85,7 @@ pub fn write_imagen(client: Grammar, body: &[u8], is_lenient: bool) -> Result<Tr
     // Without it the response gives no reason for missing images.
     said.push(("includeRaiReason", "true".to_owned()));
     let body = format!(r#"{{"instances":[{{"prompt":{prompt}}}],"parameters":{}}}"#, object(&said));
-    Ok(TranslatedRequest { body: Bytes::from(body), dropped: unsaid.losses.settle(is_lenient)? })
+    Ok(TranslatedRequest { body: Bytes::from(body), dropped: unsaid.losses.finish(is_lenient)? })
 }
 
 /// The aspect ratio, and the sample size if it is the large one. The model judges which ratios it supports.
@@ -136,26 +136,26 @@ fn form(members: &mut Members<'_>, unsaid: &mut UnsupportedParams) -> Result<Opt
 /// The images of a response's predictions; `None` if it has no predictions. If all of them were filtered,
 /// this is a refusal by the provider.
 pub(super) fn predicted(said: &Members<'_>) -> Result<Option<Vec<Picture>>, StreamFault> {
-    if said.said_array("predictions").is_none() {
+    if said.find_array("predictions").is_none() {
         return Ok(None);
     }
     let mut pictures = Vec::new();
     let mut reason = None;
-    for element in said.said_elements("predictions") {
+    for element in said.find_elements("predictions") {
         let Some(one) = Members::of_answer(element) else {
             return Err(StreamFault::Broken("not_an_answer"));
         };
-        let Some(bytes) = one.said("bytesBase64Encoded") else {
+        let Some(bytes) = one.find_text("bytesBase64Encoded") else {
             // The verdict on the prompt is also one of the predictions.
-            reason = reason.or(one.said("raiFilteredReason"));
+            reason = reason.or(one.find_text("raiFilteredReason"));
             continue;
         };
-        let format = one.said("mimeType");
+        let format = one.find_text("mimeType");
         pictures.push(Picture {
             place: Place::Bytes(bytes.into_owned()),
             size: None,
             format: format.and_then(|format| format.strip_prefix("image/").map(str::to_owned)),
-            revised: one.said("prompt").map(std::borrow::Cow::into_owned),
+            revised: one.find_text("prompt").map(std::borrow::Cow::into_owned),
         });
     }
     match reason {

@@ -30,7 +30,7 @@ pub struct InvokeModelRerank {
     /// The API version to send, if the vendor requires one.
     pub version: Option<u32>,
     /// Further parameters, which pass through unchanged.
-    pub own: &'static [&'static str],
+    pub passthrough: &'static [&'static str],
 }
 
 const PNG: &str = "png";
@@ -62,7 +62,7 @@ pub fn write_invoke_model_images(
         InvokeModelImages::Prompt => prompt(&mut members, &mut unsaid, body)?,
     };
     lose_rest(members, &mut unsaid.losses)?;
-    Ok(TranslatedRequest { body: Bytes::from(body), dropped: unsaid.losses.settle(is_lenient)? })
+    Ok(TranslatedRequest { body: Bytes::from(body), dropped: unsaid.losses.finish(is_lenient)? })
 }
 
 fn tasks(
@@ -140,7 +140,7 @@ fn prompt(
 /// filtered, this is a refusal by the provider.
 pub(super) fn listed(said: &Members<'_>) -> Result<Option<Vec<Picture>>, StreamFault> {
     let mut pictures = Vec::new();
-    for element in said.said_elements("images") {
+    for element in said.find_elements("images") {
         match value_of(element) {
             Ok(Value::String(bytes)) => {
                 let bytes = bytes.decode().into_owned();
@@ -155,12 +155,12 @@ pub(super) fn listed(said: &Members<'_>) -> Result<Option<Vec<Picture>>, StreamF
     if !pictures.is_empty() {
         return Ok(Some(pictures));
     }
-    let reasons = said.said_elements(REASONS).into_iter();
+    let reasons = said.find_elements(REASONS).into_iter();
     let reason = reasons.filter_map(|reason| match value_of(reason) {
         Ok(Value::String(text)) => Some(text.decode()),
         _ => None,
     });
-    match said.said(REASON).or(reason.into_iter().next()) {
+    match said.find_text(REASON).or(reason.into_iter().next()) {
         Some(reason) => {
             Err(StreamFault::Upstream(chat::read_error(reason.as_bytes()), FaultClass::ContentPolicy))
         }
@@ -197,18 +197,18 @@ pub fn write_invoke_model_rerank(
     said.extend(members.count("top_n")?.map(|count| ("top_n", count.to_string())));
     // The model returns indices only.
     if members.boolean("return_documents")? == Some(true) {
-        losses.lose_extra("return_documents", true);
+        losses.drop_unknown("return_documents", true);
     }
-    for name in ranking.own {
+    for name in ranking.passthrough {
         said.extend(members.take(name)?.map(|value| (*name, written(&value, body))));
     }
-    for (name, says) in members.spoken_rest() {
+    for (name, says) in members.rest_with_presence() {
         if says {
-            losses.lose_extra(name.as_str(), true);
+            losses.drop_unknown(name.as_str(), true);
         }
     }
     said.extend(ranking.version.map(|version| ("api_version", version.to_string())));
-    Ok(TranslatedRequest { body: Bytes::from(object(&said)), dropped: losses.settle(is_lenient)? })
+    Ok(TranslatedRequest { body: Bytes::from(object(&said)), dropped: losses.finish(is_lenient)? })
 }
 
 /// The text of a document, which is a string or an object with a `text`.
@@ -321,7 +321,7 @@ mod tests {
     }
 
     fn ranked(body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
-        let ranking = InvokeModelRerank { version: Some(2), own: &["max_tokens_per_doc"] };
+        let ranking = InvokeModelRerank { version: Some(2), passthrough: &["max_tokens_per_doc"] };
         let spoken = write_invoke_model_rerank(Grammar::Chat, body.as_bytes(), ranking, is_lenient)?;
         Ok((String::from_utf8(spoken.body.to_vec()).unwrap(), spoken.dropped))
     }

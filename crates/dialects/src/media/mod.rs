@@ -15,12 +15,12 @@ mod veo;
 mod video_form;
 mod words;
 
-pub(crate) use answer::whole_answer;
-pub(crate) use fal_images::whole_answer as hosted_answer;
+pub(crate) use answer::buffered_answer;
+pub(crate) use fal_images::buffered_answer as hosted_answer;
 pub use fal_images::write_fal_images;
 pub use fal_speech::{FalSpeechParams, write_fal_speech};
 pub(crate) use fal_transcription::transcript_answer;
-pub use fal_transcription::{FalTranscriptionParams, TranscriptWish, write_fal_transcription};
+pub use fal_transcription::{FalTranscriptionParams, TranscriptOptions, write_fal_transcription};
 pub use fal_video::{FalVideoParams, QueuedVideo, write_fal_video};
 pub use imagen::write_imagen;
 pub use invoke_model::{
@@ -28,5 +28,5 @@ pub use invoke_model::{
 };
 pub use sides::with_width_and_height;
 pub(crate) use stream::{MediaStream, whole_pictures};
-pub(crate) use veo::whole_answer as operated_answer;
+pub(crate) use veo::buffered_answer as operated_answer;
 pub use veo::{VideoAsk, operation_of, video_object, write_veo};

@@ -10,7 +10,7 @@ use framing::sse::read_event;
 use super::fal_images::HostedImages;
 use super::fal_video::{QueuedVideo, no_content};
 use super::veo::{VideoAsk, video_content};
-use super::{counts, whole_answer};
+use super::{buffered_answer, counts};
 use crate::answer::{AnswerFacts, StreamFacts, StreamFault};
 use crate::chat;
 use crate::cut::EventBuffer;
@@ -18,7 +18,7 @@ use crate::passage::AnswerPath;
 use crate::responses::Members;
 use crate::splice::join_small;
 use crate::transcript::AnswerForm;
-use crate::whole::WholeAnswer;
+use crate::whole::BufferedAnswer;
 
 const EVENTS: &[u8] = b"text/event-stream";
 /// Media types that never contain speech.
@@ -161,8 +161,8 @@ impl MediaStream {
             self.facts.finished = true;
         } else if !data.is_empty() {
             let Some(said) = Members::of_answer(data) else { return Err(StreamFault::Broken("bad_json")) };
-            let kind = said.said("type").unwrap_or(String::from_utf8_lossy(parsed.name));
-            if kind == "error" || said.said("error").is_some() || said.said_object("error").is_some() {
+            let kind = said.find_text("type").unwrap_or(String::from_utf8_lossy(parsed.name));
+            if kind == "error" || said.find_text("error").is_some() || said.find_object("error").is_some() {
                 return Err(chat::upstream_error(data));
             }
             if let Some(hosted) = &mut self.hosted {
@@ -278,14 +278,14 @@ impl MediaStream {
 ///
 /// # Errors
 /// As for a stream, and if the body is not a response of its kind.
-pub(crate) fn whole_pictures(way: &AnswerPath, body: Bytes) -> Result<WholeAnswer, StreamFault> {
+pub(crate) fn whole_pictures(way: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
     if way.form != AnswerForm::Events {
-        return whole_answer(way.operation, body);
+        return buffered_answer(way.operation, body);
     }
     let mut stream = MediaStream::new(way.operation);
     stream.push(body.clone(), &mut Vec::new())?;
     stream.finish(&mut Vec::new())?;
-    Ok(WholeAnswer::plain(body, AnswerFacts { usage: stream.facts.usage, content_bytes: 0 }))
+    Ok(BufferedAnswer::plain(body, AnswerFacts { usage: stream.facts.usage, content_bytes: 0 }))
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use crate::refusal::wrong_value;
 use crate::responses::{Members, value_of};
 use crate::translate::TranslatedRequest;
 use crate::video::BILLED;
-use crate::whole::WholeAnswer;
+use crate::whole::BufferedAnswer;
 
 /// The default length in seconds. It is always sent upstream, because the requested length is what is billed.
 const SECONDS: u64 = 8;
@@ -72,9 +72,9 @@ impl VideoAsk {
         let body = document(form, body).unwrap_or_default();
         let said = Members::of_answer(&body);
         let seconds = said.as_ref().and_then(|said| {
-            said.said_count("seconds").or_else(|| said.said("seconds")?.trim().parse().ok())
+            said.find_count("seconds").or_else(|| said.find_text("seconds")?.trim().parse().ok())
         });
-        let wanted = said.and_then(|said| said.said("size"));
+        let wanted = said.and_then(|said| said.find_text("size"));
         let size = SIZES.iter().find(|(size, ..)| wanted.as_deref() == Some(size)).map(|(size, ..)| *size);
         Self::New { model: model.to_owned(), seconds, size, created_unix_s }
     }
@@ -154,7 +154,7 @@ pub fn write_veo(
     }
     lose_rest(members, &mut unsaid.losses)?;
     let body = format!(r#"{{"instances":[{}],"parameters":{}}}"#, object(&instance), object(&said));
-    Ok(TranslatedRequest { body: Bytes::from(body), dropped: unsaid.losses.settle(is_lenient)? })
+    Ok(TranslatedRequest { body: Bytes::from(body), dropped: unsaid.losses.finish(is_lenient)? })
 }
 
 /// The requested length: a string, as OpenAI's SDK sends it, or a number.
@@ -260,7 +260,7 @@ pub fn video_object(ask: &VideoAsk, body: &[u8]) -> Result<Bytes, StreamFault> {
     }
     let (named, end) = match ask {
         VideoAsk::New { seconds, size, created_unix_s, .. } => {
-            let name = said.said("name").ok_or(StreamFault::Broken("not_an_answer"))?;
+            let name = said.find_text("name").ok_or(StreamFault::Broken("not_an_answer"))?;
             let (seconds, size) = (seconds.unwrap_or(SECONDS), size.unwrap_or(SIZES[0].0));
             (Named::new(&name, *created_unix_s, seconds, size), End::Queued)
         }
@@ -287,9 +287,9 @@ pub fn video_object(ask: &VideoAsk, body: &[u8]) -> Result<Bytes, StreamFault> {
 }
 
 /// The same, as a buffered response.
-pub(crate) fn whole_answer(way: &AnswerPath, body: &[u8]) -> Result<WholeAnswer, StreamFault> {
-    let ask = way.film.as_ref().ok_or(StreamFault::Broken("not_an_answer"))?;
-    Ok(WholeAnswer::plain(video_object(ask, body)?, AnswerFacts::default()))
+pub(crate) fn buffered_answer(way: &AnswerPath, body: &[u8]) -> Result<BufferedAnswer, StreamFault> {
+    let ask = way.video.as_ref().ok_or(StreamFault::Broken("not_an_answer"))?;
+    Ok(BufferedAnswer::plain(video_object(ask, body)?, AnswerFacts::default()))
 }
 
 /// The video itself, in pieces.
@@ -333,24 +333,24 @@ enum End<'a> {
 
 impl<'a> End<'a> {
     fn of(said: &Members<'a>) -> Self {
-        if let Some(error) = said.said_members("error") {
-            let code = code_of(error.said_count("code").unwrap_or_default());
-            return Self::failed(code, error.said("message").as_deref());
+        if let Some(error) = said.find_members("error") {
+            let code = code_of(error.find_count("code").unwrap_or_default());
+            return Self::failed(code, error.find_text("message").as_deref());
         }
-        if !said.said_true("done") {
+        if !said.is_true("done") {
             return Self::Coming;
         }
-        let Some(response) = said.said_members("response") else { return Self::failed("unknown", None) };
+        let Some(response) = said.find_members("response") else { return Self::failed("unknown", None) };
         // Only one video was requested.
-        match response.said_elements("videos").first().and_then(|video| Members::of_answer(video)) {
-            Some(video) => Self::Made(video.said("bytesBase64Encoded")),
+        match response.find_elements("videos").first().and_then(|video| Members::of_answer(video)) {
+            Some(video) => Self::Made(video.find_text("bytesBase64Encoded")),
             None => {
-                let reasons = response.said_elements("raiMediaFilteredReasons");
+                let reasons = response.find_elements("raiMediaFilteredReasons");
                 let reason = reasons.first().and_then(|reason| match value_of(reason) {
                     Ok(Value::String(text)) => Some(text.decode()),
                     _ => None,
                 });
-                let is_filtered = reason.is_some() || response.said_count("raiMediaFilteredCount") > Some(0);
+                let is_filtered = reason.is_some() || response.find_count("raiMediaFilteredCount") > Some(0);
                 Self::failed(if is_filtered { "moderation_blocked" } else { "unknown" }, reason.as_deref())
             }
         }

@@ -26,7 +26,7 @@ impl UnsupportedParams {
         if !self.is_lenient {
             return Err(unsayable(name.to_owned(), what, fix));
         }
-        self.losses.lose_extra(name, true);
+        self.losses.drop_unknown(name, true);
         Ok(())
     }
 

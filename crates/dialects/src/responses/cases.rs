@@ -199,13 +199,13 @@ fn wish() -> AnswerOptions {
     let prompt = Prompt { namespaces, ..Prompt::default() };
     AnswerOptions {
         model: "asked".to_owned(),
-        asked: AnswerConstraints::of(&prompt),
+        constraints: AnswerConstraints::of(&prompt),
         ..AnswerOptions::default()
     }
 }
 
 fn whole(events: Vec<Event>) -> Value {
-    serde_json::from_slice(&Writer::new(wish()).whole(events)).expect("JSON")
+    serde_json::from_slice(&Writer::new(wish()).write_buffered(events)).expect("JSON")
 }
 
 fn begin(part: u32, kind: PartKind) -> Event {
@@ -311,7 +311,7 @@ fn prompt_of(role: Role, content: Content) -> Prompt {
 fn written(prompt: &Prompt, abilities: Abilities) -> (Value, Result<Vec<String>, String>) {
     let mut losses = DroppedFields::new(Grammar::Anthropic, Grammar::Responses);
     let body = write_prompt(prompt, &TargetModel { model: "m", abilities }, &mut losses).unwrap();
-    let settled = losses.settle(false).map_err(|fault| fault.param.unwrap_or_default().into_string());
+    let settled = losses.finish(false).map_err(|fault| fault.param.unwrap_or_default().into_string());
     (serde_json::from_slice(&body).expect("JSON"), settled)
 }
 

@@ -30,13 +30,13 @@ impl Reader {
     /// Reads the final response object.
     pub(super) fn finish(&mut self, response: &Members<'_>, out: &mut Vec<Event>) -> Result<(), StreamFault> {
         self.start(Some(response), out);
-        let status = response.said("status").unwrap_or_default();
+        let status = response.find_text("status").unwrap_or_default();
         if status == "failed" {
             out.extend(read_usage(response, true).map(Event::Usage));
-            let error = response.said_object("error").unwrap_or_default();
+            let error = response.find_object("error").unwrap_or_default();
             return Err(upstream(error));
         }
-        for (at, item) in (0..).zip(response.said_elements("output")) {
+        for (at, item) in (0..).zip(response.find_elements("output")) {
             self.item_done(at, Some(item), out)?;
         }
         self.end_text(out);
@@ -56,7 +56,7 @@ impl Reader {
 
     fn reason(&self, status: &str, response: &Members<'_>) -> Finish {
         let incomplete =
-            response.said_members("incomplete_details").and_then(|details| details.said("reason"));
+            response.find_members("incomplete_details").and_then(|details| details.find_text("reason"));
         let said = incomplete.as_deref().filter(|_| status == "incomplete");
         let reason = match (status, said) {
             (_, Some("max_output_tokens" | "max_messages")) => Reason::Length,

@@ -79,7 +79,7 @@ impl<'a> Conversation<'a> {
 
     /// Reports an item's members that were not taken.
     fn leave(&mut self, members: Members<'_>) {
-        let way = members.way().to_owned();
+        let way = members.path().to_owned();
         for name in members.rest() {
             if ECHOES.contains(&name.as_str()) {
                 // Reported once for all items: a long history has hundreds of them.
@@ -113,7 +113,7 @@ fn read_item(mut item: Members<'_>, conversation: &mut Conversation<'_>) -> Resu
             Ok(())
         }
         other => {
-            conversation.prompt.add_extra(format!("{} ({other})", item.way()), true);
+            conversation.prompt.add_extra(format!("{} ({other})", item.path()), true);
             Ok(())
         }
     }
@@ -124,14 +124,14 @@ fn read_message(mut item: Members<'_>, conversation: &mut Conversation<'_>) -> R
     let role = item.needed_text("role", fix)?;
     let parts = read_content(&mut item, "content", conversation)?;
     let Some(parts) = parts else {
-        return Err(missing(item.at("content"), "Send a text, or an array of parts."));
+        return Err(missing(item.path_of("content"), "Send a text, or an array of parts."));
     };
     match &*role {
         "user" => conversation.turn(Role::User, parts),
         "assistant" => conversation.add(Role::Assistant, parts),
         "system" => conversation.instruct(false, parts),
         "developer" => conversation.instruct(true, parts),
-        _ => return Err(wrong_value(item.at("role"), "is no role of this API", fix.to_owned())),
+        _ => return Err(wrong_value(item.path_of("role"), "is no role of this API", fix.to_owned())),
     }
     conversation.leave(item);
     Ok(())
@@ -143,7 +143,7 @@ fn read_content(
     name: &str,
     conversation: &mut Conversation<'_>,
 ) -> Result<Option<Vec<Part>>, Box<Fault>> {
-    let way = item.at(name);
+    let way = item.path_of(name);
     let array = match item.take(name)? {
         None => return Ok(None),
         Some(Value::String(text)) => return Ok(Some(vec![Part::text(text.decode())])),
@@ -173,12 +173,12 @@ fn read_part(mut part: Members<'_>, conversation: &mut Conversation<'_>) -> Resu
         "input_image" => Content::Image { source: read_image(&mut part)?, detail: part.text("detail")? },
         "input_file" => read_file(&mut part)?,
         _ => {
-            conversation.prompt.add_extra(format!("{} ({kind})", part.way()), true);
+            conversation.prompt.add_extra(format!("{} ({kind})", part.path()), true);
             return Ok(None);
         }
     };
     let cache = read_mark(&mut part, conversation)?;
-    let said = Part::said(content, cache, part.way());
+    let said = Part::with_path(content, cache, part.path());
     leave(part, &mut conversation.prompt.extras);
     Ok(Some(said))
 }
@@ -193,7 +193,7 @@ fn read_mark(
         Some("30m") => Some(CacheLifetime::Minutes30),
         Some("12h") => Some(CacheLifetime::Hours12),
         Some(_) => {
-            conversation.prompt.add_extra(mark.at("ttl"), false);
+            conversation.prompt.add_extra(mark.path_of("ttl"), false);
             None
         }
         None => None,
@@ -207,7 +207,9 @@ fn read_image(part: &mut Members<'_>) -> Result<Source, Box<Fault>> {
     }
     match part.text("file_id")? {
         Some(id) => Ok(Source::File { id, media_type: None }),
-        None => Err(missing(part.at("image_url"), "Send the image's address, its data: URL, or a file_id.")),
+        None => {
+            Err(missing(part.path_of("image_url"), "Send the image's address, its data: URL, or a file_id."))
+        }
     }
 }
 
@@ -226,7 +228,7 @@ fn read_file(part: &mut Members<'_>) -> Result<Content, Box<Fault>> {
     } else if let Some(id) = part.text("file_id")? {
         Source::File { id, media_type: None }
     } else {
-        return Err(missing(part.at("file_data"), "Send file_data, a file_url or a file_id."));
+        return Err(missing(part.path_of("file_data"), "Send file_data, a file_url or a file_id."));
     };
     Ok(Content::Document { source, name, context: None, cite: false })
 }
@@ -278,7 +280,7 @@ fn read_result(
 ) -> Result<(), Box<Fault>> {
     let id = item.needed_text("call_id", "Send the call_id of the call that this answers.")?;
     let Some(parts) = read_content(&mut item, "output", conversation)? else {
-        return Err(missing(item.at("output"), "Send what the tool gave, as a text or as parts."));
+        return Err(missing(item.path_of("output"), "Send what the tool gave, as a text or as parts."));
     };
     let result = ToolResult { id, name: None, parts, is_error: false, is_custom };
     conversation.add(Role::Tool, vec![Part::of(Content::ToolResult(result))]);

@@ -12,7 +12,7 @@ use crate::refusal::{duplicate, missing, wrong_type, wrong_value};
 #[derive(Debug)]
 pub(crate) struct Members<'a> {
     /// The path to the object; empty for the body itself.
-    way: String,
+    path: String,
     bytes: &'a [u8],
     list: Vec<(Cow<'a, str>, Value<'a>)>,
 }
@@ -36,16 +36,16 @@ impl<'a> Members<'a> {
             Ok::<(), JsonError>(())
         })?;
         cursor.end()?;
-        Ok(Self { way, bytes, list })
+        Ok(Self { path: way, bytes, list })
     }
 
     /// The path to one of its members.
-    pub(crate) fn at(&self, name: &str) -> String {
-        if self.way.is_empty() { name.to_owned() } else { format!("{}.{name}", self.way) }
+    pub(crate) fn path_of(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
-    pub(crate) fn way(&self) -> &str {
-        &self.way
+    pub(crate) fn path(&self) -> &str {
+        &self.path
     }
 
     pub(crate) const fn bytes(&self) -> &'a [u8] {
@@ -57,7 +57,7 @@ impl<'a> Members<'a> {
         let Some(at) = self.list.iter().position(|(known, _)| known == name) else { return Ok(None) };
         let (_, value) = self.list.remove(at);
         if self.list.iter().any(|(known, _)| known == name) {
-            return Err(duplicate(self.at(name)));
+            return Err(duplicate(self.path_of(name)));
         }
         Ok(Some(value))
     }
@@ -66,19 +66,19 @@ impl<'a> Members<'a> {
         match self.take(name)? {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.decode().into_owned())),
-            Some(other) => Err(wrong_type(self.at(name), "a string", kind_of(&other))),
+            Some(other) => Err(wrong_type(self.path_of(name), "a string", kind_of(&other))),
         }
     }
 
     pub(crate) fn needed_text(&mut self, name: &str, fix: &'static str) -> Result<String, Box<Fault>> {
-        self.text(name)?.ok_or_else(|| missing(self.at(name), fix))
+        self.text(name)?.ok_or_else(|| missing(self.path_of(name), fix))
     }
 
     pub(crate) fn boolean(&mut self, name: &str) -> Result<Option<bool>, Box<Fault>> {
         match self.take(name)? {
             None => Ok(None),
             Some(Value::Boolean(truth)) => Ok(Some(truth)),
-            Some(other) => Err(wrong_type(self.at(name), "a boolean", kind_of(&other))),
+            Some(other) => Err(wrong_type(self.path_of(name), "a boolean", kind_of(&other))),
         }
     }
 
@@ -87,10 +87,10 @@ impl<'a> Members<'a> {
         match (value.as_count(), value) {
             (Some(count), _) => Ok(Some(count)),
             (None, Value::Number(_)) => {
-                let fix = format!("Send a whole number from 0 in \"{}\".", self.at(name));
-                Err(wrong_value(self.at(name), "is not a whole number from 0", fix))
+                let fix = format!("Send a whole number from 0 in \"{}\".", self.path_of(name));
+                Err(wrong_value(self.path_of(name), "is not a whole number from 0", fix))
             }
-            (None, other) => Err(wrong_type(self.at(name), "a whole number", kind_of(&other))),
+            (None, other) => Err(wrong_type(self.path_of(name), "a whole number", kind_of(&other))),
         }
     }
 
@@ -99,7 +99,7 @@ impl<'a> Members<'a> {
         match self.take(name)? {
             None => Ok(None),
             Some(Value::Number(text)) => Ok(Some(Json(text.to_owned()))),
-            Some(other) => Err(wrong_type(self.at(name), "a number", kind_of(&other))),
+            Some(other) => Err(wrong_type(self.path_of(name), "a number", kind_of(&other))),
         }
     }
 
@@ -108,18 +108,18 @@ impl<'a> Members<'a> {
         match self.take(name)? {
             None => Ok(None),
             Some(Value::Object(span)) => Ok(Some(span.of(self.bytes))),
-            Some(other) => Err(wrong_type(self.at(name), "an object", kind_of(&other))),
+            Some(other) => Err(wrong_type(self.path_of(name), "an object", kind_of(&other))),
         }
     }
 
     pub(crate) fn members(&mut self, name: &str) -> Result<Option<Self>, Box<Fault>> {
-        let way = self.at(name);
+        let way = self.path_of(name);
         self.object(name)?.map(|bytes| Self::read(bytes, way)).transpose()
     }
 
     /// The elements of an array, each with its path.
     pub(crate) fn elements(&mut self, name: &str) -> Result<Option<Elements<'a>>, Box<Fault>> {
-        let way = self.at(name);
+        let way = self.path_of(name);
         match self.take(name)? {
             None => Ok(None),
             Some(Value::Array(span)) => Ok(Some(elements_of(span.of(self.bytes), &way)?)),
@@ -142,7 +142,7 @@ impl<'a> Members<'a> {
     }
 
     /// The names that were not taken, and whether their values carry anything.
-    pub(crate) fn spoken_rest(self) -> Vec<(String, bool)> {
+    pub(crate) fn rest_with_presence(self) -> Vec<(String, bool)> {
         let bytes = self.bytes;
         self.list.into_iter().map(|(name, value)| (name.into_owned(), value.is_something(bytes))).collect()
     }
@@ -158,42 +158,42 @@ impl<'a> Members<'a> {
         self.list.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
-    pub(crate) fn said(&self, name: &str) -> Option<Cow<'a, str>> {
+    pub(crate) fn find_text(&self, name: &str) -> Option<Cow<'a, str>> {
         match self.find(name)? {
             Value::String(text) => Some(text.decode()),
             _ => None,
         }
     }
 
-    pub(crate) fn said_count(&self, name: &str) -> Option<u64> {
+    pub(crate) fn find_count(&self, name: &str) -> Option<u64> {
         self.find(name)?.as_count()
     }
 
-    pub(crate) fn said_true(&self, name: &str) -> bool {
+    pub(crate) fn is_true(&self, name: &str) -> bool {
         matches!(self.find(name), Some(Value::Boolean(true)))
     }
 
-    pub(crate) fn said_object(&self, name: &str) -> Option<&'a [u8]> {
+    pub(crate) fn find_object(&self, name: &str) -> Option<&'a [u8]> {
         match self.find(name)? {
             Value::Object(span) => Some(span.of(self.bytes)),
             _ => None,
         }
     }
 
-    pub(crate) fn said_members(&self, name: &str) -> Option<Self> {
-        Self::of_answer(self.said_object(name)?)
+    pub(crate) fn find_members(&self, name: &str) -> Option<Self> {
+        Self::of_answer(self.find_object(name)?)
     }
 
     /// An array as written.
-    pub(crate) fn said_array(&self, name: &str) -> Option<&'a [u8]> {
+    pub(crate) fn find_array(&self, name: &str) -> Option<&'a [u8]> {
         match self.find(name)? {
             Value::Array(span) => Some(span.of(self.bytes)),
             _ => None,
         }
     }
 
-    pub(crate) fn said_elements(&self, name: &str) -> Vec<&'a [u8]> {
-        let Some(array) = self.said_array(name) else { return Vec::new() };
+    pub(crate) fn find_elements(&self, name: &str) -> Vec<&'a [u8]> {
+        let Some(array) = self.find_array(name) else { return Vec::new() };
         let found = elements_of(array, "").unwrap_or_default();
         found.into_iter().map(|(_, element)| element).collect()
     }

@@ -2,7 +2,7 @@
 
 use domain::prompt::{
     Aliased, Caching, Effort, Extra, Instruction, Output, OutputFormat, Reasoning, Sampling, ServiceTier,
-    Shows,
+    ThinkingVisibility,
 };
 use domain::{Fault, Prompt};
 
@@ -85,7 +85,8 @@ pub(crate) fn read_prompt(body: &[u8]) -> Result<Prompt, Box<Fault>> {
     // OpenAI's default needs no report.
     let default_truncation =
         |(name, _): &(String, bool)| name == "truncation" && is_word(body, name, "disabled");
-    for (name, is_something) in members.spoken_rest().into_iter().filter(|member| !default_truncation(member))
+    for (name, is_something) in
+        members.rest_with_presence().into_iter().filter(|member| !default_truncation(member))
     {
         let is_hint = HINTS.contains(&name.as_str()) || is_mark(&name);
         // Dropping an empty or disabled value is not a loss, where the field is known.
@@ -105,7 +106,7 @@ pub(super) trait AddExtra {
 impl AddExtra for Vec<Extra> {
     fn add_extra(&mut self, name: String, is_meaning: bool) {
         if self.iter().all(|extra| extra.name != name) {
-            self.push(Extra { name, is_meaning });
+            self.push(Extra { name, affects_answer: is_meaning });
         }
     }
 }
@@ -117,7 +118,7 @@ impl AddExtra for Prompt {
 }
 
 fn is_word(body: &[u8], name: &str, word: &str) -> bool {
-    Members::of_answer(body).and_then(|members| members.said(name)).is_some_and(|said| said == word)
+    Members::of_answer(body).and_then(|members| members.find_text(name)).is_some_and(|said| said == word)
 }
 
 fn read_conversation(members: &mut Members<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
@@ -164,12 +165,12 @@ fn read_format(mut format: Members<'_>, extras: &mut Vec<Extra>) -> Result<Outpu
                 Some(schema) => super::members::json_of(schema),
                 None => {
                     let fix = "Send the schema that the answer shall keep to.";
-                    return Err(crate::refusal::missing(format.at("schema"), fix));
+                    return Err(crate::refusal::missing(format.path_of("schema"), fix));
                 }
             },
             strict: format.boolean("strict")?,
         },
-        _ => return Err(wrong_value(format.at("type"), "is no format of this API", fix.to_owned())),
+        _ => return Err(wrong_value(format.path_of("type"), "is no format of this API", fix.to_owned())),
     };
     leave(format, extras);
     Ok(read)
@@ -182,17 +183,17 @@ fn read_reasoning(members: &mut Members<'_>, extras: &mut Vec<Extra>) -> Result<
         reasoning.effort = Effort::of(&word);
         if reasoning.effort.is_none() {
             let words = Effort::ALL.map(Effort::as_str).join(", ");
-            return Err(wrong_value(said.at("effort"), "is no effort", format!("Say one of {words}.")));
+            return Err(wrong_value(said.path_of("effort"), "is no effort", format!("Say one of {words}.")));
         }
     }
     let older = said.text("generate_summary")?;
     let summary = said.text("summary")?.or(older);
-    reasoning.shows = summary.is_some().then_some(Shows::Summary);
+    reasoning.visibility = summary.is_some().then_some(ThinkingVisibility::Summary);
     // The level of detail of the summary can't be expressed.
     if summary.is_some_and(|word| word != "auto") {
-        extras.add_extra(said.at("summary"), false);
+        extras.add_extra(said.path_of("summary"), false);
     }
-    let way = said.way().to_owned();
+    let way = said.path().to_owned();
     for name in said.rest() {
         let is_hint = matches!(&*name, "context" | "mode");
         extras.add_extra(format!("{way}.{name}"), !is_hint);
@@ -255,7 +256,7 @@ fn read_metadata(members: &mut Members<'_>, prompt: &mut Prompt) -> Result<(), B
 
 /// Members that were not taken are unknown, so they may change the answer.
 pub(super) fn leave(members: Members<'_>, extras: &mut Vec<Extra>) {
-    let way = members.way().to_owned();
+    let way = members.path().to_owned();
     for name in members.rest() {
         extras.add_extra(format!("{way}.{name}"), !is_mark(&name));
     }

@@ -68,22 +68,22 @@ impl ReadAnswer for Reader {
         }
         let Some(event) = Members::of_answer(data) else { return Err(StreamFault::Broken("bad_json")) };
         let name = String::from_utf8_lossy(name);
-        let kind = event.said("type").unwrap_or(name);
+        let kind = event.find_text("type").unwrap_or(name);
         match &*kind {
             "error" => return Err(upstream(data)),
             "response.created" | "response.queued" | "response.in_progress" => {
-                let response = event.said_members("response");
+                let response = event.find_members("response");
                 self.start(response.as_ref(), out);
             }
             "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => {
-                let response = event.said_members("response");
+                let response = event.find_members("response");
                 let Some(response) = response else { return Err(StreamFault::Broken("not_a_response")) };
                 self.finish(&response, out)?;
             }
             _ => match kind.strip_prefix("response.") {
                 Some(kind) => self.content(kind, &event, out)?,
                 // Errors of servers that send no type; other events of unknown type are ignored.
-                None if event.said_object("error").is_some() => return Err(upstream(data)),
+                None if event.find_object("error").is_some() => return Err(upstream(data)),
                 None => {}
             },
         }
@@ -94,12 +94,12 @@ impl ReadAnswer for Reader {
         if self.is_done { Ok(()) } else { Err(StreamFault::Broken("ended_early")) }
     }
 
-    fn whole(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
+    fn read_buffered(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
         let Some(response) = Members::of_answer(body) else { return Err(StreamFault::Broken("bad_json")) };
-        let is_response = response.said_array("output").is_some()
-            || response.said("object").is_some_and(|object| object == "response");
+        let is_response = response.find_array("output").is_some()
+            || response.find_text("object").is_some_and(|object| object == "response");
         if !is_response {
-            let is_error = response.said_object("error").is_some() || response.said("error").is_some();
+            let is_error = response.find_object("error").is_some() || response.find_text("error").is_some();
             return Err(if is_error { upstream(body) } else { StreamFault::Broken("not_a_response") });
         }
         self.finish(&response, out)
@@ -111,22 +111,22 @@ impl Reader {
         if std::mem::replace(&mut self.is_started, true) {
             return;
         }
-        let text = |name| response.and_then(|response| response.said(name)).map(Cow::into_owned);
+        let text = |name| response.and_then(|response| response.find_text(name)).map(Cow::into_owned);
         out.push(Event::Start {
             id: text("id"),
             model: text("model"),
-            created_unix_s: response.and_then(|response| response.said_count("created_at")),
+            created_unix_s: response.and_then(|response| response.find_count("created_at")),
         });
     }
 
     /// An event between the first and the last.
     fn content(&mut self, kind: &str, event: &Members<'_>, out: &mut Vec<Event>) -> Result<(), StreamFault> {
-        let at = event.said_count("output_index").unwrap_or(0);
-        let index = event.said_count("content_index").unwrap_or(0);
-        let delta = || event.said("delta").unwrap_or_default();
+        let at = event.find_count("output_index").unwrap_or(0);
+        let index = event.find_count("content_index").unwrap_or(0);
+        let delta = || event.find_text("delta").unwrap_or_default();
         match kind {
             "output_item.added" => self.item_added(at, event, out),
-            "output_item.done" => self.item_done(at, event.said_object("item"), out)?,
+            "output_item.done" => self.item_done(at, event.find_object("item"), out)?,
             "content_part.added" => self.part_said(at, index, event, out),
             "content_part.done" => {
                 self.part_said(at, index, event, out);
@@ -140,27 +140,29 @@ impl Reader {
                 self.logprobs(event, out);
             }
             "output_text.done" => {
-                self.say_rest(Key { item: at, slot: Slot::Text(index) }, event.said("text"), out)
+                self.say_rest(Key { item: at, slot: Slot::Text(index) }, event.find_text("text"), out)
             }
             "output_text.annotation.added" => {
-                if let Some(citation) = event.said_object("annotation") {
+                if let Some(citation) = event.find_object("annotation") {
                     self.cite(at, index, citation, out);
                 }
             }
             "refusal.delta" => self.say(Key { item: at, slot: Slot::Refusal(index) }, &delta(), out),
             "refusal.done" => {
-                self.say_rest(Key { item: at, slot: Slot::Refusal(index) }, event.said("refusal"), out);
+                self.say_rest(Key { item: at, slot: Slot::Refusal(index) }, event.find_text("refusal"), out);
             }
             "reasoning_summary_text.delta" => {
-                let part = event.said_count("summary_index").unwrap_or(0);
+                let part = event.find_count("summary_index").unwrap_or(0);
                 self.think(Key { item: at, slot: Slot::Summary }, part, &delta(), out);
             }
             "reasoning_text.delta" => self.think(Key { item: at, slot: Slot::Thought }, index, &delta(), out),
             "function_call_arguments.delta" | "custom_tool_call_input.delta" => {
                 self.argue(at, &delta(), out)?
             }
-            "function_call_arguments.done" => self.argue_rest(at, event.said("arguments").as_deref(), out)?,
-            "custom_tool_call_input.done" => self.argue_rest(at, event.said("input").as_deref(), out)?,
+            "function_call_arguments.done" => {
+                self.argue_rest(at, event.find_text("arguments").as_deref(), out)?
+            }
+            "custom_tool_call_input.done" => self.argue_rest(at, event.find_text("input").as_deref(), out)?,
             _ => {}
         }
         Ok(())
@@ -168,14 +170,14 @@ impl Reader {
 
     fn item_added(&mut self, at: u64, event: &Members<'_>, out: &mut Vec<Event>) {
         self.start(None, out);
-        let Some(item) = event.said_members("item") else { return };
-        self.items.entry(at).or_default().id = item.said("id").map(Cow::into_owned);
+        let Some(item) = event.find_members("item") else { return };
+        self.items.entry(at).or_default().id = item.find_text("id").map(Cow::into_owned);
         self.begin_call(at, &item, out);
     }
 
     /// Starts a call, where the item is one and has not started yet.
     fn begin_call(&mut self, at: u64, item: &Members<'_>, out: &mut Vec<Event>) {
-        let is_custom = match item.said("type").as_deref() {
+        let is_custom = match item.find_text("type").as_deref() {
             Some("function_call") => false,
             Some("custom_tool_call") => true,
             _ => return,
@@ -184,12 +186,12 @@ impl Reader {
             return;
         }
         self.end_text(out);
-        let name = item.said("name").unwrap_or_default();
-        let name = match item.said("namespace") {
+        let name = item.find_text("name").unwrap_or_default();
+        let name = match item.find_text("namespace") {
             Some(namespace) => flat_name(&namespace, &name),
             None => name.into_owned(),
         };
-        let id = item.said("call_id").or_else(|| item.said("id")).unwrap_or_default().into_owned();
+        let id = item.find_text("call_id").or_else(|| item.find_text("id")).unwrap_or_default().into_owned();
         let part = self.begin(PartKind::Call { id, name, is_custom }, out);
         self.items.entry(at).or_default().call = Some(Call { part, sent: 0, is_open: true });
         self.has_calls = true;
@@ -274,26 +276,26 @@ impl Reader {
     }
 
     fn part_said(&mut self, at: u64, index: u64, event: &Members<'_>, out: &mut Vec<Event>) {
-        let Some(part) = event.said_members("part") else { return };
+        let Some(part) = event.find_members("part") else { return };
         self.message_part(at, index, &part, out);
     }
 
     fn message_part(&mut self, at: u64, index: u64, part: &Members<'_>, out: &mut Vec<Event>) {
-        match part.said("type").as_deref() {
+        match part.find_text("type").as_deref() {
             Some("output_text") => {
                 let key = Key { item: at, slot: Slot::Text(index) };
                 let is_new = self.sent(key).is_none();
-                self.say_rest(key, part.said("text"), out);
+                self.say_rest(key, part.find_text("text"), out);
                 if is_new {
                     self.logprobs(part, out);
                 }
                 let told = self.items.get(&at).and_then(|item| item.cited.get(&index)).copied().unwrap_or(0);
-                for citation in part.said_elements("annotations").into_iter().skip(told) {
+                for citation in part.find_elements("annotations").into_iter().skip(told) {
                     self.cite(at, index, citation, out);
                 }
             }
             Some("refusal") => {
-                self.say_rest(Key { item: at, slot: Slot::Refusal(index) }, part.said("refusal"), out);
+                self.say_rest(Key { item: at, slot: Slot::Refusal(index) }, part.find_text("refusal"), out);
             }
             _ => {}
         }
@@ -306,8 +308,8 @@ impl Reader {
     }
 
     fn logprobs(&self, said: &Members<'_>, out: &mut Vec<Event>) {
-        if !said.said_elements("logprobs").is_empty()
-            && let Some(tokens) = said.said_array("logprobs")
+        if !said.find_elements("logprobs").is_empty()
+            && let Some(tokens) = said.find_array("logprobs")
         {
             out.push(Event::Logprobs { choice: 0, tokens: json_of(tokens) });
         }
@@ -348,10 +350,10 @@ impl Reader {
         if self.items.get(&at).is_some_and(|item| item.is_told) {
             return Ok(());
         }
-        let kind = item.said("type").unwrap_or_default();
+        let kind = item.find_text("type").unwrap_or_default();
         match &*kind {
             "message" => {
-                for (index, part) in (0..).zip(item.said_elements("content")) {
+                for (index, part) in (0..).zip(item.find_elements("content")) {
                     if let Some(part) = Members::of_answer(part) {
                         self.message_part(at, index, &part, out);
                     }
@@ -360,7 +362,7 @@ impl Reader {
             "function_call" | "custom_tool_call" => {
                 self.begin_call(at, &item, out);
                 let member = if kind == "function_call" { "arguments" } else { "input" };
-                self.argue_rest(at, item.said(member).as_deref(), out)?;
+                self.argue_rest(at, item.find_text(member).as_deref(), out)?;
                 self.end_call(at, out);
             }
             "reasoning" => self.thought_done(at, &item, out),
@@ -390,19 +392,19 @@ impl Reader {
     fn thought_done(&mut self, at: u64, item: &Members<'_>, out: &mut Vec<Event>) {
         let entry = self.items.entry(at).or_default();
         if entry.id.is_none() {
-            entry.id = item.said("id").map(Cow::into_owned);
+            entry.id = item.find_text("id").map(Cow::into_owned);
         }
         for (member, slot) in [("summary", Slot::Summary), ("content", Slot::Thought)] {
             let key = Key { item: at, slot };
             if self.sent(key).is_some() {
                 continue;
             }
-            for (index, part) in (0..).zip(item.said_elements(member)) {
-                let text = Members::of_answer(part).and_then(|part| part.said("text"));
+            for (index, part) in (0..).zip(item.find_elements(member)) {
+                let text = Members::of_answer(part).and_then(|part| part.find_text("text"));
                 self.think(key, index, &text.unwrap_or_default(), out);
             }
         }
-        if let Some(value) = item.said("encrypted_content") {
+        if let Some(value) = item.find_text("encrypted_content") {
             let part = match self.open {
                 Some((key, part)) if key.item == at => part,
                 _ => self.text_part(Key { item: at, slot: Slot::Summary }, out),

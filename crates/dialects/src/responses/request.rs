@@ -120,7 +120,7 @@ impl Draft {
             Field::Background => {
                 self.request.is_background = optional_boolean(cursor, name)?.unwrap_or(false);
             }
-            Field::Include => self.request.sealed_thoughts = find_sealed_thoughts(cursor)?,
+            Field::Include => self.request.encrypted_reasoning = find_sealed_thoughts(cursor)?,
             Field::ServiceTier => self.request.terms.tier = optional_tier(cursor)?,
             Field::Conversation | Field::PromptTemplate => {
                 cursor.skip()?;
@@ -143,7 +143,7 @@ impl Draft {
         request.choices = 1;
         // Responses always reports usage.
         request.include_usage = true;
-        request.is_kept = !self.is_unkept;
+        request.stores_answer = !self.is_unkept;
         request.end_user = self.safety_identifier.or(self.user);
         Ok(request)
     }

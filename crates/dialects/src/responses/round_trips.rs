@@ -2,8 +2,8 @@
 
 use domain::prompt::{
     CacheLifetime, CacheMark, Caching, Content, Effort, Instruction, Output, OutputFormat, Part, Reasoning,
-    Role, Sampling, ServiceTier, Shows, Signature, Source, Thought, Tool, ToolCall, ToolChoice, ToolKind,
-    ToolResult, Turn,
+    Role, Sampling, ServiceTier, Signature, Source, ThinkingVisibility, Thought, Tool, ToolCall, ToolChoice,
+    ToolKind, ToolResult, Turn,
 };
 use domain::{
     Abilities, Event, Finish, Grammar, Json, PartKind, Prompt, Reason, TraceId, Usage, UsageSource,
@@ -172,7 +172,7 @@ fn reasoning() -> impl Strategy<Value = Reasoning> {
     let effort = option::of(proptest::sample::select(Effort::ALL.to_vec()));
     (effort, any::<bool>()).prop_map(|(effort, is_shown)| Reasoning {
         effort,
-        shows: is_shown.then_some(Shows::Summary),
+        visibility: is_shown.then_some(ThinkingVisibility::Summary),
         // Reasoning is requested in encrypted form where nothing is stored, so that it can come back.
         wants_encrypted: true,
         ..Reasoning::default()
@@ -393,7 +393,7 @@ proptest! {
     fn a_prompt_comes_back_as_it_was(prompt in prompt()) {
         let mut losses = DroppedFields::new(Grammar::Responses, Grammar::Responses);
         let body = write_prompt(&prompt, &listener(), &mut losses).unwrap();
-        prop_assert_eq!(losses.settle(false).unwrap(), Vec::<String>::new());
+        prop_assert_eq!(losses.finish(false).unwrap(), Vec::<String>::new());
         let request = super::decode_request(&bytes::Bytes::from(body.clone())).unwrap();
         prop_assert_eq!(request.stream, prompt.stream);
         prop_assert_eq!(request.max_output_tokens, prompt.output.tokens_max);
@@ -414,8 +414,8 @@ proptest! {
         }
         let streamed = read_stream(&bytes);
         let mut whole = Vec::new();
-        let body = Writer::new(wish()).whole(events.clone());
-        Reader::default().whole(&body, &mut whole).unwrap();
+        let body = Writer::new(wish()).write_buffered(events.clone());
+        Reader::default().read_buffered(&body, &mut whole).unwrap();
         for read in [streamed, whole] {
             is_well_formed(&read);
             prop_assert_eq!(joined(&read), joined(&events));

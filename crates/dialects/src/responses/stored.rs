@@ -26,7 +26,7 @@ pub struct ReportedResponse {
 #[must_use]
 pub fn read_response(body: &[u8]) -> Option<ReportedResponse> {
     let response = Members::of_answer(body)?;
-    let is_over = !is_open(&response.said("status")?);
+    let is_over = !is_open(&response.find_text("status")?);
     Some(ReportedResponse { is_over, usage: used_in_the_end(&response) })
 }
 
@@ -37,7 +37,7 @@ fn is_open(status: &str) -> bool {
 
 /// The usage of a response object, once it is final.
 pub(crate) fn used_in_the_end(response: &Members<'_>) -> Option<Usage> {
-    if is_open(&response.said("status")?) { None } else { read_usage(response, true) }
+    if is_open(&response.find_text("status")?) { None } else { read_usage(response, true) }
 }
 
 /// As `used_in_the_end`, for a body that may be anything.
@@ -48,7 +48,7 @@ pub(crate) fn read_look(body: &[u8]) -> Option<Usage> {
 impl ReadAnswer for StoredReader {
     fn event(&mut self, name: &[u8], data: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
         let Some(event) = Members::of_answer(data.trim_ascii()) else { return Ok(()) };
-        let kind = event.said("type").unwrap_or(String::from_utf8_lossy(name));
+        let kind = event.find_text("type").unwrap_or(String::from_utf8_lossy(name));
         // Whatever the event is, the client has started to read the answer, which can't be restarted then.
         if !std::mem::replace(&mut self.is_begun, true) {
             let kind = PartKind::Foreign { kind: kind.clone().into_owned(), json: Json("{}".to_owned()) };
@@ -56,7 +56,7 @@ impl ReadAnswer for StoredReader {
         }
         let ends = ["response.completed", "response.incomplete", "response.failed", "response.cancelled"];
         if ends.contains(&&*kind) {
-            let response = event.said_members("response");
+            let response = event.find_members("response");
             out.extend(response.and_then(|response| used_in_the_end(&response)).map(Event::Usage));
             out.push(Event::Finish { choice: 0, finish: Finish::of(Reason::Stop) });
             out.push(Event::Done);
@@ -70,8 +70,8 @@ impl ReadAnswer for StoredReader {
         Ok(())
     }
 
-    fn whole(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
-        super::Reader::default().whole(body, out)
+    fn read_buffered(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
+        super::Reader::default().read_buffered(body, out)
     }
 }
 

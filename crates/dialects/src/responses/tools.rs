@@ -68,8 +68,8 @@ fn read_tool(mut tool: Members<'_>, namespace: Option<&str>, prompt: &mut Prompt
         }
     };
     prompt.tools.push(Tool { kind, cache: None });
-    let way = tool.way().to_owned();
-    for (name, is_something) in tool.spoken_rest() {
+    let way = tool.path().to_owned();
+    for (name, is_something) in tool.rest_with_presence() {
         let is_hint = TOOL_HINTS.contains(&name.as_str()) || is_mark(&name);
         if is_something || !is_hint {
             prompt.add_extra(format!("{way}.{name}"), !is_hint);
@@ -88,7 +88,7 @@ fn read_namespace(mut tool: Members<'_>, prompt: &mut Prompt) -> Result<(), Box<
     for (way, inner) in tool.elements("tools")?.unwrap_or_default() {
         read_tool(Members::read(inner, way)?, Some(&name), prompt)?;
     }
-    let way = tool.way().to_owned();
+    let way = tool.path().to_owned();
     for left in tool.rest() {
         // A flattened namespace leaves no place for its description.
         prompt.add_extra(format!("{way}.{left}"), left != "description");
@@ -100,7 +100,7 @@ fn read_namespace(mut tool: Members<'_>, prompt: &mut Prompt) -> Result<(), Box<
 }
 
 pub(super) fn read_choice(members: &mut Members<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
-    let way = members.at("tool_choice");
+    let way = members.path_of("tool_choice");
     let fix = "Say auto, none or required, or name a tool.";
     match members.take("tool_choice")? {
         None => return Ok(()),
@@ -140,7 +140,7 @@ fn read_named_choice(mut choice: Members<'_>, prompt: &mut Prompt) -> Result<(),
         }
         "allowed_tools" => read_allowed(choice, prompt)?,
         // The model must call a tool that only the provider runs.
-        _ => prompt.add_extra(choice.way().to_owned(), true),
+        _ => prompt.add_extra(choice.path().to_owned(), true),
     }
     Ok(())
 }
@@ -155,11 +155,11 @@ fn read_allowed(mut choice: Members<'_>, prompt: &mut Prompt) -> Result<(), Box<
         match (is_ours, tool.text("name")?, tool.text("namespace")?) {
             (true, Some(name), None) => names.push(name),
             (true, Some(name), Some(namespace)) => names.push(flat_name(&namespace, &name)),
-            _ => prompt.add_extra(tool.way().to_owned(), false),
+            _ => prompt.add_extra(tool.path().to_owned(), false),
         }
     }
     if names.is_empty() && is_required {
-        prompt.add_extra(choice.way().to_owned(), true);
+        prompt.add_extra(choice.path().to_owned(), true);
     } else {
         prompt.tool_choice = Some(ToolChoice::Allowed { names, is_required });
     }

@@ -44,21 +44,21 @@ impl From<&Usage> for UsageBody {
 /// The usage that a response reports, in disjoint classes; `None` where it reports none, or only zeros for an
 /// answer that is not empty.
 pub(super) fn read_usage(response: &Members<'_>, is_empty: bool) -> Option<Usage> {
-    let said = response.said_members("usage")?;
+    let said = response.find_members("usage")?;
     let (prompt, completion) =
-        (said.said_count("input_tokens")?, said.said_count("output_tokens").unwrap_or(0));
+        (said.find_count("input_tokens")?, said.find_count("output_tokens").unwrap_or(0));
     if prompt == 0 && completion == 0 && !is_empty {
         return None;
     }
-    let details = said.said_members("input_tokens_details");
+    let details = said.find_members("input_tokens_details");
     let detail =
-        |name| details.as_ref().and_then(|details: &Members<'_>| details.said_count(name)).unwrap_or(0);
+        |name| details.as_ref().and_then(|details: &Members<'_>| details.find_count(name)).unwrap_or(0);
     let (cached, written) = (detail("cached_tokens"), detail("cache_write_tokens"));
-    let lifetimes = details.as_ref().and_then(|details| details.said_members("cache_write_tokens_details"));
+    let lifetimes = details.as_ref().and_then(|details| details.find_members("cache_write_tokens_details"));
     let long =
-        lifetimes.and_then(|lifetimes| lifetimes.said_count("ttl_12h_tokens")).unwrap_or(0).min(written);
-    let thought = said.said_members("output_tokens_details");
-    let reasoning = thought.and_then(|details| details.said_count("reasoning_tokens")).unwrap_or(0);
+        lifetimes.and_then(|lifetimes| lifetimes.find_count("ttl_12h_tokens")).unwrap_or(0).min(written);
+    let thought = said.find_members("output_tokens_details");
+    let reasoning = thought.and_then(|details| details.find_count("reasoning_tokens")).unwrap_or(0);
     Some(Usage {
         input: prompt.saturating_sub(cached).saturating_sub(written),
         cached_read: cached,
@@ -67,7 +67,7 @@ pub(super) fn read_usage(response: &Members<'_>, is_empty: bool) -> Option<Usage
         output: completion.saturating_sub(reasoning),
         reasoning,
         units: hosted_calls(response),
-        tier: response.said("service_tier").and_then(|word| Tier::from_word(&word)),
+        tier: response.find_text("service_tier").and_then(|word| Tier::from_word(&word)),
         source: UsageSource::Provider,
     })
 }
@@ -76,13 +76,13 @@ pub(super) fn read_usage(response: &Members<'_>, is_empty: bool) -> Option<Usage
 /// calls shown.
 fn hosted_calls(response: &Members<'_>) -> Units {
     let mut units = Units::default();
-    for item in response.said_elements("output") {
+    for item in response.find_elements("output") {
         let Some(item) = Members::of_answer(item) else { continue };
-        let Some(kind) = item.said("type") else { continue };
+        let Some(kind) = item.find_text("type") else { continue };
         match &*kind {
             "web_search_call" => {
-                let act = item.said_members("action");
-                let act = act.as_ref().and_then(|act| act.said("type"));
+                let act = item.find_members("action");
+                let act = act.as_ref().and_then(|act| act.find_text("type"));
                 // Opening a page from the results costs only tokens.
                 units.web_searches += u64::from(act.is_none_or(|act| act == "search"));
             }
@@ -93,9 +93,9 @@ fn hosted_calls(response: &Members<'_>) -> Units {
             _ => {}
         }
     }
-    let told = response.said_members("tool_usage");
-    let told = told.as_ref().and_then(|told| told.said_members("web_search"));
-    if let Some(told) = told.and_then(|told| told.said_count("num_requests")) {
+    let told = response.find_members("tool_usage");
+    let told = told.as_ref().and_then(|told| told.find_members("web_search"));
+    if let Some(told) = told.and_then(|told| told.find_count("num_requests")) {
         units.web_searches = told;
     }
     units

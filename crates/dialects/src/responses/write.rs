@@ -1,8 +1,8 @@
 //! Writes a Responses request from `Prompt`, the intermediate form.
 
 use domain::prompt::{
-    CacheLifetime, CacheMark, Effort, Instruction, OutputFormat, ServiceTier, Shows, Tool, ToolChoice,
-    ToolKind,
+    CacheLifetime, CacheMark, Effort, Instruction, OutputFormat, ServiceTier, ThinkingVisibility, Tool,
+    ToolChoice, ToolKind,
 };
 use domain::{Fault, Json, Prompt, Thinking};
 use serde::Serialize;
@@ -189,7 +189,7 @@ fn lose_unsayable(prompt: &Prompt, losses: &mut DroppedFields) {
         (prompt.tools.iter().any(|tool| tool.cache.is_some()), Feature::CacheMark),
     ] {
         if is_said {
-            losses.lose(feature);
+            losses.drop_feature(feature);
         }
     }
 }
@@ -215,7 +215,7 @@ fn sampling<'a>(
     for (feature, number) in [(Feature::Temperature, &sampling.temperature), (Feature::TopP, &sampling.top_p)]
     {
         if number.is_some() {
-            losses.lose(feature);
+            losses.drop_feature(feature);
         }
     }
     (None, None)
@@ -224,16 +224,16 @@ fn sampling<'a>(
 fn reasoning(prompt: &Prompt, thinking: Thinking, losses: &mut DroppedFields) -> Option<ReasoningBody> {
     let said = &prompt.reasoning;
     if said.budget_tokens.is_some() {
-        losses.lose(Feature::ThinkingBudget);
+        losses.drop_feature(Feature::ThinkingBudget);
     }
     let effort = said.effort.or_else(|| said.budget_tokens.map(Effort::of_budget));
-    let is_shown = matches!(said.shows, Some(Shows::Summary | Shows::Full));
+    let is_shown = matches!(said.visibility, Some(ThinkingVisibility::Summary | ThinkingVisibility::Full));
     if effort.is_none() && !is_shown {
         return None;
     }
     if thinking == Thinking::Never {
         if effort != Some(Effort::None) {
-            losses.lose(Feature::Reasoning);
+            losses.drop_feature(Feature::Reasoning);
         }
         return None;
     }
@@ -278,7 +278,7 @@ fn tool_body<'a>(index: usize, tool: &'a Tool, losses: &mut DroppedFields) -> Op
         ToolKind::Hosted { kind, json } => {
             let known = HOSTED.contains(&kind.as_str()).then(|| raw(json)).flatten();
             if known.is_none() {
-                losses.lose_tool(index, &tool.kind);
+                losses.drop_tool(index, &tool.kind);
             }
             ToolBody::Hosted(known?)
         }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use domain::prompt::{
-    self, CacheMark, Content, Instruction, Place, Role, Source, Thought, ToolCall, ToolResult, Turn,
+    self, CacheMark, Content, Instruction, Role, Source, Thought, ToolCall, ToolResult, Turn, ValuePath,
 };
 use domain::{Abilities, Grammar, Json};
 use serde::Serialize;
@@ -119,14 +119,14 @@ impl<'a> Items<'a> {
 
     pub(super) fn instruct(&mut self, instruction: &'a Instruction, losses: &mut DroppedFields) {
         let role = if instruction.is_developer { Role::Developer } else { Role::System };
-        let mark = self.mark(instruction.cache, &Place::default(), losses);
+        let mark = self.mark(instruction.cache, &ValuePath::default(), losses);
         self.parts.push(input_text(&instruction.text, mark));
         self.end_message(role);
     }
 
     pub(super) fn say(&mut self, turn: &'a Turn, losses: &mut DroppedFields) {
         if turn.name.is_some() {
-            losses.lose(Feature::ParticipantName);
+            losses.drop_feature(Feature::ParticipantName);
         }
         let said = (self.items.len(), turn.parts.is_empty());
         for part in &turn.parts {
@@ -157,17 +157,17 @@ impl<'a> Items<'a> {
                 self.end_message(role);
                 match thought_item(thought) {
                     Some(item) => self.items.push(item),
-                    None => losses.lose(Feature::Thought),
+                    None => losses.drop_feature(Feature::Thought),
                 }
             }
-            Content::Foreign { kind, .. } => losses.lose_foreign(kind),
+            Content::Foreign { kind, .. } => losses.drop_foreign(kind),
             _ if role == Role::Assistant => {
                 self.no_mark(part, losses);
                 let written = answer_part(&part.content, losses);
                 self.parts.extend(written);
             }
             _ => {
-                let mark = self.mark(part.cache, &part.place, losses);
+                let mark = self.mark(part.cache, &part.path, losses);
                 let written = input_part(part, mark, losses);
                 self.parts.extend(written);
             }
@@ -191,10 +191,15 @@ impl<'a> Items<'a> {
         }
     }
 
-    fn mark(&self, mark: Option<CacheMark>, place: &Place, losses: &mut DroppedFields) -> Option<Breakpoint> {
+    fn mark(
+        &self,
+        mark: Option<CacheMark>,
+        place: &ValuePath,
+        losses: &mut DroppedFields,
+    ) -> Option<Breakpoint> {
         let mark = mark?;
         if !self.abilities.cache_marks {
-            losses.lose_in(Feature::CacheMark, place);
+            losses.drop_in(Feature::CacheMark, place);
             return None;
         }
         Some(Breakpoint::of(mark))
@@ -203,7 +208,7 @@ impl<'a> Items<'a> {
     /// Only the client's own input may carry a cache breakpoint.
     fn no_mark(&self, part: &prompt::Part, losses: &mut DroppedFields) {
         if part.cache.is_some() {
-            losses.lose_in(Feature::CacheMark, &part.place);
+            losses.drop_in(Feature::CacheMark, &part.path);
         }
     }
 
@@ -221,7 +226,7 @@ impl<'a> Items<'a> {
         let last = result.parts.len().saturating_sub(1);
         for (at, part) in result.parts.iter().enumerate() {
             let marked = if part.cache.is_none() && at == last { whole } else { part };
-            let mark = self.mark(marked.cache, &marked.place, losses);
+            let mark = self.mark(marked.cache, &marked.path, losses);
             parts.extend(input_part(part, mark, losses));
         }
         let (call_id, output) = (result.id.as_str(), words(parts));
@@ -271,13 +276,13 @@ fn answer_part<'a>(content: &'a Content, losses: &mut DroppedFields) -> Option<P
         Content::Text { text, citations } => {
             let annotations: Vec<Box<RawValue>> = citations.iter().filter_map(own_annotation).collect();
             if annotations.len() < citations.len() {
-                losses.lose(Feature::Citations);
+                losses.drop_feature(Feature::Citations);
             }
             Some(Part::OutputText { text, annotations })
         }
         Content::Refusal { text } => Some(Part::Refusal { refusal: text }),
         _ => {
-            losses.lose_extra("media in an answer of the assistant", true);
+            losses.drop_unknown("media in an answer of the assistant", true);
             None
         }
     }
@@ -294,23 +299,23 @@ fn input_part<'a>(
         Content::Image { source, detail } => Some(image(source, detail.as_deref(), mark)),
         Content::Document { source, name, context, cite } => {
             if context.is_some() {
-                losses.lose(Feature::DocumentContext);
+                losses.drop_feature(Feature::DocumentContext);
             }
             if *cite {
-                losses.lose(Feature::Citations);
+                losses.drop_feature(Feature::Citations);
             }
             Some(file(source, name.as_deref(), mark))
         }
         Content::Audio { .. } => {
-            losses.lose_in(Feature::Audio, &part.place);
+            losses.drop_in(Feature::Audio, &part.path);
             None
         }
         Content::Video { .. } => {
-            losses.lose(Feature::Video);
+            losses.drop_feature(Feature::Video);
             None
         }
         Content::ToolCall(_) | Content::ToolResult(_) | Content::Thought(_) | Content::Foreign { .. } => {
-            losses.lose_extra("an item within a tool's result", true);
+            losses.drop_unknown("an item within a tool's result", true);
             None
         }
     }

@@ -29,12 +29,12 @@ impl Writer {
                 model: wish.model,
                 created_unix_s: wish.created_unix_s,
                 usage: None,
-                repeated: Repeated::of(&wish.asked.echo, !wish.is_own),
+                repeated: Repeated::of(&wish.constraints.echo, !wish.is_same_dialect),
             },
             is_started: false,
             is_resumed: false,
             finish: None,
-            output: Output::new(stem, wish.asked),
+            output: Output::new(stem, wish.constraints),
             pen: Pen::default(),
         }
     }
@@ -161,7 +161,7 @@ impl WriteAnswer for Writer {
         self.put_end(&standing, out);
     }
 
-    fn whole(&mut self, events: Vec<Event>) -> Vec<u8> {
+    fn write_buffered(&mut self, events: Vec<Event>) -> Vec<u8> {
         self.pen.is_silent = true;
         let mut out = Vec::new();
         for event in events {

@@ -25,19 +25,19 @@ type Read<T> = Result<T, Box<Fault>>;
 
 /// An embedding request, and the encoding of the vectors.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EmbedAsked {
+pub struct RuntimeEmbedRequest {
     pub request: EmbedRequest,
     pub as_base64: bool,
 }
 
 /// A rerank request, and how much of the result to return.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RankAsked {
+pub struct RuntimeRankRequest {
     pub request: RankRequest,
     /// How many of the best results to return; all by default.
     pub top_n: Option<u64>,
     /// Whether each result includes its document.
-    pub shows: bool,
+    pub has_documents: bool,
 }
 
 #[derive(Serialize)]
@@ -102,7 +102,7 @@ struct Document<'a> {
 ///
 /// # Errors
 /// What is wrong, where, and how to fix it.
-pub fn read_runtime_texts(body: &[u8], is_lenient: bool) -> Result<EmbedAsked, Box<Fault>> {
+pub fn read_runtime_embeddings(body: &[u8], is_lenient: bool) -> Result<RuntimeEmbedRequest, Box<Fault>> {
     let (mut request, mut texts, mut as_base64) = (EmbedRequest::default(), None, false);
     open_object(body)?.object(|cursor, member| {
         match &*member.key.decode() {
@@ -111,7 +111,7 @@ pub fn read_runtime_texts(body: &[u8], is_lenient: bool) -> Result<EmbedAsked, B
             "dimensions" => request.dimensions = optional_count(cursor, "dimensions")?,
             "encoding_format" => as_base64 = read_format(cursor)?,
             "prompt_name" => request.prompt_name = owned(cursor, "prompt_name")?,
-            "cache_salt" => request.share = owned(cursor, "cache_salt")?,
+            "cache_salt" => request.scheduling_group = owned(cursor, "cache_salt")?,
             "user" => cursor.skip().map(drop)?,
             name => unknown(cursor, body, name, is_lenient)?,
         }
@@ -123,14 +123,14 @@ pub fn read_runtime_texts(body: &[u8], is_lenient: bool) -> Result<EmbedAsked, B
         let fix = format!("Send from 1 to {TEXTS_MAX} texts.");
         return Err(wrong_value("input".to_owned(), &format!("holds {count} texts"), fix));
     }
-    Ok(EmbedAsked { request, as_base64 })
+    Ok(RuntimeEmbedRequest { request, as_base64 })
 }
 
 /// Reads a rerank request. If `is_lenient` is set, unknown fields are dropped instead of refused.
 ///
 /// # Errors
 /// What is wrong, where, and how to fix it.
-pub fn read_runtime_ranking(body: &[u8], is_lenient: bool) -> Result<RankAsked, Box<Fault>> {
+pub fn read_runtime_ranking(body: &[u8], is_lenient: bool) -> Result<RuntimeRankRequest, Box<Fault>> {
     let (mut request, mut query, mut documents) = (RankRequest::default(), None, None);
     let (mut top_n, mut shows) = (None, None);
     open_object(body)?.object(|cursor, member| {
@@ -141,7 +141,7 @@ pub fn read_runtime_ranking(body: &[u8], is_lenient: bool) -> Result<RankAsked, 
             "top_n" => top_n = optional_count(cursor, "top_n")?,
             "return_documents" => shows = optional_boolean(cursor, "return_documents")?,
             "instruction" => request.instruction = owned(cursor, "instruction")?,
-            "cache_salt" => request.share = owned(cursor, "cache_salt")?,
+            "cache_salt" => request.scheduling_group = owned(cursor, "cache_salt")?,
             "user" => cursor.skip().map(drop)?,
             name => unknown(cursor, body, name, is_lenient)?,
         }
@@ -159,7 +159,7 @@ pub fn read_runtime_ranking(body: &[u8], is_lenient: bool) -> Result<RankAsked, 
         let fix = "Send how many are wanted, or leave it out for all.".to_owned();
         return Err(wrong_value("top_n".to_owned(), "is 0", fix));
     }
-    Ok(RankAsked { request, top_n, shows: shows.unwrap_or(false) })
+    Ok(RuntimeRankRequest { request, top_n, has_documents: shows.unwrap_or(false) })
 }
 
 /// A string, or `None` for `null`.
@@ -342,7 +342,7 @@ mod tests {
 
     fn texts(input: &str) -> Result<Vec<RawPrompt>, String> {
         let body = format!(r#"{{"model":"m","input":{input}}}"#);
-        let asked = read_runtime_texts(body.as_bytes(), false);
+        let asked = read_runtime_embeddings(body.as_bytes(), false);
         asked.map(|asked| asked.request.texts).map_err(|fault| fault.param.unwrap_or_default().into_string())
     }
 
@@ -376,9 +376,9 @@ mod tests {
     #[test]
     fn what_nobody_knows_is_refused_by_name_or_left_out() {
         let body = br#"{"model":"m","input":"a","input_type":"query","user":"u","encoding_format":"base64"}"#;
-        let fault = read_runtime_texts(body, false).unwrap_err();
+        let fault = read_runtime_embeddings(body, false).unwrap_err();
         assert_eq!((fault.code, fault.param.as_deref()), ("unsupported_parameter", Some("input_type")));
-        assert!(read_runtime_texts(body, true).unwrap().as_base64);
+        assert!(read_runtime_embeddings(body, true).unwrap().as_base64);
         let body = br#"{"model":"m","query":"q","documents":["a"],"max_chunks":1}"#;
         assert_eq!(read_runtime_ranking(body, false).unwrap_err().param.as_deref(), Some("max_chunks"));
     }

@@ -1,23 +1,23 @@
 //! The fields of Anthropic's Messages API.
 
-use super::FieldRule::{Kept, Object, Plain, Text};
+use super::FieldRule::{Object, Plain, Reference, Text};
 use super::Fields;
 use super::Text as Words;
 
 pub(super) static REQUEST: Fields = Fields(&[
-    ("billing_policy", Kept),
+    ("billing_policy", Reference),
     ("cache_control", Plain),
     ("compaction", Plain),
     // A container's id, or stored skills to load into one.
-    ("container", Kept),
+    ("container", Reference),
     ("context_management", Plain),
     // Contains the id of an earlier message.
-    ("diagnostics", Kept),
-    ("fallback_credit_token", Kept),
-    ("fallbacks", Kept),
+    ("diagnostics", Reference),
+    ("fallback_credit_token", Reference),
+    ("fallbacks", Reference),
     ("inference_geo", Plain),
     ("max_tokens", Plain),
-    ("mcp_servers", Object(Words::Kept, &SERVER)),
+    ("mcp_servers", Object(Words::Reference, &SERVER)),
     (
         "messages",
         Object(Words::Plain, &Fields(&[("content", Object(Words::Plain, &BLOCK)), ("role", Plain)])),
@@ -33,12 +33,12 @@ pub(super) static REQUEST: Fields = Fields(&[
     ("system", Object(Words::Plain, &BLOCK)),
     ("temperature", Plain),
     ("thinking", Plain),
-    ("thread", Kept),
+    ("thread", Reference),
     ("tool_choice", Plain),
     ("tools", Object(Words::Plain, &TOOL)),
     ("top_k", Plain),
     ("top_p", Plain),
-    ("user_profile_id", Kept),
+    ("user_profile_id", Reference),
 ]);
 
 /// The client's own id for its user, which the provider does not store.

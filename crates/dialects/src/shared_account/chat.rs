@@ -1,6 +1,6 @@
 //! The fields of Chat Completions, including the extensions of every provider that speaks it.
 
-use super::FieldRule::{Kept, Later, Object, Plain, Text};
+use super::FieldRule::{Deferral, Object, Plain, Reference, Text};
 use super::Fields;
 use super::Text as Words;
 
@@ -10,12 +10,12 @@ pub(super) static REQUEST: Fields = Fields(&[
     ("chat_template_kwargs", Plain),
     ("compliance", Plain),
     ("context_length_exceeded_behavior", Plain),
-    ("deferred", Later),
+    ("deferred", Deferral),
     ("echo", Plain),
     ("frequency_penalty", Plain),
     ("function_call", Plain),
     ("functions", Object(Words::Plain, &FUNCTION)),
-    ("guardrails", Kept),
+    ("guardrails", Reference),
     ("guided_choice", Plain),
     ("guided_grammar", Plain),
     ("guided_json", Plain),
@@ -86,15 +86,15 @@ pub(super) static REQUEST: Fields = Fields(&[
 ]);
 
 /// A custom voice has an id.
-pub(super) const VOICE: super::FieldRule = Object(Words::Plain, &Fields(&[("id", Kept)]));
+pub(super) const VOICE: super::FieldRule = Object(Words::Plain, &Fields(&[("id", Reference)]));
 
 static MESSAGE: Fields = Fields(&[
     ("annotations", Plain),
     (
         "audio",
         Object(
-            Words::Kept,
-            &Fields(&[("id", Kept), ("data", Plain), ("expires_at", Plain), ("transcript", Plain)]),
+            Words::Reference,
+            &Fields(&[("id", Reference), ("data", Plain), ("expires_at", Plain), ("transcript", Plain)]),
         ),
     ),
     ("cache_control", Plain),
@@ -156,9 +156,9 @@ pub(super) static TOOL: Fields = Fields(&[
     ("authorization", Plain),
     ("background", Plain),
     ("cache_control", Plain),
-    ("collection_ids", Kept),
-    ("connector_id", Kept),
-    ("container", Object(Words::Kept, &CONTAINER)),
+    ("collection_ids", Reference),
+    ("connector_id", Reference),
+    ("container", Object(Words::Reference, &CONTAINER)),
     ("custom", Object(Words::Plain, &Fields(&[("description", Plain), ("format", Plain), ("name", Plain)]))),
     ("defer_loading", Plain),
     ("description", Plain),
@@ -179,9 +179,9 @@ pub(super) static TOOL: Fields = Fields(&[
     ("input_fidelity", Plain),
     (
         "input_image_mask",
-        Object(Words::Kept, &Fields(&[("file_id", Text(Words::File)), ("image_url", LINK)])),
+        Object(Words::Reference, &Fields(&[("file_id", Text(Words::File)), ("image_url", LINK)])),
     ),
-    ("library_ids", Kept),
+    ("library_ids", Reference),
     ("max_num_results", Plain),
     ("model", Plain),
     ("moderation", Plain),
@@ -205,15 +205,15 @@ pub(super) static TOOL: Fields = Fields(&[
     ("tools", Object(Words::Plain, &TOOL)),
     ("type", Plain),
     ("user_location", Plain),
-    ("vector_store_ids", Kept),
+    ("vector_store_ids", Reference),
 ]);
 
 /// Where code runs: in a container created for the request, or in an existing one.
 pub(super) static CONTAINER: Fields = Fields(&[
-    ("container_id", Kept),
+    ("container_id", Reference),
     ("file_ids", Text(Words::File)),
     ("memory_limit", Plain),
     ("network_policy", Plain),
-    ("skills", Kept),
+    ("skills", Reference),
     ("type", Plain),
 ]);

@@ -1,6 +1,6 @@
 //! The fields of Bedrock's Converse API, and those that its models take in addition.
 
-use super::FieldRule::{Kept, Object, Plain};
+use super::FieldRule::{Object, Plain, Reference};
 use super::Fields;
 use super::Text as Words;
 use super::anthropic;
@@ -8,10 +8,10 @@ use super::anthropic;
 pub(super) static REQUEST: Fields = Fields(&[
     ("additionalModelRequestFields", Object(Words::Plain, &anthropic::REQUEST_OF_HOSTED)),
     ("additionalModelResponseFieldPaths", Plain),
-    ("guardrailConfig", Kept),
+    ("guardrailConfig", Reference),
     ("inferenceConfig", Plain),
     // The nested request of `CountTokens`.
-    ("input", Object(Words::Kept, &Fields(&[("converse", Object(Words::Plain, &REQUEST))]))),
+    ("input", Object(Words::Reference, &Fields(&[("converse", Object(Words::Plain, &REQUEST))]))),
     (
         "messages",
         Object(Words::Plain, &Fields(&[("content", Object(Words::Plain, &CONTENT)), ("role", Plain)])),
@@ -19,7 +19,7 @@ pub(super) static REQUEST: Fields = Fields(&[
     ("outputConfig", Plain),
     ("performanceConfig", Plain),
     // Variables of a stored prompt.
-    ("promptVariables", Kept),
+    ("promptVariables", Reference),
     ("requestMetadata", Plain),
     ("serviceTier", Plain),
     ("system", Object(Words::Plain, &CONTENT)),
@@ -84,12 +84,12 @@ static MEDIA: Fields = Fields(&[
     (
         "source",
         Object(
-            Words::Kept,
+            Words::Reference,
             &Fields(&[
                 ("bytes", Plain),
                 ("content", Object(Words::Plain, &CONTENT)),
                 // A location in the account's own S3 buckets, or in a bucket that it was given access to.
-                ("s3Location", Kept),
+                ("s3Location", Reference),
                 ("text", Plain),
             ]),
         ),

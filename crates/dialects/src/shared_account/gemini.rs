@@ -1,11 +1,11 @@
 //! The fields of Gemini's `generateContent`, `countTokens` and embedding requests, in camelCase.
 
-use super::FieldRule::{Kept, Object, Plain, Text};
+use super::FieldRule::{Object, Plain, Reference, Text};
 use super::Fields;
 use super::Text as Words;
 
 pub(super) static REQUEST: Fields = Fields(&[
-    ("cachedContent", Kept),
+    ("cachedContent", Reference),
     ("contents", CONTENT),
     ("generateContentRequest", Object(Words::Plain, &REQUEST)),
     ("generationConfig", Object(Words::Plain, &GENERATION)),
@@ -49,7 +49,7 @@ static PART: Fields = Fields(&[
 ]);
 
 const FILE: super::FieldRule = Object(
-    Words::Kept,
+    Words::Reference,
     &Fields(&[("displayName", Plain), ("fileUri", Text(Words::Address)), ("mimeType", Plain)]),
 );
 
@@ -66,19 +66,22 @@ static TOOL: Fields = Fields(&[
     ("codeExecution", Plain),
     ("computerUse", Plain),
     ("enterpriseWebSearch", Plain),
-    ("fileSearch", Kept),
+    ("fileSearch", Reference),
     ("functionDeclarations", Plain),
-    ("googleMaps", Object(Words::Kept, &Fields(&[("enableWidget", Plain)]))),
+    ("googleMaps", Object(Words::Reference, &Fields(&[("enableWidget", Plain)]))),
     ("googleSearch", Plain),
     ("googleSearchRetrieval", Plain),
-    ("mcpServers", Object(Words::Kept, &Fields(&[("name", Plain), ("streamableHttpTransport", TRANSPORT)]))),
+    (
+        "mcpServers",
+        Object(Words::Reference, &Fields(&[("name", Plain), ("streamableHttpTransport", TRANSPORT)])),
+    ),
     // Data stores of the account, of any kind.
-    ("retrieval", Kept),
+    ("retrieval", Reference),
     ("urlContext", Plain),
 ]);
 
 const TRANSPORT: super::FieldRule = Object(
-    Words::Kept,
+    Words::Reference,
     &Fields(&[
         ("headers", Plain),
         ("sseReadTimeout", Plain),
@@ -91,7 +94,7 @@ const TRANSPORT: super::FieldRule = Object(
 static TOOL_CONFIG: Fields = Fields(&[
     ("functionCallingConfig", Plain),
     ("includeServerSideToolInvocations", Plain),
-    ("retrievalConfig", Object(Words::Kept, &Fields(&[("languageCode", Plain), ("latLng", Plain)]))),
+    ("retrievalConfig", Object(Words::Reference, &Fields(&[("languageCode", Plain), ("latLng", Plain)]))),
 ]);
 
 static GENERATION: Fields = Fields(&[

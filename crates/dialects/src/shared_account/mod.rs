@@ -30,9 +30,9 @@ pub(crate) enum FieldRule {
     /// Anything: it never refers to a stored object.
     Plain,
     /// Only references to stored objects.
-    Kept,
+    Reference,
     /// A request for deferred completion, whose result is fetched later by an id.
-    Later,
+    Deferral,
     /// A string, or a list of strings.
     Text(Text),
     /// An object with these fields, a list of such objects, or a string.
@@ -45,7 +45,7 @@ pub(crate) enum FieldRule {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Text {
     Plain,
-    Kept,
+    Reference,
     /// A file id. The id of a file that this project uploaded was already replaced by the provider's.
     File,
     /// A URL to fetch.
@@ -63,18 +63,18 @@ type Table = &'static Fields;
 /// A part of a request that a shared account must not send, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Objection {
-    pub place: String,
+    pub path: String,
     pub reason: Reason,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// It refers to an object stored at the provider.
-    Kept,
+    Reference,
     /// It is a URL that is not public, or one of the provider's own storage.
     Address,
     /// It defers the response, whose usage would then be unknown.
-    Later,
+    Deferred,
     /// The field is in no table, so it is unknown what it refers to.
     Unknown,
     /// The request could not be parsed completely.
@@ -85,7 +85,7 @@ pub enum Reason {
 pub struct SharedAccount<'a> {
     /// Whether the body goes upstream as it came. A translated body no longer has the client's unknown
     /// fields.
-    pub is_spoken: bool,
+    pub is_forwarded: bool,
     /// Whether the file id at this path was already replaced by the id at the provider that stores it.
     pub is_exchanged: &'a dyn Fn(&str) -> bool,
     /// Whether a host belongs to the provider itself.
@@ -111,7 +111,7 @@ pub fn check_shared(
 /// The first such part.
 pub fn check_shared_event(event: &[u8], seat: &SharedAccount<'_>) -> Result<(), Box<Objection>> {
     if !RealtimeEvent::is_whole(event) {
-        return Err(Box::new(Objection { place: String::new(), reason: Reason::Unread }));
+        return Err(Box::new(Objection { path: String::new(), reason: Reason::Unread }));
     }
     walk(event, &realtime::EVENT, false, seat)
 }
@@ -148,7 +148,7 @@ fn walk(body: &[u8], table: Table, is_camel: bool, seat: &SharedAccount<'_>) -> 
     walked.map_err(|stop| match stop {
         Stop::Objection(objection) => objection,
         // What cannot be parsed cannot be cleared.
-        Stop::Unread => Box::new(Objection { place: String::new(), reason: Reason::Unread }),
+        Stop::Unread => Box::new(Objection { path: String::new(), reason: Reason::Unread }),
     })
 }
 
@@ -178,7 +178,7 @@ impl From<JsonError> for Stop {
 
 impl Place<'_> {
     fn objection(&self, reason: Reason) -> Stop {
-        Stop::Objection(Box::new(Objection { place: self.text(), reason }))
+        Stop::Objection(Box::new(Objection { path: self.text(), reason }))
     }
 
     fn text(&self) -> String {
@@ -207,8 +207,8 @@ impl Walker<'_> {
     fn value(&self, cursor: &mut Cursor<'_>, holds: FieldRule, place: &Place<'_>) -> Result<(), Stop> {
         let (text, table) = match holds {
             FieldRule::Plain => return Ok(cursor.skip().map(|_| ())?),
-            FieldRule::Kept => return self.kept(cursor, place, Reason::Kept),
-            FieldRule::Later => return self.kept(cursor, place, Reason::Later),
+            FieldRule::Reference => return self.kept(cursor, place, Reason::Reference),
+            FieldRule::Deferral => return self.kept(cursor, place, Reason::Deferred),
             FieldRule::Text(text) => (text, None),
             FieldRule::Object(text, table) => (text, Some(table)),
             FieldRule::Items(table) => (Text::Plain, Some(table)),
@@ -219,7 +219,7 @@ impl Walker<'_> {
                 Ok(())
             }
             (Kind::Object, Some(table)) => {
-                if matches!(holds, FieldRule::Items(_)) && self.seat.is_spoken {
+                if matches!(holds, FieldRule::Items(_)) && self.seat.is_forwarded {
                     refuse_reference(cursor, place)?;
                 }
                 self.object(cursor, table, place).map(|_| ())
@@ -238,10 +238,10 @@ impl Walker<'_> {
         let is_public = |said: &str| is_public_address(said, self.seat.is_own_host);
         match text {
             Text::Plain => Ok(()),
-            Text::Kept if !self.seat.is_spoken => Ok(()),
-            Text::Kept => Err(place.objection(Reason::Kept)),
+            Text::Reference if !self.seat.is_forwarded => Ok(()),
+            Text::Reference => Err(place.objection(Reason::Reference)),
             Text::File if (self.seat.is_exchanged)(&place.text()) => Ok(()),
-            Text::File => Err(place.objection(Reason::Kept)),
+            Text::File => Err(place.objection(Reason::Reference)),
             Text::Address if is_public(&said.decode()) => Ok(()),
             Text::Bytes if !said.decode().contains(':') || is_public(&said.decode()) => Ok(()),
             Text::Address | Text::Bytes => Err(place.objection(Reason::Address)),
@@ -250,7 +250,7 @@ impl Walker<'_> {
 
     fn kept(&self, cursor: &mut Cursor<'_>, place: &Place<'_>, reason: Reason) -> Result<(), Stop> {
         let bytes = cursor.bytes();
-        match cursor.value()?.is_something(bytes) && self.seat.is_spoken {
+        match cursor.value()?.is_something(bytes) && self.seat.is_forwarded {
             true => Err(place.objection(reason)),
             false => Ok(()),
         }
@@ -261,7 +261,7 @@ impl Walker<'_> {
         let bytes = cursor.bytes();
         let value = cursor.value()?;
         let may_name = matches!(value, Value::String(_) | Value::Array(_) | Value::Object(_));
-        match may_name && value.is_something(bytes) && self.seat.is_spoken {
+        match may_name && value.is_something(bytes) && self.seat.is_forwarded {
             true => Err(place.objection(Reason::Unknown)),
             false => Ok(()),
         }
@@ -286,7 +286,7 @@ fn refuse_reference(cursor: &Cursor<'_>, place: &Place<'_>) -> Result<(), Stop> 
         cursor.skip().map(|_| ())
     })?;
     match is_reference || (has_id && !has_more) {
-        true => Err(place.objection(Reason::Kept)),
+        true => Err(place.objection(Reason::Reference)),
         false => Ok(()),
     }
 }

@@ -1,6 +1,6 @@
 //! The fields of a realtime client's events, of every type.
 
-use super::FieldRule::{Kept, Object, Plain};
+use super::FieldRule::{Object, Plain, Reference};
 use super::Fields;
 use super::Text as Words;
 use super::chat::{TOOL, VOICE};
@@ -41,7 +41,7 @@ static SESSION: Fields = Fields(&[
     ("output_audio_format", Plain),
     ("output_modalities", Plain),
     ("parallel_tool_calls", Plain),
-    ("prompt", Kept),
+    ("prompt", Reference),
     ("reasoning", Plain),
     ("speed", Plain),
     ("temperature", Plain),

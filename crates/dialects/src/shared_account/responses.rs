@@ -1,17 +1,17 @@
 //! The fields of OpenAI's Responses API, and those of its items.
 
-use super::FieldRule::{Items, Kept, Object, Plain, Text};
+use super::FieldRule::{Items, Object, Plain, Reference, Text};
 use super::Fields;
 use super::Text as Words;
 use super::chat::{CONTAINER, TOOL};
 
 pub(super) static REQUEST: Fields = Fields(&[
-    ("access_programs", Kept),
+    ("access_programs", Reference),
     // Planning already keeps background requests off shared accounts.
     ("background", Plain),
     ("client_metadata", Plain),
     ("context_management", Plain),
-    ("conversation", Kept),
+    ("conversation", Reference),
     ("image", Plain),
     ("include", Plain),
     ("input", Items(&ITEM)),
@@ -24,7 +24,7 @@ pub(super) static REQUEST: Fields = Fields(&[
     ("parallel_tool_calls", Plain),
     // Accepted only for a response that this project created at that upstream.
     ("previous_response_id", Plain),
-    ("prompt", Kept),
+    ("prompt", Reference),
     ("prompt_cache_key", Plain),
     ("prompt_cache_options", Plain),
     ("prompt_cache_retention", Plain),
@@ -57,7 +57,7 @@ pub(super) static ITEM: Fields = Fields(&[
     ("call_id", Plain),
     ("caller", Plain),
     ("code", Plain),
-    ("container_id", Kept),
+    ("container_id", Reference),
     ("content", Object(Words::Plain, &PART)),
     ("created_by", Plain),
     ("encrypted_content", Plain),

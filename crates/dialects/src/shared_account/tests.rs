@@ -14,9 +14,13 @@ fn objection(
     is_spoken: bool,
 ) -> Option<(String, Reason)> {
     let is_exchanged = |place: &str| place.ends_with("[7].file_id");
-    let seat = SharedAccount { is_spoken, is_exchanged: &is_exchanged, is_own_host: &|host| host == OWN };
+    let seat = SharedAccount {
+        is_forwarded: is_spoken,
+        is_exchanged: &is_exchanged,
+        is_own_host: &|host| host == OWN,
+    };
     let checked = check_shared(grammar, operation, body.as_bytes(), &seat);
-    checked.err().map(|objection| (objection.place, objection.reason))
+    checked.err().map(|objection| (objection.path, objection.reason))
 }
 
 /// Each case is a body without its outer braces.
@@ -28,7 +32,7 @@ fn check(grammar: Grammar, operation: Operation, cases: &[(&str, Option<(&str, R
     }
 }
 
-use Reason::{Address, Kept, Later, Unknown, Unread};
+use Reason::{Address, Deferred, Reference, Unknown, Unread};
 
 #[test]
 fn chat() {
@@ -51,12 +55,12 @@ fn chat() {
             ),
             (
                 r#""messages":[{"role":"assistant","audio":{"id":"audio_1"}}]"#,
-                Some(("messages[0].audio.id", Kept)),
+                Some(("messages[0].audio.id", Reference)),
             ),
             (r#""messages":[{"role":"assistant","audio":null,"content":null}]"#, None),
             (
                 r#""messages":[{"content":[{"type":"file","file":{"file_id":"file-abc"}}]}]"#,
-                Some(("messages[0].content[0].file.file_id", Kept)),
+                Some(("messages[0].content[0].file.file_id", Reference)),
             ),
             (
                 r#""messages":[{"content":[{"type":"image_url","image_url":{"url":"gs://b/o"}}]}]"#,
@@ -94,7 +98,7 @@ fn chat_tools_and_fields() {
             ),
             (
                 r#""tools":[{"type":"document_library","library_ids":["06"]}]"#,
-                Some(("tools[0].library_ids", Kept)),
+                Some(("tools[0].library_ids", Reference)),
             ),
             (r#""tools":[{"type":"new","store_ids":["s"]}]"#, Some(("tools[0].store_ids", Unknown))),
             (
@@ -103,18 +107,18 @@ fn chat_tools_and_fields() {
             ),
             (
                 r#""tools":[{"type":"mcp","connector_id":"connector_mail"}]"#,
-                Some(("tools[0].connector_id", Kept)),
+                Some(("tools[0].connector_id", Reference)),
             ),
-            (r#""audio":{"format":"wav","voice":{"id":"voice_1"}}"#, Some(("audio.voice.id", Kept))),
+            (r#""audio":{"format":"wav","voice":{"id":"voice_1"}}"#, Some(("audio.voice.id", Reference))),
             (r#""audio":{"format":"wav","voice":"alloy"}"#, None),
-            (r#""deferred":true"#, Some(("deferred", Later))),
+            (r#""deferred":true"#, Some(("deferred", Deferred))),
             (r#""deferred":false"#, None),
             (r#""data_sources":[{"type":"search"}]"#, Some(("data_sources", Unknown))),
             (r#""brand_new":3,"brand_newer":null,"newest":true,"empty":"","none":[]"#, None),
             (r#""brand_new":"name""#, Some(("brand_new", Unknown))),
             (r#""br\u0061nd_new":"name""#, Some(("brand_new", Unknown))),
             (r#""Messages":[{"role":"user"}]"#, Some(("Messages", Unknown))),
-            (r#""messages":[{"audio":{},"audio":{"id":"a"}}]"#, Some(("messages[0].audio.id", Kept))),
+            (r#""messages":[{"audio":{},"audio":{"id":"a"}}]"#, Some(("messages[0].audio.id", Reference))),
         ],
     );
     assert_eq!(objection(Grammar::Chat, Operation::Chat, "[]", true), Some((String::new(), Unread)));
@@ -127,30 +131,30 @@ fn responses() {
         Operation::Chat,
         &[
             (r#""input":"file-abc","instructions":"x","previous_response_id":"resp_1""#, None),
-            (r#""conversation":"conv_1""#, Some(("conversation", Kept))),
-            (r#""conversation":{"id":"conv_1"}"#, Some(("conversation", Kept))),
+            (r#""conversation":"conv_1""#, Some(("conversation", Reference))),
+            (r#""conversation":{"id":"conv_1"}"#, Some(("conversation", Reference))),
             (r#""conversation":null"#, None),
-            (r#""prompt":{"id":"pmpt_1"}"#, Some(("prompt", Kept))),
-            (r#""input":[{"type":"item_reference","id":"msg_1"}]"#, Some(("input[0]", Kept))),
-            (r#""input":[{"id":"msg_1"}]"#, Some(("input[0]", Kept))),
+            (r#""prompt":{"id":"pmpt_1"}"#, Some(("prompt", Reference))),
+            (r#""input":[{"type":"item_reference","id":"msg_1"}]"#, Some(("input[0]", Reference))),
+            (r#""input":[{"id":"msg_1"}]"#, Some(("input[0]", Reference))),
             (
                 r#""input":[{"type":"image_generation_call","id":"ig_1","status":"completed"}]"#,
-                Some(("input[0]", Kept)),
+                Some(("input[0]", Reference)),
             ),
             (r#""input":[{"type":"image_generation_call","id":"ig_1","result":"AA"}]"#, None),
             (r#""input":[{"type":"message","id":"msg_1","role":"user","content":"x"}]"#, None),
-            (r#""instructions":[{"id":"msg_1"}]"#, Some(("instructions[0]", Kept))),
+            (r#""instructions":[{"id":"msg_1"}]"#, Some(("instructions[0]", Reference))),
             (
                 r#""input":[{"type":"code_interpreter_call","id":"ci","code":"1","container_id":"cntr_1"}]"#,
-                Some(("input[0].container_id", Kept)),
+                Some(("input[0].container_id", Reference)),
             ),
             (
                 r#""input":[{"type":"shell_call","call_id":"c","action":{},"environment":{"type":"container_reference","container_id":"cntr_1"}}]"#,
-                Some(("input[0].environment.container_id", Kept)),
+                Some(("input[0].environment.container_id", Reference)),
             ),
             (
                 r#""input":[{"content":[{"type":"input_file","file_id":"file-a"}]}]"#,
-                Some(("input[0].content[0].file_id", Kept)),
+                Some(("input[0].content[0].file_id", Reference)),
             ),
             (
                 r#""input":[{"content":[{},{},{},{},{},{},{},{"type":"input_file","file_id":"file-a"}]}]"#,
@@ -173,33 +177,33 @@ fn responses_tools() {
         &[
             (
                 r#""tools":[{"type":"file_search","vector_store_ids":["vs_1"]}]"#,
-                Some(("tools[0].vector_store_ids", Kept)),
+                Some(("tools[0].vector_store_ids", Reference)),
             ),
             (
                 r#""tools":[{"type":"collections_search","collection_ids":["c"]}]"#,
-                Some(("tools[0].collection_ids", Kept)),
+                Some(("tools[0].collection_ids", Reference)),
             ),
             (
                 r#""tools":[{"type":"code_interpreter","container":"cntr_1"}]"#,
-                Some(("tools[0].container", Kept)),
+                Some(("tools[0].container", Reference)),
             ),
             (r#""tools":[{"type":"code_interpreter","container":{"type":"auto"}}]"#, None),
             (
                 r#""tools":[{"type":"code_interpreter","container":{"type":"auto","file_ids":["file-1"]}}]"#,
-                Some(("tools[0].container.file_ids[0]", Kept)),
+                Some(("tools[0].container.file_ids[0]", Reference)),
             ),
             (
                 r#""tools":[{"type":"shell","environment":{"type":"container_reference","container_id":"cntr_1"}}]"#,
-                Some(("tools[0].environment.container_id", Kept)),
+                Some(("tools[0].environment.container_id", Reference)),
             ),
             (
                 r#""tools":[{"type":"shell","environment":{"type":"container_auto","skills":[{"type":"skill_reference","skill_id":"s"}]}}]"#,
-                Some(("tools[0].environment.skills", Kept)),
+                Some(("tools[0].environment.skills", Reference)),
             ),
             (r#""tools":[{"type":"computer_use_preview","environment":"browser","display_width":9}]"#, None),
             (
                 r#""tools":[{"type":"mcp","server_label":"l","connector_id":"connector_mail"}]"#,
-                Some(("tools[0].connector_id", Kept)),
+                Some(("tools[0].connector_id", Reference)),
             ),
             (
                 r#""tools":[{"type":"mcp","server_label":"l","server_url":"https://mcp.example.com/a","headers":{"x":"y"}}]"#,
@@ -215,13 +219,13 @@ fn responses_tools() {
             ),
             (
                 r#""tools":[{"type":"image_generation","input_image_mask":{"file_id":"file-1"}}]"#,
-                Some(("tools[0].input_image_mask.file_id", Kept)),
+                Some(("tools[0].input_image_mask.file_id", Reference)),
             ),
             (
                 r#""tools":[{"type":"namespace","tools":[{"type":"file_search","vector_store_ids":["v"]}]}]"#,
-                Some(("tools[0].tools[0].vector_store_ids", Kept)),
+                Some(("tools[0].tools[0].vector_store_ids", Reference)),
             ),
-            (r#""access_programs":{"id":"x"}"#, Some(("access_programs", Kept))),
+            (r#""access_programs":{"id":"x"}"#, Some(("access_programs", Reference))),
         ],
     );
 }
@@ -237,19 +241,19 @@ fn messages() {
                 None,
             ),
             (r#""metadata":{"user_id":"u","store":"s"}"#, Some(("metadata.store", Unknown))),
-            (r#""container":"container_1""#, Some(("container", Kept))),
-            (r#""container":{"skills":[{"type":"custom","skill_id":"s"}]}"#, Some(("container", Kept))),
+            (r#""container":"container_1""#, Some(("container", Reference))),
+            (r#""container":{"skills":[{"type":"custom","skill_id":"s"}]}"#, Some(("container", Reference))),
             (
                 r#""messages":[{"content":[{"type":"document","source":{"type":"file","file_id":"file_1"}}]}]"#,
-                Some(("messages[0].content[0].source.file_id", Kept)),
+                Some(("messages[0].content[0].source.file_id", Reference)),
             ),
             (
                 r#""messages":[{"content":[{"type":"container_upload","file_id":"file_1"}]}]"#,
-                Some(("messages[0].content[0].file_id", Kept)),
+                Some(("messages[0].content[0].file_id", Reference)),
             ),
             (
                 r#""messages":[{"content":[{"type":"document","source":{"type":"content","content":[{"type":"image","source":{"type":"file","file_id":"file_1"}}]}}]}]"#,
-                Some(("messages[0].content[0].source.content[0].source.file_id", Kept)),
+                Some(("messages[0].content[0].source.content[0].source.file_id", Reference)),
             ),
             (
                 r#""messages":[{"content":[{"type":"image","source":{"type":"url","url":"s3://b/o"}}]}]"#,
@@ -261,7 +265,7 @@ fn messages() {
             ),
             (
                 r#""messages":[{"content":[{"type":"tool_result","tool_use_id":"t","content":[{"type":"image","source":{"type":"file","file_id":"f"}}]}]}]"#,
-                Some(("messages[0].content[0].content[0].source.file_id", Kept)),
+                Some(("messages[0].content[0].content[0].source.file_id", Reference)),
             ),
             (r#""mcp_servers":[{"type":"url","name":"n","url":"https://mcp.example.com"}]"#, None),
             (
@@ -270,8 +274,8 @@ fn messages() {
             ),
             (r#""tools":[{"name":"f","input_schema":{"container":"x"}}]"#, None),
             (r#""tools":[{"type":"new_search","store":"kept"}]"#, Some(("tools[0].store", Unknown))),
-            (r#""user_profile_id":"p""#, Some(("user_profile_id", Kept))),
-            (r#""diagnostics":{"previous_message_id":"msg_1"}"#, Some(("diagnostics", Kept))),
+            (r#""user_profile_id":"p""#, Some(("user_profile_id", Reference))),
+            (r#""diagnostics":{"previous_message_id":"msg_1"}"#, Some(("diagnostics", Reference))),
         ],
     );
 }
@@ -303,19 +307,19 @@ fn gemini() {
         Grammar::Gemini,
         Operation::Chat,
         &[
-            (r#""cachedContent":"cachedContents/abc""#, Some(("cachedContent", Kept))),
-            (r#""cached_content":"cachedContents/abc""#, Some(("cached_content", Kept))),
+            (r#""cachedContent":"cachedContents/abc""#, Some(("cachedContent", Reference))),
+            (r#""cached_content":"cachedContents/abc""#, Some(("cached_content", Reference))),
             (
                 r#""systemInstruction":{"parts":{"fileData":{"fileUri":"gs://b/o"}}}"#,
                 Some(("systemInstruction.parts.fileData.fileUri", Address)),
             ),
             (
                 r#""tools":{"fileSearch":{"fileSearchStoreNames":["fileSearchStores/a"]}}"#,
-                Some(("tools.fileSearch", Kept)),
+                Some(("tools.fileSearch", Reference)),
             ),
             (
                 r#""tools":[{"retrieval":{"vertexAiSearch":{"datastore":"projects/p"}}}]"#,
-                Some(("tools[0].retrieval", Kept)),
+                Some(("tools[0].retrieval", Reference)),
             ),
             (
                 r#""tools":[{"googleMaps":{"authConfig":{"apiKeyConfig":{}}}}]"#,
@@ -347,14 +351,14 @@ fn converse() {
         (r#"{"document":{"name":"d","format":"pdf","source":{"bytes":"AA"}}}"#, None),
         (
             r#"{"document":{"name":"d","source":{"s3Location":{"uri":"s3://b/o","bucketOwner":"1"}}}}"#,
-            Some(Kept),
+            Some(Reference),
         ),
-        (r#"{"video":{"format":"mp4","source":{"s3Location":{"uri":"s3://b/o"}}}}"#, Some(Kept)),
+        (r#"{"video":{"format":"mp4","source":{"s3Location":{"uri":"s3://b/o"}}}}"#, Some(Reference)),
         (
             r#"{"toolResult":{"toolUseId":"t","content":[{"image":{"source":{"s3Location":{"uri":"s3://b/o"}}}}]}}"#,
-            Some(Kept),
+            Some(Reference),
         ),
-        (r#"{"guardContent":{"image":{"source":{"s3Location":{"uri":"s3://b/o"}}}}}"#, Some(Kept)),
+        (r#"{"guardContent":{"image":{"source":{"s3Location":{"uri":"s3://b/o"}}}}}"#, Some(Reference)),
         (r#"{"document":{"name":"d","source":{"content":[{"text":"x"}]}}}"#, None),
         (r#"{"toolUse":{"name":"f","input":{"s3Location":"x"}}}"#, None),
         (r#"{"kept":{"id":"x"}}"#, Some(Unknown)),
@@ -369,8 +373,8 @@ fn converse() {
         Grammar::Converse,
         Operation::Chat,
         &[
-            (r#""guardrailConfig":{"guardrailIdentifier":"abc"}"#, Some(("guardrailConfig", Kept))),
-            (r#""promptVariables":{"a":{"text":"b"}}"#, Some(("promptVariables", Kept))),
+            (r#""guardrailConfig":{"guardrailIdentifier":"abc"}"#, Some(("guardrailConfig", Reference))),
+            (r#""promptVariables":{"a":{"text":"b"}}"#, Some(("promptVariables", Reference))),
             (r#""additionalModelRequestFields":{"thinking":{"type":"enabled"},"top_k":3}"#, None),
             (
                 r#""additionalModelRequestFields":{"container":"c"}"#,
@@ -385,12 +389,12 @@ fn converse() {
 fn what_is_no_conversation() {
     for (operation, body, expected) in [
         (Operation::Speech, r#"{"input":"x","voice":"alloy"}"#, None),
-        (Operation::Speech, r#"{"input":"x","voice":{"id":"voice_1"}}"#, Some(Kept)),
+        (Operation::Speech, r#"{"input":"x","voice":{"id":"voice_1"}}"#, Some(Reference)),
         (Operation::Speech, r#"{"input":"x","voice_id":"v"}"#, Some(Unknown)),
         (Operation::Embed, r#"{"input":["x"],"dimensions":3}"#, None),
         (Operation::Images, r#"{"prompt":"x","image_url":"https://example.com/a"}"#, None),
         (Operation::Images, r#"{"prompt":"x","image_url":"gs://b/o"}"#, Some(Address)),
-        (Operation::Images, r#"{"prompt":"x","images":[{"file_id":"file-1"}]}"#, Some(Kept)),
+        (Operation::Images, r#"{"prompt":"x","images":[{"file_id":"file-1"}]}"#, Some(Reference)),
         (Operation::Images, r#"{"prompt":"x","image_loras":[{"path":"p"}]}"#, Some(Unknown)),
         (
             Operation::Moderate,
@@ -414,17 +418,24 @@ fn what_is_no_conversation() {
 
 #[test]
 fn events() {
-    let seat = SharedAccount { is_spoken: true, is_exchanged: &|_| false, is_own_host: &|host| host == OWN };
+    let seat =
+        SharedAccount { is_forwarded: true, is_exchanged: &|_| false, is_own_host: &|host| host == OWN };
     for (event, expected) in [
         (r#"{"type":"response.create"}"#, None),
-        (r#"{"type":"session.update","session":{"type":"realtime","prompt":{"id":"pmpt_1"}}}"#, Some(Kept)),
-        (r#"{"type":"session.update","session":{"tools":[{"type":"mcp","connector_id":"c"}]}}"#, Some(Kept)),
+        (
+            r#"{"type":"session.update","session":{"type":"realtime","prompt":{"id":"pmpt_1"}}}"#,
+            Some(Reference),
+        ),
+        (
+            r#"{"type":"session.update","session":{"tools":[{"type":"mcp","connector_id":"c"}]}}"#,
+            Some(Reference),
+        ),
         (
             r#"{"type":"session.update","session":{"audio":{"output":{"voice":{"id":"voice_1"}}}}}"#,
-            Some(Kept),
+            Some(Reference),
         ),
         (r#"{"type":"session.update","session":{"audio":{"output":{"voice":"alloy"}}}}"#, None),
-        (r#"{"type":"response.create","response":{"prompt":{"id":"pmpt_1"}}}"#, Some(Kept)),
+        (r#"{"type":"response.create","response":{"prompt":{"id":"pmpt_1"}}}"#, Some(Reference)),
         (
             r#"{"type":"response.create","response":{"input":[{"type":"item_reference","id":"item_1"}]}}"#,
             None,
@@ -435,7 +446,7 @@ fn events() {
         ),
         (
             r#"{"type":"conversation.item.create","item":{"type":"message","content":[{"type":"input_file","file_id":"f"}]}}"#,
-            Some(Kept),
+            Some(Reference),
         ),
         (r#"{"type":"new.event","store":"s"}"#, Some(Unknown)),
         (r#"{"Type":"response.create"}"#, Some(Unread)),
@@ -450,7 +461,7 @@ fn events() {
 fn what_is_said_anew_is_looked_at_for_files_and_addresses_alone() {
     for (body, expected) in [
         (r#"{"brand_new":"x","conversation":"c","tools":[{"vector_store_ids":["v"]}]}"#, None),
-        (r#"{"input":[{"content":[{"file_id":"f"}]}]}"#, Some(Kept)),
+        (r#"{"input":[{"content":[{"file_id":"f"}]}]}"#, Some(Reference)),
         (r#"{"input":[{"content":[{"file_url":"gs://b/o"}]}]}"#, Some(Address)),
     ] {
         let found = objection(Grammar::Responses, Operation::Chat, body, false);

@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use dialects::{
-    AnswerPath, AnswerStream, Request, StreamFault, TargetModel, TranslatedRequest, decode_request,
-    read_prompt, translate_request, upstream_body, whole_answer,
+    AnswerPath, AnswerStream, Request, StreamFault, TargetModel, TranslatedRequest, buffered_answer,
+    decode_request, read_prompt, translate_request, upstream_body,
 };
 use domain::{Abilities, Fault, Grammar, Operation, Tier, Usage, UsageSource};
 use proptest::prelude::*;
@@ -172,7 +172,7 @@ fn check(name: &str, exchange: Exchange) {
             source
         }
         Exchange::Answer { source, upstream, expected } => {
-            let answered = whole_answer(&way(), Bytes::from(upstream));
+            let answered = buffered_answer(&way(), Bytes::from(upstream));
             assert_eq!(answered.as_ref().err().cloned().map(Failed::from), expected.fault, "{name}");
             if let Ok(whole) = answered {
                 assert_eq!(

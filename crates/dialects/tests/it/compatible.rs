@@ -3,7 +3,7 @@
 //! them.
 
 use bytes::Bytes;
-use dialects::{AnswerPath, AnswerStream, whole_answer};
+use dialects::{AnswerPath, AnswerStream, buffered_answer};
 use domain::{Grammar, TraceId};
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use crate::golden_exchanges::each_exchange;
 
 fn way(client: Grammar) -> AnswerPath {
     AnswerPath {
-        is_loose: true,
+        needs_normalising: true,
         model: "m".to_owned(),
         trace: TraceId::new(1, [0; 10]),
         created_unix_s: 1,
@@ -24,7 +24,7 @@ fn way(client: Grammar) -> AnswerPath {
 fn passed(upstream: &[Bytes]) -> String {
     let body = Bytes::from(upstream.concat());
     if body.starts_with(b"{") {
-        let answer = whole_answer(&way(Grammar::Chat), body).expect("an answer");
+        let answer = buffered_answer(&way(Grammar::Chat), body).expect("an answer");
         return String::from_utf8(answer.body.into()).expect("a text");
     }
     let mut stream = AnswerStream::new(way(Grammar::Chat));
@@ -38,7 +38,7 @@ fn passed(upstream: &[Bytes]) -> String {
 
 /// What an Anthropic client gets.
 fn told(upstream: &[Bytes]) -> Value {
-    let answer = whole_answer(&way(Grammar::Anthropic), upstream.concat().into()).expect("an answer");
+    let answer = buffered_answer(&way(Grammar::Anthropic), upstream.concat().into()).expect("an answer");
     let message: Value = serde_json::from_slice(&answer.body).expect("a message");
     let kept = ["content", "stop_reason", "usage"];
     kept.into_iter().map(|name| (name.to_owned(), message[name].clone())).collect()

@@ -1,7 +1,7 @@
 //! Requests to a self-hosted runtime and its answers, in each dialect that a node speaks.
 
 use dialects::chat::{StreamScanner, answer_text, read_answer};
-use dialects::{AnswerWriter, RuntimeWish, decode_request, read_runtime};
+use dialects::{AnswerWriter, RuntimeAnswerOptions, decode_request, read_runtime};
 use domain::runtime::{GenerateRequest, OutputConstraint, RawPrompt};
 use domain::{Event, Fault, Finish, Grammar, Operation, PartKind, Reason, TraceId, Usage, UsageSource};
 use serde_json::{Value, json};
@@ -20,22 +20,25 @@ fn words_of_such_servers_are_read() {
         "chat_template_kwargs":{"enable_thinking":false},"structured_outputs":{"regex":"a+"},
         "metadata":{"hybrie":{"adapter_id":"law"},"k":"v"}"#;
     let request = read(Operation::Chat, &format!("{{{CONVERSATION},{more}}}"), false).unwrap();
-    let words = request.words;
-    assert_eq!((words.min_p, words.repetition_penalty, words.ignores_end), (Some(0.05), Some(1.1), true));
+    let words = request.parameters;
+    assert_eq!((words.min_p, words.repetition_penalty, words.ignore_eos), (Some(0.05), Some(1.1), true));
     assert_eq!(words.template.unwrap().as_str(), r#"{"enable_thinking":false}"#);
-    assert_eq!(words.rule, Some(OutputConstraint::Expression("a+".to_owned())));
-    assert_eq!((words.adapter.as_deref(), words.share.as_deref()), (Some("law"), Some("w")));
+    assert_eq!(words.constraint, Some(OutputConstraint::Regex("a+".to_owned())));
+    assert_eq!((words.adapter.as_deref(), words.cache_scope.as_deref()), (Some("law"), Some("w")));
     assert_eq!(request.prompt.metadata, [("k".to_owned(), "v".to_owned())]);
     let choice =
         read(Operation::Chat, &format!(r#"{{{CONVERSATION},"guided_choice":["a","b"]}}"#), false).unwrap();
-    assert_eq!(choice.words.rule, Some(OutputConstraint::Choice(vec!["a".to_owned(), "b".to_owned()])));
+    assert_eq!(
+        choice.parameters.constraint,
+        Some(OutputConstraint::Choice(vec!["a".to_owned(), "b".to_owned()]))
+    );
     let rules = [
-        ("guided_regex", OutputConstraint::Expression("a+".to_owned())),
+        ("guided_regex", OutputConstraint::Regex("a+".to_owned())),
         ("guided_grammar", OutputConstraint::Grammar("a+".to_owned())),
     ];
     for (name, rule) in rules {
         let body = format!(r#"{{{CONVERSATION},"{name}":"a+"}}"#);
-        assert_eq!(read(Operation::Chat, &body, false).unwrap().words.rule, Some(rule), "{name}");
+        assert_eq!(read(Operation::Chat, &body, false).unwrap().parameters.constraint, Some(rule), "{name}");
     }
 }
 
@@ -79,8 +82,8 @@ fn what_nobody_knows_is_refused_by_name_unless_it_may_be_left_out() {
 fn adapters_are_named_with_the_tokens_that_they_begin_with() {
     let named = |hybrie: &str| {
         let body = format!(r#"{{{CONVERSATION},"metadata":{{"hybrie":{hybrie}}}}}"#);
-        let words = read(Operation::Chat, &body, false).unwrap().words;
-        (words.adapter, words.later_adapters)
+        let words = read(Operation::Chat, &body, false).unwrap().parameters;
+        (words.adapter, words.adapter_switches)
     };
     let is = |name: &str| Some(name.to_owned());
     let timeline = r#"{"adapter_timeline":[{"start_step":0,"adapter_id":"a"},{"start_step":3,"adapter_id":"none"},
@@ -105,10 +108,10 @@ fn texts_are_gone_on_with() {
     };
     let text = |text: &str| Some(RawPrompt::Text(text.to_owned()));
     let request = continues(r#""Once""#).unwrap();
-    assert_eq!((request.continues, request.prompt.output.tokens_max), (text("Once"), Some(16)));
+    assert_eq!((request.raw_prompt, request.prompt.output.tokens_max), (text("Once"), Some(16)));
     assert_eq!((request.prompt.sampling.logprobs, request.prompt.sampling.top_logprobs), (true, Some(2)));
-    assert_eq!(continues(r#"["Once"]"#).unwrap().continues, text("Once"));
-    assert_eq!(continues("[1,2]").unwrap().continues, Some(RawPrompt::Tokens(vec![1, 2])));
+    assert_eq!(continues(r#"["Once"]"#).unwrap().raw_prompt, text("Once"));
+    assert_eq!(continues("[1,2]").unwrap().raw_prompt, Some(RawPrompt::Tokens(vec![1, 2])));
     for wrong in [r#"["a","b"]"#, r#"["a",1]"#, "[[1],[2]]", "[]", "[true]", "{}"] {
         assert!(continues(wrong).is_err(), "{wrong}");
     }
@@ -146,14 +149,14 @@ fn told() -> Vec<Event> {
 }
 
 fn writer(grammar: Grammar, operation: Operation, usage: bool) -> AnswerWriter {
-    AnswerWriter::new(RuntimeWish {
+    AnswerWriter::new(RuntimeAnswerOptions {
         grammar,
         operation,
         usage,
         model: "m".to_owned(),
         trace: TraceId::new(1, [7; 10]),
         created_unix_s: 5,
-        asked: dialects::AnswerConstraints::default(),
+        constraints: dialects::AnswerConstraints::default(),
     })
 }
 
@@ -178,12 +181,12 @@ fn a_stream_reads_back_as_what_was_said() {
 
 #[test]
 fn a_whole_answer_is_what_its_grammar_has() {
-    let body = writer(Grammar::Chat, Operation::Chat, false).whole(told());
+    let body = writer(Grammar::Chat, Operation::Chat, false).buffered(told());
     assert_eq!(answer_text(&body).as_deref(), Some("Hi é\n\n😀"));
     assert_eq!(read_answer(&body).expect("an answer").usage, Some(usage()));
     let value: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(value["choices"][0]["message"]["reasoning_content"], "hm");
-    let body = writer(Grammar::Anthropic, Operation::Chat, false).whole(told());
+    let body = writer(Grammar::Anthropic, Operation::Chat, false).buffered(told());
     let value: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(
         (&value["content"][0]["type"], &value["content"][1]["text"]),
@@ -194,7 +197,7 @@ fn a_whole_answer_is_what_its_grammar_has() {
 #[test]
 fn what_goes_on_with_a_text_has_an_object_of_its_own() {
     let said: Vec<Event> = told().split_off(3);
-    let body = writer(Grammar::Chat, Operation::Complete, false).whole(said.clone());
+    let body = writer(Grammar::Chat, Operation::Complete, false).buffered(said.clone());
     let value: Value = serde_json::from_slice(&body).unwrap();
     let choice = json!({"index": 0, "text": "Hi é\n\n😀", "logprobs": null, "finish_reason": "stop"});
     assert_eq!((&value["object"], &value["choices"][0]), (&json!("text_completion"), &choice));

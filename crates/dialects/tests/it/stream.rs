@@ -1,7 +1,7 @@
 //! Streams as upstreams send them, cut at every place: what the client gets, and what accounting gets.
 
 use bytes::Bytes;
-use dialects::chat::{StreamScanner, answer_text, read_answer, whole_answer};
+use dialects::chat::{StreamScanner, answer_text, normalise_completion, read_answer};
 use dialects::{AnswerFacts, StreamFacts, StreamFault};
 use domain::{FaultClass, Usage, UsageSource};
 use proptest::prelude::*;
@@ -392,7 +392,7 @@ fn a_stream_for_an_answer_is_put_together() {
     events.extend([LAST, USAGE, DONE]);
     for end in ["\n", "\r\n"] {
         let text = stream(&events, end);
-        let (body, facts) = whole_answer(Bytes::from(text.clone()), false).expect("a stream");
+        let (body, facts) = normalise_completion(Bytes::from(text.clone()), false).expect("a stream");
         assert_eq!(read_answer(&body), Ok(facts), "the books read the same of both");
         assert_eq!(whole(&text, false).facts.usage, facts.usage);
         let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
@@ -412,7 +412,7 @@ fn a_stream_for_an_answer_is_put_together() {
 
 #[test]
 fn a_stream_for_an_answer_that_fails_is_no_answer() {
-    let read = |text: String| whole_answer(Bytes::from(text), false).expect_err("no answer");
+    let read = |text: String| normalise_completion(Bytes::from(text), false).expect_err("no answer");
     assert_eq!(read(stream(&[TEXT], "\n")), StreamFault::Broken("ended_early"));
     assert_eq!(read(stream(&[TEXT, "data: {cut"], "\n")), StreamFault::Broken("bad_json"));
     let failed = read(stream(&[TEXT, r#"data: {"error":{"code":"rate_limit_exceeded"}}"#], "\n"));
@@ -424,7 +424,7 @@ fn a_stream_for_an_answer_that_fails_is_no_answer() {
         .collect();
     assert_eq!(read(many + LAST + "\n\n"), StreamFault::Broken("oversized"));
     let plain = Bytes::from_static(br#"{"choices":[{"message":{"content":"a"}}]}"#);
-    assert_eq!(whole_answer(plain.clone(), false).map(|(body, _)| body), Ok(plain));
+    assert_eq!(normalise_completion(plain.clone(), false).map(|(body, _)| body), Ok(plain));
 }
 
 /// Streams that together reach every branch of the scanner.

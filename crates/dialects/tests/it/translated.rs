@@ -4,8 +4,8 @@
 
 use bytes::Bytes;
 use dialects::{
-    Addressed, AnswerConstraints, AnswerPath, AnswerStream, TargetModel, decode_request, read_prompt,
-    translate_request, whole_answer,
+    Addressed, AnswerConstraints, AnswerPath, AnswerStream, TargetModel, buffered_answer, decode_request,
+    read_prompt, translate_request,
 };
 use domain::{Abilities, Grammar, Operation, Prompt, TraceId};
 use serde::{Deserialize, Serialize};
@@ -87,7 +87,7 @@ fn see(exchange: &Exchange) -> Expected {
 
 fn answered(way: &AnswerPath, prompt: &Prompt, answer: &str) -> Vec<String> {
     if !prompt.stream {
-        let whole = whole_answer(way, Bytes::copy_from_slice(answer.as_bytes())).expect("an answer");
+        let whole = buffered_answer(way, Bytes::copy_from_slice(answer.as_bytes())).expect("an answer");
         return vec![String::from_utf8(whole.body.to_vec()).expect("UTF-8")];
     }
     let told = |size: usize| {
@@ -110,7 +110,7 @@ fn way(client: Grammar, upstream: Grammar, prompt: &Prompt, usage: bool) -> Answ
         model: "m".to_owned(),
         trace: TraceId::new(1_700_000_000_000, [7; 10]),
         created_unix_s: 1_700_000_000,
-        asked: AnswerConstraints::of(prompt),
+        constraints: AnswerConstraints::of(prompt),
         ..AnswerPath::chat(client, upstream)
     }
 }

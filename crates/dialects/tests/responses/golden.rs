@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use dialects::{
-    AnswerPath, AnswerStream, StreamFault, WholeAnswer, decode_request, upstream_body, whole_answer,
+    AnswerPath, AnswerStream, BufferedAnswer, StreamFault, buffered_answer, decode_request, upstream_body,
 };
 use domain::{Grammar, Operation, TraceId, Usage};
 use serde::Deserialize;
@@ -123,8 +123,8 @@ fn check(name: &str, exchange: Exchange) {
         Exchange::Answer { source, upstream, expected } => {
             check_source(name, &source);
             let body = Bytes::from(upstream);
-            match whole_answer(&way(), body.clone()) {
-                Ok(WholeAnswer { body: sent, facts, .. }) => {
+            match buffered_answer(&way(), body.clone()) {
+                Ok(BufferedAnswer { body: sent, facts, .. }) => {
                     assert_eq!(expected.fault, None, "{name}");
                     assert_eq!(sent, body, "{name}");
                     assert_eq!(facts.usage.map(Counts::from), expected.usage, "{name}");

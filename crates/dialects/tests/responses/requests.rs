@@ -27,7 +27,11 @@ fn refused(body: &str) -> (String, String) {
 }
 
 fn extras(prompt: &Prompt) -> Vec<(&str, bool)> {
-    prompt.extras.iter().map(|Extra { name, is_meaning }| (name.as_str(), *is_meaning)).collect()
+    prompt
+        .extras
+        .iter()
+        .map(|Extra { name, affects_answer: is_meaning }| (name.as_str(), *is_meaning))
+        .collect()
 }
 
 /// A coding agent's request: leading developer messages, a namespace and a hosted tool, and items sent back
@@ -244,7 +248,7 @@ fn a_wish_for_sealed_thoughts_can_be_taken_out() {
         let body = |include: &str| Bytes::from(format!(r#"{{"model":"m","include":{include},"input":"x"}}"#));
         let said = body(include);
         let request = decode_request(Grammar::Responses, Operation::Chat, &said, None).expect("a request");
-        let (without, name) = request.without_sealed_thoughts().expect("it wishes for them");
+        let (without, name) = request.without_encrypted_reasoning().expect("it wishes for them");
         assert_eq!(name, "include");
         assert_eq!(upstream_body(&said, &without, "m", true).concat(), body(left), "{include}");
         assert_eq!(upstream_body(&said, &request, "m", true).concat(), said);
@@ -252,6 +256,6 @@ fn a_wish_for_sealed_thoughts_can_be_taken_out() {
     for other in [r#"["message.output_text.logprobs"]"#, "[]", "null", r#"{"a":1}"#] {
         let said = Bytes::from(format!(r#"{{"model":"m","include":{other},"input":"x"}}"#));
         let request = decode_request(Grammar::Responses, Operation::Chat, &said, None).expect("a request");
-        assert!(request.without_sealed_thoughts().is_none(), "{other}");
+        assert!(request.without_encrypted_reasoning().is_none(), "{other}");
     }
 }

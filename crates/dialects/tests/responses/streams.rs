@@ -1,7 +1,7 @@
 //! Streams: cut at any place, stopped by the gateway, and written in place of another kind of answer.
 
 use bytes::Bytes;
-use dialects::{AnswerConstraints, AnswerPath, AnswerStream, StreamFault, WholeAnswer, whole_answer};
+use dialects::{AnswerConstraints, AnswerPath, AnswerStream, BufferedAnswer, StreamFault, buffered_answer};
 use domain::{Fault, FaultClass, Grammar, Operation, Prompt, TraceId, Usage, UsageSource};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -137,7 +137,8 @@ fn a_stream_in_the_place_of_a_whole_answer_is_told_as_one() {
         ("stream-incomplete", "incomplete", vec!["One two"]),
         ("stream-web-search", "completed", vec!["Done"]),
     ] {
-        let WholeAnswer { body, facts, .. } = whole_answer(&way(), Bytes::from(golden(name))).expect(name);
+        let BufferedAnswer { body, facts, .. } =
+            buffered_answer(&way(), Bytes::from(golden(name))).expect(name);
         let response: Value = serde_json::from_slice(&body).expect("JSON");
         assert_eq!(response["status"], status, "{name}");
         assert!(facts.usage.is_some(), "{name}");
@@ -149,7 +150,7 @@ fn a_stream_in_the_place_of_a_whole_answer_is_told_as_one() {
             assert_eq!(output[1]["content"][0]["annotations"][0]["url"], "https://a.example");
         }
     }
-    let failed = whole_answer(&way(), Bytes::from(golden("stream-failed")));
+    let failed = buffered_answer(&way(), Bytes::from(golden("stream-failed")));
     assert!(matches!(failed, Err(StreamFault::Upstream(_, FaultClass::RateLimit))), "{failed:?}");
 }
 
@@ -254,7 +255,7 @@ data: [DONE]
 #[test]
 fn an_answer_of_the_chat_grammar_is_told_in_this_one() {
     let prompt = Prompt { namespaces: vec!["shell".to_owned()], ..Prompt::default() };
-    let way = || AnswerPath { upstream: Grammar::Chat, asked: AnswerConstraints::of(&prompt), ..way() };
+    let way = || AnswerPath { upstream: Grammar::Chat, constraints: AnswerConstraints::of(&prompt), ..way() };
     let mut stream = AnswerStream::new(way());
     let mut out = Vec::new();
     CHAT.as_bytes().chunks(7).for_each(|chunk| stream.push(Bytes::copy_from_slice(chunk), &mut out).unwrap());
@@ -270,7 +271,7 @@ fn an_answer_of_the_chat_grammar_is_told_in_this_one() {
     };
     assert_eq!(call(1), json!(["shell", "run", "c0", "{\"n\":1}"]));
     assert_eq!(call(2), json!([null, "read", "c1", "{\"a\":2}"]));
-    let WholeAnswer { body, .. } = whole_answer(&way(), Bytes::from(CHAT)).unwrap();
+    let BufferedAnswer { body, .. } = buffered_answer(&way(), Bytes::from(CHAT)).unwrap();
     let whole: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!((&whole["output"], &whole["usage"]), (&response["output"], &response["usage"]));
 }

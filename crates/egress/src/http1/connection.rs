@@ -78,7 +78,7 @@ pub(crate) struct Connection {
     /// The peer accepts no more of the request; it may still have responded.
     unwritable: bool,
     /// The request asks for an upgrade.
-    changes: bool,
+    is_upgrade: bool,
     counted: Counted,
 }
 
@@ -97,7 +97,7 @@ impl Connection {
             broken_off: false,
             touched: false,
             unwritable: false,
-            changes: false,
+            is_upgrade: false,
             counted,
         }
     }
@@ -111,7 +111,7 @@ impl Connection {
         let announced = request.body.length();
         self.chunked = announced.is_none();
         self.touched = false;
-        self.changes = request.headers.iter().any(|(name, _)| *name == UPGRADE);
+        self.is_upgrade = request.headers.iter().any(|(name, _)| *name == UPGRADE);
         self.head_written = 0;
         self.head.reserve(HEAD_BYTES + joined);
         write_head(&mut self.head, request, host, announced);
@@ -172,7 +172,7 @@ impl Connection {
             loop {
                 let reading = match self.read.is_empty() {
                     true => Ok(Reading::More),
-                    false => read_any_head(&mut self.read, method, self.changes),
+                    false => read_any_head(&mut self.read, method, self.is_upgrade),
                 };
                 match reading {
                     Ok(Reading::Final(head)) => {

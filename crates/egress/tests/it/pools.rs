@@ -28,7 +28,7 @@ fn workspaces_share_no_connection_to_an_address_of_their_own() {
         let server = Server::plain(|_| Box::pin(async move { whole("all of it") })).await;
         let client = server.client();
         let destination = |owner: Option<u8>| Destination {
-            reach: TargetKind::Provider,
+            kind: TargetKind::Provider,
             owner: owner.map(|owner| domain::WorkspaceId::new(1, [owner; 10])),
         };
         for (owner, connections) in [(Some(1), 1), (Some(2), 2), (None, 3), (Some(1), 3), (Some(2), 3)] {

@@ -34,15 +34,15 @@ impl Examination {
     pub fn hold(&self, model: &Path) -> Result<Marks, Box<dyn Error>> {
         let vocabulary = Vocabulary::open(&model.join("tokenizer.json"))?;
         let template = Template::new(TEMPLATE)?;
-        let end = vocabulary.sign("<|im_end|>").ok_or("the end has no token")?;
+        let end = vocabulary.special_token_id("<|im_end|>").ok_or("the end has no token")?;
         let model = Arc::new(Model::load(&Source::open(model)?)?);
         let room = SchedulerLimits {
             bytes: 1 << 28,
-            keeps: KvDtype::Half,
-            tokens: 512,
-            texts: 16,
+            kv_dtype: KvDtype::F16,
+            step_tokens: 512,
+            sequences: 16,
             waiting: 10_000,
-            guesses: 0,
+            draft_tokens: 0,
         };
         let mut runner = Scheduler::new(model, room)?;
         let mut open: Vec<(SequenceId, Vec<u8>)> = Vec::new();
@@ -53,11 +53,11 @@ impl Examination {
                 prompt: vocabulary.tokens(&prompt)?,
                 sampling: Sampling { temperature: 0.0, ..Sampling::default() },
                 max_tokens: 100,
-                ends: vec![end],
-                rule: None,
+                stop_tokens: vec![end],
+                constraint: None,
                 adapter: None,
-                later: Vec::new(),
-                share: CacheScope(1),
+                adapter_switches: Vec::new(),
+                cache_scope: CacheScope(1),
                 group: Group(1),
             };
             let text = runner.submit(request).map_err(|refused| format!("{question}: {refused:?}"))?;
@@ -65,7 +65,7 @@ impl Examination {
         }
         while !runner.is_idle() {
             for happened in runner.step()? {
-                let StepEvent::Token { text, drawn } = happened else { continue };
+                let StepEvent::Token { sequence: text, drawn } = happened else { continue };
                 let said = open.iter_mut().find(|(open, _)| *open == text);
                 said.ok_or("an answer to nothing")?.1.extend(vocabulary.bytes(drawn.token));
             }

@@ -21,7 +21,7 @@ impl<'a> BatchAdapters<'a> {
     pub(crate) fn of(batch: &'a StepBatch) -> Self {
         let mut adapters: Vec<&Adapter> = Vec::new();
         let mut rows = Vec::new();
-        for part in &batch.parts {
+        for part in &batch.chunks {
             let which = part.adapter.as_deref().map(|adapter| {
                 adapters.iter().position(|known| *known == adapter).unwrap_or_else(|| {
                     adapters.push(adapter);

@@ -13,7 +13,7 @@ use crate::kernels::LoraProjection;
 
 pub(crate) use batch::BatchAdapters;
 pub use begun::InitialAdapter;
-pub use registry::{AdapterId, AdapterStatus, Read, Reading, RegisterOptions};
+pub use registry::{AdapterId, AdapterRead, AdapterReadResult, AdapterStatus, RegisterOptions};
 pub(crate) use registry::{AdapterRegistry, Residency};
 
 /// Limits on the adapters of a runner.

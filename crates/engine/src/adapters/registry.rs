@@ -46,7 +46,7 @@ pub struct AdapterStatus {
 
 /// A read that is to be done, on any thread.
 #[derive(Debug)]
-pub struct Reading {
+pub struct AdapterRead {
     id: AdapterId,
     directory: PathBuf,
     shape: Arc<Architecture>,
@@ -58,7 +58,7 @@ pub struct Reading {
 
 /// The result of a `Reading`.
 #[derive(Debug)]
-pub struct Read {
+pub struct AdapterReadResult {
     id: AdapterId,
     directory: PathBuf,
     purpose: Purpose,
@@ -92,7 +92,7 @@ pub(crate) struct AdapterRegistry {
     entries: BTreeMap<AdapterId, Entry>,
     /// Adapters that were unregistered or replaced, as long as sequences use them.
     retired: Vec<Weak<Adapter>>,
-    readings: Vec<Reading>,
+    readings: Vec<AdapterRead>,
     generation: u64,
     clock: u64,
 }
@@ -131,17 +131,17 @@ impl std::fmt::Display for AdapterId {
     }
 }
 
-impl Reading {
+impl AdapterRead {
     /// Reads the files; blocks on the disk.
     #[must_use]
-    pub fn read(self) -> Read {
+    pub fn read(self) -> AdapterReadResult {
         let Self { id, directory, shape, limits, seal, spare, purpose } = self;
         let adapter = Adapter::read(&directory, &shape, &limits, (&seal, &spare));
-        Read { id, directory, purpose, adapter }
+        AdapterReadResult { id, directory, purpose, adapter }
     }
 }
 
-impl Read {
+impl AdapterReadResult {
     /// The adapter that was read.
     pub(crate) const fn id(&self) -> &AdapterId {
         &self.id
@@ -199,14 +199,14 @@ impl AdapterRegistry {
         id: AdapterId,
         directory: &Path,
         registering: RegisterOptions,
-    ) -> Result<Reading, EngineError> {
+    ) -> Result<AdapterRead, EngineError> {
         self.check(&id, registering)?;
         Ok(self.to_be_read(id, directory.to_owned(), Purpose::Register(registering)))
     }
 
-    fn to_be_read(&self, id: AdapterId, directory: PathBuf, purpose: Purpose) -> Reading {
+    fn to_be_read(&self, id: AdapterId, directory: PathBuf, purpose: Purpose) -> AdapterRead {
         let (shape, seal, spare) = (Arc::clone(&self.shape), self.seal.clone(), self.spare.clone());
-        Reading { id, directory, shape, limits: self.limits, seal, spare, purpose }
+        AdapterRead { id, directory, shape, limits: self.limits, seal, spare, purpose }
     }
 
     fn check(&self, id: &AdapterId, registering: RegisterOptions) -> Result<(), EngineError> {
@@ -227,8 +227,8 @@ impl AdapterRegistry {
     }
 
     /// Takes the result of a read. Returns the adapter's generation, and the one it replaced, if any.
-    pub(crate) fn settle(&mut self, read: Read) -> Result<(u64, Option<u64>), EngineError> {
-        let Read { id, directory, purpose, adapter } = read;
+    pub(crate) fn settle(&mut self, read: AdapterReadResult) -> Result<(u64, Option<u64>), EngineError> {
+        let AdapterReadResult { id, directory, purpose, adapter } = read;
         match purpose {
             Purpose::Register(registering) => self.register(id, directory, registering, adapter?),
             Purpose::Return(generation) => self.returned(&id, generation, adapter).map(|here| (here, None)),
@@ -387,7 +387,7 @@ impl AdapterRegistry {
     }
 
     /// Takes the reads that are pending.
-    pub(crate) fn readings(&mut self) -> Vec<Reading> {
+    pub(crate) fn readings(&mut self) -> Vec<AdapterRead> {
         std::mem::take(&mut self.readings)
     }
 

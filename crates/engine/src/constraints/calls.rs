@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use domain::prompt::ToolChoice;
 use serde_json::Value as Json;
 
-use super::{RuleError, schema, spelt};
+use super::{ConstraintError, schema, spelt};
 use crate::output_parser::Form;
 
 /// The most tools of a request.
@@ -44,11 +44,11 @@ impl Calls {
         tools: &[Tool],
         form: Form,
         several: bool,
-    ) -> Result<Option<Self>, RuleError> {
+    ) -> Result<Option<Self>, ConstraintError> {
         let named = |name: &String| {
             let found = tools.iter().find(|tool| tool.name == *name).cloned();
             found.ok_or_else(|| {
-                RuleError::new("/tool_choice", format!("names \"{name}\", which is no tool here"))
+                ConstraintError::new("/tool_choice", format!("names \"{name}\", which is no tool here"))
             })
         };
         let calls = |tools, several, or_text| Some(Self { form, tools, several, or_text });
@@ -63,9 +63,9 @@ impl Calls {
     }
 
     /// The Lark grammar of these calls; `sign` writes a tag.
-    pub(super) fn grammar(&self, sign: &dyn Fn(&str) -> String) -> Result<String, RuleError> {
+    pub(super) fn grammar(&self, sign: &dyn Fn(&str) -> String) -> Result<String, ConstraintError> {
         if self.tools.is_empty() || self.tools.len() > TOOLS {
-            return Err(RuleError::new("/tools", format!("has to have from 1 to {TOOLS} of them")));
+            return Err(ConstraintError::new("/tools", format!("has to have from 1 to {TOOLS} of them")));
         }
         let open = sign("<tool_call>");
         let mut rules = String::new();
@@ -86,7 +86,7 @@ impl Calls {
         writeln!(rules, "call: {open} \"\\n\" one \"\\n\" {close}\none: {}", names.join(" | "))
             .map_err(unwritten)?;
         for (index, tool) in self.tools.iter().enumerate() {
-            let of_tool = |error: RuleError| error.within(&format!("/tools/{index}/parameters"));
+            let of_tool = |error: ConstraintError| error.within(&format!("/tools/{index}/parameters"));
             match self.form {
                 Form::Json => tool.as_json(index, &mut rules).map_err(of_tool)?,
                 Form::Tagged => tool.as_tags(index, &mut rules).map_err(of_tool)?,
@@ -97,7 +97,7 @@ impl Calls {
 }
 
 impl Tool {
-    fn as_json(&self, index: usize, rules: &mut String) -> Result<(), RuleError> {
+    fn as_json(&self, index: usize, rules: &mut String) -> Result<(), ConstraintError> {
         let arguments = match &self.schema {
             Some(schema) => nested(schema::Checked::of(schema)?.whole()),
             None => quoted("{}"),
@@ -107,9 +107,9 @@ impl Tool {
         writeln!(rules, "tool_{index}: {before} {arguments} \"}}\"").map_err(unwritten)
     }
 
-    fn as_tags(&self, index: usize, rules: &mut String) -> Result<(), RuleError> {
+    fn as_tags(&self, index: usize, rules: &mut String) -> Result<(), ConstraintError> {
         if self.name.is_empty() || self.name.contains(['<', '>', '\n']) {
-            return Err(RuleError::new("", "belongs to a name that can't stand in a tag"));
+            return Err(ConstraintError::new("", "belongs to a name that can't stand in a tag"));
         }
         let parameters = match &self.schema {
             Some(schema) => schema::Checked::of(schema)?.parameters(PARAMETERS)?,
@@ -157,6 +157,6 @@ fn nested(schema: Json) -> String {
     format!("%json {}", spelt(schema))
 }
 
-fn unwritten(_: std::fmt::Error) -> RuleError {
-    RuleError::new("", "can't be written as a grammar")
+fn unwritten(_: std::fmt::Error) -> ConstraintError {
+    ConstraintError::new("", "can't be written as a grammar")
 }

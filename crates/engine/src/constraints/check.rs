@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value as Json};
 
-use super::RuleError;
+use super::ConstraintError;
 
 /// The largest number that every JSON parser reads exactly (2^53).
 const LARGEST: f64 = 9_007_199_254_740_992.0;
@@ -117,8 +117,8 @@ fn pattern(value: &Json) -> Result<(), String> {
 }
 
 /// Rejects combinations of keywords that are not supported.
-pub(super) fn together(keywords: &Map<String, Json>, at: &str) -> Result<(), RuleError> {
-    let wrong = |keyword: &str, what: &str| Err(RuleError::new(format!("{at}/{keyword}"), what));
+pub(super) fn together(keywords: &Map<String, Json>, at: &str) -> Result<(), ConstraintError> {
+    let wrong = |keyword: &str, what: &str| Err(ConstraintError::new(format!("{at}/{keyword}"), what));
     let has = |keyword: &str| keywords.contains_key(keyword);
     if has("additionalItems") && (has("prefixItems") || !keywords.get("items").is_some_and(Json::is_array)) {
         return wrong("additionalItems", "can't be kept but beside \"items\" that are an array");

@@ -75,7 +75,7 @@ impl ConstraintState {
 
     /// The masks for the next token and for the position after each draft token that can be accepted. Does
     /// not advance the sequence.
-    pub(crate) fn ahead(&mut self, guesses: &[u32], ends: &[u32]) -> Vec<Option<TokenMask>> {
+    pub(crate) fn draft_masks(&mut self, guesses: &[u32], ends: &[u32]) -> Vec<Option<TokenMask>> {
         let mut ahead = vec![self.allowed(ends)];
         if guesses.is_empty() {
             return ahead;

@@ -9,13 +9,13 @@ use crate::scheduler::SequenceId;
 
 /// A sequence of the step, with the masks that it needs.
 #[derive(Debug)]
-pub(crate) struct Ahead {
-    pub text: SequenceId,
+pub(crate) struct MaskRequest {
+    pub sequence: SequenceId,
     pub following: ConstraintState,
-    pub guesses: Vec<u32>,
-    pub ends: Vec<u32>,
+    pub draft_tokens: Vec<u32>,
+    pub stop_tokens: Vec<u32>,
     /// The masks for its next token and after each draft token, as far as those can be accepted.
-    pub allowed: Vec<Option<TokenMask>>,
+    pub masks: Vec<Option<TokenMask>>,
 }
 
 #[derive(Debug, Default)]
@@ -25,21 +25,21 @@ pub(crate) struct MaskWorker {
 
 #[derive(Debug)]
 struct Beside {
-    asked: Sender<Vec<Ahead>>,
-    found: Receiver<Vec<Ahead>>,
+    asked: Sender<Vec<MaskRequest>>,
+    found: Receiver<Vec<MaskRequest>>,
     thread: JoinHandle<()>,
 }
 
-fn find(mut all: Vec<Ahead>) -> Vec<Ahead> {
+fn find(mut all: Vec<MaskRequest>) -> Vec<MaskRequest> {
     for one in &mut all {
-        one.allowed = one.following.ahead(&one.guesses, &one.ends);
+        one.masks = one.following.draft_masks(&one.draft_tokens, &one.stop_tokens);
     }
     all
 }
 
 impl Beside {
     fn start() -> Option<Self> {
-        let (asked, asks) = channel::<Vec<Ahead>>();
+        let (asked, asks) = channel::<Vec<MaskRequest>>();
         let (finds, found) = channel();
         let run = move || {
             while let Ok(all) = asks.recv() {
@@ -55,7 +55,11 @@ impl Beside {
 
 impl MaskWorker {
     /// Runs `work` while the helper thread computes the masks. Returns no masks if the thread was lost.
-    pub(crate) fn beside<T>(&mut self, all: Vec<Ahead>, work: impl FnOnce() -> T) -> (T, Vec<Ahead>) {
+    pub(crate) fn run_alongside<T>(
+        &mut self,
+        all: Vec<MaskRequest>,
+        work: impl FnOnce() -> T,
+    ) -> (T, Vec<MaskRequest>) {
         if all.is_empty() {
             return (work(), all);
         }

@@ -22,7 +22,7 @@ use serde_json::{Value as Json, json};
 
 pub use calls::{Calls, Tool};
 pub(crate) use following::{ConstraintState, TokenMask};
-pub(crate) use masks::{Ahead, MaskWorker};
+pub(crate) use masks::{MaskRequest, MaskWorker};
 
 use crate::{EngineError, Vocabulary};
 use calls::quoted;
@@ -48,7 +48,7 @@ const ESCAPES: &str = "nrbtf\\\"";
 /// Why a constraint was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("\"{at}\" {what}")]
-pub struct RuleError {
+pub struct ConstraintError {
     /// The JSON pointer to the fault within the input; empty for the whole.
     pub at: String,
     pub what: String,
@@ -91,7 +91,7 @@ pub struct Constraint {
     made: Arc<Mutex<Matcher>>,
 }
 
-impl RuleError {
+impl ConstraintError {
     fn new(at: impl Into<String>, what: impl Into<String>) -> Self {
         Self { at: at.into(), what: what.into() }
     }
@@ -148,7 +148,11 @@ impl ConstraintCompiler {
 
     /// # Errors
     /// The input is invalid, not supported, satisfied by nothing, or too costly; the error has the place.
-    pub fn rule(&self, says: ConstraintSpec<'_>, thinking: Thinking) -> Result<Constraint, RuleError> {
+    pub fn compile(
+        &self,
+        says: ConstraintSpec<'_>,
+        thinking: Thinking,
+    ) -> Result<Constraint, ConstraintError> {
         let answer = match says {
             ConstraintSpec::Object => named_schema(json!({"type": "object"})),
             ConstraintSpec::Schema(schema) => named_schema(self.checked(schema)?),
@@ -156,11 +160,11 @@ impl ConstraintCompiler {
             ConstraintSpec::Grammar(grammar) => self.grammar(grammar)?,
             ConstraintSpec::Calls(calls) => self.calls(calls)?,
         };
-        self.make(&answer, thinking).map_err(|what| RuleError::new("", what))
+        self.make(&answer, thinking).map_err(|what| ConstraintError::new("", what))
     }
 
     /// Validates a schema, and compiles it by itself to find the part at fault.
-    fn checked(&self, schema: &Json) -> Result<Json, RuleError> {
+    fn checked(&self, schema: &Json) -> Result<Json, ConstraintError> {
         let checked = schema::Checked::of(schema)?;
         let fails = |part: &Json| self.make(&named_schema(part.clone()), Thinking::No).err();
         match fails(&checked.whole()) {
@@ -169,9 +173,9 @@ impl ConstraintCompiler {
         }
     }
 
-    fn expression(&self, expression: &str) -> Result<GrammarWithLexer, RuleError> {
+    fn expression(&self, expression: &str) -> Result<GrammarWithLexer, ConstraintError> {
         if expression.len() > EXPRESSION_BYTES {
-            return Err(RuleError::new(
+            return Err(ConstraintError::new(
                 "",
                 format!("is an expression of more than {EXPRESSION_BYTES} bytes"),
             ));
@@ -179,21 +183,21 @@ impl ConstraintCompiler {
         Ok(GrammarWithLexer::from_regex(expression))
     }
 
-    fn grammar(&self, grammar: &str) -> Result<GrammarWithLexer, RuleError> {
+    fn grammar(&self, grammar: &str) -> Result<GrammarWithLexer, ConstraintError> {
         if grammar.len() > GRAMMAR_BYTES {
-            return Err(RuleError::new("", format!("is a grammar of more than {GRAMMAR_BYTES} bytes")));
+            return Err(ConstraintError::new("", format!("is a grammar of more than {GRAMMAR_BYTES} bytes")));
         }
         // It would let embedded schemas change how they are read.
         if grammar.contains("x-guidance") {
-            return Err(RuleError::new("", "has \"x-guidance\", which is not known here"));
+            return Err(ConstraintError::new("", "has \"x-guidance\", which is not known here"));
         }
         Ok(GrammarWithLexer::from_lark(grammar.to_owned()))
     }
 
-    fn calls(&self, calls: &Calls) -> Result<GrammarWithLexer, RuleError> {
+    fn calls(&self, calls: &Calls) -> Result<GrammarWithLexer, ConstraintError> {
         for (index, tool) in calls.tools.iter().enumerate() {
             if let Some(schema) = &tool.schema {
-                let of_tool = |error: RuleError| error.within(&format!("/tools/{index}/parameters"));
+                let of_tool = |error: ConstraintError| error.within(&format!("/tools/{index}/parameters"));
                 self.checked(schema).map_err(of_tool)?;
             }
         }
@@ -203,7 +207,7 @@ impl ConstraintCompiler {
 
     /// How a grammar refers to a tag: by its special token if there is one, otherwise as text.
     fn sign(&self, text: &str) -> String {
-        match self.vocabulary.sign(text).filter(|token| self.vocabulary.is_mark(*token)) {
+        match self.vocabulary.special_token_id(text).filter(|token| self.vocabulary.is_mark(*token)) {
             Some(token) => format!("<[{token}]>"),
             None => quoted(text),
         }

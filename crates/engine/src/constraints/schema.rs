@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde_json::{Map, Value as Json, json};
 
 use super::check::{self, Kind};
-use super::{RuleError, plain};
+use super::{ConstraintError, plain};
 
 /// Limits: nesting depth, number of schemas, number of referenced places.
 const DEPTH: usize = 48;
@@ -50,18 +50,18 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn schema(&mut self, schema: &Json, at: &str, depth: usize) -> Result<Json, RuleError> {
+    fn schema(&mut self, schema: &Json, at: &str, depth: usize) -> Result<Json, ConstraintError> {
         self.schemas += 1;
         if depth > DEPTH {
-            return Err(RuleError::new(at, format!("is more than {DEPTH} schemas deep")));
+            return Err(ConstraintError::new(at, format!("is more than {DEPTH} schemas deep")));
         }
         if self.schemas > SCHEMAS {
-            return Err(RuleError::new(at, format!("is one of more than {SCHEMAS} schemas")));
+            return Err(ConstraintError::new(at, format!("is one of more than {SCHEMAS} schemas")));
         }
         let keywords = match schema {
             Json::Bool(_) => return Ok(schema.clone()),
             Json::Object(keywords) => keywords,
-            _ => return Err(RuleError::new(at, "is no schema: an object or a boolean is wanted")),
+            _ => return Err(ConstraintError::new(at, "is no schema: an object or a boolean is wanted")),
         };
         check::together(keywords, at)?;
         let mut kept = Map::new();
@@ -81,14 +81,14 @@ impl Walk<'_> {
         value: &Json,
         at: &str,
         depth: usize,
-    ) -> Result<Option<Json>, RuleError> {
+    ) -> Result<Option<Json>, ConstraintError> {
         let kind = Kind::of(keyword, depth == 0)
-            .ok_or_else(|| RuleError::new(at, "is a keyword that can't be kept here"))?;
-        let wrong = |what: &str| RuleError::new(at, format!("is wrong: {what} is wanted"));
+            .ok_or_else(|| ConstraintError::new(at, "is a keyword that can't be kept here"))?;
+        let wrong = |what: &str| ConstraintError::new(at, format!("is wrong: {what} is wanted"));
         Ok(match (kind, value) {
             (Kind::Says | Kind::Off, _) => None,
             (Kind::Is(check), value) => {
-                check(value).map_err(|what| RuleError::new(at, what))?;
+                check(value).map_err(|what| ConstraintError::new(at, what))?;
                 self.schemas += value.as_array().map_or(0, Vec::len);
                 Some(value.clone())
             }
@@ -109,25 +109,29 @@ impl Walk<'_> {
         })
     }
 
-    fn list(&mut self, list: &Json, at: &str, depth: usize) -> Result<Json, RuleError> {
-        let wrong = || RuleError::new(at, "is wrong: an array that is not empty is wanted");
+    fn list(&mut self, list: &Json, at: &str, depth: usize) -> Result<Json, ConstraintError> {
+        let wrong = || ConstraintError::new(at, "is wrong: an array that is not empty is wanted");
         let list = list.as_array().filter(|list| !list.is_empty()).ok_or_else(wrong)?;
         let each = list.iter().enumerate();
         each.map(|(index, schema)| self.schema(schema, &format!("{at}/{index}"), depth + 1)).collect()
     }
 
     /// Rewrites a reference to point to one of the collected definitions.
-    fn refer(&mut self, place: &str, at: &str) -> Result<String, RuleError> {
-        let outside = || RuleError::new(at, "refers to another document, or to a name instead of a place");
+    fn refer(&mut self, place: &str, at: &str) -> Result<String, ConstraintError> {
+        let outside =
+            || ConstraintError::new(at, "refers to another document, or to a name instead of a place");
         let pointer = place.strip_prefix('#').filter(|rest| rest.is_empty() || rest.starts_with('/'));
         let pointer = pointer.filter(|rest| !rest.contains('%')).ok_or_else(outside)?;
         if self.document.pointer(pointer).is_none() {
-            return Err(RuleError::new(at, "refers to what is not there"));
+            return Err(ConstraintError::new(at, "refers to what is not there"));
         }
         let count = self.names.len();
         if !self.names.contains_key(pointer) {
             if count >= DEFINITIONS {
-                return Err(RuleError::new(at, format!("refers to one of more than {DEFINITIONS} places")));
+                return Err(ConstraintError::new(
+                    at,
+                    format!("refers to one of more than {DEFINITIONS} places"),
+                ));
             }
             self.names.insert(pointer.to_owned(), format!("d{count}"));
             self.open.push_back(pointer.to_owned());
@@ -138,7 +142,7 @@ impl Walk<'_> {
 }
 
 impl Checked {
-    pub(super) fn of(document: &Json) -> Result<Self, RuleError> {
+    pub(super) fn of(document: &Json) -> Result<Self, ConstraintError> {
         let mut walk = Walk { document, names: BTreeMap::new(), open: VecDeque::new(), schemas: 0 };
         let root = walk.schema(document, "", 0)?;
         let (mut definitions, mut places) = (Map::new(), BTreeMap::new());
@@ -171,7 +175,7 @@ impl Checked {
     }
 
     /// Refuses a schema that only infinite values satisfy.
-    fn ends(&self) -> Result<(), RuleError> {
+    fn ends(&self) -> Result<(), ConstraintError> {
         let mut ending = BTreeSet::new();
         loop {
             let ends = |(name, schema): (&String, &Json)| {
@@ -189,13 +193,13 @@ impl Checked {
         }
         let endless = self.places.iter().find(|(name, _)| !ending.contains(*name));
         let at = endless.map(|(_, place)| place.clone()).unwrap_or_default();
-        Err(RuleError::new(at, "allows nothing that has an end"))
+        Err(ConstraintError::new(at, "allows nothing that has an end"))
     }
 
     /// Finds the innermost part that fails to compile by itself.
-    pub(super) fn blame(&self, what: String, fails: &dyn Fn(&Json) -> Option<String>) -> RuleError {
+    pub(super) fn blame(&self, what: String, fails: &dyn Fn(&Json) -> Option<String>) -> ConstraintError {
         let is_empty = |what: &str| what.contains("nsatisfiable");
-        let mut error = RuleError::new("", what);
+        let mut error = ConstraintError::new("", what);
         let mut part = &self.root;
         let mut tries = 0;
         // Each referenced definition is visited once.
@@ -212,7 +216,7 @@ impl Checked {
                 }
                 let failed = fails(&self.with_definitions(inner));
                 if let Some(what) = failed.filter(|what| is_empty(what) == is_empty(&error.what)) {
-                    error = RuleError { at, what };
+                    error = ConstraintError { at, what };
                     part = inner;
                     continue 'deeper;
                 }
@@ -229,17 +233,20 @@ impl Checked {
     }
 
     /// A tool's parameters in the tagged form.
-    pub(super) fn parameters(&self, most: usize) -> Result<Vec<Parameter>, RuleError> {
+    pub(super) fn parameters(&self, most: usize) -> Result<Vec<Parameter>, ConstraintError> {
         let root = self.definition(&self.root).map_or(&self.root, |(.., schema)| schema);
         let Some(keywords) = root.as_object() else { return Ok(Vec::new()) };
         const KNOWN: [&str; 4] = ["type", "properties", "required", "additionalProperties"];
         if let Some(keyword) = keywords.keys().find(|keyword| !KNOWN.contains(&keyword.as_str())) {
             let what = "can't be kept where each parameter is written for itself";
-            return Err(RuleError::new(format!("/{}", escaped(keyword)), what));
+            return Err(ConstraintError::new(format!("/{}", escaped(keyword)), what));
         }
         let of_type = keywords.get("type").is_none_or(|kind| kind == "object" || *kind == json!(["object"]));
         if !of_type {
-            return Err(RuleError::new("/type", "has to be \"object\", for it is of what a tool takes"));
+            return Err(ConstraintError::new(
+                "/type",
+                "has to be \"object\", for it is of what a tool takes",
+            ));
         }
         let required: Vec<&str> = keywords
             .get("required")
@@ -251,19 +258,20 @@ impl Checked {
         let nothing = Map::new();
         let properties = keywords.get("properties").and_then(Json::as_object).unwrap_or(&nothing);
         if properties.len() > most {
-            return Err(RuleError::new("/properties", format!("has more than {most} parameters")));
+            return Err(ConstraintError::new("/properties", format!("has more than {most} parameters")));
         }
         if let Some(missing) = required.iter().find(|name| !properties.contains_key(**name)) {
             let what = format!("has \"{missing}\", which is not one of the properties");
-            return Err(RuleError::new("/required", what));
+            return Err(ConstraintError::new("/required", what));
         }
         let parameter = |(name, schema): (&String, &Json)| {
             if name.is_empty() || name.contains(['<', '>', '\n']) {
                 let at = format!("/properties/{}", escaped(name));
-                return Err(RuleError::new(at, "has a name that can't stand in a tag"));
+                return Err(ConstraintError::new(at, "has a name that can't stand in a tag"));
             }
             let is_required = required.contains(&name.as_str());
-            let of_parameter = |error: RuleError| error.within(&format!("/properties/{}", escaped(name)));
+            let of_parameter =
+                |error: ConstraintError| error.within(&format!("/properties/{}", escaped(name)));
             Ok(Parameter {
                 name: name.clone(),
                 is_required,
@@ -275,7 +283,7 @@ impl Checked {
     }
 
     /// Strings are written bare; everything else, and what may be a string among other types, as JSON.
-    fn value(&self, schema: &Json) -> Result<Value, RuleError> {
+    fn value(&self, schema: &Json) -> Result<Value, ConstraintError> {
         let inner = self.definition(schema).map_or(schema, |(.., inner)| inner);
         let texts = |list: &Json| -> Option<Vec<String>> {
             list.as_array()?.iter().map(|text| text.as_str().map(str::to_owned)).collect()
@@ -297,7 +305,7 @@ impl Checked {
             Some(body) => Ok(Value::Text(body)),
             None if is_string && inner.get("format").is_some() => {
                 let what = "is a format that can't be kept where each parameter is written for itself";
-                Err(RuleError::new("/format", what))
+                Err(ConstraintError::new("/format", what))
             }
             None => Ok(Value::Json(self.with_definitions(schema))),
         }
@@ -305,21 +313,21 @@ impl Checked {
 }
 
 /// Adds the keyword at fault to an error, where it is known.
-fn blamed(error: &RuleError, part: &Json) -> RuleError {
+fn blamed(error: &ConstraintError, part: &Json) -> ConstraintError {
     let is_at_fault = |keyword: &str, what: &str| error.what.contains(what) && part.get(keyword).is_some();
-    let RuleError { at, what } = error;
+    let ConstraintError { at, what } = error;
     if what.contains("nsatisfiable") {
-        RuleError::new(at, "allows nothing")
+        ConstraintError::new(at, "allows nothing")
     } else if is_at_fault("oneOf", "oneOf") {
-        RuleError::new(format!("{at}/oneOf"), "can't be kept where several of it may be valid at once")
+        ConstraintError::new(format!("{at}/oneOf"), "can't be kept where several of it may be valid at once")
     } else if is_at_fault("format", "format") {
-        RuleError::new(format!("{at}/format"), "is a format that is not known here")
+        ConstraintError::new(format!("{at}/format"), "is a format that is not known here")
     } else if is_at_fault("minProperties", "maxProperties") || is_at_fault("maxProperties", "maxProperties") {
-        RuleError::new(at, "can't have its properties counted, for some of them may be left out")
+        ConstraintError::new(at, "can't have its properties counted, for some of them may be left out")
     } else if part.get("pattern").is_some() {
-        RuleError::new(format!("{at}/pattern"), format!("can't be kept: {what}"))
+        ConstraintError::new(format!("{at}/pattern"), format!("can't be kept: {what}"))
     } else {
-        RuleError::new(at, format!("can't be kept: {what}"))
+        ConstraintError::new(at, format!("can't be kept: {what}"))
     }
 }
 

@@ -22,14 +22,14 @@ enum Is {
 
 fn is(rulebook: &ConstraintCompiler, rule: &Constraint, text: &str) -> Is {
     let mut following = rule.follow();
-    let end = rulebook.vocabulary.sign("<|im_end|>").unwrap();
+    let end = rulebook.vocabulary.special_token_id("<|im_end|>").unwrap();
     for token in rulebook.vocabulary.tokens(text).unwrap() {
         if following.is_over() || !following.take(token) {
             return Is::Wrong;
         }
     }
     let may_end = following.is_over() || {
-        let allowed = following.ahead(&[], &[end]).remove(0).unwrap();
+        let allowed = following.draft_masks(&[], &[end]).remove(0).unwrap();
         allowed.words()[end as usize / 32] >> (end % 32) & 1 == 1
     };
     if may_end { Is::Whole } else { Is::Begun }
@@ -37,7 +37,7 @@ fn is(rulebook: &ConstraintCompiler, rule: &Constraint, text: &str) -> Is {
 
 fn check(says: ConstraintSpec<'_>, thinking: Thinking, texts: &[(&str, Is)]) {
     let rulebook = rulebook();
-    let rule = rulebook.rule(says, thinking).unwrap();
+    let rule = rulebook.compile(says, thinking).unwrap();
     for (text, wanted) in texts {
         assert_eq!(is(&rulebook, &rule, text), *wanted, "{says:?} {text:?}");
     }
@@ -190,13 +190,14 @@ fn what_can_not_be_kept_is_refused_with_its_place() {
         (json!({"type": "string", "pattern": "(?=a)b"}), "/pattern"),
         (json!({"oneOf": [{"type": "integer"}, {"type": "number"}]}), "/oneOf"),
     ] {
-        let error = rulebook.rule(ConstraintSpec::Schema(&within(schema.clone())), Thinking::No).unwrap_err();
+        let error =
+            rulebook.compile(ConstraintSpec::Schema(&within(schema.clone())), Thinking::No).unwrap_err();
         assert_eq!(error.at, format!("{at}{place}"), "{schema} {error}");
     }
     let tool = Tool { name: "look".into(), schema: Some(within(json!({"not": {}}))) };
     for form in [Form::Json, Form::Tagged] {
         let calls = Calls { form, tools: vec![tool.clone()], several: false, or_text: false };
-        let error = rulebook.rule(ConstraintSpec::Calls(&calls), Thinking::No).unwrap_err();
+        let error = rulebook.compile(ConstraintSpec::Calls(&calls), Thinking::No).unwrap_err();
         assert_eq!(error.at, format!("/tools/0/parameters{at}/not"));
     }
 }
@@ -215,13 +216,13 @@ fn what_allows_nothing_is_refused() {
         (endless, "/$defs/a"),
         (json!({"type": "array", "minItems": 1, "items": {"$ref": "#"}}), ""),
     ] {
-        let error = rulebook.rule(ConstraintSpec::Schema(&schema), Thinking::No).unwrap_err();
+        let error = rulebook.compile(ConstraintSpec::Schema(&schema), Thinking::No).unwrap_err();
         assert_eq!(error.at, at, "{schema} {error}");
         assert!(error.what.contains("allows nothing"), "{schema} {error}");
     }
     let chain = json!({"type": "object", "properties": {"next": {"$ref": "#"}}, "required": []});
-    rulebook.rule(ConstraintSpec::Schema(&chain), Thinking::No).unwrap();
-    let error = rulebook.rule(ConstraintSpec::Grammar("start: x\nx: x \"a\""), Thinking::No).unwrap_err();
+    rulebook.compile(ConstraintSpec::Schema(&chain), Thinking::No).unwrap();
+    let error = rulebook.compile(ConstraintSpec::Grammar("start: x\nx: x \"a\""), Thinking::No).unwrap_err();
     assert_eq!(error.what, "allows nothing");
 }
 
@@ -246,14 +247,14 @@ fn what_costs_too_much_is_refused_and_no_hang() {
         json!({"patternProperties": patterns}),
         json!({"type": "string", "pattern": "a".repeat(2_000)}),
     ] {
-        rulebook.rule(ConstraintSpec::Schema(&schema), Thinking::No).unwrap_err();
+        rulebook.compile(ConstraintSpec::Schema(&schema), Thinking::No).unwrap_err();
     }
-    let error = rulebook.rule(ConstraintSpec::Expression(&"a".repeat(10_000)), Thinking::No).unwrap_err();
+    let error = rulebook.compile(ConstraintSpec::Expression(&"a".repeat(10_000)), Thinking::No).unwrap_err();
     assert!(error.what.contains("bytes"), "{error}");
     let grammar = format!("start: {}\"a\"", "(".repeat(50_000));
-    rulebook.rule(ConstraintSpec::Grammar(&grammar), Thinking::No).unwrap_err();
+    rulebook.compile(ConstraintSpec::Grammar(&grammar), Thinking::No).unwrap_err();
     rulebook
-        .rule(ConstraintSpec::Grammar("start: %json {\"x-guidance\": {\"lenient\": true}}"), Thinking::No)
+        .compile(ConstraintSpec::Grammar("start: %json {\"x-guidance\": {\"lenient\": true}}"), Thinking::No)
         .unwrap_err();
 }
 
@@ -261,7 +262,7 @@ fn what_costs_too_much_is_refused_and_no_hang() {
 fn what_has_no_choice_is_told_at_once() {
     let rulebook = rulebook();
     let calls = Calls { form: Form::Json, tools: tools().split_off(1), several: false, or_text: false };
-    let rule = rulebook.rule(ConstraintSpec::Calls(&calls), Thinking::No).unwrap();
+    let rule = rulebook.compile(ConstraintSpec::Calls(&calls), Thinking::No).unwrap();
     let mut following = rule.follow();
     let forced = following.forced();
     let said: Vec<u8> =
@@ -275,16 +276,16 @@ fn what_has_no_choice_is_told_at_once() {
 #[test]
 fn guesses_change_nothing_of_where_a_text_is() {
     let rulebook = rulebook();
-    let rule = rulebook.rule(ConstraintSpec::Object, Thinking::No).unwrap();
+    let rule = rulebook.compile(ConstraintSpec::Object, Thinking::No).unwrap();
     let tokens = |text: &str| rulebook.vocabulary.tokens(text).unwrap();
     for guesses in ["{\"a\":1}", "{\"a\":x", "}}", "{}{"] {
         let guesses = tokens(guesses);
         let (mut one, mut other) = (rule.follow(), rule.follow());
-        let ahead = one.ahead(&guesses, &[]);
+        let ahead = one.draft_masks(&guesses, &[]);
         assert_eq!(ahead.len(), guesses.len() + 1);
         // The mask computed ahead equals the mask computed after the token was accepted.
         for (found, token) in ahead.iter().zip(&guesses) {
-            let here = other.ahead(&[], &[]).remove(0);
+            let here = other.draft_masks(&[], &[]).remove(0);
             if found.is_some() {
                 assert_eq!(*found, here);
             }
@@ -292,6 +293,6 @@ fn guesses_change_nothing_of_where_a_text_is() {
                 break;
             }
         }
-        assert_eq!(one.ahead(&[], &[]), rule.follow().ahead(&[], &[]));
+        assert_eq!(one.draft_masks(&[], &[]), rule.follow().draft_masks(&[], &[]));
     }
 }

@@ -49,7 +49,7 @@ struct Unit<'a> {
 /// Splits parts into units whose scores stay within the bound.
 fn units<'a>(batch: &'a StepBatch, heads: usize) -> Vec<Unit<'a>> {
     let (mut units, mut row) = (Vec::new(), 0);
-    for part in &batch.parts {
+    for part in &batch.chunks {
         let most = (SCORES / (heads * part.end().max(1))).clamp(1, TOKENS);
         let mut at = 0;
         while at < part.tokens.len() {
@@ -283,14 +283,14 @@ mod tests {
 
     fn part(tokens: usize, start: usize) -> SequenceChunk {
         let blocks = (0..(start + tokens).div_ceil(16) as u32).collect();
-        SequenceChunk { tokens: vec![0; tokens], start, blocks, told_from: 0, adapter: None }
+        SequenceChunk { tokens: vec![0; tokens], start, blocks, output_from: 0, adapter: None }
     }
 
     #[test]
     fn every_row_is_in_one_group_in_its_order() {
         let parts =
             vec![part(1, 40), part(1, 39), part(1, 2_000), part(700, 10), part(5, 0), part(0, 3), part(5, 1)];
-        let batch = StepBatch { parts };
+        let batch = StepBatch { chunks: parts };
         for heads in [4, 1 << 20] {
             let units = units(&batch, heads);
             let groups = grouped(&units, heads);

@@ -134,7 +134,7 @@ impl DeviceModel {
     ///
     /// # Errors
     /// The step has an unknown token or block, or a position beyond the context. Or the device failed.
-    pub fn step_telling(
+    pub fn step_with_outputs(
         &self,
         batch: &StepBatch,
         tells: &[StepOutput],
@@ -142,7 +142,7 @@ impl DeviceModel {
     ) -> Result<Vec<f32>, EngineError> {
         batch.check(&self.shape)?;
         pool.sound()?;
-        let tokens: Vec<u32> = batch.parts.iter().flat_map(|part| &part.tokens).copied().collect();
+        let tokens: Vec<u32> = batch.chunks.iter().flat_map(|part| &part.tokens).copied().collect();
         if tokens.is_empty() {
             return Ok(Vec::new());
         }
@@ -151,7 +151,8 @@ impl DeviceModel {
         for (index, layer) in self.layers.iter().enumerate() {
             rows = layer.apply(rows, index, &self.shape, &step, pool)?;
         }
-        let told: Vec<u32> = batch.told().into_iter().filter_map(|row| u32::try_from(row).ok()).collect();
+        let told: Vec<u32> =
+            batch.output_rows().into_iter().filter_map(|row| u32::try_from(row).ok()).collect();
         if told.is_empty() {
             return Ok(Vec::new());
         }
@@ -159,7 +160,7 @@ impl DeviceModel {
             rows = rows.index_select(&Tensor::new(told, &self.device)?, 0)?;
         }
         let normed = rms_norm(&rows, &self.norm, self.shape.norm_epsilon as f32)?;
-        if tells.contains(&StepOutput::State) {
+        if tells.contains(&StepOutput::HiddenState) {
             let head = |rows: &[f32]| {
                 let width = self.shape.hidden;
                 let rows = Tensor::from_slice(rows, (rows.len() / width, width), &self.device)?;
@@ -175,7 +176,7 @@ impl DeviceModel {
     /// # Errors
     /// As `step_telling`.
     pub fn step(&self, batch: &StepBatch, pool: &mut DevicePool) -> Result<Vec<f32>, EngineError> {
-        self.step_telling(batch, &[], pool)
+        self.step_with_outputs(batch, &[], pool)
     }
 
     fn prepare(&self, batch: &StepBatch, pool: &mut DevicePool) -> Result<Step, EngineError> {

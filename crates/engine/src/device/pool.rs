@@ -56,10 +56,10 @@ impl DevicePool {
     /// The dtype of the cache; `None` where tensors have none (8 bits with scales).
     pub(super) const fn kind_of(keeps: KvDtype, work: DType) -> Option<DType> {
         match (keeps, work) {
-            (KvDtype::Single, _) => Some(DType::F32),
-            (KvDtype::Half, DType::BF16) => Some(DType::BF16),
-            (KvDtype::Half, _) => Some(DType::F16),
-            (KvDtype::Eight, _) => None,
+            (KvDtype::F32, _) => Some(DType::F32),
+            (KvDtype::F16, DType::BF16) => Some(DType::BF16),
+            (KvDtype::F16, _) => Some(DType::F16),
+            (KvDtype::Q8, _) => None,
         }
     }
 
@@ -131,7 +131,7 @@ impl CacheWrites {
     pub(super) fn of(batch: &StepBatch, pool: &DevicePool) -> std::result::Result<Self, EngineError> {
         let mut slots = Vec::with_capacity(batch.rows());
         for (part, place) in batch.places() {
-            let slot = batch.parts.get(part).and_then(|part| slot(&part.blocks, place));
+            let slot = batch.chunks.get(part).and_then(|part| slot(&part.blocks, place));
             let slot = slot.ok_or(EngineError::Step("a text without room in the pool"))?;
             if slot >= pool.blocks * BLOCK {
                 return Err(EngineError::Step("a block that is not there"));

@@ -66,8 +66,8 @@ impl Processor {
     /// 8-bit KV caches are only implemented in the CPU kernels.
     pub fn check_keeps(self, keeps: KvDtype) -> Result<(), EngineError> {
         match (self, keeps) {
-            (Self::Own, _) | (_, KvDtype::Half | KvDtype::Single) => Ok(()),
-            (_, KvDtype::Eight) => Err(self.keeps_none()),
+            (Self::Own, _) | (_, KvDtype::F16 | KvDtype::F32) => Ok(()),
+            (_, KvDtype::Q8) => Err(self.keeps_none()),
         }
     }
 

@@ -144,7 +144,7 @@ impl Worn {
     pub(super) fn of(batch: &StepBatch, brought: &mut Brought, to: &To<'_>) -> Result<Self> {
         let mut adapters: Vec<&Arc<Adapter>> = Vec::new();
         let (mut rows, mut whose, mut row) = (Vec::new(), Vec::new(), 0u32);
-        for part in &batch.parts {
+        for part in &batch.chunks {
             let which = part.adapter.as_ref().map(|adapter| {
                 adapters.iter().position(|known| Arc::ptr_eq(known, adapter)).unwrap_or_else(|| {
                     adapters.push(adapter);

@@ -9,15 +9,15 @@ use tokio::sync::oneshot;
 
 use super::{Command, EngineLoop, Host};
 use crate::EngineError;
-use crate::adapters::{AdapterId, AdapterStatus, Read, Reading, RegisterOptions};
+use crate::adapters::{AdapterId, AdapterRead, AdapterReadResult, AdapterStatus, RegisterOptions};
 use crate::blocks::CacheScope;
-use crate::scheduler::Forgot;
+use crate::scheduler::ForgottenScope;
 
-type Then = Box<dyn FnOnce(&mut EngineLoop, Read) + Send>;
+type Then = Box<dyn FnOnce(&mut EngineLoop, AdapterReadResult) + Send>;
 
 /// A read, and what to do with its result.
 pub(super) struct Job {
-    reading: Reading,
+    reading: AdapterRead,
     then: Then,
 }
 
@@ -32,18 +32,18 @@ pub(super) fn read_all(jobs: &Receiver<Job>, back: &WeakUnboundedSender<Command>
 }
 
 impl EngineLoop {
-    fn read(&self, reading: Reading, then: impl FnOnce(&mut Self, Read) + Send + 'static) {
+    fn read(&self, reading: AdapterRead, then: impl FnOnce(&mut Self, AdapterReadResult) + Send + 'static) {
         // The reader thread outlives this one, so that the send can't fail.
         let _ = self.jobs.send(Job { reading, then: Box::new(then) });
     }
 
     /// Starts the reads of adapters that sequences wait for.
     pub(super) fn bring(&mut self) {
-        for reading in self.runner.readings() {
+        for reading in self.scheduler.readings() {
             // On failure, the next step ends the sequences that wait for it, and its status has the error.
             self.read(reading, |desk, read| {
                 let id = read.id().clone();
-                let settled = desk.runner.settle(read);
+                let settled = desk.scheduler.settle(read);
                 desk.tell_expecting(&id, settled);
             });
         }
@@ -51,9 +51,9 @@ impl EngineLoop {
 
     /// Notifies the callers that wait for an adapter, once it is in memory or failed.
     fn tell_expecting(&mut self, id: &AdapterId, settled: Result<u64, EngineError>) {
-        let is_here = self.runner.has_adapter_here(id);
+        let is_here = self.scheduler.has_adapter_here(id);
         let why = settled.err().map(|error| error.to_string());
-        for (_, told) in self.expecting.extract_if(.., |(expected, _)| expected == id) {
+        for (_, told) in self.adapter_waiters.extract_if(.., |(expected, _)| expected == id) {
             let said = match &why {
                 Some(why) if !is_here => {
                     Err(EngineError::AdapterUnread { id: id.to_string(), why: why.clone() })
@@ -78,8 +78,8 @@ impl Host {
     ) -> Result<u64, EngineError> {
         let (said, saying) = oneshot::channel();
         let read = move |desk: &mut EngineLoop| {
-            let reading = desk.runner.reading(id, &directory, registering)?;
-            desk.read(reading, |desk, read| drop(said.send(desk.runner.settle(read))));
+            let reading = desk.scheduler.reading(id, &directory, registering)?;
+            desk.read(reading, |desk, read| drop(said.send(desk.scheduler.settle(read))));
             Ok::<_, EngineError>(())
         };
         self.ask(read).await??;
@@ -92,7 +92,7 @@ impl Host {
     /// There is none of that name, or no memory for it.
     pub async fn load_adapter(&self, id: AdapterId) -> Result<(), EngineError> {
         let load = move |desk: &mut EngineLoop| {
-            desk.runner.load_adapter(&id)?;
+            desk.scheduler.load_adapter(&id)?;
             desk.bring();
             Ok(())
         };
@@ -106,10 +106,10 @@ impl Host {
     pub async fn bring_adapter(&self, id: AdapterId) -> Result<(), EngineError> {
         let (said, saying) = oneshot::channel();
         let load = move |desk: &mut EngineLoop| {
-            if desk.runner.load_adapter(&id)? {
+            if desk.scheduler.load_adapter(&id)? {
                 let _ = said.send(Ok(()));
             } else {
-                desk.expecting.push((id, said));
+                desk.adapter_waiters.push((id, said));
                 desk.bring();
             }
             Ok::<_, EngineError>(())
@@ -122,8 +122,8 @@ impl Host {
     ///
     /// # Errors
     /// The model failed.
-    pub async fn forget(&self, share: CacheScope) -> Result<Forgot, EngineError> {
-        self.ask(move |desk| desk.runner.forget(share)).await
+    pub async fn forget(&self, share: CacheScope) -> Result<ForgottenScope, EngineError> {
+        self.ask(move |desk| desk.scheduler.forget(share)).await
     }
 
     /// Unregisters an adapter. Sequences that run with it keep it; those that wait for it end.
@@ -131,7 +131,7 @@ impl Host {
     /// # Errors
     /// There is none of that name.
     pub async fn unload_adapter(&self, id: AdapterId) -> Result<(), EngineError> {
-        self.ask(move |desk| desk.runner.unload_adapter(&id)).await?
+        self.ask(move |desk| desk.scheduler.unload_adapter(&id)).await?
     }
 
     /// Sets whether an adapter, once in memory, may be evicted.
@@ -139,7 +139,7 @@ impl Host {
     /// # Errors
     /// There is none of that name.
     pub async fn pin_adapter(&self, id: AdapterId, is_pinned: bool) -> Result<(), EngineError> {
-        self.ask(move |desk| desk.runner.pin_adapter(&id, is_pinned)).await?
+        self.ask(move |desk| desk.scheduler.pin_adapter(&id, is_pinned)).await?
     }
 
     /// All adapters, by name.
@@ -147,7 +147,7 @@ impl Host {
     /// # Errors
     /// The model failed.
     pub async fn adapters(&self) -> Result<Vec<AdapterStatus>, EngineError> {
-        self.ask(|desk| desk.runner.adapters()).await
+        self.ask(|desk| desk.scheduler.adapters()).await
     }
 
     /// Runs a closure on the runner's thread, between two steps, and returns its result.

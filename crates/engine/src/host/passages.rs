@@ -34,7 +34,7 @@ impl Asking {
     /// Submits a passage. The channel closes early if the model failed or the host has ended.
     pub(crate) fn read(&self, passage: EmbeddingInput) -> UnboundedReceiver<SequenceEvent> {
         let (told, telling) = unbounded_channel();
-        self.send(Command::Read(passage, told));
+        self.send(Command::Embed(passage, told));
         telling
     }
 
@@ -61,6 +61,6 @@ impl Reading {
 impl Drop for Reading {
     fn drop(&mut self) {
         let number = self.number;
-        self.asking.send(Command::Do(Box::new(move |desk| desk.runner.end_reading(number))));
+        self.asking.send(Command::Do(Box::new(move |desk| desk.scheduler.end_reading(number))));
     }
 }

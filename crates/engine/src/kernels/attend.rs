@@ -35,7 +35,7 @@ pub(crate) fn attend(at: &Attending<'_>, (asked, stride): (&[f32], usize), out: 
         let Some(places) = runs.get(run) else { return };
         let rows = asked.chunks(stride).skip(first).take(places.len());
         let queries = rows.filter_map(|row| row.get(head * group..(head + 1) * group)).collect();
-        let Some(part) = places.first().and_then(|(part, _)| at.batch.parts.get(*part)) else { return };
+        let Some(part) = places.first().and_then(|(part, _)| at.batch.chunks.get(*part)) else { return };
         InstructionSet::best().go(Task {
             at,
             head,
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_read_the_same_to_the_bit_whichever_way() {
-        for keeps in [KvDtype::Half, KvDtype::Eight, KvDtype::Single] {
+        for keeps in [KvDtype::F16, KvDtype::Q8, KvDtype::F32] {
             // Whole groups of 32, partial ones, and more than are dequantised at once.
             for dim in [128, 64, 32, 16, 8, 40, 80, 160, 200, 256] {
                 let shape = Architecture {

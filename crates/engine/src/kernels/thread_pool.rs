@@ -14,7 +14,7 @@ use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
 /// How often a worker polls before it sleeps: some fifty microseconds.
 const LOOKS: usize = 1 << 11;
-/// The layout of `Crew::state`: the bits below `OPEN` count the workers that are in the job, `OPEN` says that
+/// The layout of `ThreadPool::state`: the bits below `OPEN` count the workers that are in the job, `OPEN` says that
 /// workers may join it, and the bits above are its generation.
 const OPEN: u64 = 1 << 31;
 const NEXT: u64 = 1 << 32;

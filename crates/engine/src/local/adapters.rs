@@ -13,7 +13,7 @@ use crate::adapters::{AdapterId, AdapterStatus, RegisterOptions};
 const MEMORY_WAIT_MS: u64 = 10_000;
 
 impl Adapters for Local {
-    fn room(&self) -> AdapterLimits {
+    fn limits(&self) -> AdapterLimits {
         let limits = self.host.limits();
         AdapterLimits {
             registered_max: limits.registered,

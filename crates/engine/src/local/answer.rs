@@ -17,7 +17,7 @@ use crate::Vocabulary;
 use crate::host::SequenceEvent;
 use crate::output_parser::{Begin, Ending, ModelFormat, Offered, OutputParser};
 use crate::sampler::SampledToken;
-use crate::scheduler::{End, Refused};
+use crate::scheduler::{FinishReason, Refused};
 use crate::vocabulary::Detokenizer;
 
 /// Why a request's adapter became unavailable.
@@ -137,7 +137,7 @@ impl Answer {
     fn take(&mut self, at: usize, told: SequenceEvent) -> Result<(), Fault> {
         match told {
             SequenceEvent::Refused(refused) => return Err(refusal(refused)),
-            SequenceEvent::Begun { remembered } => {
+            SequenceEvent::Scheduled { cached_tokens: remembered } => {
                 if !std::mem::replace(&mut self.has_begun, true) {
                     self.remembered = (remembered as u64).min(self.prompt_tokens);
                     // Some dialects report the prompt's usage at the start of the response.
@@ -148,16 +148,16 @@ impl Answer {
             SequenceEvent::Token(drawn) => self.say(at, &drawn),
             // Only sent for passages.
             SequenceEvent::State(_) => {}
-            SequenceEvent::End(End::Broken) => {
+            SequenceEvent::End(FinishReason::Broken) => {
                 return Err(lost(
                     "The model said nothing that is a number, or its rule grew beyond its bounds.",
                 ));
             }
-            SequenceEvent::End(End::NoAdapter) => {
+            SequenceEvent::End(FinishReason::NoAdapter) => {
                 return Err(lost(ADAPTER_LEFT));
             }
             SequenceEvent::End(end) => {
-                let ending = if end == End::Length { Ending::Length } else { Ending::Own };
+                let ending = if end == FinishReason::Length { Ending::Length } else { Ending::Own };
                 self.end(at, ending);
             }
         }
@@ -245,8 +245,8 @@ impl Generation for Answer {
         }
     }
 
-    fn used(self: Pin<&Self>) -> Usage {
-        self.usage()
+    fn usage(self: Pin<&Self>) -> Usage {
+        self.get_ref().usage()
     }
 }
 
@@ -278,7 +278,7 @@ pub(super) fn refusal(refused: Refused) -> Fault {
             let fault = Fault::new(FaultClass::NotFound, "adapter_not_found", message);
             fault.param("model").fix("List the adapters at /v1/adapters, or ask for the model alone.")
         }
-        Refused::AdapterAway => {
+        Refused::AdapterNotResident => {
             let message =
                 "One of the adapters that the answer is to have one after the other is not in memory.";
             let fault = Fault::new(FaultClass::Conflict, "adapter_not_loaded", message);

@@ -42,10 +42,10 @@ pub(super) fn read(request: &GenerateRequest, defaults: &Defaults, fresh: u64) -
         top_p: within(&asked.top_p, "top_p", 0.0, 1.0)?.unwrap_or(defaults.top_p),
         // 0 means that top-k is off.
         top_k: top_k.or(defaults.top_k).filter(|count| *count > 0),
-        min_p: request.words.min_p.map_or(0.0, |part| part as f32),
+        min_p: request.parameters.min_p.map_or(0.0, |part| part as f32),
         presence_penalty: within(&asked.presence_penalty, "presence_penalty", -2.0, 2.0)?.unwrap_or(0.0),
         frequency_penalty: within(&asked.frequency_penalty, "frequency_penalty", -2.0, 2.0)?.unwrap_or(0.0),
-        repetition_penalty: request.words.repetition_penalty.map_or(1.0, |penalty| penalty as f32),
+        repetition_penalty: request.parameters.repetition_penalty.map_or(1.0, |penalty| penalty as f32),
         bias: asked.logit_bias.as_ref().map_or_else(|| Ok(Vec::new()), biases)?,
         seed: asked.seed.map_or(fresh, i64::cast_unsigned),
         logprobs: logprobs(request)?,

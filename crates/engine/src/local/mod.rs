@@ -18,9 +18,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use domain::adapters::{Adapters, RuntimeFuture};
-use domain::inference_task::{EmbedRequest, RankRequest, Reckoned};
+use domain::inference_task::{BoxedInferenceTask, EmbedRequest, RankRequest};
 use domain::runtime::{
-    ClearedPrefixes, GenerateRequest, Generating, Held, RawPrompt, Runtime, RuntimeLoad, RuntimeModel,
+    BoxedGeneration, ClearedPrefixes, GenerateRequest, Held, RawPrompt, Runtime, RuntimeLoad, RuntimeModel,
 };
 use domain::training::Trainer;
 use domain::{Fault, FaultClass};
@@ -29,7 +29,7 @@ use crate::adapters::{AdapterId, Limits};
 use crate::blocks::CacheScope;
 use crate::constraints::ConstraintCompiler;
 use crate::fair_queue::Group;
-use crate::scheduler::{AdapterSwitch, Forgot, Request, SchedulerLimits};
+use crate::scheduler::{AdapterSwitch, ForgottenScope, Request, SchedulerLimits};
 use crate::{AvailableMemory, BLOCK, EngineError, Host, Source, Vocabulary};
 
 use answer::{Answer, Making, ParseOptions};
@@ -57,7 +57,7 @@ pub struct LocalSettings {
     /// The model name that requests use.
     pub id: String,
     pub created_unix_s: u64,
-    pub room: SchedulerLimits,
+    pub scheduler_limits: SchedulerLimits,
     pub limits: Limits,
     /// The draft model, if any. Repeated text is also drafted without one.
     pub draft: Option<Drafting>,
@@ -90,7 +90,7 @@ pub struct Served {
     digest: u128,
     uses: Uses,
     vocabulary: Arc<Vocabulary>,
-    manners: ChatConfig,
+    chat_config: ChatConfig,
     chance: Chance,
     now_unix_s: Now,
     spare: AvailableMemory,
@@ -118,7 +118,7 @@ impl Served {
     /// The adapter that a request names, in its own field or as a suffix of the model name. The name is
     /// resolved when the request is scheduled.
     fn adapter(&self, request: &GenerateRequest) -> Result<Option<AdapterId>, Fault> {
-        self.named(&request.model, request.words.adapter.as_deref())
+        self.named(&request.model, request.parameters.adapter.as_deref())
     }
 
     fn named(&self, model: &str, adapter: Option<&str>) -> Result<Option<AdapterId>, Fault> {
@@ -139,7 +139,7 @@ impl Served {
 
     /// Renders and tokenizes the prompt, to at most `most` tokens.
     fn prompt(&self, request: &GenerateRequest, most: usize) -> Result<(Vec<u32>, ParseOptions), Fault> {
-        match &request.continues {
+        match &request.raw_prompt {
             Some(RawPrompt::Tokens(tokens)) => {
                 let known = self.known;
                 if let Some(at) = tokens.iter().position(|token| *token as usize >= known) {
@@ -155,8 +155,8 @@ impl Served {
                 ParseOptions::plain(request),
             )),
             None => {
-                let about_signs = (self.vocabulary.signs(), &self.chance);
-                let (opened, voice) = self.manners.say(request, about_signs, (self.now_unix_s)())?;
+                let about_signs = (self.vocabulary.special_tokens(), &self.chance);
+                let (opened, voice) = self.chat_config.say(request, about_signs, (self.now_unix_s)())?;
                 let tokens = match opened.written.is_empty() {
                     true => self.vocabulary.tokens_within(&opened.text, most),
                     false => {
@@ -189,20 +189,20 @@ impl Served {
         // Leaves room for at least one output token.
         let (prompt, voice) = self.prompt(request, self.longest().saturating_sub(1))?;
         let rule = ruling::read(request, &voice, || self.rules())?;
-        let whose = self.whose(request.words.share.as_deref());
+        let whose = self.whose(request.parameters.cache_scope.as_deref());
         let max_tokens = request.prompt.output.tokens_max.and_then(|most| usize::try_from(most).ok());
-        let ends = if request.words.ignores_end { Vec::new() } else { self.manners.ends().to_vec() };
+        let ends = if request.parameters.ignore_eos { Vec::new() } else { self.chat_config.ends().to_vec() };
         let choices = drawing.choices().map(|sampling| {
-            self.host.carry(Request {
+            self.host.generate(Request {
                 prompt: prompt.clone(),
                 sampling,
                 max_tokens: max_tokens.unwrap_or(usize::MAX),
-                ends: ends.clone(),
-                rule: rule.clone(),
-                share: CacheScope(whose),
+                stop_tokens: ends.clone(),
+                constraint: rule.clone(),
+                cache_scope: CacheScope(whose),
                 group: Group(whose),
                 adapter: adapter.cloned(),
-                later: later.to_vec(),
+                adapter_switches: later.to_vec(),
             })
         });
         let making = Making {
@@ -260,21 +260,21 @@ impl Runtime for Local {
             created_unix_s: self.created_unix_s,
             is_model: true,
             context_tokens: u64::try_from(self.longest()).ok(),
-            makes: self.uses.makes(),
+            operations: self.uses.makes(),
         }]
     }
 
-    fn generate(&self, request: GenerateRequest) -> Result<Generating, Fault> {
+    fn generate(&self, request: GenerateRequest) -> Result<BoxedGeneration, Fault> {
         let adapter = self.adapter(&request)?;
         self.must_answer()?;
-        let drawing = drawing::read(&request, &self.manners.defaults(), (self.chance)())?;
-        let later: Vec<AdapterSwitch> = request.words.later_adapters.iter().map(later).collect();
+        let drawing = drawing::read(&request, &self.chat_config.defaults(), (self.chance)())?;
+        let later: Vec<AdapterSwitch> = request.parameters.adapter_switches.iter().map(later).collect();
         let served = Arc::clone(&self.served);
         let make = move |_: &dyn Fn() -> bool| served.answer(&request, (adapter.as_ref(), &later), &drawing);
         Ok(Box::pin(Prepared::Coming(self.preparing.make(make))))
     }
 
-    fn count(&self, request: GenerateRequest) -> RuntimeFuture<'_, u64> {
+    fn count_tokens(&self, request: GenerateRequest) -> RuntimeFuture<'_, u64> {
         let served = Arc::clone(&self.served);
         Box::pin(self.preparing.make(move |_| {
             served.adapter(&request)?;
@@ -282,11 +282,11 @@ impl Runtime for Local {
         }))
     }
 
-    fn embed(&self, request: EmbedRequest) -> Result<Reckoned<Vec<Vec<f32>>>, Fault> {
+    fn embed(&self, request: EmbedRequest) -> Result<BoxedInferenceTask<Vec<Vec<f32>>>, Fault> {
         Ok(Box::pin(self.vectors_of(request)?))
     }
 
-    fn rank(&self, request: RankRequest) -> Result<Reckoned<Vec<f64>>, Fault> {
+    fn rank(&self, request: RankRequest) -> Result<BoxedInferenceTask<Vec<f64>>, Fault> {
         Ok(Box::pin(self.ranks_of(request)?))
     }
 
@@ -302,12 +302,13 @@ impl Runtime for Local {
         self.host.load()
     }
 
-    fn forget(&self, share: Option<String>) -> RuntimeFuture<'_, ClearedPrefixes> {
+    fn clear_prefix_cache(&self, share: Option<String>) -> RuntimeFuture<'_, ClearedPrefixes> {
         let share = CacheScope(self.whose(share.as_deref()));
         Box::pin(async move {
             let forgot = self.host.forget(share).await.map_err(adapters::fault)?;
             let bytes = |blocks: usize| (blocks * self.host.block_bytes()) as u64;
-            let Forgot { found, wiped, held, texts } = forgot;
+            let ForgottenScope { cached_blocks: found, wiped, held_blocks: held, held_sequences: texts } =
+                forgot;
             Ok(ClearedPrefixes {
                 tokens: (found * BLOCK) as u64,
                 blocks: wiped as u64,

@@ -56,10 +56,19 @@ impl Local {
         settings: LocalSettings,
         processor: Processor,
     ) -> Result<Self, EngineError> {
-        let LocalSettings { id, created_unix_s, room, limits, draft, spare, chance, now_unix_s } = settings;
-        let beside = source.beside()?;
+        let LocalSettings {
+            id,
+            created_unix_s,
+            scheduler_limits: room,
+            limits,
+            draft,
+            spare,
+            chance,
+            now_unix_s,
+        } = settings;
+        let beside = source.assets()?;
         let (purpose, digest) = (source.purpose(&id)?, source.digest()?);
-        processor.check_keeps(room.keeps)?;
+        processor.check_keeps(room.kv_dtype)?;
         processor.check_room(source, room.bytes)?;
         let model = Backend::load(source, processor)?;
         let (known, width) = (model.shape().vocabulary, model.shape().hidden);
@@ -67,7 +76,7 @@ impl Local {
         let uses = Uses::of(purpose, &beside.vocabulary, |token| model.head_row(source, token))?;
         let mut runner = Scheduler::new(model, room)?.with_limits(limits).within(spare.clone());
         if let Some(drafting) = draft {
-            runner = runner.guessing_by(Box::new(open_draft(&drafting, room.keeps, &beside.vocabulary)?));
+            runner = runner.with_drafter(Box::new(open_draft(&drafting, room.kv_dtype, &beside.vocabulary)?));
         }
         let host = Host::of(runner)?;
         let served = Served {
@@ -81,7 +90,7 @@ impl Local {
             digest,
             uses,
             vocabulary: Arc::new(beside.vocabulary),
-            manners: ChatConfig { template: beside.template, habits: beside.habits },
+            chat_config: ChatConfig { template: beside.template, habits: beside.generation_defaults },
             chance,
             now_unix_s,
             spare,
@@ -98,7 +107,7 @@ fn open_draft(
     keeps: KvDtype,
     vocabulary: &Vocabulary,
 ) -> Result<DraftModel, EngineError> {
-    if !drafting.source.beside()?.vocabulary.is_same(vocabulary) {
+    if !drafting.source.assets()?.vocabulary.is_same(vocabulary) {
         let what = "of the model that drafts is another than that of the model".to_owned();
         return Err(EngineError::Shape { field: "vocabulary", what });
     }
@@ -161,7 +170,7 @@ impl ChatConfig {
 
 /// `chat_template_kwargs`: additional variables for the template.
 fn arguments(request: &GenerateRequest) -> Result<Map<String, Value>, Fault> {
-    let Some(json) = &request.words.template else { return Ok(Map::new()) };
+    let Some(json) = &request.parameters.template else { return Ok(Map::new()) };
     serde_json::from_str(json.as_str()).map_err(|error| {
         let message = format!("\"chat_template_kwargs\" can't be read: {error}.");
         let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);

@@ -19,7 +19,7 @@ use crate::adapters::AdapterId;
 use crate::fair_queue::Group;
 use crate::host::{Asking, Reading, SequenceEvent};
 use crate::kv_cache::BLOCK;
-use crate::scheduler::{EmbeddingInput, End, Refused, SharedPrefix};
+use crate::scheduler::{EmbeddingInput, FinishReason, Refused, SharedPrefix};
 use crate::{EngineError, Vocabulary};
 
 /// Passages of one request that run at once: enough to fill steps, few enough to leave room for other
@@ -145,13 +145,15 @@ impl<T> EncodeBatch<T> {
             let Some((place, tokens)) = self.waiting.pop_front() else { return };
             let (group, adapter) = (self.readers.group, self.readers.adapter.clone());
             let common = self.common.as_ref();
-            let beginning =
-                common.map(|(reading, tokens)| SharedPrefix { reading: reading.number(), tokens: *tokens });
+            let beginning = common.map(|(reading, tokens)| SharedPrefix {
+                embedding_request: reading.number(),
+                tokens: *tokens,
+            });
             let told = self.readers.asking.read(EmbeddingInput {
                 tokens: tokens.clone(),
                 group,
                 adapter,
-                beginning,
+                shared_prefix: beginning,
             });
             self.open.push(Open { place, tokens, told });
         }
@@ -163,7 +165,7 @@ impl<T> EncodeBatch<T> {
         let Some(open) = self.open.get_mut(at) else { return Ok(Next::More) };
         match told {
             None => Err(lost("The model's thread ended.")),
-            Some(SequenceEvent::Begun { remembered }) => {
+            Some(SequenceEvent::Scheduled { cached_tokens: remembered }) => {
                 self.tokens += open.tokens.len() as u64;
                 self.remembered += remembered as u64;
                 Ok(Next::More)
@@ -175,11 +177,11 @@ impl<T> EncodeBatch<T> {
                 Ok(Next::More)
             }
             Some(SequenceEvent::Token(_)) => Ok(Next::More),
-            Some(SequenceEvent::End(End::Stop | End::Length)) => Ok(Next::Over),
-            Some(SequenceEvent::End(End::Broken)) => {
+            Some(SequenceEvent::End(FinishReason::Stop | FinishReason::Length)) => Ok(Next::Over),
+            Some(SequenceEvent::End(FinishReason::Broken)) => {
                 Err(lost("The model made nothing of a text that is a number."))
             }
-            Some(SequenceEvent::End(End::NoAdapter)) => Err(lost(ADAPTER_LEFT)),
+            Some(SequenceEvent::End(FinishReason::NoAdapter)) => Err(lost(ADAPTER_LEFT)),
             // Other passages of this request are queued or running: this one is submitted again when one of
             // them has finished.
             Some(SequenceEvent::Refused(Refused::Full)) if !is_alone => Ok(Next::Later),
@@ -219,7 +221,7 @@ impl Readers {
     fn tokens(&self, place: usize, text: EncodeInput) -> Result<Vec<u32>, Fault> {
         let tokens = match text {
             EncodeInput::Tokens(tokens) => Ok(tokens),
-            EncodeInput::Text(text) => self.vocabulary.signed(&text, self.longest),
+            EncodeInput::Text(text) => self.vocabulary.tokens_with_bos_eos(&text, self.longest),
             EncodeInput::Filled(Filled { text, theirs }) => {
                 let is_text = |sign: Range<usize>| {
                     theirs.iter().any(|theirs| theirs.start < sign.end && sign.start < theirs.end)
@@ -290,7 +292,7 @@ impl<T> InferenceTask for EncodeBatch<T> {
         }
     }
 
-    fn used(self: Pin<&Self>) -> Usage {
+    fn usage(self: Pin<&Self>) -> Usage {
         let input = self.tokens.saturating_sub(self.remembered);
         let source = UsageSource::Provider;
         Usage { input, cached_read: self.remembered, source, ..Usage::default() }

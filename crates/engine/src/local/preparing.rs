@@ -118,9 +118,9 @@ impl Generation for Prepared<Answer> {
         }
     }
 
-    fn used(self: Pin<&Self>) -> Usage {
+    fn usage(self: Pin<&Self>) -> Usage {
         match &*self {
-            Self::Here(answer) => Pin::new(&**answer).used(),
+            Self::Here(answer) => Pin::new(&**answer).usage(),
             Self::Coming(_) | Self::Over => Usage::default(),
         }
     }
@@ -137,9 +137,9 @@ impl<T> InferenceTask for Prepared<EncodeBatch<T>> {
         }
     }
 
-    fn used(self: Pin<&Self>) -> Usage {
+    fn usage(self: Pin<&Self>) -> Usage {
         match &*self {
-            Self::Here(passages) => Pin::new(&**passages).used(),
+            Self::Here(passages) => Pin::new(&**passages).usage(),
             Self::Coming(_) | Self::Over => Usage::default(),
         }
     }

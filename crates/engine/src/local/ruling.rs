@@ -6,7 +6,9 @@ use domain::{Fault, FaultClass, Prompt};
 use serde_json::Value;
 
 use super::answer::ParseOptions;
-use crate::constraints::{Calls, Constraint, ConstraintCompiler, ConstraintSpec, RuleError, Thinking, Tool};
+use crate::constraints::{
+    Calls, Constraint, ConstraintCompiler, ConstraintError, ConstraintSpec, Thinking, Tool,
+};
 use crate::output_parser::Form;
 
 const SCHEMA: &str = "response_format.json_schema.schema";
@@ -24,11 +26,11 @@ pub(super) fn read<'a>(
         (false, false) => Thinking::No,
     };
     let make = |says: ConstraintSpec<'_>, param: &str| {
-        book()?.rule(says, thinking).map(Some).map_err(|error| wrong(&error, param))
+        book()?.compile(says, thinking).map(Some).map_err(|error| wrong(&error, param))
     };
-    if let Some(rule) = &request.words.rule {
+    if let Some(rule) = &request.parameters.constraint {
         return match rule {
-            OutputConstraint::Expression(expression) => {
+            OutputConstraint::Regex(expression) => {
                 make(ConstraintSpec::Expression(expression), "guided_regex")
             }
             OutputConstraint::Grammar(grammar) => make(ConstraintSpec::Grammar(grammar), "guided_grammar"),
@@ -45,7 +47,7 @@ pub(super) fn read<'a>(
         Some(OutputFormat::JsonObject) => make(ConstraintSpec::Object, "response_format"),
         Some(OutputFormat::JsonSchema { schema, .. }) => {
             let schema: Value = serde_json::from_str(schema.as_str()).map_err(|error| {
-                wrong(&RuleError { at: String::new(), what: format!("is no JSON: {error}") }, SCHEMA)
+                wrong(&ConstraintError { at: String::new(), what: format!("is no JSON: {error}") }, SCHEMA)
             })?;
             make(ConstraintSpec::Schema(&schema), SCHEMA)
         }
@@ -88,7 +90,7 @@ fn one_of(texts: &[String]) -> String {
     format!("(?:{})", escaped.collect::<Vec<_>>().join("|"))
 }
 
-fn wrong(error: &RuleError, param: &str) -> Fault {
+fn wrong(error: &ConstraintError, param: &str) -> Fault {
     let place = format!("{param}{}", error.at);
     let message = format!("\"{place}\" {}.", error.what.trim_end_matches('.'));
     let fault = Fault::new(FaultClass::BadRequest, "unsupported_rule", message);

@@ -7,8 +7,8 @@
 use std::path::Path;
 
 use domain::training::{
-    HeldOut, Places, RateSchedule, RunEnd, Step, Trainer, TrainingError, TrainingEstimate, TrainingInput,
-    TrainingObserver, TrainingSettings, UnusableLine,
+    HeldOut, RateSchedule, RunEnd, Step, Trainer, TrainingDirectories, TrainingError, TrainingEstimate,
+    TrainingInput, TrainingObserver, TrainingSettings, UnusableLine,
 };
 use domain::{Fault, FaultClass};
 
@@ -40,20 +40,20 @@ impl Local {
         source: &Source,
         may_go_on: &dyn Fn() -> bool,
     ) -> Result<Texts, TrainingError> {
-        let Some(template) = self.manners.template() else {
+        let Some(template) = self.chat_config.template() else {
             let message = "This model comes without a template for conversations.";
             let fault = Fault::new(FaultClass::Unsupported, "no_chat_template", message);
             return Err(TrainingError::Fault(Box::new(
                 fault.fix("Train a model that is made for conversations."),
             )));
         };
-        let longest = lesson.course.batch_tokens.min(source.shape().context);
+        let longest = lesson.settings.batch_tokens.min(source.shape().context);
         let reading = DatasetReader { template, vocabulary: &self.vocabulary, longest };
         let read = |lines, of_held_out| {
             let read = reading.read_while(lines, may_go_on).map_err(|bad| unusable(bad, of_held_out))?;
-            read.ok_or(TrainingError::CalledOff)
+            read.ok_or(TrainingError::Cancelled)
         };
-        Ok((read(lesson.learned, false)?, read(lesson.held_out, true)?))
+        Ok((read(lesson.training_set, false)?, read(lesson.validation_set, true)?))
     }
 
     fn learned(
@@ -62,7 +62,7 @@ impl Local {
         source: &Source,
         may_go_on: &dyn Fn() -> bool,
     ) -> Result<Learned, TrainingError> {
-        let low = low_rank(lesson.course)?;
+        let low = low_rank(lesson.settings)?;
         if self.has_experts && low.targets.iter().any(|target| is_dense(*target)) {
             // The engine can't serve adapters of experts, so they are not trained either.
             let what = "stand beside experts, which have no adapters here".to_owned();
@@ -70,10 +70,10 @@ impl Local {
         }
         let from = lesson.from.map(|from| self.begun(from, source)).transpose()?;
         if let Some(begun) = &from {
-            check_same(begun, lesson.course)?;
+            check_same(begun, lesson.settings)?;
         }
         let texts = self.read(lesson, source, may_go_on)?;
-        let settings = settings(lesson.course, texts.0.len(), &low);
+        let settings = settings(lesson.settings, texts.0.len(), &low);
         Ok(Learned { texts, settings, low, from })
     }
 
@@ -90,7 +90,7 @@ impl Local {
     fn open_job(
         &self,
         lesson: &TrainingInput<'_>,
-        places: &Places<'_>,
+        places: &TrainingDirectories<'_>,
         may_go_on: &dyn Fn() -> bool,
     ) -> Result<Option<Job>, TrainingError> {
         let source = Source::open(&self.path).map_err(unfit)?;
@@ -98,10 +98,10 @@ impl Local {
         Job::check_base(places.work, base).map_err(unfit)?;
         let Learned { texts: (texts, beside), settings, from, .. } =
             match self.learned(lesson, &source, may_go_on) {
-                Err(TrainingError::CalledOff) => return Ok(None),
+                Err(TrainingError::Cancelled) => return Ok(None),
                 learned => learned?,
             };
-        let beginning = RunInputs { texts, beside, adapter: from, base: Some(base) };
+        let beginning = RunInputs { examples: texts, validation: beside, adapter: from, base: Some(base) };
         let begun = Job::begin(&source, beginning, settings, places.work, may_go_on).map_err(unfit)?;
         Ok(begun.map(|mut job| {
             job.leave_epochs(&self.path, places.epochs);
@@ -111,7 +111,7 @@ impl Local {
 }
 
 impl Trainer for Local {
-    fn usual(&self, from: Option<&Path>) -> Result<TrainingSettings, TrainingError> {
+    fn default_settings(&self, from: Option<&Path>) -> Result<TrainingSettings, TrainingError> {
         let (settings, mut low) = (Settings::default(), LoraConfig::default());
         low.targets.retain(|target| !(self.has_experts && is_dense(*target)));
         let usual = TrainingSettings {
@@ -140,7 +140,7 @@ impl Trainer for Local {
         Ok(TrainingSettings { rank, alpha, is_rank_stable, targets, ..usual })
     }
 
-    fn outlook(
+    fn estimate(
         &self,
         lesson: &TrainingInput<'_>,
         may_go_on: &dyn Fn() -> bool,
@@ -148,8 +148,17 @@ impl Trainer for Local {
         let source = Source::open(&self.path).map_err(unfit)?;
         let Learned { texts, settings, low, .. } = self.learned(lesson, &source, may_go_on)?;
         let reckoned = Reckoned::of(&source, texts, (settings, &low), may_go_on).map_err(unfit)?;
-        let Some(reckoned) = reckoned else { return Err(TrainingError::CalledOff) };
-        let Reckoned { texts, held_back, tokens, learned, longest, steps, parameters, bytes } = reckoned;
+        let Some(reckoned) = reckoned else { return Err(TrainingError::Cancelled) };
+        let Reckoned {
+            examples: texts,
+            validation_examples: held_back,
+            tokens,
+            learned,
+            longest,
+            steps,
+            parameters,
+            bytes,
+        } = reckoned;
         Ok(TrainingEstimate {
             texts: texts as u64,
             held_out_texts: held_back as u64,
@@ -169,23 +178,23 @@ impl Trainer for Local {
     fn train(
         &self,
         lesson: &TrainingInput<'_>,
-        places: &Places<'_>,
+        places: &TrainingDirectories<'_>,
         watch: &dyn TrainingObserver,
     ) -> Result<RunEnd, TrainingError> {
         let Some(mut job) = self.open_job(lesson, places, &|| !watch.is_cancelled())? else {
-            return Ok(RunEnd::CalledOff);
+            return Ok(RunEnd::Cancelled);
         };
         let last = job.last().map(step);
-        watch.begun(job.done() as u64, job.of() as u64, last.as_ref());
+        watch.on_start(job.done() as u64, job.of() as u64, last.as_ref());
         let way = self.host.way();
         loop {
             match job.step(&mut || way.wait(|| watch.is_cancelled())).map_err(unfit)? {
-                StepOutcome::Step(progress) => watch.went(&step(&progress)),
+                StepOutcome::Step(progress) => watch.on_step(&step(&progress)),
                 StepOutcome::CalledOff => {
                     if watch.will_resume() {
-                        job.keep().map_err(unfit)?;
+                        job.save_checkpoint().map_err(unfit)?;
                     }
-                    return Ok(RunEnd::CalledOff);
+                    return Ok(RunEnd::Cancelled);
                 }
                 StepOutcome::End => break,
             }
@@ -284,13 +293,13 @@ fn settings(course: &TrainingSettings, texts: usize, low: &LoraConfig) -> Settin
 fn step(progress: &Progress) -> Step {
     Step {
         step: progress.step as u64,
-        of: progress.of as u64,
+        steps_total: progress.of as u64,
         loss: progress.loss,
-        held_out_loss: progress.held_back_loss,
-        rate: progress.rate,
+        validation_loss: progress.held_back_loss,
+        learning_rate: progress.rate,
         tokens: progress.tokens,
-        is_kept: progress.is_kept,
-        is_left: progress.is_left,
+        has_checkpoint: progress.is_kept,
+        has_epoch_adapter: progress.is_left,
     }
 }
 

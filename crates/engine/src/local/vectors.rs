@@ -57,7 +57,7 @@ impl Uses {
             RerankHead::Two(yes, no) => ScoreHead::Two(yes, no),
             RerankHead::Words(yes, no) => {
                 let row = |word: &str| {
-                    let token = vocabulary.sign(word).ok_or_else(|| {
+                    let token = vocabulary.special_token_id(word).ok_or_else(|| {
                         EngineError::Text(format!(
                             "it is to say \"{word}\" of documents, and has no such token"
                         ))
@@ -102,7 +102,7 @@ impl Local {
 
     /// The fault for an unsupported operation.
     fn is_not_for(&self, what: &str) -> Fault {
-        let words = self.uses.makes().words().join(" and ");
+        let words = self.uses.makes().operation_names().join(" and ");
         let message = format!("The model \"{}\" {what}: by its files it is for {words}.", self.id);
         let fault = Fault::new(FaultClass::Unsupported, "unsupported_operation", message);
         fault
@@ -114,7 +114,8 @@ impl Local {
         &self,
         request: EmbedRequest,
     ) -> Result<Prepared<EncodeBatch<Vec<Vec<f32>>>>, Fault> {
-        let EmbedRequest { model, mut texts, dimensions, prompt_name, adapter, share } = request;
+        let EmbedRequest { model, mut texts, dimensions, prompt_name, adapter, scheduling_group: share } =
+            request;
         let adapter = self.named(&model, adapter.as_deref())?;
         let Uses::Vectors(vectors) = &self.uses else { return Err(self.is_not_for("makes no vectors")) };
         let dimensions = self.dimensions(dimensions)?;
@@ -146,7 +147,7 @@ impl Local {
     }
 
     pub(super) fn ranks_of(&self, request: RankRequest) -> Result<Prepared<EncodeBatch<Vec<f64>>>, Fault> {
-        let RankRequest { model, query, documents, instruction, adapter, share } = request;
+        let RankRequest { model, query, documents, instruction, adapter, scheduling_group: share } = request;
         let adapter = self.named(&model, adapter.as_deref())?;
         let Uses::Ranks(ranking) = &self.uses else { return Err(self.is_not_for("puts nothing in order")) };
         if instruction.is_some() && !ranking.template.contains("{instruction}") {

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{End, Refused, Request, Scheduler, Sequence, StepEvent};
+use super::{FinishReason, Refused, Request, Scheduler, Sequence, StepEvent};
 use crate::adapters::{
-    Adapter, AdapterId, AdapterRegistry, AdapterStatus, Limits, Read, Reading, RegisterOptions, Residency,
+    Adapter, AdapterId, AdapterRead, AdapterReadResult, AdapterRegistry, AdapterStatus, Limits,
+    RegisterOptions, Residency,
 };
 use crate::{AvailableMemory, EngineError};
 
@@ -19,21 +20,21 @@ impl Scheduler {
     /// Sets the limits for adapters; none may be registered yet.
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
-        self.shelf = AdapterRegistry::new(self.model.shape(), limits);
+        self.adapter_registry = AdapterRegistry::new(self.model.shape(), limits);
         self
     }
 
     /// Loads adapters only within the memory that this reports as available.
     #[must_use]
     pub fn within(mut self, spare: AvailableMemory) -> Self {
-        self.shelf.keep_within(spare);
+        self.adapter_registry.keep_within(spare);
         self
     }
 
     /// The limits for adapters.
     #[must_use]
     pub const fn limits(&self) -> Limits {
-        self.shelf.limits()
+        self.adapter_registry.limits()
     }
 
     /// Prepares the registration of an adapter. The `Reading` is to be run on a thread that may block on the
@@ -46,13 +47,13 @@ impl Scheduler {
         id: AdapterId,
         directory: &Path,
         registering: RegisterOptions,
-    ) -> Result<Reading, EngineError> {
-        self.shelf.reading(id, directory, registering)
+    ) -> Result<AdapterRead, EngineError> {
+        self.adapter_registry.reading(id, directory, registering)
     }
 
     /// What waiting sequences need from disk, to be read on such a thread.
-    pub fn readings(&mut self) -> Vec<Reading> {
-        self.shelf.readings()
+    pub fn readings(&mut self) -> Vec<AdapterRead> {
+        self.adapter_registry.readings()
     }
 
     /// Takes an adapter that was read and returns its generation. Sequences that use the one it replaces keep
@@ -61,8 +62,8 @@ impl Scheduler {
     /// # Errors
     /// It can't be taken: its files, its name, or its memory. Sequences that wait for it end in the next
     /// step.
-    pub fn settle(&mut self, read: Read) -> Result<u64, EngineError> {
-        let (generation, gone) = self.shelf.settle(read)?;
+    pub fn settle(&mut self, read: AdapterReadResult) -> Result<u64, EngineError> {
+        let (generation, gone) = self.adapter_registry.settle(read)?;
         if let Some(gone) = gone {
             self.wipe(|under| under.generation == gone);
         }
@@ -74,14 +75,14 @@ impl Scheduler {
     /// # Errors
     /// There is no adapter of that name, or no memory for it.
     pub fn load_adapter(&mut self, id: &AdapterId) -> Result<bool, EngineError> {
-        if !self.shelf.has(id) {
+        if !self.adapter_registry.has(id) {
             return Err(EngineError::NoAdapter(id.to_string()));
         }
-        self.shelf.forgive();
-        match self.shelf.want(id, true) {
+        self.adapter_registry.forgive();
+        match self.adapter_registry.want(id, true) {
             Residency::Here => Ok(true),
             Residency::Coming => Ok(false),
-            Residency::NoRoom | Residency::Never => Err(self.shelf.no_room(id)),
+            Residency::NoRoom | Residency::Never => Err(self.adapter_registry.no_room(id)),
         }
     }
 
@@ -90,7 +91,7 @@ impl Scheduler {
     /// # Errors
     /// There is no adapter of that name.
     pub fn unload_adapter(&mut self, id: &AdapterId) -> Result<(), EngineError> {
-        let gone = self.shelf.unload(id)?;
+        let gone = self.adapter_registry.unload(id)?;
         self.wipe(|under| under.generation == gone);
         Ok(())
     }
@@ -100,31 +101,31 @@ impl Scheduler {
     /// # Errors
     /// There is no adapter of that name.
     pub fn pin_adapter(&mut self, id: &AdapterId, is_pinned: bool) -> Result<(), EngineError> {
-        self.shelf.pin(id, is_pinned)
+        self.adapter_registry.pin(id, is_pinned)
     }
 
     pub(crate) fn has_adapter_here(&self, id: &AdapterId) -> bool {
-        self.shelf.is_here(id)
+        self.adapter_registry.is_here(id)
     }
 
     /// All registered adapters, by name.
     #[must_use]
     pub fn adapters(&self) -> Vec<AdapterStatus> {
-        self.shelf.status()
+        self.adapter_registry.status()
     }
 
     /// Whether every remaining sequence waits for an adapter that is being read, so that no step can do
     /// anything before one is settled.
     #[must_use]
     pub fn waits_for_adapters(&self) -> bool {
-        let waits = |id: &AdapterId| !self.shelf.is_here(id) && !self.shelf.is_lost(id);
+        let waits = |id: &AdapterId| !self.adapter_registry.is_here(id) && !self.adapter_registry.is_lost(id);
         let is_stuck = || self.waiting.in_turn().all(|text| text.awaited().is_some_and(waits));
-        self.running.is_empty() && self.waiting.len() > 0 && self.shelf.is_bringing() && is_stuck()
+        self.running.is_empty() && self.waiting.len() > 0 && self.adapter_registry.is_bringing() && is_stuck()
     }
 
     /// Ends the sequences whose adapter can't be loaded.
     pub(super) fn end_without_adapter(&mut self, happened: &mut Vec<StepEvent>) {
-        let shelf = &self.shelf;
+        let shelf = &self.adapter_registry;
         let is_lost = |text: &Sequence| text.awaited().is_some_and(|id| shelf.is_lost(id));
         let mut lost = Vec::new();
         while let Some(text) = self.waiting.remove(is_lost) {
@@ -132,39 +133,40 @@ impl Scheduler {
         }
         for text in lost {
             self.end(&text);
-            happened.push(StepEvent::End { text: text.id, end: End::NoAdapter });
+            happened.push(StepEvent::End { sequence: text.id, end: FinishReason::NoAdapter });
         }
-        self.shelf.forgive();
+        self.adapter_registry.forgive();
     }
 
     /// Resolves the adapters of a request with switches, all at submission, so that it never has to wait
     /// midway.
     pub(super) fn in_turn(&mut self, request: &Request) -> Result<InTurn, Refused> {
-        if request.later.is_empty() {
+        if request.adapter_switches.is_empty() {
             return Ok((None, Vec::new()));
         }
         let mut held = |id: &Option<AdapterId>| match id {
             None => Ok(None),
-            Some(id) if !self.shelf.has(id) => Err(Refused::NoAdapter),
-            Some(id) => self.shelf.give(id).map(Some).ok_or(Refused::AdapterAway),
+            Some(id) if !self.adapter_registry.has(id) => Err(Refused::NoAdapter),
+            Some(id) => self.adapter_registry.give(id).map(Some).ok_or(Refused::AdapterNotResident),
         };
         let first = held(&request.adapter)?;
         // The answer's first token is sampled from the output of the prompt's last one.
         let place = |from: usize| request.prompt.len().saturating_add(from.saturating_sub(1));
-        let later = request.later.iter().map(|later| Ok((place(later.from), held(&later.adapter)?)));
+        let later =
+            request.adapter_switches.iter().map(|later| Ok((place(later.from), held(&later.adapter)?)));
         Ok((first, later.collect::<Result<_, _>>()?))
     }
 
     /// The next waiting sequence whose adapter is in memory, with that adapter set.
     pub(super) fn next_ready(&mut self) -> Option<Sequence> {
-        let (shelf, starved) = (&self.shelf, &self.starved);
+        let (shelf, starved) = (&self.adapter_registry, &self.starved);
         let passed = starved.as_ref().filter(|(_, passed)| *passed >= PASSED_MAX).map(|(id, _)| id);
         let mut text = self.waiting.pop(|text| match text.awaited() {
             None => true,
             Some(id) => shelf.is_here(id) && passed.is_none_or(|starved| starved == id),
         })?;
         if let Some(id) = text.awaited().cloned() {
-            text.adapter = self.shelf.give(&id);
+            text.adapter = self.adapter_registry.give(&id);
             if let Some((starved, passed)) = &mut self.starved {
                 *passed += u32::from(*starved != id);
             }
@@ -185,12 +187,12 @@ impl Scheduler {
         self.starved.take_if(|(id, _)| !wanted.contains(id));
         wanted.sort_by_key(|id| self.starved.as_ref().is_none_or(|(starved, _)| starved != id));
         for id in wanted {
-            let found = self.shelf.want(&id, may_push);
+            let found = self.adapter_registry.want(&id, may_push);
             let is_starved = self.starved.as_ref().is_some_and(|(starved, _)| *starved == id);
             match found {
                 Residency::NoRoom if self.starved.is_none() => self.starved = Some((id, 0)),
                 Residency::Here | Residency::Coming if is_starved => self.starved = None,
-                Residency::Never => self.shelf.lose(&id),
+                Residency::Never => self.adapter_registry.lose(&id),
                 _ => {}
             }
         }

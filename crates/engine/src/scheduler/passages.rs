@@ -2,7 +2,7 @@
 //! of their last token. They are scheduled like all others, in chunks. Only the common prefix of a request's
 //! inputs is cached, until the request ends.
 
-use super::{End, Refused, Request, Scheduler, SequenceId, StepEvent, Turn};
+use super::{FinishReason, Refused, Request, ScheduledChunk, Scheduler, SequenceId, StepEvent};
 use crate::adapters::AdapterId;
 use crate::blocks::CacheScope;
 use crate::fair_queue::Group;
@@ -19,7 +19,7 @@ pub struct EmbeddingInput {
     /// The adapter that it is computed with.
     pub adapter: Option<AdapterId>,
     /// The prefix that it shares with other inputs of its request.
-    pub beginning: Option<SharedPrefix>,
+    pub shared_prefix: Option<SharedPrefix>,
 }
 
 /// A common prefix of a request's inputs. The first input computed enters its full blocks into the prefix
@@ -27,7 +27,7 @@ pub struct EmbeddingInput {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SharedPrefix {
     /// The request's number, which must be new. 0 means no shared prefix.
-    pub reading: u64,
+    pub embedding_request: u64,
     /// Its length in tokens.
     pub tokens: usize,
 }
@@ -38,7 +38,7 @@ impl Scheduler {
     /// # Errors
     /// The request can't be taken, now or at all.
     pub fn read(&mut self, passage: EmbeddingInput) -> Result<SequenceId, Refused> {
-        let EmbeddingInput { tokens: prompt, group, adapter, beginning } = passage;
+        let EmbeddingInput { tokens: prompt, group, adapter, shared_prefix: beginning } = passage;
         let (tokens, most) = (prompt.len(), self.longest());
         if tokens > most {
             return Err(Refused::TooLong { tokens, most });
@@ -50,55 +50,71 @@ impl Scheduler {
             prompt,
             sampling,
             max_tokens: 0,
-            ends,
-            rule: None,
-            share,
+            stop_tokens: ends,
+            constraint: None,
+            cache_scope: share,
             group,
             adapter,
-            later: Vec::new(),
+            adapter_switches: Vec::new(),
         };
-        let beginning = beginning.filter(|beginning| beginning.reading > 0);
-        self.take(request, |text| Sequence { tells: StepOutput::State, beginning, ..text })
+        let beginning = beginning.filter(|beginning| beginning.embedding_request > 0);
+        self.take(request, |text| Sequence {
+            step_output: StepOutput::HiddenState,
+            shared_prefix: beginning,
+            ..text
+        })
     }
 
     /// Drops and zeroes the common prefix of a request's inputs.
     pub fn end_reading(&mut self, reading: u64) {
-        self.wipe_blocks(|under| under.reading > 0 && under.reading == reading);
+        self.wipe_blocks(|under| under.embedding_request > 0 && under.embedding_request == reading);
     }
 
     /// What the step returns for each part: logits or hidden state.
-    pub(super) fn tells(&self, turns: &[Turn]) -> Vec<StepOutput> {
-        let of = |turn: &Turn| self.running.iter().find(|text| text.id == turn.id).map(|text| text.tells);
+    pub(super) fn tells(&self, turns: &[ScheduledChunk]) -> Vec<StepOutput> {
+        let of = |turn: &ScheduledChunk| {
+            self.running.iter().find(|text| text.id == turn.id).map(|text| text.step_output)
+        };
         turns.iter().map(|turn| of(turn).unwrap_or_default()).collect()
     }
 
     /// The width of an output row.
     pub(super) fn width(&self, tells: StepOutput) -> usize {
         match tells {
-            StepOutput::Scores => self.model.shape().vocabulary,
-            StepOutput::State => self.model.shape().hidden,
+            StepOutput::Logits => self.model.shape().vocabulary,
+            StepOutput::HiddenState => self.model.shape().hidden,
         }
     }
 
     /// Applies a step's output to a sequence that is only prefilled.
-    pub(super) fn read_on(&mut self, at: usize, turn: &Turn, state: &[f32], happened: &mut Vec<StepEvent>) {
+    pub(super) fn read_on(
+        &mut self,
+        at: usize,
+        turn: &ScheduledChunk,
+        state: &[f32],
+        happened: &mut Vec<StepEvent>,
+    ) {
         let Some(text) = self.running.get_mut(at) else { return };
-        let before = std::mem::replace(&mut text.computed, turn.part.end());
-        self.waiting.serve(text.request.group, turn.part.tokens.len());
-        let common = text.beginning.map_or(0, |beginning| beginning.tokens);
+        let before = std::mem::replace(&mut text.computed, turn.chunk.end());
+        self.waiting.serve(text.request.group, turn.chunk.tokens.len());
+        let common = text.shared_prefix.map_or(0, |beginning| beginning.tokens);
         if before / BLOCK < common.min(text.computed) / BLOCK && !text.is_forgotten {
             let computed = text.request.prompt.get(..common.min(text.computed)).unwrap_or_default();
-            self.blocks.remember(text.under(), computed, &text.blocks);
+            self.blocks.cache_prefix(text.prefix_scope(), computed, &text.blocks);
         }
-        if !turn.is_told() {
+        if !turn.has_output() {
             return;
         }
         let text = self.running.remove(at);
         self.end(&text);
-        let end = if state.iter().all(|number| number.is_finite()) { End::Stop } else { End::Broken };
-        if end == End::Stop {
-            happened.push(StepEvent::State { text: text.id, state: state.to_vec() });
+        let end = if state.iter().all(|number| number.is_finite()) {
+            FinishReason::Stop
+        } else {
+            FinishReason::Broken
+        };
+        if end == FinishReason::Stop {
+            happened.push(StepEvent::State { sequence: text.id, state: state.to_vec() });
         }
-        happened.push(StepEvent::End { text: text.id, end });
+        happened.push(StepEvent::End { sequence: text.id, end });
     }
 }

@@ -17,12 +17,12 @@ fn request(share: u128, length: u32) -> Request {
         prompt: (0..length).map(|place| place % 50).collect(),
         sampling: Sampling { temperature: 0.0, ..Sampling::default() },
         max_tokens: 20,
-        ends: vec![],
-        rule: None,
-        share: CacheScope(share),
+        stop_tokens: vec![],
+        constraint: None,
+        cache_scope: CacheScope(share),
         group: Group(share),
         adapter: None,
-        later: Vec::new(),
+        adapter_switches: Vec::new(),
     }
 }
 
@@ -35,7 +35,7 @@ fn is_blank(runner: &Scheduler) -> bool {
 
 #[test]
 fn nothing_is_left_in_memory_of_what_was_forgotten_while_it_went_on() {
-    for keeps in [KvDtype::Half, KvDtype::Eight, KvDtype::Single] {
+    for keeps in [KvDtype::F16, KvDtype::Q8, KvDtype::F32] {
         nothing_is_left_of(keeps);
     }
 }
@@ -43,9 +43,16 @@ fn nothing_is_left_in_memory_of_what_was_forgotten_while_it_went_on() {
 fn nothing_is_left_of(keeps: KvDtype) {
     let model = model();
     let bytes = 32 * KvCache::block_bytes(model.shape(), keeps);
-    let room = SchedulerLimits { bytes, keeps, tokens: 64, texts: 4, waiting: 8, guesses: 4 };
+    let room = SchedulerLimits {
+        bytes,
+        kv_dtype: keeps,
+        step_tokens: 64,
+        sequences: 4,
+        waiting: 8,
+        draft_tokens: 4,
+    };
     let draft = DraftModel::new(Arc::clone(&model), keeps, bytes).unwrap();
-    let mut runner = Scheduler::new(model, room).unwrap().guessing_by(Box::new(draft));
+    let mut runner = Scheduler::new(model, room).unwrap().with_drafter(Box::new(draft));
     // One that ended, one that is cancelled, one that goes on, and one that is only prefilled.
     runner.submit(request(1, 10)).unwrap();
     while !runner.is_idle() {
@@ -54,9 +61,9 @@ fn nothing_is_left_of(keeps: KvDtype) {
     let called_off = runner.submit(request(1, 24)).unwrap();
     runner.submit(request(1, 20)).unwrap();
     let passage =
-        EmbeddingInput { tokens: (0..40).collect(), group: Group(1), adapter: None, beginning: None };
+        EmbeddingInput { tokens: (0..40).collect(), group: Group(1), adapter: None, shared_prefix: None };
     runner.read(passage).unwrap();
-    while runner.running.iter().all(|text| text.said.is_empty()) {
+    while runner.running.iter().all(|text| text.generated.is_empty()) {
         runner.step().unwrap();
     }
     runner.forget(CacheScope(1));

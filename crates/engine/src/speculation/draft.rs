@@ -64,10 +64,10 @@ impl DraftModel {
             tokens: tokens.to_vec(),
             start: held.tokens.len(),
             blocks: held.blocks.clone(),
-            told_from: tokens.len() - 1,
+            output_from: tokens.len() - 1,
             adapter: None,
         };
-        let scores = self.model.step(&StepBatch { parts: vec![part] }, &mut self.pool).ok()?;
+        let scores = self.model.step(&StepBatch { chunks: vec![part] }, &mut self.pool).ok()?;
         held.tokens.extend_from_slice(tokens);
         let likeliest = (0u32..).zip(&scores).max_by(|(_, one), (_, other)| one.total_cmp(other));
         likeliest.map(|(token, _)| token)
@@ -100,7 +100,7 @@ impl DraftModel {
 }
 
 impl Drafter for DraftModel {
-    fn guess(&mut self, text: SequenceId, prompt: &[u32], said: &[u32], most: usize) -> Vec<u32> {
+    fn propose(&mut self, text: SequenceId, prompt: &[u32], said: &[u32], most: usize) -> Vec<u32> {
         // A long verbatim repetition is drafted without the model.
         let repeated = PromptLookup::surely(prompt, said, most);
         if !repeated.is_empty() || most == 0 {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::dataset::Example;
 use super::file::{self, Notes, Precision, Tensor};
 use super::network::{Batch, Network};
-use super::optimizer::{AdamWStep, Moments, length};
+use super::optimizer::{AdamWStep, Moments, gradient_norm};
 use super::packing::{batch, digest, packed, split, steps_of};
 use super::settings::Settings;
 use crate::adapters::InitialAdapter;
@@ -38,9 +38,9 @@ pub struct Progress {
 /// The inputs of a run, apart from its settings.
 #[derive(Debug, Default)]
 pub struct RunInputs {
-    pub texts: Vec<Example>,
+    pub examples: Vec<Example>,
     /// Additional examples for the validation set.
-    pub beside: Vec<Example>,
+    pub validation: Vec<Example>,
     /// An adapter to continue training from.
     pub adapter: Option<InitialAdapter>,
     /// Digest of the base model's files, where the checkpoint shall record it.
@@ -67,10 +67,10 @@ pub enum StepOutcome {
 pub struct Job {
     network: Network,
     settings: Settings,
-    texts: Vec<Example>,
+    examples: Vec<Example>,
     digest: u64,
-    held_back: Vec<Batch>,
-    slopes: Vec<f32>,
+    validation: Vec<Batch>,
+    gradients: Vec<f32>,
     moments: Moments,
     /// The number of steps in each epoch.
     steps: Vec<usize>,
@@ -83,7 +83,7 @@ pub struct Job {
     /// The step that the checkpoint on disk was written at.
     kept: Option<usize>,
     base: Option<u128>,
-    leaving: Option<EpochOutput>,
+    epoch_output: Option<EpochOutput>,
     checkpoint: PathBuf,
 }
 
@@ -115,7 +115,7 @@ impl Job {
         settings: Settings,
         directory: &Path,
     ) -> Result<Self, EngineError> {
-        let beginning = RunInputs { texts, ..RunInputs::default() };
+        let beginning = RunInputs { examples: texts, ..RunInputs::default() };
         let begun = Self::begin(source, beginning, settings, directory, &|| true)?;
         begun.ok_or(EngineError::Step("a run that nobody called off did not begin"))
     }
@@ -133,7 +133,7 @@ impl Job {
         may_go_on: &dyn Fn() -> bool,
     ) -> Result<Option<Self>, EngineError> {
         let settings = settings.checked()?;
-        let RunInputs { texts, beside, adapter, base } = beginning;
+        let RunInputs { examples: texts, validation: beside, adapter, base } = beginning;
         let digest = digest(texts.iter().chain(&beside));
         let (texts, mut held_back) = split(texts, &settings)?;
         held_back.extend(beside);
@@ -170,13 +170,13 @@ impl Job {
         let none = vec![0.0; network.parameters().len()];
         let mut job = Self {
             moments: Moments { first: none.clone(), second: none.clone() },
-            slopes: none,
+            gradients: none,
             checkpoint: directory.join(CHECKPOINT),
             network,
             settings,
-            texts,
+            examples: texts,
             digest,
-            held_back,
+            validation: held_back,
             steps,
             epoch: None,
             done: 0,
@@ -184,7 +184,7 @@ impl Job {
             last: None,
             kept: None,
             base,
-            leaving: None,
+            epoch_output: None,
         };
         job.ready(directory)?;
         Ok(Some(job))
@@ -198,7 +198,7 @@ impl Job {
             return self.resume();
         }
         // Records the base model's digest before the first step.
-        if self.base.is_some() { self.keep() } else { Ok(()) }
+        if self.base.is_some() { self.save_checkpoint() } else { Ok(()) }
     }
 
     /// Checks that a run in this directory, if there is one, was started on the base model with this digest.
@@ -221,7 +221,7 @@ impl Job {
     /// Makes the run write its result at the end of each epoch but the last, each in a subdirectory named
     /// after its step. `base` is the path of the base model.
     pub fn leave_epochs(&mut self, base: &Path, directory: &Path) {
-        self.leaving = Some(EpochOutput { base: base.to_owned(), directory: directory.to_owned() });
+        self.epoch_output = Some(EpochOutput { base: base.to_owned(), directory: directory.to_owned() });
     }
 
     #[must_use]
@@ -260,10 +260,10 @@ impl Job {
         }
         let steps = match self.epoch.take() {
             Some((of, steps)) if of == epoch => steps,
-            _ => steps_of(&self.texts, &self.settings, epoch),
+            _ => steps_of(&self.examples, &self.settings, epoch),
         };
         let batches = steps.get(left).map(Vec::as_slice).unwrap_or_default();
-        let next = batches.iter().map(|which| batch(&self.texts, which)).collect();
+        let next = batches.iter().map(|which| batch(&self.examples, which)).collect();
         self.epoch = Some((epoch, steps));
         Some(next)
     }
@@ -277,16 +277,17 @@ impl Job {
         let Some(batches) = self.next() else { return Ok(StepOutcome::End) };
         let targets: usize = batches.iter().map(|batch| batch.targets.len()).sum();
         let scale = 1.0 / targets.max(1) as f32;
-        self.slopes.fill(0.0);
+        self.gradients.fill(0.0);
         let mut loss = 0.0;
         for batch in &batches {
             let saves = self.settings.saves_memory;
-            let learned = self.network.learn(batch, (scale, saves), &mut self.slopes, may_go_on)?;
+            let learned =
+                self.network.accumulate_gradients(batch, (scale, saves), &mut self.gradients, may_go_on)?;
             let Some(learned) = learned else { return Ok(StepOutcome::CalledOff) };
             loss += learned;
         }
         let (step, of) = (self.done + 1, self.of());
-        let slope_length = length(&self.slopes);
+        let slope_length = gradient_norm(&self.gradients);
         if !loss.is_finite() || !slope_length.is_finite() {
             return Err(EngineError::Diverged { step });
         }
@@ -295,7 +296,7 @@ impl Job {
         let rate = self.settings.rate_at(self.done, of);
         let stride = AdamWStep { settings: &self.settings, rate, step, shrink };
         let (slots, parameters) = self.network.trained();
-        stride.go(slots, parameters, &self.slopes, &mut self.moments);
+        stride.go(slots, parameters, &self.gradients, &mut self.moments);
         self.done = step;
         self.tokens += batches.iter().map(|batch| batch.tokens.len() as u64).sum::<u64>();
         let ends_epoch = self.ends_epoch(step);
@@ -309,7 +310,7 @@ impl Job {
         let went = Progress { step, of, loss, held_back_loss, rate, slope_length, tokens, is_kept, is_left };
         self.last = Some(went.clone());
         if is_kept {
-            self.keep()?;
+            self.save_checkpoint()?;
         }
         Ok(StepOutcome::Step(went))
     }
@@ -326,7 +327,7 @@ impl Job {
     /// Writes the epoch's result, if requested. This comes before the checkpoint: a run killed in between
     /// does the step again.
     fn leave(&self, step: usize) -> Result<bool, EngineError> {
-        let Some(EpochOutput { base, directory }) = &self.leaving else { return Ok(false) };
+        let Some(EpochOutput { base, directory }) = &self.epoch_output else { return Ok(false) };
         let directory = directory.join(domain::training::checkpoint_directory_name(step as u64));
         self.write(base, &directory, Precision::Single)?;
         Ok(true)
@@ -335,7 +336,7 @@ impl Job {
     /// The mean loss over the validation set; `None` where it is empty or `may_go_on` returned false.
     fn held_back_loss(&self, may_go_on: &mut dyn FnMut() -> bool) -> Result<Option<f64>, EngineError> {
         let (mut loss, mut count) = (0.0, 0);
-        for batch in &self.held_back {
+        for batch in &self.validation {
             if !may_go_on() {
                 return Ok(None);
             }
@@ -357,7 +358,7 @@ impl Job {
     ///
     /// # Errors
     /// The checkpoint can't be written.
-    pub fn keep(&mut self) -> Result<(), EngineError> {
+    pub fn save_checkpoint(&mut self) -> Result<(), EngineError> {
         if self.kept == Some(self.done) {
             return Ok(());
         }

@@ -23,7 +23,7 @@ use crate::{Architecture, EngineError, Source};
 pub struct Batch {
     pub tokens: Vec<u32>,
     /// The range of each sequence within the tokens.
-    pub texts: Vec<Range<usize>>,
+    pub sequences: Vec<Range<usize>>,
     /// Rows whose logits are trained, each with the token to be predicted there.
     pub targets: Vec<(usize, u32)>,
 }
@@ -276,7 +276,7 @@ impl Network {
 
     fn check(&self, batch: &Batch) -> Result<(), EngineError> {
         let mut end = 0;
-        for text in &batch.texts {
+        for text in &batch.sequences {
             if text.start != end || text.end <= text.start {
                 return Err(EngineError::Step("texts that do not lie one behind the other"));
             }
@@ -328,11 +328,11 @@ impl Network {
     /// The sequence is too long, or a token is not in the vocabulary.
     pub fn scores(&self, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
         #[expect(clippy::single_range_in_vec_init, reason = "one text")]
-        let batch = Batch { tokens: tokens.to_vec(), texts: vec![0..tokens.len()], targets: vec![] };
+        let batch = Batch { tokens: tokens.to_vec(), sequences: vec![0..tokens.len()], targets: vec![] };
         self.check(&batch)?;
         let angles = self.turning.angles(0..tokens.len());
         let at =
-            At { shape: &self.shape, parameters: &self.parameters, angles: &angles, texts: &batch.texts };
+            At { shape: &self.shape, parameters: &self.parameters, angles: &angles, texts: &batch.sequences };
         let mut rows = self.embed(tokens)?;
         for layer in &self.layers {
             rows = layer.forward(&at, &rows)?.0;
@@ -363,7 +363,7 @@ impl Network {
     ///
     /// # Errors
     /// As `loss`; or `slopes` has another length than the parameters.
-    pub fn learn(
+    pub fn accumulate_gradients(
         &self,
         batch: &Batch,
         (scale, saves_memory): (f32, bool),
@@ -402,7 +402,7 @@ impl Network {
     }
 
     fn at<'a>(&'a self, batch: &'a Batch, angles: &'a Angles) -> At<'a> {
-        At { shape: &self.shape, parameters: &self.parameters, angles, texts: &batch.texts }
+        At { shape: &self.shape, parameters: &self.parameters, angles, texts: &batch.sequences }
     }
 
     /// The loss from the last layer's output and, where requested, the gradient of that output.
@@ -447,7 +447,7 @@ impl Network {
 
 /// The position of each token within its sequence.
 fn places(batch: &Batch) -> Vec<usize> {
-    batch.texts.iter().flat_map(|text| 0..text.len()).collect()
+    batch.sequences.iter().flat_map(|text| 0..text.len()).collect()
 }
 
 impl Target {

@@ -28,7 +28,7 @@ pub(super) struct AdamWStep<'a> {
 }
 
 /// The global gradient norm, summed over chunks of a fixed size in a fixed order.
-pub(super) fn length(slopes: &[f32]) -> f64 {
+pub(super) fn gradient_norm(slopes: &[f32]) -> f64 {
     let square = |slope: &f32| f64::from(*slope) * f64::from(*slope);
     let sums: Vec<f64> =
         slopes.par_chunks(NUMBERS).map(|slopes| slopes.iter().map(square).sum::<f64>()).collect();
@@ -96,6 +96,6 @@ mod tests {
             assert!((f64::from(*parameter) - wanted).abs() < 1e-5, "{parameters:?} {wanted}");
         }
         assert_eq!(parameters[2], 3.0);
-        assert!((length(&[3.0, 4.0]) - 5.0).abs() < 1e-12);
+        assert!((gradient_norm(&[3.0, 4.0]) - 5.0).abs() < 1e-12);
     }
 }

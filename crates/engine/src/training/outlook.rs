@@ -8,8 +8,8 @@ use crate::{Architecture, EngineError, Source};
 /// The cost of training an adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrainingEstimate {
-    pub texts: usize,
-    pub held_back: usize,
+    pub examples: usize,
+    pub validation_examples: usize,
     /// Training tokens of one epoch.
     pub tokens: usize,
     /// How many of those are targets.
@@ -53,8 +53,8 @@ impl TrainingEstimate {
         // bytes each.
         let head = shape.vocabulary as u64 * shape.hidden as u64 * 4;
         Ok(Some(Self {
-            texts: texts.len(),
-            held_back: held_back.len() + beside.len(),
+            examples: texts.len(),
+            validation_examples: held_back.len() + beside.len(),
             tokens: texts.iter().map(length).sum(),
             learned: texts.iter().map(count).sum(),
             longest: texts.iter().map(length).max().unwrap_or(0),

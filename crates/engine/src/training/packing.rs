@@ -83,7 +83,7 @@ pub(super) fn batch(texts: &[Example], which: &[usize]) -> Batch {
         let learned = learned.filter(|(_, (_, is_learned))| **is_learned);
         batch.targets.extend(learned.map(|(place, (token, _))| (first + place - 1, *token)));
         batch.tokens.extend(&text.tokens);
-        batch.texts.push(first..batch.tokens.len());
+        batch.sequences.push(first..batch.tokens.len());
     }
     batch
 }
@@ -134,7 +134,7 @@ mod tests {
                 let batch = batch(&texts, which);
                 assert!(batch.tokens.len() <= 64);
                 assert_eq!(batch.targets.len(), batch.tokens.len() - which.len());
-                let is_first = |row: usize| batch.texts.iter().any(|text| text.start == row + 1);
+                let is_first = |row: usize| batch.sequences.iter().any(|text| text.start == row + 1);
                 assert!(batch.targets.iter().all(|(row, _)| !is_first(*row)));
             }
         }

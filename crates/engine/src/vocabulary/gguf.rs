@@ -146,7 +146,7 @@ mod tests {
         let packed = directory.path().join("model.gguf");
         made.write_plain(directory.path(), false).unwrap();
         made.write_packed(&packed, crate::Packing::F32).unwrap();
-        [directory.path(), &packed].map(|path| Source::open(path).unwrap().beside().unwrap())
+        [directory.path(), &packed].map(|path| Source::open(path).unwrap().assets().unwrap())
     }
 
     #[test]
@@ -163,7 +163,7 @@ mod tests {
                 "the world <think>n\u{e9}",
                 "signs are no text, words are"
             );
-            let sign = packed.vocabulary.sign("<|im_end|>").unwrap();
+            let sign = packed.vocabulary.special_token_id("<|im_end|>").unwrap();
             assert_eq!(packed.vocabulary.tokens("<|im_end|>").unwrap(), [sign]);
             assert!(packed.vocabulary.bytes(299).is_empty());
         }
@@ -175,16 +175,24 @@ mod tests {
     #[test]
     fn what_the_makers_say_is_read_of_both() {
         let [plain, packed] = both("qwen2");
-        let signs = ["<|im_end|>", "<|endoftext|>"].map(|sign| plain.vocabulary.sign(sign).unwrap());
-        assert_eq!((plain.habits.ends.as_slice(), packed.habits.ends.as_slice()), (&signs[..], &signs[..]));
+        let signs =
+            ["<|im_end|>", "<|endoftext|>"].map(|sign| plain.vocabulary.special_token_id(sign).unwrap());
         assert_eq!(
-            (plain.habits.temperature, plain.habits.top_k, plain.habits.top_p),
+            (plain.generation_defaults.ends.as_slice(), packed.generation_defaults.ends.as_slice()),
+            (&signs[..], &signs[..])
+        );
+        assert_eq!(
+            (
+                plain.generation_defaults.temperature,
+                plain.generation_defaults.top_k,
+                plain.generation_defaults.top_p
+            ),
             (Some(0.6), Some(20), Some(0.95))
         );
-        assert_eq!((packed.habits.temperature, packed.habits.top_k), (None, None));
+        assert_eq!((packed.generation_defaults.temperature, packed.generation_defaults.top_k), (None, None));
         for beside in [plain, packed] {
-            assert_eq!(beside.habits.first_sign.as_deref(), Some("<|endoftext|>"));
-            assert_eq!(beside.habits.last_sign.as_deref(), Some("<|im_end|>"));
+            assert_eq!(beside.generation_defaults.first_sign.as_deref(), Some("<|endoftext|>"));
+            assert_eq!(beside.generation_defaults.last_sign.as_deref(), Some("<|im_end|>"));
             assert_eq!(beside.template.unwrap().manner().form, Some(crate::Form::Json));
         }
     }

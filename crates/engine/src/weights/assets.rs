@@ -21,7 +21,7 @@ pub struct ModelAssets {
     pub vocabulary: Vocabulary,
     /// `None` if it is not a chat model.
     pub template: Option<Template>,
-    pub habits: GenerationDefaults,
+    pub generation_defaults: GenerationDefaults,
 }
 
 /// The model's generation defaults (`generation_config.json`).
@@ -43,7 +43,7 @@ impl Source {
     ///
     /// # Errors
     /// It is missing or invalid.
-    pub fn beside(&self) -> Result<ModelAssets, EngineError> {
+    pub fn assets(&self) -> Result<ModelAssets, EngineError> {
         match &self.store {
             Store::Plain(_) => plain(&self.directory),
             Store::Packed(file) => packed(file),
@@ -93,12 +93,12 @@ fn plain(directory: &Path) -> Result<ModelAssets, EngineError> {
     if ends.is_empty() {
         ends = ids(json(&directory.join("config.json"))?.get("eos_token_id"));
     }
-    if let Some(end) = last_sign.as_deref().and_then(|sign| vocabulary.sign(sign)) {
+    if let Some(end) = last_sign.as_deref().and_then(|sign| vocabulary.special_token_id(sign)) {
         add(&mut ends, end);
     }
     let signed = |name: &str, sign: &Option<String>| {
         let sign = sign.as_deref().filter(|_| tokens.get(name) == Some(&Value::Bool(true)))?;
-        vocabulary.sign(sign)
+        vocabulary.special_token_id(sign)
     };
     let signs = (signed("add_bos_token", &first_sign), signed("add_eos_token", &last_sign));
     vocabulary.sign_by(signs);
@@ -115,7 +115,7 @@ fn plain(directory: &Path) -> Result<ModelAssets, EngineError> {
         last_sign,
     };
     let template = template.as_deref().map(Template::new).transpose()?;
-    Ok(ModelAssets { vocabulary, template, habits })
+    Ok(ModelAssets { vocabulary, template, generation_defaults: habits })
 }
 
 /// Either one template, or a list of named ones.
@@ -183,7 +183,7 @@ fn packed(file: &File) -> Result<ModelAssets, EngineError> {
         _ => None,
     };
     vocabulary.sign_by((signed("add_bos_token", first), signed("add_eos_token", last)));
-    for end in ENDS.iter().filter_map(|sign| vocabulary.sign(sign)) {
+    for end in ENDS.iter().filter_map(|sign| vocabulary.special_token_id(sign)) {
         add(&mut ends, end);
     }
     let template = Some(text("tokenizer.chat_template")).filter(|template| !template.is_empty());
@@ -191,7 +191,12 @@ fn packed(file: &File) -> Result<ModelAssets, EngineError> {
     Ok(ModelAssets {
         vocabulary,
         template,
-        habits: GenerationDefaults { ends, first_sign, last_sign, ..GenerationDefaults::default() },
+        generation_defaults: GenerationDefaults {
+            ends,
+            first_sign,
+            last_sign,
+            ..GenerationDefaults::default()
+        },
     })
 }
 

@@ -55,8 +55,8 @@ fn with(adapter: &Arc<Adapter>, part: SequenceChunk) -> SequenceChunk {
 
 /// The logits of all tokens of a text with an adapter, in one step.
 fn said_with(model: &Model, adapter: &Arc<Adapter>, tokens: &[u32]) -> Vec<Vec<f32>> {
-    let mut pool = KvCache::new(model.shape(), KvDtype::Single, 32);
-    let step = StepBatch { parts: vec![with(adapter, part(tokens, 0, &blocks(3, tokens.len())))] };
+    let mut pool = KvCache::new(model.shape(), KvDtype::F32, 32);
+    let step = StepBatch { chunks: vec![with(adapter, part(tokens, 0, &blocks(3, tokens.len())))] };
     let said = model.step(&step, &mut pool).unwrap();
     said.chunks(model.shape().vocabulary).map(<[f32]>::to_vec).collect()
 }
@@ -183,12 +183,12 @@ fn nobody_beside_an_adapter_hears_of_it() {
         whose[of].map_or(part.clone(), |which: usize| with(&adapters[which], part))
     };
     let parts = (0..lengths.len()).map(|of| one(of, &blocks(of as u32 * 8, lengths[of])));
-    let mut pool = KvCache::new(shape, KvDtype::Half, 64);
-    let all = held.model.step(&StepBatch { parts: parts.collect() }, &mut pool).unwrap();
+    let mut pool = KvCache::new(shape, KvDtype::F16, 64);
+    let all = held.model.step(&StepBatch { chunks: parts.collect() }, &mut pool).unwrap();
     let mut beside = all.chunks(shape.vocabulary);
     for of in 0..lengths.len() {
-        let mut pool = KvCache::new(shape, KvDtype::Half, 64);
-        let alone = StepBatch { parts: vec![one(of, &blocks(3, lengths[of]))] };
+        let mut pool = KvCache::new(shape, KvDtype::F16, 64);
+        let alone = StepBatch { chunks: vec![one(of, &blocks(3, lengths[of]))] };
         for alone in held.model.step(&alone, &mut pool).unwrap().chunks(shape.vocabulary) {
             assert_eq!(beside.next().unwrap(), alone, "text {of}");
         }
@@ -203,7 +203,7 @@ fn nobody_beside_an_adapter_hears_of_it() {
 }
 
 fn alone_of(tokens: &[u32]) -> StepBatch {
-    StepBatch { parts: vec![part(tokens, 0, &blocks(3, tokens.len()))] }
+    StepBatch { chunks: vec![part(tokens, 0, &blocks(3, tokens.len()))] }
 }
 
 #[test]
@@ -211,8 +211,8 @@ fn an_adapter_of_another_model_is_not_computed_with() {
     let held = held("qwen3", shapes::dense());
     let other = Architecture { hidden: 96, ..shapes::dense() };
     let adapter = open(&SyntheticAdapter::new(&other, &ALL, 4, 1), &other, Numbers::F32).unwrap();
-    let mut pool = KvCache::new(held.model.shape(), KvDtype::Half, 8);
-    let step = StepBatch { parts: vec![with(&adapter, part(&text(5, 1), 0, &blocks(3, 5)))] };
+    let mut pool = KvCache::new(held.model.shape(), KvDtype::F16, 8);
+    let step = StepBatch { chunks: vec![with(&adapter, part(&text(5, 1), 0, &blocks(3, 5)))] };
     assert!(matches!(held.model.step(&step, &mut pool), Err(EngineError::Step(_))));
 }
 

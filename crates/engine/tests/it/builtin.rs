@@ -67,15 +67,15 @@ fn answers(questions: &[&str]) -> Vec<String> {
     let template = Template::new(config["chat_template"].as_str().unwrap()).unwrap();
     let generation = json_of(&directory.join("generation_config.json"));
     let end = generation["eos_token_id"][0].as_u64().unwrap() as u32;
-    assert_eq!(vocabulary.sign(config["eos_token"].as_str().unwrap()), Some(end));
+    assert_eq!(vocabulary.special_token_id(config["eos_token"].as_str().unwrap()), Some(end));
     let model = Arc::new(Model::load(&Source::open(&directory).unwrap()).unwrap());
     let room = SchedulerLimits {
         bytes: 1 << 27,
-        keeps: KvDtype::Half,
-        tokens: 512,
-        texts: 16,
+        kv_dtype: KvDtype::F16,
+        step_tokens: 512,
+        sequences: 16,
         waiting: 100,
-        guesses: 0,
+        draft_tokens: 0,
     };
     let mut runner = Scheduler::new(model, room).unwrap();
     let mut said: BTreeMap<SequenceId, Vec<u8>> = BTreeMap::new();
@@ -88,18 +88,18 @@ fn answers(questions: &[&str]) -> Vec<String> {
             prompt: vocabulary.tokens(&prompt).unwrap(),
             sampling: Sampling { temperature: 0.0, ..Sampling::default() },
             max_tokens: 100,
-            ends: vec![end],
-            rule: None,
+            stop_tokens: vec![end],
+            constraint: None,
             adapter: None,
-            later: Vec::new(),
-            share: CacheScope(1),
+            adapter_switches: Vec::new(),
+            cache_scope: CacheScope(1),
             group: Group(1),
         };
         said.insert(runner.submit(request).unwrap(), Vec::new());
     }
     while !runner.is_idle() {
         for happened in runner.step().unwrap() {
-            if let StepEvent::Token { text, drawn } = happened {
+            if let StepEvent::Token { sequence: text, drawn } = happened {
                 said.get_mut(&text).unwrap().extend(vocabulary.bytes(drawn.token));
             }
         }

@@ -52,7 +52,7 @@ fn packed(family: &str, shape: Architecture, kind: Packing) -> Both {
 
 /// The logits of all tokens of a text that is computed in pieces of these lengths.
 fn in_pieces(machine: &Backend, keeps: KvDtype, tokens: &[u32], lengths: &[usize]) -> Vec<Vec<f32>> {
-    let mut memory = machine.memory(keeps, tokens.len().div_ceil(BLOCK) + 4).unwrap();
+    let mut memory = machine.allocate_cache(keeps, tokens.len().div_ceil(BLOCK) + 4).unwrap();
     let blocks = blocks(3, tokens.len());
     let (mut said, mut at) = (Vec::new(), 0);
     for length in lengths.iter().cycle() {
@@ -60,7 +60,7 @@ fn in_pieces(machine: &Backend, keeps: KvDtype, tokens: &[u32], lengths: &[usize
             break;
         }
         let end = (at + length).min(tokens.len());
-        let step = StepBatch { parts: vec![part(&tokens[at..end], at, &blocks)] };
+        let step = StepBatch { chunks: vec![part(&tokens[at..end], at, &blocks)] };
         let numbers = machine.step(&step, &mut memory).unwrap();
         said.extend(numbers.chunks(machine.shape().vocabulary).map(<[f32]>::to_vec));
         at = end;
@@ -102,9 +102,9 @@ fn every_family_says_by_tensors_what_it_says() {
         ("llama", shapes::llama()),
     ] {
         let both = both(family, shape);
-        check(&both, 32, KvDtype::Single, NEAR);
-        check(&both, 300, KvDtype::Single, NEAR);
-        check(&both, 300, KvDtype::Half, HALF);
+        check(&both, 32, KvDtype::F32, NEAR);
+        check(&both, 300, KvDtype::F32, NEAR);
+        check(&both, 300, KvDtype::F16, HALF);
     }
 }
 
@@ -126,7 +126,7 @@ fn halves_of_a_file_are_the_same_numbers() {
         let tensors = candle_core::safetensors::load(&path, &candle_core::Device::Cpu).unwrap();
         let halved = tensors.into_iter().map(|(name, tensor)| (name, tensor.to_dtype(kind).unwrap()));
         candle_core::safetensors::save(&halved.collect(), &path).unwrap();
-        check(&both_of(&Source::open(directory.path()).unwrap(), made), 100, KvDtype::Single, NEAR);
+        check(&both_of(&Source::open(directory.path()).unwrap(), made), 100, KvDtype::F32, NEAR);
     }
 }
 
@@ -139,7 +139,7 @@ fn a_packed_file_says_by_tensors_what_it_says() {
         ("llama", Architecture { rope: shapes::dense().rope, ..shapes::llama() }),
     ] {
         for kind in [Packing::F32, Packing::F16, Packing::BF16] {
-            check(&packed(family, shape.clone(), kind), 60, KvDtype::Single, NEAR);
+            check(&packed(family, shape.clone(), kind), 60, KvDtype::F32, NEAR);
         }
     }
 }
@@ -154,7 +154,7 @@ fn stacked_experts_of_plain_files_are_the_experts_by_tensors() {
     };
     let tokens = text(60, 1);
     let [apart, stacked] =
-        [&made, &made.stacked()].map(|made| in_pieces(&load(made).unwrap(), KvDtype::Single, &tokens, &[60]));
+        [&made, &made.stacked()].map(|made| in_pieces(&load(made).unwrap(), KvDtype::F32, &tokens, &[60]));
     assert!(apart == stacked);
     let mut turned = made.stacked();
     let (shape, _) = turned.tensors.get_mut("model.layers.1.mlp.experts.down_proj").unwrap();
@@ -182,7 +182,7 @@ fn a_rounded_model_says_by_tensors_what_its_rounded_weights_say() {
     for kind in [Packing::Q8_0, Packing::Q6K, Packing::Q4K, Packing::Q5K, Packing::Q4_0] {
         let both = packed("qwen3", shapes::wide(), kind);
         let wanted = Oracle { made: &made.rounded(kind).unwrap() }.all(&tokens);
-        let far = apart(&exact(&in_pieces(&both.tensors, KvDtype::Single, &tokens, &[48])), &wanted);
+        let far = apart(&exact(&in_pieces(&both.tensors, KvDtype::F32, &tokens, &[48])), &wanted);
         assert!(far <= bound, "{kind:?}: {far} of {bound}");
     }
 }
@@ -192,10 +192,10 @@ fn a_text_in_pieces_is_the_text_by_tensors() {
     for (family, shape) in [("qwen3", shapes::dense()), ("qwen3_moe", shapes::mixture())] {
         let both = both(family, shape);
         let tokens = text(150, 2);
-        let whole = exact(&in_pieces(&both.tensors, KvDtype::Single, &tokens, &[150]));
+        let whole = exact(&in_pieces(&both.tensors, KvDtype::F32, &tokens, &[150]));
         // Prompts in pieces, single tokens, and a prompt after single tokens: a second turn.
         for lengths in [&[1][..], &[7], &[16], &[17], &[23, 1, 1, 40], &[64, 1, 1, 1]] {
-            let pieces = in_pieces(&both.tensors, KvDtype::Single, &tokens, lengths);
+            let pieces = in_pieces(&both.tensors, KvDtype::F32, &tokens, lengths);
             let far = furthest(&pieces, &whole);
             assert!(far <= NEAR * spread(&whole), "{far} {lengths:?}");
         }
@@ -235,9 +235,9 @@ fn many_texts_with_adapters_say_by_tensors_what_they_say() {
                     ..part(&text(lengths[of], of as u32), 0, &blocks(of as u32 * 5, lengths[of]))
                 }
             };
-            let batch = StepBatch { parts: (0..lengths.len()).map(one).collect() };
+            let batch = StepBatch { chunks: (0..lengths.len()).map(one).collect() };
             let [own, tensors] = [&both.own, &both.tensors].map(|machine| {
-                let mut memory = machine.memory(KvDtype::Single, 64).unwrap();
+                let mut memory = machine.allocate_cache(KvDtype::F32, 64).unwrap();
                 // Twice: by the second step the adapters are on the device, and the KV cache is overwritten
                 // with the same values.
                 let first = machine.step(&batch, &mut memory).unwrap();
@@ -255,11 +255,11 @@ fn many_texts_with_adapters_say_by_tensors_what_they_say() {
 fn only_what_is_to_be_told_is_told_by_tensors() {
     let both = both("qwen3", shapes::dense());
     let tokens = text(20, 1);
-    let whole = exact(&in_pieces(&both.tensors, KvDtype::Single, &tokens, &[20]));
-    let mut memory = both.tensors.memory(KvDtype::Single, 8).unwrap();
+    let whole = exact(&in_pieces(&both.tensors, KvDtype::F32, &tokens, &[20]));
+    let mut memory = both.tensors.allocate_cache(KvDtype::F32, 8).unwrap();
     let mut step = |told_from| {
-        let part = SequenceChunk { told_from, ..part(&tokens, 0, &blocks(3, 20)) };
-        both.tensors.step(&StepBatch { parts: vec![part] }, &mut memory).unwrap()
+        let part = SequenceChunk { output_from: told_from, ..part(&tokens, 0, &blocks(3, 20)) };
+        both.tensors.step(&StepBatch { chunks: vec![part] }, &mut memory).unwrap()
     };
     assert!(furthest(&[step(19)], &whole[19..]) <= NEAR);
     assert!(step(20).is_empty());
@@ -270,19 +270,19 @@ fn only_what_is_to_be_told_is_told_by_tensors() {
 fn what_is_not_there_is_refused_by_tensors() {
     let both = both("qwen3", shapes::dense());
     let machine = &both.tensors;
-    let mut memory = machine.memory(KvDtype::Half, 4).unwrap();
+    let mut memory = machine.allocate_cache(KvDtype::F16, 4).unwrap();
     let mut refused = |part: SequenceChunk| {
-        let refused = machine.step(&StepBatch { parts: vec![part] }, &mut memory);
+        let refused = machine.step(&StepBatch { chunks: vec![part] }, &mut memory);
         assert!(matches!(refused, Err(EngineError::Step(_))), "{refused:?}");
     };
     refused(part(&[512], 0, &[0]));
     refused(part(&[1], 16, &[0]));
     refused(part(&[1], 0, &[4]));
     refused(part(&[1], 16_384, &[0; 1025]));
-    let mut other = both.own.memory(KvDtype::Half, 4).unwrap();
-    let step = StepBatch { parts: vec![part(&[1], 0, &[0])] };
+    let mut other = both.own.allocate_cache(KvDtype::F16, 4).unwrap();
+    let step = StepBatch { chunks: vec![part(&[1], 0, &[0])] };
     assert!(matches!(machine.step(&step, &mut other), Err(EngineError::Step(_))));
-    let refused = machine.memory(KvDtype::Eight, 4).unwrap_err().to_string();
+    let refused = machine.allocate_cache(KvDtype::Q8, 4).unwrap_err().to_string();
     assert!(refused.contains("\"cpu-tensors\"") && refused.contains("q8"), "{refused}");
 }
 
@@ -291,18 +291,25 @@ fn request(length: u32, of: u32, max_tokens: usize) -> Request {
         prompt: (0..length).map(|place| (place * 37 + of * 101) % 400).collect(),
         sampling: Sampling { temperature: 0.0, seed: u64::from(of), ..Sampling::default() },
         max_tokens,
-        ends: vec![],
-        rule: None,
-        share: CacheScope(1),
+        stop_tokens: vec![],
+        constraint: None,
+        cache_scope: CacheScope(1),
         group: Group(1),
         adapter: None,
-        later: Vec::new(),
+        adapter_switches: Vec::new(),
     }
 }
 
 fn room(shape: &Architecture, blocks: usize) -> SchedulerLimits {
-    let bytes = blocks * KvCache::block_bytes(shape, KvDtype::Single);
-    SchedulerLimits { bytes, keeps: KvDtype::Single, tokens: 64, texts: 16, waiting: 100, guesses: 4 }
+    let bytes = blocks * KvCache::block_bytes(shape, KvDtype::F32);
+    SchedulerLimits {
+        bytes,
+        kv_dtype: KvDtype::F32,
+        step_tokens: 64,
+        sequences: 16,
+        waiting: 100,
+        draft_tokens: 4,
+    }
 }
 
 #[test]
@@ -317,7 +324,7 @@ fn whole_texts_are_the_same_by_tensors() {
     for blocks in [128, 24] {
         let [own, tensors] = [&both.own, &both.tensors].map(|machine| {
             let host = Host::start(machine.clone(), room(machine.shape(), blocks)).unwrap();
-            let mut telling: Vec<_> = requests.iter().map(|request| host.carry(request.clone())).collect();
+            let mut telling: Vec<_> = requests.iter().map(|request| host.generate(request.clone())).collect();
             let said = telling.iter_mut().map(|told| {
                 let mut tokens = Vec::new();
                 while let Some(told) = told.blocking_recv() {
@@ -351,7 +358,7 @@ fn what_is_forgotten_by_tensors_is_computed_anew() {
     };
     assert_eq!(rows(), (103, 0));
     assert_eq!(rows(), (7, 0));
-    assert_eq!(runner.forget(CacheScope(1)).found, 6);
+    assert_eq!(runner.forget(CacheScope(1)).cached_blocks, 6);
     runner.submit(request(100, 1, 4)).unwrap();
     let before = runner.counts().rows;
     while !runner.is_idle() {
@@ -365,8 +372,8 @@ fn a_model_answers_by_tensors_as_it_answers() {
     let [own, tensors] = [Processor::Own, Processor::Tensors].map(|processor| local::open_on(10, processor));
     for words in ["high tide ", "the harbour "] {
         let mut asked = local::asked("", 24);
-        asked.continues = Some(RawPrompt::Text(words.repeat(20)));
-        asked.words.ignores_end = true;
+        asked.raw_prompt = Some(RawPrompt::Text(words.repeat(20)));
+        asked.parameters.ignore_eos = true;
         asked.prompt.sampling.temperature = Some(Json("0".to_owned()));
         let said = [&own, &tensors].map(|local| local::run(local, asked.clone()).unwrap());
         assert!(said[0].is_done && !said[0].texts[0].is_empty(), "{said:?}");
@@ -377,8 +384,8 @@ fn a_model_answers_by_tensors_as_it_answers() {
 #[test]
 fn a_model_can_be_drawn_where_it_is_computed() {
     let model = DeviceModel::drawn(shapes::dense(), Numbers::BF16, Processor::Tensors).unwrap();
-    let mut pool = model.pool(KvDtype::Half, 4).unwrap();
-    let step = StepBatch { parts: vec![part(&text(20, 1), 0, &blocks(0, 20))] };
+    let mut pool = model.pool(KvDtype::F16, 4).unwrap();
+    let step = StepBatch { chunks: vec![part(&text(20, 1), 0, &blocks(0, 20))] };
     let said = model.step(&step, &mut pool).unwrap();
     assert_eq!(said.len(), 20 * model.shape().vocabulary);
     assert!(said.iter().all(|score| score.is_finite()) && spread(&exact(&[said])) > 0.0);

@@ -18,9 +18,9 @@ fn rows(value: &Value) -> Vec<Vec<f64>> {
 }
 
 fn states(case: &Case, model: &Model) -> Vec<Vec<f32>> {
-    let mut pool = KvCache::new(model.shape(), KvDtype::Single, case.tokens.len().div_ceil(BLOCK) + 4);
-    let step = StepBatch { parts: vec![part(&case.tokens, 0, &blocks(3, case.tokens.len()))] };
-    let told = model.step_telling(&step, &[StepOutput::State], &mut pool).unwrap();
+    let mut pool = KvCache::new(model.shape(), KvDtype::F32, case.tokens.len().div_ceil(BLOCK) + 4);
+    let step = StepBatch { chunks: vec![part(&case.tokens, 0, &blocks(3, case.tokens.len()))] };
+    let told = model.step_with_outputs(&step, &[StepOutput::HiddenState], &mut pool).unwrap();
     told.chunks(model.shape().hidden).map(<[f32]>::to_vec).collect()
 }
 

@@ -18,7 +18,7 @@ use crate::words::{Said, WORDS, all};
 struct Stubborn(u32);
 
 impl Drafter for Stubborn {
-    fn guess(&mut self, _: SequenceId, _: &[u32], _: &[u32], most: usize) -> Vec<u32> {
+    fn propose(&mut self, _: SequenceId, _: &[u32], _: &[u32], most: usize) -> Vec<u32> {
         vec![self.0; most]
     }
 
@@ -47,8 +47,8 @@ fn requests() -> Vec<Request> {
         "properties": {"name": {"enum": ["a name", "a value"]}, "value": {"type": "integer", "minimum": 1, "maximum": 12}},
     });
     let list = json!({"type": "array", "items": item, "minItems": 4, "maxItems": 6});
-    let rule = WORDS.rules.rule(ConstraintSpec::Schema(&list), Thinking::No).unwrap();
-    all[8..].iter_mut().for_each(|request| request.rule = Some(rule.clone()));
+    let rule = WORDS.rules.compile(ConstraintSpec::Schema(&list), Thinking::No).unwrap();
+    all[8..].iter_mut().for_each(|request| request.constraint = Some(rule.clone()));
     all
 }
 
@@ -66,7 +66,10 @@ fn the_same_is_said_with_guesses_and_without() {
             let mut runner = WORDS.runner_that(keeps, 400, guesses);
             assert_eq!(all(&mut runner, &requests), alone, "{guesses}");
             let counts = runner.counts();
-            assert!(counts.came_true > 0 && counts.guessed > counts.came_true, "{counts:?}");
+            assert!(
+                counts.accepted_tokens > 0 && counts.drafted_tokens > counts.accepted_tokens,
+                "{counts:?}"
+            );
             assert_eq!(runner.free_blocks(), 400);
         }
         for (request, alone) in requests.iter().zip(&alone) {
@@ -76,8 +79,8 @@ fn the_same_is_said_with_guesses_and_without() {
         // With little memory, and with a draft that is always wrong.
         let mut tight = WORDS.runner_that(keeps, 24, 12);
         assert_eq!(all(&mut tight, &requests), alone);
-        assert!(tight.counts().set_back > 0);
-        let mut stubborn = WORDS.runner_that(keeps, 400, 12).guessing_by(Box::new(Stubborn(5)));
+        assert!(tight.counts().preemptions > 0);
+        let mut stubborn = WORDS.runner_that(keeps, 400, 12).with_drafter(Box::new(Stubborn(5)));
         assert_eq!(all(&mut stubborn, &requests), alone);
     }
 }
@@ -88,15 +91,21 @@ fn what_is_copied_takes_fewer_steps() {
     let made = SyntheticModel::new("qwen3", shapes::dense(), 5).counting();
     made.write_plain(directory.path(), false).unwrap();
     let model = Arc::new(Model::load(&Source::open(directory.path()).unwrap()).unwrap());
-    let bytes = 100 * KvCache::block_bytes(model.shape(), KvDtype::Half);
+    let bytes = 100 * KvCache::block_bytes(model.shape(), KvDtype::F16);
     let mut request = WORDS.request("", 0, 200);
     // A prompt that the model will repeat.
     request.prompt = (0..300).chain([0]).collect();
     request.sampling.temperature = 0.0;
     let mut steps = [0, 0];
     for (steps, guesses) in steps.iter_mut().zip([0, 12]) {
-        let room =
-            SchedulerLimits { bytes, keeps: KvDtype::Half, tokens: 512, texts: 1, waiting: 1, guesses };
+        let room = SchedulerLimits {
+            bytes,
+            kv_dtype: KvDtype::F16,
+            step_tokens: 512,
+            sequences: 1,
+            waiting: 1,
+            draft_tokens: guesses,
+        };
         let mut runner = Scheduler::new(Arc::clone(&model), room).unwrap();
         let said = all(&mut runner, std::slice::from_ref(&request)).remove(0);
         assert!(said.drawn.iter().map(|drawn| drawn.token).eq(1..201));
@@ -110,7 +119,7 @@ fn wrong_guesses_leave_nothing_behind() {
     for keeps in BOTH {
         let request = WORDS.request("the name of the item is the ", 3, 60);
         let length = request.prompt.len();
-        let mut runner = WORDS.runner_that(keeps, 100, 12).guessing_by(Box::new(Stubborn(7)));
+        let mut runner = WORDS.runner_that(keeps, 100, 12).with_drafter(Box::new(Stubborn(7)));
         runner.submit(request.clone()).unwrap();
         let mut said = Vec::new();
         while !runner.is_idle() {
@@ -123,16 +132,16 @@ fn wrong_guesses_leave_nothing_behind() {
                 assert_eq!(100 - runner.free_blocks(), (length + said.len() - 1).div_ceil(BLOCK));
             }
         }
-        assert!(runner.counts().guessed > 0);
+        assert!(runner.counts().drafted_tokens > 0);
         // Rejected draft tokens don't get into the prefix cache; accepted ones do.
         let mut guessed = request;
         guessed.prompt.extend_from_slice(&said[..40]);
         let common = guessed.prompt.len();
         guessed.prompt.extend([7; 40]);
         let cold = all(&mut WORDS.runner_that(keeps, 100, 0), std::slice::from_ref(&guessed));
-        let before = runner.counts().remembered;
+        let before = runner.counts().cached_tokens;
         assert_eq!(all(&mut runner, &[guessed]), cold);
-        assert_eq!(runner.counts().remembered - before, (common / BLOCK * BLOCK) as u64);
+        assert_eq!(runner.counts().cached_tokens - before, (common / BLOCK * BLOCK) as u64);
         assert_eq!(runner.free_blocks(), 100);
     }
 }
@@ -156,15 +165,17 @@ fn who_knows_all_that_is_said_saves_most_steps() {
             let (mut alone, mut drafted) =
                 (WORDS.runner_that(keeps, 100, 0), WORDS.runner_that(keeps, 100, 8));
             let said = all(&mut alone, request);
-            drafted = drafted.guessing_by(draft(keeps, &WORDS.model));
+            drafted = drafted.with_drafter(draft(keeps, &WORDS.model));
             // The second run finds that the first has freed its memory.
             for _ in 0..2 {
                 let before = drafted.counts();
                 assert_eq!(all(&mut drafted, request), said);
                 let counts = drafted.counts();
                 assert!(counts.steps - before.steps < alone.counts().steps / 3, "{counts:?}");
-                let (guessed, came_true) =
-                    (counts.guessed - before.guessed, counts.came_true - before.came_true);
+                let (guessed, came_true) = (
+                    counts.drafted_tokens - before.drafted_tokens,
+                    counts.accepted_tokens - before.accepted_tokens,
+                );
                 // Repetitions of earlier text are drafted without the draft model, and may be wrong.
                 assert!(came_true * 10 >= guessed * 8, "{counts:?}");
             }
@@ -182,9 +193,9 @@ fn a_draft_that_knows_little_or_has_no_room_changes_nothing() {
         SyntheticModel::new("qwen3", shape, 12).write_plain(directory.path(), false).unwrap();
         let other = Arc::new(Model::load(&Source::open(directory.path()).unwrap()).unwrap());
         for model in [&other, &WORDS.model] {
-            let mut runner = WORDS.runner_that(keeps, 400, 5).guessing_by(draft(keeps, model));
+            let mut runner = WORDS.runner_that(keeps, 400, 5).with_drafter(draft(keeps, model));
             assert_eq!(all(&mut runner, &requests), alone);
-            assert!(runner.counts().guessed > 0);
+            assert!(runner.counts().drafted_tokens > 0);
             assert_eq!(runner.free_blocks(), 400);
         }
         assert!(DraftModel::new(other, keeps, 1).is_err());
@@ -194,15 +205,15 @@ fn a_draft_that_knows_little_or_has_no_room_changes_nothing() {
 #[test]
 fn who_is_always_wrong_is_asked_less() {
     let request = WORDS.request("the name ", 3, 300);
-    let mut runner = WORDS.runner(100, 12).guessing_by(Box::new(Stubborn(7)));
+    let mut runner = WORDS.runner(100, 12).with_drafter(Box::new(Stubborn(7)));
     let said = all(&mut runner, &[request]).remove(0);
     let counts = runner.counts();
-    assert!(counts.guessed < said.drawn.len() as u64 / 3, "{counts:?}");
+    assert!(counts.drafted_tokens < said.drawn.len() as u64 / 3, "{counts:?}");
 }
 
 #[test]
 fn guesses_take_no_room_that_others_want() {
-    let mut runner = WORDS.runner(400, 12).guessing_by(Box::new(Stubborn(7)));
+    let mut runner = WORDS.runner(400, 12).with_drafter(Box::new(Stubborn(7)));
     for seed in 0..16 {
         runner.submit(WORDS.request("the name of the item ", seed, 100)).unwrap();
     }
@@ -213,7 +224,7 @@ fn guesses_take_no_room_that_others_want() {
         assert!(counts.rows - rows <= 64, "{counts:?}");
         rows = counts.rows;
     }
-    assert_eq!(runner.counts().set_back, 0);
+    assert_eq!(runner.counts().preemptions, 0);
 }
 
 /// A model of sixteen tokens, small enough to compute all probabilities.
@@ -226,15 +237,15 @@ fn small() -> Arc<Model> {
 
 /// The probability of each token after a text.
 fn likely(model: &Model, text: &[u32]) -> Vec<f64> {
-    let mut pool = KvCache::new(model.shape(), KvDtype::Half, 4);
+    let mut pool = KvCache::new(model.shape(), KvDtype::F16, 4);
     let part = SequenceChunk {
         tokens: text.to_vec(),
         start: 0,
         blocks: vec![0, 1, 2, 3],
-        told_from: text.len() - 1,
+        output_from: text.len() - 1,
         adapter: None,
     };
-    let scores = model.step(&StepBatch { parts: vec![part] }, &mut pool).unwrap();
+    let scores = model.step(&StepBatch { chunks: vec![part] }, &mut pool).unwrap();
     let top = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let weights: Vec<f64> = scores.iter().map(|score| f64::from((score - top) * 0.5).exp()).collect();
     let all: f64 = weights.iter().sum();
@@ -246,25 +257,25 @@ fn what_is_drawn_is_as_likely_as_the_model_says() {
     const DRAWS: u64 = 10_000;
     let model = small();
     let prompt = vec![1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4, 1, 2];
-    let bytes = 2_000 * KvCache::block_bytes(model.shape(), KvDtype::Half);
+    let bytes = 2_000 * KvCache::block_bytes(model.shape(), KvDtype::F16);
     let room = SchedulerLimits {
         bytes,
-        keeps: KvDtype::Half,
-        tokens: 512,
-        texts: 64,
+        kv_dtype: KvDtype::F16,
+        step_tokens: 512,
+        sequences: 64,
         waiting: DRAWS as usize,
-        guesses: 12,
+        draft_tokens: 12,
     };
     let mut runner = Scheduler::new(Arc::clone(&model), room).unwrap();
     let request = |seed| Request {
         prompt: prompt.clone(),
         sampling: Sampling { seed, temperature: 2.0, ..Sampling::default() },
         max_tokens: 2,
-        ends: vec![],
-        rule: None,
+        stop_tokens: vec![],
+        constraint: None,
         adapter: None,
-        later: Vec::new(),
-        share: CacheScope(1),
+        adapter_switches: Vec::new(),
+        cache_scope: CacheScope(1),
         group: Group(1),
     };
     let requests: Vec<Request> = (0..DRAWS).map(request).collect();
@@ -277,7 +288,10 @@ fn what_is_drawn_is_as_likely_as_the_model_says() {
         let text = [prompt.as_slice(), &[first]].concat();
         wanted.extend(likely(&model, &text).iter().map(|second| likely_first * second * DRAWS as f64));
     }
-    assert!(runner.counts().came_true > 0 && runner.counts().guessed > runner.counts().came_true);
+    assert!(
+        runner.counts().accepted_tokens > 0
+            && runner.counts().drafted_tokens > runner.counts().accepted_tokens
+    );
     // Rare pairs are pooled into one cell of the chi-squared test.
     let (mut square, mut cells, mut rest) = (0.0, 0.0, (0.0, 0.0));
     for (count, wanted) in counts.iter().zip(&wanted) {

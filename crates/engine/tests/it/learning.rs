@@ -153,7 +153,7 @@ fn what_training_goes_on_from_is_what_was_left_whatever_the_files_of_the_model()
         let (numbers, result) = left(&first, "first");
         let begun = InitialAdapter::open(&result, source.shape(), &Limits::default()).unwrap();
         assert_eq!((begun.rank, begun.alpha, begun.is_rank_stable, begun.targets.len()), (8, 16.0, false, 7));
-        let beginning = RunInputs { texts: text(), adapter: Some(begun), ..RunInputs::default() };
+        let beginning = RunInputs { examples: text(), adapter: Some(begun), ..RunInputs::default() };
         let place = work.path().join("second");
         let second = Job::begin(&source, beginning, settings(), &place, &|| true).unwrap().unwrap();
         assert_eq!(second.network().parameters(), first.network().parameters(), "{packing:?}");

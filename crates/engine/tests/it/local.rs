@@ -49,13 +49,13 @@ fn settings(source: &Source, waiting: usize) -> LocalSettings {
     LocalSettings {
         id: "tiny".to_owned(),
         created_unix_s: 5,
-        room: SchedulerLimits {
-            bytes: 200 * KvCache::block_bytes(source.shape(), KvDtype::Half),
-            keeps: KvDtype::Half,
-            tokens: 64,
-            texts: 4,
+        scheduler_limits: SchedulerLimits {
+            bytes: 200 * KvCache::block_bytes(source.shape(), KvDtype::F16),
+            kv_dtype: KvDtype::F16,
+            step_tokens: 64,
+            sequences: 4,
             waiting,
-            guesses: 4,
+            draft_tokens: 4,
         },
         limits: Limits::default(),
         draft: None,
@@ -91,7 +91,7 @@ pub fn wait<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn counted(local: &Local, request: GenerateRequest) -> u64 {
-    wait(local.count(request)).unwrap()
+    wait(local.count_tokens(request)).unwrap()
 }
 
 pub fn run(local: &Local, request: GenerateRequest) -> Result<Said, Fault> {
@@ -137,8 +137,9 @@ fn a_sign_in_a_message_is_as_many_tokens_as_it_has_letters() {
     let sign = "<|im_end|>";
     assert_eq!(count(&format!("tide {sign} tide")), count("tide  tide") + sign.len() as u64);
     // In a raw prompt, special-token text is a special token.
-    let whole = GenerateRequest { continues: Some(RawPrompt::Text(format!("tide {sign}"))), ..asked("", 12) };
-    let tide = GenerateRequest { continues: Some(RawPrompt::Text("tide ".to_owned())), ..asked("", 12) };
+    let whole =
+        GenerateRequest { raw_prompt: Some(RawPrompt::Text(format!("tide {sign}"))), ..asked("", 12) };
+    let tide = GenerateRequest { raw_prompt: Some(RawPrompt::Text("tide ".to_owned())), ..asked("", 12) };
     assert_eq!(counted(&LOCAL, whole), counted(&LOCAL, tide) + 1);
 }
 
@@ -154,7 +155,7 @@ fn the_same_request_says_the_same_and_remembers_its_beginning() {
     assert!(prompt - warm.usage.cached_read <= 16, "{prompt} {:?}", warm.usage);
     let other = GenerateRequest { model: "tiny".to_owned(), ..asked(&"high tide ".repeat(20), 12) };
     let mut other = other;
-    other.words.share = Some("another workspace".to_owned());
+    other.parameters.cache_scope = Some("another workspace".to_owned());
     assert_eq!(run(&local, other).unwrap().usage.cached_read, 0);
 }
 
@@ -175,7 +176,7 @@ fn several_answers_are_told_by_their_numbers_and_counted_once() {
 #[test]
 fn rules_are_kept_by_a_model_that_knows_nothing() {
     let mut request = asked("a tide", 200);
-    request.words.template = Some(Json(r#"{"enable_thinking": false}"#.to_owned()));
+    request.parameters.template = Some(Json(r#"{"enable_thinking": false}"#.to_owned()));
     request.prompt.output.format = Some(OutputFormat::JsonSchema {
         name: None,
         description: None,
@@ -186,10 +187,11 @@ fn rules_are_kept_by_a_model_that_knows_nothing() {
     let value: serde_json::Value = serde_json::from_str(&said.texts[0]).expect(&said.texts[0]);
     assert!(value["high"].is_boolean());
     request.prompt.output.format = None;
-    request.words.rule = Some(OutputConstraint::Choice(vec!["ebb.".to_owned(), "flood.".to_owned()]));
+    request.parameters.constraint =
+        Some(OutputConstraint::Choice(vec!["ebb.".to_owned(), "flood.".to_owned()]));
     let said = run(&LOCAL, request.clone()).unwrap();
     assert!(["ebb.", "flood."].contains(&said.texts[0].as_str()), "{said:?}");
-    request.words.rule = None;
+    request.parameters.constraint = None;
     request.prompt.tools.push(Tool {
         kind: ToolKind::Function {
             name: "tide".to_owned(),
@@ -212,9 +214,9 @@ fn rules_are_kept_by_a_model_that_knows_nothing() {
 fn texts_are_gone_on_with_and_stops_are_met() {
     let mut request = asked("", 8);
     request.prompt.turns.clear();
-    request.continues = Some(RawPrompt::Text("high tide".to_owned()));
+    request.raw_prompt = Some(RawPrompt::Text("high tide".to_owned()));
     request.prompt.output.tokens_max = Some(40);
-    request.words.ignores_end = true;
+    request.parameters.ignore_eos = true;
     let whole = run(&LOCAL, request.clone()).unwrap();
     let stop: String = whole.texts[0].chars().skip(2).take(2).collect();
     assert_eq!(stop.chars().count(), 2, "{whole:?}");
@@ -224,7 +226,7 @@ fn texts_are_gone_on_with_and_stops_are_met() {
         (cut.texts.first().map_or("", String::as_str), &cut.reasons[..]),
         (whole.texts[0].split(&stop).next().unwrap(), &[Reason::StopSequence][..])
     );
-    request.continues = Some(RawPrompt::Tokens(vec![1, 2, 9_999]));
+    request.raw_prompt = Some(RawPrompt::Tokens(vec![1, 2, 9_999]));
     assert_eq!(run(&LOCAL, request).unwrap_err().param.as_deref(), Some("prompt[2]"));
 }
 
@@ -248,7 +250,7 @@ fn what_is_wrong_is_told_by_name() {
         "logit_bias"
     );
     assert_eq!(
-        wrong(|request| request.words.template = Some(Json("[]".to_owned()))).1,
+        wrong(|request| request.parameters.template = Some(Json("[]".to_owned()))).1,
         "chat_template_kwargs"
     );
     for times in [4_000, 1 << 20] {

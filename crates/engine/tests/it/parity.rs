@@ -43,7 +43,7 @@ pub fn blocks(first: u32, length: usize) -> Vec<u32> {
 }
 
 pub fn part(tokens: &[u32], start: usize, blocks: &[u32]) -> SequenceChunk {
-    SequenceChunk { tokens: tokens.to_vec(), start, blocks: blocks.to_vec(), told_from: 0, adapter: None }
+    SequenceChunk { tokens: tokens.to_vec(), start, blocks: blocks.to_vec(), output_from: 0, adapter: None }
 }
 
 /// The logits of all tokens of a text that is computed in pieces of these lengths.
@@ -55,7 +55,7 @@ pub fn in_pieces(model: &Model, pool: &mut KvCache, tokens: &[u32], lengths: &[u
             return said;
         }
         let end = (at + length).min(tokens.len());
-        let step = StepBatch { parts: vec![part(&tokens[at..end], at, &blocks)] };
+        let step = StepBatch { chunks: vec![part(&tokens[at..end], at, &blocks)] };
         let numbers = model.step(&step, pool).unwrap();
         said.extend(numbers.chunks(model.shape().vocabulary).map(<[f32]>::to_vec));
         at = end;
@@ -94,7 +94,7 @@ fn check(held: &Held, length: usize, keeps: KvDtype, bound: f64) {
 /// Like `check`. For mixtures, one token in twenty is exempt: rounding may change the choice between two
 /// experts with nearly equal scores.
 fn check_eight(held: &Held, length: usize) {
-    let mut off = off(held, length, KvDtype::Eight);
+    let mut off = off(held, length, KvDtype::Q8);
     off.sort_by(f64::total_cmp);
     let checked = if held.made.shape.mixture.is_some() { length * 19 / 20 } else { length };
     assert!(off[checked - 1] <= EIGHT, "{} at {length} tokens", off[checked - 1]);
@@ -109,9 +109,9 @@ fn every_family_says_what_the_oracle_says() {
         ("llama", shapes::llama()),
     ] {
         let held = held(family, shape);
-        check(&held, 32, KvDtype::Single, EXACT);
-        check(&held, 300, KvDtype::Single, EXACT);
-        check(&held, 300, KvDtype::Half, HALF);
+        check(&held, 32, KvDtype::F32, EXACT);
+        check(&held, 300, KvDtype::F32, EXACT);
+        check(&held, 300, KvDtype::F16, HALF);
         check_eight(&held, 300);
     }
 }
@@ -124,7 +124,7 @@ fn check_far(family: &str, shape: Architecture, length: usize, others: usize) {
     let tokens = text(length, 1);
     let wanted = Oracle { made: &held.made }.all(&tokens);
     let spread = spread(&wanted);
-    for (keeps, bound, others) in [(KvDtype::Single, EXACT, 0), (KvDtype::Half, HALF, others)] {
+    for (keeps, bound, others) in [(KvDtype::F32, EXACT, 0), (KvDtype::F16, HALF, others)] {
         let mut pool = KvCache::new(held.model.shape(), keeps, length.div_ceil(BLOCK) + 4);
         let said = in_pieces(&held.model, &mut pool, &tokens, &[512]);
         let each = said.iter().zip(&wanted);
@@ -160,7 +160,7 @@ fn the_likeliest_again_and_again_is_the_oracles() {
         let mut tokens = text(32, 3);
         for _ in 0..64 {
             let wanted = likeliest(Oracle { made: &held.made }.all(&tokens).last().unwrap());
-            let mut pool = KvCache::new(held.model.shape(), KvDtype::Half, 16);
+            let mut pool = KvCache::new(held.model.shape(), KvDtype::F16, 16);
             let said = in_pieces(&held.model, &mut pool, &tokens, &[tokens.len()]);
             let said: Vec<f64> = said.last().unwrap().iter().map(|x| f64::from(*x)).collect();
             assert_eq!(likeliest(&said), wanted, "{family} after {} tokens", tokens.len());
@@ -199,7 +199,7 @@ fn a_text_beside_others_is_the_text_alone() {
             let parts =
                 texts.iter().zip(0..).map(|(tokens, of)| part(tokens, 0, &blocks(of * 8, tokens.len())));
             let mut pool = KvCache::new(held.model.shape(), keeps, 64);
-            let all = held.model.step(&StepBatch { parts: parts.collect() }, &mut pool).unwrap();
+            let all = held.model.step(&StepBatch { chunks: parts.collect() }, &mut pool).unwrap();
             let mut beside = all.chunks(held.model.shape().vocabulary);
             for tokens in &texts {
                 let mut pool = KvCache::new(held.model.shape(), keeps, 64);
@@ -216,10 +216,10 @@ fn a_text_beside_others_is_the_text_alone() {
 fn only_what_is_to_be_told_is_told() {
     let held = held("qwen3", shapes::dense());
     let tokens = text(20, 1);
-    let mut pool = KvCache::new(held.model.shape(), KvDtype::Half, 8);
+    let mut pool = KvCache::new(held.model.shape(), KvDtype::F16, 8);
     let whole = in_pieces(&held.model, &mut pool, &tokens, &[20]);
-    let step = |told_from| StepBatch {
-        parts: vec![SequenceChunk { told_from, ..part(&tokens, 0, &blocks(3, 20)) }],
+    let step = |output_from| StepBatch {
+        chunks: vec![SequenceChunk { output_from, ..part(&tokens, 0, &blocks(3, 20)) }],
     };
     assert_eq!(held.model.step(&step(19), &mut pool).unwrap(), whole[19]);
     assert!(held.model.step(&step(20), &mut pool).unwrap().is_empty());
@@ -234,7 +234,7 @@ fn both_spellings_of_its_angles_make_the_same_model() {
         let path = directory.path().join(if is_older { "older" } else { "newer" });
         made.write_plain(&path, is_older).unwrap();
         let model = Model::load(&Source::open(&path).unwrap()).unwrap();
-        let mut pool = KvCache::new(model.shape(), KvDtype::Single, 8);
+        let mut pool = KvCache::new(model.shape(), KvDtype::F32, 8);
         in_pieces(&model, &mut pool, &tokens, &[40])
     });
     assert_eq!(said[0], said[1]);
@@ -260,7 +260,7 @@ fn a_packed_file_is_the_same_model() {
         let (_directory, path) = packed(&held.made, Packing::F32);
         let model = Model::load(&Source::open(&path).unwrap()).unwrap();
         let tokens = text(60, 1);
-        let mut pool = KvCache::new(model.shape(), KvDtype::Single, 8);
+        let mut pool = KvCache::new(model.shape(), KvDtype::F32, 8);
         let one = in_pieces(&held.model, &mut pool, &tokens, &[60]);
         let other = in_pieces(&model, &mut pool, &tokens, &[60]);
         let far = one.iter().flatten().zip(other.iter().flatten()).map(|(a, b)| (a - b).abs());
@@ -297,7 +297,7 @@ fn a_text_of_a_rounded_model_is_the_same_in_pieces_and_beside_others() {
                 assert!(in_pieces(&model, &mut pool, &tokens, lengths) == whole, "{kind:?} {lengths:?}");
             }
             let parts = vec![part(&other, 0, &blocks(6, 23)), part(&tokens, 0, &blocks(3, 40))];
-            let both = model.step(&StepBatch { parts }, &mut pool).unwrap();
+            let both = model.step(&StepBatch { chunks: parts }, &mut pool).unwrap();
             assert!(both[23 * model.shape().vocabulary..] == whole.concat(), "{kind:?}");
         }
     }
@@ -325,7 +325,7 @@ fn a_rounded_model_says_what_its_rounded_weights_say() {
         let (_directory, path) = packed(&made, kind);
         let wanted = Oracle { made: &made.rounded(kind).unwrap() }.all(&tokens);
         let model = Model::load(&Source::open(&path).unwrap()).unwrap();
-        let mut pool = KvCache::new(model.shape(), KvDtype::Single, 8);
+        let mut pool = KvCache::new(model.shape(), KvDtype::F32, 8);
         let said = in_pieces(&model, &mut pool, &tokens, &[48]);
         let said: Vec<Vec<f64>> =
             said.iter().map(|row| row.iter().map(|x| f64::from(*x)).collect()).collect();

@@ -1,6 +1,6 @@
 //! Constrained decoding: whatever a model of random weights generates, it satisfies the grammar constraint.
 
-use engine::{Calls, Constraint, ConstraintSpec, End, Form, Request, Sampling, Thinking, Tool};
+use engine::{Calls, Constraint, ConstraintSpec, FinishReason, Form, Request, Sampling, Thinking, Tool};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde_json::{Value, json};
@@ -88,22 +88,22 @@ fn schemas() -> Vec<Value> {
 }
 
 fn under(rule: &Constraint, seed: u64, max_tokens: usize) -> Request {
-    Request { rule: Some(rule.clone()), ..WORDS.request("Write it: ", seed, max_tokens) }
+    Request { constraint: Some(rule.clone()), ..WORDS.request("Write it: ", seed, max_tokens) }
 }
 
 #[test]
 fn what_is_finished_is_valid() {
     let schemas = schemas();
-    let rule = |schema: &Value| WORDS.rules.rule(ConstraintSpec::Schema(schema), Thinking::No).unwrap();
+    let rule = |schema: &Value| WORDS.rules.compile(ConstraintSpec::Schema(schema), Thinking::No).unwrap();
     let requests: Vec<Request> =
         schemas.iter().zip(0..).map(|(schema, seed)| under(&rule(schema), seed, 250)).collect();
     let mut finished = 0;
     for (said, schema) in all(&mut WORDS.runner(1_000, 12), &requests).iter().zip(&schemas) {
-        if said.end == Some(End::Length) {
+        if said.end == Some(FinishReason::Length) {
             assert_eq!(said.drawn.len(), 250);
             continue;
         }
-        assert_eq!(said.end, Some(End::Stop), "{schema}");
+        assert_eq!(said.end, Some(FinishReason::Stop), "{schema}");
         let text = WORDS.text(said);
         let value: Value =
             serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} {text} {schema}"));
@@ -116,11 +116,11 @@ fn what_is_finished_is_valid() {
 
 #[test]
 fn what_is_cut_says_so() {
-    let rule = WORDS.rules.rule(ConstraintSpec::Object, Thinking::No).unwrap();
+    let rule = WORDS.rules.compile(ConstraintSpec::Object, Thinking::No).unwrap();
     for seed in 0..20 {
         let said = all(&mut WORDS.runner(100, 0), &[under(&rule, seed, 3)]).remove(0);
         let is_whole = serde_json::from_str::<Value>(&WORDS.text(&said)).is_ok();
-        assert_eq!(said.end, Some(if is_whole { End::Stop } else { End::Length }));
+        assert_eq!(said.end, Some(if is_whole { FinishReason::Stop } else { FinishReason::Length }));
     }
 }
 
@@ -129,7 +129,7 @@ fn a_rule_says_the_same_whatever_runs_beside_it() {
     let schemas = schemas();
     let rules: Vec<Constraint> = schemas[..6]
         .iter()
-        .map(|schema| WORDS.rules.rule(ConstraintSpec::Schema(schema), Thinking::May).unwrap())
+        .map(|schema| WORDS.rules.compile(ConstraintSpec::Schema(schema), Thinking::May).unwrap())
         .collect();
     // Two of each, and some without constraints.
     let mut requests: Vec<Request> =
@@ -152,13 +152,13 @@ fn a_rule_says_the_same_whatever_runs_beside_it() {
     // With so little memory that they are preempted again and again while constrained.
     let mut tight = WORDS.runner(12, 0);
     assert_eq!(all(&mut tight, &requests), alone);
-    assert!(tight.counts().set_back > 0);
+    assert!(tight.counts().preemptions > 0);
     assert_eq!(tight.free_blocks(), 12);
 }
 
 #[test]
 fn how_likely_it_was_is_told_among_what_was_allowed() {
-    let rule = WORDS.rules.rule(ConstraintSpec::Expression("[ab]{8}"), Thinking::No).unwrap();
+    let rule = WORDS.rules.compile(ConstraintSpec::Expression("[ab]{8}"), Thinking::No).unwrap();
     let mut request = under(&rule, 3, 20);
     request.sampling.logprobs = Some(2);
     let said = all(&mut WORDS.runner(100, 0), &[request]).remove(0);
@@ -215,11 +215,11 @@ fn calls_that_are_asked_for_are_valid() {
     for form in [Form::Json, Form::Tagged] {
         for (several, tools) in [(true, tools()), (false, tools().split_off(1))] {
             let calls = Calls { form, tools, several, or_text: false };
-            let rule = WORDS.rules.rule(ConstraintSpec::Calls(&calls), Thinking::No).unwrap();
+            let rule = WORDS.rules.compile(ConstraintSpec::Calls(&calls), Thinking::No).unwrap();
             let requests: Vec<Request> = (0..40).map(|seed| under(&rule, seed, 400)).collect();
             let mut finished = 0;
             for said in all(&mut WORDS.runner(1_000, 12), &requests) {
-                if said.end == Some(End::Length) {
+                if said.end == Some(FinishReason::Length) {
                     continue;
                 }
                 let calls = read(form, &WORDS.text(&said));
@@ -241,13 +241,13 @@ fn calls_that_are_asked_for_are_valid() {
 #[test]
 fn what_leaves_no_choice_is_said_without_the_model() {
     let calls = Calls { form: Form::Json, tools: tools().split_off(1), several: false, or_text: false };
-    let rule = WORDS.rules.rule(ConstraintSpec::Calls(&calls), Thinking::No).unwrap();
+    let rule = WORDS.rules.compile(ConstraintSpec::Calls(&calls), Thinking::No).unwrap();
     let mut runner = WORDS.runner(100, 0);
     let said = all(&mut runner, &[under(&rule, 1, 100)]).remove(0);
-    assert_eq!(said.end, Some(End::Stop));
+    assert_eq!(said.end, Some(FinishReason::Stop));
     assert_eq!(runner.counts().rows, 0);
     assert!(said.drawn.iter().all(|drawn| drawn.logprob == 0.0));
     let cut = all(&mut runner, &[under(&rule, 1, 5)]).remove(0);
-    assert_eq!((cut.end, cut.drawn.len()), (Some(End::Length), 5));
+    assert_eq!((cut.end, cut.drawn.len()), (Some(FinishReason::Length), 5));
     assert_eq!(runner.free_blocks(), 100);
 }

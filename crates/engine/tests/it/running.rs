@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use engine::synthetic::SyntheticModel;
 use engine::{
-    BLOCK, CacheScope, End, Forgot, Group, KvCache, KvDtype, Model, Refused, Request, SampledToken, Sampling,
-    Scheduler, SchedulerLimits, SequenceId, Source, StepEvent,
+    BLOCK, CacheScope, FinishReason, ForgottenScope, Group, KvCache, KvDtype, Model, Refused, Request,
+    SampledToken, Sampling, Scheduler, SchedulerLimits, SequenceId, Source, StepEvent,
 };
 
 use crate::shapes;
@@ -21,16 +21,23 @@ pub fn model() -> Arc<Model> {
 }
 
 /// The KV cache precisions that are used in serving.
-pub const BOTH: [KvDtype; 2] = [KvDtype::Half, KvDtype::Eight];
+pub const BOTH: [KvDtype; 2] = [KvDtype::F16, KvDtype::Q8];
 
 /// A runner with this many KV cache blocks.
 pub fn runner(model: &Arc<Model>, blocks: usize) -> Scheduler {
-    runner_that(KvDtype::Half, model, blocks)
+    runner_that(KvDtype::F16, model, blocks)
 }
 
 pub fn runner_that(keeps: KvDtype, model: &Arc<Model>, blocks: usize) -> Scheduler {
     let bytes = blocks * KvCache::block_bytes(model.shape(), keeps);
-    let room = SchedulerLimits { bytes, keeps, tokens: 64, texts: 16, waiting: 100, guesses: 0 };
+    let room = SchedulerLimits {
+        bytes,
+        kv_dtype: keeps,
+        step_tokens: 64,
+        sequences: 16,
+        waiting: 100,
+        draft_tokens: 0,
+    };
     Scheduler::new(Arc::clone(model), room).unwrap()
 }
 
@@ -39,19 +46,19 @@ pub fn request(length: u32, of: u32, max_tokens: usize) -> Request {
         prompt: (0..length).map(|place| (place * 37 + of * 101) % 512).collect(),
         sampling: Sampling { seed: u64::from(of), ..Sampling::default() },
         max_tokens,
-        ends: vec![],
-        rule: None,
-        share: OURS,
+        stop_tokens: vec![],
+        constraint: None,
+        cache_scope: OURS,
         group: Group(1),
         adapter: None,
-        later: Vec::new(),
+        adapter_switches: Vec::new(),
     }
 }
 
 #[derive(Debug, Default, Clone, PartialEq)]
 struct Said {
     tokens: Vec<SampledToken>,
-    end: Option<End>,
+    end: Option<FinishReason>,
 }
 
 /// Runs until idle, and returns the output of each, in the order in which they finish.
@@ -62,9 +69,11 @@ fn all(runner: &mut Scheduler) -> Vec<(SequenceId, Said)> {
         assert!(!happened.is_empty() || !runner.is_idle(), "a step that did nothing");
         for happened in happened {
             match happened {
-                StepEvent::Begun { .. } | StepEvent::State { .. } => {}
-                StepEvent::Token { text, drawn } => open.entry(text).or_default().tokens.push(drawn),
-                StepEvent::End { text, end } => {
+                StepEvent::Scheduled { .. } | StepEvent::State { .. } => {}
+                StepEvent::Token { sequence: text, drawn } => {
+                    open.entry(text).or_default().tokens.push(drawn)
+                }
+                StepEvent::End { sequence: text, end } => {
                     let said = open.remove(&text).unwrap_or_default();
                     ended.push((text, Said { end: Some(end), ..said }));
                 }
@@ -77,7 +86,7 @@ fn all(runner: &mut Scheduler) -> Vec<(SequenceId, Said)> {
 /// How many of the prompt's tokens came from the prefix cache, by the first step.
 fn remembered(runner: &mut Scheduler) -> usize {
     let begun = |happened| match happened {
-        StepEvent::Begun { remembered, .. } => Some(remembered),
+        StepEvent::Scheduled { cached_tokens: remembered, .. } => Some(remembered),
         _ => None,
     };
     runner.step().unwrap().into_iter().find_map(begun).unwrap()
@@ -104,7 +113,7 @@ fn each_says_what_it_would_say_alone() {
         let said: HashMap<_, _> = all(&mut runner).into_iter().collect();
         for (id, request) in ids.iter().zip(&requests) {
             assert_eq!(said[id], alone(keeps, &model, request));
-            assert_eq!((said[id].tokens.len(), said[id].end), (30, Some(End::Length)));
+            assert_eq!((said[id].tokens.len(), said[id].end), (30, Some(FinishReason::Length)));
         }
         assert_eq!(runner.free_blocks(), 64);
     }
@@ -123,7 +132,7 @@ fn too_little_room_costs_time_and_nothing_else() {
         for (id, request) in ids.iter().zip(&requests) {
             assert_eq!(said[id], alone(keeps, &model, request));
         }
-        assert!(runner.counts().set_back > 0, "{:?}", runner.counts());
+        assert!(runner.counts().preemptions > 0, "{:?}", runner.counts());
         assert_eq!(runner.free_blocks(), 16);
     }
 }
@@ -146,12 +155,12 @@ fn a_short_one_does_not_wait_for_a_long_one() {
     let ended = loop {
         let happened = runner.step().unwrap();
         let is_told =
-            |happened: &StepEvent| matches!(happened, StepEvent::Token { text, .. } if *text == long);
+            |happened: &StepEvent| matches!(happened, StepEvent::Token { sequence, .. } if *sequence == long);
         gap = if happened.iter().any(is_told) { 0 } else { gap + 1 };
         assert!(gap == 0, "a text that is being told stood still");
         let end = happened.into_iter().find_map(|happened| match happened {
-            StepEvent::End { text, .. } => Some(text),
-            StepEvent::Begun { .. } | StepEvent::Token { .. } | StepEvent::State { .. } => None,
+            StepEvent::End { sequence: text, .. } => Some(text),
+            StepEvent::Scheduled { .. } | StepEvent::Token { .. } | StepEvent::State { .. } => None,
         });
         if let Some(text) = end {
             break text;
@@ -169,7 +178,7 @@ fn a_prompt_that_comes_again_is_remembered() {
         runner.submit(request.clone()).unwrap();
         let cold = all(&mut runner).remove(0).1;
         let before = runner.counts();
-        assert_eq!(before.remembered, 0);
+        assert_eq!(before.cached_tokens, 0);
         runner.submit(request.clone()).unwrap();
         assert_eq!(remembered(&mut runner), 1_024 - BLOCK);
         assert_eq!(runner.counts().rows - before.rows, BLOCK as u64);
@@ -193,14 +202,14 @@ fn nobody_finds_what_is_others_or_was_forgotten() {
         let ours = request(200, 1, 8);
         runner.submit(ours.clone()).unwrap();
         all(&mut runner);
-        let theirs = Request { share: CacheScope(2), ..ours.clone() };
+        let theirs = Request { cache_scope: CacheScope(2), ..ours.clone() };
         runner.submit(theirs.clone()).unwrap();
         assert_eq!(remembered(&mut runner), 0);
         all(&mut runner);
         let forgot = runner.forget(OURS);
         // The last, partial block can't be found in the cache, and has been reused in the other cache scope.
-        assert_eq!((forgot.found, forgot.wiped, forgot.held), (207 / BLOCK, 207 / BLOCK, 0));
-        assert_eq!(runner.forget(OURS), Forgot::default());
+        assert_eq!((forgot.cached_blocks, forgot.wiped, forgot.held_blocks), (207 / BLOCK, 207 / BLOCK, 0));
+        assert_eq!(runner.forget(OURS), ForgottenScope::default());
         for (request, wanted) in [(ours, 0), (theirs, 192)] {
             runner.submit(request).unwrap();
             assert_eq!(remembered(&mut runner), wanted);
@@ -214,7 +223,7 @@ fn nobody_finds_what_is_others_or_was_forgotten() {
 fn what_goes_on_when_it_is_forgotten_is_found_by_nobody() {
     let model = model();
     let mut runner = runner(&model, 128);
-    let (ours, theirs) = (request(100, 1, 40), Request { share: CacheScope(2), ..request(100, 2, 4) });
+    let (ours, theirs) = (request(100, 1, 40), Request { cache_scope: CacheScope(2), ..request(100, 2, 4) });
     runner.submit(theirs.clone()).unwrap();
     all(&mut runner);
     let first = runner.submit(ours.clone()).unwrap();
@@ -222,15 +231,23 @@ fn what_goes_on_when_it_is_forgotten_is_found_by_nobody() {
     let waiting: Vec<SequenceId> = (0..20).map(|_| runner.submit(ours.clone()).unwrap()).collect();
     while !runner.step().unwrap().iter().any(|happened| matches!(happened, StepEvent::Token { .. })) {}
     let forgot = runner.forget(OURS);
-    assert!(forgot.found >= 6 && forgot.held >= forgot.found, "{forgot:?}");
-    assert_eq!((forgot.wiped, forgot.texts), (0, 16), "the step's places are taken, and the others wait");
+    assert!(forgot.cached_blocks >= 6 && forgot.held_blocks >= forgot.cached_blocks, "{forgot:?}");
+    assert_eq!(
+        (forgot.wiped, forgot.held_sequences),
+        (0, 16),
+        "the step's places are taken, and the others wait"
+    );
     // Requests from now on are not affected.
     let later = runner.submit(ours.clone()).unwrap();
     let ended = all(&mut runner);
     assert!([first, later].iter().chain(&waiting).all(|text| ended.iter().any(|(id, _)| id == text)));
     let wanted = &ended.iter().find(|(id, _)| *id == later).unwrap().1;
     assert!(ended.iter().all(|(_, said)| said.end == wanted.end && said.tokens.len() >= 39));
-    assert_eq!(runner.forget(OURS).found, 139 / BLOCK, "of the one that was asked later, and of no other");
+    assert_eq!(
+        runner.forget(OURS).cached_blocks,
+        139 / BLOCK,
+        "of the one that was asked later, and of no other"
+    );
     for (request, wanted) in [(ours, 0), (theirs, 96)] {
         runner.submit(request).unwrap();
         assert_eq!(remembered(&mut runner), wanted);
@@ -248,14 +265,14 @@ fn what_makes_way_after_it_was_forgotten_is_found_by_nobody() {
         for of in 1..=4 {
             runner.submit(request(60, of, 60)).unwrap();
         }
-        while runner.counts().set_back == 0 {
+        while runner.counts().preemptions == 0 {
             runner.step().unwrap();
         }
         runner.forget(OURS);
-        let before = runner.counts().set_back;
+        let before = runner.counts().preemptions;
         assert_eq!(all(&mut runner).len(), 4);
-        assert!(runner.counts().set_back > before);
-        assert_eq!(runner.forget(OURS), Forgot::default());
+        assert!(runner.counts().preemptions > before);
+        assert_eq!(runner.forget(OURS), ForgottenScope::default());
         assert_eq!(runner.free_blocks(), 16);
     }
 }
@@ -284,8 +301,15 @@ fn what_is_called_off_is_free_before_the_next_step() {
 #[test]
 fn what_can_not_be_carried_on_is_refused() {
     let model = model();
-    let bytes = 4 * KvCache::block_bytes(model.shape(), KvDtype::Half);
-    let room = SchedulerLimits { bytes, keeps: KvDtype::Half, tokens: 16, texts: 2, waiting: 2, guesses: 0 };
+    let bytes = 4 * KvCache::block_bytes(model.shape(), KvDtype::F16);
+    let room = SchedulerLimits {
+        bytes,
+        kv_dtype: KvDtype::F16,
+        step_tokens: 16,
+        sequences: 2,
+        waiting: 2,
+        draft_tokens: 0,
+    };
     let mut runner = Scheduler::new(Arc::clone(&model), room).unwrap();
     assert_eq!(runner.submit(request(64, 1, 5)), Err(Refused::TooLong { tokens: 64, most: 64 }));
     assert_eq!(runner.submit(request(0, 1, 5)), Err(Refused::Empty));
@@ -302,9 +326,9 @@ fn what_can_not_be_carried_on_is_refused() {
 #[test]
 fn an_end_of_its_own_is_told_as_one() {
     let model = model();
-    let whole = alone(KvDtype::Half, &model, &request(20, 1, 40));
+    let whole = alone(KvDtype::F16, &model, &request(20, 1, 40));
     let token = whole.tokens[12].token;
     let first = whole.tokens.iter().position(|drawn| drawn.token == token).unwrap();
-    let said = alone(KvDtype::Half, &model, &Request { ends: vec![token], ..request(20, 1, 40) });
-    assert_eq!((said.tokens.len(), said.end), (first + 1, Some(End::Stop)));
+    let said = alone(KvDtype::F16, &model, &Request { stop_tokens: vec![token], ..request(20, 1, 40) });
+    assert_eq!((said.tokens.len(), said.end), (first + 1, Some(FinishReason::Stop)));
 }

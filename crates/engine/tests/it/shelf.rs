@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use engine::synthetic::SyntheticAdapter;
 use engine::{
-    AdapterId, AdapterStatus, AvailableMemory, CacheScope, End, EngineError, Group, Host, KvDtype, Limits,
-    Model, Numbers, Refused, RegisterOptions, Request, SampledToken, Scheduler, SchedulerLimits,
+    AdapterId, AdapterStatus, AvailableMemory, CacheScope, EngineError, FinishReason, Group, Host, KvDtype,
+    Limits, Model, Numbers, Refused, RegisterOptions, Request, SampledToken, Scheduler, SchedulerLimits,
     SequenceEvent, SequenceId, StepEvent,
 };
 use tempfile::TempDir;
@@ -81,7 +81,7 @@ fn resident(runner: &Scheduler) -> Vec<AdapterId> {
 struct Said {
     tokens: Vec<SampledToken>,
     remembered: usize,
-    end: Option<End>,
+    end: Option<FinishReason>,
 }
 
 type All = HashMap<SequenceId, Said>;
@@ -89,10 +89,12 @@ type All = HashMap<SequenceId, Said>;
 fn hear(said: &mut All, happened: Vec<StepEvent>) {
     for happened in happened {
         match happened {
-            StepEvent::Begun { text, remembered } => said.entry(text).or_default().remembered = remembered,
-            StepEvent::Token { text, drawn } => said.entry(text).or_default().tokens.push(drawn),
+            StepEvent::Scheduled { sequence: text, cached_tokens: remembered } => {
+                said.entry(text).or_default().remembered = remembered
+            }
+            StepEvent::Token { sequence: text, drawn } => said.entry(text).or_default().tokens.push(drawn),
             StepEvent::State { .. } => {}
-            StepEvent::End { text, end } => said.entry(text).or_default().end = Some(end),
+            StepEvent::End { sequence: text, end } => said.entry(text).or_default().end = Some(end),
         }
     }
 }
@@ -173,7 +175,7 @@ fn nothing_is_remembered_across_adapters_or_generations() {
     assert_eq!(once(&mut runner, with(1, base.clone())).remembered, 0);
     assert_eq!(once(&mut runner, base.clone()).remembered, 96);
     // Forgetting a cache scope drops its prefixes under all adapters.
-    assert!(runner.forget(CacheScope(1)).found >= 18);
+    assert!(runner.forget(CacheScope(1)).cached_blocks >= 18);
     for request in [base.clone(), with(0, base.clone()), with(1, base)] {
         assert_eq!(once(&mut runner, request).remembered, 0);
     }
@@ -221,7 +223,7 @@ fn a_text_that_is_set_back_keeps_its_generation() {
     let submit = |(request, seed): (&Request, u64)| runner.submit(with(seed, request.clone())).unwrap();
     let ids: Vec<SequenceId> = requests.iter().zip([0, 1].into_iter().cycle()).map(submit).collect();
     let mut said = All::new();
-    while runner.counts().set_back == 0 {
+    while runner.counts().preemptions == 0 {
         step(&mut runner, &mut said);
     }
     assert!(ids.iter().all(|id| said.contains_key(id)), "all of them have begun");
@@ -284,7 +286,7 @@ fn nobody_waits_for_an_adapter_of_another() {
     while !runner.waits_for_adapters() {
         hear(&mut said, runner.step().unwrap());
     }
-    assert_eq!((said[&warm].end, said[&base].end), (Some(End::Length), Some(End::Length)));
+    assert_eq!((said[&warm].end, said[&base].end), (Some(FinishReason::Length), Some(FinishReason::Length)));
     assert!(!said.contains_key(&cold));
     let readings = runner.readings();
     assert_eq!(readings.len(), 1);
@@ -294,7 +296,10 @@ fn nobody_waits_for_an_adapter_of_another() {
         runner.settle(reading.read()).unwrap();
     }
     finish(&mut runner, &mut said);
-    assert_eq!((said[&cold].end, said[&behind].end), (Some(End::Length), Some(End::Length)));
+    assert_eq!(
+        (said[&cold].end, said[&behind].end),
+        (Some(FinishReason::Length), Some(FinishReason::Length))
+    );
 }
 
 #[test]
@@ -329,13 +334,13 @@ fn one_that_stays_in_memory_stays() {
     }
     assert_eq!(resident(&runner), [id(0), id(3)]);
     for seed in 1..4 {
-        assert_eq!(once(&mut runner, with(seed, request(9, 1, 2))).end, Some(End::Length));
+        assert_eq!(once(&mut runner, with(seed, request(9, 1, 2))).end, Some(FinishReason::Length));
         assert_eq!(resident(&runner), [id(0), id(seed)]);
     }
     runner.pin_adapter(&id(3), true).unwrap();
     assert!(status(&runner, 3).is_pinned);
     // Two are pinned and two fit: no other will ever fit.
-    assert_eq!(once(&mut runner, with(1, request(9, 1, 2))).end, Some(End::NoAdapter));
+    assert_eq!(once(&mut runner, with(1, request(9, 1, 2))).end, Some(FinishReason::NoAdapter));
     assert!(status(&runner, 1).failed.is_some());
     assert!(matches!(runner.load_adapter(&id(1)), Err(EngineError::AdapterLimit { .. })));
     let another = register(&mut runner, &id(5), &files.of(5), PINNED);
@@ -357,10 +362,10 @@ fn files_that_changed_or_went_end_who_waits_for_them() {
     assert_eq!(resident(&runner), [id(0)]);
     once(&mut runner, with(1, one.clone()));
     write(&files.of(0), 77);
-    assert_eq!(once(&mut runner, with(0, one.clone())).end, Some(End::NoAdapter));
+    assert_eq!(once(&mut runner, with(0, one.clone())).end, Some(FinishReason::NoAdapter));
     assert!(status(&runner, 0).failed.unwrap().contains("not what they were"));
     std::fs::remove_dir_all(files.of(0)).unwrap();
-    assert_eq!(once(&mut runner, with(0, one.clone())).end, Some(End::NoAdapter));
+    assert_eq!(once(&mut runner, with(0, one.clone())).end, Some(FinishReason::NoAdapter));
     assert!(status(&runner, 0).failed.unwrap().contains("adapter_config.json"));
     // With its original files restored, it works as before.
     write(&files.of(0), 0);
@@ -373,7 +378,7 @@ fn files_that_changed_or_went_end_who_waits_for_them() {
     hear(&mut said, runner.step().unwrap());
     runner.unload_adapter(&id(1)).unwrap();
     step(&mut runner, &mut said);
-    assert_eq!(said[&waits].end, Some(End::NoAdapter));
+    assert_eq!(said[&waits].end, Some(FinishReason::NoAdapter));
     assert!(runner.is_idle());
     assert!(resident(&runner).is_empty(), "what was read for nobody is not kept");
 }
@@ -395,7 +400,7 @@ fn what_can_not_be_registered_leaves_all_as_it_was() {
     // Two reads for one name: the second comes too late.
     let readings = [1, 2]
         .map(|seed| runner.reading(id(3), &files.of(seed), RegisterOptions::default()).unwrap())
-        .map(engine::Reading::read);
+        .map(engine::AdapterRead::read);
     let [first, second] = readings.map(|read| runner.settle(read));
     assert!(first.is_ok());
     assert!(matches!(second, Err(EngineError::AdapterKnown(_))));
@@ -411,11 +416,11 @@ fn a_host_reads_them_aside_and_tells_what_came_of_it() {
     let (model, files) = (model(), Files::new());
     let room = SchedulerLimits {
         bytes: 4 << 20,
-        keeps: KvDtype::Half,
-        tokens: 64,
-        texts: 8,
+        kv_dtype: KvDtype::F16,
+        step_tokens: 64,
+        sequences: 8,
         waiting: 16,
-        guesses: 0,
+        draft_tokens: 0,
     };
     let host =
         Host::start_with(Arc::clone(&model), room, Limits { resident: 1, ..Limits::default() }).unwrap();
@@ -441,12 +446,12 @@ fn a_host_reads_them_aside_and_tells_what_came_of_it() {
     assert!(matches!(broken, Err(EngineError::File { .. })));
     // Two that don't fit in memory together, with nothing else to do meanwhile.
     let one = request(20, 1, 10);
-    let telling = [0, 1, 0].map(|seed| (seed, host.carry(with(seed, one.clone()))));
+    let telling = [0, 1, 0].map(|seed| (seed, host.generate(with(seed, one.clone()))));
     for (seed, telling) in telling {
         let (tokens, last) = heard(telling);
         assert_eq!(
             (tokens, last),
-            (alone(&model, &files, Some(seed), &one), SequenceEvent::End(End::Length))
+            (alone(&model, &files, Some(seed), &one), SequenceEvent::End(FinishReason::Length))
         );
     }
     let status = runtime.block_on(host.adapters()).unwrap();
@@ -472,7 +477,7 @@ fn a_host_reads_them_aside_and_tells_what_came_of_it() {
     runtime.block_on(host.pin_adapter(id(1), true)).unwrap();
     runtime.block_on(host.unload_adapter(id(1))).unwrap();
     assert!(matches!(runtime.block_on(host.unload_adapter(id(1))), Err(EngineError::NoAdapter(_))));
-    assert_eq!(heard(host.carry(with(1, one))).1, SequenceEvent::Refused(Refused::NoAdapter));
+    assert_eq!(heard(host.generate(with(1, one))).1, SequenceEvent::Refused(Refused::NoAdapter));
 }
 
 #[test]
@@ -480,7 +485,7 @@ fn what_finds_no_memory_is_not_brought_in_and_the_rest_goes_on() {
     let (model, files) = (model(), Files::new());
     let left = Arc::new(AtomicU64::new(u64::MAX));
     let told = Arc::clone(&left);
-    let spare = AvailableMemory::told(move || Some(told.load(Ordering::Relaxed)));
+    let spare = AvailableMemory::new(move || Some(told.load(Ordering::Relaxed)));
     let limits = Limits { resident: 1, ..Limits::default() };
     let mut runner = runner(&model, 64).with_limits(limits).within(spare);
     for seed in 1..3 {

@@ -21,7 +21,7 @@ static VOCABULARY: LazyLock<Vocabulary> = LazyLock::new(|| {
     let mut made = SyntheticModel::new("qwen3", Architecture { vocabulary: 400, ..shapes::dense() }, 7);
     made.tokens = Some(Tokens::new("qwen2", TEMPLATES[0], 400));
     made.write_plain(directory.path(), false).unwrap();
-    Source::open(directory.path()).unwrap().beside().unwrap().vocabulary
+    Source::open(directory.path()).unwrap().assets().unwrap().vocabulary
 });
 
 /// A conversation with a text in every place that a client can fill.
@@ -44,7 +44,7 @@ fn conversation(text: &str, is_harmless: bool) -> Conversation {
 
 /// The tokens of a conversation, and its rendered text.
 fn told(template: &Template, conversation: &Conversation) -> Option<(Vec<u32>, String)> {
-    let opened = conversation.open(template, VOCABULARY.signs(), &rand_number, 0).ok()?;
+    let opened = conversation.open(template, VOCABULARY.special_tokens(), &rand_number, 0).ok()?;
     let tokens =
         VOCABULARY.tokens_with_text(&opened.text, usize::MAX, |sign| opened.is_written(&sign)).unwrap();
     Some((tokens, opened.text))
@@ -60,7 +60,8 @@ fn signs(tokens: &[u32]) -> Vec<u32> {
 
 /// Decodes tokens; special tokens are written out.
 fn said(tokens: &[u32]) -> String {
-    let spelt = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"].map(|sign| (VOCABULARY.sign(sign), sign));
+    let spelt =
+        ["<|endoftext|>", "<|im_start|>", "<|im_end|>"].map(|sign| (VOCABULARY.special_token_id(sign), sign));
     let bytes = tokens.iter().flat_map(|token| {
         let sign =
             spelt.iter().find(|(sign, _)| *sign == Some(*token)).map(|(_, spelling)| spelling.as_bytes());
@@ -118,7 +119,7 @@ fn what_is_around_such_a_sign_is_the_same_tokens() {
         let message = json!({"role": "user", "content": text});
         told(&template, &Conversation::new(vec![message], None, Last::Answer)).unwrap().0
     };
-    let [start, end] = ["<|im_start|>", "<|im_end|>"].map(|sign| VOCABULARY.sign(sign).unwrap());
+    let [start, end] = ["<|im_start|>", "<|im_end|>"].map(|sign| VOCABULARY.special_token_id(sign).unwrap());
     // Words next to the special-token text are tokenized as they are elsewhere.
     let tokens = asked("the world<|im_end|> the world");
     let of_text = |text: &str| VOCABULARY.tokens(text).unwrap();
@@ -145,7 +146,7 @@ fn a_setting_can_not_bring_signs_in_and_the_models_own_can() {
     let (tokens, text) = told(&template, &conversation).unwrap();
     assert_eq!(
         (text.as_str(), signs(&tokens)),
-        ("<|endoftext|><|im_end|>hi", vec![VOCABULARY.sign("<|endoftext|>").unwrap()])
+        ("<|endoftext|><|im_end|>hi", vec![VOCABULARY.special_token_id("<|endoftext|>").unwrap()])
     );
     conversation.set("bos_token", "<|im_start|>");
     let (tokens, text) = told(&template, &conversation).unwrap();

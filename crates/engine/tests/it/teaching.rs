@@ -7,10 +7,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use domain::adapters::{Adapters, NewAdapter};
-use domain::runtime::{Generating, Runtime};
+use domain::runtime::{BoxedGeneration, Runtime};
 use domain::training::{
-    HeldOut, Places, RunEnd, Step, Trainer, TrainingError, TrainingInput, TrainingObserver, TrainingSettings,
-    checkpoint_directory_name,
+    HeldOut, RunEnd, Step, Trainer, TrainingDirectories, TrainingError, TrainingInput, TrainingObserver,
+    TrainingSettings, checkpoint_directory_name,
 };
 use engine::Local;
 
@@ -66,15 +66,15 @@ impl TrainingObserver for Watcher {
         self.is_later.load(Ordering::SeqCst)
     }
 
-    fn begun(&self, step: u64, of: u64, last: Option<&Step>) {
+    fn on_start(&self, step: u64, of: u64, last: Option<&Step>) {
         self.last.lock().unwrap().clone_from(&last.cloned());
         self.begun.lock().unwrap().send((step, of)).unwrap();
     }
 
-    fn went(&self, step: &Step) {
-        assert!(step.loss.is_finite() && step.of > 0);
+    fn on_step(&self, step: &Step) {
+        assert!(step.loss.is_finite() && step.steps_total > 0);
         self.steps.fetch_add(1, Ordering::SeqCst);
-        if step.is_left {
+        if step.has_epoch_adapter {
             self.left.lock().unwrap().push(step.step);
         }
         *self.last.lock().unwrap() = Some(step.clone());
@@ -82,12 +82,12 @@ impl TrainingObserver for Watcher {
 }
 
 fn course(local: &Local) -> TrainingSettings {
-    let usual = local.usual(None).unwrap();
+    let usual = local.default_settings(None).unwrap();
     TrainingSettings { epochs: 6, rate: 1e-2, step_texts: Some(1), checkpoint_every: 2, ..usual }
 }
 
 fn lesson(course: &TrainingSettings) -> TrainingInput<'_> {
-    TrainingInput { course, learned: LINES, held_out: b"", from: None }
+    TrainingInput { settings: course, training_set: LINES, validation_set: b"", from: None }
 }
 
 /// A directory with a subdirectory for each run.
@@ -111,7 +111,7 @@ impl Desk {
         watch: &Watcher,
     ) -> Result<RunEnd, TrainingError> {
         let [work, epochs, result] = ["work", "epochs", "result"].map(|of| self.path(name).join(of));
-        local.train(lesson, &Places { work: &work, epochs: &epochs, result: &result }, watch)
+        local.train(lesson, &TrainingDirectories { work: &work, epochs: &epochs, result: &result }, watch)
     }
 
     fn result(&self, name: &str) -> PathBuf {
@@ -138,7 +138,7 @@ fn refusal(refused: Result<RunEnd, TrainingError>) -> Box<domain::Fault> {
 fn what_is_told_beforehand_is_what_is_trained() {
     let (local, _files) = open(10);
     let course = course(&local);
-    let outlook = local.outlook(&lesson(&course), &|| true).unwrap();
+    let outlook = local.estimate(&lesson(&course), &|| true).unwrap();
     assert_eq!((outlook.texts, outlook.held_out_texts, outlook.steps), (2, 0, 12));
     assert!(outlook.learned_tokens > 0 && outlook.learned_tokens < outlook.tokens, "{outlook:?}");
     // In each of three layers: four projections of attention and three of the MLP, at rank 8.
@@ -146,14 +146,14 @@ fn what_is_told_beforehand_is_what_is_trained() {
     let attention = 2 * (hidden + queries) + 2 * (hidden + kv);
     assert_eq!(outlook.parameters, 3 * 8 * (attention + 3 * (hidden + inner)));
     let held_out = TrainingSettings { held_out: HeldOut::Share(0.5), ..course.clone() };
-    let outlook = local.outlook(&lesson(&held_out), &|| true).unwrap();
+    let outlook = local.estimate(&lesson(&held_out), &|| true).unwrap();
     assert_eq!((outlook.texts, outlook.held_out_texts, outlook.steps), (1, 1, 6));
-    let beside = TrainingInput { held_out: LINES, ..lesson(&course) };
-    assert_eq!(local.outlook(&beside, &|| true).unwrap().held_out_texts, 2);
-    let bad = TrainingInput { held_out: b"{}", ..lesson(&course) };
-    assert!(matches!(local.outlook(&bad, &|| true), Err(TrainingError::Lines { of_held_out: true, .. })));
+    let beside = TrainingInput { validation_set: LINES, ..lesson(&course) };
+    assert_eq!(local.estimate(&beside, &|| true).unwrap().held_out_texts, 2);
+    let bad = TrainingInput { validation_set: b"{}", ..lesson(&course) };
+    assert!(matches!(local.estimate(&bad, &|| true), Err(TrainingError::Lines { of_held_out: true, .. })));
     let none = TrainingSettings { targets: vec!["lm_head".to_owned()], ..course };
-    let Err(TrainingError::Fault(fault)) = local.outlook(&lesson(&none), &|| true) else {
+    let Err(TrainingError::Fault(fault)) = local.estimate(&lesson(&none), &|| true) else {
         panic!("it was taken")
     };
     assert_eq!(fault.param.as_deref(), Some("targets"), "{fault}");
@@ -177,9 +177,9 @@ fn what_was_trained_is_served_and_the_model_stays_as_it_is() {
 }
 
 /// Starts more output than fits into the time of a test.
-fn answers(local: &Local) -> Vec<Generating> {
+fn answers(local: &Local) -> Vec<BoxedGeneration> {
     let mut request = asked("tide", 2_000);
-    request.words.ignores_end = true;
+    request.parameters.ignore_eos = true;
     let mut answers: Vec<_> = (0..32).map(|_| local.generate(request.clone()).unwrap()).collect();
     let begun = wait(poll_fn(|cx| answers[0].as_mut().poll_next(cx)));
     assert!(begun.unwrap().is_ok());
@@ -205,7 +205,7 @@ fn it_stands_still_while_something_is_answered_and_is_called_off_there() {
             if is_off {
                 watch.is_off.store(true, Ordering::SeqCst);
                 local.wake();
-                assert_eq!(trains.join().unwrap().unwrap(), RunEnd::CalledOff);
+                assert_eq!(trains.join().unwrap().unwrap(), RunEnd::Cancelled);
                 assert_eq!(watch.steps(), 0);
                 return;
             }
@@ -233,7 +233,7 @@ fn it_is_called_off_within_a_step_and_goes_on_to_the_same_end() {
         let (watch, _told) = Watcher::new(before + 5 * a_step + 2);
         watch.is_later.store(is_later, Ordering::SeqCst);
         let end = desk.train(&local, &lesson(&course), name, &watch).unwrap();
-        assert_eq!((end, watch.steps()), (RunEnd::CalledOff, 5), "in the midst of the sixth");
+        assert_eq!((end, watch.steps()), (RunEnd::Cancelled, 5), "in the midst of the sixth");
         assert!(!desk.result(name).exists());
         let (again, told) = Watcher::new(usize::MAX);
         desk.train(&local, &lesson(&course), name, &again).unwrap();
@@ -297,7 +297,7 @@ fn it_goes_on_from_an_adapter_and_from_no_other_than_it_says() {
     desk.train(&local, &lesson(&course), "first", &watch).unwrap();
     let loss = watch.last.lock().unwrap().as_ref().unwrap().loss;
     let first = desk.result("first");
-    let usual = local.usual(Some(&first)).unwrap();
+    let usual = local.default_settings(Some(&first)).unwrap();
     let mut targets = usual.targets.clone();
     targets.sort();
     let mut all = course.targets.clone();
@@ -307,7 +307,7 @@ fn it_goes_on_from_an_adapter_and_from_no_other_than_it_says() {
     // With almost no learning rate, the result equals the start; a whole run ends better than the first one.
     let still = TrainingSettings { rate: 1e-30, epochs: 1, ..course.clone() };
     let (watch, _told) = Watcher::new(usize::MAX);
-    desk.train(&local, &TrainingInput { course: &still, ..from }, "still", &watch).unwrap();
+    desk.train(&local, &TrainingInput { settings: &still, ..from }, "still", &watch).unwrap();
     assert!(desk.weights("still") == desk.weights("first"), "it did not begin as the adapter is");
     let (watch, _told) = Watcher::new(usize::MAX);
     desk.train(&local, &from, "second", &watch).unwrap();
@@ -320,7 +320,7 @@ fn it_goes_on_from_an_adapter_and_from_no_other_than_it_says() {
     assert!(desk.weights("broken") == desk.weights("second"));
     let refused = |course: TrainingSettings, from: &Path, field: &str, why: &str| {
         let lesson = TrainingInput { from: Some(from), ..lesson(&course) };
-        let Err(TrainingError::Fault(fault)) = local.outlook(&lesson, &|| true) else {
+        let Err(TrainingError::Fault(fault)) = local.estimate(&lesson, &|| true) else {
             panic!("{field} was taken")
         };
         assert_eq!(fault.param.as_deref(), Some(field), "{fault}");
@@ -347,15 +347,15 @@ fn reading_is_broken_off_between_texts() {
     let (local, _files) = open(10);
     let (desk, course) = (Desk::new(), course(&local));
     let lines = LINES.repeat(500);
-    let lesson = TrainingInput { learned: &lines, ..lesson(&course) };
+    let lesson = TrainingInput { training_set: &lines, ..lesson(&course) };
     let asked = AtomicUsize::new(0);
-    let outlook = local.outlook(&lesson, &|| asked.fetch_add(1, Ordering::SeqCst) < 10);
-    assert!(matches!(outlook, Err(TrainingError::CalledOff)));
+    let outlook = local.estimate(&lesson, &|| asked.fetch_add(1, Ordering::SeqCst) < 10);
+    assert!(matches!(outlook, Err(TrainingError::Cancelled)));
     // Once within the text that is abandoned, and once after it.
     let asked = asked.load(Ordering::SeqCst);
     assert!((11..=13).contains(&asked), "{asked}");
     let (watch, told) = Watcher::new(50);
-    assert_eq!(desk.train(&local, &lesson, "run", &watch).unwrap(), RunEnd::CalledOff);
+    assert_eq!(desk.train(&local, &lesson, "run", &watch).unwrap(), RunEnd::Cancelled);
     assert!(told.try_recv().is_err(), "it had not begun");
     let asked = watch.asked.load(Ordering::SeqCst);
     assert!((51..=53).contains(&asked), "{asked}");
@@ -370,7 +370,7 @@ fn it_goes_on_beside_the_model_that_it_began_with_and_no_other() {
     let path = files.path().join("model.safetensors");
     let bytes = std::fs::read(&path).unwrap();
     let (watch, _told) = Watcher::new(ready.asked.load(Ordering::SeqCst) - 40);
-    assert_eq!(desk.train(&local, &lesson(&course), "run", &watch).unwrap(), RunEnd::CalledOff);
+    assert_eq!(desk.train(&local, &lesson(&course), "run", &watch).unwrap(), RunEnd::Cancelled);
     let mut other = bytes.clone();
     // Flips one bit of one weight; the metadata stays the same.
     *other.last_mut().unwrap() ^= 1;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use engine::{
-    Adapter, AdapterSwitch, End, KvCache, KvDtype, Limits, Model, Refused, RegisterOptions, Request,
+    Adapter, AdapterSwitch, FinishReason, KvCache, KvDtype, Limits, Model, Refused, RegisterOptions, Request,
     SampledToken, Sampling, Scheduler, SchedulerLimits, SequenceChunk, StepBatch, StepEvent,
 };
 
@@ -22,7 +22,12 @@ fn in_turn(length: u32, turns: &Turns) -> Request {
     let named = |seed: Option<u64>| seed.map(id);
     let later = turns[1..].iter().map(|(from, seed)| AdapterSwitch { from: *from, adapter: named(*seed) });
     let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
-    Request { sampling, adapter: named(turns[0].1), later: later.collect(), ..request(length, 3, SAID) }
+    Request {
+        sampling,
+        adapter: named(turns[0].1),
+        adapter_switches: later.collect(),
+        ..request(length, 3, SAID)
+    }
 }
 
 /// The expected output: each token is computed with the adapter of its position, by the model alone.
@@ -30,13 +35,14 @@ fn oracle(model: &Model, files: &Files, request: &Request, turns: &Turns) -> Vec
     let open =
         |seed: u64| Arc::new(Adapter::open(&files.of(seed), model.shape(), &Limits::default()).unwrap());
     let turns: Vec<_> = turns.iter().map(|(from, seed)| (*from, seed.map(open))).collect();
-    let mut pool = KvCache::new(model.shape(), KvDtype::Half, 32);
+    let mut pool = KvCache::new(model.shape(), KvDtype::F16, 32);
     let (mut said, mut told, mut next, mut start) = (Vec::new(), Vec::new(), request.prompt.clone(), 0);
     while said.len() < SAID {
         let adapter = turns.iter().rev().find(|(from, _)| *from <= said.len()).unwrap().1.clone();
         let (told_from, end) = (next.len() - 1, start + next.len());
-        let part = SequenceChunk { tokens: next, start, blocks: blocks(0, 200), told_from, adapter };
-        let row = model.step(&StepBatch { parts: vec![part] }, &mut pool).unwrap();
+        let part =
+            SequenceChunk { tokens: next, start, blocks: blocks(0, 200), output_from: told_from, adapter };
+        let row = model.step(&StepBatch { chunks: vec![part] }, &mut pool).unwrap();
         let drawn = request.sampling.draw(&row, (&request.prompt, &said), None).unwrap();
         (next, start) = (vec![drawn.token], end);
         said.push(drawn.token);
@@ -52,9 +58,13 @@ fn said(runner: &mut Scheduler, request: Request) -> (Vec<SampledToken>, usize) 
     while !runner.is_idle() {
         for happened in runner.step().unwrap() {
             match happened {
-                StepEvent::Token { text, drawn } if text == meant => tokens.push(drawn),
-                StepEvent::Begun { text, remembered } if text == meant => found = remembered,
-                StepEvent::End { text, end } if text == meant => assert_eq!(end, End::Length),
+                StepEvent::Token { sequence: text, drawn } if text == meant => tokens.push(drawn),
+                StepEvent::Scheduled { sequence: text, cached_tokens: remembered } if text == meant => {
+                    found = remembered
+                }
+                StepEvent::End { sequence: text, end } if text == meant => {
+                    assert_eq!(end, FinishReason::Length)
+                }
                 _ => {}
             }
         }
@@ -83,8 +93,15 @@ fn turns_are_the_same_in_pieces_beside_others_set_back_and_guessed() {
     let request = in_turn(40, TURNS);
     let wanted = oracle(&model, &files, &request, TURNS);
     for (tokens, blocks, guesses) in [(7, 64, 0), (64, 12, 0), (64, 64, 8)] {
-        let bytes = blocks * KvCache::block_bytes(model.shape(), KvDtype::Half);
-        let room = SchedulerLimits { bytes, keeps: KvDtype::Half, tokens, texts: 16, waiting: 100, guesses };
+        let bytes = blocks * KvCache::block_bytes(model.shape(), KvDtype::F16);
+        let room = SchedulerLimits {
+            bytes,
+            kv_dtype: KvDtype::F16,
+            step_tokens: tokens,
+            sequences: 16,
+            waiting: 100,
+            draft_tokens: guesses,
+        };
         let mut runner = Scheduler::new(Arc::clone(&model), room).unwrap();
         for seed in 1..3 {
             register(&mut runner, &id(seed), &files.of(seed), RegisterOptions::default()).unwrap();
@@ -96,8 +113,8 @@ fn turns_are_the_same_in_pieces_beside_others_set_back_and_guessed() {
         runner.submit(request.clone()).unwrap();
         assert_eq!(said(&mut runner, request.clone()).0, wanted, "{tokens} {blocks} {guesses}");
         let counts = runner.counts();
-        assert_eq!(counts.set_back > 0, blocks == 12, "{counts:?}");
-        assert_eq!(counts.guessed > 0, guesses > 0, "{counts:?}");
+        assert_eq!(counts.preemptions > 0, blocks == 12, "{counts:?}");
+        assert_eq!(counts.drafted_tokens > 0, guesses > 0, "{counts:?}");
         assert_eq!(runner.free_blocks(), blocks);
     }
 }
@@ -111,7 +128,7 @@ fn what_was_read_with_another_adapter_is_found_by_nobody() {
     let (tokens, _) = said(&mut runner, first.clone());
     // A request with the first adapter alone finds what was computed with it alone: three blocks of sixteen,
     // up to the 49th token.
-    let mut again = Request { later: Vec::new(), max_tokens: 5, ..first.clone() };
+    let mut again = Request { adapter_switches: Vec::new(), max_tokens: 5, ..first.clone() };
     again.prompt.extend(tokens.iter().map(|drawn| drawn.token));
     let mut fresh = shelf(&model, &files, 4, 1..3);
     let (told, found) = said(&mut runner, again.clone());
@@ -128,7 +145,7 @@ fn all_adapters_of_a_text_are_there_when_it_is_asked_and_stay() {
     assert_eq!(runner.submit(turns(9)).unwrap_err(), Refused::NoAdapter);
     assert_eq!(
         runner.submit(turns(1)).unwrap_err(),
-        Refused::AdapterAway,
+        Refused::AdapterNotResident,
         "two are in memory, and it is neither"
     );
     let wanted = oracle(&model, &files, &turns(2), &[(0, Some(2)), (4, Some(3))]);
@@ -140,7 +157,7 @@ fn all_adapters_of_a_text_are_there_when_it_is_asked_and_stay() {
     let mut told = Vec::new();
     while !runner.is_idle() {
         for happened in runner.step().unwrap() {
-            if let StepEvent::Token { text, drawn } = happened {
+            if let StepEvent::Token { sequence: text, drawn } = happened {
                 assert_eq!(text, meant);
                 told.push(drawn);
             }

@@ -44,15 +44,15 @@ fn families() -> [(&'static str, Architecture); 3] {
 
 pub fn served(model: &Model, tokens: &[u32]) -> Vec<f32> {
     let count = tokens.len().div_ceil(BLOCK);
-    let mut pool = KvCache::new(model.shape(), KvDtype::Single, count);
+    let mut pool = KvCache::new(model.shape(), KvDtype::F32, count);
     let part = SequenceChunk {
         tokens: tokens.to_vec(),
         start: 0,
         blocks: (0..count as u32).collect(),
-        told_from: 0,
+        output_from: 0,
         adapter: None,
     };
-    model.step(&StepBatch { parts: vec![part] }, &mut pool).unwrap()
+    model.step(&StepBatch { chunks: vec![part] }, &mut pool).unwrap()
 }
 
 fn adapter() -> Trains {
@@ -84,7 +84,7 @@ fn batch() -> Batch {
         let targets = tokens.iter().enumerate().skip(1).filter(|(place, _)| place % 3 != 0);
         batch.targets.extend(targets.map(|(place, token)| (first + place - 1, *token)));
         batch.tokens.extend(tokens);
-        batch.texts.push(first..batch.tokens.len());
+        batch.sequences.push(first..batch.tokens.len());
     }
     batch
 }
@@ -113,8 +113,11 @@ fn loss(made: &SyntheticModel, trains: &Trains, slots: &[Slot], parameters: &[f3
             }
         }
     }
-    let said: Vec<Vec<f64>> =
-        batch.texts.iter().flat_map(|text| Oracle { made: &made }.all(&batch.tokens[text.clone()])).collect();
+    let said: Vec<Vec<f64>> = batch
+        .sequences
+        .iter()
+        .flat_map(|text| Oracle { made: &made }.all(&batch.tokens[text.clone()]))
+        .collect();
     let one = |(row, token): &(usize, u32)| {
         let scores = &said[*row];
         let top = scores.iter().copied().fold(f64::MIN, f64::max);
@@ -142,7 +145,10 @@ fn slopes_are_what_a_small_change_makes() {
                 shaken(&mut network);
             }
             let mut slopes = vec![0.0; network.parameters().len()];
-            let sum = network.learn(&batch, (1.0, false), &mut slopes, &mut || true).unwrap().unwrap();
+            let sum = network
+                .accumulate_gradients(&batch, (1.0, false), &mut slopes, &mut || true)
+                .unwrap()
+                .unwrap();
             let of = |parameters: &[f32]| loss(&made, &trains, network.slots(), parameters, &batch);
             let wanted = of(network.parameters());
             assert!((sum - wanted).abs() < 1e-3, "{family}: {sum} {wanted}");

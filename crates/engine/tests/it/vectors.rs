@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use domain::Fault;
-use domain::inference_task::{EmbedRequest, ModelUses, RankRequest, Reckoned};
+use domain::inference_task::{BoxedInferenceTask, EmbedRequest, ModelUses, RankRequest};
 use domain::runtime::{GenerateRequest, RawPrompt, Runtime};
 use engine::synthetic::{SyntheticModel, SyntheticPurpose, Tokens};
 use engine::{
-    Architecture, AvailableMemory, BLOCK, EmbeddingInput, End, Group, KvCache, KvDtype, Limits, Local,
-    LocalSettings, Model, Packing, Purpose, Refused, RerankHead, Scheduler, SchedulerLimits, SharedPrefix,
-    Source, StepBatch, StepEvent, StepOutput,
+    Architecture, AvailableMemory, BLOCK, EmbeddingInput, FinishReason, Group, KvCache, KvDtype, Limits,
+    Local, LocalSettings, Model, Packing, Purpose, Refused, RerankHead, Scheduler, SchedulerLimits,
+    SharedPrefix, Source, StepBatch, StepEvent, StepOutput,
 };
 use serde_json::json;
 
@@ -20,14 +20,19 @@ use crate::running::{BOTH, model, request, runner, runner_that};
 use crate::shapes;
 
 fn passage(length: usize, of: u32) -> EmbeddingInput {
-    EmbeddingInput { tokens: text(length, of), group: Group(u128::from(of)), adapter: None, beginning: None }
+    EmbeddingInput {
+        tokens: text(length, of),
+        group: Group(u128::from(of)),
+        adapter: None,
+        shared_prefix: None,
+    }
 }
 
 fn state_of(keeps: KvDtype, model: &Model, tokens: &[u32]) -> Vec<f32> {
     let mut pool = KvCache::new(model.shape(), keeps, tokens.len().div_ceil(BLOCK) + 4);
     let told_from = tokens.len() - 1;
-    let one = engine::SequenceChunk { told_from, ..part(tokens, 0, &blocks(3, tokens.len())) };
-    model.step_telling(&StepBatch { parts: vec![one] }, &[StepOutput::State], &mut pool).unwrap()
+    let one = engine::SequenceChunk { output_from: told_from, ..part(tokens, 0, &blocks(3, tokens.len())) };
+    model.step_with_outputs(&StepBatch { chunks: vec![one] }, &[StepOutput::HiddenState], &mut pool).unwrap()
 }
 
 fn run(runner: &mut Scheduler) -> Vec<StepEvent> {
@@ -56,14 +61,13 @@ fn a_passage_is_what_it_is_alone_beside_texts_that_are_told() {
         let happened = run(&mut runner);
         for ((id, length), of) in ids.iter().zip(lengths).zip(1..) {
             let told = happened.iter().find_map(|happened| match happened {
-                StepEvent::State { text, state } if text == id => Some(state.clone()),
+                StepEvent::State { sequence: text, state } if text == id => Some(state.clone()),
                 _ => None,
             });
             assert_eq!(told.unwrap(), state_of(keeps, &model, &text(length, of)), "{length}");
-            let end = StepEvent::End { text: *id, end: End::Stop };
+            let end = StepEvent::End { sequence: *id, end: FinishReason::Stop };
             assert_eq!(happened.iter().filter(|happened| **happened == end).count(), 1);
-            let said =
-                |happened: &&StepEvent| matches!(happened, StepEvent::Token { text, .. } if text == id);
+            let said = |happened: &&StepEvent| matches!(happened, StepEvent::Token { sequence, .. } if sequence == id);
             assert_eq!(happened.iter().filter(said).count(), 0);
         }
         let told = happened.iter().filter(|happened| matches!(happened, StepEvent::Token { .. })).count();
@@ -79,14 +83,14 @@ fn nothing_of_a_passage_is_remembered_and_who_leaves_frees_its_room() {
         let rows = runner.counts().rows;
         runner.read(passage(200, 1)).unwrap();
         run(&mut runner);
-        assert_eq!((runner.counts().rows - rows, runner.counts().remembered), (200, 0));
+        assert_eq!((runner.counts().rows - rows, runner.counts().cached_tokens), (200, 0));
     }
     // A generation with the same prompt doesn't find it either.
     let mut told = request(1, 1, 1);
     told.prompt = text(200, 1);
     runner.submit(told).unwrap();
     run(&mut runner);
-    assert_eq!(runner.counts().remembered, 0);
+    assert_eq!(runner.counts().cached_tokens, 0);
     let left = runner.read(passage(200, 1)).unwrap();
     runner.step().unwrap();
     assert!(runner.free_blocks() < 64 && !runner.is_idle());
@@ -115,14 +119,15 @@ fn what_passages_begin_with_is_read_once_for_their_request_alone() {
     let begun = |of: u32| [text(common + 5, 50), text(20 + of as usize, of)].concat();
     let mut read = |of: u32, group: u128, reading: u64| {
         let (tokens, before) = (begun(of), runner.counts().rows);
-        let beginning = Some(SharedPrefix { reading, tokens: common });
+        let beginning = Some(SharedPrefix { embedding_request: reading, tokens: common });
         let group = Group(group);
-        let id = runner.read(EmbeddingInput { tokens, group, adapter: None, beginning }).unwrap();
+        let id =
+            runner.read(EmbeddingInput { tokens, group, adapter: None, shared_prefix: beginning }).unwrap();
         let told = run(&mut runner).into_iter().find_map(|happened| match happened {
-            StepEvent::State { text, state } if text == id => Some(state),
+            StepEvent::State { sequence: text, state } if text == id => Some(state),
             _ => None,
         });
-        assert_eq!(told.unwrap(), state_of(KvDtype::Half, &model, &begun(of)), "{of}");
+        assert_eq!(told.unwrap(), state_of(KvDtype::F16, &model, &begun(of)), "{of}");
         begun(of).len() - usize::try_from(runner.counts().rows - before).unwrap()
     };
     let left_out = [read(1, 1, 1), read(2, 1, 1), read(3, 1, 1)];
@@ -130,14 +135,17 @@ fn what_passages_begin_with_is_read_once_for_their_request_alone() {
     assert_eq!(read(4, 1, 2), 0, "another request of the same workspace");
     assert_eq!(read(5, 2, 1), 0, "another workspace");
     let mut told = request(1, 1, 1);
-    (told.prompt, told.share, told.group) = (begun(6), engine::CacheScope(1), Group(1));
+    (told.prompt, told.cache_scope, told.group) = (begun(6), engine::CacheScope(1), Group(1));
     runner.submit(told).unwrap();
-    let before = runner.counts().remembered;
+    let before = runner.counts().cached_tokens;
     run(&mut runner);
-    assert_eq!(runner.counts().remembered, before, "a text that is told finds none of it");
+    assert_eq!(runner.counts().cached_tokens, before, "a text that is told finds none of it");
     runner.end_reading(1);
-    let (before, beginning) = (runner.counts().rows, Some(SharedPrefix { reading: 1, tokens: common }));
-    runner.read(EmbeddingInput { tokens: begun(2), group: Group(1), adapter: None, beginning }).unwrap();
+    let (before, beginning) =
+        (runner.counts().rows, Some(SharedPrefix { embedding_request: 1, tokens: common }));
+    runner
+        .read(EmbeddingInput { tokens: begun(2), group: Group(1), adapter: None, shared_prefix: beginning })
+        .unwrap();
     run(&mut runner);
     assert_eq!(runner.counts().rows - before, begun(2).len() as u64, "it is over");
 }
@@ -162,13 +170,13 @@ fn open_as(path: &Path, id: &str) -> Result<Local, engine::EngineError> {
     let settings = LocalSettings {
         id: id.to_owned(),
         created_unix_s: 5,
-        room: SchedulerLimits {
-            bytes: 100 * KvCache::block_bytes(source.shape(), KvDtype::Half),
-            keeps: KvDtype::Half,
-            tokens: 64,
-            texts: 8,
+        scheduler_limits: SchedulerLimits {
+            bytes: 100 * KvCache::block_bytes(source.shape(), KvDtype::F16),
+            kv_dtype: KvDtype::F16,
+            step_tokens: 64,
+            sequences: 8,
             waiting: 12,
-            guesses: 0,
+            draft_tokens: 0,
         },
         limits: Limits::default(),
         draft: None,
@@ -192,10 +200,10 @@ fn packed(made: &SyntheticModel, id: &str) -> Local {
     open_as(&path, id).unwrap()
 }
 
-fn wait<T>(mut work: Reckoned<T>) -> Result<(T, u64), Fault> {
+fn wait<T>(mut work: BoxedInferenceTask<T>) -> Result<(T, u64), Fault> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let told = runtime.block_on(poll_fn(|cx| work.as_mut().poll_output(cx)))?;
-    Ok((told, work.as_ref().used().prompt_total()))
+    Ok((told, work.as_ref().usage().prompt_total()))
 }
 
 fn texts(texts: &[&str]) -> EmbedRequest {
@@ -217,7 +225,7 @@ fn furthest(one: &[Vec<f32>], other: &[Vec<f32>]) -> f32 {
 fn vectors_are_the_same_out_of_every_file_and_alone() {
     let made = made(SyntheticPurpose::Vectors);
     let local = plain(&made, "tiny");
-    assert_eq!(local.models()[0].makes, ModelUses { answers: false, vectors: true, ranks: false });
+    assert_eq!(local.models()[0].operations, ModelUses { answers: false, vectors: true, ranks: false });
     // More than may run at once.
     let many: Vec<String> =
         (0..40).map(|number| format!("the tide of day {number} ").repeat(number + 1)).collect();
@@ -233,7 +241,7 @@ fn vectors_are_the_same_out_of_every_file_and_alone() {
     }
     assert_eq!(tokens, alone);
     for other in [packed(&made, "tiny"), plain(&made.bare(), "tiny")] {
-        assert_eq!(other.models()[0].makes.words(), ["embeddings"]);
+        assert_eq!(other.models()[0].operations.operation_names(), ["embeddings"]);
         let (vectors, counted) = embed(&other, texts(&many)).unwrap();
         assert!(furthest(&vectors, &all) <= 1e-5 && counted == tokens);
     }
@@ -245,11 +253,11 @@ fn a_vector_is_the_state_behind_the_sign_that_ends_a_text() {
     let directory = tempfile::tempdir().unwrap();
     made.write_plain(directory.path(), false).unwrap();
     let source = Source::open(directory.path()).unwrap();
-    let vocabulary = source.beside().unwrap().vocabulary;
+    let vocabulary = source.assets().unwrap().vocabulary;
     let mut tokens = vocabulary.tokens("high tide").unwrap();
-    tokens.push(vocabulary.sign("<|endoftext|>").unwrap());
-    assert_eq!(vocabulary.signed("high tide", 8).unwrap(), tokens);
-    let state = state_of(KvDtype::Half, &Model::load(&source).unwrap(), &tokens);
+    tokens.push(vocabulary.special_token_id("<|endoftext|>").unwrap());
+    assert_eq!(vocabulary.tokens_with_bos_eos("high tide", 8).unwrap(), tokens);
+    let state = state_of(KvDtype::F16, &Model::load(&source).unwrap(), &tokens);
     let length = state.iter().map(|number| f64::from(*number).powi(2)).sum::<f64>().sqrt();
     let local = open_as(directory.path(), "tiny").unwrap();
     let (vectors, counted) = embed(&local, texts(&["high tide"])).unwrap();
@@ -329,21 +337,22 @@ fn documents_are_judged_by_what_would_be_said_of_them() {
     let path = directory.path().join("Tiny-Reranker");
     made.write_plain(&path, false).unwrap();
     let local = open_as(&path, "tiny").unwrap();
-    assert_eq!(local.models()[0].makes.words(), ["chat", "rerank"]);
+    assert_eq!(local.models()[0].operations.operation_names(), ["chat", "rerank"]);
     let (scores, tokens) = rank(&local, question(&DOCUMENTS)).unwrap();
     let source = Source::open(&path).unwrap();
-    let (model, vocabulary) = (Model::load(&source).unwrap(), source.beside().unwrap().vocabulary);
-    let [yes, no] = ["yes", "no"].map(|word| vocabulary.sign(word).unwrap() as usize);
+    let (model, vocabulary) = (Model::load(&source).unwrap(), source.assets().unwrap().vocabulary);
+    let [yes, no] = ["yes", "no"].map(|word| vocabulary.special_token_id(word).unwrap() as usize);
     let mut counted = 0;
     for (document, score) in DOCUMENTS.iter().zip(&scores) {
         let prompt = format!(
             "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct provided. Note that the answer can only be \"yes\" or \"no\".<|im_end|>\n<|im_start|>user\n<Instruct>: Given a web search query, retrieve relevant passages that answer the query\n<Query>: When is high tide?\n<Document>: {document}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
         );
         let tokens = vocabulary.tokens(&prompt).unwrap();
-        let mut pool = KvCache::new(model.shape(), KvDtype::Half, 64);
+        let mut pool = KvCache::new(model.shape(), KvDtype::F16, 64);
         let told_from = tokens.len() - 1;
-        let one = engine::SequenceChunk { told_from, ..part(&tokens, 0, &blocks(3, tokens.len())) };
-        let row = model.step(&StepBatch { parts: vec![one] }, &mut pool).unwrap();
+        let one =
+            engine::SequenceChunk { output_from: told_from, ..part(&tokens, 0, &blocks(3, tokens.len())) };
+        let row = model.step(&StepBatch { chunks: vec![one] }, &mut pool).unwrap();
         let [yes, no] = [yes, no].map(|word| f64::from(row[word]).exp());
         assert!((score - yes / (yes + no)).abs() < 1e-5, "{score}");
         counted += tokens.len() as u64;
@@ -377,7 +386,7 @@ fn what_documents_have_in_common_is_read_once() {
         let mut work = local.rank(request).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let scores = runtime.block_on(poll_fn(|cx| work.as_mut().poll_output(cx))).unwrap();
-        (scores, work.as_ref().used())
+        (scores, work.as_ref().usage())
     };
     let many: Vec<String> =
         (0..20).map(|number| format!("At {number}, or {}.", "later ".repeat(number))).collect();
@@ -402,10 +411,10 @@ fn a_head_of_its_own_is_what_judges() {
     let directory = tempfile::tempdir().unwrap();
     words.write_plain(&directory.path().join("reranker"), false).unwrap();
     let source = Source::open(&directory.path().join("reranker")).unwrap();
-    let vocabulary = source.beside().unwrap().vocabulary;
+    let vocabulary = source.assets().unwrap().vocabulary;
     let table = &words.tensors["model.embed_tokens.weight"].1;
     let [yes, no] = ["yes", "no"].map(|word| {
-        let at = vocabulary.sign(word).unwrap() as usize * 64;
+        let at = vocabulary.special_token_id(word).unwrap() as usize * 64;
         table[at..at + 64].to_vec()
     });
     let mut one = made(SyntheticPurpose::Ranks);
@@ -416,7 +425,7 @@ fn a_head_of_its_own_is_what_judges() {
     let wanted = open_as(&directory.path().join("reranker"), "tiny").unwrap();
     let (wanted, _) = rank(&wanted, question(&DOCUMENTS)).unwrap();
     for local in [plain(&one, "tiny"), packed(&one, "tiny"), packed(&two, "tiny")] {
-        assert_eq!(local.models()[0].makes.words(), ["rerank"]);
+        assert_eq!(local.models()[0].operations.operation_names(), ["rerank"]);
         let (scores, _) = rank(&local, question(&DOCUMENTS)).unwrap();
         let near = scores.iter().zip(&wanted).all(|(score, wanted)| (score - wanted).abs() < 1e-5);
         assert!(near, "{scores:?} {wanted:?}");
@@ -480,7 +489,7 @@ fn stacked_experts_are_the_experts() {
     };
     let tokens = text(40, 1);
     let [apart, stacked] =
-        [&made, &made.stacked()].map(|made| state_of(KvDtype::Half, &load(made).unwrap(), &tokens));
+        [&made, &made.stacked()].map(|made| state_of(KvDtype::F16, &load(made).unwrap(), &tokens));
     assert_eq!(apart, stacked);
     let mut turned = made.stacked();
     let (shape, _) = turned.tensors.get_mut("model.layers.1.mlp.experts.down_proj").unwrap();
@@ -494,7 +503,7 @@ fn a_model_without_a_head_says_nothing() {
     let mut made = made(SyntheticPurpose::Vectors);
     made.shape.is_tied = false;
     let mut bare = made.bare();
-    assert_eq!(plain(&bare, "tiny").models()[0].makes.words(), ["embeddings"]);
+    assert_eq!(plain(&bare, "tiny").models()[0].operations.operation_names(), ["embeddings"]);
     let directory = tempfile::tempdir().unwrap();
     bare.makes = SyntheticPurpose::Answers;
     bare.write_plain(directory.path(), false).unwrap();

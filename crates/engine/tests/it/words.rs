@@ -6,8 +6,8 @@ use std::sync::{Arc, LazyLock};
 
 use engine::synthetic::SyntheticModel;
 use engine::{
-    CacheScope, ConstraintCompiler, End, Group, KvCache, KvDtype, Model, Request, SampledToken, Sampling,
-    Scheduler, SchedulerLimits, SequenceId, Source, StepEvent, Vocabulary,
+    CacheScope, ConstraintCompiler, FinishReason, Group, KvCache, KvDtype, Model, Request, SampledToken,
+    Sampling, Scheduler, SchedulerLimits, SequenceId, Source, StepEvent, Vocabulary,
 };
 
 use crate::shapes;
@@ -21,7 +21,7 @@ pub struct Words {
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Said {
     pub drawn: Vec<SampledToken>,
-    pub end: Option<End>,
+    pub end: Option<FinishReason>,
 }
 
 pub static WORDS: LazyLock<Words> = LazyLock::new(|| {
@@ -41,22 +41,29 @@ impl Words {
             prompt: self.vocabulary.tokens(prompt).unwrap(),
             sampling: Sampling { seed, ..Sampling::default() },
             max_tokens,
-            ends: vec![self.vocabulary.sign("<|im_end|>").unwrap()],
-            rule: None,
-            share: CacheScope(1),
+            stop_tokens: vec![self.vocabulary.special_token_id("<|im_end|>").unwrap()],
+            constraint: None,
+            cache_scope: CacheScope(1),
             group: Group(1),
             adapter: None,
-            later: Vec::new(),
+            adapter_switches: Vec::new(),
         }
     }
 
     pub fn runner(&self, blocks: usize, guesses: usize) -> Scheduler {
-        self.runner_that(KvDtype::Half, blocks, guesses)
+        self.runner_that(KvDtype::F16, blocks, guesses)
     }
 
     pub fn runner_that(&self, keeps: KvDtype, blocks: usize, guesses: usize) -> Scheduler {
         let bytes = blocks * KvCache::block_bytes(self.model.shape(), keeps);
-        let room = SchedulerLimits { bytes, keeps, tokens: 64, texts: 16, waiting: 1_000, guesses };
+        let room = SchedulerLimits {
+            bytes,
+            kv_dtype: keeps,
+            step_tokens: 64,
+            sequences: 16,
+            waiting: 1_000,
+            draft_tokens: guesses,
+        };
         Scheduler::new(Arc::clone(&self.model), room).unwrap()
     }
 
@@ -75,10 +82,12 @@ pub fn all(runner: &mut Scheduler, requests: &[Request]) -> Vec<Said> {
     while !runner.is_idle() {
         for happened in runner.step().unwrap() {
             match happened {
-                StepEvent::Begun { text, .. } => assert!(said.insert(text, Said::default()).is_none()),
-                StepEvent::Token { text, drawn } => said.get_mut(&text).unwrap().drawn.push(drawn),
+                StepEvent::Scheduled { sequence: text, .. } => {
+                    assert!(said.insert(text, Said::default()).is_none())
+                }
+                StepEvent::Token { sequence: text, drawn } => said.get_mut(&text).unwrap().drawn.push(drawn),
                 StepEvent::State { .. } => {}
-                StepEvent::End { text, end } => {
+                StepEvent::End { sequence: text, end } => {
                     assert!(said.get_mut(&text).unwrap().end.replace(end).is_none());
                 }
             }

@@ -115,7 +115,7 @@ impl Sending {
                     Poll::Ready(Some(Err(_))) => Stage::Cut,
                     Poll::Ready(None) => Stage::Ended,
                     // It is sent together with what precedes it, at the end of this turn of the event loop.
-                    Poll::Pending if self.body.waits_for_books() => return Poll::Pending,
+                    Poll::Pending if self.body.waits_for_record() => return Poll::Pending,
                     Poll::Pending => {
                         ready!(wire.poll_send(cx))?;
                         return wire.poll_gone(cx).map(Err);

@@ -29,7 +29,7 @@ pub(super) struct Head {
     /// The client would send a next request over this connection.
     pub keeps: bool,
     /// The client waits for `100 Continue` before it sends the body.
-    pub waits: bool,
+    pub expects_continue: bool,
 }
 
 /// Parses a head at the start of `bytes`; `None` if its end hasn't arrived. `rooms` is an empty map to fill.
@@ -51,7 +51,7 @@ pub(super) fn read(bytes: &[u8], rooms: &mut HeaderMap) -> Result<Option<Head>, 
     let framing = reading.known.framing(version)?;
     let keeps = keeps(version, &headers);
     let waits = version == Version::HTTP_11 && waits(&headers) && !framing.is_over();
-    Ok(Some(Head { length, kept, method, uri, version, headers, framing, keeps, waits }))
+    Ok(Some(Head { length, kept, method, uri, version, headers, framing, keeps, expects_continue: waits }))
 }
 
 /// An empty line before the request line is allowed by the RFC and sent by old clients.
@@ -331,7 +331,7 @@ mod tests {
         let head = feed(cases[1].0, 7).unwrap().unwrap();
         assert_eq!(head.headers.get("x").map(HeaderValue::as_bytes), Some(b"y \x80".as_slice()));
         let waits = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-Continue\r\n\r\n";
-        assert!(feed(waits, 9).unwrap().unwrap().waits);
+        assert!(feed(waits, 9).unwrap().unwrap().expects_continue);
     }
 
     #[test]

@@ -176,7 +176,7 @@ fn request(wire: &mut Wire, head: Head) -> (Request<Incoming>, Rest) {
         }
         framing => {
             let (pipe_in, pipe) = incoming::pipe(wanted);
-            (Incoming::Piped(pipe), Rest { framing, pipe: Some(pipe_in), waits: head.waits })
+            (Incoming::Piped(pipe), Rest { framing, pipe: Some(pipe_in), waits: head.expects_continue })
         }
     };
     let used = if rest.framing.is_over() { here.min(usize::try_from(wanted).unwrap_or(here)) } else { 0 };

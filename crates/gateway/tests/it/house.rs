@@ -204,7 +204,7 @@ async fn cores(world: &World, base_url: String, dir: std::path::PathBuf) -> (Mak
             Ok(Rc::new(Core {
                 number,
                 snapshot: Reader::fixed(snapshot),
-                hands,
+                deps: hands,
                 journal,
                 allowances: Default::default(),
                 counters,

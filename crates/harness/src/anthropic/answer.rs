@@ -1,4 +1,4 @@
-//! Decides what an answer says, how it ends and what it costs, before it takes a form on the wire.
+//! Decides the content, stop reason and usage of a Messages response, independent of its wire form.
 
 use serde_json::{Value, json};
 
@@ -9,12 +9,12 @@ use crate::emulator::{Behaviour, ToolMode, UsageMode};
 use crate::openai::answer::{FILLER, FILLER_UNICODE, grouped, sample};
 use crate::openai::tokens;
 
-/// Thinking of an answer whose script does not say how much.
+/// Thinking tokens of a response whose script sets no number.
 const THINKING_TOKENS: u64 = 16;
-/// The answer repeats at most this many tokens of the question.
+/// The response repeats at most this many tokens of the question.
 const ECHO_TOKENS_MAX: usize = 64;
 
-/// A whole answer, not yet on the wire.
+/// A complete response, before it is serialised.
 #[derive(Debug, Clone)]
 pub(crate) struct Reply {
     pub(crate) id: String,
@@ -24,17 +24,17 @@ pub(crate) struct Reply {
     pub(crate) stop_sequence: Option<String>,
     pub(crate) counted: Counted,
     pub(crate) thinking_tokens: u64,
-    /// Everything generated, thinking and all.
+    /// All generated tokens, thinking included.
     pub(crate) output_tokens: u64,
     inference_geo: Value,
     service_tier: String,
     searches: Option<u64>,
 }
 
-/// One content block, its text or input in the pieces in which it is streamed.
+/// One content block, with its text or input in the pieces in which it is streamed.
 #[derive(Debug, Clone)]
 pub(crate) enum Block {
-    /// Where its text is omitted, there are no pieces, but it has been thought all the same.
+    /// Thinking; where its text is omitted, there are no pieces, but the tokens count all the same.
     Thinking {
         pieces: Vec<String>,
         signature: String,
@@ -54,7 +54,7 @@ pub(crate) enum Block {
     },
 }
 
-/// What was said, and why it ended there.
+/// The generated text, and why it ended there.
 struct Speech {
     pieces: Vec<String>,
     stop_reason: &'static str,
@@ -103,7 +103,7 @@ pub(crate) fn compose(
 }
 
 impl Reply {
-    /// The usage object of a whole answer, or of a stream's beginning with what it has generated so far.
+    /// The usage object of a buffered response, or of a stream's start with the tokens generated so far.
     pub(crate) fn usage(&self, mode: UsageMode, output_tokens: u64, whole: bool) -> Value {
         let mut usage = self.usage_so_far(mode, output_tokens, whole);
         let shown = |tokens: u64| if mode == UsageMode::Zero { 0 } else { tokens };
@@ -125,7 +125,7 @@ impl Reply {
         usage
     }
 
-    /// The usage object of a stream's end, which knows no classes of written cache.
+    /// The usage object of a stream's end, which does not break cache writes down by TTL.
     pub(crate) fn usage_so_far(&self, mode: UsageMode, output_tokens: u64, whole: bool) -> Value {
         let shown = |tokens: u64| if mode == UsageMode::Zero { 0 } else { tokens };
         let mut usage = json!({
@@ -142,7 +142,7 @@ impl Reply {
         usage
     }
 
-    /// What a refusal says beside its stop reason.
+    /// The details that a refusal carries with its stop reason.
     pub(crate) fn stop_details(&self) -> Value {
         if self.stop_reason != "refusal" {
             return Value::Null;
@@ -169,7 +169,7 @@ impl Reply {
         body
     }
 
-    /// The message before it has content, as a stream begins.
+    /// The message without content, as at the start of a stream.
     pub(crate) fn head(&self) -> Value {
         json!({
             "id": self.id,
@@ -186,7 +186,7 @@ impl Reply {
 }
 
 impl Block {
-    /// Tokens beside thinking: the text as said, and of a call its name and its input.
+    /// Tokens other than thinking: of text, and of a call's name and input.
     fn visible_tokens(&self) -> u64 {
         match self {
             Self::Text { pieces } => pieces.iter().map(|piece| tokens::count(piece)).sum(),
@@ -209,7 +209,7 @@ impl Block {
     }
 }
 
-/// The request says whether there is thinking, the script how much.
+/// Thinking tokens: the request decides whether there is thinking, the script how much.
 fn thought(request: &MessagesRequest, behaviour: &Behaviour) -> u64 {
     if !request.thinking.on {
         return 0;
@@ -218,7 +218,7 @@ fn thought(request: &MessagesRequest, behaviour: &Behaviour) -> u64 {
     wanted.min(request.thinking.budget_tokens.unwrap_or(u64::MAX)).min(request.tokens_max)
 }
 
-/// Thinking as text, and as opaque data behind it where the script wants that.
+/// Thinking as text, followed by redacted thinking where the script demands it.
 fn thinking(request: &MessagesRequest, behaviour: &Behaviour, number: u64, tokens: u64) -> Vec<Block> {
     if tokens == 0 {
         return Vec::new();
@@ -265,7 +265,7 @@ fn say(request: &MessagesRequest, behaviour: &Behaviour, tokens_max: u64) -> Spe
         }
         None => Speech { pieces: Vec::new(), stop_reason: "end_turn", stop_sequence: None },
     };
-    // No tokens at all are asked for only to fill the cache, and that ends as any other limit does.
+    // `max_tokens: 0` only fills the cache; it ends as any other limit does.
     if said.len() as u64 > tokens_max || tokens_max == 0 {
         said.truncate(usize::try_from(tokens_max).unwrap_or(usize::MAX));
         speech = Speech { pieces: Vec::new(), stop_reason: "max_tokens", stop_sequence: None };
@@ -289,7 +289,8 @@ fn wording(request: &MessagesRequest, behaviour: &Behaviour) -> String {
     }
 }
 
-/// Calls what the script says; else what the request demands; else a tool that the last user turn names.
+/// The tool calls of the response: those of the script; else the call that the request forces; else a tool
+/// that the last user turn names.
 fn calls(request: &MessagesRequest, behaviour: &Behaviour, number: u64) -> Vec<Block> {
     let invented = json!({"name": "get_weather", "input_schema":
         {"type": "object", "properties": {"city": {"type": "string"}}}});
@@ -311,7 +312,7 @@ fn calls(request: &MessagesRequest, behaviour: &Behaviour, number: u64) -> Vec<B
     wanted.iter().enumerate().map(|(index, tool)| call(id(index), tool, behaviour)).collect()
 }
 
-/// The tools that the client runs.
+/// The client-side tools.
 fn custom(request: &MessagesRequest) -> impl Iterator<Item = &Value> {
     request.tools.iter().filter(|tool| tool.get("input_schema").is_some())
 }

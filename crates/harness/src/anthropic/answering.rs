@@ -1,4 +1,4 @@
-//! Turns a checked request and a behaviour into an answer's head and steps.
+//! Turns a checked request and a behaviour into a response's head and steps.
 
 use super::answer::compose;
 use super::cache;
@@ -40,7 +40,7 @@ pub(crate) fn messages(
     Ok(streamed(stream::parts(&reply, behaviour, call.request_id), behaviour)?)
 }
 
-/// Answers that do not depend on the request.
+/// Responses that do not depend on the request.
 pub(crate) fn special(call: &Call<'_>, behaviour: &Behaviour) -> Result<Option<Answer>, Refusal> {
     match behaviour.status {
         Some(status) if behaviour.body.is_none() && behaviour.redirect.is_none() && behaviour.bomb == 0 => {

@@ -1,4 +1,5 @@
-//! `/v1/messages/batches`: a look moves a batch on, and what its requests get is settled when it ends.
+//! `/v1/messages/batches`: each poll advances a batch by one stage, and its results are generated when it
+//! ends.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -31,7 +32,7 @@ const LIST_DEFAULT: usize = 20;
 const LIST_MAX: usize = 1_000;
 const SLICES: usize = 40;
 
-/// What is to be done.
+/// An operation on batches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Act {
     Create,
@@ -44,13 +45,13 @@ pub(crate) enum Act {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Looked at so often.
+    /// In progress, after this many polls.
     InProgress(u8),
     Canceling,
     Ended,
 }
 
-/// One batch, of one key.
+/// One batch, owned by one key.
 #[derive(Debug, Clone)]
 struct Batch {
     key: String,
@@ -61,11 +62,11 @@ struct Batch {
     stage: Stage,
     edition: Edition,
     asks: Vec<(String, Map<String, Value>)>,
-    /// Of each request, once all are done.
+    /// The result of each request, once all are processed.
     results: Vec<(String, Value)>,
 }
 
-/// All batches by id; ids grow with time.
+/// All batches by id; ids increase with time.
 #[derive(Debug, Default)]
 pub(crate) struct MessageBatches {
     kept: BTreeMap<String, Batch>,
@@ -78,7 +79,7 @@ impl MessageBatches {
     }
 }
 
-/// What a path below the batches' own means.
+/// The operation that a path below `/v1/messages/batches` denotes.
 pub(crate) fn route(method: &Method, path: &str) -> Result<Act, Refusal> {
     let rest = path.strip_prefix(PATH).unwrap_or_default().trim_start_matches('/');
     let (id, below) = rest.split_once('/').unwrap_or((rest, ""));
@@ -150,7 +151,7 @@ pub(crate) fn answer(
     Ok(json_answer(200, Vec::new(), &shown))
 }
 
-/// A new batch, as strictly as the provider takes one: what is inside of `params` is looked at later.
+/// Validates a new batch as strictly as Anthropic does; the content of `params` is checked later.
 fn read(call: &Call<'_>, key: &str, fields: &Map<String, Value>, edition: Edition) -> Result<Batch, Refusal> {
     let also = &call.shared.config.accepted_fields;
     checks::fields("", fields, FIELDS, also)?;
@@ -216,7 +217,7 @@ impl Batch {
         })
     }
 
-    /// Where the client reached the emulator.
+    /// The base URL that the client used.
     fn address(&self, call: &Call<'_>) -> String {
         let host = call.head.headers.get(HOST).and_then(|host| host.to_str().ok());
         let host = host.or(call.head.uri.authority().map(http::uri::Authority::as_str)).unwrap_or_default();
@@ -228,7 +229,7 @@ impl Batch {
         match self.stage {
             Stage::InProgress(0) => self.stage = Stage::InProgress(1),
             Stage::InProgress(_) => self.end(call, self.asks.len()),
-            // What was done by then is given out.
+            // Requests processed before the cancellation are delivered.
             Stage::Canceling => self.end(call, self.asks.len() / 2),
             Stage::Ended => {}
         }
@@ -243,7 +244,7 @@ impl Batch {
             (id.clone(), result)
         });
         self.results = results.collect();
-        // In another order than they were asked in.
+        // Not in the order of the requests.
         self.results.reverse();
         (self.stage, self.ended) = (Stage::Ended, Some(OffsetDateTime::now_utc()));
     }
@@ -259,10 +260,10 @@ impl Batch {
     }
 }
 
-/// How requests of the older version are read, by who has no headers to say more.
+/// Requests of the older API version without beta features, for callers that have no headers.
 pub(crate) const PLAIN: Edition = Edition { newer: false, betas: Betas::NONE };
 
-/// One request's answer; none for one that is scripted to stall, for a batch waits for a day only.
+/// One request's result; none if its script stalls, since a batch expires after a day.
 pub(crate) fn one(
     call: &Call<'_>,
     key: &str,
@@ -295,7 +296,7 @@ pub(crate) fn one(
     Ok(Some(reply.whole(UsageMode::Normal)))
 }
 
-/// The results as lines. A script's `interval` is the pause between slices of them.
+/// The results as JSON lines. A script's `interval` is the pause between slices of them.
 fn told(call: &Call<'_>, key: &str, results: &[(String, Value)]) -> Result<Answer, Refusal> {
     let lines =
         results.iter().map(|(id, result)| format!("{}\n", json!({"custom_id": id, "result": result})));

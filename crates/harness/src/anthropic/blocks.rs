@@ -1,4 +1,4 @@
-//! Tables of content blocks: the fields of each, and in whose turns it may stand.
+//! Tables of content blocks: the fields of each, and the turns in which it is allowed.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,7 +8,7 @@ use super::checks::{self, Field, Need, Shape, join};
 use super::error::Refusal;
 use super::tools::NAME_BYTES_MAX;
 
-/// Where a block stands.
+/// Where a block occurs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Home {
     User,
@@ -18,11 +18,11 @@ pub(crate) enum Home {
     Result,
 }
 
-/// What the checks of one request depend on.
+/// Settings of the request that the checks depend on.
 pub(crate) struct Rules<'a> {
-    /// Fields accepted beside the provider's own.
+    /// Accepted fields in addition to Anthropic's.
     pub(crate) also: &'a [String],
-    /// The API version that moved documents and citations out of some turns.
+    /// The API version that no longer allows documents and citations in some turns.
     pub(crate) newer: bool,
 }
 
@@ -192,7 +192,7 @@ const DOCUMENT_SOURCES: &[(&str, &[Field])] = &[
     ("file", FILE),
 ];
 
-/// Refuses what is wrong with a list of blocks; `place` is the list's path.
+/// Rejects invalid blocks in a list; `place` is the list's path.
 pub(crate) fn check(place: &str, list: &[Value], home: Home, rules: &Rules<'_>) -> Result<(), Refusal> {
     list.iter().enumerate().try_for_each(|(at, block)| one(&format!("{place}.{at}"), block, home, rules))
 }
@@ -255,7 +255,7 @@ fn text(place: &str, block: &Map<String, Value>, home: Home, newer: bool) -> Res
     said("messages", text)
 }
 
-/// Refuses text that says nothing.
+/// Rejects empty text.
 pub(crate) fn said(place: &str, text: &str) -> Result<(), Refusal> {
     if text.is_empty() {
         Err(Refusal::at(place, "text content blocks must be non-empty"))

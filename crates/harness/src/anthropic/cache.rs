@@ -1,4 +1,4 @@
-//! Cache marks: where they may stand, and what they make a prompt cost.
+//! `cache_control` breakpoints: where they are allowed, and how they change a prompt's cost.
 
 use std::collections::HashSet;
 
@@ -8,14 +8,14 @@ use super::checks::{self, Field, Need, Shape, join};
 use super::error::Refusal;
 
 const MARKS_MAX: usize = 4;
-/// A mark finds a cached prefix that ends at most this many blocks before it.
+/// A breakpoint finds a cached prefix that ends at most this many blocks before it.
 const LOOK_BACK_BLOCKS: usize = 20;
 const CONTROL: &[Field] = &[
     ("type", Shape::OneOf(&["ephemeral"]), Need::Required),
     ("ttl", Shape::OneOf(&["5m", "1h"]), Need::Optional),
 ];
 
-/// How long a marked prefix is kept. Nothing here lives long enough to expire.
+/// The TTL of a cached prefix. Nothing here runs long enough for it to expire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ttl {
     FiveMinutes,
@@ -25,16 +25,16 @@ pub(crate) enum Ttl {
 /// One block of a prompt, with the prefix that ends at it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Segment {
-    /// Fingerprint of everything up to and with this block.
+    /// Hash of everything up to and including this block.
     pub(crate) prefix: u64,
-    /// Tokens up to and with this block.
+    /// Tokens up to and including this block.
     pub(crate) tokens: u64,
     pub(crate) mark: Option<Ttl>,
-    /// Thinking cannot carry a mark.
+    /// Thinking blocks cannot carry a breakpoint.
     pub(crate) markable: bool,
 }
 
-/// The prompt's tokens, each in one class.
+/// The prompt's tokens, each counted in one class.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counted {
     pub(crate) input: u64,
@@ -43,12 +43,13 @@ pub(crate) struct Counted {
     pub(crate) written_1h: u64,
 }
 
-/// Collects a request's marks in the provider's order and refuses too many and shorter before longer ones.
+/// Collects a request's breakpoints in Anthropic's order; rejects too many, and shorter TTLs before longer
+/// ones.
 #[derive(Default)]
 pub(crate) struct Marks(Vec<Ttl>);
 
 impl Marks {
-    /// The mark of an object at this place, if it has one.
+    /// The breakpoint of the object at this path, if it has one.
     pub(crate) fn read(
         &mut self,
         place: &str,
@@ -95,7 +96,7 @@ impl Counted {
     }
 }
 
-/// What a prompt costs when `seen` is in cache; afterwards its marked prefixes are, too.
+/// The cost of a prompt when the prefixes in `seen` are cached; adds its own breakpoints' prefixes to them.
 pub(crate) fn count(segments: &[Segment], tokens_min: u64, seen: &mut HashSet<u64>) -> Counted {
     let total = segments.last().map_or(0, |segment| segment.tokens);
     let read = cached(segments, tokens_min, seen);
@@ -115,7 +116,7 @@ pub(crate) fn count(segments: &[Segment], tokens_min: u64, seen: &mut HashSet<u6
     counted
 }
 
-/// The longest prefix in cache that a mark finds.
+/// The longest cached prefix that a breakpoint finds.
 fn cached(segments: &[Segment], tokens_min: u64, seen: &HashSet<u64>) -> u64 {
     let marks = segments.iter().enumerate().rev().filter(|(_, segment)| segment.mark.is_some());
     let found = marks.filter_map(|(at, _)| {
@@ -166,7 +167,7 @@ mod tests {
     }
 
     proptest! {
-        /// No token is lost or counted twice, and what was written is read the next time.
+        /// No token is lost or counted twice, and what one request writes to the cache the next one reads.
         #[test]
         fn every_token_is_in_one_class(
             blocks in prop::collection::vec((0_u64..2000, prop::option::of(prop::bool::ANY)), 1..30),

@@ -1,15 +1,15 @@
-//! Tables of known fields, the shapes their values must have, and the words for what does not fit.
+//! Tables of known fields, the required types of their values, and Anthropic's messages for invalid ones.
 
 use serde_json::{Map, Value};
 
 use super::error::Refusal;
 
-/// What a field's value may be.
+/// The allowed values of a field.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Shape {
     Text,
     Flag,
-    /// A whole number that is at least this.
+    /// An integer with this minimum.
     Integer(i64),
     Decimal(f64, f64),
     List,
@@ -17,11 +17,11 @@ pub(crate) enum Shape {
     OneOf(&'static [&'static str]),
     TextOrList,
     TextOrObject,
-    /// Not looked at.
+    /// Not checked.
     Any,
 }
 
-/// Whether a field must be there, may be missing, or may even be null.
+/// Whether a field is required, optional, or nullable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
     Required,
@@ -31,12 +31,12 @@ pub(crate) enum Need {
 
 pub(crate) type Field = (&'static str, Shape, Need);
 
-/// An object's path in the body, empty for the body itself.
+/// The path of a field in the body; `place` is empty for the body itself.
 pub(crate) fn join(place: &str, name: &str) -> String {
     if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") }
 }
 
-/// Refuses missing and unknown fields and values of a wrong shape; `also` names further accepted fields.
+/// Rejects missing and unknown fields and values of a wrong type; `also` lists additional accepted fields.
 pub(crate) fn fields(
     place: &str,
     object: &Map<String, Value>,
@@ -60,7 +60,7 @@ pub(crate) fn fields(
     Ok(())
 }
 
-/// The value as an object, or the refusal of what is none.
+/// The value as an object, or the error for any other type.
 pub(crate) fn object<'a>(place: &str, value: &'a Value) -> Result<&'a Map<String, Value>, Refusal> {
     value.as_object().ok_or_else(|| Refusal::at(place, "Input should be a valid dictionary"))
 }
@@ -98,7 +98,7 @@ pub(crate) fn shape(place: &str, shape: Shape, value: &Value) -> Result<(), Refu
     Err(Refusal::at(place, format!("Input should be a valid {expected}")))
 }
 
-/// The refusal of a `type` that no variant has.
+/// The error for a `type` that no variant has.
 pub(crate) fn wrong_tag(place: &str, tag: &str, known: &[&str]) -> Refusal {
     let known = known.iter().map(|one| format!("'{one}'")).collect::<Vec<_>>().join(", ");
     Refusal::at(

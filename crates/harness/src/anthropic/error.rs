@@ -1,4 +1,4 @@
-//! Anthropic's refusals in Anthropic's words and shape.
+//! Anthropic's errors, in its words and format.
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ const KINDS: &[&str] = &[
     "overloaded_error",
 ];
 
-/// A refusal: a status, what the body says, and headers that go with it.
+/// An error: a status, the body's fields, and its headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) status: u16,
@@ -39,7 +39,7 @@ impl Refusal {
         Self::new(400, "invalid_request_error", message)
     }
 
-    /// A fault at a place in the body, such as `messages.0.content`.
+    /// An error at a path in the body, such as `messages.0.content`.
     pub(crate) fn at(place: &str, message: impl std::fmt::Display) -> Self {
         Self::bad(format!("{place}: {message}"))
     }
@@ -71,7 +71,7 @@ impl Refusal {
         refusal
     }
 
-    /// The words the provider uses with each status, and a script's own where it has them.
+    /// Anthropic's error for a status, with the script's own words where it sets them.
     pub(crate) fn scripted(status: u16, behaviour: &Behaviour) -> Self {
         let mut refusal = Self::of_status(status);
         match &behaviour.code {
@@ -118,7 +118,7 @@ impl Refusal {
     }
 }
 
-/// What the emulator itself fails at is told in the common words.
+/// The emulator's own failures are reported as OpenAI-style errors; this translates them.
 impl From<ApiError> for Refusal {
     fn from(error: ApiError) -> Self {
         Self::new(error.status, "api_error", error.message)

@@ -1,4 +1,4 @@
-//! Anthropic's wire as the real provider speaks it: what it refuses, what it answers, how it counts.
+//! An emulator of Anthropic's API: its checks, its responses, its token counts.
 
 pub(crate) mod answer;
 pub(crate) mod answering;

@@ -1,4 +1,4 @@
-//! The served Claude models: `GET /v1/models`, `GET /v1/models/{id}`, and what each of them allows.
+//! The served Claude models: `GET /v1/models`, `GET /v1/models/{id}`, and the features of each model.
 
 use std::borrow::Cow;
 
@@ -15,27 +15,27 @@ const PAGE_MAX: usize = 1000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaudeModel {
     pub id: String,
-    /// The prompt, and the prompt and `max_tokens` together, may not exceed this.
+    /// The maximum of the prompt, and of the prompt plus `max_tokens`.
     pub context_tokens_max: u64,
     pub output_tokens_max: u64,
     /// Shorter prefixes are not cached.
     pub cache_tokens_min: u64,
-    /// Refuses sampling options and a beginning of the answer, as the newest models do.
+    /// Rejects sampling parameters and a prefilled assistant turn, as the newest models do.
     pub strict: bool,
     pub(crate) thinks: Thinks,
-    /// The efforts that it takes; without any it knows no effort.
+    /// The effort levels that it accepts; empty if it has no effort setting.
     pub(crate) efforts: &'static [&'static str],
 }
 
-/// How a model may be told to think.
+/// Which thinking modes a model accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Thinks {
     Never,
-    /// With a budget alone.
+    /// A token budget only.
     Budget,
-    /// Adaptively, and with the budget that this replaces.
+    /// Adaptive thinking, or the budget that it replaces.
     Either,
-    /// Adaptively alone.
+    /// Adaptive thinking only.
     Adaptive,
 }
 
@@ -43,7 +43,7 @@ const EFFORTS: &[&str] = &["low", "medium", "high", "max"];
 const EFFORTS_NEWEST: &[&str] = &["low", "medium", "high", "xhigh", "max"];
 
 impl ClaudeModel {
-    /// A model with a context of 200,000 tokens and a smallest cached prefix of 1,024.
+    /// A model with a context of 200,000 tokens and a minimum cached prefix of 1,024.
     pub fn new(id: impl Into<String>) -> Self {
         Self {
             id: id.into(),
@@ -56,12 +56,12 @@ impl ClaudeModel {
         }
     }
 
-    /// A model of the generation that thinks by budget and knows no effort.
+    /// A model of the generation with budgeted thinking and without effort.
     fn budgeted(id: &str) -> Self {
         Self { thinks: Thinks::Budget, efforts: &[], ..Self::new(id) }
     }
 
-    /// A model of the generation that decides by itself how much it thinks.
+    /// A model of the generation with adaptive thinking.
     fn adaptive(id: &str) -> Self {
         Self { thinks: Thinks::Adaptive, efforts: EFFORTS_NEWEST, ..Self::new(id).strict() }
     }
@@ -133,7 +133,7 @@ impl ClaudeModel {
 }
 
 impl Thinks {
-    /// Whether `thinking` may be of this type; not to think is what every model can do.
+    /// Whether `thinking` may have this type; every model accepts `disabled`.
     pub(crate) fn takes(self, kind: &str) -> bool {
         match kind {
             "enabled" => matches!(self, Self::Budget | Self::Either),
@@ -147,7 +147,7 @@ pub(crate) fn find<'a>(models: &'a [ClaudeModel], id: &str) -> Result<&'a Claude
     models.iter().find(|model| model.id == id).ok_or_else(|| Refusal::model_not_found(id))
 }
 
-/// Refuses an effort that the model does not know.
+/// Rejects an effort level that the model does not accept.
 pub(crate) fn effort(model: &ClaudeModel, effort: &str) -> Result<(), Refusal> {
     if model.efforts.contains(&effort) {
         return Ok(());
@@ -165,7 +165,7 @@ pub(crate) fn one(models: &[ClaudeModel], id: &str) -> Result<Value, Refusal> {
     find(models, id).map(ClaudeModel::row)
 }
 
-/// A page of the list, as the query asks for it.
+/// The page of the list that the query requests.
 pub(crate) fn page(models: &[ClaudeModel], query: &str) -> Result<Value, Refusal> {
     let mut shown: Vec<&ClaudeModel> = models.iter().collect();
     let mut limit = PAGE_DEFAULT;

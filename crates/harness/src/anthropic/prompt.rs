@@ -1,4 +1,4 @@
-//! Counts a prompt block by block, in the order in which the provider caches: tools, system, messages.
+//! Counts a prompt block by block, in Anthropic's caching order: tools, system, messages.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -9,7 +9,7 @@ use super::checks;
 use super::error::Refusal;
 use crate::openai::tokens::{self, MEDIA_TOKENS, MESSAGE_TOKENS, PRIMING_TOKENS};
 
-/// Builds segments whose fingerprints and counts run on.
+/// Builds segments with cumulative hashes and counts.
 struct Blocks<'a> {
     segments: Vec<Segment>,
     hasher: DefaultHasher,
@@ -18,7 +18,7 @@ struct Blocks<'a> {
     also: &'a [String],
 }
 
-/// The blocks of a request, and the refusal of wrong cache marks.
+/// The blocks of a request; rejects invalid cache breakpoints.
 pub(crate) fn read(fields: &Map<String, Value>, also: &[String]) -> Result<Vec<Segment>, Refusal> {
     let mut blocks = Blocks {
         segments: Vec::new(),
@@ -35,7 +35,7 @@ pub(crate) fn read(fields: &Map<String, Value>, also: &[String]) -> Result<Vec<S
         blocks.tokens += MESSAGE_TOKENS;
         blocks.list(&format!("messages.{at}.content"), message.get("content"))?;
     }
-    // The provider sets this mark itself, on the last block that can bear one.
+    // Anthropic places this automatic breakpoint itself, on the last block that can carry one.
     let automatic = blocks.marks.read("", fields, also)?;
     if let (Some(ttl), Some(last)) =
         (automatic, blocks.segments.iter_mut().rev().find(|segment| segment.markable))
@@ -76,7 +76,7 @@ impl Blocks<'_> {
         }
         let kind = fields.get("type").and_then(Value::as_str).unwrap_or_default();
         match fields.get("text") {
-            // A message that is one text and one with a block of it are the same prompt.
+            // A message that is a string hashes like one with a single text block.
             Some(Value::String(text)) if kind == "text" => ("text", text).hash(&mut self.hasher),
             _ => unmarked(block).to_string().hash(&mut self.hasher),
         }
@@ -108,7 +108,7 @@ fn cost(kind: &str, block: &Value) -> u64 {
     }
 }
 
-/// The block without its cache marks, which are no part of what is cached.
+/// The block without its cache breakpoints, which are not part of the cached content.
 fn unmarked(block: &Value) -> Value {
     let mut block = block.clone();
     if let Some(fields) = block.as_object_mut() {

@@ -1,4 +1,4 @@
-//! Reads a request body as strictly as the real provider does.
+//! Parses a Messages request body as strictly as Anthropic does.
 
 use serde_json::{Map, Value};
 
@@ -11,16 +11,16 @@ use super::thinking::{self, Thinking};
 use super::turns::{self, Turn};
 use super::{prompt, schema, tools};
 
-/// Betas by their names without the date, a bit each as [`BETA`] has them.
+/// Beta features by name without the date, one bit each in the order of [`BETA`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Betas(u8);
 
-/// What a request's headers say about how to read its body.
+/// How a request's headers determine the parsing of its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Edition {
-    /// The version that took sampling options away.
+    /// The API version that removed sampling parameters.
     pub(crate) newer: bool,
-    /// The betas that were asked for, whose fields are let through.
+    /// The requested beta features, whose fields are accepted.
     pub(crate) betas: Betas,
 }
 
@@ -35,18 +35,18 @@ pub(crate) struct MessagesRequest {
     pub(crate) schema: Option<Value>,
     pub(crate) tools: Vec<Value>,
     pub(crate) tool_choice: Value,
-    /// The last words of the user.
+    /// The text of the last user turn that has any.
     pub(crate) question: String,
-    /// The last turn holds such words, not only results.
+    /// Whether the last turn holds such text, not only tool results.
     pub(crate) asked: bool,
-    /// Some tool has answered in the conversation.
+    /// Whether the conversation holds a tool result.
     pub(crate) answered: bool,
     pub(crate) inference_geo: Value,
     pub(crate) segments: Vec<Segment>,
     pub(crate) script: Option<String>,
 }
 
-/// What both endpoints take.
+/// Fields that both endpoints (messages and token counting) accept.
 const PROMPT: &[Field] = &[
     ("model", Shape::Text, Need::Required),
     ("messages", Shape::List, Need::Required),
@@ -73,7 +73,8 @@ const SAMPLING: &[Field] = &[
     ("top_k", Shape::Integer(0), Need::Optional),
     ("top_p", Shape::Decimal(0.0, 1.0), Need::Optional),
 ];
-/// Each field that only a beta has, with the beta's name (the types and the documentation of Anthropic's SDK).
+/// Each field that needs a beta feature, with the beta's name (the types and the documentation of Anthropic's
+/// SDK).
 const BETA: &[(&str, Field)] = &[
     ("user-profiles-billing", ("billing_policy", Shape::Any, Need::Nullable)),
     ("compact", ("compaction", Shape::Object, Need::Nullable)),
@@ -83,7 +84,7 @@ const BETA: &[(&str, Field)] = &[
     ("mcp-client", ("mcp_servers", Shape::List, Need::Nullable)),
     ("message-threads", ("thread", Shape::Any, Need::Nullable)),
 ];
-/// The names of all that a request may hold.
+/// The names of all fields that a request may have.
 pub(crate) fn field_names() -> impl Iterator<Item = &'static str> {
     let tables = [PROMPT, ANSWER, SAMPLING].into_iter().flatten().map(|(name, _, _)| *name);
     tables.chain(BETA.iter().map(|(_, (name, _, _))| *name))
@@ -108,7 +109,7 @@ pub(crate) fn object(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
     }
 }
 
-/// Checks a call for an answer.
+/// Checks a request for a message.
 pub(crate) fn messages(
     fields: &Map<String, Value>,
     edition: Edition,
@@ -153,7 +154,7 @@ pub(crate) fn messages(
     })
 }
 
-/// Checks a call that only counts, and counts.
+/// Checks a token-counting request, and counts.
 pub(crate) fn count_tokens<'a>(
     fields: &Map<String, Value>,
     edition: Edition,
@@ -183,7 +184,7 @@ fn known_fields(
 impl Betas {
     pub(crate) const NONE: Self = Self(0);
 
-    /// Those of a header; each has its date behind its name.
+    /// Parses the betas of a header; each name ends in its date.
     pub(crate) fn of<'a>(said: impl Iterator<Item = &'a str>) -> Self {
         let undated = |beta: &'a str| beta.get(..beta.len().checked_sub("-2026-01-01".len())?);
         let bit = |name: &str| BETA.iter().position(|(beta, _)| *beta == name);
@@ -202,7 +203,7 @@ fn model<'a>(fields: &Map<String, Value>, models: &'a [ClaudeModel]) -> Result<&
     }
 }
 
-/// Everything that hangs below the top level, but for the conversation.
+/// Checks everything below the top level except the conversation.
 fn nested(fields: &Map<String, Value>, model: &ClaudeModel, also: &[String]) -> Result<(), Refusal> {
     let inner = |name: &str| fields.get(name).and_then(Value::as_object);
     for (name, table) in
@@ -298,7 +299,7 @@ fn context(model: &ClaudeModel, prompt_tokens: u64, tokens_max: u64) -> Result<(
     Ok(())
 }
 
-/// The last words of the user, and whether they are in the last turn.
+/// The text of the last user turn that has any, and whether that is the last turn.
 fn question(turns: &[Turn<'_>]) -> (String, bool) {
     let words = |turn: &Turn<'_>| turn.said.iter().map(|said| said.text).collect::<String>();
     let users = turns.iter().rev().filter(|turn| turn.role == "user").map(words);
@@ -307,7 +308,7 @@ fn question(turns: &[Turn<'_>]) -> (String, bool) {
     (question, asked)
 }
 
-/// The script a request carries in its own fields: `metadata.user_id` that starts with `emu:`.
+/// The script that a request carries: a `metadata.user_id` that starts with `emu:`.
 fn script(fields: &Map<String, Value>) -> Option<String> {
     let user_id = fields.get("metadata")?.get("user_id")?.as_str()?;
     user_id.strip_prefix("emu:").map(str::to_owned)

@@ -1,4 +1,4 @@
-//! What the provider's constrained output refuses in a JSON schema.
+//! Anthropic's checks of JSON schemas for structured outputs.
 
 use serde_json::{Map, Value};
 
@@ -8,7 +8,7 @@ const NUMBER: &[&str] = &["minimum", "maximum", "exclusiveMinimum", "exclusiveMa
 const TEXT: &[&str] = &["minLength", "maxLength"];
 const ARRAY: &[&str] = &["maxItems", "uniqueItems"];
 
-/// Refuses open objects and the bounds that constrained output cannot hold, at any depth.
+/// Rejects, at any depth, open objects and bounds that structured outputs do not support.
 pub(crate) fn constrained(place: &str, schema: &Value) -> Result<(), Refusal> {
     match schema {
         Value::Object(fields) => {

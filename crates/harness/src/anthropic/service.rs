@@ -1,4 +1,4 @@
-//! One request under Anthropic's paths, from its head to its answer.
+//! Serves one request under Anthropic's paths, from head to response.
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -21,7 +21,8 @@ use crate::emulator::service::{
 };
 use crate::emulator::{Behaviour, KeyState};
 
-/// Below this everything is Anthropic's, so that nothing is taken for another provider's call.
+/// The base path under which every path is Anthropic's, so that no call can be mistaken for another
+/// provider's.
 pub(crate) const BASE: &str = "/anthropic";
 
 const VERSIONS: &[&str] = &["2023-06-01", "2026-10-21"];
@@ -39,7 +40,7 @@ enum Route {
     Batch(Act),
 }
 
-/// Whether a request means this provider: by its base, by a path that only this one has, or by its own header.
+/// Whether a request is for Anthropic: by its base path, by a path that only Anthropic has, or by its header.
 pub(crate) fn serves(head: &Parts) -> bool {
     let path = head.uri.path();
     let below =
@@ -81,7 +82,7 @@ async fn attempt(call: &Call<'_>, key: Option<&str>, body: Incoming) -> Result<A
     }
 }
 
-/// The count of a prompt, whoever's address took it.
+/// Counts a prompt's tokens, whichever cloud's endpoint received the request.
 pub(crate) async fn count_tokens(
     call: &Call<'_>,
     key: &str,
@@ -100,7 +101,7 @@ pub(crate) async fn count_tokens(
     }
 }
 
-/// An answer to a prompt, whoever's address took it.
+/// Answers a messages request, whichever cloud's endpoint received it.
 pub(crate) async fn messages(
     call: &Call<'_>,
     key: &str,
@@ -118,7 +119,8 @@ pub(crate) async fn messages(
     answering::messages(call, key, &request, &behaviour)
 }
 
-/// Only a new batch is refused as a queue says; what it says of results is how they come.
+/// Only creating a batch fails as a queued behaviour says; for results, the behaviour determines how they are
+/// sent.
 async fn batch(
     call: &Call<'_>,
     key: &str,
@@ -173,13 +175,13 @@ pub(crate) async fn read(call: &Call<'_>, body: Incoming) -> Result<Bytes, Refus
     Ok(body)
 }
 
-/// Of the two ways to send a key, the real provider looks at its own header first.
+/// Of the two headers that can carry a key, Anthropic reads its own first.
 fn sent_key(headers: &http::HeaderMap) -> Option<String> {
     let own = headers.get(KEY).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     own.or_else(|| bearer(headers))
 }
 
-/// Refuses what belongs to a gateway or its clients, and any key that is not this provider's.
+/// Rejects headers that belong to a gateway or its clients, and any key that is not for Anthropic.
 fn forbidden_headers(call: &Call<'_>) -> Result<(), Refusal> {
     let headers = &call.head.headers;
     let mut wrong: Vec<String> = Vec::new();
@@ -247,7 +249,7 @@ pub(crate) fn edition(call: &Call<'_>) -> Result<Edition, Refusal> {
     Ok(Edition { newer: version != "2023-06-01", betas: Betas::of(betas()) })
 }
 
-/// Betas are named words that end in a date, in one of two styles: `effort-2025-11-24`, `claude-code-20250219`.
+/// Beta names end in a date, in one of two styles: `effort-2025-11-24`, `claude-code-20250219`.
 fn is_beta(name: &str) -> bool {
     let digits =
         |text: &str, count: usize| text.len() == count && text.bytes().all(|digit| digit.is_ascii_digit());
@@ -271,7 +273,7 @@ pub(crate) fn fields(call: &Call<'_>, body: &Bytes) -> Result<Map<String, Value>
     request::object(body)
 }
 
-/// What a queue says goes first, then what the request itself says.
+/// The queued behaviour takes precedence over the request's own script.
 pub(super) fn behaviour(call: &Call<'_>, key: &str, script: Option<&str>) -> Result<Behaviour, Refusal> {
     match (call.shared.next_behaviour(key), script) {
         (Some(queued), _) => Ok(queued),
@@ -282,7 +284,7 @@ pub(super) fn behaviour(call: &Call<'_>, key: &str, script: Option<&str>) -> Res
     }
 }
 
-/// What the provider says of every call beside its answer.
+/// Headers that Anthropic adds to every response.
 fn headers(call: &Call<'_>, known_key: bool) -> Vec<(String, String)> {
     let mut headers = vec![
         ("request-id".to_owned(), call.request_id.to_owned()),

@@ -1,21 +1,21 @@
-//! Signs the emulator's thinking, so that what comes back can be told from what was altered or made elsewhere.
+//! Signs the emulator's thinking blocks, to detect altered and foreign ones when they are sent back.
 
 use aws_lc_rs::{digest, hmac};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// All emulators share it, as all of a provider's machines do.
+/// Shared by all emulators, as all of a provider's servers share theirs.
 const SECRET: &[u8] = b"the emulator's thinking";
 const DIGEST_BYTES: usize = 32;
 const HEAD_BYTES: usize = 8 + 1 + 1 + DIGEST_BYTES;
 
-/// What a signature vouches for: one of an answer's thinking blocks, in its place.
+/// The content of a signature: identifies one thinking block of a response, and its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seal {
-    /// The answer's number.
+    /// The response's number.
     pub(crate) answer: u64,
     pub(crate) index: u8,
-    /// How many thinking blocks the answer has.
+    /// The number of thinking blocks in the response.
     pub(crate) count: u8,
     text: [u8; DIGEST_BYTES],
 }
@@ -25,7 +25,7 @@ impl Seal {
         Self { answer, index, count, text: digest_of(text) }
     }
 
-    /// The seal as a response carries it.
+    /// The seal as encoded in a response.
     pub(crate) fn written(&self) -> String {
         let mut bytes = Vec::with_capacity(HEAD_BYTES + DIGEST_BYTES);
         bytes.extend(self.answer.to_be_bytes());
@@ -36,7 +36,7 @@ impl Seal {
         STANDARD.encode(bytes)
     }
 
-    /// Reads a seal back; none when this emulator never wrote it.
+    /// Decodes a seal; `None` if the emulator did not issue it.
     pub(crate) fn read(written: &str) -> Option<Self> {
         let bytes = STANDARD.decode(written).ok()?;
         let (head, tag) = bytes.split_at_checked(HEAD_BYTES)?;

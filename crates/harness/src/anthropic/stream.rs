@@ -1,4 +1,4 @@
-//! The streamed form of an answer: named events in the provider's exact order.
+//! The streamed Messages response: named events in Anthropic's exact order.
 
 use serde_json::{Value, json};
 
@@ -9,12 +9,12 @@ use crate::emulator::{Behaviour, Part, Place, ToolMode, UsageMode};
 use crate::openai::stream::fragments;
 use crate::openai::tokens;
 
-/// Real streams begin with a provisional count.
+/// Real streams start with a provisional output count.
 const FIRST_TOKENS: u64 = 1;
-/// What breaks a real stream off most often.
+/// The most frequent cause of a broken stream.
 const STREAM_ERROR_STATUS: u16 = 529;
 
-/// Builds the events of one answer.
+/// Builds the events of one response.
 struct Events<'a> {
     reply: &'a Reply,
     mode: UsageMode,
@@ -22,7 +22,7 @@ struct Events<'a> {
     said: u64,
 }
 
-/// All events of the answer as bytes, each with its place and the tokens it carries.
+/// The complete response as byte parts, each with its place and its token count.
 pub(crate) fn parts(reply: &Reply, behaviour: &Behaviour, request_id: &str) -> Vec<Part> {
     let mut events = Events { reply, mode: behaviour.usage, events: Vec::new(), said: 0 };
     events.all(behaviour.tools == Some(ToolMode::Interleaved));
@@ -64,7 +64,7 @@ impl Events<'_> {
         self.stop();
     }
 
-    /// What no real answer does: the calls take turns, fragment by fragment.
+    /// Alternates the fragments of parallel calls, which no real response does.
     fn interleaved(&mut self, first: usize) {
         let calls: Vec<(usize, &Block)> = self.reply.blocks.iter().enumerate().skip(first).collect();
         let mut waiting: Vec<_> =
@@ -111,7 +111,7 @@ impl Events<'_> {
         self.push("content_block_stop", json!({"index": index}), 0, Place::Frame);
     }
 
-    /// The finish takes the tokens that a script counted beyond what was said.
+    /// The final event takes the tokens that a script counts beyond those generated.
     fn finish(&mut self) {
         let reply = self.reply;
         let delta = json!({
@@ -143,7 +143,7 @@ impl Events<'_> {
     }
 }
 
-/// One step of a block.
+/// One delta of a content block.
 struct Delta {
     body: Value,
     tokens: u64,

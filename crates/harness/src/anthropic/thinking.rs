@@ -1,4 +1,4 @@
-//! The thinking option, and what the provider demands of thinking that a conversation brings back.
+//! The `thinking` option, and Anthropic's checks of thinking blocks that a conversation sends back.
 
 use serde_json::{Map, Value};
 
@@ -10,7 +10,7 @@ use super::turns::{Said, Turn};
 
 const BUDGET_TOKENS_MIN: i64 = 1024;
 const KIND: Field = ("type", Shape::Text, Need::Required);
-/// `updates` is a beta that Claude Code asks for.
+/// `updates` is a beta value that Claude Code requests.
 const DISPLAY: Field = ("display", Shape::OneOf(&["summarized", "omitted", "updates"]), Need::Nullable);
 const KINDS: &[(&str, &[Field])] = &[
     ("adaptive", &[KIND, DISPLAY]),
@@ -19,18 +19,18 @@ const KINDS: &[(&str, &[Field])] = &[
     ("enabled", &[KIND, DISPLAY, ("budget_tokens", Shape::Integer(BUDGET_TOKENS_MIN), Need::Required)]),
 ];
 
-/// How an answer is to think.
+/// The thinking settings of a response.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Thinking {
     pub(crate) on: bool,
-    /// Always thinks, so that its turns always begin with thinking.
+    /// Always thinks, so that each of its turns begins with a thinking block.
     always: bool,
     pub(crate) budget_tokens: Option<u64>,
-    /// Sends no text, only signatures.
+    /// Sends no thinking text, only signatures.
     pub(crate) omitted: bool,
 }
 
-/// Reads `thinking` and refuses what does not go with it.
+/// Parses `thinking` and rejects conflicting parameters.
 pub(crate) fn read(
     fields: &Map<String, Value>,
     thinks: Thinks,
@@ -75,7 +75,8 @@ fn untaken(kind: &str) -> Refusal {
     }
 }
 
-/// Refuses thinking that this provider never wrote, and thinking of the latest answer that is not as it was.
+/// Rejects thinking blocks that Anthropic did not generate, and changes to those of the latest assistant
+/// turn.
 pub(crate) fn replayed(turns: &[Turn<'_>], thinking: Thinking) -> Result<(), Refusal> {
     let all = turns.iter().flat_map(|turn| &turn.said).filter(|said| said.is_thinking());
     all.map(seal).try_for_each(|seal| seal.map(|_| ()))?;
@@ -107,7 +108,7 @@ fn thoughtless(first: &Said<'_>) -> Refusal {
     )
 }
 
-/// An answer's blocks must all be there, in their order, with their text.
+/// All thinking blocks of a response must be present, in order and with their text.
 fn untouched(turn: &Turn<'_>) -> Result<(), Refusal> {
     let mut before: Option<(Seal, &Said<'_>)> = None;
     for said in turn.said.iter().filter(|said| said.is_thinking()) {

@@ -1,4 +1,4 @@
-//! What the provider refuses in `tools` and `tool_choice`.
+//! Anthropic's checks of `tools` and `tool_choice`.
 
 use std::collections::HashSet;
 
@@ -21,7 +21,7 @@ const CUSTOM: &[Field] = &[
     ("strict", Shape::Flag, Need::Optional),
     ("type", Shape::Text, Need::Nullable),
 ];
-/// What every tool of the provider's own takes beside its own fields.
+/// Fields that every Anthropic-defined tool accepts in addition to its own.
 const SHARED: &[Field] = &[
     ("type", Shape::Text, Need::Required),
     ("allowed_callers", Shape::List, Need::Optional),
@@ -40,7 +40,7 @@ const CONTENT: Field = ("max_content_tokens", Shape::Integer(1), Need::Nullable)
 const SOURCES: Field = ("url_sources", Shape::Object, Need::Nullable);
 const FRESH: Field = ("use_cache", Shape::Flag, Need::Optional);
 
-/// A tool of the provider's own: its type without the date, its dates, the one name that it may have, and its fields.
+/// An Anthropic-defined tool: its type without the date, its dates, its only allowed name, and its fields.
 struct Server {
     kind: &'static str,
     dates: &'static [&'static str],
@@ -48,7 +48,7 @@ struct Server {
     fields: &'static [Field],
 }
 
-/// As the types of Anthropic's SDK have them.
+/// According to the types of Anthropic's SDK.
 const SERVER: &[Server] = &[
     Server { kind: "bash", dates: &["20250124"], name: Some("bash"), fields: &[EXAMPLES] },
     Server { kind: "browser_toolset", dates: &["20260801"], name: None, fields: TOOLSET },
@@ -194,7 +194,7 @@ fn choice(choice: &Value, toolless: bool, names: &HashSet<&str>, also: &[String]
     }
 }
 
-/// A tool of the provider's own has a date that there is, its own name, and its own fields.
+/// Checks an Anthropic-defined tool: a known date, its own name, and its own fields.
 fn server(place: &str, kind: &str, tool: &Map<String, Value>, also: &[String]) -> Result<(), Refusal> {
     let split = kind.rsplit_once('_');
     let known = |server: &&Server| {

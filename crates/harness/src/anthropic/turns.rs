@@ -1,4 +1,4 @@
-//! What the provider refuses in a conversation: roles, empty turns, and tool calls and results out of place.
+//! Anthropic's conversation checks: roles, empty turns, and misplaced tool calls and results.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,7 @@ const MESSAGE: &[Field] = &[
     ("content", Shape::TextOrList, Need::Required),
 ];
 
-/// Neighbouring messages of one role, which the provider takes as one.
+/// Consecutive messages of one role, which Anthropic merges into one.
 #[derive(Debug)]
 pub(crate) struct Turn<'a> {
     pub(crate) role: &'a str,
@@ -26,12 +26,12 @@ pub(crate) struct Said<'a> {
     pub(crate) message: usize,
     at: usize,
     pub(crate) kind: &'a str,
-    /// None where the message is one text.
+    /// `None` where the message is a single string.
     block: Option<&'a Map<String, Value>>,
     pub(crate) text: &'a str,
 }
 
-/// Reads the conversation as turns and refuses what is wrong with it, but for its thinking.
+/// Parses the conversation into turns and rejects invalid ones; thinking is checked elsewhere.
 pub(crate) fn read<'a>(messages: &'a [Value], rules: &Rules<'_>) -> Result<Vec<Turn<'a>>, Refusal> {
     if messages.is_empty() {
         return Err(Refusal::bad("messages: at least one message is required"));
@@ -56,7 +56,7 @@ pub(crate) fn read<'a>(messages: &'a [Value], rules: &Rules<'_>) -> Result<Vec<T
     Ok(turns)
 }
 
-/// Refuses an answer's beginning where the model takes none, and one that ends in white space.
+/// Rejects a prefilled assistant turn where the model accepts none, and one that ends in white space.
 pub(crate) fn ending(turns: &[Turn<'_>], strict: bool) -> Result<(), Refusal> {
     let Some(last) = turns.last().filter(|turn| turn.role == "assistant").map(|turn| turn.said.last()) else {
         return Ok(());
@@ -64,7 +64,7 @@ pub(crate) fn ending(turns: &[Turn<'_>], strict: bool) -> Result<(), Refusal> {
     if last.is_some_and(|said| said.kind == "text" && said.text.ends_with(char::is_whitespace)) {
         return Err(Refusal::bad("messages: final assistant content cannot end with trailing whitespace"));
     }
-    // What a server's tool left unfinished is sent back to be gone on with.
+    // An unfinished server tool call is sent back to be continued (`pause_turn`).
     let paused =
         last.is_some_and(|said| said.kind == "server_tool_use" || said.kind.ends_with("_tool_result"));
     if strict && !paused {
@@ -152,7 +152,7 @@ fn unique(turns: &[Turn<'_>]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Each call needs its result at the head of the very next user turn, and each result needs its call.
+/// Each tool call needs its result at the start of the next user turn, and each result needs its call.
 fn answered(turns: &[Turn<'_>]) -> Result<(), Refusal> {
     let mut open: Vec<&Said<'_>> = Vec::new();
     for turn in turns {

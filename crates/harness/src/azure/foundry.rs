@@ -1,5 +1,5 @@
-//! Anthropic's models at a resource of Azure: the vendor's paths below the resource's, deployments instead of models, and no list
-//! of either.
+//! Anthropic's models at an Azure AI Foundry resource: Anthropic's paths below the resource's, deployments
+//! instead of models, and no endpoint that lists either.
 
 use http::Method;
 use http::request::Parts;
@@ -13,7 +13,7 @@ use crate::directory;
 use crate::emulator::KeyState;
 use crate::emulator::service::{Answer, Call, bearer, json_answer, violation};
 
-/// Below the emulator, where the resource is.
+/// The base path of the resource.
 pub const RESOURCE: &str = "/foundry";
 const BASE: &str = "/foundry/anthropic";
 
@@ -47,7 +47,7 @@ async fn attempt(call: &Call<'_>, body: Incoming) -> Result<Answer, Refusal> {
     }
 }
 
-/// A key under either of its names, the same where it comes under both, or a token in the place of it.
+/// Authenticates by a key in either of its headers, identical where both are present, or by a token.
 fn authorised(call: &Call<'_>) -> Result<String, Refusal> {
     let headers = &call.head.headers;
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -74,7 +74,7 @@ fn authorised(call: &Call<'_>) -> Result<String, Refusal> {
     }
 }
 
-/// The model that the named deployment runs, in the place of its name.
+/// Replaces the deployment in `model` by the model that it runs.
 fn deployed(call: &Call<'_>, fields: &mut Map<String, Value>) -> Result<(), Refusal> {
     let named = fields.get("model").and_then(Value::as_str).unwrap_or_default();
     let model = named

@@ -1,5 +1,5 @@
-//! Azure's ways to its vendor's wire: a resource's paths, deployments instead of models, a key in a header of its own,
-//! and what its filters found in each answer.
+//! Azure's variant of OpenAI's API: a resource's paths, deployments instead of models, the key in a header of
+//! its own, and content filter results in each response.
 
 pub(crate) mod foundry;
 
@@ -12,10 +12,10 @@ use crate::openai::error::ApiError;
 use crate::openai::forms::renamed;
 
 pub(crate) const KEY: &str = "api-key";
-/// Each model is deployed once, under its own name with this before it.
+/// Each model is deployed once, under its own name with this prefix.
 pub(crate) const DEPLOYED: &str = "my-";
 
-/// What the older paths ask of a deployment.
+/// Operations that the older paths address to a deployment.
 const OF_A_DEPLOYMENT: [&str; 8] = [
     "chat/completions",
     "completions",
@@ -27,20 +27,20 @@ const OF_A_DEPLOYMENT: [&str; 8] = [
     "audio/translations",
 ];
 
-/// The services that a token for these paths is for.
+/// The audiences of tokens that these paths accept.
 pub(crate) const fn services(is_current: bool) -> &'static [&'static str] {
     const COGNITIVE: &str = "https://cognitiveservices.azure.com";
     if is_current { &["https://ai.azure.com", COGNITIVE] } else { &[COGNITIVE] }
 }
 
-/// Where a call goes: the path that its vendor has for it, and the deployment where the path names one.
+/// The target of a call: OpenAI's path, and the deployment if the path names one.
 pub(crate) struct Site {
     pub(crate) path: String,
     pub(crate) is_current: bool,
     deployment: Option<String>,
 }
 
-/// Reads a resource's path: the current ones, and the older ones with their version.
+/// Parses a resource's path: the current form, and the older one with `api-version`.
 pub(crate) fn site(path: &str, query: Option<&str>) -> Result<Site, ApiError> {
     let below = path.strip_prefix("/openai/").ok_or_else(no_such_path)?;
     if let Some(rest) = below.strip_prefix("v1/") {
@@ -52,7 +52,7 @@ pub(crate) fn site(path: &str, query: Option<&str>) -> Result<Site, ApiError> {
         return Err(no_such_path());
     }
     let Some(of_deployment) = below.strip_prefix("deployments/") else {
-        // What is asked of a deployment is not asked of the resource.
+        // An operation of a deployment is not available on the resource.
         return match below.split('/').next() {
             Some("responses" | "models" | "realtime") => {
                 Ok(Site { path: format!("/v1/{below}"), is_current: false, deployment: None })
@@ -69,7 +69,7 @@ pub(crate) fn site(path: &str, query: Option<&str>) -> Result<Site, ApiError> {
 }
 
 impl Site {
-    /// The body with the model that its deployment runs; the older paths pass over what the body names.
+    /// The body with the model that its deployment runs; the older paths ignore the model in the body.
     pub(crate) fn body(&self, body: &Bytes) -> Result<Bytes, ApiError> {
         if body.starts_with(b"--") {
             let runs = |named: &str| {
@@ -102,7 +102,7 @@ pub(crate) fn no_such_deployment() -> ApiError {
     ApiError::new(404, "", message).code("DeploymentNotFound")
 }
 
-/// A token that is good, of a principal that was given no role.
+/// The error for a valid token of a principal that was assigned no role.
 pub(crate) fn no_role() -> ApiError {
     let message = "The principal `11111111-2222-3333-4444-555555555555` lacks the required data action \
                    `Microsoft.CognitiveServices/accounts/OpenAI/models/read` to perform `GET /openai/models` operation.";
@@ -115,7 +115,8 @@ pub(crate) fn wrong_key() -> ApiError {
     ApiError::new(401, "", message).code("401")
 }
 
-/// The body of a refusal: the resource's own are short, a filter's tell what was found, the others are the vendor's.
+/// The body of an error: short for the resource's own errors, with the filter results for a filtered prompt,
+/// in OpenAI's format for all others.
 pub(crate) fn error_body(error: &ApiError) -> Value {
     let ApiError { message, code, .. } = error;
     if code.as_deref() == Some("content_filter") {
@@ -143,14 +144,15 @@ fn prompt_results() -> Value {
     json!([{"prompt_index": 0, "content_filter_results": results(None)}])
 }
 
-/// What it adds to a whole answer.
+/// Adds Azure's fields to a buffered response.
 pub(crate) fn change_whole(answer: &mut Value) {
     let Some(fields) = answer.as_object_mut() else { return };
     fields.insert("prompt_filter_results".to_owned(), prompt_results());
     mark(fields);
 }
 
-/// What it adds to a stream: an event of its own before the first, and what it found in each.
+/// Adds Azure's events and fields to a stream: a prompt filter event before the first, and filter results in
+/// each content event.
 pub(crate) fn spread(events: &mut Vec<Event>) {
     for event in events.iter_mut().filter(|event| event.place == Place::Content) {
         if let Ok(Value::Object(mut chunk)) = serde_json::from_str(&event.data) {

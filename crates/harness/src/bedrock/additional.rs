@@ -1,4 +1,4 @@
-//! What a model is told beside the service's own fields, in its maker's words: each maker's models take their own.
+//! `additionalModelRequestFields`: model parameters in the vendor's own format, which differ by vendor.
 
 use serde_json::{Map, Value, json};
 
@@ -6,12 +6,12 @@ use super::error::Refusal;
 use super::models::Served;
 use crate::anthropic::thinking::{self, Thinking};
 
-/// What Claude takes here: fields of its maker's own request that Converse has no word for.
+/// Claude's additional fields: those of Anthropic's own API that Converse has no equivalent for.
 const CLAUDE: &[&str] = &["anthropic_beta", "thinking", "tool_choice", "tools", "top_k"];
-/// Nova takes one more number, inside an object of its own.
+/// Nova accepts `topK` in this range, inside an object of its own.
 const NOVA_TOP_K: (u64, u64) = (0, 128);
 
-/// Refuses what the model does not take, and says how it is to think.
+/// Rejects fields that the model does not accept, and returns its thinking settings.
 pub(super) fn check(fields: &Map<String, Value>, served: &Served) -> Result<Thinking, Refusal> {
     let none = Map::new();
     let additional = match fields.get("additionalModelRequestFields") {
@@ -50,7 +50,7 @@ fn claude(
         return Err(Refusal::at("top_k", "Input should be a valid integer"));
     }
     let Some(thinking) = additional.get("thinking") else { return Ok(Thinking::default()) };
-    // Its maker looks at it, and at what it knows of the rest.
+    // Anthropic's own check of `thinking`, with the related fields translated.
     let tokens_max = fields.get("inferenceConfig").and_then(|config| config.get("maxTokens"));
     let choice = fields.get("toolConfig").and_then(|config| config.get("toolChoice"));
     let kind = choice.and_then(Value::as_object).and_then(|choice| choice.keys().next());

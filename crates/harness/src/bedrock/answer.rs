@@ -1,4 +1,4 @@
-//! The two forms of an answer: whole, and as the events of a stream.
+//! The two forms of a Converse response: buffered, and as stream events.
 
 use aws_lc_rs::digest;
 use base64::Engine;
@@ -11,24 +11,24 @@ use crate::emulator::{Behaviour, Part, Place, UsageMode};
 use crate::openai::answer::{Call, Choice, Reply, thinking};
 use crate::openai::{stream, tokens};
 
-/// What breaks a real stream off most often.
+/// The most frequent cause of a broken stream.
 const STREAM_ERROR: &str = "modelStreamErrorException";
-/// Payloads are padded so that nobody can tell their length.
+/// Payloads are padded to hide their length.
 const PADDING: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 
-/// An answer with what its prompt cost.
+/// A response with the cost of its prompt.
 pub(super) struct Told<'a> {
     pub(super) reply: &'a Reply,
     pub(super) written_tokens: u64,
     pub(super) mode: UsageMode,
 }
 
-/// What vouches for a thought that is shown again.
+/// The signature of a thinking block, checked when a client sends it back.
 pub(super) fn signature(thought: &str) -> String {
     STANDARD.encode(digest::digest(&digest::SHA256, format!("of the emulator: {thought}").as_bytes()))
 }
 
-/// The provider's word for how an answer ended.
+/// Bedrock's stop reason.
 fn stop_reason(choice: &Choice) -> String {
     match choice.finish.as_str() {
         "stop" if choice.is_stopped => "stop_sequence".to_owned(),
@@ -138,7 +138,7 @@ fn id(call: &Call) -> String {
 struct Events {
     events: Vec<Event>,
     left: u64,
-    /// The content block that is being written.
+    /// The index of the open content block.
     index: usize,
 }
 
@@ -153,7 +153,7 @@ impl Events {
         self.index += 1;
     }
 
-    /// Calls alone are announced: texts begin with their first piece.
+    /// Only tool calls have a start event: text blocks begin with their first delta.
     fn call(&mut self, call: &Call) {
         let start = json!({"toolUse": {"name": call.name, "toolUseId": id(call)}});
         let body = json!({"contentBlockIndex": self.index, "start": start});

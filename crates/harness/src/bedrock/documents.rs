@@ -1,4 +1,4 @@
-//! What a document may be called: in letters, digits and a few marks, and as no other document of the request.
+//! Checks of document names: allowed characters, and no duplicates within a request.
 
 use std::collections::BTreeSet;
 

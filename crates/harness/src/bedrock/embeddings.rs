@@ -1,4 +1,4 @@
-//! Models that make vectors, each asked in its maker's own form.
+//! Bedrock's embedding models, each called in its vendor's own format.
 
 use serde_json::{Map, Value, json};
 
@@ -37,7 +37,7 @@ pub(super) fn only(fields: &Map<String, Value>, known: &[&str]) -> Result<(), Re
     }
 }
 
-/// A length that is one of these; the last of them is usual.
+/// The requested number of dimensions, one of `known`; the last is the default.
 fn length(value: Option<&Value>, known: &[u64]) -> Result<usize, Refusal> {
     let wanted = match value {
         None => known.last().copied(),
@@ -60,7 +60,7 @@ fn titan(fields: &Map<String, Value>) -> Result<Made, Refusal> {
     Ok(Made { body, tokens, is_billable: true })
 }
 
-/// Vectors of the older models have one length.
+/// Cohere's embeddings; the older models have a fixed number of dimensions.
 fn cohere(fields: &Map<String, Value>, is_sized: bool) -> Result<Made, Refusal> {
     let (always, newer) = (&["texts", "input_type", "embedding_types", "truncate"], "output_dimension");
     match is_sized {

@@ -1,4 +1,4 @@
-//! Refusals in Bedrock's words and shape: the kind in a header, the message in the body.
+//! Bedrock's errors, in its words and format: the exception type in a header, the message in the body.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ pub(crate) struct Refusal {
     pub(crate) status: u16,
     pub(crate) kind: String,
     pub(crate) message: String,
-    /// What a failed model itself answered with.
+    /// The status that a failed model itself returned.
     original: Option<u16>,
 }
 
@@ -23,7 +23,7 @@ impl Refusal {
         Self::new(400, "ValidationException", message)
     }
 
-    /// What stands at this place is nothing that it takes.
+    /// An invalid value at this path.
     pub(crate) fn at(place: &str, message: impl std::fmt::Display) -> Self {
         Self::invalid(format!("The model returned the following errors: {place}: {message}"))
     }
@@ -62,7 +62,7 @@ impl Refusal {
         )
     }
 
-    /// The words that each status has, and a script's own: `code` is the kind of exception.
+    /// The exception of a status, with the script's own words: `code` is the exception type.
     pub(crate) fn scripted(status: u16, behaviour: &Behaviour) -> Self {
         let (kind, message) = match status {
             403 => {
@@ -95,7 +95,7 @@ impl Refusal {
         Self { original: (status == 424).then_some(500), ..Self::new(status, kind, message) }
     }
 
-    /// What is refused before a request has reached its operation is written with a capital.
+    /// Errors raised before a request reaches its operation spell `Message` with a capital.
     pub(crate) fn body(&self) -> Value {
         match self.kind.as_str() {
             "AccessDeniedException" => json!({"Message": self.message}),
@@ -112,7 +112,7 @@ impl Refusal {
     }
 }
 
-/// What the emulator itself fails at is told in the common words.
+/// The emulator's own failures are reported as OpenAI-style errors; this translates them.
 impl From<ApiError> for Refusal {
     fn from(error: ApiError) -> Self {
         let kind = if error.status < 500 { "ValidationException" } else { "InternalServerException" };

@@ -1,14 +1,14 @@
-//! Events of a binary stream: lengths, headers, payload and two checksums.
+//! AWS's binary event stream encoding: lengths, headers, payload and two checksums.
 
 use bytes::Bytes;
 
 use crate::emulator::frames::{self, Event};
 use crate::emulator::{Behaviour, Part, Place};
 
-/// A header's value that is a text.
+/// The header value type for strings.
 const TEXT: u8 = 7;
 
-/// The events as frames; `error` is what stands in a stream that breaks off with an exception.
+/// The events as frames; `error` creates the exception of a stream that breaks off.
 pub(super) fn parts(
     mut events: Vec<Event>,
     behaviour: &Behaviour,

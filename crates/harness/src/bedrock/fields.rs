@@ -1,4 +1,4 @@
-//! What a Converse request may hold, as the service's own model of its API (botocore's `service-2.json`) says it.
+//! The fields of a Converse request, according to AWS's API model (botocore's `service-2.json`).
 
 use serde_json::{Map, Value};
 
@@ -7,25 +7,25 @@ use super::error::Refusal;
 #[derive(Clone, Copy)]
 enum Shape {
     Text,
-    /// Text of at least one character.
+    /// A string of at least one character.
     Filled,
     Name,
     Id,
     Blob,
-    /// A whole number that is at least this.
+    /// An integer with this minimum.
     Count(i64),
-    /// From 0 to 1.
+    /// A number from 0 to 1.
     Share,
     Flag,
     Document,
     OneOf(&'static [&'static str]),
     Object(&'static [Field]),
-    /// Exactly one of its fields.
+    /// A union: exactly one of its fields is set.
     Union(&'static [Field]),
     List(&'static Shape),
-    /// A list that is not empty.
+    /// A non-empty list.
     Some(&'static Shape),
-    /// Names and short texts, so many of them.
+    /// A map from names to short strings, with at most this many entries.
     Pairs(usize),
 }
 
@@ -147,7 +147,7 @@ const SCHEMA: &[Field] = &[("schema", Filled, Must), ("name", Text, May), ("desc
 const ID_BYTES_MAX: usize = 64;
 const PAIR_BYTES_MAX: usize = 256;
 
-/// Every field by the names that lead to it.
+/// Every field, by its path of names.
 pub(crate) fn request_fields() -> Vec<Vec<&'static str>> {
     let mut paths = Vec::new();
     below(&Object(REQUEST), &mut Vec::new(), &mut paths);
@@ -169,7 +169,7 @@ fn below(shape: &Shape, path: &mut Vec<&'static str>, paths: &mut Vec<Vec<&'stat
     }
 }
 
-/// A request with these fields alone, each as it must be.
+/// Checks a request: only these fields, each with a valid value.
 pub(super) fn check(fields: &Map<String, Value>) -> Result<(), Refusal> {
     object("", fields, REQUEST)
 }

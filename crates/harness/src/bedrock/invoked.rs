@@ -1,5 +1,5 @@
-//! Models that are no conversation's and no vectors' either, each asked in its maker's own form: pictures, and texts in
-//! the order of what they say to a question.
+//! Bedrock models for neither conversations nor embeddings, each called in its vendor's own format: image
+//! generation and reranking.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,9 +16,9 @@ const CANVAS: &str = "amazon.nova-canvas-v1:0";
 const STABILITY: &str = "stability.stable-image-core-v1:1";
 const COHERE: &str = "cohere.rerank-v3-5:0";
 const AMAZON: &str = "amazon.rerank-v1:0";
-/// Whoever asks for this is refused before anything is made.
+/// A prompt with this is rejected before anything is generated.
 const FORBIDDEN: &str = "forbidden";
-/// Whoever asks for this gets nothing.
+/// A prompt with this yields no image.
 const FILTERED: &str = "all filtered";
 const DOCUMENTS_MAX: usize = 1_000;
 
@@ -40,7 +40,7 @@ const PROMPT: &[(&str, Shape)] = &[
     ("seed", Shape::Integer(0, 4_294_967_295)),
 ];
 
-/// `None` where the model is none of these.
+/// Invokes the model; `None` if it is not one of these.
 pub(super) fn make(model: &str, fields: &Map<String, Value>) -> Option<Result<Made, Refusal>> {
     match model.strip_prefix("us.").unwrap_or(model) {
         CANVAS => Some(task(fields)),
@@ -92,7 +92,7 @@ fn prompt(fields: &Map<String, Value>) -> Result<Made, Refusal> {
     Ok(Made { body, tokens: 0, is_billable })
 }
 
-/// One maker's models want the version of their words, the other's know none.
+/// Reranks documents. Cohere's model requires `api_version`, Amazon's does not accept it.
 fn ranks(fields: &Map<String, Value>, has_version: bool) -> Result<Made, Refusal> {
     match has_version {
         true => only(fields, &["query", "documents", "top_n", "api_version", "max_tokens_per_doc"])?,

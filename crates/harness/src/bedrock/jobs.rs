@@ -1,4 +1,5 @@
-//! The control plane's batch jobs: a look moves one on, and its results are written where it said when it ends.
+//! Bedrock's batch inference jobs: each poll advances a job by one stage, and its results are written to S3
+//! when it ends.
 
 use std::collections::BTreeMap;
 
@@ -17,9 +18,9 @@ use crate::emulator::Behaviour;
 use crate::emulator::service::Call;
 use crate::emulator::state::lock;
 
-/// The role that may read and write the storage.
+/// The role that may read and write S3.
 pub const BATCH_ROLE: &str = "arn:aws:iam::123456789012:role/batches";
-/// A job of fewer requests is not worked through.
+/// Jobs with fewer requests fail.
 pub const REQUESTS_MIN: usize = 100;
 
 const JOB: &str = "/model-invocation-job";
@@ -39,7 +40,7 @@ const FIELDS: &[&str] = &[
 const NAME_CHARS_MAX: usize = 63;
 const LIST_MAX: usize = 1_000;
 
-/// What is to be done.
+/// An operation on jobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Act {
     Create,
@@ -49,7 +50,7 @@ pub(crate) enum Act {
 }
 
 impl Act {
-    /// The permission that it needs.
+    /// The IAM action that it needs.
     pub(super) const fn action(&self) -> &'static str {
         match self {
             Self::Create => "CreateModelInvocationJob",
@@ -60,7 +61,7 @@ impl Act {
     }
 }
 
-/// One job, of one key.
+/// One job, owned by one key.
 #[derive(Debug, Clone)]
 struct Job {
     key: String,
@@ -71,17 +72,17 @@ struct Job {
     submitted: OffsetDateTime,
     ended: Option<OffsetDateTime>,
     asks: Vec<(String, Value)>,
-    /// All requests, those that were worked through, and those of them that went well.
+    /// The number of requests in total, processed, and succeeded.
     counts: (usize, usize, usize),
 }
 
-/// All jobs by id; ids grow with time.
+/// All jobs by id; ids increase with time.
 #[derive(Debug, Default)]
 pub(crate) struct Jobs {
     kept: BTreeMap<String, Job>,
 }
 
-/// What a path of the control plane means; `None` where it is no job's.
+/// The operation that a control-plane path denotes; `None` for paths that are not about jobs.
 pub(super) fn route(method: &Method, path: &str) -> Option<Act> {
     match (method.as_str(), path) {
         ("POST", JOB) => return Some(Act::Create),
@@ -138,7 +139,7 @@ pub(super) fn answer(
     }
 }
 
-/// A new job, as strictly as the provider takes one: what its file holds is looked at later.
+/// Validates a new job as strictly as Bedrock does; the content of its file is checked later.
 fn read(call: &Call<'_>, key: &str, fields: Map<String, Value>) -> Result<Job, Refusal> {
     if let Some(name) = fields.keys().find(|name| !FIELDS.contains(&name.as_str())) {
         return Err(Refusal::at(name, "extra inputs are not permitted"));
@@ -227,7 +228,7 @@ impl Job {
                 Err(message) => self.end("Failed", Some(message)),
             },
             "InProgress" => self.finish(call, self.asks.len(), "Completed"),
-            // What was done by then is given out.
+            // Requests processed before the stop are delivered.
             "Stopping" => self.finish(call, self.asks.len() / 2, "Stopped"),
             _ => {}
         }
@@ -237,7 +238,7 @@ impl Job {
         (self.status, self.message, self.ended) = (status, message, Some(OffsetDateTime::now_utc()));
     }
 
-    /// The requests of its file, each with its name.
+    /// The requests in its input file, each with its record id.
     fn asked(&self, call: &Call<'_>) -> Result<Vec<(String, Value)>, String> {
         let uri = self.uri("inputDataConfig", "s3InputDataConfig");
         let content = storage::place(uri)
@@ -299,7 +300,7 @@ impl Job {
         self.end(status, None);
     }
 
-    /// One request's answer, in the form that the job is of.
+    /// The output of one request, in the format of the job's invocation type.
     fn answered(&self, call: &Call<'_>, input: &Value, at: usize) -> Result<Value, Refusal> {
         let served = models::find(self.text("modelId"))?;
         let fields = input.as_object().cloned().unwrap_or_default();
@@ -339,7 +340,8 @@ fn conversation(
     }
 }
 
-/// A message as its vendor's own batches make one: the version stands in the body, and the model does not.
+/// A request for Anthropic's models as in Anthropic's own batches, except that the body holds the version and
+/// not the model.
 fn message(call: &Call<'_>, key: &str, mut fields: Map<String, Value>, at: usize) -> Result<Value, Refusal> {
     if fields.remove("anthropic_version") != Some(json!("bedrock-2023-05-31")) {
         return Err(Refusal::at("anthropic_version", "Field required"));

@@ -1,4 +1,5 @@
-//! Bedrock's other endpoint: the grammars of two vendors below one address, with the cloud's signature and refusals before them.
+//! Bedrock's other endpoint (`bedrock-mantle`): Anthropic's and OpenAI's APIs under one address, with AWS
+//! signatures and errors.
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -14,18 +15,18 @@ use crate::openai::flavour::Flavour;
 use crate::openai::request::object;
 use crate::openai::routes::{self, OpenAiCall, Route};
 
-/// Below the emulator, where it answers.
+/// The base path of this endpoint.
 pub const BASE: &str = "/mantle";
 const SERVICE: &str = "bedrock-mantle";
 const MAKER: &str = "anthropic.";
 
-/// What is asked below the endpoint.
+/// The API below the endpoint.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Surface {
     Messages,
     /// Newer models of other vendors.
     Frontier,
-    /// Open models.
+    /// Open-weight models.
     Open,
 }
 
@@ -95,7 +96,7 @@ async fn messages(call: &Call<'_>, key: &str, body: &Bytes, path: &str) -> Answe
         let edition = anthropic::service::edition(call)?;
         let mut fields = anthropic::service::fields(call, body)?;
         let named = fields.get("model").and_then(Value::as_str).unwrap_or_default();
-        // Neither a profile's prefix nor the vendor's bare name.
+        // Neither an inference profile's prefix nor Anthropic's bare model name is accepted.
         let model = named.strip_prefix(MAKER).map(str::to_owned);
         let model = model.ok_or_else(|| anthropic::error::Refusal::not_found(format!("model: {named}")))?;
         fields.insert("model".to_owned(), Value::String(model));
@@ -135,7 +136,7 @@ async fn common(
     routes::answer(&call, route).await
 }
 
-/// Each model is there at one of the two places, and does not take every grammar.
+/// Each model is available under one of the two paths, and not with every API.
 fn offered(body: &Bytes, surface: Surface, path: &str) -> Result<(), ApiError> {
     let fields = object(body)?;
     let model = fields.get("model").and_then(Value::as_str).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Amazon Bedrock: its signature, its Converse API with binary streams, the list of its models, and the roles and the
-//! machine's identity that clouds lend keys to. An access key's secret is one of the emulator's keys.
+//! Amazon Bedrock: AWS signatures, the Converse API with binary streams, the model list, and the roles and
+//! instance metadata that issue temporary credentials. An access key's secret is one of the emulator's keys.
 
 mod additional;
 mod answer;
@@ -44,7 +44,7 @@ pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
     }
 }
 
-/// Below the emulator, where Bedrock answers, both its runtime and its control plane.
+/// The base path of Bedrock, for both its runtime and its control plane.
 pub const BASE: &str = "/bedrock";
-/// Below the emulator, where roles are lent.
+/// The base path of AWS STS.
 pub const STS: &str = "/sts";

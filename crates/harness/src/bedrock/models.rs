@@ -1,4 +1,4 @@
-//! The served models: some by their own id, others through inference profiles alone.
+//! Bedrock's served models: some by model id, others only through inference profiles.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use super::sign::REGION;
 use crate::anthropic::models::Thinks;
 
 const ACCOUNT: &str = "123456789012";
-/// The application inference profile that the account has.
+/// The account's only application inference profile.
 const APPLICATION: &str = "application-inference-profile/a1b2c3d4e5f6";
 
 /// One served model.
@@ -15,11 +15,11 @@ const APPLICATION: &str = "application-inference-profile/a1b2c3d4e5f6";
 pub(crate) struct Served {
     pub(crate) id: &'static str,
     maker: &'static str,
-    /// Whether it is served in the region itself, without a profile.
+    /// Whether it is available on demand in the region, without an inference profile.
     on_demand: bool,
     pub(crate) context_tokens_max: u64,
     pub(super) output_tokens_max: u64,
-    /// How it may be told to think, in its maker's own words.
+    /// The thinking modes that it accepts, in its vendor's terms.
     pub(super) thinks: Thinks,
 }
 
@@ -74,7 +74,7 @@ const MODELS: [Served; 6] = [
     },
 ];
 
-/// The model behind an id, a profile or an ARN.
+/// The model that an id, an inference profile or an ARN refers to.
 pub(super) fn find(named: &str) -> Result<&'static Served, Refusal> {
     let wrong = || Refusal::invalid("The provided model identifier is invalid.");
     let in_account = format!("arn:aws:bedrock:{REGION}:{ACCOUNT}:");
@@ -84,7 +84,7 @@ pub(super) fn find(named: &str) -> Result<&'static Served, Refusal> {
     }
     let profile = named.strip_prefix(&in_account).and_then(|rest| rest.strip_prefix("inference-profile/"));
     let named = profile.or_else(|| named.strip_prefix(&in_region)).unwrap_or(named);
-    // Of the profiles those can be called that are of this region's geography, and those of the whole world.
+    // Inference profiles can be called if they are for this region's geography, or global.
     if let Some(id) = ["us.", "global."].iter().find_map(|geography| named.strip_prefix(geography)) {
         return by_id(id).ok_or_else(wrong);
     }
@@ -98,7 +98,7 @@ pub(super) fn find(named: &str) -> Result<&'static Served, Refusal> {
     }
 }
 
-/// The model of an id, without the profile that it may be asked by.
+/// The model of an id; inference profiles are not accepted.
 pub(super) fn base(id: &str) -> Option<&'static Served> {
     by_id(id)
 }
@@ -112,7 +112,7 @@ impl Served {
         self.maker == "Anthropic"
     }
 
-    /// None of those that think by budget knows one.
+    /// Models with budgeted thinking have no effort setting.
     pub(super) fn takes_effort(&self) -> bool {
         matches!(self.thinks, Thinks::Either | Thinks::Adaptive)
     }

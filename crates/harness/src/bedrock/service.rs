@@ -1,4 +1,4 @@
-//! One request under Bedrock's paths, from its head to its answer.
+//! Serves one request under Bedrock's paths, from head to response.
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -85,7 +85,8 @@ pub(super) fn forbidden_headers(call: &Call<'_>) -> Result<(), Refusal> {
     wrong.first().map_or(Ok(()), |what| Err(Refusal::invalid(format!("{what} must not be sent here"))))
 }
 
-/// Whose the request is, an API key's or that of the keys which signed it for the service, where it is in order.
+/// Authenticates a request, by a Bedrock API key or by its signature for the service, and returns the
+/// emulator key.
 pub(super) fn lent_to(call: &Call<'_>, body: &Bytes, service: &str) -> Result<String, Refusal> {
     let key = match bearer(&call.head.headers) {
         Some(key) if call.shared.key_state(&key).is_some_and(|state| state != KeyState::Revoked) => key,
@@ -104,7 +105,7 @@ pub(super) fn lent_to(call: &Call<'_>, body: &Bytes, service: &str) -> Result<St
     }
 }
 
-/// Whether a policy allows it to whoever signed.
+/// Whether a policy allows the signer this operation.
 fn permitted(call: &Call<'_>, key: &str, route: &Route) -> Result<(), Refusal> {
     if !call.shared.directory.is_denied(key) {
         return Ok(());
@@ -158,7 +159,8 @@ fn written(call: &Call<'_>, body: &Bytes) -> Result<Map<String, Value>, Refusal>
     object(body).map_err(|_| Refusal::new(400, "SerializationException", "The body is no JSON object."))
 }
 
-/// What a conversation would use; nothing is made of it. Its counter takes no profiles, and knows one maker's models.
+/// Counts a conversation's input tokens without generating. `CountTokens` accepts no inference profiles, and
+/// only Anthropic's models.
 fn count(call: &Call<'_>, body: &Bytes, model: &str) -> Result<Answer, Refusal> {
     let served = models::base(model)
         .filter(|served| served.is_counted())
@@ -187,7 +189,7 @@ fn count(call: &Call<'_>, body: &Bytes, model: &str) -> Result<Answer, Refusal> 
     Ok(json_answer(200, Vec::new(), &json!({"inputTokens": prompt.tokens})))
 }
 
-/// A batch. Only a new one is described in a body.
+/// A batch operation. Only creating a job has a body.
 fn job(call: &Call<'_>, key: &str, body: &Bytes, act: &jobs::Act) -> Result<Answer, Refusal> {
     let fields = match act {
         jobs::Act::Create => written(call, body)?,
@@ -196,7 +198,7 @@ fn job(call: &Call<'_>, key: &str, body: &Bytes, act: &jobs::Act) -> Result<Answ
     Ok(json_answer(200, Vec::new(), &jobs::answer(call, key, act, fields)?))
 }
 
-/// The answer of a conversation, whole.
+/// The buffered response to a conversation.
 pub(super) fn said(
     call: &Call<'_>,
     key: &str,
@@ -208,7 +210,7 @@ pub(super) fn said(
     Ok(Told { reply: &reply, written_tokens, mode: behaviour.usage }.whole())
 }
 
-/// A model that is no conversation's, in its maker's own form.
+/// Invokes a model without Converse support, in its vendor's own format.
 async fn invoke(call: &Call<'_>, key: &str, body: &Bytes, model: &str) -> Result<Answer, Refusal> {
     let fields = written(call, body)?;
     let made = invoked::make(model, &fields).unwrap_or_else(|| embeddings::make(model, &fields))?;
@@ -223,7 +225,7 @@ async fn invoke(call: &Call<'_>, key: &str, body: &Bytes, model: &str) -> Result
         entry.prompt_tokens = made.tokens;
     });
     let mut answer = buffered(&made.body, 0, &behaviour)?;
-    // Whoever counts none says nothing of them.
+    // Models that count no tokens have no such header.
     if made.tokens == 0 {
         return Ok(answer);
     }
@@ -262,7 +264,7 @@ async fn converse(
     }
 }
 
-/// Answers that do not depend on the request.
+/// Responses that do not depend on the request.
 fn special(call: &Call<'_>, behaviour: &Behaviour) -> Result<Option<Answer>, Refusal> {
     let is_plain = behaviour.body.is_none() && behaviour.redirect.is_none() && behaviour.bomb == 0;
     match behaviour.status.filter(|_| is_plain) {
@@ -276,7 +278,8 @@ fn special(call: &Call<'_>, behaviour: &Behaviour) -> Result<Option<Answer>, Ref
     }
 }
 
-/// What is said, and how much of the prompt was put into the cache. Without a mark nothing is cached.
+/// The response, and how much of the prompt was written to the cache. Without a cache point nothing is
+/// cached.
 fn reply(
     call: &Call<'_>,
     key: &str,

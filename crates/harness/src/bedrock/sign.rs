@@ -1,4 +1,4 @@
-//! Signature Version 4 as the cloud checks it, and the access keys that stand for the emulator's own.
+//! AWS Signature Version 4 verification, and access keys that map to the emulator's keys.
 
 use std::fmt::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,20 +14,20 @@ use time::{OffsetDateTime, PrimitiveDateTime};
 use super::error::Refusal;
 use crate::emulator::state::Shared;
 
-/// The only region that it serves.
+/// The only supported region.
 pub const REGION: &str = "us-east-1";
-/// How far a signer's clock may be from its own.
+/// The maximum difference between the signer's clock and the service's.
 pub const SERVICE_SKEW: Duration = Duration::from_mins(5);
-/// For what its temporary keys are.
+/// The audience of session tokens.
 pub(super) const AUDIENCE: &str = "aws";
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
-/// The pair of access keys that stands for one of the emulator's keys, as a credential takes it.
+/// The pair of access keys that maps to one of the emulator's keys, in the form of a credential.
 pub fn access_keys(key: &str) -> Value {
     json!({"access_key_id": access_key_id("AKIA", key), "secret_access_key": key})
 }
 
-/// Temporary keys for a session token that was issued.
+/// The temporary access keys of an issued session token.
 pub(crate) fn session_keys(token: &str) -> (String, String) {
     (access_key_id("ASIA", token), hex(digest::digest(&digest::SHA256, token.as_bytes()).as_ref()))
 }
@@ -37,7 +37,7 @@ fn access_key_id(kind: &str, of: &str) -> String {
     format!("{kind}{}", hash.get(..16).unwrap_or_default().to_ascii_uppercase())
 }
 
-/// What an `authorization` header says.
+/// A parsed `authorization` header.
 struct Said<'a> {
     access_key_id: &'a str,
     day: &'a str,
@@ -47,7 +47,7 @@ struct Said<'a> {
     signature: &'a str,
 }
 
-/// The emulator's key that a request is signed for.
+/// Verifies a request's signature and returns the emulator key of its signer.
 pub(super) fn verified(
     shared: &Shared,
     head: &Parts,
@@ -117,7 +117,7 @@ fn read(headers: &HeaderMap) -> Result<Said<'_>, Refusal> {
     Ok(Said { access_key_id, day, region, service, headers, signature: part("Signature")? })
 }
 
-/// Refuses what was signed by a clock that is too far from this one.
+/// Rejects a signature whose timestamp is too far from this clock.
 fn fresh(stamp: &str, ahead_s: i64) -> Result<(), Refusal> {
     let form = format_description!("[year][month][day]T[hour][minute][second]Z");
     let signed =
@@ -145,7 +145,7 @@ fn fresh(stamp: &str, ahead_s: i64) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whose the access key is, and the secret that belongs to it.
+/// The emulator key that an access key belongs to, and its secret.
 fn signer(shared: &Shared, headers: &HeaderMap, id: &str) -> Result<(String, String), Refusal> {
     let Some(token) = text(headers, "x-amz-security-token") else {
         let key =
@@ -160,14 +160,14 @@ fn signer(shared: &Shared, headers: &HeaderMap, id: &str) -> Result<(String, Str
     }
 }
 
-/// A header that has to be signed and is not.
+/// A header that must be signed and is not.
 fn unsigned<'a>(headers: &'a HeaderMap, signed: &[&str]) -> Option<&'a str> {
     let own = headers.keys().map(http::HeaderName::as_str).filter(|name| name.starts_with("x-amz-"));
     ["host"].into_iter().chain(own).find(|name| !signed.contains(name))
 }
 
 fn signature(head: &Parts, body: &Bytes, said: &Said<'_>, stamp: &str, secret: &str) -> String {
-    // The storage takes names as they are written.
+    // S3 signs paths as they are, without escaping them a second time.
     let own = head.uri.path();
     let path = if said.service == "s3" { own.to_owned() } else { path(own) };
     let mut canonical = format!("{}\n{path}\n{}\n", head.method, query(head.uri.query()));
@@ -191,7 +191,7 @@ fn signature(head: &Parts, body: &Bytes, said: &Said<'_>, stamp: &str, secret: &
     hex(&signed)
 }
 
-/// Escaped once more than on the wire; paths here have no detours.
+/// The canonical path: escaped once more than on the wire. Paths here have no dot segments.
 fn path(path: &str) -> String {
     let mut text = String::new();
     for byte in path.bytes() {
@@ -222,7 +222,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Seconds from now, as the cloud writes a time.
+/// A time this many seconds from now, in AWS's format.
 pub(crate) fn ahead(seconds: u64) -> String {
     let at = SystemTime::now() + Duration::from_secs(seconds);
     let unix = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();

@@ -1,4 +1,4 @@
-//! The cloud's storage, as far as batches need it: objects below a bucket, put and read by whoever signs for them.
+//! Amazon S3, as far as batches need it: objects in buckets, written and read with signed requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::emulator::body::Step;
 use crate::emulator::service::{Answer, Call, before_head, behaviour, read};
 use crate::emulator::state::lock;
 
-/// Below the emulator, where the storage answers: buckets follow in the path.
+/// The base path of S3; the bucket follows in the path.
 pub const STORAGE: &str = "/s3";
 
 const HASH: &str = "x-amz-content-sha256";
@@ -24,7 +24,7 @@ const XML: &str = "application/xml";
 const LISTED_MAX: usize = 1_000;
 const SLICES: usize = 40;
 
-/// All objects by their bucket and name, and whose each bucket is: that of the first who puts something into it.
+/// All objects by bucket and name, and the owner of each bucket: the key that first stored an object in it.
 #[derive(Debug, Default)]
 pub(crate) struct Storage {
     owners: BTreeMap<String, String>,
@@ -51,7 +51,7 @@ impl Storage {
         self.objects.remove(&(bucket.to_owned(), name.to_owned()));
     }
 
-    /// No policy lets whoever signs by this key read from now on.
+    /// Denies reading to this key from now on, or allows it again.
     pub(crate) fn deny(&mut self, key: &str, is_denied: bool) {
         if is_denied {
             self.denied.insert(key.to_owned());
@@ -66,7 +66,7 @@ impl Storage {
     }
 }
 
-/// A bucket and a name in it, out of `s3://bucket/name`.
+/// Splits `s3://bucket/name` into bucket and name.
 pub(crate) fn place(uri: &str) -> Option<(&str, &str)> {
     uri.strip_prefix("s3://")?.split_once('/').filter(|(bucket, _)| !bucket.is_empty())
 }
@@ -75,7 +75,7 @@ pub(crate) fn serves(head: &http::request::Parts) -> bool {
     head.uri.path().strip_prefix(STORAGE).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// A refusal in the storage's own language.
+/// An error in S3's XML format.
 struct No {
     status: u16,
     code: &'static str,
@@ -160,7 +160,7 @@ async fn attempt(call: &Call<'_>, body: Incoming) -> Result<Answer, No> {
     }
 }
 
-/// Whose the request is: no bearer is anybody's here, and what is sent is what was signed.
+/// The emulator key of a request: bearer tokens are not accepted, and the body must match the signed hash.
 fn signed(call: &Call<'_>, body: &Bytes) -> Result<String, No> {
     let hash = sign::hex(digest::digest(&digest::SHA256, body).as_ref());
     let said = call.head.headers.get(HASH).and_then(|value| value.to_str().ok());
@@ -191,7 +191,7 @@ fn object(call: &Call<'_>, key: &str, bucket: &str, name: &str) -> Result<Bytes,
     found.ok_or_else(|| No::new(404, "NoSuchKey", "The specified key does not exist."))
 }
 
-/// The second version of a list, whole.
+/// `ListObjectsV2`, without paging.
 fn list(call: &Call<'_>, key: &str, bucket: &str) -> Result<Answer, No> {
     let (mut prefix, mut is_second) = (String::new(), false);
     for pair in call.head.uri.query().unwrap_or_default().split('&') {
@@ -233,7 +233,7 @@ fn whole(status: u16, media_type: &str, bytes: Bytes) -> Answer {
     Answer { status, headers, steps: vec![Step::Write { bytes, tokens: 0 }] }
 }
 
-/// An object. A script's `interval` is the pause between slices of it.
+/// Returns an object. A script's `interval` is the pause between slices of it.
 fn slices(content: &Bytes, interval: u64) -> Answer {
     let mut answer = whole(200, "binary/octet-stream", content.clone());
     if interval > 0 {

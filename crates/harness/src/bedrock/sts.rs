@@ -1,4 +1,5 @@
-//! Where keys are lent for a while: to who takes on a role, and to the machine itself.
+//! AWS STS and the EC2 instance metadata service, which issue temporary credentials to whoever assumes a role
+//! and to the machine itself.
 
 use bytes::Bytes;
 use http::Method;
@@ -16,17 +17,17 @@ use crate::emulator::body::Step;
 use crate::emulator::service::{Answer, Call, json_answer, read, violation};
 use crate::emulator::state::Shared;
 
-/// The one role that the account lends, to who knows the word for it.
+/// The only role of the account, assumed with its external id.
 pub const ROLE: &str = "arn:aws:iam::123456789012:role/tidegate";
 pub const EXTERNAL_ID: &str = "external-id-of-tidegate";
-/// Whom tokens of other issuers are to be for.
+/// The audience that tokens of external issuers must have.
 pub(crate) const TOKEN_AUDIENCE: &str = "sts.amazonaws.com";
 const BY_TOKEN: &str = "AssumeRoleWithWebIdentity";
 const NOT_LENT: &str = "Not authorized to perform sts:AssumeRoleWithWebIdentity";
 const VERSION: &str = "2011-06-15";
 const TOKEN_PATH: &str = "/latest/api/token";
 const KEYS_PATH: &str = "/latest/meta-data/iam/security-credentials/";
-/// The name of the role that the machine has.
+/// The name of the machine's role.
 const MACHINE_ROLE: &str = "machine-role";
 const MACHINE_TOKEN: &str = "token-of-the-machine";
 const MACHINE_HEADER: &str = "x-aws-ec2-metadata-token";
@@ -65,7 +66,7 @@ fn xml(status: u16, text: String) -> Answer {
     Answer { status, headers, steps: vec![Step::Write { bytes, tokens: 0 }] }
 }
 
-/// Its own words for what the signature's check says in Bedrock's.
+/// Translates errors of the signature check from Bedrock's codes to those of STS.
 fn refused(refusal: &Refusal, request_id: &str) -> Answer {
     let code = match refusal.kind.as_str() {
         "UnrecognizedClientException" => "InvalidClientTokenId",
@@ -149,7 +150,7 @@ fn assume(call: &Call<'_>, body: &Bytes) -> Result<Answer, Refusal> {
     ))
 }
 
-/// Whom another issuer's token vouches for. Nothing signs such a request.
+/// The key that an external issuer's token maps to. Such a request is unsigned.
 fn vouched(call: &Call<'_>, token: Option<&str>) -> Result<String, Refusal> {
     if call.head.headers.contains_key(AUTHORIZATION) {
         violation(call.shared, call.guard, STS, "a signature beside another issuer's token".to_owned());
@@ -170,12 +171,12 @@ fn vouched(call: &Call<'_>, token: Option<&str>) -> Result<String, Refusal> {
     })
 }
 
-/// The address inside the machine, in its second version: a token first, then the role's name, then its keys.
+/// The instance metadata service, version 2: first a token, then the role's name, then its credentials.
 fn machine(call: &Call<'_>) -> Answer {
     let head = call.head;
     let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
     let plain = |status: u16, text: &str| Answer { status, ..xml(status, text.to_owned()) };
-    // Whoever is led here by a proxy brings this header along.
+    // A request forwarded by a proxy carries this header.
     if header("x-forwarded-for").is_some() {
         return plain(403, "Forbidden");
     }
@@ -203,7 +204,7 @@ fn machine(call: &Call<'_>) -> Answer {
     }
 }
 
-/// Keys that are lent to who asks the emulator itself.
+/// Temporary credentials, for tests that ask the emulator directly.
 pub(crate) fn lent(shared: &Shared, key: &str) -> Value {
     let (token, _) = shared.directory.issue(key, AUDIENCE);
     let (access_key_id, secret_access_key) = session_keys(&token);

@@ -1,4 +1,5 @@
-//! What is refused in a conversation's tools: names that come twice, schemas that are no object's, a choice of no tool.
+//! Checks of a conversation's tools: rejects duplicate names, schemas that are not an object's, and a choice
+//! of an unknown tool.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! The order of turns, and what a request asks in the words of the shared answer maker.
+//! Checks the order of turns, and translates a Converse request for the shared response generator.
 
 use std::collections::BTreeSet;
 
@@ -12,15 +12,15 @@ use super::models::Served;
 use super::tools;
 use crate::openai::request::ChatRequest;
 
-/// Of a whole request, whoever its model's maker is.
+/// The maximum of a whole request, for every vendor's models.
 const CACHE_POINTS_MAX: usize = 4;
 
 /// A request that passed every check.
 pub(super) struct Asked {
     pub(super) chat: ChatRequest,
-    /// Whether a cache was asked for.
+    /// Whether the request has a cache point.
     pub(super) has_cache_point: bool,
-    /// What the request's own metadata scripts.
+    /// The script in the request's metadata.
     pub(super) script: Option<String>,
 }
 
@@ -157,7 +157,7 @@ fn check_blocks(at: usize, content: &[Value], is_assistant: bool) -> Result<(), 
     Ok(())
 }
 
-/// Each call is answered in the next turn, and nothing else is.
+/// Each tool call needs its result in the next turn, and there must be no others.
 fn results(at: usize, content: &[Value], called: &BTreeSet<&str>) -> Result<(), Refusal> {
     let ids =
         content.iter().filter_map(|block| block.pointer("/toolResult/toolUseId").and_then(Value::as_str));
@@ -178,7 +178,7 @@ fn results(at: usize, content: &[Value], called: &BTreeSet<&str>) -> Result<(), 
     Ok(())
 }
 
-/// A turn as the shared answer maker reads it.
+/// A turn as chat messages for the shared response generator.
 fn said(message: &Value) -> Vec<Value> {
     let content = list(message.get("content"));
     let mut turns: Vec<Value> = Vec::new();

@@ -1,4 +1,4 @@
-//! Runs the provider emulator as a program of its own, for tests in other languages and for load.
+//! Runs the provider emulator as a separate program, for tests in other languages and for load tests.
 
 use std::io::{self, Write};
 use std::process::ExitCode;

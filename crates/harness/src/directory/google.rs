@@ -1,4 +1,5 @@
-//! Google's exchange of a service account's own word for a token, and the address inside Google's machines.
+//! Google's OAuth endpoint, which exchanges a service account's self-signed JWT for an access token, and
+//! Google's instance metadata service.
 
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,18 +18,18 @@ use super::{Refusal, form};
 use crate::emulator::KeyState;
 use crate::emulator::service::Call;
 
-/// Below the emulator, where Google exchanges.
+/// The base path of Google's token endpoint.
 pub(super) const PATH: &str = "/google/token";
 pub(super) const MACHINE_PATH: &str = "/computeMetadata/v1/instance/service-accounts/default/token";
-/// The one project that there is.
+/// The only project.
 pub const PROJECT: &str = "tides-prod";
-/// What every token is for.
+/// The scope of every access token.
 pub(crate) const AUDIENCE: &str = "https://www.googleapis.com/auth/cloud-platform";
-/// Google's own clients sign for it wherever they are sent.
+/// Google's own clients use this as the JWT's audience, whichever endpoint they call.
 const ENDPOINT: &str = "https://oauth2.googleapis.com/token";
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 const LIVES_MAX_S: i64 = 3_600;
-/// Clocks may differ by so much.
+/// The allowed clock skew.
 const SKEW_S: i64 = 300;
 const UNTIMELY: &str = "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. \
                         Check your iat and exp values in the JWT claim.";
@@ -48,7 +49,7 @@ struct Claims {
     exp: i64,
 }
 
-/// The key of all service accounts here: making one takes a while.
+/// The key pair shared by all service accounts, since generating one is slow.
 pub(super) fn pair() -> &'static KeyPair {
     static PAIR: OnceLock<KeyPair> = OnceLock::new();
     #[expect(clippy::expect_used, reason = "without randomness no test can run")]
@@ -62,7 +63,7 @@ fn pem() -> String {
     format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"))
 }
 
-/// The file of a service account's key, as Google hands it out.
+/// A service account's key file, in Google's format.
 pub(crate) fn key_file(email: &str, origin: &str) -> Value {
     json!({
         "type": "service_account",
@@ -85,7 +86,7 @@ pub(super) fn refusal(error: &str, description: &str) -> Refusal {
     (400, json!({"error": error, "error_description": description}))
 }
 
-/// A form with an account's own word.
+/// The token endpoint: a form with a service account's self-signed JWT.
 pub(super) fn exchange(call: &Call<'_>, body: &Bytes) -> Result<Value, Refusal> {
     let form = form(body);
     if call.head.method != Method::POST || form.get("grant_type").map(String::as_str) != Some(GRANT) {
@@ -107,7 +108,7 @@ pub(super) fn exchange(call: &Call<'_>, body: &Bytes) -> Result<Value, Refusal> 
         .decode(signature)
         .is_ok_and(|signature| public.verify(signed.as_bytes(), &signature).is_ok());
     let is_own = header.alg == "RS256" && header.kid == Some(key_id(&claims.iss));
-    // A key that its owner deleted is nobody's.
+    // A key that its owner deleted no longer verifies.
     if !is_signed || !is_own || call.shared.key_state(&key) == Some(KeyState::Revoked) {
         return Err(refusal("invalid_grant", "Invalid JWT Signature."));
     }
@@ -130,11 +131,11 @@ pub(super) fn exchange(call: &Call<'_>, body: &Bytes) -> Result<Value, Refusal> 
     Ok(json!({"access_token": token, "expires_in": lives, "token_type": "Bearer"}))
 }
 
-/// The machine's own identity, asked for from inside it.
+/// Google's instance metadata service: a token for the machine's own identity.
 pub(super) fn machine(call: &Call<'_>) -> Result<Value, Refusal> {
     let head = call.head;
     let says_so = head.headers.get("metadata-flavor").is_some_and(|value| value == "Google");
-    // Whoever is led here by a proxy brings this header along.
+    // A request forwarded by a proxy carries this header.
     if !says_so || head.headers.contains_key("x-forwarded-for") {
         return Err((403, json!({"error": "Missing Metadata-Flavor:Google header."})));
     }

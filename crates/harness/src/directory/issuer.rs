@@ -1,4 +1,5 @@
-//! An issuer of workloads' tokens that the clouds here trust, as a cluster or a pipeline has one.
+//! An OIDC issuer of workload tokens that the emulated clouds trust, such as a Kubernetes cluster or a CI
+//! pipeline has.
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, UnparsedPublicKey};
@@ -22,31 +23,31 @@ struct Claims {
     exp: i64,
 }
 
-/// Why a token vouches for nobody.
+/// Why a token is not trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Untrusted {
-    /// It is none of this issuer's.
+    /// It was not issued by this issuer.
     Foreign,
-    /// It is for somebody else.
+    /// It is for another audience.
     Audience,
     Expired,
-    /// Nobody trusts its subject.
+    /// Its subject is unknown.
     Subject,
 }
 
-/// A token for the workload of this subject.
+/// Issues a token for the workload with this subject.
 pub(crate) fn issue(subject: &str, audience: &str) -> String {
     let write = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let now = unix_s();
     let claims = json!({"iss": ISSUER, "sub": subject, "aud": audience, "iat": now, "exp": now + LIVES_S});
     let signed = format!("{}.{}", write(json!({"alg": "RS256", "typ": "JWT"})), write(claims));
     let mut signature = vec![0; pair().public_modulus_len()];
-    // Without randomness it is left unsigned, and nobody trusts it.
+    // If the system's randomness fails, the token stays unsigned and is not trusted.
     let _ = pair().sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature);
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-/// The key that the token's workload stands for.
+/// The emulator key that the token's workload maps to.
 pub(crate) fn trusted(shared: &Shared, token: &str, audience: &str) -> Result<String, Untrusted> {
     let (signed, signature) = token.rsplit_once('.').ok_or(Untrusted::Foreign)?;
     let (_, claims) = signed.split_once('.').ok_or(Untrusted::Foreign)?;

@@ -1,5 +1,6 @@
-//! Where clouds exchange what proves an identity for tokens: Entra's directory, Google's endpoint, and the address inside every machine.
-//! A token stands for one of the emulator's keys, so that all else of a key holds for its tokens.
+//! Token endpoints of the clouds, which exchange a proof of identity for an access token: Microsoft Entra ID,
+//! Google's OAuth endpoint, and the instance metadata service. A token maps to one of the emulator's keys, so
+//! that the key's state applies to its tokens.
 
 pub mod google;
 pub(crate) mod issuer;
@@ -19,40 +20,40 @@ use crate::emulator::KeyState;
 use crate::emulator::service::{Answer, Call, json_answer, read};
 use crate::emulator::state::{Shared, lock};
 
-/// The one tenant that the directory has, and the one application in it. Its secrets are the emulator's keys.
+/// The only tenant, and the only application in it. The application's client secrets are the emulator's keys.
 pub const TENANT: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
 pub const CLIENT: &str = "11111111-2222-3333-4444-555555555555";
-/// Below the emulator, where Entra answers.
+/// The base path of Entra ID.
 pub const ENTRA: &str = "/entra";
 const TOKEN_PATH: &str = "/oauth2/v2.0/token";
 const MACHINE_PATH: &str = "/metadata/identity/oauth2/token";
 const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 const LIVES: Duration = Duration::from_secs(3_599);
 
-/// The tokens that were handed out.
+/// The issued tokens.
 pub(crate) struct State(Mutex<Issued>);
 
 struct Issued {
     tokens: HashMap<String, Token>,
     count: u64,
     lives: Duration,
-    /// Whose identity the machine has.
+    /// The key that the machine's identity maps to.
     machine: Option<String>,
-    /// Google's service accounts: the key that each stands for, by its address.
+    /// Google's service accounts: from e-mail address to key.
     accounts: HashMap<String, String>,
-    /// The workloads that its issuer vouches for: the key that each stands for, by its subject.
+    /// Workloads that the issuer vouches for: from subject to key.
     workloads: HashMap<String, String>,
-    /// Keys whose accounts may use nothing.
+    /// Keys whose accounts have no permissions.
     denied: HashSet<String>,
-    /// How much later it is here than elsewhere.
+    /// How far this clock is ahead of the real time.
     clock_ahead_s: i64,
 }
 
-/// What a token stands for.
+/// The claims of a token.
 #[derive(Debug, Clone)]
 pub(crate) struct Token {
     pub(crate) key: String,
-    /// The service that it is for.
+    /// The service that the token is for.
     pub(crate) audience: String,
     until: Instant,
 }
@@ -71,7 +72,7 @@ impl State {
         }))
     }
 
-    /// What others hold stays good: accounts, workloads and tokens.
+    /// Credentials that tests hold stay valid: accounts, workloads and tokens.
     pub(crate) fn reset(&self) {
         let mut issued = lock(&self.0);
         issued.lives = LIVES;
@@ -80,7 +81,7 @@ impl State {
         issued.clock_ahead_s = 0;
     }
 
-    /// A new token, and how many seconds it lives.
+    /// Issues a token; returns it with its lifetime in seconds.
     pub(crate) fn issue(&self, key: &str, audience: &str) -> (String, u64) {
         let mut issued = lock(&self.0);
         issued.count += 1;
@@ -91,17 +92,17 @@ impl State {
         (token, issued.lives.as_secs())
     }
 
-    /// What a token stands for, while it lives.
+    /// The claims of a token, until it expires.
     pub(crate) fn token(&self, token: &str) -> Option<Token> {
         lock(&self.0).tokens.get(token).filter(|token| Instant::now() < token.until).cloned()
     }
 
-    /// Whether a token was handed out, though it may be over.
+    /// Whether a token was ever issued, even if it has expired.
     pub(crate) fn was_issued(&self, token: &str) -> bool {
         lock(&self.0).tokens.contains_key(token)
     }
 
-    /// A new service account for a key; returns its address.
+    /// Creates a service account for a key; returns its e-mail address.
     pub(crate) fn add_account(&self, key: &str) -> String {
         let mut issued = lock(&self.0);
         let email =
@@ -114,7 +115,7 @@ impl State {
         lock(&self.0).accounts.get(email).cloned()
     }
 
-    /// A new workload for a key; returns its subject.
+    /// Creates a workload for a key; returns its subject.
     pub(crate) fn add_workload(&self, key: &str) -> String {
         let mut issued = lock(&self.0);
         let subject = format!("workload-{}", issued.workloads.len() + 1);
@@ -198,13 +199,14 @@ type Refusal = (u16, Value);
 
 fn refusal(error: &str, description: &str) -> Refusal {
     let status = if error == "invalid_client" { 401 } else { 400 };
-    // The directory's words have its ids and the time on lines of their own.
+    // Entra ID puts its ids and the time on separate lines.
     let description =
         format!("{description} Trace ID: 0 Correlation ID: 0\r\nTimestamp: 2026-01-01 00:00:00Z");
     (status, json!({"error": error, "error_description": description, "error_codes": [], "trace_id": "0"}))
 }
 
-/// A form with an application's proof, for one service.
+/// Entra ID's token endpoint: a form with an application's proof of identity (its secret or an assertion),
+/// for one service.
 fn entra(call: &Call<'_>, body: &Bytes) -> Result<Value, Refusal> {
     let head = call.head;
     let content = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -254,13 +256,13 @@ fn entra(call: &Call<'_>, body: &Bytes) -> Result<Value, Refusal> {
     Ok(json!({"token_type": "Bearer", "expires_in": lives, "ext_expires_in": lives, "access_token": token}))
 }
 
-/// The machine's own identity, asked for from inside it.
+/// Azure's instance metadata service: a token for the machine's own identity.
 fn machine(call: &Call<'_>) -> Result<Value, Refusal> {
     let head = call.head;
     let says_so = head.headers.get("metadata").is_some_and(|value| value == "true");
     let query = form(head.uri.query().unwrap_or_default().as_bytes());
     let field = |name: &str| query.get(name).map(String::as_str);
-    // Whoever is led here by a proxy brings this header along.
+    // A request forwarded by a proxy carries this header.
     if !says_so || head.headers.contains_key("x-forwarded-for") {
         return Err((
             400,
@@ -276,7 +278,7 @@ fn machine(call: &Call<'_>) -> Result<Value, Refusal> {
         return Err((400, json!({"error": "invalid_request", "error_description": "Identity not found"})));
     };
     let (token, lives) = call.shared.directory.issue(&key, resource);
-    // This address writes its numbers as text.
+    // This endpoint encodes numbers as strings.
     Ok(
         json!({"access_token": token, "client_id": CLIENT, "expires_in": lives.to_string(), "resource": resource, "token_type": "Bearer"}),
     )
@@ -286,7 +288,7 @@ pub(crate) fn form(body: &[u8]) -> HashMap<String, String> {
     url::form_urlencoded::parse(body).into_owned().collect()
 }
 
-/// Whether a token is one for this service.
+/// The key of a token that was issued for one of these services.
 pub(crate) fn is_for(shared: &Shared, token: &str, services: &[&str]) -> Option<String> {
     shared
         .directory

@@ -1,5 +1,5 @@
-//! Google's workload identity federation: the exchange of another issuer's token, and the tokens of service accounts that who
-//! comes with one may ask for.
+//! Google's workload identity federation: exchanges an external issuer's token, and issues tokens of service
+//! accounts that a federated identity may impersonate.
 
 use bytes::Bytes;
 use http::Method;
@@ -12,24 +12,26 @@ use super::{Refusal, form};
 use crate::bedrock::ahead;
 use crate::emulator::service::{Call, bearer};
 
-/// Below the emulator, where Google exchanges other issuers' tokens, and where it lends those of its service accounts.
+/// The paths of Google's STS, which exchanges external tokens, and of the IAM credentials API for service
+/// accounts.
 pub(super) const PATH: &str = "/google/sts/v1/token";
 pub(super) const ACCOUNTS: &str = "/google/iam/v1/projects/-/serviceAccounts/";
 const LEND: &str = ":generateAccessToken";
-/// The one pool's one provider.
+/// The pool's only provider.
 pub const PROVIDER: &str = "//iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/tides/providers/emulator";
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const SUBJECT: &str = "urn:ietf:params:oauth:token-type:jwt";
-/// Good for asking for a service account's token, and for nothing else.
+/// The scope that only allows impersonating a service account.
 const LENDING: &str = "https://www.googleapis.com/auth/iam";
 const ACCESS: &str = "urn:ietf:params:oauth:token-type:access_token";
 
-/// Whom the issuer's tokens are for.
+/// The audience that the issuer's tokens must have.
 pub(crate) fn audience() -> String {
     format!("https:{PROVIDER}")
 }
 
-/// The configuration of the pool, as Google's tools make it; with the address of a service account its tokens are lent.
+/// The pool's configuration file, as Google's tools generate it; with a service account's address it asks for
+/// impersonation.
 pub(crate) fn configuration(origin: &str, account: Option<&str>) -> Value {
     let mut file = json!({
         "type": "external_account",
@@ -45,7 +47,7 @@ pub(crate) fn configuration(origin: &str, account: Option<&str>) -> Value {
     file
 }
 
-/// A form with another issuer's token.
+/// The STS endpoint: a form with an external issuer's token.
 pub(super) fn exchange(call: &Call<'_>, body: &Bytes) -> Result<Value, Refusal> {
     let form = form(body);
     let field = |name: &str| form.get(name).map(String::as_str);
@@ -87,7 +89,7 @@ pub(super) fn exchange(call: &Call<'_>, body: &Bytes) -> Result<Value, Refusal> 
     )
 }
 
-/// A service account's token for who was let in by the pool.
+/// Issues a service account's token to a federated identity.
 pub(super) fn impersonate(call: &Call<'_>, path: &str, body: &Bytes) -> Result<Value, Refusal> {
     let told = |code: u16, status: &str, message: &str| {
         Err((code, json!({"error": {"code": code, "message": message, "status": status}})))

@@ -1,4 +1,4 @@
-//! Turns a checked request and a behaviour into an answer's head and steps.
+//! Turns a checked request and a behaviour into a response's head and steps.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -54,7 +54,7 @@ pub(crate) fn chat(
     streamed(stream::parts(&reply, request, behaviour), behaviour)
 }
 
-/// What the model says to a request, after its prompt was found to fit.
+/// The model's response to a request, once its prompt was found to fit the context.
 pub(crate) fn reply(
     call: &OpenAiCall<'_>,
     request: &mut ChatRequest,
@@ -75,7 +75,7 @@ pub(crate) fn reply(
     Ok(compose(request, behaviour, &known))
 }
 
-/// The call is paid for from here on, whatever becomes of its answer.
+/// Records the call's cost: it is billed from here on, whatever becomes of its response.
 pub(crate) fn bill(guard: &Guard, reply: &Reply) {
     guard.note(|entry| {
         entry.billable = true;
@@ -90,7 +90,7 @@ pub(crate) fn streamed(parts: Vec<Part>, behaviour: &Behaviour) -> Result<Answer
     played(parts, headers, behaviour)
 }
 
-/// The answer that plays a stream's parts as the script wants.
+/// The response that plays a stream's parts as scripted.
 pub(crate) fn played(
     mut parts: Vec<Part>,
     headers: Vec<(String, String)>,
@@ -143,12 +143,12 @@ fn context(shared: &Shared, request: &mut ChatRequest, prompt_tokens: u64) -> Re
     .code("context_length_exceeded"))
 }
 
-/// Answers that do not depend on the request.
+/// Responses that do not depend on the request.
 pub(crate) fn special(guard: &Guard, behaviour: &Behaviour) -> Result<Option<Answer>, ApiError> {
     special_as(Flavour::OpenAi, guard, behaviour)
 }
 
-/// The same, with errors in a vendor's shape.
+/// As [`special`], with errors in a vendor's format.
 pub(crate) fn special_as(
     flavour: Flavour,
     guard: &Guard,
@@ -199,7 +199,7 @@ fn plain(status: u16, media: &str, body: &'static str, behaviour: &Behaviour) ->
     Answer { status, headers, steps }
 }
 
-/// The words the provider uses with each status.
+/// The vendor's error for a status.
 fn canned_error(status: u16, behaviour: &Behaviour, flavour: Flavour) -> ApiError {
     let quota = behaviour.code.as_deref() == Some("insufficient_quota");
     let mut error = match status {

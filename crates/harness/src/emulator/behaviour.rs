@@ -1,5 +1,5 @@
-//! How one answer is to differ from a good one: built in Rust, read from JSON, or from a `user` value such as
-//! `emu:latency=50,chunks=20,stall=3` (in Gemini's grammar the label `emulate`, without `emu:`).
+//! How one emulated response deviates from a good one: built in Rust, read from JSON, or from a `user` value
+//! such as `emu:latency=50,chunks=20,stall=3` (for Gemini, from the label `emulate`, without `emu:`).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 
 use crate::openai::answer::sample;
 
-/// A place in an answer. In a stream, event 0 is its first, such as the role chunk; a buffered answer is two halves,
-/// 0 and 1.
+/// A position in a response. In a stream, event 0 is the first event, such as the role chunk; a buffered
+/// response has two halves, 0 and 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum At {
@@ -28,7 +28,7 @@ pub enum At {
     Done,
 }
 
-/// How lines of a stream end.
+/// Line endings of an event stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LineEnd {
@@ -38,27 +38,27 @@ pub enum LineEnd {
     Cr,
 }
 
-/// Where and how truly usage is reported. The journal keeps the truth in any case. Where the provider has only one
-/// place for it, only whether and how truly can differ.
+/// Where usage is reported and whether it is correct. The journal records the true counts in any case. Where
+/// the provider has only one place for usage, only its presence and correctness can differ.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UsageMode {
-    /// As the provider does: in its own chunk, when asked.
+    /// As the provider does: in a chunk of its own, when requested.
     #[default]
     Normal,
     /// Never.
     Missing,
     /// All counters zero.
     Zero,
-    /// In the chunk with the finish reason, whose choices are not empty.
+    /// In the chunk with the finish reason, whose `choices` is not empty.
     Joined,
     /// Cumulative, on each chunk.
     Every,
-    /// In its own chunk even when nobody asked.
+    /// In a chunk of its own even when not requested.
     Unasked,
 }
 
-/// Which tool calls the answer makes, whatever the conversation says.
+/// Which tool calls the response makes, whatever the conversation contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ToolMode {
@@ -67,11 +67,11 @@ pub enum ToolMode {
     Parallel,
     /// Two calls whose fragments alternate.
     Interleaved,
-    /// None, even where the request demands one.
+    /// None, even where the request forces a call.
     None,
 }
 
-/// The body of a canned answer.
+/// The body of a canned response.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CannedBody {
@@ -89,48 +89,48 @@ pub enum CannedBody {
     Message,
 }
 
-/// One answer's deviations; the default has none. Rust, JSON and the short form share these names; in the short
-/// form values are percent-decoded, and a name without a value means true.
+/// The deviations of one response; the default has none. Rust, JSON and the short form share these names; in
+/// the short form, values are percent-decoded, and a name without a value means true.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Behaviour {
-    /// How many calls a queued behaviour serves; absent means one, 0 means all.
+    /// How many calls a queued behaviour serves; one if absent, 0 for all.
     pub times: Option<u32>,
-    /// Milliseconds before the head.
+    /// Milliseconds before the response head.
     pub latency: u64,
     /// Milliseconds between content events.
     pub interval: u64,
-    /// Content events; without `tokens` each holds one token.
+    /// Number of content events; without `tokens`, each holds one token.
     pub chunks: Option<usize>,
-    /// Visible completion tokens: the text is lengthened or cut to this.
+    /// Visible completion tokens: the text is padded or cut to this length.
     pub tokens: Option<u64>,
     /// Hidden reasoning tokens.
     pub reasoning: Option<u64>,
-    /// Thinks in blocks that hold only opaque data, where the provider has such.
+    /// Returns redacted thinking blocks, which hold only opaque data, where the provider has them.
     pub redacted: bool,
-    /// The text to say; `unicode` means a mix of one- to four-byte characters.
+    /// The text of the response; `unicode` means a mix of one- to four-byte characters.
     #[serde(deserialize_with = "text_or_number")]
     pub text: Option<String>,
-    /// The model name to answer with.
+    /// The model name in the response.
     pub model: Option<String>,
-    /// Answers in `message.refusal`; in Gemini's grammar blocks the prompt, with `code` as the reason.
+    /// Answers in `message.refusal`; for Gemini, blocks the prompt, with `code` as the block reason.
     pub refusal: bool,
     pub tools: Option<ToolMode>,
-    /// Calls this tool, once, where the request offers it and no tool has answered yet; others are left alone. For a
-    /// client that asks as often as it likes, queued with `times` 0.
+    /// Calls this tool, once, where the request offers it and the conversation has no tool result yet; other
+    /// requests are unaffected. For a client that makes any number of requests, queue it with `times` 0.
     pub call: Option<String>,
-    /// The arguments of calls, as JSON text; in JSON also an object.
+    /// The arguments of tool calls, as JSON text; the JSON form also accepts an object.
     #[serde(deserialize_with = "text_or_number")]
     pub arguments: Option<String>,
     /// Pads tool arguments to about this many bytes.
     pub args_bytes: usize,
-    /// Overrides the finish reason; `content_filter` also says only half.
+    /// Overrides the finish reason; `content_filter` also cuts the text in half.
     pub finish: Option<String>,
     /// Answers with this status and a canned body.
     pub status: Option<u16>,
     /// The canned body; with status 200 unless `status` says otherwise.
     pub body: Option<CannedBody>,
-    /// OpenAI's `code`; Anthropic's `type`, where it is one of its types.
+    /// OpenAI's `code`; Anthropic's error `type`, where it is one of Anthropic's types.
     pub code: Option<String>,
     pub message: Option<String>,
     #[serde(deserialize_with = "text_or_number")]
@@ -140,11 +140,11 @@ pub struct Behaviour {
     pub retry_after_ms: Option<u64>,
     /// Further response headers.
     pub headers: BTreeMap<String, String>,
-    /// Answers 302 to this place.
+    /// Answers 302 with this location.
     pub redirect: Option<String>,
-    /// Aborts the connection instead of a head.
+    /// Aborts the connection before any response head.
     pub reset: bool,
-    /// Stops sending here, for `stall_ms` or for ever.
+    /// Stops sending here, for `stall_ms` or forever.
     pub stall: Option<At>,
     pub stall_ms: Option<u64>,
     /// Aborts the connection (TCP RST) here.
@@ -153,36 +153,37 @@ pub struct Behaviour {
     pub cut_inside: Option<At>,
     /// Ends the transfer without its terminator (FIN, or RST_STREAM) here.
     pub close: Option<At>,
-    /// Ends the transfer properly here, though the answer is not complete.
+    /// Ends the transfer cleanly here, though the response is incomplete.
     pub eof: Option<At>,
     /// Sends broken JSON in place of this event.
     pub malformed: Option<At>,
-    /// Spoils the checksum of the event here, where events have one.
+    /// Corrupts the checksum of the event here, where events have checksums.
     pub bad_sum: Option<At>,
-    /// Sends an error event here and ends without `[DONE]`.
+    /// Sends an error event here and ends the stream without `[DONE]`.
     pub error_event: Option<At>,
-    /// Writes the error event's fields beside its type instead of inside `error`; Responses only.
+    /// Writes the error event's fields next to its type instead of inside `error`; Responses API only.
     pub flat_error: bool,
-    /// Fails here: the stream ends with `response.failed`, a buffered answer has that status; Responses only.
+    /// Fails here: a stream ends with `response.failed`, a buffered response has that status; Responses API
+    /// only.
     pub failed: Option<At>,
     /// Puts this event and the next on one line.
     pub joined_line: Option<At>,
     /// Makes one content event this many bytes long.
     pub giant: usize,
-    /// Writes the body in pieces of this many bytes, flushing each.
+    /// Writes the body in pieces of this many bytes, flushing after each.
     pub split: usize,
     /// Milliseconds between those pieces.
     pub pause: u64,
-    /// Sends all events without a flush between them.
+    /// Sends all events without flushing between them.
     pub burst: bool,
-    /// Where none is named, lines end as the provider ends them.
+    /// Line endings; by default those that the provider uses.
     pub line_end: Option<LineEnd>,
     pub bom: bool,
     /// A comment line before each event.
     pub comments: bool,
     /// `data:` without the space.
     pub no_space: bool,
-    /// Each JSON over two `data:` lines.
+    /// Splits each JSON document over two `data:` lines.
     pub multiline: bool,
     /// No blank line after the last event.
     pub unterminated: bool,
@@ -191,15 +192,15 @@ pub struct Behaviour {
     pub no_done: bool,
     pub doubled_done: bool,
     pub usage: UsageMode,
-    /// Overrides what is counted, and so what is reported.
+    /// Overrides the prompt token count, and so the reported usage.
     pub prompt_tokens: Option<u64>,
     pub cached_tokens: Option<u64>,
     pub completion_tokens: Option<u64>,
-    /// The tier that the answer names, whichever was asked for.
+    /// The service tier in the response, whichever was requested.
     pub tier: Option<String>,
-    /// Searches of the web that the answer tells of.
+    /// Number of web searches reported in the usage.
     pub searches: Option<u64>,
-    /// Compresses the body though nobody asked.
+    /// Compresses the body although the client did not accept gzip.
     pub gzip: bool,
     /// Answers with a gzip body that unpacks to this many bytes.
     pub bomb: u64,
@@ -207,17 +208,17 @@ pub struct Behaviour {
     pub wrong_form: bool,
 }
 
-/// A script that cannot be read.
+/// A script that cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScriptError(String);
 
 impl Behaviour {
-    /// A good answer.
+    /// A response without deviations.
     pub fn ok() -> Self {
         Self::default()
     }
 
-    /// A canned answer with this status in the provider's error shape.
+    /// A canned response with this status and the provider's error body.
     pub fn status(status: u16) -> Self {
         Self { status: Some(status), ..Self::default() }
     }
@@ -268,7 +269,7 @@ impl Behaviour {
         self
     }
 
-    /// Stays in the queue for good.
+    /// Keeps the behaviour in the queue for all further calls.
     pub fn always(self) -> Self {
         self.times(0)
     }
@@ -515,7 +516,7 @@ impl Behaviour {
         self
     }
 
-    /// Overrides the truth: prompt, cached and completion tokens.
+    /// Overrides the true counts: prompt, cached and completion tokens.
     pub fn counted(mut self, prompt: u64, cached: u64, completion: u64) -> Self {
         self.prompt_tokens = Some(prompt);
         self.cached_tokens = Some(cached);
@@ -538,7 +539,8 @@ impl Behaviour {
         self
     }
 
-    /// What a call says: the script's words, else the plainest that the schema takes, padded as the script wants.
+    /// The arguments of a tool call: those of the script, else the simplest value that the schema accepts,
+    /// padded as the script demands.
     pub(crate) fn arguments(&self, schema: &Value) -> Value {
         let scripted = self.arguments.as_deref().and_then(|text| serde_json::from_str(text).ok());
         let arguments = scripted.unwrap_or_else(|| sample(schema, schema));
@@ -552,7 +554,7 @@ impl Behaviour {
         Value::Object(fields)
     }
 
-    /// Whether the answer is canned and never looks at the request.
+    /// Whether the response is canned, so that the request is never read.
     pub(crate) fn is_canned(&self) -> bool {
         self.status.is_some() || self.body.is_some() || self.redirect.is_some()
     }

@@ -1,4 +1,4 @@
-//! A response body that plays a list of steps and tells the journal what was handed over.
+//! A response body that plays a list of steps and reports to the journal what was sent.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use tokio::time::Sleep;
 use super::state::Guard;
 use super::wire::Control;
 
-/// One step of an answer's body.
+/// One step of a response body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Hands bytes to the connection; `tokens` count as generated from then on.
+    /// Passes bytes to the connection; `tokens` count as generated from then on.
     Write {
         bytes: Bytes,
         tokens: u64,
@@ -23,7 +23,7 @@ pub(crate) enum Step {
     /// Lets the connection flush before the next step.
     Flush,
     Wait(Duration),
-    /// Waits until the client gives up.
+    /// Waits until the client disconnects.
     Stall,
     /// Aborts the TCP connection.
     Reset,
@@ -31,14 +31,14 @@ pub(crate) enum Step {
     Break,
 }
 
-/// Why hyper ends the transfer early.
+/// The error that makes hyper end the transfer early.
 #[derive(Debug)]
 pub(crate) struct Broken;
 
 pub(crate) struct Steps {
     steps: std::vec::IntoIter<Step>,
     sleep: Option<Pin<Box<Sleep>>>,
-    /// Set once nothing more will ever be sent though the answer has not ended.
+    /// Set once nothing more will be sent although the response has not ended.
     silent: bool,
     guard: Guard,
     control: Arc<Control>,
@@ -54,7 +54,7 @@ impl Steps {
 
     fn write(&mut self, bytes: Bytes, tokens: u64) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         self.guard.wrote(bytes.len(), tokens);
-        // The connection may know from the length that this was the end and never ask again.
+        // The connection may know from the content length that this was the end, and never poll again.
         if self.steps.len() == 0 {
             self.guard.finish();
         }

@@ -1,4 +1,4 @@
-//! What an emulator serves, to whom, and in which state its keys are.
+//! An emulator's configuration: its models, its keys, and the state of each key.
 
 use std::path::PathBuf;
 
@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use crate::anthropic::models::ClaudeModel;
 use crate::openai::flavour::Flavour;
 
-/// What a model is good for.
+/// The kind of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Chat,
-    /// A chat model that thinks before it speaks and refuses sampling options.
+    /// A chat model with hidden reasoning that rejects sampling parameters.
     Reasoning,
-    /// Continues a text; serves `/v1/completions` only.
+    /// A legacy completion model; serves `/v1/completions` only.
     Completion,
     Embedding,
     Image,
@@ -27,13 +27,13 @@ pub enum Kind {
 pub struct Model {
     pub id: String,
     pub kind: Kind,
-    /// Prompt and answer together may not exceed this.
+    /// The maximum of prompt and completion tokens together.
     pub context_tokens_max: u64,
-    /// More may not be asked for; where it is not known, it is not looked at.
+    /// The highest output limit that a request may set; unchecked if absent.
     pub output_tokens_max: Option<u64>,
 }
 
-/// The state of one accepted key.
+/// The state of an accepted key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyState {
@@ -42,8 +42,8 @@ pub enum KeyState {
     Revoked,
     /// 429 `insufficient_quota`.
     Exhausted,
-    /// 412, as Fireworks answers for an account that has not paid; Anthropic and Google have no word of their own
-    /// for it and answer as they do to `Exhausted`.
+    /// 412, as Fireworks answers for an account that has not paid. Anthropic and Google have no such error
+    /// and answer as for `Exhausted`.
     Suspended,
     /// 429 `rate_limit_exceeded` with `retry-after` and `retry-after-ms`.
     RateLimited {
@@ -51,33 +51,34 @@ pub enum KeyState {
     },
 }
 
-/// How to start an emulator.
+/// The configuration of an emulator.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// A loopback address; port 0 picks a free one.
     pub listen: String,
-    /// The vendor whose host this is; the other vendors are served under their own base paths in any case.
+    /// The vendor that is served at the host's root; the other vendors are always served under their own base
+    /// paths.
     pub flavour: Flavour,
     pub keys: Vec<(String, KeyState)>,
     pub models: Vec<Model>,
-    /// What is served under Anthropic's paths, and only there.
+    /// The models served under Anthropic's paths, and only there.
     pub claude_models: Vec<ClaudeModel>,
-    /// Vendor fields that are accepted beside OpenAI's own, at any level.
+    /// Vendor-specific fields accepted in addition to OpenAI's, at any level.
     pub accepted_fields: Vec<String>,
-    /// Serves TLS with a certificate made at start.
+    /// Serves TLS with a certificate generated at start.
     pub tls: bool,
     /// Where `ca.pem` is written; needs `tls`.
     pub tls_dir: Option<PathBuf>,
     pub h2_streams_max: u32,
-    /// Threads that serve; they are the emulator's own, so that a test's runtime cannot starve it.
+    /// Worker threads; they belong to the emulator, so that a test's runtime cannot starve it.
     pub workers: usize,
-    /// Older journal entries are dropped beyond this many.
+    /// Number of journal entries retained; the oldest are dropped first.
     pub entries_max: usize,
     /// Larger request bodies are answered 413.
     pub body_bytes_max: usize,
 }
 
-/// The key an emulator accepts unless told otherwise.
+/// The key that an emulator accepts by default.
 pub const DEFAULT_KEY: &str = "sk-emulator-0123456789abcdef";
 
 impl Config {
@@ -206,7 +207,7 @@ impl Model {
         Self::of(id, Kind::Rerank, 32_768)
     }
 
-    /// Takes the kind from the name, the way the binary's `--models` does.
+    /// Derives the kind from the name, as the binary's `--models` does.
     pub fn named(id: &str) -> Self {
         let names = |parts: &[&str]| parts.iter().any(|part| id.to_lowercase().contains(part));
         if id.contains("embedding") {

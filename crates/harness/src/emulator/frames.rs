@@ -1,20 +1,20 @@
-//! Events on their way to the wire: first the script's damage, then lines and bytes.
+//! Serialises events: applies the script's faults, then writes lines and bytes.
 
 use bytes::Bytes;
 
 use super::behaviour::{At, Behaviour, LineEnd};
 use super::play::{Part, Place};
 
-/// One event before it is written out.
+/// One event before it is serialised.
 pub(crate) struct Event {
-    /// What its `event:` line says, where the provider writes one.
+    /// The value of its `event:` line, where the provider sends one.
     pub(crate) name: Option<&'static str>,
     pub(crate) data: String,
     pub(crate) tokens: u64,
     pub(crate) place: Place,
 }
 
-/// The events as bytes; `error` is what stands in a stream that breaks off with an error.
+/// The events as bytes; `error` creates the error event of a stream that breaks off.
 pub(crate) fn parts(
     mut events: Vec<Event>,
     behaviour: &Behaviour,
@@ -33,7 +33,7 @@ pub(crate) fn parts(
         .collect()
 }
 
-/// The event index a place stands for.
+/// The event index of a place.
 pub(crate) fn index(places: &[Place], at: At) -> usize {
     let first = |wanted: Place| places.iter().position(|place| *place == wanted);
     let end = places.len();
@@ -50,7 +50,7 @@ pub(crate) fn index(places: &[Place], at: At) -> usize {
     found.unwrap_or(end)
 }
 
-/// Does to the events what the script wants.
+/// Applies the script's faults to the events.
 pub(crate) fn damage(events: &mut Vec<Event>, behaviour: &Behaviour, error: impl FnOnce() -> Event) {
     let at = |events: &[Event], at: At| {
         let places: Vec<Place> = events.iter().map(|event| event.place).collect();
@@ -100,7 +100,7 @@ fn written(event: &Event, at: usize, last: bool, behaviour: &Behaviour) -> Bytes
     if behaviour.extra_lines {
         text.push_str(&format!("id: {at}{end}retry: 1000{end}"));
     }
-    // A line break is harmless after the opening brace, where white space means nothing.
+    // A line break is harmless after the opening brace, where JSON allows white space.
     match data.strip_prefix('{').filter(|_| behaviour.multiline) {
         Some(rest) => text.push_str(&format!("{field}{{{end}{field}{rest}{end}")),
         None => text.push_str(&format!("{field}{data}{end}")),

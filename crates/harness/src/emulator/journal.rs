@@ -1,4 +1,4 @@
-//! The record of everything the emulator was sent and what became of it.
+//! The journal: every request sent to the emulator, and its outcome.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -7,26 +7,26 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     InProgress,
-    /// The whole answer was handed to the connection.
+    /// The complete response was passed to the connection.
     Answered,
-    /// Refused, by a check, a key's state, or a canned status.
+    /// Rejected by a check, a key's state, or a canned status.
     Rejected,
-    /// The client went away first.
+    /// The client disconnected first.
     Cancelled,
-    /// The script broke the answer off.
+    /// The script broke the response off.
     Cut,
 }
 
-/// One request and its answer so far.
+/// One request and its response so far.
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub id: u64,
-    /// The `x-request-id` of the answer.
+    /// The `x-request-id` header of the response.
     pub request_id: String,
     pub method: String,
     /// Path and query as sent.
@@ -47,30 +47,30 @@ pub struct Entry {
     pub cached_tokens: u64,
     /// Completion tokens generated so far: what the real provider would bill.
     pub said_tokens: u64,
-    /// Body bytes handed to the connection so far.
+    /// Body bytes passed to the connection so far.
     pub bytes_written: u64,
     pub outcome: Outcome,
-    /// The last byte of the scripted answer was handed over.
+    /// Whether the last byte of the scripted response was passed to the connection.
     pub finished: bool,
     pub received: Instant,
     pub head: Option<Instant>,
     pub first_content: Option<Instant>,
     pub last_write: Option<Instant>,
     pub ended: Option<Instant>,
-    /// When the client was seen to be gone.
+    /// When the client's disconnect was noticed.
     pub cancelled: Option<Instant>,
-    /// A call that would be billed: chat or embeddings, past every check.
+    /// Whether the real provider would bill the call: chat or embeddings, with every check passed.
     pub billable: bool,
 }
 
-/// Sums over calls.
+/// Totals over calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Tally {
     /// Requests of any kind.
     pub requests: u64,
     /// Chat and embeddings requests with an accepted key.
     pub calls: u64,
-    /// Calls with a whole answer.
+    /// Calls with a complete response.
     pub answered: u64,
     pub rejected: u64,
     pub cancelled: u64,
@@ -80,12 +80,12 @@ pub struct Tally {
     pub completion_tokens: u64,
 }
 
-/// Sums over all requests and for each key.
+/// Totals over all requests and per key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
     pub all: Tally,
     pub by_key: BTreeMap<String, Tally>,
-    /// Calls that asked what this server takes; they are in no sum.
+    /// The gateway's probes of the server's capabilities; no total counts them.
     pub probes: u64,
 }
 
@@ -94,7 +94,7 @@ pub struct Totals {
 pub struct Violation {
     pub request_id: String,
     pub path: String,
-    /// What was wrong, without the offending value.
+    /// The violation, without the offending value.
     pub what: String,
 }
 
@@ -108,7 +108,7 @@ pub struct ConnectionEntry {
     pub open: bool,
 }
 
-/// Turns instants into times that other processes can compare.
+/// Converts instants to timestamps that other processes can compare.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Epoch {
     instant: Instant,
@@ -116,7 +116,7 @@ pub(crate) struct Epoch {
 }
 
 impl Entry {
-    /// How long after `since` the client was seen to be gone.
+    /// Time from `since` to when the client's disconnect was noticed.
     pub fn cancelled_after(&self, since: Instant) -> Option<Duration> {
         self.cancelled.map(|at| at.saturating_duration_since(since))
     }
@@ -128,12 +128,12 @@ impl Entry {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The gateway asked for itself, to find out what this server takes.
+    /// Whether the gateway sent the request to probe what this server accepts.
     pub fn is_probe(&self) -> bool {
         self.header("user-agent").is_some_and(|agent| agent.starts_with("tidegate-probe/"))
     }
 
-    /// The body as JSON, null when it is none.
+    /// The body as JSON; null if it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
@@ -176,7 +176,7 @@ impl Totals {
         self.all.requests += 1;
     }
 
-    /// Adds an ended entry, under its key when that is an accepted one.
+    /// Adds a completed entry, also under its key if that key is accepted.
     pub(crate) fn add(&mut self, entry: &Entry, known_key: bool) {
         if entry.is_probe() {
             self.probes += 1;

@@ -1,4 +1,5 @@
-//! A strict provider emulator: it refuses what the real one refuses, misbehaves on request, and records everything.
+//! A strict provider emulator: it rejects what the real provider rejects, misbehaves on request, and records
+//! every request.
 
 mod admin;
 pub(crate) mod answering;
@@ -37,7 +38,7 @@ use crate::openai::flavour::Flavour;
 use server::Server;
 use state::{Shared, lock};
 
-/// Tasks end where they next wait, which is at once; this only bounds a fault.
+/// Tasks stop at their next await point, which is immediate; this only bounds the wait if one does not.
 const STOP: Duration = Duration::from_secs(5);
 
 /// A running emulator; dropping it closes its listener and all its connections.
@@ -51,12 +52,12 @@ pub struct Emulator {
     workers: Workers,
 }
 
-/// The emulator's threads. A runtime must not be dropped on another runtime's thread, so drop hands it to one of
-/// its own and waits: after it, the port is free and all connections are closed.
+/// The emulator's threads. A runtime must not be dropped on another runtime's thread, so drop moves it to a
+/// new thread and waits: afterwards the port is free and all connections are closed.
 struct Workers(Option<Runtime>);
 
 impl Emulator {
-    /// Starts on threads of its own and returns once it accepts connections.
+    /// Starts on its own threads and returns once it accepts connections.
     pub async fn start(config: Config) -> io::Result<Self> {
         let address = loopback(&config.listen)?;
         let identity = if config.tls { Some(tls::identity()?) } else { None };
@@ -80,86 +81,87 @@ impl Emulator {
         })
     }
 
-    /// The base URL an OpenAI client takes; ends in `/v1`.
+    /// The base URL for an OpenAI client; ends in `/v1`.
     pub fn base_url(&self) -> String {
         format!("{}{}", self.origin(), self.shared.config.flavour.host_base())
     }
 
-    /// The base URL under which this emulator speaks like a vendor whatever its own flavour is.
+    /// The base URL under which this emulator behaves as the given vendor, whatever its own flavour is.
     pub fn base_url_of(&self, flavour: Flavour) -> String {
         format!("{}{}", self.origin(), flavour.base())
     }
 
-    /// The base URL an Anthropic client takes: paths below it begin with `/v1`, and all of them mean its API.
+    /// The base URL for an Anthropic client: paths below it begin with `/v1`, and all of them belong to
+    /// Anthropic's API.
     pub fn anthropic_url(&self) -> String {
         format!("{}{}", self.origin(), anthropic::service::BASE)
     }
 
-    /// A resource of Azure here that runs Anthropic's models.
+    /// The URL of an Azure AI Foundry resource that serves Anthropic's models.
     pub fn foundry_url(&self) -> String {
         format!("{}{}", self.origin(), crate::azure::foundry::RESOURCE)
     }
 
-    /// The base URL of Bedrock here, of its runtime and of its control plane.
+    /// The base URL of Amazon Bedrock, for both its runtime and its control plane.
     pub fn bedrock_url(&self) -> String {
         format!("{}{}", self.origin(), bedrock::BASE)
     }
 
-    /// The address of the cloud's storage here.
+    /// The base URL of Amazon S3, as far as batches need it.
     pub fn storage_url(&self) -> String {
         format!("{}{}", self.origin(), bedrock::STORAGE)
     }
 
-    /// Puts an object into a bucket of a key's, such as `s3://bucket/name`.
+    /// Stores an object in an S3 bucket owned by a key, such as `s3://bucket/name`.
     pub fn store(&self, key: &str, uri: &str, content: impl Into<bytes::Bytes>) {
         if let Some((bucket, name)) = bedrock::storage::place(uri) {
             state::lock(&self.shared.storage).put(key, bucket, name, content.into());
         }
     }
 
-    /// Takes an object away.
+    /// Deletes an object from S3.
     pub fn unstore(&self, uri: &str) {
         if let Some((bucket, name)) = bedrock::storage::place(uri) {
             state::lock(&self.shared.storage).remove(bucket, name);
         }
     }
 
-    /// Whether whoever signs by a key may not read the storage from now on.
+    /// Denies, or allows again, reading S3 with credentials of this key.
     pub fn deny_storage(&self, key: &str, is_denied: bool) {
         state::lock(&self.shared.storage).deny(key, is_denied);
     }
 
-    /// The base URL of Bedrock's other endpoint here.
+    /// The base URL of Bedrock's other endpoint, `bedrock-mantle`.
     pub fn mantle_url(&self) -> String {
         format!("{}{}", self.origin(), bedrock::mantle::BASE)
     }
 
-    /// Where fal's apps are asked at once here.
+    /// The base URL for fal's synchronous calls.
     pub fn fal_url(&self) -> String {
         format!("{}{}", self.origin(), crate::fal::BASE)
     }
 
-    /// Where they are asked through its queue.
+    /// The base URL of fal's queue.
     pub fn fal_queue_url(&self) -> String {
         format!("{}{}", self.origin(), crate::fal::QUEUE)
     }
 
-    /// How many requests in fal's queue were called off.
+    /// The number of fal queue requests that were cancelled.
     pub fn fal_cancelled(&self) -> usize {
         self.shared.fal.cancelled()
     }
 
-    /// Where roles are lent here.
+    /// The base URL of AWS STS, which issues temporary credentials for roles.
     pub fn sts_url(&self) -> String {
         format!("{}{}", self.origin(), bedrock::STS)
     }
 
-    /// Temporary access keys that stand for a key, as a credential takes them.
+    /// Temporary access keys that map to an emulator key, in the form of a credential.
     pub fn session_keys(&self, key: &str) -> serde_json::Value {
         bedrock::lent(&self.shared, key)
     }
 
-    /// Scheme, host and port: the base URL a Gemini client takes, which names the version itself.
+    /// Scheme, host and port: the base URL for a Gemini client, which adds the API version itself.
     pub fn origin(&self) -> String {
         let scheme = if self.ca_pem.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.address)
@@ -169,7 +171,7 @@ impl Emulator {
         self.address
     }
 
-    /// What a client must trust, when TLS is on.
+    /// The PEM of the certificate authority that a client must trust, when TLS is on.
     pub fn ca_pem(&self) -> Option<&str> {
         self.ca_pem.as_deref()
     }
@@ -193,59 +195,60 @@ impl Emulator {
         self.shared.clear_scripts();
     }
 
-    /// How many tokens its directory has handed out.
+    /// The number of access tokens that its token endpoints have issued.
     pub fn tokens_issued(&self) -> u64 {
         self.shared.directory.count()
     }
 
-    /// How long those live that it hands out from now on.
+    /// Sets the lifetime of tokens issued from now on.
     pub fn tokens_live(&self, lives: Duration) {
         self.shared.directory.lives(lives);
     }
 
-    /// Ends all that it handed out, as time does.
+    /// Expires all issued tokens, as the passage of time would.
     pub fn expire_tokens(&self) {
         self.shared.directory.expire();
     }
 
-    /// Takes back all that it handed out.
+    /// Revokes all issued tokens.
     pub fn revoke_tokens(&self) {
         self.shared.directory.revoke();
     }
 
-    /// Gives the machine that asks it an identity: a token of it stands for this key.
+    /// Gives the machine an identity (instance metadata): its tokens map to this key.
     pub fn be_machine_of(&self, key: &str) {
         self.shared.directory.be_machine_of(key);
     }
 
-    /// The key file of a new service account at Google: its tokens stand for this key.
+    /// The key file of a new Google service account, whose tokens map to this key.
     pub fn service_account(&self, key: &str) -> serde_json::Value {
         directory::google::key_file(&self.shared.directory.add_account(key), &self.origin())
     }
 
-    /// A token of another issuer, for a new workload that stands for this key, as Amazon takes it.
+    /// An OIDC token of an external issuer for a new workload that maps to this key, with the audience that
+    /// Amazon expects.
     pub fn token_for_amazon(&self, key: &str) -> String {
         directory::issuer::issue(&self.shared.directory.add_workload(key), bedrock::TOKEN_AUDIENCE)
     }
 
-    /// The same for Google.
+    /// As `token_for_amazon`, with the audience that Google expects.
     pub fn token_for_google(&self, key: &str) -> String {
         directory::issuer::issue(&self.shared.directory.add_workload(key), &directory::pool::audience())
     }
 
-    /// The configuration of a workload identity pool at Google; with a key it lends the tokens of a new service account that
-    /// stands for it.
+    /// The configuration of a Google workload identity pool; with a key, it impersonates a new service
+    /// account that maps to that key.
     pub fn identity_pool(&self, account_of: Option<&str>) -> serde_json::Value {
         let email = account_of.map(|key| self.shared.directory.add_account(key));
         directory::pool::configuration(&self.origin(), email.as_deref())
     }
 
-    /// Takes from a key's accounts what they may use.
+    /// Removes all permissions from the accounts of a key.
     pub fn deny(&self, key: &str) {
         self.shared.directory.deny(key);
     }
 
-    /// From now on it is so much later here than elsewhere.
+    /// Sets the emulator's clock ahead of the real time by this much.
     pub fn clock_ahead(&self, seconds: i64) {
         self.shared.directory.be_ahead(seconds);
     }
@@ -255,7 +258,7 @@ impl Emulator {
         self.shared.set_key(key, state);
     }
 
-    /// Treats a key as never heard of.
+    /// Treats a key as unknown.
     pub fn forget_key(&self, key: &str) {
         self.shared.forget_key(key);
     }
@@ -264,7 +267,7 @@ impl Emulator {
         self.shared.journal()
     }
 
-    /// Sums over ended requests.
+    /// Totals over completed requests.
     pub fn totals(&self) -> Totals {
         self.shared.totals()
     }
@@ -277,12 +280,12 @@ impl Emulator {
         self.shared.connections()
     }
 
-    /// Forgets journal, totals, scripts, caches and violations; keys are as configured again.
+    /// Clears journal, totals, scripts, caches and violations; keys return to their configured state.
     pub fn reset(&self) {
         self.shared.reset();
     }
 
-    /// Waits until the journal satisfies a condition; the error is the journal at the deadline.
+    /// Waits until the journal satisfies a condition; the error holds the journal at the deadline.
     pub async fn wait_for(
         &self,
         within: Duration,
@@ -303,12 +306,12 @@ impl Emulator {
         }
     }
 
-    /// Closes the listener and aborts all connections: from now on connecting is refused.
+    /// Closes the listener and aborts all connections: further connection attempts are refused.
     pub async fn refuse(&self) {
         let task = lock(&self.listener).take();
         if let Some(task) = task {
             task.abort();
-            // The socket is closed once the task is gone, however it went.
+            // The socket is closed once the task has ended, whatever its result.
             let _ = task.await;
         }
         lock(&self.shared.connections).iter().for_each(|control| control.abort());
@@ -332,7 +335,7 @@ impl Workers {
         Ok(Self(Some(builder.build()?)))
     }
 
-    /// Runs a future on these threads.
+    /// Runs a future on the emulator's threads.
     async fn run<T: Send + 'static>(
         &self,
         future: impl Future<Output = T> + Send + 'static,
@@ -346,12 +349,12 @@ impl Drop for Workers {
     fn drop(&mut self) {
         let Some(runtime) = self.0.take() else { return };
         let stopping = std::thread::spawn(move || runtime.shutdown_timeout(STOP));
-        // It fails only if the runtime panicked, and then there is nothing left to stop.
+        // Joining fails only if the thread panicked; then nothing is left to stop.
         let _ = stopping.join();
     }
 }
 
-/// An emulator holds keys in the clear and has no business on a network.
+/// An emulator holds keys in plain text, so it must not listen on a network.
 fn loopback(listen: &str) -> io::Result<SocketAddr> {
     let address: SocketAddr = listen.parse().map_err(io::Error::other)?;
     if address.ip().is_loopback() {

@@ -1,4 +1,4 @@
-//! Turns an answer's parts into the steps that the script wants: pauses, pieces, and places where it breaks.
+//! Turns a response's parts into the steps that the script demands: pauses, splits, and break points.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use bytes::Bytes;
 use super::behaviour::{At, Behaviour};
 use super::body::Step;
 
-/// Time for bytes already handed over to leave, before the connection is torn down.
+/// Time for bytes already written to leave before the connection is torn down.
 const LEAVE: Duration = Duration::from_millis(5);
 
-/// What a part of an answer is.
+/// The role of a part in a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     Role,
-    /// Opens or closes a part of the answer and says nothing itself.
+    /// Opens or closes a section of the response and has no content itself.
     Frame,
     Content,
     Finish,
     Usage,
     Done,
     Error,
-    /// Half of a buffered body.
+    /// One half of a buffered body.
     Half,
 }
 
@@ -33,13 +33,13 @@ pub(crate) struct Part {
     pub(crate) place: Place,
 }
 
-/// What a script does on reaching a part.
+/// What a script does when it reaches a part.
 enum Turn {
     Go,
     Stop,
 }
 
-/// Cuts a buffered body in two, so that scripts can break it between.
+/// Splits a buffered body in two, so that scripts can break it in the middle.
 pub(crate) fn halves(body: Bytes, tokens: u64) -> Vec<Part> {
     let mut first = body;
     let second = first.split_off(first.len() / 2);
@@ -69,7 +69,7 @@ pub(crate) fn steps(parts: &[Part], behaviour: &Behaviour, index: impl Fn(At) ->
         turn(&mut steps, parts.len(), None, behaviour, &index);
     }
     let mut steps = split(steps, behaviour);
-    // The body must know which write is its last one.
+    // The body must know which write is its last.
     while steps.last() == Some(&Step::Flush) {
         steps.pop();
     }
@@ -109,7 +109,7 @@ fn turn(
     if here(behaviour.eof) { Turn::Stop } else { Turn::Go }
 }
 
-/// Breaks writes into pieces; the tokens count with the last piece.
+/// Splits writes into pieces; the tokens count with the last piece.
 fn split(steps: Vec<Step>, behaviour: &Behaviour) -> Vec<Step> {
     if behaviour.split == 0 {
         return steps;

@@ -1,4 +1,4 @@
-//! Listens, accepts, and serves connections until told to stop.
+//! Listens, accepts, and serves connections until stopped.
 
 use std::io;
 use std::net::SocketAddr;
@@ -46,7 +46,8 @@ pub(crate) async fn listen(
 
 async fn accept(server: Arc<Server>, listener: TcpListener) {
     loop {
-        // Accept fails for one connection, or for want of descriptors that others will give back.
+        // Accept fails for one connection, or for lack of file descriptors, which other connections will
+        // release.
         let Ok((socket, _)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
@@ -56,7 +57,8 @@ async fn accept(server: Arc<Server>, listener: TcpListener) {
 }
 
 async fn connection(server: Arc<Server>, socket: TcpStream) {
-    // Without it small events would wait for acknowledgements; failing means the peer is gone.
+    // Otherwise small events would wait for acknowledgements (Nagle's algorithm); an error means the peer is
+    // gone.
     let _ = socket.set_nodelay(true);
     let id = server.connections.fetch_add(1, Ordering::Relaxed) + 1;
     let control = Arc::new(Control::new(id, server.acceptor.is_some()));
@@ -84,7 +86,7 @@ where
     let service = service_fn(|request| service::serve(Arc::clone(shared), Arc::clone(&control), request));
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::select! {
-        // How a connection ends is told by its requests in the journal.
+        // How a connection ended is recorded by its requests in the journal.
         _ = connection => {}
         () = control.until_aborted() => {}
     }

@@ -1,4 +1,4 @@
-//! One request from its head to its answer: journal, checks, script, answer.
+//! Serves one request from head to response: journal, checks, script, response.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -30,7 +30,7 @@ use crate::openai::request;
 use crate::openai::routes::{self, OpenAiCall};
 use crate::vertex;
 
-/// An answer before it becomes a response.
+/// The emulator's response, before it becomes an HTTP response.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
@@ -84,7 +84,7 @@ pub(crate) async fn serve(
         number,
         request_id: &request_id,
     };
-    // Each provider answers for its own paths, headers and refusals; what is no one else's means OpenAI.
+    // Each provider handles its own paths, headers and errors; everything else belongs to OpenAI.
     if directory::serves(&head) {
         let answer = directory::answer(&call, body).await;
         return Ok(response(answer, guard, control));
@@ -126,7 +126,7 @@ pub(crate) async fn serve(
         Ok(answer) => answer,
         Err(error) => refused(&guard, &error, flavour),
     };
-    // A token's key is known when it was looked at.
+    // A token's key is known once the token has been checked.
     let mut key = None;
     guard.note(|entry| key.clone_from(&entry.key));
     let ratelimit = key.filter(|key| shared.key_state(key).is_some()).map(|_| number);
@@ -134,7 +134,7 @@ pub(crate) async fn serve(
     Ok(response(answer, guard, control))
 }
 
-/// The body a refusal is sent with.
+/// The response to a rejected request, in the vendor's error format.
 pub(crate) fn refused(guard: &Guard, error: &ApiError, flavour: Flavour) -> Answer {
     guard.note(|entry| entry.error_code = error.code.clone());
     json_answer(error.status, error.headers.clone(), &error.body(flavour))
@@ -214,7 +214,7 @@ fn authorised(
     flavour: Flavour,
     is_current: bool,
 ) -> Result<String, ApiError> {
-    // xAI calls a wrong key a bad request.
+    // xAI answers 400 to a wrong key.
     let wrong = |key: &str| match flavour {
         Flavour::Xai => ApiError { status: 400, ..ApiError::wrong_key(key) },
         Flavour::Azure => azure::wrong_key(),
@@ -235,7 +235,7 @@ fn authorised(
             }
             return accepted(shared, guard, path, key, wrong);
         }
-        // The current paths take the key where the vendor's own have it, too.
+        // Azure's current paths also accept the key as a bearer token, as OpenAI does.
         let sent = own.or_else(|| if is_current { bearer(headers) } else { None });
         guard.note(|entry| entry.key.clone_from(&sent));
         return match sent {
@@ -301,7 +301,7 @@ pub(crate) fn fields(headers: &HeaderMap, body: &Bytes) -> Result<serde_json::Ma
     request::object(body)
 }
 
-/// What a queue says goes first, then what the request itself says.
+/// The queued behaviour takes precedence over the request's own script.
 pub(crate) fn behaviour(shared: &Shared, key: &str, script: Option<&str>) -> Result<Behaviour, ApiError> {
     if let Some(queued) = shared.next_behaviour(key) {
         return Ok(queued);
@@ -372,7 +372,7 @@ fn response(answer: Answer, guard: Guard, control: Arc<Control>) -> Response<Ste
     response
 }
 
-/// What the provider says of every call beside its answer.
+/// Headers that the provider adds to every response.
 fn headers(
     flavour: Flavour,
     request_id: &str,
@@ -402,14 +402,14 @@ fn headers(
     headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// A header that cannot be sent is left out: scripts may name anything.
+/// Invalid headers are skipped: scripts may name anything.
 fn insert(headers: &mut HeaderMap, name: &str, value: &str) {
     if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
         headers.insert(name, value);
     }
 }
 
-/// Seconds since 1970.
+/// Seconds since the Unix epoch.
 pub(crate) fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

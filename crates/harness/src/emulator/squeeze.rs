@@ -1,4 +1,4 @@
-//! Compressed bodies: honest gzip, and bombs that unpack to far more than they weigh.
+//! Compressed bodies: valid gzip, and decompression bombs.
 
 use std::io::{self, Write};
 
@@ -14,7 +14,7 @@ const GZIP_HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 const BOMB_HEAD: &[u8] = b"{\"id\":\"chatcmpl-bomb\",\"object\":\"chat.completion\",\"padding\":\"";
 const BOMB_TAIL: &[u8] = b"\"}";
 
-/// Compresses parts as one gzip body, each readable as soon as it arrives.
+/// Compresses parts as one gzip body, flushed so that each is decodable as soon as it arrives.
 pub(crate) fn parts(parts: Vec<Part>) -> io::Result<Vec<Part>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     let last = parts.len().saturating_sub(1);
@@ -32,8 +32,8 @@ pub(crate) fn parts(parts: Vec<Part>) -> io::Result<Vec<Part>> {
     Ok(squeezed)
 }
 
-/// A gzip body of valid JSON that unpacks to about `size` bytes. One compressed block of spaces is sent over and
-/// over, so that ten gigabytes cost neither time nor memory here.
+/// A gzip body of valid JSON that unpacks to about `size` bytes. One compressed block of spaces is sent
+/// repeatedly, so that ten gigabytes cost neither time nor memory here.
 pub(crate) fn bomb(size: u64) -> io::Result<Vec<Step>> {
     let spaces = vec![b' '; BLOCK_BYTES];
     let block = Bytes::from(deflated(&spaces, FlushCompress::Full)?);
@@ -62,7 +62,7 @@ pub(crate) fn bomb(size: u64) -> io::Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// Raw deflate output that refers to nothing before it.
+/// Raw deflate output without back-references to earlier data.
 fn deflated(input: &[u8], flush: FlushCompress) -> io::Result<Vec<u8>> {
     let mut compress = Compress::new(Compression::best(), false);
     let mut output = Vec::with_capacity(input.len() / 64 + 256);

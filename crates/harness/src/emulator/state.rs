@@ -1,4 +1,4 @@
-//! What all connections of one emulator share: keys, scripts, the prefix cache and the journal.
+//! State shared by all connections of one emulator: keys, scripts, the prefix cache and the journal.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -31,17 +31,17 @@ pub(crate) struct Shared {
     pub(crate) epoch: Epoch,
     pub(crate) changed: watch::Sender<u64>,
     pub(crate) connections: Mutex<Vec<Arc<Control>>>,
-    /// What `/v1/responses` keeps, and the seal on what its clients keep.
+    /// The responses stored by `/v1/responses`, and the sealer of the reasoning items that clients hold.
     pub(crate) responses: Mutex<Store>,
     pub(crate) sealer: Sealer,
     pub(crate) files: Mutex<Files>,
     pub(crate) batches: Mutex<Batches>,
-    /// What `/v1/videos` keeps.
+    /// The videos stored by `/v1/videos`.
     pub(crate) videos: Mutex<Videos>,
     pub(crate) message_batches: Mutex<MessageBatches>,
     pub(crate) jobs: Mutex<Jobs>,
     pub(crate) storage: Mutex<Storage>,
-    /// The same of a cloud's models.
+    /// Vertex AI's long-running operations, which generate videos.
     pub(crate) operations: Mutex<Operations>,
     requests: AtomicU64,
     pub(crate) gemini: gemini::State,
@@ -50,7 +50,7 @@ pub(crate) struct Shared {
     inner: Mutex<Inner>,
 }
 
-/// Follows one request; when dropped before the answer ended, the client is gone.
+/// Tracks one request; if dropped before the response ended, the client has disconnected.
 pub(crate) struct Guard {
     shared: Arc<Shared>,
     record: Arc<Mutex<Entry>>,
@@ -63,16 +63,16 @@ struct Inner {
     keys: BTreeMap<String, KeyState>,
     scripts: HashMap<String, VecDeque<Behaviour>>,
     script_for_all: VecDeque<Behaviour>,
-    /// Prefix marks seen, by key and model.
+    /// Hashes of cached prefixes, by key and model.
     seen: HashMap<(String, String), HashSet<u64>>,
     entries: VecDeque<Arc<Mutex<Entry>>>,
     totals: Totals,
     violations: Vec<Violation>,
-    /// Grows with each reset, so that a request from before cannot count after it.
+    /// Incremented by each reset, so that a request from before it is not counted afterwards.
     generation: u64,
 }
 
-/// A poisoned lock still holds a journal worth reading: the panic has failed its own test already.
+/// A poisoned lock still holds a journal worth reading: the panic has already failed its own test.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -133,7 +133,7 @@ impl Shared {
         self.requests.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Enters a request into the journal and returns what follows it.
+    /// Records a request in the journal and returns the guard that tracks it.
     pub(crate) fn open(self: &Arc<Self>, entry: Entry, control: Arc<Control>) -> Guard {
         let record = Arc::new(Mutex::new(entry));
         let mut inner = lock(&self.inner);
@@ -148,7 +148,7 @@ impl Shared {
         Guard { shared: Arc::clone(self), record, control, generation, settled: AtomicBool::new(false) }
     }
 
-    /// A guard for the emulator's own interface, which is no part of the journal.
+    /// A guard for the emulator's own interface, whose requests the journal does not record.
     pub(crate) fn unrecorded(self: &Arc<Self>, entry: Entry, control: Arc<Control>) -> Guard {
         Guard {
             shared: Arc::clone(self),
@@ -184,7 +184,7 @@ impl Shared {
         lock(&self.inner).keys.get(key).copied()
     }
 
-    /// The key that something else stands for.
+    /// The key that satisfies a condition, such as one that another credential maps to.
     pub(crate) fn find_key(&self, is_it: impl Fn(&str) -> bool) -> Option<String> {
         lock(&self.inner).keys.keys().find(|key| is_it(key)).cloned()
     }
@@ -197,7 +197,7 @@ impl Shared {
         lock(&self.inner).keys.remove(key);
     }
 
-    /// Queues behaviours for one key, or for all keys together.
+    /// Queues behaviours for one key, or for all keys.
     pub(crate) fn script(&self, key: Option<&str>, behaviours: impl IntoIterator<Item = Behaviour>) {
         let mut inner = lock(&self.inner);
         match key {
@@ -212,14 +212,14 @@ impl Shared {
         inner.script_for_all.clear();
     }
 
-    /// Takes the next queued behaviour: the key's own first, then the common queue.
+    /// Takes the next queued behaviour: from the key's own queue first, then from the shared queue.
     pub(crate) fn next_behaviour(&self, key: &str) -> Option<Behaviour> {
         let mut inner = lock(&self.inner);
         let own = inner.scripts.get_mut(key).and_then(take);
         own.or_else(|| take(&mut inner.script_for_all))
     }
 
-    /// How much of the prompt the key has in cache; from now on all of it is.
+    /// The number of prompt tokens that the key has cached; afterwards the whole prompt is cached.
     pub(crate) fn remember(&self, key: &str, model: &str, prompt: &Prompt) -> u64 {
         let mut inner = lock(&self.inner);
         let seen = inner.seen.entry((key.to_owned(), model.to_owned())).or_default();
@@ -228,7 +228,8 @@ impl Shared {
         cached
     }
 
-    /// Hands out the prefix marks that a key has in cache for a model, where the provider counts in its own way.
+    /// Lends the cached prefix hashes of a key and model, for providers that count cached tokens in their own
+    /// way.
     pub(crate) fn cache<T>(&self, key: &str, model: &str, count: impl FnOnce(&mut HashSet<u64>) -> T) -> T {
         let mut inner = lock(&self.inner);
         count(inner.seen.entry((key.to_owned(), model.to_owned())).or_default())
@@ -251,7 +252,7 @@ impl Inner {
 }
 
 impl Guard {
-    /// The request's record, for what goes on behind its answer.
+    /// The request's journal record, for work that continues after the response.
     pub(crate) fn record(&self) -> Arc<Mutex<Entry>> {
         Arc::clone(&self.record)
     }
@@ -273,7 +274,7 @@ impl Guard {
         });
     }
 
-    /// The answer ended as scripted.
+    /// Records that the response ended as scripted.
     pub(crate) fn finish(&self) {
         self.settle(|entry| {
             entry.finished = true;
@@ -282,7 +283,7 @@ impl Guard {
         });
     }
 
-    /// The script breaks the answer off here.
+    /// Records that the script breaks the response off here.
     pub(crate) fn cut(&self) {
         self.settle(|entry| entry.outcome = Outcome::Cut);
     }
@@ -319,7 +320,7 @@ impl Drop for Guard {
     }
 }
 
-/// The front of a queue, left in place as long as it has calls to serve.
+/// The behaviour at the front of a queue, which stays there as long as it has calls to serve.
 fn take(queue: &mut VecDeque<Behaviour>) -> Option<Behaviour> {
     let front = queue.front_mut()?;
     let behaviour = front.clone();

@@ -1,4 +1,4 @@
-//! A certificate authority that lives as long as the emulator, and a leaf for loopback names.
+//! A certificate authority that exists as long as the emulator, and a leaf certificate for loopback names.
 
 use std::io;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ fn authority() -> Result<(String, Issuer<'static, KeyPair>), rcgen::Error> {
     Ok((certificate.pem(), Issuer::new(params, key)))
 }
 
-/// Issuer and leaf need different names, or verifiers take the leaf for self-signed.
+/// Issuer and leaf need different names, or verifiers treat the leaf as self-signed.
 fn named(name: &str, hosts: Vec<String>) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(hosts)?;
     let mut distinguished = DistinguishedName::new();

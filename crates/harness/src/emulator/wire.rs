@@ -1,4 +1,4 @@
-//! One connection's handle and its byte stream, which can be torn down mid-answer.
+//! A connection's handle and its byte stream, which can be torn down in the middle of a response.
 
 use std::io;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::journal::ConnectionEntry;
 use super::state::lock;
 
-/// What a connection's requests, its task and the journal know in common.
+/// State shared by a connection's requests, its task and the journal.
 pub(crate) struct Control {
     pub(crate) id: u64,
     tls: bool,
@@ -89,7 +89,7 @@ impl Wire {
 impl Drop for Wire {
     fn drop(&mut self) {
         if self.control.is_aborted() {
-            // Failing here only means FIN instead of RST on a socket that is already gone.
+            // A failure here only means FIN instead of RST on a socket that is already gone.
             let _ = self.socket.set_zero_linger();
         }
         self.control.open.store(false, Ordering::SeqCst);

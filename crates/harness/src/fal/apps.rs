@@ -1,4 +1,4 @@
-//! Its apps: which fields each takes, and what it makes of them.
+//! fal's apps: the fields that each accepts, and its output.
 
 use serde_json::{Map, Value, json};
 
@@ -12,26 +12,26 @@ use crate::emulator::service::Answer;
 use crate::emulator::{Behaviour, Place};
 use crate::openai::checks::{self, Shape};
 
-/// Whoever asks for this is told of the rules, and of that that it went wrong.
+/// A prompt with the first is rejected by the content policy, with the other it fails.
 const FORBIDDEN: &str = "forbidden";
 const BROKEN: &str = "broken off";
 
 pub(super) struct App {
     pub(super) id: &'static str,
-    /// Whether it tells how far it is.
+    /// Whether it streams its progress.
     streams: bool,
     makes: Makes,
     fields: &'static [(&'static str, Shape)],
-    /// The field without which there is nothing to make.
+    /// The one required field.
     needs: &'static str,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Makes {
     Pictures,
-    /// Of so many seconds where nothing is said.
+    /// Videos, with this default length in seconds.
     Films(u32),
-    /// As files of this kind.
+    /// Speech, as files of this type.
     Speech(&'static str),
     Texts,
 }
@@ -85,7 +85,7 @@ impl App {
     }
 }
 
-/// What an app was asked for.
+/// A request to an app.
 #[derive(Debug, Clone)]
 pub(super) struct Asked {
     prompt: String,
@@ -109,7 +109,7 @@ impl Asked {
         }
     }
 
-    /// What is billed, in the units that its app is sold by.
+    /// The billed quantity, in the app's billing unit.
     pub(super) fn billed(&self) -> f64 {
         match &self.made {
             Made::Pictures(pictures) => pictures.megapixels(),
@@ -121,7 +121,7 @@ impl Asked {
         }
     }
 
-    /// `base` is below which its files lie.
+    /// The response; `base` is the URL below which its files are served.
     pub(super) fn answer(&self, base: &str) -> Value {
         match &self.made {
             Made::Pictures(pictures) => pictures.answer(&self.prompt),
@@ -131,7 +131,7 @@ impl Asked {
         }
     }
 
-    /// How far it is, and what it made.
+    /// The response as a stream of progress events, then the output.
     pub(super) fn streamed(&self, app: &App, behaviour: &Behaviour, base: &str) -> Result<Answer, Refusal> {
         if !app.streams {
             return Err(Refusal::new(404, "Path /stream not found"));

@@ -1,4 +1,4 @@
-//! Refusals as fal tells them: a text or a list under `detail`, and a word for what happened beside it.
+//! fal's errors: a string or a list under `detail`, and an error type.
 
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ impl Refusal {
         Self { status, kind: None, detail: detail.into(), retry_after_ms: None }
     }
 
-    /// What is wrong with a request stands in a list, each with its place.
+    /// A validation error, in a list with its location.
     pub(super) fn wrong(loc: &[&str], kind: &str, message: &str) -> Self {
         let url = format!("https://docs.fal.ai/errors#{kind}");
         let wrong = json!({"loc": loc, "msg": message, "type": kind, "url": url});
@@ -49,7 +49,7 @@ impl Refusal {
         Self::wrong(&["body", "prompt"], "content_policy_violation", message)
     }
 
-    /// The words that each status has, and a script's own: `code` is the word for what happened.
+    /// The error of a status, with the script's own words: `code` is the error type.
     pub(super) fn scripted(status: u16, behaviour: &Behaviour) -> Self {
         let (detail, kind) = match status {
             401 => return Self::wrong_key(),
@@ -85,7 +85,7 @@ impl Refusal {
     }
 }
 
-/// What the emulator itself fails at is told in the common words.
+/// The emulator's own failures are reported as OpenAI-style errors; this translates them.
 impl From<ApiError> for Refusal {
     fn from(error: ApiError) -> Self {
         Self::new(error.status, &error.message)

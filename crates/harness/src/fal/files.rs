@@ -1,5 +1,5 @@
-//! Where files lie that apps made: whoever knows the address is given them, and whoever brings a key shows it to the wrong
-//! one. A file is what it was made of, repeated, so that a test knows it beforehand.
+//! Generated files: anyone with the URL may download them, and a client that sends its key discloses it to
+//! the wrong host. A file is its prompt, repeated, so that a test can predict it.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,18 +13,18 @@ use crate::emulator::answering;
 use crate::emulator::service::{Answer, Call, violation};
 use crate::emulator::{Behaviour, Part, Place};
 
-/// Below the emulator's place for apps.
+/// The path of files below fal's base path.
 pub(super) const FILES: &str = "/files/";
-/// Of a film, each second; the most of anything else.
+/// Size of one second of video; the maximum of any other file.
 pub(super) const SECOND_BYTES: usize = 64 * 1024;
-/// Whoever asks for this finds its file at a host of somebody else's, and for that one that has moved there.
+/// A prompt with the first yields a file URL on a foreign host, with the other one that redirects there.
 const ELSEWHERE: &str = "laid elsewhere";
 const MOVED: &str = "moved elsewhere";
-/// And for that one that is no longer kept for anybody.
+/// A prompt with this yields a file that is no longer available to anyone (403).
 const GONE: &str = "long gone";
 const STRANGE: &str = "https://files.example/made.mp4";
 
-/// Where something lies that was made of `text`.
+/// The URL of a file generated from `text`.
 pub(super) fn url(base: &str, text: &str, name: &str) -> String {
     match text.contains(ELSEWHERE) {
         true => STRANGE.to_owned(),

@@ -1,11 +1,11 @@
-//! Apps that make films: each has a word for its length and for its sides, and not all have more.
+//! fal's video apps: each has its own fields for duration and aspect ratio, and not all have more.
 
 use serde_json::{Map, Value, json};
 
 use super::files;
 use crate::openai::checks::Shape;
 
-/// What is said of a film of kling's.
+/// The fields of a Kling video.
 pub(super) const KLING: &[(&str, Shape)] = &[
     ("prompt", Shape::Text),
     ("aspect_ratio", Shape::OneOf(&["16:9", "9:16", "1:1"])),
@@ -13,7 +13,7 @@ pub(super) const KLING: &[(&str, Shape)] = &[
     ("duration", Shape::OneOf(&["5", "10"])),
     ("negative_prompt", Shape::Text),
 ];
-/// And of one of Veo's.
+/// The fields of a Veo video.
 pub(super) const VEO: &[(&str, Shape)] = &[
     ("prompt", Shape::Text),
     ("aspect_ratio", Shape::OneOf(&["16:9", "9:16"])),
@@ -26,7 +26,7 @@ pub(super) const VEO: &[(&str, Shape)] = &[
     ("seed", Shape::Integer(0, i64::MAX)),
 ];
 
-/// What an app was asked for.
+/// The requested video.
 #[derive(Debug, Clone)]
 pub(super) struct Film {
     pub(super) seconds: u32,

@@ -1,5 +1,5 @@
-//! fal: apps at addresses of their own, asked at once, as a stream, or through a queue that is looked at until it is done; and
-//! the prices of apps, which whoever has a key may see.
+//! fal: apps with paths of their own, called synchronously, as a stream, or through a queue that is polled
+//! until the request is done; and the apps' prices, readable with any key.
 
 mod apps;
 mod error;
@@ -27,9 +27,9 @@ use error::Refusal;
 use files::FILES;
 pub(crate) use queue::State;
 
-/// Below the emulator, where apps are asked at once.
+/// The base path of synchronous calls.
 pub const BASE: &str = "/fal";
-/// Where they are asked through the queue.
+/// The base path of the queue.
 pub const QUEUE: &str = "/fal-queue";
 const PRICING: &str = "/v1/models/pricing";
 const SCHEME: &str = "Key ";
@@ -98,14 +98,14 @@ async fn serve(call: &Call<'_>, body: &Bytes) -> Result<Answer, Refusal> {
 }
 
 impl apps::Asked {
-    /// What is billed, as the head of an answer tells it.
+    /// The header with the billed units.
     fn units(&self, behaviour: &Behaviour) -> Option<(String, String)> {
         let told = format!("{}", self.billed());
         (behaviour.usage != UsageMode::Missing).then(|| (UNITS.to_owned(), told))
     }
 }
 
-/// The emulator's own address of something below it, as its client calls it.
+/// The URL of a path below the emulator, with the host that its client used.
 fn origin(call: &Call<'_>, below: &str) -> String {
     let host = call.head.headers.get(HOST).and_then(|value| value.to_str().ok());
     let host =
@@ -114,7 +114,7 @@ fn origin(call: &Call<'_>, below: &str) -> String {
     format!("{scheme}://{host}{below}")
 }
 
-/// What an app costs.
+/// The prices of apps.
 fn pricing(call: &Call<'_>) -> Result<Answer, Refusal> {
     let query = call.head.uri.query().unwrap_or_default();
     let named = query.strip_prefix("endpoint_id=").unwrap_or_default();
@@ -149,7 +149,7 @@ fn forbidden_headers(call: &Call<'_>) -> Result<(), Refusal> {
     first.map_or(Ok(()), |name| Err(Refusal::new(400, &format!("Header {name} is not allowed"))))
 }
 
-/// The key, under a scheme of its own.
+/// The key, which fal sends under an authorization scheme of its own.
 fn authorised(call: &Call<'_>) -> Result<String, Refusal> {
     let path = call.head.uri.path();
     let sent = call.head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -172,7 +172,7 @@ fn authorised(call: &Call<'_>) -> Result<String, Refusal> {
     }
 }
 
-/// Answers that do not depend on the request.
+/// Responses that do not depend on the request.
 fn special(call: &Call<'_>, behaviour: &Behaviour) -> Result<Option<Answer>, Refusal> {
     let is_plain = behaviour.body.is_none() && behaviour.redirect.is_none() && behaviour.bomb == 0;
     match behaviour.status.filter(|_| is_plain) {

@@ -1,4 +1,4 @@
-//! Apps that make pictures, and what they make of what they are asked, so that a test knows it beforehand.
+//! fal's image apps; their images depend only on the request, so that a test can predict them.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +10,7 @@ use crate::openai::pictures::PIXEL;
 
 const SIDE_MAX: u64 = 14_142;
 
-/// What apps of this kind have in common.
+/// The fields that all image apps share.
 pub(super) const COMMON: &[(&str, Shape)] = &[
     ("prompt", Shape::Text),
     ("acceleration", Shape::OneOf(&["none", "regular", "high"])),
@@ -24,7 +24,7 @@ pub(super) const COMMON: &[(&str, Shape)] = &[
     ("sync_mode", Shape::Flag),
 ];
 
-/// Sizes that have a name.
+/// The named image sizes.
 const SIZES: &[(&str, (u64, u64))] = &[
     ("square_hd", (1024, 1024)),
     ("square", (512, 512)),
@@ -34,7 +34,7 @@ const SIZES: &[(&str, (u64, u64))] = &[
     ("landscape_16_9", (1024, 576)),
 ];
 
-/// What an app was asked for.
+/// The requested images.
 #[derive(Debug, Clone)]
 pub(super) struct Pictures {
     count: u64,
@@ -55,7 +55,7 @@ impl Pictures {
         })
     }
 
-    /// Of all its pictures.
+    /// The megapixels of all images together.
     pub(super) fn megapixels(&self) -> f64 {
         let pixels = u32::try_from(self.count * self.size.0 * self.size.1).unwrap_or(u32::MAX);
         f64::from(pixels) / 1e6

@@ -1,4 +1,5 @@
-//! Its queue: a request is taken, looked at until it is done, and fetched; each step at the address that the first told.
+//! fal's queue: a request is submitted, polled until it is done, and its result fetched; each step uses the
+//! URL that the submission returned.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -15,10 +16,10 @@ use crate::emulator::answering;
 use crate::emulator::service::{Answer, Call, behaviour, json_answer, violation};
 use crate::emulator::state::lock;
 
-/// How often it is looked at before it is done, where it takes no time.
+/// Polls needed before a request is done, where the script sets no latency.
 const LOOKS: u32 = 2;
 
-/// What was taken and not forgotten.
+/// The submitted requests, until a reset.
 #[derive(Default)]
 pub(crate) struct State(Mutex<HashMap<String, Job>>);
 
@@ -44,13 +45,13 @@ impl State {
         lock(&self.0).clear();
     }
 
-    /// How many were called off.
+    /// The number of cancelled requests.
     pub(crate) fn cancelled(&self) -> usize {
         lock(&self.0).values().filter(|job| job.is_cancelled).count()
     }
 }
 
-/// What is below the queue's address: an app, or a request that was taken and what is wanted of it.
+/// Serves a path below the queue: an app to submit to, or a submitted request and an operation on it.
 pub(super) async fn serve(call: &Call<'_>, key: &str, path: &str, body: &Bytes) -> Result<Answer, Refusal> {
     let named = path.trim_start_matches('/');
     let Some((place, rest)) = named.split_once("/requests/") else {
@@ -81,7 +82,7 @@ fn submit(call: &Call<'_>, key: &str, named: &str, body: &Bytes) -> Result<Answe
     {
         return Ok(answer);
     }
-    // Only owner and name stay in the addresses of what was taken.
+    // The URLs of a submitted request hold only the app's owner and name.
     let place: Vec<&str> = named.split('/').take(2).collect();
     let place = place.join("/");
     let id = format!("00000000-0000-4000-8000-{:012}", call.number);
@@ -133,7 +134,7 @@ fn status(call: &Call<'_>, job: &mut Job, id: &str) -> Answer {
     json_answer(if is_over { 200 } else { 202 }, Vec::new(), &told)
 }
 
-/// Who asks for what is not done yet has not looked.
+/// Returns the result. A client that fetches it before it is done has not polled the status: a violation.
 fn result(call: &Call<'_>, job: &mut Job) -> Result<Answer, Refusal> {
     if job.is_cancelled {
         return Err(Refusal::new(400, "Request was cancelled"));

@@ -1,4 +1,5 @@
-//! Apps that read aloud, and apps that listen: each takes its text or its recording under a name of its own.
+//! fal's speech synthesis and transcription apps: each takes its text or its recording in a field of its own
+//! name.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -41,14 +42,14 @@ pub(super) const WIZPER: &[(&str, Shape)] = &[
     ("task", Shape::OneOf(&["transcribe", "translate"])),
     ("version", Shape::OneOf(&["3"])),
 ];
-/// What is heard in a second of a recording.
+/// Bytes of one second of a recording.
 const BYTES_OF_SECOND: usize = 1_000;
 
-/// What is to be read aloud.
+/// A speech synthesis request.
 #[derive(Debug, Clone)]
 pub(super) struct Speech {
     kind: &'static str,
-    /// It is told in the answer itself, as this app does unless it is asked for an address.
+    /// Whether the audio is returned inline as hex, as this app does unless a URL is requested.
     is_hex: bool,
 }
 
@@ -76,7 +77,7 @@ impl Speech {
     }
 }
 
-/// A recording, of which is heard what its bytes say.
+/// A recording, whose transcript is derived from its bytes.
 #[derive(Debug, Clone)]
 pub(super) struct Hearing {
     text: String,

@@ -1,4 +1,4 @@
-//! The provider's answer to a generate request, in its buffered form and in the pieces that streams are made of.
+//! Gemini's response to a generate request, buffered and as the pieces of a stream.
 
 use serde::Serialize;
 
@@ -11,7 +11,7 @@ use crate::openai::tokens;
 
 const THOUGHTS: &[&str] =
     &["Weighing", " what", " was", " asked", " before", " any", " word", " is", " said."];
-/// Finish reasons that come instead of an answer.
+/// Finish reasons that come without any content.
 const MALFORMED: &[&str] = &[
     "MALFORMED_FUNCTION_CALL",
     "UNEXPECTED_TOOL_CALL",
@@ -92,21 +92,22 @@ pub(crate) struct Usage {
     thoughts_token_count: u64,
 }
 
-/// All that an answer is made of.
+/// Everything that a response is built from.
 pub(crate) struct Plan<'a> {
     pub(crate) reply: &'a Reply,
     pub(crate) prompt_details: Vec<ModalityTokens>,
     pub(crate) include_thoughts: bool,
     pub(crate) logprobs: bool,
-    /// Signs where the model does.
+    /// Set where the model signs its thoughts.
     pub(crate) signer: Option<&'a Signer>,
-    /// What the request called the model; its signatures are bound to this.
+    /// The model name in the request; signatures are bound to it.
     pub(crate) model: &'a str,
     pub(crate) usage: UsageMode,
     pub(crate) response_id: String,
 }
 
-/// The behaviour in the words of the shared answer maker, for finish reasons that this provider says in its own.
+/// The behaviour translated for the shared response generator, for finish reasons that Gemini names
+/// differently.
 pub(crate) fn behaviour(behaviour: &Behaviour) -> Behaviour {
     let mut behaviour = behaviour.clone();
     let finish = behaviour.finish.as_deref().map(finish_reason);
@@ -121,7 +122,7 @@ pub(crate) fn behaviour(behaviour: &Behaviour) -> Behaviour {
     behaviour
 }
 
-/// The provider's word for how an answer ended; calls are no reason of their own.
+/// Gemini's finish reason; tool calls have none of their own.
 pub(crate) fn finish_reason(ended: &str) -> String {
     match ended {
         "stop" | "tool_calls" => "STOP".to_owned(),
@@ -131,7 +132,7 @@ pub(crate) fn finish_reason(ended: &str) -> String {
     }
 }
 
-/// The answer to a prompt that was blocked: no candidates, and only the prompt is counted.
+/// The response to a blocked prompt: no candidates, and only prompt tokens are counted.
 pub(crate) fn blocked(plan: &Plan<'_>, reason: Option<&str>) -> Response {
     let block_reason = reason.unwrap_or("PROHIBITED_CONTENT").to_owned();
     Response { prompt_feedback: Some(Feedback { block_reason }), ..plan.response(Vec::new(), 0, 0) }
@@ -145,7 +146,7 @@ impl Plan<'_> {
         self.response(candidates, self.visible_tokens(), self.reply.reasoning_tokens)
     }
 
-    /// A response around candidates, with what has been said until then.
+    /// A response around candidates, with the token counts so far.
     pub(crate) fn response(&self, candidates: Vec<Candidate>, visible: u64, thoughts: u64) -> Response {
         Response {
             candidates,
@@ -156,7 +157,7 @@ impl Plan<'_> {
         }
     }
 
-    /// Generated tokens that were not thoughts, over all candidates.
+    /// Generated tokens other than thoughts, over all candidates.
     pub(crate) fn visible_tokens(&self) -> u64 {
         self.reply.completion_tokens.saturating_sub(self.reply.reasoning_tokens)
     }
@@ -176,17 +177,17 @@ impl Plan<'_> {
         }
     }
 
-    /// The thoughts as a part, where they were asked for.
+    /// The thoughts as a part, where the request includes thoughts.
     pub(crate) fn thought(&self, index: usize) -> Option<Part> {
         let count = usize::try_from(self.reply.reasoning_tokens).unwrap_or(usize::MAX);
         let shown = self.include_thoughts && index == 0 && count > 0;
         shown.then(|| Part::thought(THOUGHTS.iter().copied().cycle().take(count).collect::<String>()))
     }
 
-    /// A call's part; only the first of a step is signed.
+    /// A function call's part; only the first call of a step is signed.
     pub(crate) fn call(&self, at: usize, call: &Call) -> Part {
         let args = serde_json::from_str(&call.arguments).unwrap_or_default();
-        // The models that sign are the ones that number their calls.
+        // The models that sign are those that give calls an id.
         let id = self.signer.map(|_| call.id.clone());
         let function_call = FunctionCall { id, name: call.name.clone(), args };
         let thought_signature =
@@ -194,7 +195,7 @@ impl Plan<'_> {
         Part { function_call: Some(function_call), thought_signature, ..Part::default() }
     }
 
-    /// The signature under the last words, which nobody has to bring back.
+    /// The signature on the last text part, which clients need not send back.
     pub(crate) fn text_signature(&self, choice: &Choice) -> Option<String> {
         let text = choice.pieces.concat();
         self.signer.filter(|_| !text.is_empty()).map(|signer| signer.text(self.model, &text))
@@ -227,7 +228,7 @@ impl Plan<'_> {
     }
 }
 
-/// How a candidate ends, without its content.
+/// A candidate's end: finish reason without content.
 pub(crate) fn ended(index: usize, choice: &Choice) -> Candidate {
     let reason = finish_reason(&choice.finish);
     let rating = Rating { category: "HARM_CATEGORY_DANGEROUS_CONTENT", probability: "HIGH", blocked: true };

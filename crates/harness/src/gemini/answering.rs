@@ -1,4 +1,4 @@
-//! Turns a readable request and a behaviour into an answer's head and steps.
+//! Turns a parsed request and a behaviour into a response's head and steps.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -36,7 +36,7 @@ struct Count {
     prompt_tokens_details: Vec<ModalityTokens>,
 }
 
-/// A request that passed every check, with what its cached content brings.
+/// A request that passed every check, merged with its cached content.
 struct Checked {
     contents: Vec<Content>,
     counted: Counted,
@@ -102,13 +102,13 @@ pub(crate) async fn generate(
     });
     let plan = plan(call, model, request, &checked, &reply, behaviour.usage, response_id);
     let mut answer = put(&plan, &behaviour, streamed)?;
-    // A script may tell of a downgrade; it comes last and wins.
+    // A script may report a downgraded tier; it is inserted last and takes precedence.
     let tier = request.service_tier.as_deref().filter(|tier| *tier != "UNSPECIFIED").unwrap_or("STANDARD");
     answer.headers.insert(0, (TIER_HEADER.to_owned(), tier.to_ascii_lowercase()));
     Ok(answer)
 }
 
-/// What one request of a batch gets: only its own script is read for it.
+/// The result of one request of a batch: only its own script applies.
 pub(crate) fn item(
     call: &Admitted<'_>,
     model: &Model,
@@ -179,14 +179,15 @@ fn room(model: &Model, request: &GenerateRequest, prompt_tokens: u64) -> Result<
             "The input token count ({prompt_tokens}) exceeds the maximum number of tokens allowed ({limit})."
         )));
     }
-    // The provider cuts what it says to the room that is left; only a wish beyond the whole window is refused.
+    // Gemini caps the output at the remaining context; only a limit above the whole context window is
+    // rejected.
     if wanted.is_some_and(|wanted| wanted > limit) {
         return Err(ApiError::at("generation_config.max_output_tokens", "exceeds what the model can say"));
     }
     Ok(())
 }
 
-/// What is said, made up the way the emulator always does it.
+/// The generated response, from the emulator's shared generator.
 fn reply(
     call: &Admitted<'_>,
     model: &Model,
@@ -249,7 +250,7 @@ fn scripted(call: &Admitted<'_>, script: Option<&str>) -> Result<Behaviour, ApiE
     behaviour(call.shared, &call.key, script).map_err(|error| ApiError::invalid(error.message))
 }
 
-/// Answers that do not depend on the request; a status alone is told in the provider's own envelope.
+/// Responses that do not depend on the request; a bare status gets Gemini's error envelope.
 fn canned(call: &Admitted<'_>, behaviour: &Behaviour, streamed: bool) -> Result<Option<Answer>, ApiError> {
     let elsewhere = behaviour.bomb > 0 || behaviour.redirect.is_some() || behaviour.body.is_some();
     match behaviour.status {

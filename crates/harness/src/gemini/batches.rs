@@ -1,4 +1,5 @@
-//! `:batchGenerateContent` and `batches`: a look moves a batch on, and what its requests get is settled when it ends.
+//! `:batchGenerateContent` and `batches`: each poll advances a batch by one stage, and its results are
+//! generated when it ends.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,7 +26,7 @@ const PAGE: usize = 50;
 const PAGE_MAX: usize = 1_000;
 const SLICES: usize = 40;
 
-/// What a client sends to make one.
+/// The request to create a batch.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Sent {
@@ -73,7 +74,7 @@ impl Stage {
     const fn state(self) -> &'static str {
         match self {
             Self::Pending => "BATCH_STATE_PENDING",
-            // It has no word for what is about to be cancelled.
+            // Gemini has no state for a cancellation in progress.
             Self::Running | Self::Cancelling => "BATCH_STATE_RUNNING",
             Self::Succeeded => "BATCH_STATE_SUCCEEDED",
             Self::Cancelled => "BATCH_STATE_CANCELLED",
@@ -85,7 +86,7 @@ impl Stage {
     }
 }
 
-/// One batch, of one key.
+/// One batch, owned by one key.
 #[derive(Debug, Clone)]
 struct Batch {
     owner: String,
@@ -97,11 +98,11 @@ struct Batch {
     ended: Option<OffsetDateTime>,
     stage: Stage,
     asks: Vec<(GenerateRequest, Option<Map<String, Value>>)>,
-    /// Of each request that was done, once no more are.
+    /// The result of each processed request, once the batch has ended.
     results: Vec<Value>,
 }
 
-/// All batches by id; ids grow with time.
+/// All batches by id; ids increase with time.
 #[derive(Default)]
 pub(crate) struct Batches(Mutex<BTreeMap<String, Batch>>);
 
@@ -153,7 +154,7 @@ impl Batches {
         json(&page)
     }
 
-    /// A look moves it on; what it got is told in slices where a script says so.
+    /// A poll, which advances the batch; a script can send the results in slices.
     pub(crate) fn show(&self, call: &Admitted<'_>, id: &str) -> Result<Answer, ApiError> {
         let mut all = self.all();
         let batch = find(&mut all, call, id)?;
@@ -194,7 +195,7 @@ fn find<'a>(
     found.ok_or_else(|| ApiError::not_found(format!("Batch batches/{id} was not found.")))
 }
 
-/// A new batch, as strictly as the provider takes one: what a request says is looked at when its turn comes.
+/// Validates a new batch as strictly as Gemini does; each request's content is checked when it is processed.
 fn read(call: &Admitted<'_>, model: &Model, sent: Sent, number: u64) -> Result<Batch, ApiError> {
     let SentBatch { model: named, display_name, input_config } = sent.batch;
     let other = |named: &str| named.strip_prefix("models/").unwrap_or(named) != model.id;
@@ -248,7 +249,7 @@ impl Batch {
                 self.updated = OffsetDateTime::now_utc();
             }
             Stage::Running => self.end(call, self.asks.len(), Stage::Succeeded),
-            // What was done by then is given out.
+            // Requests processed before the cancellation are delivered.
             Stage::Cancelling => self.end(call, self.asks.len() / 2, Stage::Cancelled),
             Stage::Succeeded | Stage::Cancelled => {}
         }
@@ -296,7 +297,7 @@ impl Batch {
         object([("name", name.into()), ("metadata", metadata)].into_iter().chain(done).chain(response))
     }
 
-    /// Whole numbers of 64 bits are texts, and what is 0 is not said.
+    /// 64-bit integers are encoded as strings, and zero counts are omitted.
     fn stats(&self) -> Value {
         let failed = self.results.iter().filter(|result| result.get("error").is_some()).count();
         let counts = [
@@ -314,7 +315,7 @@ fn object<'a>(members: impl Iterator<Item = (&'a str, Value)>) -> Value {
     Value::Object(members.map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
-/// A refusal as results tell it: by its number, and not by the status of an answer.
+/// An error in a batch result: a `google.rpc.Status` with a gRPC code instead of an HTTP status.
 fn status(error: &ApiError) -> Value {
     const NUMBERS: &[(&str, u8)] = &[
         ("CANCELLED", 1),
@@ -332,7 +333,7 @@ fn status(error: &ApiError) -> Value {
     json!({ "code": known.map_or(13, |(_, number)| *number), "message": error.message })
 }
 
-/// A script's `interval` is the pause between slices of it.
+/// A script's `interval` is the pause between slices of the response.
 fn told(call: &Admitted<'_>, shown: &Value) -> Result<Answer, ApiError> {
     let behaviour =
         behaviour(call.shared, &call.key, None).map_err(|error| ApiError::invalid(error.message))?;

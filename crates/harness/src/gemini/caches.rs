@@ -1,4 +1,4 @@
-//! `cachedContents`: prompts kept by name until they expire, each seen only by the key that made it.
+//! `cachedContents`: prompts cached by name until they expire, each visible only to the key that created it.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use super::{prompt, turns};
 const TTL: Duration = Duration::hours(1);
 const DISPLAY_NAME_MAX: usize = 128;
 
-/// What a client sends to make or to change one.
+/// The request to create or update a cached content.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Sent {
@@ -46,7 +46,7 @@ pub(crate) struct Cached {
     pub(crate) tools: Vec<Tool>,
 }
 
-/// One as clients see it; what it holds is never shown again.
+/// A cached content as clients see it; its contents are never returned.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Row {
@@ -76,7 +76,7 @@ pub(crate) struct List {
 pub(crate) struct Caches(Mutex<BTreeMap<String, Cached>>);
 
 impl Caches {
-    /// `number` makes the name; `model` is what the request named, found to be served.
+    /// Creates a cached content, named by `number`; `model` is the request's model, which is served.
     pub(crate) fn create(&self, owner: &str, number: u64, model: &str, sent: Sent) -> Result<Row, ApiError> {
         if sent.contents.is_empty() && sent.system_instruction.is_none() && sent.tools.is_empty() {
             return Err(ApiError::invalid(
@@ -136,7 +136,7 @@ impl Caches {
         List { cached_contents: open.map(Cached::row).collect() }
     }
 
-    /// Only the time to live can be changed.
+    /// Updates the expiry; nothing else can be changed.
     pub(crate) fn update(&self, owner: &str, name: &str, sent: &Sent) -> Result<Row, ApiError> {
         let mut cached = self.get(owner, name)?;
         let fixed = sent.display_name.is_some()
@@ -164,7 +164,7 @@ impl Caches {
         Ok(())
     }
 
-    /// Finds what a request builds on, and refuses a request that says again what the cache holds.
+    /// Finds the cached content that a request uses, and rejects a request that repeats fields of the cache.
     pub(crate) fn used(
         &self,
         owner: &str,
@@ -215,7 +215,7 @@ impl Cached {
     }
 }
 
-/// Says the same of what is gone, what never was, and what is another's.
+/// The same error for an expired, an unknown and a foreign cache.
 fn missing() -> ApiError {
     ApiError::new(403, "PERMISSION_DENIED", "CachedContent not found (or permission denied)")
 }

@@ -1,4 +1,4 @@
-//! Conversation turns as they stand on the wire, in requests and in answers.
+//! Conversation turns in Gemini's wire format, in requests and in responses.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -29,7 +29,7 @@ pub(crate) struct Part {
     pub(crate) inline_data: Option<Media>,
     #[serde(skip_serializing)]
     pub(crate) file_data: Option<Media>,
-    /// What the provider's own tools said; the emulator has none and only counts them.
+    /// Output of Gemini's server-side tools; the emulator has none and only counts it.
     #[serde(flatten, skip_serializing)]
     pub(crate) others: Map<String, Value>,
 }
@@ -59,7 +59,7 @@ pub(crate) struct Media {
     pub(crate) file_uri: Option<String>,
 }
 
-/// What the counters tell apart.
+/// The modalities that token counts distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub(crate) enum Modality {
@@ -87,7 +87,7 @@ impl Content {
         self.parts.iter().filter_map(|part| part.function_response.as_ref())
     }
 
-    /// What is said aloud.
+    /// The visible text, without thoughts.
     pub(crate) fn text(&self) -> String {
         let aloud = self.parts.iter().filter(|part| part.thought != Some(true));
         aloud.filter_map(|part| part.text.as_deref()).collect()
@@ -107,7 +107,7 @@ impl Part {
         self.inline_data.as_ref().or(self.file_data.as_ref())
     }
 
-    /// Whether one of the data fields is there.
+    /// Whether any of the data fields is set.
     pub(crate) fn has_data(&self) -> bool {
         let server_side = ["executableCode", "codeExecutionResult", "toolCall", "toolResponse"];
         self.text.is_some()

@@ -1,4 +1,4 @@
-//! `:embedContent` and `:batchEmbedContents`: vectors that depend on nothing but the text.
+//! `:embedContent` and `:batchEmbedContents`: vectors that depend only on the text.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! The provider's refusals in its envelope: `{"error":{code,message,status,details}}`.
+//! Google's errors in their envelope: `{"error":{code,message,status,details}}`.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use crate::emulator::Behaviour;
 const DOMAIN: &str = "googleapis.com";
 const SERVICE: &str = "generativelanguage.googleapis.com";
 
-/// A refusal before it is written out.
+/// An error before it is serialised.
 #[derive(Debug, Clone)]
 pub(crate) struct ApiError {
     pub(crate) code: u16,
@@ -17,7 +17,7 @@ pub(crate) struct ApiError {
     pub(crate) details: Vec<Detail>,
 }
 
-/// The typed details that clients look for.
+/// The typed details that clients parse.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "@type")]
 pub(crate) enum Detail {
@@ -72,7 +72,7 @@ impl ApiError {
         Self::new(400, "INVALID_ARGUMENT", message)
     }
 
-    /// What the request says at one place, in the words of the provider's field checks.
+    /// An error about one field, in the words of Google's field validation.
     pub(crate) fn at(place: &str, why: &str) -> Self {
         Self::invalid(format!("* GenerateContentRequest.{place}: {why}\n"))
     }
@@ -107,7 +107,7 @@ impl ApiError {
             .info("ACCESS_TOKEN_TYPE_UNSUPPORTED")
     }
 
-    /// The provider has no header for this: when to come back stands in the body, and nowhere else.
+    /// Gemini sends no `retry-after` header: the delay is only in the body.
     pub(crate) fn rate_limited(retry_after_ms: Option<u64>) -> Self {
         let error = Self::exhausted("Resource has been exhausted (e.g. check quota).");
         let Some(ms) = retry_after_ms else { return error };
@@ -127,7 +127,7 @@ impl ApiError {
             })
     }
 
-    /// The words and details that go with a scripted status.
+    /// The message and details of a scripted status.
     pub(crate) fn scripted(code: u16, behaviour: &Behaviour) -> Self {
         let quota = behaviour.code.as_deref() == Some("insufficient_quota");
         let seconds = behaviour.retry_after.as_deref().and_then(|text| text.parse::<u64>().ok());
@@ -152,7 +152,7 @@ impl ApiError {
         error
     }
 
-    /// The error that a stream breaks off with; its code follows from the scripted status name.
+    /// The error that ends a stream; its code follows from the scripted status name.
     pub(crate) fn in_stream(behaviour: &Behaviour) -> Self {
         let named = behaviour.code.as_deref().and_then(known_status).unwrap_or("INTERNAL");
         let code = STATUSES.iter().find(|(_, status)| *status == named).map_or(500, |(code, _)| *code);
@@ -166,7 +166,7 @@ impl ApiError {
         serde_json::to_value(Envelope { error }).unwrap_or_default()
     }
 
-    /// What the journal calls it.
+    /// The error's name in the journal.
     pub(crate) fn name(&self) -> String {
         let reason = self.details.iter().find_map(|detail| match detail {
             Detail::ErrorInfo { reason, .. } => Some(*reason),
@@ -183,7 +183,7 @@ impl ApiError {
         self.info_of(SERVICE, reason)
     }
 
-    /// The reason that another service of the provider's gives.
+    /// Adds the error reason of another Google service.
     pub(crate) fn info_of(self, service: &'static str, reason: &'static str) -> Self {
         self.detail(Detail::ErrorInfo { reason, domain: DOMAIN, metadata: Metadata { service } })
     }

@@ -1,4 +1,4 @@
-//! The Gemini wire as the real provider speaks it: what it refuses, what it answers, how it counts.
+//! An emulator of the Gemini API: its checks, its responses, its token counts.
 
 mod answer;
 pub(crate) mod answering;
@@ -26,7 +26,7 @@ use error::ApiError;
 use models::Abilities;
 use signature::Signer;
 
-/// What an emulator remembers for this provider.
+/// The emulator's Gemini state.
 pub(crate) struct State {
     batches: Batches,
     caches: Caches,
@@ -38,13 +38,13 @@ impl State {
         Self { batches: Batches::default(), caches: Caches::default(), signer: Signer::new() }
     }
 
-    /// Forgets the batches and the cached contents; signatures given out stay good.
+    /// Clears the batches and the cached contents; issued signatures stay valid.
     pub(crate) fn reset(&self) {
         self.batches.clear();
         self.caches.clear();
     }
 
-    /// Refuses a history whose signatures are not what this model gave out.
+    /// Rejects a history whose signatures this model did not issue.
     fn signed(&self, model: &str, abilities: Abilities, contents: &[Content]) -> Result<(), ApiError> {
         if abilities.signs { self.signer.check(model, contents) } else { Ok(()) }
     }

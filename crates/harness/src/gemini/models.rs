@@ -1,4 +1,4 @@
-//! The served models, what their names say about them, and `GET models`.
+//! The served Gemini models, the abilities that their names imply, and `GET models`.
 
 use serde::Serialize;
 
@@ -10,19 +10,19 @@ const CONTEXT_TOKENS_MAX: u64 = 1_048_576;
 const PAGE: usize = 50;
 const PAGE_MAX: usize = 1000;
 
-/// Served when the configuration names none of this provider's models.
+/// Served if the configuration names no Gemini model.
 const DEFAULTS: &[&str] =
     &["gemini-3-pro-preview", "gemini-2.5-flash", "gemini-2.0-flash", "gemini-embedding-001"];
 
-/// What a model can do, read off its name.
+/// A model's abilities, derived from its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Abilities {
     pub(crate) thinks: bool,
-    /// Signs its function calls and demands the signatures back; takes a level instead of a budget.
+    /// Signs its function calls and requires the signatures back; takes a thinking level instead of a budget.
     pub(crate) signs: bool,
-    /// The budgets of thinking that it takes beside 0, where it takes 0, and -1 (ai.google.dev, "Thinking").
+    /// The thinking budgets that it accepts, whether it accepts 0, and -1 (ai.google.dev, "Thinking").
     pub(crate) budgets: Option<Budgets>,
-    /// The shortest prefix that is cached; none where nothing is.
+    /// The shortest prefix that is cached; `None` where nothing is.
     pub(crate) cache_tokens_min: Option<u64>,
 }
 
@@ -83,7 +83,7 @@ pub(crate) struct Page {
     next_page_token: Option<String>,
 }
 
-/// This provider's part of the configured models.
+/// The Gemini models among the configured ones.
 pub(crate) fn served(configured: &[Model]) -> Vec<Model> {
     let ours = |id: &str| id.starts_with("gemini") || id.starts_with("gemma");
     let named: Vec<Model> = configured.iter().filter(|model| ours(&model.id)).cloned().collect();
@@ -94,7 +94,7 @@ pub(crate) fn served(configured: &[Model]) -> Vec<Model> {
     }
 }
 
-/// Finds a model for a method; the name comes with or without `models/` before it.
+/// Finds a model that supports a method; the name may have the prefix `models/`.
 pub(crate) fn find(configured: &[Model], name: &str, version: &str, method: &str) -> Result<Model, ApiError> {
     let id = name.strip_prefix("models/").unwrap_or(name);
     let found = served(configured).into_iter().find(|model| model.id == id);

@@ -1,4 +1,4 @@
-//! What the provider refuses in the options of a request: ranges, combinations, tools and their schemas.
+//! Gemini's checks of a request's options: ranges, combinations, tools and their schemas.
 
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ pub(crate) fn check(
     abilities: Abilities,
     is_vertex: bool,
 ) -> Result<(), ApiError> {
-    // A script travels in them; else they are what projects of the cloud are billed by.
+    // The Gemini API rejects labels, which are for billing on Vertex AI; `emulate` carries a script.
     if !is_vertex && let Some(name) = request.labels.keys().find(|name| *name != "emulate") {
         return Err(ApiError::at(&format!("labels.{name}"), "labels are not supported by this API"));
     }
@@ -205,7 +205,7 @@ fn declared(place: &str, declaration: &Declaration) -> Result<(), ApiError> {
     }
 }
 
-/// What is JSON Schema is one.
+/// Checks a field that takes JSON Schema.
 fn json_schema(place: &str, schema: &Value) -> Result<(), ApiError> {
     if !schema.is_object() {
         return Err(ApiError::at(place, "schema must be an object"));
@@ -216,7 +216,7 @@ fn json_schema(place: &str, schema: &Value) -> Result<(), ApiError> {
     }
 }
 
-/// The rules of the provider's own schema form.
+/// Checks Gemini's own schema format.
 fn schema(place: &str, schema: &Value) -> Result<(), ApiError> {
     let properties = schema.get("properties").and_then(Value::as_object);
     match schema.get("type").and_then(Value::as_str) {

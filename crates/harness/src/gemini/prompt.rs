@@ -1,4 +1,4 @@
-//! How much a request costs to read, and the question it comes down to.
+//! Counts a request's input tokens, and extracts the question to answer.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::request::{GenerateRequest, Tool};
 use crate::openai::request::ChatRequest;
 use crate::openai::tokens::{MEDIA_TOKENS, MESSAGE_TOKENS, PRIMING_TOKENS, Prompt};
 
-/// A prompt's size, by what it is made of.
+/// A prompt's token count, by modality.
 pub(crate) struct Counted {
     pub(crate) prompt: Prompt,
     media: BTreeMap<Modality, u64>,
@@ -24,14 +24,14 @@ pub(crate) struct ModalityTokens {
     token_count: u64,
 }
 
-/// Counts in the order in which the real cache keys: tools, instruction, turns.
+/// Counts in the order in which the real cache keys: tools, system instruction, turns.
 pub(crate) fn count(tools: &[Tool], instruction: Option<&Content>, contents: &[Content]) -> Counted {
     let mut counted = prefix(tools, instruction, contents);
     counted.prompt.tokens += PRIMING_TOKENS;
     counted
 }
 
-/// The same without what every prompt costs once: the size of a cached content.
+/// As `count`, without the tokens added once to every prompt: the size of a cached content.
 pub(crate) fn prefix(tools: &[Tool], instruction: Option<&Content>, contents: &[Content]) -> Counted {
     let mut counted = Counted { prompt: Prompt::new(), media: BTreeMap::new() };
     for tool in tools {
@@ -88,7 +88,7 @@ impl Counted {
     }
 }
 
-/// The same question in the form from which the emulator makes up answers.
+/// The request as a chat request, from which the shared generator makes responses.
 pub(crate) fn question(
     request: &GenerateRequest,
     contents: &[Content],

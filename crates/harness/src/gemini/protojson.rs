@@ -1,5 +1,5 @@
-//! Reads JSON the way the provider's gateway maps it to its messages: both name styles, lenient scalars, no unknown
-//! names. What comes out has camel case names and one form for every value.
+//! Parses JSON the way Gemini's gateway maps it to protobuf messages: camel case and snake case names,
+//! lenient scalars, no unknown names. The result has camel case names and one canonical form for every value.
 
 use base64::Engine;
 use base64::alphabet::URL_SAFE;
@@ -21,7 +21,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// Parses a body as one message and reads it into its typed form.
+/// Parses a body as a message and deserialises it into its typed form.
 pub(crate) fn read<T: DeserializeOwned>(body: &[u8], message: &Message) -> Result<T, ApiError> {
     let sent: Value = serde_json::from_slice(body).map_err(|error| {
         let line = String::from_utf8_lossy(body)
@@ -37,16 +37,16 @@ pub(crate) fn read<T: DeserializeOwned>(body: &[u8], message: &Message) -> Resul
     if !reader.violations.is_empty() {
         return Err(ApiError::bad_request(reader.violations));
     }
-    // The table has settled names and types, so that only a number out of range is left to fail here.
+    // The table has already checked names and types, so only a number out of range can fail here.
     serde_json::from_value(read).map_err(|error| ApiError::invalid(format!("Invalid value: {error}")))
 }
 
-/// The bytes of a base64 text in either alphabet.
+/// Decodes base64 in either alphabet.
 pub(crate) fn bytes(text: &str) -> Option<Vec<u8>> {
     LENIENT.decode(text.replace('+', "-").replace('/', "_")).ok()
 }
 
-/// The provider's own name of a field, as its messages show it.
+/// The field's snake case name, as Gemini's error messages show it.
 pub(crate) fn snake(camel: &str) -> String {
     let mut name = String::with_capacity(camel.len() + 4);
     for character in camel.chars() {
@@ -108,7 +108,7 @@ impl Reader {
                 self.unknown(parent, name, "Proto field is not repeating, cannot start list.");
                 Value::Null
             }
-            // A lone value stands for a list of one.
+            // A single value is accepted as a list of one.
             one if field.many => Value::Array(vec![self.value(one, field.kind, &format!("{path}[0]"))]),
             one => self.value(one, field.kind, path),
         }
@@ -149,7 +149,7 @@ impl Reader {
         }
     }
 
-    /// The provider numbers the entries of a map in its messages.
+    /// Error messages number the entries of a map.
     fn map(&mut self, sent: &Value, message: &Message, path: &str) -> Value {
         let Value::Object(entries) = sent else {
             return self.wrong(path, &format!("{PACKAGE}.{}", message.name), sent);
@@ -179,7 +179,7 @@ impl Reader {
 fn integer(sent: &Value) -> Option<i32> {
     let whole = match sent {
         Value::String(text) => text.parse::<i64>().ok(),
-        // A whole number stays one when it is written with a point.
+        // An integer stays one when it is written with a decimal point, as in `1.0`.
         Value::Number(number) if number.is_f64() => {
             number.to_string().strip_suffix(".0").and_then(|n| n.parse().ok())
         }
@@ -211,7 +211,8 @@ mod tests {
     use super::*;
     use crate::gemini::schema::GENERATE;
 
-    /// Spells known names in snake case where the next choice says so; what is inside of a struct stays as it is.
+    /// Writes known names in snake case where the next choice says so; the content of a struct is left as it
+    /// is.
     fn respelled(value: &Value, kind: Kind, choices: &mut impl Iterator<Item = bool>) -> Value {
         match (value, kind) {
             (Value::Array(list), _) => list.iter().map(|one| respelled(one, kind, choices)).collect(),

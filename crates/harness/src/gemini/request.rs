@@ -1,4 +1,4 @@
-//! The typed form of a generate request, after names and types were settled.
+//! The typed form of a generate request, after names and types were checked.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -24,7 +24,7 @@ pub(crate) struct GenerateRequest {
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Tool {
     pub(crate) function_declarations: Vec<Declaration>,
-    /// The provider's own tools: accepted, counted, never used.
+    /// Gemini's server-side tools: accepted, counted, never used.
     #[serde(flatten)]
     pub(crate) server_side: Map<String, Value>,
 }
@@ -89,7 +89,7 @@ impl GenerateRequest {
         self.tools.iter().flat_map(|tool| &tool.function_declarations)
     }
 
-    /// The script that a request carries in its own labels: `{"emulate": "chunks=5"}`.
+    /// The script that a request carries in its labels: `{"emulate": "chunks=5"}`.
     pub(crate) fn script(&self) -> Option<&str> {
         self.labels.get("emulate").and_then(Value::as_str)
     }
@@ -100,7 +100,7 @@ impl GenerateRequest {
 }
 
 impl Declaration {
-    /// The schema of its arguments in lower-case JSON Schema, whichever form it came in.
+    /// The arguments' schema as lower-case JSON Schema, whichever form the request used.
     pub(crate) fn schema(&self) -> Value {
         match (&self.parameters_json_schema, &self.parameters) {
             (Some(schema), _) => schema.clone(),
@@ -111,7 +111,7 @@ impl Declaration {
 }
 
 impl GenerationConfig {
-    /// The schema of the answer in lower-case JSON Schema.
+    /// The response schema as lower-case JSON Schema.
     pub(crate) fn schema(&self) -> Option<Value> {
         self.response_json_schema.clone().or_else(|| self.response_schema.as_ref().map(json_schema))
     }
@@ -125,7 +125,7 @@ impl GenerationConfig {
     }
 }
 
-/// The provider's type names are those of JSON Schema in capitals.
+/// Gemini's type names are those of JSON Schema in capitals.
 fn json_schema(schema: &Value) -> Value {
     match schema {
         Value::Object(fields) => {

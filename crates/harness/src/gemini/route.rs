@@ -1,4 +1,4 @@
-//! Which call a method and a path mean.
+//! Maps a method and a path to a Gemini API call.
 
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 use super::error::ApiError;
 use super::stream::Form;
 
-/// A call on this provider's surface, with the API version it was made under.
+/// A Gemini API call, with the API version of its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) version: &'static str,
@@ -17,7 +17,7 @@ pub(crate) struct Route {
 pub(crate) enum Target {
     Models,
     Model(String),
-    /// A model and what it is to do.
+    /// A model and the method to call.
     Method(String, String),
     Caches,
     Cache(String),
@@ -26,7 +26,7 @@ pub(crate) enum Target {
     BatchCancel(String),
 }
 
-/// Whether a path is under one of this provider's versions, read by its own routes.
+/// The API version of a path, with the rest of the path; `None` for other providers' paths.
 pub(crate) fn version(path: &str) -> Option<(&'static str, &str)> {
     ["v1beta", "v1"].into_iter().find_map(|version| {
         let rest = path.strip_prefix('/')?.strip_prefix(version)?;
@@ -57,14 +57,14 @@ pub(crate) fn route(path: &str) -> Result<Route, ApiError> {
     Ok(Route { version, target })
 }
 
-/// A value of the query, decoded.
+/// A decoded query parameter.
 pub(crate) fn query(uri: &Uri, name: &str) -> Option<String> {
     let pairs = uri.query().unwrap_or_default().split('&');
     let mut values = pairs.filter_map(|pair| pair.split_once('=')).filter(|(key, _)| *key == name);
     values.next().map(|(_, value)| percent_decode_str(value).decode_utf8_lossy().into_owned())
 }
 
-/// The form of a stream; nothing where the call is none.
+/// The wire form of a stream; `None` if the call is not a streaming one.
 pub(crate) fn form(uri: &Uri, target: &Target) -> Option<Form> {
     let Target::Method(_, method) = target else { return None };
     let streams = method == "streamGenerateContent";
@@ -73,7 +73,7 @@ pub(crate) fn form(uri: &Uri, target: &Target) -> Option<Form> {
 }
 
 impl Target {
-    /// The HTTP methods that the target takes.
+    /// Whether the target accepts this HTTP method.
     pub(crate) fn takes(&self, method: &Method) -> bool {
         match self {
             Target::Models | Target::Model(_) | Target::Batches => method == Method::GET,

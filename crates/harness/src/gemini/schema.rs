@@ -1,15 +1,15 @@
-//! The request messages that the provider knows: every field, its type, and whether it repeats.
+//! Gemini's request messages: every field, its type, and whether it repeats.
 
-/// What a field holds on the wire.
+/// The type of a field on the wire.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
     Text,
-    /// Base64 in the plain or the URL alphabet, padded or not.
+    /// Base64 in the standard or the URL-safe alphabet, padded or not.
     Bytes,
     Flag,
     Int32,
     Float,
-    /// Seconds with an `s` behind them.
+    /// Seconds with an `s` suffix.
     Duration,
     Timestamp,
     /// Any JSON object.
@@ -18,7 +18,7 @@ pub(crate) enum Kind {
     Any,
     Enum(&'static Names),
     Message(&'static Message),
-    /// Text keys with values of one message.
+    /// String keys with values of one message type.
     Map(&'static Message),
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct Message {
 }
 
 pub(crate) struct Field {
-    /// In camel case; the snake case form is read as well.
+    /// In camel case; snake case is accepted as well.
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
     pub(crate) many: bool,
@@ -233,7 +233,7 @@ static DECLARATION: Message = message(
     ],
 );
 
-/// The provider's subset of OpenAPI; references and `additionalProperties` are none of it.
+/// Gemini's subset of OpenAPI's schema, without references and `additionalProperties`.
 static SCHEMA: Message = message(
     "Schema",
     &[

@@ -1,4 +1,4 @@
-//! One call of this provider from its head to its answer.
+//! Serves one Gemini call from request head to response.
 
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
@@ -26,18 +26,18 @@ use crate::emulator::wire::Control;
 /// The header that holds the key.
 const KEY_HEADER: &str = "x-goog-api-key";
 
-/// A call whose key is good, as its handlers see it.
+/// A call whose key was accepted, as its handlers see it.
 pub(crate) struct Admitted<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) control: &'a Control,
     pub(crate) guard: &'a Guard,
     pub(crate) key: String,
     pub(crate) version: &'static str,
-    /// The cloud takes what the vendor's own API does not.
+    /// Vertex AI accepts fields that the Gemini API rejects.
     pub(crate) is_vertex: bool,
 }
 
-/// Whether a call is meant for this provider: by its path, and where another has the same one, by its key.
+/// Whether a call is for Gemini: by its path, or by its key where another provider has the same path.
 pub(crate) fn serves(head: &Parts) -> bool {
     match route::version(head.uri.path()) {
         Some(("v1beta", _)) => true,
@@ -50,7 +50,7 @@ pub(crate) fn serves(head: &Parts) -> bool {
     }
 }
 
-/// The key a call brings, in its header or in its query.
+/// The API key of a call, from its header or its query string.
 fn sent_key(head: &Parts) -> Option<String> {
     let header = head.headers.get(KEY_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
     header.or_else(|| route::query(&head.uri, "key"))
@@ -66,7 +66,7 @@ pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
     }
 }
 
-/// The answer that a refusal is; a stream's stands in an array.
+/// The response to a rejected request; on a streaming method the error is wrapped in an array.
 pub(crate) fn refused(guard: &Guard, error: &ApiError, streamed: bool) -> Answer {
     guard.note(|entry| entry.error_code = Some(error.name()));
     let body = if streamed { json!([error.body()]) } else { error.body() };
@@ -121,7 +121,8 @@ async fn attempt(sent: &Call<'_>, body: Incoming, streamed: Option<Form>) -> Res
     }
 }
 
-/// What a model answers to a call that another address took and admitted; none where it is not served.
+/// The response of a model to a call that another endpoint authenticated; `None` where the model is not
+/// served.
 pub(crate) async fn served_method(
     sent: &Call<'_>,
     key: &str,
@@ -197,8 +198,8 @@ impl Admitted<'_> {
     }
 }
 
-/// Refuses what belongs to a gateway or its clients, and any key that is not this provider's; credentials of another
-/// kind are a refusal of their own.
+/// Rejects headers that belong to a gateway or its clients, and any key that is not for Gemini; other kinds
+/// of credentials get an error of their own.
 fn forbidden_headers(call: &Call<'_>) -> Result<(), ApiError> {
     let headers = &call.head.headers;
     let forbidden = |name: &&str| {
@@ -262,7 +263,7 @@ pub(crate) fn json(body: &impl Serialize) -> Result<Answer, ApiError> {
     Ok(json_answer(200, Vec::new(), &to_json(body)?))
 }
 
-/// The conversation checks that generating and counting share.
+/// The conversation checks shared by generating and token counting.
 pub(crate) fn check_turns(request: &GenerateRequest) -> Result<(), ApiError> {
     turns::check(&request.contents)?;
     turns::check_instruction(request.system_instruction.as_ref())

@@ -1,4 +1,5 @@
-//! Thought signatures: what binds a function call to the model that made it, and who must bring it back.
+//! Thought signatures: they bind a function call to the model that generated it, and clients must send them
+//! back.
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
@@ -10,17 +11,19 @@ use super::content::{Content, FunctionCall, Part};
 use super::error::ApiError;
 use super::protojson;
 
-/// Goes before each tag; real signatures begin with a field mark as well, and bytes outside of ASCII travel badly.
+/// Precedes each tag; real signatures begin with a protobuf field tag as well. Only ASCII, since other bytes
+/// are not always transmitted intact.
 const MARK: &[u8] = &[0x12, 0x20];
-/// Stands for a signature that is not to be had, as plain text or as the base64 of it.
+/// The placeholder for an unavailable signature, as plain text or as its base64.
 const SKIP: &str = "skip_thought_signature_validator";
 
-/// One emulator's key; what another one signed is foreign here.
+/// One emulator's HMAC key; signatures of another emulator are rejected.
 pub(crate) struct Signer(hmac::Key);
 
 impl Signer {
     pub(crate) fn new() -> Self {
-        // Without chance at hand the key is fixed, and signatures are merely no longer foreign elsewhere.
+        // If the system's randomness fails, the key is fixed; signatures of another emulator are then
+        // accepted.
         let random = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
         Self(random.unwrap_or_else(|_| hmac::Key::new(hmac::HMAC_SHA256, MARK)))
     }
@@ -29,12 +32,12 @@ impl Signer {
         self.sign(&[model, &call.name, &sorted(&call.args)])
     }
 
-    /// Newer models sign the end of what they say too, but nobody has to bring that back.
+    /// Newer models also sign the end of their text, but clients need not send that back.
     pub(crate) fn text(&self, model: &str, text: &str) -> String {
         self.sign(&[model, text])
     }
 
-    /// Refuses a history whose current turn lost a signature, or has one that was not made for its call.
+    /// Rejects a history whose current turn lacks a signature, or has one that was not made for its call.
     pub(crate) fn check(&self, model: &str, contents: &[Content]) -> Result<(), ApiError> {
         let asked = |content: &Content| !content.is_model() && content.responses().next().is_none();
         let turn = contents.iter().rposition(asked).map_or(0, |at| at + 1);
@@ -82,7 +85,7 @@ fn missing(name: &str, at: usize) -> ApiError {
     ))
 }
 
-/// The arguments in one spelling: clients may reorder keys, and nothing else.
+/// The arguments in canonical order: clients may reorder keys, and nothing else.
 fn sorted(args: &Map<String, Value>) -> String {
     fn sort(value: &Value) -> Value {
         match value {

@@ -1,5 +1,5 @@
-//! The streamed form of an answer: chunks in the provider's order, then the script's damage, then bytes as an event
-//! stream or as a growing array.
+//! Gemini's streamed response: chunks in the provider's order, with the script's faults applied, serialised
+//! as server-sent events or as a growing JSON array.
 
 use bytes::Bytes;
 
@@ -10,12 +10,12 @@ use crate::emulator::frames::{self, Event};
 use crate::emulator::{Behaviour, LineEnd, Part as Piece, Place, ToolMode, UsageMode};
 use crate::openai::tokens;
 
-/// How a stream is put on the wire.
+/// The wire form of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// `alt=sse`
     Events,
-    /// One JSON array that grows.
+    /// A single JSON array, sent element by element.
     Array,
 }
 
@@ -26,14 +26,14 @@ struct Chunks<'a> {
     thoughts: u64,
 }
 
-/// All chunks of the answer as bytes, each with its place and the tokens it carries.
+/// The complete response as byte pieces, each with its place and its token count.
 pub(crate) fn parts(plan: &Plan<'_>, behaviour: &Behaviour, form: Form) -> Vec<Piece> {
     let mut chunks = Chunks { plan, events: Vec::new(), visible: 0, thoughts: 0 };
     chunks.all(behaviour.tools == Some(ToolMode::Interleaved));
     put(chunks.events, behaviour, form)
 }
 
-/// A response that needs no more than one chunk.
+/// A response that fits into a single chunk.
 pub(crate) fn single(response: &str, behaviour: &Behaviour, form: Form) -> Vec<Piece> {
     put(
         vec![Event { name: None, data: response.to_owned(), tokens: 0, place: Place::Finish }],
@@ -73,7 +73,7 @@ impl Chunks<'_> {
         }
     }
 
-    /// The candidates take turns, piece by piece.
+    /// The candidates alternate, piece by piece.
     fn text(&mut self) {
         let choices = &self.plan.reply.choices;
         let longest = choices.iter().map(|choice| choice.pieces.len()).max().unwrap_or(0);
@@ -87,7 +87,7 @@ impl Chunks<'_> {
         }
     }
 
-    /// Each candidate's last chunk, with an empty text that newer models sign.
+    /// Each candidate's last chunk, with an empty text part that newer models sign.
     fn finishes(&mut self) {
         let choices = &self.plan.reply.choices;
         for (index, choice) in choices.iter().enumerate() {
@@ -110,8 +110,8 @@ impl Chunks<'_> {
         self.candidate(candidate, tokens, place);
     }
 
-    /// Adds one chunk; the last takes the tokens that a script counted beyond what was said, and the first the
-    /// thoughts, shown or not.
+    /// Adds one chunk; the last one takes the tokens that a script counts beyond those generated, and the
+    /// first one the thoughts, shown or not.
     fn candidate(&mut self, candidate: Candidate, tokens: u64, place: Place) {
         let visible = tokens.min(self.plan.visible_tokens().saturating_sub(self.visible));
         let thoughts = self.plan.reply.reasoning_tokens - self.thoughts;
@@ -141,7 +141,7 @@ fn put(mut events: Vec<Event>, behaviour: &Behaviour, form: Form) -> Vec<Piece> 
             array(events)
         }
         Form::Events => {
-            // This provider has no terminator; a script may send the one that others have.
+            // Gemini has no terminator; a script may send the one that other providers have.
             if behaviour.doubled_done {
                 events.push(Event { name: None, data: "[DONE]".to_owned(), tokens: 0, place: Place::Done });
             }

@@ -1,4 +1,4 @@
-//! What the provider refuses in a conversation: roles, empty parts, and results that fit no calls.
+//! Gemini's conversation checks: roles, empty parts, and function results that match no calls.
 
 use super::content::{Content, FunctionCall, FunctionResponse};
 use super::error::ApiError;
@@ -14,7 +14,7 @@ pub(crate) fn check(contents: &[Content]) -> Result<(), ApiError> {
     results(contents)
 }
 
-/// A system instruction has parts, whatever its role says.
+/// A system instruction needs parts; its role is ignored.
 pub(crate) fn check_instruction(instruction: Option<&Content>) -> Result<(), ApiError> {
     let Some(instruction) = instruction else { return Ok(()) };
     let textual = instruction.parts.iter().all(|part| part.text.is_some());
@@ -70,7 +70,7 @@ fn one(place: &str, content: &Content) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The results of a turn's calls stand all together in the next turn, and nowhere else.
+/// The results of a turn's calls must all be in the next turn, and nowhere else.
 fn results(contents: &[Content]) -> Result<(), ApiError> {
     let mut open: Vec<&FunctionCall> = Vec::new();
     for content in contents {
@@ -99,7 +99,7 @@ fn results(contents: &[Content]) -> Result<(), ApiError> {
     ))
 }
 
-/// Takes the call that a result belongs to: by its id where it has one, else by its name.
+/// Removes the call that a result belongs to: matched by id if it has one, else by name.
 fn answered(open: &mut Vec<&FunctionCall>, result: &FunctionResponse) -> Result<(), ApiError> {
     let fits = |call: &&FunctionCall| match (&result.id, &call.id) {
         (Some(result), Some(call)) => result == call,

@@ -1,4 +1,5 @@
-//! What the hub and its storage answer: lists, redirects, bytes, and refusals in the real one's words.
+//! The responses of the hub and its storage: listings, redirects, file content, and errors in the real hub's
+//! words.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -8,14 +9,14 @@ use serde_json::{Value, json};
 use super::ask::Ask;
 use super::{Access, Asked, Fault, Repository, Shared, TOKEN, blob_id, is_large, sha256};
 
-/// An answer before it goes out.
+/// A response before it is sent.
 struct Answer {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
-    /// After how many bytes of the body nothing more comes.
+    /// Stops sending after this many bytes of the body.
     breaks_after: Option<usize>,
-    /// Until the client goes.
+    /// Keeps the connection open until the client closes it.
     stays: bool,
 }
 
@@ -39,7 +40,7 @@ pub(super) fn serve(mut stream: TcpStream, shared: &Shared, at_storage: bool) {
             body_bytes: sent as u64,
         });
     }
-    // A client that went away has its reasons.
+    // The client may have disconnected; that is not an error.
     let _ = write(&mut stream, &answer, sent);
     if answer.stays {
         let _ = stream.read(&mut [0]);
@@ -61,7 +62,7 @@ fn write(stream: &mut TcpStream, answer: &Answer, sent: usize) -> io::Result<()>
     stream.flush()
 }
 
-/// At the hub's own address.
+/// Responses of the hub itself.
 fn listed(ask: &Ask, shared: &Shared) -> Answer {
     let parts: Vec<&str> = ask.parts.iter().map(String::as_str).collect();
     match parts.as_slice() {
@@ -94,7 +95,7 @@ fn readable<'a>(found: Option<&'a Repository>, ask: &Ask) -> Result<&'a Reposito
     let is_known = ask.token() == Some(TOKEN);
     match found {
         _ if ask.token().is_some() && !is_known => Err(refusal(401, "")),
-        // Whoever is nobody is not told whether it is there.
+        // An anonymous client cannot tell whether a repository exists.
         None => Err(if is_known { refusal(404, "RepoNotFound") } else { refusal(401, "RepoNotFound") }),
         Some(repository) => match repository.access {
             Access::Everybody => Ok(repository),
@@ -142,7 +143,7 @@ fn resolve(repository: &Repository, file: &str, fault: Option<Fault>, ask: &Ask,
     answer
 }
 
-/// At the second address, where a signature is what lets anybody in.
+/// Responses of the storage address, where a signature in the URL grants access.
 fn stored(ask: &Ask, shared: &Shared) -> Answer {
     let mut state = shared.state();
     let file = ask.query.strip_prefix("file=").and_then(|query| query.strip_suffix("&signature=yes"));

@@ -1,14 +1,14 @@
-//! A request as it came over the wire, and what of it no proper client would send.
+//! A request to the hub as received, and the faults that a correct client would not have.
 
 use std::io::{self, BufRead, BufReader};
 use std::net::TcpStream;
 
 use percent_encoding::percent_decode_str;
 
-/// A request's head; none has a body.
+/// A request's head; requests have no body.
 pub(super) struct Ask {
     pub method: String,
-    /// Each part decoded by itself, so that an escaped slash is part of its name.
+    /// Each path segment decoded separately, so that an escaped slash stays part of its name.
     pub parts: Vec<String>,
     pub path: String,
     pub query: String,
@@ -46,12 +46,12 @@ impl Ask {
         self.header("authorization").map(|value| value.strip_prefix("Bearer ").unwrap_or(value))
     }
 
-    /// Where the asked range begins.
+    /// The start of the requested range.
     pub(super) fn from(&self) -> Option<usize> {
         self.header("range")?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
     }
 
-    /// What is wrong with it at this address.
+    /// The request's faults at this address.
     pub(super) fn faults(&self, at_storage: bool) -> Vec<String> {
         let agent = self.header("user-agent").unwrap_or_default();
         let is_agent = agent.strip_prefix("tidegate/").is_some_and(|version| version.split('.').count() == 3);

@@ -1,5 +1,6 @@
-//! A strict hub of made-up models: it lists and hands out files as the real one does, keeps its large ones at a second
-//! address, misbehaves on request, and writes down all that it was asked.
+//! A strict emulator of Hugging Face's hub with synthetic test models: it lists and serves files as the real
+//! hub does, serves large files from a second (storage) address, misbehaves on request, and records every
+//! request.
 
 mod answer;
 mod ask;
@@ -13,34 +14,34 @@ use std::thread::JoinHandle;
 
 use aws_lc_rs::digest::{Algorithm, Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 
-/// Who may read a repository that is not everybody's.
+/// The access token for gated and private repositories.
 pub const TOKEN: &str = "hf_of_the_loopback_hub";
 
-/// What was asked, and what went out for it.
+/// A recorded request, with the outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
-    /// Whether it came to the second address.
+    /// Whether the request went to the storage address.
     pub at_storage: bool,
     pub method: String,
     pub path: String,
-    /// Where the asked range begins.
+    /// The start of the requested range.
     pub from: u64,
     pub token: Option<String>,
     pub status: u16,
     pub body_bytes: u64,
 }
 
-/// How a file is handed out once; the next time all is well again.
+/// A fault in one download of a file; the next download works again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The connection ends after so many bytes of the body.
+    /// The connection closes after this many bytes of the body.
     BreakAfter(usize),
-    /// Nothing more comes after so many bytes, and the connection stays.
+    /// Nothing more is sent after this many bytes, and the connection stays open.
     StallAfter(usize),
     Status(u16),
-    /// A byte is another one.
+    /// One byte is changed.
     Corrupt,
-    /// The whole file, though a part was asked for.
+    /// Sends the whole file although a range was requested.
     IgnoreRange,
 }
 
@@ -48,18 +49,18 @@ pub enum Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     Everybody,
-    /// Those with a token who accepted its terms: nobody did.
+    /// Users whose token has accepted the repository's terms, which none has.
     Gated,
-    /// Those with the hub's token.
+    /// Clients that send the hub's token.
     Private,
 }
 
 pub(crate) struct Repository {
     access: Access,
     commit: String,
-    /// In the order that they are listed in.
+    /// In listing order.
     files: Vec<(String, Vec<u8>)>,
-    /// The list says neither lengths nor checksums.
+    /// The listing omits lengths and checksums.
     is_terse: bool,
 }
 
@@ -78,14 +79,14 @@ struct Shared {
     is_over: AtomicBool,
 }
 
-/// A running hub; dropping it closes both addresses.
+/// A running hub emulator; dropping it closes both addresses.
 pub struct Hub {
     shared: Arc<Shared>,
     listeners: Vec<JoinHandle<()>>,
 }
 
 impl Hub {
-    /// Starts on threads of its own.
+    /// Starts on its own threads.
     pub fn start() -> io::Result<Self> {
         let (hub, storage) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
         let shared = Arc::new(Shared {
@@ -106,7 +107,8 @@ impl Hub {
         format!("http://{}", self.shared.hub)
     }
 
-    /// Adds a repository, or gives it another commit. Files of weights are large, all others small.
+    /// Adds a repository, or replaces its content with a new commit. Weight files count as large, all others
+    /// as small.
     pub fn put(&self, repository: &str, files: &[(&str, &[u8])]) {
         let mut state = self.shared.state();
         let names: Vec<u8> =
@@ -126,19 +128,19 @@ impl Hub {
         }
     }
 
-    /// Lists a repository from now on without lengths and checksums, as some mirrors do.
+    /// Lists a repository without lengths and checksums from now on, as some mirrors do.
     pub fn be_terse(&self, repository: &str) {
         if let Some(repository) = self.shared.state().repositories.get_mut(repository) {
             repository.is_terse = true;
         }
     }
 
-    /// What happens to a file the next times that its bytes are asked for, in this order.
+    /// Queues faults for the next downloads of a file, in this order.
     pub fn fail(&self, file: &str, faults: &[Fault]) {
         self.shared.state().faults.entry(file.to_owned()).or_default().extend(faults);
     }
 
-    /// All that was asked so far.
+    /// All requests so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.shared.state().asked.clone()
     }
@@ -147,7 +149,7 @@ impl Hub {
         self.shared.state().asked.clear();
     }
 
-    /// What no proper client does.
+    /// Requests that a correct client would not send.
     pub fn violations(&self) -> Vec<String> {
         self.shared.state().violations.clone()
     }
@@ -157,7 +159,7 @@ impl Drop for Hub {
     fn drop(&mut self) {
         self.shared.is_over.store(true, Ordering::SeqCst);
         for address in [self.shared.hub, self.shared.storage] {
-            // Wakes the listener, which then looks whether it is over.
+            // Wakes the listener, which then checks whether it should stop.
             let _ = TcpStream::connect(address);
         }
         for listener in self.listeners.drain(..) {
@@ -183,7 +185,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, at_storage: bool) {
     }
 }
 
-/// Git's name of a small file.
+/// The Git blob id of a small file.
 pub(crate) fn blob_id(bytes: &[u8]) -> String {
     hex_of(&SHA1_FOR_LEGACY_USE_ONLY, &[format!("blob {}\0", bytes.len()).as_bytes(), bytes])
 }

@@ -1,5 +1,5 @@
-//! Mistral's ways with the common wire: a field that it does not know is a 422, ids of calls have nine letters and
-//! digits, and what its models think stands among the parts of their content.
+//! Mistral's variant of OpenAI's API: an unknown field is a 422, tool call ids have nine letters and digits,
+//! and reasoning is a part of the message content.
 
 use serde_json::{Map, Value, json};
 
@@ -11,7 +11,7 @@ use crate::openai::error::ApiError;
 
 const CALL_ID_LETTERS: usize = 9;
 
-/// Every field of the vendor's own client (mistralai 3.7.0).
+/// Every field of Mistral's own client (mistralai 3.7.0).
 pub(crate) const CHAT: &[(&str, Shape)] = &[
     ("messages", Shape::List),
     ("model", Shape::Text),
@@ -75,7 +75,8 @@ pub(crate) fn rate_limited() -> ApiError {
     ApiError::new(429, "rate_limited", "Rate limit exceeded").code("1300")
 }
 
-/// A refused key is told in one word, what is wrong with a body as a list in the place of the message, all else flat.
+/// The body of an error: one word for a rejected key, a list in place of the message for validation errors, a
+/// flat object for all others.
 pub(crate) fn error_body(error: &ApiError) -> Value {
     let ApiError { message, kind, code, param, .. } = error;
     if kind.is_empty() {
@@ -94,7 +95,7 @@ pub(crate) fn error_body(error: &ApiError) -> Value {
     json!({"object": "error", "message": told, "type": kind, "param": null, "code": code, "raw_status_code": error.status})
 }
 
-/// What only Mistral refuses of a conversation.
+/// Rejects what only Mistral rejects in a conversation.
 pub(crate) fn check(messages: &[Value]) -> Result<(), ApiError> {
     let mut before = "";
     for (at, message) in messages.iter().filter_map(Value::as_object).enumerate() {
@@ -133,7 +134,7 @@ fn call_id(id: &str) -> Result<(), ApiError> {
     Err(ApiError::new(400, "invalid_function_call", message).code("3280"))
 }
 
-/// What it calls a call: nine digits, drawn from the name that others would have for it.
+/// Mistral's id for a tool call: nine digits derived from the shared generator's id.
 fn own_id(id: &str) -> String {
     let number = id
         .bytes()
@@ -141,7 +142,7 @@ fn own_id(id: &str) -> String {
     format!("{number:0CALL_ID_LETTERS$}")
 }
 
-/// What it makes of a whole answer.
+/// Applies Mistral's format to a buffered response.
 pub(crate) fn change_whole(answer: &mut Value) {
     if let Some(fields) = answer.as_object_mut() {
         fields.remove("service_tier");
@@ -150,7 +151,7 @@ pub(crate) fn change_whole(answer: &mut Value) {
     change(answer, "message");
 }
 
-/// What it makes of a stream.
+/// Applies Mistral's format to a stream.
 pub(crate) fn spread(events: &mut [Event]) {
     for event in events.iter_mut().filter(|event| event.place != Place::Done) {
         if let Ok(mut chunk) = serde_json::from_str::<Value>(&event.data) {
@@ -180,7 +181,7 @@ fn change(answer: &mut Value, place: &str) {
     }
 }
 
-/// A thought is one part of the content, the text is another.
+/// Turns reasoning and text into separate content parts.
 fn think(said: &mut Map<String, Value>) {
     let Some(thought) = said.remove("reasoning_content") else { return };
     let mut parts = vec![json!({"type": "thinking", "thinking": [{"type": "text", "text": thought}]})];

@@ -1,4 +1,4 @@
-//! Decides what a chat answer says, how it ends and what it costs, before it takes a form on the wire.
+//! Decides the content, finish reason and usage of a chat response, independent of its wire form.
 
 use serde_json::{Value, json};
 
@@ -8,14 +8,14 @@ use super::tokens;
 use super::usage::usage;
 use crate::emulator::{Behaviour, ToolMode, UsageMode};
 
-/// Hidden tokens of a reasoning model that was not told how hard to think.
+/// Reasoning tokens of a reasoning model when the request sets no effort.
 const REASONING_TOKENS: u64 = 16;
-/// The answer repeats at most this many tokens of the question.
+/// The response repeats at most this many tokens of the question.
 const ECHO_TOKENS_MAX: usize = 64;
 pub(crate) const FILLER: &[&str] = &[" the", " tide", " comes", " in", " and", " lifts", " every", " boat"];
 pub(crate) const FILLER_UNICODE: &[&str] = &[" né", " 漢字", " 🙂", " Ωmega", " naïve", " 한국", " ß", " a"];
 
-/// A whole answer, not yet on the wire.
+/// A complete response, before it is serialised.
 #[derive(Debug, Clone)]
 pub(crate) struct Reply {
     pub(crate) flavour: Flavour,
@@ -28,7 +28,7 @@ pub(crate) struct Reply {
     pub(crate) prompt_tokens: u64,
     pub(crate) cached_tokens: u64,
     pub(crate) reasoning_tokens: u64,
-    /// Everything generated, hidden or not, over all choices.
+    /// All generated tokens, hidden reasoning included, over all choices.
     pub(crate) completion_tokens: u64,
     pub(crate) logprobs: bool,
 }
@@ -40,7 +40,8 @@ pub(crate) struct Choice {
     pub(crate) refusal: bool,
     pub(crate) calls: Vec<Call>,
     pub(crate) finish: String,
-    /// It ended at one of the request's stops, which some vendors tell from an end of its own.
+    /// Whether it ended at one of the request's stop sequences, which some vendors distinguish from a natural
+    /// end.
     pub(crate) is_stopped: bool,
 }
 
@@ -53,7 +54,7 @@ pub(crate) struct Call {
     pub(crate) custom: bool,
 }
 
-/// What the emulator knows about the call beside the request.
+/// What the emulator knows about the call apart from the request.
 pub(crate) struct Circumstances {
     pub(crate) number: u64,
     pub(crate) created: u64,
@@ -85,7 +86,7 @@ pub(crate) fn compose(request: &ChatRequest, behaviour: &Behaviour, known: &Circ
     }
 }
 
-/// The request says whether there is thinking, the script how much.
+/// Reasoning tokens: the request decides whether the model reasons, the script how much.
 fn thought(request: &ChatRequest, behaviour: &Behaviour) -> u64 {
     let is_idle = matches!(request.effort.as_deref(), Some("none" | "minimal"));
     if !request.reasons || is_idle {
@@ -94,13 +95,13 @@ fn thought(request: &ChatRequest, behaviour: &Behaviour) -> u64 {
     behaviour.reasoning.unwrap_or(REASONING_TOKENS).min(request.thinking_tokens_max.unwrap_or(u64::MAX))
 }
 
-/// What the model thought, where its vendor shows it in a chat.
+/// The reasoning text, where the vendor shows it in a chat response.
 pub(crate) fn shown_thought(reply: &Reply) -> Option<String> {
     (matches!(reply.flavour, Flavour::Fireworks | Flavour::Mistral) && reply.reasoning_tokens > 0)
         .then(|| thinking(reply.reasoning_tokens))
 }
 
-/// That many tokens of thinking.
+/// Filler text of this many reasoning tokens.
 pub(crate) fn thinking(tokens: u64) -> String {
     FILLER.iter().copied().cycle().take(usize::try_from(tokens).unwrap_or_default()).collect()
 }
@@ -123,7 +124,7 @@ pub(crate) fn whole(reply: &Reply, mode: UsageMode) -> Value {
     body
 }
 
-/// The log probabilities of a text, or null when nobody asked.
+/// The log probabilities of a text; null when not requested.
 pub(crate) fn logprobs(text: &str, asked: bool, refusal: bool) -> Value {
     if !asked {
         return Value::Null;
@@ -139,7 +140,7 @@ pub(crate) fn logprobs(text: &str, asked: bool, refusal: bool) -> Value {
 }
 
 impl Choice {
-    /// Visible tokens: the pieces as said, and for each call its name and its arguments.
+    /// Visible tokens: of the text pieces, and of each call's name and arguments.
     pub(crate) fn tokens(&self) -> u64 {
         let text: u64 = self.pieces.iter().map(|piece| tokens::count(piece)).sum();
         let calls: u64 =
@@ -279,7 +280,8 @@ fn last_user_text(messages: &[Value]) -> String {
     }
 }
 
-/// Calls what the script says; else what the request demands; else a tool that the last user turn names.
+/// The tool calls of the response: those of the script; else the call that the request forces; else a tool
+/// that the last user turn names.
 fn calls(request: &ChatRequest, behaviour: &Behaviour, number: u64, choice: usize) -> Vec<Call> {
     let forced =
         matches!(behaviour.tools, Some(ToolMode::Single | ToolMode::Parallel | ToolMode::Interleaved));
@@ -339,7 +341,7 @@ fn call(id: String, tool: &Value, behaviour: &Behaviour) -> Call {
     Call { id, name: tool_name(tool).to_owned(), arguments, custom }
 }
 
-/// The plainest value that fits a JSON schema.
+/// The simplest value that matches a JSON schema.
 pub(crate) fn sample(schema: &Value, root: &Value) -> Value {
     if let Some(path) = schema.get("$ref").and_then(Value::as_str) {
         let target =

@@ -1,5 +1,5 @@
-//! `POST /v1/audio/transcriptions` and `/translations`: forms, read part by part and strictly; what is heard is a sum over
-//! the file's bytes, so that a test knows whether every one of them came.
+//! `POST /v1/audio/transcriptions` and `/translations`: forms, parsed strictly part by part; the transcript
+//! is a checksum over the file's bytes, so that a test can verify that all of them arrived.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -14,9 +14,9 @@ use crate::emulator::frames::{self, Event};
 use crate::emulator::service::Answer;
 use crate::emulator::{Behaviour, Part, Place, UsageMode};
 
-/// What the vendor takes of a file.
+/// OpenAI's maximum file size.
 const FILE_BYTES_MAX: usize = 25 * 1024 * 1024;
-/// How long a second of the emulator's own sound is.
+/// Bytes of one second of audio in the emulator.
 pub const SOUND_BYTES_PER_S: usize = 16_000;
 const FORMATS: &[&str] = &["flac", "m4a", "mp3", "mp4", "mpeg", "mpga", "oga", "ogg", "wav", "webm"];
 const WHISPER: &str = "whisper-1";
@@ -39,7 +39,7 @@ const OF_TRANSCRIPTIONS: &[&str] = &[
     "known_speaker_references[]",
 ];
 
-/// What is asked of a recording.
+/// The task for a recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
     Transcribe,
@@ -113,7 +113,7 @@ fn check_file(filename: &str, sound: &[u8]) -> Result<(), ApiError> {
 }
 
 impl Listening {
-    /// Said so that a lost, doubled or changed byte is heard.
+    /// The transcript: a length and checksum, so that a lost, doubled or changed byte is noticed.
     fn text(&self) -> String {
         format!("I heard {} bytes of {:08x}.", self.sound.len(), crc32fast::hash(&self.sound))
     }

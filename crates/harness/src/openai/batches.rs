@@ -1,4 +1,5 @@
-//! `/v1/batches`: each look moves a batch on by a stage, and its requests are answered while it is finalised.
+//! `/v1/batches`: each poll advances a batch by one stage, and its requests are answered in the stage
+//! `finalizing`.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -55,7 +56,7 @@ impl Stage {
     }
 }
 
-/// One batch, of one key.
+/// One batch, owned by one key.
 #[derive(Debug, Clone)]
 struct Batch {
     key: String,
@@ -76,7 +77,7 @@ struct Batch {
     failures: Option<String>,
 }
 
-/// All batches by id; ids grow with time.
+/// All batches by id; ids increase with time.
 #[derive(Debug, Default)]
 pub(crate) struct Batches {
     kept: BTreeMap<String, Batch>,
@@ -118,7 +119,7 @@ impl Batch {
         self.since.insert(format!("{}_at", stage.word()), unix_seconds().into());
     }
 
-    /// The next stage.
+    /// Advances to the next stage.
     fn move_on(&mut self, call: &OpenAiCall<'_>) -> Result<(), ApiError> {
         match self.stage {
             Stage::Validating => {
@@ -134,7 +135,7 @@ impl Batch {
                 self.enter(Stage::Completed);
             }
             Stage::Cancelling => {
-                // What was done by then is given out.
+                // Requests processed before the cancellation are delivered.
                 self.answer(call, self.total / 2)?;
                 self.enter(Stage::Cancelled);
             }
@@ -166,7 +167,7 @@ impl Batch {
         Ok(())
     }
 
-    /// Keeps a file of lines, in another order than they were asked in.
+    /// Stores an output file of JSON lines, not in the order of the requests.
     fn keep(&self, call: &OpenAiCall<'_>, mut lines: Vec<Value>, part: u32) -> Option<String> {
         if lines.is_empty() {
             return None;
@@ -191,7 +192,7 @@ fn lines(input: &[u8]) -> impl Iterator<Item = &[u8]> {
     input.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty())
 }
 
-/// What the vendor finds wrong with a file of requests.
+/// The errors that OpenAI reports for an input file.
 fn check(lines: &[&[u8]], endpoint: &str) -> Vec<Value> {
     let whole =
         |code: &str, message: String| json!({"code": code, "message": message, "line": null, "param": null});
@@ -260,7 +261,7 @@ fn check_ask(
     wrong
 }
 
-/// One request's answer.
+/// The response to one request.
 fn answered(call: &OpenAiCall<'_>, endpoint: &str, body: &Map<String, Value>) -> Result<Value, ApiError> {
     match endpoint {
         "/v1/chat/completions" => {
@@ -278,7 +279,7 @@ fn answered(call: &OpenAiCall<'_>, endpoint: &str, body: &Map<String, Value>) ->
     }
 }
 
-/// What a request itself asks to come of it.
+/// The behaviour that a request's own script sets.
 fn scripted(script: Option<&str>) -> Result<Behaviour, ApiError> {
     let behaviour = match script {
         Some(script) => Behaviour::parse(script).map_err(|error| ApiError::bad(error.to_string()))?,
@@ -337,7 +338,7 @@ pub(crate) fn create(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
     Ok(json_answer(200, Vec::new(), &shown))
 }
 
-/// A look, which moves it on.
+/// A poll, which advances the batch.
 pub(crate) fn show(call: &OpenAiCall<'_>, id: &str) -> Result<Answer, ApiError> {
     let mut batch = lock(&call.shared.batches).find(call.key, id)?.clone();
     let before = batch.stage;
@@ -345,7 +346,7 @@ pub(crate) fn show(call: &OpenAiCall<'_>, id: &str) -> Result<Answer, ApiError> 
     let shown = batch.shown();
     let mut batches = lock(&call.shared.batches);
     let kept = batches.find(call.key, id)?;
-    // Of two looks at once one moves it on.
+    // Of two concurrent polls, only one advances it.
     if kept.stage == before {
         *kept = batch;
     }

@@ -1,10 +1,10 @@
-//! Tables of known request fields and the shapes their values must have.
+//! Tables of known request fields and the required types of their values.
 
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
 
-/// What a field's value may be; null stands for "absent" in every optional field.
+/// The allowed values of a field; every optional field accepts null as absent.
 pub(crate) enum Shape {
     Text,
     Flag,
@@ -60,11 +60,11 @@ pub(crate) const CHAT: &[(&str, Shape)] = &[
     ("web_search_options", Shape::Object),
 ];
 
-/// What xAI takes in a chat beside OpenAI's fields.
+/// Chat fields that xAI accepts in addition to OpenAI's.
 pub(crate) const CHAT_XAI: &[(&str, Shape)] =
     &[("deferred", Shape::Flag), ("search_parameters", Shape::Object)];
 
-/// What Fireworks takes in a chat beside OpenAI's fields.
+/// Chat fields that Fireworks accepts in addition to OpenAI's.
 pub(crate) const CHAT_FIREWORKS: &[(&str, Shape)] = &[
     ("context_length_exceeded_behavior", Shape::OneOf(&["truncate", "error"])),
     ("echo", Shape::Flag),
@@ -97,7 +97,7 @@ pub(crate) const EMBEDDINGS: &[(&str, Shape)] = &[
 
 const REQUIRED: &[&str] = &["messages", "model", "input", "prompt"];
 
-/// Refuses unknown fields, in the words of `unknown`, and values of a wrong shape.
+/// Rejects unknown fields, with the error of `unknown`, and values of a wrong type.
 pub(crate) fn fields(
     fields: &Map<String, Value>,
     tables: &[&[(&str, Shape)]],
@@ -118,7 +118,7 @@ pub(crate) fn fields(
     Ok(())
 }
 
-/// Refuses keys of a nested object that are not in the list.
+/// Rejects fields of a nested object that are not listed.
 pub(crate) fn only(
     place: &str,
     object: &Map<String, Value>,

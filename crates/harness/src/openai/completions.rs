@@ -1,4 +1,4 @@
-//! `POST /v1/completions`, the endpoint from before chats: a prompt is continued.
+//! `POST /v1/completions`, the legacy completions endpoint: continues a prompt.
 
 use serde_json::{Map, Value, json};
 
@@ -15,7 +15,7 @@ use crate::emulator::frames::{self, Event};
 use crate::emulator::service::{Answer, unix_seconds};
 use crate::emulator::{Behaviour, Kind, Part, Place, UsageMode};
 
-/// What a call that says nothing gets.
+/// The default output limit.
 const TOKENS_MAX: u64 = 16;
 const PROMPTS_MAX: usize = 2048;
 
@@ -40,7 +40,8 @@ const FIELDS: &[(&str, Shape)] = &[
     ("user", Shape::Text),
 ];
 
-/// A request that passed every check: one chat for each prompt, since a continuation is an answer to it.
+/// A request that passed every check: one chat request per prompt, since a continuation is generated as a
+/// response to it.
 struct Completions {
     chats: Vec<ChatRequest>,
     prompts: Vec<String>,
@@ -72,7 +73,7 @@ pub(crate) async fn answer(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
 fn read(call: &OpenAiCall<'_>, fields: &Map<String, Value>) -> Result<Completions, ApiError> {
     let served = call.served();
     let model = named_model(fields, served)?;
-    // Fireworks continues a text with any model that chats.
+    // Fireworks accepts any chat model here.
     let fits = match call.flavour {
         Flavour::Fireworks => model.kind != Kind::Embedding,
         Flavour::OpenAi
@@ -128,7 +129,7 @@ fn read(call: &OpenAiCall<'_>, fields: &Map<String, Value>) -> Result<Completion
     })
 }
 
-/// Each prompt as text, and what they cost together; token ids stand for themselves.
+/// Each prompt as text, and the token count of all; token ids are not decoded.
 fn prompts(prompt: Option<&Value>) -> Result<(Vec<String>, u64), ApiError> {
     let invalid = || ApiError::bad("'$.prompt' is invalid. Please check the API reference.").param("prompt");
     let prompt = prompt.ok_or_else(|| ApiError::missing("prompt"))?;
@@ -157,7 +158,7 @@ fn prompts(prompt: Option<&Value>) -> Result<(Vec<String>, u64), ApiError> {
 }
 
 impl Completions {
-    /// One reply over all prompts; its choices are theirs in order.
+    /// One reply over all prompts; its choices are in the order of the prompts.
     fn reply(&self, number: u64, behaviour: &Behaviour) -> Reply {
         let known = Circumstances {
             number,
@@ -226,7 +227,7 @@ impl Completions {
         frames::parts(events, behaviour, || stream::error_event(behaviour))
     }
 
-    /// What follows the choices: usage where it is due, and the end mark.
+    /// The end of a stream: usage where it is due, and the terminator.
     fn end(&self, reply: &Reply, behaviour: &Behaviour, events: &mut Vec<Event>) {
         let asked = match behaviour.usage {
             UsageMode::Normal | UsageMode::Zero => self.include_usage || reply.flavour == Flavour::Fireworks,
@@ -265,7 +266,7 @@ fn head(reply: &Reply, choices: &Value) -> Value {
     })
 }
 
-/// The endpoint's own form of log probabilities: lists side by side.
+/// The endpoint's own log probability format: parallel lists.
 fn logprobs(text: &str, offset: usize) -> Value {
     let tokens: Vec<&str> = tokens::split(text).collect();
     let offsets: Vec<usize> = tokens

@@ -1,4 +1,4 @@
-//! `POST /v1/embeddings`: checks the input and makes vectors that depend on nothing but the text.
+//! `POST /v1/embeddings`: checks the input and returns vectors that depend only on the input.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -23,7 +23,7 @@ pub(crate) struct EmbeddingsRequest {
     pub(crate) model: String,
     pub(crate) script: Option<String>,
     pub(crate) prompt_tokens: u64,
-    /// What each vector is made from: the text, or the token ids written out.
+    /// The input of each vector: the text, or the token ids as text.
     inputs: Vec<String>,
     dimensions: usize,
     base64: bool,
@@ -104,7 +104,7 @@ fn inputs(input: &Value) -> Result<(Vec<String>, u64), ApiError> {
     Ok((texts, total))
 }
 
-/// A unit vector drawn from the text's hash.
+/// A unit vector derived from the text's hash.
 pub(crate) fn vector(text: &str, dimensions: usize) -> Vec<f32> {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);

@@ -1,11 +1,11 @@
-//! OpenAI's refusals in OpenAI's words and shape.
+//! OpenAI's errors, in its words and format.
 
 use serde_json::{Value, json};
 
 use super::flavour::Flavour;
 use crate::{azure, mistral};
 
-/// A refusal: a status, the body's four fields, and headers that go with it.
+/// An error: a status, the body's four fields, and its headers.
 #[derive(Debug, Clone)]
 pub(crate) struct ApiError {
     pub(crate) status: u16,
@@ -40,7 +40,7 @@ impl ApiError {
         self
     }
 
-    /// The body in the vendor's shape.
+    /// The body in the vendor's format.
     pub(crate) fn body(&self, flavour: Flavour) -> Value {
         match flavour {
             Flavour::OpenAi | Flavour::Together => {
@@ -65,7 +65,8 @@ impl ApiError {
         )
     }
 
-    /// Shows the key's ends exactly as the real provider does: a gateway that passes this text on leaks them.
+    /// Shows the key's first and last characters exactly as OpenAI does: a gateway that passes this message
+    /// on leaks them.
     pub(crate) fn wrong_key(key: &str) -> Self {
         let shown = key.chars().count();
         let head: String = key.chars().take(8).collect();
@@ -90,7 +91,7 @@ impl ApiError {
         .code("insufficient_quota")
     }
 
-    /// Fireworks' answer to every call of an account that has not paid.
+    /// Fireworks' response to every call of an account that has not paid.
     pub(crate) fn suspended() -> Self {
         Self::new(
             412,
@@ -171,7 +172,7 @@ impl ApiError {
     }
 }
 
-/// xAI's `code` is the long name of a gRPC status.
+/// xAI's `code` is the description of a gRPC status.
 fn grpc_words(status: u16) -> &'static str {
     match status {
         401 => "The request does not have valid authentication credentials for the operation",
@@ -183,7 +184,7 @@ fn grpc_words(status: u16) -> &'static str {
     }
 }
 
-/// The words the provider's messages use for a JSON value's type.
+/// OpenAI's name for a JSON value's type in error messages.
 fn name_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

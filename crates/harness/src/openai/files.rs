@@ -1,4 +1,4 @@
-//! `/v1/files`: uploads, read part by part and strictly, and what is kept of them.
+//! `/v1/files`: uploads, parsed strictly part by part, and the store of uploaded files.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,15 +15,15 @@ use crate::emulator::service::{self, Answer, json_answer, unix_seconds};
 use crate::emulator::state::lock;
 
 const PURPOSES: &[&str] = &["assistants", "batch", "evals", "fine-tune", "user_data", "vision"];
-/// Whose content the vendor gives back.
+/// Purposes whose files OpenAI lets clients download.
 const READABLE: &[&str] = &["batch", "batch_output", "evals", "fine-tune"];
 const FIELDS: &[&str] = &["file", "purpose", "expires_after[anchor]", "expires_after[seconds]"];
-/// How long a batch's files are kept unless somebody says otherwise.
+/// The default lifetime of a batch's files.
 const BATCH_FILE_S: u64 = 30 * 24 * 3_600;
 const LISTED_MAX: usize = 10_000;
 const SLICES: usize = 40;
 
-/// One file, of one key.
+/// One file, owned by one key.
 #[derive(Debug, Clone)]
 pub(crate) struct File {
     pub(crate) key: String,
@@ -35,7 +35,7 @@ pub(crate) struct File {
     pub(crate) content: Bytes,
 }
 
-/// All files by their number; ids grow with time.
+/// All files by number; ids increase with time.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     kept: BTreeMap<String, File>,
@@ -62,12 +62,12 @@ impl File {
     }
 }
 
-/// What the vendor says of an id that it does not know.
+/// OpenAI's error for an unknown id.
 pub(crate) fn no_such(what: &str, id: &str) -> ApiError {
     ApiError::new(404, "invalid_request_error", format!("No such {what} object: {id}")).param("id")
 }
 
-/// Refuses a conversation that names a file which the key does not have.
+/// Rejects a conversation that refers to a file which the key does not own.
 pub(crate) fn check_named(call: &OpenAiCall<'_>, fields: &Map<String, Value>) -> Result<(), ApiError> {
     if call.flavour != Flavour::OpenAi {
         return Ok(());
@@ -112,7 +112,7 @@ fn find_named<'v>(place: &str, value: &'v Value, named: &mut Vec<(String, &'v st
     }
 }
 
-/// An id of the vendor's look, that grows with the calls.
+/// An id in OpenAI's format that increases with each call.
 pub(crate) fn id(prefix: &str, number: u64, part: u32) -> String {
     format!("{prefix}{number:012x}{part:04x}emulated")
 }
@@ -155,7 +155,7 @@ pub(crate) fn show(call: &OpenAiCall<'_>, id: &str) -> Result<Answer, ApiError> 
     Ok(json_answer(200, Vec::new(), &lock(&call.shared.files).find(call.key, id)?.shown()))
 }
 
-/// A script's `interval` is the pause between slices of it.
+/// A script's `interval` is the pause between slices of the content.
 pub(crate) fn content(call: &OpenAiCall<'_>, id: &str) -> Result<Answer, ApiError> {
     let file = lock(&call.shared.files).find(call.key, id)?.clone();
     if !READABLE.contains(&file.purpose.as_str()) {
@@ -189,7 +189,7 @@ pub(crate) fn delete(call: &OpenAiCall<'_>, id: &str) -> Result<Answer, ApiError
     Ok(json_answer(200, Vec::new(), &json!({"object": "file", "id": id, "deleted": true})))
 }
 
-/// Newest first, unless asked otherwise.
+/// Newest first, unless requested otherwise.
 pub(crate) fn list(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
     let query = call.head.uri.query().unwrap_or_default();
     let said = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
@@ -207,7 +207,7 @@ pub(crate) fn list(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
     Ok(json_answer(200, Vec::new(), &page(shown, said("after"), limit)))
 }
 
-/// A page of what the vendor lists.
+/// A page of a list, in OpenAI's format.
 pub(crate) fn page(mut shown: Vec<Value>, after: Option<&str>, limit: usize) -> Value {
     if let Some(after) = after {
         let at = shown.iter().position(|one| one.get("id").and_then(Value::as_str) == Some(after));

@@ -1,4 +1,4 @@
-//! Vendors that speak OpenAI's wire with differences of their own, and where each is found.
+//! Vendors with OpenAI-compatible APIs that differ in details, and the base path of each.
 
 use http::HeaderMap;
 use serde_json::{Map, Value};
@@ -9,22 +9,22 @@ use super::tokens::CACHE_STEP_TOKENS;
 use crate::emulator::Model;
 use crate::mistral;
 
-/// Whose habits an answer has.
+/// The vendor whose behaviour a response follows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Flavour {
     #[default]
     OpenAi,
     Xai,
     Fireworks,
-    /// OpenAI's models at a resource of a customer's.
+    /// OpenAI's models at a customer's Azure resource.
     Azure,
     Mistral,
     Together,
-    /// Nobody's own: a server that somebody runs.
+    /// A self-hosted server rather than a vendor.
     Server(Server),
 }
 
-/// What is served to one call: the models of its flavour, and the vendor fields that pass.
+/// What a call may use: the models of its flavour, and additional accepted vendor fields.
 #[derive(Clone, Copy)]
 pub(crate) struct Served<'a> {
     pub(crate) flavour: Flavour,
@@ -32,10 +32,10 @@ pub(crate) struct Served<'a> {
     pub(crate) also: &'a [String],
 }
 
-/// Which prompts share a cache with a call's own, and from which size on.
+/// The prompt cache that a call reads and fills, and its minimum prefix.
 pub(crate) struct CacheSpace {
     pub(crate) name: String,
-    /// None leaves the usual minimum.
+    /// `None` keeps the usual minimum.
     pub(crate) tokens_min: Option<u64>,
 }
 
@@ -53,7 +53,7 @@ impl Flavour {
         }
     }
 
-    /// The base path on a host of the vendor's own.
+    /// The base path on the vendor's own host.
     pub fn host_base(self) -> &'static str {
         match self {
             Self::OpenAi | Self::Xai | Self::Mistral | Self::Together | Self::Server(_) => "/v1",
@@ -62,7 +62,7 @@ impl Flavour {
         }
     }
 
-    /// Reads a vendor's name, as the program's flag takes it.
+    /// Parses a vendor's name, as in the program's flag.
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "openai" => Some(Self::OpenAi),
@@ -75,7 +75,7 @@ impl Flavour {
         }
     }
 
-    /// Whose path it is, and the path from `/v1` on.
+    /// The vendor that a path belongs to, and the path from `/v1` on.
     pub(crate) fn of(path: &str, host: Self) -> (Self, &str) {
         let below = |prefix: &str| path.strip_prefix(prefix).filter(|rest| rest.starts_with("/v1/"));
         if let Some(path) = below("/xai") {
@@ -100,12 +100,12 @@ impl Flavour {
         }
     }
 
-    /// Whose servers write down what is said in recordings.
+    /// Whether the vendor serves transcription.
     pub(crate) fn listens(self) -> bool {
         matches!(self, Self::OpenAi | Self::Azure | Self::Server(_))
     }
 
-    /// Each vendor serves its own models only.
+    /// Whether the vendor serves this model; none serves another vendor's.
     pub(crate) fn serves(self, model: &str) -> bool {
         match self {
             Self::Xai => model.starts_with("grok"),
@@ -117,7 +117,7 @@ impl Flavour {
         }
     }
 
-    /// How a field that nobody knows is refused.
+    /// The vendor's error for an unknown field.
     pub(crate) fn unknown_field(self, name: &str) -> ApiError {
         match self {
             Self::OpenAi | Self::Azure | Self::Xai | Self::Together | Self::Server(_) => {
@@ -128,7 +128,7 @@ impl Flavour {
         }
     }
 
-    /// Which cache a call reads and fills; two calls share one when its name is the same.
+    /// Which prompt cache a call uses; calls with the same name share one.
     pub(crate) fn cache(self, key: &str, headers: &HeaderMap, fields: &Map<String, Value>) -> CacheSpace {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let field = |name: &str| fields.get(name).and_then(Value::as_str);
@@ -136,7 +136,7 @@ impl Flavour {
             Self::OpenAi | Self::Azure | Self::Together | Self::Server(_) => {
                 CacheSpace { name: key.to_owned(), tokens_min: None }
             }
-            // Without a key nothing is looked for.
+            // Without `prompt_cache_key`, Mistral caches nothing.
             Self::Mistral => match field("prompt_cache_key") {
                 Some(conversation) => CacheSpace {
                     name: format!("{key} mistral {conversation}"),
@@ -144,7 +144,8 @@ impl Flavour {
                 },
                 None => CacheSpace { name: format!("{key} mistral"), tokens_min: Some(u64::MAX) },
             },
-            // A conversation that is named stays on one server, so its prefixes are found again, short ones too.
+            // xAI routes a named conversation to one server, so that its prefixes are found again, short ones
+            // too.
             Self::Xai => match header("x-grok-conv-id").or_else(|| field("prompt_cache_key")) {
                 Some(conversation) => CacheSpace {
                     name: format!("{key} xai {conversation}"),

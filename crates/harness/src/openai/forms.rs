@@ -1,4 +1,4 @@
-//! Forms, read part by part and strictly.
+//! Multipart forms, parsed strictly part by part.
 
 use std::fmt::Write as _;
 
@@ -12,12 +12,12 @@ use super::routes::OpenAiCall;
 pub(crate) struct Field {
     pub(crate) name: String,
     pub(crate) filename: Option<String>,
-    /// What its own head calls it.
+    /// Its own content type.
     pub(crate) media: Option<String>,
     pub(crate) value: Bytes,
 }
 
-/// The parts of a call's form, of which each is known and, but for lists, there once.
+/// The parts of a call's form; each must be known and, except for lists, occur once.
 pub(crate) fn read(call: &OpenAiCall<'_>, known: &[&str]) -> Result<Vec<Field>, ApiError> {
     let sent = call.head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let boundary = sent.strip_prefix("multipart/form-data; boundary=").ok_or_else(|| {
@@ -37,7 +37,7 @@ pub(crate) fn read(call: &OpenAiCall<'_>, known: &[&str]) -> Result<Vec<Field>, 
     Ok(fields)
 }
 
-/// A form whose model is what `rename` makes of it; `None` of what is no form, or names none.
+/// The form with its model replaced by `rename`; `None` if the body is not a form, or names no model.
 pub(crate) fn renamed<E>(
     body: &Bytes,
     rename: impl FnOnce(&str) -> Result<String, E>,
@@ -55,7 +55,7 @@ pub(crate) fn renamed<E>(
     Some(Ok([body.get(..from)?, name.as_bytes(), rest].concat().into()))
 }
 
-/// Reads a form whole; `None` where it is none.
+/// Parses a complete form; `None` if it is malformed.
 fn fields(body: &Bytes, boundary: &str) -> Option<Vec<Field>> {
     let mut delimiter = String::from("--");
     write!(delimiter, "{boundary}").ok()?;

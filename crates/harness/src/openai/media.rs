@@ -1,5 +1,5 @@
-//! `POST /v1/audio/speech` and `/v1/rerank`: what is no text, made of nothing but the request, so that a test knows it
-//! beforehand.
+//! `POST /v1/audio/speech` and `/v1/rerank`: results that depend only on the request, so that a test can
+//! predict them.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -18,7 +18,7 @@ use crate::emulator::frames::{self, Event};
 use crate::emulator::service::Answer;
 use crate::emulator::{Behaviour, Kind, Model, Part, Place, UsageMode};
 
-/// Every field of the vendor's own, as its SDK lists them.
+/// Every field of OpenAI's own API, as its SDK lists them.
 const SPEECH: &[(&str, Shape)] = &[
     ("input", Shape::Text),
     ("model", Shape::Text),
@@ -39,7 +39,7 @@ const RANKING_TOGETHER: &[(&str, Shape)] = &[("rank_fields", Shape::List)];
 const RANKING_SERVER: &[(&str, Shape)] = &[("max_tokens_per_doc", Shape::Integer(1, i64::MAX))];
 
 const INPUT_CHARACTERS_MAX: usize = 4_096;
-/// Sound for each word, and the tokens that it is counted as.
+/// Audio bytes per word, and the tokens that they are counted as.
 const WORD_BYTES: usize = 480;
 const WORD_TOKENS: u64 = 12;
 
@@ -112,7 +112,7 @@ pub(crate) async fn speech(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
     played(parts, head(media, &behaviour), &behaviour)
 }
 
-/// What a word sounds like.
+/// The audio of a word, derived from its bytes.
 fn sound(word: &str) -> Bytes {
     let one = [word.as_bytes(), &[0]].concat();
     Bytes::from(one.iter().copied().cycle().take(WORD_BYTES).collect::<Vec<u8>>())
@@ -174,7 +174,7 @@ fn document((at, document): (usize, &Value)) -> Result<String, ApiError> {
     }
 }
 
-/// How many words of the question are in the text.
+/// The relevance score: how many words of the query occur in the text.
 pub(crate) fn score(query: &str, text: &str) -> f64 {
     let text = text.to_lowercase();
     let words: Vec<String> = query.split_whitespace().map(str::to_lowercase).collect();
@@ -215,7 +215,7 @@ impl Ranking<'_> {
                 "data": self.rows(self.shows != Some(false), |text| text.into()),
                 "usage": usage,
             }),
-            // It sells searches.
+            // This server bills by search units.
             Flavour::Server(Server::Lenient) => json!({
                 "id": format!("rerank-{number}"),
                 "results": self.rows(self.shows == Some(true), wrapped),

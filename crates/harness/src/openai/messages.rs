@@ -1,4 +1,4 @@
-//! What the provider refuses in a conversation: roles, keys, parts, and tool calls left without an answer.
+//! OpenAI's conversation checks: roles, fields, parts, and tool calls without a result.
 
 use serde_json::{Map, Value};
 
@@ -17,7 +17,7 @@ const PARTS: &[(&str, &str)] = &[
     ("refusal", "refusal"),
 ];
 
-/// Refuses a conversation that the real provider refuses.
+/// Rejects a conversation that the real provider rejects.
 pub(crate) fn check(messages: &[Value], served: Served<'_>) -> Result<(), ApiError> {
     if messages.is_empty() {
         return Err(ApiError::bad(
@@ -51,7 +51,7 @@ fn one(place: &str, message: &Map<String, Value>, served: Served<'_>) -> Result<
         "tool" => &["role", "content", "tool_call_id", "name"],
         _ => &["role", "content", "name"],
     };
-    // Clients send an answer back with all that was in it.
+    // Clients send a response back with all of its fields.
     let vendor: &[&str] = match served.flavour {
         _ if role != "assistant" => &[],
         Flavour::OpenAi | Flavour::Azure => &[],
@@ -161,7 +161,7 @@ fn tool_calls(place: &str, calls: &Value) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Each call must be answered right after it, and each answer must belong to a call.
+/// The results of tool calls must follow directly, and each result must belong to a call.
 fn tool_answers(messages: &[Value]) -> Result<(), ApiError> {
     let mut open: Vec<&str> = Vec::new();
     let mut in_turn = false;

@@ -1,4 +1,4 @@
-//! The OpenAI wire as the real provider speaks it: what it refuses, what it answers, how it counts.
+//! An emulator of OpenAI's API and its compatible vendors: their checks, responses and token counts.
 
 pub(crate) mod answer;
 pub(crate) mod audio;

@@ -1,4 +1,4 @@
-//! `POST /v1/moderations`: flags by single words, so that a test knows the verdict beforehand.
+//! `POST /v1/moderations`: single words flag a text, so that a test can predict the verdict.
 
 use serde_json::{Map, Value, json};
 
@@ -12,7 +12,7 @@ use crate::emulator::service::Answer;
 const FIELDS: &[(&str, Shape)] = &[("input", Shape::TextOrList), ("model", Shape::Text)];
 const MODELS: &[&str] = &["omni-moderation-latest", "omni-moderation-2024-09-26"];
 
-/// Each category, the word that flags it, and whether images are looked at for it.
+/// Each category, the word that flags it, and whether it applies to images.
 const CATEGORIES: &[(&str, &str, bool)] = &[
     ("harassment", "idiot", false),
     ("harassment/threatening", "watch your back", false),
@@ -47,14 +47,14 @@ pub(crate) async fn answer(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
     buffered(&body, 0, &behaviour)
 }
 
-/// What gets one verdict.
+/// One input with its own verdict.
 #[derive(Default)]
 struct Subject {
     text: String,
     image: bool,
 }
 
-/// Texts are judged one by one, parts all together.
+/// Strings are judged separately, content parts together.
 fn subjects(fields: &Map<String, Value>) -> Result<Vec<Subject>, ApiError> {
     let invalid = || ApiError::bad("'$.input' is invalid. Please check the API reference.").param("input");
     match fields.get("input") {

@@ -1,4 +1,4 @@
-//! What stands inside of a message's parts and of the options that are objects.
+//! Checks the contents of message parts and of options that are objects.
 
 use serde_json::{Map, Value};
 
@@ -20,7 +20,7 @@ const CACHE: Table =
     &[("mode", Shape::OneOf(&["implicit", "explicit"])), ("ttl", Shape::OneOf(&["30m", "12h"]))];
 const SEARCH: Table =
     &[("search_context_size", Shape::OneOf(&["low", "medium", "high"])), ("user_location", Shape::Object)];
-/// Each option that is an object, what stands in it, and what must.
+/// Each option that is an object, with its known and its required fields.
 const OPTIONS: &[(&str, Table, &[&str])] = &[
     ("audio", SPOKEN, &["format", "voice"]),
     ("prediction", PREDICTION, &["type", "content"]),
@@ -28,7 +28,7 @@ const OPTIONS: &[(&str, Table, &[&str])] = &[
     ("web_search_options", SEARCH, &[]),
 ];
 
-/// A picture, a recording or a file: `kind` says which, `inner` is what stands under that name.
+/// Checks an image, audio or file part: `kind` says which, `inner` is the object under that name.
 pub(crate) fn media(place: &str, kind: &str, inner: &Map<String, Value>) -> Result<(), ApiError> {
     match kind {
         "image_url" => {
@@ -53,7 +53,7 @@ pub(crate) fn media(place: &str, kind: &str, inner: &Map<String, Value>) -> Resu
     }
 }
 
-/// A picture lies at an address of the web's or in the request itself.
+/// An image is a web URL or a data URL.
 fn addressed(place: &str, url: &str) -> Result<(), ApiError> {
     if ["https://", "http://", "data:image/"].iter().any(|scheme| url.starts_with(scheme)) {
         return Ok(());
@@ -66,7 +66,7 @@ fn addressed(place: &str, url: &str) -> Result<(), ApiError> {
     .code("invalid_value"))
 }
 
-/// The options of a chat that are objects or lists, each looked into.
+/// Checks the chat options that are objects or lists.
 pub(crate) fn beside(fields: &Map<String, Value>) -> Result<(), ApiError> {
     for (name, table, needed) in OPTIONS {
         if let Some(Value::Object(inner)) = fields.get(*name) {

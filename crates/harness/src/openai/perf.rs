@@ -1,14 +1,14 @@
-//! What Fireworks tells of a call beside its answer: counters in headers, and in the body on demand.
+//! Fireworks' performance metrics: in response headers, and in the body on request.
 
 use serde_json::{Value, json};
 
 use super::answer::Reply;
 use super::flavour::Flavour;
 
-/// A fixed time: nothing here is measured, and a test may compare.
+/// A fixed time: nothing here is measured, so tests can compare.
 const SECONDS: &str = "0.002";
 
-/// The headers of a whole answer; a stream has none of them.
+/// The headers of a buffered response; a stream has none of them.
 pub(crate) fn headers(reply: &Reply) -> Vec<(String, String)> {
     if reply.flavour != Flavour::Fireworks {
         return Vec::new();

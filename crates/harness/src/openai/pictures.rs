@@ -1,5 +1,5 @@
-//! `POST /v1/images/generations`, `/edits` and `/variations`: pictures that are one pixel, and of those that were sent a sum
-//! over their bytes.
+//! `POST /v1/images/generations`, `/edits` and `/variations`: images of one pixel; of uploaded images a
+//! checksum over their bytes, so that a test can verify them.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -18,7 +18,7 @@ use crate::emulator::frames::{self, Event};
 use crate::emulator::service::{Answer, unix_seconds};
 use crate::emulator::{Kind, Place, UsageMode};
 
-/// Every field of the vendor's own, as its SDK lists them.
+/// Every field of OpenAI's own API, as its SDK lists them.
 const IMAGES: &[(&str, Shape)] = &[
     ("prompt", Shape::Text),
     ("model", Shape::Text),
@@ -56,7 +56,7 @@ const IMAGES_TOGETHER: &[(&str, Shape)] = &[
     ("steps", Shape::Integer(1, i64::MAX)),
     ("width", Shape::Integer(1, i64::MAX)),
 ];
-/// Of a form, beside its files.
+/// The form fields of an edit, apart from its files.
 const EDITS: &[(&str, Shape)] = &[
     ("prompt", Shape::Text),
     ("model", Shape::Text),
@@ -86,23 +86,23 @@ const VARIATIONS: &[(&str, Shape)] = &[
 const FILES_OF_EDITS: &[&str] = &["image", "image[]", "mask", "markup"];
 const FILES_OF_VARIATIONS: &[&str] = &["image"];
 
-/// The one model whose pictures have a form of their own, and that varies others.
+/// The only model with its own image parameters, and the only one that makes variations.
 const OLD: &str = "dall-e-2";
 const OLD_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 const FILE_BYTES_MAX: usize = 50 * 1024 * 1024;
 const PICTURES_MAX: usize = 16;
-/// What each picture that was sent is counted as.
+/// Input tokens per uploaded image.
 const SEEN_TOKENS: u64 = 323;
 const SEEN_TOKENS_HIGH: u64 = 4_483;
 
-/// One pixel.
+/// A PNG of one pixel.
 pub(crate) const PIXEL: &[u8] = &[
     137, 80, 78, 71, 13, 10, 26, 10, 0, 0, 0, 13, 73, 72, 68, 82, 0, 0, 0, 1, 0, 0, 0, 1, 8, 6, 0, 0, 0, 31,
     21, 196, 137, 0, 0, 0, 13, 73, 68, 65, 84, 120, 218, 99, 252, 207, 192, 80, 15, 0, 4, 133, 1, 128, 132,
     169, 140, 33, 0, 0, 0, 0, 73, 69, 78, 68, 174, 66, 96, 130,
 ];
 
-/// A picture that was asked for.
+/// The requested image.
 struct Picture {
     prompt_tokens: u64,
     count: u64,
@@ -110,11 +110,11 @@ struct Picture {
     size: String,
     quality: String,
     by_url: bool,
-    /// Tokens of the pictures that were sent.
+    /// Input tokens of the uploaded images.
     seen: u64,
-    /// What tells of those, so that a lost or changed byte is seen.
+    /// A checksum text over the uploaded images, so that a lost or changed byte is noticed.
     told: String,
-    /// What an event of a part of it is called, and its last.
+    /// The event types of a partial image and of the last event.
     kinds: [&'static str; 2],
 }
 
@@ -168,7 +168,7 @@ pub(crate) async fn images(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
     let is_together = call.flavour == Flavour::Together;
     check(call, &fields, &[if is_together { IMAGES_TOGETHER } else { IMAGES }], &["prompt"])?;
     let is_vendors = is_vendors(call);
-    // Its newer models always answer with the picture itself.
+    // OpenAI's newer models always return the image itself.
     if is_vendors && let Some(name) = ["response_format", "style"].iter().find(|name| given(&fields, name)) {
         return Err(ApiError::unknown_parameter(name));
     }
@@ -257,7 +257,7 @@ impl Picture {
     }
 }
 
-/// What is done with a picture that is sent.
+/// The operation on an uploaded image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
     Edit,
@@ -295,7 +295,7 @@ pub(crate) async fn change(call: &OpenAiCall<'_>, change: Change) -> Result<Answ
     buffered(&picture.shown(counts), 0, &behaviour)
 }
 
-/// What the text of a part says, where its field is no text.
+/// A form part's value, parsed by the shape of its field if that is not text.
 fn valued(table: &[(&str, Shape)], part: &Field) -> (String, Value) {
     let text = String::from_utf8_lossy(&part.value).into_owned();
     let shape = table.iter().find(|(name, _)| *name == part.name).map(|(_, shape)| shape);
@@ -311,7 +311,7 @@ fn is_vendors(call: &OpenAiCall<'_>) -> bool {
     matches!(call.flavour, Flavour::OpenAi | Flavour::Azure)
 }
 
-/// Which wish goes with which model.
+/// Checks which parameters the model accepts.
 fn check_wishes(
     call: &OpenAiCall<'_>,
     fields: &Map<String, Value>,
@@ -372,7 +372,7 @@ fn check_files(files: &[Field], is_old: bool) -> Result<(), ApiError> {
 }
 
 impl Picture {
-    /// One that is made of others.
+    /// An image made from uploaded images.
     fn with(fields: &Map<String, Value>, files: &[Field]) -> Self {
         let each = if text(fields, "input_fidelity").as_deref() == Some("high") {
             SEEN_TOKENS_HIGH

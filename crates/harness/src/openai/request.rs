@@ -1,4 +1,4 @@
-//! Reads a request body as strictly as the real provider does.
+//! Parses a chat request body as strictly as the real provider does.
 
 use std::fmt;
 
@@ -19,9 +19,9 @@ use crate::{mistral, together};
 pub(crate) struct ChatRequest {
     pub(crate) flavour: Flavour,
     pub(crate) model: String,
-    /// The model thinks before it answers, unless the effort says otherwise.
+    /// Whether the model reasons before it answers, unless the requested effort disables that.
     pub(crate) reasons: bool,
-    /// The budget of its thinking, where the request names one.
+    /// The thinking budget, where the request sets one.
     pub(crate) thinking_tokens_max: Option<u64>,
     pub(crate) messages: Vec<Value>,
     pub(crate) tools: Vec<Value>,
@@ -37,17 +37,17 @@ pub(crate) struct ChatRequest {
     pub(crate) stop: Vec<String>,
     pub(crate) service_tier: String,
     pub(crate) script: Option<String>,
-    /// Fireworks: an answer that does not fit the context is cut short instead of refused.
+    /// Fireworks: whether a response that exceeds the context is truncated instead of rejected.
     pub(crate) truncates: bool,
     /// Fireworks: `perf_metrics` in the body.
     pub(crate) perf_metrics: bool,
 }
 
-/// What stands inside a tool's function, or inside one that takes free text.
+/// The fields of a tool's `function` and `custom` objects; a custom tool takes free text.
 const FUNCTION: &[&str] = &["name", "description", "parameters", "strict"];
 const CUSTOM: &[&str] = &["name", "description", "format"];
 
-/// The object's fields in order, with a key that came twice kept apart.
+/// The object's fields in order, with a duplicate key noted separately.
 struct Fields {
     values: Map<String, Value>,
     twice: Option<String>,
@@ -71,7 +71,7 @@ pub(crate) fn object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     }
 }
 
-/// Checks a chat request against what is served.
+/// Checks a chat request against the served models and fields.
 pub(crate) fn chat(fields: &Map<String, Value>, served: Served<'_>) -> Result<ChatRequest, ApiError> {
     let fields = match served.flavour {
         Flavour::Server(server) => {
@@ -132,7 +132,7 @@ pub(crate) fn named_model<'a>(
     }
 }
 
-/// The script a request carries in its own fields: `user` that starts with `emu:`, or `metadata.emulate`.
+/// The script that a request carries: a `user` value that starts with `emu:`, or `metadata.emulate`.
 pub(crate) fn script(fields: &Map<String, Value>) -> Option<String> {
     let user = fields.get("user").and_then(Value::as_str);
     let metadata =
@@ -186,7 +186,8 @@ fn reasoning(fields: &Map<String, Value>, model: &Model) -> Result<(), ApiError>
     Ok(())
 }
 
-/// xAI's reasoning models take sampling options but neither stops nor penalties; its others do not reason.
+/// xAI's reasoning models accept sampling parameters but neither stop sequences nor penalties; its other
+/// models do not reason.
 fn reasoning_xai(fields: &Map<String, Value>, model: &Model) -> Result<(), ApiError> {
     let refused: &[&str] = match model.kind {
         Kind::Reasoning => &["stop", "presence_penalty", "frequency_penalty"],
@@ -219,7 +220,7 @@ fn options(fields: &Map<String, Value>) -> Result<(), ApiError> {
     response_format(fields)
 }
 
-/// `stream_options` need a stream and have two names.
+/// `stream_options` requires `stream`, and has two known fields.
 pub(crate) fn stream_options(fields: &Map<String, Value>) -> Result<(), ApiError> {
     if let Some(Value::Object(options)) = fields.get("stream_options") {
         if !flag(fields, "stream") {
@@ -236,7 +237,7 @@ pub(crate) fn stream_options(fields: &Map<String, Value>) -> Result<(), ApiError
     Ok(())
 }
 
-/// At most four stops, all of them texts.
+/// At most four stop sequences, all of them strings.
 pub(crate) fn stops(fields: &Map<String, Value>) -> Result<(), ApiError> {
     if let Some(Value::Array(stops)) = fields.get("stop") {
         if stops.len() > 4 {
@@ -253,7 +254,7 @@ pub(crate) fn stops(fields: &Map<String, Value>) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The stops as a list.
+/// The stop sequences as a list.
 pub(crate) fn stop_list(fields: &Map<String, Value>) -> Vec<String> {
     match fields.get("stop") {
         Some(Value::String(stop)) => vec![stop.clone()],
@@ -317,7 +318,7 @@ fn tools(fields: &Map<String, Value>, flavour: Flavour) -> Result<(), ApiError> 
     }
 }
 
-/// The name of a tool whose fields are all as they must be.
+/// Checks the fields of a tool; returns its name.
 fn tool<'a>(place: &str, tool: &'a Value, flavour: Flavour) -> Result<&'a str, ApiError> {
     let Value::Object(tool) = tool else { return Err(ApiError::wrong_type(place, "an object", tool)) };
     let kind = match tool.get("type").and_then(Value::as_str) {
@@ -333,7 +334,7 @@ fn tool<'a>(place: &str, tool: &'a Value, flavour: Flavour) -> Result<&'a str, A
         Some(other) => return Err(ApiError::wrong_type(&format!("{place}.{kind}"), "an object", other)),
     };
     let at = format!("{place}.{kind}");
-    // What others pass over is theirs; the name is everybody's.
+    // Other vendors ignore unknown fields; the name is checked for all of them.
     if matches!(flavour, Flavour::OpenAi | Flavour::Azure) {
         checks::only(place, tool, &["type", kind], &[])?;
         match kind {
@@ -344,7 +345,7 @@ fn tool<'a>(place: &str, tool: &'a Value, flavour: Flavour) -> Result<&'a str, A
     tools::name(&format!("{at}.name"), inner)
 }
 
-/// A choice of one tool by its name, or of some.
+/// A `tool_choice` that names one tool, or several allowed tools.
 fn choice(choice: &Map<String, Value>, names: &[&str]) -> Result<(), ApiError> {
     let kind = match choice.get("type").and_then(Value::as_str) {
         None => return Err(ApiError::missing("tool_choice.type")),
@@ -355,7 +356,7 @@ fn choice(choice: &Map<String, Value>, names: &[&str]) -> Result<(), ApiError> {
         }
     };
     let path = format!("tool_choice.{kind}");
-    // The nested form is the usual mistake of those who come from the other endpoint.
+    // The nested form is the usual mistake of clients written for the other endpoint.
     let inner = choice.get(kind).and_then(Value::as_object).ok_or_else(|| ApiError::missing(&path))?;
     checks::only("tool_choice", choice, &["type", kind], &[])?;
     if kind != "allowed_tools" {
@@ -371,7 +372,7 @@ fn choice(choice: &Map<String, Value>, names: &[&str]) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// What a model can say at most is the most that may be asked for.
+/// Rejects an output limit above the model's maximum.
 fn length(fields: &Map<String, Value>, model: &Model) -> Result<(), ApiError> {
     let Some(most) = model.output_tokens_max else { return Ok(()) };
     for name in ["max_tokens", "max_completion_tokens"] {
@@ -431,7 +432,7 @@ fn read(fields: &Map<String, Value>, model: &Model, flavour: Flavour) -> ChatReq
         thinking_tokens_max: None,
         messages: list(fields, "messages").to_vec(),
         tools: list(fields, "tools").to_vec(),
-        // "any" is what one vendor calls it.
+        // Mistral calls it "any".
         tool_choice: match fields.get("tool_choice") {
             Some(choice) if choice == "any" => Value::from("required"),
             choice => choice.cloned().unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! The paths below `/v1`: what is served there, to which method, and by whom.
+//! The paths below `/v1`: the endpoints, their methods, and the vendors that serve them.
 
 use std::sync::Arc;
 
@@ -243,7 +243,7 @@ impl OpenAiCall<'_> {
         number
     }
 
-    /// Enters a good request into the journal, finds its script, and waits as long as that says.
+    /// Records an accepted request in the journal, finds its script, and waits for the script's latency.
     pub(crate) async fn begin(
         &self,
         model: &str,

@@ -1,10 +1,10 @@
-//! What a schema must say before the provider promises to keep to it.
+//! OpenAI's checks of JSON schemas: for functions, and for strict structured outputs.
 
 use serde_json::Value;
 
 use crate::openai::error::ApiError;
 
-/// Refuses what is no schema of an object: a function's arguments are one, and its properties must be named.
+/// Rejects a schema that is not an object's with named properties, as a function's arguments must be.
 pub(crate) fn of_object(place: &str, owner: &str, schema: &Value) -> Result<(), ApiError> {
     let wrong = |what: String| {
         Err(ApiError::bad(format!("Invalid schema for {owner}: {what}"))
@@ -32,7 +32,7 @@ pub(crate) fn of_object(place: &str, owner: &str, schema: &Value) -> Result<(), 
     Ok(())
 }
 
-/// Refuses a strict schema that leaves room: further properties, or properties that may be missing.
+/// Rejects a strict schema that allows additional properties or has optional ones.
 pub(crate) fn strict(place: &str, owner: &str, schema: &Value) -> Result<(), ApiError> {
     let mut path = Vec::new();
     match fault(schema, &mut path) {
@@ -50,7 +50,7 @@ pub(crate) fn strict(place: &str, owner: &str, schema: &Value) -> Result<(), Api
     }
 }
 
-/// The first fault, with the path to it left behind.
+/// The first error; `path` is left pointing to it.
 fn fault(schema: &Value, path: &mut Vec<String>) -> Option<String> {
     if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
         if schema.get("additionalProperties") != Some(&Value::Bool(false)) {
@@ -80,7 +80,7 @@ fn fault(schema: &Value, path: &mut Vec<String>) -> Option<String> {
     None
 }
 
-/// Every schema one step below, with the two names that lead to it.
+/// Every direct subschema, with the two names that lead to it.
 fn inner(schema: &Value) -> Vec<([String; 2], &Value)> {
     let mut list = Vec::new();
     for name in ["properties", "$defs", "definitions"] {

@@ -1,4 +1,5 @@
-//! Servers that speak this wire in a way of their own: what each refuses, how it says so, and what it makes of an answer.
+//! Self-hosted servers with OpenAI-compatible APIs: what each rejects, its error format, and how its
+//! responses differ.
 
 use serde_json::{Map, Value, json};
 
@@ -7,20 +8,20 @@ use super::error::ApiError;
 use crate::emulator::frames::Event;
 use crate::emulator::{Place, UsageMode};
 
-/// One kind of server, by what it is known for.
+/// A kind of server, by its typical behaviour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Server {
-    /// Takes whatever it is sent, and is as free in what it says.
+    /// Accepts any field, and deviates as freely in its responses.
     Lenient,
-    /// Refuses every field that it does not know.
+    /// Rejects every unknown field.
     Strict,
-    /// Knows the grammar as it was at first.
+    /// Implements an early version of the API.
     Old,
-    /// Streams without options, and ends without a word.
+    /// Streams without `stream_options`, and ends without `[DONE]`.
     Bare,
-    /// As vLLM was before it could force a call.
+    /// vLLM before it supported `tool_choice: "required"`.
     Vllm,
-    /// As Ollama: passes over what it does not know, and says calls whole.
+    /// Ollama: ignores unknown fields, and sends tool calls in one piece.
     Ollama,
 }
 
@@ -40,7 +41,7 @@ const STRICT_FIELDS: &[&str] = &[
     "tool_choice",
     "tools",
     "top_p",
-    // Scripts travel in it.
+    // Carries scripts.
     "user",
 ];
 const STRICT_MESSAGE_FIELDS: &[&str] = &["role", "content", "name", "tool_calls", "tool_call_id"];
@@ -70,7 +71,7 @@ impl Server {
         }
     }
 
-    /// What only this server refuses of a chat.
+    /// Rejects what only this server rejects in a chat request.
     pub(crate) fn check(self, fields: &Map<String, Value>) -> Result<(), ApiError> {
         let messages = fields.get("messages").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         match self {
@@ -104,7 +105,7 @@ impl Server {
         }
     }
 
-    /// The fields that are looked at: what a server does not know, and did not refuse, it passes over.
+    /// The known fields: a server ignores those that it neither knows nor rejects.
     pub(crate) fn known(self, fields: &Map<String, Value>) -> Map<String, Value> {
         let is_known = |name: &str| checks::CHAT.iter().any(|(known, _)| *known == name);
         let known = fields.iter().filter(|(name, _)| is_known(name));
@@ -129,7 +130,7 @@ impl Server {
         }
     }
 
-    /// When a stream tells its usage.
+    /// When a stream reports usage.
     pub(crate) fn usage(self) -> UsageMode {
         match self {
             Self::Lenient => UsageMode::Every,
@@ -143,7 +144,7 @@ impl Server {
         matches!(self, Self::Old | Self::Ollama)
     }
 
-    /// What it makes of a stream.
+    /// Applies this server's deviations to a stream.
     pub(crate) fn spread(self, events: &mut Vec<Event>) {
         if self == Self::Bare {
             events.retain(|event| event.place != Place::Done);
@@ -156,7 +157,7 @@ impl Server {
         }
     }
 
-    /// What it makes of a whole answer.
+    /// Applies this server's deviations to a buffered response.
     pub(crate) fn change_whole(self, answer: &mut Value) {
         self.change(answer, "message", true);
     }
@@ -204,7 +205,7 @@ impl Server {
     }
 }
 
-/// Calls without their numbers, their arguments as objects.
+/// Removes `index` from tool calls and turns their arguments into objects.
 fn loosen_calls(said: &mut Value) {
     let calls = said.get_mut("tool_calls").and_then(Value::as_array_mut);
     for call in calls.into_iter().flatten().filter_map(Value::as_object_mut) {

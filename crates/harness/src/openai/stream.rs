@@ -1,4 +1,5 @@
-//! The streamed form of an answer: chunks in the provider's order, then the script's damage, then bytes.
+//! The streamed chat response: chunks in the provider's order, with the script's faults applied, serialised
+//! to bytes.
 
 use serde_json::{Value, json};
 
@@ -11,11 +12,11 @@ use crate::emulator::frames::{self, Event};
 use crate::emulator::{Behaviour, Part, Place, ToolMode, UsageMode};
 use crate::{azure, mistral, together};
 
-/// Tool arguments travel in fragments of this many tokens; padded ones in larger steps.
+/// Tool arguments are streamed in fragments of this many tokens; padded ones in larger fragments.
 const FRAGMENT_TOKENS: usize = 1;
 const PADDED_FRAGMENT_BYTES: usize = 64 * 1024;
 
-/// Builds chunks that share an answer's id, time and model.
+/// Builds chunks that share a response's id, creation time and model.
 struct Chunks<'a> {
     reply: &'a Reply,
     request: &'a ChatRequest,
@@ -24,10 +25,10 @@ struct Chunks<'a> {
     said: u64,
 }
 
-/// All events of the answer as bytes, each with its place and the tokens it carries.
+/// The complete response as byte parts, each with its place and its token count.
 pub(crate) fn parts(reply: &Reply, request: &ChatRequest, behaviour: &Behaviour) -> Vec<Part> {
     let mode = match (reply.flavour, behaviour.usage) {
-        // They report usage with the finish reason and ask nobody.
+        // These vendors report usage with the finish reason, without being asked to.
         (Flavour::Fireworks | Flavour::Mistral | Flavour::Together, UsageMode::Normal) => UsageMode::Joined,
         (Flavour::Server(server), UsageMode::Normal) => server.usage(),
         (_, mode) => mode,
@@ -85,7 +86,7 @@ impl Chunks<'_> {
         self.events.push(Event { name: None, data: "[DONE]".to_owned(), tokens: 0, place: Place::Done });
     }
 
-    /// The choices take turns, piece by piece.
+    /// The choices alternate, piece by piece.
     fn text(&mut self) {
         let longest = self.reply.choices.iter().map(|choice| choice.pieces.len()).max().unwrap_or(0);
         for turn in 0..longest {
@@ -137,7 +138,7 @@ impl Chunks<'_> {
         }
     }
 
-    /// xAI sends a call in one piece.
+    /// xAI sends a tool call in one piece.
     fn call_whole(&mut self, index: usize, at: usize, call: &Call) {
         let (kind, field) = call.kind();
         let delta = json!({"tool_calls": [
@@ -161,7 +162,7 @@ impl Chunks<'_> {
         self.chunk(index, &delta, &Value::Null, None, tokens::count(fragment), Place::Content);
     }
 
-    /// Adds one chunk; the finish chunk takes the tokens that a script counted beyond what was said.
+    /// Adds one chunk; the finish chunk takes the tokens that a script counts beyond those generated.
     fn chunk(
         &mut self,
         index: usize,
@@ -205,7 +206,7 @@ impl Chunks<'_> {
         }
     }
 
-    /// `usage` is a key of every chunk once usage was asked for, and of none otherwise.
+    /// Every chunk has a `usage` key if usage was requested, and none has it otherwise.
     fn head(&self, choices: &Value, usage: Value) -> Value {
         let mut chunk = json!({
             "id": self.reply.id,
@@ -234,7 +235,7 @@ pub(crate) fn fragments(arguments: &str) -> Vec<String> {
     tokens.chunks(size).map(<[&str]>::concat).collect()
 }
 
-/// What stands in a stream that breaks off with an error.
+/// The error event of a stream that breaks off.
 pub(crate) fn error_event(behaviour: &Behaviour) -> Event {
     let message = error_message(behaviour);
     let body =

@@ -1,4 +1,4 @@
-//! The emulator's tokenizer and prompt counter: simple rules that a test can repeat by hand.
+//! The emulator's tokenizer and prompt counter: simple rules that a test can reproduce.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -6,19 +6,19 @@ use serde_json::Value;
 
 /// No token is longer than this many bytes.
 pub(crate) const TOKEN_BYTES_MAX: usize = 8;
-/// What each message costs beside its text.
+/// Tokens per message in addition to its text.
 pub(crate) const MESSAGE_TOKENS: u64 = 3;
-/// What every prompt costs once.
+/// Tokens added once to every prompt.
 pub(crate) const PRIMING_TOKENS: u64 = 3;
-/// What an image, a sound or a file costs.
+/// Tokens of an image, an audio clip or a file.
 pub(crate) const MEDIA_TOKENS: u64 = 85;
-/// Cached prefixes grow by this many tokens.
+/// Cached prefixes grow in steps of this many tokens.
 pub(crate) const CACHE_STEP_TOKENS: u64 = 128;
 /// No prefix shorter than this is cached.
 pub(crate) const CACHE_TOKENS_MIN: u64 = 1024;
 
-/// Iterates over the tokens of a text; joined they are the text. A token is a run of white space followed by
-/// what is not white space, cut so that none is longer than [`TOKEN_BYTES_MAX`] bytes.
+/// Iterates over the tokens of a text, which concatenate to the text. A token is a run of white space
+/// followed by a run of other characters, cut so that none is longer than [`TOKEN_BYTES_MAX`] bytes.
 pub(crate) struct Tokens<'a> {
     rest: &'a str,
 }
@@ -26,9 +26,9 @@ pub(crate) struct Tokens<'a> {
 /// The size of a prompt and a fingerprint of its prefix at each cache step.
 pub(crate) struct Prompt {
     pub(crate) tokens: u64,
-    /// Entry `i` stands for the first `(i + 1) * 128` tokens.
+    /// Entry `i` is the hash of the first `(i + 1) * 128` tokens.
     pub(crate) marks: Vec<u64>,
-    /// No prefix shorter than this is taken from the cache.
+    /// Shorter prefixes are not read from the cache.
     pub(crate) cache_tokens_min: u64,
     hasher: DefaultHasher,
 }
@@ -41,7 +41,7 @@ pub(crate) fn count(text: &str) -> u64 {
     split(text).count() as u64
 }
 
-/// Counts a chat prompt: the tools first, because the real cache keys on them first, then each message.
+/// Counts a chat prompt: first the tools, because the real cache keys on them first, then each message.
 pub(crate) fn prompt(messages: &[Value], tools: &[Value]) -> Prompt {
     let mut prompt = Prompt::new();
     for tool in tools {
@@ -88,7 +88,7 @@ impl Prompt {
         }
     }
 
-    /// The longest cached prefix, in tokens, given a test for known marks.
+    /// The longest cached prefix, in tokens; `known` tells whether a prefix hash is cached.
     pub(crate) fn cached_tokens(&self, known: impl Fn(u64) -> bool) -> u64 {
         let steps = self.marks.iter().rposition(|mark| known(*mark)).map_or(0, |at| at as u64 + 1);
         let tokens = steps * CACHE_STEP_TOKENS;

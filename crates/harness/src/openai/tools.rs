@@ -1,4 +1,4 @@
-//! What OpenAI refuses in tools, in the choice of one and in formats, whichever of its endpoints is asked.
+//! OpenAI's checks of tools, `tool_choice` and response formats, shared by its endpoints.
 
 use serde_json::{Map, Value};
 
@@ -14,7 +14,7 @@ const FORMAT: &[(&str, Shape)] = &[
     ("description", Shape::Text),
 ];
 
-/// The name of a tool or format, in the letters that the provider takes.
+/// The name of a tool or format, with only the allowed characters.
 pub(crate) fn name<'a>(path: &str, fields: &'a Map<String, Value>) -> Result<&'a str, ApiError> {
     let name = fields.get("name").ok_or_else(|| ApiError::missing(path))?;
     let name = name.as_str().ok_or_else(|| ApiError::wrong_type(path, "a string", name))?;
@@ -30,7 +30,8 @@ pub(crate) fn name<'a>(path: &str, fields: &'a Map<String, Value>) -> Result<&'a
     Ok(name)
 }
 
-/// A function's fields, which stand at `place`: its name, and parameters that it keeps to where it is strict.
+/// Checks a function's fields at `place`: its name, and its parameters, which must be a strict schema where
+/// it is strict.
 pub(crate) fn function(place: &str, fields: &Map<String, Value>, known: &[&str]) -> Result<(), ApiError> {
     let name = name(&format!("{place}.name"), fields)?;
     checks::only(place, fields, known, &[])?;
@@ -48,7 +49,7 @@ pub(crate) fn function(place: &str, fields: &Map<String, Value>, known: &[&str])
     }
 }
 
-/// A tool that takes free text, perhaps in a grammar.
+/// Checks a custom tool, which takes free text, optionally constrained by a grammar.
 pub(crate) fn custom(place: &str, fields: &Map<String, Value>, known: &[&str]) -> Result<(), ApiError> {
     name(&format!("{place}.name"), fields)?;
     checks::only(place, fields, known, &[])?;
@@ -61,7 +62,7 @@ pub(crate) fn custom(place: &str, fields: &Map<String, Value>, known: &[&str]) -
     }
 }
 
-/// A choice that names a tool names one that is there.
+/// Rejects a tool choice that names an unknown tool.
 pub(crate) fn chosen(name: &str, tools: &[&str]) -> Result<(), ApiError> {
     if tools.contains(&name) {
         return Ok(());
@@ -69,7 +70,7 @@ pub(crate) fn chosen(name: &str, tools: &[&str]) -> Result<(), ApiError> {
     Err(ApiError::bad(format!("Tool choice '{name}' not found in 'tools' parameter.")).param("tool_choice"))
 }
 
-/// The fields of a JSON schema that an answer is to keep to, which stand at `place`; `also` stands beside them.
+/// Checks the fields of a JSON schema response format at `place`; `also` lists additional fields.
 pub(crate) fn format(place: &str, fields: &Map<String, Value>, also: &[&str]) -> Result<(), ApiError> {
     for name in ["name", "schema"] {
         if !fields.contains_key(name) {

@@ -1,4 +1,4 @@
-//! What a chat is said to have cost, as each vendor says it.
+//! The usage object of a chat response, in each vendor's format.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use super::flavour::Flavour;
 use crate::emulator::UsageMode;
 use crate::mistral;
 
-/// xAI's prices for each token, in units of 1e-10 USD.
+/// xAI's prices per token, in units of 1e-10 USD.
 const XAI_PROMPT_TICKS: u64 = 20_000;
 const XAI_CACHED_TICKS: u64 = 5_000;
 const XAI_COMPLETION_TICKS: u64 = 100_000;
@@ -42,7 +42,7 @@ pub(crate) fn usage(reply: &Reply, mode: UsageMode, completion_tokens: u64) -> V
     })
 }
 
-/// xAI counts reasoning beside the completion and says what the call cost.
+/// xAI counts reasoning tokens separately from completion tokens, and reports the call's cost.
 fn usage_xai(reply: &Reply, shown: impl Fn(u64) -> u64, completion_tokens: u64) -> Value {
     let reasoning = reply.reasoning_tokens.min(completion_tokens);
     let fresh = reply.prompt_tokens.saturating_sub(reply.cached_tokens);

@@ -1,4 +1,4 @@
-//! `/v1/videos`: films that are made while nobody waits, and are further with each look. A film is its prompt, repeated.
+//! `/v1/videos`: asynchronous video jobs that advance with each poll. A video is its prompt, repeated.
 
 use std::collections::BTreeMap;
 
@@ -28,18 +28,18 @@ const FIELDS: &[(&str, Shape)] = &[
     ("input_reference", Shape::Object),
 ];
 const REMIX: &[(&str, Shape)] = &[("prompt", Shape::Text)];
-/// A film of this fails.
+/// A video of this prompt fails.
 const FORBIDDEN: &str = "what nobody may see";
-/// Of a film, each second.
+/// Size of one second of video.
 const SECOND_BYTES: usize = 64 * 1024;
 const LISTED: usize = 20;
 const LISTED_MAX: usize = 100;
 const REFERENCES: &[&str] = &["image/png", "image/jpeg", "image/webp", "video/mp4"];
 
-/// All that are kept, by id.
+/// All stored videos, by id.
 pub(crate) type Videos = BTreeMap<String, Video>;
 
-/// One that was asked for.
+/// One video job.
 #[derive(Debug, Clone)]
 pub(crate) struct Video {
     flavour: Flavour,
@@ -54,7 +54,7 @@ pub(crate) struct Video {
     looks: u32,
 }
 
-/// What is done with one that is there.
+/// An operation on a video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Act {
     Read,
@@ -102,7 +102,7 @@ async fn begun(call: &OpenAiCall<'_>, video: Video) -> Result<Answer, ApiError> 
     Ok(json_answer(200, Vec::new(), &shown))
 }
 
-/// Those of a form, where a picture goes with it, or of a document.
+/// The fields of a form, which can carry an image, or of a JSON document.
 fn fields(call: &OpenAiCall<'_>) -> Result<Map<String, Value>, ApiError> {
     let sent = call.head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !sent.starts_with("multipart/form-data") {
@@ -123,7 +123,7 @@ fn fields(call: &OpenAiCall<'_>) -> Result<Map<String, Value>, ApiError> {
             }
             _ => String::from_utf8_lossy(&part.value).into_owned().into(),
         };
-        // Such a film is told apart by what it was made of.
+        // A video with an input image is distinguished by the image's checksum.
         if let Some(sum) = value.get("crc32") {
             let prompt = text(&fields, "prompt").unwrap_or_default();
             fields.insert("prompt".to_owned(), format!("{prompt} [{sum}]").into());
@@ -203,7 +203,7 @@ impl Video {
         }
     }
 
-    /// Only what has ended can be deleted.
+    /// Only a finished video can be deleted.
     fn needs_ending(&self) -> Result<(), ApiError> {
         match self.status() {
             "completed" | "failed" => Ok(()),

@@ -1,4 +1,5 @@
-//! PostgreSQL servers for tests: found on this machine, made in a temporary directory, ended with whoever wanted them.
+//! PostgreSQL servers for tests: using the installed binaries, created in a temporary directory, stopped with
+//! the tests that need them.
 
 mod relay;
 
@@ -23,7 +24,7 @@ const SYSTEM_USER: &str = "postgres";
 const BINARIES: &str = "/usr/lib/postgresql";
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
-/// Durability is nothing to a test, and each costs time.
+/// Tests need no durability, and each of these settings saves time.
 const SETTINGS: [&str; 8] = [
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
@@ -34,8 +35,8 @@ const SETTINGS: [&str; 8] = [
     "autovacuum_naptime=10min",
     "log_min_messages=fatal",
 ];
-/// Runs the server until it ends or the process `$1` is gone, then ends it and removes its directory. Nothing that a
-/// test does, fails or is killed by leaves a server behind.
+/// Runs the server until it ends or the process `$1` has exited, then stops it and removes its directory. A
+/// test that fails or is killed therefore leaves no server behind.
 const WATCH: &str = r#"
 watched=$1 data=$2
 shift 2
@@ -47,7 +48,7 @@ wait "$server"
 kill -0 "$watched" 2>/dev/null || rm -rf "$(dirname "$data")"
 "#;
 
-/// A server that answers.
+/// A running server.
 #[derive(Debug, Clone)]
 pub struct Server {
     data: PathBuf,
@@ -56,7 +57,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// The one server of this run of tests: whoever comes first makes it, and it ends with the runner.
+    /// The server shared by one test run: the first test to need it creates it, and it stops with the test
+    /// runner.
     pub async fn shared() -> io::Result<Self> {
         let runner = std::os::unix::process::parent_id();
         let root = std::env::temp_dir().join(format!("tidegate-postgres-{runner}"));
@@ -75,7 +77,7 @@ impl Server {
         Ok(server)
     }
 
-    /// A server of a test's own, in a directory of its own, that may be stopped and started.
+    /// A test's own server, in its own directory, that may be stopped and started.
     pub async fn own(directory: &Path) -> io::Result<Self> {
         let root = directory.join("postgres");
         fs::create_dir_all(&root)?;
@@ -110,7 +112,7 @@ impl Server {
         Ok(self)
     }
 
-    /// Starts it, after `stop`, and waits until it answers.
+    /// Starts it again after `stop`, and waits until it accepts connections.
     pub async fn start(&self) -> io::Result<()> {
         let server = program("postgres")?;
         let mut watch = Command::new("sh");
@@ -131,7 +133,7 @@ impl Server {
         Ok(())
     }
 
-    /// Stops it as a crash of its machine does: connections break, nothing is written.
+    /// Stops it as a machine crash would: connections break, nothing is flushed.
     pub async fn stop(&self) -> io::Result<()> {
         let file = fs::read_to_string(self.data.join("postmaster.pid"))?;
         let pid = file.lines().next().unwrap_or_default().to_owned();
@@ -141,7 +143,8 @@ impl Server {
             if Instant::now() > until {
                 return Err(io::Error::other("the PostgreSQL server did not stop"));
             }
-            // A server that ended at once leaves its file; the next start sees that nobody has it.
+            // A server that was killed leaves its PID file behind; the next start finds that the process is
+            // gone.
             if !Path::new("/proc").join(&pid).exists() {
                 return Ok(());
             }
@@ -150,13 +153,13 @@ impl Server {
         Ok(())
     }
 
-    /// An empty database; its address.
+    /// Creates an empty database and returns its URL.
     pub async fn database(&self, name: &str) -> io::Result<String> {
         self.run("postgres", &format!("CREATE DATABASE \"{name}\"")).await?;
         Ok(format!("postgres://{USER}@127.0.0.1:{}/{name}", self.port))
     }
 
-    /// Runs a statement and gives back what it prints, columns apart by `|`.
+    /// Runs a statement and returns its output, with columns separated by `|`.
     pub async fn run(&self, database: &str, statement: &str) -> io::Result<String> {
         let mut psql = program("psql")?;
         psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", USER]);
@@ -178,7 +181,7 @@ impl Server {
     }
 }
 
-/// A program of PostgreSQL's newest version on this machine, run as somebody who is not root.
+/// A binary of the newest PostgreSQL version on this machine, run as a user other than root.
 fn program(name: &str) -> io::Result<Command> {
     let versions = fs::read_dir(BINARIES).into_iter().flatten().flatten();
     let number = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
@@ -193,7 +196,7 @@ fn program(name: &str) -> io::Result<Command> {
     Ok(command)
 }
 
-/// Whose name the server runs under where this process is root's.
+/// The user that the server runs as when this process runs as root.
 fn system_user() -> io::Result<Option<(u32, u32)>> {
     if id(&["-u"])? != 0 {
         return Ok(None);

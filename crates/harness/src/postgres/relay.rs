@@ -1,4 +1,5 @@
-//! A relay in front of a PostgreSQL server that loses answers, cuts connections and falls silent, as a network does.
+//! A TCP relay in front of a PostgreSQL server that loses replies, closes connections and stops forwarding,
+//! to simulate network failures.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,29 +12,29 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// The end of a `COMMIT`, asked or answered, in the server's protocol.
+/// The end of a `COMMIT` in PostgreSQL's protocol, in both the query and its reply.
 const COMMIT: &[u8] = b"COMMIT\0";
 
-/// What becomes of connections.
+/// The state of all connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Open,
-    /// Bytes of both directions stay where they are.
+    /// No bytes are forwarded in either direction.
     Silent,
-    /// All are closed and new ones are refused.
+    /// All connections are closed and new ones are refused.
     Cut,
 }
 
 struct Shared {
     server: SocketAddr,
     state: watch::Sender<State>,
-    /// Raised to close what is open.
+    /// Incremented to close open connections.
     cuts: watch::Sender<u64>,
     answers_to_lose: AtomicU32,
     answers_lost: AtomicU32,
 }
 
-/// Dropping it ends it.
+/// A running relay; dropping it stops it.
 pub struct Relay {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -55,12 +56,12 @@ impl Relay {
         Ok(Self { address, shared, task })
     }
 
-    /// The same database, by way of this relay.
+    /// The same database URL, through this relay.
     pub fn url(&self, url: &str) -> String {
         url.replace(&self.shared.server.to_string(), &self.address.to_string())
     }
 
-    /// Of the commits to come, the server's answers to so many are swallowed and their connections closed.
+    /// Drops the server's replies to the next `count` commits and closes their connections.
     pub fn lose_answers(&self, count: u32) {
         self.shared.answers_to_lose.store(count, Ordering::SeqCst);
     }
@@ -69,18 +70,18 @@ impl Relay {
         self.shared.answers_lost.load(Ordering::SeqCst)
     }
 
-    /// Closes every connection; new ones are taken.
+    /// Closes every connection; new ones are accepted.
     pub fn cut_once(&self) {
         self.shared.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// Closes every connection and takes no new one until `open`.
+    /// Closes every connection and accepts none until `open`.
     pub fn cut(&self) {
         self.shared.state.send_replace(State::Cut);
         self.cut_once();
     }
 
-    /// Passes nothing on until `open`.
+    /// Forwards nothing until `open`.
     pub fn silence(&self) {
         self.shared.state.send_replace(State::Silent);
     }

@@ -1,5 +1,5 @@
-//! Together's ways with OpenAI's wire: what it does not know it passes over, lists stand in the place of single texts, an
-//! end has a name of its own, and usage is told unasked.
+//! Together's variant of OpenAI's API: unknown fields are ignored, its model list is a bare array, a natural
+//! end has a finish reason of its own, and usage is reported unasked.
 
 use serde_json::{Map, Value, json};
 
@@ -7,7 +7,7 @@ use crate::emulator::frames::Event;
 use crate::emulator::{Model, Place};
 use crate::openai::checks::Shape;
 
-/// Every field of the vendor's own client (together 3.1.1).
+/// Every field of Together's own client (together 3.1.1).
 pub(crate) const CHAT: &[(&str, Shape)] = &[
     ("messages", Shape::List),
     ("model", Shape::Text),
@@ -36,18 +36,18 @@ pub(crate) const CHAT: &[(&str, Shape)] = &[
     ("tools", Shape::List),
     ("top_k", Shape::Integer(-1, i64::MAX)),
     ("top_p", Shape::Decimal(0.0, 1.0)),
-    // Where an end user stands for whoever asks, it is how a test says what is wanted of the emulator.
+    // Tests pass scripts to the emulator in the end-user id.
     ("user", Shape::Text),
 ];
 
-/// The request without what it does not know.
+/// The request without unknown fields.
 pub(crate) fn known(fields: &Map<String, Value>) -> Map<String, Value> {
     let is_known = |name: &str| CHAT.iter().any(|(known, _)| *known == name);
     let kept = fields.iter().filter(|(name, _)| is_known(name));
     kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// Its list of models is no object.
+/// The model list is a bare array, not an object.
 pub(crate) fn list<'a>(models: impl Iterator<Item = &'a Model>, created: u64) -> Value {
     models.map(|model| row(model, created)).collect()
 }
@@ -59,7 +59,7 @@ fn row(model: &Model, created: u64) -> Value {
     })
 }
 
-/// What becomes of the events of a stream.
+/// Applies Together's format to the events of a stream.
 pub(crate) fn spread(events: &mut [Event]) {
     for event in events.iter_mut().filter(|event| event.place == Place::Finish) {
         if let Ok(mut chunk) = serde_json::from_str::<Value>(&event.data) {
@@ -69,7 +69,7 @@ pub(crate) fn spread(events: &mut [Event]) {
     }
 }
 
-/// What has come to its own end says so.
+/// A natural end has the finish reason `eos`.
 pub(crate) fn change_whole(answer: &mut Value) {
     let choices = answer.get_mut("choices").and_then(Value::as_array_mut);
     for choice in choices.into_iter().flatten().filter_map(Value::as_object_mut) {

@@ -1,4 +1,4 @@
-//! Vectors as Vertex AI makes them: older models of a list of instances, newer ones of one content.
+//! Embeddings on Vertex AI: older models take a list of instances, newer ones a single content.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -12,11 +12,11 @@ use crate::gemini::service::Admitted;
 use crate::openai::embeddings::vector;
 use crate::openai::tokens;
 
-/// What the cloud has beside the configured models.
+/// Models that Vertex AI serves in addition to the configured ones.
 const MODELS: [&str; 3] = ["text-embedding-005", "gemini-embedding-001", "gemini-embedding-2"];
 const VERSION: &str = "v1beta";
 const DIMENSIONS: usize = 768;
-/// The last model that takes instances under the vendor's newer name.
+/// The last model that takes instances although it has the newer kind of name.
 const LAST_OF_INSTANCES: &str = "gemini-embedding-001";
 
 #[derive(Deserialize)]
@@ -68,7 +68,7 @@ struct Config {
     output_dimensionality: Option<usize>,
 }
 
-/// `None` where the model does not do this.
+/// Computes embeddings; `None` where the model does not support this.
 pub(super) async fn answer(
     call: &Call<'_>,
     key: &str,

@@ -1,5 +1,5 @@
-//! Films as Veo makes them on Vertex AI: operations that are further with each look. A film is its prompt, repeated; what a
-//! prompt holds decides how it ends, so that a test knows it beforehand.
+//! Videos as Veo generates them on Vertex AI: long-running operations that advance with each poll. A video is
+//! its prompt, repeated; phrases in the prompt decide how the operation ends, so that a test can predict it.
 
 use std::collections::BTreeMap;
 
@@ -20,12 +20,12 @@ use crate::openai::checks::Shape;
 const OLDER: &str = "veo-2.0-generate-001";
 const MODELS: [&str; 3] = ["veo-3.0-generate-001", "veo-3.0-fast-generate-001", OLDER];
 const VERSION: &str = "v1";
-/// Whoever asks for this is refused before anything is made.
+/// A prompt with this is rejected before anything is generated.
 const FORBIDDEN: &str = "forbidden";
-/// A film of this is held back by a filter, and one of that breaks.
+/// A video of the first is removed by a filter, an operation with the other fails.
 const FILTERED: &str = "all filtered";
 const BROKEN: &str = "broken off";
-/// Of a film, each second.
+/// Size of one second of video.
 const SECOND_BYTES: usize = 64 * 1024;
 
 const PARAMETERS: &[(&str, Shape)] = &[
@@ -44,10 +44,10 @@ const PARAMETERS: &[(&str, Shape)] = &[
 const IMAGE: &[(&str, Shape)] =
     &[("bytesBase64Encoded", Shape::Text), ("mimeType", Shape::OneOf(&["image/png", "image/jpeg"]))];
 
-/// All that were begun, by name.
+/// All operations, by name.
 pub(crate) type Operations = BTreeMap<String, Operation>;
 
-/// One that was begun.
+/// One long-running operation.
 #[derive(Debug, Clone)]
 pub(crate) struct Operation {
     asked: Asked,
@@ -62,7 +62,7 @@ struct Asked {
     bucket: Option<String>,
 }
 
-/// `None` where there is no such model, or it has no such verb.
+/// Starts or polls an operation; `None` where the model does not exist, or lacks the method.
 pub(super) async fn answer(
     call: &Call<'_>,
     site: &Site,
@@ -184,7 +184,7 @@ impl Asked {
     }
 }
 
-/// The prompt, and what tells its picture apart.
+/// The prompt, with a checksum of its image.
 fn prompt(fields: &Fields) -> Result<String, ApiError> {
     let instances = fields.get("instances").and_then(Value::as_array).map(Vec::as_slice);
     let Some([Value::Object(instance)]) = instances else {

@@ -1,4 +1,4 @@
-//! Anthropic's models behind Vertex AI: the vendor's body with its version inside, and the model in the address.
+//! Anthropic's models on Vertex AI: Anthropic's body with the API version inside, and the model in the path.
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use crate::emulator::service::{Answer, Call};
 
 const COUNTER: &str = "count-tokens";
 
-/// What a request is answered with; none where there is no such model.
+/// The response to a request; `None` where the model does not exist.
 pub(super) async fn answer(
     call: &Call<'_>,
     key: &str,
@@ -38,7 +38,7 @@ pub(super) async fn answer(
     Some(answered.unwrap_or_else(|refusal| maker_refusal(call, &refusal)))
 }
 
-/// The vendor's own name of a model, whose version stands behind an `@` here.
+/// Anthropic's own name of a model, whose version follows an `@` on Vertex AI.
 fn served(shared: SharedRef<'_>, model: &str) -> Option<String> {
     let (name, version) = model.split_once('@').unwrap_or((model, ""));
     let dated = format!("{name}-{version}");
@@ -46,7 +46,7 @@ fn served(shared: SharedRef<'_>, model: &str) -> Option<String> {
     [dated.as_str(), name].into_iter().find(|id| has(id)).map(str::to_owned)
 }
 
-/// The vendor's fields, and the edition that its headers would say elsewhere.
+/// Anthropic's fields, and the settings that headers determine in its own API.
 fn read(body: &Bytes, shared: SharedRef<'_>, model: Option<String>) -> Result<(Fields, Edition), Refusal> {
     let mut fields = request::object(body)?;
     let newer = match fields.remove("anthropic_version").as_ref().and_then(Value::as_str) {
@@ -67,7 +67,7 @@ fn read(body: &Bytes, shared: SharedRef<'_>, model: Option<String>) -> Result<(F
     match (model, fields.get("model").and_then(Value::as_str)) {
         (Some(_), Some(_)) => return Err(Refusal::at("model", "Extra inputs are not permitted")),
         (Some(model), None) => drop(fields.insert("model".to_owned(), model.into())),
-        // A counter is told which model it counts for.
+        // The token counter takes the model in the body.
         (None, Some(named)) => {
             let model = served(shared, named).ok_or_else(|| Refusal::model_not_found(named))?;
             fields.insert("model".to_owned(), model.into());

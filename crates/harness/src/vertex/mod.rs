@@ -1,5 +1,5 @@
-//! Vertex AI's ways to the wires of the makers whose models it runs: a project and a place in each address, tokens in the
-//! place of keys, and refusals in the cloud's own words.
+//! Vertex AI's access to the APIs of the publishers whose models it serves: a project and a location in each
+//! path, tokens in place of API keys, and errors in Google Cloud's format.
 
 mod embeddings;
 pub(crate) mod films;
@@ -30,15 +30,15 @@ use crate::openai::routes::{self, OpenAiCall, Route};
 
 const SERVICE: &str = "aiplatform.googleapis.com";
 const PERMISSION: &str = "aiplatform.endpoints.predict";
-/// Where the models are.
+/// The locations that serve models.
 const LOCATIONS: &[&str] = &["global", "us", "eu", "us-east5", "us-central1", "europe-west1"];
-/// What may be charged with a call beside the project itself.
+/// The only project that may be charged (quota project) other than the one in the path.
 const QUOTA_PROJECT: &str = "tides-quota";
 const QUOTA_HEADER: &str = "x-goog-user-project";
-/// What of a request its counter takes.
+/// Request fields that `countTokens` accepts.
 const COUNTED: &[&str] = &["contents", "systemInstruction", "tools", "generationConfig"];
 
-/// An address below a project and a place.
+/// A path below a project and a location.
 struct Site {
     project: String,
     location: String,
@@ -46,9 +46,9 @@ struct Site {
 }
 
 enum Target {
-    /// A maker's model, and what it is to do.
+    /// A publisher's model, and the method to call.
     Model { publisher: String, model: String, verb: String },
-    /// The endpoint of open and partners' models.
+    /// The OpenAI-compatible endpoint for open models and partner models.
     Chat,
 }
 
@@ -130,7 +130,7 @@ impl Site {
     }
 }
 
-/// Google's own models answer as they do at the vendor's own address.
+/// Google's own models answer as they do in the Gemini API.
 async fn google(
     call: &Call<'_>,
     site: &Site,
@@ -165,7 +165,7 @@ async fn google(
     }
 }
 
-/// The cloud keeps no answers.
+/// Rejects `store`, since Vertex AI stores no responses.
 fn generated(body: &Bytes) -> Result<Bytes, ApiError> {
     match serde_json::from_slice::<Value>(body) {
         Ok(Value::Object(fields)) if fields.contains_key("store") => Err(unknown_name("store")),
@@ -177,7 +177,7 @@ fn unknown_name(name: &str) -> ApiError {
     ApiError::invalid(format!("Invalid JSON payload received. Unknown name \"{name}\": Cannot find field."))
 }
 
-/// The cloud's counter takes the request itself, where the vendor's own takes it inside of another.
+/// Vertex AI's `countTokens` takes the request itself, which the Gemini API nests inside another.
 fn counted(model: &str, body: &Bytes) -> Result<Bytes, ApiError> {
     let Ok(Value::Object(mut fields)) = serde_json::from_slice(body) else {
         return Err(ApiError::invalid("Invalid JSON payload received."));
@@ -189,7 +189,7 @@ fn counted(model: &str, body: &Bytes) -> Result<Bytes, ApiError> {
     Ok(Bytes::from(json!({"generateContentRequest": fields}).to_string()))
 }
 
-/// Open models answer as OpenAI's do, and refuse in the cloud's words.
+/// Open models answer in OpenAI's format, with errors in Google Cloud's.
 async fn chat(call: &Call<'_>, key: &str, body: &Bytes) -> Result<Answer, ApiError> {
     let Call { shared, control, guard, head, .. } = *call;
     let call = OpenAiCall { shared, control, guard, head, body, key, flavour: Flavour::OpenAi };
@@ -223,7 +223,7 @@ fn forbidden_headers(call: &Call<'_>) -> Result<(), ApiError> {
     }
 }
 
-/// The key that a token stands for. A key itself is none.
+/// The key that a token maps to. An emulator key itself is not accepted.
 fn authorised(call: &Call<'_>) -> Result<String, ApiError> {
     call.guard.note(|entry| entry.key = None);
     let foreign = |reason: &'static str| {
@@ -254,7 +254,7 @@ fn authorised(call: &Call<'_>) -> Result<String, ApiError> {
     }
 }
 
-/// Whether the account may use the project there, and charge the one that it names.
+/// Whether the account may use this project, and charge the quota project that it names.
 fn permitted(call: &Call<'_>, site: &Site, key: &str) -> Result<(), ApiError> {
     let denied = |message: String, reason: &'static str| {
         Err(ApiError::new(403, "PERMISSION_DENIED", message).info_of(SERVICE, reason))
@@ -283,7 +283,7 @@ fn permitted(call: &Call<'_>, site: &Site, key: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// A refusal of a maker's other than Google, in that maker's shape.
+/// An error of a publisher other than Google, in that publisher's format.
 fn maker_refusal(call: &Call<'_>, refusal: &crate::anthropic::error::Refusal) -> Answer {
     call.guard.note(|entry| entry.error_code = Some(refusal.kind.clone()));
     json_answer(refusal.status, refusal.headers.clone(), &refusal.body(call.request_id))

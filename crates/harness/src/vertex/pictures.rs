@@ -1,5 +1,5 @@
-//! Pictures as Vertex AI makes them of a prompt. What a prompt holds decides which of them a filter holds back, so that a
-//! test knows it beforehand.
+//! Images as Imagen generates them on Vertex AI. Phrases in the prompt decide which images a filter removes,
+//! so that a test can predict it.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -17,11 +17,11 @@ use crate::openai::pictures::PIXEL;
 const MODELS: [&str; 3] =
     ["imagen-4.0-generate-001", "imagen-4.0-fast-generate-001", "imagen-3.0-generate-002"];
 const VERSION: &str = "v1";
-/// How many there are where nothing is said.
+/// The default number of images.
 const COUNT: u64 = 4;
-/// Whoever asks for this is refused before anything is made.
+/// A prompt with this is rejected before anything is generated.
 const FORBIDDEN: &str = "forbidden";
-/// Whoever asks for this gets every second picture, or none.
+/// A prompt with the first yields every second image, with the other none.
 const HALF_FILTERED: &str = "half filtered";
 const ALL_FILTERED: &str = "all filtered";
 
@@ -65,7 +65,7 @@ pub(super) fn makes(model: &str) -> bool {
     model.starts_with("imagen-")
 }
 
-/// `None` where there is no such model.
+/// Generates images; `None` where the model does not exist.
 pub(super) async fn answer(
     call: &Call<'_>,
     key: &str,
@@ -86,7 +86,7 @@ async fn drawn(call: &Admitted<'_>, model: &str, body: &Bytes) -> Result<Answer,
     let asked = Asked::read(model, body)?;
     let answer = answering::embed(call, 0, |_| Ok(asked.answer())).await?;
     if asked.made().next().is_none() {
-        // What a filter holds back is not charged.
+        // Images that the filter removes are not charged.
         call.guard.note(|entry| entry.billable = false);
     }
     Ok(answer)
@@ -120,7 +120,7 @@ impl Asked {
         if parameters.contains_key("sampleImageSize") && model.starts_with("imagen-3") {
             return Err(ApiError::invalid(format!("sampleImageSize is not supported by {model}.")));
         }
-        // The mark is there unless it is refused.
+        // The watermark is on unless the request disables it.
         if parameters.contains_key("seed") && parameters.get("addWatermark") != Some(&Value::Bool(false)) {
             return Err(ApiError::invalid("Seed is not supported when watermark is enabled."));
         }
@@ -139,7 +139,7 @@ impl Asked {
         })
     }
 
-    /// Those that no filter holds back.
+    /// The images that no filter removes.
     fn made(&self) -> impl Iterator<Item = u64> {
         let (none, half) = (self.prompt.contains(ALL_FILTERED), self.prompt.contains(HALF_FILTERED));
         (0..self.count).filter(move |at| !none && (!half || at % 2 == 0))
@@ -185,7 +185,7 @@ fn prompt(fields: &Fields) -> Result<String, ApiError> {
     }
 }
 
-/// What a bill is split by.
+/// Labels, by which a bill is broken down.
 fn labels(fields: &Fields) -> Result<(), ApiError> {
     match fields.iter().find(|(_, value)| !value.is_string()) {
         Some((name, _)) => Err(ApiError::invalid(format!("labels.{name} must be a text."))),

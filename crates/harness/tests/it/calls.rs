@@ -1,4 +1,5 @@
-//! A scripted call: made once where its tool is offered, with the words of the script, in every grammar.
+//! A scripted tool call: made once where its tool is offered, with the script's arguments, in every wire
+//! format.
 
 use harness::Behaviour;
 use harness::client::Client;
@@ -8,7 +9,8 @@ use crate::{KEY, WITHIN, start};
 
 const ARGUMENTS: &str = r#"{"path":"né.txt","lines":[1,2]}"#;
 
-/// One grammar: where it is asked, what offers a tool, what follows the tool's answer, and where a call stands.
+/// One wire format: its path, the fields that offer a tool, the message with the tool's result, and where a
+/// call is in the response.
 struct Wire {
     path: &'static str,
     body: Value,

@@ -80,7 +80,7 @@ async fn a_good_stream_has_the_providers_grammar() {
     assert_eq!(events[EVENTS - 1], "[DONE]");
 }
 
-/// Framing variants that change bytes and nothing else.
+/// Framing variants that change only bytes, not content.
 #[tokio::test]
 async fn framing_variants_read_the_same() {
     let (_, plain, _) = stream_with(Behaviour::ok().text("unicode").tokens(40)).await;

@@ -1,4 +1,4 @@
-//! What the journal and the totals say.
+//! The contents of the journal and the totals.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The emulator as its users see it: official clients, strictness, faults, the journal, and the program.
+//! The emulator from its users' side: official clients, strictness, faults, the journal, and the program.
 
 #![expect(
     clippy::unwrap_used,
@@ -80,7 +80,7 @@ async fn answer_with(behaviour: Behaviour) -> Answer {
     client(&emulator).post(CHAT, &question()).await.unwrap()
 }
 
-/// The text that the chunks spell.
+/// The text that the chunks add up to.
 fn text_of(events: &[String]) -> String {
     events
         .iter()

@@ -1,4 +1,4 @@
-//! The emulator as a program, driven over its own HTTP interface.
+//! The emulator as a program, controlled through its own HTTP interface.
 
 use harness::client::Client;
 use harness::process::{Launch, Process};

@@ -13,7 +13,7 @@ use crate::{KEY, start};
 async fn python_sdk_sees_a_real_provider() {
     let emulator = start().await;
     ran(python(&emulator, &[]).await, 12);
-    // The one deliberate use of a wrong key is the only thing out of order.
+    // The deliberate use of a wrong key is the only violation.
     assert_eq!(emulator.violations().len(), 1, "{:?}", emulator.violations());
 }
 
@@ -113,7 +113,7 @@ async fn python_sdk_sees_a_resource_of_azure() {
         emulator.foundry_url(),
     ];
     ran(run(interpreter(), &arguments, &[]).await, 16);
-    // A wrong key by the older paths, and one by the current.
+    // One wrong key on the older paths, and one on the current ones.
     assert_eq!(emulator.violations().len(), 2, "{:?}", emulator.violations());
 }
 
@@ -154,7 +154,7 @@ async fn python_sdks_of_two_makers_see_vertex() {
         emulator.token_for_google(KEY),
     ];
     ran(run(interpreter(), &arguments, &[]).await, 16);
-    // A token that nobody was given.
+    // A token that was never issued.
     assert_eq!(emulator.violations().len(), 1, "{:?}", emulator.violations());
 }
 
@@ -212,7 +212,7 @@ async fn python_sdk_of_fal_sees_a_real_provider() {
         KEY.to_owned(),
     ];
     ran(run(interpreter(), &arguments, &[]).await, 14);
-    // The wrong key is the only thing out of order.
+    // The wrong key is the only violation.
     assert_eq!(emulator.violations().len(), 1, "{:?}", emulator.violations());
     assert_eq!(emulator.fal_cancelled(), 2);
 }

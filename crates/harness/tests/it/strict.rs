@@ -1,4 +1,4 @@
-//! What the emulator refuses, in which words, and what it counts as a violation.
+//! What the emulator rejects, with which messages, and what it counts as a violation.
 
 use harness::client::Client;
 use harness::{Config, Emulator, KeyState, Model};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{CHAT, KEY, OTHER_KEY, WITHIN, client, config, question, start, with};
 
-/// A change to a good request, and the status, code and param it is refused with.
+/// A change to a valid request, and the status, code and param that it is rejected with.
 type Refusal = (Value, u16, Option<&'static str>, Option<&'static str>);
 
 async fn check_refused(cases: Vec<Refusal>) {

@@ -1,4 +1,4 @@
-//! The endpoints beside conversations: legacy completions and moderations.
+//! Endpoints other than chat: legacy completions and moderations.
 
 use harness::{Behaviour, UsageMode};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Vendors that speak the same wire differently: xAI, Fireworks and Mistral.
+//! Vendors with different variants of the same API: xAI, Fireworks and Mistral.
 
 use harness::client::{Answer, Client};
 use harness::{Behaviour, Config, Emulator, Flavour, KeyState};
@@ -18,7 +18,7 @@ fn llama() -> Value {
     json!({"model": LLAMA, "messages": [{"role": "user", "content": "hello there"}]})
 }
 
-/// A question long enough for the smaller cache, and far too short for the usual one.
+/// A question long enough for the smaller cache minimum, and far too short for the usual one.
 fn longer(request: Value) -> Value {
     with(request, json!({"messages": [{"role": "user", "content": " word".repeat(300)}]}))
 }

@@ -1,4 +1,4 @@
-//! HTTP/2, TLS, connections and their reuse.
+//! HTTP/2, TLS, connections and connection reuse.
 
 use harness::client::Client;
 use harness::raw::{RawConnection, exchange, status_of};
@@ -22,7 +22,7 @@ async fn http2_with_prior_knowledge() {
                 let (events, end) = begun.events().await;
                 assert!(end.is_err() && events.len() <= 3, "{} events", events.len());
             }
-            // A reset takes along what has not left yet: on a busy machine the head, too.
+            // A reset discards unsent data: on a busy machine the response head, too.
             Err(reset) => assert!(format!("{reset:?}").contains("INTERNAL_ERROR"), "{reset:?}"),
         }
     }

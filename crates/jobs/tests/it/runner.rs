@@ -56,7 +56,7 @@ impl Handler for Doing {
     }
 
     fn policy(&self) -> Policy {
-        Policy { first_wait_ms: 1, wait_max_ms: 2, offered_ms: 60_000 }
+        Policy { first_wait_ms: 1, wait_max_ms: 2, retry_for_ms: 60_000 }
     }
 
     fn run<'a>(&'a self, job: &'a JobRow) -> PortFuture<'a, Outcome> {

@@ -15,7 +15,7 @@ const JOBS: u64 = 24;
 const WORKERS: usize = 3;
 const LEASE_MS: u64 = 1_000;
 const STEPS: u32 = 2_000;
-const POLICY: Policy = Policy { first_wait_ms: 50, wait_max_ms: 800, offered_ms: 20_000 };
+const POLICY: Policy = Policy { first_wait_ms: 50, wait_max_ms: 800, retry_for_ms: 20_000 };
 
 /// The jobs that a worker holds, with the end of each lease.
 #[derive(Default)]
@@ -76,7 +76,7 @@ impl Life {
         let outcome = match self.random.below(10) {
             0..5 => Outcome::Done,
             5..9 => Outcome::failed("not now"),
-            _ => Outcome::Hopeless { error: "never".into() },
+            _ => Outcome::Permanent { error: "never".into() },
         };
         let is_holder = self.holders.get(&job.id).is_some_and(|held| (held.0, held.1) == (at, job.attempts));
         let decided = ending(&job, &POLICY, outcome.clone(), self.now, self.random.next_u64());

@@ -411,12 +411,12 @@ impl LeaseRun {
             self.report.refused_unknown += 1;
             return;
         }
-        if let Some(reserved) = pool.take(exchange.ceiling, exchange.ceiling, now_us) {
+        if let Some(reserved) = pool.reserve(exchange.ceiling, exchange.ceiling, now_us) {
             self.serve(at, number, Exchange { reserved, ..exchange });
             return;
         }
         let ticket = match pool.outlook(exchange.ceiling, now_us) {
-            Outlook::Wait => pool.wait(exchange.ceiling, exchange.ceiling, now_us),
+            Outlook::Wait => pool.enqueue(exchange.ceiling, exchange.ceiling, now_us),
             Outlook::Exhausted | Outlook::Crowded => None,
         };
         let Some(ticket) = ticket else {

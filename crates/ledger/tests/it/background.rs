@@ -34,7 +34,7 @@ fn on_one_core<F: Future>(future: F) -> F::Output {
 
 async fn trip(journal: Rc<Journal>, number: u64) {
     let mut tab = journal.open_tab(opening(number)).unwrap();
-    tab.attempt(intent(byok())).await.unwrap();
+    tab.start_attempt(intent(byok())).await.unwrap();
     tokio::task::yield_now().await;
     tab.close(completed(usage(100, 20)));
 }

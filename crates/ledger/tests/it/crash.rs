@@ -102,7 +102,7 @@ impl Life {
             Step::Fail(which) => {
                 let Some(at) = self.pick(which) else { return };
                 let end = AttemptEnd { fault: Some(FaultClass::Upstream), ..AttemptEnd::default() };
-                self.tabs[at].1.attempt_ended(1, end);
+                self.tabs[at].1.end_attempt(1, end);
             }
             Step::Checkpoint(which) => {
                 let Some(at) = self.pick(which) else { return };
@@ -132,7 +132,7 @@ impl Life {
                 let Some(at) = self.pick(which) else { return };
                 let Some(journal) = self.books.journal() else { return };
                 let (number, tab) = &mut self.tabs[at];
-                let mut future = Box::pin(tab.attempt(intent(byok())));
+                let mut future = Box::pin(tab.start_attempt(intent(byok())));
                 let first = now(future.as_mut());
                 let _failed = journal.flush_now();
                 if first.is_none() && matches!(now(future.as_mut()), Some(Ok(_))) {

@@ -65,7 +65,7 @@ fn a_disk_that_refuses_writes_refuses_attempts_and_keeps_what_was_appended() {
     books.disk.fail_writes(Some(DiskFault::NoSpace));
 
     let mut late = open(&books, 2);
-    let mut future = Box::pin(late.attempt(intent(byok())));
+    let mut future = Box::pin(late.start_attempt(intent(byok())));
     assert!(now(future.as_mut()).is_none());
     assert!(books.turn().is_err());
     let refused = now(future.as_mut()).expect("told at once").unwrap_err();

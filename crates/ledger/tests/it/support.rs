@@ -102,7 +102,7 @@ pub fn open(books: &SimulatedBooks, number: u64) -> Tab {
 
 /// Makes an attempt and ends the turn; returns whether the intent counts as durable.
 pub fn attempt(books: &SimulatedBooks, tab: &mut Tab, principal: Principal) -> bool {
-    let mut future = Box::pin(tab.attempt(intent(principal)));
+    let mut future = Box::pin(tab.start_attempt(intent(principal)));
     if let Some(result) = now(future.as_mut()) {
         return result.is_ok();
     }

@@ -18,7 +18,7 @@ fn a_completed_exchange_is_booked_under_what_answered() {
     let mut tab = open(&books, 1);
     assert!(attempt(&books, &mut tab, byok()));
     books.clock.advance_us(2_000);
-    tab.attempt_ended(
+    tab.end_attempt(
         1,
         AttemptEnd {
             status: Some(429),
@@ -51,7 +51,7 @@ fn a_completed_exchange_is_booked_under_what_answered() {
 fn an_attempt_waits_for_its_intent_to_be_written() {
     let books = started(2);
     let mut tab = open(&books, 1);
-    let mut future = Box::pin(tab.attempt(intent(byok())));
+    let mut future = Box::pin(tab.start_attempt(intent(byok())));
     assert!(now(future.as_mut()).is_none(), "nothing is written yet");
     books.turn().unwrap();
     assert_eq!(now(future.as_mut()).unwrap().unwrap().number, 1);
@@ -62,7 +62,7 @@ fn a_synced_intent_waits_for_the_sync() {
     let mut books = SimulatedBooks::new(3, ledger::Durability::Synced);
     books.start().unwrap();
     let mut tab = open(&books, 1);
-    let mut future = Box::pin(tab.attempt(intent(byok())));
+    let mut future = Box::pin(tab.start_attempt(intent(byok())));
     assert!(now(future.as_mut()).is_none());
     journal(&books).flush_now().unwrap();
     assert!(now(future.as_mut()).is_none(), "written is not synced");
@@ -74,7 +74,8 @@ fn a_synced_intent_waits_for_the_sync() {
 fn one_write_serves_all_intents_of_a_turn() {
     let books = started(4);
     let mut tabs: Vec<_> = (0..6).map(|number| open(&books, number)).collect();
-    let mut futures: Vec<_> = tabs.iter_mut().map(|tab| Box::pin(tab.attempt(intent(byok())))).collect();
+    let mut futures: Vec<_> =
+        tabs.iter_mut().map(|tab| Box::pin(tab.start_attempt(intent(byok())))).collect();
     assert!(futures.iter_mut().all(|future| now(future.as_mut()).is_none()));
     let before = books.disk.operations();
     books.turn().unwrap();
@@ -120,7 +121,7 @@ fn an_attempt_that_was_sent_and_left_unanswered_is_estimated_from_its_prompt() {
 fn an_intent_that_was_never_written_used_nothing() {
     let books = started(7);
     let mut tab = open(&books, 1);
-    assert!(now(Box::pin(tab.attempt(intent(byok())))).is_none());
+    assert!(now(Box::pin(tab.start_attempt(intent(byok())))).is_none());
     drop(tab);
     assert_eq!(record(&books, 1).usage, Usage::default());
 }
@@ -164,7 +165,7 @@ fn long_texts_of_clients_are_cut_at_a_character() {
     long.tag = Some("x".repeat(5_000));
     let mut tab = journal(&books).open_tab(long).unwrap();
     let wordy = Intent { upstream_model: "m".repeat(300).into(), ..intent(byok()) };
-    let mut future = Box::pin(tab.attempt(wordy));
+    let mut future = Box::pin(tab.start_attempt(wordy));
     assert!(now(future.as_mut()).is_none());
     books.turn().unwrap();
     assert!(matches!(now(future), Some(Ok(StartedAttempt { number: 1, .. }))));

@@ -41,7 +41,7 @@ struct Responses {
     /// Admitted when the session was opened, and not requested yet.
     first: Option<Turn>,
     /// Requested by the client, with the id of its event.
-    asked: VecDeque<(Option<String>, Turn)>,
+    requested: VecDeque<(Option<String>, Turn)>,
     /// Started, by the upstream's response id.
     running: Vec<(String, Turn)>,
 }
@@ -99,7 +99,7 @@ impl Session {
                 Step::Closes(who, _) => closing.said_by(who),
                 Step::Gone(who) => Err(closing.gone(who)),
                 Step::Wrong(who, violation) => Err(End::Wrong(who, violation)),
-                Step::Look => {
+                Step::Tick => {
                     if is_draining() {
                         draining_since.get_or_insert_with(Instant::now);
                     }
@@ -115,7 +115,7 @@ impl Session {
 
     async fn client_said<C: Stream, U: Stream>(&mut self, sockets: &mut Sockets<C, U>) -> Result<(), End> {
         let message = sockets.message(Sender::Client);
-        if let Err(fault) = self.seat.check_said(message) {
+        if let Err(fault) = self.seat.check_event(message) {
             let event = RealtimeEvent::read(message);
             return self.refuse(sockets, fault, event.id.as_deref());
         }
@@ -124,7 +124,7 @@ impl Session {
             RealtimeAct::Create => {
                 self.prompt_bytes = self.prompt_bytes.saturating_add(bytes);
                 match self.admit_response().await {
-                    Ok(turn) => self.responses.asked.push_back((event.id, turn)),
+                    Ok(turn) => self.responses.requested.push_back((event.id, turn)),
                     Err(fault) => return self.refuse(sockets, fault, event.id.as_deref()),
                 }
             }
@@ -134,7 +134,7 @@ impl Session {
             RealtimeAct::Sound => {}
             _ => self.prompt_bytes = self.prompt_bytes.saturating_add(bytes),
         }
-        sockets.let_on(Sender::Client);
+        sockets.forward(Sender::Client);
         Ok(())
     }
 
@@ -150,7 +150,7 @@ impl Session {
         if ends || !sockets.discard(Sender::Client) {
             return Err(End::Refused(fault));
         }
-        sockets.tell(&text_frame(&realtime_error(&fault, self.trace(), about), None));
+        sockets.send_to_client(&text_frame(&realtime_error(&fault, self.trace(), about), None));
         Ok(())
     }
 
@@ -170,7 +170,7 @@ impl Session {
             },
             None => self.asked.respond(&self.seat, self.prompt_bytes).await?,
         };
-        turn.said(self.prompt_bytes);
+        turn.set_prompt_bytes(self.prompt_bytes);
         Ok(turn)
     }
 
@@ -179,17 +179,17 @@ impl Session {
         let (event, bytes) = (RealtimeEvent::read(message), message.len() as u64);
         match event.act() {
             RealtimeAct::Created => {
-                let mut turn = match self.responses.asked.pop_front() {
+                let mut turn = match self.responses.requested.pop_front() {
                     Some((_, turn)) => turn,
                     // Started by the upstream itself, when voice activity detection saw the speaker stop.
                     None => self.admit_response().await.map_err(End::Refused)?,
                 };
-                turn.hear(&event, bytes);
+                turn.record_event(&event, bytes);
                 self.responses.running.push((event.response.unwrap_or_default(), turn));
             }
             RealtimeAct::TextDelta | RealtimeAct::SoundDelta => {
                 if let Some(turn) = self.responses.running(event.response.as_deref()) {
-                    turn.hear(&event, bytes);
+                    turn.record_event(&event, bytes);
                 }
             }
             RealtimeAct::Done => {
@@ -210,7 +210,7 @@ impl Session {
             }
             _ => {}
         }
-        sockets.let_on(Sender::Server);
+        sockets.forward(Sender::Server);
         Ok(())
     }
 
@@ -244,14 +244,14 @@ impl Session {
 
     async fn end<C: Stream, U: Stream>(mut self, sockets: Sockets<C, U>, end: End) -> C {
         let (to_client, code) = self.final_frames(&end);
-        let mask = self.asked.core.hands.world.random.next_u64().to_be_bytes();
+        let mask = self.asked.core.deps.world.random.next_u64().to_be_bytes();
         let mask = mask.first_chunk::<4>().copied();
         let to_upstream = close_frame(code, "", mask);
         if let Some(first) = self.responses.first.take() {
             // It was never requested: the session was opened, but nothing was used.
             drop(book(completed(first.end(None), 200)));
         }
-        let asked = std::mem::take(&mut self.responses.asked).into_iter().map(|(_, turn)| turn);
+        let asked = std::mem::take(&mut self.responses.requested).into_iter().map(|(_, turn)| turn);
         let running = std::mem::take(&mut self.responses.running).into_iter().map(|(_, turn)| turn);
         for turn in running.chain(asked) {
             drop(match &end {
@@ -302,14 +302,14 @@ impl Session {
 
     /// For events that belong to no response.
     fn trace(&self) -> TraceId {
-        let world = &self.asked.core.hands.world;
+        let world = &self.asked.core.deps.world;
         TraceId::new(world.clock.unix_ms(), world.id_bytes())
     }
 }
 
 impl Responses {
     fn count(&self) -> usize {
-        self.asked.len() + self.running.len()
+        self.requested.len() + self.running.len()
     }
 
     fn is_idle(&self) -> bool {
@@ -326,15 +326,15 @@ impl Responses {
         let id = id.unwrap_or_default();
         match self.running.iter().position(|(name, _)| name == id) {
             Some(at) => Some(self.running.swap_remove(at).1),
-            None => self.asked.pop_front().map(|(_, turn)| turn).or_else(|| self.first.take()),
+            None => self.requested.pop_front().map(|(_, turn)| turn).or_else(|| self.first.take()),
         }
     }
 
     /// The requested response that an error refers to; if the error refers to none, the oldest one that was
     /// requested without an id.
     fn refused(&mut self, about: Option<&str>) -> Option<Turn> {
-        let at = self.asked.iter().position(|(name, _)| name.as_deref() == about)?;
-        self.asked.remove(at).map(|(_, turn)| turn)
+        let at = self.requested.iter().position(|(name, _)| name.as_deref() == about)?;
+        self.requested.remove(at).map(|(_, turn)| turn)
     }
 }
 
@@ -383,7 +383,7 @@ fn unmetered() -> Box<Fault> {
 }
 
 fn settle_done(mut turn: Turn, event: &RealtimeEvent, bytes: u64) -> PendingWrite {
-    turn.hear(event, bytes);
+    turn.record_event(event, bytes);
     match event.status.as_deref() {
         Some("failed") => settle_failed(turn, event.usage, failed_by_upstream(event)),
         Some("cancelled") => {

@@ -219,7 +219,7 @@ impl Bench {
         let core = Rc::new(Core {
             number: 0,
             snapshot: Reader::fixed(Arc::new(snapshot)),
-            hands,
+            deps: hands,
             journal,
             counters: Rc::new(Counters::default()),
             answers: Arc::new(NoAnswers),
@@ -437,9 +437,9 @@ async fn answer(
     request: http::Request<hyper::body::Incoming>,
     peer: IpAddr,
 ) -> Result<http::Response<settle::ReplyBody>, Infallible> {
-    let clock = core.hands.world.clock.clone();
+    let clock = core.deps.world.clock.clone();
     let (received_us, received_unix_ms) = (clock.monotonic_us(), clock.unix_ms());
-    let trace = TraceId::new(received_unix_ms, core.hands.world.id_bytes());
+    let trace = TraceId::new(received_unix_ms, core.deps.world.id_bytes());
     let (parts, body) = request.into_parts();
     let caller = match line::identify(&core, &parts.headers, peer, Needs::Inference) {
         Ok(caller) => caller,

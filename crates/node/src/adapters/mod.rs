@@ -19,7 +19,7 @@ use folder::{Entry, Folder};
 
 /// The operations of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asked<'p> {
+pub(crate) enum AdapterOperation<'p> {
     List,
     Register,
     Status,
@@ -31,7 +31,7 @@ pub(crate) enum Asked<'p> {
 
 /// A node's adapters.
 #[derive(Debug)]
-pub(crate) struct Shelf {
+pub(crate) struct AdapterRegistry {
     folder: Folder,
 }
 
@@ -121,7 +121,7 @@ struct Gone<'p> {
 
 type Answer = Result<Response<NodeBody>, Box<Fault>>;
 
-impl Shelf {
+impl AdapterRegistry {
     /// # Errors
     /// The list of registered adapters can't be read.
     pub(crate) fn open(root: Option<&Path>, data_dir: Option<&Path>) -> io::Result<Self> {
@@ -148,27 +148,34 @@ impl Shelf {
         failed
     }
 
-    pub(crate) async fn answer(&self, asked: Asked<'_>, runtime: &dyn Runtime, body: &Bytes) -> Answer {
+    pub(crate) async fn answer(
+        &self,
+        asked: AdapterOperation<'_>,
+        runtime: &dyn Runtime,
+        body: &Bytes,
+    ) -> Answer {
         let adapters = runtime.adapters().ok_or_else(|| {
             let message = "This runtime takes no adapters.";
             let fault = Fault::new(FaultClass::Unsupported, "no_adapters", message);
             Box::new(fault.fix("Start a node with --model and a model of the engine."))
         })?;
         match asked {
-            Asked::List => {
+            AdapterOperation::List => {
                 let data = states(adapters).await?.into_iter().map(Object::from).collect();
                 written(StatusCode::OK, &List { object: "list", data })
             }
-            Asked::One(id) => written(StatusCode::OK, &Object::from(state(adapters, id).await?)),
-            Asked::Status => written(StatusCode::OK, &Status::of(&states(adapters).await?, adapters)),
-            Asked::Register => self.register(adapters, read(body)?).await,
-            Asked::Load(id) => self.load(adapters, id, read_or_usual(body)?).await,
-            Asked::Unload(id) => {
+            AdapterOperation::One(id) => written(StatusCode::OK, &Object::from(state(adapters, id).await?)),
+            AdapterOperation::Status => {
+                written(StatusCode::OK, &Status::of(&states(adapters).await?, adapters))
+            }
+            AdapterOperation::Register => self.register(adapters, read(body)?).await,
+            AdapterOperation::Load(id) => self.load(adapters, id, read_or_usual(body)?).await,
+            AdapterOperation::Unload(id) => {
                 adapters.unload(id.to_owned()).await.map_err(Box::new)?;
                 self.folder.strike(id).map_err(|error| unkept(&error))?;
                 written(StatusCode::OK, &Gone { id, object: "adapter", unloaded: true })
             }
-            Asked::WarmUp => self.warm_up(adapters, read(body)?).await,
+            AdapterOperation::WarmUp => self.warm_up(adapters, read(body)?).await,
         }
     }
 
@@ -231,7 +238,7 @@ impl Shelf {
 
     async fn warm_up(&self, adapters: &dyn Adapters, asked: Warming) -> Answer {
         check_scope(asked.scope.as_deref(), asked.backend.as_deref())?;
-        let room = adapters.room();
+        let room = adapters.limits();
         if asked.adapter_ids.len() > room.registered_max {
             let message = format!("\"adapter_ids\" names more than {} adapters.", room.registered_max);
             let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
@@ -333,7 +340,7 @@ impl From<AdapterState> for Object {
 
 impl Status {
     fn of(states: &[AdapterState], adapters: &dyn Adapters) -> Self {
-        let room = adapters.room();
+        let room = adapters.limits();
         let loaded = || states.iter().filter(|state| state.is_resident);
         Self {
             registered: states.len(),

@@ -40,7 +40,7 @@ pub struct Reporter {
 }
 
 /// Why a call failed.
-enum Miss {
+enum CallError {
     /// It can be retried.
     Away(String),
     /// The node was removed from the control plane.
@@ -157,8 +157,8 @@ impl Reporter {
             };
             match done {
                 Ok(()) => {}
-                Err(Miss::Away(why)) => self.miss(&why),
-                Err(Miss::Over(why)) => {
+                Err(CallError::Away(why)) => self.miss(&why),
+                Err(CallError::Over(why)) => {
                     let control = &self.membership.control;
                     tracing::warn!(
                         %control,
@@ -195,7 +195,7 @@ impl Reporter {
         self.pace.missed(now_us, |bound| random.below(bound));
     }
 
-    async fn beat(&mut self) -> Result<(), Miss> {
+    async fn beat(&mut self) -> Result<(), CallError> {
         let service = &self.service;
         let load = service.runtime.load();
         // If the runtime can't list its models now, it can't serve requests for them either.
@@ -214,7 +214,7 @@ impl Reporter {
         };
         let body = self.call(HEARTBEAT, &beat).await?;
         let heard: Heard = serde_json::from_slice(&body)
-            .map_err(|error| Miss::Away(format!("it said something that can't be read: {error}")))?;
+            .map_err(|error| CallError::Away(format!("it said something that can't be read: {error}")))?;
         if self.pace.is_away() {
             tracing::info!(control = %self.membership.control, "the control plane is back");
         }
@@ -223,7 +223,7 @@ impl Reporter {
         Ok(())
     }
 
-    async fn report(&mut self) -> Result<(), Miss> {
+    async fn report(&mut self) -> Result<(), CallError> {
         let Some(journal) = &self.service.books.journal else {
             self.has_records = false;
             return Ok(());
@@ -252,16 +252,16 @@ impl Reporter {
         Ok(())
     }
 
-    async fn call(&self, path: &str, body: &impl Serialize) -> Result<Bytes, Miss> {
-        let request = self.request(path, body).map_err(Miss::Away)?;
+    async fn call(&self, path: &str, body: &impl Serialize) -> Result<Bytes, CallError> {
+        let request = self.request(path, body).map_err(CallError::Away)?;
         let whole = async {
-            let away = |error: egress::EgressError| Miss::Away(error.message);
+            let away = |error: egress::EgressError| CallError::Away(error.message);
             let answer = self.client.send(&request, TargetKind::System).await.map_err(away)?;
             let status = answer.status;
             let body = answer.body.read_to_end(NODE_CALL_BYTES_MAX).await.map_err(away)?;
             if status.is_success() { Ok(body) } else { Err(refused(status, &body)) }
         };
-        let late = || Miss::Away(format!("it did not answer within {} s", NODE_CALL_TIME_MAX.as_secs()));
+        let late = || CallError::Away(format!("it did not answer within {} s", NODE_CALL_TIME_MAX.as_secs()));
         timeout(NODE_CALL_TIME_MAX, whole).await.unwrap_or_else(|_| Err(late()))
     }
 
@@ -282,10 +282,10 @@ impl Reporter {
     }
 }
 
-fn refused(status: StatusCode, body: &[u8]) -> Miss {
+fn refused(status: StatusCode, body: &[u8]) -> CallError {
     let Problem { code, detail } = serde_json::from_slice(body).unwrap_or_default();
     match status == StatusCode::UNAUTHORIZED && OVER.contains(&code.as_str()) {
-        true => Miss::Over(detail),
-        false => Miss::Away(format!("it answered {status}. {detail}")),
+        true => CallError::Over(detail),
+        false => CallError::Away(format!("it answered {status}. {detail}")),
     }
 }

@@ -21,7 +21,7 @@ pub(super) const HOURS_MAX: f64 = 24.0;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Ask {
     pub order: Order,
-    pub learned: Data,
+    pub training_data: Data,
     pub held_out: Option<Data>,
     /// The directory of the adapter to continue from.
     pub from: Option<PathBuf>,
@@ -44,7 +44,7 @@ pub(super) struct Offer<'a> {
 impl Offer<'_> {
     /// The default hyperparameters.
     pub(super) fn usual(&self, from: Option<&Path>) -> Result<TrainingSettings, Box<Fault>> {
-        self.trainer.usual(from).map_err(|unfit| renamed(unusable(unfit)))
+        self.trainer.default_settings(from).map_err(|unfit| renamed(unusable(unfit)))
     }
 
     /// The directory of an adapter, by its name.
@@ -107,7 +107,7 @@ pub(super) fn read(body: &[u8], offer: &Offer<'_>) -> Result<Ask, Box<Fault>> {
             validation_file,
             tuned: None,
         },
-        learned,
+        training_data: learned,
         held_out,
         from,
         examples_max: fields.count("num_examples", 1..=u64::MAX)?,
@@ -174,7 +174,7 @@ fn course(fields: &mut Fields, usual: TrainingSettings) -> Result<TrainingSettin
         rank: rank_or_usual,
         alpha: alpha.unwrap_or(strength * rank_or_usual as f64),
         is_rank_stable: fields.flag("use_rslora")?.unwrap_or(usual.is_rank_stable),
-        targets: fields.texts("target_modules")?.unwrap_or(usual.targets),
+        targets: fields.string_list("target_modules")?.unwrap_or(usual.targets),
         seed: fields.whole("seed", 0..=u64::MAX)?.unwrap_or(usual.seed),
         epochs: fields.count("epochs", 1..=EPOCHS_MAX)?.unwrap_or(usual.epochs),
         batch_tokens: fields.count("batch_tokens", 1..=BATCH_TOKENS_MAX)?.unwrap_or(usual.batch_tokens),

@@ -12,7 +12,7 @@ const FULL_WAIT_MS: u64 = 1_000;
 
 /// The number of running tasks.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Aside(Arc<AtomicUsize>);
+pub(super) struct BlockingTasks(Arc<AtomicUsize>);
 
 /// One slot, while it is held.
 struct Place(Arc<AtomicUsize>);
@@ -23,7 +23,7 @@ impl Drop for Place {
     }
 }
 
-impl Aside {
+impl BlockingTasks {
     fn place(&self) -> Result<Place, Box<Fault>> {
         let place = Place(Arc::clone(&self.0));
         if self.0.fetch_add(1, Ordering::SeqCst) < AT_ONCE_MAX {
@@ -69,28 +69,28 @@ impl Aside {
 
 #[cfg(test)]
 mod tests {
-    use super::super::worker::waited;
+    use super::super::worker::block_on;
     use super::*;
 
     use std::sync::mpsc::channel;
 
     #[test]
     fn so_much_is_done_at_once_and_what_breaks_off_leaves_its_place() {
-        let aside = Aside::default();
+        let aside = BlockingTasks::default();
         let (go, wait) = channel::<()>();
         let places: Vec<_> = (1..AT_ONCE_MAX).map(|_| aside.place().unwrap()).collect();
         let held = std::thread::spawn({
             let aside = aside.clone();
-            move || waited(aside.run(move || wait.recv().is_err()))
+            move || block_on(aside.run(move || wait.recv().is_err()))
         });
         while aside.0.load(Ordering::SeqCst) < AT_ONCE_MAX {
             std::thread::yield_now();
         }
-        assert_eq!(waited(aside.run(|| 1)).unwrap_err().code, "too_many_at_once");
+        assert_eq!(block_on(aside.run(|| 1)).unwrap_err().code, "too_many_at_once");
         drop(go);
         assert!(held.join().unwrap().unwrap());
-        assert_eq!(waited(aside.run(|| 7)).unwrap(), 7);
-        let broken = waited(aside.run(|| -> u32 { panic!("a panic that is meant") }));
+        assert_eq!(block_on(aside.run(|| 7)).unwrap(), 7);
+        let broken = block_on(aside.run(|| -> u32 { panic!("a panic that is meant") }));
         assert_eq!(broken.unwrap_err().code, "internal_error");
         // A caller that goes away is noticed by the work, which ends.
         let (begun, has_begun) = channel();

@@ -54,7 +54,7 @@ pub(super) fn first(lines: Vec<u8>, count: usize) -> Vec<u8> {
 pub(super) fn unusable(unfit: TrainingError) -> Box<Fault> {
     let (of_held_out, lines, more) = match unfit {
         TrainingError::Fault(fault) => return fault,
-        TrainingError::CalledOff => {
+        TrainingError::Cancelled => {
             let message = "The node ends, and reads no more of it.";
             let fault = Fault::new(FaultClass::Unavailable, "node_ends", message);
             return Box::new(fault.fix("Send it again once the node runs again."));

@@ -45,7 +45,7 @@ impl Fields {
     }
 
     /// Removes the member if it has this value, which means the same as leaving it out.
-    pub(super) fn forgive(&mut self, name: &str, word: &str) {
+    pub(super) fn remove_if_equal(&mut self, name: &str, word: &str) {
         if self.members.get(name).is_some_and(|value| value == word) {
             self.members.remove(name);
         }
@@ -86,7 +86,7 @@ impl Fields {
         found.map(Some).ok_or_else(|| wrong(self.name(name), "is no number that can be taken", fix))
     }
 
-    pub(super) fn texts(&mut self, name: &str) -> Taken<Option<Vec<String>>> {
+    pub(super) fn string_list(&mut self, name: &str) -> Taken<Option<Vec<String>>> {
         let Some(value) = self.take(name) else { return Ok(None) };
         serde_json::from_value(value)
             .map(Some)

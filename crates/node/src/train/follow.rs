@@ -7,17 +7,17 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::job::{Event, What};
-use super::jobs::{Book, News};
+use super::jobs::{EventPoll, JobStore};
 
 pub(crate) struct Following {
-    book: Arc<Book>,
+    book: Arc<JobStore>,
     id: String,
     after: u64,
     ready: VecDeque<Event>,
 }
 
 impl Following {
-    pub(super) fn new(book: Arc<Book>, id: String, after: u64) -> Self {
+    pub(super) fn new(book: Arc<JobStore>, id: String, after: u64) -> Self {
         Self { book, id, after, ready: VecDeque::new() }
     }
 
@@ -25,10 +25,10 @@ impl Following {
     pub(crate) fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if self.ready.is_empty() {
             match self.book.news(&self.id, self.after, cx.waker()) {
-                Ok(News::Events(events)) => self.ready = events.into(),
-                Ok(News::Later) => return Poll::Pending,
+                Ok(EventPoll::Events(events)) => self.ready = events.into(),
+                Ok(EventPoll::Later) => return Poll::Pending,
                 // The job was deleted.
-                Ok(News::Over) | Err(_) => return Poll::Ready(None),
+                Ok(EventPoll::Over) | Err(_) => return Poll::Ready(None),
             }
         }
         Poll::Ready(self.ready.pop_front().map(|event| {

@@ -177,13 +177,13 @@ impl Progress {
     pub(crate) fn of(step: &Step, seconds: f64) -> Self {
         Self {
             step: step.step,
-            of: step.of,
+            of: step.steps_total,
             loss: step.loss,
-            held_out_loss: step.held_out_loss,
-            learning_rate: step.rate,
+            held_out_loss: step.validation_loss,
+            learning_rate: step.learning_rate,
             tokens: step.tokens,
             seconds,
-            is_checkpoint: step.is_kept,
+            is_checkpoint: step.has_checkpoint,
             checkpoint_model: None,
         }
     }

@@ -37,7 +37,7 @@ pub(super) const POINTS_MAX: usize = 12;
 pub(super) const POINTS_BYTES_MAX: u64 = 4 << 30;
 
 #[derive(Debug)]
-pub(super) struct Book {
+pub(super) struct JobStore {
     root: PathBuf,
     world: World,
     inner: Mutex<Inner>,
@@ -62,16 +62,16 @@ struct Job {
     log: Log,
     progress: Option<Progress>,
     /// The retained checkpoints, oldest first.
-    points: Vec<Kept>,
+    points: Vec<RetainedCheckpoint>,
     /// The job was cancelled or paused.
-    is_off: Arc<AtomicBool>,
+    is_stopped: Arc<AtomicBool>,
     /// Tasks that follow the job's events and have read all of them.
     wakers: Vec<Waker>,
 }
 
 /// A retained checkpoint.
 #[derive(Debug, Clone)]
-struct Kept {
+struct RetainedCheckpoint {
     point: Point,
     bytes: u64,
 }
@@ -91,7 +91,7 @@ pub(super) struct JobRun {
     pub number: u64,
     pub order: Order,
     pub memory_bytes: u64,
-    pub learned: Vec<u8>,
+    pub training_data: Vec<u8>,
     pub held_out: Vec<u8>,
     pub from: Option<PathBuf>,
     pub work: PathBuf,
@@ -99,17 +99,17 @@ pub(super) struct JobRun {
     pub result: PathBuf,
     /// The prefix of its checkpoints' names.
     pub checkpoints: String,
-    pub is_off: Arc<AtomicBool>,
+    pub is_stopped: Arc<AtomicBool>,
     /// It was started before.
-    pub is_again: bool,
+    pub is_resumed: bool,
     /// The last step that was reported, and the running time up to it.
-    pub told: u64,
+    pub reported_step: u64,
     pub seconds: f64,
 }
 
 /// What is new for a task that follows a job.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum EventPoll {
     Events(Vec<Event>),
     /// There will be no more events.
     Over,
@@ -118,7 +118,7 @@ pub(super) enum News {
 
 /// How running a job ended.
 #[derive(Debug)]
-pub(super) enum TurnEnd {
+pub(super) enum JobRunEnd {
     Whole,
     Failed(Box<Fault>),
     /// It was stopped, and resumes at the next start unless it was cancelled.
@@ -154,12 +154,12 @@ impl Job {
             at += events.len().max(1) as u64;
             for event in events {
                 if let What::Progress(last) = event.what {
-                    points.extend(Kept::of(&last, event.unix_ms, &folder.join(EPOCHS)));
+                    points.extend(RetainedCheckpoint::of(&last, event.unix_ms, &folder.join(EPOCHS)));
                     progress = Some(last);
                 }
             }
         }
-        Ok(Self { record, log, progress, points, is_off: Arc::default(), wakers: Vec::new() })
+        Ok(Self { record, log, progress, points, is_stopped: Arc::default(), wakers: Vec::new() })
     }
 
     fn add(&mut self, unix_ms: u64, what: What) -> io::Result<()> {
@@ -171,7 +171,7 @@ impl Job {
         Ok(())
     }
 
-    fn told(&self) -> JobState {
+    fn state(&self) -> JobState {
         let points = self.points.iter().map(|kept| kept.point.clone()).collect();
         JobState { record: self.record.clone(), progress: self.progress.clone(), points }
     }
@@ -187,7 +187,7 @@ impl Job {
     }
 }
 
-impl Kept {
+impl RetainedCheckpoint {
     /// The checkpoint of a step, if it still exists.
     fn of(progress: &Progress, unix_ms: u64, epochs: &Path) -> Option<Self> {
         let model = progress.checkpoint_model.clone()?;
@@ -234,7 +234,7 @@ impl Inner {
     }
 }
 
-impl Book {
+impl JobStore {
     /// Loads all jobs. A job that was running when the node ended is queued again.
     ///
     /// # Errors
@@ -314,8 +314,8 @@ impl Book {
         };
         let made = || {
             disk::folder(&folder)?;
-            disk::replace(&folder.join(LEARNED), lesson.learned)?;
-            disk::replace(&folder.join(HELD_OUT), lesson.held_out)?;
+            disk::replace(&folder.join(LEARNED), lesson.training_set)?;
+            disk::replace(&folder.join(HELD_OUT), lesson.validation_set)?;
             if let Some(from) = lesson.from {
                 // A copy, so that the job does not depend on what happens to the original adapter.
                 let copy = folder.join(FROM);
@@ -333,8 +333,9 @@ impl Book {
             unwritten(&error)
         })?;
         let (number, is_off) = (record.number, Arc::default());
-        let job = Job { record, log, progress: None, points: Vec::new(), is_off, wakers: Vec::new() };
-        let told = job.told();
+        let job =
+            Job { record, log, progress: None, points: Vec::new(), is_stopped: is_off, wakers: Vec::new() };
+        let told = job.state();
         inner.last = number;
         inner.jobs.insert(number, job);
         self.changed.notify_all();
@@ -388,11 +389,11 @@ impl Book {
 
     /// All jobs, oldest first.
     pub(super) fn all(&self) -> Vec<JobState> {
-        self.inner().jobs.values().map(Job::told).collect()
+        self.inner().jobs.values().map(Job::state).collect()
     }
 
     pub(super) fn one(&self, id: &str) -> Result<JobState, Box<Fault>> {
-        self.inner().find(id).map(|job| job.told())
+        self.inner().find(id).map(|job| job.state())
     }
 
     /// A job's events after a sequence number, up to a limit.
@@ -408,35 +409,35 @@ impl Book {
     }
 
     /// The events after a sequence number; if there are none yet, the waker is woken when there are.
-    pub(super) fn news(&self, id: &str, after: u64, waker: &Waker) -> Result<News, Box<Fault>> {
+    pub(super) fn news(&self, id: &str, after: u64, waker: &Waker) -> Result<EventPoll, Box<Fault>> {
         let mut inner = self.inner();
         let job = inner.find(id)?;
         let events = job.log.after(after, EVENTS_READ).map_err(|error| unwritten(&error))?;
         if !events.is_empty() {
-            return Ok(News::Events(events));
+            return Ok(EventPoll::Events(events));
         }
         if job.record.status.is_over() || self.is_closing() {
-            return Ok(News::Over);
+            return Ok(EventPoll::Over);
         }
         job.wakers.push(waker.clone());
-        Ok(News::Later)
+        Ok(EventPoll::Later)
     }
 
     /// Cancels a job. The caller must wake the trainer.
     ///
     /// # Errors
     /// The job is finished or unknown, or the change can't be stored.
-    pub(super) fn call_off(&self, id: &str) -> Result<JobState, Box<Fault>> {
+    pub(super) fn cancel(&self, id: &str) -> Result<JobState, Box<Fault>> {
         let mut inner = self.inner();
         let job = inner.find(id)?;
         if job.record.status == Status::Cancelled {
-            return Ok(job.told());
+            return Ok(job.state());
         }
         job.must_go_on()?;
         let was_running = job.record.status == Status::Running;
         self.end_job(job, Status::Cancelled, None).map_err(|error| unwritten(&error))?;
-        job.is_off.store(true, Ordering::SeqCst);
-        let told = job.told();
+        job.is_stopped.store(true, Ordering::SeqCst);
+        let told = job.state();
         if !was_running {
             // If the job is running, the worker thread removes these.
             self.clear(id, &[WORK, FROM]);
@@ -454,9 +455,9 @@ impl Book {
         job.must_go_on()?;
         if job.record.status != Status::Paused {
             self.put(job, Status::Paused, What::Paused).map_err(|error| unwritten(&error))?;
-            job.is_off.store(true, Ordering::SeqCst);
+            job.is_stopped.store(true, Ordering::SeqCst);
         }
-        Ok(job.told())
+        Ok(job.state())
     }
 
     /// Queues a paused job again.
@@ -470,10 +471,10 @@ impl Book {
         if job.record.status == Status::Paused {
             self.put(job, Status::Queued, What::Queued).map_err(|error| unwritten(&error))?;
             // A run that is already stopping still stops.
-            job.is_off = Arc::default();
+            job.is_stopped = Arc::default();
             self.changed.notify_all();
         }
-        Ok(job.told())
+        Ok(job.state())
     }
 
     fn put(&self, job: &mut Job, status: Status, what: What) -> io::Result<()> {
@@ -495,7 +496,7 @@ impl Book {
             let fault = Fault::new(FaultClass::Conflict, "job_is_not_over", message);
             return Err(Box::new(fault.param("id").fix("Call it off first: DELETE /v1/train/jobs/{id}.")));
         }
-        let told = job.told();
+        let told = job.state();
         disk::remove(&self.folder(id)).map_err(|error| unwritten(&error))?;
         inner.jobs.remove(&told.record.number);
         Ok(told)
@@ -545,16 +546,16 @@ impl Book {
             number: job.record.number,
             order: job.record.order.clone(),
             memory_bytes: job.record.outlook.memory_bytes,
-            learned: std::fs::read(folder.join(LEARNED))?,
+            training_data: std::fs::read(folder.join(LEARNED))?,
             held_out: std::fs::read(folder.join(HELD_OUT))?,
             from: job.record.order.from.is_some().then(|| folder.join(FROM)),
             work: folder.join(WORK),
             epochs: folder.join(EPOCHS),
             result: folder.join(RESULT),
             checkpoints: job.record.checkpoints(),
-            is_off: Arc::clone(&job.is_off),
-            is_again,
-            told,
+            is_stopped: Arc::clone(&job.is_stopped),
+            is_resumed: is_again,
+            reported_step: told,
             seconds,
         })
     }
@@ -587,14 +588,14 @@ impl Book {
     }
 
     /// Records the end of a run. A job that was cancelled meanwhile stays cancelled.
-    pub(super) fn end(&self, turn: &JobRun, end: TurnEnd) {
+    pub(super) fn end(&self, turn: &JobRun, end: JobRunEnd) {
         let mut inner = self.inner();
         let Some(job) = inner.jobs.get_mut(&turn.number) else { return };
         if !job.record.status.is_over() {
             match end {
-                TurnEnd::Stopped => return,
-                TurnEnd::Failed(fault) => self.fail(job, &fault),
-                TurnEnd::Whole => {
+                JobRunEnd::Stopped => return,
+                JobRunEnd::Failed(fault) => self.fail(job, &fault),
+                JobRunEnd::Whole => {
                     if let Err(error) = self.end_job(job, Status::Completed, None) {
                         self.fail(job, &unwritten(&error));
                     }
@@ -627,7 +628,7 @@ impl Book {
         let Some(job) = inner.jobs.get_mut(&number).filter(|job| !job.record.status.is_over()) else {
             return;
         };
-        let kept = Kept::of(&progress, now, &self.folder(&job.record.id).join(EPOCHS));
+        let kept = RetainedCheckpoint::of(&progress, now, &self.folder(&job.record.id).join(EPOCHS));
         match job.add(now, What::Progress(progress)) {
             Ok(()) => job.points.extend(kept),
             Err(error) => drop(unwritten(&error)),
@@ -680,7 +681,7 @@ impl Book {
         let of_job = |job: &Job| {
             let record = job.record.clone();
             let epochs = self.folder(&record.id).join(EPOCHS);
-            let one = move |kept: &Kept| {
+            let one = move |kept: &RetainedCheckpoint| {
                 let step = kept.point.step;
                 (
                     record.order.model.clone(),

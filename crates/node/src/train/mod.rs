@@ -34,10 +34,10 @@ use crate::body::NodeBody;
 use crate::said::{typed, written};
 pub(crate) use about::Offers;
 use ask::Offer;
-use background::Aside;
+use background::BlockingTasks;
 use files::Files;
 pub(crate) use follow::Following;
-use jobs::{Book, EVENTS_READ, JobState};
+use jobs::{EVENTS_READ, JobState, JobStore};
 use plan::{Planned, plan};
 pub(crate) use query::Query;
 use view::{Events, List};
@@ -48,13 +48,13 @@ const PAGE_MAX: usize = 1_000;
 
 /// The operations of both APIs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asked<'p> {
+pub(crate) enum TrainingOperation<'p> {
     Begin,
     Jobs,
     Job(&'p str),
     Events(&'p str),
     Checkpoints(&'p str),
-    CallOff(&'p str),
+    Cancel(&'p str),
     Pause(&'p str),
     Resume(&'p str),
     /// OpenAI's fine-tuning API.
@@ -63,10 +63,10 @@ pub(crate) enum Asked<'p> {
     Tuning(&'p str),
     TuningEvents(&'p str),
     TuningCheckpoints(&'p str),
-    TuningCallOff(&'p str),
+    CancelTuning(&'p str),
     TuningPause(&'p str),
     TuningResume(&'p str),
-    Bring,
+    UploadFile,
     Files,
     File(&'p str),
     Content(&'p str),
@@ -82,9 +82,9 @@ pub(crate) struct Training {
 
 struct Kept {
     runtime: Arc<dyn Runtime>,
-    book: Arc<Book>,
+    book: Arc<JobStore>,
     files: Arc<Files>,
-    aside: Aside,
+    aside: BlockingTasks,
     /// The directory of adapters, which a job may continue from.
     adapters: Option<PathBuf>,
     worker: Option<JoinHandle<()>>,
@@ -104,7 +104,7 @@ impl Training {
         let Some(data_dir) = data_dir.filter(|_| runtime.trainer().is_some()) else {
             return Ok(Self { kept: None });
         };
-        let book = Arc::new(Book::open(data_dir.join("train"), world.clone())?);
+        let book = Arc::new(JobStore::open(data_dir.join("train"), world.clone())?);
         let files = Arc::new(Files::open(data_dir.join("files"), world.clone())?);
         let left_out = worker::publish_all(&book, &**runtime);
         let run = {
@@ -117,7 +117,7 @@ impl Training {
                 runtime: Arc::clone(runtime),
                 book,
                 files,
-                aside: Aside::default(),
+                aside: BlockingTasks::default(),
                 adapters: adapters.map(Path::to_owned),
                 worker: Some(worker),
                 left_out,
@@ -152,7 +152,7 @@ impl Training {
         self.kept.as_ref().map_or_else(String::new, |kept| kept.book.page())
     }
 
-    pub(crate) async fn answer(&self, asked: Asked<'_>, head: &Parts, body: &Bytes) -> Answer {
+    pub(crate) async fn answer(&self, asked: TrainingOperation<'_>, head: &Parts, body: &Bytes) -> Answer {
         let Some(kept) = &self.kept else {
             let message = "This node trains nothing.";
             let fault = Fault::new(FaultClass::Unsupported, "training_not_served", message);
@@ -160,25 +160,32 @@ impl Training {
         };
         let query = Query::of(head.uri.query());
         match asked {
-            Asked::Begin | Asked::Tune => kept.begin(asked, head, body).await,
-            Asked::Tunings | Asked::Tuning(_) | Asked::TuningEvents(_) | Asked::TuningCheckpoints(_) => {
-                kept.tunings(asked, query)
+            TrainingOperation::Begin | TrainingOperation::Tune => kept.begin(asked, head, body).await,
+            TrainingOperation::Tunings
+            | TrainingOperation::Tuning(_)
+            | TrainingOperation::TuningEvents(_)
+            | TrainingOperation::TuningCheckpoints(_) => kept.tunings(asked, query),
+            TrainingOperation::UploadFile
+            | TrainingOperation::Files
+            | TrainingOperation::File(_)
+            | TrainingOperation::Content(_)
+            | TrainingOperation::Remove(_) => kept.files(asked, (head, body), query).await,
+            TrainingOperation::Jobs | TrainingOperation::Job(_) | TrainingOperation::Events(_) => {
+                kept.jobs(asked, query, &head.headers)
             }
-            Asked::Bring | Asked::Files | Asked::File(_) | Asked::Content(_) | Asked::Remove(_) => {
-                kept.files(asked, (head, body), query).await
-            }
-            Asked::Jobs | Asked::Job(_) | Asked::Events(_) => kept.jobs(asked, query, &head.headers),
-            Asked::CallOff(id) => kept.call_off(id, query).await,
-            Asked::Checkpoints(id) => {
+            TrainingOperation::Cancel(id) => kept.call_off(id, query).await,
+            TrainingOperation::Checkpoints(id) => {
                 query.end()?;
                 let data = kept.book.one(id)?.points().into_iter().map(view::Checkpoint::from).collect();
                 written(StatusCode::OK, &List { object: "list", data, has_more: false })
             }
-            Asked::Pause(_) | Asked::Resume(_) => {
+            TrainingOperation::Pause(_) | TrainingOperation::Resume(_) => {
                 let told = kept.turned(asked, query)?;
                 written(StatusCode::OK, &view::Object::from(told))
             }
-            Asked::TuningCallOff(_) | Asked::TuningPause(_) | Asked::TuningResume(_) => {
+            TrainingOperation::CancelTuning(_)
+            | TrainingOperation::TuningPause(_)
+            | TrainingOperation::TuningResume(_) => {
                 let told = kept.turned(asked, query)?;
                 written(StatusCode::OK, &tuning::Object::of(&told))
             }
@@ -203,12 +210,12 @@ impl Kept {
     }
 
     /// Pauses, resumes or cancels a job.
-    fn turned(&self, asked: Asked<'_>, query: Query<'_>) -> Result<JobState, Box<Fault>> {
+    fn turned(&self, asked: TrainingOperation<'_>, query: Query<'_>) -> Result<JobState, Box<Fault>> {
         query.end()?;
         let told = match asked {
-            Asked::Pause(id) | Asked::TuningPause(id) => self.book.pause(id),
-            Asked::Resume(id) | Asked::TuningResume(id) => self.book.resume(id),
-            Asked::TuningCallOff(id) => self.book.call_off(id),
+            TrainingOperation::Pause(id) | TrainingOperation::TuningPause(id) => self.book.pause(id),
+            TrainingOperation::Resume(id) | TrainingOperation::TuningResume(id) => self.book.resume(id),
+            TrainingOperation::CancelTuning(id) => self.book.cancel(id),
             _ => Err(Box::new(Fault::internal())),
         };
         self.wake();
@@ -216,11 +223,11 @@ impl Kept {
     }
 
     /// Parses and checks a request and its data, and queues the job.
-    async fn begin(&self, asked: Asked<'_>, head: &Parts, body: &Bytes) -> Answer {
+    async fn begin(&self, asked: TrainingOperation<'_>, head: &Parts, body: &Bytes) -> Answer {
         Query::of(head.uri.query()).end()?;
         let models: Vec<String> = self.runtime.models().into_iter().map(|model| model.id).collect();
         let (body, adapters) = (body.clone(), self.adapters.clone());
-        let is_tuning = asked == Asked::Tune;
+        let is_tuning = asked == TrainingOperation::Tune;
         let (runtime, book, files) =
             (Arc::clone(&self.runtime), Arc::clone(&self.book), Arc::clone(&self.files));
         let begun = self.aside.run_while(move |is_wanted| {
@@ -237,13 +244,13 @@ impl Kept {
         }
     }
 
-    fn jobs(&self, asked: Asked<'_>, mut query: Query<'_>, headers: &HeaderMap) -> Answer {
+    fn jobs(&self, asked: TrainingOperation<'_>, mut query: Query<'_>, headers: &HeaderMap) -> Answer {
         match asked {
-            Asked::Job(id) => {
+            TrainingOperation::Job(id) => {
                 query.end()?;
                 written(StatusCode::OK, &view::Object::from(self.book.one(id)?))
             }
-            Asked::Events(id) => {
+            TrainingOperation::Events(id) => {
                 let after = query.number("after")?.unwrap_or(0);
                 let limit = query.number("limit")?;
                 query.end()?;
@@ -279,7 +286,7 @@ impl Kept {
         let forgets = query.flag("forget")?.unwrap_or(false);
         query.end()?;
         if !forgets {
-            let told = self.book.call_off(id)?;
+            let told = self.book.cancel(id)?;
             self.wake();
             return written(StatusCode::OK, &view::Object::from(told));
         }
@@ -301,9 +308,11 @@ impl Kept {
         written(StatusCode::OK, &view::Object::from(told))
     }
 
-    fn tunings(&self, asked: Asked<'_>, mut query: Query<'_>) -> Answer {
+    fn tunings(&self, asked: TrainingOperation<'_>, mut query: Query<'_>) -> Answer {
         let id = match asked {
-            Asked::Tuning(id) | Asked::TuningEvents(id) | Asked::TuningCheckpoints(id) => id,
+            TrainingOperation::Tuning(id)
+            | TrainingOperation::TuningEvents(id)
+            | TrainingOperation::TuningCheckpoints(id) => id,
             _ => {
                 let (after, limit) = (query.text("after"), query.limit(PAGE, PAGE_MAX)?);
                 query.end()?;
@@ -322,12 +331,12 @@ impl Kept {
             }
         };
         let told = self.book.one(id)?;
-        if matches!(asked, Asked::TuningEvents(_)) {
+        if matches!(asked, TrainingOperation::TuningEvents(_)) {
             return self.tuning_events(id, query);
         }
         let (after, limit) = (query.text("after"), query.limit(PAGE, PAGE_MAX)?);
         query.end()?;
-        if matches!(asked, Asked::TuningCheckpoints(_)) {
+        if matches!(asked, TrainingOperation::TuningCheckpoints(_)) {
             let mut data = tuning::Checkpoint::all(&told);
             if let Some(after) = after {
                 let behind =
@@ -364,23 +373,28 @@ impl Kept {
         written(StatusCode::OK, &List { object: "list", data, has_more: from > 0 })
     }
 
-    async fn files(&self, asked: Asked<'_>, (head, body): (&Parts, &Bytes), query: Query<'_>) -> Answer {
+    async fn files(
+        &self,
+        asked: TrainingOperation<'_>,
+        (head, body): (&Parts, &Bytes),
+        query: Query<'_>,
+    ) -> Answer {
         match asked {
-            Asked::File(id) => {
+            TrainingOperation::File(id) => {
                 query.end()?;
                 written(StatusCode::OK, &self.files.one(id)?)
             }
-            Asked::Content(id) => {
+            TrainingOperation::Content(id) => {
                 query.end()?;
                 let (files, id) = (Arc::clone(&self.files), id.to_owned());
                 let bytes = self.aside.run(move || files.read(&id)).await??;
                 Ok(typed("application/octet-stream", NodeBody::whole(bytes.into())))
             }
-            Asked::Remove(id) => {
+            TrainingOperation::Remove(id) => {
                 query.end()?;
                 written(StatusCode::OK, &self.files.remove(id)?)
             }
-            Asked::Bring => {
+            TrainingOperation::UploadFile => {
                 query.end()?;
                 let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
                 let brought = files::read_form(kind.unwrap_or_default(), body)?;

@@ -7,7 +7,7 @@ use domain::{Fault, FaultClass};
 use super::ask::{self, Ask};
 use super::data::{self, Data};
 use super::files::Files;
-use super::jobs::{Book, JobState};
+use super::jobs::{JobState, JobStore};
 use super::view::{self, Preview};
 use super::worker;
 
@@ -26,10 +26,10 @@ pub(super) enum Planned {
 pub(super) fn plan(
     ask: Ask,
     runtime: &dyn Runtime,
-    (book, files): (&Book, &Files),
+    (book, files): (&JobStore, &Files),
     is_wanted: &dyn Fn() -> bool,
 ) -> Result<Planned, Box<Fault>> {
-    let Ask { order, learned, held_out, from, examples_max, is_preview } = ask;
+    let Ask { order, training_data: learned, held_out, from, examples_max, is_preview } = ask;
     let Some(trainer) = runtime.trainer() else { return Err(Box::new(Fault::internal())) };
     let read = |data: Data| match data {
         Data::Lines(lines) => Ok(lines),
@@ -51,9 +51,10 @@ pub(super) fn plan(
         check_adapters(runtime, &order.adapter)?;
     }
     let from = from.as_deref();
-    let lesson = TrainingInput { course: &order.course, learned: &learned, held_out: &held_out, from };
+    let lesson =
+        TrainingInput { settings: &order.course, training_set: &learned, validation_set: &held_out, from };
     let may_go_on = || is_wanted() && !book.is_closing();
-    let outlook = trainer.outlook(&lesson, &may_go_on);
+    let outlook = trainer.estimate(&lesson, &may_go_on);
     let outlook = outlook.map_err(|unfit| ask::renamed(data::unusable(unfit)))?;
     check_steps(&outlook)?;
     if is_preview {
@@ -92,7 +93,7 @@ pub(super) fn check_memory(trainer: &dyn Trainer, bytes: u64) -> Result<(), Box<
 /// Checks that no other adapter has the name.
 fn check_adapters(runtime: &dyn Runtime, name: &str) -> Result<(), Box<Fault>> {
     let Some(adapters) = runtime.adapters() else { return Ok(()) };
-    let known = worker::waited(adapters.list()).map_err(Box::new)?;
+    let known = worker::block_on(adapters.list()).map_err(Box::new)?;
     if known.iter().all(|adapter| adapter.id != name) {
         return Ok(());
     }

@@ -126,7 +126,7 @@ pub(super) fn read(body: &[u8], offer: &Offer<'_>) -> Result<Ask, Box<Fault>> {
     };
     Ok(Ask {
         order,
-        learned: Data::File(training_file),
+        training_data: Data::File(training_file),
         held_out: validation_file.map(Data::File),
         from: None,
         examples_max: None,
@@ -171,7 +171,7 @@ fn method(fields: &mut Fields) -> Result<Option<Fields>, Box<Fault>> {
 fn tune(mut given: Fields, tuned: &mut Tuned) -> Result<(), Box<Fault>> {
     let [epochs, batch, rate] = ["n_epochs", "batch_size", "learning_rate_multiplier"];
     for name in [epochs, batch, rate] {
-        given.forgive(name, "auto");
+        given.remove_if_equal(name, "auto");
     }
     tuned.epochs = given.whole(epochs, 1..=EPOCHS_MAX)?.or(tuned.epochs);
     tuned.batch_size = given.whole(batch, 1..=BATCH_MAX)?.or(tuned.batch_size);

@@ -11,19 +11,20 @@ use std::thread::Thread;
 use domain::adapters::NewAdapter;
 use domain::runtime::Runtime;
 use domain::training::{
-    Places, RunEnd, Step, TrainingError, TrainingInput, TrainingObserver, checkpoint_directory_name,
+    RunEnd, Step, TrainingDirectories, TrainingError, TrainingInput, TrainingObserver,
+    checkpoint_directory_name,
 };
 use domain::{Fault, FaultClass};
 
 use super::data::unusable;
 use super::job::{Progress, Record, What};
-use super::jobs::{Book, JobRun, TurnEnd};
+use super::jobs::{JobRun, JobRunEnd, JobStore};
 use super::plan::check_memory;
 use crate::disk;
 
 /// The `TrainingObserver` of a running job.
-struct Watching<'a> {
-    book: &'a Book,
+struct JobObserver<'a> {
+    book: &'a JobStore,
     runtime: &'a dyn Runtime,
     turn: &'a JobRun,
     begun_us: u64,
@@ -44,7 +45,7 @@ impl Wake for Unpark {
 }
 
 /// Blocks the thread on a future. For threads that have nothing else to do.
-pub(super) fn waited<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     let waker = Arc::new(Unpark(std::thread::current())).into();
     let mut cx = Context::from_waker(&waker);
@@ -57,52 +58,52 @@ pub(super) fn waited<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Runs queued jobs until the node shuts down.
-pub(super) fn run(book: &Book, runtime: &dyn Runtime) {
+pub(super) fn run(book: &JobStore, runtime: &dyn Runtime) {
     while let Some(turn) = book.next() {
         let ran = catch_unwind(AssertUnwindSafe(|| train(book, runtime, &turn)));
         let end = ran.unwrap_or_else(|_| {
             tracing::error!(job = turn.number, "a panic ended a training job");
-            TurnEnd::Failed(Box::new(Fault::internal()))
+            JobRunEnd::Failed(Box::new(Fault::internal()))
         });
         book.end(&turn, end);
-        take_back(runtime, book.drop_points(0));
+        unregister(runtime, book.drop_points(0));
     }
 }
 
-fn train(book: &Book, runtime: &dyn Runtime, turn: &JobRun) -> TurnEnd {
+fn train(book: &JobStore, runtime: &dyn Runtime, turn: &JobRun) -> JobRunEnd {
     let Some(trainer) = runtime.trainer().filter(|_| serves(runtime, &turn.order.model)) else {
         let message = format!("This node does not run \"{}\" any more.", turn.order.model);
         let fault = Fault::new(FaultClass::NotFound, "model_not_found", message);
-        return TurnEnd::Failed(Box::new(fault.fix("Start the node with that model, and train again.")));
+        return JobRunEnd::Failed(Box::new(fault.fix("Start the node with that model, and train again.")));
     };
     // The job may have been queued for long, and the memory that was free then may be in use.
     if let Err(fault) = check_memory(trainer, turn.memory_bytes) {
-        return TurnEnd::Failed(fault);
+        return JobRunEnd::Failed(fault);
     }
     let begun_us = book.world().clock.monotonic_us();
     let (is_late, tokens) = (AtomicBool::new(false), AtomicU64::new(UNKNOWN));
-    let watch = Watching { book, runtime, turn, begun_us, is_late, tokens };
+    let watch = JobObserver { book, runtime, turn, begun_us, is_late, tokens };
     let lesson = TrainingInput {
-        course: &turn.order.course,
-        learned: &turn.learned,
-        held_out: &turn.held_out,
+        settings: &turn.order.course,
+        training_set: &turn.training_data,
+        validation_set: &turn.held_out,
         from: turn.from.as_deref(),
     };
-    let places = Places { work: &turn.work, epochs: &turn.epochs, result: &turn.result };
+    let places = TrainingDirectories { work: &turn.work, epochs: &turn.epochs, result: &turn.result };
     let ran = match trainer.train(&lesson, &places, &watch) {
-        Err(TrainingError::CalledOff) => Ok(RunEnd::CalledOff),
+        Err(TrainingError::Cancelled) => Ok(RunEnd::Cancelled),
         ran => ran,
     };
     match ran {
-        Err(unfit) => TurnEnd::Failed(unusable(unfit)),
-        Ok(RunEnd::CalledOff) if watch.is_late.load(Ordering::SeqCst) => TurnEnd::Failed(late(turn)),
-        Ok(RunEnd::CalledOff) => TurnEnd::Stopped,
-        Ok(RunEnd::Whole) if turn.is_off.load(Ordering::SeqCst) => TurnEnd::Stopped,
+        Err(unfit) => JobRunEnd::Failed(unusable(unfit)),
+        Ok(RunEnd::Cancelled) if watch.is_late.load(Ordering::SeqCst) => JobRunEnd::Failed(late(turn)),
+        Ok(RunEnd::Cancelled) => JobRunEnd::Stopped,
+        Ok(RunEnd::Whole) if turn.is_stopped.load(Ordering::SeqCst) => JobRunEnd::Stopped,
         Ok(RunEnd::Whole) => {
             let directory = turn.result.clone();
             match publish_with_room(book, runtime, &turn.order.adapter, directory, turn.order.replaces) {
-                Ok(()) => TurnEnd::Whole,
-                Err(fault) => TurnEnd::Failed(Box::new(fault)),
+                Ok(()) => JobRunEnd::Whole,
+                Err(fault) => JobRunEnd::Failed(Box::new(fault)),
             }
         }
     }
@@ -115,12 +116,12 @@ fn serves(runtime: &dyn Runtime, model: &str) -> bool {
 fn publish(runtime: &dyn Runtime, id: &str, directory: PathBuf, replaces: bool) -> Result<(), Fault> {
     let Some(adapters) = runtime.adapters() else { return Err(Fault::internal()) };
     let new = NewAdapter { id: id.to_owned(), directory, replaces, is_pinned: false };
-    waited(adapters.register(new)).map(|_| ())
+    block_on(adapters.register(new)).map(|_| ())
 }
 
 /// The same, deleting checkpoints if the adapter limit is reached.
 fn publish_with_room(
-    book: &Book,
+    book: &JobStore,
     runtime: &dyn Runtime,
     id: &str,
     directory: PathBuf,
@@ -128,30 +129,30 @@ fn publish_with_room(
 ) -> Result<(), Fault> {
     let adapters = runtime.adapters().ok_or_else(Fault::internal)?;
     loop {
-        let known = waited(adapters.list())?;
-        if known.len() < adapters.room().registered_max || known.iter().any(|state| state.id == id) {
+        let known = block_on(adapters.list())?;
+        if known.len() < adapters.limits().registered_max || known.iter().any(|state| state.id == id) {
             break;
         }
         let gone = book.drop_points(1);
         if gone.is_empty() {
             break;
         }
-        take_back(runtime, gone);
+        unregister(runtime, gone);
     }
     publish(runtime, id, directory, replaces)
 }
 
 /// Unregisters adapters.
-pub(super) fn take_back(runtime: &dyn Runtime, gone: Vec<String>) {
+pub(super) fn unregister(runtime: &dyn Runtime, gone: Vec<String>) {
     let Some(adapters) = runtime.adapters() else { return };
     for id in gone {
         // It may have been unloaded already.
-        let _ = waited(adapters.unload(id));
+        let _ = block_on(adapters.unload(id));
     }
 }
 
 /// Registers the retained checkpoints again; returns those that failed, with the reason.
-pub(super) async fn publish_left(book: &Book, runtime: &dyn Runtime) -> Vec<(String, String)> {
+pub(super) async fn publish_left(book: &JobStore, runtime: &dyn Runtime) -> Vec<(String, String)> {
     let Some(adapters) = runtime.adapters() else { return Vec::new() };
     let mut left_out = Vec::new();
     for (model, id, directory) in book.left() {
@@ -168,7 +169,7 @@ pub(super) async fn publish_left(book: &Book, runtime: &dyn Runtime) -> Vec<(Str
 
 /// Registers the adapters of completed jobs again, if their base model is served; returns those that failed,
 /// with the reason.
-pub(super) fn publish_all(book: &Book, runtime: &dyn Runtime) -> Vec<(String, String)> {
+pub(super) fn publish_all(book: &JobStore, runtime: &dyn Runtime) -> Vec<(String, String)> {
     let mut left_out = Vec::new();
     for (record, directory) in book.results() {
         let Record { order, .. } = record;
@@ -190,7 +191,7 @@ fn late(turn: &JobRun) -> Box<Fault> {
     Box::new(fault.param("max_duration_hours").fix("Give it more time, or less to learn."))
 }
 
-impl Watching<'_> {
+impl JobObserver<'_> {
     fn seconds(&self) -> f64 {
         let now_us = self.book.world().clock.monotonic_us();
         self.turn.seconds + now_us.saturating_sub(self.begun_us) as f64 / 1e6
@@ -200,25 +201,25 @@ impl Watching<'_> {
         let number = self.turn.number;
         let directory = self.turn.epochs.join(checkpoint_directory_name(step.step));
         // A resumed run repeats these steps bit for bit, and they were reported before.
-        if step.step <= self.turn.told {
-            if step.is_left && !self.book.has_point(number, step.step) {
+        if step.step <= self.turn.reported_step {
+            if step.has_epoch_adapter && !self.book.has_point(number, step.step) {
                 discard(&directory);
             }
             return;
         }
         let is_told = step.step.is_multiple_of(self.turn.order.told_every)
-            || step.held_out_loss.is_some()
-            || step.is_left
-            || step.step == step.of;
+            || step.validation_loss.is_some()
+            || step.has_epoch_adapter
+            || step.step == step.steps_total;
         if !is_told {
             return;
         }
         let mut progress = Progress::of(step, self.seconds());
-        if step.is_left {
+        if step.has_epoch_adapter {
             progress.checkpoint_model = self.leave(step.step, &directory);
         }
         self.book.note_progress(number, progress);
-        take_back(self.runtime, self.book.drop_points(0));
+        unregister(self.runtime, self.book.drop_points(0));
     }
 
     /// Registers a step's checkpoint; returns the model name for requests.
@@ -241,30 +242,30 @@ fn discard(directory: &Path) {
     }
 }
 
-impl TrainingObserver for Watching<'_> {
+impl TrainingObserver for JobObserver<'_> {
     fn is_cancelled(&self) -> bool {
         if self.turn.order.seconds_max.is_some_and(|most| self.seconds() > most) {
             self.is_late.store(true, Ordering::SeqCst);
             return true;
         }
-        self.turn.is_off.load(Ordering::SeqCst) || self.book.is_closing()
+        self.turn.is_stopped.load(Ordering::SeqCst) || self.book.is_closing()
     }
 
     fn will_resume(&self) -> bool {
         !self.is_late.load(Ordering::SeqCst) && self.book.goes_on(self.turn.number)
     }
 
-    fn begun(&self, step: u64, of: u64, last: Option<&Step>) {
+    fn on_start(&self, step: u64, of: u64, last: Option<&Step>) {
         let tokens = last.map(|last| last.tokens).or((step == 0).then_some(0));
         self.tokens.store(tokens.unwrap_or(UNKNOWN), Ordering::SeqCst);
         if let Some(last) = last {
             self.tell(last);
         }
-        let what = if self.turn.is_again { What::Resumed { step, of } } else { What::Started { step, of } };
+        let what = if self.turn.is_resumed { What::Resumed { step, of } } else { What::Started { step, of } };
         self.book.note(self.turn.number, what);
     }
 
-    fn went(&self, step: &Step) {
+    fn on_step(&self, step: &Step) {
         let before = self.tokens.swap(step.tokens, Ordering::SeqCst);
         self.book.count(if before == UNKNOWN { 0 } else { step.tokens.saturating_sub(before) });
         self.tell(step);

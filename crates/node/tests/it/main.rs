@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use domain::adapters::RuntimeFuture;
-use domain::runtime::{GenerateRequest, Generating, Generation, Runtime, RuntimeModel};
+use domain::runtime::{BoxedGeneration, GenerateRequest, Generation, Runtime, RuntimeModel};
 use domain::{Event, Fault, FaultClass, PartKind, Usage};
 use http::{Request, Response};
 use http_body_util::BodyExt;
@@ -303,11 +303,11 @@ impl Runtime for Failing {
         vec![RuntimeModel { id: "m".into(), is_model: true, ..RuntimeModel::default() }]
     }
 
-    fn generate(&self, _request: GenerateRequest) -> Result<Generating, Fault> {
+    fn generate(&self, _request: GenerateRequest) -> Result<BoxedGeneration, Fault> {
         Ok(Box::pin(Failure { step: 0, silent: self.silent }))
     }
 
-    fn count(&self, _request: GenerateRequest) -> RuntimeFuture<'_, u64> {
+    fn count_tokens(&self, _request: GenerateRequest) -> RuntimeFuture<'_, u64> {
         Box::pin(ready(Ok(7)))
     }
 }
@@ -323,7 +323,7 @@ impl Generation for Failure {
         })
     }
 
-    fn used(self: Pin<&Self>) -> Usage {
+    fn usage(self: Pin<&Self>) -> Usage {
         Usage { output: 1, ..Usage::default() }
     }
 }

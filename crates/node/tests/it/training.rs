@@ -10,10 +10,10 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use bytes::Bytes;
 use domain::adapters::{AdapterLimits, AdapterState, Adapters, NewAdapter, RuntimeFuture};
-use domain::runtime::{GenerateRequest, Generating, Runtime, RuntimeModel};
+use domain::runtime::{BoxedGeneration, GenerateRequest, Runtime, RuntimeModel};
 use domain::training::{
-    HeldOut, Places, RateSchedule, RunEnd, Step, Trainer, TrainingError, TrainingEstimate, TrainingInput,
-    TrainingObserver, TrainingSettings, UnusableLine, checkpoint_directory_name,
+    HeldOut, RateSchedule, RunEnd, Step, Trainer, TrainingDirectories, TrainingError, TrainingEstimate,
+    TrainingInput, TrainingObserver, TrainingSettings, UnusableLine, checkpoint_directory_name,
 };
 use domain::{Fault, FaultClass};
 use http::Request;
@@ -77,11 +77,11 @@ impl Runtime for Teacher {
         vec![RuntimeModel { id: "m".into(), is_model: true, ..RuntimeModel::default() }]
     }
 
-    fn generate(&self, _request: GenerateRequest) -> Result<Generating, Fault> {
+    fn generate(&self, _request: GenerateRequest) -> Result<BoxedGeneration, Fault> {
         Err(Fault::internal())
     }
 
-    fn count(&self, _request: GenerateRequest) -> RuntimeFuture<'_, u64> {
+    fn count_tokens(&self, _request: GenerateRequest) -> RuntimeFuture<'_, u64> {
         Box::pin(ready(Ok(1)))
     }
 
@@ -95,7 +95,7 @@ impl Runtime for Teacher {
 }
 
 impl Adapters for Teacher {
-    fn room(&self) -> AdapterLimits {
+    fn limits(&self) -> AdapterLimits {
         AdapterLimits { registered_max: 9, resident_max: 9, resident_bytes_max: 9, rank_max: 9 }
     }
 
@@ -142,7 +142,7 @@ impl Adapters for Teacher {
 }
 
 impl Trainer for Teacher {
-    fn usual(&self, from: Option<&Path>) -> Result<TrainingSettings, TrainingError> {
+    fn default_settings(&self, from: Option<&Path>) -> Result<TrainingSettings, TrainingError> {
         if from.is_some_and(|from| !from.join("steps").is_file()) {
             let fault = Fault::new(FaultClass::BadRequest, "invalid_adapter", "It is none.");
             return Err(TrainingError::Fault(Box::new(fault.param("from"))));
@@ -169,15 +169,15 @@ impl Trainer for Teacher {
         })
     }
 
-    fn outlook(
+    fn estimate(
         &self,
         lesson: &TrainingInput<'_>,
         may_go_on: &dyn Fn() -> bool,
     ) -> Result<TrainingEstimate, TrainingError> {
         if !self.0.reads(may_go_on) {
-            return Err(TrainingError::CalledOff);
+            return Err(TrainingError::Cancelled);
         }
-        let lines = lesson.learned.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let lines = lesson.training_set.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let bad = |(index, line): (usize, &[u8])| {
             let line_number =
                 UnusableLine { line: index + 1, field: "messages".into(), why: "are missing".into() };
@@ -193,7 +193,7 @@ impl Trainer for Teacher {
             tokens: 10,
             learned_tokens: 5,
             longest_text_tokens: 5,
-            steps: lesson.course.epochs as u64,
+            steps: lesson.settings.epochs as u64,
             parameters: 100,
             memory_bytes: 1_000,
         })
@@ -206,12 +206,12 @@ impl Trainer for Teacher {
     fn train(
         &self,
         lesson: &TrainingInput<'_>,
-        places: &Places<'_>,
+        places: &TrainingDirectories<'_>,
         watch: &dyn TrainingObserver,
     ) -> Result<RunEnd, TrainingError> {
-        let of = lesson.course.epochs as u64;
+        let of = lesson.settings.epochs as u64;
         if !self.0.reads(&|| !watch.is_cancelled()) {
-            return Ok(RunEnd::CalledOff);
+            return Ok(RunEnd::Cancelled);
         }
         std::fs::create_dir_all(places.work).unwrap();
         let kept = places.work.join("steps");
@@ -221,14 +221,14 @@ impl Trainer for Teacher {
             Some(from) => std::fs::read_to_string(from.join("adapter_config.json")).unwrap().parse().unwrap(),
             None => 0,
         };
-        watch.begun(done, of, None);
+        watch.on_start(done, of, None);
         while done < of {
             let mut let_go = self.0.let_go.lock().unwrap();
             while *let_go == 0 && !watch.is_cancelled() {
                 let_go = self.0.changed.wait(let_go).unwrap();
             }
             if watch.is_cancelled() {
-                return Ok(RunEnd::CalledOff);
+                return Ok(RunEnd::Cancelled);
             }
             *let_go -= 1;
             drop(let_go);
@@ -243,16 +243,16 @@ impl Trainer for Teacher {
                 write_adapter(&places.epochs.join(checkpoint_directory_name(done)), done);
             }
             std::fs::write(&kept, done.to_string()).unwrap();
-            let (loss, rate) = (1.0 / done as f64, lesson.course.rate);
-            watch.went(&Step {
+            let (loss, rate) = (1.0 / done as f64, lesson.settings.rate);
+            watch.on_step(&Step {
                 step: done,
-                of,
+                steps_total: of,
                 loss,
-                held_out_loss: None,
-                rate,
+                validation_loss: None,
+                learning_rate: rate,
                 tokens: done * 10,
-                is_kept: true,
-                is_left,
+                has_checkpoint: true,
+                has_epoch_adapter: is_left,
             });
         }
         write_adapter(places.result, before + done);

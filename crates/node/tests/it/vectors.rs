@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use domain::adapters::RuntimeFuture;
-use domain::inference_task::{EmbedRequest, InferenceTask, ModelUses, RankRequest, Reckoned};
-use domain::runtime::{GenerateRequest, Generating, RawPrompt, Runtime, RuntimeModel};
+use domain::inference_task::{BoxedInferenceTask, EmbedRequest, InferenceTask, ModelUses, RankRequest};
+use domain::runtime::{BoxedGeneration, GenerateRequest, RawPrompt, Runtime, RuntimeModel};
 use domain::{Fault, FaultClass, Usage};
 use node::{Echo, RuntimeEnd};
 
@@ -26,7 +26,7 @@ impl<T: Unpin> InferenceTask for Counted<T> {
         self.0.take().map_or(Poll::Pending, Poll::Ready)
     }
 
-    fn used(self: Pin<&Self>) -> Usage {
+    fn usage(self: Pin<&Self>) -> Usage {
         Usage { input: 9, ..Usage::default() }
     }
 }
@@ -38,18 +38,18 @@ fn broken() -> Fault {
 impl Runtime for Counting {
     fn models(&self) -> Vec<RuntimeModel> {
         let makes = ModelUses { answers: false, vectors: true, ranks: true };
-        vec![RuntimeModel { id: "m".into(), is_model: true, makes, ..RuntimeModel::default() }]
+        vec![RuntimeModel { id: "m".into(), is_model: true, operations: makes, ..RuntimeModel::default() }]
     }
 
-    fn generate(&self, _request: GenerateRequest) -> Result<Generating, Fault> {
+    fn generate(&self, _request: GenerateRequest) -> Result<BoxedGeneration, Fault> {
         Err(broken())
     }
 
-    fn count(&self, _request: GenerateRequest) -> RuntimeFuture<'_, u64> {
+    fn count_tokens(&self, _request: GenerateRequest) -> RuntimeFuture<'_, u64> {
         Box::pin(ready(Ok(7)))
     }
 
-    fn embed(&self, request: EmbedRequest) -> Result<Reckoned<Vec<Vec<f32>>>, Fault> {
+    fn embed(&self, request: EmbedRequest) -> Result<BoxedInferenceTask<Vec<Vec<f32>>>, Fault> {
         assert_eq!((request.model.as_str(), request.adapter.as_deref()), ("m", Some("law")));
         let vector = |text: &RawPrompt| match text {
             RawPrompt::Text(text) if text == "fail" => None,
@@ -60,7 +60,7 @@ impl Runtime for Counting {
         Ok(Box::pin(Counted(Some(vectors.ok_or_else(broken)))))
     }
 
-    fn rank(&self, request: RankRequest) -> Result<Reckoned<Vec<f64>>, Fault> {
+    fn rank(&self, request: RankRequest) -> Result<BoxedInferenceTask<Vec<f64>>, Fault> {
         let score = |document: &String| if *document == request.query { 1.0 } else { 0.25 };
         Ok(Box::pin(Counted(Some(Ok(request.documents.iter().map(score).collect())))))
     }

@@ -77,7 +77,7 @@ impl KeyHash for NoHash {
 }
 
 impl AvailabilityView for House {
-    fn standing(&self, principal: Principal, _upstream_model: &str, _now_us: u64) -> Availability {
+    fn availability(&self, principal: Principal, _upstream_model: &str, _now_us: u64) -> Availability {
         self.standings.get(&principal).copied().unwrap_or(Availability::Open)
     }
 }

@@ -7,7 +7,9 @@ use http::{HeaderMap, Method};
 use serde::Deserialize;
 
 use crate::retry_after::until_ms;
-use crate::{Ask, CacheHelp, Classified, Outgoing, Provider, Signer, Target, auth, classify, compatible};
+use crate::{
+    CacheHelp, Classified, ModelRequest, Outgoing, Provider, Signer, Target, auth, classify, compatible,
+};
 
 const NATIVE: &[Grammar] = &[Grammar::Anthropic];
 const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
@@ -37,12 +39,14 @@ impl Provider for Anthropic {
         Some(CacheHelp::Marks)
     }
 
-    fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+    fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
         let at = |path: &str| compatible::join(target.base_url, path);
         let mut outgoing = match ask.request.stored.as_deref() {
-            Some(stored) => compatible::look_at(ask, stored, BATCHES, RESULTS, Grammar::Anthropic, at),
+            Some(stored) => {
+                compatible::stored_request_at(ask, stored, BATCHES, RESULTS, Grammar::Anthropic, at)
+            }
             None => {
-                let said = compatible::say(target, ask, self.grammars(ask.operation))?;
+                let said = compatible::encode_body(target, ask, self.grammars(ask.operation))?;
                 let path = match ask.operation {
                     Operation::Count => "v1/messages/count_tokens",
                     Operation::Batch => BATCHES,

@@ -79,7 +79,7 @@ fn assume_role(signer: &Signer<'_>, region: &str, heard: &[Bytes]) -> Result<Gra
     }
     let mut outgoing = asking(hosting, region, &fields);
     sigv4::sign(&mut outgoing, signer.secret, sigv4::Scope { region, service: "sts" }, signer.unix_s)?;
-    Ok(Grant::Ask { outgoing: Box::new(outgoing), door: ExchangeReach::Cloud })
+    Ok(Grant::Request { outgoing: Box::new(outgoing), reach: ExchangeReach::Cloud })
 }
 
 /// `AssumeRoleWithWebIdentity`: an unsigned form with a federated token; the answer has the role's keys.
@@ -93,7 +93,7 @@ fn assume_role_by_token(signer: &Signer<'_>, region: &str, heard: &[Bytes]) -> R
     let mut fields = lending("AssumeRoleWithWebIdentity", role, hosting);
     fields.push(("WebIdentityToken", token));
     let outgoing = asking(hosting, region, &fields);
-    Ok(Grant::Ask { outgoing: Box::new(outgoing), door: ExchangeReach::Cloud })
+    Ok(Grant::Request { outgoing: Box::new(outgoing), reach: ExchangeReach::Cloud })
 }
 
 fn lending<'a>(action: &'a str, role: &'a str, hosting: &'a Hosting) -> Vec<(&'static str, &'a [u8])> {
@@ -255,7 +255,9 @@ mod tests {
         hosting: &Hosting,
         heard: &[&'static str],
     ) -> (String, String, Vec<(HeaderName, HeaderValue)>, ExchangeReach) {
-        let Ok(Grant::Ask { outgoing, door }) = step(hosting, heard) else { panic!("more was to be asked") };
+        let Ok(Grant::Request { outgoing, reach: door }) = step(hosting, heard) else {
+            panic!("more was to be asked")
+        };
         let body = String::from_utf8(outgoing.body.concat()).unwrap();
         (format!("{} {}", outgoing.method, outgoing.url), body, outgoing.headers, door)
     }

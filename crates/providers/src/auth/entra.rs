@@ -66,7 +66,7 @@ mod tests {
     fn asked(hosting: &Hosting) -> (String, String, ExchangeReach) {
         let secret = Secret::from_text("s&cret".to_owned());
         let signer = Signer { secret: &secret, hosting, unix_s: 0 };
-        let Ok(Grant::Ask { outgoing, door }) = grant(&signer, "https://ai.azure.com", &[]) else {
+        let Ok(Grant::Request { outgoing, reach: door }) = grant(&signer, "https://ai.azure.com", &[]) else {
             panic!("nothing was heard yet")
         };
         (outgoing.url, String::from_utf8(outgoing.body.concat()).unwrap(), door)

@@ -112,9 +112,10 @@ fn impersonate(signer: &Signer<'_>, url: &str, answer: &[u8]) -> Result<Grant, B
     let json = HeaderValue::from_static("application/json");
     let headers = vec![(CONTENT_TYPE, json.clone()), (ACCEPT, json)];
     let body = Bytes::from(json!({"scope": [SCOPE], "lifetime": LIVES}).to_string());
-    let mut outgoing = Outgoing { body: vec![body], ..Outgoing::look(Method::POST, url.to_owned(), headers) };
+    let mut outgoing =
+        Outgoing { body: vec![body], ..Outgoing::without_body(Method::POST, url.to_owned(), headers) };
     bearer::sign(&mut outgoing, &pooled.secret)?;
-    Ok(Grant::Ask { outgoing: Box::new(outgoing), door: ExchangeReach::Cloud })
+    Ok(Grant::Request { outgoing: Box::new(outgoing), reach: ExchangeReach::Cloud })
 }
 
 /// Whether an address has the host of the owner's `token_url`, which was checked when the credential was
@@ -192,7 +193,8 @@ mod tests {
     }
 
     fn asked(account: &Value, hosting: &Hosting, heard: &[&'static str]) -> (String, String, Outgoing) {
-        let Ok(Grant::Ask { outgoing, door: ExchangeReach::Cloud }) = step(account, hosting, heard) else {
+        let Ok(Grant::Request { outgoing, reach: ExchangeReach::Cloud }) = step(account, hosting, heard)
+        else {
             panic!("more was to be asked")
         };
         let body = String::from_utf8(outgoing.body.concat()).unwrap();

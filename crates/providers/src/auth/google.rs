@@ -223,7 +223,8 @@ mod tests {
     #[test]
     fn what_a_service_account_says_is_signed_with_its_key() {
         let key = KeyPair::generate(KeySize::Rsa2048).unwrap();
-        let Ok(Grant::Ask { outgoing, door }) = asked(&file(&pem(&key), ENDPOINT), &hosting(None), &[])
+        let Ok(Grant::Request { outgoing, reach: door }) =
+            asked(&file(&pem(&key), ENDPOINT), &hosting(None), &[])
         else {
             panic!("nothing was heard yet")
         };
@@ -273,7 +274,9 @@ mod tests {
     #[test]
     fn a_machine_asks_inside_itself() {
         let machine = Hosting { auth: AuthKind::ManagedIdentity, ..Hosting::default() };
-        let Ok(Grant::Ask { outgoing, door }) = asked(&json!({}), &machine, &[]) else { panic!("it asks") };
+        let Ok(Grant::Request { outgoing, reach: door }) = asked(&json!({}), &machine, &[]) else {
+            panic!("it asks")
+        };
         assert_eq!((outgoing.url.as_str(), door), (MACHINE, ExchangeReach::Machine));
         let [(name, value)] = &*outgoing.headers else { panic!("not the one header") };
         assert_eq!((name.as_str(), value.as_bytes()), ("metadata-flavor", &b"Google"[..]));

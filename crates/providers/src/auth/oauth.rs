@@ -14,7 +14,7 @@ const LIFE_UNKNOWN_S: u64 = 300;
 
 /// A form that requests a token.
 pub(crate) fn form(url: String, fields: &[(&str, &[u8])]) -> Grant {
-    Grant::Ask { outgoing: Box::new(form_to(url, fields)), door: ExchangeReach::Cloud }
+    Grant::Request { outgoing: Box::new(form_to(url, fields)), reach: ExchangeReach::Cloud }
 }
 
 /// A form, not yet wrapped as a grant step.
@@ -30,13 +30,13 @@ pub(crate) fn form_to(url: String, fields: &[(&str, &[u8])]) -> Outgoing {
     }
     let content = HeaderValue::from_static("application/x-www-form-urlencoded");
     let headers = vec![(CONTENT_TYPE, content), (ACCEPT, HeaderValue::from_static("application/json"))];
-    Outgoing { body: vec![Bytes::from(body)], ..Outgoing::look(Method::POST, url, headers) }
+    Outgoing { body: vec![Bytes::from(body)], ..Outgoing::without_body(Method::POST, url, headers) }
 }
 
 /// A request to the machine's metadata service.
 pub(crate) fn look(method: Method, url: String, name: HeaderName, value: HeaderValue) -> Grant {
-    let outgoing = Outgoing::look(method, url, vec![(name, value)]);
-    Grant::Ask { outgoing: Box::new(outgoing), door: ExchangeReach::Machine }
+    let outgoing = Outgoing::without_body(method, url, vec![(name, value)]);
+    Grant::Request { outgoing: Box::new(outgoing), reach: ExchangeReach::Machine }
 }
 
 #[derive(Deserialize)]
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_form_escapes_what_a_secret_may_hold() {
-        let Grant::Ask { outgoing, door } =
+        let Grant::Request { outgoing, reach: door } =
             form("https://h/t".to_owned(), &[("a", b"x"), ("b", b"p&q =\xff~")])
         else {
             panic!("nothing was granted yet")

@@ -12,7 +12,7 @@ use super::{control, model};
 use crate::auth::aws::{self, element};
 use crate::compatible::{self, EncodedBody, join};
 use crate::escape::{UNRESERVED, escape};
-use crate::{Ask, Classified, Outgoing, Target, classify};
+use crate::{Classified, ModelRequest, Outgoing, Target, classify};
 
 const JOBS: &str = "model-invocation-job";
 /// The hash of an empty body, a header that S3 alone requires.
@@ -21,7 +21,7 @@ const OF_NOTHING: HeaderValue =
     HeaderValue::from_static("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
 const REQUEST_ID: &str = "x-amz-request-id";
 
-pub(super) fn generate(target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+pub(super) fn generate(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
     match ask.request.stored.as_deref() {
         Some(stored) if ask.operation == Operation::File => object(target, ask, stored),
         Some(stored) => look(target, ask, stored),
@@ -30,20 +30,20 @@ pub(super) fn generate(target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, B
 }
 
 /// Creates a job, for the same model or inference profile that conversations use.
-fn make(target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+fn make(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
     let mut request = ask.request.clone();
-    let bundle = request.bundle.as_mut().filter(|bundle| bundle.storage.is_some());
-    let bundle = bundle.ok_or_else(|| compatible::no_such(ask.operation))?;
+    let bundle = request.batch.as_mut().filter(|bundle| bundle.storage.is_some());
+    let bundle = bundle.ok_or_else(|| compatible::unsupported_operation(ask.operation))?;
     for named in &mut bundle.models {
-        let there = model(named.at_maker.as_deref().unwrap_or(&named.name), target.hosting)?;
-        named.at_maker = Some(there);
+        let there = model(named.upstream_name.as_deref().unwrap_or(&named.name), target.hosting)?;
+        named.upstream_name = Some(there);
     }
     let body = upstream_body(ask.body, &request, "", false);
     let said = EncodedBody { grammar: Grammar::Converse, body, dropped: Vec::new() };
     Ok(said.to(join(&control(target.base_url), JOBS), ask))
 }
 
-fn look(target: &Target<'_>, ask: &Ask<'_>, job: &Stored) -> Result<Outgoing, Box<Fault>> {
+fn look(target: &Target<'_>, ask: &ModelRequest<'_>, job: &Stored) -> Result<Outgoing, Box<Fault>> {
     let mut path = format!("{JOBS}/");
     escape(job.upstream_id().as_bytes(), UNRESERVED, &mut path);
     let method = match job.act {
@@ -52,12 +52,12 @@ fn look(target: &Target<'_>, ask: &Ask<'_>, job: &Stored) -> Result<Outgoing, Bo
             path.push_str("/stop");
             Method::POST
         }
-        _ => return Err(compatible::no_such(ask.operation)),
+        _ => return Err(compatible::unsupported_operation(ask.operation)),
     };
     Ok(bare(ask, method, join(&control(target.base_url), &path)))
 }
 
-fn bare(ask: &Ask<'_>, method: Method, url: String) -> Outgoing {
+fn bare(ask: &ModelRequest<'_>, method: Method, url: String) -> Outgoing {
     let said = EncodedBody { grammar: Grammar::Converse, body: Vec::new(), dropped: Vec::new() };
     let mut outgoing = said.to(url, ask);
     outgoing.headers.retain(|(name, _)| *name != CONTENT_TYPE);
@@ -65,7 +65,7 @@ fn bare(ask: &Ask<'_>, method: Method, url: String) -> Outgoing {
 }
 
 /// An object within the storage location that the credential allows.
-fn object(target: &Target<'_>, ask: &Ask<'_>, stored: &Stored) -> Result<Outgoing, Box<Fault>> {
+fn object(target: &Target<'_>, ask: &ModelRequest<'_>, stored: &Stored) -> Result<Outgoing, Box<Fault>> {
     let own = target.hosting.batch_storage.as_deref().and_then(StoragePlace::read);
     let place = StoragePlace::read(stored.upstream_id());
     let place = place.filter(|place| own.is_some_and(|own| own.holds(place))).ok_or_else(outside)?;
@@ -173,7 +173,7 @@ mod tests {
             abilities: &Default::default,
             quirks: MissingFeatures::default(),
         };
-        let ask = Ask {
+        let ask = ModelRequest {
             operation,
             grammar: Grammar::Converse,
             request,
@@ -203,8 +203,8 @@ mod tests {
             br#"{"jobName":"n","roleArn":"r","modelId":"anthropic/claude-x","inputDataConfig":{"s3InputDataConfig":{"s3Uri":"s3://a"}},"outputDataConfig":{"s3OutputDataConfig":{"s3Uri":"s3://b"}}}"#,
         );
         let mut request = decode_request(Grammar::Converse, Operation::Batch, &body, None).unwrap();
-        for named in &mut request.bundle.as_mut().unwrap().models {
-            named.at_maker = Some("us.anthropic.claude-x".to_owned());
+        for named in &mut request.batch.as_mut().unwrap().models {
+            named.upstream_name = Some("us.anthropic.claude-x".to_owned());
         }
         let made = asked(&hosting(None), Operation::Batch, &request, &body).unwrap();
         assert_eq!(

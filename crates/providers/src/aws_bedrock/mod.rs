@@ -16,7 +16,7 @@ use serde::Deserialize;
 use crate::auth::aws;
 use crate::compatible::EncodedBody;
 use crate::escape::{UNRESERVED, escape};
-use crate::{Ask, Classified, Grant, Outgoing, Provider, Signer, Target, compatible};
+use crate::{Classified, Grant, ModelRequest, Outgoing, Provider, Signer, Target, compatible};
 
 const NATIVE: &[Grammar] = &[Grammar::Converse];
 const SERVICE: &str = "bedrock";
@@ -50,18 +50,20 @@ impl Provider for AwsBedrock {
         if does { self.grammars(operation) } else { &[] }
     }
 
-    fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+    fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
         if ask.operation.is_kept() {
             return jobs::generate(target, ask);
         }
         let named = target.upstream_model;
         let model = match ask.operation {
-            Operation::Count => counted(named).ok_or_else(|| compatible::no_such(ask.operation))?.to_owned(),
+            Operation::Count => {
+                counted(named).ok_or_else(|| compatible::unsupported_operation(ask.operation))?.to_owned()
+            }
             _ => model(named, target.hosting)?,
         };
         let said = match ask.operation {
             Operation::Embed | Operation::Images | Operation::Rerank => invoked(ask, named)?,
-            _ => compatible::say(target, ask, self.grammars_for(ask.operation, named))?,
+            _ => compatible::encode_body(target, ask, self.grammars_for(ask.operation, named))?,
         };
         let verb = match ask.operation {
             Operation::Embed | Operation::Images | Operation::Rerank => "/invoke",
@@ -154,17 +156,17 @@ fn picture_words(named: &str) -> Option<InvokeModelImages> {
 /// The request format of a rerank model.
 fn ranking(named: &str) -> Option<InvokeModelRerank> {
     if named.contains("cohere.rerank-") {
-        Some(InvokeModelRerank { version: Some(2), own: &["max_tokens_per_doc"] })
+        Some(InvokeModelRerank { version: Some(2), passthrough: &["max_tokens_per_doc"] })
     } else if named.contains("amazon.rerank-") {
-        Some(InvokeModelRerank { version: None, own: &[] })
+        Some(InvokeModelRerank { version: None, passthrough: &[] })
     } else {
         None
     }
 }
 
 /// A body for `InvokeModel`, in the format of the model's vendor.
-fn invoked(ask: &Ask<'_>, named: &str) -> Result<EncodedBody, Box<Fault>> {
-    let no_such = || compatible::no_such(ask.operation);
+fn invoked(ask: &ModelRequest<'_>, named: &str) -> Result<EncodedBody, Box<Fault>> {
+    let no_such = || compatible::unsupported_operation(ask.operation);
     let spoken = match ask.operation {
         Operation::Images => {
             let words = picture_words(named).ok_or_else(no_such)?;
@@ -174,7 +176,7 @@ fn invoked(ask: &Ask<'_>, named: &str) -> Result<EncodedBody, Box<Fault>> {
             let ranking = ranking(named).ok_or_else(no_such)?;
             write_invoke_model_rerank(ask.grammar, ask.body, ranking, ask.is_lenient)?
         }
-        _ => return compatible::say_texts(ask, form(named).ok_or_else(no_such)?),
+        _ => return compatible::encode_embeddings(ask, form(named).ok_or_else(no_such)?),
     };
     Ok(EncodedBody { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped })
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::anthropic::Anthropic;
 use crate::{
-    Ask, CacheHelp, Classified, Grant, Outgoing, Provider, Signer, Target, auth, compatible, missing,
+    CacheHelp, Classified, Grant, ModelRequest, Outgoing, Provider, Signer, Target, auth, compatible, missing,
 };
 
 /// The path under the resource where Anthropic's paths start.
@@ -35,7 +35,7 @@ impl Provider for AzureFoundry {
         Anthropic.cache_help(grammar)
     }
 
-    fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+    fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
         Anthropic.generate(&Target { base_url: &base(target.base_url), ..*target }, ask)
     }
 

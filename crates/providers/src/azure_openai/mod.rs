@@ -7,8 +7,8 @@ use http::HeaderMap;
 use http::header::HeaderName;
 
 use crate::{
-    Ask, CacheHelp, Classified, Grant, KeyOf, KeyPlace, Outgoing, Provider, Signer, Target, auth, classify,
-    compatible, missing,
+    CacheHelp, Classified, Grant, KeyOf, KeyPlace, ModelRequest, Outgoing, Provider, Signer, Target, auth,
+    classify, compatible, missing,
 };
 
 const NATIVE: &[Grammar] = &[Grammar::Chat, Grammar::Responses];
@@ -47,7 +47,7 @@ impl Provider for AzureOpenAi {
         Some(CacheHelp::Key { place: KeyPlace::Member("prompt_cache_key"), of: KeyOf::Head })
     }
 
-    fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+    fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
         let native = self.grammars(ask.operation);
         compatible::generate_at(target, ask, native, |path| {
             address(target.base_url, target.hosting, target.upstream_model, path)

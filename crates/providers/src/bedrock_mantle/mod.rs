@@ -9,8 +9,8 @@ use serde::Deserialize;
 use crate::anthropic::Anthropic;
 use crate::auth::aws;
 use crate::{
-    Ask, CacheHelp, Classified, Grant, Outgoing, Provider, Signer, Target, aws_bedrock, classify, compatible,
-    missing,
+    CacheHelp, Classified, Grant, ModelRequest, Outgoing, Provider, Signer, Target, aws_bedrock, classify,
+    compatible, missing,
 };
 
 const SERVICE: &str = "bedrock-mantle";
@@ -37,7 +37,7 @@ impl Provider for BedrockMantle {
         (grammar == Grammar::Anthropic).then_some(CacheHelp::Marks)
     }
 
-    fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+    fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
         let root = root(target.base_url);
         let surface = surface(target.upstream_model);
         if surface == Surface::Anthropic {
@@ -156,7 +156,7 @@ mod tests {
             ("qwen.qwen3-32b", &[Grammar::Chat]),
         ] {
             assert_eq!(spoken(model), expected, "{model}");
-            assert_eq!(BedrockMantle.counts(model), model.starts_with("anthropic."), "{model}");
+            assert_eq!(BedrockMantle.can_count_tokens(model), model.starts_with("anthropic."), "{model}");
             assert!(BedrockMantle.grammars_for(Operation::Embed, model).is_empty());
         }
     }

@@ -15,7 +15,8 @@ use serde::Deserialize;
 use crate::compatible::EncodedBody;
 use crate::escape::{UNRESERVED, escape};
 use crate::{
-    Ask, Classified, FollowUp, Leading, Outgoing, Provider, Queue, Signer, Target, auth, compatible,
+    Classified, FollowUp, IntermediateAnswer, ModelRequest, Outgoing, Provider, Queue, Signer, Target, auth,
+    compatible,
 };
 
 const SCHEME: &str = "Key ";
@@ -57,13 +58,13 @@ impl Provider for Fal {
         }
     }
 
-    fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+    fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
         match ask.operation {
             Operation::Images => {}
             Operation::Video => return videos::generate(target, ask),
             Operation::Speech => return sounds::read_aloud(target, ask),
             Operation::Transcribe | Operation::Translate => return sounds::listen(target, ask),
-            _ => return Err(compatible::no_such(ask.operation)),
+            _ => return Err(compatible::unsupported_operation(ask.operation)),
         }
         let mut path = path_of(target.upstream_model)?;
         // A queued request has no stream; its result is polled.
@@ -86,7 +87,7 @@ impl Provider for Fal {
         Some(Queue { address, read_taken, is_done })
     }
 
-    fn leads(&self, operation: Operation, stored: Option<&Stored>) -> bool {
+    fn has_follow_up(&self, operation: Operation, stored: Option<&Stored>) -> bool {
         match operation {
             Operation::Speech => true,
             Operation::Video => stored.is_some_and(|stored| stored.act != StoredAct::Make),
@@ -94,7 +95,7 @@ impl Provider for Fal {
         }
     }
 
-    fn lead(&self, leading: &Leading<'_>) -> Result<FollowUp, &'static str> {
+    fn follow_up(&self, leading: &IntermediateAnswer<'_>) -> Result<FollowUp, &'static str> {
         match leading.stored {
             Some(film) => videos::lead(leading, film),
             None => sounds::lead(leading),

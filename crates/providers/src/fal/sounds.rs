@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{files, path_of};
 use crate::compatible::{self, EncodedBody};
-use crate::{Ask, FollowUp, Leading, Outgoing, Target};
+use crate::{FollowUp, IntermediateAnswer, ModelRequest, Outgoing, Target};
 
 const PLAIN: FalSpeechParams = FalSpeechParams {
     text: "text",
@@ -16,11 +16,11 @@ const PLAIN: FalSpeechParams = FalSpeechParams {
     has_speed: true,
     format: None,
     always: &[],
-    own: &["seed", "language_boost", "stability", "similarity_boost", "style", "temperature"],
+    passthrough: &["seed", "language_boost", "stability", "similarity_boost", "style", "temperature"],
 };
 /// Apps by name prefix, each with the peculiarities of its parameters; the last entry applies to all others.
 const APPS: &[(&str, FalSpeechParams)] = &[
-    ("fal-ai/kokoro/", FalSpeechParams { text: "prompt", format: Some("wav"), own: &[], ..PLAIN }),
+    ("fal-ai/kokoro/", FalSpeechParams { text: "prompt", format: Some("wav"), passthrough: &[], ..PLAIN }),
     (
         "fal-ai/minimax/speech-",
         FalSpeechParams {
@@ -43,20 +43,21 @@ const LISTENERS: &[(&str, FalTranscriptionParams)] = &[
 ];
 const LISTENER_FIX: &str = "Ask fal-ai/whisper or fal-ai/wizper.";
 
-pub(super) fn read_aloud(target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+pub(super) fn read_aloud(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
     let path = path_of(target.upstream_model)?;
     let words = APPS.iter().find(|(start, _)| target.upstream_model.starts_with(start));
-    let (_, words) = words.ok_or_else(|| compatible::no_such(ask.operation))?;
+    let (_, words) = words.ok_or_else(|| compatible::unsupported_operation(ask.operation))?;
     let spoken = write_fal_speech(ask.grammar, ask.body, words, ask.is_lenient)?;
     let said = EncodedBody { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
     let address = target.hosting.queue_url.as_deref().unwrap_or(target.base_url);
     Ok(said.to(compatible::join(address, &path), ask))
 }
 
-pub(super) fn listen(target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+pub(super) fn listen(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
     let path = path_of(target.upstream_model)?;
     let words = LISTENERS.iter().find(|(app, _)| *app == target.upstream_model);
-    let (_, words) = words.ok_or_else(|| Box::new(compatible::no_such(ask.operation).fix(LISTENER_FIX)))?;
+    let (_, words) =
+        words.ok_or_else(|| Box::new(compatible::unsupported_operation(ask.operation).fix(LISTENER_FIX)))?;
     let (said, form) = ((ask.grammar, ask.operation), ask.request.form.as_deref());
     let spoken = write_fal_transcription(said, form, ask.body, *words, ask.is_lenient)?;
     let said = EncodedBody { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
@@ -70,7 +71,7 @@ struct Answer {
 }
 
 /// The step from the answer to its file.
-pub(super) fn lead(leading: &Leading<'_>) -> Result<FollowUp, &'static str> {
+pub(super) fn lead(leading: &IntermediateAnswer<'_>) -> Result<FollowUp, &'static str> {
     let answer: Answer = serde_json::from_slice(leading.body).map_err(|_| "it names no file of sound")?;
     files::fetch(leading.base_url, &answer.audio)
 }

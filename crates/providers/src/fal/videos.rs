@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::{HOST, path_of};
 use crate::compatible::{self, EncodedBody};
-use crate::{Ask, FollowUp, Leading, Outgoing, Target, fal::files};
+use crate::{FollowUp, IntermediateAnswer, ModelRequest, Outgoing, Target, fal::files};
 
 const QUEUE: &str = "://queue.fal.run";
 const NO_QUEUE_FIX: &str = "Give the credential config.queue_url, such as https://queue.fal.run.";
@@ -31,32 +31,32 @@ const OWN_WORDS: &[&str] = &[
 const APPS: &[(&str, FalVideoParams)] = &[
     (
         "fal-ai/veo",
-        FalVideoParams { seconds_unit: "s", has_ratio: true, has_resolution: true, own: OWN_WORDS },
+        FalVideoParams { seconds_unit: "s", has_ratio: true, has_resolution: true, passthrough: OWN_WORDS },
     ),
     (
         "fal-ai/kling-video/",
-        FalVideoParams { seconds_unit: "", has_ratio: true, has_resolution: false, own: OWN_WORDS },
+        FalVideoParams { seconds_unit: "", has_ratio: true, has_resolution: false, passthrough: OWN_WORDS },
     ),
     (
         "fal-ai/minimax/",
-        FalVideoParams { seconds_unit: "", has_ratio: false, has_resolution: false, own: OWN_WORDS },
+        FalVideoParams { seconds_unit: "", has_ratio: false, has_resolution: false, passthrough: OWN_WORDS },
     ),
-    ("", FalVideoParams { seconds_unit: "", has_ratio: true, has_resolution: true, own: OWN_WORDS }),
+    ("", FalVideoParams { seconds_unit: "", has_ratio: true, has_resolution: true, passthrough: OWN_WORDS }),
 ];
 
-pub(super) fn generate(target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+pub(super) fn generate(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
     let queue = queue_of(target.base_url, target.hosting).ok_or_else(no_queue)?;
     if let Some(film) = ask.request.stored.as_deref() {
-        compatible::only_whole_films(film)?;
-        let place = QueuedVideo::read(film.upstream_id()).and_then(|film| place_of(&queue, &film.look));
+        compatible::require_plain_video(film)?;
+        let place = QueuedVideo::read(film.upstream_id()).and_then(|film| place_of(&queue, &film.status));
         let said = EncodedBody { grammar: Grammar::Hosted, body: Vec::new(), dropped: Vec::new() };
-        let mut outgoing = said.to(place.ok_or_else(compatible::no_such_film)?, ask);
+        let mut outgoing = said.to(place.ok_or_else(compatible::video_not_found)?, ask);
         outgoing.headers.retain(|(name, _)| *name != CONTENT_TYPE);
         return Ok(Outgoing { method: Method::GET, ..outgoing });
     }
     let path = path_of(target.upstream_model)?;
     let words = APPS.iter().find(|(start, _)| target.upstream_model.starts_with(start));
-    let (_, words) = words.ok_or_else(|| compatible::no_such(ask.operation))?;
+    let (_, words) = words.ok_or_else(|| compatible::unsupported_operation(ask.operation))?;
     let form = ask.request.form.as_deref();
     let spoken = write_fal_video(ask.grammar, form, ask.body, words, ask.is_lenient)?;
     let said = EncodedBody { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
@@ -96,25 +96,25 @@ struct Told {
 
 /// The next step: from the status to the result, and from there to the file. Deleting an unfinished video
 /// cancels it first.
-pub(super) fn lead(leading: &Leading<'_>, film: &Stored) -> Result<FollowUp, &'static str> {
+pub(super) fn lead(leading: &IntermediateAnswer<'_>, film: &Stored) -> Result<FollowUp, &'static str> {
     let queued = QueuedVideo::read(film.upstream_id()).ok_or("it is no film of a queue")?;
     let queue = queue_of(leading.base_url, leading.hosting).ok_or("its queue is not known any more")?;
     let to = |method: Method, place: &str| {
         let url = place_of(&queue, place).ok_or("its queue names no place of its own to look at")?;
-        Ok(FollowUp::Ask { method, url })
+        Ok(FollowUp::Request { method, url })
     };
-    let Some(told) = read(leading.body) else { return Ok(FollowUp::Here) };
+    let Some(told) = read(leading.body) else { return Ok(FollowUp::Final) };
     let is_failed = told.error.is_some() || told.error_type.is_some();
     let made = told.video.as_ref().or_else(|| told.videos.as_ref()?.first());
     match (told.status.as_deref(), made) {
         (_, Some(file)) if film.act == StoredAct::Content => files::fetch(leading.base_url, file),
-        (_, Some(_)) => Ok(FollowUp::Here),
+        (_, Some(_)) => Ok(FollowUp::Final),
         (Some("COMPLETED"), None) if !is_failed => to(Method::GET, &queued.fetch),
         (Some("IN_QUEUE" | "IN_PROGRESS"), None) if film.act == StoredAct::Delete && leading.step == 0 => {
             to(Method::PUT, &queued.cancel)
         }
-        (Some("CANCELLATION_REQUESTED" | "ALREADY_COMPLETED"), None) => to(Method::GET, &queued.look),
-        _ => Ok(FollowUp::Here),
+        (Some("CANCELLATION_REQUESTED" | "ALREADY_COMPLETED"), None) => to(Method::GET, &queued.status),
+        _ => Ok(FollowUp::Final),
     }
 }
 

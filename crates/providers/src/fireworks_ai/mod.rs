@@ -6,7 +6,9 @@ use domain::{Fault, FaultClass, Grammar, Operation};
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 
-use crate::{Ask, CacheHelp, Classified, KeyOf, KeyPlace, Outgoing, Provider, Target, classify, compatible};
+use crate::{
+    CacheHelp, Classified, KeyOf, KeyPlace, ModelRequest, Outgoing, Provider, Target, classify, compatible,
+};
 
 /// It also speaks the Messages format, but accepts cache marks in few places, so it would refuse requests
 /// that Anthropic's clients send.
@@ -40,7 +42,7 @@ impl Provider for FireworksAi {
         true
     }
 
-    fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+    fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
         let taste = if ask.operation == Operation::Rerank { &RANKING } else { &SupportedFields::COMMON };
         let mut outgoing = compatible::generate_for(target, ask, self.grammars(ask.operation), taste)?;
         let key = ask.shared_by.and_then(|workspace| HeaderValue::try_from(workspace.to_string()).ok());
@@ -74,7 +76,7 @@ mod tests {
             quirks: domain::MissingFeatures::default(),
         };
         let sent = |shared_by| {
-            let ask = Ask {
+            let ask = ModelRequest {
                 operation: Operation::Chat,
                 grammar: Grammar::Chat,
                 request: &request,

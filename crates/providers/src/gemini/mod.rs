@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::escape::escape;
 use crate::retry_after::delay_ms;
-use crate::{Ask, Classified, Outgoing, Provider, Signer, Target, auth, classify, compatible};
+use crate::{Classified, ModelRequest, Outgoing, Provider, Signer, Target, auth, classify, compatible};
 
 const NATIVE: &[Grammar] = &[Grammar::Gemini];
 const KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
@@ -35,12 +35,12 @@ impl Provider for Gemini {
         }
     }
 
-    fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+    fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
         let stored = ask.request.stored.as_deref().filter(|_| ask.operation == Operation::Batch);
         if let Some(stored) = stored {
             return Ok(batch(target, ask, stored));
         }
-        let said = compatible::say(target, ask, self.grammars(ask.operation))?;
+        let said = compatible::encode_body(target, ask, self.grammars(ask.operation))?;
         let is_single = ask.grammar == Grammar::Gemini && !ask.request.vectors.is_batch;
         let verb = match ask.operation {
             Operation::Embed if is_single => "embedContent",
@@ -54,7 +54,7 @@ impl Provider for Gemini {
         Ok(said.to(compatible::join(target.base_url, &path), ask))
     }
 
-    fn stores(&self) -> &'static [&'static str] {
+    fn storage_domains(&self) -> &'static [&'static str] {
         STORES
     }
 
@@ -93,7 +93,7 @@ impl Provider for Gemini {
 }
 
 /// A request about a batch. The batch object contains its results.
-fn batch(target: &Target<'_>, ask: &Ask<'_>, stored: &Stored) -> Outgoing {
+fn batch(target: &Target<'_>, ask: &ModelRequest<'_>, stored: &Stored) -> Outgoing {
     let (method, verb) = match stored.act {
         StoredAct::Delete => (Method::DELETE, ""),
         StoredAct::Cancel => (Method::POST, ":cancel"),
@@ -182,7 +182,7 @@ mod tests {
             let stored = stored.map(|act| Box::new(Stored::new("b/1".to_owned(), act, "x=1".to_owned())));
             let mut request = dialects::Request::default();
             request.stored = stored;
-            let ask = Ask {
+            let ask = ModelRequest {
                 operation: Operation::Batch,
                 grammar: Grammar::Gemini,
                 request: &request,

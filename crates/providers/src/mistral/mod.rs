@@ -5,7 +5,9 @@ use dialects::chat::SupportedFields;
 use domain::{Fault, FaultClass, Grammar, Operation, ServerFeature};
 use http::HeaderMap;
 
-use crate::{Ask, CacheHelp, Classified, KeyOf, KeyPlace, Outgoing, Provider, Target, classify, compatible};
+use crate::{
+    CacheHelp, Classified, KeyOf, KeyPlace, ModelRequest, Outgoing, Provider, Target, classify, compatible,
+};
 
 const NATIVE: &[Grammar] = &[Grammar::Chat];
 
@@ -45,7 +47,7 @@ const CHAT: SupportedFields = SupportedFields {
     ],
     message_fields: &["role", "content", "prefix", "tool_calls", "tool_call_id"],
     function_fields: &["name", "description", "parameters", "strict"],
-    names: &[("seed", "random_seed")],
+    renamed_fields: &[("seed", "random_seed")],
     lists: &[],
     counts_logprobs: false,
     call_id_letters: Some(9),
@@ -53,7 +55,7 @@ const CHAT: SupportedFields = SupportedFields {
 
 const EMBEDDINGS: SupportedFields = SupportedFields {
     fields: &["model", "input", "metadata", "output_dimension", "output_dtype", "encoding_format"],
-    names: &[("dimensions", "output_dimension")],
+    renamed_fields: &[("dimensions", "output_dimension")],
     ..CHAT
 };
 
@@ -70,7 +72,7 @@ impl Provider for Mistral {
     }
 
     /// Reasoning models return their content as a list of parts.
-    fn is_loose(&self) -> bool {
+    fn needs_normalising(&self) -> bool {
         true
     }
 
@@ -79,7 +81,7 @@ impl Provider for Mistral {
     }
 
     /// Its streams always report usage, so `stream_options` is dropped.
-    fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+    fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
         let lacking = [
             ServerFeature::UnknownFields,
             ServerFeature::StreamOptions,

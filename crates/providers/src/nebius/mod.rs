@@ -2,7 +2,7 @@
 
 use domain::{Fault, Grammar, Operation};
 
-use crate::{Ask, Outgoing, Provider, Target, compatible};
+use crate::{ModelRequest, Outgoing, Provider, Target, compatible};
 
 const NATIVE: &[Grammar] = &[Grammar::Chat];
 
@@ -16,7 +16,7 @@ impl Provider for Nebius {
         }
     }
 
-    fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+    fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
         compatible::generate(target, ask, self.grammars(ask.operation))
     }
 }

@@ -2,7 +2,7 @@
 
 use domain::{Fault, Grammar, Operation, Thinking};
 
-use crate::{Ask, CacheHelp, KeyOf, KeyPlace, Outgoing, Provider, Target, compatible};
+use crate::{CacheHelp, KeyOf, KeyPlace, ModelRequest, Outgoing, Provider, Target, compatible};
 
 const NATIVE: &[Grammar] = &[Grammar::Chat, Grammar::Responses];
 
@@ -35,13 +35,13 @@ impl Provider for OpenAi {
 
     /// It refuses to return encrypted reasoning for a model that does not reason, and agents request it for
     /// every model.
-    fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+    fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
         let grammars = self.grammars(ask.operation);
         let thinks = || (target.abilities)().thinking != Thinking::Never;
-        match ask.request.without_sealed_thoughts().filter(|_| !thinks()) {
+        match ask.request.without_encrypted_reasoning().filter(|_| !thinks()) {
             Some((request, name)) => {
                 let mut outgoing =
-                    compatible::generate(target, &Ask { request: &request, ..*ask }, grammars)?;
+                    compatible::generate(target, &ModelRequest { request: &request, ..*ask }, grammars)?;
                 if outgoing.grammar == ask.grammar {
                     outgoing.dropped.push(name.to_owned());
                 }

@@ -4,7 +4,7 @@ pub(crate) mod probe;
 
 use domain::{Fault, Grammar, Operation};
 
-use crate::{Ask, Outgoing, Provider, Target, compatible};
+use crate::{ModelRequest, Outgoing, Provider, Target, compatible};
 
 const NATIVE: &[Grammar] = &[Grammar::Chat];
 
@@ -31,7 +31,7 @@ impl Provider for OpenAiCompatible {
         true
     }
 
-    fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+    fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
         compatible::generate(target, ask, self.grammars(ask.operation))
     }
 }

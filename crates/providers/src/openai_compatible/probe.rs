@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use dialects::chat::read_error;
 use domain::server::{OTHER, TIDEGATE};
-use domain::{Finding, Grammar, Probed, ServerFeature};
+use domain::{Finding, Grammar, ProbeResult, ServerFeature};
 use http::Method;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use serde_json::{Map, Value, json};
@@ -36,7 +36,7 @@ const TRIED: &[ServerFeature] = &[
 
 /// A server's answer, as far as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heard {
+pub struct ProbeAnswer {
     pub status: u16,
     pub body: Bytes,
 }
@@ -49,7 +49,7 @@ pub struct Probe {
     step: Step,
     calls: u32,
     unix_ms: u64,
-    probed: Probed,
+    probed: ProbeResult,
     /// The name of the output limit for this server.
     length: &'static str,
     is_asked_again: bool,
@@ -95,7 +95,7 @@ impl Probe {
             step: Step::Models,
             calls: 0,
             unix_ms,
-            probed: Probed { unix_ms, model, error: None, found: Vec::new() },
+            probed: ProbeResult { unix_ms, model, error: None, findings: Vec::new() },
             length: OLDER_LENGTH,
             is_asked_again: false,
         }
@@ -142,7 +142,7 @@ impl Probe {
     }
 
     /// Processes the answer to the call from `next_call`.
-    pub fn hear(&mut self, heard: &Heard) {
+    pub fn handle_answer(&mut self, heard: &ProbeAnswer) {
         if heard.status >= 400 {
             self.note_errors(heard);
         }
@@ -174,7 +174,7 @@ impl Probe {
 
     /// The findings.
     #[must_use]
-    pub fn finish(self) -> Probed {
+    pub fn finish(self) -> ProbeResult {
         self.probed
     }
 
@@ -194,15 +194,15 @@ impl Probe {
     }
 
     fn put(&mut self, finding: Finding) {
-        self.probed.found.retain(|known| known.of != finding.of);
-        self.probed.found.push(finding);
+        self.probed.findings.retain(|known| known.feature != finding.feature);
+        self.probed.findings.push(finding);
     }
 
     fn has(&self, of: ServerFeature) -> bool {
-        self.probed.found.iter().any(|finding| finding.of == of)
+        self.probed.findings.iter().any(|finding| finding.feature == of)
     }
 
-    fn hear_models(&mut self, heard: &Heard) {
+    fn hear_models(&mut self, heard: &ProbeAnswer) {
         let listed = (heard.status == 200).then(|| read_models(&heard.body)).flatten();
         match (listed, verdict(heard)) {
             (Some(models), _) => {
@@ -222,7 +222,7 @@ impl Probe {
 
     /// Only a server whose model list looks like a runtime's is sent this request: no other is called at a
     /// path that it may not have.
-    fn hear_runtime(&mut self, heard: &Heard) {
+    fn hear_runtime(&mut self, heard: &ProbeAnswer) {
         let said: Value = serde_json::from_slice(&heard.body).unwrap_or_default();
         let says = |name| said.get(name).is_some_and(Value::is_string);
         let is_ours = heard.status == 200 && says("runtime") && says("topology");
@@ -231,7 +231,7 @@ impl Probe {
     }
 
     /// Without chat nothing else can be tested. Some servers accept only the newer name of the output limit.
-    fn hear_chat(&mut self, heard: &Heard) {
+    fn hear_chat(&mut self, heard: &ProbeAnswer) {
         match verdict(heard) {
             Verdict::Taken => {
                 let answer: Value = serde_json::from_slice(&heard.body).unwrap_or_default();
@@ -259,7 +259,7 @@ impl Probe {
         }
     }
 
-    fn hear_stream(&mut self, heard: &Heard, with_options: bool) {
+    fn hear_stream(&mut self, heard: &ProbeAnswer, with_options: bool) {
         let chunks = chunks(&heard.body);
         match verdict(heard) {
             Verdict::Taken => {
@@ -282,7 +282,7 @@ impl Probe {
         }
     }
 
-    fn hear_alone(&mut self, heard: &Heard, at: usize) {
+    fn hear_alone(&mut self, heard: &ProbeAnswer, at: usize) {
         let tried = TRIED.get(at).copied();
         match (verdict(heard), tried) {
             (Verdict::Away(why), _) => return self.end(&why),
@@ -310,7 +310,7 @@ impl Probe {
         }
     }
 
-    fn note_errors(&mut self, heard: &Heard) {
+    fn note_errors(&mut self, heard: &ProbeAnswer) {
         if !self.has(ServerFeature::Errors) {
             self.find_value(ServerFeature::Errors, shape(&heard.body));
         }
@@ -390,7 +390,7 @@ fn messages(tried: &[ServerFeature]) -> Value {
     Value::Array(messages)
 }
 
-fn verdict(heard: &Heard) -> Verdict {
+fn verdict(heard: &ProbeAnswer) -> Verdict {
     match heard.status {
         200..300 => Verdict::Taken,
         400 | 404 | 405 | 415 | 422 | 501 => Verdict::Refused,
@@ -400,13 +400,13 @@ fn verdict(heard: &Heard) -> Verdict {
     }
 }
 
-fn refusal(heard: &Heard) -> String {
+fn refusal(heard: &ProbeAnswer) -> String {
     let said = read_error(&heard.body).message.map(|said| format!(": {said}")).unwrap_or_default();
     format!("It does not answer a conversation (status {}){said}", heard.status)
 }
 
 /// Whether a model list says how each model can be executed, as a Tidegate runtime's does.
-fn lists_modes(heard: &Heard) -> bool {
+fn lists_modes(heard: &ProbeAnswer) -> bool {
     let said: Value = serde_json::from_slice(&heard.body).unwrap_or_default();
     let rows = said.get("data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let says_modes = |row: &Value| row.get("execution_modes").is_some_and(Value::is_array);
@@ -444,7 +444,7 @@ mod tests {
     use serde_json::from_slice;
 
     /// Simulates a server that answers each call by its body; returns the findings and the number of calls.
-    fn probe(answer: impl Fn(&Value) -> (u16, String)) -> (Probed, u32) {
+    fn probe(answer: impl Fn(&Value) -> (u16, String)) -> (ProbeResult, u32) {
         let mut probe = Probe::new("http://host/v1", &[], 7);
         let mut calls = 0;
         while let Some(outgoing) = probe.next_call() {
@@ -454,13 +454,13 @@ mod tests {
                 Method::GET => (200, r#"{"data":[{"id":"m"}]}"#.to_owned()),
                 _ => answer(&body),
             };
-            probe.hear(&Heard { status, body: text.into() });
+            probe.handle_answer(&ProbeAnswer { status, body: text.into() });
         }
         (probe.finish(), calls)
     }
 
-    fn value(probed: &Probed, of: ServerFeature) -> Option<&'static str> {
-        probed.found.iter().find(|finding| finding.of == of).map(|finding| finding.value)
+    fn value(probed: &ProbeResult, of: ServerFeature) -> Option<&'static str> {
+        probed.findings.iter().find(|finding| finding.feature == of).map(|finding| finding.value)
     }
 
     fn well(body: &Value) -> (u16, String) {
@@ -478,10 +478,10 @@ mod tests {
         let (probed, calls) = probe(well);
         assert_eq!(calls, 5);
         assert_eq!((probed.model.as_deref(), probed.error.as_deref(), probed.unix_ms), (Some("m"), None, 7));
-        assert_eq!(probed.found.len(), ServerFeature::all().count());
+        assert_eq!(probed.findings.len(), ServerFeature::all().count());
         assert_eq!(value(&probed, ServerFeature::Reasoning), Some("reasoning"));
         assert_eq!(value(&probed, ServerFeature::Errors), Some("detail"));
-        let flags = probed.found.iter().filter(|finding| finding.value == "yes").count();
+        let flags = probed.findings.iter().filter(|finding| finding.value == "yes").count();
         assert_eq!(flags, ServerFeature::all().count() - 3);
         assert_eq!(value(&probed, ServerFeature::Runtime), Some("other"));
     }
@@ -494,9 +494,9 @@ mod tests {
         {
             let mut probe = Probe::new("http://host/v1", &[], 7);
             assert!(probe.next_call().unwrap().url.ends_with("/v1/models"));
-            probe.hear(&Heard { status: 200, body: list.into() });
+            probe.handle_answer(&ProbeAnswer { status: 200, body: list.into() });
             assert_eq!(probe.next_call().unwrap().url, "http://host/v1/capabilities");
-            probe.hear(&Heard { status, body: said.to_owned().into() });
+            probe.handle_answer(&ProbeAnswer { status, body: said.to_owned().into() });
             assert!(probe.next_call().unwrap().url.ends_with("/v1/chat/completions"));
             assert_eq!(value(&probe.finish(), ServerFeature::Runtime), Some(expected), "{status} {said}");
         }
@@ -569,7 +569,7 @@ mod tests {
     fn without_a_model_nobody_can_be_asked() {
         let mut probe = Probe::new("http://host", &[], 1);
         assert!(probe.next_call().is_some());
-        probe.hear(&Heard { status: 404, body: Bytes::new() });
+        probe.handle_answer(&ProbeAnswer { status: 404, body: Bytes::new() });
         assert!(probe.next_call().is_none());
         let probed = probe.finish();
         assert_eq!(value(&probed, ServerFeature::Models), Some("no"));

@@ -4,7 +4,7 @@
 use dialects::chat::SupportedFields;
 use domain::{Fault, Grammar, Operation, ServerFeature};
 
-use crate::{Ask, Outgoing, Provider, Target, compatible};
+use crate::{ModelRequest, Outgoing, Provider, Target, compatible};
 
 const NATIVE: &[Grammar] = &[Grammar::Chat];
 
@@ -27,13 +27,13 @@ impl Provider for TogetherAi {
     }
 
     /// It has its own finish reasons.
-    fn is_loose(&self) -> bool {
+    fn needs_normalising(&self) -> bool {
         true
     }
 
     /// It ignores `max_completion_tokens`, so that the output would be unlimited; and it takes an image's
     /// size as two numbers.
-    fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+    fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
         let lacking = [ServerFeature::MaxCompletionTokens, ServerFeature::DeveloperRole];
         let quirks = lacking.into_iter().fold(target.quirks, |quirks, of| quirks.lacking(of));
         let target = Target { quirks, ..*target };

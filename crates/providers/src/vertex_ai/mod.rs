@@ -15,7 +15,9 @@ use crate::anthropic::Anthropic;
 use crate::auth::{federation, google};
 use crate::compatible::EncodedBody;
 use crate::gemini::{Gemini, STORES};
-use crate::{Ask, CacheHelp, Classified, Grant, Outgoing, Provider, Signer, Target, compatible, missing};
+use crate::{
+    CacheHelp, Classified, Grant, ModelRequest, Outgoing, Provider, Signer, Target, compatible, missing,
+};
 use maker::{Vendor, maker};
 
 /// New fields of Google's own models appear in this version first.
@@ -56,7 +58,7 @@ impl Provider for VertexAi {
         maker(upstream_model).0.grammars(operation)
     }
 
-    fn stores(&self) -> &'static [&'static str] {
+    fn storage_domains(&self) -> &'static [&'static str] {
         STORES
     }
 
@@ -64,14 +66,14 @@ impl Provider for VertexAi {
         (grammar == Grammar::Anthropic).then_some(CacheHelp::Marks)
     }
 
-    fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+    fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
         let (maker, name) = maker(target.upstream_model);
         let mut outgoing = match maker {
             _ if ask.operation == Operation::Video => videos::generate(target, ask, (maker, name)),
             Vendor::Google if ask.operation == Operation::Embed => of_texts(target, ask, name),
             Vendor::Google => of_google(target, ask, name),
             Vendor::Imagen => of_pictures(target, ask, name),
-            Vendor::Veo => Err(compatible::no_such(ask.operation)),
+            Vendor::Veo => Err(compatible::unsupported_operation(ask.operation)),
             Vendor::Anthropic => of_anthropic(target, ask, name),
             Vendor::Others => compatible::generate_at(target, ask, maker.grammars(ask.operation), |path| {
                 let below = format!("endpoints/openapi/{path}");
@@ -128,13 +130,13 @@ struct Refusal {
     kind: String,
 }
 
-fn of_google(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoing, Box<Fault>> {
+fn of_google(target: &Target<'_>, ask: &ModelRequest<'_>, name: &str) -> Result<Outgoing, Box<Fault>> {
     // Vertex AI stores no answers and has no field for it.
     let stores = ask.prompt.and_then(|prompt| prompt.store);
     let unkept =
         ask.prompt.filter(|_| stores.is_some()).map(|prompt| Prompt { store: None, ..prompt.clone() });
-    let ask = &Ask { prompt: unkept.as_ref().or(ask.prompt), ..*ask };
-    let mut said = compatible::say(target, ask, Vendor::Google.grammars(ask.operation))?;
+    let ask = &ModelRequest { prompt: unkept.as_ref().or(ask.prompt), ..*ask };
+    let mut said = compatible::encode_body(target, ask, Vendor::Google.grammars(ask.operation))?;
     if stores == Some(true) {
         said.dropped.push("store".to_owned());
     }
@@ -164,9 +166,9 @@ fn of_rules(mut classified: Classified) -> Classified {
 }
 
 /// Image models do not stream.
-fn of_pictures(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoing, Box<Fault>> {
+fn of_pictures(target: &Target<'_>, ask: &ModelRequest<'_>, name: &str) -> Result<Outgoing, Box<Fault>> {
     if ask.operation != Operation::Images {
-        return Err(compatible::no_such(ask.operation));
+        return Err(compatible::unsupported_operation(ask.operation));
     }
     let spoken = write_imagen(ask.grammar, ask.body, ask.is_lenient)?;
     let said = EncodedBody { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
@@ -175,23 +177,23 @@ fn of_pictures(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoin
 }
 
 /// Newer embedding models take a single content; the first one, and all before it, take a list of instances.
-fn of_texts(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoing, Box<Fault>> {
+fn of_texts(target: &Target<'_>, ask: &ModelRequest<'_>, name: &str) -> Result<Outgoing, Box<Fault>> {
     let is_newer = name.contains("gemini") && name != FIRST_EMBEDDING;
     let (form, verb) = if is_newer {
         (EmbeddingForm::Content, "embedContent")
     } else {
         (EmbeddingForm::Instances, "predict")
     };
-    let said = compatible::say_texts(ask, form)?;
+    let said = compatible::encode_embeddings(ask, form)?;
     let below = format!("publishers/google/models/{}:{verb}", google::segment(name));
     Ok(said.to(address(target.base_url, target.hosting, NEWEST, &below), ask))
 }
 
 /// Anthropic's body, except that the model is in the path and the version and betas move from headers into
 /// the body.
-fn of_anthropic(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoing, Box<Fault>> {
+fn of_anthropic(target: &Target<'_>, ask: &ModelRequest<'_>, name: &str) -> Result<Outgoing, Box<Fault>> {
     let own = Target { upstream_model: name, ..*target };
-    let mut said = compatible::say(&own, ask, Vendor::Anthropic.grammars(ask.operation))?;
+    let mut said = compatible::encode_body(&own, ask, Vendor::Anthropic.grammars(ask.operation))?;
     let is_count = ask.operation == Operation::Count;
     let headers = if said.grammar == ask.grammar { ask.native_headers } else { &[] };
     said.body = with_members(&said.body, &members(headers)?, is_count)?;
@@ -245,7 +247,7 @@ fn address(base_url: &str, hosting: &Hosting, version: &str, below: &str) -> Str
         Some(project) => format!("projects/{}/", google::segment(project)),
         None => google::OWN_PROJECT.to_owned(),
     };
-    let place = google::segment(hosting.place().unwrap_or(ANYWHERE));
+    let place = google::segment(hosting.location_or_region().unwrap_or(ANYWHERE));
     format!("{base}/{version}/{project}locations/{place}/{below}")
 }
 

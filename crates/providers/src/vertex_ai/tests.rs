@@ -43,7 +43,7 @@ fn sent(
         abilities: &Default::default,
         quirks: domain::MissingFeatures::default(),
     };
-    let ask = Ask {
+    let ask = ModelRequest {
         operation,
         grammar,
         request: &request,
@@ -143,7 +143,9 @@ fn others_models_are_asked_under_their_publishers_names() {
         format!("{HOST}/v1/projects/tides/locations/us-east5/endpoints/openapi/chat/completions")
     );
     assert!(body.contains(r#""model":"openai/gpt-oss-120b-maas""#), "{body}");
-    assert!(!VertexAi.counts("openai/gpt-oss-120b-maas") && VertexAi.counts("claude-opus-5"));
+    assert!(
+        !VertexAi.can_count_tokens("openai/gpt-oss-120b-maas") && VertexAi.can_count_tokens("claude-opus-5")
+    );
 }
 
 #[test]

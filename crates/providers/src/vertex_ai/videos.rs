@@ -9,19 +9,19 @@ use super::maker::{Vendor, says_resolution};
 use super::{STABLE, address, bare};
 use crate::auth::google;
 use crate::compatible::{self, EncodedBody};
-use crate::{Ask, Outgoing, Target};
+use crate::{ModelRequest, Outgoing, Target};
 
 /// Separates a model's path from the id of one of its operations.
 const OPERATIONS: &str = "/operations/";
 
 pub(super) fn generate(
     target: &Target<'_>,
-    ask: &Ask<'_>,
+    ask: &ModelRequest<'_>,
     (maker, name): (Vendor, &str),
 ) -> Result<Outgoing, Box<Fault>> {
     match ask.request.stored.as_deref() {
         Some(film) => look(target, ask, film),
-        None if maker != Vendor::Veo => Err(compatible::no_such(Operation::Video)),
+        None if maker != Vendor::Veo => Err(compatible::unsupported_operation(Operation::Video)),
         None => {
             let spoken = write_veo(
                 ask.grammar,
@@ -39,9 +39,9 @@ pub(super) fn generate(
 }
 
 /// Polls a video's operation. Its name contains the path to poll at.
-fn look(target: &Target<'_>, ask: &Ask<'_>, film: &Stored) -> Result<Outgoing, Box<Fault>> {
-    compatible::only_whole_films(film)?;
-    let operation = operation_of(film.upstream_id()).ok_or_else(compatible::no_such_film)?;
+fn look(target: &Target<'_>, ask: &ModelRequest<'_>, film: &Stored) -> Result<Outgoing, Box<Fault>> {
+    compatible::require_plain_video(film)?;
+    let operation = operation_of(film.upstream_id()).ok_or_else(compatible::video_not_found)?;
     let resource = operation.split_once(OPERATIONS).map_or(&*operation, |(resource, _)| resource);
     let resource: Vec<String> = resource.split('/').map(google::segment).collect();
     let url = format!("{}/{STABLE}/{}:fetchPredictOperation", bare(target.base_url), resource.join("/"));

@@ -2,7 +2,7 @@
 
 use domain::{Fault, Grammar, Operation};
 
-use crate::{Ask, CacheHelp, KeyOf, KeyPlace, Outgoing, Provider, Target, compatible};
+use crate::{CacheHelp, KeyOf, KeyPlace, ModelRequest, Outgoing, Provider, Target, compatible};
 
 const NATIVE: &[Grammar] = &[Grammar::Chat, Grammar::Responses];
 
@@ -25,7 +25,7 @@ impl Provider for Xai {
         Some(CacheHelp::Key { place, of: KeyOf::Conversation })
     }
 
-    fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+    fn generate(&self, target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
         compatible::generate(target, ask, self.grammars(ask.operation))
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use dialects::{Addressed, decode_request, native_headers, read_prompt};
 use domain::{Abilities, Grammar, Operation, Secret};
 use http::{HeaderMap, HeaderName};
-use providers::{Ask, Outgoing, Provider, Signer, Target, provider};
+use providers::{ModelRequest, Outgoing, Provider, Signer, Target, provider};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -122,7 +122,7 @@ fn check(name: &str, seller: &dyn Provider, exchange: Exchange) {
                 hosting: &domain::hosting::PLAIN,
                 quirks: domain::MissingFeatures::default(),
             };
-            let ask = Ask {
+            let ask = ModelRequest {
                 operation: Operation::Chat,
                 grammar,
                 request: &request,

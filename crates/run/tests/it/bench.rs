@@ -129,7 +129,7 @@ impl Bench {
         let core = Rc::new(Core {
             number: 0,
             snapshot,
-            hands,
+            deps: hands,
             journal,
             allowances: Default::default(),
             counters,
@@ -307,9 +307,9 @@ async fn listen(core: Rc<Core>) -> String {
 }
 
 async fn answer(core: &Rc<Core>, request: Request<Incoming>, peer: IpAddr) -> Response<ReplyBody> {
-    let clock = &core.hands.world.clock;
+    let clock = &core.deps.world.clock;
     let (received_us, received_unix_ms) = (clock.monotonic_us(), clock.unix_ms());
-    let trace = TraceId::new(received_unix_ms, core.hands.world.id_bytes());
+    let trace = TraceId::new(received_unix_ms, core.deps.world.id_bytes());
     let (parts, body) = request.into_parts();
     let caller = match line::identify(core, &parts.headers, peer, Needs::Inference) {
         Ok(caller) => caller,

@@ -141,7 +141,7 @@ async fn try_to_take(store: &PostgresStore, batch: DrainBatch) -> Result<(), Sto
     let mut held = store.pools.begun("BEGIN").await?;
     let applied = within(apply(held.raw(), store, batch, prepared, has_earlier)).await;
     let new_groups = held.settled(applied)?;
-    store.database.keep(Connection::Postgres(held), None).await?;
+    store.database.commit(Connection::Postgres(held), None).await?;
     store.draining.groups.remember(new_groups);
     store.database.remark(remarks).await;
     Ok(())

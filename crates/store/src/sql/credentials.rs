@@ -1,6 +1,6 @@
 //! SQL for the BYOK credentials.
 
-use domain::{CredentialId, Probed, ServerFacts, WorkspaceId};
+use domain::{CredentialId, ProbeResult, ServerFacts, WorkspaceId};
 use snapshot::CredentialState;
 
 use super::fields::{ColumnId, Fields, after};
@@ -264,14 +264,14 @@ async fn probed(
     workspace: WorkspaceId,
     id: CredentialId,
     base_url: Option<String>,
-    found: Probed,
+    found: ProbeResult,
     act: Act,
 ) -> Result<CredentialRow, StoreError> {
     let mut row = find(writing.connection(), workspace, id).await?;
     if row.base_url != base_url {
         return Ok(row);
     }
-    let detail = format!("{} facts", found.found.len());
+    let detail = format!("{} facts", found.findings.len());
     row.server.learn(found);
     row.version = writing.version();
     overwrite(writing, &row).await?;
@@ -394,7 +394,7 @@ impl Credentials for Database {
         workspace: WorkspaceId,
         id: CredentialId,
         base_url: Option<String>,
-        found: Probed,
+        found: ProbeResult,
         act: Act,
     ) -> StoreFuture<'_, Written<CredentialRow>> {
         Box::pin(self.write(move |writing| Box::pin(probed(writing, workspace, id, base_url, found, act))))

@@ -191,7 +191,7 @@ pub(super) async fn end_keys(
 }
 
 impl Devices for Database {
-    fn ask(&self, device: DeviceRow, waiting_max: u32) -> StoreFuture<'_, ()> {
+    fn create(&self, device: DeviceRow, waiting_max: u32) -> StoreFuture<'_, ()> {
         Box::pin(async move {
             let work = self.write(move |writing| Box::pin(ask(writing, device, waiting_max)));
             work.await.map(|written| written.row)
@@ -232,7 +232,7 @@ impl Devices for Database {
         Box::pin(self.write(move |writing| Box::pin(grant(writing, digest, role, key, act))))
     }
 
-    fn give_back(&self, workspace: WorkspaceId, key: KeyId, act: Act) -> StoreFuture<'_, Written<bool>> {
+    fn revoke_key(&self, workspace: WorkspaceId, key: KeyId, act: Act) -> StoreFuture<'_, Written<bool>> {
         Box::pin(self.write(move |writing| Box::pin(give_back(writing, workspace, key, act))))
     }
 }

@@ -145,12 +145,12 @@ async fn settle(writing: &mut Writing, hold: JobLease, ending: JobResult) -> Res
         JobResult::Gone => {
             sql("DELETE FROM jobs WHERE id = $1 AND worker = $2 AND attempts = $3 AND state = 'running'")
         }
-        JobResult::Due { .. } => {
+        JobResult::Rescheduled { .. } => {
             sql("UPDATE jobs SET state = 'waiting', worker = NULL, lease_unix_ms = NULL,
                  run_unix_ms = $4, attempts = 0, last_error = NULL
              WHERE id = $1 AND worker = $2 AND attempts = $3 AND state = 'running'")
         }
-        JobResult::Again { .. } => {
+        JobResult::Retry { .. } => {
             sql("UPDATE jobs SET state = 'waiting', worker = NULL, lease_unix_ms = NULL,
                  run_unix_ms = $4, last_error = $5
              WHERE id = $1 AND worker = $2 AND attempts = $3 AND state = 'running'")
@@ -162,8 +162,8 @@ async fn settle(writing: &mut Writing, hold: JobLease, ending: JobResult) -> Res
     let query = query.bind(hold.job).bind(hold.worker).bind(i64::from(hold.attempt));
     let query = match ending {
         JobResult::Gone => query,
-        JobResult::Due { unix_ms } => query.bind(signed(unix_ms)),
-        JobResult::Again { unix_ms, error } => query.bind(signed(unix_ms)).bind(error),
+        JobResult::Rescheduled { unix_ms } => query.bind(signed(unix_ms)),
+        JobResult::Retry { unix_ms, error } => query.bind(signed(unix_ms)).bind(error),
         JobResult::Dead { error } => query.bind(error),
     };
     Ok(query.run(writing.connection()).await? > 0)

@@ -196,12 +196,12 @@ async fn beat(
 ) -> Result<NodeRow, StoreError> {
     let KnownNode { workspace, node, .. } = live(writing.connection(), credential).await?;
     let before = nodes::find(writing.connection(), workspace, node).await?;
-    let was_heard = before.joined.is_some_and(|joined| joined.is_heard(beat.unix_ms));
+    let was_heard = before.joined.is_some_and(|joined| joined.is_alive(beat.unix_ms));
     sql("UPDATE node_credentials SET beat_unix_ms = $2, due_unix_ms = $3, said = $4 WHERE node = $1")
         .bind(node.bytes())
         .bind(signed(beat.unix_ms))
         .bind(signed(beat.due_unix_ms))
-        .bind(stored::to_text(CREDENTIALS, &beat.said)?)
+        .bind(stored::to_text(CREDENTIALS, &beat.report)?)
         .run(writing.connection())
         .await?;
     let mut row = nodes::find(writing.connection(), workspace, node).await?;
@@ -414,11 +414,15 @@ impl Joins for Database {
         Box::pin(async move { known(&mut self.read().await?, credential).await })
     }
 
-    fn beat(&self, credential: TokenDigest, said: Heartbeat) -> StoreFuture<'_, Written<NodeRow>> {
+    fn record_heartbeat(
+        &self,
+        credential: TokenDigest,
+        said: Heartbeat,
+    ) -> StoreFuture<'_, Written<NodeRow>> {
         Box::pin(self.write(move |writing| Box::pin(beat(writing, credential, said))))
     }
 
-    fn miss(&self, unix_ms: u64, why: String) -> StoreFuture<'_, Written<u64>> {
+    fn mark_overdue(&self, unix_ms: u64, why: String) -> StoreFuture<'_, Written<u64>> {
         Box::pin(async move {
             // A read comes first, so that configuration changes don't wait for a poll that finds nothing
             // overdue.

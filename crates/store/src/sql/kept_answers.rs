@@ -126,7 +126,7 @@ async fn extend(
 impl IdempotentAnswers for Database {
     fn claim(&self, asked: AnswerClaim) -> StoreFuture<'_, Claiming> {
         Box::pin(async move {
-            if let Some(mut alone) = self.alone().await? {
+            if let Some(mut alone) = self.autocommit().await? {
                 let claimed = claim(&mut alone, &asked).await?;
                 return self.kept_alone().map(|()| claimed);
             }

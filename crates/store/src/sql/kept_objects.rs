@@ -1,6 +1,6 @@
 //! SQL for the ownership of objects that providers store (files, batches, videos).
 
-use domain::{KeptOwner, KeptPage, StoredObject, StoredObjectId, StoredObjectKind, TraceId};
+use domain::{ObjectListQuery, ObjectOwner, StoredObject, StoredObjectId, StoredObjectKind, TraceId};
 
 use super::fields::{ColumnId, Fields};
 use super::jobs;
@@ -60,20 +60,21 @@ async fn keep(writing: &mut Writing, row: KeptObjectRow, job: Option<NewJob>) ->
         .bind(owner.project.bytes())
         .bind(id.kind.as_str())
         .bind(object.request.bytes())
-        .bind(object.maker.to_string())
+        .bind(object.created_by.to_string())
         .bind(object.provider_id)
         .bind(object.model)
         .bind(object.upstream_model)
         .bind(object.label.clone())
-        .bind(object.shown.clone())
+        .bind(object.list_entry.clone())
         .bind(object.is_booked.then(|| object.request.bytes()))
         .bind(signed(object.created_unix_ms))
         .bind(until)
         .run(writing.connection())
         .await?;
     if made == 0 {
-        if !object.shown.is_empty() {
-            let query = sql(SHOW).bind(id.digest.to_vec()).bind(object.shown).bind(object.label).bind(until);
+        if !object.list_entry.is_empty() {
+            let query =
+                sql(SHOW).bind(id.digest.to_vec()).bind(object.list_entry).bind(object.label).bind(until);
             query.run(writing.connection()).await?;
         }
         return Ok(());
@@ -94,17 +95,17 @@ fn read(row: &Row) -> Result<KeptObjectRow, StoreError> {
     let maker = fields.text("maker")?;
     let object = StoredObject {
         request: fields.id("request")?,
-        maker: maker.parse().map_err(|_| StoreError::corrupt(TABLE, format!("maker is {maker}")))?,
+        created_by: maker.parse().map_err(|_| StoreError::corrupt(TABLE, format!("maker is {maker}")))?,
         provider_id: fields.text("provider_id")?,
         model: fields.text("model")?,
         upstream_model: fields.text("upstream_model")?,
         label: fields.text("label")?,
-        shown: fields.text("shown")?,
+        list_entry: fields.text("shown")?,
         is_booked: fields.maybe_id::<TraceId>("booked_by")?.is_some(),
         created_unix_ms: fields.number("created_unix_ms")?,
         until_unix_ms: fields.maybe_number("until_unix_ms")?,
     };
-    let owner = KeptOwner { workspace: fields.id("workspace")?, project: fields.id("project")? };
+    let owner = ObjectOwner { workspace: fields.id("workspace")?, project: fields.id("project")? };
     Ok(KeptObjectRow { id: StoredObjectId { kind, digest }, owner, object })
 }
 
@@ -115,7 +116,7 @@ impl ProviderObjects for Database {
 
     fn find(
         &self,
-        owner: KeptOwner,
+        owner: ObjectOwner,
         id: StoredObjectId,
         now_unix_ms: u64,
     ) -> StoreFuture<'_, Option<StoredObject>> {
@@ -127,7 +128,7 @@ impl ProviderObjects for Database {
         })
     }
 
-    fn list(&self, page: KeptPage, now_unix_ms: u64) -> StoreFuture<'_, Vec<KeptObjectRow>> {
+    fn list(&self, page: ObjectListQuery, now_unix_ms: u64) -> StoreFuture<'_, Vec<KeptObjectRow>> {
         Box::pin(async move {
             let text = match (page.after, page.oldest_first) {
                 (None, false) => NEWEST,
@@ -146,7 +147,7 @@ impl ProviderObjects for Database {
         })
     }
 
-    fn book(&self, owner: KeptOwner, id: StoredObjectId, by: TraceId) -> StoreFuture<'_, bool> {
+    fn book(&self, owner: ObjectOwner, id: StoredObjectId, by: TraceId) -> StoreFuture<'_, bool> {
         Box::pin(self.note(move |writing| {
             Box::pin(async move {
                 let query = sql("UPDATE kept_objects SET booked_by = $4
@@ -158,7 +159,7 @@ impl ProviderObjects for Database {
         }))
     }
 
-    fn unbook(&self, owner: KeptOwner, id: StoredObjectId, by: TraceId) -> StoreFuture<'_, ()> {
+    fn unbook(&self, owner: ObjectOwner, id: StoredObjectId, by: TraceId) -> StoreFuture<'_, ()> {
         Box::pin(self.note(move |writing| {
             Box::pin(async move {
                 let query = sql("UPDATE kept_objects SET booked_by = NULL
@@ -170,7 +171,7 @@ impl ProviderObjects for Database {
         }))
     }
 
-    fn forget(&self, owner: KeptOwner, id: StoredObjectId) -> StoreFuture<'_, ()> {
+    fn forget(&self, owner: ObjectOwner, id: StoredObjectId) -> StoreFuture<'_, ()> {
         Box::pin(self.note(move |writing| {
             Box::pin(async move {
                 for text in [FORGET, HIDE] {

@@ -118,7 +118,7 @@ async fn purse(
             held: fields.get("held_nanos")?,
             until_unix_ms: fields.number("until_unix_ms")?,
             sequence: unsigned(fields.get("sequence")?),
-            moved: fields.get("moved_nanos")?,
+            last_amount: fields.get("moved_nanos")?,
         };
         purse.leases.insert(fields.get("replica")?, lease);
     }
@@ -146,7 +146,7 @@ async fn write(
         .bind(lease.held)
         .bind(signed(lease.until_unix_ms))
         .bind(signed(lease.sequence))
-        .bind(lease.moved)
+        .bind(lease.last_amount)
         .run(connection)
         .await?;
     Ok(())
@@ -231,7 +231,7 @@ fn told(error: &StoreError) -> SinkError {
 }
 
 impl LeaseCentre for Leases {
-    fn carry_out(&self, calls: Vec<LeaseCall>) -> PortFuture<'_, Result<Vec<LeaseAnswer>, SinkError>> {
+    fn apply_calls(&self, calls: Vec<LeaseCall>) -> PortFuture<'_, Result<Vec<LeaseAnswer>, SinkError>> {
         let replica = self.replica;
         Box::pin(async move {
             let done = self.database.note(move |writing| Box::pin(carry_out(writing, replica, calls)));
@@ -281,7 +281,11 @@ impl LeaseCentre for Leases {
         })
     }
 
-    fn reached(&self, budget: BudgetId, period_unix_ms: u64) -> PortFuture<'_, Result<(), SinkError>> {
+    fn report_exhausted(
+        &self,
+        budget: BudgetId,
+        period_unix_ms: u64,
+    ) -> PortFuture<'_, Result<(), SinkError>> {
         Box::pin(async move {
             let done = self.database.note(move |writing| {
                 Box::pin(async move {
@@ -295,7 +299,7 @@ impl LeaseCentre for Leases {
         })
     }
 
-    fn recall(&self) -> PortFuture<'_, ()> {
+    fn recall_requested(&self) -> PortFuture<'_, ()> {
         let recalls = Arc::clone(self.database.teller().recalls());
         Box::pin(async move { recalls.notified().await })
     }

@@ -150,7 +150,7 @@ impl Database {
 
     /// An autocommit connection: with many writers, the cheapest way to run a single statement. `None` on
     /// SQLite, where writers are serialised.
-    pub(crate) async fn alone(&self) -> Result<Option<Connection>, StoreError> {
+    pub(crate) async fn autocommit(&self) -> Result<Option<Connection>, StoreError> {
         match &self.pools {
             Pools::Sqlite { .. } => Ok(None),
             Pools::Postgres(pools) => pools.held().await.map(Connection::Postgres).map(Some),
@@ -166,7 +166,7 @@ impl Database {
 
     /// A read-only transaction on one snapshot; the caller rolls it back at the end, so that its connection
     /// returns to the pool.
-    pub(crate) async fn moment(&self) -> Result<Connection, StoreError> {
+    pub(crate) async fn snapshot(&self) -> Result<Connection, StoreError> {
         match &self.pools {
             Pools::Sqlite { readers, .. } => begun(readers, "BEGIN").await,
             Pools::Postgres(pools) => pools.begun(MOMENT).await.map(Connection::Postgres),
@@ -178,7 +178,7 @@ impl Database {
     /// that any statement would be compiled for a second: hence `jit` is off.
     pub(crate) async fn moment_in_order(&self) -> Result<Connection, StoreError> {
         match &self.pools {
-            Pools::Sqlite { .. } => self.moment().await,
+            Pools::Sqlite { .. } => self.snapshot().await,
             Pools::Postgres(pools) => pools.begun(MOMENT_IN_ORDER).await.map(Connection::Postgres),
         }
     }
@@ -234,7 +234,7 @@ impl Database {
             }
             Ok(row) => {
                 let (transaction, version, is_new) = writing.finish().await?;
-                self.keep(transaction, is_new.then_some(version)).await?;
+                self.commit(transaction, is_new.then_some(version)).await?;
                 Ok(Written { version, row })
             }
             Err(error) => {
@@ -245,7 +245,11 @@ impl Database {
     }
 
     /// Commits, and announces the version that the transaction made.
-    pub(crate) async fn keep(&self, transaction: Connection, version: Option<u64>) -> Result<(), StoreError> {
+    pub(crate) async fn commit(
+        &self,
+        transaction: Connection,
+        version: Option<u64>,
+    ) -> Result<(), StoreError> {
         #[cfg(feature = "fixtures")]
         self.commit_faults.before()?;
         transaction.commit().await?;

@@ -1,6 +1,6 @@
 //! SQL for the BYOC nodes.
 
-use domain::{EventId, NodeId, Probed, ServerFacts, WorkspaceId};
+use domain::{EventId, NodeId, ProbeResult, ServerFacts, WorkspaceId};
 
 use super::fields::{ColumnId, Fields, after};
 use super::writing::{Writing, expect_version, signed};
@@ -69,7 +69,7 @@ fn read_joined(row: &Row) -> Result<NodeRow, StoreError> {
             revoked_unix_ms: fields.maybe_number("revoked_unix_ms")?,
             beat_unix_ms: fields.maybe_number("beat_unix_ms")?,
             due_unix_ms: fields.maybe_number("due_unix_ms")?,
-            said: fields
+            report: fields
                 .maybe_text("said")?
                 .map(|said| stored::from_text("node_credentials", &said))
                 .transpose()?,
@@ -230,7 +230,7 @@ async fn observed(
 ) -> Result<NodeRow, StoreError> {
     let row = find(writing.connection(), workspace, id).await?;
     // Whatever answers at the address of a node without heartbeats is not that node.
-    let is_silent = row.joined.as_ref().is_some_and(|joined| !joined.is_heard(found.unix_ms));
+    let is_silent = row.joined.as_ref().is_some_and(|joined| !joined.is_alive(found.unix_ms));
     if is_silent || row.base_url != base_url { Ok(row) } else { see(writing, row, found).await }
 }
 
@@ -271,14 +271,14 @@ async fn probed(
     workspace: WorkspaceId,
     id: NodeId,
     base_url: String,
-    found: Probed,
+    found: ProbeResult,
     act: Act,
 ) -> Result<NodeRow, StoreError> {
     let mut row = find(writing.connection(), workspace, id).await?;
     if row.base_url != base_url {
         return Ok(row);
     }
-    let detail = format!("{} facts", found.found.len());
+    let detail = format!("{} facts", found.findings.len());
     row.server.learn(found);
     row.version = writing.version();
     overwrite(writing, &row).await?;
@@ -414,7 +414,7 @@ impl Nodes for Database {
         workspace: WorkspaceId,
         id: NodeId,
         base_url: String,
-        found: Probed,
+        found: ProbeResult,
         act: Act,
     ) -> StoreFuture<'_, Written<NodeRow>> {
         Box::pin(self.write(move |writing| Box::pin(probed(writing, workspace, id, base_url, found, act))))

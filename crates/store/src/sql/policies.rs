@@ -31,7 +31,7 @@ struct Stored {
 
 fn to_text(spec: &PolicySpec) -> Result<String, StoreError> {
     let patterns = || spec.models.iter().map(|pattern| ModelPattern::read(pattern));
-    let is_beginning = |fixed: &str| patterns().any(|other| other == ModelPattern::Beginning(fixed));
+    let is_beginning = |fixed: &str| patterns().any(|other| other == ModelPattern::Prefix(fixed));
     let exact = patterns().filter(|pattern| pattern.is_exact() && !is_beginning(pattern.fixed()));
     let stored = Stored {
         providers: spec.providers.clone(),

@@ -10,7 +10,7 @@ use super::writing::{Writing, signed};
 use super::{Connection, Database, Row, accounts, meta, sql, workspaces};
 use crate::feed::Part;
 use crate::rotations::{
-    KeptPlaceRow, KeyPlace, REKEYED_PREFIX, Resealing, Rewrapping, Rotations, SealedRow, SealedThing,
+    KeptPlaceRow, KeyCursor, REKEYED_PREFIX, Resealing, Rewrapping, Rotations, SealedRow, SealedThing,
 };
 use crate::{Act, StoreError, StoreFuture, Written};
 
@@ -46,7 +46,7 @@ async fn begin_master(writing: &mut Writing, next: String, act: Act) -> Result<(
     }
     meta::put(writing, vec![set(master_key::NEXT, next.clone())]).await?;
     writing.changed(Part::Other, None, MASTER);
-    let told_in = told_in(writing, accounts::OPERATOR).await?;
+    let told_in = audit_workspace(writing, accounts::OPERATOR).await?;
     writing.audit(&act, told_in, "master_key.rotate", next, format!("in the place of {current}")).await
 }
 
@@ -57,7 +57,7 @@ fn read_keys(rows: &[Row]) -> Result<Vec<WrappedKey>, StoreError> {
 async fn wrapped_otherwise(
     connection: &mut Connection,
     prefix: Vec<u8>,
-    after: Option<KeyPlace>,
+    after: Option<KeyCursor>,
     rows_max: u32,
 ) -> Result<Vec<WrappedKey>, StoreError> {
     let (workspace, key_id) = after.map_or((Vec::new(), String::new()), |(id, key)| (id.bytes(), key));
@@ -72,7 +72,7 @@ async fn wrapped_otherwise(
 async fn is_wrapped(
     writing: &mut Writing,
     master_key: &str,
-    broken: &[KeyPlace],
+    broken: &[KeyCursor],
 ) -> Result<bool, StoreError> {
     let rows_max = u32::try_from(broken.len() + 1).unwrap_or(u32::MAX);
     let prefix = wrapped_prefix(master_key);
@@ -113,7 +113,7 @@ async fn switch_master(
     writing: &mut Writing,
     next: String,
     mut records: Vec<(String, Vec<u8>)>,
-    broken: Vec<KeyPlace>,
+    broken: Vec<KeyCursor>,
     act: Act,
 ) -> Result<bool, StoreError> {
     if fact(writing, master_key::NEXT).await?.as_ref() != Some(&next)
@@ -127,12 +127,12 @@ async fn switch_master(
     meta::remove(writing, master_key::NEXT).await?;
     writing.changed(Part::Other, None, MASTER);
     let detail = format!("{current} still opens; {} keys do not open at all", broken.len());
-    let told_in = told_in(writing, accounts::OPERATOR).await?;
+    let told_in = audit_workspace(writing, accounts::OPERATOR).await?;
     writing.audit(&act, told_in, "master_key.switch", next, detail).await?;
     Ok(true)
 }
 
-async fn retire_master(writing: &mut Writing, broken: Vec<KeyPlace>, act: Act) -> Result<bool, StoreError> {
+async fn retire_master(writing: &mut Writing, broken: Vec<KeyCursor>, act: Act) -> Result<bool, StoreError> {
     let Some(previous) = fact(writing, master_key::PREVIOUS).await? else {
         return conflict("nothing_to_finalize", "no master key waits for being retired");
     };
@@ -147,7 +147,7 @@ async fn retire_master(writing: &mut Writing, broken: Vec<KeyPlace>, act: Act) -
     meta::remove(writing, master_key::PREVIOUS).await?;
     writing.changed(Part::Other, None, MASTER);
     let detail = format!("{current} is in force alone");
-    let told_in = told_in(writing, accounts::OPERATOR).await?;
+    let told_in = audit_workspace(writing, accounts::OPERATOR).await?;
     writing.audit(&act, told_in, "master_key.finalize", previous, detail).await?;
     Ok(true)
 }
@@ -158,7 +158,10 @@ fn rekeyed(workspace: WorkspaceId) -> String {
 
 /// The workspace whose audit gets the entry. The operator's entries go to the oldest workspace, whose owners
 /// run the installation.
-async fn told_in(writing: &mut Writing, workspace: WorkspaceId) -> Result<Option<WorkspaceId>, StoreError> {
+async fn audit_workspace(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+) -> Result<Option<WorkspaceId>, StoreError> {
     if workspace != accounts::OPERATOR {
         return Ok(Some(workspace));
     }
@@ -178,7 +181,7 @@ async fn begin_workspace(writing: &mut Writing, key: WrappedKey, act: Act) -> Re
     }
     workspaces::insert_key(writing, &key).await?;
     meta::put(writing, vec![(name, key.key_id.clone().into_bytes())]).await?;
-    let told_in = told_in(writing, key.workspace).await?;
+    let told_in = audit_workspace(writing, key.workspace).await?;
     writing.audit(&act, told_in, "workspace_key.rotate", &key.key_id, String::new()).await
 }
 
@@ -405,7 +408,7 @@ async fn end_workspace(
     changed(writing, workspace);
     let dropped = signed(keys.len() as u64).saturating_sub(1);
     let detail = format!("{dropped} older keys were dropped");
-    let told_in = told_in(writing, workspace).await?;
+    let told_in = audit_workspace(writing, workspace).await?;
     writing.audit(&act, told_in, "workspace_key.rotated", key_id, detail).await?;
     Ok(true)
 }
@@ -420,10 +423,10 @@ impl Rotations for Database {
         Box::pin(self.write(move |writing| Box::pin(begin_master(writing, next, act))))
     }
 
-    fn wrapped_otherwise(
+    fn wrapped_with_other_keys(
         &self,
         prefix: Vec<u8>,
-        after: Option<KeyPlace>,
+        after: Option<KeyCursor>,
         rows_max: u32,
     ) -> StoreFuture<'_, Vec<WrappedKey>> {
         Box::pin(async move { wrapped_otherwise(&mut self.read().await?, prefix, after, rows_max).await })
@@ -447,7 +450,7 @@ impl Rotations for Database {
         &self,
         next: String,
         records: Vec<(String, Vec<u8>)>,
-        broken: Vec<KeyPlace>,
+        broken: Vec<KeyCursor>,
         act: Act,
     ) -> StoreFuture<'_, Option<Written<()>>> {
         Box::pin(async move {
@@ -457,7 +460,7 @@ impl Rotations for Database {
         })
     }
 
-    fn retire_master(&self, broken: Vec<KeyPlace>, act: Act) -> StoreFuture<'_, Option<Written<()>>> {
+    fn retire_master(&self, broken: Vec<KeyCursor>, act: Act) -> StoreFuture<'_, Option<Written<()>>> {
         Box::pin(async move {
             let work = self.write(move |writing| Box::pin(retire_master(writing, broken, act)));
             work.await.map(|written| made(&written))
@@ -468,11 +471,15 @@ impl Rotations for Database {
         Box::pin(self.write(move |writing| Box::pin(begin_workspace(writing, key, act))))
     }
 
-    fn sealed_otherwise(&self, workspace: WorkspaceId, key_id: String) -> StoreFuture<'_, Vec<SealedRow>> {
+    fn sealed_with_other_keys(
+        &self,
+        workspace: WorkspaceId,
+        key_id: String,
+    ) -> StoreFuture<'_, Vec<SealedRow>> {
         Box::pin(async move { sealed_otherwise(&mut self.read().await?, workspace, &key_id).await })
     }
 
-    fn kept_otherwise(
+    fn content_sealed_with_other_keys(
         &self,
         kept: Kept,
         workspace: WorkspaceId,

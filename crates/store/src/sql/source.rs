@@ -52,7 +52,7 @@ fn credential_entry(row: crate::CredentialRow) -> CredentialEntry {
         project: row.project,
         environment: row.environment.map(Into::into),
         pricing: Arc::new(row.pricing),
-        quirks: row.server.quirks(),
+        quirks: row.server.missing_features(),
         agreement: Arc::new(row.agreement),
         created_unix_ms: row.created_unix_ms,
     }
@@ -96,7 +96,7 @@ fn node_entry(row: crate::NodeRow) -> NodeEntry {
         state,
         models,
         labels: Arc::new(row.labels),
-        quirks: row.server.quirks(),
+        quirks: row.server.missing_features(),
         created_unix_ms: row.created_unix_ms,
     }
 }
@@ -231,7 +231,7 @@ async fn read_seals(
         change.wrapped_keys.push(workspaces::read_key(row)?);
     }
     for row in &rows_of!(connection, "seal_floors", "workspace", "object", whose) {
-        change.floors.push(seals::read(row)?);
+        change.minimum_versions.push(seals::read(row)?);
     }
     Ok(())
 }
@@ -251,7 +251,7 @@ async fn read_key(connection: &mut Connection, id: KeyId, change: &mut Change) -
     if let Some(row) = read.as_ref().filter(|row| row.access_secret.is_some()) {
         let object = row.id.to_string();
         let sealed = seals::find(connection, row.workspace, &object).await?;
-        change.floors.push(MinimumVersion { workspace: row.workspace, object, sealed });
+        change.minimum_versions.push(MinimumVersion { workspace: row.workspace, object, sealed });
     }
     change.keys.push(read.map_or(KeyChange::Gone(id), key_change));
     Ok(())
@@ -311,7 +311,7 @@ async fn changes_since(connection: &mut Connection, version: u64) -> Result<Chan
 impl Source for Database {
     fn load(&self) -> PortFuture<'_, Result<Change, SourceError>> {
         Box::pin(async move {
-            let mut reading = self.moment().await.map_err(|error| SourceError(error.with_causes()))?;
+            let mut reading = self.snapshot().await.map_err(|error| SourceError(error.with_causes()))?;
             let loaded = load(&mut reading).await.map_err(|error| SourceError(error.with_causes()))?;
             reading.roll_back().await;
             Ok(loaded)
@@ -320,7 +320,7 @@ impl Source for Database {
 
     fn changes_since(&self, version: u64) -> PortFuture<'_, Result<Change, SourceError>> {
         Box::pin(async move {
-            let mut reading = self.moment().await.map_err(|error| SourceError(error.with_causes()))?;
+            let mut reading = self.snapshot().await.map_err(|error| SourceError(error.with_causes()))?;
             let change = changes_since(&mut reading, version).await;
             let change = change.map_err(|error| SourceError(error.with_causes()))?;
             reading.roll_back().await;

@@ -13,7 +13,7 @@ use crate::{StoreError, StoreFuture};
 const TABLE: &str = "stored_responses";
 
 async fn keep(writing: &mut Writing, row: StoredResponseRow) -> Result<(), StoreError> {
-    let StoredResponse { request, maker, model, upstream_model, is_booked } = row.response;
+    let StoredResponse { request, created_by: maker, model, upstream_model, is_booked } = row.response;
     let made = sql("INSERT INTO stored_responses
          (digest, workspace, project, request, maker, model, upstream_model, booked_by, until_unix_ms)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (digest) DO NOTHING")
@@ -39,7 +39,7 @@ fn read(row: &Row) -> Result<StoredResponse, StoreError> {
     let maker = fields.text("maker")?;
     Ok(StoredResponse {
         request: fields.id("request")?,
-        maker: maker.parse().map_err(|_| StoreError::corrupt(TABLE, format!("maker is {maker}")))?,
+        created_by: maker.parse().map_err(|_| StoreError::corrupt(TABLE, format!("maker is {maker}")))?,
         model: fields.text("model")?,
         upstream_model: fields.text("upstream_model")?,
         is_booked: fields.maybe_id::<TraceId>("booked_by")?.is_some(),

@@ -82,7 +82,7 @@ pub(crate) async fn sum_day(
             crate::postgres::set_day(held.raw(), replica.unwrap_or_default(), workspace, day, sums).await?;
         }
     }
-    database.keep(writing, None).await?;
+    database.commit(writing, None).await?;
     Ok(true)
 }
 

@@ -151,7 +151,7 @@ impl SqliteStore {
             held.begin("BEGIN IMMEDIATE").await?;
             match work(held.raw()).await {
                 Ok(done) => {
-                    store.database.keep(Connection::Sqlite(held), None).await?;
+                    store.database.commit(Connection::Sqlite(held), None).await?;
                     Ok(done)
                 }
                 Err(error) => {

@@ -19,7 +19,7 @@ async fn requests(
     page: Page<TraceId>,
 ) -> Result<Listed<RequestRow, TraceId>, StoreError> {
     let wanted = page.rows_wanted();
-    let mut reading = store.database.moment().await?;
+    let mut reading = store.database.snapshot().await?;
     let groups = hours::groups_of(&mut reading, workspace, &filter).await?;
     let mut search = Search::new(&filter, page.after);
     let (mut found, mut looked_at, mut ended_at) = (Vec::new(), 0, None);
@@ -66,7 +66,7 @@ async fn every_record(
         looked_at_most: usize::MAX,
     };
     let take = |record: MeterRecord| (record.workspace == workspace).then_some(record);
-    let mut reading = store.database.moment().await?;
+    let mut reading = store.database.snapshot().await?;
     let walked = batches::walk(&mut reading, &store.draining.groups, walk, take).await?;
     reading.roll_back().await;
     Ok(Listed::cut(walked.rows, wanted, |record: &MeterRecord| record.trace))

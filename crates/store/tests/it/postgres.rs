@@ -350,14 +350,14 @@ fn every_row_goes_into_an_empty_database() {
         store::dump(&address(&url), &file).await.unwrap();
         assert!(store::dump(&address(&url), &file).await.is_err(), "nothing is written over");
         let (_, other) = empty().await;
-        store::bring_back(&address(&other), &file).await.unwrap();
+        store::restore(&address(&other), &file).await.unwrap();
         let wanted = whole(&url).await;
         assert!(wanted.iter().filter(|line| line.contains("_week_")).count() >= 3, "{wanted:?}");
         assert!(
             wanted.iter().any(|line| line.starts_with("rolled_days ") && !line.starts_with("rolled_days 0"))
         );
         assert_eq!(whole(&other).await, wanted);
-        let told = store::bring_back(&address(&other), &file).await;
+        let told = store::restore(&address(&other), &file).await;
         assert!(matches!(told, Err(StoreError::NotEmpty { .. })), "{told:?}");
         // It continues as the first database would have.
         let back = Store::connect(&address(&other), replica(9)).await.unwrap();
@@ -368,8 +368,8 @@ fn every_row_goes_into_an_empty_database() {
         let bytes = std::fs::read(&file).unwrap();
         std::fs::write(folder.path().join("torn"), &bytes[..bytes.len() - 40]).unwrap();
         let (_, third) = empty().await;
-        assert!(store::bring_back(&address(&third), &folder.path().join("torn")).await.is_err());
-        store::bring_back(&address(&third), &file).await.unwrap();
+        assert!(store::restore(&address(&third), &folder.path().join("torn")).await.is_err());
+        store::restore(&address(&third), &file).await.unwrap();
         assert_eq!(whole(&third).await, wanted);
     });
 }

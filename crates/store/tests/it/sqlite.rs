@@ -184,7 +184,7 @@ async fn attempted(journal: &Rc<Journal>, number: u64) -> ledger::Tab {
         estimate_prompt_bytes: 4,
         ceiling: None,
     };
-    tab.attempt(intent).await.unwrap();
+    tab.start_attempt(intent).await.unwrap();
     tab
 }
 
@@ -266,19 +266,19 @@ fn what_a_crash_leaves_in_the_journal_comes_once() {
 fn a_data_directory_is_whole_or_refused() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("data");
-    assert_eq!(datadir::look(&dir).unwrap(), DataDir::Empty);
+    assert_eq!(datadir::inspect(&dir).unwrap(), DataDir::Empty);
     let making = Making::begin(&dir).unwrap();
     assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
-    let told = datadir::look(&dir).unwrap_err();
+    let told = datadir::inspect(&dir).unwrap_err();
     assert!(told.to_string().contains("remove the directory"), "{told}");
     assert!(matches!(Making::begin(&dir), Err(StoreError::HalfMade { .. })), "of two makers one is refused");
     fs::write(making.database(), b"x").unwrap();
-    assert!(matches!(datadir::look(&dir), Err(StoreError::HalfMade { .. })));
+    assert!(matches!(datadir::inspect(&dir), Err(StoreError::HalfMade { .. })));
     making.finish().unwrap();
-    assert_eq!(datadir::look(&dir).unwrap(), DataDir::Ready);
+    assert_eq!(datadir::inspect(&dir).unwrap(), DataDir::Ready);
     assert!(matches!(Making::begin(&dir), Err(StoreError::AlreadyMade { .. })));
     let foreign = root.path().join("foreign");
     fs::create_dir(&foreign).unwrap();
     fs::write(foreign.join("thesis.tex"), b"x").unwrap();
-    assert!(matches!(datadir::look(&foreign), Err(StoreError::Foreign { .. })));
+    assert!(matches!(datadir::inspect(&foreign), Err(StoreError::Foreign { .. })));
 }

@@ -107,7 +107,7 @@ pub fn run(shared: &Shared, options: Options) -> Result<(), Failure> {
                 first: format!("/v2/audit?limit={limit}{chain}"),
                 then: format!("/v2/audit?limit=200{chain}"),
                 columns: &COLUMNS,
-                told_by: &["id"],
+                identity_fields: &["id"],
                 line: &|row| cells(row, &COLUMNS),
             };
             tail.follow(shared, &Api::connect(shared)?)

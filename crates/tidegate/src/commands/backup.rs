@@ -51,7 +51,7 @@ const SETTINGS: &str = "tidegate.toml";
 
 pub fn backup(shared: &Shared, options: &Backup) -> Result<(), Failure> {
     let (settings, url) = settings_of(&options.settings)?;
-    match datadir::look(&settings.data_dir).map_err(anyhow::Error::from)? {
+    match datadir::inspect(&settings.data_dir).map_err(anyhow::Error::from)? {
         DataDir::Ready => {}
         DataDir::Empty => {
             let message = format!("{} is empty: there is nothing to back up.", settings.data_dir.display());
@@ -166,7 +166,7 @@ fn bring_back(
         ("sqlite", None) => {}
         ("postgres", Some(url)) if manifest.has(ROWS) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(store::bring_back(&url.parse()?, &options.from.join(ROWS)))?;
+            runtime.block_on(store::restore(&url.parse()?, &options.from.join(ROWS)))?;
         }
         ("postgres", Some(url)) => Tools::of(url)?.restore(&options.from.join(DUMP))?,
         ("sqlite", Some(_)) => bail!("this backup is of SQLite: leave TIDEGATE_DATABASE_URL out"),

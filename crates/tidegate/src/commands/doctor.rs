@@ -67,7 +67,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
 
 fn local(settings: &Settings, checks: &mut Vec<Check>) {
     let shown = settings.data_dir.display();
-    match store::datadir::look(&settings.data_dir) {
+    match store::datadir::inspect(&settings.data_dir) {
         Ok(store::datadir::DataDir::Ready) => {
             checks.push(Check::fine("data directory", format!("{shown} is initialised")))
         }

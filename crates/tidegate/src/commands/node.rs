@@ -116,7 +116,7 @@ pub enum KvNumbers {
 }
 
 /// A runtime, and what it is called where it is named.
-pub struct Opened {
+pub struct OpenedRuntime {
     pub runtime: Arc<dyn Runtime>,
     pub kind: &'static str,
     /// What a person is told of it.
@@ -130,10 +130,10 @@ impl Serving {
     }
 
     #[cfg(feature = "engine")]
-    pub const fn keeps(&self) -> engine::KvDtype {
+    pub const fn kv_dtype(&self) -> engine::KvDtype {
         match self.kv_numbers {
-            KvNumbers::F16 => engine::KvDtype::Half,
-            KvNumbers::Q8 => engine::KvDtype::Eight,
+            KvNumbers::F16 => engine::KvDtype::F16,
+            KvNumbers::Q8 => engine::KvDtype::Q8,
         }
     }
 
@@ -245,7 +245,7 @@ fn serve(serving: &Serving) -> Result<(), Failure> {
         }
         None => None,
     };
-    let Opened { runtime, kind, remark } = open(serving)?;
+    let OpenedRuntime { runtime, kind, remark } = open(serving)?;
     let models = runtime.models();
     let adapters = serving.adapters(data_dir.as_deref());
     let joined = data_dir.clone();
@@ -274,14 +274,14 @@ fn serve(serving: &Serving) -> Result<(), Failure> {
             eprintln!("it says so at {reporter}");
         }
         let reporting = reporter.map(|reporter| tokio::task::spawn_local(reporter.run()));
-        stop.wanted().await;
+        stop.received().await;
         // What is not reported by now is reported after the next start.
         reporting.inspect(tokio::task::JoinHandle::abort);
         running.drain();
         service.close();
         tokio::select! {
             () = ended(&running) => {}
-            () = stop.wanted() => running.stop(),
+            () = stop.received() => running.stop(),
         }
         Ok(())
     })
@@ -294,13 +294,13 @@ fn reporter(
     device: Option<String>,
 ) -> Result<Option<Reporter>, Failure> {
     let Some(membership) = Membership::read(&data_dir)? else { return Ok(None) };
-    let reporter = Reporter::new(Arc::clone(service), membership, data_dir, device, api::way_out()?)?;
+    let reporter = Reporter::new(Arc::clone(service), membership, data_dir, device, api::egress_settings()?)?;
     Ok(Some(reporter))
 }
 
-fn open(serving: &Serving) -> Result<Opened, Failure> {
+fn open(serving: &Serving) -> Result<OpenedRuntime, Failure> {
     match serving.model.as_deref().unwrap_or(ECHO) {
-        ECHO => Ok(Opened {
+        ECHO => Ok(OpenedRuntime {
             runtime: Arc::new(Echo),
             kind: ECHO,
             remark: "echo is no model: it repeats what it is told".to_owned(),

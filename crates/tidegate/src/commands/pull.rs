@@ -42,11 +42,11 @@ pub struct Options {
 }
 
 /// Shows how far a pull is.
-struct Teller {
+struct ProgressPrinter {
     world: World,
     how: How,
     every: Duration,
-    told_us: Cell<Option<u64>>,
+    last_printed_us: Cell<Option<u64>>,
     begun_us: Cell<u64>,
     begun_bytes: Cell<u64>,
     is_line_open: Cell<bool>,
@@ -68,7 +68,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     let (endpoint, token) = source(options.from.as_deref()).map_err(told)?;
     let shelf = options.place.shelf()?;
     let world = World::system();
-    let teller = Teller::new(&world, shared.json);
+    let teller = ProgressPrinter::new(&world, shared.json);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let client = client()?;
     let entry = LocalSet::new().block_on(&runtime, async {
@@ -77,7 +77,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
             revision: &options.revision,
             endpoint: &endpoint,
             token: token.as_ref(),
-            shelf: &shelf,
+            store: &shelf,
             client: &client,
             world: &world,
         };
@@ -85,7 +85,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
         let mut stop = Stop::listen()?;
         tokio::select! {
             pulled = hub::pull(&order, &tell) => pulled.map_err(told),
-            () = stop.wanted() => Err(Failure::new(
+            () = stop.received() => Err(Failure::new(
                 INTERRUPTED,
                 "Stopped. What came is kept: the same command goes on from there.",
             )),
@@ -135,7 +135,7 @@ fn client() -> Result<Client, Failure> {
     Ok(Client::new(Arc::new(settings))?)
 }
 
-impl Teller {
+impl ProgressPrinter {
     fn new(world: &World, json: bool) -> Self {
         let (how, every) = match (json, std::io::stderr().is_terminal()) {
             (true, _) => (How::Documents, DOCUMENT_EVERY),
@@ -146,7 +146,7 @@ impl Teller {
             world: world.clone(),
             how,
             every,
-            told_us: Cell::new(None),
+            last_printed_us: Cell::new(None),
             begun_us: Cell::new(0),
             begun_bytes: Cell::new(0),
             is_line_open: Cell::new(false),
@@ -178,11 +178,12 @@ impl Teller {
 
     fn moved(&self, here: u64, all: u64) {
         let now_us = self.world.clock.monotonic_us();
-        let since_us = now_us.saturating_sub(self.told_us.get().unwrap_or_else(|| self.begun_us.get()));
+        let since_us =
+            now_us.saturating_sub(self.last_printed_us.get().unwrap_or_else(|| self.begun_us.get()));
         if u128::from(since_us) < self.every.as_micros() {
             return;
         }
-        self.told_us.set(Some(now_us));
+        self.last_printed_us.set(Some(now_us));
         let passed_us = now_us.saturating_sub(self.begun_us.get()).max(1);
         let fetched = u128::from(here.saturating_sub(self.begun_bytes.get()));
         let rate = u64::try_from(fetched * 1_000_000 / u128::from(passed_us)).unwrap_or(u64::MAX);

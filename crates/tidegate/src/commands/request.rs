@@ -90,7 +90,7 @@ fn follow(shared: &Shared, api: &Api, options: &Options, query: &str) -> Result<
         first: format!("/v2/requests?limit={}{query}", options.limit),
         then: format!("/v2/requests?limit=200{since}"),
         columns: &COLUMNS,
-        told_by: &["id"],
+        identity_fields: &["id"],
         line: &line,
     };
     tail.follow(shared, api)

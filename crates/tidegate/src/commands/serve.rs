@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use control::{Control, Founded, Heads, Site};
-use domain::ports::AnswerKeeper;
+use domain::ports::AnswerStore;
 use gateway::{AskReadiness, ControlHandle, GatewaySettings, MakeCore, Proxies, Running, Times};
 use store::datadir::DataDir;
 use world::World;
@@ -83,7 +83,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         tracing::warn!("{refusal}");
     }
     hardening::raise_descriptor_limit();
-    if store::datadir::look(&settings.data_dir).map_err(anyhow::Error::from)? == DataDir::Empty {
+    if store::datadir::inspect(&settings.data_dir).map_err(anyhow::Error::from)? == DataDir::Empty {
         check_is_meant(&settings)?;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -110,7 +110,7 @@ fn check_is_meant(settings: &Settings) -> Result<(), Failure> {
 async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
     let world = World::system();
-    let founded = match store::datadir::look(&settings.data_dir)? {
+    let founded = match store::datadir::inspect(&settings.data_dir)? {
         DataDir::Empty => founding::found_or_join(settings, &world, control::OWNER_EMAIL).await?,
         DataDir::Ready => None,
     };
@@ -126,10 +126,10 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
         masters: Arc::clone(&house.masters),
         egress: Arc::clone(&house.egress),
         board: Arc::clone(&house.board),
-        trips: system,
+        outbound: system,
         world: world.clone(),
         site: settings.site()?,
-        answers: Arc::clone(&house.answers) as Arc<dyn AnswerKeeper>,
+        answers: Arc::clone(&house.answers) as Arc<dyn AnswerStore>,
         replica: house.replica.to_string(),
         beat_every: settings.beat_every,
     })
@@ -144,13 +144,13 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
     let site = settings.site()?.at(running.address());
     let console = console(&house, &world, &site, settings).await?;
     greet(settings, running.address(), &console, founded.as_ref(), started);
-    stop.wanted().await;
+    stop.received().await;
     eprintln!("draining: no new requests; running ones finish. A second signal ends them.");
     running.drain();
     house.allowances.drain();
     tokio::select! {
         () = ended(&running) => {}
-        () = stop.wanted() => running.stop(),
+        () = stop.received() => running.stop(),
     }
     tokio::task::spawn_blocking(move || running.join()).await?;
     worker.stop().await;

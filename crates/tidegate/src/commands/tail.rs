@@ -23,7 +23,7 @@ pub struct Tail<'a> {
     pub then: String,
     pub columns: &'a [&'a str],
     /// The fields that tell a row, and the state that it is in, from every other.
-    pub told_by: &'a [&'a str],
+    pub identity_fields: &'a [&'a str],
     /// A row for people.
     pub line: &'a dyn Fn(&Value) -> String,
 }
@@ -86,7 +86,7 @@ impl Tail<'_> {
     fn fresh(&self, page: &Value, seen: &mut Seen) -> Vec<Value> {
         let rows = page.get("data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let told = |row: &Value| {
-            self.told_by.iter().map(|name| output::cell(row, name)).collect::<Vec<_>>().join(" ")
+            self.identity_fields.iter().map(|name| output::cell(row, name)).collect::<Vec<_>>().join(" ")
         };
         let mut rows: Vec<_> = rows.iter().filter(|row| seen.is_new(told(row))).cloned().collect();
         rows.reverse();

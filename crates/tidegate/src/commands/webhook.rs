@@ -130,7 +130,7 @@ fn tail(shared: &Shared, api: &Api, deliveries: &str, limit: u32) -> Result<(), 
         first: format!("{deliveries}?limit={limit}"),
         then: format!("{deliveries}?limit=100"),
         columns: &COLUMNS,
-        told_by: &["event_id", "status", "attempts"],
+        identity_fields: &["event_id", "status", "attempts"],
         line: &|row| cells(row, &shown),
     };
     tail.follow(shared, api)

@@ -7,7 +7,7 @@ use std::io::Read;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::document::{Declared, Document, Place, SecretAt};
+use super::document::{Declared, Document, Place, SecretSource};
 use super::kinds::{Change, Field, Form, KINDS, Kind, SecretNeed};
 use super::live::{self, APPLY, Live, MANAGED_BY, Names, Workspace};
 use crate::api::{Api, field as text_of};
@@ -317,15 +317,15 @@ pub fn read_secrets(steps: &[Step]) -> Result<HashMap<usize, String>, Failure> {
         let missing = |why: String| declared.place.wrong(why);
         let text = match &declared.secret {
             None => continue,
-            Some(SecretAt::Environment(name)) => {
+            Some(SecretSource::Environment(name)) => {
                 std::env::var(name).map_err(|_| missing(format!("{name} is not set in this shell.")))?
             }
-            Some(SecretAt::File(file)) => std::fs::read_to_string(file)
+            Some(SecretSource::File(file)) => std::fs::read_to_string(file)
                 .map_err(|error| missing(format!("{} can't be read: {error}.", file.display())))?,
-            Some(SecretAt::Stdin) if stdin.is_some() => {
+            Some(SecretSource::Stdin) if stdin.is_some() => {
                 return Err(missing("two secrets can't both come on standard input.".to_owned()));
             }
-            Some(SecretAt::Stdin) => {
+            Some(SecretSource::Stdin) => {
                 let mut text = String::new();
                 std::io::stdin().read_to_string(&mut text)?;
                 stdin = Some(text.clone());

@@ -35,7 +35,7 @@ impl Place {
 
 /// Where a secret is read from; never the secret itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SecretAt {
+pub enum SecretSource {
     Environment(String),
     /// Relative paths are relative to the document.
     File(PathBuf),
@@ -47,7 +47,7 @@ pub enum SecretAt {
 pub struct Declared {
     pub kind: &'static Kind,
     pub fields: Map<String, Value>,
-    pub secret: Option<SecretAt>,
+    pub secret: Option<SecretSource>,
     /// Whether `apply` manages it from now on; `managed = false` leaves it to whoever created it.
     pub is_managed: bool,
     pub place: Place,
@@ -156,17 +156,17 @@ fn checked(table: Table, at: &dyn Fn(usize) -> Place) -> Result<Declared, Failur
 }
 
 /// The error never repeats the value: it may be a secret that does not belong here.
-fn secret_at(value: &Value, place: &Place) -> Result<SecretAt, Failure> {
+fn secret_at(value: &Value, place: &Place) -> Result<SecretSource, Failure> {
     let members = value.as_object().filter(|members| members.len() == 1);
     let member =
         members.and_then(|members| members.iter().next()).map(|(name, value)| (name.as_str(), value));
     match member {
-        Some(("env", Value::String(name))) => Ok(SecretAt::Environment(name.clone())),
+        Some(("env", Value::String(name))) => Ok(SecretSource::Environment(name.clone())),
         Some(("file", Value::String(file))) => {
             let beside = place.file.parent().unwrap_or_else(|| Path::new("."));
-            Ok(SecretAt::File(beside.join(file)))
+            Ok(SecretSource::File(beside.join(file)))
         }
-        Some(("stdin", Value::Bool(true))) => Ok(SecretAt::Stdin),
+        Some(("stdin", Value::Bool(true))) => Ok(SecretSource::Stdin),
         _ => Err(place.wrong(
             "a secret does not belong in a document: write secret = { env = \"NAME\" }, { file = \"PATH\" } or { stdin = true }.",
         )),
@@ -294,7 +294,7 @@ mod tests {
                 [("project", lines[0]), ("credential", lines[1]), ("route", lines[2])],
                 "{name}"
             );
-            assert_eq!(document.objects[1].secret, Some(SecretAt::Environment("KEY".into())));
+            assert_eq!(document.objects[1].secret, Some(SecretSource::Environment("KEY".into())));
             assert_eq!(document.objects[1].fields["pricing"]["a/b"]["input"], 1_000);
             assert_eq!(document.objects[2].fields["scope"], serde_json::json!({}));
         }

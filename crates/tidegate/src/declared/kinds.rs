@@ -19,7 +19,7 @@ pub struct Kind {
     /// It belongs to the installation: only operators can see it.
     pub of_operator: bool,
     /// Field values of objects that have ended, such as revoked keys; no document contains these.
-    pub over: &'static [(&'static str, &'static str)],
+    pub ended_values: &'static [(&'static str, &'static str)],
 }
 
 /// One field, by its name in the document.
@@ -126,7 +126,7 @@ pub const KINDS: &[Kind] = &[
         shown_once: None,
         has_metadata: true,
         of_operator: false,
-        over: &[],
+        ended_values: &[],
     },
     Kind {
         noun: "account",
@@ -155,7 +155,7 @@ pub const KINDS: &[Kind] = &[
         shown_once: None,
         has_metadata: true,
         of_operator: true,
-        over: &[],
+        ended_values: &[],
     },
     Kind {
         noun: "credential",
@@ -184,7 +184,7 @@ pub const KINDS: &[Kind] = &[
         shown_once: None,
         has_metadata: true,
         of_operator: false,
-        over: &[("status", "revoked")],
+        ended_values: &[("status", "revoked")],
     },
     Kind {
         noun: "node",
@@ -203,7 +203,7 @@ pub const KINDS: &[Kind] = &[
         shown_once: None,
         has_metadata: true,
         of_operator: false,
-        over: &[],
+        ended_values: &[],
     },
     Kind {
         noun: "key",
@@ -221,7 +221,7 @@ pub const KINDS: &[Kind] = &[
         shown_once: Some("key"),
         has_metadata: false,
         of_operator: false,
-        over: &[("status", "revoked"), ("status", "expired")],
+        ended_values: &[("status", "revoked"), ("status", "expired")],
     },
     Kind {
         noun: "route",
@@ -247,7 +247,7 @@ pub const KINDS: &[Kind] = &[
         shown_once: None,
         has_metadata: false,
         of_operator: false,
-        over: &[],
+        ended_values: &[],
     },
     Kind {
         noun: "policy",
@@ -266,7 +266,7 @@ pub const KINDS: &[Kind] = &[
         shown_once: None,
         has_metadata: false,
         of_operator: false,
-        over: &[],
+        ended_values: &[],
     },
     Kind {
         noun: "member",
@@ -287,7 +287,7 @@ pub const KINDS: &[Kind] = &[
         shown_once: Some("invite_link"),
         has_metadata: false,
         of_operator: false,
-        over: &[],
+        ended_values: &[],
     },
     Kind {
         noun: "budget",
@@ -309,7 +309,7 @@ pub const KINDS: &[Kind] = &[
         shown_once: None,
         has_metadata: false,
         of_operator: false,
-        over: &[],
+        ended_values: &[],
     },
     Kind {
         noun: "webhook",
@@ -326,7 +326,7 @@ pub const KINDS: &[Kind] = &[
         shown_once: Some("secret"),
         has_metadata: false,
         of_operator: false,
-        over: &[],
+        ended_values: &[],
     },
 ];
 

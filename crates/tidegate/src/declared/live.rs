@@ -174,7 +174,7 @@ pub fn read(api: &Api) -> Result<Workspace, Failure> {
 }
 
 fn is_over(kind: &Kind, row: &Value) -> bool {
-    kind.over.iter().any(|(field, value)| row.get(field).and_then(Value::as_str) == Some(value))
+    kind.ended_values.iter().any(|(field, value)| row.get(field).and_then(Value::as_str) == Some(value))
 }
 
 /// Converts an object of `/v2` to the form of a document.

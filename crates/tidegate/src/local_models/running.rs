@@ -9,20 +9,20 @@ use engine::{
 };
 use world::World;
 
-use crate::commands::node::{Opened, Serving};
+use crate::commands::node::{OpenedRuntime, Serving};
 use crate::memory::{Needed, Room as Memory};
 use crate::output::{self, Failure};
 
 /// The most sequences in a step.
 const STEP_TEXTS: usize = 64;
 
-pub fn open(model: &str, serving: &Serving) -> Result<Opened, Failure> {
+pub fn open(model: &str, serving: &Serving) -> Result<OpenedRuntime, Failure> {
     let begun = Instant::now();
     let named = |error: EngineError| Failure::new(output::USAGE, format!("--device: {error}."));
     let processor: Processor = serving.device().parse().map_err(named)?;
     processor.check().map_err(named)?;
     processor
-        .check_keeps(serving.keeps())
+        .check_keeps(serving.kv_dtype())
         .map_err(|error| Failure::new(output::USAGE, format!("--kv-numbers: {error}.")))?;
     let (path, id) = serving.model(model)?;
     let source = Source::open(&path).map_err(told)?;
@@ -34,7 +34,7 @@ pub fn open(model: &str, serving: &Serving) -> Result<Opened, Failure> {
         local.longest(),
         begun.elapsed().as_secs_f32()
     );
-    Ok(Opened { runtime: Arc::new(local), kind: "engine", remark })
+    Ok(OpenedRuntime { runtime: Arc::new(local), kind: "engine", remark })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it stands where errors are mapped")]
@@ -73,7 +73,7 @@ fn check_memory(
         _ => format!(" on {processor}, and {} MiB of weights in this machine's memory", mib(beside)),
     };
     let conversations = serving.kv_bytes() as u64;
-    let token = KvCache::block_bytes(source.shape(), serving.keeps()) / BLOCK;
+    let token = KvCache::block_bytes(source.shape(), serving.kv_dtype()) / BLOCK;
     eprintln!(
         "{id}: {} MiB of weights and {} MiB for conversations{place}, {token} bytes for each token of them",
         mib(weights),
@@ -95,17 +95,17 @@ fn settings(id: String, processor: Processor, draft: Option<Drafting>, serving: 
     LocalSettings {
         id,
         created_unix_s: world.clock.unix_ms() / 1_000,
-        room: SchedulerLimits {
+        scheduler_limits: SchedulerLimits {
             bytes: serving.kv_bytes(),
-            keeps: serving.keeps(),
-            tokens: processor.step_tokens(),
-            texts: STEP_TEXTS,
+            kv_dtype: serving.kv_dtype(),
+            step_tokens: processor.step_tokens(),
+            sequences: STEP_TEXTS,
             waiting: serving.waiting(),
-            guesses: serving.guesses(),
+            draft_tokens: serving.guesses(),
         },
         limits: serving.adapter_limits(),
         draft,
-        spare: AvailableMemory::told(move || Memory::now().left(is_ignored)),
+        spare: AvailableMemory::new(move || Memory::now().left(is_ignored)),
         chance: Arc::new(move || {
             let mut bytes = [0; 8];
             world.random.fill(&mut bytes);

@@ -103,8 +103,8 @@ fn a_kept_answer_opens_in_its_place_alone() {
     let b = bench();
     b.add_workspace(workspace(1));
     b.add_workspace(workspace(2));
-    let sealed = b.vault.sealer.seal_kept(&place(1), b"an answer").unwrap();
-    assert_eq!(b.vault.opener.open_kept(&place(1), &sealed).unwrap().expose(), b"an answer");
+    let sealed = b.vault.sealer.seal_content(&place(1), b"an answer").unwrap();
+    assert_eq!(b.vault.opener.open_content(&place(1), &sealed).unwrap().expose(), b"an answer");
     let elsewhere = [
         ContentRef { workspace: workspace(2), ..place(1) },
         ContentRef { project: place(2).project, ..place(1) },
@@ -113,14 +113,14 @@ fn a_kept_answer_opens_in_its_place_alone() {
         ContentRef { kept: Kept::Turn, ..place(1) },
     ];
     for (number, place) in elsewhere.iter().enumerate() {
-        let told = b.vault.opener.open_kept(place, &sealed).err().unwrap();
+        let told = b.vault.opener.open_content(place, &sealed).err().unwrap();
         let expected = if number == 0 { OpenError::KeyUnknown } else { OpenError::Refused };
         assert_eq!(told, expected, "{place:?}");
     }
     for at in 0..sealed.bytes.len() {
         let mut changed = sealed.clone();
         changed.bytes[at] ^= 1;
-        assert!(b.vault.opener.open_kept(&place(1), &changed).is_err(), "byte {at}");
+        assert!(b.vault.opener.open_content(&place(1), &changed).is_err(), "byte {at}");
     }
     let (told, of_turns): (Vec<_>, Vec<_>) =
         b.heard.actions().into_iter().partition(|action| *action == "answer.open_refused");
@@ -148,8 +148,8 @@ fn a_workspace_key_is_replaced_and_what_is_shut_stays_shut() {
     b.publish(id, &object, &second);
     b.publish(id, &other, &broken);
     let turn_place = ContentRef { kept: Kept::Turn, ..place(1) };
-    let answer = b.vault.sealer.seal_kept(&place(1), b"an answer").unwrap();
-    let turn = b.vault.sealer.seal_kept(&turn_place, b"a turn").unwrap();
+    let answer = b.vault.sealer.seal_content(&place(1), b"an answer").unwrap();
+    let turn = b.vault.sealer.seal_content(&turn_place, b"a turn").unwrap();
     let next = run(b.vault.sealer.next_workspace_key(id)).unwrap();
     assert_eq!(b.vault.sealer.current_key_id(id), Some(old.0.clone()), "it seals once it was learned");
     let keys = |keys: &[&(String, Vec<u8>)]| KeyUpdate {
@@ -162,8 +162,8 @@ fn a_workspace_key_is_replaced_and_what_is_shut_stays_shut() {
     assert_eq!((resealed.version, &resealed.key_id), (2, &next.0));
     let floor = b.vault.reseal_floor(id, &object, &second.floor).unwrap();
     assert_eq!((floor.version, &floor.key_id), (2, &next.0));
-    let answer = b.vault.reseal_kept(&place(1), &answer).unwrap();
-    let turn = b.vault.reseal_kept(&turn_place, &turn).unwrap();
+    let answer = b.vault.reseal_content(&place(1), &answer).unwrap();
+    let turn = b.vault.reseal_content(&turn_place, &turn).unwrap();
     // An old secret, a changed one, and an anti-rollback record of another object are not resealed.
     assert_eq!(b.vault.reseal_secret(id, &object, &first.sealed), Err(OpenError::RolledBack));
     let mut changed = broken.sealed;
@@ -177,6 +177,6 @@ fn a_workspace_key_is_replaced_and_what_is_shut_stays_shut() {
     b.clock.advance_us(u64::try_from(domain::limits::DEADLINE.as_micros()).unwrap());
     assert_eq!(b.vault.opener.open(id, &object, &second.sealed).err(), Some(OpenError::KeyUnknown));
     assert_eq!(b.vault.opener.open(id, &object, &resealed).unwrap().expose(), b"sk-second");
-    assert_eq!(b.vault.opener.open_kept(&place(1), &answer).unwrap().expose(), b"an answer");
-    assert_eq!(b.vault.opener.open_kept(&turn_place, &turn).unwrap().expose(), b"a turn");
+    assert_eq!(b.vault.opener.open_content(&place(1), &answer).unwrap().expose(), b"an answer");
+    assert_eq!(b.vault.opener.open_content(&turn_place, &turn).unwrap().expose(), b"a turn");
 }

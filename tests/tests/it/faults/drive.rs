@@ -1,4 +1,4 @@
-//! The official SDKs as programs: what each is to ask, and what it says an application was told.
+//! Runs the official SDKs as programs: which calls each makes, and what the application saw.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -11,7 +11,7 @@ use tokio::process::Command;
 
 use crate::command::workspace;
 
-/// Far longer than all of them take together.
+/// Far longer than all calls take together.
 const WITHIN: Duration = Duration::from_secs(900);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,14 +20,14 @@ pub enum Language {
     Node,
 }
 
-/// An official SDK, on one of its surfaces.
+/// An official SDK, with one of its APIs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Sdk {
     pub language: Language,
     pub grammar: Grammar,
 }
 
-/// One call that an application makes.
+/// One call by an application.
 #[derive(Debug, Clone, Serialize)]
 pub struct Ask {
     pub id: usize,
@@ -38,11 +38,11 @@ pub struct Ask {
     pub model: &'static str,
     pub stream: bool,
     pub timeout_s: u64,
-    /// An SDK that still waits then is left alone.
+    /// An SDK that still waits after this is abandoned.
     pub patience_s: u64,
 }
 
-/// What became of it.
+/// The result of a call.
 #[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
 pub struct Told {
     pub id: usize,
@@ -50,7 +50,7 @@ pub struct Told {
     pub status: Option<u16>,
     pub code: Option<String>,
     pub pieces: usize,
-    /// The answer came to an end of its own.
+    /// The answer ended normally.
     pub whole: bool,
 }
 
@@ -75,7 +75,7 @@ impl Sdk {
             Grammar::Chat | Grammar::Responses => "openai",
             Grammar::Anthropic => "anthropic",
             Grammar::Gemini => "google",
-            // No SDK is pointed at us that speaks it.
+            // No SDK in these tests uses it.
             Grammar::Converse | Grammar::Hosted => unreachable!(),
         }
     }
@@ -118,7 +118,7 @@ impl Language {
     }
 }
 
-/// Asks everything through the SDKs of one language.
+/// Makes all calls through the SDKs of one language.
 pub async fn drive(language: Language, asks: Vec<Ask>) -> Vec<Told> {
     let (program, script) = language.command();
     let mut child = Command::new(program)

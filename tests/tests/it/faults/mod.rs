@@ -1,5 +1,5 @@
-//! What applications are told when providers fail: the official SDKs raise the same as they would against the provider
-//! itself, and ask no more often.
+//! What applications see when providers fail: the official SDKs raise the same exceptions as against the
+//! provider itself, and send no more requests.
 
 mod drive;
 mod page;
@@ -15,14 +15,14 @@ use scripted::{Scripted, all};
 use stage::{Outcome, Outcomes, Row, Stage};
 use verdict::{Asked, Raised, holds_always, stands_for, verdict};
 
-/// Of a hundred rows, in so many the very same exception is raised: of those where the provider says what is wrong, and
-/// of all, where many a failure is none that the provider itself ever tells.
+/// The minimum percentage of rows in which the very same exception is raised: of those in which the provider
+/// reports the failure, and of all, many of which are failures that a provider never reports itself.
 const SAME_SAID_PERCENT: usize = 88;
 const SAME_PERCENT: usize = 68;
-/// And in no more than so many the one of the failure's class, for a reason that is written down.
+/// The maximum percentage of rows with the exception of the failure's class instead, for a documented reason.
 const EXCUSED_PERCENT_MAX: usize = 32;
 
-/// Failures that are told to clients of other grammars than the provider's.
+/// Failures that are tested with clients of other wire formats than the provider's.
 const ABROAD: [&str; 18] = [
     "bad request",
     "context length",
@@ -44,7 +44,7 @@ const ABROAD: [&str; 18] = [
     "overloaded after content",
 ];
 
-/// What the SDK raises where its own vendor uses the words of the failure's class.
+/// What the SDK raises when its own vendor reports the class's reference failure.
 fn own<'o>(faults: &[Scripted], outcomes: &'o Outcomes, sdk: Sdk, scripted: &Scripted) -> &'o Outcome {
     let name = stands_for(scripted.class, scripted.is_late);
     let fault = faults.iter().position(|known| known.name == name).unwrap();
@@ -82,7 +82,7 @@ async fn sdks_raise_what_they_would_without_a_gateway() {
     page::keep(&faults, &outcomes, &judged);
 }
 
-/// Equal rows and excused ones, each with a bound of its own; others there are none.
+/// Checks the bounds of identical and excused rows; there must be no others.
 fn gate(faults: &[Scripted], judged: &[Judged]) {
     let percent = |rows: &[&Judged], is: &dyn Fn(Raised) -> bool| {
         rows.iter().filter(|one| is(one.verdict.raised)).count() * 100 / rows.len()
@@ -127,7 +127,7 @@ async fn sdks_raise_by_class_whatever_the_provider_speaks() {
         let own = own(&faults, &outcomes, row.sdk, scripted);
         let shown = format!("{} over {:?}: {}", row.sdk.name(), row.vendor, scripted.name);
         if (scripted.class, row.sdk.grammar) == (FaultClass::ContentPolicy, Grammar::Gemini) {
-            // No error in this grammar: an answer without candidates says why.
+            // This wire format has no such error: an answer without candidates gives the reason.
             let told = &through.told;
             assert!(told.raised.is_none() && told.whole && through.calls == 1, "{shown}: {through:?}");
             continue;

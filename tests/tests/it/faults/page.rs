@@ -1,4 +1,4 @@
-//! `docs/errors.md`: the class table as the code has it, and what the SDKs were seen to raise.
+//! Generates `docs/errors.md`: the class table from the code, and the exceptions that the SDKs raised.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use dialects::{AnswerPath, AnswerStream, Request, render_blocked, render_error};
 use domain::{Blame, Dialect, Fault, FaultClass, Grammar, Operation, TraceId};
 use execute::schedule::{Remedy, remedy};
-use execute::{HealthSignal, lesson};
+use execute::{HealthSignal, health_signal};
 use serde_json::Value;
 
 use super::drive::SDKS;
@@ -41,7 +41,7 @@ pub struct Judged {
     pub verdict: Verdict,
 }
 
-/// Compares the page with what is kept, or writes it.
+/// Compares the generated page with the checked-in one, or writes it.
 pub fn keep(faults: &[Scripted], outcomes: &Outcomes, judged: &[Judged]) {
     let made = format!("{HEAD}{}{}", classes(), parity(faults, outcomes, judged));
     let file = workspace().join("docs/errors.md");
@@ -64,7 +64,7 @@ fn classes() -> String {
             class.as_str(),
             whose(class.blame()),
             asks(remedy(class)),
-            learns(lesson(class)),
+            learns(health_signal(class)),
             told(class, Dialect::Chat, "/error/type"),
             in_stream(class),
             told(class, Dialect::Anthropic, "/error/type"),
@@ -98,11 +98,11 @@ const fn asks(remedy: Remedy) -> &'static str {
     }
 }
 
-const fn learns(lesson: HealthSignal) -> &'static str {
-    match lesson {
+const fn learns(signal: HealthSignal) -> &'static str {
+    match signal {
         HealthSignal::Nothing | HealthSignal::Neutral => "as before",
-        HealthSignal::Ill => "its breaker counts",
-        HealthSignal::Rest => "rests as long as was named",
+        HealthSignal::Unhealthy => "its breaker counts",
+        HealthSignal::Cooldown => "rests as long as was named",
         HealthSignal::Park => "parked, probed now and then",
     }
 }
@@ -120,17 +120,17 @@ fn told(class: FaultClass, dialect: Dialect, word: &str) -> String {
     format!("{} `{}`", answer.status, body.pointer(word).and_then(Value::as_str).unwrap())
 }
 
-/// What the SDKs of Converse make an exception of.
+/// The status and error type from which Converse SDKs choose an exception.
 fn thrown(class: FaultClass) -> String {
     let answer = render_error(&fault(class), Dialect::Converse, TraceId::new(1, [0; 10]));
     let kind = answer.headers.iter().find(|(name, _)| name == "x-amzn-errortype").unwrap();
     format!("{} `{}`", answer.status, kind.1.to_str().unwrap())
 }
 
-/// The code of `response.failed`.
+/// The error code in `response.failed`.
 fn in_stream(class: FaultClass) -> String {
     let way = AnswerPath {
-        is_loose: false,
+        needs_normalising: false,
         operation: Operation::Chat,
         client: Grammar::Responses,
         upstream: Grammar::Chat,
@@ -139,13 +139,13 @@ fn in_stream(class: FaultClass) -> String {
         model: "m".to_owned(),
         trace: TraceId::new(1, [0; 10]),
         created_unix_s: 0,
-        asked: dialects::AnswerConstraints::default(),
+        constraints: dialects::AnswerConstraints::default(),
         prompt_bytes: 0,
         keeps_text: false,
         form: dialects::AnswerForm::default(),
-        guess: None,
-        film: None,
-        heard: None,
+        estimator: None,
+        video: None,
+        transcript: None,
         vectors: dialects::VectorForm::default(),
     };
     let event: Bytes = AnswerStream::new(way).error_event(&fault(class), TraceId::new(1, [0; 10]));

@@ -1,4 +1,4 @@
-//! What goes wrong at a provider, in each provider's own words.
+//! Provider failures, in each provider's own wire format.
 
 use std::time::Duration;
 
@@ -12,20 +12,20 @@ use FaultClass::{
 };
 use Grammar::{Anthropic, Chat, Converse, Gemini, Hosted, Responses};
 
-/// One way to fail.
+/// One kind of failure.
 pub struct Scripted {
     pub name: &'static str,
     pub class: FaultClass,
     pub stream: bool,
-    /// Content went out before it fails: only the stream itself can still say so.
+    /// Content was sent before the failure: only the stream itself can still report it.
     pub is_late: bool,
     /// `None` where the provider has no such failure.
     pub behaviour: fn(Grammar) -> Option<Behaviour>,
-    /// Why the gateway tells it as it tells its class, where the SDK would have seen something else.
+    /// Why the gateway reports the failure as its class, if the SDK would have seen something else.
     pub why: Option<&'static str>,
-    /// The SDK waits no longer than this for one answer.
+    /// The SDK's timeout for one answer.
     pub timeout_s: u64,
-    /// Nothing is wrong: the SDKs take it for a whole answer.
+    /// Not a failure: the SDKs accept it as a complete answer.
     pub is_whole: bool,
 }
 
@@ -55,7 +55,7 @@ fn fault(name: &'static str, class: FaultClass, behaviour: fn(Grammar) -> Option
 }
 
 impl Scripted {
-    /// The provider says what is wrong, and an SDK reads it.
+    /// Whether the provider reports the failure in a form that an SDK reads.
     pub fn is_said(&self) -> bool {
         self.why.is_none_or(|why| ![NO_WIRE, NO_ANSWER, CONVERTED, ASLEEP].contains(&why))
     }
@@ -94,7 +94,7 @@ const fn is_openai(vendor: Grammar) -> bool {
     matches!(vendor, Chat | Responses)
 }
 
-/// The provider's own event that says it failed, at this place.
+/// The provider's own error event, at this point of the stream.
 fn told(vendor: Grammar, at: impl Into<At>, code: &str) -> Option<Behaviour> {
     let good = ok().code(code);
     Some(if vendor == Responses { good.failed(at) } else { good.error_event(at) })
@@ -104,7 +104,7 @@ fn ok() -> Behaviour {
     Behaviour::ok()
 }
 
-/// All of them. The first that has a class and a vendor's own word for it stands for the class.
+/// All failures. For each class, the one that `stands_for` names is the reference.
 pub fn all() -> Vec<Scripted> {
     [refusals(), limits(), failures(), strange_bodies(), broken_streams(), told_in_streams()]
         .into_iter()

@@ -1,5 +1,5 @@
-//! Where the SDKs ask: a provider that fails as scripted, alone and behind the gateway. Each case has a workspace of
-//! its own, so that none feels what the gateway learnt of another's credential.
+//! Runs the SDKs against a provider that fails as scripted, directly and through the gateway. Each case has
+//! its own workspace, so that what the gateway learnt about another case's credential has no effect.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -13,33 +13,33 @@ use super::scripted::Scripted;
 use crate::gateway::{Founded, Gateway};
 use crate::wait::a_moment;
 
-/// An SDK that sleeps for as long as a provider told it to is not waited for.
+/// An SDK that sleeps for as long as a provider's retry hint says is cut off after this.
 const PATIENCE_S: u64 = 20;
 const SETTLED_WITHIN: Duration = Duration::from_secs(30);
 
-/// One call to be made, and where what it does is counted.
+/// One SDK call, and where its effects are counted.
 struct Case {
     sdk: Sdk,
     vendor: Grammar,
     fault: usize,
     /// The key that the provider sees.
     secret: String,
-    /// Whose books it is in; none where the SDK asks the provider itself.
+    /// The workspace whose books it is in; `None` if the SDK calls the provider directly.
     books: Option<Founded>,
     ask: Ask,
 }
 
-/// What an SDK did and was told.
+/// What an SDK did and what it reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     pub told: Told,
-    /// How often the SDK asked.
+    /// How often the SDK sent the request.
     pub calls: usize,
-    /// How often the provider was asked.
+    /// How often the provider received it.
     pub upstream: usize,
 }
 
-/// One row of the run: a fault of a vendor, by one SDK.
+/// One row of the run: a vendor's fault, seen through one SDK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Row {
     pub sdk: Sdk,
@@ -47,14 +47,15 @@ pub struct Row {
     pub fault: usize,
 }
 
-/// All outcomes, by row: alone, and through the gateway.
+/// All outcomes by row: direct, and through the gateway.
 #[derive(Default)]
 pub struct Outcomes {
     pub direct: HashMap<Row, Outcome>,
     pub through: HashMap<Row, Outcome>,
 }
 
-/// A gateway, and an upstream for each SDK: the gateway's retries of an upstream are bounded for all that ask it.
+/// A gateway, and one upstream per SDK: the gateway's retry budget of an upstream is shared by all its
+/// requests.
 pub struct Stage {
     gateway: Gateway,
     upstreams: Vec<Emulator>,
@@ -70,7 +71,7 @@ impl Stage {
         Self { gateway: Gateway::start().await, upstreams, cases: Vec::new() }
     }
 
-    /// The SDK asks the provider itself.
+    /// The SDK calls the provider directly.
     pub fn ask_vendor(&mut self, sdk: Sdk, fault: usize, scripted: &Scripted) {
         let Some(behaviour) = (scripted.behaviour)(sdk.grammar) else { return };
         let secret = self.secret(sdk, behaviour);
@@ -79,7 +80,7 @@ impl Stage {
         self.cases.push(Case { sdk, vendor: sdk.grammar, fault, secret, books: None, ask });
     }
 
-    /// The SDK asks the gateway, behind which a vendor's key is its workspace's own.
+    /// The SDK calls the gateway, with the vendor's key as the workspace's own credential.
     pub async fn ask_gateway(&mut self, sdk: Sdk, vendor: Grammar, fault: usize, scripted: &Scripted) {
         let Some(behaviour) = (scripted.behaviour)(vendor) else { return };
         let secret = self.secret(sdk, behaviour);
@@ -100,7 +101,7 @@ impl Stage {
         self.cases.push(Case { sdk, vendor, fault, secret, books: Some(founded), ask });
     }
 
-    /// Lets all SDKs ask what they are to ask.
+    /// Makes all scheduled SDK calls.
     pub async fn play(self) -> Outcomes {
         let of = |language| {
             let cases = self.cases.iter().filter(move |case| case.sdk.language == language);
@@ -149,7 +150,7 @@ impl Stage {
         }
     }
 
-    /// A key of one case, which always fails in this way.
+    /// The key of one case, for which the upstream always fails in this way.
     fn secret(&self, sdk: Sdk, behaviour: Behaviour) -> String {
         let secret = format!("sk-fault-{:04}-9d4be0a7c2f1", self.cases.len());
         self.upstream(sdk).set_key(&secret, KeyState::Ok);
@@ -168,7 +169,7 @@ impl Stage {
         of_key.filter(|entry| entry.method == "POST").count()
     }
 
-    /// The client's calls, once the books have all that the provider was asked.
+    /// The number of client requests, once the books have all that the provider received.
     async fn calls_in_books(&self, founded: &Founded, upstream: usize) -> usize {
         let admin = self.gateway.with_key(&founded.admin_key);
         let deadline = Instant::now() + SETTLED_WITHIN;
@@ -185,7 +186,7 @@ impl Stage {
     }
 }
 
-/// Whether a vendor sells under this grammar.
+/// Whether this wire format is the vendor's own.
 pub fn is_same_seller(grammar: Grammar, vendor: Grammar) -> bool {
     slug(grammar) == slug(vendor)
 }
@@ -195,7 +196,7 @@ const fn slug(vendor: Grammar) -> &'static str {
         Grammar::Chat | Grammar::Responses => "openai",
         Grammar::Anthropic => "anthropic",
         Grammar::Gemini => "gemini",
-        // Who sells it is not asked here.
+        // Not a wire format of these cases.
         Grammar::Converse | Grammar::Hosted => unreachable!(),
     }
 }
@@ -209,7 +210,7 @@ const fn model(vendor: Grammar) -> &'static str {
     }
 }
 
-/// What the gateway's catalogue calls it.
+/// The model's name in the gateway's catalogue.
 const fn sold(vendor: Grammar) -> &'static str {
     match vendor {
         Grammar::Chat | Grammar::Responses => "openai/gpt-4o-mini",

@@ -1,4 +1,4 @@
-//! What an SDK did behind the gateway beside what it does against the provider itself.
+//! Compares an SDK's behaviour behind the gateway with its behaviour against the provider itself.
 
 use domain::FaultClass;
 use domain::limits::TRIES_PER_PRINCIPAL_MAX;
@@ -6,20 +6,20 @@ use domain::limits::TRIES_PER_PRINCIPAL_MAX;
 use super::scripted::Scripted;
 use super::stage::Outcome;
 
-/// How an exception compares.
+/// How the exceptions compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Raised {
     Same,
-    /// The same as for the failure that stands for its class, on purpose.
+    /// Deliberately the same as for the reference failure of its class.
     OfClass(&'static str),
     Different,
 }
 
-/// How often the SDK asked.
+/// How the numbers of SDK requests compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
     Same,
-    /// Less often, because the gateway asked again in its place, or because no retry helps.
+    /// Fewer, because the gateway retried instead, or because no retry helps.
     Fewer,
     Different,
 }
@@ -30,7 +30,7 @@ pub struct Verdict {
     pub asked: Asked,
 }
 
-/// The failure in whose words a class is told: the table's, by name.
+/// The name of a class's reference failure, whose form all failures of the class take.
 pub const fn stands_for(class: FaultClass, is_late: bool) -> &'static str {
     if is_late {
         return "error event after content";
@@ -48,7 +48,7 @@ pub const fn stands_for(class: FaultClass, is_late: bool) -> &'static str {
     }
 }
 
-/// Compares; `own` is what the SDK raises where its own vendor uses the words of the class.
+/// Compares both; `own` is what the SDK raises for the class's reference failure at its own vendor.
 pub fn verdict(scripted: &Scripted, direct: &Outcome, through: &Outcome, own: &Outcome) -> Verdict {
     let raised = if through.told.raised == direct.told.raised {
         Raised::Same
@@ -70,8 +70,8 @@ pub fn verdict(scripted: &Scripted, direct: &Outcome, through: &Outcome, own: &O
     Verdict { raised, asked }
 }
 
-/// What holds for every row, whatever it says: a broken answer is never taken for a whole one, and the provider is
-/// asked no more often than the more eager of the two would have asked it alone.
+/// Invariants of every row: a broken answer is never taken for a complete one, and the provider receives no
+/// more requests than the more persistent of the SDK and the gateway would send alone.
 pub fn holds_always(scripted: &Scripted, through: &Outcome, direct_calls: usize, row: &str) {
     let told = &through.told;
     if scripted.is_whole {

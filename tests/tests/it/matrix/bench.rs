@@ -1,4 +1,4 @@
-//! A gateway with a credential at a seller, and an SDK's driver in front of it.
+//! A gateway with a credential at a provider, and an SDK driver in front of it.
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use crate::gateway::Gateway;
 pub struct Bench {
     gateway: Gateway,
     driver: Driver,
-    /// A pair, for the SDK that signs.
+    /// An access key pair, for the SDK that signs.
     access_keys: String,
 }
 
@@ -22,13 +22,14 @@ impl Bench {
         Self { gateway, driver: Driver::start(language), access_keys: pair.to_string() }
     }
 
-    /// A good answer after failures, so that none of them is held against the credential in the next cell.
+    /// Sends a successful request after failures, so that they don't count against the credential in the next
+    /// cell.
     async fn reconcile(&self, cell: &Cell) {
         self.gateway.emulator.reset();
         self.gateway.chat_ok(&question(cell.model().0)).await;
     }
 
-    /// Runs a cell and says everything that is not as it must be.
+    /// Runs a cell; returns every deviation.
     pub async fn differences(&mut self, cell: &Cell) -> Vec<String> {
         let emulator = &self.gateway.emulator;
         emulator.reset();
@@ -59,7 +60,7 @@ impl Bench {
     }
 }
 
-/// A gateway that knows these sellers.
+/// A gateway with credentials at these providers.
 pub async fn gateway(sellers: &[Seller]) -> Gateway {
     let gateway = Gateway::with(parties::config(), &[]).await;
     for seller in sellers {

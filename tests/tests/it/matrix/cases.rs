@@ -1,11 +1,12 @@
-//! What is asked in the cells, what the emulator is told to answer, and what the client must then see.
+//! The cases of the SDK matrix: what each client sends, what the emulator answers, and what the client must
+//! then see.
 
 use harness::{At, Behaviour, ToolMode};
 
 use super::page::Note;
 use super::parties::{Cell, Client, Seller};
 
-/// What the SDKs ask; the words are in `tests/sdk/matrix.json`.
+/// The requests that the SDKs send; their texts are in `tests/sdk/matrix.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Case {
     Text,
@@ -24,7 +25,7 @@ pub enum Case {
     Cut,
 }
 
-/// What one model call ends with.
+/// How one model call ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     Stop,
@@ -33,23 +34,23 @@ pub enum Ended {
     Tools,
 }
 
-/// What one model call must show.
+/// The expected result of one model call.
 #[derive(Debug, Clone)]
 pub struct Expected {
     pub text: String,
     /// The names of the tools that it calls.
     pub calls: Vec<&'static str>,
     pub ended: Ended,
-    /// Tokens that it thinks.
+    /// Its reasoning tokens.
     pub reasoning: u64,
 }
 
-/// How a failure shows.
+/// How a failure surfaces in the SDK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failure {
-    /// The class of the exception, and the status in it, in Python and in Node.
+    /// The exception's class and HTTP status, in Python and in Node.
     pub seen: [(&'static str, Option<u16>); 2],
-    /// Tries of the gateway's own.
+    /// The gateway's own attempts.
     pub tries: usize,
 }
 
@@ -61,7 +62,7 @@ const WITH_STOP: &str = "up to the lighthouse and on";
 /// The first sixteen tokens of a longer answer.
 const SIXTEEN: &str = "You said: Tell me about tides, né 漢字 🙂 the tide comes in and lifts every";
 const SCHEMA: &str = r#"{"harbour":"value","high":true}"#;
-/// The first stop in the calls of tools; what follows is less and less.
+/// Reasoning tokens of the three model calls in a tool conversation, fewer each time.
 const THOUGHT: [u64; 3] = [9, 7, 3];
 
 impl Case {
@@ -101,7 +102,7 @@ impl Case {
         }
     }
 
-    /// What the drivers call it.
+    /// The case's name in the drivers.
     pub const fn asked(self) -> &'static str {
         match self {
             Self::System => "system",
@@ -126,7 +127,7 @@ impl Case {
         matches!(self, Self::NotFound | Self::RateLimit | Self::Failing | Self::Cut)
     }
 
-    /// What the emulator does, call by call.
+    /// The emulator's behaviour, call by call.
     pub fn script(self, stream: bool) -> Vec<Behaviour> {
         let say = |text: &str| Behaviour::ok().reasoning(0).text(text);
         match self {
@@ -148,7 +149,7 @@ impl Case {
         }
     }
 
-    /// What must reach the model, in whatever grammar.
+    /// Strings that must reach the model, in any wire format.
     pub fn needles(self) -> Vec<&'static str> {
         let question = "Tell me about tides, né 漢字 🙂";
         match self {
@@ -176,7 +177,7 @@ impl Case {
     }
 }
 
-/// Two calls at once, one more, and then a word.
+/// Two parallel tool calls, one more, and then a text.
 fn calling(reasoning: [u64; 3]) -> Vec<Behaviour> {
     let [first, second, third] = reasoning;
     vec![
@@ -187,7 +188,7 @@ fn calling(reasoning: [u64; 3]) -> Vec<Behaviour> {
 }
 
 impl Cell {
-    /// What each model call must show; nothing where the case fails.
+    /// The expected result of each model call; empty if the case fails.
     pub fn expected(&self) -> Vec<Expected> {
         let round =
             |text: &str, ended| Expected { text: text.to_owned(), calls: Vec::new(), ended, reasoning: 0 };
@@ -212,7 +213,7 @@ impl Cell {
         }
     }
 
-    /// What the SDK must throw.
+    /// The exception that the SDK must throw.
     pub fn failure(&self) -> Option<Failure> {
         let of = |status, openai: &'static str, gemini: &'static str, converse: &'static str, tries| {
             let seen = match self.client {
@@ -229,7 +230,7 @@ impl Cell {
             Case::Cut if !self.stream => {
                 of(502, "InternalServerError", "ServerError", "ModelErrorException", 3)
             }
-            // Its head is out: the error is the stream's last event.
+            // The response head has been sent: the error is the stream's last event.
             Case::Cut => {
                 let seen = match self.client {
                     Client::Chat | Client::Responses => [("APIError", None); 2],
@@ -244,13 +245,13 @@ impl Cell {
     }
 }
 
-/// What the emulators think, over and over, a token a word.
+/// The emulators' reasoning text, repeated, one token per word.
 const THOUGHTS: [&str; 8] = [" the", " tide", " comes", " in", " and", " lifts", " every", " boat"];
 const GEMINI_THOUGHTS: [&str; 9] =
     ["Weighing", " what", " was", " asked", " before", " any", " word", " is", " said."];
 
 impl Expected {
-    /// The thoughts that the client must read: all of them, where the seller shows any.
+    /// The reasoning text that the client must read: all of it, if the upstream shows any.
     pub fn thought(&self, cell: &Cell) -> String {
         let note = Note::of(cell.client, cell.seller, cell.case);
         if matches!(note, Some(Note::ThoughtsUnsaid | Note::ThoughtsLost)) {
@@ -267,7 +268,7 @@ impl Expected {
 }
 
 impl Ended {
-    /// How a client's grammar says it of an answer in another's.
+    /// The finish reason in the client's wire format, for an answer in the upstream's.
     pub fn told(self, client: Client, seller: Seller) -> &'static str {
         match (client, self) {
             (Client::Chat, Self::Stop | Self::StopSequence) => "stop",
@@ -275,7 +276,7 @@ impl Ended {
             (Client::Chat, Self::Tools) => "tool_calls",
             (Client::Responses, Self::Length) => "incomplete:max_output_tokens",
             (Client::Responses, _) => "completed",
-            // Only this grammar tells one from the other.
+            // Only this wire format distinguishes the two.
             (Client::Messages | Client::Converse, Self::StopSequence)
                 if matches!(seller.grammar(client), Client::Messages | Client::Converse) =>
             {

@@ -1,4 +1,5 @@
-//! A program that drives the SDKs of one language: it is given a command a line and answers a result a line.
+//! A program that drives the SDKs of one language: it reads one command per line and writes one result per
+//! line.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -16,7 +17,7 @@ pub enum Language {
     Node,
 }
 
-/// What an SDK is to ask.
+/// The call that an SDK makes.
 #[derive(Debug, Serialize)]
 pub struct Asked<'a> {
     pub id: &'a str,
@@ -28,14 +29,14 @@ pub struct Asked<'a> {
     pub case: &'a str,
 }
 
-/// What its user saw.
+/// What the SDK's user saw.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Seen {
     pub id: String,
     pub rounds: Vec<Round>,
     pub error: Option<Thrown>,
-    /// The bodies that went out, the model's name in them a star.
+    /// The request bodies that were sent, with the model's name replaced by a star.
     pub sent: Vec<String>,
 }
 
@@ -57,7 +58,8 @@ pub struct Call {
     pub arguments: String,
 }
 
-/// Tokens: of the whole prompt, of everything generated, and of each what was cached and what was thought.
+/// Tokens: of the whole prompt and of everything generated, and how many of each were cached or reasoning
+/// tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Usage {
@@ -75,7 +77,7 @@ pub struct Thrown {
     pub status: Option<u16>,
     pub code: Option<String>,
     pub message: String,
-    /// It is one of the SDK's own errors.
+    /// Whether it is one of the SDK's own exceptions.
     pub foreseen: bool,
 }
 
@@ -83,7 +85,7 @@ pub struct Driver {
     pub language: Language,
     commands: ChildStdin,
     results: Lines<BufReader<ChildStdout>>,
-    /// Kept, because it is killed when it is dropped.
+    /// Held because the process is killed on drop.
     _process: Child,
 }
 

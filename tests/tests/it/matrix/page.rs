@@ -1,25 +1,26 @@
-//! `docs/matrix.md`: what the cells and the sayings hold, as a page.
+//! Generates `docs/matrix.md` from the cells and the unsupported-field cases.
 
 use super::cases::Case;
 use super::parties::{Client, Seller};
 use super::unsaid::{Fate, SAYINGS, Saying};
 
-/// What of some cells differs from the others, and why.
+/// How some cells differ from the others, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Note {
-    /// The client's grammar has no such field: nothing is asked.
+    /// The client's wire format has no such field: nothing is sent.
     NoSuchField,
-    /// The seller counts thoughts among what it says.
+    /// The provider counts reasoning tokens within the answer's tokens.
     ThoughtsUncounted,
-    /// The seller counts thoughts beside what it says, and its usage passes as it is.
+    /// The provider counts reasoning tokens separately from the answer's, and its usage is passed on
+    /// unchanged.
     ThoughtsBeside,
-    /// The client's grammar does not count thoughts by themselves.
+    /// The client's wire format does not count reasoning tokens separately.
     ThoughtsUntold,
-    /// The client's grammar has no words for thoughts.
+    /// The client's wire format has no field for reasoning text.
     ThoughtsUnsaid,
-    /// Nor does the seller count them by themselves.
+    /// The same, and the provider does not count reasoning tokens separately.
     ThoughtsLost,
-    /// The seller does not tell a stop word from an end of its own.
+    /// The provider does not distinguish a stop sequence from a natural end.
     StopUntold,
 }
 

@@ -1,4 +1,5 @@
-//! Who speaks to whom: the clients' dialects, the sellers and their grammars, and the cells between them.
+//! The parties of the SDK matrix: the clients' wire formats, the providers and theirs, and the cells between
+//! them.
 
 use harness::bedrock::{REGION, access_keys};
 use harness::{Config, Emulator, Flavour, Model};
@@ -8,7 +9,7 @@ use super::cases::Case;
 use super::driver::Language;
 use super::page::Note;
 
-/// The dialect of a client.
+/// The wire format of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Client {
     Chat,
@@ -18,7 +19,7 @@ pub enum Client {
     Converse,
 }
 
-/// Someone who sells models.
+/// A provider in the matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seller {
     OpenAi,
@@ -27,19 +28,19 @@ pub enum Seller {
     Xai,
     Fireworks,
     Bedrock,
-    /// Its own maker's models.
+    /// Google's own models on Vertex.
     Vertex,
     Azure,
     Mistral,
     Together,
-    /// A server of the workspace's own.
+    /// A custom server of the workspace, compatible with OpenAI's API.
     Compatible,
 }
 
-/// The profile by which Bedrock lends the model that is asked there.
+/// The inference profile through which Bedrock serves the requested model.
 const HAIKU: &str = "us.anthropic.claude-haiku-4-5-20251001-v1:0";
 
-/// One cell, in one of its two forms.
+/// One cell, streamed or buffered.
 #[derive(Debug, Clone, Copy)]
 pub struct Cell {
     pub client: Client,
@@ -61,7 +62,7 @@ impl Client {
         }
     }
 
-    /// Whether its SDK of that language is driven.
+    /// Whether the SDK for this language is run.
     pub fn is_driven_in(self, language: Language) -> bool {
         self != Self::Converse || language == Language::Python
     }
@@ -98,12 +99,13 @@ impl Seller {
         }
     }
 
-    /// The workspace's key at this seller; no two have the same one, so that the journal can be told apart.
+    /// The workspace's key at this provider; each is different, so that the journal's entries can be told
+    /// apart.
     pub fn key(self) -> String {
         format!("sk-{}-5d0c7a19e4b82f6380a1c94e7d2b6f58", self.slug())
     }
 
-    /// The workspace's credential at this seller.
+    /// The workspace's credential at this provider.
     pub fn credential(self, emulator: &Emulator) -> Value {
         let mut body = json!({
             "provider": self.slug(), "display_name": "ours", "secret": self.key(), "base_url": self.base_url(emulator),
@@ -124,7 +126,8 @@ impl Seller {
                 let (speaks, thinks) = (self.models(), self.upstream_models());
                 body["config"] = json!({"deployments": {speaks.0: thinks.0, speaks.1: thinks.1}});
             }
-            // It refuses what its grammar has not, and its grammar has more than a probe can know.
+            // The emulator refuses unknown fields, and its wire format has more fields than a probe can
+            // discover.
             Self::Compatible => body["stated_facts"] = json!({"unknown_fields": true}),
             _ => {}
         }
@@ -145,7 +148,7 @@ impl Seller {
         }
     }
 
-    /// The model as clients name it; the second one thinks.
+    /// The model names that clients use; the second model reasons.
     pub const fn models(self) -> (&'static str, &'static str) {
         match self {
             Self::OpenAi => ("openai/gpt-4o-mini", "openai/gpt-5-mini"),
@@ -162,7 +165,7 @@ impl Seller {
         }
     }
 
-    /// The same two models as the seller names them.
+    /// The provider's names for the same two models.
     pub const fn upstream_models(self) -> (&'static str, &'static str) {
         match self {
             Self::OpenAi => ("gpt-4o-mini", "gpt-5-mini"),
@@ -180,7 +183,7 @@ impl Seller {
         }
     }
 
-    /// The grammar in which it is spoken to by this client.
+    /// The wire format in which the gateway calls it for this client.
     pub const fn grammar(self, client: Client) -> Client {
         match (self, client) {
             (Self::Anthropic, _) => Client::Messages,
@@ -204,7 +207,8 @@ impl Seller {
 }
 
 impl Cell {
-    /// Whether what the client sends is what the seller takes. Two of them have words of their own in a grammar of others.
+    /// Whether the client's request is passed on unchanged. Two providers have their own fields in OpenAI's
+    /// wire format.
     pub fn is_passed_on(&self) -> bool {
         let has_own_words = matches!(self.seller, Seller::Mistral | Seller::Together);
         !has_own_words && self.seller.grammar(self.client) == self.client
@@ -221,7 +225,7 @@ impl Cell {
     }
 }
 
-/// All that a seller is asked.
+/// All cells of a provider.
 pub fn cells(seller: Seller) -> Vec<Cell> {
     let mut cells = Vec::new();
     for client in Client::ALL {
@@ -234,7 +238,7 @@ pub fn cells(seller: Seller) -> Vec<Cell> {
     cells
 }
 
-/// An emulator that serves all of them.
+/// An emulator configuration that serves all providers.
 pub fn config() -> Config {
     let config = Config::default().keys(Seller::ALL.map(Seller::key));
     Seller::ALL.into_iter().fold(config, |config, seller| {

@@ -1,5 +1,5 @@
-//! What a client says and a target has no words for: refused by its name where the answer would be another, else left out
-//! and named.
+//! Request fields that a target can't express: refused by name if the answer would differ, otherwise dropped
+//! and reported.
 
 use harness::client::Answer;
 use serde_json::{Value, json};
@@ -7,22 +7,22 @@ use serde_json::{Value, json};
 use super::parties::{Client, Seller};
 use crate::gateway::Gateway;
 
-/// What becomes of it.
+/// The expected outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// 400, and this is named.
+    /// 400, and the error names this field.
     Refused(&'static str),
-    /// 200, and this is named in `Agent-Dropped-Params`.
+    /// 200, and `Agent-Dropped-Params` names this field.
     Dropped(&'static str),
-    /// 200, and nothing is left out.
+    /// 200, and nothing is dropped.
     Said,
 }
 
-/// One request.
+/// One request with its expected outcome.
 pub struct Saying {
     pub client: Client,
     pub seller: Seller,
-    /// What is said beside the question.
+    /// The fields added to the plain request.
     pub said: &'static str,
     /// The client sends `Agent-Lenient: true`.
     pub lenient: bool,
@@ -41,7 +41,7 @@ const AUDIO: &str = r#"{"messages":[{"role":"user","content":[{"type":"input_aud
 
 const ONE_CALL_OF_ONE: &str = r#"{"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}],"parallel_tool_calls":false}"#;
 const ONE_CALL_OF_TWO: &str = r#"{"tools":[{"type":"function","function":{"name":"f"}},{"type":"function","function":{"name":"g"}}],"parallel_tool_calls":false}"#;
-/// As opencode marks it, and others their functions.
+/// Cache marks on tool calls, as opencode sends them, and on functions, as other clients do.
 const MARKED_CALL: &str = r#"{"messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"","tool_calls":[{"id":"call_1","type":"function","function":{"name":"bash","arguments":"{}"},"cache_control":{"type":"ephemeral"}}]},{"role":"tool","tool_call_id":"call_1","content":"ok"}],"tools":[{"type":"function","function":{"name":"bash","parameters":{"type":"object"},"cache_control":{"type":"ephemeral"}}}]}"#;
 const SEARCHED: &str = r#"{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":[{"type":"server_tool_use","id":"srvtoolu_1","name":"web_search","input":{"query":"tea"}},{"type":"web_search_tool_result","tool_use_id":"srvtoolu_1","content":[]},{"type":"compaction","content":"Of tea."},{"type":"text","text":"Tea is warm."}]},{"role":"user","content":"and?"}]}"#;
 
@@ -178,7 +178,7 @@ pub const SAYINGS: &[Saying] = &[
 ];
 
 impl Saying {
-    /// Asks, and says what is not as it must be.
+    /// Sends the request, and describes any deviation.
     pub async fn difference(&self, gateway: &Gateway) -> Option<String> {
         let model = self.seller.models().0;
         let (path, mut body) = question(self.client, model);
@@ -200,7 +200,7 @@ impl Saying {
     }
 }
 
-/// Where the dialect's errors have a place for the name, there; in the message in any case.
+/// Whether the error names the field: in `param` if the wire format has it, and always in the message.
 fn is_named(client: Client, answer: &Answer, name: &str) -> bool {
     if client == Client::Converse {
         return answer.json()["message"].as_str().is_some_and(|text| text.contains(&format!("\"{name}\"")));

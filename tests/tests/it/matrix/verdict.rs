@@ -1,4 +1,4 @@
-//! Compares what a client saw and what reached the seller with what both must be.
+//! Compares what a client saw, and what reached the provider, with what is expected.
 
 use harness::Entry;
 use serde_json::Value;
@@ -8,11 +8,11 @@ use super::driver::{Language, Round, Seen, Usage};
 use super::page::Note;
 use super::parties::{Cell, Client, Seller};
 
-/// What the drivers ask for where their grammar has efforts, and where it has budgets.
+/// The reasoning setting that the drivers send: an effort or a token budget, depending on the wire format.
 const EFFORT: &str = "low";
 const BUDGET_TOKENS: u64 = 1024;
 
-/// Everything that differs.
+/// Every deviation.
 pub fn of(cell: &Cell, language: Language, seen: &Seen, entries: &[Entry]) -> Vec<String> {
     let mut wrong = Vec::new();
     match cell.failure() {
@@ -110,7 +110,7 @@ fn failed(cell: &Cell, language: Language, seen: &Seen, entries: &[Entry], wrong
     }
 }
 
-/// Where both sides speak one grammar, what the SDK sent is what arrived, but for the model's name.
+/// If both sides use one wire format, the SDK's body arrives unchanged, except for the model's name.
 fn passed(cell: &Cell, seen: &Seen, entries: &[Entry], wrong: &mut Vec<String>) {
     let name = Value::from(cell.model().1).to_string();
     for (at, (sent, entry)) in seen.sent.iter().zip(entries).enumerate() {
@@ -121,10 +121,11 @@ fn passed(cell: &Cell, seen: &Seen, entries: &[Entry], wrong: &mut Vec<String>) 
     }
 }
 
-/// Every client wants a little thinking: by a low effort, or by the budget that is as much. Each grammar has its place
-/// for it, and its models know one of the two.
+/// Every client requests a little reasoning: by a low effort, or by the equivalent token budget. Each wire
+/// format has its own field for it, and its models support one of the two.
 fn asks_to_think(cell: &Cell, body: &Value) -> bool {
-    // Its model always thinks and has no word for how much, so none is written; what is passed on is the client's own.
+    // The model always reasons and takes no effort, so the gateway writes none; a passed-on body has the
+    // client's own.
     if cell.seller == Seller::Xai && !cell.is_passed_on() {
         return ["reasoning_effort", "reasoning"].iter().all(|field| body.get(field).is_none());
     }
@@ -141,7 +142,7 @@ fn asks_to_think(cell: &Cell, body: &Value) -> bool {
         }
         Client::Gemini => {
             let config = "/generationConfig/thinkingConfig";
-            // Python's client spells the fields with underscores, and what is passed on is passed as it came.
+            // Python's client spells the fields with underscores, and a passed-on body keeps them.
             ["thinkingLevel", "thinking_level"].iter().any(|field| says(&format!("{config}/{field}"), EFFORT))
                 || ["thinkingBudget", "thinking_budget"]
                     .iter()
@@ -154,7 +155,7 @@ fn asks_to_think(cell: &Cell, body: &Value) -> bool {
     }
 }
 
-/// Nothing that the model must know was lost on the way.
+/// Nothing that the model must see was lost on the way.
 fn heard(cell: &Cell, entries: &[Entry], wrong: &mut Vec<String>) {
     let Some(last) = entries.last() else { return };
     let mut words = Vec::new();
@@ -174,7 +175,7 @@ fn words_of(value: &Value, words: &mut Vec<String>) {
     match value {
         Value::String(text) => {
             words.push(text.clone());
-            // Results and arguments are JSON within JSON in some grammars, and as their SDK escaped it.
+            // Results and arguments are JSON within JSON in some wire formats, as their SDK escaped it.
             if let Ok(inner @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(text) {
                 words_of(&inner, words);
             }

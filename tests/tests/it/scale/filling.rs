@@ -1,4 +1,4 @@
-//! Fills a store with requests as a month of traffic leaves them, through the way that the drainer takes.
+//! Fills a store with requests as a month of traffic would, through the drainer's own code path.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,7 +12,7 @@ pub const TAG: &str = "nightly";
 const DAY_MS: u64 = 86_400_000;
 const BATCH: u64 = 2_000;
 const KEYS: u64 = 12;
-/// Requested and resolved names, with their seller.
+/// Requested name, resolved name and provider.
 const MODELS: [(&str, &str, &str); 8] = [
     ("openai/gpt-4o", "openai/gpt-4o", "openai"),
     ("gpt-4o-mini", "openai/gpt-4o-mini", "openai"),
@@ -24,7 +24,7 @@ const MODELS: [(&str, &str, &str); 8] = [
     ("tide-1", "tide-1", "byoc"),
 ];
 
-/// What was put, as far as answers are compared with it.
+/// What was inserted, as far as answers are compared with it.
 pub struct Filled {
     pub records: u64,
     pub took: Duration,
@@ -32,7 +32,7 @@ pub struct Filled {
     pub project: ProjectId,
     pub oldest: TraceId,
     pub newest: TraceId,
-    /// Answered 502, oldest first.
+    /// Requests answered with a 502, oldest first.
     pub broken: Vec<TraceId>,
     pub fast: Vec<TraceId>,
     pub tagged: Vec<TraceId>,
@@ -46,7 +46,7 @@ impl Chance {
         (self.0 >> 33) % end
     }
 
-    /// Mostly small, sometimes large.
+    /// Mostly small values, sometimes large.
     fn skewed(&mut self, end: u64) -> u64 {
         let one = self.below(end);
         self.below(one + 1)
@@ -166,7 +166,7 @@ fn upstream_id(chance: &mut Chance) -> String {
     format!("chatcmpl-{}", String::from_utf8(letters).unwrap())
 }
 
-/// What all attempts have alike.
+/// The fields that all attempts share.
 fn attempt(principal: Principal, upstream_id: String) -> AttemptRecord {
     AttemptRecord {
         number: 1,
@@ -203,13 +203,13 @@ fn timeline(chance: &mut Chance, first_byte_us: u64, settled_us: u64) -> Timelin
     }
 }
 
-/// A day's traffic has its night and its noon.
+/// Start times with nightly lows and a noon peak.
 fn started(number: u64, records: u64, now: u64) -> u64 {
     let span = DAYS * DAY_MS - 3_600_000;
     let even = u128::from(number) * u128::from(span) / u128::from(records);
     let even = u64::try_from(even).unwrap();
     let hour = even % DAY_MS / 3_600_000;
-    // Each night hour's requests come in its second half.
+    // Each night hour's requests fall into its second half.
     let within = even % 3_600_000;
     let within = if hour < 7 { 1_800_000 + within / 2 } else { within };
     now - DAYS * DAY_MS + even / 3_600_000 * 3_600_000 + within

@@ -1,5 +1,5 @@
-//! A storm of limits: 2,000 requests a second of one workspace with two credentials, of which one or both answer every second
-//! request with a 429 that names a time.
+//! A storm of rate limits: one workspace with two credentials sends 2,000 requests per second, and one or
+//! both credentials answer every second request with a 429 that names a retry time.
 
 use domain::limits::{RETRY_BUDGET_FREE_PER_S, RETRY_BUDGET_PERCENT};
 use world::SeededRandom;
@@ -12,10 +12,10 @@ const REQUESTS: u64 = 2_000;
 const EVERY_US: u64 = 500;
 const SECOND_US: u64 = 1_000_000;
 
-/// Who storms.
+/// Which credentials storm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// The first credential, all the time. The second takes everything.
+    /// The first credential, all the time. The second can take everything.
     One,
     /// Both, all the time.
     Both,
@@ -23,19 +23,19 @@ enum Kind {
     Gust,
 }
 
-/// What came of a storm.
+/// The outcome of a storm.
 #[derive(Debug)]
 pub struct Storm {
     kind: Kind,
-    /// Exchanges that reached a credential, and the calls that they made of it.
+    /// Exchanges that reached a credential, and the calls that they made to it.
     requests: u64,
     calls: u64,
     retries: u64,
-    /// Waits for a credential that had named a time, before anything was sent.
+    /// Waits for a credential that had named a retry time, before anything was sent.
     waits: u64,
     completed: u64,
     cancelled: u64,
-    /// Told at once, where both had named a time, or in the end.
+    /// Refused at once, if both had named a retry time, or in the end.
     failed: u64,
 }
 
@@ -69,7 +69,8 @@ impl Run {
 }
 
 impl Storm {
-    /// That nothing goes to a credential before the time that it named is looked at with every call.
+    /// Checks the totals. That no credential is called before its named retry time is checked with every
+    /// call.
     pub fn check(&self, seed: u64) {
         let (share, free) = (u64::from(RETRY_BUDGET_PERCENT), u64::from(RETRY_BUDGET_FREE_PER_S));
         let allowed = REQUESTS * share / 100 + free * (REQUESTS * EVERY_US / SECOND_US);
@@ -78,7 +79,7 @@ impl Storm {
         assert!(extra > 0 && self.completed > 0, "seed {seed}: it met nothing: {self:?}");
         assert_eq!(self.completed + self.cancelled + self.failed, REQUESTS, "seed {seed}: {self:?}");
         match self.kind {
-            // The other credential takes all at once: nobody waits, nobody is told to.
+            // The other credential takes everything at once: no request waits or is refused.
             Kind::One => {
                 assert_eq!((self.failed, self.waits, self.retries), (0, 0, 0), "seed {seed}: {self:?}")
             }

@@ -10,7 +10,7 @@ use crate::anthropic::{Reader, Writer};
 const TRACE: &str = "trc_0190c0ffee007000800000000000abcd";
 
 pub(super) fn own_wish() -> AnswerOptions {
-    AnswerOptions { is_own: true, ..wish() }
+    AnswerOptions { is_same_dialect: true, ..wish() }
 }
 
 fn wish() -> AnswerOptions {
@@ -215,8 +215,8 @@ fn what_is_out_of_order_or_unknown_fails_nothing() {
 fn what_is_no_block_is_passed_over() {
     let body = br#"{"content":[1,"x",null,{},{"type":"text","text":"a"}],"stop_reason":"end_turn"}"#;
     let mut events = Vec::new();
-    Reader::default().whole(body, &mut events).unwrap();
-    let whole = String::from_utf8(Writer::new(own_wish()).whole(events)).unwrap();
+    Reader::default().read_buffered(body, &mut events).unwrap();
+    let whole = String::from_utf8(Writer::new(own_wish()).write_buffered(events)).unwrap();
     assert!(whole.contains(r#""content":[{},{"type":"text","text":"a"}]"#), "{whole}");
     let begun = r#"{"type":"content_block_start","index":0,"content_block":7}"#;
     assert_eq!(read_stream(&stream(&[START, begun, END, STOP])), read_stream(&stream(&[START, END, STOP])));
@@ -298,9 +298,9 @@ fn an_error_is_the_upstreams_own() {
     };
     check(read_stream(&stream(&[error])).unwrap_err());
     check(read_stream(&stream(&[START, error])).unwrap_err());
-    check(Reader::default().whole(error.as_bytes(), &mut Vec::new()).unwrap_err());
+    check(Reader::default().read_buffered(error.as_bytes(), &mut Vec::new()).unwrap_err());
     for (body, word) in [("[]", "not_a_message"), ("{}", "not_a_message"), ("{\"id\":", "cut_json")] {
-        let fault = Reader::default().whole(body.as_bytes(), &mut Vec::new()).unwrap_err();
+        let fault = Reader::default().read_buffered(body.as_bytes(), &mut Vec::new()).unwrap_err();
         assert_eq!(fault, StreamFault::Broken(word), "{body}");
     }
 }
@@ -392,7 +392,7 @@ fn what_other_providers_alone_read_is_left_out_and_numbers_stay_dense() {
     );
     assert!(all.contains(r#""index":1,"content_block":{"type":"text","text":""}"#), "{all}");
     assert!(all.contains(r#""usage":{"input_tokens":0,"#), "the count is always there: {all}");
-    let whole = String::from_utf8(Writer::new(wish()).whole(events)).unwrap();
+    let whole = String::from_utf8(Writer::new(wish()).write_buffered(events)).unwrap();
     assert_eq!(
         whole,
         r#"{"id":"msg_1","type":"message","role":"assistant","model":"claude-x","content":[{"type":"thinking","thinking":"hm","signature":""},{"type":"text","text":"a"}],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":0,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":0}}"#
@@ -410,7 +410,7 @@ fn an_empty_answer_has_no_blocks() {
         Event::Done,
     ];
     assert_eq!(written(wish(), events.clone()).len(), 4);
-    let whole = String::from_utf8(Writer::new(wish()).whole(events)).unwrap();
+    let whole = String::from_utf8(Writer::new(wish()).write_buffered(events)).unwrap();
     assert!(whole.starts_with(&format!(r#"{{"id":"msg_{TRACE}","type":"message""#)), "{whole}");
     assert!(whole.contains(r#""content":[],"stop_reason":"end_turn""#), "{whole}");
 }
@@ -509,7 +509,7 @@ fn arguments_that_are_no_object_are_told_as_they_are_in_a_whole_answer() {
     let whole = |kind: PartKind, arguments: &str| {
         let events =
             vec![start(), begin(0, kind), delta(0, arguments), end(0), finish(Reason::Calls), Event::Done];
-        String::from_utf8(Writer::new(wish()).whole(events)).unwrap()
+        String::from_utf8(Writer::new(wish()).write_buffered(events)).unwrap()
     };
     assert!(
         whole(call("a", "f"), "{\"n\": 1, \"n\": 9007199254740993}")

@@ -3,8 +3,8 @@
 use domain::Grammar;
 use domain::prompt::{
     CacheLifetime, CacheMark, Caching, Content, Effort, Instruction, Json, Output, OutputFormat, Part,
-    Prompt, Reasoning, Role, Sampling, ServiceTier, Shows, Signature, Source, Thought, Tool, ToolCall,
-    ToolChoice, ToolKind, ToolResult, Turn,
+    Prompt, Reasoning, Role, Sampling, ServiceTier, Signature, Source, ThinkingVisibility, Thought, Tool,
+    ToolCall, ToolChoice, ToolKind, ToolResult, Turn,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -158,7 +158,9 @@ fn tool() -> impl Strategy<Value = Tool> {
 }
 
 fn reasoning() -> impl Strategy<Value = Reasoning> {
-    let shows = select(vec![Shows::Summary, Shows::Unasked, Shows::Nothing]).prop_map(Some);
+    let shows =
+        select(vec![ThinkingVisibility::Summary, ThinkingVisibility::Unasked, ThinkingVisibility::Nothing])
+            .prop_map(Some);
     let effort =
         option::of(select(vec![Effort::Low, Effort::Medium, Effort::High, Effort::XHigh, Effort::Max]));
     prop_oneof![
@@ -167,13 +169,13 @@ fn reasoning() -> impl Strategy<Value = Reasoning> {
         (shows.clone(), effort.clone(), 1024_u64..4000).prop_map(|(shows, effort, budget)| Reasoning {
             budget_tokens: Some(budget),
             effort,
-            shows,
+            visibility: shows,
             ..Reasoning::default()
         }),
         (shows, effort).prop_map(|(shows, effort)| Reasoning {
             is_adaptive: true,
             effort,
-            shows,
+            visibility: shows,
             ..Reasoning::default()
         }),
     ]

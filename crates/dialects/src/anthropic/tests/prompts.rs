@@ -2,7 +2,8 @@
 
 use domain::prompt::{
     CacheLifetime, CacheMark, Content, Effort, Extra, Instruction, Json, OutputFormat, Part, Prompt, Role,
-    ServiceTier, Shows, Signature, Source, Thought, Tool, ToolCall, ToolChoice, ToolKind, ToolResult, Turn,
+    ServiceTier, Signature, Source, ThinkingVisibility, Thought, Tool, ToolCall, ToolChoice, ToolKind,
+    ToolResult, Turn,
 };
 use domain::{Abilities, Fault, Grammar, Thinking};
 
@@ -19,7 +20,11 @@ fn read_messages(messages: &str) -> Prompt {
 }
 
 fn extras(prompt: &Prompt) -> Vec<(&str, bool)> {
-    prompt.extras.iter().map(|Extra { name, is_meaning }| (name.as_str(), *is_meaning)).collect()
+    prompt
+        .extras
+        .iter()
+        .map(|Extra { name, affects_answer: is_meaning }| (name.as_str(), *is_meaning))
+        .collect()
 }
 
 fn turn(role: Role, parts: Vec<Part>) -> Turn {
@@ -53,7 +58,7 @@ fn asked() -> Prompt {
 fn write_for(prompt: &Prompt, abilities: Abilities) -> Result<(String, Vec<String>), Box<Fault>> {
     let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Anthropic);
     let body = write_prompt(prompt, &TargetModel { model: "c", abilities }, &mut losses)?;
-    Ok((String::from_utf8(body).expect("UTF-8"), losses.settle(true)?))
+    Ok((String::from_utf8(body).expect("UTF-8"), losses.finish(true)?))
 }
 
 fn write(prompt: &Prompt) -> (String, Vec<String>) {
@@ -214,15 +219,15 @@ fn settings_are_read() {
         with(r#""thinking":{"type":"adaptive","display":"omitted"},"output_config":{"effort":"xhigh"}"#);
     assert!(adaptive.reasoning.is_adaptive);
     assert_eq!(
-        (adaptive.reasoning.effort, adaptive.reasoning.shows),
-        (Some(Effort::XHigh), Some(Shows::Nothing))
+        (adaptive.reasoning.effort, adaptive.reasoning.visibility),
+        (Some(Effort::XHigh), Some(ThinkingVisibility::Nothing))
     );
     let between = with(r#""thinking":{"type":"between_tools"}"#);
     assert_eq!((between.reasoning.is_adaptive, extras(&between)), (true, vec![("thinking.type", false)]));
     let updates = with(r#""thinking":{"type":"enabled","budget_tokens":2000,"display":"updates"}"#);
     assert_eq!(
-        (updates.reasoning.budget_tokens, updates.reasoning.shows),
-        (Some(2000), Some(Shows::Unasked))
+        (updates.reasoning.budget_tokens, updates.reasoning.visibility),
+        (Some(2000), Some(ThinkingVisibility::Unasked))
     );
     assert_eq!(extras(&updates), [("thinking.display", false)]);
     let both =
@@ -389,7 +394,7 @@ fn thinking_is_said_as_the_model_takes_it() {
     let short = |prompt: &mut Prompt| {
         prompt.output.tokens_max = Some(3000);
         prompt.reasoning.effort = Some(Effort::High);
-        prompt.reasoning.shows = Some(Shows::Summary);
+        prompt.reasoning.visibility = Some(ThinkingVisibility::Summary);
     };
     let fitted =
         r#""max_tokens":3000,"thinking":{"type":"enabled","budget_tokens":2999,"display":"summarized"}"#;
@@ -506,7 +511,7 @@ fn tools_of_other_grammars_are_named_as_lost() {
     prompt.tool_choice = Some(ToolChoice::Named { name: "web_search".to_owned(), is_custom: false });
     let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Anthropic);
     write_prompt(&prompt, &TargetModel { model: "c", abilities: Abilities::default() }, &mut losses).unwrap();
-    assert_eq!(losses.settle(false).unwrap_err().param.as_deref(), Some("tool_choice"));
+    assert_eq!(losses.finish(false).unwrap_err().param.as_deref(), Some("tool_choice"));
 }
 
 #[test]

@@ -20,10 +20,10 @@ proptest! {
         let listener = TargetModel { model: "claude-x", abilities: Abilities::default() };
         let mut losses = DroppedFields::new(Grammar::Anthropic, Grammar::Anthropic);
         let body = write_prompt(&prompt, &listener, &mut losses).expect("it can be said");
-        prop_assert_eq!(losses.settle(true).expect("lenient"), Vec::<String>::new());
+        prop_assert_eq!(losses.finish(true).expect("lenient"), Vec::<String>::new());
         let request = decode_request(Operation::Chat, &bytes::Bytes::from(body.clone())).expect("the rooms read it");
         prop_assert_eq!(&request.model, "claude-x");
-        prop_assert!(request.cuts.is_empty());
+        prop_assert!(request.removed_spans.is_empty());
         prop_assert_eq!(read_prompt(&body).expect("it is read"), prompt, "{}", String::from_utf8_lossy(&body));
     }
 
@@ -38,9 +38,9 @@ proptest! {
 
     #[test]
     fn a_whole_answer_is_read_as_it_was_written(answer in answer(true)) {
-        let body = Writer::new(own_wish()).whole(answer.events());
+        let body = Writer::new(own_wish()).write_buffered(answer.events());
         let mut events = Vec::new();
-        Reader::default().whole(&body, &mut events).expect("it is read");
+        Reader::default().read_buffered(&body, &mut events).expect("it is read");
         prop_assert_eq!(told(&events), told(&answer.events()), "{}", String::from_utf8_lossy(&body));
     }
 }

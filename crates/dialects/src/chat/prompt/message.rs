@@ -119,7 +119,7 @@ fn read_call(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<
     let id = id.ok_or_else(|| missing(format!("{place}.id"), fix))?;
     let (name, arguments) = said.ok_or_else(|| missing(format!("{place}.function"), fix))?;
     let call = ToolCall { id, name, arguments, is_custom, signature };
-    Ok(Part::said(Content::ToolCall(call), cache, place))
+    Ok(Part::with_path(Content::ToolCall(call), cache, place))
 }
 
 fn read_function(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<(String, String)> {

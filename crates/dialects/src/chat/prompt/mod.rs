@@ -53,7 +53,7 @@ impl Extras {
 
     fn push(&mut self, name: String, is_meaning: bool) {
         let is_meaning = is_meaning && !is_mark(&name);
-        self.list.push(Extra { name, is_meaning });
+        self.list.push(Extra { name, affects_answer: is_meaning });
     }
 }
 

@@ -76,7 +76,7 @@ fn read_part(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<
     match (&*word, content) {
         ("text" | "refusal" | "image_url" | "video_url" | "input_audio" | "file", Some(content)) => {
             others.into_iter().for_each(|name| extras.push(name, true));
-            Ok(Some(Part::said(content, cache, place)))
+            Ok(Some(Part::with_path(content, cache, place)))
         }
         ("text" | "refusal" | "image_url" | "video_url" | "input_audio" | "file", None) => {
             Err(missing(format!("{place}.{word}"), "Send the part's content under the name of its type."))

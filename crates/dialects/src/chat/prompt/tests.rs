@@ -34,7 +34,7 @@ fn json(text: &str) -> Json {
 }
 
 fn extras(prompt: &Prompt) -> Vec<(&str, bool)> {
-    prompt.extras.iter().map(|extra| (extra.name.as_str(), extra.is_meaning)).collect()
+    prompt.extras.iter().map(|extra| (extra.name.as_str(), extra.affects_answer)).collect()
 }
 
 #[test]

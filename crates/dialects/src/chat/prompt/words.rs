@@ -37,17 +37,17 @@ fn read(cursor: &mut Cursor<'_>, name: &str, words: &mut RuntimeParameters) -> R
     match name {
         "min_p" => words.min_p = part(cursor, name)?,
         "repetition_penalty" => words.repetition_penalty = positive(cursor, name)?,
-        "ignore_eos" => words.ignores_end = optional_boolean(cursor, name)?.unwrap_or(false),
+        "ignore_eos" => words.ignore_eos = optional_boolean(cursor, name)?.unwrap_or(false),
         "chat_template_kwargs" => words.template = object(cursor, name)?,
         "guided_regex" => {
-            words.rule = text(cursor, name)?.map(OutputConstraint::Expression).or(words.rule.take())
+            words.constraint = text(cursor, name)?.map(OutputConstraint::Regex).or(words.constraint.take())
         }
         "guided_grammar" => {
-            words.rule = text(cursor, name)?.map(OutputConstraint::Grammar).or(words.rule.take())
+            words.constraint = text(cursor, name)?.map(OutputConstraint::Grammar).or(words.constraint.take())
         }
-        "guided_choice" => words.rule = choice(cursor, name)?.or(words.rule.take()),
+        "guided_choice" => words.constraint = choice(cursor, name)?.or(words.constraint.take()),
         "structured_outputs" => read_structure(cursor, words)?,
-        "cache_salt" => words.share = text(cursor, name)?,
+        "cache_salt" => words.cache_scope = text(cursor, name)?,
         _ => {
             skip(cursor)?;
             return Ok(false);
@@ -91,7 +91,7 @@ fn read_structure(cursor: &mut Cursor<'_>, words: &mut RuntimeParameters) -> Rea
     cursor.object(|cursor, member| {
         let name = format!("{NAME}.{}", member.key.decode());
         let rule = match &*member.key.decode() {
-            "regex" => text(cursor, &name)?.map(OutputConstraint::Expression),
+            "regex" => text(cursor, &name)?.map(OutputConstraint::Regex),
             "grammar" => text(cursor, &name)?.map(OutputConstraint::Grammar),
             "choice" => choice(cursor, &name)?,
             _ => {
@@ -99,7 +99,7 @@ fn read_structure(cursor: &mut Cursor<'_>, words: &mut RuntimeParameters) -> Rea
                 return Err(wrong_value(name, "is no rule of this runtime", fix));
             }
         };
-        words.rule = rule.or(words.rule.take());
+        words.constraint = rule.or(words.constraint.take());
         Ok(())
     })?;
     Ok(())
@@ -150,7 +150,7 @@ fn begin_with(mut timeline: Timeline, words: &mut RuntimeParameters) -> Read<()>
         }
         words.adapter = timeline.remove(0).1;
     }
-    words.later_adapters = timeline;
+    words.adapter_switches = timeline;
     Ok(())
 }
 

@@ -69,7 +69,7 @@ impl ReadAnswer for Reader {
         Ok(())
     }
 
-    fn whole(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
+    fn read_buffered(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
         if body.trim_ascii_start().starts_with(b"[") && read_error(body) != Default::default() {
             return Err(upstream_error(body));
         }

@@ -20,7 +20,7 @@ fn tell(data: &[&str]) -> Result<Vec<String>, StreamFault> {
 
 fn tell_whole(body: &str) -> Result<Vec<String>, StreamFault> {
     let mut events = Vec::new();
-    Reader::default().whole(body.as_bytes(), &mut events)?;
+    Reader::default().read_buffered(body.as_bytes(), &mut events)?;
     Ok(lines(&events))
 }
 
@@ -495,7 +495,7 @@ fn a_whole_answer_for_a_stream_and_a_stream_for_a_whole_answer_are_read() {
         "data: {}\n\ndata: {{\"choices\":[{{\"finish_reason\":\"stop\"}}],{usage}}}",
         chunk(r#"{"content":"héllo"}"#)
     );
-    let facts = crate::whole_answer(&way(), Bytes::from(stream)).unwrap().facts;
+    let facts = crate::buffered_answer(&way(), Bytes::from(stream)).unwrap().facts;
     assert_eq!((facts.usage.map(|usage| usage.input), facts.content_bytes), (Some(5), 6));
 }
 

@@ -50,7 +50,7 @@ impl<'a> Writing<'a, '_, '_> {
         let parts = instructions.iter().map(|instruction| {
             let mark = instruction.cache.map(mark).filter(|_| self.scribe.abilities.cache_marks);
             if instruction.cache.is_some() && mark.is_none() {
-                self.scribe.losses.lose(Feature::CacheMark);
+                self.scribe.losses.drop_feature(Feature::CacheMark);
             }
             MessagePart { prompt_cache_breakpoint: mark, ..plain(instruction.text.as_str()) }
         });
@@ -119,7 +119,7 @@ impl<'a> Writing<'a, '_, '_> {
         let Some(said) = part.cache else { return };
         match parts.last_mut().filter(|_| self.scribe.abilities.cache_marks) {
             Some(last) => last.prompt_cache_breakpoint = Some(mark(said)),
-            None => self.scribe.losses.lose_in(Feature::CacheMark, &part.place),
+            None => self.scribe.losses.drop_in(Feature::CacheMark, &part.path),
         }
     }
 
@@ -140,11 +140,11 @@ impl<'a> Writing<'a, '_, '_> {
                 Content::Text { .. } | Content::Thought(_) | Content::Foreign { .. } => {
                     parts.extend(self.scribe.write(part));
                 }
-                Content::Image { .. } => self.scribe.losses.lose_extra("assistant.image", true),
-                Content::Audio { .. } => self.scribe.losses.lose_in(Feature::Audio, &part.place),
-                Content::Video { .. } => self.scribe.losses.lose(Feature::Video),
-                Content::Document { .. } => self.scribe.losses.lose(Feature::Document),
-                Content::ToolResult(result) => self.scribe.losses.lose_extra(result.id.as_str(), true),
+                Content::Image { .. } => self.scribe.losses.drop_unknown("assistant.image", true),
+                Content::Audio { .. } => self.scribe.losses.drop_in(Feature::Audio, &part.path),
+                Content::Video { .. } => self.scribe.losses.drop_feature(Feature::Video),
+                Content::Document { .. } => self.scribe.losses.drop_feature(Feature::Document),
+                Content::ToolResult(result) => self.scribe.losses.drop_unknown(result.id.as_str(), true),
             }
         }
         let is_silent = parts.is_empty() && !(calls.is_empty() && refusals.is_empty());
@@ -160,13 +160,13 @@ impl<'a> Writing<'a, '_, '_> {
 
     fn lose_mark(&mut self, part: &Part) {
         if part.cache.is_some() {
-            self.scribe.losses.lose_in(Feature::CacheMark, &part.place);
+            self.scribe.losses.drop_in(Feature::CacheMark, &part.path);
         }
     }
 
     fn call(&mut self, call: &'a ToolCall) -> Call<'a> {
         if call.signature.is_some() {
-            self.scribe.losses.lose(Feature::Thought);
+            self.scribe.losses.drop_feature(Feature::Thought);
         }
         let (id, name) = (call.id.as_str(), call.name.as_str());
         if call.is_custom {

@@ -32,13 +32,13 @@ pub(super) fn plain<'a>(text: impl Into<Cow<'a, str>>) -> MessagePart<'a> {
 impl PartWriter<'_, '_> {
     pub(super) fn write<'a>(&mut self, part: &'a Part) -> Option<MessagePart<'a>> {
         if matches!(part.content, Content::Audio { source: Source::Url { .. } }) {
-            self.losses.lose_in(Feature::Audio, &part.place);
+            self.losses.drop_in(Feature::Audio, &part.path);
             return None;
         }
         let content = self.write_content(&part.content)?;
         let mark = part.cache.map(mark).filter(|_| self.abilities.cache_marks);
         if part.cache.is_some() && mark.is_none() {
-            self.losses.lose_in(Feature::CacheMark, &part.place);
+            self.losses.drop_in(Feature::CacheMark, &part.path);
         }
         Some(MessagePart { content, prompt_cache_breakpoint: mark })
     }
@@ -47,7 +47,7 @@ impl PartWriter<'_, '_> {
         match content {
             Content::Text { text, citations } => {
                 if !citations.is_empty() {
-                    self.losses.lose(Feature::Citations);
+                    self.losses.drop_feature(Feature::Citations);
                 }
                 Some(PartContent::Text { text: Cow::Borrowed(text) })
             }
@@ -55,17 +55,17 @@ impl PartWriter<'_, '_> {
             Content::Audio { source } => self.write_audio(source),
             Content::Document { source, name, context, cite } => {
                 if context.is_some() {
-                    self.losses.lose(Feature::DocumentContext);
+                    self.losses.drop_feature(Feature::DocumentContext);
                 }
                 if *cite {
-                    self.losses.lose(Feature::Citations);
+                    self.losses.drop_feature(Feature::Citations);
                 }
                 self.write_document(source, name.as_deref())
             }
             Content::Video { .. } => self.lose(Feature::Video),
             Content::Thought(_) => self.lose(Feature::Thought),
             Content::Foreign { kind, .. } => {
-                self.losses.lose_foreign(kind);
+                self.losses.drop_foreign(kind);
                 None
             }
             // A refusal outside an assistant message becomes plain text.
@@ -76,12 +76,12 @@ impl PartWriter<'_, '_> {
     }
 
     fn lose<T>(&mut self, feature: Feature) -> Option<T> {
-        self.losses.lose(feature);
+        self.losses.drop_feature(feature);
         None
     }
 
     fn lose_named<T>(&mut self, name: &str) -> Option<T> {
-        self.losses.lose_extra(name, true);
+        self.losses.drop_unknown(name, true);
         None
     }
 

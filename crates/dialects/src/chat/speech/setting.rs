@@ -1,6 +1,6 @@
 //! Settings that Chat Completions expresses differently, or not at all.
 
-use domain::prompt::{Effort, Shows};
+use domain::prompt::{Effort, ThinkingVisibility};
 use domain::{Abilities, Fault, FaultClass, Prompt, Thinking};
 
 use super::body::{CacheOptions, Raw, lifetime};
@@ -18,10 +18,10 @@ pub(super) fn length(
     losses: &mut DroppedFields,
 ) -> Result<(Option<u64>, Option<u64>), Box<Fault>> {
     if prompt.sampling.top_k.is_some() {
-        losses.lose(Feature::TopK);
+        losses.drop_feature(Feature::TopK);
     }
     if prompt.caching.content.is_some() {
-        losses.lose(Feature::CachedContent);
+        losses.drop_feature(Feature::CachedContent);
     }
     let length = listener.tokens_max(prompt);
     if length == Some(0) {
@@ -29,7 +29,7 @@ pub(super) fn length(
         let fault = Fault::new(FaultClass::Unsupported, "unsupported_value", message);
         return Err(Box::new(fault.fix("Ask for at least 1 token.").param("max_tokens")));
     }
-    Ok(if listener.abilities.old_length_name { (None, length) } else { (length, None) })
+    Ok(if listener.abilities.uses_max_tokens { (None, length) } else { (length, None) })
 }
 
 /// `temperature` and `top_p`, which some models refuse at any value.
@@ -45,7 +45,7 @@ pub(super) fn drawing<'a>(
     for (feature, value) in [(Feature::Temperature, &sampling.temperature), (Feature::TopP, &sampling.top_p)]
     {
         if value.is_some() {
-            losses.lose(feature);
+            losses.drop_feature(feature);
         }
     }
     (None, None)
@@ -80,7 +80,7 @@ pub(super) fn audio<'a>(prompt: &'a Prompt, losses: &mut DroppedFields) -> Optio
     if has("voice") && has("format") {
         return Some(Raw(audio));
     }
-    losses.lose(Feature::SpokenAudio);
+    losses.drop_feature(Feature::SpokenAudio);
     None
 }
 
@@ -91,19 +91,19 @@ pub(super) fn effort(
 ) -> Option<&'static str> {
     let reasoning = &prompt.reasoning;
     if reasoning.wants_encrypted {
-        losses.lose(Feature::EncryptedReasoning);
+        losses.drop_feature(Feature::EncryptedReasoning);
     }
-    if matches!(reasoning.shows, Some(Shows::Summary | Shows::Full)) {
-        losses.lose(Feature::ShownReasoning);
+    if matches!(reasoning.visibility, Some(ThinkingVisibility::Summary | ThinkingVisibility::Full)) {
+        losses.drop_feature(Feature::ShownReasoning);
     }
     if reasoning.effort.is_some() && reasoning.budget_tokens.is_some() {
-        losses.lose(Feature::ThinkingBudget);
+        losses.drop_feature(Feature::ThinkingBudget);
     }
     let effort = reasoning.effort.or_else(|| reasoning.budget_tokens.map(Effort::of_budget))?;
     if abilities.thinking == Thinking::Never {
         // No reasoning is what the model does anyway.
         if effort != Effort::None {
-            losses.lose(Feature::Reasoning);
+            losses.drop_feature(Feature::Reasoning);
         }
         return None;
     }
@@ -121,7 +121,7 @@ pub(super) fn caching(
         return Some(CacheOptions { mode: "implicit", ttl: mark.lifetime.map(lifetime) });
     }
     if mark.lifetime.is_some() {
-        losses.lose(Feature::CacheMark);
+        losses.drop_feature(Feature::CacheMark);
     }
     None
 }

@@ -12,7 +12,7 @@ use crate::translate::TargetModel;
 fn write_for(prompt: &Prompt, abilities: Abilities) -> (String, Vec<String>) {
     let mut losses = DroppedFields::new(Grammar::Anthropic, Grammar::Chat);
     let body = write_prompt(prompt, &TargetModel { model: "m", abilities }, &mut losses).unwrap();
-    (String::from_utf8(body).unwrap(), losses.settle(true).unwrap())
+    (String::from_utf8(body).unwrap(), losses.finish(true).unwrap())
 }
 
 fn turn(role: Role, parts: Vec<Part>) -> Turn {
@@ -70,7 +70,8 @@ fn no_longer_answer_is_asked_for_than_the_model_gives() {
         (Some(16_384), true, r#""max_tokens":16384"#),
         (Some(64_000), true, r#""max_tokens":32000"#),
     ] {
-        let abilities = Abilities { output_tokens_max: most, old_length_name, ..Abilities::default() };
+        let abilities =
+            Abilities { output_tokens_max: most, uses_max_tokens: old_length_name, ..Abilities::default() };
         let (body, lost) = write_for(&prompt, abilities);
         assert!(body.contains(asked) && lost.is_empty(), "{body}");
     }
@@ -211,7 +212,7 @@ fn settings(prompt: &Prompt, abilities: Abilities, expected: &str, lost: &[&str]
 fn settings_are_said_as_the_model_takes_them() {
     let length =
         || Prompt { output: Output { tokens_max: Some(7), ..Output::default() }, ..Prompt::default() };
-    let old = Abilities { old_length_name: true, ..Abilities::default() };
+    let old = Abilities { uses_max_tokens: true, ..Abilities::default() };
     settings(&length(), Abilities::default(), r#""max_completion_tokens":7"#, &[]);
     settings(&length(), old, r#""max_tokens":7"#, &[]);
     let stream = Prompt { stream: true, ..Prompt::default() };
@@ -474,7 +475,7 @@ fn prompt() -> impl Strategy<Value = Prompt> {
 proptest! {
     #[test]
     fn what_is_written_reads_back(prompt in prompt(), old_length_name: bool) {
-        let abilities = Abilities { developer_role: true, cache_marks: true, old_length_name, ..Abilities::default() };
+        let abilities = Abilities { developer_role: true, cache_marks: true, uses_max_tokens: old_length_name, ..Abilities::default() };
         let (body, lost) = write_for(&prompt, abilities);
         prop_assert!(lost.is_empty(), "{lost:?}");
         prop_assert_eq!(read_prompt(body.as_bytes()).unwrap(), prompt, "{}", body);

@@ -15,7 +15,7 @@ pub(super) fn tools<'a>(prompt: &'a Prompt, losses: &mut DroppedFields) -> Vec<T
 fn write<'a>(index: usize, tool: &'a Said, losses: &mut DroppedFields) -> Option<Tool<'a>> {
     if tool.cache.is_some() {
         // Cache breakpoints are allowed on message parts only.
-        losses.lose(Feature::CacheMark);
+        losses.drop_feature(Feature::CacheMark);
     }
     match &tool.kind {
         ToolKind::Function { name, description, schema, strict } => Some(Tool::Function {
@@ -31,7 +31,7 @@ fn write<'a>(index: usize, tool: &'a Said, losses: &mut DroppedFields) -> Option
         }),
         ToolKind::Hosted { kind, .. } => {
             if kind != WEB_SEARCH {
-                losses.lose_tool(index, &tool.kind);
+                losses.drop_tool(index, &tool.kind);
             }
             None
         }

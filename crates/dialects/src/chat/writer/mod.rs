@@ -79,7 +79,7 @@ impl WriteAnswer for Writer {
         out.extend_from_slice(&error_event(fault, trace));
     }
 
-    fn whole(&mut self, events: Vec<Event>) -> Vec<u8> {
+    fn write_buffered(&mut self, events: Vec<Event>) -> Vec<u8> {
         whole::write(&self.wish, events)
     }
 }

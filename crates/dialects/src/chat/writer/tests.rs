@@ -14,10 +14,10 @@ fn wish(usage: bool) -> AnswerOptions {
         model: "alias".to_owned(),
         trace: Some(TraceId::new(1_700_000_000_000, [7; 10])),
         created_unix_s: 9,
-        asked: crate::AnswerConstraints::default(),
+        constraints: crate::AnswerConstraints::default(),
         thoughts: false,
-        is_own: false,
-        guess: None,
+        is_same_dialect: false,
+        estimator: None,
     }
 }
 
@@ -147,8 +147,12 @@ fn what_the_upstream_left_out_is_the_exchanges_own() {
     assert!(text.contains(&format!(r#""id":"call_{hex}_0_0""#)), "{text}");
     // A call without arguments gets an empty object, not an empty string.
     assert!(text.contains(r#"{"index":0,"function":{"arguments":"{}"}}"#), "{text}");
-    let body =
-        Writer::new(wish(false)).whole(vec![start, begin(0, call("", false)), end(0), finish(Reason::Calls)]);
+    let body = Writer::new(wish(false)).write_buffered(vec![
+        start,
+        begin(0, call("", false)),
+        end(0),
+        finish(Reason::Calls),
+    ]);
     let body = String::from_utf8(body).unwrap();
     assert!(
         body.contains(&format!(
@@ -191,7 +195,7 @@ fn what_the_grammar_has_no_words_for_is_left_out() {
         ended("stop"),
     ];
     assert_eq!(choices(events.clone()), expected);
-    let body = String::from_utf8(Writer::new(wish(false)).whole(events)).unwrap();
+    let body = String::from_utf8(Writer::new(wish(false)).write_buffered(events)).unwrap();
     let message = format!(
         r#""message":{{"role":"assistant","content":"a","refusal":null,"annotations":[{annotation}]}}"#
     );
@@ -213,7 +217,7 @@ fn every_reason_has_one_of_the_few_words() {
     ];
     for (reason, word) in cases {
         assert_eq!(choices(vec![finish(reason)])[1], ended(word));
-        let body = Writer::new(wish(false)).whole(vec![start(), finish(reason), Event::Done]);
+        let body = Writer::new(wish(false)).write_buffered(vec![start(), finish(reason), Event::Done]);
         assert!(String::from_utf8(body).unwrap().contains(&format!(r#""finish_reason":"{word}""#)));
     }
     assert_eq!(cases.len() + 1, Reason::ALL.len());
@@ -238,7 +242,7 @@ fn a_refusal_is_the_models_words_or_the_providers() {
     let explained = Finish { explanation: Some("Because.".to_owned()), ..Finish::of(Reason::Refusal) };
     let events = vec![Event::Finish { choice: 0, finish: explained }];
     assert_eq!(choices(events.clone())[1..], [choice(r#"{"refusal":"Because."}"#), ended("stop")]);
-    let body = String::from_utf8(Writer::new(wish(false)).whole(events)).unwrap();
+    let body = String::from_utf8(Writer::new(wish(false)).write_buffered(events)).unwrap();
     assert!(body.contains(r#"{"role":"assistant","content":null,"refusal":"Because."}"#), "{body}");
 }
 
@@ -259,7 +263,7 @@ fn a_whole_answer_has_every_key_that_sdks_look_for() {
         Event::Usage(used()),
         Event::Done,
     ];
-    let body = String::from_utf8(Writer::new(wish(false)).whole(events)).unwrap();
+    let body = String::from_utf8(Writer::new(wish(false)).write_buffered(events)).unwrap();
     let expected = concat!(
         r#"{"id":"chatcmpl-msg_1","object":"chat.completion","created":5,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"Hi","refusal":null,"#,
         r#""tool_calls":[{"id":"a","type":"custom","custom":{"name":"f","input":"free"}}]},"finish_reason":"tool_calls","#,
@@ -268,7 +272,8 @@ fn a_whole_answer_has_every_key_that_sdks_look_for() {
     assert!(body.starts_with(expected), "{body}");
     // An answer without content has an empty text.
     let body =
-        String::from_utf8(Writer::new(wish(false)).whole(vec![start(), finish(Reason::Stop)])).unwrap();
+        String::from_utf8(Writer::new(wish(false)).write_buffered(vec![start(), finish(Reason::Stop)]))
+            .unwrap();
     assert!(body.contains(r#""content":"","refusal":null}"#), "{body}");
     assert!(!body.contains("usage"), "{body}");
 }
@@ -396,7 +401,7 @@ proptest! {
         let streamed = read_stream(write(wish(true), said.clone()).as_bytes());
         prop_assert_eq!(normal(streamed), normal(said.clone()));
         let mut whole = Vec::new();
-        Reader::default().whole(&Writer::new(wish(false)).whole(said.clone()), &mut whole).unwrap();
+        Reader::default().read_buffered(&Writer::new(wish(false)).write_buffered(said.clone()), &mut whole).unwrap();
         prop_assert_eq!(normal(whole), normal(said));
     }
 }

@@ -85,7 +85,7 @@ pub(super) fn read_piece(
         "searchResult" => Some(read_find(field, extras)?),
         _ => read_guarded(field, extras)?,
     };
-    Ok(content.map_or(Piece::Nothing, |content| Piece::Part(Part::said(content, None, &path))))
+    Ok(content.map_or(Piece::Nothing, |content| Piece::Part(Part::with_path(content, None, &path))))
 }
 
 fn may_stand(kind: &str, place: Place) -> bool {
@@ -110,14 +110,14 @@ pub(super) fn mark_last(parts: &mut Vec<Part>, mark: CacheMark, path: &str) -> b
     if parts.last().filter(can_be_marked).is_none() {
         return false;
     }
-    let marked = parts.pop().map(|last| Part::said(last.content, Some(mark), path));
+    let marked = parts.pop().map(|last| Part::with_path(last.content, Some(mark), path));
     parts.extend(marked);
     true
 }
 
 /// Reports a cache breakpoint with nothing before it: it has no effect.
 pub(super) fn leave_mark(path: &str, extras: &mut Vec<Extra>) {
-    extras.push(Extra { name: format!("{path}.cachePoint"), is_meaning: false });
+    extras.push(Extra { name: format!("{path}.cachePoint"), affects_answer: false });
 }
 
 pub(super) fn read_mark(mark: Field<'_>, extras: &mut Vec<Extra>) -> Result<CacheMark, Box<Fault>> {
@@ -243,7 +243,7 @@ pub(super) fn joined_text(
 /// The model reads text for a guardrail like any other text. That it is to be guarded has no equivalent in
 /// other dialects.
 fn read_guarded(guarded: Field<'_>, extras: &mut Vec<Extra>) -> Result<Option<Content>, Box<Fault>> {
-    extras.push(Extra { name: guarded.path.clone(), is_meaning: true });
+    extras.push(Extra { name: guarded.path.clone(), affects_answer: true });
     let Some(mut text) = guarded.object()?.object("text")? else { return Ok(None) };
     text.text("text").map(|text| text.map(plain))
 }

@@ -85,7 +85,7 @@ fn read_source(
         }
         Some(("text", text)) => Some(Source::Text(text.text()?)),
         Some((_, place)) => {
-            extras.push(Extra { name: place.path, is_meaning: true });
+            extras.push(Extra { name: place.path, affects_answer: true });
             None
         }
         None => match joined_text(&mut source, "content", extras)? {

@@ -2,7 +2,8 @@
 
 use domain::Fault;
 use domain::prompt::{
-    Aliased, Effort, Extra, Json, OutputFormat, Prompt, ServiceTier, Shows, Tool, ToolChoice, ToolKind,
+    Aliased, Effort, Extra, Json, OutputFormat, Prompt, ServiceTier, ThinkingVisibility, Tool, ToolChoice,
+    ToolKind,
 };
 
 use super::blocks::{leave_mark, read_mark};
@@ -145,11 +146,12 @@ fn read_effort(effort: Field<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>>
     };
     let reasoning = &mut prompt.reasoning;
     match reasoning.effort {
-        Some(_) => prompt.extras.push(Extra { name: effort.path, is_meaning: false }),
+        Some(_) => prompt.extras.push(Extra { name: effort.path, affects_answer: false }),
         None => reasoning.effort = Some(known),
     }
     // Converse responses show reasoning by default.
-    reasoning.shows = reasoning.shows.or((known != Effort::None).then_some(Shows::Unasked));
+    reasoning.visibility =
+        reasoning.visibility.or((known != Effort::None).then_some(ThinkingVisibility::Unasked));
     Ok(())
 }
 
@@ -179,7 +181,7 @@ pub(super) fn read_tier(whole: &mut Object<'_>, prompt: &mut Prompt) -> Result<(
         "flex" => Some(ServiceTier::Flex),
         "priority" => Some(ServiceTier::Priority),
         _ => {
-            prompt.extras.push(Extra { name: kind.path, is_meaning: false });
+            prompt.extras.push(Extra { name: kind.path, affects_answer: false });
             None
         }
     };

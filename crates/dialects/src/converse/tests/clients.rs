@@ -1,7 +1,9 @@
 //! Converse as clients speak it: how their requests are read, and which responses they get.
 
 use bytes::Bytes;
-use domain::prompt::{CacheLifetime, Content, Effort, Role, Shows, Source, ToolChoice, ToolKind};
+use domain::prompt::{
+    CacheLifetime, Content, Effort, Role, Source, ThinkingVisibility, ToolChoice, ToolKind,
+};
 use domain::{
     Abilities, Dialect, Event, Fault, FaultClass, Finish, Grammar, Operation, PartKind, Reason, TraceId,
     Usage,
@@ -17,8 +19,8 @@ use crate::converse::frames::read_frames;
 use crate::converse::{Reader, Writer, write_prompt};
 use crate::gemini::tests::way;
 use crate::{
-    Addressed, AnswerStream, DroppedFields, Request, TargetModel, decode_request, read_prompt, render_error,
-    translate_request, upstream_body, whole_answer,
+    Addressed, AnswerStream, DroppedFields, Request, TargetModel, buffered_answer, decode_request,
+    read_prompt, render_error, translate_request, upstream_body,
 };
 
 fn addressed() -> Addressed {
@@ -44,7 +46,7 @@ fn listener() -> TargetModel<'static> {
 fn rewritten(prompt: &domain::Prompt) -> Value {
     let mut losses = DroppedFields::new(Grammar::Converse, Grammar::Converse);
     let body = write_prompt(prompt, &listener(), &mut losses).expect("it can be said");
-    assert!(losses.settle(true).is_ok());
+    assert!(losses.finish(true).is_ok());
     serde_json::from_slice(&body).expect("JSON")
 }
 
@@ -105,7 +107,10 @@ fn what_is_read_is_said_again() {
     assert_eq!(call.arguments, r#"{"a":1.5}"#);
     assert_eq!(prompt.tool_choice, Some(ToolChoice::Named { name: "look".to_owned(), is_custom: false }));
     assert!(matches!(&prompt.tools[0].kind, ToolKind::Function { strict: Some(true), .. }));
-    assert_eq!((prompt.reasoning.effort, prompt.reasoning.shows), (Some(Effort::Low), Some(Shows::Unasked)));
+    assert_eq!(
+        (prompt.reasoning.effort, prompt.reasoning.visibility),
+        (Some(Effort::Low), Some(ThinkingVisibility::Unasked))
+    );
     assert_eq!(prompt.metadata, [("team".to_owned(), "tides".to_owned())]);
 }
 
@@ -264,7 +269,7 @@ fn wish(is_own: bool) -> AnswerOptions {
     AnswerOptions {
         model: "m".to_owned(),
         trace: Some(TraceId::new(1, [7; 10])),
-        is_own,
+        is_same_dialect: is_own,
         ..AnswerOptions::default()
     }
 }
@@ -373,7 +378,7 @@ fn every_end_has_its_word() {
         let events: Vec<Event> = [START].into_iter().chain(ended(reason)).collect();
         let told = frames(&streamed(events.clone(), false));
         assert_eq!(told[1], ("messageStop".to_owned(), json!({"stopReason": word})), "{reason:?}");
-        let whole: Value = serde_json::from_slice(&Writer::new(wish(false)).whole(events)).unwrap();
+        let whole: Value = serde_json::from_slice(&Writer::new(wish(false)).write_buffered(events)).unwrap();
         assert_eq!(whole["stopReason"], word, "{reason:?}");
     }
     // A failed response has no `messageStop`.
@@ -471,9 +476,9 @@ proptest! {
         let mut again = Vec::new();
         prop_assert_eq!(read_frames(&mut Reader::default(), &stream, &mut again), Ok(()));
         prop_assert_eq!(joined(again), joined(events.clone()));
-        let whole = Writer::new(wish(true)).whole(events.clone());
+        let whole = Writer::new(wish(true)).write_buffered(events.clone());
         let mut again = Vec::new();
-        prop_assert_eq!(Reader::default().whole(&whole, &mut again), Ok(()));
+        prop_assert_eq!(Reader::default().read_buffered(&whole, &mut again), Ok(()));
         prop_assert_eq!(joined(again), joined(events));
     }
 
@@ -544,7 +549,7 @@ fn an_answer_of_another_grammar_is_told_whole_and_in_frames_alike() {
         "message":{"role":"assistant","content":"I look.","tool_calls":[{"id":"t1","type":"function","function":{"name":"look","arguments":"{\"a\": 1}"}}]}}],
         "usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}"#;
     let way = way(Grammar::Converse, Grammar::Chat, false);
-    let whole = whole_answer(&way, Bytes::from_static(chat.as_bytes())).unwrap();
+    let whole = buffered_answer(&way, Bytes::from_static(chat.as_bytes())).unwrap();
     let whole: Value = serde_json::from_slice(&whole.body).unwrap();
     assert_eq!(
         whole,

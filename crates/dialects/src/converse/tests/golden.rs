@@ -13,7 +13,7 @@ use crate::converse::Reader;
 use crate::gemini::tests::golden::{shown, told};
 use crate::gemini::tests::way;
 use crate::golden_exchanges::each_exchange;
-use crate::{Addressed, TargetModel, decode_request, read_prompt, translate_request, whole_answer};
+use crate::{Addressed, TargetModel, buffered_answer, decode_request, read_prompt, translate_request};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]
@@ -147,7 +147,8 @@ fn streamed(name: &str, stream: &[u8]) -> Told {
             assert_eq!(pushed(stream, size, client), whole, "{name} for {client:?} by {size}");
         }
         assert_eq!((&whole.1, &whole.2), (&end, &facts), "{name} for {client:?}");
-        let buffered = whole_answer(&way(client, Grammar::Converse, false), Bytes::copy_from_slice(stream));
+        let buffered =
+            buffered_answer(&way(client, Grammar::Converse, false), Bytes::copy_from_slice(stream));
         assert_eq!(buffered.is_ok(), end.is_ok(), "{name} for {client:?}");
     }
     let chat = String::from_utf8(chat).expect("UTF-8");
@@ -160,11 +161,13 @@ fn streamed(name: &str, stream: &[u8]) -> Told {
 
 fn answered(name: &str, upstream: &str) -> Told {
     let mut events = Vec::new();
-    let end = Reader::default().whole(upstream.as_bytes(), &mut events);
+    let end = Reader::default().read_buffered(upstream.as_bytes(), &mut events);
     let mut chat = Vec::new();
     for client in CLIENTS {
-        let answer =
-            whole_answer(&way(client, Grammar::Converse, false), Bytes::copy_from_slice(upstream.as_bytes()));
+        let answer = buffered_answer(
+            &way(client, Grammar::Converse, false),
+            Bytes::copy_from_slice(upstream.as_bytes()),
+        );
         assert_eq!(answer.as_ref().err(), end.as_ref().err(), "{name} for {client:?}");
         // A buffered response sent in place of a stream is read as one.
         assert_eq!(pushed(upstream.as_bytes(), 9, client).1, end, "{name} for {client:?}");

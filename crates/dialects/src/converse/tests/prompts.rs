@@ -18,7 +18,7 @@ fn written(prompt: &Prompt, model: &str, abilities: Abilities) -> Value {
     let mut losses = DroppedFields::new(Grammar::Anthropic, Grammar::Converse);
     let listener = TargetModel { model, abilities };
     let body = write_prompt(prompt, &listener, &mut losses).expect("it can be said");
-    assert!(losses.settle(true).is_ok());
+    assert!(losses.finish(true).is_ok());
     serde_json::from_slice(&body).expect("JSON")
 }
 
@@ -119,7 +119,7 @@ fn what_was_thought_comes_back_by_the_id_of_a_call() {
         .push(Bytes::from(stream.concat()), &mut out)
         .and_then(|()| answer.finish(&mut out))
         .expect("whole");
-    let turn = answer.turn().expect("what is sealed is kept");
+    let turn = answer.signatures().expect("what is sealed is kept");
     let body = r#"{"model":"m","messages":[{"role":"user","content":"a"},{"role":"assistant","tool_calls":
         [{"id":"t1","type":"function","function":{"name":"f","arguments":"{}"}}]},
         {"role":"tool","tool_call_id":"t1","content":"x"}]}"#;

@@ -152,7 +152,7 @@ proptest! {
         prop_assert_eq!(end, Ok(()));
         check_order(&events);
         let mut told = Vec::new();
-        prop_assert_eq!(Reader::default().whole(whole(&blocks, stop).as_bytes(), &mut told), Ok(()));
+        prop_assert_eq!(Reader::default().read_buffered(whole(&blocks, stop).as_bytes(), &mut told), Ok(()));
         prop_assert_eq!(joined(events), joined(told));
     }
 
@@ -184,7 +184,7 @@ proptest! {
         let at = at % body.len();
         body[at] = byte;
         let mut events = Vec::new();
-        if Reader::default().whole(&body, &mut events).is_ok() {
+        if Reader::default().read_buffered(&body, &mut events).is_ok() {
             check_order(&events);
         }
     }

@@ -12,7 +12,7 @@ const POINTS_MAX: usize = 4;
 pub(super) fn keep_rules(body: &mut Body<'_>, losses: &mut DroppedFields) {
     let mut surplus = points(body).len().saturating_sub(POINTS_MAX);
     if surplus > 0 {
-        losses.lose_part(Feature::CacheMark);
+        losses.drop_aspect(Feature::CacheMark);
     }
     let mut stays = |is_point: bool| {
         let goes = is_point && surplus > 0;

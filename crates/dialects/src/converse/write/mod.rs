@@ -51,9 +51,9 @@ pub(crate) fn write_prompt(
 
 /// Records what has no equivalent in Converse at all.
 fn lose_the_rest(prompt: &Prompt, losses: &mut DroppedFields) {
-    losses.lose_said(of_sampling(prompt));
-    losses.lose_said(of_messages(prompt));
-    losses.lose_said([
+    losses.drop_used(of_sampling(prompt));
+    losses.drop_used(of_messages(prompt));
+    losses.drop_used([
         (prompt.end_user.is_some(), Feature::EndUser),
         // Only `store: true` is lost: Bedrock stores nothing anyway.
         (prompt.store == Some(true), Feature::Store),

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use domain::prompt::{CacheMark, Content, Part, Place, Role, Thought, ToolCall, ToolResult};
+use domain::prompt::{CacheMark, Content, Part, Role, Thought, ToolCall, ToolResult, ValuePath};
 use domain::{Fault, Grammar};
 use serde_json::value::to_raw_value;
 
@@ -44,7 +44,7 @@ impl<'l> BlockWriter<'l> {
         let mut blocks = Vec::with_capacity(parts.len());
         for part in parts {
             blocks.extend(self.block(part)?);
-            self.mark(part.cache, &part.place, &mut blocks);
+            self.mark(part.cache, &part.path, &mut blocks);
         }
         Ok(blocks)
     }
@@ -56,19 +56,19 @@ impl<'l> BlockWriter<'l> {
                 blocks.push(Block::ToolResult(self.result(result)?));
                 // A cache point is not allowed inside a result, so it goes after it.
                 let inside = result.parts.iter().rev().find_map(|inner| inner.cache);
-                self.mark(part.cache.or(inside), &part.place, &mut blocks);
+                self.mark(part.cache.or(inside), &part.path, &mut blocks);
             }
         }
         Ok(blocks)
     }
 
     /// Adds a cache point after the last block, where one is allowed.
-    pub(super) fn mark(&mut self, mark: Option<CacheMark>, place: &Place, blocks: &mut Vec<Block<'_>>) {
+    pub(super) fn mark(&mut self, mark: Option<CacheMark>, place: &ValuePath, blocks: &mut Vec<Block<'_>>) {
         let Some(mark) = mark else { return };
         if self.writes_marks && is_markable(blocks.last()) {
             blocks.push(Block::CachePoint(CachePoint::of(mark)));
         } else {
-            self.losses.lose_in(Feature::CacheMark, place);
+            self.losses.drop_in(Feature::CacheMark, place);
         }
     }
 
@@ -90,7 +90,7 @@ impl<'l> BlockWriter<'l> {
         Ok(match &part.content {
             Content::Text { text, citations } => {
                 if !citations.is_empty() {
-                    self.losses.lose(Feature::Citations);
+                    self.losses.drop_feature(Feature::Citations);
                 }
                 say(text)
             }
@@ -98,15 +98,15 @@ impl<'l> BlockWriter<'l> {
             Content::ToolCall(call) if self.role == Role::Assistant => Some(Block::ToolUse(self.call(call)?)),
             Content::Thought(thought) if self.role == Role::Assistant => self.thought(thought),
             Content::Audio { .. } if is_result || instructs => {
-                self.losses.lose_in(Feature::Audio, &part.place);
+                self.losses.drop_in(Feature::Audio, &part.path);
                 None
             }
             Content::Foreign { kind, .. } => {
-                self.losses.lose_foreign(kind);
+                self.losses.drop_foreign(kind);
                 None
             }
             content if instructs => {
-                self.losses.lose_in(feature_of(content), &part.place);
+                self.losses.drop_in(feature_of(content), &part.path);
                 None
             }
             content => self.media(content, part),
@@ -117,7 +117,7 @@ impl<'l> BlockWriter<'l> {
         let placed = match content {
             Content::Image { source, detail } => {
                 if detail.as_deref().is_some_and(|detail| detail != "auto") {
-                    self.losses.lose(Feature::ImageDetail);
+                    self.losses.drop_feature(Feature::ImageDetail);
                 }
                 let placed = media::place(source, media::IMAGES, Feature::Image);
                 placed.map(|(format, source)| Block::Image(Media { format, source }))
@@ -139,12 +139,12 @@ impl<'l> BlockWriter<'l> {
             }
             other => Err(feature_of(other)),
         };
-        placed.map_err(|feature| self.losses.lose_in(feature, &part.place)).ok()
+        placed.map_err(|feature| self.losses.drop_in(feature, &part.path)).ok()
     }
 
     fn call<'a>(&mut self, call: &'a ToolCall) -> Result<wire::ToolUse<'a>, Box<Fault>> {
         if call.signature.is_some() {
-            self.losses.lose(Feature::Thought);
+            self.losses.drop_feature(Feature::Thought);
         }
         let path = format!("messages[{}]", self.turn);
         check_name(&call.name, NAME_BYTES_MAX, || path.clone())?;
@@ -169,7 +169,7 @@ impl<'l> BlockWriter<'l> {
                 signature: &seal.value,
             })),
             None => {
-                self.losses.lose(Feature::Thought);
+                self.losses.drop_feature(Feature::Thought);
                 None
             }
         }

@@ -1,6 +1,6 @@
 //! Writes the inference parameters, the reasoning settings, the output format, the tier and the metadata.
 
-use domain::prompt::{Effort, Json, OutputFormat, Prompt, Sampling, ServiceTier, Shows};
+use domain::prompt::{Effort, Json, OutputFormat, Prompt, Sampling, ServiceTier, ThinkingVisibility};
 use domain::{Abilities, Fault, Grammar, Thinking as Ability};
 use serde_json::value::RawValue;
 
@@ -32,7 +32,7 @@ impl Thought {
         let top_k = prompt.sampling.top_k;
         if !is_claude(listener.model) {
             if top_k.is_some() {
-                losses.lose(Feature::TopK);
+                losses.drop_feature(Feature::TopK);
             }
             let effort = effort(prompt, listener.abilities, losses);
             return Self { additional: None, effort, tokens_max: said };
@@ -44,7 +44,7 @@ impl Thought {
         let (thinking, effort) = plan.within(tokens_max.unwrap_or(u64::MAX), losses);
         let mut additional = Additional { thinking, top_k, tool_choice: None };
         if top_k.is_some() && (listener.abilities.refuses_sampling || additional.thinks()) {
-            losses.lose(Feature::TopK);
+            losses.drop_feature(Feature::TopK);
             additional.top_k = None;
         }
         let says = additional.says();
@@ -87,7 +87,7 @@ pub(super) fn call_one(
         let one = OneCall { r#type, disable_parallel_tool_use: true };
         additional.get_or_insert_default().tool_choice = Some(one);
     } else if single == Single::Hint {
-        losses.lose(Feature::SingleToolCalls);
+        losses.drop_feature(Feature::SingleToolCalls);
     }
 }
 
@@ -97,19 +97,19 @@ fn effort(prompt: &Prompt, abilities: Abilities, losses: &mut DroppedFields) -> 
     let effort = reasoning.effort.or_else(|| reasoning.budget_tokens.map(Effort::of_budget));
     if abilities.thinking == Ability::Never {
         if reasoning.is_adaptive || !matches!(effort, None | Some(Effort::None)) {
-            losses.lose(Feature::Reasoning);
+            losses.drop_feature(Feature::Reasoning);
         }
         return None;
     }
-    if reasoning.shows == Some(Shows::Nothing) {
-        losses.lose(Feature::ShownReasoning);
+    if reasoning.visibility == Some(ThinkingVisibility::Nothing) {
+        losses.drop_feature(Feature::ShownReasoning);
     }
     if reasoning.effort.is_none() && reasoning.budget_tokens.is_some_and(|tokens| tokens > 0) {
-        losses.lose(Feature::ThinkingBudget);
+        losses.drop_feature(Feature::ThinkingBudget);
     }
     match effort? {
         Effort::None => {
-            losses.lose(Feature::Reasoning);
+            losses.drop_feature(Feature::Reasoning);
             None
         }
         Effort::Minimal => Some(Effort::Low.as_str()),
@@ -127,7 +127,7 @@ pub(super) fn inference<'a>(
     let stop_sequences: Vec<&str> =
         sampling.stop.iter().map(String::as_str).filter(|stop| !stop.is_empty()).collect();
     if stop_sequences.len() < sampling.stop.len() {
-        losses.lose_part(Feature::Stop);
+        losses.drop_aspect(Feature::Stop);
     }
     let refuses = abilities.refuses_sampling;
     Ok(InferenceConfig {
@@ -135,7 +135,7 @@ pub(super) fn inference<'a>(
         temperature: temperature(sampling, refuses, thought.thinks(), losses)?,
         top_p: match &sampling.top_p {
             Some(top_p) if refuses || (thought.thinks() && number(top_p) < THINKING_TOP_P_MIN) => {
-                losses.lose(Feature::TopP);
+                losses.drop_feature(Feature::TopP);
                 None
             }
             top_p => top_p.as_ref().map(|top_p| checked(top_p.as_str())).transpose()?,
@@ -154,13 +154,13 @@ fn temperature<'a>(
     let Some(written) = &sampling.temperature else { return Ok(None) };
     let value = number(written);
     if refuses || (thinks && value != 1.0) {
-        losses.lose(Feature::Temperature);
+        losses.drop_feature(Feature::Temperature);
         return Ok(None);
     }
     if (0.0..=1.0).contains(&value) {
         return checked(written.as_str()).map(Some);
     }
-    losses.lose(Feature::Temperature);
+    losses.drop_feature(Feature::Temperature);
     checked(if value > 1.0 { "1" } else { "0" }).map(Some)
 }
 
@@ -172,7 +172,7 @@ pub(super) fn format<'a>(prompt: &'a Prompt, losses: &mut DroppedFields) -> Opti
     match prompt.output.format.as_ref()? {
         OutputFormat::Text => None,
         OutputFormat::JsonObject => {
-            losses.lose(Feature::JsonObject);
+            losses.drop_feature(Feature::JsonObject);
             None
         }
         OutputFormat::JsonSchema { name, description, schema, .. } => {
@@ -212,7 +212,7 @@ pub(super) fn metadata<'a>(prompt: &'a Prompt, losses: &mut DroppedFields) -> Pa
         if pairs.len() < PAIRS_MAX && !name.is_empty() && may_stand(name) && may_stand(value) {
             pairs.push((name.as_str(), value.as_str()));
         } else {
-            losses.lose(Feature::Metadata);
+            losses.drop_feature(Feature::Metadata);
         }
     }
     Pairs(pairs)

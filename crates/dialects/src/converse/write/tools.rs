@@ -25,7 +25,7 @@ pub(super) fn write<'a>(
         return Ok(None);
     }
     if !may_call && !prompt.tools.is_empty() {
-        losses.lose(Feature::NoCall);
+        losses.drop_feature(Feature::NoCall);
     }
     let (mut tools, names) = declare(prompt, abilities, losses)?;
     let tool_choice = choose(prompt, &names, losses);
@@ -67,7 +67,7 @@ fn declare<'a>(
     let (mut tools, mut names) = (Vec::new(), HashSet::new());
     for (index, tool) in prompt.tools.iter().enumerate() {
         let Some(declared) = declared(&tool.kind) else {
-            losses.lose_tool(index, &tool.kind);
+            losses.drop_tool(index, &tool.kind);
             continue;
         };
         let name = declared.name;
@@ -76,7 +76,7 @@ fn declare<'a>(
         }
         check_name(name, NAME_BYTES_MAX, || format!("tools[{index}].name"))?;
         names.insert(name);
-        losses.lose_format(index, &declared);
+        losses.drop_custom_format(index, &declared);
         tools.push(Tool::ToolSpec(ToolSpec {
             name,
             description: declared.description.filter(|text| !text.is_empty()),
@@ -85,7 +85,7 @@ fn declare<'a>(
         }));
         match tool.cache.filter(|_| abilities.cache_marks) {
             Some(mark) => tools.push(Tool::CachePoint(CachePoint::of(mark))),
-            None if tool.cache.is_some() => losses.lose(Feature::CacheMark),
+            None if tool.cache.is_some() => losses.drop_feature(Feature::CacheMark),
             None => {}
         }
     }
@@ -111,7 +111,7 @@ fn choose<'a>(
         Choice::Named { name, .. } => names.contains(name.as_str()).then_some(ToolChoice::Tool { name }),
     };
     if choice.is_none() {
-        losses.lose(Feature::ForcedCall);
+        losses.drop_feature(Feature::ForcedCall);
     }
     choice
 }

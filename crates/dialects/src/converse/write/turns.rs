@@ -1,6 +1,6 @@
 //! Writes instructions and turns as Converse messages, with each tool result right after its call.
 
-use domain::prompt::{OutputFormat, Place, Prompt, Role, Turn};
+use domain::prompt::{OutputFormat, Prompt, Role, Turn, ValuePath};
 use domain::{Abilities, Fault};
 
 use super::parts::{BlockWriter, say};
@@ -23,7 +23,7 @@ pub(super) fn write<'a>(
     let mut system = Vec::new();
     for instruction in &prompt.instructions {
         system.extend(say(&instruction.text));
-        scribe.mark(instruction.cache, &Place::default(), &mut system);
+        scribe.mark(instruction.cache, &ValuePath::default(), &mut system);
     }
     let is_instruction = |turn: &Turn| matches!(turn.role, Role::System | Role::Developer);
     let leading = prompt.turns.iter().take_while(|turn| is_instruction(turn)).count();
@@ -63,7 +63,7 @@ pub(super) fn write<'a>(
         messages.insert(0, Message { role: "user", content });
     }
     if let Some(last) = messages.last_mut() {
-        scribe.mark(prompt.caching.automatic, &Place::default(), &mut last.content);
+        scribe.mark(prompt.caching.automatic, &ValuePath::default(), &mut last.content);
     }
     Ok(Conversation { system, messages })
 }

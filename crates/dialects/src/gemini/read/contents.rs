@@ -64,7 +64,7 @@ impl Reading {
         };
         for content in seal.into_iter().chain(content) {
             let role = if matches!(content, Content::ToolResult(_)) { Role::Tool } else { role };
-            self.push(Part::said(content, None, &path), role, is_first);
+            self.push(Part::with_path(content, None, &path), role, is_first);
         }
         Ok(())
     }

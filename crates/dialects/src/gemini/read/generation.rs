@@ -1,6 +1,6 @@
 //! Reads `generationConfig`.
 
-use domain::prompt::{Effort, OutputFormat, Shows};
+use domain::prompt::{Effort, OutputFormat, ThinkingVisibility};
 use domain::{Fault, Json};
 
 use super::Reading;
@@ -143,8 +143,9 @@ impl Reading {
             let path = format!("{path}.{written}");
             match name {
                 "includeThoughts" => {
-                    let shows = |yes| if yes { Shows::Summary } else { Shows::Nothing };
-                    self.prompt.reasoning.shows = optional_boolean(cursor, &path)?.map(shows);
+                    let shows =
+                        |yes| if yes { ThinkingVisibility::Summary } else { ThinkingVisibility::Nothing };
+                    self.prompt.reasoning.visibility = optional_boolean(cursor, &path)?.map(shows);
                 }
                 "thinkingBudget" => match whole(cursor, &path)? {
                     None => {}

@@ -116,6 +116,6 @@ impl Reading {
     }
 
     fn note(&mut self, name: String, is_meaning: bool) {
-        self.prompt.extras.push(Extra { name, is_meaning });
+        self.prompt.extras.push(Extra { name, affects_answer: is_meaning });
     }
 }

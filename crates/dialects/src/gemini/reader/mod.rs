@@ -90,7 +90,7 @@ impl ReadAnswer for Reader {
         Ok(())
     }
 
-    fn whole(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
+    fn read_buffered(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
         self.event(b"", body, out)?;
         if self.choices.is_empty() {
             return Err(StreamFault::Broken("not_an_answer"));

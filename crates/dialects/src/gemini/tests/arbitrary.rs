@@ -2,7 +2,8 @@
 
 use domain::prompt::{
     Caching, Content, Effort, Instruction, Output, OutputFormat, Part, Reasoning, Role, Sampling,
-    ServiceTier, Shows, Signature, Source, Thought, Tool, ToolCall, ToolChoice, ToolKind, ToolResult, Turn,
+    ServiceTier, Signature, Source, ThinkingVisibility, Thought, Tool, ToolCall, ToolChoice, ToolKind,
+    ToolResult, Turn,
 };
 use domain::{Event, Finish, Grammar, Json, PartKind, Prompt, Reason, Usage, UsageSource};
 use proptest::collection::vec;
@@ -224,8 +225,8 @@ fn reasoning() -> impl Strategy<Value = Reasoning> {
         (1_u64..1 << 40).prop_map(|budget| Reasoning { budget_tokens: Some(budget), ..Reasoning::default() }),
         Just(Reasoning { is_adaptive: true, ..Reasoning::default() }),
     ];
-    let shows = option::of(prop_oneof![Just(Shows::Nothing), Just(Shows::Summary)]);
-    (said, shows).prop_map(|(said, shows)| Reasoning { shows, ..said })
+    let shows = option::of(prop_oneof![Just(ThinkingVisibility::Nothing), Just(ThinkingVisibility::Summary)]);
+    (said, shows).prop_map(|(said, shows)| Reasoning { visibility: shows, ..said })
 }
 
 const TIERS: [ServiceTier; 3] = [ServiceTier::Default, ServiceTier::Flex, ServiceTier::Priority];

@@ -9,7 +9,7 @@ use super::{addressed, documents, read, way, wish};
 use crate::answer::{ReadAnswer, WriteAnswer};
 use crate::gemini::{Reader, Writer, write_prompt};
 use crate::golden_exchanges::each_exchange;
-use crate::{AnswerStream, DroppedFields, StreamFault, TargetModel, whole_answer};
+use crate::{AnswerStream, DroppedFields, StreamFault, TargetModel, buffered_answer};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]
@@ -80,12 +80,12 @@ fn check(name: &str, exchange: Exchange) {
         Exchange::Answer { source, upstream, expected } => {
             assert!(is_sourced(&source), "{name}");
             let mut events = Vec::new();
-            let end = Reader::default().whole(upstream.as_bytes(), &mut events);
+            let end = Reader::default().read_buffered(upstream.as_bytes(), &mut events);
             let answered = Answered { events: shown(&events), fault: end.err().map(|fault| told(&fault)) };
             assert_eq!(answered, expected, "{name}");
             // A Gemini client gets the upstream's response unchanged.
             let passed =
-                whole_answer(&way(Grammar::Gemini, Grammar::Gemini, false), Bytes::from(upstream.clone()));
+                buffered_answer(&way(Grammar::Gemini, Grammar::Gemini, false), Bytes::from(upstream.clone()));
             assert_eq!(passed.as_ref().err().map(told), expected.fault, "{name}");
             assert!(passed.is_err() || passed.is_ok_and(|answer| answer.body == upstream), "{name}");
         }
@@ -95,14 +95,14 @@ fn check(name: &str, exchange: Exchange) {
             let mut losses = DroppedFields::new(Grammar::Gemini, Grammar::Gemini);
             let listener = TargetModel { model: &addressed().model, abilities: Abilities::default() };
             let body = write_prompt(&prompt, &listener, &mut losses).expect(name);
-            assert_eq!(losses.settle(false).expect(name), Vec::<String>::new(), "{name}");
+            assert_eq!(losses.finish(false).expect(name), Vec::<String>::new(), "{name}");
             let mark = |is_meaning| if is_meaning { "!" } else { "" };
             let requested = Requested {
                 upstream: String::from_utf8(body).expect("UTF-8"),
                 extras: prompt
                     .extras
                     .iter()
-                    .map(|extra| format!("{}{}", extra.name, mark(extra.is_meaning)))
+                    .map(|extra| format!("{}{}", extra.name, mark(extra.affects_answer)))
                     .collect(),
             };
             assert_eq!(requested, expected, "{name}");
@@ -116,7 +116,7 @@ fn streamed(upstream: &str, cancelled: bool) -> Streamed {
     let mut events = Vec::new();
     let is_document = upstream.starts_with(['{', '[']);
     let read = if is_document {
-        reader.whole(upstream.as_bytes(), &mut events)
+        reader.read_buffered(upstream.as_bytes(), &mut events)
     } else {
         let frames = upstream.split("\r\n\r\n").filter(|frame| !frame.is_empty());
         frames

@@ -38,7 +38,7 @@ pub(crate) fn way(client: Grammar, upstream: Grammar, as_array: bool) -> AnswerP
 }
 
 fn wish() -> AnswerOptions {
-    AnswerOptions { model: "asked-for".to_owned(), is_own: true, ..AnswerOptions::default() }
+    AnswerOptions { model: "asked-for".to_owned(), is_same_dialect: true, ..AnswerOptions::default() }
 }
 
 /// The events of a stream, and how it ended.

@@ -1,7 +1,8 @@
 //! Requests read into the canonical prompt.
 
 use domain::prompt::{
-    Content, Effort, OutputFormat, Part, Role, ServiceTier, Shows, Source, ToolChoice, ToolKind, Turn,
+    Content, Effort, OutputFormat, Part, Role, ServiceTier, Source, ThinkingVisibility, ToolChoice, ToolKind,
+    Turn,
 };
 use domain::{Grammar, Json, Prompt};
 
@@ -29,7 +30,7 @@ fn extras(prompt: &Prompt) -> Vec<String> {
     prompt
         .extras
         .iter()
-        .map(|extra| format!("{}{}", extra.name, if extra.is_meaning { "!" } else { "" }))
+        .map(|extra| format!("{}{}", extra.name, if extra.affects_answer { "!" } else { "" }))
         .collect()
 }
 
@@ -91,7 +92,10 @@ fn what_sdks_send_in_mixed_spelling_is_one_request() {
     assert_eq!(python.tool_choice, Some(ToolChoice::Named { name: "f".to_owned(), is_custom: false }));
     assert_eq!(python.sampling.temperature, Some(Json("0.70".to_owned())));
     assert_eq!((python.sampling.top_k, python.output.tokens_max), (Some(40), Some(9)));
-    assert_eq!((python.reasoning.effort, python.reasoning.shows), (Some(Effort::Low), Some(Shows::Summary)));
+    assert_eq!(
+        (python.reasoning.effort, python.reasoning.visibility),
+        (Some(Effort::Low), Some(ThinkingVisibility::Summary))
+    );
     assert!(python.extras.is_empty(), "{:?}", python.extras);
 }
 
@@ -281,7 +285,7 @@ fn the_form_of_the_answer_and_of_the_thinking() {
     assert!(thinking(r#"{"thinkingBudget":-1}"#).is_adaptive);
     assert_eq!(thinking(r#"{"thinkingBudget":0}"#).effort, Some(Effort::None));
     assert_eq!(thinking(r#"{"thinkingBudget":128,"includeThoughts":false}"#).budget_tokens, Some(128));
-    assert_eq!(thinking(r#"{"includeThoughts":false}"#).shows, Some(Shows::Nothing));
+    assert_eq!(thinking(r#"{"includeThoughts":false}"#).visibility, Some(ThinkingVisibility::Nothing));
     assert_eq!(thinking(r#"{"thinkingLevel":"XHIGH"}"#).effort, Some(Effort::XHigh));
     refused(
         &format!(r#"{{{HELLO},"generationConfig":{{"thinkingConfig":{{"thinkingBudget":-2}}}}}}"#),
@@ -320,6 +324,6 @@ fn every_other_field_is_read_or_told() {
     assert_eq!(prompt.turns[0].role, Role::User);
     // A hint is dropped and reported; a field that changes the response is refused, whatever the target.
     let mut losses = DroppedFields::new(Grammar::Gemini, Grammar::Chat);
-    losses.lose_extra("safetySettings", false);
-    assert_eq!(losses.settle(false).unwrap(), ["safetySettings"]);
+    losses.drop_unknown("safetySettings", false);
+    assert_eq!(losses.finish(false).unwrap(), ["safetySettings"]);
 }

@@ -8,7 +8,7 @@ use super::arbitrary::{answer, prompt};
 use super::{addressed, documents, read_events, way, wish, write_events};
 use crate::answer::{ReadAnswer, WriteAnswer};
 use crate::gemini::{Reader, Writer, decode_request, read_prompt, write_prompt};
-use crate::{AnswerStream, DroppedFields, StreamFault, TargetModel, WholeAnswer, whole_answer};
+use crate::{AnswerStream, BufferedAnswer, DroppedFields, StreamFault, TargetModel, buffered_answer};
 
 /// Joins the deltas of a part, which may be split anywhere. A part ends where the next thing of its choice
 /// starts.
@@ -73,7 +73,7 @@ proptest! {
         let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Gemini);
         let listener = TargetModel { model: "m", abilities: Abilities::default() };
         let body = Bytes::from(write_prompt(&prompt, &listener, &mut losses).expect("it can be said"));
-        prop_assert_eq!(losses.settle(false).expect("nothing is lost"), Vec::<String>::new());
+        prop_assert_eq!(losses.finish(false).expect("nothing is lost"), Vec::<String>::new());
         let mut addressed = addressed();
         addressed.stream = prompt.stream;
         let request = decode_request(domain::Operation::Chat, &body, Some(&addressed)).expect("it is a request");
@@ -87,10 +87,10 @@ proptest! {
         let (again, end) = read_events(documents(&stream));
         prop_assert_eq!(end, Ok(()));
         prop_assert_eq!(normal(again), normal(compacted(events.clone())), "{}", String::from_utf8_lossy(&stream));
-        let whole = Writer::new(wish()).whole(events.clone());
+        let whole = Writer::new(wish()).write_buffered(events.clone());
         prop_assert_eq!(crate::json::validate(&whole), Ok(()));
         let mut again = Vec::new();
-        prop_assert_eq!(Reader::default().whole(&whole, &mut again), Ok(()));
+        prop_assert_eq!(Reader::default().read_buffered(&whole, &mut again), Ok(()));
         // In a buffered response a thought's signature comes together with its text.
         prop_assert_eq!(normal(again), normal(events), "{}", String::from_utf8_lossy(&whole));
     }
@@ -111,7 +111,7 @@ proptest! {
     fn an_array_and_a_whole_answer_in_the_place_of_a_stream_are_told_as_one(events in answer(), size in 1_usize..40) {
         let stream = write_events(events.clone());
         let (array, _, _) = pushed(&stream, stream.len(), true);
-        for body in [array, Writer::new(wish()).whole(events.clone())] {
+        for body in [array, Writer::new(wish()).write_buffered(events.clone())] {
             let (told, end, _) = pushed(&body, size, false);
             prop_assert_eq!(end, Ok(()));
             let (again, end) = read_events(documents(&told));
@@ -123,9 +123,9 @@ proptest! {
     #[test]
     fn a_stream_in_the_place_of_a_whole_answer_is_put_together(events in answer()) {
         let stream = Bytes::from(write_events(events.clone()));
-        let WholeAnswer { body, facts, .. } = whole_answer(&way(Grammar::Gemini, Grammar::Gemini, false), stream).expect("an answer");
+        let BufferedAnswer { body, facts, .. } = buffered_answer(&way(Grammar::Gemini, Grammar::Gemini, false), stream).expect("an answer");
         let mut again = Vec::new();
-        prop_assert_eq!(Reader::default().whole(&body, &mut again), Ok(()));
+        prop_assert_eq!(Reader::default().read_buffered(&body, &mut again), Ok(()));
         let usage = events.iter().find_map(|event| match event { Event::Usage(usage) => Some(*usage), _ => None });
         prop_assert_eq!(facts.usage, usage);
         prop_assert_eq!(normal(again), normal(events));
@@ -163,7 +163,7 @@ fn calls_that_are_open_together_come_out_whole() {
         r#"{"candidates":[{"content":{"role":"model","parts":[{"text":""}]},"finishReason":"STOP","index":0}],"modelVersion":"asked-for"}"#
     );
     assert_eq!(frames.len(), 3);
-    let whole = String::from_utf8(Writer::new(wish()).whole(events)).expect("UTF-8");
+    let whole = String::from_utf8(Writer::new(wish()).write_buffered(events)).expect("UTF-8");
     assert!(whole.find("id-0") < whole.find("id-1"), "{whole}");
 }
 
@@ -202,10 +202,11 @@ fn seals_of_another_upstream_are_not_handed_out() {
         ]
     };
     let written = |is_own| {
-        let mut writer = Writer::new(crate::answer::AnswerOptions { is_own, ..wish() });
+        let mut writer = Writer::new(crate::answer::AnswerOptions { is_same_dialect: is_own, ..wish() });
         let mut out = Vec::new();
         events().into_iter().for_each(|event| writer.event(event, &mut out));
-        let whole = Writer::new(crate::answer::AnswerOptions { is_own, ..wish() }).whole(events());
+        let whole = Writer::new(crate::answer::AnswerOptions { is_same_dialect: is_own, ..wish() })
+            .write_buffered(events());
         String::from_utf8([out, whole].concat()).expect("UTF-8").matches("SEAL").count()
     };
     assert_eq!(written(false), 0);

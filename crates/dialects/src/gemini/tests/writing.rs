@@ -12,7 +12,7 @@ use crate::{DroppedFields, TargetModel};
 fn said(prompt: &Prompt, abilities: Abilities) -> Result<(String, Vec<String>), Box<Fault>> {
     let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Gemini);
     let body = write_prompt(prompt, &TargetModel { model: "m", abilities }, &mut losses)?;
-    Ok((String::from_utf8(body).expect("UTF-8"), losses.settle(false)?))
+    Ok((String::from_utf8(body).expect("UTF-8"), losses.finish(false)?))
 }
 
 /// Checks what is written, and that nothing was lost.
@@ -251,7 +251,7 @@ fn a_budget_is_the_nearest_that_the_model_takes() {
         let body = write_prompt(&prompt, &TargetModel { model, abilities }, &mut lost).unwrap();
         let body = String::from_utf8(body).expect("UTF-8");
         assert!(body.contains(&format!(r#""thinkingBudget":{expected}}}"#)), "{model}: {body}");
-        assert_eq!(lost.settle(false).unwrap().len(), losses, "{model}");
+        assert_eq!(lost.finish(false).unwrap().len(), losses, "{model}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Writes `generationConfig`.
 
-use domain::prompt::{Effort, OutputFormat, Reasoning, Shows};
+use domain::prompt::{Effort, OutputFormat, Reasoning, ThinkingVisibility};
 use domain::{Abilities, Fault, FaultClass, Json, Prompt, Thinking};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -165,7 +165,7 @@ fn draw<'a>(
         config.top_k = sampling.top_k;
         return Ok(());
     }
-    losses.lose_said([
+    losses.drop_used([
         (sampling.temperature.is_some(), Feature::Temperature),
         (sampling.top_p.is_some(), Feature::TopP),
         (sampling.top_k.is_some(), Feature::TopK),
@@ -208,7 +208,7 @@ fn speak(
             let prebuilt_voice_config = PrebuiltVoice { voice_name };
             config.speech_config = Some(SpeechConfig { voice_config: VoiceConfig { prebuilt_voice_config } });
         }
-        _ => losses.lose(Feature::SpokenAudio),
+        _ => losses.drop_feature(Feature::SpokenAudio),
     }
     Ok(())
 }
@@ -217,14 +217,14 @@ fn thinking(reasoning: &Reasoning, listener: &TargetModel<'_>, losses: &mut Drop
     let abilities = listener.abilities;
     let mut config = ThinkingConfig::default();
     if reasoning.wants_encrypted {
-        losses.lose(Feature::EncryptedReasoning);
+        losses.drop_feature(Feature::EncryptedReasoning);
     }
     let effort = reasoning.effort.or_else(|| reasoning.budget_tokens.map(Effort::of_budget));
     match abilities.thinking {
         Thinking::Never => {
             let is_off = matches!(effort, None | Some(Effort::None)) && !reasoning.is_adaptive;
             if !is_off {
-                losses.lose(Feature::Reasoning);
+                losses.drop_feature(Feature::Reasoning);
             }
             return config;
         }
@@ -234,7 +234,7 @@ fn thinking(reasoning: &Reasoning, listener: &TargetModel<'_>, losses: &mut Drop
         Thinking::Effort => {
             config.thinking_level = effort.map(level);
             if reasoning.effort.is_none() && reasoning.budget_tokens.is_some() {
-                losses.lose(Feature::ThinkingBudget);
+                losses.drop_feature(Feature::ThinkingBudget);
             }
         }
         // Gemini rejects both at once, and the budget is the more exact of the two.
@@ -243,7 +243,7 @@ fn thinking(reasoning: &Reasoning, listener: &TargetModel<'_>, losses: &mut Drop
             _ => config.thinking_budget = budget(reasoning),
         },
     }
-    config.include_thoughts = reasoning.shows.map(|shows| shows != Shows::Nothing);
+    config.include_thoughts = reasoning.visibility.map(|shows| shows != ThinkingVisibility::Nothing);
     config
 }
 
@@ -268,7 +268,7 @@ fn taken(tokens: i64, model: &str, losses: &mut DroppedFields) -> i64 {
         -1 => -1,
         0 if may_be_off => 0,
         0 => {
-            losses.lose(Feature::Reasoning);
+            losses.drop_feature(Feature::Reasoning);
             low
         }
         tokens => tokens.clamp(low, high),

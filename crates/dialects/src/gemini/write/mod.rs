@@ -85,7 +85,7 @@ fn labels(prompt: &Prompt, losses: &mut DroppedFields) -> Option<Pairs<Vec<(Stri
         if name.starts_with(|first: char| first.is_ascii_lowercase()) && is_plain(name) && is_plain(value) {
             labels.push((name.clone(), value.clone()));
         } else {
-            losses.lose(Feature::Metadata);
+            losses.drop_feature(Feature::Metadata);
         }
     }
     (!labels.is_empty()).then_some(Pairs(labels))
@@ -96,12 +96,12 @@ fn lose_the_rest(prompt: &Prompt, losses: &mut DroppedFields) {
     let caching = &prompt.caching;
     let parts = prompt.turns.iter().flat_map(|turn| &turn.parts);
     for part in parts.filter(|part| part.cache.is_some()) {
-        losses.lose_in(Feature::CacheMark, &part.place);
+        losses.drop_in(Feature::CacheMark, &part.path);
     }
     let has_marks = prompt.instructions.iter().any(|instruction| instruction.cache.is_some())
         || prompt.tools.iter().any(|tool| tool.cache.is_some())
         || caching.automatic.is_some();
-    losses.lose_said([
+    losses.drop_used([
         (has_marks, Feature::CacheMark),
         (caching.key.is_some(), Feature::CacheKey),
         (caching.retention.is_some(), Feature::CacheRetention),

@@ -58,13 +58,13 @@ pub(super) fn write<'a>(prompt: &'a Prompt, losses: &mut DroppedFields) -> Resul
                 ToolKind::Hosted { kind, json } if is_own(kind) => {
                     tools.push(Tool::Hosted(Pairs(vec![(kind.clone(), checked(json.as_str())?)])));
                 }
-                other => losses.lose_tool(index, other),
+                other => losses.drop_tool(index, other),
             }
             continue;
         };
-        losses.lose_format(index, &declared);
+        losses.drop_custom_format(index, &declared);
         if declared.strict == Some(true) {
-            losses.lose(Feature::StrictTool);
+            losses.drop_feature(Feature::StrictTool);
         }
         let function = function(declared)?;
         match tools.last_mut() {

@@ -1,4 +1,4 @@
-//! What a client may say in a session, and in which fields.
+//! The events that a client may send in a realtime session, and their fields.
 
 use serde_json::{Map, Value, json};
 
@@ -43,7 +43,7 @@ const RESPONSE: &[&str] = &[
     "prompt",
 ];
 
-/// What is wrong with an event, as its error tells it.
+/// An invalid event, as its error reports it.
 #[derive(Debug)]
 pub(super) struct Wrong {
     pub code: &'static str,
@@ -61,7 +61,7 @@ impl Wrong {
         self
     }
 
-    /// The event that tells it.
+    /// The error event that reports it.
     pub(super) fn event(&self, about: Option<&Value>) -> Value {
         json!({"type": "error", "error": {
             "type": "invalid_request_error", "code": self.code, "message": self.message, "param": self.param,
@@ -70,7 +70,7 @@ impl Wrong {
     }
 }
 
-/// Reads a client's event and holds it to the grammar.
+/// Parses and validates a client's event.
 pub(super) fn read(text: &[u8]) -> Result<Map<String, Value>, Wrong> {
     let Ok(Value::Object(event)) = serde_json::from_slice(text) else {
         return Err(Wrong::new("invalid_json", "We could not parse the JSON body of your event."));

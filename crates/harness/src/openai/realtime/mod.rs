@@ -1,7 +1,9 @@
-//! `GET /v1/realtime`: a session over a WebSocket, as strict as the provider about its handshake and each event.
+//! `GET /v1/realtime`: a session over a WebSocket, with the provider's strictness about its handshake and
+//! each event.
 //!
-//! What a response does is scripted in the text of the last item: `[hang]` stops after two pieces, `[leave]` cuts the
-//! connection there, `[fail]` fails, `[long]` says more. Sound that is all silence ends what was heard, and is answered.
+//! A response's behaviour is scripted in the text of the last item: `[hang]` stops after two pieces,
+//! `[leave]` cuts the connection there, `[fail]` fails, `[long]` makes it longer. Silent audio ends the
+//! user's turn, which is then answered.
 
 mod events;
 mod session;
@@ -17,7 +19,7 @@ use crate::azure;
 use crate::emulator::answering;
 use crate::emulator::service::{self, Answer};
 
-/// Lets a session in, or says why not.
+/// Accepts a session's handshake, or rejects it.
 pub(crate) async fn open(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
     let named = model(call)?;
     let model = match call.flavour {
@@ -56,7 +58,7 @@ pub(crate) async fn open(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
     Ok(Answer { status: 101, headers: headers.to_vec(), steps: Vec::new() })
 }
 
-/// The model that the address names: the older paths of one vendor call it a deployment.
+/// The model in the URL; Azure's older paths call it a deployment.
 fn model(call: &OpenAiCall<'_>) -> Result<String, ApiError> {
     let pairs = call.head.uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
     let mut named = pairs.filter(|(name, _)| matches!(*name, "model" | "deployment"));
@@ -65,7 +67,7 @@ fn model(call: &OpenAiCall<'_>) -> Result<String, ApiError> {
     decoded.map(|name| name.into_owned()).map_err(|_| ApiError::bad("The model is no text.").param("model"))
 }
 
-/// The key of a handshake that is one in every part.
+/// Checks the WebSocket handshake completely; returns its key.
 fn handshake(call: &OpenAiCall<'_>) -> Result<String, ApiError> {
     let header = |name: &str| call.head.headers.get(name).and_then(|value| value.to_str().ok());
     let says = |name: &str, word: &str| header(name).is_some_and(|value| value.eq_ignore_ascii_case(word));

@@ -1,4 +1,4 @@
-//! A session: what was said in it, and the responses that it gives, piece by piece.
+//! A realtime session: its conversation, and its responses, sent piece by piece.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -17,18 +17,19 @@ use crate::emulator::state::lock;
 use crate::openai::tokens;
 
 const MESSAGE_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// A token of what a client says aloud is a tenth of a second, of what the model says a twentieth: 16 bits at 24 kHz.
+/// A token of the client's audio is a tenth of a second, of the model's a twentieth: 16-bit samples at 24
+/// kHz.
 const HEARD_BYTES_PER_TOKEN: usize = 4_800;
 const SPOKEN_BYTES_PER_TOKEN: usize = 2_400;
 const WORDS: [&str; 6] = ["The ", "tide ", "comes ", "in ", "twice ", "daily."];
 const LONG: usize = 60;
 
-/// What is to be sent, and what its sending means.
+/// What to send next, and its effect.
 enum Out {
     Event(Value),
-    /// The response is over; so much was used.
+    /// The response is done, with this usage.
     Done(Value),
-    /// Nothing more comes until the client says something.
+    /// Nothing more is sent until the client sends an event.
     Hang,
     Leave,
 }
@@ -39,9 +40,9 @@ pub(super) struct Session {
     number: u64,
     items: Vec<Value>,
     heard: Vec<u8>,
-    /// Tokens of the conversation so far: of text, and of sound.
+    /// Tokens of the conversation so far: text and audio.
     context: (u64, u64),
-    /// Of these the last response had been shown so many.
+    /// Text tokens of the context of the last response, which are now cached.
     shown: u64,
     active: Option<String>,
     out: VecDeque<Out>,
@@ -72,7 +73,7 @@ impl Session {
         }
     }
 
-    /// Serves until one side goes.
+    /// Serves the session until either side closes it.
     pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut self, mut stream: S) {
         let created = json!({"type": "session.created", "session": self.session});
         self.out.push_back(Out::Event(created));
@@ -90,7 +91,7 @@ impl Session {
         lock(&self.record).ended = Some(Instant::now());
     }
 
-    /// One step: an event sent, or some bytes read. The error is the close to end with.
+    /// One step: sends an event or reads some bytes. The error is the close code to end with.
     async fn next<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,
@@ -205,7 +206,7 @@ impl Session {
                 self.tell(json!({"type": "conversation.item.retrieved", "item": item}));
                 Ok(())
             }
-            // What is played is the client's own affair here.
+            // Playback is up to the client; nothing to do here.
             _ => Ok(()),
         }
     }
@@ -387,7 +388,8 @@ impl Session {
         self.tell(json!({"type": "rate_limits.updated", "rate_limits": [{"name": "requests", "limit": 1000, "remaining": 999, "reset_seconds": 60}]}));
     }
 
-    /// What a response used: the conversation so far, of which what the last one was shown is cached, and what it says.
+    /// The usage of a response: the conversation so far as input, of which the last response's context is
+    /// cached, and the response as output.
     fn usage(&mut self, words: u64, spoken: u64) -> Value {
         let (text, sound) = self.context;
         let cached = self.shown.min(text);

@@ -1,4 +1,4 @@
-//! An answer as items, and the response object around them.
+//! A response as output items, and the response object around them.
 
 use serde_json::{Map, Value, json};
 
@@ -8,7 +8,7 @@ use crate::emulator::{Behaviour, UsageMode};
 use crate::openai::answer::{Call, Reply, logprobs, thinking};
 use crate::openai::stream::error_message;
 
-/// A whole answer with the ids it has for good.
+/// A complete response with its final ids.
 #[derive(Debug, Clone)]
 pub(crate) struct Response {
     pub(crate) id: String,
@@ -24,7 +24,7 @@ pub(crate) struct Response {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum End {
     Completed,
-    /// The reason that `incomplete_details` gives.
+    /// Incomplete, with the reason in `incomplete_details`.
     Incomplete(&'static str),
     Failed {
         code: String,
@@ -45,12 +45,12 @@ pub(crate) enum Said {
     Call(Call),
 }
 
-/// An item that reasoning led to ends in this.
+/// Id suffix of an item that followed reasoning.
 const THOUGHT: &str = "t";
-/// An item that came without reasoning ends in this.
+/// Id suffix of an item without reasoning before it.
 const UNTHOUGHT: &str = "s";
 
-/// The id of the reasoning that led to an item of this emulator.
+/// The id of the reasoning item that led to an item of this emulator.
 pub(crate) fn reasoning_of(id: &str) -> Option<String> {
     let (kind, rest) = id.split_once("_emulator")?;
     let number = rest.strip_suffix(THOUGHT)?;
@@ -80,7 +80,7 @@ impl Response {
         }
     }
 
-    /// The finished items.
+    /// The output items, finished.
     pub(crate) fn output(&self) -> Vec<Value> {
         let last = self.items.len().saturating_sub(1);
         self.items
@@ -90,17 +90,17 @@ impl Response {
             .collect()
     }
 
-    /// What the last item is when the answer ends.
+    /// The status of the last item when the response ends.
     pub(crate) fn last_status(&self) -> &'static str {
         if self.end == End::Completed { "completed" } else { "incomplete" }
     }
 
-    /// The object while nothing was said yet.
+    /// The response object before any output.
     pub(crate) fn open(&self, status: &str) -> Value {
         self.object(status, &[])
     }
 
-    /// The object once the answer has ended, with what was said until then.
+    /// The response object after the end, with the output until then.
     pub(crate) fn ended(&self, output: &[Value]) -> Value {
         let (status, name, detail) = match &self.end {
             End::Completed => ("completed", "error", Value::Null),
@@ -144,7 +144,7 @@ impl Response {
         object
     }
 
-    /// Reasoning is inside the output here, whoever the vendor is.
+    /// The usage object. Output tokens include reasoning here, whichever vendor is emulated.
     fn usage(&self) -> Value {
         if self.mode == UsageMode::Missing {
             return Value::Null;
@@ -186,7 +186,7 @@ fn items(number: u64, request: &ResponsesRequest, reply: &Reply, sealer: &Sealer
         });
     }
     if let Some(choice) = reply.choices.first() {
-        // All tokens may have gone into reasoning.
+        // Reasoning may have used all tokens.
         if choice.calls.is_empty() && !(thinks && choice.pieces.is_empty()) {
             said.push(Said::Message {
                 pieces: choice.pieces.clone(),
@@ -219,7 +219,7 @@ impl Said {
 }
 
 impl Item {
-    /// The item as it is in the end.
+    /// The finished item.
     pub(crate) fn value(&self, status: &str) -> Value {
         match &self.said {
             Said::Reasoning { summary, sealed, .. } => {
@@ -234,7 +234,7 @@ impl Item {
         }
     }
 
-    /// The item as it begins.
+    /// The item as it is added, without content.
     pub(crate) fn begun(&self) -> Value {
         match &self.said {
             Said::Reasoning { sealed, .. } => reasoning(&self.id, &[], sealed.as_deref()),
@@ -261,7 +261,7 @@ pub(crate) fn summary_part(text: &str) -> Value {
     json!({"type": "summary_text", "text": text})
 }
 
-/// A part of a message.
+/// A content part of a message.
 pub(crate) fn part(text: &str, refusal: bool, asked: bool) -> Value {
     if refusal {
         return json!({"type": "refusal", "refusal": text});
@@ -269,7 +269,7 @@ pub(crate) fn part(text: &str, refusal: bool, asked: bool) -> Value {
     json!({"type": "output_text", "text": text, "annotations": [], "logprobs": probabilities(text, asked)})
 }
 
-/// The log probabilities of a text: an empty list when nobody asked.
+/// The log probabilities of a text; an empty list when not requested.
 pub(crate) fn probabilities(text: &str, asked: bool) -> Value {
     logprobs(text, asked, false).get("content").cloned().unwrap_or_else(|| json!([]))
 }

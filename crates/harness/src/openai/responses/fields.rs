@@ -1,4 +1,4 @@
-//! The fields of a Responses request and what each may say.
+//! The fields of a Responses request and their allowed values.
 
 use serde_json::{Map, Value};
 
@@ -13,7 +13,7 @@ const EFFORTS: &[&str] = &["none", "minimal", "low", "medium", "high", "xhigh", 
 const SUMMARIES: &[&str] = &["auto", "concise", "detailed"];
 const LEVELS: &[&str] = &["low", "medium", "high"];
 
-/// Every top-level field (wire facts, section 3.2), and the one that Codex adds to them.
+/// Every top-level field (wire facts, section 3.2), plus the one that Codex adds.
 pub(crate) const FIELDS: &[(&str, Shape)] = &[
     ("access_programs", Shape::Object),
     ("background", Shape::Flag),
@@ -72,7 +72,7 @@ const INCLUDABLE: &[&str] = &[
     "message.output_text.logprobs",
 ];
 
-/// Tools that the provider runs itself; the emulator takes them and never calls them.
+/// Hosted tools, which OpenAI runs itself; the emulator accepts them and never calls them.
 const HOSTED: &[&str] = &[
     "web_search",
     "web_search_preview",
@@ -105,7 +105,7 @@ const FUNCTION: &[&str] = &[
 
 const CUSTOM: &[&str] = &["type", "name", "description", "format", "defer_loading", "allowed_callers"];
 
-/// Refuses what the endpoint refuses before it looks at the input.
+/// Rejects what the endpoint rejects before it reads the input.
 pub(crate) fn check(fields: &Map<String, Value>, model: &Model, served: Served<'_>) -> Result<(), ApiError> {
     if !matches!(model.kind, Kind::Chat | Kind::Reasoning) {
         return Err(ApiError::bad(format!(
@@ -134,7 +134,7 @@ pub(crate) fn check(fields: &Map<String, Value>, model: &Model, served: Served<'
     state(fields)
 }
 
-/// Refuses unknown names and wrong values inside an object field.
+/// Rejects unknown names and invalid values inside an object field.
 fn nested(fields: &Map<String, Value>, name: &str, table: &[(&str, Shape)]) -> Result<(), ApiError> {
     let Some(Value::Object(object)) = fields.get(name) else { return Ok(()) };
     for (key, value) in object {
@@ -156,12 +156,12 @@ fn include(fields: &Map<String, Value>) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Whether `include` names this.
+/// Whether `include` contains this value.
 pub(crate) fn includes(fields: &Map<String, Value>, name: &str) -> bool {
     list(fields, "include").iter().any(|one| one == name)
 }
 
-/// What reasoning models refuse, and what the others refuse of reasoning.
+/// Rejects parameters that reasoning models do not accept, and reasoning parameters on other models.
 fn sampling(fields: &Map<String, Value>, model: &Model, flavour: Flavour) -> Result<(), ApiError> {
     let logprobs = "message.output_text.logprobs";
     if model.kind != Kind::Reasoning {
@@ -279,7 +279,7 @@ fn choice(fields: &Map<String, Value>, tools: &[Value]) -> Result<(), ApiError> 
             None => Err(ApiError::missing("tool_choice.type")),
             Some("function" | "custom") => {
                 let name = choice.get("name").and_then(Value::as_str);
-                // A chat's nested form is the usual mistake here.
+                // The nested form of a chat request is the usual mistake here.
                 tools::chosen(name.ok_or_else(|| ApiError::missing("tool_choice.name"))?, &names())
             }
             Some("allowed_tools") => Ok(()),
@@ -292,7 +292,8 @@ fn choice(fields: &Map<String, Value>, tools: &[Value]) -> Result<(), ApiError> 
     }
 }
 
-/// What may not be said together about keeping an answer, and what this provider never heard of.
+/// Rejects combinations of storage options that exclude each other, and options that the vendor does not
+/// have.
 fn state(fields: &Map<String, Value>) -> Result<(), ApiError> {
     if flag(fields, "background") && fields.get("store") == Some(&Value::Bool(false)) {
         return Err(ApiError::bad("Background mode requires 'store' to be true.").param("background"));

@@ -93,7 +93,7 @@ const GRAMMARS: &[Grammar] = &[
     Grammar { kind: "item_reference", prefix: "", required: 1, keys: &[("id", Shape::Text)] },
 ];
 
-/// Items of the provider's own tools: taken as they are.
+/// Items of hosted tools: accepted unchecked.
 const HOSTED: &[&str] = &[
     "web_search_call",
     "file_search_call",
@@ -188,7 +188,7 @@ fn keys(place: &str, fields: &Map<String, Value>, grammar: &Grammar) -> Result<(
     }
 }
 
-/// The parts that a list inside the item may hold, each with the field that makes it.
+/// Checks the content parts of a list in an item, each with its required field.
 fn parts(place: &str, kind: &str, fields: &Map<String, Value>) -> Result<(), ApiError> {
     let input: &[&str] = &["input_text", "input_image", "input_file"];
     let (name, supported) = match kind {

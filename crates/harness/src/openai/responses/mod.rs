@@ -1,4 +1,4 @@
-//! `/v1/responses` as the real provider serves it: items in and out, stored answers, sealed reasoning.
+//! An emulator of `/v1/responses`: items in and out, stored responses, encrypted reasoning.
 
 pub(crate) mod answer;
 pub(crate) mod fields;

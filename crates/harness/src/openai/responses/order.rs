@@ -1,4 +1,4 @@
-//! Items together: references, calls and their outputs, reasoning and what must follow it.
+//! Checks between items: references, calls and their outputs, reasoning and the item that must follow it.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use super::store::{Owner, Store};
 use crate::openai::error::ApiError;
 use crate::openai::flavour::Flavour;
 
-/// What items are looked up in.
+/// Where referenced items are looked up.
 pub(crate) struct Known<'a> {
     pub(crate) owner: Owner<'a>,
     pub(crate) flavour: Flavour,
@@ -18,7 +18,8 @@ pub(crate) struct Known<'a> {
     pub(crate) store: &'a Store,
 }
 
-/// The conversation with references resolved, or the first reason to refuse it; `before` was answered earlier.
+/// The conversation with references resolved, or the first reason to reject it; `before` holds the earlier,
+/// already accepted items.
 pub(crate) fn check(before: Vec<Value>, input: &[Value], known: &Known<'_>) -> Result<Vec<Value>, ApiError> {
     let started = before.len();
     let mut all = before;
@@ -74,7 +75,7 @@ fn unique(items: &[Value]) -> Result<(), ApiError> {
     }
 }
 
-/// Each output belongs to a call before it, and no call stays without one.
+/// Each output needs a preceding call, and each call needs an output.
 fn calls(items: &[Value]) -> Result<(), ApiError> {
     let mut open: Vec<(&str, &str)> = Vec::new();
     for item in items {
@@ -108,7 +109,7 @@ fn answered(open: &mut Vec<(&str, &str)>, id: &str, what: &str) -> Result<(), Ap
     }
 }
 
-/// Reasoning must be this provider's own and unaltered, and what it led to comes next.
+/// Reasoning must be the vendor's own and unaltered, and the item that it led to must follow.
 fn reasoning(item: &Value, next: Option<&Value>, known: &Known<'_>) -> Result<(), ApiError> {
     let id = text(item, "id");
     match item.get("encrypted_content").and_then(Value::as_str) {
@@ -144,7 +145,7 @@ fn altered(sealed: &str) -> ApiError {
     .code("invalid_encrypted_content")
 }
 
-/// The ids of all reasoning there is; a client may leave them out and keep only what was sealed.
+/// The ids of all reasoning items, including those that a client identifies only by their encrypted content.
 fn thoughts(items: &[Value], known: &Known<'_>) -> HashSet<String> {
     let of = |item: &Value| match item.get("encrypted_content").and_then(Value::as_str) {
         Some(sealed) => known.sealer.open(known.flavour, sealed),
@@ -153,7 +154,7 @@ fn thoughts(items: &[Value], known: &Known<'_>) -> HashSet<String> {
     items.iter().filter(|item| kind(item) == "reasoning").filter_map(of).collect()
 }
 
-/// What reasoning led to may not come back without it.
+/// An item that reasoning led to must not be sent back without it.
 fn follows(item: &Value, kind: &str, thoughts: &HashSet<String>) -> Result<(), ApiError> {
     let id = text(item, "id");
     match reasoning_of(id).filter(|reasoning| !thoughts.contains(reasoning)) {

@@ -1,4 +1,5 @@
-//! Reads a whole Responses request, and says it as the chat that the answer is composed from.
+//! Parses a complete Responses request, and translates it to the chat request from which the response is
+//! generated.
 
 use serde_json::{Map, Value, json};
 
@@ -14,22 +15,22 @@ use crate::openai::request::{ChatRequest, flag, given, list, named_model, script
 #[derive(Debug, Clone)]
 pub(crate) struct ResponsesRequest {
     pub(crate) chat: ChatRequest,
-    /// The call's own items.
+    /// The input items of this call.
     pub(crate) input: Vec<Value>,
     pub(crate) previous: Option<String>,
     pub(crate) store: bool,
     pub(crate) background: bool,
-    /// The client wants to read what was thought.
+    /// Whether the client requested a reasoning summary.
     pub(crate) summary: bool,
-    /// The client keeps what was thought.
+    /// Whether the client requested encrypted reasoning content.
     pub(crate) encrypted: bool,
-    /// Deltas carry padding unless the client declines it.
+    /// Whether deltas carry obfuscation padding; true unless the client disables it.
     pub(crate) obfuscated: bool,
-    /// What the answer repeats of the request.
+    /// The request fields that the response repeats.
     pub(crate) echo: Map<String, Value>,
 }
 
-/// Each repeated field and what stands for it when the request leaves it out.
+/// Each repeated field and its default.
 const ECHOED: &[(&str, &str)] = &[
     ("instructions", "null"),
     ("max_output_tokens", "null"),
@@ -94,7 +95,7 @@ pub(crate) fn read(
         store: fields.get("store").and_then(Value::as_bool).unwrap_or(true),
         background: flag(fields, "background"),
         summary: reasoning("summary").or_else(|| reasoning("generate_summary")).is_some(),
-        // xAI hands the seal to everyone.
+        // xAI returns encrypted reasoning unconditionally.
         encrypted: reasons
             && (served.flavour == Flavour::Xai || includes(fields, "reasoning.encrypted_content")),
         obfuscated: declined != Some(&Value::Bool(false)),
@@ -133,7 +134,8 @@ fn echo(fields: &Map<String, Value>, reasons: bool) -> Map<String, Value> {
     echo
 }
 
-/// A function is strict unless it says otherwise, and its description is there even if it is nothing.
+/// A function tool as repeated in the response: `strict` defaults to true, and `description` is always
+/// present.
 fn tool_repeated(tool: &Value) -> Value {
     let mut tool = tool.clone();
     if let (Some("function"), Some(fields)) =
@@ -154,7 +156,7 @@ fn messages(fields: &Map<String, Value>, items: &[Value]) -> Vec<Value> {
     system.into_iter().chain(items.iter().map(message)).collect()
 }
 
-/// An item as the message whose tokens it costs.
+/// An item as the chat message whose tokens it costs.
 fn message(item: &Value) -> Value {
     let call = |kind: &str, field: &str| {
         let inner = json!({"name": text(item, "name"), field: text(item, field)});
@@ -167,13 +169,14 @@ fn message(item: &Value) -> Value {
         "function_call_output" | "custom_tool_call_output" => {
             json!({"role": "tool", "content": content(item.get("output"))})
         }
-        // Sealed reasoning is read back, but who pays for it is told nowhere: it costs what any message does.
+        // Encrypted reasoning is read back, but how it is billed is not documented: it costs what any message
+        // does.
         "reasoning" => json!({"role": "assistant", "content": ""}),
         _ => json!({"role": "assistant", "content": item.to_string()}),
     }
 }
 
-/// Parts as a chat names them.
+/// Content parts under their chat names.
 fn content(content: Option<&Value>) -> Value {
     let Some(Value::Array(parts)) = content else { return content.cloned().unwrap_or_default() };
     let part = |part: &Value| match text(part, "type") {
@@ -183,7 +186,7 @@ fn content(content: Option<&Value>) -> Value {
     parts.iter().map(part).collect()
 }
 
-/// A tool in a chat's nested form; the provider's own tools are never called.
+/// A tool in the nested form of a chat request; OpenAI's hosted tools are never called.
 fn tool(tool: &Value) -> Option<Value> {
     match text(tool, "type") {
         kind @ ("function" | "custom") => {

@@ -1,4 +1,4 @@
-//! The seal on reasoning that clients keep: only the emulator that wrote it can say that it is whole.
+//! Seals encrypted reasoning content that clients hold: only the emulator that issued it can verify it.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -9,30 +9,30 @@ use base64::engine::general_purpose::URL_SAFE;
 
 use crate::openai::flavour::Flavour;
 
-/// How the provider's own encrypted content begins.
+/// The prefix of OpenAI's own encrypted content.
 const PREFIX: &str = "gAAAAAB";
 const TAG_BYTES: usize = 32;
 
-/// Seals with a secret of its own, so that what another emulator sealed is foreign here.
+/// Seals with a random secret, so that content of another emulator is rejected.
 pub(crate) struct Sealer {
     key: hmac::Key,
 }
 
 impl Sealer {
     pub(crate) fn new() -> Self {
-        // The standard library seeds each of these anew; a test double needs no better secret.
+        // The standard library seeds each of these randomly; a test double needs no better secret.
         let secret: Vec<u8> =
             (0..4_u8).flat_map(|part| RandomState::new().hash_one(part).to_le_bytes()).collect();
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, &secret) }
     }
 
-    /// What a client gets instead of the reasoning of an item.
+    /// The sealed content that a client gets instead of an item's reasoning.
     pub(crate) fn seal(&self, flavour: Flavour, item: &str) -> String {
         let tag = hmac::sign(&self.key, &marked(flavour, item));
         format!("{PREFIX}{}", URL_SAFE.encode([tag.as_ref(), item.as_bytes()].concat()))
     }
 
-    /// The item that was sealed, if this is its seal.
+    /// The sealed item, if this sealer issued it.
     pub(crate) fn open(&self, flavour: Flavour, sealed: &str) -> Option<String> {
         let bytes = URL_SAFE.decode(sealed.strip_prefix(PREFIX)?).ok()?;
         let (tag, item) = bytes.split_at_checked(TAG_BYTES)?;
@@ -42,7 +42,7 @@ impl Sealer {
     }
 }
 
-/// A seal of one vendor means nothing to another.
+/// A seal is valid for one vendor only.
 fn marked(flavour: Flavour, item: &str) -> Vec<u8> {
     format!("{} {item}", flavour.base()).into_bytes()
 }

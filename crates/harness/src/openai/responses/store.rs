@@ -1,4 +1,4 @@
-//! The answers that are kept: to be read again, continued, cancelled and deleted.
+//! The store of responses: to be retrieved, continued, cancelled and deleted.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use super::answer::Response;
 use crate::openai::error::ApiError;
 use crate::openai::flavour::Flavour;
 
-/// Older answers are dropped beyond this many.
+/// Number of responses stored; the oldest are dropped first.
 const KEPT_MAX: usize = 2_000;
 
-/// How far a background answer is; each look at it moves it on by one.
+/// The stage of a background response; each poll advances it by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     Queued,
@@ -20,23 +20,23 @@ pub(crate) enum Stage {
     Cancelled,
 }
 
-/// Whose answers are looked for: a key sees those of its own project alone.
+/// The owner whose responses are visible: a key sees only those of its own project.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Owner<'a> {
     pub(crate) flavour: Flavour,
     pub(crate) key: &'a str,
 }
 
-/// One answer and what it was asked.
+/// A stored response with its request's input.
 #[derive(Debug, Clone)]
 pub(crate) struct Kept {
     pub(crate) flavour: Flavour,
     pub(crate) key: String,
     pub(crate) response: Response,
     pub(crate) stage: Stage,
-    /// It was made as a stream, with padding or without, and can be watched again.
+    /// Whether it was created as a stream, and if so with obfuscation padding; it can then be replayed.
     pub(crate) streamed: Option<bool>,
-    /// The call's own items, each with an id.
+    /// The input items of this call, each with an id.
     pub(crate) input: Vec<Value>,
     pub(crate) previous: Option<String>,
 }
@@ -47,7 +47,7 @@ impl Kept {
     }
 }
 
-/// All kept answers by id; ids grow with time.
+/// All stored responses by id; ids increase with time.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     kept: BTreeMap<String, Kept>,
@@ -65,7 +65,7 @@ impl Store {
         self.kept.get(id).filter(|kept| kept.is_of(owner)).ok_or_else(|| not_found(id))
     }
 
-    /// Looks at an answer, which moves it on; the second value says whether it was completed by this look.
+    /// Polls a response, which advances it; the second value says whether this poll completed it.
     pub(crate) fn poll(&mut self, owner: Owner<'_>, id: &str) -> Result<(&Kept, bool), ApiError> {
         let kept = self.kept.get_mut(id).filter(|kept| kept.is_of(owner)).ok_or_else(|| not_found(id))?;
         let before = kept.stage;
@@ -78,7 +78,7 @@ impl Store {
         Ok((kept, completed))
     }
 
-    /// Ends a background answer that still runs.
+    /// Cancels a background response that is still running.
     pub(crate) fn cancel(&mut self, owner: Owner<'_>, id: &str) -> Result<&Kept, ApiError> {
         let kept = self.kept.get_mut(id).filter(|kept| kept.is_of(owner)).ok_or_else(|| not_found(id))?;
         if !kept.response.background {
@@ -98,7 +98,7 @@ impl Store {
         Ok(())
     }
 
-    /// Everything said before and in an answer, oldest first.
+    /// All items up to and including a response, oldest first.
     pub(crate) fn conversation(&self, owner: Owner<'_>, id: &str) -> Result<Vec<Value>, ApiError> {
         let mut turns = Vec::new();
         let mut next = Some(id);
@@ -115,7 +115,7 @@ impl Store {
         Ok(turns.iter().rev().flat_map(spoken).collect())
     }
 
-    /// An item of any kept answer, or one that was sent to it.
+    /// An input or output item of any stored response.
     pub(crate) fn item(&self, owner: Owner<'_>, id: &str) -> Option<Value> {
         let named = |item: &Value| item.get("id").and_then(Value::as_str) == Some(id);
         let owned = |kept: &Kept| {

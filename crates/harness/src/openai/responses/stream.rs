@@ -1,4 +1,5 @@
-//! A Responses answer as events: every part is opened, spoken and closed, and all are numbered.
+//! A Responses response as events: every item and part is added, streamed and finished, and all events are
+//! numbered.
 
 use serde_json::{Map, Value, json};
 
@@ -17,7 +18,7 @@ struct Events<'a> {
     output: Vec<Value>,
 }
 
-/// All events of the answer as bytes, each with its place and the tokens it carries.
+/// The complete response as byte parts, each with its place and its token count.
 pub(crate) fn parts(response: &Response, obfuscated: bool, behaviour: &Behaviour) -> Vec<Part> {
     let mut events = Events { response, obfuscated, list: Vec::new(), said: 0, output: Vec::new() };
     events.all(behaviour);
@@ -27,7 +28,7 @@ pub(crate) fn parts(response: &Response, obfuscated: bool, behaviour: &Behaviour
     frames::parts(list, behaviour, || error_event(broken_at, behaviour))
 }
 
-/// The provider writes the error inside `error`; its own description of the event has it flat.
+/// OpenAI sends the details inside `error`; its documentation of the event has them flat.
 fn error_event(number: usize, behaviour: &Behaviour) -> Event {
     let code = behaviour.code.as_deref().unwrap_or("server_error");
     let message = error_message(behaviour);
@@ -75,7 +76,7 @@ impl Events<'_> {
         self.end(behaviour);
     }
 
-    /// The last event; a failure stands where the script puts it and names what was finished by then.
+    /// The last event; a failure occurs where the script puts it and lists the items finished by then.
     fn end(&mut self, behaviour: &Behaviour) {
         let name = match self.response.end {
             End::Completed => "response.completed",
@@ -138,7 +139,7 @@ impl Events<'_> {
         self.done(at, item, 0);
     }
 
-    /// Calls whose fragments take turns; one alone is spoken at a stretch.
+    /// Parallel calls, whose fragments alternate; a single one is streamed in one run.
     fn calls(&mut self, calls: &[(usize, &Item, &Call)]) {
         let all: Vec<Vec<String>> = calls.iter().map(|(_, _, call)| fragments(&call.arguments)).collect();
         for (at, item, call) in calls {
@@ -193,7 +194,7 @@ impl Events<'_> {
         self.push(name, fields, tokens, Place::Content);
     }
 
-    /// Counts tokens with the event that was written last.
+    /// Attributes tokens to the event that was added last.
     fn said_by_last(&mut self, tokens: u64) {
         let tokens = self.counted(tokens);
         if let Some(event) = self.list.last_mut() {
@@ -201,7 +202,7 @@ impl Events<'_> {
         }
     }
 
-    /// No more is counted than a script allows.
+    /// Caps the count at what the script allows.
     fn counted(&mut self, tokens: u64) -> u64 {
         let tokens = tokens.min(self.response.reply.completion_tokens.saturating_sub(self.said));
         self.said += tokens;

@@ -1,4 +1,4 @@
-//! What is answered under Anthropic's paths, whole and streamed.
+//! Responses under Anthropic's paths, buffered and streamed.
 
 use harness::{Behaviour, ToolMode, UsageMode};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What is refused in a conversation under Anthropic's paths.
+//! Conversations rejected under Anthropic's paths.
 
 use serde_json::{Value, json};
 

@@ -70,7 +70,7 @@ async fn stream_with(behaviour: Behaviour, change: Value) -> (Vec<Value>, std::i
     (events.iter().map(|event| serde_json::from_str(event).unwrap_or_default()).collect(), end)
 }
 
-/// The events' types, with a run of one type told once.
+/// The types of the events, with runs of the same type collapsed.
 fn kinds(events: &[Value]) -> Vec<&str> {
     let mut kinds: Vec<&str> =
         events.iter().map(|event| event["type"].as_str().unwrap_or("broken")).collect();
@@ -78,7 +78,7 @@ fn kinds(events: &[Value]) -> Vec<&str> {
     kinds
 }
 
-/// What the deltas of one field spell.
+/// The concatenated deltas of one field.
 fn spelt(events: &[Value], field: &str) -> String {
     events.iter().filter_map(|event| event["delta"][field].as_str()).collect()
 }
@@ -91,7 +91,7 @@ fn error_of(answer: &Answer) -> (u16, String, String) {
     (answer.status, text("type"), text("message"))
 }
 
-/// Each change of a good request, with the words of its refusal; none where it is taken.
+/// Each change to a valid request, with the message of its rejection; none where it is accepted.
 async fn check(version: &str, cases: &[(Value, Option<&str>)]) {
     let config = config().claude_model(ClaudeModel::new("claude-small").context_tokens_max(100));
     let emulator = Emulator::start(config).await.unwrap();

@@ -1,4 +1,4 @@
-//! What is refused under Anthropic's paths, and in which words.
+//! Requests rejected under Anthropic's paths, and their error messages.
 
 use harness::KeyState;
 use harness::client::Client;

@@ -1,4 +1,4 @@
-//! Thinking: how it is answered, and what must come back of it.
+//! Thinking in responses, and the checks of thinking that is sent back.
 
 use harness::client::Answer;
 use harness::{Behaviour, Emulator};
@@ -16,7 +16,7 @@ fn ask_of(change: Value) -> Value {
     with(with(question(), thinking()), with(asked, change))
 }
 
-/// The first answer of a tool loop, as it came.
+/// The first response of a tool loop, unchanged.
 async fn first(emulator: &Emulator, behaviour: Behaviour) -> Vec<Value> {
     emulator.script(KEY, [behaviour]);
     let answer = client(emulator).post(MESSAGES, &ask_of(json!({}))).await.unwrap().json();
@@ -24,7 +24,7 @@ async fn first(emulator: &Emulator, behaviour: Behaviour) -> Vec<Value> {
     answer["content"].as_array().unwrap().clone()
 }
 
-/// Sends an answer's blocks back with the result of its call.
+/// Sends a response's blocks back with the result of its call.
 async fn back(emulator: &Emulator, blocks: &[Value], change: Value) -> Answer {
     let call = blocks.iter().find(|block| block["type"] == "tool_use").unwrap();
     let messages = json!([
@@ -107,7 +107,7 @@ async fn what_is_not_demanded_may_be_left_out() {
     for change in [json!({"thinking": {"type": "disabled"}}), json!({"thinking": {"type": "adaptive"}})] {
         assert_eq!(back(&emulator, bare, change.clone()).await.status, 200, "{change}");
     }
-    // An earlier turn's thinking is not looked at beyond its signature.
+    // Of an earlier turn's thinking, only the signature is checked.
     let talk = |first: Value| {
         json!({"messages": [
             {"role": "user", "content": "one"},

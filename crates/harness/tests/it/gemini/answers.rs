@@ -1,4 +1,4 @@
-//! What good answers look like, whole and in each stream form, and that the journal knows their price.
+//! Good responses, buffered and in each stream form, and their costs in the journal.
 
 use harness::{Behaviour, ToolMode, UsageMode};
 use serde_json::{Value, json};

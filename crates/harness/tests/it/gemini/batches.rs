@@ -1,4 +1,4 @@
-//! Batches, as strictly as the provider takes them.
+//! Batches, validated as strictly as Gemini does.
 
 use harness::Behaviour;
 use http::Method;
@@ -78,12 +78,12 @@ async fn it_belongs_to_its_key_and_moves_on_as_it_is_looked_at() {
     assert_eq!((&results[0]["metadata"]["key"], &results[1]["error"]["code"]), (&json!("a"), &json!(14)));
     assert!(results[0]["response"]["usageMetadata"]["totalTokenCount"].as_u64().unwrap() > 0);
     assert_eq!(look().await, ended, "it stays as it ended");
-    // A script's pauses are between slices of what is told of it.
+    // A script's pauses come between slices of the response.
     emulator
         .script(KEY, [Behaviour { interval: 1, ..Behaviour::ok() }, Behaviour::parse("status=503").unwrap()]);
     assert_eq!(look().await, ended);
     assert_eq!(own.get(&place).await.unwrap().status, 503);
-    // The path without `beta` is this provider's where its key is.
+    // The path without `beta` is Gemini's if the call has a Gemini key.
     assert_eq!(own.get(&place.replace("v1beta", "v1")).await.unwrap().json(), ended);
     assert_eq!(own.post(&format!("{place}:cancel"), &json!({})).await.unwrap().status, 400);
     assert_eq!(own.post(&format!("{place}:pause"), &json!({})).await.unwrap().status, 404);

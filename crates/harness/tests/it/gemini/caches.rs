@@ -1,4 +1,4 @@
-//! Cached contents, and the cache that nobody asked for.
+//! Explicit cached contents, and implicit caching.
 
 use harness::Emulator;
 use harness::client::Answer;

@@ -1,4 +1,4 @@
-//! Each scripted fault on this surface, seen from the client's side of the socket.
+//! Each scripted fault under Gemini's paths, seen from the client's side of the socket.
 
 use std::time::{Duration, Instant};
 

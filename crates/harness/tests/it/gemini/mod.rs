@@ -48,7 +48,7 @@ fn chunks(events: &[String]) -> Vec<Value> {
     events.iter().map(|event| serde_json::from_str(event).unwrap()).collect()
 }
 
-/// The text that the chunks spell.
+/// The text that the chunks add up to.
 fn text_of(events: &[String]) -> String {
     let chunks = events.iter().filter_map(|event| serde_json::from_str::<Value>(event).ok());
     let text = |chunk: Value| {

@@ -1,4 +1,4 @@
-//! What is refused, in which words, and what counts as a violation.
+//! What Gemini rejects, with which messages, and what counts as a violation.
 
 use harness::client::Client;
 use harness::{Behaviour, Emulator, KeyState, Model, ToolMode};
@@ -10,7 +10,7 @@ use crate::{KEY, OTHER_KEY, WITHIN, config, start, with};
 
 const DECLARED: &str = "get_tide";
 
-/// A change to a good request, and a piece of the message it is refused with.
+/// A change to a valid request, and a piece of the message that it is rejected with.
 async fn check_refused(model: &str, cases: Vec<(Value, &str)>) {
     let emulator = start().await;
     for (change, why) in cases {

@@ -1,4 +1,4 @@
-//! Answers that are kept: read, continued, watched while they are made, cancelled and deleted.
+//! Stored responses: retrieved, continued, streamed while in progress, cancelled and deleted.
 
 use harness::Behaviour;
 use serde_json::{Value, json};

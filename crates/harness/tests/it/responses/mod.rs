@@ -1,4 +1,4 @@
-//! `/v1/responses`: what is refused and in which words, what is kept, and how answers break.
+//! `/v1/responses`: rejected requests and their messages, stored responses, and broken streams.
 
 mod kept;
 mod reasoning;

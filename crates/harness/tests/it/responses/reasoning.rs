@@ -1,4 +1,4 @@
-//! Reasoning that comes back: sealed, unaltered, and with what it led to.
+//! Reasoning that is sent back: encrypted, unaltered, and with the items that it led to.
 
 use harness::Emulator;
 use serde_json::{Value, json};
@@ -52,12 +52,12 @@ async fn reasoning_and_what_it_led_to_stay_together() {
         .await;
     let bare = with(turn[0].clone(), json!({"encrypted_content": null}));
     check(&[bare, turn[1].clone()], 404, "Items are not persisted when `store` is set to false").await;
-    // Without ids nothing ties the items but their order.
+    // Without ids, only their order ties the items together.
     let nameless = turn.iter().map(|item| with(item.clone(), json!({"id": null}))).collect::<Vec<_>>();
     check(&nameless, 200, "").await;
     let reference = json!({"type": "item_reference", "id": turn[1]["id"]});
     check(&[reference], 404, "not found").await;
-    // What was kept may come back by its name alone.
+    // A stored item may be sent back by its id alone.
     let (_, kept) = post(&emulator, &with(think(), json!({"store": true, "include": null}))).await;
     let named: Vec<Value> = kept["output"]
         .as_array()

@@ -1,4 +1,4 @@
-//! What is refused before anything is said, and in which words.
+//! Requests that are rejected before generation, and their error messages.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::{PATH, ask, called, code, output, post, think, user};
 use crate::{client, start, with};
 
-/// A change to a good request, and the status, code, param and beginning of the message it is refused with.
+/// A change to a valid request, and the status, code, param and start of the message that it is rejected
+/// with.
 type Refusal = (Value, u16, Option<&'static str>, Option<&'static str>, &'static str);
 
 async fn check_refused(request: fn() -> Value, cases: Vec<Refusal>) {
@@ -22,7 +23,7 @@ async fn check_refused(request: fn() -> Value, cases: Vec<Refusal>) {
     assert_eq!(emulator.totals().all.prompt_tokens, 0, "a refused call costs nothing");
 }
 
-/// The same refusals for inputs.
+/// The same checks for inputs.
 async fn check_inputs(cases: Vec<(Value, Option<&'static str>, &'static str, &'static str)>) {
     let case = |(input, code, param, message)| (json!({"input": input}), 400, code, Some(param), message);
     check_refused(ask, cases.into_iter().map(case).collect()).await;

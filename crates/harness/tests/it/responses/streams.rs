@@ -1,4 +1,4 @@
-//! The events of a stream: each part opened and closed, and every way to end.
+//! The events of a stream: each part is opened and closed, and every way to end is covered.
 
 use harness::Behaviour;
 use serde_json::{Value, json};

@@ -66,7 +66,7 @@ pub async fn an_access_secret_is_in_the_snapshot_until_its_key_ends(fresh: &Fres
     // A change of the key alone includes what is needed to open its secret.
     let secret_of = async |since| {
         let change = fresh.store.source().changes_since(since).await.unwrap();
-        let floors: Vec<Sealed> = change.floors.into_iter().map(|floor| floor.sealed).collect();
+        let floors: Vec<Sealed> = change.minimum_versions.into_iter().map(|floor| floor.sealed).collect();
         match &*change.keys {
             [KeyChange::Set(_, entry)] => (entry.access_secret.as_deref().cloned(), floors, change.version),
             other => panic!("{other:?}"),
@@ -76,7 +76,7 @@ pub async fn an_access_secret_is_in_the_snapshot_until_its_key_ends(fresh: &Fres
     assert_eq!((secret, floors), (row.access_secret.clone(), vec![sealed(8, "wk_1")]));
     // Reseals it with another workspace key.
     let rotations = fresh.store.rotations();
-    let left = rotations.sealed_otherwise(workspace, "wk_2".into()).await.unwrap();
+    let left = rotations.sealed_with_other_keys(workspace, "wk_2".into()).await.unwrap();
     let thing = SealedThing::AccessKey(row.id);
     let old = SealedRow { thing, sealed: sealed(7, "wk_1") };
     assert!(left.contains(&old), "{left:?}");
@@ -84,7 +84,7 @@ pub async fn an_access_secret_is_in_the_snapshot_until_its_key_ends(fresh: &Fres
     assert_eq!(rotations.reseal(workspace, vec![resealing]).await.unwrap().row, 1);
     let (secret, _, version) = secret_of(version).await;
     assert_eq!(secret, Some(sealed(9, "wk_2")));
-    assert!(!rotations.sealed_otherwise(workspace, "wk_2".into()).await.unwrap().contains(&old));
+    assert!(!rotations.sealed_with_other_keys(workspace, "wk_2".into()).await.unwrap().contains(&old));
     let revoked = keys.revoke(workspace, row.id, None, act()).await.unwrap().row;
     assert_eq!(revoked.access_secret, None);
     assert_eq!(keys.get(workspace, row.id).await.unwrap(), revoked);

@@ -49,7 +49,7 @@ fn call(budget: BudgetId, call: LeaseOp) -> LeaseCall {
 }
 
 async fn carry(fresh: &Fresh, one: LeaseCall) -> Option<Grant> {
-    match fresh.store.lease_centre().carry_out(vec![one]).await.unwrap()[..] {
+    match fresh.store.lease_centre().apply_calls(vec![one]).await.unwrap()[..] {
         [LeaseAnswer::Granted(grant)] => Some(grant),
         _ => None,
     }
@@ -129,14 +129,14 @@ pub async fn a_lease_is_granted_returned_and_released(fresh: &Fresh) {
     let ask = LeaseOp::Ask(LeaseRequest { sequence: 1, least: 30_000, wanted: 30_000, divisible: false });
     // Applied, its reply lost, and sent again.
     fresh.store.commit_faults().script([CommitFault::AnswerLost]);
-    centre.carry_out(vec![call(id, ask)]).await.unwrap_err();
+    centre.apply_calls(vec![call(id, ask)]).await.unwrap_err();
     let granted = carry(fresh, call(id, ask)).await.unwrap();
     assert_eq!((granted.amount, granted.elsewhere), (30_000, 0));
     assert_eq!(budgets.standing(id, *TODAY).await.unwrap(), standing(0, 30_000));
     assert_eq!(centre.renew().await.unwrap().leases, [(id, *TODAY)]);
     let back = LeaseOp::Return { sequence: 2, amount: 20_000 };
     fresh.store.commit_faults().script([CommitFault::Refused]);
-    centre.carry_out(vec![call(id, back)]).await.unwrap_err();
+    centre.apply_calls(vec![call(id, back)]).await.unwrap_err();
     for _ in 0..2 {
         carry(fresh, call(id, back)).await;
         assert_eq!(budgets.standing(id, *TODAY).await.unwrap(), standing(0, 10_000));
@@ -215,7 +215,7 @@ pub async fn a_refusal_reaches_a_budget_before_its_last_nano(fresh: &Fresh) {
         let row = BudgetRow { alerts, ..budget(fresh.founding.workspace.id, number, 1_000) };
         budgets.create(row.clone(), Nanos(700), act()).await.unwrap();
         for _ in 0..2 {
-            centre.reached(row.id, *TODAY).await.unwrap();
+            centre.report_exhausted(row.id, *TODAY).await.unwrap();
         }
         let alerts = budgets.alerts(row.id, *TODAY).await.unwrap();
         let expected: &[u32] = if number == 5 { &[100] } else { &[] };

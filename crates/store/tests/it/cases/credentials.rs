@@ -1,6 +1,6 @@
 //! Credentials.
 
-use domain::{Evidence, Probed, ServerFacts, ServerFeature};
+use domain::{Evidence, ProbeResult, ServerFacts, ServerFeature};
 use snapshot::CredentialState;
 use store::{CredentialFilter, CredentialRow, StoreError, Verification};
 
@@ -69,11 +69,11 @@ pub async fn another_address_needs_the_secret_anew(fresh: &Fresh) {
 pub async fn what_a_probe_found_stays_until_the_address_changes(fresh: &Fresh) {
     let (credentials, workspace) = (fresh.store.credentials(), fresh.founding.workspace.id);
     let made = credentials.create(credential(workspace, 5), act()).await.unwrap().row;
-    let found = |unix_ms, of: ServerFeature| Probed {
+    let found = |unix_ms, of: ServerFeature| ProbeResult {
         unix_ms,
         model: Some("m".into()),
         error: Some("It answered with status 429.".into()),
-        found: vec![of.is(false, unix_ms), ServerFeature::Errors.found("text", unix_ms).unwrap()],
+        findings: vec![of.is(false, unix_ms), ServerFeature::Errors.found("text", unix_ms).unwrap()],
     };
     let probe = |probed| credentials.probed(workspace, made.id, made.base_url.clone(), probed, act());
     probe(found(3, ServerFeature::DeveloperRole)).await.unwrap();
@@ -142,8 +142,8 @@ pub async fn verification_never_enables_what_its_owner_shut(fresh: &Fresh) {
 pub async fn deleting_removes_secret_and_floor(fresh: &Fresh) {
     let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);
     let made = store.credentials().create(credential(workspace, 5), act()).await.unwrap().row;
-    assert_eq!(store.source().load().await.unwrap().floors.len(), 1);
+    assert_eq!(store.source().load().await.unwrap().minimum_versions.len(), 1);
     store.credentials().delete(workspace, made.id, Some(made.version), act()).await.unwrap();
-    assert!(store.source().load().await.unwrap().floors.is_empty());
+    assert!(store.source().load().await.unwrap().minimum_versions.is_empty());
     assert!(store.credentials().get(workspace, made.id).await.is_err());
 }

@@ -19,7 +19,7 @@ fn key(fresh: &Fresh, number: u64) -> ApiKeyRow {
 
 async fn approved(fresh: &Fresh, number: u8, person: MemberId) {
     let (devices, workspace) = (fresh.store.devices(), fresh.founding.workspace.id);
-    devices.ask(device(number), 10).await.unwrap();
+    devices.create(device(number), 10).await.unwrap();
     let answer = DeviceAnswer::Approved { person, workspace };
     devices.answer(digest(number + 100), answer, workspace, act()).await.unwrap();
 }
@@ -27,7 +27,7 @@ async fn approved(fresh: &Fresh, number: u8, person: MemberId) {
 pub async fn a_device_is_given_one_key(fresh: &Fresh) {
     let (devices, workspace) = (fresh.store.devices(), fresh.founding.workspace.id);
     let person = member(fresh, 1, Role::Owner).await;
-    devices.ask(device(1), 10).await.unwrap();
+    devices.create(device(1), 10).await.unwrap();
     assert_eq!(devices.waiting(digest(101), LATER).await.unwrap(), Some(device(1)));
     assert_eq!(devices.poll(digest(1), LATER).await.unwrap(), Some(device(1)));
     assert_eq!(devices.poll(digest(1), LATER).await.unwrap().unwrap().polled_unix_ms, Some(LATER));
@@ -44,26 +44,26 @@ pub async fn a_device_is_given_one_key(fresh: &Fresh) {
     assert!(matches!(again, Err(StoreError::NotFound { .. })), "{again:?}");
     // Only a key issued to a device can be given back.
     let founders = fresh.founding.keys[0].id;
-    assert!(!devices.give_back(workspace, founders, act()).await.unwrap().row);
-    assert!(devices.give_back(workspace, given.row.id, act()).await.unwrap().row);
+    assert!(!devices.revoke_key(workspace, founders, act()).await.unwrap().row);
+    assert!(devices.revoke_key(workspace, given.row.id, act()).await.unwrap().row);
     let read = fresh.store.api_keys().get(workspace, given.row.id).await.unwrap();
     assert!(read.revoked_unix_ms.is_some());
 }
 
 pub async fn what_is_denied_too_old_or_too_many_is_given_none(fresh: &Fresh) {
     let (devices, workspace) = (fresh.store.devices(), fresh.founding.workspace.id);
-    devices.ask(device(1), 2).await.unwrap();
+    devices.create(device(1), 2).await.unwrap();
     devices.answer(digest(101), DeviceAnswer::Denied, workspace, act()).await.unwrap();
     let denied = devices.poll(digest(1), LATER).await.unwrap().unwrap();
     assert_eq!(denied.answer, Some(DeviceAnswer::Denied));
     let told = devices.grant(digest(1), Role::Owner, key(fresh, 50), act()).await;
     assert!(matches!(told, Err(StoreError::NotFound { .. })), "{told:?}");
-    devices.ask(DeviceRow { expires_unix_ms: LATER, ..device(2) }, 2).await.unwrap();
+    devices.create(DeviceRow { expires_unix_ms: LATER, ..device(2) }, 2).await.unwrap();
     assert_eq!(devices.poll(digest(2), LATER).await.unwrap(), None);
     assert_eq!(devices.waiting(digest(102), LATER).await.unwrap(), None);
-    let told = devices.ask(device(3), 2).await;
+    let told = devices.create(device(3), 2).await;
     assert!(matches!(told, Err(StoreError::Conflict { what: "too_many_devices", .. })), "{told:?}");
-    devices.ask(DeviceRow { created_unix_ms: LATER, ..device(3) }, 2).await.unwrap();
+    devices.create(DeviceRow { created_unix_ms: LATER, ..device(3) }, 2).await.unwrap();
 }
 
 pub async fn a_devices_key_ends_with_its_persons_membership_or_role(fresh: &Fresh) {

@@ -46,7 +46,7 @@ pub async fn an_invoice_is_finalised_once(fresh: &Fresh) {
     let row = |start_unix_ms: u64, base| {
         let period = Period { workspace, start_unix_ms, end_unix_ms: start_unix_ms + 10 };
         let tariff = version("default", base, 0).tariff;
-        let invoice = Invoice::draw(period, tariff, &Month::default(), &[], Nanos::ZERO);
+        let invoice = Invoice::compute(period, tariff, &Month::default(), &[], Nanos::ZERO);
         InvoiceRow { id: period.invoice_id(), invoice, finalised_unix_ms: 99 }
     };
     let first = row(10, 5);

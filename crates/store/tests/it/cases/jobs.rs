@@ -66,12 +66,12 @@ pub async fn a_job_waits_fails_comes_again_and_is_given_up(fresh: &Fresh) {
     jobs.enqueue(NewJob { run_unix_ms: NOW + 50, every_ms: Some(7), ..job(INSTALLATION, 1) }).await.unwrap();
     assert_eq!(take(store, "one", NOW + 49).await, []);
     let taken = take(store, "one", NOW + 50).await.remove(0);
-    let again = JobResult::Again { unix_ms: NOW + 80, error: "no".into() };
+    let again = JobResult::Retry { unix_ms: NOW + 80, error: "no".into() };
     assert!(jobs.settle(hold(&taken, "one"), again).await.unwrap());
     assert_eq!(take(store, "one", NOW + 79).await, []);
     let taken = take(store, "one", NOW + 80).await.remove(0);
     assert_eq!((taken.attempts, taken.last_error.as_deref(), taken.every_ms), (2, Some("no"), Some(7)));
-    assert!(jobs.settle(hold(&taken, "one"), JobResult::Due { unix_ms: NOW + 90 }).await.unwrap());
+    assert!(jobs.settle(hold(&taken, "one"), JobResult::Rescheduled { unix_ms: NOW + 90 }).await.unwrap());
     let taken = take(store, "one", NOW + 90).await.remove(0);
     assert_eq!((taken.attempts, taken.last_error.as_deref()), (1, None), "a new turn begins anew");
     assert!(jobs.settle(hold(&taken, "one"), JobResult::Dead { error: "never".into() }).await.unwrap());

@@ -34,7 +34,13 @@ fn joining(workspace: WorkspaceId, number: u8, row: NodeRow) -> Joining {
 fn beat(unix_ms: u64) -> Heartbeat {
     let said = serde_json::json!({"version": "1"});
     let not_asked = "not asked".into();
-    Heartbeat { unix_ms, due_unix_ms: unix_ms + 90_000, models: vec!["qwen3".into()], said, not_asked }
+    Heartbeat {
+        unix_ms,
+        due_unix_ms: unix_ms + 90_000,
+        models: vec!["qwen3".into()],
+        report: said,
+        not_asked,
+    }
 }
 
 /// The result of polling a node at its address.
@@ -117,14 +123,14 @@ pub async fn a_node_is_away_when_it_has_left_out_its_heartbeats(fresh: &Fresh) {
     let (joins, nodes, workspace) = (fresh.store.joins(), fresh.store.nodes(), fresh.founding.workspace.id);
     let row = joined(fresh, 1).await;
     let id = row.id;
-    let miss = async |unix_ms| joins.miss(unix_ms, "silent".into()).await.unwrap().row;
+    let miss = async |unix_ms| joins.mark_overdue(unix_ms, "silent".into()).await.unwrap().row;
     assert_eq!(miss(NOW * 2).await, 0, "it was never there");
-    let spoke = joins.beat(digest(101), beat(NOW)).await.unwrap().row;
+    let spoke = joins.record_heartbeat(digest(101), beat(NOW)).await.unwrap().row;
     assert_eq!((spoke.state(), spoke.models()), (NodeState::Unreachable, ["qwen3".to_owned()].as_slice()));
     assert_eq!((spoke.last_error.as_deref(), spoke.last_seen_unix_ms), (Some("not asked"), Some(NOW)));
     let there = asked(fresh, &row, NOW, None).await;
     assert_eq!((there.state(), there.models()), (NodeState::Ready, ["qwen3".to_owned()].as_slice()));
-    let same = joins.beat(digest(101), beat(NOW + 1)).await.unwrap();
+    let same = joins.record_heartbeat(digest(101), beat(NOW + 1)).await.unwrap();
     assert_eq!(
         (same.row.version, same.row.state()),
         (there.version, NodeState::Ready),
@@ -141,7 +147,7 @@ pub async fn a_node_is_away_when_it_has_left_out_its_heartbeats(fresh: &Fresh) {
     // then.
     assert_eq!(asked(fresh, &row, NOW + 90_002, None).await, away);
     assert_eq!(asked(fresh, &row, NOW + 90_002, Some("refused")).await, away);
-    let back = joins.beat(digest(101), beat(NOW + 100_000)).await.unwrap();
+    let back = joins.record_heartbeat(digest(101), beat(NOW + 100_000)).await.unwrap();
     assert!(back.version > same.version);
     assert_eq!(back.row.last_error.as_deref(), Some("not asked"));
     let there = asked(fresh, &row, NOW + 100_001, None).await;
@@ -153,11 +159,11 @@ pub async fn a_node_that_speaks_is_away_where_its_address_does_not_answer(fresh:
     let row = joined(fresh, 1).await;
     let told = |row: &NodeRow| (row.state(), row.last_error.clone());
     let refused = (NodeState::Unreachable, Some("refused".to_owned()));
-    joins.beat(digest(101), beat(NOW)).await.unwrap();
+    joins.record_heartbeat(digest(101), beat(NOW)).await.unwrap();
     let found = asked(fresh, &row, NOW + 1, Some("refused")).await;
     assert_eq!((told(&found), found.models()), (refused.clone(), ["qwen3".to_owned()].as_slice()));
     // Further heartbeats don't change its state, and neither does an answer from another address.
-    let spoke = joins.beat(digest(101), beat(NOW + 30_000)).await.unwrap().row;
+    let spoke = joins.record_heartbeat(digest(101), beat(NOW + 30_000)).await.unwrap().row;
     assert_eq!((told(&spoke), spoke.version), (refused.clone(), found.version));
     assert_eq!(spoke.last_seen_unix_ms, Some(NOW + 30_000));
     let elsewhere = NodeRow { base_url: "http://127.0.0.9/v1".into(), ..row.clone() };
@@ -165,7 +171,7 @@ pub async fn a_node_that_speaks_is_away_where_its_address_does_not_answer(fresh:
     assert_eq!(told(&asked(fresh, &row, NOW + 30_002, None).await), (NodeState::Ready, None));
     // A node that did not answer and then stopped its heartbeats is marked as well, with the newer reason.
     asked(fresh, &row, NOW + 30_003, Some("refused")).await;
-    let miss = async |unix_ms| joins.miss(unix_ms, "silent".into()).await.unwrap().row;
+    let miss = async |unix_ms| joins.mark_overdue(unix_ms, "silent".into()).await.unwrap().row;
     assert_eq!((miss(NOW + 120_000).await, miss(NOW + 120_001).await), (1, 0));
     let silent = nodes.get(workspace, row.id).await.unwrap();
     assert_eq!(told(&silent), (NodeState::Unreachable, Some("silent".to_owned())));
@@ -224,7 +230,7 @@ pub async fn what_a_node_reports_again_is_kept_once(fresh: &Fresh) {
 pub async fn a_revoked_node_is_taken_over_under_its_name(fresh: &Fresh) {
     let (joins, workspace) = (fresh.store.joins(), fresh.founding.workspace.id);
     let made = joined(fresh, 1).await;
-    joins.beat(digest(101), beat(NOW)).await.unwrap();
+    joins.record_heartbeat(digest(101), beat(NOW)).await.unwrap();
     let added = fresh.store.nodes().create(node(workspace, 9), act()).await.unwrap().row;
     assert_eq!(conflict(joins.revoke(workspace, added.id, None, act()).await), "not_joined");
     let revoked = joins.revoke(workspace, made.id, None, at(LATER)).await.unwrap();
@@ -233,12 +239,13 @@ pub async fn a_revoked_node_is_taken_over_under_its_name(fresh: &Fresh) {
     let again = joins.revoke(workspace, made.id, None, act()).await.unwrap();
     assert_eq!(again.row, revoked.row);
     assert!(joins.known(digest(101)).await.unwrap().unwrap().is_revoked);
-    for told in
-        [joins.beat(digest(101), beat(LATER)).await.err(), joins.report(digest(101), vec![], NOW).await.err()]
-    {
+    for told in [
+        joins.record_heartbeat(digest(101), beat(LATER)).await.err(),
+        joins.report(digest(101), vec![], NOW).await.err(),
+    ] {
         assert!(matches!(told, Some(StoreError::NotFound { .. })), "{told:?}");
     }
-    assert_eq!(joins.miss(NOW * 2, "silent".into()).await.unwrap().row, 0);
+    assert_eq!(joins.mark_overdue(NOW * 2, "silent".into()).await.unwrap().row, 0);
     joins.invite(token(workspace, 2, &made.name), 0, act()).await.unwrap();
     let row = NodeRow { secret: Some(secret(2)), base_url: "http://127.0.0.2/v1".into(), ..revoked.row };
     let taken = joins.join(joining(workspace, 2, row), at(NOW + 2)).await.unwrap().row;
@@ -247,6 +254,6 @@ pub async fn a_revoked_node_is_taken_over_under_its_name(fresh: &Fresh) {
     assert_eq!(joins.known(digest(101)).await.unwrap(), None, "the old credential is nobody's");
     let asked_before = asked(fresh, &taken, LATER, None).await;
     assert_eq!(asked_before, taken, "it has not spoken since it was taken over");
-    joins.beat(digest(102), beat(LATER)).await.unwrap();
+    joins.record_heartbeat(digest(102), beat(LATER)).await.unwrap();
     assert_eq!(asked(fresh, &taken, LATER, None).await.state(), NodeState::Ready);
 }

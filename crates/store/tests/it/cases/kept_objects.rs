@@ -1,8 +1,8 @@
 //! Ownership of objects that providers store.
 
 use domain::{
-    CredentialId, KeptOwner, KeptPage, Principal, ProjectId, StoredObject, StoredObjectId, StoredObjectKind,
-    TraceId,
+    CredentialId, ObjectListQuery, ObjectOwner, Principal, ProjectId, StoredObject, StoredObjectId,
+    StoredObjectKind, TraceId,
 };
 use store::jobs::NewJob;
 use store::{Json, KeptObjectRow};
@@ -10,8 +10,8 @@ use store::{Json, KeptObjectRow};
 use crate::Fresh;
 use crate::samples::*;
 
-fn owner(fresh: &Fresh) -> KeptOwner {
-    KeptOwner { workspace: fresh.founding.workspace.id, project: fresh.founding.project.id }
+fn owner(fresh: &Fresh) -> ObjectOwner {
+    ObjectOwner { workspace: fresh.founding.workspace.id, project: fresh.founding.project.id }
 }
 
 fn row(fresh: &Fresh, number: u8) -> KeptObjectRow {
@@ -20,12 +20,12 @@ fn row(fresh: &Fresh, number: u8) -> KeptObjectRow {
         owner: owner(fresh),
         object: StoredObject {
             request: TraceId::new(NOW, bytes(number.into())),
-            maker: Principal::Credential(CredentialId::new(NOW, bytes(7))),
+            created_by: Principal::Credential(CredentialId::new(NOW, bytes(7))),
             provider_id: format!("file-{number}"),
             model: "publisher/model".into(),
             upstream_model: "model".into(),
             label: if number.is_multiple_of(2) { "batch".into() } else { "vision".into() },
-            shown: format!("{{\"n\":{number}}}"),
+            list_entry: format!("{{\"n\":{number}}}"),
             is_booked: false,
             created_unix_ms: NOW + u64::from(number / 2),
             until_unix_ms: (number > 6).then(|| NOW + u64::from(number)),
@@ -42,16 +42,16 @@ pub async fn a_thing_is_known_to_its_project_alone(fresh: &Fresh) {
     objects.keep(row(fresh, 1), None).await.unwrap();
     assert_eq!(found(fresh, 1).await, Some(row(fresh, 1).object));
     assert_eq!(found(fresh, 2).await, None);
-    let elsewhere = KeptOwner { project: ProjectId::new(NOW, bytes(9)), ..owner(fresh) };
+    let elsewhere = ObjectOwner { project: ProjectId::new(NOW, bytes(9)), ..owner(fresh) };
     assert_eq!(objects.find(elsewhere, row(fresh, 1).id, NOW).await.unwrap(), None);
     let as_batch = StoredObjectId { kind: StoredObjectKind::Batch, ..row(fresh, 1).id };
     assert_eq!(objects.find(owner(fresh), as_batch, NOW).await.unwrap(), None);
     objects.keep(KeptObjectRow { owner: elsewhere, ..row(fresh, 2) }, None).await.unwrap_err();
     // Stored again, only what lists show changes.
     let mut again = row(fresh, 1);
-    (again.object.provider_id, again.object.shown) = ("file-other".into(), "{}".into());
+    (again.object.provider_id, again.object.list_entry) = ("file-other".into(), "{}".into());
     objects.keep(again, None).await.unwrap();
-    let expected = StoredObject { shown: "{}".into(), ..row(fresh, 1).object };
+    let expected = StoredObject { list_entry: "{}".into(), ..row(fresh, 1).object };
     assert_eq!(found(fresh, 1).await, Some(expected));
     objects.forget(elsewhere, row(fresh, 1).id).await.unwrap();
     assert!(found(fresh, 1).await.is_some());
@@ -64,11 +64,11 @@ pub async fn things_are_listed_by_pages_in_either_order(fresh: &Fresh) {
     for number in 1..=6 {
         objects.keep(row(fresh, number), None).await.unwrap();
     }
-    let unseen = StoredObject { shown: String::new(), ..row(fresh, 5).object };
+    let unseen = StoredObject { list_entry: String::new(), ..row(fresh, 5).object };
     let id = StoredObjectId { kind: StoredObjectKind::File, digest: [40; 16] };
     objects.keep(KeptObjectRow { id, object: unseen, ..row(fresh, 5) }, None).await.unwrap();
     let listed = async |after: Option<u8>, oldest_first: bool, label: Option<&str>| {
-        let page = KeptPage {
+        let page = ObjectListQuery {
             owner: owner(fresh),
             kind: StoredObjectKind::File,
             label: label.map(str::to_owned),
@@ -135,7 +135,7 @@ pub async fn a_film_is_hidden_until_it_is_booked(fresh: &Fresh) {
     let owner = owner(fresh);
     let film = |number: u8, shown: &str| {
         let KeptObjectRow { id, object, .. } = row(fresh, number);
-        let object = StoredObject { shown: shown.into(), until_unix_ms: None, ..object };
+        let object = StoredObject { list_entry: shown.into(), until_unix_ms: None, ..object };
         KeptObjectRow { id: StoredObjectId { kind: StoredObjectKind::Video, ..id }, owner, object }
     };
     let known = async |number: u8, at: u64| objects.find(owner, film(number, "").id, at).await.unwrap();
@@ -148,8 +148,8 @@ pub async fn a_film_is_hidden_until_it_is_booked(fresh: &Fresh) {
     assert_eq!(objects.expire(NOW, 9).await.unwrap(), 0);
     assert_eq!(known(1, NOW).await, None);
     let hidden = known(1, 0).await.unwrap();
-    assert_eq!((hidden.shown.as_str(), hidden.is_booked, hidden.until_unix_ms), ("{}", false, Some(1)));
-    let page = KeptPage {
+    assert_eq!((hidden.list_entry.as_str(), hidden.is_booked, hidden.until_unix_ms), ("{}", false, Some(1)));
+    let page = ObjectListQuery {
         owner,
         kind: StoredObjectKind::Video,
         label: None,

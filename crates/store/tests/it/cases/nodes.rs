@@ -1,6 +1,6 @@
 //! BYOC nodes.
 
-use domain::{Probed, ServerFeature};
+use domain::{ProbeResult, ServerFeature};
 use snapshot::NodeState;
 use store::{NodeObservation, NodeRow, StoreError};
 
@@ -41,8 +41,12 @@ pub async fn a_node_is_made_observed_and_changed(fresh: &Fresh) {
 pub async fn what_a_node_takes_is_kept_and_reaches_the_snapshot(fresh: &Fresh) {
     let (nodes, workspace) = (fresh.store.nodes(), fresh.founding.workspace.id);
     let made = nodes.create(node(workspace, 5), act()).await.unwrap().row;
-    let probed =
-        Probed { unix_ms: 3, model: None, error: None, found: vec![ServerFeature::NullContent.is(false, 3)] };
+    let probed = ProbeResult {
+        unix_ms: 3,
+        model: None,
+        error: None,
+        findings: vec![ServerFeature::NullContent.is(false, 3)],
+    };
     let written =
         nodes.probed(workspace, made.id, made.base_url.clone(), probed.clone(), act()).await.unwrap();
     assert_eq!(written.row.server.probed.as_ref(), Some(&probed));

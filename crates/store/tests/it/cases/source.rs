@@ -20,7 +20,7 @@ pub async fn a_whole_load_has_everything(fresh: &Fresh) {
     let loaded = store.source().load().await.unwrap();
     assert!(loaded.whole && loaded.version == made.version);
     assert_eq!((loaded.keys.len(), loaded.workspaces.len(), loaded.accounts.unwrap().len()), (2, 1, 1));
-    assert_eq!((loaded.wrapped_keys.len(), loaded.floors.len()), (2, 3));
+    assert_eq!((loaded.wrapped_keys.len(), loaded.minimum_versions.len()), (2, 3));
     let entry = loaded.workspaces[0].1.as_ref().unwrap();
     let sizes = (entry.projects.len(), entry.credentials.len(), entry.nodes.len(), entry.routes.len());
     assert_eq!(sizes, (1, 1, 1, 1));
@@ -40,7 +40,7 @@ pub async fn a_change_is_read_by_part(fresh: &Fresh) {
     assert!(matches!(&key.keys[..], [KeyChange::Set(_, entry)] if entry.revoked));
     store.credentials().create(credential(workspace, 5), act()).await.unwrap();
     let both = source.changes_since(since).await.unwrap();
-    assert_eq!((both.workspaces.len(), both.keys.len(), both.floors.len()), (1, 1, 1));
+    assert_eq!((both.workspaces.len(), both.keys.len(), both.minimum_versions.len()), (1, 1, 1));
     let since = both.version;
     for key in &other.keys {
         store.api_keys().revoke(other.workspace.id, key.id, None, act()).await.unwrap();

@@ -23,7 +23,7 @@ fn row(fresh: &Fresh, number: u8) -> StoredResponseRow {
         project: fresh.founding.project.id,
         response: StoredResponse {
             request: trace(number.into()),
-            maker,
+            created_by: maker,
             model: "publisher/model".into(),
             upstream_model: "model".into(),
             is_booked: number > 2,

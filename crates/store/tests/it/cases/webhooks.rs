@@ -169,7 +169,7 @@ pub async fn a_delivery_is_asked_for_anew(fresh: &Fresh) {
     let done = DeliveryAttempt { state: DeliveryState::Failed, status: None, error: None, unix_ms: NOW };
     store.webhooks().attempted(id, event.id, done).await.unwrap();
     let hold = JobLease { job: first.id, worker: "one".into(), attempt: first.attempts };
-    let ending = JobResult::Again { unix_ms: LATER * 2, error: "it answered 500".into() };
+    let ending = JobResult::Retry { unix_ms: LATER * 2, error: "it answered 500".into() };
     assert!(store.jobs().settle(hold, ending).await.unwrap());
     assert!(asked_for(fresh).await.is_empty(), "it waits for its time");
     // A pending delivery is due at once, stays one job however often it is requested, and retries as long as

@@ -46,7 +46,7 @@ impl<'a> Writing<'a, '_> {
             match &part.content {
                 Content::Text { text, citations } => {
                     if !citations.is_empty() {
-                        self.losses.lose(Feature::Citations);
+                        self.losses.drop_feature(Feature::Citations);
                     }
                     push_text(&mut parts, text);
                 }
@@ -63,7 +63,7 @@ impl<'a> Writing<'a, '_> {
                 Content::Foreign { kind, json } => {
                     match Datum::foreign(kind, Cow::Borrowed(checked(json.as_str())?)) {
                         Some(datum) => parts.push(Part::of(datum)),
-                        None => self.losses.lose_foreign(kind),
+                        None => self.losses.drop_foreign(kind),
                     }
                 }
                 media => {
@@ -81,8 +81,8 @@ impl<'a> Writing<'a, '_> {
         let seal = match &thought.signature {
             Some(Signature { grammar: Grammar::Gemini, value }) => Some(value.as_str()),
             // A signature is valid only at its own provider, and so is the thinking that it signs.
-            Some(_) => return self.losses.lose(Feature::Thought),
-            None if thought.is_redacted => return self.losses.lose(Feature::Thought),
+            Some(_) => return self.losses.drop_feature(Feature::Thought),
+            None if thought.is_redacted => return self.losses.drop_feature(Feature::Thought),
             None => None,
         };
         if thought.is_redacted {
@@ -123,7 +123,7 @@ impl<'a> Writing<'a, '_> {
         let (source, name, fallback) = match content {
             Content::Image { source, detail } => {
                 if detail.as_deref().is_some_and(|detail| detail != "auto") {
-                    self.losses.lose(Feature::ImageDetail);
+                    self.losses.drop_feature(Feature::ImageDetail);
                 }
                 (source, None, "image/jpeg")
             }
@@ -131,10 +131,10 @@ impl<'a> Writing<'a, '_> {
             Content::Video { source } => (source, None, "video/mp4"),
             Content::Document { source, name, context, cite } => {
                 if context.is_some() {
-                    self.losses.lose(Feature::DocumentContext);
+                    self.losses.drop_feature(Feature::DocumentContext);
                 }
                 if *cite {
-                    self.losses.lose(Feature::Citations);
+                    self.losses.drop_feature(Feature::Citations);
                 }
                 (source, name.as_deref(), "application/pdf")
             }
@@ -155,7 +155,7 @@ impl<'a> Writing<'a, '_> {
                 display_name: name,
             }),
             Source::File { .. } => {
-                self.losses.lose(Feature::ProviderFile);
+                self.losses.drop_feature(Feature::ProviderFile);
                 return None;
             }
         }))

@@ -243,7 +243,7 @@ pub fn check(table: &[Route]) -> Result<(), String> {
         let lacks = match (&route.method, &route.description) {
             (_, told) if !told.summary.ends_with('.') => "a sentence: .says(\"Makes a key.\")",
             (_, told) if told.responses.is_empty() => {
-                "an answer: .gives::<T>(), .makes::<T>(), .lists::<T>(), .tells::<T>() or .gives_nothing()"
+                "an answer: .returns::<T>(), .makes::<T>(), .lists::<T>(), .returns_value::<T>() or .returns_no_content()"
             }
             (&(Method::POST | Method::PUT | Method::PATCH), told) if matches!(told.body, Body::Absent) => {
                 "a body: .takes::<T>(), .patches::<T>() or .takes_nothing()"

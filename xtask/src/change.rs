@@ -31,20 +31,17 @@ pub fn check(root: &Path, since: Option<&str>) -> Result<()> {
     let changed = changed(root, since.unwrap_or("HEAD"))?;
     let crates = crates(&Graph::load(root)?, &changed);
     println!("{} files differ, of the crates: {}", changed.len(), list(&crates));
-    cargo(root, "format", &["fmt", "--all", "--check"], &[])?;
+    cargo(root, "format", &["fmt", "--all", "--check"])?;
     step("tidy", || {
         let (findings, summary) = tidy::check(root)?;
-        findings.iter().for_each(|finding: &finding::Finding| println!("{finding}"));
-        if findings.is_empty() { Ok(()) } else { bail!("{} finding(s); {summary}", findings.len()) }
+        if finding::print(&findings, &summary) { Ok(()) } else { bail!("see the findings above") }
     })?;
     if !crates.is_empty() {
         let packages: Vec<&str> = crates.iter().flat_map(|name| ["-p", name.as_str()]).collect();
-        let clippy = [&["clippy", "--locked", "--all-targets"], packages.as_slice()].concat();
-        cargo(root, "clippy", &clippy, &["--", "-D", "warnings"])?;
-        let tests =
-            [&["nextest", "run", "--locked", "--no-tests", "pass", "-E", LEFT_OUT], packages.as_slice()]
-                .concat();
-        cargo(root, "tests", &tests, &[])?;
+        let with = |before: &[&'static str], after: &[&'static str]| [before, &packages, after].concat();
+        cargo(root, "clippy", &with(&["clippy", "--locked", "--all-targets"], &["--", "-D", "warnings"]))?;
+        let tests = ["nextest", "run", "--locked", "--no-tests", "pass", "-E", LEFT_OUT];
+        cargo(root, "tests", &with(&tests, &[]))?;
     }
     println!("checked in {} s; `make test` runs the rest", started.elapsed().as_secs());
     Ok(())
@@ -56,20 +53,14 @@ fn changed(root: &Path, since: &str) -> Result<BTreeSet<String>> {
     Ok(known.lines().chain(new.lines()).map(ToOwned::to_owned).collect())
 }
 
-/// The workspace members that these files belong to.
+/// The workspace members that these files belong to, or whose build or tests read them.
 fn crates(graph: &Graph, changed: &BTreeSet<String>) -> BTreeSet<String> {
-    let members: Vec<(String, String)> = graph
-        .members()
-        .map(|package| (graph.manifest(package).replace("Cargo.toml", ""), package.name.to_string()))
-        .collect();
-    changed.iter().filter_map(|path| owner(&members, path)).collect()
-}
-
-fn owner(members: &[(String, String)], path: &str) -> Option<String> {
-    let holds = members.iter().filter(|(folder, _)| path.starts_with(folder));
-    let nearest = holds.max_by_key(|(folder, _)| folder.len()).map(|(_, name)| name.clone());
-    let elsewhere = ELSEWHERE.iter().find(|(folder, _)| path.starts_with(folder));
-    nearest.or_else(|| elsewhere.map(|(_, name)| (*name).to_owned()))
+    let owner = |path: &String| {
+        let elsewhere = || ELSEWHERE.iter().find(|(place, _)| path.starts_with(place));
+        let package = graph.owner(path).map(|package| package.name.to_string());
+        package.or_else(|| elsewhere().map(|(_, name)| (*name).to_owned()))
+    };
+    changed.iter().filter_map(owner).collect()
 }
 
 fn list(names: &BTreeSet<String>) -> String {
@@ -88,14 +79,12 @@ fn git(root: &Path, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn cargo(root: &Path, title: &str, arguments: &[&str], last: &[&str]) -> Result<()> {
+fn cargo(root: &Path, title: &str, arguments: &[&str]) -> Result<()> {
     step(title, || {
         let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let status = Command::new(program).args(arguments).args(last).current_dir(root).status();
-        if status.with_context(|| format!("starting cargo {}", arguments.join(" ")))?.success() {
-            return Ok(());
-        }
-        bail!("cargo {} {}", arguments.join(" "), last.join(" "))
+        let told = format!("cargo {}", arguments.join(" "));
+        let status = Command::new(program).args(arguments).current_dir(root).status();
+        if status.with_context(|| format!("starting {told}"))?.success() { Ok(()) } else { bail!(told) }
     })
 }
 
@@ -108,17 +97,18 @@ fn step(title: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::owner;
+    use super::crates;
+    use crate::graph::Graph;
+    use crate::tree;
 
     #[test]
-    fn a_file_is_of_the_nearest_crate() {
-        let members = [("crates/plan/", "plan"), ("bench/", "bench"), ("bench/engine/", "bench-engine")];
-        let members = members.map(|(folder, name)| (folder.to_owned(), name.to_owned()));
-        let owner = |path: &str| owner(&members, path);
-        assert_eq!(owner("crates/plan/src/lib.rs").as_deref(), Some("plan"));
-        assert_eq!(owner("bench/engine/src/main.rs").as_deref(), Some("bench-engine"));
-        assert_eq!(owner("bench/src/main.rs").as_deref(), Some("bench"));
-        assert_eq!(owner("catalogue/models.toml").as_deref(), Some("catalogue"));
-        assert_eq!(owner("README.md"), None);
+    fn a_file_belongs_to_the_innermost_crate() {
+        let graph = Graph::load(&tree::root()).unwrap();
+        let of = |path: &str| crates(&graph, &[path.to_owned()].into()).into_iter().next();
+        assert_eq!(of("crates/plan/src/lib.rs").as_deref(), Some("plan"));
+        assert_eq!(of("bench/engine/src/main.rs").as_deref(), Some("bench-engine"));
+        assert_eq!(of("bench/src/main.rs").as_deref(), Some("bench"));
+        assert_eq!(of("catalogue/models.toml").as_deref(), Some("catalogue"));
+        assert_eq!(of("README.md"), None);
     }
 }

@@ -16,6 +16,16 @@ impl Finding {
     }
 }
 
+/// Prints what a check found and looked at; `true` if it found nothing.
+pub fn print(findings: &[Finding], summary: &str) -> bool {
+    findings.iter().for_each(|finding| println!("{finding}"));
+    match findings.len() {
+        0 => println!("{summary}"),
+        count => println!("{count} finding(s); {summary}"),
+    }
+    findings.is_empty()
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}:{}: {}\n    fix: {}", self.path, self.line, self.what, self.fix)

@@ -48,6 +48,18 @@ impl Graph {
         path.unwrap_or(&package.manifest_path).to_string().replace('\\', "/")
     }
 
+    /// The workspace member that a file belongs to: the innermost, as a crate's directory may be inside another's.
+    pub fn owner(&self, path: &str) -> Option<&Package> {
+        let members = self.members().map(|package| (self.directory(package), package));
+        let holds = members.filter(|(directory, _)| path.starts_with(directory));
+        holds.max_by_key(|(directory, _)| directory.len()).map(|(_, package)| package)
+    }
+
+    /// The package's directory, relative to the repository root, with a slash at its end.
+    pub fn directory(&self, package: &Package) -> String {
+        self.manifest(package).trim_end_matches("Cargo.toml").to_owned()
+    }
+
     /// The licence in a package's manifest.
     pub fn licence(&self, name: &str, version: &str) -> Option<&str> {
         let mut packages = self.metadata.packages.iter();

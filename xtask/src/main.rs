@@ -33,14 +33,14 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments.as_slice() {
         ["check", since @ ..] if since.len() <= 1 => {
-            return ended(change::check(&tree::root(), since.first().copied()));
+            return exit(change::check(&tree::root(), since.first().copied()).map(|()| true));
         }
         ["tidy"] => tidy::check(&tree::root()),
         ["licences"] => licences::check(&tree::root()),
         ["duplicates"] => duplicates::check(&tree::root()),
         ["features"] => features::check(&tree::root()),
         ["proofs"] => proofs::check(&tree::root()),
-        ["times"] => return ended(times::show(&tree::root())),
+        ["times"] => return exit(times::show(&tree::root()).map(|()| true)),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;
@@ -53,29 +53,14 @@ fn main() -> ExitCode {
     report(outcome)
 }
 
-fn ended(outcome: anyhow::Result<()>) -> ExitCode {
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("xtask: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+fn report(outcome: anyhow::Result<(Vec<Finding>, String)>) -> ExitCode {
+    exit(outcome.map(|(findings, summary)| finding::print(&findings, &summary)))
 }
 
-fn report(outcome: anyhow::Result<(Vec<Finding>, String)>) -> ExitCode {
+fn exit(outcome: anyhow::Result<bool>) -> ExitCode {
     match outcome {
-        Ok((findings, summary)) if findings.is_empty() => {
-            println!("{summary}");
-            ExitCode::SUCCESS
-        }
-        Ok((findings, summary)) => {
-            for finding in &findings {
-                println!("{finding}");
-            }
-            println!("{} finding(s); {summary}", findings.len());
-            ExitCode::FAILURE
-        }
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("xtask: {error:#}");
             ExitCode::FAILURE

@@ -29,7 +29,7 @@ const COPIED: u32 = 400;
 const EDITED_EVERY: u32 = 20;
 const GUESSES: usize = 12;
 
-fn runner(model: &Backend, guesses: usize) -> Result<Scheduler> {
+fn runner(model: &Backend, draft_tokens: usize) -> Result<Scheduler> {
     let bytes = 4_096 / engine::BLOCK * KvCache::block_bytes(model.shape(), KvDtype::F16);
     let room = SchedulerLimits {
         bytes,
@@ -37,7 +37,7 @@ fn runner(model: &Backend, guesses: usize) -> Result<Scheduler> {
         step_tokens: 512,
         sequences: TEXTS,
         waiting: TEXTS,
-        draft_tokens: guesses,
+        draft_tokens,
     };
     Ok(Scheduler::new(model.clone(), room)?)
 }
@@ -152,8 +152,8 @@ pub fn copies(model: &Backend) -> Result<[f64; 2]> {
     let edited = |place: u32| if place % EDITED_EVERY == EDITED_EVERY - 1 { place + 10_000 } else { place };
     let prompt: Vec<u32> = (0..COPIED).map(edited).chain([0]).collect();
     let mut seconds = [0.0; 2];
-    for (seconds, guesses) in seconds.iter_mut().zip([0, GUESSES]) {
-        let (all, tokens) = said(&mut runner(model, guesses)?, vec![request(prompt.clone(), 200)])?;
+    for (seconds, draft_tokens) in seconds.iter_mut().zip([0, GUESSES]) {
+        let (all, tokens) = said(&mut runner(model, draft_tokens)?, vec![request(prompt.clone(), 200)])?;
         *seconds = all / tokens as f64;
     }
     Ok(seconds)

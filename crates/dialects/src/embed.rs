@@ -86,7 +86,7 @@ pub fn translate_embeddings(
 /// Translates it into the form that a model hosted at Vertex AI or Bedrock reads.
 ///
 /// # Errors
-/// As `speak_texts`.
+/// As `translate_embeddings`.
 pub fn translate_hosted_embeddings(
     client: Grammar,
     body: &[u8],

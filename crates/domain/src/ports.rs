@@ -122,7 +122,7 @@ pub struct StoredAnswer {
 
 impl fmt::Debug for StoredAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeptAnswer").field("status", &self.status).finish_non_exhaustive()
+        f.debug_struct("StoredAnswer").field("status", &self.status).finish_non_exhaustive()
     }
 }
 
@@ -191,7 +191,7 @@ pub struct StoredTurn {
 
 impl fmt::Debug for StoredTurn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeptTurn").field("request", &self.request).finish_non_exhaustive()
+        f.debug_struct("StoredTurn").field("request", &self.request).finish_non_exhaustive()
     }
 }
 

@@ -38,6 +38,6 @@ impl Default for AvailableMemory {
 
 impl fmt::Debug for AvailableMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Spare").field(&self.bytes()).finish()
+        f.debug_tuple("AvailableMemory").field(&self.bytes()).finish()
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct AttemptUsageEstimator {
 
 impl std::fmt::Debug for AttemptUsageEstimator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Guesser").finish_non_exhaustive()
+        f.debug_struct("AttemptUsageEstimator").finish_non_exhaustive()
     }
 }
 

@@ -10,7 +10,7 @@ use plan::Attempt;
 
 use crate::answer::Exchange;
 use crate::failure::AttemptFailure;
-use crate::usage::{Booking, Known, Outcome, usage};
+use crate::usage::{Booking, Known, Outcome, Subject, usage};
 
 impl Exchange {
     pub(crate) fn booking(&self) -> Booking {
@@ -37,8 +37,11 @@ impl Exchange {
         let operation = self.call.operation();
         Known {
             booking: self.booking(),
-            is_about_stored: operation == Operation::Stored || operation.is_kept(),
-            is_polled: operation.is_kept(),
+            subject: match operation {
+                Operation::Stored => Subject::StoredAnswer,
+                operation if operation.is_kept() => Subject::PolledObject,
+                _ => Subject::NewAnswer,
+            },
             is_upstream_estimate: false,
             characters: self.call.request().units.characters,
             head_units: None,

@@ -16,6 +16,16 @@ pub(crate) enum Booking {
     Never,
 }
 
+/// What a call is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Subject {
+    NewAnswer,
+    /// An answer that the provider stores. A failed read of it used nothing.
+    StoredAnswer,
+    /// A file, batch or video. A poller books what these use.
+    PolledObject,
+}
+
 /// How an attempt ended, as far as its usage goes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Outcome {
@@ -34,10 +44,7 @@ pub(crate) enum Outcome {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Known {
     pub booking: Booking,
-    /// The call is about an object or an answer that the provider stores. A failed one used nothing.
-    pub is_about_stored: bool,
-    /// The call reads, makes or cancels a file, batch or video. A poller books what these use.
-    pub is_polled: bool,
+    pub subject: Subject,
     /// The upstream marks its own counts as estimates.
     pub is_upstream_estimate: bool,
     /// Of the request: characters to be spoken.
@@ -55,7 +62,7 @@ pub(crate) struct Known {
 /// The usage of an attempt, as far as this exchange has to book it. `estimate` is called only where it counts.
 pub(crate) fn usage(known: &Known, outcome: Outcome, estimate: impl FnOnce() -> Usage) -> Usage {
     match outcome {
-        Outcome::Silent { .. } if known.is_about_stored => Usage::default(),
+        Outcome::Silent { .. } if known.subject != Subject::NewAnswer => Usage::default(),
         Outcome::Silent { billed: Some(billed), .. } => {
             let units = Units { billed, ..Units::default() };
             Usage { units, source: UsageSource::Provider, ..Usage::default() }
@@ -68,7 +75,10 @@ pub(crate) fn usage(known: &Known, outcome: Outcome, estimate: impl FnOnce() -> 
                 Booking::Once { is_granted: true } => reported.unwrap_or_default(),
                 Booking::Once { is_granted: false } | Booking::Never => Usage::default(),
             };
-            if known.is_polled { counted } else { with_head(known, counted) }
+            match known.subject {
+                Subject::PolledObject => counted,
+                Subject::NewAnswer | Subject::StoredAnswer => with_head(known, counted),
+            }
         }
     }
 }
@@ -110,8 +120,7 @@ mod tests {
     fn known() -> Known {
         Known {
             booking: Booking::Own,
-            is_about_stored: false,
-            is_polled: false,
+            subject: Subject::NewAnswer,
             is_upstream_estimate: false,
             characters: 0,
             head_units: None,
@@ -149,8 +158,8 @@ mod tests {
     fn what_counts_of_an_attempt() {
         let granted = |is_granted| Known { booking: Booking::Once { is_granted }, ..known() };
         let never = Known { booking: Booking::Never, ..known() };
-        let stored = Known { is_about_stored: true, ..known() };
-        let polled = Known { booking: Booking::Never, is_about_stored: true, is_polled: true, ..known() };
+        let stored = Known { subject: Subject::StoredAnswer, ..known() };
+        let polled = Known { booking: Booking::Never, subject: Subject::PolledObject, ..known() };
         let node = Known { is_upstream_estimate: true, ..known() };
         let speech = Known { characters: 40, ..known() };
         let head = |units| Known { head_units: Some(units), ..known() };

@@ -77,7 +77,7 @@ impl PendingWrite {
 
 impl std::fmt::Debug for PendingWrite {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Booked").finish_non_exhaustive()
+        f.debug_struct("PendingWrite").finish_non_exhaustive()
     }
 }
 

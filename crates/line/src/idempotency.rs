@@ -396,7 +396,7 @@ impl Body for RecordedBody {
 
 impl std::fmt::Debug for RecordedBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OnceBody").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("RecordedBody").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 

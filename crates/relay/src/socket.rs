@@ -34,7 +34,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 /// An event for the driver of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// A text message arrived; it waits for `let_on`.
+    /// A text message arrived; it waits for `forward`.
     Message(Sender),
     /// A guarded client sent a message that isn't text; it waits for `discard`.
     Opaque(Sender),
@@ -216,7 +216,7 @@ impl<C: Stream, U: Stream> Sockets<C, U> {
         self
     }
 
-    /// Relays until there is an event. A message that was reported waits for `let_on` or `discard`.
+    /// Relays until there is an event. A message that was reported waits for `forward` or `discard`.
     pub async fn step(&mut self) -> Step {
         poll_fn(|cx| self.poll_step(cx)).await
     }

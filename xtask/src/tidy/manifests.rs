@@ -30,19 +30,15 @@ struct Declared {
 }
 
 pub fn check(graph: &Graph, sources: &[SourceFile], table: &Table) -> Vec<Finding> {
-    let folders: Vec<String> =
-        graph.members().map(|package| graph.manifest(package).replace("Cargo.toml", "")).collect();
     let mut findings = Vec::new();
     for package in graph.members() {
         let manifest = graph.manifest(package);
-        let folder = manifest.replace("Cargo.toml", "");
-        // A crate's directory may be inside that of another crate.
-        let is_own = |path: &str| {
-            let nearest =
-                folders.iter().filter(|other| path.starts_with(*other)).max_by_key(|other| other.len());
-            nearest == Some(&folder)
+        let folder = graph.directory(package);
+        let is_own = |source: &&SourceFile| {
+            source.path.starts_with(&folder)
+                && graph.owner(&source.path).is_some_and(|owner| owner.id == package.id)
         };
-        let own: Vec<&SourceFile> = sources.iter().filter(|source| is_own(&source.path)).collect();
+        let own: Vec<&SourceFile> = sources.iter().filter(is_own).collect();
         let excused = table.unnamed.iter().find(|row| row.package == *package.name);
         for dependency in &package.dependencies {
             let name = dependency.rename.as_ref().unwrap_or(&dependency.name);

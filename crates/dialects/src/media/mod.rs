@@ -16,7 +16,7 @@ mod video_form;
 mod words;
 
 pub(crate) use answer::buffered_answer;
-pub(crate) use fal_images::buffered_answer as hosted_answer;
+pub(crate) use fal_images::buffered_answer as image_answer;
 pub use fal_images::write_fal_images;
 pub use fal_speech::{FalSpeechParams, write_fal_speech};
 pub(crate) use fal_transcription::transcript_answer;
@@ -28,5 +28,5 @@ pub use invoke_model::{
 };
 pub use sides::with_width_and_height;
 pub(crate) use stream::{MediaStream, whole_pictures};
-pub(crate) use veo::buffered_answer as operated_answer;
+pub(crate) use veo::buffered_answer as video_answer;
 pub use veo::{VideoAsk, operation_of, video_object, write_veo};

@@ -104,7 +104,7 @@ impl ConstraintError {
 
 impl fmt::Debug for ConstraintCompiler {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.debug_struct("Rulebook").field("tokens", &self.vocabulary.size()).finish_non_exhaustive()
+        to.debug_struct("ConstraintCompiler").field("tokens", &self.vocabulary.size()).finish_non_exhaustive()
     }
 }
 

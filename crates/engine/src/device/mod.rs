@@ -171,10 +171,10 @@ impl DeviceModel {
         numbers(&self.head.apply(&normed)?)
     }
 
-    /// Like `step_telling`, with logits for all.
+    /// Like `step_with_outputs`, with logits for all.
     ///
     /// # Errors
-    /// As `step_telling`.
+    /// As `step_with_outputs`.
     pub fn step(&self, batch: &StepBatch, pool: &mut DevicePool) -> Result<Vec<f32>, EngineError> {
         self.step_with_outputs(batch, &[], pool)
     }

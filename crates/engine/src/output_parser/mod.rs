@@ -156,7 +156,10 @@ impl ModelFormat {
 
 impl std::fmt::Debug for OutputParser {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Speech").field("mode", &self.mode).field("held", &self.held).finish_non_exhaustive()
+        f.debug_struct("OutputParser")
+            .field("mode", &self.mode)
+            .field("held", &self.held)
+            .finish_non_exhaustive()
     }
 }
 

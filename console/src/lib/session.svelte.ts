@@ -36,7 +36,9 @@ export function beforeLeaving(act: () => Promise<void>): void {
 }
 
 class Session {
-  state = $state<'starting' | 'out' | 'in'>('starting');
+  state = $state<'starting' | 'unknown' | 'out' | 'in'>('starting');
+  /** Why it is unknown who is signed in: the server could not be asked. */
+  failure = $state.raw<ApiError | undefined>(undefined);
   member = $state.raw<Member | undefined>(undefined);
   /** The key's text where a key is signed in; it stays in this tab. */
   key = $state<string | undefined>(undefined);
@@ -54,8 +56,13 @@ class Session {
     try {
       if (key) await this.withKey(key);
       else await this.#asMember();
-    } catch {
-      this.#out();
+    } catch (error) {
+      const failure = error instanceof ApiError ? error : new ApiError(0, 'console_error', String(error));
+      // Any other failure says nothing about who is signed in, so a key and a cookie outlive it.
+      if ([401, 403].includes(failure.status)) return this.#out();
+      // The same failure again is no news to a screen reader.
+      if (this.failure?.code !== failure.code) this.failure = failure;
+      this.state = 'unknown';
     }
   }
 

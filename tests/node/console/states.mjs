@@ -1,5 +1,5 @@
-// Each page in each state that it can be in, in both themes, without a violation: new, while it loads, when the server fails, when
-// the server is away, when a filter leaves nothing, and for somebody who may not see it.
+// Each page in each state that it can be in, in both themes, without a violation: new, while it loads, when the server fails (also
+// before it has said who is signed in), when the server is away, when a filter leaves nothing, and for somebody who may not see it.
 //
 // usage: node states.mjs ORIGIN ADMIN_KEY API_KEY
 // Prints `ok CASE` for each case that held. TIDEGATE_SCREENSHOTS names a folder for a picture of each.
@@ -115,6 +115,26 @@ async function fails(page, theme) {
   await page.getByRole("alert").waitFor({ state: "detached" });
 }
 
+/** The server fails before it has said who is signed in: a failure signs nobody out. */
+async function cannotStart(page, theme) {
+  const atFirst = /\/v2\/(me|workspaces)$/;
+  for (const answer of [(route) => route.abort(), (route) => route.fulfill({ status: 503, contentType: "application/problem+json", body: JSON.stringify(PROBLEM) })]) {
+    await page.route(atFirst, answer);
+    await page.goto(`${origin}/requests`);
+    await page.getByRole("heading", { level: 1, name: "The console could not start" }).waitFor();
+    await look(page, "unstarted", "/requests", theme);
+    await page.unrouteAll({ behavior: "ignoreErrors" });
+    await page.getByRole("heading", { level: 1, name: "Requests" }).waitFor();
+    assert.equal(new URL(page.url()).pathname, "/requests");
+  }
+  // But a key that the server refuses does.
+  const key = await page.evaluate(() => sessionStorage.getItem("tidegate.api_key"));
+  await page.evaluate(() => sessionStorage.setItem("tidegate.api_key", "tg_live_revoked"));
+  await page.goto(`${origin}/requests`);
+  await page.getByRole("heading", { level: 1, name: "Sign in to Tidegate" }).waitFor();
+  await signIn(page, origin, key);
+}
+
 async function isAway(page, theme) {
   for (const path of Object.keys(READS)) {
     await visit(page, origin + path);
@@ -177,6 +197,7 @@ await inBrowser(origin, async (open) => {
   assert.ok((await v2(origin, adminKey, "requests")).data.length <= 3);
   await inBoth("loading", loads);
   await inBoth("error", fails);
+  await inBoth("unstarted", cannotStart);
   await inBoth("stale", isAway);
   await inBoth("filtered", isFiltered);
   for (const [page] of pages) {

@@ -190,7 +190,7 @@ async fn every_provider_has_its_form() {
 async fn each_page_is_told_in_each_state() {
     let gateway = Gateway::start().await;
     let held = walk("states.mjs", &gateway, &[]).await;
-    assert_eq!(held, ["new", "loading", "error", "stale", "filtered", "refused"]);
+    assert_eq!(held, ["new", "loading", "error", "unstarted", "stale", "filtered", "refused"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

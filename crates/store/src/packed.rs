@@ -158,11 +158,13 @@ impl Packed {
             merged.traces.extend_from_slice(&row.traces);
             match row.body.split_first() {
                 Some((&FORMAT, told)) => merged.body.extend_from_slice(told),
-                _ => pieces(&row.body)?.into_iter().for_each(|piece| {
-                    if let Piece::Whole { tail } = piece {
-                        append(&mut merged.body, NO_GROUP, tail);
+                _ => {
+                    for piece in pieces(&row.body)? {
+                        if let Piece::Whole { tail } = piece? {
+                            append(&mut merged.body, NO_GROUP, tail);
+                        }
                     }
-                }),
+                }
             }
         }
         Ok(Some(merged))
@@ -182,20 +184,34 @@ pub(crate) fn traces(bytes: &[u8]) -> impl Iterator<Item = TraceId> {
 /// Splits off the next record.
 type Next<'a> = fn(&mut &'a [u8]) -> Option<Piece<'a>>;
 
-/// The records of a body, in order.
-pub(crate) fn pieces<'a>(body: &'a [u8]) -> Result<Vec<Piece<'a>>, StoreError> {
-    let (next, mut rest): (Next<'a>, _) = match body.split_first() {
-        Some((&FORMAT, rest)) => (told, rest),
-        Some((&FORMAT_OF_WHOLE_RECORDS, rest)) => (whole, rest),
-        Some((other, _)) => return Err(StoreError::corrupt(TABLE, format!("format {other} is not known"))),
-        None => return Err(StoreError::corrupt(TABLE, "a body is empty")),
-    };
-    let mut pieces = Vec::new();
-    while !rest.is_empty() {
-        let piece = next(&mut rest);
-        pieces.push(piece.ok_or_else(|| StoreError::corrupt(TABLE, "a body ends within a record"))?);
+/// The records of a body, in order; it ends with an error if the body does within a record.
+pub(crate) struct Pieces<'a> {
+    next: Next<'a>,
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = Result<Piece<'a>, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let piece = (self.next)(&mut self.rest);
+        if piece.is_none() {
+            self.rest = &[];
+        }
+        Some(piece.ok_or_else(|| StoreError::corrupt(TABLE, "a body ends within a record")))
     }
-    Ok(pieces)
+}
+
+pub(crate) fn pieces(body: &[u8]) -> Result<Pieces<'_>, StoreError> {
+    match body.split_first() {
+        Some((&FORMAT, rest)) => Ok(Pieces { next: told, rest }),
+        Some((&FORMAT_OF_WHOLE_RECORDS, rest)) => Ok(Pieces { next: whole, rest }),
+        Some((other, _)) => Err(StoreError::corrupt(TABLE, format!("format {other} is not known"))),
+        None => Err(StoreError::corrupt(TABLE, "a body is empty")),
+    }
 }
 
 fn told<'a>(rest: &mut &'a [u8]) -> Option<Piece<'a>> {
@@ -355,7 +371,7 @@ mod tests {
 
     fn unpacked(row: &Packed) -> Vec<MeterRecord> {
         let pieces = pieces(&row.body).unwrap();
-        let read = traces(&row.traces).zip(pieces).map(|(trace, piece)| match piece {
+        let read = traces(&row.traces).zip(pieces).map(|(trace, piece)| match piece.unwrap() {
             Piece::Whole { tail } => unpack(trace, tail).unwrap(),
             Piece::Told { group, difference } => {
                 assert_eq!(group, 7);
@@ -459,7 +475,9 @@ mod tests {
     #[test]
     fn another_format_and_a_torn_body_are_refused() {
         for body in [pack(&[record(1)]).remove(0).body, whole_body(&[record(1)])] {
-            assert!(pieces(&body[..body.len() - 1]).is_err());
+            let mut torn = pieces(&body[..body.len() - 1]).unwrap();
+            assert!(torn.next().unwrap().is_err());
+            assert!(torn.next().is_none());
             assert!(pieces(&[&[9], &body[1..]].concat()).is_err());
         }
         assert!(pieces(&[]).is_err());

@@ -66,9 +66,7 @@ async fn read(
     let fields = Fields::new(TABLE, row);
     let (trace, body): (TraceId, &[u8]) = (fields.id("trace")?, fields.get("body")?);
     let piece = match fields.get::<i64>("usage_group")? {
-        NO_GROUP => {
-            pieces(body)?.into_iter().next().ok_or_else(|| StoreError::corrupt(TABLE, "a body is empty"))?
-        }
+        NO_GROUP => pieces(body)?.next().ok_or_else(|| StoreError::corrupt(TABLE, "a body is empty"))??,
         group => Piece::Told { group, difference: body },
     };
     store.draining.groups.read(connection, trace, piece).await

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::StoreError;
 use crate::groups::Groups;
-use crate::packed::{Packed, pieces, traces};
+use crate::packed::{Packed, Piece, pieces, traces};
 use crate::sql::fields::{ColumnId, Fields};
 use crate::sql::hours::TraceRange;
 use crate::sql::writing::{database, signed};
@@ -149,9 +149,9 @@ pub(super) async fn find(
         let fields = Fields::new(TABLE, row);
         let place = traces(fields.get("traces")?).position(|named| named == trace);
         if let Some(place) = place
-            && let Some(piece) = pieces(fields.get("body")?)?.get(place)
+            && let Some(piece) = pieces(fields.get("body")?)?.nth(place)
         {
-            let record = groups.read(connection, trace, *piece).await?;
+            let record = groups.read(connection, trace, piece?).await?;
             return Ok(Some(record).filter(|record| record.workspace == workspace));
         }
     }
@@ -209,15 +209,11 @@ const RANGES_AT_ONCE: usize = 256;
 const BODIES_AT_ONCE: usize = 8;
 
 impl Scan<'_> {
-    fn has(&self, trace: TraceId) -> bool {
-        // The newest of the ranges that begin before the trace.
-        let place = self.stretches.partition_point(|stretch| stretch.after >= trace);
-        self.stretches.get(place).is_some_and(|stretch| stretch.has(trace))
-    }
-
-    fn meets(&self, range: &RowRange) -> bool {
-        let place = self.stretches.partition_point(|stretch| stretch.after >= range.last);
-        self.stretches.get(place).is_some_and(|stretch| stretch.before > range.first)
+    /// The stretches that overlap a row.
+    fn within(&self, range: &RowRange) -> &[TraceRange] {
+        let newest = self.stretches.partition_point(|stretch| stretch.after >= range.last);
+        let end = self.stretches.partition_point(|stretch| stretch.before > range.first);
+        self.stretches.get(newest..end).unwrap_or_default()
     }
 
     fn newest(&self) -> Option<TraceId> {
@@ -264,18 +260,12 @@ pub(super) async fn walk<T>(
             ended_at = Some(above);
             break;
         }
-        let pieces = pieces(&body)?;
-        for (trace, place) in candidates(&walk, &traces) {
+        for (trace, piece) in candidates(&walk, &range, &traces, &body)? {
             if !found.has_room_for(trace) {
                 break;
             }
-            let piece = pieces.get(place).ok_or_else(|| StoreError::corrupt(TABLE, "a record is missing"))?;
-            let is_wanted = |group| walk.groups.is_none_or(|groups| groups.contains(&group));
-            if !piece.may_be_of(is_wanted) {
-                continue;
-            }
             looked_at += 1;
-            if let Some(taken) = take(groups.read(connection, trace, *piece).await?) {
+            if let Some(taken) = take(groups.read(connection, trace, piece).await?) {
                 found.put(trace, taken);
             }
         }
@@ -283,14 +273,30 @@ pub(super) async fn walk<T>(
     Ok(ScanResult { rows: found.into_rows(), looked_at, ended_at })
 }
 
-/// A row's records that are within the scan, with their index in the row, in scan order.
-fn candidates(walk: &Scan<'_>, named: &[u8]) -> Vec<(TraceId, usize)> {
-    let mut candidates: Vec<_> = traces(named).zip(0..).filter(|(trace, _)| walk.has(*trace)).collect();
-    candidates.sort_unstable();
+/// A row's records that are within the scan and may be of its groups, in scan order.
+fn candidates<'b>(
+    walk: &Scan<'_>,
+    range: &RowRange,
+    named: &[u8],
+    body: &'b [u8],
+) -> Result<Vec<(TraceId, Piece<'b>)>, StoreError> {
+    let stretches = walk.within(range);
+    let is_wanted = |group| walk.groups.is_none_or(|groups| groups.contains(&group));
+    let mut candidates = Vec::new();
+    let mut pieces = pieces(body)?;
+    for trace in traces(named) {
+        let piece = pieces.next().ok_or_else(|| StoreError::corrupt(TABLE, "a record is missing"))??;
+        // The newest of the stretches that begin before the trace.
+        let place = stretches.partition_point(|stretch| stretch.after >= trace);
+        if stretches.get(place).is_some_and(|stretch| stretch.has(trace)) && piece.may_be_of(is_wanted) {
+            candidates.push((trace, piece));
+        }
+    }
+    candidates.sort_unstable_by_key(|(trace, _)| *trace);
     if walk.order == Order::NewestFirst {
         candidates.reverse();
     }
-    candidates
+    Ok(candidates)
 }
 
 /// A row's range, traces and body.
@@ -366,7 +372,7 @@ impl Rows {
             let (first, last) = (fields.id("first_trace")?, fields.id("last_trace")?);
             let range = RowRange { id: fields.get("id")?, first, last };
             self.at = (range.edge(walk.order).bytes(), range.id);
-            if walk.meets(&range) {
+            if !walk.within(&range).is_empty() {
                 self.ranges.push_back(range);
             }
         }

@@ -73,14 +73,21 @@ fn a_slow_body_is_answered_408() {
     assert_eq!(answer.header("connection"), Some("close"));
 }
 
+/// Impatient with readers only: sending millions of words takes a busy machine longer than the other times.
+fn impatient_with_readers() -> House {
+    let times = Times { write_stall: impatient().write_stall, ..Times::default() };
+    House::start(Plan { times, ..Plan::default() })
+}
+
 /// A stream of millions of words, of whose answer only the start is read, which arrives
 /// with the upstream's first word.
 fn long_stream_begun(house: &House) -> Wire {
-    let mut wire = house.connect();
     let prompt = "word ".repeat(2_000_000);
     let body =
         format!(r#"{{"model":"echo","stream":true,"messages":[{{"role":"user","content":"{prompt}"}}]}}"#);
-    wire.send(&house.chat(&body));
+    let request = house.chat(&body);
+    let mut wire = house.connect();
+    wire.send(&request);
     let mut begun = [0; 12];
     std::io::Read::read_exact(&mut wire.socket, &mut begun).unwrap();
     assert_eq!(&begun, b"HTTP/1.1 200");
@@ -89,7 +96,7 @@ fn long_stream_begun(house: &House) -> Wire {
 
 #[test]
 fn a_reader_that_stalls_is_cut_and_its_upstream_with_it() {
-    let house = house();
+    let house = impatient_with_readers();
     let _wire = long_stream_begun(&house);
     // Its connections are counted until the gateway gives up on it. Only the polling one is left; the one
     // before it may take a moment to be gone.
@@ -199,7 +206,7 @@ fn a_stop_cuts_at_once() {
 /// It reads a little now and then, always before the stall timeout.
 #[test]
 fn a_reader_that_trickles_is_cut() {
-    let house = house();
+    let house = impatient_with_readers();
     let mut wire = long_stream_begun(&house);
     let begun = Instant::now();
     while house.gauge("tidegate_connections ") > 1 || house.gauge("tidegate_upstream_connections") > 0 {

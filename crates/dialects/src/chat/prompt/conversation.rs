@@ -38,6 +38,10 @@ impl Conversation {
             let fix = "Send at least one message, such as {\"role\": \"user\", \"content\": \"Hello\"}.";
             return Err(empty_array("messages".to_owned(), fix));
         }
+        if conversation.instructions.is_empty() && conversation.turns.is_empty() {
+            let fix = "Send the message's text, such as \"content\": \"Hello\".";
+            return Err(missing("messages[0].content".to_owned(), fix));
+        }
         Ok((conversation.instructions, conversation.turns))
     }
 

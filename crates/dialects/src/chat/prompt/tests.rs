@@ -376,6 +376,12 @@ fn what_is_wrong_is_told_with_its_field() {
         (r#"{"messages":[]}"#.to_owned(), "empty_array", "messages"),
         (message("7"), "invalid_type", "messages[0]"),
         (message(r#"{"content":"x"}"#), "missing_required_parameter", "messages[0].role"),
+        (message(r#"{"role":"system"}"#), "missing_required_parameter", "messages[0].content"),
+        (
+            message(r#"{"role":"developer","content":[]}"#),
+            "missing_required_parameter",
+            "messages[0].content",
+        ),
         (message(r#"{"role":"robot","content":"x"}"#), "invalid_value", "messages[0].role"),
         (message(r#"{"role":"user","content":7}"#), "invalid_type", "messages[0].content"),
         (

@@ -72,7 +72,7 @@ case $which in
         seconds=${FUZZ_SECS:-60}
         export BOLERO_RANDOM_TEST_TIME_MS=$((seconds * 1000)) BOLERO_RANDOM_ITERATIONS=${BOLERO_RANDOM_ITERATIONS:-1000000000}
         build_tests -p fuzz --cargo-profile make-run
-        prove "each fuzz target for $seconds s" run_tests -p fuzz --cargo-profile make-run
+        prove "each fuzz target for $seconds s" run_tests -p fuzz --cargo-profile make-run --no-fail-fast
         ;;
     outage)
         export TIDEGATE_OUTAGE_SECS=${TIDEGATE_OUTAGE_SECS:-600}

@@ -35,7 +35,7 @@ pub fn run(listen: &str) -> anyhow::Result<()> {
 }
 
 /// A parsed request.
-struct Asked {
+struct Request {
     behaviour: Behaviour,
     stream: bool,
     include_usage: bool,
@@ -48,9 +48,9 @@ async fn connection(mut stream: TcpStream) -> io::Result<()> {
     let answers = Answers::new();
     let mut buffer = Vec::with_capacity(16 << 10);
     let mut out = Vec::with_capacity(4 << 10);
-    while let Some(asked) = read_request(&mut stream, &mut buffer).await? {
-        answer(&mut stream, &answers, &asked, now_ns(), &mut out).await?;
-        if asked.is_last {
+    while let Some(request) = read_request(&mut stream, &mut buffer).await? {
+        answer(&mut stream, &answers, &request, now_ns(), &mut out).await?;
+        if request.is_last {
             break;
         }
     }
@@ -60,18 +60,18 @@ async fn connection(mut stream: TcpStream) -> io::Result<()> {
 async fn answer(
     stream: &mut TcpStream,
     answers: &Answers,
-    asked: &Asked,
+    request: &Request,
     received_ns: u64,
     out: &mut Vec<u8>,
 ) -> io::Result<()> {
-    if !asked.is_post {
+    if !request.is_post {
         return stream.write_all(&answers.models).await;
     }
-    if asked.behaviour.latency_ms > 0 {
-        tokio::time::sleep(Duration::from_millis(asked.behaviour.latency_ms)).await;
+    if request.behaviour.latency_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(request.behaviour.latency_ms)).await;
     }
-    if asked.stream {
-        return write_stream(stream, answers, asked, received_ns, out).await;
+    if request.stream {
+        return write_stream(stream, answers, request, received_ns, out).await;
     }
     out.clear();
     answers.whole.fill(received_ns, out);
@@ -82,7 +82,7 @@ async fn answer(
 async fn write_stream(
     stream: &mut TcpStream,
     answers: &Answers,
-    asked: &Asked,
+    request: &Request,
     received_ns: u64,
     out: &mut Vec<u8>,
 ) -> io::Result<()> {
@@ -90,11 +90,11 @@ async fn write_stream(
     out.extend_from_slice(STREAM_HEAD);
     answers.first.fill(received_ns, out);
     stream.write_all(out).await?;
-    let mut ticks = tokio::time::interval(Duration::from_millis(asked.behaviour.interval_ms.max(1)));
+    let mut ticks = tokio::time::interval(Duration::from_millis(request.behaviour.interval_ms.max(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.tick().await;
-    for _ in 1..asked.behaviour.chunk_count {
-        if asked.behaviour.interval_ms > 0 {
+    for _ in 1..request.behaviour.chunk_count {
+        if request.behaviour.interval_ms > 0 {
             ticks.tick().await;
         } else {
             tokio::task::yield_now().await;
@@ -103,11 +103,11 @@ async fn write_stream(
         answers.next.fill(received_ns, out);
         stream.write_all(out).await?;
     }
-    stream.write_all(if asked.include_usage { &answers.end_with_usage } else { &answers.end }).await
+    stream.write_all(if request.include_usage { &answers.end_with_usage } else { &answers.end }).await
 }
 
 /// Reads one complete request; `None` when the peer has closed the connection.
-async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<Asked>> {
+async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<Request>> {
     let head = loop {
         if let Some(end) = head_end(buffer) {
             break end;
@@ -135,9 +135,9 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Resul
         end
     };
     let body = if chunked { joined.as_slice() } else { buffer.get(head..end).unwrap_or_default() };
-    let asked = understand(buffer, body);
+    let request = understand(buffer, body);
     buffer.drain(..end);
-    Ok(Some(asked))
+    Ok(Some(request))
 }
 
 async fn read_chunked(
@@ -160,11 +160,11 @@ async fn read_chunked(
     }
 }
 
-fn understand(head: &[u8], body: &[u8]) -> Asked {
+fn understand(head: &[u8], body: &[u8]) -> Request {
     let is_true = |key: &[u8]| json_value(body, key).is_some_and(|value| value.starts_with(b"true"));
     let user = json_value(body, b"\"user\"").and_then(|value| value.strip_prefix(b"\""));
     let word = user.and_then(|value| value.split(|byte| *byte == b'"').next()).unwrap_or_default();
-    Asked {
+    Request {
         behaviour: Behaviour::parse(word),
         stream: is_true(b"\"stream\""),
         include_usage: is_true(b"\"include_usage\""),
@@ -297,9 +297,9 @@ mod tests {
     #[test]
     fn a_request_is_understood() {
         let body = br#"{"model":"any","messages":[{"role":"user"}],"user":"emu-l5-c6-i7","stream": true,"stream_options":{"include_usage":true}}"#;
-        let asked = understand(b"POST / HTTP/1.1\r\n", body);
-        assert!(asked.stream && asked.include_usage && asked.is_post);
-        assert_eq!(asked.behaviour.word(), "emu-l5-c6-i7");
+        let request = understand(b"POST / HTTP/1.1\r\n", body);
+        assert!(request.stream && request.include_usage && request.is_post);
+        assert_eq!(request.behaviour.word(), "emu-l5-c6-i7");
         let plain = understand(b"GET /v1/models HTTP/1.1\r\n", b"");
         assert!(!plain.stream && !plain.include_usage && !plain.is_post);
     }

@@ -124,10 +124,10 @@ impl Load {
 
     /// Questions and answers of half a KiB each, up to the wanted size, and the last question.
     fn turns(&self) -> String {
-        let said = PROMPT.repeat(4);
-        let count = self.prompt_bytes.div_ceil(2 * said.len());
+        let text = PROMPT.repeat(4);
+        let count = self.prompt_bytes.div_ceil(2 * text.len());
         let pair =
-            format!(r#"{{"role":"user","content":"{said}"}},{{"role":"assistant","content":"{said}"}},"#);
+            format!(r#"{{"role":"user","content":"{text}"}},{{"role":"assistant","content":"{text}"}},"#);
         format!(r#"{}{{"role":"user","content":"{PROMPT}"}}"#, pair.repeat(count))
     }
 }
@@ -218,8 +218,8 @@ async fn held(load: &Load, tally: &Shared) -> Result<()> {
     let permits = waited.context("the streams did not open in time")?.context("waiting for the streams")?;
     permits.forget();
     println!("open");
-    let told = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
-    told.await.context("listening")?.context("waiting to be told to end")?;
+    let stdin_line = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
+    stdin_line.await.context("listening")?.context("waiting to be told to end")?;
     Ok(())
 }
 

@@ -199,8 +199,8 @@ impl Ready {
             _ => ask(&address, "GET", "/health/ready", "", "").is_ok_and(|(status, _)| status == 200),
         };
         let ready_after = process.wait_until(start, is_up).with_context(|| {
-            let said = std::fs::read_to_string(&log).unwrap_or_default();
-            format!("starting it; it said: {}", said.trim())
+            let output = std::fs::read_to_string(&log).unwrap_or_default();
+            format!("starting it; it said: {}", output.trim())
         })?;
         Ok(Serving { process, address, ready_after })
     }
@@ -270,8 +270,8 @@ impl Ready {
 }
 
 fn has_postgres() -> bool {
-    let looked = "ls /usr/lib/postgresql/*/bin/initdb || command -v initdb";
-    let found = Command::new("sh").args(["-c", looked]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let lookup = "ls /usr/lib/postgresql/*/bin/initdb || command -v initdb";
+    let found = Command::new("sh").args(["-c", lookup]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     found.is_ok_and(|status| status.success())
 }
 

@@ -21,7 +21,7 @@ pub fn draw(report: &Report) -> String {
     let mut top = TOP;
     for row in rows {
         draw_row(&mut body, row, top);
-        top += TITLE_HEIGHT + BAR_STEP * shown(row).count() + GAP;
+        top += TITLE_HEIGHT + BAR_STEP * bars(row).count() + GAP;
     }
     let caption = escape(&report.caption());
     format!(
@@ -36,16 +36,16 @@ pub fn draw(report: &Report) -> String {
 }
 
 /// The parties with the same load: a request a hundred times larger would make all other bars vanish.
-fn shown(row: &Row) -> impl Iterator<Item = (&Party, &f64)> {
+fn bars(row: &Row) -> impl Iterator<Item = (&Party, &f64)> {
     row.medians.iter().filter(|(party, _)| party.prompt_bytes() == 0)
 }
 
 fn draw_row(body: &mut String, row: &Row, top: usize) {
-    let largest = shown(row).map(|(_, value)| *value).fold(f64::MIN_POSITIVE, f64::max);
+    let largest = bars(row).map(|(_, value)| *value).fold(f64::MIN_POSITIVE, f64::max);
     let title = escape(row.metric.label());
     // Writing to a string can't fail.
     let _ = writeln!(body, "<text x=\"16\" y=\"{}\" font-weight=\"bold\">{title}</text>", top + 14);
-    for (at, (party, value)) in shown(row).enumerate() {
+    for (at, (party, value)) in bars(row).enumerate() {
         let y = top + TITLE_HEIGHT + BAR_STEP * at;
         let text_y = y + 12;
         let length = (value / largest * BAR_MAX).max(1.0);

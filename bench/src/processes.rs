@@ -78,13 +78,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let asked = Command::new("sh")
+        let signalled = Command::new("sh")
             .args(["-c", &format!("kill -TERM {}", self.pid())])
             .stderr(Stdio::null())
             .status();
         let start = Instant::now();
         let is_gone = |child: &mut Child| matches!(child.try_wait(), Ok(Some(_)) | Err(_));
-        while asked.is_ok() && start.elapsed() < END_MAX && !is_gone(&mut self.child) {
+        while signalled.is_ok() && start.elapsed() < END_MAX && !is_gone(&mut self.child) {
             std::thread::sleep(Duration::from_millis(10));
         }
         if !is_gone(&mut self.child) {

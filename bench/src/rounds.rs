@@ -171,9 +171,9 @@ impl Bench<'_> {
     }
 
     fn round(&mut self, round: usize, long: &mut [(Ready, Serving)], fresh: &[Ready]) -> Result<()> {
-        let places = order(long.len(), self.options.seed, round);
+        let indices = order(long.len(), self.options.seed, round);
         for phase in if self.options.training { &TRAINING[..] } else { &PHASES[..] } {
-            for at in &places {
+            for at in &indices {
                 let Some((ready, serving)) = long.get_mut(*at) else { continue };
                 if ready.party.is_variant() && phase.shape != Shape::Closed {
                     continue;
@@ -226,14 +226,14 @@ impl Bench<'_> {
             let serving_us = (after.serving_ns.saturating_sub(before.serving_ns)) as f64 / 1e3;
             found.push((Metric::ServingUsPerRequest, serving_us / summary.ok_count as f64));
         }
-        let shown: Vec<String> =
+        let displayed: Vec<String> =
             found.iter().map(|(metric, value)| format!("{metric:?} {value:.1}")).collect();
         let noise = if foreign > FOREIGN_CORES_MAX { "  NOISY" } else { "" };
         println!(
             "  {:10} {:10} {}  (foreign {foreign:.2}){noise}",
             phase.name,
             ready.party.name(),
-            shown.join(", ")
+            displayed.join(", ")
         );
         self.record(round, ready.party, &found, foreign);
         Ok(())

@@ -28,7 +28,7 @@ const LEFT_OUT: &str = "not (package(journeys) | package(harness) | test(/postgr
 /// The first check that fails, or one that could not be run.
 pub fn check(root: &Path, since: Option<&str>) -> Result<()> {
     let started = Instant::now();
-    let changed = changed(root, since.unwrap_or("HEAD"))?;
+    let changed = changed_files(root, since.unwrap_or("HEAD"))?;
     let crates = crates(&Graph::load(root)?, &changed);
     println!("{} files differ, of the crates: {}", changed.len(), list(&crates));
     cargo(root, "format", &["fmt", "--all", "--check"])?;
@@ -47,7 +47,7 @@ pub fn check(root: &Path, since: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-fn changed(root: &Path, since: &str) -> Result<BTreeSet<String>> {
+fn changed_files(root: &Path, since: &str) -> Result<BTreeSet<String>> {
     let known = git(root, &["diff", "--name-only", since, "--"])?;
     let new = git(root, &["ls-files", "--others", "--exclude-standard"])?;
     Ok(known.lines().chain(new.lines()).map(ToOwned::to_owned).collect())
@@ -56,7 +56,7 @@ fn changed(root: &Path, since: &str) -> Result<BTreeSet<String>> {
 /// The workspace members that these files belong to, or whose build or tests read them.
 fn crates(graph: &Graph, changed: &BTreeSet<String>) -> BTreeSet<String> {
     let owner = |path: &String| {
-        let elsewhere = || ELSEWHERE.iter().find(|(place, _)| path.starts_with(place));
+        let elsewhere = || ELSEWHERE.iter().find(|(prefix, _)| path.starts_with(prefix));
         let package = graph.owner(path).map(|package| package.name.to_string());
         package.or_else(|| elsewhere().map(|(_, name)| (*name).to_owned()))
     };
@@ -82,9 +82,9 @@ fn git(root: &Path, arguments: &[&str]) -> Result<String> {
 fn cargo(root: &Path, title: &str, arguments: &[&str]) -> Result<()> {
     step(title, || {
         let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let told = format!("cargo {}", arguments.join(" "));
+        let line = format!("cargo {}", arguments.join(" "));
         let status = Command::new(program).args(arguments).current_dir(root).status();
-        if status.with_context(|| format!("starting {told}"))?.success() { Ok(()) } else { bail!(told) }
+        if status.with_context(|| format!("starting {line}"))?.success() { Ok(()) } else { bail!(line) }
     })
 }
 

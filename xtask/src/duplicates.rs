@@ -59,7 +59,7 @@ fn compare(versions: &Versions, table: &Table) -> Vec<Finding> {
 mod tests {
     use super::{Table, compare};
 
-    fn found(name: &str, versions: &[&str]) -> Vec<String> {
+    fn findings_of(name: &str, versions: &[&str]) -> Vec<String> {
         let table: Table =
             toml::from_str("[allowed]\nold = { versions = ['1.0.0', '2.0.0'], reason = 'x' }\n").unwrap();
         let set = |versions: &[&str]| versions.iter().map(|version| (*version).to_owned()).collect();
@@ -70,13 +70,13 @@ mod tests {
 
     #[test]
     fn one_version_and_listed_ones_pass() {
-        assert!(found("new", &["1.0.0"]).is_empty());
+        assert!(findings_of("new", &["1.0.0"]).is_empty());
     }
 
     #[test]
     fn new_versions_and_stale_lines_fail() {
-        assert_eq!(found("new", &["1.0.0", "2.0.0"]), ["new comes in 1.0.0 and 2.0.0"]);
-        assert_eq!(found("old", &["1.0.0", "3.0.0"]), ["old comes in 1.0.0 and 3.0.0"]);
-        assert_eq!(found("old", &["2.0.0"]), ["old is listed and comes in one version only"]);
+        assert_eq!(findings_of("new", &["1.0.0", "2.0.0"]), ["new comes in 1.0.0 and 2.0.0"]);
+        assert_eq!(findings_of("old", &["1.0.0", "3.0.0"]), ["old comes in 1.0.0 and 3.0.0"]);
+        assert_eq!(findings_of("old", &["2.0.0"]), ["old is listed and comes in one version only"]);
     }
 }

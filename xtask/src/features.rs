@@ -23,9 +23,9 @@ pub fn check(root: &Path) -> Result<(Vec<Finding>, String)> {
 
 /// The features that cargo resolves for the product alone, as `make run` builds it.
 fn tree(root: &Path, options: &[&str]) -> Result<Features> {
-    let shown =
+    let arguments =
         ["tree", "--locked", "-p", PRODUCT, "-e", "normal,build", "--prefix", "none", "-f", "{p}|{f}"];
-    let output = Command::new("cargo").args(shown).args(options).current_dir(root).output();
+    let output = Command::new("cargo").args(arguments).args(options).current_dir(root).output();
     let output = output.context("could not run cargo tree")?;
     ensure!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));
     Ok(read(&String::from_utf8_lossy(&output.stdout)))

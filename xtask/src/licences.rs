@@ -66,7 +66,7 @@ fn check_package(name: &str, version: &str, licence: Option<&str>, table: &Table
 mod tests {
     use super::{Table, check_package};
 
-    fn found(name: &str, licence: Option<&str>) -> Option<String> {
+    fn findings_of(name: &str, licence: Option<&str>) -> Option<String> {
         let table: Table =
             toml::from_str("allowed = ['MIT']\n[banned]\nbad = 'why'\n[excused]\nodd = 'asked'\n").unwrap();
         check_package(name, "1.0.0", licence, &table).map(|finding| finding.what)
@@ -74,18 +74,21 @@ mod tests {
 
     #[test]
     fn allowed_and_excused_packages_pass() {
-        assert_eq!(found("good", Some("MIT OR GPL-3.0")), None);
-        assert_eq!(found("odd", None), None);
+        assert_eq!(findings_of("good", Some("MIT OR GPL-3.0")), None);
+        assert_eq!(findings_of("odd", None), None);
     }
 
     #[test]
     fn the_others_fail() {
-        assert_eq!(found("bad", Some("MIT")).unwrap(), "bad 1.0.0 is banned: why");
+        assert_eq!(findings_of("bad", Some("MIT")).unwrap(), "bad 1.0.0 is banned: why");
         assert_eq!(
-            found("x", Some("GPL-3.0")).unwrap(),
+            findings_of("x", Some("GPL-3.0")).unwrap(),
             "x 1.0.0 has a licence that is not allowed: GPL-3.0"
         );
-        assert_eq!(found("x", Some("MIT AND")).unwrap(), "x 1.0.0 has a licence that can't be read: MIT AND");
-        assert_eq!(found("x", None).unwrap(), "x 1.0.0 names no licence");
+        assert_eq!(
+            findings_of("x", Some("MIT AND")).unwrap(),
+            "x 1.0.0 has a licence that can't be read: MIT AND"
+        );
+        assert_eq!(findings_of("x", None).unwrap(), "x 1.0.0 names no licence");
     }
 }

@@ -18,7 +18,7 @@ pub fn check(root: &Path) -> Result<(Vec<Finding>, String)> {
     for name in names(root, PROOFS)?.into_iter().filter(|name| name.starts_with("prove-")) {
         let path = format!("{PROOFS}/{name}");
         let text = fs::read_to_string(root.join(&path)).with_context(|| path.clone())?;
-        if !passed(&text) {
+        if !has_passed(&text) {
             let fix = "bring back the proof that passed: `make prove-*` keeps no other";
             findings.push(Finding::new(&path, 1, "it is of a run that did not pass", fix));
         }
@@ -47,18 +47,18 @@ fn schema(text: &str) -> Option<&str> {
     text.lines().find_map(|line| line.strip_prefix("schema:")).map(str::trim)
 }
 
-fn passed(text: &str) -> bool {
+fn has_passed(text: &str) -> bool {
     text.lines().next_back().is_some_and(|line| line.starts_with("passed after"))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{passed, schema};
+    use super::{has_passed, schema};
 
     #[test]
     fn a_proof_says_its_schema_and_its_end() {
         let proof = "what:     x\ncommit:   abc\nschema:   0021\n\nsome output\n\npassed after 9 s\n";
-        assert_eq!((schema(proof), passed(proof)), (Some("0021"), true));
-        assert_eq!((schema("what: x\n"), passed("what: x\n\nFAILED after 9 s\n")), (None, false));
+        assert_eq!((schema(proof), has_passed(proof)), (Some("0021"), true));
+        assert_eq!((schema("what: x\n"), has_passed("what: x\n\nFAILED after 9 s\n")), (None, false));
     }
 }

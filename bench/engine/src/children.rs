@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail};
 
 pub struct Child {
     process: Process,
-    asks: Option<ChildStdin>,
-    tells: BufReader<ChildStdout>,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
     /// Time from process start to the first token.
     pub load_seconds: f64,
 }
@@ -52,16 +52,16 @@ impl Child {
     fn start(mut command: Command) -> Result<Self> {
         let name = command.get_program().display().to_string();
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context(name)?;
-        let asks = process.stdin.take();
-        let tells = process.stdout.take().context("a child without an output")?;
-        let mut child = Self { process, asks, tells: BufReader::new(tells), load_seconds: 0.0 };
+        let stdin = process.stdin.take();
+        let stdout = process.stdout.take().context("a child without an output")?;
+        let mut child = Self { process, stdin, stdout: BufReader::new(stdout), load_seconds: 0.0 };
         child.load_seconds = child.figure()?;
         Ok(child)
     }
 
     fn figures(&mut self) -> Result<Vec<f64>> {
         let mut line = String::new();
-        if self.tells.read_line(&mut line)? == 0 {
+        if self.stdout.read_line(&mut line)? == 0 {
             bail!("a child ended before it answered");
         }
         line.split_whitespace().map(|word| word.parse().with_context(|| line.clone())).collect()
@@ -76,9 +76,9 @@ impl Child {
     }
 
     pub fn ask_all(&mut self, line: &str) -> Result<Vec<f64>> {
-        let asks = self.asks.as_mut().context("a child that is gone")?;
-        writeln!(asks, "{line}")?;
-        asks.flush()?;
+        let stdin = self.stdin.as_mut().context("a child that is gone")?;
+        writeln!(stdin, "{line}")?;
+        stdin.flush()?;
         self.figures()
     }
 }
@@ -92,7 +92,7 @@ fn our_command(model: &Path, threads: usize) -> Result<Command> {
 impl Drop for Child {
     fn drop(&mut self) {
         // Both exit at the end of their input.
-        self.asks = None;
+        self.stdin = None;
         let _ = self.process.wait();
     }
 }

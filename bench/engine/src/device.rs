@@ -284,18 +284,19 @@ fn rows(load: &Load, gives: &Gives, figures: &Figures) -> Vec<Row> {
 
 /// The device's name.
 fn device_name(processor: Processor) -> String {
-    let told = |program: &str, arguments: &[&str]| {
-        let told = Command::new(program).args(arguments).output().ok().filter(|told| told.status.success());
-        told.map_or(String::new(), |told| String::from_utf8_lossy(&told.stdout).trim().to_owned())
+    let output_of = |program: &str, arguments: &[&str]| {
+        let output =
+            Command::new(program).args(arguments).output().ok().filter(|output| output.status.success());
+        output.map_or(String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let name = match processor {
         Processor::Cuda(number) => {
             let number = number.to_string();
-            let asked =
+            let query =
                 ["--query-gpu=name,memory.total,driver_version", "--format=csv,noheader", "-i", &number];
-            told("nvidia-smi", &asked)
+            output_of("nvidia-smi", &query)
         }
-        Processor::Metal => told("sysctl", &["-n", "machdep.cpu.brand_string"]),
+        Processor::Metal => output_of("sysctl", &["-n", "machdep.cpu.brand_string"]),
         Processor::Own | Processor::Tensors => "this machine's processor, by tensors".to_owned(),
     };
     if name.is_empty() { processor.to_string() } else { format!("{processor}: {name}") }

@@ -81,8 +81,8 @@ pub fn tell(figures: &[f64]) -> Result<()> {
 
 /// The resident memory of this process, in bytes.
 fn resident() -> Result<usize> {
-    let told = std::fs::read_to_string("/proc/self/statm")?;
-    let pages: usize = told.split(' ').nth(1).context("no count of pages")?.parse()?;
+    let statm = std::fs::read_to_string("/proc/self/statm")?;
+    let pages: usize = statm.split(' ').nth(1).context("no count of pages")?.parse()?;
     Ok(pages * 4096)
 }
 
@@ -96,7 +96,7 @@ impl Child {
         let model = model.into();
         let Holds { context, step_tokens: tokens, texts, keeps } = *holds;
         let bytes = context.div_ceil(engine::BLOCK) * KvCache::block_bytes(model.shape(), keeps);
-        let room = SchedulerLimits {
+        let limits = SchedulerLimits {
             bytes,
             kv_dtype: keeps,
             step_tokens: tokens,
@@ -105,7 +105,7 @@ impl Child {
             draft_tokens: 0,
         };
         Ok(Self {
-            runner: Scheduler::new(model.clone(), room)?,
+            runner: Scheduler::new(model.clone(), limits)?,
             model,
             adapters: Vec::new(),
             texts: 0,
@@ -132,7 +132,7 @@ impl Child {
         self.texts += 1;
         let first = self.texts * 101;
         let (first, vocabulary) = (first as u32, self.model.shape().vocabulary as u32);
-        let token = |place: u32| (first + place * 37) % vocabulary;
+        let token = |index: u32| (first + index * 37) % vocabulary;
         (0..length as u32).map(token).collect()
     }
 
@@ -204,8 +204,8 @@ impl Child {
 
     /// The seconds to the first token of a prompt, and of another with the same prefix.
     fn again(&mut self, shared: usize, new: usize) -> Result<[f64; 2]> {
-        let beginning = self.prompt(shared);
-        let mut prompts = [beginning.clone(), beginning];
+        let prefix = self.prompt(shared);
+        let mut prompts = [prefix.clone(), prefix];
         for prompt in &mut prompts {
             let rest = self.prompt(new);
             prompt.extend(rest);

@@ -16,7 +16,7 @@ use serde_json::json;
 
 const TEXTS: usize = 8;
 const PROMPT: u32 = 64;
-const SAID: usize = 48;
+const OUTPUT_TOKENS: usize = 48;
 const ADAPTERS: u64 = 4;
 const RANK: usize = 16;
 const TARGETS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
@@ -27,11 +27,11 @@ const WORDS: usize = 150_000;
 /// The length of a repeated text, and how often one of its tokens differs.
 const COPIED: u32 = 400;
 const EDITED_EVERY: u32 = 20;
-const GUESSES: usize = 12;
+const DRAFT_TOKENS: usize = 12;
 
 fn runner(model: &Backend, draft_tokens: usize) -> Result<Scheduler> {
     let bytes = 4_096 / engine::BLOCK * KvCache::block_bytes(model.shape(), KvDtype::F16);
-    let room = SchedulerLimits {
+    let limits = SchedulerLimits {
         bytes,
         kv_dtype: KvDtype::F16,
         step_tokens: 512,
@@ -39,7 +39,7 @@ fn runner(model: &Backend, draft_tokens: usize) -> Result<Scheduler> {
         waiting: TEXTS,
         draft_tokens,
     };
-    Ok(Scheduler::new(model.clone(), room)?)
+    Ok(Scheduler::new(model.clone(), limits)?)
 }
 
 fn request(prompt: Vec<u32>, max_tokens: usize) -> Request {
@@ -57,7 +57,7 @@ fn request(prompt: Vec<u32>, max_tokens: usize) -> Request {
 }
 
 /// The seconds after every sequence has its first token, and the number of tokens generated in them.
-fn said(runner: &mut Scheduler, requests: Vec<Request>) -> Result<(f64, usize)> {
+fn generate(runner: &mut Scheduler, requests: Vec<Request>) -> Result<(f64, usize)> {
     let mut silent = Vec::new();
     for request in requests {
         match runner.submit(request) {
@@ -96,11 +96,11 @@ pub fn adapters(model: &Backend) -> Result<[f64; 2]> {
     }
     let mut time = |has_adapters: bool| -> Result<f64> {
         let each = (0..TEXTS).map(|of| {
-            let prompt = (0..PROMPT).map(|place| (place * 37 + of as u32 * 101) % 10_000).collect();
+            let prompt = (0..PROMPT).map(|index| (index * 37 + of as u32 * 101) % 10_000).collect();
             let adapter = has_adapters.then(|| name(of as u64 % ADAPTERS));
-            Request { adapter, ..request(prompt, SAID) }
+            Request { adapter, ..request(prompt, OUTPUT_TOKENS) }
         });
-        let (seconds, tokens) = said(&mut runner, each.collect())?;
+        let (seconds, tokens) = generate(&mut runner, each.collect())?;
         Ok(seconds / tokens as f64)
     };
     Ok([time(false)?, time(true)?])
@@ -138,8 +138,8 @@ impl Ruled {
             let rule = rule.transpose().map_err(|error| anyhow::anyhow!("{error:?}"))?;
             let prompt = self.vocabulary.tokens(&"A list of things: ".repeat(8))?;
             let sampling = Sampling { seed: 1, ..Sampling::default() };
-            let asked = Request { sampling, constraint: rule, ..request(prompt, SAID) };
-            let (all, tokens) = said(&mut runner(model, 0)?, vec![asked])?;
+            let constrained = Request { sampling, constraint: rule, ..request(prompt, OUTPUT_TOKENS) };
+            let (all, tokens) = generate(&mut runner(model, 0)?, vec![constrained])?;
             *seconds = all / tokens as f64;
         }
         Ok(seconds)
@@ -149,11 +149,13 @@ impl Ruled {
 /// Seconds per token of a repeated text with some tokens changed, without and with speculative decoding. The
 /// model predicts the next token from each token.
 pub fn copies(model: &Backend) -> Result<[f64; 2]> {
-    let edited = |place: u32| if place % EDITED_EVERY == EDITED_EVERY - 1 { place + 10_000 } else { place };
+    let edited = |position: u32| {
+        if position % EDITED_EVERY == EDITED_EVERY - 1 { position + 10_000 } else { position }
+    };
     let prompt: Vec<u32> = (0..COPIED).map(edited).chain([0]).collect();
     let mut seconds = [0.0; 2];
-    for (seconds, draft_tokens) in seconds.iter_mut().zip([0, GUESSES]) {
-        let (all, tokens) = said(&mut runner(model, draft_tokens)?, vec![request(prompt.clone(), 200)])?;
+    for (seconds, draft_tokens) in seconds.iter_mut().zip([0, DRAFT_TOKENS]) {
+        let (all, tokens) = generate(&mut runner(model, draft_tokens)?, vec![request(prompt.clone(), 200)])?;
         *seconds = all / tokens as f64;
     }
     Ok(seconds)

@@ -40,17 +40,17 @@ pub fn machine() -> String {
         let line = text.lines().find(|line| line.starts_with(key));
         line.and_then(|line| line.split_once(':')).map_or(String::new(), |(_, value)| value.trim().to_owned())
     };
-    let told = |program: &str, arguments: &[&str]| {
-        let told = Command::new(program).args(arguments).output();
-        told.map_or(String::new(), |told| String::from_utf8_lossy(&told.stdout).trim().to_owned())
+    let output_of = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).output();
+        output.map_or(String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     format!(
         "{}, {}, {cores} cores, {} of memory; {}; commit {}",
-        told("date", &["-u", "+%Y-%m-%d"]),
+        output_of("date", &["-u", "+%Y-%m-%d"]),
         of("/proc/cpuinfo", "model name"),
         of("/proc/meminfo", "MemTotal"),
-        told("rustc", &["--version"]),
-        told("git", &["describe", "--always", "--dirty"]),
+        output_of("rustc", &["--version"]),
+        output_of("git", &["describe", "--always", "--dirty"]),
     )
 }

@@ -71,11 +71,11 @@ pub fn all(options: &Options, models: &Models) -> Result<Vec<Row>> {
     let (ours, llama, measured) = (HashMap::new(), HashMap::new(), HashMap::new());
     let mut bench = Bench { options, models, ours, llama, measured };
     let mut rows = Vec::new();
-    let is_asked = |name: &str| {
+    let is_selected = |name: &str| {
         let first = name.split(' ').next().unwrap_or_default();
         options.only.as_ref().is_none_or(|only| only.iter().any(|only| only == first))
     };
-    for (name, measure) in ROWS.into_iter().filter(|(name, _)| is_asked(name)) {
+    for (name, measure) in ROWS.into_iter().filter(|(name, _)| is_selected(name)) {
         if name.starts_with("G13") && options.peft.is_none() {
             eprintln!("{name}: left out without --peft");
             continue;
@@ -119,11 +119,11 @@ impl Bench<'_> {
     fn rates(&mut self, rounded: Rounded, line: &str, count: f64) -> Result<(f64, f64)> {
         let (mut ours, mut llama) = (Vec::new(), Vec::new());
         for round in 0..=self.options.rounds {
-            let told = (self.ours(rounded)?.ask(line)?, self.llama(rounded)?.ask(line)?);
+            let seconds = (self.ours(rounded)?.ask(line)?, self.llama(rounded)?.ask(line)?);
             // The first round is a warm-up.
             if round > 0 {
-                ours.push(count / told.0);
-                llama.push(count / told.1);
+                ours.push(count / seconds.0);
+                llama.push(count / seconds.1);
             }
         }
         eprintln!("    ours {ours:.1?}, llama.cpp {llama:.1?}");
@@ -243,8 +243,8 @@ fn batch_beside(bench: &mut Bench<'_>) -> Result<Row> {
 fn again(bench: &mut Bench<'_>) -> Result<Row> {
     let (mut ratios, mut behind) = (Vec::new(), String::new());
     for round in 0..=bench.options.rounds {
-        let told = bench.ours(Rounded::Eight)?.ask_all("again 1024 32")?;
-        let [cold, warm] = told.as_slice() else { anyhow::bail!("not two figures") };
+        let figures = bench.ours(Rounded::Eight)?.ask_all("again 1024 32")?;
+        let [cold, warm] = figures.as_slice() else { anyhow::bail!("not two figures") };
         if round > 0 {
             ratios.push(warm / cold);
             behind = format!("{:.1} ms, cold {:.1} ms (the last round)", warm * 1e3, cold * 1e3);
@@ -265,11 +265,11 @@ fn again(bench: &mut Bench<'_>) -> Result<Row> {
 fn medians(rounds: usize, mut ask: impl FnMut() -> Result<Vec<f64>>) -> Result<Vec<f64>> {
     let mut all: Vec<Vec<f64>> = Vec::new();
     for round in 0..=rounds {
-        let told = ask()?;
-        all.resize(told.len(), Vec::new());
+        let figures = ask()?;
+        all.resize(figures.len(), Vec::new());
         // The first round is a warm-up.
         if round > 0 {
-            all.iter_mut().zip(told).for_each(|(all, told)| all.push(told));
+            all.iter_mut().zip(figures).for_each(|(all, figures)| all.push(figures));
         }
     }
     Ok(all.into_iter().map(median).collect())
@@ -278,8 +278,8 @@ fn medians(rounds: usize, mut ask: impl FnMut() -> Result<Vec<f64>>) -> Result<V
 fn adapters(bench: &mut Bench<'_>) -> Result<Row> {
     let rounds = bench.options.rounds;
     let child = bench.ours(Rounded::Eight)?;
-    let told = medians(rounds, || child.ask_all("adapters"))?;
-    let [base, with] = told.as_slice() else { anyhow::bail!("not two figures") };
+    let figures = medians(rounds, || child.ask_all("adapters"))?;
+    let [base, with] = figures.as_slice() else { anyhow::bail!("not two figures") };
     Ok(Row {
         name: "G7",
         what: "decode of eight texts with four adapters of rank 16, Q8_0, by that of eight without",
@@ -297,11 +297,11 @@ fn ruled(bench: &mut Bench<'_>) -> Result<[f64; 3]> {
     if !bench.measured.contains_key("list") {
         let rounds = bench.options.rounds;
         let child = bench.ours(Rounded::Eight)?;
-        let told = medians(rounds, || child.ask_all("rules"))?;
-        bench.measured.extend(NAMES.into_iter().zip(told));
+        let figures = medians(rounds, || child.ask_all("rules"))?;
+        bench.measured.extend(NAMES.into_iter().zip(figures));
     }
-    let told = NAMES.map(|name| bench.measured.get(name).copied().unwrap_or(f64::NAN));
-    Ok(told)
+    let figures = NAMES.map(|name| bench.measured.get(name).copied().unwrap_or(f64::NAN));
+    Ok(figures)
 }
 
 fn schema(name: &'static str, what: &'static str, free: f64, ruled: f64) -> Row {
@@ -326,8 +326,8 @@ fn schema_list(bench: &mut Bench<'_>) -> Result<Row> {
 
 fn copies(bench: &mut Bench<'_>) -> Result<Row> {
     let mut child = Child::ours(&bench.models.counting, bench.options.threads)?;
-    let told = medians(bench.options.rounds, || child.ask_all("copies"))?;
-    let [off, on] = told.as_slice() else { anyhow::bail!("not two figures") };
+    let figures = medians(bench.options.rounds, || child.ask_all("copies"))?;
+    let [off, on] = figures.as_slice() else { anyhow::bail!("not two figures") };
     Ok(Row {
         name: "G9",
         what: "greedy decode with guesses of a text that is copied but for each twentieth token, Q8_0, by that without",
@@ -362,8 +362,8 @@ fn decode_kept_eight(bench: &mut Bench<'_>) -> Result<Row> {
     let mut child = Child::ours_in_eight(&bench.models.eight, bench.options.threads)?;
     let rounds = bench.options.rounds;
     let other = bench.ours(Rounded::Eight)?;
-    let told = medians(rounds, || Ok(vec![LONG.1 / child.ask(LONG.0)?, LONG.1 / other.ask(LONG.0)?]))?;
-    let [eight, half] = told.as_slice() else { anyhow::bail!("not two figures") };
+    let figures = medians(rounds, || Ok(vec![LONG.1 / child.ask(LONG.0)?, LONG.1 / other.ask(LONG.0)?]))?;
+    let [eight, half] = figures.as_slice() else { anyhow::bail!("not two figures") };
     Ok(Row {
         name: "G10 (decode)",
         what: "decode, one text, Q8_0, context 4,096, keys and values in 8 bits by 16 bits",
@@ -381,7 +381,7 @@ fn memory(bench: &mut Bench<'_>) -> Result<Row> {
     child.ask("decode 1 512 16")?;
     let (held, kept) = (child.ask("memory")?, child.ask("kept")?);
     // KV cache blocks that were never written are not resident either.
-    let room = kept * 528.0;
+    let kv_bytes = kept * 528.0;
     let weights = std::fs::metadata(&bench.models.eight)?.len() as f64;
     let llama = {
         let mut child = Child::llama(&bench.options.llama, &bench.models.eight, bench.options.threads)?;
@@ -395,12 +395,12 @@ fn memory(bench: &mut Bench<'_>) -> Result<Row> {
         wanted: Wanted::AtMost,
         gate: 1.1,
         target: 1.05,
-        is: held / (weights + room),
+        is: held / (weights + kv_bytes),
         behind: format!(
             "{:.0} MiB; weights {:.0} MiB, keys and values {:.0} MiB; llama.cpp {:.0} MiB, the mapped file included",
             mib(held),
             mib(weights),
-            mib(room),
+            mib(kv_bytes),
             mib(llama)
         ),
     })
@@ -410,13 +410,13 @@ fn load(bench: &mut Bench<'_>) -> Result<Row> {
     let (mut ours, mut llama) = (Vec::new(), Vec::new());
     // The first round brings the file into the page cache.
     for round in 0..=bench.options.rounds {
-        let told = (
+        let seconds = (
             Child::ours(&bench.models.eight, bench.options.threads)?.load_seconds,
             Child::llama(&bench.options.llama, &bench.models.eight, bench.options.threads)?.load_seconds,
         );
         if round > 0 {
-            ours.push(told.0);
-            llama.push(told.1);
+            ours.push(seconds.0);
+            llama.push(seconds.1);
         }
     }
     let (ours, llama) = (median(ours), median(llama));
@@ -440,8 +440,8 @@ fn trains(bench: &Bench<'_>, name: &'static str, what: &'static str, trained: Tr
         losses => anyhow::bail!("the first step is not the same: seconds and loss are {losses:?}"),
     }
     let line = format!("train {}", trained.steps);
-    let told = medians(bench.options.rounds, || Ok(vec![ours.ask(&line)?, theirs.ask(&line)?]))?;
-    let [ours, theirs] = told.as_slice() else { anyhow::bail!("not two figures") };
+    let figures = medians(bench.options.rounds, || Ok(vec![ours.ask(&line)?, theirs.ask(&line)?]))?;
+    let [ours, theirs] = figures.as_slice() else { anyhow::bail!("not two figures") };
     let tokens = (trained.steps * trained.tokens) as f64;
     Ok(Row {
         name,

@@ -63,7 +63,7 @@ pub fn run(directory: &Path, sizes: &[&str]) -> Result<()> {
     let source = Source::open(directory)?;
     let vocabulary = source.shape().vocabulary;
     let text = Example {
-        tokens: (0..tokens).map(|place| (place * 37 % vocabulary) as u32).collect(),
+        tokens: (0..tokens).map(|index| (index * 37 % vocabulary) as u32).collect(),
         is_learned: vec![true; tokens],
     };
     let low = LoraConfig { rank, alpha: 2.0 * rank as f32, ..LoraConfig::default() };

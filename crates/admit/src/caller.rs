@@ -54,7 +54,7 @@ pub struct Caller {
 
 impl Caller {
     pub(crate) fn of_key(snapshot: Arc<Snapshot>, key: Arc<KeyEntry>) -> Option<Self> {
-        let (workspace, project) = places(&snapshot, key.workspace, key.project)?;
+        let (workspace, project) = find_project(&snapshot, key.workspace, key.project)?;
         Some(Self { key: Some(key), project, workspace, snapshot })
     }
 
@@ -98,11 +98,11 @@ impl fmt::Debug for Caller {
 /// The caller of the gateway's own trips: without a key, and without any scope.
 #[must_use]
 pub fn system(snapshot: Arc<Snapshot>, workspace: WorkspaceId, project: ProjectId) -> Option<Caller> {
-    let (workspace, project) = places(&snapshot, workspace, project)?;
+    let (workspace, project) = find_project(&snapshot, workspace, project)?;
     Some(Caller { key: None, project, workspace, snapshot })
 }
 
-fn places(
+fn find_project(
     snapshot: &Snapshot,
     workspace: WorkspaceId,
     project: ProjectId,

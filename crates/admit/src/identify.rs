@@ -107,9 +107,11 @@ fn is_ours(text: &str) -> bool {
 }
 
 fn unknown(presented: &str) -> Box<Fault> {
-    match () {
-        () if api_key::is_well_formed(presented) => fault::unknown(),
-        () if is_ours(presented) => fault::mistyped(),
-        () => fault::unrecognised_key(),
+    if api_key::is_well_formed(presented) {
+        fault::unknown()
+    } else if is_ours(presented) {
+        fault::mistyped()
+    } else {
+        fault::unrecognised_key()
     }
 }

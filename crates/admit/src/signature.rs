@@ -64,11 +64,11 @@ struct Said<'a> {
 impl Signature {
     /// Parses the signature, and refuses everything that is wrong from the head alone.
     pub(crate) fn read(head: &SignedHead<'_>, now_unix_s: u64) -> Result<Self, Box<Fault>> {
-        let said = Said::read(head.headers)?;
+        let authorization = Said::read(head.headers)?;
         let stamp = text(head.headers, DATE).ok_or_else(|| {
             fault::incomplete_signature("The request is signed without an \"x-amz-date\" header.")
         })?;
-        let [access_key_id, day, region, service, END] = *said.scope else {
+        let [access_key_id, day, region, service, END] = *authorization.scope else {
             return Err(fault::incomplete_signature(
                 "The Credential of the Authorization header is not of the form KEY/DATE/REGION/SERVICE/aws4_request.",
             ));
@@ -83,13 +83,13 @@ impl Signature {
                 "The date of the Credential is not that of the \"x-amz-date\" header.",
             ));
         }
-        let names: Vec<&str> = said.headers.split(';').collect();
+        let names: Vec<&str> = authorization.headers.split(';').collect();
         if let Some(name) = unsigned(head, &names) {
             return Err(fault::wrong_signature(format!(
                 "The header \"{name}\" is not among those that are signed."
             )));
         }
-        let signature = bytes_of(said.signature)
+        let signature = bytes_of(authorization.signature)
             .ok_or_else(|| fault::incomplete_signature("The Signature is not of 64 hexadecimal digits."))?;
         Ok(Self {
             access_key_id: access_key_id.to_owned(),
@@ -98,7 +98,7 @@ impl Signature {
             service: head.service,
             stamp: stamp.to_owned(),
             signature,
-            canonical: canonical(head, &names, said.headers),
+            canonical: canonical(head, &names, authorization.headers),
             declared: text(head.headers, CONTENT_HASH).map(str::to_owned),
         })
     }
@@ -271,8 +271,8 @@ fn bytes_of(hex: &str) -> Option<[u8; HASH_BYTES]> {
         return None;
     }
     let mut bytes = [0; HASH_BYTES];
-    for (place, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(hex.get(place * 2..place * 2 + 2)?, 16).ok()?;
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(hex.get(index * 2..index * 2 + 2)?, 16).ok()?;
     }
     Some(bytes)
 }

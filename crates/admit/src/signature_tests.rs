@@ -65,12 +65,12 @@ const BODY: &[u8] = br#"{"messages": []}"#;
 
 #[test]
 fn a_signature_is_of_one_secret_and_one_body() {
-    let said = authorization("content-type;host;x-amz-date", SIGNED);
+    let header = authorization("content-type;host;x-amz-date", SIGNED);
     let pairs = [
         ("host", "127.0.0.1:8080"),
         ("content-type", "application/json"),
         ("x-amz-date", "20150830T123600Z"),
-        ("authorization", &*said),
+        ("authorization", &*header),
     ];
     let signature = read(&pairs, NOW).unwrap();
     assert_eq!(signature.access_key_id, "AKIDEXAMPLE");
@@ -78,9 +78,9 @@ fn a_signature_is_of_one_secret_and_one_body() {
     assert!(signature.is_of(&secret, &hash(BODY)));
     assert!(!signature.is_of(&secret, &hash(b"{}")));
     assert!(!signature.is_of(&Secret::from_text(SECRET.to_lowercase()), &hash(BODY)));
-    for (place, other) in [(0, "127.0.0.1:8081"), (1, "application/xml")] {
+    for (index, other) in [(0, "127.0.0.1:8081"), (1, "application/xml")] {
         let mut pairs = pairs;
-        pairs[place].1 = other;
+        pairs[index].1 = other;
         assert!(!read(&pairs, NOW).unwrap().is_of(&secret, &hash(BODY)), "{other}");
     }
 }
@@ -100,10 +100,10 @@ fn what_is_told_by_the_head_alone_is_refused_at_once() {
         (good.replace(&zeros, &"z".repeat(64)), "incomplete_signature"),
         (ALGORITHM.to_owned(), "incomplete_signature"),
     ];
-    let pairs = |said| [("host", "h"), ("x-amz-date", "20150830T123600Z"), ("authorization", said)];
+    let pairs = |header| [("host", "h"), ("x-amz-date", "20150830T123600Z"), ("authorization", header)];
     assert!(read(&pairs(&good), NOW).is_ok());
-    for (said, code) in &others {
-        assert_eq!(read(&pairs(said), NOW).err().unwrap().code, *code, "{said}");
+    for (header, code) in &others {
+        assert_eq!(read(&pairs(header), NOW).err().unwrap().code, *code, "{header}");
     }
     assert_eq!(read(&pairs(&good)[..1], NOW).err().unwrap().code, "incomplete_signature");
 }
@@ -120,14 +120,15 @@ fn what_changes_the_answer_is_signed() {
         "agent-lenient",
         "agent-hints",
     ] {
-        let pairs =
-            |said| [("host", "h"), ("x-amz-date", "20150830T123600Z"), ("authorization", said), (name, "x")];
-        let said = authorization("host;x-amz-date", &zeros);
-        let fault = read(&pairs(&said), NOW).err().unwrap();
+        let pairs = |header| {
+            [("host", "h"), ("x-amz-date", "20150830T123600Z"), ("authorization", header), (name, "x")]
+        };
+        let header = authorization("host;x-amz-date", &zeros);
+        let fault = read(&pairs(&header), NOW).err().unwrap();
         assert_eq!(fault.code, "invalid_signature", "{name} is not signed");
         assert!(fault.to_string().contains(name), "{fault}");
-        let said = authorization(&format!("host;x-amz-date;{name}"), &zeros);
-        assert!(read(&pairs(&said), NOW).is_ok(), "{name}");
+        let header = authorization(&format!("host;x-amz-date;{name}"), &zeros);
+        assert!(read(&pairs(&header), NOW).is_ok(), "{name}");
     }
     let plain = authorization("host;x-amz-date", &zeros);
     let pairs =
@@ -142,8 +143,8 @@ fn five_minutes_are_allowed_either_way() {
     for (now, is_fresh) in
         [(NOW, true), (NOW - 300, true), (NOW + 300, true), (NOW - 301, false), (NOW + 301, false)]
     {
-        let told = read(&pairs, now).err().map(|fault| fault.code);
-        assert_eq!(told, (!is_fresh).then_some("signature_expired"), "{now}");
+        let code = read(&pairs, now).err().map(|fault| fault.code);
+        assert_eq!(code, (!is_fresh).then_some("signature_expired"), "{now}");
     }
     for wrong in
         ["20150830T1236Z", "2015-08-30T12:36Z", "20150830T126100Z", "20150830X123600Z", "20150830T12360+Z"]

@@ -32,7 +32,7 @@ struct Seat {
     breaker: cell::Cell<Breaker>,
     gauge: cell::Cell<Gauge>,
     /// When its provider's rate limits were last shared with all cores.
-    limits_told_us: cell::Cell<u64>,
+    limits_shared_us: cell::Cell<u64>,
 }
 
 impl Seat {
@@ -199,13 +199,13 @@ impl Cell {
             let one_us = requests.reset_ms.saturating_mul(1_000) / requests.limit.max(1);
             self.shared.rest(principal, upstream_model, now_us.saturating_add(one_us), now_us);
         }
-        if now_us >= seat.limits_told_us.get() + micros(PROVIDER_LIMITS_SHARED_EVERY)
-            || seat.limits_told_us.get() == 0
+        if now_us >= seat.limits_shared_us.get() + micros(PROVIDER_LIMITS_SHARED_EVERY)
+            || seat.limits_shared_us.get() == 0
         {
-            seat.limits_told_us.set(now_us);
+            seat.limits_shared_us.set(now_us);
             let upstream_model = upstream_model.into();
-            let told = ReportedLimits { upstream_model, standings, reported_unix_ms: now_unix_ms };
-            self.shared.note_limits(principal, told);
+            let reported = ReportedLimits { upstream_model, standings, reported_unix_ms: now_unix_ms };
+            self.shared.note_limits(principal, reported);
         }
     }
 

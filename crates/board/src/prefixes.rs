@@ -67,7 +67,7 @@ impl PrefixTable {
     /// How often a prefix was seen, each time within its lifetime of the time before.
     #[must_use]
     pub fn count(&self, fingerprint: u64, lifetime: Duration, now_us: u64) -> u8 {
-        let (bucket, tag) = self.place(fingerprint);
+        let (bucket, tag) = self.locate(fingerprint);
         let found = bucket.iter().find_map(|slot| sight(slot).filter(|sight| sight.tag == tag));
         let is_alive = |sight: &Sight| sight.age_s(now_us / SECOND_US) <= lifetime.as_secs();
         found.filter(is_alive).map_or(0, |sight| sight.count)
@@ -76,7 +76,7 @@ impl PrefixTable {
     /// Records that a prefix was seen. If two cores do so at once, one may not be counted.
     pub fn note(&self, fingerprint: u64, lifetime: Duration, now_us: u64) {
         let before = self.count(fingerprint, lifetime, now_us);
-        let (bucket, tag) = self.place(fingerprint);
+        let (bucket, tag) = self.locate(fingerprint);
         let second = (now_us / SECOND_US) & ((1 << SECOND_BITS) - 1);
         let now = Sight { tag, count: before.saturating_add(1), second };
         let own = bucket.iter().find(|slot| sight(slot).is_some_and(|sight| sight.tag == tag));
@@ -86,7 +86,7 @@ impl PrefixTable {
         }
     }
 
-    fn place(&self, fingerprint: u64) -> (&[AtomicU64], u64) {
+    fn locate(&self, fingerprint: u64) -> (&[AtomicU64], u64) {
         let number = usize::try_from(fingerprint % BUCKETS as u64);
         let bucket = number.ok().and_then(|number| self.buckets.get(number));
         (bucket.map_or(&[], <[AtomicU64; WAYS]>::as_slice), fingerprint >> TAG_SHIFT)

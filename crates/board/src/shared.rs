@@ -48,9 +48,10 @@ impl Notices {
     pub(crate) fn standing(&self, principal: Principal, model: &str, now_us: u64) -> Availability {
         if let Some(parking) = self.parking(principal, model) {
             // Due for its probe: the caller that claims it may make one call.
-            return match parking.probe_at_us > now_us {
-                true => Availability::Parked { us: parking.probe_at_us },
-                false => Availability::HalfOpen,
+            return if parking.probe_at_us > now_us {
+                Availability::Parked { us: parking.probe_at_us }
+            } else {
+                Availability::HalfOpen
             };
         }
         match self.rest_until(principal, model) {
@@ -134,16 +135,16 @@ impl Shared {
     }
 
     /// Records reported limits for display. Cores call it about once a second for each model.
-    pub(crate) fn note_limits(&self, principal: Principal, told: ReportedLimits) {
+    pub(crate) fn note_limits(&self, principal: Principal, reported: ReportedLimits) {
         let mut limits = self.limits();
         if limits.len() >= BOARD_NOTICES_MAX && !limits.contains_key(&principal) {
             // It is for display only, and the next answer reports it again.
             limits.clear();
         }
         let of_principal = limits.entry(principal).or_default();
-        of_principal.retain(|known| known.upstream_model != told.upstream_model);
+        of_principal.retain(|known| known.upstream_model != reported.upstream_model);
         if of_principal.len() < BOARD_MODELS_MAX {
-            of_principal.push(told);
+            of_principal.push(reported);
         }
     }
 

@@ -152,7 +152,7 @@ impl ProviderManifest {
         self.names
             .iter()
             .filter(move |(pattern, _)| pattern.holds(name))
-            .filter_map(|(_, place)| self.models.get(*place))
+            .filter_map(|(_, index)| self.models.get(*index))
             .map(|row| &row.facts)
             .chain(std::iter::once(&self.facts))
     }
@@ -161,13 +161,13 @@ impl ProviderManifest {
 impl Pattern {
     fn of(name: &str) -> Self {
         name.strip_suffix('*')
-            .map_or_else(|| Self::Exact(name.to_owned()), |beginning| Self::Prefix(beginning.to_owned()))
+            .map_or_else(|| Self::Exact(name.to_owned()), |prefix| Self::Prefix(prefix.to_owned()))
     }
 
     fn holds(&self, name: &str) -> bool {
         match self {
             Self::Exact(exact) => exact == name,
-            Self::Prefix(beginning) => name.starts_with(beginning.as_str()),
+            Self::Prefix(prefix) => name.starts_with(prefix.as_str()),
         }
     }
 
@@ -175,7 +175,7 @@ impl Pattern {
     fn rank(&self) -> (bool, usize) {
         match self {
             Self::Exact(exact) => (true, exact.len()),
-            Self::Prefix(beginning) => (false, beginning.len()),
+            Self::Prefix(prefix) => (false, prefix.len()),
         }
     }
 }

@@ -68,24 +68,34 @@ pub struct AuthFacts {
 impl ConfigField {
     /// `None` if nothing would read the field.
     pub(crate) fn of(name: String, row: ConfigRow) -> Option<Self> {
-        let ConfigRow { title, says, form, required, example } = row;
+        let ConfigRow { title, says: description, form, required, example } = row;
         let is_read = match form {
             ConfigForm::Names => name == "deployments",
             ConfigForm::Version => name == "api_version",
             ConfigForm::Url => ["token_url", "queue_url", "storage_url"].contains(&name.as_str()),
             ConfigForm::Word => hosting::is_word(&name),
         };
-        is_read.then_some(Self { name, title, description: says, form, required, example })
+        is_read.then_some(Self { name, title, description, form, required, example })
     }
 }
 
 impl AuthFacts {
     pub(crate) fn of(row: AuthRow) -> Self {
-        let AuthRow { kind, title, says, secret, needs, takes, host, permission, batch_permission } = row;
+        let AuthRow {
+            kind,
+            title,
+            says: description,
+            secret,
+            needs,
+            takes,
+            host,
+            permission,
+            batch_permission,
+        } = row;
         Self {
             kind,
             title,
-            description: says,
+            description,
             secret,
             required_fields: needs,
             optional_fields: takes,

@@ -214,8 +214,8 @@ impl ProviderFacts {
     /// # Errors
     /// The word of its `config` that the address lacks; `None` if the provider has no address at all.
     pub fn address(&self, hosting: &Hosting) -> Result<Cow<'_, str>, Option<&str>> {
-        let place = hosting.location_or_region();
-        let own = self.base_urls.iter().find(|(name, _)| Some(name.as_str()) == place);
+        let location = hosting.location_or_region();
+        let own = self.base_urls.iter().find(|(name, _)| Some(name.as_str()) == location);
         let address = own.map(|(_, url)| url).or(self.base_url.as_ref()).ok_or(None)?;
         config::fill(address, hosting).map_err(Some)
     }
@@ -291,14 +291,14 @@ impl Catalogue {
     /// A model by its full name.
     #[must_use]
     pub fn model(&self, full: &str) -> Option<&Model> {
-        self.model_index.get(full).and_then(|place| self.models.get(*place))
+        self.model_index.get(full).and_then(|index| self.models.get(*index))
     }
 
     /// Every model of this name, whoever published it.
     #[must_use]
     pub fn by_bare_name(&self, name: &str) -> Vec<&Model> {
-        let places = self.bare_index.get(name).map_or(&[][..], Vec::as_slice);
-        places.iter().filter_map(|place| self.models.get(*place)).collect()
+        let indices = self.bare_index.get(name).map_or(&[][..], Vec::as_slice);
+        indices.iter().filter_map(|index| self.models.get(*index)).collect()
     }
 
     /// The model that a name is a release of; the name with its publisher or without.
@@ -342,7 +342,7 @@ impl Catalogue {
     /// A provider by its slug or a synonym.
     #[must_use]
     pub fn provider(&self, slug_or_synonym: &str) -> Option<&ProviderFacts> {
-        self.provider_index.get(slug_or_synonym).and_then(|place| self.providers.get(*place))
+        self.provider_index.get(slug_or_synonym).and_then(|index| self.providers.get(*index))
     }
 
     /// The facts of a provider, or those of a compatible server if the slug is a workspace's own.

@@ -76,37 +76,37 @@ fn add_provider(
     source: Source<'_>,
     row: ProviderRow,
 ) -> Result<(), CatalogueError> {
-    let place = row.slug.span();
+    let span = row.slug.span();
     let slug = row.slug.get_ref().clone();
     let field = format!("provider \"{slug}\"");
     if !is_slug(&slug) {
-        return Err(source.wrong(place, &field, "a slug is lower-case letters, digits, \"_\" and \"-\""));
+        return Err(source.wrong(span, &field, "a slug is lower-case letters, digits, \"_\" and \"-\""));
     }
     if let Some(message) = wrong_address(catalogue, &row) {
-        return Err(source.wrong(place, &field, &message));
+        return Err(source.wrong(span, &field, &message));
     }
     let mut config = Vec::new();
     for (name, row) in row.config {
         let message = format!("config \"{name}\" is nothing that is read, or of another form");
         let read = ConfigField::of(name, row);
-        config.push(read.ok_or_else(|| source.wrong(place.clone(), &field, &message))?);
+        config.push(read.ok_or_else(|| source.wrong(span.clone(), &field, &message))?);
     }
     let auths = read_auths(row.auth, &config)
-        .map_err(|message: String| source.wrong(place.clone(), &field, &message))?;
+        .map_err(|message: String| source.wrong(span.clone(), &field, &message))?;
     let (tiers, fees) = read_prices(row.tier, row.fee)
-        .map_err(|message: String| source.wrong(place.clone(), &field, &message))?;
+        .map_err(|message: String| source.wrong(span.clone(), &field, &message))?;
     let index = catalogue.providers.len();
     for name in std::iter::once(&slug).chain(&row.synonyms) {
         if catalogue.provider_index.insert(name.clone(), index).is_some() {
             let message = format!("the name \"{name}\" stands for two providers");
-            return Err(source.wrong(place, &field, &message));
+            return Err(source.wrong(span, &field, &message));
         }
     }
     if let Some(publisher) = row.publishers.iter().find(|own| catalogue.own_provider(own).is_some()) {
         let message = format!("the publisher \"{publisher}\" has two providers of its own");
-        return Err(source.wrong(place, &field, &message));
+        return Err(source.wrong(span, &field, &message));
     }
-    let wrong = |message: &str| source.wrong(place.clone(), &field, message);
+    let wrong = |message: &str| source.wrong(span.clone(), &field, message);
     let dialects =
         own_dialects(catalogue, &row.families, &row.dialects).map_err(|message| wrong(&message))?;
     catalogue.providers.push(ProviderFacts {
@@ -226,10 +226,10 @@ fn add_models(
 ) -> Result<(), CatalogueError> {
     let mut seen: HashMap<String, ()> = HashMap::new();
     for row in rows {
-        let place = row.name.span();
+        let span = row.name.span();
         if let Entry::Occupied(twice) = seen.entry(row.name.get_ref().clone()) {
             let field = format!("model \"{}\"", twice.key());
-            return Err(source.wrong(place, &field, "stands twice in this file"));
+            return Err(source.wrong(span, &field, "stands twice in this file"));
         }
         seen.insert(row.name.get_ref().clone(), ());
         let model = model_of(catalogue, source, row)?;
@@ -239,14 +239,14 @@ fn add_models(
 }
 
 fn model_of(catalogue: &Catalogue, source: Source<'_>, row: ModelRow) -> Result<Model, CatalogueError> {
-    let place = row.name.span();
+    let span = row.name.span();
     let full = row.name.into_inner();
     let field = format!("model \"{full}\"");
     let (publisher, name) = full
         .split_once('/')
         .filter(|(publisher, name)| !publisher.is_empty() && !name.is_empty() && !full.contains([':', ' ']))
         .ok_or_else(|| {
-            source.wrong(place.clone(), &field, "a name is publisher/model, without colon or blank")
+            source.wrong(span.clone(), &field, "a name is publisher/model, without colon or blank")
         })?;
     let known = catalogue.model(&full);
     let modality = match &row.modality {
@@ -258,7 +258,7 @@ fn model_of(catalogue: &Catalogue, source: Source<'_>, row: ModelRow) -> Result<
     };
     let mut offers = known.map(|model| model.offers.clone()).unwrap_or_default();
     if row.offer.is_empty() && known.is_none() {
-        return Err(source.wrong(place, &field, "has no [[model.offer]]: say who sells it"));
+        return Err(source.wrong(span, &field, "has no [[model.offer]]: say who sells it"));
     }
     let mut sellers: Vec<String> = Vec::new();
     for offer_row in row.offer {
@@ -290,25 +290,25 @@ fn offer_of(
     modality: Modality,
     row: OfferRow,
 ) -> Result<Offer, CatalogueError> {
-    let place = row.provider.span();
+    let span = row.provider.span();
     let named = row.provider.into_inner();
     let field = format!("{model_field}, offer \"{named}\"");
     let facts = catalogue.provider(&named).ok_or_else(|| {
         let names: Vec<&str> = catalogue.providers().iter().map(|facts| facts.slug.as_str()).collect();
-        source.wrong(place.clone(), &field, &format!("no such provider; it is one of {}", names.join(", ")))
+        source.wrong(span.clone(), &field, &format!("no such provider; it is one of {}", names.join(", ")))
     })?;
     if row.upstream_model.is_empty() {
-        return Err(source.wrong(place, &field, "upstream_model is empty"));
+        return Err(source.wrong(span, &field, "upstream_model is empty"));
     }
     let rates = row.rates.map(|rates| rates_of(source, &field, modality, rates)).transpose()?;
     let long_prompt = row.long_prompt.map(|row| long_prompt_of(source, &field, modality, row)).transpose()?;
     if long_prompt.is_some() && rates.is_none() {
-        return Err(source.wrong(place, &field, "long_prompt needs the rates of a shorter one beside it"));
+        return Err(source.wrong(span, &field, "long_prompt needs the rates of a shorter one beside it"));
     }
     let absent = if source.overlay && rates.is_some() { OPERATOR } else { UNVERIFIED };
     if rates.is_none() && row.source.is_none() && !source.overlay {
         let message = "has neither a price nor source = \"unverified\", which says that none was read";
-        return Err(source.wrong(place, &field, message));
+        return Err(source.wrong(span, &field, message));
     }
     let origin = Origin {
         source: row.source.unwrap_or_else(|| absent.to_owned()),
@@ -318,11 +318,11 @@ fn offer_of(
     };
     if rates.is_some() {
         let checked = origin.check(source.overlay && origin.source != UNVERIFIED);
-        checked.map_err(|wrong| source.wrong(place.clone(), &field, &format!("a price {wrong}")))?;
+        checked.map_err(|wrong| source.wrong(span.clone(), &field, &format!("a price {wrong}")))?;
     }
-    let tiers = tiers_of(source, &place, &field, modality, row.tier)?;
+    let tiers = tiers_of(source, &span, &field, modality, row.tier)?;
     if row.until.as_deref().is_some_and(|day| !is_day(day)) {
-        return Err(source.wrong(place, &field, "until is a day, as \"2026-11-20\""));
+        return Err(source.wrong(span, &field, "until is a day, as \"2026-11-20\""));
     }
     Ok(Offer {
         provider: facts.slug.clone(),
@@ -338,7 +338,7 @@ fn offer_of(
 
 fn tiers_of(
     source: Source<'_>,
-    place: &Range<usize>,
+    span: &Range<usize>,
     field: &str,
     modality: Modality,
     rows: Vec<TierRow>,
@@ -347,7 +347,7 @@ fn tiers_of(
     let mut found: Vec<TierPrice> = Vec::new();
     for row in rows {
         let field = format!("{field}, tier \"{}\"", row.name);
-        let wrong = |message: &str| source.wrong(place.clone(), &field, message);
+        let wrong = |message: &str| source.wrong(span.clone(), &field, message);
         let rates_of = |rates| rates_of(source, &field, modality, rates).map_err(|error| error.message);
         let tier = row.read(absent, rates_of).map_err(|message| wrong(&message))?;
         if found.iter().any(|other| other.tier == tier.tier) {
@@ -376,20 +376,20 @@ fn rates_of(
     modality: Modality,
     row: toml::Spanned<RatesRow>,
 ) -> Result<Rates, CatalogueError> {
-    let place = row.span();
+    let span = row.span();
     let row = row.into_inner();
     if row.output.is_none() && modality == Modality::Chat {
-        return Err(source.wrong(place, field, "rates.output is missing; a chat model writes tokens"));
+        return Err(source.wrong(span, field, "rates.output is missing; a chat model writes tokens"));
     }
     let units = unit_rates_of(&row);
     let is_by_unit = units.has_counts();
     if row.input.is_none() && !is_by_unit {
         let message = "rates.input is missing; only what is sold by a unit has no price of tokens";
-        return Err(source.wrong(place, field, message));
+        return Err(source.wrong(span, field, message));
     }
     if row.all().any(|price| price > PRICE_MAX) {
         return Err(source.wrong(
-            place,
+            span,
             field,
             "a rate is micro-USD per million units; this one is past 10,000 USD",
         ));
@@ -422,15 +422,15 @@ fn unit_rates_of(row: &RatesRow) -> UnitRates {
 }
 
 fn put_model(catalogue: &mut Catalogue, model: Model) {
-    if let Some(place) = catalogue.model_index.get(&*model.full) {
-        if let Some(old) = catalogue.models.get_mut(*place) {
+    if let Some(index) = catalogue.model_index.get(&*model.full) {
+        if let Some(old) = catalogue.models.get_mut(*index) {
             *old = model;
         }
         return;
     }
-    let place = catalogue.models.len();
-    catalogue.model_index.insert((*model.full).to_owned(), place);
-    catalogue.bare_index.entry(model.name.clone()).or_default().push(place);
+    let index = catalogue.models.len();
+    catalogue.model_index.insert((*model.full).to_owned(), index);
+    catalogue.bare_index.entry(model.name.clone()).or_default().push(index);
     catalogue.models.push(model);
 }
 
@@ -513,7 +513,7 @@ upstream_model = "two"
         let offer =
             |body: &str| model(&format!("name = \"alpha/x\"\n[[model.offer]]\nprovider = \"alpha\"\n{body}"));
         let priced = |rates: &str| offer(&format!("upstream_model = \"x\"\nrates = {rates}"));
-        for (overlay, line, told) in [
+        for (overlay, line, message) in [
             ("modle = 1".to_owned(), 1, "unknown field"),
             (model("name = 3"), 2, "expected a string"),
             (model("name = \"nobody\"\n"), 2, "publisher/model"),
@@ -556,7 +556,7 @@ upstream_model = "two"
         ] {
             let error = base().with_overlay(&overlay).unwrap_err();
             assert_eq!((error.file.as_str(), error.line), ("overlay", line), "{overlay}\n{error}");
-            assert!(error.message.contains(told), "{overlay}\n{error}");
+            assert!(error.message.contains(message), "{overlay}\n{error}");
         }
     }
 
@@ -564,7 +564,7 @@ upstream_model = "two"
     fn our_own_files_must_name_source_and_day() {
         let without =
             |line: &str| ONE.lines().filter(|text| !text.starts_with(line)).collect::<Vec<_>>().join("\n");
-        for (models, told) in [
+        for (models, message) in [
             (without("source"), "needs the source"),
             (without("checked"), "needs the day"),
             (ONE.replace("2026-11-20", "20.11.2026"), "needs the day"),
@@ -585,14 +585,14 @@ upstream_model = "two"
             ),
         ] {
             let error = from_texts(TWO, &models).unwrap_err();
-            assert!(error.message.contains(told), "{error}");
+            assert!(error.message.contains(message), "{error}");
             assert_eq!(error.file, "catalogue/models.toml");
         }
     }
 
     #[test]
     fn providers_are_checked_too() {
-        for (providers, told) in [
+        for (providers, message) in [
             (TWO.replace("\"own\"", "\"al\""), "stands for two providers"),
             (TWO.replace("\"alpha\"\nd", "\"Alpha\"\nd"), "lower-case"),
             (TWO.replace("https://alpha.example/v1", "http://alpha.example/v1"), "https://"),
@@ -606,7 +606,7 @@ upstream_model = "two"
             (TWO.replace("custom = true", "custom = true\ndialects = [\"smoke\"]"), "no dialect"),
         ] {
             let error = from_texts(&providers, ONE).unwrap_err();
-            assert!(error.message.contains(told), "{error}");
+            assert!(error.message.contains(message), "{error}");
             assert!(error.line > 0, "{error}");
         }
     }

@@ -33,8 +33,8 @@ impl Release {
     /// Whether a provider's own name of a model has another date than the requested one. A
     /// name without a date is accepted.
     #[must_use]
-    pub fn is_of_another_day(asked: &str, sold: &str) -> bool {
-        let Some((_, day)) = dated(asked) else { return false };
+    pub fn is_of_another_day(requested: &str, sold: &str) -> bool {
+        let Some((_, day)) = dated(requested) else { return false };
         let plain = |text: &str| text.replace('-', "");
         has_day(sold) && !plain(sold).contains(&plain(day))
     }
@@ -116,14 +116,14 @@ mod tests {
 
     #[test]
     fn another_day_is_told_from_the_same_one_and_from_none() {
-        let asked = "claude-haiku-4-5-20251001";
+        let requested = "claude-haiku-4-5-20251001";
         for (sold, is_other) in [
             ("anthropic.claude-haiku-4-5-20251001-v1:0", false),
             ("claude-haiku-4-5@20251001", false),
             ("anthropic/claude-haiku-4.5", false),
             ("anthropic.claude-haiku-4-5-20260101-v1:0", true),
         ] {
-            assert_eq!(Release::is_of_another_day(asked, sold), is_other, "{sold}");
+            assert_eq!(Release::is_of_another_day(requested, sold), is_other, "{sold}");
         }
         assert!(!Release::is_of_another_day("gpt-4o-2024-08-06", "gpt-4o-20240806"));
         assert!(!Release::is_of_another_day("claude-haiku-4-5-latest", "claude-haiku-4-5-20251001"));

@@ -21,14 +21,14 @@ pub struct Source<'a> {
 impl Source<'_> {
     pub fn parse<T: DeserializeOwned>(self) -> Result<T, CatalogueError> {
         toml::from_str(self.text).map_err(|error| {
-            let place = error.span().unwrap_or_default();
-            self.wrong(place, "", error.message())
+            let span = error.span().unwrap_or_default();
+            self.wrong(span, "", error.message())
         })
     }
 
-    pub fn wrong(self, place: Range<usize>, field: &str, message: &str) -> CatalogueError {
-        let before = self.text.get(..place.start).unwrap_or_default();
-        let line = if place == (0..0) { 0 } else { before.bytes().filter(|byte| *byte == b'\n').count() + 1 };
+    pub fn wrong(self, span: Range<usize>, field: &str, message: &str) -> CatalogueError {
+        let before = self.text.get(..span.start).unwrap_or_default();
+        let line = if span == (0..0) { 0 } else { before.bytes().filter(|byte| *byte == b'\n').count() + 1 };
         CatalogueError {
             file: self.file.to_owned(),
             line,

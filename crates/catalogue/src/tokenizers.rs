@@ -29,7 +29,7 @@ struct TokenizerRow {
 pub struct Tokenizers {
     /// Whole names, sorted.
     exact: Vec<(String, Vocabulary)>,
-    beginnings: Vec<(String, Vocabulary)>,
+    prefixes: Vec<(String, Vocabulary)>,
 }
 
 impl Tokenizers {
@@ -37,9 +37,8 @@ impl Tokenizers {
     pub fn of(&self, model: &str) -> Option<Vocabulary> {
         let name = model.rsplit('/').next().unwrap_or(model);
         let exact = self.exact.binary_search_by(|(exact, _)| exact.as_str().cmp(name)).ok();
-        let exact = exact.and_then(|place| self.exact.get(place));
-        let known =
-            exact.or_else(|| self.beginnings.iter().find(|(beginning, _)| name.starts_with(beginning)));
+        let exact = exact.and_then(|index| self.exact.get(index));
+        let known = exact.or_else(|| self.prefixes.iter().find(|(prefix, _)| name.starts_with(prefix)));
         known.map(|(_, vocabulary)| *vocabulary)
     }
 }
@@ -61,34 +60,34 @@ pub fn load(source: Source<'_>) -> Result<Tokenizers, CatalogueError> {
         if !is_day(row.checked.get_ref()) {
             return Err(source.wrong(row.checked.span(), "checked", "is a day, as \"2026-11-20\""));
         }
-        let place = row.models.span();
+        let span = row.models.span();
         for name in row.models.into_inner() {
-            add(&mut found, source, place.clone(), &name, vocabulary)?;
+            add(&mut found, source, span.clone(), &name, vocabulary)?;
         }
     }
     found.exact.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     // The longer prefix is the more exact one.
-    found.beginnings.sort_by_key(|(beginning, _)| std::cmp::Reverse(beginning.len()));
+    found.prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
     Ok(found)
 }
 
 fn add(
     found: &mut Tokenizers,
     source: Source<'_>,
-    place: std::ops::Range<usize>,
+    span: std::ops::Range<usize>,
     name: &str,
     vocabulary: Vocabulary,
 ) -> Result<(), CatalogueError> {
     let (list, name) = match name.strip_suffix('*') {
-        Some(beginning) => (&mut found.beginnings, beginning),
+        Some(prefix) => (&mut found.prefixes, prefix),
         None => (&mut found.exact, name),
     };
     if name.is_empty() || name.contains(['*', '/']) {
         let message = "a name is as its seller writes it, without a path; `*` may end it";
-        return Err(source.wrong(place, "models", message));
+        return Err(source.wrong(span, "models", message));
     }
     if list.iter().any(|(known, _)| known == name) {
-        return Err(source.wrong(place, "models", &format!("\"{name}\" stands twice")));
+        return Err(source.wrong(span, "models", &format!("\"{name}\" stands twice")));
     }
     list.push((name.to_owned(), vocabulary));
     Ok(())
@@ -130,7 +129,7 @@ mod tests {
     #[test]
     fn a_wrong_row_is_refused_with_its_field() {
         let good = row("o200k", r#"["one"]"#);
-        for (text, told) in [
+        for (text, message) in [
             (row("p50k", r#"["one"]"#), "no such vocabulary: \"p50k\""),
             (good.replace("\"page\"", "\"\""), "says where"),
             (good.replace("\"page\"", "\"unverified\""), "says where"),
@@ -141,7 +140,7 @@ mod tests {
             (good.replace("models", "model"), "unknown field"),
         ] {
             let error = read(&text).unwrap_err();
-            assert!(error.to_string().contains(told), "wanted {told:?}, got: {error}");
+            assert!(error.to_string().contains(message), "wanted {message:?}, got: {error}");
         }
     }
 }

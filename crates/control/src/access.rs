@@ -65,10 +65,10 @@ pub const HARMLESS: [&str; 4] = ["/v2/plan", "/v2/me", "/v2/sign-out", "/v2/devi
 /// Names the offending route; the process does not start.
 pub fn check(table: &[Route]) -> Result<(), String> {
     for (at, route) in table.iter().enumerate() {
-        let shown = format!("{} {}", route.method, route.pattern);
+        let route_name = format!("{} {}", route.method, route.pattern);
         let same = |other: &&Route| other.method == route.method && other.pattern == route.pattern;
         if table.iter().take(at).any(|other| same(&other)) {
-            return Err(format!("the route {shown} is declared twice"));
+            return Err(format!("the route {route_name} is declared twice"));
         }
         let is_sound = match route.auth {
             RouteAuth::Open(_) => OPEN.contains(&route.pattern) && route.method == Method::POST,
@@ -77,7 +77,7 @@ pub fn check(table: &[Route]) -> Result<(), String> {
         };
         if !is_sound {
             return Err(format!(
-                "the route {shown} declares {:?}, which it must not have",
+                "the route {route_name} declares {:?}, which it must not have",
                 route.auth.access()
             ));
         }
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
     use crate::routes;
 
-    fn changed(pattern: &str, method: &Method, access: Access) -> Result<(), String> {
+    fn check_changed(pattern: &str, method: &Method, access: Access) -> Result<(), String> {
         let mut table = routes::all();
         let row = table.iter_mut().find(|row| row.pattern == pattern && row.method == *method).unwrap();
         let RouteAuth::Known(_, handler) = row.auth else { panic!("{pattern} is open") };
@@ -134,8 +134,8 @@ mod tests {
             ("/v2/usage", Method::GET, nobody),
             ("/v2/accounts", Method::GET, half),
         ] {
-            let told = changed(pattern, &method, access).unwrap_err();
-            assert!(told.contains(pattern), "{told}");
+            let error = check_changed(pattern, &method, access).unwrap_err();
+            assert!(error.contains(pattern), "{error}");
         }
     }
 

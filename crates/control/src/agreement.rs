@@ -235,7 +235,9 @@ pub fn read_pricing(sent: &PricingForm) -> Result<Vec<(String, Rates)>, Box<Faul
             );
             return Err(invalid("pricing", "A name in pricing can't be that of a model.", fix));
         }
-        if let Some((name, price)) = rates.named().into_iter().find(|(_, price)| *price > PRICE_MICROS_MAX) {
+        if let Some((name, price)) =
+            rates.named_prices().into_iter().find(|(_, price)| *price > PRICE_MICROS_MAX)
+        {
             let message = format!("{price} micro-USD for a million tokens is no price.");
             let fix = format!("Give 0 to {PRICE_MICROS_MAX}.");
             return Err(invalid(format!("pricing.{model}.{name}"), message, fix));
@@ -245,7 +247,7 @@ pub fn read_pricing(sent: &PricingForm) -> Result<Vec<(String, Rates)>, Box<Faul
 }
 
 impl RatesForm {
-    fn named(&self) -> Vec<(&'static str, u64)> {
+    fn named_prices(&self) -> Vec<(&'static str, u64)> {
         let all = [
             ("input", Some(self.input)),
             ("output", Some(self.output)),
@@ -359,7 +361,7 @@ mod tests {
 
     use super::*;
 
-    fn refused<T>(read: Result<T, Box<Fault>>) -> String {
+    fn refused_param<T>(read: Result<T, Box<Fault>>) -> String {
         let fault = read.err().unwrap();
         assert!(!fault.message.is_empty() && fault.fix.is_some(), "{fault:?}");
         fault.param.as_deref().unwrap().to_owned()
@@ -375,8 +377,8 @@ mod tests {
         let read = of(json!({"requests_per_minute": 1, "reserved_units": LIMIT_MAX})).unwrap();
         assert_eq!((read.requests_per_minute, read.reserved_units), (Some(1), Some(LIMIT_MAX)));
         assert_eq!(of(json!({})).unwrap(), AgreedLimits::default());
-        assert_eq!(refused(of(json!({"tokens_per_minute": 0}))), "limits.tokens_per_minute");
-        assert_eq!(refused(of(json!({"requests_per_day": LIMIT_MAX + 1}))), "limits.requests_per_day");
+        assert_eq!(refused_param(of(json!({"tokens_per_minute": 0}))), "limits.tokens_per_minute");
+        assert_eq!(refused_param(of(json!({"requests_per_day": LIMIT_MAX + 1}))), "limits.requests_per_day");
         assert!(serde_json::from_value::<LimitsForm>(json!({"rpm": 1})).is_err());
     }
 
@@ -386,15 +388,15 @@ mod tests {
         assert_eq!(retention(&json!("zero")).unwrap(), Some(Retention::Zero));
         assert_eq!(retention(&json!({"days": 30})).unwrap(), Some(Retention::Days(30)));
         for word in [json!("none"), json!(""), json!(0), json!([]), json!({}), json!({"mode": "zero"})] {
-            assert_eq!(refused(retention(&word)), "retention", "{word}");
+            assert_eq!(refused_param(retention(&word)), "retention", "{word}");
         }
         for days in [json!(0), json!(3_651), json!(-1), json!(1.5), json!("30"), json!(5_000_000_000_u64)] {
-            assert_eq!(refused(retention(&json!({"days": days}))), "retention.days", "{days}");
+            assert_eq!(refused_param(retention(&json!({"days": days}))), "retention.days", "{days}");
         }
-        assert_eq!(refused(retention(&json!({"days": 3, "more": 1}))), "retention.days");
-        for told in [Some(Retention::Zero), Some(Retention::Days(7)), None] {
-            let shown = show_retention(told);
-            assert_eq!(retention(&json!(shown)).unwrap(), told, "what is shown can be sent");
+        assert_eq!(refused_param(retention(&json!({"days": 3, "more": 1}))), "retention.days");
+        for agreed in [Some(Retention::Zero), Some(Retention::Days(7)), None] {
+            let form = show_retention(agreed);
+            assert_eq!(retention(&json!(form)).unwrap(), agreed, "what is shown can be sent");
         }
     }
 
@@ -404,9 +406,9 @@ mod tests {
             commitment(&CommitmentForm { amount_micros, period: period.into() })
         };
         assert_eq!(of(5, "quarter").unwrap().period, CommitmentPeriod::Quarter);
-        assert_eq!(refused(of(0, "month")), "commitment.amount_micros");
-        assert_eq!(refused(of(COMMITMENT_MICROS_MAX + 1, "month")), "commitment.amount_micros");
-        assert_eq!(refused(of(5, "week")), "commitment.period");
+        assert_eq!(refused_param(of(0, "month")), "commitment.amount_micros");
+        assert_eq!(refused_param(of(COMMITMENT_MICROS_MAX + 1, "month")), "commitment.amount_micros");
+        assert_eq!(refused_param(of(5, "week")), "commitment.period");
     }
 
     #[test]
@@ -415,10 +417,10 @@ mod tests {
         assert_eq!(tags(&["9.a-b_c"]).unwrap(), ["9.a-b_c"]);
         let long = "a".repeat(64);
         for wrong in ["", "HIPAA", "a b", "-a", "ü", "a/b", &long] {
-            assert_eq!(refused(tags(&["gdpr", wrong])), "compliance[1]", "{wrong}");
+            assert_eq!(refused_param(tags(&["gdpr", wrong])), "compliance[1]", "{wrong}");
         }
         assert!(tags(&[&long[..63]]).is_ok() && tags(&["a"; 32]).is_ok());
-        assert_eq!(refused(tags(&["a"; 33])), "compliance");
+        assert_eq!(refused_param(tags(&["a"; 33])), "compliance");
     }
 
     #[test]
@@ -429,12 +431,12 @@ mod tests {
             json!(show_pricing(&read))["a/b"],
             json!({"input": 0, "output": PRICE_MICROS_MAX, "cached_input": 3})
         );
-        assert_eq!(refused(of(json!({" ": {"input": 1, "output": 1}}))), "pricing");
-        assert_eq!(refused(of(json!({"m".repeat(257): {"input": 1, "output": 1}}))), "pricing");
+        assert_eq!(refused_param(of(json!({" ": {"input": 1, "output": 1}}))), "pricing");
+        assert_eq!(refused_param(of(json!({"m".repeat(257): {"input": 1, "output": 1}}))), "pricing");
         let dear = json!({"m": {"input": 1, "output": 1, "reasoning": PRICE_MICROS_MAX + 1}});
-        assert_eq!(refused(of(dear)), "pricing.m.reasoning");
+        assert_eq!(refused_param(of(dear)), "pricing.m.reasoning");
         let many: PricingForm =
             (0..1_001).map(|n| (n.to_string(), RatesForm::show(&Rates::default()))).collect();
-        assert_eq!(refused(read_pricing(&many)), "pricing");
+        assert_eq!(refused_param(read_pricing(&many)), "pricing");
     }
 }

@@ -22,8 +22,8 @@ pub struct ResponseBuilder {
 
 impl ResponseBuilder {
     pub fn of<B>(request: &http::Request<B>, trace: TraceId) -> Self {
-        let looks = matches!(*request.method(), Method::GET | Method::HEAD);
-        let known = request.headers().get(header::IF_NONE_MATCH).filter(|_| looks);
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        let known = request.headers().get(header::IF_NONE_MATCH).filter(|_| is_read);
         let query = request.uri().query().unwrap_or("").split('&').filter_map(|pair| pair.split('=').next());
         Self {
             trace,
@@ -68,7 +68,7 @@ impl ResponseBuilder {
         let rendered = line::render_error(fault, Dialect::Native, self.trace);
         let body = match fault.param.as_deref().and_then(|param| self.pointer(param)) {
             None => rendered.body,
-            Some(pointer) => with_place(&rendered.body, &pointer, fault).unwrap_or(rendered.body),
+            Some(pointer) => with_errors(&rendered.body, &pointer, fault).unwrap_or(rendered.body),
         };
         let mut response = Response::new(Full::new(body));
         *response.status_mut() =
@@ -118,7 +118,7 @@ fn is_known(known: &str, tag: &str) -> bool {
     known.split(',').map(|one| one.trim().trim_start_matches("W/")).any(|one| one == "*" || one == tag)
 }
 
-fn with_place(problem: &[u8], pointer: &str, fault: &Fault) -> Option<Bytes> {
+fn with_errors(problem: &[u8], pointer: &str, fault: &Fault) -> Option<Bytes> {
     let mut problem: Value = serde_json::from_slice(problem).ok()?;
     let errors = json!([{"pointer": pointer, "detail": fault.message, "code": fault.code}]);
     problem.as_object_mut()?.insert("errors".to_owned(), errors);

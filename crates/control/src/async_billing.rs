@@ -90,9 +90,9 @@ impl<'a> BillingContext<'a> {
 
     /// Fetches an object from its provider.
     pub async fn fetch_object(&self, operation: Operation, provider_id: &str) -> Result<Bytes, String> {
-        let asked = StoredPoll { operation, id: provider_id.to_owned(), is_content: false };
-        let mut shown = self.control.outbound.fetch_object(self.target.clone(), asked);
-        shown.recv().await.ok_or("nobody looked")?.map_err(|fault| fault_message(&fault))
+        let poll = StoredPoll { operation, id: provider_id.to_owned(), is_content: false };
+        let mut chunks = self.control.outbound.fetch_object(self.target.clone(), poll);
+        chunks.recv().await.ok_or("nobody looked")?.map_err(|fault| fault_message(&fault))
     }
 
     pub async fn book(&self, records: Vec<MeterRecord>) -> Result<(), String> {
@@ -168,8 +168,8 @@ impl<'a> ObjectBilling<'a> {
         object: &StoredObject,
     ) -> Option<Self> {
         let whose = BillingContext::of(control, snapshot, owner, object.created_by)?;
-        let is_told = id.kind.lists_models() && !object.upstream_model.is_empty();
-        let model = is_told.then(|| object.upstream_model.clone());
+        let has_model = id.kind.lists_models() && !object.upstream_model.is_empty();
+        let model = has_model.then(|| object.upstream_model.clone());
         Some(Self { context: whose, id, request: object.request, model })
     }
 

@@ -100,8 +100,8 @@ impl AttemptLimiter {
         });
         let counted = counting.await.map_err(|_| Box::new(Fault::internal()))?.map_err(of_store)?;
         for (trier, digest) in [(Some(trier), Some(first)), (other, second)] {
-            let told = counted.iter().find(|(counted, _)| Some(*counted) == digest);
-            if let (Some(trier), Some((_, tries))) = (trier, told)
+            let matched = counted.iter().find(|(counted, _)| Some(*counted) == digest);
+            if let (Some(trier), Some((_, tries))) = (trier, matched)
                 && tries.count > trier.tries_max()
             {
                 self.lock().insert(trier.clone(), *tries);
@@ -197,8 +197,8 @@ mod tests {
         for _ in 0..10 {
             attempts.count_here(&email(1), 5).unwrap();
         }
-        let told = attempts.count_here(&email(1), 5).unwrap_err();
-        assert_eq!((told.code, told.retry_after_ms), ("too_many_attempts", Some(WINDOW_MS)));
+        let fault = attempts.count_here(&email(1), 5).unwrap_err();
+        assert_eq!((fault.code, fault.retry_after_ms), ("too_many_attempts", Some(WINDOW_MS)));
         attempts.count_here(&email(2), 5).unwrap();
         // From another address the owner is not locked out by the guesses made here.
         let elsewhere = AttemptSubject::account("1@example.com".to_owned(), IpAddr::from([10, 0, 0, 1]));

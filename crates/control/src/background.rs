@@ -14,7 +14,7 @@ use store::jobs::INSTALLATION;
 use store::webhooks::ANNOUNCE_EXPIRY;
 use store::{Act, EventKind, EventRow, JobRow, NewJob, Page, StoreError};
 
-use crate::heads::{Heads, KEEP, LOOK_EVERY_MS, StoreHeadsHandler};
+use crate::heads::{CHECK_EVERY_MS, Heads, KEEP, StoreHeadsHandler};
 use crate::owner::milliseconds;
 use crate::webhooks::Deliver;
 use crate::{Control, invoicing, polling};
@@ -22,7 +22,7 @@ use crate::{Control, invoicing, polling};
 const CLOSE_MONTHS: &str = "invoices.close_months";
 const FINALISE: &str = "invoices.finalise";
 const FORGET: &str = "events.forget";
-const TELL_ALERTS: &str = "budgets.tell_alerts";
+const CLAIM_ALERTS: &str = "budgets.tell_alerts";
 const ALERTS_AT_ONCE: u32 = 100;
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
@@ -46,7 +46,7 @@ pub fn handlers(control: &Arc<Control>, grace: Duration, heads: Option<Heads>) -
         ours(CLOSE_MONTHS, |ours, job| Box::pin(close_months(ours, job))),
         ours(FINALISE, |ours, job| Box::pin(finalise(ours, job))),
         ours(ANNOUNCE_EXPIRY, |ours, job| Box::pin(announce_expiry(ours, job))),
-        ours(TELL_ALERTS, |ours, job| Box::pin(tell_alerts(ours, job))),
+        ours(CLAIM_ALERTS, |ours, job| Box::pin(claim_alerts(ours, job))),
         ours(FORGET, |ours, job| Box::pin(forget(ours, job))),
     ];
     all.extend(polling::handlers(control));
@@ -59,8 +59,8 @@ pub fn handlers(control: &Arc<Control>, grace: Duration, heads: Option<Heads>) -
 /// Store errors.
 pub async fn schedule(control: &Control, keeps_heads: bool) -> Result<(), StoreError> {
     let now = control.world.clock.unix_ms();
-    let always = [(CLOSE_MONTHS, HOUR_MS), (FORGET, 24 * HOUR_MS), (TELL_ALERTS, ALERTS_EVERY_MS)];
-    for (kind, every_ms) in always.into_iter().chain(keeps_heads.then_some((KEEP, LOOK_EVERY_MS))) {
+    let always = [(CLOSE_MONTHS, HOUR_MS), (FORGET, 24 * HOUR_MS), (CLAIM_ALERTS, ALERTS_EVERY_MS)];
+    for (kind, every_ms) in always.into_iter().chain(keeps_heads.then_some((KEEP, CHECK_EVERY_MS))) {
         let job = NewJob {
             kind,
             workspace: INSTALLATION,
@@ -108,7 +108,7 @@ impl Handler for MaintenanceHandler {
 }
 
 /// Claims the alerts for budget thresholds that were crossed, each once.
-async fn tell_alerts(ours: &MaintenanceHandler, _job: &JobRow) -> Result<(), StoreError> {
+async fn claim_alerts(ours: &MaintenanceHandler, _job: &JobRow) -> Result<(), StoreError> {
     let (budgets, now) = (ours.control.store.budgets(), ours.control.world.clock.unix_ms());
     while budgets.claim_alerts(ALERTS_AT_ONCE, now).await?.len() as u64 == u64::from(ALERTS_AT_ONCE) {}
     Ok(())

@@ -76,27 +76,29 @@ pub(crate) async fn poll(
 impl ObjectBilling<'_> {
     /// A batch whose requests are in an input file and whose results are files too (OpenAI).
     async fn take_files(&self, provider_id: &str, body: &Bytes) -> Result<Outcome, String> {
-        let told: ProviderBatch =
+        let batch: ProviderBatch =
             serde_json::from_slice(body).map_err(|error| format!("no batch: {error}"))?;
         self.update_listing(self.id, provider_id, body).await?;
-        if told.status == "failed" {
+        if batch.status == "failed" {
             return Ok(Outcome::Done);
         }
-        let Some(ended_unix_ms) = told.ended_unix_ms() else { return Err(format!("it is {}", told.status)) };
-        for file in [&told.output_file_id, &told.error_file_id].into_iter().flatten() {
+        let Some(ended_unix_ms) = batch.ended_unix_ms() else {
+            return Err(format!("it is {}", batch.status));
+        };
+        for file in [&batch.output_file_id, &batch.error_file_id].into_iter().flatten() {
             // Lists show the file from now on, if the provider still has it.
             if let Ok(body) = self.context.fetch_object(Operation::File, file).await {
                 let id = self.object_id_of(StoredObjectKind::File, file);
                 self.update_listing(id, file, &body).await?;
             }
         }
-        let asked = match &told.input_file_id {
+        let requested_models = match &batch.input_file_id {
             Some(file) => self.models(file).await?,
             None => HashMap::new(),
         };
-        for file in [&told.output_file_id, &told.error_file_id].into_iter().flatten() {
-            let look = StoredPoll { operation: Operation::File, id: file.clone(), is_content: true };
-            self.book_lines(look, &told.endpoint, ended_unix_ms, &asked).await?;
+        for file in [&batch.output_file_id, &batch.error_file_id].into_iter().flatten() {
+            let source = StoredPoll { operation: Operation::File, id: file.clone(), is_content: true };
+            self.book_lines(source, &batch.endpoint, ended_unix_ms, &requested_models).await?;
         }
         Ok(Outcome::Done)
     }
@@ -104,12 +106,12 @@ impl ObjectBilling<'_> {
     /// A batch that was created with inline requests, and whose results have an address of their own
     /// (Anthropic).
     async fn take_messages(&self, provider_id: &str, body: &Bytes) -> Result<Outcome, String> {
-        let told = line::read_message_batch(body).ok_or("no batch")?;
+        let batch = line::read_message_batch(body).ok_or("no batch")?;
         self.update_listing(self.id, provider_id, body).await?;
-        let Some(ended) = told.ended_at else { return Err(format!("it is {}", told.status)) };
+        let Some(ended) = batch.ended_at else { return Err(format!("it is {}", batch.status)) };
         let ended_unix_ms = moment::read(&ended, "ended_at").map_err(|fault| fault_message(&fault))?;
-        let look = StoredPoll { operation: Operation::Batch, id: provider_id.to_owned(), is_content: true };
-        self.book_lines(look, line::MESSAGES, ended_unix_ms, &HashMap::new()).await?;
+        let source = StoredPoll { operation: Operation::Batch, id: provider_id.to_owned(), is_content: true };
+        self.book_lines(source, line::MESSAGES, ended_unix_ms, &HashMap::new()).await?;
         self.all_booked().await
     }
 
@@ -119,9 +121,9 @@ impl ObjectBilling<'_> {
         let mut results = self.results(provider_id);
         while results.next().await?.is_some() {}
         let body = Bytes::from(results.apart.rest());
-        let told = line::read_gemini_batch_status(&body).ok_or("no batch")?;
+        let batch = line::read_gemini_batch_status(&body).ok_or("no batch")?;
         self.update_listing(self.id, provider_id, &body).await?;
-        let Some(ended) = told.ended_at else { return Err(format!("it is {}", told.state)) };
+        let Some(ended) = batch.ended_at else { return Err(format!("it is {}", batch.state)) };
         let ended_unix_ms = moment::read(&ended, "endTime").map_err(|fault| fault_message(&fault))?;
         let mut again = self.results(provider_id);
         self.book_results(&mut again, ended_unix_ms).await?;
@@ -141,17 +143,17 @@ impl ObjectBilling<'_> {
 
     /// A batch whose results are written to the customer's own storage (Bedrock).
     async fn take_stored(&self, provider_id: &str, body: &Bytes) -> Result<Outcome, String> {
-        let told = line::read_job(body).ok_or("no batch")?;
+        let job = line::read_job(body).ok_or("no batch")?;
         self.update_listing(self.id, provider_id, body).await?;
-        match told.outcome() {
-            JobOutcome::Running => return Err(told.why().into_owned()),
+        match job.outcome() {
+            JobOutcome::Running => return Err(job.why().into_owned()),
             JobOutcome::NoResults => return Ok(Outcome::Done),
             JobOutcome::Results => {}
         }
-        let ended_unix_ms = moment::read(told.ended(), "endTime").map_err(|fault| fault_message(&fault))?;
-        let id = told.results().ok_or("it does not say where its results lie")?;
-        let look = StoredPoll { operation: Operation::File, id, is_content: true };
-        let booked = self.book_lines(look, line::JOBS, ended_unix_ms, &HashMap::new()).await;
+        let ended_unix_ms = moment::read(job.ended(), "endTime").map_err(|fault| fault_message(&fault))?;
+        let id = job.results().ok_or("it does not say where its results lie")?;
+        let source = StoredPoll { operation: Operation::File, id, is_content: true };
+        let booked = self.book_lines(source, line::JOBS, ended_unix_ms, &HashMap::new()).await;
         // The customer's storage may deny access for a long time, and only the customer can grant it.
         booked.inspect_err(|error| tracing::warn!(batch = %self.id, error, "results can't be read"))?;
         Ok(Outcome::Done)
@@ -160,9 +162,9 @@ impl ObjectBilling<'_> {
 
 impl ObjectBilling<'_> {
     /// Streams the lines of a file.
-    fn lines(&self, look: StoredPoll) -> Lines {
+    fn lines(&self, source: StoredPoll) -> Lines {
         Lines {
-            shown: self.context.control.outbound.fetch_object(self.context.target.clone(), look),
+            chunks: self.context.control.outbound.fetch_object(self.context.target.clone(), source),
             held: BytesMut::new(),
             is_over: false,
         }
@@ -170,8 +172,8 @@ impl ObjectBilling<'_> {
 
     /// The model of each request in an input file; empty if the client has deleted that file.
     async fn models(&self, file: &str) -> Result<HashMap<String, String>, String> {
-        let look = StoredPoll { operation: Operation::File, id: file.to_owned(), is_content: true };
-        let (mut models, mut lines) = (HashMap::new(), self.lines(look));
+        let source = StoredPoll { operation: Operation::File, id: file.to_owned(), is_content: true };
+        let (mut models, mut lines) = (HashMap::new(), self.lines(source));
         loop {
             match lines.next().await {
                 Ok(Some(line)) => {
@@ -187,16 +189,16 @@ impl ObjectBilling<'_> {
 
     async fn book_lines(
         &self,
-        look: StoredPoll,
+        source: StoredPoll,
         endpoint: &str,
         ended_unix_ms: u64,
-        asked: &HashMap<String, String>,
+        requested_models: &HashMap<String, String>,
     ) -> Result<(), String> {
-        let (mut records, mut lines) = (Vec::new(), self.lines(look));
+        let (mut records, mut lines) = (Vec::new(), self.lines(source));
         let mut named = CustomIdDeduplicator::default();
         while let Some(line) = lines.next().await? {
             if let Some(item) = line::read_batch_output(&line, endpoint) {
-                records.push(self.record(named.deduplicate(item), endpoint, ended_unix_ms, asked));
+                records.push(self.record(named.deduplicate(item), endpoint, ended_unix_ms, requested_models));
             }
             if records.len() >= BOOKED_AT_ONCE {
                 self.context.book(std::mem::take(&mut records)).await?;
@@ -207,9 +209,9 @@ impl ObjectBilling<'_> {
 
     /// Streams the results inside a batch object.
     fn results(&self, provider_id: &str) -> Results {
-        let look = StoredPoll { operation: Operation::Batch, id: provider_id.to_owned(), is_content: true };
-        let shown = self.context.control.outbound.fetch_object(self.context.target.clone(), look);
-        Results { shown, apart: GeminiBatchResults::default(), found: VecDeque::new() }
+        let source = StoredPoll { operation: Operation::Batch, id: provider_id.to_owned(), is_content: true };
+        let chunks = self.context.control.outbound.fetch_object(self.context.target.clone(), source);
+        Results { chunks, apart: GeminiBatchResults::default(), found: VecDeque::new() }
     }
 
     async fn book_results(&self, results: &mut Results, ended_unix_ms: u64) -> Result<(), String> {
@@ -243,12 +245,12 @@ impl ObjectBilling<'_> {
         item: BatchOutputLine,
         endpoint: &str,
         ended_unix_ms: u64,
-        asked: &HashMap<String, String>,
+        requested_models: &HashMap<String, String>,
     ) -> MeterRecord {
         let is_well = (200..300).contains(&item.status);
         // Unreported usage is not estimated: the record counts as unmetered.
-        let is_untold = is_well && item.usage.is_none();
-        let requested = asked.get(&item.custom_id).or(self.model.as_ref()).cloned();
+        let is_unmetered = is_well && item.usage.is_none();
+        let requested = requested_models.get(&item.custom_id).or(self.model.as_ref()).cloned();
         let requested = requested.or(item.model).unwrap_or_default();
         // Whatever tier the response reports, it was served as part of a batch.
         let usage = Usage { tier: item.usage.map(|_| Tier::Batch), ..item.usage.unwrap_or_default() };
@@ -259,7 +261,7 @@ impl ObjectBilling<'_> {
             unix_ms: ended_unix_ms,
             operation,
             dialect: grammar.dialect(),
-            resolution: if is_untold { "batch_unmetered" } else { "batch" },
+            resolution: if is_unmetered { "batch_unmetered" } else { "batch" },
             upstream_model: requested.clone(),
             requested,
             resolved,
@@ -296,14 +298,14 @@ impl ObjectBilling<'_> {
 }
 
 /// Whether a reported name is a dated version of a model, as in `NAME-20251001`.
-fn is_dated_version(told: &str, name: &str) -> bool {
-    let day = told.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
+fn is_dated_version(reported: &str, name: &str) -> bool {
+    let day = reported.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
     day.is_some_and(|day| day.len() == 8 && day.bytes().all(|digit| digit.is_ascii_digit()))
 }
 
 /// A file that is read as it streams in.
 struct Lines {
-    shown: mpsc::Receiver<Result<Bytes, Box<Fault>>>,
+    chunks: mpsc::Receiver<Result<Bytes, Box<Fault>>>,
     held: BytesMut,
     is_over: bool,
 }
@@ -321,14 +323,11 @@ impl Lines {
             if searched > LINE_BYTES_MAX {
                 return Err("a line of it is too long".to_owned());
             }
-            let piece = match self.is_over {
-                true => Bytes::new(),
-                false => self
-                    .shown
-                    .recv()
-                    .await
-                    .ok_or("nobody looks any more")?
-                    .map_err(|fault| fault_message(&fault))?,
+            let piece = if self.is_over {
+                Bytes::new()
+            } else {
+                let piece = self.chunks.recv().await.ok_or("nobody looks any more")?;
+                piece.map_err(|fault| fault_message(&fault))?
             };
             self.is_over = piece.is_empty();
             match (self.is_over, self.held.is_empty()) {
@@ -356,7 +355,7 @@ impl CustomIdDeduplicator {
 
 /// A batch object, parsed for its results as it streams in.
 struct Results {
-    shown: mpsc::Receiver<Result<Bytes, Box<Fault>>>,
+    chunks: mpsc::Receiver<Result<Bytes, Box<Fault>>>,
     apart: GeminiBatchResults,
     found: VecDeque<Bytes>,
 }
@@ -368,7 +367,7 @@ impl Results {
             if let Some(result) = self.found.pop_front() {
                 return Ok(Some(result));
             }
-            let piece = self.shown.recv().await.ok_or("nobody looks any more")?;
+            let piece = self.chunks.recv().await.ok_or("nobody looks any more")?;
             let piece = piece.map_err(|fault| fault_message(&fault))?;
             if piece.is_empty() {
                 return Ok(None);
@@ -386,14 +385,14 @@ mod tests {
     #[test]
     fn an_edition_is_its_models_name_and_a_day() {
         assert!(is_dated_version("claude-haiku-4-5-20251001", "claude-haiku-4-5"));
-        for (told, name) in [
+        for (reported, name) in [
             ("claude-haiku-4-5", "claude-haiku-4-5"),
             ("claude-haiku-4-5-20251001", "claude-haiku-4"),
             ("claude-haiku-4-5-2025100", "claude-haiku-4-5"),
             ("claude-haiku-4-5-2025100x", "claude-haiku-4-5"),
             ("other-20251001", "claude-haiku-4-5"),
         ] {
-            assert!(!is_dated_version(told, name), "{told} {name}");
+            assert!(!is_dated_version(reported, name), "{reported} {name}");
         }
     }
 }

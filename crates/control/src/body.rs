@@ -34,8 +34,8 @@ pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Fault>> {
 
 fn wrong(code: &'static str, path: &str, why: &str) -> Box<Fault> {
     let is_whole = path == ".";
-    let place = if is_whole { String::new() } else { format!("{path}: ") };
-    let fault = Fault::new(FaultClass::BadRequest, code, format!("The body is wrong: {place}{why}."))
+    let prefix = if is_whole { String::new() } else { format!("{path}: ") };
+    let fault = Fault::new(FaultClass::BadRequest, code, format!("The body is wrong: {prefix}{why}."))
         .fix("Correct that field and send the request again.");
     Box::new(if is_whole { fault } else { fault.param(path.to_owned()) })
 }
@@ -69,7 +69,7 @@ impl Error for Wrong {
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn serde::de::Expected) -> Self {
-        Self(format!("expected {}, not {}", wanted(&expected.to_string()), named(&found)))
+        Self(format!("expected {}, not {}", plain_name(&expected.to_string()), describe_found(&found)))
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn serde::de::Expected) -> Self {
@@ -78,7 +78,7 @@ impl Error for Wrong {
 }
 
 /// A Rust type's name in plain words.
-fn wanted(expected: &str) -> &str {
+fn plain_name(expected: &str) -> &str {
     match expected {
         "u8" => "a whole number from 0 to 255",
         "u16" => "a whole number from 0 to 65535",
@@ -90,7 +90,7 @@ fn wanted(expected: &str) -> &str {
     }
 }
 
-fn named(found: &Unexpected<'_>) -> String {
+fn describe_found(found: &Unexpected<'_>) -> String {
     match found {
         Unexpected::Unit | Unexpected::Option => "null".to_owned(),
         Unexpected::Seq => "an array".to_owned(),
@@ -176,11 +176,11 @@ impl Node {
     }
 
     fn no_object(&self) -> Wrong {
-        Wrong(format!("expected an object, not {}", named(&self.unexpected())))
+        Wrong(format!("expected an object, not {}", describe_found(&self.unexpected())))
     }
 
     /// A whole number, even if written as `5.0`.
-    fn whole<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn visit_whole<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         let fraction = match &self {
             Self::Number(number) if number.is_f64() => number.as_f64(),
             _ => None,
@@ -212,7 +212,7 @@ impl IntoDeserializer<'_, Wrong> for Node {
 macro_rules! whole {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
-            self.whole(visitor)
+            self.visit_whole(visitor)
         }
     )*};
 }
@@ -285,7 +285,7 @@ impl<'de> Deserializer<'de> for Node {
                 visitor.visit_enum(MapAccessDeserializer::new(members(object)))
             }
             other => {
-                let found = named(&other.unexpected());
+                let found = describe_found(&other.unexpected());
                 Err(Wrong(format!("expected one of {}, not {found}", variants.join(", "))))
             }
         }
@@ -339,7 +339,7 @@ mod tests {
         Sized(u32),
     }
 
-    fn told(body: &str) -> (&'static str, Option<String>, String) {
+    fn error_of(body: &str) -> (&'static str, Option<String>, String) {
         let fault = read::<Shape>(body.as_bytes()).unwrap_err();
         (fault.code, fault.param.map(Into::into), fault.message.into_owned())
     }
@@ -387,10 +387,10 @@ mod tests {
             (r#"{"name": "#, "invalid_json", None, "EOF"),
             (r#"{"name":"a"} x"#, "invalid_json", None, "goes on"),
         ] {
-            let (found, place, message) = told(body);
+            let (found, found_param, message) = error_of(body);
             assert_eq!(found, code, "{body}: {message}");
             assert!(message.contains(why), "{body}: {message}");
-            assert!(param.is_none() || place.as_deref() == param, "{body}: {place:?}");
+            assert!(param.is_none() || found_param.as_deref() == param, "{body}: {found_param:?}");
             assert!(!message.contains("struct"), "{body}: {message}");
         }
     }

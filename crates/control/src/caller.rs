@@ -174,9 +174,10 @@ pub async fn reporter(control: &Control, headers: &HeaderMap) -> Result<Reporter
     let unknown = || refused("unknown_node_credential", "This is the credential of no node.");
     let credential = tokens::digest(&*control.vault.hasher, Kind::Node, bearer.ok_or_else(unknown)?);
     let known = control.store.joins().known(credential).await.map_err(of_store)?.ok_or_else(unknown)?;
-    match known.is_revoked {
-        false => Ok(Reporter { credential, known }),
-        true => Err(refused("node_credential_revoked", "The credential of this node is revoked.")),
+    if known.is_revoked {
+        Err(refused("node_credential_revoked", "The credential of this node is revoked."))
+    } else {
+        Ok(Reporter { credential, known })
     }
 }
 

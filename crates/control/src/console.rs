@@ -78,7 +78,9 @@ pub fn wants_page(headers: &HeaderMap) -> bool {
 pub fn page(headers: &HeaderMap) -> Response<Bytes> {
     match FILES.iter().find(|file| file.path == PAGE) {
         Some(file) => answer(file, headers),
-        None => guarded(plain(Bytes::from_static(UNBUILT.as_bytes()), "text/html; charset=utf-8")),
+        None => {
+            with_security_headers(plain(Bytes::from_static(UNBUILT.as_bytes()), "text/html; charset=utf-8"))
+        }
     }
 }
 
@@ -100,7 +102,7 @@ pub fn asset(path: &str, headers: &HeaderMap) -> Option<Response<Bytes>> {
 
 fn answer(file: &File, headers: &HeaderMap) -> Response<Bytes> {
     let is_known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known == file.tag);
-    let (bytes, encoding) = encoded(file, headers);
+    let (bytes, encoding) = select_encoding(file, headers);
     let body = if is_known { Bytes::new() } else { Bytes::from_static(bytes) };
     let mut response = plain(body, media_type(file.path));
     if is_known {
@@ -113,11 +115,11 @@ fn answer(file: &File, headers: &HeaderMap) -> Response<Bytes> {
     let is_hashed = file.path.starts_with(HASHED);
     let cache = if is_hashed { "public, max-age=31536000, immutable" } else { "no-cache" };
     set(&mut response, header::CACHE_CONTROL, cache);
-    guarded(response)
+    with_security_headers(response)
 }
 
 /// The smallest encoding that the client accepts.
-fn encoded(file: &File, headers: &HeaderMap) -> (&'static [u8], Option<&'static str>) {
+fn select_encoding(file: &File, headers: &HeaderMap) -> (&'static [u8], Option<&'static str>) {
     let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or("");
     let takes = |wanted: &str| {
         accepted.split(',').any(|one| {
@@ -150,7 +152,7 @@ fn plain(body: Bytes, media_type: &'static str) -> Response<Bytes> {
     response
 }
 
-fn guarded(mut response: Response<Bytes>) -> Response<Bytes> {
+fn with_security_headers(mut response: Response<Bytes>) -> Response<Bytes> {
     let guards: [(HeaderName, &'static str); 4] = [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_FRAME_OPTIONS, "DENY"),
@@ -171,7 +173,7 @@ fn set(response: &mut Response<Bytes>, name: HeaderName, value: &'static str) {
 mod tests {
     use super::*;
 
-    fn asking(name: HeaderName, value: &'static str) -> HeaderMap {
+    fn headers_of(name: HeaderName, value: &'static str) -> HeaderMap {
         HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
     }
 
@@ -180,8 +182,8 @@ mod tests {
 
     #[test]
     fn a_page_is_for_those_who_ask_for_one() {
-        assert!(wants_page(&asking(header::ACCEPT, "application/xhtml+xml,text/html;q=0.9")));
-        assert!(!wants_page(&asking(header::ACCEPT, "*/*")));
+        assert!(wants_page(&headers_of(header::ACCEPT, "application/xhtml+xml,text/html;q=0.9")));
+        assert!(!wants_page(&headers_of(header::ACCEPT, "*/*")));
         assert!(!wants_page(&HeaderMap::new()));
     }
 
@@ -189,7 +191,7 @@ mod tests {
     fn a_file_comes_in_the_smallest_form_that_is_read() {
         let cases = [("gzip, br", "br"), ("gzip", "gz"), ("br;q=0, gzip", "gz"), ("identity", "plain")];
         for (accepted, expected) in cases {
-            let answer = answer(&FILE, &asking(header::ACCEPT_ENCODING, accepted));
+            let answer = answer(&FILE, &headers_of(header::ACCEPT_ENCODING, accepted));
             assert_eq!(answer.body(), expected, "{accepted}");
             assert_eq!(answer.headers()[header::CACHE_CONTROL], "public, max-age=31536000, immutable");
         }
@@ -198,14 +200,14 @@ mod tests {
     #[test]
     fn a_page_that_is_not_there_is_never_the_one_that_the_browser_has() {
         let known = FILES.iter().find(|file| file.path == PAGE).map_or("\"1\"", |file| file.tag);
-        let answer = missing(&asking(header::IF_NONE_MATCH, known));
+        let answer = missing(&headers_of(header::IF_NONE_MATCH, known));
         assert_eq!(answer.status(), StatusCode::NOT_FOUND);
         assert!(!answer.body().is_empty());
     }
 
     #[test]
     fn a_known_file_is_not_sent_again() {
-        let answer = answer(&FILE, &asking(header::IF_NONE_MATCH, "\"1\""));
+        let answer = answer(&FILE, &headers_of(header::IF_NONE_MATCH, "\"1\""));
         assert_eq!((answer.status(), answer.body().len()), (StatusCode::NOT_MODIFIED, 0));
     }
 

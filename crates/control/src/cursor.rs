@@ -37,23 +37,23 @@ impl CursorSeal {
         Self { hasher, list }
     }
 
-    pub fn write(&self, place: &str) -> String {
-        let mut bytes = self.seal(place).to_vec();
-        bytes.extend_from_slice(place.as_bytes());
+    pub fn write(&self, position: &str) -> String {
+        let mut bytes = self.seal(position).to_vec();
+        bytes.extend_from_slice(position.as_bytes());
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
     /// The position that a cursor of this list encodes.
     pub fn read<Id: std::str::FromStr>(&self, cursor: &str) -> Option<Id> {
         let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
-        let (seal, place) = bytes.split_at_checked(SEAL_BYTES)?;
-        let place = std::str::from_utf8(place).ok()?;
-        let is_ours = bool::from(self.seal(place).ct_eq(seal));
-        if is_ours { place.parse().ok() } else { None }
+        let (seal, position) = bytes.split_at_checked(SEAL_BYTES)?;
+        let position = std::str::from_utf8(position).ok()?;
+        let is_ours = bool::from(self.seal(position).ct_eq(seal));
+        if is_ours { position.parse().ok() } else { None }
     }
 
-    fn seal(&self, place: &str) -> [u8; SEAL_BYTES] {
-        let digest = self.hasher.digest(&format!("{}\n{place}", self.list));
+    fn seal(&self, position: &str) -> [u8; SEAL_BYTES] {
+        let digest = self.hasher.digest(&format!("{}\n{position}", self.list));
         digest.first_chunk().copied().unwrap_or_default()
     }
 }

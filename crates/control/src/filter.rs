@@ -28,25 +28,25 @@ pub enum Of {
 /// # Errors
 /// 400 with the position of what can't be parsed.
 pub async fn read(control: &Control, ask: &Ask, of: Of) -> Result<ParsedFilter, Box<Fault>> {
-    let mut asked = ParsedFilter::default();
-    let Some(text) = ask.query.get("filter") else { return Ok(asked) };
-    let filter = Filter::parse(text).map_err(|error| refused(&error))?;
+    let mut parsed_filter = ParsedFilter::default();
+    let Some(text) = ask.query.get("filter") else { return Ok(parsed_filter) };
+    let filter = Filter::parse(text).map_err(|error| invalid_filter(&error))?;
     for term in filter.terms {
         if of == Of::Sums && !term.field.applies_to_usage() {
             return Err(no_sum(&term));
         }
         match (&term.test, term.field) {
             (Test::Moment(text), Field::Since) => {
-                asked.since_unix_ms = Some(moment_of(control, &term, text)?)
+                parsed_filter.since_unix_ms = Some(moment_of(control, &term, text)?)
             }
-            (Test::Moment(text), _) => asked.until_unix_ms = Some(moment_of(control, &term, text)?),
+            (Test::Moment(text), _) => parsed_filter.until_unix_ms = Some(moment_of(control, &term, text)?),
             (_, Field::Key | Field::Project | Field::Credential | Field::Node) => {
-                asked.terms.push(resolve_names(control, ask, term).await?)
+                parsed_filter.terms.push(resolve_names(control, ask, term).await?)
             }
-            _ => asked.terms.push(term),
+            _ => parsed_filter.terms.push(term),
         }
     }
-    Ok(asked)
+    Ok(parsed_filter)
 }
 
 /// Objects may be named instead of given by id: a name matches every object that has it.
@@ -79,7 +79,7 @@ async fn resolve_names(control: &Control, ask: &Ask, term: Term) -> Result<Term,
         let what = term.field.as_str();
         let message = format!("No {what} of this workspace is called {name}.");
         let fix = format!("Write the name of a {what}, its beginning with *, or its id.");
-        return Err(refused(&FilterError { at: term.at, message, fix }));
+        return Err(invalid_filter(&FilterError { at: term.at, message, fix }));
     }
     Ok(Term { test: Test::OneOf(ids), ..term })
 }
@@ -92,7 +92,7 @@ fn moment_of(control: &Control, term: &Term, text: &str) -> Result<u64, Box<Faul
     let now = control.world.clock.unix_ms();
     moment::ago(text, now).or_else(|| moment::read(text, "filter").ok()).ok_or_else(|| {
         let name = term.field.as_str();
-        refused(&FilterError {
+        invalid_filter(&FilterError {
             at: term.at,
             message: format!("\"{text}\" is neither a time ago nor a moment."),
             fix: format!(
@@ -105,14 +105,14 @@ fn moment_of(control: &Control, term: &Term, text: &str) -> Result<u64, Box<Faul
 fn no_sum(term: &Term) -> Box<Fault> {
     let known: Vec<_> =
         Field::ALL.iter().filter(|(field, ..)| field.applies_to_usage()).map(|(_, name, ..)| *name).collect();
-    refused(&FilterError {
+    invalid_filter(&FilterError {
         at: term.at,
         message: format!("Sums don't know the {} of each request.", term.field.as_str()),
         fix: format!("Ask /v2/requests, or filter sums by {}.", known.join(", ")),
     })
 }
 
-fn refused(error: &FilterError) -> Box<Fault> {
+fn invalid_filter(error: &FilterError) -> Box<Fault> {
     let fault = Fault::new(FaultClass::BadRequest, "invalid_filter", error.to_string());
     Box::new(fault.param("filter").fix(error.fix.clone()))
 }

@@ -18,7 +18,7 @@ use crate::owner::milliseconds;
 
 pub const KEEP: &str = "audit.keep_heads";
 /// How often heads are stored: after this time an act can no longer be removed unnoticed.
-pub const LOOK_EVERY_MS: u64 = 10_000;
+pub const CHECK_EVERY_MS: u64 = 10_000;
 
 /// Storage for heads that this installation cannot alter afterwards.
 pub trait HeadStore: Send + Sync {

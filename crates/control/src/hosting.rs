@@ -54,8 +54,8 @@ pub fn check(control: &Control, claim: &Claim<'_>) -> Result<AuthKind, Box<Fault
         let fault = Fault::new(FaultClass::Forbidden, "token_file_not_allowed", message);
         return Err(Box::new(fault.param("config.token_file").fix(fix)));
     }
-    if let Some(place) = claim.config.get("batch_storage").and_then(Value::as_str)
-        && StoragePlace::read(place).is_none()
+    if let Some(uri) = claim.config.get("batch_storage").and_then(Value::as_str)
+        && StoragePlace::read(uri).is_none()
     {
         let fix = "Give a bucket and what names in it begin with, as in s3://my-bucket/batches.";
         return Err(invalid("config.batch_storage", "config.batch_storage is no place in a storage.", fix));
@@ -177,12 +177,11 @@ fn check_one(path: &str, field: &ConfigField, value: &Value) -> Result<(), Box<F
         ConfigForm::Word => "a name or an id, without spaces",
         ConfigForm::Url => "an address",
     };
-    match is_fine {
-        true => Ok(()),
-        false => {
-            let fix = format!("Give {takes}. For example: {}.", field.example);
-            Err(invalid(path.to_owned(), format!("{path} is not {takes}."), fix))
-        }
+    if is_fine {
+        Ok(())
+    } else {
+        let fix = format!("Give {takes}. For example: {}.", field.example);
+        Err(invalid(path.to_owned(), format!("{path} is not {takes}."), fix))
     }
 }
 
@@ -216,8 +215,8 @@ fn is_version(text: &str) -> bool {
 pub fn schema(facts: &ProviderFacts, auth: &AuthFacts) -> Value {
     let mut properties = Map::new();
     let mut required = Vec::new();
-    let says = json!({"title": auth.title, "description": auth.description, "writeOnly": true});
-    if let (true, Value::Object(mut secret)) = (auth.secret != SecretForm::None, says) {
+    let secret_schema = json!({"title": auth.title, "description": auth.description, "writeOnly": true});
+    if let (true, Value::Object(mut secret)) = (auth.secret != SecretForm::None, secret_schema) {
         let kind = if auth.secret == SecretForm::Json { "object" } else { "string" };
         secret.insert("type".to_owned(), kind.into());
         properties.insert("secret".to_owned(), Value::Object(secret));
@@ -225,9 +224,9 @@ pub fn schema(facts: &ProviderFacts, auth: &AuthFacts) -> Value {
     }
     // Fields that only other auth kinds use are left out.
     let others = || facts.auths.iter().filter(|other| other.kind != auth.kind);
-    let is_shown =
+    let is_visible =
         |field: &&ConfigField| auth.names(&field.name) || !others().any(|other| other.names(&field.name));
-    for field in facts.config.iter().filter(is_shown) {
+    for field in facts.config.iter().filter(is_visible) {
         let mut property =
             json!({"title": field.title, "description": field.description, "examples": [field.example]});
         if let Some(property) = property.as_object_mut() {
@@ -271,8 +270,8 @@ fn check_address(claim: &Claim<'_>) -> Result<(), Box<Fault>> {
     let Some(facts) = claim.facts.filter(|facts| claim.base_url.is_none() && !facts.custom) else {
         return Ok(());
     };
-    let said: Hosting = serde_json::from_value(claim.config.clone()).unwrap_or_default();
-    let hosting = Hosting { region: claim.region.map(str::to_owned), ..said };
+    let configured: Hosting = serde_json::from_value(claim.config.clone()).unwrap_or_default();
+    let hosting = Hosting { region: claim.region.map(str::to_owned), ..configured };
     match (facts.address(&hosting), facts.base_url_example.as_deref()) {
         (Ok(_), _) => Ok(()),
         (Err(_), Some(example)) => {
@@ -339,15 +338,15 @@ mod tests {
     fn an_address_is_given_or_made_of_what_is_said() {
         let catalogue = Catalogue::embedded().unwrap();
         let (none, resource) = (Value::Null, json!({"resource": "mine"}));
-        let asks = |provider, config, base_url| {
+        let fault_param = |provider, config, base_url| {
             let facts = catalogue.provider(provider);
             let claim = Claim { facts, workspace: None, auth: None, config, base_url, region: None };
             check_address(&claim).err().map(|fault| fault.param.clone().unwrap().into_string())
         };
-        assert_eq!(asks("azure_openai", &none, None).as_deref(), Some("base_url"));
-        assert_eq!(asks("azure_openai", &none, Some("https://x.example")), None);
-        assert_eq!(asks("azure_openai", &resource, None), None);
-        assert_eq!(asks("openai", &none, None), None);
+        assert_eq!(fault_param("azure_openai", &none, None).as_deref(), Some("base_url"));
+        assert_eq!(fault_param("azure_openai", &none, Some("https://x.example")), None);
+        assert_eq!(fault_param("azure_openai", &resource, None), None);
+        assert_eq!(fault_param("openai", &none, None), None);
     }
 
     #[test]

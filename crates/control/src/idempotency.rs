@@ -14,7 +14,7 @@ use crate::router::Route;
 
 /// These answer with a secret that is shown once. Such an answer is never stored, and an idempotency key has
 /// no effect.
-const SHOWN_ONCE: [&str; 7] = [
+const REVEALED_ONCE: [&str; 7] = [
     "/v2/api-keys",
     "/v2/workspaces",
     "/v2/members",
@@ -27,7 +27,7 @@ const SHOWN_ONCE: [&str; 7] = [
 /// Whether this route's answer is stored where an idempotency key is sent.
 pub fn is_kept(route: &Route) -> bool {
     let pattern = &route.pattern;
-    route.method == Method::POST && !SHOWN_ONCE.contains(pattern) && !HARMLESS.contains(pattern)
+    route.method == Method::POST && !REVEALED_ONCE.contains(pattern) && !HARMLESS.contains(pattern)
 }
 
 /// Claims the request's idempotency key; `None` where it has none.
@@ -52,7 +52,7 @@ pub async fn claim(
         Some(_) => format!("{path} {}", ask.caller.actor()),
         None => path.to_owned(),
     };
-    let asked = KeyedRequest {
+    let keyed_request = KeyedRequest {
         workspace: ask.workspace(),
         project: project.id,
         path: path.into(),
@@ -60,7 +60,7 @@ pub async fn claim(
         body: ask.body.clone(),
         request: ask.trace,
     };
-    line::claim(&control.answers, asked).await.map(Some)
+    line::claim(&control.answers, keyed_request).await.map(Some)
 }
 
 /// Stores the first answer, and marks the response as the first.

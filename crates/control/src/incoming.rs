@@ -142,12 +142,12 @@ fn not_json() -> Box<Fault> {
 }
 
 pub fn unknown_path(path: &str) -> Box<Fault> {
-    let shown: String = path.chars().take(200).collect();
+    let truncated: String = path.chars().take(200).collect();
     Box::new(
         Fault::new(
             FaultClass::NotFound,
             "not_found",
-            format!("There is nothing at {shown} in this version of Tidegate."),
+            format!("There is nothing at {truncated} in this version of Tidegate."),
         )
         .fix("docs/api.md lists what this version serves under /v2."),
     )

@@ -33,8 +33,8 @@ pub async fn month(store: &Store, period: Period) -> Result<Month, StoreError> {
         let Some(whole) = wholes.iter().find(of_profile) else { continue };
         let of_models = models.iter().filter(of_profile);
         let of_models =
-            of_models.filter_map(|row| value(row, 1).map(|model| (model.to_owned(), counted(&row.sums))));
-        profiles.push(profile_month(profile, counted(&whole.sums), of_models.collect()));
+            of_models.filter_map(|row| value(row, 1).map(|model| (model.to_owned(), counts_of(&row.sums))));
+        profiles.push(profile_month(profile, counts_of(&whole.sums), of_models.collect()));
     }
     Ok(Month { profiles, acts: store.invoices().acts(period).await? })
 }
@@ -55,11 +55,11 @@ async fn sums(store: &Store, period: Period, group_by: Vec<Dimension>) -> Result
     store.records().usage(query).await
 }
 
-fn value(row: &UsageRow, place: usize) -> Option<&str> {
-    row.groups.get(place).and_then(|(_, value)| value.as_deref())
+fn value(row: &UsageRow, index: usize) -> Option<&str> {
+    row.groups.get(index).and_then(|(_, value)| value.as_deref())
 }
 
-const fn counted(sums: &UsageSums) -> Counted {
+const fn counts_of(sums: &UsageSums) -> Counted {
     Counted {
         requests: sums.requests,
         input_tokens: sums.input_tokens,
@@ -77,7 +77,7 @@ const fn counted(sums: &UsageSums) -> Counted {
 /// Store errors.
 pub async fn draw(store: &Store, period: Period) -> Result<Invoice, StoreError> {
     let workspace = period.workspace;
-    let mut taken = taken(&earlier(store, period).await?);
+    let mut taken = credit_taken(&earlier_invoices(store, period).await?);
     if credit(store, period, taken).await? > Nanos::ZERO {
         // Earlier months that are over but not finalised take their credit first.
         for month in open_months(store, workspace, period.start_unix_ms).await?.into_iter().rev() {
@@ -92,7 +92,7 @@ pub async fn draw(store: &Store, period: Period) -> Result<Invoice, StoreError> 
 
 async fn draw_with(store: &Store, period: Period, credit: Nanos) -> Result<Invoice, StoreError> {
     let tariff = store.tariffs().in_force(period.workspace, period.start_unix_ms).await?;
-    let late = late(store, period).await?;
+    let late = late_records(store, period).await?;
     Ok(Invoice::compute(period, tariff, &month(store, period).await?, &late, credit))
 }
 
@@ -104,25 +104,25 @@ async fn credit(store: &Store, period: Period, taken: Nanos) -> Result<Nanos, St
 }
 
 /// The credit that these invoices used.
-fn taken(invoices: &[InvoiceRow]) -> Nanos {
+fn credit_taken(invoices: &[InvoiceRow]) -> Nanos {
     -invoices.iter().map(|row| row.invoice.amount_of(LineKind::Credit)).sum::<Nanos>()
 }
 
 /// All finalised invoices before this month's. Even years of them are few.
-async fn earlier(store: &Store, period: Period) -> Result<Vec<InvoiceRow>, StoreError> {
-    let mut rows = finalised(store, period.workspace, usize::MAX).await?;
+async fn earlier_invoices(store: &Store, period: Period) -> Result<Vec<InvoiceRow>, StoreError> {
+    let mut rows = finalised_invoices(store, period.workspace, usize::MAX).await?;
     rows.retain(|row| row.invoice.period.start_unix_ms < period.start_unix_ms);
     Ok(rows)
 }
 
 /// Draws a month again under the tariff of its invoice, without adjustments for other months.
-async fn again(store: &Store, period: Period, tariff: Tariff) -> Result<Invoice, StoreError> {
+async fn redraw(store: &Store, period: Period, tariff: Tariff) -> Result<Invoice, StoreError> {
     Ok(Invoice::compute(period, tariff, &month(store, period).await?, &[], Nanos::ZERO))
 }
 
 /// Earlier months whose totals now differ from what was invoiced for them so far.
-async fn late(store: &Store, period: Period) -> Result<Vec<LateRecords>, StoreError> {
-    let earlier: Vec<InvoiceRow> = finalised(store, period.workspace, INVOICE_ADJUSTED_MONTHS)
+async fn late_records(store: &Store, period: Period) -> Result<Vec<LateRecords>, StoreError> {
+    let earlier: Vec<InvoiceRow> = finalised_invoices(store, period.workspace, INVOICE_ADJUSTED_MONTHS)
         .await?
         .into_iter()
         .filter(|row| row.invoice.period.start_unix_ms < period.start_unix_ms)
@@ -130,8 +130,8 @@ async fn late(store: &Store, period: Period) -> Result<Vec<LateRecords>, StoreEr
     let mut found = Vec::new();
     for row in earlier.iter().rev() {
         let of_row = row.invoice.period;
-        let now = again(store, of_row, row.invoice.tariff.clone()).await?;
-        let invoiced = invoiced(&row.invoice, earlier.iter().map(|row| &row.invoice));
+        let now = redraw(store, of_row, row.invoice.tariff.clone()).await?;
+        let invoiced = amount_invoiced(&row.invoice, earlier.iter().map(|row| &row.invoice));
         let amount = now.of_month().plus(-invoiced);
         if amount != Nanos::ZERO {
             let requests = requests(&now).saturating_sub(requests(&row.invoice));
@@ -146,13 +146,13 @@ fn requests(invoice: &Invoice) -> u64 {
 }
 
 /// The amount invoiced for a month, including later adjustments.
-fn invoiced<'a>(invoice: &Invoice, others: impl Iterator<Item = &'a Invoice>) -> Nanos {
+fn amount_invoiced<'a>(invoice: &Invoice, others: impl Iterator<Item = &'a Invoice>) -> Nanos {
     let added: Nanos = others.map(|other| other.adjustment_for(invoice.period.start_unix_ms)).sum();
     invoice.of_month().plus(added)
 }
 
 /// The newest finalised invoices, newest first.
-async fn finalised(
+async fn finalised_invoices(
     store: &Store,
     workspace: WorkspaceId,
     count: usize,
@@ -170,7 +170,7 @@ pub async fn open_months(
     workspace: WorkspaceId,
     now_unix_ms: u64,
 ) -> Result<Vec<Period>, StoreError> {
-    let first = match finalised(store, workspace, 1).await?.first() {
+    let first = match finalised_invoices(store, workspace, 1).await?.first() {
         Some(newest) => newest.invoice.period.end_unix_ms,
         None => month_start(store.workspaces().get(workspace).await?.created_unix_ms),
     };
@@ -233,7 +233,7 @@ pub async fn verify(store: &Store, id: InvoiceId) -> Result<Option<Checked>, Sto
     let Some(row) = store.invoices().find(id).await? else { return Ok(None) };
     let invoice = row.invoice;
     let period = invoice.period;
-    let by_sums = again(store, period, invoice.tariff.clone()).await?;
+    let by_sums = redraw(store, period, invoice.tariff.clone()).await?;
     let mut recorded = Recorded::default();
     recorded.read(store, period).await?;
     let acts = store.invoices().acts(period).await?;
@@ -242,9 +242,9 @@ pub async fn verify(store: &Store, id: InvoiceId) -> Result<Option<Checked>, Sto
     let without_record = requests(&by_sums).saturating_sub(requests(&by_records));
     let now = if without_record == 0 { by_records } else { by_sums };
     // All of them. Even years of them are few.
-    let all = finalised(store, period.workspace, usize::MAX).await?;
+    let all = finalised_invoices(store, period.workspace, usize::MAX).await?;
     let adjusted: Nanos = all.iter().map(|other| other.invoice.adjustment_for(period.start_unix_ms)).sum();
-    let credit = credit(store, period, taken(&earlier(store, period).await?)).await?;
+    let credit = credit(store, period, credit_taken(&earlier_invoices(store, period).await?)).await?;
     Ok(Some(Checked {
         unsound: check(&invoice, credit),
         differing: compare_months(&invoice, &now),

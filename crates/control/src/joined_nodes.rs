@@ -65,7 +65,7 @@ pub fn show(joined: &Joined) -> JoinedShown {
         joined_at: Moment(joined.unix_ms),
         revoked_at: joined.revoked_unix_ms.map(Moment),
         last_heartbeat_at: joined.beat_unix_ms.map(Moment),
-        said: joined.report.clone().and_then(|said| serde_json::from_value(said).ok()),
+        said: joined.report.clone().and_then(|report| serde_json::from_value(report).ok()),
     }
 }
 
@@ -75,15 +75,15 @@ pub fn is_silent(row: &NodeRow, now_unix_ms: u64) -> bool {
 }
 
 /// The status of a node that sends heartbeats and has not been polled yet.
-pub fn not_asked() -> String {
+pub fn not_polled_yet() -> String {
     "It says that it is there, and has not been asked at its address yet.".to_owned()
 }
 
 /// The status of a node that sends heartbeats but can't be reached: which address was polled, and with what
 /// result.
-pub fn not_reached(name: &str, base_url: &str, said: &str) -> String {
+pub fn not_reached(name: &str, base_url: &str, error: &str) -> String {
     format!(
-        "It says that it is there, but it can't be used at {base_url}: {said} It is asked again. If that is not its address, \
+        "It says that it is there, but it can't be used at {base_url}: {error} It is asked again. If that is not its address, \
          have it join anew: `tidegate nodes revoke` and `tidegate nodes invite {name}` here, then `tidegate node join` with \
          --address there."
     )
@@ -97,20 +97,20 @@ impl Control {
 
     /// Polls the nodes in the `wanted` queue, a few at once, until the process ends.
     pub async fn watch_joined(self: Arc<Self>) {
-        let places = Arc::new(Semaphore::new(JOINED_ASKED_AT_ONCE));
-        let mut asked = JoinSet::new();
+        let permits = Arc::new(Semaphore::new(JOINED_ASKED_AT_ONCE));
+        let mut polls = JoinSet::new();
         loop {
             let (workspace, node) = tokio::select! {
                 wanted = self.poll_queue.next() => wanted,
-                Some(_) = asked.join_next() => continue,
+                Some(_) = polls.join_next() => continue,
             };
-            let (control, places) = (Arc::clone(&self), Arc::clone(&places));
-            asked.spawn(async move {
-                if let Ok(place) = places.acquire().await {
-                    if let Err(fault) = control.ask_joined(workspace, node).await {
+            let (control, permits) = (Arc::clone(&self), Arc::clone(&permits));
+            polls.spawn(async move {
+                if let Ok(permit) = permits.acquire().await {
+                    if let Err(fault) = control.poll_joined(workspace, node).await {
                         tracing::warn!(%node, %fault, "what a node said could not be kept");
                     }
-                    drop(place);
+                    drop(permit);
                 }
                 // However often it sends heartbeats, it is polled no more often than this.
                 tokio::time::sleep(control.beat_every.min(NODE_POLL_EVERY) / 2).await;
@@ -119,9 +119,9 @@ impl Control {
         }
     }
 
-    async fn ask_joined(&self, workspace: WorkspaceId, node: NodeId) -> Result<(), Box<Fault>> {
+    async fn poll_joined(&self, workspace: WorkspaceId, node: NodeId) -> Result<(), Box<Fault>> {
         match self.store.nodes().get(workspace, node).await {
-            Ok(row) => self.ask_node(row).await.map(drop),
+            Ok(row) => self.poll_node(row).await.map(drop),
             // Removed in the meantime.
             Err(StoreError::NotFound { .. }) => Ok(()),
             Err(error) => Err(of_store(error)),

@@ -21,10 +21,10 @@ use crate::Control;
 const TURN_EVERY: Duration = Duration::from_millis(500);
 /// How often a gateway announces which master keys it holds. An announcement older than `WORD_AGE_MAX_MS` is
 /// ignored.
-const TELL_EVERY_US: u64 = 10_000_000;
+const ANNOUNCE_EVERY_US: u64 = 10_000_000;
 const WORD_AGE_MAX_MS: u64 = 30_000;
 /// How often a missing key is looked for.
-const LOOK_EVERY_US: u64 = 2_000_000;
+const CHECK_EVERY_US: u64 = 2_000_000;
 /// An old key is dropped no sooner than this after its successor came into force: until then, another gateway
 /// may still seal with it.
 const DROP_AFTER_US: u64 = 10_000_000;
@@ -120,8 +120,9 @@ impl Control {
     async fn follow_masters(&self, state: &MasterState, turns: &mut KeyRotationState) {
         let is_news = *state != self.masters.state();
         let now_us = self.world.clock.monotonic_us();
-        let is_due =
-            turns.last_checked_us.is_none_or(|looked| now_us.saturating_sub(looked) >= LOOK_EVERY_US);
+        let is_due = turns
+            .last_checked_us
+            .is_none_or(|checked_us| now_us.saturating_sub(checked_us) >= CHECK_EVERY_US);
         if !state.is_served_by(&self.masters.held_ids()) && (is_news || is_due) {
             turns.last_checked_us = Some(now_us);
             if is_news {
@@ -148,11 +149,10 @@ impl Control {
 
     async fn announce_held(&self, turns: &mut KeyRotationState) -> Result<(), StoreError> {
         let (now_us, held) = (self.world.clock.monotonic_us(), self.masters.held_ids());
-        let is_told = turns
-            .last_announced
-            .as_ref()
-            .is_some_and(|(told_us, told)| *told == held && now_us.saturating_sub(*told_us) < TELL_EVERY_US);
-        if is_told {
+        let is_announced = turns.last_announced.as_ref().is_some_and(|(announced_us, announced)| {
+            *announced == held && now_us.saturating_sub(*announced_us) < ANNOUNCE_EVERY_US
+        });
+        if is_announced {
             return Ok(());
         }
         let word = format!("{}\n{}", self.world.clock.unix_ms(), held.join("\n"));
@@ -352,10 +352,10 @@ impl Control {
                 self.vault.reseal_secret(workspace, &sealed_object(*id, *generation), sealed)
             }
             SealedThing::Floor(object) => self.vault.reseal_floor(workspace, object, sealed),
-            SealedThing::Kept(place) => {
-                let KeptPlaceRow { kept, digest, project, request } = *place;
-                let place = ContentRef { kept, workspace, project, digest, request };
-                self.vault.reseal_content(&place, sealed)
+            SealedThing::Kept(content_row) => {
+                let KeptPlaceRow { kept, digest, project, request } = *content_row;
+                let content = ContentRef { kept, workspace, project, digest, request };
+                self.vault.reseal_content(&content, sealed)
             }
         }
     }
@@ -369,9 +369,9 @@ fn name_of(thing: &SealedThing) -> String {
         SealedThing::AccessKey(id) => id.to_string(),
         SealedThing::Webhook(id, generation) => sealed_object(*id, *generation),
         SealedThing::Floor(object) => format!("floor of {object}"),
-        SealedThing::Kept(place) => match place.kept {
-            Kept::Answer => format!("answer {}", place.request),
-            Kept::Turn => format!("turn of {}", place.request),
+        SealedThing::Kept(row) => match row.kept {
+            Kept::Answer => format!("answer {}", row.request),
+            Kept::Turn => format!("turn of {}", row.request),
         },
     }
 }

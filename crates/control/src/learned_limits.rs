@@ -32,22 +32,22 @@ struct Limit {
 
 /// Newest first.
 pub fn learned(control: &Control, principal: Principal) -> Vec<LearnedLimits> {
-    let mut told = control.board.reported_limits(principal);
-    told.sort_by_key(|told| std::cmp::Reverse(told.reported_unix_ms));
-    let shown = told.into_iter().map(|told| {
+    let mut reported = control.board.reported_limits(principal);
+    reported.sort_by_key(|reported| std::cmp::Reverse(reported.reported_unix_ms));
+    let rows = reported.into_iter().map(|reported| {
         let limit = |standing: RateLimitState| Limit {
             limit: standing.limit,
             remaining: standing.remaining,
-            resets_at: Moment(told.reported_unix_ms.saturating_add(standing.reset_ms)),
+            resets_at: Moment(reported.reported_unix_ms.saturating_add(standing.reset_ms)),
         };
         LearnedLimits {
-            requests: told.standings.requests.map(limit),
-            tokens: told.standings.tokens.map(limit),
-            told_at: Moment(told.reported_unix_ms),
-            model: told.upstream_model.into(),
+            requests: reported.standings.requests.map(limit),
+            tokens: reported.standings.tokens.map(limit),
+            told_at: Moment(reported.reported_unix_ms),
+            model: reported.upstream_model.into(),
         }
     });
-    shown.collect()
+    rows.collect()
 }
 
 /// The id of the credential, node or account that served; only the operator sees which account it was.

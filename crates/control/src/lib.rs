@@ -93,14 +93,14 @@ pub trait Outbound: Send + Sync {
     fn ask_runtime(
         &self,
         target: VerifyTarget,
-        asked: RuntimeRequest,
+        request: RuntimeRequest,
     ) -> PortFuture<'_, Result<RuntimeReply, Box<Fault>>>;
     /// Reads an object or its content from a provider, for billing: the pieces as they arrive, or a fault
     /// where the stream breaks off.
     fn fetch_object(
         &self,
         target: VerifyTarget,
-        asked: StoredPoll,
+        poll: StoredPoll,
     ) -> mpsc::Receiver<Result<Bytes, Box<Fault>>>;
     /// Posts one event to a workspace's webhook: under the address guard, within `WEBHOOK_TIME_MAX`, and
     /// without following redirects.

@@ -43,7 +43,7 @@ fn record_of(
 ) -> MeterRecord {
     let principal = Principal::Node(known.node);
     let usage = usage_of(record);
-    let (outcome, fault) = ended(&record.ended);
+    let (outcome, fault) = outcome_of(&record.ended);
     // A node's clock that is fast must not date records in the future.
     let started_unix_ms = record.begun_unix_ms.min(now_unix_ms);
     let attempt = AttemptRecord {
@@ -121,7 +121,7 @@ fn operation(word: &str) -> Operation {
 }
 
 /// The outcome in the words of the node's journal.
-fn ended(word: &str) -> (Outcome, Option<FaultClass>) {
+fn outcome_of(word: &str) -> (Outcome, Option<FaultClass>) {
     match word {
         "whole" => (Outcome::Completed, None),
         "left" => (Outcome::ClientCancelled, None),

@@ -16,7 +16,7 @@ impl Control {
     ///
     /// # Errors
     /// Store errors.
-    pub(crate) async fn ask_node(&self, row: NodeRow) -> Result<NodeRow, Box<Fault>> {
+    pub(crate) async fn poll_node(&self, row: NodeRow) -> Result<NodeRow, Box<Fault>> {
         if joined_nodes::is_silent(&row, self.world.clock.unix_ms()) {
             return Ok(row);
         }
@@ -27,10 +27,10 @@ impl Control {
         let Some(entry) = entry else { return Ok(row) };
         let base_url = entry.base_url.to_string();
         let report = self.verify(Seat::Byoc(entry)).await?;
-        let (reachable, said) = (report.is_well(), judgement::of(&report).1);
+        let (reachable, reason) = (report.is_well(), judgement::of(&report).1);
         let (models, error) = match row.joined {
-            Some(_) => (None, said.map(|said| joined_nodes::not_reached(&row.name, &base_url, &said))),
-            None => (report.models, said),
+            Some(_) => (None, reason.map(|reason| joined_nodes::not_reached(&row.name, &base_url, &reason))),
+            None => (report.models, reason),
         };
         let found = NodeObservation { unix_ms: self.world.clock.unix_ms(), reachable, models, error };
         let written = self.store.nodes().observed(row.workspace, row.id, base_url, found);
@@ -44,7 +44,7 @@ impl Control {
     /// # Errors
     /// Store errors.
     pub(crate) async fn learn_node(&self, row: NodeRow) -> Result<NodeRow, Box<Fault>> {
-        let row = self.ask_node(row).await?;
+        let row = self.poll_node(row).await?;
         self.probe_node(Act::system(&self.world), row, None).await
     }
 
@@ -72,7 +72,7 @@ impl Control {
                         }
                         continue;
                     }
-                    if let Err(fault) = self.ask_node(row).await {
+                    if let Err(fault) = self.poll_node(row).await {
                         tracing::warn!(node = %id, %fault, "what a node said could not be kept");
                     }
                 }

@@ -39,11 +39,12 @@ impl Passwords {
     /// # Errors
     /// 503 where too many are waiting.
     pub async fn matches(&self, password: &Secret, hash: Option<String>) -> Result<bool, Box<Fault>> {
-        let peppered = self.peppered(password);
+        let peppered = self.pepper(password);
         let is_somebodys = hash.is_some();
         let hash = hash.unwrap_or_else(|| NOBODYS.to_owned());
-        let matched =
-            self.apart(move || Argon2::default().verify_password(&peppered, hash.as_str()).is_ok()).await?;
+        let matched = self
+            .run_blocking(move || Argon2::default().verify_password(&peppered, hash.as_str()).is_ok())
+            .await?;
         Ok(matched && is_somebodys)
     }
 
@@ -58,10 +59,10 @@ impl Passwords {
                 format!("Use {PASSWORD_CHARS_MIN} characters or more; a sentence is easy to remember."),
             ));
         }
-        let peppered = self.peppered(password);
+        let peppered = self.pepper(password);
         let mut salt = [0_u8; SALT_BYTES];
         random.fill(&mut salt);
-        let hashed = self.apart(move || {
+        let hashed = self.run_blocking(move || {
             Argon2::default().hash_password_with_salt(&peppered, &salt).map(|hash| hash.to_string())
         });
         hashed.await?.map_err(|error| {
@@ -71,11 +72,11 @@ impl Passwords {
     }
 
     /// Applies the pepper first: without it, the hashes in a stolen database can't be brute-forced.
-    fn peppered(&self, password: &Secret) -> [u8; 32] {
+    fn pepper(&self, password: &Secret) -> [u8; 32] {
         tokens::digest(&*self.hasher, Kind::Password, password.expose_text().unwrap_or_default())
     }
 
-    async fn apart<T: Send + 'static>(
+    async fn run_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Box<Fault>> {

@@ -12,10 +12,10 @@ use store::{JobRow, NewJob, StoredResponseRow};
 use crate::{Control, batches, responses, videos};
 
 /// The first poll comes soon after creation.
-const FIRST_LOOK_MS: u64 = 1_000;
+const FIRST_POLL_MS: u64 = 1_000;
 /// Clients poll a background response soon, and the record of their poll is the better one: it names the key,
 /// and budgets count it. So ours comes later.
-const FIRST_LOOK_AT_RESPONSE_MS: u64 = 5_000;
+const FIRST_RESPONSE_POLL_MS: u64 = 5_000;
 /// Providers finish within a day, and keep the results for a month.
 const POLICY: Policy =
     Policy { first_wait_ms: 1_000, wait_max_ms: 60_000, retry_for_ms: 30 * 24 * 3_600_000 };
@@ -65,7 +65,7 @@ pub fn polling_job_of(owner: ObjectOwner, id: StoredObjectId, unix_ms: u64) -> O
         workspace: owner.workspace,
         name: Some(id.to_string()),
         payload,
-        run_unix_ms: unix_ms.saturating_add(FIRST_LOOK_MS),
+        run_unix_ms: unix_ms.saturating_add(FIRST_POLL_MS),
         every_ms: None,
         unix_ms,
     })
@@ -86,7 +86,7 @@ pub fn response_polling_job_of(row: &StoredResponseRow, id: &str, unix_ms: u64) 
         workspace: row.workspace,
         name: Some(format!("{kind}:{}", row.response.request)),
         payload: json!({"workspace": workspace, "project": project, "id": id}),
-        run_unix_ms: unix_ms.saturating_add(FIRST_LOOK_AT_RESPONSE_MS),
+        run_unix_ms: unix_ms.saturating_add(FIRST_RESPONSE_POLL_MS),
         every_ms: None,
         unix_ms,
     })
@@ -101,7 +101,7 @@ fn owner(job: &JobRow) -> Option<ObjectOwner> {
     Some(ObjectOwner { workspace: workspace.parse().ok()?, project: project.parse().ok()? })
 }
 
-fn named(job: &JobRow) -> Option<(ObjectOwner, StoredObjectId)> {
+fn object_of(job: &JobRow) -> Option<(ObjectOwner, StoredObjectId)> {
     Some((owner(job)?, job.name.as_deref()?.parse().ok()?))
 }
 
@@ -126,24 +126,24 @@ impl Handler for PollHandler {
 
     fn run<'a>(&'a self, job: &'a JobRow) -> PortFuture<'a, Outcome> {
         Box::pin(async move {
-            let looked = match self.at {
+            let outcome = match self.at {
                 Object::Response => match owner(job).zip(text(job, "id")) {
                     Some((owner, id)) => responses::poll(&self.control, owner, id, job).await,
-                    None => Ok(unsaid()),
+                    None => Ok(incomplete_job()),
                 },
-                at => match named(job) {
+                at => match object_of(job) {
                     Some((owner, id)) if matches!(at, Object::Video) => {
                         videos::poll(&self.control, owner, id).await
                     }
                     Some((owner, id)) => batches::poll(&self.control, owner, id).await,
-                    None => Ok(unsaid()),
+                    None => Ok(incomplete_job()),
                 },
             };
-            looked.unwrap_or_else(Outcome::failed)
+            outcome.unwrap_or_else(Outcome::failed)
         })
     }
 }
 
-fn unsaid() -> Outcome {
+fn incomplete_job() -> Outcome {
     Outcome::Permanent { error: "it does not say what to look at".into() }
 }

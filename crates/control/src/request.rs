@@ -159,14 +159,14 @@ impl<C> Ask<C> {
 
 /// The 400 for a query parameter that the route doesn't know.
 pub fn unknown_parameter(unknown: &str, known: &[&str]) -> Box<Fault> {
-    let shown: String = unknown.chars().take(100).collect();
+    let truncated: String = unknown.chars().take(100).collect();
     let fix = if known.is_empty() {
         "It takes none.".to_owned()
     } else {
         format!("It takes: {}.", known.join(", "))
     };
-    let message = format!("{shown} is no parameter of this path.");
-    Box::new(Fault::new(FaultClass::BadRequest, "unknown_parameter", message).param(shown).fix(fix))
+    let message = format!("{truncated} is no parameter of this path.");
+    Box::new(Fault::new(FaultClass::BadRequest, "unknown_parameter", message).param(truncated).fix(fix))
 }
 
 /// Parses a query string. A duplicate name is a 400, since either value could be meant.

@@ -31,7 +31,7 @@ pub(crate) async fn poll(
     let take_right = async || responses.book(digest, trace).await.map_err(|error| error.to_string());
     // This job may hold the right already, from a gateway that died before it wrote the record.
     if response.is_booked && !take_right().await? {
-        return told_again(job, BOOKED);
+        return done_if_repeated(job, BOOKED);
     }
     let snapshot = control.keeper.current();
     let Some(whose) = BillingContext::of(control, &snapshot, owner, response.created_by) else {
@@ -43,26 +43,26 @@ pub(crate) async fn poll(
         CredentialState::Active | CredentialState::Invalid => {}
     }
     let body = match whose.fetch_object(Operation::Stored, id).await {
-        Err(error) if error.starts_with(GONE) => return told_again(job, UNKNOWN),
+        Err(error) if error.starts_with(GONE) => return done_if_repeated(job, UNKNOWN),
         body => body?,
     };
-    let told = line::read_response(&body).ok_or("its provider says nothing that can be read")?;
-    if !told.is_over {
+    let polled = line::read_response(&body).ok_or("its provider says nothing that can be read")?;
+    if !polled.is_over {
         return Err("it is not over".to_owned());
     }
     // A cancelled response may report no usage; it is not estimated.
-    let Some(usage) = told.usage else { return Ok(Outcome::Done) };
+    let Some(usage) = polled.usage else { return Ok(Outcome::Done) };
     if !take_right().await? {
-        return told_again(job, BOOKED);
+        return done_if_repeated(job, BOOKED);
     }
-    let used = used(&whose, response, usage, (trace, job.created_unix_ms));
-    whose.book(vec![whose.record_of(used)]).await?;
+    let billed = billed_usage(&whose, response, usage, (trace, job.created_unix_ms));
+    whose.book(vec![whose.record_of(billed)]).await?;
     Ok(Outcome::Done)
 }
 
 /// A condition that may be temporary is accepted once two polls in a row report it.
-fn told_again(job: &JobRow, told: &str) -> Result<Outcome, String> {
-    if job.last_error.as_deref() == Some(told) { Ok(Outcome::Done) } else { Err(told.to_owned()) }
+fn done_if_repeated(job: &JobRow, reason: &str) -> Result<Outcome, String> {
+    if job.last_error.as_deref() == Some(reason) { Ok(Outcome::Done) } else { Err(reason.to_owned()) }
 }
 
 fn hopeless(error: &str) -> Outcome {
@@ -71,7 +71,7 @@ fn hopeless(error: &str) -> Outcome {
 
 /// The same values as in a record of a client's poll. The time is that of creation, so the record is the same
 /// whichever poll writes it.
-fn used(
+fn billed_usage(
     whose: &BillingContext<'_>,
     response: StoredResponse,
     usage: Usage,
@@ -119,9 +119,9 @@ mod tests {
             last_error: last_error.map(str::to_owned),
             created_unix_ms: 0,
         };
-        assert_eq!(told_again(&job(None), UNKNOWN), Err(UNKNOWN.to_owned()));
-        assert_eq!(told_again(&job(Some("it is not over")), UNKNOWN), Err(UNKNOWN.to_owned()));
-        assert_eq!(told_again(&job(Some(BOOKED)), UNKNOWN), Err(UNKNOWN.to_owned()));
-        assert_eq!(told_again(&job(Some(UNKNOWN)), UNKNOWN), Ok(Outcome::Done));
+        assert_eq!(done_if_repeated(&job(None), UNKNOWN), Err(UNKNOWN.to_owned()));
+        assert_eq!(done_if_repeated(&job(Some("it is not over")), UNKNOWN), Err(UNKNOWN.to_owned()));
+        assert_eq!(done_if_repeated(&job(Some(BOOKED)), UNKNOWN), Err(UNKNOWN.to_owned()));
+        assert_eq!(done_if_repeated(&job(Some(UNKNOWN)), UNKNOWN), Ok(Outcome::Done));
     }
 }

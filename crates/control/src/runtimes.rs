@@ -183,10 +183,11 @@ impl Control {
             .and_then(|workspace| workspace.nodes.iter().find(|entry| entry.id == row.id).cloned());
         let entry = entry.ok_or_else(|| not_found("node", &row.id.to_string()))?;
         let target = self.target(Seat::Byoc(entry))?;
-        let said = self.outbound.ask_runtime(target, RuntimeRequest { method, path, body, time_max }).await?;
-        match said.status {
-            200..300 => Ok(said.body),
-            _ => Err(refused((row.id, &row.name), &said)),
+        let response =
+            self.outbound.ask_runtime(target, RuntimeRequest { method, path, body, time_max }).await?;
+        match response.status {
+            200..300 => Ok(response.body),
+            _ => Err(refused((row.id, &row.name), &response)),
         }
     }
 
@@ -205,20 +206,20 @@ impl Control {
         T: DeserializeOwned + Send + 'static,
     {
         let rows = self.runtimes(ask.workspace(), ask.query.get("node").map(String::as_str)).await?;
-        let mut asked = JoinSet::new();
-        for (place, row) in rows.into_iter().enumerate() {
+        let mut queries = JoinSet::new();
+        for (index, row) in rows.into_iter().enumerate() {
             let control = Arc::clone(self);
-            asked.spawn(async move {
-                let said = control.query_runtime::<T>(&row, path).await;
-                (place, row, said)
+            queries.spawn(async move {
+                let response = control.query_runtime::<T>(&row, path).await;
+                (index, row, response)
             });
         }
-        let mut heard = asked.join_all().await;
-        heard.sort_by_key(|(place, ..)| *place);
+        let mut heard = queries.join_all().await;
+        heard.sort_by_key(|(index, ..)| *index);
         let mut all = RuntimeResponses { responses: Vec::new(), failures: Vec::new() };
-        for (_, row, said) in heard {
-            match said {
-                Ok(said) => all.responses.push((row, said)),
+        for (_, row, response) in heard {
+            match response {
+                Ok(response) => all.responses.push((row, response)),
                 Err(fault) if has_none.contains(&fault.code) => {}
                 Err(fault) => all.failures.push(Away {
                     node_id: row.id.to_string(),
@@ -249,7 +250,7 @@ impl Control {
 }
 
 /// A route that calls one runtime, with the refusals for one that can't be reached.
-pub fn asks_one(route: Route) -> Route {
+pub fn runtime_route(route: Route) -> Route {
     route.refuses(502, "upstream_unreachable").refuses(504, "upstream_timeout")
 }
 
@@ -282,8 +283,8 @@ pub fn is_ours(row: NodeRow) -> Result<NodeRow, Box<Fault>> {
 /// 404.
 pub fn path_part(what: &str, name: &str) -> Result<String, Box<Fault>> {
     let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy().into_owned();
-    let shown: String = name.chars().take(NAME_BYTES_MAX).collect();
-    if is_plain_name(&name) { Ok(name) } else { Err(not_found(what, &shown)) }
+    let truncated: String = name.chars().take(NAME_BYTES_MAX).collect();
+    if is_plain_name(&name) { Ok(name) } else { Err(not_found(what, &truncated)) }
 }
 
 /// Deserialises a runtime's response.
@@ -300,12 +301,12 @@ pub fn read<T: DeserializeOwned>(row: &NodeRow, bytes: &[u8]) -> Result<T, Box<F
 
 /// A runtime's error in terms of `/v2`. What it says about the request is passed on; a refused key is a
 /// problem of the workspace's configuration, not of this caller.
-fn refused(node: (NodeId, &str), said: &RuntimeReply) -> Box<Fault> {
+fn refused(node: (NodeId, &str), response: &RuntimeReply) -> Box<Fault> {
     let (id, name) = node;
-    let document: Value = serde_json::from_slice(&said.body).unwrap_or_default();
+    let document: Value = serde_json::from_slice(&response.body).unwrap_or_default();
     let text = |name: &str| document.pointer(&format!("/error/{name}")).and_then(Value::as_str);
-    let what = text("message").map_or_else(|| format!("status {}", said.status), plain);
-    let class = match said.status {
+    let what = text("message").map_or_else(|| format!("status {}", response.status), plain);
+    let class = match response.status {
         401 => {
             let message = format!("The node {name} refused its key.");
             let fix = format!("Give it one that it accepts: `tidegate nodes rotate {id}`.");
@@ -349,17 +350,17 @@ mod tests {
 
     #[test]
     fn a_refusal_keeps_its_code_where_programs_know_it() {
-        let told = |status: u16, body: &str| {
-            let said = RuntimeReply { status, body: body.to_owned().into() };
-            let fault = refused((NodeId::new(1, [1; 10]), "attic"), &said);
+        let refusal = |status: u16, body: &str| {
+            let response = RuntimeReply { status, body: body.to_owned().into() };
+            let fault = refused((NodeId::new(1, [1; 10]), "attic"), &response);
             (fault.class, fault.code, fault.message.to_string())
         };
         let known = r#"{"error":{"code":"job_not_found","message":"No such job."}}"#;
         let words = "The node attic says: No such job.".to_owned();
-        assert_eq!(told(404, known), (FaultClass::NotFound, "job_not_found", words));
+        assert_eq!(refusal(404, known), (FaultClass::NotFound, "job_not_found", words));
         let unknown = r#"{"error":{"code":"of_a_later_version","message":"Not so."}}"#;
         let words = "The node attic says: Not so.".to_owned();
-        assert_eq!(told(422, unknown), (FaultClass::BadRequest, "node_refused", words));
+        assert_eq!(refusal(422, unknown), (FaultClass::BadRequest, "node_refused", words));
         for (status, class) in [
             (409, FaultClass::Conflict),
             (413, FaultClass::TooLarge),
@@ -368,9 +369,9 @@ mod tests {
             (500, FaultClass::Upstream),
         ] {
             let words = format!("The node attic says: status {status}");
-            assert_eq!(told(status, "<html>"), (class, "node_refused", words));
+            assert_eq!(refusal(status, "<html>"), (class, "node_refused", words));
         }
-        assert_eq!(told(401, known).1, "upstream_auth_failed");
+        assert_eq!(refusal(401, known).1, "upstream_auth_failed");
     }
 
     #[test]

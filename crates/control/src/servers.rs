@@ -77,7 +77,7 @@ fn value_of(finding: &Finding) -> Value {
 
 /// Reads stated facts; one that was already stated keeps its date.
 pub fn read_stated(
-    said: &BTreeMap<String, Value>,
+    facts: &BTreeMap<String, Value>,
     before: &[Finding],
     now_unix_ms: u64,
 ) -> Result<Vec<Finding>, Box<Fault>> {
@@ -86,7 +86,7 @@ pub fn read_stated(
         let same = before.iter().find(|old| (old.feature, old.value) == (finding.feature, finding.value));
         Ok(*same.unwrap_or(&finding))
     };
-    said.iter().filter(|(_, value)| !value.is_null()).map(read).collect()
+    facts.iter().filter(|(_, value)| !value.is_null()).map(read).collect()
 }
 
 fn read_fact(name: &str, value: &Value, unix_ms: u64) -> Result<Finding, Box<Fault>> {

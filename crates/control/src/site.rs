@@ -176,8 +176,8 @@ mod tests {
             (&everywhere, "192.168.1.7:8787", true),
             (&everywhere, "evil.example:8787", false),
         ] {
-            let told = site.check(&headers(&[("host", host)]), false);
-            assert_eq!(told.is_ok(), trusted, "{host}: {told:?}");
+            let checked = site.check(&headers(&[("host", host)]), false);
+            assert_eq!(checked.is_ok(), trusted, "{host}: {checked:?}");
         }
         assert_eq!(plain.check(&HeaderMap::new(), false).unwrap_err().code, "untrusted_host");
     }

@@ -13,9 +13,11 @@ pub const HEADER: &str = "tidegate-version";
 /// # Errors
 /// 400.
 pub fn check(headers: &HeaderMap) -> Result<(), Box<Fault>> {
-    let Some(other) = headers.get_all(HEADER).iter().find(|asked| *asked != VERSION) else { return Ok(()) };
-    let shown: String = String::from_utf8_lossy(other.as_bytes()).chars().take(40).collect();
-    let message = format!("\"{shown}\" is no version of this API.");
+    let Some(other) = headers.get_all(HEADER).iter().find(|version| *version != VERSION) else {
+        return Ok(());
+    };
+    let truncated: String = String::from_utf8_lossy(other.as_bytes()).chars().take(40).collect();
+    let message = format!("\"{truncated}\" is no version of this API.");
     let fault = Fault::new(FaultClass::BadRequest, "unknown_version", message).param("Tidegate-Version");
     Err(Box::new(fault.fix(format!("Send Tidegate-Version: {VERSION}, or leave it out."))))
 }
@@ -28,7 +30,7 @@ mod tests {
 
     #[test]
     fn a_version_is_the_one_that_is_served_or_refused() {
-        let asked = |values: &[&'static str]| {
+        let check_values = |values: &[&'static str]| {
             let mut headers = HeaderMap::new();
             for value in values {
                 headers.append(HEADER, HeaderValue::from_static(value));
@@ -36,10 +38,10 @@ mod tests {
             check(&headers).map_err(|fault| fault.code)
         };
         for fine in [&[][..], &[VERSION], &[VERSION, VERSION]] {
-            assert_eq!(asked(fine), Ok(()), "{fine:?}");
+            assert_eq!(check_values(fine), Ok(()), "{fine:?}");
         }
         for other in [&["2026-11-19"][..], &["2099-01-01"], &["latest"], &[""], &[VERSION, "2026-01-01"]] {
-            assert_eq!(asked(other), Err("unknown_version"), "{other:?}");
+            assert_eq!(check_values(other), Err("unknown_version"), "{other:?}");
         }
     }
 }

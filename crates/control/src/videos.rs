@@ -29,16 +29,16 @@ pub(crate) async fn poll(
         return Err("the credential or the project of the film is no longer there".to_owned());
     };
     let seen = see(&books, id, &object).await?;
-    if seen.film.state == VideoState::InProgress && !seen.is_last {
+    if seen.video.state == VideoState::InProgress && !seen.is_last {
         return Err("it is not made yet".to_owned());
     }
-    let ended_unix_s = seen.film.completed_unix_s.unwrap_or(seen.film.created_unix_s);
+    let ended_unix_s = seen.video.completed_unix_s.unwrap_or(seen.video.created_unix_s);
     let unix_ms = ended_unix_s.saturating_mul(1_000);
     let trace = control.vault.requests.of_item(unix_ms, id, "");
-    if seen.film.state == VideoState::Completed {
+    if seen.video.state == VideoState::Completed {
         books
             .context
-            .book(vec![books.context.record_of(used(&books, &object, &seen.film, (trace, unix_ms)))])
+            .book(vec![books.context.record_of(billed_usage(&books, &object, &seen.video, (trace, unix_ms)))])
             .await?;
     }
     objects.book(owner, id, trace).await.map_err(|error| error.to_string())?;
@@ -50,7 +50,7 @@ pub(crate) async fn poll(
 
 /// What is known of a video.
 struct Seen {
-    film: VideoObject,
+    video: VideoObject,
     /// No later poll will find out more.
     is_last: bool,
 }
@@ -58,30 +58,30 @@ struct Seen {
 /// For a video that its provider no longer has, the last stored state tells whether it was made.
 async fn see(books: &ObjectBilling<'_>, id: StoredObjectId, object: &StoredObject) -> Result<Seen, String> {
     let last =
-        || Seen { film: line::read_video(object.list_entry.as_bytes()).unwrap_or_default(), is_last: true };
+        || Seen { video: line::read_video(object.list_entry.as_bytes()).unwrap_or_default(), is_last: true };
     if object.until_unix_ms.is_some() {
         return Ok(last());
     }
     match books.context.fetch_object(Operation::Video, &object.provider_id).await {
         Ok(body) => {
             books.update_listing(id, &object.provider_id, &body).await?;
-            let film = line::read_video(&body).ok_or("its provider says nothing that can be read")?;
-            Ok(Seen { film, is_last: false })
+            let video = line::read_video(&body).ok_or("its provider says nothing that can be read")?;
+            Ok(Seen { video, is_last: false })
         }
         Err(error) if error.starts_with(GONE) => Ok(last()),
         Err(error) => Err(error),
     }
 }
 
-fn used(
+fn billed_usage(
     books: &ObjectBilling<'_>,
     object: &StoredObject,
-    film: &VideoObject,
+    video: &VideoObject,
     (trace, unix_ms): (TraceId, u64),
 ) -> BilledUsage {
     let units = Units {
-        video_ms: film.video_ms.unwrap_or_default(),
-        billed: film.billed.unwrap_or_default(),
+        video_ms: video.video_ms.unwrap_or_default(),
+        billed: video.billed.unwrap_or_default(),
         ..Units::default()
     };
     let usage =
@@ -99,14 +99,14 @@ fn used(
         fault_code: None,
         upstream_request_id: None,
         usage: usage.unwrap_or_default(),
-        rates: rates(books, object).filter(|rates| is_told(rates, film)),
+        rates: rates(books, object).filter(|rates| is_reported(rates, video)),
     }
 }
 
 /// Whether the units that the video is priced by were reported; an unreported count is not zero.
-fn is_told(rates: &Rates, film: &VideoObject) -> bool {
+fn is_reported(rates: &Rates, video: &VideoObject) -> bool {
     let is_missing = |price: Option<Price>, count: Option<u64>| price.is_some() && count.is_none();
-    !is_missing(rates.units.billed, film.billed) && !is_missing(rates.units.video_ms, film.video_ms)
+    !is_missing(rates.units.billed, video.billed) && !is_missing(rates.units.video_ms, video.video_ms)
 }
 
 /// The price agreed for the credential, or the provider's list price.

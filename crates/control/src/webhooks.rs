@@ -91,11 +91,12 @@ pub fn body(event: &EventRow) -> Bytes {
 /// Converts times in milliseconds to the timestamps that the rest of the API uses.
 pub fn readable(payload: &Value) -> Value {
     let Some(fields) = payload.as_object() else { return payload.clone() };
-    let told = fields.iter().map(|(name, value)| match (name.strip_suffix("_unix_ms"), value.as_u64()) {
-        (Some(name), Some(unix_ms)) => (name.to_owned(), Value::from(moment::write(unix_ms))),
-        _ => (name.clone(), value.clone()),
-    });
-    Value::Object(told.collect::<Map<_, _>>())
+    let converted =
+        fields.iter().map(|(name, value)| match (name.strip_suffix("_unix_ms"), value.as_u64()) {
+            (Some(name), Some(unix_ms)) => (name.to_owned(), Value::from(moment::write(unix_ms))),
+            _ => (name.clone(), value.clone()),
+        });
+    Value::Object(converted.collect::<Map<_, _>>())
 }
 
 /// `v1,…` for each key, separated by spaces; the receiver accepts whichever key it has.
@@ -132,11 +133,11 @@ impl Control {
                 attempt(DeliveryState::Delivered, Some(posted.status), None)
             }
             Ok(posted) => {
-                let told = match posted.status {
+                let error = match posted.status {
                     300..400 => "it answered with a redirect, which is not followed".to_owned(),
                     status => format!("it answered {status}"),
                 };
-                let (attempt, _) = attempt(DeliveryState::Pending, Some(posted.status), Some(told));
+                let (attempt, _) = attempt(DeliveryState::Pending, Some(posted.status), Some(error));
                 (attempt, posted.retry_after_s.map(|seconds| seconds * 1_000))
             }
             Err(error) => attempt(DeliveryState::Pending, None, Some(error.message().to_owned())),
@@ -268,8 +269,8 @@ impl Posted {
     /// What a response says, with the wait capped.
     #[must_use]
     pub fn new(status: u16, retry_after: Option<&str>) -> Self {
-        let asked = retry_after.and_then(|text| text.trim().parse::<u64>().ok());
-        Self { status, retry_after_s: asked.map(|seconds| seconds.min(RETRY_AFTER_S_MAX)) }
+        let seconds = retry_after.and_then(|text| text.trim().parse::<u64>().ok());
+        Self { status, retry_after_s: seconds.map(|seconds| seconds.min(RETRY_AFTER_S_MAX)) }
     }
 }
 
@@ -297,9 +298,9 @@ mod tests {
 
     #[test]
     fn moments_are_told_as_moments() {
-        let told = readable(&json!({"period_start_unix_ms": 0, "total_micros": 5, "id": "inv_1"}));
+        let converted = readable(&json!({"period_start_unix_ms": 0, "total_micros": 5, "id": "inv_1"}));
         assert_eq!(
-            told,
+            converted,
             json!({"period_start": "1970-01-01T00:00:00.000Z", "total_micros": 5, "id": "inv_1"})
         );
     }

@@ -28,7 +28,9 @@ pub(crate) fn unheeded(headers: &HeaderMap, is_lenient: bool) -> Result<Vec<&'st
         }
         found.push(SESSION.1);
     }
-    found.extend(HINTS.into_iter().filter(|(name, _)| headers.contains_key(*name)).map(|(_, shown)| shown));
+    found.extend(
+        HINTS.into_iter().filter(|(name, _)| headers.contains_key(*name)).map(|(_, spelling)| spelling),
+    );
     Ok(found)
 }
 

@@ -102,8 +102,8 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
         unheeded = agent_headers::unheeded(&inbound.headers, is_lenient)?;
     }
     let native = dialects::native_headers(grammar, &inbound.headers);
-    let mut room = inbound.headers;
-    room.clear();
+    let mut header_map = inbound.headers;
+    header_map.clear();
     Ok(Call(Box::new(CallData {
         trace: inbound.trace,
         dialect: inbound.dialect,
@@ -117,7 +117,7 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
         unheeded,
         found_response: None,
         files: None,
-        header_map: room,
+        header_map,
         received_us: inbound.received_us,
         received_unix_ms: inbound.received_unix_ms,
         decoded_us: now_us,
@@ -189,13 +189,13 @@ impl Call {
         found: Result<FilesKeeper, Box<Fault>>,
         at_keeper: &dyn Fn(&str) -> Option<String>,
     ) {
-        let said = &mut *self.0;
-        let grammar = said.dialect.grammar();
-        said.files = Some(found.and_then(|keeper| {
-            let (operation, request) = (said.operation, &said.request);
-            let exchanged = dialects::exchange_files(grammar, operation, &said.body, request, at_keeper)?;
-            (said.body, said.request) = exchanged;
-            said.prefixes = OnceCell::new();
+        let call = &mut *self.0;
+        let grammar = call.dialect.grammar();
+        call.files = Some(found.and_then(|keeper| {
+            let (operation, request) = (call.operation, &call.request);
+            let exchanged = dialects::exchange_files(grammar, operation, &call.body, request, at_keeper)?;
+            (call.body, call.request) = exchanged;
+            call.prefixes = OnceCell::new();
             Ok(keeper)
         }));
     }
@@ -210,9 +210,10 @@ impl Call {
     /// The kind of stored object that the request names, if any.
     #[must_use]
     pub fn names_kind(&self) -> Option<StoredObjectKind> {
-        match self.derives_from_stored() && self.0.operation == Operation::Batch {
-            true => Some(StoredObjectKind::File),
-            false => StoredObjectKind::of(self.0.operation, self.0.dialect),
+        if self.derives_from_stored() && self.0.operation == Operation::Batch {
+            Some(StoredObjectKind::File)
+        } else {
+            StoredObjectKind::of(self.0.operation, self.0.dialect)
         }
     }
 
@@ -306,9 +307,9 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), Box<Fault>> {
     if json {
         return Ok(());
     }
-    let shown: String =
+    let printable: String =
         String::from_utf8_lossy(essence).chars().filter(|c| !c.is_control()).take(64).collect();
-    let message = format!("This path takes application/json, and the body came as \"{shown}\".");
+    let message = format!("This path takes application/json, and the body came as \"{printable}\".");
     let fault = Fault::new(FaultClass::MediaType, "unsupported_media_type", message);
     Err(Box::new(fault.fix("Send the header \"content-type: application/json\".")))
 }

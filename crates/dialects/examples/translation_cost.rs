@@ -51,11 +51,11 @@ fn measure(mut run: impl FnMut()) -> f64 {
 }
 
 fn main() {
-    let listener = TargetModel { model: "b", abilities: Abilities::default() };
+    let target = TargetModel { model: "b", abilities: Abilities::default() };
     println!("request        bytes   passed on   translated into each grammar, µs");
     for bytes in [4 * 1024, 100 * 1024] {
         for client in CLIENTS {
-            let (body, addressed) = said(client, bytes);
+            let (body, addressed) = translate_body(client, bytes);
             let decode = || decode_request(client, Operation::Chat, &body, addressed.as_ref());
             let Ok(request) = decode() else { continue };
             let passed = measure(|| {
@@ -64,14 +64,14 @@ fn main() {
             });
             print!("{:<14} {:>6}   {passed:>9.1} ", client.as_str(), body.len());
             for upstream in Grammar::ALL.into_iter().filter(|upstream| *upstream != client) {
-                let spoken = measure(|| {
+                let translated_us = measure(|| {
                     let _ = black_box(decode());
                     let prompt = read_prompt(client, &body, &request);
-                    let said = prompt
-                        .and_then(|prompt| translate_request(client, &prompt, upstream, &listener, true));
-                    black_box(said.is_ok());
+                    let translated =
+                        prompt.and_then(|prompt| translate_request(client, &prompt, upstream, &target, true));
+                    black_box(translated.is_ok());
                 });
-                print!("  {} {spoken:.1}", upstream.as_str());
+                print!("  {} {translated_us:.1}", upstream.as_str());
             }
             println!();
         }
@@ -80,9 +80,9 @@ fn main() {
 }
 
 /// The same conversation, translated into another dialect.
-fn said(grammar: Grammar, bytes: usize) -> (Bytes, Option<Addressed>) {
+fn translate_body(grammar: Grammar, bytes: usize) -> (Bytes, Option<Addressed>) {
     let body = chat(bytes);
-    let listener = TargetModel { model: "a/b", abilities: Abilities::default() };
+    let target = TargetModel { model: "a/b", abilities: Abilities::default() };
     let addressed = Addressed { model: "a/b".to_owned(), ..Addressed::default() };
     if grammar == Grammar::Chat {
         return (body, None);
@@ -90,7 +90,7 @@ fn said(grammar: Grammar, bytes: usize) -> (Bytes, Option<Addressed>) {
     let prompt = decode_request(Grammar::Chat, Operation::Chat, &body, None)
         .and_then(|request| read_prompt(Grammar::Chat, &body, &request));
     let mut losses = dialects::DroppedFields::new(Grammar::Chat, grammar);
-    let body = prompt.and_then(|prompt| write_prompt(grammar, &prompt, &listener, &mut losses));
+    let body = prompt.and_then(|prompt| write_prompt(grammar, &prompt, &target, &mut losses));
     (Bytes::from(body.unwrap_or_default()), (grammar == Grammar::Gemini).then_some(addressed))
 }
 
@@ -106,14 +106,14 @@ fn streams() {
         stream.extend_from_slice(b"data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n");
         let pieces: Vec<Bytes> = stream.chunks(1_400).map(Bytes::copy_from_slice).collect();
         for client in CLIENTS {
-            let way = AnswerPath {
+            let answer_path = AnswerPath {
                 model: "m".to_owned(),
                 trace: TraceId::new(1, [1; 10]),
                 created_unix_s: 1,
                 ..AnswerPath::chat(client, Grammar::Chat)
             };
             let start = Instant::now();
-            let mut answer = AnswerStream::new(way);
+            let mut answer = AnswerStream::new(answer_path);
             let mut out = Vec::new();
             for piece in &pieces {
                 black_box(answer.push(piece.clone(), &mut out).is_ok());

@@ -7,7 +7,7 @@ use domain::{Grammar, Operation, Usage};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::passage::AnswerPath;
+use crate::answer_path::AnswerPath;
 use crate::transcript::AnswerForm;
 use crate::whole::buffered_answer;
 use crate::{bundle, gemini, job};
@@ -133,8 +133,8 @@ pub fn read_batch_output(line: &[u8], endpoint: &str) -> Option<BatchOutputLine>
 
 /// The usage that an answer reports.
 pub(crate) fn usage_of(body: &str, operation: Operation, grammar: Grammar) -> Option<Usage> {
-    let way = AnswerPath { operation, form: AnswerForm::Json, ..AnswerPath::chat(grammar, grammar) };
-    buffered_answer(&way, Bytes::copy_from_slice(body.as_bytes())).ok()?.facts.usage
+    let answer_path = AnswerPath { operation, form: AnswerForm::Json, ..AnswerPath::chat(grammar, grammar) };
+    buffered_answer(&answer_path, Bytes::copy_from_slice(body.as_bytes())).ok()?.facts.usage
 }
 
 #[cfg(test)]

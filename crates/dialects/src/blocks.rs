@@ -16,7 +16,7 @@ pub(crate) struct Block {
     /// Text that has arrived and is not written yet.
     pub text: String,
     /// Some of its text was written.
-    pub has_said: bool,
+    pub has_written_text: bool,
     pub seal: Option<String>,
     pub citations: Vec<Json>,
     pub ended: bool,
@@ -46,19 +46,19 @@ impl Block {
             kind,
             number: None,
             text: String::new(),
-            has_said: false,
+            has_written_text: false,
             seal: None,
             citations: Vec::new(),
             ended: false,
         }
     }
 
-    fn note(&mut self, told: Told) {
-        match told {
-            Told::Text(text) => self.text.push_str(&text),
-            Told::Seal(value) => self.seal = Some(value),
-            Told::Citation(json) => self.citations.push(json),
-            Told::End => self.ended = true,
+    fn note(&mut self, update: BlockUpdate) {
+        match update {
+            BlockUpdate::Text(text) => self.text.push_str(&text),
+            BlockUpdate::Seal(value) => self.seal = Some(value),
+            BlockUpdate::Citation(json) => self.citations.push(json),
+            BlockUpdate::End => self.ended = true,
         }
     }
 }
@@ -77,7 +77,7 @@ impl Blocks {
         for (_, part, kind) in progress.open.iter().filter(|(choice, _, _)| *choice == 0) {
             self.shape.note(kind);
             let block = Block::new(*part, kind.clone());
-            self.open.push_back(Block { number: Some(*part), has_said: true, ..block });
+            self.open.push_back(Block { number: Some(*part), has_written_text: true, ..block });
         }
     }
 
@@ -90,9 +90,9 @@ impl Blocks {
                 None
             }
             // Few blocks are open: the one that is being written, and parallel calls.
-            About::Known(part, told) => {
+            About::Known(part, update) => {
                 let block = self.open.iter_mut().find(|block| block.part == part && !block.ended)?;
-                block.note(told);
+                block.note(update);
                 None
             }
             About::Other(event) => Some(event),
@@ -126,9 +126,9 @@ pub(crate) fn gather(events: Vec<Event>, mut rest: impl FnMut(Event)) -> (Vec<Bl
                 blocks.push(Block::new(part, kind));
             }
             // Most events belong to the part that started last.
-            About::Known(part, told) => {
+            About::Known(part, update) => {
                 if let Some(block) = blocks.iter_mut().rev().find(|block| block.part == part) {
-                    block.note(told);
+                    block.note(update);
                 }
             }
             About::Other(event) => rest(event),
@@ -145,11 +145,11 @@ pub(crate) fn unexplained_end() -> Box<Fault> {
 
 enum About {
     New(u32, PartKind),
-    Known(u32, Told),
+    Known(u32, BlockUpdate),
     Other(Event),
 }
 
-enum Told {
+enum BlockUpdate {
     Text(String),
     Seal(String),
     Citation(Json),
@@ -160,10 +160,10 @@ enum Told {
 fn about(event: Event) -> About {
     match event {
         Event::Begin { choice: 0, part, kind } => About::New(part, kind),
-        Event::Delta { choice: 0, part, text } => About::Known(part, Told::Text(text)),
-        Event::Signature { choice: 0, part, value } => About::Known(part, Told::Seal(value)),
-        Event::Citation { choice: 0, part, json } => About::Known(part, Told::Citation(json)),
-        Event::End { choice: 0, part } => About::Known(part, Told::End),
+        Event::Delta { choice: 0, part, text } => About::Known(part, BlockUpdate::Text(text)),
+        Event::Signature { choice: 0, part, value } => About::Known(part, BlockUpdate::Seal(value)),
+        Event::Citation { choice: 0, part, json } => About::Known(part, BlockUpdate::Citation(json)),
+        Event::End { choice: 0, part } => About::Known(part, BlockUpdate::End),
         other => About::Other(other),
     }
 }

@@ -39,7 +39,7 @@ pub struct BatchModels {
     /// The storage location of requests that are not inline.
     pub storage: Option<JobStorage>,
     /// The span of each model name in the body, with its index in `models`.
-    places: Vec<(Span, usize)>,
+    model_spans: Vec<(Span, usize)>,
     /// Spans that repeat the model of the address, as a resource name.
     resources: Vec<Span>,
 }
@@ -75,7 +75,7 @@ impl BatchModels {
     /// For one model and requests that are stored elsewhere.
     pub(crate) fn of_job(model: String, span: Span, storage: JobStorage) -> Self {
         let model = BatchModel { name: model, path: job::MODEL.to_owned(), upstream_name: None };
-        Self { models: vec![model], storage: Some(storage), places: vec![(span, 0)], ..Self::default() }
+        Self { models: vec![model], storage: Some(storage), model_spans: vec![(span, 0)], ..Self::default() }
     }
 
     fn name(&mut self, model: String, span: Span, request: usize) -> Result<(), Box<Fault>> {
@@ -89,13 +89,13 @@ impl BatchModels {
         if known.is_none() {
             self.models.push(BatchModel { name: model, path: model_of(request), upstream_name: None });
         }
-        self.places.push((span, at));
+        self.model_spans.push((span, at));
         Ok(())
     }
 
     /// The client's bytes with every model renamed to what the provider calls it.
     pub(crate) fn upstream_body(&self, body: &Bytes) -> Vec<Bytes> {
-        let renamed = self.places.iter().filter_map(|(span, at)| {
+        let renamed = self.model_spans.iter().filter_map(|(span, at)| {
             let model = self.models.get(*at)?;
             let name = model.upstream_name.as_deref().filter(|name| *name != model.name)?;
             Some(rename_at(*span, name))
@@ -143,9 +143,12 @@ pub(crate) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
             return Err(wrong_type(REQUESTS.to_owned(), "a list", kind));
         }
         cursor
-            .array(|cursor, at| match at < REQUESTS_MAX {
-                true => read_ask(cursor, body, at)?.join(at, &mut bundle, &mut ids),
-                false => Err(too_many()),
+            .array(|cursor, at| {
+                if at < REQUESTS_MAX {
+                    read_batch_item(cursor, body, at)?.join(at, &mut bundle, &mut ids)
+                } else {
+                    Err(too_many())
+                }
             })
             .map(drop)
     })?;
@@ -165,27 +168,31 @@ fn too_many() -> Box<Fault> {
 
 /// What is read of one request.
 #[derive(Default)]
-struct Asked<'b> {
+struct BatchItem<'b> {
     custom_id: Option<Cow<'b, str>>,
     has_params: bool,
     model: Option<(String, Span)>,
 }
 
-fn place(at: usize, name: &str) -> String {
+fn request_path(at: usize, name: &str) -> String {
     format!("{REQUESTS}[{at}]{name}")
 }
 
-fn read_ask<'b>(cursor: &mut Cursor<'b>, body: &'b Bytes, at: usize) -> Result<Asked<'b>, Box<Fault>> {
+fn read_batch_item<'b>(
+    cursor: &mut Cursor<'b>,
+    body: &'b Bytes,
+    at: usize,
+) -> Result<BatchItem<'b>, Box<Fault>> {
     // Sent alone it would be a body: limits apply to each request by itself.
     cursor.begin_document();
     let kind = cursor.kind()?;
     if kind != Kind::Object {
-        return Err(wrong_type(place(at, ""), "an object", kind));
+        return Err(wrong_type(request_path(at, ""), "an object", kind));
     }
-    let mut asked = Asked::default();
+    let mut item = BatchItem::default();
     cursor.object(|cursor, member| {
         if member.key.is("params") {
-            return asked.read_params(cursor, body, at);
+            return item.read_params(cursor, body, at);
         }
         if !member.key.is("custom_id") {
             cursor.skip()?;
@@ -193,24 +200,24 @@ fn read_ask<'b>(cursor: &mut Cursor<'b>, body: &'b Bytes, at: usize) -> Result<A
         }
         let kind = cursor.kind()?;
         let Value::String(text) = cursor.value()? else {
-            return Err(wrong_type(place(at, ".custom_id"), "a string", kind));
+            return Err(wrong_type(request_path(at, ".custom_id"), "a string", kind));
         };
-        match asked.custom_id.replace(text.decode()) {
-            Some(_) => Err(duplicate(place(at, ".custom_id"))),
+        match item.custom_id.replace(text.decode()) {
+            Some(_) => Err(duplicate(request_path(at, ".custom_id"))),
             None => Ok(()),
         }
     })?;
-    Ok(asked)
+    Ok(item)
 }
 
-impl<'b> Asked<'b> {
+impl<'b> BatchItem<'b> {
     fn read_params(&mut self, cursor: &mut Cursor<'b>, body: &'b Bytes, at: usize) -> Result<(), Box<Fault>> {
         let kind = cursor.kind()?;
         if kind != Kind::Object {
-            return Err(wrong_type(place(at, ".params"), "an object", kind));
+            return Err(wrong_type(request_path(at, ".params"), "an object", kind));
         }
         if std::mem::replace(&mut self.has_params, true) {
-            return Err(duplicate(place(at, ".params")));
+            return Err(duplicate(request_path(at, ".params")));
         }
         let read = cursor.object(|cursor, member| {
             if !member.key.is("model") {
@@ -237,15 +244,15 @@ impl<'b> Asked<'b> {
         bundle: &mut BatchModels,
         ids: &mut HashSet<Cow<'b, str>>,
     ) -> Result<(), Box<Fault>> {
-        let custom_id = self.custom_id.ok_or_else(|| missing(place(at, ".custom_id"), ID_HOW))?;
+        let custom_id = self.custom_id.ok_or_else(|| missing(request_path(at, ".custom_id"), ID_HOW))?;
         if !(1..=CUSTOM_ID_CHARS_MAX).contains(&custom_id.chars().count()) {
             let fix = format!("Send 1 to {CUSTOM_ID_CHARS_MAX} characters.");
-            return Err(wrong_value(place(at, ".custom_id"), "is empty or too long", fix));
+            return Err(wrong_value(request_path(at, ".custom_id"), "is empty or too long", fix));
         }
         // Accounting tells the requests apart by this id.
         if !ids.insert(custom_id) {
             let what = "is that of another request, too";
-            return Err(wrong_value(place(at, ".custom_id"), what, ID_HOW.to_owned()));
+            return Err(wrong_value(request_path(at, ".custom_id"), what, ID_HOW.to_owned()));
         }
         let (model, span) = self
             .model
@@ -384,7 +391,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_with_its_place() {
         let ask = |id: &str, params: &str| format!(r#"{{"custom_id":"{id}","params":{params}}}"#);
-        let batch = |asks: &[String]| format!(r#"{{"requests":[{}]}}"#, asks.join(","));
+        let batch = |requests: &[String]| format!(r#"{{"requests":[{}]}}"#, requests.join(","));
         let good = ask("a", r#"{"model":"m"}"#);
         let many: Vec<String> =
             (0..=MODELS_MAX).map(|at| ask(&at.to_string(), &format!(r#"{{"model":"m{at}"}}"#))).collect();
@@ -437,8 +444,9 @@ mod tests {
     #[test]
     fn the_members_of_one_request_do_not_count_for_the_others() {
         let batch = |number: usize| {
-            let asks = (0..number).map(|at| format!(r#"{{"custom_id":"{at}","params":{{"model":"m"}}}}"#));
-            decode(&Bytes::from(format!(r#"{{"requests":[{}]}}"#, asks.collect::<Vec<_>>().join(","))))
+            let requests =
+                (0..number).map(|at| format!(r#"{{"custom_id":"{at}","params":{{"model":"m"}}}}"#));
+            decode(&Bytes::from(format!(r#"{{"requests":[{}]}}"#, requests.collect::<Vec<_>>().join(","))))
         };
         assert!(batch(REQUESTS_MAX).is_ok());
         let fault = batch(REQUESTS_MAX + 1).unwrap_err();

@@ -34,7 +34,7 @@ pub(crate) fn pair(turns: &[Turn]) -> Result<HashMap<usize, Vec<&Part>>, Box<Fau
         for part in &turn.parts {
             let Content::ToolResult(result) = &part.content else { continue };
             let caller = calling.filter(|_| open.remove(result.id.as_str()));
-            let Some(caller) = caller else { return Err(unasked(index)) };
+            let Some(caller) = caller else { return Err(unexpected_result(index)) };
             answered.entry(caller).or_insert_with(Vec::new).push(part);
         }
     }
@@ -57,16 +57,16 @@ fn check_answered(calling: Option<usize>, open: &HashSet<&str>) -> Result<(), Bo
     let Some(turn) = calling.filter(|_| !open.is_empty()) else { return Ok(()) };
     let message = format!("\"messages[{turn}]\" calls a tool and has no result of it.");
     let fix = "Send the result of each call before the next turn of the assistant.";
-    Err(refused("tool_call_without_result", message, fix, turn))
+    Err(turn_fault("tool_call_without_result", message, fix, turn))
 }
 
-fn unasked(turn: usize) -> Box<Fault> {
+fn unexpected_result(turn: usize) -> Box<Fault> {
     let message = format!("\"messages[{turn}]\" has a result that no call before it asks for.");
     let fix = "Send each result once, behind the turn of the assistant that has the call with its id.";
-    refused("tool_result_without_call", message, fix, turn)
+    turn_fault("tool_result_without_call", message, fix, turn)
 }
 
-fn refused(code: &'static str, message: String, fix: &'static str, turn: usize) -> Box<Fault> {
+fn turn_fault(code: &'static str, message: String, fix: &'static str, turn: usize) -> Box<Fault> {
     Box::new(Fault::new(FaultClass::BadRequest, code, message).fix(fix).param(format!("messages[{turn}]")))
 }
 
@@ -97,7 +97,7 @@ pub(crate) fn typed(schema: &str) -> Cow<'_, str> {
 pub(crate) struct Parameters<'a>(pub(crate) &'a Json);
 
 impl Parameters<'_> {
-    fn said(&self) -> Cow<'_, str> {
+    fn schema(&self) -> Cow<'_, str> {
         let typed = typed(self.0.as_str());
         let named = match with_member(&typed, "properties", "{}") {
             Cow::Owned(named) => Some(named),
@@ -109,17 +109,17 @@ impl Parameters<'_> {
 
 impl Serialize for Parameters<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let said = self.said();
-        serde_json::from_str::<&RawValue>(&said).map_err(serde::ser::Error::custom)?.serialize(serializer)
+        let schema = self.schema();
+        serde_json::from_str::<&RawValue>(&schema).map_err(serde::ser::Error::custom)?.serialize(serializer)
     }
 }
 
 /// The object with a member put first, where it has none of that name.
 pub(crate) fn with_member<'a>(object: &'a str, name: &str, value: &str) -> Cow<'a, str> {
-    let is_said = find_member(object.as_bytes(), name).map_or(true, |found| found.is_some());
+    let is_present = find_member(object.as_bytes(), name).map_or(true, |found| found.is_some());
     let inside = object.trim_start().strip_prefix('{').map(str::trim_start);
     match inside {
-        Some(inside) if !is_said => {
+        Some(inside) if !is_present => {
             let comma = if inside.starts_with('}') { "" } else { "," };
             Cow::Owned(format!("{{\"{name}\":{value}{comma}{inside}"))
         }
@@ -171,7 +171,7 @@ pub(crate) fn declared(tool: &ToolKind) -> Option<Declared<'_>> {
             let rules = format.as_ref().and_then(rules_of);
             Some(Declared {
                 name,
-                description: described(description.as_deref(), rules.as_deref()),
+                description: full_description(description.as_deref(), rules.as_deref()),
                 schema: Some(TEXT_SCHEMA),
                 strict: None,
                 loses_format: rules.is_some(),
@@ -184,19 +184,19 @@ pub(crate) fn declared(tool: &ToolKind) -> Option<Declared<'_>> {
 /// The grammar constraint of a custom tool as a sentence for the model; `None` where any text will do.
 fn rules_of(format: &Json) -> Option<String> {
     let bytes = format.as_str().as_bytes();
-    let said = |name| {
+    let text_member = |name| {
         let span = find_member(bytes, name).ok().flatten()?;
         match Cursor::new(span.of(bytes)).ok()?.value().ok()? {
             Value::String(text) => Some(text.decode().into_owned()),
             _ => None,
         }
     };
-    let definition = said("definition")?;
-    let syntax = said("syntax").unwrap_or_default();
+    let definition = text_member("definition")?;
+    let syntax = text_member("syntax").unwrap_or_default();
     Some(format!("\"input\" must match this {syntax} grammar:\n{definition}"))
 }
 
-fn described<'a>(description: Option<&'a str>, rules: Option<&str>) -> Option<Cow<'a, str>> {
+fn full_description<'a>(description: Option<&'a str>, rules: Option<&str>) -> Option<Cow<'a, str>> {
     match (description, rules) {
         (Some(description), Some(rules)) => Some(Cow::Owned(format!("{description}\n\n{rules}"))),
         (Some(description), None) => Some(Cow::Borrowed(description)),

@@ -93,16 +93,20 @@ pub(crate) struct AnswerFilter {
 }
 
 impl AnswerFilter {
-    pub(crate) fn new(asked: &AnswerConstraints) -> Self {
-        Self { one_call: asked.one_call, custom_tools: asked.custom_tools.clone(), ..Self::default() }
+    pub(crate) fn new(constraints: &AnswerConstraints) -> Self {
+        Self {
+            one_call: constraints.one_call,
+            custom_tools: constraints.custom_tools.clone(),
+            ..Self::default()
+        }
     }
 
     pub(crate) fn apply(&mut self, events: &mut Vec<Event>) {
         if !self.one_call && self.custom_tools.is_empty() {
             return;
         }
-        let told: Vec<Event> = events.drain(..).filter_map(|event| self.take(event)).collect();
-        *events = told;
+        let filtered: Vec<Event> = events.drain(..).filter_map(|event| self.take(event)).collect();
+        *events = filtered;
     }
 
     /// `None` where the event is dropped.
@@ -122,7 +126,7 @@ impl AnswerFilter {
                 Some(Event::Begin { choice, part, kind })
             }
             Event::Delta { choice, part, text } => {
-                let open = self.texts.iter_mut().find(|(place, _)| *place == (choice, part));
+                let open = self.texts.iter_mut().find(|(key, _)| *key == (choice, part));
                 let text = match open {
                     Some((_, one)) => one.push(&text),
                     None if self.hidden.contains(&(choice, part)) => return None,
@@ -131,9 +135,9 @@ impl AnswerFilter {
                 (!text.is_empty()).then_some(Event::Delta { choice, part, text })
             }
             Event::End { choice, part } => {
-                self.texts.retain(|(place, _)| *place != (choice, part));
+                self.texts.retain(|(key, _)| *key != (choice, part));
                 let before = self.hidden.len();
-                self.hidden.retain(|place| *place != (choice, part));
+                self.hidden.retain(|key| *key != (choice, part));
                 (before == self.hidden.len()).then_some(Event::End { choice, part })
             }
             Event::Signature { choice, part, .. } if self.hidden.contains(&(choice, part)) => None,

@@ -5,9 +5,9 @@ use domain::prompt::{Caching, Output, Sampling};
 use domain::{Fault, Grammar, Prompt, Usage};
 
 use crate::answer::{AnswerFacts, StreamFault};
+use crate::answer_path::AnswerPath;
 use crate::chat;
 use crate::json::{Cursor, JsonError, Kind};
-use crate::passage::AnswerPath;
 use crate::request::resource_text;
 use crate::translate::{TargetModel, TranslatedRequest, translate_request};
 use crate::whole::BufferedAnswer;
@@ -47,14 +47,14 @@ pub fn write_count_request(
     client: Grammar,
     prompt: &Prompt,
     upstream: Grammar,
-    listener: &TargetModel<'_>,
+    target: &TargetModel<'_>,
     is_lenient: bool,
 ) -> Result<TranslatedRequest, Box<Fault>> {
     let TranslatedRequest { body, dropped } =
-        translate_request(client, prompt, upstream, listener, is_lenient)?;
+        translate_request(client, prompt, upstream, target, is_lenient)?;
     let body = match upstream {
         Grammar::Gemini => {
-            let model = resource_text(listener.model);
+            let model = resource_text(target.model);
             let inside = with_first(&body, "model", &model)?;
             format!("{{\"generateContentRequest\":{inside}}}")
         }
@@ -111,10 +111,14 @@ fn with_first(object: &[u8], name: &str, value: &str) -> Result<String, Box<Faul
 }
 
 /// Reads an upstream's count, and writes it in the client's dialect. Counting uses no tokens.
-pub(crate) fn buffered_answer(way: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
-    let tokens = read_count(way.upstream, &body)?;
+pub(crate) fn buffered_answer(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+    let tokens = read_count(answer_path.upstream, &body)?;
     let facts = AnswerFacts { usage: Some(Usage::default()), content_bytes: 0 };
-    let body = if way.client == way.upstream { body } else { count_answer(way.client, tokens) };
+    let body = if answer_path.client == answer_path.upstream {
+        body
+    } else {
+        count_answer(answer_path.client, tokens)
+    };
     Ok(BufferedAnswer::plain(body, facts))
 }
 
@@ -183,12 +187,12 @@ mod tests {
     }
 
     /// What a counter of another dialect is sent for a request that also asks for a certain kind of answer.
-    fn said(upstream: Grammar, body: &'static str) -> String {
+    fn count_body(upstream: Grammar, body: &'static str) -> String {
         let mut prompt = crate::anthropic::read_prompt(body.as_bytes()).unwrap();
         forget_answer(&mut prompt);
-        let listener = TargetModel { model: "m", abilities: Abilities::default() };
-        let spoken = write_count_request(Grammar::Anthropic, &prompt, upstream, &listener, false).unwrap();
-        String::from_utf8(spoken.body.to_vec()).unwrap()
+        let target = TargetModel { model: "m", abilities: Abilities::default() };
+        let translated = write_count_request(Grammar::Anthropic, &prompt, upstream, &target, false).unwrap();
+        String::from_utf8(translated.body.to_vec()).unwrap()
     }
 
     #[test]
@@ -196,20 +200,20 @@ mod tests {
         let body = r#"{"model":"a","max_tokens":9,"stream":true,"temperature":0.5,"stop_sequences":["x"],
             "metadata":{"user_id":"u"},"system":"Be brief.","messages":[{"role":"user","content":"Hello"}]}"#;
         assert_eq!(
-            said(Grammar::Gemini, body),
+            count_body(Grammar::Gemini, body),
             r#"{"generateContentRequest":{"model":"models/m","systemInstruction":{"parts":[{"text":"Be brief."}]},"contents":[{"role":"user","parts":[{"text":"Hello"}]}]}}"#
         );
         assert_eq!(
-            said(Grammar::Converse, body),
+            count_body(Grammar::Converse, body),
             r#"{"input":{"converse":{"messages":[{"role":"user","content":[{"text":"Hello"}]}],"system":[{"text":"Be brief."}]}}}"#
         );
         for (upstream, members) in [
             (Grammar::Responses, &["instructions", "input"][..]),
             (Grammar::Anthropic, &["system", "messages"]),
         ] {
-            let said: serde_json::Map<String, serde_json::Value> =
-                serde_json::from_str(&said(upstream, body)).unwrap();
-            let mut names: Vec<&str> = said.keys().map(String::as_str).collect();
+            let written: serde_json::Map<String, serde_json::Value> =
+                serde_json::from_str(&count_body(upstream, body)).unwrap();
+            let mut names: Vec<&str> = written.keys().map(String::as_str).collect();
             names.retain(|name| !members.contains(name));
             assert_eq!(names, ["model"], "{upstream:?}");
         }

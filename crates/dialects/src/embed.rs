@@ -10,8 +10,8 @@ use bytes::Bytes;
 use domain::{Fault, FaultClass, Grammar, Usage};
 
 use crate::answer::{AnswerFacts, StreamFault};
+use crate::answer_path::AnswerPath;
 use crate::losses::DroppedFields;
-use crate::passage::AnswerPath;
 use crate::translate::TranslatedRequest;
 use crate::whole::BufferedAnswer;
 use crate::{Request, chat, gemini};
@@ -116,28 +116,29 @@ fn read_texts<'a>(
 }
 
 /// Reads an embeddings response, and writes it as the client requested.
-pub(crate) fn buffered_answer(way: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+pub(crate) fn buffered_answer(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
     let text = chat::side::document(&body)?;
-    if way.is_same_dialect() && way.client == Grammar::Chat {
+    if answer_path.is_same_dialect() && answer_path.client == Grammar::Chat {
         let facts = chat::side::read_answer(&body)?;
         return Ok(BufferedAnswer::plain(body, facts));
     }
-    let mut told = match way.upstream {
+    let mut answer = match answer_path.upstream {
         Grammar::Gemini => gemini::read_vectors(text)?,
         Grammar::Hosted => hosted::read_vectors(text)?,
         _ => chat::read_vectors(text)?,
     };
-    if told.vectors.is_empty() {
+    if answer.vectors.is_empty() {
         return Err(StreamFault::Broken("no_vectors"));
     }
-    told.usage = told.usage.or_else(|| way.estimator.as_ref().map(|guess| guess.usage("", 0)));
-    let facts = AnswerFacts { usage: told.usage, content_bytes: 0 };
-    if way.is_same_dialect() {
+    answer.usage =
+        answer.usage.or_else(|| answer_path.estimator.as_ref().map(|estimator| estimator.usage("", 0)));
+    let facts = AnswerFacts { usage: answer.usage, content_bytes: 0 };
+    if answer_path.is_same_dialect() {
         return Ok(BufferedAnswer::plain(body, facts));
     }
-    let written = match way.client {
-        Grammar::Gemini => gemini::write_vectors(&told, way.vectors.is_batch)?,
-        _ => chat::write_vectors(&told, way)?,
+    let written = match answer_path.client {
+        Grammar::Gemini => gemini::write_vectors(&answer, answer_path.vectors.is_batch)?,
+        _ => chat::write_vectors(&answer, answer_path)?,
     };
     Ok(BufferedAnswer::plain(Bytes::from(written), facts))
 }

@@ -136,7 +136,7 @@ pub(crate) fn message(fault: &Fault, trace: TraceId) -> String {
         message.push(' ');
         message.push_str(fix);
     }
-    match fault.upstream.as_deref().and_then(told_id) {
+    match fault.upstream.as_deref().and_then(upstream_id) {
         Some((provider, id)) => {
             message.push_str(&format!(" (request id: {trace}; {provider} calls it {id})"))
         }
@@ -146,7 +146,7 @@ pub(crate) fn message(fault: &Fault, trace: TraceId) -> String {
 }
 
 /// The provider, and its own request id for its support desk.
-fn told_id(report: &UpstreamReport) -> Option<(&str, &str)> {
+fn upstream_id(report: &UpstreamReport) -> Option<(&str, &str)> {
     let id = report.request_id.as_deref()?;
     Some((if report.provider.is_empty() { "the provider" } else { &report.provider }, id))
 }

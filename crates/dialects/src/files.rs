@@ -13,13 +13,13 @@ use crate::{NamedFile, Request};
 pub(crate) fn read_id(
     cursor: &mut Cursor<'_>,
     files: &mut Vec<NamedFile>,
-    place: impl FnOnce() -> String,
+    path: impl FnOnce() -> String,
 ) -> Result<(), JsonError> {
     cursor.kind()?;
     let start = cursor.position();
     if let Value::String(text) = cursor.value()? {
         let span = Span::new(start, cursor.position());
-        files.push(NamedFile { id: text.decode().into_owned(), path: place(), is_exchanged: false, span });
+        files.push(NamedFile { id: text.decode().into_owned(), path: path(), is_exchanged: false, span });
     }
     Ok(())
 }
@@ -28,14 +28,13 @@ pub(crate) fn read_id(
 pub(crate) fn read_object(
     cursor: &mut Cursor<'_>,
     files: &mut Vec<NamedFile>,
-    place: &dyn Fn() -> String,
+    path: &dyn Fn() -> String,
 ) -> Result<(), JsonError> {
     if cursor.kind()? != Kind::Object {
         return cursor.skip().map(|_| ());
     }
-    cursor.object(|cursor, member| match member.key.is("file_id") {
-        true => read_id(cursor, files, place),
-        false => cursor.skip().map(|_| ()),
+    cursor.object(|cursor, member| {
+        if member.key.is("file_id") { read_id(cursor, files, path) } else { cursor.skip().map(|_| ()) }
     })?;
     Ok(())
 }
@@ -80,7 +79,7 @@ mod tests {
         (body, request)
     }
 
-    fn places(request: &Request) -> Vec<(&str, &str)> {
+    fn paths(request: &Request) -> Vec<(&str, &str)> {
         request.files.iter().map(|file| (&*file.id, &*file.path)).collect()
     }
 
@@ -103,7 +102,7 @@ mod tests {
             ("file-tg_1", "tools[0].container.file_ids[0]"),
             ("file-tg_2", "tools[1].input_image_mask.file_id"),
         ];
-        assert_eq!(places(&request), expected);
+        assert_eq!(paths(&request), expected);
         let (_, request) = read(
             Grammar::Chat,
             r#"{"model":"m","messages":[{"role":"system","content":"file-tg_1"},{"role":"user","content":[
@@ -114,7 +113,7 @@ mod tests {
             ("file-tg_1", "messages[1].content[0].file.file_id"),
             ("file-b", "messages[1].content[1].file_id"),
         ];
-        assert_eq!(places(&request), expected);
+        assert_eq!(paths(&request), expected);
     }
 
     #[test]
@@ -132,7 +131,7 @@ mod tests {
             ("file_2", "messages[0].content[1].file_id"),
             ("file_3", "messages[0].content[2].content[1].source.file_id"),
         ];
-        assert_eq!(places(&request), expected);
+        assert_eq!(paths(&request), expected);
     }
 
     #[test]

@@ -122,8 +122,9 @@ impl FormReader {
     pub fn new(content_type: &str, operation: Operation) -> Result<Self, Box<Fault>> {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         if !essence.eq_ignore_ascii_case("multipart/form-data") {
-            let shown: String = essence.chars().filter(|c| !c.is_control()).take(64).collect();
-            let message = format!("This path takes multipart/form-data, and the body came as \"{shown}\".");
+            let printable: String = essence.chars().filter(|c| !c.is_control()).take(64).collect();
+            let message =
+                format!("This path takes multipart/form-data, and the body came as \"{printable}\".");
             let fault = Fault::new(FaultClass::MediaType, "unsupported_media_type", message);
             return Err(Box::new(fault.fix("Send the body as a form, as the SDKs do.")));
         }
@@ -274,7 +275,7 @@ impl FormReader {
         if self.keeps_file() {
             return self.upload(held);
         }
-        let model = self.model.as_ref().and_then(place).unwrap_or_default();
+        let model = self.model.as_ref().and_then(index_range).unwrap_or_default();
         let text = held.get(model.clone()).and_then(|name| std::str::from_utf8(name).ok());
         let text = text.ok_or_else(|| {
             wrong_value("model".to_owned(), "is not UTF-8", "Send the id of a model.".to_owned())
@@ -284,7 +285,11 @@ impl FormReader {
             stream: has_stream(self.operation) && self.wants_stream(held)?,
             choices: 1,
             prompt_bytes: self.prompt_bytes,
-            units: Units { images: self.wanted(held)?, video_ms: self.length_ms(held), ..Units::default() },
+            units: Units {
+                images: self.image_count(held)?,
+                video_ms: self.length_ms(held),
+                ..Units::default()
+            },
             form: Some(Box::new(Form {
                 boundary: self.boundary.clone(),
                 model: Some(model),
@@ -302,24 +307,24 @@ impl FormReader {
     }
 
     /// The number of images or seconds as written; empty where it is not UTF-8.
-    fn said_count<'h>(&self, held: &'h [u8]) -> Option<&'h str> {
-        let said = held.get(self.count.as_ref().and_then(place)?)?;
-        Some(std::str::from_utf8(said).unwrap_or_default())
+    fn count_text<'h>(&self, held: &'h [u8]) -> Option<&'h str> {
+        let text = held.get(self.count.as_ref().and_then(index_range)?)?;
+        Some(std::str::from_utf8(text).unwrap_or_default())
     }
 
     /// The requested length of a video.
     fn length_ms(&self, held: &[u8]) -> u64 {
-        let said = self.said_count(held).filter(|_| self.operation == Operation::Video);
-        said.and_then(video::millis).unwrap_or(0)
+        let text = self.count_text(held).filter(|_| self.operation == Operation::Video);
+        text.and_then(video::millis).unwrap_or(0)
     }
 
     /// The requested number of images.
-    fn wanted(&self, held: &[u8]) -> Result<u64, Box<Fault>> {
+    fn image_count(&self, held: &[u8]) -> Result<u64, Box<Fault>> {
         if !self.operation.makes_pictures() {
             return Ok(0);
         }
-        let Some(said) = self.said_count(held) else { return Ok(1) };
-        let count = said.parse::<u32>().ok();
+        let Some(text) = self.count_text(held) else { return Ok(1) };
+        let count = text.parse::<u32>().ok();
         match count.filter(|count| (1..=CHOICES_MAX).contains(count)) {
             Some(count) => Ok(u64::from(count)),
             None => {
@@ -331,17 +336,17 @@ impl FormReader {
 
     /// The same for a file upload. The provider may be given by its name, or by that of a model.
     fn upload(&self, held: &[u8]) -> Result<Request, Box<Fault>> {
-        let said = |range: &Option<Range<u64>>, name: &str| {
-            let bytes = range.as_ref().and_then(place).and_then(|range| held.get(range));
+        let field = |range: &Option<Range<u64>>, name: &str| {
+            let bytes = range.as_ref().and_then(index_range).and_then(|range| held.get(range));
             let text = bytes.map(|bytes| std::str::from_utf8(bytes).map(str::trim)).transpose();
             text.map_err(|_| wrong_value(name.to_owned(), "is not UTF-8", "Send a name.".to_owned()))
         };
-        let model = said(&self.model, "model")?.filter(|name| !name.is_empty());
-        let provider = said(&self.provider, "provider")?.filter(|name| !name.is_empty());
+        let model = field(&self.model, "model")?.filter(|name| !name.is_empty());
+        let provider = field(&self.provider, "provider")?.filter(|name| !name.is_empty());
         let form = Form {
             boundary: self.boundary.clone(),
             model: None,
-            own: self.own.iter().filter_map(place).collect(),
+            own: self.own.iter().filter_map(index_range).collect(),
             held_bytes: held.len() as u64,
             files: self.files,
             unknown: self.unknown.clone(),
@@ -357,10 +362,10 @@ impl FormReader {
     }
 
     fn wants_stream(&self, held: &[u8]) -> Result<bool, Box<Fault>> {
-        let Some(said) = self.stream.as_ref().and_then(place).and_then(|range| held.get(range)) else {
+        let Some(value) = self.stream.as_ref().and_then(index_range).and_then(|range| held.get(range)) else {
             return Ok(false);
         };
-        match said.to_ascii_lowercase().as_slice() {
+        match value.to_ascii_lowercase().as_slice() {
             b"true" | b"1" => Ok(true),
             b"false" | b"0" | b"" | b"null" => Ok(false),
             _ => {
@@ -380,9 +385,10 @@ impl Form {
     #[must_use]
     pub fn content_type(&self) -> String {
         let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"'+_-.".contains(&byte);
-        match self.boundary.bytes().all(is_token) {
-            true => format!("multipart/form-data; boundary={}", self.boundary),
-            false => format!("multipart/form-data; boundary=\"{}\"", self.boundary),
+        if self.boundary.bytes().all(is_token) {
+            format!("multipart/form-data; boundary={}", self.boundary)
+        } else {
+            format!("multipart/form-data; boundary=\"{}\"", self.boundary)
         }
     }
 
@@ -444,7 +450,7 @@ fn position(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
 
-fn place(range: &Range<u64>) -> Option<Range<usize>> {
+fn index_range(range: &Range<u64>) -> Option<Range<usize>> {
     Some(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?)
 }
 
@@ -536,8 +542,8 @@ mod tests {
             for parts in [[(own, "openai"), purpose, (FILE, "{}")], [purpose, (own, "openai"), (FILE, "{}")]]
             {
                 let (request, body) = upload(&parts).unwrap();
-                let said = if own == "model" { Some(&*request.model) } else { request.provider.as_deref() };
-                assert_eq!(said, Some("openai"), "{own}");
+                let owner = if own == "model" { Some(&*request.model) } else { request.provider.as_deref() };
+                assert_eq!(owner, Some("openai"), "{own}");
                 assert_eq!(request.form.unwrap().upstream_body(&body, "m").concat(), rest, "{own}");
             }
             let fault = upload(&[purpose, (FILE, "{}"), (own, "openai")]).map(drop).unwrap_err();
@@ -597,12 +603,12 @@ mod tests {
     #[test]
     fn a_film_needs_no_picture_but_words() {
         let (model, prompt) = (("model", "m"), ("prompt", "a tide"));
-        let film = |parts: &[(&str, &str)]| read_as(Operation::Video, parts);
-        let (request, _) = film(&[model, prompt, ("seconds", "8")]).unwrap();
+        let video = |parts: &[(&str, &str)]| read_as(Operation::Video, parts);
+        let (request, _) = video(&[model, prompt, ("seconds", "8")]).unwrap();
         assert_eq!((request.stream, request.prompt_bytes, request.units.video_ms), (false, 6, 8_000));
-        let (request, _) = film(&[prompt, (INPUT, "picture"), model]).unwrap();
+        let (request, _) = video(&[prompt, (INPUT, "picture"), model]).unwrap();
         assert_eq!((request.form.unwrap().files, request.units.video_ms), (1, 0));
-        let wrong = |parts: &[(&str, &str)]| film(parts).map(drop).unwrap_err();
+        let wrong = |parts: &[(&str, &str)]| video(parts).map(drop).unwrap_err();
         assert_eq!(wrong(&[prompt]).param.as_deref(), Some("model"));
         assert_eq!(wrong(&[model]).param.as_deref(), Some("prompt"));
         let twice = wrong(&[model, prompt, ("seconds", "4"), ("seconds", "8")]);

@@ -17,7 +17,7 @@ pub fn with_members(
     members: &[(&str, String)],
     has_model: bool,
 ) -> Result<Vec<Bytes>, Box<Fault>> {
-    let body = joined(body);
+    let body = join(body);
     let mut cursor = Cursor::new(&body)?;
     let mut edits = Vec::with_capacity(4);
     let mut keeps_first = false;
@@ -64,7 +64,7 @@ const COUNTED: [&str; 6] =
 /// # Errors
 /// The body is not an object.
 pub fn bare_count(body: &[Bytes]) -> Result<Vec<Bytes>, Box<Fault>> {
-    let body = joined(body);
+    let body = join(body);
     let mut inner = None;
     let mut cursor = Cursor::new(&body)?;
     cursor.object(|cursor, member| {
@@ -80,7 +80,7 @@ pub fn bare_count(body: &[Bytes]) -> Result<Vec<Bytes>, Box<Fault>> {
     }
 }
 
-fn joined(body: &[Bytes]) -> Bytes {
+fn join(body: &[Bytes]) -> Bytes {
     match body {
         [one] => one.clone(),
         several => Bytes::from(several.concat()),

@@ -44,7 +44,7 @@ const SHOWN: [&str; 7] = [
 pub struct JobStorage {
     pub places: BatchPlaces,
     /// The members of the client's request that lists show.
-    said: Map<String, Json>,
+    listed: Map<String, Json>,
 }
 
 impl JobStorage {
@@ -55,11 +55,11 @@ impl JobStorage {
     #[must_use]
     pub fn list_entry(&self, name: &str, model: &str, made_unix_s: u64) -> String {
         let made = &*moment(made_unix_s);
-        let mut shown = self.said.clone();
+        let mut entry = self.listed.clone();
         for (member, value) in [(NAME, name), (MODEL, model), ("status", Self::NEW), ("submitTime", made)] {
-            shown.insert(member.to_owned(), value.into());
+            entry.insert(member.to_owned(), value.into());
         }
-        Json::Object(shown).to_string()
+        Json::Object(entry).to_string()
     }
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
     if kind != Kind::Object {
         return Err(no_object(kind));
     }
-    let (mut model, mut said) = (None, Map::new());
+    let (mut model, mut listed) = (None, Map::new());
     cursor.object(|cursor, member| {
         let kind = cursor.kind()?;
         let span = cursor.skip()?;
@@ -91,7 +91,7 @@ pub(crate) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
         if !SHOWN.contains(&&*name) {
             return Ok(());
         }
-        match said.insert(name.clone().into_owned(), read(span, body)) {
+        match listed.insert(name.clone().into_owned(), read(span, body)) {
             Some(_) => Err(duplicate(name.into_owned())),
             None => Ok::<(), Box<Fault>>(()),
         }
@@ -101,14 +101,14 @@ pub(crate) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
     let (model, span) = named.ok_or_else(|| missing(MODEL.to_owned(), MODEL_HOW))?;
     let places = BatchPlaces {
         input: text(
-            &said,
+            &listed,
             BatchPlaces::INPUT,
             "Name the file of requests, as in s3://bucket/in/asks.jsonl.",
         )?,
-        output: text(&said, BatchPlaces::OUTPUT, "Say where results are to lie, as in s3://bucket/out/.")?,
-        role: text(&said, BatchPlaces::ROLE, "Name the role in which the storage is reached.")?,
+        output: text(&listed, BatchPlaces::OUTPUT, "Say where results are to lie, as in s3://bucket/out/.")?,
+        role: text(&listed, BatchPlaces::ROLE, "Name the role in which the storage is reached.")?,
     };
-    let storage = JobStorage { places, said };
+    let storage = JobStorage { places, listed };
     let request = Request::of_model(&model);
     let bundle = BatchModels::of_job(model, span, storage);
     Ok(Request { max_output_tokens: Some(0), batch: Some(Box::new(bundle)), ..request })
@@ -119,13 +119,13 @@ fn read(span: Span, body: &[u8]) -> Json {
 }
 
 /// The string at a dotted path below an object.
-fn text(said: &Map<String, Json>, place: &'static str, fix: &'static str) -> Result<String, Box<Fault>> {
-    let mut parts = place.split('.');
-    let first = parts.next().and_then(|part| said.get(part));
+fn text(members: &Map<String, Json>, path: &'static str, fix: &'static str) -> Result<String, Box<Fault>> {
+    let mut parts = path.split('.');
+    let first = parts.next().and_then(|part| members.get(part));
     match parts.try_fold(first, |value, part| value.map(|value| value.get(part))).flatten() {
         Some(Json::String(text)) if !text.is_empty() => Ok(text.clone()),
-        Some(Json::Null) | None => Err(missing(place.to_owned(), fix)),
-        Some(other) => Err(wrong_type(place.to_owned(), "a string", kind_of(other))),
+        Some(Json::Null) | None => Err(missing(path.to_owned(), fix)),
+        Some(other) => Err(wrong_type(path.to_owned(), "a string", kind_of(other))),
     }
 }
 
@@ -169,17 +169,17 @@ pub struct InvocationJob {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct InputConfig {
     #[serde(rename = "s3InputDataConfig")]
-    at: Place,
+    at: StorageUri,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct OutputConfig {
     #[serde(rename = "s3OutputDataConfig")]
-    at: Place,
+    at: StorageUri,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-struct Place {
+struct StorageUri {
     #[serde(rename = "s3Uri")]
     uri: String,
 }
@@ -274,8 +274,8 @@ pub(crate) fn read_item(line: &[u8]) -> Option<BatchOutputLine> {
             }
         }
         (_, Some(Failed { error_code })) => {
-            let told = error_code.as_ref().and_then(Json::as_u64).and_then(|told| u16::try_from(told).ok());
-            let status = told.filter(|status| (400..600).contains(status)).unwrap_or(500);
+            let code = error_code.as_ref().and_then(Json::as_u64).and_then(|code| u16::try_from(code).ok());
+            let status = code.filter(|status| (400..600).contains(status)).unwrap_or(500);
             let words = error_code.as_ref().and_then(Json::as_str).map(str::to_owned);
             BatchOutputLine { status, error_code: words, ..nothing }
         }
@@ -330,7 +330,7 @@ mod tests {
         let sent = crate::upstream_body(&body, &request, "unread", true).concat();
         let expected = NEW.replace(r#""modelId": "anthropic/m""#, r#""modelId": "us.anthropic.m""#);
         assert_eq!(String::from_utf8(sent).unwrap(), expected);
-        let shown: Json =
+        let entry: Json =
             serde_json::from_str(&storage.list_entry("arn:x", "anthropic/m", 1_795_248_000)).unwrap();
         let expected = json!({
             "jobArn": "arn:x", "jobName": "night", "modelId": "anthropic/m", "status": "Submitted",
@@ -338,7 +338,7 @@ mod tests {
             "inputDataConfig": {"s3InputDataConfig": {"s3Uri": storage.places.input}},
             "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": storage.places.output}},
         });
-        assert_eq!(shown, expected);
+        assert_eq!(entry, expected);
     }
 
     #[test]
@@ -401,7 +401,7 @@ mod tests {
 
     #[test]
     fn a_look_tells_how_far_it_is_and_where_results_lie() {
-        let told = |status: &str, more: &str| {
+        let job = |status: &str, more: &str| {
             let body = format!(
                 r#"{{"jobArn":"arn:aws:bedrock:us-east-1:123456789012:model-invocation-job/abc123def456","status":"{status}",
                 "submitTime":"2026-11-21T08:00:00Z","inputDataConfig":{{"s3InputDataConfig":{{"s3Uri":"s3://own/in/asks.jsonl"}}}},
@@ -409,10 +409,10 @@ mod tests {
             );
             read_job(body.as_bytes()).unwrap()
         };
-        let ended = told("Completed", r#","endTime":"2026-11-21T09:00:00Z""#);
+        let ended = job("Completed", r#","endTime":"2026-11-21T09:00:00Z""#);
         assert_eq!((ended.outcome(), ended.ended()), (JobOutcome::Results, "2026-11-21T09:00:00Z"));
         assert_eq!(ended.results().as_deref(), Some("s3://own/out/abc123def456/asks.jsonl.out"));
-        let failed = told("Failed", r#","message":"no role""#);
+        let failed = job("Failed", r#","message":"no role""#);
         assert_eq!((failed.outcome(), &*failed.why()), (JobOutcome::NoResults, "it is Failed: no role"));
         for (status, more, end) in [
             ("Stopped", r#","processedRecordCount":0"#, JobOutcome::NoResults),
@@ -422,7 +422,7 @@ mod tests {
             ("InProgress", "", JobOutcome::Running),
             ("SomethingNew", "", JobOutcome::Running),
         ] {
-            assert_eq!(told(status, more).outcome(), end, "{status} {more}");
+            assert_eq!(job(status, more).outcome(), end, "{status} {more}");
         }
         assert_eq!(read_job(b"{}"), None);
     }

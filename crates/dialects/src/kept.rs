@@ -192,7 +192,7 @@ fn number(text: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn renamed(body: &str, kind: StoredObjectKind) -> Option<(String, StoredObjectReport)> {
+    fn rename(body: &str, kind: StoredObjectKind) -> Option<(String, StoredObjectReport)> {
         let mut ours = |kind: StoredObjectKind, id: &str| format!("{}{id}", kind.prefix());
         let (body, made) = rewrite_ids(&Bytes::from(body.to_owned()), kind, &mut ours)?;
         Some((String::from_utf8(body.to_vec()).unwrap(), made))
@@ -201,38 +201,38 @@ mod tests {
     #[test]
     fn every_name_of_the_providers_becomes_ours_and_all_else_stays() {
         let batch = r#"{"id": "b1", "input_file_id":"f1","output_file_id":"f2" ,"error_file_id":null,"metadata":{"id":"mine"},"created_at":17,"expires_at":19}"#;
-        let (body, made) = renamed(batch, StoredObjectKind::Batch).unwrap();
+        let (body, made) = rename(batch, StoredObjectKind::Batch).unwrap();
         let expected = r#"{"id": "batch_tg_b1", "input_file_id":"file-tg_f1","output_file_id":"file-tg_f2" ,"error_file_id":null,"metadata":{"id":"mine"},"created_at":17,"expires_at":19}"#;
         assert_eq!(body, expected);
         assert_eq!((&*made.id, made.files.as_slice()), ("b1", &["f1".to_owned(), "f2".to_owned()][..]));
         assert_eq!((made.created_unix_s, made.expires_unix_s), (Some(17), Some(19)));
         let (body, made) =
-            renamed(r#"{"object":"file","id":"f\u0031","purpose":"batch"}"#, StoredObjectKind::File).unwrap();
+            rename(r#"{"object":"file","id":"f\u0031","purpose":"batch"}"#, StoredObjectKind::File).unwrap();
         assert_eq!(body, r#"{"object":"file","id":"file-tg_f1","purpose":"batch"}"#);
         assert_eq!((&*made.id, &*made.purpose), ("f1", "batch"));
         assert_eq!(made.list_entry, body);
         let ended = r#"{"results_url":"https://a.test/v1/messages/batches/m1/results","id":"m1","type":"message_batch"}"#;
-        let (body, _) = renamed(ended, StoredObjectKind::MessageBatch).unwrap();
+        let (body, _) = rename(ended, StoredObjectKind::MessageBatch).unwrap();
         let expected = r#"{"results_url":"/v1/messages/batches/msgbatch_tg_m1/results","id":"msgbatch_tg_m1","type":"message_batch"}"#;
         assert_eq!(body, expected);
         let going = r#"{"id":"m1","results_url":null}"#;
         assert_eq!(
-            renamed(going, StoredObjectKind::MessageBatch).unwrap().0,
+            rename(going, StoredObjectKind::MessageBatch).unwrap().0,
             r#"{"id":"msgbatch_tg_m1","results_url":null}"#
         );
         let job = r#"{"id":"x","jobArn":"arn:job/j1","status":"InProgress"}"#;
-        let (body, made) = renamed(job, StoredObjectKind::StoredBatch).unwrap();
+        let (body, made) = rename(job, StoredObjectKind::StoredBatch).unwrap();
         assert_eq!(body, job.replace("arn:job/j1", &format!("{}j1", StoredObjectKind::StoredBatch.prefix())));
         assert_eq!((&*made.id, &*made.purpose), ("j1", "InProgress"));
-        assert_eq!(renamed(r#"{"object":"file"}"#, StoredObjectKind::File), None);
-        assert_eq!(renamed("[]", StoredObjectKind::File), None);
+        assert_eq!(rename(r#"{"object":"file"}"#, StoredObjectKind::File), None);
+        assert_eq!(rename("[]", StoredObjectKind::File), None);
     }
 
     #[test]
     fn a_film_is_listed_without_the_words_that_it_was_made_of() {
-        let film =
+        let video =
             r#"{"id":"video_2","prompt":"a \"tide\" in","remixed_from_video_id":"video_1","file_id":"x"}"#;
-        let (body, made) = renamed(film, StoredObjectKind::Video).unwrap();
+        let (body, made) = rename(video, StoredObjectKind::Video).unwrap();
         let expected = |prompt: &str| {
             format!(
                 r#"{{"id":"video_tg_video_2","prompt":{prompt},"remixed_from_video_id":"video_tg_video_1","file_id":"x"}}"#
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!((body, made.list_entry), (expected(r#""a \"tide\" in""#), expected("null")));
         let own = r#"{"id":"video_2","prompt":"x","remixed_from_video_id":null}"#;
         assert!(
-            renamed(own, StoredObjectKind::Video)
+            rename(own, StoredObjectKind::Video)
                 .unwrap()
                 .1
                 .list_entry

@@ -7,6 +7,7 @@
 )]
 
 mod answer;
+mod answer_path;
 mod anthropic;
 mod batch;
 mod blocks;
@@ -37,7 +38,6 @@ mod models;
 mod native;
 mod object;
 mod one_text;
-mod passage;
 mod prefix;
 mod problem;
 mod prompt_text;
@@ -59,6 +59,7 @@ mod whole;
 mod written;
 
 pub use answer::{AnswerFacts, StreamFacts, StreamFault, ping, stream_type};
+pub use answer_path::{AnswerPath, AnswerStream};
 pub use batch::{BatchInputLine, BatchOutputLine, batch_operation, read_batch_input, read_batch_output};
 pub use bundle::{BatchModel, BatchModels, MESSAGES, MessageBatchStatus, read_message_batch};
 pub use constraints::AnswerConstraints;
@@ -84,7 +85,6 @@ pub use media::{
 };
 pub use models::{ModelRow, model_object, models_list};
 pub use native::native_headers;
-pub use passage::{AnswerPath, AnswerStream};
 pub use prefix::{Insert, PrefixEnd, Prefixes, insert, read_prefixes};
 pub use prompt_text::{UsageEstimator, each_text, is_counted};
 pub use rate_limit_headers::{is_rate_limit_header, rate_limit_headers};

@@ -407,7 +407,7 @@ impl DroppedFields {
 
     /// Drops those features that the request uses.
     pub fn drop_used(&mut self, rows: impl IntoIterator<Item = (bool, Feature)>) {
-        rows.into_iter().filter(|(is_said, _)| *is_said).for_each(|(_, feature)| self.drop_feature(feature));
+        rows.into_iter().filter(|(is_used, _)| *is_used).for_each(|(_, feature)| self.drop_feature(feature));
     }
 
     /// The target can't express the feature, which the client used at this path: `messages[2].content[0]`.
@@ -416,9 +416,9 @@ impl DroppedFields {
     }
 
     /// The target can't express a feature used in a part, whose place may be known.
-    pub fn drop_in(&mut self, feature: Feature, place: &ValuePath) {
-        match (place.as_str(), self.own_name(feature)) {
-            (Some(place), Some(name)) => self.drop_at(feature, format!("{place}.{name}")),
+    pub fn drop_in(&mut self, feature: Feature, path: &ValuePath) {
+        match (path.as_str(), self.own_name(feature)) {
+            (Some(path), Some(name)) => self.drop_at(feature, format!("{path}.{name}")),
             _ => self.drop_feature(feature),
         }
     }
@@ -475,8 +475,8 @@ impl DroppedFields {
         let needed = self.lost.iter().find(|(_, sort, _)| *sort == Droppable::Meaning && !is_lenient);
         if let Some((name, _, feature)) = needed {
             return Err(match self.by {
-                By::Grammar(upstream) => unsaid(name, *feature, upstream),
-                By::Server => untaken(name),
+                By::Grammar(upstream) => unsupported_by_grammar(name, *feature, upstream),
+                By::Server => unsupported_by_server(name),
             });
         }
         Ok(self.lost.into_iter().map(|(name, _, _)| name).collect())
@@ -511,7 +511,7 @@ pub fn of_messages(prompt: &Prompt) -> [(bool, Feature); 8] {
     ]
 }
 
-fn unsaid(name: &str, feature: Option<Feature>, upstream: Grammar) -> Box<Fault> {
+fn unsupported_by_grammar(name: &str, feature: Option<Feature>, upstream: Grammar) -> Box<Fault> {
     let message = format!(
         "The model that was to answer is spoken to in the {} grammar, which has no words for \"{name}\".",
         upstream.as_str()
@@ -531,7 +531,7 @@ fn unsaid(name: &str, feature: Option<Feature>, upstream: Grammar) -> Box<Fault>
     Box::new(fault.fix(fix).param(name.to_owned()))
 }
 
-fn untaken(name: &str) -> Box<Fault> {
+fn unsupported_by_server(name: &str) -> Box<Fault> {
     let message = format!("The server that was to answer does not take \"{name}\".");
     let fix = "Leave it out, use another model, or send \"Agent-Lenient: true\" to have it dropped. If the server does take it, \
                probe it again or state so on its credential or node.";

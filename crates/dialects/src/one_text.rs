@@ -45,7 +45,7 @@ impl OneText {
     fn take(&mut self, character: char, text: &mut String) {
         match self.state {
             State::Lead(at) => self.lead(at, character, text),
-            State::Text if !self.escape.is_empty() => self.escaped(character, text),
+            State::Text if !self.escape.is_empty() => self.push_escaped(character, text),
             State::Text => match character {
                 '"' => {
                     self.end_half(text);
@@ -75,7 +75,7 @@ impl OneText {
     }
 
     /// Takes another character of an escape.
-    fn escaped(&mut self, character: char, text: &mut String) {
+    fn push_escaped(&mut self, character: char, text: &mut String) {
         self.escape.push(character);
         let is_unit = self.escape.starts_with("\\u");
         if is_unit && self.escape.len() < "\\u0000".len() {

@@ -38,12 +38,12 @@ pub struct PrefixEnd {
     pub bytes: u64,
     /// It ends before the first turn.
     pub is_head: bool,
-    place: Option<Place>,
+    mark: Option<MarkPosition>,
 }
 
 /// Where a cache breakpoint is inserted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum MarkPosition {
     /// Before this closing brace.
     Object(usize),
     /// Around this string.
@@ -87,7 +87,7 @@ const fn names(grammar: Grammar) -> Option<Names> {
 struct Piece {
     span: Span,
     is_instruction: bool,
-    place: Option<Place>,
+    mark: Option<MarkPosition>,
 }
 
 #[derive(Default)]
@@ -178,7 +178,7 @@ impl Draft {
                 fingerprint: rolling.state,
                 bytes: rolling.bytes,
                 is_head,
-                place: piece.place,
+                mark: piece.mark,
             });
         }
         // Conversations grow at their end, so prefixes that end in the middle of a long one are dropped.
@@ -201,14 +201,14 @@ fn list(cursor: &mut Cursor<'_>, takes_marks: bool) -> Result<Piece, JsonError> 
     if !takes_marks || cursor.kind()? != Kind::Array {
         return Ok(Piece { span: cursor.skip()?, ..Piece::default() });
     }
-    let mut place = None;
+    let mut mark = None;
     let span = cursor.array(|cursor, _| {
         let is_object = cursor.kind()? == Kind::Object;
         let tool = cursor.skip()?;
-        place = (is_object && tool.len() > 2).then(|| Place::Object(tool.end.saturating_sub(1)));
+        mark = (is_object && tool.len() > 2).then(|| MarkPosition::Object(tool.end.saturating_sub(1)));
         Ok::<(), JsonError>(())
     })?;
-    Ok(Piece { span, place, ..Piece::default() })
+    Ok(Piece { span, mark, ..Piece::default() })
 }
 
 /// Whether a message is an instruction, by the value of its `role`, which is read here.
@@ -223,7 +223,7 @@ fn turn(cursor: &mut Cursor<'_>, takes_marks: bool) -> Result<Piece, JsonError> 
     let mut piece = Piece::default();
     piece.span = cursor.object(|cursor, member| {
         if takes_marks && member.key.is("content") {
-            piece.place = content(cursor, true)?.place;
+            piece.mark = content(cursor, true)?.mark;
         } else if !takes_marks && member.key.is("role") {
             piece.is_instruction = is_instruction(cursor)?;
         } else {
@@ -243,23 +243,23 @@ fn content(cursor: &mut Cursor<'_>, takes_marks: bool) -> Result<Piece, JsonErro
         }
         Kind::String => {
             let span = cursor.skip()?;
-            let place = (takes_marks && span.len() > 2).then_some(Place::Text(span));
-            Ok(Piece { span, place, ..Piece::default() })
+            let mark = (takes_marks && span.len() > 2).then_some(MarkPosition::Text(span));
+            Ok(Piece { span, mark, ..Piece::default() })
         }
         Kind::Array if takes_marks => {
-            let mut place = None;
+            let mut mark = None;
             let span = cursor.array(|cursor, _| {
-                place = block(cursor)?;
+                mark = block(cursor)?;
                 Ok::<(), JsonError>(())
             })?;
-            Ok(Piece { span, place, ..Piece::default() })
+            Ok(Piece { span, mark, ..Piece::default() })
         }
         _ => Ok(Piece { span: cursor.skip()?, ..Piece::default() }),
     }
 }
 
 /// Reasoning and empty text can't carry a breakpoint.
-fn block(cursor: &mut Cursor<'_>) -> Result<Option<Place>, JsonError> {
+fn block(cursor: &mut Cursor<'_>) -> Result<Option<MarkPosition>, JsonError> {
     if cursor.kind()? != Kind::Object {
         cursor.skip()?;
         return Ok(None);
@@ -276,7 +276,7 @@ fn block(cursor: &mut Cursor<'_>) -> Result<Option<Place>, JsonError> {
         }
         Ok::<(), JsonError>(())
     })?;
-    Ok((takes_mark && !is_empty_text).then(|| Place::Object(span.end.saturating_sub(1))))
+    Ok((takes_mark && !is_empty_text).then(|| MarkPosition::Object(span.end.saturating_sub(1))))
 }
 
 const MARKED: [&str; 5] = ["text", "image", "document", "tool_use", "tool_result"];
@@ -311,8 +311,8 @@ impl Prefixes {
     /// skipped.
     #[must_use]
     pub fn marks(&self, chosen: &[usize]) -> Vec<Insert> {
-        let places = chosen.iter().filter_map(|number| self.ends.get(*number)?.place);
-        places.flat_map(|place| place.inserts().into_iter().flatten()).collect()
+        let positions = chosen.iter().filter_map(|number| self.ends.get(*number)?.mark);
+        positions.flat_map(|position| position.inserts().into_iter().flatten()).collect()
     }
 
     /// Adds a member to the request, whose value needs no escapes.
@@ -325,11 +325,11 @@ impl Prefixes {
 impl PrefixEnd {
     #[must_use]
     pub const fn takes_mark(&self) -> bool {
-        self.place.is_some()
+        self.mark.is_some()
     }
 }
 
-impl Place {
+impl MarkPosition {
     fn inserts(self) -> [Option<Insert>; 2] {
         let insert = |at, text: &'static str| Some(Insert::at(at, text));
         match self {

@@ -72,13 +72,13 @@ pub fn rate_limit_headers(dialect: Dialect, standings: &RateLimitStates) -> Vec<
 /// Whether this is a provider's rate limit header in the names that clients of the dialect look for.
 #[must_use]
 pub fn is_rate_limit_header(grammar: Grammar, name: &[u8]) -> bool {
-    let beginning: &[u8] = match grammar {
+    let prefix: &[u8] = match grammar {
         Grammar::Chat | Grammar::Responses => b"x-ratelimit-",
         Grammar::Anthropic => b"anthropic-ratelimit-",
         // Their providers send no rate limit headers, and their clients look for none.
         Grammar::Gemini | Grammar::Converse | Grammar::Hosted => return false,
     };
-    name.get(..beginning.len()).is_some_and(|begins| begins.eq_ignore_ascii_case(beginning))
+    name.get(..prefix.len()).is_some_and(|begins| begins.eq_ignore_ascii_case(prefix))
 }
 
 /// A duration in Go's format: `12ms`, `1.5s`, `6m0s`.
@@ -137,11 +137,11 @@ mod tests {
     #[test]
     fn only_what_applies_is_told() {
         let requests = Some(RateLimitState { limit: 10, remaining: 3, reset_ms: 42_000 });
-        let told = rate_limit_headers(Dialect::Chat, &RateLimitStates { requests, tokens: None });
-        let told: Vec<_> =
-            told.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        let headers = rate_limit_headers(Dialect::Chat, &RateLimitStates { requests, tokens: None });
+        let headers: Vec<_> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
         assert_eq!(
-            told,
+            headers,
             [
                 ("x-ratelimit-limit-requests", "10"),
                 ("x-ratelimit-remaining-requests", "3"),

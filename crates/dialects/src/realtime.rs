@@ -262,11 +262,11 @@ fn skip(cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
 #[must_use]
 pub fn realtime_error(fault: &Fault, trace: TraceId, about: Option<&str>) -> Bytes {
     let mut error = serde_json::from_slice::<Json>(&chat::error_body(fault, trace)).unwrap_or_default();
-    let mut said = error.get_mut("error").map(Json::take).unwrap_or_default();
-    if let Some(said) = said.as_object_mut() {
-        said.insert("event_id".to_owned(), json!(about));
+    let mut detail = error.get_mut("error").map(Json::take).unwrap_or_default();
+    if let Some(detail) = detail.as_object_mut() {
+        detail.insert("event_id".to_owned(), json!(about));
     }
-    let event = json!({"type": "error", "event_id": format!("event_{trace}"), "error": said});
+    let event = json!({"type": "error", "event_id": format!("event_{trace}"), "error": detail});
     Bytes::from(event.to_string())
 }
 

@@ -77,14 +77,14 @@ impl AnswerWriter {
             model,
             trace,
             created_unix_s,
-            constraints: asked,
+            constraints: answer_constraints,
         } = wish;
         let wish = AnswerOptions {
             usage,
             model,
             trace: Some(trace),
             created_unix_s,
-            constraints: asked,
+            constraints: answer_constraints,
             thoughts: true,
             ..AnswerOptions::default()
         };

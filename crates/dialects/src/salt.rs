@@ -91,7 +91,7 @@ fn bare_block(word: &str) -> String {
 
 /// The value found in the place of the instructions.
 #[derive(Clone, Copy)]
-enum Said {
+enum FieldValue {
     Nothing,
     Null(Span),
     Text(Span),
@@ -103,58 +103,58 @@ enum Said {
     Other,
 }
 
-fn said(cursor: &mut Cursor<'_>) -> Result<Said, JsonError> {
+fn read_value(cursor: &mut Cursor<'_>) -> Result<FieldValue, JsonError> {
     Ok(match cursor.kind()? {
-        Kind::Null => Said::Null(cursor.skip()?),
-        Kind::String => Said::Text(cursor.skip()?),
+        Kind::Null => FieldValue::Null(cursor.skip()?),
+        Kind::String => FieldValue::Text(cursor.skip()?),
         Kind::Array => {
             let mut is_empty = true;
             let span = cursor.array(|cursor, _| {
                 is_empty = false;
                 cursor.skip().map(drop)
             })?;
-            Said::List { span, is_empty }
+            FieldValue::List { span, is_empty }
         }
         _ => {
             cursor.skip()?;
-            Said::Other
+            FieldValue::Other
         }
     })
 }
 
 /// The value of an object's member.
-fn said_in(cursor: &mut Cursor<'_>, name: &str) -> Result<Said, JsonError> {
-    let mut inside = Said::Other;
+fn read_member(cursor: &mut Cursor<'_>, name: &str) -> Result<FieldValue, JsonError> {
+    let mut inside = FieldValue::Other;
     cursor.object(|cursor, member| {
         if !member.key.is(name) {
             return cursor.skip().map(drop);
         }
-        inside = said(cursor)?;
+        inside = read_value(cursor)?;
         Ok(())
     })?;
     Ok(inside)
 }
 
-fn instructions(body: &[u8], place: &Instructions, word: &str) -> Result<Option<Insert>, JsonError> {
-    let mut found = Said::Nothing;
+fn instructions(body: &[u8], field: &Instructions, word: &str) -> Result<Option<Insert>, JsonError> {
+    let mut found = FieldValue::Nothing;
     let whole = Cursor::new(body)?.object(|cursor, member| {
-        if !member.key.is(place.name) && !member.key.is(place.alias) {
+        if !member.key.is(field.name) && !member.key.is(field.alias) {
             return cursor.skip().map(drop);
         }
-        found = match place.inner {
-            Some(inner) if cursor.kind()? == Kind::Object => said_in(cursor, inner)?,
-            _ => said(cursor)?,
+        found = match field.inner {
+            Some(inner) if cursor.kind()? == Kind::Object => read_member(cursor, inner)?,
+            _ => read_value(cursor)?,
         };
         Ok(())
     })?;
     Ok(match found {
-        Said::Text(text) => Some(before_text(text, word)),
-        Said::List { span, is_empty } => Some(first(span, is_empty, &(place.block)(word))),
-        Said::Nothing => {
-            Some(Insert::at(whole.start + 1, format!("\"{}\":{},", place.name, (place.value)(word))))
+        FieldValue::Text(text) => Some(before_text(text, word)),
+        FieldValue::List { span, is_empty } => Some(first(span, is_empty, &(field.block)(word))),
+        FieldValue::Nothing => {
+            Some(Insert::at(whole.start + 1, format!("\"{}\":{},", field.name, (field.value)(word))))
         }
-        Said::Null(span) => Some(Insert::instead(span, (place.value)(word))),
-        Said::Other => None,
+        FieldValue::Null(span) => Some(Insert::instead(span, (field.value)(word))),
+        FieldValue::Other => None,
     })
 }
 
@@ -175,8 +175,8 @@ fn chat(body: &[u8], word: &str) -> Result<Option<Insert>, JsonError> {
         Ok(())
     })?;
     Ok(match (instructions, messages) {
-        (Some(Said::Text(text)), _) => Some(before_text(text, word)),
-        (Some(Said::List { span, is_empty }), _) => Some(first(span, is_empty, &text_block(word))),
+        (Some(FieldValue::Text(text)), _) => Some(before_text(text, word)),
+        (Some(FieldValue::List { span, is_empty }), _) => Some(first(span, is_empty, &text_block(word))),
         (_, Some(messages)) => {
             let message = format!(r#"{{"role":"system","content":"{}"}}"#, line(word));
             Some(first(messages, false, &message))
@@ -186,13 +186,13 @@ fn chat(body: &[u8], word: &str) -> Result<Option<Insert>, JsonError> {
 }
 
 /// The content of a message, if it is an instruction.
-fn leading(cursor: &mut Cursor<'_>) -> Result<Option<Said>, JsonError> {
+fn leading(cursor: &mut Cursor<'_>) -> Result<Option<FieldValue>, JsonError> {
     let (mut is_instruction, mut content) = (false, None);
     cursor.object(|cursor, member| {
         if member.key.is("role") {
             is_instruction = prefix::is_instruction(cursor)?;
         } else if member.key.is("content") {
-            content = Some(said(cursor)?);
+            content = Some(read_value(cursor)?);
         } else {
             cursor.skip()?;
         }
@@ -202,7 +202,7 @@ fn leading(cursor: &mut Cursor<'_>) -> Result<Option<Said>, JsonError> {
 }
 
 fn key(body: &[u8], salt: &CacheSalt<'_>, has_key: bool) -> Result<Option<Insert>, JsonError> {
-    let (mut found, mut own) = (Said::Nothing, None);
+    let (mut found, mut own) = (FieldValue::Nothing, None);
     let whole = Cursor::new(body)?.object(|cursor, member| {
         if !member.key.is(CACHE_KEY) {
             return cursor.skip().map(drop);
@@ -214,13 +214,13 @@ fn key(body: &[u8], salt: &CacheSalt<'_>, has_key: bool) -> Result<Option<Insert
             }
             return Ok(());
         }
-        found = said(cursor)?;
+        found = read_value(cursor)?;
         Ok(())
     })?;
     Ok(match (own, found) {
         (Some((span, text)), _) => Some(Insert::instead(span, format!("\"{}\"", (salt.key)(&text)))),
-        (None, Said::Null(span)) => Some(Insert::instead(span, format!("\"{}\"", (salt.key)("")))),
-        (None, Said::Nothing) if !has_key => {
+        (None, FieldValue::Null(span)) => Some(Insert::instead(span, format!("\"{}\"", (salt.key)("")))),
+        (None, FieldValue::Nothing) if !has_key => {
             Some(Insert::at(whole.start + 1, format!("\"{CACHE_KEY}\":\"{}\",", (salt.key)(""))))
         }
         (None, _) => None,
@@ -259,14 +259,14 @@ mod tests {
         let line = json!({"type": "text", "text": "[cache 5a17]"});
         let chat = |first: Json| json!([first, {"role": "user", "content": "x"}]);
         for role in ["system", "developer"] {
-            let told = |content: Json| chat(json!({"role": role, "content": content}));
+            let message = |content: Json| chat(json!({"role": role, "content": content}));
             check(
                 Grammar::Chat,
                 "messages",
-                Some(told(json!("Be brief."))),
-                &told(json!("[cache 5a17]\nBe brief.")),
+                Some(message(json!("Be brief."))),
+                &message(json!("[cache 5a17]\nBe brief.")),
             );
-            check(Grammar::Chat, "messages", Some(told(json!([text]))), &told(json!([line, text])));
+            check(Grammar::Chat, "messages", Some(message(json!([text]))), &message(json!([line, text])));
         }
         check(
             Grammar::Chat,

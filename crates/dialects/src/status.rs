@@ -29,7 +29,7 @@ const fn of_converse(class: FaultClass) -> Option<u16> {
 
 /// Statuses that refine "the request is wrong": none has a fault class of its own, and none is about the
 /// connection.
-const fn is_shade(status: u16) -> bool {
+const fn is_bad_request_status(status: u16) -> bool {
     matches!(status, 405 | 406 | 410..=418 | 422..=424 | 428 | 431 | 451)
 }
 
@@ -37,8 +37,8 @@ fn common(fault: &Fault, class: FaultClass) -> u16 {
     match class {
         // The provider's own status decides which exception an SDK raises.
         FaultClass::BadRequest => {
-            let said = fault.upstream.as_ref().and_then(|report| report.status);
-            said.filter(|status| is_shade(*status)).unwrap_or(400)
+            let reported = fault.upstream.as_ref().and_then(|report| report.status);
+            reported.filter(|status| is_bad_request_status(*status)).unwrap_or(400)
         }
         FaultClass::Unsupported | FaultClass::ContextLength | FaultClass::ContentPolicy => 400,
         FaultClass::Unauthenticated => 401,
@@ -66,17 +66,17 @@ mod tests {
     use super::*;
     use domain::UpstreamReport;
 
-    fn check(class: FaultClass, said: u16, dialect: Dialect, expected: u16) {
-        let report = UpstreamReport { status: Some(said), ..UpstreamReport::default() };
+    fn check(class: FaultClass, reported: u16, dialect: Dialect, expected: u16) {
+        let report = UpstreamReport { status: Some(reported), ..UpstreamReport::default() };
         let fault = Fault::new(class, "word", "Text.").upstream(report);
-        assert_eq!(status(&fault, dialect), expected, "{class:?} {said} {dialect:?}");
+        assert_eq!(status(&fault, dialect), expected, "{class:?} {reported} {dialect:?}");
     }
 
     #[test]
     fn a_shade_of_bad_request_is_the_providers_own() {
-        for shade in [405, 410, 412, 415, 418, 422, 423, 424, 428, 431, 451] {
-            check(FaultClass::BadRequest, shade, Dialect::Chat, shade);
-            check(FaultClass::BadRequest, shade, Dialect::Anthropic, shade);
+        for specific in [405, 410, 412, 415, 418, 422, 423, 424, 428, 431, 451] {
+            check(FaultClass::BadRequest, specific, Dialect::Chat, specific);
+            check(FaultClass::BadRequest, specific, Dialect::Anthropic, specific);
         }
         // Statuses of other fault classes, and those about the client's own connection, are not passed on.
         for other in [200, 302, 401, 402, 403, 404, 407, 408, 409, 421, 426, 429, 499, 500] {

@@ -87,16 +87,16 @@ impl Transcript {
         if data.is_empty() || data == b"[DONE]" {
             return Ok(());
         }
-        let said = read(data)?;
+        let event = read(data)?;
         self.facts.events += 1;
-        self.facts.content_started |= !said.is_nothing();
-        self.facts.content_bytes += said.delta_bytes;
-        if let Some(usage) = said.usage() {
+        self.facts.content_started |= !event.is_nothing();
+        self.facts.content_bytes += event.delta_bytes;
+        if let Some(usage) = event.usage() {
             self.facts.usage = Some(usage);
         }
-        if said.is_done {
+        if event.is_done {
             // The last event repeats the full text.
-            self.facts.content_bytes = self.facts.content_bytes.max(said.text_bytes);
+            self.facts.content_bytes = self.facts.content_bytes.max(event.text_bytes);
             (self.facts.finished, self.facts.done) = (true, true);
         }
         Ok(())
@@ -134,8 +134,8 @@ impl Transcript {
 pub(crate) fn read_whole(form: AnswerForm, body: &Bytes) -> Result<AnswerFacts, StreamFault> {
     match form {
         AnswerForm::Json => {
-            let said = read(side::document(body)?)?;
-            Ok(AnswerFacts { usage: said.usage(), content_bytes: said.text_bytes })
+            let transcript = read(side::document(body)?)?;
+            Ok(AnswerFacts { usage: transcript.usage(), content_bytes: transcript.text_bytes })
         }
         AnswerForm::Text => {
             let usage = last_cue_ms(body).map(|ms| of_duration(ms, UsageSource::Estimate));
@@ -152,7 +152,7 @@ pub(crate) fn read_whole(form: AnswerForm, body: &Bytes) -> Result<AnswerFacts, 
 
 /// What one document or event reports.
 #[derive(Debug, Default)]
-struct Said {
+struct TranscriptReport {
     is_done: bool,
     text_bytes: u64,
     delta_bytes: u64,
@@ -164,7 +164,7 @@ struct Said {
     duration_ms: Option<u64>,
 }
 
-impl Said {
+impl TranscriptReport {
     const fn is_nothing(&self) -> bool {
         self.text_bytes == 0 && self.delta_bytes == 0
     }
@@ -179,8 +179,8 @@ impl Said {
     }
 }
 
-fn read(json: &[u8]) -> Result<Said, StreamFault> {
-    let mut said = Said::default();
+fn read(json: &[u8]) -> Result<TranscriptReport, StreamFault> {
+    let mut transcript = TranscriptReport::default();
     let mut failed = false;
     let mut cursor = Cursor::new(json)?;
     if cursor.kind()? != Kind::Object {
@@ -188,14 +188,14 @@ fn read(json: &[u8]) -> Result<Said, StreamFault> {
     }
     cursor.object(|cursor, member| {
         match &*member.key.decode() {
-            "usage" if cursor.kind()? == Kind::Object => read_usage(cursor, &mut said)?,
-            "duration" => said.duration_ms = milliseconds(cursor)?,
+            "usage" if cursor.kind()? == Kind::Object => read_usage(cursor, &mut transcript)?,
+            "duration" => transcript.duration_ms = milliseconds(cursor)?,
             "error" => failed |= cursor.value()?.is_something(json),
             key => match (key, cursor.value()?) {
-                ("text", Value::String(text)) => said.text_bytes = text.decoded_len() as u64,
-                ("delta", Value::String(text)) => said.delta_bytes = text.decoded_len() as u64,
+                ("text", Value::String(text)) => transcript.text_bytes = text.decoded_len() as u64,
+                ("delta", Value::String(text)) => transcript.delta_bytes = text.decoded_len() as u64,
                 ("type", Value::String(kind)) => {
-                    said.is_done = kind.is("transcript.text.done");
+                    transcript.is_done = kind.is("transcript.text.done");
                     failed |= kind.is("error");
                 }
                 _ => {}
@@ -204,20 +204,21 @@ fn read(json: &[u8]) -> Result<Said, StreamFault> {
         Ok::<(), JsonError>(())
     })?;
     cursor.end()?;
-    if failed { Err(upstream_error(json)) } else { Ok(said) }
+    if failed { Err(upstream_error(json)) } else { Ok(transcript) }
 }
 
-fn read_usage(cursor: &mut Cursor<'_>, said: &mut Said) -> Result<(), JsonError> {
+fn read_usage(cursor: &mut Cursor<'_>, transcript: &mut TranscriptReport) -> Result<(), JsonError> {
     cursor.object(|cursor, member| {
         match &*member.key.decode() {
-            "input_tokens" | "prompt_tokens" => said.input = cursor.count()?,
-            "output_tokens" | "completion_tokens" => said.output = cursor.count()?,
-            "seconds" | "prompt_audio_seconds" => said.usage_ms = milliseconds(cursor)?,
+            "input_tokens" | "prompt_tokens" => transcript.input = cursor.count()?,
+            "output_tokens" | "completion_tokens" => transcript.output = cursor.count()?,
+            "seconds" | "prompt_audio_seconds" => transcript.usage_ms = milliseconds(cursor)?,
             "input_token_details" | "input_tokens_details" if cursor.kind()? == Kind::Object => {
                 cursor.object(|cursor, member| {
-                    match member.key.is("audio_tokens") {
-                        true => said.audio = cursor.count()?.unwrap_or_default(),
-                        false => drop(cursor.skip()?),
+                    if member.key.is("audio_tokens") {
+                        transcript.audio = cursor.count()?.unwrap_or_default();
+                    } else {
+                        cursor.skip()?;
                     }
                     Ok::<(), JsonError>(())
                 })?;
@@ -324,7 +325,7 @@ mod tests {
          data: {\"type\":\"transcript.text.done\",\"text\":\"Hello\",\"usage\":{\"type\":\"tokens\",\
          \"input_tokens\":3,\"output_tokens\":2,\"total_tokens\":5}}\n\ndata: [DONE]\n\n";
 
-    fn streamed(text: &'static str, size: usize) -> (Vec<u8>, StreamFacts, Result<(), StreamFault>) {
+    fn read_stream(text: &'static str, size: usize) -> (Vec<u8>, StreamFacts, Result<(), StreamFault>) {
         let mut transcript = Transcript::default();
         transcript.set_form(AnswerForm::Events);
         let mut out = Vec::new();
@@ -339,18 +340,18 @@ mod tests {
     #[test]
     fn a_stream_goes_on_as_it_is_however_it_is_cut() {
         for size in 1..=STREAM.len() {
-            let (out, facts, result) = streamed(STREAM, size);
+            let (out, facts, result) = read_stream(STREAM, size);
             assert_eq!((out.as_slice(), result), (STREAM.as_bytes(), Ok(())), "{size}");
             assert_eq!((facts.usage, facts.content_bytes), (Some(of_tokens(3, 0, 2)), 5), "{size}");
             assert!(facts.content_started && facts.finished && facts.done, "{size}");
         }
         let cut = &STREAM[..STREAM.find(": ping").unwrap()];
-        let (out, facts, result) = streamed(cut, 7);
+        let (out, facts, result) = read_stream(cut, 7);
         assert_eq!((out.as_slice(), result), (cut.as_bytes(), Err(StreamFault::Broken("ended_early"))));
         assert_eq!((facts.usage, facts.content_bytes), (None, 5));
         let failed = "data: {\"type\":\"error\",\"error\":{\"message\":\"No.\"}}\n\n";
-        assert!(matches!(streamed(failed, 9).2, Err(StreamFault::Upstream(..))));
-        assert_eq!(streamed("", 1).2, Err(StreamFault::Broken("empty")));
+        assert!(matches!(read_stream(failed, 9).2, Err(StreamFault::Upstream(..))));
+        assert_eq!(read_stream("", 1).2, Err(StreamFault::Broken("empty")));
     }
 
     #[test]

@@ -48,11 +48,13 @@ pub fn decode_request(
     match grammar {
         Grammar::Chat => match addressed {
             // Its address says all there is to know.
-            Some(said) => Ok(Request { prompt_bytes: said.prompt_bytes, ..Request::of_model(&said.model) }),
+            Some(addressed) => {
+                Ok(Request { prompt_bytes: addressed.prompt_bytes, ..Request::of_model(&addressed.model) })
+            }
             None => chat::side::decode(operation, body),
         },
         Grammar::Responses => match addressed.and_then(|addressed| addressed.stored.as_ref()) {
-            Some(stored) => Ok(responses::decode_look(stored)),
+            Some(stored) => Ok(responses::decode_stored_request(stored)),
             None => responses::decode_request(body),
         },
         Grammar::Anthropic => anthropic::decode_request(operation, body),
@@ -85,15 +87,15 @@ pub fn read_prompt(grammar: Grammar, body: &[u8], request: &Request) -> Result<P
 pub fn write_prompt(
     grammar: Grammar,
     prompt: &Prompt,
-    listener: &TargetModel<'_>,
+    target: &TargetModel<'_>,
     losses: &mut DroppedFields,
 ) -> Result<Vec<u8>, Box<Fault>> {
     match grammar {
-        Grammar::Chat => chat::write_prompt(prompt, listener, losses),
-        Grammar::Responses => responses::write_prompt(prompt, listener, losses),
-        Grammar::Anthropic => anthropic::write_prompt(prompt, listener, losses),
-        Grammar::Gemini => gemini::write_prompt(prompt, listener, losses),
-        Grammar::Converse => converse::write_prompt(prompt, listener, losses),
+        Grammar::Chat => chat::write_prompt(prompt, target, losses),
+        Grammar::Responses => responses::write_prompt(prompt, target, losses),
+        Grammar::Anthropic => anthropic::write_prompt(prompt, target, losses),
+        Grammar::Gemini => gemini::write_prompt(prompt, target, losses),
+        Grammar::Converse => converse::write_prompt(prompt, target, losses),
         // It can't express conversations.
         Grammar::Hosted => Err(Box::new(Fault::internal())),
     }
@@ -108,11 +110,11 @@ pub fn translate_request(
     client: Grammar,
     prompt: &Prompt,
     upstream: Grammar,
-    listener: &TargetModel<'_>,
+    target: &TargetModel<'_>,
     is_lenient: bool,
 ) -> Result<TranslatedRequest, Box<Fault>> {
     let mut losses = DroppedFields::new(client, upstream).with_aliases(&prompt.aliases);
-    let body = write_prompt(upstream, prompt, listener, &mut losses)?;
+    let body = write_prompt(upstream, prompt, target, &mut losses)?;
     for extra in &prompt.extras {
         losses.drop_unknown(&*extra.name, extra.affects_answer);
     }

@@ -103,8 +103,8 @@ impl Gatherer {
     }
 
     fn end(&mut self, choice: u32, part: u32) {
-        let Some(place) = self.open.iter().position(|(c, p, _)| (*c, *p) == (choice, part)) else { return };
-        match self.open.remove(place).2 {
+        let Some(index) = self.open.iter().position(|(c, p, _)| (*c, *p) == (choice, part)) else { return };
+        match self.open.remove(index).2 {
             Sealed::Thought(thought) if thought.signature.is_some() => self.thoughts.push(thought),
             Sealed::Thought(_) => {}
             Sealed::Call(id, seal) => self.calls.push((id, seal)),
@@ -177,7 +177,7 @@ mod tests {
         }))
     }
 
-    fn gathered(seal_of_call: Option<&str>) -> Option<TurnSignatures> {
+    fn gather(seal_of_call: Option<&str>) -> Option<TurnSignatures> {
         let mut gatherer = Gatherer::default();
         let thought = PartKind::Thought { is_summary: false, id: None };
         let kind = PartKind::Call { id: "c1".into(), name: "f".into(), is_custom: false };
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn what_was_sealed_comes_back_by_the_id_of_a_call() {
-        let state = gathered(Some("own")).unwrap();
+        let state = gather(Some("own")).unwrap();
         let state = TurnSignatures::decode(&state.encode()).unwrap();
         let unsealed = Part::of(Content::Thought(Thought { text: "why".into(), ..Thought::default() }));
         let turn = Turn { role: Role::Assistant, name: None, parts: vec![unsealed, call("c1")] };
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn an_answer_without_calls_or_without_seals_is_not_kept() {
         assert!(Gatherer::default().state(Grammar::Gemini).is_none());
-        assert!(gathered(None).is_some());
+        assert!(gather(None).is_some());
         let mut gatherer = Gatherer::default();
         let kind = PartKind::Call { id: "c1".into(), name: "f".into(), is_custom: false };
         for event in [Event::Begin { choice: 0, part: 0, kind }, Event::End { choice: 0, part: 0 }] {

@@ -37,24 +37,24 @@ pub enum VideoState {
 /// Reads a video object; `None` where the body is not an object.
 #[must_use]
 pub fn read_video(body: &[u8]) -> Option<VideoObject> {
-    let mut film = VideoObject::default();
+    let mut video = VideoObject::default();
     let mut cursor = Cursor::new(body).ok()?;
     let read = cursor.object(|cursor, member| {
         let span = cursor.skip()?;
         let value = Cursor::new(span.of(body))?.value()?;
         let number = || std::str::from_utf8(span.of(body)).ok()?.parse::<u64>().ok();
         match (&*member.key.decode(), value) {
-            ("status", Value::String(word)) => film.state = state(&word.decode()),
-            ("seconds", Value::String(text)) => film.video_ms = millis(&text.decode()),
-            ("seconds", _) => film.video_ms = std::str::from_utf8(span.of(body)).ok().and_then(millis),
-            ("created_at", _) => film.created_unix_s = number().unwrap_or(0),
-            (BILLED, _) => film.billed = number(),
-            ("completed_at", _) => film.completed_unix_s = number(),
+            ("status", Value::String(word)) => video.state = state(&word.decode()),
+            ("seconds", Value::String(text)) => video.video_ms = millis(&text.decode()),
+            ("seconds", _) => video.video_ms = std::str::from_utf8(span.of(body)).ok().and_then(millis),
+            ("created_at", _) => video.created_unix_s = number().unwrap_or(0),
+            (BILLED, _) => video.billed = number(),
+            ("completed_at", _) => video.completed_unix_s = number(),
             _ => {}
         }
         Ok::<(), JsonError>(())
     });
-    read.ok().map(|_| film)
+    read.ok().map(|_| video)
 }
 
 fn state(word: &str) -> VideoState {
@@ -108,8 +108,8 @@ mod tests {
             (r#"{"id":"v","status":"completed","seconds":"long"}"#, VideoState::Completed, None),
             (r#"{"status":"failed","seconds":"8","error":{"code":"x"}}"#, VideoState::Failed, Some(8_000)),
         ] {
-            let film = read_video(body.as_bytes()).unwrap();
-            assert_eq!((film.state, film.video_ms), (state, video_ms), "{body}");
+            let video = read_video(body.as_bytes()).unwrap();
+            assert_eq!((video.state, video.video_ms), (state, video_ms), "{body}");
         }
         let times = read_video(br#"{"created_at":17,"completed_at":19}"#).unwrap();
         assert_eq!((times.created_unix_s, times.completed_unix_s), (17, Some(19)));

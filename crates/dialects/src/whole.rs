@@ -5,10 +5,10 @@ use domain::{Event, Grammar, Operation};
 use framing::sse::{EventSplitter, read_event};
 
 use crate::answer::{AnswerFacts, ReadAnswer, StreamFault, reader, writer};
+use crate::answer_path::{AnswerPath, content_bytes};
 use crate::chat::{self, begins_stream, skip_lead};
 use crate::constraints::AnswerFilter;
 use crate::converse::{begins_frames, read_frames};
-use crate::passage::{AnswerPath, content_bytes};
 use crate::prompt_text::{CountedText, is_counted};
 use crate::transcript::read_whole;
 use crate::turns::{Gatherer, TurnSignatures};
@@ -40,35 +40,39 @@ pub struct ProviderResponse {
 /// # Errors
 /// The body is not an answer: an error in a 200, HTML, nothing at all, truncated JSON, or a stream that does
 /// not end well.
-pub fn buffered_answer(way: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
-    match way.operation {
-        Operation::Count => count::buffered_answer(way, body),
-        Operation::Embed => embed::buffered_answer(way, body),
-        Operation::Stored => Ok(looked_at(body)),
-        Operation::Video if way.video.is_some() => media::video_answer(way, &body),
-        Operation::Batch if way.client == Grammar::Converse => job::buffered_answer(&body),
-        operation if operation.is_kept() => kept::buffered_answer(way.upstream, body),
-        Operation::Images if way.upstream == Grammar::Hosted => media::image_answer(way, &body),
-        Operation::Rerank => media::buffered_answer(way.operation, body),
-        operation if operation.makes_pictures() => media::whole_pictures(way, body),
-        operation if operation.is_transcription() && way.transcript.is_some() => {
-            media::transcript_answer(way, &body)
+pub fn buffered_answer(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+    match answer_path.operation {
+        Operation::Count => count::buffered_answer(answer_path, body),
+        Operation::Embed => embed::buffered_answer(answer_path, body),
+        Operation::Stored => Ok(look_answer(body)),
+        Operation::Video if answer_path.video.is_some() => media::video_answer(answer_path, &body),
+        Operation::Batch if answer_path.client == Grammar::Converse => job::buffered_answer(&body),
+        operation if operation.is_kept() => kept::buffered_answer(answer_path.upstream, body),
+        Operation::Images if answer_path.upstream == Grammar::Hosted => {
+            media::image_answer(answer_path, &body)
+        }
+        Operation::Rerank => media::buffered_answer(answer_path.operation, body),
+        operation if operation.makes_pictures() => media::whole_pictures(answer_path, body),
+        operation if operation.is_transcription() && answer_path.transcript.is_some() => {
+            media::transcript_answer(answer_path, &body)
         }
         operation if operation.is_transcription() => {
-            Ok(BufferedAnswer::plain(body.clone(), read_whole(way.form, &body)?))
+            Ok(BufferedAnswer::plain(body.clone(), read_whole(answer_path.form, &body)?))
         }
-        _ if way.is_passthrough() && way.client == Grammar::Chat => same_chat(way, body),
-        _ => conversation(way, body),
+        _ if answer_path.is_passthrough() && answer_path.client == Grammar::Chat => {
+            same_chat(answer_path, body)
+        }
+        _ => conversation(answer_path, body),
     }
 }
 
 /// Chat Completions on both sides: only the usage is read.
-fn same_chat(way: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
-    if way.operation == Operation::Moderate {
+fn same_chat(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+    if answer_path.operation == Operation::Moderate {
         let facts = chat::side::read_answer(&body)?;
         return Ok(BufferedAnswer::plain(body, facts));
     }
-    let (body, facts) = chat::normalise_completion(body, way.needs_normalising)?;
+    let (body, facts) = chat::normalise_completion(body, answer_path.needs_normalising)?;
     let text = match facts.usage {
         Some(_) => String::new(),
         None => text_of(&body),
@@ -77,16 +81,16 @@ fn same_chat(way: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFaul
 }
 
 /// Reads the response into events, and rewrites it where the client speaks another dialect.
-fn conversation(way: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+fn conversation(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
     let text = skip_lead(&body);
-    let mut reader = reader(way.upstream);
+    let mut reader = reader(answer_path.upstream);
     let mut events = Vec::new();
     let mut is_stream = false;
     match text.first() {
         None => return Err(StreamFault::Broken("empty")),
         Some(b'<') => return Err(StreamFault::Broken("html")),
         Some(b'{' | b'[') => reader.read_buffered(text, &mut events)?,
-        Some(first) if way.has_frames() && begins_frames(*first) => {
+        Some(first) if answer_path.has_frames() && begins_frames(*first) => {
             is_stream = true;
             read_frames(reader.as_mut(), text, &mut events)?;
         }
@@ -100,24 +104,24 @@ fn conversation(way: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamF
     let mut text = String::new();
     if !is_counted(facts.usage.as_ref(), facts.content_bytes) {
         CountedText::of(&events).as_str().clone_into(&mut text);
-        if let Some(guess) = &way.estimator {
-            let usage = guess.usage(&text, facts.content_bytes);
+        if let Some(estimator) = &answer_path.estimator {
+            let usage = estimator.usage(&text, facts.content_bytes);
             facts.usage = Some(usage);
             let end = events.iter().position(|event| *event == Event::Done).unwrap_or(events.len());
             events.insert(end, Event::Usage(usage));
         }
     }
-    if way.is_passthrough() && !is_stream {
+    if answer_path.is_passthrough() && !is_stream {
         return Ok(BufferedAnswer { provider_response: made, text, ..BufferedAnswer::plain(body, facts) });
     }
     let mut gatherer = Gatherer::default();
-    if !way.is_passthrough() {
-        events.iter().for_each(|event| gatherer.note(event, way.upstream));
+    if !answer_path.is_passthrough() {
+        events.iter().for_each(|event| gatherer.note(event, answer_path.upstream));
     }
-    AnswerFilter::new(&way.constraints).apply(&mut events);
-    let body = Bytes::from(writer(way.client, way.options()).write_buffered(events));
+    AnswerFilter::new(&answer_path.constraints).apply(&mut events);
+    let body = Bytes::from(writer(answer_path.client, answer_path.options()).write_buffered(events));
     Ok(BufferedAnswer {
-        signatures: gatherer.state(way.upstream),
+        signatures: gatherer.state(answer_path.upstream),
         provider_response: made,
         text,
         ..BufferedAnswer::plain(body, facts)
@@ -125,8 +129,8 @@ fn conversation(way: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamF
 }
 
 /// A response about a stored answer is forwarded, whatever it is.
-fn looked_at(body: Bytes) -> BufferedAnswer {
-    let facts = AnswerFacts { usage: responses::read_look(&body), content_bytes: 0 };
+fn look_answer(body: Bytes) -> BufferedAnswer {
+    let facts = AnswerFacts { usage: responses::read_final_usage(&body), content_bytes: 0 };
     BufferedAnswer::plain(body, facts)
 }
 

@@ -105,10 +105,10 @@ mod tests {
     fn a_key_is_well_formed_and_any_other_character_breaks_it() {
         let key = encode(true, &[41; 32]);
         assert!(is_well_formed(&key), "{key}");
-        for place in 0..key.len() {
+        for index in 0..key.len() {
             let mut other = key.clone().into_bytes();
-            other[place] = if other[place] == b'x' { b'y' } else { b'x' };
-            assert!(!is_well_formed(&String::from_utf8(other).unwrap()), "place {place}");
+            other[index] = if other[index] == b'x' { b'y' } else { b'x' };
+            assert!(!is_well_formed(&String::from_utf8(other).unwrap()), "place {index}");
         }
         assert!(encode(false, &[0; 32]).starts_with("tg_test_"));
     }

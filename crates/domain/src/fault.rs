@@ -312,13 +312,13 @@ impl Fault {
     #[must_use]
     pub fn message_without_content(&self) -> Cow<'_, str> {
         let quoting = self.upstream.as_deref().filter(|_| self.class.blame() == Blame::Client);
-        let Some((report, said)) =
+        let Some((report, message)) =
             quoting.and_then(|report| Some((report, report.message.as_deref()?.trim())))
         else {
             return Cow::Borrowed(&self.message);
         };
-        match self.message.split_once(said) {
-            Some((before, _)) if !said.is_empty() => {
+        match self.message.split_once(message) {
+            Some((before, _)) if !message.is_empty() => {
                 let word = report.code.as_deref().or(report.kind.as_deref()).unwrap_or("it says why");
                 Cow::Owned(format!(
                     "{before}{word} (its words are not kept, since they may quote the request)."

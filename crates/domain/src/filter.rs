@@ -243,8 +243,8 @@ impl std::error::Error for FilterError {}
 /// In the syntax that `parse` reads.
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, term) in self.terms.iter().enumerate() {
-            let space = if place == 0 { "" } else { " " };
+        for (index, term) in self.terms.iter().enumerate() {
+            let space = if index == 0 { "" } else { " " };
             write!(f, "{space}{term}")?;
         }
         Ok(())
@@ -255,9 +255,9 @@ impl fmt::Display for Term {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}:", if self.negated { "-" } else { "" }, self.field.as_str())?;
         match &self.test {
-            Test::Is(text) | Test::Moment(text) => f.write_str(&written(text)),
-            Test::Begins(text) => write!(f, "{}*", written(text)),
-            Test::OneOf(texts) => f.write_str(&written(&texts.join(","))),
+            Test::Is(text) | Test::Moment(text) => f.write_str(&quote_value(text)),
+            Test::Begins(text) => write!(f, "{}*", quote_value(text)),
+            Test::OneOf(texts) => f.write_str(&quote_value(&texts.join(","))),
             Test::Within { least, most } => {
                 let number = |number: i64| number_text(self.field.measure(), number);
                 match (*least, *most) {
@@ -271,7 +271,7 @@ impl fmt::Display for Term {
     }
 }
 
-fn written(text: &str) -> String {
+fn quote_value(text: &str) -> String {
     let is_plain = |c: char| !c.is_whitespace() && !matches!(c, '"' | '\\');
     let begins_plainly = !text.is_empty() && !text.starts_with(['<', '>', '=']);
     if begins_plainly && !text.contains('*') && text.chars().all(is_plain) {
@@ -307,13 +307,13 @@ impl<'t> Reader<'t> {
         Some(self.rest).filter(|rest| !rest.is_empty())
     }
 
-    fn place(&self, rest: &str) -> usize {
+    fn position(&self, rest: &str) -> usize {
         let read = self.text.len().saturating_sub(rest.len());
         self.text.get(..read).map_or(0, |text| text.chars().count())
     }
 
     fn wrong(&self, rest: &str, message: impl Into<String>, fix: impl Into<String>) -> FilterError {
-        FilterError { at: self.place(rest), message: message.into(), fix: fix.into() }
+        FilterError { at: self.position(rest), message: message.into(), fix: fix.into() }
     }
 
     fn eat(&mut self, word: &str) -> bool {
@@ -334,7 +334,7 @@ impl<'t> Reader<'t> {
 
     fn term(&mut self) -> Result<Term, FilterError> {
         let start = self.rest;
-        let at = self.place(start);
+        let at = self.position(start);
         let negated = self.eat("-");
         let named = self.rest;
         let end = named.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(named.len());
@@ -351,10 +351,10 @@ impl<'t> Reader<'t> {
             let message = format!("{name} is nothing to filter by.");
             return Err(self.wrong(named, message, format!("Use {}.", known.join(", "))));
         };
-        let place = self.rest;
+        let value_start = self.rest;
         let value = self.value()?;
-        let test =
-            test_of(field, operator, &value).map_err(|(message, fix)| self.wrong(place, message, fix))?;
+        let test = test_of(field, operator, &value)
+            .map_err(|(message, fix)| self.wrong(value_start, message, fix))?;
         if negated && matches!(test, Test::Moment(_)) {
             let message = format!("{name} can't be turned round.");
             return Err(self.wrong(
@@ -513,11 +513,13 @@ fn status_class(text: &str) -> Option<Test> {
 
 fn number_of(measure: Measure, text: &str) -> Option<i64> {
     match measure {
-        Measure::Status => scaled(text, 0).filter(|status| *status <= 999),
-        Measure::Money => scaled(text.strip_prefix('$').unwrap_or(text), NANOS_PER_DOLLAR_DIGITS),
+        Measure::Status => parse_decimal(text, 0).filter(|status| *status <= 999),
+        Measure::Money => parse_decimal(text.strip_prefix('$').unwrap_or(text), NANOS_PER_DOLLAR_DIGITS),
         Measure::Count => match text.strip_suffix(['k', 'K']) {
-            Some(thousands) => scaled(thousands, 3),
-            None => text.strip_suffix('M').map_or_else(|| scaled(text, 0), |millions| scaled(millions, 6)),
+            Some(thousands) => parse_decimal(thousands, 3),
+            None => text
+                .strip_suffix('M')
+                .map_or_else(|| parse_decimal(text, 0), |millions| parse_decimal(millions, 6)),
         },
         Measure::Time => microseconds(text),
         Measure::Text | Measure::Word(_) | Measure::Moment => None,
@@ -527,20 +529,20 @@ fn number_of(measure: Measure, text: &str) -> Option<i64> {
 fn microseconds(text: &str) -> Option<i64> {
     let units = [("us", 0, 1), ("ms", 3, 1), ("s", 6, 1), ("m", 6, 60), ("h", 6, 3_600)];
     units.into_iter().find_map(|(unit, digits, times)| {
-        text.strip_suffix(unit).and_then(|number| scaled(number, digits)?.checked_mul(times))
+        text.strip_suffix(unit).and_then(|number| parse_decimal(number, digits)?.checked_mul(times))
     })
 }
 
 /// A decimal number times ten to the power of `digits`; `None` if it has more decimal places than that.
-fn scaled(text: &str, digits: u32) -> Option<i64> {
+fn parse_decimal(text: &str, digits: u32) -> Option<i64> {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-    let places = u32::try_from(part.len()).ok().filter(|places| *places <= digits)?;
+    let decimals = u32::try_from(part.len()).ok().filter(|decimals| *decimals <= digits)?;
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if whole.is_empty() || !is_number(whole) || !is_number(part) || (part.is_empty() && text.contains('.')) {
         return None;
     }
     let number: i64 = format!("{whole}{part}").parse().ok()?;
-    number.checked_mul(10_i64.checked_pow(digits - places)?)
+    number.checked_mul(10_i64.checked_pow(digits - decimals)?)
 }
 
 #[cfg(test)]
@@ -648,11 +650,14 @@ mod tests {
             ("-since:24h", 0, "turned round"),
             ("since:>24h", 7, "one moment"),
         ] {
-            let told = Filter::parse(text).unwrap_err();
-            assert!(told.at == at && told.message.contains(part) && !told.fix.is_empty(), "{text}: {told:?}");
+            let error = Filter::parse(text).unwrap_err();
+            assert!(
+                error.at == at && error.message.contains(part) && !error.fix.is_empty(),
+                "{text}: {error:?}"
+            );
         }
-        let told = Filter::parse("model:a  cots:1").unwrap_err();
-        assert_eq!(told.shown_in("model:a  cots:1"), "model:a  cots:1\n         ^");
+        let error = Filter::parse("model:a  cots:1").unwrap_err();
+        assert_eq!(error.shown_in("model:a  cots:1"), "model:a  cots:1\n         ^");
         assert!(Filter::parse(&"tag:x".repeat(FILTER_BYTES_MAX)).is_err());
         assert!(Filter::parse(&"-tag:x ".repeat(FILTER_TERMS_MAX + 1)).is_err());
     }
@@ -661,19 +666,19 @@ mod tests {
         let fields = proptest::sample::select(Field::ALL.to_vec());
         let numbers = (0_i64..i64::MAX, 0..3_u8);
         (fields, "[ -~é\u{2028}]{0,12}", numbers, any::<bool>()).prop_map(
-            |((field, _, measure, _), text, (number, way), negated)| {
+            |((field, _, measure, _), text, (number, choice), negated)| {
                 let within = |least, most| Test::Within { least, most };
                 let (test, negated) = match measure {
-                    Measure::Text if way == 0 => (Test::Begins(text), negated),
+                    Measure::Text if choice == 0 => (Test::Begins(text), negated),
                     Measure::Text => (Test::Is(text), negated),
                     Measure::Word(words) => {
-                        (Test::Is(words[usize::from(way) % words.len()].to_owned()), negated)
+                        (Test::Is(words[usize::from(choice) % words.len()].to_owned()), negated)
                     }
                     Measure::Moment => (Test::Moment(text), false),
-                    Measure::Status if way == 0 => (within(400, 499), negated),
+                    Measure::Status if choice == 0 => (within(400, 499), negated),
                     Measure::Status => (within(number % 999, i64::MAX), negated),
-                    _ if way == 0 => (within(number, number), negated),
-                    _ if way == 1 => (within(0, number), negated),
+                    _ if choice == 0 => (within(number, number), negated),
+                    _ if choice == 1 => (within(0, number), negated),
                     _ => (within(number, i64::MAX), negated),
                 };
                 Term { field, negated, test, at: 0 }
@@ -698,7 +703,7 @@ mod tests {
         fn any_text_is_read_or_told_by_a_place_in_it(text in "[a-z:<>=\"\\\\* é0-9-]{0,40}") {
             match Filter::parse(&text) {
                 Ok(filter) => prop_assert_eq!(Filter::parse(&filter.to_string()).unwrap(), filter),
-                Err(told) => prop_assert!(told.at <= text.chars().count() && !told.fix.is_empty()),
+                Err(error) => prop_assert!(error.at <= text.chars().count() && !error.fix.is_empty()),
             }
         }
     }

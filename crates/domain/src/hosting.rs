@@ -59,18 +59,18 @@ type Read = fn(&Hosting) -> Option<&str>;
 
 /// The fields of a `config` that hold a single word or id.
 const WORDS: [(&str, Read); 12] = [
-    ("resource", |said| said.resource.as_deref()),
-    ("project", |said| said.project.as_deref()),
+    ("resource", |hosting| hosting.resource.as_deref()),
+    ("project", |hosting| hosting.project.as_deref()),
     ("location", Hosting::location_or_region),
-    ("quota_project", |said| said.quota_project.as_deref()),
-    ("tenant_id", |said| said.tenant_id.as_deref()),
-    ("client_id", |said| said.client_id.as_deref()),
-    ("role_arn", |said| said.role_arn.as_deref()),
-    ("external_id", |said| said.external_id.as_deref()),
-    ("session_name", |said| said.session_name.as_deref()),
-    ("token_file", |said| said.token_file.as_deref()),
-    ("batch_storage", |said| said.batch_storage.as_deref()),
-    ("batch_role", |said| said.batch_role.as_deref()),
+    ("quota_project", |hosting| hosting.quota_project.as_deref()),
+    ("tenant_id", |hosting| hosting.tenant_id.as_deref()),
+    ("client_id", |hosting| hosting.client_id.as_deref()),
+    ("role_arn", |hosting| hosting.role_arn.as_deref()),
+    ("external_id", |hosting| hosting.external_id.as_deref()),
+    ("session_name", |hosting| hosting.session_name.as_deref()),
+    ("token_file", |hosting| hosting.token_file.as_deref()),
+    ("batch_storage", |hosting| hosting.batch_storage.as_deref()),
+    ("batch_role", |hosting| hosting.batch_role.as_deref()),
 ];
 
 /// A location in a cloud's object storage: a bucket and a key.

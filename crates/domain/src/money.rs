@@ -183,7 +183,7 @@ impl Rates {
     /// to even.
     #[must_use]
     pub fn cost(&self, usage: &Usage) -> Nanos {
-        let priced = self.tokens(usage).chain(self.counted(&usage.units));
+        let priced = self.tokens(usage).chain(self.priced_units(&usage.units));
         priced.map(|(_, units, price)| line_nanos(units, price)).sum()
     }
 
@@ -226,7 +226,7 @@ impl Rates {
                 LineItem { class, is_unit, units, price, nanos }
             }
         };
-        self.tokens(usage).map(line(false)).chain(self.counted(&usage.units).map(line(true))).collect()
+        self.tokens(usage).map(line(false)).chain(self.priced_units(&usage.units).map(line(true))).collect()
     }
 
     /// Whether these prices cover `usage`: its tokens or its units. A provider counts the same work in one of
@@ -278,7 +278,7 @@ impl Rates {
     }
 
     /// The units that were used and have a price.
-    fn counted(&self, units: &Units) -> impl Iterator<Item = (&'static str, u64, Price)> {
+    fn priced_units(&self, units: &Units) -> impl Iterator<Item = (&'static str, u64, Price)> {
         [
             ("images", units.images, self.units.image),
             ("audio_ms", units.audio_ms, self.units.audio_ms),
@@ -514,14 +514,14 @@ mod tests {
         let rates = Rates { input: Price(5_000), output: Price(10_000), units, ..Rates::default() };
         let used = Units { image_in: 1, image_out: 1_000, audio_in: 2, audio_out: 3, ..Units::default() };
         let lines = rates.lines(&Usage { units: used, ..Usage::default() });
-        let told: Vec<_> = lines.iter().map(|line| (line.class, line.price.0, line.nanos.0)).collect();
+        let priced: Vec<_> = lines.iter().map(|line| (line.class, line.price.0, line.nanos.0)).collect();
         let expected = [
             ("audio_in", 5_000, 10),
             ("audio_out", 10_000, 30),
             ("image_in", 5_000, 5),
             ("image_out", 40, 40),
         ];
-        assert_eq!(told, expected);
+        assert_eq!(priced, expected);
         assert!(lines.iter().all(|line| !line.is_unit));
     }
 

@@ -19,7 +19,7 @@ impl<'a> ModelPattern<'a> {
     #[must_use]
     pub fn read(text: &'a str) -> Self {
         match text.strip_suffix(ANY) {
-            Some(beginning) => Self::Prefix(beginning.trim_end_matches(ANY)),
+            Some(prefix) => Self::Prefix(prefix.trim_end_matches(ANY)),
             None if text.ends_with(PUBLISHER) => Self::Prefix(text),
             None => Self::Exact(text),
         }
@@ -30,8 +30,8 @@ impl<'a> ModelPattern<'a> {
     pub fn as_text(self) -> Cow<'a, str> {
         match self {
             Self::Exact(name) => Cow::Borrowed(name),
-            Self::Prefix(beginning) if beginning.ends_with(PUBLISHER) => Cow::Borrowed(beginning),
-            Self::Prefix(beginning) => Cow::Owned(format!("{beginning}{ANY}")),
+            Self::Prefix(prefix) if prefix.ends_with(PUBLISHER) => Cow::Borrowed(prefix),
+            Self::Prefix(prefix) => Cow::Owned(format!("{prefix}{ANY}")),
         }
     }
 
@@ -52,7 +52,7 @@ impl<'a> ModelPattern<'a> {
     pub fn matches(self, name: &str) -> bool {
         match self {
             Self::Exact(exact) => name == exact,
-            Self::Prefix(beginning) => name.starts_with(beginning),
+            Self::Prefix(prefix) => name.starts_with(prefix),
         }
     }
 }

@@ -149,7 +149,7 @@ pub trait AnswerStore: Send + Sync {
     fn body_bytes_max(&self) -> usize;
     /// Claims the request. Completes within a few seconds; if the caller no longer waits, the claim is
     /// released.
-    fn claim(&self, asked: KeyedRequest) -> PortFuture<'static, Claimed>;
+    fn claim(&self, request: KeyedRequest) -> PortFuture<'static, Claimed>;
     /// Stores the answer. Completes when it is stored, or when that takes too long to hold up the client;
     /// storing then continues.
     fn keep(&self, claim: Claim, answer: StoredAnswer) -> PortFuture<'static, ()>;
@@ -165,7 +165,7 @@ impl AnswerStore for NoAnswers {
         0
     }
 
-    fn claim(&self, _asked: KeyedRequest) -> PortFuture<'static, Claimed> {
+    fn claim(&self, _request: KeyedRequest) -> PortFuture<'static, Claimed> {
         Box::pin(async { Claimed::StoreUnavailable })
     }
 

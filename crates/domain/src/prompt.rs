@@ -491,13 +491,13 @@ impl Part {
     /// A part with its path in the request. The path is kept only for parts that some upstream cannot be
     /// sent.
     #[must_use]
-    pub fn with_path(content: Content, cache: Option<CacheMark>, place: &str) -> Self {
-        let is_asked_for = match content {
+    pub fn with_path(content: Content, cache: Option<CacheMark>, path: &str) -> Self {
+        let needs_path = match content {
             Content::Image { .. } | Content::Audio { .. } | Content::Video { .. } => true,
             Content::Document { .. } | Content::Foreign { .. } => true,
             _ => cache.is_some(),
         };
-        Self { content, cache, path: ValuePath(is_asked_for.then(|| place.into())) }
+        Self { content, cache, path: ValuePath(needs_path.then(|| path.into())) }
     }
 
     #[must_use]

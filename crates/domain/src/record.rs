@@ -264,14 +264,14 @@ mod tests {
     use crate::fault::UpstreamReport;
     use crate::ids::BudgetId;
 
-    fn refused(class: FaultClass, said: &str) -> Fault {
+    fn refused(class: FaultClass, message: &str) -> Fault {
         let report = UpstreamReport {
             provider: "openai".into(),
             code: Some("invalid_value".into()),
-            message: Some(said.to_owned()),
+            message: Some(message.to_owned()),
             ..UpstreamReport::default()
         };
-        Fault::new(class, "upstream_bad_request", format!("openai refused the request as wrong: {said}."))
+        Fault::new(class, "upstream_bad_request", format!("openai refused the request as wrong: {message}."))
             .upstream(report)
     }
 

@@ -121,7 +121,7 @@ impl fmt::Display for StoredObjectId {
         f.write_str(self.kind.prefix())?;
         if self.kind.is_short() {
             let number = u128::from_be_bytes(self.digest);
-            let digits = (0..SHORT_LENGTH).rev().map(|place| (number >> (place * SHORT_BITS)) & 31);
+            let digits = (0..SHORT_LENGTH).rev().map(|index| (number >> (index * SHORT_BITS)) & 31);
             let mut digits = digits.filter_map(|digit| SHORT_DIGITS.get(usize::try_from(digit).ok()?));
             return digits.try_for_each(|digit| f.write_char(char::from(*digit)));
         }

@@ -61,12 +61,12 @@ impl Tier {
     }
 
     pub(crate) fn number(self) -> u64 {
-        Self::ALL.iter().position(|tier| *tier == self).map_or(u64::MAX, |place| place as u64)
+        Self::ALL.iter().position(|tier| *tier == self).map_or(u64::MAX, |index| index as u64)
     }
 
     /// A tier written by a newer version has no price here.
     pub(crate) fn of_number(number: u64) -> Self {
-        usize::try_from(number).ok().and_then(|place| Self::ALL.get(place)).copied().unwrap_or(Self::Other)
+        usize::try_from(number).ok().and_then(|index| Self::ALL.get(index)).copied().unwrap_or(Self::Other)
     }
 }
 

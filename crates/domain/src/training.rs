@@ -187,7 +187,7 @@ pub trait Trainer: Send + Sync {
     /// The memory that a run may use now, if known.
     fn spare_bytes(&self) -> Option<u64>;
 
-    /// Trains, and writes the results to `places`. The same lesson on the same model resumes from the last
+    /// Trains, and writes the results to `directories`. The same lesson on the same model resumes from the last
     /// checkpoint and ends in the same adapter, bit for bit. It pauses while answers are generated.
     ///
     /// # Errors
@@ -195,7 +195,7 @@ pub trait Trainer: Send + Sync {
     fn train(
         &self,
         lesson: &TrainingInput<'_>,
-        places: &TrainingDirectories<'_>,
+        directories: &TrainingDirectories<'_>,
         watch: &dyn TrainingObserver,
     ) -> Result<RunEnd, TrainingError>;
 

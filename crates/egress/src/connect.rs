@@ -160,12 +160,12 @@ where
         .map_err(|error| handshake_failed(target, &error))?;
     let counted = gauge.count();
     let allowed = Rc::new(Cell::new(connection.current_max_send_streams()));
-    let told = Rc::clone(&allowed);
+    let announced = Rc::clone(&allowed);
     tokio::task::spawn_local(async move {
         let _counted = counted;
         let driven = std::future::poll_fn(|cx| {
             let polled = Pin::new(&mut connection).poll(cx);
-            told.set(connection.current_max_send_streams());
+            announced.set(connection.current_max_send_streams());
             polled
         });
         let _ = driven.await;

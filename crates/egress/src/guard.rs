@@ -206,7 +206,7 @@ pub(crate) fn check_address(
     settings: &EgressSettings,
     reach: TargetKind,
 ) -> Result<(), Refusal> {
-    let (shown, is_named) = match target.address {
+    let (name, is_named) = match target.address {
         Some(_) => (address.to_string(), false),
         None => (target.host.clone(), true),
     };
@@ -214,43 +214,41 @@ pub(crate) fn check_address(
     let words = |kind: AddressKind| if is_named { "not a public address" } else { kind.words() };
     let listed = reach == TargetKind::Node && settings.node_networks.iter().any(|net| net.contains(address));
     match kind(address) {
-        AddressKind::Public if reach == TargetKind::Machine && !target.https => {
-            Err(plain_http(&shown, reach))
-        }
+        AddressKind::Public if reach == TargetKind::Machine && !target.https => Err(plain_http(&name, reach)),
         _ if reach == TargetKind::Machine => Ok(()),
         AddressKind::Public if target.https || listed => Ok(()),
-        AddressKind::Public => Err(plain_http(&shown, reach)),
+        AddressKind::Public => Err(plain_http(&name, reach)),
         // A document's URL comes with a request, so the operator's permission for base
         // URLs covers only the loopback.
         AddressKind::Private if reach == TargetKind::Document => Err(Refusal::new(
-            format!("{shown} is {}.", words(AddressKind::Private)),
+            format!("{name} is {}.", words(AddressKind::Private)),
             "Documents are fetched from public https addresses; send it as a data: URI instead.",
         )),
         AddressKind::Loopback | AddressKind::Private if settings.allow_private || listed => Ok(()),
         inside @ (AddressKind::Loopback | AddressKind::Private) => {
-            Err(needs_setting(&shown, words(inside), reach))
+            Err(needs_setting(&name, words(inside), reach))
         }
-        other => Err(never(&shown, words(other))),
+        other => Err(never(&name, words(other))),
     }
 }
 
-fn never(shown: &str, words: &str) -> Refusal {
+fn never(name: &str, words: &str) -> Refusal {
     Refusal::new(
-        format!("{shown} is {words}."),
+        format!("{name} is {words}."),
         "Such addresses are never reached, whatever TIDEGATE_ALLOW_PRIVATE_UPSTREAMS says; use a public https address.",
     )
 }
 
-fn needs_setting(shown: &str, words: &str, reach: TargetKind) -> Refusal {
+fn needs_setting(name: &str, words: &str, reach: TargetKind) -> Refusal {
     let fix = if reach == TargetKind::Node {
         "The operator must list its network in TIDEGATE_NODE_NETWORKS, or set TIDEGATE_ALLOW_PRIVATE_UPSTREAMS=1."
     } else {
         "Use a public https address, or let the operator set TIDEGATE_ALLOW_PRIVATE_UPSTREAMS=1."
     };
-    Refusal::new(format!("{shown} is {words}."), fix)
+    Refusal::new(format!("{name} is {words}."), fix)
 }
 
-fn plain_http(shown: &str, reach: TargetKind) -> Refusal {
+fn plain_http(name: &str, reach: TargetKind) -> Refusal {
     let fix = match reach {
         TargetKind::Node => {
             "Use https, or let the operator list its network in TIDEGATE_NODE_NETWORKS or set TIDEGATE_ALLOW_PRIVATE_UPSTREAMS=1."
@@ -259,7 +257,7 @@ fn plain_http(shown: &str, reach: TargetKind) -> Refusal {
             "Use https; plain http is for loopback and private addresses where the operator set TIDEGATE_ALLOW_PRIVATE_UPSTREAMS=1."
         }
     };
-    Refusal::new(format!("{shown} would be reached over plain http."), fix)
+    Refusal::new(format!("{name} would be reached over plain http."), fix)
 }
 
 /// Resolves once and checks every address; the connection must go to one of those returned.
@@ -298,12 +296,15 @@ mod tests {
         let settings = EgressSettings::default();
         for inside in ["10.1.2.3", "127.0.0.1", "169.254.169.254", "fd00::7"] {
             let address: IpAddr = inside.parse().unwrap();
-            let told = |reach| {
+            let message = |reach| {
                 EgressError::from(check_address(address, &target, &settings, reach).unwrap_err()).message
             };
             for reach in [TargetKind::Document, TargetKind::Provider, TargetKind::Node] {
-                let told = told(reach);
-                assert!(!told.contains(inside) && told.contains("inside.example is not a public"), "{told}");
+                let message = message(reach);
+                assert!(
+                    !message.contains(inside) && message.contains("inside.example is not a public"),
+                    "{message}"
+                );
             }
         }
     }

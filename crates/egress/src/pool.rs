@@ -393,17 +393,17 @@ pub(crate) async fn open_socket(
         let text = format!("{} speaks HTTP/2 alone, which has no WebSockets here.", host.target.host);
         return Err(EgressError::new(EgressErrorKind::Protocol, text));
     };
-    let mut asking = request.clone();
+    let mut handshake = request.clone();
     let key_value = HeaderValue::from_str(key)
         .map_err(|_| EgressError::new(EgressErrorKind::Protocol, "The key is no header value."))?;
-    asking.headers.extend([
+    handshake.headers.extend([
         (UPGRADE, HeaderValue::from_static("websocket")),
         (SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
         (SEC_WEBSOCKET_KEY, key_value),
     ]);
-    connection.begin(&asking, &host.header);
+    connection.begin(&handshake, &host.header);
     // Its secret is not held while waiting for the response.
-    drop(asking);
+    drop(handshake);
     let head = match connection.head(&request.method).await {
         Ok(head) => head,
         Err(broke) => {
@@ -446,8 +446,8 @@ async fn open(pool: &Rc<Pool>, host: &Rc<Host>) -> Result<Option<Lease>, EgressE
         });
     }
     let mut outcome = join_opening(pool, host);
-    let told = outcome.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
-    match told {
+    let opened = outcome.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
+    match opened {
         Ok(Some(Ok(()))) => Ok(None),
         Ok(Some(Err(error))) => Err(error),
         Ok(None) | Err(_) => {

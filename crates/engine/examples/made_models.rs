@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for case in cases::cases() {
         let directory = root.join(case.name);
         case.made.write_plain(&directory, case.is_older)?;
-        let text = json!({"tokens": case.tokens, "places": case.places});
+        let text = json!({"tokens": case.tokens, "places": case.positions});
         std::fs::write(directory.join("text.json"), text.to_string())?;
     }
     Ok(())

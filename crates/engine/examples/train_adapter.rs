@@ -50,8 +50,8 @@ fn train(family: &str, shape: Architecture, low: LoraConfig, directory: &Path) -
     }
     job.write(&base, &directory.join("adapter"), Precision::Single)?;
     let scores = job.network().scores(&tokens)?;
-    let said = json!({"tokens": tokens, "scores": scores.chunks(512).collect::<Vec<_>>()});
-    std::fs::write(directory.join("said.json"), said.to_string())?;
+    let output = json!({"tokens": tokens, "scores": scores.chunks(512).collect::<Vec<_>>()});
+    std::fs::write(directory.join("said.json"), output.to_string())?;
     println!("{}: loss {loss:.4}", directory.display());
     Ok(())
 }

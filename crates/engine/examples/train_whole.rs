@@ -49,7 +49,7 @@ fn measure(what: &str, shape: Architecture, trains: Trains, steps: usize) -> Res
     let source = Source::open(&directory.join("base"))?;
     // Sixteen sequences of 128 tokens per step.
     let text = |of: u32| {
-        let tokens = (0..128).map(|place| (place * 37 + of * 101) % vocabulary).collect();
+        let tokens = (0..128).map(|index| (index * 37 + of * 101) % vocabulary).collect();
         Example { tokens, is_learned: vec![true; 128] }
     };
     let texts: Vec<Example> = (0..16).map(text).collect();

@@ -46,14 +46,14 @@ fn make(directory: &Path) -> Result<(), Box<dyn Error>> {
 }
 
 /// Renders a conversation with the model's chat template.
-fn opened(messages: Vec<Value>, beside: &ModelAssets) -> Result<String, Box<dyn Error>> {
+fn render(messages: Vec<Value>, beside: &ModelAssets) -> Result<String, Box<dyn Error>> {
     let template = beside.template.as_ref().ok_or("the model comes without a template for conversations")?;
     let mut conversation = Conversation::new(messages, None, Last::Answer);
-    for (name, sign) in [
-        ("bos_token", &beside.generation_defaults.first_sign),
-        ("eos_token", &beside.generation_defaults.last_sign),
+    for (name, token) in [
+        ("bos_token", &beside.generation_defaults.bos_token),
+        ("eos_token", &beside.generation_defaults.eos_token),
     ] {
-        conversation.set_own(name, sign.clone().unwrap_or_default());
+        conversation.set_own(name, token.clone().unwrap_or_default());
     }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
     // The input is trusted, so that special tokens in user text are not neutralised.
@@ -80,12 +80,12 @@ fn say(
         adapter_switches: Vec::new(),
     };
     runner.submit(request).map_err(|refused| format!("{refused:?}"))?;
-    let mut said = Vec::new();
+    let mut sampled = Vec::new();
     while !runner.is_idle() {
         for happened in runner.step()? {
             match happened {
                 StepEvent::Token { drawn, .. } => {
-                    said.push(json!({"token": drawn.token, "likeliest": drawn.others}))
+                    sampled.push(json!({"token": drawn.token, "likeliest": drawn.others}))
                 }
                 StepEvent::End { end: end @ (FinishReason::Broken | FinishReason::NoAdapter), .. } => {
                     return Err(format!("{end:?}").into());
@@ -94,7 +94,7 @@ fn say(
             }
         }
     }
-    Ok(said)
+    Ok(sampled)
 }
 
 fn ask(directory: &Path, processor: Processor, tokens: usize) -> Result<(), Box<dyn Error>> {
@@ -104,7 +104,7 @@ fn ask(directory: &Path, processor: Processor, tokens: usize) -> Result<(), Box<
     // For the smallest rounding error: transformers computes in single precision, too.
     let keeps = KvDtype::F32;
     let bytes = (CONTEXT + tokens).div_ceil(engine::BLOCK) * KvCache::block_bytes(machine.shape(), keeps);
-    let room = SchedulerLimits {
+    let limits = SchedulerLimits {
         bytes,
         kv_dtype: keeps,
         step_tokens: processor.step_tokens(),
@@ -112,15 +112,15 @@ fn ask(directory: &Path, processor: Processor, tokens: usize) -> Result<(), Box<
         waiting: 1,
         draft_tokens: 0,
     };
-    let mut runner = Scheduler::new(machine, room)?;
-    let mut asked = String::new();
-    std::io::stdin().read_to_string(&mut asked)?;
-    let conversations: Vec<Vec<Value>> = serde_json::from_str(&asked)?;
+    let mut runner = Scheduler::new(machine, limits)?;
+    let mut input = String::new();
+    std::io::stdin().read_to_string(&mut input)?;
+    let conversations: Vec<Vec<Value>> = serde_json::from_str(&input)?;
     for messages in conversations {
-        let text = opened(messages, &beside)?;
+        let text = render(messages, &beside)?;
         let prompt = beside.vocabulary.tokens(&text)?;
-        let said = say(&mut runner, prompt.clone(), &beside.generation_defaults.ends, tokens)?;
-        println!("{}", json!({"text": text, "prompt": prompt, "said": said}));
+        let output = say(&mut runner, prompt.clone(), &beside.generation_defaults.ends, tokens)?;
+        println!("{}", json!({"text": text, "prompt": prompt, "said": output}));
     }
     Ok(())
 }

@@ -63,7 +63,7 @@ impl Backend {
         })
     }
 
-    /// Runs one step. Returns a row of logits for each token from `told_from` of its part on, in order.
+    /// Runs one step. Returns a row of logits for each token from `output_from` of its part on, in order.
     ///
     /// # Errors
     /// The step names something that does not exist, or the device failed.
@@ -71,19 +71,21 @@ impl Backend {
         self.step_with_outputs(batch, &[], memory)
     }
 
-    /// Like `step`, but `tells` chooses what is returned for each part; parts without an entry return logits.
+    /// Like `step`, but `outputs` chooses what is returned for each part; parts without an entry return logits.
     ///
     /// # Errors
     /// As `step`.
     pub fn step_with_outputs(
         &self,
         batch: &StepBatch,
-        tells: &[StepOutput],
+        outputs: &[StepOutput],
         memory: &mut BackendCache,
     ) -> Result<Vec<f32>, EngineError> {
         match (self, memory) {
-            (Self::Own(model), BackendCache::Own(pool)) => model.step_with_outputs(batch, tells, pool),
-            (Self::Device(model), BackendCache::Device(pool)) => model.step_with_outputs(batch, tells, pool),
+            (Self::Own(model), BackendCache::Own(pool)) => model.step_with_outputs(batch, outputs, pool),
+            (Self::Device(model), BackendCache::Device(pool)) => {
+                model.step_with_outputs(batch, outputs, pool)
+            }
             _ => Err(EngineError::Step("what another machine remembers")),
         }
     }

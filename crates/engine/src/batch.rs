@@ -62,7 +62,7 @@ impl StepBatch {
     }
 
     /// For each row, the index of its part and its position in that part's sequence.
-    pub(crate) fn places(&self) -> Vec<(usize, usize)> {
+    pub(crate) fn positions(&self) -> Vec<(usize, usize)> {
         let each = |(index, part): (usize, &SequenceChunk)| {
             let start = part.start;
             (0..part.tokens.len()).map(move |row| (index, start + row)).collect::<Vec<_>>()
@@ -72,12 +72,12 @@ impl StepBatch {
 
     /// The rows whose output (logits or hidden state) the step returns.
     pub(crate) fn output_rows(&self) -> Vec<usize> {
-        let mut told = Vec::new();
+        let mut rows = Vec::new();
         let mut first = 0;
         for part in &self.chunks {
-            told.extend(first + part.output_from.min(part.tokens.len())..first + part.tokens.len());
+            rows.extend(first + part.output_from.min(part.tokens.len())..first + part.tokens.len());
             first += part.tokens.len();
         }
-        told
+        rows
     }
 }

@@ -51,9 +51,9 @@ pub struct RenderedPrompt {
 impl RenderedPrompt {
     /// Whether the special-token text at this range comes from user input rather than from the template.
     #[must_use]
-    pub fn is_written(&self, sign: &Range<usize>) -> bool {
-        let next = self.written.partition_point(|place| *place <= sign.start);
-        self.written.get(next).is_some_and(|place| *place < sign.end)
+    pub fn is_written(&self, range: &Range<usize>) -> bool {
+        let next = self.written.partition_point(|position| *position <= range.start);
+        self.written.get(next).is_some_and(|position| *position < range.end)
     }
 }
 
@@ -62,7 +62,8 @@ impl Conversation {
     /// The prompt has content that a text model can't take; the fault says what and where.
     pub fn of(prompt: &Prompt, manner: ModelFormat) -> Result<Self, Box<Fault>> {
         let mut writing = Writing { manner, messages: Vec::new(), names: Vec::new() };
-        let instructions: Vec<&str> = prompt.instructions.iter().map(|said| said.text.as_str()).collect();
+        let instructions: Vec<&str> =
+            prompt.instructions.iter().map(|instruction| instruction.text.as_str()).collect();
         if !instructions.is_empty() {
             // All instructions go into one message: most templates support a single system message, in first
             // place.
@@ -72,7 +73,7 @@ impl Conversation {
             writing.write(turn)?;
         }
         let mut settings = Map::new();
-        if let Some(thinks) = thinks(prompt).filter(|_| manner.is_told_to_think) {
+        if let Some(thinks) = thinks(prompt).filter(|_| manner.has_thinking_switch) {
             settings.insert("enable_thinking".to_owned(), thinks.into());
         }
         let messages = writing.messages;
@@ -108,11 +109,11 @@ impl Conversation {
     pub fn open(
         &self,
         template: &Template,
-        signs: &SpecialTokens,
+        special_tokens: &SpecialTokens,
         chance: &dyn Fn() -> u64,
         now_unix_s: u64,
     ) -> Result<RenderedPrompt, EngineError> {
-        let guard = Guard::new(signs, chance);
+        let guard = Guard::new(special_tokens, chance);
         let (mut messages, mut tools, mut context) =
             (self.messages.clone(), self.tools.clone(), self.settings.clone());
         messages.iter_mut().for_each(|message| guard.message(message));
@@ -196,12 +197,12 @@ fn tools(prompt: &Prompt) -> Result<Vec<Value>, Box<Fault>> {
 }
 
 /// The fault for content that no chat template takes.
-fn refuse(place: Option<&str>, thing: &str, what: &str, fix: &'static str) -> Box<Fault> {
-    let subject = place.map_or_else(|| thing.to_owned(), |place| format!("\"{place}\""));
+fn refuse(path: Option<&str>, thing: &str, what: &str, fix: &'static str) -> Box<Fault> {
+    let subject = path.map_or_else(|| thing.to_owned(), |path| format!("\"{path}\""));
     let message = format!("{subject} {what}, and this model reads text alone.");
     let fault = Fault::new(FaultClass::Unsupported, "unsupported_content", message).fix(fix);
-    Box::new(match place {
-        Some(place) => fault.param(place.to_owned()),
+    Box::new(match path {
+        Some(path) => fault.param(path.to_owned()),
         None => fault,
     })
 }
@@ -321,8 +322,8 @@ fn texts<'a>(parts: impl IntoIterator<Item = &'a Part>) -> Result<String, Box<Fa
         texts.push(match &part.content {
             Content::Text { text, .. } | Content::Refusal { text } => text.clone(),
             Content::Document { source: Source::Text(text), name, context, cite: false } => {
-                let said = [name.as_deref(), context.as_deref(), Some(text)];
-                said.into_iter().flatten().collect::<Vec<_>>().join("\n\n")
+                let sections = [name.as_deref(), context.as_deref(), Some(text)];
+                sections.into_iter().flatten().collect::<Vec<_>>().join("\n\n")
             }
             // Reasoning outside assistant turns is dropped.
             Content::Thought(_) => continue,
@@ -355,7 +356,8 @@ mod tests {
 
     use super::*;
 
-    const SPEAKS: ModelFormat = ModelFormat { form: Some(Form::Json), thinks: true, is_told_to_think: true };
+    const SPEAKS: ModelFormat =
+        ModelFormat { form: Some(Form::Json), thinks: true, has_thinking_switch: true };
 
     fn turn(role: Role, parts: Vec<Part>) -> Turn {
         Turn { role, name: None, parts }
@@ -396,7 +398,7 @@ mod tests {
     #[test]
     fn a_request_becomes_what_templates_are_given() {
         let thought = Thought { text: "Hm.".to_owned(), ..Thought::default() };
-        let said = |text: &str| Instruction { is_developer: true, text: text.to_owned(), cache: None };
+        let instruction = |text: &str| Instruction { is_developer: true, text: text.to_owned(), cache: None };
         let mut prompt = prompt(vec![
             Turn {
                 name: Some("ann".to_owned()),
@@ -416,7 +418,7 @@ mod tests {
             turn(Role::Tool, vec![result("b", "seen", false), result("a", "gone", true)]),
             turn(Role::System, vec![Part::text("Be quick.")]),
         ]);
-        prompt.instructions = vec![said("Be brief."), said("Be kind.")];
+        prompt.instructions = vec![instruction("Be brief."), instruction("Be kind.")];
         let of = |id: &str, name: &str, arguments: Value| json!({"type": "function", "id": id, "function": {"name": name, "arguments": arguments}});
         let wanted = |broken: Value| {
             json!([
@@ -441,18 +443,18 @@ mod tests {
         let mut prompt = prompt(vec![turn(Role::User, vec![Part::text("Hi")])]);
         prompt.tools =
             vec![function("f", Some(r#"{"type": "object", "z": 1, "a": 2}"#)), function("g", None)];
-        let told = |prompt: &Prompt| Conversation::of(prompt, SPEAKS).unwrap().tools;
+        let tools_of = |prompt: &Prompt| Conversation::of(prompt, SPEAKS).unwrap().tools;
         let f = json!({"type": "function", "function": {"name": "f", "parameters": {"type": "object", "z": 1, "a": 2}}});
         let g = json!({"type": "function", "function": {"name": "g", "parameters": {"type": "object", "properties": {}}}});
-        assert_eq!(told(&prompt), Some(vec![f, g.clone()]));
+        assert_eq!(tools_of(&prompt), Some(vec![f, g.clone()]));
         assert_eq!(
-            told(&prompt).unwrap()[0].to_string(),
+            tools_of(&prompt).unwrap()[0].to_string(),
             r#"{"type":"function","function":{"name":"f","parameters":{"type":"object","z":1,"a":2}}}"#
         );
         prompt.tool_choice = Some(ToolChoice::Allowed { names: vec!["g".to_owned()], is_required: false });
-        assert_eq!(told(&prompt), Some(vec![g]));
+        assert_eq!(tools_of(&prompt), Some(vec![g]));
         prompt.tool_choice = Some(ToolChoice::None);
-        assert_eq!(told(&prompt), None);
+        assert_eq!(tools_of(&prompt), None);
     }
 
     #[test]
@@ -539,24 +541,25 @@ mod tests {
             is_in_thought,
             written: vec![],
         };
-        let asked = || turn(Role::User, vec![Part::text("Count.")]);
+        let question = || turn(Role::User, vec![Part::text("Count.")]);
         let begun = |text: &str| turn(Role::Assistant, vec![Part::text(text)]);
-        assert_eq!(open(vec![asked()]).unwrap(), opening("<user>Count.</><assistant><think>", true));
+        assert_eq!(open(vec![question()]).unwrap(), opening("<user>Count.</><assistant><think>", true));
         assert_eq!(
-            open(vec![asked(), begun("One,")]).unwrap(),
+            open(vec![question(), begun("One,")]).unwrap(),
             opening("<user>Count.</><assistant>One,", false)
         );
         assert_eq!(
-            open(vec![asked(), begun("One, ")]).unwrap(),
+            open(vec![question(), begun("One, ")]).unwrap(),
             opening("<user>Count.</><assistant>One,", false)
         );
         let called = turn(Role::Assistant, vec![call("a", "f", "{}")]);
         assert_eq!(
-            open(vec![asked(), called]).unwrap(),
+            open(vec![question(), called]).unwrap(),
             opening("<user>Count.</><assistant></><assistant><think>", true)
         );
         let silent = Template::new("{{ messages[0].content }}").unwrap();
-        let conversation = Conversation::of(&prompt(vec![asked(), begun("One")]), silent.manner()).unwrap();
+        let conversation =
+            Conversation::of(&prompt(vec![question(), begun("One")]), silent.manner()).unwrap();
         assert!(
             conversation
                 .open(&silent, &SpecialTokens::default(), &|| 0, 0)
@@ -569,9 +572,9 @@ mod tests {
     #[test]
     fn settings_are_added_and_never_in_the_place_of_what_is_there() {
         let template = Template::new("{{ bos_token }}{{ enable_thinking }}{{ messages | length }}").unwrap();
-        let mut asked = prompt(vec![turn(Role::User, vec![Part::text("Hi")])]);
-        asked.reasoning.effort = Some(Effort::None);
-        let mut conversation = Conversation::of(&asked, template.manner()).unwrap();
+        let mut request = prompt(vec![turn(Role::User, vec![Part::text("Hi")])]);
+        request.reasoning.effort = Some(Effort::None);
+        let mut conversation = Conversation::of(&request, template.manner()).unwrap();
         for (name, value) in
             [("bos_token", json!("<s>")), ("enable_thinking", json!(true)), ("messages", json!([]))]
         {

@@ -80,8 +80,8 @@ struct EngineLoop {
 impl Host {
     /// # Errors
     /// The memory budget is too small, or no thread can be started.
-    pub fn start(model: impl Into<Backend>, room: SchedulerLimits) -> Result<Self, EngineError> {
-        Self::start_with(model, room, Limits::default())
+    pub fn start(model: impl Into<Backend>, scheduler_limits: SchedulerLimits) -> Result<Self, EngineError> {
+        Self::start_with(model, scheduler_limits, Limits::default())
     }
 
     /// Like `start`, with other limits for adapters.
@@ -90,10 +90,10 @@ impl Host {
     /// The memory budget is too small, or no thread can be started.
     pub fn start_with(
         model: impl Into<Backend>,
-        room: SchedulerLimits,
+        scheduler_limits: SchedulerLimits,
         limits: Limits,
     ) -> Result<Self, EngineError> {
-        Self::of(Scheduler::new(model, room)?.with_limits(limits))
+        Self::of(Scheduler::new(model, scheduler_limits)?.with_limits(limits))
     }
 
     /// Starts the threads for a configured runner.
@@ -102,19 +102,19 @@ impl Host {
     /// No thread can be started.
     pub fn of(runner: Scheduler) -> Result<Self, EngineError> {
         let (longest, limits, block_bytes) = (runner.longest(), runner.limits(), runner.block_bytes());
-        let (commands, asked) = unbounded_channel();
+        let (commands, receiver) = unbounded_channel();
         let (jobs, to_be_read) = channel();
         let is_lost = Arc::new(AtomicBool::new(false));
         let lost = Arc::clone(&is_lost);
-        let way = Arc::new(ServingGate::default());
+        let serving_gate = Arc::new(ServingGate::default());
         let load = Arc::new(Mutex::new(runner.load()));
         let desk = EngineLoop {
             scheduler: runner,
-            commands: asked,
+            commands: receiver,
             open: HashMap::new(),
             jobs,
             adapter_waiters: Vec::new(),
-            serving_gate: Arc::clone(&way),
+            serving_gate: Arc::clone(&serving_gate),
             load: Arc::clone(&load),
         };
         let run = move || {
@@ -128,17 +128,7 @@ impl Host {
             vec![thread("engine", run)?, thread("engine-reader", move || read_all(&to_be_read, &back))?];
         let readings = Arc::default();
         let commands = Some(commands);
-        Ok(Self {
-            commands,
-            longest,
-            limits,
-            block_bytes,
-            is_lost,
-            load,
-            serving_gate: way,
-            readings,
-            threads,
-        })
+        Ok(Self { commands, longest, limits, block_bytes, is_lost, load, serving_gate, readings, threads })
     }
 
     /// The longest sequence that can run here, prompt and output together.
@@ -172,19 +162,19 @@ impl Host {
     }
 
     /// Where background work waits while requests are served.
-    pub(crate) fn way(&self) -> &ServingGate {
+    pub(crate) fn serving_gate(&self) -> &ServingGate {
         &self.serving_gate
     }
 
     /// Submits a sequence. The channel closes early if the model fails.
     #[must_use]
     pub fn generate(&self, request: Request) -> UnboundedReceiver<SequenceEvent> {
-        let (told, telling) = unbounded_channel();
+        let (sender, receiver) = unbounded_channel();
         if let Some(commands) = &self.commands {
             // If the runner is gone, the receiver sees a closed channel.
-            let _ = commands.send(Command::Generate(request, told));
+            let _ = commands.send(Command::Generate(request, sender));
         }
-        telling
+        receiver
     }
 }
 
@@ -254,24 +244,24 @@ impl EngineLoop {
     }
 
     fn take(&mut self, command: Command) {
-        let (taken, told) = match command {
-            Command::Generate(request, told) => (self.scheduler.submit(request), told),
-            Command::Embed(passage, told) => (self.scheduler.read(passage), told),
+        let (taken, sender) = match command {
+            Command::Generate(request, sender) => (self.scheduler.submit(request), sender),
+            Command::Embed(input, sender) => (self.scheduler.read(input), sender),
             Command::Do(what) => return what(self),
         };
         match taken {
             Ok(text) => {
-                self.open.insert(text, told);
+                self.open.insert(text, sender);
             }
-            Err(refused) => drop(told.send(SequenceEvent::Refused(refused))),
+            Err(refused) => drop(sender.send(SequenceEvent::Refused(refused))),
         }
     }
 
     /// Cancels the sequences whose receivers were dropped.
     fn call_off(&mut self) {
         let runner = &mut self.scheduler;
-        self.open.retain(|text, told| {
-            let is_left = told.is_closed();
+        self.open.retain(|text, sender| {
+            let is_left = sender.is_closed();
             if is_left {
                 runner.cancel(*text);
             }
@@ -280,7 +270,7 @@ impl EngineLoop {
     }
 
     fn send_event(&mut self, happened: StepEvent) {
-        let (text, told) = match happened {
+        let (text, event) = match happened {
             StepEvent::Scheduled { sequence: text, cached_tokens: remembered } => {
                 (text, SequenceEvent::Scheduled { cached_tokens: remembered })
             }
@@ -295,7 +285,7 @@ impl EngineLoop {
             }
         };
         if let Some(open) = self.open.get(&text) {
-            let _ = open.send(told);
+            let _ = open.send(event);
         }
     }
 }

@@ -46,9 +46,9 @@ pub struct KvCache {
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     pub normed: Vec<f32>,
-    pub asked: Vec<f32>,
+    pub qkv: Vec<f32>,
     pub answers: Vec<f32>,
-    pub said: Vec<f32>,
+    pub projected: Vec<f32>,
     pub up: Vec<f32>,
     pub inner: Vec<f32>,
     pub eights: Vec<Q8Block>,
@@ -77,31 +77,31 @@ impl Cells {
     }
 
     /// Stores a head's vector of one token: keys as a column, values as a row.
-    fn keep(&mut self, side: Side, head: usize, place: usize, values: &[f32]) {
+    fn keep(&mut self, side: Side, head: usize, position: usize, values: &[f32]) {
         let dim = values.len();
         let at = head * BLOCK * dim;
         match (self, side) {
             (Self::Half(cells), Side::Keys) => {
-                let cells = cells.iter_mut().skip(at + place).step_by(BLOCK);
+                let cells = cells.iter_mut().skip(at + position).step_by(BLOCK);
                 cells.zip(values).for_each(|(cell, value)| *cell = f16::from_f32(*value).to_bits());
             }
             (Self::Half(cells), Side::Values) => {
-                let at = at + place * dim;
+                let at = at + position * dim;
                 if let Some(cells) = cells.get_mut(at..at + dim) {
                     cells.reinterpret_cast_mut::<f16>().convert_from_f32_slice(values);
                 }
             }
             (Self::Single(cells), Side::Keys) => {
-                let cells = cells.iter_mut().skip(at + place).step_by(BLOCK);
+                let cells = cells.iter_mut().skip(at + position).step_by(BLOCK);
                 cells.zip(values).for_each(|(cell, value)| *cell = *value);
             }
             (Self::Single(cells), Side::Values) => {
-                let at = at + place * dim;
+                let at = at + position * dim;
                 if let Some(cells) = cells.get_mut(at..at + dim) {
                     cells.copy_from_slice(values);
                 }
             }
-            (Self::Eight(eights), side) => eights.keep(side, head, place, values),
+            (Self::Eight(eights), side) => eights.keep(side, head, position, values),
         }
     }
 
@@ -174,7 +174,7 @@ impl KvCache {
     pub(crate) fn keep(
         &mut self,
         layer: usize,
-        (block, place): (u32, usize),
+        (block, position): (u32, usize),
         keys: &[f32],
         values: &[f32],
     ) -> Result<(), EngineError> {
@@ -187,8 +187,8 @@ impl KvCache {
         }
         let each = keys.chunks_exact(self.head_dim).zip(values.chunks_exact(self.head_dim));
         for (head, (keys, values)) in each.enumerate() {
-            kept_keys.keep(Side::Keys, first + head, place, keys);
-            kept_values.keep(Side::Values, first + head, place, values);
+            kept_keys.keep(Side::Keys, first + head, position, keys);
+            kept_values.keep(Side::Values, first + head, position, values);
         }
         Ok(())
     }

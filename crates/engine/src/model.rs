@@ -36,7 +36,7 @@ pub struct Model {
 pub(crate) struct Layer {
     pub before_attention: Vec<f32>,
     /// The fused projection of queries, keys and values.
-    pub asks: Linear,
+    pub qkv: Linear,
     /// The norms of each query head and each key head (QK norm).
     pub head_norms: Option<(Vec<f32>, Vec<f32>)>,
     pub answers: Linear,
@@ -81,7 +81,7 @@ impl Model {
         &self.shape
     }
 
-    /// Runs one step. Returns a row of logits for each token from `told_from` of its part on, in order.
+    /// Runs one step. Returns a row of logits for each token from `output_from` of its part on, in order.
     ///
     /// # Errors
     /// The step names something that does not exist: a token, a block, a position beyond the context.
@@ -89,30 +89,30 @@ impl Model {
         self.step_with_outputs(batch, &[], pool)
     }
 
-    /// Like `step`, but `tells` chooses what is returned for each part; parts without an entry return logits.
+    /// Like `step`, but `outputs` chooses what is returned for each part; parts without an entry return logits.
     ///
     /// # Errors
     /// As `step`.
     pub fn step_with_outputs(
         &self,
         batch: &StepBatch,
-        tells: &[StepOutput],
+        outputs: &[StepOutput],
         pool: &mut KvCache,
     ) -> Result<Vec<f32>, EngineError> {
         let rows = self.rows(batch, pool)?;
-        let mut told = Vec::new();
+        let mut selected = Vec::new();
         for row in batch.output_rows() {
             let row = row * self.shape.hidden..(row + 1) * self.shape.hidden;
-            told.extend_from_slice(rows.get(row).unwrap_or_default());
+            selected.extend_from_slice(rows.get(row).unwrap_or_default());
         }
-        if told.is_empty() {
-            return Ok(told);
+        if selected.is_empty() {
+            return Ok(selected);
         }
         let mut normed = Vec::new();
-        norm_rows(&told, &self.norm, self.shape.norm_epsilon, &mut normed);
-        if tells.contains(&StepOutput::HiddenState) {
+        norm_rows(&selected, &self.norm, self.shape.norm_epsilon, &mut normed);
+        if outputs.contains(&StepOutput::HiddenState) {
             let head = |rows: &[f32]| self.head.apply(rows, self.shape.hidden);
-            return mixed(&normed, &self.shape, (batch, tells), head);
+            return mixed(&normed, &self.shape, (batch, outputs), head);
         }
         self.head.apply(&normed, self.shape.hidden)
     }
@@ -128,8 +128,8 @@ impl Model {
     /// Runs all layers; returns the hidden state of each row before the final norm.
     fn rows(&self, batch: &StepBatch, pool: &mut KvCache) -> Result<Vec<f32>, EngineError> {
         batch.check(&self.shape)?;
-        let places = batch.places();
-        let angles = self.turning.angles(places.iter().map(|(_, place)| *place));
+        let positions = batch.positions();
+        let angles = self.turning.angles(positions.iter().map(|(_, position)| *position));
         let tokens = batch.chunks.iter().flat_map(|part| &part.tokens);
         let mut rows = self.embedding.rows(tokens.copied());
         let worn = BatchAdapters::of(batch);
@@ -138,20 +138,16 @@ impl Model {
         let held = &mut scratch;
         for (index, layer) in self.layers.iter().enumerate() {
             norm_rows(&rows, &layer.before_attention, self.shape.norm_epsilon, &mut held.normed);
-            layer.asks.apply_into(&held.normed, self.shape.hidden, &mut held.asked, &mut held.eights)?;
-            worn.add(&mut held.asked, &held.normed, index, Site::Asks);
-            norm_and_turn(&mut held.asked, &self.shape, layer.head_norms.as_ref(), &angles);
-            self.keep(index, &places, &held.asked, batch, pool)?;
-            let at = Attending { shape: &self.shape, pool, layer: index, batch, places: &places };
-            attend(
-                &at,
-                (&held.asked, self.shape.query_width() + 2 * self.shape.kv_width()),
-                &mut held.answers,
-            );
+            layer.qkv.apply_into(&held.normed, self.shape.hidden, &mut held.qkv, &mut held.eights)?;
+            worn.add(&mut held.qkv, &held.normed, index, Site::Asks);
+            norm_and_turn(&mut held.qkv, &self.shape, layer.head_norms.as_ref(), &angles);
+            self.keep(index, &positions, &held.qkv, batch, pool)?;
+            let at = Attending { shape: &self.shape, pool, layer: index, batch, positions: &positions };
+            attend(&at, (&held.qkv, self.shape.query_width() + 2 * self.shape.kv_width()), &mut held.answers);
             let width = self.shape.query_width();
-            layer.answers.apply_into(&held.answers, width, &mut held.said, &mut held.eights)?;
-            worn.add(&mut held.said, &held.answers, index, Site::Answers);
-            add(&mut rows, &held.said);
+            layer.answers.apply_into(&held.answers, width, &mut held.projected, &mut held.eights)?;
+            worn.add(&mut held.projected, &held.answers, index, Site::Answers);
+            add(&mut rows, &held.projected);
             norm_rows(&rows, &layer.before_dense, self.shape.norm_epsilon, &mut held.normed);
             layer.dense.add_to(&mut rows, held, self.shape.hidden, (&worn, index))?;
         }
@@ -163,24 +159,24 @@ impl Model {
     fn keep(
         &self,
         index: usize,
-        places: &[(usize, usize)],
-        asked: &[f32],
+        positions: &[(usize, usize)],
+        qkv: &[f32],
         batch: &StepBatch,
         pool: &mut KvCache,
     ) -> Result<(), EngineError> {
         let (query_width, kv_width) = (self.shape.query_width(), self.shape.kv_width());
-        for (asked, (part, place)) in asked.chunks_exact(query_width + 2 * kv_width).zip(places) {
-            let (keys, values) = asked.split_at(query_width).1.split_at(kv_width);
-            let block = batch.chunks.get(*part).and_then(|part| part.blocks.get(place / BLOCK));
+        for (qkv, (part, position)) in qkv.chunks_exact(query_width + 2 * kv_width).zip(positions) {
+            let (keys, values) = qkv.split_at(query_width).1.split_at(kv_width);
+            let block = batch.chunks.get(*part).and_then(|part| part.blocks.get(position / BLOCK));
             let block = block.ok_or(EngineError::Step("a text without room in the pool"))?;
-            pool.keep(index, (*block, place % BLOCK), keys, values)?;
+            pool.keep(index, (*block, position % BLOCK), keys, values)?;
         }
         Ok(())
     }
 }
 
 impl Pair {
-    /// Applies the MLP to `held.normed`; the result is in `held.said`.
+    /// Applies the MLP to `held.normed`; the result is in `held.projected`.
     fn apply(
         &self,
         held: &mut Scratch,
@@ -192,9 +188,9 @@ impl Pair {
             worn.add(&mut held.up, &held.normed, layer, Site::Up);
         }
         gated(&held.up, self.inner, &mut held.inner);
-        self.down.apply_into(&held.inner, self.inner, &mut held.said, &mut held.eights)?;
+        self.down.apply_into(&held.inner, self.inner, &mut held.projected, &mut held.eights)?;
         if let Some((worn, layer)) = worn {
-            worn.add(&mut held.said, &held.inner, layer, Site::Down);
+            worn.add(&mut held.projected, &held.inner, layer, Site::Down);
         }
         Ok(())
     }
@@ -212,7 +208,7 @@ impl Dense {
         match self {
             Self::One(pair) => {
                 pair.apply(held, width, Some(worn))?;
-                add(rows, &held.said);
+                add(rows, &held.projected);
             }
             Self::Mixture { router, experts, chosen, is_normed } => {
                 let scores = router.apply(&held.normed, width)?;
@@ -228,27 +224,30 @@ impl Dense {
 pub(crate) fn mixed(
     normed: &[f32],
     shape: &Architecture,
-    (batch, tells): (&StepBatch, &[StepOutput]),
+    (batch, outputs): (&StepBatch, &[StepOutput]),
     head: impl FnOnce(&[f32]) -> Result<Vec<f32>, EngineError>,
 ) -> Result<Vec<f32>, EngineError> {
     let each = |(index, part): (usize, &SequenceChunk)| {
-        let tells = tells.get(index).copied().unwrap_or_default();
-        std::iter::repeat_n(tells, part.tokens.len().saturating_sub(part.output_from))
+        let output = outputs.get(index).copied().unwrap_or_default();
+        std::iter::repeat_n(output, part.tokens.len().saturating_sub(part.output_from))
     };
-    let tells: Vec<StepOutput> = batch.chunks.iter().enumerate().flat_map(each).collect();
-    let rows = || normed.chunks_exact(shape.hidden).zip(&tells);
-    let scored: Vec<f32> =
-        rows().filter(|(_, tells)| **tells == StepOutput::Logits).flat_map(|(row, _)| row).copied().collect();
+    let outputs: Vec<StepOutput> = batch.chunks.iter().enumerate().flat_map(each).collect();
+    let rows = || normed.chunks_exact(shape.hidden).zip(&outputs);
+    let scored: Vec<f32> = rows()
+        .filter(|(_, output)| **output == StepOutput::Logits)
+        .flat_map(|(row, _)| row)
+        .copied()
+        .collect();
     let scores = if scored.is_empty() { Vec::new() } else { head(&scored)? };
     let mut scores = scores.chunks_exact(shape.vocabulary);
-    let mut told = Vec::new();
-    for (row, tells) in rows() {
-        told.extend_from_slice(match tells {
+    let mut out = Vec::new();
+    for (row, output) in rows() {
+        out.extend_from_slice(match output {
             StepOutput::Logits => scores.next().unwrap_or_default(),
             StepOutput::HiddenState => row,
         });
     }
-    Ok(told)
+    Ok(out)
 }
 
 /// The router: for each expert, its rows and the weight of its output for each.
@@ -291,9 +290,9 @@ fn mix(
         held.normed.clear();
         work.iter().filter_map(of).for_each(|row| held.normed.extend_from_slice(row));
         expert.apply(held, width, None)?;
-        for ((row, weight), said) in work.iter().zip(held.said.chunks_exact(width)) {
+        for ((row, weight), output) in work.iter().zip(held.projected.chunks_exact(width)) {
             let into = rows.get_mut(row * width..(row + 1) * width).unwrap_or_default();
-            into.iter_mut().zip(said).for_each(|(into, said)| *into += weight * said);
+            into.iter_mut().zip(output).for_each(|(into, output)| *into += weight * output);
         }
     }
     Ok(())

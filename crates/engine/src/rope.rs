@@ -102,7 +102,7 @@ pub(crate) fn usual_attention(factor: f64) -> f64 {
 }
 
 /// A model's context length: the declared one, or the original one times the YaRN factor if that is larger.
-pub(crate) fn stretched(stretch: &RopeScaling, original: Option<f64>, context: usize) -> usize {
+pub(crate) fn stretched_context(stretch: &RopeScaling, original: Option<f64>, context: usize) -> usize {
     match (stretch, original) {
         (RopeScaling::Ramp { factor, .. }, Some(original)) => context.max((original * factor) as usize),
         _ => context,
@@ -169,9 +169,9 @@ mod tests {
     #[test]
     fn a_ramp_makes_texts_longer_where_its_files_say_from_what() {
         let ramp = ramp(4.0);
-        assert_eq!(stretched(&ramp, Some(32_768.0), 40_960), 131_072);
-        assert_eq!(stretched(&ramp, None, 131_072), 131_072);
-        assert_eq!(stretched(&RopeScaling::Linear { factor: 4.0 }, Some(32_768.0), 40_960), 40_960);
+        assert_eq!(stretched_context(&ramp, Some(32_768.0), 40_960), 131_072);
+        assert_eq!(stretched_context(&ramp, None, 131_072), 131_072);
+        assert_eq!(stretched_context(&RopeScaling::Linear { factor: 4.0 }, Some(32_768.0), 40_960), 40_960);
     }
 
     #[test]

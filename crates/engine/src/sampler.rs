@@ -68,7 +68,7 @@ impl Sampling {
     pub fn draw(
         &self,
         scores: &[f32],
-        (prompt, said): (&[u32], &[u32]),
+        (prompt, generated): (&[u32], &[u32]),
         allowed: Option<&[u32]>,
     ) -> Option<SampledToken> {
         if allowed.is_none() && self.takes_the_likeliest() {
@@ -77,10 +77,10 @@ impl Sampling {
             return Some(SampledToken { token: u32::try_from(token).ok()?, logprob, others: Vec::new() });
         }
         let mut scores = scores.to_vec();
-        self.penalise(&mut scores, prompt, said);
+        self.penalise(&mut scores, prompt, generated);
         let open: Vec<(u32, f32)> = match allowed {
             None => (0..).zip(scores.iter().copied()).collect(),
-            Some(allowed) => kept(&scores, allowed),
+            Some(allowed) => allowed_scores(&scores, allowed),
         };
         let likeliest = open.iter().copied().min_by(by_score).filter(|(_, score)| score.is_finite())?;
         let all: f64 = open.iter().map(|(_, score)| f64::from(score - likeliest.1).exp()).sum();
@@ -93,9 +93,9 @@ impl Sampling {
             }
             _ => Vec::new(),
         };
-        let place = (prompt.len() + said.len()) as u64;
+        let position = (prompt.len() + generated.len()) as u64;
         let (token, score) =
-            if self.temperature <= 0.0 { likeliest } else { self.pick(open, likeliest, place) };
+            if self.temperature <= 0.0 { likeliest } else { self.pick(open, likeliest, position) };
         Some(SampledToken { token, logprob: logprob(score), others })
     }
 
@@ -109,14 +109,14 @@ impl Sampling {
             && self.logprobs.is_none_or(|count| count == 0)
     }
 
-    fn penalise(&self, scores: &mut [f32], prompt: &[u32], said: &[u32]) {
+    fn penalise(&self, scores: &mut [f32], prompt: &[u32], generated: &[u32]) {
         for (token, bias) in &self.bias {
             if let Some(score) = scores.get_mut(*token as usize) {
                 *score += bias;
             }
         }
         let mut counts: HashMap<u32, u32> = HashMap::new();
-        said.iter().for_each(|token| *counts.entry(*token).or_default() += 1);
+        generated.iter().for_each(|token| *counts.entry(*token).or_default() += 1);
         if self.presence_penalty != 0.0 || self.frequency_penalty != 0.0 {
             for (token, count) in &counts {
                 if let Some(score) = scores.get_mut(*token as usize) {
@@ -135,7 +135,7 @@ impl Sampling {
         }
     }
 
-    fn pick(&self, mut open: Vec<(u32, f32)>, likeliest: (u32, f32), place: u64) -> (u32, f32) {
+    fn pick(&self, mut open: Vec<(u32, f32)>, likeliest: (u32, f32), position: u64) -> (u32, f32) {
         match self.top_k {
             Some(count) if count > 0 => keep_best(&mut open, count),
             _ if self.top_p < 1.0 => open.sort_unstable_by(by_score),
@@ -155,7 +155,7 @@ impl Sampling {
             open.retain(|(_, score)| weight(*score) >= f64::from(self.min_p));
         }
         let all: f64 = open.iter().map(|(_, score)| weight(*score)).sum();
-        let mut left = self.unit(place) * all;
+        let mut left = self.unit(position) * all;
         for (token, score) in &open {
             left -= weight(*score);
             if left < 0.0 {
@@ -167,15 +167,15 @@ impl Sampling {
     }
 
     /// A uniform number from 0 to 1 that depends on seed and position only.
-    fn unit(&self, place: u64) -> f64 {
+    fn unit(&self, position: u64) -> f64 {
         let mut numbers = ChaCha8Rng::seed_from_u64(self.seed);
-        numbers.set_stream(place);
+        numbers.set_stream(position);
         (numbers.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 
 /// The tokens whose bits are set, in ascending order.
-fn kept(scores: &[f32], allowed: &[u32]) -> Vec<(u32, f32)> {
+fn allowed_scores(scores: &[f32], allowed: &[u32]) -> Vec<(u32, f32)> {
     let mut kept = Vec::new();
     for (first, (word, scores)) in (0u32..).step_by(32).zip(allowed.iter().zip(scores.chunks(32))) {
         let mut left = *word;
@@ -203,8 +203,8 @@ mod tests {
 
     const SCORES: [f32; 5] = [1.0, 3.0, 2.0, 3.0, -1.0];
 
-    fn draw(sampling: &Sampling, said: &[u32]) -> u32 {
-        sampling.draw(&SCORES, (&[], said), None).unwrap().token
+    fn draw(sampling: &Sampling, generated: &[u32]) -> u32 {
+        sampling.draw(&SCORES, (&[], generated), None).unwrap().token
     }
 
     fn each(sampling: &Sampling) -> [f64; 5] {
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn the_seed_and_the_place_say_what_is_drawn() {
         let sampling = Sampling { seed: 7, temperature: 5.0, ..Sampling::default() };
-        let at = |place: u32| draw(&sampling, &(0..place).collect::<Vec<_>>());
+        let at = |length: u32| draw(&sampling, &(0..length).collect::<Vec<_>>());
         let drawn: Vec<u32> = (0..64).map(at).collect();
         assert_eq!(drawn, (0..64).map(at).collect::<Vec<_>>());
         assert!((0..5).all(|token| drawn.contains(&token)), "{drawn:?}");

@@ -195,20 +195,20 @@ impl ScheduledChunk {
 impl Scheduler {
     /// # Errors
     /// The memory is too small for a single block.
-    pub fn new(model: impl Into<Backend>, room: SchedulerLimits) -> Result<Self, EngineError> {
+    pub fn new(model: impl Into<Backend>, scheduler_limits: SchedulerLimits) -> Result<Self, EngineError> {
         let model = model.into();
-        let blocks = room.bytes / KvCache::block_bytes(model.shape(), room.kv_dtype);
-        if blocks == 0 || room.step_tokens == 0 || room.sequences == 0 {
+        let blocks = scheduler_limits.bytes / KvCache::block_bytes(model.shape(), scheduler_limits.kv_dtype);
+        if blocks == 0 || scheduler_limits.step_tokens == 0 || scheduler_limits.sequences == 0 {
             return Err(EngineError::NoRoom { wanted: 1, free: 0 });
         }
-        let pool = model.allocate_cache(room.kv_dtype, blocks)?;
+        let pool = model.allocate_cache(scheduler_limits.kv_dtype, blocks)?;
         let (running, waiting) = (Vec::new(), FairQueue::new());
         let shelf = AdapterRegistry::new(model.shape(), Limits::default());
         Ok(Self {
             model,
             pool,
             blocks: BlockAllocator::new(blocks),
-            scheduler_limits: room,
+            scheduler_limits,
             running,
             waiting,
             next: 0,
@@ -222,8 +222,8 @@ impl Scheduler {
 
     /// Replaces the drafter.
     #[must_use]
-    pub fn with_drafter(self, guesses: Box<dyn Drafter>) -> Self {
-        Self { drafter: guesses, ..self }
+    pub fn with_drafter(self, drafter: Box<dyn Drafter>) -> Self {
+        Self { drafter, ..self }
     }
 
     /// The longest sequence, prompt and answer together, that fits.
@@ -367,21 +367,21 @@ impl Scheduler {
         }
         self.append_drafts(&mut turns);
         let ahead = self.take_mask_requests(&turns);
-        let tells = self.tells(&turns);
+        let outputs = self.step_outputs(&turns);
         let (model, pool) = (&self.model, &mut self.pool);
         let (turns, parts): (Vec<(SequenceId, usize)>, Vec<SequenceChunk>) =
             turns.into_iter().map(|turn| ((turn.id, turn.draft_count), turn.chunk)).unzip();
         let batch = StepBatch { chunks: parts };
         let (scores, mut ahead) =
-            self.masks.run_alongside(ahead, || model.step_with_outputs(&batch, &tells, pool));
+            self.masks.run_alongside(ahead, || model.step_with_outputs(&batch, &outputs, pool));
         let scores = scores?;
         self.counts.steps += 1;
         self.counts.rows += batch.rows() as u64;
         let mut rows = scores.as_slice();
-        for (((id, guesses), part), tells) in turns.into_iter().zip(batch.chunks).zip(tells) {
-            let turn = ScheduledChunk { id, chunk: part, draft_count: guesses };
-            let told = turn.chunk.tokens.len().saturating_sub(turn.chunk.output_from);
-            let of_turn = rows.split_at_checked(told * self.width(tells));
+        for (((id, draft_count), part), output) in turns.into_iter().zip(batch.chunks).zip(outputs) {
+            let turn = ScheduledChunk { id, chunk: part, draft_count };
+            let row_count = turn.chunk.tokens.len().saturating_sub(turn.chunk.output_from);
+            let of_turn = rows.split_at_checked(row_count * self.width(output));
             let (of_turn, rest) = of_turn.unwrap_or_default();
             rows = rest;
             let at = ahead.iter().position(|ahead| ahead.sequence == id);
@@ -397,11 +397,11 @@ impl Scheduler {
         for turn in turns.iter().filter(|turn| turn.has_output()) {
             let Some(text) = self.running.iter_mut().find(|text| text.id == turn.id) else { continue };
             let Some(following) = text.constraint_state.take() else { continue };
-            let (guesses, ends) = (turn.draft_tokens().to_vec(), text.request.stop_tokens.clone());
+            let (draft_tokens, ends) = (turn.draft_tokens().to_vec(), text.request.stop_tokens.clone());
             all.push(MaskRequest {
                 sequence: turn.id,
                 following,
-                draft_tokens: guesses,
+                draft_tokens,
                 stop_tokens: ends,
                 masks: Vec::new(),
             });
@@ -430,8 +430,8 @@ impl Scheduler {
                 text.has_begun = true;
                 happened.push(StepEvent::Scheduled { sequence: text.id, cached_tokens: text.computed });
                 self.counts.cached_tokens += text.computed as u64;
-                let untold = std::mem::take(&mut text.unreported).into_iter();
-                happened.extend(untold.map(|drawn| StepEvent::Token { sequence: text.id, drawn }));
+                let unreported = std::mem::take(&mut text.unreported).into_iter();
+                happened.extend(unreported.map(|drawn| StepEvent::Token { sequence: text.id, drawn }));
             }
             if let Some(end) = text.ended {
                 self.end(&text);
@@ -455,17 +455,17 @@ impl Scheduler {
     fn compose(&mut self) -> Vec<ScheduledChunk> {
         let mut turns: Vec<ScheduledChunk> = Vec::new();
         let mut left = self.scheduler_limits.step_tokens;
-        let is_told = |text: &Sequence| !text.generated.is_empty() && text.uncomputed() <= AT_ONCE;
+        let is_decoding = |text: &Sequence| !text.generated.is_empty() && text.uncomputed() <= AT_ONCE;
         // Decoding before prefill; each decoding sequence gets one token before any gets a second one.
         for is_prompt in [false, true] {
             let mut at = 0;
             while let Some(text) = self.running.get(at).filter(|_| left > 0) {
-                if is_told(text) == is_prompt || turns.iter().any(|turn| turn.id == text.id) {
+                if is_decoding(text) == is_prompt || turns.iter().any(|turn| turn.id == text.id) {
                     at += 1;
                     continue;
                 }
                 let behind =
-                    self.running.iter().skip(at + 1).filter(|text| !is_prompt && is_told(text)).count();
+                    self.running.iter().skip(at + 1).filter(|text| !is_prompt && is_decoding(text)).count();
                 let (id, missing) = (text.id, text.uncomputed());
                 let (adapter, until) = text.adapter_at(text.computed);
                 let count = missing.min(left.saturating_sub(behind).max(1)).min(until - text.computed);
@@ -478,9 +478,9 @@ impl Scheduler {
                 }
                 let Some(text) = self.running.get(at).filter(|text| text.id == id) else { continue };
                 let (tokens, start) = (text.tokens(count), text.computed);
-                let told_from = if count == missing { count - 1 } else { count };
+                let output_from = if count == missing { count - 1 } else { count };
                 let blocks = text.blocks.clone();
-                let part = SequenceChunk { tokens, start, blocks, output_from: told_from, adapter };
+                let part = SequenceChunk { tokens, start, blocks, output_from, adapter };
                 turns.push(ScheduledChunk { id, chunk: part, draft_count: 0 });
                 left -= count;
                 at += 1;
@@ -504,16 +504,16 @@ impl Scheduler {
             if most == 0 {
                 continue;
             }
-            let mut guessed = self.drafter.propose(text.id, &text.request.prompt, &text.generated, most);
-            guessed.truncate(most);
-            let end = turn.chunk.end() + guessed.len();
+            let mut drafts = self.drafter.propose(text.id, &text.request.prompt, &text.generated, most);
+            drafts.truncate(most);
+            let end = turn.chunk.end() + drafts.len();
             let wanted = end.div_ceil(BLOCK).saturating_sub(text.blocks.len());
             let Some(blocks) = self.blocks.allocate(text.prefix_scope(), wanted) else { continue };
             text.blocks.extend(blocks);
             turn.chunk.blocks.clone_from(&text.blocks);
-            left -= guessed.len();
-            turn.draft_count = guessed.len();
-            turn.chunk.tokens.extend(guessed);
+            left -= drafts.len();
+            turn.draft_count = drafts.len();
+            turn.chunk.tokens.extend(drafts);
         }
     }
 
@@ -540,7 +540,7 @@ impl Scheduler {
     ) {
         let Some(at) = self.running.iter().position(|text| text.id == turn.id) else { return };
         let Some(text) = self.running.get_mut(at) else { return };
-        let (mut told, mut end) = (Vec::new(), None);
+        let (mut sampled, mut end) = (Vec::new(), None);
         if text.step_output == StepOutput::HiddenState {
             return self.read_on(at, turn, rows, happened);
         }
@@ -555,20 +555,20 @@ impl Scheduler {
             let is_lost = text.request.constraint.is_some() && text.constraint_state.is_none();
             let scores =
                 SequenceLogits { rows, width, draft_tokens: turn.draft_tokens(), token_masks: &allowed };
-            let (came_true, ended) = if is_lost {
+            let (accepted, ended) = if is_lost {
                 (0, Some(FinishReason::Broken))
             } else {
-                text.sample_and_verify(&scores, &mut told)
+                text.sample_and_verify(&scores, &mut sampled)
             };
-            text.computed += came_true;
+            text.computed += accepted;
             text.acceptance_rate.learn(
                 turn.draft_count,
-                came_true,
+                accepted,
                 text.generated.len(),
                 self.scheduler_limits.draft_tokens,
             );
             self.counts.drafted_tokens += turn.draft_count as u64;
-            self.counts.accepted_tokens += came_true as u64;
+            self.counts.accepted_tokens += accepted as u64;
             end = ended;
         }
         self.waiting.serve(text.request.group, turn.chunk.tokens.len());
@@ -581,10 +581,10 @@ impl Scheduler {
         }
         // Blocks that were allocated for draft tokens that were rejected.
         let needed = text.computed.div_ceil(BLOCK).min(text.blocks.len());
-        let (spare, is_forgotten) = (text.blocks.split_off(needed), text.is_forgotten);
-        self.release_blocks(&spare, is_forgotten);
+        let (surplus, is_forgotten) = (text.blocks.split_off(needed), text.is_forgotten);
+        self.release_blocks(&surplus, is_forgotten);
         let id = turn.id;
-        happened.extend(told.into_iter().map(|drawn| StepEvent::Token { sequence: id, drawn }));
+        happened.extend(sampled.into_iter().map(|drawn| StepEvent::Token { sequence: id, drawn }));
         if let Some(end) = end {
             let text = self.running.remove(at);
             self.end(&text);

@@ -67,16 +67,16 @@ impl Sequence {
             shared_prefix: None,
             is_forgotten: false,
         };
-        let mut untold = Vec::new();
-        text.ended = text.append_forced(&mut untold);
-        text.unreported = untold;
+        let mut unreported = Vec::new();
+        text.ended = text.append_forced(&mut unreported);
+        text.unreported = unreported;
         text
     }
 
     /// What its cached prefixes are bound to.
     pub(crate) fn prefix_scope(&self) -> PrefixScope {
         let generation = self.adapter.as_ref().map_or(0, |adapter| adapter.generation());
-        let reading = self.shared_prefix.map_or(0, |beginning| beginning.embedding_request);
+        let reading = self.shared_prefix.map_or(0, |prefix| prefix.embedding_request);
         PrefixScope { cache_scope: self.request.cache_scope, generation, embedding_request: reading }
     }
 
@@ -103,8 +103,8 @@ impl Sequence {
     }
 
     /// The adapter for a position, and the position at which the next one takes over.
-    pub(crate) fn adapter_at(&self, place: usize) -> (Option<Arc<Adapter>>, usize) {
-        let before = self.adapter_switches.partition_point(|(from, _)| *from <= place);
+    pub(crate) fn adapter_at(&self, position: usize) -> (Option<Arc<Adapter>>, usize) {
+        let before = self.adapter_switches.partition_point(|(from, _)| *from <= position);
         let until = self.adapter_switches.get(before).map_or(usize::MAX, |(from, _)| *from);
         let last = before.checked_sub(1).and_then(|last| self.adapter_switches.get(last));
         (last.map_or(&self.adapter, |(_, adapter)| adapter).clone(), until)
@@ -115,38 +115,42 @@ impl Sequence {
     pub(crate) fn sample_and_verify(
         &mut self,
         scores: &SequenceLogits<'_>,
-        told: &mut Vec<SampledToken>,
+        sampled: &mut Vec<SampledToken>,
     ) -> (usize, Option<FinishReason>) {
-        let mut came_true = 0;
-        while let Some(row) = scores.rows.chunks_exact(scores.width).nth(came_true) {
-            let allowed = match (&self.constraint_state, scores.token_masks.get(came_true)) {
+        let mut accepted = 0;
+        while let Some(row) = scores.rows.chunks_exact(scores.width).nth(accepted) {
+            let allowed = match (&self.constraint_state, scores.token_masks.get(accepted)) {
                 (None, _) => None,
                 (Some(_), Some(Some(allowed))) => Some(allowed.words()),
-                (Some(_), _) => return (came_true, Some(FinishReason::Broken)),
+                (Some(_), _) => return (accepted, Some(FinishReason::Broken)),
             };
             let Some(drawn) =
                 self.request.sampling.draw(row, (&self.request.prompt, &self.generated), allowed)
             else {
-                return (came_true, Some(FinishReason::Broken));
+                return (accepted, Some(FinishReason::Broken));
             };
             let before = self.generated.len();
-            let end = self.append_sampled(drawn, told);
-            let said = self.generated.get(before..).unwrap_or_default();
-            let guessed = scores.draft_tokens.get(came_true..).unwrap_or_default();
-            let agree = said.iter().zip(guessed).take_while(|(said, guessed)| said == guessed).count();
-            came_true += agree;
-            if end.is_some() || agree < said.len() {
-                return (came_true, end);
+            let end = self.append_sampled(drawn, sampled);
+            let appended = self.generated.get(before..).unwrap_or_default();
+            let drafts = scores.draft_tokens.get(accepted..).unwrap_or_default();
+            let agree = appended.iter().zip(drafts).take_while(|(token, draft)| token == draft).count();
+            accepted += agree;
+            if end.is_some() || agree < appended.len() {
+                return (accepted, end);
             }
         }
-        (came_true, None)
+        (accepted, None)
     }
 
     /// Appends a sampled token, and the tokens that the constraint forces after it.
-    fn append_sampled(&mut self, drawn: SampledToken, told: &mut Vec<SampledToken>) -> Option<FinishReason> {
+    fn append_sampled(
+        &mut self,
+        drawn: SampledToken,
+        sampled: &mut Vec<SampledToken>,
+    ) -> Option<FinishReason> {
         let token = drawn.token;
         self.generated.push(token);
-        told.push(drawn);
+        sampled.push(drawn);
         if self.request.stop_tokens.contains(&token) {
             return Some(FinishReason::Stop);
         }
@@ -158,13 +162,13 @@ impl Sequence {
                 return Some(FinishReason::Stop);
             }
         }
-        if self.is_full() { Some(FinishReason::Length) } else { self.append_forced(told) }
+        if self.is_full() { Some(FinishReason::Length) } else { self.append_forced(sampled) }
     }
 
     /// Appends the tokens that the constraint leaves no choice about, with probability 1.
-    fn append_forced(&mut self, told: &mut Vec<SampledToken>) -> Option<FinishReason> {
+    fn append_forced(&mut self, sampled: &mut Vec<SampledToken>) -> Option<FinishReason> {
         let following = self.constraint_state.as_mut()?;
-        let forced = following.forced();
+        let forced = following.forced_tokens();
         let (is_broken, is_over) = (following.is_broken(), following.is_over());
         if is_broken {
             return Some(FinishReason::Broken);
@@ -172,10 +176,10 @@ impl Sequence {
         let left = self.request.max_tokens.saturating_sub(self.generated.len());
         let is_cut = forced.len() > left;
         for token in forced.into_iter().take(left) {
-            let is_asked = self.request.sampling.logprobs.is_some_and(|count| count > 0);
-            let others = if is_asked { vec![(token, 0.0)] } else { Vec::new() };
+            let wants_logprobs = self.request.sampling.logprobs.is_some_and(|count| count > 0);
+            let others = if wants_logprobs { vec![(token, 0.0)] } else { Vec::new() };
             self.generated.push(token);
-            told.push(SampledToken { token, logprob: 0.0, others });
+            sampled.push(SampledToken { token, logprob: 0.0, others });
         }
         if is_over && !is_cut {
             return Some(FinishReason::Stop);

@@ -19,12 +19,12 @@ use crate::output_parser::is_tag;
 #[derive(Debug, Default)]
 pub struct SpecialTokens {
     /// The longest first.
-    all: Vec<Sign>,
+    all: Vec<SpecialToken>,
     any: Option<Regex>,
     /// Proper prefixes of special tokens: a template could complete one at the end of a text.
-    beginnings: HashSet<String>,
+    prefixes: HashSet<String>,
     /// Proper suffixes, which a template could complete at the beginning of a text.
-    ends: HashSet<String>,
+    suffixes: HashSet<String>,
     /// Inner parts that could be a whole text: a token without some of its frame of other characters, for
     /// example without `<|` and `|>`.
     middles: HashSet<String>,
@@ -33,7 +33,7 @@ pub struct SpecialTokens {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Sign {
+pub(crate) struct SpecialToken {
     pub spelling: String,
     /// Whether it absorbs the white space before it and after it (`lstrip`, `rstrip`).
     pub takes: (bool, bool),
@@ -41,7 +41,7 @@ pub(crate) struct Sign {
 
 /// Marks special-token text in one template input.
 pub(crate) struct Guard<'a> {
-    signs: &'a SpecialTokens,
+    special_tokens: &'a SpecialTokens,
     chance: &'a dyn Fn() -> u64,
     /// Made when the first mark is needed.
     mark: OnceCell<String>,
@@ -56,37 +56,37 @@ enum Whose {
 }
 
 impl SpecialTokens {
-    pub(crate) fn new(mut all: Vec<Sign>) -> Self {
+    pub(crate) fn new(mut all: Vec<SpecialToken>) -> Self {
         // A single character has no inside to be marked.
-        all.retain(|sign| sign.spelling.chars().nth(1).is_some());
+        all.retain(|token| token.spelling.chars().nth(1).is_some());
         all.sort_by(|one, other| {
             other.spelling.len().cmp(&one.spelling.len()).then_with(|| one.spelling.cmp(&other.spelling))
         });
-        let spellings: Vec<_> = all.iter().map(|sign| fancy_regex::escape(&sign.spelling)).collect();
+        let spellings: Vec<_> = all.iter().map(|token| fancy_regex::escape(&token.spelling)).collect();
         let any = (!all.is_empty()).then(|| Regex::new(&spellings.join("|")).ok()).flatten();
-        let mut signs = Self { any, ..Self::default() };
-        for Sign { spelling, .. } in &all {
+        let mut special_tokens = Self { any, ..Self::default() };
+        for SpecialToken { spelling, .. } in &all {
             let cuts = spelling.char_indices().map(|(at, _)| at).filter(|at| *at > 0);
             let halves = cuts.filter_map(|at| spelling.split_at_checked(at));
-            for (beginning, end) in halves {
-                signs.beginnings.insert(beginning.to_owned());
-                signs.ends.insert(end.to_owned());
+            for (prefix, suffix) in halves {
+                special_tokens.prefixes.insert(prefix.to_owned());
+                special_tokens.suffixes.insert(suffix.to_owned());
             }
-            signs.middles.extend(middles(spelling));
-            signs.longest = signs.longest.max(spelling.chars().count());
+            special_tokens.middles.extend(middles(spelling));
+            special_tokens.longest = special_tokens.longest.max(spelling.chars().count());
         }
-        Self { all, ..signs }
+        Self { all, ..special_tokens }
     }
 
     /// Special tokens with these texts.
     #[must_use]
     pub fn spelt<'s>(spellings: impl IntoIterator<Item = &'s str>) -> Self {
-        let sign = |spelling: &str| Sign { spelling: spelling.to_owned(), takes: (false, false) };
-        Self::new(spellings.into_iter().map(sign).collect())
+        let token = |spelling: &str| SpecialToken { spelling: spelling.to_owned(), takes: (false, false) };
+        Self::new(spellings.into_iter().map(token).collect())
     }
 
     /// The first special token at or after a position; the longest one if several start there.
-    pub(crate) fn find(&self, text: &str, from: usize) -> Option<(Range<usize>, &Sign)> {
+    pub(crate) fn find(&self, text: &str, from: usize) -> Option<(Range<usize>, &SpecialToken)> {
         let found = match &self.any {
             Some(any) => any.find_from_pos(text, from).ok()?.map(|found| found.start())?,
             // If they are too many for one regular expression, each position is tried.
@@ -98,14 +98,14 @@ impl SpecialTokens {
                     .find(|at| self.at(text, from + at).is_some())?
             }
         };
-        let sign = self.at(text, found)?;
-        Some((found..found + sign.spelling.len(), sign))
+        let token = self.at(text, found)?;
+        Some((found..found + token.spelling.len(), token))
     }
 
     /// The longest special token at a position.
-    fn at(&self, text: &str, place: usize) -> Option<&Sign> {
-        let rest = text.get(place..)?;
-        self.all.iter().find(|sign| rest.starts_with(&sign.spelling))
+    fn at(&self, text: &str, position: usize) -> Option<&SpecialToken> {
+        let rest = text.get(position..)?;
+        self.all.iter().find(|token| rest.starts_with(&token.spelling))
     }
 }
 
@@ -128,8 +128,8 @@ pub(crate) fn behind(text: &str, at: usize) -> usize {
 }
 
 impl<'a> Guard<'a> {
-    pub(crate) const fn new(signs: &'a SpecialTokens, chance: &'a dyn Fn() -> u64) -> Self {
-        Self { signs, chance, mark: OnceCell::new() }
+    pub(crate) const fn new(special_tokens: &'a SpecialTokens, chance: &'a dyn Fn() -> u64) -> Self {
+        Self { special_tokens, chance, mark: OnceCell::new() }
     }
 
     /// Its digits survive JSON encoding, capitalisation and whatever else templates do to a text.
@@ -175,7 +175,7 @@ impl<'a> Guard<'a> {
             Value::String(text) => self.text(text, whose),
             Value::Array(items) => items.iter_mut().for_each(|item| self.value(item, whose)),
             Value::Object(fields) => {
-                if fields.keys().any(|name| !self.places(name, whose).is_empty()) {
+                if fields.keys().any(|name| !self.mark_positions(name, whose).is_empty()) {
                     let named = std::mem::take(fields).into_iter().map(|(mut name, value)| {
                         self.text(&mut name, whose);
                         (name, value)
@@ -189,16 +189,16 @@ impl<'a> Guard<'a> {
     }
 
     fn text(&self, text: &mut String, whose: Whose) {
-        let places = self.places(text, whose);
-        if places.is_empty() {
+        let positions = self.mark_positions(text, whose);
+        if positions.is_empty() {
             return;
         }
         let (mut marked, mut from) =
-            (String::with_capacity(text.len() + places.len() * self.mark().len()), 0);
-        for place in places {
-            marked.push_str(text.get(from..place).unwrap_or_default());
+            (String::with_capacity(text.len() + positions.len() * self.mark().len()), 0);
+        for position in positions {
+            marked.push_str(text.get(from..position).unwrap_or_default());
             marked.push_str(self.mark());
-            from = place;
+            from = position;
         }
         marked.push_str(text.get(from..).unwrap_or_default());
         *text = marked;
@@ -206,12 +206,12 @@ impl<'a> Guard<'a> {
 
     /// Where to mark a text: inside each special token, and at its ends if a template could complete one
     /// there.
-    fn places(&self, text: &str, whose: Whose) -> BTreeSet<usize> {
-        let (mut places, mut from) = (BTreeSet::new(), 0);
-        while let Some((found, sign)) = self.signs.find(text, from) {
+    fn mark_positions(&self, text: &str, whose: Whose) -> BTreeSet<usize> {
+        let (mut positions, mut from) = (BTreeSet::new(), 0);
+        while let Some((found, token)) = self.special_tokens.find(text, from) {
             from = behind(text, found.start);
-            if whose == Whose::Anybodys || !is_tag(&sign.spelling) {
-                places.insert(from);
+            if whose == Whose::Anybodys || !is_tag(&token.spelling) {
+                positions.insert(from);
             }
         }
         // Templates trim white space.
@@ -219,31 +219,31 @@ impl<'a> Guard<'a> {
         let start = text.len() - text.trim_start().len();
         let end = start + core.len();
         let cuts = || core.char_indices().map(|(at, _)| at).filter(|at| *at > 0);
-        let of_end = cuts().rev().take(self.signs.longest).filter_map(|at| core.get(at..));
-        if of_end.chain([core]).any(|part| self.signs.beginnings.contains(part)) {
-            places.insert(end);
+        let of_end = cuts().rev().take(self.special_tokens.longest).filter_map(|at| core.get(at..));
+        if of_end.chain([core]).any(|part| self.special_tokens.prefixes.contains(part)) {
+            positions.insert(end);
         }
-        let of_start = cuts().take(self.signs.longest).filter_map(|at| core.get(..at));
-        if of_start.chain([core]).any(|part| self.signs.ends.contains(part)) {
-            places.insert(start);
+        let of_start = cuts().take(self.special_tokens.longest).filter_map(|at| core.get(..at));
+        if of_start.chain([core]).any(|part| self.special_tokens.suffixes.contains(part)) {
+            positions.insert(start);
         }
-        if self.signs.middles.contains(core) {
-            places.extend([start, end]);
+        if self.special_tokens.middles.contains(core) {
+            positions.extend([start, end]);
         }
-        places
+        positions
     }
 
     /// Removes the marks; returns the text and their positions in it.
     pub(crate) fn lift(&self, marked: String) -> (String, Vec<usize>) {
         let Some(mark) = self.mark.get() else { return (marked, Vec::new()) };
-        let (mut text, mut places) = (String::with_capacity(marked.len()), Vec::new());
+        let (mut text, mut positions) = (String::with_capacity(marked.len()), Vec::new());
         for (index, piece) in marked.split(mark).enumerate() {
             if index > 0 {
-                places.push(text.len());
+                positions.push(text.len());
             }
             text.push_str(piece);
         }
-        (text, places)
+        (text, positions)
     }
 }
 
@@ -253,14 +253,14 @@ mod tests {
 
     use super::*;
 
-    fn signs() -> SpecialTokens {
+    fn special_tokens() -> SpecialTokens {
         SpecialTokens::spelt(["<|im_start|>", "<|im_end|>", "<think>", "</s>"])
     }
 
     /// The text with a bar at each mark.
     fn marked(text: &str, whose: Whose) -> String {
-        let (signs, mut text) = (signs(), text.to_owned());
-        let guard = Guard::new(&signs, &|| 7);
+        let (special_tokens, mut text) = (special_tokens(), text.to_owned());
+        let guard = Guard::new(&special_tokens, &|| 7);
         guard.text(&mut text, whose);
         text.replace(guard.mark(), "\u{b6}")
     }
@@ -288,38 +288,38 @@ mod tests {
 
     #[test]
     fn the_longest_sign_is_found_with_an_expression_and_without() {
-        let mut signs = SpecialTokens::spelt(["<|a|>", "<|a|>b", "\u{e9}\u{e9}"]);
-        let all = |signs: &SpecialTokens, text: &str| {
+        let mut special_tokens = SpecialTokens::spelt(["<|a|>", "<|a|>b", "\u{e9}\u{e9}"]);
+        let all = |special_tokens: &SpecialTokens, text: &str| {
             let (mut found, mut from) = (Vec::new(), 0);
-            while let Some((place, sign)) = signs.find(text, from) {
-                assert_eq!(&text[place.clone()], sign.spelling);
-                from = place.end;
-                found.push(place);
+            while let Some((range, token)) = special_tokens.find(text, from) {
+                assert_eq!(&text[range.clone()], token.spelling);
+                from = range.end;
+                found.push(range);
             }
             found
         };
         let text = "\u{e9}<|a|><|a|>b \u{e9}\u{e9}\u{e9}";
-        let wanted = all(&signs, text);
+        let wanted = all(&special_tokens, text);
         assert_eq!(wanted, [2..7, 7..13, 14..18]);
-        signs.any = None;
-        assert_eq!(all(&signs, text), wanted);
+        special_tokens.any = None;
+        assert_eq!(all(&special_tokens, text), wanted);
         assert!(all(&SpecialTokens::default(), text).is_empty());
     }
 
     #[test]
     fn marks_are_lifted_and_their_places_told() {
-        let (signs, mut text) = (signs(), "~07~<|im_end|>\u{e9}".to_owned());
-        let guard = Guard::new(&signs, &|| 7);
+        let (special_tokens, mut text) = (special_tokens(), "~07~<|im_end|>\u{e9}".to_owned());
+        let guard = Guard::new(&special_tokens, &|| 7);
         guard.text(&mut text, Whose::Anybodys);
         assert_eq!(guard.lift(text), ("~07~<|im_end|>\u{e9}".to_owned(), vec![5]));
-        let nothing = Guard::new(&signs, &|| 7);
+        let nothing = Guard::new(&special_tokens, &|| 7);
         assert_eq!(nothing.lift("as it is".to_owned()), ("as it is".to_owned(), vec![]));
     }
 
     #[test]
     fn what_messages_and_tools_are_made_of_is_not_marked() {
-        let signs = SpecialTokens::spelt(["<|user|>", "<|function|>", "<|name|>", "<|x|>"]);
-        let guard = Guard::new(&signs, &|| 7);
+        let special_tokens = SpecialTokens::spelt(["<|user|>", "<|function|>", "<|name|>", "<|x|>"]);
+        let guard = Guard::new(&special_tokens, &|| 7);
         let mut message = json!({"role": "user", "name": "x", "content": "y", "tool_calls": [{"type": "function", "function": {"name": "y", "arguments": {"x": ["x"]}}}]});
         guard.message(&mut message);
         let mark = guard.mark();

@@ -20,7 +20,7 @@ const FIRST: usize = 4;
 /// A drafter: proposes tokens for the model to verify.
 pub trait Drafter: std::fmt::Debug + Send {
     /// Proposes at most `most` tokens to follow this prompt and the tokens generated so far.
-    fn propose(&mut self, text: SequenceId, prompt: &[u32], said: &[u32], most: usize) -> Vec<u32>;
+    fn propose(&mut self, text: SequenceId, prompt: &[u32], generated: &[u32], most: usize) -> Vec<u32>;
 
     /// Frees the drafter's state of a sequence that has ended.
     fn forget(&mut self, text: SequenceId);
@@ -35,14 +35,14 @@ pub struct PromptLookup;
 
 impl PromptLookup {
     /// Proposes tokens only if a full n-gram of `LONGEST` tokens matches.
-    pub(crate) fn surely(prompt: &[u32], said: &[u32], most: usize) -> Vec<u32> {
-        Self::behind(prompt, said, most, LONGEST)
+    pub(crate) fn surely(prompt: &[u32], generated: &[u32], most: usize) -> Vec<u32> {
+        Self::behind(prompt, generated, most, LONGEST)
     }
 
     /// The tokens that followed the most recent of the longest matches, if at least `least` tokens match.
-    fn behind(prompt: &[u32], said: &[u32], most: usize, least: usize) -> Vec<u32> {
-        let all = Both { prompt, said };
-        let length = prompt.len() + said.len();
+    fn behind(prompt: &[u32], generated: &[u32], most: usize, least: usize) -> Vec<u32> {
+        let all = Both { prompt, generated };
+        let length = prompt.len() + generated.len();
         let mut best = (0, 0);
         // The most recent among the longest matches.
         for end in (1..length).rev() {
@@ -56,24 +56,24 @@ impl PromptLookup {
             }
         }
         let (agree, end) = best;
-        let mut guessed: Vec<u32> = Vec::new();
+        let mut drafts: Vec<u32> = Vec::new();
         if agree < least {
-            return guessed;
+            return drafts;
         }
         // A repetition is assumed to go on: past the end of the sequence, the proposal itself is read.
         for at in end..end + most {
-            match all.at(at).or_else(|| guessed.get(at.checked_sub(length)?).copied()) {
-                Some(token) => guessed.push(token),
+            match all.at(at).or_else(|| drafts.get(at.checked_sub(length)?).copied()) {
+                Some(token) => drafts.push(token),
                 None => break,
             }
         }
-        guessed
+        drafts
     }
 }
 
 impl Drafter for PromptLookup {
-    fn propose(&mut self, _: SequenceId, prompt: &[u32], said: &[u32], most: usize) -> Vec<u32> {
-        Self::behind(prompt, said, most, 1)
+    fn propose(&mut self, _: SequenceId, prompt: &[u32], generated: &[u32], most: usize) -> Vec<u32> {
+        Self::behind(prompt, generated, most, 1)
     }
 
     fn forget(&mut self, _: SequenceId) {}
@@ -81,21 +81,21 @@ impl Drafter for PromptLookup {
 
 struct Both<'a> {
     prompt: &'a [u32],
-    said: &'a [u32],
+    generated: &'a [u32],
 }
 
 impl Both<'_> {
-    fn at(&self, place: usize) -> Option<u32> {
-        let said = || self.said.get(place.checked_sub(self.prompt.len())?);
-        self.prompt.get(place).or_else(said).copied()
+    fn at(&self, position: usize) -> Option<u32> {
+        let generated = || self.generated.get(position.checked_sub(self.prompt.len())?);
+        self.prompt.get(position).or_else(generated).copied()
     }
 }
 
 /// A sequence's recent acceptance rate, from which the number of draft tokens of its next step follows.
 #[derive(Debug)]
 pub(crate) struct AcceptanceRate {
-    guessed: usize,
-    came_true: usize,
+    drafted: usize,
+    accepted: usize,
     next: usize,
     /// The generated length below which nothing is drafted.
     until: usize,
@@ -103,29 +103,29 @@ pub(crate) struct AcceptanceRate {
 
 impl AcceptanceRate {
     pub(crate) const fn new() -> Self {
-        Self { guessed: 0, came_true: 0, next: FIRST, until: 0 }
+        Self { drafted: 0, accepted: 0, next: FIRST, until: 0 }
     }
 
     /// How many tokens to draft for a sequence with this many generated tokens.
-    pub(crate) const fn next(&self, said: usize) -> usize {
-        if said < self.until { 0 } else { self.next }
+    pub(crate) const fn next(&self, generated: usize) -> usize {
+        if generated < self.until { 0 } else { self.next }
     }
 
-    pub(crate) fn learn(&mut self, guessed: usize, came_true: usize, said: usize, most: usize) {
-        if guessed == 0 {
+    pub(crate) fn learn(&mut self, drafted: usize, accepted: usize, generated: usize, most: usize) {
+        if drafted == 0 {
             return;
         }
-        self.guessed += guessed;
-        self.came_true += came_true;
-        self.next = if came_true == guessed { (self.next * 2).min(most) } else { (came_true + 1).min(most) };
-        if self.guessed < JUDGED {
+        self.drafted += drafted;
+        self.accepted += accepted;
+        self.next = if accepted == drafted { (self.next * 2).min(most) } else { (accepted + 1).min(most) };
+        if self.drafted < JUDGED {
             return;
         }
-        if self.came_true * ENOUGH.1 < self.guessed * ENOUGH.0 {
-            *self = Self { until: said + REST, ..Self::new() };
+        if self.accepted * ENOUGH.1 < self.drafted * ENOUGH.0 {
+            *self = Self { until: generated + REST, ..Self::new() };
         } else {
-            self.guessed /= 2;
-            self.came_true /= 2;
+            self.drafted /= 2;
+            self.accepted /= 2;
         }
     }
 }
@@ -134,20 +134,20 @@ impl AcceptanceRate {
 mod tests {
     use super::*;
 
-    fn guess(prompt: &[u32], said: &[u32], most: usize) -> Vec<u32> {
+    fn draft(prompt: &[u32], generated: &[u32], most: usize) -> Vec<u32> {
         let mut runner = PromptLookup;
-        runner.propose(SequenceId::default(), prompt, said, most)
+        runner.propose(SequenceId::default(), prompt, generated, most)
     }
 
     #[test]
     fn what_was_said_once_is_guessed() {
-        assert_eq!(guess(&[1, 2, 3, 4, 5, 6], &[9, 2, 3], 2), [4, 5]);
-        assert_eq!(guess(&[1, 2, 3, 4], &[1, 2, 3], 9), [4, 1, 2, 3, 4, 1, 2, 3, 4], "round and round");
-        assert_eq!(guess(&[1, 2, 7, 5, 1, 2, 8, 9], &[1, 2], 1), [8], "the last of two");
-        assert_eq!(guess(&[1, 2, 3, 7, 9, 2, 3, 8], &[1, 2, 3], 1), [7], "the longer of two");
-        assert_eq!(guess(&[4, 4, 4], &[4], 3), [4, 4, 4]);
-        assert!(guess(&[1, 2, 3], &[4], 5).is_empty());
-        assert!(guess(&[], &[], 5).is_empty() && guess(&[1], &[], 5).is_empty());
+        assert_eq!(draft(&[1, 2, 3, 4, 5, 6], &[9, 2, 3], 2), [4, 5]);
+        assert_eq!(draft(&[1, 2, 3, 4], &[1, 2, 3], 9), [4, 1, 2, 3, 4, 1, 2, 3, 4], "round and round");
+        assert_eq!(draft(&[1, 2, 7, 5, 1, 2, 8, 9], &[1, 2], 1), [8], "the last of two");
+        assert_eq!(draft(&[1, 2, 3, 7, 9, 2, 3, 8], &[1, 2, 3], 1), [7], "the longer of two");
+        assert_eq!(draft(&[4, 4, 4], &[4], 3), [4, 4, 4]);
+        assert!(draft(&[1, 2, 3], &[4], 5).is_empty());
+        assert!(draft(&[], &[], 5).is_empty() && draft(&[1], &[], 5).is_empty());
     }
 
     #[test]
@@ -157,9 +157,9 @@ mod tests {
         lately.learn(4, 4, 5, 12);
         lately.learn(8, 8, 14, 12);
         assert_eq!(lately.next(14), 12);
-        for said in 15..40 {
-            let guessed = lately.next(said);
-            lately.learn(guessed, 0, said, 12);
+        for generated in 15..40 {
+            let drafted = lately.next(generated);
+            lately.learn(drafted, 0, generated, 12);
         }
         assert_eq!(lately.next(40), 0);
         assert_eq!(lately.next(40 + REST), FIRST);

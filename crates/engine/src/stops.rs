@@ -66,39 +66,39 @@ mod tests {
             text in "[abc]{0,40}", stop in "[abc]{1,4}", size in 1usize..5,
         ) {
             let mut stops = Stops::new(vec![stop.clone()]);
-            let (mut told, mut is_over) = (String::new(), false);
+            let (mut out, mut is_over) = (String::new(), false);
             for piece in text.as_bytes().chunks(size) {
                 let (more, over) = stops.push(std::str::from_utf8(piece).unwrap());
-                told.push_str(&more);
+                out.push_str(&more);
                 is_over = over.is_some();
                 if is_over {
                     break;
                 }
             }
             if !is_over {
-                told.push_str(&stops.end());
+                out.push_str(&stops.end());
             }
             prop_assert_eq!(is_over, text.contains(&stop));
-            prop_assert_eq!(told, text.split(stop.as_str()).next().unwrap_or_default());
+            prop_assert_eq!(out, text.split(stop.as_str()).next().unwrap_or_default());
         }
 
         #[test]
         fn of_several_stops_the_same_is_met_wherever_the_text_is_cut(
             text in "[ab]{0,20}", stops in proptest::collection::vec("[ab]{1,4}", 1..4), size in 1usize..20,
         ) {
-            let told = |size: usize| {
-                let (mut under_way, mut told) = (Stops::new(stops.clone()), String::new());
+            let emitted = |size: usize| {
+                let (mut matcher, mut emitted) = (Stops::new(stops.clone()), String::new());
                 for piece in text.as_bytes().chunks(size) {
-                    let (more, met) = under_way.push(std::str::from_utf8(piece).unwrap());
-                    told.push_str(&more);
+                    let (more, met) = matcher.push(std::str::from_utf8(piece).unwrap());
+                    emitted.push_str(&more);
                     if met.is_some() {
-                        return (told, met);
+                        return (emitted, met);
                     }
                 }
-                told.push_str(&under_way.end());
-                (told, None)
+                emitted.push_str(&matcher.end());
+                (emitted, None)
             };
-            prop_assert_eq!(told(size), told(1));
+            prop_assert_eq!(emitted(size), emitted(1));
         }
     }
 }

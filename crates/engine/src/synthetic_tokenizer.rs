@@ -52,7 +52,7 @@ const PIECES: [&str; 40] = [
 ];
 /// Tags that are tokens but not special, so they appear in the output.
 const TAGS: [&str; 4] = ["<tool_call>", "</tool_call>", "<think>", "</think>"];
-pub const SIGNS: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
+pub const SPECIAL_TOKENS: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
 
 /// A `tokenizer.json`.
 #[must_use]
@@ -83,7 +83,7 @@ pub fn tokenizer_with(words: usize) -> Json {
         }
     }
     let first_added = tokens.len();
-    let added = SIGNS.iter().map(|sign| (sign, true)).chain(TAGS.iter().map(|tag| (tag, false)));
+    let added = SPECIAL_TOKENS.iter().map(|token| (token, true)).chain(TAGS.iter().map(|tag| (tag, false)));
     let added = added.enumerate().map(|(index, (content, special))| {
         json!({
             "id": first_added + index, "content": content, "special": special, "single_word": false,

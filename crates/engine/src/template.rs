@@ -97,10 +97,10 @@ fn raise(message: &str) -> Result<Value, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, message.to_owned()))
 }
 
-fn told(error: &Error) -> EngineError {
+fn template_error(error: &Error) -> EngineError {
     let cause = std::error::Error::source(error).map(ToString::to_string);
-    let said = cause.or_else(|| error.detail().map(str::to_owned));
-    EngineError::Template(said.unwrap_or_else(|| error.to_string()))
+    let message = cause.or_else(|| error.detail().map(str::to_owned));
+    EngineError::Template(message.unwrap_or_else(|| error.to_string()))
 }
 
 /// Removes `{% generation %}` tags, which mark assistant output for training; their content is rendered like
@@ -137,7 +137,7 @@ impl Template {
             return Err(EngineError::Template(format!("it is longer than {SOURCE_BYTES_MAX} bytes")));
         }
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        let syntax = syntax.map_err(|error| told(&error))?;
+        let syntax = syntax.map_err(|error| template_error(&error))?;
         let mut environment = Environment::new();
         bounds::hold(&mut environment);
         environment.set_fuel(Some(FUEL));
@@ -150,7 +150,7 @@ impl Template {
         environment.add_function("raise_exception", |message: String| raise(&message));
         let manner = ModelFormat::of(source);
         let source = without_marks(source);
-        Program::read(NAME, &source, syntax.clone()).map_err(|error| told(&error))?;
+        Program::read(NAME, &source, syntax.clone()).map_err(|error| template_error(&error))?;
         Ok(Self { environment, source, syntax, manner })
     }
 
@@ -167,13 +167,14 @@ impl Template {
     /// # Errors
     /// The template rejects the conversation, in its own words; or it exceeds its limits.
     pub fn render(&self, context: &impl Serialize, now_unix_s: u64) -> Result<String, EngineError> {
-        let program = Program::read(NAME, &self.source, self.syntax.clone()).map_err(|error| told(&error))?;
+        let program =
+            Program::read(NAME, &self.source, self.syntax.clone()).map_err(|error| template_error(&error))?;
         let clock = Value::from_function(move |format: String| python::time(&format, now_unix_s));
         let context = context! { strftime_now => clock, ..Value::from(Serde(context)) };
         // minijinja panics when a template reverses an empty list, and any template may do so.
         let rendering = AssertUnwindSafe(|| program.run(&self.environment, context));
         match std::panic::catch_unwind(rendering) {
-            Ok(rendered) => rendered.map_err(|error| told(&error)),
+            Ok(rendered) => rendered.map_err(|error| template_error(&error)),
             Err(_) => Err(EngineError::Template("it does what can't be done".to_owned())),
         }
     }

@@ -15,7 +15,7 @@ pub(crate) use self::gguf::Words;
 
 use self::token_bound::Fewest;
 use crate::EngineError;
-use crate::special_tokens::{Sign, SpecialTokens, behind};
+use crate::special_tokens::{SpecialToken, SpecialTokens, behind};
 
 /// A text with more than this many bytes for each token that it may have is checked before it is tokenised:
 /// it may be far too long.
@@ -26,21 +26,21 @@ const BYTES_A_TOKEN: usize = 4;
 pub struct Vocabulary {
     tokenizer: Tokenizer,
     /// A copy that reads special tokens as plain text; made when a user first writes one.
-    reads_signs: OnceLock<Box<Tokenizer>>,
+    plain_tokenizer: OnceLock<Box<Tokenizer>>,
     /// The lower bound on token counts; made when a text may first be too long.
     fewest: OnceLock<Option<Fewest>>,
     written: SpecialTokens,
     tokens: Vec<Token>,
     /// The special tokens to put before and after a whole input (BOS, EOS), besides those that the tokenizer
     /// adds itself.
-    signs: (Option<u32>, Option<u32>),
+    bos_eos: (Option<u32>, Option<u32>),
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Token {
     bytes: Vec<u8>,
     /// A special token, which is not part of any text.
-    is_sign: bool,
+    is_special: bool,
     /// Plain text never matches it: a special token, or a tag that models emit and that is part of the
     /// output.
     is_mark: bool,
@@ -93,27 +93,27 @@ impl Vocabulary {
     #[cfg(test)]
     fn is_like(&self, other: &Self, text: &str) -> bool {
         let (here, there) = (self.tokens(text).ok(), other.tokens(text).ok());
-        here.is_some() && here == there && self.said(text) == other.said(text)
+        here.is_some() && here == there && self.round_trip(text) == other.round_trip(text)
     }
 
     /// A text after encoding and decoding.
     #[cfg(test)]
-    fn said(&self, text: &str) -> Vec<u8> {
+    fn round_trip(&self, text: &str) -> Vec<u8> {
         self.tokens(text).unwrap_or_default().iter().flat_map(|token| self.bytes(*token).to_vec()).collect()
     }
 
     fn of(tokenizer: Tokenizer) -> Self {
         let all = tokenizer.get_vocab(true);
-        let signs = tokenizer.get_added_tokens_decoder();
+        let added_tokens = tokenizer.get_added_tokens_decoder();
         let characters = byte_of_character();
         let highest = all.values().max().map_or(0, |token| *token as usize + 1);
         let mut tokens = vec![Token::default(); highest];
         for (text, id) in all {
             let Some(token) = tokens.get_mut(id as usize) else { continue };
-            if let Some(added) = signs.get(&id) {
+            if let Some(added) = added_tokens.get(&id) {
                 let is_tag = added.content.starts_with('<') && added.content.ends_with('>');
                 let bytes = added.content.clone().into_bytes();
-                *token = Token { bytes, is_sign: added.special, is_mark: added.special || is_tag };
+                *token = Token { bytes, is_special: added.special, is_mark: added.special || is_tag };
                 continue;
             }
             let in_bytes: Option<Vec<u8>> =
@@ -125,17 +125,19 @@ impl Vocabulary {
                 (None, None) => text.replace('\u{2581}', " ").into_bytes(),
             };
         }
-        let special = signs.values().filter(|added| added.special);
-        let written = special
-            .map(|added| Sign { spelling: added.content.clone(), takes: (added.lstrip, added.rstrip) });
+        let special = added_tokens.values().filter(|added| added.special);
+        let written = special.map(|added| SpecialToken {
+            spelling: added.content.clone(),
+            takes: (added.lstrip, added.rstrip),
+        });
         let written = SpecialTokens::new(written.collect());
-        let (reads_signs, fewest) = (OnceLock::new(), OnceLock::new());
-        Self { tokenizer, reads_signs, fewest, written, tokens, signs: (None, None) }
+        let (plain_tokenizer, fewest) = (OnceLock::new(), OnceLock::new());
+        Self { tokenizer, plain_tokenizer, fewest, written, tokens, bos_eos: (None, None) }
     }
 
     /// Sets the special tokens to put before and after a whole input.
-    pub(crate) fn sign_by(&mut self, signs: (Option<u32>, Option<u32>)) {
-        self.signs = signs;
+    pub(crate) fn set_bos_eos(&mut self, bos_eos: (Option<u32>, Option<u32>)) {
+        self.bos_eos = bos_eos;
     }
 
     #[must_use]
@@ -197,14 +199,14 @@ impl Vocabulary {
             made.map(|made| tokens.extend(made)).map_err(|error| error.of_all(most))
         };
         // The text between two special tokens is encoded separately, so that nothing elsewhere changes.
-        while let Some((found, sign)) = self.written.find(text, at) {
+        while let Some((found, special_token)) = self.written.find(text, at) {
             if is_text(found.clone()) {
                 has_text = true;
                 at = behind(text, found.start);
                 continue;
             }
             let space = text.get(gap..found.start).unwrap_or_default();
-            let end = if sign.takes.0 { gap + space.trim_end().len() } else { found.start };
+            let end = if special_token.takes.0 { gap + space.trim_end().len() } else { found.start };
             if std::mem::take(&mut has_text) {
                 add(&mut tokens, text.get(from..gap), Self::tokens_within)?;
                 add(&mut tokens, text.get(gap..end), Self::tokens_as_text)?;
@@ -212,7 +214,7 @@ impl Vocabulary {
             }
             at = found.end;
             let space = text.get(at..).unwrap_or_default();
-            gap = if sign.takes.1 { at + space.len() - space.trim_start().len() } else { at };
+            gap = if special_token.takes.1 { at + space.len() - space.trim_start().len() } else { at };
         }
         let last = if has_text { gap } else { text.len() };
         add(&mut tokens, text.get(from..last), Self::tokens_within)?;
@@ -226,7 +228,7 @@ impl Vocabulary {
             return Ok(Vec::new());
         }
         self.check_length(text, most)?;
-        let reads = self.reads_signs.get_or_init(|| {
+        let reads = self.plain_tokenizer.get_or_init(|| {
             let mut reads = Box::new(self.tokenizer.clone());
             reads.set_encode_special_tokens(true);
             reads
@@ -245,7 +247,7 @@ impl Vocabulary {
         self.check_length(text, most)?;
         let encoding = self.tokenizer.encode_fast(text, true);
         let mut tokens = encoding.map_err(|error| EngineError::Text(error.to_string()))?.get_ids().to_vec();
-        let (first, last) = self.signs;
+        let (first, last) = self.bos_eos;
         if let Some(first) = first.filter(|first| tokens.first() != Some(first)) {
             tokens.insert(0, first);
         }
@@ -257,7 +259,7 @@ impl Vocabulary {
     #[must_use]
     pub fn bytes(&self, token: u32) -> &[u8] {
         match self.tokens.get(token as usize) {
-            Some(token) if !token.is_sign => &token.bytes,
+            Some(token) if !token.is_special => &token.bytes,
             _ => &[],
         }
     }
@@ -283,21 +285,21 @@ impl Detokenizer {
     /// Takes more bytes; returns the characters that are complete.
     pub fn push(&mut self, bytes: &[u8]) -> String {
         self.held.extend_from_slice(bytes);
-        let mut told = String::new();
+        let mut out = String::new();
         loop {
             match std::str::from_utf8(&self.held) {
                 Ok(text) => {
-                    told.push_str(text);
+                    out.push_str(text);
                     self.held.clear();
-                    return told;
+                    return out;
                 }
                 Err(error) => {
                     let whole = self.held.drain(..error.valid_up_to()).collect::<Vec<_>>();
-                    told.push_str(&String::from_utf8_lossy(&whole));
-                    let Some(wrong) = error.error_len() else { return told };
+                    out.push_str(&String::from_utf8_lossy(&whole));
+                    let Some(wrong) = error.error_len() else { return out };
                     // No further bytes can complete this character.
                     self.held.drain(..wrong);
-                    told.push(char::REPLACEMENT_CHARACTER);
+                    out.push(char::REPLACEMENT_CHARACTER);
                 }
             }
         }
@@ -326,9 +328,9 @@ mod tests {
         assert_eq!(vocabulary.tokens_within(&text, count).unwrap(), tokens);
         let written = vocabulary.tokens_with_text(&text, usize::MAX, |_| true).unwrap();
         assert_eq!(vocabulary.tokens_with_text(&text, written.len(), |_| true).unwrap(), written);
-        let too_long = |told: Result<Vec<u32>, EngineError>| match told {
+        let too_long = |result: Result<Vec<u32>, EngineError>| match result {
             Err(EngineError::TooLong { most }) => most,
-            told => panic!("{told:?}"),
+            result => panic!("{result:?}"),
         };
         for most in [0, 1, count / 8, count - 1] {
             assert_eq!(too_long(vocabulary.tokens_within(&text, most)), most);
@@ -352,12 +354,12 @@ mod tests {
 
     #[test]
     fn no_half_character_is_told() {
-        let mut telling = Detokenizer::default();
-        let told: Vec<String> = "né漢!".bytes().map(|byte| telling.push(&[byte])).collect();
-        assert_eq!(told, ["n", "", "é", "", "", "漢", "!"]);
-        assert_eq!(telling.push(&[0xE6, b'x']), "\u{FFFD}x");
-        assert_eq!(telling.push(&[0xE6, 0xBC]), "");
-        assert_eq!(telling.end(), "\u{FFFD}");
+        let mut detokenizer = Detokenizer::default();
+        let pieces: Vec<String> = "né漢!".bytes().map(|byte| detokenizer.push(&[byte])).collect();
+        assert_eq!(pieces, ["n", "", "é", "", "", "漢", "!"]);
+        assert_eq!(detokenizer.push(&[0xE6, b'x']), "\u{FFFD}x");
+        assert_eq!(detokenizer.push(&[0xE6, 0xBC]), "");
+        assert_eq!(detokenizer.end(), "\u{FFFD}");
     }
 
     proptest! {
@@ -365,10 +367,10 @@ mod tests {
         fn what_is_told_does_not_depend_on_how_it_comes(
             bytes in proptest::collection::vec(any::<u8>(), 0..64), size in 1usize..8,
         ) {
-            let mut telling = Detokenizer::default();
-            let mut told: String = bytes.chunks(size).map(|bytes| telling.push(bytes)).collect();
-            told.push_str(&telling.end());
-            prop_assert_eq!(told, String::from_utf8_lossy(&bytes).into_owned());
+            let mut detokenizer = Detokenizer::default();
+            let mut text: String = bytes.chunks(size).map(|bytes| detokenizer.push(bytes)).collect();
+            text.push_str(&detokenizer.end());
+            prop_assert_eq!(text, String::from_utf8_lossy(&bytes).into_owned());
         }
     }
 }

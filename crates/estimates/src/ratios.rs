@@ -65,13 +65,13 @@ impl Default for Mean {
 }
 
 impl Mean {
-    fn learn(self, told: Observation) -> Self {
-        let is_text =
-            told.bytes >= told.tokens.saturating_mul(LEAST) && told.bytes <= told.tokens.saturating_mul(MOST);
-        if told.tokens < TOKENS_MIN || !is_text {
+    fn learn(self, observed: Observation) -> Self {
+        let is_text = observed.bytes >= observed.tokens.saturating_mul(LEAST)
+            && observed.bytes <= observed.tokens.saturating_mul(MOST);
+        if observed.tokens < TOKENS_MIN || !is_text {
             return self;
         }
-        let parts = u128::from(told.bytes) * u128::from(UNIT) / u128::from(told.tokens);
+        let parts = u128::from(observed.bytes) * u128::from(UNIT) / u128::from(observed.tokens);
         let parts = u64::try_from(parts).unwrap_or(MOST * UNIT);
         // The initial value counts as one exchange; later ones weigh more while there were few.
         let weight = (self.seen + 2).min(MEMORY);
@@ -130,13 +130,13 @@ impl Default for Ratios {
 impl Ratios {
     #[must_use]
     pub fn of(&self, provider: &str, model: &str) -> Ratio {
-        let (bucket, tag) = self.place(provider, model);
+        let (bucket, tag) = self.bucket_of(provider, model);
         find(bucket, tag).map_or_else(Ratio::default, |(_, ratio)| ratio)
     }
 
     /// Learns from one exchange. If two cores do so at once, one may be lost.
     pub fn record(&self, provider: &str, model: &str, prompt: Observation, answer: Observation) {
-        let (bucket, tag) = self.place(provider, model);
+        let (bucket, tag) = self.bucket_of(provider, model);
         let (slot, before) = match find(bucket, tag) {
             Some((slot, ratio)) => (Some(slot), ratio),
             None => (None, Ratio::default()),
@@ -154,7 +154,7 @@ impl Ratios {
         }
     }
 
-    fn place(&self, provider: &str, model: &str) -> (&[AtomicU64], u64) {
+    fn bucket_of(&self, provider: &str, model: &str) -> (&[AtomicU64], u64) {
         let hash = self.hasher.hash_one((provider, model));
         let number = usize::try_from(hash % BUCKETS as u64);
         let bucket = number.ok().and_then(|number| self.buckets.get(number));
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const fn told(bytes: u64, tokens: u64) -> Observation {
+    const fn observation(bytes: u64, tokens: u64) -> Observation {
         Observation { bytes, tokens }
     }
 
@@ -190,7 +190,7 @@ mod tests {
     fn prompts_and_answers_of_each_model_are_learned_apart() {
         let ratios = Ratios::default();
         for _ in 0..200 {
-            ratios.record("a", "m", told(2_000, 1_000), told(6_000, 1_000));
+            ratios.record("a", "m", observation(2_000, 1_000), observation(6_000, 1_000));
         }
         let ratio = ratios.of("a", "m");
         assert!((995..=1_005).contains(&ratio.prompt_tokens(2_000)), "{ratio:?}");
@@ -204,7 +204,7 @@ mod tests {
     fn the_first_exchanges_weigh_most_and_what_changed_is_learned_anew() {
         let ratios = Ratios::default();
         let after = |bytes| {
-            ratios.record("a", "m", told(bytes, 1_000), Observation::default());
+            ratios.record("a", "m", observation(bytes, 1_000), Observation::default());
             ratios.of("a", "m").prompt.parts
         };
         assert_eq!(after(2_000), 3 * UNIT);
@@ -222,7 +222,14 @@ mod tests {
     #[test]
     fn what_is_no_text_or_too_little_of_it_teaches_nothing() {
         let ratios = Ratios::default();
-        for strange in [told(0, 0), told(0, 900), told(50, 900), told(9_000, 900), told(40, 15), told(9, 0)] {
+        for strange in [
+            observation(0, 0),
+            observation(0, 900),
+            observation(50, 900),
+            observation(9_000, 900),
+            observation(40, 15),
+            observation(9, 0),
+        ] {
             ratios.record("a", "m", strange, strange);
             assert_eq!(ratios.of("a", "m"), Ratio::default(), "{strange:?}");
         }
@@ -236,10 +243,10 @@ mod tests {
     fn a_full_bucket_forgets_of_what_it_knows_least() {
         let ratios = Ratios::default();
         for _ in 0..20 {
-            ratios.record("a", "well known", told(2_000, 1_000), Observation::default());
+            ratios.record("a", "well known", observation(2_000, 1_000), Observation::default());
         }
         for number in 0..20 * RATIOS_MAX {
-            ratios.record("b", &number.to_string(), told(3_000, 1_000), Observation::default());
+            ratios.record("b", &number.to_string(), observation(3_000, 1_000), Observation::default());
         }
         assert!(ratios.of("a", "well known").prompt.parts < 3 * UNIT);
     }
@@ -252,8 +259,8 @@ mod tests {
         ) {
             let mut ratio = Ratio::default();
             for (wild, wilder, bytes, tokens) in heard {
-                ratio.prompt = ratio.prompt.learn(told(wild, wilder));
-                ratio.answer = ratio.answer.learn(told(bytes, tokens));
+                ratio.prompt = ratio.prompt.learn(observation(wild, wilder));
+                ratio.answer = ratio.answer.learn(observation(bytes, tokens));
                 for mean in [ratio.prompt, ratio.answer] {
                     prop_assert!((LEAST * UNIT..=MOST * UNIT).contains(&mean.parts));
                 }

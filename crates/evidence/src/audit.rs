@@ -69,7 +69,7 @@ impl Auditor {
         let wanted = u32::try_from(last - first + 1).unwrap_or(AUDIT_PROOF_ROWS_MAX);
         let rows = audit.stretch(workspace, first, wanted).await?;
         let (before, entries): (Vec<_>, Vec<_>) =
-            rows.iter().filter_map(linked).partition(|linked| linked.entry.sequence < from);
+            rows.iter().filter_map(link_row).partition(|linked| linked.entry.sequence < from);
         let anchor = before.last().map_or(Digest::ZERO, |linked| linked.hash);
         let (length, hash) = match entries.last() {
             Some(found) if last < end.sequence => (found.entry.sequence, found.hash),
@@ -81,6 +81,6 @@ impl Auditor {
     }
 }
 
-fn linked(row: &AuditRow) -> Option<Linked> {
+fn link_row(row: &AuditRow) -> Option<Linked> {
     row.link.map(|link| Linked { entry: row.entry(link.sequence), hash: link.hash })
 }

@@ -98,16 +98,16 @@ impl Exchange {
 
     /// Assigns the blame for a failure while the body was still arriving: the client's own fault, or one that
     /// can no longer be retried.
-    pub(crate) fn blamed(&self, miss: AttemptFailure) -> AttemptFailure {
+    pub(crate) fn assign_blame(&self, failure: AttemptFailure) -> AttemptFailure {
         if let Some(fault) = self.call.upload().and_then(Upload::fault) {
             return AttemptFailure::of_boxed(fault).not_retryable();
         }
-        if !self.is_body_consumed() || schedule::remedy(miss.class()) == schedule::Remedy::None {
-            return miss;
+        if !self.is_body_consumed() || schedule::remedy(failure.class()) == schedule::Remedy::None {
+            return failure;
         }
-        let mut miss = miss;
-        miss.fault.message.to_mut().push_str(GONE);
-        miss
+        let mut failure = failure;
+        failure.fault.message.to_mut().push_str(GONE);
+        failure
     }
 
     #[must_use]

@@ -122,17 +122,18 @@ impl OpenAttempt {
         let provider = providers::provider(self.attempt.provider());
         // Where an answer led to a file, that answer has the ids and units; the
         // file's own host knows neither.
-        let told = opened.led_by.as_deref().unwrap_or(&opened.headers);
-        self.upstream_request_id = request_id(told).or_else(|| id_of(told, provider.id_header()?));
-        self.billed = billed(provider, told);
-        let tier = provider.tier_header().and_then(|name| told.text(name));
+        let reported_headers = opened.led_by.as_deref().unwrap_or(&opened.headers);
+        self.upstream_request_id =
+            request_id(reported_headers).or_else(|| id_of(reported_headers, provider.id_header()?));
+        self.billed = billed(provider, reported_headers);
+        let tier = provider.tier_header().and_then(|name| reported_headers.text(name));
         self.reported_tier = tier.and_then(Tier::from_word);
         if self.operation.needs_content_type() {
-            let told = opened.headers.get("content-type").filter(|value| !value.is_empty());
-            self.media_type = told.and_then(|value| opened.headers.share(value)).map(Box::new);
+            let content_type = opened.headers.get("content-type").filter(|value| !value.is_empty());
+            self.media_type = content_type.and_then(|value| opened.headers.share(value)).map(Box::new);
         }
-        let says_so = || opened.headers.get(USAGE_HEADER) == Some(b"estimated");
-        self.is_usage_estimated = self.is_node && says_so();
+        let reports_estimate = || opened.headers.get(USAGE_HEADER) == Some(b"estimated");
+        self.is_usage_estimated = self.is_node && reports_estimate();
     }
 
     /// What is known of this attempt's usage beside its outcome.
@@ -157,7 +158,7 @@ impl OpenAttempt {
     #[must_use]
     pub fn media_type(&self) -> Option<HeaderValue> {
         match self.form() {
-            _ if self.transcript_format.as_ref().is_some_and(|ask| ask.is_text()) => {
+            _ if self.transcript_format.as_ref().is_some_and(|options| options.is_text()) => {
                 Some(HeaderValue::from_static("text/plain; charset=utf-8"))
             }
             _ if !self.operation.is_form() => self.media_type.as_deref().cloned(),
@@ -168,10 +169,10 @@ impl OpenAttempt {
     }
 
     /// How its answer is translated for the client.
-    pub(crate) fn way(&self, exchange: &Rc<Exchange>) -> AnswerPath {
+    pub(crate) fn answer_path(&self, exchange: &Rc<Exchange>) -> AnswerPath {
         let (call, client) = (&exchange.call, exchange.dialect().grammar());
         let request = call.request();
-        let guesser =
+        let make_estimator =
             || AttemptUsageEstimator { exchange: Rc::clone(exchange), attempt: Rc::clone(&self.attempt) };
         // Only a translated answer has to be given the model's name.
         let is_translated = client != self.grammar;
@@ -185,20 +186,20 @@ impl OpenAttempt {
             model: if is_translated { request.model.clone() } else { String::new() },
             trace: call.trace(),
             created_unix_s: call.received_unix_ms() / 1_000,
-            constraints: self.asked(exchange, is_translated),
+            constraints: self.constraints(exchange, is_translated),
             vectors: request.vectors,
             prompt_bytes: request.prompt_bytes,
             keeps_text: self.keeps_text(exchange),
             form: self.form(),
             video: (is_translated && call.operation() == Operation::Video)
-                .then(|| Box::new(self.film(exchange))),
+                .then(|| Box::new(self.video(exchange))),
             transcript: self.transcript_format.clone(),
-            estimator: is_translated.then(|| Rc::new(guesser()) as Rc<dyn UsageEstimator>),
+            estimator: is_translated.then(|| Rc::new(make_estimator()) as Rc<dyn UsageEstimator>),
         }
     }
 
     /// What the request requires of the form of its answer.
-    fn asked(&self, exchange: &Exchange, is_translated: bool) -> AnswerConstraints {
+    fn constraints(&self, exchange: &Exchange, is_translated: bool) -> AnswerConstraints {
         match exchange.prompt.get() {
             Some(prompt) if is_translated => AnswerConstraints::of(prompt),
             // This parameter is dropped only where it asks for one call: several at once
@@ -209,7 +210,7 @@ impl OpenAttempt {
     }
 
     /// What the upstream's answer about a video does not contain itself.
-    fn film(&self, exchange: &Exchange) -> VideoAsk {
+    fn video(&self, exchange: &Exchange) -> VideoAsk {
         let (call, model) = (&exchange.call, self.attempt.upstream_model());
         let request = call.request();
         match request.stored.as_deref() {
@@ -260,7 +261,7 @@ impl OpenAttempt {
     /// Reports the price to the tab where the prompt's length, the tier or a tool changed it, and marks the
     /// attempt as unpriced where the units that it is sold by were not reported.
     fn price(&self, tab: &mut Tab, usage: &Usage) {
-        if self.is_untold(usage) {
+        if self.has_unreported_units(usage) {
             return tab.unpriced(self.number);
         }
         let is_plain = self.terms.is_none() && usage.tier.is_none() && !usage.units.has_hosted_calls();
@@ -275,7 +276,7 @@ impl OpenAttempt {
 
     /// The model is sold by units alone, and output was produced without its units being
     /// reported: unknown is not zero.
-    fn is_untold(&self, usage: &Usage) -> bool {
+    fn has_unreported_units(&self, usage: &Usage) -> bool {
         let is_sold_so = |rates: Rates| rates.units.billed.is_some() && !rates.are_of_tokens();
         usage.units.billed == 0
             && usage.units.has_counts()
@@ -283,29 +284,29 @@ impl OpenAttempt {
     }
 
     /// Redacts a failure for its seat, and forgets a cached token that was refused.
-    pub(crate) fn process_failure(&self, hands: &Deps, miss: AttemptFailure) -> AttemptFailure {
-        let miss = miss.redacted(self.attempt.seat());
-        let is_refused = miss.class() == FaultClass::UpstreamAuth && miss.status.is_some();
+    pub(crate) fn process_failure(&self, hands: &Deps, failure: AttemptFailure) -> AttemptFailure {
+        let failure = failure.redacted(self.attempt.seat());
+        let is_refused = failure.class() == FaultClass::UpstreamAuth && failure.status.is_some();
         match self.token.as_ref().filter(|_| is_refused) {
             Some(token) => {
                 hands.tokens.forget(self.attempt.principal(), token);
-                AttemptFailure { token_refused: true, ..miss }
+                AttemptFailure { token_refused: true, ..failure }
             }
-            None => miss,
+            None => failure,
         }
     }
 
     /// Ends it as failed. Its memo stays in the books next to the attempt that follows.
-    pub fn end_as_failed(mut self, tab: &mut Tab, miss: &AttemptFailure, usage: Usage, now_us: u64) {
+    pub fn end_as_failed(mut self, tab: &mut Tab, failure: &AttemptFailure, usage: Usage, now_us: u64) {
         self.price(tab, &usage);
-        if let Some(verdict) = miss.verdict(now_us) {
+        if let Some(verdict) = failure.verdict(now_us) {
             self.ticket.report(verdict, now_us);
         }
-        let upstream_request_id = self.upstream_request_id.or_else(|| miss.request_id().map(Arc::from));
-        let status = self.status.or(miss.status);
+        let upstream_request_id = self.upstream_request_id.or_else(|| failure.request_id().map(Arc::from));
+        let status = self.status.or(failure.status);
         tab.end_attempt(
             self.number,
-            AttemptEnd { status, fault: Some(miss.class()), upstream_request_id, usage },
+            AttemptEnd { status, fault: Some(failure.class()), upstream_request_id, usage },
         );
     }
 }
@@ -354,15 +355,12 @@ pub(crate) async fn begin(
     if let Err(fault) = previous.and_then(|()| shared::check(exchange, attempt, is_spoken)) {
         return Start::Refused(fault);
     }
-    let heard = match recording::hear(exchange, spoken).await {
-        Ok(heard) => heard,
+    let transcript_format = match recording::hear(exchange, spoken).await {
+        Ok(transcript_format) => transcript_format,
         Err(fault) => return Start::Refused(fault),
     };
     // Boxed: few requests are translated, and every future is as large as what is awaited inline.
-    let prompt = match is_spoken {
-        true => Ok(None),
-        false => Box::pin(outgoing::prompt_for(exchange, attempt)).await,
-    };
+    let prompt = if is_spoken { Ok(None) } else { Box::pin(outgoing::prompt_for(exchange, attempt)).await };
     let outgoing = prompt.and_then(|prompt| outgoing::write(exchange, attempt, provider, prompt.as_deref()));
     let (mut outgoing, caching) = match outgoing {
         Ok(outgoing) => outgoing,
@@ -376,15 +374,15 @@ pub(crate) async fn begin(
         Err(fault) => return Start::Refused(fault),
     };
     let mut open = OpenAttempt::new(exchange, attempt, ticket, begun, provider.needs_normalising());
-    let is_gathered = heard.is_some();
-    open.transcript_format = heard;
+    let is_gathered = transcript_format.is_some();
+    open.transcript_format = transcript_format;
     open.terms = terms;
     open.grammar = outgoing.grammar;
     open.dropped = std::mem::take(&mut outgoing.dropped);
     open.dropped.extend(exchange.call.unheeded().iter().map(|name| (*name).to_owned()));
     match sign(hands, attempt.seat(), provider, attempt.provider(), attempt.base_url(), &mut outgoing).await {
         Ok(token) => open.token = token,
-        Err(miss) => return Start::Failed(open, miss),
+        Err(failure) => return Start::Failed(open, failure),
     }
     outgoing.headers.extend(id_for(exchange, attempt));
     match request_of(&hands.egress, outgoing) {
@@ -444,7 +442,7 @@ pub(crate) async fn sign(
         // Boxed: few seats need it, and every future is as large as what is awaited inline.
         let token = Box::pin(hands.tokens.of(hands, seat, slug, base_url)).await?;
         authorise(&token.secret)?;
-        return Ok(Some(token.secret).filter(|_| token.was_kept));
+        return Ok(Some(token.secret).filter(|_| token.was_cached));
     }
     match open_secret(hands, seat).map_err(AttemptFailure::of_us)? {
         Some(secret) => authorise(&secret).map(|()| None),
@@ -621,7 +619,7 @@ async fn refused(hands: &Deps, slug: &str, answer: Answer) -> AttemptFailure {
 }
 
 /// A fault that the stream scanner found, as a failed attempt.
-pub(crate) fn stream_miss(fault: dialects::StreamFault, provider: &str) -> AttemptFailure {
+pub(crate) fn stream_failure(fault: dialects::StreamFault, provider: &str) -> AttemptFailure {
     match fault {
         dialects::StreamFault::Broken(what) => AttemptFailure::broken(provider, what),
         dialects::StreamFault::Upstream(mut report, class) => {
@@ -682,20 +680,20 @@ pub(crate) fn forwarded_headers(
 
 /// Reads a buffered answer and renders it for the client; one that came as a stream is assembled first.
 pub(crate) fn judge_whole(
-    way: &AnswerPath,
+    answer_path: &AnswerPath,
     bytes: Bytes,
     provider: &str,
 ) -> Result<BufferedAnswer, AttemptFailure> {
-    dialects::buffered_answer(way, bytes).map_err(|fault| stream_miss(fault, provider))
+    dialects::buffered_answer(answer_path, bytes).map_err(|fault| stream_failure(fault, provider))
 }
 
 /// Lists the fields that were dropped from the request, for the client.
 fn dropped_header(dropped: &[String]) -> Option<(HeaderName, HeaderValue)> {
     // The names come from the client: those that a header can't hold are left out.
-    let said = dropped.iter().filter(|name| HeaderValue::from_str(name).is_ok());
+    let printable = dropped.iter().filter(|name| HeaderValue::from_str(name).is_ok());
     let mut names = String::new();
     let mut more = 0;
-    for name in said {
+    for name in printable {
         if names.len() + name.len() > DROPPED_BYTES_MAX {
             more += 1;
             continue;

@@ -65,17 +65,17 @@ impl<'a> CacheHints<'a> {
     }
 
     /// What to insert into the client's own bytes.
-    pub(crate) fn look_at_call(&mut self, body: &[u8]) -> Vec<Insert> {
+    pub(crate) fn inserts_for_call(&mut self, body: &[u8]) -> Vec<Insert> {
         let call = &self.exchange.call;
         let grammar = call.dialect().grammar();
-        let inserts = self.look(grammar, body.len(), || call.prefixes(body));
+        let inserts = self.find_inserts(grammar, body.len(), || call.prefixes(body));
         self.with_salt(grammar, body, inserts)
     }
 
     /// What to insert into a request that was translated to this dialect.
-    pub(crate) fn look_at(&mut self, grammar: Grammar, body: &[u8]) -> Vec<Insert> {
+    pub(crate) fn inserts_for_body(&mut self, grammar: Grammar, body: &[u8]) -> Vec<Insert> {
         let read = std::cell::OnceCell::new();
-        let inserts = self.look(grammar, body.len(), || {
+        let inserts = self.find_inserts(grammar, body.len(), || {
             read.get_or_init(|| dialects::read_prefixes(grammar, body)).as_ref()
         });
         self.with_salt(grammar, body, inserts)
@@ -96,9 +96,9 @@ impl<'a> CacheHints<'a> {
     }
 
     /// The header that carries the cache key, unless the client sent that header itself.
-    pub(crate) fn header(&mut self, said: &[(HeaderName, HeaderValue)]) -> Option<(HeaderName, HeaderValue)> {
+    pub(crate) fn header(&mut self, sent: &[(HeaderName, HeaderValue)]) -> Option<(HeaderName, HeaderValue)> {
         let header = self.header.take()?;
-        if said.iter().any(|(name, _)| *name == header.0) {
+        if sent.iter().any(|(name, _)| *name == header.0) {
             self.record = None;
             return None;
         }
@@ -109,7 +109,7 @@ impl<'a> CacheHints<'a> {
         self.record
     }
 
-    fn look<'p>(
+    fn find_inserts<'p>(
         &mut self,
         grammar: Grammar,
         body_bytes: usize,
@@ -133,7 +133,7 @@ impl<'a> CacheHints<'a> {
         let sights = self.sights(prefixes, tokens_min, facts.lifetime);
         let inserts = match help {
             CacheHelp::Marks => self.mark(prefixes, &sights, &facts),
-            CacheHelp::Key { place, of } => self.name(prefixes, &sights, place, of),
+            CacheHelp::Key { place: location, of } => self.name(prefixes, &sights, location, of),
         };
         if self.is_applied() { inserts } else { Vec::new() }
     }
@@ -181,7 +181,7 @@ impl<'a> CacheHints<'a> {
         &mut self,
         prefixes: &Prefixes,
         sights: &[SeenPrefix],
-        place: KeyPlace,
+        location: KeyPlace,
         of: KeyOf,
     ) -> Vec<Insert> {
         let reusable_tokens = reusable(sights, 1);
@@ -195,7 +195,7 @@ impl<'a> CacheHints<'a> {
             KeyOf::Conversation => prefixes.conversation(),
         };
         let key = exchange.caller.snapshot().cache_key(exchange.caller.workspace().id, prefix);
-        match place {
+        match location {
             KeyPlace::Member(name) => vec![prefixes.member(name, &key)],
             KeyPlace::Header(name) => {
                 let value = HeaderValue::try_from(key).ok();

@@ -33,8 +33,9 @@ pub(crate) fn ceiling(exchange: &Exchange) -> Usage {
     let input = body_bytes.max(request.prompt_bytes).min(context.unwrap_or(u64::MAX));
     let own = model.and_then(|model| model.output_tokens_max.or(model.context_tokens));
     let own = own.unwrap_or(OUTPUT_TOKENS_UNKNOWN);
-    let each =
-        request.max_output_tokens.map_or(own, |asked| if model.is_some() { asked.min(own) } else { asked });
+    let each = request
+        .max_output_tokens
+        .map_or(own, |requested| if model.is_some() { requested.min(own) } else { requested });
     let heard = if listens { exchange.heard_at(SOUND_BYTES_PER_S_MIN) } else { Units::default() };
     let searches = |tool| if request.terms.hosted.has(tool) { HOSTED_SEARCHES_MAX } else { 0 };
     let units = Units {
@@ -64,16 +65,16 @@ fn media_ceiling(exchange: &Exchange) -> Usage {
         (true, None) => (request.prompt_bytes, request.form.as_ref().map_or(0, |form| form.files)),
         (false, _) => (request.prompt_bytes.max(exchange.body.borrow().len() as u64), 0),
     };
-    let said = request.units;
+    let requested = request.units;
     let units = Units {
         image_in: files.saturating_mul(IMAGE_TOKENS_MAX),
-        billed: said
+        billed: requested
             .images
             .saturating_mul(IMAGE_UNITS_MAX)
-            .saturating_add(said.characters.saturating_mul(CHARACTER_UNITS_MAX)),
-        image_out: said.images.saturating_mul(IMAGE_TOKENS_MAX),
-        audio_out: said.characters.saturating_mul(AUDIO_TOKENS_OF_A_CHARACTER_MAX),
-        ..said
+            .saturating_add(requested.characters.saturating_mul(CHARACTER_UNITS_MAX)),
+        image_out: requested.images.saturating_mul(IMAGE_TOKENS_MAX),
+        audio_out: requested.characters.saturating_mul(AUDIO_TOKENS_OF_A_CHARACTER_MAX),
+        ..requested
     };
     Usage { input: prompt_bytes, units, ..Usage::default() }
 }

@@ -109,7 +109,7 @@ impl FailoverState {
     pub fn next_step<S: Borrow<Attempt>>(
         &self,
         seats: &[S],
-        miss: &AttemptFailure,
+        failure: &AttemptFailure,
         may_repeat: bool,
         time_left: Duration,
         random: u64,
@@ -118,13 +118,13 @@ impl FailoverState {
             return Step::GiveUp;
         }
         schedule::next_step(&Situation {
-            token_refused: miss.token_refused,
-            class: miss.class(),
-            retry_after_ms: miss.fault.retry_after_ms,
-            should_retry: miss.should_retry,
+            token_refused: failure.token_refused,
+            class: failure.class(),
+            retry_after_ms: failure.fault.retry_after_ms,
+            should_retry: failure.should_retry,
             tries_on_seat: self.tries_on_seat,
             tries: self.tries,
-            has_next: self.next(seats, miss.class()).is_some(),
+            has_next: self.next(seats, failure.class()).is_some(),
             has_next_own: self.has_next_own(seats),
             time_left,
             random,

@@ -119,7 +119,7 @@ impl AttemptFailure {
     /// names are masked in the rest.
     pub(crate) fn redacted(mut self, seat: &Seat) -> Self {
         let (Seat::Managed(_), Some(report)) = (seat, self.fault.upstream.as_deref()) else { return self };
-        let Some(said) = report.message.as_deref().map(str::trim).filter(|said| !said.is_empty()) else {
+        let Some(text) = report.message.as_deref().map(str::trim).filter(|text| !text.is_empty()) else {
             return self;
         };
         let class = self.class();
@@ -131,13 +131,13 @@ impl AttemptFailure {
                 | FaultClass::UpstreamQuota
                 | FaultClass::RateLimit
         );
-        let message = (!is_of_account).then(|| masked(said));
-        if message.as_deref() == Some(said) {
+        let message = (!is_of_account).then(|| mask_names(text));
+        if message.as_deref() == Some(text) {
             return self;
         }
-        let was_told = self.fault.message.contains(said);
+        let is_quoted = self.fault.message.contains(text);
         let report = UpstreamReport { message, ..report.clone() };
-        if was_told {
+        if is_quoted {
             self.fault.message = refusal(class, &report).message;
         }
         if is_of_account && class != FaultClass::UpstreamAuth {
@@ -212,7 +212,7 @@ impl AttemptFailure {
             | EgressErrorKind::Closed
             | EgressErrorKind::Body => (FaultClass::Upstream, "upstream_connection_broken"),
         };
-        let fault = Fault::new(class, code, message).upstream(said_by(provider));
+        let fault = Fault::new(class, code, message).upstream(report_of(provider));
         let fault = match error.kind {
             EgressErrorKind::Guard => {
                 fault.fix("Change the base URL, or have the operator allow its address.")
@@ -221,11 +221,11 @@ impl AttemptFailure {
                 fault.fix("Send the request again; if it keeps failing, check the base URL and the provider.")
             }
         };
-        let miss = Self { request_sent: error.request_sent, ..Self::new(fault) };
+        let failure = Self { request_sent: error.request_sent, ..Self::new(fault) };
         match error.kind {
             // The same address is refused, and the same certificate wrong, a second later.
-            EgressErrorKind::Guard | EgressErrorKind::Tls => miss.not_retryable(),
-            _ => miss,
+            EgressErrorKind::Guard | EgressErrorKind::Tls => failure.not_retryable(),
+            _ => failure,
         }
     }
 
@@ -234,14 +234,14 @@ impl AttemptFailure {
         let message = format!("{provider} sent an answer that can't be used: {what}.");
         let fault = Fault::new(FaultClass::StreamBroken, "upstream_answer_broken", message)
             .fix("Send the request again; if it keeps failing, report it to the provider.");
-        Self::new(fault.upstream(said_by(provider)))
+        Self::new(fault.upstream(report_of(provider)))
     }
 
     pub(crate) fn timeout(provider: &str, what: &str, seconds: u64) -> Self {
         let message = format!("{provider} {what} within {seconds} s.");
         let fault = Fault::new(FaultClass::Timeout, "upstream_timeout", message)
             .fix("Send the request again, ask for less output, or raise the timeout on the route.");
-        Self::new(fault.upstream(said_by(provider)))
+        Self::new(fault.upstream(report_of(provider)))
     }
 
     pub(crate) fn deadline() -> Self {
@@ -263,37 +263,36 @@ const NAMES: [&str; 10] =
 const ACCOUNT_DIGITS_MIN: usize = 12;
 
 /// The message without names that identify the account.
-fn masked(said: &str) -> String {
+fn mask_names(text: &str) -> String {
     let is_inside =
         |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '/' | ':' | '.');
-    let mut shown = String::with_capacity(said.len());
-    for piece in said.split_inclusive(|letter: char| !is_inside(letter)) {
+    let mut output = String::with_capacity(text.len());
+    for piece in text.split_inclusive(|letter: char| !is_inside(letter)) {
         let word = piece.trim_end_matches(|letter: char| !letter.is_ascii_alphanumeric());
         let is_number = word.len() >= ACCOUNT_DIGITS_MIN && word.bytes().all(|byte| byte.is_ascii_digit());
-        match is_number || NAMES.iter().any(|name| word.contains(name)) {
-            true => {
-                shown.push_str("[redacted]");
-                shown.push_str(piece.get(word.len()..).unwrap_or_default());
-            }
-            false => shown.push_str(piece),
+        if is_number || NAMES.iter().any(|name| word.contains(name)) {
+            output.push_str("[redacted]");
+            output.push_str(piece.get(word.len()..).unwrap_or_default());
+        } else {
+            output.push_str(piece)
         }
     }
-    shown
+    output
 }
 
-fn said_by(provider: &str) -> UpstreamReport {
+fn report_of(provider: &str) -> UpstreamReport {
     UpstreamReport { provider: provider.to_owned(), ..UpstreamReport::default() }
 }
 
 /// The message of a refusal: what the provider said, whose fault it is, what fixes it.
 pub(crate) fn refusal(class: FaultClass, report: &UpstreamReport) -> Fault {
     let provider = if report.provider.is_empty() { "The provider" } else { &report.provider };
-    let said = report.message.as_deref().map(str::trim).filter(|text| !text.is_empty());
+    let text = report.message.as_deref().map(str::trim).filter(|text| !text.is_empty());
     let (code, what, fix) = words(class);
-    let message = match said {
+    let message = match text {
         // The fix follows it in one line of text.
-        Some(said) if said.ends_with(['.', '!', '?']) => format!("{provider} {what}: {said}"),
-        Some(said) => format!("{provider} {what}: {said}."),
+        Some(text) if text.ends_with(['.', '!', '?']) => format!("{provider} {what}: {text}"),
+        Some(text) => format!("{provider} {what}: {text}."),
         None => format!("{provider} {what}."),
     };
     let fault = Fault::new(class, code, message).fix(fix);
@@ -375,12 +374,12 @@ mod tests {
 
     #[test]
     fn a_retry_that_the_provider_forbids_is_forbidden_to_the_client_too() {
-        let miss = |should_retry| AttemptFailure {
+        let failure = |should_retry| AttemptFailure {
             should_retry,
             ..AttemptFailure::new(Fault::new(FaultClass::RateLimit, "rate_limit_exceeded", "Text."))
         };
-        for said in [None, Some(false), Some(true)] {
-            assert_eq!(miss(said).into_client_fault().should_retry, said);
+        for stated in [None, Some(false), Some(true)] {
+            assert_eq!(failure(stated).into_client_fault().should_retry, stated);
         }
         let deadline = AttemptFailure { should_retry: Some(true), ..AttemptFailure::deadline() };
         assert_eq!(deadline.into_client_fault().should_retry, Some(false), "what we know ourselves wins");
@@ -400,7 +399,7 @@ mod tests {
 
     #[test]
     fn names_of_whose_account_it_is_are_masked() {
-        for (said, shown) in [
+        for (text, expected) in [
             (
                 "Limit reached for m in organization org-a1B2c3 on tokens.",
                 "Limit reached for m in organization [redacted] on tokens.",
@@ -418,19 +417,19 @@ mod tests {
             ("The organism is organised.", "The organism is organised."),
             ("top_p must be below 1.", "top_p must be below 1."),
         ] {
-            assert_eq!(masked(said), shown);
+            assert_eq!(mask_names(text), expected);
         }
     }
 
     #[test]
     fn what_the_provider_says_ends_like_a_sentence() {
-        for (said, ends) in [
+        for (text, ends) in [
             ("No such key", "No such key."),
             ("No such key.", "No such key."),
             ("Why?", "Why?"),
             (" ", "the credential."),
         ] {
-            let report = UpstreamReport { message: Some(said.into()), ..said_by("openai") };
+            let report = UpstreamReport { message: Some(text.into()), ..report_of("openai") };
             let message = refusal(FaultClass::UpstreamAuth, &report).message;
             assert!(message.ends_with(ends), "{message}");
         }

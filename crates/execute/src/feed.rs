@@ -18,7 +18,7 @@ use plan::Attempt;
 use tokio::time::{Instant, timeout_at};
 
 use crate::answer::Exchange;
-use crate::attempt::{OpenAttempt, UpstreamResponse, forwarded_headers, send_and_follow, stream_miss};
+use crate::attempt::{OpenAttempt, UpstreamResponse, forwarded_headers, send_and_follow, stream_failure};
 use crate::failure::AttemptFailure;
 use crate::stored::StoredAnswerTracker;
 use crate::timer::{Alarm, Timer};
@@ -70,14 +70,14 @@ impl Feed {
         open: OpenAttempt,
         request: Request,
     ) -> Self {
-        let (asking, asked) = (Rc::clone(exchange), Rc::clone(attempt));
+        let (own_exchange, own_attempt) = (Rc::clone(exchange), Rc::clone(attempt));
         let opening = async move {
-            let answered = send_and_follow(&asking, &asked, &request).await;
-            answered.map_err(|miss| asking.rewrite_not_found(miss))
+            let answered = send_and_follow(&own_exchange, &own_attempt, &request).await;
+            answered.map_err(|failure| own_exchange.rewrite_not_found(failure))
         };
         Self {
             source: Source::Opening(Box::pin(opening)),
-            stream: AnswerStream::new(open.way(exchange)),
+            stream: AnswerStream::new(open.answer_path(exchange)),
             pieces: Vec::new(),
             ended: None,
             upstream_headers: open.dropped_params_header().into_iter().collect(),
@@ -187,7 +187,7 @@ impl Feed {
         }
         match self.ended.take() {
             Some(Ok(())) | None => Poll::Ready(Ok(Flow::End)),
-            Some(Err(miss)) => Poll::Ready(Err(miss)),
+            Some(Err(failure)) => Poll::Ready(Err(failure)),
         }
     }
 
@@ -232,7 +232,7 @@ impl Feed {
         });
         let in_time = timeout_at(until, fill).await.is_ok();
         match self.ended.take() {
-            Some(Err(miss)) if in_time && !self.facts().content_started => Err(miss),
+            Some(Err(failure)) if in_time && !self.facts().content_started => Err(failure),
             ended => {
                 self.ended = ended;
                 Ok(())
@@ -261,30 +261,34 @@ impl Feed {
     }
 
     /// Redacts a failure for its seat, and forgets a cached token that was refused.
-    pub(crate) fn process_failure(&self, miss: AttemptFailure) -> AttemptFailure {
+    pub(crate) fn process_failure(&self, failure: AttemptFailure) -> AttemptFailure {
         match &self.open {
-            Some(open) => open.process_failure(&self.exchange.deps, miss),
-            None => miss,
+            Some(open) => open.process_failure(&self.exchange.deps, failure),
+            None => failure,
         }
     }
 
     /// Ends the attempt as failed; returns what it used.
-    pub fn end_as_failed(&mut self, tab: &mut Tab, miss: &AttemptFailure) -> Usage {
+    pub fn end_as_failed(&mut self, tab: &mut Tab, failure: &AttemptFailure) -> Usage {
         self.watch.end(&self.exchange, &self.stream);
-        let usage = self.usage_of_miss(miss);
+        let usage = self.usage_of_failure(failure);
         self.source = Source::Over;
         if let Some(open) = self.open.take() {
-            open.end_as_failed(tab, miss, usage, self.exchange.deps.now_us());
+            open.end_as_failed(tab, failure, usage, self.exchange.deps.now_us());
         }
         usage
     }
 
-    fn usage_of_miss(&self, miss: &AttemptFailure) -> Usage {
+    fn usage_of_failure(&self, failure: &AttemptFailure) -> Usage {
         let facts = self.stream.facts();
         // Media was started all the same, and its provider bills the request.
         let is_begun = facts.content_started && !self.can_be_cut();
         let is_silent = facts.usage.is_none() && facts.content_bytes == 0 && !is_begun;
-        if is_silent { self.exchange.usage_without_answer(&self.attempt, miss) } else { self.settled_usage() }
+        if is_silent {
+            self.exchange.usage_without_answer(&self.attempt, failure)
+        } else {
+            self.settled_usage()
+        }
     }
 
     /// An answer that starts before its request has ended waits here for that: once the head
@@ -316,7 +320,7 @@ impl Feed {
         let (arrival, limit) = match &mut self.source {
             Source::Opening(opening) => match opening.as_mut().poll(cx) {
                 Poll::Ready(Ok(opened)) => (self.head(opened), Duration::ZERO),
-                Poll::Ready(Err(miss)) => (self.fail(miss), Duration::ZERO),
+                Poll::Ready(Err(failure)) => (self.fail(failure), Duration::ZERO),
                 Poll::Pending => (Poll::Pending, self.exchange.timeouts.first_byte),
             },
             Source::Live(body) => match Pin::new(body).poll_frame(cx) {
@@ -364,17 +368,17 @@ impl Feed {
         }
         let is_encoded = opened.headers.get("content-encoding").is_some_and(|value| value != b"identity");
         if is_encoded {
-            let miss = AttemptFailure::broken(
+            let failure = AttemptFailure::broken(
                 self.attempt.provider(),
                 "its stream is compressed, which was not asked for",
             );
-            return self.fail(miss.not_retryable());
+            return self.fail(failure.not_retryable());
         }
         let client = self.exchange.dialect().grammar();
         self.upstream_headers.extend(forwarded_headers(&opened.headers, self.attempt.seat(), client));
         let media_type = opened.headers.get("content-type").unwrap_or_default();
         if let Err(fault) = self.stream.opened(media_type) {
-            return self.fail(stream_miss(fault, self.attempt.provider()));
+            return self.fail(stream_failure(fault, self.attempt.provider()));
         }
         self.source = Source::Live(opened.body);
         Poll::Ready(())
@@ -386,9 +390,9 @@ impl Feed {
             Some(Err(error)) => {
                 // Pieces that were read before still go out. No `finish`: that the
                 // stream broke is known already.
-                let miss =
+                let failure =
                     AttemptFailure::broken(self.attempt.provider(), error.message.trim_end_matches('.'));
-                return self.fail(miss);
+                return self.fail(failure);
             }
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(chunk) => self.stream.push(chunk, &mut self.pieces),
@@ -406,13 +410,13 @@ impl Feed {
                 }
                 Poll::Ready(())
             }
-            Err(fault) => self.fail(stream_miss(fault, self.attempt.provider())),
+            Err(fault) => self.fail(stream_failure(fault, self.attempt.provider())),
         }
     }
 
-    fn fail(&mut self, miss: AttemptFailure) -> Poll<()> {
+    fn fail(&mut self, failure: AttemptFailure) -> Poll<()> {
         self.source = Source::Over;
-        self.ended = Some(Err(miss.redacted(self.attempt.seat())));
+        self.ended = Some(Err(failure.redacted(self.attempt.seat())));
         Poll::Ready(())
     }
 }

@@ -23,21 +23,21 @@ impl Exchange {
     }
 
     /// Whether the object may exist although no answer said so: another attempt could make it twice.
-    pub(crate) fn may_have_made(&self, miss: &AttemptFailure) -> bool {
+    pub(crate) fn may_have_made(&self, failure: &AttemptFailure) -> bool {
         let stored = self.call.request().stored.as_ref();
         let makes =
             self.call.operation().is_kept() && stored.is_none_or(|stored| stored.act == StoredAct::Make);
-        makes && miss.request_sent && miss.status.is_none_or(|status| status >= 500)
+        makes && failure.request_sent && failure.status.is_none_or(|status| status >= 500)
     }
 
     /// Rewrites a provider's not-found for a stored object, which would name it by the provider's own id.
-    pub(crate) fn rewrite_object_not_found(&self, miss: AttemptFailure) -> AttemptFailure {
+    pub(crate) fn rewrite_object_not_found(&self, failure: AttemptFailure) -> AttemptFailure {
         let operation = self.call.operation();
         let Some(stored) = self.call.request().stored.as_deref().filter(|_| operation.is_kept()) else {
-            return miss;
+            return failure;
         };
-        if miss.class() != FaultClass::UpstreamNotFound {
-            return miss;
+        if failure.class() != FaultClass::UpstreamNotFound {
+            return failure;
         }
         let or_inside = match (operation, stored.act) {
             (Operation::Batch, StoredAct::Content) => ", or no results of it yet",
@@ -46,11 +46,11 @@ impl Exchange {
         let message = format!("Its provider has no {} '{}'{or_inside}.", operation.as_str(), stored.id);
         let gone = Fault::new(FaultClass::NotFound, kept_not_found(operation), message)
             .fix("It was deleted, or is of a kind that can't be asked for this.");
-        let gone = match &miss.fault.upstream {
+        let gone = match &failure.fault.upstream {
             Some(report) => gone.upstream((**report).clone()),
             None => gone,
         };
-        AttemptFailure { fault: Box::new(gone), ..miss }
+        AttemptFailure { fault: Box::new(gone), ..failure }
     }
 }
 
@@ -108,9 +108,9 @@ pub(crate) async fn record_objects(
             return Err(lost());
         }
     }
-    let made = as_asked(exchange, id, made);
-    let shown = made.list_entry.clone();
-    if !keep(exchange, attempt, id, made, shown).await && act.is_none_or(|act| act == StoredAct::Make) {
+    let made = as_requested(exchange, id, made);
+    let list_entry = made.list_entry.clone();
+    if !keep(exchange, attempt, id, made, list_entry).await && act.is_none_or(|act| act == StoredAct::Make) {
         return Err(lost());
     }
     Ok(BufferedAnswer { body, ..whole })
@@ -118,13 +118,13 @@ pub(crate) async fn record_objects(
 
 /// A new batch in its customer's own storage is answered with its name alone:
 /// lists show it as it was requested.
-fn as_asked(exchange: &Exchange, id: StoredObjectId, made: StoredObjectReport) -> StoredObjectReport {
+fn as_requested(exchange: &Exchange, id: StoredObjectId, made: StoredObjectReport) -> StoredObjectReport {
     let request = exchange.call.request();
     let bundle = request.batch.as_deref();
     let Some(storage) = bundle.and_then(|bundle| bundle.storage.as_ref()) else { return made };
     let made_unix_s = exchange.call.received_unix_ms() / 1_000;
-    let shown = storage.list_entry(&id.to_string(), &request.model, made_unix_s);
-    StoredObjectReport { list_entry: shown, purpose: JobStorage::NEW.to_owned(), ..made }
+    let list_entry = storage.list_entry(&id.to_string(), &request.model, made_unix_s);
+    StoredObjectReport { list_entry, purpose: JobStorage::NEW.to_owned(), ..made }
 }
 
 /// Deletes a video at a provider that can't delete and was polled instead: once it has ended, it is forgotten
@@ -136,14 +136,14 @@ async fn delete_polled_video(
     made: StoredObjectReport,
     whole: BufferedAnswer,
 ) -> Result<BufferedAnswer, AttemptFailure> {
-    let film = read_video(&whole.body).unwrap_or_default();
-    if film.state == VideoState::InProgress {
+    let video = read_video(&whole.body).unwrap_or_default();
+    if video.state == VideoState::InProgress {
         let message = "The video can't be deleted, its status is 'in_progress'.";
         let fault = Fault::new(FaultClass::BadRequest, "video_not_ended", message);
         return Err(AttemptFailure::new(fault.fix("Delete it once it has ended.")).not_retryable());
     }
-    let shown = made.list_entry.clone();
-    if !keep(exchange, attempt, id, made, shown).await {
+    let list_entry = made.list_entry.clone();
+    if !keep(exchange, attempt, id, made, list_entry).await {
         return Err(unseen());
     }
     exchange.deps.objects.forget(exchange.owner(), id).await;
@@ -159,7 +159,7 @@ pub(crate) async fn poll_before_delete(exchange: &Exchange, attempt: &Attempt) -
     if exchange.call.operation() != Operation::Video || !exchange.is_native.get() {
         return Ok(());
     }
-    let asked =
+    let poll =
         StoredPoll { operation: Operation::Video, id: stored.upstream_id().to_owned(), is_content: false };
     let provider = attempt.provider();
     let target = VerifyTarget {
@@ -167,14 +167,15 @@ pub(crate) async fn poll_before_delete(exchange: &Exchange, attempt: &Attempt) -
         provider: provider.into(),
         base_url: attempt.base_url().into(),
     };
-    let body = poll_stored::whole(&target, asked, &exchange.deps).await?;
+    let body = poll_stored::whole(&target, poll, &exchange.deps).await?;
     let (keeper, owner, maker) = (&exchange.deps.objects, exchange.owner(), attempt.principal());
     let mut ours = |kind: StoredObjectKind, id: &str| keeper.id(owner, kind, maker, id).to_string();
     let Some((_, made)) = rewrite_ids(&body, StoredObjectKind::Video, &mut ours) else {
         return Err(AttemptFailure::broken(provider, "it does not say what it is about").not_retryable());
     };
-    let (id, shown) = (keeper.id(owner, StoredObjectKind::Video, maker, &made.id), made.list_entry.clone());
-    if keep(exchange, attempt, id, made, shown).await { Ok(()) } else { Err(unseen()) }
+    let (id, list_entry) =
+        (keeper.id(owner, StoredObjectKind::Video, maker, &made.id), made.list_entry.clone());
+    if keep(exchange, attempt, id, made, list_entry).await { Ok(()) } else { Err(unseen()) }
 }
 
 async fn keep(
@@ -182,7 +183,7 @@ async fn keep(
     attempt: &Attempt,
     id: StoredObjectId,
     made: StoredObjectReport,
-    shown: String,
+    list_entry: String,
 ) -> bool {
     // An object of several models is recorded under none.
     let bundle = exchange.call.request().batch.as_deref();
@@ -195,7 +196,7 @@ async fn keep(
         model: word(&exchange.resolved_model),
         upstream_model: word(attempt.upstream_model()),
         label: made.purpose,
-        list_entry: shown,
+        list_entry,
         is_booked: false,
         // Finer than the provider reports it, for the order of lists.
         created_unix_ms: exchange.call.received_unix_ms(),

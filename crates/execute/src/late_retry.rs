@@ -19,16 +19,20 @@ pub enum LateRetry {
 
 /// Retries on the same seat if the schedule and the retry budget allow it. The failed
 /// attempt's end is recorded in the tab.
-pub async fn retry_late(mut failed: Box<Feed>, mut tab: Tab, mut miss: AttemptFailure) -> (Tab, LateRetry) {
+pub async fn retry_late(
+    mut failed: Box<Feed>,
+    mut tab: Tab,
+    mut failure: AttemptFailure,
+) -> (Tab, LateRetry) {
     loop {
         let exchange = std::rc::Rc::clone(&failed.exchange);
         let attempt = std::rc::Rc::clone(&failed.attempt);
         let hands = &exchange.deps;
         let step = schedule::next_step(&Situation {
             token_refused: false,
-            class: miss.class(),
-            retry_after_ms: miss.fault.retry_after_ms,
-            should_retry: miss.should_retry,
+            class: failure.class(),
+            retry_after_ms: failure.fault.retry_after_ms,
+            should_retry: failure.should_retry,
             tries_on_seat: failed.tries_on_seat,
             tries: failed.tries,
             has_next: false,
@@ -36,18 +40,18 @@ pub async fn retry_late(mut failed: Box<Feed>, mut tab: Tab, mut miss: AttemptFa
             time_left: exchange.time_left(),
             random: hands.world.random.next_u64(),
         });
-        let Step::Again { wait } = step else { return (tab, LateRetry::Exhausted(failed, miss)) };
+        let Step::Again { wait } = step else { return (tab, LateRetry::Exhausted(failed, failure)) };
         if failed.facts().content_started
             || exchange.is_body_consumed()
             || !hands.board.take_retry(attempt.base_url(), hands.now_us())
         {
-            return (tab, LateRetry::Exhausted(failed, miss));
+            return (tab, LateRetry::Exhausted(failed, failure));
         }
-        failed.end_as_failed(&mut tab, &miss);
+        failed.end_as_failed(&mut tab, &failure);
         sleep(wait).await;
         let ticket = match attempt::claim(hands, &attempt, true, hands.now_us()) {
             Ok(ticket) => ticket,
-            Err(_kept_away) => return (tab, LateRetry::Exhausted(failed, miss)),
+            Err(_denied) => return (tab, LateRetry::Exhausted(failed, failure)),
         };
         let (open, request) = match attempt::begin(&exchange, &attempt, &mut tab, ticket).await {
             Start::Ready(open, request) => (open, request),
@@ -56,7 +60,7 @@ pub async fn retry_late(mut failed: Box<Feed>, mut tab: Tab, mut miss: AttemptFa
                 open.end_as_failed(&mut tab, &next, domain::Usage::default(), hands.now_us());
                 failed.tries += 1;
                 failed.tries_on_seat += 1;
-                miss = next;
+                failure = next;
                 continue;
             }
         };

@@ -46,7 +46,7 @@ pub(crate) async fn follow(
         let leading = IntermediateAnswer { base_url, hosting, operation, stored, step, body };
         // What was made is billed, whether it can be fetched or not.
         let billed = billed(provider, &opened.headers);
-        let lost = |miss: AttemptFailure| AttemptFailure { billed, ..miss.not_retryable() };
+        let lost = |failure: AttemptFailure| AttemptFailure { billed, ..failure.not_retryable() };
         let lead = provider.follow_up(&leading).map_err(|what| lost(AttemptFailure::broken(slug, what)))?;
         opened = match lead {
             FollowUp::Final => return Ok(UpstreamResponse { body: InBody::read(raw), ..opened }),
@@ -69,7 +69,7 @@ async fn go(
     url: String,
 ) -> Result<UpstreamResponse, AttemptFailure> {
     let FollowTarget { slug, seat, sent, .. } = *road;
-    let request = request(hands, slug, method, url, kept(sent, &[AUTHORIZATION, USER_AGENT]))?;
+    let request = request(hands, slug, method, url, select_headers(sent, &[AUTHORIZATION, USER_AGENT]))?;
     let answer = hands.egress.send(&request, destination(seat)).await;
     let answer = answer.map_err(|error| AttemptFailure::egress(&error, slug))?;
     let status = answer.status.as_u16();
@@ -99,13 +99,13 @@ async fn fetch(
 /// The headers for a file's host: without the credential, and without compression, which
 /// is not the file that was made.
 fn unsigned(sent: &Request) -> Vec<(HeaderName, HeaderValue)> {
-    let mut headers = kept(sent, &[USER_AGENT]);
+    let mut headers = select_headers(sent, &[USER_AGENT]);
     headers.push((ACCEPT, HeaderValue::from_static("*/*")));
     headers.push((ACCEPT_ENCODING, HeaderValue::from_static("identity")));
     headers
 }
 
-fn kept(sent: &Request, names: &[HeaderName]) -> Vec<(HeaderName, HeaderValue)> {
+fn select_headers(sent: &Request, names: &[HeaderName]) -> Vec<(HeaderName, HeaderValue)> {
     sent.headers.iter().filter(|(name, _)| names.contains(name)).cloned().collect()
 }
 

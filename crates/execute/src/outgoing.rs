@@ -23,7 +23,7 @@ pub(crate) fn write(
     let body = exchange.body.borrow();
     let mut care = CacheHints::of(exchange, attempt, provider);
     let inserts = match &mut care {
-        Some(care) if prompt.is_none() => care.look_at_call(&body),
+        Some(care) if prompt.is_none() => care.inserts_for_call(&body),
         _ => Vec::new(),
     };
     let ask = ModelRequest {
@@ -51,7 +51,7 @@ pub(crate) fn write(
     let Some(mut care) = care else { return Ok((outgoing, None)) };
     if prompt.is_some() {
         let written = joined(std::mem::take(&mut outgoing.body));
-        let inserts = care.look_at(outgoing.grammar, &written);
+        let inserts = care.inserts_for_body(outgoing.grammar, &written);
         outgoing.body = dialects::insert(&written, &inserts);
     }
     outgoing.headers.extend(care.header(&outgoing.headers));

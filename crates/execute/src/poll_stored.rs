@@ -29,45 +29,46 @@ pub struct StoredPoll {
 pub type PollSink = mpsc::Sender<Result<Bytes, Box<Fault>>>;
 
 /// Polls, with the seat's own identity and no other.
-pub async fn poll_object(target: &VerifyTarget, asked: StoredPoll, shown: &PollSink, hands: &Deps) {
-    if let Err(miss) = show(target, asked, shown, hands).await {
+pub async fn poll_object(target: &VerifyTarget, poll: StoredPoll, sink: &PollSink, hands: &Deps) {
+    if let Err(failure) = send_object(target, poll, sink, hands).await {
         // The receiver may have gone away.
-        let _ = shown.send(Err(miss.fault)).await;
+        let _ = sink.send(Err(failure.fault)).await;
     }
 }
 
 /// Polls, and reads the answer to its end.
 pub(crate) async fn whole(
     target: &VerifyTarget,
-    asked: StoredPoll,
+    poll: StoredPoll,
     hands: &Deps,
 ) -> Result<Bytes, AttemptFailure> {
-    let (id, is_film) = (asked.id.clone(), asked.operation == Operation::Video);
-    let (mut opened, grammar) = open(target, asked, hands).await?;
+    let (id, is_video) = (poll.id.clone(), poll.operation == Operation::Video);
+    let (mut opened, grammar) = open(target, poll, hands).await?;
     let (mut timer, deadline) = (Timer::new(&hands.timers), Instant::now() + DEADLINE);
     let slug = &target.provider;
     let bytes = read::whole(&mut opened.body, &mut timer, IDLE_TIME_MAX, deadline, slug).await?;
     let bytes =
         read::decoded(&opened.headers, bytes).await.map_err(|what| AttemptFailure::broken(slug, what))?;
-    let film = VideoAsk::Known { id, billed: attempt::billed(providers::provider(slug), &opened.headers) };
+    let video = VideoAsk::Known { id, billed: attempt::billed(providers::provider(slug), &opened.headers) };
     // The status of a long-running operation is read as the status of its video.
-    match is_film && grammar == Grammar::Hosted {
-        true => dialects::video_object(&film, &bytes).map_err(|fault| attempt::stream_miss(fault, slug)),
-        false => Ok(bytes),
+    if is_video && grammar == Grammar::Hosted {
+        dialects::video_object(&video, &bytes).map_err(|fault| attempt::stream_failure(fault, slug))
+    } else {
+        Ok(bytes)
     }
 }
 
 /// The response, and the dialect that it is in.
 async fn open(
     target: &VerifyTarget,
-    asked: StoredPoll,
+    poll: StoredPoll,
     hands: &Deps,
 ) -> Result<(UpstreamResponse, Grammar), AttemptFailure> {
     let provider = providers::provider(&target.provider);
-    let act = if asked.is_content { StoredAct::Content } else { StoredAct::Read };
-    let request = Request::about(Stored::new(asked.id, act, String::new()));
-    let ask = ModelRequest {
-        operation: asked.operation,
+    let act = if poll.is_content { StoredAct::Content } else { StoredAct::Read };
+    let request = Request::about(Stored::new(poll.id, act, String::new()));
+    let model_request = ModelRequest {
+        operation: poll.operation,
         grammar: Grammar::Chat,
         request: &request,
         body: &Bytes::new(),
@@ -78,57 +79,58 @@ async fn open(
         prompt: None,
     };
     let abilities = Abilities::default;
-    let place = Target {
+    let upstream = Target {
         base_url: &target.base_url,
         upstream_model: "",
         hosting: target.seat.hosting(),
         abilities: &abilities,
         quirks: MissingFeatures::default(),
     };
-    let mut outgoing = provider.generate(&place, &ask).map_err(AttemptFailure::of_us)?;
+    let mut outgoing = provider.generate(&upstream, &model_request).map_err(AttemptFailure::of_us)?;
     let grammar = outgoing.grammar;
     sign(hands, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
     let request = request_of(&hands.egress, outgoing).map_err(AttemptFailure::of_us)?;
     let slug = &target.provider;
-    let asking = attempt::send(hands, slug, &target.seat, &request, |_| {});
+    let answering = attempt::send(hands, slug, &target.seat, &request, |_| {});
     let silent = |_| AttemptFailure::timeout(slug, "did not answer", FIRST_BYTE_TIME_MAX.as_secs());
-    let asking = async {
-        let opened = asking.await?;
-        let stored = ask.request.stored.as_deref();
-        if !provider.has_follow_up(ask.operation, stored) {
+    let answering = async {
+        let opened = answering.await?;
+        let stored = model_request.request.stored.as_deref();
+        if !provider.has_follow_up(model_request.operation, stored) {
             return Ok(opened);
         }
         let (seat, base_url) = (&target.seat, &*target.base_url);
-        let road = FollowTarget { slug, seat, base_url, operation: ask.operation, stored, sent: &request };
+        let road =
+            FollowTarget { slug, seat, base_url, operation: model_request.operation, stored, sent: &request };
         lead::follow(hands, road, opened).await
     };
-    let opened = timeout(FIRST_BYTE_TIME_MAX, asking).await.map_err(silent)??;
+    let opened = timeout(FIRST_BYTE_TIME_MAX, answering).await.map_err(silent)??;
     Ok((opened, grammar))
 }
 
-async fn show(
+async fn send_object(
     target: &VerifyTarget,
-    asked: StoredPoll,
-    shown: &PollSink,
+    poll: StoredPoll,
+    sink: &PollSink,
     hands: &Deps,
 ) -> Result<(), AttemptFailure> {
-    if !asked.is_content {
-        let bytes = whole(target, asked, hands).await?;
-        let _ = shown.send(Ok(bytes)).await;
+    if !poll.is_content {
+        let bytes = whole(target, poll, hands).await?;
+        let _ = sink.send(Ok(bytes)).await;
         return Ok(());
     }
     let slug = &target.provider;
-    let (mut opened, _) = open(target, asked, hands).await?;
+    let (mut opened, _) = open(target, poll, hands).await?;
     let (mut timer, deadline) = (Timer::new(&hands.timers), Instant::now() + DEADLINE);
     loop {
         let next = std::pin::pin!(read::next_chunk(&mut opened.body));
         match timer.within(IDLE_TIME_MAX, deadline, next).await {
             Ok(None) => {
-                let _ = shown.send(Ok(Bytes::new())).await;
+                let _ = sink.send(Ok(Bytes::new())).await;
                 return Ok(());
             }
             Ok(Some(Ok(bytes))) => {
-                if !bytes.is_empty() && shown.send(Ok(bytes)).await.is_err() {
+                if !bytes.is_empty() && sink.send(Ok(bytes)).await.is_err() {
                     return Ok(());
                 }
             }

@@ -19,16 +19,16 @@ pub async fn probe(target: &VerifyTarget, models: &[String], hands: &Deps) -> Pr
     let until = Instant::now() + PROBE_TIME_MAX;
     while let Some(outgoing) = probe.next_call() {
         let call_until = until.min(Instant::now() + PROBE_CALL_TIME_MAX);
-        match timeout_at(call_until, ask(target, hands, outgoing)).await {
-            Ok(Ok(heard)) => probe.handle_answer(&heard),
-            Ok(Err(miss)) => probe.fail(&miss.fault.to_string()),
+        match timeout_at(call_until, send_call(target, hands, outgoing)).await {
+            Ok(Ok(answer)) => probe.handle_answer(&answer),
+            Ok(Err(failure)) => probe.fail(&failure.fault.to_string()),
             Err(_) => probe.fail("It did not answer in time."),
         }
     }
     probe.finish()
 }
 
-async fn ask(
+async fn send_call(
     target: &VerifyTarget,
     hands: &Deps,
     mut outgoing: Outgoing,

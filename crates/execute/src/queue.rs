@@ -47,19 +47,19 @@ pub(crate) async fn wait(
     taken: UpstreamResponse,
 ) -> Result<UpstreamResponse, AttemptFailure> {
     let slug = attempt.provider();
-    let told = read::prefix(taken.body, REFUSAL_BYTES_MAX).await;
-    let told =
-        read::decoded(&taken.headers, told).await.map_err(|what| AttemptFailure::broken(slug, what))?;
-    let taken = (queue.read_taken)(&told)
-        .filter(|taken| taken.places().iter().all(|place| is_below(queue.address, place)))
+    let bytes = read::prefix(taken.body, REFUSAL_BYTES_MAX).await;
+    let bytes =
+        read::decoded(&taken.headers, bytes).await.map_err(|what| AttemptFailure::broken(slug, what))?;
+    let taken = (queue.read_taken)(&bytes)
+        .filter(|taken| taken.places().iter().all(|url| is_below(queue.address, url)))
         .ok_or_else(|| {
             AttemptFailure::broken(slug, "its queue names no place of its own to look at").not_retryable()
         })?;
-    let Taken { look, fetch, cancel } = taken;
+    let Taken { look: status, fetch, cancel } = taken;
     let signed: Vec<(HeaderName, HeaderValue)> =
         sent.headers.iter().filter(|(name, _)| [AUTHORIZATION, USER_AGENT].contains(name)).cloned().collect();
-    let to = |method: Method, place: String| {
-        let url = exchange.deps.egress.read_url(place);
+    let to = |method: Method, location: String| {
+        let url = exchange.deps.egress.read_url(location);
         let url = url.map_err(|_| {
             AttemptFailure::broken(slug, "its queue names a place that is none").not_retryable()
         })?;
@@ -70,41 +70,41 @@ pub(crate) async fn wait(
         attempt: Rc::clone(attempt),
         request: Some(to(Method::PUT, cancel)?),
     };
-    look_until_done(exchange, attempt, queue, &to(Method::GET, look)?).await?;
+    poll_until_done(exchange, attempt, queue, &to(Method::GET, status)?).await?;
     let fetch = to(Method::GET, fetch)?;
     // It is done, whether well or not: there is nothing left to cancel.
     call_off.request = None;
     send(&exchange.deps, slug, attempt.seat(), &fetch, |_| {}).await
 }
 
-async fn look_until_done(
+async fn poll_until_done(
     exchange: &Exchange,
     attempt: &Attempt,
     queue: Queue<'_>,
-    look: &Request,
+    poll: &Request,
 ) -> Result<(), AttemptFailure> {
     let slug = attempt.provider();
     let (mut pause, mut failed) = (QUEUE_LOOK_FIRST, 0);
     loop {
         sleep(pause).await;
         pause = longer(pause);
-        let opened = match send(&exchange.deps, slug, attempt.seat(), look, |_| {}).await {
+        let opened = match send(&exchange.deps, slug, attempt.seat(), poll, |_| {}).await {
             Ok(opened) => opened,
             // The request stays in the queue while the provider can't be reached for a moment.
-            Err(miss) if schedule::remedy(miss.class()) == schedule::Remedy::SameSeat => {
+            Err(failure) if schedule::remedy(failure.class()) == schedule::Remedy::SameSeat => {
                 failed += 1;
                 if failed > QUEUE_LOOKS_FAILED_MAX {
-                    return Err(miss);
+                    return Err(failure);
                 }
                 continue;
             }
-            Err(miss) => return Err(miss),
+            Err(failure) => return Err(failure),
         };
         failed = 0;
-        let told = read::prefix(opened.body, REFUSAL_BYTES_MAX).await;
-        let told =
-            read::decoded(&opened.headers, told).await.map_err(|what| AttemptFailure::broken(slug, what))?;
-        match (queue.is_done)(&told) {
+        let bytes = read::prefix(opened.body, REFUSAL_BYTES_MAX).await;
+        let bytes =
+            read::decoded(&opened.headers, bytes).await.map_err(|what| AttemptFailure::broken(slug, what))?;
+        match (queue.is_done)(&bytes) {
             Some(true) => return Ok(()),
             Some(false) => {}
             None => return Err(AttemptFailure::broken(slug, "its queue does not say how far it is")),
@@ -117,8 +117,8 @@ fn longer(pause: Duration) -> Duration {
 }
 
 /// Whether a URL is below the queue's address: the key goes nowhere else, whatever the queue names.
-fn is_below(address: &str, place: &str) -> bool {
-    let rest = place.strip_prefix(address.trim_end_matches('/'));
+fn is_below(address: &str, url: &str) -> bool {
+    let rest = url.strip_prefix(address.trim_end_matches('/'));
     rest.is_some_and(|rest| rest.starts_with('/') && !rest.contains(['\\', '@', '#', ' ']))
 }
 
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_place_is_the_queues_own_or_none() {
-        let is_own = |place: &str| is_below("https://queue.example/", place);
+        let is_own = |url: &str| is_below("https://queue.example/", url);
         assert!(is_own("https://queue.example/a/b/requests/1/status"));
         for wrong in [
             "https://queue.example.evil/a",

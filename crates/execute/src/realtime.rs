@@ -159,18 +159,18 @@ impl Turn {
         }
     }
 
-    /// It ended well, or as far as the client wanted it. `told` is what the upstream counted.
+    /// It ended well, or as far as the client wanted it. `reported` is what the upstream counted.
     #[must_use]
-    pub fn end(mut self, told: Option<Usage>) -> TurnEnd {
-        let usage = self.usage(told);
+    pub fn end(mut self, reported: Option<Usage>) -> TurnEnd {
+        let usage = self.usage(reported);
         self.open.close(&mut self.tab, &usage, self.exchange.now_us());
         Self::ended(self.tab, usage, self.bytes_out, &self.served)
     }
 
     /// It failed.
     #[must_use]
-    pub fn fail(mut self, told: Option<Usage>, fault: Fault) -> TurnEnd {
-        let usage = self.usage(told);
+    pub fn fail(mut self, reported: Option<Usage>, fault: Fault) -> TurnEnd {
+        let usage = self.usage(reported);
         self.open.end_as_failed(&mut self.tab, &AttemptFailure::new(fault), usage, self.exchange.now_us());
         Self::ended(self.tab, usage, self.bytes_out, &self.served)
     }
@@ -180,8 +180,8 @@ impl Turn {
     }
 
     /// Usage that was not reported is estimated if the response had started; else nothing was used.
-    fn usage(&self, told: Option<Usage>) -> Usage {
-        match told.filter(|usage| !usage.is_nothing()) {
+    fn usage(&self, reported: Option<Usage>) -> Usage {
+        match reported.filter(|usage| !usage.is_nothing()) {
             Some(usage) => usage,
             None if self.has_begun => self.estimate(),
             None => Usage::default(),
@@ -234,7 +234,7 @@ pub(crate) async fn shake_hands(
                     Err(AttemptFailure::broken(slug, "it was asked for a session, and answered a request")
                         .not_retryable())
                 }
-                Err(miss) => Err(exchange.rewrite_not_found(miss)),
+                Err(failure) => Err(exchange.rewrite_not_found(failure)),
             }
         }
     }

@@ -18,8 +18,8 @@ pub(crate) async fn hear(
     exchange: &Exchange,
     spoken: &[Grammar],
 ) -> Result<Option<Box<TranscriptOptions>>, Box<Fault>> {
-    let is_as_said = spoken.is_empty() || spoken.contains(&exchange.dialect().grammar());
-    if is_as_said || !exchange.call.operation().is_transcription() {
+    let is_unchanged = spoken.is_empty() || spoken.contains(&exchange.dialect().grammar());
+    if is_unchanged || !exchange.call.operation().is_transcription() {
         return Ok(None);
     }
     // Boxed: few requests need it, and every future is as large as what is awaited inline.

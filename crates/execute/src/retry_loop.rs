@@ -69,15 +69,15 @@ pub async fn begin_response(planned: Planned, hands: &Deps, seat: &SessionSeat) 
     let mut journey = RetryLoop::begin(planned, hands);
     let exchange = Rc::clone(&journey.exchange);
     let Some(attempt) = journey.attempts.iter().find(|attempt| seat.is_of(attempt)).map(Rc::clone) else {
-        journey.tell(AttemptFailure::new(realtime::seat_gone()));
+        journey.record_failure(AttemptFailure::new(realtime::seat_gone()));
         return Err(journey.failed());
     };
     let now_us = hands.now_us();
     let ticket = match attempt::claim(hands, &attempt, true, now_us) {
         Ok(ticket) => ticket,
         Err(standing) => {
-            let miss = journey.denial_failure(&attempt, standing, now_us);
-            journey.tell(miss);
+            let failure = journey.denial_failure(&attempt, standing, now_us);
+            journey.record_failure(failure);
             return Err(journey.failed());
         }
     };
@@ -88,7 +88,7 @@ pub async fn begin_response(planned: Planned, hands: &Deps, seat: &SessionSeat) 
             Ok(Turn::new(exchange, attempt, open, journey.tab, served))
         }
         Err(fault) => {
-            journey.tell(AttemptFailure::of_boxed(fault));
+            journey.record_failure(AttemptFailure::of_boxed(fault));
             Err(journey.failed())
         }
     }
@@ -149,7 +149,7 @@ impl RetryLoop {
     fn begin(planned: Planned, hands: &Deps) -> Self {
         let parts = planned.into_parts();
         let (mut call, caller, mut tab) = parts.admitted.into_parts();
-        let room = call.take_header_map();
+        let header_map = call.take_header_map();
         let body = RefCell::new(call.take_body());
         tab.planned(Arc::clone(&parts.resolved_model), parts.record);
         let now_us = hands.now_us();
@@ -176,7 +176,7 @@ impl RetryLoop {
             failover: FailoverState::new(parts.fallback_on),
             exchange,
             tab,
-            header_map: room,
+            header_map,
             reported_failure: None,
             reported_headers: Vec::new(),
             limited_until_us: None,
@@ -189,7 +189,7 @@ impl RetryLoop {
         let mut now_us = self.begun_us;
         loop {
             let attempt = Rc::clone(self.attempts.get(self.failover.index())?);
-            match self.ask_seat(&attempt, now_us).await {
+            match self.try_seat(&attempt, now_us).await {
                 SeatEnd::Answered(reply) => return Some(reply),
                 SeatEnd::Exhausted(class) if self.failover.leave(&self.attempts, class) => {}
                 SeatEnd::Exhausted(_) | SeatEnd::Stop => return None,
@@ -198,7 +198,7 @@ impl RetryLoop {
         }
     }
 
-    async fn ask_seat(&mut self, attempt: &Rc<Attempt>, mut now_us: u64) -> SeatEnd {
+    async fn try_seat(&mut self, attempt: &Rc<Attempt>, mut now_us: u64) -> SeatEnd {
         if let Some(bytes) = self.own_count(attempt) {
             let upstream_headers = vec![(ESTIMATE, HeaderValue::from_static("1"))];
             let (served, body) = (self.served_by(attempt), AnswerBody::Own(bytes));
@@ -208,7 +208,7 @@ impl RetryLoop {
         board.first_try(attempt.base_url(), now_us);
         loop {
             if self.exchange.time_left_at(now_us).is_zero() {
-                self.tell(AttemptFailure::deadline());
+                self.record_failure(AttemptFailure::deadline());
                 return SeatEnd::Stop;
             }
             let ticket = match self.leave(attempt, now_us).await {
@@ -216,20 +216,20 @@ impl RetryLoop {
                 Err(end) => return end,
             };
             self.failover.tried();
-            let miss = match self.ask_once(attempt, ticket).await {
+            let failure = match self.try_once(attempt, ticket).await {
                 TryEnd::Answered(reply) => return SeatEnd::Answered(reply),
-                TryEnd::Missed(miss) => miss,
+                TryEnd::Missed(failure) => failure,
                 TryEnd::Refused(fault) => {
                     (self.reported_failure, self.reported_headers) =
                         (Some(AttemptFailure::new(*fault)), Vec::new());
                     return SeatEnd::Stop;
                 }
             };
-            let class = miss.class();
+            let class = failure.class();
             self.failover.failed(&self.attempts, class);
-            let step = self.step_after(&miss);
+            let step = self.step_after(&failure);
             self.served = Some(self.served_by(attempt));
-            self.tell(miss);
+            self.record_failure(failure);
             match step {
                 Step::Next => return SeatEnd::Exhausted(class),
                 Step::GiveUp => return SeatEnd::Stop,
@@ -272,8 +272,8 @@ impl RetryLoop {
             match self.failover.on_denied(&self.attempts, standing, parked_for, now_us, left, random) {
                 DenialAction::Wait(wait) => sleep(wait).await,
                 DenialAction::Left(class) => {
-                    let miss = self.denial_failure(attempt, standing, now_us);
-                    self.tell(miss);
+                    let failure = self.denial_failure(attempt, standing, now_us);
+                    self.record_failure(failure);
                     return Err(SeatEnd::Exhausted(class));
                 }
             }
@@ -281,13 +281,13 @@ impl RetryLoop {
         }
     }
 
-    async fn ask_once(&mut self, attempt: &Rc<Attempt>, ticket: Ticket) -> TryEnd {
+    async fn try_once(&mut self, attempt: &Rc<Attempt>, ticket: Ticket) -> TryEnd {
         let exchange = Rc::clone(&self.exchange);
         let (mut open, request) = match attempt::begin(&exchange, attempt, &mut self.tab, ticket).await {
             Start::Ready(open, request) => (open, request),
             Start::Refused(fault) => return TryEnd::Refused(fault),
-            Start::Failed(open, miss) => {
-                return self.missed(open, miss);
+            Start::Failed(open, failure) => {
+                return self.end_failed(open, failure);
             }
         };
         if exchange.call.operation() == Operation::Realtime {
@@ -300,22 +300,22 @@ impl RetryLoop {
             return self.wait_for_stream(feed).await;
         }
         if exchange.call.operation().is_kept()
-            && let Err(miss) = Box::pin(kept::poll_before_delete(&exchange, attempt)).await
+            && let Err(failure) = Box::pin(kept::poll_before_delete(&exchange, attempt)).await
         {
-            return self.missed(open, exchange.rewrite_not_found(miss));
+            return self.end_failed(open, exchange.rewrite_not_found(failure));
         }
         let mut timer = Timer::new(&exchange.deps.timers);
         let deadline = Instant::now() + exchange.time_left_at(open.sent_us());
         let mut opened = match wait_for_head(&exchange, attempt, &request, &mut timer, deadline).await {
             Ok(opened) => opened,
-            Err(miss) => return self.missed(open, miss),
+            Err(failure) => return self.end_failed(open, failure),
         };
         // Its secret is not held while the body arrives.
         drop(request);
         open.record_head(&opened, exchange.deps.now_us());
         match wait_for_rest(&exchange, attempt, &open, &mut opened, &mut timer, deadline).await {
             Ok(whole) => self.answered(attempt, &opened.headers, open, whole),
-            Err(miss) => self.missed(open, miss),
+            Err(failure) => self.end_failed(open, failure),
         }
     }
 
@@ -330,8 +330,8 @@ impl RetryLoop {
         let mut timer = Timer::new(&exchange.deps.timers);
         let deadline = Instant::now() + exchange.time_left_at(open.sent_us());
         let limit = exchange.timeouts.first_byte;
-        let asking = pin!(realtime::shake_hands(&exchange, attempt, &request));
-        let shaken = match timer.within(limit, deadline, asking).await {
+        let handshake = pin!(realtime::shake_hands(&exchange, attempt, &request));
+        let shaken = match timer.within(limit, deadline, handshake).await {
             Ok(shaken) => shaken,
             Err(Alarm::Deadline) => Err(AttemptFailure::deadline()),
             Err(Alarm::Silence) => {
@@ -348,20 +348,21 @@ impl RetryLoop {
                 let served = self.served_by(attempt);
                 TryEnd::Answered(Box::new(Reply { served, body, upstream_headers }))
             }
-            Err(miss) => self.missed(open, miss),
+            Err(failure) => self.end_failed(open, failure),
         }
     }
 
     async fn wait_for_stream(&mut self, mut feed: Box<Feed>) -> TryEnd {
         let head_until_us = self.begun_us.saturating_add(micros(self.exchange.timeouts.head_wait));
-        let head_left = match feed.needs_head() {
-            true => self.exchange.time_left(),
-            false => Duration::from_micros(head_until_us.saturating_sub(self.exchange.now_us())),
+        let head_left = if feed.needs_head() {
+            self.exchange.time_left()
+        } else {
+            Duration::from_micros(head_until_us.saturating_sub(self.exchange.now_us()))
         };
-        if let Err(miss) = feed.wait_first(Instant::now() + head_left).await {
-            let miss = self.exchange.blamed(feed.process_failure(miss));
-            feed.end_as_failed(&mut self.tab, &miss);
-            return TryEnd::Missed(miss);
+        if let Err(failure) = feed.wait_first(Instant::now() + head_left).await {
+            let failure = self.exchange.assign_blame(feed.process_failure(failure));
+            feed.end_as_failed(&mut self.tab, &failure);
+            return TryEnd::Missed(failure);
         }
         let upstream_headers = std::mem::take(&mut feed.upstream_headers);
         let served = self.served_by(&feed.attempt);
@@ -397,35 +398,35 @@ impl RetryLoop {
         }))
     }
 
-    fn missed(&mut self, open: OpenAttempt, miss: AttemptFailure) -> TryEnd {
-        let miss = self.exchange.blamed(open.process_failure(&self.exchange.deps, miss));
-        let usage = self.exchange.usage_without_answer(open.attempt(), &miss);
-        open.end_as_failed(&mut self.tab, &miss, usage, self.exchange.deps.now_us());
-        TryEnd::Missed(miss)
+    fn end_failed(&mut self, open: OpenAttempt, failure: AttemptFailure) -> TryEnd {
+        let failure = self.exchange.assign_blame(open.process_failure(&self.exchange.deps, failure));
+        let usage = self.exchange.usage_without_answer(open.attempt(), &failure);
+        open.end_as_failed(&mut self.tab, &failure, usage, self.exchange.deps.now_us());
+        TryEnd::Missed(failure)
     }
 
-    fn step_after(&self, miss: &AttemptFailure) -> Step {
+    fn step_after(&self, failure: &AttemptFailure) -> Step {
         let exchange = &self.exchange;
-        let may_repeat = !exchange.is_body_consumed() && !exchange.may_have_made(miss);
+        let may_repeat = !exchange.is_body_consumed() && !exchange.may_have_made(failure);
         let random = exchange.deps.world.random.next_u64();
-        self.failover.next_step(&self.attempts, miss, may_repeat, exchange.time_left(), random)
+        self.failover.next_step(&self.attempts, failure, may_repeat, exchange.time_left(), random)
     }
 
     /// Remembers the failure that helps the client most: a rate limit that will pass says
     /// more than a refused credential.
-    fn tell(&mut self, miss: AttemptFailure) {
-        if miss.class() == FaultClass::RateLimit {
+    fn record_failure(&mut self, failure: AttemptFailure) {
+        if failure.class() == FaultClass::RateLimit {
             let now_us = self.exchange.deps.now_us();
             let named =
-                miss.fault.retry_after_ms.map(|wait| now_us.saturating_add(wait.saturating_mul(1_000)));
+                failure.fault.retry_after_ms.map(|wait| now_us.saturating_add(wait.saturating_mul(1_000)));
             self.limited_until_us = schedule::earliest_ahead(self.limited_until_us, named, now_us);
         }
-        let is_limit = |miss: &AttemptFailure| miss.class() == FaultClass::RateLimit;
-        let keeps =
-            self.reported_failure.as_ref().is_some_and(is_limit) && miss.class().blame() == Blame::Credential;
+        let is_limit = |failure: &AttemptFailure| failure.class() == FaultClass::RateLimit;
+        let keeps = self.reported_failure.as_ref().is_some_and(is_limit)
+            && failure.class().blame() == Blame::Credential;
         let refused_with = self.exchange.refusal_headers.take();
         if !keeps {
-            self.reported_failure = Some(miss);
+            self.reported_failure = Some(failure);
             self.reported_headers = refused_with;
         }
     }
@@ -438,12 +439,12 @@ impl RetryLoop {
         let mut report =
             UpstreamReport { provider: attempt.provider().to_owned(), ..UpstreamReport::default() };
         let seconds = wait_ms.div_ceil(1_000);
-        let asked = match attempt.seat() {
+        let target = match attempt.seat() {
             // The account's name is the operator's and not shown.
             Seat::Managed(_) => "it".to_owned(),
             Seat::Byok(_) | Seat::Byoc(_) => attempt.principal().to_string(),
         };
-        report.message = Some(format!("so it said before, and {asked} is asked again in {seconds} s"));
+        report.message = Some(format!("so it said before, and {target} is asked again in {seconds} s"));
         let mut fault = refusal(class, &report);
         if class == FaultClass::RateLimit || class == FaultClass::Overloaded {
             fault.retry_after_ms = Some(wait_ms);
@@ -481,7 +482,7 @@ impl RetryLoop {
     fn failed(self) -> Box<Failed> {
         let now_us = self.exchange.deps.now_us();
         let mut fault = match self.reported_failure {
-            Some(miss) => miss.into_client_fault(),
+            Some(failure) => failure.into_client_fault(),
             None => Box::new(Fault::internal()),
         };
         if let (FaultClass::RateLimit, Some(until_us)) = (fault.class, self.limited_until_us) {
@@ -516,18 +517,18 @@ async fn wait_for_head(
     deadline: Instant,
 ) -> Result<UpstreamResponse, AttemptFailure> {
     let limit = exchange.timeouts.first_byte;
-    let mut asking = pin!(send_and_follow(exchange, attempt, request));
-    let taken = || exchange.call.upload().map_or(0, Upload::taken);
+    let mut exchanging = pin!(send_and_follow(exchange, attempt, request));
+    let bytes_taken = || exchange.call.upload().map_or(0, Upload::taken);
     let answered = loop {
-        let taken_before = taken();
-        match timer.within(limit, deadline, asking.as_mut()).await {
+        let taken_before = bytes_taken();
+        match timer.within(limit, deadline, exchanging.as_mut()).await {
             // An upstream that takes the body is not silent.
-            Err(Alarm::Silence) if taken() > taken_before => {}
+            Err(Alarm::Silence) if bytes_taken() > taken_before => {}
             answered => break answered,
         }
     };
     match answered {
-        Ok(answered) => answered.map_err(|miss| exchange.rewrite_not_found(miss)),
+        Ok(answered) => answered.map_err(|failure| exchange.rewrite_not_found(failure)),
         Err(Alarm::Deadline) => Err(AttemptFailure::deadline()),
         Err(Alarm::Silence) => {
             Err(AttemptFailure::timeout(attempt.provider(), "did not answer", limit.as_secs()))
@@ -547,7 +548,7 @@ async fn wait_for_rest(
     let bytes = read::whole(&mut opened.body, timer, exchange.timeouts.idle, deadline, provider).await?;
     let bytes =
         read::decoded(&opened.headers, bytes).await.map_err(|what| AttemptFailure::broken(provider, what))?;
-    let whole = judge_whole(&open.way(exchange), bytes, provider)?;
+    let whole = judge_whole(&open.answer_path(exchange), bytes, provider)?;
     if exchange.call.operation().is_kept() {
         return Box::pin(kept::record_objects(exchange, attempt, whole)).await;
     }

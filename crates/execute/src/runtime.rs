@@ -39,13 +39,13 @@ pub struct RuntimeReply {
 /// It could not be called, or did not answer in time.
 pub async fn call_runtime(
     target: &VerifyTarget,
-    asked: RuntimeRequest,
+    runtime_request: RuntimeRequest,
     hands: &Deps,
 ) -> Result<RuntimeReply, Box<Fault>> {
     let name = name_of(target);
-    let time_max = asked.time_max;
-    match timeout(time_max, ask(target, &name, asked, hands)).await {
-        Ok(said) => said.map_err(AttemptFailure::into_client_fault),
+    let time_max = runtime_request.time_max;
+    match timeout(time_max, send_request(target, &name, runtime_request, hands)).await {
+        Ok(result) => result.map_err(AttemptFailure::into_client_fault),
         Err(_) => {
             Err(AttemptFailure::timeout(&name, "did not answer", time_max.as_secs()).into_client_fault())
         }
@@ -60,15 +60,20 @@ fn name_of(target: &VerifyTarget) -> String {
     }
 }
 
-async fn ask(
+async fn send_request(
     target: &VerifyTarget,
     name: &str,
-    asked: RuntimeRequest,
+    runtime_request: RuntimeRequest,
     hands: &Deps,
 ) -> Result<RuntimeReply, AttemptFailure> {
-    let until = Instant::now() + asked.time_max;
-    let time_max = asked.time_max;
-    let mut outgoing = providers::ask_runtime(&target.base_url, asked.method, &asked.path, asked.body);
+    let until = Instant::now() + runtime_request.time_max;
+    let time_max = runtime_request.time_max;
+    let mut outgoing = providers::ask_runtime(
+        &target.base_url,
+        runtime_request.method,
+        &runtime_request.path,
+        runtime_request.body,
+    );
     let provider = providers::provider(&target.provider);
     sign(hands, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
     let request = request_of(&hands.egress, outgoing).map_err(AttemptFailure::of_us)?;

@@ -266,8 +266,8 @@ mod tests {
             (Some(5), Some(20), Some(20)),
             (Some(5), None, Some(5)),
         ];
-        for (known, named, told) in cases {
-            assert_eq!(earliest_ahead(known, named, 10), told, "{known:?} {named:?}");
+        for (known, named, expected) in cases {
+            assert_eq!(earliest_ahead(known, named, 10), expected, "{known:?} {named:?}");
         }
     }
 

@@ -21,15 +21,14 @@ pub(crate) fn check(exchange: &Exchange, attempt: &Attempt, is_spoken: bool) -> 
     }
     if let Some(form) = &request.form {
         let unknown = form.unknown.clone().filter(|_| is_spoken);
-        return unknown
-            .map_or(Ok(()), |place| Err(refused(Objection { path: place, reason: Reason::Unknown })));
+        return unknown.map_or(Ok(()), |path| Err(refused(Objection { path, reason: Reason::Unknown })));
     }
     let (operation, body) = (exchange.call.operation(), exchange.body.borrow());
     // Requests about stored objects, and the opening of a session, say nothing in a body.
     if body.is_empty() || operation.is_kept() || operation == Operation::Stored {
         return Ok(());
     }
-    let is_exchanged = |place: &str| request.files.iter().any(|file| file.is_exchanged && file.path == place);
+    let is_exchanged = |path: &str| request.files.iter().any(|file| file.is_exchanged && file.path == path);
     let hosts = Hosts::of(attempt.provider(), attempt.base_url());
     let seat = SharedAccount {
         is_forwarded: is_spoken,
@@ -53,7 +52,7 @@ pub(crate) fn check_shared_event(provider: &str, base_url: &str, event: &[u8]) -
 
 /// The provider's own hosts: it may read addresses there with the rights of the account's owner.
 struct Hosts<'a> {
-    asked: &'a str,
+    host: &'a str,
     stores: &'static [&'static str],
 }
 
@@ -61,20 +60,20 @@ impl<'a> Hosts<'a> {
     fn of(provider: &str, base_url: &'a str) -> Self {
         let authority = base_url.split_once("://").map_or(base_url, |(_, rest)| rest);
         let authority = authority.split('/').next().unwrap_or_default();
-        let asked = authority.split(':').next().unwrap_or_default();
-        Self { asked, stores: providers::provider(provider).storage_domains() }
+        let host = authority.split(':').next().unwrap_or_default();
+        Self { host, stores: providers::provider(provider).storage_domains() }
     }
 
     fn has(&self, host: &str) -> bool {
         let is_under = |store: &&str| {
             host.strip_suffix(*store).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
         };
-        host.eq_ignore_ascii_case(self.asked) || self.stores.iter().any(is_under)
+        host.eq_ignore_ascii_case(self.host) || self.stores.iter().any(is_under)
     }
 }
 
 fn refused(objection: Objection) -> Box<Fault> {
-    let Objection { path: place, reason } = objection;
+    let Objection { path, reason } = objection;
     let (code, what, fix) = match reason {
         Reason::Reference => (
             "kept_elsewhere",
@@ -102,7 +101,7 @@ fn refused(objection: Objection) -> Box<Fault> {
             "Send it with fewer levels and members, or use a credential of your own.",
         ),
     };
-    let shown = if place.is_empty() { "The request" } else { &place };
-    let fault = Fault::new(FaultClass::Unsupported, code, format!("{shown} {what}")).fix(fix);
-    Box::new(if place.is_empty() { fault } else { fault.param(place) })
+    let subject = if path.is_empty() { "The request" } else { &path };
+    let fault = Fault::new(FaultClass::Unsupported, code, format!("{subject} {what}")).fix(fix);
+    Box::new(if path.is_empty() { fault } else { fault.param(path) })
 }

@@ -17,8 +17,8 @@ impl Exchange {
         let (request, is_granted) = (self.call.request(), self.may_book.get());
         match (self.call.operation(), &request.stored, self.call.found_response()) {
             (Operation::Stored, Some(stored), Some(FoundResponse::Known(known))) => {
-                let shows_it = matches!(stored.act, StoredAct::Read | StoredAct::Cancel);
-                if shows_it && !known.is_booked { Booking::Once { is_granted } } else { Booking::Never }
+                let returns_answer = matches!(stored.act, StoredAct::Read | StoredAct::Cancel);
+                if returns_answer && !known.is_booked { Booking::Once { is_granted } } else { Booking::Never }
             }
             (Operation::Stored, ..) => Booking::Never,
             (operation, ..) if operation.is_kept() => Booking::Never,
@@ -53,10 +53,10 @@ impl Exchange {
     }
 
     /// The usage of an attempt that brought no content.
-    pub(crate) fn usage_without_answer(&self, attempt: &Attempt, miss: &AttemptFailure) -> Usage {
+    pub(crate) fn usage_without_answer(&self, attempt: &Attempt, failure: &AttemptFailure) -> Usage {
         let may_bill =
-            miss.request_sent && matches!(miss.class(), FaultClass::Timeout | FaultClass::Deadline);
-        let outcome = Outcome::Silent { billed: miss.billed, may_bill };
+            failure.request_sent && matches!(failure.class(), FaultClass::Timeout | FaultClass::Deadline);
+        let outcome = Outcome::Silent { billed: failure.billed, may_bill };
         usage(&self.known(), outcome, || self.estimate(attempt, "", 0))
     }
 
@@ -84,8 +84,8 @@ impl Exchange {
 
     /// Gives back a right that comes too late, since the client has left. It is queued behind the request for
     /// it, so that the next request to read the answer finds it available.
-    pub(crate) fn release_booking(&self, id: &str, asked: PortFuture<'static, bool>) {
-        drop(asked);
+    pub(crate) fn release_booking(&self, id: &str, claim: PortFuture<'static, bool>) {
+        drop(claim);
         self.deps.responses.unbook(self.name(id), self.trace());
     }
 
@@ -101,18 +101,18 @@ impl Exchange {
     }
 
     /// Rewrites a provider's not-found for a stored answer, which would read as if a model were missing.
-    pub(crate) fn rewrite_not_found(&self, miss: AttemptFailure) -> AttemptFailure {
-        let Some(id) = self.stored_id().filter(|_| miss.class() == FaultClass::UpstreamNotFound) else {
-            return self.rewrite_object_not_found(miss);
+    pub(crate) fn rewrite_not_found(&self, failure: AttemptFailure) -> AttemptFailure {
+        let Some(id) = self.stored_id().filter(|_| failure.class() == FaultClass::UpstreamNotFound) else {
+            return self.rewrite_object_not_found(failure);
         };
         let message = format!("Response with id '{id}' not found.");
         let gone = Fault::new(FaultClass::NotFound, "response_not_found", message)
             .fix("Its provider no longer has it: it was deleted, or kept long enough.");
-        let gone = match &miss.fault.upstream {
+        let gone = match &failure.fault.upstream {
             Some(report) => gone.upstream((**report).clone()),
             None => gone,
         };
-        AttemptFailure { fault: Box::new(gone), ..miss }
+        AttemptFailure { fault: Box::new(gone), ..failure }
     }
 }
 
@@ -123,14 +123,14 @@ pub(crate) async fn record_answer(
     whole: BufferedAnswer,
 ) -> BufferedAnswer {
     match exchange.stored_id() {
-        Some(id) => note_look(exchange, id, whole.facts.usage.is_some()).await,
+        Some(id) => record_read(exchange, id, whole.facts.usage.is_some()).await,
         None => note_made(exchange, attempt, whole.provider_response.as_deref()).await,
     }
     whole
 }
 
-async fn note_look(exchange: &Exchange, id: &str, tells_usage: bool) {
-    if tells_usage && matches!(exchange.booking(), Booking::Once { .. }) {
+async fn record_read(exchange: &Exchange, id: &str, reports_usage: bool) {
+    if reports_usage && matches!(exchange.booking(), Booking::Once { .. }) {
         exchange.may_book.set(exchange.claim_booking(id).await);
     }
     let stored = exchange.call.request().stored.as_ref();
@@ -160,8 +160,8 @@ pub(crate) fn check_previous(exchange: &Exchange) -> Result<(), Box<Fault>> {
             && !matches!(exchange.call.found_response(), Some(FoundResponse::Known(_)))
     });
     let Some(stored) = unknown else { return Ok(()) };
-    let shown: String = stored.id.chars().filter(|letter| !letter.is_control()).take(128).collect();
-    let message = format!("Previous response with id '{shown}' not found.");
+    let printable: String = stored.id.chars().filter(|letter| !letter.is_control()).take(128).collect();
+    let message = format!("Previous response with id '{printable}' not found.");
     let fault = Fault::new(FaultClass::BadRequest, "previous_response_not_found", message);
     let fix =
         "Name a response that this project made here and kept, or send the whole conversation in \"input\".";
@@ -173,8 +173,8 @@ pub(crate) fn check_previous(exchange: &Exchange) -> Result<(), Box<Fault>> {
 pub(crate) struct StoredAnswerTracker {
     is_kept: bool,
     /// The request for the right to book it; until it is decided, the client is not sent the end.
-    asked: Option<PortFuture<'static, bool>>,
-    is_asked: bool,
+    claim: Option<PortFuture<'static, bool>>,
+    is_claimed: bool,
 }
 
 impl StoredAnswerTracker {
@@ -187,26 +187,26 @@ impl StoredAnswerTracker {
             self.is_kept = true;
             tokio::spawn(exchange.keep_response(id, attempt, !is_once));
         }
-        if self.is_asked || !is_once || stream.facts().usage.is_none() {
+        if self.is_claimed || !is_once || stream.facts().usage.is_none() {
             return;
         }
         if let Some(id) = exchange.stored_id().or_else(|| stream.id()) {
-            (self.is_asked, self.asked) = (true, Some(exchange.claim_booking(id)));
+            (self.is_claimed, self.claim) = (true, Some(exchange.claim_booking(id)));
         }
     }
 
     pub(crate) fn poll_booking_claim(&mut self, exchange: &Exchange, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(asked) = &mut self.asked {
-            exchange.may_book.set(ready!(asked.as_mut().poll(cx)));
-            self.asked = None;
+        if let Some(claim) = &mut self.claim {
+            exchange.may_book.set(ready!(claim.as_mut().poll(cx)));
+            self.claim = None;
         }
         Poll::Ready(())
     }
 
     /// The client wants no more: a right that is granted now is given back.
     pub(crate) fn end(&mut self, exchange: &Exchange, stream: &AnswerStream) {
-        if let (Some(asked), Some(id)) = (self.asked.take(), exchange.stored_id().or_else(|| stream.id())) {
-            exchange.release_booking(id, asked);
+        if let (Some(claim), Some(id)) = (self.claim.take(), exchange.stored_id().or_else(|| stream.id())) {
+            exchange.release_booking(id, claim);
         }
     }
 }

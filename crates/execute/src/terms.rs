@@ -12,10 +12,15 @@ pub(crate) fn sent(terms: PriceTerms, is_spoken: bool, dropped: &[String]) -> Pr
 
 /// Sets the tier that the answer's body or head names, else the requested one, and counts at least one hosted
 /// call if a tool may have run that this dialect does not report.
-pub(crate) fn used(mut usage: Usage, told: Option<Tier>, asked: PriceTerms, grammar: Grammar) -> Usage {
-    let tier = usage.tier.or(told).or(asked.tier);
+pub(crate) fn used(
+    mut usage: Usage,
+    reported: Option<Tier>,
+    requested: PriceTerms,
+    grammar: Grammar,
+) -> Usage {
+    let tier = usage.tier.or(reported).or(requested.tier);
     usage.tier = tier.filter(|tier| *tier != Tier::Standard);
-    let hosted = asked.hosted;
+    let hosted = requested.hosted;
     if hosted.is_none() || usage.is_nothing() {
         return usage;
     }
@@ -23,8 +28,8 @@ pub(crate) fn used(mut usage: Usage, told: Option<Tier>, asked: PriceTerms, gram
         let searches = std::mem::take(&mut usage.units.web_searches);
         usage.units.hosted_calls = usage.units.hosted_calls.saturating_add(searches);
     }
-    let is_told = |tool| matches!(tool, HostedTool::WebSearch | HostedTool::FileSearch);
-    if grammar != Grammar::Responses && hosted.iter().any(|tool| !is_told(tool)) {
+    let is_reported = |tool| matches!(tool, HostedTool::WebSearch | HostedTool::FileSearch);
+    if grammar != Grammar::Responses && hosted.iter().any(|tool| !is_reported(tool)) {
         usage.units.hosted_calls = usage.units.hosted_calls.max(1);
     }
     usage

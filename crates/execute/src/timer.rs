@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// More unused timers than these are dropped.
-const SPARE_MAX: usize = 64;
+const IDLE_TIMERS_MAX: usize = 64;
 
 /// A core's pool of unused timers. They stay armed, mostly for an earlier time than the next wait needs,
 /// which then has to arm none.
@@ -45,8 +45,9 @@ impl Timer {
         let since = *self.since.get_or_insert_with(Instant::now);
         let silent_at = since + limit;
         let due = silent_at.min(deadline);
-        let spare = || self.timers.0.borrow_mut().pop();
-        let sleep = self.sleep.get_or_insert_with(|| spare().unwrap_or_else(|| Box::pin(sleep_until(due))));
+        let available = || self.timers.0.borrow_mut().pop();
+        let sleep =
+            self.sleep.get_or_insert_with(|| available().unwrap_or_else(|| Box::pin(sleep_until(due))));
         if sleep.deadline() > due {
             sleep.as_mut().reset(due);
         }
@@ -80,9 +81,9 @@ impl Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        let mut spare = self.timers.0.borrow_mut();
-        if spare.len() < SPARE_MAX {
-            spare.extend(self.sleep.take());
+        let mut available = self.timers.0.borrow_mut();
+        if available.len() < IDLE_TIMERS_MAX {
+            available.extend(self.sleep.take());
         }
     }
 }

@@ -65,7 +65,7 @@ struct Held {
 /// requests don't ask a thousand times.
 #[derive(Debug, Clone)]
 struct Refused {
-    miss: AttemptFailure,
+    failure: AttemptFailure,
     until_us: u64,
 }
 
@@ -110,7 +110,7 @@ pub struct Tokens {
 /// A token, and whether it was cached before this request.
 pub(crate) struct Token {
     pub secret: Arc<Secret>,
-    pub was_kept: bool,
+    pub was_cached: bool,
 }
 
 impl Tokens {
@@ -131,15 +131,15 @@ impl Tokens {
         base_url: &str,
     ) -> Result<Token, AttemptFailure> {
         let (principal, grounds) = (seat.principal(), grounds(seat));
-        if let Some(held) = self.kept(principal, &grounds, hands.now_us()) {
-            return Ok(Token { secret: held.secret, was_kept: true });
+        if let Some(held) = self.cached(principal, &grounds, hands.now_us()) {
+            return Ok(Token { secret: held.secret, was_cached: true });
         }
         let slot = self.shared.slot(principal, hands.now_us());
         let mut outcome = slot.lock().await;
         let now_us = hands.now_us();
         let known = outcome.as_ref().filter(|outcome| outcome.grounds == grounds).map(|known| &known.found);
         let old = match known {
-            Some(Err(refused)) if now_us < refused.until_us => return Err(refused.miss.clone()),
+            Some(Err(refused)) if now_us < refused.until_us => return Err(refused.failure.clone()),
             Some(Ok(held)) if now_us < held.refresh_us => {
                 return Ok(self.keep(principal, grounds, held.clone(), true, now_us));
             }
@@ -147,21 +147,21 @@ impl Tokens {
             _ => None,
         };
         // If this is cancelled, the slot is unchanged and the next caller asks.
-        let asked = exchange(hands, seat, slug, base_url).await;
+        let result = exchange(hands, seat, slug, base_url).await;
         let now_us = hands.now_us();
-        let found = match (asked, old) {
-            (Ok(granted), _) => Ok(held(granted, now_us)),
+        let found = match (result, old) {
+            (Ok(granted), _) => Ok(hold(granted, now_us)),
             // While the old one lives, a directory that is down for a moment stops no request.
             (Err(_), Some(old)) => Ok(old),
-            (Err(miss), None) => {
+            (Err(failure), None) => {
                 let until_us = now_us.saturating_add(micros(GRANT_REFUSED_FOR));
-                Err(Refused { miss, until_us })
+                Err(Refused { failure, until_us })
             }
         };
         *outcome = Some(Outcome { grounds: grounds.clone(), found: found.clone() });
         match found {
             Ok(held) => Ok(self.keep(principal, grounds, held, false, now_us)),
-            Err(refused) => Err(refused.miss),
+            Err(refused) => Err(refused.failure),
         }
     }
 
@@ -180,18 +180,25 @@ impl Tokens {
         }
     }
 
-    fn kept(&self, principal: Principal, grounds: &Grounds, now_us: u64) -> Option<Held> {
+    fn cached(&self, principal: Principal, grounds: &Grounds, now_us: u64) -> Option<Held> {
         let own = self.own.borrow();
-        let (kept_grounds, held) = own.get(&principal)?;
-        (kept_grounds == grounds && now_us < held.refresh_us).then(|| held.clone())
+        let (cached_grounds, held) = own.get(&principal)?;
+        (cached_grounds == grounds && now_us < held.refresh_us).then(|| held.clone())
     }
 
-    fn keep(&self, principal: Principal, grounds: Grounds, held: Held, was_kept: bool, now_us: u64) -> Token {
+    fn keep(
+        &self,
+        principal: Principal,
+        grounds: Grounds,
+        held: Held,
+        was_cached: bool,
+        now_us: u64,
+    ) -> Token {
         let secret = Arc::clone(&held.secret);
         let mut own = self.own.borrow_mut();
         own.retain(|_, (_, held)| now_us < held.expires_us);
         own.insert(principal, (grounds, held));
-        Token { secret, was_kept }
+        Token { secret, was_cached }
     }
 }
 
@@ -207,7 +214,7 @@ fn grounds(seat: &Seat) -> Grounds {
     }
 }
 
-fn held(granted: Granted, now_us: u64) -> Held {
+fn hold(granted: Granted, now_us: u64) -> Held {
     let lives_us = granted.lives_s.saturating_mul(1_000_000);
     Held {
         secret: Arc::new(granted.secret),
@@ -223,20 +230,24 @@ async fn exchange(hands: &Deps, seat: &Seat, slug: &str, base_url: &str) -> Resu
         Err(_) => Err(AttemptFailure::timeout(slug, "did not exchange the secret", GRANT_TIME_MAX.as_secs())),
     };
     // The request itself was never sent: an exchange that failed bills none of its tokens.
-    granted.map_err(|miss| if miss.class() == FaultClass::UpstreamAuth { miss } else { miss.unsent() })
+    granted.map_err(
+        |failure| if failure.class() == FaultClass::UpstreamAuth { failure } else { failure.unsent() },
+    )
 }
 
 async fn walk(hands: &Deps, seat: &Seat, slug: &str, base_url: &str) -> Result<Granted, AttemptFailure> {
     let provider = providers::provider(slug);
     let secret =
         open_secret(hands, seat).map_err(AttemptFailure::of_us)?.unwrap_or_else(|| Secret::new(Vec::new()));
-    let mut heard: Vec<Bytes> = Vec::new();
-    while heard.len() < GRANT_STEPS_MAX {
+    let mut answers: Vec<Bytes> = Vec::new();
+    while answers.len() < GRANT_STEPS_MAX {
         let unix_s = hands.world.clock.unix_ms() / 1_000;
         let signer = Signer { secret: &secret, hosting: seat.hosting(), unix_s };
-        match provider.grant(base_url, &signer, &heard).map_err(AttemptFailure::of_us)? {
+        match provider.grant(base_url, &signer, &answers).map_err(AttemptFailure::of_us)? {
             Grant::Granted(granted) => return Ok(granted),
-            Grant::Read { path } => heard.push(read_file(hands, seat, &path).map_err(AttemptFailure::of_us)?),
+            Grant::Read { path } => {
+                answers.push(read_file(hands, seat, &path).map_err(AttemptFailure::of_us)?)
+            }
             Grant::Request { outgoing, reach: door } => {
                 let reach = match door {
                     ExchangeReach::Cloud => TargetKind::Provider,
@@ -244,7 +255,7 @@ async fn walk(hands: &Deps, seat: &Seat, slug: &str, base_url: &str) -> Result<G
                     ExchangeReach::Machine => return Err(AttemptFailure::of_us(not_the_machine())),
                 };
                 let destination = Destination { kind: reach, owner: destination(seat).owner };
-                heard.push(ask(hands, provider, slug, *outgoing, destination).await?);
+                answers.push(request_grant(hands, provider, slug, *outgoing, destination).await?);
             }
         }
     }
@@ -276,7 +287,7 @@ fn not_the_machine() -> Box<Fault> {
     Box::new(fault.fix("The operator lists the workspace in TIDEGATE_HOST_IDENTITY."))
 }
 
-async fn ask(
+async fn request_grant(
     hands: &Deps,
     provider: &dyn Provider,
     slug: &str,

@@ -115,14 +115,14 @@ mod tests {
     #[test]
     fn work_beyond_the_bound_ends_it() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let asked = Cell::new(0_u32);
+        let calls = Cell::new(0_u32);
         let worked = || {
-            asked.set(asked.get() + 1);
+            calls.set(calls.get() + 1);
             // Each slice takes ten milliseconds.
-            Duration::from_millis(10) * (asked.get() / 2)
+            Duration::from_millis(10) * (calls.get() / 2)
         };
         let unpacked = runtime.block_on(unpack_by(bomb(), Encoding::Gzip, 1024, worked));
         assert_eq!(unpacked, Err(DecompressError::TooCostly));
-        assert_eq!(asked.get(), 2 * 21);
+        assert_eq!(calls.get(), 2 * 21);
     }
 }

@@ -148,7 +148,7 @@ mod tests {
     }
 
     /// Output tokens, billed units, characters, and whether it is an estimate.
-    fn found(known: &Known, outcome: Outcome) -> (u64, u64, u64, bool) {
+    fn counts(known: &Known, outcome: Outcome) -> (u64, u64, u64, bool) {
         let estimated = || Usage { source: UsageSource::Estimate, ..tokens(ESTIMATED) };
         let usage = usage(known, outcome, estimated);
         (usage.output, usage.units.billed, usage.units.characters, usage.is_estimated())
@@ -208,18 +208,18 @@ mod tests {
             ("a failure about a stored object", stored, silent(Some(4), true), (0, 0, 0, false)),
         ];
         for (case, known, outcome, expected) in cases {
-            assert_eq!(found(&known, outcome), expected, "{case}");
+            assert_eq!(counts(&known, outcome), expected, "{case}");
         }
     }
 
     #[test]
     fn the_tier_of_the_answer_counts_before_that_of_the_head_and_of_the_request() {
-        let asked =
+        let requested =
             Known { terms: PriceTerms { tier: Some(Tier::Flex), ..PriceTerms::default() }, ..known() };
-        let headed = Known { head_tier: Some(Tier::Priority), ..asked };
+        let headed = Known { head_tier: Some(Tier::Priority), ..requested };
         let reported = Usage { tier: Some(Tier::Standard), ..tokens(5) };
         let tier = |known: &Known, reported| usage(known, answered(Some(reported), 20), Usage::default).tier;
-        assert_eq!(tier(&asked, tokens(5)), Some(Tier::Flex));
+        assert_eq!(tier(&requested, tokens(5)), Some(Tier::Flex));
         assert_eq!(tier(&headed, tokens(5)), Some(Tier::Priority));
         assert_eq!(tier(&headed, reported), None, "standard is the price without a tier");
     }

@@ -84,7 +84,7 @@ impl VerifyReport {
 pub async fn verify(target: &VerifyTarget, hands: &Deps) -> VerifyReport {
     let started_us = hands.now_us();
     let limit = VERIFY_TIME_MAX.min(FIRST_BYTE_TIME_MAX);
-    let result = match timeout(limit, ask(target, hands)).await {
+    let result = match timeout(limit, fetch_models(target, hands)).await {
         Ok(result) => result,
         Err(_) => Err(AttemptFailure::timeout(&target.provider, "did not answer", limit.as_secs())),
     };
@@ -94,7 +94,7 @@ pub async fn verify(target: &VerifyTarget, hands: &Deps) -> VerifyReport {
     }
     let (models, fault, is_of_account) = match result {
         Ok(models) => (models, None, false),
-        Err(miss) => (None, Some(miss.fault), miss.is_of_account),
+        Err(failure) => (None, Some(failure.fault), failure.is_of_account),
     };
     VerifyReport {
         principal,
@@ -106,7 +106,7 @@ pub async fn verify(target: &VerifyTarget, hands: &Deps) -> VerifyReport {
     }
 }
 
-async fn ask(target: &VerifyTarget, hands: &Deps) -> Result<Option<Vec<String>>, AttemptFailure> {
+async fn fetch_models(target: &VerifyTarget, hands: &Deps) -> Result<Option<Vec<String>>, AttemptFailure> {
     let provider = providers::provider(&target.provider);
     let mut outgoing = provider.list_models(&target.base_url, target.seat.hosting());
     sign(hands, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;

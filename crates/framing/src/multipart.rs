@@ -124,10 +124,7 @@ impl Scanner {
     fn step(&mut self, byte: u8, found: &mut Vec<Found>) -> Result<(), Malformed> {
         self.state = match (&self.state, byte) {
             (State::Start(matched), byte) if self.delimiter.get(*matched) == Some(&byte) => {
-                match matched + 1 == self.delimiter.len() {
-                    true => State::Bounded,
-                    false => State::Start(matched + 1),
-                }
+                if matched + 1 == self.delimiter.len() { State::Bounded } else { State::Start(matched + 1) }
             }
             (State::Start(_), _) => return Err(Malformed("it does not begin with its boundary")),
             (State::Bounded, b'\r' | b'-') => State::BoundedBy(byte),

@@ -140,7 +140,7 @@ impl Scanner {
             }
             if let Some(frame) = self.frame.filter(|frame| frame.left == 0) {
                 self.frame = None;
-                if let Some(seen) = self.ended(frame)? {
+                if let Some(seen) = self.finish_frame(frame)? {
                     return Ok(Read { used, seen: Some(seen) });
                 }
             }
@@ -176,8 +176,8 @@ impl Scanner {
     fn read_head(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
         let mut used = 0;
         for byte in bytes {
-            if let Some(place) = self.head.get_mut(self.head_length) {
-                *place = *byte;
+            if let Some(slot) = self.head.get_mut(self.head_length) {
+                *slot = *byte;
             }
             self.head_length += 1;
             used += 1;
@@ -250,16 +250,18 @@ impl Scanner {
                 self.message = Some(if opcode == Opcode::Text { Kind::Text } else { Kind::Binary });
                 self.message_bytes = 0;
                 // One long message is not a reason to retain memory for the next.
-                match self.text.capacity() > ROOM_BYTES_MAX {
-                    true => self.text = Vec::new(),
-                    false => self.text.clear(),
+                if self.text.capacity() > ROOM_BYTES_MAX {
+                    self.text = Vec::new();
+                } else {
+                    self.text.clear();
                 }
             }
         }
         self.message_bytes = self.message_bytes.saturating_add(length);
-        match self.message_bytes > self.message_bytes_max {
-            true => Err(Violation { code: TOO_BIG, what: "a message is too long" }),
-            false => Ok(()),
+        if self.message_bytes > self.message_bytes_max {
+            Err(Violation { code: TOO_BIG, what: "a message is too long" })
+        } else {
+            Ok(())
         }
     }
 
@@ -284,7 +286,7 @@ impl Scanner {
         count
     }
 
-    fn ended(&mut self, frame: Frame) -> Result<Option<Seen>, Violation> {
+    fn finish_frame(&mut self, frame: Frame) -> Result<Option<Seen>, Violation> {
         Ok(match frame.opcode {
             Opcode::Ping => Some(Seen::Ping),
             Opcode::Pong => Some(Seen::Pong),
@@ -337,8 +339,8 @@ pub fn text_frame(text: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
 /// A close with its code and a reason, cut to fit.
 #[must_use]
 pub fn close_frame(code: u16, reason: &str, mask: Option<[u8; 4]>) -> Vec<u8> {
-    let room = reason.floor_char_boundary(123);
-    let payload = [&code.to_be_bytes(), reason.get(..room).unwrap_or_default().as_bytes()].concat();
+    let cut = reason.floor_char_boundary(123);
+    let payload = [&code.to_be_bytes(), reason.get(..cut).unwrap_or_default().as_bytes()].concat();
     frame(0x88, &payload, mask)
 }
 

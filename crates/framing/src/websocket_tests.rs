@@ -9,7 +9,7 @@ const MASK: [u8; 4] = [1, 2, 3, 4];
 type All = (Vec<(Seen, Vec<u8>)>, Result<(), Violation>);
 
 /// What is seen in bytes that arrive in pieces of this size.
-fn seen(sender: Sender, bytes: &[u8], size: usize) -> All {
+fn scan(sender: Sender, bytes: &[u8], size: usize) -> All {
     let mut scanner = Scanner::new(sender, 1 << 20, 64);
     let mut all = Vec::new();
     for piece in bytes.chunks(size.max(1)) {
@@ -27,15 +27,15 @@ fn seen(sender: Sender, bytes: &[u8], size: usize) -> All {
     (all, Ok(()))
 }
 
-fn refused(sender: Sender, bytes: &[u8], code: u16) {
+fn assert_refused(sender: Sender, bytes: &[u8], code: u16) {
     for size in [1, 2, 3, bytes.len()] {
-        let (_, end) = seen(sender, bytes, size);
+        let (_, end) = scan(sender, bytes, size);
         assert_eq!(end.unwrap_err().code, code, "{bytes:?}");
     }
 }
 
 /// A frame with this first byte, as a client sends it.
-fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+fn masked_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame(first, payload, Some(MASK))
 }
 
@@ -48,8 +48,8 @@ fn the_examples_of_the_standard_are_read_and_written() {
     let pieces = [0x01, 3, 0x48, 0x65, 0x6c, 0x80, 2, 0x6c, 0x6f];
     for size in 1..=pieces.len() {
         let expected = vec![(Seen::Message(Kind::Text), b"Hello".to_vec())];
-        assert_eq!(seen(Sender::Server, &pieces, size), (expected.clone(), Ok(())));
-        assert_eq!(seen(Sender::Client, &own, size), (expected, Ok(())));
+        assert_eq!(scan(Sender::Server, &pieces, size), (expected.clone(), Ok(())));
+        assert_eq!(scan(Sender::Client, &own, size), (expected, Ok(())));
     }
     assert!(is_key("dGhlIHNhbXBsZSBub25jZQ==") && is_key(&key([7; 16])));
     assert!(!is_key("dGhlIHNhbXBsZQ==") && !is_key("no key") && !is_key(""));
@@ -58,15 +58,15 @@ fn the_examples_of_the_standard_are_read_and_written() {
 #[test]
 fn what_stands_between_the_pieces_of_a_message_is_no_part_of_it() {
     let bytes = [
-        masked(0x01, b"one "),
-        masked(0x89, b"ping"),
-        masked(0x00, b"two"),
-        masked(0x8a, b""),
-        masked(0x80, b"!"),
+        masked_frame(0x01, b"one "),
+        masked_frame(0x89, b"ping"),
+        masked_frame(0x00, b"two"),
+        masked_frame(0x8a, b""),
+        masked_frame(0x80, b"!"),
     ];
     let bytes = bytes.concat();
     for size in 1..=bytes.len() {
-        let (all, end) = seen(Sender::Client, &bytes, size);
+        let (all, end) = scan(Sender::Client, &bytes, size);
         let kinds: Vec<Seen> = all.iter().map(|(seen, _)| *seen).collect();
         assert_eq!((kinds, end), (vec![Seen::Ping, Seen::Pong, Seen::Message(Kind::Text)], Ok(())));
         assert_eq!(all[2].1, b"one two!");
@@ -75,9 +75,9 @@ fn what_stands_between_the_pieces_of_a_message_is_no_part_of_it() {
 
 #[test]
 fn a_place_between_messages_is_known() {
-    let bytes = [masked(0x01, b"one"), masked(0x80, b"two")].concat();
+    let bytes = [masked_frame(0x01, b"one"), masked_frame(0x80, b"two")].concat();
     let mut scanner = Scanner::new(Sender::Client, 1 << 20, 64);
-    let first = masked(0x01, b"one").len();
+    let first = masked_frame(0x01, b"one").len();
     for (at, byte) in bytes.iter().enumerate() {
         let begins = at == 0;
         assert_eq!(scanner.is_between_messages(), begins, "{at}");
@@ -89,27 +89,31 @@ fn a_place_between_messages_is_known() {
 
 #[test]
 fn what_may_not_come_is_refused() {
-    refused(Sender::Client, &text_frame(b"x", None), PROTOCOL_ERROR);
-    refused(Sender::Server, &text_frame(b"x", Some(MASK)), PROTOCOL_ERROR);
+    assert_refused(Sender::Client, &text_frame(b"x", None), PROTOCOL_ERROR);
+    assert_refused(Sender::Server, &text_frame(b"x", Some(MASK)), PROTOCOL_ERROR);
     // Extensions, unknown opcodes, control frames that are fragmented or too long, messages within messages.
     for first in [0xc1, 0xa1, 0x91, 0x83, 0x87, 0x8b, 0x8f, 0x09, 0x08, 0x00, 0x80] {
-        refused(Sender::Client, &masked(first, b"x"), PROTOCOL_ERROR);
+        assert_refused(Sender::Client, &masked_frame(first, b"x"), PROTOCOL_ERROR);
     }
-    refused(Sender::Client, &masked(0x89, &[0; 126]), PROTOCOL_ERROR);
-    refused(Sender::Client, &[masked(0x01, b"x"), masked(0x81, b"y")].concat(), PROTOCOL_ERROR);
+    assert_refused(Sender::Client, &masked_frame(0x89, &[0; 126]), PROTOCOL_ERROR);
+    assert_refused(
+        Sender::Client,
+        &[masked_frame(0x01, b"x"), masked_frame(0x81, b"y")].concat(),
+        PROTOCOL_ERROR,
+    );
     // Lengths that are longer than necessary.
     for head in [vec![0x81, 126, 0, 125], [vec![0x81, 127], 65_535_u64.to_be_bytes().to_vec()].concat()] {
-        refused(Sender::Server, &head, PROTOCOL_ERROR);
+        assert_refused(Sender::Server, &head, PROTOCOL_ERROR);
     }
     // A close with half a code, with a reserved code, with a reason that is not
     // text; and more bytes behind it.
     let closes: [&[u8]; 5] = [&[3], &[3, 0xed], &[0, 0], &[0xff, 0xff], &[3, 0xe8, 0xff]];
     for payload in closes {
-        refused(Sender::Client, &masked(0x88, payload), PROTOCOL_ERROR);
+        assert_refused(Sender::Client, &masked_frame(0x88, payload), PROTOCOL_ERROR);
     }
-    refused(
+    assert_refused(
         Sender::Client,
-        &[close_frame(NORMAL, "", Some(MASK)), masked(0x81, b"")].concat(),
+        &[close_frame(NORMAL, "", Some(MASK)), masked_frame(0x81, b"")].concat(),
         PROTOCOL_ERROR,
     );
 }
@@ -117,9 +121,9 @@ fn what_may_not_come_is_refused() {
 #[test]
 fn a_message_that_is_too_long_is_told_by_its_head() {
     let head = [vec![0x81, 127], ((1_u64 << 20) + 1).to_be_bytes().to_vec()].concat();
-    refused(Sender::Server, &head, TOO_BIG);
+    assert_refused(Sender::Server, &head, TOO_BIG);
     let most = frame(0x01, &vec![b'x'; 1 << 20], None);
-    refused(Sender::Server, &[most, frame(0x80, b"y", None)].concat(), TOO_BIG);
+    assert_refused(Sender::Server, &[most, frame(0x80, b"y", None)].concat(), TOO_BIG);
 }
 
 #[test]
@@ -127,9 +131,9 @@ fn a_close_tells_its_code() {
     for (frame, code) in [
         (close_frame(GOING_AWAY, "bye", Some(MASK)), Some(GOING_AWAY)),
         (close_frame(4_999, &"é".repeat(100), Some(MASK)), Some(4_999)),
-        (masked(0x88, b""), None),
+        (masked_frame(0x88, b""), None),
     ] {
-        assert_eq!(seen(Sender::Client, &frame, 3), (vec![(Seen::Close(code), Vec::new())], Ok(())));
+        assert_eq!(scan(Sender::Client, &frame, 3), (vec![(Seen::Close(code), Vec::new())], Ok(())));
     }
 }
 
@@ -144,7 +148,7 @@ proptest! {
             .iter()
             .flat_map(|(is_text, payload)| frame(if *is_text { 0x81 } else { 0x82 }, payload, Some(mask)))
             .collect();
-        let (whole, end) = seen(Sender::Client, &written, written.len());
+        let (whole, end) = scan(Sender::Client, &written, written.len());
         prop_assert_eq!(end, Ok(()));
         prop_assert_eq!(whole.len(), messages.len());
         for ((seen, text), (is_text, payload)) in whole.iter().zip(&messages) {
@@ -154,7 +158,7 @@ proptest! {
                 prop_assert_eq!(text, &payload[..payload.len().min(64)]);
             }
         }
-        prop_assert_eq!(seen(Sender::Client, &written, size), (whole, Ok(())));
+        prop_assert_eq!(scan(Sender::Client, &written, size), (whole, Ok(())));
     }
 
     #[test]
@@ -163,7 +167,7 @@ proptest! {
         size in 1_usize..20,
     ) {
         for sender in [Sender::Client, Sender::Server] {
-            let (whole, piecewise) = (seen(sender, &bytes, bytes.len()), seen(sender, &bytes, size));
+            let (whole, piecewise) = (scan(sender, &bytes, bytes.len()), scan(sender, &bytes, size));
             prop_assert_eq!(whole, piecewise);
         }
     }

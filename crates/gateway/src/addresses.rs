@@ -8,7 +8,7 @@ const HOW: &str = "Name a model and what to do with it, as in models/openai/gpt-
 const STORED_HOW: &str =
     "A response is read and deleted at its own address; /cancel takes POST and /input_items takes GET.";
 const BATCH_HOW: &str = "A batch is read and deleted at its own address, /v1beta/batches/ID, and cancelled by a POST to ID:cancel.";
-const FILM_HOW: &str =
+const VIDEO_HOW: &str =
     "A video is read and deleted at its own address; its /content takes GET, and its /remix takes POST.";
 const FILE_HOW: &str = "A file or batch is read at its own address; a file's /content and a message batch's /results take GET, and a batch's /cancel takes POST.";
 const JOB_HOW: &str = "A job is read at its own address, and its /stop takes POST.";
@@ -64,7 +64,7 @@ pub fn read_stored(method: &Method, rest: &str, query: &str) -> Result<Addressed
 ///
 /// # Errors
 /// There is nothing at it, or no such operation.
-pub fn read_kept(
+pub fn read_object(
     kind: Option<StoredObjectKind>,
     method: &Method,
     rest: &str,
@@ -91,7 +91,7 @@ pub fn read_kept(
         _ => {
             let message = format!("There is nothing at {method} of this path.");
             let how = match kind {
-                Some(StoredObjectKind::Video) => FILM_HOW,
+                Some(StoredObjectKind::Video) => VIDEO_HOW,
                 Some(StoredObjectKind::ContentBatch) => BATCH_HOW,
                 _ => FILE_HOW,
             };
@@ -99,26 +99,27 @@ pub fn read_kept(
         }
     };
     // A video, or an image that represents it.
-    let is_film = kind == Some(StoredObjectKind::Video) && act == StoredAct::Content;
-    let variant = query.split('&').find(|pair| is_film && pair.starts_with("variant="));
+    let is_video = kind == Some(StoredObjectKind::Video) && act == StoredAct::Content;
+    let variant = query.split('&').find(|pair| is_video && pair.starts_with("variant="));
     let stored = Stored::new(id.to_owned(), act, variant.unwrap_or_default().to_owned());
     Ok(Addressed { stored: Some(stored), ..Addressed::default() })
 }
 
 /// Parses an address that names a job: by its full name, whose slash clients escape, or by the end of it.
 fn read_job(method: &Method, rest: &str) -> Result<Addressed, Box<Fault>> {
-    let said = percent_encoding::percent_decode_str(rest).decode_utf8_lossy();
-    let (act, id) = match (method.as_str(), said.strip_suffix("/stop")) {
-        ("GET" | "HEAD", None) => (StoredAct::Read, &*said),
+    let decoded = percent_encoding::percent_decode_str(rest).decode_utf8_lossy();
+    let (act, id) = match (method.as_str(), decoded.strip_suffix("/stop")) {
+        ("GET" | "HEAD", None) => (StoredAct::Read, &*decoded),
         ("POST", Some(id)) => (StoredAct::Cancel, id),
         _ => {
             let message = format!("There is nothing at {method} of this path.");
             return Err(Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(JOB_HOW)));
         }
     };
-    let id = match id.contains(':') {
-        true => id.to_owned(),
-        false => format!("{}{id}", StoredObjectKind::StoredBatch.prefix()),
+    let id = if id.contains(':') {
+        id.to_owned()
+    } else {
+        format!("{}{id}", StoredObjectKind::StoredBatch.prefix())
     };
     Ok(Addressed { stored: Some(Stored::new(id, act, String::new())), ..Addressed::default() })
 }
@@ -126,10 +127,14 @@ fn read_job(method: &Method, rest: &str) -> Result<Addressed, Box<Fault>> {
 /// The provider or model that an upload's address names.
 #[must_use]
 pub fn read_upload(query: &str) -> Addressed {
-    let said = |name: &str| {
+    let parameter = |name: &str| {
         let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
         let value = value.map(|value| percent_encoding::percent_decode_str(value).decode_utf8_lossy());
         value.map(std::borrow::Cow::into_owned).filter(|value| !value.is_empty())
     };
-    Addressed { model: said("model").unwrap_or_default(), provider: said("provider"), ..Addressed::default() }
+    Addressed {
+        model: parameter("model").unwrap_or_default(),
+        provider: parameter("provider"),
+        ..Addressed::default()
+    }
 }

@@ -218,9 +218,9 @@ mod tests {
             // The upstream is slow to take what has arrived.
             tokio::time::advance(Duration::from_secs(60)).await;
         }
-        let asked = Instant::now();
+        let started = Instant::now();
         assert_eq!(next(&mut body).await, Some(Err(BodyError::Slow)));
-        let waited = asked.elapsed();
+        let waited = started.elapsed();
         assert!((Duration::from_secs(10)..Duration::from_secs(11)).contains(&waited), "{waited:?}");
     }
 }

@@ -86,11 +86,11 @@ pub(crate) fn answer(
         Arrived::Request(request) => routes::dialect_of(request.uri().path()),
         Arrived::Refused(_) => Dialect::Chat,
     };
-    let asked = std::panic::catch_unwind(AssertUnwindSafe(|| match arrived {
+    let dispatched = std::panic::catch_unwind(AssertUnwindSafe(|| match arrived {
         Arrived::Request(request) => dispatch(&desk, request, arrival),
         Arrived::Refused(refusal) => Dispatched::Answered(refused_head(&desk, refusal, arrival.trace)),
     }));
-    let apart = match asked {
+    let apart = match dispatched {
         Ok(Dispatched::Trip { headers, body, trip }) => {
             let traveled = serve_call(Rc::clone(&desk), headers, body, trip, arrival);
             return Either::Left(caught(traveled, desk, dialect, arrival.trace));
@@ -183,8 +183,8 @@ fn serve_call(
 /// A file arrives in a form, and a video is requested by one or as JSON.
 fn comes_as_form(operation: Operation, headers: &HeaderMap) -> bool {
     let is_form = |value: &HeaderValue| {
-        let named = value.as_bytes().get(..FORM.len());
-        named.is_some_and(|named| named.eq_ignore_ascii_case(FORM))
+        let with_request_id = value.as_bytes().get(..FORM.len());
+        with_request_id.is_some_and(|with_request_id| with_request_id.eq_ignore_ascii_case(FORM))
     };
     match operation {
         Operation::File => true,
@@ -204,11 +204,11 @@ struct SignedTrip {
 
 async fn travel_signed(
     desk: Rc<CoreHandler>,
-    asked: SignedTrip,
+    signed_trip: SignedTrip,
     mut body: TimedBody,
     arrival: Arrival,
 ) -> Response<Reply> {
-    let SignedTrip { route, rest, mut head, needs, service } = asked;
+    let SignedTrip { route, rest, mut head, needs, service } = signed_trip;
     let dialect = route.dialect;
     let signed = match line::identify_signed(&desk.core, &signed_head(&head, service), arrival.peer, needs) {
         Ok(signed) => signed,
@@ -220,7 +220,7 @@ async fn travel_signed(
     };
     if let Action::KeptList(kind) = route.action {
         let query = head.uri.query().unwrap_or_default().to_owned();
-        return kept(desk, caller, kind, query, dialect, arrival.trace).await;
+        return list_stored(desk, caller, kind, query, dialect, arrival.trace).await;
     }
     let Trip { caller, path, dialect, operation, addressed } = match trip(&route, &rest, &head, caller) {
         Ok(trip) => trip,
@@ -290,10 +290,10 @@ async fn travel_with_form(
 /// The request's idempotency key. Reads of stored objects ignore it.
 fn key_of<'h>(headers: &'h HeaderMap, addressed: Option<&Addressed>) -> Result<Option<&'h str>, Box<Fault>> {
     let stored = addressed.and_then(|addressed| addressed.stored.as_ref());
-    let is_look = stored.is_some_and(|stored| {
+    let is_read = stored.is_some_and(|stored| {
         matches!(stored.act, StoredAct::Read | StoredAct::Content | StoredAct::ListInput)
     });
-    if is_look { Ok(None) } else { line::idempotency_key(headers) }
+    if is_read { Ok(None) } else { line::idempotency_key(headers) }
 }
 
 /// A request that its client may repeat under an idempotency key.
@@ -310,12 +310,12 @@ async fn keyed(
         Some(Addressed { stored: Some(stored), .. }) => {
             Cow::Owned(format!("{path} {:?} {} {}", stored.act, stored.id, stored.query))
         }
-        Some(said) => Cow::Owned(format!("{path} {} {}", said.model, said.stream)),
+        Some(addressed) => Cow::Owned(format!("{path} {} {}", addressed.model, addressed.stream)),
         None => Cow::Borrowed(path),
     };
     let keyed = Keyed { key: &key, path: &path, dialect, trace, body };
-    let asking = caller.clone();
-    line::serve_idempotent(core, &asking, keyed, || async {
+    let requester = caller.clone();
+    line::serve_idempotent(core, &requester, keyed, || async {
         match inbound.operation {
             Operation::Run => run::run(core, inbound, caller).await,
             _ => line::serve(core, inbound, caller).await,
@@ -361,9 +361,9 @@ fn dispatch(desk: &Rc<CoreHandler>, request: Request<Incoming>, arrival: Arrival
     routes::take_key(route, head.uri.query().unwrap_or_default(), &mut head.headers);
     if let (Access::Key(needs), Some(service)) = (route.access, route.signed_for(&head.headers)) {
         let body = TimedBody::new(body, desk.times);
-        let asked = SignedTrip { route: route.clone(), rest: rest.to_owned(), needs, service, head };
-        let traveled = travel_signed(Rc::clone(desk), asked, body, arrival);
-        return Dispatched::Apart(Box::pin(async move { named(traveled.await, arrival.trace) }));
+        let signed_trip = SignedTrip { route: route.clone(), rest: rest.to_owned(), needs, service, head };
+        let traveled = travel_signed(Rc::clone(desk), signed_trip, body, arrival);
+        return Dispatched::Apart(Box::pin(async move { with_request_id(traveled.await, arrival.trace) }));
     }
     let caller = match allow(desk, route, &head, arrival) {
         Ok(caller) => caller,
@@ -387,7 +387,7 @@ fn dispatch(desk: &Rc<CoreHandler>, request: Request<Incoming>, arrival: Arrival
         }
         (Action::KeptList(kind), Some(caller)) => {
             let query = head.uri.query().unwrap_or_default().to_owned();
-            let listing = kept(Rc::clone(desk), caller, kind, query, route.dialect, arrival.trace);
+            let listing = list_stored(Rc::clone(desk), caller, kind, query, route.dialect, arrival.trace);
             return Dispatched::Apart(Box::pin(listing));
         }
         (Action::Trip(_) | Action::Addressed | Action::Stored | Action::Kept(_), Some(caller)) => {
@@ -406,17 +406,17 @@ fn dispatch(desk: &Rc<CoreHandler>, request: Request<Incoming>, arrival: Arrival
         // The table's check at start leaves no such row.
         _ => refuse(desk, route.dialect, &Fault::internal(), arrival.trace),
     };
-    Dispatched::Answered(named(answered, arrival.trace))
+    Dispatched::Answered(with_request_id(answered, arrival.trace))
 }
 
 fn counted(desk: Rc<CoreHandler>, arrival: Arrival) -> Dispatched {
-    Dispatched::Apart(Box::pin(async move { named(metrics(&desk).await, arrival.trace) }))
+    Dispatched::Apart(Box::pin(async move { with_request_id(metrics(&desk).await, arrival.trace) }))
 }
 
 fn task(desk: Rc<CoreHandler>, caller: Caller, head: Parts, rest: String, arrival: Arrival) -> Dispatched {
     Dispatched::Apart(Box::pin(async move {
-        let told = run::task(&desk.core, &caller, &head.method, &rest, &head.headers, arrival.trace);
-        named(told.await.map(Reply::from), arrival.trace)
+        let answer = run::task(&desk.core, &caller, &head.method, &rest, &head.headers, arrival.trace);
+        with_request_id(answer.await.map(Reply::from), arrival.trace)
     }))
 }
 
@@ -451,7 +451,7 @@ fn open_to_all(desk: &CoreHandler, does: Action, head: &Parts, arrival: Arrival)
 }
 
 /// Adds the request id to an answer.
-fn named(mut answer: Response<Reply>, trace: TraceId) -> Response<Reply> {
+fn with_request_id(mut answer: Response<Reply>, trace: TraceId) -> Response<Reply> {
     if let Ok(id) = HeaderValue::try_from(trace.to_string()) {
         for name in ["x-request-id", "agent-trace-id"] {
             answer.headers_mut().entry(HeaderName::from_static(name)).or_insert_with(|| id.clone());
@@ -492,7 +492,7 @@ fn no_route(
 ) -> Response<Reply> {
     match found {
         Found::OtherMethods(allowed, dialect) => other_method(desk, head, &allowed, dialect, arrival.trace),
-        _ if path == "*" => named(whole_server(), arrival.trace),
+        _ if path == "*" => with_request_id(whole_server(), arrival.trace),
         _ => unknown(desk, head, arrival),
     }
 }
@@ -534,15 +534,15 @@ fn unknown(desk: &CoreHandler, head: &Parts, arrival: Arrival) -> Response<Reply
             return refuse(desk, dialect, &fault, arrival.trace);
         }
     }
-    let shown: String = path.chars().take(200).collect();
+    let clipped: String = path.chars().take(200).collect();
     let fault = if later {
-        let message = format!("{shown} is part of the API, but comes with a later release.");
+        let message = format!("{clipped} is part of the API, but comes with a later release.");
         Fault::new(FaultClass::NotFound, "not_served_yet", message)
     } else {
         Fault::new(
             FaultClass::NotFound,
             "unknown_path",
-            format!("There is nothing at {} {shown}.", head.method),
+            format!("There is nothing at {} {clipped}.", head.method),
         )
     };
     let fault = fault.fix(routes::SERVED);
@@ -601,7 +601,7 @@ fn trip(route: &Route, rest: &str, head: &Parts, caller: Caller) -> Result<Trip,
         Action::Kept(operation) => {
             let kind = StoredObjectKind::of(operation, route.dialect);
             let query = head.uri.query().unwrap_or_default();
-            (operation, Some(Box::new(addresses::read_kept(kind, &head.method, rest, query)?)))
+            (operation, Some(Box::new(addresses::read_object(kind, &head.method, rest, query)?)))
         }
         _ => {
             let (addressed, operation) =
@@ -627,7 +627,7 @@ fn listed(
     line::models(&desk.core, caller, id, dialect, trace).map(Reply::from)
 }
 
-async fn kept(
+async fn list_stored(
     desk: Rc<CoreHandler>,
     caller: Caller,
     kind: StoredObjectKind,

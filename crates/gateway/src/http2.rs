@@ -148,7 +148,11 @@ struct Stalling {
 }
 
 impl Stalling {
-    fn written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn finish_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         if let Poll::Ready(written) = written {
             self.patience.took(written.as_ref().map_or(0, |count| *count));
             return Poll::Ready(written);
@@ -206,7 +210,7 @@ impl AsyncRead for Stalling {
 impl AsyncWrite for Stalling {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
-        self.written(cx, written)
+        self.finish_write(cx, written)
     }
 
     fn poll_write_vectored(
@@ -215,7 +219,7 @@ impl AsyncWrite for Stalling {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
-        self.written(cx, written)
+        self.finish_write(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

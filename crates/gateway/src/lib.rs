@@ -189,8 +189,8 @@ pub async fn start(
     answerers.reverse();
     for (number, listener) in (0_u32..).zip(listeners) {
         let Some(questions) = answerers.pop() else { break };
-        let (tell, told) = oneshot::channel();
-        made.push(told);
+        let (result_sender, outcome) = oneshot::channel();
+        made.push(outcome);
         let (make_core, control, ready) = (Arc::clone(&make_core), control.clone(), Arc::clone(&ready));
         let (cores, watched, times) = (cores.clone(), watched.clone(), settings.times);
         let (proxies, room) = (settings.proxies.clone(), room.clone());
@@ -199,9 +199,9 @@ pub async fn start(
             Box::pin(async move {
                 let core = match make_core(number).await {
                     Ok(core) => core,
-                    Err(error) => return drop(tell.send(Err(error))),
+                    Err(error) => return drop(result_sender.send(Err(error))),
                 };
-                let _ = tell.send(Ok(()));
+                let _ = result_sender.send(Ok(()));
                 let shedder = Rc::new(Shedder::new(queue_delay_max));
                 let table = routes::table();
                 let desk = CoreHandler { core, table, times, control, ready, cores, proxies, shedder };
@@ -209,8 +209,8 @@ pub async fn start(
             })
         })?);
     }
-    for told in made {
-        told.await.map_err(|_| io::Error::other("a serving thread ended before it served"))??;
+    for outcome in made {
+        outcome.await.map_err(|_| io::Error::other("a serving thread ended before it served"))??;
     }
     Ok(running)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// A core that is busy for longer is left out of the page rather than waited for.
-const ASK_TIME_MAX: Duration = Duration::from_millis(500);
+const ANSWER_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// The counters of one core: family, label value, count.
 pub(crate) type Counted = Vec<(&'static str, &'static str, u64)>;
@@ -22,11 +22,11 @@ pub(crate) struct Cores(pub Vec<mpsc::Sender<Question>>);
 impl Cores {
     /// The sums over all cores.
     pub async fn page(&self) -> String {
-        let asked: Vec<_> = self.0.iter().map(ask).collect();
+        let answers: Vec<_> = self.0.iter().map(query).collect();
         let mut sums: BTreeMap<(&'static str, &'static str), u64> = BTreeMap::new();
         let mut silent = 0_u64;
-        for answer in asked {
-            match tokio::time::timeout(ASK_TIME_MAX, answer).await {
+        for answer in answers {
+            match tokio::time::timeout(ANSWER_TIME_MAX, answer).await {
                 Ok(Ok(counted)) => {
                     for (family, label, count) in counted {
                         *sums.entry((family, label)).or_default() += count;
@@ -39,7 +39,7 @@ impl Cores {
     }
 }
 
-fn ask(core: &mpsc::Sender<Question>) -> oneshot::Receiver<Counted> {
+fn query(core: &mpsc::Sender<Question>) -> oneshot::Receiver<Counted> {
     let (question, answer) = oneshot::channel();
     // A full queue drops the request, and its answer then fails at once.
     let _ = core.try_send(question);

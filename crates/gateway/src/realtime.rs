@@ -73,11 +73,11 @@ pub(crate) async fn open(
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *answer.headers_mut() = headers;
     answer.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
-    let said = [
+    let optional = [
         (SEC_WEBSOCKET_ACCEPT, HeaderValue::try_from(handshake.accept).ok()),
         (SEC_WEBSOCKET_PROTOCOL, handshake.protocol.map(HeaderValue::from_static)),
     ];
-    for (name, value) in said {
+    for (name, value) in optional {
         if let Some(value) = value {
             answer.headers_mut().insert(name, value);
         }
@@ -89,7 +89,7 @@ fn read(head: &Parts) -> Result<Handshake, Box<Fault>> {
     if head.version != Version::HTTP_11 || head.method != Method::GET {
         return Err(no_handshake("Over this protocol, or by this method, no WebSocket can be opened here."));
     }
-    if !says(&head.headers, &UPGRADE, "websocket") || !says(&head.headers, &CONNECTION, "upgrade") {
+    if !has_token(&head.headers, &UPGRADE, "websocket") || !has_token(&head.headers, &CONNECTION, "upgrade") {
         return Err(no_handshake("This path takes WebSockets, and the request asks for none."));
     }
     if text(&head.headers, &SEC_WEBSOCKET_VERSION) != Some(VERSION) {
@@ -109,7 +109,7 @@ fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     values.next().is_none().then_some(value.trim())
 }
 
-fn says(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
+fn has_token(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|token| token.trim().eq_ignore_ascii_case(word))
 }

@@ -273,11 +273,11 @@ pub fn table() -> Vec<Route> {
 /// Names the row; the process does not start.
 pub fn check(table: &[Route]) -> Result<(), String> {
     for (at, route) in table.iter().enumerate() {
-        let shown = format!("{} {}", route.method, route.path);
+        let name = format!("{} {}", route.method, route.path);
         let twice =
             table.iter().take(at).any(|other| other.method == route.method && other.path == route.path);
         if twice {
-            return Err(format!("the route {shown} is declared twice"));
+            return Err(format!("the route {name} is declared twice"));
         }
         let fits = match route.access {
             Access::Open => {
@@ -301,7 +301,7 @@ pub fn check(table: &[Route]) -> Result<(), String> {
             }
         };
         if !fits {
-            return Err(format!("the route {shown} declares {:?}, which it must not have", route.access));
+            return Err(format!("the route {name} declares {:?}, which it must not have", route.access));
         }
     }
     Ok(())
@@ -428,7 +428,7 @@ mod tests {
     use super::*;
     use crate::addresses;
 
-    fn found(method: &str, path: &str) -> String {
+    fn action_at(method: &str, path: &str) -> String {
         match find(&table(), &method.parse().unwrap(), path) {
             Found::Route(route, rest) => format!("{:?} {rest}", route.action),
             Found::OtherMethods(allowed, _) => format!("allow {allowed}"),
@@ -474,7 +474,7 @@ mod tests {
             ("GET", "/assets", "nothing"),
         ];
         for (method, path, expected) in cases {
-            assert_eq!(found(method, path), expected, "{method} {path}");
+            assert_eq!(action_at(method, path), expected, "{method} {path}");
         }
     }
 
@@ -559,18 +559,18 @@ mod tests {
     fn a_film_is_addressed_by_its_name() {
         let read = |method: &str, rest: &str, query: &str| {
             let read =
-                addresses::read_kept(Some(StoredObjectKind::Video), &method.parse().unwrap(), rest, query)
+                addresses::read_object(Some(StoredObjectKind::Video), &method.parse().unwrap(), rest, query)
                     .ok()?;
             read.stored.map(|stored| (stored.id, stored.act, stored.query))
         };
-        for (method, rest, query, act, asked) in [
+        for (method, rest, query, act, variant) in [
             ("GET", "v_1", "variant=thumbnail", StoredAct::Read, ""),
             ("DELETE", "v_1", "", StoredAct::Delete, ""),
             ("GET", "v_1/content", "", StoredAct::Content, ""),
             ("GET", "v_1/content", "a=b&variant=thumbnail&c", StoredAct::Content, "variant=thumbnail"),
             ("POST", "v_1/remix", "variant=x", StoredAct::Make, ""),
         ] {
-            let expected = Some(("v_1".to_owned(), act, asked.to_owned()));
+            let expected = Some(("v_1".to_owned(), act, variant.to_owned()));
             assert_eq!(read(method, rest, query), expected, "{method} {rest} {query}");
         }
         for (method, rest) in
@@ -597,7 +597,7 @@ mod tests {
             ("GET", "a/results/more", [false; 3]),
         ] {
             let read = kinds
-                .map(|kind| addresses::read_kept(Some(kind), &method.parse().unwrap(), rest, "").is_ok());
+                .map(|kind| addresses::read_object(Some(kind), &method.parse().unwrap(), rest, "").is_ok());
             assert_eq!(read, by_kind, "{method} {rest}");
         }
     }
@@ -605,9 +605,13 @@ mod tests {
     #[test]
     fn a_job_is_addressed_by_its_name_or_the_end_of_it() {
         let read = |method: &str, rest: &str| {
-            let read =
-                addresses::read_kept(Some(StoredObjectKind::StoredBatch), &method.parse().unwrap(), rest, "")
-                    .ok()?;
+            let read = addresses::read_object(
+                Some(StoredObjectKind::StoredBatch),
+                &method.parse().unwrap(),
+                rest,
+                "",
+            )
+            .ok()?;
             read.stored.map(|stored| (stored.id, stored.act))
         };
         let name = format!("{}0123456789ab", StoredObjectKind::StoredBatch.prefix());
@@ -623,7 +627,7 @@ mod tests {
     #[test]
     fn a_content_batch_is_addressed_by_its_name_and_a_verb() {
         let read = |method: &str, rest: &str| {
-            let read = addresses::read_kept(
+            let read = addresses::read_object(
                 Some(StoredObjectKind::ContentBatch),
                 &method.parse().unwrap(),
                 rest,

@@ -89,29 +89,29 @@ async fn drive<C: Future>(
     mut phase: watch::Receiver<Phase>,
     wind_down: impl Fn(Pin<&mut C>),
 ) {
-    let mut told = false;
+    let mut is_winding_down = false;
     loop {
         let seen = *phase.borrow_and_update();
         if seen == Phase::Stopped {
             return;
         }
-        if seen == Phase::Draining && !told {
-            told = true;
+        if seen == Phase::Draining && !is_winding_down {
+            is_winding_down = true;
             wind_down(connection.as_mut());
         }
         let news = phase.clone();
         let mut changed = pin!(unconstrained(phase.changed()));
-        let mut asked = false;
+        let mut is_polled = false;
         let goes_on = std::future::poll_fn(|cx| {
             // A client's errors are answered or end the connection; there is nothing to report here.
             if connection.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(false);
             }
             // Polled once, a change wakes this task; a connection is polled too often to do that each time.
-            if asked && matches!(news.has_changed(), Ok(false)) {
+            if is_polled && matches!(news.has_changed(), Ok(false)) {
                 return Poll::Pending;
             }
-            asked = true;
+            is_polled = true;
             changed.as_mut().poll(cx).map(|changed| changed.is_ok())
         });
         if !goes_on.await {

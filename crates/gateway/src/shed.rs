@@ -22,7 +22,7 @@ const RELAPSE_US: u64 = 1_000_000;
 /// An older measurement is void: there were no requests meanwhile.
 const STALE_US: u64 = 250_000;
 const RETRY_AFTER_MS: u64 = 1_000;
-const TELL_EVERY_US: u64 = 10_000_000;
+const LOG_EVERY_US: u64 = 10_000_000;
 
 /// Decides from measurements alone, so that tests need no clock.
 #[derive(Debug, Default)]
@@ -93,8 +93,8 @@ pub(crate) struct Shedder {
     is_on: bool,
     begin: Notify,
     /// Refusals since the last log line.
-    untold: Cell<u64>,
-    told_us: Cell<Option<u64>>,
+    unlogged: Cell<u64>,
+    logged_us: Cell<Option<u64>>,
 }
 
 impl Shedder {
@@ -106,8 +106,8 @@ impl Shedder {
             queue,
             is_on: max_us > 0,
             begin: Notify::new(),
-            untold: Cell::new(0),
-            told_us: Cell::new(None),
+            unlogged: Cell::new(0),
+            logged_us: Cell::new(None),
         }
     }
 
@@ -122,19 +122,19 @@ impl Shedder {
             self.begin.notify_one();
         }
         sheds.then(|| {
-            self.tell(now_us);
+            self.log_refusal(now_us);
             overloaded()
         })
     }
 
-    fn tell(&self, now_us: u64) {
-        let refused = self.untold.get() + 1;
-        if self.told_us.get().is_none_or(|told| now_us.saturating_sub(told) >= TELL_EVERY_US) {
+    fn log_refusal(&self, now_us: u64) {
+        let refused = self.unlogged.get() + 1;
+        if self.logged_us.get().is_none_or(|logged| now_us.saturating_sub(logged) >= LOG_EVERY_US) {
             tracing::warn!(refused, "a serving thread is too far behind: new requests are refused");
-            self.told_us.set(Some(now_us));
-            self.untold.set(0);
+            self.logged_us.set(Some(now_us));
+            self.unlogged.set(0);
         } else {
-            self.untold.set(refused);
+            self.unlogged.set(refused);
         }
     }
 

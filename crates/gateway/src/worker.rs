@@ -143,16 +143,16 @@ impl Drop for Counted {
 /// Logs at most once a second that connections could not be accepted, and how many.
 #[derive(Default)]
 struct Complaint {
-    said: Option<Instant>,
+    logged: Option<Instant>,
     failed: u64,
 }
 
 impl Complaint {
     fn failed(&mut self, error: &io::Error, now: Instant) {
         self.failed += 1;
-        if self.said.is_none_or(|said| now.duration_since(said) >= COMPLAINT_EVERY) {
+        if self.logged.is_none_or(|logged| now.duration_since(logged) >= COMPLAINT_EVERY) {
             tracing::warn!(%error, failed = self.failed, "connections could not be accepted");
-            *self = Self { said: Some(now), failed: 0 };
+            *self = Self { logged: Some(now), failed: 0 };
         }
     }
 }

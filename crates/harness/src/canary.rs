@@ -84,9 +84,9 @@ impl Canary {
         self
     }
 
-    /// All hits in a blob; `place` names it in the hits.
-    pub fn scan(&self, place: &str, bytes: &[u8]) -> Vec<Hit> {
-        let mut hits = self.scan_from(place, bytes, 0);
+    /// All hits in a blob; `location` names it in the hits.
+    pub fn scan(&self, location: &str, bytes: &[u8]) -> Vec<Hit> {
+        let mut hits = self.scan_from(location, bytes, 0);
         self.tidy(&mut hits);
         hits
     }
@@ -122,13 +122,13 @@ impl Canary {
             Err(error) => return Err(error),
         };
         let overlap = self.needles.iter().map(|needle| needle.bytes).max().unwrap_or(1).saturating_sub(1);
-        let place = path.display().to_string();
+        let location = path.display().to_string();
         let mut hits = Vec::new();
         let mut window: Vec<u8> = Vec::new();
         let mut start = 0_u64;
         loop {
             let read = file.by_ref().take(WINDOW_BYTES as u64).read_to_end(&mut window)?;
-            hits.extend(self.scan_from(&place, &window, start));
+            hits.extend(self.scan_from(&location, &window, start));
             if read == 0 {
                 break;
             }
@@ -140,14 +140,14 @@ impl Canary {
         Ok(hits)
     }
 
-    fn scan_from(&self, place: &str, bytes: &[u8], start: u64) -> Vec<Hit> {
+    fn scan_from(&self, location: &str, bytes: &[u8], start: u64) -> Vec<Hit> {
         let mut hits = Vec::new();
         for needle in &self.needles {
             for offset in needle.finder.find_iter(bytes) {
                 hits.push(Hit {
                     secret: needle.secret.clone(),
                     form: needle.form,
-                    place: place.to_owned(),
+                    place: location.to_owned(),
                     offset: start + offset as u64,
                 });
             }

@@ -157,7 +157,7 @@ impl Client {
         body: Bytes,
     ) -> io::Result<Streaming> {
         let sent = self.send(method, path, headers, body);
-        let (response, connection) = timed(self.within, Box::pin(sent)).await?;
+        let (response, connection) = with_timeout(self.within, Box::pin(sent)).await?;
         let (head, body) = response.into_parts();
         Ok(Streaming {
             status: head.status.as_u16(),
@@ -235,7 +235,7 @@ impl Streaming {
                     Some(frame) => frame.map(Some).map_err(io::Error::other),
                 }
             };
-            match timed(self.within, next).await? {
+            match with_timeout(self.within, next).await? {
                 None => return Ok(None),
                 Some(frame) => {
                     if let Ok(bytes) = frame.into_data() {
@@ -325,7 +325,7 @@ fn origin_form(uri: &Uri) -> io::Result<Uri> {
     target.parse().map_err(io::Error::other)
 }
 
-async fn timed<T>(within: Duration, future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+async fn with_timeout<T>(within: Duration, future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     match tokio::time::timeout(within, future).await {
         Ok(result) => result,
         Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")),

@@ -74,8 +74,8 @@ fn check_headers(answer: &Answer) -> Result<(), String> {
 impl Contract {
     fn check(&self, method: &Method, path: &str, sent: &[u8], answer: &Answer) -> Result<(), String> {
         // `HEAD` and `OPTIONS` work on every path and are not declared for each.
-        let says_what_it_takes = *method == Method::OPTIONS && answer.header("allow").is_some();
-        if *method == Method::HEAD || (says_what_it_takes && answer.status == 204) {
+        let declares_methods = *method == Method::OPTIONS && answer.header("allow").is_some();
+        if *method == Method::HEAD || (declares_methods && answer.status == 204) {
             return Ok(());
         }
         let kind = answer.header("content-type").and_then(|kind| kind.split(';').next()).unwrap_or_default();
@@ -91,16 +91,16 @@ impl Contract {
             };
         };
         let status = answer.status.to_string();
-        let told = operation.pointer(&format!("/responses/{status}"));
-        let told = self.follow(told.ok_or_else(|| format!("the status {status} is not declared"))?);
-        match told.get("content").and_then(Value::as_object) {
+        let declared = operation.pointer(&format!("/responses/{status}"));
+        let declared = self.follow(declared.ok_or_else(|| format!("the status {status} is not declared"))?);
+        match declared.get("content").and_then(Value::as_object) {
             None if answer.body.is_empty() => {}
             None => return Err("a body is not declared".to_owned()),
             Some(kinds) => {
-                let told =
+                let media =
                     kinds.get(kind).ok_or_else(|| format!("the content type {kind} is not declared"))?;
                 if ["application/json", PROBLEM].contains(&kind) {
-                    self.fits(told.get("schema").unwrap_or(&Value::Bool(true)), answer)?;
+                    self.fits(media.get("schema").unwrap_or(&Value::Bool(true)), answer)?;
                 }
             }
         }
@@ -127,8 +127,10 @@ impl Contract {
     }
 
     fn follow<'a>(&'a self, value: &'a Value) -> &'a Value {
-        let place = value.get("$ref").and_then(Value::as_str);
-        place.and_then(|place| self.document.pointer(place.trim_start_matches('#'))).unwrap_or(value)
+        let reference = value.get("$ref").and_then(Value::as_str);
+        reference
+            .and_then(|reference| self.document.pointer(reference.trim_start_matches('#')))
+            .unwrap_or(value)
     }
 
     fn fits(&self, schema: &Value, answer: &Answer) -> Result<(), String> {
@@ -195,8 +197,8 @@ mod tests {
             "id": "ws_1", "object": "workspace", "name": "n", "limits": {}, "end_user_limits": {}, "caching": {},
             "created_at": "2026-11-20T08:00:00.000Z",
         });
-        let check = |method: Method, path: &str, sent: Value, told: &Answer| {
-            check(&method, path, sent.to_string().as_bytes(), told)
+        let check = |method: Method, path: &str, sent: Value, reply: &Answer| {
+            check(&method, path, sent.to_string().as_bytes(), reply)
         };
         let one = "/v2/workspaces/ws_1";
         let good = answer(200, "application/json", &workspace);
@@ -211,8 +213,8 @@ mod tests {
             (Method::GET, "/v2/nowhere", json!(null), good.clone(), "no such operation"),
             (Method::PUT, one, json!({"name": "n", "x": 1}), good, "takes what"),
         ];
-        for (method, path, sent, told, why) in wrong {
-            let found = check(method, path, sent, &told).unwrap_err();
+        for (method, path, sent, reply, why) in wrong {
+            let found = check(method, path, sent, &reply).unwrap_err();
             assert!(found.contains(why), "{found}");
         }
     }

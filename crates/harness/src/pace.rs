@@ -18,7 +18,7 @@ impl Pace {
     /// Starts measuring, for this process and these.
     pub fn start(others: &[u32]) -> Self {
         let pids: Vec<u32> = others.iter().copied().chain([std::process::id()]).collect();
-        let waited_before = waited(&pids);
+        let waited_before = cpu_wait(&pids);
         Self { began: Instant::now(), pids, waited_before }
     }
 
@@ -33,11 +33,11 @@ impl Pace {
 
     /// A part of that time, measured elsewhere, minus the CPU wait since the start.
     pub fn usable(&self, took: Duration) -> Duration {
-        took.saturating_sub(waited(&self.pids).saturating_sub(self.waited_before))
+        took.saturating_sub(cpu_wait(&self.pids).saturating_sub(self.waited_before))
     }
 }
 
-fn waited(pids: &[u32]) -> Duration {
+fn cpu_wait(pids: &[u32]) -> Duration {
     pids.iter()
         .flat_map(|pid| fs::read_dir(format!("/proc/{pid}/task")))
         .flatten()

@@ -195,7 +195,7 @@ impl Process {
         self.child.kill()?;
         let status = self.child.wait()?;
         let deadline = Instant::now() + LAST_WORDS;
-        while !self.drained() && Instant::now() < deadline {
+        while !self.is_drained() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
         Ok(status)
@@ -246,13 +246,13 @@ impl Process {
     }
 
     /// Whether all output of an exited process has been read.
-    fn drained(&self) -> bool {
-        self.stdout.ended() && self.stderr.ended()
+    fn is_drained(&self) -> bool {
+        self.stdout.has_ended() && self.stderr.has_ended()
     }
 
     async fn last_words(&self) {
         let deadline = Instant::now() + LAST_WORDS;
-        while !self.drained() && Instant::now() < deadline {
+        while !self.is_drained() && Instant::now() < deadline {
             sleep(Duration::from_millis(1)).await;
         }
     }
@@ -276,14 +276,14 @@ impl Pipe {
 
     /// The output up to the last line ending; all of it once the pipe has ended.
     fn lines(&self) -> String {
-        let ended = self.ended();
+        let ended = self.has_ended();
         let bytes = self.bytes();
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let told = if ended { bytes.as_slice() } else { bytes.get(..whole).unwrap_or_default() };
-        String::from_utf8_lossy(told).into_owned()
+        let output = if ended { bytes.as_slice() } else { bytes.get(..whole).unwrap_or_default() };
+        String::from_utf8_lossy(output).into_owned()
     }
 
-    fn ended(&self) -> bool {
+    fn has_ended(&self) -> bool {
         self.reader.as_ref().is_none_or(JoinHandle::is_finished)
     }
 }

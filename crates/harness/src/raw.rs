@@ -17,24 +17,24 @@ pub struct RawConnection {
 impl RawConnection {
     /// Connects; every later operation must complete `within` this time.
     pub async fn open(address: SocketAddr, within: Duration) -> io::Result<Self> {
-        let socket = timed(within, TcpStream::connect(address)).await?;
+        let socket = with_timeout(within, TcpStream::connect(address)).await?;
         socket.set_nodelay(true)?;
         Ok(Self { socket, within })
     }
 
     pub async fn write(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        timed(self.within, self.socket.write_all(bytes.as_ref())).await
+        with_timeout(self.within, self.socket.write_all(bytes.as_ref())).await
     }
 
     /// Shuts down the write half and keeps reading.
     pub async fn finish_writing(&mut self) -> io::Result<()> {
-        timed(self.within, self.socket.shutdown()).await
+        with_timeout(self.within, self.socket.shutdown()).await
     }
 
     /// The next bytes that arrive; empty at the end of the stream.
     pub async fn read_some(&mut self) -> io::Result<Vec<u8>> {
         let mut buffer = vec![0; 64 * 1024];
-        let read = timed(self.within, self.socket.read(&mut buffer)).await?;
+        let read = with_timeout(self.within, self.socket.read(&mut buffer)).await?;
         buffer.truncate(read);
         Ok(buffer)
     }
@@ -87,7 +87,7 @@ pub fn status_of(response: &[u8]) -> Option<u16> {
     text.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()
 }
 
-async fn timed<T>(within: Duration, future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+async fn with_timeout<T>(within: Duration, future: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     match timeout(within, future).await {
         Ok(result) => result,
         Err(_) => Err(io::Error::new(ErrorKind::TimedOut, "the peer did not answer in time")),

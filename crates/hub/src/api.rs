@@ -13,7 +13,7 @@ use crate::address::{Endpoint, Token};
 use crate::choice::Listed;
 use crate::digest::Checksum;
 use crate::error::{HubError, HubErrorKind, Retry};
-use crate::limits::{ASKED_WAIT_MAX, LIST_BYTES_MAX, LIST_FILES_MAX, REDIRECTS_MAX, SILENCE_MAX};
+use crate::limits::{LIST_BYTES_MAX, LIST_FILES_MAX, REDIRECTS_MAX, RETRY_AFTER_MAX, SILENCE_MAX};
 use crate::names::{Reference, is_plain};
 
 /// A client for one repository of a hub.
@@ -66,16 +66,16 @@ impl Hub<'_> {
             return Err(self.refusal(&answer, revision));
         }
         let body = within(answer.body.read_to_end(LIST_BYTES_MAX)).await?;
-        let told: Told = serde_json::from_slice(&body)
+        let info: Told = serde_json::from_slice(&body)
             .map_err(|error| self.wrong(&format!("its list of files can't be read: {error}")))?;
-        if told.siblings.len() > LIST_FILES_MAX {
+        if info.siblings.len() > LIST_FILES_MAX {
             return Err(self.wrong(&format!("it lists more than {LIST_FILES_MAX} files")));
         }
-        let revision = told.sha.unwrap_or_else(|| revision.to_owned());
+        let revision = info.sha.unwrap_or_else(|| revision.to_owned());
         if !is_plain(&revision) {
             return Err(self.wrong("its commit has no name that can be asked for"));
         }
-        Ok(Listing { revision, files: told.siblings.into_iter().map(Sibling::listed).collect() })
+        Ok(Listing { revision, files: info.siblings.into_iter().map(Sibling::listed).collect() })
     }
 
     /// Requests the size and checksum of a file that the list left out.
@@ -93,11 +93,11 @@ impl Hub<'_> {
             if !answer.status.is_success() && !answer.status.is_redirection() {
                 return Err(self.refusal(&answer, revision));
             }
-            let said = |name: &str| answer.headers.text(name);
-            let size = said("x-linked-size")
-                .or_else(|| said("content-length").filter(|_| answer.status.is_success()));
+            let header = |name: &str| answer.headers.text(name);
+            let size = header("x-linked-size")
+                .or_else(|| header("content-length").filter(|_| answer.status.is_success()));
             file.size = file.size.or_else(|| size.and_then(|size| size.parse().ok()));
-            let tag = said("x-linked-etag").or_else(|| said("etag"));
+            let tag = header("x-linked-etag").or_else(|| header("etag"));
             file.checksum = file.checksum.or_else(|| tag.and_then(Checksum::read));
         }
         match (file.size, file.checksum.clone()) {
@@ -223,7 +223,7 @@ impl Hub<'_> {
         };
         let error = HubError::new(kind, text);
         match answer.status.as_u16() {
-            408 | 429 | 500..=599 => error.again(asked_wait(&answer.headers)),
+            408 | 429 | 500..=599 => error.again(retry_after(&answer.headers)),
             _ => error,
         }
     }
@@ -248,10 +248,10 @@ impl Sibling {
     }
 }
 
-fn asked_wait(headers: &Headers) -> Retry {
+fn retry_after(headers: &Headers) -> Retry {
     let seconds = headers.text("retry-after").and_then(|text| text.trim().parse().ok());
     seconds.map_or(Retry::Later, |seconds| {
-        Retry::After(std::time::Duration::from_secs(seconds).min(ASKED_WAIT_MAX))
+        Retry::After(std::time::Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
     })
 }
 

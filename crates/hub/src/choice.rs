@@ -86,10 +86,10 @@ pub(crate) fn choose(model: &Reference, listed: Vec<Listed>) -> Result<Vec<Liste
         weights.contains(&file.path) || (WORDS.contains(&file.path.as_str()) || file.path == INDEX)
     };
     let chosen: Vec<Listed> = listed.into_iter().filter(is_wanted).collect();
-    bounded(model, chosen)
+    check_bounds(model, chosen)
 }
 
-fn bounded(model: &Reference, chosen: Vec<Listed>) -> Result<Vec<Listed>, HubError> {
+fn check_bounds(model: &Reference, chosen: Vec<Listed>) -> Result<Vec<Listed>, HubError> {
     if chosen.len() > MODEL_FILES_MAX {
         return Err(refused(format!(
             "{model} has {} files of weights; {MODEL_FILES_MAX} is the most.",
@@ -124,7 +124,7 @@ fn is_plain_path(path: &str) -> bool {
 
 fn choose_weights(model: &Reference, listed: &[Listed]) -> Result<BTreeSet<String>, HubError> {
     let plain = || listed.iter().map(|file| file.path.as_str()).filter(|path| is_plain_path(path));
-    let packed = packed(plain());
+    let packed = group_by_stem(plain());
     if let Some(tag) = model.tag() {
         return one_of(model, tag, packed);
     }
@@ -147,7 +147,7 @@ fn choose_weights(model: &Reference, listed: &[Listed]) -> Result<BTreeSet<Strin
     packed.into_values().next().ok_or_else(|| no_weights(model, listed))
 }
 
-fn packed<'a>(paths: impl Iterator<Item = &'a str>) -> BTreeMap<String, BTreeSet<String>> {
+fn group_by_stem<'a>(paths: impl Iterator<Item = &'a str>) -> BTreeMap<String, BTreeSet<String>> {
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for path in paths {
         let name = path.rsplit('/').next().unwrap_or(path);
@@ -167,18 +167,18 @@ fn one_of(
     let is_meant = |stem: &str| {
         stem == tag || stem.strip_suffix(tag).is_some_and(|rest| rest.ends_with(['-', '.', '_']))
     };
-    let told = tags(&packed);
+    let available = tags(&packed);
     let mut meant: Vec<_> = packed.into_iter().filter(|(stem, _)| is_meant(stem)).collect();
     let repository = model.repository();
     match (meant.len(), meant.pop()) {
         (1, Some((_, files))) => Ok(files),
         (0, _) => Err(HubError::new(
             HubErrorKind::NotFound,
-            format!("{repository} has no GGUF file of the tag {tag}. It has: {told}."),
+            format!("{repository} has no GGUF file of the tag {tag}. It has: {available}."),
         )),
         _ => Err(HubError::new(
             HubErrorKind::Usage,
-            format!("{repository} has several GGUF files of the tag {tag}. Name one of them: {told}."),
+            format!("{repository} has several GGUF files of the tag {tag}. Name one of them: {available}."),
         )),
     }
 }

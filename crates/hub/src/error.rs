@@ -57,13 +57,13 @@ impl HubError {
 
     /// An I/O error on a path.
     pub(crate) fn disk(path: &Path, error: &std::io::Error) -> Self {
-        let shown = path.display();
+        let displayed = path.display();
         let text = if error.kind() == std::io::ErrorKind::StorageFull {
             format!(
-                "The disk of {shown} is full. What was fetched is kept: make room, and the same command goes on."
+                "The disk of {displayed} is full. What was fetched is kept: make room, and the same command goes on."
             )
         } else {
-            format!("{shown} can't be written or read: {error}.")
+            format!("{displayed} can't be written or read: {error}.")
         };
         Self::new(HubErrorKind::Disk, text)
     }

@@ -59,20 +59,20 @@ impl Expected {
 
 /// # Errors
 /// The hub refuses, breaks off too often, or sends content with the wrong checksum; the disk fails.
-pub(crate) async fn fetch(way: &DownloadPlan<'_>, expected: &Expected) -> Result<StoredFile, HubError> {
-    let mut part = Part::open(expected.part(way.directory), expected).await?;
+pub(crate) async fn fetch(plan: &DownloadPlan<'_>, expected: &Expected) -> Result<StoredFile, HubError> {
+    let mut part = Part::open(expected.part(plan.directory), expected).await?;
     let mut tries = 0;
     while part.bytes_written < expected.size {
         let before = part.bytes_written;
-        let Err(error) = pour(way, expected, &mut part).await else { continue };
+        let Err(error) = pour(plan, expected, &mut part).await else { continue };
         let Some(retry) = error.retry else { return Err(error) };
         tries = if part.bytes_written > before { 1 } else { tries + 1 };
         if tries >= TRIES_MAX {
             return Err(error);
         }
-        pause(way.meter, way.random, tries, retry, &error).await;
+        pause(plan.meter, plan.random, tries, retry, &error).await;
     }
-    settle(way, expected, part)
+    settle(plan, expected, part)
 }
 
 /// Retries while that may help.
@@ -106,19 +106,19 @@ async fn pause(meter: &Meter<'_>, random: &dyn Random, tries: u32, retry: Retry,
             Duration::from_millis(longest_ms / 2 + random.below(longest_ms / 2 + 1))
         }
     };
-    meter.tell(&Event::Waiting { why: error.message.clone(), wait });
+    meter.notify(&Event::Waiting { why: error.message.clone(), wait });
     tokio::time::sleep(wait).await;
 }
 
-async fn pour(way: &DownloadPlan<'_>, expected: &Expected, part: &mut Part) -> Result<(), HubError> {
-    let answer = way.hub.open(way.revision, &expected.file.path, part.bytes_written).await?;
-    let from = starts_at(way.hub, &answer, expected)?;
+async fn pour(plan: &DownloadPlan<'_>, expected: &Expected, part: &mut Part) -> Result<(), HubError> {
+    let answer = plan.hub.open(plan.revision, &expected.file.path, part.bytes_written).await?;
+    let from = starts_at(plan.hub, &answer, expected)?;
     if from == 0 && part.bytes_written > 0 {
-        way.meter.lost(part.bytes_written);
+        plan.meter.remove_bytes(part.bytes_written);
         part.restart(expected)?;
     }
     if from != part.bytes_written {
-        return Err(way
+        return Err(plan
             .hub
             .wrong(&format!("it was asked for {} from byte {} on", expected.file.path, part.bytes_written)));
     }
@@ -127,10 +127,10 @@ async fn pour(way: &DownloadPlan<'_>, expected: &Expected, part: &mut Part) -> R
         let length = piece.len() as u64;
         if part.bytes_written + length > expected.size {
             part.remove();
-            return Err(way.hub.wrong(&format!("{} is longer than it was said to be", expected.file.path)));
+            return Err(plan.hub.wrong(&format!("{} is longer than it was said to be", expected.file.path)));
         }
         part.add(&piece)?;
-        way.meter.moved(length);
+        plan.meter.add_bytes(length);
     }
     if part.bytes_written < expected.size {
         let text = format!("The hub stopped in the middle of {}.", expected.file.path);
@@ -172,25 +172,25 @@ async fn next(body: &mut InBody) -> Result<Option<bytes::Bytes>, HubError> {
     }
 }
 
-fn settle(way: &DownloadPlan<'_>, expected: &Expected, part: Part) -> Result<StoredFile, HubError> {
+fn settle(plan: &DownloadPlan<'_>, expected: &Expected, part: Part) -> Result<StoredFile, HubError> {
     let Part { path, file, running, .. } = part;
     let (found, sha256) = running.finish();
     if found != expected.checksum {
         // A corrupt file can't be repaired: the next pull starts it again.
         let _ = std::fs::remove_file(&path);
-        way.meter.lost(expected.size);
+        plan.meter.remove_bytes(expected.size);
         return Err(HubError::new(
             HubErrorKind::Refused,
             format!(
                 "{} is not what {} says it is ({found} instead of {}). It was removed; pull again, and from another \
                  place if that does not help.",
-                expected.file.path, way.hub.endpoint, expected.checksum
+                expected.file.path, plan.hub.endpoint, expected.checksum
             ),
         ));
     }
     let name = expected.file.name().to_owned();
     file.sync_all().map_err(|error| HubError::disk(&path, &error))?;
-    way.meter.tell(&Event::Checked { file: name.clone(), bytes: expected.size });
+    plan.meter.notify(&Event::Checked { file: name.clone(), bytes: expected.size });
     Ok(StoredFile { name, bytes: expected.size, sha256, checksum: expected.checksum.clone() })
 }
 
@@ -201,14 +201,14 @@ impl Part {
         let file = opened.map_err(|error| HubError::disk(&path, &error))?;
         let running = ChecksumHasher::new(&expected.checksum, expected.size);
         let mut part = Self { path, file, bytes_written: 0, running };
-        let length = part.told(|file| file.metadata().map(|of| of.len()))?;
+        let length = part.with_file(|file| file.metadata().map(|of| of.len()))?;
         if length > expected.size {
             part.restart(expected)?;
             return Ok(part);
         }
         let mut block = vec![0; BLOCK_BYTES];
         loop {
-            let read = part.told(|file| file.read(&mut block))?;
+            let read = part.with_file(|file| file.read(&mut block))?;
             let Some(bytes) = block.get(..read).filter(|bytes| !bytes.is_empty()) else { return Ok(part) };
             part.running.update(bytes);
             part.bytes_written += read as u64;
@@ -218,14 +218,14 @@ impl Part {
     }
 
     fn restart(&mut self, expected: &Expected) -> Result<(), HubError> {
-        self.told(|file| file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))))?;
+        self.with_file(|file| file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))))?;
         self.bytes_written = 0;
         self.running = ChecksumHasher::new(&expected.checksum, expected.size);
         Ok(())
     }
 
     fn add(&mut self, bytes: &[u8]) -> Result<(), HubError> {
-        self.told(|file| file.write_all(bytes))?;
+        self.with_file(|file| file.write_all(bytes))?;
         self.running.update(bytes);
         self.bytes_written += bytes.len() as u64;
         Ok(())
@@ -236,7 +236,7 @@ impl Part {
         let _ = std::fs::remove_file(&self.path);
     }
 
-    fn told<T>(&mut self, work: impl FnOnce(&mut File) -> std::io::Result<T>) -> Result<T, HubError> {
+    fn with_file<T>(&mut self, work: impl FnOnce(&mut File) -> std::io::Result<T>) -> Result<T, HubError> {
         work(&mut self.file).map_err(|error| HubError::disk(&self.path, &error))
     }
 }

@@ -26,8 +26,8 @@ pub(crate) const TRIES_MAX: u32 = 6;
 pub(crate) const FIRST_WAIT: Duration = Duration::from_millis(250);
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(30);
 /// The longest pause requested by a hub that is honoured.
-pub(crate) const ASKED_WAIT_MAX: Duration = Duration::from_secs(120);
+pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
 /// Time until the head of an answer, and between two pieces of a body.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Disk space that a download must leave free.
-pub(crate) const DISK_SPARE_BYTES: u64 = 64 * 1024 * 1024;
+pub(crate) const DISK_RESERVE_BYTES: u64 = 64 * 1024 * 1024;

@@ -20,25 +20,25 @@ pub enum Event {
 pub(crate) struct Meter<'a> {
     bytes: u64,
     bytes_here: Cell<u64>,
-    tell: &'a dyn Fn(&Event),
+    notify: &'a dyn Fn(&Event),
 }
 
 impl<'a> Meter<'a> {
-    pub(crate) fn new(bytes: u64, bytes_here: u64, tell: &'a dyn Fn(&Event)) -> Self {
-        Self { bytes, bytes_here: Cell::new(bytes_here), tell }
+    pub(crate) fn new(bytes: u64, bytes_here: u64, notify: &'a dyn Fn(&Event)) -> Self {
+        Self { bytes, bytes_here: Cell::new(bytes_here), notify }
     }
 
-    pub(crate) fn moved(&self, bytes: u64) {
+    pub(crate) fn add_bytes(&self, bytes: u64) {
         self.bytes_here.set(self.bytes_here.get().saturating_add(bytes));
-        self.tell(&Event::Moved { bytes_here: self.bytes_here.get(), bytes: self.bytes });
+        self.notify(&Event::Moved { bytes_here: self.bytes_here.get(), bytes: self.bytes });
     }
 
     /// Subtracts bytes that were counted but are not on disk after all.
-    pub(crate) fn lost(&self, bytes: u64) {
+    pub(crate) fn remove_bytes(&self, bytes: u64) {
         self.bytes_here.set(self.bytes_here.get().saturating_sub(bytes));
     }
 
-    pub(crate) fn tell(&self, event: &Event) {
-        (self.tell)(event);
+    pub(crate) fn notify(&self, event: &Event) {
+        (self.notify)(event);
     }
 }

@@ -12,7 +12,7 @@ use crate::limits::NAME_BYTES_MAX;
 /// A model's name: `owner/name`, `owner/name:tag`, or a short name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
-    shown: String,
+    text: String,
     owner: String,
     name: String,
     tag: Option<String>,
@@ -62,12 +62,12 @@ impl Reference {
         ))
     }
 
-    fn of(shown: &str, repository: &str, tag: Option<&str>) -> Result<Self, HubError> {
+    fn of(text: &str, repository: &str, tag: Option<&str>) -> Result<Self, HubError> {
         let wrong = || {
             HubError::new(
                 HubErrorKind::Usage,
                 format!(
-                    "{shown} is no model's name. Write OWNER/NAME, or OWNER/NAME:TAG for one of several GGUF files."
+                    "{text} is no model's name. Write OWNER/NAME, or OWNER/NAME:TAG for one of several GGUF files."
                 ),
             )
         };
@@ -76,7 +76,7 @@ impl Reference {
             return Err(wrong());
         }
         Ok(Self {
-            shown: shown.to_owned(),
+            text: text.to_owned(),
             owner: owner.to_owned(),
             name: name.to_owned(),
             tag: tag.map(str::to_ascii_lowercase),
@@ -125,7 +125,7 @@ impl Reference {
 
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown)
+        f.write_str(&self.text)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::api::Hub;
 use crate::choice::choose;
 use crate::error::{HubError, HubErrorKind};
 use crate::fetch::{DownloadPlan, Expected, fetch, with_retries};
-use crate::limits::{AT_A_TIME, DISK_SPARE_BYTES, NAME_BYTES_MAX};
+use crate::limits::{AT_A_TIME, DISK_RESERVE_BYTES, NAME_BYTES_MAX};
 use crate::meter::{Event, Meter};
 use crate::names::Reference;
 use crate::shelf::{Entry, Manifest, ModelStore, StoredFile, make_directory};
@@ -35,11 +35,11 @@ pub struct Order<'a> {
 ///
 /// # Errors
 /// What is missing, refused or wrong.
-pub async fn pull(order: &Order<'_>, tell: &dyn Fn(&Event)) -> Result<Entry, HubError> {
+pub async fn pull(order: &Order<'_>, notify: &dyn Fn(&Event)) -> Result<Entry, HubError> {
     check_revision(order.revision)?;
     let hub = Hub { client: order.client, endpoint: order.endpoint, token: order.token, model: order.model };
     let random = &*order.world.random;
-    let waiting = Meter::new(0, 0, tell);
+    let waiting = Meter::new(0, 0, notify);
     let listing = with_retries(&waiting, random, || hub.list(order.revision)).await?;
     let mut expected = Vec::new();
     for file in choose(order.model, listing.files)? {
@@ -50,10 +50,10 @@ pub async fn pull(order: &Order<'_>, tell: &dyn Fn(&Event)) -> Result<Entry, Hub
     let _lock = order.store.lock(order.model)?;
     if let Some(entry) = order.store.find(order.model).filter(|entry| is_that(entry, &expected)) {
         let bytes = entry.manifest.bytes;
-        tell(&Event::Begun { revision: listing.revision, files: expected.len(), bytes, bytes_here: bytes });
+        notify(&Event::Begun { revision: listing.revision, files: expected.len(), bytes, bytes_here: bytes });
         return Ok(entry);
     }
-    let files = bring(order, &hub, &listing.revision, &expected, tell).await?;
+    let files = bring(order, &hub, &listing.revision, &expected, notify).await?;
     let source = order.endpoint.to_string();
     let repository = order.model.repository();
     let mut manifest =
@@ -68,7 +68,7 @@ async fn bring(
     hub: &Hub<'_>,
     revision: &str,
     expected: &[Expected],
-    tell: &dyn Fn(&Event),
+    notify: &dyn Fn(&Event),
 ) -> Result<Vec<StoredFile>, HubError> {
     let directory = order.store.staging_directory(order.model);
     make_directory(&directory)?;
@@ -80,14 +80,14 @@ async fn bring(
     let bytes: u64 = expected.iter().map(|file| file.size).sum();
     let parts: u64 = missing.iter().map(|file| length(&file.part(&directory)).min(file.size)).sum();
     let bytes_here = parts + files.iter().map(|file| file.bytes).sum::<u64>();
-    room_for(&directory, bytes.saturating_sub(bytes_here))?;
+    check_disk_space(&directory, bytes.saturating_sub(bytes_here))?;
     let begun = Event::Begun { revision: revision.to_owned(), files: expected.len(), bytes, bytes_here };
-    tell(&begun);
-    let meter = Meter::new(bytes, bytes_here, tell);
-    let way =
+    notify(&begun);
+    let meter = Meter::new(bytes, bytes_here, notify);
+    let plan =
         DownloadPlan { hub, revision, directory: &directory, meter: &meter, random: &*order.world.random };
     let fetched: Vec<StoredFile> = stream::iter(&missing)
-        .map(|file| fetch(&way, file))
+        .map(|file| fetch(&plan, file))
         .buffer_unordered(AT_A_TIME)
         .try_collect()
         .await?;
@@ -136,11 +136,11 @@ fn check_revision(revision: &str) -> Result<(), HubError> {
     Err(HubError::new(HubErrorKind::Usage, text))
 }
 
-fn room_for(directory: &Path, bytes: u64) -> Result<(), HubError> {
+fn check_disk_space(directory: &Path, bytes: u64) -> Result<(), HubError> {
     // If the system does not report free space, the write will fail when it is full.
     let Ok(disk) = rustix::fs::statvfs(directory) else { return Ok(()) };
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    if free >= bytes.saturating_add(DISK_SPARE_BYTES) {
+    if free >= bytes.saturating_add(DISK_RESERVE_BYTES) {
         return Ok(());
     }
     let text = format!(

@@ -119,15 +119,15 @@ impl ModelStore {
     /// It is not on disk, another process uses it, or the disk fails.
     pub fn remove(&self, model: &Reference) -> Result<u64, HubError> {
         let _lock = self.lock(model)?;
-        let (place, coming) = (self.root.join(model.directory()), self.staging_directory(model));
-        let bytes = bytes_in(&place) + bytes_in(&coming);
-        if !place.exists() && !coming.exists() {
+        let (directory, coming) = (self.root.join(model.directory()), self.staging_directory(model));
+        let bytes = bytes_in(&directory) + bytes_in(&coming);
+        if !directory.exists() && !coming.exists() {
             return Err(HubError::new(
                 HubErrorKind::NotFound,
                 format!("{model} is not here. `tidegate models local` lists what is."),
             ));
         }
-        self.put_away(model, &place)?;
+        self.put_away(model, &directory)?;
         remove_all(&coming)?;
         Ok(bytes)
     }
@@ -142,11 +142,11 @@ impl ModelStore {
         let coming = self.staging_directory(model);
         drop_the_rest(&coming, manifest)?;
         write_synced(&coming.join(MANIFEST), &serde_json::to_vec_pretty(manifest).unwrap_or_default())?;
-        let place = self.root.join(model.directory());
-        self.put_away(model, &place)?;
-        fs::rename(&coming, &place).map_err(|error| HubError::disk(&place, &error))?;
+        let directory = self.root.join(model.directory());
+        self.put_away(model, &directory)?;
+        fs::rename(&coming, &directory).map_err(|error| HubError::disk(&directory, &error))?;
         sync_directory(&self.root)?;
-        Ok(Entry { directory: place, manifest: manifest.clone() })
+        Ok(Entry { directory, manifest: manifest.clone() })
     }
 
     /// Locks the model against other processes until the file is dropped, even by a crash.
@@ -163,15 +163,15 @@ impl ModelStore {
         Ok(file)
     }
 
-    fn put_away(&self, model: &Reference, place: &Path) -> Result<(), HubError> {
+    fn put_away(&self, model: &Reference, directory: &Path) -> Result<(), HubError> {
         let going = self.root.join(GOING);
         make_directory(&going)?;
         let gone = going.join(model.directory());
         remove_all(&gone)?;
-        match fs::rename(place, &gone) {
+        match fs::rename(directory, &gone) {
             Ok(()) => remove_all(&gone),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(HubError::disk(place, &error)),
+            Err(error) => Err(HubError::disk(directory, &error)),
         }
     }
 }

@@ -146,8 +146,8 @@ mod tests {
 
     #[test]
     fn a_wait_that_was_asked_for_is_kept() {
-        let asked = Outcome::Failed { error: "busy".into(), wait_ms: Some(30_000) };
-        let again = ending(&job(1, None), &POLICY, asked, 2_000, 0);
+        let outcome = Outcome::Failed { error: "busy".into(), wait_ms: Some(30_000) };
+        let again = ending(&job(1, None), &POLICY, outcome, 2_000, 0);
         assert_eq!(again, JobResult::Retry { unix_ms: 32_000, error: "busy".into() });
     }
 

@@ -68,13 +68,13 @@ impl Runner {
             }
             tokio::select! {
                 _ = stopped.changed() => {}
-                () = at_work.one_ended() => {}
+                () = at_work.join_one() => {}
                 () = tokio::time::sleep(JOB_POLL_EVERY), if !found => {}
                 () = std::future::ready(()), if found => {}
             }
         }
         // After the timeout the rest is aborted; another worker takes it again.
-        let _ = tokio::time::timeout(JOB_GOODBYE_MAX, at_work.all_ended()).await;
+        let _ = tokio::time::timeout(JOB_GOODBYE_MAX, at_work.join_all()).await;
         at_work.tasks.shutdown().await;
         self.release().await;
     }
@@ -177,7 +177,7 @@ impl RunningJobs {
     }
 
     /// Pending forever while nothing runs.
-    async fn one_ended(&mut self) {
+    async fn join_one(&mut self) {
         let id = match self.tasks.join_next_with_id().await {
             None => return std::future::pending().await,
             Some(Ok((id, ()))) => id,
@@ -190,9 +190,9 @@ impl RunningJobs {
         self.workspaces.remove(&id);
     }
 
-    async fn all_ended(&mut self) {
+    async fn join_all(&mut self) {
         while !self.tasks.is_empty() {
-            self.one_ended().await;
+            self.join_one().await;
         }
     }
 

@@ -27,7 +27,7 @@ pub struct LimitState {
     /// Monotonic time until which leases are valid.
     valid_until_us: AtomicU64,
     draining: AtomicBool,
-    /// Wakes the clerk (the lease client).
+    /// Wakes the lease client.
     pub(crate) lease_wakeup: Notify,
 }
 

@@ -8,7 +8,7 @@ const SHARED_MAX: usize = 15;
 /// Copies shorter than this cost as much as they save.
 const COPIED_MIN: usize = 4;
 const HASHED_BYTES: usize = 4;
-const PLACES: usize = 256;
+const HASH_SLOTS: usize = 256;
 /// The bound on a decoded record: none is longer.
 const LENGTH_MAX: usize = 1024 * 1024;
 
@@ -17,24 +17,24 @@ const LENGTH_MAX: usize = 1024 * 1024;
 pub struct Template {
     bytes: Vec<u8>,
     /// One past the last offset of a sequence with this hash; zero if there is none.
-    places: Box<[u16; PLACES]>,
+    offsets: Box<[u16; HASH_SLOTS]>,
 }
 
 impl Template {
     #[must_use]
     pub fn new(bytes: Vec<u8>) -> Self {
-        let mut places = Box::new([0; PLACES]);
-        for (place, four) in (1..=u16::MAX).zip(bytes.windows(HASHED_BYTES)) {
-            if let Some(slot) = places.get_mut(hash(four)) {
-                *slot = place;
+        let mut offsets = Box::new([0; HASH_SLOTS]);
+        for (offset, four) in (1..=u16::MAX).zip(bytes.windows(HASHED_BYTES)) {
+            if let Some(slot) = offsets.get_mut(hash(four)) {
+                *slot = offset;
             }
         }
-        Self { bytes, places }
+        Self { bytes, offsets }
     }
 
     #[must_use]
     pub fn difference(&self, bytes: &[u8]) -> Vec<u8> {
-        let mut told = Vec::with_capacity(bytes.len() / 2);
+        let mut encoded = Vec::with_capacity(bytes.len() / 2);
         let (mut at, mut new_from, mut expected) = (0, 0, 0);
         while at < bytes.len() {
             let rest = bytes.get(at..).unwrap_or_default();
@@ -43,34 +43,37 @@ impl Template {
                 at += 1;
                 continue;
             }
-            step(&mut told, bytes.get(new_from..at).unwrap_or_default(), count);
+            step(&mut encoded, bytes.get(new_from..at).unwrap_or_default(), count);
             if count > 0 {
                 let jump = from.cast_signed() - (expected + (at - new_from)).cast_signed();
-                write_varint(&mut told, (jump.wrapping_shl(1) ^ (jump >> (isize::BITS - 1))).cast_unsigned());
+                write_varint(
+                    &mut encoded,
+                    (jump.wrapping_shl(1) ^ (jump >> (isize::BITS - 1))).cast_unsigned(),
+                );
             }
             (expected, at) = (from + count, at + count);
             new_from = at;
         }
         if new_from < bytes.len() {
-            step(&mut told, bytes.get(new_from..).unwrap_or_default(), 0);
+            step(&mut encoded, bytes.get(new_from..).unwrap_or_default(), 0);
         }
-        told
+        encoded
     }
 
     /// Decodes a difference; `None` if it can't have been encoded against this template.
     #[must_use]
-    pub fn apply(&self, mut told: &[u8]) -> Option<Vec<u8>> {
-        let mut made = Vec::with_capacity(self.bytes.len() + told.len());
+    pub fn apply(&self, mut encoded: &[u8]) -> Option<Vec<u8>> {
+        let mut made = Vec::with_capacity(self.bytes.len() + encoded.len());
         let mut expected = 0_usize;
-        while let Some((shared, rest)) = told.split_first() {
-            told = rest;
-            let new = read_count(usize::from(shared >> 4), &mut told)?;
-            let copied = read_count(usize::from(shared & 15), &mut told)?;
-            let (fresh, rest) = told.split_at_checked(new)?;
-            told = rest;
+        while let Some((shared, rest)) = encoded.split_first() {
+            encoded = rest;
+            let new = read_count(usize::from(shared >> 4), &mut encoded)?;
+            let copied = read_count(usize::from(shared & 15), &mut encoded)?;
+            let (fresh, rest) = encoded.split_at_checked(new)?;
+            encoded = rest;
             made.extend_from_slice(fresh);
             if copied > 0 {
-                let zigzag = read_varint(&mut told)?;
+                let zigzag = read_varint(&mut encoded)?;
                 let jump = (zigzag >> 1).cast_signed() ^ -((zigzag & 1).cast_signed());
                 let from = expected.checked_add(new)?.checked_add_signed(jump)?;
                 let end = from.checked_add(copied)?;
@@ -92,8 +95,8 @@ impl Template {
             return (expected, in_place);
         }
         let Some(four) = wanted.get(..HASHED_BYTES) else { return (expected, in_place) };
-        let place = self.places.get(hash(four)).copied().unwrap_or(0);
-        match usize::from(place).checked_sub(1) {
+        let offset = self.offsets.get(hash(four)).copied().unwrap_or(0);
+        match usize::from(offset).checked_sub(1) {
             Some(from) => (from, self.common(wanted, from)),
             None => (expected, in_place),
         }
@@ -110,35 +113,35 @@ fn hash(four: &[u8]) -> usize {
     usize::try_from((mixed >> 12) & 0xFF).unwrap_or(0)
 }
 
-fn step(told: &mut Vec<u8>, new: &[u8], copied: usize) {
+fn step(out: &mut Vec<u8>, new: &[u8], copied: usize) {
     let (high, low) = (new.len().min(SHARED_MAX), copied.min(SHARED_MAX));
-    told.push(u8::try_from(high << 4 | low).unwrap_or(u8::MAX));
+    out.push(u8::try_from(high << 4 | low).unwrap_or(u8::MAX));
     for (count, shared) in [(new.len(), high), (copied, low)] {
         if shared == SHARED_MAX {
-            write_varint(told, count - SHARED_MAX);
+            write_varint(out, count - SHARED_MAX);
         }
     }
-    told.extend_from_slice(new);
+    out.extend_from_slice(new);
 }
 
-fn read_count(shared: usize, told: &mut &[u8]) -> Option<usize> {
-    if shared < SHARED_MAX { Some(shared) } else { read_varint(told)?.checked_add(SHARED_MAX) }
+fn read_count(shared: usize, bytes: &mut &[u8]) -> Option<usize> {
+    if shared < SHARED_MAX { Some(shared) } else { read_varint(bytes)?.checked_add(SHARED_MAX) }
 }
 
 /// Appends a LEB128 number: seven bits per byte, the low ones first.
-pub fn write_varint(told: &mut Vec<u8>, mut value: usize) {
+pub fn write_varint(out: &mut Vec<u8>, mut value: usize) {
     while value >= 0x80 {
-        told.push((value & 0x7F | 0x80).to_le_bytes()[0]);
+        out.push((value & 0x7F | 0x80).to_le_bytes()[0]);
         value >>= 7;
     }
-    told.push(value.to_le_bytes()[0]);
+    out.push(value.to_le_bytes()[0]);
 }
 
-pub fn read_varint(told: &mut &[u8]) -> Option<usize> {
+pub fn read_varint(bytes: &mut &[u8]) -> Option<usize> {
     let (mut value, mut shift) = (0_usize, 0_u32);
     loop {
-        let (byte, rest) = told.split_first()?;
-        *told = rest;
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
         value |= usize::from(byte & 0x7F).checked_shl(shift)?;
         if byte & 0x80 == 0 {
             return Some(value);
@@ -170,8 +173,8 @@ mod tests {
         ];
         for template in [template.as_slice(), &[], &[1, 2, 3]].map(|bytes| Template::new(bytes.to_vec())) {
             for bytes in cases {
-                let told = template.difference(bytes);
-                assert_eq!(template.apply(&told).as_deref(), Some(bytes), "{told:?}");
+                let encoded = template.difference(bytes);
+                assert_eq!(template.apply(&encoded).as_deref(), Some(bytes), "{encoded:?}");
             }
         }
         let template = Template::new(template);

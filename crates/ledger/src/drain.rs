@@ -265,9 +265,9 @@ fn read_piece(segment: &LiveSegment, offset: u64, written: u64, window: &mut Vec
     if window.len() < length {
         window.resize(length, 0);
     }
-    let place = window.get_mut(..length).unwrap_or_default();
-    let count = segment.file.read_at(place, offset)?;
-    let bytes = place.get(..count).unwrap_or_default();
+    let buffer = window.get_mut(..length).unwrap_or_default();
+    let count = segment.file.read_at(buffer, offset)?;
+    let bytes = buffer.get(..count).unwrap_or_default();
     let mut piece = Piece::default();
     let mut frames = parse_records(bytes, seed(segment.epoch, segment.number));
     let mut settled = Vec::new();

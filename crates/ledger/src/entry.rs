@@ -409,8 +409,8 @@ pub(crate) mod tests {
 
     #[test]
     fn a_reason_stands_behind_the_rest_where_the_version_before_ends() {
-        let told = Ending { reason: Some(reason()), ..ending() };
-        let (with, without) = (state().settle(told), state().settle(ending()));
+        let with_reason = Ending { reason: Some(reason()), ..ending() };
+        let (with, without) = (state().settle(with_reason), state().settle(ending()));
         let bytes = |record: &MeterRecord| postcard::to_allocvec(record).unwrap();
         assert!(bytes(&with).starts_with(&bytes(&without)), "the version before reads the beginning alone");
         assert_eq!(postcard::from_bytes::<MeterRecord>(&bytes(&with)).unwrap(), with);

@@ -309,13 +309,13 @@ fn fee_lines(tariff: &Tariff, used: &ProfileMonth) -> impl Iterator<Item = Invoi
 
 /// A line for each model, and one for the remainder of the profile's total: together they equal it.
 fn token_lines(used: &ProfileMonth) -> Vec<InvoiceLine> {
-    let told = used.models.iter().fold(Counted::default(), |sum, (_, counted)| sum.plus(*counted));
+    let listed = used.models.iter().fold(Counted::default(), |sum, (_, counted)| sum.plus(*counted));
     let mut lines: Vec<_> = used
         .models
         .iter()
         .map(|(model, counted)| InvoiceLine::of_tokens(used.profile, Some(model.clone()), *counted))
         .collect();
-    let rest = used.whole.without(told);
+    let rest = used.whole.without(listed);
     if rest != Counted::default() {
         lines.push(InvoiceLine::of_tokens(used.profile, None, rest));
     }

@@ -121,11 +121,11 @@ fn whatever_is_altered_is_told() {
     assert!(!altered(&|copy| copy.total.0 -= 1).is_empty());
     // Line and total agree, but there was less credit, or more.
     for more in [-1, 1] {
-        let told = altered(&|copy| {
+        let mismatches = altered(&|copy| {
             copy.lines.last_mut().unwrap().amount.0 -= more;
             copy.total.0 -= more;
         });
-        assert_eq!(told.iter().map(|found| found.line.as_str()).collect::<Vec<_>>(), ["credit"]);
+        assert_eq!(mismatches.iter().map(|found| found.line.as_str()).collect::<Vec<_>>(), ["credit"]);
     }
     assert!(!altered(&|copy| copy.tariff.byok.requests.included = 0).is_empty());
 }
@@ -138,10 +138,10 @@ proptest! {
     /// Whichever models get lines of their own, the lines of a profile add up to its total.
     #[test]
     fn lines_come_to_the_whole(
-        parts in prop::collection::vec(any_counted(), 0..6), told in 0_usize..6, credit in 0_i64..1 << 40,
+        parts in prop::collection::vec(any_counted(), 0..6), listed in 0_usize..6, credit in 0_i64..1 << 40,
     ) {
         let whole = parts.iter().fold(Counted::default(), |sum, part| sum.plus(*part));
-        let models = parts.iter().take(told).enumerate().map(|(at, part)| (format!("m{at}"), *part)).collect();
+        let models = parts.iter().take(listed).enumerate().map(|(at, part)| (format!("m{at}"), *part)).collect();
         let used = ProfileMonth { profile: Profile::ManagedProvider, whole, models };
         let month = Month { profiles: vec![used], acts: 9 };
         let invoice = Invoice::compute(period(), tariff(), &month, &[], Nanos(credit));

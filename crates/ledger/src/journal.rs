@@ -283,7 +283,7 @@ impl Journal {
     }
 
     /// Whether `bytes` fit in addition to everything reserved for terminal records.
-    pub(crate) fn has_spare(&self, bytes: u64) -> bool {
+    pub(crate) fn has_capacity(&self, bytes: u64) -> bool {
         let mut inner = self.inner.borrow_mut();
         inner.backlog.is_empty() && self.has_room(&mut inner, bytes)
     }

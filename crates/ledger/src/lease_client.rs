@@ -122,7 +122,7 @@ impl LeaseClient {
                 && let Err(error) = self.centre.report_exhausted(pool.budget, pool.period_unix_ms).await
             {
                 tracing::debug!(%error, budget = %pool.budget, "that a budget is reached could not be kept yet");
-                pool.refusal_not_told();
+                pool.clear_refusal_reported();
             }
         }
         if !calls.is_empty() {

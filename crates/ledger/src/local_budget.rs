@@ -2,7 +2,7 @@
 //! centre.
 //!
 //! A state machine per budget, behind its own lock. Time is an argument; whoever carries calls to the centre
-//! (the clerk, or a simulation) fetches the next one and reports its result.
+//! (the lease client, or a simulation) fetches the next one and reports its result.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -60,10 +60,10 @@ struct State {
     sequence: u64,
     /// A call that was sent and is not answered for certain: nothing else is sent before it is.
     in_doubt: Option<LeaseOp>,
-    under_way: bool,
+    in_flight: bool,
     answered_us: u64,
     /// The last slice: below a quarter of it, the next is requested. What is held here when a budget runs out
-    /// has to be recalled, so it is little; a quarter lasts until the clerk's next poll.
+    /// has to be recalled, so it is little; a quarter lasts until the lease client's next poll.
     slice: i64,
     ask_after_us: u64,
     /// The smallest need that the centre last had too little for.
@@ -183,10 +183,12 @@ impl LocalBudget {
         // A reply from before the centre became unreachable does not count.
         let is_too_little = state.too_little_for.is_some_and(|need| least.max(1) >= need);
         let knows = is_too_little && !state.unreachable && now_us < state.ask_after_us;
-        match () {
-            () if state.waiting.len() >= BUDGET_WAITING_MAX => Outlook::Crowded,
-            () if knows && !settles && !state.elsewhere => Outlook::Exhausted,
-            () => Outlook::Wait,
+        if state.waiting.len() >= BUDGET_WAITING_MAX {
+            Outlook::Crowded
+        } else if knows && !settles && !state.elsewhere {
+            Outlook::Exhausted
+        } else {
+            Outlook::Wait
         }
     }
 
@@ -212,7 +214,7 @@ impl LocalBudget {
         is_news
     }
 
-    pub(crate) fn refusal_not_told(&self) {
+    pub(crate) fn clear_refusal_reported(&self) {
         self.lock().refusal_reported = false;
     }
 
@@ -220,7 +222,7 @@ impl LocalBudget {
     /// the process, or if the centre recalled the budget.
     pub fn next_call(&self, now_us: u64, now_unix_ms: u64, gives_all: bool) -> Option<LeaseOp> {
         let mut state = self.lock();
-        if state.under_way {
+        if state.in_flight {
             return None;
         }
         let is_over = self.ends_unix_ms.is_some_and(|end| now_unix_ms >= end);
@@ -230,14 +232,14 @@ impl LocalBudget {
             state.available -= amount;
         }
         state.in_doubt = Some(call);
-        state.under_way = true;
+        state.in_flight = true;
         Some(call)
     }
 
     /// The centre's reply to an ask.
     pub fn granted(&self, grant: Grant, now_us: u64) {
         let mut state = self.lock();
-        let Some(LeaseOp::Ask(ask)) = state.in_doubt.filter(|_| state.under_way) else { return };
+        let Some(LeaseOp::Ask(ask)) = state.in_doubt.filter(|_| state.in_flight) else { return };
         if ask.sequence != grant.sequence {
             return;
         }
@@ -270,7 +272,7 @@ impl LocalBudget {
     /// Whether the call was applied is not known: the same is sent again.
     pub fn failed(&self, now_us: u64) {
         let mut state = self.lock();
-        state.under_way = false;
+        state.in_flight = false;
         state.unreachable = true;
         state.ask_after_us = now_us + ASK_EXHAUSTED_US;
         drop(state);
@@ -280,7 +282,7 @@ impl LocalBudget {
     /// The centre reclaimed the lease: what is left of it here can't be spent.
     pub fn forget(&self) {
         let mut state = self.lock();
-        if !state.under_way {
+        if !state.in_flight {
             state.available = state.available.min(0);
             state.in_doubt = None;
         }
@@ -323,7 +325,7 @@ impl State {
 
     fn answered(&mut self) {
         self.in_doubt = None;
-        self.under_way = false;
+        self.in_flight = false;
         self.unreachable = false;
     }
 

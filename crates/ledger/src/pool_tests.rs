@@ -25,7 +25,7 @@ fn budget() -> Budget {
     }
 }
 
-/// Answers the call that is due, as the clerk does; `amount` is what the centre grants.
+/// Answers the call that is due, as the lease client does; `amount` is what the centre grants.
 fn answer(pool: &LocalBudget, amount: Option<i64>, now_us: u64) {
     let call = pool.next_call(now_us, 0, false).expect("a call is due");
     match (call, amount) {

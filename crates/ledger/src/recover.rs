@@ -168,10 +168,10 @@ impl Replay<'_> {
         let mut start = HEADER_BYTES as u64;
         for raw in frames_of(&bytes, &segment.header) {
             let end = (HEADER_BYTES + raw.end) as u64;
-            let place = EntryLocation { segment: index, offset: start, bytes: index_of(end - start) };
+            let location = EntryLocation { segment: index, offset: start, bytes: index_of(end - start) };
             start = end;
             self.report.entries += 1;
-            self.entry(&raw, place, segment.position(end));
+            self.entry(&raw, location, segment.position(end));
             if self.settled.len() >= BATCH_RECORDS_MAX {
                 self.apply_settled(segment.position(end)).await?;
             }
@@ -179,14 +179,14 @@ impl Replay<'_> {
         self.apply_settled(segment.position(start)).await
     }
 
-    fn entry(&mut self, raw: &RawEntry<'_>, place: EntryLocation, end: JournalPosition) {
+    fn entry(&mut self, raw: &RawEntry<'_>, location: EntryLocation, end: JournalPosition) {
         match raw.kind {
             KIND_STATE => {
-                self.open.insert(raw.trace, OpenTab { state: place, checkpoint: None });
+                self.open.insert(raw.trace, OpenTab { state: location, checkpoint: None });
             }
             KIND_CHECKPOINT => {
                 if let Some(tab) = self.open.get_mut(&raw.trace) {
-                    tab.checkpoint = Some(place);
+                    tab.checkpoint = Some(location);
                 }
             }
             KIND_SETTLED => {
@@ -254,8 +254,8 @@ impl Replay<'_> {
 /// current time, so that repeating it gives the same record.
 fn read_tab(segments: &[LeftoverSegment], tab: OpenTab) -> Result<Option<MeterRecord>, RecoveryError> {
     let Some(Entry::State(mut state)) = read_entry(segments, tab.state)? else { return Ok(None) };
-    if let Some(place) = tab.checkpoint
-        && let Some(Entry::Checkpoint(checkpoint)) = read_entry(segments, place)?
+    if let Some(location) = tab.checkpoint
+        && let Some(Entry::Checkpoint(checkpoint)) = read_entry(segments, location)?
     {
         state.checkpoint = *checkpoint;
     }
@@ -285,10 +285,10 @@ fn interrupted(state: TabState) -> MeterRecord {
     state.settle(ending)
 }
 
-fn read_entry(segments: &[LeftoverSegment], place: EntryLocation) -> Result<Option<Entry>, RecoveryError> {
-    let Some(segment) = segments.get(place.segment) else { return Ok(None) };
-    let mut bytes = vec![0; place.bytes];
-    let count = at(&segment.path, segment.file.read_at(&mut bytes, place.offset))?;
+fn read_entry(segments: &[LeftoverSegment], location: EntryLocation) -> Result<Option<Entry>, RecoveryError> {
+    let Some(segment) = segments.get(location.segment) else { return Ok(None) };
+    let mut bytes = vec![0; location.bytes];
+    let count = at(&segment.path, segment.file.read_at(&mut bytes, location.offset))?;
     bytes.truncate(count);
     Ok(parse_records(&bytes, segment.header.seed()).next().and_then(|raw| Entry::decode(&raw)))
 }

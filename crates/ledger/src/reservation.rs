@@ -303,10 +303,10 @@ fn shared_out(shared: &LimitState, limits: Limits) -> Limits {
     }
 }
 
-/// A place in the queue, left on every way out.
-struct Place<'a>(&'a LocalBudget, Ticket);
+/// A slot in the queue, given up on every exit.
+struct QueueSlot<'a>(&'a LocalBudget, Ticket);
 
-impl Drop for Place<'_> {
+impl Drop for QueueSlot<'_> {
     fn drop(&mut self) {
         self.0.leave(self.1);
     }
@@ -326,7 +326,7 @@ async fn wait(
         return Err(reached());
     }
     let Some(ticket) = pool.enqueue(least, most, now_us()) else { return Err(reached()) };
-    let place = Place(pool, ticket);
+    let queued = QueueSlot(pool, ticket);
     loop {
         let changed = pool.changed.notified();
         tokio::pin!(changed);
@@ -338,13 +338,13 @@ async fn wait(
             return Ok(taken);
         }
         if pool.outlook(least, now_us()) == Outlook::Exhausted {
-            drop(place);
+            drop(queued);
             return Err(reached());
         }
         shared.lease_wakeup.notify_one();
         if timeout_at(until, changed).await.is_err() {
             tracing::debug!(?pool, "a request waited in vain for a budget");
-            drop(place);
+            drop(queued);
             return Err(if pool.is_centre_reachable(now_us()) {
                 reached()
             } else {

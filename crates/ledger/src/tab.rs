@@ -73,7 +73,7 @@ pub struct StartedAttempt {
 
 /// How an attempt starts.
 enum Start {
-    Begun(Result<(u32, Appended), Box<Fault>>),
+    Started(Result<(u32, Appended), Box<Fault>>),
     /// Money has to be reserved first.
     Bounded(Box<Intent>),
 }
@@ -224,12 +224,12 @@ impl Tab {
         // Started here if no budget applies: the future is part of every request's, and must not be large
         // enough for an intent.
         let start = match self.reservation {
-            None => Start::Begun(self.begin(intent)),
+            None => Start::Started(self.begin(intent)),
             Some(_) => Start::Bounded(Box::new(intent)),
         };
         async move {
             let begun = match start {
-                Start::Begun(begun) => begun,
+                Start::Started(begun) => begun,
                 Start::Bounded(intent) => {
                     Box::pin(self.reserve(&intent)).await?;
                     self.begin(*intent)
@@ -256,9 +256,10 @@ impl Tab {
         let profile = intent.principal.profile();
         let charge = |usage: &Usage| crate::price::charge(profile, intent.rates, intent.markup_bps, usage);
         // A stream may start with less, since it can be cut when the money ends.
-        let least = match self.state.stream {
-            true => Usage { output: most.output.min(STREAM_BEGINS_TOKENS), ..most },
-            false => most,
+        let least = if self.state.stream {
+            Usage { output: most.output.min(STREAM_BEGINS_TOKENS), ..most }
+        } else {
+            most
         };
         let ceiling = Ceiling { profile, most: charge(&most), least: charge(&least) };
         let (state, journal) = (&self.state, &self.journal);
@@ -352,7 +353,7 @@ impl Tab {
         let reason = Reason::of(fault);
         let texts = [Some(&reason.message), reason.fix.as_ref(), reason.param.as_ref()];
         let bytes: usize = texts.into_iter().flatten().map(String::len).sum();
-        self.journal.has_spare(RESERVE_REASON_BYTES + bytes as u64).then_some(reason)
+        self.journal.has_capacity(RESERVE_REASON_BYTES + bytes as u64).then_some(reason)
     }
 
     fn settle(&mut self, ending: &Ending) -> PendingWrite {

@@ -73,7 +73,7 @@ where
     F: Future<Output = Response<ReplyBody>>,
 {
     let Keyed { key, path, dialect, trace, body } = keyed;
-    let asked = KeyedRequest {
+    let request = KeyedRequest {
         workspace: caller.workspace().id,
         project: caller.project().id,
         path: path.to_owned().into(),
@@ -81,8 +81,8 @@ where
         body,
         request: trace,
     };
-    match claim(&core.answers, asked).await {
-        Ok(KeyClaim::First(held)) => watched(held, trip().await, trace),
+    match claim(&core.answers, request).await {
+        Ok(KeyClaim::First(held)) => watch_answer(held, trip().await, trace),
         Ok(KeyClaim::Repeat(answer)) => {
             core.counters.answered(answer.status);
             core.counters.replayed();
@@ -105,8 +105,8 @@ pub enum KeyClaim {
 ///
 /// # Errors
 /// 409 while it is being answered or for another body, 503 where the store can't tell.
-pub async fn claim(keeper: &Arc<dyn AnswerStore>, asked: KeyedRequest) -> Result<KeyClaim, Box<Fault>> {
-    Err(Box::new(match keeper.claim(asked).await {
+pub async fn claim(keeper: &Arc<dyn AnswerStore>, request: KeyedRequest) -> Result<KeyClaim, Box<Fault>> {
+    Err(Box::new(match keeper.claim(request).await {
         Claimed::Acquired(claim) => {
             let held = ClaimGuard { keeper: Arc::clone(keeper), claim: Some(claim) };
             return Ok(KeyClaim::First(held));
@@ -175,7 +175,7 @@ pub fn replay(answer: StoredAnswer) -> (StatusCode, HeaderMap, Bytes) {
 }
 
 /// Only a successful answer is stored; any other one releases its key.
-fn watched(held: ClaimGuard, mut answer: Response<ReplyBody>, trace: TraceId) -> Response<RecordedBody> {
+fn watch_answer(held: ClaimGuard, mut answer: Response<ReplyBody>, trace: TraceId) -> Response<RecordedBody> {
     if !answer.status().is_success() {
         return answer.map(RecordedBody::plain);
     }
@@ -185,7 +185,7 @@ fn watched(held: ClaimGuard, mut answer: Response<ReplyBody>, trace: TraceId) ->
     if too_long {
         // The length of a stream is unknown when its head is sent.
         mark_not_stored(answer.headers_mut());
-        tell_too_long(trace, body_bytes_max);
+        warn_too_long(trace, body_bytes_max);
         return answer.map(RecordedBody::plain);
     }
     let watch = Watch {
@@ -202,8 +202,8 @@ fn watched(held: ClaimGuard, mut answer: Response<ReplyBody>, trace: TraceId) ->
 /// Marks a response as the first under its key; returns the headers to store.
 pub fn first_headers(headers: &mut HeaderMap) -> Vec<(String, Vec<u8>)> {
     headers.insert(REPLAY, HeaderValue::from_static("false"));
-    let kept = headers.iter().filter(|(name, _)| **name != CONNECTION && **name != DATE);
-    kept.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect()
+    let stored = headers.iter().filter(|(name, _)| **name != CONNECTION && **name != DATE);
+    stored.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect()
 }
 
 /// Marks a response as not stored under its key.
@@ -211,7 +211,7 @@ pub fn mark_not_stored(headers: &mut HeaderMap) {
     headers.insert(KEPT, HeaderValue::from_static("false"));
 }
 
-fn tell_too_long(trace: TraceId, body_bytes_max: usize) {
+fn warn_too_long(trace: TraceId, body_bytes_max: usize) {
     tracing::warn!(request = %trace, body_bytes_max, "an answer under an idempotency key is too long to be kept");
 }
 
@@ -328,7 +328,7 @@ impl RecordedBody {
     fn collect(&mut self, piece: &Bytes) {
         let State::Watching(watch) = &mut self.state else { return };
         if watch.body.len() + piece.len() > watch.body_bytes_max {
-            tell_too_long(watch.trace, watch.body_bytes_max);
+            warn_too_long(watch.trace, watch.body_bytes_max);
             self.state = State::Plain;
         } else {
             watch.body.push(piece);

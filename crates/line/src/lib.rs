@@ -125,8 +125,8 @@ pub fn serve(
 ) -> impl Future<Output = Response<ReplyBody>> + use<'_> {
     let (trace, dialect) = (inbound.trace, inbound.dialect);
     // Not an `async` block: its future would hold the future of `run_pipeline` twice and copy it.
-    run_pipeline(core, inbound, caller).map(move |said| {
-        let response = match said {
+    run_pipeline(core, inbound, caller).map(move |result| {
+        let response = match result {
             Ok(response) => response,
             Err(EarlyExit::BeforeAdmission(fault)) => return refuse(core, dialect, &fault, trace),
             Err(EarlyExit::RateLimited(bounded)) => {

@@ -78,8 +78,8 @@ fn midnight(text: &str) -> Option<u64> {
 }
 
 fn unknown(id: &str) -> Fault {
-    let shown: String = id.chars().take(128).collect();
-    let message = format!("There is no model \"{shown}\" that this key may use.");
+    let clipped: String = id.chars().take(128).collect();
+    let message = format!("There is no model \"{clipped}\" that this key may use.");
     Fault::new(FaultClass::NotFound, "model_not_found", message)
         .fix("List the models at /v1/models and use one of their ids.")
         .param("model")

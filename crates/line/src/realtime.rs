@@ -43,7 +43,7 @@ pub async fn open_session(
     peer: IpAddr,
 ) -> Result<(HeaderMap, Session), Response<ReplyBody>> {
     let (trace, dialect) = (inbound.trace, inbound.dialect);
-    let asked = SessionRequest {
+    let request = SessionRequest {
         core: Rc::clone(core),
         headers: inbound.headers.clone(),
         peer,
@@ -68,7 +68,7 @@ pub async fn open_session(
     let mut headers = fill(opened.header_map, trace, Some(opened.first.served()));
     headers.extend(opened.upstream_headers);
     headers.extend(standings(opened.first.tab(), dialect));
-    Ok((headers, Session::new(asked, opened.socket, opened.first)))
+    Ok((headers, Session::new(request, opened.socket, opened.first)))
 }
 
 async fn open(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Result<execute::OpenSession, EarlyExit> {

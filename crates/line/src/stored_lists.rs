@@ -37,12 +37,12 @@ pub async fn kept(
     } else {
         read(owner, kind, query)
     };
-    let asked = match read {
-        Ok(asked) => asked,
+    let request = match read {
+        Ok(request) => request,
         Err(fault) => return refuse(core, dialect, &fault, trace),
     };
-    let (wanted, is_oldest_first) = (asked.limit, asked.oldest_first);
-    let page = ObjectListQuery { limit: wanted + 1, ..asked };
+    let (wanted, is_oldest_first) = (request.limit, request.oldest_first);
+    let page = ObjectListQuery { limit: wanted + 1, ..request };
     let Some(mut rows) = core.deps.objects.list(page).await else {
         let fault = Fault::new(FaultClass::Unavailable, "store_unavailable", "The list can't be read now.");
         let fault = fault.fix("Send the request again in a moment.").retry_after_ms(1_000);
@@ -54,7 +54,7 @@ pub async fn kept(
     if kind == StoredObjectKind::MessageBatch && is_oldest_first {
         rows.reverse();
     }
-    let body = written(kind, &rows, has_more);
+    let body = render_page(kind, &rows, has_more);
     let mut headers = served_headers(trace, None);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     core.counters.answered(200);
@@ -62,7 +62,7 @@ pub async fn kept(
 }
 
 /// A page in the vendor's format.
-fn written(kind: StoredObjectKind, rows: &[(StoredObjectId, StoredObject)], has_more: bool) -> String {
+fn render_page(kind: StoredObjectKind, rows: &[(StoredObjectId, StoredObject)], has_more: bool) -> String {
     let data: Vec<&str> = rows.iter().map(|(_, object)| &*object.list_entry).collect();
     let data = data.join(",");
     if kind == StoredObjectKind::ContentBatch {

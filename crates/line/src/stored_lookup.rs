@@ -34,13 +34,14 @@ pub(crate) fn names(caller: &Caller, call: &Call) -> Option<Names> {
     }
     let (workspace, project) = (caller.workspace().id, caller.project().id);
     let owner = ObjectOwner { workspace, project };
-    let of = request.stored.as_ref().map(|stored| match call.operation().is_kept() {
-        // An id of one kind is not valid where another kind is expected.
-        true => {
+    let of = request.stored.as_ref().map(|stored| {
+        if call.operation().is_kept() {
+            // An id of one kind is not valid where another kind is expected.
             let is_of_kind = |id: &StoredObjectId| Some(id.kind) == call.names_kind();
             Name::Kept(owner, stored.id.parse().ok().filter(is_of_kind))
+        } else {
+            Name::Answer(ResponseName { workspace, project, id: stored.id.clone() })
         }
-        false => Name::Answer(ResponseName { workspace, project, id: stored.id.clone() }),
     });
     Some(Names { of, files: names_files.then_some(owner) })
 }
@@ -118,10 +119,10 @@ async fn keeper(core: &Core, owner: ObjectOwner, call: &Call) -> (Result<FilesKe
 }
 
 /// The provider is never asked for a file that is not this project's: it may be another customer's.
-fn no_such(id: &str, place: &str) -> Box<Fault> {
-    let shown: String = id.chars().filter(|letter| !letter.is_control()).take(64).collect();
-    let message = format!("There is no file '{shown}' here, which {place} names.");
-    let fault = Fault::new(FaultClass::NotFound, "file_not_found", message).param(place.to_owned());
+fn no_such(id: &str, path: &str) -> Box<Fault> {
+    let printable: String = id.chars().filter(|letter| !letter.is_control()).take(64).collect();
+    let message = format!("There is no file '{printable}' here, which {path} names.");
+    let fault = Fault::new(FaultClass::NotFound, "file_not_found", message).param(path.to_owned());
     Box::new(fault.fix("Upload it with POST /v1/files, and use the id of the answer."))
 }
 
@@ -131,9 +132,9 @@ fn apart(first: &str, other: &str) -> Box<Fault> {
     Box::new(fault.fix("Upload both to the same one: name a provider or a model with each upload."))
 }
 
-fn too_many(place: &str) -> Box<Fault> {
-    let message = format!("More than {FILES_NAMED_MAX} files are named, the first of those at {place}.");
-    let fault = Fault::new(FaultClass::BadRequest, "too_many_files", message).param(place.to_owned());
+fn too_many(path: &str) -> Box<Fault> {
+    let message = format!("More than {FILES_NAMED_MAX} files are named, the first of those at {path}.");
+    let fault = Fault::new(FaultClass::BadRequest, "too_many_files", message).param(path.to_owned());
     Box::new(fault.fix("Name fewer files in one request."))
 }
 

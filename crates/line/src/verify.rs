@@ -22,8 +22,8 @@ pub async fn probe(core: &Rc<Core>, target: VerifyTarget, models: Vec<String>) -
 }
 
 /// Reads an object from a provider, for billing; the pieces are sent to the caller as they arrive.
-pub async fn poll_object(core: &Rc<Core>, target: VerifyTarget, asked: StoredPoll, shown: PollSink) {
-    execute::poll_object(&target, asked, &shown, &core.deps).await;
+pub async fn poll_object(core: &Rc<Core>, target: VerifyTarget, poll: StoredPoll, sink: PollSink) {
+    execute::poll_object(&target, poll, &sink, &core.deps).await;
 }
 
 /// Queries one of our own runtimes, or sends it a command.
@@ -33,7 +33,7 @@ pub async fn poll_object(core: &Rc<Core>, target: VerifyTarget, asked: StoredPol
 pub async fn call_runtime(
     core: &Rc<Core>,
     target: VerifyTarget,
-    asked: RuntimeRequest,
+    request: RuntimeRequest,
 ) -> Result<RuntimeReply, Box<Fault>> {
-    execute::call_runtime(&target, asked, &core.deps).await
+    execute::call_runtime(&target, request, &core.deps).await
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::body::NodeBody;
 use crate::routes::DIALECTS;
-use crate::said::written;
+use crate::said::json_response;
 use crate::train::Offers;
 
 type Answer = Result<Response<NodeBody>, Box<Fault>>;
@@ -82,7 +82,7 @@ struct Capability {
 }
 
 pub(crate) async fn models(runtime: &dyn Runtime) -> Answer {
-    written(StatusCode::OK, &List { object: "list", data: rows(runtime).await? })
+    json_response(StatusCode::OK, &List { object: "list", data: rows(runtime).await? })
 }
 
 /// The model names that requests may use.
@@ -92,7 +92,7 @@ pub(crate) async fn names(runtime: &dyn Runtime) -> Result<Vec<String>, Box<Faul
 
 pub(crate) async fn model(runtime: &dyn Runtime, id: &str) -> Answer {
     match rows(runtime).await?.into_iter().find(|model| model.id == id) {
-        Some(model) => written(StatusCode::OK, &model),
+        Some(model) => json_response(StatusCode::OK, &model),
         None => Err(Box::new(
             Fault::new(FaultClass::NotFound, "model_not_found", "This node has no such model.")
                 .param("model")
@@ -109,7 +109,7 @@ async fn rows(runtime: &dyn Runtime) -> Result<Vec<Model>, Box<Fault>> {
     };
     let mut rows = Vec::new();
     for model in runtime.models() {
-        let loras = shelf.as_ref().map(|(room, states)| Loras::of(*room, states));
+        let loras = shelf.as_ref().map(|(limits, states)| Loras::of(*limits, states));
         let row = |id, parent, loras| Model {
             id,
             object: "model",
@@ -131,10 +131,10 @@ async fn rows(runtime: &dyn Runtime) -> Result<Vec<Model>, Box<Fault>> {
 }
 
 impl Loras {
-    fn of(room: AdapterLimits, states: &[AdapterState]) -> Self {
+    fn of(limits: AdapterLimits, states: &[AdapterState]) -> Self {
         let loaded = states.iter().filter(|state| state.is_resident);
         Self {
-            max_active_loras: room.resident_max,
+            max_active_loras: limits.resident_max,
             loaded_loras: loaded.map(|state| state.id.clone()).collect(),
             lora_mode: "per_request",
         }
@@ -143,7 +143,7 @@ impl Loras {
 
 pub(crate) fn health(runtime: &dyn Runtime) -> Answer {
     let models = runtime.models().into_iter().map(|model| model.id).collect();
-    written(StatusCode::OK, &Health { status: "ok", runtime_local_only_strict: true, models })
+    json_response(StatusCode::OK, &Health { status: "ok", runtime_local_only_strict: true, models })
 }
 
 pub(crate) fn capabilities(runtime: &dyn Runtime, name: &'static str, training: Option<Offers>) -> Answer {
@@ -154,7 +154,7 @@ pub(crate) fn capabilities(runtime: &dyn Runtime, name: &'static str, training: 
         is_model: model.is_model,
         context_tokens: model.context_tokens,
     };
-    let said = Capabilities {
+    let capabilities = Capabilities {
         runtime: name,
         version: env!("CARGO_PKG_VERSION"),
         topology: "local",
@@ -166,5 +166,5 @@ pub(crate) fn capabilities(runtime: &dyn Runtime, name: &'static str, training: 
         training,
         models: runtime.models().into_iter().map(capability).collect(),
     };
-    written(StatusCode::OK, &said)
+    json_response(StatusCode::OK, &capabilities)
 }

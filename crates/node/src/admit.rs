@@ -17,7 +17,7 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// 401 if a key is needed and missing, 403 for a web page in a local browser: a cross-origin request, or DNS
 /// rebinding.
 pub(crate) fn admit(keys: &[Digest], head: &Parts, peer: IpAddr) -> Result<(), Box<Fault>> {
-    if let Some(presented) = presented(&head.headers)
+    if let Some(presented) = presented_key(&head.headers)
         && keys.contains(&Digest::of(&[presented]))
     {
         return Ok(());
@@ -61,13 +61,13 @@ fn is_foreign_page(head: &Parts) -> bool {
     }
     let Some(origin) = head.headers.get(ORIGIN) else { return false };
     let authority = origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://"));
-    match (authority, named(head)) {
+    match (authority, requested_host(head)) {
         (Some(authority), Some(host)) => !authority.eq_ignore_ascii_case(host),
         _ => true,
     }
 }
 
-fn presented(headers: &HeaderMap) -> Option<&[u8]> {
+fn presented_key(headers: &HeaderMap) -> Option<&[u8]> {
     let bearer = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).and_then(|value| {
         let (scheme, token) = value.split_at_checked(7)?;
         scheme.eq_ignore_ascii_case(b"bearer ").then_some(token.trim_ascii())
@@ -76,13 +76,13 @@ fn presented(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 /// The host and port that the request was addressed to.
-fn named(head: &Parts) -> Option<&str> {
+fn requested_host(head: &Parts) -> Option<&str> {
     let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
     host.or_else(|| head.uri.authority().map(http::uri::Authority::as_str))
 }
 
 fn names_loopback(head: &Parts) -> bool {
-    let Some(host) = named(head) else { return false };
+    let Some(host) = requested_host(head) else { return false };
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),

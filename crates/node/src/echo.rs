@@ -49,8 +49,8 @@ impl Runtime for Echo {
 
 fn check(request: &GenerateRequest) -> Result<(), Fault> {
     if request.model != NAME {
-        let shown: String = request.model.chars().take(128).collect();
-        let message = format!("This node has no model \"{shown}\"; it runs \"{NAME}\".");
+        let truncated: String = request.model.chars().take(128).collect();
+        let message = format!("This node has no model \"{truncated}\"; it runs \"{NAME}\".");
         return Err(Fault::new(FaultClass::NotFound, "model_not_found", message)
             .param("model")
             .fix("Ask for \"echo\", or list the models at /v1/models."));
@@ -76,13 +76,13 @@ fn prompt_bytes(request: &GenerateRequest) -> u64 {
 }
 
 /// The text to repeat.
-fn said(request: &GenerateRequest) -> String {
+fn echoed_text(request: &GenerateRequest) -> String {
     if let Some(RawPrompt::Text(text)) = &request.raw_prompt {
         return text.clone();
     }
     let is_user = |turn: &&Turn| turn.role == Role::User;
-    let said = request.prompt.turns.iter().rev().find(is_user).or(request.prompt.turns.last());
-    let parts = said.map(|turn| turn.parts.as_slice()).unwrap_or_default();
+    let last_turn = request.prompt.turns.iter().rev().find(is_user).or(request.prompt.turns.last());
+    let parts = last_turn.map(|turn| turn.parts.as_slice()).unwrap_or_default();
     let texts = parts.iter().filter_map(|part| match &part.content {
         Content::Text { text, .. } => Some(text.as_str()),
         _ => None,
@@ -92,7 +92,7 @@ fn said(request: &GenerateRequest) -> String {
 
 /// The answer's words, each with its trailing space, and the finish reason.
 fn compose(request: &GenerateRequest) -> (Vec<String>, Reason) {
-    let mut text = format!("{PREAMBLE}{}", said(request));
+    let mut text = format!("{PREAMBLE}{}", echoed_text(request));
     let stops = request.prompt.sampling.stop.iter().filter(|stop| !stop.is_empty());
     let mut reason = Reason::Stop;
     if let Some(at) = stops.filter_map(|stop| text.find(stop)).min() {

@@ -116,7 +116,7 @@ impl Journal {
         let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(&path)?;
         let whole = whole_bytes(&mut file)?;
         file.set_len(whole)?;
-        let (open, sequence) = unfinished(&path)?;
+        let (open, sequence) = read_unfinished(&path)?;
         let journal = Self { path, inner: Mutex::new(Inner { file, sequence }) };
         for begun in open {
             journal.end(&begun, RuntimeEnd::Lost, &Usage::default(), begun.unix_ms, true)?;
@@ -193,13 +193,13 @@ impl Journal {
     ///
     /// # Errors
     /// The file can't be read, or the position is not one of this file.
-    pub(crate) fn behind(&self, place: Place, limit: usize) -> io::Result<Vec<(RuntimeRecord, Place)>> {
+    pub(crate) fn behind(&self, position: Place, limit: usize) -> io::Result<Vec<(RuntimeRecord, Place)>> {
         let mut file = File::open(&self.path)?;
         // The position is of another journal: start from the beginning.
-        let place = if ends_line(&mut file, place.bytes)? { place } else { Place::default() };
+        let position = if ends_line(&mut file, position.bytes)? { position } else { Place::default() };
         let mut reader = BufReader::new(file);
-        reader.seek(SeekFrom::Start(place.bytes))?;
-        let (mut found, mut bytes, mut line) = (Vec::new(), place.bytes, String::new());
+        reader.seek(SeekFrom::Start(position.bytes))?;
+        let (mut found, mut bytes, mut line) = (Vec::new(), position.bytes, String::new());
         while found.len() < limit {
             line.clear();
             let read = reader.read_line(&mut line)?;
@@ -209,10 +209,10 @@ impl Journal {
             }
             bytes += read as u64;
             if let Line::Ended(record) = serde_json::from_str(&line)?
-                && record.sequence > place.sequence
+                && record.sequence > position.sequence
             {
-                let place = Place { sequence: record.sequence, bytes };
-                found.push((record, place));
+                let position = Place { sequence: record.sequence, bytes };
+                found.push((record, position));
             }
         }
         Ok(found)
@@ -254,7 +254,7 @@ fn lines(path: &Path) -> io::Result<impl Iterator<Item = io::Result<Line>>> {
 }
 
 /// The answers without an end, and the number of the last record.
-fn unfinished(path: &Path) -> io::Result<(Vec<Begun>, u64)> {
+fn read_unfinished(path: &Path) -> io::Result<(Vec<Begun>, u64)> {
     let (mut open, mut last): (Vec<Begun>, u64) = (Vec::new(), 0);
     for line in lines(path)? {
         match line? {
@@ -304,8 +304,8 @@ mod tests {
         for _ in 0..2 {
             let journal = Journal::open(dir.path()).unwrap();
             let all = journal.after(0, 10).unwrap();
-            let said: Vec<_> = all.iter().map(|one| (one.sequence, one.id.as_str(), one.end)).collect();
-            assert_eq!(said, [(1, "a", RuntimeEnd::Whole), (2, "b", RuntimeEnd::Lost)]);
+            let records: Vec<_> = all.iter().map(|one| (one.sequence, one.id.as_str(), one.end)).collect();
+            assert_eq!(records, [(1, "a", RuntimeEnd::Whole), (2, "b", RuntimeEnd::Lost)]);
             assert_eq!((all[0].input_tokens, all[0].cached_tokens, all[0].took_ms), (5, 2, 7));
             assert_eq!(journal.after(1, 10).unwrap().len(), 1);
             assert_eq!(journal.after(0, 1).unwrap().len(), 1);
@@ -326,9 +326,9 @@ mod tests {
         };
         let first = journal.behind(Place::default(), 2).unwrap();
         assert_eq!(ids(&first), ["a", "b"]);
-        let place = first[1].1;
-        assert_eq!(ids(&journal.behind(place, 10).unwrap()), ["c"]);
-        let end_of_all = journal.behind(place, 10).unwrap()[0].1;
+        let position = first[1].1;
+        assert_eq!(ids(&journal.behind(position, 10).unwrap()), ["c"]);
+        let end_of_all = journal.behind(position, 10).unwrap()[0].1;
         assert!(journal.behind(end_of_all, 10).unwrap().is_empty());
         // A line that is still being written is not read.
         journal.inner.lock().unwrap().file.write_all(b"{\"kind\":\"ended\"").unwrap();

@@ -22,7 +22,7 @@ enum Mode {
 }
 
 /// Adds headers that say that the request was served here, and with which adapter.
-pub(crate) fn tell(headers: &mut HeaderMap, adapter: Option<&str>) {
+pub(crate) fn set_headers(headers: &mut HeaderMap, adapter: Option<&str>) {
     headers.insert(SELECTED_MODE, LOCAL);
     headers.insert(SELECTED_BACKEND, LOCAL);
     let adapter = adapter.and_then(|adapter| HeaderValue::try_from(adapter).ok());
@@ -64,18 +64,18 @@ impl Mode {
 pub(crate) fn settle(headers: &HeaderMap, request: &mut GenerateRequest) -> Result<(), Box<Fault>> {
     let mut mode = Mode::Local;
     if let Some((first, rest)) = request.model.split_once('/')
-        && let Some(said) = Mode::of(first)
+        && let Some(named) = Mode::of(first)
     {
-        mode = said;
+        mode = named;
         request.model = rest.to_owned();
     }
-    if let Some(said) = headers.get(MODE) {
-        let Some(said) = said.to_str().ok().and_then(Mode::of) else {
+    if let Some(value) = headers.get(MODE) {
+        let Some(named) = value.to_str().ok().and_then(Mode::of) else {
             let message = "x-hybrie-execution-mode must be local, cloud or hybrid.";
             let fault = Fault::new(FaultClass::BadRequest, "invalid_execution_mode", message);
             return Err(Box::new(fault.param("x-hybrie-execution-mode").fix("Send local, or leave it out.")));
         };
-        mode = said;
+        mode = named;
     }
     if let Some(adapter) = headers.get(ADAPTER).and_then(|value| value.to_str().ok()) {
         request.parameters.adapter = (adapter != "none").then(|| adapter.to_owned());
@@ -94,7 +94,7 @@ pub(crate) fn settle(headers: &HeaderMap, request: &mut GenerateRequest) -> Resu
 mod tests {
     use super::*;
 
-    fn settled(
+    fn settle_request(
         model: &str,
         headers: &[(&'static str, &'static str)],
     ) -> Result<(String, Option<String>), &'static str> {
@@ -110,32 +110,35 @@ mod tests {
     #[test]
     fn the_header_beats_the_prefix_and_nothing_leaves() {
         let ok = |model: &str, adapter: Option<&str>| Ok((model.to_owned(), adapter.map(str::to_owned)));
-        assert_eq!(settled("local/a/b", &[]), ok("a/b", None));
-        assert_eq!(settled("qwen/a", &[]), ok("qwen/a", None));
-        assert_eq!(settled("hybrid/a", &[]), Err("local_only"));
-        assert_eq!(settled("cloud/a", &[("x-hybrie-execution-mode", "local")]), ok("a", None));
-        assert_eq!(settled("local/a", &[("x-hybrie-execution-mode", "hybrid")]), Err("local_only"));
-        assert_eq!(settled("a", &[("x-hybrie-execution-mode", "moon")]), Err("invalid_execution_mode"));
-        assert_eq!(settled("a", &[("x-hybrie-adapter-id", "law")]), ok("a", Some("law")));
-        assert_eq!(settled("a", &[("x-hybrie-adapter-id", "none")]), ok("a", None));
+        assert_eq!(settle_request("local/a/b", &[]), ok("a/b", None));
+        assert_eq!(settle_request("qwen/a", &[]), ok("qwen/a", None));
+        assert_eq!(settle_request("hybrid/a", &[]), Err("local_only"));
+        assert_eq!(settle_request("cloud/a", &[("x-hybrie-execution-mode", "local")]), ok("a", None));
+        assert_eq!(settle_request("local/a", &[("x-hybrie-execution-mode", "hybrid")]), Err("local_only"));
+        assert_eq!(
+            settle_request("a", &[("x-hybrie-execution-mode", "moon")]),
+            Err("invalid_execution_mode")
+        );
+        assert_eq!(settle_request("a", &[("x-hybrie-adapter-id", "law")]), ok("a", Some("law")));
+        assert_eq!(settle_request("a", &[("x-hybrie-adapter-id", "none")]), ok("a", None));
     }
 
     #[test]
     fn an_adapter_stands_behind_a_models_name() {
         let model = |id: &str| RuntimeModel { id: id.to_owned(), ..RuntimeModel::default() };
         let models = [model("qwen3"), model("qwen3:0.6b")];
-        let taken = |asked: &str, named: Option<&str>| {
-            let mut request = GenerateRequest { model: asked.to_owned(), ..GenerateRequest::default() };
+        let take = |requested: &str, named: Option<&str>| {
+            let mut request = GenerateRequest { model: requested.to_owned(), ..GenerateRequest::default() };
             request.parameters.adapter = named.map(str::to_owned);
             take_adapter(&models, &mut request);
             (request.model, request.parameters.adapter)
         };
         let is = |model: &str, adapter: Option<&str>| (model.to_owned(), adapter.map(str::to_owned));
-        assert_eq!(taken("qwen3", None), is("qwen3", None));
-        assert_eq!(taken("qwen3:0.6b", None), is("qwen3:0.6b", None));
-        assert_eq!(taken("qwen3:0.6b:law", None), is("qwen3:0.6b", Some("law")));
-        assert_eq!(taken("qwen3:law", None), is("qwen3", Some("law")));
-        assert_eq!(taken("qwen3:law", Some("tides")), is("qwen3", Some("tides")));
-        assert_eq!(taken("other:law", None), is("other:law", None));
+        assert_eq!(take("qwen3", None), is("qwen3", None));
+        assert_eq!(take("qwen3:0.6b", None), is("qwen3:0.6b", None));
+        assert_eq!(take("qwen3:0.6b:law", None), is("qwen3:0.6b", Some("law")));
+        assert_eq!(take("qwen3:law", None), is("qwen3", Some("law")));
+        assert_eq!(take("qwen3:law", Some("tides")), is("qwen3", Some("tides")));
+        assert_eq!(take("other:law", None), is("other:law", None));
     }
 }

@@ -52,7 +52,7 @@ impl Endpoint<'_> {
 }
 
 pub(crate) fn find<'p>(method: &Method, path: &'p str) -> Endpoint<'p> {
-    let asks = match path {
+    let endpoint = match path {
         "/v1/chat/completions" => Some(Endpoint::Generate(Dialect::Chat, Operation::Chat)),
         "/v1/completions" => Some(Endpoint::Generate(Dialect::Chat, Operation::Complete)),
         "/v1/responses" => Some(Endpoint::Generate(Dialect::Responses, Operation::Chat)),
@@ -65,8 +65,8 @@ pub(crate) fn find<'p>(method: &Method, path: &'p str) -> Endpoint<'p> {
         "/v1/adapters/warmup" => Some(Endpoint::Adapters(AdapterOperation::WarmUp)),
         _ => None,
     };
-    if let Some(asks) = asks {
-        return if *method == Method::POST { asks } else { Endpoint::Other("POST") };
+    if let Some(endpoint) = endpoint {
+        return if *method == Method::POST { endpoint } else { Endpoint::Other("POST") };
     }
     let found = adapters(method, path).or_else(|| later(path)).or_else(|| training(method, path));
     if let Some(found) = found {
@@ -89,7 +89,7 @@ pub(crate) fn find<'p>(method: &Method, path: &'p str) -> Endpoint<'p> {
 
 fn adapters<'p>(method: &Method, path: &'p str) -> Option<Endpoint<'p>> {
     let rest = path.strip_prefix("/v1/adapters")?;
-    let asked = match (method.as_str(), rest.strip_prefix('/').unwrap_or_default()) {
+    let operation = match (method.as_str(), rest.strip_prefix('/').unwrap_or_default()) {
         ("GET" | "HEAD", "") if rest.is_empty() => AdapterOperation::List,
         ("POST", "") if rest.is_empty() => AdapterOperation::Register,
         (_, "") if rest.is_empty() => return Some(Endpoint::Other("GET, HEAD, POST")),
@@ -106,7 +106,7 @@ fn adapters<'p>(method: &Method, path: &'p str) -> Option<Endpoint<'p>> {
             Some(_) => return None,
         },
     };
-    Some(Endpoint::Adapters(asked))
+    Some(Endpoint::Adapters(operation))
 }
 
 /// Training jobs, in this node's own API and in OpenAI's, and training files.
@@ -114,7 +114,7 @@ fn training<'p>(method: &Method, path: &'p str) -> Option<Endpoint<'p>> {
     let is_read = matches!(method.as_str(), "GET" | "HEAD");
     let (is_post, is_delete) = (method == Method::POST, method == Method::DELETE);
     let parts: Vec<&str> = path.strip_prefix("/v1/")?.split('/').collect();
-    let asked = match parts.as_slice() {
+    let operation = match parts.as_slice() {
         ["train", "sft"] if is_post => Training::Begin,
         ["train", "sft"] => return Some(Endpoint::Other("POST")),
         ["train", "jobs"] if is_read => Training::Jobs,
@@ -151,7 +151,7 @@ fn training<'p>(method: &Method, path: &'p str) -> Option<Endpoint<'p>> {
         ["files", _, "content"] => return Some(Endpoint::Other("GET, HEAD")),
         _ => return None,
     };
-    Some(Endpoint::Train(asked))
+    Some(Endpoint::Train(operation))
 }
 
 /// Paths reserved for later versions.

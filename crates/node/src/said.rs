@@ -42,7 +42,10 @@ pub(crate) fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Box<Fault>> {
 
 /// # Errors
 /// A bug in Tidegate.
-pub(crate) fn written(status: StatusCode, value: &impl Serialize) -> Result<Response<NodeBody>, Box<Fault>> {
+pub(crate) fn json_response(
+    status: StatusCode,
+    value: &impl Serialize,
+) -> Result<Response<NodeBody>, Box<Fault>> {
     let body = serde_json::to_vec(value).map_err(|_| Box::new(Fault::internal()))?;
     let mut answer = json(body.into());
     *answer.status_mut() = status;
@@ -50,10 +53,10 @@ pub(crate) fn written(status: StatusCode, value: &impl Serialize) -> Result<Resp
 }
 
 pub(crate) fn json(body: Bytes) -> Response<NodeBody> {
-    typed("application/json", NodeBody::whole(body))
+    typed_response("application/json", NodeBody::whole(body))
 }
 
-pub(crate) fn typed(media_type: &'static str, body: NodeBody) -> Response<NodeBody> {
+pub(crate) fn typed_response(media_type: &'static str, body: NodeBody) -> Response<NodeBody> {
     let mut answer = Response::new(body);
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     answer

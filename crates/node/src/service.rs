@@ -29,7 +29,7 @@ use crate::books::{RequestGuard, RequestRecorder};
 use crate::journal::{Begun, Journal, PAGE_MAX, RuntimeRecord};
 use crate::mode;
 use crate::routes::{Endpoint, find};
-use crate::said::{check_json, json, read, typed, written};
+use crate::said::{check_json, json, json_response, read, typed_response};
 use crate::sticky::Sessions;
 use crate::train::{Query, Training};
 
@@ -166,16 +166,16 @@ impl Service {
     pub async fn call(&self, request: Request<Bytes>, trace: TraceId) -> Response<NodeBody> {
         let (head, body) = request.into_parts();
         let path = head.uri.path().to_owned();
-        let does = find(&head.method, &path);
-        let asked = RequestIds { trace, request: request_of(&head.headers) };
-        let dialect = does.dialect();
-        let answer = match does {
+        let endpoint = find(&head.method, &path);
+        let ids = RequestIds { trace, request: request_of(&head.headers) };
+        let dialect = endpoint.dialect();
+        let answer = match endpoint {
             Endpoint::Generate(dialect, operation) => {
-                self.generate(dialect, operation, head, body, asked).await
+                self.generate(dialect, operation, head, body, ids).await
             }
             Endpoint::Count(dialect) => self.count(dialect, head, body, trace).await,
-            Endpoint::Embed => self.embed(head, body, asked).await,
-            Endpoint::Rank => self.rank(head, body, asked).await,
+            Endpoint::Embed => self.embed(head, body, ids).await,
+            Endpoint::Rank => self.rank(head, body, ids).await,
             Endpoint::Models => about::models(&*self.runtime).await,
             Endpoint::Model(id) => about::model(&*self.runtime, id).await,
             Endpoint::Health => about::health(&*self.runtime),
@@ -183,7 +183,7 @@ impl Service {
                 about::capabilities(&*self.runtime, self.settings.runtime_name, self.training.offers())
             }
             Endpoint::Adapters(_) | Endpoint::Train(_) | Endpoint::Purge => {
-                self.manage(does, &head, &body).await
+                self.manage(endpoint, &head, &body).await
             }
             Endpoint::Unsupported(what) => Err(Box::new(
                 Fault::new(FaultClass::Unsupported, LATER, format!("{what} are not of this version."))
@@ -194,7 +194,7 @@ impl Service {
                 let page = self.books.page()
                     + &self.adapter_registry.page(&*self.runtime).await
                     + &self.training.page();
-                Ok(typed("text/plain; version=0.0.4", NodeBody::whole(page.into())))
+                Ok(typed_response("text/plain; version=0.0.4", NodeBody::whole(page.into())))
             }
             Endpoint::Other(allowed) => Err(other_method(&path, allowed)),
             Endpoint::Nothing => Err(Box::new(
@@ -203,12 +203,12 @@ impl Service {
             )),
         };
         let mut answer = answer.unwrap_or_else(|fault| {
-            if matches!(does, Endpoint::Generate(..) | Endpoint::Embed | Endpoint::Rank) {
+            if matches!(endpoint, Endpoint::Generate(..) | Endpoint::Embed | Endpoint::Rank) {
                 self.books.refuse();
             }
             refuse(&fault, dialect, trace)
         });
-        if let Endpoint::Other(allowed) = does {
+        if let Endpoint::Other(allowed) = endpoint {
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
         }
         if let Ok(id) = HeaderValue::try_from(trace.to_string()) {
@@ -221,22 +221,24 @@ impl Service {
     /// forms.
     async fn manage(
         &self,
-        does: Endpoint<'_>,
+        endpoint: Endpoint<'_>,
         head: &Parts,
         body: &Bytes,
     ) -> Result<Response<NodeBody>, Box<Fault>> {
-        if !does.takes_a_form() {
+        if !endpoint.takes_a_form() {
             check_json(&head.headers, body)?;
         }
-        match does {
-            Endpoint::Adapters(asked) => self.adapter_registry.answer(asked, &*self.runtime, body).await,
-            Endpoint::Train(asked) => self.training.answer(asked, head, body).await,
+        match endpoint {
+            Endpoint::Adapters(operation) => {
+                self.adapter_registry.answer(operation, &*self.runtime, body).await
+            }
+            Endpoint::Train(operation) => self.training.answer(operation, head, body).await,
             _ => self.purge(body).await,
         }
     }
 
     /// Decodes a request; also returns its headers.
-    pub(crate) fn decoded(
+    pub(crate) fn decode_request(
         &self,
         (dialect, operation): (Dialect, Operation),
         head: Parts,
@@ -265,12 +267,12 @@ impl Service {
         &self,
         operation: Operation,
         (model, adapter): (&str, Option<&str>),
-        asked: RequestIds,
+        ids: RequestIds,
         is_measured: bool,
     ) -> RequestGuard {
         let begun = Begun {
-            id: asked.trace.to_string(),
-            request: asked.request.map(|request| request.to_string()),
+            id: ids.trace.to_string(),
+            request: ids.request.map(|request| request.to_string()),
             unix_ms: self.settings.world.clock.unix_ms(),
             model: model.to_owned(),
             adapter: adapter.map(str::to_owned),
@@ -302,7 +304,7 @@ impl Service {
         body: Bytes,
         trace: TraceId,
     ) -> Result<(Call, GenerateRequest, bool), Box<Fault>> {
-        let (call, modes) = self.decoded((dialect, operation), head, body, trace)?;
+        let (call, modes) = self.decode_request((dialect, operation), head, body, trace)?;
         let (grammar, operation) = (dialect.grammar(), call.operation());
         let mut request = read_runtime(grammar, operation, call.body(), call.request(), call.is_lenient())?;
         let is_measured = self.settle(&modes, &mut request)?;
@@ -315,9 +317,9 @@ impl Service {
         operation: Operation,
         head: Parts,
         body: Bytes,
-        asked: RequestIds,
+        ids: RequestIds,
     ) -> Result<Response<NodeBody>, Box<Fault>> {
-        let trace = asked.trace;
+        let trace = ids.trace;
         let (call, request, is_measured) = self.read((dialect, operation), head, body, trace)?;
         let wish = RuntimeAnswerOptions {
             grammar: dialect.grammar(),
@@ -330,21 +332,20 @@ impl Service {
         };
         let adapter = request.parameters.adapter.clone();
         let generation = self.runtime.generate(request).map_err(Box::new)?;
-        let entry = self.begin(operation, (&wish.model, adapter.as_deref()), asked, is_measured);
+        let entry = self.begin(operation, (&wish.model, adapter.as_deref()), ids, is_measured);
         let mut running = Running::new(generation, entry);
         running.begin().await.map_err(Box::new)?;
         let writer = AnswerWriter::new(wish);
-        let mut answer = match call.request().stream {
-            true => {
-                let body = NodeBody::stream(running, writer);
-                let mut answer = typed("text/event-stream; charset=utf-8", body);
-                answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-                answer
-            }
-            false => whole(running, writer).await?,
+        let mut answer = if call.request().stream {
+            let body = NodeBody::stream(running, writer);
+            let mut answer = typed_response("text/event-stream; charset=utf-8", body);
+            answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            answer
+        } else {
+            collect_answer(running, writer).await?
         };
         let headers = answer.headers_mut();
-        mode::tell(headers, adapter.as_deref());
+        mode::set_headers(headers, adapter.as_deref());
         if !is_measured {
             headers.insert(USAGE, HeaderValue::from_static("estimated"));
         }
@@ -369,7 +370,7 @@ impl Service {
         let forgotten = self.runtime.clear_prefix_cache(cache_salt).await.map_err(Box::new)?;
         let ClearedPrefixes { tokens, blocks, bytes, held } = forgotten;
         let held = PurgedLater { answers: held.answers, blocks: held.blocks, bytes: held.bytes };
-        written(StatusCode::OK, &Purged { object: "cache.purge", tokens, blocks, bytes, held })
+        json_response(StatusCode::OK, &Purged { object: "cache.purge", tokens, blocks, bytes, held })
     }
 
     /// A page of the journal, after the last record of the page before.
@@ -377,10 +378,10 @@ impl Service {
         let limit = query.limit(PAGE_MAX, PAGE_MAX)?;
         let after = query.number("after")?.unwrap_or(0);
         let Some(journal) = &self.books.journal else {
-            return written(StatusCode::OK, &Page { data: Vec::new() });
+            return json_response(StatusCode::OK, &Page { data: Vec::new() });
         };
         let data = journal.after(after, limit);
-        written(StatusCode::OK, &Page { data: data.map_err(|_| Box::new(Fault::internal()))? })
+        json_response(StatusCode::OK, &Page { data: data.map_err(|_| Box::new(Fault::internal()))? })
     }
 }
 
@@ -390,7 +391,10 @@ fn request_of(headers: &HeaderMap) -> Option<TraceId> {
 }
 
 /// Waits for the complete answer. If the client disconnects, this future and the generation are dropped.
-async fn whole(mut running: Running, mut writer: AnswerWriter) -> Result<Response<NodeBody>, Box<Fault>> {
+async fn collect_answer(
+    mut running: Running,
+    mut writer: AnswerWriter,
+) -> Result<Response<NodeBody>, Box<Fault>> {
     let (mut events, mut bytes) = (Vec::new(), 0);
     loop {
         let event = poll_fn(|cx| running.poll_event(cx)).await.map_err(Box::new)?;
@@ -412,9 +416,10 @@ async fn whole(mut running: Running, mut writer: AnswerWriter) -> Result<Respons
 
 fn refuse(fault: &Fault, dialect: Dialect, trace: TraceId) -> Response<NodeBody> {
     let rendered = render_error(fault, dialect, trace);
-    let mut answer = typed(rendered.content_type, NodeBody::whole(rendered.body));
-    let shade = STATUS_OVERRIDES.into_iter().find(|(code, _)| *code == fault.code).map(|(_, status)| status);
-    let status = shade.or_else(|| StatusCode::from_u16(rendered.status).ok());
+    let mut answer = typed_response(rendered.content_type, NodeBody::whole(rendered.body));
+    let overridden =
+        STATUS_OVERRIDES.into_iter().find(|(code, _)| *code == fault.code).map(|(_, status)| status);
+    let status = overridden.or_else(|| StatusCode::from_u16(rendered.status).ok());
     *answer.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in rendered.headers {
         answer.headers_mut().insert(name, value);

@@ -34,9 +34,9 @@ impl<T> RunningComputation<T> {
 
     /// Waits for the result and its usage.
     async fn finish(mut self) -> Result<(T, Usage), Box<Fault>> {
-        let told = poll_fn(|cx| self.work.as_mut().poll_output(cx)).await;
-        self.ended = if told.is_ok() { RequestOutcome::Completed } else { RequestOutcome::Failed };
-        Ok((told.map_err(Box::new)?, self.work.as_ref().usage()))
+        let output = poll_fn(|cx| self.work.as_mut().poll_output(cx)).await;
+        self.ended = if output.is_ok() { RequestOutcome::Completed } else { RequestOutcome::Failed };
+        Ok((output.map_err(Box::new)?, self.work.as_ref().usage()))
     }
 }
 
@@ -57,14 +57,14 @@ impl Service {
         &self,
         head: Parts,
         body: Bytes,
-        asked: RequestIds,
+        ids: RequestIds,
     ) -> Result<Response<NodeBody>, Box<Fault>> {
-        let (call, named) = self.named(Operation::Embed, head, body, asked.trace)?;
+        let (call, named) = self.resolve(Operation::Embed, head, body, ids.trace)?;
         let RuntimeEmbedRequest { mut request, as_base64 } =
             read_runtime_embeddings(call.body(), call.is_lenient())?;
         (request.model, request.adapter) = (named.model.clone(), named.adapter.clone());
         let work = self.runtime.embed(request).map_err(Box::new)?;
-        let entry = self.begin_work(Operation::Embed, &named, asked);
+        let entry = self.begin_work(Operation::Embed, &named, ids);
         let (vectors, usage) = RunningComputation::new(work, entry).finish().await?;
         Ok(local(json(vectors_answer(&named.model, vectors, as_base64, &usage)), &named))
     }
@@ -73,44 +73,47 @@ impl Service {
         &self,
         head: Parts,
         body: Bytes,
-        asked: RequestIds,
+        ids: RequestIds,
     ) -> Result<Response<NodeBody>, Box<Fault>> {
-        let trace = asked.trace;
-        let (call, named) = self.named(Operation::Rerank, head, body, trace)?;
-        let RuntimeRankRequest { mut request, top_n, has_documents: shows } =
+        let trace = ids.trace;
+        let (call, named) = self.resolve(Operation::Rerank, head, body, trace)?;
+        let RuntimeRankRequest { mut request, top_n, has_documents } =
             read_runtime_ranking(call.body(), call.is_lenient())?;
         (request.model, request.adapter) = (named.model.clone(), named.adapter.clone());
-        let documents =
-            if shows { request.documents.clone() } else { vec![String::new(); request.documents.len()] };
+        let documents = if has_documents {
+            request.documents.clone()
+        } else {
+            vec![String::new(); request.documents.len()]
+        };
         let work = self.runtime.rank(request).map_err(Box::new)?;
-        let entry = self.begin_work(Operation::Rerank, &named, asked);
+        let entry = self.begin_work(Operation::Rerank, &named, ids);
         let (scores, usage) = RunningComputation::new(work, entry).finish().await?;
-        let told = ranks_answer(trace, &named.model, &documents, &scores, (top_n, shows), &usage);
-        Ok(local(json(told), &named))
+        let ranking = ranks_answer(trace, &named.model, &documents, &scores, (top_n, has_documents), &usage);
+        Ok(local(json(ranking), &named))
     }
 
     /// Decodes a request, and resolves its mode, model and adapter.
-    fn named(
+    fn resolve(
         &self,
         operation: Operation,
         head: Parts,
         body: Bytes,
         trace: TraceId,
     ) -> Result<(Call, Named), Box<Fault>> {
-        let (call, modes) = self.decoded((Dialect::Chat, operation), head, body, trace)?;
+        let (call, modes) = self.decode_request((Dialect::Chat, operation), head, body, trace)?;
         let model = call.request().model.clone();
-        let mut asked = GenerateRequest { model, ..GenerateRequest::default() };
-        self.settle(&modes, &mut asked)?;
-        Ok((call, Named { model: asked.model, adapter: asked.parameters.adapter }))
+        let mut request = GenerateRequest { model, ..GenerateRequest::default() };
+        self.settle(&modes, &mut request)?;
+        Ok((call, Named { model: request.model, adapter: request.parameters.adapter }))
     }
 
     /// Records the start. Embeddings always come from a real model, so usage is measured.
-    fn begin_work(&self, operation: Operation, named: &Named, asked: RequestIds) -> RequestGuard {
-        self.begin(operation, (&named.model, named.adapter.as_deref()), asked, true)
+    fn begin_work(&self, operation: Operation, named: &Named, ids: RequestIds) -> RequestGuard {
+        self.begin(operation, (&named.model, named.adapter.as_deref()), ids, true)
     }
 }
 
 fn local(mut answer: Response<NodeBody>, named: &Named) -> Response<NodeBody> {
-    mode::tell(answer.headers_mut(), named.adapter.as_deref());
+    mode::set_headers(answer.headers_mut(), named.adapter.as_deref());
     answer
 }

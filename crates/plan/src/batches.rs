@@ -14,7 +14,7 @@ const HOW: &str =
     "Send a batch for each provider, or pin the seller of each model, as in provider:publisher/model.";
 
 /// The suffix of a file of requests.
-const ASKS: &str = ".jsonl";
+const REQUESTS_SUFFIX: &str = ".jsonl";
 
 /// A model as its client wrote it, and the position of the first request that names it.
 pub(crate) type Named<'a> = (&'a str, String);
@@ -22,25 +22,26 @@ pub(crate) type Named<'a> = (&'a str, String);
 /// Decides like the broker for each model, and takes the candidates that all of them share. Also
 /// returns each model's name there.
 pub(crate) fn decide_batch<'a>(
-    ask: &PlanInput<'a>,
+    input: &PlanInput<'a>,
     (kind, models): (StoredObjectKind, Vec<Named<'a>>),
     storage: Option<&BatchPlaces>,
     board: &dyn AvailabilityView,
 ) -> (Decision<'a>, Vec<String>) {
     let mut found: Option<(Decision<'a>, Vec<Vec<String>>)> = None;
-    for (model, place) in models {
-        let question = PlanQuery { model, ..ask.query };
-        let mut decision = decide(&PlanInput { query: question, ..*ask }, board);
+    for (model, position) in models {
+        let question = PlanQuery { model, ..input.query };
+        let mut decision = decide(&PlanInput { query: question, ..*input }, board);
         if decision.attempts.is_empty() {
-            decision.fault = decision.fault.map(|fault| at(*fault, place));
+            decision.fault = decision.fault.map(|fault| at(*fault, position));
             return (decision, Vec::new());
         }
-        let attempts = match takers(ask.catalogue, (kind, storage), std::mem::take(&mut decision.attempts)) {
+        let attempts = match takers(input.catalogue, (kind, storage), std::mem::take(&mut decision.attempts))
+        {
             Ok(attempts) => attempts,
             Err(fault) if fault.param.is_some() => {
                 return (Decision::failed(Box::new(fault)), Vec::new());
             }
-            Err(fault) => return (Decision::failed(at(fault, place)), Vec::new()),
+            Err(fault) => return (Decision::failed(at(fault, position)), Vec::new()),
         };
         let Some((first, names)) = &mut found else {
             let names = attempts.iter().map(|attempt| vec![attempt.upstream_model().to_owned()]).collect();
@@ -56,7 +57,7 @@ pub(crate) fn decide_batch<'a>(
             })
             .unzip();
         if first.attempts.is_empty() {
-            return (Decision::failed(at(several(), place)), Vec::new());
+            return (Decision::failed(at(several(), position)), Vec::new());
         }
     }
     let Some((mut decision, names)) = found else {
@@ -85,7 +86,7 @@ fn takers(
             Some(storage) => let_in(storage, takers),
             None => Ok(takers),
         },
-        (true, true) => Err(not_taken(catalogue, kind)),
+        (true, true) => Err(not_supported(catalogue, kind)),
         (true, false) => Err(on_account()),
     }
 }
@@ -109,19 +110,22 @@ fn let_in(storage: &BatchPlaces, takers: Vec<Attempt>) -> Result<Vec<Attempt>, F
 
 fn reach(storage: &BatchPlaces, hosting: &Hosting) -> Result<(), Fault> {
     // The model service's own API key can't open storage, and the machine's identity belongs to its operator.
-    let signs = matches!(hosting.auth, AuthKind::IamStatic | AuthKind::IamRole | AuthKind::WorkloadIdentity);
-    let own = hosting.batch_storage.as_deref().filter(|_| signs);
+    let can_sign =
+        matches!(hosting.auth, AuthKind::IamStatic | AuthKind::IamRole | AuthKind::WorkloadIdentity);
+    let own = hosting.batch_storage.as_deref().filter(|_| can_sign);
     let own = own.and_then(StoragePlace::read).ok_or_else(no_storage)?;
-    for (place, uri) in [(BatchPlaces::INPUT, &storage.input), (BatchPlaces::OUTPUT, &storage.output)] {
+    for (field, uri) in [(BatchPlaces::INPUT, &storage.input), (BatchPlaces::OUTPUT, &storage.output)] {
         let is_held = StoragePlace::read(uri).is_some_and(|other| own.holds(&other));
         if !is_held {
-            return Err(outside(place, &own));
+            return Err(outside(field, &own));
         }
     }
     // For a folder it is not known how many files of results there will be.
-    if !storage.input.ends_with(ASKS) {
-        let message =
-            format!("{}: A batch is made of one file, whose name ends with {ASKS}.", BatchPlaces::INPUT);
+    if !storage.input.ends_with(REQUESTS_SUFFIX) {
+        let message = format!(
+            "{}: A batch is made of one file, whose name ends with {REQUESTS_SUFFIX}.",
+            BatchPlaces::INPUT
+        );
         let fault = Fault::new(FaultClass::Unsupported, "batch_of_folder", message);
         return Err(fault.fix("Make a job for each file.").param(BatchPlaces::INPUT));
     }
@@ -137,9 +141,9 @@ fn no_storage() -> Fault {
     fault.fix("Set config.batch_storage of a credential with access keys or a role of your own, as in s3://bucket/prefix.")
 }
 
-fn outside(place: &'static str, own: &StoragePlace<'_>) -> Fault {
-    let message = format!("{place}: This lies outside of where the credential lets batches lie.");
-    let fault = Fault::new(FaultClass::Forbidden, "batch_outside_storage", message).param(place);
+fn outside(field: &'static str, own: &StoragePlace<'_>) -> Fault {
+    let message = format!("{field}: This lies outside of where the credential lets batches lie.");
+    let fault = Fault::new(FaultClass::Forbidden, "batch_outside_storage", message).param(field);
     fault.fix(format!("Name a place below s3://{}/{}.", own.bucket, own.key))
 }
 
@@ -149,7 +153,7 @@ fn other_role() -> Fault {
     fault.fix("Name the role in the credential's config.batch_role.").param(BatchPlaces::ROLE)
 }
 
-fn not_taken(catalogue: &Catalogue, kind: StoredObjectKind) -> Fault {
+fn not_supported(catalogue: &Catalogue, kind: StoredObjectKind) -> Fault {
     let known = catalogue.providers().iter().filter(|facts| facts.takes(kind) && facts.available);
     let known: Vec<&str> = known.map(|facts| facts.slug.as_str()).collect();
     let message = format!(
@@ -171,7 +175,7 @@ fn several() -> Fault {
 }
 
 /// The errors of some dialects have no field for the position, so the message has it too.
-fn at(mut fault: Fault, place: String) -> Box<Fault> {
-    fault.message = format!("{place}: {}", fault.message).into();
-    Box::new(fault.param(place))
+fn at(mut fault: Fault, position: String) -> Box<Fault> {
+    fault.message = format!("{position}: {}", fault.message).into();
+    Box::new(fault.param(position))
 }

@@ -46,51 +46,51 @@ struct Split {
     closed: Vec<(Attempt, Refusal)>,
 }
 
-pub fn decide<'a>(ask: &PlanInput<'a>, board: &dyn AvailabilityView) -> Decision<'a> {
+pub fn decide<'a>(input: &PlanInput<'a>, board: &dyn AvailabilityView) -> Decision<'a> {
     let mut decision =
         Decision { resolved: None, route: None, attempts: Vec::new(), rejected: Vec::new(), fault: None };
-    let resolved = match resolve::resolve(ask) {
+    let resolved = match resolve::resolve(input) {
         Ok(resolved) => resolved,
         Err(fault) => {
             decision.fault = Some(fault);
             return decision;
         }
     };
-    decision.route = routing::winning(ask, &resolved);
+    decision.route = routing::winning(input, &resolved);
     let spec = decision.route.map_or(&*UNROUTED, |route| &route.spec);
-    let mut found = candidates::gather(ask, &resolved, spec);
-    decision.fault = wrong_modality(ask, &resolved);
+    let mut found = candidates::gather(input, &resolved, spec);
+    decision.fault = wrong_modality(input, &resolved);
     if decision.fault.is_none() {
-        choose(ask, &resolved, spec, &mut found, board, &mut decision);
+        choose(input, &resolved, spec, &mut found, board, &mut decision);
     }
     decision.rejected = found.rejected;
     if decision.attempts.is_empty() && decision.fault.is_none() {
-        decision.fault = Some(match (ask.required_principal, ask.file_place) {
-            (Some(maker), _) if ask.query.modality == Modality::Video => {
-                faults::remix_cannot(ask, &resolved, maker, &decision.rejected)
+        decision.fault = Some(match (input.required_principal, input.file_path) {
+            (Some(maker), _) if input.query.modality == Modality::Video => {
+                faults::remix_cannot(input, &resolved, maker, &decision.rejected)
             }
-            (Some(keeper), Some(place)) => {
-                faults::keeper_cannot(ask, &resolved, keeper, place, &decision.rejected)
+            (Some(keeper), Some(path)) => {
+                faults::keeper_cannot(input, &resolved, keeper, path, &decision.rejected)
             }
             (Some(maker), None) => faults::maker_cannot(maker, &decision.rejected),
-            (None, _) => faults::nothing_serves(ask, &resolved, decision.route, &decision.rejected),
+            (None, _) => faults::nothing_serves(input, &resolved, decision.route, &decision.rejected),
         });
     }
     decision.resolved = Some(resolved);
     decision
 }
 
-fn wrong_modality(ask: &PlanInput<'_>, resolved: &Resolved<'_>) -> Option<Box<Fault>> {
+fn wrong_modality(input: &PlanInput<'_>, resolved: &Resolved<'_>) -> Option<Box<Fault>> {
     match resolved.target {
-        ResolvedTarget::Model { model, .. } if model.modality != ask.query.modality => {
-            Some(faults::wrong_modality(model, ask.query.modality))
+        ResolvedTarget::Model { model, .. } if model.modality != input.query.modality => {
+            Some(faults::wrong_modality(model, input.query.modality))
         }
         _ => None,
     }
 }
 
 fn choose(
-    ask: &PlanInput<'_>,
+    input: &PlanInput<'_>,
     resolved: &Resolved<'_>,
     spec: &RouteSpec,
     found: &mut Candidates,
@@ -99,9 +99,9 @@ fn choose(
 ) {
     let listed = listed_profiles(spec);
     let emergency = std::mem::take(&mut found.emergency);
-    if let Some(maker) = ask.required_principal {
+    if let Some(maker) = input.required_principal {
         refuse_all(found, emergency, Refusal::NotItsMaker);
-        return choose_creator(ask, spec, maker, found, board, decision);
+        return choose_creator(input, spec, maker, found, board, decision);
     }
     let Some(chosen) = chosen_profile(listed, spec, found) else {
         drop_unlisted(listed, found);
@@ -110,31 +110,34 @@ fn choose(
     let mut byok = std::mem::take(&mut found.byok);
     let mut byoc = std::mem::take(&mut found.byoc);
     let managed = std::mem::take(&mut found.managed);
-    order::credentials(ask, resolved, spec, &mut byok);
+    order::credentials(input, resolved, spec, &mut byok);
     order::nodes(&mut byoc);
-    let managed = order::accounts(ask, spec, managed);
-    let refusal = |profile: Profile| match listed.contains(&profile) {
-        true => Refusal::ProfileNotChosen { chosen },
-        false => Refusal::ProfileNotInRoute,
+    let managed = order::accounts(input, spec, managed);
+    let refusal = |profile: Profile| {
+        if listed.contains(&profile) {
+            Refusal::ProfileNotChosen { chosen }
+        } else {
+            Refusal::ProfileNotInRoute
+        }
     };
     match chosen {
         Profile::Byok => {
             refuse_all(found, byoc, refusal(Profile::Byoc));
             refuse_all(found, emergency, Refusal::EmergencyOnly);
-            let own = split(ask, board, byok);
-            choose_own(spec, found, own, split(ask, board, managed), decision);
+            let own = split(input, board, byok);
+            choose_own(spec, found, own, split(input, board, managed), decision);
         }
         Profile::Byoc => {
             refuse_all(found, byok, refusal(Profile::Byok));
             refuse_all(found, managed, refusal(Profile::ManagedProvider));
             refuse_all(found, emergency, Refusal::EmergencyOnly);
-            take(found, split(ask, board, byoc), decision);
+            take(found, split(input, board, byoc), decision);
         }
         Profile::ManagedProvider | Profile::Subscription => {
             refuse_all(found, byok, refusal(Profile::Byok));
             refuse_all(found, byoc, refusal(Profile::Byoc));
-            take(found, split(ask, board, managed), decision);
-            append_emergency(found, split(ask, board, order::accounts(ask, spec, emergency)), decision);
+            take(found, split(input, board, managed), decision);
+            append_emergency(found, split(input, board, order::accounts(input, spec, emergency)), decision);
         }
     }
 }
@@ -155,7 +158,7 @@ fn append_emergency(found: &mut Candidates, kept: Split, decision: &mut Decision
 
 /// An object that only its maker knows is requested from that one alone, and only if the call may go there.
 fn choose_creator(
-    ask: &PlanInput<'_>,
+    input: &PlanInput<'_>,
     spec: &RouteSpec,
     maker: Principal,
     found: &mut Candidates,
@@ -172,18 +175,22 @@ fn choose_creator(
     let is_managed = maker.profile() == Profile::ManagedProvider;
     let is_listed =
         listed.contains(&maker.profile()) || is_managed && may_leave && listed.contains(&Profile::Byok);
-    match () {
-        () if !is_listed => refuse_all(found, its, Refusal::ProfileNotInRoute),
-        () if is_managed && is_own_first && !may_leave => refuse_all(found, its, Refusal::ByokStrict),
-        () => take(found, split(ask, board, its), decision),
+    if !is_listed {
+        refuse_all(found, its, Refusal::ProfileNotInRoute)
+    } else if is_managed && is_own_first && !may_leave {
+        refuse_all(found, its, Refusal::ByokStrict)
+    } else {
+        take(found, split(input, board, its), decision)
     }
 }
 
 fn listed_profiles(spec: &RouteSpec) -> &[Profile] {
-    match () {
-        () if !spec.profiles.is_empty() => &spec.profiles,
-        () if !spec.credential_ids.is_empty() => &BYOK_ONLY,
-        () => &OWN_ORDER,
+    if !spec.profiles.is_empty() {
+        &spec.profiles
+    } else if !spec.credential_ids.is_empty() {
+        &BYOK_ONLY
+    } else {
+        &OWN_ORDER
     }
 }
 
@@ -269,7 +276,7 @@ fn take(found: &mut Candidates, split: Split, decision: &mut Decision<'_>) {
         return;
     }
     let first_reset_ms = split.closed.iter().filter_map(|(_, refusal)| refusal.rate_limited_ms()).min();
-    let (last_resort, told): (Vec<_>, Vec<_>) =
+    let (last_resort, refused): (Vec<_>, Vec<_>) =
         split.closed.into_iter().partition(|(_, refusal)| match refusal {
             Refusal::BreakerOpen { .. } => true,
             Refusal::Parked { .. } => first_reset_ms.is_none(),
@@ -279,12 +286,12 @@ fn take(found: &mut Candidates, split: Split, decision: &mut Decision<'_>) {
     if let (true, Some(wait_ms)) = (decision.attempts.is_empty(), first_reset_ms) {
         decision.fault = Some(faults::all_limited(wait_ms));
     }
-    refuse_closed(found, told);
+    refuse_closed(found, refused);
 }
 
-fn split(ask: &PlanInput<'_>, board: &dyn AvailabilityView, attempts: Vec<Attempt>) -> Split {
+fn split(input: &PlanInput<'_>, board: &dyn AvailabilityView, attempts: Vec<Attempt>) -> Split {
     let is_open = |attempt: &Attempt| {
-        let standing = board.availability(attempt.principal(), attempt.upstream_model(), ask.now_us);
+        let standing = board.availability(attempt.principal(), attempt.upstream_model(), input.now_us);
         matches!(standing, Availability::Open | Availability::HalfOpen)
     };
     if attempts.iter().all(is_open) {
@@ -292,8 +299,8 @@ fn split(ask: &PlanInput<'_>, board: &dyn AvailabilityView, attempts: Vec<Attemp
     }
     let mut split = Split::default();
     for attempt in attempts {
-        let standing = board.availability(attempt.principal(), attempt.upstream_model(), ask.now_us);
-        let wait_ms = standing.until_us().saturating_sub(ask.now_us).div_ceil(1_000);
+        let standing = board.availability(attempt.principal(), attempt.upstream_model(), input.now_us);
+        let wait_ms = standing.until_us().saturating_sub(input.now_us).div_ceil(1_000);
         match standing {
             Availability::Open | Availability::HalfOpen => split.open.push(attempt),
             Availability::RetryAt { .. } => split.closed.push((attempt, Refusal::RateLimited { wait_ms })),

@@ -46,24 +46,24 @@ impl ProviderListing<'_> {
     }
 }
 
-pub fn gather(ask: &PlanInput<'_>, resolved: &Resolved<'_>, spec: &RouteSpec) -> Candidates {
-    let credentials = &ask.query.workspace.credentials;
+pub fn gather(input: &PlanInput<'_>, resolved: &Resolved<'_>, spec: &RouteSpec) -> Candidates {
+    let credentials = &input.query.workspace.credentials;
     let byok = Vec::with_capacity(credentials.len().min(BYOK_USUAL_MAX));
     let mut found = Candidates { byok, ..Candidates::default() };
     for credential in credentials {
-        match credential_attempt(ask, resolved, spec, credential) {
+        match credential_attempt(input, resolved, spec, credential) {
             Ok(attempt) => found.byok.push(attempt),
             Err(refusal) => found.reject(Seat::Byok(Arc::clone(credential)), refusal),
         }
     }
-    for node in &ask.query.workspace.nodes {
-        match node_attempt(ask, resolved, spec, node) {
+    for node in &input.query.workspace.nodes {
+        match node_attempt(input, resolved, spec, node) {
             Ok(attempt) => found.byoc.push(attempt),
             Err(refusal) => found.reject(Seat::Byoc(Arc::clone(node)), refusal),
         }
     }
-    for account in ask.accounts {
-        match account_attempt(ask, resolved, spec, account) {
+    for account in input.accounts {
+        match account_attempt(input, resolved, spec, account) {
             Ok(attempt) if attempt.is_emergency() => found.emergency.push(attempt),
             Ok(attempt) => found.managed.push(attempt),
             Err(refusal) => found.reject(Seat::Managed(Arc::clone(account)), refusal),
@@ -86,18 +86,18 @@ impl Candidates {
 }
 
 fn credential_attempt(
-    ask: &PlanInput<'_>,
+    input: &PlanInput<'_>,
     resolved: &Resolved<'_>,
     spec: &RouteSpec,
     credential: &Arc<CredentialEntry>,
 ) -> Result<Attempt, Refusal> {
-    let facts = ask.catalogue.provider(&credential.provider);
+    let facts = input.catalogue.provider(&credential.provider);
     let provider = facts.map_or(&*credential.provider, |facts| facts.slug.as_str());
     let sold = match facts.and_then(|facts| facts.models_of.as_deref()) {
         Some(publisher) => deployed_by(resolved, provider, publisher, &credential.hosting)?,
         None => sold_by(resolved, facts, provider).ok_or(Refusal::DoesNotOffer)?,
     };
-    if !ask.query.is_in_scope_of(credential) {
+    if !input.query.is_in_scope_of(credential) {
         return Err(Refusal::OutOfScope);
     }
     let held = Held {
@@ -106,17 +106,17 @@ fn credential_attempt(
         regions: &|| own_or_offered(credential.region.as_deref(), sold.offer),
         agreement: Some(&credential.agreement),
     };
-    check_policy(ask, resolved, &held)?;
-    check_credential(ask, credential)?;
+    check_policy(input, resolved, &held)?;
+    check_credential(input, credential)?;
     if !spec.credential_ids.is_empty() && !spec.credential_ids.contains(&credential.id) {
         return Err(Refusal::CredentialNotInRoute);
     }
-    check_provider(ask, spec, provider)?;
+    check_provider(input, spec, provider)?;
     check_region(spec, credential.region.as_deref(), sold.offer)?;
     Attempt::byok(
-        ask.query.workspace,
+        input.query.workspace,
         credential,
-        ask.catalogue,
+        input.catalogue,
         facts,
         sold.shared_model(),
         sold.offer,
@@ -125,8 +125,8 @@ fn credential_attempt(
 }
 
 /// Whether the credential may be used at all, for any request.
-fn check_credential(ask: &PlanInput<'_>, credential: &CredentialEntry) -> Result<(), Refusal> {
-    if !ask.query.is_in_scope_of(credential) {
+fn check_credential(input: &PlanInput<'_>, credential: &CredentialEntry) -> Result<(), Refusal> {
+    if !input.query.is_in_scope_of(credential) {
         return Err(Refusal::OutOfScope);
     }
     match credential.state {
@@ -136,7 +136,7 @@ fn check_credential(ask: &PlanInput<'_>, credential: &CredentialEntry) -> Result
         CredentialState::Revoked => return Err(Refusal::Revoked),
     }
     match credential.expires_unix_ms {
-        Some(expires) if expires <= ask.now_unix_ms => Err(Refusal::Expired),
+        Some(expires) if expires <= input.now_unix_ms => Err(Refusal::Expired),
         _ => Ok(()),
     }
 }
@@ -146,29 +146,28 @@ fn check_credential(ask: &PlanInput<'_>, credential: &CredentialEntry) -> Result
 ///
 /// # Errors
 /// It may not be used now; `None` if it no longer exists.
-pub fn pinned_attempt(ask: &PlanInput<'_>, stored: &StoredResponse) -> Result<Attempt, Option<Rejection>> {
+pub fn pinned_attempt(input: &PlanInput<'_>, stored: &StoredResponse) -> Result<Attempt, Option<Rejection>> {
     let upstream_model: Arc<str> = stored.upstream_model.as_str().into();
-    let facts_of = |provider| facts_of(ask.catalogue, provider, &stored.model);
+    let facts_of = |provider| facts_of(input.catalogue, provider, &stored.model);
     let (seat, attempt) = match stored.created_by {
         Principal::Credential(id) => {
-            let workspace = ask.query.workspace;
+            let workspace = input.query.workspace;
             let credential = workspace.credentials.iter().find(|one| one.id == id).ok_or(None)?;
             let (facts, offer) = facts_of(&credential.provider);
-            let attempt = check_credential(ask, credential).and_then(|()| {
-                let (catalogue, model) = (ask.catalogue, &stored.model);
+            let attempt = check_credential(input, credential).and_then(|()| {
+                let (catalogue, model) = (input.catalogue, &stored.model);
                 Attempt::byok(workspace, credential, catalogue, facts, upstream_model, offer, model)
             });
             (Seat::Byok(Arc::clone(credential)), attempt)
         }
         Principal::Account(id) => {
-            let account = ask.accounts.iter().find(|one| one.id == id).ok_or(None)?;
+            let account = input.accounts.iter().find(|one| one.id == id).ok_or(None)?;
             let (facts, offer) = facts_of(&account.provider);
-            let attempt = match account.disabled {
-                true => Err(Refusal::Disabled),
-                false => {
-                    let (catalogue, model) = (ask.catalogue, &stored.model);
-                    Attempt::managed(account, catalogue, facts, upstream_model, offer, model, &ask.query)
-                }
+            let attempt = if account.disabled {
+                Err(Refusal::Disabled)
+            } else {
+                let (catalogue, model) = (input.catalogue, &stored.model);
+                Attempt::managed(account, catalogue, facts, upstream_model, offer, model, &input.query)
             };
             (Seat::Managed(Arc::clone(account)), attempt)
         }
@@ -204,7 +203,7 @@ pub fn rates_of_made(
 }
 
 fn node_attempt(
-    ask: &PlanInput<'_>,
+    input: &PlanInput<'_>,
     resolved: &Resolved<'_>,
     spec: &RouteSpec,
     node: &Arc<NodeEntry>,
@@ -219,7 +218,7 @@ fn node_attempt(
     // What the policy forbids is forbidden whether the node is reachable or not.
     let regions = || node.labels.iter().filter_map(|label| label.strip_prefix(REGION_LABEL)).collect();
     let held = Held { profile: Profile::Byoc, provider: NODES, regions: &regions, agreement: None };
-    check_policy(ask, resolved, &held)?;
+    check_policy(input, resolved, &held)?;
     match node.state {
         NodeState::Ready => {}
         NodeState::Draining => return Err(Refusal::Draining),
@@ -228,16 +227,16 @@ fn node_attempt(
     if spec.node_labels.iter().any(|label| !node.labels.contains(label)) {
         return Err(Refusal::LabelMissing);
     }
-    Attempt::byoc(ask.query.workspace, node, model)
+    Attempt::byoc(input.query.workspace, node, model)
 }
 
 fn account_attempt(
-    ask: &PlanInput<'_>,
+    input: &PlanInput<'_>,
     resolved: &Resolved<'_>,
     spec: &RouteSpec,
     account: &Arc<AccountEntry>,
 ) -> Result<Attempt, Refusal> {
-    let facts = ask.catalogue.provider(&account.provider);
+    let facts = input.catalogue.provider(&account.provider);
     let provider = facts.map_or(&*account.provider, |facts| facts.slug.as_str());
     let sold = match facts.and_then(|facts| facts.models_of.as_deref()) {
         Some(publisher) => pooled_deployment(resolved, provider, publisher, account)?,
@@ -249,33 +248,33 @@ fn account_attempt(
         regions: &|| own_or_offered(account.region.as_deref(), sold.offer),
         agreement: Some(&account.agreement),
     };
-    check_policy(ask, resolved, &held)?;
+    check_policy(input, resolved, &held)?;
     if account.disabled {
         return Err(Refusal::Disabled);
     }
-    check_provider(ask, spec, provider)?;
+    check_provider(input, spec, provider)?;
     check_region(spec, account.region.as_deref(), sold.offer)?;
-    check_emergency(ask, spec, facts)?;
+    check_emergency(input, spec, facts)?;
     Attempt::managed(
         account,
-        ask.catalogue,
+        input.catalogue,
         facts,
         sold.shared_model(),
         sold.offer,
         &resolved.name,
-        &ask.query,
+        &input.query,
     )
 }
 
 /// Emergency accounts need the consent of both the operator and the project's route.
 fn check_emergency(
-    ask: &PlanInput<'_>,
+    input: &PlanInput<'_>,
     spec: &RouteSpec,
     facts: Option<&ProviderFacts>,
 ) -> Result<(), Refusal> {
     match facts {
         Some(facts) if facts.emergency_only => {
-            match (ask.catalogue.takes_emergencies(), spec.emergency_allowed) {
+            match (input.catalogue.takes_emergencies(), spec.emergency_allowed) {
                 (false, _) => Err(Refusal::EmergencyOff),
                 (true, false) => Err(Refusal::EmergencyNotAllowed),
                 (true, true) => Ok(()),
@@ -406,8 +405,8 @@ fn pooled_by<'a>(
     }
 }
 
-fn check_provider(ask: &PlanInput<'_>, spec: &RouteSpec, provider: &str) -> Result<(), Refusal> {
-    let listed = spec.providers.iter().any(|name| ask.canonical(name) == provider);
+fn check_provider(input: &PlanInput<'_>, spec: &RouteSpec, provider: &str) -> Result<(), Refusal> {
+    let listed = spec.providers.iter().any(|name| input.canonical(name) == provider);
     if spec.providers.is_empty() || listed { Ok(()) } else { Err(Refusal::ProviderNotInRoute) }
 }
 
@@ -435,8 +434,8 @@ fn is_within(allowed: &[String], regions: &[&str]) -> bool {
 
 /// The project's policy overrides every route. Where it restricts something, a candidate of
 /// which that is not known is refused.
-fn check_policy(ask: &PlanInput<'_>, resolved: &Resolved<'_>, held: &Held<'_>) -> Result<(), Refusal> {
-    let Some(policy) = &ask.query.project.policy else { return Ok(()) };
+fn check_policy(input: &PlanInput<'_>, resolved: &Resolved<'_>, held: &Held<'_>) -> Result<(), Refusal> {
+    let Some(policy) = &input.query.project.policy else { return Ok(()) };
     let spec = &policy.spec;
     let is_listed = |listed: &[String], name: &str| listed.iter().any(|one| one == name);
     let agreed = |holds: &dyn Fn(&Agreement) -> bool| held.agreement.is_none_or(holds);

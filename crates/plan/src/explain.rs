@@ -67,22 +67,22 @@ pub fn explain(
     now_us: u64,
     now_unix_ms: u64,
 ) -> Explanation {
-    let ask = PlanInput {
+    let input = PlanInput {
         query: *question,
         accounts: snapshot.accounts(),
         catalogue: snapshot.catalogue(),
         required_principal: None,
-        file_place: None,
+        file_path: None,
         random,
         affinity: &|| None,
         now_us,
         now_unix_ms,
     };
-    let modality = modality.unwrap_or_else(|| own_modality(&ask));
-    let ask = PlanInput { query: PlanQuery { modality, ..*question }, ..ask };
+    let modality = modality.unwrap_or_else(|| own_modality(&input));
+    let input = PlanInput { query: PlanQuery { modality, ..*question }, ..input };
     let decision = match modality {
-        Modality::Video => uploads::of_own(decide(&ask, board)),
-        _ => decide(&ask, board),
+        Modality::Video => uploads::of_own(decide(&input, board)),
+        _ => decide(&input, board),
     };
     Explanation {
         modality,
@@ -104,10 +104,10 @@ pub fn explain(
 }
 
 /// The model's modality, or the question's if the catalogue does not know the model.
-fn own_modality(ask: &PlanInput<'_>) -> Modality {
-    match resolve::resolve(ask).map(|resolved| resolved.target) {
+fn own_modality(input: &PlanInput<'_>) -> Modality {
+    match resolve::resolve(input).map(|resolved| resolved.target) {
         Ok(ResolvedTarget::Model { model, .. }) => model.modality,
-        _ => ask.query.modality,
+        _ => input.query.modality,
     }
 }
 

@@ -14,18 +14,18 @@ use crate::resolve::{Resolved, ResolvedTarget, Rule};
 const NAME_CHARS_MAX: usize = 128;
 const AGAIN: &str = "Send the whole conversation in \"input\" without it, or make who made it usable again.";
 /// How many nearest names and refused candidates a message lists.
-const TOLD_MAX: usize = 3;
+const LISTED_MAX: usize = 3;
 
 /// The names that a client may have meant.
-fn nearest(ask: &PlanInput<'_>) -> Vec<String> {
-    let own = ask.query.workspace.nodes.iter().flat_map(|node| node.models.iter().map(String::as_str));
-    let known = ask.catalogue.models().iter().map(|model| &*model.full);
-    nearest_of(ask.query.model, known.chain(own), TOLD_MAX)
+fn nearest(input: &PlanInput<'_>) -> Vec<String> {
+    let own = input.query.workspace.nodes.iter().flat_map(|node| node.models.iter().map(String::as_str));
+    let known = input.catalogue.models().iter().map(|model| &*model.full);
+    nearest_of(input.query.model, known.chain(own), LISTED_MAX)
 }
 
-pub fn unknown_model(ask: &PlanInput<'_>) -> Box<Fault> {
-    let (wanted, near) = (ask.query.model, nearest(ask));
-    let message = format!("There is no model \"{}\" here.", shown(wanted));
+pub fn unknown_model(input: &PlanInput<'_>) -> Box<Fault> {
+    let (wanted, near) = (input.query.model, nearest(input));
+    let message = format!("There is no model \"{}\" here.", printable(wanted));
     let fix = match near.as_slice() {
         [] => "GET /v1/models lists the models that this key may use; \
                a model that is not listed is reached as provider/model."
@@ -39,7 +39,7 @@ pub fn unknown_model(ask: &PlanInput<'_>) -> Box<Fault> {
 
 pub fn ambiguous_model(name: &str, models: &[&Model]) -> Box<Fault> {
     let full: Vec<String> = models.iter().map(|model| (*model.full).to_owned()).collect();
-    let message = format!("The name \"{}\" stands for {} models.", shown(name), full.len());
+    let message = format!("The name \"{}\" stands for {} models.", printable(name), full.len());
     let fix = format!("Write the full name: {}.", or_list(&full));
     Box::new(Fault::new(FaultClass::BadRequest, "model_ambiguous", message).fix(fix).param("model"))
 }
@@ -72,13 +72,13 @@ pub fn all_limited(wait_ms: u64) -> Box<Fault> {
 
 /// No candidate has the requested model, or those that have it can't be used.
 pub fn nothing_serves(
-    ask: &PlanInput<'_>,
+    input: &PlanInput<'_>,
     resolved: &Resolved<'_>,
     route: Option<&RouteEntry>,
     rejected: &[Rejection],
 ) -> Box<Fault> {
     let near: Vec<&Rejection> =
-        rejected.iter().filter(|rejection| tells_something(rejection.refusal)).collect();
+        rejected.iter().filter(|rejection| is_informative(rejection.refusal)).collect();
     let away: Vec<&Rejection> =
         near.iter().copied().filter(|rejection| rejection.refusal == Refusal::Unreachable).collect();
     let nodes_may_serve = route
@@ -86,25 +86,25 @@ pub fn nothing_serves(
     if !away.is_empty() && nodes_may_serve {
         return unreachable(resolved, &away);
     }
-    if let Some(fault) = forbidden(ask, resolved, &near).or_else(|| terms_unpriced(resolved, &near)) {
+    if let Some(fault) = forbidden(input, resolved, &near).or_else(|| terms_unpriced(resolved, &near)) {
         return fault;
     }
-    let mut message = format!("Nothing in this workspace serves {}", shown(&resolved.name));
+    let mut message = format!("Nothing in this workspace serves {}", printable(&resolved.name));
     if let Some(route) = route {
         message.push_str(&format!(" under route {}", route.id));
     }
-    let told: Vec<String> = near.iter().take(TOLD_MAX).map(|rejection| rejection.sentence()).collect();
-    if !told.is_empty() {
-        message.push_str(&format!(": {}", told.join("; ")));
+    let reasons: Vec<String> = near.iter().take(LISTED_MAX).map(|rejection| rejection.sentence()).collect();
+    if !reasons.is_empty() {
+        message.push_str(&format!(": {}", reasons.join("; ")));
     }
     message.push('.');
-    let missing = sellers_missing(ask, resolved);
+    let missing = sellers_missing(input, resolved);
     if !missing.is_empty() {
         message.push_str(&format!(" {} is not in this build yet.", missing.join(", ")));
     }
-    let mut fix = commands(ask, resolved);
+    let mut fix = commands(input, resolved);
     if matches!(resolved.rule, Rule::Family | Rule::Dialect)
-        && let near @ [_, ..] = nearest(ask).as_slice()
+        && let near @ [_, ..] = nearest(input).as_slice()
     {
         fix = format!("Did you mean {}? Otherwise: {fix}", or_list(near));
     }
@@ -119,42 +119,42 @@ fn terms_unpriced(resolved: &Resolved<'_>, near: &[&Rejection]) -> Option<Box<Fa
         Refusal::TierUnpriced { tier } => Some((
             "service_tier_unpriced",
             "service_tier",
-            format!("The tier \"{}\" of {}", tier.as_str(), shown(&resolved.name)),
+            format!("The tier \"{}\" of {}", tier.as_str(), printable(&resolved.name)),
             "Leave service_tier out, name a tier that GET /v2/price-books has a price of, or add a credential of your own.",
         )),
         Refusal::ToolUnpriced { tool } => Some((
             "hosted_tool_unpriced",
             "tools",
-            format!("The tool \"{}\", which the provider of {} runs,", tool.as_str(), shown(&resolved.name)),
+            format!("The tool \"{}\", which the provider of {} runs,", tool.as_str(), printable(&resolved.name)),
             "Leave the tool out, use one that GET /v2/price-books has a fee of, or add a credential of your own.",
         )),
         _ => None,
     })?;
-    let told: Vec<String> = near.iter().take(TOLD_MAX).map(|rejection| rejection.sentence()).collect();
+    let reasons: Vec<String> = near.iter().take(LISTED_MAX).map(|rejection| rejection.sentence()).collect();
     let message = format!(
         "{what} has no known price, and nothing is sent on the operator's account without one: {}.",
-        told.join("; ")
+        reasons.join("; ")
     );
     Some(Box::new(Fault::new(FaultClass::Unsupported, code, message).fix(fix).param(param)))
 }
 
 /// A candidate could serve it, and the project's policy forbids that.
-fn forbidden(ask: &PlanInput<'_>, resolved: &Resolved<'_>, near: &[&Rejection]) -> Option<Box<Fault>> {
-    let policy = ask.query.project.policy.as_ref()?;
-    let told: Vec<(PolicyRule, String)> = near
+fn forbidden(input: &PlanInput<'_>, resolved: &Resolved<'_>, near: &[&Rejection]) -> Option<Box<Fault>> {
+    let policy = input.query.project.policy.as_ref()?;
+    let refusals: Vec<(PolicyRule, String)> = near
         .iter()
         .filter_map(|rejection| match rejection.refusal {
             Refusal::PolicyForbids { rule } => Some((rule, rejection.sentence())),
             _ => None,
         })
-        .take(TOLD_MAX)
+        .take(LISTED_MAX)
         .collect();
-    let (rule, _) = told.first()?;
-    let sentences: Vec<&str> = told.iter().map(|(_, sentence)| sentence.as_str()).collect();
+    let (rule, _) = refusals.first()?;
+    let sentences: Vec<&str> = refusals.iter().map(|(_, sentence)| sentence.as_str()).collect();
     let message = format!(
         "The policy {} of this project keeps {} from being served: {}.",
         policy.id,
-        shown(&resolved.name),
+        printable(&resolved.name),
         sentences.join("; ")
     );
     let fix = match rule {
@@ -181,34 +181,34 @@ pub fn maker_cannot(maker: Principal, rejected: &[Rejection]) -> Box<Fault> {
 
 /// The seat that stores the files which the call names can't be used for this.
 pub fn keeper_cannot(
-    ask: &PlanInput<'_>,
+    input: &PlanInput<'_>,
     resolved: &Resolved<'_>,
     keeper: Principal,
-    place: &str,
+    path: &str,
     rejected: &[Rejection],
 ) -> Box<Fault> {
-    let credentials = ask.query.workspace.credentials.iter();
+    let credentials = input.query.workspace.credentials.iter();
     let own = credentials.filter(|one| Principal::Credential(one.id) == keeper).map(|one| &*one.provider);
-    let pooled = ask.accounts.iter().filter(|one| Principal::Account(one.id) == keeper);
+    let pooled = input.accounts.iter().filter(|one| Principal::Account(one.id) == keeper);
     let provider = own.chain(pooled.map(|one| &*one.provider)).next();
     let message = format!(
-        "The file that {place} names is kept by {}, and nobody else can read it for {}: {}.",
+        "The file that {path} names is kept by {}, and nobody else can read it for {}: {}.",
         provider.unwrap_or("a credential or account that is gone"),
-        shown(&resolved.name),
+        printable(&resolved.name),
         why_not(rejected.iter().find(|rejection| rejection.seat.principal() == keeper)),
     );
-    let fault = Fault::new(FaultClass::BadRequest, "file_kept_elsewhere", message).param(place.to_owned());
+    let fault = Fault::new(FaultClass::BadRequest, "file_kept_elsewhere", message).param(path.to_owned());
     let fix = "Ask for a model that is served where the file is kept, or upload the file anew with that model's name.";
     Box::new(fault.fix(fix))
 }
 
 /// The named files are stored with one seat, and the answer that the call continues was made by another.
-pub fn files_apart(place: &str) -> Box<Fault> {
+pub fn files_apart(path: &str) -> Box<Fault> {
     let message = format!(
         "The response that \"previous_response_id\" names was made by another credential or account than the one that \
-         keeps the file which {place} names."
+         keeps the file which {path} names."
     );
-    let fault = Fault::new(FaultClass::BadRequest, "files_kept_apart", message).param(place.to_owned());
+    let fault = Fault::new(FaultClass::BadRequest, "files_kept_apart", message).param(path.to_owned());
     Box::new(
         fault.fix("Send the whole conversation in \"input\", or upload the file to who made the response."),
     )
@@ -230,14 +230,14 @@ fn why_not(rejection: Option<&Rejection>) -> String {
 
 /// This project has no answer of this id.
 pub fn unknown_response(id: &str) -> Box<Fault> {
-    let message = format!("Response with id '{}' not found.", shown(id));
+    let message = format!("Response with id '{}' not found.", printable(id));
     let fault = Fault::new(FaultClass::NotFound, "response_not_found", message);
     Box::new(fault.fix("Use the id of a response that this project made here, kept, and did not delete."))
 }
 
 /// This project has no file, batch or video of this id.
 pub fn unknown_object(operation: Operation, id: &str) -> Box<Fault> {
-    let message = format!("There is no {} '{}' here.", operation.as_str(), shown(id));
+    let message = format!("There is no {} '{}' here.", operation.as_str(), printable(id));
     let fault = Fault::new(FaultClass::NotFound, kept_not_found(operation), message);
     Box::new(fault.fix("Use an id as it came in an answer to this project, of what was not deleted."))
 }
@@ -254,14 +254,14 @@ pub const fn kept_not_found(operation: Operation) -> &'static str {
 
 /// Only the seat that made a video can remix it, and it can't be used, or must not be.
 pub fn remix_cannot(
-    ask: &PlanInput<'_>,
+    input: &PlanInput<'_>,
     resolved: &Resolved<'_>,
     maker: Principal,
     rejected: &[Rejection],
 ) -> Box<Fault> {
     let its: Vec<&Rejection> =
         rejected.iter().filter(|rejection| rejection.seat.principal() == maker).collect();
-    forbidden(ask, resolved, &its).unwrap_or_else(|| keeper_away(Operation::Video, its.first().copied()))
+    forbidden(input, resolved, &its).unwrap_or_else(|| keeper_away(Operation::Video, its.first().copied()))
 }
 
 /// The cost of a video is not known before it is made, so that no money could be held for it.
@@ -285,7 +285,7 @@ pub fn background_on_account() -> Box<Fault> {
 
 /// The file that a batch is to be made from is not one of this project's.
 pub fn unknown_input(id: &str) -> Box<Fault> {
-    let message = format!("There is no file '{}' here.", shown(id));
+    let message = format!("There is no file '{}' here.", printable(id));
     let fault = Fault::new(FaultClass::BadRequest, "file_not_found", message);
     Box::new(fault.param("input_file_id").fix("Upload it with POST /v1/files, and use the id of the answer."))
 }
@@ -330,7 +330,7 @@ fn unreachable(resolved: &Resolved<'_>, away: &[&Rejection]) -> Box<Fault> {
 }
 
 /// Whether a reason is of use to a client that asks why nothing serves.
-const fn tells_something(refusal: Refusal) -> bool {
+const fn is_informative(refusal: Refusal) -> bool {
     !matches!(refusal, Refusal::DoesNotOffer | Refusal::ProfileNotChosen { .. })
 }
 
@@ -341,51 +341,50 @@ fn patient(fault: Fault, wait_ms: u64) -> Fault {
 }
 
 /// The model's providers that this build has no code for.
-fn sellers_missing<'a>(ask: &PlanInput<'a>, resolved: &Resolved<'a>) -> Vec<&'a str> {
-    sellers(ask, resolved)
+fn sellers_missing<'a>(input: &PlanInput<'a>, resolved: &Resolved<'a>) -> Vec<&'a str> {
+    sellers(input, resolved)
         .into_iter()
-        .filter(|slug| ask.catalogue.provider(slug).is_some_and(|facts| !facts.available))
+        .filter(|slug| input.catalogue.provider(slug).is_some_and(|facts| !facts.available))
         .collect()
 }
 
-fn sellers<'a>(ask: &PlanInput<'a>, resolved: &Resolved<'a>) -> Vec<&'a str> {
+fn sellers<'a>(input: &PlanInput<'a>, resolved: &Resolved<'a>) -> Vec<&'a str> {
     match resolved.target {
         ResolvedTarget::Model { seller: Some(seller), .. } | ResolvedTarget::AtSeller { seller, .. } => {
             vec![seller]
         }
         ResolvedTarget::Model { model, seller: None } => {
-            model.offers.iter().map(|offer| ask.canonical(offer.provider.as_str())).collect()
+            model.offers.iter().map(|offer| input.canonical(offer.provider.as_str())).collect()
         }
         ResolvedTarget::OnNode { .. } => Vec::new(),
     }
 }
 
 /// The commands that would make it served, those for this model first.
-fn commands(ask: &PlanInput<'_>, resolved: &Resolved<'_>) -> String {
-    let usable: Vec<&str> = sellers(ask, resolved)
+fn commands(input: &PlanInput<'_>, resolved: &Resolved<'_>) -> String {
+    let usable: Vec<&str> = sellers(input, resolved)
         .into_iter()
         .filter(|slug| {
-            ask.catalogue.facts(slug).is_some_and(|facts| facts.available && !facts.emergency_only)
+            input.catalogue.facts(slug).is_some_and(|facts| facts.available && !facts.emergency_only)
         })
         .collect();
     let own = usable.iter().map(|slug| format!("`tidegate credential add {slug}`"));
-    let mut ways: Vec<String> = own.take(TOLD_MAX).collect();
+    let mut options: Vec<String> = own.take(LISTED_MAX).collect();
     let pinned = matches!(
         resolved.target,
         ResolvedTarget::AtSeller { .. } | ResolvedTarget::Model { seller: Some(_), .. }
     );
     if !pinned {
-        ways.push("`tidegate nodes add` with a node that serves it".to_owned());
+        options.push("`tidegate nodes add` with a node that serves it".to_owned());
     }
     if let Some(slug) = usable.first() {
-        ways.push(format!("as the operator `tidegate account add {slug}`"));
+        options.push(format!("as the operator `tidegate account add {slug}`"));
     }
-    match ways.is_empty() {
-        true => format!("`tidegate plan {}` tells why.", shown(&resolved.name)),
-        false => {
-            let ways = or_list(&ways);
-            format!("Run {ways}; `tidegate plan {}` tells each candidate's reason.", shown(&resolved.name))
-        }
+    if options.is_empty() {
+        format!("`tidegate plan {}` tells why.", printable(&resolved.name))
+    } else {
+        let options = or_list(&options);
+        format!("Run {options}; `tidegate plan {}` tells each candidate's reason.", printable(&resolved.name))
     }
 }
 
@@ -404,7 +403,7 @@ impl Rejection {
     }
 }
 
-fn shown(name: &str) -> String {
+fn printable(name: &str) -> String {
     name.chars().filter(|letter| !letter.is_control()).take(NAME_CHARS_MAX).collect()
 }
 

@@ -8,11 +8,16 @@ use crate::resolve::{Resolved, ResolvedTarget};
 
 /// Own credentials: as the route lists them, else by the route's providers, else the publisher's own provider
 /// first; then the oldest first.
-pub fn credentials(ask: &PlanInput<'_>, resolved: &Resolved<'_>, spec: &RouteSpec, attempts: &mut [Attempt]) {
+pub fn credentials(
+    input: &PlanInput<'_>,
+    resolved: &Resolved<'_>,
+    spec: &RouteSpec,
+    attempts: &mut [Attempt],
+) {
     attempts.sort_by_key(|attempt| {
         let Seat::Byok(credential) = attempt.seat() else { return (usize::MAX, usize::MAX, u64::MAX) };
-        let listed = place(&spec.credential_ids, |id| *id == credential.id);
-        (listed, seller_rank(ask, resolved, spec, attempt), credential.created_unix_ms)
+        let listed = rank_in(&spec.credential_ids, |id| *id == credential.id);
+        (listed, seller_rank(input, resolved, spec, attempt), credential.created_unix_ms)
     });
 }
 
@@ -26,10 +31,10 @@ pub fn nodes(attempts: &mut [Attempt]) {
 
 /// Accounts: by the route's providers if it lists some; else, and among equals, a weighted random draw. An
 /// account of weight zero comes after those with a weight. Prompts with the same prefix draw the same order.
-pub fn accounts(ask: &PlanInput<'_>, spec: &RouteSpec, attempts: Vec<Attempt>) -> Vec<Attempt> {
+pub fn accounts(input: &PlanInput<'_>, spec: &RouteSpec, attempts: Vec<Attempt>) -> Vec<Attempt> {
     let mut drawn = Vec::with_capacity(attempts.len());
     let mut left = attempts;
-    let mut chance = if left.len() > 1 { (ask.affinity)().unwrap_or(ask.random) } else { ask.random };
+    let mut chance = if left.len() > 1 { (input.affinity)().unwrap_or(input.random) } else { input.random };
     while !left.is_empty() {
         let total: u64 = left.iter().map(weight).sum();
         chance = mix(chance);
@@ -43,23 +48,23 @@ pub fn accounts(ask: &PlanInput<'_>, spec: &RouteSpec, attempts: Vec<Attempt>) -
         });
         drawn.push(left.remove(at.unwrap_or(0)));
     }
-    drawn.sort_by_key(|attempt| place(&spec.providers, |name| ask.canonical(name) == attempt.provider()));
+    drawn.sort_by_key(|attempt| rank_in(&spec.providers, |name| input.canonical(name) == attempt.provider()));
     drawn
 }
 
-fn seller_rank(ask: &PlanInput<'_>, resolved: &Resolved<'_>, spec: &RouteSpec, attempt: &Attempt) -> usize {
+fn seller_rank(input: &PlanInput<'_>, resolved: &Resolved<'_>, spec: &RouteSpec, attempt: &Attempt) -> usize {
     if !spec.providers.is_empty() {
-        return place(&spec.providers, |name| ask.canonical(name) == attempt.provider());
+        return rank_in(&spec.providers, |name| input.canonical(name) == attempt.provider());
     }
     let publisher = match resolved.target {
         ResolvedTarget::Model { model, .. } => Some(model.publisher.as_str()),
         ResolvedTarget::AtSeller { .. } | ResolvedTarget::OnNode { .. } => None,
     };
-    let own = publisher.and_then(|name| ask.catalogue.own_provider(name));
+    let own = publisher.and_then(|name| input.catalogue.own_provider(name));
     usize::from(own.is_none_or(|facts| facts.slug != attempt.provider()))
 }
 
-fn place<T>(list: &[T], is_it: impl Fn(&T) -> bool) -> usize {
+fn rank_in<T>(list: &[T], is_it: impl Fn(&T) -> bool) -> usize {
     list.iter().position(is_it).unwrap_or(list.len())
 }
 

@@ -97,22 +97,22 @@ pub fn plan(
         return plan_for_stored(admitted, now_us, now_unix_ms);
     }
     let affinity = || affinity(&admitted);
-    let ask = ask_of(&admitted, &affinity, random, now_us, now_unix_ms);
+    let input = input_of(&admitted, &affinity, random, now_us, now_unix_ms);
     let version = admitted.caller().snapshot().version();
-    let keepers = if operation.is_kept() { uploads::names(ask.catalogue) } else { Vec::new() };
+    let keepers = if operation.is_kept() { uploads::names(input.catalogue) } else { Vec::new() };
     let bundle = admitted.call().request().batch.as_deref();
     let storage = bundle.and_then(|bundle| Some(&bundle.storage.as_ref()?.places));
     let (decision, names) = match (bundled(&admitted), operation) {
-        (Some(bundle), _) => decide_batch(&ask, bundle, storage, board),
-        (None, Operation::Video) => (uploads::of_own(decide(&ask, board)), Vec::new()),
+        (Some(bundle), _) => decide_batch(&input, bundle, storage, board),
+        (None, Operation::Video) => (uploads::of_own(decide(&input, board)), Vec::new()),
         (None, operation) if operation.is_kept() => {
             let provider = admitted.call().request().provider.as_deref();
-            (decide_upload(&ask, provider, &keepers, board), Vec::new())
+            (decide_upload(&input, provider, &keepers, board), Vec::new())
         }
         (None, _) if admitted.call().request().is_background => {
-            (uploads::unpooled(decide(&ask, board), faults::background_on_account), Vec::new())
+            (uploads::unpooled(decide(&input, board), faults::background_on_account), Vec::new())
         }
-        (None, _) => (decide(&ask, board), Vec::new()),
+        (None, _) => (decide(&input, board), Vec::new()),
     };
     let record = record_of(&decision, version);
     let spec = decision.route.map(|route| &route.spec);
@@ -186,10 +186,13 @@ fn pinned_attempt(
     if is_bundle && call.deletes_stored_object() && !known.is_booked {
         return Err(faults::batch_not_booked());
     }
-    let attempt = candidates::pinned_attempt(&ask_of(admitted, &|| None, 0, now_us, now_unix_ms), known);
-    let attempt = attempt.map_err(|rejection| match call.operation().is_kept() {
-        true => faults::keeper_away(call.operation(), rejection.as_ref()),
-        false => faults::maker_away(rejection.as_ref()),
+    let attempt = candidates::pinned_attempt(&input_of(admitted, &|| None, 0, now_us, now_unix_ms), known);
+    let attempt = attempt.map_err(|rejection| {
+        if call.operation().is_kept() {
+            faults::keeper_away(call.operation(), rejection.as_ref())
+        } else {
+            faults::maker_away(rejection.as_ref())
+        }
     })?;
     Ok((attempt, known.model.as_str().into()))
 }
@@ -212,7 +215,7 @@ fn failed(admitted: Admitted, fault: Box<Fault>) -> Box<PlanFailed> {
     Box::new(PlanFailed { fault, admitted, resolved_model: Arc::default(), record })
 }
 
-fn ask_of<'a>(
+fn input_of<'a>(
     admitted: &'a Admitted,
     affinity: &'a dyn Fn() -> Option<u64>,
     random: u64,
@@ -221,7 +224,7 @@ fn ask_of<'a>(
 ) -> PlanInput<'a> {
     let (caller, call) = (admitted.caller(), admitted.call());
     let question = PlanQuery {
-        model: remixed(admitted).map_or(&call.request().model, |film| &film.model),
+        model: remixed(admitted).map_or(&call.request().model, |video| &video.model),
         workspace: caller.workspace(),
         project: caller.project(),
         environment: caller.environment(),
@@ -237,7 +240,7 @@ fn ask_of<'a>(
         (_, Some(files)) => Some(files.principal),
         _ => None,
     };
-    let file_place = files.map(|files| files.place.as_str());
+    let file_path = files.map(|files| files.place.as_str());
     let snapshot = caller.snapshot();
     let (accounts, catalogue) = (snapshot.accounts(), snapshot.catalogue());
     PlanInput {
@@ -245,7 +248,7 @@ fn ask_of<'a>(
         accounts,
         catalogue,
         required_principal: maker,
-        file_place,
+        file_path,
         random,
         affinity,
         now_us,

@@ -40,7 +40,7 @@ pub struct PlanInput<'a> {
     /// names: no other can read them.
     pub required_principal: Option<Principal>,
     /// Where in the call a file is named that this seat stores.
-    pub file_place: Option<&'a str>,
+    pub file_path: Option<&'a str>,
     pub random: u64,
     /// Replaces `random` among accounts: the same for prompts with the same prefix, so that they
     /// reach the same account's cache.

@@ -74,13 +74,13 @@ pub struct Resolved<'a> {
 
 impl<'a> Resolved<'a> {
     /// The pinned provider, else the publisher's own: what a route's `provider` matches.
-    pub fn provider(&self, ask: &PlanInput<'a>) -> Option<&'a str> {
+    pub fn provider(&self, input: &PlanInput<'a>) -> Option<&'a str> {
         match self.target {
             ResolvedTarget::Model { seller: Some(seller), .. } | ResolvedTarget::AtSeller { seller, .. } => {
                 Some(seller)
             }
             ResolvedTarget::Model { model, seller: None } => {
-                ask.catalogue.own_provider(&model.publisher).map(|facts| facts.slug.as_str())
+                input.catalogue.own_provider(&model.publisher).map(|facts| facts.slug.as_str())
             }
             ResolvedTarget::OnNode { .. } => None,
         }
@@ -104,32 +104,34 @@ impl<'a> Resolved<'a> {
             ResolvedTarget::AtSeller { upstream_model, .. } => (upstream_model, Some(upstream_model)),
             ResolvedTarget::OnNode { model } => (model, None),
         };
-        let with_place = |name: &'_ Arc<str>, own: &str| name.len().saturating_sub(own.len());
-        let first = (&*self.name, with_place(&self.name, own));
+        let with_prefix = |name: &'_ Arc<str>, own: &str| name.len().saturating_sub(own.len());
+        let first = (&*self.name, with_prefix(&self.name, own));
         let second = self.other_name.as_ref().zip(other);
-        std::iter::once(first).chain(second.map(|(name, own)| (&**name, with_place(name, own))))
+        std::iter::once(first).chain(second.map(|(name, own)| (&**name, with_prefix(name, own))))
     }
 }
 
 /// # Errors
 /// Nothing matches (404, with the nearest names), or a bare name matches several models (400, with their full names).
-pub fn resolve<'a>(ask: &PlanInput<'a>) -> Result<Resolved<'a>, Box<Fault>> {
-    let name = ask.query.model;
-    if let Some((seller, rest)) = split_seller(ask, name, ':') {
-        return Ok(at_seller(ask, Rule::PinnedSeller, seller, rest));
+pub fn resolve<'a>(input: &PlanInput<'a>) -> Result<Resolved<'a>, Box<Fault>> {
+    let name = input.query.model;
+    if let Some((seller, rest)) = split_seller(input, name, ':') {
+        return Ok(at_seller(input, Rule::PinnedSeller, seller, rest));
     }
-    if let Some(model) = ask.catalogue.model(name) {
+    if let Some(model) = input.catalogue.model(name) {
         return Ok(anywhere(Rule::Catalogue, model));
     }
-    if let Some(model) = node_model(ask, name) {
+    if let Some(model) = node_model(input, name) {
         let meaning = ResolvedTarget::OnNode { model };
         return Ok(of(Rule::NodeModel, model.into(), meaning));
     }
-    if let Some((seller, rest)) = split_seller(ask, name, '/') {
-        return Ok(release(ask, name).unwrap_or_else(|| at_seller(ask, Rule::ProviderPrefix, seller, rest)));
+    if let Some((seller, rest)) = split_seller(input, name, '/') {
+        return Ok(
+            release(input, name).unwrap_or_else(|| at_seller(input, Rule::ProviderPrefix, seller, rest))
+        );
     }
-    match ask.catalogue.by_bare_name(name).as_slice() {
-        [] => unlisted(ask, name).ok_or_else(|| faults::unknown_model(ask)),
+    match input.catalogue.by_bare_name(name).as_slice() {
+        [] => unlisted(input, name).ok_or_else(|| faults::unknown_model(input)),
         [model] => Ok(anywhere(Rule::BareName, model)),
         several => Err(faults::ambiguous_model(name, several)),
     }
@@ -137,24 +139,24 @@ pub fn resolve<'a>(ask: &PlanInput<'a>) -> Result<Resolved<'a>, Box<Fault>> {
 
 /// What a name that is not in the catalogue may mean: a release of a model, one of a family, or a model that
 /// only the provider of the client's dialect knows.
-fn unlisted<'a>(ask: &PlanInput<'a>, name: &'a str) -> Option<Resolved<'a>> {
+fn unlisted<'a>(input: &PlanInput<'a>, name: &'a str) -> Option<Resolved<'a>> {
     let is_bare = !name.contains('/') && !name.is_empty();
-    let family = || ask.catalogue.family(name).filter(|_| is_bare).map(|facts| (Rule::Family, facts));
+    let family = || input.catalogue.family(name).filter(|_| is_bare).map(|facts| (Rule::Family, facts));
     let vendor = || {
-        let vendor = ask.catalogue.vendor(ask.query.dialect).filter(|_| is_bare)?;
-        has_credential(ask, vendor).then_some((Rule::Dialect, vendor))
+        let vendor = input.catalogue.vendor(input.query.dialect).filter(|_| is_bare)?;
+        has_credential(input, vendor).then_some((Rule::Dialect, vendor))
     };
-    release(ask, name).or_else(|| {
+    release(input, name).or_else(|| {
         let (rule, facts) = family().or_else(vendor)?;
-        Some(unknown_at(ask, rule, &facts.slug, name))
+        Some(unknown_at(input, rule, &facts.slug, name))
     })
 }
 
 /// Whether the project has a credential of its own there, usable or not.
-fn has_credential(ask: &PlanInput<'_>, facts: &ProviderFacts) -> bool {
-    let is_its = |provider: &str| ask.canonical(provider) == facts.slug;
-    let mut credentials = ask.query.workspace.credentials.iter();
-    credentials.any(|credential| is_its(&credential.provider) && ask.query.is_in_scope_of(credential))
+fn has_credential(input: &PlanInput<'_>, facts: &ProviderFacts) -> bool {
+    let is_its = |provider: &str| input.canonical(provider) == facts.slug;
+    let mut credentials = input.query.workspace.credentials.iter();
+    credentials.any(|credential| is_its(&credential.provider) && input.query.is_in_scope_of(credential))
 }
 
 const fn of<'a>(rule: Rule, name: Arc<str>, meaning: ResolvedTarget<'a>) -> Resolved<'a> {
@@ -166,13 +168,13 @@ fn anywhere(rule: Rule, model: &Model) -> Resolved<'_> {
 }
 
 /// A release of a model that the catalogue knows, by its own name or prefixed with its publisher's.
-fn release<'a>(ask: &PlanInput<'a>, name: &'a str) -> Option<Resolved<'a>> {
-    let (release, model) = ask.catalogue.release(name)?;
+fn release<'a>(input: &PlanInput<'a>, name: &'a str) -> Option<Resolved<'a>> {
+    let (release, model) = input.catalogue.release(name)?;
     let sent = name.split_once('/').map_or(name, |(_, sent)| sent);
-    Some(named(anywhere(Rule::Release, model), model, NamedRelease { release, sent }))
+    Some(with_release(anywhere(Rule::Release, model), model, NamedRelease { release, sent }))
 }
 
-fn named<'a>(resolved: Resolved<'a>, model: &Model, named: NamedRelease<'a>) -> Resolved<'a> {
+fn with_release<'a>(resolved: Resolved<'a>, model: &Model, named: NamedRelease<'a>) -> Resolved<'a> {
     let other_name = Some(format!("{}/{}", model.publisher, named.sent).into());
     Resolved { other_name, named: Some(named), ..resolved }
 }
@@ -180,10 +182,11 @@ fn named<'a>(resolved: Resolved<'a>, model: &Model, named: NamedRelease<'a>) -> 
 /// What a name means at a pinned provider: an offer of it, by the model's full name or by the provider's own;
 /// a release of such a model; else any name that the provider may know, since the catalogue does not list
 /// every model, nor any of a workspace's own servers.
-fn at_seller<'a>(ask: &PlanInput<'a>, rule: Rule, seller: &'a str, rest: &'a str) -> Resolved<'a> {
-    let by_full_name = ask.catalogue.model(rest).filter(|model| model.offer(seller).is_some());
+fn at_seller<'a>(input: &PlanInput<'a>, rule: Rule, seller: &'a str, rest: &'a str) -> Resolved<'a> {
+    let by_full_name = input.catalogue.model(rest).filter(|model| model.offer(seller).is_some());
     let known = by_full_name.or_else(|| {
-        ask.catalogue
+        input
+            .catalogue
             .models()
             .iter()
             .find(|model| model.offer(seller).is_some_and(|offer| &*offer.upstream_model == rest))
@@ -195,45 +198,50 @@ fn at_seller<'a>(ask: &PlanInput<'a>, rule: Rule, seller: &'a str, rest: &'a str
         return pinned(model);
     }
     // Where customers deploy the models, the names are theirs.
-    let deploys = ask.catalogue.provider(seller).is_some_and(|facts| facts.models_of.is_some());
+    let deploys = input.catalogue.provider(seller).is_some_and(|facts| facts.models_of.is_some());
     let of_release =
-        ask.catalogue.release(rest).filter(|(_, model)| !deploys && model.offer(seller).is_some());
+        input.catalogue.release(rest).filter(|(_, model)| !deploys && model.offer(seller).is_some());
     match of_release {
         Some((release, model)) => {
-            let is_own = ask.catalogue.own_provider(&model.publisher).is_some_and(|own| own.slug == seller);
+            let is_own = input.catalogue.own_provider(&model.publisher).is_some_and(|own| own.slug == seller);
             let bare = rest.split_once('/').map_or(rest, |(_, bare)| bare);
             let sent = if is_own { bare } else { rest };
-            named(pinned(model), model, NamedRelease { release, sent })
+            with_release(pinned(model), model, NamedRelease { release, sent })
         }
-        None => unknown_at(ask, rule, seller, rest),
+        None => unknown_at(input, rule, seller, rest),
     }
 }
 
 /// A name that only a provider knows.
-fn unknown_at<'a>(ask: &PlanInput<'a>, rule: Rule, seller: &'a str, upstream_model: &'a str) -> Resolved<'a> {
+fn unknown_at<'a>(
+    input: &PlanInput<'a>,
+    rule: Rule,
+    seller: &'a str,
+    upstream_model: &'a str,
+) -> Resolved<'a> {
     let name = format!("{seller}/{upstream_model}").into();
-    let publisher = ask.catalogue.provider(seller).and_then(|facts| facts.publishers.first());
+    let publisher = input.catalogue.provider(seller).and_then(|facts| facts.publishers.first());
     let other = publisher.filter(|publisher| *publisher != seller);
     let other_name = other.map(|publisher| format!("{publisher}/{upstream_model}").into());
     Resolved { other_name, ..of(rule, name, ResolvedTarget::AtSeller { seller, upstream_model }) }
 }
 
-fn split_seller<'a>(ask: &PlanInput<'a>, name: &'a str, separator: char) -> Option<(&'a str, &'a str)> {
+fn split_seller<'a>(input: &PlanInput<'a>, name: &'a str, separator: char) -> Option<(&'a str, &'a str)> {
     let (first, rest) = name.split_once(separator).filter(|(_, rest)| !rest.is_empty())?;
-    seller(ask, first).map(|seller| (seller, rest))
+    seller(input, first).map(|seller| (seller, rest))
 }
 
 /// The slug of the provider, or of the workspace's own server, that a word names.
-fn seller<'a>(ask: &PlanInput<'a>, word: &'a str) -> Option<&'a str> {
-    if let Some(facts) = ask.catalogue.provider(word) {
+fn seller<'a>(input: &PlanInput<'a>, word: &'a str) -> Option<&'a str> {
+    if let Some(facts) = input.catalogue.provider(word) {
         return Some(&facts.slug);
     }
-    let own = ask.query.workspace.credentials.iter().any(|credential| &*credential.provider == word);
-    let pooled = || ask.accounts.iter().any(|account| &*account.provider == word);
+    let own = input.query.workspace.credentials.iter().any(|credential| &*credential.provider == word);
+    let pooled = || input.accounts.iter().any(|account| &*account.provider == word);
     (own || pooled()).then_some(word)
 }
 
-fn node_model<'a>(ask: &PlanInput<'a>, name: &str) -> Option<&'a str> {
-    let nodes = &ask.query.workspace.nodes;
+fn node_model<'a>(input: &PlanInput<'a>, name: &str) -> Option<&'a str> {
+    let nodes = &input.query.workspace.nodes;
     nodes.iter().flat_map(|node| node.models.iter()).find(|model| *model == name).map(String::as_str)
 }

@@ -22,11 +22,11 @@ struct Strength {
 }
 
 /// The route that applies, or `None` if none matches and the default order holds.
-pub fn winning<'a>(ask: &PlanInput<'a>, resolved: &Resolved<'a>) -> Option<&'a RouteEntry> {
-    let routes = &ask.query.workspace.routes;
+pub fn winning<'a>(input: &PlanInput<'a>, resolved: &Resolved<'a>) -> Option<&'a RouteEntry> {
+    let routes = &input.query.workspace.routes;
     let mut best: Option<(Strength, &RouteEntry)> = None;
     for route in routes {
-        let Some(strength) = strength(ask, resolved, &route.spec.scope) else { continue };
+        let Some(strength) = strength(input, resolved, &route.spec.scope) else { continue };
         // Saving the same scope twice is refused; should it exist all the same, the older route holds.
         let wins =
             best.is_none_or(|(held, other)| strength > held || (strength == held && route.id < other.id));
@@ -57,8 +57,8 @@ pub fn reason(spec: &RouteSpec) -> &'static str {
 }
 
 /// `None` if some field of the scope does not match.
-fn strength(ask: &PlanInput<'_>, resolved: &Resolved<'_>, scope: &RouteScope) -> Option<Strength> {
-    let question = &ask.query;
+fn strength(input: &PlanInput<'_>, resolved: &Resolved<'_>, scope: &RouteScope) -> Option<Strength> {
+    let question = &input.query;
     if scope.alias.is_some() {
         // There are no aliases yet, so none can be the requested name.
         return None;
@@ -73,7 +73,7 @@ fn strength(ask: &PlanInput<'_>, resolved: &Resolved<'_>, scope: &RouteScope) ->
     let modality =
         matches(scope.modality.as_deref(), |word| Modality::from_word(word) == Some(question.modality))?;
     let provider = matches(scope.provider.as_deref(), |name| {
-        resolved.provider(ask).is_some_and(|slug| slug == ask.canonical(name))
+        resolved.provider(input).is_some_and(|slug| slug == input.canonical(name))
     })?;
     let environment = matches(scope.environment.as_deref(), |name| question.environment == name)?;
     Some(Strength { tag, key, project, model, modality, provider, environment })

@@ -46,18 +46,18 @@ fn served(
     now_unix_ms: u64,
     name: String,
 ) -> Option<ServedModel> {
-    let ask = PlanInput {
+    let input = PlanInput {
         query: PlanQuery { model: &name, ..*question },
         accounts: snapshot.accounts(),
         catalogue: snapshot.catalogue(),
         required_principal: None,
-        file_place: None,
+        file_path: None,
         random: 0,
         affinity: &|| None,
         now_us: 0,
         now_unix_ms,
     };
-    let decision = decide(&ask, &AllOpen);
+    let decision = decide(&input, &AllOpen);
     if decision.attempts.is_empty() {
         return None;
     }

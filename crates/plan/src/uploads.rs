@@ -17,29 +17,29 @@ const HOW: &str = "Name a provider in the field \"provider\" of the form before 
 
 /// Decides like the broker, among providers that store files.
 pub(crate) fn decide_upload<'a>(
-    ask: &PlanInput<'a>,
+    input: &PlanInput<'a>,
     provider: Option<&str>,
     names: &'a [String],
     board: &dyn AvailabilityView,
 ) -> Decision<'a> {
     if let Some(word) = provider
-        && seller(ask.catalogue, word).is_none()
+        && seller(input.catalogue, word).is_none()
     {
-        return Decision::failed(no_keeper(word, ask.catalogue));
+        return Decision::failed(no_keeper(word, input.catalogue));
     }
-    if provider.is_none() && !ask.query.model.is_empty() {
-        let model = ask.query.model;
-        let known = ask.catalogue.model(model);
-        let modality = known.or_else(|| ask.catalogue.by_bare_name(model).first().copied());
+    if provider.is_none() && !input.query.model.is_empty() {
+        let model = input.query.model;
+        let known = input.catalogue.model(model);
+        let modality = known.or_else(|| input.catalogue.by_bare_name(model).first().copied());
         let modality = modality.map_or(Modality::Chat, |model| model.modality);
-        let question = PlanQuery { modality, ..ask.query };
-        return of_keepers(ask.catalogue, decide(&PlanInput { query: question, ..*ask }, board));
+        let question = PlanQuery { modality, ..input.query };
+        return of_keepers(input.catalogue, decide(&PlanInput { query: question, ..*input }, board));
     }
-    let wanted = provider.and_then(|word| seller(ask.catalogue, word));
+    let wanted = provider.and_then(|word| seller(input.catalogue, word));
     let is_wanted = |name: &&String| wanted.is_none_or(|slug| name.split(':').next() == Some(slug));
     let decided = names.iter().filter(is_wanted).map(|name| {
-        let question = PlanQuery { model: name, modality: Modality::Chat, ..ask.query };
-        decide(&PlanInput { query: question, ..*ask }, board)
+        let question = PlanQuery { model: name, modality: Modality::Chat, ..input.query };
+        decide(&PlanInput { query: question, ..*input }, board)
     });
     let mut first_failed = None;
     let mut found: Option<Decision<'a>> = None;
@@ -52,7 +52,7 @@ pub(crate) fn decide_upload<'a>(
             found = Some(decision);
         }
     }
-    found.or(first_failed).unwrap_or_else(|| Decision::failed(no_keeper("", ask.catalogue)))
+    found.or(first_failed).unwrap_or_else(|| Decision::failed(no_keeper("", input.catalogue)))
 }
 
 /// Leaves only the customer's own credentials: the cost of a video is not known before it is made, so that no
@@ -100,11 +100,11 @@ fn of_keepers<'a>(catalogue: &Catalogue, mut decision: Decision<'a>) -> Decision
 }
 
 fn no_keeper(word: &str, catalogue: &Catalogue) -> Box<Fault> {
-    let shown: String = word.chars().filter(|letter| !letter.is_control()).take(64).collect();
+    let printable: String = word.chars().filter(|letter| !letter.is_control()).take(64).collect();
     let known: Vec<String> =
         names(catalogue).iter().map(|name| name.trim_end_matches(":files").to_owned()).collect();
     let message =
-        format!("\"{shown}\" is no provider that keeps files. Those that do: {}.", known.join(", "));
+        format!("\"{printable}\" is no provider that keeps files. Those that do: {}.", known.join(", "));
     Box::new(Fault::new(FaultClass::BadRequest, "files_not_kept", message).param("provider").fix(HOW))
 }
 
@@ -202,19 +202,19 @@ files = true
             dialect: Dialect::Native,
             terms: PriceTerms::default(),
         };
-        let ask = PlanInput {
+        let input = PlanInput {
             query: question,
             accounts: &[],
             catalogue: &catalogue,
             required_principal: None,
-            file_place: None,
+            file_path: None,
             random: 0,
             affinity: &|| None,
             now_us: 0,
             now_unix_ms: 0,
         };
         let names = names(&catalogue);
-        let decision = decide_upload(&ask, named, &names, &Open);
+        let decision = decide_upload(&input, named, &names, &Open);
         match (decision.attempts.first(), decision.fault) {
             (Some(attempt), _) => Ok(attempt.provider().to_owned()),
             (None, fault) => Err(fault.unwrap().code),

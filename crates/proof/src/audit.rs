@@ -176,14 +176,14 @@ impl Proof {
 
     /// The chain's hash at `place`, if these entries determine it.
     #[must_use]
-    pub fn hash_at(&self, place: u64) -> Option<Digest> {
+    pub fn hash_at(&self, sequence: u64) -> Option<Digest> {
         let Some(first) = self.entries.first().map(|linked| linked.entry.sequence) else {
-            return (place == self.head.length).then_some(self.head.hash);
+            return (sequence == self.head.length).then_some(self.head.hash);
         };
-        if place.checked_add(1) == Some(first) {
+        if sequence.checked_add(1) == Some(first) {
             return Some(self.anchor);
         }
-        let at = usize::try_from(place.checked_sub(first)?).ok()?;
+        let at = usize::try_from(sequence.checked_sub(first)?).ok()?;
         self.entries.get(at).map(|linked| linked.hash)
     }
 
@@ -278,19 +278,19 @@ mod tests {
         let (proof, key) = proof();
         let kept = |length: usize| Head::sign(&key, "ws_1", length as u64, proof.entries[length - 1].hash, 5);
         assert_eq!((proof.keeps(&kept(3)), proof.keeps(&kept(5))), (Ok(true), Ok(true)));
-        let mut anew = proof.clone();
+        let mut rewritten = proof.clone();
         let mut hash = Digest::ZERO;
-        for linked in &mut anew.entries {
+        for linked in &mut rewritten.entries {
             if linked.entry.sequence == 2 {
                 linked.entry.actor = "key_2".into();
             }
             hash = linked.entry.link("ws_1", hash);
             linked.hash = hash;
         }
-        anew.head = Head::sign(&key, "ws_1", 5, hash, 9);
-        assert!(anew.verify(Some(key.public())).is_ok(), "it holds by itself");
-        assert_eq!(anew.keeps(&kept(1)), Ok(true), "before the place nothing is another");
-        assert_eq!(anew.keeps(&kept(3)), Err(VerifyError::Rewritten(3)));
+        rewritten.head = Head::sign(&key, "ws_1", 5, hash, 9);
+        assert!(rewritten.verify(Some(key.public())).is_ok(), "it holds by itself");
+        assert_eq!(rewritten.keeps(&kept(1)), Ok(true), "before the place nothing is another");
+        assert_eq!(rewritten.keeps(&kept(3)), Err(VerifyError::Rewritten(3)));
         let mut later = proof.clone();
         later.anchor = later.entries[1].hash;
         later.entries.drain(..2);
@@ -330,8 +330,8 @@ mod tests {
             touch(&mut touched);
             // The first entry's anchor is checked before anything is hashed.
             let found = touched.verify(None).unwrap_err();
-            let told = found.to_string();
-            assert!(told.contains(why) || found == VerifyError::Anchor, "{why}: {told}");
+            let message = found.to_string();
+            assert!(message.contains(why) || found == VerifyError::Anchor, "{why}: {message}");
         }
         let (mut forged, key) = proof();
         forged.head = Head::sign(&other, "ws_1", 5, forged.head.hash, 9);

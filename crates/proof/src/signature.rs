@@ -62,7 +62,7 @@ impl PublicKey {
 pub struct Signature([u8; 64]);
 
 macro_rules! written_in_hex {
-    ($name:ident, $says:literal) => {
+    ($name:ident, $expected:literal) => {
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&to_hex(&self.0))
@@ -92,7 +92,7 @@ macro_rules! written_in_hex {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
                 let text = String::deserialize(from)?;
-                text.parse().map_err(|()| serde::de::Error::custom($says))
+                text.parse().map_err(|()| serde::de::Error::custom($expected))
             }
         }
     };

@@ -76,11 +76,11 @@ const OF_REQUESTS: [&str; 3] = ["max_tokens", "invalid_payment_instrument", "per
 #[must_use]
 pub fn is_of_account(class: FaultClass, headers: &HeaderMap, body: &[u8]) -> bool {
     let kind = text(headers, "x-amzn-errortype").unwrap_or_default();
-    let said = [kind, &String::from_utf8_lossy(body)].join(" ").to_ascii_lowercase();
-    let says = |words: &[&str]| words.iter().any(|words| said.contains(words));
+    let message = [kind, &String::from_utf8_lossy(body)].join(" ").to_ascii_lowercase();
+    let has_any = |words: &[&str]| words.iter().any(|words| message.contains(words));
     match class {
-        FaultClass::UpstreamAuth => says(&OF_KEYS),
-        FaultClass::UpstreamQuota => says(&OF_BILLS) && !says(&OF_REQUESTS),
+        FaultClass::UpstreamAuth => has_any(&OF_KEYS),
+        FaultClass::UpstreamQuota => has_any(&OF_BILLS) && !has_any(&OF_REQUESTS),
         _ => false,
     }
 }

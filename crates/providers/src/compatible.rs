@@ -18,7 +18,7 @@ const AGENT: HeaderValue = HeaderValue::from_static(concat!("tidegate/", env!("C
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The query by which a client requests the video itself, if it sends one.
-const WHOLE_FILM: &str = "variant=video";
+const WHOLE_VIDEO: &str = "variant=video";
 
 const CHAT: &[Grammar] = &[Grammar::Chat];
 const RESPONSES: &[Grammar] = &[Grammar::Responses];
@@ -90,11 +90,11 @@ fn generate_of(
     if ask.operation == Operation::Realtime {
         return call(target, ask, native, at);
     }
-    let said = say_for(target, ask, native, taste)?;
-    if let (Operation::Video, Some(film)) = (ask.operation, &ask.request.stored) {
-        return Ok(said.to(at(&format!("videos/{}/remix", film.upstream_id())), ask));
+    let encoded = encode_for(target, ask, native, taste)?;
+    if let (Operation::Video, Some(video)) = (ask.operation, &ask.request.stored) {
+        return Ok(encoded.to(at(&format!("videos/{}/remix", video.upstream_id())), ask));
     }
-    let path = match (ask.operation, said.grammar) {
+    let path = match (ask.operation, encoded.grammar) {
         (Operation::Embed, _) => "embeddings",
         (Operation::Moderate, _) => "moderations",
         (Operation::Images, _) => "images/generations",
@@ -113,7 +113,7 @@ fn generate_of(
         (_, Grammar::Anthropic) => "messages",
         (_, _) => "chat/completions",
     };
-    Ok(said.to(at(path), ask))
+    Ok(encoded.to(at(path), ask))
 }
 
 /// Opens a realtime session. Only its address says anything about it.
@@ -135,20 +135,20 @@ fn call(
 
 /// A request about a stored response, file, batch or video.
 fn stored_request(ask: &ModelRequest<'_>, stored: &Stored, at: impl Fn(&str) -> String) -> Outgoing {
-    let (place, grammar) = match ask.operation {
+    let (collection, grammar) = match ask.operation {
         Operation::File => ("files", Grammar::Chat),
         Operation::Batch => ("batches", Grammar::Chat),
         Operation::Video => ("videos", Grammar::Chat),
         _ => ("responses", Grammar::Responses),
     };
-    stored_request_at(ask, stored, place, "/content", grammar, at)
+    stored_request_at(ask, stored, collection, "/content", grammar, at)
 }
 
 /// The same, for objects under `place` whose content is at `content` below them.
 pub(crate) fn stored_request_at(
     ask: &ModelRequest<'_>,
     stored: &Stored,
-    place: &str,
+    collection: &str,
     content: &str,
     grammar: Grammar,
     at: impl Fn(&str) -> String,
@@ -161,14 +161,14 @@ pub(crate) fn stored_request_at(
         StoredAct::ListInput => (Method::GET, "/input_items"),
     };
     let question = if stored.query.is_empty() { "" } else { "?" };
-    let path = format!("{place}/{}{below}{question}{}", stored.upstream_id(), stored.query);
+    let path = format!("{collection}/{}{below}{question}{}", stored.upstream_id(), stored.query);
     about(ask, method, grammar, at(&path))
 }
 
 /// A request about a stored object, without a body.
 pub(crate) fn about(ask: &ModelRequest<'_>, method: Method, grammar: Grammar, url: String) -> Outgoing {
-    let said = EncodedBody { grammar, body: Vec::new(), dropped: Vec::new() };
-    let mut outgoing = said.to(url, ask);
+    let encoded = EncodedBody { grammar, body: Vec::new(), dropped: Vec::new() };
+    let mut outgoing = encoded.to(url, ask);
     outgoing.headers.retain(|(name, _)| *name != CONTENT_TYPE);
     Outgoing { method, ..outgoing }
 }
@@ -187,10 +187,10 @@ pub(crate) fn encode_body(
     ask: &ModelRequest<'_>,
     native: &[Grammar],
 ) -> Result<EncodedBody, Box<Fault>> {
-    say_for(target, ask, native, &SupportedFields::COMMON)
+    encode_for(target, ask, native, &SupportedFields::COMMON)
 }
 
-fn say_for(
+fn encode_for(
     target: &Target<'_>,
     ask: &ModelRequest<'_>,
     native: &[Grammar],
@@ -199,15 +199,16 @@ fn say_for(
     let quirks = quirks_for(ask.operation, target.quirks, taste);
     if native.contains(&ask.grammar) {
         let model = target.upstream_model;
-        let (body, dropped) = match quirks.is_none() {
-            true => (upstream_body_with(ask.body, ask.request, model, true, ask.inserts), Vec::new()),
-            false => suit(model, ask, quirks, taste)?,
+        let (body, dropped) = if quirks.is_none() {
+            (upstream_body_with(ask.body, ask.request, model, true, ask.inserts), Vec::new())
+        } else {
+            suit(model, ask, quirks, taste)?
         };
         return Ok(EncodedBody { grammar: ask.grammar, body, dropped });
     }
     let grammar = *native.first().ok_or_else(|| unsupported_operation(ask.operation))?;
     let model = target.upstream_model;
-    let spoken = match ask.operation {
+    let translated = match ask.operation {
         Operation::Chat | Operation::Run | Operation::Count => {
             let listener = TargetModel { model, abilities: (target.abilities)() };
             let prompt = ask.prompt.ok_or_else(|| Box::new(Fault::internal()))?;
@@ -235,15 +236,15 @@ fn say_for(
         | Operation::ImageVariations
         | Operation::Realtime => return Err(unsupported_operation(ask.operation)),
     };
-    let mut said = EncodedBody { grammar, body: vec![spoken.body], dropped: spoken.dropped };
+    let mut encoded = EncodedBody { grammar, body: vec![translated.body], dropped: translated.dropped };
     if !quirks.is_none() {
         let mut losses = DroppedFields::of_server(ask.grammar);
-        said.body = suited(&said.body.concat().into(), quirks, taste, &mut losses)?;
+        encoded.body = suited(&encoded.body.concat().into(), quirks, taste, &mut losses)?;
         let lost = losses.finish(ask.is_lenient)?;
-        let lost: Vec<String> = lost.into_iter().filter(|name| !said.dropped.contains(name)).collect();
-        said.dropped.extend(lost);
+        let lost: Vec<String> = lost.into_iter().filter(|name| !encoded.dropped.contains(name)).collect();
+        encoded.dropped.extend(lost);
     }
-    Ok(said)
+    Ok(encoded)
 }
 
 /// The client's own bytes, without what the server does not support.
@@ -281,8 +282,8 @@ pub(crate) fn encode_embeddings(
     ask: &ModelRequest<'_>,
     form: EmbeddingForm,
 ) -> Result<EncodedBody, Box<Fault>> {
-    let spoken = translate_hosted_embeddings(ask.grammar, ask.body, ask.request, form, ask.is_lenient)?;
-    Ok(EncodedBody { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped })
+    let translated = translate_hosted_embeddings(ask.grammar, ask.body, ask.request, form, ask.is_lenient)?;
+    Ok(EncodedBody { grammar: Grammar::Hosted, body: vec![translated.body], dropped: translated.dropped })
 }
 
 /// The fault for an operation that the provider does not support.
@@ -384,13 +385,13 @@ impl EncodedBody {
 ///
 /// # Errors
 /// The request is for something else.
-pub(crate) fn require_plain_video(film: &Stored) -> Result<(), Box<Fault>> {
-    if film.act == StoredAct::Make {
+pub(crate) fn require_plain_video(video: &Stored) -> Result<(), Box<Fault>> {
+    if video.act == StoredAct::Make {
         let message = "The model of this video makes no video of another one.";
         let fault = Fault::new(FaultClass::Unsupported, "unsupported_operation", message);
         return Err(Box::new(fault.fix("Send the whole prompt to /v1/videos.")));
     }
-    if !["", WHOLE_FILM].contains(&film.query.as_str()) {
+    if !["", WHOLE_VIDEO].contains(&video.query.as_str()) {
         let message = "Of this video there is nothing but the video itself.";
         let fault = Fault::new(FaultClass::Unsupported, "unsupported_value", message);
         return Err(Box::new(fault.param("variant").fix("Leave \"variant\" out.")));
@@ -496,8 +497,9 @@ mod tests {
         let url = |path| ask_runtime("http://host:8080/v1/", Method::GET, path, None).url;
         assert_eq!(url("adapters/status"), "http://host:8080/v1/adapters/status");
         assert_eq!(url(RUNTIME_COUNTS), "http://host:8080/metrics");
-        let asked = ask_runtime("http://host/v1", Method::POST, "adapters", Some(Bytes::from_static(b"{}")));
-        assert!(asked.headers.iter().any(|(name, _)| *name == CONTENT_TYPE) && asked.body == ["{}"]);
+        let outgoing =
+            ask_runtime("http://host/v1", Method::POST, "adapters", Some(Bytes::from_static(b"{}")));
+        assert!(outgoing.headers.iter().any(|(name, _)| *name == CONTENT_TYPE) && outgoing.body == ["{}"]);
     }
 
     #[test]

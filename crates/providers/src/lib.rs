@@ -287,12 +287,12 @@ pub trait Provider: Sync {
         auth::bearer::sign(outgoing, signer.secret)
     }
 
-    /// The next step of a token exchange, for kinds of secrets that need one. `heard` holds the answers to
+    /// The next step of a token exchange, for kinds of secrets that need one. `answers` holds the answers to
     /// earlier steps.
     ///
     /// # Errors
     /// The secret is of the wrong kind, or an answer can't be parsed.
-    fn grant(&self, _base_url: &str, signer: &Signer<'_>, _heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
+    fn grant(&self, _base_url: &str, signer: &Signer<'_>, _answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
         Err(auth::no_such_kind(signer.hosting.auth))
     }
 

@@ -143,15 +143,15 @@ const AZURE: &[Row] = &[
 ];
 
 fn find(rows: &[Row], code: Option<&str>, words: &str) -> Option<&'static str> {
-    let says = |piece: &&str| words.contains(*piece) || code.is_some_and(|code| code.contains(*piece));
-    rows.iter().find(|(pieces, _)| pieces.iter().all(says)).map(|(_, fix)| *fix)
+    let occurs = |piece: &&str| words.contains(*piece) || code.is_some_and(|code| code.contains(*piece));
+    rows.iter().find(|(pieces, _)| pieces.iter().all(occurs)).map(|(_, fix)| *fix)
 }
 
 /// What is missing at AWS: the action and the resource, if the error names them.
 pub(crate) fn amazon(code: Option<&str>, words: &str) -> Option<String> {
     let is_ours =
         |action: &str| ["bedrock:", "bedrock-mantle:"].iter().any(|service| action.starts_with(service));
-    if let Some((action, resource)) = denied(words).filter(|(action, _)| is_ours(action)) {
+    if let Some((action, resource)) = denied_action(words).filter(|(action, _)| is_ours(action)) {
         return Some(format!(
             "Allow {action} on {resource} in a policy of the user or role, and in those that bound it."
         ));
@@ -160,7 +160,7 @@ pub(crate) fn amazon(code: Option<&str>, words: &str) -> Option<String> {
 }
 
 /// The action and resource of `is not authorized to perform: ACTION on resource: RESOURCE`.
-fn denied(words: &str) -> Option<(&str, &str)> {
+fn denied_action(words: &str) -> Option<(&str, &str)> {
     let (_, rest) = words.split_once("is not authorized to perform: ")?;
     let (action, rest) = rest.split_once(" on resource: ")?;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b":/-_.*".contains(&byte);

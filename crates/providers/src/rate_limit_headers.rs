@@ -13,13 +13,13 @@ const NAME_BYTES_MAX: usize = 24;
 
 /// What is known so far about one limit.
 #[derive(Default)]
-struct Heard {
+struct PartialLimit {
     limit: Option<u64>,
     remaining: Option<u64>,
     reset_ms: u64,
 }
 
-impl Heard {
+impl PartialLimit {
     /// Some providers send zeros and negative numbers where they know nothing.
     fn standing(&self) -> Option<RateLimitState> {
         let (limit, remaining) = (self.limit.filter(|limit| *limit > 0)?, self.remaining?);
@@ -28,13 +28,13 @@ impl Heard {
 }
 
 /// The rest of a header name after the prefix, in lower case.
-fn below<'r>(name: &[u8], beginning: &[u8], room: &'r mut [u8; NAME_BYTES_MAX]) -> Option<&'r [u8]> {
-    let rest = name.get(beginning.len()..)?;
-    let begins = name.get(..beginning.len())?.eq_ignore_ascii_case(beginning);
-    let room = room.get_mut(..rest.len()).filter(|_| begins)?;
-    room.copy_from_slice(rest);
-    room.make_ascii_lowercase();
-    Some(room)
+fn below<'r>(name: &[u8], prefix: &[u8], buffer: &'r mut [u8; NAME_BYTES_MAX]) -> Option<&'r [u8]> {
+    let rest = name.get(prefix.len()..)?;
+    let begins = name.get(..prefix.len())?.eq_ignore_ascii_case(prefix);
+    let buffer = buffer.get_mut(..rest.len()).filter(|_| begins)?;
+    buffer.copy_from_slice(rest);
+    buffer.make_ascii_lowercase();
+    Some(buffer)
 }
 
 /// Reads an answer's headers in one pass.
@@ -43,7 +43,7 @@ pub fn read_rate_limits<'h>(
     headers: impl Iterator<Item = (&'h [u8], &'h [u8])>,
     unix_ms: impl Fn() -> u64,
 ) -> RateLimitStates {
-    let (mut requests, mut tokens) = (Heard::default(), Heard::default());
+    let (mut requests, mut tokens) = (PartialLimit::default(), PartialLimit::default());
     for (name, value) in headers {
         // The first byte rules out most headers.
         if !matches!(name.first(), Some(b'x' | b'X' | b'a' | b'A')) {
@@ -81,14 +81,14 @@ pub fn read_rate_limits<'h>(
 mod tests {
     use super::*;
 
-    fn told(headers: &[(&str, &str)]) -> RateLimitStates {
+    fn limits(headers: &[(&str, &str)]) -> RateLimitStates {
         let headers = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         read_rate_limits(headers, || 1_795_166_357_000)
     }
 
     #[test]
     fn both_ways_of_telling_are_read() {
-        let common = told(&[
+        let common = limits(&[
             ("content-type", "application/json"),
             ("X-RateLimit-Limit-Requests", "60"),
             ("x-ratelimit-remaining-requests", "59"),
@@ -102,7 +102,7 @@ mod tests {
             common.tokens,
             Some(RateLimitState { limit: 150_000, remaining: 149_984, reset_ms: 360_000 })
         );
-        let by_moment = told(&[
+        let by_moment = limits(&[
             ("anthropic-ratelimit-requests-limit", "50"),
             ("anthropic-ratelimit-requests-remaining", "0"),
             ("anthropic-ratelimit-requests-reset", "2026-11-20T09:19:47Z"),
@@ -121,7 +121,7 @@ mod tests {
             &[("x-ratelimit-limit-requests", "60")],
             &[("x-request-id", "req_1"), ("age", "0")],
         ] {
-            assert_eq!(told(headers), RateLimitStates::default(), "{headers:?}");
+            assert_eq!(limits(headers), RateLimitStates::default(), "{headers:?}");
         }
     }
 }

@@ -8,11 +8,11 @@ use http::header::{DATE, RETRY_AFTER};
 /// `now_unix_ms`, or to the answer's own `date`, which comes from the same clock.
 #[must_use]
 pub fn retry_after_ms(headers: &HeaderMap, now_unix_ms: Option<u64>) -> Option<u64> {
-    if let Some(wait) = text(headers, "retry-after-ms").and_then(|value| scaled(value, 1.0)) {
+    if let Some(wait) = text(headers, "retry-after-ms").and_then(|value| parse_ms(value, 1.0)) {
         return Some(wait);
     }
     let value = text(headers, RETRY_AFTER.as_str())?;
-    if let Some(wait) = scaled(value, 1000.0) {
+    if let Some(wait) = parse_ms(value, 1000.0) {
         return Some(wait);
     }
     let now = now_unix_ms.or_else(|| text(headers, DATE.as_str()).and_then(date_unix_ms))?;
@@ -61,7 +61,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// A decimal number of units, as whole milliseconds, rounded up.
-fn scaled(value: &str, unit_ms: f64) -> Option<u64> {
+fn parse_ms(value: &str, unit_ms: f64) -> Option<u64> {
     if !value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
         return None;
     }
@@ -93,7 +93,7 @@ fn duration_ms(text: &str) -> Option<u64> {
             "ns" => 0.000_001,
             _ => return None,
         };
-        total = total.saturating_add(scaled(number, unit_ms)?);
+        total = total.saturating_add(parse_ms(number, unit_ms)?);
         rest = tail;
     }
     (!text.is_empty()).then_some(total.min(UPSTREAM_WAIT_MS_MAX))

@@ -61,10 +61,10 @@ pub fn fill(mut headers: HeaderMap, trace: TraceId, served: Option<&Served>) -> 
         // Which of the operator's accounts served is not disclosed.
         Principal::Credential(_) | Principal::Account(_) => {}
     }
-    put(PROVIDER, values.shown(&served.provider));
-    put(MODEL, values.shown(&served.resolved_model));
+    put(PROVIDER, values.text(&served.provider));
+    put(MODEL, values.text(&served.resolved_model));
     if let Some(region) = &served.region {
-        put(REGION, values.shown(region));
+        put(REGION, values.text(region));
     }
     headers
 }
@@ -76,7 +76,7 @@ struct Values {
 
 impl Values {
     /// `None` where the text is not a valid header value, for example a node's model name with a line break.
-    fn shown(&mut self, value: &str) -> Option<HeaderValue> {
+    fn text(&mut self, value: &str) -> Option<HeaderValue> {
         self.buffer.extend_from_slice(value.as_bytes());
         self.cut()
     }
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn a_name_that_no_header_can_hold_is_left_out() {
         let mut values = Values { buffer: BytesMut::new() };
-        assert!(values.shown("two\nlines").is_none());
-        assert_eq!(values.shown("one line").unwrap(), "one line");
+        assert!(values.text("two\nlines").is_none());
+        assert_eq!(values.text("one line").unwrap(), "one line");
     }
 }

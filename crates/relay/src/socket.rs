@@ -24,7 +24,7 @@ const READ_BYTES: usize = 8 * 1024;
 /// buffer.
 const TOO_LONG: Violation = Violation { code: 1009, what: "a message is longer than what is read of one" };
 /// How often the driver of a session gets a `Look` for its periodic checks.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const TICK_EVERY: Duration = Duration::from_secs(1);
 
 /// A bidirectional byte stream.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
@@ -76,7 +76,7 @@ pub struct Sockets<C, U> {
     /// From the client to the upstream, and back.
     up: Direction,
     down: Direction,
-    look: Pin<Box<Sleep>>,
+    tick: Pin<Box<Sleep>>,
     last_received: Instant,
 }
 
@@ -204,7 +204,7 @@ impl<C: Stream, U: Stream> Sockets<C, U> {
             upstream,
             up,
             down: Direction::new(Sender::Server),
-            look: Box::pin(sleep_until(now + LOOK_EVERY)),
+            tick: Box::pin(sleep_until(now + TICK_EVERY)),
             last_received: now,
         }
     }
@@ -253,13 +253,13 @@ impl<C: Stream, U: Stream> Sockets<C, U> {
                 self.last_received = Instant::now();
                 continue;
             }
-            std::task::ready!(self.look.as_mut().poll(cx));
-            self.look.as_mut().reset(Instant::now() + LOOK_EVERY);
+            std::task::ready!(self.tick.as_mut().poll(cx));
+            self.tick.as_mut().reset(Instant::now() + TICK_EVERY);
             return Poll::Ready(Step::Tick);
         }
     }
 
-    const fn way(&mut self, sender: Sender) -> &mut Direction {
+    const fn direction(&mut self, sender: Sender) -> &mut Direction {
         match sender {
             Sender::Client => &mut self.up,
             Sender::Server => &mut self.down,
@@ -268,24 +268,24 @@ impl<C: Stream, U: Stream> Sockets<C, U> {
 
     /// The waiting message, or as much of it as is read.
     pub fn message(&mut self, sender: Sender) -> &[u8] {
-        self.way(sender).scanner.text()
+        self.direction(sender).scanner.text()
     }
 
     /// Forwards the waiting message.
     pub fn forward(&mut self, sender: Sender) {
-        self.way(sender).forward();
+        self.direction(sender).forward();
     }
 
     /// Drops the waiting message; `false` where a part of it was already forwarded, so that it can't be
     /// dropped.
     pub fn discard(&mut self, sender: Sender) -> bool {
-        let way = self.way(sender);
-        if way.is_partly_forwarded {
+        let direction = self.direction(sender);
+        if direction.is_partly_forwarded {
             return false;
         }
-        way.input.advance(way.scanned.min(way.input.len()));
-        way.scanned = 0;
-        way.put_own();
+        direction.input.advance(direction.scanned.min(direction.input.len()));
+        direction.scanned = 0;
+        direction.put_own();
         true
     }
 
@@ -303,14 +303,14 @@ impl<C: Stream, U: Stream> Sockets<C, U> {
     /// Ends both sides: flushes each one's pending output, and then sends its close frame where the framing
     /// permits.
     pub async fn end(mut self, to_client: &[u8], to_upstream: &[u8], wait: Duration) -> (C, U) {
-        let last = |way: &mut Direction, frame: &[u8]| {
+        let last = |direction: &mut Direction, frame: &[u8]| {
             // What was not let on is dropped, and the close frame takes its place.
-            let is_open = match way.scanned {
-                0 => way.scanner.is_between_frames(),
-                _ => !way.is_partly_forwarded,
+            let is_open = match direction.scanned {
+                0 => direction.scanner.is_between_frames(),
+                _ => !direction.is_partly_forwarded,
             };
-            if is_open && !way.has_closed {
-                way.output.extend_from_slice(frame);
+            if is_open && !direction.has_closed {
+                direction.output.extend_from_slice(frame);
             }
         };
         last(&mut self.down, to_client);
@@ -359,18 +359,18 @@ mod tests {
     #[tokio::test]
     async fn a_clients_message_goes_on_when_it_is_let_on_and_not_when_it_is_kept_back() {
         let mut house = house();
-        let (kept, told) = (text_frame(b"one", MASK), text_frame(b"two", MASK));
-        house.client.write_all(&[&*kept, &told].concat()).await.unwrap();
+        let (discarded, forwarded) = (text_frame(b"one", MASK), text_frame(b"two", MASK));
+        house.client.write_all(&[&*discarded, &forwarded].concat()).await.unwrap();
         assert_eq!(house.sockets.step().await, Step::Message(Sender::Client));
         assert_eq!(house.sockets.message(Sender::Client), b"one");
         assert!(house.sockets.discard(Sender::Client));
         assert_eq!(house.sockets.step().await, Step::Message(Sender::Client));
         house.sockets.forward(Sender::Client);
         let passed = tokio::select! {
-            bytes = read(&mut house.upstream, told.len()) => bytes,
+            bytes = read(&mut house.upstream, forwarded.len()) => bytes,
             step = house.sockets.step() => panic!("{step:?}"),
         };
-        assert_eq!(passed, told, "as it came, and nothing before it");
+        assert_eq!(passed, forwarded, "as it came, and nothing before it");
     }
 
     #[tokio::test]
@@ -381,8 +381,8 @@ mod tests {
         binary[0] = 0x82;
         let long = text_frame(&vec![b' '; REALTIME_HELD_BYTES_MAX + 1], MASK);
         let over = text_frame(&vec![b' '; REALTIME_READ_BYTES_MAX + 1], MASK);
-        let said = [&*binary, &long, &over].concat();
-        let talking = tokio::spawn(async move { drop(client.write_all(&said).await) });
+        let frames = [&*binary, &long, &over].concat();
+        let talking = tokio::spawn(async move { drop(client.write_all(&frames).await) });
         assert_eq!(sockets.step().await, Step::Opaque(Sender::Client));
         assert!(sockets.discard(Sender::Client));
         assert_eq!(sockets.step().await, Step::Message(Sender::Client));

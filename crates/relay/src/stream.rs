@@ -58,8 +58,8 @@ impl Stream {
                 State::Flowing(feed) => match feed.poll_flow(cx) {
                     Poll::Ready(Ok(Flow::Data(bytes))) => return Poll::Ready(self.data(bytes)),
                     Poll::Ready(Ok(Flow::End)) => return Poll::Ready(self.complete()),
-                    Poll::Ready(Err(miss)) => {
-                        if let Some(piece) = self.failed(miss) {
+                    Poll::Ready(Err(failure)) => {
+                        if let Some(piece) = self.failed(failure) {
                             return Poll::Ready(piece);
                         }
                     }
@@ -70,8 +70,8 @@ impl Stream {
                         self.tab = Some(tab);
                         match next {
                             LateRetry::Resumed(feed) => self.state = State::Flowing(feed),
-                            LateRetry::Exhausted(feed, miss) => {
-                                return Poll::Ready(self.break_off(feed, miss));
+                            LateRetry::Exhausted(feed, failure) => {
+                                return Poll::Ready(self.break_off(feed, failure));
                             }
                         }
                     }
@@ -159,16 +159,16 @@ impl Stream {
     }
 
     /// `None` where the attempt is repeated.
-    fn failed(&mut self, miss: AttemptFailure) -> Option<Piece> {
+    fn failed(&mut self, failure: AttemptFailure) -> Option<Piece> {
         let State::Flowing(feed) = std::mem::replace(&mut self.state, State::Over) else {
             return Some(Piece::Abort);
         };
         if feed.facts().content_started {
-            return Some(self.break_off(feed, miss));
+            return Some(self.break_off(feed, failure));
         }
         match self.tab.take() {
             Some(tab) => {
-                self.state = State::Retrying(Box::pin(retry_late(feed, tab, miss)));
+                self.state = State::Retrying(Box::pin(retry_late(feed, tab, failure)));
                 None
             }
             None => Some(Piece::Abort),
@@ -176,14 +176,15 @@ impl Stream {
     }
 
     /// Sends an error event in the client's dialect; the usage so far is booked.
-    fn break_off(&mut self, mut feed: Box<Feed>, miss: AttemptFailure) -> Piece {
+    fn break_off(&mut self, mut feed: Box<Feed>, failure: AttemptFailure) -> Piece {
         let mut usage = Usage::default();
         if let Some(tab) = &mut self.tab {
-            usage = feed.end_as_failed(tab, &miss);
+            usage = feed.end_as_failed(tab, &failure);
         }
-        let outcome = if miss.class() == FaultClass::Deadline { Outcome::Deadline } else { Outcome::Failed };
+        let outcome =
+            if failure.class() == FaultClass::Deadline { Outcome::Deadline } else { Outcome::Failed };
         // The client has seen the content so far; an SDK that retried would pay twice.
-        let fault = miss.fault.should_retry(false);
+        let fault = failure.fault.should_retry(false);
         let event = feed.error_event(&fault);
         let is_end = feed.ends_with_its_error() && !event.is_empty();
         drop(feed);

@@ -72,7 +72,7 @@ pub(crate) async fn shape(
         return line::refuse(core, Dialect::Run, &broken(), frame.trace);
     };
     let body = body.to_bytes();
-    let (text, mut messages) = said(&body);
+    let (text, mut messages) = output_of(&body);
     let resolved = word(&headers, &MODEL).unwrap_or(&frame.request.app).to_owned();
     let ran = FinishedRun {
         trace: frame.trace,
@@ -86,7 +86,7 @@ pub(crate) async fn shape(
         started_unix_ms,
         ended_unix_ms: core.deps.world.clock.unix_ms(),
     };
-    let task = Task::completed(&ran).shown();
+    let task = Task::completed(&ran).to_json();
     messages.extend(kept::keep(core, caller, frame.trace, &task).await);
     let bytes = frame.envelope.wrap(&task, &messages);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -94,10 +94,10 @@ pub(crate) async fn shape(
 }
 
 /// The full text, or the refusal in its place, and warnings for the client.
-fn said(body: &Bytes) -> (String, Vec<Message>) {
+fn output_of(body: &Bytes) -> (String, Vec<Message>) {
     let first = serde_json::from_slice::<Wire>(body).ok().and_then(|wire| wire.choices.into_iter().next());
     let cut = first.as_ref().and_then(|choice| choice.finish_reason.as_deref()) == Some("length");
-    let refusal = first.and_then(|choice| choice.message).and_then(|said| said.refusal);
+    let refusal = first.and_then(|choice| choice.message).and_then(|message| message.refusal);
     let text = chat::answer_text(body).filter(|text| !text.is_empty()).or(refusal).unwrap_or_default();
     let message = Message {
         level: "warning",
@@ -125,7 +125,7 @@ mod tests {
 
     fn check(message: &Value, finish: &str) -> (String, usize) {
         let body = json!({"choices": [{"index": 0, "message": message, "finish_reason": finish}]});
-        let (text, messages) = said(&body.to_string().into());
+        let (text, messages) = output_of(&body.to_string().into());
         (text, messages.len())
     }
 

@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::Refusal;
 use crate::input::{DocumentInput, InputError};
-use crate::request::shown;
+use crate::request::sanitize;
 
 /// Longest name of a document in the prompt.
 const NAME_CHARACTERS_MAX: usize = 128;
@@ -105,11 +105,11 @@ struct Raw {
 ///
 /// # Errors
 /// The address is not allowed, the document can't be fetched, or its type is one that models don't read.
-pub(crate) async fn load(asked: &DocumentInput, client: &Client) -> Result<Document, Refusal> {
-    let uri = asked.uri.trim();
+pub(crate) async fn load(input: &DocumentInput, client: &Client) -> Result<Document, Refusal> {
+    let uri = input.uri.trim();
     let scheme = uri.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase()).unwrap_or_default();
     let raw = match scheme.as_str() {
-        "data" => decode(uri).map_err(|problem| problem.at(asked))?,
+        "data" => decode(uri).map_err(|problem| problem.at(input))?,
         "https" | "http" => {
             let document = fetch_document(client, uri, DocumentLimits::default()).await?;
             Raw {
@@ -121,10 +121,10 @@ pub(crate) async fn load(asked: &DocumentInput, client: &Client) -> Result<Docum
         }
         _ => {
             let problem = "is no address of a document: an https URL or a data: URI is";
-            return Err(Problem::Unfit(problem.to_owned()).at(asked));
+            return Err(Problem::Unfit(problem.to_owned()).at(input));
         }
     };
-    read(raw, asked).map_err(|problem| problem.at(asked))
+    read(raw, input).map_err(|problem| problem.at(input))
 }
 
 enum Problem {
@@ -133,10 +133,10 @@ enum Problem {
 }
 
 impl Problem {
-    fn at(self, asked: &DocumentInput) -> Refusal {
+    fn at(self, input: &DocumentInput) -> Refusal {
         match self {
             Self::Unfit(message) => {
-                Refusal::Input(vec![InputError { pointer: asked.pointer.to_owned(), message }])
+                Refusal::Input(vec![InputError { pointer: input.pointer.to_owned(), message }])
             }
             Self::TooLarge => {
                 let message = format!("The document is larger than {DOCUMENT_BYTES_MAX} bytes.");
@@ -162,7 +162,7 @@ fn decode(uri: &str) -> Result<Raw, Problem> {
             Some((key, value)) if key.eq_ignore_ascii_case("charset") => {
                 charset = Some(value.trim_matches('"').to_ascii_lowercase());
             }
-            Some((key, value)) if key.eq_ignore_ascii_case("name") => name = unescaped(value),
+            Some((key, value)) if key.eq_ignore_ascii_case("name") => name = unescape(value),
             None if part.eq_ignore_ascii_case("base64") => is_base64 = true,
             _ => {}
         }
@@ -180,10 +180,10 @@ fn decode(uri: &str) -> Result<Raw, Problem> {
     Ok(Raw { name, mime, charset, bytes: bytes.into() })
 }
 
-fn read(raw: Raw, asked: &DocumentInput) -> Result<Document, Problem> {
-    let given = asked.filename.clone().or_else(|| raw.name.clone());
+fn read(raw: Raw, input: &DocumentInput) -> Result<Document, Problem> {
+    let given = input.filename.clone().or_else(|| raw.name.clone());
     let name = given.map(|name| clean(&name)).filter(|name| !name.is_empty());
-    let mime = settled_type(&raw.mime, asked.content_type.as_deref(), name.as_deref());
+    let mime = settled_type(&raw.mime, input.content_type.as_deref(), name.as_deref());
     let uri = || format!("data:{mime};base64,{}", BASE64.encode(&raw.bytes));
     if mime == PDF {
         return Ok(Document::Pdf { name: name.unwrap_or_else(|| "document.pdf".to_owned()), uri: uri() });
@@ -196,16 +196,16 @@ fn read(raw: Raw, asked: &DocumentInput) -> Result<Document, Problem> {
 
 fn read_text(raw: Raw, name: Option<String>, mime: &str) -> Result<Text, Problem> {
     if !is_text(mime) {
-        let shown = shown(mime);
+        let sanitized = sanitize(mime);
         return Err(Problem::Unfit(format!(
-            "is a document of type {shown}, which is not supported; {SUPPORTED}"
+            "is a document of type {sanitized}, which is not supported; {SUPPORTED}"
         )));
     }
     if let Some(charset) =
         raw.charset.filter(|charset| !matches!(charset.as_str(), "utf-8" | "utf8" | "us-ascii"))
     {
-        let shown = shown(&charset);
-        return Err(Problem::Unfit(format!("is a document in {shown}, and only UTF-8 is read")));
+        let sanitized = sanitize(&charset);
+        return Err(Problem::Unfit(format!("is a document in {sanitized}, and only UTF-8 is read")));
     }
     let text = std::str::from_utf8(&raw.bytes)
         .map_err(|_| Problem::Unfit("is a document that is not UTF-8".to_owned()))?;
@@ -216,17 +216,17 @@ fn read_text(raw: Raw, name: Option<String>, mime: &str) -> Result<Text, Problem
     Ok(Text { name: name.unwrap_or_else(|| "document".to_owned()), mime: clean(mime), text: text.to_owned() })
 }
 
-fn settled_type(said: &str, hint: Option<&str>, name: Option<&str>) -> String {
+fn settled_type(declared: &str, hint: Option<&str>, name: Option<&str>) -> String {
     let hint = hint.and_then(|hint| hint.split(';').next()).map(|hint| hint.trim().to_ascii_lowercase());
-    if !GENERIC_TYPES.contains(&said) {
-        return said.to_owned();
+    if !GENERIC_TYPES.contains(&declared) {
+        return declared.to_owned();
     }
     if let Some(hint) = hint.filter(|hint| !hint.is_empty()) {
         return hint;
     }
     let extension = name.and_then(|name| name.rsplit_once('.')).map(|(_, end)| end.to_ascii_lowercase());
     let known = extension.and_then(|end| EXTENSIONS.iter().find(|(known, _)| *known == end));
-    known.map_or_else(|| said.to_owned(), |(_, mime)| (*mime).to_owned())
+    known.map_or_else(|| declared.to_owned(), |(_, mime)| (*mime).to_owned())
 }
 
 fn is_text(mime: &str) -> bool {
@@ -238,10 +238,10 @@ fn is_text(mime: &str) -> bool {
 /// The last segment of the path. The query is ignored: it may hold a signature.
 fn name_in_url(url: &str) -> Option<String> {
     let path = url.split(['?', '#']).next()?.split_once("://")?.1;
-    unescaped(path.split_once('/')?.1.rsplit('/').next()?)
+    unescape(path.split_once('/')?.1.rsplit('/').next()?)
 }
 
-fn unescaped(text: &str) -> Option<String> {
+fn unescape(text: &str) -> Option<String> {
     percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }
 
@@ -257,14 +257,14 @@ mod tests {
     use super::*;
 
     fn check(uri: &str) -> Result<(String, String, String), String> {
-        let asked = DocumentInput { uri: uri.to_owned(), pointer: "/p", ..DocumentInput::default() };
-        let read = decode(uri).and_then(|raw| read(raw, &asked));
-        let told = |read| match read {
+        let input = DocumentInput { uri: uri.to_owned(), pointer: "/p", ..DocumentInput::default() };
+        let read = decode(uri).and_then(|raw| read(raw, &input));
+        let summarize = |read| match read {
             Document::Text(text) => (text.name, text.mime, text.text),
             Document::Pdf { name, uri } => (name, "pdf".to_owned(), uri),
             Document::Picture { uri } => (String::new(), "picture".to_owned(), uri),
         };
-        read.map(told).map_err(|problem| match problem {
+        read.map(summarize).map_err(|problem| match problem {
             Problem::Unfit(message) => message,
             Problem::TooLarge => "too large".to_owned(),
         })

@@ -8,7 +8,7 @@ use jsonschema::error::ValidationErrorKind;
 use serde_json::{Value, json};
 
 use crate::Refusal;
-use crate::request::shown;
+use crate::request::sanitize;
 
 /// Errors that are reported in one response.
 const ERRORS_MAX: usize = 16;
@@ -79,7 +79,7 @@ fn schema() -> Value {
 pub(crate) fn read(input: &Value) -> Result<ModelInput, Refusal> {
     let Some(schema) = SCHEMA.as_ref() else { return Err(Refusal::Fault(Box::new(Fault::internal()))) };
     let errors: Vec<InputError> =
-        schema.iter_errors(input).flat_map(|error| told(&error)).take(ERRORS_MAX).collect();
+        schema.iter_errors(input).flat_map(|error| input_errors(&error)).take(ERRORS_MAX).collect();
     if !errors.is_empty() {
         return Err(Refusal::Input(errors));
     }
@@ -116,7 +116,7 @@ fn count(value: &Value) -> Option<u64> {
 }
 
 /// Errors don't repeat the client's values: they may be large, or must not be logged.
-fn told(error: &jsonschema::ValidationError<'_>) -> Vec<InputError> {
+fn input_errors(error: &jsonschema::ValidationError<'_>) -> Vec<InputError> {
     let base = format!("/input{}", error.instance_path().as_str());
     match error.kind() {
         ValidationErrorKind::Required { property } => {
@@ -125,7 +125,7 @@ fn told(error: &jsonschema::ValidationError<'_>) -> Vec<InputError> {
         }
         ValidationErrorKind::AdditionalProperties { unexpected } => {
             let unexpected = unexpected.iter().take(ERRORS_MAX).map(|name| {
-                let name = shown(name);
+                let name = sanitize(name);
                 let pointer = format!("{base}/{}", name.replace('~', "~0").replace('/', "~1"));
                 let message = match base.as_str() {
                     "/input" => {

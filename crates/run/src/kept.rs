@@ -26,7 +26,7 @@ pub(crate) async fn keep(core: &Core, caller: &Caller, trace: TraceId, task: &Va
     if policy.is_some_and(|policy| policy.spec.retention == Some(Retention::Zero)) {
         return Some(not_kept("The project's policy lets nothing be kept."));
     }
-    let Some(content) = short_enough(task) else {
+    let Some(content) = encode_bounded(task) else {
         return Some(not_kept("It is too long to be kept."));
     };
     let turn = StoredTurn {
@@ -47,7 +47,7 @@ fn not_kept(message: &'static str) -> Message {
 }
 
 /// Serialises the task; without its input if that makes it short enough, since the client has the input.
-fn short_enough(task: &Value) -> Option<Vec<u8>> {
+fn encode_bounded(task: &Value) -> Option<Vec<u8>> {
     let fits = |task: &Value| serde_json::to_vec(task).ok().filter(|text| text.len() <= KEPT_TURN_BYTES_MAX);
     fits(task).or_else(|| {
         let mut task = task.clone();
@@ -136,10 +136,13 @@ async fn answer(
             let fault = Fault::new(FaultClass::Conflict, "task_finished", message);
             Err(Box::new(fault.fix("Read it at /tasks/ID, or delete it.")))
         }
-        Act::Delete => match core.deps.turns.forget(workspace, TraceId::from_uuid(*id.as_uuid())).await {
-            true => Ok((StatusCode::NO_CONTENT, None, Bytes::new())),
-            false => Err(not_deleted()),
-        },
+        Act::Delete => {
+            if core.deps.turns.forget(workspace, TraceId::from_uuid(*id.as_uuid())).await {
+                Ok((StatusCode::NO_CONTENT, None, Bytes::new()))
+            } else {
+                Err(not_deleted())
+            }
+        }
     }
 }
 
@@ -158,9 +161,10 @@ fn state(task: &Value) -> Value {
 fn snapshot(task: &Value, headers: &HeaderMap) -> Said {
     let line = task.to_string();
     let accepted = headers.get(ACCEPT).and_then(|accepted| accepted.to_str().ok()).unwrap_or_default();
-    let (kind, body) = match accepted.contains(EVENTS) && !accepted.contains(LINES) {
-        true => (EVENTS, format!("data: {line}\n\n")),
-        false => (LINES, format!("{line}\n")),
+    let (kind, body) = if accepted.contains(EVENTS) && !accepted.contains(LINES) {
+        (EVENTS, format!("data: {line}\n\n"))
+    } else {
+        (LINES, format!("{line}\n"))
     };
     (StatusCode::OK, Some(kind), body.into())
 }
@@ -171,8 +175,8 @@ fn unknown(id: TaskId) -> Box<Fault> {
 }
 
 fn nothing_here(id: &str, below: Option<&str>) -> Box<Fault> {
-    let shown = crate::request::shown(below.unwrap_or(id));
-    let message = format!("\"{shown}\" is no task, and nothing that is done with one here.");
+    let sanitized = crate::request::sanitize(below.unwrap_or(id));
+    let message = format!("\"{sanitized}\" is no task, and nothing that is done with one here.");
     Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(HOW))
 }
 
@@ -207,7 +211,7 @@ mod tests {
     fn a_long_input_is_left_out_and_a_long_output_is_not_kept() {
         let long = "x".repeat(KEPT_TURN_BYTES_MAX);
         let kept =
-            |task: Value| short_enough(&task).map(|text| serde_json::from_slice::<Value>(&text).unwrap());
+            |task: Value| encode_bounded(&task).map(|text| serde_json::from_slice::<Value>(&text).unwrap());
         let task = |input: &str, output: &str| json!({"input": input, "output": output});
         assert_eq!(kept(task("a", "b")), Some(task("a", "b")));
         assert_eq!(kept(task(&long, "b")), Some(json!({"input": null, "output": "b"})));

@@ -49,7 +49,7 @@ async fn trip(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Result<Respo
     let request = request::read(&inbound.headers, &inbound.body)?;
     let input = input::read(&request.input)?;
     let document = match &input.document {
-        Some(asked) => Some(document::load(asked, &core.deps.egress).await?),
+        Some(requested) => Some(document::load(requested, &core.deps.egress).await?),
         None => None,
     };
     let body = prompt::encode(&request.app, &input, document.as_ref(), inbound.trace);

@@ -20,7 +20,7 @@ pub(crate) async fn input(core: &Core, errors: &[InputError], trace: TraceId) ->
     if let Some(error) = errors.first() {
         fault = fault.param(error.pointer.trim_start_matches('/').replace('/', "."));
     }
-    let mut response = edited(line::refuse(core, Dialect::Run, &fault, trace), |problem| {
+    let mut response = edit_problem(line::refuse(core, Dialect::Run, &fault, trace), |problem| {
         problem.insert("status".to_owned(), json!(StatusCode::UNPROCESSABLE_ENTITY.as_u16()));
         let errors = errors.iter().map(|error| json!({"pointer": error.pointer, "message": error.message}));
         problem.insert("errors".to_owned(), errors.collect());
@@ -32,7 +32,7 @@ pub(crate) async fn input(core: &Core, errors: &[InputError], trace: TraceId) ->
 
 /// An error of the line, with its field renamed to the one that the client sent.
 pub(crate) async fn of_line(response: Response<ReplyBody>) -> Response<ReplyBody> {
-    edited(response, |problem| {
+    edit_problem(response, |problem| {
         let field = problem.get("param").and_then(Value::as_str).and_then(field_of);
         if let Some(field) = field {
             problem.insert("param".to_owned(), json!(field));
@@ -53,7 +53,7 @@ fn field_of(param: &str) -> Option<&'static str> {
 }
 
 /// Any other response is passed on unchanged.
-async fn edited(
+async fn edit_problem(
     response: Response<ReplyBody>,
     edit: impl FnOnce(&mut Map<String, Value>),
 ) -> Response<ReplyBody> {

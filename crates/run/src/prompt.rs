@@ -45,10 +45,7 @@ fn encode_parts(app: &str, input: &ModelInput, document: &Value) -> Bytes {
 /// Only a text that could close its own tag gets an unpredictable tag.
 fn with_document(prompt: &str, document: &Text, trace: TraceId) -> String {
     let Text { name, mime, text } = document;
-    let tag = match text.contains("</document") {
-        true => format!("document-{trace}"),
-        false => "document".to_owned(),
-    };
+    let tag = if text.contains("</document") { format!("document-{trace}") } else { "document".to_owned() };
     let end = if text.ends_with('\n') { "" } else { "\n" };
     format!("<{tag} name=\"{name}\" type=\"{mime}\">\n{text}{end}</{tag}>\n\n{prompt}")
 }

@@ -91,7 +91,7 @@ fn members(bytes: &[u8], path: &str) -> Result<Vec<(String, Span)>, Box<Fault>> 
     cursor.object(|cursor, member| {
         let name = member.key.decode().into_owned();
         if !seen.insert(name.clone()) {
-            let param = format!("{path}{}", shown(&name));
+            let param = format!("{path}{}", sanitize(&name));
             let message = format!("\"{param}\" is there twice, and readers differ in which one counts.");
             return Err(refusal("duplicate_field", message, "Send it once.", param));
         }
@@ -179,14 +179,14 @@ fn wrong_type(name: &str) -> Box<Fault> {
 }
 
 fn unknown(name: &str) -> Box<Fault> {
-    let shown = shown(name);
-    let message = format!("\"{shown}\" is no field of a run.");
+    let sanitized = sanitize(name);
+    let message = format!("\"{sanitized}\" is no field of a run.");
     let fix = if INPUT_FIELDS.contains(&name) {
-        format!("Put \"{shown}\" into \"input\".")
+        format!("Put \"{sanitized}\" into \"input\".")
     } else {
         "Send app and input; what the app reads belongs into \"input\".".to_owned()
     };
-    refusal("unknown_field", message, fix, shown)
+    refusal("unknown_field", message, fix, sanitized)
 }
 
 /// A body without a content type is read as JSON; any other type is refused.
@@ -197,7 +197,8 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Box<Fault>> {
     if essence == "application/json" || (essence.ends_with("+json") && essence.len() > 5) {
         return Ok(());
     }
-    let message = format!("This path takes application/json, and the body came as \"{}\".", shown(&essence));
+    let message =
+        format!("This path takes application/json, and the body came as \"{}\".", sanitize(&essence));
     let fault = Fault::new(FaultClass::MediaType, "unsupported_media_type", message);
     Err(Box::new(fault.fix("Send the header \"content-type: application/json\".")))
 }
@@ -222,7 +223,7 @@ fn refusal(
 }
 
 /// A client's text in a message: truncated, and without control characters.
-pub(crate) fn shown(text: &str) -> String {
+pub(crate) fn sanitize(text: &str) -> String {
     text.chars().filter(|character| !character.is_control()).take(64).collect()
 }
 

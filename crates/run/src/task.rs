@@ -88,7 +88,7 @@ pub(crate) struct FinishedRun<'a> {
 
 impl<'a> Task<'a> {
     /// The task as it is shown and stored.
-    pub(crate) fn shown(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         // Serialising these types can't fail.
         serde_json::to_value(self).unwrap_or_default()
     }
@@ -226,7 +226,7 @@ mod tests {
             started_unix_ms: 1_700_000_000_124,
             ended_unix_ms: 1_700_000_001_000,
         });
-        serde_json::from_slice(&envelope.wrap(&task.shown(), &[])).unwrap()
+        serde_json::from_slice(&envelope.wrap(&task.to_json(), &[])).unwrap()
     }
 
     #[test]

@@ -25,7 +25,7 @@ const KEEP_TRIES: u32 = 30;
 const KEEP_PAUSE: Duration = Duration::from_secs(2);
 /// Expired rows are deleted this many at a time.
 const EXPIRED_ROWS: u32 = 500;
-/// The attendant deletes expired rows once in this many rounds.
+/// The worker deletes expired rows once in this many rounds.
 const EXPIRE_EVERY_ROUNDS: u32 = 4;
 
 /// Settings of the answer store.
@@ -40,7 +40,7 @@ pub struct AnswersSettings {
 /// Stores the answers of requests with an idempotency key.
 pub struct Answers {
     inner: Arc<Inner>,
-    attendant: JoinHandle<()>,
+    worker: JoinHandle<()>,
 }
 
 struct Inner {
@@ -51,7 +51,7 @@ struct Inner {
     /// The runtime that uses the store: serving cores wait for its result and never do its work.
     runtime: Handle,
     claims: Mutex<Claims>,
-    looks: Mutex<QueriesInFlight>,
+    queries: Mutex<QueriesInFlight>,
 }
 
 /// The claims held by this process, by the digest of the key: a repeat of a request in flight here is
@@ -72,21 +72,21 @@ type QueriesInFlight = HashMap<[u8; 32], ([u8; 32], watch::Receiver<Option<Query
 /// The result of the query, for the requests that waited for it.
 #[derive(Debug, Clone)]
 enum QueryOutcome {
-    Taken,
+    InFlight,
     Answered(StoredAnswer),
     Unreadable,
     OtherBody,
-    Away,
+    StoreUnavailable,
 }
 
 impl QueryOutcome {
     fn of(claimed: &Claimed) -> Self {
         match claimed {
-            Claimed::Acquired(_) | Claimed::InFlight => Self::Taken,
+            Claimed::Acquired(_) | Claimed::InFlight => Self::InFlight,
             Claimed::Answered(answer) => Self::Answered(answer.clone()),
             Claimed::Unreadable => Self::Unreadable,
             Claimed::OtherBody => Self::OtherBody,
-            Claimed::StoreUnavailable => Self::Away,
+            Claimed::StoreUnavailable => Self::StoreUnavailable,
         }
     }
 
@@ -94,11 +94,11 @@ impl QueryOutcome {
     /// tell.
     fn means(self, same_body: bool) -> Option<Claimed> {
         Some(match self {
-            Self::Away => Claimed::StoreUnavailable,
+            Self::StoreUnavailable => Claimed::StoreUnavailable,
             Self::OtherBody if same_body => Claimed::OtherBody,
             Self::OtherBody => return None,
             _ if !same_body => Claimed::OtherBody,
-            Self::Taken => Claimed::InFlight,
+            Self::InFlight => Claimed::InFlight,
             Self::Answered(answer) => Claimed::Answered(answer),
             Self::Unreadable => Claimed::Unreadable,
         })
@@ -114,7 +114,7 @@ struct StoreQuery<'a> {
 
 impl Drop for StoreQuery<'_> {
     fn drop(&mut self) {
-        self.inner.looks.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
+        self.inner.queries.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
     }
 }
 
@@ -149,21 +149,21 @@ impl Answers {
             settings,
             runtime,
             claims: Mutex::default(),
-            looks: Mutex::default(),
+            queries: Mutex::default(),
         });
-        let attendant = tokio::spawn(attend(Arc::downgrade(&inner)));
-        Ok(Arc::new(Self { inner, attendant }))
+        let worker = tokio::spawn(attend(Arc::downgrade(&inner)));
+        Ok(Arc::new(Self { inner, worker }))
     }
 
     /// Stops maintaining claims; open ones are released at the next start, or when they expire.
     pub fn stop(&self) {
-        self.attendant.abort();
+        self.worker.abort();
     }
 }
 
 impl Drop for Answers {
     fn drop(&mut self) {
-        self.attendant.abort();
+        self.worker.abort();
     }
 }
 
@@ -222,22 +222,25 @@ impl Inner {
         self.world.clock.unix_ms().saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
     }
 
-    async fn claim(&self, asked: KeyedRequest) -> Claimed {
-        let digest = self.vault.requests.of_key(asked.project, &asked.path, &asked.key);
-        let body_digest = self.vault.requests.of_body(&digest, &asked.body);
+    async fn claim(&self, keyed: KeyedRequest) -> Claimed {
+        let digest = self.vault.requests.of_key(keyed.project, &keyed.path, &keyed.key);
+        let body_digest = self.vault.requests.of_body(&digest, &keyed.body);
         loop {
             if let Some(known) = self.known(&digest, &body_digest) {
                 return known;
             }
             match self.look(digest, body_digest) {
                 Ok(look) => {
-                    let claimed = self.ask_store(&asked, digest, body_digest).await;
+                    let claimed = self.claim_in_store(&keyed, digest, body_digest).await;
                     look.tell.send_replace(Some(QueryOutcome::of(&claimed)));
                     return claimed;
                 }
-                Err((looking_for, mut told)) => {
-                    let learned = told.wait_for(Option::is_some).await.ok().and_then(|told| told.clone());
-                    if let Some(claimed) = learned.and_then(|told| told.means(looking_for == body_digest)) {
+                Err((looking_for, mut outcome)) => {
+                    let learned =
+                        outcome.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+                    if let Some(claimed) =
+                        learned.and_then(|outcome| outcome.means(looking_for == body_digest))
+                    {
                         return claimed;
                     }
                 }
@@ -252,21 +255,21 @@ impl Inner {
         digest: [u8; 32],
         body_digest: [u8; 32],
     ) -> Result<StoreQuery<'_>, ([u8; 32], watch::Receiver<Option<QueryOutcome>>)> {
-        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(under_way) = looks.get(&digest) {
-            return Err(under_way.clone());
+        let mut queries = self.queries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(in_flight) = queries.get(&digest) {
+            return Err(in_flight.clone());
         }
-        let (tell, told) = watch::channel(None);
-        looks.insert(digest, (body_digest, told));
+        let (tell, outcome) = watch::channel(None);
+        queries.insert(digest, (body_digest, outcome));
         Ok(StoreQuery { inner: self, digest, tell })
     }
 
-    async fn ask_store(&self, asked: &KeyedRequest, digest: [u8; 32], body_digest: [u8; 32]) -> Claimed {
+    async fn claim_in_store(&self, keyed: &KeyedRequest, digest: [u8; 32], body_digest: [u8; 32]) -> Claimed {
         let row = AnswerClaim {
             digest,
-            workspace: asked.workspace,
-            project: asked.project,
-            request: asked.request,
+            workspace: keyed.workspace,
+            project: keyed.project,
+            request: keyed.request,
             body_digest,
             holder: self.settings.holder,
             now_unix_ms: self.world.clock.unix_ms(),
@@ -278,32 +281,32 @@ impl Inner {
             // idempotent.
             claimed = self.store.kept_answers().claim(row).await;
         }
-        let place = |request| place(asked.workspace, asked.project, digest, request);
+        let content_ref = |request| content_ref(keyed.workspace, keyed.project, digest, request);
         match claimed {
             Ok(Claiming::Yours) => {
-                let open = Open { request: asked.request, body_digest, stage: Stage::Open };
+                let open = Open { request: keyed.request, body_digest, stage: Stage::Open };
                 self.claims().insert(digest, open);
-                let (workspace, project) = (asked.workspace, asked.project);
-                Claimed::Acquired(Claim { digest, workspace, project, request: asked.request })
+                let (workspace, project) = (keyed.workspace, keyed.project);
+                Claimed::Acquired(Claim { digest, workspace, project, request: keyed.request })
             }
             Ok(Claiming::OtherBody) => Claimed::OtherBody,
             Ok(Claiming::InFlight) => Claimed::InFlight,
             Ok(Claiming::Answered { request, sealed, until_unix_ms }) => {
-                self.read(&place(request), &sealed, until_unix_ms)
+                self.read(&content_ref(request), &sealed, until_unix_ms)
             }
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
-                tracing::warn!(request = %asked.request, error, "a keyed request could not be claimed");
+                tracing::warn!(request = %keyed.request, error, "a keyed request could not be claimed");
                 // If the claim was written all the same, it must be released: nobody will answer under it.
-                let lost = Open { request: asked.request, body_digest, stage: Stage::Released };
+                let lost = Open { request: keyed.request, body_digest, stage: Stage::Released };
                 self.claims().entry(digest).or_insert(lost);
                 Claimed::StoreUnavailable
             }
         }
     }
 
-    fn read(&self, place: &ContentRef, sealed: &domain::Sealed, until_unix_ms: u64) -> Claimed {
-        match self.vault.opener.open_content(place, sealed) {
+    fn read(&self, content_ref: &ContentRef, sealed: &domain::Sealed, until_unix_ms: u64) -> Claimed {
+        match self.vault.opener.open_content(content_ref, sealed) {
             Ok(packed) => unpack(packed.expose()).map_or(Claimed::Unreadable, Claimed::Answered),
             // Another replica sealed it under a new key, which this one learns within a second.
             Err(OpenError::KeyUnknown) if self.is_fresh(until_unix_ms) => Claimed::InFlight,
@@ -317,8 +320,9 @@ impl Inner {
 
     async fn keep(&self, claim: Claim, answer: StoredAnswer) {
         let Claim { digest, workspace, project, request } = claim;
-        let place = place(workspace, project, digest, request);
-        let sealed = pack(answer).and_then(|packed| self.vault.sealer.seal_content(&place, &packed).ok());
+        let content_ref = content_ref(workspace, project, digest, request);
+        let sealed =
+            pack(answer).and_then(|packed| self.vault.sealer.seal_content(&content_ref, &packed).ok());
         let Some(sealed) = sealed else {
             tracing::error!(%request, "an answer under an idempotency key could not be sealed");
             return self.release(request, digest).await;
@@ -355,7 +359,12 @@ impl Inner {
     }
 }
 
-const fn place(workspace: WorkspaceId, project: ProjectId, digest: [u8; 32], request: TraceId) -> ContentRef {
+const fn content_ref(
+    workspace: WorkspaceId,
+    project: ProjectId,
+    digest: [u8; 32],
+    request: TraceId,
+) -> ContentRef {
     ContentRef { kept: Kept::Answer, workspace, project, digest, request }
 }
 
@@ -365,9 +374,9 @@ async fn within<T: Send + 'static>(
     wait_max: Duration,
     work: impl FnOnce(Arc<Inner>, oneshot::Sender<T>) -> PortFuture<'static, ()>,
 ) -> Option<T> {
-    let (tell, told) = oneshot::channel();
+    let (tell, reply) = oneshot::channel();
     inner.runtime.spawn(work(Arc::clone(inner), tell));
-    tokio::time::timeout(wait_max, told).await.ok().and_then(Result::ok)
+    tokio::time::timeout(wait_max, reply).await.ok().and_then(Result::ok)
 }
 
 impl AnswerStore for Answers {
@@ -375,12 +384,12 @@ impl AnswerStore for Answers {
         self.inner.settings.body_bytes_max
     }
 
-    fn claim(&self, asked: KeyedRequest) -> PortFuture<'static, Claimed> {
+    fn claim(&self, keyed: KeyedRequest) -> PortFuture<'static, Claimed> {
         let inner = Arc::clone(&self.inner);
         Box::pin(async move {
             let claimed = within(&inner, CLAIM_WAIT_MAX, |inner, tell| {
                 Box::pin(async move {
-                    let claimed = inner.claim(asked).await;
+                    let claimed = inner.claim(keyed).await;
                     if let Err(Claimed::Acquired(claim)) = tell.send(claimed) {
                         inner.release(claim.request, claim.digest).await;
                     }
@@ -392,14 +401,14 @@ impl AnswerStore for Answers {
 
     fn keep(&self, claim: Claim, answer: StoredAnswer) -> PortFuture<'static, ()> {
         let inner = Arc::clone(&self.inner);
-        let (tell, told) = oneshot::channel();
+        let (tell, done) = oneshot::channel();
         // Spawned at once, not when the future is polled: its caller may drop it.
         self.inner.runtime.spawn(async move {
             inner.keep(claim, answer).await;
             let _ = tell.send(());
         });
         Box::pin(async move {
-            let _ = tokio::time::timeout(KEEP_WAIT_MAX, told).await;
+            let _ = tokio::time::timeout(KEEP_WAIT_MAX, done).await;
         })
     }
 
@@ -424,9 +433,9 @@ impl Purgeable for Answers {
 }
 
 fn counted<'a>(
-    asked: impl Future<Output = Result<u64, StoreError>> + Send + 'a,
+    work: impl Future<Output = Result<u64, StoreError>> + Send + 'a,
 ) -> PortFuture<'a, Result<u64, PurgeError>> {
-    Box::pin(async move { asked.await.map_err(|error| PurgeError(error.to_string())) })
+    Box::pin(async move { work.await.map_err(|error| PurgeError(error.to_string())) })
 }
 
 impl std::fmt::Debug for Answers {

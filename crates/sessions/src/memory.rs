@@ -14,7 +14,7 @@ pub(crate) type Digest = [u8; 32];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Turn {
-    pub place: ContentRef,
+    pub content_ref: ContentRef,
     pub calls: Vec<Digest>,
     pub content: Bytes,
     pub until_unix_ms: u64,
@@ -64,7 +64,7 @@ impl TurnCache {
     /// Storing a turn again renews its trust period. If two turns have a call with the same id, the newer one
     /// is found.
     pub(crate) fn put(&mut self, turn: Arc<Turn>, believed_until_us: u64) {
-        let digest = turn.place.digest;
+        let digest = turn.content_ref.digest;
         self.remove(&digest);
         if turn.bytes() > self.bytes_max {
             return;
@@ -115,7 +115,7 @@ impl TurnCache {
 
     pub(crate) fn forget(&mut self, is_over: impl Fn(&Turn) -> bool) {
         let over = self.turns.values().filter(|held| is_over(&held.turn));
-        let over: Vec<_> = over.map(|held| held.turn.place.digest).collect();
+        let over: Vec<_> = over.map(|held| held.turn.content_ref.digest).collect();
         for digest in &over {
             self.remove(digest);
         }
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     fn turn(number: u8, calls: &[u8], length: usize) -> Arc<Turn> {
-        let place = ContentRef {
+        let content_ref = ContentRef {
             kept: Kept::Turn,
             workspace: WorkspaceId::new(1, [number % 2; 10]),
             project: ProjectId::new(1, [1; 10]),
@@ -139,26 +139,26 @@ mod tests {
         };
         let calls = calls.iter().map(|call| [*call; 32]).collect();
         let content = Bytes::from(vec![number; length]);
-        Arc::new(Turn { place, calls, content, until_unix_ms: 1_000 + u64::from(number) })
+        Arc::new(Turn { content_ref, calls, content, until_unix_ms: 1_000 + u64::from(number) })
     }
 
     const NOW: Now = Now { unix_ms: 0, us: 0 };
 
-    fn found(memory: &mut TurnCache, call: u8, now: Now) -> Option<(u8, bool)> {
-        memory.find(&[call; 32], now).map(|(turn, is_believed)| (turn.place.digest[0], is_believed))
+    fn find(memory: &mut TurnCache, call: u8, now: Now) -> Option<(u8, bool)> {
+        memory.find(&[call; 32], now).map(|(turn, is_believed)| (turn.content_ref.digest[0], is_believed))
     }
 
     #[test]
     fn a_turn_is_found_by_each_call_until_its_end_and_believed_for_a_while() {
         let mut memory = TurnCache::new(10_000);
         memory.put(turn(1, &[10, 11], 5), 50);
-        assert_eq!(found(&mut memory, 10, NOW), Some((1, true)));
-        assert_eq!(found(&mut memory, 11, Now { us: 49, ..NOW }), Some((1, true)));
-        assert_eq!(found(&mut memory, 11, Now { us: 50, ..NOW }), Some((1, false)));
+        assert_eq!(find(&mut memory, 10, NOW), Some((1, true)));
+        assert_eq!(find(&mut memory, 11, Now { us: 49, ..NOW }), Some((1, true)));
+        assert_eq!(find(&mut memory, 11, Now { us: 50, ..NOW }), Some((1, false)));
         memory.put(turn(1, &[10, 11], 5), 90);
-        assert_eq!(found(&mut memory, 11, Now { us: 50, ..NOW }), Some((1, true)));
-        assert_eq!(found(&mut memory, 11, Now { unix_ms: 1_001, us: 0 }), None);
-        assert_eq!((found(&mut memory, 10, NOW), memory.bytes), (None, 0), "it went at once");
+        assert_eq!(find(&mut memory, 11, Now { us: 50, ..NOW }), Some((1, true)));
+        assert_eq!(find(&mut memory, 11, Now { unix_ms: 1_001, us: 0 }), None);
+        assert_eq!((find(&mut memory, 10, NOW), memory.bytes), (None, 0), "it went at once");
     }
 
     #[test]
@@ -168,11 +168,11 @@ mod tests {
             for number in order {
                 memory.put(turn(number, &[10, 20 + number], 5), 50);
             }
-            assert_eq!(found(&mut memory, 10, NOW), Some((2, true)), "{order:?}");
-            assert_eq!(found(&mut memory, 21, NOW), Some((1, true)), "{order:?}");
+            assert_eq!(find(&mut memory, 10, NOW), Some((2, true)), "{order:?}");
+            assert_eq!(find(&mut memory, 21, NOW), Some((1, true)), "{order:?}");
             memory.remove(&[1; 32]);
             assert_eq!(
-                found(&mut memory, 10, NOW),
+                find(&mut memory, 10, NOW),
                 Some((2, true)),
                 "it is not the older one's to take along"
             );
@@ -184,7 +184,7 @@ mod tests {
         let mut memory = TurnCache::new(2_000);
         memory.put(turn(1, &[10], 5), 50);
         memory.put(turn(2, &[11], 2_000), 50);
-        assert_eq!((found(&mut memory, 10, NOW), found(&mut memory, 11, NOW)), (Some((1, true)), None));
+        assert_eq!((find(&mut memory, 10, NOW), find(&mut memory, 11, NOW)), (Some((1, true)), None));
     }
 
     #[derive(Debug, Clone)]
@@ -215,23 +215,23 @@ mod tests {
                     Step::Put(number, length) => {
                         let turn = turn(number, &[number], length);
                         memory.put(Arc::clone(&turn), 1);
-                        model.retain(|other| other.place != turn.place);
+                        model.retain(|other| other.content_ref != turn.content_ref);
                         model.push(turn);
                         while model.iter().map(|turn| turn.bytes()).sum::<usize>() > BYTES_MAX {
                             model.remove(0);
                         }
                     }
                     Step::Find(number) => {
-                        let wanted = model.iter().position(|turn| turn.place.digest == [number; 32]);
+                        let wanted = model.iter().position(|turn| turn.content_ref.digest == [number; 32]);
                         let wanted = wanted.map(|at| model.remove(at));
                         let found = memory.find(&[number; 32], NOW).map(|(turn, _)| turn);
                         prop_assert_eq!(&found, &wanted);
                         model.extend(wanted);
                     }
                     Step::Forget(of) => {
-                        let workspace = turn(of, &[], 0).place.workspace;
-                        memory.forget(|turn| turn.place.workspace == workspace);
-                        model.retain(|turn| turn.place.workspace != workspace);
+                        let workspace = turn(of, &[], 0).content_ref.workspace;
+                        memory.forget(|turn| turn.content_ref.workspace == workspace);
+                        model.retain(|turn| turn.content_ref.workspace != workspace);
                     }
                 }
                 let bytes = memory.turns.values().map(|held| held.turn.bytes()).sum::<usize>();

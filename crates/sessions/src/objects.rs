@@ -23,7 +23,7 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 const EXPIRED_ROWS: u32 = 500;
 const WRITE_PAUSE: Duration = Duration::from_millis(100);
 /// Longest stored summary for lists; an object with a longer one is not listed.
-const SHOWN_BYTES_MAX: usize = 16 * 1024;
+const LIST_ENTRY_BYTES_MAX: usize = 16 * 1024;
 
 /// The job to enqueue once an object is stored, if its kind needs one.
 pub type Chore = Box<dyn Fn(ObjectOwner, StoredObjectId, u64) -> Option<NewJob> + Send + Sync>;
@@ -61,10 +61,10 @@ impl Objects {
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        let asked = self.inner.runtime.spawn(work(Arc::clone(&self.inner)));
+        let task = self.inner.runtime.spawn(work(Arc::clone(&self.inner)));
         Box::pin(async move {
-            match timeout(RESPONSE_FIND_TIME_MAX, asked).await {
-                Ok(Ok(Ok(told))) => Some(told),
+            match timeout(RESPONSE_FIND_TIME_MAX, task).await {
+                Ok(Ok(Ok(value))) => Some(value),
                 Ok(Ok(Err(error))) => {
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(error, "who made something could not be written or read");
@@ -130,7 +130,7 @@ impl ObjectStore for Objects {
         if !is_plain(&object.provider_id) {
             return Box::pin(async { false });
         }
-        if object.list_entry.len() > SHOWN_BYTES_MAX {
+        if object.list_entry.len() > LIST_ENTRY_BYTES_MAX {
             object.list_entry.clear();
         }
         let row = KeptObjectRow { id, owner, object };
@@ -162,20 +162,19 @@ impl ObjectStore for Objects {
     }
 
     fn book(&self, owner: ObjectOwner, id: StoredObjectId, by: TraceId) -> PortFuture<'static, bool> {
-        let asked =
-            self.ask(move |inner| async move { inner.store.kept_objects().book(owner, id, by).await });
-        Box::pin(async move { asked.await.unwrap_or(false) })
+        let task = self.ask(move |inner| async move { inner.store.kept_objects().book(owner, id, by).await });
+        Box::pin(async move { task.await.unwrap_or(false) })
     }
 
     fn unbook(&self, owner: ObjectOwner, id: StoredObjectId, by: TraceId) -> PortFuture<'static, ()> {
-        let asked =
+        let task =
             self.ask(move |inner| async move { inner.store.kept_objects().unbook(owner, id, by).await });
-        Box::pin(async move { asked.await.unwrap_or(()) })
+        Box::pin(async move { task.await.unwrap_or(()) })
     }
 
     fn forget(&self, owner: ObjectOwner, id: StoredObjectId) -> PortFuture<'static, ()> {
-        let asked = self.ask(move |inner| async move { inner.store.kept_objects().forget(owner, id).await });
-        Box::pin(async move { asked.await.unwrap_or(()) })
+        let task = self.ask(move |inner| async move { inner.store.kept_objects().forget(owner, id).await });
+        Box::pin(async move { task.await.unwrap_or(()) })
     }
 }
 

@@ -37,7 +37,7 @@ pub type ResponseChore = fn(&StoredResponseRow, &str, u64) -> Option<NewJob>;
 pub struct Responses {
     inner: Arc<Inner>,
     chore: ResponseChore,
-    asks: mpsc::Sender<WriterMessage>,
+    messages: mpsc::Sender<WriterMessage>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -65,18 +65,18 @@ impl Responses {
     /// Starts the writer. Must be called on the runtime that is to use the store.
     #[must_use]
     pub fn start(store: Store, vault: Vault, world: World, chore: ResponseChore) -> Arc<Self> {
-        let (asks, asked) = mpsc::channel(RESPONSES_WAITING_MAX);
+        let (messages, receiver) = mpsc::channel(RESPONSES_WAITING_MAX);
         let runtime = Handle::current();
         let inner = Arc::new(Inner { store, vault, world, runtime, waiting: Mutex::default() });
-        let writer = tokio::spawn(Arc::clone(&inner).write_all(asked));
-        Arc::new(Self { inner, chore, asks, writer: Mutex::new(Some(writer)) })
+        let writer = tokio::spawn(Arc::clone(&inner).write_all(receiver));
+        Arc::new(Self { inner, chore, messages, writer: Mutex::new(Some(writer)) })
     }
 
     /// Returns when the pending writes are done, or after `STOP_WAIT_MAX`.
     pub async fn stop(&self) {
         let Some(mut writer) = locked(&self.writer).take() else { return };
         let stopping = async {
-            let _ = self.asks.send(WriterMessage::Stop).await;
+            let _ = self.messages.send(WriterMessage::Stop).await;
             let _ = (&mut writer).await;
         };
         if timeout(STOP_WAIT_MAX, stopping).await.is_err() {
@@ -92,7 +92,7 @@ impl Responses {
 
     /// Sends a message without waiting. Fails only when the store has been away for long.
     fn ask(&self, ask: WriterMessage) -> bool {
-        let is_taken = self.asks.try_send(ask).is_ok();
+        let is_taken = self.messages.try_send(ask).is_ok();
         if !is_taken {
             tracing::warn!("too many responses wait for the store");
         }
@@ -115,20 +115,20 @@ impl Inner {
         locked(&self.waiting)
     }
 
-    async fn write_all(self: Arc<Self>, mut asked: mpsc::Receiver<WriterMessage>) {
+    async fn write_all(self: Arc<Self>, mut receiver: mpsc::Receiver<WriterMessage>) {
         let mut expiry = interval_at(Instant::now() + EXPIRE_EVERY, EXPIRE_EVERY);
         expiry.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut asks = Vec::new();
+        let mut messages = Vec::new();
         loop {
             tokio::select! {
-                count = asked.recv_many(&mut asks, BATCH_ROWS) => if count == 0 { return },
+                count = receiver.recv_many(&mut messages, BATCH_ROWS) => if count == 0 { return },
                 _ = expiry.tick() => self.expire().await,
             }
             let (mut rows, mut kept) = (Vec::new(), Vec::new());
-            for ask in asks.drain(..) {
-                if let WriterMessage::Keep(row, told) = ask {
+            for ask in messages.drain(..) {
+                if let WriterMessage::Keep(row, reply) = ask {
                     rows.push(*row);
-                    kept.push(told);
+                    kept.push(reply);
                     continue;
                 }
                 // Earlier rows are written before this message is handled.
@@ -167,10 +167,10 @@ impl Inner {
         let responses = self.store.stored_responses();
         let done = match ask {
             // The caller has gone away.
-            WriterMessage::Book(_, _, told) if told.is_closed() => Ok(()),
-            WriterMessage::Book(digest, by, told) => {
+            WriterMessage::Book(_, _, reply) if reply.is_closed() => Ok(()),
+            WriterMessage::Book(digest, by, reply) => {
                 match self.with_retries(|| responses.book(digest, by)).await {
-                    Ok(is_given) if told.send(is_given).is_err() && is_given => {
+                    Ok(is_given) if reply.send(is_given).is_err() && is_given => {
                         self.with_retries(|| responses.unbook(digest, by)).await
                     }
                     done => done.map(drop),
@@ -234,8 +234,8 @@ impl Inner {
 }
 
 /// The receiver may be gone.
-fn tell(told: oneshot::Sender<()>) {
-    let _ = told.send(());
+fn tell(reply: oneshot::Sender<()>) {
+    let _ = reply.send(());
 }
 
 impl ResponseStore for Responses {
@@ -251,8 +251,8 @@ impl ResponseStore for Responses {
         let ResponseName { workspace, project, id } = name;
         let mut row = StoredResponseRow { digest, workspace, project, response, until_unix_ms, job: None };
         row.job = (self.chore)(&row, &id, now_unix_ms);
-        let (told, written) = oneshot::channel();
-        if !self.ask(WriterMessage::Keep(Box::new(row), told)) {
+        let (reply, written) = oneshot::channel();
+        if !self.ask(WriterMessage::Keep(Box::new(row), reply)) {
             self.inner.waiting().remove(&digest);
             return Box::pin(async {});
         }
@@ -276,8 +276,8 @@ impl ResponseStore for Responses {
     }
 
     fn book(&self, name: ResponseName, by: TraceId) -> PortFuture<'static, bool> {
-        let (told, given) = oneshot::channel();
-        if !self.ask(WriterMessage::Book(self.digest(&name), by, told)) {
+        let (reply, given) = oneshot::channel();
+        if !self.ask(WriterMessage::Book(self.digest(&name), by, reply)) {
             return Box::pin(async { false });
         }
         Box::pin(async move { matches!(timeout(RESPONSE_FIND_TIME_MAX, given).await, Ok(Ok(true))) })

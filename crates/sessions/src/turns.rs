@@ -14,7 +14,7 @@ use domain::limits::{
 };
 use domain::ports::{PortFuture, PurgeError, PurgeScope, Purgeable, Purged, StoredTurn, TurnStore};
 use domain::{ProjectId, TraceId, WorkspaceId};
-use store::{KeptTurnRow, Store, StoreError, TurnsAsked};
+use store::{KeptTurnRow, Store, StoreError, TurnLookup};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, RwLock, Semaphore};
 use tokio::task::JoinHandle;
@@ -32,14 +32,14 @@ const WRITE_PAUSE_MAX: Duration = Duration::from_secs(5);
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 const EXPIRED_ROWS: u32 = 500;
 /// Store errors are logged no more often than this; otherwise every request would log one.
-const TELL_EVERY_US: u64 = 60_000_000;
+const WARN_EVERY_US: u64 = 60_000_000;
 /// How long a stop waits for pending writes.
 const STOP_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Stores the turns.
 pub struct Turns {
     inner: Arc<Inner>,
-    attendant: JoinHandle<()>,
+    worker: JoinHandle<()>,
 }
 
 struct Inner {
@@ -50,7 +50,7 @@ struct Inner {
     runtime: Handle,
     here: Mutex<LocalState>,
     /// Bytes that may wait for the store.
-    room: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     /// Write-locked by a purge, so that nothing it removes is read into memory or written in the meantime.
     purging: RwLock<()>,
     last_warned_us: Mutex<Option<u64>>,
@@ -76,19 +76,19 @@ impl Turns {
                 memory: TurnCache::new(TURNS_REMEMBERED_BYTES_MAX),
                 waiting: HashMap::new(),
             }),
-            room: Arc::new(Semaphore::new(TURNS_WAITING_BYTES_MAX)),
+            permits: Arc::new(Semaphore::new(TURNS_WAITING_BYTES_MAX)),
             purging: RwLock::default(),
             last_warned_us: Mutex::default(),
         });
-        let attendant = tokio::spawn(attend(Arc::downgrade(&inner)));
-        Arc::new(Self { inner, attendant })
+        let worker = tokio::spawn(attend(Arc::downgrade(&inner)));
+        Arc::new(Self { inner, worker })
     }
 
     /// Returns when the pending writes are done, or after `STOP_WAIT_MAX`.
     pub async fn stop(&self) {
-        self.attendant.abort();
+        self.worker.abort();
         let all = u32::try_from(TURNS_WAITING_BYTES_MAX).unwrap_or(u32::MAX);
-        if tokio::time::timeout(STOP_WAIT_MAX, self.inner.room.acquire_many(all)).await.is_err() {
+        if tokio::time::timeout(STOP_WAIT_MAX, self.inner.permits.acquire_many(all)).await.is_err() {
             tracing::warn!(turns = self.inner.here().waiting.len(), "turns were not written before the stop");
         }
     }
@@ -96,7 +96,7 @@ impl Turns {
 
 impl Drop for Turns {
     fn drop(&mut self) {
-        self.attendant.abort();
+        self.worker.abort();
     }
 }
 
@@ -123,12 +123,12 @@ impl Inner {
         Now { unix_ms: self.world.clock.unix_ms(), us: self.world.clock.monotonic_us() }
     }
 
-    /// Logs a store error, at most once per `TELL_EVERY_US`.
+    /// Logs a store error, at most once per `WARN_EVERY_US`.
     fn tell(&self, error: Option<&(dyn std::error::Error + 'static)>, what: &'static str) {
         let now_us = self.world.clock.monotonic_us();
-        let mut told_us = locked(&self.last_warned_us);
-        if told_us.is_none_or(|told_us| now_us.saturating_sub(told_us) >= TELL_EVERY_US) {
-            *told_us = Some(now_us);
+        let mut warned_us = locked(&self.last_warned_us);
+        if warned_us.is_none_or(|warned_us| now_us.saturating_sub(warned_us) >= WARN_EVERY_US) {
+            *warned_us = Some(now_us);
             tracing::warn!(error, "{what}; it is told once a minute at most");
         }
     }
@@ -147,16 +147,16 @@ impl Inner {
         if content.len() > KEPT_TURN_BYTES_MAX {
             return None;
         }
-        let place = ContentRef { kept: Kept::Turn, workspace, project, digest, request };
+        let content_ref = ContentRef { kept: Kept::Turn, workspace, project, digest, request };
         let kept_ms = u64::try_from(TURN_KEPT.as_millis()).unwrap_or(u64::MAX);
         let until_unix_ms = self.world.clock.unix_ms().saturating_add(kept_ms);
-        Some(Arc::new(Turn { place, calls, content: content.into(), until_unix_ms }))
+        Some(Arc::new(Turn { content_ref, calls, content: content.into(), until_unix_ms }))
     }
 
     /// `None` where too many bytes wait for the store already.
-    fn room_for(&self, turn: &Turn) -> Option<OwnedSemaphorePermit> {
+    fn permit_for(&self, turn: &Turn) -> Option<OwnedSemaphorePermit> {
         let bytes = u32::try_from(turn.bytes()).ok()?;
-        Arc::clone(&self.room).try_acquire_many_owned(bytes).ok()
+        Arc::clone(&self.permits).try_acquire_many_owned(bytes).ok()
     }
 
     async fn write(&self, turn: &Turn) {
@@ -171,23 +171,23 @@ impl Inner {
                 Err(error) => self.tell(Some(&error), "a turn is known to this process alone"),
             }
         }
-        self.here().waiting.remove(&turn.place.digest);
+        self.here().waiting.remove(&turn.content_ref.digest);
     }
 
     async fn try_write(&self, turn: &Turn) -> Result<(), StoreError> {
         let _no_purge = self.purging.read().await;
-        let place = turn.place;
-        if !self.here().waiting.contains_key(&place.digest) {
+        let content_ref = turn.content_ref;
+        if !self.here().waiting.contains_key(&content_ref.digest) {
             return Ok(());
         }
         // Sealed again for each attempt: the workspace's key may be rotated in between.
         let sealed = pack_turn(&turn.calls, &turn.content)
-            .and_then(|packed| self.vault.sealer.seal_content(&place, &packed).ok());
+            .and_then(|packed| self.vault.sealer.seal_content(&content_ref, &packed).ok());
         let Some(sealed) = sealed else {
-            tracing::error!(request = %place.request, "a turn could not be sealed");
+            tracing::error!(request = %content_ref.request, "a turn could not be sealed");
             return Ok(());
         };
-        let ContentRef { digest, workspace, project, request, .. } = place;
+        let ContentRef { digest, workspace, project, request, .. } = content_ref;
         let until_unix_ms = turn.until_unix_ms;
         let row = KeptTurnRow { digest, workspace, project, request, sealed, until_unix_ms };
         self.store.kept_turns().keep(row, turn.calls.clone()).await?;
@@ -206,7 +206,7 @@ impl Inner {
         let sought: Vec<_> = calls.iter().skip(unsought).map(hash).collect();
         let (mut known, unsure) = self.find_cached(&sought);
         if !unsure.is_empty() {
-            let asked = TurnsAsked {
+            let lookup = TurnLookup {
                 workspace,
                 project,
                 calls: unsure.iter().copied().collect(),
@@ -214,7 +214,7 @@ impl Inner {
                 bytes_max: TURNS_FOUND_BYTES_MAX as u64,
             };
             // If the store doesn't answer, the cached turns are used.
-            if let Some(found) = self.query_store(asked).await {
+            if let Some(found) = self.query_store(lookup).await {
                 self.correct(&mut known, &unsure, &found);
             }
         }
@@ -239,10 +239,10 @@ impl Inner {
 
     /// For the calls that the store was queried for, its result replaces the cached one.
     fn correct(&self, known: &mut HashMap<Digest, Arc<Turn>>, unsure: &HashSet<Digest>, found: &[Arc<Turn>]) {
-        let is_found = |turn: &Turn| found.iter().any(|other| other.place == turn.place);
+        let is_found = |turn: &Turn| found.iter().any(|other| other.content_ref == turn.content_ref);
         for turn in unsure.iter().filter_map(|call| known.remove(call)) {
             if !is_found(&turn) {
-                self.here().memory.remove(&turn.place.digest);
+                self.here().memory.remove(&turn.content_ref.digest);
             }
         }
         // Sorted from old to new: if two turns have a call with the same id, the newer one wins.
@@ -253,10 +253,10 @@ impl Inner {
     }
 
     /// The turns in the store; `None` where it failed or did not answer in time.
-    async fn query_store(self: &Arc<Self>, asked: TurnsAsked) -> Option<Vec<Arc<Turn>>> {
+    async fn query_store(self: &Arc<Self>, lookup: TurnLookup) -> Option<Vec<Arc<Turn>>> {
         const WHAT: &str = "turns could not be looked for";
         let inner = Arc::clone(self);
-        let looking = self.runtime.spawn(async move { inner.read_from_store(asked).await });
+        let looking = self.runtime.spawn(async move { inner.read_from_store(lookup).await });
         match tokio::time::timeout(TURN_FIND_TIME_MAX, looking).await {
             Ok(Ok(Ok(found))) => return Some(found),
             Ok(Ok(Err(error))) => self.tell(Some(&error), WHAT),
@@ -266,9 +266,9 @@ impl Inner {
         None
     }
 
-    async fn read_from_store(&self, asked: TurnsAsked) -> Result<Vec<Arc<Turn>>, StoreError> {
+    async fn read_from_store(&self, lookup: TurnLookup) -> Result<Vec<Arc<Turn>>, StoreError> {
         let _no_purge = self.purging.read().await;
-        let rows = self.store.kept_turns().find(asked).await?;
+        let rows = self.store.kept_turns().find(lookup).await?;
         let turns: Vec<_> = rows.into_iter().filter_map(|row| self.open(row)).map(Arc::new).collect();
         let believed_until_us = self.believed_until_us();
         let memory = &mut self.here().memory;
@@ -282,10 +282,10 @@ impl Inner {
     /// learned within a moment.
     fn open(&self, row: KeptTurnRow) -> Option<Turn> {
         let KeptTurnRow { digest, workspace, project, request, sealed, until_unix_ms } = row;
-        let place = ContentRef { kept: Kept::Turn, workspace, project, digest, request };
-        let packed = self.vault.opener.open_content(&place, &sealed).ok()?;
+        let content_ref = ContentRef { kept: Kept::Turn, workspace, project, digest, request };
+        let packed = self.vault.opener.open_content(&content_ref, &sealed).ok()?;
         let (calls, content) = unpack_turn(packed.expose())?;
-        Some(Turn { place, calls, content, until_unix_ms })
+        Some(Turn { content_ref, calls, content, until_unix_ms })
     }
 
     async fn expire(&self) -> Result<(), StoreError> {
@@ -299,9 +299,9 @@ impl Inner {
     /// Removes the turns in this process's memory; returns how many of them the store never had.
     fn forget(&self, scope: &PurgeScope) -> u64 {
         let mut here = self.here();
-        here.memory.forget(|turn| covers(scope, &turn.place));
+        here.memory.forget(|turn| covers(scope, &turn.content_ref));
         let before = here.waiting.len();
-        here.waiting.retain(|_, place| !covers(scope, place));
+        here.waiting.retain(|_, content_ref| !covers(scope, content_ref));
         (before - here.waiting.len()) as u64
     }
 
@@ -313,32 +313,33 @@ impl Inner {
 
     async fn remaining(&self, scope: PurgeScope) -> Result<u64, StoreError> {
         let _alone = self.purging.write().await;
-        let unheard = self.here().waiting.values().filter(|place| covers(&scope, place)).count() as u64;
+        let unheard =
+            self.here().waiting.values().filter(|content_ref| covers(&scope, content_ref)).count() as u64;
         self.store.kept_turns().remaining(scope).await.map(|left| left + unheard)
     }
 }
 
-fn covers(scope: &PurgeScope, place: &ContentRef) -> bool {
+fn covers(scope: &PurgeScope, content_ref: &ContentRef) -> bool {
     let is_named = match &scope.what {
         Purged::Everything => true,
-        Purged::Project(project) => *project == place.project,
-        Purged::Requests(requests) => requests.contains(&place.request),
+        Purged::Project(project) => *project == content_ref.project,
+        Purged::Requests(requests) => requests.contains(&content_ref.request),
     };
-    scope.workspace == place.workspace && is_named
+    scope.workspace == content_ref.workspace && is_named
 }
 
 impl TurnStore for Turns {
     fn keep(&self, turn: StoredTurn) -> PortFuture<'static, ()> {
         let Some(turn) = self.inner.turn(turn) else { return Box::pin(async {}) };
-        let room = self.inner.room_for(&turn);
+        let permit = self.inner.permit_for(&turn);
         {
             let mut here = self.inner.here();
             here.memory.put(Arc::clone(&turn), self.inner.believed_until_us());
-            if room.is_some() {
-                here.waiting.insert(turn.place.digest, turn.place);
+            if permit.is_some() {
+                here.waiting.insert(turn.content_ref.digest, turn.content_ref);
             }
         }
-        let Some(room) = room else {
+        let Some(permit) = permit else {
             self.inner.tell(None, "too many turns wait for the store; some are known to this process alone");
             return Box::pin(async {});
         };
@@ -346,7 +347,7 @@ impl TurnStore for Turns {
         // Spawned at once, not when the future is polled: its caller may drop it.
         let writing = self.inner.runtime.spawn(async move {
             inner.write(&turn).await;
-            drop(room);
+            drop(permit);
         });
         Box::pin(async move {
             let _ = writing.await;

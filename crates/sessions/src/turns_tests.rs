@@ -27,7 +27,7 @@ impl Bench {
 
     /// What a process with an empty cache finds.
     async fn stored(&self, calls: &[&str]) -> Vec<Option<Bytes>> {
-        found(&self.turns(), calls).await
+        find(&self.turns(), calls).await
     }
 }
 
@@ -41,13 +41,13 @@ fn turn(number: u8, calls: &[&str], content: &str) -> StoredTurn {
     }
 }
 
-async fn found_by(turns: &Turns, of: (u8, u8), calls: &[&str]) -> Vec<Option<Bytes>> {
+async fn find_by(turns: &Turns, of: (u8, u8), calls: &[&str]) -> Vec<Option<Bytes>> {
     let calls = calls.iter().map(|call| (*call).to_owned()).collect();
     turns.find(workspace(of.0), project(of.1), calls).await
 }
 
-async fn found(turns: &Turns, calls: &[&str]) -> Vec<Option<Bytes>> {
-    found_by(turns, (1, 1), calls).await
+async fn find(turns: &Turns, calls: &[&str]) -> Vec<Option<Bytes>> {
+    find_by(turns, (1, 1), calls).await
 }
 
 fn some(content: &'static str) -> Option<Bytes> {
@@ -69,13 +69,13 @@ async fn a_turn_is_found_at_once_and_after_a_restart() {
     let calls = ["none", "b", "a", "b", "c"];
     let wanted = [None, some("one"), some("one"), some("one"), some("two")];
     let writing = [turns.keep(turn(1, &["a", "b"], "one")), turns.keep(turn(2, &["c"], "two"))];
-    assert_eq!(found(&turns, &calls).await, wanted, "before anything is written");
+    assert_eq!(find(&turns, &calls).await, wanted, "before anything is written");
     for written in writing {
         written.await;
     }
     assert_eq!(bench.stored(&calls).await, wanted);
     assert_eq!(count(&turns).await, 2, "one row for a turn of two calls");
-    assert_eq!(found(&turns, &[]).await, []);
+    assert_eq!(find(&turns, &[]).await, []);
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn another_project_or_workspace_finds_nothing() {
     turns.keep(turn(1, &["a"], "one")).await;
     for turns in [turns, bench.turns()] {
         for of in [(1, 2), (2, 1), (2, 2)] {
-            assert_eq!(found_by(&turns, of, &["a"]).await, [None], "{of:?}");
+            assert_eq!(find_by(&turns, of, &["a"]).await, [None], "{of:?}");
         }
     }
 }
@@ -96,11 +96,11 @@ async fn a_turn_ends_after_its_day_and_is_removed() {
     let turns = bench.turns();
     turns.keep(turn(1, &["a"], "one")).await;
     bench.pass(TURN_KEPT - Duration::from_millis(1));
-    assert_eq!(found(&turns, &["a"]).await, [some("one")]);
+    assert_eq!(find(&turns, &["a"]).await, [some("one")]);
     turns.inner.expire().await.unwrap();
     assert_eq!(bench.stored(&["a"]).await, [some("one")]);
     bench.pass(Duration::from_millis(1));
-    assert_eq!(found(&turns, &["a"]).await, [None]);
+    assert_eq!(find(&turns, &["a"]).await, [None]);
     assert_eq!(bench.stored(&["a"]).await, [None]);
     assert_eq!(count(&turns).await, 1);
     turns.inner.expire().await.unwrap();
@@ -121,16 +121,16 @@ async fn what_is_purged_is_gone_here_and_in_the_store() {
         assert_eq!(turns.remaining(scope(what.clone())).await, Ok(1));
         assert_eq!(turns.purge(scope(what.clone())).await, Ok(1), "{what:?}");
         assert_eq!(turns.remaining(scope(what.clone())).await, Ok(0));
-        assert_eq!(found(&turns, &["a"]).await, [None], "{what:?}");
+        assert_eq!(find(&turns, &["a"]).await, [None], "{what:?}");
         assert_eq!(bench.stored(&["a"]).await, [None], "{what:?}");
-        assert_eq!(found_by(&turns, (2, 2), &["a"]).await, [some("two")], "another's stays");
+        assert_eq!(find_by(&turns, (2, 2), &["a"]).await, [some("two")], "another's stays");
     }
     let turns = bench.turns();
     turns.keep(turn(1, &["a"], "one")).await;
     for what in [Purged::Project(project(2)), Purged::Requests(vec![request(2)])] {
         assert_eq!(turns.purge(scope(what)).await, Ok(0));
     }
-    assert_eq!(found(&turns, &["a"]).await, [some("one")]);
+    assert_eq!(find(&turns, &["a"]).await, [some("one")]);
 }
 
 #[tokio::test]
@@ -148,7 +148,7 @@ async fn a_purge_waits_for_writes_and_what_it_took_is_not_written() {
     for kept in kept {
         kept.await;
     }
-    assert_eq!(found(&turns, &["a", "b"]).await, [None, None]);
+    assert_eq!(find(&turns, &["a", "b"]).await, [None, None]);
     assert_eq!(count(&turns).await, 0);
 }
 
@@ -160,9 +160,9 @@ async fn what_another_process_purged_is_not_believed_for_long() {
     here.keep(turn(2, &["b"], "two")).await;
     assert_eq!(there.purge(scope(Purged::Requests(vec![request(1)]))).await, Ok(1));
     bench.pass(TURN_CACHED_FOR);
-    assert_eq!(found(&here, &["a", "b"]).await, [None, some("two")]);
+    assert_eq!(find(&here, &["a", "b"]).await, [None, some("two")]);
     bench.store.close().await;
-    assert_eq!(found(&here, &["a", "b"]).await, [None, some("two")], "what the store knew is believed anew");
+    assert_eq!(find(&here, &["a", "b"]).await, [None, some("two")], "what the store knew is believed anew");
 }
 
 #[tokio::test]
@@ -173,8 +173,8 @@ async fn while_the_store_is_away_what_is_remembered_holds() {
     bench.store.close().await;
     let unwritten = turns.keep(turn(2, &["b"], "two"));
     for _ in 0..2 {
-        let asked = found(&turns, &["a", "b", "none"]).await;
-        assert_eq!(asked, [some("one"), some("two"), None]);
+        let cached = find(&turns, &["a", "b", "none"]).await;
+        assert_eq!(cached, [some("one"), some("two"), None]);
         bench.pass(TURN_CACHED_FOR);
     }
     drop(unwritten);
@@ -189,9 +189,9 @@ async fn a_slow_store_is_waited_for_two_seconds() {
     let _slow = turns.inner.purging.write().await;
     tokio::time::pause();
     let before = tokio::time::Instant::now();
-    assert_eq!(found(&turns, &["a"]).await, [some("one")]);
+    assert_eq!(find(&turns, &["a"]).await, [some("one")]);
     assert_eq!(before.elapsed(), Duration::ZERO, "what is remembered asks nobody");
-    assert_eq!(found(&turns, &["a", "none"]).await, [some("one"), None]);
+    assert_eq!(find(&turns, &["a", "none"]).await, [some("one"), None]);
     let waited = before.elapsed();
     assert!((TURN_FIND_TIME_MAX..TURN_FIND_TIME_MAX * 2).contains(&waited), "{waited:?}");
 }
@@ -222,7 +222,7 @@ async fn what_does_not_fit_in_memory_comes_from_the_store() {
         turns.inner.here().memory.find(&hash(call), now).is_some()
     };
     assert_eq!(["a", "b", "c"].map(is_remembered), [false, true, true]);
-    assert_eq!(found(&turns, &["a"]).await, [Some("a".repeat(500).into())]);
+    assert_eq!(find(&turns, &["a"]).await, [Some("a".repeat(500).into())]);
     assert_eq!(["a", "b", "c"].map(is_remembered), [true, false, true], "it was asked for last");
 }
 
@@ -231,9 +231,9 @@ async fn with_too_much_waiting_a_turn_is_known_here_alone() {
     let bench = bench().await;
     let turns = bench.turns();
     let all = u32::try_from(TURNS_WAITING_BYTES_MAX).unwrap();
-    let others = turns.inner.room.acquire_many(all - 100).await.unwrap();
+    let others = turns.inner.permits.acquire_many(all - 100).await.unwrap();
     turns.keep(turn(1, &["a"], "one")).await;
-    assert_eq!(found(&turns, &["a"]).await, [some("one")]);
+    assert_eq!(find(&turns, &["a"]).await, [some("one")]);
     assert_eq!(count(&turns).await, 0);
     drop(others);
     turns.keep(turn(2, &["b"], "two")).await;
@@ -258,7 +258,7 @@ async fn what_is_too_long_or_of_no_call_is_not_kept() {
     let longest = "x".repeat(domain::limits::KEPT_TURN_BYTES_MAX);
     turns.keep(turn(1, &["a"], &format!("{longest}x"))).await;
     turns.keep(turn(2, &[], "nobody finds it")).await;
-    assert_eq!((found(&turns, &["a"]).await, count(&turns).await), (vec![None], 0));
+    assert_eq!((find(&turns, &["a"]).await, count(&turns).await), (vec![None], 0));
     turns.keep(turn(3, &["a"], &longest)).await;
     assert_eq!(bench.stored(&["a"]).await, [Some(longest.into())]);
 }
@@ -309,13 +309,13 @@ async fn a_call_that_was_led_to_another_turn_finds_nothing() {
         .content_sealed_with_other_keys(Kept::Turn, workspace(1), String::new(), None, 9)
         .await
         .unwrap();
-    rows.retain(|row| matches!(&row.thing, SealedThing::Kept(place) if place.request == request(2)));
-    let SealedThing::Kept(place) = rows[0].thing.clone() else { panic!("{rows:?}") };
+    rows.retain(|row| matches!(&row.thing, SealedThing::Kept(kept) if kept.request == request(2)));
+    let SealedThing::Kept(kept) = rows[0].thing.clone() else { panic!("{rows:?}") };
     let row = store::KeptTurnRow {
-        digest: place.digest,
+        digest: kept.digest,
         workspace: workspace(1),
-        project: place.project,
-        request: place.request,
+        project: kept.project,
+        request: kept.request,
         sealed: rows[0].sealed.clone(),
         until_unix_ms: NOW + 1,
     };
@@ -344,10 +344,10 @@ async fn a_turn_is_found_after_its_workspace_has_another_key() {
         .await
         .unwrap();
     let reseal = |old: &store::rotations::SealedRow| {
-        let SealedThing::Kept(place) = old.thing.clone() else { panic!("{old:?}") };
-        let (digest, project, request) = (place.digest, place.project, place.request);
-        let place = ContentRef { kept: Kept::Turn, workspace: workspace(1), project, digest, request };
-        Resealing { old: old.clone(), new: bench.vault.reseal_content(&place, &old.sealed).unwrap() }
+        let SealedThing::Kept(kept) = old.thing.clone() else { panic!("{old:?}") };
+        let (digest, project, request) = (kept.digest, kept.project, kept.request);
+        let content_ref = ContentRef { kept: Kept::Turn, workspace: workspace(1), project, digest, request };
+        Resealing { old: old.clone(), new: bench.vault.reseal_content(&content_ref, &old.sealed).unwrap() }
     };
     rotations.reseal(workspace(1), rows.iter().map(reseal).collect()).await.unwrap();
     let ended = rotations.end_workspace(workspace(1), key_id.clone(), Act::system(&bench.world)).await;

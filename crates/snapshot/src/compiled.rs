@@ -102,8 +102,8 @@ impl Snapshot {
         format!("tgc_{:032x}", self.half_digest(&format!("prompt cache key {workspace} {own}")))
     }
 
-    fn half_digest(&self, said: &str) -> u128 {
-        let [half, _] = halves(&self.key_hash.digest(said));
+    fn half_digest(&self, text: &str) -> u128 {
+        let [half, _] = halves(&self.key_hash.digest(text));
         half
     }
 

@@ -82,8 +82,8 @@ fn plan() -> PlanRecord {
 fn cpu_ns() -> u64 {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     let spent = tasks.filter_map(|task| {
-        let told = std::fs::read_to_string(task.unwrap().path().join("schedstat")).ok()?;
-        told.split(' ').next()?.parse::<u64>().ok()
+        let schedstat = std::fs::read_to_string(task.unwrap().path().join("schedstat")).ok()?;
+        schedstat.split(' ').next()?.parse::<u64>().ok()
     });
     spent.sum()
 }
@@ -131,7 +131,7 @@ async fn fresh(dir: &std::path::Path) -> Store {
 
 /// Writes `records` exchanges through a journal in `dir` and drains them into `sink`; only the drain is
 /// measured.
-async fn drained(dir: &std::path::Path, records: u64, sink: Arc<dyn RecordSink>, what: &str) {
+async fn measure_drain(dir: &std::path::Path, records: u64, sink: Arc<dyn RecordSink>, what: &str) {
     let (world, settings) = (World::system(), JournalSettings::default());
     let shared = JournalShared::start(&world, settings).unwrap();
     let journal: Rc<Journal> =
@@ -178,10 +178,11 @@ fn main() {
     LocalSet::new().block_on(&runtime, async {
         let dir = tempfile::tempdir().unwrap();
         let memory = Arc::new(MemorySink::default());
-        drained(dir.path(), records, Arc::<MemorySink>::clone(&memory), "journal read into memory").await;
+        measure_drain(dir.path(), records, Arc::<MemorySink>::clone(&memory), "journal read into memory")
+            .await;
         let dir = tempfile::tempdir().unwrap();
         let store = fresh(dir.path()).await;
-        drained(dir.path(), records, store.record_sink(), "journal into the store").await;
+        measure_drain(dir.path(), records, store.record_sink(), "journal into the store").await;
         let size = std::fs::metadata(dir.path().join("t.db")).unwrap().len();
         println!("the database has {} bytes a record", size / records);
         store.close().await;

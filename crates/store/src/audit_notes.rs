@@ -33,11 +33,14 @@ enum Kind {
 impl Kind {
     fn of(record: &MeterRecord<&str>) -> Option<Self> {
         let is_pooled = record.profile() == Some(Profile::ManagedProvider);
-        match () {
-            () if record.fault_code == Some(POLICY) => Some(Self::Refused),
-            () if is_pooled && EMERGENCY.contains(record.provider) => Some(Self::Emergency),
-            () if record.fallback_used => Some(Self::FellBack),
-            () => None,
+        if record.fault_code == Some(POLICY) {
+            Some(Self::Refused)
+        } else if is_pooled && EMERGENCY.contains(record.provider) {
+            Some(Self::Emergency)
+        } else if record.fallback_used {
+            Some(Self::FellBack)
+        } else {
+            None
         }
     }
 
@@ -50,12 +53,12 @@ impl Kind {
     }
 }
 
-type Place = (WorkspaceId, ProjectId, Kind);
+type NoteKey = (WorkspaceId, ProjectId, Kind);
 
 /// A settled request that gets an audit entry.
 #[derive(Debug, Clone)]
 pub(crate) struct AuditNote {
-    place: Place,
+    key: NoteKey,
     hour: u64,
     row: AuditRow,
 }
@@ -78,13 +81,13 @@ impl AuditNote {
             after: None,
             link: None,
         };
-        Some(Self { place: (record.workspace, record.project, kind), hour: unix_ms / HOUR_MS, row })
+        Some(Self { key: (record.workspace, record.project, kind), hour: unix_ms / HOUR_MS, row })
     }
 }
 
 fn detail(kind: Kind, record: &MeterRecord<&str>) -> String {
     let model = if record.resolved_model.is_empty() { record.requested_model } else { record.resolved_model };
-    let said = match kind {
+    let text = match kind {
         Kind::Refused => {
             let why = record.plan.rejected.iter().find(|rejected| rejected.reason == POLICY);
             let why = why.map(|rejected| format!(": {}", rejected.detail)).unwrap_or_default();
@@ -98,31 +101,31 @@ fn detail(kind: Kind, record: &MeterRecord<&str>) -> String {
         }
         Kind::Emergency => format!("{model} served by {}, which is kept for emergencies", record.provider),
     };
-    format!("{said}; the first of this hour")
+    format!("{text}; the first of this hour")
 }
 
 /// What this process has already written.
 #[derive(Debug, Default)]
 pub(crate) struct AuditNotes {
-    told: Mutex<HashMap<Place, u64>>,
+    written: Mutex<HashMap<NoteKey, u64>>,
 }
 
 impl AuditNotes {
     /// The first remark of each kind that was not yet written this hour.
     pub(crate) fn news(&self, remarks: Vec<AuditNote>) -> Vec<AuditNote> {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         let mut seen = HashSet::new();
-        let is_new = |remark: &AuditNote| told.get(&remark.place).is_none_or(|hour| *hour < remark.hour);
-        remarks.into_iter().filter(|remark| is_new(remark) && seen.insert(remark.place)).collect()
+        let is_new = |remark: &AuditNote| written.get(&remark.key).is_none_or(|hour| *hour < remark.hour);
+        remarks.into_iter().filter(|remark| is_new(remark) && seen.insert(remark.key)).collect()
     }
 
     /// Records that these are in the audit.
-    pub(crate) fn told(&self, remarks: &[AuditNote]) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() + remarks.len() > REMEMBERED_MAX {
-            told.clear();
+    pub(crate) fn mark_written(&self, remarks: &[AuditNote]) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if written.len() + remarks.len() > REMEMBERED_MAX {
+            written.clear();
         }
-        told.extend(remarks.iter().map(|remark| (remark.place, remark.hour)));
+        written.extend(remarks.iter().map(|remark| (remark.key, remark.hour)));
     }
 }
 

@@ -29,7 +29,7 @@ pub async fn add_keys(
             workspace,
             project,
             name: format!("key {number}"),
-            digest: std::array::from_fn(|place| words.as_flattened().get(place).copied().unwrap_or(0)),
+            digest: std::array::from_fn(|index| words.as_flattened().get(index).copied().unwrap_or(0)),
             last4: "none".into(),
             environment: "production".into(),
             scopes: Scopes { inference: true, ..Scopes::default() },

@@ -66,8 +66,8 @@ impl Groups {
         piece: Piece<'_>,
     ) -> Result<MeterRecord, StoreError> {
         match piece {
-            Piece::Whole { tail } => unpack(trace, tail),
-            Piece::Told { group, difference } => {
+            Piece::Full { tail } => unpack(trace, tail),
+            Piece::Delta { group, difference } => {
                 let group = self.numbered(connection, group).await?;
                 let tail = group.template.apply(difference);
                 unpack(

@@ -19,7 +19,7 @@ pub struct KeptTurnRow {
 
 /// A lookup of turns.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TurnsAsked {
+pub struct TurnLookup {
     pub workspace: WorkspaceId,
     pub project: ProjectId,
     /// Keyed hashes of the call ids.
@@ -38,7 +38,7 @@ pub trait StoredTurns: Send + Sync {
     /// If it is sealed under a workspace key that was replaced, or its project is gone.
     fn keep(&self, turn: KeptTurnRow, calls: Vec<[u8; 32]>) -> StoreFuture<'_, ()>;
     /// Each turn once, oldest first.
-    fn find(&self, asked: TurnsAsked) -> StoreFuture<'_, Vec<KeptTurnRow>>;
+    fn find(&self, lookup: TurnLookup) -> StoreFuture<'_, Vec<KeptTurnRow>>;
     /// Deletes at most `rows_max` expired rows, and returns how many it deleted.
     fn expire(&self, now_unix_ms: u64, rows_max: u32) -> StoreFuture<'_, u64>;
     fn purge(&self, scope: PurgeScope) -> StoreFuture<'_, u64>;

@@ -68,7 +68,7 @@ pub use jobs::{JobRow, Jobs, NewJob};
 pub use joins::{Heartbeat, JoinToken, Joined, Joining, Joins, KnownNode, NodeRecord, NodeRecordRow};
 pub use kept_answers::{AnswerClaim, Claiming, IdempotentAnswers};
 pub use kept_objects::{KeptObjectRow, ProviderObjects};
-pub use kept_turns::{KeptTurnRow, StoredTurns, TurnsAsked};
+pub use kept_turns::{KeptTurnRow, StoredTurns, TurnLookup};
 pub use meta::Meta;
 pub use nodes::{NodeObservation, NodeRow, Nodes};
 pub use page::{Listed, Page};

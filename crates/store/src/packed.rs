@@ -15,7 +15,7 @@ const TABLE: &str = "record_batches";
 /// what is encoded here; a test ties the two together.
 const FORMAT: u8 = 2;
 /// Full records, which may also end before the list of budgets that they draw on.
-const FORMAT_OF_WHOLE_RECORDS: u8 = 1;
+const FORMAT_OF_FULL_RECORDS: u8 = 1;
 /// The group of a record that is stored in full.
 const NO_GROUP: usize = 0;
 const ID_BYTES: usize = 16;
@@ -28,16 +28,16 @@ const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// One record of a body, still encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Piece<'a> {
-    Whole { tail: &'a [u8] },
-    Told { group: i64, difference: &'a [u8] },
+    Full { tail: &'a [u8] },
+    Delta { group: i64, difference: &'a [u8] },
 }
 
 impl Piece<'_> {
     /// Whether it may belong to one of the wanted groups; a full record has to be decoded to know.
     pub(crate) fn may_be_of(&self, is_wanted: impl Fn(i64) -> bool) -> bool {
         match self {
-            Self::Whole { .. } => true,
-            Self::Told { group, .. } => is_wanted(*group),
+            Self::Full { .. } => true,
+            Self::Delta { group, .. } => is_wanted(*group),
         }
     }
 }
@@ -122,8 +122,8 @@ impl Packed {
         self.count() < RECORDS_MAX && self.body.len() < BODY_BYTES_MAX
     }
 
-    fn append(&mut self, named: Named, group: usize, told: &[u8]) {
-        append(&mut self.body, group, told);
+    fn append(&mut self, named: Named, group: usize, encoded: &[u8]) {
+        append(&mut self.body, group, encoded);
         self.traces.extend_from_slice(named.trace.as_bytes());
         self.name(named.workspace.as_bytes());
         self.cover(named.trace, named.trace, named.started_unix_ms, named.started_unix_ms);
@@ -131,8 +131,8 @@ impl Packed {
 
     /// Keeps the workspaces sorted and unique.
     fn name(&mut self, workspace: &[u8; ID_BYTES]) {
-        if let Err(place) = self.workspaces.as_chunks::<ID_BYTES>().0.binary_search(workspace) {
-            let start = place * ID_BYTES;
+        if let Err(index) = self.workspaces.as_chunks::<ID_BYTES>().0.binary_search(workspace) {
+            let start = index * ID_BYTES;
             self.workspaces.splice(start..start, *workspace);
         }
     }
@@ -157,10 +157,10 @@ impl Packed {
             row.workspaces.as_chunks().0.iter().for_each(|workspace| merged.name(workspace));
             merged.traces.extend_from_slice(&row.traces);
             match row.body.split_first() {
-                Some((&FORMAT, told)) => merged.body.extend_from_slice(told),
+                Some((&FORMAT, encoded)) => merged.body.extend_from_slice(encoded),
                 _ => {
                     for piece in pieces(&row.body)? {
-                        if let Piece::Whole { tail } = piece? {
+                        if let Piece::Full { tail } = piece? {
                             append(&mut merged.body, NO_GROUP, tail);
                         }
                     }
@@ -171,10 +171,10 @@ impl Packed {
     }
 }
 
-fn append(body: &mut Vec<u8>, group: usize, told: &[u8]) {
+fn append(body: &mut Vec<u8>, group: usize, encoded: &[u8]) {
     write_varint(body, group);
-    write_varint(body, told.len());
-    body.extend_from_slice(told);
+    write_varint(body, encoded.len());
+    body.extend_from_slice(encoded);
 }
 
 pub(crate) fn traces(bytes: &[u8]) -> impl Iterator<Item = TraceId> {
@@ -207,28 +207,28 @@ impl<'a> Iterator for Pieces<'a> {
 
 pub(crate) fn pieces(body: &[u8]) -> Result<Pieces<'_>, StoreError> {
     match body.split_first() {
-        Some((&FORMAT, rest)) => Ok(Pieces { next: told, rest }),
-        Some((&FORMAT_OF_WHOLE_RECORDS, rest)) => Ok(Pieces { next: whole, rest }),
+        Some((&FORMAT, rest)) => Ok(Pieces { next: next_piece, rest }),
+        Some((&FORMAT_OF_FULL_RECORDS, rest)) => Ok(Pieces { next: next_full, rest }),
         Some((other, _)) => Err(StoreError::corrupt(TABLE, format!("format {other} is not known"))),
         None => Err(StoreError::corrupt(TABLE, "a body is empty")),
     }
 }
 
-fn told<'a>(rest: &mut &'a [u8]) -> Option<Piece<'a>> {
+fn next_piece<'a>(rest: &mut &'a [u8]) -> Option<Piece<'a>> {
     let (group, length) = (read_varint(rest)?, read_varint(rest)?);
     let (bytes, after) = rest.split_at_checked(length)?;
     *rest = after;
     Some(match group {
-        NO_GROUP => Piece::Whole { tail: bytes },
-        _ => Piece::Told { group: i64::try_from(group).ok()?, difference: bytes },
+        NO_GROUP => Piece::Full { tail: bytes },
+        _ => Piece::Delta { group: i64::try_from(group).ok()?, difference: bytes },
     })
 }
 
-fn whole<'a>(rest: &mut &'a [u8]) -> Option<Piece<'a>> {
+fn next_full<'a>(rest: &mut &'a [u8]) -> Option<Piece<'a>> {
     let (length, after) = rest.split_first_chunk::<LENGTH_BYTES>()?;
     let (frame, after) = after.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
     *rest = after;
-    Some(Piece::Whole { tail: frame.get(1 + ID_BYTES..)? })
+    Some(Piece::Full { tail: frame.get(1 + ID_BYTES..)? })
 }
 
 /// The bytes of an encoded record after its trace.
@@ -284,8 +284,8 @@ mod tests {
     }
 
     /// In the previous format.
-    fn whole_body(records: &[MeterRecord]) -> Vec<u8> {
-        let mut body = vec![FORMAT_OF_WHOLE_RECORDS];
+    fn full_body(records: &[MeterRecord]) -> Vec<u8> {
+        let mut body = vec![FORMAT_OF_FULL_RECORDS];
         for mut frame in records.iter().map(frame) {
             assert_eq!(frame.pop(), Some(0), "no budgets");
             body.extend_from_slice(&u32::try_from(frame.len()).unwrap().to_le_bytes());
@@ -372,8 +372,8 @@ mod tests {
     fn unpacked(row: &Packed) -> Vec<MeterRecord> {
         let pieces = pieces(&row.body).unwrap();
         let read = traces(&row.traces).zip(pieces).map(|(trace, piece)| match piece.unwrap() {
-            Piece::Whole { tail } => unpack(trace, tail).unwrap(),
-            Piece::Told { group, difference } => {
+            Piece::Full { tail } => unpack(trace, tail).unwrap(),
+            Piece::Delta { group, difference } => {
                 assert_eq!(group, 7);
                 unpack(trace, &template().apply(difference).unwrap()).unwrap()
             }
@@ -405,7 +405,7 @@ mod tests {
     fn a_row_of_the_format_before_is_read_and_merged() {
         let records: Vec<_> = (0..10).map(record).collect();
         let mut rows: Vec<_> = records.chunks(4).flat_map(pack).collect();
-        rows[1].body = whole_body(&records[4..8]);
+        rows[1].body = full_body(&records[4..8]);
         assert_eq!(unpacked(&rows[1]), records[4..8]);
         assert_eq!(unpacked(&Packed::merge(rows).unwrap().unwrap()), records);
     }
@@ -474,7 +474,7 @@ mod tests {
 
     #[test]
     fn another_format_and_a_torn_body_are_refused() {
-        for body in [pack(&[record(1)]).remove(0).body, whole_body(&[record(1)])] {
+        for body in [pack(&[record(1)]).remove(0).body, full_body(&[record(1)])] {
             let mut torn = pieces(&body[..body.len() - 1]).unwrap();
             assert!(torn.next().unwrap().is_err());
             assert!(torn.next().is_none());
@@ -493,7 +493,7 @@ mod tests {
         let sum = |body: &[u8]| {
             body.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)))
         };
-        let before = whole_body(&[record(1)]);
+        let before = full_body(&[record(1)]);
         assert_eq!((before.len(), sum(&before)), (331, 14_268_659_355_251_495_771));
         let body = pack(&[record(1)]).remove(0).body;
         assert_eq!((FORMAT, body.len(), sum(&body)), (2, 23, 12_649_534_193_307_771_034));

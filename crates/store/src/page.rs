@@ -45,9 +45,9 @@ impl<Row, Id> Listed<Row, Id> {
         Self { rows, next }
     }
 
-    /// For a scan that stopped early at `place`: the next page starts there, unless rows already found are
+    /// For a scan that stopped early at `end`: the next page starts there, unless rows already found are
     /// left for it.
-    pub(crate) fn or_ended_at(self, place: Option<Id>) -> Self {
-        Self { next: self.next.or(place), ..self }
+    pub(crate) fn or_ended_at(self, end: Option<Id>) -> Self {
+        Self { next: self.next.or(end), ..self }
     }
 }

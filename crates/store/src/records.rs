@@ -85,7 +85,7 @@ pub trait Records: Send + Sync {
 
 /// How many records are scanned for one page. If few of them match, and the groups can't narrow the search, a
 /// page ends early with a cursor to go on from.
-pub(crate) const LOOKED_AT_MAX: usize = 4_000;
+pub(crate) const SCANNED_MAX: usize = 4_000;
 
 /// Whether a record matches the filter.
 pub(crate) fn passes(filter: &RequestFilter, record: &MeterRecord) -> bool {

@@ -40,13 +40,13 @@ pub fn scope_text(scope: &RouteScope) -> String {
         pattern.filter(|pattern| pattern.is_exact() == is_exact).map(|pattern| pattern.fixed().to_owned())
     };
     // Prefix patterns keep the name `model`, from the time when every pattern was one.
-    let (exact, beginning) = (of_form(true), of_form(false));
+    let (exact, prefix) = (of_form(true), of_form(false));
     [
         ("tag", &scope.tag),
         ("key_id", key),
         ("project_id", project),
         ("alias", &scope.alias),
-        ("model", &beginning),
+        ("model", &prefix),
         ("exact_model", &exact),
         ("modality", &scope.modality),
         ("provider", &scope.provider),

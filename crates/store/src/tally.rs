@@ -80,7 +80,7 @@ type Name<'a> = (WorkspaceId, u64, Group<'a>);
 /// Accumulates the sums of a batch.
 #[derive(Default)]
 pub(crate) struct Tallying<'a> {
-    places: HashMap<Name<'a>, usize>,
+    indices: HashMap<Name<'a>, usize>,
     found: Vec<(Name<'a>, Vec<u8>, Tally)>,
     /// Neighbouring records mostly have the same group, and comparing is cheaper than hashing.
     before: Option<(Name<'a>, usize)>,
@@ -90,18 +90,18 @@ impl<'a> Tallying<'a> {
     /// Adds a record; returns the index of the tally that counts it. `tail` is the record's encoding.
     pub(crate) fn add(&mut self, record: &MeterRecord<&'a str>, tail: &[u8]) -> usize {
         let name = (record.workspace, record.started_unix_ms / MINUTE_MS, Group::of(record));
-        let place = match self.before {
-            Some((earlier, place)) if earlier == name => place,
-            _ => *self.places.entry(name).or_insert_with(|| {
+        let index = match self.before {
+            Some((earlier, index)) if earlier == name => index,
+            _ => *self.indices.entry(name).or_insert_with(|| {
                 self.found.push((name, tail.to_vec(), Tally::default()));
                 self.found.len() - 1
             }),
         };
-        self.before = Some((name, place));
-        if let Some((_, _, tally)) = self.found.get_mut(place) {
+        self.before = Some((name, index));
+        if let Some((_, _, tally)) = self.found.get_mut(index) {
             tally.count(record);
         }
-        place
+        index
     }
 
     pub(crate) fn into_tallies(self) -> Result<Vec<MinuteTally>, StoreError> {
@@ -183,7 +183,7 @@ impl<'a> Group<'a> {
 
     pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, StoreError> {
         let corrupt = |error| StoreError::corrupt(GROUPS, error);
-        let (group, rest) = postcard::take_from_bytes(formed(GROUPS, bytes)?).map_err(corrupt)?;
+        let (group, rest) = postcard::take_from_bytes(strip_format(GROUPS, bytes)?).map_err(corrupt)?;
         let (requested, rest) = behind(rest).map_err(corrupt)?;
         let (principal, _) = behind(rest).map_err(corrupt)?;
         Ok(Self { requested, principal, ..group })
@@ -313,11 +313,11 @@ impl Histogram {
     }
 
     fn add(&mut self, step: u32, count: u64) {
-        let place = step as usize;
-        if self.0.len() <= place {
-            self.0.resize(place + 1, 0);
+        let index = step as usize;
+        if self.0.len() <= index {
+            self.0.resize(index + 1, 0);
         }
-        if let Some(counted) = self.0.get_mut(place) {
+        if let Some(counted) = self.0.get_mut(index) {
             *counted += count;
         }
     }
@@ -456,17 +456,21 @@ impl Tally {
         let units = &self.sums.units;
         // Later units follow those that every version with units reads.
         let (first, later) = units.apart();
-        let bytes = postcard::to_extend(&minutes.0, self.form()?).and_then(|bytes| match units.is_none() {
-            false if later.is_empty() => postcard::to_extend(&first, bytes),
-            false => postcard::to_extend(&(first, later), bytes),
-            true => Ok(bytes),
+        let bytes = postcard::to_extend(&minutes.0, self.form()?).and_then(|bytes| {
+            if units.is_none() {
+                Ok(bytes)
+            } else if later.is_empty() {
+                postcard::to_extend(&first, bytes)
+            } else {
+                postcard::to_extend(&(first, later), bytes)
+            }
         });
         bytes.map_err(|error| StoreError::corrupt(MINUTES, error))
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
         let corrupt = |error| StoreError::corrupt(MINUTES, error);
-        let (form, rest) = postcard::take_from_bytes(formed(MINUTES, bytes)?).map_err(corrupt)?;
+        let (form, rest) = postcard::take_from_bytes(strip_format(MINUTES, bytes)?).map_err(corrupt)?;
         let (minutes, rest) = match rest {
             [] => (Minutes::ANY, rest),
             rest => {
@@ -492,7 +496,7 @@ impl Tally {
     }
 }
 
-fn formed<'a>(table: &'static str, bytes: &'a [u8]) -> Result<&'a [u8], StoreError> {
+fn strip_format<'a>(table: &'static str, bytes: &'a [u8]) -> Result<&'a [u8], StoreError> {
     match bytes.split_first() {
         Some((&FORMAT, rest)) => Ok(rest),
         _ => Err(StoreError::corrupt(table, "the format is not known")),

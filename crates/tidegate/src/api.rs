@@ -286,7 +286,7 @@ fn refused(status: u16, body: &[u8]) -> Failure {
         .and_then(Value::as_str)
         .map_or_else(|| String::from_utf8_lossy(body.get(..200).unwrap_or(body)).into_owned(), str::to_owned);
     let message = if detail.is_empty() { format!("The gateway answered {status}.") } else { detail };
-    let problem = ["/code", "/error/code"].iter().find_map(|place| document.pointer(place)?.as_str());
+    let problem = ["/code", "/error/code"].iter().find_map(|pointer| document.pointer(pointer)?.as_str());
     Failure { code: output::code_of(status, problem), message, document: Some(document), json: false }
 }
 

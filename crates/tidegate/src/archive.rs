@@ -145,27 +145,27 @@ fn is_part(path: &Path) -> bool {
 /// # Errors
 /// It is not a backup, it is incomplete, or a file has changed.
 pub fn check(from: &Path) -> anyhow::Result<Manifest> {
-    let shown = from.display();
+    let path = from.display();
     if is_part(from) {
-        bail!("{shown} is a backup that was never finished, as its name says");
+        bail!("{path} is a backup that was never finished, as its name says");
     }
     let text = fs::read(from.join(MANIFEST)).with_context(|| {
-        format!("{shown} holds no {MANIFEST}, so it is no backup, or one that was never finished")
+        format!("{path} holds no {MANIFEST}, so it is no backup, or one that was never finished")
     })?;
     let manifest: Manifest =
-        serde_json::from_slice(&text).with_context(|| format!("the {MANIFEST} of {shown} can't be read"))?;
+        serde_json::from_slice(&text).with_context(|| format!("the {MANIFEST} of {path} can't be read"))?;
     if manifest.format != FORMAT {
-        bail!("{shown} has format {}, and this program reads format {FORMAT}.", manifest.format);
+        bail!("{path} has format {}, and this program reads format {FORMAT}.", manifest.format);
     }
     for wanted in &manifest.files {
         let is_below = Path::new(&wanted.name).components().all(|part| matches!(part, Component::Normal(_)));
         if !is_below {
-            bail!("{shown} names a file outside of itself.");
+            bail!("{path} names a file outside of itself.");
         }
         let found =
-            entry(from, wanted.name.clone()).with_context(|| format!("{shown} lacks {}", wanted.name))?;
+            entry(from, wanted.name.clone()).with_context(|| format!("{path} lacks {}", wanted.name))?;
         if found != *wanted {
-            bail!("{} of {shown} is not what was backed up: its bytes or their SHA-256 differ.", wanted.name);
+            bail!("{} of {path} is not what was backed up: its bytes or their SHA-256 differ.", wanted.name);
         }
     }
     Ok(manifest)
@@ -233,7 +233,7 @@ fn sync_directory(path: &Path) -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
-    fn made(root: &Path) -> PathBuf {
+    fn make_backup(root: &Path) -> PathBuf {
         let source = root.join("source");
         fs::write(&source, "hello").unwrap();
         let to = root.join("backup");
@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn a_whole_one_is_taken_and_a_touched_one_is_not() {
         let root = tempfile::tempdir().unwrap();
-        let to = made(root.path());
+        let to = make_backup(root.path());
         let manifest = check(&to).unwrap();
         assert!(manifest.has("journal/core-0/1") && !manifest.has("gone"));
         assert!(PendingBackup::begin(&to).is_err(), "nothing is written over");

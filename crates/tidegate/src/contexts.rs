@@ -105,10 +105,10 @@ fn keep_private(path: &Path) -> Result<(), Failure> {
     if mode & 0o077 == 0 {
         return Ok(());
     }
-    let shown = path.display();
+    let display = path.display();
     Err(Failure::new(
         output::FAILED,
-        format!("{shown} holds keys and others can read it (mode {mode:o}): chmod 600 {shown}"),
+        format!("{display} holds keys and others can read it (mode {mode:o}): chmod 600 {display}"),
     ))
 }
 

@@ -38,16 +38,16 @@ pub fn make_journal(dir: &Path) -> io::Result<PathBuf> {
 /// # Errors
 /// The directory is for the other kind of database, or the database can't be used.
 pub async fn open_store(settings: &Settings) -> anyhow::Result<Store> {
-    let shown = settings.data_dir.display();
+    let data_dir = settings.data_dir.display();
     match (&settings.database, datadir::replica(&settings.data_dir)?) {
         (None, None) => Ok(Store::open(&database(&settings.data_dir)).await?),
         (Some(address), Some(replica)) => Ok(Store::connect(address, replica).await?),
         (Some(address), None) => bail!(
-            "{shown} holds a database of its own, so it can't serve with {address}. Give this gateway another \
+            "{data_dir} holds a database of its own, so it can't serve with {address}. Give this gateway another \
              --data-dir, or leave TIDEGATE_DATABASE_URL out."
         ),
         (None, Some(_)) => bail!(
-            "{shown} belongs to a gateway on PostgreSQL. Set TIDEGATE_DATABASE_URL to its database, or choose another \
+            "{data_dir} belongs to a gateway on PostgreSQL. Set TIDEGATE_DATABASE_URL to its database, or choose another \
              --data-dir."
         ),
     }

@@ -22,17 +22,19 @@ const FIRST_WORKSPACE: &str = "default";
 /// # Errors
 /// The directory is not empty, the database can't be used, or the shared installation's master key is
 /// missing.
-pub async fn found_or_join(
+pub async fn create_or_join(
     settings: &Settings,
     world: &World,
     owner_email: &str,
 ) -> anyhow::Result<Option<Founded>> {
     let Some(address) = &settings.database else {
-        return found(settings, world, owner_email).await.map(Some);
+        return create_installation(settings, world, owner_email).await.map(Some);
     };
     let replica = new_replica(world);
     match Store::connect(address, replica).await {
-        Err(StoreError::NotFounded { .. }) => found(settings, world, owner_email).await.map(Some),
+        Err(StoreError::NotFounded { .. }) => {
+            create_installation(settings, world, owner_email).await.map(Some)
+        }
         Err(error) => Err(error.into()),
         Ok(store) => {
             store.close().await;
@@ -53,7 +55,11 @@ pub async fn found_or_join(
 /// # Errors
 /// The directory is not empty, the database is in use already, or the disk fails; nothing usable is left
 /// behind.
-async fn found(settings: &Settings, world: &World, owner_email: &str) -> anyhow::Result<Founded> {
+async fn create_installation(
+    settings: &Settings,
+    world: &World,
+    owner_email: &str,
+) -> anyhow::Result<Founded> {
     let making = Making::begin(&settings.data_dir)?;
     let wrap = new_master_key(settings, world)?;
     let records = Vault::create(&*wrap, &*world.random).await?;

@@ -4,7 +4,7 @@
 use rustix::process::{Resource, Rlimit};
 
 /// Descriptors assumed open before it serves, where the system doesn't say.
-const DESCRIPTORS_GUESSED: usize = 64;
+const DESCRIPTORS_ESTIMATED: usize = 64;
 
 /// Best effort: if the kernel refuses, the process is as safe as any other, so a refusal is only reported.
 pub fn harden() -> Vec<String> {
@@ -34,6 +34,6 @@ pub fn raise_descriptor_limit() {
 /// connection may need another one to an upstream.
 pub fn connections_max() -> usize {
     let Some(limit) = rustix::process::getrlimit(Resource::Nofile).current else { return usize::MAX };
-    let opened = std::fs::read_dir("/proc/self/fd").map_or(DESCRIPTORS_GUESSED, Iterator::count);
+    let opened = std::fs::read_dir("/proc/self/fd").map_or(DESCRIPTORS_ESTIMATED, Iterator::count);
     usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(opened) / 2
 }

@@ -59,7 +59,7 @@ pub struct ServerState {
     /// Limits and budgets, and the client that leases parts of them.
     pub allowances: Arc<LimitState>,
     lease_client: Arc<LeaseClient>,
-    clerk_task: tokio::task::JoinHandle<()>,
+    lease_task: tokio::task::JoinHandle<()>,
     drainer: Arc<Drainer>,
     drain_task: tokio::task::JoinHandle<()>,
     upkeep_task: tokio::task::JoinHandle<()>,
@@ -90,9 +90,9 @@ impl ServerState {
         let answers = Answers::start(store.clone(), vault.clone(), world.clone(), kept).await?;
         let (turns, responses, objects) = keepers(&store, &vault, &world);
         let allowances: Arc<LimitState> = Arc::default();
-        let clerk = LeaseClient::new(Arc::clone(&allowances), store.lease_centre(), world.clone());
+        let lease_client = LeaseClient::new(Arc::clone(&allowances), store.lease_centre(), world.clone());
         // The last run's journal is in the ledger now, so nothing that it leased is needed any more.
-        clerk.begin().await?;
+        lease_client.begin().await?;
         let keeper = Keeper::start(
             store.source(),
             KeeperSettings {
@@ -111,12 +111,12 @@ impl ServerState {
         let drain_task = tokio::spawn(async move { draining.run().await });
         let keep = KeepDays { records: settings.records_keep_days, minutes: settings.minutes_keep_days };
         let upkeep_task = upkeep::start(store.clone(), world.clone(), keep);
-        let keeping = Arc::clone(&clerk);
-        let clerk_task = tokio::spawn(async move { keeping.run().await });
+        let keeping = Arc::clone(&lease_client);
+        let lease_task = tokio::spawn(async move { keeping.run().await });
         Ok(Arc::new(Self {
             allowances,
-            lease_client: clerk,
-            clerk_task,
+            lease_client,
+            lease_task,
             store,
             vault,
             masters,
@@ -197,7 +197,7 @@ impl ServerState {
         self.upkeep_task.abort();
         self.drainer.stop();
         let drained = self.drainer.drain_all().await;
-        self.clerk_task.abort();
+        self.lease_task.abort();
         match drained {
             Ok(_) => self.lease_client.close().await,
             Err(error) => tracing::warn!(

@@ -80,12 +80,12 @@ fn free() -> Option<u64> {
     [of_machine, left(most, taken, details)].into_iter().flatten().min()
 }
 
-fn available(told: &str) -> Option<u64> {
-    kilobytes(told, "MemAvailable:")
+fn available(text: &str) -> Option<u64> {
+    kilobytes(text, "MemAvailable:")
 }
 
-fn kilobytes(told: &str, name: &str) -> Option<u64> {
-    let line = told.lines().find_map(|line| line.strip_prefix(name))?;
+fn kilobytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok()?.checked_mul(1024)
 }
 
@@ -119,14 +119,14 @@ mod tests {
         assert_eq!(needed.within(Room::default(), false), Ok(()));
         assert_eq!(needed.within(free(1752 * MIB), false), Ok(()));
         assert_eq!(needed.within(free(1751 * MIB), true), Ok(()));
-        let told = needed.within(free(1751 * MIB), false).unwrap_err();
-        assert!(told.contains("needs 1752 MiB") && told.contains("and 1751 are free"), "{told}");
-        assert!(told.contains("--ignore-memory") && told.contains("600 of weights"), "{told}");
+        let message = needed.within(free(1751 * MIB), false).unwrap_err();
+        assert!(message.contains("needs 1752 MiB") && message.contains("and 1751 are free"), "{message}");
+        assert!(message.contains("--ignore-memory") && message.contains("600 of weights"), "{message}");
         let endless = Needed { weights: u64::MAX, conversations: u64::MAX };
         assert!(endless.within(free(u64::MAX - 1), false).is_err());
         // Process limits are hard, even if free memory is to be ignored.
-        let told = needed.within(Room { free: None, allowed: Some(1751 * MIB) }, true).unwrap_err();
-        assert!(told.contains("may take 1751 more") && told.contains("ulimit -v"), "{told}");
+        let message = needed.within(Room { free: None, allowed: Some(1751 * MIB) }, true).unwrap_err();
+        assert!(message.contains("may take 1751 more") && message.contains("ulimit -v"), "{message}");
     }
 
     #[test]
@@ -142,8 +142,8 @@ mod tests {
 
     #[test]
     fn what_is_free_is_read_as_the_system_writes_it() {
-        let told = "MemTotal:       24000000 kB\nMemFree:         1000 kB\nMemAvailable:    2048 kB\n";
-        assert_eq!(available(told), Some(2048 * 1024));
+        let text = "MemTotal:       24000000 kB\nMemFree:         1000 kB\nMemAvailable:    2048 kB\n";
+        assert_eq!(available(text), Some(2048 * 1024));
         assert_eq!(available("MemTotal: 1 kB\n"), None);
         assert_eq!(kilobytes("VmPeak:\t  9 kB\nVmSize:\t    2 kB\n", "VmSize:"), Some(2048));
         assert_eq!(left("max\n", "100\n", ""), None);

@@ -55,13 +55,13 @@ impl Failure {
     }
 
     /// Prints what went wrong, how to fix it, and the id by which the server's operator finds it.
-    fn tell(&self) {
+    fn print_error(&self) {
         eprintln!("{} {}", paint_error(Style::Bad, "error:"), printable(&self.message));
-        let said = |name: &str| self.document.as_ref().and_then(|document| document.get(name)?.as_str());
-        if let Some(fix) = said("fix").filter(|fix| !self.message.contains(fix)) {
+        let text = |name: &str| self.document.as_ref().and_then(|document| document.get(name)?.as_str());
+        if let Some(fix) = text("fix").filter(|fix| !self.message.contains(fix)) {
             eprintln!("  fix: {}", printable(fix));
         }
-        if let Some(id) = said("request_id").filter(|id| !self.message.contains(id)) {
+        if let Some(id) = text("request_id").filter(|id| !self.message.contains(id)) {
             eprintln!("  request: {}", printable(id));
         }
     }
@@ -72,7 +72,7 @@ impl Failure {
         match &self.document {
             Some(document) if self.json => println!("{document}"),
             _ if self.json => println!("{}", serde_json::json!({"error": {"message": self.message}})),
-            _ => self.tell(),
+            _ => self.print_error(),
         }
         ExitCode::from(self.code)
     }
@@ -240,12 +240,12 @@ pub fn object(shared: &Shared, value: &Value) {
     }
     let width = fields.keys().map(String::len).max().unwrap_or(0);
     for (name, field) in fields {
-        let shown = match field {
+        let text = match field {
             Value::String(text) => printable(text),
             Value::Null => "-".into(),
             other => printable(&other.to_string()),
         };
-        println!("{name:<width$}  {shown}");
+        println!("{name:<width$}  {text}");
     }
 }
 

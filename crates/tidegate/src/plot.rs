@@ -31,11 +31,11 @@ pub fn lines(points: Vec<Point>, span: &[String; 2], interval: &str) -> Vec<Stri
     let each = count.div_ceil(CELLS_MAX);
     let mut series: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     for point in points {
-        let place = seconds(&point.start)
+        let offset = seconds(&point.start)
             .map(|at| at.div_euclid(step) - start)
-            .and_then(|place| usize::try_from(place).ok());
+            .and_then(|offset| usize::try_from(offset).ok());
         let values = series.entry(point.name).or_insert_with(|| vec![0; count.div_ceil(each)]);
-        if let Some(value) = place.and_then(|place| values.get_mut(place / each)) {
+        if let Some(value) = offset.and_then(|offset| values.get_mut(offset / each)) {
             *value = value.saturating_add(point.value);
         }
     }
@@ -57,8 +57,8 @@ fn blocks(values: &[i64]) -> String {
         }
         // The highest block is the maximum, the lowest any value above zero.
         let steps = i64::try_from(BLOCKS.len()).unwrap_or(1);
-        let place = (i128::from(value) * i128::from(steps) - 1) / i128::from(most);
-        BLOCKS.get(usize::try_from(place).unwrap_or(0)).copied().unwrap_or('█')
+        let index = (i128::from(value) * i128::from(steps) - 1) / i128::from(most);
+        BLOCKS.get(usize::try_from(index).unwrap_or(0)).copied().unwrap_or('█')
     };
     values.iter().copied().map(block).collect()
 }
@@ -75,8 +75,8 @@ pub fn curve(values: &[f64]) -> String {
     let span = highest - lowest;
     let steps = BLOCKS.iter().zip(1_u8..);
     let block = |value: f64| {
-        let place = if span > 0.0 { (value - lowest) / span * BLOCKS.len() as f64 } else { 1.0 };
-        let found = steps.clone().find(|(_, step)| place <= f64::from(*step));
+        let level = if span > 0.0 { (value - lowest) / span * BLOCKS.len() as f64 } else { 1.0 };
+        let found = steps.clone().find(|(_, step)| level <= f64::from(*step));
         found.map_or('█', |(block, _)| *block)
     };
     cells.into_iter().map(block).collect()

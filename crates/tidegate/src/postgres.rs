@@ -46,7 +46,7 @@ impl Tools {
     /// Whether `pg_dump` is installed.
     #[must_use]
     pub fn can_dump() -> bool {
-        on_path("pg_dump") || found("pg_dump").is_some()
+        on_path("pg_dump") || find_tool("pg_dump").is_some()
     }
 
     /// Dumps a consistent snapshot of the database, while others write to it.
@@ -89,7 +89,7 @@ impl Tools {
     }
 
     fn command(&self, tool: &str) -> Command {
-        let mut command = Command::new(found(tool).unwrap_or_else(|| PathBuf::from(tool)));
+        let mut command = Command::new(find_tool(tool).unwrap_or_else(|| PathBuf::from(tool)));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
@@ -102,7 +102,7 @@ impl std::fmt::Debug for Tools {
 }
 
 /// The newest installed version, if the tool is not on the path: an older tool refuses a newer server.
-fn found(tool: &str) -> Option<PathBuf> {
+fn find_tool(tool: &str) -> Option<PathBuf> {
     if on_path(tool) {
         return None;
     }

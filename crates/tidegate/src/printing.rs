@@ -8,27 +8,27 @@ use std::io::{self, ErrorKind, Write};
 const READER_LEFT: i32 = 141;
 
 macro_rules! print {
-    ($($said:tt)*) => { $crate::printing::out(format_args!($($said)*), "") };
+    ($($args:tt)*) => { $crate::printing::out(format_args!($($args)*), "") };
 }
 
 macro_rules! println {
     () => { $crate::printing::out(format_args!(""), "\n") };
-    ($($said:tt)*) => { $crate::printing::out(format_args!($($said)*), "\n") };
+    ($($args:tt)*) => { $crate::printing::out(format_args!($($args)*), "\n") };
 }
 
 macro_rules! eprint {
-    ($($said:tt)*) => { $crate::printing::beside(format_args!($($said)*), "") };
+    ($($args:tt)*) => { $crate::printing::beside(format_args!($($args)*), "") };
 }
 
 macro_rules! eprintln {
     () => { $crate::printing::beside(format_args!(""), "\n") };
-    ($($said:tt)*) => { $crate::printing::beside(format_args!($($said)*), "\n") };
+    ($($args:tt)*) => { $crate::printing::beside(format_args!($($args)*), "\n") };
 }
 
 /// Writes to standard output. If that fails, the process exits.
-pub fn out(said: fmt::Arguments<'_>, end: &str) {
+pub fn out(args: fmt::Arguments<'_>, end: &str) {
     let mut out = io::stdout().lock();
-    let Err(error) = out.write_fmt(said).and_then(|()| out.write_all(end.as_bytes())) else { return };
+    let Err(error) = out.write_fmt(args).and_then(|()| out.write_all(end.as_bytes())) else { return };
     if error.kind() != ErrorKind::BrokenPipe {
         eprintln!("error: the answer can't be written: {error}");
     }
@@ -38,7 +38,7 @@ pub fn out(said: fmt::Arguments<'_>, end: &str) {
 }
 
 /// Writes to standard error. A failure is ignored: the process may be a server, which goes on.
-pub fn beside(said: fmt::Arguments<'_>, end: &str) {
+pub fn beside(args: fmt::Arguments<'_>, end: &str) {
     let mut out = io::stderr().lock();
-    let _ = out.write_fmt(said).and_then(|()| out.write_all(end.as_bytes()));
+    let _ = out.write_fmt(args).and_then(|()| out.write_all(end.as_bytes()));
 }

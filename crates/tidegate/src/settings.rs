@@ -317,24 +317,24 @@ impl Layers {
 }
 
 fn read_file(path: &Path) -> Result<Vec<(&'static str, String)>, SettingsError> {
-    let shown = path.display();
+    let display = path.display();
     let text = std::fs::read_to_string(path)
-        .map_err(|error| SettingsError(format!("The settings file {shown} can't be read: {error}.")))?;
+        .map_err(|error| SettingsError(format!("The settings file {display} can't be read: {error}.")))?;
     let table: toml::Table = text
         .parse()
-        .map_err(|error| SettingsError(format!("The settings file {shown} is not valid TOML: {error}")))?;
+        .map_err(|error| SettingsError(format!("The settings file {display} is not valid TOML: {error}")))?;
     let mut found = Vec::new();
     flatten("", &table, &mut found);
     found
         .into_iter()
         .map(|(key, value)| match DEFINITIONS.iter().find(|d| d.key == key) {
             Some(definition) if definition.secret => Err(SettingsError(format!(
-                "{shown} holds {key}. A secret does not belong in a settings file: set {} or use a file of its own.",
+                "{display} holds {key}. A secret does not belong in a settings file: set {} or use a file of its own.",
                 definition.env
             ))),
             Some(definition) => Ok((definition.key, value)),
             None => Err(SettingsError(format!(
-                "{shown} sets {key}, which is no setting. `tidegate config explain` lists them all."
+                "{display} sets {key}, which is no setting. `tidegate config explain` lists them all."
             ))),
         })
         .collect()
@@ -611,8 +611,8 @@ mod tests {
         let of = |url| Settings::check(&resolve("", &[("TIDEGATE_DATABASE_URL", url)], &[]).unwrap());
         let settings = of("postgres://tide:hunter2@db/books").unwrap();
         assert!(settings.database.is_some() && !format!("{settings:?}").contains("hunter2"));
-        let told = of("mysql://tide:hunter2@db/books").unwrap_err().0;
-        assert!(told.contains("TIDEGATE_DATABASE_URL") && !told.contains("hunter2"), "{told}");
+        let message = of("mysql://tide:hunter2@db/books").unwrap_err().0;
+        assert!(message.contains("TIDEGATE_DATABASE_URL") && !message.contains("hunter2"), "{message}");
         assert!(resolve("database = \"postgres://a\"", &[], &[]).is_err(), "not in a file");
     }
 

@@ -32,14 +32,14 @@ impl Stop {
 }
 
 /// How often a drain is polled. Nothing else waits for it, so it may be coarse.
-const DRAIN_LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(20);
+const DRAIN_POLL_EVERY: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// Returns once all connections of a draining gateway are closed, or stops the gateway when the drain times
 /// out.
 pub async fn ended(running: &gateway::Running) {
     let all_gone = async {
         while !running.is_over() {
-            tokio::time::sleep(DRAIN_LOOK_EVERY).await;
+            tokio::time::sleep(DRAIN_POLL_EVERY).await;
         }
     };
     if tokio::time::timeout(domain::limits::DRAIN_STREAMS_MAX, all_gone).await.is_err() {

@@ -68,11 +68,11 @@ fn work(house: &ServerState, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyh
                     Job::Probe(target, models, answer) => {
                         let _ = answer.send(line::probe(&core, target, models).await);
                     }
-                    Job::Ask(target, asked, answer) => {
-                        let _ = answer.send(line::call_runtime(&core, target, asked).await);
+                    Job::Ask(target, request, answer) => {
+                        let _ = answer.send(line::call_runtime(&core, target, request).await);
                     }
-                    Job::FetchObject(target, asked, shown) => {
-                        line::poll_object(&core, target, asked, shown).await
+                    Job::FetchObject(target, poll, sink) => {
+                        line::poll_object(&core, target, poll, sink).await
                     }
                     Job::Post(posting, answer) => {
                         let posted = tokio::time::timeout(WEBHOOK_TIME_MAX, post(&core.deps.egress, posting));
@@ -136,29 +136,29 @@ impl Outbound for SystemCore {
     fn ask_runtime(
         &self,
         target: VerifyTarget,
-        asked: RuntimeRequest,
+        request: RuntimeRequest,
     ) -> PortFuture<'_, Result<RuntimeReply, Box<Fault>>> {
         Box::pin(async move {
-            let (answer, said) = oneshot::channel();
-            if self.jobs.send(Job::Ask(target, asked, answer)).await.is_err() {
-                return Err(not_asked());
+            let (answer, reply) = oneshot::channel();
+            if self.jobs.send(Job::Ask(target, request, answer)).await.is_err() {
+                return Err(not_called());
             }
-            said.await.unwrap_or_else(|_| Err(not_asked()))
+            reply.await.unwrap_or_else(|_| Err(not_called()))
         })
     }
 
     fn fetch_object(
         &self,
         target: VerifyTarget,
-        asked: StoredPoll,
+        poll: StoredPoll,
     ) -> mpsc::Receiver<Result<Bytes, Box<Fault>>> {
-        let (shown, looking) = mpsc::channel(PIECES_MAX);
+        let (sink, pieces) = mpsc::channel(PIECES_MAX);
         let jobs = self.jobs.clone();
         tokio::spawn(async move {
             // If the core is gone, the channel closes, which tells the caller.
-            let _ = jobs.send(Job::FetchObject(target, asked, shown)).await;
+            let _ = jobs.send(Job::FetchObject(target, poll, sink)).await;
         });
-        looking
+        pieces
     }
 
     fn verify(&self, target: VerifyTarget) -> PortFuture<'_, VerifyReport> {
@@ -184,7 +184,7 @@ fn not_probed() -> ProbeResult {
 }
 
 /// Reports nothing about the runtime: it was not called.
-fn not_asked() -> Box<Fault> {
+fn not_called() -> Box<Fault> {
     let message = "The gateway could not make the call.";
     Box::new(Fault::new(FaultClass::Unavailable, "not_asked", message).fix("Its log says why; try again."))
 }

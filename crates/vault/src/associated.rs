@@ -51,9 +51,9 @@ impl Bound {
         let length = (part.len() as u64).to_be_bytes();
         let end = self.length + length.len() + part.len();
         match self.bytes.get_mut(self.length..end).map(<[u8]>::split_first_chunk_mut) {
-            Some(Some((head, room))) if self.spilt.is_empty() => {
+            Some(Some((head, rest))) if self.spilt.is_empty() => {
                 *head = length;
-                room.copy_from_slice(part);
+                rest.copy_from_slice(part);
                 self.length = end;
             }
             _ => {

@@ -56,9 +56,9 @@ impl Sealer {
     ///
     /// # Errors
     /// If the workspace has no key in this process, or the library refuses.
-    pub fn seal_content(&self, place: &ContentRef, content: &[u8]) -> Result<Sealed, VaultError> {
-        let (key_id, key) = self.current(place.workspace)?;
-        self.under(&place.key(&key)?, &place.binding(&place.object(), &key_id), content)
+    pub fn seal_content(&self, content_ref: &ContentRef, content: &[u8]) -> Result<Sealed, VaultError> {
+        let (key_id, key) = self.current(content_ref.workspace)?;
+        self.under(&content_ref.key(&key)?, &content_ref.binding(&content_ref.object(), &key_id), content)
     }
 }
 
@@ -67,18 +67,18 @@ impl Opener {
     ///
     /// # Errors
     /// If it was changed or moved, which is audited, or its key is unknown.
-    pub fn open_content(&self, place: &ContentRef, sealed: &Sealed) -> Result<Secret, OpenError> {
-        let key = self.key(place.workspace, &sealed.key_id).ok_or(OpenError::KeyUnknown)?;
-        let key = place.key(&key).map_err(|_| OpenError::Refused)?;
-        let object = place.object();
-        let bound = place.binding(&object, &sealed.key_id).bytes();
+    pub fn open_content(&self, content_ref: &ContentRef, sealed: &Sealed) -> Result<Secret, OpenError> {
+        let key = self.key(content_ref.workspace, &sealed.key_id).ok_or(OpenError::KeyUnknown)?;
+        let key = content_ref.key(&key).map_err(|_| OpenError::Refused)?;
+        let object = content_ref.object();
+        let bound = content_ref.binding(&object, &sealed.key_id).bytes();
         seal::open(&key, bound.as_slice(), &sealed.bytes).map_err(|_| {
             let detail = format!("{} (key {})", OpenError::Refused.as_str(), sealed.key_id);
-            let action = match place.kept {
+            let action = match content_ref.kept {
                 Kept::Answer => "answer.open_refused",
                 Kept::Turn => "turn.open_refused",
             };
-            self.audit_refusal(place.workspace, action, &place.request.to_string(), detail);
+            self.audit_refusal(content_ref.workspace, action, &content_ref.request.to_string(), detail);
             OpenError::Refused
         })
     }

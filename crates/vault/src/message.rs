@@ -10,8 +10,8 @@ pub fn sign_message(secret: &Secret, message: &[u8]) -> [u8; 32] {
     let mut signature = [0; 32];
     let tag = hmac::sign(&key, message);
     // The tag of this algorithm has these 32 bytes.
-    for (place, byte) in signature.iter_mut().zip(tag.as_ref()) {
-        *place = *byte;
+    for (slot, byte) in signature.iter_mut().zip(tag.as_ref()) {
+        *slot = *byte;
     }
     signature
 }

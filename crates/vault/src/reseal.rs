@@ -20,7 +20,7 @@ impl Vault {
         sealed: &Sealed,
     ) -> Result<Sealed, OpenError> {
         let secret = self.opener.open(workspace, object, sealed)?;
-        self.resealed(Purpose::Secret, workspace, object, sealed.version, secret.expose())
+        self.reseal(Purpose::Secret, workspace, object, sealed.version, secret.expose())
     }
 
     /// Reseals an anti-rollback record with the same minimum version.
@@ -34,19 +34,19 @@ impl Vault {
         sealed: &Sealed,
     ) -> Result<Sealed, OpenError> {
         let lowest = self.opener.read_floor(workspace, object, sealed).ok_or(OpenError::Refused)?;
-        self.resealed(Purpose::Floor, workspace, object, sealed.version, &lowest.to_be_bytes())
+        self.reseal(Purpose::Floor, workspace, object, sealed.version, &lowest.to_be_bytes())
     }
 
     /// Reseals stored content.
     ///
     /// # Errors
     /// If it was changed or moved; the refusal is audited.
-    pub fn reseal_content(&self, place: &ContentRef, sealed: &Sealed) -> Result<Sealed, OpenError> {
-        let content = self.opener.open_content(place, sealed)?;
-        self.sealer.seal_content(place, content.expose()).map_err(|_| OpenError::KeyUnknown)
+    pub fn reseal_content(&self, content_ref: &ContentRef, sealed: &Sealed) -> Result<Sealed, OpenError> {
+        let content = self.opener.open_content(content_ref, sealed)?;
+        self.sealer.seal_content(content_ref, content.expose()).map_err(|_| OpenError::KeyUnknown)
     }
 
-    fn resealed(
+    fn reseal(
         &self,
         purpose: Purpose,
         workspace: WorkspaceId,

@@ -145,7 +145,7 @@ impl FaultDisk {
     /// The size of all files together.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
-        used(&self.lock())
+        cached_bytes(&self.lock())
     }
 
     /// The process dies now: every handle and operation fails until `restart`.
@@ -251,7 +251,7 @@ impl FaultDisk {
         let state = self.lock();
         let Some(capacity) = state.capacity_bytes else { return false };
         let length = lock(content).cached.len() as u64;
-        end > length && used(&state) + (end - length) > capacity
+        end > length && cached_bytes(&state) + (end - length) > capacity
     }
 }
 
@@ -363,7 +363,7 @@ fn whole(verdict: Verdict) -> io::Result<()> {
     }
 }
 
-fn used(state: &State) -> u64 {
+fn cached_bytes(state: &State) -> u64 {
     state.files.values().map(|file| lock(file).cached.len() as u64).sum()
 }
 

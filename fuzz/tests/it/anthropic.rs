@@ -41,14 +41,13 @@ fn fuzz_anthropic_request() {
             Ok(prompt) => prompt,
             Err(fault) => return assert!(fault.fix.is_some(), "{fault}"),
         };
-        let listener = TargetModel { model: "m", abilities: Abilities::default() };
-        match translate_request(Grammar::Anthropic, &prompt, Grammar::Anthropic, &listener, true) {
+        let target = TargetModel { model: "m", abilities: Abilities::default() };
+        match translate_request(Grammar::Anthropic, &prompt, Grammar::Anthropic, &target, true) {
             Ok(spoken) => {
                 let request = decode_request(Grammar::Anthropic, Operation::Chat, &spoken.body, None)
                     .expect("what we write is read");
                 let prompt = read_prompt(Grammar::Anthropic, &spoken.body, &request).expect("and read whole");
-                let twice =
-                    translate_request(Grammar::Anthropic, &prompt, Grammar::Anthropic, &listener, true);
+                let twice = translate_request(Grammar::Anthropic, &prompt, Grammar::Anthropic, &target, true);
                 assert_eq!(twice.expect("and said again").body, spoken.body);
             }
             Err(fault) => assert!(fault.fix.is_some(), "{fault}"),

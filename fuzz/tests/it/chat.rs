@@ -72,9 +72,9 @@ fn fuzz_chat_prompt() {
         match dialects::read_prompt(Grammar::Chat, &body, &request) {
             Ok(prompt) => {
                 assert_eq!(validate(&body), Ok(()));
-                let listener = TargetModel { model: "m", abilities: Abilities::default() };
+                let target = TargetModel { model: "m", abilities: Abilities::default() };
                 let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Chat);
-                match write_prompt(Grammar::Chat, &prompt, &listener, &mut losses) {
+                match write_prompt(Grammar::Chat, &prompt, &target, &mut losses) {
                     Ok(said) => {
                         let again = dialects::read_prompt(Grammar::Chat, &said, &request);
                         assert!(again.is_ok(), "{}", String::from_utf8_lossy(&said));

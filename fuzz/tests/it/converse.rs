@@ -109,8 +109,8 @@ fn fuzz_converse_request() {
             let Ok(prompt) = read_prompt(Grammar::Converse, &body, &request) else { continue };
             for upstream in Grammar::ALL {
                 let mut losses = DroppedFields::new(Grammar::Converse, upstream);
-                let listener = TargetModel { model: "m", abilities: Abilities::default() };
-                if let Ok(written) = write_prompt(upstream, &prompt, &listener, &mut losses) {
+                let target = TargetModel { model: "m", abilities: Abilities::default() };
+                if let Ok(written) = write_prompt(upstream, &prompt, &target, &mut losses) {
                     assert_eq!(validate(&written), Ok(()), "{}", String::from_utf8_lossy(&written));
                 }
             }

@@ -9,9 +9,9 @@ pub const PATH: &str = "CONTRIBUTING.md";
 pub fn check(root: &Path, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (at, line) in text.lines().enumerate() {
-        for place in places(line) {
-            if !root.join(&place).exists() {
-                let what = format!("`{place}` does not exist");
+        for path in quoted_paths(line) {
+            if !root.join(&path).exists() {
+                let what = format!("`{path}` does not exist");
                 findings.push(Finding::new(PATH, at + 1, what, "name the place where it is done today"));
             }
         }
@@ -20,7 +20,7 @@ pub fn check(root: &Path, text: &str) -> Vec<Finding> {
 }
 
 /// The paths between backticks. Of a path with a placeholder, the directory before it, which must exist.
-fn places(line: &str) -> Vec<String> {
+fn quoted_paths(line: &str) -> Vec<String> {
     let quoted = line.split('`').skip(1).step_by(2);
     let paths = quoted.filter(|text| {
         text.contains('/')
@@ -51,14 +51,14 @@ fn existing_part(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{check, places};
+    use super::{check, quoted_paths};
     use crate::tree::root;
 
     #[test]
     fn paths_are_read_from_between_backticks() {
-        assert_eq!(places("`crates/a/src/<name>/`; a line in `registry.rs`"), ["crates/a/src"]);
-        assert_eq!(places("`a/{b,c}.rs` and `d/*.toml`"), ["a/b.rs", "a/c.rs", "d"]);
-        assert!(places("`.../postgres/`, `make x A=b/c`, `UPDATE_DOCS=1/2`, `<verb>.rs`").is_empty());
+        assert_eq!(quoted_paths("`crates/a/src/<name>/`; a line in `registry.rs`"), ["crates/a/src"]);
+        assert_eq!(quoted_paths("`a/{b,c}.rs` and `d/*.toml`"), ["a/b.rs", "a/c.rs", "d"]);
+        assert!(quoted_paths("`.../postgres/`, `make x A=b/c`, `UPDATE_DOCS=1/2`, `<verb>.rs`").is_empty());
     }
 
     #[test]

@@ -56,8 +56,8 @@ fn test_attributes(source: &SourceFile) -> Vec<Finding> {
         ("#[should_panic", "the test expects a panic", "return the error and assert on it"),
     ];
     let found = refused.iter().flat_map(|(attribute, what, fix)| {
-        let places = source.code.match_indices(attribute);
-        places.map(move |(at, _)| Finding::new(&source.path, source::line_of(&source.code, at), *what, *fix))
+        let matches = source.code.match_indices(attribute);
+        matches.map(move |(at, _)| Finding::new(&source.path, source::line_of(&source.code, at), *what, *fix))
     });
     found.collect()
 }
@@ -94,7 +94,7 @@ mod tests {
     use super::{Table, check};
     use crate::source::SourceFile;
 
-    fn found(path: &str, raw: &str) -> Vec<String> {
+    fn findings_of(path: &str, raw: &str) -> Vec<String> {
         let table: Table = toml::from_str(
             "unfinished = ['LATER']\nunfinished_calls = ['gap']\n\
              [[sleep_allowed]]\npath = 'tests/src/slow.rs'\nreason = 'no event'\n",
@@ -105,30 +105,30 @@ mod tests {
 
     #[test]
     fn unfinished_work_fails_in_comments_and_code() {
-        assert_eq!(found("crates/a/src/b.rs", "// LATER: more"), ["`LATER` stands here"]);
-        assert_eq!(found("crates/a/src/b.rs", "gap!()"), ["`gap` is called"]);
-        assert!(found("crates/a/src/b.rs", "// COLLATERAL gap\n").is_empty());
+        assert_eq!(findings_of("crates/a/src/b.rs", "// LATER: more"), ["`LATER` stands here"]);
+        assert_eq!(findings_of("crates/a/src/b.rs", "gap!()"), ["`gap` is called"]);
+        assert!(findings_of("crates/a/src/b.rs", "// COLLATERAL gap\n").is_empty());
     }
 
     #[test]
     fn ignored_and_panicking_tests_fail() {
-        assert_eq!(found("crates/a/src/b.rs", "#[ignore]"), ["the test is ignored"]);
-        assert_eq!(found("crates/a/src/b.rs", "#[should_panic(x)]"), ["the test expects a panic"]);
-        assert!(found("crates/a/src/b.rs", "\"#[ignore]\"").is_empty());
+        assert_eq!(findings_of("crates/a/src/b.rs", "#[ignore]"), ["the test is ignored"]);
+        assert_eq!(findings_of("crates/a/src/b.rs", "#[should_panic(x)]"), ["the test expects a panic"]);
+        assert!(findings_of("crates/a/src/b.rs", "\"#[ignore]\"").is_empty());
     }
 
     #[test]
     fn sleeping_tests_fail() {
         for raw in ["thread::sleep(d)", "tokio::time::sleep(d).await", "sleep(d)", "use std::thread::sleep;"]
         {
-            assert_eq!(found("tests/src/a.rs", raw), ["a test sleeps"], "{raw}");
+            assert_eq!(findings_of("tests/src/a.rs", raw), ["a test sleeps"], "{raw}");
         }
     }
 
     #[test]
     fn product_code_virtual_clocks_and_listed_files_may_sleep() {
-        assert!(found("crates/a/src/b.rs", "time::sleep(d)").is_empty());
-        assert!(found("tests/src/a.rs", "clock.sleep(d)").is_empty());
-        assert!(found("tests/src/slow.rs", "thread::sleep(d)").is_empty());
+        assert!(findings_of("crates/a/src/b.rs", "time::sleep(d)").is_empty());
+        assert!(findings_of("tests/src/a.rs", "clock.sleep(d)").is_empty());
+        assert!(findings_of("tests/src/slow.rs", "thread::sleep(d)").is_empty());
     }
 }

@@ -83,8 +83,8 @@ impl Table {
     fn allows(&self, word: &str, path: &str) -> bool {
         let classes = self.class.iter().filter(|class| class.words.iter().any(|other| other == word));
         let also = self.also.iter().filter(|also| also.word == word);
-        let places = classes.map(|class| &class.allowed).chain(also.map(|also| &also.allowed));
-        places.flatten().any(|place| path.starts_with(place))
+        let prefixes = classes.map(|class| &class.allowed).chain(also.map(|also| &also.allowed));
+        prefixes.flatten().any(|prefix| path.starts_with(prefix))
     }
 }
 
@@ -132,7 +132,7 @@ mod tests {
     use super::{Table, check};
     use crate::source::SourceFile;
 
-    fn found(path: &str, raw: &str) -> Vec<String> {
+    fn findings_of(path: &str, raw: &str) -> Vec<String> {
         let table: Table = toml::from_str(
             "[[class]]\nname = 'provider'\nwords = ['openai', 'together_ai', 'fal']\nallowed = ['crates/providers/']\n\
              [[class]]\nname = 'dialect'\nwords = ['openai', 'gemini']\nallowed = ['crates/dialects/']\n\
@@ -150,12 +150,12 @@ mod tests {
             ["let x = \"openai\";", "OPENAI_API_KEY", "struct OpenAiKey;", "fn open_ai()", "a(\"openai/x\")"]
         {
             assert_eq!(
-                found("crates/plan/src/a.rs", raw),
+                findings_of("crates/plan/src/a.rs", raw),
                 ["1: the provider name `openai` is written here"],
                 "{raw}"
             );
         }
-        assert_eq!(found("crates/plan/src/a.rs", "TogetherAi").len(), 1);
+        assert_eq!(findings_of("crates/plan/src/a.rs", "TogetherAi").len(), 1);
     }
 
     #[test]
@@ -163,20 +163,20 @@ mod tests {
         for raw in
             ["let false_alarm = xopenaix;", "// openai", "open(ai)", "#[cfg(test)]\nmod t { \"openai\" }"]
         {
-            assert!(found("crates/plan/src/a.rs", raw).is_empty(), "{raw}");
+            assert!(findings_of("crates/plan/src/a.rs", raw).is_empty(), "{raw}");
         }
-        assert!(found("crates/plan/src/a.rs", "\"an OpenAI-compatible server\"").is_empty());
-        assert_eq!(found("crates/plan/src/a.rs", "\"OpenAI-compatible, as openai\"").len(), 1);
-        assert!(found("xtask/src/a.rs", "openai").is_empty());
+        assert!(findings_of("crates/plan/src/a.rs", "\"an OpenAI-compatible server\"").is_empty());
+        assert_eq!(findings_of("crates/plan/src/a.rs", "\"OpenAI-compatible, as openai\"").len(), 1);
+        assert!(findings_of("xtask/src/a.rs", "openai").is_empty());
     }
 
     #[test]
     fn a_word_of_two_classes_is_allowed_in_both_and_where_listed() {
         for path in ["crates/providers/src/a.rs", "crates/dialects/src/a.rs", "crates/tidegate/src/cli.rs"] {
-            assert!(found(path, "openai").is_empty(), "{path}");
+            assert!(findings_of(path, "openai").is_empty(), "{path}");
         }
         assert_eq!(
-            found("crates/providers/src/a.rs", "gemini"),
+            findings_of("crates/providers/src/a.rs", "gemini"),
             ["1: the dialect name `gemini` is written here"]
         );
     }

@@ -43,32 +43,32 @@ mod tests {
     use super::check;
     use crate::source::SourceFile;
 
-    fn found(raw: &str) -> Vec<(usize, String)> {
+    fn findings_of(raw: &str) -> Vec<(usize, String)> {
         let findings = check(&SourceFile::new("crates/a/src/b.rs", raw));
         findings.into_iter().map(|finding| (finding.line, finding.what)).collect()
     }
 
     #[test]
     fn a_headed_small_file_passes() {
-        assert!(found("//! Head.\nfn a() {}\n").is_empty());
+        assert!(findings_of("//! Head.\nfn a() {}\n").is_empty());
     }
 
     #[test]
     fn a_file_without_a_head_fails() {
-        assert_eq!(found("use x;\n"), [(1, "the file has no head".to_owned())]);
+        assert_eq!(findings_of("use x;\n"), [(1, "the file has no head".to_owned())]);
     }
 
     #[test]
     fn seventy_lines_pass_and_one_more_fails() {
         let function = |lines: usize| format!("//! Head.\nfn a() {{\n{}}}\n", "x;\n".repeat(lines - 2));
-        assert!(found(&function(70)).is_empty());
-        assert_eq!(found(&function(71)), [(2, "`a` has 71 lines, 70 at most".to_owned())]);
+        assert!(findings_of(&function(70)).is_empty());
+        assert_eq!(findings_of(&function(71)), [(2, "`a` has 71 lines, 70 at most".to_owned())]);
     }
 
     #[test]
     fn eight_hundred_lines_pass_and_one_more_fails() {
         let file = |lines: usize| format!("//! Head.\n{}", "\n".repeat(lines - 1));
-        assert!(found(&file(800)).is_empty());
-        assert_eq!(found(&file(801)), [(1, "the file has 801 lines, 800 at most".to_owned())]);
+        assert!(findings_of(&file(800)).is_empty());
+        assert_eq!(findings_of(&file(801)), [(1, "the file has 801 lines, 800 at most".to_owned())]);
     }
 }

@@ -13,18 +13,18 @@ pub const NOW_UNIX_MS: u64 = 1_800_000_000_000;
 /// An identity function instead of a hash, which is enough to find keys; counts its calls.
 #[derive(Default)]
 pub struct Plain {
-    asked: AtomicU64,
+    calls: AtomicU64,
 }
 
 impl Plain {
-    pub fn take_asked(&self) -> u64 {
-        self.asked.swap(0, Ordering::Relaxed)
+    pub fn take_calls(&self) -> u64 {
+        self.calls.swap(0, Ordering::Relaxed)
     }
 }
 
 impl KeyHash for Plain {
     fn digest(&self, presented: &str) -> [u8; 32] {
-        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.calls.fetch_add(1, Ordering::Relaxed);
         let mut digest = [0; 32];
         for (to, from) in digest.iter_mut().zip(presented.bytes().rev()) {
             *to = from;
@@ -56,7 +56,7 @@ pub const ADMIN: Scopes = Scopes { inference: false, read: false, admin: true, o
 pub const OPERATOR: Scopes = Scopes { inference: false, read: false, admin: false, operator: true };
 
 /// Gives the key an access secret.
-fn signs(entry: &mut KeyEntry) {
+fn add_access_secret(entry: &mut KeyEntry) {
     let sealed = Sealed { version: 1, key_id: "wk_1".into(), bytes: vec![7] };
     entry.access_secret = Some(Arc::new(sealed));
 }
@@ -105,13 +105,13 @@ pub fn snapshot_by(hash: &Arc<Plain>) -> Arc<Snapshot> {
     Arc::new(Snapshot::assemble(Parts {
         version: 3,
         keys: vec![
-            entry(1, INFERENCE, signs),
-            entry(2, READ, signs),
+            entry(1, INFERENCE, add_access_secret),
+            entry(2, READ, add_access_secret),
             entry(3, ADMIN, |_| {}),
             entry(4, OPERATOR, |_| {}),
             entry(5, INFERENCE, |entry| {
                 entry.expires_unix_ms = Some(NOW_UNIX_MS);
-                signs(entry);
+                add_access_secret(entry);
             }),
             entry(6, INFERENCE, |entry| {
                 entry.revoked = true;
@@ -119,7 +119,7 @@ pub fn snapshot_by(hash: &Arc<Plain>) -> Arc<Snapshot> {
             }),
             entry(7, INFERENCE, |entry| {
                 entry.ip_allowlist = vec![IpNet { address: "10.0.0.0".parse().unwrap(), prefix_bits: 8 }];
-                signs(entry);
+                add_access_secret(entry);
             }),
             entry(8, INFERENCE, |entry| entry.project = project_id(2)),
             entry(9, INFERENCE, |entry| entry.environment = "staging".into()),

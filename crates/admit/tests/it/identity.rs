@@ -55,12 +55,12 @@ fn a_key_is_found_where_sdks_put_it() {
 fn every_guess_costs_the_same_look_up() {
     let hash = Arc::new(Plain::default());
     let snapshot = snapshot_by(&hash);
-    hash.take_asked();
+    hash.take_calls();
     let good = text(1);
     // Equal up to the last significant character, up to the first, and not at all.
     let near = |kept: usize| {
-        let turned = good.chars().enumerate().map(|(place, letter)| match letter {
-            _ if place < kept => letter,
+        let turned = good.chars().enumerate().map(|(index, letter)| match letter {
+            _ if index < kept => letter,
             'A' => 'B',
             _ => 'A',
         });
@@ -71,9 +71,9 @@ fn every_guess_costs_the_same_look_up() {
     {
         let headers = headers(&[("authorization", format!("Bearer {presented}"))]);
         let peer = "192.0.2.1".parse().unwrap();
-        let told = identify(snapshot.clone(), &headers, peer, Needs::Inference, NOW_UNIX_MS);
-        assert_eq!(told.is_ok(), presented == good);
-        assert_eq!(hash.take_asked(), 1, "a key that ends so: {}", &presented[40..]);
+        let identified = identify(snapshot.clone(), &headers, peer, Needs::Inference, NOW_UNIX_MS);
+        assert_eq!(identified.is_ok(), presented == good);
+        assert_eq!(hash.take_calls(), 1, "a key that ends so: {}", &presented[40..]);
     }
 }
 
@@ -81,7 +81,7 @@ fn every_guess_costs_the_same_look_up() {
 fn who_is_not_let_in_reads_why_and_never_their_own_secret() {
     let mistyped = format!("Bearer {}x", text(1).strip_suffix(char::is_alphanumeric).unwrap());
     let unknown = ("authorization", format!("Bearer {}", text(200)));
-    for (pairs, code, told) in [
+    for (pairs, code, expected) in [
         (vec![], "missing_api_key", "Bearer tg_"),
         (vec![("authorization", String::new())], "missing_api_key", "Bearer tg_"),
         (vec![("authorization", "Bearer ".to_owned())], "invalid_api_key", "Bearer KEY"),
@@ -103,7 +103,7 @@ fn who_is_not_let_in_reads_why_and_never_their_own_secret() {
         let fault = ask(&pairs, "192.0.2.1", Needs::Inference).unwrap_err();
         assert_eq!((fault.class, fault.code), (FaultClass::Unauthenticated, code), "{pairs:?}");
         let text = fault.to_string();
-        assert!(fault.fix.is_some() && text.contains(told), "{pairs:?}: {text}");
+        assert!(fault.fix.is_some() && text.contains(expected), "{pairs:?}: {text}");
         for (_, value) in &pairs {
             let secret = value.rsplit(' ').next().unwrap_or_default();
             assert!(secret.is_empty() || !text.contains(secret), "{text}");

@@ -119,10 +119,10 @@ fn another_secret_body_or_key_is_refused() {
 
 #[test]
 fn a_revoked_key_looks_like_a_wrong_signature() {
-    let told = |number| {
+    let refusal = |number| {
         let (caller, _) = ask(&headers(&named(number), SIGNED, false), Some("other"), BODY);
         let fault = caller.unwrap_err();
         (fault.class, fault.code, fault.to_string(), fault.fix.clone())
     };
-    assert_eq!(told(1), told(6));
+    assert_eq!(refusal(1), refusal(6));
 }

@@ -68,19 +68,19 @@ impl Readings<'_> {
         name: &str,
         row: Spanned<FactRow<T>>,
     ) -> Result<Fact<T>, CatalogueError> {
-        let place = row.span();
+        let span = row.span();
         let FactRow { value, source } = row.into_inner();
         let field = format!("{owner}, {name}");
         let unverified = source == UNVERIFIED;
         if unverified != value.is_none() {
             let message = "has a value and the source it was read at, or source = \"unverified\" alone";
-            return Err(self.source.wrong(place, &field, message));
+            return Err(self.source.wrong(span, &field, message));
         }
         if unverified {
             return Ok(Fact { value, source, checked: String::new() });
         }
         let Some((reading, is_used)) = self.known.get_mut(&source) else {
-            return Err(self.source.wrong(place, &field, &format!("no such source: \"{source}\"")));
+            return Err(self.source.wrong(span, &field, &format!("no such source: \"{source}\"")));
         };
         *is_used = true;
         Ok(Fact { value, source: reading.at.clone(), checked: reading.checked.clone() })
@@ -121,8 +121,8 @@ macro_rules! facts {
             /// The facts that are unset, not even marked as unverified.
             #[must_use]
             pub fn missing(&self) -> Vec<&'static str> {
-                let said = [$((stringify!($name), self.$name.is_some()),)+];
-                said.into_iter().filter(|(_, is_said)| !is_said).map(|(name, _)| name).collect()
+                let known = [$((stringify!($name), self.$name.is_some()),)+];
+                known.into_iter().filter(|(_, is_known)| !is_known).map(|(name, _)| name).collect()
             }
 
             /// Each fact that is set: its name, its source and day, and whether it has a value.

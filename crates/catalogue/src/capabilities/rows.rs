@@ -51,11 +51,11 @@ pub fn load(source: Source<'_>, catalogue: &Catalogue) -> Result<Manifest, Catal
     let mut readings = readings(source, file.sources)?;
     let mut providers: Vec<ProviderManifest> = Vec::new();
     for row in file.provider {
-        let place = row.slug.span();
+        let span = row.slug.span();
         let manifest = provider_of(catalogue, &mut readings, row)?;
         if providers.iter().any(|other| other.provider == manifest.provider) {
             let field = format!("provider \"{}\"", manifest.provider);
-            return Err(source.wrong(place, &field, "stands twice"));
+            return Err(source.wrong(span, &field, "stands twice"));
         }
         providers.push(manifest);
     }
@@ -87,16 +87,16 @@ fn provider_of(
     row: ProviderRow,
 ) -> Result<ProviderManifest, CatalogueError> {
     let source = readings.source;
-    let place = row.slug.span();
+    let span = row.slug.span();
     let slug = row.slug.into_inner();
     let owner = format!("provider \"{slug}\"");
     if !catalogue.providers().iter().any(|facts| facts.slug == slug) {
-        return Err(source.wrong(place, &owner, "no such provider"));
+        return Err(source.wrong(span, &owner, "no such provider"));
     }
     let facts = row.facts.read(&owner, readings)?;
     if let Some(name) = facts.missing().first() {
         let message = format!("{name} is missing; what nobody read is source = \"unverified\"");
-        return Err(source.wrong(place, &owner, &message));
+        return Err(source.wrong(span, &owner, &message));
     }
     let grammars: Vec<_> = facts
         .grammars
@@ -107,24 +107,24 @@ fn provider_of(
         .map(|name| name.0)
         .collect();
     if grammars.is_empty() {
-        return Err(source.wrong(place, &owner, "speaks no grammar"));
+        return Err(source.wrong(span, &owner, "speaks no grammar"));
     }
     check_shares(source, &owner, &facts)?;
     let mut models = Vec::new();
     let mut names: Vec<(Pattern, usize)> = Vec::new();
     for row in row.model {
-        let place = row.names.span();
+        let span = row.names.span();
         let written = row.names.into_inner();
         let owner = format!("{owner}, model {written:?}");
         for name in &written {
             let pattern = Pattern::of(name);
-            let beginning = name.strip_suffix('*').unwrap_or(name);
-            if beginning.is_empty() || beginning.contains(['*', '/']) {
+            let prefix = name.strip_suffix('*').unwrap_or(name);
+            if prefix.is_empty() || prefix.contains(['*', '/']) {
                 let message = "a name is as the provider writes it, without a path; `*` may end it";
-                return Err(source.wrong(place, &owner, message));
+                return Err(source.wrong(span, &owner, message));
             }
             if names.iter().any(|(other, _)| *other == pattern) {
-                return Err(source.wrong(place, &owner, &format!("\"{name}\" stands twice")));
+                return Err(source.wrong(span, &owner, &format!("\"{name}\" stands twice")));
             }
             names.push((pattern, models.len()));
         }
@@ -239,7 +239,7 @@ byok = true
         let without = |name: &str| {
             complete().lines().filter(|line| !line.starts_with(name)).collect::<Vec<_>>().join("\n")
         };
-        for (text, told) in [
+        for (text, message) in [
             (without("date"), "missing field `date`"),
             (complete().replace("date = \"2026-11-20\"", "date = \"today\""), "is a day"),
             (complete().replace("checked = \"2026-11-20\"", "checked = \"\""), "on which day"),
@@ -278,7 +278,7 @@ byok = true
             ),
         ] {
             let error = manifest_of(&text).unwrap_err();
-            assert!(error.to_string().contains(told), "wanted {told:?}, got: {error}");
+            assert!(error.to_string().contains(message), "wanted {message:?}, got: {error}");
             assert_eq!(error.file, "capabilities.toml");
         }
     }

@@ -38,7 +38,7 @@ fn every_row_speaks_of_a_model_that_could_be_asked_for() {
                 .map(|offer| offer.upstream_model.rsplit('/').next().unwrap_or_default())
                 .collect();
             let is_sold = move |name: &str| match name.strip_suffix('*') {
-                Some(beginning) => sold.iter().any(|model| model.starts_with(beginning)),
+                Some(prefix) => sold.iter().any(|model| model.starts_with(prefix)),
                 None => sold.contains(&name),
             };
             provider
@@ -176,8 +176,8 @@ fn shares_agree_with_the_prices() {
 #[test]
 fn the_manifest_can_be_told() {
     let catalogue = shipped();
-    let told = toml::to_string(catalogue.capabilities()).unwrap();
-    let read: toml::Table = told.parse().unwrap();
+    let encoded = toml::to_string(catalogue.capabilities()).unwrap();
+    let read: toml::Table = encoded.parse().unwrap();
     assert_eq!(read["revision"].as_str(), Some(catalogue.capabilities().revision()));
     let first = &read["providers"][0];
     assert_eq!(first["provider"].as_str(), Some("openai"));

@@ -114,41 +114,41 @@ impl Route {
     /// 200 with one object that has an ETag.
     #[must_use]
     pub fn returns<T: JsonSchema>(self) -> Self {
-        self.given(StatusCode::OK, Some(shape::<T>), true)
+        self.push_response(StatusCode::OK, Some(shape::<T>), true)
     }
 
     /// 200 with something that isn't a stored object and has no ETag.
     #[must_use]
     pub fn returns_value<T: JsonSchema>(self) -> Self {
-        self.given(StatusCode::OK, Some(shape::<T>), false)
+        self.push_response(StatusCode::OK, Some(shape::<T>), false)
     }
 
     /// 201 with the object that was created.
     #[must_use]
     pub fn makes<T: JsonSchema>(self) -> Self {
-        self.given(StatusCode::CREATED, Some(shape::<T>), true)
+        self.push_response(StatusCode::CREATED, Some(shape::<T>), true)
     }
 
     /// 201 with something that is shown once and can't be read again.
     #[must_use]
     pub fn makes_once<T: JsonSchema>(self) -> Self {
-        self.given(StatusCode::CREATED, Some(shape::<T>), false)
+        self.push_response(StatusCode::CREATED, Some(shape::<T>), false)
     }
 
     /// 200 with a page of objects.
     #[must_use]
     pub fn lists<T: JsonSchema>(mut self) -> Self {
         self.description.query.extend(PAGING);
-        self.given(StatusCode::OK, Some(shape::<Page<T>>), false)
+        self.push_response(StatusCode::OK, Some(shape::<Page<T>>), false)
     }
 
     /// 204.
     #[must_use]
     pub fn returns_no_content(self) -> Self {
-        self.given(StatusCode::NO_CONTENT, None, false)
+        self.push_response(StatusCode::NO_CONTENT, None, false)
     }
 
-    fn given(mut self, status: StatusCode, shape: Option<Shape>, is_object: bool) -> Self {
+    fn push_response(mut self, status: StatusCode, shape: Option<Shape>, is_object: bool) -> Self {
         self.description.responses.push(SuccessResponse { status, shape, is_object });
         self
     }
@@ -162,8 +162,8 @@ impl Route {
 
     /// A query parameter.
     #[must_use]
-    pub fn query(mut self, name: &'static str, says: &'static str) -> Self {
-        self.description.query.push((name, says));
+    pub fn query(mut self, name: &'static str, description: &'static str) -> Self {
+        self.description.query.push((name, description));
         self
     }
 
@@ -211,8 +211,8 @@ impl Route {
     /// # Errors
     /// 400 for a value other than yes or no, or on a route that can't be rehearsed.
     pub fn is_rehearsal(&self, query: &mut BTreeMap<String, String>) -> Result<bool, Box<Fault>> {
-        let Some(asked) = query.remove(DRY_RUN) else { return Ok(false) };
-        match (self.description.no_rehearsal, asked.as_str()) {
+        let Some(value) = query.remove(DRY_RUN) else { return Ok(false) };
+        match (self.description.no_rehearsal, value.as_str()) {
             (Some(why), _) => Err(invalid(DRY_RUN, why, "Leave dry_run out.")),
             (None, _) if self.method == Method::GET => Err(unknown_parameter(DRY_RUN, &[])),
             (None, "true") => Ok(true),
@@ -241,11 +241,11 @@ impl Route {
 pub fn check(table: &[Route]) -> Result<(), String> {
     table.iter().try_for_each(|route| {
         let lacks = match (&route.method, &route.description) {
-            (_, told) if !told.summary.ends_with('.') => "a sentence: .says(\"Makes a key.\")",
-            (_, told) if told.responses.is_empty() => {
+            (_, spec) if !spec.summary.ends_with('.') => "a sentence: .says(\"Makes a key.\")",
+            (_, spec) if spec.responses.is_empty() => {
                 "an answer: .returns::<T>(), .makes::<T>(), .lists::<T>(), .returns_value::<T>() or .returns_no_content()"
             }
-            (&(Method::POST | Method::PUT | Method::PATCH), told) if matches!(told.body, Body::Absent) => {
+            (&(Method::POST | Method::PUT | Method::PATCH), spec) if matches!(spec.body, Body::Absent) => {
                 "a body: .takes::<T>(), .patches::<T>() or .takes_nothing()"
             }
             _ => return Ok(()),
@@ -262,8 +262,11 @@ mod tests {
     #[test]
     fn a_silent_route_is_refused() {
         assert_eq!(check(&routes::all()), Ok(()));
-        let strip: [fn(&mut Description); 3] =
-            [|told| told.summary = "", |told| told.responses.clear(), |told| told.body = Body::Absent];
+        let strip: [fn(&mut Description); 3] = [
+            |description| description.summary = "",
+            |description| description.responses.clear(),
+            |description| description.body = Body::Absent,
+        ];
         for strip in strip {
             let mut table = routes::all();
             let row = table

@@ -86,7 +86,7 @@ pub fn document(table: &[Route]) -> Result<Value, String> {
             "schemas": schemas.components()?,
             "parameters": parameters(),
             "headers": headers(),
-            "responses": {"Refused": refused("What is wrong, where, and how to mend it.")},
+            "responses": {"Refused": refusal_response("What is wrong, where, and how to mend it.")},
             "securitySchemes": {
                 "key": {"type": "http", "scheme": "bearer", "description": "An API key, `tg_live_…` or `tg_test_…`. The names listed with an operation are the scopes that it needs."},
                 "header_key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "The same key, where an SDK puts it there."},
@@ -106,17 +106,17 @@ fn add(paths: &mut Map<String, Value>, pattern: &str, method: &Method, operation
 }
 
 fn operation(route: &Route, schemas: &mut Schemas) -> Value {
-    let told = &route.description;
+    let description = &route.description;
     let is_one = route.pattern.contains("{id}");
     let mut operation = json!({
         "operationId": operation_id(route),
         "tags": [tag(route.pattern)],
-        "summary": told.summary,
+        "summary": description.summary,
         "security": security(route),
         "parameters": parameters_of(route, is_one),
     });
     let mut is_needed = false;
-    let body = match told.body {
+    let body = match description.body {
         Body::Absent => None,
         Body::Whole(shape) => {
             let schema = schemas.sent(shape);
@@ -139,8 +139,8 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
         fields.insert("requestBody".into(), request);
     }
     let mut responses: Vec<(StatusCode, Value)> =
-        told.responses.iter().map(|given| (given.status, response(route, *given, schemas))).collect();
-    if route.method == Method::GET && told.responses.iter().any(|given| given.is_object) {
+        description.responses.iter().map(|given| (given.status, response(route, *given, schemas))).collect();
+    if route.method == Method::GET && description.responses.iter().any(|given| given.is_object) {
         let same = json!({"description": "It is still the same.", "headers": {"ETag": reference("headers", "etag")}});
         responses.push((StatusCode::NOT_MODIFIED, same));
     }
@@ -172,7 +172,7 @@ fn security(route: &Route) -> Value {
         RouteAuth::Node(_) => return json!([{"node": []}]),
         RouteAuth::Known(Access { key, people }, _) => (key, people),
     };
-    let mut ways = Vec::new();
+    let mut alternatives = Vec::new();
     if let Some(needs) = key {
         let scopes: &[&str] = match needs {
             Needs::Known => &[],
@@ -181,19 +181,19 @@ fn security(route: &Route) -> Value {
             Needs::Admin => &["admin"],
             Needs::Operator => &["operator"],
         };
-        ways.extend([json!({"key": scopes}), json!({"header_key": scopes})]);
+        alternatives.extend([json!({"key": scopes}), json!({"header_key": scopes})]);
     }
     if let Some(people) = people {
         let role = match people {
             People::Least(role) => role.as_str(),
             People::Operator => "owner of the operator's workspace",
         };
-        ways.push(match route.method {
+        alternatives.push(match route.method {
             Method::GET => json!({"session": [role]}),
             _ => json!({"session": [role], "csrf": []}),
         });
     }
-    Value::Array(ways)
+    Value::Array(alternatives)
 }
 
 fn parameters_of(route: &Route, is_one: bool) -> Value {
@@ -201,11 +201,11 @@ fn parameters_of(route: &Route, is_one: bool) -> Value {
     if is_one {
         parameters.push(reference("parameters", "id"));
     }
-    for (name, says) in &route.description.query {
+    for (name, description) in &route.description.query {
         let words =
             route.description.allowed_values.iter().find(|(of, _)| of == name).map(|(_, words)| *words);
         let schema = query_schema(name, words);
-        parameters.push(json!({"name": name, "in": "query", "description": says, "schema": schema}));
+        parameters.push(json!({"name": name, "in": "query", "description": description, "schema": schema}));
     }
     if route.can_be_rehearsed() {
         parameters.push(reference("parameters", "dry_run"));
@@ -310,19 +310,20 @@ fn refusals(route: &Route, has_body: bool) -> Vec<(StatusCode, Value)> {
     statuses.extend(own.iter().map(|(status, _)| *status).filter(|status| !kinds.contains(&(*status, true))));
     statuses.sort_unstable();
     statuses.dedup();
-    let told = statuses.into_iter().filter_map(|status| {
+    let responses = statuses.into_iter().filter_map(|status| {
         let codes: Vec<_> =
             own.iter().filter(|(of, _)| *of == status).map(|(_, code)| format!("`{code}`")).collect();
-        let response = match codes.is_empty() {
-            true => reference("responses", "Refused"),
-            false => refused(&format!("Among its codes: {}.", codes.join(", "))),
+        let response = if codes.is_empty() {
+            reference("responses", "Refused")
+        } else {
+            refusal_response(&format!("Among its codes: {}.", codes.join(", ")))
         };
         Some((StatusCode::from_u16(status).ok()?, response))
     });
-    told.collect()
+    responses.collect()
 }
 
-fn refused(description: &str) -> Value {
+fn refusal_response(description: &str) -> Value {
     let schema = reference("schemas", "Problem");
     json!({
         "description": description,
@@ -383,8 +384,8 @@ mod tests {
         fn follow(at: &Value, whole: &Value) {
             match at {
                 Value::Object(fields) => {
-                    if let Some(place) = fields.get("$ref").and_then(Value::as_str) {
-                        assert!(whole.pointer(&place[1..]).is_some(), "{place} is nowhere");
+                    if let Some(target) = fields.get("$ref").and_then(Value::as_str) {
+                        assert!(whole.pointer(&target[1..]).is_some(), "{target} is nowhere");
                     }
                     fields.values().for_each(|value| follow(value, whole));
                 }

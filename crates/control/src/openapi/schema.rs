@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::describe::Shape;
 
-const PLACE: &str = "/components/schemas";
+const SCHEMAS_PATH: &str = "/components/schemas";
 const SENT: &str = "Input";
 
 /// Two generators, because which fields are optional differs between reading and writing.
@@ -20,7 +20,7 @@ impl Schemas {
     pub fn new() -> Self {
         let settings = || {
             SchemaSettings::draft2020_12().with(|settings| {
-                settings.definitions_path = PLACE.into();
+                settings.definitions_path = SCHEMAS_PATH.into();
                 settings.meta_schema = None;
             })
         };
@@ -64,7 +64,7 @@ impl Schemas {
         }
         let patch = format!("{name}Patch");
         self.patches.insert(patch.clone(), schema);
-        json!({"$ref": format!("#{PLACE}/{patch}")})
+        json!({"$ref": format!("#{SCHEMAS_PATH}/{patch}")})
     }
 
     /// All named schemas, sorted by name. Responses may gain fields in a later version; requests may not
@@ -122,7 +122,7 @@ fn rename(schema: &mut Value) {
         Value::Object(fields) => {
             for (name, value) in fields {
                 match value {
-                    Value::String(place) if name == "$ref" => place.push_str(SENT),
+                    Value::String(target) if name == "$ref" => target.push_str(SENT),
                     _ => rename(value),
                 }
             }

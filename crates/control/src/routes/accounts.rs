@@ -217,7 +217,7 @@ fn checked_provider(control: &Control, provider: Option<String>) -> Result<Strin
     }
 }
 
-fn ranged(value: Option<u32>, default: u32, max: u32, field: &'static str) -> Result<u32, Box<Fault>> {
+fn check_range(value: Option<u32>, default: u32, max: u32, field: &'static str) -> Result<u32, Box<Fault>> {
     let value = value.unwrap_or(default);
     if value <= max {
         Ok(value)
@@ -255,8 +255,8 @@ fn row_of(control: &Control, input: &Input, base: AccountRow) -> Result<AccountR
         agreement: agreement::read(&input.sent())?,
         metadata: input.metadata.clone(),
         models: input.models.clone(),
-        weight: ranged(input.weight, 1, WEIGHT_MAX, "weight")?,
-        markup_bps: ranged(input.markup_bps, 0, MARKUP_BPS_MAX, "markup_bps")?,
+        weight: check_range(input.weight, 1, WEIGHT_MAX, "weight")?,
+        markup_bps: check_range(input.markup_bps, 0, MARKUP_BPS_MAX, "markup_bps")?,
         allow_unpriced: input.allow_unpriced,
         disabled,
         ..base
@@ -350,10 +350,10 @@ async fn write(
             "Make another account.",
         ));
     }
-    let renewal = SecretOwner::account(&row).written(control, input.auth.as_deref(), input.secret.take())?;
-    let place = Destination::of(row.base_url.as_ref(), &row.config);
+    let renewal = SecretOwner::account(&row).renew(control, input.auth.as_deref(), input.secret.take())?;
+    let destination = Destination::of(row.base_url.as_ref(), &row.config);
     let changed = row_of(control, &input, row)?;
-    renewal.check(&place, &Destination::of(changed.base_url.as_ref(), &changed.config))?;
+    renewal.check(&destination, &Destination::of(changed.base_url.as_ref(), &changed.config))?;
     let act = ask.act(&control.world);
     let written = control
         .store
@@ -383,7 +383,7 @@ fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let rotation: Rotation = ask.json()?;
         let row = load(control, &ask).await?;
-        let secret = SecretOwner::account(&row).rotated(control, rotation.secret)?;
+        let secret = SecretOwner::account(&row).next_secret(control, rotation.secret)?;
         let act = ask.act(&control.world);
         let expected = ask.if_match()?.or(Some(row.version));
         let written =

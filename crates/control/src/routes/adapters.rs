@@ -13,7 +13,7 @@ use crate::access::Access;
 use crate::failure::missing;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
-use crate::runtimes::{Away, asks_one, path_part};
+use crate::runtimes::{Away, path_part, runtime_route};
 use crate::{Control, Reply};
 
 const PATH: &str = "/v2/adapters";
@@ -25,7 +25,7 @@ pub fn routes() -> Vec<Route> {
             .says("Lists the adapters that the workspace's runtimes know, and names each runtime that could not be asked.")
             .query("node", "Only those of this node, by its id or name.")
             .returns_value::<List>(),
-        asks_one(
+        runtime_route(
             Route::new(Method::POST, PATH, Access::MANAGE, register)
                 .says("Makes a directory of a node's folder of adapters known by a name.")
                 .takes::<Registration>()
@@ -33,14 +33,14 @@ pub fn routes() -> Vec<Route> {
                 .refuses(409, "adapter_exists")
                 .no_rehearsal(ON_A_NODE),
         ),
-        asks_one(
+        runtime_route(
             Route::new(Method::POST, "/v2/adapters/{id}/load", Access::MANAGE, load)
                 .says("Brings an adapter into its node's memory, and pins or unpins it there.")
                 .takes::<Loading>()
                 .returns_value::<Shown>()
                 .no_rehearsal(ON_A_NODE),
         ),
-        asks_one(
+        runtime_route(
             Route::new(Method::POST, "/v2/adapters/{id}/unload", Access::MANAGE, unload)
                 .says("Has a node forget an adapter; its files stay where they lie.")
                 .takes::<Unloading>()
@@ -157,19 +157,19 @@ struct Gone {
     unloaded: bool,
 }
 
-fn show(row: &NodeRow, said: Said) -> Shown {
+fn show(row: &NodeRow, adapter: Said) -> Shown {
     Shown {
-        id: said.id,
+        id: adapter.id,
         object: "adapter",
         node_id: row.id.to_string(),
         node: row.name.clone(),
-        status: said.status,
-        generation: said.generation,
-        rank: said.rank,
-        bytes: said.bytes,
-        pinned: said.pinned,
-        in_use: said.in_use,
-        error: said.error,
+        status: adapter.status,
+        generation: adapter.generation,
+        rank: adapter.rank,
+        bytes: adapter.bytes,
+        pinned: adapter.pinned,
+        in_use: adapter.in_use,
+        error: adapter.error,
     }
 }
 
@@ -179,7 +179,7 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let heard = control.query_each::<SaidList>(&ask, "adapters", &["no_adapters"]).await?;
         let (rows, away) = (heard.responses.into_iter(), heard.failures);
         let data = rows.flat_map(|(row, list)| {
-            list.data.into_iter().map(move |said| show(&row, said)).collect::<Vec<_>>()
+            list.data.into_iter().map(move |adapter| show(&row, adapter)).collect::<Vec<_>>()
         });
         Reply::json(&List { object: "list", data: data.collect(), away })
     })
@@ -194,48 +194,48 @@ fn register(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         if let (Some(path), Some(fields)) = (&input.path, body.as_object_mut()) {
             fields.insert("path".to_owned(), path.as_str().into());
         }
-        let said: Said = control.command_runtime(&row, "adapters", &body).await?;
+        let adapter: Said = control.command_runtime(&row, "adapters", &body).await?;
         let detail = if input.replace {
             format!("adapter {id}, in the place of another")
         } else {
             format!("adapter {id}")
         };
         control.note_act(&ask, &row, "adapter.register", detail).await?;
-        Reply::json(&show(&row, said))
+        Reply::json(&show(&row, adapter))
     })
 }
 
 fn load(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let input: Loading = ask.json()?;
-        let id = named(&ask)?;
+        let id = adapter_id(&ask)?;
         let row = control.runtime(ask.workspace(), input.node.as_deref()).await?;
         let body = json!({"wait": input.wait, "pinned": input.pinned});
-        let said: Said = control.command_runtime(&row, format!("adapters/{id}/load"), &body).await?;
+        let adapter: Said = control.command_runtime(&row, format!("adapters/{id}/load"), &body).await?;
         let detail = match input.pinned {
             None => format!("adapter {id}"),
             Some(true) => format!("adapter {id}, pinned"),
             Some(false) => format!("adapter {id}, not pinned"),
         };
         control.note_act(&ask, &row, "adapter.load", detail).await?;
-        Reply::json(&show(&row, said))
+        Reply::json(&show(&row, adapter))
     })
 }
 
 fn unload(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let input: Unloading = ask.json()?;
-        let id = named(&ask)?;
+        let id = adapter_id(&ask)?;
         let row = control.runtime(ask.workspace(), input.node.as_deref()).await?;
-        let said: SaidGone =
+        let reply: SaidGone =
             control.command_runtime(&row, format!("adapters/{id}/unload"), &json!({})).await?;
         control.note_act(&ask, &row, "adapter.unload", format!("adapter {id}")).await?;
         let (node_id, node) = (row.id.to_string(), row.name);
-        Reply::json(&Gone { id, object: "adapter", node_id, node, unloaded: said.unloaded })
+        Reply::json(&Gone { id, object: "adapter", node_id, node, unloaded: reply.unloaded })
     })
 }
 
 /// The adapter in the path, validated for use in the node's path.
-fn named(ask: &Ask) -> Result<String, Box<domain::Fault>> {
+fn adapter_id(ask: &Ask) -> Result<String, Box<domain::Fault>> {
     path_part("adapter", ask.parameters.first().map_or("", String::as_str))
 }

@@ -136,7 +136,7 @@ fn show(control: &Control, row: &ApiKeyRow, now_unix_ms: u64) -> Shown {
             .iter()
             .map(|net| format!("{}/{}", net.address, net.prefix_bits))
             .collect(),
-        limits: limits::shown(control, row.workspace, &of(row)),
+        limits: limits::show(control, row.workspace, &of(row)),
         expires_at: row.expires_unix_ms.map(Moment),
         revoked_at: row.revoked_unix_ms.map(Moment),
         created_by: row.created_by.map(|id| id.to_string()),
@@ -295,11 +295,11 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let row = &written.row;
         let limits = limits::write(control, &ask, row.workspace, of(row), input.limits).await?;
         let location = format!("{PATH}/{}", written.row.id);
-        let mut shown = Shown { key: Some(text), limits, ..show(control, &written.row, now) };
-        if let (Some(pair), Some(secret)) = (&mut shown.aws, secret) {
+        let mut view = Shown { key: Some(text), limits, ..show(control, &written.row, now) };
+        if let (Some(pair), Some(secret)) = (&mut view.aws, secret) {
             pair.secret_access_key = secret.expose_text().map(str::to_owned);
         }
-        Ok(Reply::json(&shown)?.version(written.row.version).created(location))
+        Ok(Reply::json(&view)?.version(written.row.version).created(location))
     })
 }
 
@@ -350,10 +350,10 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let row =
             control.store.api_keys().get(ask.workspace(), ask.id("API key")?).await.map_err(of_store)?;
-        let shown = show(control, &row, 0);
+        let view = show(control, &row, 0);
         let changed = ask.patched(json!({
-            "name": shown.name, "scopes": shown.scopes, "ip_allowlist": shown.ip_allowlist, "expires_at": shown.expires_at,
-            "limits": shown.limits,
+            "name": view.name, "scopes": view.scopes, "ip_allowlist": view.ip_allowlist, "expires_at": view.expires_at,
+            "limits": view.limits,
         }))?;
         write(control, &ask, changed, row).await
     })

@@ -146,7 +146,7 @@ struct HeadShown {
     signature: String,
 }
 
-fn proof_shown(proof: Proof) -> ProofShown {
+fn show_proof(proof: Proof) -> ProofShown {
     let entries = proof.entries.into_iter().map(|linked| {
         let entry = linked.entry;
         LinkedShown {
@@ -179,20 +179,20 @@ fn proof_shown(proof: Proof) -> ProofShown {
     }
 }
 
-fn place(ask: &Ask, name: &'static str) -> Result<Option<u64>, Box<Fault>> {
+fn position(ask: &Ask, name: &'static str) -> Result<Option<u64>, Box<Fault>> {
     let Some(text) = ask.query.get(name) else { return Ok(None) };
-    let place = text.parse().ok().filter(|place| *place > 0);
-    place.map(Some).ok_or_else(|| invalid(name, format!("{name} is \"{text}\"."), "Give a number from 1."))
+    let position = text.parse().ok().filter(|position| *position > 0);
+    position.map(Some).ok_or_else(|| invalid(name, format!("{name} is \"{text}\"."), "Give a number from 1."))
 }
 
 fn prove(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        let (from, to) = (place(&ask, "from")?.unwrap_or(1), place(&ask, "to")?);
+        let (from, to) = (position(&ask, "from")?.unwrap_or(1), position(&ask, "to")?);
         if to.is_some_and(|to| to < from) {
             return Err(invalid("to", "It ends before it begins.", "Give `to` a place after `from`."));
         }
         match control.auditor.proof(chain(&ask)?, from, to).await {
-            Ok(proof) => Reply::json(&proof_shown(proof)),
+            Ok(proof) => Reply::json(&show_proof(proof)),
             Err(NoProof::Store(error)) => Err(of_store(error)),
             Err(beyond @ NoProof::Beyond { .. }) => {
                 Err(invalid("from", format!("{beyond}."), "Begin at one of them."))

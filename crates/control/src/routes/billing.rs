@@ -21,7 +21,7 @@ use crate::request::{Ask, not_found};
 use crate::router::{Handled, Route};
 use crate::{Control, Reply, moment};
 
-const CREDITS_SHOWN_MAX: u32 = 50;
+const CREDITS_LISTED_MAX: u32 = 50;
 const NOTE_BYTES_MAX: usize = 500;
 
 pub fn routes() -> Vec<Route> {
@@ -147,7 +147,7 @@ async fn show_account(control: &Control, workspace: WorkspaceId) -> Result<Accou
         None => BudgetStanding::default(),
     };
     let left = |granted: Nanos| Nanos(granted.0 - standing.spent.0).micros();
-    let credits = budgets.credits(workspace, CREDITS_SHOWN_MAX).await.map_err(of_store)?;
+    let credits = budgets.credits(workspace, CREDITS_LISTED_MAX).await.map_err(of_store)?;
     Ok(Account {
         object: "billing_account",
         workspace_id: workspace.to_string(),
@@ -335,7 +335,7 @@ struct WholeInvoice {
     lines: Vec<LineShown>,
 }
 
-fn shown(drawn: &Drawn) -> InvoiceShown {
+fn show_invoice(drawn: &Drawn) -> InvoiceShown {
     let (invoice, period) = (&drawn.invoice, drawn.invoice.period);
     let modes =
         Mode::ALL.map(|mode| ModeCost { mode: mode.as_str(), cost_micros: invoice.of_mode(mode).micros() });
@@ -419,7 +419,7 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         rows.truncate(limit);
         let next = if has_more { rows.last().map(|row| row.id) } else { None };
         let listed = store::Listed { rows, next };
-        Reply::json(&ask.paged(listed, shown))
+        Reply::json(&ask.paged(listed, show_invoice))
     })
 }
 
@@ -434,8 +434,8 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         if as_csv {
             return Reply::list(Some("csv"), &Page::whole(lines));
         }
-        let tariff = tariff::shown(&drawn.invoice.tariff);
-        Reply::json(&WholeInvoice { invoice: shown(&drawn), tariff, lines })
+        let tariff = tariff::show_tariff(&drawn.invoice.tariff);
+        Reply::json(&WholeInvoice { invoice: show_invoice(&drawn), tariff, lines })
     })
 }
 

@@ -117,10 +117,10 @@ async fn show(control: &Control, row: &BudgetRow) -> Result<Shown, Box<Fault>> {
     let start = row.period.start(control.world.clock.unix_ms());
     let standing = budgets.standing(row.id, start).await.map_err(of_store)?;
     let crossed = budgets.alerts(row.id, start).await.map_err(of_store)?;
-    Ok(shown(row, start, standing, &crossed))
+    Ok(show_standing(row, start, standing, &crossed))
 }
 
-fn shown(row: &BudgetRow, start: u64, standing: BudgetStanding, crossed: &[BudgetAlert]) -> Shown {
+fn show_standing(row: &BudgetRow, start: u64, standing: BudgetStanding, crossed: &[BudgetAlert]) -> Shown {
     let free = (row.limit.0 - standing.spent.0 - standing.reserved.0).max(0);
     let of = |subject: &Subject| match subject {
         Subject::Project(id) => (Some(id.to_string()), None, None),
@@ -286,26 +286,25 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let written = control.store.budgets().create(row, spent, act).await.map_err(of_store)?;
         control.await_published(written.version).await?;
         let location = format!("{PATH}/{}", written.row.id);
-        let shown = match ask.is_rehearsal {
-            true => {
-                let start = written.row.period.start(control.world.clock.unix_ms());
-                shown(&written.row, start, BudgetStanding { spent, ..BudgetStanding::default() }, &[])
-            }
-            false => show(control, &written.row).await?,
+        let view = if ask.is_rehearsal {
+            let start = written.row.period.start(control.world.clock.unix_ms());
+            show_standing(&written.row, start, BudgetStanding { spent, ..BudgetStanding::default() }, &[])
+        } else {
+            show(control, &written.row).await?
         };
-        Ok(Reply::json(&shown)?.version(written.row.version).created(location))
+        Ok(Reply::json(&view)?.version(written.row.version).created(location))
     })
 }
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let listed = control.store.budgets().list(ask.workspace(), ask.page()?).await.map_err(of_store)?;
-        let mut shown = Vec::new();
+        let mut data = Vec::new();
         for row in &listed.rows {
-            shown.push(show(control, row).await?);
+            data.push(show(control, row).await?);
         }
         let Page { next_cursor, has_more, .. } = ask.paged(listed, |_: &BudgetRow| ());
-        Reply::json(&Page { data: shown, next_cursor, has_more })
+        Reply::json(&Page { data, next_cursor, has_more })
     })
 }
 

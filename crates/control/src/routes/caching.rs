@@ -73,7 +73,7 @@ pub const fn evidence(source: UsageSource, profile: Option<Profile>) -> &'static
 }
 
 #[must_use]
-pub fn shown(record: &MeterRecord) -> Option<CachingShown> {
+pub fn show(record: &MeterRecord) -> Option<CachingShown> {
     let CacheRecord { is_applied, marks, has_key, reusable_tokens } = record.caching?;
     let (saved_tokens, evidence) = match (is_applied, record.usage.source) {
         (true, source @ UsageSource::Provider) => {

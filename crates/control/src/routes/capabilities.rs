@@ -32,14 +32,14 @@ fn capabilities(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let snapshot = control.keeper.current();
         let manifest = snapshot.catalogue().capabilities();
         let wanted = ask.query.get("provider").map(|slug| canonical(&snapshot, slug));
-        let shown: Vec<_> = match &wanted {
+        let providers: Vec<_> = match &wanted {
             Some(slug) => manifest.provider(slug).into_iter().collect(),
             None => manifest.providers().iter().collect(),
         };
         Reply::json(&json!({
             "object": "capability_manifest",
             "revision": manifest.revision(),
-            "data": serde_json::to_value(shown).map_err(|_| Box::new(Fault::internal()))?,
+            "data": serde_json::to_value(providers).map_err(|_| Box::new(Fault::internal()))?,
         }))
     })
 }
@@ -162,7 +162,7 @@ fn prices(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let wanted = ask.query.get("provider").map(|slug| canonical(&snapshot, slug));
         let catalogue = snapshot.catalogue();
         let is_wanted = |facts: &&ProviderFacts| wanted.as_ref().is_none_or(|slug| facts.slug == *slug);
-        let data = catalogue.models().iter().map(|model| priced(model, wanted.as_deref()));
+        let data = catalogue.models().iter().map(|model| priced_model(model, wanted.as_deref()));
         Reply::json(&PriceBook {
             object: "price_book",
             revision: catalogue.revision().to_owned(),
@@ -176,18 +176,18 @@ fn canonical(snapshot: &snapshot::Snapshot, slug: &str) -> String {
     snapshot.catalogue().provider(slug).map_or_else(|| slug.to_owned(), |facts| facts.slug.clone())
 }
 
-fn priced(model: &Model, wanted: Option<&str>) -> PricedModel {
+fn priced_model(model: &Model, wanted: Option<&str>) -> PricedModel {
     let offers = model.offers.iter().filter(|offer| wanted.is_none_or(|slug| offer.provider == slug));
     PricedModel {
         model: model.full.to_string(),
         modality: model.modality.as_str(),
         context_tokens: model.context_tokens,
         output_tokens_max: model.output_tokens_max,
-        offers: offers.map(offered).collect(),
+        offers: offers.map(priced_offer).collect(),
     }
 }
 
-fn offered(offer: &Offer) -> PricedOffer {
+fn priced_offer(offer: &Offer) -> PricedOffer {
     PricedOffer {
         provider: offer.provider.clone(),
         upstream_model: offer.upstream_model.to_string(),

@@ -423,9 +423,10 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let act = ask.act(&control.world);
         let written = control.store.credentials().create(row, act).await.map_err(of_store)?;
         control.await_published(written.version).await?;
-        let row = match ask.is_rehearsal {
-            true => written.row,
-            false => control.probe_credential(Act::system(&control.world), written.row, None).await?,
+        let row = if ask.is_rehearsal {
+            written.row
+        } else {
+            control.probe_credential(Act::system(&control.world), written.row, None).await?
         };
         Ok(Reply::json(&show(control, &row))?.version(row.version).created(format!("{PATH}/{id}")))
     })
@@ -481,13 +482,12 @@ async fn write(
             "Make another credential.",
         ));
     }
-    let renewal =
-        SecretOwner::credential(&row).written(control, input.auth.as_deref(), input.secret.take())?;
+    let renewal = SecretOwner::credential(&row).renew(control, input.auth.as_deref(), input.secret.take())?;
     let status = input.status.take();
     let (id, before) = (row.id, row.state);
-    let place = Destination::of(row.base_url.as_ref(), &row.config);
+    let destination = Destination::of(row.base_url.as_ref(), &row.config);
     let changed = row_of(control, ask, &input, row).await?;
-    let moves = renewal.check(&place, &Destination::of(changed.base_url.as_ref(), &changed.config))?;
+    let moves = renewal.check(&destination, &Destination::of(changed.base_url.as_ref(), &changed.config))?;
     let act = || ask.act(&control.world);
     let credentials = control.store.credentials();
     let mut written =
@@ -499,9 +499,10 @@ async fn write(
         written = Written { version: set.version, row };
     }
     control.await_published(written.version).await?;
-    let row = match moves && !ask.is_rehearsal {
-        true => control.probe_credential(Act::system(&control.world), written.row, None).await?,
-        false => written.row,
+    let row = if moves && !ask.is_rehearsal {
+        control.probe_credential(Act::system(&control.world), written.row, None).await?
+    } else {
+        written.row
     };
     Ok(Reply::json(&show(control, &row))?.version(row.version))
 }
@@ -549,7 +550,7 @@ fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let rotation: Rotation = ask.json()?;
         let row = load(control, &ask).await?;
-        let secret = SecretOwner::credential(&row).rotated(control, rotation.secret)?;
+        let secret = SecretOwner::credential(&row).next_secret(control, rotation.secret)?;
         let act = ask.act(&control.world);
         let expected = ask.if_match()?.or(Some(row.version));
         let written =
@@ -589,9 +590,10 @@ fn verify(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         control.await_published(written.version).await?;
         // If the server could not be probed before, it is probed now.
         let is_known = written.row.server.probed.as_ref().is_some_and(|probed| probed.error.is_none());
-        let row = match report.is_well() && !is_known {
-            true => control.probe_credential(Act::system(&control.world), written.row, None).await?,
-            false => written.row,
+        let row = if report.is_well() && !is_known {
+            control.probe_credential(Act::system(&control.world), written.row, None).await?
+        } else {
+            written.row
         };
         Ok(Reply::json(&show(control, &row))?.version(row.version))
     })
@@ -608,9 +610,10 @@ fn probe(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
                 "Probe servers at an address of your own, under a name of your own.",
             ));
         }
-        let row = match ask.is_rehearsal {
-            true => row,
-            false => control.probe_credential(ask.act(&control.world), row, model).await?,
+        let row = if ask.is_rehearsal {
+            row
+        } else {
+            control.probe_credential(ask.act(&control.world), row, model).await?
         };
         Ok(Reply::json(&show(control, &row))?.version(row.version))
     })

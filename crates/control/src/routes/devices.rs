@@ -273,10 +273,10 @@ fn answer(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             None => control.store.devices().waiting(code, now).await.map_err(of_store)?,
             Some(approve) => {
                 let workspace = ask.workspace();
-                let said =
+                let device_answer =
                     if approve { DeviceAnswer::Approved { person, workspace } } else { DeviceAnswer::Denied };
                 let act = ask.act(&control.world);
-                match control.store.devices().answer(code, said, workspace, act).await {
+                match control.store.devices().answer(code, device_answer, workspace, act).await {
                     Err(StoreError::NotFound { .. }) => None,
                     answered => Some(answered.map_err(of_store)?),
                 }

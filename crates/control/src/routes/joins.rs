@@ -134,7 +134,7 @@ fn invite(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
                 })?,
         };
         let now = control.world.clock.unix_ms();
-        let token = minted(control, "tgj_");
+        let token = mint_token(control, "tgj_");
         let text = token.expose_text().unwrap_or_default();
         let expires_unix_ms = now.saturating_add(milliseconds(time));
         let id = JoinTokenId::new(now, control.world.id_bytes());
@@ -172,7 +172,7 @@ struct TokenShown {
     used_at: Option<Moment>,
 }
 
-fn token_shown(token: &JoinToken, now_unix_ms: u64) -> TokenShown {
+fn show_token(token: &JoinToken, now_unix_ms: u64) -> TokenShown {
     TokenShown {
         object: "join_token",
         id: token.id.to_string(),
@@ -192,7 +192,7 @@ fn invitations(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let listed = control.store.joins().tokens(ask.workspace(), ask.page()?).await.map_err(of_store)?;
         let now = control.world.clock.unix_ms();
-        Reply::json(&ask.paged(listed, |token| token_shown(token, now)))
+        Reply::json(&ask.paged(listed, |token| show_token(token, now)))
     })
 }
 
@@ -200,8 +200,8 @@ fn invitation(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let token = control.store.joins().token_of(ask.workspace(), ask.id("join token")?);
         let token = token.await.map_err(of_store)?;
-        let shown = token_shown(&token, control.world.clock.unix_ms());
-        Ok(Reply::json(&shown)?.version(version_of(&token)))
+        let view = show_token(&token, control.world.clock.unix_ms());
+        Ok(Reply::json(&view)?.version(version_of(&token)))
     })
 }
 
@@ -235,7 +235,7 @@ fn not_withdrawn(error: StoreError) -> Box<Fault> {
     }
 }
 
-fn minted(control: &Control, prefix: &str) -> Secret {
+fn mint_token(control: &Control, prefix: &str) -> Secret {
     let token = tokens::mint(&*control.world.random);
     Secret::from_text(format!("{prefix}{}", token.expose_text().unwrap_or_default()))
 }
@@ -289,10 +289,10 @@ fn join(control: &Arc<Control>, ask: Ask<UnauthenticatedCaller>) -> Handled<'_> 
         let digest =
             tokens::digest(&*control.vault.hasher, Kind::Join, token.expose_text().unwrap_or_default());
         let found = control.store.joins().token(digest).await.map_err(of_store)?;
-        let held = usable(found.ok_or_else(unknown_token)?, now)?;
+        let held = check_usable(found.ok_or_else(unknown_token)?, now)?;
         control.attempts.forget(&control.store, &trier);
         let row = row_of(control, &held, input, now).await?;
-        let credential = minted(control, "tgn_");
+        let credential = mint_token(control, "tgn_");
         let text = credential.expose_text().unwrap_or_default();
         let credential = tokens::digest(&*control.vault.hasher, Kind::Node, text);
         let act = Act::new(&control.world, row.id.to_string(), Some(ask.trace));
@@ -317,16 +317,16 @@ fn unknown_token() -> Box<Fault> {
     Box::new(Fault::new(FaultClass::Unauthenticated, "unknown_join_token", message).param("token").fix(fix))
 }
 
-fn spent(code: &'static str, message: &'static str) -> Box<Fault> {
+fn token_spent(code: &'static str, message: &'static str) -> Box<Fault> {
     let fix = "Make another with `tidegate nodes invite`; each lets one node in.";
     Box::new(Fault::new(FaultClass::Conflict, code, message).param("token").fix(fix))
 }
 
-fn usable(token: JoinToken, now_unix_ms: u64) -> Result<JoinToken, Box<Fault>> {
+fn check_usable(token: JoinToken, now_unix_ms: u64) -> Result<JoinToken, Box<Fault>> {
     match token.used_unix_ms {
-        Some(_) => Err(spent("join_token_used", "This join token was used before.")),
+        Some(_) => Err(token_spent("join_token_used", "This join token was used before.")),
         None if token.expires_unix_ms <= now_unix_ms => {
-            Err(spent("join_token_expired", "This join token is too old."))
+            Err(token_spent("join_token_expired", "This join token is too old."))
         }
         None => Ok(token),
     }
@@ -337,10 +337,10 @@ fn not_joined(error: StoreError) -> Box<Fault> {
     match error {
         StoreError::NotFound { .. } => unknown_token(),
         StoreError::Conflict { what: "join_token_used", .. } => {
-            spent("join_token_used", "This join token was used before.")
+            token_spent("join_token_used", "This join token was used before.")
         }
         StoreError::Conflict { what: "join_token_expired", .. } => {
-            spent("join_token_expired", "This join token is too old.")
+            token_spent("join_token_expired", "This join token is too old.")
         }
         other => name_taken(other),
     }
@@ -360,7 +360,7 @@ async fn row_of(
     let old = named.await.map_err(of_store)?;
     let id = old.as_ref().map_or_else(|| NodeId::new(now_unix_ms, control.world.id_bytes()), |old| old.id);
     let version = old.as_ref().map_or(0, |old| old.secret_version_last).saturating_add(1);
-    let secret = sealed(control, token, id, version, input.secret)?;
+    let secret = seal_secret(control, token, id, version, input.secret)?;
     let stated = old.as_ref().map(|old| old.server.stated.clone()).unwrap_or_default();
     let server = ServerFacts { probed: Some(ours(now_unix_ms)), stated };
     let last_error = Some("It has joined, and has not said yet that it is there.".to_owned());
@@ -382,7 +382,7 @@ fn ours(unix_ms: u64) -> ProbeResult {
     ProbeResult { unix_ms, model: None, error: None, findings: known.into_iter().flatten().collect() }
 }
 
-fn sealed(
+fn seal_secret(
     control: &Control,
     token: &JoinToken,
     node: NodeId,
@@ -426,7 +426,7 @@ struct Heard {
 fn beat(control: &Arc<Control>, ask: Ask<Reporter>) -> Handled<'_> {
     Box::pin(async move {
         let Beat { models, version, runtime, device, load } = ask.json()?;
-        let said = checked_said(NodeReport { version, runtime, device, load })?;
+        let report = check_report(NodeReport { version, runtime, device, load })?;
         if models.len() > NODE_MODELS_MAX || models.iter().any(|model| model.len() > MODEL_NAME_BYTES_MAX) {
             let message = format!(
                 "A node serves at most {NODE_MODELS_MAX} models, with names of at most {MODEL_NAME_BYTES_MAX} bytes."
@@ -434,9 +434,9 @@ fn beat(control: &Arc<Control>, ask: Ask<Reporter>) -> Handled<'_> {
             return Err(invalid("models", message, "Have it serve fewer."));
         }
         let now = control.world.clock.unix_ms();
-        let said = serde_json::to_value(&said).map_err(|_| Box::new(Fault::internal()))?;
-        let (due_unix_ms, not_asked) = (control.due_unix_ms(now), joined_nodes::not_asked());
-        let heartbeat = Heartbeat { unix_ms: now, due_unix_ms, models, report: said, not_asked };
+        let report = serde_json::to_value(&report).map_err(|_| Box::new(Fault::internal()))?;
+        let (due_unix_ms, not_asked) = (control.due_unix_ms(now), joined_nodes::not_polled_yet());
+        let heartbeat = Heartbeat { unix_ms: now, due_unix_ms, models, report, not_asked };
         let written = control
             .store
             .joins()
@@ -451,22 +451,22 @@ fn beat(control: &Arc<Control>, ask: Ask<Reporter>) -> Handled<'_> {
     })
 }
 
-fn checked_said(said: NodeReport) -> Result<NodeReport, Box<Fault>> {
-    let words = [Some(&said.version), Some(&said.runtime), said.device.as_ref()];
+fn check_report(report: NodeReport) -> Result<NodeReport, Box<Fault>> {
+    let words = [Some(&report.version), Some(&report.runtime), report.device.as_ref()];
     if words.into_iter().flatten().any(|word| word.len() > WORD_BYTES_MAX) {
         let message = format!("What a node says of itself is at most {WORD_BYTES_MAX} bytes a word.");
         return Err(invalid("runtime", message, "Send less."));
     }
     // The database's integers are signed.
     let fits = |count: u64| count.min(i64::MAX.unsigned_abs());
-    let Load { running, waiting, cache_bytes, cache_bytes_max } = said.load;
+    let Load { running, waiting, cache_bytes, cache_bytes_max } = report.load;
     let load = Load {
         running: fits(running),
         waiting: fits(waiting),
         cache_bytes: fits(cache_bytes),
         cache_bytes_max: fits(cache_bytes_max),
     };
-    Ok(NodeReport { load, ..said })
+    Ok(NodeReport { load, ..report })
 }
 
 /// The node was removed or its credential revoked since it was looked up.
@@ -603,11 +603,11 @@ fn usage(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let listed = control.store.joins().records(ask.workspace(), ask.id("node")?, ask.page()?);
         let listed = listed.await.map_err(of_store)?;
-        Reply::json(&ask.paged(listed, shown))
+        Reply::json(&ask.paged(listed, show_usage))
     })
 }
 
-fn shown(row: &NodeRecordRow) -> UsageShown {
+fn show_usage(row: &NodeRecordRow) -> UsageShown {
     let record = row.record.clone();
     UsageShown {
         object: "node_usage",
@@ -643,11 +643,11 @@ mod tests {
             created_unix_ms: 1,
             expires_unix_ms,
         };
-        let told = |token: JoinToken| usable(token, 50).err().map(|fault| fault.code);
-        assert_eq!(told(of(None, 51)), None);
-        assert_eq!(told(of(None, 50)), Some("join_token_expired"));
-        assert_eq!(told(of(Some(3), 51)), Some("join_token_used"));
-        assert_eq!(told(of(Some(3), 50)), Some("join_token_used"), "what was used is used");
+        let code_of = |token: JoinToken| check_usable(token, 50).err().map(|fault| fault.code);
+        assert_eq!(code_of(of(None, 51)), None);
+        assert_eq!(code_of(of(None, 50)), Some("join_token_expired"));
+        assert_eq!(code_of(of(Some(3), 51)), Some("join_token_used"));
+        assert_eq!(code_of(of(Some(3), 50)), Some("join_token_used"), "what was used is used");
     }
 
     #[test]
@@ -657,9 +657,9 @@ mod tests {
                 .unwrap();
         assert_eq!((beat.models.len(), beat.load.running, beat.load.waiting), (1, 2, 0));
         let endless = Load { running: u64::MAX, ..Load::default() };
-        let said = checked_said(NodeReport { load: endless, ..NodeReport::default() }).unwrap();
-        assert_eq!(said.load.running, i64::MAX.unsigned_abs());
+        let report = check_report(NodeReport { load: endless, ..NodeReport::default() }).unwrap();
+        assert_eq!(report.load.running, i64::MAX.unsigned_abs());
         let long = NodeReport { version: "a".repeat(WORD_BYTES_MAX + 1), ..NodeReport::default() };
-        assert_eq!(checked_said(long).unwrap_err().code, "invalid_value");
+        assert_eq!(check_report(long).unwrap_err().code, "invalid_value");
     }
 }

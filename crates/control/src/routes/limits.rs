@@ -51,7 +51,7 @@ impl LimitsForm {
 
 /// The limits in force, from the snapshot: a write returns only after the snapshot contains it.
 #[must_use]
-pub fn shown(control: &Control, workspace: WorkspaceId, of: &LimitsOf) -> LimitsForm {
+pub fn show(control: &Control, workspace: WorkspaceId, of: &LimitsOf) -> LimitsForm {
     let snapshot = control.keeper.current();
     let terms = snapshot.workspace(workspace).and_then(|workspace| workspace.terms.as_ref());
     let limits = terms.map(|terms| match of {
@@ -76,7 +76,7 @@ pub async fn write(
     let field = if of == LimitsOf::EveryEndUser { "end_user_limits" } else { "limits" };
     let form = form.unwrap_or_default();
     let limits = form.checked(field)?;
-    if shown(control, workspace, &of) == form {
+    if show(control, workspace, &of) == form {
         return Ok(form);
     }
     let act = ask.act(&control.world);

@@ -86,7 +86,7 @@ pub struct OwnKey {
 }
 
 /// A signed-in person as shown to themselves.
-pub fn shown(signed_in: &SignedIn, acting: &Membership, csrf_token: &str) -> Me {
+pub fn show(signed_in: &SignedIn, acting: &Membership, csrf_token: &str) -> Me {
     let workspaces = signed_in.memberships.iter().map(|membership| OwnWorkspace {
         id: membership.workspace.to_string(),
         name: membership.name.clone(),
@@ -111,7 +111,7 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let key = match &ask.caller {
             Caller::Person(person) => {
-                return Reply::json(&shown(&person.signed_in, &person.acting, &person.csrf_token));
+                return Reply::json(&show(&person.signed_in, &person.acting, &person.csrf_token));
             }
             Caller::Key(key) => key,
         };
@@ -183,11 +183,11 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             let set = control.store.people().set_password(hash, fresh.row, ask.workspace(), act);
             set.await.map_err(of_store)?;
             if ask.is_rehearsal {
-                return Reply::json(&shown(&changed, &person.acting, &person.csrf_token));
+                return Reply::json(&show(&changed, &person.acting, &person.csrf_token));
             }
             return welcome(control, &ask.headers, &fresh.token).await;
         }
-        Reply::json(&shown(&changed, &person.acting, &person.csrf_token))
+        Reply::json(&show(&changed, &person.acting, &person.csrf_token))
     })
 }
 

@@ -163,13 +163,13 @@ fn invite(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             link: Some((digest, expires_unix_ms)),
         };
         let written = control.store.people().invite(invitation, act).await.map_err(of_store)?;
-        let shown = Invited {
+        let view = Invited {
             member: show(&written.row),
             invite_link: format!("{}{path}", control.site.base_url(&ask.headers)),
             invite_expires_at: Moment(expires_unix_ms),
         };
         let location = format!("{PATH}/{}", written.row.person.id);
-        Ok(Reply::json(&shown)?.version(written.row.version).created(location))
+        Ok(Reply::json(&view)?.version(written.row.version).created(location))
     })
 }
 
@@ -234,7 +234,7 @@ fn remove(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let act = ask.act(&control.world);
         let removed =
             control.store.people().remove(ask.workspace(), row.person.id, keys, ask.if_match()?, act);
-        let removed = removed.await.map_err(|error| asked_about_keys(of_store(error)))?;
+        let removed = removed.await.map_err(|error| with_keys_param(of_store(error)))?;
         control.await_published(removed.version).await?;
         Ok(Reply::no_content())
     })
@@ -254,7 +254,7 @@ fn made_keys(ask: &Ask) -> Result<KeysOnLeave, Box<Fault>> {
 const KEYS_FIX: &str = "Say `?keys=revoke` to end them, or `?keys=keep` where programs still need them.";
 
 /// Adds to the refusal which parameter the client must send.
-fn asked_about_keys(fault: Box<Fault>) -> Box<Fault> {
+fn with_keys_param(fault: Box<Fault>) -> Box<Fault> {
     if fault.code == "member_has_keys" { Box::new(fault.param(KEYS).fix(KEYS_FIX)) } else { fault }
 }
 
@@ -274,12 +274,12 @@ fn link(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let workspace = (!of_installation).then(|| ask.workspace());
         let link = LinkRow { digest, person: row.person.id, workspace, expires_unix_ms };
         control.store.people().add_link(link, ask.workspace(), act).await.map_err(of_store)?;
-        let shown = SignInLink {
+        let view = SignInLink {
             object: "sign_in_link",
             member_id: row.person.id.to_string(),
             sign_in_link: format!("{}{path}", control.site.base_url(&ask.headers)),
             expires_at: Moment(expires_unix_ms),
         };
-        Ok(Reply::json(&shown)?.created(format!("{PATH}/{}", row.person.id)))
+        Ok(Reply::json(&view)?.created(format!("{PATH}/{}", row.person.id)))
     })
 }

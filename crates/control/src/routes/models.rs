@@ -63,12 +63,12 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             }
         }
         let catalogue = snapshot.catalogue();
-        let shown = found.into_iter().map(|(id, owned_by)| CallableModel {
+        let models = found.into_iter().map(|(id, owned_by)| CallableModel {
             modality: catalogue.model(&id).map(|model| model.modality.as_str()),
             id,
             object: "model",
             owned_by,
         });
-        Reply::json(&Page::whole(shown.collect()))
+        Reply::json(&Page::whole(models.collect()))
     })
 }

@@ -221,10 +221,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let written = control.store.nodes().create(row, act).await.map_err(of_store)?;
         control.await_published(written.version).await?;
         // Polled at once, so that its models can be called as soon as the client has this response.
-        let row = match ask.is_rehearsal {
-            true => written.row,
-            false => control.learn_node(written.row).await?,
-        };
+        let row = if ask.is_rehearsal { written.row } else { control.learn_node(written.row).await? };
         Ok(Reply::json(&show(&row))?.version(row.version).created(format!("{PATH}/{id}")))
     })
 }
@@ -291,10 +288,7 @@ async fn write(
     let written =
         control.store.nodes().replace(changed, secret, ask.if_match()?, act).await.map_err(of_store)?;
     control.await_published(written.version).await?;
-    let row = match moves && !ask.is_rehearsal {
-        true => control.learn_node(written.row).await?,
-        false => written.row,
-    };
+    let row = if moves && !ask.is_rehearsal { control.learn_node(written.row).await? } else { written.row };
     Ok(Reply::json(&show(&row))?.version(row.version))
 }
 
@@ -302,9 +296,10 @@ fn probe(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let ProbeInput { model } = ask.json()?;
         let row = load(control, &ask).await?;
-        let row = match ask.is_rehearsal {
-            true => row,
-            false => control.probe_node(ask.act(&control.world), row, model).await?,
+        let row = if ask.is_rehearsal {
+            row
+        } else {
+            control.probe_node(ask.act(&control.world), row, model).await?
         };
         Ok(Reply::json(&show(&row))?.version(row.version))
     })

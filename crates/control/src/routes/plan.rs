@@ -117,7 +117,7 @@ fn explain(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             clock.monotonic_us(),
             clock.unix_ms(),
         );
-        Reply::json(&Plan::shown(model, &environment, plan, ask.is_operator()))
+        Reply::json(&Plan::show(model, &environment, plan, ask.is_operator()))
     })
 }
 
@@ -131,8 +131,8 @@ fn dialect(word: &str) -> Result<Dialect, Box<Fault>> {
 }
 
 fn one_of(field: &'static str, word: &str, known: &[&str]) -> Box<Fault> {
-    let shown: String = word.chars().filter(|letter| !letter.is_control()).take(64).collect();
-    invalid(field, format!("\"{shown}\" is no {field}."), format!("Use one of {}.", known.join(", ")))
+    let truncated: String = word.chars().filter(|letter| !letter.is_control()).take(64).collect();
+    invalid(field, format!("\"{truncated}\" is no {field}."), format!("Use one of {}.", known.join(", ")))
 }
 
 /// What would happen.
@@ -202,7 +202,7 @@ struct PlanError {
 }
 
 impl Plan {
-    fn shown(model: &str, environment: &str, plan: Explanation, is_operator: bool) -> Self {
+    fn show(model: &str, environment: &str, plan: Explanation, is_operator: bool) -> Self {
         let attempts: Vec<_> = plan.attempts.iter().map(|one| attempt(one, is_operator)).collect();
         Self {
             object: "plan",

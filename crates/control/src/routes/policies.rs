@@ -108,12 +108,12 @@ fn show(row: &PolicyRow) -> Shown {
 }
 
 /// The writable part of a policy, in its current state.
-fn written(row: &PolicyRow) -> Result<Value, Box<Fault>> {
-    let mut shown = serde_json::to_value(show(row)).map_err(|_| Box::new(Fault::internal()))?;
-    if let Some(fields) = shown.as_object_mut() {
+fn writable(row: &PolicyRow) -> Result<Value, Box<Fault>> {
+    let mut view = serde_json::to_value(show(row)).map_err(|_| Box::new(Fault::internal()))?;
+    if let Some(fields) = view.as_object_mut() {
         ["id", "object", "created_at"].iter().for_each(|name| drop(fields.remove(*name)));
     }
-    Ok(shown)
+    Ok(view)
 }
 
 fn spec_of(control: &Control, input: Input) -> Result<PolicySpec, Box<Fault>> {
@@ -204,7 +204,7 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let row = load(control, &ask).await?;
-        let changed = ask.patched(written(&row)?)?;
+        let changed = ask.patched(writable(&row)?)?;
         write(control, &ask, changed, row).await
     })
 }

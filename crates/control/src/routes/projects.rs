@@ -88,7 +88,7 @@ fn show(control: &Control, row: &ProjectRow) -> Shown {
         name: row.name.clone(),
         environment: row.environment.clone(),
         metadata: row.metadata.clone(),
-        limits: limits::shown(control, row.workspace, &of(row)),
+        limits: limits::show(control, row.workspace, &of(row)),
         caching: CachingForm::of(row.caching),
         created_at: Moment(row.created_unix_ms),
     }
@@ -168,7 +168,7 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             control.store.projects().get(ask.workspace(), ask.id("project")?).await.map_err(of_store)?;
         let changed =
             ask.patched(json!({"name": row.name, "environment": row.environment, "metadata": row.metadata,
-                "limits": limits::shown(control, row.workspace, &of(&row)),
+                "limits": limits::show(control, row.workspace, &of(&row)),
                 "caching": CachingForm::of(row.caching)}))?;
         write(control, &ask, changed, &row).await
     })

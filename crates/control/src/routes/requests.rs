@@ -12,7 +12,7 @@ use store::{RequestFilter, RequestRow};
 
 use super::caching::{self, CachingShown, evidence};
 use super::plan::{RejectedCandidate, rejected};
-use super::usage::{FILTER, FORMAT, Spent, columns, parsed};
+use super::usage::{FILTER, FORMAT, Spent, columns, parse_param};
 use crate::access::Access;
 use crate::failure::{invalid, of_store};
 use crate::filter::{self, Of};
@@ -23,7 +23,7 @@ use crate::{Control, Reply, learned_limits, moment};
 
 pub fn routes() -> Vec<Route> {
     vec![
-        filtered(Route::new(Method::GET, "/v2/requests", Access::LOOK, list))
+        with_parameters(Route::new(Method::GET, "/v2/requests", Access::LOOK, list))
             .says("Lists settled exchanges, newest first.")
             .lists::<RequestShown>(),
         Route::new(Method::GET, "/v2/requests/{id}", Access::LOOK, get)
@@ -36,7 +36,7 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
-fn filtered(route: Route) -> Route {
+fn with_parameters(route: Route) -> Route {
     let parameters = [
         ("model", "Only this model's."),
         ("provider", "Only this provider's."),
@@ -55,7 +55,8 @@ fn filtered(route: Route) -> Route {
         FILTER,
         FORMAT,
     ];
-    let route = parameters.into_iter().fold(route, |route, (name, says)| route.query(name, says));
+    let route =
+        parameters.into_iter().fold(route, |route, (name, description)| route.query(name, description));
     route.one_of("outcome", &["completed", "failed", "client_cancelled", "interrupted", "deadline"])
 }
 
@@ -72,7 +73,7 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 }
 
 async fn filter(control: &Control, ask: &Ask) -> Result<RequestFilter, Box<domain::Fault>> {
-    let asked = filter::read(control, ask, Of::Requests).await?;
+    let parsed_filter = filter::read(control, ask, Of::Requests).await?;
     let text = |name: &str| ask.query.get(name).cloned();
     let moment_of = |name: &'static str| ask.query.get(name).map(|text| moment::read(text, name)).transpose();
     let outcome = match ask.query.get("outcome") {
@@ -88,15 +89,15 @@ async fn filter(control: &Control, ask: &Ask) -> Result<RequestFilter, Box<domai
         model: text("model"),
         provider: text("provider"),
         profile: text("profile"),
-        key: parsed(ask, "key_id")?,
-        project: parsed(ask, "project_id")?,
+        key: parse_param(ask, "key_id")?,
+        project: parse_param(ask, "project_id")?,
         environment: text("environment"),
-        status: parsed(ask, "status")?,
+        status: parse_param(ask, "status")?,
         outcome,
         tag: text("tag"),
-        since_unix_ms: filter::later(moment_of("since")?, asked.since_unix_ms),
-        until_unix_ms: filter::earlier(moment_of("until")?, asked.until_unix_ms),
-        terms: asked.terms,
+        since_unix_ms: filter::later(moment_of("since")?, parsed_filter.since_unix_ms),
+        until_unix_ms: filter::earlier(moment_of("until")?, parsed_filter.until_unix_ms),
+        terms: parsed_filter.terms,
     })
 }
 
@@ -135,7 +136,7 @@ struct RequestShown {
     unpriced: bool,
 }
 
-fn filled(text: &str) -> Option<String> {
+fn non_empty(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
@@ -156,9 +157,9 @@ fn row(row: &RequestRow, is_operator: bool) -> RequestShown {
         outcome: row.outcome.clone(),
         status: row.status,
         error_code: row.fault_code.clone(),
-        profile: filled(&row.profile),
+        profile: non_empty(&row.profile),
         principal: row.principal.map(|principal| learned_limits::principal(principal, is_operator)),
-        provider: filled(&row.provider),
+        provider: non_empty(&row.provider),
         region: row.region.clone(),
         attempts: row.attempts,
         fallback_used: row.fallback_used,
@@ -176,7 +177,7 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let record =
             control.store.records().request(ask.workspace(), ask.id("request")?).await.map_err(of_store)?;
-        Reply::json(&whole(&record, ask.is_operator()))
+        Reply::json(&show_exchange(&record, ask.is_operator()))
     })
 }
 
@@ -187,7 +188,7 @@ fn records(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let listed = control.store.records().every_record(ask.workspace(), page).await.map_err(of_store)?;
         Reply::list(
             ask.query.get("format").map(String::as_str),
-            &ask.paged(listed, |one| whole(one, ask.is_operator())),
+            &ask.paged(listed, |one| show_exchange(one, ask.is_operator())),
         )
     })
 }
@@ -354,7 +355,7 @@ struct UnitsShown {
     hosted_tool_calls: u64,
 }
 
-fn whole(record: &MeterRecord, is_operator: bool) -> Exchange {
+fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
     let named = |principal: &Principal| learned_limits::principal(*principal, is_operator);
     let timeline = &record.timeline;
     Exchange {
@@ -370,7 +371,7 @@ fn whole(record: &MeterRecord, is_operator: bool) -> Exchange {
         dialect: record.dialect.as_str(),
         stream: record.stream,
         requested_model: record.requested_model.clone(),
-        resolved_model: filled(&record.resolved_model),
+        resolved_model: non_empty(&record.resolved_model),
         outcome: record.outcome.as_str(),
         status: record.status,
         error_class: record.fault.map(domain::FaultClass::as_str),
@@ -379,7 +380,7 @@ fn whole(record: &MeterRecord, is_operator: bool) -> Exchange {
         profile: record.profile().map(domain::Profile::as_str),
         mode: record.profile().map(|profile| profile.mode().as_str()),
         principal: record.principal.as_ref().map(named),
-        provider: filled(&record.provider),
+        provider: non_empty(&record.provider),
         fallback_used: record.fallback_used,
         tag: record.tag.clone(),
         bytes_out: record.bytes_out,
@@ -394,14 +395,14 @@ fn whole(record: &MeterRecord, is_operator: bool) -> Exchange {
         },
         plan: PlanShown {
             resolution: record.plan.resolution.to_string(),
-            route_id: filled(&record.plan.route),
+            route_id: non_empty(&record.plan.route),
             candidates: record.plan.candidates.iter().map(named).collect(),
             rejected: record.plan.rejected.iter().map(|one| rejected(one, is_operator)).collect(),
             snapshot_version: record.plan.snapshot_version,
         },
         attempts: record.attempts.iter().map(|one| attempt(one, is_operator)).collect(),
-        caching: caching::shown(record),
-        metered: metered(&record.usage, &record.charge, record.profile()),
+        caching: caching::show(record),
+        metered: show_metered(&record.usage, &record.charge, record.profile()),
     }
 }
 
@@ -417,14 +418,14 @@ fn reason(reason: &Reason) -> ReasonShown {
 fn attempt(attempt: &AttemptRecord, is_operator: bool) -> AttemptShown {
     let receipt = attempt.rates.map(|rates| {
         let lines = rates.lines(&attempt.usage);
-        let shown = lines.iter().map(|line| ReceiptLine {
+        let receipt_lines = lines.iter().map(|line| ReceiptLine {
             class: line.class,
             tokens: (!line.is_unit).then_some(line.units),
             units: line.is_unit.then_some(line.units),
             price_micros_per_million: line.price.0,
             nanos: line.nanos.0,
         });
-        shown.collect()
+        receipt_lines.collect()
     });
     AttemptShown {
         number: attempt.number,
@@ -440,7 +441,7 @@ fn attempt(attempt: &AttemptRecord, is_operator: bool) -> AttemptShown {
         upstream_request_id: attempt.upstream_request_id.clone(),
         markup_bps: attempt.markup_bps,
         receipt,
-        metered: metered(&attempt.usage, &attempt.charge, Some(attempt.principal.profile())),
+        metered: show_metered(&attempt.usage, &attempt.charge, Some(attempt.principal.profile())),
     }
 }
 
@@ -462,7 +463,7 @@ const fn units(units: &Units) -> UnitsShown {
     }
 }
 
-fn metered(usage: &Usage, charge: &Charge, profile: Option<Profile>) -> Metered {
+fn show_metered(usage: &Usage, charge: &Charge, profile: Option<Profile>) -> Metered {
     Metered {
         input_tokens: usage.prompt_total(),
         output_tokens: usage.completion_total(),

@@ -202,10 +202,10 @@ async fn spec_of(control: &Control, ask: &Ask, wire: Wire) -> Result<RouteSpec, 
 }
 
 /// A field that is either absent or one fixed word.
-fn only_word(said: Option<&str>, field: &'static str, word: &str) -> Result<bool, Box<Fault>> {
-    match said {
+fn only_word(value: Option<&str>, field: &'static str, word: &str) -> Result<bool, Box<Fault>> {
+    match value {
         None => Ok(false),
-        Some(said) if said == word => Ok(true),
+        Some(value) if value == word => Ok(true),
         Some(other) => {
             let message = format!("\"{other}\" is no {field}.");
             Err(invalid(field, message, format!("Use {word}, or leave it out.")))

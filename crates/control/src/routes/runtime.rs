@@ -14,11 +14,11 @@ use crate::access::Access;
 use crate::failure::of_store;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
-use crate::runtimes::{asks_one, is_ours};
+use crate::runtimes::{is_ours, runtime_route};
 use crate::{Control, Reply};
 
 pub fn routes() -> Vec<Route> {
-    vec![asks_one(
+    vec![runtime_route(
         Route::new(Method::GET, "/v2/byoc/nodes/{id}/runtime", Access::LOOK, get)
             .says("Asks a node that is a runtime of ours how it is and what it runs.")
             .returns_value::<Shown>()
@@ -111,16 +111,14 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 }
 
 async fn look(control: &Control, row: &NodeRow) -> Result<Shown, Box<Fault>> {
-    let (health, said, counts) = tokio::join!(
+    let (health, capabilities, counts) = tokio::join!(
         control.query_runtime::<Health>(row, "health"),
         control.query_runtime::<Capabilities>(row, "capabilities"),
         control.ask_runtime(row, Method::GET, "metrics".to_owned(), None, RUNTIME_LOOK_TIME_MAX),
     );
-    let (health, said) = (health?, said?);
-    let adapters = match said.adapters {
-        true => Some(control.query_runtime(row, "adapters/status").await?),
-        false => None,
-    };
+    let (health, capabilities) = (health?, capabilities?);
+    let adapters =
+        if capabilities.adapters { Some(control.query_runtime(row, "adapters/status").await?) } else { None };
     let model =
         |one: Capability| Model { id: one.id, context_tokens: one.context_tokens, is_model: one.is_model };
     Ok(Shown {
@@ -128,12 +126,12 @@ async fn look(control: &Control, row: &NodeRow) -> Result<Shown, Box<Fault>> {
         node_id: row.id.to_string(),
         node: row.name.clone(),
         status: health.status,
-        runtime: said.runtime,
-        version: said.version,
-        topology: said.topology,
-        execution_modes: said.execution_modes,
-        is_local_only: said.runtime_local_only_strict,
-        models: said.models.into_iter().map(model).collect(),
+        runtime: capabilities.runtime,
+        version: capabilities.version,
+        topology: capabilities.topology,
+        execution_modes: capabilities.execution_modes,
+        is_local_only: capabilities.runtime_local_only_strict,
+        models: capabilities.models.into_iter().map(model).collect(),
         adapters,
         // A proxy in front of the node may block its metrics; everything else is still reported.
         requests_open: counts.ok().and_then(|page| open_requests(&page)),

@@ -128,13 +128,13 @@ impl<'a> SecretOwner<'a> {
     }
 
     /// The next secret of the same auth kind.
-    pub fn rotated(&self, control: &Control, given: Option<Value>) -> Result<SealedSecret, Box<Fault>> {
+    pub fn next_secret(&self, control: &Control, given: Option<Value>) -> Result<SealedSecret, Box<Fault>> {
         let (_, form) = hosting::secret_of(control, self.provider, Some(self.auth));
-        self.sealed(control, form, given)
+        self.seal_next(control, form, given)
     }
 
     /// The effect of a write that may change the auth kind.
-    pub fn written(
+    pub fn renew(
         &self,
         control: &Control,
         auth: Option<&str>,
@@ -146,12 +146,12 @@ impl<'a> SecretOwner<'a> {
         let is_emptied = is_of_other_kind && form == SecretForm::None;
         let secret = match given {
             None if !is_emptied => None,
-            given => Some(self.sealed(control, form, given)?),
+            given => Some(self.seal_next(control, form, given)?),
         };
         Ok(Renewal { secret, is_of_other_kind })
     }
 
-    fn sealed(
+    fn seal_next(
         &self,
         control: &Control,
         form: SecretForm,

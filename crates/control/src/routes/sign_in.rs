@@ -76,7 +76,7 @@ fn by_password(control: &Arc<Control>, ask: Ask<UnauthenticatedCaller>) -> Handl
         let counting = control.attempts.count(&control.store, &address, Some(&trier), now);
         let ((), (person, is_right)) = tokio::try_join!(counting, compare(control, email, &password))?;
         let Some(person) = person.as_ref().filter(|_| is_right) else {
-            tell_failure(control, ask.trace, person);
+            record_failure(control, ask.trace, person);
             return Err(failed());
         };
         let memberships = control.store.people().memberships(person.id).await.map_err(of_store)?;
@@ -84,8 +84,12 @@ fn by_password(control: &Arc<Control>, ask: Ask<UnauthenticatedCaller>) -> Handl
         control.attempts.forget(&control.store, &trier);
         let fresh = NewSession::of(control, &ask, person.id, false);
         let act = Act::new(&control.world, person.id.to_string(), Some(ask.trace));
-        let start =
-            control.store.sign_ins().start(fresh.row, carried(control, &ask), Some(first.workspace), act);
+        let start = control.store.sign_ins().start(
+            fresh.row,
+            session_digest(control, &ask),
+            Some(first.workspace),
+            act,
+        );
         start.await.map_err(of_store)?;
         welcome(control, &ask.headers, &fresh.token).await
     })
@@ -146,7 +150,7 @@ fn by_link(control: &Arc<Control>, ask: Ask<UnauthenticatedCaller>) -> Handled<'
             tokens::digest(&*control.vault.hasher, Kind::Link, token.expose_text().unwrap_or_default());
         let act = Act::new(&control.world, "link", Some(ask.trace));
         let redeem =
-            control.store.sign_ins().redeem(digest, redeemer, fresh.row, carried(control, &ask), act);
+            control.store.sign_ins().redeem(digest, redeemer, fresh.row, session_digest(control, &ask), act);
         match redeem.await.map_err(of_store)? {
             Redeemed::By(_) => welcome(control, &ask.headers, &fresh.token).await,
             Redeemed::SignInFirst => Err(Box::new(
@@ -237,8 +241,8 @@ pub async fn welcome(control: &Control, headers: &HeaderMap, token: &Secret) -> 
     let signed_in = live(control, text).await?.ok_or_else(failed)?;
     let acting = signed_in.memberships.first().ok_or_else(failed)?;
     let csrf_token = tokens::csrf(&*control.vault.hasher, text);
-    let shown = me::shown(&signed_in, acting, &csrf_token);
-    Ok(Reply::json(&shown)?.cookie(cookie(control, headers, text, SESSION_TIME_MAX.as_secs())))
+    let view = me::show(&signed_in, acting, &csrf_token);
+    Ok(Reply::json(&view)?.cookie(cookie(control, headers, text, SESSION_TIME_MAX.as_secs())))
 }
 
 fn cookie(control: &Control, headers: &HeaderMap, token: &str, seconds: u64) -> String {
@@ -247,7 +251,7 @@ fn cookie(control: &Control, headers: &HeaderMap, token: &str, seconds: u64) -> 
     format!("{name}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
 }
 
-fn carried(control: &Control, ask: &Ask<UnauthenticatedCaller>) -> Option<store::TokenDigest> {
+fn session_digest(control: &Control, ask: &Ask<UnauthenticatedCaller>) -> Option<store::TokenDigest> {
     let carried = ask.caller.session_token.as_ref()?.expose_text()?;
     Some(tokens::digest(&*control.vault.hasher, Kind::Session, carried))
 }
@@ -266,7 +270,7 @@ fn failed() -> Box<Fault> {
 }
 
 /// Written to the audit after the response, which would otherwise take longer for known emails.
-fn tell_failure(control: &Arc<Control>, trace: TraceId, person: Option<PersonRow>) {
+fn record_failure(control: &Arc<Control>, trace: TraceId, person: Option<PersonRow>) {
     let control = Arc::clone(control);
     tokio::spawn(async move {
         let mut workspace: Option<WorkspaceId> = None;

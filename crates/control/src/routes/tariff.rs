@@ -152,7 +152,7 @@ struct TariffsShown {
     assignments: Vec<AssignmentShown>,
 }
 
-pub fn shown(tariff: &Tariff) -> TariffShown {
+pub fn show_tariff(tariff: &Tariff) -> TariffShown {
     TariffShown {
         name: tariff.name.clone(),
         monthly_base_micros: tariff.monthly_base.0,
@@ -169,7 +169,7 @@ pub fn shown(tariff: &Tariff) -> TariffShown {
 fn show(version: &TariffVersion) -> VersionShown {
     VersionShown {
         object: "tariff",
-        tariff: shown(&version.tariff),
+        tariff: show_tariff(&version.tariff),
         effective_from: Moment(version.effective_unix_ms),
         created_at: Moment(version.created_unix_ms),
     }
@@ -206,7 +206,8 @@ fn get(control: &Arc<Control>, _: Ask) -> Handled<'_> {
         let none = Tariff { name: USUAL.to_owned(), ..Tariff::default() };
         Reply::json(&TariffsShown {
             object: "tariffs",
-            in_force: usual.map_or_else(|| InForce::Unset(shown(&none)), |usual| InForce::Set(show(usual))),
+            in_force: usual
+                .map_or_else(|| InForce::Unset(show_tariff(&none)), |usual| InForce::Set(show(usual))),
             versions: versions.iter().map(show).collect(),
             assignments: assignments.iter().map(show_assignment).collect(),
         })

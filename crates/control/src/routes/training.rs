@@ -17,7 +17,7 @@ use crate::failure::{invalid, missing};
 use crate::moment::Moment;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
-use crate::runtimes::{Away, asks_one, path_part, read};
+use crate::runtimes::{Away, path_part, read, runtime_route};
 use crate::{Control, Reply};
 
 const PATH: &str = "/v2/train/jobs";
@@ -35,7 +35,7 @@ pub fn routes() -> Vec<Route> {
             .says("Lists the training jobs of the workspace's runtimes, the latest first, and names each runtime that could not be asked.")
             .query("node", "Only those of this node, by its id or name.")
             .returns_value::<List>(),
-        asks_one(
+        runtime_route(
             Route::new(Method::POST, PATH, Access::MANAGE, begin)
                 .says("Begins a training job on a node: the conversations pass to it, and an adapter comes of them.")
                 .takes::<Order>()
@@ -45,7 +45,7 @@ pub fn routes() -> Vec<Route> {
                 .refuses(409, "adapter_exists")
                 .no_rehearsal(ON_A_NODE),
         ),
-        asks_one(
+        runtime_route(
             Route::new(Method::POST, "/v2/train/preview", Access::MANAGE, preview)
                 .says("Says what a training job would come to, and begins nothing.")
                 .takes::<Order>()
@@ -54,13 +54,13 @@ pub fn routes() -> Vec<Route> {
                 .refuses(400, "invalid_training_data")
                 .no_rehearsal("It begins nothing."),
         ),
-        asks_one(
+        runtime_route(
             Route::new(Method::GET, ONE, Access::LOOK, get)
                 .says("Shows a training job and how far it is.")
                 .query(NODE.0, NODE.1)
                 .returns_value::<Shown>(),
         ),
-        asks_one(
+        runtime_route(
             Route::new(Method::GET, "/v2/train/jobs/{id}/events", Access::LOOK, events)
                 .says("Lists what happened in a training job, from the beginning or behind an event.")
                 .query(NODE.0, NODE.1)
@@ -80,7 +80,7 @@ pub fn routes() -> Vec<Route> {
             Route::new(Method::POST, "/v2/train/jobs/{id}/resume", Access::MANAGE, resume)
                 .says("Has a training job that was paused go on where it was."),
         ),
-        asks_one(
+        runtime_route(
             Route::new(Method::GET, "/v2/train/jobs/{id}/checkpoints", Access::LOOK, checkpoints)
                 .says("Lists what is kept of a training job at the ends of its epochs, each of which is a model; the latest first.")
                 .query(NODE.0, NODE.1)
@@ -92,7 +92,7 @@ pub fn routes() -> Vec<Route> {
 /// The common description of all actions on a job.
 fn acts_on_one(route: Route) -> Route {
     let route = route.takes::<Acting>().returns_value::<Shown>();
-    asks_one(route.refuses(409, "job_is_over").no_rehearsal(AS_IT_IS))
+    runtime_route(route.refuses(409, "job_is_over").no_rehearsal(AS_IT_IS))
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -337,24 +337,24 @@ struct What {
     message: Option<String>,
 }
 
-fn show(row: &NodeRow, said: Said) -> Shown {
+fn show(row: &NodeRow, train_job: Said) -> Shown {
     let moment = |unix_s: u64| Moment(unix_s.saturating_mul(1_000));
     Shown {
-        id: said.id,
+        id: train_job.id,
         object: "train.job",
         node_id: row.id.to_string(),
         node: row.name.clone(),
-        status: said.status,
-        model: said.model,
-        adapter: said.adapter,
-        result: said.result,
-        created_at: moment(said.created_at),
-        started_at: said.started_at.map(moment),
-        ended_at: said.ended_at.map(moment),
-        settings: said.settings,
-        outlook: said.outlook,
-        progress: said.progress,
-        error: said.error,
+        status: train_job.status,
+        model: train_job.model,
+        adapter: train_job.adapter,
+        result: train_job.result,
+        created_at: moment(train_job.created_at),
+        started_at: train_job.started_at.map(moment),
+        ended_at: train_job.ended_at.map(moment),
+        settings: train_job.settings,
+        outlook: train_job.outlook,
+        progress: train_job.progress,
+        error: train_job.error,
     }
 }
 
@@ -365,8 +365,8 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let heard = control.query_each::<SaidList>(&ask, "train/jobs", &only_answers).await?;
         let away = heard.failures;
         let mut data: Vec<Shown> = Vec::new();
-        for (row, said) in heard.responses {
-            data.extend(said.data.into_iter().map(|said| show(&row, said)));
+        for (row, list) in heard.responses {
+            data.extend(list.data.into_iter().map(|train_job| show(&row, train_job)));
         }
         data.sort_by(|one, other| (other.created_at.0, &other.id).cmp(&(one.created_at.0, &one.id)));
         Reply::json(&List { object: "list", data, away })
@@ -374,7 +374,7 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 }
 
 /// Reads a job order, and which node it is for.
-async fn ordered(control: &Control, ask: &Ask) -> Result<(NodeRow, Map<String, Value>), Box<Fault>> {
+async fn read_order(control: &Control, ask: &Ask) -> Result<(NodeRow, Map<String, Value>), Box<Fault>> {
     let Order { node, data, mut settings } = ask.json()?;
     let Some(data) = data else {
         return Err(missing("data", "Send conversations, a line of JSON each, as one text."));
@@ -390,20 +390,20 @@ async fn ordered(control: &Control, ask: &Ask) -> Result<(NodeRow, Map<String, V
 
 fn begin(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        let (row, order) = ordered(control, &ask).await?;
-        let said: Said = control.command_runtime(&row, "train/sft", &Value::Object(order)).await?;
-        let detail = format!("job {}, adapter {}", said.id, said.adapter);
+        let (row, order) = read_order(control, &ask).await?;
+        let train_job: Said = control.command_runtime(&row, "train/sft", &Value::Object(order)).await?;
+        let detail = format!("job {}, adapter {}", train_job.id, train_job.adapter);
         control.note_act(&ask, &row, "train.begin", detail).await?;
-        Reply::json(&show(&row, said))
+        Reply::json(&show(&row, train_job))
     })
 }
 
 fn preview(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        let (row, mut order) = ordered(control, &ask).await?;
+        let (row, mut order) = read_order(control, &ask).await?;
         order.insert("preview".to_owned(), true.into());
-        let said: SaidPreview = control.command_runtime(&row, "train/sft", &Value::Object(order)).await?;
-        let SaidPreview { model, settings, outlook } = said;
+        let reply: SaidPreview = control.command_runtime(&row, "train/sft", &Value::Object(order)).await?;
+        let SaidPreview { model, settings, outlook } = reply;
         let (node_id, node) = (row.id.to_string(), row.name);
         Reply::json(&Preview { object: "train.preview", node_id, node, model, settings, outlook })
     })
@@ -412,9 +412,9 @@ fn preview(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let (row, id) = job(control, &ask, None).await?;
-        let said: Said = control.query_runtime(&row, format!("train/jobs/{id}")).await?;
-        learn(control, &row, said.result.as_deref()).await;
-        Reply::json(&show(&row, said))
+        let train_job: Said = control.query_runtime(&row, format!("train/jobs/{id}")).await?;
+        learn(control, &row, train_job.result.as_deref()).await;
+        Reply::json(&show(&row, train_job))
     })
 }
 
@@ -430,9 +430,9 @@ fn events(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let (row, id) = job(control, &ask, None).await?;
         let path = format!("train/jobs/{id}/events?after={after}&limit={limit}");
         let SaidEvents { data, next } = control.query_runtime(&row, path).await?;
-        let end = data.iter().rev().find(|said: &&SaidEvent| said.what.kind == "completed");
-        learn(control, &row, end.and_then(|said| said.what.model.as_deref())).await;
-        let data = data.into_iter().map(|said| Event { at: Moment(said.unix_ms), what: said.what });
+        let end = data.iter().rev().find(|event: &&SaidEvent| event.what.kind == "completed");
+        learn(control, &row, end.and_then(|event| event.what.model.as_deref())).await;
+        let data = data.into_iter().map(|event| Event { at: Moment(event.unix_ms), what: event.what });
         Reply::json(&Events { object: "list", data: data.collect(), next })
     })
 }
@@ -441,7 +441,7 @@ fn events(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 /// is polled before the response is sent.
 async fn learn(control: &Control, row: &NodeRow, made: Option<&str>) {
     let Some(made) = made.filter(|made| !row.models().iter().any(|known| known == made)) else { return };
-    if let Err(fault) = control.ask_node(row.clone()).await {
+    if let Err(fault) = control.poll_node(row.clone()).await {
         tracing::warn!(node = %row.id, made, %fault, "what a training job made is learned at the node's next turn");
     }
 }
@@ -466,30 +466,30 @@ async fn act(control: &Arc<Control>, ask: Ask, what: &'static str) -> Result<Rep
         "cancel" => (Method::DELETE, format!("train/jobs/{id}")),
         _ => (Method::POST, format!("train/jobs/{id}/{what}")),
     };
-    let said: Bytes = control.ask_runtime(&row, method, path, None, RUNTIME_ACT_TIME_MAX).await?;
-    let said: Said = read(&row, &said)?;
+    let body: Bytes = control.ask_runtime(&row, method, path, None, RUNTIME_ACT_TIME_MAX).await?;
+    let train_job: Said = read(&row, &body)?;
     let named = match what {
         "cancel" => "train.cancel",
         "pause" => "train.pause",
         _ => "train.resume",
     };
-    control.note_act(&ask, &row, named, format!("job {}", said.id)).await?;
-    Reply::json(&show(&row, said))
+    control.note_act(&ask, &row, named, format!("job {}", train_job.id)).await?;
+    Reply::json(&show(&row, train_job))
 }
 
 fn checkpoints(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let (row, id) = job(control, &ask, None).await?;
-        let said: SaidCheckpoints =
+        let list: SaidCheckpoints =
             control.query_runtime(&row, format!("train/jobs/{id}/checkpoints")).await?;
-        let one = |said: SaidCheckpoint| Checkpoint {
-            step: said.step,
-            created_at: Moment(said.created_at.saturating_mul(1_000)),
-            model: said.model,
-            loss: said.loss,
-            held_out_loss: said.held_out_loss,
+        let one = |checkpoint: SaidCheckpoint| Checkpoint {
+            step: checkpoint.step,
+            created_at: Moment(checkpoint.created_at.saturating_mul(1_000)),
+            model: checkpoint.model,
+            loss: checkpoint.loss,
+            held_out_loss: checkpoint.held_out_loss,
         };
-        Reply::json(&Checkpoints { object: "list", data: said.data.into_iter().map(one).collect() })
+        Reply::json(&Checkpoints { object: "list", data: list.data.into_iter().map(one).collect() })
     })
 }
 

@@ -49,7 +49,8 @@ fn sums(pattern: &'static str, handler: Handler) -> Route {
         FORMAT,
     ];
     let route = Route::new(Method::GET, pattern, Access::LOOK, handler);
-    let route = parameters.into_iter().fold(route, |route, (name, says)| route.query(name, says));
+    let route =
+        parameters.into_iter().fold(route, |route, (name, description)| route.query(name, description));
     route
         .one_of("window", &["24h", "7d", "30d", "month"])
         .one_of("interval", &["minute", "hour", "day"])
@@ -269,16 +270,21 @@ async fn read(control: &Control, ask: &Ask) -> Result<(UsageQuery, Vec<UsageRow>
             return Err(invalid("interval", message, "Use minute, hour or day."));
         }
     };
-    let asked = filter::read(control, ask, Of::Sums).await?;
+    let parsed_filter = filter::read(control, ask, Of::Sums).await?;
     let records = control.store.records();
-    let window = within(ask, window(ask, control.world.clock.unix_ms())?, &asked);
+    let window = within(ask, window(ask, control.world.clock.unix_ms())?, &parsed_filter);
     if interval == Some(Interval::Minute) && window.end_unix_ms - window.start_unix_ms > BY_MINUTE_MS_MAX {
         let message = "That is too long a window for minutes.";
         return Err(invalid("interval", message, "Ask for a day at most, or use hour or day."));
     }
     let window = records.covered(window).await.map_err(of_store)?;
-    let query =
-        UsageQuery { workspace: ask.workspace(), window, group_by, interval, filter: filter(ask, asked)? };
+    let query = UsageQuery {
+        workspace: ask.workspace(),
+        window,
+        group_by,
+        interval,
+        filter: filter(ask, parsed_filter)?,
+    };
     let rows = records.usage(query.clone()).await.map_err(of_store)?;
     Ok((query, rows))
 }
@@ -342,10 +348,10 @@ fn window(ask: &Ask, now_unix_ms: u64) -> Result<Window, Box<Fault>> {
 
 /// The intersection of the window and the filter's own time span, empty where they don't meet. Where no
 /// window is given, the filter's start applies.
-fn within(ask: &Ask, window: Window, asked: &ParsedFilter) -> Window {
+fn within(ask: &Ask, window: Window, parsed_filter: &ParsedFilter) -> Window {
     let is_named = ["window", "start"].iter().any(|name| ask.query.contains_key(*name));
-    let end_unix_ms = filter::earlier(Some(window.end_unix_ms), asked.until_unix_ms).unwrap_or(0);
-    let start_unix_ms = match asked.since_unix_ms {
+    let end_unix_ms = filter::earlier(Some(window.end_unix_ms), parsed_filter.until_unix_ms).unwrap_or(0);
+    let start_unix_ms = match parsed_filter.since_unix_ms {
         Some(since) if is_named => since.max(window.start_unix_ms),
         Some(since) => since,
         None => window.start_unix_ms,
@@ -364,7 +370,7 @@ fn length(window: &str) -> Result<u64, Box<Fault>> {
         .ok_or_else(|| invalid("window", format!("\"{window}\" is no window."), "Use 24h, 7d, 30d or month."))
 }
 
-fn filter(ask: &Ask, asked: ParsedFilter) -> Result<UsageFilter, Box<Fault>> {
+fn filter(ask: &Ask, parsed_filter: ParsedFilter) -> Result<UsageFilter, Box<Fault>> {
     let text = |name: &str| ask.query.get(name).cloned();
     let mode = match ask.query.get("mode") {
         None => None,
@@ -376,20 +382,20 @@ fn filter(ask: &Ask, asked: ParsedFilter) -> Result<UsageFilter, Box<Fault>> {
         ),
     };
     Ok(UsageFilter {
-        project: parsed(ask, "project_id")?,
-        key: parsed(ask, "key_id")?,
+        project: parse_param(ask, "project_id")?,
+        key: parse_param(ask, "key_id")?,
         model: text("model"),
         provider: text("provider"),
         profile: text("profile"),
         mode,
         environment: text("environment"),
         tag: text("tag"),
-        terms: asked.terms,
+        terms: parsed_filter.terms,
     })
 }
 
 /// A query parameter that holds an id.
-pub fn parsed<T: std::str::FromStr>(ask: &Ask, name: &'static str) -> Result<Option<T>, Box<Fault>> {
+pub fn parse_param<T: std::str::FromStr>(ask: &Ask, name: &'static str) -> Result<Option<T>, Box<Fault>> {
     match ask.query.get(name) {
         None => Ok(None),
         Some(text) => text.parse().map(Some).map_err(|_| {

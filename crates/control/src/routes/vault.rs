@@ -117,7 +117,7 @@ async fn state(control: &Control) -> Result<MasterState, Box<Fault>> {
     control.vault_facts().await.map(|facts| MasterState::from_meta(&facts)).map_err(of_store)
 }
 
-async fn vault_as_shown(control: &Control) -> Result<Reply, Box<Fault>> {
+async fn vault_reply(control: &Control) -> Result<Reply, Box<Fault>> {
     let state = state(control).await?;
     let target = state.next.as_ref().unwrap_or(&state.current);
     let holders = control.holders().await.map_err(of_store)?;
@@ -154,7 +154,7 @@ async fn vault_as_shown(control: &Control) -> Result<Reply, Box<Fault>> {
 }
 
 fn show_vault(control: &Arc<Control>, _: Ask) -> Handled<'_> {
-    Box::pin(vault_as_shown(control))
+    Box::pin(vault_reply(control))
 }
 
 fn rotate_master(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
@@ -169,7 +169,7 @@ fn rotate_master(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         };
         let written = control.store.rotations().begin_master(next, ask.act(&control.world)).await;
         control.await_published(written.map_err(of_store)?.version).await?;
-        vault_as_shown(control).await
+        vault_reply(control).await
     })
 }
 
@@ -204,7 +204,7 @@ fn finalize_master(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             let retired = control.store.rotations().retire_master(broken, act).await.map_err(of_store)?;
             if let Some(written) = retired {
                 control.await_published(written.version).await?;
-                return vault_as_shown(control).await;
+                return vault_reply(control).await;
             }
         }
     })
@@ -222,7 +222,7 @@ async fn begin(control: &Control, ask: &Ask, workspace: WorkspaceId) -> Result<(
     control.await_published(written.map_err(of_store)?.version).await
 }
 
-async fn key_as_shown(control: &Control, workspace: WorkspaceId) -> Result<Reply, Box<Fault>> {
+async fn key_reply(control: &Control, workspace: WorkspaceId) -> Result<Reply, Box<Fault>> {
     let keys = control.store.workspaces().wrapped_keys(workspace).await.map_err(of_store)?;
     let mut ids = keys.into_iter().rev().map(|key| key.key_id);
     let id = ids.next().ok_or_else(|| of_store(StoreError::NotFound { what: "workspace" }))?;
@@ -244,19 +244,19 @@ async fn key_as_shown(control: &Control, workspace: WorkspaceId) -> Result<Reply
 }
 
 fn show_workspace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
-    Box::pin(async move { key_as_shown(control, ask.workspace()).await })
+    Box::pin(async move { key_reply(control, ask.workspace()).await })
 }
 
 fn rotate_workspace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         begin(control, &ask, ask.workspace()).await?;
-        key_as_shown(control, ask.workspace()).await
+        key_reply(control, ask.workspace()).await
     })
 }
 
 fn rotate_accounts(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         begin(control, &ask, vault::OPERATOR).await?;
-        key_as_shown(control, vault::OPERATOR).await
+        key_reply(control, vault::OPERATOR).await
     })
 }

@@ -271,8 +271,8 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let act = ask.act(&control.world);
         let written = control.store.webhooks().create(row, act).await.map_err(of_store)?;
         control.await_published(written.version).await?;
-        let shown = WithSecret { webhook: show(&written.row), secret: text };
-        Ok(Reply::json(&shown)?.version(written.row.version).created(format!("{PATH}/{id}")))
+        let view = WithSecret { webhook: show(&written.row), secret: text };
+        Ok(Reply::json(&view)?.version(written.row.version).created(format!("{PATH}/{id}")))
     })
 }
 
@@ -368,8 +368,8 @@ fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let rotated = control.store.webhooks().rotate(row.workspace, row.id, secret, until, act);
         let written = rotated.await.map_err(of_store)?;
         control.await_published(written.version).await?;
-        let shown = WithSecret { webhook: show(&written.row), secret: text };
-        Ok(Reply::json(&shown)?.version(written.row.version))
+        let view = WithSecret { webhook: show(&written.row), secret: text };
+        Ok(Reply::json(&view)?.version(written.row.version))
     })
 }
 

@@ -83,8 +83,8 @@ fn show(control: &Control, row: &WorkspaceRow) -> Shown {
         id: row.id.to_string(),
         object: "workspace",
         name: row.name.clone(),
-        limits: limits::shown(control, row.id, &OWN),
-        end_user_limits: limits::shown(control, row.id, &LimitsOf::EveryEndUser),
+        limits: limits::show(control, row.id, &OWN),
+        end_user_limits: limits::show(control, row.id, &LimitsOf::EveryEndUser),
         caching: CachingForm::of(row.caching),
         created_at: Moment(row.created_unix_ms),
     }
@@ -109,7 +109,8 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let input: Input = ask.json()?;
         let name = checked_name(input.name, "name")?;
-        let NewWorkspace { founding, shown } = found(&control.world, &control.vault, &name, false).await?;
+        let NewWorkspace { founding, shown: view } =
+            found(&control.world, &control.vault, &name, false).await?;
         let founded = founding.workspace.id;
         // The first audit entry of the new workspace, whose members must not see which key the operator used.
         let act = match ask.caller.person() {
@@ -121,8 +122,8 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         if let Some(person) = ask.caller.person().filter(|_| !ask.is_rehearsal) {
             own(control, &ask, founded, &person.signed_in.person).await?;
         }
-        let location = format!("/v2/workspaces/{}", shown.workspace_id);
-        Ok(Reply::json(&shown)?.created(location))
+        let location = format!("/v2/workspaces/{}", view.workspace_id);
+        Ok(Reply::json(&view)?.created(location))
     })
 }
 
@@ -177,8 +178,8 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let row = control.store.workspaces().get(reachable(&ask)?).await.map_err(of_store)?;
         let input: Input = ask.patched(serde_json::json!({
-            "name": row.name, "limits": limits::shown(control, row.id, &OWN),
-            "end_user_limits": limits::shown(control, row.id, &LimitsOf::EveryEndUser),
+            "name": row.name, "limits": limits::show(control, row.id, &OWN),
+            "end_user_limits": limits::show(control, row.id, &LimitsOf::EveryEndUser),
             "caching": CachingForm::of(row.caching),
         }))?;
         limits::check(input.limits, "limits")?;

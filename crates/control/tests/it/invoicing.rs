@@ -161,14 +161,14 @@ async fn credit_pays_once_over_all_months_and_whoever_draws_again_finds_the_same
             books.store.budgets().add_credit(books.workspace, id, Nanos(amount), String::new(), act(at));
         added.await.unwrap();
     };
-    let shown = async |at: u64| {
+    let amounts = async |at: u64| {
         let invoice = draw(&books.store, month(&books, at)).await.unwrap();
         let paid = invoice.amount_of(LineKind::Credit);
         (invoice.total.plus(-paid), paid, invoice.total)
     };
     // Drafts of three months that each owe more than a dollar, without prepaid credit.
     let (september, october, november) =
-        (shown(SEPTEMBER).await, shown(OCTOBER).await, shown(NOVEMBER).await);
+        (amounts(SEPTEMBER).await, amounts(OCTOBER).await, amounts(NOVEMBER).await);
     assert!(
         [september, october, november].iter().all(|(owed, paid, _)| owed.0 > 1_000_000_000 && paid.0 == 0)
     );
@@ -186,9 +186,9 @@ async fn credit_pays_once_over_all_months_and_whoever_draws_again_finds_the_same
     let months = [SEPTEMBER, OCTOBER, NOVEMBER];
     for finalised in 0..=months.len() {
         for (at, expected) in months.into_iter().zip(expected) {
-            assert_eq!(shown(at).await, expected, "with {finalised} of them finalised");
+            assert_eq!(amounts(at).await, expected, "with {finalised} of them finalised");
         }
-        assert_eq!(shown(december).await.1, Nanos::ZERO, "nothing is left of it");
+        assert_eq!(amounts(december).await.1, Nanos::ZERO, "nothing is left of it");
         if let Some(at) = months.get(finalised) {
             assert!(close(&books, *at, december + DAY).await);
             assert!(!close(&books, *at, december + 2 * DAY).await, "once");
@@ -202,7 +202,7 @@ async fn credit_pays_once_over_all_months_and_whoever_draws_again_finds_the_same
         let found = checked(&books, at).await;
         assert!(found.is_sound(), "{found:?}");
     }
-    assert_eq!(shown(december).await.1, Nanos::ZERO, "more was taken back than is left");
+    assert_eq!(amounts(december).await.1, Nanos::ZERO, "more was taken back than is left");
     // A credit line and the total altered together: all sums fit, but the credit doesn't.
     books
         .alter(
@@ -211,8 +211,8 @@ async fn credit_pays_once_over_all_months_and_whoever_draws_again_finds_the_same
         )
         .await;
     let found = checked(&books, OCTOBER).await;
-    let told: Vec<_> = found.unsound.iter().map(|found| (found.line.as_str(), found.recomputed)).collect();
-    assert_eq!((told, found.is_sound()), (vec![("credit", -400_000_000)], false));
+    let lines: Vec<_> = found.unsound.iter().map(|found| (found.line.as_str(), found.recomputed)).collect();
+    assert_eq!((lines, found.is_sound()), (vec![("credit", -400_000_000)], false));
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ impl<'a> Head<'a> {
         Self { id, r#type: "message", role: "assistant", model }
     }
 
-    pub(super) fn started(self, usage: Report) -> MessageStart<'a> {
+    pub(super) fn message_start(self, usage: Report) -> MessageStart<'a> {
         let message = Message {
             head: self,
             content: Vec::new(),
@@ -129,13 +129,13 @@ impl<'a> Content<'a> {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Said<'a> {
+pub(super) struct ContentBlockDelta<'a> {
     r#type: &'static str,
     index: u32,
     delta: Delta<'a>,
 }
 
-impl<'a> Said<'a> {
+impl<'a> ContentBlockDelta<'a> {
     pub(super) const fn of(index: u32, delta: Delta<'a>) -> Self {
         Self { r#type: "content_block_delta", index, delta }
     }

@@ -10,7 +10,7 @@ use crate::refusal::wrong_value;
 
 /// Where a block occurs: not every kind of block is allowed everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum BlockContext {
     System,
     User,
     Assistant,
@@ -19,32 +19,41 @@ pub(super) enum Place {
 
 pub(super) fn read_blocks(
     content: &Field<'_>,
-    place: Place,
+    context: BlockContext,
     extras: &mut Vec<Extra>,
 ) -> Result<Vec<Part>, Box<Fault>> {
     let mut parts = Vec::new();
     for block in content.items()? {
-        parts.extend(read_block(block, place, extras)?);
+        parts.extend(read_block(block, context, extras)?);
     }
     Ok(parts)
 }
 
 /// Reads a block. Returns `None` for a block that the canonical form cannot represent, and records it in
 /// `extras`.
-fn read_block(block: Field<'_>, place: Place, extras: &mut Vec<Extra>) -> Result<Option<Part>, Box<Fault>> {
+fn read_block(
+    block: Field<'_>,
+    context: BlockContext,
+    extras: &mut Vec<Extra>,
+) -> Result<Option<Part>, Box<Fault>> {
     let raw = block.json();
     let mut object = block.object()?;
     let kind = object.needed_text("type", "Give each block a type, such as text or image.")?;
-    let hints: &[&str] = match (&*kind, place) {
+    let hints: &[&str] = match (&*kind, context) {
         ("text", _) => &["citations"],
-        ("image", Place::User | Place::Assistant | Place::Result) => &["transformations"],
-        ("tool_use", Place::Assistant) => &["toolset_name"],
-        ("tool_result", Place::User) => &["toolset_name"],
-        ("document" | "search_result", Place::User | Place::Assistant | Place::Result) => &[],
+        ("image", BlockContext::User | BlockContext::Assistant | BlockContext::Result) => {
+            &["transformations"]
+        }
+        ("tool_use", BlockContext::Assistant) => &["toolset_name"],
+        ("tool_result", BlockContext::User) => &["toolset_name"],
+        (
+            "document" | "search_result",
+            BlockContext::User | BlockContext::Assistant | BlockContext::Result,
+        ) => &[],
         // A cache breakpoint is not allowed on a thinking block, and a block nearby can carry it as well.
-        ("thinking" | "redacted_thinking", Place::Assistant) => &["cache_control"],
+        ("thinking" | "redacted_thinking", BlockContext::Assistant) => &["cache_control"],
         // Calls and results of Anthropic's own server tools, which only Anthropic can read.
-        (_, Place::Assistant) if kind != "tool_result" => {
+        (_, BlockContext::Assistant) if kind != "tool_result" => {
             return Ok(Some(Part::of(Content::Foreign { kind, json: raw })));
         }
         ("tool_use" | "tool_result" | "image" | "document", _) => {
@@ -57,7 +66,7 @@ fn read_block(block: Field<'_>, place: Place, extras: &mut Vec<Extra>) -> Result
         }
         // Names a tool whose loading was deferred. All tools are sent at once here, so the reference adds
         // nothing.
-        ("tool_reference", Place::Result) => {
+        ("tool_reference", BlockContext::Result) => {
             extras.push(Extra { name: object.path, affects_answer: false });
             return Ok(None);
         }
@@ -67,7 +76,7 @@ fn read_block(block: Field<'_>, place: Place, extras: &mut Vec<Extra>) -> Result
         }
     };
     let content = match &*kind {
-        "text" => read_text(&mut object, place)?,
+        "text" => read_text(&mut object, context)?,
         "image" => Content::Image { source: read_source(&mut object, extras)?, detail: None },
         "document" => read_document(&mut object, extras)?,
         "search_result" => read_search_result(&mut object, extras)?,
@@ -84,11 +93,11 @@ fn read_block(block: Field<'_>, place: Place, extras: &mut Vec<Extra>) -> Result
     Ok(Some(part))
 }
 
-fn read_text(object: &mut Object<'_>, place: Place) -> Result<Content, Box<Fault>> {
+fn read_text(object: &mut Object<'_>, context: BlockContext) -> Result<Content, Box<Fault>> {
     let text = object.needed_text("text", "Send the text.")?;
     // Elsewhere citations are dropped and reported: newer API versions reject them there.
-    let citations = match place {
-        Place::Assistant => object.items("citations")?.iter().map(Field::json).collect(),
+    let citations = match context {
+        BlockContext::Assistant => object.items("citations")?.iter().map(Field::json).collect(),
         _ => Vec::new(),
     };
     Ok(Content::Text { text, citations })
@@ -113,7 +122,7 @@ fn read_result(object: &mut Object<'_>, extras: &mut Vec<Extra>) -> Result<Conte
     let parts = match object.take("content")? {
         None => Vec::new(),
         Some(content) if content.kind == Kind::String => vec![Part::text(content.text()?)],
-        Some(content) => read_blocks(&content, Place::Result, extras)?,
+        Some(content) => read_blocks(&content, BlockContext::Result, extras)?,
     };
     let is_error = object.boolean("is_error")?.unwrap_or(false);
     Ok(Content::ToolResult(ToolResult { id, name: None, parts, is_error, is_custom: false }))
@@ -191,7 +200,7 @@ fn joined_text(content: &Field<'_>, extras: &mut Vec<Extra>) -> Result<String, B
     let mut texts = Vec::new();
     for block in content.items()? {
         let path = block.path.clone();
-        match read_block(block, Place::Result, extras)? {
+        match read_block(block, BlockContext::Result, extras)? {
             Some(Part { content: Content::Text { text, .. }, .. }) => texts.push(text),
             Some(_) => extras.push(Extra { name: path, affects_answer: true }),
             None => {}

@@ -111,11 +111,11 @@ impl Draft {
     }
 
     fn read_tier(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
-        let said = optional_tier(cursor)?;
+        let requested = optional_tier(cursor)?;
         let tier = &mut self.request.terms.tier;
-        *tier = match (*tier, said) {
-            (None | Some(Tier::Standard), said) => said.or(*tier),
-            (told, _) => told,
+        *tier = match (*tier, requested) {
+            (None | Some(Tier::Standard), requested) => requested.or(*tier),
+            (current, _) => current,
         };
         Ok(())
     }
@@ -212,15 +212,15 @@ fn read_message(cursor: &mut Cursor<'_>, index: usize, request: &mut Request) ->
             };
         }
         if kind != Kind::Array {
-            let place = format!("{path}.content");
-            request.prompt_bytes += read_content(cursor, &place, &mut request.files)?;
+            let content_path = format!("{path}.content");
+            request.prompt_bytes += read_content(cursor, &content_path, &mut request.files)?;
             return Ok(());
         }
         cursor.array(|cursor, part| {
             cursor.kind()?;
             let start = cursor.position();
-            let place = || format!("{path}.content[{part}]");
-            let block = read_block(cursor, place, &mut request.files)?;
+            let block_path = || format!("{path}.content[{part}]");
+            let block = read_block(cursor, block_path, &mut request.files)?;
             request.prompt_bytes += block.text_bytes;
             let whole = Span::new(start, cursor.position());
             if block.is_unsigned_thought {
@@ -329,8 +329,8 @@ fn inner_text(
         }
         cursor.object(|cursor, member| {
             if member.key.is("source") {
-                let place = || format!("{}.content[{part}].source.file_id", path());
-                return Ok(files::read_object(cursor, files, &place)?);
+                let source_path = || format!("{}.content[{part}].source.file_id", path());
+                return Ok(files::read_object(cursor, files, &source_path)?);
             }
             match cursor.value()? {
                 Value::String(text) if member.key.is("text") => bytes += text.decoded_len() as u64,

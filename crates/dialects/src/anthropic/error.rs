@@ -67,10 +67,10 @@ mod tests {
 
     #[test]
     fn a_prompt_that_is_too_long_is_told_in_the_words_that_agents_look_for() {
-        for (said, times) in
+        for (message, times) in
             [("the context is 8 tokens", 1), ("x: prompt is too long: 9 tokens > 8 maximum", 1)]
         {
-            let fault = Fault::new(FaultClass::ContextLength, "context_length_exceeded", said);
+            let fault = Fault::new(FaultClass::ContextLength, "context_length_exceeded", message);
             let body = error_body(&fault, TraceId::new(1, [0; 10]));
             let text = String::from_utf8_lossy(&body).into_owned();
             assert_eq!(text.matches(TOO_LONG).count(), times, "{text}");

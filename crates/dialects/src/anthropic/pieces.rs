@@ -143,7 +143,7 @@ impl<'a> Block<'a> {
                 ("type", Value::String(kind)) => block.kind = kind.decode().into_owned(),
                 ("id", Value::String(id)) => block.id = id.decode().into_owned(),
                 ("name", Value::String(name)) => block.name = name.decode().into_owned(),
-                ("text" | "thinking", Value::String(said)) => block.text = said.decode().into_owned(),
+                ("text" | "thinking", Value::String(content)) => block.text = content.decode().into_owned(),
                 ("signature" | "data", Value::String(seal)) => block.seal = seal.decode().into_owned(),
                 ("input", Value::Object(span)) => block.input = slice(text, span),
                 ("citations", Value::Array(span)) => {
@@ -176,11 +176,11 @@ pub(super) fn slice(text: &str, span: Span) -> Option<&str> {
 /// entirely.
 pub(super) fn upstream_fault(body: &[u8]) -> StreamFault {
     let is_error = find_member(body, "error").is_ok_and(|found| found.is_some());
-    if is_error { told_fault(body) } else { StreamFault::Broken("not_a_message") }
+    if is_error { error_fault(body) } else { StreamFault::Broken("not_a_message") }
 }
 
 /// The error that the upstream reported.
-pub(super) fn told_fault(body: &[u8]) -> StreamFault {
+pub(super) fn error_fault(body: &[u8]) -> StreamFault {
     let mut report = read_error(body);
     if let Ok(Some(span)) = find_member(body, "request_id")
         && let Ok(id) = serde_json::from_slice::<String>(span.of(body))

@@ -3,7 +3,7 @@
 use domain::Fault;
 use domain::prompt::{Content, Extra, Instruction, Part, Prompt, Role, ServiceTier};
 
-use super::blocks::{Place, read_blocks};
+use super::blocks::{BlockContext, read_blocks};
 use super::settings;
 use crate::json::Kind;
 use crate::object::{Field, Object};
@@ -53,7 +53,7 @@ pub(crate) fn read_prompt(body: &[u8]) -> Result<Prompt, Box<Fault>> {
 }
 
 fn read_instructions(system: &Field<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
-    let parts = read_content(system, Place::System, &mut prompt.extras)?;
+    let parts = read_content(system, BlockContext::System, &mut prompt.extras)?;
     prompt.instructions.extend(parts.into_iter().filter_map(instruction));
     Ok(())
 }
@@ -66,10 +66,14 @@ fn instruction(part: Part) -> Option<Instruction> {
     }
 }
 
-fn read_content(content: &Field<'_>, place: Place, extras: &mut Vec<Extra>) -> Result<Vec<Part>, Box<Fault>> {
+fn read_content(
+    content: &Field<'_>,
+    context: BlockContext,
+    extras: &mut Vec<Extra>,
+) -> Result<Vec<Part>, Box<Fault>> {
     match content.kind {
         Kind::String => Ok(vec![Part::text(content.text()?)]),
-        _ => read_blocks(content, place, extras),
+        _ => read_blocks(content, context, extras),
     }
 }
 
@@ -79,17 +83,17 @@ fn read_message(message: Field<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault
     let content = message.need("content", "Give each message a content: a string, or an array of blocks.")?;
     match &*role.text()? {
         "user" => {
-            let parts = read_content(&content, Place::User, &mut prompt.extras)?;
+            let parts = read_content(&content, BlockContext::User, &mut prompt.extras)?;
             prompt.push_user(parts);
         }
         "assistant" => {
-            let parts = read_content(&content, Place::Assistant, &mut prompt.extras)?;
+            let parts = read_content(&content, BlockContext::Assistant, &mut prompt.extras)?;
             prompt.push_turn(Role::Assistant, parts);
         }
         // A system message before the first turn joins the top-level system prompt.
         "system" if prompt.turns.is_empty() => read_instructions(&content, prompt)?,
         "system" => {
-            let parts = read_content(&content, Place::System, &mut prompt.extras)?;
+            let parts = read_content(&content, BlockContext::System, &mut prompt.extras)?;
             prompt.push_turn(Role::System, parts);
         }
         _ => return Err(role.unknown("user, assistant and system")),

@@ -4,7 +4,7 @@ use domain::limits::{ANSWER_BYTES_MAX, ASSEMBLED_CALLS_MAX};
 use domain::prompt::Json;
 use domain::{Event, Finish, PartKind, Reason, Usage};
 
-use super::pieces::{Block, EventParts, Message, Stop, slice, told_fault, upstream_fault};
+use super::pieces::{Block, EventParts, Message, Stop, error_fault, slice, upstream_fault};
 use super::usage::UsageCounters;
 use crate::answer::{ReadAnswer, StreamFault};
 use crate::json::{Cursor, JsonError, Kind, Value, find_member};
@@ -21,7 +21,7 @@ pub(crate) struct Reader {
     has_content: bool,
     usage: UsageCounters,
     /// The last usage report that was emitted.
-    told: Option<Usage>,
+    last_usage: Option<Usage>,
     /// Bytes buffered for blocks that are emitted complete.
     held: usize,
     finished: bool,
@@ -103,14 +103,14 @@ impl ReadAnswer for Reader {
 impl Reader {
     fn take(&mut self, event: &EventParts<'_>, text: &str, out: &mut Vec<Event>) -> Result<(), StreamFault> {
         match &*event.kind {
-            "error" => return Err(told_fault(text.as_bytes())),
+            "error" => return Err(error_fault(text.as_bytes())),
             // After the response has ended, only its usage can change.
             "content_block_start" | "content_block_delta" if self.finished => {}
             "message_start" => {
                 let message = event.message.map(Message::of).transpose()?.unwrap_or_default();
                 self.start(&message, out);
                 self.read_usage(message.usage)?;
-                self.tell_usage(out);
+                self.push_usage(out);
             }
             "content_block_start" => {
                 let mut block = Block::default();
@@ -151,11 +151,11 @@ impl Reader {
         usage.map_or(Ok(()), |usage| self.usage.read(&mut Cursor::new(usage.as_bytes())?))
     }
 
-    fn tell_usage(&mut self, out: &mut Vec<Event>) {
+    fn push_usage(&mut self, out: &mut Vec<Event>) {
         let may_be_zero = self.finished && !self.has_content;
-        let usage = self.usage.usage(may_be_zero).filter(|usage| self.told != Some(*usage));
+        let usage = self.usage.usage(may_be_zero).filter(|usage| self.last_usage != Some(*usage));
         if usage.is_some() {
-            self.told = usage;
+            self.last_usage = usage;
         }
         out.extend(usage.map(Event::Usage));
     }
@@ -183,13 +183,13 @@ impl Reader {
         let is_call = matches!(kind, PartKind::Call { .. });
         let part = self.begin_part(kind, out);
         if !block.text.is_empty() && !is_call {
-            self.tell(part, block.text.clone(), out);
+            self.push_delta(part, block.text.clone(), out);
         }
         if !block.seal.is_empty() && !is_call {
             out.push(Event::Signature { choice: 0, part, value: block.seal.clone() });
         }
-        let told = block.citations.iter().cloned();
-        out.extend(told.map(|json| Event::Citation { choice: 0, part, json }));
+        let citations = block.citations.iter().cloned();
+        out.extend(citations.map(|json| Event::Citation { choice: 0, part, json }));
         let state = if is_call {
             let input = block.input.filter(|input| !is_empty_object(input)).map(str::to_owned);
             State::Call { part, input, has_delta: false }
@@ -212,21 +212,21 @@ impl Reader {
         part
     }
 
-    fn tell(&mut self, part: u32, text: String, out: &mut Vec<Event>) {
+    fn push_delta(&mut self, part: u32, text: String, out: &mut Vec<Event>) {
         self.has_content = true;
         out.push(Event::Delta { choice: 0, part, text });
     }
 
     fn delta(&mut self, index: u64, delta: &str, out: &mut Vec<Event>) -> Result<(), StreamFault> {
         let mut kind = String::new();
-        let mut said = None;
+        let mut payload = None;
         let mut citation = None;
         Cursor::new(delta.as_bytes())?.object(|cursor, member| {
             let name = member.key.decode();
             match (&*name, cursor.value()?) {
                 ("type", Value::String(text)) => kind = text.decode().into_owned(),
                 ("text" | "thinking" | "partial_json" | "signature", Value::String(text)) => {
-                    said = Some(text.decode().into_owned());
+                    payload = Some(text.decode().into_owned());
                 }
                 ("citation", Value::Object(span)) => citation = slice(delta, span),
                 _ => {}
@@ -240,13 +240,13 @@ impl Reader {
         match (&mut open.state, &*kind) {
             (State::Part(part), "text_delta" | "thinking_delta") => {
                 let part = *part;
-                if let Some(text) = said.filter(|text| !text.is_empty()) {
-                    self.tell(part, text, out);
+                if let Some(text) = payload.filter(|text| !text.is_empty()) {
+                    self.push_delta(part, text, out);
                 }
             }
             (State::Part(part), "signature_delta") => {
                 let part = *part;
-                out.extend(said.map(|value| Event::Signature { choice: 0, part, value }));
+                out.extend(payload.map(|value| Event::Signature { choice: 0, part, value }));
             }
             (State::Part(part), "citations_delta") => {
                 let part = *part;
@@ -254,14 +254,14 @@ impl Reader {
                 out.extend(json.map(|json| Event::Citation { choice: 0, part, json }));
             }
             (State::Call { part, has_delta, .. }, "input_json_delta") => {
-                if let Some(text) = said.filter(|text| !text.is_empty()) {
+                if let Some(text) = payload.filter(|text| !text.is_empty()) {
                     *has_delta = true;
                     let part = *part;
-                    self.tell(part, text, out);
+                    self.push_delta(part, text, out);
                 }
             }
             (State::Foreign { input, .. }, "input_json_delta") => {
-                let more = said.unwrap_or_default();
+                let more = payload.unwrap_or_default();
                 self.held += more.len();
                 input.push_str(&more);
                 if self.held > ANSWER_BYTES_MAX {
@@ -298,7 +298,7 @@ impl Reader {
                 State::Part(part) => out.push(Event::End { choice: 0, part }),
                 State::Call { part, input, has_delta } => {
                     if !has_delta {
-                        self.tell(part, input.unwrap_or_else(|| "{}".to_owned()), out);
+                        self.push_delta(part, input.unwrap_or_else(|| "{}".to_owned()), out);
                     }
                     out.push(Event::End { choice: 0, part });
                 }
@@ -324,7 +324,7 @@ impl Reader {
         if stop.reason.is_some() {
             self.stop(&stop, out);
         }
-        self.tell_usage(out);
+        self.push_usage(out);
         Ok(())
     }
 
@@ -359,7 +359,7 @@ impl Reader {
         if !self.finished {
             self.stop(&Stop::default(), out);
         }
-        self.tell_usage(out);
+        self.push_usage(out);
         self.done = true;
         out.push(Event::Done);
     }

@@ -103,9 +103,9 @@ pub(crate) fn read_thinking(whole: &mut Object<'_>, prompt: &mut Prompt) -> Resu
     }
     // Whether thinking is shown by default depends on the Anthropic model, and here another vendor's model
     // answers. So a client that pays for thinking gets to see it unless it opts out.
-    let unasked = (kind_text != "disabled").then_some(ThinkingVisibility::Unasked);
+    let default = (kind_text != "disabled").then_some(ThinkingVisibility::Unasked);
     prompt.reasoning.visibility = match thinking.take("display")? {
-        None => unasked,
+        None => default,
         Some(display) => match &*display.text()? {
             "summarized" => Some(ThinkingVisibility::Summary),
             "omitted" => Some(ThinkingVisibility::Nothing),
@@ -113,7 +113,7 @@ pub(crate) fn read_thinking(whole: &mut Object<'_>, prompt: &mut Prompt) -> Resu
             // itself.
             _ => {
                 prompt.extras.push(Extra { name: display.path, affects_answer: false });
-                unasked
+                default
             }
         },
     };

@@ -14,13 +14,13 @@ const BUDGET_MIN: u64 = 1024;
 pub(crate) struct Plan {
     mode: Mode,
     effort: Option<Effort>,
-    shows: Option<ThinkingVisibility>,
+    visibility: Option<ThinkingVisibility>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Mode {
     #[default]
-    Unsaid,
+    Unset,
     Disabled,
     Adaptive,
     Budget(u64),
@@ -29,22 +29,24 @@ enum Mode {
 /// Chooses the thinking mode. `own` is the dialect whose signatures are valid at the upstream.
 pub(crate) fn plan(prompt: &Prompt, abilities: &Abilities, own: Grammar, losses: &mut DroppedFields) -> Plan {
     let reasoning = &prompt.reasoning;
-    let mut plan = Plan { mode: Mode::Unsaid, effort: None, shows: reasoning.visibility };
+    let mut plan = Plan { mode: Mode::Unset, effort: None, visibility: reasoning.visibility };
     let is_off = reasoning.effort == Some(Effort::None) || reasoning.budget_tokens == Some(0);
-    let says = reasoning.effort.is_some() || reasoning.budget_tokens.is_some() || reasoning.is_adaptive;
+    let is_requested =
+        reasoning.effort.is_some() || reasoning.budget_tokens.is_some() || reasoning.is_adaptive;
     let wants_to_see =
         matches!(reasoning.visibility, Some(ThinkingVisibility::Summary | ThinkingVisibility::Full));
     if abilities.thinking == Ability::Never || is_off {
-        if !is_off && says {
+        if !is_off && is_requested {
             losses.drop_feature(Feature::Reasoning);
         }
         if !is_off && wants_to_see {
             losses.drop_feature(Feature::ShownReasoning);
         }
-        plan.mode = if says && abilities.thinking != Ability::Never { Mode::Disabled } else { Mode::Unsaid };
+        plan.mode =
+            if is_requested && abilities.thinking != Ability::Never { Mode::Disabled } else { Mode::Unset };
         return plan;
     }
-    if !says {
+    if !is_requested {
         // A request to see thinking does not enable it.
         if wants_to_see {
             losses.drop_feature(Feature::ShownReasoning);
@@ -55,7 +57,7 @@ pub(crate) fn plan(prompt: &Prompt, abilities: &Abilities, own: Grammar, losses:
     // Anthropic rejects thinking together with a forced tool choice, but accepts an effort.
     if is_forced(prompt) {
         losses.drop_feature(Feature::Reasoning);
-        plan.mode = Mode::Unsaid;
+        plan.mode = Mode::Unset;
     } else if matches!(plan.mode, Mode::Budget(_)) && is_in_unsigned_tool_loop(prompt, own) {
         losses.drop_feature(Feature::Reasoning);
         plan = Plan::default();
@@ -121,21 +123,21 @@ impl Plan {
         tokens_max: u64,
         losses: &mut DroppedFields,
     ) -> (Option<Thinking>, Option<&'static str>) {
-        let display = self.shows.and_then(|shows| match shows {
+        let display = self.visibility.and_then(|visibility| match visibility {
             ThinkingVisibility::Nothing => Some("omitted"),
             ThinkingVisibility::Summary | ThinkingVisibility::Full => Some("summarized"),
             ThinkingVisibility::Unasked => None,
         });
-        let said = |r#type, budget_tokens| Some(Thinking { r#type, budget_tokens, display });
+        let build = |r#type, budget_tokens| Some(Thinking { r#type, budget_tokens, display });
         let thinking = match self.mode {
-            Mode::Unsaid => None,
+            Mode::Unset => None,
             Mode::Disabled => Some(Thinking { r#type: "disabled", budget_tokens: None, display: None }),
-            Mode::Adaptive => said("adaptive", None),
+            Mode::Adaptive => build("adaptive", None),
             Mode::Budget(_) if tokens_max <= BUDGET_MIN => {
                 losses.drop_feature(Feature::Reasoning);
                 return (None, None);
             }
-            Mode::Budget(budget) => said("enabled", Some(budget.clamp(BUDGET_MIN, tokens_max - 1))),
+            Mode::Budget(budget) => build("enabled", Some(budget.clamp(BUDGET_MIN, tokens_max - 1))),
         };
         let effort = self.effort.map(|effort| match effort {
             Effort::None | Effort::Minimal => Effort::Low.as_str(),

@@ -9,9 +9,9 @@ use crate::calls::{FIRST_WORDS, JSON_ALONE, pair};
 use crate::losses::DroppedFields;
 
 pub(super) fn write_instructions(prompt: &Prompt) -> Vec<Block<'_>> {
-    let said = prompt.instructions.iter().filter(|instruction| !instruction.text.trim().is_empty());
+    let instructions = prompt.instructions.iter().filter(|instruction| !instruction.text.trim().is_empty());
     let mut blocks: Vec<Block<'_>> =
-        said.map(|Instruction { text, cache, .. }| text_block(text, cache.map(Mark::of))).collect();
+        instructions.map(|Instruction { text, cache, .. }| text_block(text, cache.map(Mark::of))).collect();
     if prompt.output.format == Some(OutputFormat::JsonObject) {
         blocks.push(text_block(JSON_ALONE, None));
     }
@@ -27,7 +27,7 @@ pub(super) fn write_turns<'a>(
     // The last message holds tool results, so the next user content is appended to it.
     let mut is_open = false;
     for (index, turn) in prompt.turns.iter().enumerate() {
-        let mut scribe = BlockWriter { losses, turn: index, role: turn.role };
+        let mut writer = BlockWriter { losses, turn: index, role: turn.role };
         let (role, is_joined) = match turn.role {
             // Tool results are written right after their calls.
             Role::Tool => continue,
@@ -35,7 +35,7 @@ pub(super) fn write_turns<'a>(
             Role::Assistant => ("assistant", false),
             Role::System | Role::Developer => ("system", false),
         };
-        let mut content = scribe.blocks(&turn.parts)?;
+        let mut content = writer.blocks(&turn.parts)?;
         is_open = false;
         match messages.last_mut().filter(|_| is_joined) {
             Some(last) => last.content.append(&mut content),
@@ -43,8 +43,8 @@ pub(super) fn write_turns<'a>(
             None => messages.push(Message { role, content }),
         }
         if let Some(results) = answered.remove(&index) {
-            scribe.role = Role::Tool;
-            let content = scribe.results(&results)?;
+            writer.role = Role::Tool;
+            let content = writer.results(&results)?;
             messages.push(Message { role: "user", content });
             is_open = true;
         }

@@ -241,10 +241,10 @@ mod tests {
         ];
         assert_eq!(found, expected, "{reports:?}");
         // The usage written for a client reads back as the same.
-        let told = serde_json::to_string(&Report::of(&usage)).unwrap();
+        let json = serde_json::to_string(&Report::of(&usage)).unwrap();
         let mut again = UsageCounters::default();
-        again.read(&mut Cursor::new(told.as_bytes()).unwrap()).unwrap();
-        assert_eq!(again.usage(true), Some(usage), "{told}");
+        again.read(&mut Cursor::new(json.as_bytes()).unwrap()).unwrap();
+        assert_eq!(again.usage(true), Some(usage), "{json}");
     }
 
     #[test]

@@ -13,8 +13,8 @@ pub(super) fn write(wish: &AnswerOptions, events: Vec<Event>) -> Vec<u8> {
     let (mut head, mut finish, mut usage) = ((None, None), Finish::of(Reason::Stop), Usage::default());
     let (blocks, shape) = gather(events, |event| match event {
         Event::Start { id, model, .. } => head = (id, model),
-        Event::Finish { choice: 0, finish: told } => finish = told,
-        Event::Usage(told) => usage = told,
+        Event::Finish { choice: 0, finish: reported } => finish = reported,
+        Event::Usage(reported) => usage = reported,
         _ => {}
     });
     let mut content = Vec::with_capacity(blocks.len());

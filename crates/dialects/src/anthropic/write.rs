@@ -24,16 +24,16 @@ pub(crate) const THINKING_TOP_P_MIN: f64 = 0.95;
 /// don't pair up.
 pub(crate) fn write_prompt(
     prompt: &Prompt,
-    listener: &TargetModel<'_>,
+    target: &TargetModel<'_>,
     losses: &mut DroppedFields,
 ) -> Result<Vec<u8>, Box<Fault>> {
     let (tools, names) = write_tools(prompt, losses)?;
     let tool_choice = write_choice(prompt, &names, losses);
-    let plan = thinking::plan(prompt, &listener.abilities, Grammar::Anthropic, losses);
-    let max_tokens = tokens_max(prompt, listener, &plan);
+    let plan = thinking::plan(prompt, &target.abilities, Grammar::Anthropic, losses);
+    let max_tokens = tokens_max(prompt, target, &plan);
     let (thinking, effort) = plan.within(max_tokens, losses);
     let mut body = Body {
-        model: listener.model,
+        model: target.model,
         max_tokens,
         system: write_instructions(prompt),
         messages: write_turns(prompt, losses)?,
@@ -49,15 +49,15 @@ pub(crate) fn write_prompt(
     };
     let thinks = thinking.as_ref().is_some_and(|thinking| thinking.r#type != "disabled");
     body.thinking = thinking;
-    write_sampling(&mut body, &prompt.sampling, thinks, listener.abilities.refuses_sampling, losses);
+    write_sampling(&mut body, &prompt.sampling, thinks, target.abilities.refuses_sampling, losses);
     marks::keep_rules(&mut body, losses);
     lose_rest(prompt, losses);
     serde_json::to_vec(&body).map_err(|_| Box::new(Fault::internal()))
 }
 
-fn tokens_max(prompt: &Prompt, listener: &TargetModel<'_>, plan: &Plan) -> u64 {
-    let most = listener.abilities.output_tokens_max;
-    listener.tokens_max(prompt).or(most).unwrap_or_else(|| TOKENS_MAX.saturating_add(plan.budget()))
+fn tokens_max(prompt: &Prompt, target: &TargetModel<'_>, plan: &Plan) -> u64 {
+    let most = target.abilities.output_tokens_max;
+    target.tokens_max(prompt).or(most).unwrap_or_else(|| TOKENS_MAX.saturating_add(plan.budget()))
 }
 
 fn write_stop<'a>(sampling: &'a Sampling, losses: &mut DroppedFields) -> Vec<&'a str> {
@@ -122,7 +122,7 @@ fn write_format<'a>(output: &'a Output, losses: &mut DroppedFields) -> Option<Fo
         }
         OutputFormat::JsonSchema { description, schema, .. } => {
             let schema = match description {
-                Some(description) => described(schema, description),
+                Some(description) => with_description(schema, description),
                 None => Cow::Borrowed(schema.as_str()),
             };
             Some(Format { r#type: "json_schema", schema: RawCow(schema) })
@@ -131,7 +131,7 @@ fn write_format<'a>(output: &'a Output, losses: &mut DroppedFields) -> Option<Fo
 }
 
 /// Anthropic has no field for the format's description, so it goes into the schema.
-fn described<'a>(schema: &'a Json, description: &str) -> Cow<'a, str> {
+fn with_description<'a>(schema: &'a Json, description: &str) -> Cow<'a, str> {
     let quoted = serde_json::to_string(description).unwrap_or_default();
     with_member(schema.as_str(), "description", &quoted)
 }

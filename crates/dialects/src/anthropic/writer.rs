@@ -4,7 +4,8 @@ use domain::{Event, Fault, Finish, PartKind, Reason, TraceId, Usage};
 use serde::Serialize;
 
 use super::answer::{
-    Content, Delta, Head, MessageDelta, Said, StopDetails, Stopped, error_event, frame, stop_reason,
+    Content, ContentBlockDelta, Delta, Head, MessageDelta, StopDetails, Stopped, error_event, frame,
+    stop_reason,
 };
 use super::error_body;
 use super::usage::Report;
@@ -75,7 +76,7 @@ impl WriteAnswer for Writer {
         match event {
             Event::Start { id, model, .. } => {
                 let head = Head::of(id.as_deref(), model.as_deref(), &self.wish);
-                frame("message_start", &head.started(Report::of(&self.usage.unwrap_or_default())), out);
+                frame("message_start", &head.message_start(Report::of(&self.usage.unwrap_or_default())), out);
                 out.extend_from_slice(ping(domain::Grammar::Anthropic));
             }
             Event::Finish { choice: 0, finish } => self.finish = Some(finish),
@@ -110,7 +111,7 @@ fn write_block(block: &mut Block, next: &mut u32, wish: &AnswerOptions, out: &mu
     let Some(index) = block.number else { return };
     write_text(block, index, out);
     for json in block.citations.drain(..).filter(|_| wish.is_same_dialect) {
-        frame("content_block_delta", &Said::of(index, Delta::citation(&json)), out);
+        frame("content_block_delta", &ContentBlockDelta::of(index, Delta::citation(&json)), out);
     }
     if !block.ended {
         return;
@@ -118,7 +119,11 @@ fn write_block(block: &mut Block, next: &mut u32, wish: &AnswerOptions, out: &mu
     if let (PartKind::Thought { .. }, Some(seal)) =
         (&block.kind, block.seal.take().filter(|_| wish.is_same_dialect))
     {
-        frame("content_block_delta", &Said::of(index, Delta::Signature { signature: &seal }), out);
+        frame(
+            "content_block_delta",
+            &ContentBlockDelta::of(index, Delta::Signature { signature: &seal }),
+            out,
+        );
     }
     frame("content_block_stop", &Ended { r#type: "content_block_stop", index }, out);
 }
@@ -140,17 +145,17 @@ fn write_text(block: &mut Block, index: u32, out: &mut Vec<u8>) {
         }
         PartKind::Redacted | PartKind::Foreign { .. } => return,
     };
-    frame("content_block_delta", &Said::of(index, delta), out);
+    frame("content_block_delta", &ContentBlockDelta::of(index, delta), out);
 }
 
 /// The content that the block starts with, or `None` until it has some that this dialect can show.
 fn content_of<'a>(block: &'a Block, wish: &AnswerOptions, number: u32) -> Option<Content<'a>> {
-    let is_said = !block.text.is_empty() || (wish.is_same_dialect && !block.citations.is_empty());
+    let has_content = !block.text.is_empty() || (wish.is_same_dialect && !block.citations.is_empty());
     match &block.kind {
-        PartKind::Text | PartKind::Refusal => is_said.then_some(Content::text("")),
+        PartKind::Text | PartKind::Refusal => has_content.then_some(Content::text("")),
         PartKind::Thought { .. } => {
             let is_sealed = block.ended && wish.is_same_dialect && block.seal.is_some();
-            (is_said || is_sealed).then_some(Content::thinking("", ""))
+            (has_content || is_sealed).then_some(Content::thinking("", ""))
         }
         PartKind::Redacted => {
             let seal = block.seal.as_deref().filter(|_| block.ended && wish.is_same_dialect)?;

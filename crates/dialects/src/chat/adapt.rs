@@ -153,7 +153,7 @@ impl<'a, 'b> Suiting<'a, 'b> {
             "max_tokens" if lacks(ServerFeature::MaxCompletionTokens) && self.has_newer_length => Fate::Goes,
             "max_completion_tokens" if lacks(ServerFeature::MaxCompletionTokens) => self.older_length(key),
             "stream_options" if lacks(ServerFeature::StreamOptions) => self.stream_options(&value),
-            "tool_choice" if lacks(ServerFeature::ForcedCall) && says(&value, "required") => {
+            "tool_choice" if lacks(ServerFeature::ForcedCall) && is_word(&value, "required") => {
                 self.lose(Feature::ForcedCall)
             }
             "parallel_tool_calls" if lacks(ServerFeature::ParallelToolCalls) => {
@@ -174,7 +174,7 @@ impl<'a, 'b> Suiting<'a, 'b> {
             }
             _ => match self.taste.own_name(name) {
                 Some(own) => self.own_name(key, own)?,
-                None => self.known(&value, name, self.taste.fields, name),
+                None => self.filter_field(&value, name, self.taste.fields, name),
             },
         };
         Ok(fate)
@@ -236,15 +236,15 @@ impl<'a, 'b> Suiting<'a, 'b> {
     }
 
     /// A strict server is sent no field that it may not know. Dropping an empty value is not a loss.
-    fn known(&mut self, value: &Value<'_>, name: &str, fields: &[&str], place: &str) -> Fate {
+    fn filter_field(&mut self, value: &Value<'_>, name: &str, fields: &[&str], path: &str) -> Fate {
         if !self.quirks.lacks(ServerFeature::UnknownFields) || fields.contains(&name) {
             return Fate::Stays;
         }
         if value.is_something(self.body) {
             let named = |name| Feature::named(Grammar::Chat, name);
-            match named(place).or_else(|| named(name)) {
+            match named(path).or_else(|| named(name)) {
                 Some(feature) => self.losses.drop_feature(feature),
-                None => self.losses.drop_unknown(place, is_meaning(name)),
+                None => self.losses.drop_unknown(path, is_meaning(name)),
             }
         }
         Fate::Goes
@@ -272,8 +272,8 @@ impl<'a, 'b> Suiting<'a, 'b> {
         name: &str,
     ) -> Result<Fate, JsonError> {
         let value = cursor.value()?;
-        let place = if name == "strict" { "tools.function.strict" } else { name };
-        Ok(self.known(&value, name, self.taste.function_fields, place))
+        let path = if name == "strict" { "tools.function.strict" } else { name };
+        Ok(self.filter_field(&value, name, self.taste.function_fields, path))
     }
 
     fn message(&mut self, cursor: &mut Cursor<'a>) -> Result<(), JsonError> {
@@ -310,8 +310,8 @@ impl<'a, 'b> Suiting<'a, 'b> {
                 self.call_ids(*span)?;
             }
             _ => {
-                let place = format!("messages.{name}");
-                return Ok(self.known(&value, name, self.taste.message_fields, &place));
+                let path = format!("messages.{name}");
+                return Ok(self.filter_field(&value, name, self.taste.message_fields, &path));
             }
         }
         Ok(Fate::Stays)
@@ -336,11 +336,11 @@ impl<'a, 'b> Suiting<'a, 'b> {
 
     /// Rewrites an id to what the server accepts; `offset` is the start of the bytes that its span refers to.
     fn call_id(&mut self, id: &Text<'_>, offset: usize) {
-        let said = id.decode();
-        let told = self.taste.call_id(&said);
-        if told != said {
+        let decoded = id.decode();
+        let mapped = self.taste.call_id(&decoded);
+        if mapped != decoded {
             let span = Span::new(id.span.start + offset, id.span.end + offset);
-            self.edits.push(Edit { span, text: Cow::Owned(format!("\"{told}\"")) });
+            self.edits.push(Edit { span, text: Cow::Owned(format!("\"{mapped}\"")) });
         }
     }
 
@@ -349,7 +349,7 @@ impl<'a, 'b> Suiting<'a, 'b> {
         let mut text = String::from("\"");
         let mut marked = None;
         let mut is_text = true;
-        Cursor::new(array.of(self.body))?.array(|cursor, place| {
+        Cursor::new(array.of(self.body))?.array(|cursor, index| {
             let mut found = None;
             if cursor.kind()? != Kind::Object {
                 is_text = false;
@@ -358,13 +358,13 @@ impl<'a, 'b> Suiting<'a, 'b> {
             cursor.object(|cursor, member| {
                 match (&*member.key.decode(), cursor.value()?) {
                     ("text", Value::String(part)) => found = Some(part.written()),
-                    ("type", value) => is_text &= says(&value, "text"),
+                    ("type", value) => is_text &= is_word(&value, "text"),
                     _ => marked = Some(member.key.decode().into_owned()),
                 }
                 Ok::<(), JsonError>(())
             })?;
             is_text &= found.is_some();
-            if place > 0 {
+            if index > 0 {
                 text.push_str("\\n");
             }
             text.push_str(found.unwrap_or_default());
@@ -399,7 +399,7 @@ impl<'a, 'b> Suiting<'a, 'b> {
     }
 }
 
-fn says(value: &Value<'_>, word: &str) -> bool {
+fn is_word(value: &Value<'_>, word: &str) -> bool {
     matches!(value, Value::String(text) if text.is(word))
 }
 
@@ -414,7 +414,7 @@ mod tests {
         lacking.iter().copied().fold(MissingFeatures::default(), MissingFeatures::lacking)
     }
 
-    fn sent(body: &str, lacking: &[ServerFeature]) -> (String, DroppedFields) {
+    fn send_to(body: &str, lacking: &[ServerFeature]) -> (String, DroppedFields) {
         let body = Bytes::copy_from_slice(body.as_bytes());
         let mut losses = DroppedFields::of_server(Grammar::Chat);
         let out = suited(&body, quirks(lacking), &SupportedFields::COMMON, &mut losses).unwrap().concat();
@@ -422,7 +422,7 @@ mod tests {
     }
 
     fn check(lacking: &[ServerFeature], body: &str, expected: &str, dropped: &[&str]) {
-        let (sent, losses) = sent(body, lacking);
+        let (sent, losses) = send_to(body, lacking);
         assert_eq!(sent, expected);
         assert_eq!(losses.finish(false).unwrap(), dropped, "{body}");
     }
@@ -483,7 +483,7 @@ mod tests {
             (ServerFeature::UnknownFields, r#"{"n":1,"surprise":1}"#, "surprise"),
         ];
         for (lacking, body, name) in cases {
-            let (sent, losses) = sent(body, &[lacking]);
+            let (sent, losses) = send_to(body, &[lacking]);
             assert_eq!(sent, r#"{"n":1}"#);
             let fault = losses.clone().finish(false).unwrap_err();
             assert_eq!((fault.param.as_deref(), fault.code), (Some(name), "unsupported_parameter"));
@@ -538,7 +538,7 @@ mod tests {
     #[test]
     fn a_list_stands_for_a_text_and_a_number_for_a_wish() {
         let taste = SupportedFields { lists: &["stop"], counts_logprobs: true, ..SupportedFields::COMMON };
-        let told = |body: &'static str| {
+        let adapt = |body: &'static str| {
             let mut losses = DroppedFields::of_server(Grammar::Chat);
             let sent =
                 suited(&Bytes::from_static(body.as_bytes()), quirks(&[]), &taste, &mut losses).unwrap();
@@ -553,7 +553,7 @@ mod tests {
             (r#"{"logprobs":true}"#, "{}", Some("logprobs")),
             (r#"{"logprobs":5,"top_logprobs":2}"#, r#"{"logprobs":5}"#, Some("logprobs")),
         ] {
-            assert_eq!(told(body), (sent.to_owned(), lost.map(str::to_owned)), "{body}");
+            assert_eq!(adapt(body), (sent.to_owned(), lost.map(str::to_owned)), "{body}");
         }
     }
 
@@ -567,14 +567,14 @@ mod tests {
             call_id_letters: Some(9),
             ..SupportedFields::COMMON
         };
-        let told = |body: &'static str| {
+        let adapt = |body: &'static str| {
             let mut losses = DroppedFields::of_server(Grammar::Chat);
             let body = Bytes::from_static(body.as_bytes());
             let sent =
                 suited(&body, quirks(&[ServerFeature::UnknownFields]), &taste, &mut losses).unwrap().concat();
             (String::from_utf8(sent).unwrap(), losses.finish(false).unwrap())
         };
-        let (sent, dropped) = told(
+        let (sent, dropped) = adapt(
             r#"{"seed":7,"user":"me","messages":[{"role":"user","name":"Ann","content":"x"},
                 {"role":"assistant","tool_calls":[{"type":"function","id":"call_1"},{"id":"D681PevKs"}]},
                 {"role":"tool","tool_call_id":"call_1"},{"role":"tool","tool_call_id":"D681PevKs"}],
@@ -587,7 +587,7 @@ mod tests {
                 "tools":[{"function":{"name":"f","strict":true}}]}"#;
         assert_eq!(sent, expected.replace('@', &id));
         assert_eq!(dropped, ["user", "messages.name"]);
-        assert_eq!(told(r#"{"seed":7,"random_seed":8}"#).0, r#"{"random_seed":8}"#);
+        assert_eq!(adapt(r#"{"seed":7,"random_seed":8}"#).0, r#"{"random_seed":8}"#);
     }
 
     fn message() -> impl Strategy<Value = serde_json::Value> {
@@ -632,7 +632,7 @@ mod tests {
             fields.iter().for_each(|(name, value)| body[*name] = value.clone());
             let lacking: Vec<ServerFeature> =
                 ServerFeature::all().enumerate().filter(|(at, _)| mask >> at & 1 == 1).map(|(_, of)| of).collect();
-            let (sent, losses) = sent(&body.to_string(), &lacking);
+            let (sent, losses) = send_to(&body.to_string(), &lacking);
             let sent: serde_json::Value = serde_json::from_str(&sent).expect("it is JSON");
             prop_assert!(losses.finish(true).is_ok());
             let lacks = |of| lacking.contains(&of);
@@ -641,10 +641,10 @@ mod tests {
                 prop_assert_eq!(sent.get(field).is_some(), body.get(field).is_some() && !lacks(of), "{}", field);
             }
             prop_assert_eq!(sent["messages"].as_array().map(Vec::len), Some(messages.len()));
-            for (sent, said) in sent["messages"].as_array().unwrap().iter().zip(&messages) {
+            for (sent, original) in sent["messages"].as_array().unwrap().iter().zip(&messages) {
                 prop_assert!(!(lacks(ServerFeature::DeveloperRole) && sent["role"] == "developer"));
                 prop_assert!(!(lacks(ServerFeature::UnknownFields) && sent.get("refusal").is_some()));
-                let is_call = said.get("tool_calls").is_some_and(|calls| !calls.is_null());
+                let is_call = original.get("tool_calls").is_some_and(|calls| !calls.is_null());
                 prop_assert!(!(lacks(ServerFeature::NullContent) && is_call && sent["content"].is_null()));
             }
             if lacking.is_empty() {

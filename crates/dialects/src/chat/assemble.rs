@@ -89,8 +89,8 @@ impl Whole {
     }
 
     fn take_choices(&mut self, choices: Vec<Value>) -> Result<(), StreamFault> {
-        for (place, choice) in choices.into_iter().enumerate() {
-            let index = choice.get("index").and_then(Value::as_u64).unwrap_or(place as u64);
+        for (position, choice) in choices.into_iter().enumerate() {
+            let index = choice.get("index").and_then(Value::as_u64).unwrap_or(position as u64);
             let Value::Object(members) = choice else { continue };
             let kept = self.choices.entry(index).or_default();
             for (name, value) in members {
@@ -147,12 +147,12 @@ fn merge_member(into: &mut Map<String, Value>, name: String, value: Value) -> Re
     let slot = into.entry(name).or_insert(Value::Null);
     match (&mut *slot, value) {
         (_, Value::Null) => {}
-        (Value::String(said), Value::String(more)) if is_word => {
-            if said.is_empty() {
-                *said = more;
+        (Value::String(known), Value::String(more)) if is_word => {
+            if known.is_empty() {
+                *known = more;
             }
         }
-        (Value::String(said), Value::String(more)) => said.push_str(&more),
+        (Value::String(known), Value::String(more)) => known.push_str(&more),
         (Value::Object(known), Value::Object(more)) => merge(known, more)?,
         (Value::Array(known), Value::Array(more)) => merge_list(known, more)?,
         (_, Value::Array(more)) => {

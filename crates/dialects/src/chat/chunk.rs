@@ -55,9 +55,9 @@ pub(super) struct Chunk {
     pub usage_member: Option<Span>,
 }
 
-/// The place of `usage` among the members, so that it can be cut with its comma.
+/// The position of `usage` among the members, so that it can be cut with its comma.
 #[derive(Debug, Default)]
-struct UsagePlace {
+struct UsagePosition {
     found: Option<Span>,
     /// It is the first member, so the comma to cut is the one after it.
     leads: bool,
@@ -123,10 +123,10 @@ impl Reading {
         let mut choices = 0;
         let mut failed = false;
         let mut usage = false;
-        let mut place = UsagePlace::default();
+        let mut usage_position = UsagePosition::default();
         cursor.object(|cursor, member| {
             let key = member.key.span;
-            place.pass(key.start);
+            usage_position.pass(key.start);
             match &*member.key.decode() {
                 "choices" if cursor.kind()? == Kind::Array => {
                     chunk.has_choices = true;
@@ -135,7 +135,7 @@ impl Reading {
                 "usage" => {
                     usage |= cursor.kind()? == Kind::Object;
                     self.registers.read(cursor)?;
-                    place.mark(key, member.first, cursor.position());
+                    usage_position.mark(key, member.first, cursor.position());
                 }
                 "service_tier" => self.registers.read_tier(cursor)?,
                 "error" => failed |= cursor.value()?.is_something(json),
@@ -149,7 +149,7 @@ impl Reading {
                     cursor.skip()?;
                 }
             }
-            place.previous_end = cursor.position();
+            usage_position.previous_end = cursor.position();
             Ok::<(), JsonError>(())
         })?;
         cursor.end()?;
@@ -157,15 +157,15 @@ impl Reading {
             return Err(upstream_error(json));
         }
         chunk.usage_only = usage && choices == 0;
-        chunk.usage_member = place.found;
+        chunk.usage_member = usage_position.found;
         if let Some(likeness) = &mut self.likeness {
             // Where the count differs from the length of the text, something else in the chunk counted too,
             // or the text has escapes.
             let own = |text: &Span| self.content_bytes - bytes_before == text.len().saturating_sub(2) as u64;
-            let says_text_alone = self.texts == 1 && !usage && chunk.has_choices && edits.is_empty();
+            let is_text_only = self.texts == 1 && !usage && chunk.has_choices && edits.is_empty();
             match self.text.filter(own) {
-                Some(text) if says_text_alone => {
-                    likeness.keep(json, &Seen { text, filling, usage_member: place.found });
+                Some(text) if is_text_only => {
+                    likeness.keep(json, &Seen { text, filling, usage_member: usage_position.found });
                 }
                 _ => likeness.forget(),
             }
@@ -206,14 +206,14 @@ impl Reading {
     fn read_choice(
         &mut self,
         cursor: &mut Cursor<'_>,
-        place: usize,
+        position: usize,
         chunk: &mut Chunk,
         edits: &mut Vec<Edit<'static>>,
     ) -> Result<(), JsonError> {
         if cursor.kind()? != Kind::Object {
             return cursor.skip().map(|_| ());
         }
-        let mut index = place as u64;
+        let mut index = position as u64;
         let mut ended = false;
         let (mut has_delta, mut message) = (false, None);
         cursor.object(|cursor, member| {
@@ -283,9 +283,9 @@ impl Reading {
                     }
                 }
                 "tool_calls" if cursor.kind()? == Kind::Array => {
-                    cursor.array(|cursor, place| {
+                    cursor.array(|cursor, position| {
                         content = true;
-                        self.read_tool_call(cursor, place, edits)
+                        self.read_tool_call(cursor, position, edits)
                     })?;
                 }
                 _ => content |= cursor.value()?.is_something(bytes),
@@ -309,7 +309,7 @@ impl Reading {
             self.content_bytes += text.len() as u64;
             self.kept.push(text);
         }
-        edits.push(Edit { span: Span::new(start, cursor.position()), text: Cow::Owned(listed.written()) });
+        edits.push(Edit { span: Span::new(start, cursor.position()), text: Cow::Owned(listed.to_json()) });
         Ok(!listed.is_empty())
     }
 
@@ -329,7 +329,7 @@ impl Reading {
     fn read_tool_call(
         &mut self,
         cursor: &mut Cursor<'_>,
-        place: usize,
+        position: usize,
         edits: &mut Vec<Edit<'static>>,
     ) -> Result<(), JsonError> {
         if cursor.kind()? != Kind::Object {
@@ -365,7 +365,7 @@ impl Reading {
         })?;
         self.content_bytes += bytes;
         if !indexed && !self.is_whole {
-            let index = self.tool_index(place, id);
+            let index = self.tool_index(position, id);
             edits.push(Edit::insert(open + 1, format!("\"index\":{index},")));
         }
         Ok(())
@@ -373,10 +373,10 @@ impl Reading {
 
     /// The index that the server omitted, without which SDKs lose the call: a new id, or another place in the
     /// list, starts another call.
-    fn tool_index(&mut self, place: usize, id: Option<String>) -> u64 {
+    fn tool_index(&mut self, position: usize, id: Option<String>) -> u64 {
         let another = match &id {
             Some(id) => self.tool_id.as_ref() != Some(id),
-            None => self.tool_calls == 0 || place > 0,
+            None => self.tool_calls == 0 || position > 0,
         };
         if another {
             self.tool_calls += 1;
@@ -388,7 +388,7 @@ impl Reading {
     }
 }
 
-impl UsagePlace {
+impl UsagePosition {
     /// Called at each member's name: the comma after a leading `usage` ends here.
     fn pass(&mut self, key_start: usize) {
         if let Some(span) = self.found.as_mut().filter(|_| self.leads) {

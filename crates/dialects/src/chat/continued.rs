@@ -56,7 +56,7 @@ impl WriteAnswer for CompletionsWriter {
             Event::Done => {
                 if let Some(usage) = self.usage.filter(|_| self.wish.usage) {
                     let none: [(); 0] = [];
-                    put(&self.head.envelope(OBJECT, none, UsageField::said(&usage)), out);
+                    put(&self.head.envelope(OBJECT, none, UsageField::of(&usage)), out);
                 }
                 out.extend_from_slice(DONE);
             }
@@ -86,7 +86,7 @@ impl WriteAnswer for CompletionsWriter {
             }
         }
         choices.sort_by_key(|choice| choice.index);
-        let usage = self.usage.as_ref().map_or_else(|| UsageField::null_if(false), UsageField::said);
+        let usage = self.usage.as_ref().map_or_else(|| UsageField::null_if(false), UsageField::of);
         serde_json::to_vec(&self.head.envelope(OBJECT, choices, usage)).unwrap_or_default()
     }
 }

@@ -38,9 +38,9 @@ pub(super) fn into_stream(answer: &[u8], with_usage: bool) -> Result<Vec<u8>, Js
         Ok::<(), JsonError>(())
     })?;
     let mut out = Vec::with_capacity(answer.len() + 512);
-    for (place, choice) in choices.iter().enumerate() {
+    for (position, choice) in choices.iter().enumerate() {
         let index =
-            choice.index.map_or_else(|| place.to_string().into_bytes(), |span| span.of(answer).to_vec());
+            choice.index.map_or_else(|| position.to_string().into_bytes(), |span| span.of(answer).to_vec());
         begin(&mut out, &head);
         put(&mut out, "\"choices\":[{\"index\":", &index, ",");
         put(&mut out, "\"delta\":", choice.message.map_or(b"{}", |span| span.of(answer)), ",");

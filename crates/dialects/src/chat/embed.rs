@@ -7,11 +7,11 @@ use serde::Serialize;
 
 use super::{side, usage};
 use crate::answer::StreamFault;
+use crate::answer_path::AnswerPath;
 use crate::embed::{EmbeddingInputs, Vector, Vectors, unsayable};
 use crate::fields::optional_count;
 use crate::json::{Cursor, JsonError, Kind, Value};
 use crate::losses::{DroppedFields, Feature};
-use crate::passage::AnswerPath;
 use crate::refusal::{missing, wrong_type, wrong_value};
 
 const BASE64: &str = "base64";
@@ -92,7 +92,7 @@ fn check_format(cursor: &mut Cursor<'_>) -> Result<(), Box<Fault>> {
 }
 
 /// Whether the client wants base64 vectors. Any other value is for the upstream to judge.
-pub(super) fn asks_base64(cursor: &mut Cursor<'_>) -> Result<bool, JsonError> {
+pub(super) fn is_base64(cursor: &mut Cursor<'_>) -> Result<bool, JsonError> {
     Ok(matches!(cursor.value()?, Value::String(text) if text.is(BASE64)))
 }
 
@@ -111,7 +111,7 @@ pub(crate) fn read_vectors(body: &[u8]) -> Result<Vectors<'_>, StreamFault> {
             cursor.skip()?;
             return Ok(());
         }
-        cursor.array(|cursor, place| read_row(cursor, place as u64, &mut found))?;
+        cursor.array(|cursor, position| read_row(cursor, position as u64, &mut found))?;
         Ok::<(), StreamFault>(())
     })?;
     found.sort_by_key(|(index, _)| *index);
@@ -120,16 +120,16 @@ pub(crate) fn read_vectors(body: &[u8]) -> Result<Vectors<'_>, StreamFault> {
 
 fn read_row<'a>(
     cursor: &mut Cursor<'a>,
-    place: u64,
+    position: u64,
     found: &mut Vec<(u64, Vector<'a>)>,
 ) -> Result<(), StreamFault> {
     let bytes = cursor.bytes();
-    let mut index = place;
+    let mut index = position;
     let mut vector = None;
     cursor.object(|cursor, member| {
         let value = cursor.value()?;
         match &*member.key.decode() {
-            "index" => index = value.as_count().unwrap_or(place),
+            "index" => index = value.as_count().unwrap_or(position),
             "embedding" => {
                 vector = match value {
                     Value::Array(span) => std::str::from_utf8(span.of(bytes)).ok().map(Vector::Numbers),
@@ -146,13 +146,13 @@ fn read_row<'a>(
 }
 
 /// Writes a response. Usage is always included, since all clients expect it.
-pub(crate) fn write_vectors(told: &Vectors<'_>, way: &AnswerPath) -> Result<Vec<u8>, StreamFault> {
-    let used = told.usage.unwrap_or_else(|| usage::estimate(way.prompt_bytes, 0)).prompt_total();
+pub(crate) fn write_vectors(vectors: &Vectors<'_>, answer_path: &AnswerPath) -> Result<Vec<u8>, StreamFault> {
+    let used = vectors.usage.unwrap_or_else(|| usage::estimate(answer_path.prompt_bytes, 0)).prompt_total();
     let mut out = String::from(r#"{"object":"list","data":["#);
-    for (index, vector) in told.vectors.iter().enumerate() {
+    for (index, vector) in vectors.vectors.iter().enumerate() {
         let comma = if index == 0 { "" } else { "," };
         out.push_str(&format!(r#"{comma}{{"object":"embedding","index":{index},"embedding":"#));
-        if way.vectors.as_base64 {
+        if answer_path.vectors.as_base64 {
             // Nothing in base64 must be escaped.
             out.push_str(&format!(r#""{}""#, vector.base64()?));
         } else {
@@ -160,7 +160,7 @@ pub(crate) fn write_vectors(told: &Vectors<'_>, way: &AnswerPath) -> Result<Vec<
         }
         out.push('}');
     }
-    let model = serde_json::to_string(&way.model).unwrap_or_default();
+    let model = serde_json::to_string(&answer_path.model).unwrap_or_default();
     let usage = format!(r#"{{"prompt_tokens":{used},"total_tokens":{used}}}"#);
     out.push_str(&format!(r#"],"model":{model},"usage":{usage}}}"#));
     Ok(out.into_bytes())

@@ -33,7 +33,7 @@ pub(super) struct Envelope<'a, Choices: Serialize> {
 pub(super) enum UsageField {
     Absent,
     Null,
-    Said(UsageBody),
+    Present(UsageBody),
 }
 
 #[derive(Serialize)]
@@ -90,14 +90,14 @@ impl UsageField {
         matches!(self, Self::Absent)
     }
 
-    pub(super) const fn null_if(asked: bool) -> Self {
-        if asked { Self::Null } else { Self::Absent }
+    pub(super) const fn null_if(is_requested: bool) -> Self {
+        if is_requested { Self::Null } else { Self::Absent }
     }
 
-    pub(super) const fn said(usage: &Usage) -> Self {
+    pub(super) const fn of(usage: &Usage) -> Self {
         let prompt_tokens = usage.prompt_total();
         let completion_tokens = usage.completion_total();
-        Self::Said(UsageBody {
+        Self::Present(UsageBody {
             prompt_tokens,
             completion_tokens,
             total_tokens: prompt_tokens.saturating_add(completion_tokens),
@@ -123,7 +123,7 @@ impl Completion {
     #[must_use]
     pub(super) fn usage_chunk(&self, usage: &Usage) -> Bytes {
         let none: [(); 0] = [];
-        event(&self.envelope("chat.completion.chunk", none, UsageField::said(usage)))
+        event(&self.envelope("chat.completion.chunk", none, UsageField::of(usage)))
     }
 
     pub(super) fn envelope<Choices: Serialize>(

@@ -43,15 +43,15 @@ pub fn error_event(fault: &Fault, trace: TraceId) -> Bytes {
 fn encode(fault: &Fault, trace: TraceId) -> Vec<u8> {
     let message = message(fault, trace);
     // Where the request itself is at fault, clients match on the provider's own type, parameter and code.
-    let said = fault.upstream.as_deref().filter(|_| blames_request(fault.class));
-    let has_null_code = said.is_some_and(|report| report.has_null_code && report.code.is_none());
-    let said = |read: fn(&UpstreamReport) -> Option<&str>| said.and_then(read);
+    let upstream = fault.upstream.as_deref().filter(|_| blames_request(fault.class));
+    let has_null_code = upstream.is_some_and(|report| report.has_null_code && report.code.is_none());
+    let field = |read: fn(&UpstreamReport) -> Option<&str>| upstream.and_then(read);
     let body = Body {
         message: &message,
-        r#type: said(|report| report.kind.as_deref()).unwrap_or_else(|| kind(fault.class)),
-        param: said(|report| report.param.as_deref()).or(fault.param.as_deref()),
+        r#type: field(|report| report.kind.as_deref()).unwrap_or_else(|| kind(fault.class)),
+        param: field(|report| report.param.as_deref()).or(fault.param.as_deref()),
         // Some servers repeat the status here, which is not an error code.
-        code: said(|report| report.code.as_deref().filter(|code| code.parse::<u16>().is_err()))
+        code: field(|report| report.code.as_deref().filter(|code| code.parse::<u16>().is_err()))
             .or((!has_null_code).then_some(fault.code)),
     };
     serde_json::to_vec(&Envelope { error: body }).unwrap_or_default()
@@ -111,7 +111,7 @@ pub fn read_error(body: &[u8]) -> UpstreamReport {
             );
             let text = text.trim();
             if !text.is_empty() && !text.starts_with('<') {
-                report.message = Some(bounded(text, UPSTREAM_MESSAGE_BYTES_MAX));
+                report.message = Some(truncate(text, UPSTREAM_MESSAGE_BYTES_MAX));
             }
             return report;
         }
@@ -159,12 +159,12 @@ fn read_object(cursor: &mut Cursor<'_>, report: &mut UpstreamReport) -> Result<(
                 inner = find_object(span.of(bytes))?.map(|found| offset(found, span.start));
             }
             ("error" | "message" | "detail", Value::String(text)) => {
-                report.message.get_or_insert_with(|| bounded(&text.decode(), UPSTREAM_MESSAGE_BYTES_MAX));
+                report.message.get_or_insert_with(|| truncate(&text.decode(), UPSTREAM_MESSAGE_BYTES_MAX));
             }
             // Validation errors: a list or an object instead of a message string.
             ("detail", Value::Array(span) | Value::Object(span)) | ("message", Value::Object(span)) => {
-                let said = String::from_utf8_lossy(span.of(bytes));
-                report.message.get_or_insert_with(|| bounded(&said, UPSTREAM_MESSAGE_BYTES_MAX));
+                let detail = String::from_utf8_lossy(span.of(bytes));
+                report.message.get_or_insert_with(|| truncate(&detail, UPSTREAM_MESSAGE_BYTES_MAX));
             }
             ("type", Value::String(text)) => report.kind = word(&text.decode()),
             ("code", Value::String(text)) => report.code = word(&text.decode()),
@@ -194,7 +194,7 @@ fn read_flat(object: &[u8], report: &mut UpstreamReport) -> Result<(), JsonError
         let name = member.key.decode();
         match (&*name, cursor.value()?) {
             ("message" | "detail" | "msg", Value::String(text)) => {
-                report.message = Some(bounded(&text.decode(), UPSTREAM_MESSAGE_BYTES_MAX));
+                report.message = Some(truncate(&text.decode(), UPSTREAM_MESSAGE_BYTES_MAX));
             }
             ("type", Value::String(text)) => report.kind = word(&text.decode()),
             ("code", Value::String(text)) => report.code = word(&text.decode()),
@@ -215,17 +215,17 @@ fn offset(span: Span, by: usize) -> Span {
 
 /// An upstream's message, cleaned for display; `None` where it is blank.
 pub(crate) fn read_message(text: &str) -> Option<String> {
-    (!text.trim().is_empty()).then(|| bounded(text, UPSTREAM_MESSAGE_BYTES_MAX))
+    (!text.trim().is_empty()).then(|| truncate(text, UPSTREAM_MESSAGE_BYTES_MAX))
 }
 
 fn word(text: &str) -> Option<String> {
     (!text.is_empty() && text.len() <= UPSTREAM_WORD_BYTES_MAX)
-        .then(|| bounded(text, UPSTREAM_WORD_BYTES_MAX))
+        .then(|| truncate(text, UPSTREAM_WORD_BYTES_MAX))
 }
 
 /// Bounds the text, puts it on one line and removes anything that looks like a key: servers tend to repeat
 /// the key that they reject, and the client sees this text.
-fn bounded(text: &str, bytes_max: usize) -> String {
+fn truncate(text: &str, bytes_max: usize) -> String {
     let text = text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default();
     let mut clean = String::with_capacity(text.len());
     for (index, part) in text.split(char::is_whitespace).enumerate() {
@@ -296,8 +296,8 @@ fn is_of_permission(report: &UpstreamReport) -> bool {
         )
     };
     let message = report.message.as_deref().unwrap_or_default().to_ascii_lowercase();
-    let says = ["missing scope", "insufficient permission", "not authorized to access"];
-    is_word(&report.code) || is_word(&report.kind) || says.iter().any(|words| message.contains(words))
+    let phrases = ["missing scope", "insufficient permission", "not authorized to access"];
+    is_word(&report.code) || is_word(&report.kind) || phrases.iter().any(|words| message.contains(words))
 }
 
 fn is_quota(word: &str) -> bool {
@@ -343,15 +343,19 @@ fn class_of_kind(kind: &str) -> Option<FaultClass> {
 /// Errors that only the message reveals, in the words of servers that send no code.
 fn class_of_message(message: &str) -> Option<FaultClass> {
     let message = message.to_ascii_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
-    if says(&["maximum context length", "context length exceeded", "prompt is too long", "input is too long"])
-    {
+    let contains_any = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    if contains_any(&[
+        "maximum context length",
+        "context length exceeded",
+        "prompt is too long",
+        "input is too long",
+    ]) {
         Some(FaultClass::ContextLength)
-    } else if says(&["credit balance is too low"]) {
+    } else if contains_any(&["credit balance is too low"]) {
         Some(FaultClass::UpstreamQuota)
-    } else if says(&["blocked by content filtering policy"]) {
+    } else if contains_any(&["blocked by content filtering policy"]) {
         Some(FaultClass::ContentPolicy)
-    } else if says(&["incorrect api key", "invalid api key"]) {
+    } else if contains_any(&["incorrect api key", "invalid api key"]) {
         Some(FaultClass::UpstreamAuth)
     } else {
         None

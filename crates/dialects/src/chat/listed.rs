@@ -42,7 +42,7 @@ impl Listed {
     }
 
     /// The JSON that replaces the list: the text, then `reasoning_content` as a member of its own.
-    pub(super) fn written(&self) -> String {
+    pub(super) fn to_json(&self) -> String {
         let json = |text: &str| serde_json::to_string(text).unwrap_or_default();
         let text = json(&self.text);
         if self.thought.is_empty() {
@@ -84,7 +84,7 @@ mod tests {
             ("[]", r#""""#),
         ] {
             let listed = Listed::read(&mut Cursor::new(list.as_bytes()).unwrap()).unwrap();
-            assert_eq!(listed.written(), expected, "{list}");
+            assert_eq!(listed.to_json(), expected, "{list}");
             assert_eq!(listed.is_empty(), expected == r#""""#);
         }
     }

@@ -104,22 +104,20 @@ fn read_part(
     let mut has_type = false;
     let mut has_text = false;
     cursor.object(|cursor, member| {
-        let name = match () {
-            () if member.key.is("type") => "type",
-            () if member.key.is("text") => "text",
-            () if member.key.is("file") => {
-                let place = || format!("messages[{index}].content[{part}].file.file_id");
-                return Ok(files::read_object(cursor, files, &place)?);
-            }
+        let name = if member.key.is("type") {
+            "type"
+        } else if member.key.is("text") {
+            "text"
+        } else if member.key.is("file") {
+            let path = || format!("messages[{index}].content[{part}].file.file_id");
+            return Ok(files::read_object(cursor, files, &path)?);
+        } else if member.key.is("file_id") {
             // Some vendors put it next to `type`.
-            () if member.key.is("file_id") => {
-                let place = || format!("messages[{index}].content[{part}].file_id");
-                return Ok(files::read_id(cursor, files, place)?);
-            }
-            () => {
-                cursor.skip()?;
-                return Ok(());
-            }
+            let path = || format!("messages[{index}].content[{part}].file_id");
+            return Ok(files::read_id(cursor, files, path)?);
+        } else {
+            cursor.skip()?;
+            return Ok(());
         };
         let path = || format!("messages[{index}].content[{part}].{name}");
         once(if name == "type" { &mut has_type } else { &mut has_text }, path)?;

@@ -184,7 +184,7 @@ impl Draft {
             Field::User => self.user = optional_text(cursor, name)?,
             Field::SafetyIdentifier => self.safety_identifier = optional_text(cursor, name)?,
             Field::ServiceTier => self.request.terms.tier = optional_tier(cursor)?,
-            Field::EncodingFormat => self.request.vectors.as_base64 = embed::asks_base64(cursor)?,
+            Field::EncodingFormat => self.request.vectors.as_base64 = embed::is_base64(cursor)?,
         }
         Ok(())
     }
@@ -201,25 +201,25 @@ impl Draft {
             return Err(wrong_type("stream_options".to_owned(), "an object", kind));
         }
         let mut members = 0;
-        let mut said = None;
+        let mut include_usage = None;
         cursor.object(|cursor, member| {
             members += 1;
             if !member.key.is("include_usage") {
                 cursor.skip()?;
                 return Ok(());
             }
-            if said.is_some() {
+            if include_usage.is_some() {
                 return Err(duplicate("stream_options.include_usage".to_owned()));
             }
             cursor.kind()?;
             let from = cursor.position();
-            let asked = optional_boolean(cursor, "stream_options.include_usage")?;
-            said = Some((Span::new(from, cursor.position()), asked == Some(true)));
+            let requested = optional_boolean(cursor, "stream_options.include_usage")?;
+            include_usage = Some((Span::new(from, cursor.position()), requested == Some(true)));
             Ok::<(), Box<Fault>>(())
         })?;
         let inside = Span::new(start + 1, start + 1);
-        self.request.include_usage = matches!(said, Some((_, true)));
-        self.request.usage_edit = match said {
+        self.request.include_usage = matches!(include_usage, Some((_, true)));
+        self.request.usage_edit = match include_usage {
             Some((_, true)) => None,
             Some((span, false)) => Some((span, "true")),
             None if members == 0 => Some((inside, r#""include_usage":true"#)),

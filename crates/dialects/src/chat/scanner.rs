@@ -29,7 +29,7 @@ pub struct StreamScanner {
     /// Reused for its allocation.
     edits: Vec<Edit<'static>>,
     /// The previous event was forwarded with its own line end, so the rest of that line end is too.
-    last_shown: bool,
+    last_forwarded: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ struct Called {
     model: String,
 }
 
-fn called(events: &[u8]) -> Completion {
+fn last_completion(events: &[u8]) -> Completion {
     let data = events.split(|byte| *byte == b'\n').rev().filter_map(|line| line.strip_prefix(b"data:"));
     let called =
         data.filter_map(|json| serde_json::from_slice::<Called>(json).ok()).next().unwrap_or_default();
@@ -122,7 +122,7 @@ impl StreamScanner {
     #[must_use]
     pub fn length_stop(&self, last: &[u8], used: Usage) -> Bytes {
         let usage = (!self.hide_usage).then_some(used);
-        let answer = called(last);
+        let answer = last_completion(last);
         let finish = |index| answer.length_chunk(index, usage.is_some());
         let mut stop: Vec<Bytes> = self.reading.open_choices().map(finish).collect();
         stop.extend(usage.map(|usage| answer.usage_chunk(&usage)));
@@ -180,7 +180,7 @@ impl StreamScanner {
         let mut at = 0;
         if self.splitter.take_stray_line_feed(chunk) {
             at = 1;
-            if self.last_shown {
+            if self.last_forwarded {
                 out.push(chunk.slice(..at));
             }
         }
@@ -200,7 +200,7 @@ impl StreamScanner {
             let Some(length) = self.splitter.find_end(rest) else { break self.hold(rest, EVENT_BYTES_MAX) };
             let verdict = match self.read(rest.get(..length).unwrap_or_default()) {
                 Ok(Verdict::Show) => {
-                    self.last_shown = true;
+                    self.last_forwarded = true;
                     at += length;
                     continue;
                 }
@@ -217,7 +217,7 @@ impl StreamScanner {
     }
 
     fn put(&mut self, event: &Bytes, verdict: Verdict, out: &mut Vec<Bytes>) {
-        self.last_shown = matches!(verdict, Verdict::Show | Verdict::Edit);
+        self.last_forwarded = matches!(verdict, Verdict::Show | Verdict::Edit);
         match verdict {
             Verdict::Show => out.push(event.clone()),
             // Small pieces are joined once everything that arrived is read.

@@ -98,10 +98,10 @@ mod tests {
         let mut seen = std::collections::HashSet::new();
         for number in 0..10_000 {
             let id = format!("call_{number}");
-            let told = taste.call_id(&id).into_owned();
-            assert!(is_of(&told, 9), "{told}");
-            assert_eq!(taste.call_id(&id), told, "it is the same each time");
-            assert!(seen.insert(told), "{id}");
+            let mapped = taste.call_id(&id).into_owned();
+            assert!(is_of(&mapped, 9), "{mapped}");
+            assert_eq!(taste.call_id(&id), mapped, "it is the same each time");
+            assert!(seen.insert(mapped), "{id}");
         }
         assert_eq!(SupportedFields::COMMON.call_id("call_1"), "call_1");
     }

@@ -116,7 +116,7 @@ mod tests {
         Span::new(start, start + part.len())
     }
 
-    fn kept(json: &str, filling: Option<&str>, usage: Option<&str>) -> ChunkTemplate {
+    fn template(json: &str, filling: Option<&str>, usage: Option<&str>) -> ChunkTemplate {
         let mut likeness = ChunkTemplate::default();
         let seen = Seen {
             text: span(json, "\"one\""),
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn only_the_text_may_differ() {
-        let likeness = kept("{\"a\":1,\"c\":\"one\",\"b\":2}", None, None);
+        let likeness = template("{\"a\":1,\"c\":\"one\",\"b\":2}", None, None);
         let read = |json: &str| likeness.read(json.as_bytes()).map(|alike| alike.text_bytes);
         assert_eq!(read("{\"a\":1,\"c\":\"another é\",\"b\":2}"), Some(10));
         for other in [
@@ -153,12 +153,12 @@ mod tests {
     #[test]
     fn the_usage_moves_with_what_is_before_it() {
         let json = "{\"c\":\"one\",\"usage\":null,\"f\":\"xx\"}";
-        let likeness = kept(json, Some("\"xx\""), Some(",\"usage\":null"));
+        let likeness = template(json, Some("\"xx\""), Some(",\"usage\":null"));
         let next = "{\"c\":\"three\",\"usage\":null,\"f\":\"\"}";
         let usage_member = Some(span(next, ",\"usage\":null"));
         assert_eq!(likeness.read(next.as_bytes()), Some(Alike { text_bytes: 5, usage_member }));
         let json = "{\"c\":\"one\",\"f\":\"xx\",\"usage\":null}";
-        let likeness = kept(json, Some("\"xx\""), Some(",\"usage\":null"));
+        let likeness = template(json, Some("\"xx\""), Some(",\"usage\":null"));
         let next = "{\"c\":\"o\",\"f\":\"xxxx\",\"usage\":null}";
         let usage_member = Some(span(next, ",\"usage\":null"));
         assert_eq!(likeness.read(next.as_bytes()), Some(Alike { text_bytes: 1, usage_member }));

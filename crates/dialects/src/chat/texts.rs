@@ -58,8 +58,8 @@ pub(super) fn read_documents(cursor: &mut Cursor<'_>, name: &str) -> Result<Docu
             Value::String(text) => text.decoded_len() as u64,
             Value::Object(span) => span.len() as u64,
             _ => {
-                let place = format!("{name}[{}]", documents.count);
-                return Err(wrong_type(place, "a string or an object", kind));
+                let path = format!("{name}[{}]", documents.count);
+                return Err(wrong_type(path, "a string or an object", kind));
             }
         };
         documents.count += 1;

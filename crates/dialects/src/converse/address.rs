@@ -37,8 +37,8 @@ fn bad_path(what: &str) -> Box<Fault> {
 }
 
 fn unknown(path: &str) -> Box<Fault> {
-    let shown: String = path.chars().filter(|character| !character.is_control()).take(128).collect();
-    let message = format!("There is no \"{shown}\" here.");
+    let printable: String = path.chars().filter(|character| !character.is_control()).take(128).collect();
+    let message = format!("There is no \"{printable}\" here.");
     let verbs: Vec<&str> = VERBS.into_iter().map(|(verb, _, _)| verb).collect();
     let fix = format!("Send /model/NAME/VERB, where VERB is one of {}.", verbs.join(", "));
     Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(fix))

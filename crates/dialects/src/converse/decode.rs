@@ -127,8 +127,8 @@ impl Draft {
         })
     }
 
-    fn check(&self, is_said: bool) -> Result<(), Box<Fault>> {
-        if !is_said {
+    fn check(&self, has_input: bool) -> Result<(), Box<Fault>> {
+        if !has_input {
             return Err(missing(
                 "input.converse".to_owned(),
                 "Send what is to be counted as input.converse.",
@@ -145,13 +145,13 @@ impl Draft {
         if cursor.kind()? == Kind::Null {
             return skip(cursor);
         }
-        let mut is_said = false;
+        let mut has_max_tokens = false;
         object(cursor, path, |cursor, name| {
             if name != "maxTokens" {
                 return skip(cursor);
             }
             let path = join(path, name);
-            if std::mem::replace(&mut is_said, true) {
+            if std::mem::replace(&mut has_max_tokens, true) {
                 return Err(duplicate(path));
             }
             self.request.max_output_tokens = optional_count(cursor, &path)?;
@@ -286,9 +286,9 @@ fn result_text(cursor: &mut Cursor<'_>) -> Result<u64, Box<Fault>> {
                 return skip(cursor);
             }
             cursor.object(|cursor, member| {
-                let is_said = member.key.is("text") || member.key.is("json");
+                let is_text = member.key.is("text") || member.key.is("json");
                 let value = cursor.skip()?;
-                bytes += if is_said { value.len() as u64 } else { 0 };
+                bytes += if is_text { value.len() as u64 } else { 0 };
                 Ok::<(), Box<Fault>>(())
             })?;
             Ok(())
@@ -306,8 +306,8 @@ fn is_unsigned(cursor: &mut Cursor<'_>) -> Result<bool, Box<Fault>> {
         }
         has_text = true;
         cursor.object(|cursor, member| {
-            let is_said = cursor.value()?.is_something(cursor.bytes());
-            is_signed |= is_said && member.key.is("signature");
+            let is_set = cursor.value()?.is_something(cursor.bytes());
+            is_signed |= is_set && member.key.is("signature");
             Ok::<(), Box<Fault>>(())
         })?;
         Ok(())

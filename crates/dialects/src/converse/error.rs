@@ -14,14 +14,14 @@ use crate::json::{Cursor, JsonError, Kind, Value};
 pub fn read_error(status: Option<u16>, kind: Option<&str>, body: &[u8]) -> (UpstreamReport, FaultClass) {
     // `chat::read_error` limits the message's length and redacts what looks like a key.
     let mut report = chat::read_error(body);
-    let said = Said::read(body).unwrap_or_default();
+    let parsed = ParsedError::read(body).unwrap_or_default();
     if report.message.as_ref().is_none_or(String::is_empty) {
-        report.message = said.message.as_deref().and_then(chat::read_message);
+        report.message = parsed.message.as_deref().and_then(chat::read_message);
     }
     report.status = status;
-    report.code = kind.and_then(exception).or(said.exception).or(report.code.take());
+    report.code = kind.and_then(exception).or(parsed.exception).or(report.code.take());
     (report.kind, report.param) = (None, None);
-    let class = class_of(status, said.original_status, &report);
+    let class = class_of(status, parsed.original_status, &report);
     if class == FaultClass::UpstreamAuth {
         // The message about a rejected upstream key is not passed on to the client.
         report.message = None;
@@ -30,7 +30,7 @@ pub fn read_error(status: Option<u16>, kind: Option<&str>, body: &[u8]) -> (Upst
 }
 
 /// The fault in a stream's frame, or `None` if the frame is an event.
-pub(crate) fn told_fault(frame: &Frame) -> Option<StreamFault> {
+pub(crate) fn frame_fault(frame: &Frame) -> Option<StreamFault> {
     let (mut report, class) = match frame.text(":message-type") {
         Some("exception") => read_error(None, frame.text(":exception-type"), &frame.payload),
         Some("error") => {
@@ -45,7 +45,7 @@ pub(crate) fn told_fault(frame: &Frame) -> Option<StreamFault> {
 }
 
 #[derive(Default)]
-struct Said {
+struct ParsedError {
     exception: Option<String>,
     /// From `Message`: some AWS services capitalise the name.
     message: Option<String>,
@@ -53,25 +53,25 @@ struct Said {
     original_status: Option<u16>,
 }
 
-impl Said {
+impl ParsedError {
     fn read(body: &[u8]) -> Result<Self, JsonError> {
-        let mut said = Self::default();
+        let mut parsed = Self::default();
         let mut cursor = Cursor::new(body)?;
         if cursor.kind()? != Kind::Object {
-            return Ok(said);
+            return Ok(parsed);
         }
         cursor.object(|cursor, member| {
             match (&*member.key.decode(), cursor.value()?) {
-                ("__type", Value::String(text)) => said.exception = exception(&text.decode()),
-                ("Message", Value::String(text)) => said.message = Some(text.decode().into_owned()),
+                ("__type", Value::String(text)) => parsed.exception = exception(&text.decode()),
+                ("Message", Value::String(text)) => parsed.message = Some(text.decode().into_owned()),
                 ("originalStatusCode", value) => {
-                    said.original_status = value.as_count().and_then(|status| u16::try_from(status).ok());
+                    parsed.original_status = value.as_count().and_then(|status| u16::try_from(status).ok());
                 }
                 _ => {}
             }
             Ok::<(), JsonError>(())
         })?;
-        Ok(said)
+        Ok(parsed)
     }
 }
 
@@ -93,10 +93,12 @@ fn exception(text: &str) -> Option<String> {
 
 fn class_of(status: Option<u16>, original_status: Option<u16>, report: &UpstreamReport) -> FaultClass {
     let message = report.message.as_deref().unwrap_or_default().to_ascii_lowercase();
-    let says = |words: &str| message.contains(words);
+    let mentions = |words: &str| message.contains(words);
     match report.code.as_deref().unwrap_or_default() {
         "ValidationException" => class_of_refusal(&message),
-        "AccessDeniedException" if says("api key") || says("authentication") || says("security token") => {
+        "AccessDeniedException"
+            if mentions("api key") || mentions("authentication") || mentions("security token") =>
+        {
             FaultClass::UpstreamAuth
         }
         "AccessDeniedException" => FaultClass::UpstreamPermission,
@@ -109,7 +111,7 @@ fn class_of(status: Option<u16>, original_status: Option<u16>, report: &Upstream
         | "InvalidClientTokenId" => FaultClass::UpstreamAuth,
         "ResourceNotFoundException" | "UnknownOperationException" => FaultClass::UpstreamNotFound,
         // A daily quota does not recover within a retry, so this is not a rate limit.
-        "ThrottlingException" if says("per day") => FaultClass::UpstreamQuota,
+        "ThrottlingException" if mentions("per day") => FaultClass::UpstreamQuota,
         "ThrottlingException" | "TooManyRequestsException" | "ModelNotReadyException" => {
             FaultClass::RateLimit
         }
@@ -129,8 +131,8 @@ fn class_of(status: Option<u16>, original_status: Option<u16>, report: &Upstream
 
 /// Classifies a `ValidationException` by its message, which alone says what is wrong.
 fn class_of_refusal(message: &str) -> FaultClass {
-    let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
-    if says(&[
+    let mentions_any = |words: &[&str]| words.iter().any(|words| message.contains(words));
+    if mentions_any(&[
         "is too long",
         "maximum context length",
         "exceed context limit",
@@ -138,9 +140,9 @@ fn class_of_refusal(message: &str) -> FaultClass {
         "too many input tokens",
     ]) {
         FaultClass::ContextLength
-    } else if says(&["on-demand throughput", "model identifier is invalid"]) {
+    } else if mentions_any(&["on-demand throughput", "model identifier is invalid"]) {
         FaultClass::UpstreamNotFound
-    } else if says(&["operation not allowed"]) {
+    } else if mentions_any(&["operation not allowed"]) {
         FaultClass::UpstreamPermission
     } else {
         FaultClass::BadRequest

@@ -3,7 +3,7 @@
 use domain::Event;
 use framing::event_stream::{Frame, FrameDecoder, FrameFault};
 
-use super::error::told_fault;
+use super::error::frame_fault;
 use crate::answer::{ReadAnswer, StreamFault};
 
 /// Whether a body that starts with this byte can be an event stream. The byte is the highest of a frame's
@@ -26,7 +26,7 @@ pub(crate) fn read_frame(
     frame: &Frame,
     events: &mut Vec<Event>,
 ) -> Result<(), StreamFault> {
-    match told_fault(frame) {
+    match frame_fault(frame) {
         Some(fault) => Err(fault),
         None => {
             let name = frame.text(":event-type").unwrap_or_default();

@@ -2,6 +2,7 @@
 //! called with it, whichever vendor made the model, and clients can call this gateway with it.
 
 mod address;
+mod answer;
 mod decode;
 mod error;
 mod frames;
@@ -9,7 +10,6 @@ mod pieces;
 mod read;
 mod reader;
 mod refused;
-mod said;
 mod usage;
 mod whole;
 mod write;

@@ -7,7 +7,7 @@ use crate::json::{Cursor, JsonError, Kind, Span, Value};
 
 /// The content of a delta.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(super) enum ContentDelta {
     Text(String),
     /// A piece of a tool call's arguments.
     Input(String),
@@ -24,7 +24,7 @@ pub(super) enum Said {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Block {
     /// Deltas of one kind, all at once.
-    Said(Vec<Said>),
+    Deltas(Vec<ContentDelta>),
     /// `input` is set in a buffered response only.
     Call { id: String, name: String, input: Option<String> },
     /// Media, and calls of tools that the upstream runs itself.
@@ -69,40 +69,40 @@ pub(super) fn read_text(data: &[u8], name: &str) -> Result<Option<String>, JsonE
     Ok(found)
 }
 
-impl Said {
+impl ContentDelta {
     pub(super) fn read(delta: &[u8]) -> Result<Self, JsonError> {
-        let mut said = Self::Other;
+        let mut piece = Self::Other;
         members(delta, |key, value| {
             match (key, value) {
-                ("text", Value::String(text)) => said = Self::Text(text.decode().into_owned()),
+                ("text", Value::String(text)) => piece = Self::Text(text.decode().into_owned()),
                 ("toolUse", Value::Object(span)) => {
-                    said = read_text(span.of(delta), "input")?.map_or(Self::Other, Self::Input);
+                    piece = read_text(span.of(delta), "input")?.map_or(Self::Other, Self::Input);
                 }
-                ("reasoningContent", Value::Object(span)) => said = read_thought(span.of(delta))?,
-                ("citation", Value::Object(span)) => said = Self::Citation(raw(delta, span)),
+                ("reasoningContent", Value::Object(span)) => piece = read_thought(span.of(delta))?,
+                ("citation", Value::Object(span)) => piece = Self::Citation(raw(delta, span)),
                 _ => {}
             }
             Ok(())
         })?;
-        Ok(said)
+        Ok(piece)
     }
 }
 
-fn read_thought(json: &[u8]) -> Result<Said, JsonError> {
-    let mut said = Said::Other;
+fn read_thought(json: &[u8]) -> Result<ContentDelta, JsonError> {
+    let mut piece = ContentDelta::Other;
     members(json, |key, value| {
         if let Value::String(text) = value {
             let text = text.decode().into_owned();
             match key {
-                "text" => said = Said::Thought(text),
-                "signature" => said = Said::Seal(text),
-                "redactedContent" => said = Said::Redacted(text),
+                "text" => piece = ContentDelta::Thought(text),
+                "signature" => piece = ContentDelta::Seal(text),
+                "redactedContent" => piece = ContentDelta::Redacted(text),
                 _ => {}
             }
         }
         Ok(())
     })?;
-    Ok(said)
+    Ok(piece)
 }
 
 impl Block {
@@ -113,7 +113,7 @@ impl Block {
             match (key, value) {
                 (_, Value::Null) => {}
                 ("text", Value::String(text)) => {
-                    block = Some(Self::Said(vec![Said::Text(text.decode().into_owned())]));
+                    block = Some(Self::Deltas(vec![ContentDelta::Text(text.decode().into_owned())]));
                 }
                 ("reasoningContent", Value::Object(span)) => block = Some(whole_thought(span.of(json))?),
                 ("citationsContent", Value::Object(span)) => block = Some(cited_text(span.of(json))?),
@@ -149,43 +149,43 @@ fn call(json: &[u8]) -> Result<Block, JsonError> {
 }
 
 fn whole_thought(json: &[u8]) -> Result<Block, JsonError> {
-    let mut said = Vec::new();
+    let mut pieces = Vec::new();
     members(json, |key, value| {
         match (key, value) {
             ("reasoningText", Value::Object(span)) => {
                 let text = span.of(json);
-                said.extend(read_text(text, "text")?.map(Said::Thought));
-                said.extend(read_text(text, "signature")?.map(Said::Seal));
+                pieces.extend(read_text(text, "text")?.map(ContentDelta::Thought));
+                pieces.extend(read_text(text, "signature")?.map(ContentDelta::Seal));
             }
             ("redactedContent", Value::String(text)) => {
-                said.push(Said::Redacted(text.decode().into_owned()));
+                pieces.push(ContentDelta::Redacted(text.decode().into_owned()));
             }
             _ => {}
         }
         Ok(())
     })?;
-    Ok(Block::Said(said))
+    Ok(Block::Deltas(pieces))
 }
 
 /// Text with citations: the pieces of text first, then the citations.
 fn cited_text(json: &[u8]) -> Result<Block, JsonError> {
-    let (mut said, mut citations) = (Vec::new(), Vec::new());
+    let (mut pieces, mut citations) = (Vec::new(), Vec::new());
     members(json, |key, value| {
         match (key, value) {
             ("content", Value::Array(span)) => each(span.of(json), |piece| {
-                said.extend(read_text(piece, "text")?.map(Said::Text));
+                pieces.extend(read_text(piece, "text")?.map(ContentDelta::Text));
                 Ok(())
             })?,
             ("citations", Value::Array(span)) => each(span.of(json), |citation| {
-                citations.push(Said::Citation(raw(citation, Span::new(0, citation.len()))));
+                citations.push(ContentDelta::Citation(raw(citation, Span::new(0, citation.len()))));
                 Ok(())
             })?,
             _ => {}
         }
         Ok(())
     })?;
-    said.append(&mut citations);
-    Ok(Block::Said(said))
+    pieces.append(&mut citations);
+    Ok(Block::Deltas(pieces))
 }
 
 impl Answer {

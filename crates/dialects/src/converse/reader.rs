@@ -4,7 +4,7 @@ use domain::limits::ASSEMBLED_CALLS_MAX;
 use domain::{Event, Finish, PartKind, Reason, Usage};
 
 use super::error::read_error;
-use super::pieces::{Answer, Block, Said, each, read_numbered, read_text};
+use super::pieces::{Answer, Block, ContentDelta, each, read_numbered, read_text};
 use super::usage::UsageCounters;
 use crate::answer::{ReadAnswer, StreamFault};
 use crate::json::{JsonError, find_member};
@@ -20,7 +20,7 @@ pub(crate) struct Reader {
     has_call: bool,
     usage: UsageCounters,
     /// The last usage report that was emitted.
-    told: Option<Usage>,
+    last_usage: Option<Usage>,
     finished: bool,
     done: bool,
 }
@@ -60,9 +60,10 @@ impl ReadAnswer for Reader {
             }
             b"contentBlockDelta" => {
                 let (index, delta) = read_numbered(data, "delta")?;
-                let said = delta.map_or(Ok(Said::Other), |span| Said::read(span.of(data)))?;
+                let piece =
+                    delta.map_or(Ok(ContentDelta::Other), |span| ContentDelta::read(span.of(data)))?;
                 self.start(out);
-                self.say(index, said, out);
+                self.push_piece(index, piece, out);
             }
             b"contentBlockStop" => {
                 let (index, _) = read_numbered(data, "")?;
@@ -136,9 +137,9 @@ impl Reader {
         self.end_where(|open| open.index == index, out);
         match block {
             None => {}
-            Some(Block::Said(said)) => {
-                for said in said {
-                    self.say(index, said, out);
+            Some(Block::Deltas(pieces)) => {
+                for piece in pieces {
+                    self.push_piece(index, piece, out);
                 }
             }
             Some(Block::Call { id, name, input }) => {
@@ -146,7 +147,7 @@ impl Reader {
                 let part = self.begin_part(index, Kind::Call(false), kind, out);
                 self.has_call = true;
                 if let Some(input) = input {
-                    self.tell(part, input, out);
+                    self.push_delta(part, input, out);
                 }
             }
             Some(Block::Foreign { kind, json }) => {
@@ -161,31 +162,31 @@ impl Reader {
     }
 
     /// Text and reasoning blocks have no start event: their first delta starts them.
-    fn say(&mut self, index: u64, said: Said, out: &mut Vec<Event>) {
-        match said {
-            Said::Text(text) if !text.is_empty() => {
+    fn push_piece(&mut self, index: u64, piece: ContentDelta, out: &mut Vec<Event>) {
+        match piece {
+            ContentDelta::Text(text) if !text.is_empty() => {
                 let part = self.part_of(index, Kind::Text, out);
-                self.tell(part, text, out);
+                self.push_delta(part, text, out);
             }
-            Said::Thought(text) if !text.is_empty() => {
+            ContentDelta::Thought(text) if !text.is_empty() => {
                 let part = self.part_of(index, Kind::Thought, out);
-                self.tell(part, text, out);
+                self.push_delta(part, text, out);
             }
-            Said::Seal(value) => {
+            ContentDelta::Seal(value) => {
                 let part = self.part_of(index, Kind::Thought, out);
                 out.push(Event::Signature { choice: 0, part, value });
             }
-            Said::Redacted(value) => {
+            ContentDelta::Redacted(value) => {
                 let part = self.part_of(index, Kind::Redacted, out);
                 out.push(Event::Signature { choice: 0, part, value });
             }
-            Said::Input(text) if !text.is_empty() => {
+            ContentDelta::Input(text) if !text.is_empty() => {
                 let call = self.find(index, |kind| matches!(kind, Kind::Call(_)));
                 if let Some(part) = call {
-                    self.tell(part, text, out);
+                    self.push_delta(part, text, out);
                 }
             }
-            Said::Citation(json) => {
+            ContentDelta::Citation(json) => {
                 let text = self.find(index, |kind| kind == Kind::Text);
                 out.extend(text.map(|part| Event::Citation { choice: 0, part, json }));
             }
@@ -204,31 +205,31 @@ impl Reader {
             return part;
         }
         self.end_where(|open| open.index == index, out);
-        let told = match kind {
+        let part_kind = match kind {
             Kind::Thought => PartKind::Thought { is_summary: false, id: None },
             Kind::Redacted => PartKind::Redacted,
             Kind::Text | Kind::Call(_) => PartKind::Text,
         };
-        self.begin_part(index, kind, told, out)
+        self.begin_part(index, kind, part_kind, out)
     }
 
     /// Starts a part and ends the others. Only tool calls may be open concurrently.
-    fn begin_part(&mut self, index: u64, kind: Kind, told: PartKind, out: &mut Vec<Event>) -> u32 {
+    fn begin_part(&mut self, index: u64, kind: Kind, part_kind: PartKind, out: &mut Vec<Event>) -> u32 {
         let is_call = matches!(kind, Kind::Call(_));
         self.end_where(|open| !is_call || !matches!(open.kind, Kind::Call(_)), out);
         self.has_content |= matches!(kind, Kind::Call(_) | Kind::Redacted);
         let part = self.parts;
         self.parts += 1;
         self.open.push(Open { index, part, kind });
-        out.push(Event::Begin { choice: 0, part, kind: told });
+        out.push(Event::Begin { choice: 0, part, kind: part_kind });
         part
     }
 
-    fn tell(&mut self, part: u32, text: String, out: &mut Vec<Event>) {
+    fn push_delta(&mut self, part: u32, text: String, out: &mut Vec<Event>) {
         self.has_content = true;
         for open in self.open.iter_mut().filter(|open| open.part == part) {
-            if let Kind::Call(is_told) = &mut open.kind {
-                *is_told = true;
+            if let Kind::Call(has_delta) = &mut open.kind {
+                *has_delta = true;
             }
         }
         out.push(Event::Delta { choice: 0, part, text });
@@ -286,22 +287,22 @@ impl Reader {
         if self.finished {
             self.finish(out);
         } else {
-            self.tell_usage(out);
+            self.push_usage(out);
         }
         Ok(())
     }
 
-    fn tell_usage(&mut self, out: &mut Vec<Event>) {
+    fn push_usage(&mut self, out: &mut Vec<Event>) {
         let may_be_zero = self.finished && !self.has_content;
-        let usage = self.usage.usage(may_be_zero).filter(|usage| self.told != Some(*usage));
+        let usage = self.usage.usage(may_be_zero).filter(|usage| self.last_usage != Some(*usage));
         if usage.is_some() {
-            self.told = usage;
+            self.last_usage = usage;
         }
         out.extend(usage.map(Event::Usage));
     }
 
     fn finish(&mut self, out: &mut Vec<Event>) {
-        self.tell_usage(out);
+        self.push_usage(out);
         self.done = true;
         out.push(Event::Done);
     }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use domain::{Event, Finish, PartKind, Reason, Usage};
 use serde_json::value::RawValue;
 
-use super::said::{
+use super::answer::{
     Answer, Block, Call, Cited, Message, Metrics, Output, Reasoning, Report, Text, raw, stop_reason,
 };
 use super::writer::call_id;
@@ -17,8 +17,8 @@ use crate::written::checked;
 pub(super) fn write(wish: &AnswerOptions, events: Vec<Event>) -> Vec<u8> {
     let (mut finish, mut usage) = (Finish::of(Reason::Stop), Usage::default());
     let (blocks, shape) = gather(events, |event| match event {
-        Event::Finish { choice: 0, finish: told } => finish = told,
-        Event::Usage(told) => usage = told,
+        Event::Finish { choice: 0, finish: reported } => finish = reported,
+        Event::Usage(reported) => usage = reported,
         _ => {}
     });
     let mut content = Vec::with_capacity(blocks.len());
@@ -52,8 +52,8 @@ fn content_of<'a>(block: &'a blocks::Block, number: u32, wish: &AnswerOptions) -
         }
         PartKind::Thought { .. } if block.text.is_empty() && seal.is_none() => None,
         PartKind::Thought { .. } => {
-            let said = Reasoning::ReasoningText { text: &block.text, signature: seal };
-            Some(Block::ReasoningContent(said))
+            let reasoning = Reasoning::ReasoningText { text: &block.text, signature: seal };
+            Some(Block::ReasoningContent(reasoning))
         }
         PartKind::Redacted => seal.map(|seal| Block::ReasoningContent(Reasoning::RedactedContent(seal))),
         PartKind::Call { id, name, is_custom } => {

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use domain::{Event, Fault, Finish, PartKind, Reason, TraceId, Usage};
 
-use super::refused::{error_body, exception};
-use super::said::{
-    Block, Call, Delta, Metadata, Metrics, OfBlock, Report, Said, SaidThought, Start, Stop, Stopped, put,
-    put_exception, raw, stop_reason,
+use super::answer::{
+    Block, BlockEvent, Call, ContentDelta, Delta, Metadata, Metrics, ReasoningDelta, Report, Start, Stop,
+    Stopped, put, put_exception, raw, stop_reason,
 };
+use super::refused::{error_body, exception};
 use super::whole;
 use crate::answer::{AnswerOptions, Progress, WriteAnswer};
 use crate::blocks::{self, Blocks, unexplained_end};
@@ -84,7 +84,7 @@ impl WriteAnswer for Writer {
 /// Writes what is there of a block. An empty block never starts.
 fn write_block(block: &mut blocks::Block, next: &mut u32, wish: &AnswerOptions, out: &mut Vec<u8>) {
     if block.number.is_none() {
-        if !says(block, wish) {
+        if !has_output(block, wish) {
             return;
         }
         block.number = Some(*next);
@@ -94,27 +94,27 @@ fn write_block(block: &mut blocks::Block, next: &mut u32, wish: &AnswerOptions, 
     let Some(index) = block.number else { return };
     write_text(block, index, out);
     for json in block.citations.drain(..).filter(|_| wish.is_same_dialect) {
-        raw(&json).into_iter().for_each(|json| say(index, Said::Citation(json), out));
+        raw(&json).into_iter().for_each(|json| put_delta(index, ContentDelta::Citation(json), out));
     }
     if !block.ended {
         return;
     }
     if let Some(seal) = block.seal.take().filter(|_| wish.is_same_dialect) {
-        let said = match block.kind {
-            PartKind::Redacted => SaidThought::RedactedContent(&seal),
-            _ => SaidThought::Signature(&seal),
+        let delta = match block.kind {
+            PartKind::Redacted => ReasoningDelta::RedactedContent(&seal),
+            _ => ReasoningDelta::Signature(&seal),
         };
-        say(index, Said::ReasoningContent(said), out);
+        put_delta(index, ContentDelta::ReasoningContent(delta), out);
     }
-    if matches!(block.kind, PartKind::Call { .. }) && !block.has_said {
+    if matches!(block.kind, PartKind::Call { .. }) && !block.has_written_text {
         // Clients parse the concatenated pieces of the arguments as JSON, so there must be at least one.
-        say(index, Said::ToolUse { input: "{}" }, out);
+        put_delta(index, ContentDelta::ToolUse { input: "{}" }, out);
     }
-    put("contentBlockStop", &OfBlock { said: Stop {}, content_block_index: index }, out);
+    put("contentBlockStop", &BlockEvent { payload: Stop {}, content_block_index: index }, out);
 }
 
 /// Whether the block has any content yet that Converse can express.
-fn says(block: &blocks::Block, wish: &AnswerOptions) -> bool {
+fn has_output(block: &blocks::Block, wish: &AnswerOptions) -> bool {
     let is_sealed = block.ended && wish.is_same_dialect && block.seal.is_some();
     match &block.kind {
         PartKind::Text | PartKind::Refusal => {
@@ -132,8 +132,8 @@ fn says(block: &blocks::Block, wish: &AnswerOptions) -> bool {
 fn begin(block: &blocks::Block, wish: &AnswerOptions, out: &mut Vec<u8>) {
     let (PartKind::Call { id, name, .. }, Some(index)) = (&block.kind, block.number) else { return };
     let call = Call { tool_use_id: call_id(id, index, wish), name, input: None };
-    let said = Start { start: Block::ToolUse(call) };
-    put("contentBlockStart", &OfBlock { said, content_block_index: index }, out);
+    let start = Start { start: Block::ToolUse(call) };
+    put("contentBlockStart", &BlockEvent { payload: start, content_block_index: index }, out);
 }
 
 fn write_text(block: &mut blocks::Block, index: u32, out: &mut Vec<u8>) {
@@ -145,20 +145,20 @@ fn write_text(block: &mut blocks::Block, index: u32, out: &mut Vec<u8>) {
     if is_custom {
         text = text_input(&text);
     }
-    block.has_said = true;
+    block.has_written_text = true;
     for piece in pieces(&text) {
-        let said = match &block.kind {
-            PartKind::Text | PartKind::Refusal => Said::Text(piece),
-            PartKind::Thought { .. } => Said::ReasoningContent(SaidThought::Text(piece)),
-            PartKind::Call { .. } => Said::ToolUse { input: piece },
+        let delta = match &block.kind {
+            PartKind::Text | PartKind::Refusal => ContentDelta::Text(piece),
+            PartKind::Thought { .. } => ContentDelta::ReasoningContent(ReasoningDelta::Text(piece)),
+            PartKind::Call { .. } => ContentDelta::ToolUse { input: piece },
             PartKind::Redacted | PartKind::Foreign { .. } => return,
         };
-        say(index, said, out);
+        put_delta(index, delta, out);
     }
 }
 
-fn say(index: u32, said: Said<'_>, out: &mut Vec<u8>) {
-    put("contentBlockDelta", &OfBlock { said: Delta { delta: said }, content_block_index: index }, out);
+fn put_delta(index: u32, delta: ContentDelta<'_>, out: &mut Vec<u8>) {
+    put("contentBlockDelta", &BlockEvent { payload: Delta { delta }, content_block_index: index }, out);
 }
 
 /// Splits text into pieces that fit into frames.
@@ -182,6 +182,6 @@ pub(super) fn call_id<'a>(id: &'a str, number: u32, wish: &AnswerOptions) -> Cow
 
 impl Metrics {
     pub(super) fn of(wish: &AnswerOptions) -> Self {
-        Self { latency_ms: wish.estimator.as_ref().map_or(0, |guess| guess.elapsed_ms()) }
+        Self { latency_ms: wish.estimator.as_ref().map_or(0, |estimator| estimator.elapsed_ms()) }
     }
 }

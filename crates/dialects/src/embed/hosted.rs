@@ -236,7 +236,7 @@ mod tests {
         EmbeddingInputs { texts, dimensions, tasks: tasks.unwrap_or_default(), param: "input" }
     }
 
-    fn written(texts: &EmbeddingInputs<'_>, form: EmbeddingForm) -> String {
+    fn encode(texts: &EmbeddingInputs<'_>, form: EmbeddingForm) -> String {
         String::from_utf8(write_texts(texts, form).unwrap()).unwrap()
     }
 
@@ -244,19 +244,19 @@ mod tests {
     fn each_model_is_asked_in_its_form() {
         let two = texts(&["a", "b"], Some(8), Some("RETRIEVAL_QUERY"));
         assert_eq!(
-            written(&two, EmbeddingForm::Instances),
+            encode(&two, EmbeddingForm::Instances),
             r#"{"instances":[{"content":"a","task_type":"RETRIEVAL_QUERY"},{"content":"b","task_type":"RETRIEVAL_QUERY"}],"parameters":{"outputDimensionality":8}}"#
         );
         assert_eq!(
-            written(&texts(&["a"], Some(8), Some("X")), EmbeddingForm::Content),
+            encode(&texts(&["a"], Some(8), Some("X")), EmbeddingForm::Content),
             r#"{"content":{"parts":[{"text":"a"}]},"embedContentConfig":{"taskType":"X","outputDimensionality":8}}"#
         );
         let plain = texts(&["a"], None, None);
-        assert_eq!(written(&plain, EmbeddingForm::Content), r#"{"content":{"parts":[{"text":"a"}]}}"#);
-        assert_eq!(written(&plain, EmbeddingForm::InputText), r#"{"inputText":"a"}"#);
+        assert_eq!(encode(&plain, EmbeddingForm::Content), r#"{"content":{"parts":[{"text":"a"}]}}"#);
+        assert_eq!(encode(&plain, EmbeddingForm::InputText), r#"{"inputText":"a"}"#);
         let sized = EmbeddingForm::Texts { is_sized: true };
         assert_eq!(
-            written(&texts(&["a", "b"], Some(8), None), sized),
+            encode(&texts(&["a", "b"], Some(8), None), sized),
             r#"{"texts":["a","b"],"input_type":"search_document","embedding_types":["float"],"output_dimension":8}"#
         );
         for (texts, form, param) in [
@@ -290,8 +290,8 @@ mod tests {
             (r#"{"id":"x","embeddings":{"float":[[1],[ 2 ]]},"texts":["a","b"]}"#, &["[1]", "[ 2 ]"], None),
             (r#"{"embeddings":[ [1],[2]],"response_type":"embeddings_floats"}"#, &["[1]", "[2]"], None),
         ] {
-            let told = read_vectors(body.as_bytes()).unwrap();
-            let numbers: Vec<&str> = told
+            let answer = read_vectors(body.as_bytes()).unwrap();
+            let numbers: Vec<&str> = answer
                 .vectors
                 .iter()
                 .map(|vector| match vector {
@@ -299,7 +299,7 @@ mod tests {
                     Vector::Base64(_) => "base64",
                 })
                 .collect();
-            assert_eq!((&*numbers, told.usage.map(|usage| usage.input)), (vectors, tokens), "{body}");
+            assert_eq!((&*numbers, answer.usage.map(|usage| usage.input)), (vectors, tokens), "{body}");
         }
         for broken in ["[]", "{", "5", r#"{"embedding":[1}"#] {
             assert!(read_vectors(broken.as_bytes()).is_err(), "{broken}");

@@ -15,7 +15,7 @@ fn decode(grammar: Grammar, is_batch: bool, body: &str) -> Result<Request, Box<F
     decode_request(grammar, Operation::Embed, &body, Some(&addressed(is_batch)))
 }
 
-fn say(
+fn translate(
     client: Grammar,
     is_batch: bool,
     body: &str,
@@ -25,12 +25,13 @@ fn say(
     translate_embeddings(client, body.as_bytes(), &request, upstream, "m", false)
 }
 
-fn said(client: Grammar, is_batch: bool, body: &str, upstream: Grammar) -> (String, Vec<String>) {
-    let spoken = say(client, is_batch, body, upstream).unwrap_or_else(|fault| panic!("{body}: {fault}"));
-    (String::from_utf8(spoken.body.to_vec()).unwrap(), spoken.dropped)
+fn translated(client: Grammar, is_batch: bool, body: &str, upstream: Grammar) -> (String, Vec<String>) {
+    let request =
+        translate(client, is_batch, body, upstream).unwrap_or_else(|fault| panic!("{body}: {fault}"));
+    (String::from_utf8(request.body.to_vec()).unwrap(), request.dropped)
 }
 
-fn way(client: Grammar, upstream: Grammar, vectors: VectorForm) -> AnswerPath {
+fn answer_path(client: Grammar, upstream: Grammar, vectors: VectorForm) -> AnswerPath {
     AnswerPath {
         needs_normalising: false,
         operation: Operation::Embed,
@@ -52,8 +53,8 @@ fn way(client: Grammar, upstream: Grammar, vectors: VectorForm) -> AnswerPath {
     }
 }
 
-fn told(way: &AnswerPath, body: &str) -> Result<(String, Option<Usage>), StreamFault> {
-    let whole = buffered_answer(way, Bytes::copy_from_slice(body.as_bytes()))?;
+fn read_answer(answer_path: &AnswerPath, body: &str) -> Result<(String, Option<Usage>), StreamFault> {
+    let whole = buffered_answer(answer_path, Bytes::copy_from_slice(body.as_bytes()))?;
     Ok((String::from_utf8(whole.body.to_vec()).unwrap(), whole.facts.usage))
 }
 
@@ -65,12 +66,12 @@ const BATCH: VectorForm = VectorForm { as_base64: false, is_batch: true };
 fn a_list_of_texts_is_a_batch_and_back() {
     let body =
         r#"{"model":"e","input":["a\n","\u00e9"],"dimensions":8,"encoding_format":"base64","user":"u"}"#;
-    let (written, dropped) = said(Grammar::Chat, false, body, Grammar::Gemini);
+    let (written, dropped) = translated(Grammar::Chat, false, body, Grammar::Gemini);
     let batch = r#"{"requests":[{"model":"models/m","content":{"parts":[{"text":"a\n"}]},"outputDimensionality":8},{"model":"models/m","content":{"parts":[{"text":"é"}]},"outputDimensionality":8}]}"#;
     assert_eq!(written, batch);
     assert_eq!(dropped, ["user"]);
     let batch = batch.replace("models/m", "models/e");
-    let (written, dropped) = said(Grammar::Gemini, true, &batch, Grammar::Chat);
+    let (written, dropped) = translated(Grammar::Gemini, true, &batch, Grammar::Chat);
     assert_eq!(written, r#"{"model":"m","input":["a\n","é"],"dimensions":8,"encoding_format":"float"}"#);
     assert_eq!(dropped, [""; 0]);
 }
@@ -78,12 +79,12 @@ fn a_list_of_texts_is_a_batch_and_back() {
 #[test]
 fn hints_are_dropped_by_their_names_and_parts_are_one_text() {
     let body = r#"{"content":{"role":"user","parts":[{"text":"a"},{"text":"b"}]},"task_type":"RETRIEVAL_DOCUMENT","title":"t"}"#;
-    let (written, dropped) = said(Grammar::Gemini, false, body, Grammar::Chat);
+    let (written, dropped) = translated(Grammar::Gemini, false, body, Grammar::Chat);
     assert_eq!(written, r#"{"model":"m","input":["a\nb"],"encoding_format":"float"}"#);
     assert_eq!(dropped, ["task_type", "title"]);
     let one = r#"{"content":{"parts":{"text":"a"}},"taskType":"SEMANTIC_SIMILARITY"}"#;
     let body = format!(r#"{{"requests":[{one},{one}]}}"#);
-    assert_eq!(said(Grammar::Gemini, true, &body, Grammar::Chat).1, ["taskType"]);
+    assert_eq!(translated(Grammar::Gemini, true, &body, Grammar::Chat).1, ["taskType"]);
 }
 
 #[test]
@@ -102,12 +103,12 @@ fn what_can_not_be_said_is_refused_by_name() {
         (Grammar::Gemini, true, lengths, "requests[1].outputDimensionality"),
     ] {
         let upstream = if client == Grammar::Chat { Grammar::Gemini } else { Grammar::Chat };
-        let fault = say(client, is_batch, body, upstream).expect_err(body);
+        let fault = translate(client, is_batch, body, upstream).expect_err(body);
         assert_eq!((fault.class, fault.param.as_deref()), (FaultClass::Unsupported, Some(param)), "{body}");
         assert!(fault.fix.is_some(), "{body}");
     }
     let format = r#"{"model":"e","input":"a","encoding_format":"int8"}"#;
-    let fault = say(Grammar::Chat, false, format, Grammar::Gemini).unwrap_err();
+    let fault = translate(Grammar::Chat, false, format, Grammar::Gemini).unwrap_err();
     assert_eq!((fault.code, fault.param.as_deref()), ("invalid_value", Some("encoding_format")));
 }
 
@@ -162,13 +163,13 @@ fn what_is_wrong_is_told_with_its_field() {
 fn vectors_keep_their_digits_in_order() {
     let body = r#"{"object":"list","data":[{"index":1,"embedding":[3.10e-2]},{"index":0,"embedding":[0.10000000000000001,
         -0]}],"usage":{"prompt_tokens":7,"total_tokens":7}}"#;
-    let (written, usage) = told(&way(Grammar::Gemini, Grammar::Chat, BATCH), body).unwrap();
+    let (written, usage) = read_answer(&answer_path(Grammar::Gemini, Grammar::Chat, BATCH), body).unwrap();
     assert_eq!(
         written,
         r#"{"embeddings":[{"values":[0.10000000000000001,-0]},{"values":[3.10e-2]}],"usageMetadata":{"promptTokenCount":7}}"#
     );
     assert_eq!(usage.unwrap().input, 7);
-    let (written, _) = told(&way(Grammar::Gemini, Grammar::Chat, NUMBERS), body).unwrap();
+    let (written, _) = read_answer(&answer_path(Grammar::Gemini, Grammar::Chat, NUMBERS), body).unwrap();
     assert_eq!(
         written,
         r#"{"embedding":{"values":[0.10000000000000001,-0]},"usageMetadata":{"promptTokenCount":7}}"#
@@ -178,16 +179,17 @@ fn vectors_keep_their_digits_in_order() {
 #[test]
 fn what_is_not_counted_is_guessed_for_who_must_be_told() {
     let body = "{\"embeddings\":[{\"values\":[1.0,\n -0.50]}]}";
-    let (written, usage) = told(&way(Grammar::Chat, Grammar::Gemini, NUMBERS), body).unwrap();
+    let (written, usage) = read_answer(&answer_path(Grammar::Chat, Grammar::Gemini, NUMBERS), body).unwrap();
     assert_eq!(
         written,
         r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":[1.0,-0.50]}],"model":"asked\"for","usage":{"prompt_tokens":3,"total_tokens":3}}"#
     );
     assert_eq!(usage, None);
-    let (written, _) = told(&way(Grammar::Chat, Grammar::Gemini, BASE64), body).unwrap();
+    let (written, _) = read_answer(&answer_path(Grammar::Chat, Grammar::Gemini, BASE64), body).unwrap();
     assert!(written.contains(r#""embedding":"AACAPwAAAL8=""#), "{written}");
     let counted = r#"{"embedding":{"values":[1]},"usageMetadata":{"promptTokenCount":5}}"#;
-    let (passed, usage) = told(&way(Grammar::Gemini, Grammar::Gemini, NUMBERS), counted).unwrap();
+    let (passed, usage) =
+        read_answer(&answer_path(Grammar::Gemini, Grammar::Gemini, NUMBERS), counted).unwrap();
     assert_eq!(
         (&*passed, usage.map(|usage| (usage.input, usage.source))),
         (counted, Some((5, UsageSource::Provider)))
@@ -209,12 +211,12 @@ fn what_is_no_answer_is_found() {
         (Grammar::Chat, r#"{"data":[{"embedding":"!"}]}"#),
     ] {
         let client = if upstream == Grammar::Chat { Grammar::Gemini } else { Grammar::Chat };
-        let fault = told(&way(client, upstream, NUMBERS), body).expect_err(body);
+        let fault = read_answer(&answer_path(client, upstream, NUMBERS), body).expect_err(body);
         assert!(matches!(fault, StreamFault::Broken(_)), "{body}");
     }
     for upstream in [Grammar::Gemini, Grammar::Chat] {
         let body = r#"{"error":{"code":429,"message":"x","status":"RESOURCE_EXHAUSTED"}}"#;
-        let fault = told(&way(Grammar::Gemini, upstream, NUMBERS), body).unwrap_err();
+        let fault = read_answer(&answer_path(Grammar::Gemini, upstream, NUMBERS), body).unwrap_err();
         assert!(matches!(fault, StreamFault::Upstream(..)));
     }
 }
@@ -235,8 +237,8 @@ proptest! {
     #[test]
     fn texts_survive_both_grammars(texts in prop::collection::vec(".{0,12}", 1..5), dimensions in prop::option::of(1..4096_u64)) {
         let body = serde_json::json!({"model": "e", "input": texts, "dimensions": dimensions}).to_string();
-        let (batch, _) = said(Grammar::Chat, false, &body, Grammar::Gemini);
-        let (back, _) = said(Grammar::Gemini, true, &batch.replace(r#""model":"models/m""#, r#""model":"models/e""#), Grammar::Chat);
+        let (batch, _) = translated(Grammar::Chat, false, &body, Grammar::Gemini);
+        let (back, _) = translated(Grammar::Gemini, true, &batch.replace(r#""model":"models/m""#, r#""model":"models/e""#), Grammar::Chat);
         let back: serde_json::Value = serde_json::from_str(&back).unwrap();
         prop_assert_eq!(&back["input"], &serde_json::json!(texts));
         prop_assert_eq!(back["dimensions"].as_u64(), dimensions);

@@ -52,7 +52,7 @@ pub fn gemini_address(rest: &str, query: &str) -> Result<(Addressed, Verb), Box<
     let verb = Verb::ALL.into_iter().find(|known| known.as_str() == verb).ok_or_else(|| unknown(&path))?;
     let model = checked_model(model_of(name))?;
     let stream = verb == Verb::Stream;
-    let as_array = stream && !asks_events(query);
+    let as_array = stream && !requests_events(query);
     let is_batch = verb == Verb::BatchEmbed;
     Ok((Addressed { model, stream, as_array, is_batch, ..Addressed::default() }, verb))
 }
@@ -67,7 +67,7 @@ pub(super) fn model_of(name: &str) -> &str {
 }
 
 /// Whether the query has `alt=sse`: server-sent events instead of one JSON array that grows.
-fn asks_events(query: &str) -> bool {
+fn requests_events(query: &str) -> bool {
     query.split('&').filter_map(|pair| pair.split_once('=')).any(|(name, value)| {
         let (name, value) = (unescape(name), unescape(value));
         matches!(name.as_deref(), Some("alt" | "$alt"))
@@ -109,8 +109,8 @@ fn bad_path(what: &str) -> Box<Fault> {
 }
 
 fn unknown(path: &str) -> Box<Fault> {
-    let shown: String = path.chars().filter(|character| !character.is_control()).take(128).collect();
-    let message = format!("There is no \"{shown}\" here.");
+    let printable: String = path.chars().filter(|character| !character.is_control()).take(128).collect();
+    let message = format!("There is no \"{printable}\" here.");
     let verbs: Vec<&str> = Verb::ALL.into_iter().map(Verb::as_str).collect();
     let fix = format!("Send models/NAME:VERB, where VERB is one of {}.", verbs.join(", "));
     Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(fix))

@@ -89,7 +89,7 @@ impl New<'_> {
         members(cursor, path, |cursor, name, written| {
             let path = format!("{path}.{written}");
             match name {
-                "model" => self.named(cursor, path),
+                "model" => self.model_name(cursor, path),
                 "inputConfig" => {
                     once(&mut self.has_input, &path)?;
                     self.input(cursor, &path)
@@ -123,14 +123,17 @@ impl New<'_> {
             }
             let path = format!("{path}.{written}");
             once(&mut self.has_requests, &path)?;
-            each(cursor, |cursor, at| match at < REQUESTS_MAX {
-                true => self.ask(cursor, &format!("{path}[{at}]")),
-                false => Err(too_many()),
+            each(cursor, |cursor, at| {
+                if at < REQUESTS_MAX {
+                    self.request(cursor, &format!("{path}[{at}]"))
+                } else {
+                    Err(too_many())
+                }
             })
         })
     }
 
-    fn ask(&mut self, cursor: &mut Cursor<'_>, path: &str) -> Result<(), Box<Fault>> {
+    fn request(&mut self, cursor: &mut Cursor<'_>, path: &str) -> Result<(), Box<Fault>> {
         // The limit on keys applies to each request, as if it were a body of its own.
         cursor.begin_document();
         let kind = cursor.kind()?;
@@ -156,17 +159,14 @@ impl New<'_> {
                 }
                 let path = format!("{path}.{written}");
                 once(&mut has_model, &path)?;
-                self.named(cursor, path)
+                self.model_name(cursor, path)
             })
         })?;
-        match has_request {
-            true => Ok(()),
-            false => Err(missing(format!("{path}.request"), SHAPE)),
-        }
+        if has_request { Ok(()) } else { Err(missing(format!("{path}.request"), SHAPE)) }
     }
 
     /// Checks a model name in the body against the one in the path, and notes where it is.
-    fn named(&mut self, cursor: &mut Cursor<'_>, path: String) -> Result<(), Box<Fault>> {
+    fn model_name(&mut self, cursor: &mut Cursor<'_>, path: String) -> Result<(), Box<Fault>> {
         let kind = cursor.kind()?;
         match cursor.value()? {
             Value::Null => Ok(()),
@@ -192,7 +192,7 @@ fn too_many() -> Box<Fault> {
     Box::new(fault.param(REQUESTS.to_owned()).fix("Send several batches."))
 }
 
-/// Rewrites a batch's status for the client: with our name of the batch. `shown` is the form for lists,
+/// Rewrites a batch's status for the client: with our name of the batch. `list_entry` is the form for lists,
 /// without the requests and responses.
 pub(crate) fn rename(
     body: &Bytes,
@@ -264,7 +264,7 @@ pub struct GeminiBatchStatus {
 }
 
 #[derive(Deserialize)]
-struct Told {
+struct BatchOperation {
     #[serde(default)]
     metadata: Metadata,
 }
@@ -280,7 +280,8 @@ struct Metadata {
 /// Reads a batch's status from the provider. Returns `None` if the body is not a batch.
 #[must_use]
 pub fn read_gemini_batch_status(body: &[u8]) -> Option<GeminiBatchStatus> {
-    let Metadata { state, create_time, end_time } = serde_json::from_slice::<Told>(body).ok()?.metadata;
+    let Metadata { state, create_time, end_time } =
+        serde_json::from_slice::<BatchOperation>(body).ok()?.metadata;
     // Any other state, an unknown one included, counts as still running.
     let has_ended = matches!(
         &*state,
@@ -345,9 +346,9 @@ pub(crate) fn read_item(item: &[u8]) -> Option<BatchOutputLine> {
             BatchOutputLine { status, error_code: Some(code), ..nothing }
         }
         (Some(response), None) => {
-            let said = serde_json::from_str::<Answered<'_>>(response.get()).ok();
+            let parsed = serde_json::from_str::<Answered<'_>>(response.get()).ok();
             let (model, request_id) =
-                said.map_or((None, None), |said| (said.model_version, said.response_id));
+                parsed.map_or((None, None), |parsed| (parsed.model_version, parsed.response_id));
             BatchOutputLine {
                 status: 200,
                 model: model.map(Cow::into_owned),
@@ -389,8 +390,10 @@ mod tests {
         decode(&Bytes::from(body.to_owned()), Some(&addressed))
     }
 
-    fn of(asks: &str) -> String {
-        format!(r#"{{"batch":{{"displayName":"a","inputConfig":{{"requests":{{"requests":[{asks}]}}}}}}}}"#)
+    fn of(requests: &str) -> String {
+        format!(
+            r#"{{"batch":{{"displayName":"a","inputConfig":{{"requests":{{"requests":[{requests}]}}}}}}}}"#
+        )
     }
 
     #[test]
@@ -411,13 +414,13 @@ mod tests {
             let sent: serde_json::Value = serde_json::from_slice(&sent).unwrap();
             assert_eq!(sent["batch"]["model"], "models/flash");
             let input = sent["batch"].get("inputConfig").unwrap_or(&sent["batch"]["input_config"]);
-            let asks = &input["requests"]["requests"];
-            assert_eq!(asks[0]["request"]["model"], "models/flash");
+            let requests = &input["requests"]["requests"];
+            assert_eq!(requests[0]["request"]["model"], "models/flash");
             assert_eq!(
-                (&asks[0]["request"]["contents"][0]["model"], &asks[1]["metadata"]["key"]),
+                (&requests[0]["request"]["contents"][0]["model"], &requests[1]["metadata"]["key"]),
                 (&"x".into(), &"b".into())
             );
-            assert!(asks[2]["request"]["model"].is_null());
+            assert!(requests[2]["request"]["model"].is_null());
         }
     }
 
@@ -471,9 +474,9 @@ mod tests {
     /// Each request has its own limit on keys, and their number is limited.
     #[test]
     fn the_members_of_one_request_do_not_count_for_the_others() {
-        let asks = |number: usize| of(&vec![r#"{"request":{}}"#; number].join(","));
-        assert!(read(&asks(REQUESTS_MAX)).is_ok());
-        let fault = read(&asks(REQUESTS_MAX + 1)).unwrap_err();
+        let with_requests = |number: usize| of(&vec![r#"{"request":{}}"#; number].join(","));
+        assert!(read(&with_requests(REQUESTS_MAX)).is_ok());
+        let fault = read(&with_requests(REQUESTS_MAX + 1)).unwrap_err();
         assert_eq!((fault.code, fault.param.as_deref()), ("too_many_requests_in_batch", Some(REQUESTS)));
         let members: Vec<String> =
             (0..=domain::limits::JSON_KEYS_MAX).map(|at| format!(r#""{at}":0"#)).collect();
@@ -481,7 +484,7 @@ mod tests {
         assert_eq!(fault.code, "json_too_many_keys");
     }
 
-    fn renamed(body: &str) -> Option<(String, StoredObjectReport)> {
+    fn apply_rename(body: &str) -> Option<(String, StoredObjectReport)> {
         let mut ours = |kind: StoredObjectKind, id: &str| format!("{}{id}", kind.prefix());
         let (body, made) = rename(&Bytes::from(body.to_owned()), &mut ours)?;
         Some((String::from_utf8(body.to_vec()).unwrap(), made))
@@ -489,8 +492,8 @@ mod tests {
 
     #[test]
     fn its_names_become_ours_and_lists_tell_nothing_of_its_contents() {
-        let told = r#"{"name": "batches/b1","metadata":{"name":"batches\/b1","model":"models/m","output":{"name":"batches/b1"},"inputConfig":{"requests":{}},"state":"S"},"done":true,"response":{"name":"batches/b1"}}"#;
-        let (body, made) = renamed(told).unwrap();
+        let upstream = r#"{"name": "batches/b1","metadata":{"name":"batches\/b1","model":"models/m","output":{"name":"batches/b1"},"inputConfig":{"requests":{}},"state":"S"},"done":true,"response":{"name":"batches/b1"}}"#;
+        let (body, made) = apply_rename(upstream).unwrap();
         let expected = |output: &str, input: &str, response: &str| {
             format!(
                 r#"{{"name": "batches/genbatch_tg_b1","metadata":{{"name":"batches/genbatch_tg_b1","model":"models/m","output":{output},"inputConfig":{input},"state":"S"}},"done":true,"response":{response}}}"#
@@ -509,7 +512,7 @@ mod tests {
             r#"{"name":"batches/"}"#,
             r#"{"name":"batches/a/b"}"#,
         ] {
-            assert_eq!(renamed(none), None, "{none}");
+            assert_eq!(apply_rename(none), None, "{none}");
         }
     }
 
@@ -519,29 +522,32 @@ mod tests {
         let item =
             format!("{{{}}}", (0..1_000).map(|at| format!(r#""{at}":0"#)).collect::<Vec<_>>().join(","));
         let list = vec![item; domain::limits::JSON_KEYS_MAX / 1_000 + 1].join(",");
-        let told = format!(
+        let upstream = format!(
             r#"{{"name":"batches/b","metadata":{{"output":{{"inlinedResponses":{{"inlinedResponses":[{list}]}}}},"name":"batches/b"}},"response":{{"inlinedResponses":{{"inlinedResponses":[{list}]}}}}}}"#
         );
-        assert_eq!(renamed(&told).unwrap().1.id, "b");
+        assert_eq!(apply_rename(&upstream).unwrap().1.id, "b");
     }
 
     #[test]
     fn a_batch_says_when_it_ended() {
-        let told =
+        let read_status =
             |metadata: &str| read_gemini_batch_status(format!(r#"{{"metadata":{metadata}}}"#).as_bytes());
-        let going = told(r#"{"state":"BATCH_STATE_RUNNING","createTime":"c","updateTime":"u"}"#).unwrap();
+        let going =
+            read_status(r#"{"state":"BATCH_STATE_RUNNING","createTime":"c","updateTime":"u"}"#).unwrap();
         assert_eq!((&*going.state, going.ended_at), ("BATCH_STATE_RUNNING", None));
         for state in ["SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"] {
-            let ended = told(&format!(r#"{{"state":"BATCH_STATE_{state}","createTime":"c","endTime":"e"}}"#))
-                .unwrap();
+            let ended =
+                read_status(&format!(r#"{{"state":"BATCH_STATE_{state}","createTime":"c","endTime":"e"}}"#))
+                    .unwrap();
             assert_eq!(ended.ended_at.as_deref(), Some("e"), "{state}");
         }
         // Never a time that may differ at the next poll.
-        let endless = told(r#"{"state":"BATCH_STATE_EXPIRED","createTime":"c","updateTime":"u"}"#).unwrap();
+        let endless =
+            read_status(r#"{"state":"BATCH_STATE_EXPIRED","createTime":"c","updateTime":"u"}"#).unwrap();
         assert_eq!(endless.ended_at.as_deref(), Some("c"));
-        assert_eq!(told(r#"{"state":"BATCH_STATE_NEW","endTime":"e"}"#).unwrap().ended_at, None);
+        assert_eq!(read_status(r#"{"state":"BATCH_STATE_NEW","endTime":"e"}"#).unwrap().ended_at, None);
         for none in [r#"{"state":"BATCH_STATE_FAILED"}"#, "{}", "7"] {
-            assert_eq!(told(none), None, "{none}");
+            assert_eq!(read_status(none), None, "{none}");
         }
         assert_eq!(read_gemini_batch_status(b"{"), None);
     }

@@ -39,7 +39,7 @@ struct Entry<'a> {
 struct Entries<'a> {
     entries: Vec<Entry<'a>>,
     /// Fields that other dialects lack, and whether dropping one changes the result.
-    unsaid: Vec<(String, bool)>,
+    dropped: Vec<(String, bool)>,
 }
 
 /// Reads what the pipeline needs of an embedding request.
@@ -95,16 +95,16 @@ fn read(body: &[u8], is_batch: bool) -> Result<Entries<'_>, Box<Fault>> {
 
 impl<'a> Entries<'a> {
     fn batch(&mut self, cursor: &mut Cursor<'a>) -> Result<(), Box<Fault>> {
-        let mut is_said = false;
+        let mut has_requests = false;
         members(cursor, "body", |cursor, name, written| {
             if name != "requests" {
                 return Ok(self.pass(cursor, written.to_owned(), true)?);
             }
-            once(&mut is_said, || written.to_owned())?;
+            once(&mut has_requests, || written.to_owned())?;
             each(cursor, |cursor, index| self.entry(cursor, &format!("{written}[{index}].")))
         })?;
         let fix = "Send at least one request, each with its content.";
-        match (is_said, self.entries.is_empty()) {
+        match (has_requests, self.entries.is_empty()) {
             (false, _) => Err(missing("requests".to_owned(), fix)),
             (true, true) => Err(wrong_value("requests".to_owned(), "is empty", fix.to_owned())),
             (true, false) => Ok(()),
@@ -142,7 +142,7 @@ impl<'a> Entries<'a> {
                     let value = cursor.value()?;
                     if value.is_something(cursor.bytes()) {
                         // Recorded without its path, so that it is reported once, however many inputs set it.
-                        self.unsaid.push((written.to_owned(), false));
+                        self.dropped.push((written.to_owned(), false));
                     }
                     if let Value::String(text) = value {
                         *slot = Some(text.decode());
@@ -194,7 +194,7 @@ impl<'a> Entries<'a> {
 
     fn pass(&mut self, cursor: &mut Cursor<'_>, name: String, is_meaning: bool) -> Result<(), JsonError> {
         if cursor.value()?.is_something(cursor.bytes()) {
-            self.unsaid.push((name, is_meaning));
+            self.dropped.push((name, is_meaning));
         }
         Ok(())
     }
@@ -211,8 +211,8 @@ pub(crate) fn read_texts<'a>(
     has_tasks: bool,
     losses: &mut DroppedFields,
 ) -> Result<EmbeddingInputs<'a>, Box<Fault>> {
-    let Entries { mut entries, unsaid } = read(body, is_batch)?;
-    let lost = unsaid.into_iter().filter(|(_, is_meaning)| *is_meaning || !has_tasks);
+    let Entries { mut entries, dropped } = read(body, is_batch)?;
+    let lost = dropped.into_iter().filter(|(_, is_meaning)| *is_meaning || !has_tasks);
     lost.for_each(|(name, is_meaning)| losses.drop_unknown(name, is_meaning));
     let tasks = entries.iter_mut().map(|entry| std::mem::take(&mut entry.task)).collect();
     let dimensions = entries.first().and_then(|entry| entry.dimensions);

@@ -14,18 +14,18 @@ use crate::json::{Cursor, JsonError, Kind, Span, Value};
 pub fn read_error(status: Option<u16>, body: &[u8]) -> (UpstreamReport, FaultClass) {
     // `chat::read_error` limits the message's length and redacts what looks like a key.
     let mut report = chat::read_error(body);
-    let said = read(body).unwrap_or_default();
-    let status = status.or(said.code);
+    let parsed = read(body).unwrap_or_default();
+    let status = status.or(parsed.code);
     report.status = status;
-    if said.status.is_some() {
-        report.code = said.status;
+    if parsed.status.is_some() {
+        report.code = parsed.status;
     }
-    if said.reason.is_some() {
-        report.kind = said.reason;
+    if parsed.reason.is_some() {
+        report.kind = parsed.reason;
     }
     let class = match class_of(status, &report) {
         // A daily quota does not recover within a retry, so this is not a rate limit.
-        FaultClass::RateLimit if said.is_of_days => FaultClass::UpstreamQuota,
+        FaultClass::RateLimit if parsed.is_of_days => FaultClass::UpstreamQuota,
         class => class,
     };
     if class == FaultClass::UpstreamAuth {
@@ -43,7 +43,7 @@ pub(super) fn upstream_error(json: &[u8]) -> StreamFault {
 }
 
 #[derive(Default)]
-struct Said {
+struct ParsedError {
     code: Option<u16>,
     status: Option<String>,
     reason: Option<String>,
@@ -51,8 +51,8 @@ struct Said {
     is_of_days: bool,
 }
 
-fn read(body: &[u8]) -> Result<Said, JsonError> {
-    let mut said = Said::default();
+fn read(body: &[u8]) -> Result<ParsedError, JsonError> {
+    let mut parsed = ParsedError::default();
     let mut cursor = Cursor::new(body)?;
     each(&mut cursor, |cursor, index| {
         if index > 0 || cursor.kind()? != Kind::Object {
@@ -62,22 +62,22 @@ fn read(body: &[u8]) -> Result<Said, JsonError> {
             if !member.key.is("error") || cursor.kind()? != Kind::Object {
                 return cursor.skip().map(|_| ());
             }
-            read_inner(cursor, &mut said)
+            read_inner(cursor, &mut parsed)
         })?;
         Ok::<(), JsonError>(())
     })?;
-    Ok(said)
+    Ok(parsed)
 }
 
-fn read_inner(cursor: &mut Cursor<'_>, said: &mut Said) -> Result<(), JsonError> {
+fn read_inner(cursor: &mut Cursor<'_>, parsed: &mut ParsedError) -> Result<(), JsonError> {
     let bytes = cursor.bytes();
     cursor.object(|cursor, member| {
         match (&*member.key.decode(), cursor.value()?) {
             ("code", value @ Value::Number(_)) => {
-                said.code = value.as_count().and_then(|code| u16::try_from(code).ok());
+                parsed.code = value.as_count().and_then(|code| u16::try_from(code).ok());
             }
-            ("status", Value::String(text)) => said.status = word(&text.decode()),
-            ("details", Value::Array(span)) => read_details(span.of(bytes), said)?,
+            ("status", Value::String(text)) => parsed.status = word(&text.decode()),
+            ("details", Value::Array(span)) => read_details(span.of(bytes), parsed)?,
             _ => {}
         }
         Ok::<(), JsonError>(())
@@ -86,16 +86,16 @@ fn read_inner(cursor: &mut Cursor<'_>, said: &mut Said) -> Result<(), JsonError>
 }
 
 /// Reads the first reason among the details, and whether a daily quota was exceeded.
-fn read_details(details: &[u8], said: &mut Said) -> Result<(), JsonError> {
+fn read_details(details: &[u8], parsed: &mut ParsedError) -> Result<(), JsonError> {
     each_object(details, |cursor| {
         let bytes = cursor.bytes();
         cursor.object(|cursor, member| {
             match (cursor.value()?, &*camel(&member.key.decode())) {
                 (Value::String(text), "reason") => {
-                    said.reason = said.reason.take().or(word(&text.decode()));
+                    parsed.reason = parsed.reason.take().or(word(&text.decode()));
                 }
                 (Value::Array(span), "violations") => {
-                    said.is_of_days |= names_days(span.of(bytes))?;
+                    parsed.is_of_days |= names_days(span.of(bytes))?;
                 }
                 _ => {}
             }
@@ -179,15 +179,15 @@ fn class_of_reason(reason: &str) -> Option<FaultClass> {
 
 /// Classifies by the message what the code leaves open.
 fn class_of_message(code: &str, message: &str) -> Option<FaultClass> {
-    let says = |words: &str| message.contains(words);
+    let mentions = |words: &str| message.contains(words);
     let is_state = code == "FAILED_PRECONDITION";
-    if says("api key not valid") || says("api key expired") {
+    if mentions("api key not valid") || mentions("api key expired") {
         Some(FaultClass::UpstreamAuth)
-    } else if says("exceeds the maximum number of tokens") {
+    } else if mentions("exceeds the maximum number of tokens") {
         Some(FaultClass::ContextLength)
-    } else if says("location is not supported") || is_state && says("location") {
+    } else if mentions("location is not supported") || is_state && mentions("location") {
         Some(FaultClass::UpstreamPermission)
-    } else if says("enable billing") || is_state && says("billing") {
+    } else if mentions("enable billing") || is_state && mentions("billing") {
         Some(FaultClass::UpstreamQuota)
     } else {
         None

@@ -20,7 +20,7 @@ pub(super) fn content_of(source: Source, name: Option<String>) -> Content {
 fn media_type(source: &Source) -> Option<&str> {
     match source {
         Source::Inline { media_type, .. } => Some(media_type),
-        Source::Url { url, media_type } => media_type.as_deref().or_else(|| guess(url)),
+        Source::Url { url, media_type } => media_type.as_deref().or_else(|| type_of_url(url)),
         Source::File { media_type, .. } => media_type.as_deref(),
         Source::Text(_) => None,
     }
@@ -42,7 +42,7 @@ pub(super) fn is_own_file(id: &str) -> bool {
 }
 
 /// The media type that a file extension implies. YouTube links are videos.
-pub(super) fn guess(url: &str) -> Option<&'static str> {
+pub(super) fn type_of_url(url: &str) -> Option<&'static str> {
     let path = url.split(['?', '#']).next().unwrap_or_default();
     if path.contains("youtube.com/") || path.contains("youtu.be/") {
         return Some("video/mp4");

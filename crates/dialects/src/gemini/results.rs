@@ -29,14 +29,14 @@ pub struct GeminiBatchResults {
 /// An open bracket, and what it contains.
 #[derive(Debug, Clone, Copy)]
 struct Open {
-    at: Place,
+    at: Position,
     is_object: bool,
     /// The next string is a member's name.
     awaits_name: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Position {
     Root,
     Response,
     /// The object that holds the list.
@@ -63,8 +63,8 @@ enum Text {
     },
 }
 
-impl Place {
-    /// The place inside a bracket that opens here, after the name of a member if there is one.
+impl Position {
+    /// The position inside a bracket that opens here, after the name of a member if there is one.
     fn inside(self, name: &[u8], is_object: bool) -> Self {
         match (self, name, is_object) {
             (Self::Root, b"response", true) => Self::Response,
@@ -102,27 +102,27 @@ impl GeminiBatchResults {
         self.rest
     }
 
-    fn place(&self) -> Option<Place> {
+    fn position(&self) -> Option<Position> {
         self.open.last().map(|open| open.at)
     }
 
     fn step(&mut self, byte: u8) {
-        let before = self.place();
+        let before = self.position();
         match self.text {
             Text::Inside { is_name, is_escaped } => self.inside_text(byte, is_name, is_escaped),
             Text::Outside => self.outside_text(byte),
         }
         // A bracket belongs to the value that it opens or closes.
-        let after = self.place();
+        let after = self.position();
         match (before, after) {
-            (Some(Place::Item), _) | (_, Some(Place::Item)) => self.item.push(byte),
-            (Some(Place::OutputItem), _) | (_, Some(Place::OutputItem)) => {}
+            (Some(Position::Item), _) | (_, Some(Position::Item)) => self.item.push(byte),
+            (Some(Position::OutputItem), _) | (_, Some(Position::OutputItem)) => {}
             // Commas and whitespace between results.
-            (Some(Place::List), Some(Place::List)) => {}
-            (Some(Place::OutputList), Some(Place::OutputList)) => {}
+            (Some(Position::List), Some(Position::List)) => {}
+            (Some(Position::OutputList), Some(Position::OutputList)) => {}
             _ => self.rest.push(byte),
         }
-        if before == Some(Place::Item) && after == Some(Place::List) {
+        if before == Some(Position::Item) && after == Some(Position::List) {
             self.found.push(std::mem::take(&mut self.item).into());
         }
     }
@@ -151,7 +151,7 @@ impl GeminiBatchResults {
             b'{' | b'[' => {
                 let is_object = byte == b'{';
                 let at = match self.open.last() {
-                    None => Place::Root,
+                    None => Position::Root,
                     // Elements of a list have no name.
                     Some(open) if !open.is_object => open.at.inside(&[], is_object),
                     Some(open) => open.at.inside(&self.name, is_object),
@@ -173,7 +173,7 @@ impl GeminiBatchResults {
 mod tests {
     use super::*;
 
-    const TOLD: &str = r#"{"name":"batches/a","metadata":{"output":{"inlinedResponses":{"inlinedResponses":[{"response":{"x":1}},{"error":{}}]}},"state":"S","list":[{"inlinedResponses":[{}]}]},
+    const BODY: &str = r#"{"name":"batches/a","metadata":{"output":{"inlinedResponses":{"inlinedResponses":[{"response":{"x":1}},{"error":{}}]}},"state":"S","list":[{"inlinedResponses":[{}]}]},
         "done":true,"response":{"@type":"t","inlinedResponses":{"inlinedResponses":[ {"response":{"text":"a \"]}\\","list":[[1],{}]},"metadata":{"response":"["}} ,
         {"error":{"code":3}}],"more":[{}]},"tail":{"inlinedResponses":[{}]}}}"#;
     const REST: &str = r#"{"name":"batches/a","metadata":{"output":{"inlinedResponses":{"inlinedResponses":[]}},"state":"S","list":[{"inlinedResponses":[{}]}]},
@@ -183,16 +183,16 @@ mod tests {
         r#"{"error":{"code":3}}"#,
     ];
 
-    fn apart(told: &[u8], piece: usize) -> (Vec<Bytes>, Vec<u8>) {
+    fn split(body: &[u8], piece: usize) -> (Vec<Bytes>, Vec<u8>) {
         let mut results = GeminiBatchResults::default();
-        let found = told.chunks(piece).flat_map(|bytes| results.push(bytes).unwrap()).collect();
+        let found = body.chunks(piece).flat_map(|bytes| results.push(bytes).unwrap()).collect();
         (found, results.rest())
     }
 
     #[test]
     fn each_result_is_found_wherever_its_bytes_are_cut() {
-        for piece in 1..=TOLD.len() {
-            let (found, rest) = apart(TOLD.as_bytes(), piece);
+        for piece in 1..=BODY.len() {
+            let (found, rest) = split(BODY.as_bytes(), piece);
             assert_eq!(found, ITEMS, "{piece}");
             assert_eq!(String::from_utf8(rest).unwrap(), REST, "{piece}");
         }
@@ -200,15 +200,15 @@ mod tests {
 
     #[test]
     fn what_has_no_results_is_all_rest() {
-        for told in ["", "{}", "[]", "{\"metadata\":{\"state\":\"x\"},\"response\":[{}]}", "]}{", "\"a"] {
-            assert_eq!(apart(told.as_bytes(), 1), (Vec::new(), told.as_bytes().to_vec()), "{told}");
+        for body in ["", "{}", "[]", "{\"metadata\":{\"state\":\"x\"},\"response\":[{}]}", "]}{", "\"a"] {
+            assert_eq!(split(body.as_bytes(), 1), (Vec::new(), body.as_bytes().to_vec()), "{body}");
         }
         assert_eq!(
             GeminiBatchResults::default().push("[".repeat(JSON_DEPTH_MAX + 1).as_bytes()),
             Err(TooLong)
         );
-        let cut = &TOLD.as_bytes()[..TOLD.len() - 1];
-        let (found, rest) = apart(cut, 7);
+        let cut = &BODY.as_bytes()[..BODY.len() - 1];
+        let (found, rest) = split(cut, 7);
         assert_eq!(found, ITEMS);
         assert!(serde_json::from_slice::<serde_json::Value>(&rest).is_err());
     }

@@ -13,14 +13,14 @@ pub(crate) fn read_vectors(body: &[u8]) -> Result<Vectors<'_>, StreamFault> {
     if cursor.kind()? != Kind::Object {
         return Err(StreamFault::Broken("not_an_object"));
     }
-    let mut told = Vectors { vectors: Vec::new(), usage: None };
+    let mut answer = Vectors { vectors: Vec::new(), usage: None };
     let mut registers = UsageCounters::default();
     let mut is_error = false;
     cursor.object(|cursor, member| {
         match &*camel(&member.key.decode()) {
             "embedding" | "embeddings" => {
                 each(cursor, |cursor, _| {
-                    told.vectors.push(read_vector(cursor)?);
+                    answer.vectors.push(read_vector(cursor)?);
                     Ok::<(), StreamFault>(())
                 })?;
             }
@@ -34,8 +34,8 @@ pub(crate) fn read_vectors(body: &[u8]) -> Result<Vectors<'_>, StreamFault> {
     if is_error {
         return Err(upstream_error(body));
     }
-    told.usage = registers.usage(true);
-    Ok(told)
+    answer.usage = registers.usage(true);
+    Ok(answer)
 }
 
 fn read_vector<'a>(cursor: &mut Cursor<'a>) -> Result<Vector<'a>, StreamFault> {
@@ -52,16 +52,16 @@ fn read_vector<'a>(cursor: &mut Cursor<'a>) -> Result<Vector<'a>, StreamFault> {
 }
 
 /// Writes the response in the requested form. Usage is optional in Gemini, so an estimate is left out.
-pub(crate) fn write_vectors(told: &Vectors<'_>, is_batch: bool) -> Result<Vec<u8>, StreamFault> {
-    let wanted = if is_batch { told.vectors.len() } else { 1 };
+pub(crate) fn write_vectors(answer: &Vectors<'_>, is_batch: bool) -> Result<Vec<u8>, StreamFault> {
+    let wanted = if is_batch { answer.vectors.len() } else { 1 };
     let mut values = Vec::with_capacity(wanted);
-    for vector in told.vectors.iter().take(wanted) {
+    for vector in answer.vectors.iter().take(wanted) {
         values.push(format!(r#"{{"values":{}}}"#, vector.numbers()?));
     }
     let values = values.join(",");
     let mut out =
         if is_batch { format!(r#"{{"embeddings":[{values}]"#) } else { format!(r#"{{"embedding":{values}"#) };
-    if let Some(usage) = told.usage {
+    if let Some(usage) = answer.usage {
         out.push_str(&format!(r#","usageMetadata":{{"promptTokenCount":{}}}"#, usage.prompt_total()));
     }
     out.push('}');

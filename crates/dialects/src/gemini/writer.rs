@@ -135,7 +135,7 @@ impl Writer {
             .map(|(choice, finish)| {
                 // The chat classes of Google's SDKs drop a response that has a chunk without parts.
                 let candidate = Candidate::of(choice, vec![Part::text("")]);
-                candidate.finished(self.settle(choice, finish))
+                candidate.with_finish(self.settle(choice, finish))
             })
             .collect();
         write_frame(&self.head(), candidates, usage.as_ref(), out);

@@ -201,7 +201,7 @@ impl<'a> Cursor<'a> {
 
     fn pass(&mut self) -> Result<(), JsonError> {
         match self.peek() {
-            Some(b'"') => self.quoted(),
+            Some(b'"') => self.skip_string(),
             Some(b'{' | b'[') => self.pass_nested(),
             _ => self.scalar(),
         }
@@ -231,7 +231,7 @@ impl<'a> Cursor<'a> {
                     }
                     self.depth -= 1;
                 }
-                Some(b'"') => self.quoted()?,
+                Some(b'"') => self.skip_string()?,
                 _ => self.scalar()?,
             }
             if self.close(outside, &mut open)? {
@@ -431,12 +431,12 @@ impl<'a> Cursor<'a> {
     fn string(&mut self) -> Result<Text<'a>, JsonError> {
         let start = self.at;
         self.escaped = false;
-        self.quoted()?;
+        self.skip_string()?;
         Ok(Text::new(self.text, Span::new(start, self.at), self.escaped))
     }
 
     /// Moves past a string. Most keys and short strings have no special byte and end within the first words.
-    fn quoted(&mut self) -> Result<(), JsonError> {
+    fn skip_string(&mut self) -> Result<(), JsonError> {
         self.at += 1;
         for _ in 0..3 {
             let Some(word) = word_at(self.bytes, self.at) else { break };

@@ -37,13 +37,13 @@ pub(crate) fn buffered_answer(operation: Operation, body: Bytes) -> Result<Buffe
     if answer.find_array("data").is_none() {
         return Err(no_answer);
     }
-    let renamed = serde_json::from_slice(text).ok().and_then(ranked).ok_or(no_answer)?;
+    let renamed = serde_json::from_slice(text).ok().and_then(normalise_ranking).ok_or(no_answer)?;
     Ok(BufferedAnswer::plain(Bytes::from(renamed.to_string()), facts))
 }
 
 /// Converts a rerank response that lists its results as `data`, with documents as plain strings, to the
 /// common shape.
-fn ranked(mut answer: Value) -> Option<Value> {
+fn normalise_ranking(mut answer: Value) -> Option<Value> {
     let members = answer.as_object_mut()?;
     let mut results = members.remove("data")?;
     for result in results.as_array_mut()?.iter_mut().filter_map(Value::as_object_mut) {

@@ -7,15 +7,15 @@ use crate::responses::Members;
 /// The token usage of an image response, or of the last event of an image stream. Without a breakdown, all
 /// output tokens count as image tokens.
 pub(super) fn of_pictures(answer: &Members<'_>) -> Usage {
-    let Some(said) = answer.find_members("usage") else { return Usage::default() };
+    let Some(reported) = answer.find_members("usage") else { return Usage::default() };
     let of = |details: &str, name: &str| {
-        let details = said.find_members(details);
+        let details = reported.find_members(details);
         details.and_then(|details| details.find_count(name)).unwrap_or(0)
     };
-    let prompt = said.find_count("input_tokens").unwrap_or(0);
+    let prompt = reported.find_count("input_tokens").unwrap_or(0);
     let cached = of("input_tokens_details", "cached_tokens").min(prompt);
     let seen = of("input_tokens_details", "image_tokens").min(prompt - cached);
-    let made = said.find_count("output_tokens").unwrap_or(0);
+    let made = reported.find_count("output_tokens").unwrap_or(0);
     let written = of("output_tokens_details", "text_tokens").min(made);
     // SVG drawings are written by another model, whose tokens are counted separately.
     let drawn = answer.find_members("svg_usage");
@@ -32,10 +32,10 @@ pub(super) fn of_pictures(answer: &Members<'_>) -> Usage {
 
 /// The token usage in the last event of a speech stream.
 pub(super) fn of_speech(event: &Members<'_>) -> Option<Usage> {
-    let said = event.find_members("usage")?;
-    let audio_out = said.find_count("output_tokens").unwrap_or(0);
+    let reported = event.find_members("usage")?;
+    let audio_out = reported.find_count("output_tokens").unwrap_or(0);
     let usage = Usage {
-        input: said.find_count("input_tokens")?,
+        input: reported.find_count("input_tokens")?,
         units: Units { audio_out, ..Units::default() },
         source: UsageSource::Provider,
         ..Usage::default()
@@ -49,11 +49,11 @@ pub(super) fn of_ranks(answer: &Members<'_>) -> Option<Usage> {
         let meta = answer.find_members("meta")?;
         meta.find_members(name)?.find_count(count)
     };
-    let said = answer.find_members("usage");
-    let said = |name| said.as_ref().and_then(|said: &Members<'_>| said.find_count(name));
-    let output = said("completion_tokens").unwrap_or(0);
-    let all = || said("total_tokens").map(|total| total.saturating_sub(output));
-    let input = said("prompt_tokens").filter(|count| *count > 0).or_else(all);
+    let reported = answer.find_members("usage");
+    let reported = |name| reported.as_ref().and_then(|usage: &Members<'_>| usage.find_count(name));
+    let output = reported("completion_tokens").unwrap_or(0);
+    let all = || reported("total_tokens").map(|total| total.saturating_sub(output));
+    let input = reported("prompt_tokens").filter(|count| *count > 0).or_else(all);
     let usage = Usage {
         input: input.or_else(|| of_meta("tokens", "input_tokens")).unwrap_or(0),
         output,

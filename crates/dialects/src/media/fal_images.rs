@@ -5,15 +5,15 @@ use bytes::Bytes;
 use domain::{Fault, Grammar, Units, Usage, UsageSource};
 use serde_json::{Value as Json, json};
 
-use super::imagen::predicted;
-use super::invoke_model::listed;
+use super::imagen::predictions;
+use super::invoke_model::base64_images;
 use super::sides::sides;
 use super::words::object;
 use crate::answer::{AnswerFacts, StreamFault};
+use crate::answer_path::AnswerPath;
 use crate::chat;
 use crate::json::Value;
 use crate::losses::{DroppedFields, Feature};
-use crate::passage::AnswerPath;
 use crate::refusal::wrong_value;
 use crate::responses::Members;
 use crate::translate::TranslatedRequest;
@@ -44,22 +44,22 @@ pub fn write_fal_images(
 ) -> Result<TranslatedRequest, Box<Fault>> {
     let mut members = Members::read(body, String::new())?;
     let mut losses = DroppedFields::new(client, Grammar::Hosted);
-    let mut said: Vec<(&str, String)> = Vec::new();
+    let mut fields: Vec<(&str, String)> = Vec::new();
     members.take("model")?;
-    said.push(("prompt", quoted(&members.needed_text("prompt", PROMPT)?)));
-    said.extend(members.count("n")?.map(|count| ("num_images", count.to_string())));
-    said.extend(size(members.text("size")?).map(|size| ("image_size", size)));
+    fields.push(("prompt", json_string(&members.needed_text("prompt", PROMPT)?)));
+    fields.extend(members.count("n")?.map(|count| ("num_images", count.to_string())));
+    fields.extend(size(members.text("size")?).map(|size| ("image_size", size)));
     let wants_stream = members.boolean("stream")? == Some(true);
     // A stream's events carry the image itself, as they have no field for a URL.
     if wants_bytes(members.text("response_format")?.as_deref())? || wants_stream {
-        said.push(("sync_mode", "true".to_owned()));
+        fields.push(("sync_mode", "true".to_owned()));
     }
-    said.extend(members.text("output_format")?.map(|format| ("output_format", quoted(&format))));
+    fields.extend(members.text("output_format")?.map(|format| ("output_format", json_string(&format))));
     for name in own {
-        said.extend(members.take(name)?.map(|value| (*name, written(&value, body))));
+        fields.extend(members.take(name)?.map(|value| (*name, raw_json(&value, body))));
     }
     lose_rest(members, &mut losses)?;
-    Ok(TranslatedRequest { body: Bytes::from(object(&said)), dropped: losses.finish(is_lenient)? })
+    Ok(TranslatedRequest { body: Bytes::from(object(&fields)), dropped: losses.finish(is_lenient)? })
 }
 
 /// Records whatever is left of a request as dropped.
@@ -75,8 +75,8 @@ pub(super) fn lose_rest(mut members: Members<'_>, losses: &mut DroppedFields) ->
             losses.drop_at(Feature::EndUser, name);
         }
     }
-    for (name, says) in members.rest_with_presence() {
-        if says {
+    for (name, is_present) in members.rest_with_presence() {
+        if is_present {
             losses.drop_unknown(name.as_str(), !HINTS.contains(&name.as_str()));
         }
     }
@@ -84,11 +84,11 @@ pub(super) fn lose_rest(mut members: Members<'_>, losses: &mut DroppedFields) ->
 }
 
 /// The width and height if the size is two numbers. Any other value is passed on, for the model to judge.
-fn size(said: Option<String>) -> Option<String> {
-    let said = said.filter(|said| said != AUTO)?;
-    Some(match sides(&said) {
+fn size(requested: Option<String>) -> Option<String> {
+    let requested = requested.filter(|requested| requested != AUTO)?;
+    Some(match sides(&requested) {
         Some((width, height)) => format!(r#"{{"width":{width},"height":{height}}}"#),
-        None => quoted(&said),
+        None => json_string(&requested),
     })
 }
 
@@ -103,16 +103,16 @@ pub(super) fn wants_bytes(format: Option<&str>) -> Result<bool, Box<Fault>> {
     }
 }
 
-pub(super) fn quoted(text: &str) -> String {
+pub(super) fn json_string(text: &str) -> String {
     Json::from(text).to_string()
 }
 
-pub(super) fn written(value: &Value<'_>, body: &[u8]) -> String {
+pub(super) fn raw_json(value: &Value<'_>, body: &[u8]) -> String {
     match value {
         Value::Null => "null".to_owned(),
         Value::Boolean(truth) => truth.to_string(),
         Value::Number(number) => (*number).to_owned(),
-        Value::String(text) => quoted(&text.decode()),
+        Value::String(text) => json_string(&text.decode()),
         Value::Array(span) | Value::Object(span) => String::from_utf8_lossy(span.of(body)).into_owned(),
     }
 }
@@ -121,7 +121,7 @@ pub(super) fn written(value: &Value<'_>, body: &[u8]) -> String {
 #[derive(Debug)]
 pub(super) struct Picture {
     /// Its URL, or the image itself in Base64.
-    pub place: Place,
+    pub source: ImageSource,
     pub size: Option<(u64, u64)>,
     pub format: Option<String>,
     /// The prompt as the model rewrote it.
@@ -129,24 +129,24 @@ pub(super) struct Picture {
 }
 
 #[derive(Debug)]
-pub(super) enum Place {
+pub(super) enum ImageSource {
     Url(String),
     Bytes(String),
 }
 
 impl Picture {
     fn of(element: &[u8]) -> Option<Self> {
-        let said = Members::of_answer(element)?;
-        let url = said.find_text("url")?.into_owned();
-        let place = match url.strip_prefix("data:").and_then(|data| data.split_once(";base64,")) {
-            Some((_, bytes)) => Place::Bytes(bytes.to_owned()),
-            None => Place::Url(url),
+        let members = Members::of_answer(element)?;
+        let url = members.find_text("url")?.into_owned();
+        let source = match url.strip_prefix("data:").and_then(|data| data.split_once(";base64,")) {
+            Some((_, bytes)) => ImageSource::Bytes(bytes.to_owned()),
+            None => ImageSource::Url(url),
         };
-        let sides = said.find_count("width").zip(said.find_count("height"));
-        let format = said.find_text("content_type");
+        let sides = members.find_count("width").zip(members.find_count("height"));
+        let format = members.find_text("content_type");
         let format = format.and_then(|format| format.strip_prefix("image/").map(str::to_owned));
         Some(Self {
-            place,
+            source,
             size: sides.filter(|(width, height)| *width > 0 && *height > 0),
             format,
             revised: None,
@@ -154,13 +154,13 @@ impl Picture {
     }
 
     pub(super) fn datum(&self) -> (&'static str, &str) {
-        match &self.place {
-            Place::Url(url) => ("url", url),
-            Place::Bytes(bytes) => ("b64_json", bytes),
+        match &self.source {
+            ImageSource::Url(url) => ("url", url),
+            ImageSource::Bytes(bytes) => ("b64_json", bytes),
         }
     }
 
-    fn shown(&self) -> Json {
+    fn to_json(&self) -> Json {
         let (name, datum) = self.datum();
         match &self.revised {
             Some(prompt) => json!({name: datum, "revised_prompt": prompt}),
@@ -170,14 +170,14 @@ impl Picture {
 }
 
 /// The images of a response; `None` if it has no list of images.
-pub(super) fn pictures(said: &Members<'_>) -> Result<Option<Vec<Picture>>, StreamFault> {
-    let elements = match (said.find_array("images"), said.find_object("image")) {
-        (Some(_), _) => match listed(said)? {
+pub(super) fn pictures(answer: &Members<'_>) -> Result<Option<Vec<Picture>>, StreamFault> {
+    let elements = match (answer.find_array("images"), answer.find_object("image")) {
+        (Some(_), _) => match base64_images(answer)? {
             Some(pictures) => return Ok(Some(pictures)),
-            None => said.find_elements("images"),
+            None => answer.find_elements("images"),
         },
         (None, Some(one)) => vec![one],
-        (None, None) => return predicted(said),
+        (None, None) => return predictions(answer),
     };
     Ok(elements.into_iter().map(Picture::of).collect())
 }
@@ -195,12 +195,12 @@ pub(super) fn usage_of(pictures: &[Picture]) -> Usage {
 }
 
 /// Reads a buffered response, and writes it as an OpenAI image response.
-pub(crate) fn buffered_answer(way: &AnswerPath, body: &Bytes) -> Result<BufferedAnswer, StreamFault> {
+pub(crate) fn buffered_answer(answer_path: &AnswerPath, body: &Bytes) -> Result<BufferedAnswer, StreamFault> {
     let text = chat::side::document(body)?;
-    let Some(said) = Members::of_answer(text) else { return Err(StreamFault::Broken("bad_json")) };
-    let Some(pictures) = pictures(&said)? else { return Err(StreamFault::Broken("not_an_answer")) };
-    let data: Vec<Json> = pictures.iter().map(Picture::shown).collect();
-    let mut answer = json!({"created": way.created_unix_s, "data": data});
+    let Some(members) = Members::of_answer(text) else { return Err(StreamFault::Broken("bad_json")) };
+    let Some(pictures) = pictures(&members)? else { return Err(StreamFault::Broken("not_an_answer")) };
+    let data: Vec<Json> = pictures.iter().map(Picture::to_json).collect();
+    let mut answer = json!({"created": answer_path.created_unix_s, "data": data});
     if let (Some(answer), Some(first)) = (answer.as_object_mut(), pictures.first()) {
         let size = first.size.map(|(width, height)| ("size", format!("{width}x{height}")));
         let format = first.format.clone().map(|format| ("output_format", format));
@@ -226,11 +226,11 @@ impl HostedImages {
     }
 
     /// Takes one event.
-    pub(super) fn take(&mut self, said: &Members<'_>) -> Result<(), StreamFault> {
-        if said.find_text("error_type").is_some() || said.find_text("detail").is_some() {
-            return Err(chat::upstream_error(said.bytes()));
+    pub(super) fn take(&mut self, answer: &Members<'_>) -> Result<(), StreamFault> {
+        if answer.find_text("error_type").is_some() || answer.find_text("detail").is_some() {
+            return Err(chat::upstream_error(answer.bytes()));
         }
-        self.made = pictures(said)?.or(self.made.take());
+        self.made = pictures(answer)?.or(self.made.take());
         Ok(())
     }
 
@@ -261,15 +261,15 @@ impl HostedImages {
 mod tests {
     use super::*;
 
-    fn spoken(body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
-        let spoken =
+    fn translate(body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
+        let translated =
             write_fal_images(Grammar::Chat, body.as_bytes(), &["seed", "guidance_scale"], is_lenient)?;
-        Ok((String::from_utf8(spoken.body.to_vec()).unwrap(), spoken.dropped))
+        Ok((String::from_utf8(translated.body.to_vec()).unwrap(), translated.dropped))
     }
 
     #[test]
     fn common_words_become_those_of_hosted_models() {
-        let (body, dropped) = spoken(
+        let (body, dropped) = translate(
             r#"{"model":"m","prompt":"a \"tide\"","n":2,"size":"640x480","response_format":"b64_json","seed":18446744073709551615,
             "guidance_scale":3.50,"output_format":"jpeg","quality":"auto","background":null,"user":"u","stream":false}"#,
             false,
@@ -278,9 +278,9 @@ mod tests {
         let expected = r#"{"prompt":"a \"tide\"","num_images":2,"image_size":{"width":640,"height":480},"sync_mode":true,"output_format":"jpeg","seed":18446744073709551615,"guidance_scale":3.50}"#;
         assert_eq!((body.as_str(), dropped), (expected, vec!["user".to_owned()]));
         let (body, dropped) =
-            spoken(r#"{"prompt":"a","size":"auto","response_format":"url"}"#, false).unwrap();
+            translate(r#"{"prompt":"a","size":"auto","response_format":"url"}"#, false).unwrap();
         assert_eq!((body.as_str(), dropped), (r#"{"prompt":"a"}"#, Vec::new()));
-        let (body, _) = spoken(r#"{"prompt":"a","size":"square_hd"}"#, false).unwrap();
+        let (body, _) = translate(r#"{"prompt":"a","size":"square_hd"}"#, false).unwrap();
         assert_eq!(body, r#"{"prompt":"a","image_size":"square_hd"}"#);
     }
 
@@ -293,29 +293,32 @@ mod tests {
             (r#""num_images":9"#, "num_images"),
         ] {
             let body = format!(r#"{{"prompt":"a",{more}}}"#);
-            let fault = spoken(&body, false).unwrap_err();
+            let fault = translate(&body, false).unwrap_err();
             assert_eq!((fault.code, fault.param.as_deref()), ("unsupported_parameter", Some(name)));
-            assert_eq!(spoken(&body, true).unwrap(), (r#"{"prompt":"a"}"#.to_owned(), vec![name.to_owned()]));
+            assert_eq!(
+                translate(&body, true).unwrap(),
+                (r#"{"prompt":"a"}"#.to_owned(), vec![name.to_owned()])
+            );
         }
-        assert_eq!(spoken(r#"{"prompt":"a","partial_images":1}"#, false).unwrap().1, ["partial_images"]);
-        let fault = spoken(r#"{"prompt":"a","response_format":"x"}"#, true).unwrap_err();
+        assert_eq!(translate(r#"{"prompt":"a","partial_images":1}"#, false).unwrap().1, ["partial_images"]);
+        let fault = translate(r#"{"prompt":"a","response_format":"x"}"#, true).unwrap_err();
         assert_eq!(fault.param.as_deref(), Some("response_format"));
     }
 
     #[test]
     fn pixels_are_counted_up_to_whole_units_and_only_where_all_are_told() {
         let count = |answer: &str| {
-            let said = Members::of_answer(answer.as_bytes()).unwrap();
-            let usage = usage_of(&pictures(&said).unwrap().unwrap());
+            let members = Members::of_answer(answer.as_bytes()).unwrap();
+            let usage = usage_of(&pictures(&members).unwrap().unwrap());
             (usage.units.images, usage.units.billed)
         };
-        let told = r#"{"url":"u","width":1024,"height":1024}"#;
+        let sized = r#"{"url":"u","width":1024,"height":1024}"#;
         assert_eq!(
-            count(&format!(r#"{{"images":[{told},{{"url":"v","width":512,"height":512}}]}}"#)),
+            count(&format!(r#"{{"images":[{sized},{{"url":"v","width":512,"height":512}}]}}"#)),
             (2, 2_000_000)
         );
-        assert_eq!(count(&format!(r#"{{"images":[{told},{{"url":"v"}}]}}"#)), (2, 0));
-        assert_eq!(count(&format!(r#"{{"image":{told}}}"#)), (1, 1_000_000));
+        assert_eq!(count(&format!(r#"{{"images":[{sized},{{"url":"v"}}]}}"#)), (2, 0));
+        assert_eq!(count(&format!(r#"{{"image":{sized}}}"#)), (1, 1_000_000));
         let wide = r#"{"images":[{"url":"u","width":1025,"height":1024}]}"#;
         assert_eq!(count(wide), (1, 2_000_000));
         let none = Members::of_answer(br#"{"images":[{"url":7}]}"#).unwrap();

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use domain::{Fault, Grammar};
 
-use super::fal_images::{lose_rest, quoted, written};
+use super::fal_images::{json_string, lose_rest, raw_json};
 use super::words::{UnsupportedParams, object};
 use crate::responses::Members;
 use crate::translate::TranslatedRequest;
@@ -42,33 +42,37 @@ pub fn write_fal_speech(
     is_lenient: bool,
 ) -> Result<TranslatedRequest, Box<Fault>> {
     let mut members = Members::read(body, String::new())?;
-    let mut unsaid = UnsupportedParams::new(client, is_lenient);
+    let mut unsupported = UnsupportedParams::new(client, is_lenient);
     members.take("model")?;
-    let mut said = vec![(words.text, quoted(&members.needed_text("input", TEXT_FIX)?))];
-    let mut manner = vec![(words.voice, quoted(&members.needed_text("voice", VOICE_FIX)?))];
+    let mut fields = vec![(words.text, json_string(&members.needed_text("input", TEXT_FIX)?))];
+    let mut manner = vec![(words.voice, json_string(&members.needed_text("voice", VOICE_FIX)?))];
     if let Some(speed) = members.number("speed")? {
-        match words.has_speed {
-            true => manner.push(("speed", speed.0)),
-            false => unsaid.value("speed", "asks for a speed, and this app has one alone", SPEED_FIX)?,
+        if words.has_speed {
+            manner.push(("speed", speed.0));
+        } else {
+            unsupported.value("speed", "asks for a speed, and this app has one alone", SPEED_FIX)?;
         }
     }
     match words.setting {
-        Some(setting) => said.push((setting, object(&manner))),
-        None => said.extend(manner),
+        Some(setting) => fields.push((setting, object(&manner))),
+        None => fields.extend(manner),
     }
     let format = members.text("response_format")?;
     if format.is_some_and(|format| Some(&*format) != words.format) {
-        unsaid.value("response_format", "asks for files that this app does not make", FORMAT_FIX)?;
+        unsupported.value("response_format", "asks for files that this app does not make", FORMAT_FIX)?;
     }
     if members.text("stream_format")?.is_some_and(|format| format != "audio") {
-        unsaid.value("stream_format", "asks for events, and this app tells of none", EVENTS_FIX)?;
+        unsupported.value("stream_format", "asks for events, and this app tells of none", EVENTS_FIX)?;
     }
-    said.extend(words.always.iter().map(|(name, value)| (*name, quoted(value))));
+    fields.extend(words.always.iter().map(|(name, value)| (*name, json_string(value))));
     for name in words.passthrough {
-        said.extend(members.take(name)?.map(|value| (*name, written(&value, body))));
+        fields.extend(members.take(name)?.map(|value| (*name, raw_json(&value, body))));
     }
-    lose_rest(members, &mut unsaid.losses)?;
-    Ok(TranslatedRequest { body: Bytes::from(object(&said)), dropped: unsaid.losses.finish(is_lenient)? })
+    lose_rest(members, &mut unsupported.losses)?;
+    Ok(TranslatedRequest {
+        body: Bytes::from(object(&fields)),
+        dropped: unsupported.losses.finish(is_lenient)?,
+    })
 }
 
 #[cfg(test)]
@@ -95,22 +99,22 @@ mod tests {
         passthrough: &[],
     };
 
-    fn spoken(
+    fn translate(
         words: &FalSpeechParams,
         body: &str,
         is_lenient: bool,
     ) -> Result<(Json, Vec<String>), Box<Fault>> {
-        let spoken = write_fal_speech(Grammar::Chat, body.as_bytes(), words, is_lenient)?;
-        Ok((serde_json::from_slice(&spoken.body).unwrap(), spoken.dropped))
+        let translated = write_fal_speech(Grammar::Chat, body.as_bytes(), words, is_lenient)?;
+        Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped))
     }
 
     #[test]
     fn a_text_is_said_in_the_words_of_its_app() {
         let body = r#"{"model":"m","input":"a \"tide\"","voice":"v","speed":1.5,"response_format":"wav","stream_format":"audio","seed":7}"#;
         let expected = json!({"prompt": "a \"tide\"", "voice": "v", "speed": 1.5, "seed": 7});
-        assert_eq!(spoken(&PLAIN, body, false).unwrap(), (expected, vec![]));
+        assert_eq!(translate(&PLAIN, body, false).unwrap(), (expected, vec![]));
         let expected = json!({"text": "a", "voice_setting": {"voice_id": "v"}, "output_format": "url"});
-        assert_eq!(spoken(&DEEP, r#"{"input":"a","voice":"v"}"#, false).unwrap(), (expected, vec![]));
+        assert_eq!(translate(&DEEP, r#"{"input":"a","voice":"v"}"#, false).unwrap(), (expected, vec![]));
     }
 
     #[test]
@@ -122,12 +126,12 @@ mod tests {
             (r#""instructions":"whisper""#, "instructions", "unsupported_parameter"),
         ] {
             let body = format!(r#"{{"input":"a","voice":"v",{more}}}"#);
-            let fault = spoken(&DEEP, &body, false).unwrap_err();
+            let fault = translate(&DEEP, &body, false).unwrap_err();
             assert_eq!((fault.code, fault.param.as_deref()), (code, Some(name)), "{more}");
-            assert_eq!(spoken(&DEEP, &body, true).unwrap().1, [name], "{more}");
+            assert_eq!(translate(&DEEP, &body, true).unwrap().1, [name], "{more}");
         }
         for (body, name) in [(r#"{"voice":"v"}"#, "input"), (r#"{"input":"a"}"#, "voice")] {
-            assert_eq!(spoken(&PLAIN, body, true).unwrap_err().param.as_deref(), Some(name));
+            assert_eq!(translate(&PLAIN, body, true).unwrap_err().param.as_deref(), Some(name));
         }
     }
 }

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use domain::{Fault, FaultClass, Grammar, Operation, Units, Usage, UsageSource};
 use serde_json::{Value as Json, json};
 
-use super::fal_images::quoted;
+use super::fal_images::json_string;
 use super::video_form::parts;
 use super::words::{UnsupportedParams, object};
 use crate::answer::{AnswerFacts, StreamFault};
+use crate::answer_path::AnswerPath;
 use crate::chat;
 use crate::form::Form;
-use crate::passage::AnswerPath;
 use crate::refusal::{missing, wrong_value};
 use crate::translate::TranslatedRequest;
 use crate::video::millis;
@@ -69,17 +69,17 @@ impl TranscriptOptions {
     #[must_use]
     pub fn of(operation: Operation, form: Option<&Form>, body: &[u8]) -> Self {
         let parts = form.and_then(|form| parts(form, body)).unwrap_or_default();
-        let said = |name: &str| {
+        let field = |name: &str| {
             let found = parts.iter().find(|(part, _)| part.name == name && !part.is_file);
-            found.map(|(_, said)| String::from_utf8_lossy(said).trim().to_owned())
+            found.map(|(_, field)| String::from_utf8_lossy(field).trim().to_owned())
         };
-        let form = match (said(FORMAT).as_deref(), said(TIMES).as_deref()) {
+        let form = match (field(FORMAT).as_deref(), field(TIMES).as_deref()) {
             (Some("text"), _) => TranscriptForm::Text,
             (Some("verbose_json"), Some("word")) => TranscriptForm::Words,
             (Some("verbose_json"), _) => TranscriptForm::Segments,
             _ => TranscriptForm::Json,
         };
-        let language = said(LANGUAGE).filter(|language| !language.is_empty());
+        let language = field(LANGUAGE).filter(|language| !language.is_empty());
         Self { form, is_translation: operation == Operation::Translate, language }
     }
 
@@ -100,12 +100,12 @@ pub fn write_fal_transcription(
     words: FalTranscriptionParams,
     is_lenient: bool,
 ) -> Result<TranslatedRequest, Box<Fault>> {
-    let mut unsaid = UnsupportedParams::new(client, is_lenient);
+    let mut unsupported = UnsupportedParams::new(client, is_lenient);
     let parts = form.and_then(|form| parts(form, body)).ok_or_else(not_whole)?;
-    let (mut said, mut times) = (Vec::new(), Vec::new());
+    let (mut fields, mut times) = (Vec::new(), Vec::new());
     for (part, bytes) in &parts {
         if part.is_file && part.name == FILE {
-            said.push(("audio_url", quoted(&inline(bytes))));
+            fields.push(("audio_url", json_string(&inline(bytes))));
             continue;
         }
         let text = String::from_utf8_lossy(bytes);
@@ -113,8 +113,8 @@ pub fn write_fal_transcription(
         match &*part.name {
             _ if text.is_empty() => {}
             "model" => {}
-            LANGUAGE => said.push((LANGUAGE, quoted(text))),
-            PROMPT if words.has_prompt => said.push((PROMPT, quoted(text))),
+            LANGUAGE => fields.push((LANGUAGE, json_string(text))),
+            PROMPT if words.has_prompt => fields.push((PROMPT, json_string(text))),
             FORMAT if ["json", "text", "verbose_json"].contains(&text) => {}
             FORMAT => {
                 let message = "asks for a form that what this app hears is not told in";
@@ -133,16 +133,19 @@ pub fn write_fal_transcription(
             // The default, which most clients send.
             TEMPERATURE if text.parse() == Ok(0.0) => {}
             "chunking_strategy" if text == "auto" => {}
-            name => unsaid.losses.drop_unknown(name, true),
+            name => unsupported.losses.drop_unknown(name, true),
         }
     }
-    if said.iter().all(|(name, _)| *name != "audio_url") {
+    if fields.iter().all(|(name, _)| *name != "audio_url") {
         return Err(missing(FILE.to_owned(), "Send the file as a part of the form."));
     }
-    said.extend(level(&times, words)?.map(|level| ("chunk_level", quoted(level))));
+    fields.extend(level(&times, words)?.map(|level| ("chunk_level", json_string(level))));
     let task = if operation == Operation::Translate { "translate" } else { "transcribe" };
-    said.push(("task", quoted(task)));
-    Ok(TranslatedRequest { body: Bytes::from(object(&said)), dropped: unsaid.losses.finish(is_lenient)? })
+    fields.push(("task", json_string(task)));
+    Ok(TranslatedRequest {
+        body: Bytes::from(object(&fields)),
+        dropped: unsupported.losses.finish(is_lenient)?,
+    })
 }
 
 /// The `chunk_level`: what gets timestamps.
@@ -177,26 +180,29 @@ fn not_whole() -> Box<Fault> {
 }
 
 /// Writes the transcript as the response that the client waits for.
-pub(crate) fn transcript_answer(way: &AnswerPath, body: &[u8]) -> Result<BufferedAnswer, StreamFault> {
+pub(crate) fn transcript_answer(
+    answer_path: &AnswerPath,
+    body: &[u8],
+) -> Result<BufferedAnswer, StreamFault> {
     let no_answer = || StreamFault::Broken("not_an_answer");
-    let ask = way.transcript.as_ref().ok_or_else(no_answer)?;
-    let said: Json =
+    let ask = answer_path.transcript.as_ref().ok_or_else(no_answer)?;
+    let answer: Json =
         serde_json::from_slice(chat::side::document(body)?).map_err(|_| StreamFault::Broken("bad_json"))?;
-    let text = said.get("text").and_then(Json::as_str).ok_or_else(no_answer)?;
+    let text = answer.get("text").and_then(Json::as_str).ok_or_else(no_answer)?;
     let chunks: Vec<Chunk<'_>> =
-        said.get("chunks").and_then(Json::as_array).into_iter().flatten().filter_map(Chunk::of).collect();
+        answer.get("chunks").and_then(Json::as_array).into_iter().flatten().filter_map(Chunk::of).collect();
     let until = chunks.iter().filter_map(|chunk| chunk.until).fold(0.0, f64::max);
-    let told = match ask.form {
+    let rendered = match ask.form {
         TranscriptForm::Text => format!("{text}\n"),
         TranscriptForm::Json => json!({"text": text}).to_string(),
         TranscriptForm::Segments | TranscriptForm::Words => {
-            verbose(ask, (text, until), &chunks, &said).to_string()
+            verbose(ask, (text, until), &chunks, &answer).to_string()
         }
     };
     let units = Units { audio_ms: millis(&until.to_string()).unwrap_or(0), ..Units::default() };
     let usage = Usage { units, source: UsageSource::Estimate, ..Usage::default() };
     let facts = AnswerFacts { usage: Some(usage), content_bytes: text.len() as u64 };
-    Ok(BufferedAnswer::plain(Bytes::from(told), facts))
+    Ok(BufferedAnswer::plain(Bytes::from(rendered), facts))
 }
 
 /// A segment or word of the transcript, with its timestamps in seconds.
@@ -207,16 +213,16 @@ struct Chunk<'a> {
 }
 
 impl<'a> Chunk<'a> {
-    fn of(said: &'a Json) -> Option<Self> {
-        let time = |at: usize| said.get("timestamp")?.get(at)?.as_f64();
-        Some(Self { text: said.get("text")?.as_str()?, from: time(0), until: time(1) })
+    fn of(chunk: &'a Json) -> Option<Self> {
+        let time = |at: usize| chunk.get("timestamp")?.get(at)?.as_f64();
+        Some(Self { text: chunk.get("text")?.as_str()?, from: time(0), until: time(1) })
     }
 }
 
-fn verbose(ask: &TranscriptOptions, (text, until): (&str, f64), chunks: &[Chunk<'_>], said: &Json) -> Json {
-    let inferred = said.get("inferred_languages").or_else(|| said.get("languages"));
+fn verbose(ask: &TranscriptOptions, (text, until): (&str, f64), chunks: &[Chunk<'_>], answer: &Json) -> Json {
+    let inferred = answer.get("inferred_languages").or_else(|| answer.get("languages"));
     let inferred = inferred.and_then(|languages| languages.get(0)).and_then(Json::as_str);
-    let mut told = json!({
+    let mut document = json!({
         "task": if ask.is_translation { "translate" } else { "transcribe" },
         "language": ask.language.as_deref().or(inferred),
         // fal reports no duration, so this is the end of the last chunk.
@@ -234,10 +240,10 @@ fn verbose(ask: &TranscriptOptions, (text, until): (&str, f64), chunks: &[Chunk<
             ("segments", chunks.iter().enumerate().map(segment).collect())
         }
     };
-    if let Some(told) = told.as_object_mut() {
-        told.insert(name.to_owned(), list.into());
+    if let Some(document) = document.as_object_mut() {
+        document.insert(name.to_owned(), list.into());
     }
-    told
+    document
 }
 
 #[cfg(test)]
@@ -262,15 +268,15 @@ mod tests {
         (*form, body.into_bytes())
     }
 
-    fn spoken(
+    fn translate(
         words: FalTranscriptionParams,
         parts: &[(&str, &str)],
         is_lenient: bool,
     ) -> Result<(Json, Vec<String>), Box<Fault>> {
         let (form, body) = form(parts);
         let who = (Grammar::Chat, Operation::Transcribe);
-        let spoken = write_fal_transcription(who, Some(&form), &body, words, is_lenient)?;
-        Ok((serde_json::from_slice(&spoken.body).unwrap(), spoken.dropped))
+        let translated = write_fal_transcription(who, Some(&form), &body, words, is_lenient)?;
+        Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped))
     }
 
     #[test]
@@ -288,12 +294,12 @@ mod tests {
             "language": "de", "audio_url": "data:audio/wav;base64,UklGRmE=", "prompt": "sea",
             "chunk_level": "word", "task": "transcribe",
         });
-        assert_eq!(spoken(ALL, &parts, false).unwrap(), (expected, vec![]));
+        assert_eq!(translate(ALL, &parts, false).unwrap(), (expected, vec![]));
         let (form, body) = form(&parts);
         let who = (Grammar::Chat, Operation::Transcribe);
         let cut = write_fal_transcription(who, Some(&form), &body[..body.len() - 4], ALL, true);
         assert_eq!(cut.unwrap_err().code, "invalid_form");
-        assert_eq!(spoken(ALL, &[], false).unwrap_err().param.as_deref(), Some(FILE));
+        assert_eq!(translate(ALL, &[], false).unwrap_err().param.as_deref(), Some(FILE));
     }
 
     #[test]
@@ -307,12 +313,12 @@ mod tests {
             (TIMES, "word", false),
         ] {
             let parts = [(FILE, "ID3"), (name, value)];
-            assert_eq!(spoken(FEW, &parts, false).unwrap_err().param.as_deref(), Some(name), "{name}");
-            let lenient = spoken(FEW, &parts, true).map(|(_, dropped)| dropped);
+            assert_eq!(translate(FEW, &parts, false).unwrap_err().param.as_deref(), Some(name), "{name}");
+            let lenient = translate(FEW, &parts, true).map(|(_, dropped)| dropped);
             assert_eq!(lenient.ok(), is_droppable.then(|| vec![name.to_owned()]), "{name}");
         }
         let both = [(FILE, "ID3"), (TIMES, "word"), (TIMES, "segment")];
-        assert_eq!(spoken(ALL, &both, true).unwrap_err().param.as_deref(), Some(TIMES));
+        assert_eq!(translate(ALL, &both, true).unwrap_err().param.as_deref(), Some(TIMES));
     }
 
     #[test]

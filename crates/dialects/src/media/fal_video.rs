@@ -8,10 +8,10 @@ use bytes::Bytes;
 use domain::{Fault, Grammar};
 use serde_json::Value as Json;
 
-use super::fal_images::{PROMPT, lose_rest, quoted, written};
+use super::fal_images::{PROMPT, json_string, lose_rest, raw_json};
 use super::veo::{
-    ASKED, COMING, COMPLETED, FAILED, LOW, QUEUED, REFERENCE, SIZE_FIX, SIZES, VideoAsk, VideoReply,
-    film_reference_unsayable, refused, seconds,
+    COMING, COMPLETED, FAILED, LOW, QUEUED, REFERENCE, SEPARATOR, SIZE_FIX, SIZES, VideoAsk, VideoReply,
+    refusal, seconds, unsupported_reference,
 };
 use super::video_form::document;
 use super::words::{UnsupportedParams, object};
@@ -25,7 +25,7 @@ use crate::video::millis;
 /// The first word in our ids of such videos, before they are encoded.
 const MARK: &str = "queued";
 /// The maximum length of a path in the queue.
-const PLACE_BYTES_MAX: usize = 160;
+const PATH_BYTES_MAX: usize = 160;
 
 /// The parameters of an app.
 #[derive(Debug, Clone, Copy)]
@@ -52,30 +52,35 @@ pub fn write_fal_video(
 ) -> Result<TranslatedRequest, Box<Fault>> {
     let body = &*document(form, body)?;
     let mut members = Members::read(body, String::new())?;
-    let mut unsaid = UnsupportedParams::new(client, is_lenient);
+    let mut unsupported = UnsupportedParams::new(client, is_lenient);
     members.take("model")?;
-    let mut said = vec![("prompt", quoted(&members.needed_text("prompt", PROMPT)?))];
+    let mut fields = vec![("prompt", json_string(&members.needed_text("prompt", PROMPT)?))];
     let length = seconds(&mut members)?.map(|seconds| format!("{seconds}{}", words.seconds_unit));
-    said.extend(length.map(|length| ("duration", quoted(&length))));
+    fields.extend(length.map(|length| ("duration", json_string(&length))));
     if let Some(size) = members.text("size")? {
         let known = SIZES.iter().find(|(known, ..)| *known == size).filter(|_| words.has_ratio);
         match known.filter(|(.., resolution)| words.has_resolution || *resolution == LOW) {
             Some((_, ratio, resolution)) => {
-                said.push(("aspect_ratio", quoted(ratio)));
-                said.extend(words.has_resolution.then(|| ("resolution", quoted(resolution))));
+                fields.push(("aspect_ratio", json_string(ratio)));
+                fields.extend(words.has_resolution.then(|| ("resolution", json_string(resolution))));
             }
-            None => unsaid.value("size", "asks for sides that films of this app do not have", SIZE_FIX)?,
+            None => {
+                unsupported.value("size", "asks for sides that films of this app do not have", SIZE_FIX)?
+            }
         }
     }
     if let Some(mut reference) = members.members(REFERENCE)? {
         let url = reference.text("image_url")?.filter(|_| reference.rest().next().is_none());
-        said.push(("image_url", quoted(&url.ok_or_else(film_reference_unsayable)?)));
+        fields.push(("image_url", json_string(&url.ok_or_else(unsupported_reference)?)));
     }
     for name in words.passthrough {
-        said.extend(members.take(name)?.map(|value| (*name, written(&value, body))));
+        fields.extend(members.take(name)?.map(|value| (*name, raw_json(&value, body))));
     }
-    lose_rest(members, &mut unsaid.losses)?;
-    Ok(TranslatedRequest { body: Bytes::from(object(&said)), dropped: unsaid.losses.finish(is_lenient)? })
+    lose_rest(members, &mut unsupported.losses)?;
+    Ok(TranslatedRequest {
+        body: Bytes::from(object(&fields)),
+        dropped: unsupported.losses.finish(is_lenient)?,
+    })
 }
 
 /// The content of our id of such a video: its status, result and cancel paths in the queue, and the requested
@@ -97,10 +102,10 @@ impl QueuedVideo {
     #[must_use]
     pub fn read(id: &str) -> Option<Self> {
         let text = String::from_utf8(URL_SAFE_NO_PAD.decode(id).ok()?).ok()?;
-        let mut parts = text.splitn(8, ASKED);
+        let mut parts = text.splitn(8, SEPARATOR);
         let mut next = || parts.next().map(str::to_owned);
         let mark = next()?;
-        let film = Self {
+        let video = Self {
             status: next()?,
             fetch: next()?,
             cancel: next()?,
@@ -109,30 +114,31 @@ impl QueuedVideo {
             size: next()?,
             model: next()?,
         };
-        let is_placed = [&film.status, &film.fetch, &film.cancel].into_iter().all(|place| is_place(place));
-        (mark == MARK && is_placed).then_some(film)
+        let are_paths =
+            [&video.status, &video.fetch, &video.cancel].into_iter().all(|path| is_queue_path(path));
+        (mark == MARK && are_paths).then_some(video)
     }
 
     fn id(&self) -> String {
         let Self { status: look, fetch, cancel, created_unix_s, seconds, size, model } = self;
         let created = created_unix_s.to_string();
         URL_SAFE_NO_PAD
-            .encode([MARK, look, fetch, cancel, &created, seconds, size, model].join(&ASKED.to_string()))
+            .encode([MARK, look, fetch, cancel, &created, seconds, size, model].join(&SEPARATOR.to_string()))
     }
 
     /// From the queue's response to a new request.
-    fn taken(ask: &VideoAsk, said: &Members<'_>) -> Option<Self> {
+    fn from_queue(ask: &VideoAsk, answer: &Members<'_>) -> Option<Self> {
         let VideoAsk::New { model, seconds, size, created_unix_s } = ask else { return None };
-        let place = |name: &str| {
-            let url = said.find_text(name)?;
+        let path = |name: &str| {
+            let url = answer.find_text(name)?;
             let (_, behind) = url.split_once("://")?;
-            let place = behind.get(behind.find('/')?..)?;
-            is_place(place).then(|| place.to_owned())
+            let path = behind.get(behind.find('/')?..)?;
+            is_queue_path(path).then(|| path.to_owned())
         };
         Some(Self {
-            status: place("status_url")?,
-            fetch: place("response_url")?,
-            cancel: place("cancel_url")?,
+            status: path("status_url")?,
+            fetch: path("response_url")?,
+            cancel: path("cancel_url")?,
             created_unix_s: *created_unix_s,
             seconds: seconds.map(|seconds| seconds.to_string()).unwrap_or_default(),
             size: size.unwrap_or_default().to_owned(),
@@ -142,33 +148,30 @@ impl QueuedVideo {
 }
 
 /// Whether this is a plain absolute path, without empty or dot segments.
-fn is_place(path: &str) -> bool {
+fn is_queue_path(path: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~%".contains(&byte);
     let parts = || path.split('/').skip(1);
     let leads = |part: &str| part.is_empty() || part.bytes().all(|byte| byte == b'.');
-    path.len() <= PLACE_BYTES_MAX
-        && path.starts_with('/')
-        && path.bytes().all(is_plain)
-        && !parts().any(leads)
+    path.len() <= PATH_BYTES_MAX && path.starts_with('/') && path.bytes().all(is_plain) && !parts().any(leads)
 }
 
 /// Whether this is about a video in a queue.
-pub(super) fn is_queued(ask: &VideoAsk, said: &Members<'_>) -> bool {
+pub(super) fn is_queued(ask: &VideoAsk, answer: &Members<'_>) -> bool {
     match ask {
-        VideoAsk::New { .. } => said.find_text("status_url").is_some(),
+        VideoAsk::New { .. } => answer.find_text("status_url").is_some(),
         VideoAsk::Known { id, .. } => QueuedVideo::read(id).is_some(),
     }
 }
 
 /// Writes the video object for the client, from the state of the queue or the result of the app.
-pub(super) fn film(ask: &VideoAsk, said: &Members<'_>) -> Result<Bytes, StreamFault> {
+pub(super) fn queued_video(ask: &VideoAsk, answer: &Members<'_>) -> Result<Bytes, StreamFault> {
     let no_answer = || StreamFault::Broken("not_an_answer");
-    let (film, end, billed) = match ask {
-        VideoAsk::New { .. } => (QueuedVideo::taken(ask, said), End::Queued, None),
-        VideoAsk::Known { id, billed } => (QueuedVideo::read(id), End::of(said.bytes())?, *billed),
+    let (video, end, billed) = match ask {
+        VideoAsk::New { .. } => (QueuedVideo::from_queue(ask, answer), End::Queued, None),
+        VideoAsk::Known { id, billed } => (QueuedVideo::read(id), End::of(answer.bytes())?, *billed),
     };
-    let film = film.ok_or_else(no_answer)?;
-    let mut seconds = film.seconds.clone();
+    let video = video.ok_or_else(no_answer)?;
+    let mut seconds = video.seconds.clone();
     let (status, error) = match &end {
         End::Queued => (QUEUED, None),
         End::Coming => (COMING, None),
@@ -178,25 +181,25 @@ pub(super) fn film(ask: &VideoAsk, said: &Members<'_>) -> Result<Bytes, StreamFa
         }
         End::Failed { code, message } => (FAILED, Some((*code, message.as_str()))),
     };
-    let told = VideoReply {
-        id: film.id(),
-        created_unix_s: film.created_unix_s,
-        model: &film.model,
+    let reply = VideoReply {
+        id: video.id(),
+        created_unix_s: video.created_unix_s,
+        model: &video.model,
         status,
         seconds: Some(&*seconds).filter(|seconds| !seconds.is_empty()),
-        size: Some(&*film.size).filter(|size| !size.is_empty()),
+        size: Some(&*video.size).filter(|size| !size.is_empty()),
         billed: billed.filter(|_| status == COMPLETED),
         error,
     };
-    Ok(told.document())
+    Ok(reply.document())
 }
 
 /// The fault for a response that came in place of the video's bytes.
 pub(super) fn no_content(body: &[u8]) -> StreamFault {
     let end = chat::side::document(body).and_then(End::of);
     match end {
-        Ok(End::Queued | End::Coming) => refused("The video is not ready yet, its status is 'in_progress'."),
-        Ok(End::Failed { message, .. }) => refused(&format!("There is no video: {message}")),
+        Ok(End::Queued | End::Coming) => refusal("The video is not ready yet, its status is 'in_progress'."),
+        Ok(End::Failed { message, .. }) => refusal(&format!("There is no video: {message}")),
         Ok(End::Made { .. }) => StreamFault::Broken("not_a_film"),
         Err(fault) => fault,
     }
@@ -218,15 +221,15 @@ enum End {
 
 impl End {
     fn of(body: &[u8]) -> Result<Self, StreamFault> {
-        let said: Json = serde_json::from_slice(body).map_err(|_| StreamFault::Broken("bad_json"))?;
-        let text = |name: &str| said.get(name).and_then(Json::as_str);
-        if let Some(video) = video_of(&said) {
-            let length = video.get("duration").or_else(|| said.get("duration")).and_then(Json::as_f64);
+        let answer: Json = serde_json::from_slice(body).map_err(|_| StreamFault::Broken("bad_json"))?;
+        let text = |name: &str| answer.get(name).and_then(Json::as_str);
+        if let Some(video) = video_of(&answer) {
+            let length = video.get("duration").or_else(|| answer.get("duration")).and_then(Json::as_f64);
             let seconds = length.map(|length| length.to_string());
             return Ok(Self::Made { seconds: seconds.filter(|seconds| millis(seconds).is_some()) });
         }
         let kind = text("error_type");
-        match (said.get("detail"), text("error"), text("status")) {
+        match (answer.get("detail"), text("error"), text("status")) {
             (Some(detail), ..) => {
                 let first = detail.get(0);
                 let word = |name: &str| first.and_then(|first| first.get(name)).and_then(Json::as_str);
@@ -253,8 +256,8 @@ impl End {
 }
 
 /// The video in a result: an object with its URL.
-fn video_of(said: &Json) -> Option<&Json> {
-    let video = said.get("video").or_else(|| said.get("videos")?.get(0));
+fn video_of(answer: &Json) -> Option<&Json> {
+    let video = answer.get("video").or_else(|| answer.get("videos")?.get(0));
     video.filter(|video| video.get("url").is_some_and(Json::is_string))
 }
 
@@ -273,64 +276,67 @@ mod tests {
     const TALL: FalVideoParams =
         FalVideoParams { seconds_unit: "s", has_ratio: true, has_resolution: true, passthrough: &["seed"] };
 
-    fn spoken(
+    fn translate(
         words: &FalVideoParams,
         body: &str,
         is_lenient: bool,
     ) -> Result<(Json, Vec<String>), Box<Fault>> {
-        let spoken = write_fal_video(Grammar::Chat, None, body.as_bytes(), words, is_lenient)?;
-        Ok((serde_json::from_slice(&spoken.body).unwrap(), spoken.dropped))
+        let translated = write_fal_video(Grammar::Chat, None, body.as_bytes(), words, is_lenient)?;
+        Ok((serde_json::from_slice(&translated.body).unwrap(), translated.dropped))
     }
 
     #[test]
     fn a_film_is_said_in_the_words_of_its_app() {
         let body = r#"{"model":"m","prompt":"a","seconds":"5","size":"720x1280","cfg_scale":0.5,"user":"u","input_reference":{"image_url":"https://a.test/b.png"}}"#;
-        let (said, dropped) = spoken(&PLAIN, body, false).unwrap();
+        let (fields, dropped) = translate(&PLAIN, body, false).unwrap();
         let expected = json!({"prompt": "a", "duration": "5", "aspect_ratio": "9:16", "cfg_scale": 0.5, "image_url": "https://a.test/b.png"});
-        assert_eq!((said, dropped), (expected, vec!["user".to_owned()]));
+        assert_eq!((fields, dropped), (expected, vec!["user".to_owned()]));
         let body = r#"{"prompt":"a","seconds":8,"size":"1920x1080","seed":7}"#;
         let expected = json!({"prompt": "a", "duration": "8s", "aspect_ratio": "16:9", "resolution": "1080p", "seed": 7});
-        assert_eq!(spoken(&TALL, body, false).unwrap().0, expected);
-        assert_eq!(spoken(&PLAIN, r#"{"prompt":"a"}"#, false).unwrap().0, json!({"prompt": "a"}));
+        assert_eq!(translate(&TALL, body, false).unwrap().0, expected);
+        assert_eq!(translate(&PLAIN, r#"{"prompt":"a"}"#, false).unwrap().0, json!({"prompt": "a"}));
         for (more, name, code) in [
             (r#""size":"1920x1080""#, "size", "unsupported_value"),
             (r#""size":"1x1""#, "size", "unsupported_value"),
             (r#""seed":7"#, "seed", "unsupported_parameter"),
         ] {
             let body = format!(r#"{{"prompt":"a",{more}}}"#);
-            let fault = spoken(&PLAIN, &body, false).unwrap_err();
+            let fault = translate(&PLAIN, &body, false).unwrap_err();
             assert_eq!((fault.code, fault.param.as_deref()), (code, Some(name)), "{more}");
-            assert_eq!(spoken(&PLAIN, &body, true).unwrap(), (json!({"prompt": "a"}), vec![name.to_owned()]));
+            assert_eq!(
+                translate(&PLAIN, &body, true).unwrap(),
+                (json!({"prompt": "a"}), vec![name.to_owned()])
+            );
         }
         for more in [r#""seconds":"long""#, r#""input_reference":{"file_id":"f"}"#] {
-            assert!(spoken(&PLAIN, &format!(r#"{{"prompt":"a",{more}}}"#), true).is_err(), "{more}");
+            assert!(translate(&PLAIN, &format!(r#"{{"prompt":"a",{more}}}"#), true).is_err(), "{more}");
         }
     }
 
-    fn taken(base: &str) -> String {
+    fn queued(base: &str) -> String {
         let url = format!("{base}/me/app/requests/r-1");
-        let places = json!({"status_url": format!("{url}/status"), "response_url": url, "cancel_url": format!("{url}/cancel")});
-        let mut taken = json!({"status": "IN_QUEUE", "request_id": "r-1"});
-        taken.as_object_mut().unwrap().extend(places.as_object().unwrap().clone());
-        taken.to_string()
+        let urls = json!({"status_url": format!("{url}/status"), "response_url": url, "cancel_url": format!("{url}/cancel")});
+        let mut answer = json!({"status": "IN_QUEUE", "request_id": "r-1"});
+        answer.as_object_mut().unwrap().extend(urls.as_object().unwrap().clone());
+        answer.to_string()
     }
 
-    fn told(ask: &VideoAsk, body: &str) -> Result<Json, StreamFault> {
-        let film = super::super::video_object(ask, body.as_bytes())?;
-        Ok(serde_json::from_slice(&film).unwrap())
+    fn reply_of(ask: &VideoAsk, body: &str) -> Result<Json, StreamFault> {
+        let object = super::super::video_object(ask, body.as_bytes())?;
+        Ok(serde_json::from_slice(&object).unwrap())
     }
 
     #[test]
     fn what_a_queue_tells_is_a_film_by_what_was_asked_of_it() {
         let ask = VideoAsk::of(None, br#"{"seconds":"5","size":"720x1280"}"#, "me/app/v1", 17);
-        let begun = told(&ask, &taken("https://queue.example/base")).unwrap();
+        let begun = reply_of(&ask, &queued("https://queue.example/base")).unwrap();
         let id = begun["id"].as_str().unwrap();
         assert!(id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)), "{id}");
-        let film = QueuedVideo::read(id).unwrap();
-        assert_eq!(film.fetch, "/base/me/app/requests/r-1");
+        let video = QueuedVideo::read(id).unwrap();
+        assert_eq!(video.fetch, "/base/me/app/requests/r-1");
         assert_eq!(
-            (&*film.status, &*film.cancel),
-            (&*format!("{}/status", film.fetch), &*format!("{}/cancel", film.fetch))
+            (&*video.status, &*video.cancel),
+            (&*format!("{}/status", video.fetch), &*format!("{}/cancel", video.fetch))
         );
         assert_eq!((&begun["model"], &begun["created_at"]), (&json!("me/app/v1"), &json!(17)));
         let known = VideoAsk::Known { id: id.to_owned(), billed: Some(5_000_000) };
@@ -355,18 +361,18 @@ mod tests {
             (r#"{"detail":"Internal Server Error"}"#, "failed", "5", json!("unknown")),
             (r#"{"images":[]}"#, "failed", "5", json!("unknown")),
         ] {
-            let film = told(&known, body).unwrap();
+            let video = reply_of(&known, body).unwrap();
             assert_eq!(
-                (&film["status"], &film["seconds"], &film["error"]["code"]),
+                (&video["status"], &video["seconds"], &video["error"]["code"]),
                 (&json!(status), &json!(seconds), &code),
                 "{body}"
             );
-            assert_eq!(film["id"], id);
+            assert_eq!(video["id"], id);
             let billed = if status == "completed" { json!(5_000_000) } else { Json::Null };
-            assert_eq!(film["billed_micro_units"], billed, "{body}");
+            assert_eq!(video["billed_micro_units"], billed, "{body}");
         }
         let bare = VideoAsk::of(None, b"{}", "me/app", 17);
-        let begun = told(&bare, &taken("https://queue.example")).unwrap();
+        let begun = reply_of(&bare, &queued("https://queue.example")).unwrap();
         assert_eq!((&begun["seconds"], &begun["size"]), (&Json::Null, &Json::Null));
     }
 
@@ -375,10 +381,10 @@ mod tests {
         for wrong in
             ["", "a", "/", "//a", "/a//b", "/a/../b", "/a/./b", "/a?b", "/a#b", "/a@b", "/a b", "/a\\b"]
         {
-            assert!(!is_place(wrong), "{wrong}");
+            assert!(!is_queue_path(wrong), "{wrong}");
         }
         let ask = VideoAsk::of(None, b"{}", "me/app", 17);
-        assert!(told(&ask, &taken("https://queue.example/a/..")).is_err());
+        assert!(reply_of(&ask, &queued("https://queue.example/a/..")).is_err());
         assert_eq!(QueuedVideo::read("video_1"), None);
         assert_eq!(QueuedVideo::read(&URL_SAFE_NO_PAD.encode("queued?/../a?/b?/c?1???m")), None);
     }

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use domain::{Fault, FaultClass, Grammar};
 
-use super::fal_images::{AUTO, PROMPT, Picture, Place, lose_rest, quoted, written};
+use super::fal_images::{AUTO, ImageSource, PROMPT, Picture, json_string, lose_rest, raw_json};
 use super::sides::sides;
 use super::words::{UnsupportedParams, object};
 use crate::answer::StreamFault;
@@ -55,9 +55,9 @@ const OWN_WORDS: [&str; 10] = [
 /// The request is invalid, or needs something that the model lacks and that may not be dropped.
 pub fn write_imagen(client: Grammar, body: &[u8], is_lenient: bool) -> Result<TranslatedRequest, Box<Fault>> {
     let mut members = Members::read(body, String::new())?;
-    let mut unsaid = UnsupportedParams::new(client, is_lenient);
+    let mut unsupported = UnsupportedParams::new(client, is_lenient);
     members.take("model")?;
-    let prompt = quoted(&members.needed_text("prompt", PROMPT)?);
+    let prompt = json_string(&members.needed_text("prompt", PROMPT)?);
     let count = members.count("n")?.unwrap_or(COUNT);
     if !COUNTS.contains(&count) {
         let fix = format!("Send a number from {} to {}.", COUNTS.start(), COUNTS.end());
@@ -67,81 +67,85 @@ pub fn write_imagen(client: Grammar, body: &[u8], is_lenient: bool) -> Result<Tr
             fix,
         ));
     }
-    let mut said: Vec<(&str, String)> = vec![("sampleCount", count.to_string())];
-    let sized = size(members.text("size")?, &mut unsaid)?;
+    let mut fields: Vec<(&str, String)> = vec![("sampleCount", count.to_string())];
+    let sized = size(members.text("size")?, &mut unsupported)?;
     let is_sized = !sized.is_empty();
-    said.extend(sized);
-    said.extend(form(&mut members, &mut unsaid)?.map(|form| ("outputOptions", form)));
-    unsaid.require_inline_bytes(&mut members)?;
+    fields.extend(sized);
+    fields.extend(form(&mut members, &mut unsupported)?.map(|form| ("outputOptions", form)));
+    unsupported.require_inline_bytes(&mut members)?;
     for name in OWN_WORDS {
         let Some(value) = members.take(name)? else { continue };
         if is_sized && [RATIO, SIZE].contains(&name) {
             let fix = format!("Leave \"size\" or \"{name}\" out.");
             return Err(wrong_value(name.to_owned(), "says what \"size\" says", fix));
         }
-        said.push((name, written(&value, body)));
+        fields.push((name, raw_json(&value, body)));
     }
-    lose_rest(members, &mut unsaid.losses)?;
+    lose_rest(members, &mut unsupported.losses)?;
     // Without it the response gives no reason for missing images.
-    said.push(("includeRaiReason", "true".to_owned()));
-    let body = format!(r#"{{"instances":[{{"prompt":{prompt}}}],"parameters":{}}}"#, object(&said));
-    Ok(TranslatedRequest { body: Bytes::from(body), dropped: unsaid.losses.finish(is_lenient)? })
+    fields.push(("includeRaiReason", "true".to_owned()));
+    let body = format!(r#"{{"instances":[{{"prompt":{prompt}}}],"parameters":{}}}"#, object(&fields));
+    Ok(TranslatedRequest { body: Bytes::from(body), dropped: unsupported.losses.finish(is_lenient)? })
 }
 
 /// The aspect ratio, and the sample size if it is the large one. The model judges which ratios it supports.
 fn size(
-    said: Option<String>,
-    unsaid: &mut UnsupportedParams,
+    requested: Option<String>,
+    unsupported: &mut UnsupportedParams,
 ) -> Result<Vec<(&'static str, String)>, Box<Fault>> {
-    let Some(said) = said.filter(|said| said != AUTO) else { return Ok(Vec::new()) };
-    if said.contains(':') {
-        return Ok(vec![(RATIO, quoted(&said))]);
+    let Some(requested) = requested.filter(|requested| requested != AUTO) else { return Ok(Vec::new()) };
+    if requested.contains(':') {
+        return Ok(vec![(RATIO, json_string(&requested))]);
     }
-    let Some(wanted) = sides(&said) else {
-        unsaid.value("size", "is no size", SIZE_FIX)?;
+    let Some(wanted) = sides(&requested) else {
+        unsupported.value("size", "is no size", SIZE_FIX)?;
         return Ok(Vec::new());
     };
     let found = SIZES.iter().find_map(|(ratio, (width, height))| {
-        let large = (wanted == (width * 2, height * 2)).then(|| (SIZE, quoted(LARGE)));
+        let large = (wanted == (width * 2, height * 2)).then(|| (SIZE, json_string(LARGE)));
         let is_there = large.is_some() || wanted == (*width, *height);
-        is_there.then(|| [(RATIO, quoted(ratio))].into_iter().chain(large).collect())
+        is_there.then(|| [(RATIO, json_string(ratio))].into_iter().chain(large).collect())
     });
     match found {
-        Some(said) => Ok(said),
+        Some(fields) => Ok(fields),
         None => {
-            unsaid.value("size", "asks for sides that pictures of this model do not have", SIZE_FIX)?;
+            unsupported.value("size", "asks for sides that pictures of this model do not have", SIZE_FIX)?;
             Ok(Vec::new())
         }
     }
 }
 
 /// `outputOptions`, if the request has a file format or a compression.
-fn form(members: &mut Members<'_>, unsaid: &mut UnsupportedParams) -> Result<Option<String>, Box<Fault>> {
-    let mut said = Vec::new();
+fn form(
+    members: &mut Members<'_>,
+    unsupported: &mut UnsupportedParams,
+) -> Result<Option<String>, Box<Fault>> {
+    let mut options = Vec::new();
     match members.text("output_format")?.as_deref() {
         None => {}
-        Some(format @ ("png" | "jpeg")) => said.push(format!(r#""mimeType":"image/{format}""#)),
+        Some(format @ ("png" | "jpeg")) => options.push(format!(r#""mimeType":"image/{format}""#)),
         Some(_) => {
-            unsaid.value(
+            unsupported.value(
                 "output_format",
                 "asks for a form that pictures of this model do not come in",
                 FORMAT_FIX,
             )?;
         }
     }
-    said.extend(members.count("output_compression")?.map(|count| format!(r#""compressionQuality":{count}"#)));
-    Ok((!said.is_empty()).then(|| format!("{{{}}}", said.join(","))))
+    options
+        .extend(members.count("output_compression")?.map(|count| format!(r#""compressionQuality":{count}"#)));
+    Ok((!options.is_empty()).then(|| format!("{{{}}}", options.join(","))))
 }
 
 /// The images of a response's predictions; `None` if it has no predictions. If all of them were filtered,
 /// this is a refusal by the provider.
-pub(super) fn predicted(said: &Members<'_>) -> Result<Option<Vec<Picture>>, StreamFault> {
-    if said.find_array("predictions").is_none() {
+pub(super) fn predictions(answer: &Members<'_>) -> Result<Option<Vec<Picture>>, StreamFault> {
+    if answer.find_array("predictions").is_none() {
         return Ok(None);
     }
     let mut pictures = Vec::new();
     let mut reason = None;
-    for element in said.find_elements("predictions") {
+    for element in answer.find_elements("predictions") {
         let Some(one) = Members::of_answer(element) else {
             return Err(StreamFault::Broken("not_an_answer"));
         };
@@ -152,7 +156,7 @@ pub(super) fn predicted(said: &Members<'_>) -> Result<Option<Vec<Picture>>, Stre
         };
         let format = one.find_text("mimeType");
         pictures.push(Picture {
-            place: Place::Bytes(bytes.into_owned()),
+            source: ImageSource::Bytes(bytes.into_owned()),
             size: None,
             format: format.and_then(|format| format.strip_prefix("image/").map(str::to_owned)),
             revised: one.find_text("prompt").map(std::borrow::Cow::into_owned),
@@ -172,22 +176,22 @@ pub(super) fn predicted(said: &Members<'_>) -> Result<Option<Vec<Picture>>, Stre
 mod tests {
     use super::*;
 
-    fn spoken(body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
-        let spoken = write_imagen(Grammar::Chat, body.as_bytes(), is_lenient)?;
-        Ok((String::from_utf8(spoken.body.to_vec()).unwrap(), spoken.dropped))
+    fn translate(body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
+        let translated = write_imagen(Grammar::Chat, body.as_bytes(), is_lenient)?;
+        Ok((String::from_utf8(translated.body.to_vec()).unwrap(), translated.dropped))
     }
 
     /// The parameters after the prompt and the number of images.
     fn parameters(more: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
-        let (body, dropped) = spoken(&format!(r#"{{"prompt":"a",{more}}}"#), is_lenient)?;
-        let said = body.strip_prefix(r#"{"instances":[{"prompt":"a"}],"parameters":{"sampleCount":1"#);
-        let said = said.and_then(|said| said.strip_suffix(r#","includeRaiReason":true}}"#));
-        Ok((said.unwrap_or_else(|| panic!("{body}")).trim_start_matches(',').to_owned(), dropped))
+        let (body, dropped) = translate(&format!(r#"{{"prompt":"a",{more}}}"#), is_lenient)?;
+        let fields = body.strip_prefix(r#"{"instances":[{"prompt":"a"}],"parameters":{"sampleCount":1"#);
+        let fields = fields.and_then(|fields| fields.strip_suffix(r#","includeRaiReason":true}}"#));
+        Ok((fields.unwrap_or_else(|| panic!("{body}")).trim_start_matches(',').to_owned(), dropped))
     }
 
     #[test]
     fn common_words_become_an_instance_and_parameters() {
-        let (body, dropped) = spoken(
+        let (body, dropped) = translate(
             r#"{"model":"m","prompt":"a \"tide\"","n":3,"size":"1408x768","output_format":"jpeg","output_compression":80,
             "response_format":"b64_json","stream":true,"partial_images":2,"quality":"auto","user":"u","seed":18446744073709551615,
             "addWatermark":false,"guidanceScale":3.50}"#,
@@ -210,8 +214,8 @@ mod tests {
             ("2560x1792", r#""aspectRatio":"4:3","sampleImageSize":"2K""#),
             ("16:9", r#""aspectRatio":"16:9""#),
         ] {
-            let said = parameters(&format!(r#""size":"{size}""#), false).unwrap();
-            assert_eq!(said, (expected.to_owned(), Vec::new()), "{size}");
+            let fields = parameters(&format!(r#""size":"{size}""#), false).unwrap();
+            assert_eq!(fields, (expected.to_owned(), Vec::new()), "{size}");
         }
         let both = parameters(r#""size":"1024x1024","aspectRatio":"16:9""#, true).unwrap_err();
         assert_eq!((both.code, both.param.as_deref()), ("invalid_value", Some("aspectRatio")));
@@ -245,11 +249,11 @@ mod tests {
             let fault = parameters(more, true).unwrap_err();
             assert_eq!((fault.code, fault.param.as_deref()), ("invalid_value", Some(name)), "{more}");
         }
-        assert_eq!(spoken(r#"{"n":1}"#, true).unwrap_err().param.as_deref(), Some("prompt"));
+        assert_eq!(translate(r#"{"n":1}"#, true).unwrap_err().param.as_deref(), Some("prompt"));
     }
 
     fn read(answer: &str) -> Result<Option<Vec<Picture>>, StreamFault> {
-        predicted(&Members::of_answer(answer.as_bytes()).unwrap())
+        predictions(&Members::of_answer(answer.as_bytes()).unwrap())
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use domain::{Fault, FaultClass, Grammar};
 
-use super::fal_images::{AUTO, PROMPT, Picture, Place, lose_rest, quoted, written};
+use super::fal_images::{AUTO, ImageSource, PROMPT, Picture, json_string, lose_rest, raw_json};
 use super::sides::sides;
 use super::words::{UnsupportedParams, object};
 use crate::answer::StreamFault;
@@ -54,33 +54,33 @@ pub fn write_invoke_model_images(
     is_lenient: bool,
 ) -> Result<TranslatedRequest, Box<Fault>> {
     let mut members = Members::read(body, String::new())?;
-    let mut unsaid = UnsupportedParams::new(client, is_lenient);
+    let mut unsupported = UnsupportedParams::new(client, is_lenient);
     members.take("model")?;
-    unsaid.require_inline_bytes(&mut members)?;
+    unsupported.require_inline_bytes(&mut members)?;
     let body = match form {
-        InvokeModelImages::Tasks => tasks(&mut members, &mut unsaid, body)?,
-        InvokeModelImages::Prompt => prompt(&mut members, &mut unsaid, body)?,
+        InvokeModelImages::Tasks => tasks(&mut members, &mut unsupported, body)?,
+        InvokeModelImages::Prompt => prompt(&mut members, &mut unsupported, body)?,
     };
-    lose_rest(members, &mut unsaid.losses)?;
-    Ok(TranslatedRequest { body: Bytes::from(body), dropped: unsaid.losses.finish(is_lenient)? })
+    lose_rest(members, &mut unsupported.losses)?;
+    Ok(TranslatedRequest { body: Bytes::from(body), dropped: unsupported.losses.finish(is_lenient)? })
 }
 
 fn tasks(
     members: &mut Members<'_>,
-    unsaid: &mut UnsupportedParams,
+    unsupported: &mut UnsupportedParams,
     body: &[u8],
 ) -> Result<String, Box<Fault>> {
-    let mut params = vec![("text", quoted(&members.needed_text("prompt", PROMPT)?))];
-    params.extend(members.take("negativeText")?.map(|value| ("negativeText", written(&value, body))));
+    let mut params = vec![("text", json_string(&members.needed_text("prompt", PROMPT)?))];
+    params.extend(members.take("negativeText")?.map(|value| ("negativeText", raw_json(&value, body))));
     let mut config: Vec<(&str, String)> = Vec::new();
     config.extend(members.count("n")?.map(|count| ("numberOfImages", count.to_string())));
     match members.text("quality")?.as_deref() {
         None | Some(AUTO) => {}
-        Some(quality @ ("standard" | "premium")) => config.push(("quality", quoted(quality))),
-        Some("hd") => config.push(("quality", quoted("premium"))),
+        Some(quality @ ("standard" | "premium")) => config.push(("quality", json_string(quality))),
+        Some("hd") => config.push(("quality", json_string("premium"))),
         Some(_) => {
             let fix = "Send \"standard\" or \"premium\", or leave it out.";
-            unsaid.value("quality", "asks for what pictures of this model do not come in", fix)?;
+            unsupported.value("quality", "asks for what pictures of this model do not come in", fix)?;
         }
     }
     match members.text("size")?.filter(|size| size != AUTO).map(|size| sides(&size)) {
@@ -88,14 +88,18 @@ fn tasks(
         Some(Some((width, height))) => {
             config.extend([("width", width.to_string()), ("height", height.to_string())]);
         }
-        Some(None) => unsaid.value("size", "is no size of a picture", SIDES_FIX)?,
+        Some(None) => unsupported.value("size", "is no size of a picture", SIDES_FIX)?,
     }
     if members.text("output_format")?.is_some_and(|format| format != PNG) {
         let fix = "Send \"png\", or leave it out.";
-        unsaid.value("output_format", "asks for a form that pictures of this model do not come in", fix)?;
+        unsupported.value(
+            "output_format",
+            "asks for a form that pictures of this model do not come in",
+            fix,
+        )?;
     }
     for name in ["cfgScale", "seed"] {
-        config.extend(members.take(name)?.map(|value| (name, written(&value, body))));
+        config.extend(members.take(name)?.map(|value| (name, raw_json(&value, body))));
     }
     let (params, config) = (object(&params), object(&config));
     Ok(format!(
@@ -105,47 +109,56 @@ fn tasks(
 
 fn prompt(
     members: &mut Members<'_>,
-    unsaid: &mut UnsupportedParams,
+    unsupported: &mut UnsupportedParams,
     body: &[u8],
 ) -> Result<String, Box<Fault>> {
-    let mut said = vec![("prompt", quoted(&members.needed_text("prompt", PROMPT)?))];
+    let mut fields = vec![("prompt", json_string(&members.needed_text("prompt", PROMPT)?))];
     if members.count("n")?.is_some_and(|count| count != 1) {
-        unsaid.value("n", "asks for other than the one picture that this model makes at once", ONE_FIX)?;
+        unsupported.value(
+            "n",
+            "asks for other than the one picture that this model makes at once",
+            ONE_FIX,
+        )?;
     }
     match members.text("size")?.filter(|size| size != AUTO) {
         None => {}
-        Some(ratio) if ratio.contains(':') => said.push(("aspect_ratio", quoted(&ratio))),
+        Some(ratio) if ratio.contains(':') => fields.push(("aspect_ratio", json_string(&ratio))),
         Some(_) => {
             let what = "asks for sides, and pictures of this model are asked for by their ratio";
-            unsaid.value("size", what, RATIO_FIX)?;
+            unsupported.value("size", what, RATIO_FIX)?;
         }
     }
     // The model judges which formats it supports.
-    said.extend(members.text("output_format")?.map(|format| ("output_format", quoted(&format))));
+    fields.extend(members.text("output_format")?.map(|format| ("output_format", json_string(&format))));
     for name in ["aspect_ratio", "negative_prompt", "seed"] {
         let Some(value) = members.take(name)? else { continue };
-        if said.iter().any(|(known, _)| *known == name) {
+        if fields.iter().any(|(known, _)| *known == name) {
             return Err(crate::refusal::wrong_value(
                 name.to_owned(),
                 "says what \"size\" says",
                 format!("Leave \"size\" or \"{name}\" out."),
             ));
         }
-        said.push((name, written(&value, body)));
+        fields.push((name, raw_json(&value, body)));
     }
-    Ok(object(&said))
+    Ok(object(&fields))
 }
 
 /// The images of a response that lists them in Base64; `None` if it is not such a list. If all of them were
 /// filtered, this is a refusal by the provider.
-pub(super) fn listed(said: &Members<'_>) -> Result<Option<Vec<Picture>>, StreamFault> {
+pub(super) fn base64_images(answer: &Members<'_>) -> Result<Option<Vec<Picture>>, StreamFault> {
     let mut pictures = Vec::new();
-    for element in said.find_elements("images") {
+    for element in answer.find_elements("images") {
         match value_of(element) {
             Ok(Value::String(bytes)) => {
                 let bytes = bytes.decode().into_owned();
                 let format = format_of(&bytes).map(str::to_owned);
-                pictures.push(Picture { place: Place::Bytes(bytes), size: None, format, revised: None });
+                pictures.push(Picture {
+                    source: ImageSource::Bytes(bytes),
+                    size: None,
+                    format,
+                    revised: None,
+                });
             }
             // In place of a filtered image.
             Ok(Value::Null) => {}
@@ -155,12 +168,12 @@ pub(super) fn listed(said: &Members<'_>) -> Result<Option<Vec<Picture>>, StreamF
     if !pictures.is_empty() {
         return Ok(Some(pictures));
     }
-    let reasons = said.find_elements(REASONS).into_iter();
+    let reasons = answer.find_elements(REASONS).into_iter();
     let reason = reasons.filter_map(|reason| match value_of(reason) {
         Ok(Value::String(text)) => Some(text.decode()),
         _ => None,
     });
-    match said.find_text(REASON).or(reason.into_iter().next()) {
+    match answer.find_text(REASON).or(reason.into_iter().next()) {
         Some(reason) => {
             Err(StreamFault::Upstream(chat::read_error(reason.as_bytes()), FaultClass::ContentPolicy))
         }
@@ -187,46 +200,46 @@ pub fn write_invoke_model_rerank(
     let mut members = Members::read(body, String::new())?;
     let mut losses = DroppedFields::new(client, Grammar::Hosted);
     members.take("model")?;
-    let mut said = vec![("query", quoted(&members.needed_text("query", QUERY)?))];
+    let mut fields = vec![("query", json_string(&members.needed_text("query", QUERY)?))];
     let Some(documents) = members.elements("documents")? else {
         return Err(missing("documents".to_owned(), DOCUMENTS));
     };
     let documents: Vec<String> =
-        documents.into_iter().map(|(way, document)| text_of(way, document)).collect::<Result<_, _>>()?;
-    said.push(("documents", format!("[{}]", documents.join(","))));
-    said.extend(members.count("top_n")?.map(|count| ("top_n", count.to_string())));
+        documents.into_iter().map(|(path, document)| text_of(path, document)).collect::<Result<_, _>>()?;
+    fields.push(("documents", format!("[{}]", documents.join(","))));
+    fields.extend(members.count("top_n")?.map(|count| ("top_n", count.to_string())));
     // The model returns indices only.
     if members.boolean("return_documents")? == Some(true) {
         losses.drop_unknown("return_documents", true);
     }
     for name in ranking.passthrough {
-        said.extend(members.take(name)?.map(|value| (*name, written(&value, body))));
+        fields.extend(members.take(name)?.map(|value| (*name, raw_json(&value, body))));
     }
-    for (name, says) in members.rest_with_presence() {
-        if says {
+    for (name, is_present) in members.rest_with_presence() {
+        if is_present {
             losses.drop_unknown(name.as_str(), true);
         }
     }
-    said.extend(ranking.version.map(|version| ("api_version", version.to_string())));
-    Ok(TranslatedRequest { body: Bytes::from(object(&said)), dropped: losses.finish(is_lenient)? })
+    fields.extend(ranking.version.map(|version| ("api_version", version.to_string())));
+    Ok(TranslatedRequest { body: Bytes::from(object(&fields)), dropped: losses.finish(is_lenient)? })
 }
 
 /// The text of a document, which is a string or an object with a `text`.
-fn text_of(way: String, document: &[u8]) -> Result<String, Box<Fault>> {
+fn text_of(path: String, document: &[u8]) -> Result<String, Box<Fault>> {
     match value_of(document)? {
-        Value::String(text) => Ok(quoted(&text.decode())),
+        Value::String(text) => Ok(json_string(&text.decode())),
         Value::Object(_) => {
-            let mut members = Members::read(document, way)?;
+            let mut members = Members::read(document, path)?;
             let text = members.needed_text("text", DOCUMENTS)?;
             match members.rest().next() {
-                None => Ok(quoted(&text)),
+                None => Ok(json_string(&text)),
                 Some(name) => {
                     let fix = "Send documents as texts: this model ranks nothing else.";
                     Err(crate::embed::unsayable(name, "is no part of a document that is a text", fix))
                 }
             }
         }
-        other => Err(wrong_type(way, "a string", kind_of(&other))),
+        other => Err(wrong_type(path, "a string", kind_of(&other))),
     }
 }
 
@@ -239,8 +252,8 @@ mod tests {
         body: &str,
         is_lenient: bool,
     ) -> Result<(String, Vec<String>), Box<Fault>> {
-        let spoken = write_invoke_model_images(Grammar::Chat, body.as_bytes(), form, is_lenient)?;
-        Ok((String::from_utf8(spoken.body.to_vec()).unwrap(), spoken.dropped))
+        let translated = write_invoke_model_images(Grammar::Chat, body.as_bytes(), form, is_lenient)?;
+        Ok((String::from_utf8(translated.body.to_vec()).unwrap(), translated.dropped))
     }
 
     #[test]
@@ -301,7 +314,7 @@ mod tests {
 
     #[test]
     fn listed_pictures_are_read_and_a_filter_is_heard() {
-        let read = |answer: &str| listed(&Members::of_answer(answer.as_bytes()).unwrap());
+        let read = |answer: &str| base64_images(&Members::of_answer(answer.as_bytes()).unwrap());
         let answer = r#"{"seeds":[1],"finish_reasons":[null,"Filter reason: output image"],"images":["iVBORw0KGgoA",null]}"#;
         let made = read(answer).unwrap().unwrap();
         assert_eq!(made.len(), 1);
@@ -320,15 +333,15 @@ mod tests {
         }
     }
 
-    fn ranked(body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
+    fn rerank(body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
         let ranking = InvokeModelRerank { version: Some(2), passthrough: &["max_tokens_per_doc"] };
-        let spoken = write_invoke_model_rerank(Grammar::Chat, body.as_bytes(), ranking, is_lenient)?;
-        Ok((String::from_utf8(spoken.body.to_vec()).unwrap(), spoken.dropped))
+        let translated = write_invoke_model_rerank(Grammar::Chat, body.as_bytes(), ranking, is_lenient)?;
+        Ok((String::from_utf8(translated.body.to_vec()).unwrap(), translated.dropped))
     }
 
     #[test]
     fn texts_are_ranked_in_a_makers_words() {
-        let (body, dropped) = ranked(
+        let (body, dropped) = rerank(
             r#"{"model":"m","query":"when?","documents":["at \"six\"",{"text":"never"}],"top_n":1,"return_documents":false,
             "max_tokens_per_doc":9}"#,
             false,
@@ -357,10 +370,10 @@ mod tests {
                 "rank_fields",
             ),
         ] {
-            let fault = ranked(body, false).unwrap_err();
+            let fault = rerank(body, false).unwrap_err();
             assert_eq!((fault.code, fault.param.as_deref()), (code, Some(name)), "{body}");
         }
-        let lenient = ranked(r#"{"query":"a","documents":["b"],"return_documents":true}"#, true).unwrap();
+        let lenient = rerank(r#"{"query":"a","documents":["b"],"return_documents":true}"#, true).unwrap();
         assert_eq!(lenient.1, ["return_documents"]);
     }
 }

@@ -12,9 +12,9 @@ use super::fal_video::{QueuedVideo, no_content};
 use super::veo::{VideoAsk, video_content};
 use super::{buffered_answer, counts};
 use crate::answer::{AnswerFacts, StreamFacts, StreamFault};
+use crate::answer_path::AnswerPath;
 use crate::chat;
 use crate::cut::EventBuffer;
-use crate::passage::AnswerPath;
 use crate::responses::Members;
 use crate::splice::join_small;
 use crate::transcript::AnswerForm;
@@ -48,7 +48,7 @@ pub(crate) struct MediaStream {
     /// Set if the images are rewritten as events for the client.
     hosted: Option<HostedImages>,
     /// Set for the content of a video, unless it passes through as it is.
-    film: Option<VideoBody>,
+    video: Option<VideoBody>,
 }
 
 impl MediaStream {
@@ -58,21 +58,21 @@ impl MediaStream {
     }
 
     /// The content of a video: from an operation, buffered until it is complete, or from a fal queue.
-    pub(crate) fn film(ask: &VideoAsk) -> Self {
+    pub(crate) fn video(ask: &VideoAsk) -> Self {
         let is_queued = matches!(ask, VideoAsk::Known { id, .. } if QueuedVideo::read(id).is_some());
-        let film = if is_queued { VideoBody::Queue } else { VideoBody::Operation };
-        Self { film: Some(film), ..Self::new(Operation::Video) }
+        let video = if is_queued { VideoBody::Queue } else { VideoBody::Operation };
+        Self { video: Some(video), ..Self::new(Operation::Video) }
     }
 
     /// Whether the body is a document that is buffered and read at the end.
-    const fn holds_film(&self) -> bool {
-        matches!(self.film, Some(VideoBody::Operation | VideoBody::Refusal))
+    const fn holds_video(&self) -> bool {
+        matches!(self.video, Some(VideoBody::Operation | VideoBody::Refusal))
     }
 
     pub(crate) fn new(operation: Operation) -> Self {
         Self {
             hosted: None,
-            film: None,
+            video: None,
             operation,
             has_events: operation.makes_pictures(),
             cutter: EventBuffer::default(),
@@ -98,11 +98,11 @@ impl MediaStream {
         if self.operation.makes_pictures() {
             return if is(EVENTS) { Ok(()) } else { Err(StreamFault::Broken("not_a_stream")) };
         }
-        match self.film {
+        match self.video {
             Some(VideoBody::Operation) if !is(DOCUMENTS[0]) => {
                 return Err(StreamFault::Broken("not_an_answer"));
             }
-            Some(VideoBody::Queue) if is(DOCUMENTS[0]) => self.film = Some(VideoBody::Refusal),
+            Some(VideoBody::Queue) if is(DOCUMENTS[0]) => self.video = Some(VideoBody::Refusal),
             Some(VideoBody::Queue) if DOCUMENTS.into_iter().any(is) => {
                 return Err(StreamFault::Broken("not_a_film"));
             }
@@ -120,7 +120,7 @@ impl MediaStream {
     }
 
     pub(crate) fn push(&mut self, chunk: Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
-        if self.holds_film() || self.hosted.as_ref().is_some_and(|hosted| hosted.is_whole) {
+        if self.holds_video() || self.hosted.as_ref().is_some_and(|hosted| hosted.is_whole) {
             return self.cutter.hold(&chunk, ANSWER_BYTES_MAX);
         }
         if self.has_events {
@@ -160,16 +160,19 @@ impl MediaStream {
         if data == b"[DONE]" {
             self.facts.finished = true;
         } else if !data.is_empty() {
-            let Some(said) = Members::of_answer(data) else { return Err(StreamFault::Broken("bad_json")) };
-            let kind = said.find_text("type").unwrap_or(String::from_utf8_lossy(parsed.name));
-            if kind == "error" || said.find_text("error").is_some() || said.find_object("error").is_some() {
+            let Some(members) = Members::of_answer(data) else { return Err(StreamFault::Broken("bad_json")) };
+            let kind = members.find_text("type").unwrap_or(String::from_utf8_lossy(parsed.name));
+            if kind == "error"
+                || members.find_text("error").is_some()
+                || members.find_object("error").is_some()
+            {
                 return Err(chat::upstream_error(data));
             }
             if let Some(hosted) = &mut self.hosted {
                 self.facts.events += 1;
-                return hosted.take(&said);
+                return hosted.take(&members);
             }
-            self.note(&kind, &said);
+            self.note(&kind, &members);
         }
         if self.hosted.is_none() {
             out.push(event);
@@ -177,20 +180,20 @@ impl MediaStream {
         Ok(())
     }
 
-    fn note(&mut self, kind: &str, said: &Members<'_>) {
+    fn note(&mut self, kind: &str, members: &Members<'_>) {
         self.facts.events += 1;
         self.facts.content_started = true;
         self.has_end |= kind.starts_with("speech.audio.");
         if self.operation.makes_pictures() && kind.ends_with(".completed") {
             self.images += 1;
             // Each image of a stream reports only its own usage.
-            let mut usage = self.facts.usage.unwrap_or_default().plus(counts::of_pictures(said));
+            let mut usage = self.facts.usage.unwrap_or_default().plus(counts::of_pictures(members));
             usage.units.images = self.images;
             usage.source = UsageSource::Provider;
             self.facts.usage = Some(usage);
             self.facts.finished = true;
         } else if kind == "speech.audio.done" {
-            self.facts.usage = counts::of_speech(said);
+            self.facts.usage = counts::of_speech(members);
             self.facts.finished = true;
         }
     }
@@ -201,8 +204,8 @@ impl MediaStream {
         if hosted.is_whole {
             let body = self.cutter.take();
             let text = chat::side::document(&body)?;
-            let Some(said) = Members::of_answer(text) else { return Err(StreamFault::Broken("bad_json")) };
-            hosted.take(&said)?;
+            let Some(members) = Members::of_answer(text) else { return Err(StreamFault::Broken("bad_json")) };
+            hosted.take(&members)?;
             self.facts.events += 1;
         }
         if self.facts.events == 0 {
@@ -218,9 +221,9 @@ impl MediaStream {
         Ok(())
     }
 
-    fn finish_film(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+    fn finish_video(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
         let body = self.cutter.take();
-        if self.film == Some(VideoBody::Refusal) {
+        if self.video == Some(VideoBody::Refusal) {
             return Err(no_content(&body));
         }
         out.extend(video_content(&body)?);
@@ -231,12 +234,12 @@ impl MediaStream {
     }
 
     pub(crate) const fn media_type(&self) -> Option<&'static str> {
-        if matches!(self.film, Some(VideoBody::Operation)) { Some("video/mp4") } else { None }
+        if matches!(self.video, Some(VideoBody::Operation)) { Some("video/mp4") } else { None }
     }
 
     pub(crate) fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
-        if self.holds_film() {
-            return self.finish_film(out);
+        if self.holds_video() {
+            return self.finish_video(out);
         }
         let is_whole = self.hosted.as_ref().is_some_and(|hosted| hosted.is_whole);
         if !is_whole && self.cutter.holds_data() {
@@ -278,11 +281,11 @@ impl MediaStream {
 ///
 /// # Errors
 /// As for a stream, and if the body is not a response of its kind.
-pub(crate) fn whole_pictures(way: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
-    if way.form != AnswerForm::Events {
-        return buffered_answer(way.operation, body);
+pub(crate) fn whole_pictures(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
+    if answer_path.form != AnswerForm::Events {
+        return buffered_answer(answer_path.operation, body);
     }
-    let mut stream = MediaStream::new(way.operation);
+    let mut stream = MediaStream::new(answer_path.operation);
     stream.push(body.clone(), &mut Vec::new())?;
     stream.finish(&mut Vec::new())?;
     Ok(BufferedAnswer::plain(body, AnswerFacts { usage: stream.facts.usage, content_bytes: 0 }))

@@ -9,16 +9,16 @@ use bytes::Bytes;
 use domain::{Fault, FaultClass, Grammar, UpstreamReport};
 use serde_json::json;
 
-use super::fal_images::{PROMPT, lose_rest, quoted, written};
+use super::fal_images::{PROMPT, json_string, lose_rest, raw_json};
 use super::fal_video;
 use super::video_form::document;
 use super::words::{UnsupportedParams, object};
 use crate::answer::{AnswerFacts, StreamFault};
+use crate::answer_path::AnswerPath;
 use crate::chat;
 use crate::embed::unsayable;
 use crate::form::Form;
 use crate::json::Value;
-use crate::passage::AnswerPath;
 use crate::refusal::wrong_value;
 use crate::responses::{Members, value_of};
 use crate::translate::TranslatedRequest;
@@ -46,7 +46,7 @@ const OWN_WORDS: [&str; 5] = ["negativePrompt", "seed", "personGeneration", "gen
 /// The collections in an operation's name, each followed by its id.
 const WORDS: [&str; 5] = ["projects", "locations", "publishers", "models", "operations"];
 /// Separates the operation's name and the request's values in our id. No operation's name contains it.
-pub(super) const ASKED: char = '?';
+pub(super) const SEPARATOR: char = '?';
 /// The states of a video, in OpenAI's words.
 pub(super) const QUEUED: &str = "queued";
 pub(super) const COMING: &str = "in_progress";
@@ -70,11 +70,11 @@ impl VideoAsk {
     #[must_use]
     pub fn of(form: Option<&Form>, body: &[u8], model: &str, created_unix_s: u64) -> Self {
         let body = document(form, body).unwrap_or_default();
-        let said = Members::of_answer(&body);
-        let seconds = said.as_ref().and_then(|said| {
-            said.find_count("seconds").or_else(|| said.find_text("seconds")?.trim().parse().ok())
+        let members = Members::of_answer(&body);
+        let seconds = members.as_ref().and_then(|members| {
+            members.find_count("seconds").or_else(|| members.find_text("seconds")?.trim().parse().ok())
         });
-        let wanted = said.and_then(|said| said.find_text("size"));
+        let wanted = members.and_then(|members| members.find_text("size"));
         let size = SIZES.iter().find(|(size, ..)| wanted.as_deref() == Some(size)).map(|(size, ..)| *size);
         Self::New { model: model.to_owned(), seconds, size, created_unix_s }
     }
@@ -96,7 +96,7 @@ pub(super) struct VideoReply<'a> {
 impl VideoReply<'_> {
     pub(super) fn document(&self) -> Bytes {
         let error = self.error.map(|(code, message)| json!({"code": code, "message": message}));
-        let mut film = json!({
+        let mut object = json!({
             "id": self.id,
             "object": "video",
             "created_at": self.created_unix_s,
@@ -112,10 +112,10 @@ impl VideoReply<'_> {
             "remixed_from_video_id": null,
             "error": error,
         });
-        if let (Some(film), Some(billed)) = (film.as_object_mut(), self.billed) {
-            film.insert(BILLED.to_owned(), billed.into());
+        if let (Some(object), Some(billed)) = (object.as_object_mut(), self.billed) {
+            object.insert(BILLED.to_owned(), billed.into());
         }
-        Bytes::from(film.to_string())
+        Bytes::from(object.to_string())
     }
 }
 
@@ -129,32 +129,34 @@ pub fn write_veo(
     form: Option<&Form>,
     body: &[u8],
     is_lenient: bool,
-    says_low: bool,
+    names_low: bool,
 ) -> Result<TranslatedRequest, Box<Fault>> {
     let body = &*document(form, body)?;
     let mut members = Members::read(body, String::new())?;
-    let mut unsaid = UnsupportedParams::new(client, is_lenient);
+    let mut unsupported = UnsupportedParams::new(client, is_lenient);
     members.take("model")?;
-    let mut instance = vec![("prompt", quoted(&members.needed_text("prompt", PROMPT)?))];
+    let mut instance = vec![("prompt", json_string(&members.needed_text("prompt", PROMPT)?))];
     instance.extend(picture(&mut members)?.map(|picture| ("image", picture)));
     let length = seconds(&mut members)?.unwrap_or(SECONDS).to_string();
-    let mut said = vec![("sampleCount", "1".to_owned()), ("durationSeconds", length)];
+    let mut parameters = vec![("sampleCount", "1".to_owned()), ("durationSeconds", length)];
     if let Some(size) = members.text("size")? {
         match SIZES.iter().find(|(known, ..)| *known == size) {
             Some((_, ratio, resolution)) => {
-                said.push(("aspectRatio", quoted(ratio)));
-                let is_said = says_low || *resolution != LOW;
-                said.extend(is_said.then(|| ("resolution", quoted(resolution))));
+                parameters.push(("aspectRatio", json_string(ratio)));
+                let is_named = names_low || *resolution != LOW;
+                parameters.extend(is_named.then(|| ("resolution", json_string(resolution))));
             }
-            None => unsaid.value("size", "asks for sides that films of this model do not have", SIZE_FIX)?,
+            None => {
+                unsupported.value("size", "asks for sides that films of this model do not have", SIZE_FIX)?
+            }
         }
     }
     for name in OWN_WORDS {
-        said.extend(members.take(name)?.map(|value| (name, written(&value, body))));
+        parameters.extend(members.take(name)?.map(|value| (name, raw_json(&value, body))));
     }
-    lose_rest(members, &mut unsaid.losses)?;
-    let body = format!(r#"{{"instances":[{}],"parameters":{}}}"#, object(&instance), object(&said));
-    Ok(TranslatedRequest { body: Bytes::from(body), dropped: unsaid.losses.finish(is_lenient)? })
+    lose_rest(members, &mut unsupported.losses)?;
+    let body = format!(r#"{{"instances":[{}],"parameters":{}}}"#, object(&instance), object(&parameters));
+    Ok(TranslatedRequest { body: Bytes::from(body), dropped: unsupported.losses.finish(is_lenient)? })
 }
 
 /// The requested length: a string, as OpenAI's SDK sends it, or a number.
@@ -177,15 +179,15 @@ fn picture(members: &mut Members<'_>) -> Result<Option<String>, Box<Fault>> {
     let inline = url.as_deref().and_then(|url| url.strip_prefix("data:")?.split_once(";base64,"));
     match (inline, reference.rest().next()) {
         (Some((media_type, base64)), None) => {
-            let (base64, media_type) = (quoted(base64), quoted(media_type));
+            let (base64, media_type) = (json_string(base64), json_string(media_type));
             Ok(Some(format!(r#"{{"bytesBase64Encoded":{base64},"mimeType":{media_type}}}"#)))
         }
-        _ => Err(film_reference_unsayable()),
+        _ => Err(unsupported_reference()),
     }
 }
 
 /// The reference image is given in a form that such models do not support.
-pub(super) fn film_reference_unsayable() -> Box<Fault> {
+pub(super) fn unsupported_reference() -> Box<Fault> {
     unsayable(REFERENCE.to_owned(), "holds no PNG or JPEG whose bytes are in the request", REFERENCE_FIX)
 }
 
@@ -204,8 +206,8 @@ impl Named {
         let mut parts = name.split('/');
         let mut values: [String; WORDS.len()] = Default::default();
         for (word, value) in WORDS.iter().zip(&mut values) {
-            let (said, named) = (parts.next()?, parts.next()?);
-            if said != *word || named.is_empty() || named.contains(ASKED) {
+            let (collection, named) = (parts.next()?, parts.next()?);
+            if collection != *word || named.is_empty() || named.contains(SEPARATOR) {
                 return None;
             }
             named.clone_into(value);
@@ -216,19 +218,21 @@ impl Named {
 
     fn id(&self) -> String {
         let Self { values, created_unix_s, seconds, size } = self;
-        URL_SAFE_NO_PAD
-            .encode(format!("{}{ASKED}{created_unix_s}{ASKED}{seconds}{ASKED}{size}", values.join("/")))
+        URL_SAFE_NO_PAD.encode(format!(
+            "{}{SEPARATOR}{created_unix_s}{SEPARATOR}{seconds}{SEPARATOR}{size}",
+            values.join("/")
+        ))
     }
 
     fn read(id: &str) -> Option<Self> {
         let text = String::from_utf8(URL_SAFE_NO_PAD.decode(id).ok()?).ok()?;
-        let mut asked = text.split(ASKED);
-        let named: Vec<String> = asked.next()?.split('/').map(str::to_owned).collect();
+        let mut parts = text.split(SEPARATOR);
+        let named: Vec<String> = parts.next()?.split('/').map(str::to_owned).collect();
         Some(Self {
             values: named.try_into().ok()?,
-            created_unix_s: asked.next()?.parse().ok()?,
-            seconds: asked.next()?.to_owned(),
-            size: asked.next()?.to_owned(),
+            created_unix_s: parts.next()?.parse().ok()?,
+            seconds: parts.next()?.to_owned(),
+            size: parts.next()?.to_owned(),
         })
     }
 
@@ -245,8 +249,8 @@ impl Named {
 
 /// Decodes the operation's name from our id of its video. Returns `None` if the id is not ours.
 #[must_use]
-pub fn operation_of(film: &str) -> Option<String> {
-    Named::read(film).map(|named| named.operation())
+pub fn operation_of(id: &str) -> Option<String> {
+    Named::read(id).map(|named| named.operation())
 }
 
 /// Writes the video object for the client, from the state of the operation or of the queued request.
@@ -254,17 +258,17 @@ pub fn operation_of(film: &str) -> Option<String> {
 /// # Errors
 /// The upstream's response has no such state.
 pub fn video_object(ask: &VideoAsk, body: &[u8]) -> Result<Bytes, StreamFault> {
-    let said = Members::of_answer(chat::side::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
-    if fal_video::is_queued(ask, &said) {
-        return fal_video::film(ask, &said);
+    let answer = Members::of_answer(chat::side::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
+    if fal_video::is_queued(ask, &answer) {
+        return fal_video::queued_video(ask, &answer);
     }
     let (named, end) = match ask {
         VideoAsk::New { seconds, size, created_unix_s, .. } => {
-            let name = said.find_text("name").ok_or(StreamFault::Broken("not_an_answer"))?;
+            let name = answer.find_text("name").ok_or(StreamFault::Broken("not_an_answer"))?;
             let (seconds, size) = (seconds.unwrap_or(SECONDS), size.unwrap_or(SIZES[0].0));
             (Named::new(&name, *created_unix_s, seconds, size), End::Queued)
         }
-        VideoAsk::Known { id, .. } => (Named::read(id), End::of(&said)),
+        VideoAsk::Known { id, .. } => (Named::read(id), End::of(&answer)),
     };
     let named = named.ok_or(StreamFault::Broken("not_an_answer"))?;
     let (status, error) = match &end {
@@ -273,7 +277,7 @@ pub fn video_object(ask: &VideoAsk, body: &[u8]) -> Result<Bytes, StreamFault> {
         End::Made(_) => (COMPLETED, None),
         End::Failed { code, message } => (FAILED, Some((*code, message.as_str()))),
     };
-    let told = VideoReply {
+    let reply = VideoReply {
         id: named.id(),
         created_unix_s: named.created_unix_s,
         model: named.model(),
@@ -283,38 +287,38 @@ pub fn video_object(ask: &VideoAsk, body: &[u8]) -> Result<Bytes, StreamFault> {
         billed: None,
         error,
     };
-    Ok(told.document())
+    Ok(reply.document())
 }
 
 /// The same, as a buffered response.
-pub(crate) fn buffered_answer(way: &AnswerPath, body: &[u8]) -> Result<BufferedAnswer, StreamFault> {
-    let ask = way.video.as_ref().ok_or(StreamFault::Broken("not_an_answer"))?;
+pub(crate) fn buffered_answer(answer_path: &AnswerPath, body: &[u8]) -> Result<BufferedAnswer, StreamFault> {
+    let ask = answer_path.video.as_ref().ok_or(StreamFault::Broken("not_an_answer"))?;
     Ok(BufferedAnswer::plain(video_object(ask, body)?, AnswerFacts::default()))
 }
 
 /// The video itself, in pieces.
 pub(super) fn video_content(body: &[u8]) -> Result<Vec<Bytes>, StreamFault> {
-    let said = Members::of_answer(chat::side::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
-    let base64 = match End::of(&said) {
+    let operation = Members::of_answer(chat::side::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
+    let base64 = match End::of(&operation) {
         End::Made(Some(base64)) => base64,
         End::Made(None) => {
-            return Err(refused("It was put into a bucket, and not kept where it can be taken."));
+            return Err(refusal("It was put into a bucket, and not kept where it can be taken."));
         }
-        End::Failed { message, .. } => return Err(refused(&format!("There is no video: {message}"))),
+        End::Failed { message, .. } => return Err(refusal(&format!("There is no video: {message}"))),
         End::Queued | End::Coming => {
-            return Err(refused("The video is not ready yet, its status is 'in_progress'."));
+            return Err(refusal("The video is not ready yet, its status is 'in_progress'."));
         }
     };
     let bytes = STANDARD.decode(base64.as_bytes()).map_err(|_| StreamFault::Broken("bad_base64"))?;
-    let mut film = Bytes::from(bytes);
+    let mut video = Bytes::from(bytes);
     let mut pieces = Vec::new();
-    while !film.is_empty() {
-        pieces.push(film.split_to(film.len().min(PIECE_BYTES)));
+    while !video.is_empty() {
+        pieces.push(video.split_to(video.len().min(PIECE_BYTES)));
     }
     Ok(pieces)
 }
 
-pub(super) fn refused(message: &str) -> StreamFault {
+pub(super) fn refusal(message: &str) -> StreamFault {
     let report = UpstreamReport { message: Some(message.to_owned()), ..UpstreamReport::default() };
     StreamFault::Upstream(report, FaultClass::BadRequest)
 }
@@ -332,15 +336,15 @@ enum End<'a> {
 }
 
 impl<'a> End<'a> {
-    fn of(said: &Members<'a>) -> Self {
-        if let Some(error) = said.find_members("error") {
+    fn of(operation: &Members<'a>) -> Self {
+        if let Some(error) = operation.find_members("error") {
             let code = code_of(error.find_count("code").unwrap_or_default());
             return Self::failed(code, error.find_text("message").as_deref());
         }
-        if !said.is_true("done") {
+        if !operation.is_true("done") {
             return Self::Coming;
         }
-        let Some(response) = said.find_members("response") else { return Self::failed("unknown", None) };
+        let Some(response) = operation.find_members("response") else { return Self::failed("unknown", None) };
         // Only one video was requested.
         match response.find_elements("videos").first().and_then(|video| Members::of_answer(video)) {
             Some(video) => Self::Made(video.find_text("bytesBase64Encoded")),
@@ -384,14 +388,14 @@ mod tests {
     use super::*;
     use serde_json::Value as Json;
 
-    fn spoken(body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
-        let spoken = write_veo(Grammar::Chat, None, body.as_bytes(), is_lenient, true)?;
-        Ok((String::from_utf8(spoken.body.to_vec()).unwrap(), spoken.dropped))
+    fn translate(body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
+        let translated = write_veo(Grammar::Chat, None, body.as_bytes(), is_lenient, true)?;
+        Ok((String::from_utf8(translated.body.to_vec()).unwrap(), translated.dropped))
     }
 
     #[test]
     fn common_words_become_an_instance_and_parameters() {
-        let (body, dropped) = spoken(
+        let (body, dropped) = translate(
             r#"{"model":"m","prompt":"a \"tide\"","seconds":"6","size":"1080x1920","user":"u","seed":18446744073709551615,
             "generateAudio":false,"negativePrompt":"rain","input_reference":{"image_url":"data:image/png;base64,AA=="}}"#,
             false,
@@ -399,15 +403,15 @@ mod tests {
         .unwrap();
         let expected = r#"{"instances":[{"prompt":"a \"tide\"","image":{"bytesBase64Encoded":"AA==","mimeType":"image/png"}}],"parameters":{"sampleCount":1,"durationSeconds":6,"aspectRatio":"9:16","resolution":"1080p","negativePrompt":"rain","seed":18446744073709551615,"generateAudio":false}}"#;
         assert_eq!((body.as_str(), dropped), (expected, vec!["user".to_owned()]));
-        let bare = spoken(r#"{"prompt":"a"}"#, false).unwrap().0;
+        let bare = translate(r#"{"prompt":"a"}"#, false).unwrap().0;
         assert_eq!(
             bare,
             r#"{"instances":[{"prompt":"a"}],"parameters":{"sampleCount":1,"durationSeconds":8}}"#
         );
         let older = |size: &str| {
             let body = format!(r#"{{"prompt":"a","seconds":5,"size":"{size}"}}"#);
-            let spoken = write_veo(Grammar::Chat, None, body.as_bytes(), false, false).unwrap();
-            String::from_utf8(spoken.body.to_vec()).unwrap()
+            let translated = write_veo(Grammar::Chat, None, body.as_bytes(), false, false).unwrap();
+            String::from_utf8(translated.body.to_vec()).unwrap()
         };
         assert!(older("1280x720").ends_with(r#""durationSeconds":5,"aspectRatio":"16:9"}}"#));
         assert!(older("1920x1080").ends_with(r#""aspectRatio":"16:9","resolution":"1080p"}}"#));
@@ -422,10 +426,10 @@ mod tests {
             (r#""sampleCount":2"#, "sampleCount", "unsupported_parameter"),
         ] {
             let body = format!(r#"{{"prompt":"a",{more}}}"#);
-            let fault = spoken(&body, false).unwrap_err();
+            let fault = translate(&body, false).unwrap_err();
             assert_eq!((fault.code, fault.param.as_deref()), (code, Some(name)), "{more}");
-            let (said, dropped) = spoken(&body, true).unwrap();
-            assert!(said.ends_with(r#""parameters":{"sampleCount":1,"durationSeconds":8}}"#), "{said}");
+            let (written, dropped) = translate(&body, true).unwrap();
+            assert!(written.ends_with(r#""parameters":{"sampleCount":1,"durationSeconds":8}}"#), "{written}");
             assert_eq!(dropped, [name]);
         }
         for (more, name, code) in [
@@ -435,10 +439,10 @@ mod tests {
             (r#""input_reference":{"image_url":"https://a.test/b.png"}"#, REFERENCE, "unsupported_value"),
             (r#""input_reference":{"file_id":"file-tg_1"}"#, REFERENCE, "unsupported_value"),
         ] {
-            let fault = spoken(&format!(r#"{{"prompt":"a",{more}}}"#), true).unwrap_err();
+            let fault = translate(&format!(r#"{{"prompt":"a",{more}}}"#), true).unwrap_err();
             assert_eq!((fault.code, fault.param.as_deref()), (code, Some(name)), "{more}");
         }
-        assert_eq!(spoken(r#"{"seconds":"8"}"#, true).unwrap_err().param.as_deref(), Some("prompt"));
+        assert_eq!(translate(r#"{"seconds":"8"}"#, true).unwrap_err().param.as_deref(), Some("prompt"));
     }
 
     const NAME: &str = "projects/p/locations/l/publishers/a/models/veo-x/operations/o-1";
@@ -454,9 +458,9 @@ mod tests {
         assert_eq!((&begun["seconds"], &begun["size"]), (&json!("4"), &json!("720x1280")));
         assert_eq!((&begun["model"], &begun["created_at"]), (&json!("veo-x"), &json!(17)));
         let look = |body: &str| -> Json {
-            let film =
+            let video =
                 video_object(&VideoAsk::Known { id: id.to_owned(), billed: None }, body.as_bytes()).unwrap();
-            serde_json::from_slice(&film).unwrap()
+            serde_json::from_slice(&video).unwrap()
         };
         for (body, status, code) in [
             (r#"{"name":"n"}"#, "in_progress", Json::Null),
@@ -481,9 +485,9 @@ mod tests {
             (r#"{"done":true,"response":{}}"#, "failed", json!("unknown")),
             (r#"{"done":true}"#, "failed", json!("unknown")),
         ] {
-            let film = look(body);
-            assert_eq!((&film["status"], &film["error"]["code"]), (&json!(status), &code), "{body}");
-            assert_eq!((&film["id"], &film["seconds"]), (&json!(id), &json!("4")), "{body}");
+            let video = look(body);
+            assert_eq!((&video["status"], &video["error"]["code"]), (&json!(status), &code), "{body}");
+            assert_eq!((&video["id"], &video["seconds"]), (&json!(id), &json!("4")), "{body}");
         }
         for wrong in ["", "<html>", "[]", "{}", r#"{"name":"operations/o-1"}"#] {
             assert!(video_object(&ask, wrong.as_bytes()).is_err(), "{wrong}");

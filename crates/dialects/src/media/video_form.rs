@@ -9,7 +9,7 @@ use domain::Fault;
 use framing::multipart::{Found, Part, Scanner};
 use serde_json::{Map, Value, json};
 
-use super::veo::{REFERENCE, film_reference_unsayable};
+use super::veo::{REFERENCE, unsupported_reference};
 use crate::form::Form;
 
 /// The form's name for a reference image that is given by URL.
@@ -35,8 +35,8 @@ const PICTURES: [(&[u8], &str); 2] = [(b"\x89PNG", "image/png"), (b"\xff\xd8", "
 pub(super) fn document<'b>(form: Option<&Form>, body: &'b [u8]) -> Result<Cow<'b, [u8]>, Box<Fault>> {
     let Some(form) = form else { return Ok(Cow::Borrowed(body)) };
     let mut fields = Map::new();
-    for (part, said) in parts(form, body).ok_or_else(film_reference_unsayable)? {
-        let (name, value) = member(part, said)?;
+    for (part, content) in parts(form, body).ok_or_else(unsupported_reference)? {
+        let (name, value) = member(part, content)?;
         fields.insert(name, value);
     }
     Ok(Cow::Owned(Value::Object(fields).to_string().into_bytes()))
@@ -54,8 +54,8 @@ pub(super) fn parts<'b>(form: &Form, body: &'b [u8]) -> Option<Vec<(Part, &'b [u
             Found::Begin { part, from } => open = Some((part, from)),
             Found::End { until } => {
                 let Some((part, from)) = open.take() else { continue };
-                let place = usize::try_from(from).ok().zip(usize::try_from(until).ok());
-                parts.push((part, place.and_then(|(from, until)| body.get(from..until)).unwrap_or_default()));
+                let range = usize::try_from(from).ok().zip(usize::try_from(until).ok());
+                parts.push((part, range.and_then(|(from, until)| body.get(from..until)).unwrap_or_default()));
             }
             Found::Over => {}
         }
@@ -63,14 +63,14 @@ pub(super) fn parts<'b>(form: &Form, body: &'b [u8]) -> Option<Vec<(Part, &'b [u
     Some(parts)
 }
 
-fn member(part: Part, said: &[u8]) -> Result<(String, Value), Box<Fault>> {
+fn member(part: Part, content: &[u8]) -> Result<(String, Value), Box<Fault>> {
     if part.is_file {
-        let picture = PICTURES.iter().find(|(start, _)| part.name == REFERENCE && said.starts_with(start));
-        let (_, media_type) = picture.ok_or_else(film_reference_unsayable)?;
-        let url = format!("data:{media_type};base64,{}", STANDARD.encode(said));
+        let picture = PICTURES.iter().find(|(start, _)| part.name == REFERENCE && content.starts_with(start));
+        let (_, media_type) = picture.ok_or_else(unsupported_reference)?;
+        let url = format!("data:{media_type};base64,{}", STANDARD.encode(content));
         return Ok((part.name, json!({"image_url": url})));
     }
-    let text = String::from_utf8_lossy(said);
+    let text = String::from_utf8_lossy(content);
     if part.name == REFERENCE_URL {
         return Ok((REFERENCE.to_owned(), json!({"image_url": text})));
     }

@@ -34,9 +34,9 @@ impl UnsupportedParams {
     /// Streaming is accepted, as the gateway then wraps the response into events; URLs are not.
     pub(super) fn require_inline_bytes(&mut self, members: &mut Members<'_>) -> Result<(), Box<Fault>> {
         members.boolean("stream")?;
-        let place = members.text("response_format")?;
-        wants_bytes(place.as_deref())?;
-        match place.as_deref() {
+        let format = members.text("response_format")?;
+        wants_bytes(format.as_deref())?;
+        match format.as_deref() {
             Some("url") => {
                 let what = "asks for an address, and pictures of this model have none";
                 self.value("response_format", what, URL_FIX)

@@ -188,7 +188,7 @@ fn failures_are_told_by_whose_they_are() {
         (r#"{"error":{"message":"m","code":"server_is_overloaded"}}"#, FaultClass::Overloaded),
     ] {
         match read(&[data]) {
-            Err(StreamFault::Upstream(_, told)) => assert_eq!(told, class, "{data}"),
+            Err(StreamFault::Upstream(_, found)) => assert_eq!(found, class, "{data}"),
             other => panic!("{data}: {other:?}"),
         }
     }
@@ -308,7 +308,7 @@ fn prompt_of(role: Role, content: Content) -> Prompt {
     Prompt { turns: vec![Turn { role, name: None, parts: vec![part] }], ..Prompt::default() }
 }
 
-fn written(prompt: &Prompt, abilities: Abilities) -> (Value, Result<Vec<String>, String>) {
+fn write(prompt: &Prompt, abilities: Abilities) -> (Value, Result<Vec<String>, String>) {
     let mut losses = DroppedFields::new(Grammar::Anthropic, Grammar::Responses);
     let body = write_prompt(prompt, &TargetModel { model: "m", abilities }, &mut losses).unwrap();
     let settled = losses.finish(false).map_err(|fault| fault.param.unwrap_or_default().into_string());
@@ -325,14 +325,14 @@ fn a_request_of_another_grammar_leaves_nothing_behind() {
         instructions: vec![Instruction { is_developer: false, text: "Be kind.".to_owned(), cache: None }],
         ..prompt_of(Role::User, Content::Text { text: "Hi".to_owned(), citations: Vec::new() })
     };
-    let (body, lost) = written(&prompt, Abilities::default());
+    let (body, lost) = write(&prompt, Abilities::default());
     assert_eq!(
         body,
         json!({"model": "m", "instructions": "Be kind.", "store": false,
             "input": [{"type": "message", "role": "user", "content": "Hi"}]})
     );
     assert_eq!(lost.unwrap(), ["cache_control"]);
-    let (body, lost) = written(&prompt, marks());
+    let (body, lost) = write(&prompt, marks());
     let mark = json!({"mode": "explicit", "ttl": "30m"});
     assert_eq!(body["input"][0]["content"][0]["prompt_cache_breakpoint"], mark);
     assert_eq!(lost.unwrap(), [""; 0]);
@@ -342,21 +342,21 @@ fn a_request_of_another_grammar_leaves_nothing_behind() {
 fn thinking_is_asked_for_so_that_it_can_come_back() {
     let mut prompt = Prompt::default();
     prompt.reasoning.budget_tokens = Some(9_000);
-    let (body, lost) = written(&prompt, Abilities::default());
+    let (body, lost) = write(&prompt, Abilities::default());
     assert_eq!(
         (&body["reasoning"], &body["include"]),
         (&json!({"effort": "high"}), &json!(["reasoning.encrypted_content"]))
     );
     assert_eq!(lost.unwrap(), ["thinking.budget_tokens"]);
     prompt.store = Some(true);
-    assert_eq!(written(&prompt, Abilities::default()).0["include"], json!(null));
+    assert_eq!(write(&prompt, Abilities::default()).0["include"], json!(null));
     let never = Abilities { thinking: Thinking::Never, ..Abilities::default() };
-    let (body, lost) = written(&prompt, never);
+    let (body, lost) = write(&prompt, never);
     assert_eq!(body["reasoning"], json!(null));
     assert_eq!(lost.unwrap(), ["thinking.budget_tokens", "thinking"]);
     prompt.reasoning = domain::prompt::Reasoning { effort: Some(Effort::None), ..Default::default() };
     prompt.store = None;
-    let (body, _) = written(&prompt, Abilities::default());
+    let (body, _) = write(&prompt, Abilities::default());
     assert_eq!((&body["reasoning"], &body["include"]), (&json!({"effort": "none"}), &json!(null)));
 }
 
@@ -364,9 +364,9 @@ fn thinking_is_asked_for_so_that_it_can_come_back() {
 fn no_longer_answer_is_asked_for_than_the_model_gives() {
     let mut prompt = Prompt::default();
     prompt.output.tokens_max = Some(32_000);
-    for (most, asked) in [(None, 32_000), (Some(16_384), 16_384), (Some(64_000), 32_000)] {
-        let (body, lost) = written(&prompt, Abilities { output_tokens_max: most, ..Abilities::default() });
-        assert_eq!((&body["max_output_tokens"], lost.unwrap().len()), (&json!(asked), 0));
+    for (most, expected) in [(None, 32_000), (Some(16_384), 16_384), (Some(64_000), 32_000)] {
+        let (body, lost) = write(&prompt, Abilities { output_tokens_max: most, ..Abilities::default() });
+        assert_eq!((&body["max_output_tokens"], lost.unwrap().len()), (&json!(expected), 0));
     }
 }
 
@@ -381,14 +381,14 @@ fn what_has_no_words_here_is_told() {
     }];
     prompt.sampling.temperature = Some(Json("0.5".to_owned()));
     let refuses = Abilities { refuses_sampling: true, ..Abilities::default() };
-    let (body, lost) = written(&prompt, refuses);
+    let (body, lost) = write(&prompt, refuses);
     assert_eq!((&body["tools"], &body["temperature"]), (&json!(null), &json!(null)));
     assert_eq!(lost.unwrap(), ["this", "top_k", "temperature", "tools[0]"]);
 
     let thought =
         |signature| Content::Thought(Thought { text: "hm".to_owned(), signature, ..Thought::default() });
     let foreign = Signature { grammar: Grammar::Anthropic, value: "s".to_owned() };
-    let (body, lost) = written(&prompt_of(Role::Assistant, thought(Some(foreign))), marks());
+    let (body, lost) = write(&prompt_of(Role::Assistant, thought(Some(foreign))), marks());
     assert_eq!(body["input"], json!([]));
     assert_eq!(lost.unwrap(), ["cache_control", "thinking"]);
 
@@ -397,9 +397,9 @@ fn what_has_no_words_here_is_told() {
         prompt.sampling.stop.push(stop.to_owned());
         prompt
     };
-    assert_eq!(written(&stop("x"), marks()).1.unwrap_err(), "stop_sequences");
+    assert_eq!(write(&stop("x"), marks()).1.unwrap_err(), "stop_sequences");
     let source = Source::Url { url: "https://a.example/v.mp4".to_owned(), media_type: None };
-    assert!(written(&prompt_of(Role::User, Content::Video { source }), marks()).1.is_err());
+    assert!(write(&prompt_of(Role::User, Content::Video { source }), marks()).1.is_err());
 }
 
 #[test]
@@ -409,12 +409,12 @@ fn results_and_calls_keep_their_words() {
         Content::ToolResult(ToolResult { id: "c".to_owned(), name: None, parts, is_error, is_custom: false })
     };
     let plain = Turn { role: Role::Tool, name: None, parts: vec![Part::of(result(false))] };
-    let (body, _) = written(&Prompt { turns: vec![plain], ..Prompt::default() }, marks());
+    let (body, _) = write(&Prompt { turns: vec![plain], ..Prompt::default() }, marks());
     assert_eq!(
         body["input"],
         json!([{"type": "function_call_output", "call_id": "c", "output": "no such file"}])
     );
-    let (body, _) = written(&prompt_of(Role::Tool, result(true)), marks());
+    let (body, _) = write(&prompt_of(Role::Tool, result(true)), marks());
     let output = &body["input"][0]["output"];
     assert_eq!((&output[0]["text"], &output[1]["text"]), (&json!("Error: "), &json!("no such file")));
     assert_eq!(output[1]["prompt_cache_breakpoint"]["ttl"], "30m");
@@ -425,7 +425,7 @@ fn results_and_calls_keep_their_words() {
         is_custom: false,
         signature: None,
     };
-    let (body, _) = written(&prompt_of(Role::Assistant, Content::ToolCall(call)), Abilities::default());
+    let (body, _) = write(&prompt_of(Role::Assistant, Content::ToolCall(call)), Abilities::default());
     assert_eq!(
         body["input"][0],
         json!({"type": "function_call", "call_id": "c", "name": "f", "arguments": "not JSON"})

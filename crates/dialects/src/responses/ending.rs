@@ -57,8 +57,8 @@ impl Reader {
     fn reason(&self, status: &str, response: &Members<'_>) -> Finish {
         let incomplete =
             response.find_members("incomplete_details").and_then(|details| details.find_text("reason"));
-        let said = incomplete.as_deref().filter(|_| status == "incomplete");
-        let reason = match (status, said) {
+        let detail = incomplete.as_deref().filter(|_| status == "incomplete");
+        let reason = match (status, detail) {
             (_, Some("max_output_tokens" | "max_messages")) => Reason::Length,
             (_, Some("content_filter")) => Reason::ContentFilter,
             (_, Some("steered")) => Reason::Stop,
@@ -68,7 +68,7 @@ impl Reader {
             _ if self.has_refusal => Reason::Refusal,
             _ => Reason::Stop,
         };
-        let raw = said.unwrap_or(status);
+        let raw = detail.unwrap_or(status);
         Finish { raw: (!raw.is_empty()).then(|| raw.to_owned()), ..Finish::of(reason) }
     }
 }

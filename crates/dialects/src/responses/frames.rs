@@ -65,7 +65,7 @@ pub(super) struct ResponseBody<'a> {
     pub max_tool_calls: Option<&'a RawValue>,
     pub model: &'a str,
     pub output: Vec<&'a RawValue>,
-    pub parallel_tool_calls: Told<'a, bool>,
+    pub parallel_tool_calls: Echoed<'a, bool>,
     pub previous_response_id: Option<()>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_cache_key: Option<&'a RawValue>,
@@ -76,25 +76,25 @@ pub(super) struct ResponseBody<'a> {
     pub safety_identifier: Option<&'a RawValue>,
     /// False where the client did not send it: nothing is stored unless requested.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub store: Option<Told<'a, bool>>,
+    pub store: Option<Echoed<'a, bool>>,
     pub temperature: Option<&'a RawValue>,
     pub text: Text<'a>,
-    pub tool_choice: Told<'a, &'static str>,
-    pub tools: Told<'a, [(); 0]>,
+    pub tool_choice: Echoed<'a, &'static str>,
+    pub tools: Echoed<'a, [(); 0]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_logprobs: Option<&'a RawValue>,
     pub top_p: Option<&'a RawValue>,
-    pub truncation: Told<'a, &'static str>,
+    pub truncation: Echoed<'a, &'static str>,
     pub usage: Option<UsageBody>,
     pub user: Option<&'a RawValue>,
-    pub metadata: Told<'a, Empty>,
+    pub metadata: Echoed<'a, Empty>,
 }
 
 /// The request's value, or a default.
 #[derive(Serialize)]
 #[serde(untagged)]
-pub(super) enum Told<'a, T> {
-    Said(&'a RawValue),
+pub(super) enum Echoed<'a, T> {
+    Requested(&'a RawValue),
     Default(T),
 }
 
@@ -117,7 +117,7 @@ pub(super) struct Reasoning<'a> {
 
 #[derive(Serialize)]
 pub(super) struct Text<'a> {
-    format: Told<'a, PlainFormat>,
+    format: Echoed<'a, PlainFormat>,
     #[serde(skip_serializing_if = "Option::is_none")]
     verbosity: Option<&'a RawValue>,
 }
@@ -212,9 +212,9 @@ pub(super) struct Head {
 #[derive(Debug, Default, Clone)]
 pub(super) struct Repeated {
     /// Members of the request by name, and members of its objects by path.
-    said: Vec<(&'static str, Box<RawValue>)>,
+    fields: Vec<(&'static str, Box<RawValue>)>,
     /// Whether the answer includes `store`. An answer from a Responses upstream states it itself.
-    tells_store: bool,
+    has_store: bool,
 }
 
 /// Members of the request's objects that the answer repeats one by one.
@@ -224,30 +224,30 @@ const INNER: &[(&str, &[(&str, &str)])] = &[
 ];
 
 impl Repeated {
-    pub(super) fn of(echo: &Echo, tells_store: bool) -> Self {
-        let mut said = Vec::new();
+    pub(super) fn of(echo: &Echo, has_store: bool) -> Self {
+        let mut fields = Vec::new();
         for (name, json) in echo.iter() {
             let inner = INNER.iter().find(|(outer, _)| *outer == name);
             let Some((_, inner)) = inner else {
-                said.extend(owned(json).map(|json| (name, json)));
+                fields.extend(owned(json).map(|json| (name, json)));
                 continue;
             };
             let Some(members) = Members::of_answer(json.as_str().as_bytes()) else { continue };
             let names: Vec<&'static str> = inner.iter().map(|(member, _)| *member).collect();
             for (member, json) in members.echo(&names).iter() {
-                let way = inner.iter().find(|(known, _)| *known == member).map(|(_, way)| *way);
-                said.extend(way.zip(owned(json)));
+                let path = inner.iter().find(|(known, _)| *known == member).map(|(_, path)| *path);
+                fields.extend(path.zip(owned(json)));
             }
         }
-        Self { said, tells_store }
+        Self { fields, has_store }
     }
 
     fn get(&self, name: &str) -> Option<&RawValue> {
-        self.said.iter().find(|(known, _)| *known == name).map(|(_, json)| &**json)
+        self.fields.iter().find(|(known, _)| *known == name).map(|(_, json)| &**json)
     }
 
-    fn or<T>(&self, name: &str, default: T) -> Told<'_, T> {
-        self.get(name).map_or(Told::Default(default), Told::Said)
+    fn or<T>(&self, name: &str, default: T) -> Echoed<'_, T> {
+        self.get(name).map_or(Echoed::Default(default), Echoed::Requested)
     }
 }
 
@@ -269,7 +269,7 @@ impl Standing {
             Self::Incomplete(reason) => ("incomplete", None, Some(Incomplete { reason })),
             Self::Failed { code, message } => ("failed", Some(ErrorBody { code, message }), None),
         };
-        let asked = &head.repeated;
+        let repeated = &head.repeated;
         ResponseBody {
             id: &head.id,
             object: "response",
@@ -278,34 +278,34 @@ impl Standing {
             background: false,
             error,
             incomplete_details,
-            instructions: asked.get("instructions"),
-            max_output_tokens: asked.get("max_output_tokens"),
-            max_tool_calls: asked.get("max_tool_calls"),
+            instructions: repeated.get("instructions"),
+            max_output_tokens: repeated.get("max_output_tokens"),
+            max_tool_calls: repeated.get("max_tool_calls"),
             model: &head.model,
             output,
-            parallel_tool_calls: asked.or("parallel_tool_calls", true),
+            parallel_tool_calls: repeated.or("parallel_tool_calls", true),
             previous_response_id: None,
-            prompt_cache_key: asked.get("prompt_cache_key"),
-            prompt_cache_retention: asked.get("prompt_cache_retention"),
+            prompt_cache_key: repeated.get("prompt_cache_key"),
+            prompt_cache_retention: repeated.get("prompt_cache_retention"),
             reasoning: Reasoning {
-                effort: asked.get("reasoning.effort"),
-                summary: asked.get("reasoning.summary"),
+                effort: repeated.get("reasoning.effort"),
+                summary: repeated.get("reasoning.summary"),
             },
-            safety_identifier: asked.get("safety_identifier"),
-            store: asked.tells_store.then(|| asked.or("store", false)),
-            temperature: asked.get("temperature"),
+            safety_identifier: repeated.get("safety_identifier"),
+            store: repeated.has_store.then(|| repeated.or("store", false)),
+            temperature: repeated.get("temperature"),
             text: Text {
-                format: asked.or("text.format", PlainFormat::default()),
-                verbosity: asked.get("text.verbosity"),
+                format: repeated.or("text.format", PlainFormat::default()),
+                verbosity: repeated.get("text.verbosity"),
             },
-            tool_choice: asked.or("tool_choice", "auto"),
-            tools: asked.or("tools", []),
-            top_logprobs: asked.get("top_logprobs"),
-            top_p: asked.get("top_p"),
-            truncation: asked.or("truncation", "disabled"),
+            tool_choice: repeated.or("tool_choice", "auto"),
+            tools: repeated.or("tools", []),
+            top_logprobs: repeated.get("top_logprobs"),
+            top_p: repeated.get("top_p"),
+            truncation: repeated.or("truncation", "disabled"),
             usage: head.usage.as_ref().filter(|_| *self != Self::InProgress).map(UsageBody::from),
-            user: asked.get("user"),
-            metadata: asked.or("metadata", Empty {}),
+            user: repeated.get("user"),
+            metadata: repeated.or("metadata", Empty {}),
         }
     }
 }

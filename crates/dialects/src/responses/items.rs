@@ -47,7 +47,7 @@ impl<'a> Conversation<'a> {
     }
 
     /// Adds a user message with one text.
-    pub(super) fn say(&mut self, text: &str) {
+    pub(super) fn push_text(&mut self, text: &str) {
         self.turn(Role::User, vec![Part::text(text)]);
     }
 
@@ -79,21 +79,21 @@ impl<'a> Conversation<'a> {
 
     /// Reports an item's members that were not taken.
     fn leave(&mut self, members: Members<'_>) {
-        let way = members.path().to_owned();
+        let path = members.path().to_owned();
         for name in members.rest() {
             if ECHOES.contains(&name.as_str()) {
                 // Reported once for all items: a long history has hundreds of them.
                 self.prompt.add_extra(format!("input.{name}"), false);
             } else {
-                self.prompt.add_extra(format!("{way}.{name}"), !is_mark(&name));
+                self.prompt.add_extra(format!("{path}.{name}"), !is_mark(&name));
             }
         }
     }
 }
 
 pub(super) fn read_items(array: &[u8], conversation: &mut Conversation<'_>) -> Result<(), Box<Fault>> {
-    for (way, item) in super::members::elements_of(array, "input")? {
-        read_item(Members::read(item, way)?, conversation)?;
+    for (path, item) in super::members::elements_of(array, "input")? {
+        read_item(Members::read(item, path)?, conversation)?;
     }
     Ok(())
 }
@@ -143,18 +143,18 @@ fn read_content(
     name: &str,
     conversation: &mut Conversation<'_>,
 ) -> Result<Option<Vec<Part>>, Box<Fault>> {
-    let way = item.path_of(name);
+    let path = item.path_of(name);
     let array = match item.take(name)? {
         None => return Ok(None),
         Some(Value::String(text)) => return Ok(Some(vec![Part::text(text.decode())])),
         Some(Value::Array(span)) => span.of(item.bytes()),
         Some(other) => {
-            return Err(wrong_type(way, "a string or an array of parts", super::members::kind_of(&other)));
+            return Err(wrong_type(path, "a string or an array of parts", super::members::kind_of(&other)));
         }
     };
     let mut parts = Vec::new();
-    for (way, part) in super::members::elements_of(array, &way)? {
-        parts.extend(read_part(Members::read(part, way)?, conversation)?);
+    for (path, part) in super::members::elements_of(array, &path)? {
+        parts.extend(read_part(Members::read(part, path)?, conversation)?);
     }
     Ok(Some(parts))
 }
@@ -178,9 +178,9 @@ fn read_part(mut part: Members<'_>, conversation: &mut Conversation<'_>) -> Resu
         }
     };
     let cache = read_mark(&mut part, conversation)?;
-    let said = Part::with_path(content, cache, part.path());
+    let content_part = Part::with_path(content, cache, part.path());
     leave(part, &mut conversation.prompt.extras);
-    Ok(Some(said))
+    Ok(Some(content_part))
 }
 
 fn read_mark(
@@ -313,8 +313,8 @@ fn read_thought(mut item: Members<'_>, conversation: &mut Conversation<'_>) -> R
 /// The texts of a reasoning item's parts, as paragraphs.
 fn read_words(item: &mut Members<'_>, name: &str) -> Result<String, Box<Fault>> {
     let mut texts = Vec::new();
-    for (way, part) in item.elements(name)?.unwrap_or_default() {
-        texts.extend(Members::read(part, way)?.text("text")?);
+    for (path, part) in item.elements(name)?.unwrap_or_default() {
+        texts.extend(Members::read(part, path)?.text("text")?);
     }
     Ok(texts.join("\n\n"))
 }

@@ -21,11 +21,11 @@ pub(crate) struct Members<'a> {
 pub(crate) type Elements<'a> = Vec<(String, &'a [u8])>;
 
 impl<'a> Members<'a> {
-    pub(crate) fn read(bytes: &'a [u8], way: String) -> Result<Self, Box<Fault>> {
+    pub(crate) fn read(bytes: &'a [u8], path: String) -> Result<Self, Box<Fault>> {
         let mut cursor = Cursor::new(bytes)?;
         let kind = cursor.kind()?;
         if kind != Kind::Object {
-            return Err(wrong_type(way, "an object", kind));
+            return Err(wrong_type(path, "an object", kind));
         }
         let mut list = Vec::new();
         cursor.object(|cursor, member| {
@@ -36,7 +36,7 @@ impl<'a> Members<'a> {
             Ok::<(), JsonError>(())
         })?;
         cursor.end()?;
-        Ok(Self { path: way, bytes, list })
+        Ok(Self { path, bytes, list })
     }
 
     /// The path to one of its members.
@@ -113,17 +113,17 @@ impl<'a> Members<'a> {
     }
 
     pub(crate) fn members(&mut self, name: &str) -> Result<Option<Self>, Box<Fault>> {
-        let way = self.path_of(name);
-        self.object(name)?.map(|bytes| Self::read(bytes, way)).transpose()
+        let path = self.path_of(name);
+        self.object(name)?.map(|bytes| Self::read(bytes, path)).transpose()
     }
 
     /// The elements of an array, each with its path.
     pub(crate) fn elements(&mut self, name: &str) -> Result<Option<Elements<'a>>, Box<Fault>> {
-        let way = self.path_of(name);
+        let path = self.path_of(name);
         match self.take(name)? {
             None => Ok(None),
-            Some(Value::Array(span)) => Ok(Some(elements_of(span.of(self.bytes), &way)?)),
-            Some(other) => Err(wrong_type(way, "an array", kind_of(&other))),
+            Some(Value::Array(span)) => Ok(Some(elements_of(span.of(self.bytes), &path)?)),
+            Some(other) => Err(wrong_type(path, "an array", kind_of(&other))),
         }
     }
 
@@ -131,7 +131,7 @@ impl<'a> Members<'a> {
     pub(crate) fn echo(&self, names: &[&'static str]) -> Echo {
         let written = |name: &'static str| {
             let (_, value) = self.list.iter().find(|(known, _)| known == name)?;
-            Some((name, written_of(value, self.bytes)))
+            Some((name, raw_json(value, self.bytes)))
         };
         names.iter().filter_map(|name| written(name)).collect()
     }
@@ -200,11 +200,11 @@ impl<'a> Members<'a> {
 }
 
 /// The elements of a validated array, each with its path.
-pub(crate) fn elements_of<'a>(array: &'a [u8], way: &str) -> Result<Elements<'a>, JsonError> {
+pub(crate) fn elements_of<'a>(array: &'a [u8], path: &str) -> Result<Elements<'a>, JsonError> {
     let mut found = Vec::new();
     Cursor::new(array)?.array(|cursor, index| {
         let span: Span = cursor.skip()?;
-        found.push((format!("{way}[{index}]"), span.of(array)));
+        found.push((format!("{path}[{index}]"), span.of(array)));
         Ok::<(), JsonError>(())
     })?;
     Ok(found)
@@ -219,7 +219,7 @@ pub(crate) fn json_of(bytes: &[u8]) -> Json {
     Json(String::from_utf8_lossy(bytes).into_owned())
 }
 
-fn written_of(value: &Value<'_>, bytes: &[u8]) -> Json {
+fn raw_json(value: &Value<'_>, bytes: &[u8]) -> Json {
     match value {
         Value::Null => Json("null".to_owned()),
         Value::Boolean(truth) => Json(truth.to_string()),

@@ -21,9 +21,9 @@ mod writer;
 pub(crate) use members::{Members, kind_of, value_of};
 pub(crate) use read::read_prompt;
 pub(crate) use reader::Reader;
-pub(crate) use request::{decode_look, decode_request};
+pub(crate) use request::{decode_request, decode_stored_request};
 pub use stored::{ReportedResponse, read_response};
-pub(crate) use stored::{StoredReader, read_look};
+pub(crate) use stored::{StoredReader, read_final_usage};
 pub(crate) use write::write_prompt;
 pub(crate) use writer::Writer;
 

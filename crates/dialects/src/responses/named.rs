@@ -16,8 +16,8 @@ pub(super) fn read_item(
         let name = member.key.decode();
         match &*name {
             "content" | "output" | "summary" => {
-                let place = || format!("input[{index}].{name}");
-                bytes += read_content(cursor, &place, files)?;
+                let path = || format!("input[{index}].{name}");
+                bytes += read_content(cursor, &path, files)?;
             }
             "arguments" | "input" => bytes += text_bytes(cursor)?,
             _ => {
@@ -32,13 +32,13 @@ pub(super) fn read_item(
 /// A string, or parts with text; anything else in them is for the upstream to judge.
 fn read_content(
     cursor: &mut Cursor<'_>,
-    place: &dyn Fn() -> String,
+    path: &dyn Fn() -> String,
     files: &mut Vec<NamedFile>,
 ) -> Result<u64, JsonError> {
     match cursor.kind()? {
         Kind::Array => {}
         Kind::Object => {
-            files::read_object(cursor, files, &|| format!("{}.file_id", place()))?;
+            files::read_object(cursor, files, &|| format!("{}.file_id", path()))?;
             return Ok(0);
         }
         _ => return text_bytes(cursor),
@@ -52,7 +52,7 @@ fn read_content(
             if member.key.is("text") || member.key.is("refusal") {
                 bytes += text_bytes(cursor)?;
             } else if member.key.is("file_id") {
-                files::read_id(cursor, files, || format!("{}[{part}].file_id", place()))?;
+                files::read_id(cursor, files, || format!("{}[{part}].file_id", path()))?;
             } else {
                 cursor.skip()?;
             }
@@ -88,8 +88,8 @@ fn read_tool(cursor: &mut Cursor<'_>, index: usize, request: &mut Request) -> Re
             return Ok(());
         }
         if member.key.is("input_image_mask") {
-            let place = || format!("tools[{index}].input_image_mask.file_id");
-            return files::read_object(cursor, &mut request.files, &place);
+            let path = || format!("tools[{index}].input_image_mask.file_id");
+            return files::read_object(cursor, &mut request.files, &path);
         }
         if member.key.is("container") && kind == Kind::Object {
             return read_container(cursor, index, &mut request.files);

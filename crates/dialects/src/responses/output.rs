@@ -15,7 +15,7 @@ use crate::constraints::AnswerConstraints;
 pub(super) struct Output {
     /// The basis of the item ids, which is unguessable.
     stem: String,
-    asked: AnswerConstraints,
+    constraints: AnswerConstraints,
     /// In the order in which they started; `None` while they are open.
     items: Vec<Option<Box<RawValue>>>,
     message: Option<Message>,
@@ -59,12 +59,12 @@ enum OpenKind {
 }
 
 impl Output {
-    pub(super) fn new(stem: String, asked: AnswerConstraints) -> Self {
-        Self { stem, asked, ..Self::default() }
+    pub(super) fn new(stem: String, constraints: AnswerConstraints) -> Self {
+        Self { stem, constraints, ..Self::default() }
     }
 
     /// The finished items.
-    pub(super) fn written(&self) -> Vec<&RawValue> {
+    pub(super) fn finished_items(&self) -> Vec<&RawValue> {
         self.items.iter().flatten().map(AsRef::as_ref).collect()
     }
 
@@ -74,7 +74,7 @@ impl Output {
             PartKind::Refusal => self.begin_text(part, true, pen, out),
             PartKind::Thought { is_summary, id } => {
                 // Clients that requested summaries look for reasoning nowhere else.
-                let is_summary = is_summary || self.asked.summaries;
+                let is_summary = is_summary || self.constraints.summaries;
                 let id = id.filter(|id| id.starts_with("rs_"));
                 self.begin_item(part, id, OpenKind::Thought { is_summary, seal: None }, pen, out);
             }
@@ -95,7 +95,8 @@ impl Output {
         let inner = |namespace: &'_ String| {
             name.strip_prefix(namespace.as_str())?.strip_prefix("__").map(str::to_owned)
         };
-        let found = self.asked.namespaces.iter().filter_map(|namespace| Some((namespace, inner(namespace)?)));
+        let found =
+            self.constraints.namespaces.iter().filter_map(|namespace| Some((namespace, inner(namespace)?)));
         match found.max_by_key(|(namespace, _)| namespace.len()) {
             Some((namespace, inner)) => (Some(namespace.clone()), inner),
             None => (None, name),
@@ -135,7 +136,7 @@ impl Output {
         let text =
             Text { part, is_refusal, text: String::new(), annotations: Vec::new(), logprobs: Vec::new() };
         let frame = message.frame("response.content_part.added");
-        pen.put(Frame { part: Some(text.written()), ..frame }, out);
+        pen.put(Frame { part: Some(text.body()), ..frame }, out);
         message.open = Some(text);
     }
 
@@ -215,8 +216,8 @@ impl Output {
             pen.put(Frame { text: Some(&open.text), logprobs: Some(&open.logprobs), ..frame }, out);
         }
         let frame = message.frame("response.content_part.done");
-        pen.put(Frame { part: Some(open.written()), ..frame }, out);
-        let part = raw(&open.written());
+        pen.put(Frame { part: Some(open.body()), ..frame }, out);
+        let part = raw(&open.body());
         message.parts.push(part);
     }
 
@@ -230,8 +231,8 @@ impl Output {
     fn put_done(&mut self, index: usize, item: Box<RawValue>, pen: &mut Pen, out: &mut Vec<u8>) {
         let r#type = "response.output_item.done";
         pen.put(Frame { r#type, output_index: Some(index), item: Some(&item), ..Frame::default() }, out);
-        if let Some(place) = self.items.get_mut(index) {
-            *place = Some(item);
+        if let Some(slot) = self.items.get_mut(index) {
+            *slot = Some(item);
         }
     }
 
@@ -300,7 +301,7 @@ impl Message {
 }
 
 impl Text {
-    fn written(&self) -> Part<'_> {
+    fn body(&self) -> Part<'_> {
         if self.is_refusal {
             return Part::Refusal { refusal: &self.text };
         }

@@ -118,7 +118,7 @@ impl AddExtra for Prompt {
 }
 
 fn is_word(body: &[u8], name: &str, word: &str) -> bool {
-    Members::of_answer(body).and_then(|members| members.find_text(name)).is_some_and(|said| said == word)
+    Members::of_answer(body).and_then(|members| members.find_text(name)).is_some_and(|text| text == word)
 }
 
 fn read_conversation(members: &mut Members<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
@@ -129,7 +129,7 @@ fn read_conversation(members: &mut Members<'_>, prompt: &mut Prompt) -> Result<(
     let mut conversation = Conversation::new(prompt);
     match input {
         None => {}
-        Some(Value::String(text)) => conversation.say(&text.decode()),
+        Some(Value::String(text)) => conversation.push_text(&text.decode()),
         Some(Value::Array(span)) => read_items(span.of(members.bytes()), &mut conversation)?,
         Some(other) => {
             let kind = super::members::kind_of(&other);
@@ -177,35 +177,39 @@ fn read_format(mut format: Members<'_>, extras: &mut Vec<Extra>) -> Result<Outpu
 }
 
 fn read_reasoning(members: &mut Members<'_>, extras: &mut Vec<Extra>) -> Result<Reasoning, Box<Fault>> {
-    let Some(mut said) = members.members("reasoning")? else { return Ok(Reasoning::default()) };
+    let Some(mut fields) = members.members("reasoning")? else { return Ok(Reasoning::default()) };
     let mut reasoning = Reasoning::default();
-    if let Some(word) = said.text("effort")? {
+    if let Some(word) = fields.text("effort")? {
         reasoning.effort = Effort::of(&word);
         if reasoning.effort.is_none() {
             let words = Effort::ALL.map(Effort::as_str).join(", ");
-            return Err(wrong_value(said.path_of("effort"), "is no effort", format!("Say one of {words}.")));
+            return Err(wrong_value(
+                fields.path_of("effort"),
+                "is no effort",
+                format!("Say one of {words}."),
+            ));
         }
     }
-    let older = said.text("generate_summary")?;
-    let summary = said.text("summary")?.or(older);
+    let older = fields.text("generate_summary")?;
+    let summary = fields.text("summary")?.or(older);
     reasoning.visibility = summary.is_some().then_some(ThinkingVisibility::Summary);
     // The level of detail of the summary can't be expressed.
     if summary.is_some_and(|word| word != "auto") {
-        extras.add_extra(said.path_of("summary"), false);
+        extras.add_extra(fields.path_of("summary"), false);
     }
-    let way = said.path().to_owned();
-    for name in said.rest() {
+    let path = fields.path().to_owned();
+    for name in fields.rest() {
         let is_hint = matches!(&*name, "context" | "mode");
-        extras.add_extra(format!("{way}.{name}"), !is_hint);
+        extras.add_extra(format!("{path}.{name}"), !is_hint);
     }
     Ok(reasoning)
 }
 
 fn read_include(members: &mut Members<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
-    for (way, element) in members.elements("include")?.unwrap_or_default() {
+    for (path, element) in members.elements("include")?.unwrap_or_default() {
         let Value::String(word) = value_of(element)? else {
             let kind = super::members::kind_of(&value_of(element)?);
-            return Err(wrong_type(way, "a string", kind));
+            return Err(wrong_type(path, "a string", kind));
         };
         match &*word.decode() {
             "reasoning.encrypted_content" => prompt.reasoning.wants_encrypted = true,
@@ -256,8 +260,8 @@ fn read_metadata(members: &mut Members<'_>, prompt: &mut Prompt) -> Result<(), B
 
 /// Members that were not taken are unknown, so they may change the answer.
 pub(super) fn leave(members: Members<'_>, extras: &mut Vec<Extra>) {
-    let way = members.path().to_owned();
+    let path = members.path().to_owned();
     for name in members.rest() {
-        extras.add_extra(format!("{way}.{name}"), !is_mark(&name));
+        extras.add_extra(format!("{path}.{name}"), !is_mark(&name));
     }
 }

@@ -50,7 +50,7 @@ pub(super) struct Item {
     cited: BTreeMap<u64, usize>,
     /// The part of a reasoning item that its latest text came from.
     paragraph: Option<u64>,
-    is_told: bool,
+    is_done: bool,
 }
 
 #[derive(Debug)]
@@ -127,29 +127,29 @@ impl Reader {
         match kind {
             "output_item.added" => self.item_added(at, event, out),
             "output_item.done" => self.item_done(at, event.find_object("item"), out)?,
-            "content_part.added" => self.part_said(at, index, event, out),
+            "content_part.added" => self.read_content_part(at, index, event, out),
             "content_part.done" => {
-                self.part_said(at, index, event, out);
+                self.read_content_part(at, index, event, out);
                 // A reasoning item's encrypted content comes after its last part, so the item stays open.
                 if matches!(self.open, Some((Key { slot: Slot::Text(_) | Slot::Refusal(_), .. }, _))) {
                     self.end_text(out);
                 }
             }
             "output_text.delta" => {
-                self.say(Key { item: at, slot: Slot::Text(index) }, &delta(), out);
+                self.push_text(Key { item: at, slot: Slot::Text(index) }, &delta(), out);
                 self.logprobs(event, out);
             }
             "output_text.done" => {
-                self.say_rest(Key { item: at, slot: Slot::Text(index) }, event.find_text("text"), out)
+                self.push_rest(Key { item: at, slot: Slot::Text(index) }, event.find_text("text"), out)
             }
             "output_text.annotation.added" => {
                 if let Some(citation) = event.find_object("annotation") {
                     self.cite(at, index, citation, out);
                 }
             }
-            "refusal.delta" => self.say(Key { item: at, slot: Slot::Refusal(index) }, &delta(), out),
+            "refusal.delta" => self.push_text(Key { item: at, slot: Slot::Refusal(index) }, &delta(), out),
             "refusal.done" => {
-                self.say_rest(Key { item: at, slot: Slot::Refusal(index) }, event.find_text("refusal"), out);
+                self.push_rest(Key { item: at, slot: Slot::Refusal(index) }, event.find_text("refusal"), out);
             }
             "reasoning_summary_text.delta" => {
                 let part = event.find_count("summary_index").unwrap_or(0);
@@ -238,7 +238,7 @@ impl Reader {
         }
     }
 
-    fn say(&mut self, key: Key, text: &str, out: &mut Vec<Event>) {
+    fn push_text(&mut self, key: Key, text: &str, out: &mut Vec<Event>) {
         let part = self.text_part(key, out);
         if text.is_empty() {
             return;
@@ -248,11 +248,11 @@ impl Reader {
     }
 
     /// Emits what a complete text holds beyond what was emitted. An empty text still becomes a part.
-    fn say_rest(&mut self, key: Key, whole: Option<Cow<'_, str>>, out: &mut Vec<Event>) {
+    fn push_rest(&mut self, key: Key, whole: Option<Cow<'_, str>>, out: &mut Vec<Event>) {
         let Some(whole) = whole else { return };
         let sent = self.sent(key);
         match whole.get(sent.unwrap_or(0)..) {
-            Some(rest) if !rest.is_empty() => self.say(key, rest, out),
+            Some(rest) if !rest.is_empty() => self.push_text(key, rest, out),
             _ if sent.is_none() => drop(self.text_part(key, out)),
             _ => {}
         }
@@ -270,12 +270,12 @@ impl Reader {
         }
         let before = self.items.entry(key.item).or_default().paragraph.replace(paragraph);
         if self.sent(key).is_some() && before.is_some_and(|before| before != paragraph) {
-            self.say(key, "\n\n", out);
+            self.push_text(key, "\n\n", out);
         }
-        self.say(key, text, out);
+        self.push_text(key, text, out);
     }
 
-    fn part_said(&mut self, at: u64, index: u64, event: &Members<'_>, out: &mut Vec<Event>) {
+    fn read_content_part(&mut self, at: u64, index: u64, event: &Members<'_>, out: &mut Vec<Event>) {
         let Some(part) = event.find_members("part") else { return };
         self.message_part(at, index, &part, out);
     }
@@ -285,17 +285,17 @@ impl Reader {
             Some("output_text") => {
                 let key = Key { item: at, slot: Slot::Text(index) };
                 let is_new = self.sent(key).is_none();
-                self.say_rest(key, part.find_text("text"), out);
+                self.push_rest(key, part.find_text("text"), out);
                 if is_new {
                     self.logprobs(part, out);
                 }
-                let told = self.items.get(&at).and_then(|item| item.cited.get(&index)).copied().unwrap_or(0);
-                for citation in part.find_elements("annotations").into_iter().skip(told) {
+                let cited = self.items.get(&at).and_then(|item| item.cited.get(&index)).copied().unwrap_or(0);
+                for citation in part.find_elements("annotations").into_iter().skip(cited) {
                     self.cite(at, index, citation, out);
                 }
             }
             Some("refusal") => {
-                self.say_rest(Key { item: at, slot: Slot::Refusal(index) }, part.find_text("refusal"), out);
+                self.push_rest(Key { item: at, slot: Slot::Refusal(index) }, part.find_text("refusal"), out);
             }
             _ => {}
         }
@@ -307,9 +307,9 @@ impl Reader {
         out.push(Event::Citation { choice: 0, part, json: json_of(citation) });
     }
 
-    fn logprobs(&self, said: &Members<'_>, out: &mut Vec<Event>) {
-        if !said.find_elements("logprobs").is_empty()
-            && let Some(tokens) = said.find_array("logprobs")
+    fn logprobs(&self, members: &Members<'_>, out: &mut Vec<Event>) {
+        if !members.find_elements("logprobs").is_empty()
+            && let Some(tokens) = members.find_array("logprobs")
         {
             out.push(Event::Logprobs { choice: 0, tokens: json_of(tokens) });
         }
@@ -347,7 +347,7 @@ impl Reader {
         let Some((bytes, item)) = item.and_then(|bytes| Some((bytes, Members::of_answer(bytes)?))) else {
             return Ok(());
         };
-        if self.items.get(&at).is_some_and(|item| item.is_told) {
+        if self.items.get(&at).is_some_and(|item| item.is_done) {
             return Ok(());
         }
         let kind = item.find_text("type").unwrap_or_default();
@@ -377,7 +377,7 @@ impl Reader {
         if self.open.is_some_and(|(key, _)| key.item == at) {
             self.end_text(out);
         }
-        self.items.entry(at).or_default().is_told = true;
+        self.items.entry(at).or_default().is_done = true;
         Ok(())
     }
 

@@ -36,7 +36,7 @@ enum Field {
 struct Draft {
     seen: u16,
     /// Those of them that are not `null`.
-    said: u16,
+    present: u16,
     request: Request,
     is_unkept: bool,
     user: Option<Span>,
@@ -94,11 +94,11 @@ impl Draft {
     }
 
     const fn has(&self, field: Field) -> bool {
-        self.said & (1 << field as u16) != 0
+        self.present & (1 << field as u16) != 0
     }
 
     fn read_field(&mut self, cursor: &mut Cursor<'_>, field: Field, name: &str) -> Result<(), Box<Fault>> {
-        let is_said = cursor.kind()? != Kind::Null;
+        let is_present = cursor.kind()? != Kind::Null;
         match field {
             Field::Model => read_model(cursor, &mut self.request)?,
             Field::Input => read_input(cursor, &mut self.request)?,
@@ -126,7 +126,7 @@ impl Draft {
                 cursor.skip()?;
             }
         }
-        self.said |= u16::from(is_said) << field as u16;
+        self.present |= u16::from(is_present) << field as u16;
         Ok(())
     }
 
@@ -174,10 +174,10 @@ fn find_sealed_thoughts(cursor: &mut Cursor<'_>) -> Result<Option<Span>, JsonErr
 }
 
 /// A request about a stored response, which sends nothing to a model.
-pub(crate) fn decode_look(stored: &Stored) -> Request {
-    let mut asked = stored.query.split('&');
+pub(crate) fn decode_stored_request(stored: &Stored) -> Request {
+    let mut pairs = stored.query.split('&');
     Request {
-        stream: stored.act == StoredAct::Read && asked.any(|pair| pair == "stream=true"),
+        stream: stored.act == StoredAct::Read && pairs.any(|pair| pair == "stream=true"),
         include_usage: true,
         max_output_tokens: Some(0),
         choices: 1,

@@ -170,9 +170,9 @@ fn output() -> impl Strategy<Value = Output> {
 
 fn reasoning() -> impl Strategy<Value = Reasoning> {
     let effort = option::of(proptest::sample::select(Effort::ALL.to_vec()));
-    (effort, any::<bool>()).prop_map(|(effort, is_shown)| Reasoning {
+    (effort, any::<bool>()).prop_map(|(effort, has_summary)| Reasoning {
         effort,
-        visibility: is_shown.then_some(ThinkingVisibility::Summary),
+        visibility: has_summary.then_some(ThinkingVisibility::Summary),
         // Reasoning is requested in encrypted form where nothing is stored, so that it can come back.
         wants_encrypted: true,
         ..Reasoning::default()
@@ -198,7 +198,8 @@ fn prompt() -> impl Strategy<Value = Prompt> {
         text,
         cache,
     });
-    let said = (vec(instruction, 0..3), vec(exchange(), 0..3), vec(tool(), 0..3), option::of(choice()));
+    let conversation =
+        (vec(instruction, 0..3), vec(exchange(), 0..3), vec(tool(), 0..3), option::of(choice()));
     let settings =
         (sampling(), output(), reasoning(), option::of(any::<bool>()), any::<bool>(), any::<bool>());
     let rest = (
@@ -208,7 +209,7 @@ fn prompt() -> impl Strategy<Value = Prompt> {
         vec((name(), text()), 0..2),
         option::of(Just(ServiceTier::Flex)),
     );
-    (said, settings, rest).prop_map(
+    (conversation, settings, rest).prop_map(
         |(
             (instructions, turns, tools, tool_choice),
             settings,
@@ -238,7 +239,7 @@ fn prompt() -> impl Strategy<Value = Prompt> {
     )
 }
 
-fn listener() -> TargetModel<'static> {
+fn target() -> TargetModel<'static> {
     let abilities = Abilities { developer_role: true, cache_marks: true, ..Abilities::default() };
     TargetModel { model: "m", abilities }
 }
@@ -264,7 +265,7 @@ fn piece() -> impl Strategy<Value = Piece> {
 }
 
 /// The events of these pieces; consecutive calls are open at the same time.
-fn told(pieces: &[Piece], reason: Reason) -> Vec<Event> {
+fn answer_events(pieces: &[Piece], reason: Reason) -> Vec<Event> {
     let model = Some("up".to_owned());
     let mut events = vec![Event::Start { id: Some("resp_1".to_owned()), model, created_unix_s: Some(7) }];
     let mut next = 0;
@@ -273,20 +274,20 @@ fn told(pieces: &[Piece], reason: Reason) -> Vec<Event> {
         next += 1;
         next - 1
     };
-    let say = |events: &mut Vec<Event>, part, texts: &[String]| {
+    let push_texts = |events: &mut Vec<Event>, part, texts: &[String]| {
         events.extend(texts.iter().map(|text| Event::Delta { choice: 0, part, text: text.clone() }));
     };
     for piece in pieces {
         match piece {
             Piece::Text(kind, texts) => {
                 let part = begin(&mut events, kind.clone());
-                say(&mut events, part, texts);
+                push_texts(&mut events, part, texts);
                 events.push(Event::End { choice: 0, part });
             }
             Piece::Thought { is_summary, texts, seal } => {
                 let id = Some(format!("rs_{}", events.len()));
                 let part = begin(&mut events, PartKind::Thought { is_summary: *is_summary, id });
-                say(&mut events, part, texts);
+                push_texts(&mut events, part, texts);
                 let seal = seal.clone().map(|value| Event::Signature { choice: 0, part, value });
                 events.extend(seal);
                 events.push(Event::End { choice: 0, part });
@@ -299,7 +300,7 @@ fn told(pieces: &[Piece], reason: Reason) -> Vec<Event> {
                     open.push((begin(&mut events, kind), texts));
                 }
                 for (part, texts) in open.iter().rev() {
-                    say(&mut events, *part, texts);
+                    push_texts(&mut events, *part, texts);
                 }
                 events.extend(open.iter().map(|(part, _)| Event::End { choice: 0, part: *part }));
             }
@@ -320,7 +321,7 @@ fn told(pieces: &[Piece], reason: Reason) -> Vec<Event> {
 }
 
 /// Deltas of one part joined, parts in order: the common form of a stream and a buffered response.
-fn joined(events: &[Event]) -> Vec<(PartKind, String, Option<String>)> {
+fn join_parts(events: &[Event]) -> Vec<(PartKind, String, Option<String>)> {
     let mut parts: Vec<(PartKind, String, Option<String>)> = Vec::new();
     for event in events {
         match event {
@@ -392,7 +393,7 @@ proptest! {
     #[test]
     fn a_prompt_comes_back_as_it_was(prompt in prompt()) {
         let mut losses = DroppedFields::new(Grammar::Responses, Grammar::Responses);
-        let body = write_prompt(&prompt, &listener(), &mut losses).unwrap();
+        let body = write_prompt(&prompt, &target(), &mut losses).unwrap();
         prop_assert_eq!(losses.finish(false).unwrap(), Vec::<String>::new());
         let request = super::decode_request(&bytes::Bytes::from(body.clone())).unwrap();
         prop_assert_eq!(request.stream, prompt.stream);
@@ -406,7 +407,7 @@ proptest! {
         let refuses = pieces.iter().any(|piece| matches!(piece, Piece::Text(PartKind::Refusal, _)));
         let usual = if has_calls { Reason::Calls } else if refuses { Reason::Refusal } else { Reason::Stop };
         let reason = [usual, Reason::Length, Reason::ContentFilter][at];
-        let events = told(&pieces, reason);
+        let events = answer_events(&pieces, reason);
         let mut bytes = Vec::new();
         let mut writer = Writer::new(wish());
         for event in events.clone() {
@@ -418,7 +419,7 @@ proptest! {
         Reader::default().read_buffered(&body, &mut whole).unwrap();
         for read in [streamed, whole] {
             is_well_formed(&read);
-            prop_assert_eq!(joined(&read), joined(&events));
+            prop_assert_eq!(join_parts(&read), join_parts(&events));
             prop_assert_eq!(tail(&read), tail(&events));
             prop_assert_eq!(reason_of(&read), Some(reason));
         }

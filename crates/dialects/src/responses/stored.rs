@@ -27,7 +27,7 @@ pub struct ReportedResponse {
 pub fn read_response(body: &[u8]) -> Option<ReportedResponse> {
     let response = Members::of_answer(body)?;
     let is_over = !is_open(&response.find_text("status")?);
-    Some(ReportedResponse { is_over, usage: used_in_the_end(&response) })
+    Some(ReportedResponse { is_over, usage: final_usage(&response) })
 }
 
 /// An unknown status counts as final, so that nobody polls forever.
@@ -36,13 +36,13 @@ fn is_open(status: &str) -> bool {
 }
 
 /// The usage of a response object, once it is final.
-pub(crate) fn used_in_the_end(response: &Members<'_>) -> Option<Usage> {
+pub(crate) fn final_usage(response: &Members<'_>) -> Option<Usage> {
     if is_open(&response.find_text("status")?) { None } else { read_usage(response, true) }
 }
 
-/// As `used_in_the_end`, for a body that may be anything.
-pub(crate) fn read_look(body: &[u8]) -> Option<Usage> {
-    used_in_the_end(&Members::of_answer(body)?)
+/// As `final_usage`, for a body that may be anything.
+pub(crate) fn read_final_usage(body: &[u8]) -> Option<Usage> {
+    final_usage(&Members::of_answer(body)?)
 }
 
 impl ReadAnswer for StoredReader {
@@ -57,7 +57,7 @@ impl ReadAnswer for StoredReader {
         let ends = ["response.completed", "response.incomplete", "response.failed", "response.cancelled"];
         if ends.contains(&&*kind) {
             let response = event.find_members("response");
-            out.extend(response.and_then(|response| used_in_the_end(&response)).map(Event::Usage));
+            out.extend(response.and_then(|response| final_usage(&response)).map(Event::Usage));
             out.push(Event::Finish { choice: 0, finish: Finish::of(Reason::Stop) });
             out.push(Event::Done);
         }
@@ -80,9 +80,9 @@ mod tests {
     use super::*;
 
     fn read(events: &[&str]) -> (usize, Option<u64>) {
-        let (mut look, mut out) = (StoredReader::default(), Vec::new());
+        let (mut reader, mut out) = (StoredReader::default(), Vec::new());
         for data in events {
-            look.event(b"", data.as_bytes(), &mut out).unwrap();
+            reader.event(b"", data.as_bytes(), &mut out).unwrap();
         }
         let used = out.iter().find_map(|event| match event {
             Event::Usage(usage) => Some(usage.completion_total()),
@@ -112,28 +112,29 @@ mod tests {
             let body = format!(
                 r#"{{"object":"response","status":"{status}","usage":{{"input_tokens":3,"output_tokens":5}}}}"#
             );
-            read_look(body.as_bytes()).map(|usage| usage.prompt_total())
+            read_final_usage(body.as_bytes()).map(|usage| usage.prompt_total())
         };
         assert_eq!(used("queued"), None);
         assert_eq!(used("in_progress"), None);
         assert_eq!(used("completed"), Some(3));
         assert_eq!(used("cancelled"), Some(3));
-        assert_eq!(read_look(br#"{"id":"r","object":"response","deleted":true}"#), None);
-        assert_eq!(read_look(br#"{"status":"cancelled","usage":null}"#), None);
-        assert_eq!(read_look(b"[]"), None);
+        assert_eq!(read_final_usage(br#"{"id":"r","object":"response","deleted":true}"#), None);
+        assert_eq!(read_final_usage(br#"{"status":"cancelled","usage":null}"#), None);
+        assert_eq!(read_final_usage(b"[]"), None);
     }
 
     #[test]
     fn an_answer_may_be_over_and_tell_nothing() {
-        let told = |body: &str| {
-            read_response(body.as_bytes()).map(|told| (told.is_over, told.usage.map(|used| used.output)))
+        let read_over = |body: &str| {
+            read_response(body.as_bytes())
+                .map(|report| (report.is_over, report.usage.map(|used| used.output)))
         };
-        assert_eq!(told(r#"{"status":"queued","usage":null}"#), Some((false, None)));
-        assert_eq!(told(r#"{"status":"in_progress"}"#), Some((false, None)));
-        assert_eq!(told(r#"{"status":"cancelled","usage":null}"#), Some((true, None)));
+        assert_eq!(read_over(r#"{"status":"queued","usage":null}"#), Some((false, None)));
+        assert_eq!(read_over(r#"{"status":"in_progress"}"#), Some((false, None)));
+        assert_eq!(read_over(r#"{"status":"cancelled","usage":null}"#), Some((true, None)));
         let whole = r#"{"status":"completed","usage":{"input_tokens":3,"output_tokens":5}}"#;
-        assert_eq!(told(whole), Some((true, Some(5))));
-        assert_eq!(told(r#"{"id":"r","object":"response","deleted":true}"#), None);
-        assert_eq!(told("<html>"), None);
+        assert_eq!(read_over(whole), Some((true, Some(5))));
+        assert_eq!(read_over(r#"{"id":"r","object":"response","deleted":true}"#), None);
+        assert_eq!(read_over("<html>"), None);
     }
 }

@@ -38,8 +38,8 @@ pub(super) fn flat_name(namespace: &str, name: &str) -> String {
 }
 
 pub(super) fn read_tools(members: &mut Members<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
-    for (way, tool) in members.elements("tools")?.unwrap_or_default() {
-        read_tool(Members::read(tool, way)?, None, prompt)?;
+    for (path, tool) in members.elements("tools")?.unwrap_or_default() {
+        read_tool(Members::read(tool, path)?, None, prompt)?;
     }
     Ok(())
 }
@@ -68,11 +68,11 @@ fn read_tool(mut tool: Members<'_>, namespace: Option<&str>, prompt: &mut Prompt
         }
     };
     prompt.tools.push(Tool { kind, cache: None });
-    let way = tool.path().to_owned();
+    let path = tool.path().to_owned();
     for (name, is_something) in tool.rest_with_presence() {
         let is_hint = TOOL_HINTS.contains(&name.as_str()) || is_mark(&name);
         if is_something || !is_hint {
-            prompt.add_extra(format!("{way}.{name}"), !is_hint);
+            prompt.add_extra(format!("{path}.{name}"), !is_hint);
         }
     }
     Ok(())
@@ -85,13 +85,13 @@ fn read_name(tool: &mut Members<'_>, namespace: Option<&str>) -> Result<String, 
 
 fn read_namespace(mut tool: Members<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
     let name = tool.needed_text("name", "Give the namespace a name.")?;
-    for (way, inner) in tool.elements("tools")?.unwrap_or_default() {
-        read_tool(Members::read(inner, way)?, Some(&name), prompt)?;
+    for (path, inner) in tool.elements("tools")?.unwrap_or_default() {
+        read_tool(Members::read(inner, path)?, Some(&name), prompt)?;
     }
-    let way = tool.path().to_owned();
+    let path = tool.path().to_owned();
     for left in tool.rest() {
         // A flattened namespace leaves no place for its description.
-        prompt.add_extra(format!("{way}.{left}"), left != "description");
+        prompt.add_extra(format!("{path}.{left}"), left != "description");
     }
     if !prompt.namespaces.contains(&name) {
         prompt.namespaces.push(name);
@@ -100,7 +100,7 @@ fn read_namespace(mut tool: Members<'_>, prompt: &mut Prompt) -> Result<(), Box<
 }
 
 pub(super) fn read_choice(members: &mut Members<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
-    let way = members.path_of("tool_choice");
+    let path = members.path_of("tool_choice");
     let fix = "Say auto, none or required, or name a tool.";
     match members.take("tool_choice")? {
         None => return Ok(()),
@@ -109,13 +109,13 @@ pub(super) fn read_choice(members: &mut Members<'_>, prompt: &mut Prompt) -> Res
                 "auto" => ToolChoice::Auto,
                 "none" => ToolChoice::None,
                 "required" => ToolChoice::Required,
-                _ => return Err(wrong_value(way, "is no choice of tools", fix.to_owned())),
+                _ => return Err(wrong_value(path, "is no choice of tools", fix.to_owned())),
             });
         }
         Some(Value::Object(span)) => {
-            read_named_choice(Members::read(span.of(members.bytes()), way.clone())?, prompt)?;
+            read_named_choice(Members::read(span.of(members.bytes()), path.clone())?, prompt)?;
         }
-        Some(other) => return Err(wrong_type(way, "a string or an object", kind_of(&other))),
+        Some(other) => return Err(wrong_type(path, "a string or an object", kind_of(&other))),
     }
     // A tool call is required, but only the provider could run these tools.
     let is_ours = |tool: &Tool| !matches!(tool.kind, ToolKind::Hosted { .. });
@@ -123,7 +123,7 @@ pub(super) fn read_choice(members: &mut Members<'_>, prompt: &mut Prompt) -> Res
         && !prompt.tools.iter().any(is_ours)
         && !prompt.tools.is_empty()
     {
-        prompt.add_extra(way, true);
+        prompt.add_extra(path, true);
     }
     Ok(())
 }
@@ -148,8 +148,8 @@ fn read_named_choice(mut choice: Members<'_>, prompt: &mut Prompt) -> Result<(),
 fn read_allowed(mut choice: Members<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
     let is_required = choice.text("mode")?.as_deref() == Some("required");
     let mut names = Vec::new();
-    for (way, tool) in choice.elements("tools")?.unwrap_or_default() {
-        let mut tool = Members::read(tool, way)?;
+    for (path, tool) in choice.elements("tools")?.unwrap_or_default() {
+        let mut tool = Members::read(tool, path)?;
         let kind = tool.text("type")?;
         let is_ours = matches!(kind.as_deref(), Some("function" | "custom"));
         match (is_ours, tool.text("name")?, tool.text("namespace")?) {

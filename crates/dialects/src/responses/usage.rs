@@ -44,20 +44,20 @@ impl From<&Usage> for UsageBody {
 /// The usage that a response reports, in disjoint classes; `None` where it reports none, or only zeros for an
 /// answer that is not empty.
 pub(super) fn read_usage(response: &Members<'_>, is_empty: bool) -> Option<Usage> {
-    let said = response.find_members("usage")?;
+    let usage = response.find_members("usage")?;
     let (prompt, completion) =
-        (said.find_count("input_tokens")?, said.find_count("output_tokens").unwrap_or(0));
+        (usage.find_count("input_tokens")?, usage.find_count("output_tokens").unwrap_or(0));
     if prompt == 0 && completion == 0 && !is_empty {
         return None;
     }
-    let details = said.find_members("input_tokens_details");
+    let details = usage.find_members("input_tokens_details");
     let detail =
         |name| details.as_ref().and_then(|details: &Members<'_>| details.find_count(name)).unwrap_or(0);
     let (cached, written) = (detail("cached_tokens"), detail("cache_write_tokens"));
     let lifetimes = details.as_ref().and_then(|details| details.find_members("cache_write_tokens_details"));
     let long =
         lifetimes.and_then(|lifetimes| lifetimes.find_count("ttl_12h_tokens")).unwrap_or(0).min(written);
-    let thought = said.find_members("output_tokens_details");
+    let thought = usage.find_members("output_tokens_details");
     let reasoning = thought.and_then(|details| details.find_count("reasoning_tokens")).unwrap_or(0);
     Some(Usage {
         input: prompt.saturating_sub(cached).saturating_sub(written),
@@ -93,10 +93,10 @@ fn hosted_calls(response: &Members<'_>) -> Units {
             _ => {}
         }
     }
-    let told = response.find_members("tool_usage");
-    let told = told.as_ref().and_then(|told| told.find_members("web_search"));
-    if let Some(told) = told.and_then(|told| told.find_count("num_requests")) {
-        units.web_searches = told;
+    let tool_usage = response.find_members("tool_usage");
+    let web_search = tool_usage.as_ref().and_then(|usage| usage.find_members("web_search"));
+    if let Some(requests) = web_search.and_then(|search| search.find_count("num_requests")) {
+        units.web_searches = requests;
     }
     units
 }
@@ -142,8 +142,8 @@ mod tests {
         let usage = read_usage(&Members::of_answer(response.as_bytes()).unwrap(), false).unwrap();
         let units = Units { web_searches: 1, file_searches: 1, hosted_calls: 1, ..Units::default() };
         assert_eq!((usage.tier, usage.units), (Some(Tier::Flex), units));
-        let told = response.replacen('{', r#"{"tool_usage":{"web_search":{"num_requests":4}},"#, 1);
-        let usage = read_usage(&Members::of_answer(told.as_bytes()).unwrap(), false).unwrap();
+        let reported = response.replacen('{', r#"{"tool_usage":{"web_search":{"num_requests":4}},"#, 1);
+        let usage = read_usage(&Members::of_answer(reported.as_bytes()).unwrap(), false).unwrap();
         assert_eq!(usage.units, Units { web_searches: 4, ..units });
     }
 

@@ -126,28 +126,28 @@ struct ReasoningBody {
 
 pub(crate) fn write_prompt(
     prompt: &Prompt,
-    listener: &TargetModel<'_>,
+    target: &TargetModel<'_>,
     losses: &mut DroppedFields,
 ) -> Result<Vec<u8>, Box<Fault>> {
     lose_unsayable(prompt, losses);
     let (instructions, leading) = split_instructions(&prompt.instructions);
-    let mut items = Items::new(&listener.abilities);
+    let mut items = Items::new(&target.abilities);
     for instruction in leading {
         items.instruct(instruction, losses);
     }
     for turn in &prompt.turns {
-        items.say(turn, losses);
+        items.push_turn(turn, losses);
     }
-    let reasoning = reasoning(prompt, listener.abilities.thinking, losses);
-    let (temperature, top_p) = sampling(prompt, listener, losses);
+    let reasoning = reasoning(prompt, target.abilities.thinking, losses);
+    let (temperature, top_p) = sampling(prompt, target, losses);
     let body = Body {
-        model: listener.model,
+        model: target.model,
         instructions,
-        input: items.written(),
+        input: items.into_items(),
         tools: tools(prompt, losses),
         tool_choice: prompt.tool_choice.as_ref().map(|choice| self::choice(choice, &prompt.tools)),
         parallel_tool_calls: prompt.parallel_tools,
-        max_output_tokens: listener.tokens_max(prompt),
+        max_output_tokens: target.tokens_max(prompt),
         temperature,
         top_p,
         top_logprobs: prompt.sampling.top_logprobs,
@@ -174,7 +174,7 @@ pub(super) fn raw(json: &Json) -> Option<&RawValue> {
 
 fn lose_unsayable(prompt: &Prompt, losses: &mut DroppedFields) {
     let (sampling, output) = (&prompt.sampling, &prompt.output);
-    for (is_said, feature) in [
+    for (is_set, feature) in [
         (sampling.choices.is_some_and(|choices| choices > 1), Feature::Choices),
         (sampling.seed.is_some(), Feature::Seed),
         (sampling.top_k.is_some(), Feature::TopK),
@@ -188,7 +188,7 @@ fn lose_unsayable(prompt: &Prompt, losses: &mut DroppedFields) {
         (prompt.caching.content.is_some(), Feature::CachedContent),
         (prompt.tools.iter().any(|tool| tool.cache.is_some()), Feature::CacheMark),
     ] {
-        if is_said {
+        if is_set {
             losses.drop_feature(feature);
         }
     }
@@ -205,11 +205,11 @@ fn split_instructions(instructions: &[Instruction]) -> (Option<&str>, &[Instruct
 
 fn sampling<'a>(
     prompt: &'a Prompt,
-    listener: &TargetModel<'_>,
+    target: &TargetModel<'_>,
     losses: &mut DroppedFields,
 ) -> (Option<&'a RawValue>, Option<&'a RawValue>) {
     let sampling = &prompt.sampling;
-    if !listener.abilities.refuses_sampling {
+    if !target.abilities.refuses_sampling {
         return (sampling.temperature.as_ref().and_then(raw), sampling.top_p.as_ref().and_then(raw));
     }
     for (feature, number) in [(Feature::Temperature, &sampling.temperature), (Feature::TopP, &sampling.top_p)]
@@ -222,13 +222,14 @@ fn sampling<'a>(
 }
 
 fn reasoning(prompt: &Prompt, thinking: Thinking, losses: &mut DroppedFields) -> Option<ReasoningBody> {
-    let said = &prompt.reasoning;
-    if said.budget_tokens.is_some() {
+    let requested = &prompt.reasoning;
+    if requested.budget_tokens.is_some() {
         losses.drop_feature(Feature::ThinkingBudget);
     }
-    let effort = said.effort.or_else(|| said.budget_tokens.map(Effort::of_budget));
-    let is_shown = matches!(said.visibility, Some(ThinkingVisibility::Summary | ThinkingVisibility::Full));
-    if effort.is_none() && !is_shown {
+    let effort = requested.effort.or_else(|| requested.budget_tokens.map(Effort::of_budget));
+    let wants_summary =
+        matches!(requested.visibility, Some(ThinkingVisibility::Summary | ThinkingVisibility::Full));
+    if effort.is_none() && !wants_summary {
         return None;
     }
     if thinking == Thinking::Never {
@@ -238,7 +239,7 @@ fn reasoning(prompt: &Prompt, thinking: Thinking, losses: &mut DroppedFields) ->
         return None;
     }
     // The API never returns full reasoning; a summary is the closest to it.
-    Some(ReasoningBody { effort: effort.map(Effort::as_str), summary: is_shown.then_some("auto") })
+    Some(ReasoningBody { effort: effort.map(Effort::as_str), summary: wants_summary.then_some("auto") })
 }
 
 fn include(prompt: &Prompt, reasoning: Option<&ReasoningBody>) -> Vec<&'static str> {

@@ -113,7 +113,7 @@ impl<'a> Items<'a> {
         Self { abilities: *abilities, items: Vec::new(), parts: Vec::new() }
     }
 
-    pub(super) fn written(self) -> Vec<Item<'a>> {
+    pub(super) fn into_items(self) -> Vec<Item<'a>> {
         self.items
     }
 
@@ -124,17 +124,17 @@ impl<'a> Items<'a> {
         self.end_message(role);
     }
 
-    pub(super) fn say(&mut self, turn: &'a Turn, losses: &mut DroppedFields) {
+    pub(super) fn push_turn(&mut self, turn: &'a Turn, losses: &mut DroppedFields) {
         if turn.name.is_some() {
             losses.drop_feature(Feature::ParticipantName);
         }
-        let said = (self.items.len(), turn.parts.is_empty());
+        let before = (self.items.len(), turn.parts.is_empty());
         for part in &turn.parts {
             self.part(turn.role, part, losses);
         }
         self.end_message(turn.role);
         // An empty turn is still written, since roles alternate around it.
-        if said == (self.items.len(), true) && turn.role != Role::Tool {
+        if before == (self.items.len(), true) && turn.role != Role::Tool {
             let content = Words::Text(Cow::Borrowed(""));
             self.items.push(Item::Message { role: self.role(turn.role), content });
         }
@@ -194,12 +194,12 @@ impl<'a> Items<'a> {
     fn mark(
         &self,
         mark: Option<CacheMark>,
-        place: &ValuePath,
+        path: &ValuePath,
         losses: &mut DroppedFields,
     ) -> Option<Breakpoint> {
         let mark = mark?;
         if !self.abilities.cache_marks {
-            losses.drop_in(Feature::CacheMark, place);
+            losses.drop_in(Feature::CacheMark, path);
             return None;
         }
         Some(Breakpoint::of(mark))

@@ -91,7 +91,7 @@ impl Writer {
         {
             self.refuse(words, out);
         }
-        let is_whole = matches!(self.standing(Some(&finish)), Standing::Completed);
+        let is_whole = matches!(self.standing_of(Some(&finish)), Standing::Completed);
         let status = if is_whole { "completed" } else { "incomplete" };
         self.output.end_all(status, &mut self.pen, out);
         self.finish = Some(finish);
@@ -106,7 +106,7 @@ impl Writer {
         self.output.end(part, &mut self.pen, out);
     }
 
-    fn standing(&self, finish: Option<&Finish>) -> Standing {
+    fn standing_of(&self, finish: Option<&Finish>) -> Standing {
         let Some(finish) = finish else { return Standing::Completed };
         match finish.reason {
             Reason::Stop | Reason::StopSequence | Reason::Calls | Reason::Pause => Standing::Completed,
@@ -123,12 +123,12 @@ impl Writer {
         if !self.is_resumed {
             self.output.end_all("completed", &mut self.pen, out);
         }
-        let standing = self.standing(self.finish.as_ref());
+        let standing = self.standing_of(self.finish.as_ref());
         self.put_end(&standing, out);
     }
 
     fn put_end(&mut self, standing: &Standing, out: &mut Vec<u8>) {
-        let response = Some(standing.response(&self.head, self.output.written()));
+        let response = Some(standing.response(&self.head, self.output.finished_items()));
         self.pen.put(Frame { r#type: standing.event(), response, ..Frame::default() }, out);
     }
 }
@@ -167,8 +167,8 @@ impl WriteAnswer for Writer {
         for event in events {
             self.take(event, &mut out);
         }
-        let standing = self.standing(self.finish.as_ref());
-        serde_json::to_vec(&standing.response(&self.head, self.output.written())).unwrap_or_default()
+        let standing = self.standing_of(self.finish.as_ref());
+        serde_json::to_vec(&standing.response(&self.head, self.output.finished_items())).unwrap_or_default()
     }
 }
 

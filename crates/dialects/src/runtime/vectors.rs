@@ -132,14 +132,14 @@ pub fn read_runtime_embeddings(body: &[u8], is_lenient: bool) -> Result<RuntimeE
 /// What is wrong, where, and how to fix it.
 pub fn read_runtime_ranking(body: &[u8], is_lenient: bool) -> Result<RuntimeRankRequest, Box<Fault>> {
     let (mut request, mut query, mut documents) = (RankRequest::default(), None, None);
-    let (mut top_n, mut shows) = (None, None);
+    let (mut top_n, mut has_documents) = (None, None);
     open_object(body)?.object(|cursor, member| {
         match &*member.key.decode() {
             "model" => request.model = text(cursor, "model")?.unwrap_or_default().into_owned(),
             "query" => query = owned(cursor, "query")?,
             "documents" => documents = Some(read_documents(cursor)?),
             "top_n" => top_n = optional_count(cursor, "top_n")?,
-            "return_documents" => shows = optional_boolean(cursor, "return_documents")?,
+            "return_documents" => has_documents = optional_boolean(cursor, "return_documents")?,
             "instruction" => request.instruction = owned(cursor, "instruction")?,
             "cache_salt" => request.scheduling_group = owned(cursor, "cache_salt")?,
             "user" => cursor.skip().map(drop)?,
@@ -159,7 +159,7 @@ pub fn read_runtime_ranking(body: &[u8], is_lenient: bool) -> Result<RuntimeRank
         let fix = "Send how many are wanted, or leave it out for all.".to_owned();
         return Err(wrong_value("top_n".to_owned(), "is 0", fix));
     }
-    Ok(RuntimeRankRequest { request, top_n, has_documents: shows.unwrap_or(false) })
+    Ok(RuntimeRankRequest { request, top_n, has_documents: has_documents.unwrap_or(false) })
 }
 
 /// A string, or `None` for `null`.
@@ -280,7 +280,7 @@ fn read_document(cursor: &mut Cursor<'_>, path: &str) -> Read<Option<String>> {
     Ok(found)
 }
 
-fn used(usage: &Usage) -> Used {
+fn counts(usage: &Usage) -> Used {
     let tokens = usage.prompt_total();
     let cached_tokens = usage.cached_read;
     let prompt_tokens_details = (cached_tokens > 0).then_some(Details { cached_tokens });
@@ -300,7 +300,7 @@ pub fn vectors_answer(model: &str, vectors: Vec<Vec<f32>>, as_base64: bool, usag
         Row { object: "embedding", index, embedding }
     };
     let data = vectors.into_iter().enumerate().map(row).collect();
-    json(&List { object: "list", data, model, usage: used(usage) })
+    json(&List { object: "list", data, model, usage: counts(usage) })
 }
 
 /// The rerank response: best first, and equal scores in the order in which they were sent.
@@ -310,10 +310,10 @@ pub fn ranks_answer(
     model: &str,
     documents: &[String],
     scores: &[f64],
-    asked: (Option<u64>, bool),
+    options: (Option<u64>, bool),
     usage: &Usage,
 ) -> Bytes {
-    let (top_n, shows) = asked;
+    let (top_n, has_documents) = options;
     let mut results: Vec<Ranked<'_>> = scores
         .iter()
         .zip(documents)
@@ -321,14 +321,14 @@ pub fn ranks_answer(
         .map(|(index, (score, text))| Ranked {
             index,
             relevance_score: *score,
-            document: shows.then_some(Document { text }),
+            document: has_documents.then_some(Document { text }),
         })
         .collect();
     results.sort_by(|one, other| other.relevance_score.total_cmp(&one.relevance_score));
     let most = top_n.and_then(|count| usize::try_from(count).ok());
     results.truncate(most.unwrap_or(usize::MAX));
     let id = format!("rerank-{}", trace.as_uuid().simple());
-    json(&Order { id, object: "rerank", model, results, usage: used(usage) })
+    json(&Order { id, object: "rerank", model, results, usage: counts(usage) })
 }
 
 /// These types always serialise, so there is no error to report.
@@ -342,8 +342,8 @@ mod tests {
 
     fn texts(input: &str) -> Result<Vec<RawPrompt>, String> {
         let body = format!(r#"{{"model":"m","input":{input}}}"#);
-        let asked = read_runtime_embeddings(body.as_bytes(), false);
-        asked.map(|asked| asked.request.texts).map_err(|fault| fault.param.unwrap_or_default().into_string())
+        let read = read_runtime_embeddings(body.as_bytes(), false);
+        read.map(|read| read.request.texts).map_err(|fault| fault.param.unwrap_or_default().into_string())
     }
 
     #[test]
@@ -387,9 +387,9 @@ mod tests {
     fn documents_are_texts_in_either_form() {
         let read = |documents: &str| {
             let body = format!(r#"{{"model":"m","query":"q","documents":{documents},"top_n":1}}"#);
-            let asked = read_runtime_ranking(body.as_bytes(), false);
-            asked
-                .map(|asked| asked.request.documents)
+            let ranking = read_runtime_ranking(body.as_bytes(), false);
+            ranking
+                .map(|ranking| ranking.request.documents)
                 .map_err(|fault| fault.param.unwrap_or_default().into_string())
         };
         assert_eq!(read(r#"["a",{"title":"t","text":"b"}]"#), Ok(vec!["a".to_owned(), "b".to_owned()]));
@@ -414,13 +414,14 @@ mod tests {
         assert!(answer(true).contains(r#""embedding":"AACAPwAAAL8=""#));
         let remembered = Usage { cached_read: 2, ..usage };
         let bytes = vectors_answer("m", vec![vec![1.0]], false, &remembered);
-        let told =
+        let expected =
             r#""usage":{"prompt_tokens":5,"total_tokens":5,"prompt_tokens_details":{"cached_tokens":2}}}"#;
-        assert!(String::from_utf8(bytes.to_vec()).unwrap().ends_with(told));
+        assert!(String::from_utf8(bytes.to_vec()).unwrap().ends_with(expected));
         let documents = ["a".to_owned(), "b".to_owned(), "c".to_owned()];
         let trace = TraceId::new(0, [0; 10]);
-        let ranks = |top_n, shows| {
-            let bytes = ranks_answer(trace, "m", &documents, &[0.25, 0.5, 0.25], (top_n, shows), &usage);
+        let ranks = |top_n, has_documents| {
+            let bytes =
+                ranks_answer(trace, "m", &documents, &[0.25, 0.5, 0.25], (top_n, has_documents), &usage);
             serde_json::from_slice::<serde_json::Value>(&bytes).unwrap()["results"].to_string()
         };
         assert_eq!(ranks(Some(1), true), r#"[{"index":1,"relevance_score":0.5,"document":{"text":"b"}}]"#);

@@ -142,7 +142,7 @@ fn walk(body: &[u8], table: Table, is_camel: bool, seat: &SharedAccount<'_>) -> 
     let walker = Walker { is_camel, seat };
     let walked = Cursor::new(body).map_err(Stop::from).and_then(|mut cursor| {
         cursor.kind()?;
-        walker.object(&mut cursor, table, &Place::Root)?;
+        walker.object(&mut cursor, table, &FieldPath::Root)?;
         Ok(cursor.end()?)
     });
     walked.map_err(|stop| match stop {
@@ -159,7 +159,7 @@ struct Walker<'a> {
 }
 
 /// The current path, written out only for an objection.
-enum Place<'a> {
+enum FieldPath<'a> {
     Root,
     Member(&'a Self, &'a str),
     Index(&'a Self, usize),
@@ -176,7 +176,7 @@ impl From<JsonError> for Stop {
     }
 }
 
-impl Place<'_> {
+impl FieldPath<'_> {
     fn objection(&self, reason: Reason) -> Stop {
         Stop::Objection(Box::new(Objection { path: self.text(), reason }))
     }
@@ -192,84 +192,91 @@ impl Place<'_> {
 }
 
 impl Walker<'_> {
-    fn object(&self, cursor: &mut Cursor<'_>, table: Table, place: &Place<'_>) -> Result<Span, Stop> {
+    fn object(&self, cursor: &mut Cursor<'_>, table: Table, path: &FieldPath<'_>) -> Result<Span, Stop> {
         cursor.object(|cursor, member| {
             let written = member.key.decode();
-            let place = Place::Member(place, &written);
+            let path = FieldPath::Member(path, &written);
             let name = if self.is_camel { camel(&written) } else { (&*written).into() };
             match table.0.iter().find(|(known, _)| *known == name) {
-                Some((_, holds)) => self.value(cursor, *holds, &place),
-                None => self.unknown(cursor, &place),
+                Some((_, holds)) => self.value(cursor, *holds, &path),
+                None => self.unknown(cursor, &path),
             }
         })
     }
 
-    fn value(&self, cursor: &mut Cursor<'_>, holds: FieldRule, place: &Place<'_>) -> Result<(), Stop> {
+    fn value(&self, cursor: &mut Cursor<'_>, holds: FieldRule, path: &FieldPath<'_>) -> Result<(), Stop> {
         let (text, table) = match holds {
             FieldRule::Plain => return Ok(cursor.skip().map(|_| ())?),
-            FieldRule::Reference => return self.kept(cursor, place, Reason::Reference),
-            FieldRule::Deferral => return self.kept(cursor, place, Reason::Deferred),
+            FieldRule::Reference => return self.refuse_value(cursor, path, Reason::Reference),
+            FieldRule::Deferral => return self.refuse_value(cursor, path, Reason::Deferred),
             FieldRule::Text(text) => (text, None),
             FieldRule::Object(text, table) => (text, Some(table)),
             FieldRule::Items(table) => (Text::Plain, Some(table)),
         };
         match (cursor.kind()?, table) {
             (Kind::Array, _) => {
-                cursor.array(|cursor, index| self.value(cursor, holds, &Place::Index(place, index)))?;
+                cursor.array(|cursor, index| self.value(cursor, holds, &FieldPath::Index(path, index)))?;
                 Ok(())
             }
             (Kind::Object, Some(table)) => {
                 if matches!(holds, FieldRule::Items(_)) && self.seat.is_forwarded {
-                    refuse_reference(cursor, place)?;
+                    refuse_reference(cursor, path)?;
                 }
-                self.object(cursor, table, place).map(|_| ())
+                self.object(cursor, table, path).map(|_| ())
             }
-            (Kind::Object, None) => self.unknown(cursor, place),
-            (Kind::String, _) => self.text(cursor, text, place),
+            (Kind::Object, None) => self.unknown(cursor, path),
+            (Kind::String, _) => self.text(cursor, text, path),
             (Kind::Null | Kind::Boolean | Kind::Number, _) => Ok(cursor.skip().map(|_| ())?),
         }
     }
 
-    fn text(&self, cursor: &mut Cursor<'_>, text: Text, place: &Place<'_>) -> Result<(), Stop> {
-        let Value::String(said) = cursor.value()? else { return Ok(()) };
-        if said.is_empty() {
+    fn text(&self, cursor: &mut Cursor<'_>, text: Text, path: &FieldPath<'_>) -> Result<(), Stop> {
+        let Value::String(value) = cursor.value()? else { return Ok(()) };
+        if value.is_empty() {
             return Ok(());
         }
-        let is_public = |said: &str| is_public_address(said, self.seat.is_own_host);
+        let is_public = |address: &str| is_public_address(address, self.seat.is_own_host);
         match text {
             Text::Plain => Ok(()),
             Text::Reference if !self.seat.is_forwarded => Ok(()),
-            Text::Reference => Err(place.objection(Reason::Reference)),
-            Text::File if (self.seat.is_exchanged)(&place.text()) => Ok(()),
-            Text::File => Err(place.objection(Reason::Reference)),
-            Text::Address if is_public(&said.decode()) => Ok(()),
-            Text::Bytes if !said.decode().contains(':') || is_public(&said.decode()) => Ok(()),
-            Text::Address | Text::Bytes => Err(place.objection(Reason::Address)),
+            Text::Reference => Err(path.objection(Reason::Reference)),
+            Text::File if (self.seat.is_exchanged)(&path.text()) => Ok(()),
+            Text::File => Err(path.objection(Reason::Reference)),
+            Text::Address if is_public(&value.decode()) => Ok(()),
+            Text::Bytes if !value.decode().contains(':') || is_public(&value.decode()) => Ok(()),
+            Text::Address | Text::Bytes => Err(path.objection(Reason::Address)),
         }
     }
 
-    fn kept(&self, cursor: &mut Cursor<'_>, place: &Place<'_>, reason: Reason) -> Result<(), Stop> {
+    fn refuse_value(
+        &self,
+        cursor: &mut Cursor<'_>,
+        path: &FieldPath<'_>,
+        reason: Reason,
+    ) -> Result<(), Stop> {
         let bytes = cursor.bytes();
-        match cursor.value()?.is_something(bytes) && self.seat.is_forwarded {
-            true => Err(place.objection(reason)),
-            false => Ok(()),
+        if cursor.value()?.is_something(bytes) && self.seat.is_forwarded {
+            Err(path.objection(reason))
+        } else {
+            Ok(())
         }
     }
 
     /// Refuses an unknown field, unless it is empty or its value (a number or a boolean) cannot be an id.
-    fn unknown(&self, cursor: &mut Cursor<'_>, place: &Place<'_>) -> Result<(), Stop> {
+    fn unknown(&self, cursor: &mut Cursor<'_>, path: &FieldPath<'_>) -> Result<(), Stop> {
         let bytes = cursor.bytes();
         let value = cursor.value()?;
         let may_name = matches!(value, Value::String(_) | Value::Array(_) | Value::Object(_));
-        match may_name && value.is_something(bytes) && self.seat.is_forwarded {
-            true => Err(place.objection(Reason::Unknown)),
-            false => Ok(()),
+        if may_name && value.is_something(bytes) && self.seat.is_forwarded {
+            Err(path.objection(Reason::Unknown))
+        } else {
+            Ok(())
         }
     }
 }
 
 /// An item with nothing but an id is a reference, whatever its type says.
-fn refuse_reference(cursor: &Cursor<'_>, place: &Place<'_>) -> Result<(), Stop> {
+fn refuse_reference(cursor: &Cursor<'_>, path: &FieldPath<'_>) -> Result<(), Stop> {
     let mut ahead = cursor.clone();
     let (mut is_reference, mut has_id, mut has_more) = (false, false, false);
     ahead.object(|cursor, member| {
@@ -285,8 +292,5 @@ fn refuse_reference(cursor: &Cursor<'_>, place: &Place<'_>) -> Result<(), Stop> 
         }
         cursor.skip().map(|_| ())
     })?;
-    match is_reference || (has_id && !has_more) {
-        true => Err(place.objection(Reason::Reference)),
-        false => Ok(()),
-    }
+    if is_reference || (has_id && !has_more) { Err(path.objection(Reason::Reference)) } else { Ok(()) }
 }

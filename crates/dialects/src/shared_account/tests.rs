@@ -11,14 +11,10 @@ fn objection(
     grammar: Grammar,
     operation: Operation,
     body: &str,
-    is_spoken: bool,
+    is_forwarded: bool,
 ) -> Option<(String, Reason)> {
-    let is_exchanged = |place: &str| place.ends_with("[7].file_id");
-    let seat = SharedAccount {
-        is_forwarded: is_spoken,
-        is_exchanged: &is_exchanged,
-        is_own_host: &|host| host == OWN,
-    };
+    let is_exchanged = |path: &str| path.ends_with("[7].file_id");
+    let seat = SharedAccount { is_forwarded, is_exchanged: &is_exchanged, is_own_host: &|host| host == OWN };
     let checked = check_shared(grammar, operation, body.as_bytes(), &seat);
     checked.err().map(|objection| (objection.path, objection.reason))
 }
@@ -27,7 +23,7 @@ fn objection(
 fn check(grammar: Grammar, operation: Operation, cases: &[(&str, Option<(&str, Reason)>)]) {
     for (body, expected) in cases {
         let found = objection(grammar, operation, &format!("{{{body}}}"), true);
-        let found = found.as_ref().map(|(place, reason)| (place.as_str(), *reason));
+        let found = found.as_ref().map(|(path, reason)| (path.as_str(), *reason));
         assert_eq!(found, *expected, "{body}");
     }
 }
@@ -283,7 +279,7 @@ fn messages() {
 #[test]
 fn gemini() {
     let part = |part: &str| format!(r#""contents":[{{"parts":[{part}]}}]"#);
-    let places: &[(&str, Option<Reason>)] = &[
+    let cases: &[(&str, Option<Reason>)] = &[
         (r#"{"text":"gs://b/o"}"#, None),
         (r#"{"fileData":{"mimeType":"application/pdf","fileUri":"https://example.com/a.pdf"}}"#, None),
         (r#"{"fileData":{"fileUri":"gs://operator-private/payroll.pdf"}}"#, Some(Address)),
@@ -293,15 +289,15 @@ fn gemini() {
         (r#"{"functionResponse":{"name":"f","parts":[{"fileData":{"fileUri":"gs://b/o"}}]}}"#, Some(Address)),
         (r#"{"gcsData":{"uri":"gs://b/o"}}"#, Some(Unknown)),
     ];
-    for (said, reason) in places {
-        let found = objection(Grammar::Gemini, Operation::Chat, &format!("{{{}}}", part(said)), true);
-        assert_eq!(found.map(|(_, reason)| reason), *reason, "{said}");
-        let counted = format!(r#"{{"generateContentRequest":{{{}}}}}"#, part(said));
+    for (json, reason) in cases {
+        let found = objection(Grammar::Gemini, Operation::Chat, &format!("{{{}}}", part(json)), true);
+        assert_eq!(found.map(|(_, reason)| reason), *reason, "{json}");
+        let counted = format!(r#"{{"generateContentRequest":{{{}}}}}"#, part(json));
         let found = objection(Grammar::Gemini, Operation::Count, &counted, true);
-        assert_eq!(found.map(|(_, reason)| reason), *reason, "{said}");
-        let embedded = format!(r#"{{"requests":[{{"content":{{"parts":{said}}}}}]}}"#);
+        assert_eq!(found.map(|(_, reason)| reason), *reason, "{json}");
+        let embedded = format!(r#"{{"requests":[{{"content":{{"parts":{json}}}}}]}}"#);
         let found = objection(Grammar::Gemini, Operation::Embed, &embedded, true);
-        assert_eq!(found.map(|(_, reason)| reason), *reason, "{said}");
+        assert_eq!(found.map(|(_, reason)| reason), *reason, "{json}");
     }
     check(
         Grammar::Gemini,
@@ -345,8 +341,8 @@ fn gemini() {
 
 #[test]
 fn converse() {
-    let content = |said: &str| format!(r#"{{"messages":[{{"role":"user","content":[{said}]}}]}}"#);
-    for (said, reason) in [
+    let content = |block: &str| format!(r#"{{"messages":[{{"role":"user","content":[{block}]}}]}}"#);
+    for (block, reason) in [
         (r#"{"text":"s3://b/o"}"#, None),
         (r#"{"document":{"name":"d","format":"pdf","source":{"bytes":"AA"}}}"#, None),
         (
@@ -363,11 +359,11 @@ fn converse() {
         (r#"{"toolUse":{"name":"f","input":{"s3Location":"x"}}}"#, None),
         (r#"{"kept":{"id":"x"}}"#, Some(Unknown)),
     ] {
-        let found = objection(Grammar::Converse, Operation::Chat, &content(said), true);
-        assert_eq!(found.map(|(_, reason)| reason), reason, "{said}");
-        let counted = format!(r#"{{"input":{{"converse":{}}}}}"#, content(said));
+        let found = objection(Grammar::Converse, Operation::Chat, &content(block), true);
+        assert_eq!(found.map(|(_, reason)| reason), reason, "{block}");
+        let counted = format!(r#"{{"input":{{"converse":{}}}}}"#, content(block));
         let found = objection(Grammar::Converse, Operation::Count, &counted, true);
-        assert_eq!(found.map(|(_, reason)| reason), reason, "{said}");
+        assert_eq!(found.map(|(_, reason)| reason), reason, "{block}");
     }
     check(
         Grammar::Converse,
@@ -484,7 +480,7 @@ fn names(table: Table, seen: &mut Vec<Table>, into: &mut BTreeSet<&'static str>)
 }
 
 /// The names that a decoder compares members with, extracted from its source code.
-fn decoded(source: &'static str) -> impl Iterator<Item = &'static str> {
+fn decoded_names(source: &'static str) -> impl Iterator<Item = &'static str> {
     let code = source.split("#[cfg(test)]").next().unwrap_or_default();
     code.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(|line| {
         let arm = line.split_once("=>").map_or("", |(arm, _)| arm);
@@ -538,7 +534,7 @@ fn every_field_that_a_decoder_reads_is_in_its_grammars_table() {
         (Grammar::Converse, &[Operation::Chat], &[include_str!("../converse/decode.rs")]),
     ] {
         let sorted = of(grammar, operations);
-        let read: BTreeSet<&str> = sources.iter().flat_map(|source| decoded(source)).collect();
+        let read: BTreeSet<&str> = sources.iter().flat_map(|source| decoded_names(source)).collect();
         assert!(read.len() > 3, "{grammar:?}: the decoder's fields are not found");
         // The first is an option of a stream, among others that refer to nothing; videos are never made on a
         // shared account.

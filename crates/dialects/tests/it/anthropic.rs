@@ -132,7 +132,7 @@ impl From<StreamFault> for Failed {
     }
 }
 
-fn way() -> AnswerPath {
+fn answer_path() -> AnswerPath {
     AnswerPath {
         model: "my/claude".to_owned(),
         trace: "trc_0190c0ffee007000800000000000abcd".parse().expect("a trace id"),
@@ -146,10 +146,10 @@ fn decoded(body: &Bytes) -> Result<Request, Box<Fault>> {
 }
 
 /// Reads a request and writes it again for an upstream of the same dialect.
-fn said_again(body: &Bytes, model: &str) -> Result<TranslatedRequest, Box<Fault>> {
+fn retranslate(body: &Bytes, model: &str) -> Result<TranslatedRequest, Box<Fault>> {
     let prompt = read_prompt(Grammar::Anthropic, body, &decoded(body)?)?;
-    let listener = TargetModel { model, abilities: Abilities::default() };
-    translate_request(Grammar::Anthropic, &prompt, Grammar::Anthropic, &listener, false)
+    let target = TargetModel { model, abilities: Abilities::default() };
+    translate_request(Grammar::Anthropic, &prompt, Grammar::Anthropic, &target, false)
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn check(name: &str, exchange: Exchange) {
             source
         }
         Exchange::Answer { source, upstream, expected } => {
-            let answered = buffered_answer(&way(), Bytes::from(upstream));
+            let answered = buffered_answer(&answer_path(), Bytes::from(upstream));
             assert_eq!(answered.as_ref().err().cloned().map(Failed::from), expected.fault, "{name}");
             if let Ok(whole) = answered {
                 assert_eq!(
@@ -201,13 +201,13 @@ fn check(name: &str, exchange: Exchange) {
 
 fn check_prompt(name: &str, client: String, model: &str, expected: &Prompted) {
     let body = Bytes::from(client);
-    match said_again(&body, model) {
-        Ok(spoken) => {
-            let text = String::from_utf8_lossy(&spoken.body);
+    match retranslate(&body, model) {
+        Ok(translated) => {
+            let text = String::from_utf8_lossy(&translated.body);
             assert_eq!(Some(text.as_ref()), expected.upstream.as_deref(), "{name}");
-            assert_eq!(Some(&spoken.dropped), expected.dropped.as_ref(), "{name}");
+            assert_eq!(Some(&translated.dropped), expected.dropped.as_ref(), "{name}");
             // Written once more it is the same: the translation is idempotent.
-            assert_eq!(said_again(&spoken.body, model).expect(name).body, spoken.body, "{name}");
+            assert_eq!(retranslate(&translated.body, model).expect(name).body, translated.body, "{name}");
         }
         Err(fault) => {
             let param = fault.param.as_deref().unwrap_or_default().to_owned();
@@ -225,7 +225,7 @@ fn check_usage(name: &str, found: Option<Usage>, expected: Option<Counts>) {
 }
 
 fn check_stream(name: &str, cancelled: bool, chunks: &[Bytes], expected: &Streamed) {
-    let mut stream = AnswerStream::new(way());
+    let mut stream = AnswerStream::new(answer_path());
     let mut out = Vec::new();
     let mut end = Ok(());
     for chunk in chunks {
@@ -242,8 +242,8 @@ fn check_stream(name: &str, cancelled: bool, chunks: &[Bytes], expected: &Stream
 }
 
 /// The result of a stream that arrives cut at these places.
-fn pushed(bytes: &[u8], cuts: &[usize]) -> (String, Option<StreamFault>, String) {
-    let mut stream = AnswerStream::new(way());
+fn push_cut(bytes: &[u8], cuts: &[usize]) -> (String, Option<StreamFault>, String) {
+    let mut stream = AnswerStream::new(answer_path());
     let mut out = Vec::new();
     let mut end = Ok(());
     let mut at = 0;
@@ -269,7 +269,7 @@ proptest! {
         for (name, bytes) in streams {
             let mut inside: Vec<usize> = cuts.iter().map(|cut| cut % bytes.len()).collect();
             inside.sort_unstable();
-            prop_assert_eq!(pushed(&bytes, &inside), pushed(&bytes, &[]), "{}", name);
+            prop_assert_eq!(push_cut(&bytes, &inside), push_cut(&bytes, &[]), "{}", name);
         }
     }
 }

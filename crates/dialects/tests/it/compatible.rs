@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::golden_exchanges::each_exchange;
 
-fn way(client: Grammar) -> AnswerPath {
+fn answer_path(client: Grammar) -> AnswerPath {
     AnswerPath {
         needs_normalising: true,
         model: "m".to_owned(),
@@ -21,13 +21,13 @@ fn way(client: Grammar) -> AnswerPath {
 }
 
 /// What a Chat Completions client gets: the same bytes, except for what its SDK could not read.
-fn passed(upstream: &[Bytes]) -> String {
+fn pass_through(upstream: &[Bytes]) -> String {
     let body = Bytes::from(upstream.concat());
     if body.starts_with(b"{") {
-        let answer = buffered_answer(&way(Grammar::Chat), body).expect("an answer");
+        let answer = buffered_answer(&answer_path(Grammar::Chat), body).expect("an answer");
         return String::from_utf8(answer.body.into()).expect("a text");
     }
-    let mut stream = AnswerStream::new(way(Grammar::Chat));
+    let mut stream = AnswerStream::new(answer_path(Grammar::Chat));
     let mut out = Vec::new();
     for chunk in upstream {
         stream.push(chunk.clone(), &mut out).expect("a stream");
@@ -37,8 +37,9 @@ fn passed(upstream: &[Bytes]) -> String {
 }
 
 /// What an Anthropic client gets.
-fn told(upstream: &[Bytes]) -> Value {
-    let answer = buffered_answer(&way(Grammar::Anthropic), upstream.concat().into()).expect("an answer");
+fn translate(upstream: &[Bytes]) -> Value {
+    let answer =
+        buffered_answer(&answer_path(Grammar::Anthropic), upstream.concat().into()).expect("an answer");
     let message: Value = serde_json::from_slice(&answer.body).expect("a message");
     let kept = ["content", "stop_reason", "usage"];
     kept.into_iter().map(|name| (name.to_owned(), message[name].clone())).collect()
@@ -53,7 +54,8 @@ fn every_liberty_is_read_and_what_sdks_trip_over_is_mended() {
         );
         let upstream = serde_json::from_value::<Vec<String>>(exchange["upstream"].clone()).expect("texts");
         let upstream: Vec<Bytes> = upstream.into_iter().map(Bytes::from).collect();
-        exchange["expected"] = serde_json::json!({"chat": passed(&upstream), "message": told(&upstream)});
+        exchange["expected"] =
+            serde_json::json!({"chat": pass_through(&upstream), "message": translate(&upstream)});
         Some(serde_json::to_string_pretty(&exchange).expect("JSON") + "\n")
     });
 }

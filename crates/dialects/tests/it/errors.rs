@@ -108,13 +108,13 @@ fn what_the_vendor_said_of_the_request_is_passed_on() {
     assert_eq!(body["error"]["code"], "string_above_max_length");
     assert_eq!(body["error"]["param"], "messages[0].content");
     // An explicit null code from a vendor is passed on.
-    for (said, code) in [
+    for (upstream, code) in [
         (r#"{"error":{"message":"m","type":"invalid_request_error","param":null,"code":null}}"#, None),
         (r#"{"error":{"message":"m","type":"invalid_request_error"}}"#, Some("upstream_bad_request")),
     ] {
-        let report = dialects::chat::read_error(said.as_bytes());
+        let report = dialects::chat::read_error(upstream.as_bytes());
         let fault = Fault::new(FaultClass::BadRequest, "upstream_bad_request", "m").upstream(report);
-        assert_eq!(json(&fault, Dialect::Chat)["error"]["code"].as_str(), code, "{said}");
+        assert_eq!(json(&fault, Dialect::Chat)["error"]["code"].as_str(), code, "{upstream}");
     }
     let ours = Fault::new(FaultClass::UpstreamAuth, "upstream_auth_failed", "Refused.").upstream(report);
     assert_eq!(json(&ours, Dialect::Chat)["error"]["code"], "upstream_auth_failed");
@@ -158,14 +158,14 @@ fn a_prompt_that_is_refused_for_its_content_is_an_answer_where_the_dialect_has_o
         (answer.content_type, String::from_utf8(answer.body.to_vec()).expect("UTF-8"))
     };
     let (kind, whole) = blocked(false, false);
-    let said: serde_json::Value = serde_json::from_str(&whole).expect("JSON");
+    let response: serde_json::Value = serde_json::from_str(&whole).expect("JSON");
     assert_eq!(
-        (kind, &said["promptFeedback"]["blockReason"]),
+        (kind, &response["promptFeedback"]["blockReason"]),
         ("application/json", &"PROHIBITED_CONTENT".into())
     );
-    let words = said["promptFeedback"]["blockReasonMessage"].as_str().expect("words");
+    let words = response["promptFeedback"]["blockReasonMessage"].as_str().expect("words");
     assert!(words.starts_with("The provider refused the content.") && words.contains(&trace().to_string()));
-    assert_eq!((&said["modelVersion"], said.get("candidates")), (&"m".into(), None));
+    assert_eq!((&response["modelVersion"], response.get("candidates")), (&"m".into(), None));
     assert_eq!(blocked(true, false), ("text/event-stream; charset=utf-8", format!("data: {whole}\r\n\r\n")));
     assert_eq!(blocked(true, true), ("application/json", format!("[{whole}]")));
     let request = dialects::Request::default();

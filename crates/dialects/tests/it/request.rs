@@ -13,12 +13,12 @@ fn decode(text: &str) -> Request {
 
 fn refused(text: impl AsRef<[u8]>, code: &str, param: Option<&str>) {
     let text = text.as_ref();
-    let shown = String::from_utf8_lossy(text.get(..text.len().min(200)).unwrap_or_default());
+    let excerpt = String::from_utf8_lossy(text.get(..text.len().min(200)).unwrap_or_default());
     match decode_request(&Bytes::copy_from_slice(text)) {
-        Ok(request) => panic!("{shown} passed as {request:?}"),
+        Ok(request) => panic!("{excerpt} passed as {request:?}"),
         Err(fault) => {
-            assert_eq!((fault.code, fault.param.as_deref()), (code, param), "{shown}: {fault}");
-            assert!(fault.fix.is_some(), "{shown}: {fault}");
+            assert_eq!((fault.code, fault.param.as_deref()), (code, param), "{excerpt}: {fault}");
+            assert!(fault.fix.is_some(), "{excerpt}: {fault}");
             assert_eq!(dialects::status(&fault, domain::Dialect::Chat), 400);
         }
     }

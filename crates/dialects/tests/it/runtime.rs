@@ -132,7 +132,7 @@ fn usage() -> Usage {
     }
 }
 
-fn told() -> Vec<Event> {
+fn answer_events() -> Vec<Event> {
     let delta = |part, text: &str| Event::Delta { choice: 0, part, text: text.to_owned() };
     vec![
         Event::Begin { choice: 0, part: 0, kind: PartKind::Thought { is_summary: false, id: None } },
@@ -162,9 +162,9 @@ fn writer(grammar: Grammar, operation: Operation, usage: bool) -> AnswerWriter {
 
 #[test]
 fn a_stream_reads_back_as_what_was_said() {
-    for asked in [false, true] {
-        let mut writing = writer(Grammar::Chat, Operation::Chat, asked);
-        let sent: Vec<_> = told().into_iter().map(|event| writing.event(event)).collect();
+    for with_usage in [false, true] {
+        let mut writing = writer(Grammar::Chat, Operation::Chat, with_usage);
+        let sent: Vec<_> = answer_events().into_iter().map(|event| writing.event(event)).collect();
         let mut scanner = StreamScanner::new(false);
         let mut out = Vec::new();
         for chunk in sent.iter().filter(|chunk| !chunk.is_empty()) {
@@ -173,7 +173,7 @@ fn a_stream_reads_back_as_what_was_said() {
         scanner.finish(&mut out).expect("a good end");
         assert_eq!(out.concat(), sent.concat());
         let facts = scanner.facts();
-        assert_eq!((facts.finished, facts.done, facts.usage), (true, true, asked.then(usage)));
+        assert_eq!((facts.finished, facts.done, facts.usage), (true, true, with_usage.then(usage)));
         let text = String::from_utf8(sent.concat()).unwrap();
         assert!(text.contains(r#""reasoning_content":"hm""#), "{text}");
     }
@@ -181,12 +181,12 @@ fn a_stream_reads_back_as_what_was_said() {
 
 #[test]
 fn a_whole_answer_is_what_its_grammar_has() {
-    let body = writer(Grammar::Chat, Operation::Chat, false).buffered(told());
+    let body = writer(Grammar::Chat, Operation::Chat, false).buffered(answer_events());
     assert_eq!(answer_text(&body).as_deref(), Some("Hi é\n\n😀"));
     assert_eq!(read_answer(&body).expect("an answer").usage, Some(usage()));
     let value: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(value["choices"][0]["message"]["reasoning_content"], "hm");
-    let body = writer(Grammar::Anthropic, Operation::Chat, false).buffered(told());
+    let body = writer(Grammar::Anthropic, Operation::Chat, false).buffered(answer_events());
     let value: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(
         (&value["content"][0]["type"], &value["content"][1]["text"]),
@@ -196,14 +196,14 @@ fn a_whole_answer_is_what_its_grammar_has() {
 
 #[test]
 fn what_goes_on_with_a_text_has_an_object_of_its_own() {
-    let said: Vec<Event> = told().split_off(3);
-    let body = writer(Grammar::Chat, Operation::Complete, false).buffered(said.clone());
+    let events: Vec<Event> = answer_events().split_off(3);
+    let body = writer(Grammar::Chat, Operation::Complete, false).buffered(events.clone());
     let value: Value = serde_json::from_slice(&body).unwrap();
     let choice = json!({"index": 0, "text": "Hi é\n\n😀", "logprobs": null, "finish_reason": "stop"});
     assert_eq!((&value["object"], &value["choices"][0]), (&json!("text_completion"), &choice));
     assert_eq!(value["usage"]["total_tokens"], 10);
     let mut writing = writer(Grammar::Chat, Operation::Complete, true);
-    let sent: Vec<_> = said.into_iter().map(|event| writing.event(event)).collect();
+    let sent: Vec<_> = events.into_iter().map(|event| writing.event(event)).collect();
     let text = String::from_utf8(sent.concat()).unwrap();
     assert!(text.contains(r#""text":"Hi ""#) && text.ends_with("data: [DONE]\n\n"), "{text}");
 }

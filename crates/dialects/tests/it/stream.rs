@@ -8,13 +8,13 @@ use proptest::prelude::*;
 
 /// The result of a stream.
 #[derive(Debug, PartialEq)]
-pub struct Told {
+pub struct ScanOutput {
     pub client: Vec<u8>,
     pub facts: StreamFacts,
     pub end: Result<(), StreamFault>,
 }
 
-pub fn run<'a>(chunks: impl IntoIterator<Item = &'a [u8]>, hide_usage: bool) -> Told {
+pub fn run<'a>(chunks: impl IntoIterator<Item = &'a [u8]>, hide_usage: bool) -> ScanOutput {
     let mut scanner = StreamScanner::new(hide_usage);
     let mut out = Vec::new();
     let mut end = Ok(());
@@ -25,10 +25,10 @@ pub fn run<'a>(chunks: impl IntoIterator<Item = &'a [u8]>, hide_usage: bool) -> 
         }
     }
     let end = end.and_then(|()| scanner.finish(&mut out));
-    Told { client: out.concat(), facts: scanner.facts().clone(), end }
+    ScanOutput { client: out.concat(), facts: scanner.facts().clone(), end }
 }
 
-fn whole(text: &str, hide_usage: bool) -> Told {
+fn whole(text: &str, hide_usage: bool) -> ScanOutput {
     run([text.as_bytes()], hide_usage)
 }
 
@@ -46,19 +46,19 @@ fn normal(end: &str) -> String {
     stream(&[FIRST, TEXT, LAST, USAGE, DONE], end)
 }
 
-fn text_of(told: &Told) -> &str {
-    std::str::from_utf8(&told.client).expect("UTF-8")
+fn text_of(output: &ScanOutput) -> &str {
+    std::str::from_utf8(&output.client).expect("UTF-8")
 }
 
 #[test]
 fn a_shown_stream_is_the_same_bytes() {
     for end in ["\n", "\r\n", "\r"] {
         let text = normal(end);
-        let told = whole(&text, false);
-        assert_eq!(text_of(&told), text);
-        assert_eq!(told.end, Ok(()));
+        let output = whole(&text, false);
+        assert_eq!(text_of(&output), text);
+        assert_eq!(output.end, Ok(()));
         assert_eq!(
-            told.facts,
+            output.facts,
             StreamFacts {
                 usage: Some(Usage {
                     input: 6,
@@ -79,14 +79,14 @@ fn a_shown_stream_is_the_same_bytes() {
 
 #[test]
 fn hidden_usage_leaves_no_trace_and_is_counted() {
-    let told = whole(&normal("\n"), true);
-    assert_eq!(text_of(&told), stream(&[FIRST, TEXT, LAST, DONE], "\n").replace(",\"usage\":null", ""));
-    assert_eq!(told.facts.usage.map(|usage| usage.prompt_total()), Some(9));
+    let output = whole(&normal("\n"), true);
+    assert_eq!(text_of(&output), stream(&[FIRST, TEXT, LAST, DONE], "\n").replace(",\"usage\":null", ""));
+    assert_eq!(output.facts.usage.map(|usage| usage.prompt_total()), Some(9));
 }
 
 #[test]
 fn only_the_usage_member_of_a_full_chunk_is_hidden() {
-    for (sent, shown) in [
+    for (sent, expected) in [
         (
             r#"{"usage":{"prompt_tokens":1},"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}"#,
             r#"{"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}"#,
@@ -100,13 +100,13 @@ fn only_the_usage_member_of_a_full_chunk_is_hidden() {
             r#"{"id":"a","choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}"#,
         ),
     ] {
-        let told = whole(&format!("data: {sent}\n\n"), true);
-        assert_eq!(text_of(&told), format!("data: {shown}\n\ndata: [DONE]\n\n"));
-        assert_eq!(told.facts.usage.map(|usage| usage.input), Some(1));
+        let output = whole(&format!("data: {sent}\n\n"), true);
+        assert_eq!(text_of(&output), format!("data: {expected}\n\ndata: [DONE]\n\n"));
+        assert_eq!(output.facts.usage.map(|usage| usage.input), Some(1));
     }
     let filters = r#"data: {"choices":[],"prompt_filter_results":[],"usage":null}"#;
-    let told = whole(&stream(&[filters, TEXT, LAST, DONE], "\n"), true);
-    assert!(text_of(&told).starts_with("data: {\"choices\":[],\"prompt_filter_results\":[]}\n\n"));
+    let output = whole(&stream(&[filters, TEXT, LAST, DONE], "\n"), true);
+    assert!(text_of(&output).starts_with("data: {\"choices\":[],\"prompt_filter_results\":[]}\n\n"));
 }
 
 #[test]
@@ -123,12 +123,12 @@ fn the_terminal_state_is_needed_and_supplied() {
     assert_eq!(early.end, Err(StreamFault::Broken("ended_early")));
     assert_eq!(text_of(&early), stream(&[FIRST, TEXT], "\n"));
     for spaced in ["data:[DONE]\n\n", "data:   [DONE]  \n\n", "data: [DONE]\n", "data: [DONE]"] {
-        let told = whole(&format!("{}{spaced}", stream(&[TEXT, LAST], "\n")), false);
-        assert_eq!(told.end, Ok(()), "{spaced:?}");
+        let output = whole(&format!("{}{spaced}", stream(&[TEXT, LAST], "\n")), false);
+        assert_eq!(output.end, Ok(()), "{spaced:?}");
         assert!(
-            text_of(&told).trim_end().ends_with("[DONE]") && text_of(&told).ends_with("\n\n"),
+            text_of(&output).trim_end().ends_with("[DONE]") && text_of(&output).ends_with("\n\n"),
             "{:?}",
-            text_of(&told)
+            text_of(&output)
         );
     }
     let unfinished = whole(&stream(&[TEXT, DONE], "\n"), false);
@@ -138,9 +138,9 @@ fn the_terminal_state_is_needed_and_supplied() {
 #[test]
 fn a_last_event_without_its_blank_line_counts() {
     for tail in ["", "\n", "\r\n", "\r"] {
-        let told = whole(&format!("{}{LAST}{tail}", stream(&[TEXT], "\n")), false);
-        assert_eq!(told.end, Ok(()), "{tail:?}");
-        assert!(text_of(&told).ends_with("\n\ndata: [DONE]\n\n"), "{:?}", text_of(&told));
+        let output = whole(&format!("{}{LAST}{tail}", stream(&[TEXT], "\n")), false);
+        assert_eq!(output.end, Ok(()), "{tail:?}");
+        assert!(text_of(&output).ends_with("\n\ndata: [DONE]\n\n"), "{:?}", text_of(&output));
     }
     let cut = whole(&format!("{}{}", stream(&[TEXT, LAST], "\n"), &USAGE[..40]), false);
     assert_eq!(cut.end, Ok(()), "cut after the answer's end");
@@ -156,18 +156,18 @@ fn odd_framing_passes_and_reads_the_same() {
         TEXT.replacen("data: ", "data:", 1),
         "data: {}",
     );
-    let told = whole(&text, false);
-    assert_eq!(told.end, Ok(()));
-    assert_eq!(text_of(&told), text.trim_start_matches('\u{feff}').trim_start());
-    assert_eq!((told.facts.content_bytes, told.facts.events), (25, 4));
+    let output = whole(&text, false);
+    assert_eq!(output.end, Ok(()));
+    assert_eq!(text_of(&output), text.trim_start_matches('\u{feff}').trim_start());
+    assert_eq!((output.facts.content_bytes, output.facts.events), (25, 4));
 }
 
 #[test]
 fn several_data_lines_are_edited_as_one() {
     let text = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\ndata: \"finish_reason\":\"stop\"}],\ndata: \"usage\":null}\n\n";
-    let told = whole(text, true);
+    let output = whole(text, true);
     assert_eq!(
-        text_of(&told),
+        text_of(&output),
         "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}, \"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n"
     );
 }
@@ -213,9 +213,9 @@ fn an_error_event_is_the_upstreams_and_what_came_before_goes_out() {
         (r#"data: {"object":"error","message":"m","code":503}"#, FaultClass::Overloaded),
         ("event: error\ndata: {\"message\":\"m\"}", FaultClass::Upstream),
     ] {
-        let told = whole(&stream(&[TEXT, event, LAST], "\n"), false);
-        assert_eq!(text_of(&told), stream(&[TEXT], "\n"), "{event}");
-        match told.end {
+        let output = whole(&stream(&[TEXT, event, LAST], "\n"), false);
+        assert_eq!(text_of(&output), stream(&[TEXT], "\n"), "{event}");
+        match output.end {
             Err(StreamFault::Upstream(report, found)) => {
                 assert_eq!(found, class, "{event}");
                 assert_eq!(report.message.as_deref(), Some("m"), "{event}");
@@ -279,13 +279,13 @@ fn a_tool_call_gets_the_index_that_its_server_left_out() {
         chunk(r#"{"index":9,"function":{"arguments":"y"}}"#),
     ];
     let sent: Vec<_> = sent.iter().map(String::as_str).collect();
-    let told = whole(&stream(&sent, "\n"), false);
-    let indices: Vec<_> = text_of(&told)
+    let output = whole(&stream(&sent, "\n"), false);
+    let indices: Vec<_> = text_of(&output)
         .match_indices("\"index\":")
-        .map(|(at, word)| text_of(&told)[at + word.len()..].chars().next().expect("a digit"))
+        .map(|(at, word)| text_of(&output)[at + word.len()..].chars().next().expect("a digit"))
         .collect();
     assert_eq!(indices.iter().collect::<String>(), "000001012".to_owned() + "09");
-    assert_eq!(told.facts.content_bytes, 1 + 2 + 1 + 4 + 1 + 1);
+    assert_eq!(output.facts.content_bytes, 1 + 2 + 1 + 4 + 1 + 1);
 }
 
 #[test]
@@ -298,9 +298,9 @@ fn one_json_answer_becomes_a_stream() {
         "usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}}"#
         .replace("\\nyou", "\\u000ayou");
     for hide in [false, true] {
-        let told = run(body.as_bytes().chunks(7), hide);
-        assert_eq!(told.end, Ok(()));
-        let events: Vec<_> = text_of(&told).split_terminator("\n\n").collect();
+        let output = run(body.as_bytes().chunks(7), hide);
+        assert_eq!(output.end, Ok(()));
+        let events: Vec<_> = text_of(&output).split_terminator("\n\n").collect();
         assert_eq!(events.len(), if hide { 3 } else { 4 });
         assert_eq!(events.last(), Some(&"data: [DONE]"));
         let chunk: serde_json::Value =
@@ -314,8 +314,8 @@ fn one_json_answer_becomes_a_stream() {
             serde_json::from_str(events[1].strip_prefix("data: ").expect("data")).expect("JSON");
         assert_eq!(last["choices"][0]["finish_reason"], "tool_calls");
         assert_eq!(chunk.get("usage").is_some(), !hide);
-        assert_eq!(told.facts.usage.map(|usage| usage.output), Some(2));
-        assert!(told.facts.content_started && told.facts.done && told.facts.finished);
+        assert_eq!(output.facts.usage.map(|usage| usage.output), Some(2));
+        assert!(output.facts.content_started && output.facts.done && output.facts.finished);
     }
     let error = whole(r#"{"error":{"message":"m","code":"insufficient_quota"}}"#, false);
     assert!(matches!(error.end, Err(StreamFault::Upstream(_, FaultClass::UpstreamQuota))), "{error:?}");
@@ -331,9 +331,9 @@ fn a_long_line_passes_and_one_past_the_limit_is_refused() {
         )
     };
     let text = long(8 * 1024 * 1024);
-    let told = run(text.as_bytes().chunks(16 * 1024), true);
-    assert_eq!(told.end, Ok(()));
-    assert_eq!(told.client.len(), text.len() + 14);
+    let output = run(text.as_bytes().chunks(16 * 1024), true);
+    assert_eq!(output.end, Ok(()));
+    assert_eq!(output.client.len(), text.len() + 14);
     let text = long(17 * 1024 * 1024);
     assert_eq!(run(text.as_bytes().chunks(16 * 1024), true).end, Err(StreamFault::Broken("oversized")));
 }
@@ -480,10 +480,10 @@ proptest! {
             text.push_str(&format!("data: {chunk}\n\n"));
         }
         text.push_str(&stream(&[LAST, DONE], "\n"));
-        let told = run(text.as_bytes().chunks(cut), false);
-        prop_assert_eq!(&told.client, text.as_bytes());
-        prop_assert_eq!(told.facts.content_bytes, texts.iter().map(|content| content.len() as u64).sum::<u64>());
-        prop_assert!(!text_of(&told).contains(char::REPLACEMENT_CHARACTER));
+        let output = run(text.as_bytes().chunks(cut), false);
+        prop_assert_eq!(&output.client, text.as_bytes());
+        prop_assert_eq!(output.facts.content_bytes, texts.iter().map(|content| content.len() as u64).sum::<u64>());
+        prop_assert!(!text_of(&output).contains(char::REPLACEMENT_CHARACTER));
     }
 
     /// Whatever arrives, the scanner neither panics nor invents bytes: with nothing hidden, its output is a

@@ -62,22 +62,22 @@ fn see(exchange: &Exchange) -> Expected {
     let addressed = matches!(exchange.client.as_str(), "gemini" | "converse").then_some(&addressed);
     let read = decode_request(client, Operation::Chat, &body, addressed)
         .and_then(|request| Ok((read_prompt(client, &body, &request)?, request.include_usage)));
-    let said = read.and_then(|(prompt, usage)| {
-        let listener = TargetModel { model: &exchange.model, abilities: Abilities::default() };
-        let spoken = translate_request(client, &prompt, upstream, &listener, false)?;
-        Ok((prompt, usage, spoken))
+    let translated = read.and_then(|(prompt, usage)| {
+        let target = TargetModel { model: &exchange.model, abilities: Abilities::default() };
+        let request = translate_request(client, &prompt, upstream, &target, false)?;
+        Ok((prompt, usage, request))
     });
-    match said {
+    match translated {
         Err(fault) => Expected {
             fault: Some((fault.code.to_owned(), fault.param.unwrap_or_default().into_string())),
             ..Expected::default()
         },
-        Ok((prompt, usage, spoken)) => {
-            let way = way(client, upstream, &prompt, usage);
-            let answer = exchange.answer.as_deref().map(|answer| answered(&way, &prompt, answer));
+        Ok((prompt, usage, request)) => {
+            let path = answer_path(client, upstream, &prompt, usage);
+            let answer = exchange.answer.as_deref().map(|answer| translate_answer(&path, &prompt, answer));
             Expected {
-                request: Some(String::from_utf8(spoken.body.to_vec()).expect("UTF-8")),
-                dropped: spoken.dropped,
+                request: Some(String::from_utf8(request.body.to_vec()).expect("UTF-8")),
+                dropped: request.dropped,
                 fault: None,
                 answer: answer.unwrap_or_default(),
             }
@@ -85,13 +85,13 @@ fn see(exchange: &Exchange) -> Expected {
     }
 }
 
-fn answered(way: &AnswerPath, prompt: &Prompt, answer: &str) -> Vec<String> {
+fn translate_answer(path: &AnswerPath, prompt: &Prompt, answer: &str) -> Vec<String> {
     if !prompt.stream {
-        let whole = buffered_answer(way, Bytes::copy_from_slice(answer.as_bytes())).expect("an answer");
+        let whole = buffered_answer(path, Bytes::copy_from_slice(answer.as_bytes())).expect("an answer");
         return vec![String::from_utf8(whole.body.to_vec()).expect("UTF-8")];
     }
-    let told = |size: usize| {
-        let mut stream = AnswerStream::new(way.clone());
+    let stream_in = |size: usize| {
+        let mut stream = AnswerStream::new(path.clone());
         let mut out = Vec::new();
         for chunk in answer.as_bytes().chunks(size) {
             stream.push(Bytes::copy_from_slice(chunk), &mut out).expect("a good stream");
@@ -99,12 +99,12 @@ fn answered(way: &AnswerPath, prompt: &Prompt, answer: &str) -> Vec<String> {
         stream.finish(&mut out).expect("a good end");
         String::from_utf8(out.concat()).expect("UTF-8")
     };
-    let whole = told(answer.len());
-    assert_eq!(told(1), whole, "byte by byte");
+    let whole = stream_in(answer.len());
+    assert_eq!(stream_in(1), whole, "byte by byte");
     whole.split_inclusive("\n\n").map(str::to_owned).collect()
 }
 
-fn way(client: Grammar, upstream: Grammar, prompt: &Prompt, usage: bool) -> AnswerPath {
+fn answer_path(client: Grammar, upstream: Grammar, prompt: &Prompt, usage: bool) -> AnswerPath {
     AnswerPath {
         usage,
         model: "m".to_owned(),

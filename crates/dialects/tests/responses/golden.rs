@@ -80,7 +80,7 @@ impl From<Usage> for Counts {
     }
 }
 
-fn way() -> AnswerPath {
+fn answer_path() -> AnswerPath {
     AnswerPath {
         model: "asked".to_owned(),
         trace: TraceId::new(1_700_000_000_000, [7; 10]),
@@ -123,7 +123,7 @@ fn check(name: &str, exchange: Exchange) {
         Exchange::Answer { source, upstream, expected } => {
             check_source(name, &source);
             let body = Bytes::from(upstream);
-            match buffered_answer(&way(), body.clone()) {
+            match buffered_answer(&answer_path(), body.clone()) {
                 Ok(BufferedAnswer { body: sent, facts, .. }) => {
                     assert_eq!(expected.fault, None, "{name}");
                     assert_eq!(sent, body, "{name}");
@@ -160,7 +160,7 @@ fn check_request(name: &str, body: &Bytes, upstream_model: &str, expected: &Requ
 }
 
 fn check_stream(name: &str, cancelled: bool, chunks: &[&[u8]], expected: &Streamed) {
-    let mut stream = AnswerStream::new(way());
+    let mut stream = AnswerStream::new(answer_path());
     let mut out = Vec::new();
     let mut fault =
         chunks.iter().find_map(|chunk| stream.push(Bytes::copy_from_slice(chunk), &mut out).err());

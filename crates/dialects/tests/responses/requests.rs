@@ -59,8 +59,9 @@ const AGENT: &str = r#"{"model":"m","stream":true,"store":false,"include":["reas
 #[test]
 fn an_agents_request_is_read_whole() {
     let prompt = read(AGENT);
-    let said: Vec<_> = prompt.instructions.iter().map(|one| (one.is_developer, one.text.as_str())).collect();
-    assert_eq!(said, [(false, "Base."), (true, "One."), (true, "Two.")]);
+    let instructions: Vec<_> =
+        prompt.instructions.iter().map(|one| (one.is_developer, one.text.as_str())).collect();
+    assert_eq!(instructions, [(false, "Base."), (true, "One."), (true, "Two.")]);
     let roles: Vec<_> = prompt.turns.iter().map(|turn| (turn.role, turn.parts.len())).collect();
     assert_eq!(roles, [(Role::User, 1), (Role::Assistant, 4), (Role::Tool, 2)]);
     let [thought, text, call, custom] = &prompt.turns[1].parts[..] else { panic!("four parts") };
@@ -246,16 +247,18 @@ fn a_wish_for_sealed_thoughts_can_be_taken_out() {
         (r#"["a","reasoning.encrypted_content","b"]"#, r#"["a","b"]"#),
     ] {
         let body = |include: &str| Bytes::from(format!(r#"{{"model":"m","include":{include},"input":"x"}}"#));
-        let said = body(include);
-        let request = decode_request(Grammar::Responses, Operation::Chat, &said, None).expect("a request");
+        let request_body = body(include);
+        let request =
+            decode_request(Grammar::Responses, Operation::Chat, &request_body, None).expect("a request");
         let (without, name) = request.without_encrypted_reasoning().expect("it wishes for them");
         assert_eq!(name, "include");
-        assert_eq!(upstream_body(&said, &without, "m", true).concat(), body(left), "{include}");
-        assert_eq!(upstream_body(&said, &request, "m", true).concat(), said);
+        assert_eq!(upstream_body(&request_body, &without, "m", true).concat(), body(left), "{include}");
+        assert_eq!(upstream_body(&request_body, &request, "m", true).concat(), request_body);
     }
     for other in [r#"["message.output_text.logprobs"]"#, "[]", "null", r#"{"a":1}"#] {
-        let said = Bytes::from(format!(r#"{{"model":"m","include":{other},"input":"x"}}"#));
-        let request = decode_request(Grammar::Responses, Operation::Chat, &said, None).expect("a request");
+        let request_body = Bytes::from(format!(r#"{{"model":"m","include":{other},"input":"x"}}"#));
+        let request =
+            decode_request(Grammar::Responses, Operation::Chat, &request_body, None).expect("a request");
         assert!(request.without_encrypted_reasoning().is_none(), "{other}");
     }
 }

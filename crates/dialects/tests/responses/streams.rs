@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 const TRACE: &str = "018bcfe5680077078707070707070707";
 
-fn way() -> AnswerPath {
+fn answer_path() -> AnswerPath {
     AnswerPath {
         model: "asked".to_owned(),
         trace: format!("trc_{TRACE}").parse::<TraceId>().expect("a trace"),
@@ -49,7 +49,7 @@ fn types(events: &[Value]) -> Vec<&str> {
 }
 
 fn run(chunks: impl IntoIterator<Item = Bytes>) -> (Vec<u8>, Result<(), StreamFault>, AnswerStream) {
-    let mut stream = AnswerStream::new(way());
+    let mut stream = AnswerStream::new(answer_path());
     let mut out = Vec::new();
     let pushed = chunks.into_iter().try_for_each(|chunk| stream.push(chunk, &mut out));
     let ended = pushed.and_then(|()| stream.finish(&mut out));
@@ -138,35 +138,36 @@ fn a_stream_in_the_place_of_a_whole_answer_is_told_as_one() {
         ("stream-web-search", "completed", vec!["Done"]),
     ] {
         let BufferedAnswer { body, facts, .. } =
-            buffered_answer(&way(), Bytes::from(golden(name))).expect(name);
+            buffered_answer(&answer_path(), Bytes::from(golden(name))).expect(name);
         let response: Value = serde_json::from_slice(&body).expect("JSON");
         assert_eq!(response["status"], status, "{name}");
         assert!(facts.usage.is_some(), "{name}");
         let output = response["output"].as_array().unwrap();
-        let said: Vec<_> = output.iter().filter_map(|item| item["content"][0]["text"].as_str()).collect();
-        assert_eq!(said, texts, "{name}");
+        let output_texts: Vec<_> =
+            output.iter().filter_map(|item| item["content"][0]["text"].as_str()).collect();
+        assert_eq!(output_texts, texts, "{name}");
         if name == "stream-web-search" {
             assert_eq!(output[0]["type"], "web_search_call");
             assert_eq!(output[1]["content"][0]["annotations"][0]["url"], "https://a.example");
         }
     }
-    let failed = buffered_answer(&way(), Bytes::from(golden("stream-failed")));
+    let failed = buffered_answer(&answer_path(), Bytes::from(golden("stream-failed")));
     assert!(matches!(failed, Err(StreamFault::Upstream(_, FaultClass::RateLimit))), "{failed:?}");
 }
 
 /// The upstream's events up to and including the second delta.
-fn begun() -> (AnswerStream, Vec<u8>) {
+fn begin() -> (AnswerStream, Vec<u8>) {
     let bytes = golden("stream-text");
     let text = String::from_utf8(bytes).unwrap();
     let six: String = text.split_inclusive("\n\n").take(6).collect();
-    let (mut stream, mut out) = (AnswerStream::new(way()), Vec::new());
+    let (mut stream, mut out) = (AnswerStream::new(answer_path()), Vec::new());
     stream.push(Bytes::from(six), &mut out).unwrap();
     (stream, out.concat())
 }
 
 #[test]
 fn what_others_began_is_ended_by_length() {
-    let (mut stream, mut bytes) = begun();
+    let (mut stream, mut bytes) = begin();
     let used = Usage { input: 3, output: 2, source: UsageSource::Estimate, ..Usage::default() };
     bytes.extend_from_slice(&stream.length_stop(b"", used));
     let events = events(&bytes);
@@ -180,24 +181,24 @@ fn what_others_began_is_ended_by_length() {
 #[test]
 fn an_error_ends_what_began_and_what_did_not() {
     let fault = Fault::new(FaultClass::Overloaded, "overloaded", "The provider is overloaded.");
-    let trace = way().trace;
-    let (mut stream, mut bytes) = begun();
+    let trace = answer_path().trace;
+    let (mut stream, mut bytes) = begin();
     bytes.extend_from_slice(&stream.error_event(&fault, trace));
-    let told = events(&bytes);
-    assert_eq!(told.len(), 7);
-    let last = told.last().unwrap();
+    let frames = events(&bytes);
+    assert_eq!(frames.len(), 7);
+    let last = frames.last().unwrap();
     assert_eq!((&last["type"], &last["sequence_number"]), (&json!("response.failed"), &json!(6)));
     assert_eq!((&last["response"]["id"], &last["response"]["status"]), (&json!("resp_1"), &json!("failed")));
     assert_eq!(last["response"]["error"]["code"], "server_is_overloaded");
     assert!(stream.ends_with_its_error());
     for client in [Grammar::Chat, Grammar::Anthropic, Grammar::Gemini] {
-        let other = AnswerStream::new(AnswerPath { client, ..way() });
+        let other = AnswerStream::new(AnswerPath { client, ..answer_path() });
         assert!(!other.ends_with_its_error(), "{client:?} has no end for it");
     }
-    let look = AnswerStream::new(AnswerPath { operation: Operation::Stored, ..way() });
-    assert!(!look.ends_with_its_error(), "the answer itself did not fail");
+    let stored = AnswerStream::new(AnswerPath { operation: Operation::Stored, ..answer_path() });
+    assert!(!stored.ends_with_its_error(), "the answer itself did not fail");
 
-    let first = events(&AnswerStream::new(way()).error_event(&fault, trace));
+    let first = events(&AnswerStream::new(answer_path()).error_event(&fault, trace));
     assert_eq!(types(&first), ["response.created", "response.in_progress", "response.failed"]);
     keeps_the_rules(&first);
     assert_eq!(first[2]["response"]["id"], format!("resp_{TRACE}"));
@@ -206,14 +207,14 @@ fn an_error_ends_what_began_and_what_did_not() {
 
 #[test]
 fn what_was_counted_of_a_broken_answer_is_not_told_as_its_usage() {
-    let mut stream = AnswerStream::new(AnswerPath { upstream: Grammar::Anthropic, ..way() });
+    let mut stream = AnswerStream::new(AnswerPath { upstream: Grammar::Anthropic, ..answer_path() });
     let begun = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"m\",\"content\":[],\"usage\":{\"input_tokens\":7,\"output_tokens\":1}}}\n\n";
     let mut out = Vec::new();
     stream.push(Bytes::from(begun), &mut out).unwrap();
     assert!(stream.facts().usage.is_some());
     let fault = Fault::new(FaultClass::StreamBroken, "broken", "It broke.");
-    let told = events(&stream.error_event(&fault, way().trace));
-    let last = told.last().unwrap();
+    let frames = events(&stream.error_event(&fault, answer_path().trace));
+    let last = frames.last().unwrap();
     assert_eq!((&last["type"], &last["response"]["usage"]), (&json!("response.failed"), &Value::Null));
 }
 
@@ -221,10 +222,10 @@ proptest! {
     #[test]
     fn no_cut_changes_what_goes_on(cuts in proptest::collection::vec(0_usize..4000, 0..6), at in 0_usize..4) {
         let bytes = golden(["stream-text", "stream-reasoning", "stream-calls-interleaved", "stream-crlf"][at]);
-        let mut places: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
-        places.extend([0, bytes.len()]);
-        places.sort_unstable();
-        let chunks = places.windows(2).map(|pair| Bytes::copy_from_slice(&bytes[pair[0]..pair[1]]));
+        let mut offsets: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
+        offsets.extend([0, bytes.len()]);
+        offsets.sort_unstable();
+        let chunks = offsets.windows(2).map(|pair| Bytes::copy_from_slice(&bytes[pair[0]..pair[1]]));
         let (whole, _, expected) = run([Bytes::from(bytes.clone())]);
         let (out, ended, stream) = run(chunks);
         prop_assert_eq!(ended, Ok(()));
@@ -255,8 +256,12 @@ data: [DONE]
 #[test]
 fn an_answer_of_the_chat_grammar_is_told_in_this_one() {
     let prompt = Prompt { namespaces: vec!["shell".to_owned()], ..Prompt::default() };
-    let way = || AnswerPath { upstream: Grammar::Chat, constraints: AnswerConstraints::of(&prompt), ..way() };
-    let mut stream = AnswerStream::new(way());
+    let path = || AnswerPath {
+        upstream: Grammar::Chat,
+        constraints: AnswerConstraints::of(&prompt),
+        ..answer_path()
+    };
+    let mut stream = AnswerStream::new(path());
     let mut out = Vec::new();
     CHAT.as_bytes().chunks(7).for_each(|chunk| stream.push(Bytes::copy_from_slice(chunk), &mut out).unwrap());
     stream.finish(&mut out).unwrap();
@@ -271,7 +276,7 @@ fn an_answer_of_the_chat_grammar_is_told_in_this_one() {
     };
     assert_eq!(call(1), json!(["shell", "run", "c0", "{\"n\":1}"]));
     assert_eq!(call(2), json!([null, "read", "c1", "{\"a\":2}"]));
-    let BufferedAnswer { body, .. } = buffered_answer(&way(), Bytes::from(CHAT)).unwrap();
+    let BufferedAnswer { body, .. } = buffered_answer(&path(), Bytes::from(CHAT)).unwrap();
     let whole: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!((&whole["output"], &whole["usage"]), (&response["output"], &response["usage"]));
 }

@@ -82,25 +82,26 @@ pub(super) fn read_any_head(
     if changes && (is_old || !may_change) {
         return Err("it changes the protocol, which was not asked for");
     }
-    let (mut said, mut at, mut count) = (Said::default(), begin, 0);
+    let (mut fields, mut at, mut count) = (Said::default(), begin, 0);
     while let Some((line, next)) = next_line(bytes, at).filter(|(line, _)| !line.is_empty()) {
         count += 1;
         if count > HEADERS_MAX {
             return Err("it has too many headers");
         }
-        said.read(line)?;
+        fields.read(line)?;
         at = next;
     }
     if status.is_informational() && !changes {
         bytes.advance(end);
         return Ok(Reading::Interim);
     }
-    let (framing, is_certain) = match changes {
+    let (framing, is_certain) = if changes {
         // What follows belongs to the new protocol.
-        true => (Framing::Length(0), false),
-        false => said.framing(status, method, is_old)?,
+        (Framing::Length(0), false)
+    } else {
+        fields.framing(status, method, is_old)?
     };
-    let keeps = is_certain && !said.closes && (said.keeps_alive || !is_old);
+    let keeps = is_certain && !fields.closes && (fields.keeps_alive || !is_old);
     let mut lines = bytes.split_to(end).freeze();
     lines.truncate(at);
     lines.advance(begin);
@@ -246,14 +247,14 @@ mod tests {
     }
 
     fn check(text: &str, expected: &str) {
-        let shown = match read(text) {
+        let rendered = match read(text) {
             Ok(Reading::Final(head)) => {
                 format!("{} {:?} keeps={}", head.status.as_u16(), head.framing, head.keeps)
             }
             Ok(other) => format!("{other:?}"),
             Err(why) => why.to_owned(),
         };
-        assert!(shown.contains(expected), "{text:?}: {shown}");
+        assert!(rendered.contains(expected), "{text:?}: {rendered}");
     }
 
     #[test]

@@ -170,9 +170,10 @@ impl Connection {
                 return Poll::Ready(Err(ExchangeError::Body));
             }
             loop {
-                let reading = match self.read.is_empty() {
-                    true => Ok(Reading::More),
-                    false => read_any_head(&mut self.read, method, self.is_upgrade),
+                let reading = if self.read.is_empty() {
+                    Ok(Reading::More)
+                } else {
+                    read_any_head(&mut self.read, method, self.is_upgrade)
                 };
                 match reading {
                     Ok(Reading::Final(head)) => {
@@ -240,7 +241,7 @@ impl Connection {
                 match self.poll_write(cx) {
                     Poll::Ready(Ok(count)) if count > 0 => {
                         self.touched = true;
-                        self.written(count);
+                        self.consume(count);
                     }
                     Poll::Ready(_) => self.unwritable = true,
                     Poll::Pending => return,
@@ -310,7 +311,7 @@ impl Connection {
         Pin::new(&mut self.wire).poll_write_vectored(cx, slices.get(..count).unwrap_or_default())
     }
 
-    fn written(&mut self, count: usize) {
+    fn consume(&mut self, count: usize) {
         let of_head = count.min(self.head.len() - self.head_written);
         self.head_written += of_head;
         if self.head_written == self.head.len() {
@@ -371,7 +372,7 @@ pub(super) fn take(read: &mut BytesMut, framing: &mut Framing) -> Result<Taken, 
 /// Host, length and the connection's own headers are set here, whatever the request contains. A body of
 /// unknown length is sent in chunks.
 fn write_head(head: &mut Vec<u8>, request: &Request, host: &HeaderValue, length: Option<u64>) {
-    let says_length =
+    let sends_length =
         length != Some(0) || matches!(request.method, Method::POST | Method::PUT | Method::PATCH);
     head.extend_from_slice(request.method.as_str().as_bytes());
     head.push(b' ');
@@ -392,7 +393,7 @@ fn write_head(head: &mut Vec<u8>, request: &Request, host: &HeaderValue, length:
         head.extend_from_slice(value.as_bytes());
     }
     match length {
-        Some(length) if says_length => {
+        Some(length) if sends_length => {
             head.extend_from_slice(LENGTH_NAME);
             head.extend_from_slice(decimal(length, &mut [0; DIGITS_MAX]));
         }
@@ -422,7 +423,7 @@ mod tests {
     use http::Uri;
     use http::header::CONTENT_LENGTH;
 
-    fn written(request: &Request, length: impl Into<Option<u64>>) -> String {
+    fn head_text(request: &Request, length: impl Into<Option<u64>>) -> String {
         let mut head = Vec::new();
         write_head(&mut head, request, &HeaderValue::from_static("host:1"), length.into());
         String::from_utf8(head).unwrap()
@@ -437,12 +438,12 @@ mod tests {
             let expected = format!(
                 "POST /v1/x?y=z HTTP/1.1\r\nhost: host:1\r\na: b\r\ncontent-length: {length}\r\n\r\n"
             );
-            assert_eq!(written(&request, length), expected);
+            assert_eq!(head_text(&request, length), expected);
         }
         let expected =
             "POST /v1/x?y=z HTTP/1.1\r\nhost: host:1\r\na: b\r\ntransfer-encoding: chunked\r\n\r\n";
-        assert_eq!(written(&request, None), expected, "nobody knows its length");
+        assert_eq!(head_text(&request, None), expected, "nobody knows its length");
         let request = Request::new(Method::GET, Uri::from_static("http://h/"));
-        assert_eq!(written(&request, 0), "GET / HTTP/1.1\r\nhost: host:1\r\n\r\n");
+        assert_eq!(head_text(&request, 0), "GET / HTTP/1.1\r\nhost: host:1\r\n\r\n");
     }
 }

@@ -133,7 +133,7 @@ fn no_bypass_reaches_the_listener() {
                 assert!(!error.request_sent, "{url}");
             }
         }
-        assert_eq!(server.seen(), 0);
+        assert_eq!(server.connections(), 0);
     });
 }
 
@@ -206,7 +206,7 @@ fn one_bad_address_among_good_ones_refuses_the_name() {
             let error = client.send(&get(&url), TargetKind::Provider).await.unwrap_err();
             assert_eq!(error.kind, EgressErrorKind::Guard, "{answer:?}");
         }
-        assert_eq!(server.seen(), 0);
+        assert_eq!(server.connections(), 0);
     });
 }
 
@@ -220,12 +220,12 @@ fn a_name_that_flips_is_resolved_once_and_the_connection_goes_where_the_check_lo
         let (client, resolver) =
             client_with(vec![vec![ip("127.0.0.1")], vec![ip("127.0.0.1")]], EgressSettings::default());
         let url = format!("https://flip.example:{}/", server.address.port());
-        for asked in 1..=4 {
+        for queries in 1..=4 {
             let error = client.send(&get(&url), TargetKind::Provider).await.unwrap_err();
             assert_eq!(error.kind, EgressErrorKind::Guard);
-            assert_eq!(resolver.asked.load(Ordering::SeqCst), asked, "one question for each connection");
+            assert_eq!(resolver.queries.load(Ordering::SeqCst), queries, "one question for each connection");
         }
-        assert_eq!(server.seen(), 0);
+        assert_eq!(server.connections(), 0);
 
         // Allowed first, then flipped to the metadata address: the open connection stays where it was
         // checked, a new one is refused.
@@ -236,9 +236,9 @@ fn a_name_that_flips_is_resolved_once_and_the_connection_goes_where_the_check_lo
         let first = client.send(&get(&url), TargetKind::Provider).await.unwrap();
         assert_eq!(&first.body.read_to_end(99).await.unwrap()[..], b"inside");
         let second = client.send(&get(&url), TargetKind::Provider).await.unwrap();
-        assert_eq!(resolver.asked.load(Ordering::SeqCst), 1, "a pooled connection asks no resolver");
+        assert_eq!(resolver.queries.load(Ordering::SeqCst), 1, "a pooled connection asks no resolver");
         let error = client.send(&get(&url), TargetKind::Provider).await.unwrap_err();
-        assert_eq!((error.kind, resolver.asked.load(Ordering::SeqCst)), (EgressErrorKind::Guard, 2));
+        assert_eq!((error.kind, resolver.queries.load(Ordering::SeqCst)), (EgressErrorKind::Guard, 2));
         drop(second);
     });
 }

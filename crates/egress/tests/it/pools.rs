@@ -34,11 +34,11 @@ fn workspaces_share_no_connection_to_an_address_of_their_own() {
         for (owner, connections) in [(Some(1), 1), (Some(2), 2), (None, 3), (Some(1), 3), (Some(2), 3)] {
             let answer = client.send(&get(&server.url("/whole")), destination(owner)).await.unwrap();
             assert_eq!(answer.body.read_to_end(100).await.unwrap(), "all of it");
-            assert_eq!(server.seen(), connections, "{owner:?}");
+            assert_eq!(server.connections(), connections, "{owner:?}");
         }
         let answer = client.send(&get(&server.url("/whole")), TargetKind::Provider).await.unwrap();
         assert_eq!(answer.body.read_to_end(100).await.unwrap(), "all of it");
-        assert_eq!(server.seen(), 3);
+        assert_eq!(server.connections(), 3);
     });
 }
 
@@ -74,7 +74,7 @@ fn sequential_requests_share_one_connection() {
             assert_eq!(read(&client, &server.url("/stream")).await, "one two three");
             assert_eq!(read(&client, &server.url("/empty")).await, "");
         }
-        assert_eq!(server.seen(), 1);
+        assert_eq!(server.connections(), 1);
         assert_eq!(client.connections(), 1);
     });
 }
@@ -123,7 +123,7 @@ fn more_than_a_hundred_streams_do_not_queue_behind_one_connection() {
             assert_eq!(body, "together");
         }
         drop(running);
-        assert_eq!(server.seen(), 3, "90 streams each");
+        assert_eq!(server.connections(), 3, "90 streams each");
     });
 }
 
@@ -135,7 +135,7 @@ fn sequential_http2_requests_share_one_connection() {
         for _ in 0..200 {
             assert_eq!(read(&client, &server.url("/")).await, "x");
         }
-        assert_eq!(server.seen(), 1);
+        assert_eq!(server.connections(), 1);
     });
 }
 
@@ -166,12 +166,12 @@ async fn cancelled_by(server: &Server, streams: &mut mpsc::Receiver<mpsc::Sender
 }
 
 async fn endless(tls: bool) -> (Server, mpsc::Receiver<mpsc::Sender<Bytes>>) {
-    let (tell, streams) = mpsc::channel(8);
+    let (stream_sender, streams) = mpsc::channel(8);
     let handler = move |_| {
-        let tell = tell.clone();
+        let stream_sender = stream_sender.clone();
         let answer = async move {
             let (sender, receiver) = mpsc::channel(1);
-            tell.send(sender).await.unwrap();
+            stream_sender.send(sender).await.unwrap();
             streamed(receiver)
         };
         Box::pin(answer) as std::pin::Pin<Box<dyn Future<Output = Answer> + Send>>

@@ -92,7 +92,7 @@ impl Server {
         }
     }
 
-    pub fn seen(&self) -> usize {
+    pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
@@ -125,19 +125,19 @@ pub fn post(url: &str, body: OutBody) -> egress::Request {
 /// Returns the given lists in turn; the last one again and again.
 pub struct Scripted {
     answers: Mutex<Vec<Vec<IpAddr>>>,
-    pub asked: AtomicUsize,
+    pub queries: AtomicUsize,
 }
 
 impl Scripted {
     pub fn new(mut answers: Vec<Vec<IpAddr>>) -> Self {
         answers.reverse();
-        Self { answers: Mutex::new(answers), asked: AtomicUsize::new(0) }
+        Self { answers: Mutex::new(answers), queries: AtomicUsize::new(0) }
     }
 }
 
 impl Resolver for Scripted {
     fn resolve<'a>(&'a self, _host: &'a str) -> PortFuture<'a, io::Result<Vec<IpAddr>>> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.queries.fetch_add(1, Ordering::SeqCst);
         let mut answers = self.answers.lock().unwrap();
         let answer = if answers.len() > 1 { answers.pop() } else { answers.last().cloned() };
         Box::pin(async move { Ok(answer.unwrap_or_default()) })

@@ -19,7 +19,7 @@ pub fn write(
     let network = job.network();
     let shape = network.shape();
     let questions: usize = facts.iter().map(|fact| fact.questions.len()).sum();
-    let (right, asked) = (marks.right(), marks.answers.len());
+    let (right, question_count) = (marks.right(), marks.answers.len());
     let wrong: String = marks
         .answers
         .iter()
@@ -38,7 +38,7 @@ something sensible without any other model. It decodes its answers token by toke
 
 | | |
 |---|---|
-| held-back questions answered rightly | **{right} of {asked}** (`text/held_back.jsonl`; never trained on; the likeliest token each time) |
+| held-back questions answered rightly | **{right} of {question_count}** (`text/held_back.jsonl`; never trained on; the likeliest token each time) |
 | shape | Qwen3: {layers} layers of {hidden}, {heads} heads on {kv_heads}, inner width {inner}, {vocabulary} tokens, head tied to the embedding |
 | parameters | {parameters}, in bfloat16 |
 | text | {facts} facts with {questions} questions, and {scripts} short conversations, all written by this project (`text/README.md`) |

@@ -26,7 +26,7 @@ pub struct Marks {
 pub struct Answer {
     pub question: String,
     pub fact: String,
-    pub said: String,
+    pub answer: String,
     pub is_right: bool,
 }
 
@@ -36,7 +36,7 @@ impl Examination {
         let template = Template::new(TEMPLATE)?;
         let end = vocabulary.special_token_id("<|im_end|>").ok_or("the end has no token")?;
         let model = Arc::new(Model::load(&Source::open(model)?)?);
-        let room = SchedulerLimits {
+        let limits = SchedulerLimits {
             bytes: 1 << 28,
             kv_dtype: KvDtype::F16,
             step_tokens: 512,
@@ -44,7 +44,7 @@ impl Examination {
             waiting: 10_000,
             draft_tokens: 0,
         };
-        let mut runner = Scheduler::new(model, room)?;
+        let mut runner = Scheduler::new(model, limits)?;
         let mut open: Vec<(SequenceId, Vec<u8>)> = Vec::new();
         for HeldBack { question, .. } in &self.questions {
             let messages = json!([{"role": "user", "content": question}]);
@@ -66,22 +66,22 @@ impl Examination {
         while !runner.is_idle() {
             for happened in runner.step()? {
                 let StepEvent::Token { sequence: text, drawn } = happened else { continue };
-                let said = open.iter_mut().find(|(open, _)| *open == text);
-                said.ok_or("an answer to nothing")?.1.extend(vocabulary.bytes(drawn.token));
+                let output = open.iter_mut().find(|(open, _)| *open == text);
+                output.ok_or("an answer to nothing")?.1.extend(vocabulary.bytes(drawn.token));
             }
         }
-        let answers = self.questions.iter().zip(open).map(|(held_back, (_, said))| judge(held_back, &said));
+        let answers = self.questions.iter().zip(open).map(|(held_back, (_, bytes))| judge(held_back, &bytes));
         Ok(Marks { answers: answers.collect() })
     }
 }
 
-fn judge(held_back: &HeldBack, said: &[u8]) -> Answer {
-    let mut telling = Detokenizer::default();
-    let said = telling.push(said) + &telling.end();
-    let lower = said.to_lowercase();
+fn judge(held_back: &HeldBack, bytes: &[u8]) -> Answer {
+    let mut detokenizer = Detokenizer::default();
+    let answer = detokenizer.push(bytes) + &detokenizer.end();
+    let lower = answer.to_lowercase();
     let is_right = held_back.right.iter().all(|any| any.iter().any(|text| lower.contains(text.as_str())));
     let HeldBack { question, fact, .. } = held_back;
-    Answer { question: question.clone(), fact: fact.clone(), said, is_right }
+    Answer { question: question.clone(), fact: fact.clone(), answer, is_right }
 }
 
 impl Marks {
@@ -90,8 +90,8 @@ impl Marks {
     }
 
     pub fn print(&self) {
-        for Answer { question, fact, said, is_right } in &self.answers {
-            println!("{} {fact}: {question}\n      {said}", if *is_right { "right" } else { "WRONG" });
+        for Answer { question, fact, answer, is_right } in &self.answers {
+            println!("{} {fact}: {question}\n      {answer}", if *is_right { "right" } else { "WRONG" });
         }
         println!("{} of {} right", self.right(), self.answers.len());
     }

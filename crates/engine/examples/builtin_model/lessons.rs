@@ -51,11 +51,11 @@ pub fn write(
                     lines.extend(turn(&noise.question(before), &other.answer));
                 }
                 let other = fact.questions.get(noise.below(fact.questions.len()));
-                let asked = match other.filter(|_| noise.happens(MIXED)) {
+                let phrased = match other.filter(|_| noise.happens(MIXED)) {
                     Some(other) => noise.mixed(question, other),
                     None => question.clone(),
                 };
-                lines.extend(turn(&noise.question(&asked), &fact.answer));
+                lines.extend(turn(&noise.question(&phrased), &fact.answer));
                 let is_short = noise.happens(SHORT);
                 lessons
                     .extend(read(&lines)?.into_iter().map(|text| if is_short { short(text) } else { text }));

@@ -77,7 +77,7 @@ fn settings(passes: usize) -> Settings {
 }
 
 /// An untrained model.
-fn beginning(vocabulary: usize) -> SyntheticModel {
+fn untrained(vocabulary: usize) -> SyntheticModel {
     const SPREAD: f64 = 0.02;
     let mut made = SyntheticModel::new("qwen3", shape(vocabulary), SEED);
     for (name, (shape, numbers)) in &mut made.tensors {
@@ -122,7 +122,7 @@ fn train(base: &Path, lessons: Vec<Example>, work: &Path, passes: usize) -> Resu
 fn lay_out(directory: &Path, facts: &[Fact], scripts: &[Script]) -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(directory)?;
     let vocabulary = tokens::write(directory, facts, scripts)?;
-    let made = beginning(vocabulary);
+    let made = untrained(vocabulary);
     made.write_plain(directory, false)?;
     tokens::write_config(directory, made.config(false))
 }

@@ -152,7 +152,7 @@ impl Noise {
             }
             let begins = self.below(line.len());
             let words = line.iter().cycle().skip(begins).take(line.len());
-            let Some(found) = words.copied().find_map(|word| Some((word, place(&text, word)?))) else {
+            let Some(found) = words.copied().find_map(|word| Some((word, find_words(&text, word)?))) else {
                 continue;
             };
             let (word, at) = found;
@@ -201,7 +201,7 @@ impl Noise {
 }
 
 /// Finds a phrase at word boundaries, ignoring case.
-fn place(text: &str, words: &str) -> Option<usize> {
+fn find_words(text: &str, words: &str) -> Option<usize> {
     let lower = text.to_ascii_lowercase();
     let is_word =
         |letter: Option<char>| letter.is_some_and(|letter| letter.is_alphanumeric() || letter == '-');

@@ -36,11 +36,11 @@ pub const TEMPLATE: &str = "{%- for message in messages %}
 
 /// Writes the tokenizer's files, and returns the vocabulary size.
 pub fn write(directory: &Path, facts: &[Fact], scripts: &[Script]) -> Result<usize, Box<dyn Error>> {
-    let told = |error: tokenizers::Error| -> Box<dyn Error> { error };
+    let boxed = |error: tokenizers::Error| -> Box<dyn Error> { error };
     let split = Split::new(SplitPattern::Regex(WORDS.to_owned()), SplitDelimiterBehavior::Isolated, false);
     let bytes = ByteLevel::new(false, false, false);
     let mut tokenizer = Tokenizer::new(ModelWrapper::BPE(BPE::default()));
-    tokenizer.with_pre_tokenizer(Some(Sequence::new(vec![split.map_err(told)?.into(), bytes.into()])));
+    tokenizer.with_pre_tokenizer(Some(Sequence::new(vec![split.map_err(boxed)?.into(), bytes.into()])));
     tokenizer.with_decoder(Some(bytes));
     let alphabet = ByteLevel::alphabet().into_iter().collect();
     let trainer = BpeTrainer::builder().show_progress(false).min_frequency(2).vocab_size(TOKENS);
@@ -54,13 +54,15 @@ pub fn write(directory: &Path, facts: &[Fact], scripts: &[Script]) -> Result<usi
         }
     }
     texts.extend(scripts.iter().flat_map(|script| script.messages.iter().map(|line| line.content.clone())));
-    tokenizer.train(&mut trainer, texts.iter()).map_err(told)?;
+    tokenizer.train(&mut trainer, texts.iter()).map_err(boxed)?;
     let special = |text: &&str| AddedToken::from(*text, true);
-    tokenizer.add_special_tokens(["<|endoftext|>", "<|im_start|>", END].iter().map(special)).map_err(told)?;
+    tokenizer
+        .add_special_tokens(["<|endoftext|>", "<|im_start|>", END].iter().map(special))
+        .map_err(boxed)?;
     let plain = |text: &&str| AddedToken::from(*text, false);
     let plains = ["<tool_call>", "</tool_call>", "<think>", "</think>"];
-    tokenizer.add_tokens(plains.iter().map(plain)).map_err(told)?;
-    tokenizer.save(directory.join("tokenizer.json"), true).map_err(told)?;
+    tokenizer.add_tokens(plains.iter().map(plain)).map_err(boxed)?;
+    tokenizer.save(directory.join("tokenizer.json"), true).map_err(boxed)?;
     let end = tokenizer.token_to_id(END).ok_or("the end has no token")?;
     let config = json!({
         "tokenizer_class": "Qwen2Tokenizer", "model_max_length": 2_048, "eos_token": END,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::Limits;
-use super::config::refused;
+use super::config::refusal;
 use super::read::{CONFIG, Found, find};
 use crate::kernels::{Matrix, are_numbers};
 use crate::{Architecture, EngineError};
@@ -44,17 +44,18 @@ impl InitialAdapter {
             for (is_second, (name, wanted)) in [(false, first), (true, second)] {
                 let (kind, bytes) = files.read(&name, &wanted)?;
                 if !are_numbers(kind, &bytes) {
-                    return Err(refused(&path, &name, "has what is no number"));
+                    return Err(refusal(&path, &name, "has what is no number"));
                 }
                 let numbers = Matrix::of([(kind, bytes)]).singles().into_owned();
                 let [rows, width] = wanted;
-                let numbers = match is_second {
-                    true => (0..rows)
+                let numbers = if is_second {
+                    (0..rows)
                         .map(|row| module.row(row, shape.head_dim) * width)
                         .flat_map(|at| numbers.get(at..at + width).unwrap_or_default())
                         .copied()
-                        .collect(),
-                    false => numbers,
+                        .collect()
+                } else {
+                    numbers
                 };
                 begun.tensors.insert(name.trim_start_matches(BEFORE).to_owned(), (wanted.to_vec(), numbers));
             }
@@ -62,7 +63,7 @@ impl InitialAdapter {
         let Some((first, others)) = of_layers.split_first() else { return Ok(begun) };
         if others.iter().any(|other| other != first) {
             let what = "means other matrices of one layer than of another, and training goes on with the same of each";
-            return Err(refused(&directory.join(CONFIG), "target_modules", what));
+            return Err(refusal(&directory.join(CONFIG), "target_modules", what));
         }
         begun.targets = first.iter().cloned().collect();
         Ok(begun)

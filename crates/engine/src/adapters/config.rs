@@ -30,7 +30,7 @@ const SILENT: [&str; 9] = [
     "runtime_config",
 ];
 /// Initialisations that leave the base model's weights as they are.
-const BEGINNINGS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
+const INIT_METHODS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
 
 /// The LoRA update of one matrix.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,7 +60,7 @@ struct Fields<'a> {
     left: Map<String, Value>,
 }
 
-pub(super) fn refused(path: &Path, field: &str, what: impl Into<String>) -> EngineError {
+pub(super) fn refusal(path: &Path, field: &str, what: impl Into<String>) -> EngineError {
     EngineError::Adapter { path: path.to_owned(), field: field.to_owned(), what: what.into() }
 }
 
@@ -77,8 +77,8 @@ fn is_silent(value: &Value) -> bool {
 }
 
 impl Fields<'_> {
-    fn refused(&self, field: &str, what: impl Into<String>) -> EngineError {
-        refused(self.path, field, what)
+    fn refusal(&self, field: &str, what: impl Into<String>) -> EngineError {
+        refusal(self.path, field, what)
     }
 
     /// Removes a field; `None` where it is missing or null.
@@ -90,7 +90,7 @@ impl Fields<'_> {
         match self.take(field) {
             None => Ok(false),
             Some(Value::Bool(is_on)) => Ok(is_on),
-            Some(_) => Err(self.refused(field, "is neither true nor false")),
+            Some(_) => Err(self.refusal(field, "is neither true nor false")),
         }
     }
 
@@ -99,16 +99,16 @@ impl Fields<'_> {
         match self.take(field) {
             None if !is_needed => Ok(()),
             Some(Value::String(text)) if text == wanted => Ok(()),
-            None => Err(self.refused(field, format!("is missing, and {wanted} is what is known here"))),
+            None => Err(self.refusal(field, format!("is missing, and {wanted} is what is known here"))),
             Some(other) => {
-                Err(self.refused(field, format!("is {other}, and {wanted} is what is known here")))
+                Err(self.refusal(field, format!("is {other}, and {wanted} is what is known here")))
             }
         }
     }
 
     fn off(&mut self, field: &str, what: &str) -> Result<(), EngineError> {
         match self.take(field) {
-            Some(value) if !is_silent(&value) => Err(self.refused(field, what)),
+            Some(value) if !is_silent(&value) => Err(self.refusal(field, what)),
             _ => Ok(()),
         }
     }
@@ -116,7 +116,7 @@ impl Fields<'_> {
     fn number(&mut self, field: &str, usual: f64) -> Result<f64, EngineError> {
         match self.take(field) {
             None => Ok(usual),
-            Some(value) => value.as_f64().ok_or_else(|| self.refused(field, "is no number")),
+            Some(value) => value.as_f64().ok_or_else(|| self.refusal(field, "is no number")),
         }
     }
 
@@ -127,17 +127,17 @@ impl Fields<'_> {
                 return Ok(Some(Names::All));
             }
             Some(Value::String(text)) => {
-                return Names::expression(&text).map(Some).map_err(|what| self.refused(field, what));
+                return Names::expression(&text).map(Some).map_err(|what| self.refusal(field, what));
             }
             Some(Value::Array(list)) => list,
-            Some(_) => return Err(self.refused(field, "is neither a list nor an expression")),
+            Some(_) => return Err(self.refusal(field, "is neither a list nor an expression")),
         };
         if list.len() > ENTRIES_MAX {
-            return Err(self.refused(field, format!("has {} entries, and {ENTRIES_MAX} may be", list.len())));
+            return Err(self.refusal(field, format!("has {} entries, and {ENTRIES_MAX} may be", list.len())));
         }
         let name = |value: Value| match value {
             Value::String(name) => Ok(name),
-            _ => Err(self.refused(field, "has an entry that is no name")),
+            _ => Err(self.refusal(field, "has an entry that is no name")),
         };
         let names: Vec<String> = list.into_iter().map(name).collect::<Result<_, _>>()?;
         Ok(Some(Names::Ends(names)))
@@ -148,19 +148,19 @@ impl Fields<'_> {
         let map = match self.take(field) {
             None => return Ok(Vec::new()),
             Some(Value::Object(map)) => map,
-            Some(_) => return Err(self.refused(field, "is no map")),
+            Some(_) => return Err(self.refusal(field, "is no map")),
         };
         if map.len() > ENTRIES_MAX {
-            return Err(self.refused(field, format!("has {} entries, and {ENTRIES_MAX} may be", map.len())));
+            return Err(self.refusal(field, format!("has {} entries, and {ENTRIES_MAX} may be", map.len())));
         }
         if map.keys().filter(|key| !Key::is_plain(key)).count() > EXPRESSIONS_MAX {
-            return Err(self.refused(field, format!("has more than {EXPRESSIONS_MAX} expressions")));
+            return Err(self.refusal(field, format!("has more than {EXPRESSIONS_MAX} expressions")));
         }
         let mut pattern = Vec::new();
         for (key, value) in map {
             let number = value.as_f64();
-            let number = number.ok_or_else(|| self.refused(field, format!("has no number for \"{key}\"")))?;
-            pattern.push((Key::new(&key).map_err(|what| self.refused(field, what))?, number));
+            let number = number.ok_or_else(|| self.refusal(field, format!("has no number for \"{key}\"")))?;
+            pattern.push((Key::new(&key).map_err(|what| self.refusal(field, what))?, number));
         }
         Ok(pattern)
     }
@@ -173,14 +173,14 @@ impl Fields<'_> {
             Some(Value::Array(list)) => list.iter().map(index).collect(),
             Some(value) => index(&value).map(|index| vec![index]),
         };
-        layers.map(Some).ok_or_else(|| self.refused(field, "is no list of layers"))
+        layers.map(Some).ok_or_else(|| self.refusal(field, "is no list of layers"))
     }
 
-    fn beginning(&mut self, field: &str) -> Result<(), EngineError> {
+    fn init_method(&mut self, field: &str) -> Result<(), EngineError> {
         match self.take(field) {
             None | Some(Value::Bool(_)) => Ok(()),
-            Some(Value::String(text)) if BEGINNINGS.contains(&text.as_str()) => Ok(()),
-            Some(other) => Err(self.refused(field, format!("is {other}, which changes the model itself"))),
+            Some(Value::String(text)) if INIT_METHODS.contains(&text.as_str()) => Ok(()),
+            Some(other) => Err(self.refusal(field, format!("is {other}, which changes the model itself"))),
         }
     }
 
@@ -199,13 +199,13 @@ impl Fields<'_> {
             Some(Value::Array(list)) if matches!(list.as_slice(), [Value::String(text)] if text == "layers") =>
                 {}
             None => {}
-            Some(_) => return Err(self.refused("layers_pattern", "is not \"layers\"")),
+            Some(_) => return Err(self.refusal("layers_pattern", "is not \"layers\"")),
         }
-        self.beginning("init_lora_weights")?;
+        self.init_method("init_lora_weights")?;
         let silent =
             |(field, value): &(&String, &Value)| SILENT.contains(&field.as_str()) || is_silent(value);
         match self.left.iter().find(|field| !silent(field)) {
-            Some((field, _)) => Err(self.refused(field, "says something that is not known here")),
+            Some((field, _)) => Err(self.refusal(field, "says something that is not known here")),
             None => Ok(()),
         }
     }
@@ -234,7 +234,7 @@ impl Config {
         let targets = fields.names("target_modules")?;
         let config = Self {
             path: fields.path.to_owned(),
-            targets: targets.ok_or_else(|| fields.refused("target_modules", "is missing"))?,
+            targets: targets.ok_or_else(|| fields.refusal("target_modules", "is missing"))?,
             excluded: fields.names("exclude_modules")?,
             layers: fields.layers("layers_to_transform")?,
             // In PEFT, `r` and `lora_alpha` default to 8.
@@ -246,7 +246,7 @@ impl Config {
             rank_max,
         };
         if config.layers.is_some() && !matches!(config.targets, Names::Ends(_)) {
-            return Err(fields.refused("layers_to_transform", "goes with a list of targets alone"));
+            return Err(fields.refusal("layers_to_transform", "goes with a list of targets alone"));
         }
         fields.nothing_else()?;
         Ok(config)
@@ -257,7 +257,7 @@ impl Config {
         for (field, pattern) in [("rank_pattern", &self.ranks), ("alpha_pattern", &self.alphas)] {
             if !pattern.is_empty() {
                 let what = "says more than one thing, and what training goes on from has one for all";
-                return Err(refused(&self.path, field, what));
+                return Err(refusal(&self.path, field, what));
             }
         }
         Ok((self.rank, self.alpha, self.is_rank_stabilised))
@@ -265,20 +265,20 @@ impl Config {
 
     /// The LoRA update of a matrix, if the adapter changes it.
     pub(super) fn part(&self, name: &str, layer: usize) -> Result<Option<Part>, EngineError> {
-        let refused = |field: &str, what: String| refused(&self.path, field, what);
+        let refusal = |field: &str, what: String| refusal(&self.path, field, what);
         // A target that is a full module name applies whatever `layers_to_transform` says.
         let is_left_out = self.layers.as_ref().is_some_and(|layers| !layers.contains(&layer));
         if is_left_out && !self.targets.name(name) {
             return Ok(None);
         }
-        let is_meant = self.targets.mean(name).map_err(|what| refused("target_modules", what))?;
+        let is_meant = self.targets.mean(name).map_err(|what| refusal("target_modules", what))?;
         let excluded = self.excluded.as_ref().map_or(Ok(false), |excluded| excluded.mean(name));
-        if !is_meant || excluded.map_err(|what| refused("exclude_modules", what))? {
+        if !is_meant || excluded.map_err(|what| refusal("exclude_modules", what))? {
             return Ok(None);
         }
         let of = |field: &'static str, pattern: &[(Key, f64)]| {
             for (key, number) in pattern {
-                if key.means(name).map_err(|what| refused(field, what))? {
+                if key.means(name).map_err(|what| refusal(field, what))? {
                     return Ok(Some(*number));
                 }
             }
@@ -294,7 +294,7 @@ impl Config {
         let scale = single(alpha / by);
         if !scale.is_finite() {
             let field = if own.is_some() { "alpha_pattern" } else { "lora_alpha" };
-            return Err(refused(field, format!("is {alpha}, which is beyond all numbers here")));
+            return Err(refusal(field, format!("is {alpha}, which is beyond all numbers here")));
         }
         Ok(Some(Part { rank, scale }))
     }
@@ -304,12 +304,12 @@ impl Config {
         &self,
         parts: &(impl Iterator<Item = &'a str> + Clone),
     ) -> Result<(), EngineError> {
-        let refused = |what: String| Err(refused(&self.path, "target_modules", what));
+        let refusal = |what: String| Err(refusal(&self.path, "target_modules", what));
         if let Names::Ends(ends) = &self.targets {
             for end in ends {
                 let one = Names::Ends(vec![end.clone()]);
                 if !parts.clone().any(|name| one.mean(name) == Ok(true)) {
-                    return refused(format!(
+                    return refusal(format!(
                         "names \"{end}\", of which this model has none that takes adapters"
                     ));
                 }
@@ -330,6 +330,6 @@ const fn single(number: f64) -> f32 {
 /// Checks a rank.
 fn rank(path: &Path, field: &str, number: f64, most: usize) -> Result<usize, EngineError> {
     (1..=most).find(|rank| *rank as f64 == number).ok_or_else(|| {
-        refused(path, field, format!("is {number}, and ranks are whole numbers from 1 to {most}"))
+        refusal(path, field, format!("is {number}, and ranks are whole numbers from 1 to {most}"))
     })
 }

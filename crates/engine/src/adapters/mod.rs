@@ -69,7 +69,7 @@ pub(crate) enum Site {
 /// The LoRA updates of one layer's projections.
 #[derive(Debug, Default)]
 struct Sites {
-    asks: Option<LoraProjection>,
+    qkv: Option<LoraProjection>,
     answers: Option<LoraProjection>,
     up: Option<LoraProjection>,
     down: Option<LoraProjection>,
@@ -121,7 +121,7 @@ impl Adapter {
     pub(crate) fn low(&self, layer: usize, site: Site) -> Option<&LoraProjection> {
         let sites = self.layers.get(layer)?;
         match site {
-            Site::Asks => sites.asks.as_ref(),
+            Site::Asks => sites.qkv.as_ref(),
             Site::Answers => sites.answers.as_ref(),
             Site::Up => sites.up.as_ref(),
             Site::Down => sites.down.as_ref(),

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
 
-use super::config::{Config, Part, refused};
+use super::config::{Config, Part, refusal};
 use super::{Adapter, Limits, Of, Site, Sites};
 use crate::kernels::{LoraProjection, Matrix, Up, are_numbers, panels};
 use crate::shape::Pairs;
@@ -77,8 +77,8 @@ fn modules(shape: &Architecture) -> Vec<Module> {
 }
 
 impl Module {
-    fn tensor(&self, way: &str) -> String {
-        format!("base_model.model.{}.lora_{way}.weight", self.name)
+    fn tensor(&self, matrix: &str) -> String {
+        format!("base_model.model.{}.lora_{matrix}.weight", self.name)
     }
 
     /// The tensor names and shapes of LoRA A and B.
@@ -105,7 +105,7 @@ fn are_files(directory: &Path) -> Result<(), EngineError> {
             Ok(_) => return Err(EngineError::Broken { path, what: "it is no file".to_owned() }),
             Err(_) if name == WEIGHTS && directory.join(PICKLE).exists() => {
                 let what = "is a program that makes tensors, and is not run here: safetensors are read";
-                return Err(refused(&directory.join(PICKLE), PICKLE, what));
+                return Err(refusal(&directory.join(PICKLE), PICKLE, what));
             }
             Err(source) => return Err(EngineError::File { path, source }),
         }
@@ -123,18 +123,18 @@ fn check(
     let mut wanted = HashSet::new();
     let mut all = 0;
     for (name, shape) in changed.iter().flat_map(|(module, part)| module.tensors(*part)) {
-        let Some((found, bytes)) = files.told(&name) else {
-            return Err(refused(path, &name, "is missing, and target_modules means it"));
+        let Some((found, bytes)) = files.shape_and_size(&name) else {
+            return Err(refusal(path, &name, "is missing, and target_modules means it"));
         };
         if found != shape {
             let what = format!("is {found:?}, and the model and the adapter's rank make it {shape:?}");
-            return Err(refused(path, &name, what));
+            return Err(refusal(path, &name, what));
         }
         all += bytes;
         wanted.insert(name);
     }
     if let Some(name) = files.names().find(|name| !wanted.contains(*name)) {
-        return Err(refused(path, name, "belongs to nothing that is changed here"));
+        return Err(refusal(path, name, "belongs to nothing that is changed here"));
     }
     if all > limits.resident_bytes {
         return Err(EngineError::AdapterLimit {
@@ -150,7 +150,7 @@ fn check(
 pub(super) struct Found {
     pub config: Config,
     /// The raw `adapter_config.json`.
-    said: Vec<u8>,
+    raw_config: Vec<u8>,
     /// The matrices that are changed, with rank and scale.
     pub changed: Vec<(Module, Part)>,
     /// The safetensors file.
@@ -161,7 +161,7 @@ pub(super) struct Found {
 
 pub(super) fn find(directory: &Path, shape: &Architecture, limits: &Limits) -> Result<Found, EngineError> {
     are_files(directory)?;
-    let (config, said) = Config::read(&directory.join(CONFIG), limits.rank)?;
+    let (config, raw_config) = Config::read(&directory.join(CONFIG), limits.rank)?;
     let path = directory.join(WEIGHTS);
     let modules = modules(shape);
     config.check_targets(&modules.iter().map(|module| module.name.as_str()))?;
@@ -173,11 +173,11 @@ pub(super) fn find(directory: &Path, shape: &Architecture, limits: &Limits) -> R
     }
     if changed.is_empty() {
         let what = "means nothing of this model that takes adapters";
-        return Err(refused(&directory.join(CONFIG), "target_modules", what));
+        return Err(refusal(&directory.join(CONFIG), "target_modules", what));
     }
     let files = Files::one(path.clone())?;
     let bytes = check(&path, &files, &changed, limits)?;
-    Ok(Found { config, said, changed, path, files, bytes })
+    Ok(Found { config, raw_config, changed, path, files, bytes })
 }
 
 impl Adapter {
@@ -194,17 +194,17 @@ impl Adapter {
         directory: &Path,
         shape: &Architecture,
         limits: &Limits,
-        (seal, spare): (&Seal, &AvailableMemory),
+        (seal, available_memory): (&Seal, &AvailableMemory),
     ) -> Result<Self, EngineError> {
-        let Found { said, changed, path, files, bytes, .. } = find(directory, shape, limits)?;
+        let Found { raw_config, changed, path, files, bytes, .. } = find(directory, shape, limits)?;
         // A matrix is read whole before it is rearranged, so that both copies exist for a while.
-        spare.check("the adapter", bytes.saturating_mul(2))?;
+        available_memory.check("the adapter", bytes.saturating_mul(2))?;
         let mut adapter = Self {
             of: Of::new(shape),
             layers: Vec::new(),
             rank: changed.iter().map(|(_, part)| part.rank).max().unwrap_or_default(),
             bytes: 0,
-            digest: seal.digest(&[&said]),
+            digest: seal.digest(&[&raw_config]),
             generation: 0,
         };
         adapter.layers.resize_with(shape.layers, Sites::default);
@@ -232,9 +232,10 @@ impl Adapter {
             let mut read = |(name, wanted): &(String, [usize; 2])| {
                 let (kind, bytes) = files.read(name, wanted)?;
                 self.digest = seal.digest(&[&self.digest.to_le_bytes(), &bytes]);
-                match are_numbers(kind, &bytes) {
-                    true => Ok((kind, bytes)),
-                    false => Err(refused(path, name, "has what is no number")),
+                if are_numbers(kind, &bytes) {
+                    Ok((kind, bytes))
+                } else {
+                    Err(refusal(path, name, "has what is no number"))
                 }
             };
             downs.push(read(&down)?);
@@ -248,7 +249,7 @@ impl Adapter {
         self.bytes += low.bytes();
         let sites = self.layers.get_mut(*layer).ok_or(EngineError::Step("a layer that is not there"))?;
         match site {
-            Site::Asks => sites.asks = Some(low),
+            Site::Asks => sites.qkv = Some(low),
             Site::Answers => sites.answers = Some(low),
             Site::Up => sites.up = Some(low),
             Site::Down => sites.down = Some(low),

@@ -52,7 +52,7 @@ pub struct AdapterRead {
     shape: Arc<Architecture>,
     limits: Limits,
     seal: Seal,
-    spare: AvailableMemory,
+    available_memory: AvailableMemory,
     purpose: Purpose,
 }
 
@@ -88,7 +88,7 @@ pub(crate) struct AdapterRegistry {
     shape: Arc<Architecture>,
     limits: Limits,
     seal: Seal,
-    spare: AvailableMemory,
+    available_memory: AvailableMemory,
     entries: BTreeMap<AdapterId, Entry>,
     /// Adapters that were unregistered or replaced, as long as sequences use them.
     retired: Vec<Weak<Adapter>>,
@@ -135,8 +135,8 @@ impl AdapterRead {
     /// Reads the files; blocks on the disk.
     #[must_use]
     pub fn read(self) -> AdapterReadResult {
-        let Self { id, directory, shape, limits, seal, spare, purpose } = self;
-        let adapter = Adapter::read(&directory, &shape, &limits, (&seal, &spare));
+        let Self { id, directory, shape, limits, seal, available_memory, purpose } = self;
+        let adapter = Adapter::read(&directory, &shape, &limits, (&seal, &available_memory));
         AdapterReadResult { id, directory, purpose, adapter }
     }
 }
@@ -171,7 +171,7 @@ impl AdapterRegistry {
             shape: Arc::new(shape.clone()),
             limits,
             seal: Seal::default(),
-            spare: AvailableMemory::default(),
+            available_memory: AvailableMemory::default(),
             entries: BTreeMap::new(),
             retired: Vec::new(),
             readings: Vec::new(),
@@ -185,8 +185,8 @@ impl AdapterRegistry {
     }
 
     /// Sets the memory budget that adapters are loaded within.
-    pub(crate) fn keep_within(&mut self, spare: AvailableMemory) {
-        self.spare = spare;
+    pub(crate) fn keep_within(&mut self, available_memory: AvailableMemory) {
+        self.available_memory = available_memory;
     }
 
     pub(crate) fn has(&self, id: &AdapterId) -> bool {
@@ -205,8 +205,9 @@ impl AdapterRegistry {
     }
 
     fn to_be_read(&self, id: AdapterId, directory: PathBuf, purpose: Purpose) -> AdapterRead {
-        let (shape, seal, spare) = (Arc::clone(&self.shape), self.seal.clone(), self.spare.clone());
-        AdapterRead { id, directory, shape, limits: self.limits, seal, spare, purpose }
+        let (shape, seal, available_memory) =
+            (Arc::clone(&self.shape), self.seal.clone(), self.available_memory.clone());
+        AdapterRead { id, directory, shape, limits: self.limits, seal, available_memory, purpose }
     }
 
     fn check(&self, id: &AdapterId, registering: RegisterOptions) -> Result<(), EngineError> {
@@ -231,7 +232,9 @@ impl AdapterRegistry {
         let AdapterReadResult { id, directory, purpose, adapter } = read;
         match purpose {
             Purpose::Register(registering) => self.register(id, directory, registering, adapter?),
-            Purpose::Return(generation) => self.returned(&id, generation, adapter).map(|here| (here, None)),
+            Purpose::Return(generation) => {
+                self.settle_return(&id, generation, adapter).map(|here| (here, None))
+            }
         }
     }
 
@@ -244,8 +247,8 @@ impl AdapterRegistry {
     ) -> Result<(u64, Option<u64>), EngineError> {
         // Other registrations may have come in meanwhile.
         self.check(&id, registering)?;
-        let is_room = self.make_room(&id, adapter.bytes);
-        if registering.is_pinned && is_room != Residency::Here {
+        let residency = self.make_room(&id, adapter.bytes);
+        if registering.is_pinned && residency != Residency::Here {
             let what = "bytes of adapters that are in use or stay in memory";
             let wanted = self.bytes(Some(&id)) + adapter.bytes;
             return Err(EngineError::AdapterLimit { what, wanted, most: self.limits.resident_bytes });
@@ -255,7 +258,7 @@ impl AdapterRegistry {
         self.clock += 1;
         adapter.generation = self.generation;
         let Adapter { rank, bytes, digest, generation, .. } = adapter;
-        let held = if is_room == Residency::Here { Held::Here(Arc::new(adapter)) } else { Held::Absent };
+        let held = if residency == Residency::Here { Held::Here(Arc::new(adapter)) } else { Held::Absent };
         let (is_pinned, used) = (registering.is_pinned, self.clock);
         let entry = Entry { directory, generation, rank, bytes, digest, held, is_pinned, used, failed: None };
         self.entries.insert(id, entry);
@@ -263,7 +266,7 @@ impl AdapterRegistry {
     }
 
     /// An evicted adapter was read again; accepted only if its files are unchanged.
-    fn returned(
+    fn settle_return(
         &mut self,
         id: &AdapterId,
         generation: u64,
@@ -275,9 +278,12 @@ impl AdapterRegistry {
             return Err(EngineError::NoAdapter(id.to_string()));
         };
         let what = "its files are not what they were when it was registered".to_owned();
-        let same = adapter.and_then(|adapter| match adapter.digest == entry.digest {
-            true => Ok(adapter),
-            false => Err(EngineError::Broken { path: entry.directory.clone(), what }),
+        let same = adapter.and_then(|adapter| {
+            if adapter.digest == entry.digest {
+                Ok(adapter)
+            } else {
+                Err(EngineError::Broken { path: entry.directory.clone(), what })
+            }
         });
         match same {
             Ok(mut adapter) => {
@@ -323,13 +329,15 @@ impl AdapterRegistry {
             Held::Absent => {}
         }
         let (bytes, generation, directory) = (entry.bytes, entry.generation, entry.directory.clone());
-        let is_room = match self.fits(bytes, &[], id) {
-            true => Residency::Here,
-            false if may_push => self.make_room(id, bytes),
-            false => Residency::NoRoom,
+        let residency = if self.fits(bytes, &[], id) {
+            Residency::Here
+        } else if may_push {
+            self.make_room(id, bytes)
+        } else {
+            Residency::NoRoom
         };
-        if is_room != Residency::Here {
-            return is_room;
+        if residency != Residency::Here {
+            return residency;
         }
         let reading = self.to_be_read(id.clone(), directory, Purpose::Return(generation));
         self.readings.push(reading);
@@ -364,13 +372,13 @@ impl AdapterRegistry {
 
     /// Marks an adapter as failed because it will never fit.
     pub(crate) fn lose(&mut self, id: &AdapterId) {
-        let failed = self.no_room(id).to_string();
+        let failed = self.limit_error(id).to_string();
         if let Some(entry) = self.entries.get_mut(id) {
             (entry.held, entry.failed) = (Held::Failed, Some(failed));
         }
     }
 
-    pub(crate) fn no_room(&self, id: &AdapterId) -> EngineError {
+    pub(crate) fn limit_error(&self, id: &AdapterId) -> EngineError {
         let own = self.entries.get(id).map_or(0, |entry| entry.bytes);
         EngineError::AdapterLimit {
             what: "bytes of adapters that are in use or stay in memory",

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use domain::prompt::ToolChoice;
 use serde_json::Value as Json;
 
-use super::{ConstraintError, schema, spelt};
+use super::{ConstraintError, schema, with_spelling};
 use crate::output_parser::Form;
 
 /// The most tools of a request.
@@ -62,12 +62,12 @@ impl Calls {
         })
     }
 
-    /// The Lark grammar of these calls; `sign` writes a tag.
-    pub(super) fn grammar(&self, sign: &dyn Fn(&str) -> String) -> Result<String, ConstraintError> {
+    /// The Lark grammar of these calls; `tag` writes a tag.
+    pub(super) fn grammar(&self, tag: &dyn Fn(&str) -> String) -> Result<String, ConstraintError> {
         if self.tools.is_empty() || self.tools.len() > TOOLS {
             return Err(ConstraintError::new("/tools", format!("has to have from 1 to {TOOLS} of them")));
         }
-        let open = sign("<tool_call>");
+        let open = tag("<tool_call>");
         let mut rules = String::new();
         let rest = if self.several { " (\"\\n\" call)*" } else { "" };
         match (self.or_text, open.starts_with('"')) {
@@ -80,11 +80,11 @@ impl Calls {
                  before[suffix={open}]: /(?s:.*)/\ncall_rest: \"\\n\" one \"\\n</tool_call>\""
             ),
         }
-        .map_err(unwritten)?;
+        .map_err(write_error)?;
         let names: Vec<String> = (0..self.tools.len()).map(|index| format!("tool_{index}")).collect();
-        let close = sign("</tool_call>");
+        let close = tag("</tool_call>");
         writeln!(rules, "call: {open} \"\\n\" one \"\\n\" {close}\none: {}", names.join(" | "))
-            .map_err(unwritten)?;
+            .map_err(write_error)?;
         for (index, tool) in self.tools.iter().enumerate() {
             let of_tool = |error: ConstraintError| error.within(&format!("/tools/{index}/parameters"));
             match self.form {
@@ -99,12 +99,12 @@ impl Calls {
 impl Tool {
     fn as_json(&self, index: usize, rules: &mut String) -> Result<(), ConstraintError> {
         let arguments = match &self.schema {
-            Some(schema) => nested(schema::Checked::of(schema)?.whole()),
-            None => quoted("{}"),
+            Some(schema) => nest(schema::Checked::of(schema)?.whole()),
+            None => quote("{}"),
         };
         let name = serde_json::to_string(&self.name).unwrap_or_default();
-        let before = quoted(&format!("{{\"name\": {name}, \"arguments\": "));
-        writeln!(rules, "tool_{index}: {before} {arguments} \"}}\"").map_err(unwritten)
+        let before = quote(&format!("{{\"name\": {name}, \"arguments\": "));
+        writeln!(rules, "tool_{index}: {before} {arguments} \"}}\"").map_err(write_error)
     }
 
     fn as_tags(&self, index: usize, rules: &mut String) -> Result<(), ConstraintError> {
@@ -118,18 +118,18 @@ impl Tool {
         let mut all = String::new();
         let mut values = BTreeMap::new();
         for (at, parameter) in parameters.iter().enumerate() {
-            let before = quoted(&format!("<parameter={}>\n", parameter.name));
+            let before = quote(&format!("<parameter={}>\n", parameter.name));
             let one = format!("{before} value_{index}_{at}");
             let _ = if parameter.is_required { write!(all, " {one}") } else { write!(all, " ({one})?") };
             values.insert(at, &parameter.value);
         }
-        let (before, after) = (quoted(&format!("<function={}>\n", self.name)), quoted("</function>"));
-        writeln!(rules, "tool_{index}: {before}{all} {after}").map_err(unwritten)?;
+        let (before, after) = (quote(&format!("<function={}>\n", self.name)), quote("</function>"));
+        writeln!(rules, "tool_{index}: {before}{all} {after}").map_err(write_error)?;
         for (at, value) in values {
-            let end = quoted("\n</parameter>\n");
+            let end = quote("\n</parameter>\n");
             let rule = match value {
                 schema::Value::Json(schema) => {
-                    format!("value_{index}_{at}: {} {end}", nested(schema.clone()))
+                    format!("value_{index}_{at}: {} {end}", nest(schema.clone()))
                 }
                 schema::Value::Text(body) => {
                     format!(
@@ -137,26 +137,26 @@ impl Tool {
                     )
                 }
                 schema::Value::OneOf(texts) => {
-                    let texts: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
+                    let texts: Vec<String> = texts.iter().map(|text| quote(text)).collect();
                     format!("value_{index}_{at}: ({}) {end}", texts.join(" | "))
                 }
             };
-            writeln!(rules, "{rule}").map_err(unwritten)?;
+            writeln!(rules, "{rule}").map_err(write_error)?;
         }
         Ok(())
     }
 }
 
 /// A string literal of the grammar.
-pub(super) fn quoted(text: &str) -> String {
+pub(super) fn quote(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
 }
 
 /// A JSON Schema embedded in the grammar.
-fn nested(schema: Json) -> String {
-    format!("%json {}", spelt(schema))
+fn nest(schema: Json) -> String {
+    format!("%json {}", with_spelling(schema))
 }
 
-fn unwritten(_: std::fmt::Error) -> ConstraintError {
+fn write_error(_: std::fmt::Error) -> ConstraintError {
     ConstraintError::new("", "can't be written as a grammar")
 }

@@ -59,7 +59,7 @@ impl Kind {
     }
 }
 
-fn wanted(is_it: bool, what: impl FnOnce() -> String) -> Result<(), String> {
+fn require(is_it: bool, what: impl FnOnce() -> String) -> Result<(), String> {
     if is_it { Ok(()) } else { Err(format!("is wrong: {} is wanted", what())) }
 }
 
@@ -67,12 +67,12 @@ fn types(value: &Json) -> Result<(), String> {
     const TYPES: [&str; 7] = ["null", "boolean", "integer", "number", "string", "array", "object"];
     let is_type = |value: &Json| value.as_str().is_some_and(|name| TYPES.contains(&name));
     let are_types = value.as_array().is_some_and(|list| !list.is_empty() && list.iter().all(is_type));
-    wanted(is_type(value) || are_types, || format!("one or several of {}", TYPES.join(", ")))
+    require(is_type(value) || are_types, || format!("one or several of {}", TYPES.join(", ")))
 }
 
 fn values(list: &Json) -> Result<(), String> {
     let list = list.as_array().filter(|list| !list.is_empty());
-    wanted(list.is_some(), || "an array that is not empty".to_owned())?;
+    require(list.is_some(), || "an array that is not empty".to_owned())?;
     list.into_iter().flatten().try_for_each(value)
 }
 
@@ -87,31 +87,31 @@ fn value(value: &Json) -> Result<(), String> {
 
 fn names(list: &Json) -> Result<(), String> {
     let are_names = list.as_array().is_some_and(|list| list.iter().all(Json::is_string));
-    wanted(are_names, || "an array of names".to_owned())
+    require(are_names, || "an array of names".to_owned())
 }
 
 fn name(value: &Json) -> Result<(), String> {
-    wanted(value.is_string(), || "a name".to_owned())
+    require(value.is_string(), || "a name".to_owned())
 }
 
 fn count(value: &Json) -> Result<(), String> {
-    wanted(value.as_u64().is_some_and(|count| count <= COUNT), || format!("a count up to {COUNT}"))
+    require(value.as_u64().is_some_and(|count| count <= COUNT), || format!("a count up to {COUNT}"))
 }
 
 fn number(value: &Json) -> Result<(), String> {
-    wanted(value.as_f64().is_some_and(|number| number.abs() <= LARGEST), || {
+    require(value.as_f64().is_some_and(|number| number.abs() <= LARGEST), || {
         format!("a number between -{LARGEST} and {LARGEST}")
     })
 }
 
 fn step(value: &Json) -> Result<(), String> {
-    wanted(value.as_f64().is_some_and(|step| (1e-6..=LARGEST).contains(&step)), || {
+    require(value.as_f64().is_some_and(|step| (1e-6..=LARGEST).contains(&step)), || {
         "a number above nought, and not below a millionth".to_owned()
     })
 }
 
 fn pattern(value: &Json) -> Result<(), String> {
-    wanted(value.as_str().is_some_and(|pattern| pattern.len() <= PATTERN_BYTES), || {
+    require(value.as_str().is_some_and(|pattern| pattern.len() <= PATTERN_BYTES), || {
         format!("an expression of {PATTERN_BYTES} bytes at most")
     })
 }
@@ -155,7 +155,8 @@ pub(super) fn can_end(schema: &Json, ending: &BTreeSet<String>) -> bool {
     };
     let list = |keyword: &str| keywords.get(keyword).and_then(Json::as_array).map(Vec::as_slice);
     let each = |schema: &Json| can_end(schema, ending);
-    let refers = keywords.get("$ref").and_then(Json::as_str).and_then(|place| place.strip_prefix("#/$defs/"));
+    let refers =
+        keywords.get("$ref").and_then(Json::as_str).and_then(|reference| reference.strip_prefix("#/$defs/"));
     let of_all = list("allOf").is_none_or(|list| list.iter().all(each))
         && list("anyOf").is_none_or(|list| list.iter().any(each))
         && list("oneOf").is_none_or(|list| list.iter().any(each))

@@ -49,7 +49,7 @@ impl ConstraintState {
     }
 
     /// Advances by the tokens that are forced (fast-forward tokens), and returns them.
-    pub(crate) fn forced(&mut self) -> Vec<u32> {
+    pub(crate) fn forced_tokens(&mut self) -> Vec<u32> {
         if self.is_over() { Vec::new() } else { self.matcher.consume_ff_tokens() }
     }
 
@@ -64,7 +64,7 @@ impl ConstraintState {
     }
 
     /// The mask for the next token.
-    fn allowed(&mut self, ends: &[u32]) -> Option<TokenMask> {
+    fn token_mask(&mut self, ends: &[u32]) -> Option<TokenMask> {
         let may_end = self.matcher.is_accepting().ok()?;
         let mask = self.matcher.compute_mask_or_eos();
         match mask {
@@ -75,28 +75,28 @@ impl ConstraintState {
 
     /// The masks for the next token and for the position after each draft token that can be accepted. Does
     /// not advance the sequence.
-    pub(crate) fn draft_masks(&mut self, guesses: &[u32], ends: &[u32]) -> Vec<Option<TokenMask>> {
-        let mut ahead = vec![self.allowed(ends)];
-        if guesses.is_empty() {
+    pub(crate) fn draft_masks(&mut self, drafts: &[u32], ends: &[u32]) -> Vec<Option<TokenMask>> {
+        let mut ahead = vec![self.token_mask(ends)];
+        if drafts.is_empty() {
             return ahead;
         }
-        ahead.resize(guesses.len() + 1, None);
+        ahead.resize(drafts.len() + 1, None);
         // An error after a draft token affects only this copy.
-        let mut guessed = Self::new(self.matcher.clone());
+        let mut speculative = Self::new(self.matcher.clone());
         let mut at = 0;
-        while let Some(token) = guesses.get(at) {
-            if ends.contains(token) || !guessed.take(*token) {
+        while let Some(token) = drafts.get(at) {
+            if ends.contains(token) || !speculative.take(*token) {
                 break;
             }
-            let forced = guessed.forced();
+            let forced = speculative.forced_tokens();
             at += 1;
-            let is_guessed = guesses.get(at..).is_some_and(|rest| rest.starts_with(&forced));
+            let is_drafted = drafts.get(at..).is_some_and(|rest| rest.starts_with(&forced));
             at += forced.len();
-            if !is_guessed || guessed.is_over() {
+            if !is_drafted || speculative.is_over() {
                 break;
             }
-            if let Some(place) = ahead.get_mut(at) {
-                *place = guessed.allowed(ends);
+            if let Some(slot) = ahead.get_mut(at) {
+                *slot = speculative.token_mask(ends);
             }
         }
         ahead

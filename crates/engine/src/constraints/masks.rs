@@ -25,7 +25,7 @@ pub(crate) struct MaskWorker {
 
 #[derive(Debug)]
 struct Beside {
-    asked: Sender<Vec<MaskRequest>>,
+    requests: Sender<Vec<MaskRequest>>,
     found: Receiver<Vec<MaskRequest>>,
     thread: JoinHandle<()>,
 }
@@ -39,17 +39,17 @@ fn find(mut all: Vec<MaskRequest>) -> Vec<MaskRequest> {
 
 impl Beside {
     fn start() -> Option<Self> {
-        let (asked, asks) = channel::<Vec<MaskRequest>>();
+        let (requests, receiver) = channel::<Vec<MaskRequest>>();
         let (finds, found) = channel();
         let run = move || {
-            while let Ok(all) = asks.recv() {
+            while let Ok(all) = receiver.recv() {
                 if finds.send(find(all)).is_err() {
                     return;
                 }
             }
         };
         let thread = std::thread::Builder::new().name("rules".to_owned()).spawn(run).ok()?;
-        Some(Self { asked, found, thread })
+        Some(Self { requests, found, thread })
     }
 }
 
@@ -67,17 +67,17 @@ impl MaskWorker {
             self.beside = Beside::start();
         }
         let Some(beside) = &self.beside else { return (work(), find(all)) };
-        let is_asked = beside.asked.send(all).is_ok();
+        let is_sent = beside.requests.send(all).is_ok();
         let worked = work();
-        let found = if is_asked { beside.found.recv().unwrap_or_default() } else { Vec::new() };
+        let found = if is_sent { beside.found.recv().unwrap_or_default() } else { Vec::new() };
         (worked, found)
     }
 }
 
 impl Drop for MaskWorker {
     fn drop(&mut self) {
-        if let Some(Beside { asked, thread, .. }) = self.beside.take() {
-            drop(asked);
+        if let Some(Beside { requests, thread, .. }) = self.beside.take() {
+            drop(requests);
             let _ = thread.join();
         }
     }

@@ -25,7 +25,7 @@ pub(crate) use following::{ConstraintState, TokenMask};
 pub(crate) use masks::{MaskRequest, MaskWorker};
 
 use crate::{EngineError, Vocabulary};
-use calls::quoted;
+use calls::quote;
 
 /// The longest regular expression and the longest Lark grammar in a request.
 const EXPRESSION_BYTES: usize = 8 << 10;
@@ -97,8 +97,8 @@ impl ConstraintError {
     }
 
     /// Prefixes the place of an error found in a part.
-    fn within(self, place: &str) -> Self {
-        Self { at: format!("{place}{}", self.at), ..self }
+    fn within(self, path: &str) -> Self {
+        Self { at: format!("{path}{}", self.at), ..self }
     }
 }
 
@@ -150,12 +150,12 @@ impl ConstraintCompiler {
     /// The input is invalid, not supported, satisfied by nothing, or too costly; the error has the place.
     pub fn compile(
         &self,
-        says: ConstraintSpec<'_>,
+        spec: ConstraintSpec<'_>,
         thinking: Thinking,
     ) -> Result<Constraint, ConstraintError> {
-        let answer = match says {
+        let answer = match spec {
             ConstraintSpec::Object => named_schema(json!({"type": "object"})),
-            ConstraintSpec::Schema(schema) => named_schema(self.checked(schema)?),
+            ConstraintSpec::Schema(schema) => named_schema(self.check_schema(schema)?),
             ConstraintSpec::Expression(expression) => self.expression(expression)?,
             ConstraintSpec::Grammar(grammar) => self.grammar(grammar)?,
             ConstraintSpec::Calls(calls) => self.calls(calls)?,
@@ -164,7 +164,7 @@ impl ConstraintCompiler {
     }
 
     /// Validates a schema, and compiles it by itself to find the part at fault.
-    fn checked(&self, schema: &Json) -> Result<Json, ConstraintError> {
+    fn check_schema(&self, schema: &Json) -> Result<Json, ConstraintError> {
         let checked = schema::Checked::of(schema)?;
         let fails = |part: &Json| self.make(&named_schema(part.clone()), Thinking::No).err();
         match fails(&checked.whole()) {
@@ -198,18 +198,18 @@ impl ConstraintCompiler {
         for (index, tool) in calls.tools.iter().enumerate() {
             if let Some(schema) = &tool.schema {
                 let of_tool = |error: ConstraintError| error.within(&format!("/tools/{index}/parameters"));
-                self.checked(schema).map_err(of_tool)?;
+                self.check_schema(schema).map_err(of_tool)?;
             }
         }
-        let sign = |text: &str| self.sign(text);
-        Ok(GrammarWithLexer::from_lark(calls.grammar(&sign)?))
+        let tag = |text: &str| self.tag(text);
+        Ok(GrammarWithLexer::from_lark(calls.grammar(&tag)?))
     }
 
     /// How a grammar refers to a tag: by its special token if there is one, otherwise as text.
-    fn sign(&self, text: &str) -> String {
+    fn tag(&self, text: &str) -> String {
         match self.vocabulary.special_token_id(text).filter(|token| self.vocabulary.is_mark(*token)) {
             Some(token) => format!("<[{token}]>"),
-            None => quoted(text),
+            None => quote(text),
         }
     }
 
@@ -237,12 +237,13 @@ impl ConstraintCompiler {
 
     /// The grammar of an answer that may or must begin with reasoning.
     fn before(&self, thinking: Thinking) -> Option<String> {
-        let (open, close) = (self.sign("<think>"), self.sign("</think>"));
+        let (open, close) = (self.tag("<think>"), self.tag("</think>"));
         // A tag that is a special token can't occur inside the text; one that is not ends it at its first
         // occurrence.
-        let thought = match close.starts_with('"') {
-            true => format!("thought[suffix={close}]: /(?s:.*)/\n"),
-            false => format!("thought: /(?s:.*)/ {close}\n"),
+        let thought = if close.starts_with('"') {
+            format!("thought[suffix={close}]: /(?s:.*)/\n")
+        } else {
+            format!("thought: /(?s:.*)/ {close}\n")
         };
         let start = match thinking {
             Thinking::No => return None,
@@ -263,11 +264,11 @@ impl Constraint {
 }
 
 fn named_schema(schema: Json) -> GrammarWithLexer {
-    GrammarWithLexer::from_json_schema(spelt(schema))
+    GrammarWithLexer::from_json_schema(with_spelling(schema))
 }
 
 /// Sets how the JSON of a schema is to be written.
-fn spelt(mut schema: Json) -> Json {
+fn with_spelling(mut schema: Json) -> Json {
     if let Some(schema) = schema.as_object_mut() {
         let spelling = json!({"whitespace_pattern": SPACE, "json_allowed_escapes": ESCAPES});
         schema.insert("x-guidance".to_owned(), spelling);
@@ -277,6 +278,6 @@ fn spelt(mut schema: Json) -> Json {
 
 /// The message of a library error: its first line, shortened.
 fn first_line(error: &str) -> String {
-    let said = error.lines().find_map(|line| line.strip_prefix("error: "));
-    said.or_else(|| error.lines().next()).unwrap_or_default().chars().take(200).collect()
+    let message = error.lines().find_map(|line| line.strip_prefix("error: "));
+    message.or_else(|| error.lines().next()).unwrap_or_default().chars().take(200).collect()
 }

@@ -27,7 +27,7 @@ pub(super) fn text(schema: &Json) -> Option<String> {
     for (keyword, value) in keywords {
         match (keyword.as_str(), value.as_str()) {
             ("type" | "minLength" | "maxLength", _) => {}
-            ("pattern", Some(pattern)) => all.push(searched(pattern)),
+            ("pattern", Some(pattern)) => all.push(search_pattern(pattern)),
             ("format", Some("date-time")) => all.push(format!("/{DATE}T{TIME}/")),
             ("format", Some(format)) => {
                 let (_, expression) = FORMATS.iter().find(|(name, _)| *name == format)?;
@@ -47,12 +47,12 @@ pub(super) fn text(schema: &Json) -> Option<String> {
 }
 
 /// JSON Schema patterns match anywhere in a string unless they are anchored.
-fn searched(pattern: &str) -> String {
-    let each: Vec<String> = alternatives(pattern).into_iter().map(anchored).collect();
+fn search_pattern(pattern: &str) -> String {
+    let each: Vec<String> = alternatives(pattern).into_iter().map(anchor).collect();
     format!("/{}/", regex_to_lark(&each.join("|"), "dw"))
 }
 
-fn anchored(pattern: &str) -> String {
+fn anchor(pattern: &str) -> String {
     let (before, rest) = match pattern.strip_prefix('^') {
         Some(rest) => ("", rest),
         None => ("(?s:.*)", pattern),
@@ -101,7 +101,7 @@ mod tests {
             ("^[a|b](c|d)$", "/(?:[a|b](c|d))/"),
             ("^a/\\d$", "/(?:a\\/[0-9])/"),
         ] {
-            assert_eq!(searched(pattern), wanted);
+            assert_eq!(search_pattern(pattern), wanted);
         }
     }
 }

@@ -21,7 +21,7 @@ pub(super) struct Checked {
     root: Json,
     definitions: Map<String, Json>,
     /// The JSON pointer at which each definition was found.
-    places: BTreeMap<String, String>,
+    pointers: BTreeMap<String, String>,
 }
 
 /// A parameter of a tagged call.
@@ -66,7 +66,7 @@ impl Walk<'_> {
         check::together(keywords, at)?;
         let mut kept = Map::new();
         for (keyword, value) in keywords {
-            let at = format!("{at}/{}", escaped(keyword));
+            let at = format!("{at}/{}", escape_pointer(keyword));
             if let Some(value) = self.keyword(keyword, value, &at, depth)? {
                 kept.insert(keyword.clone(), value);
             }
@@ -92,7 +92,7 @@ impl Walk<'_> {
                 self.schemas += value.as_array().map_or(0, Vec::len);
                 Some(value.clone())
             }
-            (Kind::Refers, Json::String(place)) => Some(Json::String(self.refer(place, at)?)),
+            (Kind::Refers, Json::String(reference)) => Some(Json::String(self.refer(reference, at)?)),
             (Kind::Refers, _) => return Err(wrong("a text")),
             (Kind::One, Json::Array(_)) if keyword == "items" => Some(self.list(value, at, depth)?),
             (Kind::One, value) => Some(self.schema(value, at, depth + 1)?),
@@ -100,7 +100,7 @@ impl Walk<'_> {
             (Kind::Named, Json::Object(named)) => {
                 let mut kept = Map::new();
                 for (name, schema) in named {
-                    let schema = self.schema(schema, &format!("{at}/{}", escaped(name)), depth + 1)?;
+                    let schema = self.schema(schema, &format!("{at}/{}", escape_pointer(name)), depth + 1)?;
                     kept.insert(name.clone(), schema);
                 }
                 Some(Json::Object(kept))
@@ -117,10 +117,10 @@ impl Walk<'_> {
     }
 
     /// Rewrites a reference to point to one of the collected definitions.
-    fn refer(&mut self, place: &str, at: &str) -> Result<String, ConstraintError> {
+    fn refer(&mut self, reference: &str, at: &str) -> Result<String, ConstraintError> {
         let outside =
             || ConstraintError::new(at, "refers to another document, or to a name instead of a place");
-        let pointer = place.strip_prefix('#').filter(|rest| rest.is_empty() || rest.starts_with('/'));
+        let pointer = reference.strip_prefix('#').filter(|rest| rest.is_empty() || rest.starts_with('/'));
         let pointer = pointer.filter(|rest| !rest.contains('%')).ok_or_else(outside)?;
         if self.document.pointer(pointer).is_none() {
             return Err(ConstraintError::new(at, "refers to what is not there"));
@@ -145,15 +145,15 @@ impl Checked {
     pub(super) fn of(document: &Json) -> Result<Self, ConstraintError> {
         let mut walk = Walk { document, names: BTreeMap::new(), open: VecDeque::new(), schemas: 0 };
         let root = walk.schema(document, "", 0)?;
-        let (mut definitions, mut places) = (Map::new(), BTreeMap::new());
-        while let Some(place) = walk.open.pop_front() {
-            let Some(schema) = document.pointer(&place) else { continue };
-            let schema = walk.schema(schema, &place, usize::from(!place.is_empty()))?;
-            let name = walk.names.get(&place).cloned().unwrap_or_default();
+        let (mut definitions, mut pointers) = (Map::new(), BTreeMap::new());
+        while let Some(pointer) = walk.open.pop_front() {
+            let Some(schema) = document.pointer(&pointer) else { continue };
+            let schema = walk.schema(schema, &pointer, usize::from(!pointer.is_empty()))?;
+            let name = walk.names.get(&pointer).cloned().unwrap_or_default();
             definitions.insert(name.clone(), schema);
-            places.insert(name, place);
+            pointers.insert(name, pointer);
         }
-        let checked = Self { root, definitions, places };
+        let checked = Self { root, definitions, pointers };
         checked.ends()?;
         Ok(checked)
     }
@@ -191,8 +191,8 @@ impl Checked {
         if check::can_end(&self.root, &ending) {
             return Ok(());
         }
-        let endless = self.places.iter().find(|(name, _)| !ending.contains(*name));
-        let at = endless.map(|(_, place)| place.clone()).unwrap_or_default();
+        let endless = self.pointers.iter().find(|(name, _)| !ending.contains(*name));
+        let at = endless.map(|(_, pointer)| pointer.clone()).unwrap_or_default();
         Err(ConstraintError::new(at, "allows nothing that has an end"))
     }
 
@@ -205,10 +205,10 @@ impl Checked {
         // Each referenced definition is visited once.
         let mut seen = BTreeSet::new();
         'deeper: loop {
-            for (place, inner) in parts(part) {
+            for (pointer, inner) in parts(part) {
                 let (at, inner) = match self.definition(inner).filter(|(name, ..)| seen.insert(*name)) {
-                    Some((_, place, schema)) => (place.to_owned(), schema),
-                    None => (format!("{}{place}", error.at), inner),
+                    Some((_, pointer, schema)) => (pointer.to_owned(), schema),
+                    None => (format!("{}{pointer}", error.at), inner),
                 };
                 tries += 1;
                 if tries > TRIES || inner.is_boolean() {
@@ -221,15 +221,15 @@ impl Checked {
                     continue 'deeper;
                 }
             }
-            return blamed(&error, part);
+            return narrow_error(&error, part);
         }
     }
 
     /// The definition, if the schema is nothing but a reference to it.
     fn definition(&self, schema: &Json) -> Option<(&str, &str, &Json)> {
         let name = schema.get("$ref")?.as_str()?.strip_prefix("#/$defs/")?;
-        let (name, place) = self.places.get_key_value(name)?;
-        Some((name, place, self.definitions.get(name)?))
+        let (name, pointer) = self.pointers.get_key_value(name)?;
+        Some((name, pointer, self.definitions.get(name)?))
     }
 
     /// A tool's parameters in the tagged form.
@@ -239,7 +239,7 @@ impl Checked {
         const KNOWN: [&str; 4] = ["type", "properties", "required", "additionalProperties"];
         if let Some(keyword) = keywords.keys().find(|keyword| !KNOWN.contains(&keyword.as_str())) {
             let what = "can't be kept where each parameter is written for itself";
-            return Err(ConstraintError::new(format!("/{}", escaped(keyword)), what));
+            return Err(ConstraintError::new(format!("/{}", escape_pointer(keyword)), what));
         }
         let of_type = keywords.get("type").is_none_or(|kind| kind == "object" || *kind == json!(["object"]));
         if !of_type {
@@ -266,12 +266,12 @@ impl Checked {
         }
         let parameter = |(name, schema): (&String, &Json)| {
             if name.is_empty() || name.contains(['<', '>', '\n']) {
-                let at = format!("/properties/{}", escaped(name));
+                let at = format!("/properties/{}", escape_pointer(name));
                 return Err(ConstraintError::new(at, "has a name that can't stand in a tag"));
             }
             let is_required = required.contains(&name.as_str());
             let of_parameter =
-                |error: ConstraintError| error.within(&format!("/properties/{}", escaped(name)));
+                |error: ConstraintError| error.within(&format!("/properties/{}", escape_pointer(name)));
             Ok(Parameter {
                 name: name.clone(),
                 is_required,
@@ -313,7 +313,7 @@ impl Checked {
 }
 
 /// Adds the keyword at fault to an error, where it is known.
-fn blamed(error: &ConstraintError, part: &Json) -> ConstraintError {
+fn narrow_error(error: &ConstraintError, part: &Json) -> ConstraintError {
     let is_at_fault = |keyword: &str, what: &str| error.what.contains(what) && part.get(keyword).is_some();
     let ConstraintError { at, what } = error;
     if what.contains("nsatisfiable") {
@@ -343,7 +343,9 @@ fn parts(schema: &Json) -> Vec<(String, &Json)> {
             (Some(Kind::One), schema) => parts.push((format!("/{keyword}"), schema)),
             (Some(Kind::Named), Json::Object(named)) => {
                 let each = named.iter();
-                parts.extend(each.map(|(name, schema)| (format!("/{keyword}/{}", escaped(name)), schema)));
+                parts.extend(
+                    each.map(|(name, schema)| (format!("/{keyword}/{}", escape_pointer(name)), schema)),
+                );
             }
             _ => {}
         }
@@ -352,6 +354,6 @@ fn parts(schema: &Json) -> Vec<(String, &Json)> {
 }
 
 /// Escapes a name for a JSON pointer.
-fn escaped(name: &str) -> String {
+fn escape_pointer(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }

@@ -35,11 +35,11 @@ fn is(rulebook: &ConstraintCompiler, rule: &Constraint, text: &str) -> Is {
     if may_end { Is::Whole } else { Is::Begun }
 }
 
-fn check(says: ConstraintSpec<'_>, thinking: Thinking, texts: &[(&str, Is)]) {
+fn check(spec: ConstraintSpec<'_>, thinking: Thinking, texts: &[(&str, Is)]) {
     let rulebook = rulebook();
-    let rule = rulebook.compile(says, thinking).unwrap();
+    let rule = rulebook.compile(spec, thinking).unwrap();
     for (text, wanted) in texts {
-        assert_eq!(is(&rulebook, &rule, text), *wanted, "{says:?} {text:?}");
+        assert_eq!(is(&rulebook, &rule, text), *wanted, "{spec:?} {text:?}");
     }
 }
 
@@ -164,7 +164,7 @@ fn what_can_not_be_kept_is_refused_with_its_place() {
     let rulebook = rulebook();
     let within = |schema: Json| json!({"type": "object", "properties": {"a/b": {"items": schema}}});
     let at = "/properties/a~1b/items";
-    for (schema, place) in [
+    for (schema, path) in [
         (json!({"not": {}}), "/not"),
         (json!({"if": {}}), "/if"),
         (json!({"uniqueItems": true}), "/uniqueItems"),
@@ -192,7 +192,7 @@ fn what_can_not_be_kept_is_refused_with_its_place() {
     ] {
         let error =
             rulebook.compile(ConstraintSpec::Schema(&within(schema.clone())), Thinking::No).unwrap_err();
-        assert_eq!(error.at, format!("{at}{place}"), "{schema} {error}");
+        assert_eq!(error.at, format!("{at}{path}"), "{schema} {error}");
     }
     let tool = Tool { name: "look".into(), schema: Some(within(json!({"not": {}}))) };
     for form in [Form::Json, Form::Tagged] {
@@ -264,11 +264,11 @@ fn what_has_no_choice_is_told_at_once() {
     let calls = Calls { form: Form::Json, tools: tools().split_off(1), several: false, or_text: false };
     let rule = rulebook.compile(ConstraintSpec::Calls(&calls), Thinking::No).unwrap();
     let mut following = rule.follow();
-    let forced = following.forced();
-    let said: Vec<u8> =
+    let forced = following.forced_tokens();
+    let text: Vec<u8> =
         forced.iter().flat_map(|token| rulebook.vocabulary.spelling(*token)).copied().collect();
     let wanted = "<tool_call>\n{\"name\": \"stop\", \"arguments\": {}}\n</tool_call>";
-    assert_eq!(String::from_utf8(said).unwrap(), wanted);
+    assert_eq!(String::from_utf8(text).unwrap(), wanted);
     assert_eq!(forced, rulebook.vocabulary.tokens(wanted).unwrap(), "as a tokenizer writes it");
     assert!(following.is_over() && !following.is_broken());
 }
@@ -278,13 +278,13 @@ fn guesses_change_nothing_of_where_a_text_is() {
     let rulebook = rulebook();
     let rule = rulebook.compile(ConstraintSpec::Object, Thinking::No).unwrap();
     let tokens = |text: &str| rulebook.vocabulary.tokens(text).unwrap();
-    for guesses in ["{\"a\":1}", "{\"a\":x", "}}", "{}{"] {
-        let guesses = tokens(guesses);
+    for drafts in ["{\"a\":1}", "{\"a\":x", "}}", "{}{"] {
+        let drafts = tokens(drafts);
         let (mut one, mut other) = (rule.follow(), rule.follow());
-        let ahead = one.draft_masks(&guesses, &[]);
-        assert_eq!(ahead.len(), guesses.len() + 1);
+        let ahead = one.draft_masks(&drafts, &[]);
+        assert_eq!(ahead.len(), drafts.len() + 1);
         // The mask computed ahead equals the mask computed after the token was accepted.
-        for (found, token) in ahead.iter().zip(&guesses) {
+        for (found, token) in ahead.iter().zip(&drafts) {
             let here = other.draft_masks(&[], &[]).remove(0);
             if found.is_some() {
                 assert_eq!(*found, here);

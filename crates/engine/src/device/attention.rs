@@ -30,7 +30,7 @@ pub(super) struct Group {
     /// New tokens of each sequence.
     tokens: usize,
     /// Positions gathered for each sequence: as many as the longest has.
-    places: usize,
+    positions: usize,
     slots: Tensor,
     /// Added to the scores: zero, or minus infinity for positions that are masked. `None` where nothing is.
     mask: Option<Tensor>,
@@ -64,7 +64,7 @@ fn units<'a>(batch: &'a StepBatch, heads: usize) -> Vec<Unit<'a>> {
 
 /// Groups consecutive units with the same number of tokens, as long as the scores of a group stay within the
 /// bound and padding to the longest at most doubles the work.
-fn grouped<'a, 'b>(units: &'b [Unit<'a>], heads: usize) -> Vec<&'b [Unit<'a>]> {
+fn group_units<'a, 'b>(units: &'b [Unit<'a>], heads: usize) -> Vec<&'b [Unit<'a>]> {
     let (mut groups, mut rest) = (Vec::new(), units);
     while let Some(first) = rest.first() {
         let (mut count, mut longest, mut all) = (0, 0usize, 0);
@@ -96,7 +96,7 @@ impl AttentionPlan {
             return Ok(Self::Flash(flash));
         }
         let units = units(batch, shape.heads);
-        let groups = grouped(&units, shape.heads);
+        let groups = group_units(&units, shape.heads);
         Ok(Self::Groups(
             groups
                 .into_iter()
@@ -125,11 +125,11 @@ impl AttentionPlan {
     }
 }
 
-/// The slots of a sequence's first `end` positions, padded to `places` with its first slot, which the mask
+/// The slots of a sequence's first `end` positions, padded to `positions` with its first slot, which the mask
 /// hides.
-fn slots(part: &SequenceChunk, end: usize, places: usize) -> std::result::Result<Vec<u32>, EngineError> {
-    let each = (0..places).map(|place| {
-        let slot = slot(&part.blocks, if place < end { place } else { 0 });
+fn slots(part: &SequenceChunk, end: usize, positions: usize) -> std::result::Result<Vec<u32>, EngineError> {
+    let each = (0..positions).map(|position| {
+        let slot = slot(&part.blocks, if position < end { position } else { 0 });
         slot.and_then(|slot| u32::try_from(slot).ok())
             .ok_or(EngineError::Step("a text without room in the pool"))
     });
@@ -139,28 +139,29 @@ fn slots(part: &SequenceChunk, end: usize, places: usize) -> std::result::Result
 impl Group {
     fn of(units: &[Unit<'_>], device: &Device) -> std::result::Result<Self, EngineError> {
         let (first, tokens) = units.first().map_or((0, 0), |unit| (unit.row, unit.tokens));
-        let places = units.iter().map(|unit| unit.end).max().unwrap_or_default();
-        let mut all = Vec::with_capacity(units.len() * places);
+        let positions = units.iter().map(|unit| unit.end).max().unwrap_or_default();
+        let mut all = Vec::with_capacity(units.len() * positions);
         for unit in units {
-            all.extend(slots(unit.part, unit.end, places)?);
+            all.extend(slots(unit.part, unit.end, positions)?);
         }
-        let sees_all = tokens == 1 && units.iter().all(|unit| unit.end == places);
+        let sees_all = tokens == 1 && units.iter().all(|unit| unit.end == positions);
         let mask = if sees_all {
             None
         } else {
-            let mut mask = Vec::with_capacity(units.len() * tokens * places);
+            let mut mask = Vec::with_capacity(units.len() * tokens * positions);
             for unit in units {
                 for token in 0..tokens {
                     let seen = unit.end - tokens + token + 1;
                     mask.extend(
-                        (0..places).map(|place| if place < seen { 0.0f32 } else { f32::NEG_INFINITY }),
+                        (0..positions)
+                            .map(|position| if position < seen { 0.0f32 } else { f32::NEG_INFINITY }),
                     );
                 }
             }
-            Some(Tensor::from_vec(mask, (units.len(), 1, 1, tokens, places), device)?)
+            Some(Tensor::from_vec(mask, (units.len(), 1, 1, tokens, positions), device)?)
         };
         let slots = Tensor::new(all, device)?;
-        Ok(Self { first, texts: units.len(), tokens, places, slots, mask })
+        Ok(Self { first, texts: units.len(), tokens, positions, slots, mask })
     }
 
     fn attend(
@@ -170,7 +171,7 @@ impl Group {
         shape: &Architecture,
     ) -> Result<Tensor> {
         let Architecture { heads, kv_heads, head_dim: dim, .. } = *shape;
-        let (texts, tokens, places, group) = (self.texts, self.tokens, self.places, heads / kv_heads);
+        let (texts, tokens, positions, group) = (self.texts, self.tokens, self.positions, heads / kv_heads);
         let queries = queries.narrow(0, self.first, texts * tokens)?;
         #[cfg(feature = "metal")]
         if texts == 1 && super::fused::takes(queries.device(), dim) {
@@ -184,14 +185,14 @@ impl Group {
         let queries = queries.contiguous()?.reshape((texts, kv_heads, group * tokens, dim))?;
         let gathered = |side: &Tensor| {
             let side = side.index_select(&self.slots, 0)?.to_dtype(kind)?;
-            side.reshape((texts, places, kv_heads, dim))?.transpose(1, 2)?.contiguous()
+            side.reshape((texts, positions, kv_heads, dim))?.transpose(1, 2)?.contiguous()
         };
         let scores = queries.matmul(&gathered(keys)?.t()?)?.to_dtype(DType::F32)?;
         let scores = match &self.mask {
-            Some(mask) => scores.reshape((texts, kv_heads, group, tokens, places))?.broadcast_add(mask)?,
+            Some(mask) => scores.reshape((texts, kv_heads, group, tokens, positions))?.broadcast_add(mask)?,
             None => scores,
         };
-        let weights = softmax_last_dim(&scores)?.reshape((texts, kv_heads, group * tokens, places))?;
+        let weights = softmax_last_dim(&scores)?.reshape((texts, kv_heads, group * tokens, positions))?;
         let answers = weights.to_dtype(kind)?.matmul(&gathered(values)?)?;
         let answers = answers.reshape((texts, kv_heads, group, tokens, dim))?.permute((0, 3, 1, 2, 4))?;
         answers.contiguous()?.reshape((texts * tokens, heads * dim))
@@ -205,9 +206,9 @@ pub(super) struct Flash {
     slots: Tensor,
     /// Cumulative lengths: where each sequence's new tokens end, and its positions.
     token_ends: Tensor,
-    place_ends: Tensor,
+    position_ends: Tensor,
     tokens: usize,
-    places: usize,
+    positions: usize,
 }
 
 #[cfg(feature = "flash-attn")]
@@ -225,25 +226,25 @@ impl Flash {
         if !pool.device().is_cuda() || !is_half || !is_known {
             return Ok(None);
         }
-        let (mut all, mut token_ends, mut place_ends) = (Vec::new(), vec![0u32], vec![0u32]);
-        let (mut tokens, mut places, mut rows) = (0, 0, 0);
+        let (mut all, mut token_ends, mut position_ends) = (Vec::new(), vec![0u32], vec![0u32]);
+        let (mut tokens, mut positions, mut rows) = (0, 0, 0);
         let number =
             |number: usize| u32::try_from(number).map_err(|_| EngineError::Step("a step beyond all bounds"));
-        for part in batch.parts.iter().filter(|part| !part.tokens.is_empty()) {
+        for part in batch.chunks.iter().filter(|part| !part.tokens.is_empty()) {
             all.extend(slots(part, part.end(), part.end())?);
             rows += part.tokens.len();
             token_ends.push(number(rows)?);
-            place_ends.push(number(all.len())?);
+            position_ends.push(number(all.len())?);
             tokens = tokens.max(part.tokens.len());
-            places = places.max(part.end());
+            positions = positions.max(part.end());
         }
         let device = pool.device();
         Ok(Some(Self {
             slots: Tensor::new(all, device)?,
             token_ends: Tensor::new(token_ends, device)?,
-            place_ends: Tensor::new(place_ends, device)?,
+            position_ends: Tensor::new(position_ends, device)?,
             tokens,
-            places,
+            positions,
         }))
     }
 
@@ -256,8 +257,8 @@ impl Flash {
         let rows = queries.dim(0)?;
         let gathered = |side: &Tensor| {
             let side = side.index_select(&self.slots, 0)?;
-            let places = side.dim(0)?;
-            side.reshape((places, shape.kv_heads, shape.head_dim))
+            let positions = side.dim(0)?;
+            side.reshape((positions, shape.kv_heads, shape.head_dim))
         };
         let scale = 1.0 / (shape.head_dim as f32).sqrt();
         let queries = queries.to_dtype(keys.dtype())?.contiguous()?;
@@ -267,9 +268,9 @@ impl Flash {
             &gathered(keys)?,
             &gathered(values)?,
             &self.token_ends,
-            &self.place_ends,
+            &self.position_ends,
             self.tokens,
-            self.places,
+            self.positions,
             scale,
             true,
         )?;
@@ -293,7 +294,7 @@ mod tests {
         let batch = StepBatch { chunks: parts };
         for heads in [4, 1 << 20] {
             let units = units(&batch, heads);
-            let groups = grouped(&units, heads);
+            let groups = group_units(&units, heads);
             let rows: usize = units.iter().map(|unit| unit.tokens).sum();
             assert_eq!(rows, batch.rows());
             let mut row = 0;

@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Result, Tensor};
 
-use crate::Shape;
+use crate::Architecture;
 
 /// The head dimensions that it supports.
 const WIDTHS: [usize; 6] = [32, 64, 80, 96, 128, 256];
@@ -17,17 +17,17 @@ pub(super) fn attend(
     queries: &Tensor,
     (keys, values): &(Tensor, Tensor),
     mask: Option<&Tensor>,
-    shape: &Shape,
+    architecture: &Architecture,
 ) -> Result<Tensor> {
-    let Shape { heads, kv_heads, head_dim: dim, .. } = *shape;
-    let (tokens, places, kind) = (queries.dim(0)?, keys.dim(0)?, keys.dtype());
+    let Architecture { heads, kv_heads, head_dim: dim, .. } = *architecture;
+    let (tokens, positions, kind) = (queries.dim(0)?, keys.dim(0)?, keys.dtype());
     let queries = queries.to_dtype(kind)?.transpose(0, 1)?.contiguous()?.unsqueeze(0)?;
     let side =
-        |side: &Tensor| side.reshape((places, kv_heads, dim))?.transpose(0, 1)?.contiguous()?.unsqueeze(0);
+        |side: &Tensor| side.reshape((positions, kv_heads, dim))?.transpose(0, 1)?.contiguous()?.unsqueeze(0);
     let mask = match mask {
         Some(mask) => {
-            let mask = mask.reshape((1, 1, tokens, places))?.to_dtype(kind)?;
-            Some(mask.broadcast_as((1, heads, tokens, places))?)
+            let mask = mask.reshape((1, 1, tokens, positions))?.to_dtype(kind)?;
+            Some(mask.broadcast_as((1, heads, tokens, positions))?)
         }
         None => None,
     };

@@ -11,13 +11,13 @@ use super::{Step, Worn};
 use crate::EngineError;
 use crate::adapters::Site;
 use crate::shape::{Architecture, Pairs};
-use crate::weights::Place;
+use crate::weights::TensorName;
 
 #[derive(Debug)]
 pub(super) struct Layer {
     before_attention: Tensor,
     /// The fused query/key/value projection.
-    asks: Product,
+    qkv: Product,
     head_norms: Option<HeadNorms>,
     answers: Product,
     before_dense: Tensor,
@@ -48,8 +48,8 @@ pub(super) struct Pair {
 
 /// The output head, where it is not tied to the embedding.
 pub(super) fn head(weights: &Weights<'_>, shape: &Architecture) -> std::result::Result<Product, EngineError> {
-    let place = Place { plain: "lm_head", packed: "output", expert: None };
-    weights.product(&[(place, shape.vocabulary)], shape.hidden)
+    let tensor = TensorName { plain: "lm_head", packed: "output", expert: None };
+    weights.product(&[(tensor, shape.vocabulary)], shape.hidden)
 }
 
 /// The names of a layer's tensor in safetensors and in GGUF.
@@ -69,7 +69,7 @@ impl Layer {
             let (plain, packed) = names(index, plain, packed);
             weights.vector((&plain, &packed), shape.hidden)
         };
-        let asks = [
+        let qkv = [
             ("self_attn.q_proj", "attn_q", queries),
             ("self_attn.k_proj", "attn_k", kv),
             ("self_attn.v_proj", "attn_v", kv),
@@ -87,7 +87,7 @@ impl Layer {
         };
         Ok(Self {
             before_attention: vector("input_layernorm", "attn_norm")?,
-            asks: product(&asks, shape.hidden)?,
+            qkv: product(&qkv, shape.hidden)?,
             head_norms: shape.norms_heads.then(|| HeadNorms::load(weights, shape, index)).transpose()?,
             answers: product(&[("self_attn.o_proj", "attn_output", shape.hidden)], queries)?,
             before_dense: vector("post_attention_layernorm", "ffn_norm")?,
@@ -100,7 +100,7 @@ impl Layer {
             Dense::One(pair) => pair.bytes(),
             Dense::Mixture(mixture) => mixture.bytes(),
         };
-        self.asks.bytes() + self.answers.bytes() + dense
+        self.qkv.bytes() + self.answers.bytes() + dense
     }
 
     pub(super) fn apply(
@@ -113,15 +113,15 @@ impl Layer {
     ) -> std::result::Result<Tensor, EngineError> {
         let epsilon = shape.norm_epsilon as f32;
         let normed = rms_norm(&rows, &self.before_attention, epsilon)?;
-        let asked = step.worn.add(self.asks.apply(&normed)?, &normed, index, Site::Asks)?;
+        let qkv = step.worn.add(self.qkv.apply(&normed)?, &normed, index, Site::Asks)?;
         let kept = pool.layer(index)?;
         let (queries, kv) = (shape.query_width(), shape.kv_width());
-        let (turned, keys) = self.turned(&asked, shape, step)?;
+        let (turned, keys) = self.rotate(&qkv, shape, step)?;
         step.keeping.keep(&keys, &kept.0)?;
-        step.keeping.keep(&asked.narrow(1, queries + kv, kv)?, &kept.1)?;
+        step.keeping.keep(&qkv.narrow(1, queries + kv, kv)?, &kept.1)?;
         let answers = step.seeing.attend(&turned, kept, shape)?.to_dtype(rows.dtype())?;
-        let said = step.worn.add(self.answers.apply(&answers)?, &answers, index, Site::Answers)?;
-        let rows = (rows + said)?;
+        let projected = step.worn.add(self.answers.apply(&answers)?, &answers, index, Site::Answers)?;
+        let rows = (rows + projected)?;
         let normed = rms_norm(&rows, &self.before_dense, epsilon)?;
         Ok(match &self.dense {
             Dense::One(pair) => (rows + pair.apply(&normed, Some((&step.worn, index)))?)?,
@@ -131,10 +131,10 @@ impl Layer {
 
     /// Queries (`[rows, heads, head_dim]`) and keys, normed and with RoPE applied. Both are computed in
     /// single precision.
-    fn turned(&self, asked: &Tensor, shape: &Architecture, step: &Step) -> Result<(Tensor, Tensor)> {
+    fn rotate(&self, qkv: &Tensor, shape: &Architecture, step: &Step) -> Result<(Tensor, Tensor)> {
         let Architecture { heads, kv_heads, head_dim: dim, norm_epsilon, .. } = *shape;
-        let (rows, all) = (asked.dim(0)?, heads + kv_heads);
-        let both = asked.narrow(1, 0, all * dim)?.to_dtype(DType::F32)?.contiguous()?;
+        let (rows, all) = (qkv.dim(0)?, heads + kv_heads);
+        let both = qkv.narrow(1, 0, all * dim)?.to_dtype(DType::F32)?.contiguous()?;
         let mut both = both.reshape((rows, all, dim))?;
         if let Some(norms) = &self.head_norms {
             both = rms_norm(&both, &norms.ones, norm_epsilon as f32)?.broadcast_mul(&norms.weights)?;
@@ -161,8 +161,10 @@ fn product_of(
 ) -> std::result::Result<Product, EngineError> {
     let owned: Vec<_> =
         parts.iter().map(|(plain, packed, rows)| (names(index, plain, packed), *rows)).collect();
-    let pieces: Vec<_> =
-        owned.iter().map(|((plain, packed), rows)| (Place { plain, packed, expert: None }, *rows)).collect();
+    let pieces: Vec<_> = owned
+        .iter()
+        .map(|((plain, packed), rows)| (TensorName { plain, packed, expert: None }, *rows))
+        .collect();
     weights.product(&pieces, columns)
 }
 

@@ -6,7 +6,7 @@ use super::layer::Pair;
 use super::product::{Product, Weights};
 use crate::model::choose;
 use crate::shape::Architecture;
-use crate::weights::Place;
+use crate::weights::TensorName;
 use crate::{EngineError, shape};
 
 #[derive(Debug)]
@@ -27,15 +27,15 @@ impl Mixture {
         let plain = |name: &str| format!("model.layers.{index}.mlp.{name}");
         let packed = |name: &str| format!("blk.{index}.{name}");
         let one = |plain: &str, packed: &str, expert, rows, columns| {
-            weights.product(&[(Place { plain, packed, expert }, rows)], columns)
+            weights.product(&[(TensorName { plain, packed, expert }, rows)], columns)
         };
         let expert = |expert: usize| {
             let of = |name: &str| plain(&format!("experts.{expert}.{name}"));
             let (gate, up) = (of("gate_proj"), of("up_proj"));
             let (packed_gate, packed_up) = (packed("ffn_gate_exps"), packed("ffn_up_exps"));
             let ups = [
-                (Place { plain: &gate, packed: &packed_gate, expert: Some(expert) }, mixture.inner),
-                (Place { plain: &up, packed: &packed_up, expert: Some(expert) }, mixture.inner),
+                (TensorName { plain: &gate, packed: &packed_gate, expert: Some(expert) }, mixture.inner),
+                (TensorName { plain: &up, packed: &packed_up, expert: Some(expert) }, mixture.inner),
             ];
             let up = weights.product(&ups, shape.hidden)?;
             let down =
@@ -61,27 +61,27 @@ impl Mixture {
         let scores: Vec<f32> = self.router.apply(normed)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
         let work = choose(&scores, self.experts.len(), self.chosen, self.is_normed);
         let device = rows.device();
-        let mut said = Vec::new();
+        let mut outputs = Vec::new();
         // For each row, where its experts' outputs are among all outputs, in the order of the experts.
-        let mut places: Vec<Vec<u32>> = vec![Vec::with_capacity(self.chosen); rows.dim(0)?];
+        let mut indices: Vec<Vec<u32>> = vec![Vec::with_capacity(self.chosen); rows.dim(0)?];
         let (mut weights, mut count) = (Vec::new(), 0u32);
         for (expert, work) in self.experts.iter().zip(&work).filter(|(_, work)| !work.is_empty()) {
             let mut which = Vec::with_capacity(work.len());
             for (row, weight) in work {
                 which.push(u32::try_from(*row).unwrap_or(u32::MAX));
                 weights.push(*weight);
-                if let Some(places) = places.get_mut(*row) {
-                    places.push(count);
+                if let Some(indices) = indices.get_mut(*row) {
+                    indices.push(count);
                 }
                 count += 1;
             }
-            said.push(expert.apply(&normed.index_select(&Tensor::new(which, device)?, 0)?, None)?);
+            outputs.push(expert.apply(&normed.index_select(&Tensor::new(which, device)?, 0)?, None)?);
         }
         let (all, width) = (weights.len(), normed.dim(1)?);
         let weights = Tensor::from_vec(weights, (all, 1), device)?.to_dtype(rows.dtype())?;
-        let said = Tensor::cat(&said, 0)?.broadcast_mul(&weights)?;
-        let places: Vec<u32> = places.into_iter().flatten().collect();
-        let said = said.index_select(&Tensor::new(places, device)?, 0)?;
-        rows + said.reshape((all / self.chosen, self.chosen, width))?.sum(1)?
+        let outputs = Tensor::cat(&outputs, 0)?.broadcast_mul(&weights)?;
+        let indices: Vec<u32> = indices.into_iter().flatten().collect();
+        let outputs = outputs.index_select(&Tensor::new(indices, device)?, 0)?;
+        rows + outputs.reshape((all / self.chosen, self.chosen, width))?.sum(1)?
     }
 }

@@ -129,15 +129,15 @@ impl DeviceModel {
         Ok(DevicePool::new(&self.shape, kind, blocks, &self.device)?)
     }
 
-    /// Runs one step. Returns a row of logits for each token from `told_from` of its part on, in order; for
-    /// parts that `tells` marks as `State`, the final hidden state instead.
+    /// Runs one step. Returns a row of logits for each token from `output_from` of its part on, in order; for
+    /// parts that `outputs` marks as `HiddenState`, the final hidden state instead.
     ///
     /// # Errors
     /// The step has an unknown token or block, or a position beyond the context. Or the device failed.
     pub fn step_with_outputs(
         &self,
         batch: &StepBatch,
-        tells: &[StepOutput],
+        outputs: &[StepOutput],
         pool: &mut DevicePool,
     ) -> Result<Vec<f32>, EngineError> {
         batch.check(&self.shape)?;
@@ -151,22 +151,22 @@ impl DeviceModel {
         for (index, layer) in self.layers.iter().enumerate() {
             rows = layer.apply(rows, index, &self.shape, &step, pool)?;
         }
-        let told: Vec<u32> =
+        let output_rows: Vec<u32> =
             batch.output_rows().into_iter().filter_map(|row| u32::try_from(row).ok()).collect();
-        if told.is_empty() {
+        if output_rows.is_empty() {
             return Ok(Vec::new());
         }
-        if told.len() < tokens.len() {
-            rows = rows.index_select(&Tensor::new(told, &self.device)?, 0)?;
+        if output_rows.len() < tokens.len() {
+            rows = rows.index_select(&Tensor::new(output_rows, &self.device)?, 0)?;
         }
         let normed = rms_norm(&rows, &self.norm, self.shape.norm_epsilon as f32)?;
-        if tells.contains(&StepOutput::HiddenState) {
+        if outputs.contains(&StepOutput::HiddenState) {
             let head = |rows: &[f32]| {
                 let width = self.shape.hidden;
                 let rows = Tensor::from_slice(rows, (rows.len() / width, width), &self.device)?;
                 numbers(&self.head.apply(&rows.to_dtype(normed.dtype())?)?)
             };
-            return mixed(&numbers(&normed)?, &self.shape, (batch, tells), head);
+            return mixed(&numbers(&normed)?, &self.shape, (batch, outputs), head);
         }
         numbers(&self.head.apply(&normed)?)
     }
@@ -180,11 +180,11 @@ impl DeviceModel {
     }
 
     fn prepare(&self, batch: &StepBatch, pool: &mut DevicePool) -> Result<Step, EngineError> {
-        let places = batch.places();
-        let angles = self.turning.angles(places.iter().map(|(_, place)| *place));
+        let positions = batch.positions();
+        let angles = self.turning.angles(positions.iter().map(|(_, position)| *position));
         let (cosines, sines) = angles.all();
         let angles = |angles: &[f32]| {
-            Tensor::from_slice(angles, (places.len(), self.shape.head_dim / 2), &self.device)
+            Tensor::from_slice(angles, (positions.len(), self.shape.head_dim / 2), &self.device)
         };
         let shape = &self.shape;
         let outputs =

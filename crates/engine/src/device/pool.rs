@@ -111,8 +111,8 @@ impl DevicePool {
 }
 
 /// The slot of a sequence's position.
-pub(super) fn slot(blocks: &[u32], place: usize) -> Option<usize> {
-    blocks.get(place / BLOCK).map(|block| *block as usize * BLOCK + place % BLOCK)
+pub(super) fn slot(blocks: &[u32], position: usize) -> Option<usize> {
+    blocks.get(position / BLOCK).map(|block| *block as usize * BLOCK + position % BLOCK)
 }
 
 /// Groups slots, in the order of their rows, into runs.
@@ -130,8 +130,8 @@ fn runs(slots: impl Iterator<Item = usize>) -> Vec<Run> {
 impl CacheWrites {
     pub(super) fn of(batch: &StepBatch, pool: &DevicePool) -> std::result::Result<Self, EngineError> {
         let mut slots = Vec::with_capacity(batch.rows());
-        for (part, place) in batch.places() {
-            let slot = batch.chunks.get(part).and_then(|part| slot(&part.blocks, place));
+        for (part, position) in batch.positions() {
+            let slot = batch.chunks.get(part).and_then(|part| slot(&part.blocks, position));
             let slot = slot.ok_or(EngineError::Step("a text without room in the pool"))?;
             if slot >= pool.blocks * BLOCK {
                 return Err(EngineError::Step("a block that is not there"));

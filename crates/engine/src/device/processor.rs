@@ -57,7 +57,7 @@ impl Processor {
             }
             _ => return Ok(()),
         };
-        Err(self.refused(missing))
+        Err(self.refusal(missing))
     }
 
     /// Checks that it supports a KV cache of this precision.
@@ -72,7 +72,7 @@ impl Processor {
     }
 
     pub(super) fn keeps_none(self) -> EngineError {
-        self.refused("remembers conversations in 16 bits alone: 8 bits (q8) are there on cpu")
+        self.refusal("remembers conversations in 16 bits alone: 8 bits (q8) are there on cpu")
     }
 
     /// The backend that a device belongs to.
@@ -93,7 +93,7 @@ impl Processor {
             Self::Cuda(number) => Device::new_cuda(number),
             Self::Metal => Device::new_metal(0),
         };
-        opened.map(Some).map_err(|error| self.refused(format!("can't be opened: {error}")))
+        opened.map(Some).map_err(|error| self.refusal(format!("can't be opened: {error}")))
     }
 
     /// The bytes of weights on the device that computes, and those that stay in host memory besides.
@@ -113,7 +113,7 @@ impl Processor {
         if weights.saturating_add(memory) <= free {
             return Ok(());
         }
-        Err(self.refused(format!(
+        Err(self.refusal(format!(
             "has {} MiB free, and {} MiB of weights and {} MiB for conversations are wanted: give conversations less, or take \
              a model that is rounded",
             mib(free),
@@ -122,7 +122,7 @@ impl Processor {
         )))
     }
 
-    fn refused(self, what: impl Into<String>) -> EngineError {
+    fn refusal(self, what: impl Into<String>) -> EngineError {
         EngineError::Processor { named: self.to_string(), what: what.into() }
     }
 }

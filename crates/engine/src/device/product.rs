@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Module, Result, Tensor};
 use crate::EngineError;
 use crate::kernels::FloatType;
 use crate::shape::Architecture;
-use crate::weights::{Place, Raw, Rows, Source};
+use crate::weights::{Raw, Rows, Source, TensorName};
 
 /// A weight matrix, with a row for each output.
 #[derive(Debug)]
@@ -104,17 +104,17 @@ impl Weights<'_> {
     /// Fuses matrices of one input into one product, where their dtypes are the same.
     pub(super) fn product(
         &self,
-        pieces: &[(Place<'_>, usize)],
+        pieces: &[(TensorName<'_>, usize)],
         columns: usize,
     ) -> std::result::Result<Product, EngineError> {
         let source = match self.origin {
             Origin::Files(source) => source,
             Origin::Drawn(kind) => {
                 let rows: usize = pieces.iter().map(|(_, rows)| rows).sum();
-                return Ok(Product::Dense(self.drawn(rows, columns, kind)?));
+                return Ok(Product::Dense(self.random_weights(rows, columns, kind)?));
             }
         };
-        let read = pieces.iter().map(|(place, rows)| Ok((source.raw(place, *rows, columns)?, *rows)));
+        let read = pieces.iter().map(|(tensor, rows)| Ok((source.raw(tensor, *rows, columns)?, *rows)));
         let read = read.collect::<std::result::Result<Vec<_>, EngineError>>()?;
         let is_one =
             read.windows(2).all(|two| matches!(two, [(one, _), (other, _)] if one.kind() == other.kind()));
@@ -146,7 +146,7 @@ impl Weights<'_> {
         if self.device.is_cpu() { weights.to_dtype(DType::F32) } else { Ok(weights) }
     }
 
-    fn drawn(&self, rows: usize, columns: usize, kind: DType) -> Result<Tensor> {
+    fn random_weights(&self, rows: usize, columns: usize, kind: DType) -> Result<Tensor> {
         let weights = Tensor::randn(0.0f32, SPREAD, (rows, columns), self.device)?.to_dtype(kind)?;
         self.usable(weights)
     }
@@ -173,8 +173,8 @@ impl Weights<'_> {
 
     /// The embedding table, and the output head in case it is tied to the table.
     pub(super) fn table(&self, shape: &Architecture) -> std::result::Result<(Table, Product), EngineError> {
-        let place = Place { plain: "model.embed_tokens", packed: "token_embd", expert: None };
-        let head = self.product(&[(place, shape.vocabulary)], shape.hidden)?;
+        let tensor = TensorName { plain: "model.embed_tokens", packed: "token_embd", expert: None };
+        let head = self.product(&[(tensor, shape.vocabulary)], shape.hidden)?;
         // The caller drops the head where it is not tied.
         Ok(match (&head, self.origin) {
             (Product::Dense(table), _) => (Table::Here(table.clone()), head),

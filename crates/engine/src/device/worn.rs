@@ -16,14 +16,14 @@ const SITES: [Site; 4] = [Site::Asks, Site::Answers, Site::Up, Site::Down];
 /// The LoRA matrices for one projection: the A matrices stacked by rows, the B matrices by columns, and the
 /// rank of each adapter.
 #[derive(Debug, Clone)]
-struct Ways {
+struct LoraMatrices {
     down: Tensor,
     up: Tensor,
     ranks: Vec<usize>,
 }
 
 /// For each layer, the LoRA matrices of each of its projections.
-type Layers = Vec<[Option<Ways>; SITES.len()]>;
+type Layers = Vec<[Option<LoraMatrices>; SITES.len()]>;
 
 /// The adapters that were copied to the device and are still in use, and those of the last step,
 /// concatenated.
@@ -55,11 +55,11 @@ pub(super) struct To<'a> {
     pub outputs: [usize; SITES.len()],
 }
 
-impl Ways {
+impl LoraMatrices {
     fn bring(low: &LoraProjection, outputs: usize, to: &To<'_>) -> Result<Self> {
-        let down = low.ways_in();
+        let down = low.down_matrix();
         let ranks = down.len().checked_div(low.inputs()).unwrap_or_default();
-        let up = low.ways_out(outputs);
+        let up = low.up_matrix(outputs);
         Ok(Self {
             down: Tensor::from_slice(&down, (ranks, low.inputs()), to.device)?.to_dtype(to.work)?,
             up: Tensor::from_vec(up, (outputs, ranks), to.device)?.to_dtype(to.work)?,
@@ -73,9 +73,10 @@ impl Ways {
         if there.is_empty() {
             return Ok(None);
         }
-        let ranks = each.iter().map(|ways| ways.map_or(0, |ways| ways.ranks.iter().sum())).collect();
-        let down = Tensor::cat(&there.iter().map(|ways| &ways.down).collect::<Vec<_>>(), 0)?;
-        let up = Tensor::cat(&there.iter().map(|ways| &ways.up).collect::<Vec<_>>(), 1)?;
+        let ranks =
+            each.iter().map(|matrices| matrices.map_or(0, |matrices| matrices.ranks.iter().sum())).collect();
+        let down = Tensor::cat(&there.iter().map(|matrices| &matrices.down).collect::<Vec<_>>(), 0)?;
+        let up = Tensor::cat(&there.iter().map(|matrices| &matrices.up).collect::<Vec<_>>(), 1)?;
         Ok(Some(Self { down, up, ranks }))
     }
 }
@@ -94,11 +95,12 @@ impl Brought {
         }
         let mut layers = Layers::with_capacity(to.layers);
         for layer in 0..to.layers {
-            let mut ways = [None, None, None, None];
-            for ((ways, site), outputs) in ways.iter_mut().zip(SITES).zip(to.outputs) {
-                *ways = adapter.low(layer, site).map(|low| Ways::bring(low, outputs, to)).transpose()?;
+            let mut matrices = [None, None, None, None];
+            for ((matrices, site), outputs) in matrices.iter_mut().zip(SITES).zip(to.outputs) {
+                *matrices =
+                    adapter.low(layer, site).map(|low| LoraMatrices::bring(low, outputs, to)).transpose()?;
             }
-            layers.push(ways);
+            layers.push(matrices);
         }
         let layers = Arc::new(layers);
         self.each.push((Arc::downgrade(adapter), Arc::clone(&layers)));
@@ -127,9 +129,11 @@ impl Brought {
         for layer in 0..to.layers {
             let mut joined = [None, None, None, None];
             for (site, joined) in joined.iter_mut().enumerate() {
-                let of = |layers: &'_ Arc<Layers>| -> Option<Ways> { layers.get(layer)?.get(site)?.clone() };
-                let ways: Vec<Option<Ways>> = each.iter().map(of).collect();
-                *joined = Ways::join(&ways.iter().map(Option::as_ref).collect::<Vec<_>>())?;
+                let of = |layers: &'_ Arc<Layers>| -> Option<LoraMatrices> {
+                    layers.get(layer)?.get(site)?.clone()
+                };
+                let matrices: Vec<Option<LoraMatrices>> = each.iter().map(of).collect();
+                *joined = LoraMatrices::join(&matrices.iter().map(Option::as_ref).collect::<Vec<_>>())?;
             }
             layers.push(joined);
         }
@@ -169,20 +173,20 @@ impl Worn {
 
     fn make_masks(&mut self, to: &To<'_>) -> Result<()> {
         let Some(layers) = &self.layers else { return Ok(()) };
-        for ways in layers.iter().flatten().flatten().filter(|ways| ways.ranks.len() > 1) {
-            if self.masks.contains_key(&ways.ranks) {
+        for matrices in layers.iter().flatten().flatten().filter(|matrices| matrices.ranks.len() > 1) {
+            if self.masks.contains_key(&matrices.ranks) {
                 continue;
             }
-            let all: usize = ways.ranks.iter().sum();
+            let all: usize = matrices.ranks.iter().sum();
             let mut mask = Vec::with_capacity(self.whose.len() * all);
             for whose in &self.whose {
-                let each = ways.ranks.iter().enumerate();
+                let each = matrices.ranks.iter().enumerate();
                 mask.extend(each.flat_map(|(adapter, rank)| {
                     std::iter::repeat_n(if adapter == *whose { 1.0f32 } else { 0.0 }, *rank)
                 }));
             }
             let mask = Tensor::from_vec(mask, (self.whose.len(), all), to.device)?.to_dtype(to.work)?;
-            self.masks.insert(ways.ranks.clone(), mask);
+            self.masks.insert(matrices.ranks.clone(), mask);
         }
         Ok(())
     }
@@ -190,20 +194,20 @@ impl Worn {
     /// Adds the LoRA update of each row's adapter to the output of a projection. Rows without an adapter are
     /// left as they are.
     pub(super) fn add(&self, outputs: Tensor, inputs: &Tensor, layer: usize, site: Site) -> Result<Tensor> {
-        let ways = self.layers.as_ref().and_then(|layers| layers.get(layer)).and_then(|ways| {
+        let matrices = self.layers.as_ref().and_then(|layers| layers.get(layer)).and_then(|matrices| {
             let at = SITES.iter().position(|known| *known == site)?;
-            ways.get(at)?.as_ref()
+            matrices.get(at)?.as_ref()
         });
-        let Some(ways) = ways else { return Ok(outputs) };
+        let Some(matrices) = matrices else { return Ok(outputs) };
         let few = match &self.rows {
-            Some(rows) => inputs.index_select(rows, 0)?.matmul(&ways.down.t()?)?,
-            None => inputs.matmul(&ways.down.t()?)?,
+            Some(rows) => inputs.index_select(rows, 0)?.matmul(&matrices.down.t()?)?,
+            None => inputs.matmul(&matrices.down.t()?)?,
         };
-        let few = match self.masks.get(&ways.ranks) {
+        let few = match self.masks.get(&matrices.ranks) {
             Some(mask) => (few * mask)?,
             None => few,
         };
-        let more = few.matmul(&ways.up.t()?)?;
+        let more = few.matmul(&matrices.up.t()?)?;
         match &self.rows {
             Some(rows) => outputs.index_add(rows, &more, 0),
             None => outputs + more,

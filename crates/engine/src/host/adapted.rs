@@ -44,23 +44,23 @@ impl EngineLoop {
             self.read(reading, |desk, read| {
                 let id = read.id().clone();
                 let settled = desk.scheduler.settle(read);
-                desk.tell_expecting(&id, settled);
+                desk.notify_waiters(&id, settled);
             });
         }
     }
 
     /// Notifies the callers that wait for an adapter, once it is in memory or failed.
-    fn tell_expecting(&mut self, id: &AdapterId, settled: Result<u64, EngineError>) {
+    fn notify_waiters(&mut self, id: &AdapterId, settled: Result<u64, EngineError>) {
         let is_here = self.scheduler.has_adapter_here(id);
         let why = settled.err().map(|error| error.to_string());
-        for (_, told) in self.adapter_waiters.extract_if(.., |(expected, _)| expected == id) {
-            let said = match &why {
+        for (_, waiter) in self.adapter_waiters.extract_if(.., |(expected, _)| expected == id) {
+            let result = match &why {
                 Some(why) if !is_here => {
                     Err(EngineError::AdapterUnread { id: id.to_string(), why: why.clone() })
                 }
                 _ => Ok(()),
             };
-            let _ = told.send(said);
+            let _ = waiter.send(result);
         }
     }
 }
@@ -76,14 +76,14 @@ impl Host {
         directory: PathBuf,
         registering: RegisterOptions,
     ) -> Result<u64, EngineError> {
-        let (said, saying) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let read = move |desk: &mut EngineLoop| {
             let reading = desk.scheduler.reading(id, &directory, registering)?;
-            desk.read(reading, |desk, read| drop(said.send(desk.scheduler.settle(read))));
+            desk.read(reading, |desk, read| drop(sender.send(desk.scheduler.settle(read))));
             Ok::<_, EngineError>(())
         };
         self.ask(read).await??;
-        saying.await.map_err(|_| EngineError::Lost)?
+        receiver.await.map_err(|_| EngineError::Lost)?
     }
 
     /// Requests that an adapter be loaded into memory; returns before it is.
@@ -104,18 +104,18 @@ impl Host {
     /// # Errors
     /// There is none of that name, no memory for it, or it can't be read.
     pub async fn bring_adapter(&self, id: AdapterId) -> Result<(), EngineError> {
-        let (said, saying) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let load = move |desk: &mut EngineLoop| {
             if desk.scheduler.load_adapter(&id)? {
-                let _ = said.send(Ok(()));
+                let _ = sender.send(Ok(()));
             } else {
-                desk.adapter_waiters.push((id, said));
+                desk.adapter_waiters.push((id, sender));
                 desk.bring();
             }
             Ok::<_, EngineError>(())
         };
         self.ask(load).await??;
-        saying.await.map_err(|_| EngineError::Lost)?
+        receiver.await.map_err(|_| EngineError::Lost)?
     }
 
     /// Drops and zeroes the cached prefixes of a scope. Returns how much that was.
@@ -155,10 +155,10 @@ impl Host {
         &self,
         what: impl FnOnce(&mut EngineLoop) -> T + Send + 'static,
     ) -> Result<T, EngineError> {
-        let (said, saying) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         if let Some(commands) = &self.commands {
-            let _ = commands.send(Command::Do(Box::new(move |desk| drop(said.send(what(desk))))));
+            let _ = commands.send(Command::Do(Box::new(move |desk| drop(sender.send(what(desk))))));
         }
-        saying.await.map_err(|_| EngineError::Lost)
+        receiver.await.map_err(|_| EngineError::Lost)
     }
 }

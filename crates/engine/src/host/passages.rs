@@ -32,10 +32,10 @@ impl Host {
 
 impl Asking {
     /// Submits a passage. The channel closes early if the model failed or the host has ended.
-    pub(crate) fn read(&self, passage: EmbeddingInput) -> UnboundedReceiver<SequenceEvent> {
-        let (told, telling) = unbounded_channel();
-        self.send(Command::Embed(passage, told));
-        telling
+    pub(crate) fn read(&self, input: EmbeddingInput) -> UnboundedReceiver<SequenceEvent> {
+        let (sender, receiver) = unbounded_channel();
+        self.send(Command::Embed(input, sender));
+        receiver
     }
 
     /// Opens a group of passages that share a prefix.

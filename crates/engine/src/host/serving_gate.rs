@@ -10,26 +10,26 @@ pub(crate) struct ServingGate {
 }
 
 impl ServingGate {
-    fn taken(&self) -> MutexGuard<'_, bool> {
+    fn lock(&self) -> MutexGuard<'_, bool> {
         self.is_taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sets whether there are sequences to run.
     pub(super) fn set(&self, is_taken: bool) {
-        *self.taken() = is_taken;
+        *self.lock() = is_taken;
         self.changed.notify_all();
     }
 
     /// Makes waiting threads check again whether they were cancelled.
     pub(crate) fn wake(&self) {
         // Taking the lock ensures that a thread which has just checked is already waiting.
-        drop(self.taken());
+        drop(self.lock());
         self.changed.notify_all();
     }
 
     /// Blocks until no sequences run. Returns `false` as soon as it is cancelled.
     pub(crate) fn wait(&self, is_called_off: impl Fn() -> bool) -> bool {
-        let mut taken = self.taken();
+        let mut taken = self.lock();
         loop {
             if is_called_off() {
                 return false;
@@ -52,32 +52,32 @@ mod tests {
 
     #[test]
     fn what_has_time_waits_and_is_called_off_at_once() {
-        let way = Arc::new(ServingGate::default());
-        assert!(way.wait(|| false), "nothing is answered");
-        way.set(true);
-        let (is_off, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let (said, saying) = channel();
+        let gate = Arc::new(ServingGate::default());
+        assert!(gate.wait(|| false), "nothing is answered");
+        gate.set(true);
+        let (is_off, checks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (sender, receiver) = channel();
         let waits = std::thread::spawn({
-            let (way, is_off, asked) = (Arc::clone(&way), Arc::clone(&is_off), Arc::clone(&asked));
+            let (gate, is_off, checks) = (Arc::clone(&gate), Arc::clone(&is_off), Arc::clone(&checks));
             move || {
                 let goes_on = || {
-                    way.wait(|| {
-                        asked.fetch_add(1, Ordering::SeqCst);
-                        said.send(()).unwrap();
+                    gate.wait(|| {
+                        checks.fetch_add(1, Ordering::SeqCst);
+                        sender.send(()).unwrap();
                         is_off.load(Ordering::SeqCst)
                     })
                 };
                 (goes_on(), goes_on())
             }
         });
-        saying.recv().unwrap();
-        way.wake();
-        saying.recv().unwrap();
-        assert!(asked.load(Ordering::SeqCst) >= 2, "it was woken, and waits on");
+        receiver.recv().unwrap();
+        gate.wake();
+        receiver.recv().unwrap();
+        assert!(checks.load(Ordering::SeqCst) >= 2, "it was woken, and waits on");
         is_off.store(true, Ordering::SeqCst);
-        way.wake();
+        gate.wake();
         assert_eq!(waits.join().unwrap(), (false, false));
-        way.set(false);
-        assert!(way.wait(|| false));
+        gate.set(false);
+        assert!(gate.wait(|| false));
     }
 }

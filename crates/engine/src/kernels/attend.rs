@@ -15,32 +15,32 @@ pub(crate) struct Attending<'a> {
     pub layer: usize,
     pub batch: &'a StepBatch,
     /// Each row's part and its position in that part's sequence.
-    pub places: &'a [(usize, usize)],
+    pub positions: &'a [(usize, usize)],
 }
 
 /// How many tokens of a sequence share the reads.
 const TOGETHER: usize = 8;
 
-/// The attention output, a row of all heads for each token. `asked` has rows of `stride` numbers that begin
+/// The attention output, a row of all heads for each token. `qkv` has rows of `stride` numbers that begin
 /// with the queries.
-pub(crate) fn attend(at: &Attending<'_>, (asked, stride): (&[f32], usize), out: &mut Vec<f32>) {
+pub(crate) fn attend(at: &Attending<'_>, (qkv, stride): (&[f32], usize), out: &mut Vec<f32>) {
     let width = at.shape.query_width();
-    out.resize(at.places.len() * width, 0.0);
+    out.resize(at.positions.len() * width, 0.0);
     // Grouped-query attention: each KV head serves a group of consecutive query heads.
     let group = width / at.shape.kv_heads;
-    let runs: Vec<&[(usize, usize)]> = at.places.chunk_by(|one, other| one.0 == other.0).collect();
+    let runs: Vec<&[(usize, usize)]> = at.positions.chunk_by(|one, other| one.0 == other.0).collect();
     let runs: Vec<&[(usize, usize)]> = runs.iter().flat_map(|run| run.chunks(TOGETHER)).collect();
     let heights: Vec<usize> = runs.iter().map(|run| run.len()).collect();
     thread_pool::grid(out, width, &heights, group, |(run, first), head, band| {
-        let Some(places) = runs.get(run) else { return };
-        let rows = asked.chunks(stride).skip(first).take(places.len());
+        let Some(positions) = runs.get(run) else { return };
+        let rows = qkv.chunks(stride).skip(first).take(positions.len());
         let queries = rows.filter_map(|row| row.get(head * group..(head + 1) * group)).collect();
-        let Some(part) = places.first().and_then(|(part, _)| at.batch.chunks.get(*part)) else { return };
+        let Some(part) = positions.first().and_then(|(part, _)| at.batch.chunks.get(*part)) else { return };
         InstructionSet::best().go(Task {
             at,
             head,
             blocks: &part.blocks,
-            places,
+            positions,
             queries,
             head_dim: at.shape.head_dim,
             band,
@@ -53,7 +53,7 @@ struct Task<'a, 'b> {
     at: &'a Attending<'a>,
     head: usize,
     blocks: &'a [u32],
-    places: &'a [(usize, usize)],
+    positions: &'a [(usize, usize)],
     /// For each token, the queries of the group.
     queries: Vec<&'a [f32]>,
     head_dim: usize,
@@ -72,7 +72,7 @@ struct Sums {
 impl Work for Task<'_, '_> {
     #[inline(always)]
     fn with<L: Lanes>(self, lanes: L) {
-        let Self { at, head, places, queries, head_dim: dim, band, .. } = self;
+        let Self { at, head, positions, queries, head_dim: dim, band, .. } = self;
         let scale = 1.0 / (dim as f32).sqrt();
         let group = band.width() / dim;
         let mut held = vec![0.0; BLOCK * dim];
@@ -81,13 +81,13 @@ impl Work for Task<'_, '_> {
         for row in 0..queries.len() {
             band.row(row).fill(0.0);
         }
-        let last = places.iter().map(|(_, place)| *place).max().unwrap_or_default();
+        let last = positions.iter().map(|(_, position)| *position).max().unwrap_or_default();
         for (index, block) in self.blocks.iter().enumerate().take(last / BLOCK + 1) {
             // Later positions of the last block are not this sequence's, or not written yet.
-            let seen = |place: usize| (place + 1).saturating_sub(index * BLOCK).min(BLOCK);
+            let seen = |position: usize| (position + 1).saturating_sub(index * BLOCK).min(BLOCK);
             at.pool.read(lanes, (at.layer, Side::Keys), *block, head, &mut held);
-            for (row, (queries, (_, place))) in queries.iter().zip(places).enumerate() {
-                let seen = seen(*place);
+            for (row, (queries, (_, position))) in queries.iter().zip(positions).enumerate() {
+                let seen = seen(*position);
                 if seen == 0 {
                     continue;
                 }
@@ -99,10 +99,10 @@ impl Work for Task<'_, '_> {
                 }
             }
             at.pool.read(lanes, (at.layer, Side::Values), *block, head, &mut held);
-            for (row, (_, place)) in places.iter().enumerate() {
+            for (row, (_, position)) in positions.iter().enumerate() {
                 let sums = sums.iter().skip(row * group);
                 for (out, sums) in band.row(row).chunks_exact_mut(dim).zip(sums) {
-                    take(lanes, out, &sums.weights, &held, seen(*place));
+                    take(lanes, out, &sums.weights, &held, seen(*position));
                 }
             }
         }
@@ -168,14 +168,14 @@ fn take<L: Lanes>(lanes: L, out: &mut [f32], weights: &[f32; BLOCK], values: &[f
     let (whole, rest) = out.as_chunks_mut::<LANES>();
     let first = whole.len() * LANES;
     for (index, out) in whole.chunks_mut(WIDE).enumerate() {
-        let values = |place: usize| {
-            let values = values.get(place * dim + index * WIDE * LANES..(place + 1) * dim);
+        let values = |position: usize| {
+            let values = values.get(position * dim + index * WIDE * LANES..(position + 1) * dim);
             values.unwrap_or_default().as_chunks::<LANES>().0
         };
         if let [one, two, three, four] = out {
             let mut sums = [lanes.load(one), lanes.load(two), lanes.load(three), lanes.load(four)];
-            for (place, weight) in weights.iter().enumerate().take(seen) {
-                if let [one, two, three, four, ..] = values(place) {
+            for (position, weight) in weights.iter().enumerate().take(seen) {
+                if let [one, two, three, four, ..] = values(position) {
                     let weight = lanes.float(*weight);
                     let more = |sum, values| lanes.plus(sum, lanes.times(weight, lanes.load(values)));
                     sums =
@@ -189,8 +189,8 @@ fn take<L: Lanes>(lanes: L, out: &mut [f32], weights: &[f32; BLOCK], values: &[f
         }
         for (lane, out) in out.iter_mut().enumerate() {
             let mut sum = lanes.load(out);
-            for (place, weight) in weights.iter().enumerate().take(seen) {
-                if let Some(values) = values(place).get(lane) {
+            for (position, weight) in weights.iter().enumerate().take(seen) {
+                if let Some(values) = values(position).get(lane) {
                     sum = lanes.plus(sum, lanes.times(lanes.float(*weight), lanes.load(values)));
                 }
             }
@@ -219,14 +219,14 @@ mod tests {
     }
 
     /// A block's keys or values of one head, after two positions were written: a row for each position.
-    fn read(pool: &KvCache, way: InstructionSet, side: Side, dim: usize) -> Vec<Vec<f32>> {
+    fn read(pool: &KvCache, isa: InstructionSet, side: Side, dim: usize) -> Vec<Vec<f32>> {
         let mut held = vec![0.0; BLOCK * dim];
-        way.go(Reading(pool, side, &mut held));
-        let at = |place: usize, index: usize| match side {
-            Side::Keys => held[index * BLOCK + place],
-            Side::Values => held[place * dim + index],
+        isa.go(Reading(pool, side, &mut held));
+        let at = |position: usize, index: usize| match side {
+            Side::Keys => held[index * BLOCK + position],
+            Side::Values => held[position * dim + index],
         };
-        (0..BLOCK).map(|place| (0..dim).map(|index| at(place, index)).collect()).collect()
+        (0..BLOCK).map(|position| (0..dim).map(|index| at(position, index)).collect()).collect()
     }
 
     #[test]
@@ -243,13 +243,13 @@ mod tests {
                 let [keys, values] =
                     [0, 5].map(|first| (first..2 * dim + first).map(number).collect::<Vec<f32>>());
                 let mut pool = KvCache::new(&shape, keeps, 2);
-                for place in [3, 15] {
-                    pool.keep(0, (1, place), &keys, &values).unwrap();
+                for position in [3, 15] {
+                    pool.keep(0, (1, position), &keys, &values).unwrap();
                 }
                 for (side, kept) in [(Side::Keys, &keys), (Side::Values, &values)] {
                     let rows = read(&pool, InstructionSet::Portable, side, dim);
-                    for (place, row) in rows.iter().enumerate() {
-                        if ![3, 15].contains(&place) {
+                    for (position, row) in rows.iter().enumerate() {
+                        if ![3, 15].contains(&position) {
                             assert_eq!(row, &vec![0.0; dim], "{keeps:?} {dim}");
                             continue;
                         }
@@ -257,8 +257,8 @@ mod tests {
                         let off = row.iter().zip(&kept[dim..]).map(|(read, kept)| (read - kept).abs());
                         assert!(off.fold(0.0, f32::max) <= 0.0151, "{keeps:?} {dim}");
                     }
-                    for way in InstructionSet::all() {
-                        assert_eq!(read(&pool, way, side, dim), rows, "{way:?} {keeps:?} {dim}");
+                    for isa in InstructionSet::all() {
+                        assert_eq!(read(&pool, isa, side, dim), rows, "{isa:?} {keeps:?} {dim}");
                     }
                 }
             }

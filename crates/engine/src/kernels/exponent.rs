@@ -62,8 +62,8 @@ mod tests {
                 assert_eq!(out.map(f32::to_bits), powers.map(|power| exp(power).to_bits()));
             }
         }
-        for way in InstructionSet::all() {
-            (-900..900).for_each(|step| way.go(Each(step as f32 * 0.1)));
+        for isa in InstructionSet::all() {
+            (-900..900).for_each(|step| isa.go(Each(step as f32 * 0.1)));
         }
     }
 

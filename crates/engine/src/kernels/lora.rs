@@ -100,12 +100,12 @@ impl LoraProjection {
     }
 
     /// All A matrices, stacked: a row of inputs for each rank.
-    pub(crate) fn ways_in(&self) -> Cow<'_, [f32]> {
+    pub(crate) fn down_matrix(&self) -> Cow<'_, [f32]> {
         self.down.singles()
     }
 
     /// All B matrices as one, with `scale` applied: for each of `outputs` outputs, a number for each rank.
-    pub(crate) fn ways_out(&self, outputs: usize) -> Vec<f32> {
+    pub(crate) fn up_matrix(&self, outputs: usize) -> Vec<f32> {
         let mut out = vec![0.0; outputs * self.ranks];
         let mut first = 0;
         for up in &self.ups {
@@ -163,7 +163,7 @@ impl LoraProjection {
         let mut lows = vec![[0.0; N]; self.ranks];
         let piece = |piece: usize, lows: &mut [[f32; N]]| {
             let from = piece * PIECE * self.inputs;
-            let work = In { ways: from..from + lows.len() * self.inputs, width: self.inputs, rows, lows };
+            let work = In { weights: from..from + lows.len() * self.inputs, width: self.inputs, rows, lows };
             self.down.go(work);
         };
         if self.ranks * self.inputs < SPLIT {
@@ -188,7 +188,7 @@ impl Up {
 
 /// Some rows of A, the input rows, and where their products go.
 struct In<'a, const N: usize> {
-    ways: Range<usize>,
+    weights: Range<usize>,
     width: usize,
     rows: [&'a [f32]; N],
     lows: &'a mut [[f32; N]],
@@ -197,16 +197,16 @@ struct In<'a, const N: usize> {
 impl<const N: usize> Reader for In<'_, N> {
     #[inline(always)]
     fn of<K: Dtype, L: Lanes>(self, numbers: &[K::One], lanes: L) {
-        let ways = numbers.get(self.ways).unwrap_or_default();
+        let weights = numbers.get(self.weights).unwrap_or_default();
         let (some, rest) = self.lows.as_chunks_mut::<TOGETHER>();
-        let (first, last) = ways.split_at_checked(some.len() * TOGETHER * self.width).unwrap_or_default();
-        for (lows, ways) in some.iter_mut().zip(first.chunks_exact(TOGETHER * self.width)) {
-            let mut each = ways.chunks_exact(self.width);
-            let ways = [(); TOGETHER].map(|()| each.next().unwrap_or_default());
-            *lows = sums::<K, L, _, _>(lanes, ways, self.rows);
+        let (first, last) = weights.split_at_checked(some.len() * TOGETHER * self.width).unwrap_or_default();
+        for (lows, weights) in some.iter_mut().zip(first.chunks_exact(TOGETHER * self.width)) {
+            let mut each = weights.chunks_exact(self.width);
+            let weights = [(); TOGETHER].map(|()| each.next().unwrap_or_default());
+            *lows = sums::<K, L, _, _>(lanes, weights, self.rows);
         }
-        for (low, way) in rest.iter_mut().zip(last.chunks_exact(self.width)) {
-            [*low] = sums::<K, L, _, _>(lanes, [way], self.rows);
+        for (low, weights) in rest.iter_mut().zip(last.chunks_exact(self.width)) {
+            [*low] = sums::<K, L, _, _>(lanes, [weights], self.rows);
         }
     }
 }
@@ -309,18 +309,21 @@ mod tests {
     fn low(
         kind: FloatType,
         inputs: usize,
-        ways: [(usize, usize); 2],
+        shapes: [(usize, usize); 2],
     ) -> (LoraProjection, Vec<f32>, [Vec<f32>; 2]) {
-        let ranks = ways[0].0 + ways[1].0;
+        let ranks = shapes[0].0 + shapes[1].0;
         let down = kept(kind, &numbers(inputs * ranks, 3));
-        let backs = ways.map(|(rank, outputs)| kept(kind, &numbers(rank * outputs, 4)));
-        let up = |way: usize, scale| Up {
-            panels: Matrix::of([(kind, panels(&backs[way], ways[way].0, ways[way].1, |output| output))]),
-            rank: ways[way].0,
+        let backs = shapes.map(|(rank, outputs)| kept(kind, &numbers(rank * outputs, 4)));
+        let up = |index: usize, scale| Up {
+            panels: Matrix::of([(
+                kind,
+                panels(&backs[index], shapes[index].0, shapes[index].1, |output| output),
+            )]),
+            rank: shapes[index].0,
             scale,
             // Leaves a gap before the second, as if other outputs were there.
-            first: way * (ways[0].1 + 5),
-            outputs: ways[way].1,
+            first: index * (shapes[0].1 + 5),
+            outputs: shapes[index].1,
         };
         let ups = vec![up(0, 0.5), up(1, 2.0)];
         let read = |bytes: &[u8]| Matrix::of([(kind, bytes.to_vec())]).singles().into_owned();
@@ -332,9 +335,9 @@ mod tests {
     fn it_adds_what_it_should_and_the_same_beside_others() {
         let sizes = [(64, [(4, 40), (3, 16)]), (33, [(1, 1), (16, 100)]), (2_048, [(160, 2_000), (8, 7)])];
         let kinds = [FloatType::Single, FloatType::Half, FloatType::Brain];
-        for (kind, (inputs, ways)) in kinds.into_iter().flat_map(|kind| sizes.map(|size| (kind, size))) {
-            let (low, down, backs) = low(kind, inputs, ways);
-            let width = ways[0].1 + 5 + ways[1].1 + 1;
+        for (kind, (inputs, shapes)) in kinds.into_iter().flat_map(|kind| sizes.map(|size| (kind, size))) {
+            let (low, down, backs) = low(kind, inputs, shapes);
+            let width = shapes[0].1 + 5 + shapes[1].1 + 1;
             for count in [1, 2, 3, 4, 7] {
                 let (rows, before) = (numbers(inputs * count, 1), numbers(width * count, 2));
                 let mut after = before.clone();
@@ -351,11 +354,11 @@ mod tests {
                     let few: Vec<f64> = down.chunks(inputs).map(few).collect();
                     let mut wanted: Vec<f64> = before.iter().map(|x| f64::from(*x)).collect();
                     let mut rest = few.as_slice();
-                    for (way, scale) in [(0, 0.5), (1, 2.0)] {
-                        let (few, later) = rest.split_at(ways[way].0);
+                    for (index, scale) in [(0, 0.5), (1, 2.0)] {
+                        let (few, later) = rest.split_at(shapes[index].0);
                         rest = later;
-                        let wanted = wanted[way * (ways[0].1 + 5)..].iter_mut();
-                        for (wanted, back) in wanted.zip(backs[way].chunks(few.len())) {
+                        let wanted = wanted[index * (shapes[0].1 + 5)..].iter_mut();
+                        for (wanted, back) in wanted.zip(backs[index].chunks(few.len())) {
                             let each = few.iter().zip(back).map(|(few, back)| few * f64::from(*back));
                             *wanted += scale * each.sum::<f64>();
                         }

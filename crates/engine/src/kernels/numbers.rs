@@ -88,11 +88,11 @@ impl<K: Dtype, R: Reader> Work for Reading<'_, K, R> {
 
 impl Matrix {
     pub(super) fn go(&self, reader: impl Reader) {
-        let way = InstructionSet::best();
+        let isa = InstructionSet::best();
         match self {
-            Self::Single(all) => way.go(Reading::<Singles, _>::of(all, reader)),
-            Self::Half(all) => way.go(Reading::<Halves, _>::of(all.reinterpret_cast(), reader)),
-            Self::Brain(all) => way.go(Reading::<Brains, _>::of(all.reinterpret_cast(), reader)),
+            Self::Single(all) => isa.go(Reading::<Singles, _>::of(all, reader)),
+            Self::Half(all) => isa.go(Reading::<Halves, _>::of(all.reinterpret_cast(), reader)),
+            Self::Brain(all) => isa.go(Reading::<Brains, _>::of(all.reinterpret_cast(), reader)),
         }
     }
 }

@@ -221,16 +221,16 @@ mod tests {
                 for count in [1, 2, 4, 5, 9] {
                     let rows = numbers(width * count, 2);
                     let all = apply(&rows);
-                    for (row, said) in rows.chunks(width).zip(all.chunks(outputs)) {
-                        assert_eq!(apply(row), said, "{width} {outputs} {count}");
-                        for (output, said) in said.iter().enumerate() {
+                    for (row, result) in rows.chunks(width).zip(all.chunks(outputs)) {
+                        assert_eq!(apply(row), result, "{width} {outputs} {count}");
+                        for (output, result) in result.iter().enumerate() {
                             let mut held = vec![0.0; width];
                             let weights = matrix.row(output, width, &mut held);
                             let each = weights
                                 .iter()
                                 .zip(row)
                                 .map(|(one, other)| f64::from(*one) * f64::from(*other));
-                            assert!((each.sum::<f64>() - f64::from(*said)).abs() < 1e-4);
+                            assert!((each.sum::<f64>() - f64::from(*result)).abs() < 1e-4);
                         }
                     }
                 }

@@ -10,7 +10,7 @@ const LANES: usize = 16;
 
 /// Maps a float to an integer of the same order as `f32::total_cmp`, NaN included.
 #[inline(always)]
-const fn place(score: f32) -> i32 {
+const fn order_key(score: f32) -> i32 {
     let bits = score.to_bits().cast_signed();
     bits ^ ((bits >> 31).cast_unsigned() >> 1).cast_signed()
 }
@@ -25,13 +25,13 @@ pub(crate) fn argmax(scores: &[f32]) -> Option<(usize, f32)> {
             let (whole, rest) = scores.as_chunks::<LANES>();
             for scores in whole {
                 for (lane, score) in lanes.iter_mut().zip(scores) {
-                    *lane = place(*score).max(*lane);
+                    *lane = order_key(*score).max(*lane);
                 }
             }
-            highest = rest.iter().map(|score| place(*score)).chain(lanes).fold(highest, i32::max);
+            highest = rest.iter().map(|score| order_key(*score)).chain(lanes).fold(highest, i32::max);
         },
     );
-    let at = scores.iter().position(|score| place(*score) == highest)?;
+    let at = scores.iter().position(|score| order_key(*score) == highest)?;
     Some((at, *scores.get(at)?))
 }
 

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
 /// How often a worker polls before it sleeps: some fifty microseconds.
-const LOOKS: usize = 1 << 11;
+const POLLS: usize = 1 << 11;
 /// The layout of `ThreadPool::state`: the bits below `OPEN` count the workers that are in the job, `OPEN` says that
 /// workers may join it, and the bits above are its generation.
 const OPEN: u64 = 1 << 31;
@@ -104,10 +104,10 @@ pub(crate) fn tasks(count: usize, task: impl Fn(usize) + Sync) {
     job.work();
     crew.state.fetch_and(!OPEN, Ordering::SeqCst);
     // No worker can join any more; wait for those that did to finish their last task.
-    let mut looks = 0usize;
+    let mut polls = 0usize;
     while crew.state.load(Ordering::Acquire) & (OPEN - 1) > 0 {
-        looks += 1;
-        if looks.is_multiple_of(LOOKS) {
+        polls += 1;
+        if polls.is_multiple_of(POLLS) {
             std::thread::yield_now();
         }
         std::hint::spin_loop();
@@ -142,7 +142,7 @@ impl ThreadPool {
     fn await_work(&self, seen: u64) -> u64 {
         let open = |state: u64| state & OPEN > 0 && state / NEXT != seen;
         loop {
-            for _ in 0..LOOKS {
+            for _ in 0..POLLS {
                 let state = self.state.load(Ordering::SeqCst);
                 if open(state) {
                     return state;

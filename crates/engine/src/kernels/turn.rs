@@ -8,7 +8,7 @@ use crate::shape::{Architecture, Pairs};
 
 /// Norms (where the family does) and rotates, in place, the queries and keys at the start of each row.
 pub(crate) fn norm_and_turn(
-    asked: &mut [f32],
+    qkv: &mut [f32],
     shape: &Architecture,
     norms: Option<&(Vec<f32>, Vec<f32>)>,
     angles: &Angles,
@@ -16,14 +16,14 @@ pub(crate) fn norm_and_turn(
     let Architecture { head_dim, pairs, norm_epsilon, .. } = *shape;
     let (queries, keys) = (shape.query_width(), shape.kv_width());
     let width = queries + 2 * keys;
-    let each = share(asked.len() / width);
-    thread_pool::pieces(asked, each * width, |index, asked| {
+    let each = share(qkv.len() / width);
+    thread_pool::pieces(qkv, each * width, |index, qkv| {
         fast(
             #[inline(always)]
             || {
-                for (row, asked) in asked.chunks_exact_mut(width).enumerate() {
+                for (row, qkv) in qkv.chunks_exact_mut(width).enumerate() {
                     let angles = angles.of(index * each + row);
-                    let (queries, rest) = asked.split_at_mut(queries);
+                    let (queries, rest) = qkv.split_at_mut(queries);
                     let (keys, _) = rest.split_at_mut(keys);
                     let of = [(queries, norms.map(|norms| &norms.0)), (keys, norms.map(|norms| &norms.1))];
                     for (heads, weight) in of {

@@ -39,18 +39,18 @@ impl Eights {
     }
 
     /// Quantises and stores a head's vector of one token.
-    pub(super) fn keep(&mut self, side: Side, head: usize, place: usize, values: &[f32]) {
+    pub(super) fn keep(&mut self, side: Side, head: usize, position: usize, values: &[f32]) {
         let dim = values.len();
         let (numbers, scales) = self.of_mut(head, dim);
         // The layout of `numbers`: index of the first value, and the distance between the next ones.
-        let (at, apart) = if side == Side::Keys { (place, BLOCK) } else { (place * dim, 1) };
+        let (at, apart) = if side == Side::Keys { (position, BLOCK) } else { (position * dim, 1) };
         fast(
             #[inline(always)]
             || {
                 let groups = values.chunks(GROUP).zip(scales).enumerate();
                 for (index, (values, scales)) in groups {
                     let (scale, rounded) = round(values);
-                    if let Some(kept) = scales.get_mut(place) {
+                    if let Some(kept) = scales.get_mut(position) {
                         *kept = scale;
                     }
                     let numbers = numbers.iter_mut().skip(at + index * GROUP * apart).step_by(apart);
@@ -128,12 +128,13 @@ fn rows<L: Lanes>(lanes: L, numbers: &[i8], scales: &[[u16; BLOCK]], dim: usize,
             lanes.store(lanes.halves(scales), singles);
         }
         let (first, end) = (index * WIDE * GROUP, dim.min((index + 1) * WIDE * GROUP));
-        for (place, (numbers, into)) in numbers.chunks_exact(dim).zip(into.chunks_exact_mut(dim)).enumerate()
+        for (position, (numbers, into)) in
+            numbers.chunks_exact(dim).zip(into.chunks_exact_mut(dim)).enumerate()
         {
             let numbers = numbers.get(first..end).unwrap_or_default().chunks(GROUP);
             let into = into.get_mut(first..end).unwrap_or_default().chunks_mut(GROUP);
             for ((numbers, into), singles) in numbers.zip(into).zip(&singles) {
-                row(lanes, numbers, singles.get(place).copied().unwrap_or_default(), into);
+                row(lanes, numbers, singles.get(position).copied().unwrap_or_default(), into);
             }
         }
     }

@@ -42,10 +42,8 @@ impl Adapters for Local {
     fn load(&self, id: String, waits: bool) -> RuntimeFuture<'_, ()> {
         Box::pin(async move {
             let id = AdapterId::from(id.as_str());
-            let loaded = match waits {
-                true => self.host.bring_adapter(id).await,
-                false => self.host.load_adapter(id).await,
-            };
+            let loaded =
+                if waits { self.host.bring_adapter(id).await } else { self.host.load_adapter(id).await };
             loaded.map_err(fault)
         })
     }
@@ -68,7 +66,7 @@ fn state(status: AdapterStatus) -> AdapterState {
 
 /// The error as the client sees it. Of a path only the file name is shown, since the directories are internal
 /// to this machine.
-pub(super) fn told(error: &EngineError) -> String {
+pub(super) fn client_message(error: &EngineError) -> String {
     let name = |path: &Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     match error {
         EngineError::Adapter { path, field, what } => format!("{}: \"{field}\" {what}.", name(path)),
@@ -80,7 +78,7 @@ pub(super) fn told(error: &EngineError) -> String {
 
 /// The fault that the client gets.
 pub(super) fn fault(error: EngineError) -> Fault {
-    let message = told(&error);
+    let message = client_message(&error);
     match error {
         EngineError::NoAdapter(_) => Fault::new(FaultClass::NotFound, "adapter_not_found", message)
             .param("id")

@@ -49,9 +49,9 @@ impl ParseOptions {
 struct Choice {
     number: u32,
     /// `None` once the choice is finished. Dropping the receiver cancels the sequence.
-    told: Option<UnboundedReceiver<SequenceEvent>>,
+    receiver: Option<UnboundedReceiver<SequenceEvent>>,
     speech: Option<OutputParser>,
-    telling: Detokenizer,
+    detokenizer: Detokenizer,
     tokens: u64,
     thought_tokens: u64,
     is_in_thought: bool,
@@ -63,7 +63,7 @@ pub(super) struct Answer {
     ready: VecDeque<Event>,
     prompt_tokens: u64,
     remembered: u64,
-    tells_logprobs: bool,
+    has_logprobs: bool,
     has_begun: bool,
     is_over: bool,
 }
@@ -73,23 +73,23 @@ pub(super) struct Making {
     pub prompt_tokens: usize,
     pub vocabulary: Arc<Vocabulary>,
     pub voice: ParseOptions,
-    pub tells_logprobs: bool,
+    pub has_logprobs: bool,
     pub chance: Chance,
 }
 
 #[derive(Serialize)]
-struct TokenTold {
+struct TokenLogprob {
     token: String,
     logprob: f32,
     bytes: Vec<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    top_logprobs: Option<Vec<TokenTold>>,
+    top_logprobs: Option<Vec<TokenLogprob>>,
 }
 
 impl Answer {
-    pub(super) fn new(told: Vec<UnboundedReceiver<SequenceEvent>>, making: Making) -> Self {
-        let Making { prompt_tokens, vocabulary, voice, tells_logprobs, chance } = making;
-        let choices = told.into_iter().zip(0..).map(|(told, number)| {
+    pub(super) fn new(receivers: Vec<UnboundedReceiver<SequenceEvent>>, making: Making) -> Self {
+        let Making { prompt_tokens, vocabulary, voice, has_logprobs, chance } = making;
+        let choices = receivers.into_iter().zip(0..).map(|(receiver, number)| {
             let chance = Arc::clone(&chance);
             let begin = Begin {
                 choice: number,
@@ -101,9 +101,9 @@ impl Answer {
             };
             Choice {
                 number,
-                told: Some(told),
+                receiver: Some(receiver),
                 speech: Some(OutputParser::new(begin)),
-                telling: Detokenizer::default(),
+                detokenizer: Detokenizer::default(),
                 tokens: 0,
                 thought_tokens: 0,
                 is_in_thought: voice.is_in_thought,
@@ -115,7 +115,7 @@ impl Answer {
             ready: VecDeque::new(),
             prompt_tokens: prompt_tokens as u64,
             remembered: 0,
-            tells_logprobs,
+            has_logprobs,
             has_begun: false,
             is_over: false,
         }
@@ -134,8 +134,8 @@ impl Answer {
         }
     }
 
-    fn take(&mut self, at: usize, told: SequenceEvent) -> Result<(), Fault> {
-        match told {
+    fn take(&mut self, at: usize, event: SequenceEvent) -> Result<(), Fault> {
+        match event {
             SequenceEvent::Refused(refused) => return Err(refusal(refused)),
             SequenceEvent::Scheduled { cached_tokens: remembered } => {
                 if !std::mem::replace(&mut self.has_begun, true) {
@@ -166,14 +166,14 @@ impl Answer {
 
     fn say(&mut self, at: usize, drawn: &SampledToken) {
         let Some(choice) = self.choices.get_mut(at) else { return };
-        if self.tells_logprobs {
-            let tokens = [told(&self.vocabulary, drawn)];
+        if self.has_logprobs {
+            let tokens = [token_logprob(&self.vocabulary, drawn)];
             let tokens = Json(serde_json::to_string(&tokens).unwrap_or_default());
             self.ready.push_back(Event::Logprobs { choice: choice.number, tokens });
         }
         choice.tokens += 1;
         choice.thought_tokens += u64::from(choice.is_in_thought);
-        let text = choice.telling.push(self.vocabulary.bytes(drawn.token));
+        let text = choice.detokenizer.push(self.vocabulary.bytes(drawn.token));
         let mut events = Vec::new();
         let is_over = choice.speech.as_mut().is_some_and(|speech| speech.push(&text, &mut events));
         choice.note(&events);
@@ -185,10 +185,10 @@ impl Answer {
 
     fn end(&mut self, at: usize, ending: Ending) {
         let Some(choice) = self.choices.get_mut(at) else { return };
-        choice.told = None;
+        choice.receiver = None;
         let Some(mut speech) = choice.speech.take() else { return };
         let mut events = Vec::new();
-        speech.push(&std::mem::take(&mut choice.telling).end(), &mut events);
+        speech.push(&std::mem::take(&mut choice.detokenizer).end(), &mut events);
         speech.end(ending, &mut events);
         self.ready.extend(events);
     }
@@ -215,7 +215,7 @@ impl Generation for Answer {
             if self.is_over {
                 return Poll::Ready(None);
             }
-            if self.choices.iter().all(|choice| choice.told.is_none()) {
+            if self.choices.iter().all(|choice| choice.receiver.is_none()) {
                 let usage = self.usage();
                 self.ready.extend([Event::Usage(usage), Event::Done]);
                 self.is_over = true;
@@ -223,12 +223,13 @@ impl Generation for Answer {
             }
             let mut waits = true;
             for at in 0..self.choices.len() {
-                let Some(told) = self.choices.get_mut(at).and_then(|choice| choice.told.as_mut()) else {
+                let Some(receiver) = self.choices.get_mut(at).and_then(|choice| choice.receiver.as_mut())
+                else {
                     continue;
                 };
-                let taken = match told.poll_recv(cx) {
+                let taken = match receiver.poll_recv(cx) {
                     Poll::Pending => continue,
-                    Poll::Ready(Some(told)) => self.take(at, told),
+                    Poll::Ready(Some(event)) => self.take(at, event),
                     Poll::Ready(None) => Err(lost("The model's thread ended.")),
                 };
                 waits = false;
@@ -250,10 +251,10 @@ impl Generation for Answer {
     }
 }
 
-fn told(vocabulary: &Vocabulary, drawn: &SampledToken) -> TokenTold {
+fn token_logprob(vocabulary: &Vocabulary, drawn: &SampledToken) -> TokenLogprob {
     let one = |token: u32, logprob: f32, top_logprobs| {
         let bytes = vocabulary.bytes(token).to_vec();
-        TokenTold { token: String::from_utf8_lossy(&bytes).into_owned(), logprob, bytes, top_logprobs }
+        TokenLogprob { token: String::from_utf8_lossy(&bytes).into_owned(), logprob, bytes, top_logprobs }
     };
     let others = drawn.others.iter().map(|(token, logprob)| one(*token, *logprob, None));
     one(drawn.token, drawn.logprob, Some(others.collect()))

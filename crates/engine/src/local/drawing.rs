@@ -34,23 +34,24 @@ impl Drawing {
 }
 
 pub(super) fn read(request: &GenerateRequest, defaults: &Defaults, fresh: u64) -> Result<Drawing, Fault> {
-    let asked = &request.prompt.sampling;
+    let requested = &request.prompt.sampling;
     let within = |json: &Option<Json>, name, least, most| number(json.as_ref(), name, least, most);
-    let top_k = asked.top_k.map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+    let top_k = requested.top_k.map(|count| usize::try_from(count).unwrap_or(usize::MAX));
     let sampling = Sampling {
-        temperature: within(&asked.temperature, "temperature", 0.0, 2.0)?.unwrap_or(defaults.temperature),
-        top_p: within(&asked.top_p, "top_p", 0.0, 1.0)?.unwrap_or(defaults.top_p),
+        temperature: within(&requested.temperature, "temperature", 0.0, 2.0)?.unwrap_or(defaults.temperature),
+        top_p: within(&requested.top_p, "top_p", 0.0, 1.0)?.unwrap_or(defaults.top_p),
         // 0 means that top-k is off.
         top_k: top_k.or(defaults.top_k).filter(|count| *count > 0),
         min_p: request.parameters.min_p.map_or(0.0, |part| part as f32),
-        presence_penalty: within(&asked.presence_penalty, "presence_penalty", -2.0, 2.0)?.unwrap_or(0.0),
-        frequency_penalty: within(&asked.frequency_penalty, "frequency_penalty", -2.0, 2.0)?.unwrap_or(0.0),
+        presence_penalty: within(&requested.presence_penalty, "presence_penalty", -2.0, 2.0)?.unwrap_or(0.0),
+        frequency_penalty: within(&requested.frequency_penalty, "frequency_penalty", -2.0, 2.0)?
+            .unwrap_or(0.0),
         repetition_penalty: request.parameters.repetition_penalty.map_or(1.0, |penalty| penalty as f32),
-        bias: asked.logit_bias.as_ref().map_or_else(|| Ok(Vec::new()), biases)?,
-        seed: asked.seed.map_or(fresh, i64::cast_unsigned),
+        bias: requested.logit_bias.as_ref().map_or_else(|| Ok(Vec::new()), biases)?,
+        seed: requested.seed.map_or(fresh, i64::cast_unsigned),
         logprobs: logprobs(request)?,
     };
-    Ok(Drawing { sampling, count: asked.choices.unwrap_or(1) })
+    Ok(Drawing { sampling, count: requested.choices.unwrap_or(1) })
 }
 
 fn out_of_range(name: &str, fix: String) -> Fault {
@@ -78,11 +79,11 @@ fn biases(json: &Json) -> Result<Vec<(u32, f32)>, Fault> {
 }
 
 fn logprobs(request: &GenerateRequest) -> Result<Option<usize>, Fault> {
-    let asked = &request.prompt.sampling;
-    match asked.top_logprobs {
+    let sampling = &request.prompt.sampling;
+    match sampling.top_logprobs {
         Some(count) if count > OTHERS_MAX => {
             Err(out_of_range("top_logprobs", format!("Send a whole number from 0 to {OTHERS_MAX}.")))
         }
-        count => Ok(asked.logprobs.then(|| usize::try_from(count.unwrap_or(0)).unwrap_or(0))),
+        count => Ok(sampling.logprobs.then(|| usize::try_from(count.unwrap_or(0)).unwrap_or(0))),
     }
 }

@@ -93,7 +93,7 @@ pub struct Served {
     chat_config: ChatConfig,
     chance: Chance,
     now_unix_s: Now,
-    spare: AvailableMemory,
+    available_memory: AvailableMemory,
     rules: OnceLock<Option<ConstraintCompiler>>,
     /// Random keys that hash a request's cache scope to a 128-bit `CacheScope`, so that no two scopes can be made
     /// to collide.
@@ -131,8 +131,8 @@ impl Served {
     }
 
     fn unknown(&self, model: &str) -> Fault {
-        let shown: String = model.chars().take(128).collect();
-        let message = format!("This node has no model \"{shown}\"; it runs \"{}\".", self.id);
+        let displayed: String = model.chars().take(128).collect();
+        let message = format!("This node has no model \"{displayed}\"; it runs \"{}\".", self.id);
         let fault = Fault::new(FaultClass::NotFound, "model_not_found", message);
         fault.param("model").fix(format!("Ask for \"{}\", or list the models at /v1/models.", self.id))
     }
@@ -155,14 +155,13 @@ impl Served {
                 ParseOptions::plain(request),
             )),
             None => {
-                let about_signs = (self.vocabulary.special_tokens(), &self.chance);
-                let (opened, voice) = self.chat_config.say(request, about_signs, (self.now_unix_s)())?;
-                let tokens = match opened.written.is_empty() {
-                    true => self.vocabulary.tokens_within(&opened.text, most),
-                    false => {
-                        let is_written = |sign| opened.is_written(&sign);
-                        self.vocabulary.tokens_with_text(&opened.text, most, is_written)
-                    }
+                let marking = (self.vocabulary.special_tokens(), &self.chance);
+                let (opened, voice) = self.chat_config.say(request, marking, (self.now_unix_s)())?;
+                let tokens = if opened.written.is_empty() {
+                    self.vocabulary.tokens_within(&opened.text, most)
+                } else {
+                    let is_written = |range| opened.is_written(&range);
+                    self.vocabulary.tokens_with_text(&opened.text, most, is_written)
                 };
                 Ok((tokens.map_err(unreadable)?, voice))
             }
@@ -209,7 +208,7 @@ impl Served {
             prompt_tokens: prompt.len(),
             vocabulary: Arc::clone(&self.vocabulary),
             voice,
-            tells_logprobs: request.prompt.sampling.logprobs,
+            has_logprobs: request.prompt.sampling.logprobs,
             chance: Arc::clone(&self.chance),
         };
         Ok(Answer::new(choices.collect(), making))

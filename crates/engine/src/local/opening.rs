@@ -59,24 +59,29 @@ impl Local {
         let LocalSettings {
             id,
             created_unix_s,
-            scheduler_limits: room,
+            scheduler_limits,
             limits,
             draft,
-            spare,
+            spare: available_memory,
             chance,
             now_unix_s,
         } = settings;
         let beside = source.assets()?;
         let (purpose, digest) = (source.purpose(&id)?, source.digest()?);
-        processor.check_keeps(room.kv_dtype)?;
-        processor.check_room(source, room.bytes)?;
+        processor.check_keeps(scheduler_limits.kv_dtype)?;
+        processor.check_room(source, scheduler_limits.bytes)?;
         let model = Backend::load(source, processor)?;
         let (known, width) = (model.shape().vocabulary, model.shape().hidden);
         let has_experts = model.shape().mixture.is_some();
         let uses = Uses::of(purpose, &beside.vocabulary, |token| model.head_row(source, token))?;
-        let mut runner = Scheduler::new(model, room)?.with_limits(limits).within(spare.clone());
+        let mut runner =
+            Scheduler::new(model, scheduler_limits)?.with_limits(limits).within(available_memory.clone());
         if let Some(drafting) = draft {
-            runner = runner.with_drafter(Box::new(open_draft(&drafting, room.kv_dtype, &beside.vocabulary)?));
+            runner = runner.with_drafter(Box::new(open_draft(
+                &drafting,
+                scheduler_limits.kv_dtype,
+                &beside.vocabulary,
+            )?));
         }
         let host = Host::of(runner)?;
         let served = Served {
@@ -93,7 +98,7 @@ impl Local {
             chat_config: ChatConfig { template: beside.template, habits: beside.generation_defaults },
             chance,
             now_unix_s,
-            spare,
+            available_memory,
             rules: OnceLock::new(),
             keys: Default::default(),
         };
@@ -136,7 +141,7 @@ impl ChatConfig {
     pub(super) fn say(
         &self,
         request: &GenerateRequest,
-        (signs, chance): (&SpecialTokens, &Chance),
+        (special_tokens, chance): (&SpecialTokens, &Chance),
         now_unix_s: u64,
     ) -> Result<(RenderedPrompt, ParseOptions), Fault> {
         let Some(template) = &self.template else {
@@ -149,11 +154,11 @@ impl ChatConfig {
         for (name, value) in arguments(request)? {
             conversation.set(&name, value);
         }
-        let own = [("bos_token", &self.habits.first_sign), ("eos_token", &self.habits.last_sign)];
-        for (name, sign) in own {
-            conversation.set_own(name, sign.clone().unwrap_or_default());
+        let own = [("bos_token", &self.habits.bos_token), ("eos_token", &self.habits.eos_token)];
+        for (name, token) in own {
+            conversation.set_own(name, token.clone().unwrap_or_default());
         }
-        let opened = conversation.open(template, signs, &**chance, now_unix_s).map_err(|error| {
+        let opened = conversation.open(template, special_tokens, &**chance, now_unix_s).map_err(|error| {
             let fault = Fault::new(FaultClass::BadRequest, "template_refused", error.to_string());
             fault.param("messages").fix("Send the conversation as this model's template takes it.")
         })?;

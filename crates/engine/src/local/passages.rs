@@ -79,9 +79,9 @@ pub(super) struct EncodeBatch<T> {
 }
 
 struct Open {
-    place: usize,
+    index: usize,
     tokens: Vec<u32>,
-    told: UnboundedReceiver<SequenceEvent>,
+    receiver: UnboundedReceiver<SequenceEvent>,
 }
 
 /// What an event means for a passage.
@@ -111,11 +111,11 @@ impl<T> EncodeBatch<T> {
         is_wanted: &dyn Fn() -> bool,
     ) -> Result<Self, Fault> {
         let mut waiting = VecDeque::new();
-        for (place, text) in texts.enumerate() {
+        for (index, text) in texts.enumerate() {
             if !is_wanted() {
                 return Err(lost("Nobody waits for the answer."));
             }
-            waiting.push_back((place, readers.tokens(place, text)?));
+            waiting.push_back((index, readers.tokens(index, text)?));
         }
         let (states, open) = (vec![Vec::new(); waiting.len()], Vec::new());
         let (common, is_led, tokens, remembered, then) = (None, false, 0, 0, Some(then));
@@ -142,28 +142,28 @@ impl<T> EncodeBatch<T> {
     fn fill(&mut self) {
         let at_once = if self.is_led { 1 } else { AT_ONCE };
         while self.open.len() < at_once {
-            let Some((place, tokens)) = self.waiting.pop_front() else { return };
+            let Some((index, tokens)) = self.waiting.pop_front() else { return };
             let (group, adapter) = (self.readers.group, self.readers.adapter.clone());
             let common = self.common.as_ref();
-            let beginning = common.map(|(reading, tokens)| SharedPrefix {
+            let shared_prefix = common.map(|(reading, tokens)| SharedPrefix {
                 embedding_request: reading.number(),
                 tokens: *tokens,
             });
-            let told = self.readers.asking.read(EmbeddingInput {
+            let receiver = self.readers.asking.read(EmbeddingInput {
                 tokens: tokens.clone(),
                 group,
                 adapter,
-                shared_prefix: beginning,
+                shared_prefix,
             });
-            self.open.push(Open { place, tokens, told });
+            self.open.push(Open { index, tokens, receiver });
         }
     }
 
     /// Handles an event of a passage.
-    fn take(&mut self, at: usize, told: Option<SequenceEvent>) -> Result<Next, Fault> {
+    fn take(&mut self, at: usize, event: Option<SequenceEvent>) -> Result<Next, Fault> {
         let is_alone = self.open.len() == 1;
         let Some(open) = self.open.get_mut(at) else { return Ok(Next::More) };
-        match told {
+        match event {
             None => Err(lost("The model's thread ended.")),
             Some(SequenceEvent::Scheduled { cached_tokens: remembered }) => {
                 self.tokens += open.tokens.len() as u64;
@@ -171,8 +171,8 @@ impl<T> EncodeBatch<T> {
                 Ok(Next::More)
             }
             Some(SequenceEvent::State(state)) => {
-                if let Some(place) = self.states.get_mut(open.place) {
-                    *place = state;
+                if let Some(slot) = self.states.get_mut(open.index) {
+                    *slot = state;
                 }
                 Ok(Next::More)
             }
@@ -193,12 +193,12 @@ impl<T> EncodeBatch<T> {
     fn listen(&mut self, cx: &mut Context<'_>) -> Result<bool, Fault> {
         let (mut waits, mut at, mut has_ended) = (true, 0, self.open.is_empty());
         while let Some(open) = self.open.get_mut(at) {
-            let Poll::Ready(told) = open.told.poll_recv(cx) else {
+            let Poll::Ready(event) = open.receiver.poll_recv(cx) else {
                 at += 1;
                 continue;
             };
             waits = false;
-            match self.take(at, told)? {
+            match self.take(at, event)? {
                 Next::More => {}
                 Next::Over => {
                     self.open.swap_remove(at);
@@ -206,7 +206,7 @@ impl<T> EncodeBatch<T> {
                 }
                 Next::Later => {
                     let open = self.open.swap_remove(at);
-                    self.waiting.push_front((open.place, open.tokens));
+                    self.waiting.push_front((open.index, open.tokens));
                 }
             }
         }
@@ -218,43 +218,43 @@ impl<T> EncodeBatch<T> {
 }
 
 impl Readers {
-    fn tokens(&self, place: usize, text: EncodeInput) -> Result<Vec<u32>, Fault> {
+    fn tokens(&self, index: usize, text: EncodeInput) -> Result<Vec<u32>, Fault> {
         let tokens = match text {
             EncodeInput::Tokens(tokens) => Ok(tokens),
             EncodeInput::Text(text) => self.vocabulary.tokens_with_bos_eos(&text, self.longest),
             EncodeInput::Filled(Filled { text, theirs }) => {
-                let is_text = |sign: Range<usize>| {
-                    theirs.iter().any(|theirs| theirs.start < sign.end && sign.start < theirs.end)
+                let is_text = |range: Range<usize>| {
+                    theirs.iter().any(|theirs| theirs.start < range.end && range.start < theirs.end)
                 };
                 self.vocabulary.tokens_with_text(&text, self.longest, is_text)
             }
         };
-        let tokens = tokens.map_err(|error| self.unreadable(place, &error))?;
-        self.check(place, &tokens)?;
+        let tokens = tokens.map_err(|error| self.unreadable(index, &error))?;
+        self.check(index, &tokens)?;
         Ok(tokens)
     }
 
-    fn at(&self, place: usize) -> String {
-        format!("{}[{place}]", self.param)
+    fn at(&self, index: usize) -> String {
+        format!("{}[{index}]", self.param)
     }
 
-    fn unreadable(&self, place: usize, error: &EngineError) -> Fault {
+    fn unreadable(&self, index: usize, error: &EngineError) -> Fault {
         if let EngineError::TooLong { most } = error {
-            return self.too_long(place, format!("more tokens than the {most} that a text can have here"));
+            return self.too_long(index, format!("more tokens than the {most} that a text can have here"));
         }
         let fault = Fault::new(FaultClass::BadRequest, "unreadable_text", error.to_string());
-        fault.param(self.at(place)).fix("Send text in UTF-8.")
+        fault.param(self.at(index)).fix("Send text in UTF-8.")
     }
 
-    fn too_long(&self, place: usize, what: impl fmt::Display) -> Fault {
-        let at = self.at(place);
+    fn too_long(&self, index: usize, what: impl fmt::Display) -> Fault {
+        let at = self.at(index);
         let message = format!("\"{at}\" has {what}.");
         let fault = Fault::new(FaultClass::ContextLength, "context_length_exceeded", message);
         fault.param(at).fix("Send it in pieces.")
     }
 
-    fn check(&self, place: usize, tokens: &[u32]) -> Result<(), Fault> {
-        let at = self.at(place);
+    fn check(&self, index: usize, tokens: &[u32]) -> Result<(), Fault> {
+        let at = self.at(index);
         if tokens.is_empty() {
             let message = format!("\"{at}\" has no token.");
             let fault = Fault::new(FaultClass::BadRequest, "empty_prompt", message);
@@ -262,7 +262,7 @@ impl Readers {
         }
         if tokens.len() > self.longest {
             let what = format!("{} tokens, and a text can have {} here", tokens.len(), self.longest);
-            return Err(self.too_long(place, what));
+            return Err(self.too_long(index, what));
         }
         if let Some(wrong) = tokens.iter().position(|token| *token as usize >= self.known) {
             let message = format!("\"{at}[{wrong}]\" is no token of this model.");

@@ -49,11 +49,11 @@ impl Preparing {
         &self,
         make: impl FnOnce(&dyn Fn() -> bool) -> Result<W, Fault> + Send + 'static,
     ) -> Coming<W> {
-        let (told, coming) = oneshot::channel();
+        let (sender, coming) = oneshot::channel();
         let job = move || {
-            if !told.is_closed() {
-                let made = make(&|| !told.is_closed());
-                let _ = told.send(made);
+            if !sender.is_closed() {
+                let made = make(&|| !sender.is_closed());
+                let _ = sender.send(made);
             }
         };
         // If no thread is left, the future resolves to an error.

@@ -25,8 +25,8 @@ pub(super) fn read<'a>(
         (false, true) => Thinking::May,
         (false, false) => Thinking::No,
     };
-    let make = |says: ConstraintSpec<'_>, param: &str| {
-        book()?.compile(says, thinking).map(Some).map_err(|error| wrong(&error, param))
+    let make = |spec: ConstraintSpec<'_>, param: &str| {
+        book()?.compile(spec, thinking).map(Some).map_err(|error| wrong(&error, param))
     };
     if let Some(rule) = &request.parameters.constraint {
         return match rule {
@@ -81,9 +81,12 @@ fn one_of(texts: &[String]) -> String {
     let escaped = texts.iter().map(|text| {
         let is_plain =
             |character: char| character.is_alphanumeric() || character == ' ' || !character.is_ascii();
-        let each = text.chars().map(|character| match is_plain(character) {
-            true => character.to_string(),
-            false => format!("\\x{:02X}", u32::from(character)),
+        let each = text.chars().map(|character| {
+            if is_plain(character) {
+                character.to_string()
+            } else {
+                format!("\\x{:02X}", u32::from(character))
+            }
         });
         each.collect::<String>()
     });
@@ -91,10 +94,10 @@ fn one_of(texts: &[String]) -> String {
 }
 
 fn wrong(error: &ConstraintError, param: &str) -> Fault {
-    let place = format!("{param}{}", error.at);
-    let message = format!("\"{place}\" {}.", error.what.trim_end_matches('.'));
+    let path = format!("{param}{}", error.at);
+    let message = format!("\"{path}\" {}.", error.what.trim_end_matches('.'));
     let fault = Fault::new(FaultClass::BadRequest, "unsupported_rule", message);
-    fault.param(place).fix("Send a rule that this runtime can keep to; docs/node.md lists what it knows.")
+    fault.param(path).fix("Send a rule that this runtime can keep to; docs/node.md lists what it knows.")
 }
 
 #[cfg(test)]

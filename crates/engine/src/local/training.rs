@@ -13,7 +13,7 @@ use domain::training::{
 use domain::{Fault, FaultClass};
 
 use super::Local;
-use super::adapters::told;
+use super::adapters::client_message;
 use crate::adapters::InitialAdapter;
 use crate::training::{
     BadLines, DatasetReader, Example, Job, LoraConfig, Precision, Progress, RunInputs, Schedule, Settings,
@@ -56,7 +56,7 @@ impl Local {
         Ok((read(lesson.training_set, false)?, read(lesson.validation_set, true)?))
     }
 
-    fn learned(
+    fn prepare(
         &self,
         lesson: &TrainingInput<'_>,
         source: &Source,
@@ -68,7 +68,7 @@ impl Local {
             let what = "stand beside experts, which have no adapters here".to_owned();
             return Err(unfit(EngineError::Setting { field: "targets", what }));
         }
-        let from = lesson.from.map(|from| self.begun(from, source)).transpose()?;
+        let from = lesson.from.map(|from| self.open_initial_adapter(from, source)).transpose()?;
         if let Some(begun) = &from {
             check_same(begun, lesson.settings)?;
         }
@@ -77,9 +77,9 @@ impl Local {
         Ok(Learned { texts, settings, low, from })
     }
 
-    fn begun(&self, from: &Path, source: &Source) -> Result<InitialAdapter, TrainingError> {
+    fn open_initial_adapter(&self, from: &Path, source: &Source) -> Result<InitialAdapter, TrainingError> {
         InitialAdapter::open(from, source.shape(), &self.host.limits()).map_err(|error| {
-            let fault = Fault::new(FaultClass::BadRequest, "invalid_adapter", told(&error));
+            let fault = Fault::new(FaultClass::BadRequest, "invalid_adapter", client_message(&error));
             TrainingError::Fault(Box::new(fault.param("from").fix(
                 "Go on from a LoRA for this very model, of one rank and one strength, beside the same matrices of each layer.",
             )))
@@ -90,21 +90,21 @@ impl Local {
     fn open_job(
         &self,
         lesson: &TrainingInput<'_>,
-        places: &TrainingDirectories<'_>,
+        directories: &TrainingDirectories<'_>,
         may_go_on: &dyn Fn() -> bool,
     ) -> Result<Option<Job>, TrainingError> {
         let source = Source::open(&self.path).map_err(unfit)?;
         let Some(base) = source.digest_of_all(may_go_on).map_err(unfit)? else { return Ok(None) };
-        Job::check_base(places.work, base).map_err(unfit)?;
+        Job::check_base(directories.work, base).map_err(unfit)?;
         let Learned { texts: (texts, beside), settings, from, .. } =
-            match self.learned(lesson, &source, may_go_on) {
+            match self.prepare(lesson, &source, may_go_on) {
                 Err(TrainingError::Cancelled) => return Ok(None),
                 learned => learned?,
             };
-        let beginning = RunInputs { examples: texts, validation: beside, adapter: from, base: Some(base) };
-        let begun = Job::begin(&source, beginning, settings, places.work, may_go_on).map_err(unfit)?;
+        let inputs = RunInputs { examples: texts, validation: beside, adapter: from, base: Some(base) };
+        let begun = Job::begin(&source, inputs, settings, directories.work, may_go_on).map_err(unfit)?;
         Ok(begun.map(|mut job| {
-            job.leave_epochs(&self.path, places.epochs);
+            job.leave_epochs(&self.path, directories.epochs);
             job
         }))
     }
@@ -136,7 +136,8 @@ impl Trainer for Local {
         };
         let Some(from) = from else { return Ok(usual) };
         let source = Source::open(&self.path).map_err(unfit)?;
-        let InitialAdapter { rank, alpha, is_rank_stable, targets, .. } = self.begun(from, &source)?;
+        let InitialAdapter { rank, alpha, is_rank_stable, targets, .. } =
+            self.open_initial_adapter(from, &source)?;
         Ok(TrainingSettings { rank, alpha, is_rank_stable, targets, ..usual })
     }
 
@@ -146,7 +147,7 @@ impl Trainer for Local {
         may_go_on: &dyn Fn() -> bool,
     ) -> Result<TrainingEstimate, TrainingError> {
         let source = Source::open(&self.path).map_err(unfit)?;
-        let Learned { texts, settings, low, .. } = self.learned(lesson, &source, may_go_on)?;
+        let Learned { texts, settings, low, .. } = self.prepare(lesson, &source, may_go_on)?;
         let reckoned = Reckoned::of(&source, texts, (settings, &low), may_go_on).map_err(unfit)?;
         let Some(reckoned) = reckoned else { return Err(TrainingError::Cancelled) };
         let Reckoned {
@@ -172,23 +173,23 @@ impl Trainer for Local {
     }
 
     fn spare_bytes(&self) -> Option<u64> {
-        self.spare.bytes()
+        self.available_memory.bytes()
     }
 
     fn train(
         &self,
         lesson: &TrainingInput<'_>,
-        places: &TrainingDirectories<'_>,
+        directories: &TrainingDirectories<'_>,
         watch: &dyn TrainingObserver,
     ) -> Result<RunEnd, TrainingError> {
-        let Some(mut job) = self.open_job(lesson, places, &|| !watch.is_cancelled())? else {
+        let Some(mut job) = self.open_job(lesson, directories, &|| !watch.is_cancelled())? else {
             return Ok(RunEnd::Cancelled);
         };
         let last = job.last().map(step);
         watch.on_start(job.done() as u64, job.of() as u64, last.as_ref());
-        let way = self.host.way();
+        let serving_gate = self.host.serving_gate();
         loop {
-            match job.step(&mut || way.wait(|| watch.is_cancelled())).map_err(unfit)? {
+            match job.step(&mut || serving_gate.wait(|| watch.is_cancelled())).map_err(unfit)? {
                 StepOutcome::Step(progress) => watch.on_step(&step(&progress)),
                 StepOutcome::CalledOff => {
                     if watch.will_resume() {
@@ -199,12 +200,12 @@ impl Trainer for Local {
                 StepOutcome::End => break,
             }
         }
-        job.write(&self.path, places.result, Precision::Single).map_err(unfit)?;
+        job.write(&self.path, directories.result, Precision::Single).map_err(unfit)?;
         Ok(RunEnd::Whole)
     }
 
     fn wake(&self) {
-        self.host.way().wake();
+        self.host.serving_gate().wake();
     }
 }
 
@@ -217,9 +218,9 @@ fn check_same(begun: &InitialAdapter, course: &TrainingSettings) -> Result<(), T
         names.dedup();
         names
     };
-    let (asked, had) = (sorted(&course.targets), sorted(&begun.targets));
-    let other = |field, asked: String, had: String| {
-        let what = format!("is {asked}, and that of the adapter that it goes on from is {had}");
+    let (requested, had) = (sorted(&course.targets), sorted(&begun.targets));
+    let other = |field, requested: String, had: String| {
+        let what = format!("is {requested}, and that of the adapter that it goes on from is {had}");
         Err(unfit(EngineError::Setting { field, what }))
     };
     if course.rank != begun.rank {
@@ -232,8 +233,8 @@ fn check_same(begun: &InitialAdapter, course: &TrainingSettings) -> Result<(), T
     if course.is_rank_stable != begun.is_rank_stable {
         return other("is_rank_stable", course.is_rank_stable.to_string(), begun.is_rank_stable.to_string());
     }
-    if asked != had {
-        return other("targets", asked.join(", "), had.join(", "));
+    if requested != had {
+        return other("targets", requested.join(", "), had.join(", "));
     }
     Ok(())
 }
@@ -311,7 +312,7 @@ fn unusable(bad: BadLines, of_held_out: bool) -> TrainingError {
 
 #[expect(clippy::needless_pass_by_value, reason = "errors are mapped by it")]
 fn unfit(error: EngineError) -> TrainingError {
-    let message = told(&error);
+    let message = client_message(&error);
     let fault = match error {
         EngineError::Setting { field, .. } => {
             let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);

@@ -136,11 +136,11 @@ impl Local {
     }
 
     /// The number of dimensions to return.
-    fn dimensions(&self, asked: Option<u64>) -> Result<usize, Fault> {
+    fn dimensions(&self, requested: Option<u64>) -> Result<usize, Fault> {
         let width = self.width;
-        let Some(asked) = asked else { return Ok(width) };
-        usize::try_from(asked).ok().filter(|count| (1..=width).contains(count)).ok_or_else(|| {
-            let message = format!("\"dimensions\" is {asked}, and this model's vectors have {width}.");
+        let Some(requested) = requested else { return Ok(width) };
+        usize::try_from(requested).ok().filter(|count| (1..=width).contains(count)).ok_or_else(|| {
+            let message = format!("\"dimensions\" is {requested}, and this model's vectors have {width}.");
             let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
             fault.param("dimensions").fix(format!("Send a whole number from 1 to {width}, or leave it out."))
         })
@@ -159,7 +159,7 @@ impl Local {
         // Created lazily: each contains the query, and all at once could take many times the request's size.
         let texts = documents.into_iter().map(move |document| {
             let instruction = instruction.as_deref().unwrap_or(INSTRUCTION);
-            EncodeInput::Filled(filled(&template, (instruction, &query, &document)))
+            EncodeInput::Filled(fill(&template, (instruction, &query, &document)))
         });
         let readers = self.readers(adapter, share.as_deref(), "documents");
         let scale = ranking.scale.clone();
@@ -187,18 +187,19 @@ impl Local {
 }
 
 /// The prompt to put before each text.
-fn prompt<'a>(vectors: &'a Vectors, asked: Option<&str>) -> Result<Option<&'a str>, Fault> {
-    let Some(name) = asked.or(vectors.usual.as_deref()) else { return Ok(None) };
+fn prompt<'a>(vectors: &'a Vectors, requested: Option<&str>) -> Result<Option<&'a str>, Fault> {
+    let Some(name) = requested.or(vectors.usual.as_deref()) else { return Ok(None) };
     match vectors.prompts.get(name) {
         Some(prompt) => Ok(Some(prompt.as_str()).filter(|prompt| !prompt.is_empty())),
         // The model's default prompt is one that its files don't define.
-        None if asked.is_none() => Ok(None),
+        None if requested.is_none() => Ok(None),
         None => {
             let known = vectors.prompts.keys().map(|name| format!("\"{name}\"")).collect::<Vec<_>>();
-            let message = format!("This model's files have no prompt of the name \"{}\".", shortened(name));
-            let fix = match known.is_empty() {
-                true => "Leave \"prompt_name\" out: they have none at all.".to_owned(),
-                false => format!("Send {}, or leave it out.", known.join(" or ")),
+            let message = format!("This model's files have no prompt of the name \"{}\".", shorten(name));
+            let fix = if known.is_empty() {
+                "Leave \"prompt_name\" out: they have none at all.".to_owned()
+            } else {
+                format!("Send {}, or leave it out.", known.join(" or "))
             };
             let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
             Err(fault.param("prompt_name").fix(fix))
@@ -206,7 +207,7 @@ fn prompt<'a>(vectors: &'a Vectors, asked: Option<&str>) -> Result<Option<&'a st
     }
 }
 
-fn shortened(name: &str) -> String {
+fn shorten(name: &str) -> String {
     name.chars().take(128).collect()
 }
 
@@ -238,7 +239,7 @@ fn single(number: f64) -> f32 {
 }
 
 /// Fills a template. Placeholders within the inserted texts are not replaced.
-fn filled(template: &str, (instruction, query, document): (&str, &str, &str)) -> Filled {
+fn fill(template: &str, (instruction, query, document): (&str, &str, &str)) -> Filled {
     let texts = [("{instruction}", instruction), ("{query}", query), ("{document}", document)];
     let mut filled = Filled::default();
     let mut rest = template;
@@ -261,11 +262,11 @@ mod tests {
 
     #[test]
     fn a_template_is_filled_once() {
-        let text = filled("a {query} b {document} c {query}", ("i", "{document}", "{query}"));
+        let text = fill("a {query} b {document} c {query}", ("i", "{document}", "{query}"));
         assert_eq!(text.text, "a {document} b {query} c {document}");
         let theirs: Vec<_> = text.theirs.iter().map(|theirs| &text.text[theirs.clone()]).collect();
         assert_eq!(theirs, ["{document}", "{query}", "{document}"]);
-        let own = filled(TEMPLATE, (INSTRUCTION, "high tide?", "At noon.")).text;
+        let own = fill(TEMPLATE, (INSTRUCTION, "high tide?", "At noon.")).text;
         assert!(own.contains("<Query>: high tide?\n<Document>: At noon.<|im_end|>\n<|im_start|>assistant\n"));
         assert!(own.ends_with("<think>\n\n</think>\n\n") && own.contains(INSTRUCTION), "{own}");
     }

@@ -317,7 +317,7 @@ pub(super) fn is_number(word: &str) -> bool {
 }
 
 /// Repairs a complete text.
-pub(super) fn mended(text: &str) -> Option<String> {
+pub(super) fn repair(text: &str) -> Option<String> {
     let (mut mender, mut out) = (JsonRepair::new(), String::new());
     for character in text.trim().chars() {
         if mender.is_done() {
@@ -352,7 +352,7 @@ mod tests {
             (r#"{"a": 1,"#, r#"{"a": 1}"#),
             (r#""text""#, r#""text""#),
         ] {
-            assert_eq!(mended(written).as_deref(), Some(meant), "{written}");
+            assert_eq!(repair(written).as_deref(), Some(meant), "{written}");
             serde_json::from_str::<Value>(meant).unwrap();
         }
         for written in [
@@ -370,25 +370,25 @@ mod tests {
             "[1,,2]",
             "nul",
         ] {
-            let mended = mended(written);
-            assert!(mended.is_none() || written == "{", "{written}: {mended:?}");
+            let repaired = repair(written);
+            assert!(repaired.is_none() || written == "{", "{written}: {repaired:?}");
         }
     }
 
     proptest! {
         #[test]
         fn what_comes_out_is_json(text in r#"[{}\[\],:"'\\ua0-9deE.+ \n<]{0,40}"#) {
-            if let Some(mended) = mended(&text) {
+            if let Some(repaired) = repair(&text) {
                 // A number may be out of the parser's range; nothing else may be wrong.
-                let read = serde_json::from_str::<Value>(&mended);
-                prop_assert!(read.as_ref().map_or_else(|error| error.to_string().contains("out of range"), |_| true), "{} -> {}", text, mended);
+                let read = serde_json::from_str::<Value>(&repaired);
+                prop_assert!(read.as_ref().map_or_else(|error| error.to_string().contains("out of range"), |_| true), "{} -> {}", text, repaired);
             }
         }
 
         #[test]
         fn what_is_json_stays(value in any_json(), ) {
             let text = value.to_string();
-            prop_assert_eq!(mended(&text), Some(text));
+            prop_assert_eq!(repair(&text), Some(text));
         }
     }
 

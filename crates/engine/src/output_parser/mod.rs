@@ -39,7 +39,7 @@ pub struct ModelFormat {
     /// It writes reasoning, in `<think>`.
     pub thinks: bool,
     /// The template has a switch for reasoning (`enable_thinking`).
-    pub is_told_to_think: bool,
+    pub has_thinking_switch: bool,
 }
 
 /// Why the generation ended.
@@ -70,7 +70,7 @@ pub struct OutputParser {
     new_id: NewId,
     offered: Arc<Offered>,
     /// The tags searched for in answer text, and in reasoning.
-    signs: (Vec<&'static str>, Vec<&'static str>),
+    tags: (Vec<&'static str>, Vec<&'static str>),
     stops: Stops,
     parts: Parts,
     mode: Mode,
@@ -144,7 +144,7 @@ impl ModelFormat {
             (false, false) => None,
         };
         let thinks = template.contains(THINK) || template.contains(THINK_END);
-        Self { form, thinks, is_told_to_think: template.contains("enable_thinking") }
+        Self { form, thinks, has_thinking_switch: template.contains("enable_thinking") }
     }
 
     /// Whether a prompt ends inside the reasoning.
@@ -179,7 +179,7 @@ impl OutputParser {
         Self {
             new_id,
             offered,
-            signs: (in_text, in_thought),
+            tags: (in_text, in_thought),
             stops: Stops::new(stops),
             parts: Parts::new(choice),
             mode: if is_in_thought { Mode::Thought } else { Mode::Text },
@@ -268,19 +268,19 @@ impl OutputParser {
     }
 
     fn in_text(&mut self, is_all: bool, out: &mut Vec<Event>) -> bool {
-        let found = first(&self.held, &self.signs.0, is_all);
-        let (at, found, sign) = found.unwrap_or((self.held.len(), Found::No, ""));
+        let found = first(&self.held, &self.tags.0, is_all);
+        let (at, found, tag) = found.unwrap_or((self.held.len(), Found::No, ""));
         let rest = self.held.split_off(at);
         let text = std::mem::replace(&mut self.held, rest);
         self.say(&text, out);
         if found != Found::Yes || self.is_over {
             return false;
         }
-        if sign == FUNCTION {
+        if tag == FUNCTION {
             return self.bare(is_all, out);
         }
-        self.held.drain(..sign.len());
-        match sign {
+        self.held.drain(..tag.len());
+        match tag {
             THINK => {
                 let rest = self.stops.end();
                 self.print(&rest, out);
@@ -310,16 +310,16 @@ impl OutputParser {
 
     fn in_thought(&mut self, is_all: bool, out: &mut Vec<Event>) -> bool {
         self.mode = Mode::Thought;
-        let found = first(&self.held, &self.signs.1, is_all);
-        let (at, found, sign) = found.unwrap_or((self.held.len(), Found::No, ""));
+        let found = first(&self.held, &self.tags.1, is_all);
+        let (at, found, tag) = found.unwrap_or((self.held.len(), Found::No, ""));
         let rest = self.held.split_off(at);
         let text = std::mem::replace(&mut self.held, rest);
         self.think(&text, out);
         if found != Found::Yes {
             return false;
         }
-        self.held.drain(..sign.len());
-        match sign {
+        self.held.drain(..tag.len());
+        match tag {
             THINK_END => {
                 self.space.clear();
                 self.parts.close(out);
@@ -386,12 +386,12 @@ impl OutputParser {
     }
 
     fn in_call(&mut self, mut open: Box<Open>, is_all: bool, out: &mut Vec<Event>) -> bool {
-        let mut said = String::new();
+        let mut arguments = String::new();
         let step = match &mut open.call {
-            Call::Named(call) => call.take(&mut self.held, is_all, &mut said),
-            Call::Tagged(call) => call.take(&mut self.held, is_all, &self.offered, &mut said),
+            Call::Named(call) => call.take(&mut self.held, is_all, &mut arguments),
+            Call::Tagged(call) => call.take(&mut self.held, is_all, &self.offered, &mut arguments),
         };
-        self.parts.more(said, out);
+        self.parts.more(arguments, out);
         match step {
             Step::More => {
                 self.mode = Mode::Call(open);
@@ -491,7 +491,7 @@ impl OutputParser {
 
     fn print(&mut self, text: &str, out: &mut Vec<Event>) {
         self.space.push_str(text);
-        if self.signs.0.is_empty() {
+        if self.tags.0.is_empty() {
             return self.parts.say(Prose::Text, std::mem::take(&mut self.space), out);
         }
         let rest = self.space.split_off(self.space.trim_end().len());

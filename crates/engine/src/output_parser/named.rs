@@ -25,7 +25,7 @@ pub(super) struct NamedCall {
     arguments: Option<String>,
     /// The arguments are an object, which can be emitted as it arrives.
     is_streaming: bool,
-    told: usize,
+    emitted: usize,
 }
 
 impl NamedCall {
@@ -38,7 +38,7 @@ impl NamedCall {
             name: None,
             arguments: None,
             is_streaming: false,
-            told: 0,
+            emitted: 0,
         }
     }
 
@@ -52,7 +52,7 @@ impl NamedCall {
     }
 
     /// Consumes the text of the call, and pauses once its name is known.
-    pub(super) fn take(&mut self, held: &mut String, is_all: bool, said: &mut String) -> Step {
+    pub(super) fn take(&mut self, held: &mut String, is_all: bool, out: &mut String) -> Step {
         let was_named = self.name.is_some();
         let mut taken = 0;
         let mut step = Step::More;
@@ -68,7 +68,7 @@ impl NamedCall {
             }
             taken += character.len_utf8();
             if self.mender.is_done() {
-                step = self.finished();
+                step = self.final_step();
                 break;
             }
             if !was_named && self.name.is_some() {
@@ -82,7 +82,7 @@ impl NamedCall {
         let rest = held.split_off(taken);
         let taken = std::mem::replace(held, rest);
         if was_named {
-            self.tell(said, step == Step::Over);
+            self.emit(out, step == Step::Over);
         } else {
             self.raw.push_str(&taken);
         }
@@ -134,7 +134,7 @@ impl NamedCall {
         let mut rest = String::new();
         if self.section == Section::Between {
             return match self.mender.settle(&mut rest) {
-                Ok(()) => self.finished(),
+                Ok(()) => self.final_step(),
                 Err(mend::Unreadable) => Step::Broken,
             };
         }
@@ -144,22 +144,22 @@ impl NamedCall {
         // The last bracket closes the call itself.
         rest.pop();
         self.value.push_str(&rest);
-        if self.end_value().is_err() { Step::Broken } else { self.finished() }
+        if self.end_value().is_err() { Step::Broken } else { self.final_step() }
     }
 
-    fn finished(&self) -> Step {
+    fn final_step(&self) -> Step {
         if self.name.is_some() { Step::Over } else { Step::Broken }
     }
 
-    fn tell(&mut self, said: &mut String, is_over: bool) {
+    fn emit(&mut self, out: &mut String, is_over: bool) {
         let arguments = match &self.arguments {
             Some(arguments) => arguments,
             None if self.is_streaming && self.section == Section::Arguments => &self.value,
             None if is_over => "{}",
             None => return,
         };
-        said.push_str(arguments.get(self.told..).unwrap_or_default());
-        self.told = arguments.len();
+        out.push_str(arguments.get(self.emitted..).unwrap_or_default());
+        self.emitted = arguments.len();
     }
 }
 
@@ -169,6 +169,6 @@ fn whole(value: &str) -> String {
         return "{}".to_owned();
     }
     let text = serde_json::from_str::<String>(value).ok();
-    let object = text.and_then(|text| mend::mended(&text)).filter(|object| object.starts_with('{'));
+    let object = text.and_then(|text| mend::repair(&text)).filter(|object| object.starts_with('{'));
     object.unwrap_or_else(|| value.to_owned())
 }

@@ -99,8 +99,9 @@ impl Kinds {
             let schemas = schema.get(word).and_then(Value::as_array).into_iter().flatten();
             schemas.for_each(|schema| self.add(root, schema, left));
         }
-        let reference = schema.get("$ref").and_then(Value::as_str).and_then(|way| way.strip_prefix('#'));
-        if let Some(schema) = reference.and_then(|way| root.pointer(way)) {
+        let reference =
+            schema.get("$ref").and_then(Value::as_str).and_then(|pointer| pointer.strip_prefix('#'));
+        if let Some(schema) = reference.and_then(|pointer| root.pointer(pointer)) {
             self.add(root, schema, left);
         }
     }
@@ -140,7 +141,7 @@ impl Kinds {
             _ if self.number && !self.text && mend::is_number(bare) => return bare.to_owned(),
             _ => {}
         }
-        let nested = if self.nested && bare.starts_with(['{', '[']) { mend::mended(bare) } else { None };
+        let nested = if self.nested && bare.starts_with(['{', '[']) { mend::repair(bare) } else { None };
         nested.unwrap_or_else(|| Value::from(text).to_string())
     }
 }

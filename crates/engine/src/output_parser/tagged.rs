@@ -72,16 +72,16 @@ impl TaggedCall {
         held: &mut String,
         is_all: bool,
         offered: &Offered,
-        said: &mut String,
+        out: &mut String,
     ) -> Step {
         loop {
             let step = match &mut self.parameter {
-                Some(_) => self.value(held, is_all, offered, said),
-                None => self.between(held, is_all, offered, said),
+                Some(_) => self.value(held, is_all, offered, out),
+                None => self.read_between(held, is_all, offered, out),
             };
             match step {
                 Some(Step::Over) => {
-                    said.push_str(if self.given.is_empty() { "{}" } else { "}" });
+                    out.push_str(if self.given.is_empty() { "{}" } else { "}" });
                     return Step::Over;
                 }
                 Some(step) => return step,
@@ -91,12 +91,12 @@ impl TaggedCall {
     }
 
     /// Reads between two parameters. `None` to continue at once.
-    fn between(
+    fn read_between(
         &mut self,
         held: &mut String,
         is_all: bool,
         offered: &Offered,
-        said: &mut String,
+        out: &mut String,
     ) -> Option<Step> {
         let space = held.len() - held.trim_start().len();
         held.drain(..space);
@@ -113,7 +113,7 @@ impl TaggedCall {
                     return Some(Step::Broken);
                 }
                 held.drain(..=end);
-                self.begin(name.trim().to_owned(), offered, said);
+                self.begin(name.trim().to_owned(), offered, out);
                 None
             }
             (Found::Yes, FUNCTION_END) => {
@@ -126,16 +126,16 @@ impl TaggedCall {
         }
     }
 
-    fn begin(&mut self, name: String, offered: &Offered, said: &mut String) {
+    fn begin(&mut self, name: String, offered: &Offered, out: &mut String) {
         let is_again = self.given.contains(&name);
         if !is_again {
-            said.push_str(if self.given.is_empty() { "{" } else { ", " });
-            said.push_str(&Value::from(name.as_str()).to_string());
-            said.push_str(": ");
+            out.push_str(if self.given.is_empty() { "{" } else { ", " });
+            out.push_str(&Value::from(name.as_str()).to_string());
+            out.push_str(": ");
         }
         let kinds = offered.kinds(&self.name, &name);
         if kinds.is_text() && !is_again {
-            said.push('"');
+            out.push('"');
         }
         self.given.push(name);
         self.parameter =
@@ -147,7 +147,7 @@ impl TaggedCall {
         held: &mut String,
         is_all: bool,
         offered: &Offered,
-        said: &mut String,
+        out: &mut String,
     ) -> Option<Step> {
         let (name, given) = (&self.name, &self.given);
         let parameter = self.parameter.as_mut()?;
@@ -162,16 +162,16 @@ impl TaggedCall {
         }
         let is_missed =
             |key: &str| offered.has_parameter(name, key) && !given.iter().any(|given| given == key);
-        let (end, found, sign) = end_of_value(held, !parameter.has_more, is_all, is_missed);
+        let (end, found, tag_length) = end_of_value(held, !parameter.has_more, is_all, is_missed);
         let value = held.get(..end).unwrap_or_default();
         // The line break before the tag belongs to the format.
         let value = value.strip_suffix('\n').unwrap_or(value);
         let length = value.len();
         parameter.has_more |= length > 0;
         parameter.value.push_str(value);
-        parameter.tell(found == Found::Yes, said);
+        parameter.emit(found == Found::Yes, out);
         if found == Found::Yes {
-            held.drain(..end + sign);
+            held.drain(..end + tag_length);
             self.parameter = None;
             return None;
         }
@@ -181,18 +181,18 @@ impl TaggedCall {
 }
 
 impl Parameter {
-    fn tell(&mut self, is_over: bool, said: &mut String) {
+    fn emit(&mut self, is_over: bool, out: &mut String) {
         if self.is_again {
             return self.value.clear();
         }
         if self.kinds.is_text() {
             let quoted = Value::from(std::mem::take(&mut self.value)).to_string();
-            said.push_str(quoted.get(1..quoted.len() - 1).unwrap_or_default());
+            out.push_str(quoted.get(1..quoted.len() - 1).unwrap_or_default());
             if is_over {
-                said.push('"');
+                out.push('"');
             }
         } else if is_over {
-            said.push_str(&self.kinds.read(&self.value));
+            out.push_str(&self.kinds.read(&self.value));
         }
     }
 }
@@ -208,16 +208,16 @@ fn end_of_value(
         let rest = text.get(at..).unwrap_or_default();
         let before = text.get(..at).unwrap_or_default();
         let is_on_line = before.ends_with('\n') || (before.is_empty() && is_start);
-        let (found, sign) = match begins(rest, PARAMETER_END, is_all) {
+        let (found, tag_length) = match begins(rest, PARAMETER_END, is_all) {
             Found::Yes => {
                 (is_end(rest.get(PARAMETER_END.len()..).unwrap_or_default(), is_all), PARAMETER_END.len())
             }
             found => (found, 0),
         };
         let next = if is_on_line { is_next(rest, is_all, &is_missed) } else { Found::No };
-        for (found, sign) in [(found, sign), (next, 0), (is_missing(rest, is_all), 0)] {
+        for (found, tag_length) in [(found, tag_length), (next, 0), (is_missing(rest, is_all), 0)] {
             if found != Found::No {
-                return (at, found, sign);
+                return (at, found, tag_length);
             }
         }
     }
@@ -248,9 +248,9 @@ fn is_next(text: &str, is_all: bool, is_missed: impl Fn(&str) -> bool) -> Found 
 /// nothing.
 fn is_missing(text: &str, is_all: bool) -> Found {
     let mut rest = text;
-    for sign in [FUNCTION_END, CALL_END] {
-        match begins(rest, sign, is_all) {
-            Found::Yes => rest = rest.get(sign.len()..).unwrap_or_default().trim_start(),
+    for tag in [FUNCTION_END, CALL_END] {
+        match begins(rest, tag, is_all) {
+            Found::Yes => rest = rest.get(tag.len()..).unwrap_or_default().trim_start(),
             Found::Perhaps => return Found::Perhaps,
             Found::No => {}
         }

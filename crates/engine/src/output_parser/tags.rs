@@ -24,10 +24,10 @@ pub(super) enum Found {
 }
 
 /// `is_all` if no more text comes.
-pub(super) fn begins(text: &str, sign: &str, is_all: bool) -> Found {
-    if text.starts_with(sign) {
+pub(super) fn begins(text: &str, tag: &str, is_all: bool) -> Found {
+    if text.starts_with(tag) {
         Found::Yes
-    } else if !is_all && sign.starts_with(text) {
+    } else if !is_all && tag.starts_with(text) {
         Found::Perhaps
     } else {
         Found::No
@@ -35,11 +35,11 @@ pub(super) fn begins(text: &str, sign: &str, is_all: bool) -> Found {
 }
 
 /// Which of these tags a text begins with; `Perhaps` if it may become one.
-pub(super) fn begins_any<'a>(text: &str, signs: &[&'a str], is_all: bool) -> (Found, &'a str) {
+pub(super) fn begins_any<'a>(text: &str, tags: &[&'a str], is_all: bool) -> (Found, &'a str) {
     let mut found = (Found::No, "");
-    for sign in signs {
-        match begins(text, sign, is_all) {
-            Found::Yes => return (Found::Yes, sign),
+    for tag in tags {
+        match begins(text, tag, is_all) {
+            Found::Yes => return (Found::Yes, tag),
             Found::Perhaps => found = (Found::Perhaps, ""),
             Found::No => {}
         }
@@ -48,9 +48,9 @@ pub(super) fn begins_any<'a>(text: &str, signs: &[&'a str], is_all: bool) -> (Fo
 }
 
 /// The position of the first of these tags, or of what may become one.
-pub(super) fn first<'a>(text: &str, signs: &[&'a str], is_all: bool) -> Option<(usize, Found, &'a str)> {
+pub(super) fn first<'a>(text: &str, tags: &[&'a str], is_all: bool) -> Option<(usize, Found, &'a str)> {
     text.match_indices('<').find_map(|(at, _)| {
-        let (found, sign) = begins_any(text.get(at..)?, signs, is_all);
-        (found != Found::No).then_some((at, found, sign))
+        let (found, tag) = begins_any(text.get(at..)?, tags, is_all);
+        (found != Found::No).then_some((at, found, tag))
     })
 }

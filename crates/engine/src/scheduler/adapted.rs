@@ -26,8 +26,8 @@ impl Scheduler {
 
     /// Loads adapters only within the memory that this reports as available.
     #[must_use]
-    pub fn within(mut self, spare: AvailableMemory) -> Self {
-        self.adapter_registry.keep_within(spare);
+    pub fn within(mut self, available_memory: AvailableMemory) -> Self {
+        self.adapter_registry.keep_within(available_memory);
         self
     }
 
@@ -82,7 +82,7 @@ impl Scheduler {
         match self.adapter_registry.want(id, true) {
             Residency::Here => Ok(true),
             Residency::Coming => Ok(false),
-            Residency::NoRoom | Residency::Never => Err(self.adapter_registry.no_room(id)),
+            Residency::NoRoom | Residency::Never => Err(self.adapter_registry.limit_error(id)),
         }
     }
 
@@ -119,14 +119,14 @@ impl Scheduler {
     #[must_use]
     pub fn waits_for_adapters(&self) -> bool {
         let waits = |id: &AdapterId| !self.adapter_registry.is_here(id) && !self.adapter_registry.is_lost(id);
-        let is_stuck = || self.waiting.in_turn().all(|text| text.awaited().is_some_and(waits));
+        let is_stuck = || self.waiting.in_turn().all(|text| text.awaited_adapter().is_some_and(waits));
         self.running.is_empty() && self.waiting.len() > 0 && self.adapter_registry.is_bringing() && is_stuck()
     }
 
     /// Ends the sequences whose adapter can't be loaded.
     pub(super) fn end_without_adapter(&mut self, happened: &mut Vec<StepEvent>) {
         let shelf = &self.adapter_registry;
-        let is_lost = |text: &Sequence| text.awaited().is_some_and(|id| shelf.is_lost(id));
+        let is_lost = |text: &Sequence| text.awaited_adapter().is_some_and(|id| shelf.is_lost(id));
         let mut lost = Vec::new();
         while let Some(text) = self.waiting.remove(is_lost) {
             lost.push(text);
@@ -151,9 +151,9 @@ impl Scheduler {
         };
         let first = held(&request.adapter)?;
         // The answer's first token is sampled from the output of the prompt's last one.
-        let place = |from: usize| request.prompt.len().saturating_add(from.saturating_sub(1));
+        let position = |from: usize| request.prompt.len().saturating_add(from.saturating_sub(1));
         let later =
-            request.adapter_switches.iter().map(|later| Ok((place(later.from), held(&later.adapter)?)));
+            request.adapter_switches.iter().map(|later| Ok((position(later.from), held(&later.adapter)?)));
         Ok((first, later.collect::<Result<_, _>>()?))
     }
 
@@ -161,11 +161,11 @@ impl Scheduler {
     pub(super) fn next_ready(&mut self) -> Option<Sequence> {
         let (shelf, starved) = (&self.adapter_registry, &self.starved);
         let passed = starved.as_ref().filter(|(_, passed)| *passed >= PASSED_MAX).map(|(id, _)| id);
-        let mut text = self.waiting.pop(|text| match text.awaited() {
+        let mut text = self.waiting.pop(|text| match text.awaited_adapter() {
             None => true,
             Some(id) => shelf.is_here(id) && passed.is_none_or(|starved| starved == id),
         })?;
-        if let Some(id) = text.awaited().cloned() {
+        if let Some(id) = text.awaited_adapter().cloned() {
             text.adapter = self.adapter_registry.give(&id);
             if let Some((starved, passed)) = &mut self.starved {
                 *passed += u32::from(*starved != id);
@@ -179,7 +179,7 @@ impl Scheduler {
     /// admitted is.
     pub(super) fn send_for_adapters(&mut self, may_push: bool) {
         let mut wanted: Vec<AdapterId> = Vec::new();
-        for id in self.waiting.in_turn().filter_map(Sequence::awaited) {
+        for id in self.waiting.in_turn().filter_map(Sequence::awaited_adapter) {
             if !wanted.contains(id) {
                 wanted.push(id.clone());
             }
@@ -201,7 +201,7 @@ impl Scheduler {
 
 impl Sequence {
     /// The adapter that the sequence needs before it can be admitted.
-    fn awaited(&self) -> Option<&AdapterId> {
+    fn awaited_adapter(&self) -> Option<&AdapterId> {
         self.request.adapter.as_ref().filter(|_| self.adapter.is_none())
     }
 }

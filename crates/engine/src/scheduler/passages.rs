@@ -37,8 +37,8 @@ impl Scheduler {
     ///
     /// # Errors
     /// The request can't be taken, now or at all.
-    pub fn read(&mut self, passage: EmbeddingInput) -> Result<SequenceId, Refused> {
-        let EmbeddingInput { tokens: prompt, group, adapter, shared_prefix: beginning } = passage;
+    pub fn read(&mut self, input: EmbeddingInput) -> Result<SequenceId, Refused> {
+        let EmbeddingInput { tokens: prompt, group, adapter, shared_prefix } = input;
         let (tokens, most) = (prompt.len(), self.longest());
         if tokens > most {
             return Err(Refused::TooLong { tokens, most });
@@ -57,12 +57,8 @@ impl Scheduler {
             adapter,
             adapter_switches: Vec::new(),
         };
-        let beginning = beginning.filter(|beginning| beginning.embedding_request > 0);
-        self.take(request, |text| Sequence {
-            step_output: StepOutput::HiddenState,
-            shared_prefix: beginning,
-            ..text
-        })
+        let shared_prefix = shared_prefix.filter(|shared_prefix| shared_prefix.embedding_request > 0);
+        self.take(request, |text| Sequence { step_output: StepOutput::HiddenState, shared_prefix, ..text })
     }
 
     /// Drops and zeroes the common prefix of a request's inputs.
@@ -71,7 +67,7 @@ impl Scheduler {
     }
 
     /// What the step returns for each part: logits or hidden state.
-    pub(super) fn tells(&self, turns: &[ScheduledChunk]) -> Vec<StepOutput> {
+    pub(super) fn step_outputs(&self, turns: &[ScheduledChunk]) -> Vec<StepOutput> {
         let of = |turn: &ScheduledChunk| {
             self.running.iter().find(|text| text.id == turn.id).map(|text| text.step_output)
         };
@@ -79,8 +75,8 @@ impl Scheduler {
     }
 
     /// The width of an output row.
-    pub(super) fn width(&self, tells: StepOutput) -> usize {
-        match tells {
+    pub(super) fn width(&self, output: StepOutput) -> usize {
+        match output {
             StepOutput::Logits => self.model.shape().vocabulary,
             StepOutput::HiddenState => self.model.shape().hidden,
         }
@@ -97,7 +93,7 @@ impl Scheduler {
         let Some(text) = self.running.get_mut(at) else { return };
         let before = std::mem::replace(&mut text.computed, turn.chunk.end());
         self.waiting.serve(text.request.group, turn.chunk.tokens.len());
-        let common = text.shared_prefix.map_or(0, |beginning| beginning.tokens);
+        let common = text.shared_prefix.map_or(0, |prefix| prefix.tokens);
         if before / BLOCK < common.min(text.computed) / BLOCK && !text.is_forgotten {
             let computed = text.request.prompt.get(..common.min(text.computed)).unwrap_or_default();
             self.blocks.cache_prefix(text.prefix_scope(), computed, &text.blocks);

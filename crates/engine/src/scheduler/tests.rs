@@ -14,7 +14,7 @@ fn model() -> Arc<Model> {
 
 fn request(share: u128, length: u32) -> Request {
     Request {
-        prompt: (0..length).map(|place| place % 50).collect(),
+        prompt: (0..length).map(|index| index % 50).collect(),
         sampling: Sampling { temperature: 0.0, ..Sampling::default() },
         max_tokens: 20,
         stop_tokens: vec![],
@@ -43,7 +43,7 @@ fn nothing_is_left_in_memory_of_what_was_forgotten_while_it_went_on() {
 fn nothing_is_left_of(keeps: KvDtype) {
     let model = model();
     let bytes = 32 * KvCache::block_bytes(model.shape(), keeps);
-    let room = SchedulerLimits {
+    let limits = SchedulerLimits {
         bytes,
         kv_dtype: keeps,
         step_tokens: 64,
@@ -52,7 +52,7 @@ fn nothing_is_left_of(keeps: KvDtype) {
         draft_tokens: 4,
     };
     let draft = DraftModel::new(Arc::clone(&model), keeps, bytes).unwrap();
-    let mut runner = Scheduler::new(model, room).unwrap().with_drafter(Box::new(draft));
+    let mut runner = Scheduler::new(model, limits).unwrap().with_drafter(Box::new(draft));
     // One that ended, one that is cancelled, one that goes on, and one that is only prefilled.
     runner.submit(request(1, 10)).unwrap();
     while !runner.is_idle() {
@@ -60,9 +60,9 @@ fn nothing_is_left_of(keeps: KvDtype) {
     }
     let called_off = runner.submit(request(1, 24)).unwrap();
     runner.submit(request(1, 20)).unwrap();
-    let passage =
+    let input =
         EmbeddingInput { tokens: (0..40).collect(), group: Group(1), adapter: None, shared_prefix: None };
-    runner.read(passage).unwrap();
+    runner.read(input).unwrap();
     while runner.running.iter().all(|text| text.generated.is_empty()) {
         runner.step().unwrap();
     }

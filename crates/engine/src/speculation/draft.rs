@@ -84,32 +84,32 @@ impl DraftModel {
             return Vec::new();
         }
         let Some(mut next) = self.read(held, now) else { return Vec::new() };
-        let mut guessed = Vec::new();
+        let mut drafts = Vec::new();
         if !later.is_empty() {
-            return guessed;
+            return drafts;
         }
-        while guessed.len() < most {
-            guessed.push(next);
-            match (guessed.len() < most).then(|| self.read(held, &[next])).flatten() {
+        while drafts.len() < most {
+            drafts.push(next);
+            match (drafts.len() < most).then(|| self.read(held, &[next])).flatten() {
                 Some(token) => next = token,
                 None => break,
             }
         }
-        guessed
+        drafts
     }
 }
 
 impl Drafter for DraftModel {
-    fn propose(&mut self, text: SequenceId, prompt: &[u32], said: &[u32], most: usize) -> Vec<u32> {
+    fn propose(&mut self, text: SequenceId, prompt: &[u32], generated: &[u32], most: usize) -> Vec<u32> {
         // A long verbatim repetition is drafted without the model.
-        let repeated = PromptLookup::surely(prompt, said, most);
+        let repeated = PromptLookup::surely(prompt, generated, most);
         if !repeated.is_empty() || most == 0 {
             return repeated;
         }
         let mut held = self.texts.remove(&text).unwrap_or_default();
-        let guessed = self.follow(&mut held, &[prompt, said].concat(), most);
+        let drafts = self.follow(&mut held, &[prompt, generated].concat(), most);
         self.texts.insert(text, held);
-        guessed
+        drafts
     }
 
     fn forget(&mut self, text: SequenceId) {

@@ -53,9 +53,9 @@ impl SyntheticAdapter {
             for (name, outputs, inputs) in modules {
                 let name = format!("model.layers.{layer}.{name}");
                 let Some(rank) = rank(&name) else { continue };
-                for (way, rows, columns) in [("A", rank, inputs), ("B", outputs, rank)] {
+                for (matrix, rows, columns) in [("A", rank, inputs), ("B", outputs, rank)] {
                     let numbers = (0..rows * columns).map(|_| (normal.next() * SPREAD) as f32).collect();
-                    let name = format!("base_model.model.{name}.lora_{way}.weight");
+                    let name = format!("base_model.model.{name}.lora_{matrix}.weight");
                     tensors.insert(name, (vec![rows, columns], numbers));
                 }
             }

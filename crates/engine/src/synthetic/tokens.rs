@@ -40,7 +40,7 @@ const MERGES: [(&str, &str); 24] = [
     ("l", "d"),
     ("Ġwor", "ld"),
 ];
-const SIGNS: [(&str, bool); 7] = [
+const SPECIAL_TOKENS: [(&str, bool); 7] = [
     ("<|endoftext|>", true),
     ("<|im_start|>", true),
     ("<|im_end|>", true),
@@ -87,7 +87,8 @@ impl Tokens {
             bytes.into_iter().map(|(_, character)| (character.to_string(), NORMAL)).collect();
         tokens.extend(merges.iter().map(|(left, right)| (format!("{left}{right}"), NORMAL)));
         tokens.extend(
-            SIGNS.map(|(sign, is_special)| (sign.to_owned(), if is_special { CONTROL } else { DEFINED })),
+            SPECIAL_TOKENS
+                .map(|(token, is_special)| (token.to_owned(), if is_special { CONTROL } else { DEFINED })),
         );
         while tokens.len() < size {
             tokens.push((format!("[PAD{}]", tokens.len()), UNUSED));
@@ -106,10 +107,11 @@ impl Tokens {
         if !self.closes {
             return Json::Null;
         }
-        let (sign, text) = ("<|endoftext|>", json!({"Sequence": {"id": "A", "type_id": 0}}));
-        let single = json!([text, {"SpecialToken": {"id": sign, "type_id": 0}}]);
-        let signs = json!({sign: {"id": sign, "ids": [self.id(sign)], "tokens": [sign]}});
-        json!({"type": "TemplateProcessing", "single": single, "pair": single, "special_tokens": signs})
+        let (end_token, text) = ("<|endoftext|>", json!({"Sequence": {"id": "A", "type_id": 0}}));
+        let single = json!([text, {"SpecialToken": {"id": end_token, "type_id": 0}}]);
+        let special_tokens =
+            json!({end_token: {"id": end_token, "ids": [self.id(end_token)], "tokens": [end_token]}});
+        json!({"type": "TemplateProcessing", "single": single, "pair": single, "special_tokens": special_tokens})
     }
 
     #[must_use]
@@ -117,8 +119,8 @@ impl Tokens {
         self.tokens.len()
     }
 
-    fn id(&self, sign: &str) -> usize {
-        self.tokens.iter().position(|(token, _)| token == sign).unwrap_or_default()
+    fn id(&self, text: &str) -> usize {
+        self.tokens.iter().position(|(token, _)| token == text).unwrap_or_default()
     }
 
     pub(crate) fn tokenizer_json(&self) -> Json {
@@ -175,7 +177,7 @@ impl Tokens {
 
     pub(super) fn values(&self) -> Vec<(String, Value)> {
         let text = |text: &str| Value::String(text.to_owned());
-        let id = |sign: &str| Value::U32(u32::try_from(self.id(sign)).unwrap_or(u32::MAX));
+        let id = |token: &str| Value::U32(u32::try_from(self.id(token)).unwrap_or(u32::MAX));
         let tokens = self.tokens.iter().map(|(token, _)| text(token)).collect();
         let kinds = self.tokens.iter().map(|(_, kind)| Value::I32(*kind)).collect();
         let merges = self.merges.iter().map(|(left, right)| text(&format!("{left} {right}"))).collect();

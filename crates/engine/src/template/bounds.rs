@@ -89,11 +89,11 @@ impl<'s> Program<'s> {
 /// Inserts the counting instructions.
 fn weighed<'s>(steps: &Instructions<'s>) -> Instructions<'s> {
     let mut all = Instructions::new(steps.name(), steps.source());
-    let mut places = Vec::new();
+    let mut offsets = Vec::new();
     let (mut at, mut next) = (0, 0);
     while let Some(step) = steps.get(at) {
         let (before, step, behind) = with_weighing(step);
-        places.push(next);
+        offsets.push(next);
         for step in before.into_iter().chain([step]).chain(behind) {
             next = match steps.get_line(at).and_then(|line| u16::try_from(line).ok()) {
                 Some(line) => all.add_with_line(step, line),
@@ -102,13 +102,13 @@ fn weighed<'s>(steps: &Instructions<'s>) -> Instructions<'s> {
         }
         at += 1;
     }
-    places.push(next);
-    let moved = |place: &mut u32| {
-        if let Some(moved) = places.get(*place as usize) {
-            *place = *moved;
+    offsets.push(next);
+    let moved = |target: &mut u32| {
+        if let Some(moved) = offsets.get(*target as usize) {
+            *target = *moved;
         }
     };
-    for place in 0..next {
+    for index in 0..next {
         use Instruction::{BuildMacro, Iterate, Jump, JumpIfFalse, JumpIfFalseOrPop, JumpIfTrueOrPop};
         if let Some(
             Jump(to)
@@ -117,7 +117,7 @@ fn weighed<'s>(steps: &Instructions<'s>) -> Instructions<'s> {
             | JumpIfTrueOrPop(to)
             | Iterate(to)
             | BuildMacro(_, to, _),
-        ) = all.get_mut(place)
+        ) = all.get_mut(index)
         {
             moved(to);
         }
@@ -348,12 +348,12 @@ fn largest(given: &[Value]) -> usize {
 
 fn replaces(given: &[Value]) -> Result<(), Error> {
     let [Some(text), Some(from), Some(to)] = [0, 1, 2].map(|at| given.get(at)) else { return Ok(()) };
-    let [text, from, to] = [written(text)?, written(from)?, written(to)?];
+    let [text, from, to] = [as_text(text)?, as_text(from)?, as_text(to)?];
     build(text.len().saturating_add(text.matches(&*from).count().saturating_mul(to.len())))
 }
 
 /// A value as text, as filters see it.
-fn written(value: &Value) -> Result<Cow<'_, str>, Error> {
+fn as_text(value: &Value) -> Result<Cow<'_, str>, Error> {
     if let Some(text) = value.as_str() {
         return Ok(Cow::Borrowed(text));
     }
@@ -403,20 +403,20 @@ mod tests {
 
     /// The peak memory of this process in MiB.
     fn peak() -> Option<u64> {
-        let told = std::fs::read_to_string("/proc/self/status").ok()?;
-        let line = told.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
         Some(line.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok()? / 1024)
     }
 
     fn check(source: &str) {
         let before = peak();
-        let shown: String = source.chars().take(120).collect();
-        let told = Template::new(source).and_then(|template| template.render(&json!({}), 0));
-        let error = told.expect_err(&shown).to_string();
-        let told = ["builds more than", "writes more than", "pads a text too far", "products"];
-        assert!(told.iter().any(|told| error.contains(told)), "{shown}: {error}");
+        let excerpt: String = source.chars().take(120).collect();
+        let rendered = Template::new(source).and_then(|template| template.render(&json!({}), 0));
+        let error = rendered.expect_err(&excerpt).to_string();
+        let messages = ["builds more than", "writes more than", "pads a text too far", "products"];
+        assert!(messages.iter().any(|messages| error.contains(messages)), "{excerpt}: {error}");
         if let (Some(before), Some(after)) = (before, peak()) {
-            assert!(after < before.max(1024), "{shown}: {after} MiB after {before}");
+            assert!(after < before.max(1024), "{excerpt}: {after} MiB after {before}");
         }
     }
 

@@ -176,13 +176,13 @@ pub(super) fn time(format: &str, unix_s: u64) -> String {
             out.push(character);
             continue;
         }
-        let mut sign = rest.next();
-        let is_bare = sign == Some('-');
+        let mut specifier = rest.next();
+        let is_bare = specifier == Some('-');
         if is_bare {
-            sign = rest.next();
+            specifier = rest.next();
         }
         let number = |number: u64| if is_bare { number.to_string() } else { format!("{number:02}") };
-        out.push_str(&match sign {
+        out.push_str(&match specifier {
             Some('Y') => year.to_string(),
             Some('y') => number(year % 100),
             Some('m') => number(month as u64),

@@ -14,7 +14,7 @@ use crate::Architecture;
 const QUERIES: usize = 64;
 
 /// Queries, keys and values, each ordered by head, then by row.
-pub(super) struct Asked<'a> {
+pub(super) struct Qkv<'a> {
     pub queries: &'a [f32],
     pub keys: &'a [f32],
     pub values: &'a [f32],
@@ -52,7 +52,7 @@ fn pieces(texts: &[Range<usize>]) -> impl Iterator<Item = Piece> {
 
 impl Piece {
     /// How many keys each query of the block attends to: all up to its own.
-    fn seen(&self) -> impl Iterator<Item = usize> {
+    fn key_counts(&self) -> impl Iterator<Item = usize> {
         let first = self.keys.start;
         self.queries.clone().map(move |row| row + 1 - first)
     }
@@ -76,23 +76,23 @@ fn of_mut<'a>(head: &'a mut [f32], rows: &Range<usize>, head_dim: usize) -> &'a 
     &mut head[rows.start * head_dim..rows.end * head_dim]
 }
 
-pub(super) fn forward(shape: &Architecture, texts: &[Range<usize>], asked: &Asked<'_>) -> Answered {
+pub(super) fn forward(shape: &Architecture, texts: &[Range<usize>], qkv: &Qkv<'_>) -> Answered {
     let head_dim = shape.head_dim;
-    let (mut rows, mut sums) = (vec![0.0; asked.queries.len()], vec![0.0; asked.queries.len() / head_dim]);
-    let head = asked.keys.len() / shape.kv_heads;
+    let (mut rows, mut sums) = (vec![0.0; qkv.queries.len()], vec![0.0; qkv.queries.len() / head_dim]);
+    let head = qkv.keys.len() / shape.kv_heads;
     if head == 0 {
         return Answered { rows, sums };
     }
     let group = shape.heads / shape.kv_heads;
     let each = rows.par_chunks_mut(head).zip(sums.par_chunks_mut(head / head_dim));
-    each.zip(asked.queries.par_chunks(head)).enumerate().for_each(|(index, ((out, sums), queries))| {
+    each.zip(qkv.queries.par_chunks(head)).enumerate().for_each(|(index, ((out, sums), queries))| {
         let from = index / group * head..(index / group + 1) * head;
-        let (keys, values) = (&asked.keys[from.clone()], &asked.values[from]);
+        let (keys, values) = (&qkv.keys[from.clone()], &qkv.values[from]);
         let mut weights = Vec::new();
         for piece in pieces(texts) {
             piece.scores(&mut weights, queries, keys, head_dim);
             let sums = &mut sums[piece.queries.clone()];
-            let each = weights.chunks_exact_mut(piece.keys.len()).zip(sums).zip(piece.seen());
+            let each = weights.chunks_exact_mut(piece.keys.len()).zip(sums).zip(piece.key_counts());
             for ((weights, sum), seen) in each {
                 let (weights, later) = weights.split_at_mut(seen);
                 *sum = softmax(weights);
@@ -123,14 +123,14 @@ fn softmax(scores: &mut [f32]) -> f32 {
 pub(super) fn backward(
     shape: &Architecture,
     texts: &[Range<usize>],
-    asked: &Asked<'_>,
+    qkv: &Qkv<'_>,
     answered: &Answered,
     out: &[f32],
 ) -> Gradients {
     let head_dim = shape.head_dim;
-    let mut queries = vec![0.0; asked.queries.len()];
-    let (mut keys, mut values) = (vec![0.0; asked.keys.len()], vec![0.0; asked.values.len()]);
-    let head = asked.keys.len() / shape.kv_heads;
+    let mut queries = vec![0.0; qkv.queries.len()];
+    let (mut keys, mut values) = (vec![0.0; qkv.keys.len()], vec![0.0; qkv.values.len()]);
+    let head = qkv.keys.len() / shape.kv_heads;
     if head == 0 {
         return Gradients { queries, keys, values };
     }
@@ -140,13 +140,13 @@ pub(super) fn backward(
     queries.par_chunks_mut(head * group).zip(each).enumerate().for_each(
         |(index, (queries, (keys, values)))| {
             let from = index * head..(index + 1) * head;
-            let (of_keys, of_values) = (&asked.keys[from.clone()], &asked.values[from]);
+            let (of_keys, of_values) = (&qkv.keys[from.clone()], &qkv.values[from]);
             let mut held = (Vec::new(), Vec::new());
             for (at, queries) in queries.chunks_exact_mut(head).enumerate() {
                 let at = index * group + at;
                 let own = at * head..(at + 1) * head;
                 let one = OneHead {
-                    queries: &asked.queries[own.clone()],
+                    queries: &qkv.queries[own.clone()],
                     keys: of_keys,
                     values: of_values,
                     answers: &answered.rows[own.clone()],
@@ -190,7 +190,7 @@ impl OneHead<'_> {
         multiply((slopes, Into::Place), View::new(out, width), seen_values.transposed(), 1.0, By::One);
         let sums = &self.sums[piece.queries.clone()];
         let answers = of(self.answers, &piece.queries, width).chunks_exact(width);
-        let rows = answers.zip(out.chunks_exact(width)).zip(sums).zip(piece.seen());
+        let rows = answers.zip(out.chunks_exact(width)).zip(sums).zip(piece.key_counts());
         let each = weights.chunks_exact_mut(piece.keys.len()).zip(slopes.chunks_exact_mut(piece.keys.len()));
         for ((weights, slopes), (((answer, out), sum), seen)) in each.zip(rows) {
             let along: f32 = answer.iter().zip(out).map(|(answer, out)| answer * out).sum();

@@ -123,9 +123,9 @@ impl Conversation {
     }
 
     /// Renders the first `messages` messages.
-    fn render(&self, template: &Template, messages: usize, asks: bool) -> Result<String, Wrong> {
+    fn render(&self, template: &Template, messages: usize, adds_prompt: bool) -> Result<String, Wrong> {
         let mut context = json!({
-            "messages": self.messages.iter().take(messages).collect::<Vec<_>>(), "add_generation_prompt": asks,
+            "messages": self.messages.iter().take(messages).collect::<Vec<_>>(), "add_generation_prompt": adds_prompt,
         });
         if let (Some(context), Some(tools)) = (context.as_object_mut(), &self.tools) {
             context.insert("tools".to_owned(), tools.clone());

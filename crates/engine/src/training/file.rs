@@ -112,8 +112,8 @@ pub(super) fn write(
     }
     for tensor in tensors {
         let end = at + tensor.numbers.len() * precision.bytes();
-        let told = json!({"dtype": precision.name(), "shape": tensor.shape, "data_offsets": [at, end]});
-        head.insert(tensor.name.clone(), told);
+        let entry = json!({"dtype": precision.name(), "shape": tensor.shape, "data_offsets": [at, end]});
+        head.insert(tensor.name.clone(), entry);
         at = end;
     }
     let mut head = Value::Object(head).to_string().into_bytes();
@@ -156,21 +156,21 @@ fn head(path: &Path) -> Result<(File, Notes, serde_json::Map<String, Value>), En
     }
     let mut head = vec![0; usize::try_from(length).unwrap_or_default()];
     file.read_exact(&mut head).map_err(at_file)?;
-    let mut told: serde_json::Map<String, Value> =
+    let mut entries: serde_json::Map<String, Value> =
         serde_json::from_slice(&head).map_err(|error| broken(error.to_string()))?;
-    let notes = told.remove(NOTES).map(serde_json::from_value).transpose();
+    let notes = entries.remove(NOTES).map(serde_json::from_value).transpose();
     let notes = notes.map_err(|error| broken(format!("\"{NOTES}\": {error}")))?;
-    Ok((file, notes.unwrap_or_default(), told))
+    Ok((file, notes.unwrap_or_default(), entries))
 }
 
 /// Reads a file that `write` wrote in single precision.
 pub(super) fn read(path: &Path) -> Result<(Notes, Tensors), EngineError> {
     let broken = |what: String| EngineError::Broken { path: path.to_owned(), what };
-    let (mut file, notes, told) = head(path)?;
+    let (mut file, notes, entries) = head(path)?;
     let mut rest = Vec::new();
     file.read_to_end(&mut rest).map_err(|source| EngineError::File { path: path.to_owned(), source })?;
     let mut tensors = Tensors::new();
-    for (name, value) in told {
+    for (name, value) in entries {
         let wrong = |what: &dyn fmt::Display| broken(format!("\"{name}\": {what}"));
         let Told { dtype, shape, data_offsets: (start, end) } =
             serde_json::from_value(value).map_err(|error| wrong(&error))?;

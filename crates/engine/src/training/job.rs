@@ -10,7 +10,7 @@ use super::dataset::Example;
 use super::file::{self, Notes, Precision, Tensor};
 use super::network::{Batch, Network};
 use super::optimizer::{AdamWStep, Moments, gradient_norm};
-use super::packing::{batch, digest, packed, split, steps_of};
+use super::packing::{batch, digest, pack, split, steps_of};
 use super::settings::Settings;
 use crate::adapters::InitialAdapter;
 use crate::{EngineError, Source};
@@ -115,8 +115,8 @@ impl Job {
         settings: Settings,
         directory: &Path,
     ) -> Result<Self, EngineError> {
-        let beginning = RunInputs { examples: texts, ..RunInputs::default() };
-        let begun = Self::begin(source, beginning, settings, directory, &|| true)?;
+        let inputs = RunInputs { examples: texts, ..RunInputs::default() };
+        let begun = Self::begin(source, inputs, settings, directory, &|| true)?;
         begun.ok_or(EngineError::Step("a run that nobody called off did not begin"))
     }
 
@@ -127,13 +127,13 @@ impl Job {
     /// The settings or the texts are unusable, or the checkpoint belongs to another run.
     pub fn begin(
         source: &Source,
-        beginning: RunInputs,
+        inputs: RunInputs,
         settings: Settings,
         directory: &Path,
         may_go_on: &dyn Fn() -> bool,
     ) -> Result<Option<Self>, EngineError> {
         let settings = settings.checked()?;
-        let RunInputs { examples: texts, validation: beside, adapter, base } = beginning;
+        let RunInputs { examples: texts, validation: beside, adapter, base } = inputs;
         let digest = digest(texts.iter().chain(&beside));
         let (texts, mut held_back) = split(texts, &settings)?;
         held_back.extend(beside);
@@ -152,7 +152,7 @@ impl Job {
             steps.push(steps_of(&texts, &settings, epoch).len());
         }
         let all: Vec<usize> = (0..held_back.len()).collect();
-        let packs = packed(&held_back, &all, settings.batch_tokens);
+        let packs = pack(&held_back, &all, settings.batch_tokens);
         let held_back = packs.iter().map(|which| batch(&held_back, which)).collect();
         let Some(mut network) = Network::load_while(source, &settings.trains, settings.seed, may_go_on)?
         else {
@@ -295,14 +295,15 @@ impl Job {
         let shrink = if slope_length > most { most / slope_length } else { 1.0 };
         let rate = self.settings.rate_at(self.done, of);
         let stride = AdamWStep { settings: &self.settings, rate, step, shrink };
-        let (slots, parameters) = self.network.trained();
+        let (slots, parameters) = self.network.trainable_parameters();
         stride.go(slots, parameters, &self.gradients, &mut self.moments);
         self.done = step;
         self.tokens += batches.iter().map(|batch| batch.tokens.len() as u64).sum::<u64>();
         let ends_epoch = self.ends_epoch(step);
-        let held_back_loss = match step % self.settings.held_back_every == 0 || ends_epoch {
-            true => self.held_back_loss(may_go_on)?,
-            false => None,
+        let held_back_loss = if step % self.settings.held_back_every == 0 || ends_epoch {
+            self.held_back_loss(may_go_on)?
+        } else {
+            None
         };
         let is_left = ends_epoch && step < of && self.leave(step)?;
         let is_kept = step % self.settings.checkpoint_every == 0 || step == of;

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::attention::{self, Answered, Asked};
+use super::attention::{self, Answered, Qkv};
 use super::mixture::{KeptMixture, Mixture};
 use super::rows::{Heads, add, gated, gated_backward, norm_backward, norms_of, side_by_side};
 use super::weight::{Product, Weight};
@@ -50,11 +50,11 @@ type Out = (Vec<f32>, Vec<f32>);
 
 pub(super) struct LayerActivations {
     normed: Vec<f32>,
-    asked: [Out; 3],
+    projected: [Out; 3],
     heads: [Vec<f32>; 3],
     answered: Answered,
-    said: Vec<f32>,
-    low_said: Vec<f32>,
+    attended: Vec<f32>,
+    low_attended: Vec<f32>,
     /// Input of the MLP before and after its norm.
     middle: Vec<f32>,
     middle_normed: Vec<f32>,
@@ -116,7 +116,7 @@ impl Layer {
     ) -> Result<(Vec<f32>, LayerActivations), EngineError> {
         let (parameters, epsilon) = (at.parameters, at.shape.norm_epsilon);
         let normed = norms_of(rows, &self.before_attention.numbers(parameters)?, epsilon);
-        let asked = [
+        let projected = [
             self.queries.forward(parameters, &normed)?,
             self.keys.forward(parameters, &normed)?,
             self.values.forward(parameters, &normed)?,
@@ -127,12 +127,12 @@ impl Layer {
         };
         let norms = [norms.as_ref().map(|norms| &*norms.0), norms.as_ref().map(|norms| &*norms.1)];
         let [of_queries, of_keys, of_values] = self.heads(at, norms);
-        let [(queries, _), (keys, _), (values, _)] = &asked;
+        let [(queries, _), (keys, _), (values, _)] = &projected;
         let heads = [of_queries.forward(queries), of_keys.forward(keys), of_values.forward(values)];
         let [queries, keys, values] = &heads;
-        let answered = attention::forward(at.shape, at.texts, &Asked { queries, keys, values });
-        let said = side_by_side(&answered.rows, at.shape.heads, at.shape.head_dim);
-        let (mut middle, low_said) = self.answers.forward(parameters, &said)?;
+        let answered = attention::forward(at.shape, at.texts, &Qkv { queries, keys, values });
+        let attended = side_by_side(&answered.rows, at.shape.heads, at.shape.head_dim);
+        let (mut middle, low_attended) = self.answers.forward(parameters, &attended)?;
         add(&mut middle, rows);
         let middle_normed = norms_of(&middle, &self.before_dense.numbers(parameters)?, epsilon);
         let (mut out, dense) = match &self.dense {
@@ -148,7 +148,17 @@ impl Layer {
         add(&mut out, &middle);
         Ok((
             out,
-            LayerActivations { normed, asked, heads, answered, said, low_said, middle, middle_normed, dense },
+            LayerActivations {
+                normed,
+                projected,
+                heads,
+                answered,
+                attended,
+                low_attended,
+                middle,
+                middle_normed,
+                dense,
+            },
         ))
     }
 
@@ -176,16 +186,16 @@ impl Layer {
         let weight = self.before_dense.numbers(parameters)?;
         let norm = (kept.middle.as_slice(), &*weight, epsilon);
         norm_backward(norm, &of_normed, &mut of_middle, self.before_dense.slopes(slopes));
-        let mut of_said = vec![0.0; kept.said.len()];
-        let said = (kept.said.as_slice(), kept.low_said.as_slice());
-        self.answers.backward((parameters, slopes), said, &of_middle, &mut of_said)?;
+        let mut of_attended = vec![0.0; kept.attended.len()];
+        let attended = (kept.attended.as_slice(), kept.low_attended.as_slice());
+        self.answers.backward((parameters, slopes), attended, &of_middle, &mut of_attended)?;
         let [queries, keys, values] = &kept.heads;
-        let of_said =
-            Heads { count: at.shape.heads, shape: at.shape, norm: None, angles: None }.forward(&of_said);
-        let asked = Asked { queries, keys, values };
-        let of_heads = attention::backward(at.shape, at.texts, &asked, &kept.answered, &of_said);
+        let of_attended =
+            Heads { count: at.shape.heads, shape: at.shape, norm: None, angles: None }.forward(&of_attended);
+        let qkv = Qkv { queries, keys, values };
+        let of_heads = attention::backward(at.shape, at.texts, &qkv, &kept.answered, &of_attended);
         let mut of_normed = vec![0.0; rows.len()];
-        self.ask_backward(at, slopes, (&kept.normed, &kept.asked), &of_heads, &mut of_normed)?;
+        self.qkv_backward(at, slopes, (&kept.normed, &kept.projected), &of_heads, &mut of_normed)?;
         let weight = self.before_attention.numbers(parameters)?;
         let norm = (rows, &*weight, epsilon);
         let mut back = of_middle;
@@ -193,11 +203,11 @@ impl Layer {
         Ok(back)
     }
 
-    fn ask_backward(
+    fn qkv_backward(
         &self,
         at: &At<'_>,
         slopes: &mut [f32],
-        (normed, asked): (&[f32], &[Out; 3]),
+        (normed, projected): (&[f32], &[Out; 3]),
         heads: &attention::Gradients,
         back: &mut [f32],
     ) -> Result<(), EngineError> {
@@ -210,12 +220,12 @@ impl Layer {
         let weights = self.head_norms.as_ref();
         let weights = [weights.map(|norms| &norms.0), weights.map(|norms| &norms.1), None];
         let products = [&self.queries, &self.keys, &self.values];
-        let each = self.heads(at, numbers).into_iter().zip(weights).zip(products).zip(asked);
+        let each = self.heads(at, numbers).into_iter().zip(weights).zip(products).zip(projected);
         let of_heads = [&heads.queries, &heads.keys, &heads.values];
-        for ((((heads, weight), product), (asked, low)), of_heads) in each.zip(of_heads) {
+        for ((((heads, weight), product), (projected, low)), of_heads) in each.zip(of_heads) {
             let of_weight = weight.and_then(|weight| weight.slopes(slopes));
-            let of_asked = heads.backward(asked, of_heads, of_weight);
-            product.backward((parameters, slopes), (normed, low), &of_asked, back)?;
+            let of_projected = heads.backward(projected, of_heads, of_weight);
+            product.backward((parameters, slopes), (normed, low), &of_projected, back)?;
         }
         Ok(())
     }

@@ -25,8 +25,8 @@ pub(super) struct KeptMixture {
 struct KeptExpert {
     /// The rows routed to this expert, with their routing weights.
     work: Vec<(usize, f32)>,
-    asked: Vec<f32>,
-    said: Vec<f32>,
+    inputs: Vec<f32>,
+    outputs: Vec<f32>,
     inner: Option<MlpActivations>,
 }
 
@@ -66,18 +66,18 @@ impl Mixture {
         let mut out = vec![0.0; rows.len()];
         for (expert, kept) in self.experts.iter().zip(&mut experts).filter(|(_, kept)| !kept.work.is_empty())
         {
-            kept.asked = kept
+            kept.inputs = kept
                 .work
                 .iter()
                 .flat_map(|(row, _)| &rows[row * width..(row + 1) * width])
                 .copied()
                 .collect();
-            let (said, inner) = expert.forward(parameters, &kept.asked)?;
-            for ((row, weight), said) in kept.work.iter().zip(said.chunks_exact(width)) {
+            let (outputs, inner) = expert.forward(parameters, &kept.inputs)?;
+            for ((row, weight), outputs) in kept.work.iter().zip(outputs.chunks_exact(width)) {
                 let out = &mut out[row * width..(row + 1) * width];
-                out.iter_mut().zip(said).for_each(|(out, said)| *out += weight * said);
+                out.iter_mut().zip(outputs).for_each(|(out, outputs)| *out += weight * outputs);
             }
-            (kept.said, kept.inner) = (said, Some(inner));
+            (kept.outputs, kept.inner) = (outputs, Some(inner));
         }
         Ok((out, KeptMixture { likely, low_router, experts }))
     }
@@ -94,18 +94,18 @@ impl Mixture {
         let mut counted = vec![(0.0f32, 0.0f32); kept.likely.len()];
         for (index, (expert, kept)) in self.experts.iter().zip(kept.experts).enumerate() {
             let Some(inner) = kept.inner else { continue };
-            let mut of_said = Vec::with_capacity(kept.said.len());
-            for ((row, weight), said) in kept.work.iter().zip(kept.said.chunks_exact(width)) {
+            let mut of_outputs = Vec::with_capacity(kept.outputs.len());
+            for ((row, weight), outputs) in kept.work.iter().zip(kept.outputs.chunks_exact(width)) {
                 let out = &out[row * width..(row + 1) * width];
-                let slope = said.iter().zip(out).map(|(said, out)| said * out).sum();
+                let slope = outputs.iter().zip(out).map(|(outputs, out)| outputs * out).sum();
                 counted[row * count + index] = (*weight, slope);
-                of_said.extend(out.iter().map(|out| out * weight));
+                of_outputs.extend(out.iter().map(|out| out * weight));
             }
-            let mut of_asked = vec![0.0; kept.asked.len()];
-            expert.backward((parameters, slopes), (&kept.asked, inner), &of_said, &mut of_asked)?;
-            for ((row, _), of_asked) in kept.work.iter().zip(of_asked.chunks_exact(width)) {
+            let mut of_inputs = vec![0.0; kept.inputs.len()];
+            expert.backward((parameters, slopes), (&kept.inputs, inner), &of_outputs, &mut of_inputs)?;
+            for ((row, _), of_inputs) in kept.work.iter().zip(of_inputs.chunks_exact(width)) {
                 let back = &mut back[row * width..(row + 1) * width];
-                back.iter_mut().zip(of_asked).for_each(|(back, slope)| *back += slope);
+                back.iter_mut().zip(of_inputs).for_each(|(back, slope)| *back += slope);
             }
         }
         let of_scores: Vec<f32> = counted
@@ -116,10 +116,11 @@ impl Mixture {
                 let each = counted.iter().zip(likely);
                 // Where the weights of the chosen experts are normalised to sum to one, the other experts get
                 // no gradient.
-                each.map(move |((weight, slope), likely)| match self.is_normed {
-                    true => weight * (slope - mean),
-                    false => likely * (slope - mean),
-                })
+                each.map(
+                    move |((weight, slope), likely)| {
+                        if self.is_normed { weight * (slope - mean) } else { likely * (slope - mean) }
+                    },
+                )
             })
             .collect();
         self.router.backward((parameters, slopes), (rows, &kept.low_router), &of_scores, back)

@@ -15,7 +15,7 @@ use super::settings::{LoraConfig, Target, Trains};
 use super::weight::{LoraWeights, Product, Slot, Weight};
 use crate::adapters::InitialAdapter;
 use crate::rope::{Angles, RotaryEmbedding};
-use crate::weights::{Place, Rows};
+use crate::weights::{Rows, TensorName};
 use crate::{Architecture, EngineError, Source};
 
 /// A batch of concatenated sequences. None attends to another.
@@ -73,7 +73,7 @@ impl Loading<'_> {
         })
     }
 
-    fn matrix(&mut self, at: &Place<'_>, rows: usize, width: usize) -> Result<Weight, EngineError> {
+    fn matrix(&mut self, at: &TensorName<'_>, rows: usize, width: usize) -> Result<Weight, EngineError> {
         let linear = self.source.single(at, rows, width)?;
         Ok(match self.low {
             Some(_) => Weight::Fixed(linear),
@@ -84,7 +84,7 @@ impl Loading<'_> {
         })
     }
 
-    fn product(&mut self, at: &Place<'_>, outputs: usize, width: usize) -> Result<Product, EngineError> {
+    fn product(&mut self, at: &TensorName<'_>, outputs: usize, width: usize) -> Result<Product, EngineError> {
         let weight = self.matrix(at, outputs, width)?;
         let is_target =
             |low: &&LoraConfig| low.targets.iter().any(|target| at.plain.ends_with(target.name()));
@@ -114,7 +114,7 @@ impl Loading<'_> {
         sizes: (usize, usize),
     ) -> Result<Mlp, EngineError> {
         let (inner, hidden) = sizes;
-        let [gate, up, down] = names.each_ref().map(|(plain, packed)| Place { plain, packed, expert });
+        let [gate, up, down] = names.each_ref().map(|(plain, packed)| TensorName { plain, packed, expert });
         Ok(Mlp {
             gate: self.product(&gate, inner, hidden)?,
             up: self.product(&up, inner, hidden)?,
@@ -132,7 +132,7 @@ impl Loading<'_> {
             return Ok(Dense::One(self.three(&names, None, (shape.inner, shape.hidden))?));
         };
         let (plain, packed) = name("gate", "ffn_gate_inp");
-        let router = Place { plain: &plain, packed: &packed, expert: None };
+        let router = TensorName { plain: &plain, packed: &packed, expert: None };
         let router = self.product(&router, mixture.experts, shape.hidden)?;
         let mut experts = Vec::new();
         for expert in 0..mixture.experts {
@@ -154,9 +154,9 @@ impl Loading<'_> {
         let (queries, kv) = (shape.query_width(), shape.kv_width());
         let mut product = |plain: &str, packed: &str, outputs: usize, width: usize| {
             let (plain, packed) = name(plain, packed);
-            self.product(&Place { plain: &plain, packed: &packed, expert: None }, outputs, width)
+            self.product(&TensorName { plain: &plain, packed: &packed, expert: None }, outputs, width)
         };
-        let asked = [
+        let qkv = [
             product("self_attn.q_proj", "attn_q", queries, shape.hidden)?,
             product("self_attn.k_proj", "attn_k", kv, shape.hidden)?,
             product("self_attn.v_proj", "attn_v", kv, shape.hidden)?,
@@ -168,15 +168,16 @@ impl Loading<'_> {
         };
         let before_attention = vector("input_layernorm", "attn_norm", shape.hidden)?;
         let before_dense = vector("post_attention_layernorm", "ffn_norm", shape.hidden)?;
-        let head_norms = match shape.norms_heads {
-            true => Some((
+        let head_norms = if shape.norms_heads {
+            Some((
                 vector("self_attn.q_norm", "attn_q_norm", shape.head_dim)?,
                 vector("self_attn.k_norm", "attn_k_norm", shape.head_dim)?,
-            )),
-            false => None,
+            ))
+        } else {
+            None
         };
         let dense = self.dense(shape, index)?;
-        let [queries, keys, values] = asked;
+        let [queries, keys, values] = qkv;
         Ok(Layer { before_attention, queries, keys, values, head_norms, answers, before_dense, dense })
     }
 }
@@ -212,8 +213,8 @@ impl Network {
         let embedding = match low {
             Some(_) => Embedding::Fixed(source.embedding(&shape)?),
             None => {
-                let place = Place { plain: names.0, packed: names.1, expert: None };
-                match loading.matrix(&place, shape.vocabulary, shape.hidden)? {
+                let tensor = TensorName { plain: names.0, packed: names.1, expert: None };
+                match loading.matrix(&tensor, shape.vocabulary, shape.hidden)? {
                     Weight::Trained(range) => Embedding::Trained(range),
                     Weight::Fixed(_) | Weight::FixedVector(_) => Embedding::Fixed(source.embedding(&shape)?),
                 }
@@ -231,8 +232,8 @@ impl Network {
             (true, Embedding::Fixed(rows)) => Some(Weight::Fixed(rows.as_linear())),
             (true, Embedding::Trained(_)) => None,
             (false, _) => {
-                let place = Place { plain: "lm_head", packed: "output", expert: None };
-                Some(loading.matrix(&place, shape.vocabulary, shape.hidden)?)
+                let tensor = TensorName { plain: "lm_head", packed: "output", expert: None };
+                Some(loading.matrix(&tensor, shape.vocabulary, shape.hidden)?)
             }
         };
         let Loading { slots, parameters, .. } = loading;
@@ -270,7 +271,7 @@ impl Network {
         &mut self.parameters
     }
 
-    pub(super) fn trained(&mut self) -> (&[Slot], &mut [f32]) {
+    pub(super) fn trainable_parameters(&mut self) -> (&[Slot], &mut [f32]) {
         (&self.slots, &mut self.parameters)
     }
 
@@ -347,7 +348,7 @@ impl Network {
     /// A sequence is too long, or a token is not in the vocabulary.
     pub fn loss(&self, batch: &Batch) -> Result<f64, EngineError> {
         self.check(batch)?;
-        let angles = self.turning.angles(places(batch).into_iter());
+        let angles = self.turning.angles(positions(batch).into_iter());
         let at = self.at(batch, &angles);
         let mut rows = self.embed(&batch.tokens)?;
         for layer in &self.layers {
@@ -374,7 +375,7 @@ impl Network {
             return Err(EngineError::Step("slopes of another network"));
         }
         self.check(batch)?;
-        let angles = self.turning.angles(places(batch).into_iter());
+        let angles = self.turning.angles(positions(batch).into_iter());
         let at = self.at(batch, &angles);
         let mut inputs = Vec::new();
         let mut rows = self.embed(&batch.tokens)?;
@@ -446,7 +447,7 @@ impl Network {
 }
 
 /// The position of each token within its sequence.
-fn places(batch: &Batch) -> Vec<usize> {
+fn positions(batch: &Batch) -> Vec<usize> {
     batch.sequences.iter().flat_map(|text| 0..text.len()).collect()
 }
 

@@ -25,7 +25,7 @@ pub(super) fn order(count: usize, seed: u64, epoch: u64) -> Vec<usize> {
 }
 
 /// Packs texts into batches of at most `tokens` tokens, in the given order.
-pub(super) fn packed(texts: &[Example], order: &[usize], tokens: usize) -> Vec<Vec<usize>> {
+pub(super) fn pack(texts: &[Example], order: &[usize], tokens: usize) -> Vec<Vec<usize>> {
     let mut batches: Vec<Vec<usize>> = Vec::new();
     let mut left = 0;
     for index in order {
@@ -45,7 +45,7 @@ pub(super) fn packed(texts: &[Example], order: &[usize], tokens: usize) -> Vec<V
 /// The batches of each optimizer step of an epoch.
 pub(super) fn steps_of(texts: &[Example], settings: &Settings, epoch: usize) -> Vec<Vec<Vec<usize>>> {
     let order = order(texts.len(), settings.seed, epoch as u64);
-    let packs = |order: &[usize]| packed(texts, order, settings.batch_tokens);
+    let packs = |order: &[usize]| pack(texts, order, settings.batch_tokens);
     match settings.step_texts {
         Some(count) => order.chunks(count.max(1)).map(packs).collect(),
         None => packs(&order).chunks(settings.accumulation.max(1)).map(<[_]>::to_vec).collect(),
@@ -81,7 +81,7 @@ pub(super) fn batch(texts: &[Example], which: &[usize]) -> Batch {
         let first = batch.tokens.len();
         let learned = text.tokens.iter().zip(&text.is_learned).enumerate().skip(1);
         let learned = learned.filter(|(_, (_, is_learned))| **is_learned);
-        batch.targets.extend(learned.map(|(place, (token, _))| (first + place - 1, *token)));
+        batch.targets.extend(learned.map(|(position, (token, _))| (first + position - 1, *token)));
         batch.tokens.extend(&text.tokens);
         batch.sequences.push(first..batch.tokens.len());
     }
@@ -128,7 +128,7 @@ mod tests {
         assert!(orders[0] != orders[1] && orders[0] != orders[2]);
         assert_eq!(orders[0], order(39, 5, 0));
         for order in orders {
-            let batches = packed(&texts, &order, 64);
+            let batches = pack(&texts, &order, 64);
             assert_eq!(batches.concat(), order);
             for which in &batches {
                 let batch = batch(&texts, which);

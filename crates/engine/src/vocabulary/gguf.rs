@@ -84,10 +84,10 @@ impl Vocabulary {
         let merges = merges.ok_or("one of its merges is not two tokens")?;
         let mut added = Vec::new();
         for (token, kind) in tokens.iter().zip(&kinds).filter(|(_, kind)| [CONTROL, DEFINED].contains(kind)) {
-            let is_sign = *kind == CONTROL;
+            let is_special = *kind == CONTROL;
             added.push(AddedToken {
-                special: is_sign,
-                ..AddedToken::from(token.clone(), is_sign).normalized(false)
+                special: is_special,
+                ..AddedToken::from(token.clone(), is_special).normalized(false)
             });
         }
         let is_used = |id: &u32| kinds.get(*id as usize) != Some(&UNUSED);
@@ -96,12 +96,12 @@ impl Vocabulary {
             BPE::builder().vocab_and_merges(vocabulary, merges).ignore_merges(known.takes_whole).build();
         let mut tokenizer =
             Tokenizer::new(pairs.map_err(|error| format!("its tokens make no tokenizer: {error}"))?);
-        let in_the_way = |error: tokenizers::Error| error.to_string();
-        tokenizer.with_normalizer(known.composes.then_some(NFC)).map_err(in_the_way)?;
+        let message = |error: tokenizers::Error| error.to_string();
+        tokenizer.with_normalizer(known.composes.then_some(NFC)).map_err(message)?;
         tokenizer.with_pre_tokenizer(Some(known.pieces()?));
-        let (signs, words): (Vec<_>, Vec<_>) = added.into_iter().partition(|token| token.special);
-        tokenizer.add_special_tokens(signs).map_err(in_the_way)?;
-        tokenizer.add_tokens(words).map_err(in_the_way)?;
+        let (special, words): (Vec<_>, Vec<_>) = added.into_iter().partition(|token| token.special);
+        tokenizer.add_special_tokens(special).map_err(message)?;
+        tokenizer.add_tokens(words).map_err(message)?;
         Ok(Self::of(tokenizer))
     }
 }
@@ -157,14 +157,14 @@ mod tests {
             for token in 0..300 {
                 assert_eq!(packed.vocabulary.bytes(token), plain.vocabulary.bytes(token), "{cut}: {token}");
             }
-            let text = packed.vocabulary.said("the world <|im_end|><think>n\u{e9}");
+            let text = packed.vocabulary.round_trip("the world <|im_end|><think>n\u{e9}");
             assert_eq!(
                 String::from_utf8(text).unwrap(),
                 "the world <think>n\u{e9}",
                 "signs are no text, words are"
             );
-            let sign = packed.vocabulary.special_token_id("<|im_end|>").unwrap();
-            assert_eq!(packed.vocabulary.tokens("<|im_end|>").unwrap(), [sign]);
+            let token = packed.vocabulary.special_token_id("<|im_end|>").unwrap();
+            assert_eq!(packed.vocabulary.tokens("<|im_end|>").unwrap(), [token]);
             assert!(packed.vocabulary.bytes(299).is_empty());
         }
         let [qwen, llama] = [both("qwen2"), both("llama-bpe")]
@@ -175,11 +175,11 @@ mod tests {
     #[test]
     fn what_the_makers_say_is_read_of_both() {
         let [plain, packed] = both("qwen2");
-        let signs =
-            ["<|im_end|>", "<|endoftext|>"].map(|sign| plain.vocabulary.special_token_id(sign).unwrap());
+        let special_tokens =
+            ["<|im_end|>", "<|endoftext|>"].map(|token| plain.vocabulary.special_token_id(token).unwrap());
         assert_eq!(
             (plain.generation_defaults.ends.as_slice(), packed.generation_defaults.ends.as_slice()),
-            (&signs[..], &signs[..])
+            (&special_tokens[..], &special_tokens[..])
         );
         assert_eq!(
             (
@@ -191,8 +191,8 @@ mod tests {
         );
         assert_eq!((packed.generation_defaults.temperature, packed.generation_defaults.top_k), (None, None));
         for beside in [plain, packed] {
-            assert_eq!(beside.generation_defaults.first_sign.as_deref(), Some("<|endoftext|>"));
-            assert_eq!(beside.generation_defaults.last_sign.as_deref(), Some("<|im_end|>"));
+            assert_eq!(beside.generation_defaults.bos_token.as_deref(), Some("<|endoftext|>"));
+            assert_eq!(beside.generation_defaults.eos_token.as_deref(), Some("<|im_end|>"));
             assert_eq!(beside.template.unwrap().manner().form, Some(crate::Form::Json));
         }
     }

@@ -60,11 +60,11 @@ impl Fewest {
         let added: Vec<AddedToken> = tokenizer.get_added_tokens_decoder().into_values().collect();
         let are_plain = added.iter().all(|added| {
             let takes_more = added.lstrip || added.rstrip;
-            !takes_more && (!composes || composed(tokenizer, &added.content))
+            !takes_more && (!composes || is_normalised(tokenizer, &added.content))
         });
         let is_whole = is_of_bytes(tokenizer) && tokenizer.get_truncation().is_none() && are_plain;
-        let signs: BTreeSet<String> = added.into_iter().map(|added| added.content).collect();
-        let words = if is_whole { words(tokenizer, signs)? } else { return None };
+        let added_tokens: BTreeSet<String> = added.into_iter().map(|added| added.content).collect();
+        let words = if is_whole { words(tokenizer, added_tokens)? } else { return None };
         let longest_bytes = words.iter().map(Vec::len).max()?;
         let all_bytes: usize = words.iter().map(Vec::len).sum();
         if longest_bytes > TOKEN_BYTES_MAX || all_bytes >= VOCABULARY_BYTES_MAX {
@@ -82,7 +82,7 @@ impl Fewest {
         while from < text.len() && covered.tokens <= most {
             let to = piece_end(text, from);
             let piece = text.get(from..to).unwrap_or_default();
-            if self.composes && !composed(tokenizer, piece) {
+            if self.composes && !is_normalised(tokenizer, piece) {
                 // What normalisation makes of this piece is unknown: it counts as no tokens, nor does a token
                 // that extends past it.
                 covered.skip_to(to + self.longest_bytes);
@@ -123,16 +123,16 @@ impl Fewest {
 
 impl Covered {
     /// A token can begin at this position, and has at most so many bytes.
-    fn token(&mut self, place: usize, bytes: usize) {
-        self.next_end = self.next_end.max(place + bytes);
-        if place == self.end {
+    fn token(&mut self, position: usize, bytes: usize) {
+        self.next_end = self.next_end.max(position + bytes);
+        if position == self.end {
             self.tokens += 1;
             self.end = self.next_end;
         }
     }
 
-    fn skip_to(&mut self, place: usize) {
-        self.next_end = self.next_end.max(place);
+    fn skip_to(&mut self, position: usize) {
+        self.next_end = self.next_end.max(position);
         self.end = self.next_end;
     }
 }
@@ -184,7 +184,7 @@ fn makes_bytes(cut: &PreTokenizerWrapper) -> bool {
 }
 
 /// The bytes of all tokens, without duplicates. `None` if one is not written in the byte-level alphabet.
-fn words(tokenizer: &Tokenizer, signs: BTreeSet<String>) -> Option<Vec<Vec<u8>>> {
+fn words(tokenizer: &Tokenizer, added_tokens: BTreeSet<String>) -> Option<Vec<Vec<u8>>> {
     let characters = byte_of_character();
     let mut words = BTreeSet::new();
     for token in tokenizer.get_vocab(true).into_keys().filter(|token| !token.is_empty()) {
@@ -192,18 +192,18 @@ fn words(tokenizer: &Tokenizer, signs: BTreeSet<String>) -> Option<Vec<Vec<u8>>>
             token.chars().map(|character| characters.get(&character).copied()).collect();
         match bytes {
             Some(bytes) => _ = words.insert(bytes),
-            None if signs.contains(&token) => {}
+            None if added_tokens.contains(&token) => {}
             None => return None,
         }
     }
-    words.extend(signs.into_iter().map(String::into_bytes).filter(|sign| !sign.is_empty()));
+    words.extend(added_tokens.into_iter().map(String::into_bytes).filter(|text| !text.is_empty()));
     // The trie gives this byte a meaning of its own, and no text has it.
     words.retain(|word| word.first() != Some(&TokTrie::SPECIAL_TOKEN_MARKER));
     Some(words.into_iter().collect())
 }
 
 /// Whether normalisation leaves a text unchanged, and with it each part of the text.
-fn composed(tokenizer: &Tokenizer, text: &str) -> bool {
+fn is_normalised(tokenizer: &Tokenizer, text: &str) -> bool {
     if text.chars().all(|character| character < '\u{300}') {
         return true;
     }

@@ -33,8 +33,8 @@ pub struct GenerationDefaults {
     pub top_k: Option<u64>,
     pub top_p: Option<f64>,
     /// The special tokens that the template refers to as `bos_token` and `eos_token`.
-    pub first_sign: Option<String>,
-    pub last_sign: Option<String>,
+    pub bos_token: Option<String>,
+    pub eos_token: Option<String>,
 }
 
 impl Source {
@@ -57,7 +57,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, EngineError> {
     match std::fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(at_file(error)),
-        Ok(told) if told.len() > BYTES_MAX => {
+        Ok(metadata) if metadata.len() > BYTES_MAX => {
             return Err(EngineError::Broken {
                 path: path.to_owned(),
                 what: format!("it is longer than {BYTES_MAX} bytes"),
@@ -83,25 +83,25 @@ fn plain(directory: &Path) -> Result<ModelAssets, EngineError> {
         None => template_of(&tokens),
     };
     let generation = json(&directory.join("generation_config.json"))?;
-    let sign = |name: &str| {
+    let special_token = |name: &str| {
         // A string, or an object with the string as its `content`.
-        let sign = tokens.get(name)?;
-        sign.as_str().or_else(|| sign.get("content")?.as_str()).map(str::to_owned)
+        let special_token = tokens.get(name)?;
+        special_token.as_str().or_else(|| special_token.get("content")?.as_str()).map(str::to_owned)
     };
-    let (first_sign, last_sign) = (sign("bos_token"), sign("eos_token"));
+    let (bos_token, eos_token) = (special_token("bos_token"), special_token("eos_token"));
     let mut ends: Vec<u32> = ids(generation.get("eos_token_id"));
     if ends.is_empty() {
         ends = ids(json(&directory.join("config.json"))?.get("eos_token_id"));
     }
-    if let Some(end) = last_sign.as_deref().and_then(|sign| vocabulary.special_token_id(sign)) {
+    if let Some(end) = eos_token.as_deref().and_then(|token| vocabulary.special_token_id(token)) {
         add(&mut ends, end);
     }
-    let signed = |name: &str, sign: &Option<String>| {
-        let sign = sign.as_deref().filter(|_| tokens.get(name) == Some(&Value::Bool(true)))?;
-        vocabulary.special_token_id(sign)
+    let added_id = |name: &str, token: &Option<String>| {
+        let token = token.as_deref().filter(|_| tokens.get(name) == Some(&Value::Bool(true)))?;
+        vocabulary.special_token_id(token)
     };
-    let signs = (signed("add_bos_token", &first_sign), signed("add_eos_token", &last_sign));
-    vocabulary.sign_by(signs);
+    let bos_eos = (added_id("add_bos_token", &bos_token), added_id("add_eos_token", &eos_token));
+    vocabulary.set_bos_eos(bos_eos);
     let habits = GenerationDefaults {
         ends,
         // `"do_sample": false` means greedy decoding.
@@ -111,8 +111,8 @@ fn plain(directory: &Path) -> Result<ModelAssets, EngineError> {
         },
         top_k: generation.get("top_k").and_then(Value::as_u64),
         top_p: generation.get("top_p").and_then(Value::as_f64),
-        first_sign,
-        last_sign,
+        bos_token,
+        eos_token,
     };
     let template = template.as_deref().map(Template::new).transpose()?;
     Ok(ModelAssets { vocabulary, template, generation_defaults: habits })
@@ -170,20 +170,20 @@ fn packed(file: &File) -> Result<ModelAssets, EngineError> {
         Some(Packed::Number(id)) => (0..words.tokens.len()).find(|at| *at as f64 == *id),
         _ => None,
     };
-    let sign = |id: Option<usize>| id.and_then(|id| words.tokens.get(id).cloned());
-    let (first_sign, last_sign) = (sign(id("bos_token_id")), sign(id("eos_token_id")));
+    let token_of = |id: Option<usize>| id.and_then(|id| words.tokens.get(id).cloned());
+    let (bos_token, eos_token) = (token_of(id("bos_token_id")), token_of(id("eos_token_id")));
     let mut ends = Vec::new();
     for end in [id("eos_token_id"), id("eot_token_id"), id("eom_token_id")].into_iter().flatten() {
         ends.extend(u32::try_from(end).ok().filter(|end| !ends.contains(end)));
     }
     let (first, last) = (id("bos_token_id"), id("eos_token_id"));
     let mut vocabulary = Vocabulary::packed(words).map_err(|what| file.broken(what))?;
-    let signed = |name: &str, id: Option<usize>| match file.value(&format!("tokenizer.ggml.{name}")) {
+    let added_id = |name: &str, id: Option<usize>| match file.value(&format!("tokenizer.ggml.{name}")) {
         Some(Packed::Boolean(true)) => id.and_then(|id| u32::try_from(id).ok()),
         _ => None,
     };
-    vocabulary.sign_by((signed("add_bos_token", first), signed("add_eos_token", last)));
-    for end in ENDS.iter().filter_map(|sign| vocabulary.special_token_id(sign)) {
+    vocabulary.set_bos_eos((added_id("add_bos_token", first), added_id("add_eos_token", last)));
+    for end in ENDS.iter().filter_map(|token| vocabulary.special_token_id(token)) {
         add(&mut ends, end);
     }
     let template = Some(text("tokenizer.chat_template")).filter(|template| !template.is_empty());
@@ -193,8 +193,8 @@ fn packed(file: &File) -> Result<ModelAssets, EngineError> {
         template,
         generation_defaults: GenerationDefaults {
             ends,
-            first_sign,
-            last_sign,
+            bos_token,
+            eos_token,
             ..GenerationDefaults::default()
         },
     })

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::EngineError;
 use crate::families;
-use crate::rope::{stretched, usual_attention};
+use crate::rope::{stretched_context, usual_attention};
 use crate::shape::{Architecture, Mixture, Pairs, Rope, RopeScaling};
 
 #[derive(Deserialize)]
@@ -113,7 +113,7 @@ fn shape(config: Config) -> Result<Architecture, EngineError> {
         head_dim: config.head_dim.unwrap_or(config.hidden_size / config.num_attention_heads),
         inner: config.intermediate_size,
         norm_epsilon: config.rms_norm_eps,
-        context: stretched(&stretch, original, config.max_position_embeddings),
+        context: stretched_context(&stretch, original, config.max_position_embeddings),
         rope: Rope { theta: theta.unwrap_or(THETA), stretch },
         is_tied: config.tie_word_embeddings,
         norms_heads: family.norms_heads,
@@ -138,7 +138,7 @@ fn stretch(scaling: Option<&Scaling>, context: f64) -> Result<RopeScaling, Engin
         return Err(wrong("original_max_position_embeddings", "is not a number from 1 on"));
     }
     // A value of 0 means that it is not set.
-    let said = |number: Option<f64>| number.filter(|number| *number != 0.0);
+    let nonzero = |number: Option<f64>| number.filter(|number| *number != 0.0);
     match kind {
         "linear" => Ok(RopeScaling::Linear { factor }),
         "llama3" => Ok(RopeScaling::Bands {
@@ -150,10 +150,10 @@ fn stretch(scaling: Option<&Scaling>, context: f64) -> Result<RopeScaling, Engin
         "yarn" => Ok(RopeScaling::Ramp {
             factor,
             original,
-            fast: said(scaling.beta_fast).unwrap_or(32.0),
-            slow: said(scaling.beta_slow).unwrap_or(1.0),
+            fast: nonzero(scaling.beta_fast).unwrap_or(32.0),
+            slow: nonzero(scaling.beta_slow).unwrap_or(1.0),
             attention: scaling.attention_factor.or_else(|| {
-                let (scale, all) = (said(scaling.mscale)?, said(scaling.mscale_all_dim)?);
+                let (scale, all) = (nonzero(scaling.mscale)?, nonzero(scaling.mscale_all_dim)?);
                 let of = |scale: f64| 1.0 + scale * (usual_attention(factor) - 1.0);
                 Some(of(scale) / of(all))
             }),

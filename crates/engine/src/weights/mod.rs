@@ -61,7 +61,7 @@ pub(crate) struct Piece {
 }
 
 /// A matrix, by its names in either file format.
-pub(crate) struct Place<'a> {
+pub(crate) struct TensorName<'a> {
     pub plain: &'a str,
     pub packed: &'a str,
     /// The index of an expert, whose matrix is one of a stack in GGUF and newer safetensors; older ones have
@@ -85,10 +85,10 @@ impl Source {
         if path.is_dir() {
             let mut shape = config::read(&path.join("config.json"))?;
             let files = plain::Files::open(path)?;
-            let is_bare = files.told("embed_tokens.weight").is_some();
+            let is_bare = files.shape_and_size("embed_tokens.weight").is_some();
             // Embedding and reranking models may come without the output head, which they don't use.
-            let may_lack = is_bare || files.told("score.weight").is_some();
-            let is_headless = may_lack && !shape.is_tied && files.told("lm_head.weight").is_none();
+            let may_lack = is_bare || files.shape_and_size("score.weight").is_some();
+            let is_headless = may_lack && !shape.is_tied && files.shape_and_size("lm_head.weight").is_none();
             shape.is_tied |= is_headless;
             let (store, directory) = (Store::Plain(files), path.to_owned());
             return Ok(Self { shape, store, path: path.to_owned(), directory, name, is_bare, is_headless });
@@ -119,9 +119,9 @@ impl Source {
                 let path = self.directory.join("config.json");
                 let config = std::fs::read(&path).map_err(|source| EngineError::File { path, source })?;
                 digest.add(&config);
-                files.tell(&mut digest);
+                files.add_to_digest(&mut digest);
             }
-            Store::Packed(file) => file.tell(&mut digest),
+            Store::Packed(file) => file.add_to_digest(&mut digest),
         }
         for number in self.last_norm(&self.shape)? {
             digest.add(&number.to_le_bytes());
@@ -152,7 +152,7 @@ impl Source {
                 if !may_go_on() {
                     return Ok(None);
                 }
-                let read = filled(file, &mut piece, at);
+                let read = fill_from(file, &mut piece, at);
                 let read = read.map_err(|source| EngineError::File { path: path.to_owned(), source })?;
                 digest.add_many(piece.get(..read).unwrap_or_default());
                 at += read as u64;
@@ -206,7 +206,12 @@ impl Source {
     }
 
     /// Reads a single matrix.
-    pub(crate) fn single(&self, at: &Place<'_>, rows: usize, columns: usize) -> Result<Linear, EngineError> {
+    pub(crate) fn single(
+        &self,
+        at: &TensorName<'_>,
+        rows: usize,
+        columns: usize,
+    ) -> Result<Linear, EngineError> {
         self.linear(&[self.piece(at, rows)], columns)
     }
 
@@ -246,23 +251,24 @@ impl Source {
             self.name(&format!("model.layers.{index}.{plain}"), &format!("blk.{index}.{packed}"))
         };
         let (queries, kv) = (shape.query_width(), shape.kv_width());
-        let asks = [
+        let qkv = [
             Piece::whole(name("self_attn.q_proj", "attn_q"), queries),
             Piece::whole(name("self_attn.k_proj", "attn_k"), kv),
             Piece::whole(name("self_attn.v_proj", "attn_v"), kv),
         ];
         let head_norm = |plain, packed| self.vector(&name(plain, packed), shape.head_dim);
-        let head_norms = match shape.norms_heads {
-            true => Some((
+        let head_norms = if shape.norms_heads {
+            Some((
                 head_norm("self_attn.q_norm", "attn_q_norm")?,
                 head_norm("self_attn.k_norm", "attn_k_norm")?,
-            )),
-            false => None,
+            ))
+        } else {
+            None
         };
         let answers = Piece::whole(name("self_attn.o_proj", "attn_output"), shape.hidden);
         Ok(Layer {
             before_attention: self.vector(&name("input_layernorm", "attn_norm"), shape.hidden)?,
-            asks: self.linear(&asks, shape.hidden)?,
+            qkv: self.linear(&qkv, shape.hidden)?,
             head_norms,
             answers: self.linear(&[answers], queries)?,
             before_dense: self.vector(&name("post_attention_layernorm", "ffn_norm"), shape.hidden)?,
@@ -292,7 +298,7 @@ impl Source {
         let of = |expert: usize, plain: &str, packed: &str, rows: usize| {
             let plain = format!("model.layers.{index}.mlp.experts.{expert}.{plain}");
             let packed = format!("blk.{index}.{packed}");
-            self.piece(&Place { plain: &plain, packed: &packed, expert: Some(expert) }, rows)
+            self.piece(&TensorName { plain: &plain, packed: &packed, expert: Some(expert) }, rows)
         };
         let expert = |expert: usize| {
             let up = [
@@ -313,14 +319,14 @@ impl Source {
 
 impl Source {
     /// Locates a matrix: a tensor of its own, or part of a stack.
-    fn piece(&self, at: &Place<'_>, rows: usize) -> Piece {
+    fn piece(&self, at: &TensorName<'_>, rows: usize) -> Piece {
         let whole = self.name(at.plain, at.packed);
         match (&self.store, at.expert) {
             (Store::Packed(_), expert) => {
                 Piece { name: whole, first: expert.unwrap_or_default() * rows, rows }
             }
             (Store::Plain(files), Some(expert)) => {
-                stacked(files, &whole, expert, rows).unwrap_or_else(|| Piece::whole(whole, rows))
+                stacked_piece(files, &whole, expert, rows).unwrap_or_else(|| Piece::whole(whole, rows))
             }
             (Store::Plain(_), None) => Piece::whole(whole, rows),
         }
@@ -329,7 +335,7 @@ impl Source {
 
 /// An expert's matrix in newer safetensors: one tensor has gate and up of all experts, alternating, and
 /// another has the down projections.
-fn stacked(files: &plain::Files, whole: &str, expert: usize, rows: usize) -> Option<Piece> {
+fn stacked_piece(files: &plain::Files, whole: &str, expert: usize, rows: usize) -> Option<Piece> {
     let (root, own) = whole.strip_suffix(".weight")?.rsplit_once(&format!(".{expert}."))?;
     let (stack, at) = match own {
         "gate_proj" => ("gate_up_proj", 2 * expert),
@@ -337,11 +343,11 @@ fn stacked(files: &plain::Files, whole: &str, expert: usize, rows: usize) -> Opt
         _ => (own, expert),
     };
     let name = format!("{root}.{stack}");
-    files.told(&name).is_some().then(|| Piece { name, first: at * rows, rows })
+    files.shape_and_size(&name).is_some().then(|| Piece { name, first: at * rows, rows })
 }
 
 /// Reads at an offset until the buffer is full or the file ends.
-fn filled(file: &File, buffer: &mut [u8], at: u64) -> std::io::Result<usize> {
+fn fill_from(file: &File, buffer: &mut [u8], at: u64) -> std::io::Result<usize> {
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         match file.read_at(rest, at + filled as u64) {

@@ -25,11 +25,11 @@ const HEAD_BYTES_MAX: u64 = 100 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct Files {
     files: Vec<(PathBuf, File)>,
-    tensors: HashMap<String, Place>,
+    tensors: HashMap<String, TensorEntry>,
 }
 
 #[derive(Debug)]
-struct Place {
+struct TensorEntry {
     file: usize,
     kind: Kind,
     shape: Vec<usize>,
@@ -57,12 +57,12 @@ fn broken(path: &Path, what: impl std::fmt::Display) -> EngineError {
 impl Files {
     /// The size of all tensors.
     pub(super) fn weight_bytes(&self) -> u64 {
-        self.tensors.values().map(|place| place.end - place.start).sum()
+        self.tensors.values().map(|entry| entry.end - entry.start).sum()
     }
 
     /// The number of elements of all tensors.
     pub(super) fn numbers(&self) -> u64 {
-        self.tensors.values().map(|place| (place.end - place.start) / place.kind.bytes()).sum()
+        self.tensors.values().map(|entry| (entry.end - entry.start) / entry.kind.bytes()).sum()
     }
 
     pub(super) fn open(directory: &Path) -> Result<Self, EngineError> {
@@ -102,12 +102,12 @@ impl Files {
 
     /// The dtype of a tensor.
     pub(super) fn kind_of(&self, name: &str) -> Option<Kind> {
-        self.tensors.get(name).map(|place| place.kind)
+        self.tensors.get(name).map(|entry| entry.kind)
     }
 
     /// The shape of a tensor, and its size in bytes.
-    pub(crate) fn told(&self, name: &str) -> Option<(&[usize], u64)> {
-        self.tensors.get(name).map(|place| (place.shape.as_slice(), place.end - place.start))
+    pub(crate) fn shape_and_size(&self, name: &str) -> Option<(&[usize], u64)> {
+        self.tensors.get(name).map(|entry| (entry.shape.as_slice(), entry.end - entry.start))
     }
 
     fn add(&mut self, path: PathBuf) -> Result<(), EngineError> {
@@ -122,9 +122,9 @@ impl Files {
         }
         let mut head = vec![0; usize::try_from(length).unwrap_or_default()];
         file.read_exact(&mut head).map_err(at_file)?;
-        let told: HashMap<String, Value> =
+        let entries: HashMap<String, Value> =
             serde_json::from_slice(&head).map_err(|error| broken(&path, error))?;
-        for (name, tensor) in told.into_iter().filter(|(name, _)| name != METADATA) {
+        for (name, tensor) in entries.into_iter().filter(|(name, _)| name != METADATA) {
             let wrong =
                 |what: &dyn std::fmt::Display| broken(&path, format!("the tensor \"{name}\": {what}"));
             let tensor: Told = serde_json::from_value(tensor).map_err(|error| wrong(&error))?;
@@ -139,7 +139,7 @@ impl Files {
             }
             let (start, end) = (first + start, first + end);
             let Told { dtype: kind, shape, .. } = tensor;
-            self.tensors.insert(name, Place { file: self.files.len(), kind, shape, start, end });
+            self.tensors.insert(name, TensorEntry { file: self.files.len(), kind, shape, start, end });
         }
         self.files.push((path, file));
         Ok(())
@@ -151,49 +151,49 @@ impl Files {
     }
 
     /// Adds the metadata to a digest.
-    pub(super) fn tell(&self, digest: &mut Digest) {
+    pub(super) fn add_to_digest(&self, digest: &mut Digest) {
         let mut names: Vec<_> = self.tensors.iter().collect();
         names.sort_unstable_by_key(|(name, _)| *name);
-        for (name, Place { kind, shape, start, end, .. }) in names {
+        for (name, TensorEntry { kind, shape, start, end, .. }) in names {
             digest.add(name.as_bytes());
             digest.add(format!("{kind:?} {shape:?} {}", end - start).as_bytes());
         }
     }
 
-    fn place(&self, name: &str) -> Result<&Place, EngineError> {
+    fn entry(&self, name: &str) -> Result<&TensorEntry, EngineError> {
         self.tensors.get(name).ok_or_else(|| EngineError::NoTensor(name.to_owned()))
     }
 
     /// Reads a tensor, which must have this shape.
     pub(crate) fn read(&self, name: &str, wanted: &[usize]) -> Result<(Kind, Vec<u8>), EngineError> {
-        let place = self.place(name)?;
-        if place.shape != wanted {
-            return Err(wrong_shape(name, &place.shape, wanted));
+        let entry = self.entry(name)?;
+        if entry.shape != wanted {
+            return Err(wrong_shape(name, &entry.shape, wanted));
         }
-        self.bytes(place, place.start, place.end)
+        self.bytes(entry, entry.start, entry.end)
     }
 
-    fn bytes(&self, place: &Place, start: u64, end: u64) -> Result<(Kind, Vec<u8>), EngineError> {
-        let (path, file) = self.files.get(place.file).ok_or(EngineError::Step("a file that is not there"))?;
+    fn bytes(&self, entry: &TensorEntry, start: u64, end: u64) -> Result<(Kind, Vec<u8>), EngineError> {
+        let (path, file) = self.files.get(entry.file).ok_or(EngineError::Step("a file that is not there"))?;
         let mut bytes = vec![0; usize::try_from(end - start).unwrap_or_default()];
         let read = file.read_exact_at(&mut bytes, start);
         read.map_err(|source| EngineError::File { path: path.clone(), source })?;
-        Ok((place.kind, bytes))
+        Ok((entry.kind, bytes))
     }
 
     /// Reads rows of a matrix: a whole tensor, or part of a stack.
     pub(super) fn piece(&self, piece: &Piece, columns: usize) -> Result<(Kind, Vec<u8>), EngineError> {
         let Piece { name, first, rows } = piece;
-        let place = self.place(name)?;
-        let [count, each, width] = place.shape.as_slice() else {
+        let entry = self.entry(name)?;
+        let [count, each, width] = entry.shape.as_slice() else {
             return self.read(name, &[*rows, columns]);
         };
         if *width != columns || first + rows > count * each {
-            return Err(wrong_shape(name, &place.shape, &[*count, *each, columns]));
+            return Err(wrong_shape(name, &entry.shape, &[*count, *each, columns]));
         }
-        let row = columns as u64 * place.kind.bytes();
-        let start = place.start + *first as u64 * row;
-        self.bytes(place, start, start + *rows as u64 * row)
+        let row = columns as u64 * entry.kind.bytes();
+        let start = entry.start + *first as u64 * row;
+        self.bytes(entry, start, start + *rows as u64 * row)
     }
 
     /// Reads a matrix of one row.

@@ -101,7 +101,7 @@ fn plain(
     is_named: impl Fn(Option<&str>) -> bool,
 ) -> Result<Purpose, EngineError> {
     let config = json(&directory.join("config.json"))?;
-    let said = |name: &str| config.get(name).and_then(Value::as_str);
+    let string = |name: &str| config.get(name).and_then(Value::as_str);
     let architectures = config.get("architectures").and_then(Value::as_array);
     let mut architectures = architectures.into_iter().flatten().filter_map(Value::as_str);
     if architectures.any(|architecture| architecture.ends_with("ForSequenceClassification")) {
@@ -117,8 +117,8 @@ fn plain(
     }
     let pooling = pooling(directory)?;
     if modules.is_null() && pooling.is_none() {
-        let is_said = config.get("classifier_from_token").is_some_and(|words| !words.is_null());
-        let is_ranking = is_said || is_named(said("_name_or_path"));
+        let is_classifier = config.get("classifier_from_token").is_some_and(|words| !words.is_null());
+        let is_ranking = is_classifier || is_named(string("_name_or_path"));
         return Ok(if is_ranking { by_words() } else { Purpose::Answers });
     }
     for kind in kinds {
@@ -173,7 +173,7 @@ fn vectors(habits: &Value) -> Vectors {
 
 fn classifier(directory: &Path, files: &Files, hidden: usize) -> Result<Purpose, EngineError> {
     const HEAD: &str = "score.weight";
-    if let Some((shape, _)) = files.told(HEAD)
+    if let Some((shape, _)) = files.shape_and_size(HEAD)
         && shape.first() != Some(&1)
     {
         let what =

@@ -2,7 +2,7 @@
 
 use candle_core::quantized::GgmlDType;
 
-use super::{Place, Source, Store};
+use super::{Source, Store, TensorName};
 use crate::EngineError;
 use crate::kernels::FloatType;
 
@@ -34,7 +34,7 @@ impl Raw {
 
 impl Source {
     /// Reads one matrix as it is in the file.
-    pub(crate) fn raw(&self, at: &Place<'_>, rows: usize, columns: usize) -> Result<Raw, EngineError> {
+    pub(crate) fn raw(&self, at: &TensorName<'_>, rows: usize, columns: usize) -> Result<Raw, EngineError> {
         let piece = self.piece(at, rows);
         match &self.store {
             Store::Plain(files) => {

@@ -54,11 +54,11 @@ fn with(adapter: &Arc<Adapter>, part: SequenceChunk) -> SequenceChunk {
 }
 
 /// The logits of all tokens of a text with an adapter, in one step.
-fn said_with(model: &Model, adapter: &Arc<Adapter>, tokens: &[u32]) -> Vec<Vec<f32>> {
+fn logits_with(model: &Model, adapter: &Arc<Adapter>, tokens: &[u32]) -> Vec<Vec<f32>> {
     let mut pool = KvCache::new(model.shape(), KvDtype::F32, 32);
     let step = StepBatch { chunks: vec![with(adapter, part(tokens, 0, &blocks(3, tokens.len())))] };
-    let said = model.step(&step, &mut pool).unwrap();
-    said.chunks(model.shape().vocabulary).map(<[f32]>::to_vec).collect()
+    let logits = model.step(&step, &mut pool).unwrap();
+    logits.chunks(model.shape().vocabulary).map(<[f32]>::to_vec).collect()
 }
 
 fn same_as_merged(
@@ -73,10 +73,10 @@ fn same_as_merged(
     let rounded = adapter.rounded(kind).unwrap();
     let wanted = Oracle { made: &merged(&held.made, &rounded, scale) }.all(&tokens);
     let without = Oracle { made: &held.made }.all(&tokens);
-    let said = said_with(&held.model, &open(adapter, held.model.shape(), kind).unwrap(), &tokens);
-    let (far, spread) = (furthest(&said, &wanted), spread(&wanted));
+    let logits = logits_with(&held.model, &open(adapter, held.model.shape(), kind).unwrap(), &tokens);
+    let (far, spread) = (furthest(&logits, &wanted), spread(&wanted));
     assert!(far <= NEAR * spread, "{far} of {spread}");
-    assert!(furthest(&said, &without) > 0.1 * spread, "the adapter says nothing of its own");
+    assert!(furthest(&logits, &without) > 0.1 * spread, "the adapter says nothing of its own");
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn a_packed_model_takes_the_same_adapter() {
         let packed = Model::load(&Source::open(&path).unwrap()).unwrap();
         let tokens = text(40, 1);
         let [one, other] = [&plain.model, &packed].map(|model| {
-            said_with(model, &open(&all, model.shape(), Numbers::F32).unwrap(), &tokens).concat()
+            logits_with(model, &open(&all, model.shape(), Numbers::F32).unwrap(), &tokens).concat()
         });
         let far = one.iter().zip(&other).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max);
         assert!(far <= 1e-4, "{family}: {far}");

@@ -69,7 +69,7 @@ fn answers(questions: &[&str]) -> Vec<String> {
     let end = generation["eos_token_id"][0].as_u64().unwrap() as u32;
     assert_eq!(vocabulary.special_token_id(config["eos_token"].as_str().unwrap()), Some(end));
     let model = Arc::new(Model::load(&Source::open(&directory).unwrap()).unwrap());
-    let room = SchedulerLimits {
+    let limits = SchedulerLimits {
         bytes: 1 << 27,
         kv_dtype: KvDtype::F16,
         step_tokens: 512,
@@ -77,8 +77,8 @@ fn answers(questions: &[&str]) -> Vec<String> {
         waiting: 100,
         draft_tokens: 0,
     };
-    let mut runner = Scheduler::new(model, room).unwrap();
-    let mut said: BTreeMap<SequenceId, Vec<u8>> = BTreeMap::new();
+    let mut runner = Scheduler::new(model, limits).unwrap();
+    let mut outputs: BTreeMap<SequenceId, Vec<u8>> = BTreeMap::new();
     for question in questions {
         let messages =
             json!([{"role": "system", "content": "Be kind."}, {"role": "user", "content": question}]);
@@ -95,40 +95,40 @@ fn answers(questions: &[&str]) -> Vec<String> {
             cache_scope: CacheScope(1),
             group: Group(1),
         };
-        said.insert(runner.submit(request).unwrap(), Vec::new());
+        outputs.insert(runner.submit(request).unwrap(), Vec::new());
     }
     while !runner.is_idle() {
         for happened in runner.step().unwrap() {
             if let StepEvent::Token { sequence: text, drawn } = happened {
-                said.get_mut(&text).unwrap().extend(vocabulary.bytes(drawn.token));
+                outputs.get_mut(&text).unwrap().extend(vocabulary.bytes(drawn.token));
             }
         }
     }
-    let told = |said: &Vec<u8>| {
-        let mut telling = Detokenizer::default();
-        telling.push(said) + &telling.end()
+    let decode = |bytes: &Vec<u8>| {
+        let mut detokenizer = Detokenizer::default();
+        detokenizer.push(bytes) + &detokenizer.end()
     };
-    said.values().map(told).collect()
+    outputs.values().map(decode).collect()
 }
 
 #[test]
 fn it_answers_as_well_as_its_card_says() {
     let held_back = lines("held_back.jsonl");
     let questions: Vec<&str> = held_back.iter().map(|line| line["question"].as_str().unwrap()).collect();
-    let is_right = |(line, said): (&Value, &String)| {
-        let holds = |text: &Value| said.to_lowercase().contains(text.as_str().unwrap());
+    let is_right = |(line, answer): (&Value, &String)| {
+        let holds = |text: &Value| answer.to_lowercase().contains(text.as_str().unwrap());
         line["right"].as_array().unwrap().iter().all(|any| any.as_array().unwrap().iter().any(holds))
     };
-    let said = answers(&questions);
-    let right = held_back.iter().zip(&said).map(is_right).filter(|is_right| *is_right).count();
+    let given = answers(&questions);
+    let right = held_back.iter().zip(&given).map(is_right).filter(|is_right| *is_right).count();
     let card = std::fs::read_to_string(builtin().join("README.md")).unwrap();
-    let told = (0..=50).find(|told| card.contains(&format!("**{told} of 50**"))).unwrap();
+    let claimed = (0..=50).find(|claimed| card.contains(&format!("**{claimed} of 50**"))).unwrap();
     assert!(right >= 25, "{right} of 50");
     // Another CPU adds in another order, which may change one borderline answer.
-    assert!(right.abs_diff(told) <= 1, "{right}, and the card says {told}");
+    assert!(right.abs_diff(claimed) <= 1, "{right}, and the card says {claimed}");
     // Answers come from its weights: for a question that is in its text word for word, and for one about
     // nothing.
-    let said = answers(&["What is Tidegate?", "xyzzy?"]);
-    assert!(said[0].to_lowercase().contains("three ways"), "{said:?}");
-    assert!(!said[1].is_empty());
+    let given = answers(&["What is Tidegate?", "xyzzy?"]);
+    assert!(given[0].to_lowercase().contains("three ways"), "{given:?}");
+    assert!(!given[1].is_empty());
 }

@@ -13,13 +13,18 @@ pub struct Case {
     pub is_older: bool,
     pub tokens: Vec<u32>,
     /// The positions at which states are compared.
-    pub places: &'static [usize],
+    pub positions: &'static [usize],
 }
 
 pub fn cases() -> Vec<Case> {
-    let text = |length: u32| (0..length).map(|place| (place * 37 + place / 5 * 11 + 101) % 320).collect();
-    let case =
-        |name, made, is_older, length, places| Case { name, made, is_older, tokens: text(length), places };
+    let text = |length: u32| (0..length).map(|index| (index * 37 + index / 5 * 11 + 101) % 320).collect();
+    let case = |name, made, is_older, length, positions| Case {
+        name,
+        made,
+        is_older,
+        tokens: text(length),
+        positions,
+    };
     let own = RopeScaling::Ramp {
         factor: 4.0,
         original: 64.0,

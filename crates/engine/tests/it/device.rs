@@ -54,7 +54,7 @@ fn packed(family: &str, shape: Architecture, kind: Packing) -> Both {
 fn in_pieces(machine: &Backend, keeps: KvDtype, tokens: &[u32], lengths: &[usize]) -> Vec<Vec<f32>> {
     let mut memory = machine.allocate_cache(keeps, tokens.len().div_ceil(BLOCK) + 4).unwrap();
     let blocks = blocks(3, tokens.len());
-    let (mut said, mut at) = (Vec::new(), 0);
+    let (mut logits, mut at) = (Vec::new(), 0);
     for length in lengths.iter().cycle() {
         if at == tokens.len() {
             break;
@@ -62,10 +62,10 @@ fn in_pieces(machine: &Backend, keeps: KvDtype, tokens: &[u32], lengths: &[usize
         let end = (at + length).min(tokens.len());
         let step = StepBatch { chunks: vec![part(&tokens[at..end], at, &blocks)] };
         let numbers = machine.step(&step, &mut memory).unwrap();
-        said.extend(numbers.chunks(machine.shape().vocabulary).map(<[f32]>::to_vec));
+        logits.extend(numbers.chunks(machine.shape().vocabulary).map(<[f32]>::to_vec));
         at = end;
     }
-    said
+    logits
 }
 
 fn exact(rows: &[Vec<f32>]) -> Vec<Vec<f64>> {
@@ -75,8 +75,8 @@ fn exact(rows: &[Vec<f32>]) -> Vec<Vec<f64>> {
 fn check(both: &Both, length: usize, keeps: KvDtype, bound: f64) {
     let tokens = text(length, 1);
     let own = exact(&in_pieces(&both.own, keeps, &tokens, &[length]));
-    let said = in_pieces(&both.tensors, keeps, &tokens, &[length]);
-    let (far, spread) = (furthest(&said, &own), spread(&own));
+    let logits = in_pieces(&both.tensors, keeps, &tokens, &[length]);
+    let (far, spread) = (furthest(&logits, &own), spread(&own));
     assert!(far <= bound * spread, "{far} of {spread} at {length} tokens of {:?}", both.made.shape);
 }
 
@@ -257,8 +257,8 @@ fn only_what_is_to_be_told_is_told_by_tensors() {
     let tokens = text(20, 1);
     let whole = exact(&in_pieces(&both.tensors, KvDtype::F32, &tokens, &[20]));
     let mut memory = both.tensors.allocate_cache(KvDtype::F32, 8).unwrap();
-    let mut step = |told_from| {
-        let part = SequenceChunk { output_from: told_from, ..part(&tokens, 0, &blocks(3, 20)) };
+    let mut step = |output_from| {
+        let part = SequenceChunk { output_from, ..part(&tokens, 0, &blocks(3, 20)) };
         both.tensors.step(&StepBatch { chunks: vec![part] }, &mut memory).unwrap()
     };
     assert!(furthest(&[step(19)], &whole[19..]) <= NEAR);
@@ -288,7 +288,7 @@ fn what_is_not_there_is_refused_by_tensors() {
 
 fn request(length: u32, of: u32, max_tokens: usize) -> Request {
     Request {
-        prompt: (0..length).map(|place| (place * 37 + of * 101) % 400).collect(),
+        prompt: (0..length).map(|index| (index * 37 + of * 101) % 400).collect(),
         sampling: Sampling { temperature: 0.0, seed: u64::from(of), ..Sampling::default() },
         max_tokens,
         stop_tokens: vec![],
@@ -300,7 +300,7 @@ fn request(length: u32, of: u32, max_tokens: usize) -> Request {
     }
 }
 
-fn room(shape: &Architecture, blocks: usize) -> SchedulerLimits {
+fn limits(shape: &Architecture, blocks: usize) -> SchedulerLimits {
     let bytes = blocks * KvCache::block_bytes(shape, KvDtype::F32);
     SchedulerLimits {
         bytes,
@@ -323,12 +323,13 @@ fn whole_texts_are_the_same_by_tensors() {
     // With enough memory for all, and with so little that sequences are preempted.
     for blocks in [128, 24] {
         let [own, tensors] = [&both.own, &both.tensors].map(|machine| {
-            let host = Host::start(machine.clone(), room(machine.shape(), blocks)).unwrap();
-            let mut telling: Vec<_> = requests.iter().map(|request| host.generate(request.clone())).collect();
-            let said = telling.iter_mut().map(|told| {
+            let host = Host::start(machine.clone(), limits(machine.shape(), blocks)).unwrap();
+            let mut receivers: Vec<_> =
+                requests.iter().map(|request| host.generate(request.clone())).collect();
+            let outputs = receivers.iter_mut().map(|receiver| {
                 let mut tokens = Vec::new();
-                while let Some(told) = told.blocking_recv() {
-                    match told {
+                while let Some(event) = receiver.blocking_recv() {
+                    match event {
                         SequenceEvent::Token(drawn) => tokens.push(drawn.token),
                         SequenceEvent::Refused(refused) => panic!("{refused:?}"),
                         _ => {}
@@ -336,7 +337,7 @@ fn whole_texts_are_the_same_by_tensors() {
                 }
                 tokens
             });
-            said.collect::<Vec<_>>()
+            outputs.collect::<Vec<_>>()
         });
         assert!(own.iter().all(|tokens| tokens.len() == 40));
         assert_eq!(own, tensors, "with {blocks} blocks");
@@ -346,7 +347,7 @@ fn whole_texts_are_the_same_by_tensors() {
 #[test]
 fn what_is_forgotten_by_tensors_is_computed_anew() {
     let both = both("qwen3", shapes::dense());
-    let mut runner = Scheduler::new(both.tensors.clone(), room(both.tensors.shape(), 32)).unwrap();
+    let mut runner = Scheduler::new(both.tensors.clone(), limits(both.tensors.shape(), 32)).unwrap();
     let mut rows = || {
         runner.submit(request(100, 1, 4)).unwrap();
         let before = runner.counts().rows;
@@ -371,13 +372,13 @@ fn what_is_forgotten_by_tensors_is_computed_anew() {
 fn a_model_answers_by_tensors_as_it_answers() {
     let [own, tensors] = [Processor::Own, Processor::Tensors].map(|processor| local::open_on(10, processor));
     for words in ["high tide ", "the harbour "] {
-        let mut asked = local::asked("", 24);
-        asked.raw_prompt = Some(RawPrompt::Text(words.repeat(20)));
-        asked.parameters.ignore_eos = true;
-        asked.prompt.sampling.temperature = Some(Json("0".to_owned()));
-        let said = [&own, &tensors].map(|local| local::run(local, asked.clone()).unwrap());
-        assert!(said[0].is_done && !said[0].texts[0].is_empty(), "{said:?}");
-        assert_eq!(said[0].texts, said[1].texts);
+        let mut chat = local::chat_request("", 24);
+        chat.raw_prompt = Some(RawPrompt::Text(words.repeat(20)));
+        chat.parameters.ignore_eos = true;
+        chat.prompt.sampling.temperature = Some(Json("0".to_owned()));
+        let answers = [&own, &tensors].map(|local| local::run(local, chat.clone()).unwrap());
+        assert!(answers[0].is_done && !answers[0].texts[0].is_empty(), "{answers:?}");
+        assert_eq!(answers[0].texts, answers[1].texts);
     }
 }
 
@@ -386,9 +387,9 @@ fn a_model_can_be_drawn_where_it_is_computed() {
     let model = DeviceModel::drawn(shapes::dense(), Numbers::BF16, Processor::Tensors).unwrap();
     let mut pool = model.pool(KvDtype::F16, 4).unwrap();
     let step = StepBatch { chunks: vec![part(&text(20, 1), 0, &blocks(0, 20))] };
-    let said = model.step(&step, &mut pool).unwrap();
-    assert_eq!(said.len(), 20 * model.shape().vocabulary);
-    assert!(said.iter().all(|score| score.is_finite()) && spread(&exact(&[said])) > 0.0);
+    let logits = model.step(&step, &mut pool).unwrap();
+    assert_eq!(logits.len(), 20 * model.shape().vocabulary);
+    assert!(logits.iter().all(|score| score.is_finite()) && spread(&exact(&[logits])) > 0.0);
     let shape = model.shape();
     let layer = shape.hidden * (2 * shape.query_width() + 2 * shape.kv_width() + 3 * shape.inner);
     assert_eq!(model.read_bytes(), 4 * (shape.layers * layer + shape.hidden * shape.vocabulary) as u64);

@@ -20,8 +20,8 @@ fn rows(value: &Value) -> Vec<Vec<f64>> {
 fn states(case: &Case, model: &Model) -> Vec<Vec<f32>> {
     let mut pool = KvCache::new(model.shape(), KvDtype::F32, case.tokens.len().div_ceil(BLOCK) + 4);
     let step = StepBatch { chunks: vec![part(&case.tokens, 0, &blocks(3, case.tokens.len()))] };
-    let told = model.step_with_outputs(&step, &[StepOutput::HiddenState], &mut pool).unwrap();
-    told.chunks(model.shape().hidden).map(<[f32]>::to_vec).collect()
+    let hidden = model.step_with_outputs(&step, &[StepOutput::HiddenState], &mut pool).unwrap();
+    hidden.chunks(model.shape().hidden).map(<[f32]>::to_vec).collect()
 }
 
 #[test]
@@ -32,18 +32,18 @@ fn states_are_those_of_transformers() {
         case.made.write_plain(directory.path(), case.is_older).unwrap();
         let model = Model::load(&Source::open(directory.path()).unwrap()).unwrap();
         let golden = &goldens[case.name];
-        let (wanted, said) = (rows(&golden["states"]), states(&case, &model));
-        assert_eq!(wanted.len(), case.places.len(), "{}", case.name);
+        let (wanted, ours) = (rows(&golden["states"]), states(&case, &model));
+        assert_eq!(wanted.len(), case.positions.len(), "{}", case.name);
         let spread = spread(&wanted);
-        for (place, wanted) in case.places.iter().zip(&wanted) {
+        for (position, wanted) in case.positions.iter().zip(&wanted) {
             let each =
-                said[*place].iter().zip(wanted).map(|(said, wanted)| (f64::from(*said) - wanted).abs());
+                ours[*position].iter().zip(wanted).map(|(ours, wanted)| (f64::from(*ours) - wanted).abs());
             let far = each.fold(0.0, f64::max);
-            assert!(far <= NEAR * spread, "{} at {place}: {far} of {spread}", case.name);
+            assert!(far <= NEAR * spread, "{} at {position}: {far} of {spread}", case.name);
         }
         if let Some(score) = golden["score"].as_f64() {
             let row = &case.made.tensors["score.weight"].1;
-            let last = said.last().unwrap();
+            let last = ours.last().unwrap();
             let own: f64 = row.iter().zip(last).map(|(row, state)| f64::from(row * state)).sum();
             assert!((own - score).abs() <= NEAR * score.abs().max(1.0), "{own} {score}");
         }
@@ -60,7 +60,7 @@ fn stretched_angles_change_what_is_said() {
     case.made.write_plain(directory.path(), false).unwrap();
     let model = Model::load(&Source::open(directory.path()).unwrap()).unwrap();
     let wanted = rows(&goldens["yarn"]["states"]);
-    let said = states(&case, &model);
-    let each = said[239].iter().zip(&wanted[4]).map(|(said, wanted)| (f64::from(*said) - wanted).abs());
+    let ours = states(&case, &model);
+    let each = ours[239].iter().zip(&wanted[4]).map(|(ours, wanted)| (f64::from(*ours) - wanted).abs());
     assert!(each.fold(0.0, f64::max) > 100.0 * NEAR * spread(&wanted));
 }

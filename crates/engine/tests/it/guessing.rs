@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::running::BOTH;
 use crate::shapes;
-use crate::words::{Said, WORDS, all};
+use crate::words::{Output, WORDS, all};
 
 /// Drafts the same token every time.
 #[derive(Debug)]
@@ -56,15 +56,15 @@ fn requests() -> Vec<Request> {
 fn the_same_is_said_with_guesses_and_without() {
     for keeps in BOTH {
         let requests = requests();
-        let alone: Vec<Said> = requests
+        let alone: Vec<Output> = requests
             .iter()
             .map(|request| {
                 all(&mut WORDS.runner_that(keeps, 100, 0), std::slice::from_ref(request)).remove(0)
             })
             .collect();
-        for guesses in [1, 3, 12] {
-            let mut runner = WORDS.runner_that(keeps, 400, guesses);
-            assert_eq!(all(&mut runner, &requests), alone, "{guesses}");
+        for draft_tokens in [1, 3, 12] {
+            let mut runner = WORDS.runner_that(keeps, 400, draft_tokens);
+            assert_eq!(all(&mut runner, &requests), alone, "{draft_tokens}");
             let counts = runner.counts();
             assert!(
                 counts.accepted_tokens > 0 && counts.drafted_tokens > counts.accepted_tokens,
@@ -73,8 +73,8 @@ fn the_same_is_said_with_guesses_and_without() {
             assert_eq!(runner.free_blocks(), 400);
         }
         for (request, alone) in requests.iter().zip(&alone) {
-            let said = all(&mut WORDS.runner_that(keeps, 100, 12), std::slice::from_ref(request)).remove(0);
-            assert_eq!(said, *alone);
+            let output = all(&mut WORDS.runner_that(keeps, 100, 12), std::slice::from_ref(request)).remove(0);
+            assert_eq!(output, *alone);
         }
         // With little memory, and with a draft that is always wrong.
         let mut tight = WORDS.runner_that(keeps, 24, 12);
@@ -97,18 +97,18 @@ fn what_is_copied_takes_fewer_steps() {
     request.prompt = (0..300).chain([0]).collect();
     request.sampling.temperature = 0.0;
     let mut steps = [0, 0];
-    for (steps, guesses) in steps.iter_mut().zip([0, 12]) {
-        let room = SchedulerLimits {
+    for (steps, draft_tokens) in steps.iter_mut().zip([0, 12]) {
+        let limits = SchedulerLimits {
             bytes,
             kv_dtype: KvDtype::F16,
             step_tokens: 512,
             sequences: 1,
             waiting: 1,
-            draft_tokens: guesses,
+            draft_tokens,
         };
-        let mut runner = Scheduler::new(Arc::clone(&model), room).unwrap();
-        let said = all(&mut runner, std::slice::from_ref(&request)).remove(0);
-        assert!(said.drawn.iter().map(|drawn| drawn.token).eq(1..201));
+        let mut runner = Scheduler::new(Arc::clone(&model), limits).unwrap();
+        let output = all(&mut runner, std::slice::from_ref(&request)).remove(0);
+        assert!(output.drawn.iter().map(|drawn| drawn.token).eq(1..201));
         *steps = runner.counts().steps;
     }
     assert!(steps[0] == 200 && steps[1] <= 20, "{steps:?}");
@@ -121,26 +121,26 @@ fn wrong_guesses_leave_nothing_behind() {
         let length = request.prompt.len();
         let mut runner = WORDS.runner_that(keeps, 100, 12).with_drafter(Box::new(Stubborn(7)));
         runner.submit(request.clone()).unwrap();
-        let mut said = Vec::new();
+        let mut generated = Vec::new();
         while !runner.is_idle() {
             for happened in runner.step().unwrap() {
                 if let StepEvent::Token { drawn, .. } = happened {
-                    said.push(drawn.token);
+                    generated.push(drawn.token);
                 }
             }
             if !runner.is_idle() {
-                assert_eq!(100 - runner.free_blocks(), (length + said.len() - 1).div_ceil(BLOCK));
+                assert_eq!(100 - runner.free_blocks(), (length + generated.len() - 1).div_ceil(BLOCK));
             }
         }
         assert!(runner.counts().drafted_tokens > 0);
         // Rejected draft tokens don't get into the prefix cache; accepted ones do.
-        let mut guessed = request;
-        guessed.prompt.extend_from_slice(&said[..40]);
-        let common = guessed.prompt.len();
-        guessed.prompt.extend([7; 40]);
-        let cold = all(&mut WORDS.runner_that(keeps, 100, 0), std::slice::from_ref(&guessed));
+        let mut repeated = request;
+        repeated.prompt.extend_from_slice(&generated[..40]);
+        let common = repeated.prompt.len();
+        repeated.prompt.extend([7; 40]);
+        let cold = all(&mut WORDS.runner_that(keeps, 100, 0), std::slice::from_ref(&repeated));
         let before = runner.counts().cached_tokens;
-        assert_eq!(all(&mut runner, &[guessed]), cold);
+        assert_eq!(all(&mut runner, &[repeated]), cold);
         assert_eq!(runner.counts().cached_tokens - before, (common / BLOCK * BLOCK) as u64);
         assert_eq!(runner.free_blocks(), 100);
     }
@@ -164,20 +164,20 @@ fn who_knows_all_that_is_said_saves_most_steps() {
             let request = std::slice::from_ref(&request);
             let (mut alone, mut drafted) =
                 (WORDS.runner_that(keeps, 100, 0), WORDS.runner_that(keeps, 100, 8));
-            let said = all(&mut alone, request);
+            let expected = all(&mut alone, request);
             drafted = drafted.with_drafter(draft(keeps, &WORDS.model));
             // The second run finds that the first has freed its memory.
             for _ in 0..2 {
                 let before = drafted.counts();
-                assert_eq!(all(&mut drafted, request), said);
+                assert_eq!(all(&mut drafted, request), expected);
                 let counts = drafted.counts();
                 assert!(counts.steps - before.steps < alone.counts().steps / 3, "{counts:?}");
-                let (guessed, came_true) = (
+                let (proposed, accepted) = (
                     counts.drafted_tokens - before.drafted_tokens,
                     counts.accepted_tokens - before.accepted_tokens,
                 );
                 // Repetitions of earlier text are drafted without the draft model, and may be wrong.
-                assert!(came_true * 10 >= guessed * 8, "{counts:?}");
+                assert!(accepted * 10 >= proposed * 8, "{counts:?}");
             }
         }
     }
@@ -206,9 +206,9 @@ fn a_draft_that_knows_little_or_has_no_room_changes_nothing() {
 fn who_is_always_wrong_is_asked_less() {
     let request = WORDS.request("the name ", 3, 300);
     let mut runner = WORDS.runner(100, 12).with_drafter(Box::new(Stubborn(7)));
-    let said = all(&mut runner, &[request]).remove(0);
+    let output = all(&mut runner, &[request]).remove(0);
     let counts = runner.counts();
-    assert!(counts.drafted_tokens < said.drawn.len() as u64 / 3, "{counts:?}");
+    assert!(counts.drafted_tokens < output.drawn.len() as u64 / 3, "{counts:?}");
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn what_is_drawn_is_as_likely_as_the_model_says() {
     let model = small();
     let prompt = vec![1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4, 1, 2];
     let bytes = 2_000 * KvCache::block_bytes(model.shape(), KvDtype::F16);
-    let room = SchedulerLimits {
+    let limits = SchedulerLimits {
         bytes,
         kv_dtype: KvDtype::F16,
         step_tokens: 512,
@@ -266,7 +266,7 @@ fn what_is_drawn_is_as_likely_as_the_model_says() {
         waiting: DRAWS as usize,
         draft_tokens: 12,
     };
-    let mut runner = Scheduler::new(Arc::clone(&model), room).unwrap();
+    let mut runner = Scheduler::new(Arc::clone(&model), limits).unwrap();
     let request = |seed| Request {
         prompt: prompt.clone(),
         sampling: Sampling { seed, temperature: 2.0, ..Sampling::default() },
@@ -280,8 +280,8 @@ fn what_is_drawn_is_as_likely_as_the_model_says() {
     };
     let requests: Vec<Request> = (0..DRAWS).map(request).collect();
     let mut counts = vec![0.0; 256];
-    for said in all(&mut runner, &requests) {
-        counts[(said.drawn[0].token * 16 + said.drawn[1].token) as usize] += 1.0;
+    for output in all(&mut runner, &requests) {
+        counts[(output.drawn[0].token * 16 + output.drawn[1].token) as usize] += 1.0;
     }
     let mut wanted = Vec::new();
     for (first, likely_first) in (0..).zip(likely(&model, &prompt)) {

@@ -17,7 +17,7 @@ use crate::training::{served, small, source};
 
 /// A cycle of eight tokens, repeated.
 fn cycle(length: usize) -> Example {
-    let tokens = (0..length).map(|place| [17, 4, 301, 88, 250, 9, 133, 64][place % 8]).collect();
+    let tokens = (0..length).map(|index| [17, 4, 301, 88, 250, 9, 133, 64][index % 8]).collect();
     Example { tokens, is_learned: vec![true; length] }
 }
 
@@ -76,12 +76,12 @@ fn a_cycle_is_learned_and_served() {
             }
         };
         let model = Model::load(&Source::open(&path).unwrap()).unwrap();
-        let said = served(&model, &text.tokens);
+        let logits = served(&model, &text.tokens);
         let trained = job.network().scores(&text.tokens).unwrap();
-        let far = said.iter().zip(&trained).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max);
+        let far = logits.iter().zip(&trained).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max);
         assert!(far < 1e-3, "{far}");
         let likeliest = |row: &[f32]| (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap();
-        let next: Vec<u32> = said.chunks(512).map(|row| likeliest(row) as u32).collect();
+        let next: Vec<u32> = logits.chunks(512).map(|row| likeliest(row) as u32).collect();
         assert_eq!(next[..62], text.tokens[1..]);
     }
 }
@@ -153,9 +153,9 @@ fn what_training_goes_on_from_is_what_was_left_whatever_the_files_of_the_model()
         let (numbers, result) = left(&first, "first");
         let begun = InitialAdapter::open(&result, source.shape(), &Limits::default()).unwrap();
         assert_eq!((begun.rank, begun.alpha, begun.is_rank_stable, begun.targets.len()), (8, 16.0, false, 7));
-        let beginning = RunInputs { examples: text(), adapter: Some(begun), ..RunInputs::default() };
-        let place = work.path().join("second");
-        let second = Job::begin(&source, beginning, settings(), &place, &|| true).unwrap().unwrap();
+        let inputs = RunInputs { examples: text(), adapter: Some(begun), ..RunInputs::default() };
+        let path = work.path().join("second");
+        let second = Job::begin(&source, inputs, settings(), &path, &|| true).unwrap().unwrap();
         assert_eq!(second.network().parameters(), first.network().parameters(), "{packing:?}");
         assert!(left(&second, "second").0 == numbers, "{packing:?}: other numbers than were read");
     }
@@ -183,10 +183,10 @@ fn train_and_wait(directory: &Path, steps: usize) {
     let source = Source::open(&directory.join("base")).unwrap();
     let mut job = Job::open(&source, many(), long(), &directory.join("run")).unwrap();
     loop {
-        let (is_last, mut asked) = (job.done() == steps, 0);
+        let (is_last, mut polls) = (job.done() == steps, 0);
         let went = job.step(&mut || {
-            asked += 1;
-            if is_last && asked == 3 {
+            polls += 1;
+            if is_last && polls == 3 {
                 println!("halfway");
                 std::io::stdin().read_line(&mut String::new()).unwrap();
             }
@@ -269,12 +269,12 @@ fn a_step_is_called_off_between_layers_and_done_again() {
         .map(|name| Job::open(&source, many(), long(), &directory.path().join(name)).unwrap());
     let first = one.step(&mut || true).unwrap();
     for stops_at in [0, 1, 3, 6] {
-        let mut asked = 0;
+        let mut polls = 0;
         let went = other.step(&mut || {
-            asked += 1;
-            asked <= stops_at
+            polls += 1;
+            polls <= stops_at
         });
-        assert_eq!((went.unwrap(), asked), (StepOutcome::CalledOff, stops_at + 1));
+        assert_eq!((went.unwrap(), polls), (StepOutcome::CalledOff, stops_at + 1));
     }
     assert_eq!(other.step(&mut || true).unwrap(), first);
     assert_eq!(one.network().parameters(), other.network().parameters());
@@ -326,14 +326,14 @@ fn vocabulary(directory: &Path) -> Vocabulary {
     let all = (0..256).filter(|byte| is_itself(*byte)).map(|byte| (byte, byte)).chain(others);
     let vocabulary: serde_json::Map<String, Value> =
         all.map(|(byte, code)| (char::from_u32(code).unwrap().to_string(), json!(byte))).collect();
-    let sign = |(text, id): (&str, u32)| {
+    let added_token = |(text, id): (&str, u32)| {
         json!({"id": id, "content": text, "single_word": false, "lstrip": false, "rstrip": false,
                "normalized": false, "special": true})
     };
-    let signs = [("<|im_start|>", 256), ("<|im_end|>", 257)].map(sign);
+    let added_tokens = [("<|im_start|>", 256), ("<|im_end|>", 257)].map(added_token);
     let tokenizer = json!({
         "version": "1.0", "truncation": null, "padding": null, "normalizer": null,
-        "added_tokens": signs,
+        "added_tokens": added_tokens,
         "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false},
         "post_processor": null, "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true},
         "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
@@ -354,7 +354,7 @@ const THINKING: &str = "{% for message in messages %}<|im_start|>{{ message.role
 {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
 fn learned(vocabulary: &Vocabulary, text: &Example) -> (String, Vec<String>) {
-    let said = |tokens: &[u32]| {
+    let decode = |tokens: &[u32]| {
         let bytes = tokens.iter().map(|token| match token {
             256 => b"{".as_slice(),
             257 => b"}",
@@ -366,11 +366,11 @@ fn learned(vocabulary: &Vocabulary, text: &Example) -> (String, Vec<String>) {
     let (mut at, mut learned) = (0, Vec::new());
     for piece in pieces {
         if piece[0] {
-            learned.push(said(&text.tokens[at..at + piece.len()]));
+            learned.push(decode(&text.tokens[at..at + piece.len()]));
         }
         at += piece.len();
     }
-    (said(&text.tokens), learned)
+    (decode(&text.tokens), learned)
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn settings(source: &Source, waiting: usize) -> LocalSettings {
 
 static LOCAL: LazyLock<Local> = LazyLock::new(|| open(100));
 
-pub fn asked(text: &str, tokens_max: u64) -> GenerateRequest {
+pub fn chat_request(text: &str, tokens_max: u64) -> GenerateRequest {
     let mut request = GenerateRequest { model: "tiny".to_owned(), ..GenerateRequest::default() };
     request.prompt.push_turn(Role::User, vec![Part::text(text)]);
     request.prompt.output.tokens_max = Some(tokens_max);
@@ -76,7 +76,7 @@ pub fn asked(text: &str, tokens_max: u64) -> GenerateRequest {
 }
 
 #[derive(Debug, Default, PartialEq, Clone)]
-pub struct Said {
+pub struct Output {
     /// One for each choice.
     pub texts: Vec<String>,
     calls: Vec<(String, String)>,
@@ -94,24 +94,24 @@ fn counted(local: &Local, request: GenerateRequest) -> u64 {
     wait(local.count_tokens(request)).unwrap()
 }
 
-pub fn run(local: &Local, request: GenerateRequest) -> Result<Said, Fault> {
+pub fn run(local: &Local, request: GenerateRequest) -> Result<Output, Fault> {
     let mut generation = local.generate(request)?;
-    let (mut said, mut parts) = (Said::default(), Vec::new());
+    let (mut output, mut parts) = (Output::default(), Vec::new());
     wait(async {
         while let Some(event) = poll_fn(|cx| generation.as_mut().poll_next(cx)).await {
             match event? {
                 Event::Begin { choice, part, kind } => {
                     if let PartKind::Call { name, .. } = &kind {
-                        said.calls.push((name.clone(), String::new()));
+                        output.calls.push((name.clone(), String::new()));
                     }
-                    said.texts.resize(said.texts.len().max(choice as usize + 1), String::new());
+                    output.texts.resize(output.texts.len().max(choice as usize + 1), String::new());
                     parts.push((choice, part, kind));
                 }
                 Event::Delta { choice, part, text } => {
                     let kind = parts.iter().rfind(|known| (known.0, known.1) == (choice, part)).unwrap();
                     match &kind.2 {
-                        PartKind::Text => said.texts[choice as usize].push_str(&text),
-                        PartKind::Call { .. } => said.calls.last_mut().unwrap().1.push_str(&text),
+                        PartKind::Text => output.texts[choice as usize].push_str(&text),
+                        PartKind::Call { .. } => output.calls.last_mut().unwrap().1.push_str(&text),
                         _ => {}
                     }
                 }
@@ -119,41 +119,44 @@ pub fn run(local: &Local, request: GenerateRequest) -> Result<Said, Fault> {
                     let tokens: serde_json::Value = serde_json::from_str(tokens.as_str()).unwrap();
                     assert!(tokens[0]["logprob"].as_f64().unwrap() <= 0.0, "{tokens}");
                     assert_eq!(tokens[0]["top_logprobs"].as_array().unwrap().len(), 2);
-                    said.logprobs += 1;
+                    output.logprobs += 1;
                 }
-                Event::Finish { finish, .. } => said.reasons.push(finish.reason),
-                Event::Usage(usage) => said.usage = usage,
-                Event::Done => said.is_done = true,
+                Event::Finish { finish, .. } => output.reasons.push(finish.reason),
+                Event::Usage(usage) => output.usage = usage,
+                Event::Done => output.is_done = true,
                 _ => {}
             }
         }
-        Ok(said)
+        Ok(output)
     })
 }
 
 #[test]
 fn a_sign_in_a_message_is_as_many_tokens_as_it_has_letters() {
-    let count = |text: &str| counted(&LOCAL, asked(text, 12));
-    let sign = "<|im_end|>";
-    assert_eq!(count(&format!("tide {sign} tide")), count("tide  tide") + sign.len() as u64);
+    let count = |text: &str| counted(&LOCAL, chat_request(text, 12));
+    let marker = "<|im_end|>";
+    assert_eq!(count(&format!("tide {marker} tide")), count("tide  tide") + marker.len() as u64);
     // In a raw prompt, special-token text is a special token.
-    let whole =
-        GenerateRequest { raw_prompt: Some(RawPrompt::Text(format!("tide {sign}"))), ..asked("", 12) };
-    let tide = GenerateRequest { raw_prompt: Some(RawPrompt::Text("tide ".to_owned())), ..asked("", 12) };
+    let whole = GenerateRequest {
+        raw_prompt: Some(RawPrompt::Text(format!("tide {marker}"))),
+        ..chat_request("", 12)
+    };
+    let tide =
+        GenerateRequest { raw_prompt: Some(RawPrompt::Text("tide ".to_owned())), ..chat_request("", 12) };
     assert_eq!(counted(&LOCAL, whole), counted(&LOCAL, tide) + 1);
 }
 
 #[test]
 fn the_same_request_says_the_same_and_remembers_its_beginning() {
     let local = open(10);
-    let cold = run(&local, asked(&"high tide ".repeat(20), 12)).unwrap();
-    let warm = run(&local, asked(&"high tide ".repeat(20), 12)).unwrap();
+    let cold = run(&local, chat_request(&"high tide ".repeat(20), 12)).unwrap();
+    let warm = run(&local, chat_request(&"high tide ".repeat(20), 12)).unwrap();
     assert!(cold.is_done && cold.usage.cached_read == 0, "{cold:?}");
     assert_eq!((&cold.texts, &cold.reasons), (&warm.texts, &warm.reasons));
     let prompt = cold.usage.prompt_total();
-    assert_eq!(prompt, counted(&local, asked(&"high tide ".repeat(20), 12)));
+    assert_eq!(prompt, counted(&local, chat_request(&"high tide ".repeat(20), 12)));
     assert!(prompt - warm.usage.cached_read <= 16, "{prompt} {:?}", warm.usage);
-    let other = GenerateRequest { model: "tiny".to_owned(), ..asked(&"high tide ".repeat(20), 12) };
+    let other = GenerateRequest { model: "tiny".to_owned(), ..chat_request(&"high tide ".repeat(20), 12) };
     let mut other = other;
     other.parameters.cache_scope = Some("another workspace".to_owned());
     assert_eq!(run(&local, other).unwrap().usage.cached_read, 0);
@@ -161,21 +164,21 @@ fn the_same_request_says_the_same_and_remembers_its_beginning() {
 
 #[test]
 fn several_answers_are_told_by_their_numbers_and_counted_once() {
-    let mut request = asked("tell", 6);
+    let mut request = chat_request("tell", 6);
     request.prompt.sampling.choices = Some(3);
     request.prompt.sampling.logprobs = true;
     request.prompt.sampling.top_logprobs = Some(2);
-    let said = run(&LOCAL, request).unwrap();
-    assert_eq!((said.reasons.len(), said.is_done), (3, true));
-    assert_eq!(said.logprobs as u64, said.usage.completion_total());
-    let one = run(&LOCAL, asked("tell", 6)).unwrap();
-    assert_eq!(said.usage.prompt_total(), one.usage.prompt_total());
-    assert_eq!(said.texts[0], one.texts[0], "the first is that of a request for one");
+    let output = run(&LOCAL, request).unwrap();
+    assert_eq!((output.reasons.len(), output.is_done), (3, true));
+    assert_eq!(output.logprobs as u64, output.usage.completion_total());
+    let one = run(&LOCAL, chat_request("tell", 6)).unwrap();
+    assert_eq!(output.usage.prompt_total(), one.usage.prompt_total());
+    assert_eq!(output.texts[0], one.texts[0], "the first is that of a request for one");
 }
 
 #[test]
 fn rules_are_kept_by_a_model_that_knows_nothing() {
-    let mut request = asked("a tide", 200);
+    let mut request = chat_request("a tide", 200);
     request.parameters.template = Some(Json(r#"{"enable_thinking": false}"#.to_owned()));
     request.prompt.output.format = Some(OutputFormat::JsonSchema {
         name: None,
@@ -183,14 +186,14 @@ fn rules_are_kept_by_a_model_that_knows_nothing() {
         schema: Json(r#"{"type":"object","properties":{"high":{"type":"boolean"}},"required":["high"],"additionalProperties":false}"#.to_owned()),
         strict: Some(true),
     });
-    let said = run(&LOCAL, request.clone()).unwrap();
-    let value: serde_json::Value = serde_json::from_str(&said.texts[0]).expect(&said.texts[0]);
+    let output = run(&LOCAL, request.clone()).unwrap();
+    let value: serde_json::Value = serde_json::from_str(&output.texts[0]).expect(&output.texts[0]);
     assert!(value["high"].is_boolean());
     request.prompt.output.format = None;
     request.parameters.constraint =
         Some(OutputConstraint::Choice(vec!["ebb.".to_owned(), "flood.".to_owned()]));
-    let said = run(&LOCAL, request.clone()).unwrap();
-    assert!(["ebb.", "flood."].contains(&said.texts[0].as_str()), "{said:?}");
+    let output = run(&LOCAL, request.clone()).unwrap();
+    assert!(["ebb.", "flood."].contains(&output.texts[0].as_str()), "{output:?}");
     request.parameters.constraint = None;
     request.prompt.tools.push(Tool {
         kind: ToolKind::Function {
@@ -203,16 +206,16 @@ fn rules_are_kept_by_a_model_that_knows_nothing() {
     });
     request.prompt.parallel_tools = Some(false);
     request.prompt.tool_choice = Some(ToolChoice::Required);
-    let said = run(&LOCAL, request).unwrap();
-    assert_eq!(said.reasons, [Reason::Calls], "{said:?}");
-    assert_eq!(said.calls[0].0, "tide");
-    let arguments: serde_json::Value = serde_json::from_str(&said.calls[0].1).unwrap();
-    assert!([6, 12].contains(&arguments["hour"].as_i64().unwrap()), "{said:?}");
+    let output = run(&LOCAL, request).unwrap();
+    assert_eq!(output.reasons, [Reason::Calls], "{output:?}");
+    assert_eq!(output.calls[0].0, "tide");
+    let arguments: serde_json::Value = serde_json::from_str(&output.calls[0].1).unwrap();
+    assert!([6, 12].contains(&arguments["hour"].as_i64().unwrap()), "{output:?}");
 }
 
 #[test]
 fn texts_are_gone_on_with_and_stops_are_met() {
-    let mut request = asked("", 8);
+    let mut request = chat_request("", 8);
     request.prompt.turns.clear();
     request.raw_prompt = Some(RawPrompt::Text("high tide".to_owned()));
     request.prompt.output.tokens_max = Some(40);
@@ -233,7 +236,7 @@ fn texts_are_gone_on_with_and_stops_are_met() {
 #[test]
 fn what_is_wrong_is_told_by_name() {
     let wrong = |change: fn(&mut GenerateRequest)| {
-        let mut request = asked("x", 4);
+        let mut request = chat_request("x", 4);
         change(&mut request);
         let fault = run(&LOCAL, request).unwrap_err();
         assert!(fault.fix.is_some(), "{fault}");
@@ -254,7 +257,7 @@ fn what_is_wrong_is_told_by_name() {
         "chat_template_kwargs"
     );
     for times in [4_000, 1 << 20] {
-        let too_long = run(&LOCAL, asked(&"tide ".repeat(times), 1)).unwrap_err();
+        let too_long = run(&LOCAL, chat_request(&"tide ".repeat(times), 1)).unwrap_err();
         assert_eq!(too_long.code, "context_length_exceeded");
     }
     let schema = wrong(|request| {
@@ -277,16 +280,16 @@ fn what_a_template_refuses_is_told_and_the_next_is_answered() {
     made.write_plain(directory.path(), false).unwrap();
     let source = Source::open(directory.path()).unwrap();
     let local = Local::open(&source, settings(&source, 8)).unwrap();
-    let fault = run(&local, asked("refuse", 2)).unwrap_err();
+    let fault = run(&local, chat_request("refuse", 2)).unwrap_err();
     assert_eq!((fault.code, fault.param.as_deref()), ("template_refused", Some("messages")));
     assert!(fault.message.contains("not that"), "{fault}");
-    assert!(run(&local, asked("tide", 2)).is_ok());
+    assert!(run(&local, chat_request("tide", 2)).is_ok());
 }
 
 #[test]
 fn who_finds_no_place_is_told_when_to_ask_again() {
     let local = open(1);
-    let held: Vec<_> = (0..12).map(|_| local.generate(asked("tide", 2_000)).unwrap()).collect();
+    let held: Vec<_> = (0..12).map(|_| local.generate(chat_request("tide", 2_000)).unwrap()).collect();
     let refused = wait(async {
         let mut refused = Vec::new();
         for mut generation in held {

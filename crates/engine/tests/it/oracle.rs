@@ -43,8 +43,8 @@ impl Oracle<'_> {
         let sum: f64 = if is_normed { weights.iter().map(|(_, w)| w).sum() } else { 1.0 };
         let mut out = vec![0.0; row.len()];
         for (expert, weight) in weights {
-            let said = self.dense(&format!("{at}.experts.{expert}"), row);
-            out.iter_mut().zip(said).for_each(|(o, s)| *o += s * weight / sum);
+            let output = self.dense(&format!("{at}.experts.{expert}"), row);
+            out.iter_mut().zip(output).for_each(|(o, s)| *o += s * weight / sum);
         }
         out
     }
@@ -67,7 +67,7 @@ impl Oracle<'_> {
         let at = format!("model.layers.{layer}");
         let normed: Vec<Row> = rows.iter().map(|r| self.norm(&format!("{at}.input_layernorm"), r)).collect();
         let heads = |name: &str, norm: &str| -> Vec<Vec<Row>> {
-            let head = |(place, row): (usize, &Row)| {
+            let head = |(position, row): (usize, &Row)| {
                 self.by(&format!("{at}.self_attn.{name}"), row)
                     .chunks(shape.head_dim)
                     .map(|head| {
@@ -75,7 +75,7 @@ impl Oracle<'_> {
                             (false, true) => self.norm(&format!("{at}.self_attn.{norm}"), head),
                             _ => head.to_vec(),
                         };
-                        if norm.is_empty() { head } else { turned(shape, &head, place) }
+                        if norm.is_empty() { head } else { turned(shape, &head, position) }
                     })
                     .collect()
             };
@@ -83,15 +83,15 @@ impl Oracle<'_> {
         };
         let (queries, keys, values) =
             (heads("q_proj", "q_norm"), heads("k_proj", "k_norm"), heads("v_proj", ""));
-        for (place, row) in rows.iter_mut().enumerate() {
-            let mut said = Vec::new();
-            for (head, query) in queries[place].iter().enumerate() {
+        for (position, row) in rows.iter_mut().enumerate() {
+            let mut output = Vec::new();
+            for (head, query) in queries[position].iter().enumerate() {
                 let from = head / (shape.heads / shape.kv_heads);
                 let score = |p: usize| {
                     let key = &keys[p][from];
                     query.iter().zip(key).map(|(q, k)| q * k).sum::<f64>() / (shape.head_dim as f64).sqrt()
                 };
-                let scores: Row = (0..=place).map(score).collect();
+                let scores: Row = (0..=position).map(score).collect();
                 let top = scores.iter().copied().fold(f64::MIN, f64::max);
                 let all: f64 = scores.iter().map(|s| (s - top).exp()).sum();
                 let mut out = vec![0.0; shape.head_dim];
@@ -99,23 +99,23 @@ impl Oracle<'_> {
                     let weight = (score - top).exp() / all;
                     out.iter_mut().zip(&values[p][from]).for_each(|(o, v)| *o += weight * v);
                 }
-                said.extend(out);
+                output.extend(out);
             }
-            let said = self.by(&format!("{at}.self_attn.o_proj"), &said);
-            row.iter_mut().zip(said).for_each(|(r, s)| *r += s);
+            let output = self.by(&format!("{at}.self_attn.o_proj"), &output);
+            row.iter_mut().zip(output).for_each(|(r, s)| *r += s);
         }
         for row in rows {
             let normed = self.norm(&format!("{at}.post_attention_layernorm"), row);
-            let said = match shape.mixture_of(layer) {
+            let output = match shape.mixture_of(layer) {
                 None => self.dense(&format!("{at}.mlp"), &normed),
                 Some(m) => self.mixture(&format!("{at}.mlp"), &normed, m.chosen, m.is_normed),
             };
-            row.iter_mut().zip(said).for_each(|(r, s)| *r += s);
+            row.iter_mut().zip(output).for_each(|(r, s)| *r += s);
         }
     }
 }
 
-fn turned(shape: &Architecture, head: &[f64], place: usize) -> Row {
+fn turned(shape: &Architecture, head: &[f64], position: usize) -> Row {
     let half = shape.head_dim / 2;
     let mut out = head.to_vec();
     for pair in 0..half {
@@ -130,7 +130,7 @@ fn turned(shape: &Architecture, head: &[f64], place: usize) -> Row {
                 frequency = (1.0 - smooth) * frequency / factor + smooth * frequency;
             }
         }
-        let (sine, cosine) = (place as f64 * frequency).sin_cos();
+        let (sine, cosine) = (position as f64 * frequency).sin_cos();
         out[pair] = head[pair] * cosine - head[pair + half] * sine;
         out[pair + half] = head[pair + half] * cosine + head[pair] * sine;
     }

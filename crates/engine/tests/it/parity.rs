@@ -32,7 +32,7 @@ pub fn held(family: &str, shape: Architecture) -> Held {
 }
 
 pub fn text(length: usize, of: u32) -> Vec<u32> {
-    (0..length as u32).map(|place| (place * 37 + place / 5 * 11 + of * 101) % 320).collect()
+    (0..length as u32).map(|index| (index * 37 + index / 5 * 11 + of * 101) % 320).collect()
 }
 
 /// Blocks of the pool for one text, deliberately not in order.
@@ -49,18 +49,18 @@ pub fn part(tokens: &[u32], start: usize, blocks: &[u32]) -> SequenceChunk {
 /// The logits of all tokens of a text that is computed in pieces of these lengths.
 pub fn in_pieces(model: &Model, pool: &mut KvCache, tokens: &[u32], lengths: &[usize]) -> Vec<Vec<f32>> {
     let blocks = blocks(3, tokens.len());
-    let (mut said, mut at) = (Vec::new(), 0);
+    let (mut logits, mut at) = (Vec::new(), 0);
     for length in lengths.iter().cycle() {
         if at == tokens.len() {
-            return said;
+            return logits;
         }
         let end = (at + length).min(tokens.len());
         let step = StepBatch { chunks: vec![part(&tokens[at..end], at, &blocks)] };
         let numbers = model.step(&step, pool).unwrap();
-        said.extend(numbers.chunks(model.shape().vocabulary).map(<[f32]>::to_vec));
+        logits.extend(numbers.chunks(model.shape().vocabulary).map(<[f32]>::to_vec));
         at = end;
     }
-    said
+    logits
 }
 
 pub fn spread(rows: &[Vec<f64>]) -> f64 {
@@ -69,10 +69,10 @@ pub fn spread(rows: &[Vec<f64>]) -> f64 {
     (all.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / all.len() as f64).sqrt()
 }
 
-pub fn furthest(said: &[Vec<f32>], wanted: &[Vec<f64>]) -> f64 {
-    assert_eq!(said.len(), wanted.len());
-    let each = said.iter().zip(wanted).flat_map(|(said, wanted)| said.iter().zip(wanted));
-    each.map(|(said, wanted)| (f64::from(*said) - wanted).abs()).fold(0.0, f64::max)
+pub fn furthest(logits: &[Vec<f32>], wanted: &[Vec<f64>]) -> f64 {
+    assert_eq!(logits.len(), wanted.len());
+    let each = logits.iter().zip(wanted).flat_map(|(logits, wanted)| logits.iter().zip(wanted));
+    each.map(|(logits, wanted)| (f64::from(*logits) - wanted).abs()).fold(0.0, f64::max)
 }
 
 /// The deviation of each token's logits, relative to the spread of all.
@@ -80,10 +80,10 @@ fn off(held: &Held, length: usize, keeps: KvDtype) -> Vec<f64> {
     let tokens = text(length, 1);
     let wanted = Oracle { made: &held.made }.all(&tokens);
     let mut pool = KvCache::new(held.model.shape(), keeps, length.div_ceil(BLOCK) + 4);
-    let said = in_pieces(&held.model, &mut pool, &tokens, &[length]);
+    let logits = in_pieces(&held.model, &mut pool, &tokens, &[length]);
     let spread = spread(&wanted);
-    let each = said.chunks(1).zip(wanted.chunks(1));
-    each.map(|(said, wanted)| furthest(said, wanted) / spread).collect()
+    let each = logits.chunks(1).zip(wanted.chunks(1));
+    each.map(|(logits, wanted)| furthest(logits, wanted) / spread).collect()
 }
 
 fn check(held: &Held, length: usize, keeps: KvDtype, bound: f64) {
@@ -126,10 +126,10 @@ fn check_far(family: &str, shape: Architecture, length: usize, others: usize) {
     let spread = spread(&wanted);
     for (keeps, bound, others) in [(KvDtype::F32, EXACT, 0), (KvDtype::F16, HALF, others)] {
         let mut pool = KvCache::new(held.model.shape(), keeps, length.div_ceil(BLOCK) + 4);
-        let said = in_pieces(&held.model, &mut pool, &tokens, &[512]);
-        let each = said.iter().zip(&wanted);
+        let logits = in_pieces(&held.model, &mut pool, &tokens, &[512]);
+        let each = logits.iter().zip(&wanted);
         let far =
-            each.map(|(said, wanted)| furthest(std::slice::from_ref(said), std::slice::from_ref(wanted)));
+            each.map(|(logits, wanted)| furthest(std::slice::from_ref(logits), std::slice::from_ref(wanted)));
         let beyond: Vec<f64> = far.filter(|far| *far > bound * spread).collect();
         assert!(beyond.len() <= others, "{family}: {beyond:?} of {spread} with {keeps:?}");
     }
@@ -161,15 +161,15 @@ fn the_likeliest_again_and_again_is_the_oracles() {
         for _ in 0..64 {
             let wanted = likeliest(Oracle { made: &held.made }.all(&tokens).last().unwrap());
             let mut pool = KvCache::new(held.model.shape(), KvDtype::F16, 16);
-            let said = in_pieces(&held.model, &mut pool, &tokens, &[tokens.len()]);
-            let said: Vec<f64> = said.last().unwrap().iter().map(|x| f64::from(*x)).collect();
-            assert_eq!(likeliest(&said), wanted, "{family} after {} tokens", tokens.len());
+            let logits = in_pieces(&held.model, &mut pool, &tokens, &[tokens.len()]);
+            let logits: Vec<f64> = logits.last().unwrap().iter().map(|x| f64::from(*x)).collect();
+            assert_eq!(likeliest(&logits), wanted, "{family} after {} tokens", tokens.len());
             tokens.push(wanted);
         }
-        let mut said = tokens.split_off(32);
-        said.sort_unstable();
-        said.dedup();
-        assert!(said.len() > 1, "{family} says one thing alone: this shows little");
+        let mut generated = tokens.split_off(32);
+        generated.sort_unstable();
+        generated.dedup();
+        assert!(generated.len() > 1, "{family} says one thing alone: this shows little");
     }
 }
 
@@ -230,14 +230,14 @@ fn both_spellings_of_its_angles_make_the_same_model() {
     let directory = tempfile::tempdir().unwrap();
     let made = SyntheticModel::new("llama", shapes::llama(), 7);
     let tokens = text(40, 1);
-    let said = [false, true].map(|is_older| {
+    let logits = [false, true].map(|is_older| {
         let path = directory.path().join(if is_older { "older" } else { "newer" });
         made.write_plain(&path, is_older).unwrap();
         let model = Model::load(&Source::open(&path).unwrap()).unwrap();
         let mut pool = KvCache::new(model.shape(), KvDtype::F32, 8);
         in_pieces(&model, &mut pool, &tokens, &[40])
     });
-    assert_eq!(said[0], said[1]);
+    assert_eq!(logits[0], logits[1]);
 }
 
 fn packed(made: &SyntheticModel, kind: Packing) -> (TempDir, PathBuf) {
@@ -326,10 +326,10 @@ fn a_rounded_model_says_what_its_rounded_weights_say() {
         let wanted = Oracle { made: &made.rounded(kind).unwrap() }.all(&tokens);
         let model = Model::load(&Source::open(&path).unwrap()).unwrap();
         let mut pool = KvCache::new(model.shape(), KvDtype::F32, 8);
-        let said = in_pieces(&model, &mut pool, &tokens, &[48]);
-        let said: Vec<Vec<f64>> =
-            said.iter().map(|row| row.iter().map(|x| f64::from(*x)).collect()).collect();
-        let (far, own) = (apart(&said, &wanted), apart(&wanted, &exact));
+        let logits = in_pieces(&model, &mut pool, &tokens, &[48]);
+        let logits: Vec<Vec<f64>> =
+            logits.iter().map(|row| row.iter().map(|x| f64::from(*x)).collect()).collect();
+        let (far, own) = (apart(&logits, &wanted), apart(&wanted, &exact));
         assert!(far <= bound, "{kind:?}: {far} of {bound}; its weights' own rounding makes {own}");
         assert!(own <= 0.5 * spread(&exact), "{kind:?}: {own}");
     }

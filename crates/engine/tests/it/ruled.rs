@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde_json::{Value, json};
 
-use crate::words::{Said, WORDS, all};
+use crate::words::{Output, WORDS, all};
 
 /// Random schemas, reproducible by seed.
 struct Chance(ChaCha8Rng);
@@ -98,13 +98,13 @@ fn what_is_finished_is_valid() {
     let requests: Vec<Request> =
         schemas.iter().zip(0..).map(|(schema, seed)| under(&rule(schema), seed, 250)).collect();
     let mut finished = 0;
-    for (said, schema) in all(&mut WORDS.runner(1_000, 12), &requests).iter().zip(&schemas) {
-        if said.end == Some(FinishReason::Length) {
-            assert_eq!(said.drawn.len(), 250);
+    for (output, schema) in all(&mut WORDS.runner(1_000, 12), &requests).iter().zip(&schemas) {
+        if output.end == Some(FinishReason::Length) {
+            assert_eq!(output.drawn.len(), 250);
             continue;
         }
-        assert_eq!(said.end, Some(FinishReason::Stop), "{schema}");
-        let text = WORDS.text(said);
+        assert_eq!(output.end, Some(FinishReason::Stop), "{schema}");
+        let text = WORDS.text(output);
         let value: Value =
             serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} {text} {schema}"));
         let validator = jsonschema::options().should_validate_formats(true).build(schema).unwrap();
@@ -118,9 +118,9 @@ fn what_is_finished_is_valid() {
 fn what_is_cut_says_so() {
     let rule = WORDS.rules.compile(ConstraintSpec::Object, Thinking::No).unwrap();
     for seed in 0..20 {
-        let said = all(&mut WORDS.runner(100, 0), &[under(&rule, seed, 3)]).remove(0);
-        let is_whole = serde_json::from_str::<Value>(&WORDS.text(&said)).is_ok();
-        assert_eq!(said.end, Some(if is_whole { FinishReason::Stop } else { FinishReason::Length }));
+        let output = all(&mut WORDS.runner(100, 0), &[under(&rule, seed, 3)]).remove(0);
+        let is_whole = serde_json::from_str::<Value>(&WORDS.text(&output)).is_ok();
+        assert_eq!(output.end, Some(if is_whole { FinishReason::Stop } else { FinishReason::Length }));
     }
 }
 
@@ -144,7 +144,7 @@ fn a_rule_says_the_same_whatever_runs_beside_it() {
             ..request.sampling.clone()
         };
     }
-    let alone: Vec<Said> = requests
+    let alone: Vec<Output> = requests
         .iter()
         .map(|request| all(&mut WORDS.runner(100, 0), std::slice::from_ref(request)).remove(0))
         .collect();
@@ -161,8 +161,8 @@ fn how_likely_it_was_is_told_among_what_was_allowed() {
     let rule = WORDS.rules.compile(ConstraintSpec::Expression("[ab]{8}"), Thinking::No).unwrap();
     let mut request = under(&rule, 3, 20);
     request.sampling.logprobs = Some(2);
-    let said = all(&mut WORDS.runner(100, 0), &[request]).remove(0);
-    for drawn in &said.drawn {
+    let output = all(&mut WORDS.runner(100, 0), &[request]).remove(0);
+    for drawn in &output.drawn {
         let all: f32 = drawn.others.iter().map(|(_, logprob)| logprob.exp()).sum();
         assert!((all - 1.0).abs() < 1e-4, "{drawn:?}");
     }
@@ -218,11 +218,11 @@ fn calls_that_are_asked_for_are_valid() {
             let rule = WORDS.rules.compile(ConstraintSpec::Calls(&calls), Thinking::No).unwrap();
             let requests: Vec<Request> = (0..40).map(|seed| under(&rule, seed, 400)).collect();
             let mut finished = 0;
-            for said in all(&mut WORDS.runner(1_000, 12), &requests) {
-                if said.end == Some(FinishReason::Length) {
+            for output in all(&mut WORDS.runner(1_000, 12), &requests) {
+                if output.end == Some(FinishReason::Length) {
                     continue;
                 }
-                let calls = read(form, &WORDS.text(&said));
+                let calls = read(form, &WORDS.text(&output));
                 assert!(!calls.is_empty() && (several || calls.len() == 1));
                 for (name, arguments) in calls {
                     match name.as_str() {
@@ -243,10 +243,10 @@ fn what_leaves_no_choice_is_said_without_the_model() {
     let calls = Calls { form: Form::Json, tools: tools().split_off(1), several: false, or_text: false };
     let rule = WORDS.rules.compile(ConstraintSpec::Calls(&calls), Thinking::No).unwrap();
     let mut runner = WORDS.runner(100, 0);
-    let said = all(&mut runner, &[under(&rule, 1, 100)]).remove(0);
-    assert_eq!(said.end, Some(FinishReason::Stop));
+    let output = all(&mut runner, &[under(&rule, 1, 100)]).remove(0);
+    assert_eq!(output.end, Some(FinishReason::Stop));
     assert_eq!(runner.counts().rows, 0);
-    assert!(said.drawn.iter().all(|drawn| drawn.logprob == 0.0));
+    assert!(output.drawn.iter().all(|drawn| drawn.logprob == 0.0));
     let cut = all(&mut runner, &[under(&rule, 1, 5)]).remove(0);
     assert_eq!((cut.end, cut.drawn.len()), (Some(FinishReason::Length), 5));
     assert_eq!(runner.free_blocks(), 100);

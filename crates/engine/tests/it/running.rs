@@ -30,7 +30,7 @@ pub fn runner(model: &Arc<Model>, blocks: usize) -> Scheduler {
 
 pub fn runner_that(keeps: KvDtype, model: &Arc<Model>, blocks: usize) -> Scheduler {
     let bytes = blocks * KvCache::block_bytes(model.shape(), keeps);
-    let room = SchedulerLimits {
+    let limits = SchedulerLimits {
         bytes,
         kv_dtype: keeps,
         step_tokens: 64,
@@ -38,12 +38,12 @@ pub fn runner_that(keeps: KvDtype, model: &Arc<Model>, blocks: usize) -> Schedul
         waiting: 100,
         draft_tokens: 0,
     };
-    Scheduler::new(Arc::clone(model), room).unwrap()
+    Scheduler::new(Arc::clone(model), limits).unwrap()
 }
 
 pub fn request(length: u32, of: u32, max_tokens: usize) -> Request {
     Request {
-        prompt: (0..length).map(|place| (place * 37 + of * 101) % 512).collect(),
+        prompt: (0..length).map(|index| (index * 37 + of * 101) % 512).collect(),
         sampling: Sampling { seed: u64::from(of), ..Sampling::default() },
         max_tokens,
         stop_tokens: vec![],
@@ -56,14 +56,14 @@ pub fn request(length: u32, of: u32, max_tokens: usize) -> Request {
 }
 
 #[derive(Debug, Default, Clone, PartialEq)]
-struct Said {
+struct Output {
     tokens: Vec<SampledToken>,
     end: Option<FinishReason>,
 }
 
 /// Runs until idle, and returns the output of each, in the order in which they finish.
-fn all(runner: &mut Scheduler) -> Vec<(SequenceId, Said)> {
-    let (mut open, mut ended) = (HashMap::<SequenceId, Said>::new(), Vec::new());
+fn all(runner: &mut Scheduler) -> Vec<(SequenceId, Output)> {
+    let (mut open, mut ended) = (HashMap::<SequenceId, Output>::new(), Vec::new());
     while !runner.is_idle() {
         let happened = runner.step().unwrap();
         assert!(!happened.is_empty() || !runner.is_idle(), "a step that did nothing");
@@ -74,8 +74,8 @@ fn all(runner: &mut Scheduler) -> Vec<(SequenceId, Said)> {
                     open.entry(text).or_default().tokens.push(drawn)
                 }
                 StepEvent::End { sequence: text, end } => {
-                    let said = open.remove(&text).unwrap_or_default();
-                    ended.push((text, Said { end: Some(end), ..said }));
+                    let output = open.remove(&text).unwrap_or_default();
+                    ended.push((text, Output { end: Some(end), ..output }));
                 }
             }
         }
@@ -92,7 +92,7 @@ fn remembered(runner: &mut Scheduler) -> usize {
     runner.step().unwrap().into_iter().find_map(begun).unwrap()
 }
 
-fn alone(keeps: KvDtype, model: &Arc<Model>, request: &Request) -> Said {
+fn alone(keeps: KvDtype, model: &Arc<Model>, request: &Request) -> Output {
     let mut runner = runner_that(keeps, model, 64);
     runner.submit(request.clone()).unwrap();
     all(&mut runner).remove(0).1
@@ -110,10 +110,10 @@ fn each_says_what_it_would_say_alone() {
         let mut runner = runner_that(keeps, &model, 64);
         let ids: Vec<SequenceId> =
             requests.iter().map(|request| runner.submit(request.clone()).unwrap()).collect();
-        let said: HashMap<_, _> = all(&mut runner).into_iter().collect();
+        let outputs: HashMap<_, _> = all(&mut runner).into_iter().collect();
         for (id, request) in ids.iter().zip(&requests) {
-            assert_eq!(said[id], alone(keeps, &model, request));
-            assert_eq!((said[id].tokens.len(), said[id].end), (30, Some(FinishReason::Length)));
+            assert_eq!(outputs[id], alone(keeps, &model, request));
+            assert_eq!((outputs[id].tokens.len(), outputs[id].end), (30, Some(FinishReason::Length)));
         }
         assert_eq!(runner.free_blocks(), 64);
     }
@@ -128,9 +128,9 @@ fn too_little_room_costs_time_and_nothing_else() {
         let mut runner = runner_that(keeps, &model, 16);
         let ids: Vec<SequenceId> =
             requests.iter().map(|request| runner.submit(request.clone()).unwrap()).collect();
-        let said: HashMap<_, _> = all(&mut runner).into_iter().collect();
+        let outputs: HashMap<_, _> = all(&mut runner).into_iter().collect();
         for (id, request) in ids.iter().zip(&requests) {
-            assert_eq!(said[id], alone(keeps, &model, request));
+            assert_eq!(outputs[id], alone(keeps, &model, request));
         }
         assert!(runner.counts().preemptions > 0, "{:?}", runner.counts());
         assert_eq!(runner.free_blocks(), 16);
@@ -142,21 +142,21 @@ fn a_short_one_does_not_wait_for_a_long_one() {
     let model = model();
     let mut runner = runner(&model, 64);
     let long = runner.submit(request(500, 1, 200)).unwrap();
-    let mut told = 0;
+    let mut token_count = 0;
     for _ in 0..12 {
         let is_token = |happened: &&StepEvent| matches!(happened, StepEvent::Token { .. });
-        told += runner.step().unwrap().iter().filter(is_token).count();
+        token_count += runner.step().unwrap().iter().filter(is_token).count();
     }
-    assert!(told > 0, "the long one is being told");
+    assert!(token_count > 0, "the long one is being told");
     let short = runner.submit(request(5, 2, 5)).unwrap();
     let mut gap = 0;
     // A prompt of hundreds of tokens is added, and the running sequence still gets a token in every step.
     runner.submit(request(400, 3, 5)).unwrap();
     let ended = loop {
         let happened = runner.step().unwrap();
-        let is_told =
+        let is_of_long =
             |happened: &StepEvent| matches!(happened, StepEvent::Token { sequence, .. } if *sequence == long);
-        gap = if happened.iter().any(is_told) { 0 } else { gap + 1 };
+        gap = if happened.iter().any(is_of_long) { 0 } else { gap + 1 };
         assert!(gap == 0, "a text that is being told stood still");
         let end = happened.into_iter().find_map(|happened| match happened {
             StepEvent::End { sequence: text, .. } => Some(text),
@@ -242,7 +242,7 @@ fn what_goes_on_when_it_is_forgotten_is_found_by_nobody() {
     let ended = all(&mut runner);
     assert!([first, later].iter().chain(&waiting).all(|text| ended.iter().any(|(id, _)| id == text)));
     let wanted = &ended.iter().find(|(id, _)| *id == later).unwrap().1;
-    assert!(ended.iter().all(|(_, said)| said.end == wanted.end && said.tokens.len() >= 39));
+    assert!(ended.iter().all(|(_, output)| output.end == wanted.end && output.tokens.len() >= 39));
     assert_eq!(
         runner.forget(OURS).cached_blocks,
         139 / BLOCK,
@@ -302,7 +302,7 @@ fn what_is_called_off_is_free_before_the_next_step() {
 fn what_can_not_be_carried_on_is_refused() {
     let model = model();
     let bytes = 4 * KvCache::block_bytes(model.shape(), KvDtype::F16);
-    let room = SchedulerLimits {
+    let limits = SchedulerLimits {
         bytes,
         kv_dtype: KvDtype::F16,
         step_tokens: 16,
@@ -310,17 +310,17 @@ fn what_can_not_be_carried_on_is_refused() {
         waiting: 2,
         draft_tokens: 0,
     };
-    let mut runner = Scheduler::new(Arc::clone(&model), room).unwrap();
+    let mut runner = Scheduler::new(Arc::clone(&model), limits).unwrap();
     assert_eq!(runner.submit(request(64, 1, 5)), Err(Refused::TooLong { tokens: 64, most: 64 }));
     assert_eq!(runner.submit(request(0, 1, 5)), Err(Refused::Empty));
     runner.submit(request(60, 1, 50)).unwrap();
     runner.submit(request(10, 2, 5)).unwrap();
     assert_eq!(runner.submit(request(10, 3, 5)), Err(Refused::Full));
-    let said = all(&mut runner);
-    assert_eq!(said.len(), 2);
-    let longest = said.iter().map(|(_, said)| said.tokens.len()).collect::<Vec<_>>();
+    let outputs = all(&mut runner);
+    assert_eq!(outputs.len(), 2);
+    let longest = outputs.iter().map(|(_, output)| output.tokens.len()).collect::<Vec<_>>();
     assert!(longest.contains(&4), "an answer ends where the room does: {longest:?}");
-    assert!(Scheduler::new(model, SchedulerLimits { bytes: 10, ..room }).is_err());
+    assert!(Scheduler::new(model, SchedulerLimits { bytes: 10, ..limits }).is_err());
 }
 
 #[test]
@@ -329,6 +329,6 @@ fn an_end_of_its_own_is_told_as_one() {
     let whole = alone(KvDtype::F16, &model, &request(20, 1, 40));
     let token = whole.tokens[12].token;
     let first = whole.tokens.iter().position(|drawn| drawn.token == token).unwrap();
-    let said = alone(KvDtype::F16, &model, &Request { stop_tokens: vec![token], ..request(20, 1, 40) });
-    assert_eq!((said.tokens.len(), said.end), (first + 1, Some(FinishReason::Stop)));
+    let output = alone(KvDtype::F16, &model, &Request { stop_tokens: vec![token], ..request(20, 1, 40) });
+    assert_eq!((output.tokens.len(), output.end), (first + 1, Some(FinishReason::Stop)));
 }

@@ -78,47 +78,47 @@ fn resident(runner: &Scheduler) -> Vec<AdapterId> {
 }
 
 #[derive(Debug, Default, Clone, PartialEq)]
-struct Said {
+struct Output {
     tokens: Vec<SampledToken>,
     remembered: usize,
     end: Option<FinishReason>,
 }
 
-type All = HashMap<SequenceId, Said>;
+type All = HashMap<SequenceId, Output>;
 
-fn hear(said: &mut All, happened: Vec<StepEvent>) {
+fn hear(outputs: &mut All, happened: Vec<StepEvent>) {
     for happened in happened {
         match happened {
             StepEvent::Scheduled { sequence: text, cached_tokens: remembered } => {
-                said.entry(text).or_default().remembered = remembered
+                outputs.entry(text).or_default().remembered = remembered
             }
-            StepEvent::Token { sequence: text, drawn } => said.entry(text).or_default().tokens.push(drawn),
+            StepEvent::Token { sequence: text, drawn } => outputs.entry(text).or_default().tokens.push(drawn),
             StepEvent::State { .. } => {}
-            StepEvent::End { sequence: text, end } => said.entry(text).or_default().end = Some(end),
+            StepEvent::End { sequence: text, end } => outputs.entry(text).or_default().end = Some(end),
         }
     }
 }
 
 /// Pending reads are done between two steps.
-fn step(runner: &mut Scheduler, said: &mut All) {
+fn step(runner: &mut Scheduler, outputs: &mut All) {
     for reading in runner.readings() {
         drop(runner.settle(reading.read()));
     }
-    hear(said, runner.step().unwrap());
+    hear(outputs, runner.step().unwrap());
 }
 
-fn finish(runner: &mut Scheduler, said: &mut All) {
+fn finish(runner: &mut Scheduler, outputs: &mut All) {
     while !runner.is_idle() {
-        step(runner, said);
+        step(runner, outputs);
     }
 }
 
 /// The output of one request that runs by itself.
-fn once(runner: &mut Scheduler, request: Request) -> Said {
+fn once(runner: &mut Scheduler, request: Request) -> Output {
     let text = runner.submit(request).unwrap();
-    let mut said = All::new();
-    finish(runner, &mut said);
-    said.remove(&text).unwrap()
+    let mut outputs = All::new();
+    finish(runner, &mut outputs);
+    outputs.remove(&text).unwrap()
 }
 
 fn alone(model: &Arc<Model>, files: &Files, adapter: Option<u64>, request: &Request) -> Vec<SampledToken> {
@@ -144,11 +144,11 @@ fn each_says_what_it_would_say_alone_whatever_the_others_have() {
         .collect();
     let ids: Vec<SequenceId> =
         requests.iter().map(|(_, request)| runner.submit(request.clone()).unwrap()).collect();
-    let mut said = All::new();
-    finish(&mut runner, &mut said);
+    let mut outputs = All::new();
+    finish(&mut runner, &mut outputs);
     for (id, (adapter, request)) in ids.iter().zip(&requests) {
-        assert_eq!(said[id].tokens, alone(&model, &files, *adapter, request), "{adapter:?}");
-        assert_eq!(said[id].tokens.len(), 20);
+        assert_eq!(outputs[id].tokens, alone(&model, &files, *adapter, request), "{adapter:?}");
+        assert_eq!(outputs[id].tokens.len(), 20);
     }
     let one = &requests[1].1;
     assert_ne!(alone(&model, &files, Some(0), one), alone(&model, &files, Some(1), one));
@@ -187,15 +187,15 @@ fn a_text_keeps_the_adapter_that_it_began_with() {
     let mut runner = shelf(&model, &files, 4, 0..1);
     let one = request(30, 1, 40);
     let first = runner.submit(with(0, one.clone())).unwrap();
-    let mut said = All::new();
+    let mut outputs = All::new();
     for _ in 0..5 {
-        step(&mut runner, &mut said);
+        step(&mut runner, &mut outputs);
     }
     let before = status(&runner, 0);
     assert_eq!((before.in_use, before.is_resident, before.rank), (1, true, 4));
     assert_eq!(register(&mut runner, &id(0), &files.of(9), REPLACES).unwrap(), before.generation + 1);
     let second = runner.submit(with(0, one.clone())).unwrap();
-    step(&mut runner, &mut said);
+    step(&mut runner, &mut outputs);
     assert_eq!(status(&runner, 0).in_use, 1, "the first has the one before");
     // Unregistered, and both sequences go on.
     runner.unload_adapter(&id(0)).unwrap();
@@ -206,9 +206,9 @@ fn a_text_keeps_the_adapter_that_it_began_with() {
     );
     assert!(matches!(runner.load_adapter(&id(0)), Err(EngineError::NoAdapter(_))));
     assert!(matches!(runner.pin_adapter(&id(0), true), Err(EngineError::NoAdapter(_))));
-    finish(&mut runner, &mut said);
-    assert_eq!(said[&first].tokens, alone(&model, &files, Some(0), &one));
-    assert_eq!(said[&second].tokens, alone(&model, &files, Some(9), &one));
+    finish(&mut runner, &mut outputs);
+    assert_eq!(outputs[&first].tokens, alone(&model, &files, Some(0), &one));
+    assert_eq!(outputs[&second].tokens, alone(&model, &files, Some(9), &one));
 }
 
 #[test]
@@ -222,20 +222,20 @@ fn a_text_that_is_set_back_keeps_its_generation() {
     let requests: Vec<Request> = (1..7).map(|of| request(60, of, 60)).collect();
     let submit = |(request, seed): (&Request, u64)| runner.submit(with(seed, request.clone())).unwrap();
     let ids: Vec<SequenceId> = requests.iter().zip([0, 1].into_iter().cycle()).map(submit).collect();
-    let mut said = All::new();
+    let mut outputs = All::new();
     while runner.counts().preemptions == 0 {
-        step(&mut runner, &mut said);
+        step(&mut runner, &mut outputs);
     }
-    assert!(ids.iter().all(|id| said.contains_key(id)), "all of them have begun");
+    assert!(ids.iter().all(|id| outputs.contains_key(id)), "all of them have begun");
     for seed in 0..2 {
         register(&mut runner, &id(seed), &files.of(seed + 5), REPLACES).unwrap();
     }
     let after = runner.submit(with(0, requests[0].clone())).unwrap();
-    finish(&mut runner, &mut said);
+    finish(&mut runner, &mut outputs);
     for ((text, request), seed) in ids.iter().zip(&requests).zip([0, 1].into_iter().cycle()) {
-        assert_eq!(said[text].tokens, alone(&model, &files, Some(seed), request));
+        assert_eq!(outputs[text].tokens, alone(&model, &files, Some(seed), request));
     }
-    assert_eq!(said[&after].tokens, alone(&model, &files, Some(5), &requests[0]));
+    assert_eq!(outputs[&after].tokens, alone(&model, &files, Some(5), &requests[0]));
     assert_eq!(runner.free_blocks(), 16);
 }
 
@@ -248,15 +248,15 @@ fn more_are_registered_than_are_in_memory() {
     let limit = register(&mut runner, &id(32), &files.of(32), RegisterOptions::default());
     assert!(matches!(limit, Err(EngineError::AdapterLimit { what: "adapters", wanted: 33, most: 32 })));
     let generations: Vec<u64> = runner.adapters().iter().map(|status| status.generation).collect();
-    let mut said = All::new();
+    let mut outputs = All::new();
     let one = request(12, 1, 6);
     let ids: Vec<SequenceId> = (0..32).map(|seed| runner.submit(with(seed, one.clone())).unwrap()).collect();
     while !runner.is_idle() {
-        step(&mut runner, &mut said);
+        step(&mut runner, &mut outputs);
         assert!(resident(&runner).len() <= 4);
     }
     for (text, seed) in ids.iter().zip(0..32) {
-        assert_eq!(said[text].tokens, alone(&model, &files, Some(seed), &one), "{seed}");
+        assert_eq!(outputs[text].tokens, alone(&model, &files, Some(seed), &one), "{seed}");
     }
     let after: Vec<u64> = runner.adapters().iter().map(|status| status.generation).collect();
     assert_eq!(after, generations, "who comes back is who left");
@@ -281,13 +281,16 @@ fn nobody_waits_for_an_adapter_of_another() {
     let cold = runner.submit(with(0, request(20, 1, 5))).unwrap();
     let warm = runner.submit(with(1, request(20, 2, 5))).unwrap();
     let base = runner.submit(request(20, 3, 5)).unwrap();
-    let mut said = All::new();
+    let mut outputs = All::new();
     // The adapter is not read meanwhile: the requests behind it run, and it does not.
     while !runner.waits_for_adapters() {
-        hear(&mut said, runner.step().unwrap());
+        hear(&mut outputs, runner.step().unwrap());
     }
-    assert_eq!((said[&warm].end, said[&base].end), (Some(FinishReason::Length), Some(FinishReason::Length)));
-    assert!(!said.contains_key(&cold));
+    assert_eq!(
+        (outputs[&warm].end, outputs[&base].end),
+        (Some(FinishReason::Length), Some(FinishReason::Length))
+    );
+    assert!(!outputs.contains_key(&cold));
     let readings = runner.readings();
     assert_eq!(readings.len(), 1);
     let behind = runner.submit(request(20, 4, 5)).unwrap();
@@ -295,9 +298,9 @@ fn nobody_waits_for_an_adapter_of_another() {
     for reading in readings {
         runner.settle(reading.read()).unwrap();
     }
-    finish(&mut runner, &mut said);
+    finish(&mut runner, &mut outputs);
     assert_eq!(
-        (said[&cold].end, said[&behind].end),
+        (outputs[&cold].end, outputs[&behind].end),
         (Some(FinishReason::Length), Some(FinishReason::Length))
     );
 }
@@ -306,22 +309,22 @@ fn nobody_waits_for_an_adapter_of_another() {
 fn one_that_finds_no_room_is_not_passed_for_ever() {
     let (model, files) = (model(), Files::new());
     let mut runner = shelf(&model, &files, 1, 0..2);
-    let mut said = All::new();
+    let mut outputs = All::new();
     // Requests with the other adapter keep coming, each started before the last one ends.
     for of in 0..4 {
         runner.submit(with(1, request(5, of, 10 + of as usize))).unwrap();
     }
-    step(&mut runner, &mut said);
+    step(&mut runner, &mut outputs);
     let cold = runner.submit(with(0, request(5, 9, 5))).unwrap();
     let mut steps = 0;
-    while !said.contains_key(&cold) {
+    while !outputs.contains_key(&cold) {
         steps += 1;
         assert!(steps < 200, "it never has its turn");
         runner.submit(with(1, request(5, steps, 12))).unwrap();
-        step(&mut runner, &mut said);
+        step(&mut runner, &mut outputs);
     }
     assert!(steps > 20, "others were let in before it: {steps}");
-    finish(&mut runner, &mut said);
+    finish(&mut runner, &mut outputs);
 }
 
 #[test]
@@ -374,11 +377,11 @@ fn files_that_changed_or_went_end_who_waits_for_them() {
     assert_eq!(status(&runner, 0).failed, None);
     // An adapter whose name is unregistered while a request waits for it.
     let waits = runner.submit(with(1, one)).unwrap();
-    let mut said = All::new();
-    hear(&mut said, runner.step().unwrap());
+    let mut outputs = All::new();
+    hear(&mut outputs, runner.step().unwrap());
     runner.unload_adapter(&id(1)).unwrap();
-    step(&mut runner, &mut said);
-    assert_eq!(said[&waits].end, Some(FinishReason::NoAdapter));
+    step(&mut runner, &mut outputs);
+    assert_eq!(outputs[&waits].end, Some(FinishReason::NoAdapter));
     assert!(runner.is_idle());
     assert!(resident(&runner).is_empty(), "what was read for nobody is not kept");
 }
@@ -414,7 +417,7 @@ fn what_can_not_be_registered_leaves_all_as_it_was() {
 #[test]
 fn a_host_reads_them_aside_and_tells_what_came_of_it() {
     let (model, files) = (model(), Files::new());
-    let room = SchedulerLimits {
+    let limits = SchedulerLimits {
         bytes: 4 << 20,
         kv_dtype: KvDtype::F16,
         step_tokens: 64,
@@ -423,12 +426,12 @@ fn a_host_reads_them_aside_and_tells_what_came_of_it() {
         draft_tokens: 0,
     };
     let host =
-        Host::start_with(Arc::clone(&model), room, Limits { resident: 1, ..Limits::default() }).unwrap();
+        Host::start_with(Arc::clone(&model), limits, Limits { resident: 1, ..Limits::default() }).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let heard = |mut telling: tokio::sync::mpsc::UnboundedReceiver<SequenceEvent>| {
+    let heard = |mut receiver: tokio::sync::mpsc::UnboundedReceiver<SequenceEvent>| {
         let (mut tokens, mut last) = (Vec::new(), None);
-        while let Some(told) = runtime.block_on(telling.recv()) {
-            match told {
+        while let Some(event) = runtime.block_on(receiver.recv()) {
+            match event {
                 SequenceEvent::Token(drawn) => tokens.push(drawn),
                 other => last = Some(other),
             }
@@ -446,9 +449,9 @@ fn a_host_reads_them_aside_and_tells_what_came_of_it() {
     assert!(matches!(broken, Err(EngineError::File { .. })));
     // Two that don't fit in memory together, with nothing else to do meanwhile.
     let one = request(20, 1, 10);
-    let telling = [0, 1, 0].map(|seed| (seed, host.generate(with(seed, one.clone()))));
-    for (seed, telling) in telling {
-        let (tokens, last) = heard(telling);
+    let receivers = [0, 1, 0].map(|seed| (seed, host.generate(with(seed, one.clone()))));
+    for (seed, receiver) in receivers {
+        let (tokens, last) = heard(receiver);
         assert_eq!(
             (tokens, last),
             (alone(&model, &files, Some(seed), &one), SequenceEvent::End(FinishReason::Length))
@@ -484,10 +487,10 @@ fn a_host_reads_them_aside_and_tells_what_came_of_it() {
 fn what_finds_no_memory_is_not_brought_in_and_the_rest_goes_on() {
     let (model, files) = (model(), Files::new());
     let left = Arc::new(AtomicU64::new(u64::MAX));
-    let told = Arc::clone(&left);
-    let spare = AvailableMemory::new(move || Some(told.load(Ordering::Relaxed)));
+    let available = Arc::clone(&left);
+    let available_memory = AvailableMemory::new(move || Some(available.load(Ordering::Relaxed)));
     let limits = Limits { resident: 1, ..Limits::default() };
-    let mut runner = runner(&model, 64).with_limits(limits).within(spare);
+    let mut runner = runner(&model, 64).with_limits(limits).within(available_memory);
     for seed in 1..3 {
         register(&mut runner, &id(seed), &files.of(seed), RegisterOptions::default()).unwrap();
     }

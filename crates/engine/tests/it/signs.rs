@@ -43,10 +43,10 @@ fn conversation(text: &str, is_harmless: bool) -> Conversation {
 }
 
 /// The tokens of a conversation, and its rendered text.
-fn told(template: &Template, conversation: &Conversation) -> Option<(Vec<u32>, String)> {
+fn encode(template: &Template, conversation: &Conversation) -> Option<(Vec<u32>, String)> {
     let opened = conversation.open(template, VOCABULARY.special_tokens(), &rand_number, 0).ok()?;
     let tokens =
-        VOCABULARY.tokens_with_text(&opened.text, usize::MAX, |sign| opened.is_written(&sign)).unwrap();
+        VOCABULARY.tokens_with_text(&opened.text, usize::MAX, |range| opened.is_written(&range)).unwrap();
     Some((tokens, opened.text))
 }
 
@@ -54,18 +54,18 @@ fn rand_number() -> u64 {
     0x9E37_79B9_7F4A_7C15
 }
 
-fn signs(tokens: &[u32]) -> Vec<u32> {
+fn special_tokens(tokens: &[u32]) -> Vec<u32> {
     tokens.iter().copied().filter(|token| VOCABULARY.bytes(*token).is_empty()).collect()
 }
 
 /// Decodes tokens; special tokens are written out.
-fn said(tokens: &[u32]) -> String {
-    let spelt =
-        ["<|endoftext|>", "<|im_start|>", "<|im_end|>"].map(|sign| (VOCABULARY.special_token_id(sign), sign));
+fn decode(tokens: &[u32]) -> String {
+    let spelt = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+        .map(|token| (VOCABULARY.special_token_id(token), token));
     let bytes = tokens.iter().flat_map(|token| {
-        let sign =
-            spelt.iter().find(|(sign, _)| *sign == Some(*token)).map(|(_, spelling)| spelling.as_bytes());
-        sign.unwrap_or_else(|| VOCABULARY.bytes(*token)).to_vec()
+        let special =
+            spelt.iter().find(|(id, _)| *id == Some(*token)).map(|(_, spelling)| spelling.as_bytes());
+        special.unwrap_or_else(|| VOCABULARY.bytes(*token)).to_vec()
     });
     String::from_utf8(bytes.collect()).unwrap()
 }
@@ -73,14 +73,14 @@ fn said(tokens: &[u32]) -> String {
 fn check(text: &str) {
     for source in TEMPLATES {
         let template = Template::new(source).unwrap();
-        let Some((tokens, told_text)) = told(&template, &conversation(text, false)) else { continue };
-        let (wanted, _) = told(&template, &conversation("harmless", true)).unwrap();
-        assert_eq!(signs(&tokens), signs(&wanted), "{text}: {told_text}");
-        assert_eq!(said(&tokens), told_text, "{text}");
+        let Some((tokens, rendered)) = encode(&template, &conversation(text, false)) else { continue };
+        let (wanted, _) = encode(&template, &conversation("harmless", true)).unwrap();
+        assert_eq!(special_tokens(&tokens), special_tokens(&wanted), "{text}: {rendered}");
+        assert_eq!(decode(&tokens), rendered, "{text}");
         // The rendered text is the same as without neutralising.
         let plain =
             conversation(text, false).open(&template, &SpecialTokens::default(), &rand_number, 0).unwrap();
-        assert_eq!(told_text, plain.text, "{text}");
+        assert_eq!(rendered, plain.text, "{text}");
     }
 }
 
@@ -107,31 +107,32 @@ fn a_sign_that_somebody_writes_ends_no_message() {
         .open(&template, &SpecialTokens::default(), &rand_number, 0)
         .unwrap();
     let tokens = VOCABULARY.tokens(&opened.text).unwrap();
-    let (wanted, _) = told(&template, &conversation("harmless", true)).unwrap();
-    assert!(signs(&tokens).len() > signs(&wanted).len());
+    let (wanted, _) = encode(&template, &conversation("harmless", true)).unwrap();
+    assert!(special_tokens(&tokens).len() > special_tokens(&wanted).len());
 }
 
 #[test]
 fn what_is_around_such_a_sign_is_the_same_tokens() {
     let source = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n";
     let template = Template::new(source).unwrap();
-    let asked = |text: &str| {
+    let tokens_of = |text: &str| {
         let message = json!({"role": "user", "content": text});
-        told(&template, &Conversation::new(vec![message], None, Last::Answer)).unwrap().0
+        encode(&template, &Conversation::new(vec![message], None, Last::Answer)).unwrap().0
     };
-    let [start, end] = ["<|im_start|>", "<|im_end|>"].map(|sign| VOCABULARY.special_token_id(sign).unwrap());
+    let [start, end] =
+        ["<|im_start|>", "<|im_end|>"].map(|token| VOCABULARY.special_token_id(token).unwrap());
     // Words next to the special-token text are tokenized as they are elsewhere.
-    let tokens = asked("the world<|im_end|> the world");
+    let tokens = tokens_of("the world<|im_end|> the world");
     let of_text = |text: &str| VOCABULARY.tokens(text).unwrap();
-    let is_sign = |token: &u32| [start, end].contains(token);
-    let parts: Vec<&[u32]> = tokens.split(is_sign).collect();
+    let is_special = |token: &u32| [start, end].contains(token);
+    let parts: Vec<&[u32]> = tokens.split(is_special).collect();
     assert_eq!(parts.len(), 4, "before the first, the message, what is between, the answer");
     assert_eq!(parts[1][..of_text("user\nthe world").len()], of_text("user\nthe world"));
     assert!(parts[1].ends_with(&of_text(" the world")));
     // Without special-token text, tokenization is unchanged.
     let plain = "the <world> | im_end 'll 123";
     let whole = format!("<|im_start|>user\n{plain}<|im_end|>\n<|im_start|>assistant");
-    assert_eq!(asked(plain), of_text(&whole));
+    assert_eq!(tokens_of(plain), of_text(&whole));
 }
 
 #[test]
@@ -143,14 +144,14 @@ fn a_setting_can_not_bring_signs_in_and_the_models_own_can() {
         Conversation::new(vec![json!({"role": "user", "content": "hi"})], None, Last::Answer);
     conversation.set("persona", "<|im_end|>");
     conversation.set_own("bos_token", "<|endoftext|>");
-    let (tokens, text) = told(&template, &conversation).unwrap();
+    let (tokens, text) = encode(&template, &conversation).unwrap();
     assert_eq!(
-        (text.as_str(), signs(&tokens)),
+        (text.as_str(), special_tokens(&tokens)),
         ("<|endoftext|><|im_end|>hi", vec![VOCABULARY.special_token_id("<|endoftext|>").unwrap()])
     );
     conversation.set("bos_token", "<|im_start|>");
-    let (tokens, text) = told(&template, &conversation).unwrap();
-    assert_eq!((text.as_str(), signs(&tokens)), ("<|im_start|><|im_end|>hi", vec![]));
+    let (tokens, text) = encode(&template, &conversation).unwrap();
+    assert_eq!((text.as_str(), special_tokens(&tokens)), ("<|im_start|><|im_end|>hi", vec![]));
 }
 
 #[test]
@@ -160,10 +161,10 @@ fn names_that_a_template_sets_in_brackets_make_no_sign() {
     let of = |name: &str, key: &str| {
         let call: Value = json!({"type": "function", "function": {"name": name, "arguments": {key: 1}}});
         let message = json!({"role": "assistant", "content": "", "tool_calls": [call]});
-        told(&template, &Conversation::new(vec![message], None, Last::Answer)).unwrap()
+        encode(&template, &Conversation::new(vec![message], None, Last::Answer)).unwrap()
     };
     let (tokens, text) = of("|im_start|", "im_end");
-    assert_eq!((text.as_str(), signs(&tokens)), ("<|im_start|><|im_end|>", vec![]));
+    assert_eq!((text.as_str(), special_tokens(&tokens)), ("<|im_start|><|im_end|>", vec![]));
 }
 
 proptest! {

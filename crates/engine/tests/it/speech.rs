@@ -21,7 +21,7 @@ struct Case {
     is_one: bool,
     is_cut: bool,
     stops: Vec<String>,
-    says: String,
+    output: String,
     means: String,
 }
 
@@ -49,8 +49,8 @@ fn cases() -> Vec<Case> {
     let case = |text: &str| {
         let (name, rest) = text.split_once('\n').unwrap();
         let (how, rest) = rest.split_once("--- says\n").unwrap();
-        let (says, means) = rest.split_once("--- means\n").unwrap();
-        let has = |word: &str| how.split_whitespace().any(|said| said == word);
+        let (output, means) = rest.split_once("--- means\n").unwrap();
+        let has = |word: &str| how.split_whitespace().any(|flag| flag == word);
         let form = match how.split_whitespace().next().unwrap() {
             "json" => Some(Form::Json),
             "tagged" => Some(Form::Tagged),
@@ -60,13 +60,13 @@ fn cases() -> Vec<Case> {
         let stops = how.split("stop=\"").skip(1).map(|stop| stop.split('"').next().unwrap().to_owned());
         Case {
             name: name.to_owned(),
-            manner: ModelFormat { form, thinks: has("thinks"), is_told_to_think: false },
+            manner: ModelFormat { form, thinks: has("thinks"), has_thinking_switch: false },
             is_in_thought: has("opened"),
             is_silent: has("silent"),
             is_one: has("one"),
             is_cut: has("length"),
             stops: stops.collect(),
-            says: says.strip_suffix('\n').unwrap_or(says).to_owned(),
+            output: output.strip_suffix('\n').unwrap_or(output).to_owned(),
             means: means.to_owned(),
         }
     };
@@ -99,7 +99,7 @@ fn events<'a>(case: &Case, pieces: impl IntoIterator<Item = &'a str>) -> Vec<Eve
 
 /// The events, part by part, in the notation of the transcripts. Checks that parts don't overlap and are in
 /// order.
-fn told(events: &[Event]) -> String {
+fn transcript(events: &[Event]) -> String {
     let mut parts: BTreeMap<u32, (PartKind, String)> = BTreeMap::new();
     let (mut open, mut end) = (None, None);
     for event in events {
@@ -133,9 +133,9 @@ fn told(events: &[Event]) -> String {
         }
         other => panic!("{other:?}"),
     };
-    let mut told: String = parts.values().map(line).collect();
+    let mut out: String = parts.values().map(line).collect();
     let end = end.unwrap();
-    told.push_str(&match end.reason {
+    out.push_str(&match end.reason {
         Reason::Stop => "ends stop\n".to_owned(),
         Reason::Calls => "ends calls\n".to_owned(),
         Reason::Length => "ends length\n".to_owned(),
@@ -143,7 +143,7 @@ fn told(events: &[Event]) -> String {
         Reason::StopSequence => format!("ends stopped by {}\n", json!(end.sequence)),
         other => panic!("{other:?}"),
     });
-    told
+    out
 }
 
 fn characters(text: &str) -> Vec<&str> {
@@ -155,12 +155,12 @@ fn transcripts_are_told_as_they_are_meant() {
     let cases = cases();
     assert!(cases.len() >= 60, "{}", cases.len());
     for case in &cases {
-        let told = told(&events(case, [case.says.as_str()]));
+        let transcript = transcript(&events(case, [case.output.as_str()]));
         let means = case.means.trim_end_matches('\n');
-        assert_eq!(told.trim_end_matches('\n'), means, "{}:\n{}", case.name, case.says);
+        assert_eq!(transcript.trim_end_matches('\n'), means, "{}:\n{}", case.name, case.output);
         // The arguments of tool calls are valid JSON, unless the finish reason says otherwise.
-        if told.ends_with("ends calls\n") {
-            for call in told.lines().filter(|line| line.starts_with("call ")) {
+        if transcript.ends_with("ends calls\n") {
+            for call in transcript.lines().filter(|line| line.starts_with("call ")) {
                 let arguments = call.splitn(3, ' ').nth(2).unwrap();
                 assert!(serde_json::from_str::<Value>(arguments).unwrap().is_object(), "{call}");
             }
@@ -171,19 +171,24 @@ fn transcripts_are_told_as_they_are_meant() {
 #[test]
 fn the_same_is_told_however_a_transcript_is_cut() {
     for case in cases() {
-        let whole = told(&events(&case, [case.says.as_str()]));
-        for at in (0..=case.says.len()).filter(|at| case.says.is_char_boundary(*at)) {
-            let (one, other) = case.says.split_at(at);
-            assert_eq!(told(&events(&case, [one, other])), whole, "{}, cut at {at}", case.name);
+        let whole = transcript(&events(&case, [case.output.as_str()]));
+        for at in (0..=case.output.len()).filter(|at| case.output.is_char_boundary(*at)) {
+            let (one, other) = case.output.split_at(at);
+            assert_eq!(transcript(&events(&case, [one, other])), whole, "{}, cut at {at}", case.name);
         }
-        assert_eq!(told(&events(&case, characters(&case.says))), whole, "{}, in characters", case.name);
+        assert_eq!(
+            transcript(&events(&case, characters(&case.output))),
+            whole,
+            "{}, in characters",
+            case.name
+        );
     }
 }
 
 #[test]
 fn names_and_arguments_are_told_as_soon_as_they_are_known() {
-    let at_first = |case: &Case, said: &str| {
-        let mut out = events(&Case { is_cut: true, ..case.clone() }, [said]);
+    let at_first = |case: &Case, text: &str| {
+        let mut out = events(&Case { is_cut: true, ..case.clone() }, [text]);
         out.truncate(out.iter().position(|event| matches!(event, Event::End { .. })).unwrap());
         out.into_iter()
             .map(|event| match event {
@@ -211,7 +216,7 @@ fn names_and_arguments_are_told_as_soon_as_they_are_known() {
 
 #[test]
 fn a_template_shows_how_its_model_calls() {
-    let manner = |form, thinks, is_told_to_think| ModelFormat { form, thinks, is_told_to_think };
+    let manner = |form, thinks, has_thinking_switch| ModelFormat { form, thinks, has_thinking_switch };
     assert_eq!(
         ModelFormat::of("{{ '<tool_call>' }} {{ '<function=' }}"),
         manner(Some(Form::Tagged), false, false)
@@ -246,14 +251,14 @@ fn any_case() -> impl Strategy<Value = Case> {
         vec!["\n\n".to_owned(), "D".to_owned()],
     ]);
     (soup(), form, any::<[bool; 5]>(), stops).prop_map(
-        |(says, form, [thinks, opened, silent, one, cut], stops)| Case {
-            manner: ModelFormat { form, thinks, is_told_to_think: false },
+        |(output, form, [thinks, opened, silent, one, cut], stops)| Case {
+            manner: ModelFormat { form, thinks, has_thinking_switch: false },
             is_in_thought: thinks && opened,
             is_silent: silent,
             is_one: one,
             is_cut: cut,
             stops,
-            says,
+            output,
             ..Case::default()
         },
     )
@@ -264,23 +269,23 @@ proptest! {
 
     #[test]
     fn the_same_is_told_of_anything_however_it_is_cut(case in any_case(), size in 1usize..12) {
-        let whole = told(&events(&case, [case.says.as_str()]));
-        let characters = characters(&case.says);
-        prop_assert_eq!(&told(&events(&case, characters.iter().copied())), &whole);
+        let whole = transcript(&events(&case, [case.output.as_str()]));
+        let characters = characters(&case.output);
+        prop_assert_eq!(&transcript(&events(&case, characters.iter().copied())), &whole);
         let pieces: Vec<String> = characters.chunks(size).map(|piece| piece.concat()).collect();
-        prop_assert_eq!(&told(&events(&case, pieces.iter().map(String::as_str))), &whole);
+        prop_assert_eq!(&transcript(&events(&case, pieces.iter().map(String::as_str))), &whole);
     }
 
     #[test]
     fn nothing_is_lost_of_what_is_text(case in any_case()) {
         let case = Case { is_silent: true, manner: ModelFormat::default(), is_in_thought: false, stops: vec![], ..case };
-        let mut said = String::new();
-        for event in events(&case, characters(&case.says)) {
+        let mut out = String::new();
+        for event in events(&case, characters(&case.output)) {
             if let Event::Delta { text, .. } = event {
-                said.push_str(&text);
+                out.push_str(&text);
             }
         }
-        prop_assert_eq!(said, case.says);
+        prop_assert_eq!(out, case.output);
     }
 
     #[test]
@@ -288,24 +293,24 @@ proptest! {
         let call = "<tool_call>\n{\"name\": \"list\", \"arguments\": {}}\n</tool_call>";
         let case = Case {
             manner: ModelFormat { form: Some(Form::Json), ..ModelFormat::default() },
-            says: words.join(if has_calls { call } else { " <tool_cal " }),
+            output: words.join(if has_calls { call } else { " <tool_cal " }),
             ..Case::default()
         };
-        let told = told(&events(&case, characters(&case.says)));
-        let texts: Vec<String> = told.lines().filter_map(|line| line.strip_prefix("text ")).map(str::to_owned).collect();
+        let transcript = transcript(&events(&case, characters(&case.output)));
+        let texts: Vec<String> = transcript.lines().filter_map(|line| line.strip_prefix("text ")).map(str::to_owned).collect();
         if has_calls {
             prop_assert_eq!(texts, words.iter().map(|word| json!(word).to_string()).collect::<Vec<_>>());
-            prop_assert_eq!(told.matches("call list {}").count(), words.len() - 1);
+            prop_assert_eq!(transcript.matches("call list {}").count(), words.len() - 1);
         } else {
-            prop_assert_eq!(texts, [json!(case.says).to_string()]);
+            prop_assert_eq!(texts, [json!(case.output).to_string()]);
         }
     }
 
     #[test]
     fn what_ends_in_calls_has_calls_that_can_be_read(case in any_case()) {
-        let told = told(&events(&case, [case.says.as_str()]));
-        if told.ends_with("ends calls\n") {
-            let mut calls = told.lines().filter(|line| line.starts_with("call "));
+        let transcript = transcript(&events(&case, [case.output.as_str()]));
+        if transcript.ends_with("ends calls\n") {
+            let mut calls = transcript.lines().filter(|line| line.starts_with("call "));
             for call in &mut calls {
                 let arguments = call.splitn(3, ' ').nth(2).unwrap();
                 prop_assert!(serde_json::from_str::<Value>(arguments).is_ok(), "{}", call);

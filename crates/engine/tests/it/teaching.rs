@@ -14,15 +14,15 @@ use domain::training::{
 };
 use engine::Local;
 
-use crate::local::{asked, open_kept as open, run, wait};
+use crate::local::{chat_request, open_kept as open, run, wait};
 
 const LINES: &[u8] = b"{\"messages\":[{\"role\":\"user\",\"content\":\"tide\"},{\"role\":\"assistant\",\"content\":\"high\"}]}\n\
 {\"messages\":[{\"role\":\"user\",\"content\":\"ebb\"},{\"role\":\"assistant\",\"content\":\"low, and lower\"}]}\n";
 
 struct Watcher {
     /// Cancels when it has been polled this often.
-    asks: usize,
-    asked: AtomicUsize,
+    polls_max: usize,
+    polls: AtomicUsize,
     is_off: AtomicBool,
     /// Whether a cancelled run is to be resumed later.
     is_later: AtomicBool,
@@ -36,11 +36,11 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn new(asks: usize) -> (Arc<Self>, Receiver<(u64, u64)>) {
-        let (begun, told) = channel();
+    fn new(polls_max: usize) -> (Arc<Self>, Receiver<(u64, u64)>) {
+        let (begun, started) = channel();
         let watcher = Self {
-            asks,
-            asked: AtomicUsize::new(0),
+            polls_max,
+            polls: AtomicUsize::new(0),
             is_off: AtomicBool::new(false),
             is_later: AtomicBool::new(false),
             steps: AtomicUsize::new(0),
@@ -48,7 +48,7 @@ impl Watcher {
             last: Mutex::default(),
             begun: Mutex::new(begun),
         };
-        (Arc::new(watcher), told)
+        (Arc::new(watcher), started)
     }
 
     fn steps(&self) -> usize {
@@ -58,8 +58,8 @@ impl Watcher {
 
 impl TrainingObserver for Watcher {
     fn is_cancelled(&self) -> bool {
-        let asked = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
-        asked > self.asks || self.is_off.load(Ordering::SeqCst)
+        let polls = self.polls.fetch_add(1, Ordering::SeqCst) + 1;
+        polls > self.polls_max || self.is_off.load(Ordering::SeqCst)
     }
 
     fn will_resume(&self) -> bool {
@@ -163,22 +163,22 @@ fn what_is_told_beforehand_is_what_is_trained() {
 fn what_was_trained_is_served_and_the_model_stays_as_it_is() {
     let (local, _files) = open(10);
     let desk = Desk::new();
-    let before = run(&local, asked("tide", 8)).unwrap().texts;
+    let before = run(&local, chat_request("tide", 8)).unwrap().texts;
     let (course, result) = (course(&local), desk.result("tides"));
-    let (watch, told) = Watcher::new(usize::MAX);
+    let (watch, started) = Watcher::new(usize::MAX);
     let end = desk.train(&local, &lesson(&course), "tides", &watch).unwrap();
-    assert_eq!((end, told.recv().unwrap(), watch.steps()), (RunEnd::Whole, (0, 12), 12));
+    assert_eq!((end, started.recv().unwrap(), watch.steps()), (RunEnd::Whole, (0, 12), 12));
     let new = NewAdapter { id: "tides".into(), directory: result, replaces: false, is_pinned: false };
     wait(local.register(new)).unwrap();
-    let mut with = asked("tide", 8);
+    let mut with = chat_request("tide", 8);
     with.model = "tiny:tides".to_owned();
     assert_ne!(run(&local, with).unwrap().texts, before);
-    assert_eq!(run(&local, asked("tide", 8)).unwrap().texts, before);
+    assert_eq!(run(&local, chat_request("tide", 8)).unwrap().texts, before);
 }
 
 /// Starts more output than fits into the time of a test.
 fn answers(local: &Local) -> Vec<BoxedGeneration> {
-    let mut request = asked("tide", 2_000);
+    let mut request = chat_request("tide", 2_000);
     request.parameters.ignore_eos = true;
     let mut answers: Vec<_> = (0..32).map(|_| local.generate(request.clone()).unwrap()).collect();
     let begun = wait(poll_fn(|cx| answers[0].as_mut().poll_next(cx)));
@@ -193,12 +193,12 @@ fn it_stands_still_while_something_is_answered_and_is_called_off_there() {
     let course = course(&local);
     for is_off in [true, false] {
         let open = answers(&local);
-        let (watch, told) = Watcher::new(usize::MAX);
+        let (watch, started) = Watcher::new(usize::MAX);
         std::thread::scope(|scope| {
             let trains = scope.spawn(|| desk.train(&local, &lesson(&course), "tides", &watch));
-            told.recv().unwrap();
-            let before = watch.asked.load(Ordering::SeqCst);
-            while watch.asked.load(Ordering::SeqCst) == before {
+            started.recv().unwrap();
+            let before = watch.polls.load(Ordering::SeqCst);
+            while watch.polls.load(Ordering::SeqCst) == before {
                 std::thread::yield_now();
             }
             assert_eq!(watch.steps(), 0, "it went on beside an answer");
@@ -220,26 +220,26 @@ fn it_stands_still_while_something_is_answered_and_is_called_off_there() {
 fn it_is_called_off_within_a_step_and_goes_on_to_the_same_end() {
     let (local, _files) = open(10);
     let (course, desk) = (course(&local), Desk::new());
-    let (ready, _told) = Watcher::new(usize::MAX);
+    let (ready, _started) = Watcher::new(usize::MAX);
     desk.train(&local, &lesson(&course), "whole", &ready).unwrap();
-    let whole = ready.asked.load(Ordering::SeqCst);
+    let whole = ready.polls.load(Ordering::SeqCst);
     // The polls before the first step: the same number each time.
-    let (again, _told) = Watcher::new(usize::MAX);
+    let (again, _started) = Watcher::new(usize::MAX);
     desk.train(&local, &lesson(&course), "whole", &again).unwrap();
-    let before = again.asked.load(Ordering::SeqCst);
+    let before = again.polls.load(Ordering::SeqCst);
     let a_step = (whole - before) / 12;
     assert!(a_step >= 6, "each of three layers, there and back: {a_step}");
     for (name, is_later, from) in [("broken", false, 4), ("paused", true, 5)] {
-        let (watch, _told) = Watcher::new(before + 5 * a_step + 2);
+        let (watch, _started) = Watcher::new(before + 5 * a_step + 2);
         watch.is_later.store(is_later, Ordering::SeqCst);
         let end = desk.train(&local, &lesson(&course), name, &watch).unwrap();
         assert_eq!((end, watch.steps()), (RunEnd::Cancelled, 5), "in the midst of the sixth");
         assert!(!desk.result(name).exists());
-        let (again, told) = Watcher::new(usize::MAX);
+        let (again, started) = Watcher::new(usize::MAX);
         desk.train(&local, &lesson(&course), name, &again).unwrap();
         let steps = 12 - usize::try_from(from).unwrap();
         assert_eq!(
-            (told.recv().unwrap(), again.steps()),
+            (started.recv().unwrap(), again.steps()),
             ((from, 12), steps),
             "{name}: from where it was kept"
         );
@@ -251,7 +251,7 @@ fn it_is_called_off_within_a_step_and_goes_on_to_the_same_end() {
 fn what_each_epoch_came_to_is_left_as_an_adapter_that_answers() {
     let (local, _files) = open(10);
     let (desk, course) = (Desk::new(), TrainingSettings { epochs: 3, ..course(&local) });
-    let (watch, _told) = Watcher::new(usize::MAX);
+    let (watch, _started) = Watcher::new(usize::MAX);
     desk.train(&local, &lesson(&course), "three", &watch).unwrap();
     assert_eq!(*watch.left.lock().unwrap(), [2, 4], "the end of the last is the result");
     let left = |name: &str, step| desk.path(name).join("epochs").join(checkpoint_directory_name(step));
@@ -262,16 +262,16 @@ fn what_each_epoch_came_to_is_left_as_an_adapter_that_answers() {
     // Interrupted in the next epoch, and resumed from before the end of this one: the same result is written
     // again.
     let late = TrainingSettings { checkpoint_every: 3, ..course };
-    let (once, _told) = Watcher::new(usize::MAX);
+    let (once, _started) = Watcher::new(usize::MAX);
     desk.train(&local, &lesson(&late), "once", &once).unwrap();
-    let asked = once.asked.load(Ordering::SeqCst);
-    let (broken, _told) = Watcher::new(asked - 3);
+    let polls = once.polls.load(Ordering::SeqCst);
+    let (broken, _started) = Watcher::new(polls - 3);
     desk.train(&local, &lesson(&late), "broken", &broken).unwrap();
     assert_eq!(broken.steps(), 5);
     std::fs::remove_dir_all(left("broken", 4)).unwrap();
-    let (again, told) = Watcher::new(usize::MAX);
+    let (again, started) = Watcher::new(usize::MAX);
     desk.train(&local, &lesson(&late), "broken", &again).unwrap();
-    assert_eq!((told.recv().unwrap(), again.left.lock().unwrap().as_slice()), ((3, 6), [4].as_slice()));
+    assert_eq!((started.recv().unwrap(), again.left.lock().unwrap().as_slice()), ((3, 6), [4].as_slice()));
     assert!(weights(&left("broken", 4)) == weights(&left("once", 4)));
 }
 
@@ -279,12 +279,12 @@ fn what_each_epoch_came_to_is_left_as_an_adapter_that_answers() {
 fn the_step_that_was_kept_last_is_told_again() {
     let (local, _files) = open(10);
     let (desk, course) = (Desk::new(), TrainingSettings { epochs: 2, ..course(&local) });
-    let (watch, _told) = Watcher::new(usize::MAX);
+    let (watch, _started) = Watcher::new(usize::MAX);
     desk.train(&local, &lesson(&course), "run", &watch).unwrap();
     let last = watch.last.lock().unwrap().clone().unwrap();
-    let (again, told) = Watcher::new(usize::MAX);
+    let (again, started) = Watcher::new(usize::MAX);
     desk.train(&local, &lesson(&course), "run", &again).unwrap();
-    assert_eq!((told.recv().unwrap(), again.steps()), ((4, 4), 0));
+    assert_eq!((started.recv().unwrap(), again.steps()), ((4, 4), 0));
     assert_eq!(again.last.lock().unwrap().clone().unwrap(), last, "to the last digit");
 }
 
@@ -293,7 +293,7 @@ fn it_goes_on_from_an_adapter_and_from_no_other_than_it_says() {
     let (local, _files) = open(10);
     let (desk, course) =
         (Desk::new(), TrainingSettings { rank: 4, alpha: 12.0, epochs: 2, ..course(&local) });
-    let (watch, _told) = Watcher::new(usize::MAX);
+    let (watch, _started) = Watcher::new(usize::MAX);
     desk.train(&local, &lesson(&course), "first", &watch).unwrap();
     let loss = watch.last.lock().unwrap().as_ref().unwrap().loss;
     let first = desk.result("first");
@@ -306,16 +306,16 @@ fn it_goes_on_from_an_adapter_and_from_no_other_than_it_says() {
     let from = TrainingInput { from: Some(&first), ..lesson(&course) };
     // With almost no learning rate, the result equals the start; a whole run ends better than the first one.
     let still = TrainingSettings { rate: 1e-30, epochs: 1, ..course.clone() };
-    let (watch, _told) = Watcher::new(usize::MAX);
+    let (watch, _started) = Watcher::new(usize::MAX);
     desk.train(&local, &TrainingInput { settings: &still, ..from }, "still", &watch).unwrap();
     assert!(desk.weights("still") == desk.weights("first"), "it did not begin as the adapter is");
-    let (watch, _told) = Watcher::new(usize::MAX);
+    let (watch, _started) = Watcher::new(usize::MAX);
     desk.train(&local, &from, "second", &watch).unwrap();
     assert!(watch.last.lock().unwrap().as_ref().unwrap().loss < loss);
     // Interrupted and resumed, it has the same result.
-    let (broken, _told) = Watcher::new(watch.asked.load(Ordering::SeqCst) - 3);
+    let (broken, _started) = Watcher::new(watch.polls.load(Ordering::SeqCst) - 3);
     desk.train(&local, &from, "broken", &broken).unwrap();
-    let (again, _told) = Watcher::new(usize::MAX);
+    let (again, _started) = Watcher::new(usize::MAX);
     desk.train(&local, &from, "broken", &again).unwrap();
     assert!(desk.weights("broken") == desk.weights("second"));
     let refused = |course: TrainingSettings, from: &Path, field: &str, why: &str| {
@@ -348,34 +348,34 @@ fn reading_is_broken_off_between_texts() {
     let (desk, course) = (Desk::new(), course(&local));
     let lines = LINES.repeat(500);
     let lesson = TrainingInput { training_set: &lines, ..lesson(&course) };
-    let asked = AtomicUsize::new(0);
-    let outlook = local.estimate(&lesson, &|| asked.fetch_add(1, Ordering::SeqCst) < 10);
+    let polls = AtomicUsize::new(0);
+    let outlook = local.estimate(&lesson, &|| polls.fetch_add(1, Ordering::SeqCst) < 10);
     assert!(matches!(outlook, Err(TrainingError::Cancelled)));
     // Once within the text that is abandoned, and once after it.
-    let asked = asked.load(Ordering::SeqCst);
-    assert!((11..=13).contains(&asked), "{asked}");
-    let (watch, told) = Watcher::new(50);
+    let polls = polls.load(Ordering::SeqCst);
+    assert!((11..=13).contains(&polls), "{polls}");
+    let (watch, started) = Watcher::new(50);
     assert_eq!(desk.train(&local, &lesson, "run", &watch).unwrap(), RunEnd::Cancelled);
-    assert!(told.try_recv().is_err(), "it had not begun");
-    let asked = watch.asked.load(Ordering::SeqCst);
-    assert!((51..=53).contains(&asked), "{asked}");
+    assert!(started.try_recv().is_err(), "it had not begun");
+    let polls = watch.polls.load(Ordering::SeqCst);
+    assert!((51..=53).contains(&polls), "{polls}");
 }
 
 #[test]
 fn it_goes_on_beside_the_model_that_it_began_with_and_no_other() {
     let (local, files) = open(10);
     let (desk, course) = (Desk::new(), course(&local));
-    let (ready, _told) = Watcher::new(usize::MAX);
+    let (ready, _started) = Watcher::new(usize::MAX);
     desk.train(&local, &lesson(&course), "whole", &ready).unwrap();
     let path = files.path().join("model.safetensors");
     let bytes = std::fs::read(&path).unwrap();
-    let (watch, _told) = Watcher::new(ready.asked.load(Ordering::SeqCst) - 40);
+    let (watch, _started) = Watcher::new(ready.polls.load(Ordering::SeqCst) - 40);
     assert_eq!(desk.train(&local, &lesson(&course), "run", &watch).unwrap(), RunEnd::Cancelled);
     let mut other = bytes.clone();
     // Flips one bit of one weight; the metadata stays the same.
     *other.last_mut().unwrap() ^= 1;
     std::fs::write(&path, &other).unwrap();
-    let (again, _told) = Watcher::new(usize::MAX);
+    let (again, _started) = Watcher::new(usize::MAX);
     let fault = refusal(desk.train(&local, &lesson(&course), "run", &again));
     assert_eq!(fault.code, "base_changed", "{fault}");
     std::fs::write(&path, &bytes).unwrap();

@@ -37,7 +37,7 @@ fn every_conversation_is_rendered_to_the_same_bytes() {
     let goldens: Value = serde_json::from_str(include_str!("../fixtures/templates/goldens.json")).unwrap();
     assert!(cases.len() >= 30);
     // Looking for special-token text does not change the rendered text.
-    let signs = SpecialTokens::spelt([
+    let special_tokens = SpecialTokens::spelt([
         "<|begin_of_text|>",
         "<|start_header_id|>",
         "<|end_header_id|>",
@@ -57,13 +57,13 @@ fn every_conversation_is_rendered_to_the_same_bytes() {
     for (name, source) in TEMPLATES {
         let template = Template::new(source).unwrap();
         for case in &cases {
-            let asked = case["name"].as_str().unwrap();
-            let golden = &goldens[name][asked];
-            let text = conversation(case).open(&template, &signs, &|| 7, NOON);
+            let case_name = case["name"].as_str().unwrap();
+            let golden = &goldens[name][case_name];
+            let text = conversation(case).open(&template, &special_tokens, &|| 7, NOON);
             match (golden.get("text").and_then(Value::as_str), text) {
                 (Some(golden), Ok(opening)) if golden == opening.text => {}
                 (None, Err(_)) if golden["refused"] == true => {}
-                (golden, text) => wrong.push(format!("{name}, {asked}:\n{golden:?}\n{text:?}")),
+                (golden, text) => wrong.push(format!("{name}, {case_name}:\n{golden:?}\n{text:?}")),
             }
         }
     }

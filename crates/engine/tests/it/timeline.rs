@@ -15,7 +15,7 @@ use crate::shelf::{Files, id, register, shelf};
 type Turns = [(usize, Option<u64>)];
 
 const TURNS: &Turns = &[(0, Some(1)), (5, Some(2)), (9, None), (20, Some(1))];
-const SAID: usize = 30;
+const OUTPUT_TOKENS: usize = 30;
 
 /// A greedy request, so that the output depends on nothing but the adapters.
 fn in_turn(length: u32, turns: &Turns) -> Request {
@@ -26,7 +26,7 @@ fn in_turn(length: u32, turns: &Turns) -> Request {
         sampling,
         adapter: named(turns[0].1),
         adapter_switches: later.collect(),
-        ..request(length, 3, SAID)
+        ..request(length, 3, OUTPUT_TOKENS)
     }
 }
 
@@ -36,23 +36,23 @@ fn oracle(model: &Model, files: &Files, request: &Request, turns: &Turns) -> Vec
         |seed: u64| Arc::new(Adapter::open(&files.of(seed), model.shape(), &Limits::default()).unwrap());
     let turns: Vec<_> = turns.iter().map(|(from, seed)| (*from, seed.map(open))).collect();
     let mut pool = KvCache::new(model.shape(), KvDtype::F16, 32);
-    let (mut said, mut told, mut next, mut start) = (Vec::new(), Vec::new(), request.prompt.clone(), 0);
-    while said.len() < SAID {
-        let adapter = turns.iter().rev().find(|(from, _)| *from <= said.len()).unwrap().1.clone();
-        let (told_from, end) = (next.len() - 1, start + next.len());
-        let part =
-            SequenceChunk { tokens: next, start, blocks: blocks(0, 200), output_from: told_from, adapter };
+    let (mut generated, mut sampled, mut next, mut start) =
+        (Vec::new(), Vec::new(), request.prompt.clone(), 0);
+    while generated.len() < OUTPUT_TOKENS {
+        let adapter = turns.iter().rev().find(|(from, _)| *from <= generated.len()).unwrap().1.clone();
+        let (output_from, end) = (next.len() - 1, start + next.len());
+        let part = SequenceChunk { tokens: next, start, blocks: blocks(0, 200), output_from, adapter };
         let row = model.step(&StepBatch { chunks: vec![part] }, &mut pool).unwrap();
-        let drawn = request.sampling.draw(&row, (&request.prompt, &said), None).unwrap();
+        let drawn = request.sampling.draw(&row, (&request.prompt, &generated), None).unwrap();
         (next, start) = (vec![drawn.token], end);
-        said.push(drawn.token);
-        told.push(drawn);
+        generated.push(drawn.token);
+        sampled.push(drawn);
     }
-    told
+    sampled
 }
 
 /// The output of the last submitted sequence.
-fn said(runner: &mut Scheduler, request: Request) -> (Vec<SampledToken>, usize) {
+fn run(runner: &mut Scheduler, request: Request) -> (Vec<SampledToken>, usize) {
     let meant = runner.submit(request).unwrap();
     let (mut tokens, mut found) = (Vec::new(), 0);
     while !runner.is_idle() {
@@ -79,7 +79,7 @@ fn each_token_is_drawn_with_the_adapter_of_its_turn() {
     for (length, turns) in [(40, TURNS), (33, &[(0, None), (1, Some(1))]), (1, &[(0, Some(2)), (29, None)])] {
         let request = in_turn(length, turns);
         let wanted = oracle(&model, &files, &request, turns);
-        assert_eq!(said(&mut runner, request).0, wanted, "{turns:?}");
+        assert_eq!(run(&mut runner, request).0, wanted, "{turns:?}");
         let alone = oracle(&model, &files, &in_turn(length, turns), &turns[..1]);
         let (from, _) = turns[1];
         assert_eq!(wanted[..from], alone[..from]);
@@ -92,17 +92,17 @@ fn turns_are_the_same_in_pieces_beside_others_set_back_and_guessed() {
     let (model, files) = (model(), Files::new());
     let request = in_turn(40, TURNS);
     let wanted = oracle(&model, &files, &request, TURNS);
-    for (tokens, blocks, guesses) in [(7, 64, 0), (64, 12, 0), (64, 64, 8)] {
+    for (tokens, blocks, draft_tokens) in [(7, 64, 0), (64, 12, 0), (64, 64, 8)] {
         let bytes = blocks * KvCache::block_bytes(model.shape(), KvDtype::F16);
-        let room = SchedulerLimits {
+        let limits = SchedulerLimits {
             bytes,
             kv_dtype: KvDtype::F16,
             step_tokens: tokens,
             sequences: 16,
             waiting: 100,
-            draft_tokens: guesses,
+            draft_tokens,
         };
-        let mut runner = Scheduler::new(Arc::clone(&model), room).unwrap();
+        let mut runner = Scheduler::new(Arc::clone(&model), limits).unwrap();
         for seed in 1..3 {
             register(&mut runner, &id(seed), &files.of(seed), RegisterOptions::default()).unwrap();
         }
@@ -111,10 +111,10 @@ fn turns_are_the_same_in_pieces_beside_others_set_back_and_guessed() {
             runner.submit(Request { adapter: Some(id(1)), ..crate::running::request(50, of, 40) }).unwrap();
         }
         runner.submit(request.clone()).unwrap();
-        assert_eq!(said(&mut runner, request.clone()).0, wanted, "{tokens} {blocks} {guesses}");
+        assert_eq!(run(&mut runner, request.clone()).0, wanted, "{tokens} {blocks} {draft_tokens}");
         let counts = runner.counts();
         assert_eq!(counts.preemptions > 0, blocks == 12, "{counts:?}");
-        assert_eq!(counts.drafted_tokens > 0, guesses > 0, "{counts:?}");
+        assert_eq!(counts.drafted_tokens > 0, draft_tokens > 0, "{counts:?}");
         assert_eq!(runner.free_blocks(), blocks);
     }
 }
@@ -125,16 +125,16 @@ fn what_was_read_with_another_adapter_is_found_by_nobody() {
     let mut runner = shelf(&model, &files, 4, 1..3);
     let turns: &Turns = &[(0, Some(1)), (10, Some(2))];
     let first = in_turn(40, turns);
-    let (tokens, _) = said(&mut runner, first.clone());
+    let (tokens, _) = run(&mut runner, first.clone());
     // A request with the first adapter alone finds what was computed with it alone: three blocks of sixteen,
     // up to the 49th token.
     let mut again = Request { adapter_switches: Vec::new(), max_tokens: 5, ..first.clone() };
     again.prompt.extend(tokens.iter().map(|drawn| drawn.token));
     let mut fresh = shelf(&model, &files, 4, 1..3);
-    let (told, found) = said(&mut runner, again.clone());
-    assert_eq!((told, found), (said(&mut fresh, again).0, 48));
+    let (sampled, found) = run(&mut runner, again.clone());
+    assert_eq!((sampled, found), (run(&mut fresh, again).0, 48));
     // The same request again finds as much, and has the same output.
-    assert_eq!(said(&mut runner, first), (tokens, 32));
+    assert_eq!(run(&mut runner, first), (tokens, 32));
 }
 
 #[test]
@@ -154,14 +154,14 @@ fn all_adapters_of_a_text_are_there_when_it_is_asked_and_stay() {
     runner.unload_adapter(&id(3)).unwrap();
     register(&mut runner, &id(2), &files.of(1), RegisterOptions { replaces: true, is_pinned: false })
         .unwrap();
-    let mut told = Vec::new();
+    let mut sampled = Vec::new();
     while !runner.is_idle() {
         for happened in runner.step().unwrap() {
             if let StepEvent::Token { sequence: text, drawn } = happened {
                 assert_eq!(text, meant);
-                told.push(drawn);
+                sampled.push(drawn);
             }
         }
     }
-    assert_eq!(told, wanted);
+    assert_eq!(sampled, wanted);
 }

@@ -11,7 +11,7 @@ use crate::oracle::Oracle;
 use crate::shapes;
 
 fn text(length: usize, of: u32) -> Vec<u32> {
-    (0..length as u32).map(|place| (place * 37 + place / 5 * 11 + of * 101) % 320).collect()
+    (0..length as u32).map(|index| (index * 37 + index / 5 * 11 + of * 101) % 320).collect()
 }
 
 pub fn source(made: &SyntheticModel, packing: Option<Packing>) -> (tempfile::TempDir, Source) {
@@ -68,9 +68,9 @@ fn what_is_trained_says_what_is_served() {
         let tokens = text(150, 1);
         let wanted = served(&model, &tokens);
         for trains in [Trains::Whole, adapter()] {
-            let said = Network::load(&source, &trains, 1).unwrap().scores(&tokens).unwrap();
-            let far = said.iter().zip(&wanted).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max);
-            assert!(said.len() == wanted.len() && far <= 1e-4, "{family}: {far}");
+            let logits = Network::load(&source, &trains, 1).unwrap().scores(&tokens).unwrap();
+            let far = logits.iter().zip(&wanted).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max);
+            assert!(logits.len() == wanted.len() && far <= 1e-4, "{family}: {far}");
         }
     }
 }
@@ -81,8 +81,8 @@ fn batch() -> Batch {
     let mut batch = Batch::default();
     for tokens in texts {
         let first = batch.tokens.len();
-        let targets = tokens.iter().enumerate().skip(1).filter(|(place, _)| place % 3 != 0);
-        batch.targets.extend(targets.map(|(place, token)| (first + place - 1, *token)));
+        let targets = tokens.iter().enumerate().skip(1).filter(|(position, _)| position % 3 != 0);
+        batch.targets.extend(targets.map(|(position, token)| (first + position - 1, *token)));
         batch.tokens.extend(tokens);
         batch.sequences.push(first..batch.tokens.len());
     }
@@ -113,13 +113,13 @@ fn loss(made: &SyntheticModel, trains: &Trains, slots: &[Slot], parameters: &[f3
             }
         }
     }
-    let said: Vec<Vec<f64>> = batch
+    let logits: Vec<Vec<f64>> = batch
         .sequences
         .iter()
         .flat_map(|text| Oracle { made: &made }.all(&batch.tokens[text.clone()]))
         .collect();
     let one = |(row, token): &(usize, u32)| {
-        let scores = &said[*row];
+        let scores = &logits[*row];
         let top = scores.iter().copied().fold(f64::MIN, f64::max);
         scores.iter().map(|score| (score - top).exp()).sum::<f64>().ln() + top - scores[*token as usize]
     };

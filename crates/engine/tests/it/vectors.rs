@@ -19,7 +19,7 @@ use crate::parity::{blocks, part, text};
 use crate::running::{BOTH, model, request, runner, runner_that};
 use crate::shapes;
 
-fn passage(length: usize, of: u32) -> EmbeddingInput {
+fn input(length: usize, of: u32) -> EmbeddingInput {
     EmbeddingInput {
         tokens: text(length, of),
         group: Group(u128::from(of)),
@@ -30,8 +30,8 @@ fn passage(length: usize, of: u32) -> EmbeddingInput {
 
 fn state_of(keeps: KvDtype, model: &Model, tokens: &[u32]) -> Vec<f32> {
     let mut pool = KvCache::new(model.shape(), keeps, tokens.len().div_ceil(BLOCK) + 4);
-    let told_from = tokens.len() - 1;
-    let one = engine::SequenceChunk { output_from: told_from, ..part(tokens, 0, &blocks(3, tokens.len())) };
+    let output_from = tokens.len() - 1;
+    let one = engine::SequenceChunk { output_from, ..part(tokens, 0, &blocks(3, tokens.len())) };
     model.step_with_outputs(&StepBatch { chunks: vec![one] }, &[StepOutput::HiddenState], &mut pool).unwrap()
 }
 
@@ -55,23 +55,24 @@ fn a_passage_is_what_it_is_alone_beside_texts_that_are_told() {
             .zip(1..)
             .map(|(length, of)| {
                 runner.submit(request(40, of + 10, 20)).unwrap();
-                runner.read(passage(*length, of)).unwrap()
+                runner.read(input(*length, of)).unwrap()
             })
             .collect();
         let happened = run(&mut runner);
         for ((id, length), of) in ids.iter().zip(lengths).zip(1..) {
-            let told = happened.iter().find_map(|happened| match happened {
+            let state = happened.iter().find_map(|happened| match happened {
                 StepEvent::State { sequence: text, state } if text == id => Some(state.clone()),
                 _ => None,
             });
-            assert_eq!(told.unwrap(), state_of(keeps, &model, &text(length, of)), "{length}");
+            assert_eq!(state.unwrap(), state_of(keeps, &model, &text(length, of)), "{length}");
             let end = StepEvent::End { sequence: *id, end: FinishReason::Stop };
             assert_eq!(happened.iter().filter(|happened| **happened == end).count(), 1);
-            let said = |happened: &&StepEvent| matches!(happened, StepEvent::Token { sequence, .. } if sequence == id);
-            assert_eq!(happened.iter().filter(said).count(), 0);
+            let is_token = |happened: &&StepEvent| matches!(happened, StepEvent::Token { sequence, .. } if sequence == id);
+            assert_eq!(happened.iter().filter(is_token).count(), 0);
         }
-        let told = happened.iter().filter(|happened| matches!(happened, StepEvent::Token { .. })).count();
-        assert_eq!((told, runner.free_blocks()), (lengths.len() * 20, 24));
+        let token_count =
+            happened.iter().filter(|happened| matches!(happened, StepEvent::Token { .. })).count();
+        assert_eq!((token_count, runner.free_blocks()), (lengths.len() * 20, 24));
     }
 }
 
@@ -81,17 +82,17 @@ fn nothing_of_a_passage_is_remembered_and_who_leaves_frees_its_room() {
     let mut runner = runner(&model, 64);
     for _ in 0..2 {
         let rows = runner.counts().rows;
-        runner.read(passage(200, 1)).unwrap();
+        runner.read(input(200, 1)).unwrap();
         run(&mut runner);
         assert_eq!((runner.counts().rows - rows, runner.counts().cached_tokens), (200, 0));
     }
     // A generation with the same prompt doesn't find it either.
-    let mut told = request(1, 1, 1);
-    told.prompt = text(200, 1);
-    runner.submit(told).unwrap();
+    let mut generation = request(1, 1, 1);
+    generation.prompt = text(200, 1);
+    runner.submit(generation).unwrap();
     run(&mut runner);
     assert_eq!(runner.counts().cached_tokens, 0);
-    let left = runner.read(passage(200, 1)).unwrap();
+    let left = runner.read(input(200, 1)).unwrap();
     runner.step().unwrap();
     assert!(runner.free_blocks() < 64 && !runner.is_idle());
     runner.cancel(left);
@@ -104,10 +105,10 @@ fn a_passage_may_be_as_long_as_the_room_and_no_longer() {
     let mut runner = runner(&model, 4);
     let most = 4 * BLOCK;
     assert_eq!(runner.longest(), most);
-    runner.read(passage(most, 1)).unwrap();
+    runner.read(input(most, 1)).unwrap();
     assert!(run(&mut runner).iter().any(|happened| matches!(happened, StepEvent::State { .. })));
-    assert_eq!(runner.read(passage(most + 1, 1)), Err(Refused::TooLong { tokens: most + 1, most }));
-    assert_eq!(runner.read(passage(0, 1)), Err(Refused::Empty));
+    assert_eq!(runner.read(input(most + 1, 1)), Err(Refused::TooLong { tokens: most + 1, most }));
+    assert_eq!(runner.read(input(0, 1)), Err(Refused::Empty));
 }
 
 #[test]
@@ -119,33 +120,31 @@ fn what_passages_begin_with_is_read_once_for_their_request_alone() {
     let begun = |of: u32| [text(common + 5, 50), text(20 + of as usize, of)].concat();
     let mut read = |of: u32, group: u128, reading: u64| {
         let (tokens, before) = (begun(of), runner.counts().rows);
-        let beginning = Some(SharedPrefix { embedding_request: reading, tokens: common });
+        let shared_prefix = Some(SharedPrefix { embedding_request: reading, tokens: common });
         let group = Group(group);
-        let id =
-            runner.read(EmbeddingInput { tokens, group, adapter: None, shared_prefix: beginning }).unwrap();
-        let told = run(&mut runner).into_iter().find_map(|happened| match happened {
+        let id = runner.read(EmbeddingInput { tokens, group, adapter: None, shared_prefix }).unwrap();
+        let state = run(&mut runner).into_iter().find_map(|happened| match happened {
             StepEvent::State { sequence: text, state } if text == id => Some(state),
             _ => None,
         });
-        assert_eq!(told.unwrap(), state_of(KvDtype::F16, &model, &begun(of)), "{of}");
+        assert_eq!(state.unwrap(), state_of(KvDtype::F16, &model, &begun(of)), "{of}");
         begun(of).len() - usize::try_from(runner.counts().rows - before).unwrap()
     };
     let left_out = [read(1, 1, 1), read(2, 1, 1), read(3, 1, 1)];
     assert_eq!(left_out, [0, common, common]);
     assert_eq!(read(4, 1, 2), 0, "another request of the same workspace");
     assert_eq!(read(5, 2, 1), 0, "another workspace");
-    let mut told = request(1, 1, 1);
-    (told.prompt, told.cache_scope, told.group) = (begun(6), engine::CacheScope(1), Group(1));
-    runner.submit(told).unwrap();
+    let mut generation = request(1, 1, 1);
+    (generation.prompt, generation.cache_scope, generation.group) =
+        (begun(6), engine::CacheScope(1), Group(1));
+    runner.submit(generation).unwrap();
     let before = runner.counts().cached_tokens;
     run(&mut runner);
     assert_eq!(runner.counts().cached_tokens, before, "a text that is told finds none of it");
     runner.end_reading(1);
-    let (before, beginning) =
+    let (before, shared_prefix) =
         (runner.counts().rows, Some(SharedPrefix { embedding_request: 1, tokens: common }));
-    runner
-        .read(EmbeddingInput { tokens: begun(2), group: Group(1), adapter: None, shared_prefix: beginning })
-        .unwrap();
+    runner.read(EmbeddingInput { tokens: begun(2), group: Group(1), adapter: None, shared_prefix }).unwrap();
     run(&mut runner);
     assert_eq!(runner.counts().rows - before, begun(2).len() as u64, "it is over");
 }
@@ -202,8 +201,8 @@ fn packed(made: &SyntheticModel, id: &str) -> Local {
 
 fn wait<T>(mut work: BoxedInferenceTask<T>) -> Result<(T, u64), Fault> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let told = runtime.block_on(poll_fn(|cx| work.as_mut().poll_output(cx)))?;
-    Ok((told, work.as_ref().usage().prompt_total()))
+    let output = runtime.block_on(poll_fn(|cx| work.as_mut().poll_output(cx)))?;
+    Ok((output, work.as_ref().usage().prompt_total()))
 }
 
 fn texts(texts: &[&str]) -> EmbedRequest {
@@ -275,13 +274,13 @@ fn a_vector_is_the_state_behind_the_sign_that_ends_a_text() {
     assert_eq!(short.len(), 8);
     assert!(short.iter().zip(&vectors[0]).all(|(short, long)| (short * scale - long).abs() < 1e-6));
     // A prompt from the model's files is put before the text.
-    let asked = EmbedRequest { prompt_name: Some("query".to_owned()), ..texts(&["high tide"]) };
+    let named = EmbedRequest { prompt_name: Some("query".to_owned()), ..texts(&["high tide"]) };
     let written = texts(&["Instruct: find it\nQuery:high tide"]);
-    assert_eq!(embed(&local, asked).unwrap(), embed(&local, written).unwrap());
+    assert_eq!(embed(&local, named).unwrap(), embed(&local, written).unwrap());
 }
 
-fn wrong<T>(told: Result<T, Fault>) -> (&'static str, String) {
-    let fault = told.err().unwrap();
+fn wrong<T>(result: Result<T, Fault>) -> (&'static str, String) {
+    let fault = result.err().unwrap();
     assert!(fault.fix.is_some(), "{fault}");
     (fault.code, fault.param.clone().unwrap_or_default().into_string())
 }
@@ -291,31 +290,31 @@ fn what_is_wrong_with_a_request_is_told_with_its_place() {
     let local = plain(&made(SyntheticPurpose::Vectors), "tiny");
     let of =
         |texts: Vec<RawPrompt>| EmbedRequest { model: "tiny".to_owned(), texts, ..EmbedRequest::default() };
-    let told = |code: &'static str, param: &str| (code, param.to_owned());
+    let expected = |code: &'static str, param: &str| (code, param.to_owned());
     let long = "tide ".repeat(2_000);
     let too_long = embed(&local, texts(&["a", &long]));
-    assert_eq!(wrong(too_long), told("context_length_exceeded", "input[1]"));
+    assert_eq!(wrong(too_long), expected("context_length_exceeded", "input[1]"));
     let none = of(vec![RawPrompt::Tokens(vec![])]);
-    assert_eq!(wrong(embed(&local, none)), told("empty_prompt", "input[0]"));
+    assert_eq!(wrong(embed(&local, none)), expected("empty_prompt", "input[0]"));
     let unknown = of(vec![RawPrompt::Tokens(vec![1]), RawPrompt::Tokens(vec![1, 400])]);
-    assert_eq!(wrong(embed(&local, unknown)), told("invalid_value", "input[1][1]"));
+    assert_eq!(wrong(embed(&local, unknown)), expected("invalid_value", "input[1][1]"));
     for dimensions in [0, 65] {
-        let asked = EmbedRequest { dimensions: Some(dimensions), ..texts(&["a"]) };
-        assert_eq!(wrong(embed(&local, asked)), told("invalid_value", "dimensions"));
+        let sized = EmbedRequest { dimensions: Some(dimensions), ..texts(&["a"]) };
+        assert_eq!(wrong(embed(&local, sized)), expected("invalid_value", "dimensions"));
     }
     let named = |name: &str| EmbedRequest { prompt_name: Some(name.to_owned()), ..texts(&["a"]) };
-    assert_eq!(wrong(embed(&local, named("poem"))), told("invalid_value", "prompt_name"));
+    assert_eq!(wrong(embed(&local, named("poem"))), expected("invalid_value", "prompt_name"));
     let before = EmbedRequest { texts: vec![RawPrompt::Tokens(vec![1])], ..named("query") };
-    assert_eq!(wrong(embed(&local, before)), told("invalid_value", "input"));
+    assert_eq!(wrong(embed(&local, before)), expected("invalid_value", "input"));
     let other = EmbedRequest { model: "other".to_owned(), ..texts(&["a"]) };
-    assert_eq!(wrong(embed(&local, other)), told("model_not_found", "model"));
+    assert_eq!(wrong(embed(&local, other)), expected("model_not_found", "model"));
     let adapter = EmbedRequest { adapter: Some("law".to_owned()), ..texts(&["a"]) };
-    assert_eq!(wrong(embed(&local, adapter)), told("adapter_not_found", "model"));
+    assert_eq!(wrong(embed(&local, adapter)), expected("adapter_not_found", "model"));
     let answer = GenerateRequest { model: "tiny".to_owned(), ..GenerateRequest::default() };
-    assert_eq!(wrong(local.generate(answer).map(drop)), told("unsupported_operation", "model"));
-    assert_eq!(wrong(local.rank(question(&["a"])).map(drop)), told("unsupported_operation", "model"));
+    assert_eq!(wrong(local.generate(answer).map(drop)), expected("unsupported_operation", "model"));
+    assert_eq!(wrong(local.rank(question(&["a"])).map(drop)), expected("unsupported_operation", "model"));
     let speaks = plain(&made(SyntheticPurpose::Answers), "tiny");
-    assert_eq!(wrong(embed(&speaks, texts(&["a"]))), told("unsupported_operation", "model"));
+    assert_eq!(wrong(embed(&speaks, texts(&["a"]))), expected("unsupported_operation", "model"));
 }
 
 fn question(documents: &[&str]) -> RankRequest {
@@ -349,9 +348,8 @@ fn documents_are_judged_by_what_would_be_said_of_them() {
         );
         let tokens = vocabulary.tokens(&prompt).unwrap();
         let mut pool = KvCache::new(model.shape(), KvDtype::F16, 64);
-        let told_from = tokens.len() - 1;
-        let one =
-            engine::SequenceChunk { output_from: told_from, ..part(&tokens, 0, &blocks(3, tokens.len())) };
+        let output_from = tokens.len() - 1;
+        let one = engine::SequenceChunk { output_from, ..part(&tokens, 0, &blocks(3, tokens.len())) };
         let row = model.step(&StepBatch { chunks: vec![one] }, &mut pool).unwrap();
         let [yes, no] = [yes, no].map(|word| f64::from(row[word]).exp());
         assert!((score - yes / (yes + no)).abs() < 1e-5, "{score}");
@@ -362,8 +360,8 @@ fn documents_are_judged_by_what_would_be_said_of_them() {
     let other = RankRequest { model: "a-reranker".to_owned(), ..question(&DOCUMENTS) };
     let (packed, _) = rank(&packed(&made, "a-reranker"), other).unwrap();
     assert!(packed.iter().zip(&scores).all(|(packed, score)| (packed - score).abs() < 1e-5));
-    let told = RankRequest { instruction: Some("Find lies.".to_owned()), ..question(&DOCUMENTS) };
-    assert_ne!(rank(&local, told).unwrap().0, scores);
+    let instructed = RankRequest { instruction: Some("Find lies.".to_owned()), ..question(&DOCUMENTS) };
+    assert_ne!(rank(&local, instructed).unwrap().0, scores);
     // A document can't end its own message with a special token.
     let [plain, signed] = ["xy", "x<|im_end|>y"].map(|text| rank(&local, question(&[text])).unwrap().1);
     assert_eq!(signed, plain + "<|im_end|>".len() as u64);

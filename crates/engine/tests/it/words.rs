@@ -19,7 +19,7 @@ pub struct Words {
 }
 
 #[derive(Debug, Default, Clone, PartialEq)]
-pub struct Said {
+pub struct Output {
     pub drawn: Vec<SampledToken>,
     pub end: Option<FinishReason>,
 }
@@ -50,48 +50,50 @@ impl Words {
         }
     }
 
-    pub fn runner(&self, blocks: usize, guesses: usize) -> Scheduler {
-        self.runner_that(KvDtype::F16, blocks, guesses)
+    pub fn runner(&self, blocks: usize, draft_tokens: usize) -> Scheduler {
+        self.runner_that(KvDtype::F16, blocks, draft_tokens)
     }
 
-    pub fn runner_that(&self, keeps: KvDtype, blocks: usize, guesses: usize) -> Scheduler {
+    pub fn runner_that(&self, keeps: KvDtype, blocks: usize, draft_tokens: usize) -> Scheduler {
         let bytes = blocks * KvCache::block_bytes(self.model.shape(), keeps);
-        let room = SchedulerLimits {
+        let limits = SchedulerLimits {
             bytes,
             kv_dtype: keeps,
             step_tokens: 64,
             sequences: 16,
             waiting: 1_000,
-            draft_tokens: guesses,
+            draft_tokens,
         };
-        Scheduler::new(Arc::clone(&self.model), room).unwrap()
+        Scheduler::new(Arc::clone(&self.model), limits).unwrap()
     }
 
     /// The decoded output, without special tokens.
-    pub fn text(&self, said: &Said) -> String {
-        let bytes = said.drawn.iter().flat_map(|drawn| self.vocabulary.bytes(drawn.token));
+    pub fn text(&self, output: &Output) -> String {
+        let bytes = output.drawn.iter().flat_map(|drawn| self.vocabulary.bytes(drawn.token));
         String::from_utf8(bytes.copied().collect()).unwrap()
     }
 }
 
 /// Runs until idle, and returns each output, in the order of the requests.
-pub fn all(runner: &mut Scheduler, requests: &[Request]) -> Vec<Said> {
+pub fn all(runner: &mut Scheduler, requests: &[Request]) -> Vec<Output> {
     let ids: Vec<SequenceId> =
         requests.iter().map(|request| runner.submit(request.clone()).unwrap()).collect();
-    let mut said: HashMap<SequenceId, Said> = HashMap::new();
+    let mut outputs: HashMap<SequenceId, Output> = HashMap::new();
     while !runner.is_idle() {
         for happened in runner.step().unwrap() {
             match happened {
                 StepEvent::Scheduled { sequence: text, .. } => {
-                    assert!(said.insert(text, Said::default()).is_none())
+                    assert!(outputs.insert(text, Output::default()).is_none())
                 }
-                StepEvent::Token { sequence: text, drawn } => said.get_mut(&text).unwrap().drawn.push(drawn),
+                StepEvent::Token { sequence: text, drawn } => {
+                    outputs.get_mut(&text).unwrap().drawn.push(drawn)
+                }
                 StepEvent::State { .. } => {}
                 StepEvent::End { sequence: text, end } => {
-                    assert!(said.get_mut(&text).unwrap().end.replace(end).is_none());
+                    assert!(outputs.get_mut(&text).unwrap().end.replace(end).is_none());
                 }
             }
         }
     }
-    ids.iter().map(|id| said.remove(id).unwrap()).collect()
+    ids.iter().map(|id| outputs.remove(id).unwrap()).collect()
 }

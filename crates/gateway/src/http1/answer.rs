@@ -54,7 +54,7 @@ pub(super) async fn send(
         None if form.version == Version::HTTP_10 => End::Close,
         None => End::Chunks,
     };
-    form.keeps &= end != End::Close && !says_close(&head.headers);
+    form.keeps &= end != End::Close && !wants_close(&head.headers);
     form.bodiless |= matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     write_head(wire.output(), &head, form, end);
     if form.bodiless {
@@ -190,6 +190,6 @@ fn write_date(output: &mut Vec<u8>) {
     });
 }
 
-fn says_close(headers: &HeaderMap) -> bool {
+fn wants_close(headers: &HeaderMap) -> bool {
     headers.get(CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
 }

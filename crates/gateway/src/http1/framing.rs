@@ -141,13 +141,13 @@ mod tests {
                 Ok(())
             };
             let fed = feed();
-            let shown = String::from_utf8_lossy(bytes);
+            let rendered = String::from_utf8_lossy(bytes);
             match (fed, expected) {
                 (Ok(()), Ok((whole, rest))) => {
-                    assert_eq!((&data[..], &unread[..]), (whole, rest), "{size}: {shown}");
-                    assert!(state.is_over(), "{size}: {shown}");
+                    assert_eq!((&data[..], &unread[..]), (whole, rest), "{size}: {rendered}");
+                    assert!(state.is_over(), "{size}: {rendered}");
                 }
-                (fed, expected) => assert_eq!(fed, expected.map(drop), "{size}: {shown}"),
+                (fed, expected) => assert_eq!(fed, expected.map(drop), "{size}: {rendered}"),
             }
         }
     }

@@ -32,8 +32,8 @@ pub(super) struct Head {
     pub expects_continue: bool,
 }
 
-/// Parses a head at the start of `bytes`; `None` if its end hasn't arrived. `rooms` is an empty map to fill.
-pub(super) fn read(bytes: &[u8], rooms: &mut HeaderMap) -> Result<Option<Head>, Refusal> {
+/// Parses a head at the start of `bytes`; `None` if its end hasn't arrived. `header_map` is an empty map to fill.
+pub(super) fn read(bytes: &[u8], header_map: &mut HeaderMap) -> Result<Option<Head>, Refusal> {
     let before = empty_lines(bytes)?;
     let rest = bytes.get(before..).unwrap_or_default();
     let Some(end) = memchr::memmem::find(rest, END).filter(|end| *end <= HEADER_BYTES_MAX) else {
@@ -45,7 +45,7 @@ pub(super) fn read(bytes: &[u8], rooms: &mut HeaderMap) -> Result<Option<Head>, 
     let kept = Bytes::copy_from_slice(bytes);
     let mut reading = Reading { kept: &kept, at: before, until: length, known: Known::default() };
     let (method, uri, version) = reading.request_line()?;
-    let mut headers = std::mem::take(rooms);
+    let mut headers = std::mem::take(header_map);
     reading.headers(&mut headers)?;
     let uri = Reading::origin_form(uri, &mut headers)?;
     let framing = reading.known.framing(version)?;
@@ -257,13 +257,13 @@ impl Known {
 
 /// Whether the client would send a next request over this connection.
 fn keeps(version: Version, headers: &HeaderMap) -> bool {
-    let says = |word: &[u8]| {
+    let has_token = |word: &[u8]| {
         let values = headers.get_all(CONNECTION).iter();
         values
             .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
             .any(|token| trim(token).eq_ignore_ascii_case(word))
     };
-    if version == Version::HTTP_10 { says(b"keep-alive") } else { !says(b"close") }
+    if version == Version::HTTP_10 { has_token(b"keep-alive") } else { !has_token(b"close") }
 }
 
 fn waits(headers: &HeaderMap) -> bool {
@@ -316,16 +316,20 @@ mod tests {
         ];
         for (bytes, (method, target, version, framing, keeps, count)) in cases {
             for size in 1..=bytes.len() {
-                let shown = String::from_utf8_lossy(bytes);
+                let rendered = String::from_utf8_lossy(bytes);
                 let head = feed(bytes, size).unwrap().unwrap();
-                assert_eq!(head.length, bytes.len(), "{size}: {shown}");
+                assert_eq!(head.length, bytes.len(), "{size}: {rendered}");
                 assert_eq!(
                     (head.method.as_str(), head.uri.to_string().as_str()),
                     (*method, *target),
-                    "{shown}"
+                    "{rendered}"
                 );
-                assert_eq!((head.version, head.framing, head.keeps), (*version, *framing, *keeps), "{shown}");
-                assert_eq!(head.headers.len(), *count, "{shown}");
+                assert_eq!(
+                    (head.version, head.framing, head.keeps),
+                    (*version, *framing, *keeps),
+                    "{rendered}"
+                );
+                assert_eq!(head.headers.len(), *count, "{rendered}");
             }
         }
         let head = feed(cases[1].0, 7).unwrap().unwrap();
@@ -407,8 +411,8 @@ mod tests {
         ];
         for (bytes, refusal) in cases {
             for size in 1..=bytes.len() {
-                let shown = String::from_utf8_lossy(bytes);
-                assert_eq!(feed(bytes, size).err(), Some(*refusal), "{size}: {shown}");
+                let rendered = String::from_utf8_lossy(bytes);
+                assert_eq!(feed(bytes, size).err(), Some(*refusal), "{size}: {rendered}");
             }
         }
     }

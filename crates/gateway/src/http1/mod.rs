@@ -74,9 +74,9 @@ pub(crate) async fn serve<H, F>(
 {
     let mut wire = Wire::new(socket, first, times);
     let mut wait = HeadWait::new(times);
-    let mut rooms = HeaderMap::new();
+    let mut header_map = HeaderMap::new();
     loop {
-        let next = std::future::poll_fn(|cx| poll_next(&mut wire, &mut wait, &mut rooms, closing, cx));
+        let next = std::future::poll_fn(|cx| poll_next(&mut wire, &mut wait, &mut header_map, closing, cx));
         let head = match next.await {
             Next::Head(head) => head,
             Next::Refused(refusal) => {
@@ -91,7 +91,7 @@ pub(crate) async fn serve<H, F>(
             Next::Gone => return,
         };
         let mut form = Form::of(&head.method, head.version);
-        let asked_to_keep = head.keeps;
+        let keeps_alive = head.keeps;
         let (request, mut rest) = request(&mut wire, head);
         let answer = {
             let mut answering = pin!(handler(Arrived::Request(request), peer));
@@ -108,9 +108,9 @@ pub(crate) async fn serve<H, F>(
         if let Some(take) = answer.body_mut().take_handover() {
             return Box::pin(hand_over(wire, answer, take, closing)).await;
         }
-        form.keeps = asked_to_keep && rest.framing.is_over() && !closing.get();
+        form.keeps = keeps_alive && rest.framing.is_over() && !closing.get();
         match answer::send(&mut wire, answer, form).await {
-            Ok((true, headers)) => rooms = headers,
+            Ok((true, headers)) => header_map = headers,
             Ok((false, _)) => return wire.linger().await,
             Err(Gone) => return,
         }
@@ -124,10 +124,10 @@ async fn hand_over(mut wire: Wire, answer: Response<Reply>, take: Box<Handover>,
         return;
     }
     let (socket, early) = wire.into_parts();
-    let told = Rc::new(Cell::new(closing.get()));
-    let mut taken = take(Handed { socket, early, closing: Rc::clone(&told) });
+    let is_closing = Rc::new(Cell::new(closing.get()));
+    let mut taken = take(Handed { socket, early, closing: Rc::clone(&is_closing) });
     std::future::poll_fn(|cx| {
-        told.set(closing.get());
+        is_closing.set(closing.get());
         taken.as_mut().poll(cx)
     })
     .await;
@@ -136,14 +136,14 @@ async fn hand_over(mut wire: Wire, answer: Response<Reply>, take: Box<Handover>,
 fn poll_next(
     wire: &mut Wire,
     wait: &mut HeadWait,
-    rooms: &mut HeaderMap,
+    header_map: &mut HeaderMap,
     closing: &Cell<bool>,
     cx: &mut Context<'_>,
 ) -> Poll<Next> {
     loop {
         let unread = wire.unread();
-        if wait.is_worth_a_look(unread) {
-            match head::read(unread, rooms) {
+        if wait.should_parse(unread) {
+            match head::read(unread, header_map) {
                 Ok(Some(head)) => return Poll::Ready(Next::Head(head)),
                 Ok(None) => {}
                 Err(refusal) => return Poll::Ready(Next::Refused(refusal)),

@@ -24,7 +24,7 @@ const ROOM_BYTES_MIN: usize = 1024;
 /// The most that is buffered of pipelined requests.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
 /// How often to check whether a client that sent more than that has left.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const CHECK_EVERY: Duration = Duration::from_millis(100);
 /// A larger piece of a response is sent without copying it.
 const COPIED_BYTES_MAX: usize = 16 * 1024;
 /// This much is sent before more is polled for.
@@ -148,7 +148,7 @@ impl Wire {
             if has_left {
                 return Poll::Ready(Gone);
             }
-            let look = self.look.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK_EVERY)));
+            let look = self.look.get_or_insert_with(|| Box::pin(tokio::time::sleep(CHECK_EVERY)));
             ready!(look.as_mut().poll(cx));
             self.look = None;
         }
@@ -234,26 +234,26 @@ pub(super) struct HeadWait {
     since: Instant,
     /// The connection's first head has not arrived yet, or the next has started.
     is_due: bool,
-    looked: usize,
+    scanned: usize,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl HeadWait {
     pub(super) fn new(times: Times) -> Self {
-        Self { times, since: Instant::now(), is_due: true, looked: 0, timer: None }
+        Self { times, since: Instant::now(), is_due: true, scanned: 0, timer: None }
     }
 
     /// From now on the connection is idle.
     pub(super) fn rest(&mut self) {
         self.since = Instant::now();
         self.is_due = false;
-        self.looked = 0;
+        self.scanned = 0;
     }
 
     /// Only a line end can end a head, so one that arrives byte by byte isn't parsed over and over.
-    pub(super) fn is_worth_a_look(&mut self, unread: &[u8]) -> bool {
-        let fresh = unread.get(self.looked..).unwrap_or_default();
-        self.looked = unread.len();
+    pub(super) fn should_parse(&mut self, unread: &[u8]) -> bool {
+        let fresh = unread.get(self.scanned..).unwrap_or_default();
+        self.scanned = unread.len();
         memchr::memchr(b'\n', fresh).is_some() || unread.len() > HEADER_BYTES_MAX
     }
 

@@ -75,8 +75,8 @@ impl ControlService for Mirror {
             let (head, body) = request.into_parts();
             assert_ne!(head.uri.path(), "/v2/panic", "asked for");
             let read = http_body_util::BodyExt::collect(body).await.map(|whole| whole.to_bytes());
-            let said = format!("{} {} from {peer}: {read:?} {trace}", head.method, head.uri);
-            let mut answer = Response::new(Bytes::from(said));
+            let text = format!("{} {} from {peer}: {read:?} {trace}", head.method, head.uri);
+            let mut answer = Response::new(Bytes::from(text));
             *answer.status_mut() = StatusCode::ACCEPTED;
             answer
         })

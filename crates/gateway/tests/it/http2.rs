@@ -102,14 +102,14 @@ fn a_stream_without_a_window_is_reset_and_the_others_go_on() {
 }
 
 /// Writes to a connection until no more can be written, and expects a GOAWAY meanwhile.
-fn is_told_to_go(house: &House, flood: impl FnOnce(&mut TcpStream) -> std::io::Result<()> + Send + 'static) {
+fn expect_goaway(house: &House, flood: impl FnOnce(&mut TcpStream) -> std::io::Result<()> + Send + 'static) {
     let mut wire = house.connect();
     wire.send(PREFACE);
     wire.send(&frame(SETTINGS, 0, 0, &[]));
     let mut sending = wire.socket.try_clone().unwrap();
     let sender = std::thread::spawn(move || flood(&mut sending));
-    let told = std::iter::from_fn(|| read(&mut wire.socket)).any(|frame| frame.kind == GOAWAY);
-    assert!(told, "the connection is told to go away");
+    let got_goaway = std::iter::from_fn(|| read(&mut wire.socket)).any(|frame| frame.kind == GOAWAY);
+    assert!(got_goaway, "the connection is told to go away");
     drop(wire);
     // Whether all of it could be written does not matter.
     let _ = sender.join().unwrap();
@@ -118,7 +118,7 @@ fn is_told_to_go(house: &House, flood: impl FnOnce(&mut TcpStream) -> std::io::R
 #[test]
 fn a_flood_of_resets_ends_the_connection() {
     let house = House::start(Plan::default());
-    is_told_to_go(&house, |sending| {
+    expect_goaway(&house, |sending| {
         (1..20_000_u32).step_by(2).try_for_each(|stream| {
             let request = get(stream, &[(":path", "/v1/models"), (":authority", "a")]);
             let cancel = frame(RESET, 0, stream, &8_u32.to_be_bytes());
@@ -134,7 +134,7 @@ fn a_flood_of_frames_that_ask_for_nothing_ends_the_connection() {
     const PING: u8 = 6;
     for flood in [frame(PING, 0, 0, &[7; 8]), frame(SETTINGS, 0, 0, &[]), frame(2, 0, 1, &[0; 5])] {
         let many = flood.repeat(500);
-        is_told_to_go(&house, move |sending| (0..400).try_for_each(|_| sending.write_all(&many)));
+        expect_goaway(&house, move |sending| (0..400).try_for_each(|_| sending.write_all(&many)));
     }
     assert_eq!(status(&house, &[(":path", "/health/live"), (":authority", "a")]), OK);
 }

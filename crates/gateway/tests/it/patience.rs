@@ -222,7 +222,7 @@ fn a_client_that_leaves_behind_what_it_sent_ahead_is_noticed() {
     let house = House::start(Plan { upstream: Some(silent.local_addr().unwrap()), ..Plan::default() });
     let mut wire = house.connect();
     wire.send(&house.chat(r#"{"model":"echo","messages":[{"role":"user","content":"hello"}]}"#));
-    let (_asked, _) = silent.accept().unwrap();
+    let (_request, _) = silent.accept().unwrap();
     wire.socket.set_nonblocking(true).unwrap();
     let ahead = house.request("GET", "/v1/models", "", b"").repeat(1_024);
     let mut sent = 0;

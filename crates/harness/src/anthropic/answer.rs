@@ -6,7 +6,7 @@ use super::cache::Counted;
 use super::request::MessagesRequest;
 use super::sign::Seal;
 use crate::emulator::{Behaviour, ToolMode, UsageMode};
-use crate::openai::answer::{FILLER, FILLER_UNICODE, grouped, sample};
+use crate::openai::answer::{FILLER, FILLER_UNICODE, group_words, sample};
 use crate::openai::tokens;
 
 /// Thinking tokens of a response whose script sets no number.
@@ -71,7 +71,7 @@ pub(crate) fn compose(
     let mut blocks = thinking(request, behaviour, number, thinking_tokens);
     let calls = calls(request, behaviour, number);
     let mut speech = if calls.is_empty() || behaviour.text.is_some() {
-        say(request, behaviour, request.tokens_max - thinking_tokens)
+        generate_text(request, behaviour, request.tokens_max - thinking_tokens)
     } else {
         Speech { pieces: Vec::new(), stop_reason: "end_turn", stop_sequence: None }
     };
@@ -106,13 +106,13 @@ impl Reply {
     /// The usage object of a buffered response, or of a stream's start with the tokens generated so far.
     pub(crate) fn usage(&self, mode: UsageMode, output_tokens: u64, whole: bool) -> Value {
         let mut usage = self.usage_so_far(mode, output_tokens, whole);
-        let shown = |tokens: u64| if mode == UsageMode::Zero { 0 } else { tokens };
+        let report = |tokens: u64| if mode == UsageMode::Zero { 0 } else { tokens };
         if let Some(fields) = usage.as_object_mut() {
             fields.insert(
                 "cache_creation".to_owned(),
                 json!({
-                    "ephemeral_5m_input_tokens": shown(self.counted.written_5m),
-                    "ephemeral_1h_input_tokens": shown(self.counted.written_1h),
+                    "ephemeral_5m_input_tokens": report(self.counted.written_5m),
+                    "ephemeral_1h_input_tokens": report(self.counted.written_1h),
                 }),
             );
             fields.insert("service_tier".to_owned(), Value::from(self.service_tier.as_str()));
@@ -127,16 +127,16 @@ impl Reply {
 
     /// The usage object of a stream's end, which does not break cache writes down by TTL.
     pub(crate) fn usage_so_far(&self, mode: UsageMode, output_tokens: u64, whole: bool) -> Value {
-        let shown = |tokens: u64| if mode == UsageMode::Zero { 0 } else { tokens };
+        let report = |tokens: u64| if mode == UsageMode::Zero { 0 } else { tokens };
         let mut usage = json!({
-            "input_tokens": shown(self.counted.input),
-            "cache_creation_input_tokens": shown(self.counted.written()),
-            "cache_read_input_tokens": shown(self.counted.read),
-            "output_tokens": shown(output_tokens),
+            "input_tokens": report(self.counted.input),
+            "cache_creation_input_tokens": report(self.counted.write_tokens()),
+            "cache_read_input_tokens": report(self.counted.read),
+            "output_tokens": report(output_tokens),
             "server_tool_use": null,
         });
         if let (true, Some(fields)) = (whole, usage.as_object_mut()) {
-            let thinking_tokens = shown(self.thinking_tokens.min(output_tokens));
+            let thinking_tokens = report(self.thinking_tokens.min(output_tokens));
             fields.insert("output_tokens_details".to_owned(), json!({"thinking_tokens": thinking_tokens}));
         }
         usage
@@ -233,32 +233,32 @@ fn thinking(request: &MessagesRequest, behaviour: &Behaviour, number: u64, token
         FILLER.iter().cycle().take(length).map(|word| (*word).to_owned()).collect()
     };
     let hidden_tokens = if request.thinking.omitted { open_tokens } else { 0 };
-    let signature = Seal::new(number, 0, count, &pieces.concat()).written();
+    let signature = Seal::new(number, 0, count, &pieces.concat()).encode();
     let mut blocks = vec![Block::Thinking { pieces, signature, hidden_tokens }];
     if behaviour.redacted {
-        let data = Seal::new(number, 1, count, "").written();
+        let data = Seal::new(number, 1, count, "").encode();
         blocks.push(Block::Redacted { data, tokens: opaque_tokens });
     }
     blocks
 }
 
-fn say(request: &MessagesRequest, behaviour: &Behaviour, tokens_max: u64) -> Speech {
+fn generate_text(request: &MessagesRequest, behaviour: &Behaviour, tokens_max: u64) -> Speech {
     let text = wording(request, behaviour);
-    let mut said: Vec<&str> = tokens::split(&text).collect();
+    let mut words: Vec<&str> = tokens::split(&text).collect();
     let filler = if behaviour.text.as_deref() == Some("unicode") { FILLER_UNICODE } else { FILLER };
     let wanted = behaviour.tokens.or(behaviour.chunks.map(|chunks| chunks as u64));
     if let Some(wanted) = wanted.and_then(|wanted| usize::try_from(wanted).ok()) {
-        let more = wanted.saturating_sub(said.len());
-        said.truncate(wanted);
-        said.extend(filler.iter().cycle().take(more));
+        let more = wanted.saturating_sub(words.len());
+        words.truncate(wanted);
+        words.extend(filler.iter().cycle().take(more));
     }
     if behaviour.refusal {
-        said.truncate(said.len().div_ceil(2));
+        words.truncate(words.len().div_ceil(2));
     }
-    let text = said.concat();
+    let text = words.concat();
     let stop = request.stops.iter().filter_map(|stop| Some((text.find(stop.as_str())?, stop))).min();
     let text = stop.and_then(|(at, _)| text.get(..at)).unwrap_or(&text);
-    let mut said: Vec<&str> = tokens::split(text).collect();
+    let mut words: Vec<&str> = tokens::split(text).collect();
     let mut speech = match stop {
         Some((_, stop)) => {
             Speech { pieces: Vec::new(), stop_reason: "stop_sequence", stop_sequence: Some(stop.clone()) }
@@ -266,11 +266,11 @@ fn say(request: &MessagesRequest, behaviour: &Behaviour, tokens_max: u64) -> Spe
         None => Speech { pieces: Vec::new(), stop_reason: "end_turn", stop_sequence: None },
     };
     // `max_tokens: 0` only fills the cache; it ends as any other limit does.
-    if said.len() as u64 > tokens_max || tokens_max == 0 {
-        said.truncate(usize::try_from(tokens_max).unwrap_or(usize::MAX));
+    if words.len() as u64 > tokens_max || tokens_max == 0 {
+        words.truncate(usize::try_from(tokens_max).unwrap_or(usize::MAX));
         speech = Speech { pieces: Vec::new(), stop_reason: "max_tokens", stop_sequence: None };
     }
-    speech.pieces = grouped(&said, behaviour.chunks.unwrap_or(said.len()));
+    speech.pieces = group_words(&words, behaviour.chunks.unwrap_or(words.len()));
     if behaviour.giant > 0 {
         speech.pieces.insert(speech.pieces.len() / 2, "x".repeat(behaviour.giant));
     }
@@ -296,7 +296,7 @@ fn calls(request: &MessagesRequest, behaviour: &Behaviour, number: u64) -> Vec<B
         {"type": "object", "properties": {"city": {"type": "string"}}}});
     let wanted: Vec<&Value> = match behaviour.tools {
         Some(ToolMode::None) => Vec::new(),
-        None => chosen(request, behaviour).into_iter().collect(),
+        None => choose_tool(request, behaviour).into_iter().collect(),
         Some(mode) => {
             let single = mode == ToolMode::Single
                 || request.tool_choice.get("disable_parallel_tool_use") == Some(&Value::Bool(true));
@@ -317,7 +317,7 @@ fn custom(request: &MessagesRequest) -> impl Iterator<Item = &Value> {
     request.tools.iter().filter(|tool| tool.get("input_schema").is_some())
 }
 
-fn chosen<'a>(request: &'a MessagesRequest, behaviour: &Behaviour) -> Option<&'a Value> {
+fn choose_tool<'a>(request: &'a MessagesRequest, behaviour: &Behaviour) -> Option<&'a Value> {
     if let Some(wanted) = &behaviour.call {
         return custom(request).find(|tool| name(tool) == wanted && !request.answered);
     }

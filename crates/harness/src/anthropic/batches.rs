@@ -61,7 +61,7 @@ struct Batch {
     ended: Option<OffsetDateTime>,
     stage: Stage,
     edition: Edition,
-    asks: Vec<(String, Map<String, Value>)>,
+    requests: Vec<(String, Map<String, Value>)>,
     /// The result of each request, once all are processed.
     results: Vec<(String, Value)>,
 }
@@ -106,18 +106,18 @@ pub(crate) fn answer(
     edition: Edition,
 ) -> Result<Answer, Refusal> {
     let mut batches = lock(&call.shared.message_batches);
-    let shown = match act {
+    let view = match act {
         Act::Create => {
             let batch = read(call, key, fields, edition)?;
-            let shown = batch.shown(call);
+            let view = batch.view(call);
             batches.kept.insert(batch.id.clone(), batch);
-            shown
+            view
         }
         Act::List => list(call, key, &batches)?,
         Act::Show(id) => {
             let batch = batches.find(key, id)?;
             batch.move_on(call);
-            batch.shown(call)
+            batch.view(call)
         }
         Act::Cancel(id) => {
             let batch = batches.find(key, id)?;
@@ -128,7 +128,7 @@ pub(crate) fn answer(
                 Stage::Canceling => {}
                 Stage::Ended => return Err(Refusal::bad(format!("Batch {id} has already ended."))),
             }
-            batch.shown(call)
+            batch.view(call)
         }
         Act::Delete(id) => {
             if batches.find(key, id)?.stage != Stage::Ended {
@@ -145,10 +145,10 @@ pub(crate) fn answer(
             }
             let results = batch.results.clone();
             drop(batches);
-            return told(call, key, &results);
+            return results_answer(call, key, &results);
         }
     };
-    Ok(json_answer(200, Vec::new(), &shown))
+    Ok(json_answer(200, Vec::new(), &view))
 }
 
 /// Validates a new batch as strictly as Anthropic does; the content of `params` is checked later.
@@ -160,22 +160,22 @@ fn read(call: &Call<'_>, key: &str, fields: &Map<String, Value>, edition: Editio
         let message = format!("List should have 1 to {REQUESTS_MAX} items, not {}", list.len());
         return Err(Refusal::at("requests", message));
     }
-    let (mut asks, mut ids) = (Vec::new(), HashSet::new());
+    let (mut requests, mut ids) = (Vec::new(), HashSet::new());
     for (at, ask) in list.iter().enumerate() {
-        let place = format!("requests.{at}");
-        let ask = checks::object(&place, ask)?;
-        checks::fields(&place, ask, ASK, also)?;
+        let path = format!("requests.{at}");
+        let ask = checks::object(&path, ask)?;
+        checks::fields(&path, ask, ASK, also)?;
         let id = ask.get("custom_id").and_then(Value::as_str).unwrap_or_default();
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         if !(1..=CUSTOM_ID_CHARS_MAX).contains(&id.len()) || !id.bytes().all(is_plain) {
-            let place = format!("{place}.custom_id");
-            return Err(Refusal::at(&place, "String should match pattern '^[a-zA-Z0-9_-]{1,64}$'"));
+            let path = format!("{path}.custom_id");
+            return Err(Refusal::at(&path, "String should match pattern '^[a-zA-Z0-9_-]{1,64}$'"));
         }
         if !ids.insert(id.to_owned()) {
-            return Err(Refusal::at(&format!("{place}.custom_id"), format!("'{id}' is a duplicate")));
+            return Err(Refusal::at(&format!("{path}.custom_id"), format!("'{id}' is a duplicate")));
         }
         let params = ask.get("params").and_then(Value::as_object).cloned().unwrap_or_default();
-        asks.push((id.to_owned(), params));
+        requests.push((id.to_owned(), params));
     }
     Ok(Batch {
         key: key.to_owned(),
@@ -185,13 +185,13 @@ fn read(call: &Call<'_>, key: &str, fields: &Map<String, Value>, edition: Editio
         ended: None,
         stage: Stage::InProgress(0),
         edition,
-        asks,
+        requests,
         results: Vec::new(),
     })
 }
 
 impl Batch {
-    fn shown(&self, call: &Call<'_>) -> Value {
+    fn view(&self, call: &Call<'_>) -> Value {
         let moment = |at: Option<OffsetDateTime>| at.and_then(|at| at.format(&Rfc3339).ok());
         let (status, results_url) = match self.stage {
             Stage::InProgress(_) => ("in_progress", None),
@@ -207,7 +207,7 @@ impl Batch {
         json!({
             "id": self.id, "type": "message_batch", "processing_status": status,
             "request_counts": {
-                "processing": self.asks.len() - self.results.len(), "succeeded": counted("succeeded"),
+                "processing": self.requests.len() - self.results.len(), "succeeded": counted("succeeded"),
                 "errored": counted("errored"), "canceled": counted("canceled"), "expired": counted("expired"),
             },
             "created_at": moment(Some(self.created)),
@@ -228,17 +228,17 @@ impl Batch {
     fn move_on(&mut self, call: &Call<'_>) {
         match self.stage {
             Stage::InProgress(0) => self.stage = Stage::InProgress(1),
-            Stage::InProgress(_) => self.end(call, self.asks.len()),
+            Stage::InProgress(_) => self.end(call, self.requests.len()),
             // Requests processed before the cancellation are delivered.
-            Stage::Canceling => self.end(call, self.asks.len() / 2),
+            Stage::Canceling => self.end(call, self.requests.len() / 2),
             Stage::Ended => {}
         }
     }
 
     fn end(&mut self, call: &Call<'_>, answered: usize) {
-        let results = self.asks.iter().enumerate().map(|(at, (id, params))| {
+        let results = self.requests.iter().enumerate().map(|(at, (id, params))| {
             let result = match at < answered {
-                true => self.answered(call, params, at),
+                true => self.process(call, params, at),
                 false => json!({"type": "canceled"}),
             };
             (id.clone(), result)
@@ -249,7 +249,7 @@ impl Batch {
         (self.stage, self.ended) = (Stage::Ended, Some(OffsetDateTime::now_utc()));
     }
 
-    fn answered(&self, call: &Call<'_>, params: &Map<String, Value>, at: usize) -> Value {
+    fn process(&self, call: &Call<'_>, params: &Map<String, Value>, at: usize) -> Value {
         match one(call, &self.key, self.edition, params, at) {
             Ok(Some(message)) => json!({"type": "succeeded", "message": message}),
             Ok(None) => json!({"type": "expired"}),
@@ -297,7 +297,7 @@ pub(crate) fn one(
 }
 
 /// The results as JSON lines. A script's `interval` is the pause between slices of them.
-fn told(call: &Call<'_>, key: &str, results: &[(String, Value)]) -> Result<Answer, Refusal> {
+fn results_answer(call: &Call<'_>, key: &str, results: &[(String, Value)]) -> Result<Answer, Refusal> {
     let lines =
         results.iter().map(|(id, result)| format!("{}\n", json!({"custom_id": id, "result": result})));
     let content = Bytes::from(lines.collect::<String>());
@@ -346,7 +346,7 @@ fn list(call: &Call<'_>, key: &str, batches: &MessageBatches) -> Result<Value, R
         own.truncate(limit);
     }
     Ok(json!({
-        "data": own.iter().map(|batch| batch.shown(call)).collect::<Vec<_>>(), "has_more": has_more,
+        "data": own.iter().map(|batch| batch.view(call)).collect::<Vec<_>>(), "has_more": has_more,
         "first_id": own.first().map(|batch| &batch.id), "last_id": own.last().map(|batch| &batch.id),
     }))
 }

@@ -192,29 +192,29 @@ const DOCUMENT_SOURCES: &[(&str, &[Field])] = &[
     ("file", FILE),
 ];
 
-/// Rejects invalid blocks in a list; `place` is the list's path.
-pub(crate) fn check(place: &str, list: &[Value], home: Home, rules: &Rules<'_>) -> Result<(), Refusal> {
-    list.iter().enumerate().try_for_each(|(at, block)| one(&format!("{place}.{at}"), block, home, rules))
+/// Rejects invalid blocks in a list; `path` is the list's path.
+pub(crate) fn check(path: &str, list: &[Value], home: Home, rules: &Rules<'_>) -> Result<(), Refusal> {
+    list.iter().enumerate().try_for_each(|(at, block)| one(&format!("{path}.{at}"), block, home, rules))
 }
 
-fn one(place: &str, block: &Value, home: Home, rules: &Rules<'_>) -> Result<(), Refusal> {
-    let block = checks::object(place, block)?;
-    let kind = checks::tag(place, block)?;
+fn one(path: &str, block: &Value, home: Home, rules: &Rules<'_>) -> Result<(), Refusal> {
+    let block = checks::object(path, block)?;
+    let kind = checks::tag(path, block)?;
     let Some(known) = BLOCKS.iter().find(|known| known.kind == kind) else {
         let tags: Vec<&str> = BLOCKS.iter().map(|known| known.kind).collect();
-        return Err(checks::wrong_tag(place, kind, &tags));
+        return Err(checks::wrong_tag(path, kind, &tags));
     };
     if !known.homes.contains(&home) {
-        return Err(astray(place, known, home));
+        return Err(astray(path, known, home));
     }
-    let inner = join(place, kind);
+    let inner = join(path, kind);
     checks::fields(&inner, block, known.fields, rules.also)?;
     let newer = rules.newer;
     match kind {
         "text" => text(&inner, block, home, newer),
         "image" => source(&inner, block, IMAGE_SOURCES, rules),
         "document" if newer && home == Home::Assistant => {
-            Err(Refusal::at(place, "`document` blocks are not permitted in `assistant` messages"))
+            Err(Refusal::at(path, "`document` blocks are not permitted in `assistant` messages"))
         }
         "document" => source(&inner, block, DOCUMENT_SOURCES, rules),
         "tool_use" => tool_use(&inner, block),
@@ -226,12 +226,12 @@ fn one(place: &str, block: &Value, home: Home, rules: &Rules<'_>) -> Result<(), 
     }
 }
 
-fn astray(place: &str, block: &Block, home: Home) -> Refusal {
+fn astray(path: &str, block: &Block, home: Home) -> Refusal {
     let kind = block.kind;
     let Some(owner) = block.homes.first().filter(|_| home != Home::Result) else {
         let tags: Vec<&str> =
             BLOCKS.iter().filter(|known| known.homes.contains(&home)).map(|known| known.kind).collect();
-        return checks::wrong_tag(place, kind, &tags);
+        return checks::wrong_tag(path, kind, &tags);
     };
     let owner = match owner {
         Home::User => "user",
@@ -239,64 +239,64 @@ fn astray(place: &str, block: &Block, home: Home) -> Refusal {
         Home::System => "system",
         Home::Result => "tool_result",
     };
-    let message = place.split(".content").next().unwrap_or(place);
+    let message = path.split(".content").next().unwrap_or(path);
     Refusal::at(message, format!("`{kind}` blocks can only be in `{owner}` messages"))
 }
 
-fn text(place: &str, block: &Map<String, Value>, home: Home, newer: bool) -> Result<(), Refusal> {
+fn text(path: &str, block: &Map<String, Value>, home: Home, newer: bool) -> Result<(), Refusal> {
     let text = block.get("text").and_then(Value::as_str).unwrap_or_default();
     if text.is_empty() && block.get("cache_control").is_some_and(|mark| !mark.is_null()) {
-        return Err(Refusal::at(place, "cache_control cannot be set for empty text blocks"));
+        return Err(Refusal::at(path, "cache_control cannot be set for empty text blocks"));
     }
     let cites = block.get("citations").is_some_and(|citations| !citations.is_null());
     if newer && cites && home == Home::User {
-        return Err(Refusal::at(&join(place, "citations"), "Extra inputs are not permitted"));
+        return Err(Refusal::at(&join(path, "citations"), "Extra inputs are not permitted"));
     }
-    said("messages", text)
+    check_nonempty("messages", text)
 }
 
 /// Rejects empty text.
-pub(crate) fn said(place: &str, text: &str) -> Result<(), Refusal> {
+pub(crate) fn check_nonempty(path: &str, text: &str) -> Result<(), Refusal> {
     if text.is_empty() {
-        Err(Refusal::at(place, "text content blocks must be non-empty"))
+        Err(Refusal::at(path, "text content blocks must be non-empty"))
     } else if text.trim().is_empty() {
-        Err(Refusal::at(place, "text content blocks must contain non-whitespace text"))
+        Err(Refusal::at(path, "text content blocks must contain non-whitespace text"))
     } else {
         Ok(())
     }
 }
 
 fn source(
-    place: &str,
+    path: &str,
     block: &Map<String, Value>,
     sources: &[(&str, &[Field])],
     rules: &Rules<'_>,
 ) -> Result<(), Refusal> {
-    let place = join(place, "source");
-    let source = checks::object(&place, block.get("source").unwrap_or(&Value::Null))?;
-    let kind = checks::tag(&place, source)?;
+    let path = join(path, "source");
+    let source = checks::object(&path, block.get("source").unwrap_or(&Value::Null))?;
+    let kind = checks::tag(&path, source)?;
     let Some((_, table)) = sources.iter().find(|(known, _)| *known == kind) else {
         let tags: Vec<&str> = sources.iter().map(|(known, _)| *known).collect();
-        return Err(checks::wrong_tag(&place, kind, &tags));
+        return Err(checks::wrong_tag(&path, kind, &tags));
     };
-    let place = join(&place, kind);
-    checks::fields(&place, source, table, rules.also)?;
+    let path = join(&path, kind);
+    checks::fields(&path, source, table, rules.also)?;
     let data = source.get("data").and_then(Value::as_str).filter(|_| kind == "base64");
     if data.is_some_and(|data| STANDARD.decode(data).is_err()) {
-        return Err(Refusal::at(&join(&place, "data"), "Invalid base64 data"));
+        return Err(Refusal::at(&join(&path, "data"), "Invalid base64 data"));
     }
     match source.get("content") {
-        Some(Value::Array(list)) => check(&join(&place, "content"), list, Home::Result, rules),
+        Some(Value::Array(list)) => check(&join(&path, "content"), list, Home::Result, rules),
         _ => Ok(()),
     }
 }
 
-fn tool_use(place: &str, block: &Map<String, Value>) -> Result<(), Refusal> {
+fn tool_use(path: &str, block: &Map<String, Value>) -> Result<(), Refusal> {
     for (field, max) in [("id", usize::MAX), ("name", NAME_BYTES_MAX)] {
         let word = block.get(field).and_then(Value::as_str).unwrap_or_default();
         if !checks::is_word(word, max) {
             let pattern = if field == "id" { "^[a-zA-Z0-9_-]+$" } else { "^[a-zA-Z0-9_-]{1,128}$" };
-            return Err(Refusal::at(&join(place, field), format!("String should match pattern '{pattern}'")));
+            return Err(Refusal::at(&join(path, field), format!("String should match pattern '{pattern}'")));
         }
     }
     Ok(())

@@ -52,21 +52,21 @@ impl Marks {
     /// The breakpoint of the object at this path, if it has one.
     pub(crate) fn read(
         &mut self,
-        place: &str,
+        path: &str,
         object: &Map<String, Value>,
         also: &[String],
     ) -> Result<Option<Ttl>, Refusal> {
         let Some(control) = object.get("cache_control").filter(|control| !control.is_null()) else {
             return Ok(None);
         };
-        let place = join(place, "cache_control");
-        let control = checks::object(&place, control)?;
-        checks::fields(&place, control, CONTROL, also)?;
+        let path = join(path, "cache_control");
+        let control = checks::object(&path, control)?;
+        checks::fields(&path, control, CONTROL, also)?;
         let hour = control.get("ttl").and_then(Value::as_str) == Some("1h");
         let ttl = if hour { Ttl::Hour } else { Ttl::FiveMinutes };
         if hour && self.0.contains(&Ttl::FiveMinutes) {
             return Err(Refusal::at(
-                &join(&place, "ttl"),
+                &join(&path, "ttl"),
                 "a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block. Note that blocks \
                  are processed in the following order: `tools`, `system`, `messages`.",
             ));
@@ -75,7 +75,7 @@ impl Marks {
         Ok(Some(ttl))
     }
 
-    pub(crate) fn counted(&self) -> Result<(), Refusal> {
+    pub(crate) fn check_count(&self) -> Result<(), Refusal> {
         let found = self.0.len();
         if found <= MARKS_MAX {
             return Ok(());
@@ -88,10 +88,10 @@ impl Marks {
 
 impl Counted {
     pub(crate) fn total(&self) -> u64 {
-        self.input + self.read + self.written()
+        self.input + self.read + self.write_tokens()
     }
 
-    pub(crate) fn written(&self) -> u64 {
+    pub(crate) fn write_tokens(&self) -> u64 {
         self.written_5m + self.written_1h
     }
 }
@@ -99,7 +99,7 @@ impl Counted {
 /// The cost of a prompt when the prefixes in `seen` are cached; adds its own breakpoints' prefixes to them.
 pub(crate) fn count(segments: &[Segment], tokens_min: u64, seen: &mut HashSet<u64>) -> Counted {
     let total = segments.last().map_or(0, |segment| segment.tokens);
-    let read = cached(segments, tokens_min, seen);
+    let read = cached_tokens(segments, tokens_min, seen);
     let mut counted = Counted { read, ..Counted::default() };
     let mut upto = read;
     for segment in segments.iter().filter(|segment| segment.tokens >= tokens_min) {
@@ -117,7 +117,7 @@ pub(crate) fn count(segments: &[Segment], tokens_min: u64, seen: &mut HashSet<u6
 }
 
 /// The longest cached prefix that a breakpoint finds.
-fn cached(segments: &[Segment], tokens_min: u64, seen: &HashSet<u64>) -> u64 {
+fn cached_tokens(segments: &[Segment], tokens_min: u64, seen: &HashSet<u64>) -> u64 {
     let marks = segments.iter().enumerate().rev().filter(|(_, segment)| segment.mark.is_some());
     let found = marks.filter_map(|(at, _)| {
         let first = (at + 1).saturating_sub(LOOK_BACK_BLOCKS);
@@ -183,8 +183,8 @@ mod tests {
             let first = count(&segments, tokens_min, &mut seen);
             let second = count(&segments, tokens_min, &mut seen);
             prop_assert_eq!((first.total(), first.read), (tokens, 0));
-            prop_assert_eq!((second.total(), second.written()), (tokens, 0));
-            prop_assert_eq!((second.read, second.input), (first.written(), first.input));
+            prop_assert_eq!((second.total(), second.write_tokens()), (tokens, 0));
+            prop_assert_eq!((second.read, second.input), (first.write_tokens(), first.input));
         }
     }
 

@@ -31,41 +31,41 @@ pub(crate) enum Need {
 
 pub(crate) type Field = (&'static str, Shape, Need);
 
-/// The path of a field in the body; `place` is empty for the body itself.
-pub(crate) fn join(place: &str, name: &str) -> String {
-    if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") }
+/// The path of a field in the body; `parent` is empty for the body itself.
+pub(crate) fn join(parent: &str, name: &str) -> String {
+    if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") }
 }
 
 /// Rejects missing and unknown fields and values of a wrong type; `also` lists additional accepted fields.
 pub(crate) fn fields(
-    place: &str,
+    path: &str,
     object: &Map<String, Value>,
     table: &[Field],
     also: &[String],
 ) -> Result<(), Refusal> {
     for (name, _, need) in table {
         if *need == Need::Required && !object.contains_key(*name) {
-            return Err(Refusal::at(&join(place, name), "Field required"));
+            return Err(Refusal::at(&join(path, name), "Field required"));
         }
     }
     for (name, value) in object {
-        let place = join(place, name);
+        let path = join(path, name);
         match table.iter().find(|(known, ..)| known == name) {
             Some((_, _, Need::Nullable)) if value.is_null() => {}
-            Some((_, shape, _)) => self::shape(&place, *shape, value)?,
+            Some((_, shape, _)) => self::shape(&path, *shape, value)?,
             None if also.contains(name) => {}
-            None => return Err(Refusal::at(&place, "Extra inputs are not permitted")),
+            None => return Err(Refusal::at(&path, "Extra inputs are not permitted")),
         }
     }
     Ok(())
 }
 
 /// The value as an object, or the error for any other type.
-pub(crate) fn object<'a>(place: &str, value: &'a Value) -> Result<&'a Map<String, Value>, Refusal> {
-    value.as_object().ok_or_else(|| Refusal::at(place, "Input should be a valid dictionary"))
+pub(crate) fn object<'a>(path: &str, value: &'a Value) -> Result<&'a Map<String, Value>, Refusal> {
+    value.as_object().ok_or_else(|| Refusal::at(path, "Input should be a valid dictionary"))
 }
 
-pub(crate) fn shape(place: &str, shape: Shape, value: &Value) -> Result<(), Refusal> {
+pub(crate) fn shape(path: &str, shape: Shape, value: &Value) -> Result<(), Refusal> {
     let expected = match (shape, value) {
         (Shape::Any, _)
         | (Shape::Text, Value::String(_))
@@ -76,17 +76,17 @@ pub(crate) fn shape(place: &str, shape: Shape, value: &Value) -> Result<(), Refu
         | (Shape::TextOrObject, Value::String(_) | Value::Object(_)) => return Ok(()),
         (Shape::Integer(low), Value::Number(_)) => match value.as_i64() {
             Some(number) if number >= low => return Ok(()),
-            Some(_) => return Err(bound(place, "greater", low)),
+            Some(_) => return Err(bound(path, "greater", low)),
             None => "integer",
         },
         (Shape::Decimal(low, high), Value::Number(_)) => match value.as_f64() {
-            Some(number) if number < low => return Err(bound(place, "greater", low)),
-            Some(number) if number > high => return Err(bound(place, "less", high)),
+            Some(number) if number < low => return Err(bound(path, "greater", low)),
+            Some(number) if number > high => return Err(bound(path, "less", high)),
             _ => return Ok(()),
         },
         (Shape::OneOf(list), Value::String(text)) if list.contains(&text.as_str()) => return Ok(()),
         (Shape::OneOf(list), _) => {
-            return Err(Refusal::at(place, format!("Input should be {}", either(list))));
+            return Err(Refusal::at(path, format!("Input should be {}", either(list))));
         }
         (Shape::Text | Shape::TextOrList | Shape::TextOrObject, _) => "string",
         (Shape::Flag, _) => "boolean",
@@ -95,24 +95,24 @@ pub(crate) fn shape(place: &str, shape: Shape, value: &Value) -> Result<(), Refu
         (Shape::List, _) => "list",
         (Shape::Object, _) => "dictionary",
     };
-    Err(Refusal::at(place, format!("Input should be a valid {expected}")))
+    Err(Refusal::at(path, format!("Input should be a valid {expected}")))
 }
 
 /// The error for a `type` that no variant has.
-pub(crate) fn wrong_tag(place: &str, tag: &str, known: &[&str]) -> Refusal {
+pub(crate) fn wrong_tag(path: &str, tag: &str, known: &[&str]) -> Refusal {
     let known = known.iter().map(|one| format!("'{one}'")).collect::<Vec<_>>().join(", ");
     Refusal::at(
-        place,
+        path,
         format!("Input tag '{tag}' found using 'type' does not match any of the expected tags: {known}"),
     )
 }
 
 /// The `type` of an object that is one of several variants.
-pub(crate) fn tag<'a>(place: &str, object: &'a Map<String, Value>) -> Result<&'a str, Refusal> {
+pub(crate) fn tag<'a>(path: &str, object: &'a Map<String, Value>) -> Result<&'a str, Refusal> {
     match object.get("type") {
-        None => Err(Refusal::at(&join(place, "type"), "Field required")),
+        None => Err(Refusal::at(&join(path, "type"), "Field required")),
         Some(value) => {
-            value.as_str().ok_or_else(|| Refusal::at(&join(place, "type"), "Input should be a valid string"))
+            value.as_str().ok_or_else(|| Refusal::at(&join(path, "type"), "Input should be a valid string"))
         }
     }
 }
@@ -123,8 +123,8 @@ pub(crate) fn is_word(name: &str, max: usize) -> bool {
     !name.is_empty() && name.len() <= max && name.chars().all(legal)
 }
 
-fn bound<T: std::fmt::Display>(place: &str, way: &str, limit: T) -> Refusal {
-    Refusal::at(place, format!("Input should be {way} than or equal to {limit}"))
+fn bound<T: std::fmt::Display>(path: &str, relation: &str, limit: T) -> Refusal {
+    Refusal::at(path, format!("Input should be {relation} than or equal to {limit}"))
 }
 
 fn either(list: &[&str]) -> String {

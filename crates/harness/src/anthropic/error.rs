@@ -40,8 +40,8 @@ impl Refusal {
     }
 
     /// An error at a path in the body, such as `messages.0.content`.
-    pub(crate) fn at(place: &str, message: impl std::fmt::Display) -> Self {
-        Self::bad(format!("{place}: {message}"))
+    pub(crate) fn at(path: &str, message: impl std::fmt::Display) -> Self {
+        Self::bad(format!("{path}: {message}"))
     }
 
     pub(crate) fn wrong_key() -> Self {

@@ -167,16 +167,16 @@ pub(crate) fn one(models: &[ClaudeModel], id: &str) -> Result<Value, Refusal> {
 
 /// The page of the list that the query requests.
 pub(crate) fn page(models: &[ClaudeModel], query: &str) -> Result<Value, Refusal> {
-    let mut shown: Vec<&ClaudeModel> = models.iter().collect();
+    let mut rows: Vec<&ClaudeModel> = models.iter().collect();
     let mut limit = PAGE_DEFAULT;
     let mut backwards = false;
     for (name, value) in pairs(query) {
-        let found = shown.iter().position(|model| model.id == value);
+        let found = rows.iter().position(|model| model.id == value);
         match (name, found) {
             ("limit", _) => limit = page_limit(&value)?,
-            ("after_id", Some(at)) => drop(shown.drain(..=at)),
+            ("after_id", Some(at)) => drop(rows.drain(..=at)),
             ("before_id", Some(at)) => {
-                shown.truncate(at);
+                rows.truncate(at);
                 backwards = true;
             }
             ("after_id" | "before_id", None) => {
@@ -185,17 +185,17 @@ pub(crate) fn page(models: &[ClaudeModel], query: &str) -> Result<Value, Refusal
             _ => return Err(Refusal::at(name, "Extra inputs are not permitted")),
         }
     }
-    let has_more = shown.len() > limit;
+    let has_more = rows.len() > limit;
     if backwards {
-        shown.drain(..shown.len().saturating_sub(limit));
+        rows.drain(..rows.len().saturating_sub(limit));
     } else {
-        shown.truncate(limit);
+        rows.truncate(limit);
     }
     Ok(json!({
-        "data": shown.iter().map(|model| model.row()).collect::<Vec<_>>(),
+        "data": rows.iter().map(|model| model.row()).collect::<Vec<_>>(),
         "has_more": has_more,
-        "first_id": shown.first().map(|model| &model.id),
-        "last_id": shown.last().map(|model| &model.id),
+        "first_id": rows.first().map(|model| &model.id),
+        "last_id": rows.last().map(|model| &model.id),
     }))
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn read(fields: &Map<String, Value>, also: &[String]) -> Result<Vec<S
     {
         last.mark = Some(ttl);
     }
-    blocks.marks.counted()?;
+    blocks.marks.check_count()?;
     Ok(blocks.segments)
 }
 
@@ -52,33 +52,32 @@ pub(crate) fn total(segments: &[Segment]) -> u64 {
 }
 
 impl Blocks<'_> {
-    fn list(&mut self, place: &str, content: Option<&Value>) -> Result<(), Refusal> {
+    fn list(&mut self, path: &str, content: Option<&Value>) -> Result<(), Refusal> {
         match content {
             Some(Value::String(text)) => {
                 ("text", text).hash(&mut self.hasher);
                 self.push(tokens::count(text), None, true);
                 Ok(())
             }
-            Some(Value::Array(list)) => list
-                .iter()
-                .enumerate()
-                .try_for_each(|(at, block)| self.block(&format!("{place}.{at}"), block)),
+            Some(Value::Array(list)) => {
+                list.iter().enumerate().try_for_each(|(at, block)| self.block(&format!("{path}.{at}"), block))
+            }
             _ => Ok(()),
         }
     }
 
-    fn block(&mut self, place: &str, block: &Value) -> Result<(), Refusal> {
-        let fields = checks::object(place, block)?;
-        let mut mark = self.marks.read(place, fields, self.also)?;
+    fn block(&mut self, path: &str, block: &Value) -> Result<(), Refusal> {
+        let fields = checks::object(path, block)?;
+        let mut mark = self.marks.read(path, fields, self.also)?;
         let inner = fields.get("content").and_then(Value::as_array).into_iter().flatten();
         for (at, inner) in inner.enumerate().filter_map(|(at, inner)| Some((at, inner.as_object()?))) {
-            mark = self.marks.read(&format!("{place}.content.{at}"), inner, self.also)?.or(mark);
+            mark = self.marks.read(&format!("{path}.content.{at}"), inner, self.also)?.or(mark);
         }
         let kind = fields.get("type").and_then(Value::as_str).unwrap_or_default();
         match fields.get("text") {
             // A message that is a string hashes like one with a single text block.
             Some(Value::String(text)) if kind == "text" => ("text", text).hash(&mut self.hasher),
-            _ => unmarked(block).to_string().hash(&mut self.hasher),
+            _ => without_marks(block).to_string().hash(&mut self.hasher),
         }
         self.push(cost(kind, block), mark, !kind.ends_with("thinking"));
         Ok(())
@@ -104,17 +103,17 @@ fn cost(kind: &str, block: &Value) -> u64 {
                 .sum(),
             _ => text("content"),
         },
-        _ => tokens::count(&unmarked(block).to_string()),
+        _ => tokens::count(&without_marks(block).to_string()),
     }
 }
 
 /// The block without its cache breakpoints, which are not part of the cached content.
-fn unmarked(block: &Value) -> Value {
+fn without_marks(block: &Value) -> Value {
     let mut block = block.clone();
     if let Some(fields) = block.as_object_mut() {
         fields.remove("cache_control");
         if let Some(Value::Array(inner)) = fields.get_mut("content") {
-            inner.iter_mut().for_each(|one| *one = unmarked(one));
+            inner.iter_mut().for_each(|one| *one = without_marks(one));
         }
     }
     block

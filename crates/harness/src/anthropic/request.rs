@@ -119,7 +119,7 @@ pub(crate) fn messages(
     let table = [PROMPT, ANSWER, if edition.newer { &[] } else { SAMPLING }];
     known_fields(fields, &table, edition, also)?;
     let model = model(fields, models)?;
-    nested(fields, model, also)?;
+    check_nested(fields, model, also)?;
     let tokens_max = fields.get("max_tokens").and_then(Value::as_u64).unwrap_or_default();
     if tokens_max > model.output_tokens_max {
         return Err(Refusal::bad(format!(
@@ -130,11 +130,11 @@ pub(crate) fn messages(
     let turns = conversation(fields, edition, model, also)?;
     let thinking = thinking::read(fields, model.thinks, also)?;
     sampling(fields, model, thinking)?;
-    thinking::replayed(&turns, thinking)?;
+    thinking::check_replay(&turns, thinking)?;
     let segments = prompt::read(fields, also)?;
     context(model, prompt::total(&segments), tokens_max)?;
     let (question, asked) = question(&turns);
-    let answered = turns.iter().flat_map(|turn| &turn.said).any(|said| said.kind == "tool_result");
+    let answered = turns.iter().flat_map(|turn| &turn.blocks).any(|block| block.kind == "tool_result");
     let list = |name: &str| fields.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
     Ok(MessagesRequest {
         model: model.clone(),
@@ -163,9 +163,9 @@ pub(crate) fn count_tokens<'a>(
 ) -> Result<(&'a ClaudeModel, u64), Refusal> {
     known_fields(fields, &[PROMPT], edition, also)?;
     let model = model(fields, models)?;
-    nested(fields, model, also)?;
+    check_nested(fields, model, also)?;
     let turns = conversation(fields, edition, model, also)?;
-    thinking::replayed(&turns, thinking::read(fields, model.thinks, also)?)?;
+    thinking::check_replay(&turns, thinking::read(fields, model.thinks, also)?)?;
     let segments = prompt::read(fields, also)?;
     Ok((model, prompt::total(&segments)))
 }
@@ -185,10 +185,10 @@ impl Betas {
     pub(crate) const NONE: Self = Self(0);
 
     /// Parses the betas of a header; each name ends in its date.
-    pub(crate) fn of<'a>(said: impl Iterator<Item = &'a str>) -> Self {
+    pub(crate) fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
         let undated = |beta: &'a str| beta.get(..beta.len().checked_sub("-2026-01-01".len())?);
         let bit = |name: &str| BETA.iter().position(|(beta, _)| *beta == name);
-        Self(said.filter_map(undated).filter_map(bit).fold(0, |bits, bit| bits | 1 << bit))
+        Self(names.filter_map(undated).filter_map(bit).fold(0, |bits, bit| bits | 1 << bit))
     }
 
     fn fields(self) -> impl Iterator<Item = Field> {
@@ -204,7 +204,7 @@ fn model<'a>(fields: &Map<String, Value>, models: &'a [ClaudeModel]) -> Result<&
 }
 
 /// Checks everything below the top level except the conversation.
-fn nested(fields: &Map<String, Value>, model: &ClaudeModel, also: &[String]) -> Result<(), Refusal> {
+fn check_nested(fields: &Map<String, Value>, model: &ClaudeModel, also: &[String]) -> Result<(), Refusal> {
     let inner = |name: &str| fields.get(name).and_then(Value::as_object);
     for (name, table) in
         [("metadata", METADATA), ("diagnostics", DIAGNOSTICS), ("output_config", OUTPUT_CONFIG)]
@@ -221,9 +221,9 @@ fn nested(fields: &Map<String, Value>, model: &ClaudeModel, also: &[String]) -> 
         ));
     }
     if let Some(Value::Object(format)) = inner("output_config").and_then(|config| config.get("format")) {
-        let place = "output_config.format";
-        checks::fields(place, format, FORMAT, also)?;
-        schema::constrained(&join(place, "schema"), format.get("schema").unwrap_or(&Value::Null))?;
+        let path = "output_config.format";
+        checks::fields(path, format, FORMAT, also)?;
+        schema::check(&join(path, "schema"), format.get("schema").unwrap_or(&Value::Null))?;
     }
     for (at, stop) in fields.get("stop_sequences").and_then(Value::as_array).into_iter().flatten().enumerate()
     {
@@ -301,7 +301,7 @@ fn context(model: &ClaudeModel, prompt_tokens: u64, tokens_max: u64) -> Result<(
 
 /// The text of the last user turn that has any, and whether that is the last turn.
 fn question(turns: &[Turn<'_>]) -> (String, bool) {
-    let words = |turn: &Turn<'_>| turn.said.iter().map(|said| said.text).collect::<String>();
+    let words = |turn: &Turn<'_>| turn.blocks.iter().map(|block| block.text).collect::<String>();
     let users = turns.iter().rev().filter(|turn| turn.role == "user").map(words);
     let asked = turns.last().is_some_and(|turn| turn.role == "user" && !words(turn).is_empty());
     let question = users.into_iter().find(|words| !words.is_empty()).unwrap_or_default();

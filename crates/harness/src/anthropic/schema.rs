@@ -9,32 +9,32 @@ const TEXT: &[&str] = &["minLength", "maxLength"];
 const ARRAY: &[&str] = &["maxItems", "uniqueItems"];
 
 /// Rejects, at any depth, open objects and bounds that structured outputs do not support.
-pub(crate) fn constrained(place: &str, schema: &Value) -> Result<(), Refusal> {
+pub(crate) fn check(path: &str, schema: &Value) -> Result<(), Refusal> {
     match schema {
         Value::Object(fields) => {
-            node(place, fields)?;
+            node(path, fields)?;
             fields
                 .iter()
                 .filter(|(name, _)| !matches!(name.as_str(), "properties" | "$defs" | "definitions"))
                 .filter(|(name, _)| !matches!(name.as_str(), "enum" | "const" | "default" | "examples"))
-                .try_for_each(|(_, inner)| constrained(place, inner))?;
+                .try_for_each(|(_, inner)| check(path, inner))?;
             ["properties", "$defs", "definitions"]
                 .iter()
                 .filter_map(|name| fields.get(*name)?.as_object())
                 .flat_map(Map::values)
-                .try_for_each(|inner| constrained(place, inner))
+                .try_for_each(|inner| check(path, inner))
         }
-        Value::Array(list) => list.iter().try_for_each(|inner| constrained(place, inner)),
+        Value::Array(list) => list.iter().try_for_each(|inner| check(path, inner)),
         _ => Ok(()),
     }
 }
 
-fn node(place: &str, fields: &Map<String, Value>) -> Result<(), Refusal> {
+fn node(path: &str, fields: &Map<String, Value>) -> Result<(), Refusal> {
     let kind = fields.get("type").and_then(Value::as_str).unwrap_or_default();
     let refused = match kind {
         "object" if fields.get("additionalProperties") != Some(&Value::Bool(false)) => {
             return Err(Refusal::at(
-                place,
+                path,
                 "For 'object' type, 'additionalProperties' must be explicitly set to false",
             ));
         }
@@ -47,7 +47,7 @@ fn node(place: &str, fields: &Map<String, Value>) -> Result<(), Refusal> {
     if found.is_empty() {
         return Ok(());
     }
-    Err(Refusal::at(place, format!("For '{kind}' type, properties {} are not supported", found.join(", "))))
+    Err(Refusal::at(path, format!("For '{kind}' type, properties {} are not supported", found.join(", "))))
 }
 
 #[cfg(test)]
@@ -56,7 +56,7 @@ mod tests {
     use serde_json::json;
 
     fn check(schema: &Value, taken: bool) {
-        assert_eq!(constrained("x", schema).is_ok(), taken, "{schema}");
+        assert_eq!(super::check("x", schema).is_ok(), taken, "{schema}");
     }
 
     #[test]

@@ -44,7 +44,7 @@ enum Route {
 pub(crate) fn serves(head: &Parts) -> bool {
     let path = head.uri.path();
     let below =
-        |place: &str| path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        |base: &str| path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     below(BASE) || below("/v1/messages") || (below("/v1/models") && head.headers.contains_key(VERSION))
 }
 
@@ -67,7 +67,7 @@ async fn attempt(call: &Call<'_>, key: Option<&str>, body: Incoming) -> Result<A
     let body = read(call, body).await?;
     forbidden_headers(call)?;
     let served = route(&call.head.method, call.head.uri.path())?;
-    let key = authorised(call, key)?;
+    let key = authorise(call, key)?;
     let edition = edition(call)?;
     let served_models = &call.shared.config.claude_models;
     match served {
@@ -131,12 +131,12 @@ async fn batch(
     if *act != Act::Create {
         return batches::answer(call, key, act, &Map::new(), edition);
     }
-    let asked = fields(call, body)?;
+    let request = fields(call, body)?;
     let behaviour = behaviour(call, key, None)?;
     before_head(call.control, call.guard, &behaviour).await;
     match answering::special(call, &behaviour)? {
         Some(answer) => Ok(answer),
-        None => batches::answer(call, key, act, &asked, edition),
+        None => batches::answer(call, key, act, &request, edition),
     }
 }
 
@@ -213,7 +213,7 @@ fn forbidden_headers(call: &Call<'_>) -> Result<(), Refusal> {
     }
 }
 
-fn authorised<'k>(call: &Call<'_>, key: Option<&'k str>) -> Result<&'k str, Refusal> {
+fn authorise<'k>(call: &Call<'_>, key: Option<&'k str>) -> Result<&'k str, Refusal> {
     let betrayed = |what: &str| violation(call.shared, call.guard, call.head.uri.path(), what.to_owned());
     let Some(key) = key else {
         if call.head.headers.contains_key(AUTHORIZATION) {
@@ -241,8 +241,8 @@ pub(crate) fn edition(call: &Call<'_>) -> Result<Edition, Refusal> {
     if !VERSIONS.contains(&version) {
         return Err(Refusal::at(VERSION, format!("\"{version}\" is not a valid version")));
     }
-    let said = text(BETA).unwrap_or_default();
-    let betas = || said.split(',').map(str::trim).filter(|beta| !beta.is_empty());
+    let header = text(BETA).unwrap_or_default();
+    let betas = || header.split(',').map(str::trim).filter(|beta| !beta.is_empty());
     if let Some(name) = betas().find(|name| !is_beta(name)) {
         return Err(Refusal::bad(format!("Unexpected value(s) `{name}` for the `{BETA}` header.")));
     }

@@ -26,7 +26,7 @@ impl Seal {
     }
 
     /// The seal as encoded in a response.
-    pub(crate) fn written(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         let mut bytes = Vec::with_capacity(HEAD_BYTES + DIGEST_BYTES);
         bytes.extend(self.answer.to_be_bytes());
         bytes.extend([self.index, self.count]);
@@ -71,16 +71,16 @@ mod tests {
     #[test]
     fn a_seal_comes_back_whole_or_not_at_all() {
         let seal = Seal::new(7, 0, 2, "hm");
-        let written = seal.written();
-        assert_eq!(Seal::read(&written), Some(seal));
+        let encoded = seal.encode();
+        assert_eq!(Seal::read(&encoded), Some(seal));
         assert!(seal.vouches_for("hm") && !seal.vouches_for("hmm"));
-        for at in 0..written.len() {
-            let mut altered = written.clone().into_bytes();
+        for at in 0..encoded.len() {
+            let mut altered = encoded.clone().into_bytes();
             altered[at] = if altered[at] == b'A' { b'B' } else { b'A' };
             let altered = String::from_utf8(altered).unwrap();
             assert_eq!(Seal::read(&altered), None, "{at}");
         }
-        for foreign in ["", "x", "AAAA", &written[4..], "ErUBCkYIBRgCIkA="] {
+        for foreign in ["", "x", "AAAA", &encoded[4..], "ErUBCkYIBRgCIkA="] {
             assert_eq!(Seal::read(foreign), None, "{foreign}");
         }
     }

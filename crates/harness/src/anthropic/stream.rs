@@ -19,12 +19,12 @@ struct Events<'a> {
     reply: &'a Reply,
     mode: UsageMode,
     events: Vec<Event>,
-    said: u64,
+    sent_tokens: u64,
 }
 
 /// The complete response as byte parts, each with its place and its token count.
 pub(crate) fn parts(reply: &Reply, behaviour: &Behaviour, request_id: &str) -> Vec<Part> {
-    let mut events = Events { reply, mode: behaviour.usage, events: Vec::new(), said: 0 };
+    let mut events = Events { reply, mode: behaviour.usage, events: Vec::new(), sent_tokens: 0 };
     events.all(behaviour.tools == Some(ToolMode::Interleaved));
     if behaviour.no_done {
         events.events.pop();
@@ -58,14 +58,14 @@ impl Events<'_> {
             self.end(index);
         }
         if interleaved {
-            self.interleaved(apart);
+            self.interleave(apart);
         }
         self.finish();
         self.stop();
     }
 
     /// Alternates the fragments of parallel calls, which no real response does.
-    fn interleaved(&mut self, first: usize) {
+    fn interleave(&mut self, first: usize) {
         let calls: Vec<(usize, &Block)> = self.reply.blocks.iter().enumerate().skip(first).collect();
         let mut waiting: Vec<_> =
             calls.iter().map(|(index, block)| (*index, deltas(block).into_iter())).collect();
@@ -133,8 +133,8 @@ impl Events<'_> {
     }
 
     fn push(&mut self, name: &'static str, body: Value, tokens: u64, place: Place) {
-        let tokens = tokens.min(self.reply.output_tokens.saturating_sub(self.said));
-        self.said += tokens;
+        let tokens = tokens.min(self.reply.output_tokens.saturating_sub(self.sent_tokens));
+        self.sent_tokens += tokens;
         let mut whole = json!({"type": name});
         if let (Some(fields), Value::Object(more)) = (whole.as_object_mut(), body) {
             fields.extend(more);
@@ -151,14 +151,14 @@ struct Delta {
 }
 
 fn deltas(block: &Block) -> Vec<Delta> {
-    let said = |kind: &str, field: &str, piece: &str| Delta {
+    let delta = |kind: &str, field: &str, piece: &str| Delta {
         body: json!({"type": kind, field: piece}),
         tokens: tokens::count(piece),
         place: Place::Content,
     };
     match block {
         Block::Thinking { pieces, signature, hidden_tokens } => {
-            let thought = pieces.iter().map(|piece| said("thinking_delta", "thinking", piece));
+            let thought = pieces.iter().map(|piece| delta("thinking_delta", "thinking", piece));
             let signed = Delta {
                 body: json!({"type": "signature_delta", "signature": signature}),
                 tokens: *hidden_tokens,
@@ -167,12 +167,12 @@ fn deltas(block: &Block) -> Vec<Delta> {
             thought.chain([signed]).collect()
         }
         Block::Redacted { .. } => Vec::new(),
-        Block::Text { pieces } => pieces.iter().map(|piece| said("text_delta", "text", piece)).collect(),
+        Block::Text { pieces } => pieces.iter().map(|piece| delta("text_delta", "text", piece)).collect(),
         Block::Call { input, .. } => {
             let written = input.to_string();
             let empty = std::iter::once(String::new());
             let pieces = empty.chain(fragments(&written));
-            pieces.map(|piece| said("input_json_delta", "partial_json", &piece)).collect()
+            pieces.map(|piece| delta("input_json_delta", "partial_json", &piece)).collect()
         }
     }
 }

@@ -37,14 +37,14 @@ pub(crate) fn read(
     also: &[String],
 ) -> Result<Thinking, Refusal> {
     let Some(value) = fields.get("thinking") else { return Ok(Thinking::default()) };
-    let place = "thinking";
-    let config = checks::object(place, value)?;
-    let kind = checks::tag(place, config)?;
+    let path = "thinking";
+    let config = checks::object(path, value)?;
+    let kind = checks::tag(path, config)?;
     let Some((_, table)) = KINDS.iter().find(|(known, _)| *known == kind) else {
         let tags: Vec<&str> = KINDS.iter().map(|(known, _)| *known).collect();
-        return Err(checks::wrong_tag(place, kind, &tags));
+        return Err(checks::wrong_tag(path, kind, &tags));
     };
-    checks::fields(&join(place, kind), config, table, also)?;
+    checks::fields(&join(path, kind), config, table, also)?;
     if !thinks.takes(kind) {
         return Err(untaken(kind));
     }
@@ -77,28 +77,28 @@ fn untaken(kind: &str) -> Refusal {
 
 /// Rejects thinking blocks that Anthropic did not generate, and changes to those of the latest assistant
 /// turn.
-pub(crate) fn replayed(turns: &[Turn<'_>], thinking: Thinking) -> Result<(), Refusal> {
-    let all = turns.iter().flat_map(|turn| &turn.said).filter(|said| said.is_thinking());
+pub(crate) fn check_replay(turns: &[Turn<'_>], thinking: Thinking) -> Result<(), Refusal> {
+    let all = turns.iter().flat_map(|turn| &turn.blocks).filter(|block| block.is_thinking());
     all.map(seal).try_for_each(|seal| seal.map(|_| ()))?;
     let Some(latest) = turns.iter().rposition(|turn| turn.role == "assistant") else { return Ok(()) };
     let Some(turn) = turns.get(latest) else { return Ok(()) };
-    let followed = turns.get(latest + 1).and_then(|turn| turn.said.first());
-    let unfinished = followed.is_none_or(|said| said.kind == "tool_result");
-    match turn.said.first() {
+    let followed = turns.get(latest + 1).and_then(|turn| turn.blocks.first());
+    let unfinished = followed.is_none_or(|block| block.kind == "tool_result");
+    match turn.blocks.first() {
         Some(first) if thinking.always && unfinished && !first.is_thinking() => Err(thoughtless(first)),
-        _ => untouched(turn),
+        _ => check_unchanged(turn),
     }
 }
 
-fn seal(said: &Said<'_>) -> Result<Seal, Refusal> {
-    let field = if said.kind == "thinking" { "signature" } else { "data" };
-    Seal::read(said.field(field))
-        .ok_or_else(|| Refusal::at(&said.place(), format!("Invalid `{field}` in `{}` block", said.kind)))
+fn seal(block: &Said<'_>) -> Result<Seal, Refusal> {
+    let field = if block.kind == "thinking" { "signature" } else { "data" };
+    Seal::read(block.field(field))
+        .ok_or_else(|| Refusal::at(&block.path(), format!("Invalid `{field}` in `{}` block", block.kind)))
 }
 
 fn thoughtless(first: &Said<'_>) -> Refusal {
     Refusal::at(
-        &join(&first.place(), "type"),
+        &join(&first.path(), "type"),
         format!(
             "Expected `thinking` or `redacted_thinking`, but found `{}`. When `thinking` is enabled, a final \
              `assistant` message must start with a thinking block (preceding the lastmost set of `tool_use` and \
@@ -109,31 +109,31 @@ fn thoughtless(first: &Said<'_>) -> Refusal {
 }
 
 /// All thinking blocks of a response must be present, in order and with their text.
-fn untouched(turn: &Turn<'_>) -> Result<(), Refusal> {
+fn check_unchanged(turn: &Turn<'_>) -> Result<(), Refusal> {
     let mut before: Option<(Seal, &Said<'_>)> = None;
-    for said in turn.said.iter().filter(|said| said.is_thinking()) {
-        let seal = seal(said)?;
+    for block in turn.blocks.iter().filter(|block| block.is_thinking()) {
+        let seal = seal(block)?;
         let follows = match before {
             Some((last, _)) if last.index + 1 < last.count => {
                 (seal.answer, seal.index) == (last.answer, last.index + 1)
             }
             _ => seal.index == 0,
         };
-        let whole = said.kind != "thinking" || seal.vouches_for(said.field("thinking"));
+        let whole = block.kind != "thinking" || seal.vouches_for(block.field("thinking"));
         if !(follows && whole) {
-            return Err(touched(said));
+            return Err(modified_error(block));
         }
-        before = Some((seal, said));
+        before = Some((seal, block));
     }
     match before {
-        Some((last, said)) if last.index + 1 < last.count => Err(touched(said)),
+        Some((last, block)) if last.index + 1 < last.count => Err(modified_error(block)),
         _ => Ok(()),
     }
 }
 
-fn touched(said: &Said<'_>) -> Refusal {
+fn modified_error(block: &Said<'_>) -> Refusal {
     Refusal::at(
-        &said.place(),
+        &block.path(),
         "`thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified. These blocks \
          must remain as they were in the original response.",
     )

@@ -123,11 +123,11 @@ pub(crate) fn check(fields: &Map<String, Value>, also: &[String]) -> Result<(), 
     let tools = fields.get("tools").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let mut names = HashSet::new();
     for (at, tool) in tools.iter().enumerate() {
-        let place = format!("tools.{at}");
-        let tool = checks::object(&place, tool)?;
+        let path = format!("tools.{at}");
+        let tool = checks::object(&path, tool)?;
         match tool.get("type").and_then(Value::as_str) {
-            None | Some("custom") => custom(&join(&place, "custom"), tool, also)?,
-            Some(kind) => server(&place, kind, tool, also)?,
+            None | Some("custom") => custom(&join(&path, "custom"), tool, also)?,
+            Some(kind) => server(&path, kind, tool, also)?,
         }
         let name = tool.get("name").and_then(Value::as_str);
         if name.is_some_and(|name| !names.insert(name)) {
@@ -140,51 +140,51 @@ pub(crate) fn check(fields: &Map<String, Value>, also: &[String]) -> Result<(), 
     }
 }
 
-fn custom(place: &str, tool: &Map<String, Value>, also: &[String]) -> Result<(), Refusal> {
-    checks::fields(place, tool, CUSTOM, also)?;
+fn custom(path: &str, tool: &Map<String, Value>, also: &[String]) -> Result<(), Refusal> {
+    checks::fields(path, tool, CUSTOM, also)?;
     let name = tool.get("name").and_then(Value::as_str).unwrap_or_default();
     if !checks::is_word(name, NAME_BYTES_MAX) {
         return Err(Refusal::at(
-            &join(place, "name"),
+            &join(path, "name"),
             format!("String should match pattern '^[a-zA-Z0-9_-]{{1,{NAME_BYTES_MAX}}}$'"),
         ));
     }
-    let place = join(place, "input_schema");
+    let path = join(path, "input_schema");
     let schema = tool.get("input_schema").unwrap_or(&Value::Null);
     match schema.get("type") {
-        None => return Err(Refusal::at(&join(&place, "type"), "Field required")),
+        None => return Err(Refusal::at(&join(&path, "type"), "Field required")),
         Some(kind) if kind != "object" => {
-            return Err(Refusal::at(&join(&place, "type"), "Input should be 'object'"));
+            return Err(Refusal::at(&join(&path, "type"), "Input should be 'object'"));
         }
         Some(_) => {}
     }
     if ["oneOf", "allOf", "anyOf"].iter().any(|name| schema.get(name).is_some()) {
         return Err(Refusal::at(
-            &place,
+            &path,
             "input_schema does not support oneOf, allOf, or anyOf at the top level",
         ));
     }
     if !jsonschema::draft202012::meta::is_valid(schema) {
         return Err(Refusal::at(
-            &place,
+            &path,
             "JSON schema is invalid. It must match JSON Schema draft 2020-12 \
              (https://json-schema.org/draft/2020-12).",
         ));
     }
-    if tool.get("strict") == Some(&Value::Bool(true)) { schema::constrained(&place, schema) } else { Ok(()) }
+    if tool.get("strict") == Some(&Value::Bool(true)) { schema::check(&path, schema) } else { Ok(()) }
 }
 
 fn choice(choice: &Value, toolless: bool, names: &HashSet<&str>, also: &[String]) -> Result<(), Refusal> {
-    let place = "tool_choice";
-    let choice = checks::object(place, choice)?;
-    let kind = checks::tag(place, choice)?;
+    let path = "tool_choice";
+    let choice = checks::object(path, choice)?;
+    let kind = checks::tag(path, choice)?;
     let Some((_, table)) = CHOICES.iter().find(|(known, _)| *known == kind) else {
         let tags: Vec<&str> = CHOICES.iter().map(|(known, _)| *known).collect();
-        return Err(checks::wrong_tag(place, kind, &tags));
+        return Err(checks::wrong_tag(path, kind, &tags));
     };
-    checks::fields(&join(place, kind), choice, table, also)?;
+    checks::fields(&join(path, kind), choice, table, also)?;
     if toolless && kind != "none" {
-        return Err(Refusal::at(place, "tool_choice may only be specified while providing tools"));
+        return Err(Refusal::at(path, "tool_choice may only be specified while providing tools"));
     }
     match choice.get("name").and_then(Value::as_str) {
         Some(name) if !names.contains(name) => {
@@ -195,7 +195,7 @@ fn choice(choice: &Value, toolless: bool, names: &HashSet<&str>, also: &[String]
 }
 
 /// Checks an Anthropic-defined tool: a known date, its own name, and its own fields.
-fn server(place: &str, kind: &str, tool: &Map<String, Value>, also: &[String]) -> Result<(), Refusal> {
+fn server(path: &str, kind: &str, tool: &Map<String, Value>, also: &[String]) -> Result<(), Refusal> {
     let split = kind.rsplit_once('_');
     let known = |server: &&Server| {
         split.is_some_and(|(name, date)| server.kind == name && server.dates.contains(&date))
@@ -204,20 +204,20 @@ fn server(place: &str, kind: &str, tool: &Map<String, Value>, also: &[String]) -
     let Some(server) = SERVER.iter().find(known) else {
         let tags: Vec<&str> =
             std::iter::once("custom").chain(SERVER.iter().map(|server| server.kind)).collect();
-        return Err(checks::wrong_tag(place, kind, &tags));
+        return Err(checks::wrong_tag(path, kind, &tags));
     };
-    let place = join(place, kind);
+    let path = join(path, kind);
     let mut table = [SHARED, server.fields].concat();
     table.extend(server.name.map(|_| ("name", Shape::Text, Need::Required)));
-    checks::fields(&place, tool, &table, also)?;
+    checks::fields(&path, tool, &table, also)?;
     let name = tool.get("name").and_then(Value::as_str);
     if name != server.name {
         let own = server.name.unwrap_or_default();
-        return Err(Refusal::at(&join(&place, "name"), format!("Input should be '{own}'")));
+        return Err(Refusal::at(&join(&path, "name"), format!("Input should be '{own}'")));
     }
     let limits = |field: &str| tool.get(field).is_some_and(|list| !list.is_null());
     if limits("allowed_domains") && limits("blocked_domains") {
-        return Err(Refusal::at(&place, "Cannot specify both allowed_domains and blocked_domains."));
+        return Err(Refusal::at(&path, "Cannot specify both allowed_domains and blocked_domains."));
     }
     Ok(())
 }

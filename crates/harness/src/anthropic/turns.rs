@@ -17,7 +17,7 @@ const MESSAGE: &[Field] = &[
 #[derive(Debug)]
 pub(crate) struct Turn<'a> {
     pub(crate) role: &'a str,
-    pub(crate) said: Vec<Said<'a>>,
+    pub(crate) blocks: Vec<Said<'a>>,
 }
 
 /// One block, or a message's text.
@@ -38,35 +38,36 @@ pub(crate) fn read<'a>(messages: &'a [Value], rules: &Rules<'_>) -> Result<Vec<T
     }
     let mut turns: Vec<Turn<'a>> = Vec::new();
     for (at, message) in messages.iter().enumerate() {
-        let place = format!("messages.{at}");
-        let message = checks::object(&place, message)?;
-        checks::fields(&place, message, MESSAGE, rules.also)?;
+        let path = format!("messages.{at}");
+        let message = checks::object(&path, message)?;
+        checks::fields(&path, message, MESSAGE, rules.also)?;
         let role = message.get("role").and_then(Value::as_str).unwrap_or_default();
-        let said = said(at, role, message, rules, at + 1 == messages.len())?;
+        let blocks = content_blocks(at, role, message, rules, at + 1 == messages.len())?;
         match turns.last_mut().filter(|turn| turn.role == role) {
-            Some(turn) => turn.said.extend(said),
-            None => turns.push(Turn { role, said }),
+            Some(turn) => turn.blocks.extend(blocks),
+            None => turns.push(Turn { role, blocks }),
         }
     }
     if turns.first().is_some_and(|turn| turn.role == "assistant") {
         return Err(Refusal::bad("messages: first message must use the \"user\" role"));
     }
     unique(&turns)?;
-    answered(&turns)?;
+    check_answered(&turns)?;
     Ok(turns)
 }
 
 /// Rejects a prefilled assistant turn where the model accepts none, and one that ends in white space.
 pub(crate) fn ending(turns: &[Turn<'_>], strict: bool) -> Result<(), Refusal> {
-    let Some(last) = turns.last().filter(|turn| turn.role == "assistant").map(|turn| turn.said.last()) else {
+    let Some(last) = turns.last().filter(|turn| turn.role == "assistant").map(|turn| turn.blocks.last())
+    else {
         return Ok(());
     };
-    if last.is_some_and(|said| said.kind == "text" && said.text.ends_with(char::is_whitespace)) {
+    if last.is_some_and(|block| block.kind == "text" && block.text.ends_with(char::is_whitespace)) {
         return Err(Refusal::bad("messages: final assistant content cannot end with trailing whitespace"));
     }
     // An unfinished server tool call is sent back to be continued (`pause_turn`).
     let paused =
-        last.is_some_and(|said| said.kind == "server_tool_use" || said.kind.ends_with("_tool_result"));
+        last.is_some_and(|block| block.kind == "server_tool_use" || block.kind.ends_with("_tool_result"));
     if strict && !paused {
         return Err(Refusal::bad(
             "This model does not support assistant message prefill. The conversation must end with a user message.",
@@ -76,7 +77,7 @@ pub(crate) fn ending(turns: &[Turn<'_>], strict: bool) -> Result<(), Refusal> {
 }
 
 impl Said<'_> {
-    pub(crate) fn place(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         format!("messages.{}.content.{}", self.message, self.at)
     }
 
@@ -89,18 +90,18 @@ impl Said<'_> {
     }
 }
 
-fn said<'a>(
+fn content_blocks<'a>(
     at: usize,
     role: &str,
     message: &'a Map<String, Value>,
     rules: &Rules<'_>,
     last: bool,
 ) -> Result<Vec<Said<'a>>, Refusal> {
-    let place = format!("messages.{at}");
+    let path = format!("messages.{at}");
     let may_be_empty = last && role == "assistant";
     let empty = || {
         Refusal::at(
-            &place,
+            &path,
             "all messages must have non-empty content except for the optional final assistant message",
         )
     };
@@ -113,7 +114,7 @@ fn said<'a>(
             }
         }
         Some(Value::String(text)) => {
-            blocks::said("messages", text)?;
+            blocks::check_nonempty("messages", text)?;
             Ok(vec![Said { message: at, at: 0, kind: "text", block: None, text }])
         }
         Some(Value::Array(list)) if list.is_empty() && !may_be_empty => Err(empty()),
@@ -123,7 +124,7 @@ fn said<'a>(
                 "system" => Home::System,
                 _ => Home::User,
             };
-            blocks::check(&join(&place, "content"), list, home, rules)?;
+            blocks::check(&join(&path, "content"), list, home, rules)?;
             Ok(list.iter().enumerate().filter_map(|(index, block)| one(at, index, block)).collect())
         }
         _ => Err(empty()),
@@ -143,39 +144,39 @@ fn one(message: usize, at: usize, block: &Value) -> Option<Said<'_>> {
 
 fn unique(turns: &[Turn<'_>]) -> Result<(), Refusal> {
     let mut seen = HashSet::new();
-    let calls = turns.iter().flat_map(|turn| &turn.said).filter(|said| said.kind == "tool_use");
+    let calls = turns.iter().flat_map(|turn| &turn.blocks).filter(|block| block.kind == "tool_use");
     for call in calls {
         if !seen.insert(call.field("id")) {
-            return Err(Refusal::at(&call.place(), "`tool_use` ids must be unique"));
+            return Err(Refusal::at(&call.path(), "`tool_use` ids must be unique"));
         }
     }
     Ok(())
 }
 
 /// Each tool call needs its result at the start of the next user turn, and each result needs its call.
-fn answered(turns: &[Turn<'_>]) -> Result<(), Refusal> {
+fn check_answered(turns: &[Turn<'_>]) -> Result<(), Refusal> {
     let mut open: Vec<&Said<'_>> = Vec::new();
     for turn in turns {
         results(turn, &open)?;
         let leading: HashSet<&str> = turn
-            .said
+            .blocks
             .iter()
-            .take_while(|said| said.kind == "tool_result" && turn.role == "user")
-            .map(|said| said.field("tool_use_id"))
+            .take_while(|block| block.kind == "tool_result" && turn.role == "user")
+            .map(|block| block.field("tool_use_id"))
             .collect();
-        unanswered(&open, &leading)?;
-        open = turn.said.iter().filter(|said| said.kind == "tool_use").collect();
+        check_unanswered(&open, &leading)?;
+        open = turn.blocks.iter().filter(|block| block.kind == "tool_use").collect();
     }
-    unanswered(&open, &HashSet::new())
+    check_unanswered(&open, &HashSet::new())
 }
 
 fn results(turn: &Turn<'_>, open: &[&Said<'_>]) -> Result<(), Refusal> {
     let mut seen = HashSet::new();
-    for said in turn.said.iter().filter(|said| said.kind == "tool_result") {
-        let id = said.field("tool_use_id");
+    for block in turn.blocks.iter().filter(|block| block.kind == "tool_result") {
+        let id = block.field("tool_use_id");
         if !open.iter().any(|call| call.field("id") == id) {
             return Err(Refusal::at(
-                &said.place(),
+                &block.path(),
                 format!(
                     "unexpected `tool_use_id` found in `tool_result` blocks: {id}. Each `tool_result` block must \
                      have a corresponding `tool_use` block in the previous message."
@@ -184,7 +185,7 @@ fn results(turn: &Turn<'_>, open: &[&Said<'_>]) -> Result<(), Refusal> {
         }
         if !seen.insert(id) {
             return Err(Refusal::at(
-                &said.place(),
+                &block.path(),
                 format!(
                     "each tool_use must have a single result. Found multiple `tool_result` blocks with id: {id}"
                 ),
@@ -194,7 +195,7 @@ fn results(turn: &Turn<'_>, open: &[&Said<'_>]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn unanswered(open: &[&Said<'_>], results: &HashSet<&str>) -> Result<(), Refusal> {
+fn check_unanswered(open: &[&Said<'_>], results: &HashSet<&str>) -> Result<(), Refusal> {
     let missing: Vec<&&Said<'_>> = open.iter().filter(|call| !results.contains(call.field("id"))).collect();
     let Some(first) = missing.first() else { return Ok(()) };
     let ids: Vec<&str> = missing.iter().map(|call| call.field("id")).collect();

@@ -31,7 +31,7 @@ pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
 
 async fn attempt(call: &Call<'_>, body: Incoming) -> Result<Answer, Refusal> {
     let body = read(call, body).await?;
-    let key = authorised(call)?;
+    let key = authorise(call)?;
     let path = call.head.uri.path().strip_prefix(BASE).filter(|_| call.head.method == Method::POST);
     let is_count = match path {
         Some("/v1/messages") => false,
@@ -40,7 +40,7 @@ async fn attempt(call: &Call<'_>, body: Incoming) -> Result<Answer, Refusal> {
     };
     let edition = edition(call)?;
     let mut fields = fields(call, &body)?;
-    deployed(call, &mut fields)?;
+    resolve_deployment(call, &mut fields)?;
     match is_count {
         true => count_tokens(call, &key, &fields, edition).await,
         false => messages(call, &key, &fields, edition).await,
@@ -48,7 +48,7 @@ async fn attempt(call: &Call<'_>, body: Incoming) -> Result<Answer, Refusal> {
 }
 
 /// Authenticates by a key in either of its headers, identical where both are present, or by a token.
-fn authorised(call: &Call<'_>) -> Result<String, Refusal> {
+fn authorise(call: &Call<'_>) -> Result<String, Refusal> {
     let headers = &call.head.headers;
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let wrong = || {
@@ -75,7 +75,7 @@ fn authorised(call: &Call<'_>) -> Result<String, Refusal> {
 }
 
 /// Replaces the deployment in `model` by the model that it runs.
-fn deployed(call: &Call<'_>, fields: &mut Map<String, Value>) -> Result<(), Refusal> {
+fn resolve_deployment(call: &Call<'_>, fields: &mut Map<String, Value>) -> Result<(), Refusal> {
     let named = fields.get("model").and_then(Value::as_str).unwrap_or_default();
     let model = named
         .strip_prefix(DEPLOYED)

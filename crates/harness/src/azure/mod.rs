@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::emulator::Place;
 use crate::emulator::frames::Event;
 use crate::openai::error::ApiError;
-use crate::openai::forms::renamed;
+use crate::openai::forms::rename_model;
 
 pub(crate) const KEY: &str = "api-key";
 /// Each model is deployed once, under its own name with this prefix.
@@ -76,7 +76,7 @@ impl Site {
                 let deployment = self.deployment.as_deref().unwrap_or(named);
                 deployment.strip_prefix(DEPLOYED).map(str::to_owned).ok_or_else(no_such_deployment)
             };
-            return renamed(body, runs).unwrap_or_else(|| Ok(body.clone()));
+            return rename_model(body, runs).unwrap_or_else(|| Ok(body.clone()));
         }
         let Ok(Value::Object(mut fields)) = serde_json::from_slice(body) else { return Ok(body.clone()) };
         let named = || fields.get("model").and_then(Value::as_str).map(str::to_owned);

@@ -54,44 +54,44 @@ fn claude(
     let tokens_max = fields.get("inferenceConfig").and_then(|config| config.get("maxTokens"));
     let choice = fields.get("toolConfig").and_then(|config| config.get("toolChoice"));
     let kind = choice.and_then(Value::as_object).and_then(|choice| choice.keys().next());
-    let asked = json!({
+    let request = json!({
         "thinking": thinking,
         "max_tokens": tokens_max.cloned().unwrap_or_else(|| served.output_tokens_max.into()),
         "tool_choice": {"type": kind},
     });
-    let said = thinking::read(asked.as_object().unwrap_or(additional), served.thinks, &[]);
-    let said = said.map_err(|refusal| refused(&refusal.message))?;
-    if said.on && additional.contains_key("top_k") {
-        return Err(refused("`top_k` must be unset when thinking is enabled."));
+    let parsed = thinking::read(request.as_object().unwrap_or(additional), served.thinks, &[]);
+    let parsed = parsed.map_err(|refusal| model_error(&refusal.message))?;
+    if parsed.on && additional.contains_key("top_k") {
+        return Err(model_error("`top_k` must be unset when thinking is enabled."));
     }
-    Ok(said)
+    Ok(parsed)
 }
 
 fn nova(config: &Value) -> Result<Thinking, Refusal> {
-    let place = "#/inferenceConfig";
+    let path = "#/inferenceConfig";
     let Some(config) = config.as_object() else {
-        return Err(Refusal::invalid(format!("Malformed input request: {place}: expected type: JSONObject")));
+        return Err(Refusal::invalid(format!("Malformed input request: {path}: expected type: JSONObject")));
     };
     if let Some(name) = config.keys().find(|name| *name != "topK") {
-        return Err(extraneous(place, name));
+        return Err(extraneous(path, name));
     }
     let (low, high) = NOVA_TOP_K;
     match config.get("topK").map(Value::as_u64) {
         Some(Some(top_k)) if (low..=high).contains(&top_k) => Ok(Thinking::default()),
         None => Ok(Thinking::default()),
         Some(_) => Err(Refusal::invalid(format!(
-            "Malformed input request: {place}/topK: expected a number from {low} to {high}"
+            "Malformed input request: {path}/topK: expected a number from {low} to {high}"
         ))),
     }
 }
 
-fn refused(message: &str) -> Refusal {
+fn model_error(message: &str) -> Refusal {
     Refusal::invalid(format!("The model returned the following errors: {message}"))
 }
 
-fn extraneous(place: &str, name: &str) -> Refusal {
+fn extraneous(path: &str, name: &str) -> Refusal {
     Refusal::invalid(format!(
-        "Malformed input request: {place}: extraneous key [{name}] is not permitted, please reformat your input and try \
+        "Malformed input request: {path}: extraneous key [{name}] is not permitted, please reformat your input and try \
          again."
     ))
 }
@@ -109,11 +109,11 @@ mod tests {
     fn check_one(model: &str, additional: &Value, more: &Value, expected: Result<bool, &str>) {
         let mut body = json!({"additionalModelRequestFields": additional});
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let said = check(body.as_object().unwrap(), models::base(model).unwrap());
-        match (said, expected) {
+        let result = check(body.as_object().unwrap(), models::base(model).unwrap());
+        match (result, expected) {
             (Ok(thinking), Ok(is_on)) => assert_eq!(thinking.on, is_on, "{model}: {body}"),
             (Err(refusal), Err(words)) => assert!(refusal.message.contains(words), "{}", refusal.message),
-            (said, _) => panic!("{model}: {body}: {said:?}"),
+            (result, _) => panic!("{model}: {body}: {result:?}"),
         }
     }
 

@@ -46,10 +46,10 @@ impl Told<'_> {
     }
 
     fn usage(&self) -> Value {
-        let shown = |tokens: u64| if self.mode == UsageMode::Zero { 0 } else { tokens };
-        let (read, written) = (shown(self.reply.cached_tokens), shown(self.written_tokens));
-        let input = shown(self.reply.prompt_tokens).saturating_sub(read + written);
-        let output = shown(self.reply.completion_tokens);
+        let report = |tokens: u64| if self.mode == UsageMode::Zero { 0 } else { tokens };
+        let (read, written) = (report(self.reply.cached_tokens), report(self.written_tokens));
+        let input = report(self.reply.prompt_tokens).saturating_sub(read + written);
+        let output = report(self.reply.completion_tokens);
         let mut usage = json!({
             "inputTokens": input,
             "outputTokens": output,
@@ -94,8 +94,8 @@ impl Told<'_> {
         let mut events = Events { events: Vec::new(), left: self.reply.completion_tokens, index: 0 };
         events.push("messageStart", json!({"role": "assistant"}), 0, Place::Role);
         if let Some(text) = self.thought() {
-            let said = self.reply.reasoning_tokens;
-            events.delta(&json!({"reasoningContent": {"text": text}}), said, Place::Content);
+            let generated = self.reply.reasoning_tokens;
+            events.delta(&json!({"reasoningContent": {"text": text}}), generated, Place::Content);
             events.delta(&json!({"reasoningContent": {"signature": signature(&text)}}), 0, Place::Frame);
             events.stop();
         }
@@ -159,8 +159,8 @@ impl Events {
         let body = json!({"contentBlockIndex": self.index, "start": start});
         self.push("contentBlockStart", body, tokens::count(&call.name), Place::Frame);
         for piece in stream::fragments(&call.arguments) {
-            let said = tokens::count(&piece);
-            self.delta(&json!({"toolUse": {"input": piece}}), said, Place::Content);
+            let generated = tokens::count(&piece);
+            self.delta(&json!({"toolUse": {"input": piece}}), generated, Place::Content);
         }
         self.stop();
     }

@@ -63,9 +63,10 @@ fn titan(fields: &Map<String, Value>) -> Result<Made, Refusal> {
 /// Cohere's embeddings; the older models have a fixed number of dimensions.
 fn cohere(fields: &Map<String, Value>, is_sized: bool) -> Result<Made, Refusal> {
     let (always, newer) = (&["texts", "input_type", "embedding_types", "truncate"], "output_dimension");
-    match is_sized {
-        true => only(fields, &[&always[..], &[newer]].concat())?,
-        false => only(fields, always)?,
+    if is_sized {
+        only(fields, &[&always[..], &[newer]].concat())?
+    } else {
+        only(fields, always)?
     }
     let purposes = ["search_document", "search_query", "classification", "clustering"];
     if !fields.get("input_type").and_then(Value::as_str).is_some_and(|purpose| purposes.contains(&purpose)) {
@@ -82,13 +83,10 @@ fn cohere(fields: &Map<String, Value>, is_sized: bool) -> Result<Made, Refusal> 
     let vectors: Vec<Vec<f32>> = texts.iter().map(|text| vector(text, length)).collect();
     let typed = fields.contains_key("embedding_types");
     let tokens = texts.iter().map(|text| tokens::count(text)).sum();
-    let body = match typed {
-        true => {
-            json!({"id": "e-1", "response_type": "embeddings_by_type", "embeddings": {"float": vectors}, "texts": texts})
-        }
-        false => {
-            json!({"id": "e-1", "response_type": "embeddings_floats", "embeddings": vectors, "texts": texts})
-        }
+    let body = if typed {
+        json!({"id": "e-1", "response_type": "embeddings_by_type", "embeddings": {"float": vectors}, "texts": texts})
+    } else {
+        json!({"id": "e-1", "response_type": "embeddings_floats", "embeddings": vectors, "texts": texts})
     };
     Ok(Made { body, tokens, is_billable: true })
 }

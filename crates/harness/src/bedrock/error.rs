@@ -24,8 +24,8 @@ impl Refusal {
     }
 
     /// An invalid value at this path.
-    pub(crate) fn at(place: &str, message: impl std::fmt::Display) -> Self {
-        Self::invalid(format!("The model returned the following errors: {place}: {message}"))
+    pub(crate) fn at(path: &str, message: impl std::fmt::Display) -> Self {
+        Self::invalid(format!("The model returned the following errors: {path}: {message}"))
     }
 
     pub(crate) fn denied(message: impl Into<String>) -> Self {

@@ -174,19 +174,19 @@ pub(super) fn check(fields: &Map<String, Value>) -> Result<(), Refusal> {
     object("", fields, REQUEST)
 }
 
-fn object(place: &str, fields: &Map<String, Value>, known: &[Field]) -> Result<(), Refusal> {
+fn object(path: &str, fields: &Map<String, Value>, known: &[Field]) -> Result<(), Refusal> {
     for (name, value) in fields {
         let Some((_, shape, _)) = known.iter().find(|(own, _, _)| own == name) else {
             let message = format!(
-                "Malformed input request: #{place}: extraneous key [{name}] is not permitted, please reformat your input \
+                "Malformed input request: #{path}: extraneous key [{name}] is not permitted, please reformat your input \
                  and try again."
             );
             return Err(Refusal::invalid(message));
         };
-        one(&format!("{place}/{name}"), value, *shape)?;
+        one(&format!("{path}/{name}"), value, *shape)?;
     }
     match known.iter().find(|(name, _, need)| *need == Must && !fields.contains_key(*name)) {
-        Some((name, _, _)) => Err(malformed(place, &format!("required key [{name}] not found"))),
+        Some((name, _, _)) => Err(malformed(path, &format!("required key [{name}] not found"))),
         None => Ok(()),
     }
 }
@@ -201,13 +201,13 @@ fn is_pair((name, value): (&String, &Value)) -> bool {
     !name.is_empty() && may_stand(name) && value.as_str().is_some_and(may_stand)
 }
 
-fn malformed(place: &str, what: &str) -> Refusal {
+fn malformed(path: &str, what: &str) -> Refusal {
     Refusal::invalid(format!(
-        "Malformed input request: #{place}: {what}, please reformat your input and try again."
+        "Malformed input request: #{path}: {what}, please reformat your input and try again."
     ))
 }
 
-fn one(place: &str, value: &Value, shape: Shape) -> Result<(), Refusal> {
+fn one(path: &str, value: &Value, shape: Shape) -> Result<(), Refusal> {
     let is_base64 = |text: &str| {
         let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte);
         !text.is_empty() && text.len().is_multiple_of(4) && text.bytes().all(is_digit)
@@ -219,22 +219,22 @@ fn one(place: &str, value: &Value, shape: Shape) -> Result<(), Refusal> {
                 .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte) || more.contains(&byte))
     };
     let (is_fine, expected) = match (shape, value) {
-        (Object(known), Value::Object(fields)) => return object(place, fields, known),
+        (Object(known), Value::Object(fields)) => return object(path, fields, known),
         (Union(known), Value::Object(fields)) => {
             if fields.len() != 1 {
                 return Err(malformed(
-                    place,
+                    path,
                     &format!("exactly one key is expected, found: {}", fields.len()),
                 ));
             }
-            return object(place, fields, known);
+            return object(path, fields, known);
         }
         (Shape::Some(_), Value::Array(items)) if items.is_empty() => {
-            return Err(malformed(place, "expected minimum item count: 1, found: 0"));
+            return Err(malformed(path, "expected minimum item count: 1, found: 0"));
         }
         (List(shape) | Shape::Some(shape), Value::Array(items)) => {
-            let mut places = items.iter().enumerate();
-            return places.try_for_each(|(at, item)| one(&format!("{place}/{at}"), item, *shape));
+            let mut indexed = items.iter().enumerate();
+            return indexed.try_for_each(|(at, item)| one(&format!("{path}/{at}"), item, *shape));
         }
         (Document, _) => (!value.is_null(), "document"),
         (Text, _) => (value.is_string(), "String"),
@@ -258,7 +258,7 @@ fn one(place: &str, value: &Value, shape: Shape) -> Result<(), Refusal> {
         (Object(_) | Union(_), _) => (false, "JSONObject"),
         (List(_) | Shape::Some(_), _) => (false, "JSONArray"),
     };
-    if is_fine { Ok(()) } else { Err(malformed(place, &format!("expected type: {expected}"))) }
+    if is_fine { Ok(()) } else { Err(malformed(path, &format!("expected type: {expected}"))) }
 }
 
 #[cfg(test)]
@@ -266,14 +266,14 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn refused(body: &Value) -> Option<String> {
+    fn message_of(body: &Value) -> Option<String> {
         check(body.as_object().unwrap()).err().map(|refusal| refusal.message)
     }
 
     #[test]
     fn only_what_the_service_knows_is_taken() {
         let user = json!({"role": "user", "content": [{"text": "x"}]});
-        assert_eq!(refused(&json!({"messages": [user], "inferenceConfig": {"maxTokens": 5}})), None);
+        assert_eq!(message_of(&json!({"messages": [user], "inferenceConfig": {"maxTokens": 5}})), None);
         for (wrong, words) in [
             (json!({}), "required key [messages]"),
             (json!({"messages": [], "model": "m"}), "extraneous key [model]"),
@@ -302,7 +302,7 @@ mod tests {
             (json!({"messages": [], "inferenceConfig": {"topK": 4}}), "extraneous key [topK]"),
             (json!({"messages": [], "system": "be brief"}), "JSONArray"),
         ] {
-            assert!(refused(&wrong).is_some_and(|message| message.contains(words)), "{wrong}");
+            assert!(message_of(&wrong).is_some_and(|message| message.contains(words)), "{wrong}");
         }
     }
 }

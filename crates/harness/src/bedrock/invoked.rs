@@ -58,13 +58,13 @@ fn task(fields: &Map<String, Value>) -> Result<Made, Refusal> {
     }
     let params = object(fields, "textToImageParams")?;
     let config = object(fields, "imageGenerationConfig")?;
-    shaped(&params, TEXT)?;
-    shaped(&config, CONFIG)?;
+    check_shapes(&params, TEXT)?;
+    check_shapes(&config, CONFIG)?;
     let side = |name: &str| config.get(name).and_then(Value::as_u64).unwrap_or(1_024);
     if [side("width"), side("height")].iter().any(|side| side % 16 != 0) {
         return Err(malformed("#/imageGenerationConfig: sides are multiples of 16"));
     }
-    let text = needed(&params, "text")?;
+    let text = required_text(&params, "text")?;
     if text.contains(FORBIDDEN) {
         return Err(Refusal::invalid(
             "This request has been blocked by our content filters. Please adjust your text prompt to submit a new request.",
@@ -80,8 +80,8 @@ fn task(fields: &Map<String, Value>) -> Result<Made, Refusal> {
 }
 
 fn prompt(fields: &Map<String, Value>) -> Result<Made, Refusal> {
-    shaped(fields, PROMPT)?;
-    let text = needed(fields, "prompt")?;
+    check_shapes(fields, PROMPT)?;
+    let text = required_text(fields, "prompt")?;
     let seed = fields.get("seed").and_then(Value::as_u64).unwrap_or(2_130_420_379);
     let (reason, image) = match text.contains(FILTERED) {
         true => (json!("Filter reason: prompt"), Value::Null),
@@ -101,7 +101,7 @@ fn ranks(fields: &Map<String, Value>, has_version: bool) -> Result<Made, Refusal
     if has_version && fields.get("api_version").and_then(Value::as_u64) != Some(2) {
         return Err(malformed("#/api_version: must be greater than or equal to 2"));
     }
-    let query = needed(fields, "query")?;
+    let query = required_text(fields, "query")?;
     let documents = fields.get("documents").and_then(Value::as_array);
     let documents = documents.filter(|documents| (1..=DOCUMENTS_MAX).contains(&documents.len()));
     let documents: Option<Vec<&str>> =
@@ -128,12 +128,12 @@ fn object(fields: &Map<String, Value>, name: &str) -> Result<Map<String, Value>,
     }
 }
 
-fn needed<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<&'a str, Refusal> {
+fn required_text<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<&'a str, Refusal> {
     let text = fields.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     text.ok_or_else(|| malformed(&format!("#: required key [{name}] not found")))
 }
 
-fn shaped(fields: &Map<String, Value>, shapes: &[(&str, Shape)]) -> Result<(), Refusal> {
+fn check_shapes(fields: &Map<String, Value>, shapes: &[(&str, Shape)]) -> Result<(), Refusal> {
     for (name, value) in fields {
         let Some((_, shape)) = shapes.iter().find(|(known, _)| known == name) else {
             return Err(malformed(&format!("#: extraneous key [{name}] is not permitted")));

@@ -71,7 +71,7 @@ struct Job {
     message: Option<String>,
     submitted: OffsetDateTime,
     ended: Option<OffsetDateTime>,
-    asks: Vec<(String, Value)>,
+    requests: Vec<(String, Value)>,
     /// The number of requests in total, processed, and succeeded.
     counts: (usize, usize, usize),
 }
@@ -126,7 +126,7 @@ pub(super) fn answer(
         Act::Show(id) => {
             let job = jobs.kept.get_mut(id).filter(|job| job.key == key).ok_or_else(no_such)?;
             job.move_on(call);
-            Ok(job.shown())
+            Ok(job.view())
         }
         Act::Stop(id) => {
             let job = jobs.kept.get_mut(id).filter(|job| job.key == key).ok_or_else(no_such)?;
@@ -163,7 +163,7 @@ fn read(call: &Call<'_>, key: &str, fields: Map<String, Value>) -> Result<Job, R
         [("inputDataConfig", "s3InputDataConfig"), ("outputDataConfig", "s3OutputDataConfig")]
     {
         let uri = fields.get(config).and_then(|config| config.get(inner)?.get("s3Uri")?.as_str());
-        if uri.and_then(storage::place).is_none() {
+        if uri.and_then(storage::location).is_none() {
             return Err(Refusal::at(config, "its s3Uri names no place in a bucket"));
         }
     }
@@ -179,7 +179,7 @@ fn read(call: &Call<'_>, key: &str, fields: Map<String, Value>) -> Result<Job, R
         message: None,
         submitted: OffsetDateTime::now_utc(),
         ended: None,
-        asks: Vec::new(),
+        requests: Vec::new(),
         counts: (0, 0, 0),
     })
 }
@@ -196,10 +196,10 @@ impl Job {
             .unwrap_or_default()
     }
 
-    fn shown(&self) -> Value {
+    fn view(&self) -> Value {
         let moment = |at: OffsetDateTime| at.format(&Rfc3339).unwrap_or_default();
-        let mut shown = self.fields.clone();
-        shown.remove("tags");
+        let mut view = self.fields.clone();
+        view.remove("tags");
         let (total, processed, well) = self.counts;
         let more = json!({
             "jobArn": format!("{ARN}{}", self.id), "status": self.status,
@@ -208,28 +208,28 @@ impl Job {
             "totalRecordCount": total, "processedRecordCount": processed,
             "successRecordCount": well, "errorRecordCount": processed - well,
         });
-        shown.extend(more.as_object().cloned().unwrap_or_default());
+        view.extend(more.as_object().cloned().unwrap_or_default());
         for (name, value) in [("message", self.message.clone()), ("endTime", self.ended.map(moment))] {
             if let Some(value) = value {
-                shown.insert(name.to_owned(), value.into());
+                view.insert(name.to_owned(), value.into());
             }
         }
-        Value::Object(shown)
+        Value::Object(view)
     }
 
     fn move_on(&mut self, call: &Call<'_>) {
         match self.status {
             "Submitted" => self.status = "Validating",
-            "Validating" => match self.asked(call) {
-                Ok(asks) => {
-                    self.counts.0 = asks.len();
-                    (self.status, self.asks) = ("InProgress", asks);
+            "Validating" => match self.input_requests(call) {
+                Ok(requests) => {
+                    self.counts.0 = requests.len();
+                    (self.status, self.requests) = ("InProgress", requests);
                 }
                 Err(message) => self.end("Failed", Some(message)),
             },
-            "InProgress" => self.finish(call, self.asks.len(), "Completed"),
+            "InProgress" => self.finish(call, self.requests.len(), "Completed"),
             // Requests processed before the stop are delivered.
-            "Stopping" => self.finish(call, self.asks.len() / 2, "Stopped"),
+            "Stopping" => self.finish(call, self.requests.len() / 2, "Stopped"),
             _ => {}
         }
     }
@@ -239,9 +239,9 @@ impl Job {
     }
 
     /// The requests in its input file, each with its record id.
-    fn asked(&self, call: &Call<'_>) -> Result<Vec<(String, Value)>, String> {
+    fn input_requests(&self, call: &Call<'_>) -> Result<Vec<(String, Value)>, String> {
         let uri = self.uri("inputDataConfig", "s3InputDataConfig");
-        let content = storage::place(uri)
+        let content = storage::location(uri)
             .and_then(|(bucket, name)| lock(&call.shared.storage).get(&self.key, bucket, name))
             .ok_or_else(|| format!("No file was found at {uri}."))?;
         let lines: Vec<&[u8]> =
@@ -252,22 +252,22 @@ impl Job {
                 lines.len()
             ));
         }
-        let mut asks = Vec::new();
+        let mut requests = Vec::new();
         for (at, line) in lines.into_iter().enumerate() {
             let ask: Map<String, Value> = serde_json::from_slice(line)
                 .map_err(|error| format!("Line {} is no JSON object: {error}", at + 1))?;
             let input = ask.get("modelInput").filter(|input| input.is_object());
             let input = input.ok_or_else(|| format!("Line {} has no modelInput.", at + 1))?;
             let own = ask.get("recordId").and_then(Value::as_str).map(str::to_owned);
-            asks.push((own.unwrap_or_else(|| format!("{at:011}")), input.clone()));
+            requests.push((own.unwrap_or_else(|| format!("{at:011}")), input.clone()));
         }
-        Ok(asks)
+        Ok(requests)
     }
 
     fn finish(&mut self, call: &Call<'_>, answered: usize, status: &'static str) {
         let mut lines = String::new();
-        for (at, (id, input)) in self.asks.iter().take(answered).enumerate() {
-            let (name, value) = match self.answered(call, input, at) {
+        for (at, (id, input)) in self.requests.iter().take(answered).enumerate() {
+            let (name, value) = match self.process(call, input, at) {
                 Ok(output) => {
                     self.counts.2 += 1;
                     ("modelOutput", output)
@@ -292,7 +292,7 @@ impl Job {
             [(format!("{file}.out"), lines), ("manifest.json.out".to_owned(), manifest.to_string())];
         for (name, text) in written.into_iter().filter(|_| answered > 0) {
             let uri = format!("{base}/{}/{name}", self.id);
-            if let Some((bucket, name)) = storage::place(&uri) {
+            if let Some((bucket, name)) = storage::location(&uri) {
                 kept.put(&self.key, bucket, name, Bytes::from(text));
             }
         }
@@ -301,7 +301,7 @@ impl Job {
     }
 
     /// The output of one request, in the format of the job's invocation type.
-    fn answered(&self, call: &Call<'_>, input: &Value, at: usize) -> Result<Value, Refusal> {
+    fn process(&self, call: &Call<'_>, input: &Value, at: usize) -> Result<Value, Refusal> {
         let served = models::find(self.text("modelId"))?;
         let fields = input.as_object().cloned().unwrap_or_default();
         if self.text("modelInvocationType") == "Converse" || served.id.starts_with("amazon.") {
@@ -329,14 +329,14 @@ fn conversation(
     if fields.contains_key("toolConfig") {
         return Err(Refusal::invalid("Tool calling is not supported in batches."));
     }
-    let asked = turns::read(fields, served)?;
-    let behaviour = match asked.script.as_deref() {
+    let request = turns::read(fields, served)?;
+    let behaviour = match request.script.as_deref() {
         Some(script) => Behaviour::parse(script).map_err(|error| Refusal::at("requestMetadata", error))?,
         None => Behaviour::ok(),
     };
     match behaviour.status {
         Some(status) => Err(Refusal::scripted(status, &behaviour)),
-        None => service::said(call, key, served, &asked, &behaviour),
+        None => service::buffered_reply(call, key, served, &request, &behaviour),
     }
 }
 
@@ -381,9 +381,9 @@ fn list(call: &Call<'_>, key: &str, jobs: &Jobs) -> Result<Value, Refusal> {
     }
     let next = own.get(limit.saturating_sub(1)).filter(|_| own.len() > limit).map(|job| job.id.clone());
     own.truncate(limit);
-    let mut shown = json!({"invocationJobSummaries": own.iter().map(|job| job.shown()).collect::<Vec<_>>()});
-    if let (Some(next), Some(fields)) = (next, shown.as_object_mut()) {
+    let mut listing = json!({"invocationJobSummaries": own.iter().map(|job| job.view()).collect::<Vec<_>>()});
+    if let (Some(next), Some(fields)) = (next, listing.as_object_mut()) {
         fields.insert("nextToken".to_owned(), next.into());
     }
-    Ok(shown)
+    Ok(listing)
 }

@@ -7,9 +7,9 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::error::Refusal;
-use super::service::{forbidden_headers, lent_to};
+use super::service::{authenticate, forbidden_headers};
 use crate::anthropic;
-use crate::emulator::service::{Answer, Call, json_answer, read, refused};
+use crate::emulator::service::{Answer, Call, error_answer, json_answer, read};
 use crate::openai::error::ApiError;
 use crate::openai::flavour::Flavour;
 use crate::openai::request::object;
@@ -37,7 +37,7 @@ pub(crate) fn serves(head: &Parts) -> bool {
 pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
     call.guard.note(|entry| entry.key = None);
     let admitted = match read(call.shared, call.guard, body).await {
-        Ok(body) => admitted(call, &body).map(|key| (body, key)),
+        Ok(body) => admit(call, &body).map(|key| (body, key)),
         Err(_) => Err(Refusal::new(413, "RequestEntityTooLargeException", "Request body too large.")),
     };
     let (body, key) = match admitted {
@@ -51,15 +51,15 @@ pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
         Some((Surface::Messages, path)) => messages(call, &key, &body, path).await,
         Some((surface, path)) => match common(call, &key, &body, surface, path).await {
             Ok(answer) => answer,
-            Err(error) => refused(call.guard, &error, Flavour::OpenAi),
+            Err(error) => error_answer(call.guard, &error, Flavour::OpenAi),
         },
-        None => refused(call.guard, &unknown(call), Flavour::OpenAi),
+        None => error_answer(call.guard, &unknown(call), Flavour::OpenAi),
     }
 }
 
-fn admitted(call: &Call<'_>, body: &Bytes) -> Result<String, Refusal> {
+fn admit(call: &Call<'_>, body: &Bytes) -> Result<String, Refusal> {
     forbidden_headers(call)?;
-    let key = lent_to(call, body, SERVICE)?;
+    let key = authenticate(call, body, SERVICE)?;
     if call.shared.directory.is_denied(&key) {
         let action = if call.head.method == http::Method::GET { "ListModels" } else { "CreateInference" };
         return Err(Refusal::denied(format!(
@@ -121,7 +121,7 @@ async fn common(
     let route = routes::route(Flavour::OpenAi, &call.head.method, path)?;
     match route {
         Route::Models => return Ok(json_answer(200, Vec::new(), &list(call))),
-        Route::Chat | Route::Responses => offered(body, surface, path)?,
+        Route::Chat | Route::Responses => check_offered(body, surface, path)?,
         _ => return Err(unknown(call)),
     }
     let call = OpenAiCall {
@@ -137,7 +137,7 @@ async fn common(
 }
 
 /// Each model is available under one of the two paths, and not with every API.
-fn offered(body: &Bytes, surface: Surface, path: &str) -> Result<(), ApiError> {
+fn check_offered(body: &Bytes, surface: Surface, path: &str) -> Result<(), ApiError> {
     let fields = object(body)?;
     let model = fields.get("model").and_then(Value::as_str).unwrap_or_default();
     let is_open = model.starts_with("openai.gpt-oss");
@@ -148,12 +148,10 @@ fn offered(body: &Bytes, surface: Surface, path: &str) -> Result<(), ApiError> {
         (_, true) => surface == Surface::Open,
         _ => surface == Surface::Open && is_chat && !model.starts_with(MAKER),
     };
-    match takes {
-        true => Ok(()),
-        false => {
-            Err(ApiError::bad(format!("The model '{model}' does not support the '{path}' API"))
-                .param("model"))
-        }
+    if takes {
+        Ok(())
+    } else {
+        Err(ApiError::bad(format!("The model '{model}' does not support the '{path}' API")).param("model"))
     }
 }
 

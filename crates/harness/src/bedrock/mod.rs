@@ -26,7 +26,7 @@ use crate::emulator::service::{Answer, Call};
 
 pub(crate) use fields::request_fields;
 pub(crate) use sign::ahead;
-pub(crate) use sts::{TOKEN_AUDIENCE, answer as answer_keys, lent, serves as serves_keys};
+pub(crate) use sts::{TOKEN_AUDIENCE, answer as answer_keys, lend, serves as serves_keys};
 
 pub use jobs::{BATCH_ROLE, REQUESTS_MIN};
 pub use sign::{REGION, SERVICE_SKEW, access_keys};

@@ -53,9 +53,9 @@ pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
 async fn attempt(call: &Call<'_>, body: Incoming) -> Result<Answer, Refusal> {
     let body = read(call.shared, call.guard, body).await?;
     forbidden_headers(call)?;
-    let key = lent_to(call, &body, "bedrock")?;
+    let key = authenticate(call, &body, "bedrock")?;
     let route = route(&call.head.method, call.head.uri.path())?;
-    permitted(call, &key, &route)?;
+    check_policy(call, &key, &route)?;
     match route {
         Route::List => Ok(json_answer(200, Vec::new(), &models::list())),
         Route::Converse { model, stream } => converse(call, &key, &body, &model, stream).await,
@@ -87,13 +87,13 @@ pub(super) fn forbidden_headers(call: &Call<'_>) -> Result<(), Refusal> {
 
 /// Authenticates a request, by a Bedrock API key or by its signature for the service, and returns the
 /// emulator key.
-pub(super) fn lent_to(call: &Call<'_>, body: &Bytes, service: &str) -> Result<String, Refusal> {
+pub(super) fn authenticate(call: &Call<'_>, body: &Bytes, service: &str) -> Result<String, Refusal> {
     let key = match bearer(&call.head.headers) {
         Some(key) if call.shared.key_state(&key).is_some_and(|state| state != KeyState::Revoked) => key,
         Some(_) => {
             return Err(Refusal::denied("Authentication failed: Please make sure your API Key is valid."));
         }
-        None => sign::verified(call.shared, call.head, body, service)?,
+        None => sign::verify(call.shared, call.head, body, service)?,
     };
     call.guard.note(|entry| entry.key = Some(key.clone()));
     match call.shared.key_state(&key) {
@@ -106,7 +106,7 @@ pub(super) fn lent_to(call: &Call<'_>, body: &Bytes, service: &str) -> Result<St
 }
 
 /// Whether a policy allows the signer this operation.
-fn permitted(call: &Call<'_>, key: &str, route: &Route) -> Result<(), Refusal> {
+fn check_policy(call: &Call<'_>, key: &str, route: &Route) -> Result<(), Refusal> {
     if !call.shared.directory.is_denied(key) {
         return Ok(());
     }
@@ -145,12 +145,12 @@ fn route(method: &Method, path: &str) -> Result<Route, Refusal> {
 }
 
 fn fields(call: &Call<'_>, body: &Bytes) -> Result<Map<String, Value>, Refusal> {
-    let fields = written(call, body)?;
+    let fields = read_object(call, body)?;
     fields::check(&fields)?;
     Ok(fields)
 }
 
-fn written(call: &Call<'_>, body: &Bytes) -> Result<Map<String, Value>, Refusal> {
+fn read_object(call: &Call<'_>, body: &Bytes) -> Result<Map<String, Value>, Refusal> {
     let content =
         call.head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if content.split(';').next().map(str::trim) != Some("application/json") {
@@ -166,7 +166,7 @@ fn count(call: &Call<'_>, body: &Bytes, model: &str) -> Result<Answer, Refusal> 
         .filter(|served| served.is_counted())
         .ok_or_else(|| Refusal::invalid("The provided model doesn't support counting tokens."))?;
     call.guard.note(|entry| entry.model = Some(served.id.to_owned()));
-    let mut fields = written(call, body)?;
+    let mut fields = read_object(call, body)?;
     let input = match fields.remove("input") {
         Some(Value::Object(mut input)) if fields.is_empty() => match input.remove("converse") {
             Some(Value::Object(conversation)) if input.is_empty() => conversation,
@@ -184,35 +184,35 @@ fn count(call: &Call<'_>, body: &Bytes, model: &str) -> Result<Answer, Refusal> 
         return Err(Refusal::at(name, "extra inputs are not permitted"));
     }
     fields::check(&input)?;
-    let asked = turns::read(&input, served)?;
-    let prompt = tokens::prompt(&asked.chat.messages, &asked.chat.tools);
+    let request = turns::read(&input, served)?;
+    let prompt = tokens::prompt(&request.chat.messages, &request.chat.tools);
     Ok(json_answer(200, Vec::new(), &json!({"inputTokens": prompt.tokens})))
 }
 
 /// A batch operation. Only creating a job has a body.
 fn job(call: &Call<'_>, key: &str, body: &Bytes, act: &jobs::Act) -> Result<Answer, Refusal> {
     let fields = match act {
-        jobs::Act::Create => written(call, body)?,
+        jobs::Act::Create => read_object(call, body)?,
         _ => Map::new(),
     };
     Ok(json_answer(200, Vec::new(), &jobs::answer(call, key, act, fields)?))
 }
 
 /// The buffered response to a conversation.
-pub(super) fn said(
+pub(super) fn buffered_reply(
     call: &Call<'_>,
     key: &str,
     served: &Served,
-    asked: &Asked,
+    request: &Asked,
     behaviour: &Behaviour,
 ) -> Result<Value, Refusal> {
-    let (reply, written_tokens) = reply(call, key, served, asked, behaviour)?;
+    let (reply, written_tokens) = reply(call, key, served, request, behaviour)?;
     Ok(Told { reply: &reply, written_tokens, mode: behaviour.usage }.whole())
 }
 
 /// Invokes a model without Converse support, in its vendor's own format.
 async fn invoke(call: &Call<'_>, key: &str, body: &Bytes, model: &str) -> Result<Answer, Refusal> {
-    let fields = written(call, body)?;
+    let fields = read_object(call, body)?;
     let made = invoked::make(model, &fields).unwrap_or_else(|| embeddings::make(model, &fields))?;
     let behaviour = behaviour(call.shared, key, None)?;
     before_head(call.control, call.guard, &behaviour).await;
@@ -245,22 +245,22 @@ async fn converse(
         entry.model = Some(served.id.to_owned());
         entry.stream = stream;
     });
-    let asked = turns::read(&fields(call, body)?, served)?;
-    let behaviour = behaviour(call.shared, key, asked.script.as_deref())?;
+    let request = turns::read(&fields(call, body)?, served)?;
+    let behaviour = behaviour(call.shared, key, request.script.as_deref())?;
     before_head(call.control, call.guard, &behaviour).await;
     if let Some(answer) = special(call, &behaviour)? {
         return Ok(answer);
     }
-    let (reply, written_tokens) = reply(call, key, served, &asked, &behaviour)?;
+    let (reply, written_tokens) = reply(call, key, served, &request, &behaviour)?;
     call.guard.note(|entry| {
         entry.billable = true;
         entry.prompt_tokens = reply.prompt_tokens;
         entry.cached_tokens = reply.cached_tokens;
     });
-    let told = Told { reply: &reply, written_tokens, mode: behaviour.usage };
+    let response = Told { reply: &reply, written_tokens, mode: behaviour.usage };
     match stream == behaviour.wrong_form {
-        true => Ok(buffered(&told.whole(), reply.completion_tokens, &behaviour)?),
-        false => Ok(played(told.parts(&behaviour), head(STREAM, &behaviour), &behaviour)?),
+        true => Ok(buffered(&response.whole(), reply.completion_tokens, &behaviour)?),
+        false => Ok(played(response.parts(&behaviour), head(STREAM, &behaviour), &behaviour)?),
     }
 }
 
@@ -284,18 +284,18 @@ fn reply(
     call: &Call<'_>,
     key: &str,
     served: &Served,
-    asked: &Asked,
+    request: &Asked,
     behaviour: &Behaviour,
 ) -> Result<(Reply, u64), Refusal> {
-    let prompt = tokens::prompt(&asked.chat.messages, &asked.chat.tools);
+    let prompt = tokens::prompt(&request.chat.messages, &request.chat.tools);
     if prompt.tokens > served.context_tokens_max {
         return Err(Refusal::invalid("Input is too long for requested model."));
     }
-    let cached_tokens = match asked.has_cache_point {
+    let cached_tokens = match request.has_cache_point {
         true => call.shared.remember(&format!("{key} {BASE}"), served.id, &prompt),
         false => 0,
     };
-    let is_kept = asked.has_cache_point && prompt.tokens >= CACHE_TOKENS_MIN;
+    let is_kept = request.has_cache_point && prompt.tokens >= CACHE_TOKENS_MIN;
     let kept = if is_kept { prompt.tokens / CACHE_STEP_TOKENS * CACHE_STEP_TOKENS } else { 0 };
     let known = Circumstances {
         number: call.number,
@@ -303,5 +303,5 @@ fn reply(
         prompt_tokens: prompt.tokens,
         cached_tokens,
     };
-    Ok((compose(&asked.chat, behaviour, &known), kept.saturating_sub(cached_tokens)))
+    Ok((compose(&request.chat, behaviour, &known), kept.saturating_sub(cached_tokens)))
 }

@@ -48,13 +48,8 @@ struct Said<'a> {
 }
 
 /// Verifies a request's signature and returns the emulator key of its signer.
-pub(super) fn verified(
-    shared: &Shared,
-    head: &Parts,
-    body: &Bytes,
-    service: &str,
-) -> Result<String, Refusal> {
-    let said = read(&head.headers)?;
+pub(super) fn verify(shared: &Shared, head: &Parts, body: &Bytes, service: &str) -> Result<String, Refusal> {
+    let authorization = read(&head.headers)?;
     let stamp = text(&head.headers, "x-amz-date").ok_or_else(|| {
         Refusal::new(
             403,
@@ -62,27 +57,27 @@ pub(super) fn verified(
             "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.",
         )
     })?;
-    if said.region != REGION {
+    if authorization.region != REGION {
         return Err(Refusal::signature("Credential should be scoped to a valid region. "));
     }
-    if said.service != service {
+    if authorization.service != service {
         return Err(Refusal::signature(format!(
             "Credential should be scoped to correct service: '{service}'. "
         )));
     }
-    if stamp.get(..8) != Some(said.day) {
+    if stamp.get(..8) != Some(authorization.day) {
         return Err(Refusal::signature(
             "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP",
         ));
     }
     fresh(stamp, shared.directory.clock_ahead_s())?;
-    let (key, secret) = signer(shared, &head.headers, said.access_key_id)?;
-    if let Some(name) = unsigned(&head.headers, &said.headers) {
+    let (key, secret) = signer(shared, &head.headers, authorization.access_key_id)?;
+    if let Some(name) = unsigned_header(&head.headers, &authorization.headers) {
         return Err(Refusal::signature(format!(
             "'{name}' must be a 'SignedHeader' in the AWS Authorization."
         )));
     }
-    if signature(head, body, &said, stamp, &secret) != said.signature {
+    if signature(head, body, &authorization, stamp, &secret) != authorization.signature {
         return Err(Refusal::signature(
             "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access \
              Key and signing method. Consult the service documentation for details.",
@@ -161,17 +156,17 @@ fn signer(shared: &Shared, headers: &HeaderMap, id: &str) -> Result<(String, Str
 }
 
 /// A header that must be signed and is not.
-fn unsigned<'a>(headers: &'a HeaderMap, signed: &[&str]) -> Option<&'a str> {
+fn unsigned_header<'a>(headers: &'a HeaderMap, signed: &[&str]) -> Option<&'a str> {
     let own = headers.keys().map(http::HeaderName::as_str).filter(|name| name.starts_with("x-amz-"));
     ["host"].into_iter().chain(own).find(|name| !signed.contains(name))
 }
 
-fn signature(head: &Parts, body: &Bytes, said: &Said<'_>, stamp: &str, secret: &str) -> String {
+fn signature(head: &Parts, body: &Bytes, authorization: &Said<'_>, stamp: &str, secret: &str) -> String {
     // S3 signs paths as they are, without escaping them a second time.
     let own = head.uri.path();
-    let path = if said.service == "s3" { own.to_owned() } else { path(own) };
+    let path = if authorization.service == "s3" { own.to_owned() } else { path(own) };
     let mut canonical = format!("{}\n{path}\n{}\n", head.method, query(head.uri.query()));
-    for name in &said.headers {
+    for name in &authorization.headers {
         let values = head.headers.get_all(*name).iter().map(|value| {
             let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
             value.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
@@ -179,12 +174,14 @@ fn signature(head: &Parts, body: &Bytes, said: &Said<'_>, stamp: &str, secret: &
         let _ = writeln!(canonical, "{name}:{}", values.collect::<Vec<_>>().join(","));
     }
     let payload = hex(digest::digest(&digest::SHA256, body).as_ref());
-    let _ = write!(canonical, "\n{}\n{payload}", said.headers.join(";"));
+    let _ = write!(canonical, "\n{}\n{payload}", authorization.headers.join(";"));
     let canonical = hex(digest::digest(&digest::SHA256, canonical.as_bytes()).as_ref());
-    let scope = format!("{}/{}/{}/aws4_request", said.day, said.region, said.service);
+    let scope =
+        format!("{}/{}/{}/aws4_request", authorization.day, authorization.region, authorization.service);
     let to_sign = format!("{ALGORITHM}\n{stamp}\n{scope}\n{canonical}");
     let first = format!("AWS4{secret}").into_bytes();
-    let parts = [said.day, said.region, said.service, "aws4_request", to_sign.as_str()];
+    let parts =
+        [authorization.day, authorization.region, authorization.service, "aws4_request", to_sign.as_str()];
     let signed = parts.into_iter().fold(first, |key, part| {
         hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), part.as_bytes()).as_ref().to_vec()
     });

@@ -67,7 +67,7 @@ impl Storage {
 }
 
 /// Splits `s3://bucket/name` into bucket and name.
-pub(crate) fn place(uri: &str) -> Option<(&str, &str)> {
+pub(crate) fn location(uri: &str) -> Option<(&str, &str)> {
     uri.strip_prefix("s3://")?.split_once('/').filter(|(bucket, _)| !bucket.is_empty())
 }
 
@@ -131,7 +131,7 @@ pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
 async fn attempt(call: &Call<'_>, body: Incoming) -> Result<Answer, No> {
     let body = read(call.shared, call.guard, body).await.map_err(Refusal::from)?;
     forbidden_headers(call)?;
-    let key = signed(call, &body)?;
+    let key = authenticate(call, &body)?;
     let path = call.head.uri.path().strip_prefix(STORAGE).unwrap_or_default().trim_start_matches('/');
     let path = percent_decode_str(path).decode_utf8_lossy().into_owned();
     let (bucket, name) = path.split_once('/').unwrap_or((&path, ""));
@@ -161,17 +161,17 @@ async fn attempt(call: &Call<'_>, body: Incoming) -> Result<Answer, No> {
 }
 
 /// The emulator key of a request: bearer tokens are not accepted, and the body must match the signed hash.
-fn signed(call: &Call<'_>, body: &Bytes) -> Result<String, No> {
+fn authenticate(call: &Call<'_>, body: &Bytes) -> Result<String, No> {
     let hash = sign::hex(digest::digest(&digest::SHA256, body).as_ref());
-    let said = call.head.headers.get(HASH).and_then(|value| value.to_str().ok());
-    let said = said.ok_or_else(|| {
+    let declared = call.head.headers.get(HASH).and_then(|value| value.to_str().ok());
+    let declared = declared.ok_or_else(|| {
         No::new(400, "InvalidRequest", format!("Missing required header for this request: {HASH}"))
     })?;
-    if said != hash {
+    if declared != hash {
         let message = format!("The provided '{HASH}' header does not match what was computed.");
         return Err(No::new(400, "XAmzContentSHA256Mismatch", message));
     }
-    let key = sign::verified(call.shared, call.head, body, "s3")?;
+    let key = sign::verify(call.shared, call.head, body, "s3")?;
     call.guard.note(|entry| entry.key = Some(key.clone()));
     match call.shared.key_state(&key) {
         Some(KeyState::Revoked) | None => Err(Refusal::unknown_token().into()),
@@ -211,14 +211,14 @@ fn list(call: &Call<'_>, key: &str, bucket: &str) -> Result<Answer, No> {
         return Err(No::denied(key, "ListBucket", bucket, ""));
     }
     let rows = storage.list(bucket, &prefix);
-    let shown: String = rows
+    let contents: String = rows
         .iter()
         .take(LISTED_MAX)
         .map(|(name, bytes)| format!("<Contents><Key>{name}</Key><Size>{bytes}</Size></Contents>"))
         .collect();
     let text = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListBucketResult><Name>{bucket}</Name><Prefix>{prefix}</Prefix>\
-         <KeyCount>{}</KeyCount><MaxKeys>{LISTED_MAX}</MaxKeys><IsTruncated>{}</IsTruncated>{shown}</ListBucketResult>",
+         <KeyCount>{}</KeyCount><MaxKeys>{LISTED_MAX}</MaxKeys><IsTruncated>{}</IsTruncated>{contents}</ListBucketResult>",
         rows.len().min(LISTED_MAX),
         rows.len() > LISTED_MAX
     );

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::STS;
 use super::error::Refusal;
-use super::sign::{AUDIENCE, ahead, session_keys, verified};
+use super::sign::{AUDIENCE, ahead, session_keys, verify};
 use crate::directory::issuer::{self, Untrusted};
 use crate::emulator::KeyState;
 use crate::emulator::body::Step;
@@ -43,7 +43,7 @@ pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
     call.guard.note(|entry| entry.key = None);
     let body = match read(call.shared, call.guard, body).await {
         Ok(body) => body,
-        Err(error) => return refused(&Refusal::from(error), call.request_id),
+        Err(error) => return error_answer(&Refusal::from(error), call.request_id),
     };
     if call.head.uri.path().starts_with("/latest/") {
         return machine(call);
@@ -52,7 +52,7 @@ pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
         Ok(answer) => answer,
         Err(refusal) => {
             call.guard.note(|entry| entry.error_code = Some(refusal.kind.clone()));
-            refused(&refusal, call.request_id)
+            error_answer(&refusal, call.request_id)
         }
     }
 }
@@ -67,7 +67,7 @@ fn xml(status: u16, text: String) -> Answer {
 }
 
 /// Translates errors of the signature check from Bedrock's codes to those of STS.
-fn refused(refusal: &Refusal, request_id: &str) -> Answer {
+fn error_answer(refusal: &Refusal, request_id: &str) -> Answer {
     let code = match refusal.kind.as_str() {
         "UnrecognizedClientException" => "InvalidClientTokenId",
         "InvalidSignatureException" => "SignatureDoesNotMatch",
@@ -102,8 +102,8 @@ fn assume(call: &Call<'_>, body: &Bytes) -> Result<Answer, Refusal> {
     };
     let by_token = action == BY_TOKEN;
     let key = match by_token {
-        true => vouched(call, field("WebIdentityToken"))?,
-        false => verified(call.shared, head, body, "sts")?,
+        true => federated_key(call, field("WebIdentityToken"))?,
+        false => verify(call.shared, head, body, "sts")?,
     };
     let is_word = |text: &str| {
         (2..=64).contains(&text.len())
@@ -151,11 +151,11 @@ fn assume(call: &Call<'_>, body: &Bytes) -> Result<Answer, Refusal> {
 }
 
 /// The key that an external issuer's token maps to. Such a request is unsigned.
-fn vouched(call: &Call<'_>, token: Option<&str>) -> Result<String, Refusal> {
+fn federated_key(call: &Call<'_>, token: Option<&str>) -> Result<String, Refusal> {
     if call.head.headers.contains_key(AUTHORIZATION) {
         violation(call.shared, call.guard, STS, "a signature beside another issuer's token".to_owned());
     }
-    issuer::trusted(call.shared, token.unwrap_or_default(), TOKEN_AUDIENCE).map_err(|why| match why {
+    issuer::verify_token(call.shared, token.unwrap_or_default(), TOKEN_AUDIENCE).map_err(|why| match why {
         Untrusted::Foreign => Refusal::new(
             400,
             "InvalidIdentityToken",
@@ -205,7 +205,7 @@ fn machine(call: &Call<'_>) -> Answer {
 }
 
 /// Temporary credentials, for tests that ask the emulator directly.
-pub(crate) fn lent(shared: &Shared, key: &str) -> Value {
+pub(crate) fn lend(shared: &Shared, key: &str) -> Value {
     let (token, _) = shared.directory.issue(key, AUDIENCE);
     let (access_key_id, secret_access_key) = session_keys(&token);
     json!({"access_key_id": access_key_id, "secret_access_key": secret_access_key, "session_token": token})

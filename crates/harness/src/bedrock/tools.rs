@@ -10,9 +10,9 @@ use super::error::Refusal;
 pub(super) fn check(tools: &[Value], choice: Option<&Value>) -> Result<(), Refusal> {
     let mut names = BTreeSet::new();
     for (at, tool) in tools.iter().enumerate() {
-        let place = format!("toolConfig.tools.{at}");
+        let path = format!("toolConfig.tools.{at}");
         if let Some(schema) = tool.pointer("/toolSpec/inputSchema/json") {
-            self::schema(&format!("{place}.toolSpec.inputSchema.json"), schema)?;
+            self::schema(&format!("{path}.toolSpec.inputSchema.json"), schema)?;
         }
         let name = tool.pointer("/toolSpec/name").or_else(|| tool.pointer("/systemTool/name"));
         if let Some(name) = name.and_then(Value::as_str).filter(|name| !names.insert(*name)) {
@@ -29,15 +29,15 @@ pub(super) fn check(tools: &[Value], choice: Option<&Value>) -> Result<(), Refus
     }
 }
 
-fn schema(place: &str, schema: &Value) -> Result<(), Refusal> {
+fn schema(path: &str, schema: &Value) -> Result<(), Refusal> {
     if schema.get("type").and_then(Value::as_str) != Some("object") {
         return Err(Refusal::invalid(format!(
-            "The value at {place}.type must be one of the following: object."
+            "The value at {path}.type must be one of the following: object."
         )));
     }
     if !jsonschema::draft202012::meta::is_valid(schema) {
         return Err(Refusal::invalid(format!(
-            "The model returned the following errors: {place}: JSON schema is invalid. It must match JSON Schema draft \
+            "The model returned the following errors: {path}: JSON schema is invalid. It must match JSON Schema draft \
              2020-12 (https://json-schema.org/draft/2020-12)."
         )));
     }

@@ -38,7 +38,7 @@ pub(super) fn read(fields: &Map<String, Value>, served: &Served) -> Result<Asked
         .filter_map(|block| block.get("text"))
         .map(|text| json!({"role": "system", "content": text}))
         .collect();
-    chat.extend(messages.iter().flat_map(said));
+    chat.extend(messages.iter().flat_map(chat_messages));
     let inference = |name: &str| fields.get("inferenceConfig").and_then(|config| config.get(name));
     let blocks = messages.iter().flat_map(|message| list(message.get("content")));
     let has_point = |block: &Value| block.get("cachePoint").is_some();
@@ -130,10 +130,10 @@ fn check(messages: &[Value], has_tools: bool) -> Result<(), Refusal> {
 
 fn check_blocks(at: usize, content: &[Value], is_assistant: bool) -> Result<(), Refusal> {
     for (index, block) in content.iter().enumerate() {
-        let place = format!("messages.{at}.content.{index}");
+        let path = format!("messages.{at}.content.{index}");
         if block.get("text").and_then(Value::as_str).is_some_and(|text| text.trim().is_empty()) {
             return Err(Refusal::invalid(format!(
-                "The text field in the ContentBlock object at {place} is blank. Add text to the text field, and try again."
+                "The text field in the ContentBlock object at {path} is blank. Add text to the text field, and try again."
             )));
         }
         let of_assistant = ["toolUse", "reasoningContent"].iter().find(|name| block.get(**name).is_some());
@@ -141,16 +141,16 @@ fn check_blocks(at: usize, content: &[Value], is_assistant: bool) -> Result<(), 
             .iter()
             .find(|name| block.get(**name).is_some());
         if let Some(name) = of_assistant.filter(|_| !is_assistant).or(of_user.filter(|_| is_assistant)) {
-            return Err(Refusal::at(&place, format!("{name} is not allowed in this role")));
+            return Err(Refusal::at(&path, format!("{name} is not allowed in this role")));
         }
         let thought = block.pointer("/reasoningContent/reasoningText");
-        let told = |name: &str| thought.and_then(|thought| thought.get(name)).and_then(Value::as_str);
-        if told("text").is_some_and(|text| told("signature") != Some(&signature(text))) {
-            return Err(Refusal::at(&place, "Invalid `signature` in `thinking` block"));
+        let field = |name: &str| thought.and_then(|thought| thought.get(name)).and_then(Value::as_str);
+        if field("text").is_some_and(|text| field("signature") != Some(&signature(text))) {
+            return Err(Refusal::at(&path, "Invalid `signature` in `thinking` block"));
         }
         if block.pointer("/toolUse/input").is_some_and(|input| !input.is_object()) {
             return Err(Refusal::invalid(format!(
-                "The format of the value at {place}.toolUse.input is invalid. Provide a json object for the field and try again."
+                "The format of the value at {path}.toolUse.input is invalid. Provide a json object for the field and try again."
             )));
         }
     }
@@ -179,7 +179,7 @@ fn results(at: usize, content: &[Value], called: &BTreeSet<&str>) -> Result<(), 
 }
 
 /// A turn as chat messages for the shared response generator.
-fn said(message: &Value) -> Vec<Value> {
+fn chat_messages(message: &Value) -> Vec<Value> {
     let content = list(message.get("content"));
     let mut turns: Vec<Value> = Vec::new();
     for result in content.iter().filter_map(|block| block.get("toolResult")) {

@@ -134,9 +134,9 @@ pub(super) fn exchange(call: &Call<'_>, body: &Bytes) -> Result<Value, Refusal> 
 /// Google's instance metadata service: a token for the machine's own identity.
 pub(super) fn machine(call: &Call<'_>) -> Result<Value, Refusal> {
     let head = call.head;
-    let says_so = head.headers.get("metadata-flavor").is_some_and(|value| value == "Google");
+    let has_flavor = head.headers.get("metadata-flavor").is_some_and(|value| value == "Google");
     // A request forwarded by a proxy carries this header.
-    if !says_so || head.headers.contains_key("x-forwarded-for") {
+    if !has_flavor || head.headers.contains_key("x-forwarded-for") {
         return Err((403, json!({"error": "Missing Metadata-Flavor:Google header."})));
     }
     let identity = call.shared.directory.machine().filter(|_| head.method == Method::GET);

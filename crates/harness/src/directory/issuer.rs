@@ -48,7 +48,7 @@ pub(crate) fn issue(subject: &str, audience: &str) -> String {
 }
 
 /// The emulator key that the token's workload maps to.
-pub(crate) fn trusted(shared: &Shared, token: &str, audience: &str) -> Result<String, Untrusted> {
+pub(crate) fn verify_token(shared: &Shared, token: &str, audience: &str) -> Result<String, Untrusted> {
     let (signed, signature) = token.rsplit_once('.').ok_or(Untrusted::Foreign)?;
     let (_, claims) = signed.split_once('.').ok_or(Untrusted::Foreign)?;
     let public = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, pair().public_key().as_ref());

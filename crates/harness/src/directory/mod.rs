@@ -259,11 +259,11 @@ fn entra(call: &Call<'_>, body: &Bytes) -> Result<Value, Refusal> {
 /// Azure's instance metadata service: a token for the machine's own identity.
 fn machine(call: &Call<'_>) -> Result<Value, Refusal> {
     let head = call.head;
-    let says_so = head.headers.get("metadata").is_some_and(|value| value == "true");
+    let has_metadata_header = head.headers.get("metadata").is_some_and(|value| value == "true");
     let query = form(head.uri.query().unwrap_or_default().as_bytes());
     let field = |name: &str| query.get(name).map(String::as_str);
     // A request forwarded by a proxy carries this header.
-    if !says_so || head.headers.contains_key("x-forwarded-for") {
+    if !has_metadata_header || head.headers.contains_key("x-forwarded-for") {
         return Err((
             400,
             json!({"error": "invalid_request", "error_description": "Required metadata header not specified"}),

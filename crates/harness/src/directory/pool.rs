@@ -72,7 +72,7 @@ pub(super) fn exchange(call: &Call<'_>, body: &Bytes) -> Result<Value, Refusal> 
     let scope = [AUDIENCE, LENDING].into_iter().find(|known| scopes.split(' ').any(|scope| scope == *known));
     let scope = scope.ok_or_else(|| refusal("invalid_scope", "Invalid OAuth scope."))?;
     let token = field("subject_token").unwrap_or_default();
-    let key = issuer::trusted(call.shared, token, &audience()).map_err(|why| {
+    let key = issuer::verify_token(call.shared, token, &audience()).map_err(|why| {
         let words = match why {
             Untrusted::Foreign => {
                 "Error connecting to the given credential's issuer, or the ID Token's signature is invalid."
@@ -91,19 +91,20 @@ pub(super) fn exchange(call: &Call<'_>, body: &Bytes) -> Result<Value, Refusal> 
 
 /// Issues a service account's token to a federated identity.
 pub(super) fn impersonate(call: &Call<'_>, path: &str, body: &Bytes) -> Result<Value, Refusal> {
-    let told = |code: u16, status: &str, message: &str| {
+    let refuse = |code: u16, status: &str, message: &str| {
         Err((code, json!({"error": {"code": code, "message": message, "status": status}})))
     };
     let directory = &call.shared.directory;
     let caller = bearer(&call.head.headers).and_then(|token| directory.token(&token));
     let Some(caller) = caller.filter(|token| [AUDIENCE, LENDING].contains(&&*token.audience)) else {
-        return told(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.");
+        return refuse(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.");
     };
-    let asked: Option<Value> = serde_json::from_slice(body).ok();
-    let has_scope =
-        asked.and_then(|asked| asked.get("scope")?.as_array().map(|scopes| !scopes.is_empty())) == Some(true);
+    let request: Option<Value> = serde_json::from_slice(body).ok();
+    let has_scope = request
+        .and_then(|request| request.get("scope")?.as_array().map(|scopes| !scopes.is_empty()))
+        == Some(true);
     if call.head.method != Method::POST || !has_scope {
-        return told(400, "INVALID_ARGUMENT", "Scope is required.");
+        return refuse(400, "INVALID_ARGUMENT", "Scope is required.");
     }
     let email = path.strip_prefix(ACCOUNTS).and_then(|rest| rest.strip_suffix(LEND)).unwrap_or_default();
     match directory.account(email).filter(|_| !directory.is_denied(&caller.key)) {
@@ -111,7 +112,7 @@ pub(super) fn impersonate(call: &Call<'_>, path: &str, body: &Bytes) -> Result<V
             let (token, lives) = directory.issue(&key, AUDIENCE);
             Ok(json!({"accessToken": token, "expireTime": ahead(lives)}))
         }
-        None => told(
+        None => refuse(
             403,
             "PERMISSION_DENIED",
             "Permission 'iam.serviceAccounts.getAccessToken' denied on resource (or it may not exist).",

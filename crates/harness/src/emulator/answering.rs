@@ -172,10 +172,10 @@ pub(crate) fn special_as(
     let status = behaviour.status.unwrap_or(200);
     let error = canned_error(status, behaviour, flavour);
     guard.note(|entry| entry.error_code.clone_from(&error.code));
-    Ok(Some(canned(status, &error, behaviour, flavour)))
+    Ok(Some(canned_answer(status, &error, behaviour, flavour)))
 }
 
-fn canned(status: u16, error: &ApiError, behaviour: &Behaviour, flavour: Flavour) -> Answer {
+fn canned_answer(status: u16, error: &ApiError, behaviour: &Behaviour, flavour: Flavour) -> Answer {
     let body = match behaviour.body.unwrap_or_default() {
         CannedBody::Html => return plain(status, "text/html", HTML, behaviour),
         CannedBody::Empty => return plain(status, "text/plain", "", behaviour),
@@ -232,7 +232,7 @@ fn canned_error(status: u16, behaviour: &Behaviour, flavour: Flavour) -> ApiErro
     error
 }
 
-pub(crate) fn buffered(body: &Value, said: u64, behaviour: &Behaviour) -> Result<Answer, ApiError> {
+pub(crate) fn buffered(body: &Value, tokens: u64, behaviour: &Behaviour) -> Result<Answer, ApiError> {
     let mut headers = head("application/json", behaviour);
     let whole = Part { bytes: Bytes::from(body.to_string()), tokens: 0, place: Place::Half };
     let whole = if behaviour.gzip {
@@ -241,7 +241,7 @@ pub(crate) fn buffered(body: &Value, said: u64, behaviour: &Behaviour) -> Result
         whole
     };
     headers.push(("content-length".to_owned(), whole.bytes.len().to_string()));
-    let parts = play::halves(whole.bytes, said);
+    let parts = play::halves(whole.bytes, tokens);
     let index = |at: At| match at {
         At::Event(event) => event.min(parts.len()),
         At::Middle | At::Finish | At::Usage => 1,

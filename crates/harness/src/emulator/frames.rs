@@ -26,7 +26,7 @@ pub(crate) fn parts(
         .into_iter()
         .enumerate()
         .map(|(at, event)| Part {
-            bytes: written(&event, at, at == last, behaviour),
+            bytes: encode(&event, at, at == last, behaviour),
             tokens: event.tokens,
             place: event.place,
         })
@@ -56,13 +56,14 @@ pub(crate) fn damage(events: &mut Vec<Event>, behaviour: &Behaviour, error: impl
         let places: Vec<Place> = events.iter().map(|event| event.place).collect();
         index(&places, at)
     };
-    if let Some(event) = behaviour.malformed.map(|place| at(events, place)).and_then(|at| events.get_mut(at))
+    if let Some(event) =
+        behaviour.malformed.map(|position| at(events, position)).and_then(|at| events.get_mut(at))
     {
         let half = event.data.floor_char_boundary(event.data.len() / 2);
         event.data.truncate(half);
     }
-    if let Some(place) = behaviour.joined_line {
-        let at = at(events, place);
+    if let Some(position) = behaviour.joined_line {
+        let at = at(events, position);
         if at + 1 < events.len() {
             let next = events.remove(at + 1);
             if let Some(event) = events.get_mut(at) {
@@ -71,13 +72,13 @@ pub(crate) fn damage(events: &mut Vec<Event>, behaviour: &Behaviour, error: impl
             }
         }
     }
-    if let Some(place) = behaviour.error_event {
-        events.truncate(at(events, place));
+    if let Some(position) = behaviour.error_event {
+        events.truncate(at(events, position));
         events.push(error());
     }
 }
 
-fn written(event: &Event, at: usize, last: bool, behaviour: &Behaviour) -> Bytes {
+fn encode(event: &Event, at: usize, last: bool, behaviour: &Behaviour) -> Bytes {
     let data = &event.data;
     let end = match behaviour.line_end.unwrap_or_default() {
         LineEnd::Lf => "\n",

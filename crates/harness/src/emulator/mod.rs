@@ -114,14 +114,14 @@ impl Emulator {
 
     /// Stores an object in an S3 bucket owned by a key, such as `s3://bucket/name`.
     pub fn store(&self, key: &str, uri: &str, content: impl Into<bytes::Bytes>) {
-        if let Some((bucket, name)) = bedrock::storage::place(uri) {
+        if let Some((bucket, name)) = bedrock::storage::location(uri) {
             state::lock(&self.shared.storage).put(key, bucket, name, content.into());
         }
     }
 
     /// Deletes an object from S3.
     pub fn unstore(&self, uri: &str) {
-        if let Some((bucket, name)) = bedrock::storage::place(uri) {
+        if let Some((bucket, name)) = bedrock::storage::location(uri) {
             state::lock(&self.shared.storage).remove(bucket, name);
         }
     }
@@ -148,7 +148,7 @@ impl Emulator {
 
     /// The number of fal queue requests that were cancelled.
     pub fn fal_cancelled(&self) -> usize {
-        self.shared.fal.cancelled()
+        self.shared.fal.cancelled_count()
     }
 
     /// The base URL of AWS STS, which issues temporary credentials for roles.
@@ -158,7 +158,7 @@ impl Emulator {
 
     /// Temporary access keys that map to an emulator key, in the form of a credential.
     pub fn session_keys(&self, key: &str) -> serde_json::Value {
-        bedrock::lent(&self.shared, key)
+        bedrock::lend(&self.shared, key)
     }
 
     /// Scheme, host and port: the base URL for a Gemini client, which adds the API version itself.

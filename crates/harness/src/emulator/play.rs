@@ -83,7 +83,7 @@ fn turn(
     behaviour: &Behaviour,
     index: &impl Fn(At) -> usize,
 ) -> Turn {
-    let here = |place: Option<At>| place.is_some_and(|place| index(place) == at);
+    let here = |position: Option<At>| position.is_some_and(|position| index(position) == at);
     if here(behaviour.stall) {
         match behaviour.stall_ms {
             Some(pause) => steps.push(Step::Wait(Duration::from_millis(pause))),

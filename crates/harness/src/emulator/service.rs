@@ -124,7 +124,7 @@ pub(crate) async fn serve(
     let (flavour, _) = Flavour::of(head.uri.path(), shared.config.flavour);
     let mut answer = match answer(&shared, &control, &guard, &head, body).await {
         Ok(answer) => answer,
-        Err(error) => refused(&guard, &error, flavour),
+        Err(error) => error_answer(&guard, &error, flavour),
     };
     // A token's key is known once the token has been checked.
     let mut key = None;
@@ -135,7 +135,7 @@ pub(crate) async fn serve(
 }
 
 /// The response to a rejected request, in the vendor's error format.
-pub(crate) fn refused(guard: &Guard, error: &ApiError, flavour: Flavour) -> Answer {
+pub(crate) fn error_answer(guard: &Guard, error: &ApiError, flavour: Flavour) -> Answer {
     guard.note(|entry| entry.error_code = error.code.clone());
     json_answer(error.status, error.headers.clone(), &error.body(flavour))
 }
@@ -165,7 +165,7 @@ async fn answer(
     let is_current = site.as_ref().is_some_and(|site| site.is_current);
     let path = site.as_ref().map_or(path, |site| &site.path);
     let route = routes::route(flavour, &head.method, path)?;
-    let key = authorised(shared, guard, &head.headers, path, flavour, is_current)?;
+    let key = authorise(shared, guard, &head.headers, path, flavour, is_current)?;
     let body = site.as_ref().map_or_else(|| Ok(body.clone()), |site| site.body(&body))?;
     let call = OpenAiCall { shared, control, guard, head, body: &body, key: &key, flavour };
     routes::answer(&call, route).await
@@ -206,7 +206,7 @@ fn forbidden_headers(
     first.map_or(Ok(()), |name| Err(ApiError::forbidden_header(name)))
 }
 
-fn authorised(
+fn authorise(
     shared: &Shared,
     guard: &Guard,
     headers: &HeaderMap,
@@ -233,13 +233,13 @@ fn authorised(
             if shared.directory.is_denied(&key) {
                 return Err(azure::no_role());
             }
-            return accepted(shared, guard, path, key, wrong);
+            return accept_key(shared, guard, path, key, wrong);
         }
         // Azure's current paths also accept the key as a bearer token, as OpenAI does.
         let sent = own.or_else(|| if is_current { bearer(headers) } else { None });
         guard.note(|entry| entry.key.clone_from(&sent));
         return match sent {
-            Some(key) => accepted(shared, guard, path, key, wrong),
+            Some(key) => accept_key(shared, guard, path, key, wrong),
             None => Err(wrong("")),
         };
     }
@@ -254,10 +254,10 @@ fn authorised(
         violation(shared, guard, path, "authorization that is no bearer key".to_owned());
         return Err(none());
     };
-    accepted(shared, guard, path, key, wrong)
+    accept_key(shared, guard, path, key, wrong)
 }
 
-fn accepted(
+fn accept_key(
     shared: &Shared,
     guard: &Guard,
     path: &str,

@@ -36,7 +36,7 @@ pub(crate) fn parts(parts: Vec<Part>) -> io::Result<Vec<Part>> {
 /// repeatedly, so that ten gigabytes cost neither time nor memory here.
 pub(crate) fn bomb(size: u64) -> io::Result<Vec<Step>> {
     let spaces = vec![b' '; BLOCK_BYTES];
-    let block = Bytes::from(deflated(&spaces, FlushCompress::Full)?);
+    let block = Bytes::from(deflate(&spaces, FlushCompress::Full)?);
     let blocks = size / BLOCK_BYTES as u64;
     let mut sum = Crc::new();
     sum.update(BOMB_HEAD);
@@ -48,8 +48,8 @@ pub(crate) fn bomb(size: u64) -> io::Result<Vec<Step>> {
     sum.update(BOMB_TAIL);
 
     let mut head = GZIP_HEAD.to_vec();
-    head.extend(deflated(BOMB_HEAD, FlushCompress::Full)?);
-    let mut tail = deflated(BOMB_TAIL, FlushCompress::Finish)?;
+    head.extend(deflate(BOMB_HEAD, FlushCompress::Full)?);
+    let mut tail = deflate(BOMB_TAIL, FlushCompress::Finish)?;
     tail.extend(sum.sum().to_le_bytes());
     tail.extend(sum.amount().to_le_bytes());
 
@@ -63,7 +63,7 @@ pub(crate) fn bomb(size: u64) -> io::Result<Vec<Step>> {
 }
 
 /// Raw deflate output without back-references to earlier data.
-fn deflated(input: &[u8], flush: FlushCompress) -> io::Result<Vec<u8>> {
+fn deflate(input: &[u8], flush: FlushCompress) -> io::Result<Vec<u8>> {
     let mut compress = Compress::new(Compression::best(), false);
     let mut output = Vec::with_capacity(input.len() / 64 + 256);
     compress.compress_vec(input, &mut output, flush).map_err(io::Error::other)?;

@@ -18,9 +18,11 @@ pub(crate) struct Identity {
 
 pub(crate) fn identity() -> io::Result<Identity> {
     let (ca_pem, issuer) = authority().map_err(io::Error::other)?;
-    let mut params =
-        named("emulator leaf", vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()])
-            .map_err(io::Error::other)?;
+    let mut params = certificate_params(
+        "emulator leaf",
+        vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()],
+    )
+    .map_err(io::Error::other)?;
     params.key_usages.push(KeyUsagePurpose::DigitalSignature);
     params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
     params.use_authority_key_identifier_extension = true;
@@ -39,7 +41,7 @@ pub(crate) fn identity() -> io::Result<Identity> {
 }
 
 fn authority() -> Result<(String, Issuer<'static, KeyPair>), rcgen::Error> {
-    let mut params = named("emulator authority", Vec::new())?;
+    let mut params = certificate_params("emulator authority", Vec::new())?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages.push(KeyUsagePurpose::KeyCertSign);
     params.key_usages.push(KeyUsagePurpose::CrlSign);
@@ -49,7 +51,7 @@ fn authority() -> Result<(String, Issuer<'static, KeyPair>), rcgen::Error> {
 }
 
 /// Issuer and leaf need different names, or verifiers treat the leaf as self-signed.
-fn named(name: &str, hosts: Vec<String>) -> Result<CertificateParams, rcgen::Error> {
+fn certificate_params(name: &str, hosts: Vec<String>) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(hosts)?;
     let mut distinguished = DistinguishedName::new();
     distinguished.push(DnType::CommonName, name);

@@ -75,13 +75,13 @@ impl App {
             checks::shape(name, shape, value)
                 .map_err(|error| Refusal::wrong(&["body", name], "value_error", &error.message))?;
         }
-        let made = match self.makes {
+        let output = match self.makes {
             Makes::Pictures => Made::Pictures(Pictures::of(fields)?),
             Makes::Films(usual) => Made::Film(Film::of(fields, usual)),
             Makes::Speech(kind) => Made::Speech(Speech::of(fields, kind)?),
             Makes::Texts => Made::Text(Hearing::of(fields)?),
         };
-        Ok(Asked { prompt: prompt.clone(), made })
+        Ok(Asked { prompt: prompt.clone(), output })
     }
 }
 
@@ -89,7 +89,7 @@ impl App {
 #[derive(Debug, Clone)]
 pub(super) struct Asked {
     prompt: String,
-    made: Made,
+    output: Made,
 }
 
 #[derive(Debug, Clone)]
@@ -110,8 +110,8 @@ impl Asked {
     }
 
     /// The billed quantity, in the app's billing unit.
-    pub(super) fn billed(&self) -> f64 {
-        match &self.made {
+    pub(super) fn billed_units(&self) -> f64 {
+        match &self.output {
             Made::Pictures(pictures) => pictures.megapixels(),
             Made::Film(film) => f64::from(film.seconds),
             Made::Speech(_) => {
@@ -123,7 +123,7 @@ impl Asked {
 
     /// The response; `base` is the URL below which its files are served.
     pub(super) fn answer(&self, base: &str) -> Value {
-        match &self.made {
+        match &self.output {
             Made::Pictures(pictures) => pictures.answer(&self.prompt),
             Made::Film(film) => film.answer(&self.prompt, base),
             Made::Speech(speech) => speech.answer(&self.prompt, base),

@@ -34,8 +34,8 @@ pub(super) struct Film {
 
 impl Film {
     pub(super) fn of(fields: &Map<String, Value>, usual: u32) -> Self {
-        let said = fields.get("duration").and_then(Value::as_str);
-        let seconds = said.and_then(|said| said.trim_end_matches('s').parse().ok());
+        let duration = fields.get("duration").and_then(Value::as_str);
+        let seconds = duration.and_then(|duration| duration.trim_end_matches('s').parse().ok());
         Self { seconds: seconds.unwrap_or(usual) }
     }
 

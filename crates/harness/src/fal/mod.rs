@@ -60,7 +60,7 @@ async fn serve(call: &Call<'_>, body: &Bytes) -> Result<Answer, Refusal> {
     if let Some(named) = path.strip_prefix(BASE).and_then(|path| path.strip_prefix(FILES)) {
         return files::serve(call, named);
     }
-    let key = authorised(call)?;
+    let key = authorise(call)?;
     let method = &call.head.method;
     if let Some(path) = path.strip_prefix(QUEUE) {
         return queue::serve(call, &key, path, body).await;
@@ -77,7 +77,7 @@ async fn serve(call: &Call<'_>, body: &Bytes) -> Result<Answer, Refusal> {
         None => (path, false),
     };
     let app = App::find(named.trim_start_matches('/'))?;
-    let asked = app.read(&fields(call, body)?)?;
+    let request = app.read(&fields(call, body)?)?;
     call.guard.note(|entry| {
         entry.model = Some(app.id.to_owned());
         entry.stream = stream;
@@ -87,21 +87,21 @@ async fn serve(call: &Call<'_>, body: &Bytes) -> Result<Answer, Refusal> {
     if let Some(answer) = special(call, &behaviour)? {
         return Ok(answer);
     }
-    asked.check()?;
+    request.check()?;
     call.guard.note(|entry| entry.billable = true);
     if stream {
-        return asked.streamed(app, &behaviour, &origin(call, BASE));
+        return request.streamed(app, &behaviour, &origin(call, BASE));
     }
-    let mut answer = answering::buffered(&asked.answer(&origin(call, BASE)), 0, &behaviour)?;
-    answer.headers.extend(asked.units(&behaviour));
+    let mut answer = answering::buffered(&request.answer(&origin(call, BASE)), 0, &behaviour)?;
+    answer.headers.extend(request.units(&behaviour));
     Ok(answer)
 }
 
 impl apps::Asked {
     /// The header with the billed units.
     fn units(&self, behaviour: &Behaviour) -> Option<(String, String)> {
-        let told = format!("{}", self.billed());
-        (behaviour.usage != UsageMode::Missing).then(|| (UNITS.to_owned(), told))
+        let quantity = format!("{}", self.billed_units());
+        (behaviour.usage != UsageMode::Missing).then(|| (UNITS.to_owned(), quantity))
     }
 }
 
@@ -121,8 +121,8 @@ fn pricing(call: &Call<'_>) -> Result<Answer, Refusal> {
     let named = percent_encoding::percent_decode_str(named).decode_utf8_lossy();
     let app = App::find(&named)?;
     let price = json!({"endpoint_id": app.id, "unit_price": 0.003, "unit": "megapixels", "currency": "USD"});
-    let shown = json!({"prices": [price], "next_cursor": null, "has_more": false});
-    Ok(json_answer(200, Vec::new(), &shown))
+    let page = json!({"prices": [price], "next_cursor": null, "has_more": false});
+    Ok(json_answer(200, Vec::new(), &page))
 }
 
 fn fields(call: &Call<'_>, body: &Bytes) -> Result<Map<String, Value>, Refusal> {
@@ -150,7 +150,7 @@ fn forbidden_headers(call: &Call<'_>) -> Result<(), Refusal> {
 }
 
 /// The key, which fal sends under an authorization scheme of its own.
-fn authorised(call: &Call<'_>) -> Result<String, Refusal> {
+fn authorise(call: &Call<'_>) -> Result<String, Refusal> {
     let path = call.head.uri.path();
     let sent = call.head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let Some(sent) = sent else { return Err(Refusal::no_key()) };

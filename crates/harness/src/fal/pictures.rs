@@ -84,11 +84,11 @@ impl Pictures {
     }
 }
 
-fn size(said: Option<&Value>) -> Result<(u64, u64), Refusal> {
+fn size(value: Option<&Value>) -> Result<(u64, u64), Refusal> {
     let wrong = |at: &[&str], message: &str| {
         Err(Refusal::wrong(&[&["body", "image_size"], at].concat(), "value_error", message))
     };
-    match said {
+    match value {
         None => Ok((1024, 768)),
         Some(Value::String(named)) => match SIZES.iter().find(|(name, _)| name == named) {
             Some((_, sides)) => Ok(*sides),

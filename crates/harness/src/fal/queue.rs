@@ -17,7 +17,7 @@ use crate::emulator::service::{Answer, Call, behaviour, json_answer, violation};
 use crate::emulator::state::lock;
 
 /// Polls needed before a request is done, where the script sets no latency.
-const LOOKS: u32 = 2;
+const POLLS_MIN: u32 = 2;
 
 /// The submitted requests, until a reset.
 #[derive(Default)]
@@ -25,18 +25,18 @@ pub(crate) struct State(Mutex<HashMap<String, Job>>);
 
 struct Job {
     key: String,
-    place: String,
+    app_path: String,
     app: &'static App,
-    asked: Asked,
+    request: Asked,
     behaviour: Behaviour,
-    taken: Instant,
-    looks: u32,
+    submitted: Instant,
+    polls: u32,
     is_cancelled: bool,
 }
 
 impl Job {
     fn is_done(&self) -> bool {
-        self.looks > LOOKS && self.taken.elapsed() >= Duration::from_millis(self.behaviour.latency)
+        self.polls > POLLS_MIN && self.submitted.elapsed() >= Duration::from_millis(self.behaviour.latency)
     }
 }
 
@@ -46,7 +46,7 @@ impl State {
     }
 
     /// The number of cancelled requests.
-    pub(crate) fn cancelled(&self) -> usize {
+    pub(crate) fn cancelled_count(&self) -> usize {
         lock(&self.0).values().filter(|job| job.is_cancelled).count()
     }
 }
@@ -54,7 +54,7 @@ impl State {
 /// Serves a path below the queue: an app to submit to, or a submitted request and an operation on it.
 pub(super) async fn serve(call: &Call<'_>, key: &str, path: &str, body: &Bytes) -> Result<Answer, Refusal> {
     let named = path.trim_start_matches('/');
-    let Some((place, rest)) = named.split_once("/requests/") else {
+    let Some((app_path, rest)) = named.split_once("/requests/") else {
         return match call.head.method.as_str() {
             "POST" => submit(call, key, named, body),
             _ => Err(Refusal::new(405, "Method Not Allowed")),
@@ -62,7 +62,7 @@ pub(super) async fn serve(call: &Call<'_>, key: &str, path: &str, body: &Bytes) 
     };
     let (id, verb) = rest.split_once('/').unwrap_or((rest, ""));
     let mut jobs = lock(&call.shared.fal.0);
-    let job = jobs.get_mut(id).filter(|job| job.key == key && job.place == place);
+    let job = jobs.get_mut(id).filter(|job| job.key == key && job.app_path == app_path);
     let job = job.ok_or_else(|| Refusal::new(404, "Request not found"))?;
     match (call.head.method.as_str(), verb) {
         ("GET", "status") => Ok(status(call, job, id)),
@@ -74,7 +74,7 @@ pub(super) async fn serve(call: &Call<'_>, key: &str, path: &str, body: &Bytes) 
 
 fn submit(call: &Call<'_>, key: &str, named: &str, body: &Bytes) -> Result<Answer, Refusal> {
     let app = App::find(named)?;
-    let asked = app.read(&fields(call, body)?)?;
+    let request = app.read(&fields(call, body)?)?;
     call.guard.note(|entry| entry.model = Some(app.id.to_owned()));
     let behaviour = behaviour(call.shared, key, None)?;
     if behaviour.is_canned()
@@ -83,28 +83,28 @@ fn submit(call: &Call<'_>, key: &str, named: &str, body: &Bytes) -> Result<Answe
         return Ok(answer);
     }
     // The URLs of a submitted request hold only the app's owner and name.
-    let place: Vec<&str> = named.split('/').take(2).collect();
-    let place = place.join("/");
+    let app_path: Vec<&str> = named.split('/').take(2).collect();
+    let app_path = app_path.join("/");
     let id = format!("00000000-0000-4000-8000-{:012}", call.number);
-    let shown = shown(call, &place, &id);
+    let urls = request_urls(call, &app_path, &id);
     let job = Job {
         key: key.to_owned(),
-        place,
+        app_path,
         app,
-        asked,
+        request,
         behaviour,
-        taken: Instant::now(),
-        looks: 0,
+        submitted: Instant::now(),
+        polls: 0,
         is_cancelled: false,
     };
     lock(&call.shared.fal.0).insert(id.clone(), job);
-    let mut taken = json!({"status": "IN_QUEUE", "request_id": id, "queue_position": 0});
-    extend(&mut taken, shown);
-    Ok(json_answer(200, Vec::new(), &taken))
+    let mut queued = json!({"status": "IN_QUEUE", "request_id": id, "queue_position": 0});
+    extend(&mut queued, urls);
+    Ok(json_answer(200, Vec::new(), &queued))
 }
 
-fn shown(call: &Call<'_>, place: &str, id: &str) -> Value {
-    let url = format!("{}/{place}/requests/{id}", origin(call, QUEUE));
+fn request_urls(call: &Call<'_>, app_path: &str, id: &str) -> Value {
+    let url = format!("{}/{app_path}/requests/{id}", origin(call, QUEUE));
     json!({
         "response_url": url,
         "status_url": format!("{url}/status"),
@@ -119,19 +119,19 @@ fn extend(value: &mut Value, with: Value) {
 }
 
 fn status(call: &Call<'_>, job: &mut Job, id: &str) -> Answer {
-    job.looks += 1;
+    job.polls += 1;
     let is_over = job.is_done() || job.is_cancelled;
-    let mut told = match (is_over, job.looks) {
+    let mut body = match (is_over, job.polls) {
         (true, _) => json!({"status": "COMPLETED", "logs": [], "metrics": {"inference_time": 0.25}}),
         (false, 1) => json!({"status": "IN_QUEUE", "queue_position": 0}),
         (false, _) => json!({"status": "IN_PROGRESS", "logs": []}),
     };
     if is_over && job.is_cancelled {
-        extend(&mut told, json!({"error": "Request was cancelled", "error_type": "client_cancelled"}));
+        extend(&mut body, json!({"error": "Request was cancelled", "error_type": "client_cancelled"}));
     }
-    extend(&mut told, json!({"request_id": id}));
-    extend(&mut told, shown(call, &job.place, id));
-    json_answer(if is_over { 200 } else { 202 }, Vec::new(), &told)
+    extend(&mut body, json!({"request_id": id}));
+    extend(&mut body, request_urls(call, &job.app_path, id));
+    json_answer(if is_over { 200 } else { 202 }, Vec::new(), &body)
 }
 
 /// Returns the result. A client that fetches it before it is done has not polled the status: a violation.
@@ -147,13 +147,13 @@ fn result(call: &Call<'_>, job: &mut Job) -> Result<Answer, Refusal> {
     if let Some(answer) = special(call, &job.behaviour)? {
         return Ok(answer);
     }
-    job.asked.check()?;
+    job.request.check()?;
     call.guard.note(|entry| {
         entry.model = Some(job.app.id.to_owned());
         entry.billable = true;
     });
-    let mut answer = answering::buffered(&job.asked.answer(&origin(call, BASE)), 0, &job.behaviour)?;
-    answer.headers.extend(job.asked.units(&job.behaviour));
+    let mut answer = answering::buffered(&job.request.answer(&origin(call, BASE)), 0, &job.behaviour)?;
+    answer.headers.extend(job.request.units(&job.behaviour));
     Ok(answer)
 }
 

@@ -128,10 +128,7 @@ impl Hearing {
     }
 
     pub(super) fn answer(&self) -> Value {
-        let text = match self.is_translation {
-            true => format!("in English: {}", self.text),
-            false => self.text.clone(),
-        };
+        let text = if self.is_translation { format!("in English: {}", self.text) } else { self.text.clone() };
         let chunks: Vec<Value> = match self.chunks {
             Chunks::None => Vec::new(),
             Chunks::Segments => {

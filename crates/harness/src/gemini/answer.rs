@@ -80,15 +80,15 @@ struct Logprob {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Usage {
     prompt_token_count: u64,
-    #[serde(skip_serializing_if = "is_none_said")]
+    #[serde(skip_serializing_if = "is_zero")]
     candidates_token_count: u64,
     total_token_count: u64,
-    #[serde(skip_serializing_if = "is_none_said")]
+    #[serde(skip_serializing_if = "is_zero")]
     cached_content_token_count: u64,
     prompt_tokens_details: Vec<ModalityTokens>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     cache_tokens_details: Vec<ModalityTokens>,
-    #[serde(skip_serializing_if = "is_none_said")]
+    #[serde(skip_serializing_if = "is_zero")]
     thoughts_token_count: u64,
 }
 
@@ -133,7 +133,7 @@ pub(crate) fn finish_reason(ended: &str) -> String {
 }
 
 /// The response to a blocked prompt: no candidates, and only prompt tokens are counted.
-pub(crate) fn blocked(plan: &Plan<'_>, reason: Option<&str>) -> Response {
+pub(crate) fn blocked_response(plan: &Plan<'_>, reason: Option<&str>) -> Response {
     let block_reason = reason.unwrap_or("PROHIBITED_CONTENT").to_owned();
     Response { prompt_feedback: Some(Feedback { block_reason }), ..plan.response(Vec::new(), 0, 0) }
 }
@@ -163,9 +163,9 @@ impl Plan<'_> {
     }
 
     pub(crate) fn usage(&self, visible: u64, thoughts: u64) -> Usage {
-        let shown = |tokens: u64| if self.usage == UsageMode::Zero { 0 } else { tokens };
-        let (prompt, cached) = (shown(self.reply.prompt_tokens), shown(self.reply.cached_tokens));
-        let (visible, thoughts) = (shown(visible), shown(thoughts));
+        let report = |tokens: u64| if self.usage == UsageMode::Zero { 0 } else { tokens };
+        let (prompt, cached) = (report(self.reply.prompt_tokens), report(self.reply.cached_tokens));
+        let (visible, thoughts) = (report(visible), report(thoughts));
         Usage {
             prompt_token_count: prompt,
             candidates_token_count: visible,
@@ -180,8 +180,8 @@ impl Plan<'_> {
     /// The thoughts as a part, where the request includes thoughts.
     pub(crate) fn thought(&self, index: usize) -> Option<Part> {
         let count = usize::try_from(self.reply.reasoning_tokens).unwrap_or(usize::MAX);
-        let shown = self.include_thoughts && index == 0 && count > 0;
-        shown.then(|| Part::thought(THOUGHTS.iter().copied().cycle().take(count).collect::<String>()))
+        let has_thought = self.include_thoughts && index == 0 && count > 0;
+        has_thought.then(|| Part::thought(THOUGHTS.iter().copied().cycle().take(count).collect::<String>()))
     }
 
     /// A function call's part; only the first call of a step is signed.
@@ -218,7 +218,7 @@ impl Plan<'_> {
             parts.push(Part { thought_signature: self.text_signature(choice), ..Part::text(text.clone()) });
         }
         parts.extend(choice.calls.iter().enumerate().map(|(at, call)| self.call(at, call)));
-        let ended = ended(index, choice);
+        let ended = final_candidate(index, choice);
         let silenced = ended.finish_reason.as_deref() == Some("SAFETY");
         Candidate {
             content: (!silenced).then(|| Content::of_model(parts)),
@@ -229,7 +229,7 @@ impl Plan<'_> {
 }
 
 /// A candidate's end: finish reason without content.
-pub(crate) fn ended(index: usize, choice: &Choice) -> Candidate {
+pub(crate) fn final_candidate(index: usize, choice: &Choice) -> Candidate {
     let reason = finish_reason(&choice.finish);
     let rating = Rating { category: "HARM_CATEGORY_DANGEROUS_CONTENT", probability: "HIGH", blocked: true };
     let safety_ratings = if reason == "SAFETY" { vec![rating] } else { Vec::new() };
@@ -239,6 +239,6 @@ pub(crate) fn ended(index: usize, choice: &Choice) -> Candidate {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the serializer passes a reference")]
-fn is_none_said(tokens: &u64) -> bool {
+fn is_zero(tokens: &u64) -> bool {
     *tokens == 0
 }

@@ -11,7 +11,7 @@ use super::models::{Abilities, abilities};
 use super::options;
 use super::prompt::{self, Counted, ModalityTokens};
 use super::request::GenerateRequest;
-use super::service::{Admitted, check_turns, json, refused, to_json};
+use super::service::{Admitted, check_turns, error_answer, json, to_json};
 use super::stream::{self, Form};
 use crate::emulator::answering::{buffered, head, played, special};
 use crate::emulator::service::{Answer, before_head, behaviour, unix_seconds};
@@ -52,7 +52,7 @@ pub(crate) fn count(call: &Admitted<'_>, model: &Model, request: CountRequest) -
         (Some(inner), _) => inner,
         (None, contents) => GenerateRequest { contents, ..GenerateRequest::default() },
     };
-    let checked = checked(call, model, &request)?;
+    let checked = check_request(call, model, &request)?;
     json(&Count {
         total_tokens: checked.counted.prompt.tokens,
         cached_content_token_count: checked.cached.map(|cached| cached.tokens),
@@ -65,9 +65,9 @@ pub(crate) async fn embed(
     prompt_tokens: u64,
     body: impl FnOnce(bool) -> Result<Value, ApiError>,
 ) -> Result<Answer, ApiError> {
-    let behaviour = scripted(call, None)?;
+    let behaviour = script_behaviour(call, None)?;
     before_head(call.control, call.guard, &behaviour).await;
-    if let Some(answer) = canned(call, &behaviour, false)? {
+    if let Some(answer) = canned_answer(call, &behaviour, false)? {
         return Ok(answer);
     }
     call.guard.note(|entry| {
@@ -84,14 +84,14 @@ pub(crate) async fn generate(
     request: &GenerateRequest,
     streamed: Option<Form>,
 ) -> Result<Answer, ApiError> {
-    let checked = checked(call, model, request)?;
-    call.shared.gemini.signed(&model.id, checked.abilities, &checked.contents)?;
-    let behaviour = scripted(call, request.script())?;
+    let checked = check_request(call, model, request)?;
+    call.shared.gemini.check_signatures(&model.id, checked.abilities, &checked.contents)?;
+    let behaviour = script_behaviour(call, request.script())?;
     before_head(call.control, call.guard, &behaviour).await;
-    if let Some(answer) = canned(call, &behaviour, streamed.is_some())? {
+    if let Some(answer) = canned_answer(call, &behaviour, streamed.is_some())? {
         return Ok(answer);
     }
-    room(model, request, checked.counted.prompt.tokens)?;
+    check_limits(model, request, checked.counted.prompt.tokens)?;
     let reply = reply(call, model, request, &checked, &behaviour);
     let mut response_id = String::new();
     call.guard.note(|entry| {
@@ -115,20 +115,20 @@ pub(crate) fn item(
     request: &GenerateRequest,
     at: usize,
 ) -> Result<Value, ApiError> {
-    let checked = checked(call, model, request)?;
-    call.shared.gemini.signed(&model.id, checked.abilities, &checked.contents)?;
+    let checked = check_request(call, model, request)?;
+    call.shared.gemini.check_signatures(&model.id, checked.abilities, &checked.contents)?;
     let script = request.script().map(Behaviour::parse).transpose();
     let behaviour =
         script.map_err(|error| ApiError::invalid(error.to_string()))?.unwrap_or_else(Behaviour::ok);
     if let Some(status) = behaviour.status {
         return Err(ApiError::scripted(status, &behaviour));
     }
-    room(model, request, checked.counted.prompt.tokens)?;
+    check_limits(model, request, checked.counted.prompt.tokens)?;
     let reply = reply(call, model, request, &checked, &behaviour);
     let mut response_id = String::new();
     call.guard.note(|entry| response_id = format!("emulator{:014}b{at}", entry.id));
     let plan = plan(call, model, request, &checked, &reply, behaviour.usage, response_id);
-    let blocked = behaviour.refusal.then(|| answer::blocked(&plan, behaviour.code.as_deref()));
+    let blocked = behaviour.refusal.then(|| answer::blocked_response(&plan, behaviour.code.as_deref()));
     to_json(&blocked.unwrap_or_else(|| plan.whole()))
 }
 
@@ -153,7 +153,7 @@ fn plan<'a>(
     }
 }
 
-fn checked(call: &Admitted<'_>, model: &Model, request: &GenerateRequest) -> Result<Checked, ApiError> {
+fn check_request(call: &Admitted<'_>, model: &Model, request: &GenerateRequest) -> Result<Checked, ApiError> {
     let named = request.model.as_deref().map(|name| name.strip_prefix("models/").unwrap_or(name));
     if named.is_some_and(|named| named != model.id) {
         return Err(ApiError::at("model", "the model must be the one in the path"));
@@ -161,7 +161,7 @@ fn checked(call: &Admitted<'_>, model: &Model, request: &GenerateRequest) -> Res
     let abilities = abilities(&model.id);
     check_turns(request)?;
     options::check(request, abilities, call.is_vertex)?;
-    let cached = call.shared.gemini.caches.used(&call.key, &model.id, request)?;
+    let cached = call.shared.gemini.caches.lookup(&call.key, &model.id, request)?;
     let before = cached.as_ref().map(|cached| cached.contents.clone()).unwrap_or_default();
     let contents: Vec<Content> = before.into_iter().chain(request.contents.iter().cloned()).collect();
     let counted = match &cached {
@@ -171,7 +171,7 @@ fn checked(call: &Admitted<'_>, model: &Model, request: &GenerateRequest) -> Res
     Ok(Checked { contents, counted, cached, abilities })
 }
 
-fn room(model: &Model, request: &GenerateRequest, prompt_tokens: u64) -> Result<(), ApiError> {
+fn check_limits(model: &Model, request: &GenerateRequest, prompt_tokens: u64) -> Result<(), ApiError> {
     let limit = model.context_tokens_max;
     let wanted = request.generation_config.max_output_tokens.and_then(|tokens| u64::try_from(tokens).ok());
     if prompt_tokens > limit {
@@ -224,7 +224,7 @@ fn reply(
 }
 
 fn put(plan: &Plan<'_>, behaviour: &Behaviour, streamed: Option<Form>) -> Result<Answer, ApiError> {
-    let blocked = behaviour.refusal.then(|| answer::blocked(plan, behaviour.code.as_deref()));
+    let blocked = behaviour.refusal.then(|| answer::blocked_response(plan, behaviour.code.as_deref()));
     let form = match (streamed, behaviour.wrong_form) {
         (form, false) => form,
         (Some(_), true) => None,
@@ -246,16 +246,20 @@ fn put(plan: &Plan<'_>, behaviour: &Behaviour, streamed: Option<Form>) -> Result
     played(parts, head(media, behaviour), behaviour).map_err(|error| broken(&error.message))
 }
 
-fn scripted(call: &Admitted<'_>, script: Option<&str>) -> Result<Behaviour, ApiError> {
+fn script_behaviour(call: &Admitted<'_>, script: Option<&str>) -> Result<Behaviour, ApiError> {
     behaviour(call.shared, &call.key, script).map_err(|error| ApiError::invalid(error.message))
 }
 
 /// Responses that do not depend on the request; a bare status gets Gemini's error envelope.
-fn canned(call: &Admitted<'_>, behaviour: &Behaviour, streamed: bool) -> Result<Option<Answer>, ApiError> {
+fn canned_answer(
+    call: &Admitted<'_>,
+    behaviour: &Behaviour,
+    streamed: bool,
+) -> Result<Option<Answer>, ApiError> {
     let elsewhere = behaviour.bomb > 0 || behaviour.redirect.is_some() || behaviour.body.is_some();
     match behaviour.status {
         Some(status) if !elsewhere => {
-            let mut answer = refused(call.guard, &ApiError::scripted(status, behaviour), streamed);
+            let mut answer = error_answer(call.guard, &ApiError::scripted(status, behaviour), streamed);
             let named = behaviour.headers.iter().map(|(name, value)| (name.clone(), value.clone()));
             answer.headers.extend(named);
             Ok(Some(answer))

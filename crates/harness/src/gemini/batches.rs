@@ -97,7 +97,7 @@ struct Batch {
     updated: OffsetDateTime,
     ended: Option<OffsetDateTime>,
     stage: Stage,
-    asks: Vec<(GenerateRequest, Option<Map<String, Value>>)>,
+    requests: Vec<(GenerateRequest, Option<Map<String, Value>>)>,
     /// The result of each processed request, once the batch has ended.
     results: Vec<Value>,
 }
@@ -119,9 +119,9 @@ impl Batches {
         let mut number = 0;
         call.guard.note(|entry| number = entry.id);
         let batch = read(call, model, sent, number)?;
-        let shown = batch.shown(false);
+        let operation = batch.operation(false);
         self.all().insert(batch.id.clone(), batch);
-        json(&shown)
+        json(&operation)
     }
 
     pub(crate) fn list(
@@ -145,7 +145,7 @@ impl Batches {
         let size = if size == 0 { PAGE } else { size.min(PAGE_MAX) };
         let has_more = own.len() > size;
         own.truncate(size);
-        let operations: Vec<Value> = own.iter().map(|batch| batch.shown(false)).collect();
+        let operations: Vec<Value> = own.iter().map(|batch| batch.operation(false)).collect();
         let next = own.last().filter(|_| has_more).map(|last| last.id.as_str());
         let page = match next {
             Some(next) => json!({ "operations": operations, "nextPageToken": next }),
@@ -159,9 +159,9 @@ impl Batches {
         let mut all = self.all();
         let batch = find(&mut all, call, id)?;
         batch.move_on(call);
-        let (shown, has_ended) = (batch.shown(true), batch.stage.has_ended());
+        let (operation, has_ended) = (batch.operation(true), batch.stage.has_ended());
         drop(all);
-        if has_ended { told(call, &shown) } else { json(&shown) }
+        if has_ended { deliver(call, &operation) } else { json(&operation) }
     }
 
     pub(crate) fn cancel(&self, call: &Admitted<'_>, id: &str, body: &[u8]) -> Result<Answer, ApiError> {
@@ -213,14 +213,14 @@ fn read(call: &Admitted<'_>, model: &Model, sent: Sent, number: u64) -> Result<B
     if list.is_empty() {
         return Err(wrong("input_config", "requests is empty"));
     }
-    let mut asks = Vec::with_capacity(list.len());
+    let mut requests = Vec::with_capacity(list.len());
     for (at, Ask { request, metadata }) in list.into_iter().enumerate() {
-        let place = format!("input_config.requests.requests[{at}].request");
-        let request = request.ok_or_else(|| wrong(&place, "request is required"))?;
+        let path = format!("input_config.requests.requests[{at}].request");
+        let request = request.ok_or_else(|| wrong(&path, "request is required"))?;
         if request.model.as_deref().is_some_and(other) {
-            return Err(wrong(&format!("{place}.model"), "the model must be the one in the path"));
+            return Err(wrong(&format!("{path}.model"), "the model must be the one in the path"));
         }
-        asks.push((request, metadata));
+        requests.push((request, metadata));
     }
     let now = OffsetDateTime::now_utc();
     Ok(Batch {
@@ -232,13 +232,13 @@ fn read(call: &Admitted<'_>, model: &Model, sent: Sent, number: u64) -> Result<B
         updated: now,
         ended: None,
         stage: Stage::Pending,
-        asks,
+        requests,
         results: Vec::new(),
     })
 }
 
-fn wrong(place: &str, why: &str) -> ApiError {
-    ApiError::invalid(format!("* BatchGenerateContentRequest.batch.{place}: {why}\n"))
+fn wrong(path: &str, why: &str) -> ApiError {
+    ApiError::invalid(format!("* BatchGenerateContentRequest.batch.{path}: {why}\n"))
 }
 
 impl Batch {
@@ -248,35 +248,35 @@ impl Batch {
                 self.stage = Stage::Running;
                 self.updated = OffsetDateTime::now_utc();
             }
-            Stage::Running => self.end(call, self.asks.len(), Stage::Succeeded),
+            Stage::Running => self.end(call, self.requests.len(), Stage::Succeeded),
             // Requests processed before the cancellation are delivered.
-            Stage::Cancelling => self.end(call, self.asks.len() / 2, Stage::Cancelled),
+            Stage::Cancelling => self.end(call, self.requests.len() / 2, Stage::Cancelled),
             Stage::Succeeded | Stage::Cancelled => {}
         }
     }
 
     fn end(&mut self, call: &Admitted<'_>, answered: usize, stage: Stage) {
-        let asks = self.asks.iter().take(answered).enumerate();
-        let results = asks.map(|(at, (request, metadata))| {
-            let (name, told) = match answering::item(call, &self.model, request, at) {
+        let requests = self.requests.iter().take(answered).enumerate();
+        let results = requests.map(|(at, (request, metadata))| {
+            let (name, outcome) = match answering::item(call, &self.model, request, at) {
                 Ok(response) => ("response", response),
                 Err(error) => ("error", status(&error)),
             };
             let metadata = metadata.as_ref().map(|metadata| ("metadata", Value::Object(metadata.clone())));
-            object([(name, told)].into_iter().chain(metadata))
+            object([(name, outcome)].into_iter().chain(metadata))
         });
         self.results = results.collect();
         let now = OffsetDateTime::now_utc();
         (self.stage, self.updated, self.ended) = (stage, now, Some(now));
     }
 
-    fn shown(&self, with_results: bool) -> Value {
+    fn operation(&self, with_results: bool) -> Value {
         let moment = |at: OffsetDateTime| Value::from(at.format(&Rfc3339).unwrap_or_default());
         let name = format!("batches/{}", self.id);
         let ended = self.ended.map(|ended| ("endTime", moment(ended)));
         let output = json!({ "inlinedResponses": { "inlinedResponses": self.results } });
-        let tells = with_results && self.stage.has_ended();
-        let told = tells.then(|| ("output", output.clone()));
+        let includes_output = with_results && self.stage.has_ended();
+        let output_field = includes_output.then(|| ("output", output.clone()));
         let metadata = [
             ("@type", KIND.into()),
             ("model", format!("models/{}", self.model.id).into()),
@@ -287,9 +287,9 @@ impl Batch {
             ("state", self.stage.state().into()),
             ("name", name.as_str().into()),
         ];
-        let metadata = object(metadata.into_iter().chain(ended).chain(told));
+        let metadata = object(metadata.into_iter().chain(ended).chain(output_field));
         let done = self.ended.map(|_| ("done", true.into()));
-        let response = tells.then(|| {
+        let response = includes_output.then(|| {
             let kind = [("@type".to_owned(), OUTPUT_KIND.into())];
             let output = output.as_object().cloned().unwrap_or_default();
             ("response", Value::Object(kind.into_iter().chain(output).collect()))
@@ -301,13 +301,13 @@ impl Batch {
     fn stats(&self) -> Value {
         let failed = self.results.iter().filter(|result| result.get("error").is_some()).count();
         let counts = [
-            ("requestCount", self.asks.len()),
+            ("requestCount", self.requests.len()),
             ("successfulRequestCount", self.results.len() - failed),
             ("failedRequestCount", failed),
-            ("pendingRequestCount", self.asks.len() - self.results.len()),
+            ("pendingRequestCount", self.requests.len() - self.results.len()),
         ];
-        let told = counts.into_iter().filter(|(_, number)| *number > 0);
-        object(told.map(|(name, number)| (name, number.to_string().into())))
+        let nonzero = counts.into_iter().filter(|(_, number)| *number > 0);
+        object(nonzero.map(|(name, number)| (name, number.to_string().into())))
     }
 }
 
@@ -334,16 +334,16 @@ fn status(error: &ApiError) -> Value {
 }
 
 /// A script's `interval` is the pause between slices of the response.
-fn told(call: &Admitted<'_>, shown: &Value) -> Result<Answer, ApiError> {
+fn deliver(call: &Admitted<'_>, operation: &Value) -> Result<Answer, ApiError> {
     let behaviour =
         behaviour(call.shared, &call.key, None).map_err(|error| ApiError::invalid(error.message))?;
     if let Some(status) = behaviour.status {
         return Err(ApiError::scripted(status, &behaviour));
     }
     if behaviour.interval == 0 {
-        return json(shown);
+        return json(operation);
     }
-    let content = Bytes::from(shown.to_string());
+    let content = Bytes::from(operation.to_string());
     let headers = vec![
         ("content-type".to_owned(), "application/json; charset=UTF-8".to_owned()),
         ("content-length".to_owned(), content.len().to_string()),

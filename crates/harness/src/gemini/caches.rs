@@ -165,7 +165,7 @@ impl Caches {
     }
 
     /// Finds the cached content that a request uses, and rejects a request that repeats fields of the cache.
-    pub(crate) fn used(
+    pub(crate) fn lookup(
         &self,
         owner: &str,
         model: &str,
@@ -207,9 +207,9 @@ impl Cached {
             name: self.name.clone(),
             model: format!("models/{}", self.model),
             display_name: self.display_name.clone(),
-            create_time: shown(self.created),
-            update_time: shown(self.updated),
-            expire_time: shown(self.expires),
+            create_time: timestamp(self.created),
+            update_time: timestamp(self.updated),
+            expire_time: timestamp(self.expires),
             usage_metadata: Usage { total_token_count: self.tokens },
         }
     }
@@ -241,6 +241,6 @@ fn expiry(sent: &Sent, now: OffsetDateTime) -> Result<Option<OffsetDateTime>, Ap
     }
 }
 
-fn shown(time: OffsetDateTime) -> String {
+fn timestamp(time: OffsetDateTime) -> String {
     time.format(&Rfc3339).unwrap_or_default()
 }

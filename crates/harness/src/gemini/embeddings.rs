@@ -56,20 +56,20 @@ pub(crate) struct Usage {
 impl EmbedRequest {
     /// Refuses what the real provider refuses; `model` is the one in the path.
     pub(crate) fn check(&self, model: &str) -> Result<(), ApiError> {
-        self.checked("EmbedContentRequest", model)
+        self.check_at("EmbedContentRequest", model)
     }
 
     pub(crate) fn tokens(&self) -> u64 {
         tokens::count(&self.text())
     }
 
-    pub(crate) fn answer(&self, shows_usage: bool) -> One {
-        let usage_metadata = shows_usage.then(|| Usage { prompt_token_count: self.tokens() });
+    pub(crate) fn answer(&self, include_usage: bool) -> One {
+        let usage_metadata = include_usage.then(|| Usage { prompt_token_count: self.tokens() });
         One { embedding: self.embedding(), usage_metadata }
     }
 
-    fn checked(&self, place: &str, model: &str) -> Result<(), ApiError> {
-        let bad = |field: &str, why: &str| Err(ApiError::invalid(format!("* {place}.{field}: {why}\n")));
+    fn check_at(&self, path: &str, model: &str) -> Result<(), ApiError> {
+        let bad = |field: &str, why: &str| Err(ApiError::invalid(format!("* {path}.{field}: {why}\n")));
         let named = self.model.as_deref().map(|name| name.strip_prefix("models/").unwrap_or(name));
         if named.is_some_and(|named| named != model) {
             return bad("model", "the model must be the one in the path");
@@ -106,11 +106,11 @@ impl BatchRequest {
             ));
         }
         for (at, request) in self.requests.iter().enumerate() {
-            let place = format!("BatchEmbedContentsRequest.requests[{at}]");
+            let path = format!("BatchEmbedContentsRequest.requests[{at}]");
             if request.model.is_none() {
-                return Err(ApiError::invalid(format!("* {place}.model: model is not specified\n")));
+                return Err(ApiError::invalid(format!("* {path}.model: model is not specified\n")));
             }
-            request.checked(&place, model)?;
+            request.check_at(&path, model)?;
         }
         Ok(())
     }
@@ -119,10 +119,10 @@ impl BatchRequest {
         self.requests.iter().map(EmbedRequest::tokens).sum()
     }
 
-    pub(crate) fn answer(&self, shows_usage: bool) -> Batch {
+    pub(crate) fn answer(&self, include_usage: bool) -> Batch {
         Batch {
             embeddings: self.requests.iter().map(EmbedRequest::embedding).collect(),
-            usage_metadata: shows_usage.then(|| Usage { prompt_token_count: self.tokens() }),
+            usage_metadata: include_usage.then(|| Usage { prompt_token_count: self.tokens() }),
         }
     }
 }

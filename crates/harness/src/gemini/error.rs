@@ -73,8 +73,8 @@ impl ApiError {
     }
 
     /// An error about one field, in the words of Google's field validation.
-    pub(crate) fn at(place: &str, why: &str) -> Self {
-        Self::invalid(format!("* GenerateContentRequest.{place}: {why}\n"))
+    pub(crate) fn at(path: &str, why: &str) -> Self {
+        Self::invalid(format!("* GenerateContentRequest.{path}: {why}\n"))
     }
 
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
@@ -223,9 +223,9 @@ mod tests {
 
     #[test]
     fn a_delay_is_seconds_with_their_fraction() {
-        for (ms, shown) in [(34_074, "34.074s"), (1_500, "1.5s"), (7_000, "7s"), (20, "0.02s")] {
+        for (ms, expected) in [(34_074, "34.074s"), (1_500, "1.5s"), (7_000, "7s"), (20, "0.02s")] {
             let body = ApiError::rate_limited(Some(ms)).body();
-            assert_eq!(body["error"]["details"][0]["retryDelay"], shown);
+            assert_eq!(body["error"]["details"][0]["retryDelay"], expected);
         }
     }
 

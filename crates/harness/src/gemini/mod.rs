@@ -45,7 +45,12 @@ impl State {
     }
 
     /// Rejects a history whose signatures this model did not issue.
-    fn signed(&self, model: &str, abilities: Abilities, contents: &[Content]) -> Result<(), ApiError> {
+    fn check_signatures(
+        &self,
+        model: &str,
+        abilities: Abilities,
+        contents: &[Content],
+    ) -> Result<(), ApiError> {
         if abilities.signs { self.signer.check(model, contents) } else { Ok(()) }
     }
 }

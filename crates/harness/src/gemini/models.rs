@@ -84,7 +84,7 @@ pub(crate) struct Page {
 }
 
 /// The Gemini models among the configured ones.
-pub(crate) fn served(configured: &[Model]) -> Vec<Model> {
+pub(crate) fn served_models(configured: &[Model]) -> Vec<Model> {
     let ours = |id: &str| id.starts_with("gemini") || id.starts_with("gemma");
     let named: Vec<Model> = configured.iter().filter(|model| ours(&model.id)).cloned().collect();
     if named.is_empty() {
@@ -97,7 +97,7 @@ pub(crate) fn served(configured: &[Model]) -> Vec<Model> {
 /// Finds a model that supports a method; the name may have the prefix `models/`.
 pub(crate) fn find(configured: &[Model], name: &str, version: &str, method: &str) -> Result<Model, ApiError> {
     let id = name.strip_prefix("models/").unwrap_or(name);
-    let found = served(configured).into_iter().find(|model| model.id == id);
+    let found = served_models(configured).into_iter().find(|model| model.id == id);
     found.filter(|model| method == "getModel" || methods(model.kind).contains(&method)).ok_or_else(|| {
         ApiError::not_found(format!(
             "models/{id} is not found for API version {version}, or is not supported for {method}. Call ListModels \
@@ -125,7 +125,7 @@ pub(crate) fn page(configured: &[Model], size: Option<usize>, token: Option<&str
     let start: usize =
         token.filter(|token| !token.is_empty()).map_or(Ok(0), str::parse).map_err(|_| bad())?;
     let size = size.filter(|size| *size > 0).unwrap_or(PAGE).min(PAGE_MAX);
-    let all = served(configured);
+    let all = served_models(configured);
     let rest = all.len().saturating_sub(start + size);
     let next_page_token = (rest > 0).then(|| (start + size).to_string());
     Ok(Page { models: all.iter().skip(start).take(size).map(row).collect(), next_page_token })

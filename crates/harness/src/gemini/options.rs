@@ -148,7 +148,7 @@ fn tools(request: &GenerateRequest) -> Result<(), ApiError> {
     let mut seen: Vec<&str> = Vec::new();
     for (at, tool) in request.tools.iter().enumerate() {
         for (index, declaration) in tool.function_declarations.iter().enumerate() {
-            declared(&format!("tools[{at}].function_declarations[{index}]"), declaration)?;
+            check_declaration(&format!("tools[{at}].function_declarations[{index}]"), declaration)?;
             if seen.contains(&declaration.name.as_str()) {
                 return Err(ApiError::invalid(format!(
                     "Duplicate function declaration found: {}",
@@ -163,88 +163,88 @@ fn tools(request: &GenerateRequest) -> Result<(), ApiError> {
     }
     let Some(config) = &request.tool_config else { return Ok(()) };
     let config = &config.function_calling_config;
-    let place = "tool_config.function_calling_config";
+    let path = "tool_config.function_calling_config";
     let mode = config.mode.as_deref();
     if !config.allowed_function_names.is_empty() && !matches!(mode, Some("ANY" | "VALIDATED")) {
         return Err(ApiError::at(
-            &format!("{place}.allowed_function_names"),
+            &format!("{path}.allowed_function_names"),
             "allowed_function_names should only be set when the mode is ANY or VALIDATED",
         ));
     }
     if let Some(name) = config.allowed_function_names.iter().find(|name| !seen.contains(&name.as_str())) {
         return Err(ApiError::at(
-            &format!("{place}.allowed_function_names"),
+            &format!("{path}.allowed_function_names"),
             &format!("{name} is no declared function"),
         ));
     }
     if mode == Some("ANY") && seen.is_empty() {
-        return Err(ApiError::at(place, "Function calling mode ANY needs function_declarations."));
+        return Err(ApiError::at(path, "Function calling mode ANY needs function_declarations."));
     }
     Ok(())
 }
 
-fn declared(place: &str, declaration: &Declaration) -> Result<(), ApiError> {
+fn check_declaration(path: &str, declaration: &Declaration) -> Result<(), ApiError> {
     let name = &declaration.name;
     let first = name.chars().next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_');
     let legal = |character: char| character.is_ascii_alphanumeric() || "_.:-".contains(character);
     if !first || name.len() > FUNCTION_NAME_MAX || !name.chars().all(legal) {
         return Err(ApiError::at(
-            &format!("{place}.name"),
+            &format!("{path}.name"),
             "Invalid function name. It must start with a letter or an underscore, and have letters, digits, _, ., : \
              and - only, 64 at most.",
         ));
     }
     match (&declaration.parameters, &declaration.parameters_json_schema) {
         (Some(_), Some(_)) => Err(ApiError::at(
-            &format!("{place}.parameters"),
+            &format!("{path}.parameters"),
             "parameters_json_schema must not be set beside it",
         )),
-        (Some(parameters), None) => schema(&format!("{place}.parameters"), parameters),
-        (None, Some(schema)) => json_schema(&format!("{place}.parameters_json_schema"), schema),
+        (Some(parameters), None) => schema(&format!("{path}.parameters"), parameters),
+        (None, Some(schema)) => json_schema(&format!("{path}.parameters_json_schema"), schema),
         _ => Ok(()),
     }
 }
 
 /// Checks a field that takes JSON Schema.
-fn json_schema(place: &str, schema: &Value) -> Result<(), ApiError> {
+fn json_schema(path: &str, schema: &Value) -> Result<(), ApiError> {
     if !schema.is_object() {
-        return Err(ApiError::at(place, "schema must be an object"));
+        return Err(ApiError::at(path, "schema must be an object"));
     }
     match jsonschema::draft202012::meta::is_valid(schema) {
         true => Ok(()),
-        false => Err(ApiError::at(place, "schema is not valid JSON Schema")),
+        false => Err(ApiError::at(path, "schema is not valid JSON Schema")),
     }
 }
 
 /// Checks Gemini's own schema format.
-fn schema(place: &str, schema: &Value) -> Result<(), ApiError> {
+fn schema(path: &str, schema: &Value) -> Result<(), ApiError> {
     let properties = schema.get("properties").and_then(Value::as_object);
     match schema.get("type").and_then(Value::as_str) {
         Some("OBJECT") if properties.is_none_or(serde_json::Map::is_empty) => {
-            return Err(ApiError::at(&format!("{place}.properties"), "should be non-empty for OBJECT type"));
+            return Err(ApiError::at(&format!("{path}.properties"), "should be non-empty for OBJECT type"));
         }
         Some("ARRAY") if schema.get("items").is_none() => {
-            return Err(ApiError::at(&format!("{place}.items"), "missing field."));
+            return Err(ApiError::at(&format!("{path}.items"), "missing field."));
         }
         None if schema.get("anyOf").is_none() => {
-            return Err(ApiError::at(&format!("{place}.type"), "must be specified"));
+            return Err(ApiError::at(&format!("{path}.type"), "must be specified"));
         }
         _ => {}
     }
     for (at, name) in texts(schema, "required").enumerate() {
         if !properties.is_some_and(|properties| properties.contains_key(name)) {
-            return Err(ApiError::at(&format!("{place}.required[{at}]"), "property is not defined"));
+            return Err(ApiError::at(&format!("{path}.required[{at}]"), "property is not defined"));
         }
     }
     for (name, inner) in properties.into_iter().flatten() {
-        self::schema(&format!("{place}.properties[{name}]"), inner)?;
+        self::schema(&format!("{path}.properties[{name}]"), inner)?;
     }
     if let Some(items) = schema.get("items") {
-        self::schema(&format!("{place}.items"), items)?;
+        self::schema(&format!("{path}.items"), items)?;
     }
     let any_of = schema.get("anyOf").and_then(Value::as_array).into_iter().flatten();
     for (at, inner) in any_of.enumerate() {
-        self::schema(&format!("{place}.any_of[{at}]"), inner)?;
+        self::schema(&format!("{path}.any_of[{at}]"), inner)?;
     }
     Ok(())
 }
@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn sampling_and_format() {
         let model = "gemini-2.5-flash";
-        for (config, place) in [
+        for (config, path) in [
             (json!({"temperature": 2.1}), "generation_config.temperature"),
             (json!({"topP": -0.1}), "generation_config.top_p"),
             (json!({"topK": 0}), "generation_config.top_k"),
@@ -302,7 +302,7 @@ mod tests {
                 "generation_config.response_json_schema",
             ),
         ] {
-            configured(model, config, Some(place));
+            configured(model, config, Some(path));
         }
         let stops = json!(["a", "b", "c", "d", "e"]);
         configured(

@@ -29,8 +29,8 @@ pub(crate) fn read<T: DeserializeOwned>(body: &[u8], message: &Message) -> Resul
             .nth(error.line().saturating_sub(1))
             .unwrap_or("")
             .to_owned();
-        let shown: String = line.chars().take(80).collect();
-        ApiError::invalid(format!("Invalid JSON payload received. Unexpected token.\n{shown}"))
+        let excerpt: String = line.chars().take(80).collect();
+        ApiError::invalid(format!("Invalid JSON payload received. Unexpected token.\n{excerpt}"))
     })?;
     let mut reader = Reader { violations: Vec::new() };
     let read = reader.message(&sent, message, "");
@@ -161,14 +161,14 @@ impl Reader {
     }
 
     fn wrong(&mut self, path: &str, kind: &str, sent: &Value) -> Value {
-        let shown: String = sent.to_string().chars().take(80).collect();
-        self.refuse(path, format!("Invalid value at '{path}' ({kind}), {shown}"));
+        let excerpt: String = sent.to_string().chars().take(80).collect();
+        self.refuse(path, format!("Invalid value at '{path}' ({kind}), {excerpt}"));
         Value::Null
     }
 
     fn unknown(&mut self, path: &str, name: &str, why: &str) {
-        let place = if path.is_empty() { String::new() } else { format!(" at '{path}'") };
-        self.refuse(path, format!("Invalid JSON payload received. Unknown name \"{name}\"{place}: {why}"));
+        let location = if path.is_empty() { String::new() } else { format!(" at '{path}'") };
+        self.refuse(path, format!("Invalid JSON payload received. Unknown name \"{name}\"{location}: {why}"));
     }
 
     fn refuse(&mut self, path: &str, description: String) {
@@ -213,20 +213,20 @@ mod tests {
 
     /// Writes known names in snake case where the next choice says so; the content of a struct is left as it
     /// is.
-    fn respelled(value: &Value, kind: Kind, choices: &mut impl Iterator<Item = bool>) -> Value {
+    fn respell(value: &Value, kind: Kind, choices: &mut impl Iterator<Item = bool>) -> Value {
         match (value, kind) {
-            (Value::Array(list), _) => list.iter().map(|one| respelled(one, kind, choices)).collect(),
+            (Value::Array(list), _) => list.iter().map(|one| respell(one, kind, choices)).collect(),
             (Value::Object(entries), Kind::Map(message)) => {
                 let entries = entries.iter();
                 let entries =
-                    entries.map(|(key, one)| (key.clone(), respelled(one, Kind::Message(message), choices)));
+                    entries.map(|(key, one)| (key.clone(), respell(one, Kind::Message(message), choices)));
                 Value::Object(entries.collect())
             }
             (Value::Object(fields), Kind::Message(message)) => {
                 let respell = |(key, one): (&String, &Value)| {
                     let field = message.fields.iter().find(|field| field.name == key).unwrap();
                     let name = if choices.next().unwrap_or_default() { snake(key) } else { key.clone() };
-                    (name, respelled(one, field.kind, choices))
+                    (name, respell(one, field.kind, choices))
                 };
                 Value::Object(fields.iter().map(respell).collect())
             }
@@ -249,7 +249,7 @@ mod tests {
                     "thinkingConfig": {"includeThoughts": true, "thinkingBudget": 7}},
                 "cachedContent": "cachedContents/c",
             });
-            let sent = respelled(&request, Kind::Message(&GENERATE), &mut choices.into_iter());
+            let sent = respell(&request, Kind::Message(&GENERATE), &mut choices.into_iter());
             let read: Value = read(sent.to_string().as_bytes(), &GENERATE).map_err(|error| error.message).unwrap();
             prop_assert_eq!(read, request);
         }

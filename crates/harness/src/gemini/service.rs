@@ -62,12 +62,12 @@ pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
     let streamed = route::route(uri.path()).ok().and_then(|route| route::form(uri, &route.target));
     match attempt(call, body, streamed).await {
         Ok(answer) => answer,
-        Err(error) => refused(call.guard, &error, streamed.is_some()),
+        Err(error) => error_answer(call.guard, &error, streamed.is_some()),
     }
 }
 
 /// The response to a rejected request; on a streaming method the error is wrapped in an array.
-pub(crate) fn refused(guard: &Guard, error: &ApiError, streamed: bool) -> Answer {
+pub(crate) fn error_answer(guard: &Guard, error: &ApiError, streamed: bool) -> Answer {
     guard.note(|entry| entry.error_code = Some(error.name()));
     let body = if streamed { json!([error.body()]) } else { error.body() };
     json_answer(error.code, Vec::new(), &body)
@@ -83,7 +83,7 @@ async fn attempt(sent: &Call<'_>, body: Incoming, streamed: Option<Form>) -> Res
     if !route.target.takes(&head.method) {
         return Err(ApiError::not_found("The requested method was not found on this server."));
     }
-    let key = authorised(sent)?;
+    let key = authorise(sent)?;
     let call = Admitted { shared, control, guard, key, version: route.version, is_vertex: false };
     match (route.target, &head.method) {
         (Target::Models, _) => {
@@ -107,8 +107,8 @@ async fn attempt(sent: &Call<'_>, body: Incoming, streamed: Option<Form>) -> Res
             json(&json!({}))
         }
         (Target::Batches, _) => {
-            let asked = |name: &str| route::query(&head.uri, name);
-            let (size, token) = (asked("pageSize"), asked("pageToken"));
+            let param = |name: &str| route::query(&head.uri, name);
+            let (size, token) = (param("pageSize"), param("pageToken"));
             shared.gemini.batches.list(&call, size.as_deref(), token.as_deref())
         }
         (Target::Batch(id), &Method::DELETE) => shared.gemini.batches.delete(&call, &id),
@@ -157,14 +157,18 @@ impl Admitted<'_> {
             "embedContent" => {
                 let request: EmbedRequest = read(headers, body, &schema::EMBED)?;
                 request.check(&model.id)?;
-                answering::embed(self, request.tokens(), |shows_usage| to_json(&request.answer(shows_usage)))
-                    .await
+                answering::embed(self, request.tokens(), |include_usage| {
+                    to_json(&request.answer(include_usage))
+                })
+                .await
             }
             "batchEmbedContents" => {
                 let request: BatchRequest = read(headers, body, &schema::BATCH_EMBED)?;
                 request.check(&model.id)?;
-                answering::embed(self, request.tokens(), |shows_usage| to_json(&request.answer(shows_usage)))
-                    .await
+                answering::embed(self, request.tokens(), |include_usage| {
+                    to_json(&request.answer(include_usage))
+                })
+                .await
             }
             "batchGenerateContent" => {
                 let sent = read(headers, body, &schema::BATCH_GENERATE)?;
@@ -225,7 +229,7 @@ fn forbidden_headers(call: &Call<'_>) -> Result<(), ApiError> {
     }
 }
 
-fn authorised(call: &Call<'_>) -> Result<String, ApiError> {
+fn authorise(call: &Call<'_>) -> Result<String, ApiError> {
     let key = sent_key(call.head).ok_or_else(ApiError::no_key)?;
     match call.shared.key_state(&key) {
         Some(KeyState::Ok) => Ok(key),

@@ -29,7 +29,7 @@ impl Signer {
     }
 
     pub(crate) fn call(&self, model: &str, call: &FunctionCall) -> String {
-        self.sign(&[model, &call.name, &sorted(&call.args)])
+        self.sign(&[model, &call.name, &sort_keys(&call.args)])
     }
 
     /// Newer models also sign the end of their text, but clients need not send that back.
@@ -39,8 +39,8 @@ impl Signer {
 
     /// Rejects a history whose current turn lacks a signature, or has one that was not made for its call.
     pub(crate) fn check(&self, model: &str, contents: &[Content]) -> Result<(), ApiError> {
-        let asked = |content: &Content| !content.is_model() && content.responses().next().is_none();
-        let turn = contents.iter().rposition(asked).map_or(0, |at| at + 1);
+        let is_prompt = |content: &Content| !content.is_model() && content.responses().next().is_none();
+        let turn = contents.iter().rposition(is_prompt).map_or(0, |at| at + 1);
         let steps = contents.iter().enumerate().skip(turn).filter(|(_, content)| content.is_model());
         for (at, step) in steps {
             let mut first = true;
@@ -86,7 +86,7 @@ fn missing(name: &str, at: usize) -> ApiError {
 }
 
 /// The arguments in canonical order: clients may reorder keys, and nothing else.
-fn sorted(args: &Map<String, Value>) -> String {
+fn sort_keys(args: &Map<String, Value>) -> String {
     fn sort(value: &Value) -> Value {
         match value {
             Value::Object(fields) => {

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::answer::{Candidate, Plan, ended};
+use super::answer::{Candidate, Plan, final_candidate};
 use super::content::{Content, Part};
 use super::error::ApiError;
 use crate::emulator::frames::{self, Event};
@@ -92,7 +92,7 @@ impl Chunks<'_> {
         let choices = &self.plan.reply.choices;
         for (index, choice) in choices.iter().enumerate() {
             let last = Part { thought_signature: self.plan.text_signature(choice), ..Part::text("") };
-            let ended = ended(index, choice);
+            let ended = final_candidate(index, choice);
             let silenced = ended.finish_reason.as_deref() == Some("SAFETY");
             let content = (!silenced).then(|| Content::of_model(vec![last]));
             let left = if index + 1 == choices.len() { u64::MAX } else { 0 };
@@ -100,10 +100,10 @@ impl Chunks<'_> {
         }
     }
 
-    fn chunk(&mut self, index: usize, parts: Vec<Part>, said: Option<&str>, tokens: u64, place: Place) {
+    fn chunk(&mut self, index: usize, parts: Vec<Part>, text: Option<&str>, tokens: u64, place: Place) {
         let candidate = Candidate {
             content: Some(Content::of_model(parts)),
-            logprobs_result: said.and_then(|said| self.plan.logprobs(said)),
+            logprobs_result: text.and_then(|text| self.plan.logprobs(text)),
             index,
             ..Candidate::default()
         };

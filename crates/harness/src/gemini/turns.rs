@@ -24,18 +24,18 @@ pub(crate) fn check_instruction(instruction: Option<&Content>) -> Result<(), Api
     Ok(())
 }
 
-fn one(place: &str, content: &Content) -> Result<(), ApiError> {
+fn one(path: &str, content: &Content) -> Result<(), ApiError> {
     if !matches!(content.role.as_deref(), None | Some("user" | "model")) {
         return Err(ApiError::invalid("Please use a valid role: user, model."));
     }
     if content.parts.is_empty() {
-        return Err(ApiError::at(&format!("{place}.parts"), "contents.parts must not be empty."));
+        return Err(ApiError::at(&format!("{path}.parts"), "contents.parts must not be empty."));
     }
     for (at, part) in content.parts.iter().enumerate() {
-        let place = format!("{place}.parts[{at}]");
+        let path = format!("{path}.parts[{at}]");
         if !part.has_data() {
             return Err(ApiError::at(
-                &format!("{place}.data"),
+                &format!("{path}.data"),
                 "required oneof field 'data' must have one initialized field",
             ));
         }
@@ -45,26 +45,23 @@ fn one(place: &str, content: &Content) -> Result<(), ApiError> {
         ];
         for (field, name) in named {
             if name.is_some_and(String::is_empty) {
-                return Err(ApiError::at(&format!("{place}.{field}.name"), "Name cannot be empty."));
+                return Err(ApiError::at(&format!("{path}.{field}.name"), "Name cannot be empty."));
             }
         }
         if part.function_call.is_some() && !content.is_model() {
             return Err(ApiError::at(
-                &place,
+                &path,
                 "Please ensure that function calls are in a turn of role model.",
             ));
         }
         if part.function_response.as_ref().is_some_and(|response| response.response.is_none()) {
             return Err(ApiError::at(
-                &format!("{place}.function_response.response"),
+                &format!("{path}.function_response.response"),
                 "response is not specified",
             ));
         }
         if part.media().is_some_and(|media| media.mime_type.is_empty() && media.file_uri.is_none()) {
-            return Err(ApiError::at(
-                &format!("{place}.inline_data.mime_type"),
-                "mime_type is not specified",
-            ));
+            return Err(ApiError::at(&format!("{path}.inline_data.mime_type"), "mime_type is not specified"));
         }
     }
     Ok(())
@@ -87,7 +84,7 @@ fn results(contents: &[Content]) -> Result<(), ApiError> {
             ));
         }
         for result in results {
-            answered(&mut open, result)?;
+            close_call(&mut open, result)?;
         }
         open = content.calls().collect();
     }
@@ -100,7 +97,7 @@ fn results(contents: &[Content]) -> Result<(), ApiError> {
 }
 
 /// Removes the call that a result belongs to: matched by id if it has one, else by name.
-fn answered(open: &mut Vec<&FunctionCall>, result: &FunctionResponse) -> Result<(), ApiError> {
+fn close_call(open: &mut Vec<&FunctionCall>, result: &FunctionResponse) -> Result<(), ApiError> {
     let fits = |call: &&FunctionCall| match (&result.id, &call.id) {
         (Some(result), Some(call)) => result == call,
         _ => true,
@@ -124,12 +121,12 @@ mod tests {
     use super::*;
 
     fn check(contents: Value, refused: Option<&str>) {
-        let shown = contents.to_string();
+        let text = contents.to_string();
         let contents: Vec<Content> = serde_json::from_value(contents).unwrap();
         match (super::check(&contents), refused) {
             (Ok(()), None) => {}
-            (Err(error), Some(why)) => assert!(error.message.contains(why), "{shown}: {}", error.message),
-            (result, _) => panic!("{shown}: {result:?}"),
+            (Err(error), Some(why)) => assert!(error.message.contains(why), "{text}: {}", error.message),
+            (result, _) => panic!("{text}: {result:?}"),
         }
     }
 

@@ -25,7 +25,7 @@ pub(super) fn serve(mut stream: TcpStream, shared: &Shared, at_storage: bool) {
     if ask.method.is_empty() {
         return;
     }
-    let answer = if at_storage { stored(&ask, shared) } else { listed(&ask, shared) };
+    let answer = if at_storage { answer_storage(&ask, shared) } else { answer_hub(&ask, shared) };
     let sent = if ask.method == "HEAD" { 0 } else { answer.breaks_after.unwrap_or(answer.body.len()) };
     {
         let mut state = shared.state();
@@ -63,7 +63,7 @@ fn write(stream: &mut TcpStream, answer: &Answer, sent: usize) -> io::Result<()>
 }
 
 /// Responses of the hub itself.
-fn listed(ask: &Ask, shared: &Shared) -> Answer {
+fn answer_hub(ask: &Ask, shared: &Shared) -> Answer {
     let parts: Vec<&str> = ask.parts.iter().map(String::as_str).collect();
     match parts.as_slice() {
         ["api", "models", owner, name, "revision", revision] => {
@@ -119,8 +119,8 @@ fn list(repository: &Repository, ask: &Ask) -> Answer {
         }),
     };
     let siblings: Vec<Value> = repository.files.iter().map(sibling).collect();
-    let told = json!({"sha": repository.commit, "private": false, "gated": false, "siblings": siblings});
-    Answer::of(200, told.to_string().into_bytes()).with("content-type", "application/json")
+    let metadata = json!({"sha": repository.commit, "private": false, "gated": false, "siblings": siblings});
+    Answer::of(200, metadata.to_string().into_bytes()).with("content-type", "application/json")
 }
 
 fn resolve(repository: &Repository, file: &str, fault: Option<Fault>, ask: &Ask, shared: &Shared) -> Answer {
@@ -144,7 +144,7 @@ fn resolve(repository: &Repository, file: &str, fault: Option<Fault>, ask: &Ask,
 }
 
 /// Responses of the storage address, where a signature in the URL grants access.
-fn stored(ask: &Ask, shared: &Shared) -> Answer {
+fn answer_storage(ask: &Ask, shared: &Shared) -> Answer {
     let mut state = shared.state();
     let file = ask.query.strip_prefix("file=").and_then(|query| query.strip_suffix("&signature=yes"));
     let [kind, digest] = ask.parts.as_slice() else { return refusal(404, "") };

@@ -83,16 +83,16 @@ pub(crate) fn error_body(error: &ApiError) -> Value {
         return json!({"detail": message});
     }
     let kind = *kind;
-    let told = match error.status {
+    let detail = match error.status {
         422 => {
-            let place = param.as_deref().unwrap_or_default().split('.').collect::<Vec<_>>();
-            let place = [vec!["body"], place].concat();
-            json!({"detail": [{"type": kind, "loc": place, "msg": message}]})
+            let location = param.as_deref().unwrap_or_default().split('.').collect::<Vec<_>>();
+            let location = [vec!["body"], location].concat();
+            json!({"detail": [{"type": kind, "loc": location, "msg": message}]})
         }
         _ => json!(message),
     };
     let kind = if error.status == 422 { "invalid_request_error" } else { kind };
-    json!({"object": "error", "message": told, "type": kind, "param": null, "code": code, "raw_status_code": error.status})
+    json!({"object": "error", "message": detail, "type": kind, "param": null, "code": code, "raw_status_code": error.status})
 }
 
 /// Rejects what only Mistral rejects in a conversation.
@@ -165,14 +165,14 @@ pub(crate) fn spread(events: &mut [Event]) {
     }
 }
 
-fn change(answer: &mut Value, place: &str) {
+fn change(answer: &mut Value, key: &str) {
     let choices = answer.get_mut("choices").and_then(Value::as_array_mut);
     for choice in choices.into_iter().flatten() {
-        let Some(said) = choice.get_mut(place).and_then(Value::as_object_mut) else { continue };
-        said.remove("refusal");
-        said.remove("annotations");
-        think(said);
-        let calls = said.get_mut("tool_calls").and_then(Value::as_array_mut);
+        let Some(message) = choice.get_mut(key).and_then(Value::as_object_mut) else { continue };
+        message.remove("refusal");
+        message.remove("annotations");
+        think(message);
+        let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
         for call in calls.into_iter().flatten().filter_map(Value::as_object_mut) {
             if let Some(id) = call.get("id").and_then(Value::as_str).map(own_id) {
                 call.insert("id".to_owned(), id.into());
@@ -182,20 +182,20 @@ fn change(answer: &mut Value, place: &str) {
 }
 
 /// Turns reasoning and text into separate content parts.
-fn think(said: &mut Map<String, Value>) {
-    let Some(thought) = said.remove("reasoning_content") else { return };
+fn think(message: &mut Map<String, Value>) {
+    let Some(thought) = message.remove("reasoning_content") else { return };
     let mut parts = vec![json!({"type": "thinking", "thinking": [{"type": "text", "text": thought}]})];
-    if let Some(Value::String(text)) = said.get("content") {
+    if let Some(Value::String(text)) = message.get("content") {
         parts.push(json!({"type": "text", "text": text}));
     }
-    said.insert("content".to_owned(), Value::Array(parts));
+    message.insert("content".to_owned(), Value::Array(parts));
 }
 
-pub(crate) fn usage(reply: &Reply, shown: impl Fn(u64) -> u64, completion_tokens: u64) -> Value {
+pub(crate) fn usage(reply: &Reply, report: impl Fn(u64) -> u64, completion_tokens: u64) -> Value {
     json!({
-        "prompt_tokens": shown(reply.prompt_tokens),
-        "completion_tokens": shown(completion_tokens),
-        "total_tokens": shown(reply.prompt_tokens + completion_tokens),
-        "prompt_tokens_details": {"cached_tokens": shown(reply.cached_tokens)},
+        "prompt_tokens": report(reply.prompt_tokens),
+        "completion_tokens": report(completion_tokens),
+        "total_tokens": report(reply.prompt_tokens + completion_tokens),
+        "prompt_tokens_details": {"cached_tokens": report(reply.cached_tokens)},
     })
 }

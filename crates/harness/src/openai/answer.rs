@@ -96,7 +96,7 @@ fn thought(request: &ChatRequest, behaviour: &Behaviour) -> u64 {
 }
 
 /// The reasoning text, where the vendor shows it in a chat response.
-pub(crate) fn shown_thought(reply: &Reply) -> Option<String> {
+pub(crate) fn visible_thought(reply: &Reply) -> Option<String> {
     (matches!(reply.flavour, Flavour::Fireworks | Flavour::Mistral) && reply.reasoning_tokens > 0)
         .then(|| thinking(reply.reasoning_tokens))
 }
@@ -125,8 +125,8 @@ pub(crate) fn whole(reply: &Reply, mode: UsageMode) -> Value {
 }
 
 /// The log probabilities of a text; null when not requested.
-pub(crate) fn logprobs(text: &str, asked: bool, refusal: bool) -> Value {
-    if !asked {
+pub(crate) fn logprobs(text: &str, requested: bool, refusal: bool) -> Value {
+    if !requested {
         return Value::Null;
     }
     let list: Vec<Value> = tokens::split(text)
@@ -162,7 +162,7 @@ impl Choice {
         if let (false, Some(fields)) = (self.calls.is_empty(), message.as_object_mut()) {
             fields.insert("tool_calls".to_owned(), self.calls.iter().map(Call::whole).collect());
         }
-        if let (Some(thought), Some(fields)) = (shown_thought(reply), message.as_object_mut()) {
+        if let (Some(thought), Some(fields)) = (visible_thought(reply), message.as_object_mut()) {
             fields.insert("reasoning_content".to_owned(), Value::from(thought));
         }
         json!({"index": index, "message": message, "logprobs": logprobs, "finish_reason": self.finish})
@@ -189,7 +189,7 @@ fn choice(
 ) -> Choice {
     let calls = calls(request, behaviour, number, index);
     let (pieces, ended, is_stopped) = if calls.is_empty() {
-        say(request, behaviour, index, visible_max)
+        generate_text(request, behaviour, index, visible_max)
     } else {
         (Vec::new(), "tool_calls", false)
     };
@@ -202,7 +202,7 @@ fn choice(
     }
 }
 
-fn say(
+fn generate_text(
     request: &ChatRequest,
     behaviour: &Behaviour,
     index: usize,
@@ -212,27 +212,27 @@ fn say(
     if index > 0 {
         text.push_str(&format!(" #{index}"));
     }
-    let mut said: Vec<&str> = tokens::split(&text).collect();
+    let mut words: Vec<&str> = tokens::split(&text).collect();
     let filler = if behaviour.text.as_deref() == Some("unicode") { FILLER_UNICODE } else { FILLER };
     let wanted = behaviour.tokens.or(behaviour.chunks.map(|chunks| chunks as u64));
     if let Some(wanted) = wanted.and_then(|wanted| usize::try_from(wanted).ok()) {
-        let more = wanted.saturating_sub(said.len());
-        said.truncate(wanted);
-        said.extend(filler.iter().cycle().take(more));
+        let more = wanted.saturating_sub(words.len());
+        words.truncate(wanted);
+        words.extend(filler.iter().cycle().take(more));
     }
     if behaviour.finish.as_deref() == Some("content_filter") {
-        said.truncate(said.len().div_ceil(2));
+        words.truncate(words.len().div_ceil(2));
     }
     let mut ended = "stop";
-    let whole = said.concat();
+    let whole = words.concat();
     let stopped = before_stop(&whole, &request.stop);
     let mut is_stopped = stopped != whole;
-    let mut said: Vec<&str> = tokens::split(&stopped).collect();
-    if said.len() as u64 > visible_max {
-        said.truncate(usize::try_from(visible_max).unwrap_or(usize::MAX));
+    let mut words: Vec<&str> = tokens::split(&stopped).collect();
+    if words.len() as u64 > visible_max {
+        words.truncate(usize::try_from(visible_max).unwrap_or(usize::MAX));
         (ended, is_stopped) = ("length", false);
     }
-    let mut pieces = grouped(&said, behaviour.chunks.unwrap_or(said.len()));
+    let mut pieces = group_words(&words, behaviour.chunks.unwrap_or(words.len()));
     if behaviour.giant > 0 {
         pieces.insert(pieces.len() / 2, "x".repeat(behaviour.giant));
     }
@@ -261,10 +261,10 @@ fn before_stop(text: &str, stops: &[String]) -> String {
 }
 
 /// Spreads tokens evenly over at most `groups` pieces.
-pub(crate) fn grouped(said: &[&str], groups: usize) -> Vec<String> {
-    let groups = groups.min(said.len());
+pub(crate) fn group_words(words: &[&str], groups: usize) -> Vec<String> {
+    let groups = groups.min(words.len());
     (0..groups)
-        .filter_map(|group| said.get(group * said.len() / groups..(group + 1) * said.len() / groups))
+        .filter_map(|group| words.get(group * words.len() / groups..(group + 1) * words.len() / groups))
         .map(<[&str]>::concat)
         .collect()
 }
@@ -291,7 +291,7 @@ fn calls(request: &ChatRequest, behaviour: &Behaviour, number: u64, choice: usiz
     } else if behaviour.tools == Some(ToolMode::None) {
         Vec::new()
     } else {
-        chosen(request, behaviour).into_iter().collect()
+        choose_tool(request, behaviour).into_iter().collect()
     };
     let invented = json!({"type": "function", "function": {"name": "get_weather", "parameters":
         {"type": "object", "properties": {"city": {"type": "string"}}}}});
@@ -305,7 +305,7 @@ fn calls(request: &ChatRequest, behaviour: &Behaviour, number: u64, choice: usiz
     wanted.iter().enumerate().map(|(index, tool)| call(id(index), tool, behaviour)).collect()
 }
 
-fn chosen<'a>(request: &'a ChatRequest, behaviour: &Behaviour) -> Option<&'a Value> {
+fn choose_tool<'a>(request: &'a ChatRequest, behaviour: &Behaviour) -> Option<&'a Value> {
     let named = |name: &str| request.tools.iter().find(|tool| tool_name(tool) == name);
     if let Some(name) = &behaviour.call {
         let answered =
@@ -322,9 +322,9 @@ fn chosen<'a>(request: &'a ChatRequest, behaviour: &Behaviour) -> Option<&'a Val
         Some("required") => request.tools.first(),
         _ => {
             let last = request.messages.last()?;
-            let asked = last.get("role") == Some(&Value::from("user"));
+            let is_question = last.get("role") == Some(&Value::from("user"));
             let question = last_user_text(&request.messages);
-            request.tools.iter().find(|tool| asked && question.contains(tool_name(tool)))
+            request.tools.iter().find(|tool| is_question && question.contains(tool_name(tool)))
         }
     }
 }

@@ -91,12 +91,12 @@ impl Batches {
 }
 
 impl Batch {
-    fn shown(&self) -> Value {
+    fn view(&self) -> Value {
         let errors = match self.errors.as_slice() {
             [] => Value::Null,
             errors => json!({"object": "list", "data": errors}),
         };
-        let mut shown = json!({
+        let mut view = json!({
             "id": self.id, "object": "batch", "endpoint": self.endpoint, "errors": errors,
             "input_file_id": self.input, "completion_window": "24h", "status": self.stage.word(),
             "output_file_id": self.output, "error_file_id": self.failures,
@@ -109,9 +109,9 @@ impl Batch {
         {
             let name = format!("{stage}_at");
             let at = self.since.get(&name).cloned().unwrap_or_default();
-            shown.as_object_mut().and_then(|shown| shown.insert(name, at));
+            view.as_object_mut().and_then(|view| view.insert(name, at));
         }
-        shown
+        view
     }
 
     fn enter(&mut self, stage: Stage) {
@@ -148,14 +148,14 @@ impl Batch {
         let input = lock(&call.shared.files).find(&self.key, &self.input)?.content.clone();
         let (mut done, mut failed) = (Vec::new(), Vec::new());
         for (at, line) in lines(&input).enumerate().take(most) {
-            let Ok(Value::Object(asked)) = serde_json::from_slice(line) else { continue };
-            let body = asked.get("body").and_then(Value::as_object).cloned().unwrap_or_default();
-            let (status, body) = match answered(call, &self.endpoint, &body) {
+            let Ok(Value::Object(request)) = serde_json::from_slice(line) else { continue };
+            let body = request.get("body").and_then(Value::as_object).cloned().unwrap_or_default();
+            let (status, body) = match respond(call, &self.endpoint, &body) {
                 Ok(body) => (200, body),
                 Err(error) => (error.status, error.body(call.flavour)),
             };
             let line = json!({
-                "id": format!("batch_req_{:x}_{at:x}", self.number), "custom_id": asked.get("custom_id"),
+                "id": format!("batch_req_{:x}_{at:x}", self.number), "custom_id": request.get("custom_id"),
                 "response": {"status_code": status, "request_id": format!("req_{:x}_{at:x}", self.number), "body": body},
                 "error": null,
             });
@@ -205,13 +205,13 @@ fn check(lines: &[&[u8]], endpoint: &str) -> Vec<Value> {
     let (mut ids, mut model, mut errors) = (HashSet::new(), None, Vec::new());
     for (at, line) in lines.iter().enumerate() {
         let wrong = match serde_json::from_slice::<Value>(line) {
-            Ok(Value::Object(asked)) => check_ask(&asked, endpoint, &mut ids, &mut model),
+            Ok(Value::Object(request)) => check_ask(&request, endpoint, &mut ids, &mut model),
             _ => vec![("invalid_json_line", "This line is not parseable as valid JSON.".to_owned(), None)],
         };
-        let told = wrong.into_iter().map(
+        let entries = wrong.into_iter().map(
             |(code, message, param)| json!({"code": code, "message": message, "line": at + 1, "param": param}),
         );
-        errors.extend(told);
+        errors.extend(entries);
     }
     errors
 }
@@ -220,14 +220,14 @@ fn check(lines: &[&[u8]], endpoint: &str) -> Vec<Value> {
 type Wrong = (&'static str, String, Option<&'static str>);
 
 fn check_ask(
-    asked: &Map<String, Value>,
+    request: &Map<String, Value>,
     endpoint: &str,
     ids: &mut HashSet<String>,
     first_model: &mut Option<String>,
 ) -> Vec<Wrong> {
     let missing =
         |name| ("missing_required_parameter", format!("Missing required parameter: '{name}'."), Some(name));
-    let text = |name: &str| asked.get(name).and_then(Value::as_str);
+    let text = |name: &str| request.get(name).and_then(Value::as_str);
     let mut wrong = Vec::new();
     match text("custom_id") {
         None | Some("") => wrong.push(missing("custom_id")),
@@ -247,7 +247,7 @@ fn check_ask(
         let message = "The URL provided for this request does not match the batch endpoint.";
         wrong.push(("mismatched_url", message.to_owned(), Some("url")));
     }
-    let model = asked.get("body").and_then(|body| body.get("model")).and_then(Value::as_str);
+    let model = request.get("body").and_then(|body| body.get("model")).and_then(Value::as_str);
     match (model, first_model.as_deref()) {
         (None, _) => wrong.push(missing("body.model")),
         (Some(model), None) => *first_model = Some(model.to_owned()),
@@ -262,17 +262,17 @@ fn check_ask(
 }
 
 /// The response to one request.
-fn answered(call: &OpenAiCall<'_>, endpoint: &str, body: &Map<String, Value>) -> Result<Value, ApiError> {
+fn respond(call: &OpenAiCall<'_>, endpoint: &str, body: &Map<String, Value>) -> Result<Value, ApiError> {
     match endpoint {
         "/v1/chat/completions" => {
             let mut chat = request::chat(body, call.served())?;
-            let behaviour = scripted(chat.script.as_deref())?;
+            let behaviour = script_behaviour(chat.script.as_deref())?;
             let cache = call.flavour.cache(call.key, &call.head.headers, body);
             Ok(answer::whole(&reply(call, &mut chat, &cache, &behaviour)?, UsageMode::Normal))
         }
         "/v1/embeddings" => {
             let wanted = embeddings::read(body, call.served())?;
-            scripted(wanted.script.as_deref())?;
+            script_behaviour(wanted.script.as_deref())?;
             Ok(embeddings::answer(&wanted))
         }
         other => Err(ApiError::bad(format!("The emulator works through no batches of {other}."))),
@@ -280,7 +280,7 @@ fn answered(call: &OpenAiCall<'_>, endpoint: &str, body: &Map<String, Value>) ->
 }
 
 /// The behaviour that a request's own script sets.
-fn scripted(script: Option<&str>) -> Result<Behaviour, ApiError> {
+fn script_behaviour(script: Option<&str>) -> Result<Behaviour, ApiError> {
     let behaviour = match script {
         Some(script) => Behaviour::parse(script).map_err(|error| ApiError::bad(error.to_string()))?,
         None => Behaviour::ok(),
@@ -333,9 +333,9 @@ pub(crate) fn create(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
         output: None,
         failures: None,
     };
-    let shown = batch.shown();
+    let view = batch.view();
     lock(&call.shared.batches).kept.insert(batch.id.clone(), batch);
-    Ok(json_answer(200, Vec::new(), &shown))
+    Ok(json_answer(200, Vec::new(), &view))
 }
 
 /// A poll, which advances the batch.
@@ -343,14 +343,14 @@ pub(crate) fn show(call: &OpenAiCall<'_>, id: &str) -> Result<Answer, ApiError> 
     let mut batch = lock(&call.shared.batches).find(call.key, id)?.clone();
     let before = batch.stage;
     batch.move_on(call)?;
-    let shown = batch.shown();
+    let view = batch.view();
     let mut batches = lock(&call.shared.batches);
     let kept = batches.find(call.key, id)?;
     // Of two concurrent polls, only one advances it.
     if kept.stage == before {
         *kept = batch;
     }
-    Ok(json_answer(200, Vec::new(), &shown))
+    Ok(json_answer(200, Vec::new(), &view))
 }
 
 pub(crate) fn cancel(call: &OpenAiCall<'_>, id: &str) -> Result<Answer, ApiError> {
@@ -364,16 +364,16 @@ pub(crate) fn cancel(call: &OpenAiCall<'_>, id: &str) -> Result<Answer, ApiError
             return Err(ApiError::new(409, "invalid_request_error", message));
         }
     }
-    Ok(json_answer(200, Vec::new(), &batch.shown()))
+    Ok(json_answer(200, Vec::new(), &batch.view()))
 }
 
 pub(crate) fn list(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
     let query = call.head.uri.query().unwrap_or_default();
-    let said = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    let param = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     let batches = lock(&call.shared.batches);
     let own = batches.kept.values().rev().filter(|batch| batch.key == call.key);
-    let limit = said("limit").map_or(Some(20), |limit| limit.parse().ok());
+    let limit = param("limit").map_or(Some(20), |limit| limit.parse().ok());
     let limit = limit.filter(|limit| (1..=100).contains(limit));
     let limit = limit.ok_or_else(|| ApiError::bad("Invalid limit.").param("limit"))?;
-    Ok(json_answer(200, Vec::new(), &files::page(own.map(Batch::shown).collect(), said("after"), limit)))
+    Ok(json_answer(200, Vec::new(), &files::page(own.map(Batch::view).collect(), param("after"), limit)))
 }

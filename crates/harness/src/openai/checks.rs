@@ -120,14 +120,14 @@ pub(crate) fn fields(
 
 /// Rejects fields of a nested object that are not listed.
 pub(crate) fn only(
-    place: &str,
+    param: &str,
     object: &Map<String, Value>,
     known: &[&str],
     also: &[String],
 ) -> Result<(), ApiError> {
     for name in object.keys() {
         if !known.contains(&name.as_str()) && !also.contains(name) {
-            return Err(ApiError::unknown_parameter(&format!("{place}.{name}")));
+            return Err(ApiError::unknown_parameter(&format!("{param}.{name}")));
         }
     }
     Ok(())
@@ -178,9 +178,16 @@ fn one_of(name: &str, list: &'static [&'static str], text: &str) -> Result<(), A
     if list.contains(&text) { Ok(()) } else { Err(ApiError::wrong_value(name, text, list)) }
 }
 
-fn bound<T: std::fmt::Display>(name: &str, kind: &str, how: &str, sign: &str, limit: T, got: T) -> ApiError {
+fn bound<T: std::fmt::Display>(
+    name: &str,
+    kind: &str,
+    how: &str,
+    relation: &str,
+    limit: T,
+    got: T,
+) -> ApiError {
     ApiError::bad(format!(
-        "Invalid '{name}': {kind} {how} value. Expected a value {sign} {limit}, but got {got} instead."
+        "Invalid '{name}': {kind} {how} value. Expected a value {relation} {limit}, but got {got} instead."
     ))
     .param(name)
     .code(format!("{kind}_{}_value", how.replace(' ', "_")))

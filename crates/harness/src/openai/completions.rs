@@ -6,7 +6,7 @@ use super::answer::{Circumstances, Reply, compose};
 use super::checks::{self, Shape};
 use super::error::ApiError;
 use super::flavour::Flavour;
-use super::request::{self, ChatRequest, flag, given, named_model, script};
+use super::request::{self, ChatRequest, flag, is_given, named_model, script};
 use super::routes::OpenAiCall;
 use super::usage::usage;
 use super::{perf, stream, tokens};
@@ -98,7 +98,7 @@ fn read(call: &OpenAiCall<'_>, fields: &Map<String, Value>) -> Result<Completion
     request::stream_options(fields)?;
     request::stops(fields)?;
     let count = fields.get("n").and_then(Value::as_u64).unwrap_or(1);
-    if given(fields, "best_of") && fields.get("best_of").and_then(Value::as_u64) < Some(count) {
+    if is_given(fields, "best_of") && fields.get("best_of").and_then(Value::as_u64) < Some(count) {
         return Err(ApiError::bad(
             "You requested that the server return more choices than it will generate (HINT: 'best_of' must be at \
              least 'n').",
@@ -123,7 +123,7 @@ fn read(call: &OpenAiCall<'_>, fields: &Map<String, Value>) -> Result<Completion
         prompts,
         prompt_tokens,
         echo: flag(fields, "echo"),
-        logprobs: given(fields, "logprobs"),
+        logprobs: is_given(fields, "logprobs"),
         include_usage: fields.get("stream_options").and_then(|options| options.get("include_usage"))
             == Some(&Value::Bool(true)),
     })
@@ -188,8 +188,8 @@ impl Completions {
             .iter()
             .enumerate()
             .map(|(index, choice)| {
-                let said = choice.pieces.concat();
-                let text = if self.echo { format!("{}{said}", self.prompt(index)) } else { said };
+                let generated = choice.pieces.concat();
+                let text = if self.echo { format!("{}{generated}", self.prompt(index)) } else { generated };
                 self.choice(index, &text, 0, Some(&choice.finish))
             })
             .collect();
@@ -229,12 +229,12 @@ impl Completions {
 
     /// The end of a stream: usage where it is due, and the terminator.
     fn end(&self, reply: &Reply, behaviour: &Behaviour, events: &mut Vec<Event>) {
-        let asked = match behaviour.usage {
+        let has_usage = match behaviour.usage {
             UsageMode::Normal | UsageMode::Zero => self.include_usage || reply.flavour == Flavour::Fireworks,
             UsageMode::Unasked => true,
             UsageMode::Missing | UsageMode::Joined | UsageMode::Every => false,
         };
-        if asked {
+        if has_usage {
             let mut chunk = head(reply, &json!([]));
             if let Some(fields) = chunk.as_object_mut() {
                 let usage = usage(reply, behaviour.usage, reply.completion_tokens);

@@ -68,10 +68,10 @@ impl ApiError {
     /// Shows the key's first and last characters exactly as OpenAI does: a gateway that passes this message
     /// on leaks them.
     pub(crate) fn wrong_key(key: &str) -> Self {
-        let shown = key.chars().count();
+        let length = key.chars().count();
         let head: String = key.chars().take(8).collect();
-        let tail: String = key.chars().skip(shown.saturating_sub(4)).collect();
-        let stars = "*".repeat(shown.saturating_sub(12).max(4));
+        let tail: String = key.chars().skip(length.saturating_sub(4)).collect();
+        let stars = "*".repeat(length.saturating_sub(12).max(4));
         Self::new(
             401,
             "invalid_request_error",

@@ -53,7 +53,7 @@ impl Files {
 }
 
 impl File {
-    fn shown(&self) -> Value {
+    fn view(&self) -> Value {
         json!({
             "object": "file", "id": self.id, "purpose": self.purpose, "filename": self.filename,
             "bytes": self.content.len(), "created_at": self.created, "expires_at": self.expires,
@@ -79,32 +79,32 @@ pub(crate) fn check_named(call: &OpenAiCall<'_>, fields: &Map<String, Value>) ->
         }
     }
     let files = lock(&call.shared.files);
-    for (place, id) in named {
+    for (param, id) in named {
         if files.find(call.key, id).is_err() {
             let message = format!("No such File object: {id}");
-            return Err(ApiError::new(404, "invalid_request_error", message).param(place));
+            return Err(ApiError::new(404, "invalid_request_error", message).param(param));
         }
     }
     Ok(())
 }
 
-fn find_named<'v>(place: &str, value: &'v Value, named: &mut Vec<(String, &'v str)>) {
+fn find_named<'v>(param: &str, value: &'v Value, named: &mut Vec<(String, &'v str)>) {
     match value {
         Value::Array(list) => {
             for (at, value) in list.iter().enumerate() {
-                find_named(&format!("{place}[{at}]"), value, named);
+                find_named(&format!("{param}[{at}]"), value, named);
             }
         }
         Value::Object(members) => {
             for (name, value) in members {
-                let place = format!("{place}.{name}");
+                let param = format!("{param}.{name}");
                 match (name.as_str(), value) {
-                    ("file_id", Value::String(id)) => named.push((place, id)),
+                    ("file_id", Value::String(id)) => named.push((param, id)),
                     ("file_ids", Value::Array(ids)) => {
                         let ids = ids.iter().filter_map(Value::as_str);
-                        named.extend(ids.enumerate().map(|(at, id)| (format!("{place}[{at}]"), id)));
+                        named.extend(ids.enumerate().map(|(at, id)| (format!("{param}[{at}]"), id)));
                     }
-                    _ => find_named(&place, value, named),
+                    _ => find_named(&param, value, named),
                 }
             }
         }
@@ -146,13 +146,13 @@ pub(crate) fn upload(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
     };
     let id = id("file-", call.number(), 0);
     let file = File { key: call.key.to_owned(), id, filename, purpose, created, expires, content };
-    let shown = file.shown();
+    let view = file.view();
     lock(&call.shared.files).keep(file);
-    Ok(json_answer(200, Vec::new(), &shown))
+    Ok(json_answer(200, Vec::new(), &view))
 }
 
 pub(crate) fn show(call: &OpenAiCall<'_>, id: &str) -> Result<Answer, ApiError> {
-    Ok(json_answer(200, Vec::new(), &lock(&call.shared.files).find(call.key, id)?.shown()))
+    Ok(json_answer(200, Vec::new(), &lock(&call.shared.files).find(call.key, id)?.view()))
 }
 
 /// A script's `interval` is the pause between slices of the content.
@@ -192,30 +192,31 @@ pub(crate) fn delete(call: &OpenAiCall<'_>, id: &str) -> Result<Answer, ApiError
 /// Newest first, unless requested otherwise.
 pub(crate) fn list(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
     let query = call.head.uri.query().unwrap_or_default();
-    let said = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    let query_param =
+        |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     let files = lock(&call.shared.files);
-    let purpose = said("purpose");
+    let purpose = query_param("purpose");
     let own = files.kept.values().filter(|file| file.key == call.key);
     let own = own.filter(|file| purpose.is_none_or(|purpose| file.purpose == purpose));
-    let mut shown: Vec<Value> = own.map(File::shown).collect();
-    if said("order") != Some("asc") {
-        shown.reverse();
+    let mut rows: Vec<Value> = own.map(File::view).collect();
+    if query_param("order") != Some("asc") {
+        rows.reverse();
     }
-    let limit = said("limit").map_or(Some(LISTED_MAX), |limit| limit.parse().ok());
+    let limit = query_param("limit").map_or(Some(LISTED_MAX), |limit| limit.parse().ok());
     let limit = limit.filter(|limit| (1..=LISTED_MAX).contains(limit));
     let limit = limit.ok_or_else(|| ApiError::bad("Invalid limit.").param("limit"))?;
-    Ok(json_answer(200, Vec::new(), &page(shown, said("after"), limit)))
+    Ok(json_answer(200, Vec::new(), &page(rows, query_param("after"), limit)))
 }
 
 /// A page of a list, in OpenAI's format.
-pub(crate) fn page(mut shown: Vec<Value>, after: Option<&str>, limit: usize) -> Value {
+pub(crate) fn page(mut rows: Vec<Value>, after: Option<&str>, limit: usize) -> Value {
     if let Some(after) = after {
-        let at = shown.iter().position(|one| one.get("id").and_then(Value::as_str) == Some(after));
-        shown.drain(..at.map_or(shown.len(), |at| at + 1));
+        let at = rows.iter().position(|one| one.get("id").and_then(Value::as_str) == Some(after));
+        rows.drain(..at.map_or(rows.len(), |at| at + 1));
     }
-    let has_more = shown.len() > limit;
-    shown.truncate(limit);
+    let has_more = rows.len() > limit;
+    rows.truncate(limit);
     let name = |one: Option<&Value>| one.and_then(|one| one.get("id")).cloned().unwrap_or_default();
-    let (first, last) = (name(shown.first()), name(shown.last()));
-    json!({"object": "list", "data": shown, "first_id": first, "last_id": last, "has_more": has_more})
+    let (first, last) = (name(rows.first()), name(rows.last()));
+    json!({"object": "list", "data": rows, "first_id": first, "last_id": last, "has_more": has_more})
 }

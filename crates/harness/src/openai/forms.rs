@@ -38,7 +38,7 @@ pub(crate) fn read(call: &OpenAiCall<'_>, known: &[&str]) -> Result<Vec<Field>, 
 }
 
 /// The form with its model replaced by `rename`; `None` if the body is not a form, or names no model.
-pub(crate) fn renamed<E>(
+pub(crate) fn rename_model<E>(
     body: &Bytes,
     rename: impl FnOnce(&str) -> Result<String, E>,
 ) -> Option<Result<Bytes, E>> {
@@ -78,16 +78,16 @@ fn field(body: &Bytes, part: &[u8]) -> Option<Field> {
         let (name, value) = line.split_once(": ")?;
         name.eq_ignore_ascii_case("content-disposition").then_some(value)
     })?;
-    let said = |name: &str| {
+    let parameter = |name: &str| {
         let (_, after) = line.split_once(&format!("; {name}=\""))?;
         after.split_once('"').map(|(value, _)| value.to_owned())
     };
-    let name = said("name").filter(|_| line.starts_with("form-data;"))?;
+    let name = parameter("name").filter(|_| line.starts_with("form-data;"))?;
     let media = head.lines().find_map(|line| {
         let (name, value) = line.split_once(": ")?;
         name.eq_ignore_ascii_case("content-type").then(|| value.to_owned())
     });
-    Some(Field { name, filename: said("filename"), media, value: body.slice_ref(value) })
+    Some(Field { name, filename: parameter("filename"), media, value: body.slice_ref(value) })
 }
 
 fn position(haystack: &[u8], needle: &[u8]) -> Option<usize> {

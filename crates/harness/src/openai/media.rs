@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::checks::{self, Shape};
 use super::error::ApiError;
 use super::flavour::Flavour;
-use super::request::{given, list, named_model, script, text};
+use super::request::{is_given, list, named_model, script, text};
 use super::routes::OpenAiCall;
 use super::server::Server;
 use super::{stream, tokens};
@@ -62,7 +62,7 @@ pub(super) fn check(
     tables: &[&[(&str, Shape)]],
     needed: &[&str],
 ) -> Result<(), ApiError> {
-    if let Some(name) = needed.iter().find(|name| !given(fields, name)) {
+    if let Some(name) = needed.iter().find(|name| !is_given(fields, name)) {
         return Err(ApiError::missing(name));
     }
     let served = call.served();
@@ -97,7 +97,7 @@ pub(crate) async fn speech(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
     bill(call, prompt_tokens);
     let words: Vec<Bytes> = input.split_whitespace().map(sound).collect();
     if wants_events {
-        let events = spoken(&words, prompt_tokens, &behaviour);
+        let events = speech_events(&words, prompt_tokens, &behaviour);
         return streamed(frames::parts(events, &behaviour, || stream::error_event(&behaviour)), &behaviour);
     }
     let media = match text(&fields, "response_format").as_deref() {
@@ -118,7 +118,7 @@ fn sound(word: &str) -> Bytes {
     Bytes::from(one.iter().copied().cycle().take(WORD_BYTES).collect::<Vec<u8>>())
 }
 
-fn spoken(words: &[Bytes], prompt_tokens: u64, behaviour: &Behaviour) -> Vec<Event> {
+fn speech_events(words: &[Bytes], prompt_tokens: u64, behaviour: &Behaviour) -> Vec<Event> {
     let delta = |bytes: &Bytes| {
         let data = json!({"type": "speech.audio.delta", "audio": STANDARD.encode(bytes)});
         Event { name: Some("speech.audio.delta"), data: data.to_string(), tokens: 0, place: Place::Content }
@@ -161,9 +161,9 @@ pub(crate) async fn rerank(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
     ranks.sort_by(|one, other| other.1.total_cmp(&one.1));
     let wanted = fields.get("top_n").and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok());
     ranks.truncate(wanted.unwrap_or(usize::MAX));
-    let shows = fields.get("return_documents").and_then(Value::as_bool);
-    let shown = Ranking { call, model: &model.id, documents: &documents, ranks, tokens, shows };
-    buffered(&shown.answer(behaviour.usage), 0, &behaviour)
+    let return_documents = fields.get("return_documents").and_then(Value::as_bool);
+    let ranking = Ranking { call, model: &model.id, documents: &documents, ranks, tokens, return_documents };
+    buffered(&ranking.answer(behaviour.usage), 0, &behaviour)
 }
 
 fn document((at, document): (usize, &Value)) -> Result<String, ApiError> {
@@ -188,15 +188,15 @@ struct Ranking<'a> {
     documents: &'a [String],
     ranks: Vec<(usize, f64)>,
     tokens: u64,
-    shows: Option<bool>,
+    return_documents: Option<bool>,
 }
 
 impl Ranking<'_> {
-    fn rows(&self, shows: bool, form: impl Fn(&str) -> Value) -> Vec<Value> {
+    fn rows(&self, has_documents: bool, form: impl Fn(&str) -> Value) -> Vec<Value> {
         let row = |(index, score): &(usize, f64)| {
             let mut row = json!({"index": index, "relevance_score": score});
             let text = self.documents.get(*index).map_or("", String::as_str);
-            if let (true, Some(row)) = (shows, row.as_object_mut()) {
+            if let (true, Some(row)) = (has_documents, row.as_object_mut()) {
                 row.insert("document".to_owned(), form(text));
             }
             row
@@ -212,13 +212,13 @@ impl Ranking<'_> {
             Flavour::Fireworks => json!({
                 "object": "list",
                 "model": self.model,
-                "data": self.rows(self.shows != Some(false), |text| text.into()),
+                "data": self.rows(self.return_documents != Some(false), |text| text.into()),
                 "usage": usage,
             }),
             // This server bills by search units.
             Flavour::Server(Server::Lenient) => json!({
                 "id": format!("rerank-{number}"),
-                "results": self.rows(self.shows == Some(true), wrapped),
+                "results": self.rows(self.return_documents == Some(true), wrapped),
                 "meta": {"billed_units": {"search_units": 1}},
             }),
             Flavour::Server(_) => json!({
@@ -231,7 +231,7 @@ impl Ranking<'_> {
                 "id": format!("rerank-{number}"),
                 "object": "rerank",
                 "model": self.model,
-                "results": self.rows(true, |text| match self.shows {
+                "results": self.rows(true, |text| match self.return_documents {
                     Some(true) => wrapped(text),
                     _ => json!({}),
                 }),

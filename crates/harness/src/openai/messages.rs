@@ -28,23 +28,23 @@ pub(crate) fn check(messages: &[Value], served: Served<'_>) -> Result<(), ApiErr
         .code("empty_array"));
     }
     for (at, message) in messages.iter().enumerate() {
-        let place = format!("messages[{at}]");
+        let param = format!("messages[{at}]");
         let Value::Object(message) = message else {
-            return Err(ApiError::wrong_type(&place, "an object", message));
+            return Err(ApiError::wrong_type(&param, "an object", message));
         };
-        one(&place, message, served)?;
+        one(&param, message, served)?;
     }
     tool_answers(messages)
 }
 
-fn one(place: &str, message: &Map<String, Value>, served: Served<'_>) -> Result<(), ApiError> {
+fn one(param: &str, message: &Map<String, Value>, served: Served<'_>) -> Result<(), ApiError> {
     let role = match message.get("role") {
-        None => return Err(ApiError::missing(&format!("{place}.role"))),
+        None => return Err(ApiError::missing(&format!("{param}.role"))),
         Some(Value::String(role)) => role.as_str(),
-        Some(other) => return Err(ApiError::wrong_type(&format!("{place}.role"), "a string", other)),
+        Some(other) => return Err(ApiError::wrong_type(&format!("{param}.role"), "a string", other)),
     };
     if !ROLES.contains(&role) {
-        return Err(ApiError::wrong_value(&format!("{place}.role"), role, ROLES));
+        return Err(ApiError::wrong_value(&format!("{param}.role"), role, ROLES));
     }
     let known: &[&str] = match role {
         "assistant" => ASSISTANT,
@@ -59,39 +59,39 @@ fn one(place: &str, message: &Map<String, Value>, served: Served<'_>) -> Result<
         Flavour::Xai | Flavour::Fireworks => &["reasoning_content"],
         Flavour::Together | Flavour::Server(_) => &["reasoning_content", "reasoning"],
     };
-    only(place, message, &[known, vendor].concat(), served.also)?;
+    only(param, message, &[known, vendor].concat(), served.also)?;
     if role == "tool" && !message.get("tool_call_id").is_some_and(Value::is_string) {
-        return Err(ApiError::missing(&format!("{place}.tool_call_id")));
+        return Err(ApiError::missing(&format!("{param}.tool_call_id")));
     }
     if let Some(calls) = message.get("tool_calls").filter(|calls| !calls.is_null()) {
-        tool_calls(place, calls)?;
+        tool_calls(param, calls)?;
     }
-    content(place, role, message, served)
+    content(param, role, message, served)
 }
 
 fn content(
-    place: &str,
+    param: &str,
     role: &str,
     message: &Map<String, Value>,
     served: Served<'_>,
 ) -> Result<(), ApiError> {
-    let place = format!("{place}.content");
-    let said_otherwise = ["tool_calls", "function_call", "refusal", "audio"]
+    let param = format!("{param}.content");
+    let has_other_output = ["tool_calls", "function_call", "refusal", "audio"]
         .iter()
         .any(|key| message.get(*key).is_some_and(|value| !value.is_null()));
     match message.get("content") {
         Some(Value::String(_)) => Ok(()),
-        Some(Value::Array(list)) => parts(&place, role, list, served),
-        None | Some(Value::Null) if role == "assistant" && said_otherwise => Ok(()),
-        None => Err(ApiError::missing(&place)),
-        Some(other) => Err(ApiError::wrong_type(&place, "one of a string or array of objects", other)),
+        Some(Value::Array(list)) => parts(&param, role, list, served),
+        None | Some(Value::Null) if role == "assistant" && has_other_output => Ok(()),
+        None => Err(ApiError::missing(&param)),
+        Some(other) => Err(ApiError::wrong_type(&param, "one of a string or array of objects", other)),
     }
 }
 
-fn parts(place: &str, role: &str, list: &[Value], served: Served<'_>) -> Result<(), ApiError> {
+fn parts(param: &str, role: &str, list: &[Value], served: Served<'_>) -> Result<(), ApiError> {
     if list.is_empty() {
-        return Err(ApiError::bad(format!("Invalid '{place}': empty array."))
-            .param(place)
+        return Err(ApiError::bad(format!("Invalid '{param}': empty array."))
+            .param(param)
             .code("empty_array"));
     }
     let supported: &[&str] = match role {
@@ -100,57 +100,57 @@ fn parts(place: &str, role: &str, list: &[Value], served: Served<'_>) -> Result<
         _ => &["text"],
     };
     for (at, part) in list.iter().enumerate() {
-        let place = format!("{place}[{at}]");
+        let param = format!("{param}[{at}]");
         let Value::Object(part) = part else {
-            return Err(ApiError::wrong_type(&place, "an object", part));
+            return Err(ApiError::wrong_type(&param, "an object", part));
         };
         let kind = part
             .get("type")
             .and_then(Value::as_str)
-            .ok_or_else(|| ApiError::missing(&format!("{place}.type")))?;
+            .ok_or_else(|| ApiError::missing(&format!("{param}.type")))?;
         if !supported.contains(&kind) {
-            return Err(ApiError::wrong_value(&format!("{place}.type"), kind, supported));
+            return Err(ApiError::wrong_value(&format!("{param}.type"), kind, supported));
         }
         let field = PARTS.iter().find(|(name, _)| *name == kind).map_or(kind, |(_, field)| field);
         let Some(value) = part.get(field) else {
-            return Err(ApiError::missing(&format!("{place}.{field}")));
+            return Err(ApiError::missing(&format!("{param}.{field}")));
         };
         let textual = matches!(kind, "text" | "refusal");
         if textual && !value.is_string() {
-            return Err(ApiError::wrong_type(&format!("{place}.{field}"), "a string", value));
+            return Err(ApiError::wrong_type(&format!("{param}.{field}"), "a string", value));
         }
         if !textual && !value.is_object() {
-            return Err(ApiError::wrong_type(&format!("{place}.{field}"), "an object", value));
+            return Err(ApiError::wrong_type(&format!("{param}.{field}"), "an object", value));
         }
         if let (Value::Object(inner), Flavour::OpenAi | Flavour::Azure) = (value, served.flavour) {
-            super::parts::media(&format!("{place}.{field}"), kind, inner)?;
+            super::parts::media(&format!("{param}.{field}"), kind, inner)?;
         }
-        only(&place, part, &["type", field, "prompt_cache_breakpoint"], served.also)?;
+        only(&param, part, &["type", field, "prompt_cache_breakpoint"], served.also)?;
     }
     Ok(())
 }
 
-fn tool_calls(place: &str, calls: &Value) -> Result<(), ApiError> {
-    let place = format!("{place}.tool_calls");
+fn tool_calls(param: &str, calls: &Value) -> Result<(), ApiError> {
+    let param = format!("{param}.tool_calls");
     let Value::Array(calls) = calls else {
-        return Err(ApiError::wrong_type(&place, "an array of objects", calls));
+        return Err(ApiError::wrong_type(&param, "an array of objects", calls));
     };
     for (at, call) in calls.iter().enumerate() {
-        let place = format!("{place}[{at}]");
+        let param = format!("{param}[{at}]");
         if !call.get("id").is_some_and(Value::is_string) {
-            return Err(ApiError::missing(&format!("{place}.id")));
+            return Err(ApiError::missing(&format!("{param}.id")));
         }
         let inner = match call.get("type").and_then(Value::as_str) {
             Some("function") => "arguments",
             Some("custom") => "input",
             Some(other) => {
-                return Err(ApiError::wrong_value(&format!("{place}.type"), other, &["function", "custom"]));
+                return Err(ApiError::wrong_value(&format!("{param}.type"), other, &["function", "custom"]));
             }
-            None => return Err(ApiError::missing(&format!("{place}.type"))),
+            None => return Err(ApiError::missing(&format!("{param}.type"))),
         };
         let kind = if inner == "input" { "custom" } else { "function" };
         for field in ["name", inner] {
-            let path = format!("{place}.{kind}.{field}");
+            let path = format!("{param}.{kind}.{field}");
             match call.get(kind).and_then(|call| call.get(field)) {
                 Some(Value::String(_)) => {}
                 Some(other) => return Err(ApiError::wrong_type(&path, "a string", other)),
@@ -179,7 +179,7 @@ fn tool_answers(messages: &[Value]) -> Result<(), ApiError> {
             open.swap_remove(found);
             continue;
         }
-        unanswered(&open, at)?;
+        check_unanswered(&open, at)?;
         open = message
             .get("tool_calls")
             .and_then(Value::as_array)
@@ -189,10 +189,10 @@ fn tool_answers(messages: &[Value]) -> Result<(), ApiError> {
             .collect();
         in_turn = !open.is_empty();
     }
-    unanswered(&open, messages.len())
+    check_unanswered(&open, messages.len())
 }
 
-fn unanswered(open: &[&str], at: usize) -> Result<(), ApiError> {
+fn check_unanswered(open: &[&str], at: usize) -> Result<(), ApiError> {
     if open.is_empty() {
         return Ok(());
     }

@@ -77,23 +77,23 @@ fn subjects(fields: &Map<String, Value>) -> Result<Vec<Subject>, ApiError> {
 }
 
 impl Subject {
-    fn add(&mut self, place: &str, part: &Value) -> Result<(), ApiError> {
+    fn add(&mut self, param: &str, part: &Value) -> Result<(), ApiError> {
         match part.get("type").and_then(Value::as_str) {
             Some("text") => {
                 let text = part.get("text").and_then(Value::as_str);
-                self.text.push_str(text.ok_or_else(|| ApiError::missing(&format!("{place}.text")))?);
+                self.text.push_str(text.ok_or_else(|| ApiError::missing(&format!("{param}.text")))?);
                 Ok(())
             }
             Some("image_url") => {
                 let url = part.pointer("/image_url/url").and_then(Value::as_str);
-                url.ok_or_else(|| ApiError::missing(&format!("{place}.image_url.url")))?;
+                url.ok_or_else(|| ApiError::missing(&format!("{param}.image_url.url")))?;
                 self.image = true;
                 Ok(())
             }
             Some(other) => {
-                Err(ApiError::wrong_value(&format!("{place}.type"), other, &["text", "image_url"]))
+                Err(ApiError::wrong_value(&format!("{param}.type"), other, &["text", "image_url"]))
             }
-            None => Err(ApiError::missing(&format!("{place}.type"))),
+            None => Err(ApiError::missing(&format!("{param}.type"))),
         }
     }
 

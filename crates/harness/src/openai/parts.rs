@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::checks::{self, Shape, only};
 use super::error::ApiError;
-use super::request::{given, list};
+use super::request::{is_given, list};
 
 type Table = &'static [(&'static str, Shape)];
 
@@ -29,24 +29,24 @@ const OPTIONS: &[(&str, Table, &[&str])] = &[
 ];
 
 /// Checks an image, audio or file part: `kind` says which, `inner` is the object under that name.
-pub(crate) fn media(place: &str, kind: &str, inner: &Map<String, Value>) -> Result<(), ApiError> {
+pub(crate) fn media(param: &str, kind: &str, inner: &Map<String, Value>) -> Result<(), ApiError> {
     match kind {
         "image_url" => {
-            object(place, inner, IMAGE, &["url"])?;
-            addressed(&format!("{place}.url"), inner.get("url").and_then(Value::as_str).unwrap_or_default())
+            object(param, inner, IMAGE, &["url"])?;
+            check_url(&format!("{param}.url"), inner.get("url").and_then(Value::as_str).unwrap_or_default())
         }
-        "input_audio" => object(place, inner, AUDIO, &["data", "format"]),
+        "input_audio" => object(param, inner, AUDIO, &["data", "format"]),
         "file" => {
-            object(place, inner, FILE, &[])?;
-            let (data, id) = (given(inner, "file_data"), given(inner, "file_id"));
+            object(param, inner, FILE, &[])?;
+            let (data, id) = (is_given(inner, "file_data"), is_given(inner, "file_id"));
             match (data, id) {
                 (true, false) | (false, true) => Ok(()),
                 (true, true) => Err(ApiError::bad(
                     "Mutually exclusive parameters: ['file_data', 'file_id']. Ensure you are only providing one of them.",
                 )
-                .param(place)
+                .param(param)
                 .code("mutually_exclusive_parameters")),
-                (false, false) => Err(ApiError::missing(&format!("{place}.file_id"))),
+                (false, false) => Err(ApiError::missing(&format!("{param}.file_id"))),
             }
         }
         _ => Ok(()),
@@ -54,15 +54,15 @@ pub(crate) fn media(place: &str, kind: &str, inner: &Map<String, Value>) -> Resu
 }
 
 /// An image is a web URL or a data URL.
-fn addressed(place: &str, url: &str) -> Result<(), ApiError> {
+fn check_url(param: &str, url: &str) -> Result<(), ApiError> {
     if ["https://", "http://", "data:image/"].iter().any(|scheme| url.starts_with(scheme)) {
         return Ok(());
     }
     Err(ApiError::bad(format!(
-        "Invalid '{place}'. Expected a base64-encoded data URL with an image MIME type (e.g. 'data:image/png;base64,aW1nIGJ5dGVzIGhlcmU='), \
+        "Invalid '{param}'. Expected a base64-encoded data URL with an image MIME type (e.g. 'data:image/png;base64,aW1nIGJ5dGVzIGhlcmU='), \
          but got a value without the 'data:' prefix."
     ))
-    .param(place)
+    .param(param)
     .code("invalid_value"))
 }
 
@@ -77,28 +77,28 @@ pub(crate) fn beside(fields: &Map<String, Value>) -> Result<(), ApiError> {
     for (at, modality) in modalities.iter().enumerate() {
         checks::shape(&format!("modalities[{at}]"), &Shape::OneOf(&["text", "audio"]), modality)?;
     }
-    if modalities.iter().any(|modality| modality == "audio") && !given(fields, "audio") {
+    if modalities.iter().any(|modality| modality == "audio") && !is_given(fields, "audio") {
         return Err(ApiError::missing("audio"));
     }
     for (at, function) in list(fields, "functions").iter().enumerate() {
-        let place = format!("functions[{at}]");
+        let param = format!("functions[{at}]");
         let Value::Object(function) = function else {
-            return Err(ApiError::wrong_type(&place, "an object", function));
+            return Err(ApiError::wrong_type(&param, "an object", function));
         };
-        super::tools::function(&place, function, &["name", "description", "parameters"])?;
+        super::tools::function(&param, function, &["name", "description", "parameters"])?;
     }
     Ok(())
 }
 
-fn object(place: &str, inner: &Map<String, Value>, table: Table, needed: &[&str]) -> Result<(), ApiError> {
+fn object(param: &str, inner: &Map<String, Value>, table: Table, needed: &[&str]) -> Result<(), ApiError> {
     let known: Vec<&str> = table.iter().map(|(name, _)| *name).collect();
-    only(place, inner, &known, &[])?;
-    if let Some(name) = needed.iter().find(|name| !given(inner, name)) {
-        return Err(ApiError::missing(&format!("{place}.{name}")));
+    only(param, inner, &known, &[])?;
+    if let Some(name) = needed.iter().find(|name| !is_given(inner, name)) {
+        return Err(ApiError::missing(&format!("{param}.{name}")));
     }
     for (name, shape) in table {
         if let Some(value) = inner.get(*name).filter(|value| !value.is_null()) {
-            checks::shape(&format!("{place}.{name}"), shape, value)?;
+            checks::shape(&format!("{param}.{name}"), shape, value)?;
         }
     }
     Ok(())

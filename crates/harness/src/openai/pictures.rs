@@ -10,7 +10,7 @@ use super::error::ApiError;
 use super::flavour::Flavour;
 use super::forms::{self, Field};
 use super::media::{bill, check, model};
-use super::request::{flag, given, script, text};
+use super::request::{flag, is_given, script, text};
 use super::routes::OpenAiCall;
 use super::{stream, tokens};
 use crate::emulator::answering::{buffered, special_as, streamed};
@@ -113,7 +113,7 @@ struct Picture {
     /// Input tokens of the uploaded images.
     seen: u64,
     /// A checksum text over the uploaded images, so that a lost or changed byte is noticed.
-    told: String,
+    digest: String,
     /// The event types of a partial image and of the last event.
     kinds: [&'static str; 2],
 }
@@ -134,7 +134,7 @@ impl Picture {
             quality,
             by_url: text(fields, "response_format").as_deref() == Some("url"),
             seen: 0,
-            told: String::new(),
+            digest: String::new(),
             kinds: ["image_generation.partial_image", "image_generation.completed"],
         }
     }
@@ -151,7 +151,7 @@ impl Picture {
     }
 
     fn file(&self) -> String {
-        STANDARD.encode([PIXEL, self.told.as_bytes()].concat())
+        STANDARD.encode([PIXEL, self.digest.as_bytes()].concat())
     }
 
     fn one(&self, at: u64) -> (&'static str, Value) {
@@ -169,11 +169,12 @@ pub(crate) async fn images(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
     check(call, &fields, &[if is_together { IMAGES_TOGETHER } else { IMAGES }], &["prompt"])?;
     let is_vendors = is_vendors(call);
     // OpenAI's newer models always return the image itself.
-    if is_vendors && let Some(name) = ["response_format", "style"].iter().find(|name| given(&fields, name)) {
+    if is_vendors && let Some(name) = ["response_format", "style"].iter().find(|name| is_given(&fields, name))
+    {
         return Err(ApiError::unknown_parameter(name));
     }
     let wants_stream = flag(&fields, "stream");
-    if given(&fields, "partial_images") && !wants_stream {
+    if is_given(&fields, "partial_images") && !wants_stream {
         return Err(
             ApiError::bad("'partial_images' is only supported with 'stream'.").param("partial_images")
         );
@@ -191,33 +192,33 @@ pub(crate) async fn images(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
             &behaviour,
         );
     }
-    let shown = match is_together {
-        true => picture.shown_by_together(call.number(), &model.id),
-        false => picture.shown(is_vendors && behaviour.usage != UsageMode::Missing),
+    let view = match is_together {
+        true => picture.together_view(call.number(), &model.id),
+        false => picture.view(is_vendors && behaviour.usage != UsageMode::Missing),
     };
-    buffered(&shown, 0, &behaviour)
+    buffered(&view, 0, &behaviour)
 }
 
 impl Picture {
-    fn shown(&self, with_usage: bool) -> Value {
+    fn view(&self, with_usage: bool) -> Value {
         let data: Vec<Value> = (0..self.count)
             .map(|at| {
                 let (name, value) = self.one(at);
                 json!({name: value})
             })
             .collect();
-        let mut shown = json!({"created": unix_seconds(), "data": data});
-        if let (true, Some(shown)) = (with_usage, shown.as_object_mut()) {
-            shown.insert("background".to_owned(), "opaque".into());
-            shown.insert("output_format".to_owned(), "png".into());
-            shown.insert("quality".to_owned(), self.quality.clone().into());
-            shown.insert("size".to_owned(), self.size.clone().into());
-            shown.insert("usage".to_owned(), self.usage(self.count));
+        let mut view = json!({"created": unix_seconds(), "data": data});
+        if let (true, Some(view)) = (with_usage, view.as_object_mut()) {
+            view.insert("background".to_owned(), "opaque".into());
+            view.insert("output_format".to_owned(), "png".into());
+            view.insert("quality".to_owned(), self.quality.clone().into());
+            view.insert("size".to_owned(), self.size.clone().into());
+            view.insert("usage".to_owned(), self.usage(self.count));
         }
-        shown
+        view
     }
 
-    fn shown_by_together(&self, number: u64, model: &str) -> Value {
+    fn together_view(&self, number: u64, model: &str) -> Value {
         let data: Vec<Value> = (0..self.count)
             .map(|at| {
                 let (name, value) = self.one(at);
@@ -229,7 +230,7 @@ impl Picture {
 
     fn events(&self, partial: u64) -> Vec<Event> {
         let [partial_kind, last_kind] = self.kinds;
-        let said = |kind: &'static str, more: Value, place: Place| {
+        let event = |kind: &'static str, more: Value, place: Place| {
             let mut data = json!({
                 "type": kind,
                 "b64_json": self.file(),
@@ -247,11 +248,11 @@ impl Picture {
         let mut events = Vec::new();
         for at in 0..partial {
             let more = json!({"partial_image_index": at});
-            events.push(said(partial_kind, more, Place::Content));
+            events.push(event(partial_kind, more, Place::Content));
         }
         for _ in 0..self.count {
             let more = json!({"usage": self.usage(1)});
-            events.push(said(last_kind, more, Place::Finish));
+            events.push(event(last_kind, more, Place::Finish));
         }
         events
     }
@@ -273,7 +274,7 @@ pub(crate) async fn change(call: &OpenAiCall<'_>, change: Change) -> Result<Answ
     let parts = forms::read(call, &known)?;
     let (files, texts): (Vec<Field>, Vec<Field>) =
         parts.into_iter().partition(|part| files.contains(&part.name.as_str()));
-    let fields: Map<String, Value> = texts.iter().map(|part| valued(table, part)).collect();
+    let fields: Map<String, Value> = texts.iter().map(|part| form_value(table, part)).collect();
     let model = model(call, &fields, Kind::Image)?;
     let is_old = model.id == OLD;
     check(call, &fields, &[table], if change == Change::Edit { &["prompt"] } else { &[] })?;
@@ -292,11 +293,11 @@ pub(crate) async fn change(call: &OpenAiCall<'_>, change: Change) -> Result<Answ
         return streamed(events, &behaviour);
     }
     let counts = is_vendors(call) && !is_old && behaviour.usage != UsageMode::Missing;
-    buffered(&picture.shown(counts), 0, &behaviour)
+    buffered(&picture.view(counts), 0, &behaviour)
 }
 
 /// A form part's value, parsed by the shape of its field if that is not text.
-fn valued(table: &[(&str, Shape)], part: &Field) -> (String, Value) {
+fn form_value(table: &[(&str, Shape)], part: &Field) -> (String, Value) {
     let text = String::from_utf8_lossy(&part.value).into_owned();
     let shape = table.iter().find(|(name, _)| *name == part.name).map(|(_, shape)| shape);
     let value = match shape {
@@ -327,11 +328,11 @@ fn check_wishes(
         false => &["response_format"],
     };
     if is_vendors(call)
-        && let Some(name) = others.iter().find(|name| given(fields, name))
+        && let Some(name) = others.iter().find(|name| is_given(fields, name))
     {
         return Err(ApiError::unknown_parameter(name));
     }
-    if given(fields, "partial_images") && !flag(fields, "stream") {
+    if is_given(fields, "partial_images") && !flag(fields, "stream") {
         let message = "'partial_images' is only supported with 'stream'.";
         return Err(ApiError::bad(message).param("partial_images"));
     }
@@ -379,7 +380,7 @@ impl Picture {
         } else {
             SEEN_TOKENS
         };
-        let told: Vec<String> = files
+        let digest: Vec<String> = files
             .iter()
             .map(|file| {
                 format!("{}: {} bytes of {:08x}", file.name, file.value.len(), crc32fast::hash(&file.value))
@@ -387,7 +388,7 @@ impl Picture {
             .collect();
         Self {
             seen: each * files.len() as u64,
-            told: told.join("; "),
+            digest: digest.join("; "),
             kinds: ["image_edit.partial_image", "image_edit.completed"],
             ..Self::of(fields)
         }

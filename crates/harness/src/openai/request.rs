@@ -76,9 +76,9 @@ pub(crate) fn chat(fields: &Map<String, Value>, served: Served<'_>) -> Result<Ch
     let fields = match served.flavour {
         Flavour::Server(server) => {
             server.check(fields)?;
-            &server.known(fields)
+            &server.known_fields(fields)
         }
-        Flavour::Together => &together::known(fields),
+        Flavour::Together => &together::known_fields(fields),
         _ => fields,
     };
     let model = named_model(fields, served)?;
@@ -148,7 +148,7 @@ pub(crate) fn text(fields: &Map<String, Value>, name: &str) -> Option<String> {
     fields.get(name).and_then(Value::as_str).map(str::to_owned)
 }
 
-pub(crate) fn given(fields: &Map<String, Value>, name: &str) -> bool {
+pub(crate) fn is_given(fields: &Map<String, Value>, name: &str) -> bool {
     fields.get(name).is_some_and(|value| !value.is_null())
 }
 
@@ -158,17 +158,17 @@ pub(crate) fn list<'a>(fields: &'a Map<String, Value>, name: &str) -> &'a [Value
 
 fn reasoning(fields: &Map<String, Value>, model: &Model) -> Result<(), ApiError> {
     if model.kind != Kind::Reasoning {
-        return if given(fields, "reasoning_effort") {
+        return if is_given(fields, "reasoning_effort") {
             Err(ApiError::unknown_argument("reasoning_effort"))
         } else {
             Ok(())
         };
     }
-    if given(fields, "max_tokens") {
+    if is_given(fields, "max_tokens") {
         return Err(ApiError::unsupported("max_tokens", " Use 'max_completion_tokens' instead."));
     }
     for name in ["stop", "logprobs", "top_logprobs", "logit_bias", "presence_penalty", "frequency_penalty"] {
-        if given(fields, name) && fields.get(name) != Some(&Value::Bool(false)) {
+        if is_given(fields, name) && fields.get(name) != Some(&Value::Bool(false)) {
             return Err(ApiError::unsupported(name, ""));
         }
     }
@@ -193,7 +193,7 @@ fn reasoning_xai(fields: &Map<String, Value>, model: &Model) -> Result<(), ApiEr
         Kind::Reasoning => &["stop", "presence_penalty", "frequency_penalty"],
         _ => &["reasoning_effort"],
     };
-    match refused.iter().find(|name| given(fields, name)) {
+    match refused.iter().find(|name| is_given(fields, name)) {
         Some(name) => {
             Err(ApiError::bad(format!("Argument not supported on this model: {name}")).param(*name))
         }
@@ -202,14 +202,14 @@ fn reasoning_xai(fields: &Map<String, Value>, model: &Model) -> Result<(), ApiEr
 }
 
 fn options(fields: &Map<String, Value>) -> Result<(), ApiError> {
-    if given(fields, "max_tokens") && given(fields, "max_completion_tokens") {
+    if is_given(fields, "max_tokens") && is_given(fields, "max_completion_tokens") {
         return Err(ApiError::bad(
             "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
         )
         .param("max_completion_tokens")
         .code("invalid_parameter_combination"));
     }
-    if given(fields, "top_logprobs") && !flag(fields, "logprobs") {
+    if is_given(fields, "top_logprobs") && !flag(fields, "logprobs") {
         return Err(ApiError::bad(
             "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.",
         )
@@ -268,8 +268,8 @@ fn response_format(fields: &Map<String, Value>) -> Result<(), ApiError> {
         None => Err(ApiError::missing("response_format.type")),
         Some("text") => Ok(()),
         Some("json_object") => {
-            let said = Value::Array(list(fields, "messages").to_vec()).to_string().to_lowercase();
-            if said.contains("json") {
+            let content = Value::Array(list(fields, "messages").to_vec()).to_string().to_lowercase();
+            if content.contains("json") {
                 return Ok(());
             }
             Err(ApiError::bad(
@@ -292,13 +292,13 @@ fn response_format(fields: &Map<String, Value>) -> Result<(), ApiError> {
 fn tools(fields: &Map<String, Value>, flavour: Flavour) -> Result<(), ApiError> {
     let tools = list(fields, "tools");
     for name in ["tool_choice", "parallel_tool_calls"] {
-        if tools.is_empty() && given(fields, name) && fields.get(name) != Some(&Value::from("none")) {
+        if tools.is_empty() && is_given(fields, name) && fields.get(name) != Some(&Value::from("none")) {
             return Err(
                 ApiError::bad(format!("'{name}' is only allowed when 'tools' are specified.")).param(name)
             );
         }
     }
-    if given(fields, "tools") && tools.is_empty() {
+    if is_given(fields, "tools") && tools.is_empty() {
         return Err(ApiError::bad("Invalid 'tools': empty array. Expected an array with minimum length 1.")
             .param("tools")
             .code("empty_array"));
@@ -319,24 +319,24 @@ fn tools(fields: &Map<String, Value>, flavour: Flavour) -> Result<(), ApiError> 
 }
 
 /// Checks the fields of a tool; returns its name.
-fn tool<'a>(place: &str, tool: &'a Value, flavour: Flavour) -> Result<&'a str, ApiError> {
-    let Value::Object(tool) = tool else { return Err(ApiError::wrong_type(place, "an object", tool)) };
+fn tool<'a>(param: &str, tool: &'a Value, flavour: Flavour) -> Result<&'a str, ApiError> {
+    let Value::Object(tool) = tool else { return Err(ApiError::wrong_type(param, "an object", tool)) };
     let kind = match tool.get("type").and_then(Value::as_str) {
-        None => return Err(ApiError::missing(&format!("{place}.type"))),
+        None => return Err(ApiError::missing(&format!("{param}.type"))),
         Some(kind @ ("function" | "custom")) => kind,
         Some(other) => {
-            return Err(ApiError::wrong_value(&format!("{place}.type"), other, &["function", "custom"]));
+            return Err(ApiError::wrong_value(&format!("{param}.type"), other, &["function", "custom"]));
         }
     };
     let inner = match tool.get(kind) {
-        None => return Err(ApiError::missing(&format!("{place}.{kind}"))),
+        None => return Err(ApiError::missing(&format!("{param}.{kind}"))),
         Some(Value::Object(inner)) => inner,
-        Some(other) => return Err(ApiError::wrong_type(&format!("{place}.{kind}"), "an object", other)),
+        Some(other) => return Err(ApiError::wrong_type(&format!("{param}.{kind}"), "an object", other)),
     };
-    let at = format!("{place}.{kind}");
+    let at = format!("{param}.{kind}");
     // Other vendors ignore unknown fields; the name is checked for all of them.
     if matches!(flavour, Flavour::OpenAi | Flavour::Azure) {
-        checks::only(place, tool, &["type", kind], &[])?;
+        checks::only(param, tool, &["type", kind], &[])?;
         match kind {
             "function" => tools::function(&at, inner, FUNCTION)?,
             _ => tools::custom(&at, inner, CUSTOM)?,
@@ -361,13 +361,13 @@ fn choice(choice: &Map<String, Value>, names: &[&str]) -> Result<(), ApiError> {
     checks::only("tool_choice", choice, &["type", kind], &[])?;
     if kind != "allowed_tools" {
         checks::only(&path, inner, &["name"], &[])?;
-        return tools::chosen(tools::name(&format!("{path}.name"), inner)?, names);
+        return tools::check_choice(tools::name(&format!("{path}.name"), inner)?, names);
     }
     let mode = inner.get("mode").ok_or_else(|| ApiError::missing(&format!("{path}.mode")))?;
     checks::shape(&format!("{path}.mode"), &checks::Shape::OneOf(&["auto", "required"]), mode)?;
     for tool in list(inner, "tools") {
         let name = ["/function/name", "/custom/name"].iter().find_map(|path| tool.pointer(path)?.as_str());
-        tools::chosen(name.ok_or_else(|| ApiError::missing(&format!("{path}.tools")))?, names)?;
+        tools::check_choice(name.ok_or_else(|| ApiError::missing(&format!("{path}.tools")))?, names)?;
     }
     Ok(())
 }
@@ -399,15 +399,15 @@ pub(crate) fn metadata(fields: &Map<String, Value>) -> Result<(), ApiError> {
         .code("object_above_max_properties"));
     }
     for (key, value) in metadata {
-        let place = format!("metadata.{key}");
+        let param = format!("metadata.{key}");
         match value {
             Value::String(text) if text.len() <= 512 && key.len() <= 64 => {}
             Value::String(_) => {
-                return Err(ApiError::bad(format!("Invalid '{place}': string too long."))
-                    .param(place)
+                return Err(ApiError::bad(format!("Invalid '{param}': string too long."))
+                    .param(param)
                     .code("string_above_max_length"));
             }
-            other => return Err(ApiError::wrong_type(&place, "a string", other)),
+            other => return Err(ApiError::wrong_type(&param, "a string", other)),
         }
     }
     Ok(())

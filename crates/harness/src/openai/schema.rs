@@ -5,14 +5,14 @@ use serde_json::Value;
 use crate::openai::error::ApiError;
 
 /// Rejects a schema that is not an object's with named properties, as a function's arguments must be.
-pub(crate) fn of_object(place: &str, owner: &str, schema: &Value) -> Result<(), ApiError> {
+pub(crate) fn of_object(param: &str, owner: &str, schema: &Value) -> Result<(), ApiError> {
     let wrong = |what: String| {
         Err(ApiError::bad(format!("Invalid schema for {owner}: {what}"))
-            .param(place)
+            .param(param)
             .code("invalid_function_parameters"))
     };
     let Some(fields) = schema.as_object() else {
-        return Err(ApiError::wrong_type(place, "an object", schema));
+        return Err(ApiError::wrong_type(param, "an object", schema));
     };
     match fields.get("type").and_then(Value::as_str) {
         Some("object") => {}
@@ -33,14 +33,14 @@ pub(crate) fn of_object(place: &str, owner: &str, schema: &Value) -> Result<(), 
 }
 
 /// Rejects a strict schema that allows additional properties or has optional ones.
-pub(crate) fn strict(place: &str, owner: &str, schema: &Value) -> Result<(), ApiError> {
+pub(crate) fn strict(param: &str, owner: &str, schema: &Value) -> Result<(), ApiError> {
     let mut path = Vec::new();
     match fault(schema, &mut path) {
         None => Ok(()),
         Some(fault) => {
             let context = path.iter().map(|step| format!("'{step}'")).collect::<Vec<_>>().join(", ");
             Err(ApiError::bad(format!("Invalid schema for {owner}: In context=({context}), {fault}"))
-                .param(place)
+                .param(param)
                 .code(if owner.starts_with("function") {
                     "invalid_function_parameters"
                 } else {

@@ -106,7 +106,7 @@ impl Server {
     }
 
     /// The known fields: a server ignores those that it neither knows nor rejects.
-    pub(crate) fn known(self, fields: &Map<String, Value>) -> Map<String, Value> {
+    pub(crate) fn known_fields(self, fields: &Map<String, Value>) -> Map<String, Value> {
         let is_known = |name: &str| checks::CHAT.iter().any(|(known, _)| *known == name);
         let known = fields.iter().filter(|(name, _)| is_known(name));
         known.map(|(name, value)| (name.clone(), value.clone())).collect()
@@ -140,7 +140,7 @@ impl Server {
         }
     }
 
-    pub(crate) fn says_calls_whole(self) -> bool {
+    pub(crate) fn sends_whole_calls(self) -> bool {
         matches!(self, Self::Old | Self::Ollama)
     }
 
@@ -162,7 +162,7 @@ impl Server {
         self.change(answer, "message", true);
     }
 
-    fn change(self, answer: &mut Value, place: &str, is_end: bool) {
+    fn change(self, answer: &mut Value, key: &str, is_end: bool) {
         let Some(fields) = answer.as_object_mut() else { return };
         if self == Self::Lenient {
             fields.remove("id");
@@ -171,33 +171,33 @@ impl Server {
         }
         let choices = fields.get_mut("choices").and_then(Value::as_array_mut);
         for choice in choices.into_iter().flatten().filter_map(Value::as_object_mut) {
-            self.change_choice(choice, place, is_end);
+            self.change_choice(choice, key, is_end);
         }
     }
 
-    fn change_choice(self, choice: &mut Map<String, Value>, place: &str, is_end: bool) {
+    fn change_choice(self, choice: &mut Map<String, Value>, key: &str, is_end: bool) {
         match self {
             Self::Lenient if choice.get("finish_reason") == Some(&"stop".into()) => {
                 choice.insert("finish_reason".to_owned(), "eos".into());
             }
             Self::Old => {
-                if let Some(said) = choice.get_mut(place) {
-                    loosen_calls(said);
+                if let Some(message) = choice.get_mut(key) {
+                    loosen_calls(message);
                 }
-                if is_end && place == "delta" {
-                    choice.insert(place.to_owned(), Value::Null);
+                if is_end && key == "delta" {
+                    choice.insert(key.to_owned(), Value::Null);
                 }
             }
-            Self::Bare if place == "delta" => {
-                if let Some(said) = choice.remove(place) {
-                    choice.insert("message".to_owned(), said);
+            Self::Bare if key == "delta" => {
+                if let Some(message) = choice.remove(key) {
+                    choice.insert("message".to_owned(), message);
                 }
             }
             Self::Vllm | Self::Ollama => {
                 let name = if self == Self::Vllm { "reasoning_content" } else { "reasoning" };
-                let said = choice.get_mut(place).and_then(Value::as_object_mut);
-                if let Some(said) = said.filter(|said| said.contains_key("role")) {
-                    said.insert(name.to_owned(), "Hm.".into());
+                let message = choice.get_mut(key).and_then(Value::as_object_mut);
+                if let Some(message) = message.filter(|message| message.contains_key("role")) {
+                    message.insert(name.to_owned(), "Hm.".into());
                 }
             }
             _ => {}
@@ -206,8 +206,8 @@ impl Server {
 }
 
 /// Removes `index` from tool calls and turns their arguments into objects.
-fn loosen_calls(said: &mut Value) {
-    let calls = said.get_mut("tool_calls").and_then(Value::as_array_mut);
+fn loosen_calls(message: &mut Value) {
+    let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
     for call in calls.into_iter().flatten().filter_map(Value::as_object_mut) {
         call.remove("index");
         let arguments = call.get_mut("function").and_then(|function| function.get_mut("arguments"));

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Call, Choice, Reply, logprobs, shown_thought};
+use super::answer::{Call, Choice, Reply, logprobs, visible_thought};
 use super::flavour::Flavour;
 use super::request::ChatRequest;
 use super::usage::usage;
@@ -22,7 +22,7 @@ struct Chunks<'a> {
     request: &'a ChatRequest,
     mode: UsageMode,
     events: Vec<Event>,
-    said: u64,
+    sent_tokens: u64,
 }
 
 /// The complete response as byte parts, each with its place and its token count.
@@ -33,7 +33,7 @@ pub(crate) fn parts(reply: &Reply, request: &ChatRequest, behaviour: &Behaviour)
         (Flavour::Server(server), UsageMode::Normal) => server.usage(),
         (_, mode) => mode,
     };
-    let mut chunks = Chunks { reply, request, mode, events: Vec::new(), said: 0 };
+    let mut chunks = Chunks { reply, request, mode, events: Vec::new(), sent_tokens: 0 };
     chunks.all(behaviour.tools == Some(ToolMode::Interleaved));
     let mut events = chunks.events;
     if behaviour.no_done {
@@ -61,10 +61,10 @@ impl Chunks<'_> {
                 fields.insert("content".to_owned(), Value::Null);
             }
             let hidden = if index == 0 { self.reply.reasoning_tokens } else { 0 };
-            let shown = shown_thought(self.reply);
-            let tokens = if shown.is_some() { 0 } else { hidden };
+            let visible = visible_thought(self.reply);
+            let tokens = if visible.is_some() { 0 } else { hidden };
             self.chunk(index, &delta, &Value::Null, None, tokens, Place::Role);
-            if let Some(thought) = shown {
+            if let Some(thought) = visible {
                 let delta = json!({"reasoning_content": thought});
                 self.chunk(index, &delta, &Value::Null, None, hidden, Place::Content);
             }
@@ -72,7 +72,7 @@ impl Chunks<'_> {
         self.text();
         for (index, choice) in self.reply.choices.iter().enumerate() {
             if interleaved {
-                self.interleaved(index, choice);
+                self.interleave(index, choice);
             } else {
                 choice.calls.iter().enumerate().for_each(|(at, call)| self.call(index, at, call));
             }
@@ -107,12 +107,12 @@ impl Chunks<'_> {
     }
 
     fn call(&mut self, index: usize, at: usize, call: &Call) {
-        let says_whole = match self.reply.flavour {
+        let sends_whole = match self.reply.flavour {
             Flavour::Xai | Flavour::Mistral => true,
-            Flavour::Server(server) => server.says_calls_whole(),
+            Flavour::Server(server) => server.sends_whole_calls(),
             Flavour::OpenAi | Flavour::Azure | Flavour::Fireworks | Flavour::Together => false,
         };
-        if says_whole {
+        if sends_whole {
             self.call_whole(index, at, call);
             return;
         }
@@ -122,7 +122,7 @@ impl Chunks<'_> {
         }
     }
 
-    fn interleaved(&mut self, index: usize, choice: &Choice) {
+    fn interleave(&mut self, index: usize, choice: &Choice) {
         let fragments: Vec<Vec<String>> =
             choice.calls.iter().map(|call| fragments(&call.arguments)).collect();
         for (at, call) in choice.calls.iter().enumerate() {
@@ -172,13 +172,13 @@ impl Chunks<'_> {
         tokens: u64,
         place: Place,
     ) {
-        let tokens = tokens.min(self.reply.completion_tokens.saturating_sub(self.said));
-        self.said += tokens;
+        let tokens = tokens.min(self.reply.completion_tokens.saturating_sub(self.sent_tokens));
+        self.sent_tokens += tokens;
         let choice = json!({"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish});
         let last = place == Place::Finish && index + 1 == self.reply.choices.len();
         let usage = match self.mode {
-            UsageMode::Every => usage(self.reply, self.mode, self.said),
-            UsageMode::Joined if last => usage(self.reply, self.mode, self.said),
+            UsageMode::Every => usage(self.reply, self.mode, self.sent_tokens),
+            UsageMode::Joined if last => usage(self.reply, self.mode, self.sent_tokens),
             _ => Value::Null,
         };
         let mut chunk = self.head(&json!([choice]), usage);
@@ -217,8 +217,8 @@ impl Chunks<'_> {
             "system_fingerprint": "fp_emulator",
             "choices": choices,
         });
-        let shown = self.request.include_usage || !usage.is_null();
-        if let (true, Some(fields)) = (shown, chunk.as_object_mut()) {
+        let has_usage = self.request.include_usage || !usage.is_null();
+        if let (true, Some(fields)) = (has_usage, chunk.as_object_mut()) {
             fields.insert("usage".to_owned(), usage);
         }
         chunk

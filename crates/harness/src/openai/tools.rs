@@ -30,64 +30,64 @@ pub(crate) fn name<'a>(path: &str, fields: &'a Map<String, Value>) -> Result<&'a
     Ok(name)
 }
 
-/// Checks a function's fields at `place`: its name, and its parameters, which must be a strict schema where
+/// Checks a function's fields at `param`: its name, and its parameters, which must be a strict schema where
 /// it is strict.
-pub(crate) fn function(place: &str, fields: &Map<String, Value>, known: &[&str]) -> Result<(), ApiError> {
-    let name = name(&format!("{place}.name"), fields)?;
-    checks::only(place, fields, known, &[])?;
+pub(crate) fn function(param: &str, fields: &Map<String, Value>, known: &[&str]) -> Result<(), ApiError> {
+    let name = name(&format!("{param}.name"), fields)?;
+    checks::only(param, fields, known, &[])?;
     for (field, shape) in [("description", Shape::Text), ("strict", Shape::Flag)] {
         if let Some(value) = fields.get(field).filter(|value| !value.is_null()) {
-            checks::shape(&format!("{place}.{field}"), &shape, value)?;
+            checks::shape(&format!("{param}.{field}"), &shape, value)?;
         }
     }
-    let (place, owner) = (format!("{place}.parameters"), format!("function '{name}'"));
+    let (param, owner) = (format!("{param}.parameters"), format!("function '{name}'"));
     let parameters = fields.get("parameters").filter(|parameters| !parameters.is_null());
-    parameters.map_or(Ok(()), |parameters| schema::of_object(&place, &owner, parameters))?;
+    parameters.map_or(Ok(()), |parameters| schema::of_object(&param, &owner, parameters))?;
     match fields.get("strict") {
-        Some(Value::Bool(true)) => schema::strict(&place, &owner, parameters.unwrap_or(&Value::Null)),
+        Some(Value::Bool(true)) => schema::strict(&param, &owner, parameters.unwrap_or(&Value::Null)),
         _ => Ok(()),
     }
 }
 
 /// Checks a custom tool, which takes free text, optionally constrained by a grammar.
-pub(crate) fn custom(place: &str, fields: &Map<String, Value>, known: &[&str]) -> Result<(), ApiError> {
-    name(&format!("{place}.name"), fields)?;
-    checks::only(place, fields, known, &[])?;
+pub(crate) fn custom(param: &str, fields: &Map<String, Value>, known: &[&str]) -> Result<(), ApiError> {
+    name(&format!("{param}.name"), fields)?;
+    checks::only(param, fields, known, &[])?;
     let Some(format) = fields.get("format").filter(|format| !format.is_null()) else { return Ok(()) };
-    let place = format!("{place}.format");
+    let param = format!("{param}.format");
     match format.get("type").and_then(Value::as_str) {
-        None => Err(ApiError::missing(&format!("{place}.type"))),
+        None => Err(ApiError::missing(&format!("{param}.type"))),
         Some("text" | "grammar") => Ok(()),
-        Some(other) => Err(ApiError::wrong_value(&format!("{place}.type"), other, &["grammar", "text"])),
+        Some(other) => Err(ApiError::wrong_value(&format!("{param}.type"), other, &["grammar", "text"])),
     }
 }
 
 /// Rejects a tool choice that names an unknown tool.
-pub(crate) fn chosen(name: &str, tools: &[&str]) -> Result<(), ApiError> {
+pub(crate) fn check_choice(name: &str, tools: &[&str]) -> Result<(), ApiError> {
     if tools.contains(&name) {
         return Ok(());
     }
     Err(ApiError::bad(format!("Tool choice '{name}' not found in 'tools' parameter.")).param("tool_choice"))
 }
 
-/// Checks the fields of a JSON schema response format at `place`; `also` lists additional fields.
-pub(crate) fn format(place: &str, fields: &Map<String, Value>, also: &[&str]) -> Result<(), ApiError> {
+/// Checks the fields of a JSON schema response format at `param`; `also` lists additional fields.
+pub(crate) fn format(param: &str, fields: &Map<String, Value>, also: &[&str]) -> Result<(), ApiError> {
     for name in ["name", "schema"] {
         if !fields.contains_key(name) {
-            return Err(ApiError::missing(&format!("{place}.{name}")));
+            return Err(ApiError::missing(&format!("{param}.{name}")));
         }
     }
     let known: Vec<&str> = FORMAT.iter().map(|(name, _)| *name).chain(also.iter().copied()).collect();
-    checks::only(place, fields, &known, &[])?;
+    checks::only(param, fields, &known, &[])?;
     for (field, shape) in FORMAT {
         if let Some(value) = fields.get(*field).filter(|value| !value.is_null()) {
-            checks::shape(&format!("{place}.{field}"), shape, value)?;
+            checks::shape(&format!("{param}.{field}"), shape, value)?;
         }
     }
-    let name = name(&format!("{place}.name"), fields)?;
+    let name = name(&format!("{param}.name"), fields)?;
     if fields.get("strict") == Some(&Value::Bool(true)) {
         let schema = fields.get("schema").unwrap_or(&Value::Null);
-        schema::strict(&format!("{place}.schema"), &format!("response_format '{name}'"), schema)?;
+        schema::strict(&format!("{param}.schema"), &format!("response_format '{name}'"), schema)?;
     }
     Ok(())
 }

@@ -14,27 +14,27 @@ const XAI_COMPLETION_TICKS: u64 = 100_000;
 
 /// The usage object for this many completion tokens.
 pub(crate) fn usage(reply: &Reply, mode: UsageMode, completion_tokens: u64) -> Value {
-    let shown = |tokens: u64| if mode == UsageMode::Zero { 0 } else { tokens };
+    let report = |tokens: u64| if mode == UsageMode::Zero { 0 } else { tokens };
     match reply.flavour {
         Flavour::OpenAi | Flavour::Azure | Flavour::Together | Flavour::Server(_) => {}
-        Flavour::Mistral => return mistral::usage(reply, shown, completion_tokens),
-        Flavour::Xai => return usage_xai(reply, shown, completion_tokens),
+        Flavour::Mistral => return mistral::usage(reply, report, completion_tokens),
+        Flavour::Xai => return usage_xai(reply, report, completion_tokens),
         Flavour::Fireworks => {
             return json!({
-                "prompt_tokens": shown(reply.prompt_tokens),
-                "completion_tokens": shown(completion_tokens),
-                "total_tokens": shown(reply.prompt_tokens + completion_tokens),
-                "prompt_tokens_details": {"cached_tokens": shown(reply.cached_tokens)},
+                "prompt_tokens": report(reply.prompt_tokens),
+                "completion_tokens": report(completion_tokens),
+                "total_tokens": report(reply.prompt_tokens + completion_tokens),
+                "prompt_tokens_details": {"cached_tokens": report(reply.cached_tokens)},
             });
         }
     }
     json!({
-        "prompt_tokens": shown(reply.prompt_tokens),
-        "completion_tokens": shown(completion_tokens),
-        "total_tokens": shown(reply.prompt_tokens + completion_tokens),
-        "prompt_tokens_details": {"cached_tokens": shown(reply.cached_tokens), "audio_tokens": 0},
+        "prompt_tokens": report(reply.prompt_tokens),
+        "completion_tokens": report(completion_tokens),
+        "total_tokens": report(reply.prompt_tokens + completion_tokens),
+        "prompt_tokens_details": {"cached_tokens": report(reply.cached_tokens), "audio_tokens": 0},
         "completion_tokens_details": {
-            "reasoning_tokens": shown(reply.reasoning_tokens.min(completion_tokens)),
+            "reasoning_tokens": report(reply.reasoning_tokens.min(completion_tokens)),
             "audio_tokens": 0,
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,
@@ -43,29 +43,29 @@ pub(crate) fn usage(reply: &Reply, mode: UsageMode, completion_tokens: u64) -> V
 }
 
 /// xAI counts reasoning tokens separately from completion tokens, and reports the call's cost.
-fn usage_xai(reply: &Reply, shown: impl Fn(u64) -> u64, completion_tokens: u64) -> Value {
+fn usage_xai(reply: &Reply, report: impl Fn(u64) -> u64, completion_tokens: u64) -> Value {
     let reasoning = reply.reasoning_tokens.min(completion_tokens);
     let fresh = reply.prompt_tokens.saturating_sub(reply.cached_tokens);
     let ticks = fresh * XAI_PROMPT_TICKS
         + reply.cached_tokens * XAI_CACHED_TICKS
         + completion_tokens * XAI_COMPLETION_TICKS;
     json!({
-        "prompt_tokens": shown(reply.prompt_tokens),
-        "completion_tokens": shown(completion_tokens - reasoning),
-        "total_tokens": shown(reply.prompt_tokens + completion_tokens),
+        "prompt_tokens": report(reply.prompt_tokens),
+        "completion_tokens": report(completion_tokens - reasoning),
+        "total_tokens": report(reply.prompt_tokens + completion_tokens),
         "prompt_tokens_details": {
-            "text_tokens": shown(reply.prompt_tokens),
+            "text_tokens": report(reply.prompt_tokens),
             "audio_tokens": 0,
             "image_tokens": 0,
-            "cached_tokens": shown(reply.cached_tokens),
+            "cached_tokens": report(reply.cached_tokens),
         },
         "completion_tokens_details": {
-            "reasoning_tokens": shown(reasoning),
+            "reasoning_tokens": report(reasoning),
             "audio_tokens": 0,
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,
         },
         "num_sources_used": 0,
-        "cost_in_usd_ticks": shown(ticks),
+        "cost_in_usd_ticks": report(ticks),
     })
 }

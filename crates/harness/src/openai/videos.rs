@@ -51,7 +51,7 @@ pub(crate) struct Video {
     size: String,
     remixed_from: Option<String>,
     created_at: u64,
-    looks: u32,
+    polls: u32,
 }
 
 /// An operation on a video.
@@ -87,19 +87,19 @@ pub(crate) async fn create(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
         size: text(&fields, "size").unwrap_or_else(|| "720x1280".to_owned()),
         remixed_from: None,
         created_at: unix_seconds(),
-        looks: 0,
+        polls: 0,
     };
-    begun(call, video).await
+    start(call, video).await
 }
 
-async fn begun(call: &OpenAiCall<'_>, video: Video) -> Result<Answer, ApiError> {
+async fn start(call: &OpenAiCall<'_>, video: Video) -> Result<Answer, ApiError> {
     let behaviour = call.begin(&video.model, false, None).await?;
     if let Some(answer) = special_as(call.flavour, call.guard, &behaviour)? {
         return Ok(answer);
     }
-    let shown = video.shown();
+    let view = video.view();
     lock(&call.shared.videos).insert(video.id.clone(), video);
-    Ok(json_answer(200, Vec::new(), &shown))
+    Ok(json_answer(200, Vec::new(), &view))
 }
 
 /// The fields of a form, which can carry an image, or of a JSON document.
@@ -136,16 +136,16 @@ fn fields(call: &OpenAiCall<'_>) -> Result<Map<String, Value>, ApiError> {
 
 pub(crate) fn all(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
     let query = call.head.uri.query().unwrap_or_default();
-    let said = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    let param = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     let videos = lock(&call.shared.videos);
-    let mut data: Vec<Value> = videos.values().filter(|video| video.is_of(call)).map(Video::shown).collect();
-    if said("order") != Some("asc") {
+    let mut data: Vec<Value> = videos.values().filter(|video| video.is_of(call)).map(Video::view).collect();
+    if param("order") != Some("asc") {
         data.reverse();
     }
-    let limit = said("limit").map_or(Some(LISTED), |limit| limit.parse().ok());
+    let limit = param("limit").map_or(Some(LISTED), |limit| limit.parse().ok());
     let limit = limit.filter(|limit| (1..=LISTED_MAX).contains(limit));
     let limit = limit.ok_or_else(|| ApiError::bad("Invalid limit.").param("limit"))?;
-    Ok(json_answer(200, Vec::new(), &page(data, said("after"), limit)))
+    Ok(json_answer(200, Vec::new(), &page(data, param("after"), limit)))
 }
 
 pub(crate) async fn look(call: &OpenAiCall<'_>, id: &str, act: Act) -> Result<Answer, ApiError> {
@@ -156,10 +156,10 @@ pub(crate) async fn look(call: &OpenAiCall<'_>, id: &str, act: Act) -> Result<An
             ApiError::new(404, "invalid_request_error", format!("Video with id '{id}' not found."))
         })?;
         match act {
-            Act::Read => found.looks += 1,
+            Act::Read => found.polls += 1,
             Act::Delete => {
                 found.needs_ending()?;
-                return Ok(deleted(&mut videos, id));
+                return Ok(delete(&mut videos, id));
             }
             Act::Content | Act::Remix => {}
         }
@@ -175,16 +175,16 @@ pub(crate) async fn look(call: &OpenAiCall<'_>, id: &str, act: Act) -> Result<An
                 id: format!("video_{:024}", call.number()),
                 prompt: text(&fields, "prompt").unwrap_or_default(),
                 remixed_from: Some(found.id.clone()),
-                looks: 0,
+                polls: 0,
                 ..found
             };
-            begun(call, remix).await
+            start(call, remix).await
         }
-        Act::Read | Act::Delete => Ok(json_answer(200, Vec::new(), &found.shown())),
+        Act::Read | Act::Delete => Ok(json_answer(200, Vec::new(), &found.view())),
     }
 }
 
-fn deleted(videos: &mut Videos, id: &str) -> Answer {
+fn delete(videos: &mut Videos, id: &str) -> Answer {
     videos.remove(id);
     json_answer(200, Vec::new(), &json!({"id": id, "object": "video.deleted", "deleted": true}))
 }
@@ -195,7 +195,7 @@ impl Video {
     }
 
     fn status(&self) -> &'static str {
-        match self.looks {
+        match self.polls {
             0 => "queued",
             1 => "in_progress",
             _ if self.prompt == FORBIDDEN => "failed",
@@ -218,7 +218,7 @@ impl Video {
         }
     }
 
-    fn shown(&self) -> Value {
+    fn view(&self) -> Value {
         let status = self.status();
         let is_made = status == "completed";
         let error = (status == "failed")

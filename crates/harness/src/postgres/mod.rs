@@ -72,7 +72,7 @@ impl Server {
         {
             return Ok(Self { port, ..server });
         }
-        let server = server.made().await?;
+        let server = server.initialize().await?;
         fs::write(root.join("port"), server.port.to_string())?;
         Ok(server)
     }
@@ -81,10 +81,10 @@ impl Server {
     pub async fn own(directory: &Path) -> io::Result<Self> {
         let root = directory.join("postgres");
         fs::create_dir_all(&root)?;
-        Self { data: root.join("data"), port: 0, watched: std::process::id() }.made().await
+        Self { data: root.join("data"), port: 0, watched: std::process::id() }.initialize().await
     }
 
-    async fn made(mut self) -> io::Result<Self> {
+    async fn initialize(mut self) -> io::Result<Self> {
         let parent = self.data.parent().unwrap_or(&self.data);
         if self.data.exists() {
             fs::remove_dir_all(&self.data)?;
@@ -103,9 +103,10 @@ impl Server {
             "UTF8",
             "--no-sync",
         ]);
-        let made = tokio::task::spawn_blocking(move || initdb.output()).await.map_err(io::Error::other)??;
-        if !made.status.success() {
-            return Err(io::Error::other(format!("initdb: {}", String::from_utf8_lossy(&made.stderr))));
+        let output =
+            tokio::task::spawn_blocking(move || initdb.output()).await.map_err(io::Error::other)??;
+        if !output.status.success() {
+            return Err(io::Error::other(format!("initdb: {}", String::from_utf8_lossy(&output.stderr))));
         }
         self.port = free_port()?;
         self.start().await?;

@@ -117,11 +117,11 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 async fn relay(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     let mut server = TcpStream::connect(shared.server).await?;
     let mut state = shared.state.subscribe();
-    let (mut asked, mut answered) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+    let (mut request, mut response) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
     loop {
         let (bytes, is_question) = tokio::select! {
-            count = client.read(&mut asked) => (asked.get(..count?).unwrap_or_default(), true),
-            count = server.read(&mut answered) => (answered.get(..count?).unwrap_or_default(), false),
+            count = client.read(&mut request) => (request.get(..count?).unwrap_or_default(), true),
+            count = server.read(&mut response) => (response.get(..count?).unwrap_or_default(), false),
         };
         if bytes.is_empty() {
             return Ok(());

@@ -41,7 +41,7 @@ pub(crate) const CHAT: &[(&str, Shape)] = &[
 ];
 
 /// The request without unknown fields.
-pub(crate) fn known(fields: &Map<String, Value>) -> Map<String, Value> {
+pub(crate) fn known_fields(fields: &Map<String, Value>) -> Map<String, Value> {
     let is_known = |name: &str| CHAT.iter().any(|(known, _)| *known == name);
     let kept = fields.iter().filter(|(name, _)| is_known(name));
     kept.map(|(name, value)| (name.clone(), value.clone())).collect()

@@ -88,17 +88,14 @@ pub(super) async fn answer(
     guard.note(|entry| entry.model = Some(model.to_owned()));
     let admitted =
         Admitted { shared, control, guard, key: key.to_owned(), version: VERSION, is_vertex: true };
-    Some(match takes_content {
-        true => content(&admitted, body).await,
-        false => instances(&admitted, body).await,
-    })
+    Some(if takes_content { content(&admitted, body).await } else { instances(&admitted, body).await })
 }
 
 fn unread(error: &serde_json::Error) -> ApiError {
     ApiError::invalid(format!("Invalid JSON payload received. {error}"))
 }
 
-fn checked(kind: Option<&str>, title: Option<&str>) -> Result<(), ApiError> {
+fn check(kind: Option<&str>, title: Option<&str>) -> Result<(), ApiError> {
     let known =
         ["RETRIEVAL_QUERY", "RETRIEVAL_DOCUMENT", "SEMANTIC_SIMILARITY", "CLASSIFICATION", "CLUSTERING"];
     if kind.is_some_and(|kind| !known.contains(&kind)) {
@@ -113,20 +110,20 @@ fn checked(kind: Option<&str>, title: Option<&str>) -> Result<(), ApiError> {
 }
 
 async fn instances(call: &Admitted<'_>, body: &Bytes) -> Result<Answer, ApiError> {
-    let asked: Predict = serde_json::from_slice(body).map_err(|error| unread(&error))?;
-    if asked.instances.is_empty() || asked.instances.iter().any(|instance| instance.content.is_empty()) {
+    let request: Predict = serde_json::from_slice(body).map_err(|error| unread(&error))?;
+    if request.instances.is_empty() || request.instances.iter().any(|instance| instance.content.is_empty()) {
         return Err(ApiError::invalid("The text content is empty."));
     }
-    for instance in &asked.instances {
-        checked(instance.task_type.as_deref(), instance.title.as_deref())?;
+    for instance in &request.instances {
+        check(instance.task_type.as_deref(), instance.title.as_deref())?;
     }
-    let parameters = asked.parameters.unwrap_or_default();
+    let parameters = request.parameters.unwrap_or_default();
     let dimensions = parameters.output_dimensionality.unwrap_or(DIMENSIONS);
-    let total = asked.instances.iter().map(|instance| tokens::count(&instance.content)).sum();
-    answering::embed(call, total, |shows_usage| {
+    let total = request.instances.iter().map(|instance| tokens::count(&instance.content)).sum();
+    answering::embed(call, total, |include_usage| {
         let prediction = |instance: &Instance| {
             let mut embeddings = json!({"values": vector(&instance.content, dimensions)});
-            if shows_usage {
+            if include_usage {
                 let count = tokens::count(&instance.content);
                 let statistics = json!({"token_count": count, "truncated": false});
                 if let Some(fields) = embeddings.as_object_mut() {
@@ -135,26 +132,26 @@ async fn instances(call: &Admitted<'_>, body: &Bytes) -> Result<Answer, ApiError
             }
             json!({"embeddings": embeddings})
         };
-        let predictions: Vec<Value> = asked.instances.iter().map(prediction).collect();
+        let predictions: Vec<Value> = request.instances.iter().map(prediction).collect();
         Ok(json!({"predictions": predictions, "metadata": {"billableCharacterCount": 1}}))
     })
     .await
 }
 
 async fn content(call: &Admitted<'_>, body: &Bytes) -> Result<Answer, ApiError> {
-    let asked: Embed = serde_json::from_slice(body).map_err(|error| unread(&error))?;
-    let texts: Vec<&str> = asked.content.parts.iter().map(|part| part.text.as_str()).collect();
+    let request: Embed = serde_json::from_slice(body).map_err(|error| unread(&error))?;
+    let texts: Vec<&str> = request.content.parts.iter().map(|part| part.text.as_str()).collect();
     let text = texts.join("\n");
-    if text.is_empty() || asked.content.role.as_deref().is_some_and(|role| role != "user") {
+    if text.is_empty() || request.content.role.as_deref().is_some_and(|role| role != "user") {
         return Err(ApiError::invalid("The content is empty, or of an unknown role."));
     }
-    let config = asked.embed_content_config.unwrap_or_default();
-    checked(config.task_type.as_deref(), config.title.as_deref())?;
+    let config = request.embed_content_config.unwrap_or_default();
+    check(config.task_type.as_deref(), config.title.as_deref())?;
     let count = tokens::count(&text);
-    answering::embed(call, count, |shows_usage| {
+    answering::embed(call, count, |include_usage| {
         let values = vector(&text, config.output_dimensionality.unwrap_or(DIMENSIONS));
         let mut answer = json!({"embedding": {"values": values}, "truncated": false});
-        if shows_usage {
+        if include_usage {
             let usage = json!({"promptTokenCount": count, "totalTokenCount": count});
             if let Some(fields) = answer.as_object_mut() {
                 fields.insert("usageMetadata".to_owned(), usage);

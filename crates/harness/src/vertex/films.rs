@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::pictures::{object, only, shaped};
+use super::pictures::{check_shapes, object, only};
 use super::{Fields, Site};
 use crate::emulator::service::{Answer, Call};
 use crate::emulator::state::lock;
@@ -50,8 +50,8 @@ pub(crate) type Operations = BTreeMap<String, Operation>;
 /// One long-running operation.
 #[derive(Debug, Clone)]
 pub(crate) struct Operation {
-    asked: Asked,
-    looks: u32,
+    request: Asked,
+    polls: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -78,21 +78,21 @@ pub(super) async fn answer(
     let admitted =
         Admitted { shared, control, guard, key: key.to_owned(), version: VERSION, is_vertex: true };
     Some(match verb {
-        "predictLongRunning" => begun(&admitted, &site.resource(), model, body).await,
-        _ => looked_at(&admitted, &site.resource(), body).await,
+        "predictLongRunning" => begin(&admitted, &site.resource(), model, body).await,
+        _ => poll(&admitted, &site.resource(), body).await,
     })
 }
 
-async fn begun(call: &Admitted<'_>, resource: &str, model: &str, body: &Bytes) -> Result<Answer, ApiError> {
-    let asked = Asked::read(model, body)?;
+async fn begin(call: &Admitted<'_>, resource: &str, model: &str, body: &Bytes) -> Result<Answer, ApiError> {
+    let request = Asked::read(model, body)?;
     let name =
         format!("{resource}/operations/{:08x}-0000-4000-8000-000000000000", call.shared.next_request());
     let answer = answering::embed(call, 0, |_| Ok(json!({"name": name}))).await?;
-    lock(&call.shared.operations).insert(name, Operation { asked, looks: 0 });
+    lock(&call.shared.operations).insert(name, Operation { request, polls: 0 });
     Ok(answer)
 }
 
-async fn looked_at(call: &Admitted<'_>, resource: &str, body: &Bytes) -> Result<Answer, ApiError> {
+async fn poll(call: &Admitted<'_>, resource: &str, body: &Bytes) -> Result<Answer, ApiError> {
     let Ok(Value::Object(fields)) = serde_json::from_slice(body) else {
         return Err(ApiError::invalid("Invalid JSON payload received."));
     };
@@ -101,23 +101,23 @@ async fn looked_at(call: &Admitted<'_>, resource: &str, body: &Bytes) -> Result<
     if !name.starts_with(&format!("{resource}/operations/")) {
         return Err(ApiError::invalid("The operation name does not belong to the endpoint."));
     }
-    let told = {
+    let status = {
         let mut operations = lock(&call.shared.operations);
         let operation = operations.get_mut(name);
         let operation =
             operation.ok_or_else(|| ApiError::not_found(format!("The operation {name} was not found.")))?;
-        operation.looks += 1;
-        operation.told(name)
+        operation.polls += 1;
+        operation.status(name)
     };
-    let answer = answering::embed(call, 0, |_| Ok(told)).await?;
+    let answer = answering::embed(call, 0, |_| Ok(status)).await?;
     call.guard.note(|entry| entry.billable = false);
     Ok(answer)
 }
 
 impl Operation {
-    fn told(&self, name: &str) -> Value {
-        let Asked { prompt, seconds, count, bucket } = &self.asked;
-        if self.looks < 2 {
+    fn status(&self, name: &str) -> Value {
+        let Asked { prompt, seconds, count, bucket } = &self.request;
+        if self.polls < 2 {
             return json!({"name": name});
         }
         if prompt.contains(BROKEN) {
@@ -153,7 +153,7 @@ impl Asked {
         only(&fields, &["instances", "parameters", "labels"])?;
         let prompt = prompt(&fields)?;
         let parameters = object(fields.get("parameters"), "parameters")?;
-        shaped(&parameters, PARAMETERS)?;
+        check_shapes(&parameters, PARAMETERS)?;
         let seconds = parameters.get("durationSeconds").and_then(Value::as_u64).unwrap_or(8);
         let lengths: &[u64] = if model == OLDER { &[5, 6, 7, 8] } else { &[4, 6, 8] };
         if !lengths.contains(&seconds) {
@@ -193,7 +193,7 @@ fn prompt(fields: &Fields) -> Result<String, ApiError> {
     only(instance, &["prompt", "image"])?;
     let prompt = instance.get("prompt").and_then(Value::as_str).unwrap_or_default();
     let image = object(instance.get("image"), "image")?;
-    shaped(&image, IMAGE)?;
+    check_shapes(&image, IMAGE)?;
     if image.is_empty() {
         return match prompt {
             "" => Err(ApiError::invalid("Text prompt is empty.")),
@@ -231,8 +231,8 @@ mod tests {
             (OLDER, json!({"resolution": "720p"}), "resolution is not supported"),
             (OLDER, json!({"generateAudio": false}), "generateAudio is not supported"),
         ] {
-            let told = read(model, &good, &parameters).err().unwrap_or_else(|| panic!("{parameters}"));
-            assert!(told.contains(words), "{parameters}: {told}");
+            let message = read(model, &good, &parameters).err().unwrap_or_else(|| panic!("{parameters}"));
+            assert!(message.contains(words), "{parameters}: {message}");
         }
         for instance in [
             json!({}),
@@ -243,6 +243,6 @@ mod tests {
         ] {
             assert!(read(newer, &instance, &json!({})).is_err(), "{instance}");
         }
-        assert_eq!(read(OLDER, &good, &json!({})).map(|asked| asked.seconds), Ok(8));
+        assert_eq!(read(OLDER, &good, &json!({})).map(|request| request.seconds), Ok(8));
     }
 }

@@ -20,11 +20,11 @@ pub(super) async fn answer(
     body: &Bytes,
 ) -> Option<Answer> {
     let is_count = model == COUNTER && verb == "rawPredict";
-    let served = if is_count { None } else { Some(served(call.shared, model)?) };
+    let id = if is_count { None } else { Some(served_id(call.shared, model)?) };
     if !["rawPredict", "streamRawPredict"].contains(&verb) {
         return None;
     }
-    let answered = match read(body, call.shared, served) {
+    let answered = match read(body, call.shared, id) {
         Ok((fields, edition)) if is_count => count_tokens(call, key, &fields, edition).await,
         Ok((fields, edition)) => {
             let streams = fields.get("stream") == Some(&Value::Bool(true));
@@ -39,7 +39,7 @@ pub(super) async fn answer(
 }
 
 /// Anthropic's own name of a model, whose version follows an `@` on Vertex AI.
-fn served(shared: SharedRef<'_>, model: &str) -> Option<String> {
+fn served_id(shared: SharedRef<'_>, model: &str) -> Option<String> {
     let (name, version) = model.split_once('@').unwrap_or((model, ""));
     let dated = format!("{name}-{version}");
     let has = |id: &str| shared.config.claude_models.iter().any(|model| model.id == id);
@@ -69,7 +69,7 @@ fn read(body: &Bytes, shared: SharedRef<'_>, model: Option<String>) -> Result<(F
         (Some(model), None) => drop(fields.insert("model".to_owned(), model.into())),
         // The token counter takes the model in the body.
         (None, Some(named)) => {
-            let model = served(shared, named).ok_or_else(|| Refusal::model_not_found(named))?;
+            let model = served_id(shared, named).ok_or_else(|| Refusal::model_not_found(named))?;
             fields.insert("model".to_owned(), model.into());
         }
         (None, None) => return Err(Refusal::at("model", "Field required")),

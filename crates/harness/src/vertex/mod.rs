@@ -23,7 +23,7 @@ use crate::emulator::service::{
 };
 use crate::gemini::error::ApiError;
 use crate::gemini::route::query;
-use crate::gemini::service::{refused, served_method};
+use crate::gemini::service::{error_answer, served_method};
 use crate::gemini::stream::Form;
 use crate::openai::flavour::Flavour;
 use crate::openai::routes::{self, OpenAiCall, Route};
@@ -84,14 +84,14 @@ pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
     };
     match found {
         Ok(answer) => answer,
-        Err(error) => refused(call.guard, &error, streams),
+        Err(error) => error_answer(call.guard, &error, streams),
     }
 }
 
 async fn serve(call: &Call<'_>, site: &Site, body: &Bytes) -> Result<Answer, ApiError> {
     forbidden_headers(call)?;
-    let key = authorised(call)?;
-    permitted(call, site, &key)?;
+    let key = authorise(call)?;
+    check_project(call, site, &key)?;
     match &site.target {
         Target::Chat => chat(call, &key, body).await,
         Target::Model { publisher, model, verb } => match publisher.as_str() {
@@ -111,12 +111,12 @@ impl Site {
     }
 
     fn resource(&self) -> String {
-        let place = format!("projects/{}/locations/{}", self.project, self.location);
+        let parent = format!("projects/{}/locations/{}", self.project, self.location);
         match &self.target {
             Target::Model { publisher, model, .. } => {
-                format!("{place}/publishers/{publisher}/models/{model}")
+                format!("{parent}/publishers/{publisher}/models/{model}")
             }
-            Target::Chat => format!("{place}/endpoints/openapi"),
+            Target::Chat => format!("{parent}/endpoints/openapi"),
         }
     }
 
@@ -141,9 +141,9 @@ async fn google(
     let events = query(&call.head.uri, "alt").as_deref() == Some("sse");
     let form = if events { Form::Events } else { Form::Array };
     let (body, form) = match verb {
-        "generateContent" => (generated(body)?, None),
-        "streamGenerateContent" => (generated(body)?, Some(form)),
-        "countTokens" => (counted(model, body)?, None),
+        "generateContent" => (generate_body(body)?, None),
+        "streamGenerateContent" => (generate_body(body)?, Some(form)),
+        "countTokens" => (count_body(model, body)?, None),
         "predict" if pictures::makes(model) => {
             return pictures::answer(call, key, model, body).await.unwrap_or_else(|| Err(site.no_model()));
         }
@@ -166,7 +166,7 @@ async fn google(
 }
 
 /// Rejects `store`, since Vertex AI stores no responses.
-fn generated(body: &Bytes) -> Result<Bytes, ApiError> {
+fn generate_body(body: &Bytes) -> Result<Bytes, ApiError> {
     match serde_json::from_slice::<Value>(body) {
         Ok(Value::Object(fields)) if fields.contains_key("store") => Err(unknown_name("store")),
         _ => Ok(body.clone()),
@@ -178,7 +178,7 @@ fn unknown_name(name: &str) -> ApiError {
 }
 
 /// Vertex AI's `countTokens` takes the request itself, which the Gemini API nests inside another.
-fn counted(model: &str, body: &Bytes) -> Result<Bytes, ApiError> {
+fn count_body(model: &str, body: &Bytes) -> Result<Bytes, ApiError> {
     let Ok(Value::Object(mut fields)) = serde_json::from_slice(body) else {
         return Err(ApiError::invalid("Invalid JSON payload received."));
     };
@@ -224,7 +224,7 @@ fn forbidden_headers(call: &Call<'_>) -> Result<(), ApiError> {
 }
 
 /// The key that a token maps to. An emulator key itself is not accepted.
-fn authorised(call: &Call<'_>) -> Result<String, ApiError> {
+fn authorise(call: &Call<'_>) -> Result<String, ApiError> {
     call.guard.note(|entry| entry.key = None);
     let foreign = |reason: &'static str| {
         ApiError::new(
@@ -255,7 +255,7 @@ fn authorised(call: &Call<'_>) -> Result<String, ApiError> {
 }
 
 /// Whether the account may use this project, and charge the quota project that it names.
-fn permitted(call: &Call<'_>, site: &Site, key: &str) -> Result<(), ApiError> {
+fn check_project(call: &Call<'_>, site: &Site, key: &str) -> Result<(), ApiError> {
     let denied = |message: String, reason: &'static str| {
         Err(ApiError::new(403, "PERMISSION_DENIED", message).info_of(SERVICE, reason))
     };
@@ -299,22 +299,22 @@ mod tests {
     #[test]
     fn an_address_names_a_project_a_place_and_a_model() {
         let read = |path: &str| site(path).map(|site| (site.resource(), site.streams_as_array()));
-        let place = "projects/p/locations/l";
+        let parent = "projects/p/locations/l";
         for (below, expected) in [
             (
                 "publishers/google/models/gemini-x:streamGenerateContent",
-                Some((format!("{place}/publishers/google/models/gemini-x"), true)),
+                Some((format!("{parent}/publishers/google/models/gemini-x"), true)),
             ),
             (
                 "publishers/anthropic/models/claude%2Fx@1:rawPredict",
-                Some((format!("{place}/publishers/anthropic/models/claude/x@1"), false)),
+                Some((format!("{parent}/publishers/anthropic/models/claude/x@1"), false)),
             ),
-            ("endpoints/openapi/chat/completions", Some((format!("{place}/endpoints/openapi"), false))),
+            ("endpoints/openapi/chat/completions", Some((format!("{parent}/endpoints/openapi"), false))),
             ("publishers/google/models/gemini-x", None),
             ("publishers/google/models/a/b:generateContent", None),
             ("models", None),
         ] {
-            assert_eq!(read(&format!("/v1beta1/{place}/{below}")), expected, "{below}");
+            assert_eq!(read(&format!("/v1beta1/{parent}/{below}")), expected, "{below}");
         }
     }
 }

@@ -79,13 +79,13 @@ pub(super) async fn answer(
     guard.note(|entry| entry.model = Some(model.to_owned()));
     let admitted =
         Admitted { shared, control, guard, key: key.to_owned(), version: VERSION, is_vertex: true };
-    Some(drawn(&admitted, model, body).await)
+    Some(generate(&admitted, model, body).await)
 }
 
-async fn drawn(call: &Admitted<'_>, model: &str, body: &Bytes) -> Result<Answer, ApiError> {
-    let asked = Asked::read(model, body)?;
-    let answer = answering::embed(call, 0, |_| Ok(asked.answer())).await?;
-    if asked.made().next().is_none() {
+async fn generate(call: &Admitted<'_>, model: &str, body: &Bytes) -> Result<Answer, ApiError> {
+    let request = Asked::read(model, body)?;
+    let answer = answering::embed(call, 0, |_| Ok(request.answer())).await?;
+    if request.unfiltered().next().is_none() {
         // Images that the filter removes are not charged.
         call.guard.note(|entry| entry.billable = false);
     }
@@ -96,7 +96,7 @@ struct Asked {
     prompt: String,
     count: u64,
     media: String,
-    tells_reason: bool,
+    includes_reason: bool,
     is_enhanced: bool,
 }
 
@@ -109,9 +109,9 @@ impl Asked {
         labels(&object(fields.get("labels"), "labels")?)?;
         let prompt = prompt(&fields)?;
         let parameters = object(fields.get("parameters"), "parameters")?;
-        shaped(&parameters, PARAMETERS)?;
+        check_shapes(&parameters, PARAMETERS)?;
         let output = object(parameters.get("outputOptions"), "outputOptions")?;
-        shaped(&output, OUTPUT)?;
+        check_shapes(&output, OUTPUT)?;
         let is = |name: &str| parameters.get(name) == Some(&Value::Bool(true));
         let media = output.get("mimeType").and_then(Value::as_str).unwrap_or("image/png");
         if media != "image/jpeg" && output.contains_key("compressionQuality") {
@@ -134,13 +134,13 @@ impl Asked {
             prompt,
             count: parameters.get("sampleCount").and_then(Value::as_u64).unwrap_or(COUNT),
             media: media.to_owned(),
-            tells_reason: is("includeRaiReason"),
+            includes_reason: is("includeRaiReason"),
             is_enhanced: is("enhancePrompt"),
         })
     }
 
     /// The images that no filter removes.
-    fn made(&self) -> impl Iterator<Item = u64> {
+    fn unfiltered(&self) -> impl Iterator<Item = u64> {
         let (none, half) = (self.prompt.contains(ALL_FILTERED), self.prompt.contains(HALF_FILTERED));
         (0..self.count).filter(move |at| !none && (!half || at % 2 == 0))
     }
@@ -153,9 +153,9 @@ impl Asked {
             }
             picture
         };
-        let mut predictions: Vec<Value> = self.made().map(picture).collect();
-        let missing = self.count - self.made().count() as u64;
-        if missing > 0 && self.tells_reason {
+        let mut predictions: Vec<Value> = self.unfiltered().map(picture).collect();
+        let missing = self.count - self.unfiltered().count() as u64;
+        if missing > 0 && self.includes_reason {
             let what = match predictions.len() {
                 0 => "All images were filtered out".to_owned(),
                 _ => format!("{missing} images were filtered out"),
@@ -193,8 +193,8 @@ fn labels(fields: &Fields) -> Result<(), ApiError> {
     }
 }
 
-pub(super) fn object(said: Option<&Value>, name: &str) -> Result<Fields, ApiError> {
-    match said {
+pub(super) fn object(value: Option<&Value>, name: &str) -> Result<Fields, ApiError> {
+    match value {
         None => Ok(Map::new()),
         Some(Value::Object(fields)) => Ok(fields.clone()),
         Some(_) => Err(ApiError::invalid(format!("{name} must be an object."))),
@@ -208,7 +208,7 @@ pub(super) fn only(fields: &Fields, known: &[&str]) -> Result<(), ApiError> {
     }
 }
 
-pub(super) fn shaped(fields: &Fields, shapes: &[(&str, Shape)]) -> Result<(), ApiError> {
+pub(super) fn check_shapes(fields: &Fields, shapes: &[(&str, Shape)]) -> Result<(), ApiError> {
     for (name, value) in fields {
         let Some((_, shape)) = shapes.iter().find(|(known, _)| known == name) else {
             return Err(unknown_name(name));
@@ -241,8 +241,8 @@ mod tests {
             (json!({"seed": 7}), "watermark"),
             (json!({"n": 2}), "Unknown name \"n\""),
         ] {
-            let told = read(&wrong).err().unwrap_or_else(|| panic!("{wrong} was taken"));
-            assert!(told.contains(words), "{wrong}: {told}");
+            let message = read(&wrong).err().unwrap_or_else(|| panic!("{wrong} was taken"));
+            assert!(message.contains(words), "{wrong}: {message}");
         }
         for body in [json!({"instances": []}), json!({"instances": [{"prompt": "a", "image": {}}]})] {
             assert!(

@@ -22,13 +22,13 @@ struct Wire {
 fn wires() -> Vec<Wire> {
     let schema = json!({"type": "object", "properties": {"path": {"type": "string"}}});
     let function = json!({"name": "look", "parameters": schema});
-    let asked = json!({"role": "user", "content": "hello there"});
+    let question = json!({"role": "user", "content": "hello there"});
     vec![
         Wire {
             path: "/v1/chat/completions",
-            body: json!({"model": "gpt-4o-mini", "messages": [asked]}),
+            body: json!({"model": "gpt-4o-mini", "messages": [question]}),
             tools: json!([{"type": "function", "function": function}]),
-            answered: json!({"messages": [asked,
+            answered: json!({"messages": [question,
                 {"role": "assistant", "tool_calls": [{"id": "1", "type": "function",
                     "function": {"name": "look", "arguments": "{}"}}]},
                 {"role": "tool", "tool_call_id": "1", "content": "x"}]}),
@@ -36,18 +36,18 @@ fn wires() -> Vec<Wire> {
         },
         Wire {
             path: "/v1/responses",
-            body: json!({"model": "gpt-4o-mini", "input": [asked]}),
+            body: json!({"model": "gpt-4o-mini", "input": [question]}),
             tools: json!([{"type": "function", "name": "look", "parameters": schema, "strict": false}]),
-            answered: json!({"input": [asked,
+            answered: json!({"input": [question,
                 {"type": "function_call", "call_id": "1", "name": "look", "arguments": "{}"},
                 {"type": "function_call_output", "call_id": "1", "output": "x"}]}),
             call: "/output/0/arguments",
         },
         Wire {
             path: "/anthropic/v1/messages",
-            body: json!({"model": "claude-sonnet-4-6", "max_tokens": 100, "messages": [asked]}),
+            body: json!({"model": "claude-sonnet-4-6", "max_tokens": 100, "messages": [question]}),
             tools: json!([{"name": "look", "input_schema": schema}]),
-            answered: json!({"messages": [asked,
+            answered: json!({"messages": [question,
                 {"role": "assistant", "content": [{"type": "tool_use", "id": "1", "name": "look", "input": {}}]},
                 {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "1", "content": "x"},
                     {"type": "text", "text": "look again"}]}]}),

@@ -103,10 +103,10 @@ async fn framing_variants_read_the_same() {
         base().no_done(),
         base().unterminated(),
     ] {
-        let shown = format!("{behaviour:?}");
+        let label = format!("{behaviour:?}");
         let (_, events, end) = stream_with(behaviour).await;
-        assert!(end.is_ok(), "{shown}");
-        assert_eq!(text_of(&events), expected, "{shown}");
+        assert!(end.is_ok(), "{label}");
+        assert_eq!(text_of(&events), expected, "{label}");
     }
 }
 
@@ -292,9 +292,9 @@ async fn buffered_answers_break_too() {
         Behaviour::ok().cut_inside(1),
         Behaviour::ok().eof(1),
     ] {
-        let shown = format!("{behaviour:?}");
+        let label = format!("{behaviour:?}");
         emulator.script(KEY, [behaviour]);
-        assert!(client(&emulator).post(CHAT, &question()).await.is_err(), "{shown}");
+        assert!(client(&emulator).post(CHAT, &question()).await.is_err(), "{label}");
     }
     emulator.script(KEY, [Behaviour::ok().split(16).pause(Duration::from_millis(1))]);
     let slow = client(&emulator).post(CHAT, &question()).await.unwrap();

@@ -20,7 +20,7 @@ async fn python_sdk_sees_a_real_provider() {
 #[tokio::test]
 async fn python_sdk_retries_twice() {
     let emulator = start().await;
-    retried(&emulator, &[429, 503]);
+    script_retries(&emulator, &[429, 503]);
     ran(python(&emulator, &["retries"]).await, 1);
     statuses(&emulator, &[429, 503, 200]);
 }
@@ -35,7 +35,7 @@ async fn node_sdk_sees_a_real_provider() {
 #[tokio::test]
 async fn node_sdk_retries_twice() {
     let emulator = start().await;
-    retried(&emulator, &[500, 429]);
+    script_retries(&emulator, &[500, 429]);
     ran(node(&emulator, &["retries"]).await, 1);
     statuses(&emulator, &[500, 429, 200]);
 }
@@ -66,7 +66,7 @@ async fn anthropics_python_sdk_sees_a_real_provider() {
 #[tokio::test]
 async fn anthropics_python_sdk_retries_twice() {
     let emulator = start().await;
-    retried(&emulator, &[529, 429]);
+    script_retries(&emulator, &[529, 429]);
     ran(python_messages(&emulator, &["retries"]).await, 1);
     statuses(&emulator, &[529, 429, 200]);
 }
@@ -81,7 +81,7 @@ async fn anthropics_node_sdk_sees_a_real_provider() {
 #[tokio::test]
 async fn anthropics_node_sdk_retries_twice() {
     let emulator = start().await;
-    retried(&emulator, &[500, 529]);
+    script_retries(&emulator, &[500, 529]);
     ran(node_messages(&emulator, &["retries"]).await, 1);
     statuses(&emulator, &[500, 529, 200]);
 }
@@ -217,7 +217,7 @@ async fn python_sdk_of_fal_sees_a_real_provider() {
     assert_eq!(emulator.fal_cancelled(), 2);
 }
 
-fn retried(emulator: &Emulator, statuses: &[u16]) {
+fn script_retries(emulator: &Emulator, statuses: &[u16]) {
     emulator.script(KEY, statuses.iter().map(|status| Behaviour::status(*status).retry_after_ms(1)));
 }
 

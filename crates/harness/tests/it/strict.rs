@@ -179,10 +179,10 @@ async fn bytes_that_are_no_request_are_refused() {
         ("text/plain", question().to_string().into_bytes(), Some("unsupported_content_type")),
     ];
     for (media, body, code) in cases {
-        let shown = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
+        let excerpt = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
         let answer =
             client(&emulator).call(Method::POST, CHAT, &[("content-type", media)], body).await.unwrap();
-        assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (400, code), "{shown}");
+        assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (400, code), "{excerpt}");
     }
 }
 

@@ -34,7 +34,7 @@ async fn stream(client: &Client, path: &str, request: Value) -> Vec<Value> {
         .collect()
 }
 
-fn cached(answer: &Answer) -> u64 {
+fn cached_tokens(answer: &Answer) -> u64 {
     answer.json()["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap()
 }
 
@@ -130,7 +130,7 @@ async fn xai_finds_a_named_conversation_again() {
             Some(id) => client(&emulator).header("x-grok-conv-id", id),
             None => client(&emulator),
         };
-        cached(&client.post(XAI, &longer(grok())).await.unwrap())
+        cached_tokens(&client.post(XAI, &longer(grok())).await.unwrap())
     };
     assert_eq!((ask(None).await, ask(None).await), (0, 0), "too short for the cache of a stranger");
     assert_eq!((ask(Some("a")).await, ask(Some("a")).await), (0, 256));
@@ -166,7 +166,7 @@ async fn fireworks_keeps_caches_apart() {
     let question = json!([{"role": "user", "content": " word".repeat(1200)}]);
     let ask = async |client: Client, change: Value| {
         let request = with(with(llama(), json!({"messages": question})), change);
-        cached(&client.post(FIREWORKS, &request).await.unwrap())
+        cached_tokens(&client.post(FIREWORKS, &request).await.unwrap())
     };
     let key = |key: &str| json!({"prompt_cache_isolation_key": key});
     assert_eq!(ask(client(&emulator), json!({})).await, 0);
@@ -209,7 +209,7 @@ async fn mistral_refuses_what_it_does_not_know() {
         json!({"model": "mistral-large-2512", "messages": [{"role": "user", "content": "hello there"}]});
     let path = "/mistral/v1/chat/completions";
     assert_eq!(client(&emulator).post(path, &good).await.unwrap().status, 200);
-    for (wrong, place) in [
+    for (wrong, location) in [
         (json!({"max_completion_tokens": 5}), json!(["body", "max_completion_tokens"])),
         (json!({"seed": 7}), json!(["body", "seed"])),
         (json!({"user": "me"}), json!(["body", "user"])),
@@ -227,7 +227,7 @@ async fn mistral_refuses_what_it_does_not_know() {
         ),
     ] {
         let answer = client(&emulator).post(path, &with(good.clone(), wrong)).await.unwrap();
-        assert_eq!(answer.status, 422, "{place}: {}", answer.text());
-        assert_eq!(answer.json()["message"]["detail"][0]["loc"], place, "{}", answer.text());
+        assert_eq!(answer.status, 422, "{location}: {}", answer.text());
+        assert_eq!(answer.json()["message"]["detail"][0]["loc"], location, "{}", answer.text());
     }
 }

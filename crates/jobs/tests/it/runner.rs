@@ -19,14 +19,14 @@ use crate::house::{job, store, workspace};
 const SOON: Duration = Duration::from_secs(10);
 
 /// A handler that succeeds or fails as scripted, and counts its runs.
-struct Told {
+struct Script {
     gate: Semaphore,
     seen: Mutex<BTreeMap<u64, u32>>,
     most_at_once: Mutex<BTreeMap<WorkspaceId, (usize, usize)>>,
     failures: AtomicUsize,
 }
 
-impl Told {
+impl Script {
     fn new(open: usize) -> Arc<Self> {
         Arc::new(Self {
             gate: Semaphore::new(open),
@@ -48,9 +48,9 @@ impl Told {
     }
 }
 
-struct Doing(Arc<Told>);
+struct ScriptedHandler(Arc<Script>);
 
-impl Handler for Doing {
+impl Handler for ScriptedHandler {
     fn kind(&self) -> &'static str {
         "test"
     }
@@ -84,8 +84,13 @@ async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
     }
 }
 
-fn runner(store: &Store, told: &Arc<Told>) -> Runner {
-    Runner::new(store.clone(), World::system(), "one".into(), vec![Arc::new(Doing(Arc::clone(told)))])
+fn runner(store: &Store, script: &Arc<Script>) -> Runner {
+    Runner::new(
+        store.clone(),
+        World::system(),
+        "one".into(),
+        vec![Arc::new(ScriptedHandler(Arc::clone(script)))],
+    )
 }
 
 async fn is_empty(store: &Store) -> bool {
@@ -99,33 +104,33 @@ fn now() -> u64 {
 #[tokio::test]
 async fn what_fails_is_tried_until_it_is_done() {
     let (store, _dir) = store().await;
-    let told = Told::new(100);
-    told.failures.store(3, Ordering::Relaxed);
+    let script = Script::new(100);
+    script.failures.store(3, Ordering::Relaxed);
     store.jobs().enqueue(job(INSTALLATION, 7, now())).await.unwrap();
-    let running = runner(&store, &told).start();
+    let running = runner(&store, &script).start();
     until("done", async || is_empty(&store).await).await;
-    assert_eq!(told.seen(), BTreeMap::from([(7, 4)]));
+    assert_eq!(script.seen(), BTreeMap::from([(7, 4)]));
     running.stop().await;
 }
 
 #[tokio::test]
 async fn one_workspace_does_not_take_every_place() {
     let (store, _dir) = store().await;
-    let told = Told::new(0);
+    let script = Script::new(0);
     for number in 0..40 {
         store.jobs().enqueue(job(workspace(2), number, now())).await.unwrap();
     }
-    let running = runner(&store, &told).start();
-    until("busy", async || told.seen().len() == JOBS_AT_ONCE_OF_WORKSPACE).await;
+    let running = runner(&store, &script).start();
+    until("busy", async || script.seen().len() == JOBS_AT_ONCE_OF_WORKSPACE).await;
     // A later workspace is served while all jobs of the first one hang.
     store.jobs().enqueue(job(workspace(3), 100, now())).await.unwrap();
-    until("served beside it", async || told.seen().contains_key(&100)).await;
-    assert_eq!(told.seen().len(), JOBS_AT_ONCE_OF_WORKSPACE + 1);
-    told.gate.add_permits(100);
+    until("served beside it", async || script.seen().contains_key(&100)).await;
+    assert_eq!(script.seen().len(), JOBS_AT_ONCE_OF_WORKSPACE + 1);
+    script.gate.add_permits(100);
     until("all done", async || is_empty(&store).await).await;
-    let most = told.most_at_once.lock().unwrap().get(&workspace(2)).unwrap().1;
+    let most = script.most_at_once.lock().unwrap().get(&workspace(2)).unwrap().1;
     assert_eq!(most, JOBS_AT_ONCE_OF_WORKSPACE);
-    assert!(told.seen().values().all(|times| *times == 1));
+    assert!(script.seen().values().all(|times| *times == 1));
     running.stop().await;
 }
 
@@ -144,9 +149,9 @@ async fn what_the_dead_one_before_held_is_taken_at_once() {
         after: INSTALLATION,
     };
     assert_eq!(store.jobs().claim(claim).await.unwrap().len(), 1);
-    let told = Told::new(100);
-    let running = runner(&store, &told).start();
+    let script = Script::new(100);
+    let running = runner(&store, &script).start();
     until("done", async || is_empty(&store).await).await;
-    assert_eq!(told.seen(), BTreeMap::from([(5, 1)]));
+    assert_eq!(script.seen(), BTreeMap::from([(5, 1)]));
     running.stop().await;
 }

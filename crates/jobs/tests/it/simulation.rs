@@ -71,8 +71,8 @@ impl Life {
         if self.workers[at].held.is_empty() {
             return;
         }
-        let place = usize::try_from(self.random.below(self.workers[at].held.len() as u64)).unwrap();
-        let (job, _) = self.workers[at].held.swap_remove(place);
+        let index = usize::try_from(self.random.below(self.workers[at].held.len() as u64)).unwrap();
+        let (job, _) = self.workers[at].held.swap_remove(index);
         let outcome = match self.random.below(10) {
             0..5 => Outcome::Done,
             5..9 => Outcome::failed("not now"),

@@ -90,8 +90,8 @@ impl MemorySink {
         for (_, record) in batch.records.decoded::<String>() {
             match kept.records.entry(record.trace) {
                 Entry::Occupied(_) => ignored += 1,
-                Entry::Vacant(place) => {
-                    place.insert(record);
+                Entry::Vacant(slot) => {
+                    slot.insert(record);
                 }
             }
         }

@@ -17,7 +17,7 @@ const MS: u64 = 1_000;
 const SECOND: u64 = 1_000_000;
 /// Percent of the limit; while more than this is free, no request should be refused.
 const TRULY_FREE_PERCENT: i64 = 5;
-/// How often a clerk polls its pools.
+/// How often a lease client polls its pools.
 const TICK_US: u128 = 100_000;
 /// Whatever happens, everything is returned long before this.
 const RUN_US_MAX: u64 = 3_600 * SECOND;
@@ -93,9 +93,9 @@ impl LeaseReport {
     }
 }
 
-/// Why a clerk polls its pools.
+/// Why a lease client polls its pools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Why {
+enum PollReason {
     Tick,
     /// A request started to wait.
     Wanted,
@@ -119,7 +119,7 @@ enum Event {
     Turn {
         replica: usize,
         life: u64,
-        why: Why,
+        why: PollReason,
     },
     AtCentre {
         replica: usize,
@@ -339,7 +339,7 @@ impl LeaseRun {
         self.disturb();
         let gap = 1 + self.random.below(2 * self.gap_us);
         self.at(u128::from(gap), Event::Arrive);
-        let at = self.place();
+        let at = self.pick_replica();
         let alive = self.replicas.get(at).is_some_and(|replica| replica.alive);
         if !alive {
             return;
@@ -354,7 +354,7 @@ impl LeaseRun {
     }
 
     /// The replica that receives a request.
-    fn place(&self) -> usize {
+    fn pick_replica(&self) -> usize {
         let count = self.replicas.len() as u64;
         usize_of(match self.traffic {
             Traffic::Uneven { .. } => self.random.below(1 + self.random.below(count)),
@@ -427,7 +427,7 @@ impl LeaseRun {
         let life = replica.life;
         replica.waiting.insert(ticket, (number, exchange));
         self.at(BUDGET_WAIT_MAX.as_micros(), Event::GiveUp { replica: at, life, ticket });
-        self.at(0, Event::Turn { replica: at, life, why: Why::Wanted });
+        self.at(0, Event::Turn { replica: at, life, why: PollReason::Wanted });
         self.tick(at);
         // A request that needs less than those before it may find enough.
         self.serve_waiting(at);
@@ -446,11 +446,11 @@ impl LeaseRun {
         self.tick(at);
     }
 
-    /// The clerk polls its pools while they have anything in them.
+    /// The lease client polls its pools while they have anything in them.
     fn tick(&mut self, at: usize) {
         let life = self.replicas_life(at);
         if !std::mem::replace(&mut self.replicas_mut(at).turning, true) {
-            self.at(TICK_US, Event::Turn { replica: at, life, why: Why::Tick });
+            self.at(TICK_US, Event::Turn { replica: at, life, why: PollReason::Tick });
         }
     }
 
@@ -496,30 +496,30 @@ impl LeaseRun {
         self.report.refused += 1;
         let free = self.purse.limit - self.spent - self.reserved;
         let now_us = self.now_us;
-        let is_told = self.replicas_mut(at).pool.is_centre_reachable(now_us);
-        if self.now_us < self.away_until_us + 3 * SECOND || !is_told {
+        let is_reachable = self.replicas_mut(at).pool.is_centre_reachable(now_us);
+        if self.now_us < self.away_until_us + 3 * SECOND || !is_reachable {
             self.report.refused_unknown += 1;
         } else if free > self.purse.limit / 100 * TRULY_FREE_PERCENT {
             self.report.refused_falsely += 1;
         }
     }
 
-    fn turn(&mut self, at: usize, why: Why) {
+    fn turn(&mut self, at: usize, why: PollReason) {
         let (now_us, unix_ms) = (self.now_us, self.unix_ms());
         let replica = self.replicas_mut(at);
         let life = replica.life;
-        if let Some(call) = replica.pool.next_call(now_us, unix_ms, why == Why::Recall) {
+        if let Some(call) = replica.pool.next_call(now_us, unix_ms, why == PollReason::Recall) {
             replica.call = Some(call);
             let latency = self.latency();
             self.at(latency, Event::AtCentre { replica: at, life });
         }
-        if why != Why::Tick {
+        if why != PollReason::Tick {
             return;
         }
         let replica = self.replicas_mut(at);
         replica.turning = !replica.pool.is_at_rest();
         if replica.turning {
-            self.at(TICK_US, Event::Turn { replica: at, life, why: Why::Tick });
+            self.at(TICK_US, Event::Turn { replica: at, life, why: PollReason::Tick });
         }
     }
 
@@ -564,7 +564,7 @@ impl LeaseRun {
             let life = self.replicas_life(at);
             if at != by && self.random.below(10) > 0 {
                 let latency = self.latency();
-                self.at(latency, Event::Turn { replica: at, life, why: Why::Recall });
+                self.at(latency, Event::Turn { replica: at, life, why: PollReason::Recall });
             }
         }
     }

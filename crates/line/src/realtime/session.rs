@@ -23,7 +23,7 @@ const HOW: &str = "Open the session again.";
 /// An open session, before and while it is relayed. When it is dropped, each running response is settled as
 /// cancelled by the client.
 pub struct Session {
-    asked: SessionRequest,
+    request: SessionRequest,
     seat: SessionSeat,
     /// Whether it runs on a pooled account of the operator.
     is_pooled: bool,
@@ -66,10 +66,10 @@ struct Closing {
 }
 
 impl Session {
-    pub(super) fn new(asked: SessionRequest, socket: UpstreamSocket, first: Turn) -> Self {
-        let version = asked.core.snapshot.current().version();
+    pub(super) fn new(request: SessionRequest, socket: UpstreamSocket, first: Turn) -> Self {
+        let version = request.core.snapshot.current().version();
         Self {
-            asked,
+            request,
             seat: first.seat(),
             is_pooled: first.served().profile == Profile::ManagedProvider,
             socket: Some(socket),
@@ -93,10 +93,10 @@ impl Session {
         let mut draining_since = None;
         let end = loop {
             let on = match sockets.step().await {
-                Step::Message(Sender::Client) => self.client_said(&mut sockets).await,
-                Step::Message(Sender::Server) => self.upstream_said(&mut sockets).await,
+                Step::Message(Sender::Client) => self.handle_client_message(&mut sockets).await,
+                Step::Message(Sender::Server) => self.handle_upstream_message(&mut sockets).await,
                 Step::Opaque(_) => self.refuse(&mut sockets, opaque(), None),
-                Step::Closes(who, _) => closing.said_by(who),
+                Step::Closes(who, _) => closing.record_close(who),
                 Step::Gone(who) => Err(closing.gone(who)),
                 Step::Wrong(who, violation) => Err(End::Wrong(who, violation)),
                 Step::Tick => {
@@ -113,7 +113,10 @@ impl Session {
         Some(self.end(sockets, end).await)
     }
 
-    async fn client_said<C: Stream, U: Stream>(&mut self, sockets: &mut Sockets<C, U>) -> Result<(), End> {
+    async fn handle_client_message<C: Stream, U: Stream>(
+        &mut self,
+        sockets: &mut Sockets<C, U>,
+    ) -> Result<(), End> {
         let message = sockets.message(Sender::Client);
         if let Err(fault) = self.seat.check_event(message) {
             let event = RealtimeEvent::read(message);
@@ -161,20 +164,23 @@ impl Session {
             return Err(Box::new(fault.fix("Wait until one of them is done.")));
         }
         let mut turn = match self.responses.first.take() {
-            Some(first) => match self.asked.caller() {
+            Some(first) => match self.request.caller() {
                 Ok(_) => first,
                 Err(fault) => {
                     self.responses.first = Some(first);
                     return Err(fault);
                 }
             },
-            None => self.asked.respond(&self.seat, self.prompt_bytes).await?,
+            None => self.request.respond(&self.seat, self.prompt_bytes).await?,
         };
         turn.set_prompt_bytes(self.prompt_bytes);
         Ok(turn)
     }
 
-    async fn upstream_said<C: Stream, U: Stream>(&mut self, sockets: &mut Sockets<C, U>) -> Result<(), End> {
+    async fn handle_upstream_message<C: Stream, U: Stream>(
+        &mut self,
+        sockets: &mut Sockets<C, U>,
+    ) -> Result<(), End> {
         let message = sockets.message(Sender::Server);
         let (event, bytes) = (RealtimeEvent::read(message), message.len() as u64);
         match event.act() {
@@ -234,26 +240,26 @@ impl Session {
             let fault = ours(FaultClass::Timeout, "realtime_idle", "Nothing was said for too long.");
             return Err(End::Ours(fault, websocket::GOING_AWAY));
         }
-        let version = self.asked.core.snapshot.current().version();
+        let version = self.request.core.snapshot.current().version();
         if version != self.version {
             self.version = version;
-            self.asked.caller().map_err(End::Refused)?;
+            self.request.caller().map_err(End::Refused)?;
         }
         Ok(())
     }
 
     async fn end<C: Stream, U: Stream>(mut self, sockets: Sockets<C, U>, end: End) -> C {
         let (to_client, code) = self.final_frames(&end);
-        let mask = self.asked.core.deps.world.random.next_u64().to_be_bytes();
+        let mask = self.request.core.deps.world.random.next_u64().to_be_bytes();
         let mask = mask.first_chunk::<4>().copied();
         let to_upstream = close_frame(code, "", mask);
         if let Some(first) = self.responses.first.take() {
             // It was never requested: the session was opened, but nothing was used.
             drop(book(completed(first.end(None), 200)));
         }
-        let asked = std::mem::take(&mut self.responses.requested).into_iter().map(|(_, turn)| turn);
+        let requested = std::mem::take(&mut self.responses.requested).into_iter().map(|(_, turn)| turn);
         let running = std::mem::take(&mut self.responses.running).into_iter().map(|(_, turn)| turn);
-        for turn in running.chain(asked) {
+        for turn in running.chain(requested) {
             drop(match &end {
                 End::Closed(Sender::Client) | End::Gone(Sender::Client) => settle_left(turn),
                 End::Closed(Sender::Server) | End::Gone(Sender::Server) | End::Wrong(Sender::Server, _) => {
@@ -293,7 +299,7 @@ impl Session {
                 (close_frame(violation.code, violation.what, None), websocket::GOING_AWAY)
             }
             End::Refused(fault) => {
-                self.asked.core.counters.refused(fault.code);
+                self.request.core.counters.refused(fault.code);
                 (with_error(fault, websocket::POLICY), websocket::GOING_AWAY)
             }
             End::Ours(fault, code) => (close_frame(*code, fault.code, None), websocket::GOING_AWAY),
@@ -302,7 +308,7 @@ impl Session {
 
     /// For events that belong to no response.
     fn trace(&self) -> TraceId {
-        let world = &self.asked.core.deps.world;
+        let world = &self.request.core.deps.world;
         TraceId::new(world.clock.unix_ms(), world.id_bytes())
     }
 }
@@ -339,7 +345,7 @@ impl Responses {
 }
 
 impl Closing {
-    fn said_by(&mut self, who: Sender) -> Result<(), End> {
+    fn record_close(&mut self, who: Sender) -> Result<(), End> {
         match self.by {
             None => self.by = Some((who, Instant::now())),
             Some((first, _)) if first != who => {
@@ -409,9 +415,9 @@ fn settle_left(turn: Turn) -> PendingWrite {
     })
 }
 
-fn settle_failed(turn: Turn, told: Option<Usage>, fault: Fault) -> PendingWrite {
+fn settle_failed(turn: Turn, reported: Option<Usage>, fault: Fault) -> PendingWrite {
     let status = if turn.has_begun() { 200 } else { 502 };
-    let end = turn.fail(told, fault.clone());
+    let end = turn.fail(reported, fault.clone());
     book(Conclusion { outcome: Outcome::Failed, fault: Some(Box::new(fault)), ..completed(end, status) })
 }
 
@@ -426,13 +432,17 @@ fn failed_by_upstream(event: &RealtimeEvent) -> Fault {
         Some("insufficient_quota") => FaultClass::UpstreamQuota,
         _ => FaultClass::Upstream,
     };
-    Fault::new(class, "realtime_response_failed", said(event, "The response failed."))
+    Fault::new(class, "realtime_response_failed", message_or(event, "The response failed."))
 }
 
 fn refused_by_upstream(event: &RealtimeEvent) -> Fault {
-    Fault::new(FaultClass::BadRequest, "realtime_response_refused", said(event, "The response was refused."))
+    Fault::new(
+        FaultClass::BadRequest,
+        "realtime_response_refused",
+        message_or(event, "The response was refused."),
+    )
 }
 
-fn said(event: &RealtimeEvent, or: &str) -> String {
+fn message_or(event: &RealtimeEvent, or: &str) -> String {
     event.message.as_deref().unwrap_or(or).to_owned()
 }

@@ -315,7 +315,7 @@ impl Maker<'_> {
             name: "default".into(),
             environment: "production".into(),
         };
-        let credentials = setup.own.iter().enumerate().map(|(place, key)| {
+        let credentials = setup.own.iter().enumerate().map(|(index, key)| {
             let (ms, bytes) = self.id_parts();
             let credential = CredentialId::new(ms, bytes);
             Arc::new(CredentialEntry {
@@ -324,7 +324,7 @@ impl Maker<'_> {
                 id: credential,
                 workspace: id,
                 provider: "openai".into(),
-                display_name: format!("own {place}").into(),
+                display_name: format!("own {index}").into(),
                 base_url: Some(base_url.clone()),
                 region: None,
                 hosting: Arc::default(),
@@ -334,7 +334,7 @@ impl Maker<'_> {
                 project: None,
                 environment: None,
                 pricing: Arc::default(),
-                created_unix_ms: 1_000 + place as u64,
+                created_unix_ms: 1_000 + index as u64,
             })
         });
         let credentials = credentials.collect();

@@ -268,13 +268,13 @@ fn what_can_not_be_booked_is_not_sent() {
 #[test]
 fn a_node_may_say_that_its_counts_are_estimates_and_nobody_else() {
     on_core(async {
-        let said = Behaviour::ok().header("x-tidegate-usage", "estimated").always();
+        let behaviour = Behaviour::ok().header("x-tidegate-usage", "estimated").always();
         let node = Bench::start(Setup::own(&[])).await;
         let address = Some(("gpt-4o-mini", node.emulator.base_url()));
         let setup = Setup { node: address, node_key: Some(OWN_KEYS[2]), ..Setup::own(&OWN_KEYS[..1]) };
         let bench = Bench::start(setup).await;
-        node.emulator.script_all([said.clone()]);
-        bench.emulator.script_all([said]);
+        node.emulator.script_all([behaviour.clone()]);
+        bench.emulator.script_all([behaviour]);
         let mine = bench.client.post(CHAT, &bench.chat(json!({"model": "gpt-4o-mini"}))).await.unwrap();
         assert_eq!(
             (mine.status, mine.header("agent-execution-profile")),

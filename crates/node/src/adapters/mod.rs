@@ -13,7 +13,7 @@ use http::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::body::NodeBody;
-use crate::said::{read, written};
+use crate::said::{json_response, read};
 pub(crate) use folder::find;
 use folder::{Entry, Folder};
 
@@ -150,7 +150,7 @@ impl AdapterRegistry {
 
     pub(crate) async fn answer(
         &self,
-        asked: AdapterOperation<'_>,
+        operation: AdapterOperation<'_>,
         runtime: &dyn Runtime,
         body: &Bytes,
     ) -> Answer {
@@ -159,21 +159,23 @@ impl AdapterRegistry {
             let fault = Fault::new(FaultClass::Unsupported, "no_adapters", message);
             Box::new(fault.fix("Start a node with --model and a model of the engine."))
         })?;
-        match asked {
+        match operation {
             AdapterOperation::List => {
                 let data = states(adapters).await?.into_iter().map(Object::from).collect();
-                written(StatusCode::OK, &List { object: "list", data })
+                json_response(StatusCode::OK, &List { object: "list", data })
             }
-            AdapterOperation::One(id) => written(StatusCode::OK, &Object::from(state(adapters, id).await?)),
+            AdapterOperation::One(id) => {
+                json_response(StatusCode::OK, &Object::from(state(adapters, id).await?))
+            }
             AdapterOperation::Status => {
-                written(StatusCode::OK, &Status::of(&states(adapters).await?, adapters))
+                json_response(StatusCode::OK, &Status::of(&states(adapters).await?, adapters))
             }
             AdapterOperation::Register => self.register(adapters, read(body)?).await,
             AdapterOperation::Load(id) => self.load(adapters, id, read_or_usual(body)?).await,
             AdapterOperation::Unload(id) => {
                 adapters.unload(id.to_owned()).await.map_err(Box::new)?;
-                self.folder.strike(id).map_err(|error| unkept(&error))?;
-                written(StatusCode::OK, &Gone { id, object: "adapter", unloaded: true })
+                self.folder.strike(id).map_err(|error| write_failed(&error))?;
+                json_response(StatusCode::OK, &Gone { id, object: "adapter", unloaded: true })
             }
             AdapterOperation::WarmUp => self.warm_up(adapters, read(body)?).await,
         }
@@ -194,8 +196,8 @@ impl AdapterRegistry {
         )
     }
 
-    async fn register(&self, adapters: &dyn Adapters, asked: Registration) -> Answer {
-        let Registration { id, path, pinned, replace } = asked;
+    async fn register(&self, adapters: &dyn Adapters, request: Registration) -> Answer {
+        let Registration { id, path, pinned, replace } = request;
         if !is_name(&id) {
             let message = format!(
                 "\"id\" must be 1 to {NAME_BYTES_MAX} letters, digits, dots, dashes and underscores."
@@ -207,20 +209,20 @@ impl AdapterRegistry {
         let directory = self.folder.find(&path)?;
         let new = NewAdapter { id: id.clone(), directory, replaces: replace, is_pinned: pinned };
         adapters.register(new).await.map_err(Box::new)?;
-        self.folder.note(&id, Entry { path, is_pinned: pinned }).map_err(|error| unkept(&error))?;
-        written(StatusCode::CREATED, &Object::from(state(adapters, &id).await?))
+        self.folder.note(&id, Entry { path, is_pinned: pinned }).map_err(|error| write_failed(&error))?;
+        json_response(StatusCode::CREATED, &Object::from(state(adapters, &id).await?))
     }
 
-    async fn load(&self, adapters: &dyn Adapters, id: &str, asked: Loading) -> Answer {
-        check_scope(asked.scope.as_deref(), asked.backend.as_deref())?;
-        self.bring(adapters, id, asked.wait).await.map_err(Box::new)?;
-        if let Some(pinned) = asked.pinned {
+    async fn load(&self, adapters: &dyn Adapters, id: &str, request: Loading) -> Answer {
+        check_scope(request.scope.as_deref(), request.backend.as_deref())?;
+        self.bring(adapters, id, request.wait).await.map_err(Box::new)?;
+        if let Some(pinned) = request.pinned {
             adapters.pin(id.to_owned(), pinned).await.map_err(Box::new)?;
-            self.folder.pin(id, pinned).map_err(|error| unkept(&error))?;
+            self.folder.pin(id, pinned).map_err(|error| write_failed(&error))?;
         }
         let state = state(adapters, id).await?;
         let status = if state.is_resident { StatusCode::OK } else { StatusCode::ACCEPTED };
-        written(status, &Object::from(state))
+        json_response(status, &Object::from(state))
     }
 
     /// Loads an adapter into memory, registering it first if it is only in the directory.
@@ -236,22 +238,22 @@ impl AdapterRegistry {
         }
     }
 
-    async fn warm_up(&self, adapters: &dyn Adapters, asked: Warming) -> Answer {
-        check_scope(asked.scope.as_deref(), asked.backend.as_deref())?;
-        let room = adapters.limits();
-        if asked.adapter_ids.len() > room.registered_max {
-            let message = format!("\"adapter_ids\" names more than {} adapters.", room.registered_max);
+    async fn warm_up(&self, adapters: &dyn Adapters, request: Warming) -> Answer {
+        check_scope(request.scope.as_deref(), request.backend.as_deref())?;
+        let limits = adapters.limits();
+        if request.adapter_ids.len() > limits.registered_max {
+            let message = format!("\"adapter_ids\" names more than {} adapters.", limits.registered_max);
             let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
             return Err(Box::new(fault.param("adapter_ids").fix("Warm up fewer at once.")));
         }
         let mut warmed = Warmed {
-            requested: asked.adapter_ids,
+            requested: request.adapter_ids,
             queued: Vec::new(),
             loaded: Vec::new(),
             failed: Vec::new(),
         };
         for id in &warmed.requested {
-            if let Err(fault) = self.bring(adapters, id, asked.wait).await {
+            if let Err(fault) = self.bring(adapters, id, request.wait).await {
                 let (code, message) = (fault.code, fault.message.into_owned());
                 warmed.failed.push(Failed { id: id.clone(), code, message });
             }
@@ -266,7 +268,7 @@ impl AdapterRegistry {
             }
         }
         let status = if warmed.queued.is_empty() { StatusCode::OK } else { StatusCode::ACCEPTED };
-        written(status, &warmed)
+        json_response(status, &warmed)
     }
 }
 
@@ -311,7 +313,7 @@ fn check_scope(scope: Option<&str>, backend: Option<&str>) -> Result<(), Box<Fau
     Err(Box::new(fault.param("scope").fix("Leave \"scope\" and \"backend\" out.")))
 }
 
-fn unkept(error: &io::Error) -> Box<Fault> {
+fn write_failed(error: &io::Error) -> Box<Fault> {
     tracing::error!(%error, "the book of adapters can't be written");
     Box::new(Fault::internal())
 }
@@ -340,16 +342,16 @@ impl From<AdapterState> for Object {
 
 impl Status {
     fn of(states: &[AdapterState], adapters: &dyn Adapters) -> Self {
-        let room = adapters.limits();
+        let limits = adapters.limits();
         let loaded = || states.iter().filter(|state| state.is_resident);
         Self {
             registered: states.len(),
-            max_registered: room.registered_max,
+            max_registered: limits.registered_max,
             loaded_loras: loaded().map(|state| state.id.clone()).collect(),
-            max_active_loras: room.resident_max,
+            max_active_loras: limits.resident_max,
             loaded_bytes: loaded().map(|state| state.bytes).sum(),
-            max_loaded_bytes: room.resident_bytes_max,
-            max_lora_rank: room.rank_max,
+            max_loaded_bytes: limits.resident_bytes_max,
+            max_lora_rank: limits.rank_max,
         }
     }
 }

@@ -34,7 +34,7 @@ pub struct Reporter {
     device: Option<String>,
     client: Client,
     pace: Pace,
-    place: Place,
+    position: Place,
     /// Whether the journal may contain records that were not reported.
     has_records: bool,
 }
@@ -139,9 +139,9 @@ impl Reporter {
     ) -> std::io::Result<Self> {
         let client = Client::new(Arc::new(settings))?;
         let now_us = service.settings.world.clock.monotonic_us();
-        let place = membership.reported(&data_dir);
+        let position = membership.reported(&data_dir);
         let pace = Pace::new(NODE_POLL_EVERY, now_us);
-        Ok(Self { service, membership, data_dir, device, client, pace, place, has_records: true })
+        Ok(Self { service, membership, data_dir, device, client, pace, position, has_records: true })
     }
 
     /// Runs until the credential is no longer valid. Use it inside a `LocalSet`.
@@ -157,7 +157,7 @@ impl Reporter {
             };
             match done {
                 Ok(()) => {}
-                Err(CallError::Away(why)) => self.miss(&why),
+                Err(CallError::Away(why)) => self.record_failure(&why),
                 Err(CallError::Over(why)) => {
                     let control = &self.membership.control;
                     tracing::warn!(
@@ -186,7 +186,7 @@ impl Reporter {
         }
     }
 
-    fn miss(&mut self, why: &str) {
+    fn record_failure(&mut self, why: &str) {
         if !self.pace.is_away() {
             let control = &self.membership.control;
             tracing::warn!(%control, why, "the control plane is away; the journal waits for it");
@@ -228,7 +228,7 @@ impl Reporter {
             self.has_records = false;
             return Ok(());
         };
-        let records = match journal.behind(self.place, NODE_RECORDS_MAX) {
+        let records = match journal.behind(self.position, NODE_RECORDS_MAX) {
             Ok(records) => records,
             Err(error) => {
                 tracing::error!(%error, "the journal can't be read, and is not reported");
@@ -240,11 +240,11 @@ impl Reporter {
             self.has_records = false;
             return Ok(());
         };
-        let (place, is_more) = (*last, records.len() == NODE_RECORDS_MAX);
+        let (position, is_more) = (*last, records.len() == NODE_RECORDS_MAX);
         let report = Report { records: records.iter().map(|(record, _)| Reported::from(record)).collect() };
         self.call(RECORDS, &report).await?;
-        self.place = place;
-        if let Err(error) = self.membership.keep_reported(&self.data_dir, place) {
+        self.position = position;
+        if let Err(error) = self.membership.keep_reported(&self.data_dir, position) {
             // If a record is reported again after a restart, it still counts once.
             tracing::warn!(%error, "how far the journal was reported can't be kept");
         }
@@ -284,8 +284,9 @@ impl Reporter {
 
 fn refused(status: StatusCode, body: &[u8]) -> CallError {
     let Problem { code, detail } = serde_json::from_slice(body).unwrap_or_default();
-    match status == StatusCode::UNAUTHORIZED && OVER.contains(&code.as_str()) {
-        true => CallError::Over(detail),
-        false => CallError::Away(format!("it answered {status}. {detail}")),
+    if status == StatusCode::UNAUTHORIZED && OVER.contains(&code.as_str()) {
+        CallError::Over(detail)
+    } else {
+        CallError::Away(format!("it answered {status}. {detail}"))
     }
 }

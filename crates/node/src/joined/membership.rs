@@ -67,8 +67,11 @@ impl Membership {
         kept.filter(|kept| kept.node_id == self.node_id).map(|kept| kept.place).unwrap_or_default()
     }
 
-    pub(crate) fn keep_reported(&self, data_dir: &Path, place: Place) -> io::Result<()> {
-        disk::write_json(&data_dir.join(REPORTED), &Reported { node_id: self.node_id.clone(), place })
+    pub(crate) fn keep_reported(&self, data_dir: &Path, position: Place) -> io::Result<()> {
+        disk::write_json(
+            &data_dir.join(REPORTED),
+            &Reported { node_id: self.node_id.clone(), place: position },
+        )
     }
 }
 

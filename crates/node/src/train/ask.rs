@@ -44,7 +44,7 @@ pub(super) struct Offer<'a> {
 impl Offer<'_> {
     /// The default hyperparameters.
     pub(super) fn usual(&self, from: Option<&Path>) -> Result<TrainingSettings, Box<Fault>> {
-        self.trainer.default_settings(from).map_err(|unfit| renamed(unusable(unfit)))
+        self.trainer.default_settings(from).map_err(|unfit| rename_param(unusable(unfit)))
     }
 
     /// The directory of an adapter, by its name.
@@ -120,22 +120,22 @@ pub(super) fn read(body: &[u8], offer: &Offer<'_>) -> Result<Ask, Box<Fault>> {
 /// The base model; it may be omitted if there is only one.
 pub(super) fn model(fields: &mut Fields, models: &[String]) -> Result<String, Box<Fault>> {
     let named = (fields.text("model")?, fields.text("base")?);
-    let asked = match named {
+    let requested = match named {
         (Some(model), Some(base)) if model != base => {
             return Err(wrong("base", "is another than \"model\"", "Send one of them."));
         }
-        (Some(asked), _) | (None, Some(asked)) => asked,
+        (Some(requested), _) | (None, Some(requested)) => requested,
         (None, None) => match models {
             [only] => return Ok(only.clone()),
             _ => return Err(wrong("model", "is missing", "Name a model that GET /v1/models lists.")),
         },
     };
-    let bare = asked.strip_prefix("local/").unwrap_or(&asked);
+    let bare = requested.strip_prefix("local/").unwrap_or(&requested);
     if models.iter().any(|model| model == bare) {
         return Ok(bare.to_owned());
     }
-    let shown: String = asked.chars().take(128).collect();
-    let message = format!("This node trains no model \"{shown}\".");
+    let truncated: String = requested.chars().take(128).collect();
+    let message = format!("This node trains no model \"{truncated}\".");
     let fault = Fault::new(domain::FaultClass::NotFound, "model_not_found", message);
     let fix = format!("Train one of: {}.", models.join(", "));
     Err(Box::new(fault.param("model").fix(fix)))
@@ -208,7 +208,7 @@ fn held_out(fields: &mut Fields) -> Result<Option<HeldOut>, Box<Fault>> {
 }
 
 /// Renames a fault's field from the hyperparameter to the request's field.
-pub(super) fn renamed(mut fault: Box<Fault>) -> Box<Fault> {
+pub(super) fn rename_param(mut fault: Box<Fault>) -> Box<Fault> {
     let name = match fault.param.as_deref() {
         Some("from") => "init_adapter_dir",
         Some("is_rank_stable") => "use_rslora",

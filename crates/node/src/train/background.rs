@@ -24,10 +24,10 @@ impl Drop for Place {
 }
 
 impl BlockingTasks {
-    fn place(&self) -> Result<Place, Box<Fault>> {
-        let place = Place(Arc::clone(&self.0));
+    fn acquire_slot(&self) -> Result<Place, Box<Fault>> {
+        let slot = Place(Arc::clone(&self.0));
         if self.0.fetch_add(1, Ordering::SeqCst) < AT_ONCE_MAX {
-            return Ok(place);
+            return Ok(slot);
         }
         let message = "The node is reading as many data sets as it reads at once.";
         let fault = Fault::new(FaultClass::Limited, "too_many_at_once", message);
@@ -51,19 +51,19 @@ impl BlockingTasks {
         &self,
         work: impl FnOnce(&dyn Fn() -> bool) -> T + Send + 'static,
     ) -> Result<T, Box<Fault>> {
-        let place = self.place()?;
-        let (said, saying) = oneshot::channel();
+        let slot = self.acquire_slot()?;
+        let (sender, receiver) = oneshot::channel();
         let run = move || {
             // Also on a panic, the slot is freed before the caller learns that the work ended.
-            let (said, place) = (said, place);
-            let done = work(&|| !said.is_closed());
-            drop(place);
+            let (sender, slot) = (sender, slot);
+            let done = work(&|| !sender.is_closed());
+            drop(slot);
             // The caller may have gone.
-            let _ = said.send(done);
+            let _ = sender.send(done);
         };
         let begun = std::thread::Builder::new().name("training-reader".to_owned()).spawn(run);
         begun.map_err(|_| Box::new(Fault::internal()))?;
-        saying.await.map_err(|_| Box::new(Fault::internal()))
+        receiver.await.map_err(|_| Box::new(Fault::internal()))
     }
 }
 
@@ -78,7 +78,7 @@ mod tests {
     fn so_much_is_done_at_once_and_what_breaks_off_leaves_its_place() {
         let aside = BlockingTasks::default();
         let (go, wait) = channel::<()>();
-        let places: Vec<_> = (1..AT_ONCE_MAX).map(|_| aside.place().unwrap()).collect();
+        let slots: Vec<_> = (1..AT_ONCE_MAX).map(|_| aside.acquire_slot().unwrap()).collect();
         let held = std::thread::spawn({
             let aside = aside.clone();
             move || block_on(aside.run(move || wait.recv().is_err()))
@@ -104,7 +104,7 @@ mod tests {
         assert!(left.as_mut().poll(&mut cx).is_pending());
         has_begun.recv().unwrap();
         drop(left);
-        drop(places);
+        drop(slots);
         while aside.0.load(Ordering::SeqCst) > 0 {
             std::thread::yield_now();
         }

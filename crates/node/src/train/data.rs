@@ -61,11 +61,11 @@ pub(super) fn unusable(unfit: TrainingError) -> Box<Fault> {
         }
         TrainingError::Lines { of_held_out, lines, more } => (of_held_out, lines, more),
     };
-    let said = |line: &UnusableLine| match line.field.as_str() {
+    let describe = |line: &UnusableLine| match line.field.as_str() {
         "" => format!("line {}: {}", line.line, line.why),
         field => format!("line {}: {field} {}", line.line, line.why),
     };
-    let named: Vec<String> = lines.iter().take(LINES_NAMED).map(said).collect();
+    let named: Vec<String> = lines.iter().take(LINES_NAMED).map(describe).collect();
     let rest = lines.len() - named.len() + more;
     let more = if rest == 0 { String::new() } else { format!("; and {rest} more") };
     let whose = if of_held_out { "What is to be held out" } else { "What is to be learned" };

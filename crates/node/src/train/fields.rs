@@ -121,8 +121,8 @@ impl Fields {
         let Some(name) = self.members.iter().find(|(_, value)| !value.is_null()).map(|(name, _)| name) else {
             return Ok(());
         };
-        let shown: String = name.chars().take(128).collect();
-        let name = self.name(&shown);
+        let truncated: String = name.chars().take(128).collect();
+        let name = self.name(&truncated);
         let message = format!("\"{name}\" is not taken by this runtime.");
         let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
         Err(Box::new(fault.param(name).fix("Leave it out; docs/training.md lists what is taken.")))

@@ -71,7 +71,7 @@ impl From<File> for Object {
     }
 }
 
-fn unwritten(error: &io::Error) -> Box<Fault> {
+fn write_failed(error: &io::Error) -> Box<Fault> {
     tracing::error!(%error, "files that were brought can't be kept");
     let message = "The node can't keep its files.";
     let fault = Fault::new(FaultClass::Unavailable, "files_not_written", message);
@@ -79,8 +79,8 @@ fn unwritten(error: &io::Error) -> Box<Fault> {
 }
 
 fn unknown(id: &str) -> Box<Fault> {
-    let shown: String = id.chars().take(64).collect();
-    let message = format!("This node has no file \"{shown}\".");
+    let truncated: String = id.chars().take(64).collect();
+    let message = format!("This node has no file \"{truncated}\".");
     let fault = Fault::new(FaultClass::NotFound, "file_not_found", message);
     Box::new(fault.param("file_id").fix("GET /v1/files lists those that there are."))
 }
@@ -131,7 +131,7 @@ impl Files {
         let path = self.root.join(&file.id);
         let written = disk::replace(&path.with_extension("jsonl"), &brought.bytes)
             .and_then(|()| disk::write_json(&path.with_extension("json"), &file));
-        written.map_err(|error| unwritten(&error))?;
+        written.map_err(|error| write_failed(&error))?;
         known.insert(file.id.clone(), file.clone());
         Ok(file.into())
     }
@@ -147,7 +147,7 @@ impl Files {
 
     pub(super) fn read(&self, id: &str) -> Result<Vec<u8>, Box<Fault>> {
         self.one(id)?;
-        std::fs::read(self.root.join(id).with_extension("jsonl")).map_err(|error| unwritten(&error))
+        std::fs::read(self.root.join(id).with_extension("jsonl")).map_err(|error| write_failed(&error))
     }
 
     /// Deletes a file. Jobs that train on it have their own copy.
@@ -158,7 +158,7 @@ impl Files {
         }
         let path = self.root.join(id);
         for end in ["json", "jsonl"] {
-            disk::remove(&path.with_extension(end)).map_err(|error| unwritten(&error))?;
+            disk::remove(&path.with_extension(end)).map_err(|error| write_failed(&error))?;
         }
         known.remove(id);
         Ok(Deleted { id: id.to_owned(), object: "file", deleted: true })

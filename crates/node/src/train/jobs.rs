@@ -125,7 +125,7 @@ pub(super) enum JobRunEnd {
     Stopped,
 }
 
-fn unwritten(error: &io::Error) -> Box<Fault> {
+fn write_failed(error: &io::Error) -> Box<Fault> {
     tracing::error!(%error, "the book of training can't be written");
     Box::new(
         Fault::new(FaultClass::Unavailable, "book_not_written", "The node can't write its book of training.")
@@ -134,8 +134,8 @@ fn unwritten(error: &io::Error) -> Box<Fault> {
 }
 
 fn unknown(id: &str) -> Box<Fault> {
-    let shown: String = id.chars().take(64).collect();
-    let message = format!("This node has no training job \"{shown}\".");
+    let truncated: String = id.chars().take(64).collect();
+    let message = format!("This node has no training job \"{truncated}\".");
     Box::new(
         Fault::new(FaultClass::NotFound, "job_not_found", message)
             .param("id")
@@ -309,7 +309,7 @@ impl JobStore {
             ended_unix_ms: None,
             error: None,
             outlook,
-            order: Order { adapter: named(order.adapter.clone(), &id), ..order },
+            order: Order { adapter: adapter_name(order.adapter.clone(), &id), ..order },
             id,
         };
         let made = || {
@@ -330,16 +330,16 @@ impl JobStore {
         };
         let log = made().map_err(|error: io::Error| {
             let _ = disk::remove(&folder);
-            unwritten(&error)
+            write_failed(&error)
         })?;
         let (number, is_off) = (record.number, Arc::default());
         let job =
             Job { record, log, progress: None, points: Vec::new(), is_stopped: is_off, wakers: Vec::new() };
-        let told = job.state();
+        let state = job.state();
         inner.last = number;
         inner.jobs.insert(number, job);
         self.changed.notify_all();
-        Ok(told)
+        Ok(state)
     }
 
     /// Checks that no other job has the adapter's name.
@@ -382,7 +382,7 @@ impl JobStore {
             return Err(Box::new(fault.fix(fix)));
         };
         let (number, folder) = (job.record.number, self.folder(&job.record.id));
-        disk::remove(&folder).map_err(|error| unwritten(&error))?;
+        disk::remove(&folder).map_err(|error| write_failed(&error))?;
         inner.jobs.remove(&number);
         Ok(())
     }
@@ -400,7 +400,7 @@ impl JobStore {
     pub(super) fn events(&self, id: &str, after: u64, limit: usize) -> Result<Vec<Event>, Box<Fault>> {
         let mut inner = self.inner();
         let log = &inner.find(id)?.log;
-        log.after(after, limit.min(EVENTS_READ)).map_err(|error| unwritten(&error))
+        log.after(after, limit.min(EVENTS_READ)).map_err(|error| write_failed(&error))
     }
 
     /// The number of a job's events.
@@ -412,7 +412,7 @@ impl JobStore {
     pub(super) fn news(&self, id: &str, after: u64, waker: &Waker) -> Result<EventPoll, Box<Fault>> {
         let mut inner = self.inner();
         let job = inner.find(id)?;
-        let events = job.log.after(after, EVENTS_READ).map_err(|error| unwritten(&error))?;
+        let events = job.log.after(after, EVENTS_READ).map_err(|error| write_failed(&error))?;
         if !events.is_empty() {
             return Ok(EventPoll::Events(events));
         }
@@ -435,14 +435,14 @@ impl JobStore {
         }
         job.must_go_on()?;
         let was_running = job.record.status == Status::Running;
-        self.end_job(job, Status::Cancelled, None).map_err(|error| unwritten(&error))?;
+        self.end_job(job, Status::Cancelled, None).map_err(|error| write_failed(&error))?;
         job.is_stopped.store(true, Ordering::SeqCst);
-        let told = job.state();
+        let state = job.state();
         if !was_running {
             // If the job is running, the worker thread removes these.
             self.clear(id, &[WORK, FROM]);
         }
-        Ok(told)
+        Ok(state)
     }
 
     /// Pauses a job. The caller must wake the trainer.
@@ -454,7 +454,7 @@ impl JobStore {
         let job = inner.find(id)?;
         job.must_go_on()?;
         if job.record.status != Status::Paused {
-            self.put(job, Status::Paused, What::Paused).map_err(|error| unwritten(&error))?;
+            self.put(job, Status::Paused, What::Paused).map_err(|error| write_failed(&error))?;
             job.is_stopped.store(true, Ordering::SeqCst);
         }
         Ok(job.state())
@@ -469,7 +469,7 @@ impl JobStore {
         let job = inner.find(id)?;
         job.must_go_on()?;
         if job.record.status == Status::Paused {
-            self.put(job, Status::Queued, What::Queued).map_err(|error| unwritten(&error))?;
+            self.put(job, Status::Queued, What::Queued).map_err(|error| write_failed(&error))?;
             // A run that is already stopping still stops.
             job.is_stopped = Arc::default();
             self.changed.notify_all();
@@ -496,10 +496,10 @@ impl JobStore {
             let fault = Fault::new(FaultClass::Conflict, "job_is_not_over", message);
             return Err(Box::new(fault.param("id").fix("Call it off first: DELETE /v1/train/jobs/{id}.")));
         }
-        let told = job.state();
-        disk::remove(&self.folder(id)).map_err(|error| unwritten(&error))?;
-        inner.jobs.remove(&told.record.number);
-        Ok(told)
+        let state = job.state();
+        disk::remove(&self.folder(id)).map_err(|error| write_failed(&error))?;
+        inner.jobs.remove(&state.record.number);
+        Ok(state)
     }
 
     fn end_job(&self, job: &mut Job, status: Status, error: Option<Failure>) -> io::Result<()> {
@@ -528,7 +528,7 @@ impl JobStore {
                 None => inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner),
                 Some(job) => match self.begin(job) {
                     Ok(turn) => return Some(turn),
-                    Err(error) => self.fail(job, &unwritten(&error)),
+                    Err(error) => self.fail(job, &write_failed(&error)),
                 },
             }
         }
@@ -541,7 +541,8 @@ impl JobStore {
         let record = Record { status: Status::Running, started_unix_ms: started, ..job.record.clone() };
         self.write(&record)?;
         job.record = record;
-        let (told, seconds) = job.progress.as_ref().map_or((0, 0.0), |last| (last.step, last.seconds));
+        let (reported_step, seconds) =
+            job.progress.as_ref().map_or((0, 0.0), |last| (last.step, last.seconds));
         Ok(JobRun {
             number: job.record.number,
             order: job.record.order.clone(),
@@ -555,7 +556,7 @@ impl JobStore {
             checkpoints: job.record.checkpoints(),
             is_stopped: Arc::clone(&job.is_stopped),
             is_resumed: is_again,
-            reported_step: told,
+            reported_step,
             seconds,
         })
     }
@@ -564,7 +565,7 @@ impl JobStore {
     fn fail(&self, job: &mut Job, fault: &Fault) {
         let failure = Failure::from(fault);
         if let Err(error) = self.end_job(job, Status::Failed, Some(failure.clone())) {
-            unwritten(&error);
+            write_failed(&error);
             (job.record.status, job.record.error) = (Status::Failed, Some(failure));
             job.wakers.drain(..).for_each(Waker::wake);
         }
@@ -578,7 +579,7 @@ impl JobStore {
             return;
         };
         if let Err(error) = job.add(now, what) {
-            unwritten(&error);
+            write_failed(&error);
         }
     }
 
@@ -597,7 +598,7 @@ impl JobStore {
                 JobRunEnd::Failed(fault) => self.fail(job, &fault),
                 JobRunEnd::Whole => {
                     if let Err(error) = self.end_job(job, Status::Completed, None) {
-                        self.fail(job, &unwritten(&error));
+                        self.fail(job, &write_failed(&error));
                     }
                 }
             }
@@ -631,7 +632,7 @@ impl JobStore {
         let kept = RetainedCheckpoint::of(&progress, now, &self.folder(&job.record.id).join(EPOCHS));
         match job.add(now, What::Progress(progress)) {
             Ok(()) => job.points.extend(kept),
-            Err(error) => drop(unwritten(&error)),
+            Err(error) => drop(write_failed(&error)),
         }
     }
 
@@ -752,10 +753,10 @@ pub(super) fn id(prefix: &str, world: &World) -> String {
 }
 
 /// The adapter's name; `SUFFIXED` is replaced by the job's id.
-fn named(asked: String, id: &str) -> String {
-    match asked.strip_suffix(SUFFIXED) {
+fn adapter_name(adapter: String, id: &str) -> String {
+    match adapter.strip_suffix(SUFFIXED) {
         Some(before) => format!("{before}{}", id.trim_start_matches("ftjob-")),
-        None => asked,
+        None => adapter,
     }
 }
 

@@ -31,7 +31,7 @@ use http::{HeaderMap, Response, StatusCode};
 use world::World;
 
 use crate::body::NodeBody;
-use crate::said::{typed, written};
+use crate::said::{json_response, typed_response};
 pub(crate) use about::Offers;
 use ask::Offer;
 use background::BlockingTasks;
@@ -152,42 +152,47 @@ impl Training {
         self.kept.as_ref().map_or_else(String::new, |kept| kept.book.page())
     }
 
-    pub(crate) async fn answer(&self, asked: TrainingOperation<'_>, head: &Parts, body: &Bytes) -> Answer {
+    pub(crate) async fn answer(
+        &self,
+        operation: TrainingOperation<'_>,
+        head: &Parts,
+        body: &Bytes,
+    ) -> Answer {
         let Some(kept) = &self.kept else {
             let message = "This node trains nothing.";
             let fault = Fault::new(FaultClass::Unsupported, "training_not_served", message);
             return Err(Box::new(fault.fix("Start a node with a model of its own and a --data-dir.")));
         };
         let query = Query::of(head.uri.query());
-        match asked {
-            TrainingOperation::Begin | TrainingOperation::Tune => kept.begin(asked, head, body).await,
+        match operation {
+            TrainingOperation::Begin | TrainingOperation::Tune => kept.begin(operation, head, body).await,
             TrainingOperation::Tunings
             | TrainingOperation::Tuning(_)
             | TrainingOperation::TuningEvents(_)
-            | TrainingOperation::TuningCheckpoints(_) => kept.tunings(asked, query),
+            | TrainingOperation::TuningCheckpoints(_) => kept.tunings(operation, query),
             TrainingOperation::UploadFile
             | TrainingOperation::Files
             | TrainingOperation::File(_)
             | TrainingOperation::Content(_)
-            | TrainingOperation::Remove(_) => kept.files(asked, (head, body), query).await,
+            | TrainingOperation::Remove(_) => kept.files(operation, (head, body), query).await,
             TrainingOperation::Jobs | TrainingOperation::Job(_) | TrainingOperation::Events(_) => {
-                kept.jobs(asked, query, &head.headers)
+                kept.jobs(operation, query, &head.headers)
             }
             TrainingOperation::Cancel(id) => kept.call_off(id, query).await,
             TrainingOperation::Checkpoints(id) => {
                 query.end()?;
                 let data = kept.book.one(id)?.points().into_iter().map(view::Checkpoint::from).collect();
-                written(StatusCode::OK, &List { object: "list", data, has_more: false })
+                json_response(StatusCode::OK, &List { object: "list", data, has_more: false })
             }
             TrainingOperation::Pause(_) | TrainingOperation::Resume(_) => {
-                let told = kept.turned(asked, query)?;
-                written(StatusCode::OK, &view::Object::from(told))
+                let state = kept.change_state(operation, query)?;
+                json_response(StatusCode::OK, &view::Object::from(state))
             }
             TrainingOperation::CancelTuning(_)
             | TrainingOperation::TuningPause(_)
             | TrainingOperation::TuningResume(_) => {
-                let told = kept.turned(asked, query)?;
-                written(StatusCode::OK, &tuning::Object::of(&told))
+                let state = kept.change_state(operation, query)?;
+                json_response(StatusCode::OK, &tuning::Object::of(&state))
             }
         }
     }
@@ -210,24 +215,28 @@ impl Kept {
     }
 
     /// Pauses, resumes or cancels a job.
-    fn turned(&self, asked: TrainingOperation<'_>, query: Query<'_>) -> Result<JobState, Box<Fault>> {
+    fn change_state(
+        &self,
+        operation: TrainingOperation<'_>,
+        query: Query<'_>,
+    ) -> Result<JobState, Box<Fault>> {
         query.end()?;
-        let told = match asked {
+        let state = match operation {
             TrainingOperation::Pause(id) | TrainingOperation::TuningPause(id) => self.book.pause(id),
             TrainingOperation::Resume(id) | TrainingOperation::TuningResume(id) => self.book.resume(id),
             TrainingOperation::CancelTuning(id) => self.book.cancel(id),
             _ => Err(Box::new(Fault::internal())),
         };
         self.wake();
-        told
+        state
     }
 
     /// Parses and checks a request and its data, and queues the job.
-    async fn begin(&self, asked: TrainingOperation<'_>, head: &Parts, body: &Bytes) -> Answer {
+    async fn begin(&self, operation: TrainingOperation<'_>, head: &Parts, body: &Bytes) -> Answer {
         Query::of(head.uri.query()).end()?;
         let models: Vec<String> = self.runtime.models().into_iter().map(|model| model.id).collect();
         let (body, adapters) = (body.clone(), self.adapters.clone());
-        let is_tuning = asked == TrainingOperation::Tune;
+        let is_tuning = operation == TrainingOperation::Tune;
         let (runtime, book, files) =
             (Arc::clone(&self.runtime), Arc::clone(&self.book), Arc::clone(&self.files));
         let begun = self.aside.run_while(move |is_wanted| {
@@ -238,17 +247,17 @@ impl Kept {
             plan(ask, &*runtime, (&book, &files), is_wanted)
         });
         match begun.await?? {
-            Planned::Preview(preview) => written(StatusCode::OK, &*preview),
-            Planned::Queued(told) if is_tuning => written(StatusCode::OK, &tuning::Object::of(&told)),
-            Planned::Queued(told) => written(StatusCode::ACCEPTED, &view::Object::from(*told)),
+            Planned::Preview(preview) => json_response(StatusCode::OK, &*preview),
+            Planned::Queued(state) if is_tuning => json_response(StatusCode::OK, &tuning::Object::of(&state)),
+            Planned::Queued(state) => json_response(StatusCode::ACCEPTED, &view::Object::from(*state)),
         }
     }
 
-    fn jobs(&self, asked: TrainingOperation<'_>, mut query: Query<'_>, headers: &HeaderMap) -> Answer {
-        match asked {
+    fn jobs(&self, operation: TrainingOperation<'_>, mut query: Query<'_>, headers: &HeaderMap) -> Answer {
+        match operation {
             TrainingOperation::Job(id) => {
                 query.end()?;
-                written(StatusCode::OK, &view::Object::from(self.book.one(id)?))
+                json_response(StatusCode::OK, &view::Object::from(self.book.one(id)?))
             }
             TrainingOperation::Events(id) => {
                 let after = query.number("after")?.unwrap_or(0);
@@ -263,7 +272,7 @@ impl Kept {
             _ => {
                 query.end()?;
                 let jobs = self.book.all().into_iter().map(view::Object::from);
-                written(StatusCode::OK, &List { object: "list", data: jobs.collect(), has_more: false })
+                json_response(StatusCode::OK, &List { object: "list", data: jobs.collect(), has_more: false })
             }
         }
     }
@@ -272,44 +281,44 @@ impl Kept {
         self.book.one(id)?;
         if is_followed {
             let following = Following::new(Arc::clone(&self.book), id.to_owned(), after);
-            let mut answer = typed("text/event-stream; charset=utf-8", NodeBody::follow(following));
+            let mut answer = typed_response("text/event-stream; charset=utf-8", NodeBody::follow(following));
             answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             return Ok(answer);
         }
         let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(EVENTS_READ);
         let data = self.book.events(id, after, limit.max(1))?;
         let next = data.last().map_or(after, |event| event.sequence);
-        written(StatusCode::OK, &Events { object: "list", data, next })
+        json_response(StatusCode::OK, &Events { object: "list", data, next })
     }
 
     async fn call_off(&self, id: &str, mut query: Query<'_>) -> Answer {
         let forgets = query.flag("forget")?.unwrap_or(false);
         query.end()?;
         if !forgets {
-            let told = self.book.cancel(id)?;
+            let state = self.book.cancel(id)?;
             self.wake();
-            return written(StatusCode::OK, &view::Object::from(told));
+            return json_response(StatusCode::OK, &view::Object::from(state));
         }
-        let told = self.book.forget(id)?;
+        let state = self.book.forget(id)?;
         let others = self.book.all();
-        let is_others = others.iter().any(|other| other.record.model() == told.record.model());
-        if told.record.status == job::Status::Completed
+        let is_others = others.iter().any(|other| other.record.model() == state.record.model());
+        if state.record.status == job::Status::Completed
             && !is_others
             && let Some(adapters) = self.runtime.adapters()
         {
             // It may have been unloaded already.
-            let _ = adapters.unload(told.record.order.adapter.clone()).await;
+            let _ = adapters.unload(state.record.order.adapter.clone()).await;
         }
         if let Some(adapters) = self.runtime.adapters() {
-            for id in told.checkpoints() {
+            for id in state.checkpoints() {
                 let _ = adapters.unload(id).await;
             }
         }
-        written(StatusCode::OK, &view::Object::from(told))
+        json_response(StatusCode::OK, &view::Object::from(state))
     }
 
-    fn tunings(&self, asked: TrainingOperation<'_>, mut query: Query<'_>) -> Answer {
-        let id = match asked {
+    fn tunings(&self, operation: TrainingOperation<'_>, mut query: Query<'_>) -> Answer {
+        let id = match operation {
             TrainingOperation::Tuning(id)
             | TrainingOperation::TuningEvents(id)
             | TrainingOperation::TuningCheckpoints(id) => id,
@@ -327,17 +336,17 @@ impl Kept {
                 };
                 let data: Vec<_> = jobs.iter().skip(from).take(limit).map(tuning::Object::of).collect();
                 let has_more = from + data.len() < jobs.len();
-                return written(StatusCode::OK, &List { object: "list", data, has_more });
+                return json_response(StatusCode::OK, &List { object: "list", data, has_more });
             }
         };
-        let told = self.book.one(id)?;
-        if matches!(asked, TrainingOperation::TuningEvents(_)) {
+        let state = self.book.one(id)?;
+        if matches!(operation, TrainingOperation::TuningEvents(_)) {
             return self.tuning_events(id, query);
         }
         let (after, limit) = (query.text("after"), query.limit(PAGE, PAGE_MAX)?);
         query.end()?;
-        if matches!(asked, TrainingOperation::TuningCheckpoints(_)) {
-            let mut data = tuning::Checkpoint::all(&told);
+        if matches!(operation, TrainingOperation::TuningCheckpoints(_)) {
+            let mut data = tuning::Checkpoint::all(&state);
             if let Some(after) = after {
                 let behind =
                     data.iter().position(|point| point.id() == after).map_or(data.len(), |at| at + 1);
@@ -345,9 +354,9 @@ impl Kept {
             }
             let has_more = data.len() > limit;
             data.truncate(limit);
-            return written(StatusCode::OK, &List { object: "list", data, has_more });
+            return json_response(StatusCode::OK, &List { object: "list", data, has_more });
         }
-        written(StatusCode::OK, &tuning::Object::of(&told))
+        json_response(StatusCode::OK, &tuning::Object::of(&state))
     }
 
     /// Newest first.
@@ -370,29 +379,29 @@ impl Kept {
         let mut events = self.book.events(id, from, usize::try_from(until - from).unwrap_or(0))?;
         events.reverse();
         let data = events.into_iter().map(|event| tuning::Happened::of(id, event)).collect();
-        written(StatusCode::OK, &List { object: "list", data, has_more: from > 0 })
+        json_response(StatusCode::OK, &List { object: "list", data, has_more: from > 0 })
     }
 
     async fn files(
         &self,
-        asked: TrainingOperation<'_>,
+        operation: TrainingOperation<'_>,
         (head, body): (&Parts, &Bytes),
         query: Query<'_>,
     ) -> Answer {
-        match asked {
+        match operation {
             TrainingOperation::File(id) => {
                 query.end()?;
-                written(StatusCode::OK, &self.files.one(id)?)
+                json_response(StatusCode::OK, &self.files.one(id)?)
             }
             TrainingOperation::Content(id) => {
                 query.end()?;
                 let (files, id) = (Arc::clone(&self.files), id.to_owned());
                 let bytes = self.aside.run(move || files.read(&id)).await??;
-                Ok(typed("application/octet-stream", NodeBody::whole(bytes.into())))
+                Ok(typed_response("application/octet-stream", NodeBody::whole(bytes.into())))
             }
             TrainingOperation::Remove(id) => {
                 query.end()?;
-                written(StatusCode::OK, &self.files.remove(id)?)
+                json_response(StatusCode::OK, &self.files.remove(id)?)
             }
             TrainingOperation::UploadFile => {
                 query.end()?;
@@ -400,7 +409,7 @@ impl Kept {
                 let brought = files::read_form(kind.unwrap_or_default(), body)?;
                 let files = Arc::clone(&self.files);
                 let kept = self.aside.run(move || files.keep(brought)).await??;
-                written(StatusCode::OK, &kept)
+                json_response(StatusCode::OK, &kept)
             }
             _ => self.list_files(query),
         }
@@ -421,7 +430,7 @@ impl Kept {
         };
         let has_more = from.saturating_add(limit) < all.len();
         let data = all.into_iter().skip(from).take(limit).collect();
-        written(StatusCode::OK, &List { object: "list", data, has_more })
+        json_response(StatusCode::OK, &List { object: "list", data, has_more })
     }
 }
 

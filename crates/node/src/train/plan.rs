@@ -55,15 +55,15 @@ pub(super) fn plan(
         TrainingInput { settings: &order.course, training_set: &learned, validation_set: &held_out, from };
     let may_go_on = || is_wanted() && !book.is_closing();
     let outlook = trainer.estimate(&lesson, &may_go_on);
-    let outlook = outlook.map_err(|unfit| ask::renamed(data::unusable(unfit)))?;
+    let outlook = outlook.map_err(|unfit| ask::rename_param(data::unusable(unfit)))?;
     check_steps(&outlook)?;
     if is_preview {
         let settings = view::Settings::of(&order.course, order.told_every, order.seconds_max);
         return Ok(Planned::Preview(Box::new(Preview::of(order.model, settings, outlook))));
     }
     check_memory(trainer, outlook.memory_bytes)?;
-    let told = book.add(order.clone(), outlook, &lesson)?;
-    Ok(Planned::Queued(Box::new(told)))
+    let state = book.add(order.clone(), outlook, &lesson)?;
+    Ok(Planned::Queued(Box::new(state)))
 }
 
 fn check_steps(outlook: &TrainingEstimate) -> Result<(), Box<Fault>> {
@@ -77,12 +77,12 @@ fn check_steps(outlook: &TrainingEstimate) -> Result<(), Box<Fault>> {
 
 /// Checks that the memory for a run is available: running out of it would kill the node.
 pub(super) fn check_memory(trainer: &dyn Trainer, bytes: u64) -> Result<(), Box<Fault>> {
-    let Some(spare) = trainer.spare_bytes().filter(|spare| bytes > *spare) else { return Ok(()) };
+    let Some(available) = trainer.spare_bytes().filter(|available| bytes > *available) else { return Ok(()) };
     let mib = |bytes: u64| bytes.div_ceil(1024 * 1024);
     let message = format!(
         "The training takes about {} MiB of memory, and {} are left here.",
         mib(bytes),
-        spare / (1024 * 1024)
+        available / (1024 * 1024)
     );
     let fault = Fault::new(FaultClass::Unsupported, "not_enough_memory", message);
     Err(Box::new(fault.fix(

@@ -97,7 +97,7 @@ pub(super) fn read(body: &[u8], offer: &Offer<'_>) -> Result<Ask, Box<Fault>> {
         ));
     };
     let validation_file = fields.text("validation_file")?;
-    let adapter = suffixed(fields.text("suffix")?)?;
+    let adapter = adapter_name(fields.text("suffix")?)?;
     let mut tuned = Tuned { metadata: fields.notes("metadata")?, ..Tuned::default() };
     for given in [fields.object("hyperparameters")?, method(&mut fields)?].into_iter().flatten() {
         tune(given, &mut tuned)?;
@@ -135,7 +135,7 @@ pub(super) fn read(body: &[u8], offer: &Offer<'_>) -> Result<Ask, Box<Fault>> {
 }
 
 /// The adapter's name ends with the job's id, as clients of this API expect.
-fn suffixed(suffix: Option<String>) -> Result<String, Box<Fault>> {
+fn adapter_name(suffix: Option<String>) -> Result<String, Box<Fault>> {
     let Some(suffix) = suffix else { return Ok(SUFFIXED.to_owned()) };
     if suffix.len() > SUFFIX_BYTES_MAX || !crate::adapters::is_name(&suffix) {
         let fix = "Send 1 to 64 letters, digits, dots, dashes and underscores.";
@@ -149,8 +149,8 @@ fn method(fields: &mut Fields) -> Result<Option<Fields>, Box<Fault>> {
     match method.text("type")?.as_deref() {
         Some(SUPERVISED) => {}
         Some(other) => {
-            let shown: String = other.chars().take(64).collect();
-            let message = format!("This node does not train by \"{shown}\".");
+            let truncated: String = other.chars().take(64).collect();
+            let message = format!("This node does not train by \"{truncated}\".");
             let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
             return Err(Box::new(fault.param("method.type").fix("Send \"supervised\".")));
         }
@@ -201,17 +201,17 @@ const fn status(status: Status) -> &'static str {
 }
 
 impl Object {
-    pub(super) fn of(told: &JobState) -> Self {
-        let (record, order) = (&told.record, &told.record.order);
-        let said = order.tuned.clone().unwrap_or_default();
+    pub(super) fn of(state: &JobState) -> Self {
+        let (record, order) = (&state.record, &state.record.order);
+        let tuned = order.tuned.clone().unwrap_or_default();
         let or_auto = |value: Option<Value>| value.unwrap_or_else(|| json!("auto"));
         let hyperparameters = Hyperparameters {
             n_epochs: json!(order.course.epochs),
             batch_size: or_auto(order.course.step_texts.map(|count| json!(count))),
-            learning_rate_multiplier: or_auto(said.rate_multiplier.map(|times| json!(times))),
+            learning_rate_multiplier: or_auto(tuned.rate_multiplier.map(|times| json!(times))),
         };
         let is_made = record.status == Status::Completed;
-        let tokens = told.progress.as_ref().map(|progress| progress.tokens);
+        let tokens = state.progress.as_ref().map(|progress| progress.tokens);
         Self {
             id: record.id.clone(),
             object: "fine_tuning.job",
@@ -235,7 +235,7 @@ impl Object {
             seed: order.course.seed,
             estimated_finish: None,
             integrations: [],
-            metadata: said.metadata,
+            metadata: tuned.metadata,
         }
     }
 }
@@ -295,8 +295,8 @@ impl Happened {
 
 impl Checkpoint {
     /// The job's retained checkpoints, newest first.
-    pub(super) fn all(told: &JobState) -> Vec<Self> {
-        let record = &told.record;
+    pub(super) fn all(state: &JobState) -> Vec<Self> {
+        let record = &state.record;
         let one = |point: Point| Self {
             id: record.checkpoint(point.step),
             object: "fine_tuning.job.checkpoint",
@@ -308,7 +308,7 @@ impl Checkpoint {
                 "step": point.step, "train_loss": point.loss, "full_valid_loss": point.held_out_loss,
             }),
         };
-        told.points().into_iter().map(one).collect()
+        state.points().into_iter().map(one).collect()
     }
 
     pub(super) fn id(&self) -> &str {

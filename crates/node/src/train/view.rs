@@ -94,7 +94,7 @@ pub(super) struct Events {
 }
 
 impl Settings {
-    pub(super) fn of(course: &TrainingSettings, told_every: u64, seconds_max: Option<f64>) -> Self {
+    pub(super) fn of(course: &TrainingSettings, log_every: u64, seconds_max: Option<f64>) -> Self {
         let (split_ratio, eval_examples) = match course.held_out {
             HeldOut::Share(share) => (Some(1.0 - share), None),
             HeldOut::Texts(count) => (None, Some(count)),
@@ -118,7 +118,7 @@ impl Settings {
             split_seed: course.held_out_seed,
             eval_every: course.held_out_every,
             checkpoint_every: course.checkpoint_every,
-            log_every: told_every,
+            log_every,
             max_duration_hours: seconds_max.map(|seconds| seconds / 3_600.0),
             saves_memory: course.saves_memory,
         }
@@ -126,8 +126,8 @@ impl Settings {
 }
 
 impl From<JobState> for Object {
-    fn from(told: JobState) -> Self {
-        let JobState { record, progress, .. } = told;
+    fn from(state: JobState) -> Self {
+        let JobState { record, progress, .. } = state;
         let result = (record.status == super::job::Status::Completed).then(|| record.model());
         let order = record.order;
         Self {

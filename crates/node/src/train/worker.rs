@@ -89,8 +89,8 @@ fn train(book: &JobStore, runtime: &dyn Runtime, turn: &JobRun) -> JobRunEnd {
         validation_set: &turn.held_out,
         from: turn.from.as_deref(),
     };
-    let places = TrainingDirectories { work: &turn.work, epochs: &turn.epochs, result: &turn.result };
-    let ran = match trainer.train(&lesson, &places, &watch) {
+    let directories = TrainingDirectories { work: &turn.work, epochs: &turn.epochs, result: &turn.result };
+    let ran = match trainer.train(&lesson, &directories, &watch) {
         Err(TrainingError::Cancelled) => Ok(RunEnd::Cancelled),
         ran => ran,
     };
@@ -101,7 +101,7 @@ fn train(book: &JobStore, runtime: &dyn Runtime, turn: &JobRun) -> JobRunEnd {
         Ok(RunEnd::Whole) if turn.is_stopped.load(Ordering::SeqCst) => JobRunEnd::Stopped,
         Ok(RunEnd::Whole) => {
             let directory = turn.result.clone();
-            match publish_with_room(book, runtime, &turn.order.adapter, directory, turn.order.replaces) {
+            match publish_with_eviction(book, runtime, &turn.order.adapter, directory, turn.order.replaces) {
                 Ok(()) => JobRunEnd::Whole,
                 Err(fault) => JobRunEnd::Failed(Box::new(fault)),
             }
@@ -120,7 +120,7 @@ fn publish(runtime: &dyn Runtime, id: &str, directory: PathBuf, replaces: bool) 
 }
 
 /// The same, deleting checkpoints if the adapter limit is reached.
-fn publish_with_room(
+fn publish_with_eviction(
     book: &JobStore,
     runtime: &dyn Runtime,
     id: &str,
@@ -197,7 +197,7 @@ impl JobObserver<'_> {
         self.turn.seconds + now_us.saturating_sub(self.begun_us) as f64 / 1e6
     }
 
-    fn tell(&self, step: &Step) {
+    fn report_step(&self, step: &Step) {
         let number = self.turn.number;
         let directory = self.turn.epochs.join(checkpoint_directory_name(step.step));
         // A resumed run repeats these steps bit for bit, and they were reported before.
@@ -207,11 +207,11 @@ impl JobObserver<'_> {
             }
             return;
         }
-        let is_told = step.step.is_multiple_of(self.turn.order.told_every)
+        let is_reported = step.step.is_multiple_of(self.turn.order.told_every)
             || step.validation_loss.is_some()
             || step.has_epoch_adapter
             || step.step == step.steps_total;
-        if !is_told {
+        if !is_reported {
             return;
         }
         let mut progress = Progress::of(step, self.seconds());
@@ -225,7 +225,7 @@ impl JobObserver<'_> {
     /// Registers a step's checkpoint; returns the model name for requests.
     fn leave(&self, step: u64, directory: &Path) -> Option<String> {
         let id = format!("{}-{step}", self.turn.checkpoints);
-        match publish_with_room(self.book, self.runtime, &id, directory.to_owned(), true) {
+        match publish_with_eviction(self.book, self.runtime, &id, directory.to_owned(), true) {
             Ok(()) => Some(format!("{}:{id}", self.turn.order.model)),
             Err(fault) => {
                 tracing::warn!(%fault, id, "what a job was at the end of an epoch can't be made known");
@@ -259,7 +259,7 @@ impl TrainingObserver for JobObserver<'_> {
         let tokens = last.map(|last| last.tokens).or((step == 0).then_some(0));
         self.tokens.store(tokens.unwrap_or(UNKNOWN), Ordering::SeqCst);
         if let Some(last) = last {
-            self.tell(last);
+            self.report_step(last);
         }
         let what = if self.turn.is_resumed { What::Resumed { step, of } } else { What::Started { step, of } };
         self.book.note(self.turn.number, what);
@@ -268,6 +268,6 @@ impl TrainingObserver for JobObserver<'_> {
     fn on_step(&self, step: &Step) {
         let before = self.tokens.swap(step.tokens, Ordering::SeqCst);
         self.book.count(if before == UNKNOWN { 0 } else { step.tokens.saturating_sub(before) });
-        self.tell(step);
+        self.report_step(step);
     }
 }

@@ -141,9 +141,9 @@ fn echo_answers_whole_and_marks_its_counts() {
 #[test]
 fn echo_streams_in_the_order_that_sdks_accept() {
     let long = "word ".repeat(500);
-    for asked in [true, false] {
+    for include_usage in [true, false] {
         let body = format!(
-            r#"{{"model":"echo","stream":true,"stream_options":{{"include_usage":{asked}}},"messages":[{{"role":"user","content":"{long}"}}]}}"#
+            r#"{{"model":"echo","stream":true,"stream_options":{{"include_usage":{include_usage}}},"messages":[{{"role":"user","content":"{long}"}}]}}"#
         );
         let (head, bytes, clean) = call(&service(Echo), "POST", "/v1/chat/completions", &body);
         assert!(clean);
@@ -156,12 +156,12 @@ fn echo_streams_in_the_order_that_sdks_accept() {
             .map(|event| serde_json::from_str(event.strip_prefix("data: ").unwrap()).unwrap())
             .collect();
         assert_eq!(chunks[0]["choices"][0]["delta"]["role"], "assistant");
-        let said: String =
+        let content: String =
             chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str()).collect();
-        assert!(said.ends_with(&long));
-        let finish = &chunks[chunks.len() - if asked { 2 } else { 1 }];
+        assert!(content.ends_with(&long));
+        let finish = &chunks[chunks.len() - if include_usage { 2 } else { 1 }];
         assert_eq!(finish["choices"][0]["finish_reason"], "stop");
-        assert_eq!(chunks.last().unwrap()["usage"].is_object(), asked);
+        assert_eq!(chunks.last().unwrap()["usage"].is_object(), include_usage);
         assert!(chunks.iter().all(|chunk| chunk["id"] == chunks[0]["id"]));
     }
 }

@@ -36,7 +36,7 @@ struct School {
     /// Reads the data until it is cancelled.
     reads_on: AtomicBool,
     /// The free memory, if known.
-    spare: Mutex<Option<u64>>,
+    available: Mutex<Option<u64>>,
     readings: AtomicUsize,
 }
 
@@ -200,21 +200,21 @@ impl Trainer for Teacher {
     }
 
     fn spare_bytes(&self) -> Option<u64> {
-        *self.0.spare.lock().unwrap()
+        *self.0.available.lock().unwrap()
     }
 
     fn train(
         &self,
         lesson: &TrainingInput<'_>,
-        places: &TrainingDirectories<'_>,
+        directories: &TrainingDirectories<'_>,
         watch: &dyn TrainingObserver,
     ) -> Result<RunEnd, TrainingError> {
         let of = lesson.settings.epochs as u64;
         if !self.0.reads(&|| !watch.is_cancelled()) {
             return Ok(RunEnd::Cancelled);
         }
-        std::fs::create_dir_all(places.work).unwrap();
-        let kept = places.work.join("steps");
+        std::fs::create_dir_all(directories.work).unwrap();
+        let kept = directories.work.join("steps");
         let mut done: u64 = std::fs::read_to_string(&kept).map_or(0, |text| text.parse().unwrap());
         // It continues from another adapter, whose steps count twice.
         let before: u64 = match lesson.from {
@@ -240,7 +240,7 @@ impl Trainer for Teacher {
             done += 1;
             let is_left = self.0.leaves.load(Ordering::SeqCst) && done < of;
             if is_left {
-                write_adapter(&places.epochs.join(checkpoint_directory_name(done)), done);
+                write_adapter(&directories.epochs.join(checkpoint_directory_name(done)), done);
             }
             std::fs::write(&kept, done.to_string()).unwrap();
             let (loss, rate) = (1.0 / done as f64, lesson.settings.rate);
@@ -255,7 +255,7 @@ impl Trainer for Teacher {
                 has_epoch_adapter: is_left,
             });
         }
-        write_adapter(places.result, before + done);
+        write_adapter(directories.result, before + done);
         Ok(RunEnd::Whole)
     }
 
@@ -333,7 +333,7 @@ fn followed(service: &Service, id: &str, after: u64) -> Vec<(String, Value)> {
 fn a_job_that_finds_no_memory_is_refused_and_one_that_waited_for_it_fails() {
     let house = House::new();
     let service = house.open();
-    let left = |bytes| *house.school.spare.lock().unwrap() = bytes;
+    let left = |bytes| *house.school.available.lock().unwrap() = bytes;
     left(Some(999));
     let mut body = json!({"data": LINE, "adapter": "one", "preview": true});
     let (status, preview) = ask(&service, "POST", "/v1/train/sft", &body);
@@ -479,8 +479,8 @@ fn what_is_paused_waits_until_it_is_told_to_go_on_whatever_becomes_of_the_node()
     until(&service, &one, "completed");
     let (again, _) = ask(&service, "POST", &format!("/v1/train/jobs/{one}/resume"), &Value::Null);
     assert_eq!(again, 409);
-    let told = ["queued", "started", "progress", "paused", "queued", "resumed", "progress", "progress"];
-    assert_eq!(kinds(&service, &one), [told.as_slice(), &["completed"]].concat());
+    let expected = ["queued", "started", "progress", "paused", "queued", "resumed", "progress", "progress"];
+    assert_eq!(kinds(&service, &one), [expected.as_slice(), &["completed"]].concat());
     // Cancelling a paused job removes its files.
     let gone = ask(&service, "DELETE", &format!("/v1/train/jobs/{three}"), &Value::Null);
     assert_eq!(gone.1["status"], "cancelled");
@@ -668,20 +668,20 @@ fn what_is_read_is_broken_off_when_nobody_wants_it() {
     let body = Bytes::from(json!({"data": LINE, "adapter": "two"}).to_string());
     let json = ("content-type", "application/json");
     let request = || Request::post("/v1/train/sft").header(json.0, json.1).body(body.clone()).unwrap();
-    let mut asking = Box::pin(service.call(request(), service.mint()));
+    let mut call = Box::pin(service.call(request(), service.mint()));
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-    assert!(asking.as_mut().poll(&mut cx).is_pending());
+    assert!(call.as_mut().poll(&mut cx).is_pending());
     readings(1);
-    drop(asking);
+    drop(call);
     readings(0);
     // The node shuts down.
-    let mut asking = Box::pin(service.call(request(), service.mint()));
-    assert!(asking.as_mut().poll(&mut cx).is_pending());
+    let mut call = Box::pin(service.call(request(), service.mint()));
+    assert!(call.as_mut().poll(&mut cx).is_pending());
     readings(1);
     service.close();
     readings(0);
     let (status, error) = {
-        let (head, body) = waited(asking).into_parts();
+        let (head, body) = waited(call).into_parts();
         (head.status.as_u16(), json_of(&waited(read(body)).0))
     };
     assert_eq!((status, &error["error"]["code"]), (503, &json!("node_ends")), "{error}");
@@ -690,14 +690,18 @@ fn what_is_read_is_broken_off_when_nobody_wants_it() {
 #[test]
 fn a_node_says_what_it_trains() {
     let house = House::new();
-    let said = ask(&house.open(), "GET", "/v1/capabilities", &Value::Null).1;
-    let training = &said["training"];
+    let capabilities = ask(&house.open(), "GET", "/v1/capabilities", &Value::Null).1;
+    let training = &capabilities["training"];
     assert_eq!(
         (&training["kinds"], &training["methods"]),
         (&json!(["sft"]), &json!(["supervised"])),
-        "{said}"
+        "{capabilities}"
     );
-    assert_eq!((&training["max_job_checkpoints"], &training["pauses"]), (&json!(3), &json!(true)), "{said}");
+    assert_eq!(
+        (&training["max_job_checkpoints"], &training["pauses"]),
+        (&json!(3), &json!(true)),
+        "{capabilities}"
+    );
     assert_eq!(training["max_jobs"], 64);
     let none = ask(&crate::service(node::Echo), "GET", "/v1/capabilities", &Value::Null).1;
     assert_eq!((&none["training"], none["adapters"].is_boolean()), (&Value::Null, true), "{none}");

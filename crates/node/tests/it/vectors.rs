@@ -70,10 +70,10 @@ impl Runtime for Counting {
 fn vectors_and_ranks_are_told_and_written_down() {
     let dir = tempfile::tempdir().unwrap();
     let service = kept(Counting, Some(dir.path()));
-    let asked = r#"{"model":"local/m","input":["abc",[1,2]]}"#;
+    let request_body = r#"{"model":"local/m","input":["abc",[1,2]]}"#;
     let request = http::Request::builder().method("POST").uri("/v1/embeddings");
     let request = request.header("content-type", "application/json").header("x-hybrie-adapter-id", "law");
-    let request = request.body(bytes::Bytes::from(asked)).unwrap();
+    let request = request.body(bytes::Bytes::from(request_body)).unwrap();
     let (head, bytes) = crate::waited(async {
         let (head, body) = service.call(request, service.mint()).await.into_parts();
         (head, crate::read(body).await.0)
@@ -93,7 +93,7 @@ fn vectors_and_ranks_are_told_and_written_down() {
     );
     assert!(answer["id"].as_str().unwrap().starts_with("rerank-"));
     let page = json(&call(&service, "GET", "/v1/usage", "").1);
-    let told: Vec<_> = page["data"]
+    let records: Vec<_> = page["data"]
         .as_array()
         .unwrap()
         .iter()
@@ -105,7 +105,7 @@ fn vectors_and_ranks_are_told_and_written_down() {
             )
         })
         .collect();
-    assert_eq!(told, [("embed", Some("law"), Some(9)), ("rerank", None, Some(9))]);
+    assert_eq!(records, [("embed", Some("law"), Some(9)), ("rerank", None, Some(9))]);
     assert_eq!(page["data"][0]["end"], serde_json::to_value(RuntimeEnd::Whole).unwrap());
 }
 
@@ -128,13 +128,13 @@ fn an_adapter_is_had_by_the_models_name_and_kept_by_a_session() {
         assert_eq!(json(&bytes)["model"], "m");
     }
     let page = json(&call(&service, "GET", "/v1/usage", "").1);
-    let told: Vec<_> = page["data"]
+    let records: Vec<_> = page["data"]
         .as_array()
         .unwrap()
         .iter()
         .map(|record| (&record["model"], &record["adapter"]))
         .collect();
-    assert_eq!(told, [(&"m".into(), &"law".into()), (&"m".into(), &"law".into())]);
+    assert_eq!(records, [(&"m".into(), &"law".into()), (&"m".into(), &"law".into())]);
 }
 
 #[test]

@@ -282,9 +282,9 @@ fn an_emergency_needs_the_operators_word_and_the_routes() {
     ] {
         let house = rescued(operator, route);
         expect(&house, "openai/gpt-4o-mini", attempts, &[(a(2), refused)]);
-        let asked = house.ask("openai/gpt-4o-mini").attempts;
-        let kept: Vec<bool> = asked.iter().map(|attempt| attempt.is_emergency).collect();
-        assert_eq!(kept, [false, true][..asked.len()], "{operator} {route}");
+        let planned = house.ask("openai/gpt-4o-mini").attempts;
+        let kept: Vec<bool> = planned.iter().map(|attempt| attempt.is_emergency).collect();
+        assert_eq!(kept, [false, true][..planned.len()], "{operator} {route}");
     }
 }
 

@@ -9,7 +9,7 @@ use snapshot::{CredentialState, NodeState};
 
 use crate::house::{House, NOW_US, credential_id, spec};
 
-fn told(fault: &Fault, parts: &[&str]) {
+fn check_mentions(fault: &Fault, parts: &[&str]) {
     let text = fault.to_string();
     for part in parts {
         assert!(text.contains(part), "«{part}» in: {text}");
@@ -20,7 +20,7 @@ fn told(fault: &Fault, parts: &[&str]) {
 fn nothing_serves_names_the_commands_that_would_change_it() {
     let fault = House::new().ask("openai/gpt-4o").fault.unwrap();
     assert_eq!((fault.class, fault.code), (FaultClass::NotFound, "model_not_served"));
-    told(
+    check_mentions(
         &fault,
         &[
             "serves openai/gpt-4o",
@@ -31,7 +31,7 @@ fn nothing_serves_names_the_commands_that_would_change_it() {
         ],
     );
     let fault = House::new().ask("meta-llama/Llama-3.3-70B-Instruct").fault.unwrap();
-    told(&fault, &["credential add together_ai", "credential add nebius"]);
+    check_mentions(&fault, &["credential add together_ai", "credential add nebius"]);
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn a_provider_that_has_no_code_yet_says_so_and_is_no_advice() {
         house.catalogue = Some(Arc::clone(&catalogue));
         let fault = house.ask(model).fault.unwrap();
         assert_eq!(fault.code, "model_not_served", "{model}");
-        told(&fault, &["is not in this build yet"]);
+        check_mentions(&fault, &["is not in this build yet"]);
         assert!(!fault.to_string().contains("credential add"), "{fault}");
     }
 }
@@ -53,12 +53,12 @@ fn those_who_would_serve_but_can_not_are_named_with_their_reason() {
     let house = House::new()
         .credential_with(1, "openai", |entry| entry.state = CredentialState::Disabled)
         .credential_with(2, "openai", |entry| entry.expires_unix_ms = Some(5));
-    told(
+    check_mentions(
         &house.ask("gpt-4o").fault.unwrap(),
         &["credential \"c1\" is switched off", "credential \"c2\" has expired"],
     );
     let routed = house.route(3, spec(RouteScope::default())).ask("gpt-4o").fault.unwrap();
-    told(&routed, &["under route rte_"]);
+    check_mentions(&routed, &["under route rte_"]);
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn a_node_that_is_away_is_no_reason_to_leave_the_hardware() {
     for model in ["openai/gpt-4o", "llama"] {
         let fault = away(House::new().account(1, "openai")).ask(model).fault.unwrap();
         assert_eq!((fault.class, fault.code), (FaultClass::Overloaded, "node_unreachable"), "{model}");
-        told(&fault, &["node \"n1\""]);
+        check_mentions(&fault, &["node \"n1\""]);
     }
 }
 

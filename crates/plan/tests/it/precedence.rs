@@ -46,8 +46,8 @@ fn house(scopes: &[RouteScope]) -> House {
 }
 
 /// The number of the winning route, counted from one; zero where none won.
-fn winner(house: &House, asked: &str) -> usize {
-    let won = house.ask(asked).route;
+fn winner(house: &House, model: &str) -> usize {
+    let won = house.ask(model).route;
     won.map_or(0, |route| (1..=u8::MAX).position(|number| route_id(number) == route.id).unwrap() + 1)
 }
 
@@ -57,12 +57,12 @@ fn scopes_stand_in_one_order_of_strength() {
         [tag(), key(), project(), model("openai/"), modality(), provider("openai"), environment(), scope()];
     for (stronger, strong) in order.iter().enumerate() {
         for weak in &order[stronger + 1..] {
-            let told = format!("{strong:?} before {weak:?}");
-            assert_eq!(winner(&house(&[strong.clone(), weak.clone()]), "openai/gpt-4o"), 1, "{told}");
+            let pair = format!("{strong:?} before {weak:?}");
+            assert_eq!(winner(&house(&[strong.clone(), weak.clone()]), "openai/gpt-4o"), 1, "{pair}");
             assert_eq!(
                 winner(&house(&[weak.clone(), strong.clone()]), "openai/gpt-4o"),
                 2,
-                "{told}, saved later"
+                "{pair}, saved later"
             );
         }
     }
@@ -91,7 +91,7 @@ fn the_longest_model_wins() {
         model("gpt-5.5-pro-2026-01-01"),
         model("google/*"),
     ]);
-    for (asked, number) in [
+    for (name, number) in [
         ("openai/gpt-5.4", 3),
         ("openai/gpt-4o", 8),
         ("gpt-4o", 8),
@@ -107,7 +107,7 @@ fn the_longest_model_wins() {
         ("together:some/thing", 1),
         ("together:qwen-3", 7),
     ] {
-        assert_eq!(winner(&house, asked), number, "{asked}");
+        assert_eq!(winner(&house, name), number, "{name}");
     }
 }
 
@@ -137,14 +137,14 @@ fn every_field_that_is_set_must_match() {
 #[test]
 fn the_provider_is_the_pinned_seller_or_the_publishers_own() {
     let house = house(&[provider("together"), provider("openai")]);
-    for (asked, number) in [
+    for (model, number) in [
         ("together:meta-llama/Llama-3.3-70B-Instruct", 1),
         ("together_ai/x", 1),
         ("openai/gpt-4o", 2),
         ("openai:x", 2),
         ("meta-llama/Llama-3.3-70B-Instruct", 0),
     ] {
-        assert_eq!(winner(&house, asked), number, "{asked}");
+        assert_eq!(winner(&house, model), number, "{model}");
     }
 }
 
@@ -165,7 +165,7 @@ fn four_scopes_of_an_account_answer_eight_cases() {
     {
         house = house.route(number, RouteSpec { scope, ..RouteSpec::default() });
     }
-    for (environment, asked, number) in [
+    for (environment, name, number) in [
         ("production", "openai/gpt-4o-mini", 4),
         ("staging", "openai/gpt-4o-mini", 4),
         ("production", "openai/gpt-4o", 2),
@@ -176,6 +176,6 @@ fn four_scopes_of_an_account_answer_eight_cases() {
         ("staging", "meta-llama/Llama-3.3-70B-Instruct", 1),
     ] {
         house.environment = environment;
-        assert_eq!(winner(&house, asked), number, "{environment} {asked}");
+        assert_eq!(winner(&house, name), number, "{environment} {name}");
     }
 }

@@ -83,7 +83,7 @@ fn each_name_is_read_by_the_first_rule_that_matches() {
 #[test]
 fn a_name_that_means_nothing_or_too_much_is_refused() {
     let house = everybody();
-    for (model, class, code, told) in [
+    for (model, class, code, expected) in [
         ("openai/", FaultClass::NotFound, "model_not_found", "no model"),
         ("", FaultClass::NotFound, "model_not_found", "no model"),
         ("qpt-4o-mimi", FaultClass::NotFound, "model_not_found", "openai/gpt-4o-mini"),
@@ -96,7 +96,7 @@ fn a_name_that_means_nothing_or_too_much_is_refused() {
         let answer = house.ask(model);
         let fault = answer.fault.unwrap();
         assert_eq!((fault.class, fault.code), (class, code), "{model}");
-        assert!(fault.to_string().contains(told), "{model}: {fault}");
+        assert!(fault.to_string().contains(expected), "{model}: {fault}");
         assert_eq!(fault.param.as_deref(), Some("model"));
         assert!(answer.attempts.is_empty() && answer.resolved_model.is_none(), "{model}");
     }
@@ -196,8 +196,8 @@ fn an_unknown_name_goes_to_the_vendor_of_its_dialect() {
     assert_eq!(elsewhere.ask("brand-new").fault.unwrap().code, "model_not_found");
     let fault = House::new().credential(1, "openai").ask("grok-4.6x").fault.unwrap();
     assert_eq!(fault.code, "model_not_served");
-    let told = fault.to_string();
-    assert!(told.contains("tidegate credential add xai") && told.contains("xai/grok-4.6"), "{told}");
+    let message = fault.to_string();
+    assert!(message.contains("tidegate credential add xai") && message.contains("xai/grok-4.6"), "{message}");
 }
 
 /// Other providers have their own name for a model: a release of another day is not

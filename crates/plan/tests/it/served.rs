@@ -27,9 +27,12 @@ fn what_would_be_served_is_listed_and_nothing_else() {
     let all = house.served();
     assert!(all.iter().filter(|model| sold(&model.id)).count() > 10);
     // One of the models that the provider has is enough.
-    let told = |id: &str| id == "meta-llama/Llama-3.3-70B-Instruct" || !sold(id);
-    let listed: Vec<(String, String)> =
-        all.into_iter().filter(|model| told(&model.id)).map(|model| (model.id, model.owned_by)).collect();
+    let is_served = |id: &str| id == "meta-llama/Llama-3.3-70B-Instruct" || !sold(id);
+    let listed: Vec<(String, String)> = all
+        .into_iter()
+        .filter(|model| is_served(&model.id))
+        .map(|model| (model.id, model.owned_by))
+        .collect();
     let expected = [
         ("echo", "byoc"),
         ("meta-llama/Llama-3.3-70B-Instruct", "meta-llama"),

@@ -46,13 +46,13 @@ impl Provider for Anthropic {
                 compatible::stored_request_at(ask, stored, BATCHES, RESULTS, Grammar::Anthropic, at)
             }
             None => {
-                let said = compatible::encode_body(target, ask, self.grammars(ask.operation))?;
+                let encoded = compatible::encode_body(target, ask, self.grammars(ask.operation))?;
                 let path = match ask.operation {
                     Operation::Count => "v1/messages/count_tokens",
                     Operation::Batch => BATCHES,
                     _ => "v1/messages",
                 };
-                said.to(at(path), ask)
+                encoded.to(at(path), ask)
             }
         };
         if outgoing.headers.iter().all(|(name, _)| *name != VERSION) {
@@ -78,7 +78,7 @@ impl Provider for Anthropic {
 
     fn classify(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
         let mut classified = classify::classify(status, headers, body, provider);
-        if status < 500 && says_spent(body) {
+        if status < 500 && is_spend_limit(body) {
             classified.class = FaultClass::UpstreamQuota;
         }
         if classified.class == FaultClass::RateLimit && classified.retry_after_ms.is_none() {
@@ -105,9 +105,9 @@ struct Details {
 
 /// Whether the account has reached its spend limit: that error looks like a temporary rate limit, but it does
 /// not pass.
-fn says_spent(body: &[u8]) -> bool {
-    let said = serde_json::from_slice(body).ok().and_then(|Envelope { error }| error.details?.error_code);
-    said.is_some_and(|code| code.contains("spend_limit"))
+fn is_spend_limit(body: &[u8]) -> bool {
+    let code = serde_json::from_slice(body).ok().and_then(|Envelope { error }| error.details?.error_code);
+    code.is_some_and(|code| code.contains("spend_limit"))
 }
 
 /// The time until the exhausted limits reset: the longest of those with nothing remaining.

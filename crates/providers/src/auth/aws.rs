@@ -38,13 +38,13 @@ pub(crate) fn sign(
 }
 
 /// The next step towards temporary access keys.
-pub(crate) fn grant(base_url: &str, signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
+pub(crate) fn grant(base_url: &str, signer: &Signer<'_>, answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
     match signer.hosting.auth {
-        AuthKind::IamRole => assume_role(signer, region(signer.hosting, base_url)?, heard),
+        AuthKind::IamRole => assume_role(signer, region(signer.hosting, base_url)?, answers),
         AuthKind::WorkloadIdentity | AuthKind::WorkloadIdentityFile => {
-            assume_role_by_token(signer, region(signer.hosting, base_url)?, heard)
+            assume_role_by_token(signer, region(signer.hosting, base_url)?, answers)
         }
-        AuthKind::ManagedIdentity => machine(signer, heard),
+        AuthKind::ManagedIdentity => machine(signer, answers),
         kind => Err(no_such_kind(kind)),
     }
 }
@@ -67,8 +67,8 @@ pub(crate) fn region<'a>(hosting: &'a Hosting, url: &'a str) -> Result<&'a str, 
 }
 
 /// `AssumeRole`: a form signed with access keys; the answer has the role's keys.
-fn assume_role(signer: &Signer<'_>, region: &str, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
-    if let Some(answer) = heard.last() {
+fn assume_role(signer: &Signer<'_>, region: &str, answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
+    if let Some(answer) = answers.last() {
         return read_xml(answer, signer.unix_s);
     }
     let hosting = signer.hosting;
@@ -77,22 +77,22 @@ fn assume_role(signer: &Signer<'_>, region: &str, heard: &[Bytes]) -> Result<Gra
     if let Some(external_id) = &hosting.external_id {
         fields.push(("ExternalId", external_id.as_bytes()));
     }
-    let mut outgoing = asking(hosting, region, &fields);
+    let mut outgoing = sts_request(hosting, region, &fields);
     sigv4::sign(&mut outgoing, signer.secret, sigv4::Scope { region, service: "sts" }, signer.unix_s)?;
     Ok(Grant::Request { outgoing: Box::new(outgoing), reach: ExchangeReach::Cloud })
 }
 
 /// `AssumeRoleWithWebIdentity`: an unsigned form with a federated token; the answer has the role's keys.
-fn assume_role_by_token(signer: &Signer<'_>, region: &str, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
-    let Some((token, heard)) = federated_token(signer, heard) else { return file(signer, None) };
-    if let Some(answer) = heard.last() {
+fn assume_role_by_token(signer: &Signer<'_>, region: &str, answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
+    let Some((token, answers)) = federated_token(signer, answers) else { return file(signer, None) };
+    if let Some(answer) = answers.last() {
         return read_xml(answer, signer.unix_s);
     }
     let hosting = signer.hosting;
     let role = needed(hosting.role_arn.as_ref(), "role_arn")?;
     let mut fields = lending("AssumeRoleWithWebIdentity", role, hosting);
     fields.push(("WebIdentityToken", token));
-    let outgoing = asking(hosting, region, &fields);
+    let outgoing = sts_request(hosting, region, &fields);
     Ok(Grant::Request { outgoing: Box::new(outgoing), reach: ExchangeReach::Cloud })
 }
 
@@ -105,7 +105,7 @@ fn lending<'a>(action: &'a str, role: &'a str, hosting: &'a Hosting) -> Vec<(&'s
     ]
 }
 
-fn asking(hosting: &Hosting, region: &str, fields: &[(&str, &[u8])]) -> Outgoing {
+fn sts_request(hosting: &Hosting, region: &str, fields: &[(&str, &[u8])]) -> Outgoing {
     let usual = || format!("https://sts.{region}.amazonaws.com/");
     let mut outgoing = oauth::form_to(hosting.token_url.clone().unwrap_or_else(usual), fields);
     // Without `Accept`, STS answers in XML, the documented format.
@@ -135,13 +135,13 @@ pub(crate) fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// The instance metadata service, version 2: a session token, then the role's name, then the role's keys.
-fn machine(signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
+fn machine(signer: &Signer<'_>, answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
     let token = || {
-        let mut value = heard.first().and_then(|token| HeaderValue::from_bytes(token.trim_ascii()).ok())?;
+        let mut value = answers.first().and_then(|token| HeaderValue::from_bytes(token.trim_ascii()).ok())?;
         value.set_sensitive(true);
         Some(value)
     };
-    match heard {
+    match answers {
         [] => {
             let life = HeaderValue::from_static(MACHINE_LIFE_S);
             Ok(oauth::look(Method::PUT, format!("{MACHINE}/api/token"), MACHINE_LIFE, life))
@@ -238,24 +238,25 @@ mod tests {
         Hosting { auth, role_arn, external_id: some("e-1"), ..Hosting::default() }
     }
 
-    fn step(hosting: &Hosting, heard: &[&'static str]) -> Result<Grant, Box<Fault>> {
+    fn step(hosting: &Hosting, answers: &[&'static str]) -> Result<Grant, Box<Fault>> {
         let secret = Secret::from_text(KEYS.to_owned());
         let signer = Signer { secret: &secret, hosting, unix_s: 1_795_248_900 };
-        let heard: Vec<Bytes> = heard.iter().map(|answer| Bytes::from_static(answer.as_bytes())).collect();
+        let answers: Vec<Bytes> =
+            answers.iter().map(|answer| Bytes::from_static(answer.as_bytes())).collect();
         match hosting.auth {
-            AuthKind::IamRole => assume_role(&signer, "eu-west-1", &heard),
+            AuthKind::IamRole => assume_role(&signer, "eu-west-1", &answers),
             AuthKind::WorkloadIdentity | AuthKind::WorkloadIdentityFile => {
-                assume_role_by_token(&signer, "eu-west-1", &heard)
+                assume_role_by_token(&signer, "eu-west-1", &answers)
             }
-            _ => machine(&signer, &heard),
+            _ => machine(&signer, &answers),
         }
     }
 
-    fn asked(
+    fn exchange_request(
         hosting: &Hosting,
-        heard: &[&'static str],
+        answers: &[&'static str],
     ) -> (String, String, Vec<(HeaderName, HeaderValue)>, ExchangeReach) {
-        let Ok(Grant::Request { outgoing, reach: door }) = step(hosting, heard) else {
+        let Ok(Grant::Request { outgoing, reach: door }) = step(hosting, answers) else {
             panic!("more was to be asked")
         };
         let body = String::from_utf8(outgoing.body.concat()).unwrap();
@@ -264,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_role_is_asked_for_with_a_signed_form() {
-        let (url, body, headers, door) = asked(&hosting(AuthKind::IamRole), &[]);
+        let (url, body, headers, door) = exchange_request(&hosting(AuthKind::IamRole), &[]);
         assert_eq!((url.as_str(), door), ("POST https://sts.eu-west-1.amazonaws.com/", ExchangeReach::Cloud));
         let role =
             "RoleArn=arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Fx&RoleSessionName=tidegate&ExternalId=e-1";
@@ -274,7 +275,7 @@ mod tests {
         });
         assert!(signed, "{headers:?}");
         let own = Hosting { token_url: Some("https://sts.example".to_owned()), ..hosting(AuthKind::IamRole) };
-        assert_eq!(asked(&own, &[]).0, "POST https://sts.example");
+        assert_eq!(exchange_request(&own, &[]).0, "POST https://sts.example");
         let none = Hosting { role_arn: None, ..hosting(AuthKind::IamRole) };
         let Err(fault) = step(&none, &[]) else { panic!("it lacks its role") };
         assert_eq!(
@@ -308,7 +309,7 @@ mod tests {
     #[test]
     fn another_issuers_token_is_sent_in_a_form_that_nothing_signs() {
         let own = Hosting { session_name: Some("s-1".to_owned()), ..hosting(AuthKind::WorkloadIdentity) };
-        let (url, body, headers, door) = asked(&own, &[]);
+        let (url, body, headers, door) = exchange_request(&own, &[]);
         assert_eq!((url.as_str(), door), ("POST https://sts.eu-west-1.amazonaws.com/", ExchangeReach::Cloud));
         let role =
             "Version=2011-06-15&RoleArn=arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Fx&RoleSessionName=s-1";
@@ -319,33 +320,40 @@ mod tests {
         let path = || Some("/run/token".to_owned());
         let filed = Hosting { token_file: path(), ..hosting(AuthKind::WorkloadIdentityFile) };
         assert!(matches!(step(&filed, &[]), Ok(Grant::Read { path }) if path == "/run/token"));
-        assert!(asked(&filed, &["tok\n"]).1.ends_with("&RoleSessionName=tidegate&WebIdentityToken=tok"));
+        assert!(
+            exchange_request(&filed, &["tok\n"])
+                .1
+                .ends_with("&RoleSessionName=tidegate&WebIdentityToken=tok")
+        );
         let none = Hosting { token_file: None, ..filed };
         assert_eq!(step(&none, &[]).err().unwrap().fix.as_deref(), Some("Give config.token_file."));
     }
 
     #[test]
     fn a_region_is_a_label_of_an_address() {
-        let said = |region: &str| Hosting { region: Some(region.to_owned()), ..Hosting::default() };
-        assert_eq!(region(&said("eu-west-1"), "https://x").ok(), Some("eu-west-1"));
+        let in_region = |region: &str| Hosting { region: Some(region.to_owned()), ..Hosting::default() };
+        assert_eq!(region(&in_region("eu-west-1"), "https://x").ok(), Some("eu-west-1"));
         for wrong in ["evil.example/", "a.b", "a@b", "a:1"] {
-            assert_eq!(region(&said(wrong), "https://x").err().unwrap().code, "credential_incomplete");
+            assert_eq!(region(&in_region(wrong), "https://x").err().unwrap().code, "credential_incomplete");
         }
     }
 
     #[test]
     fn a_machine_shows_a_token_for_its_own_keys() {
         let machine = hosting(AuthKind::ManagedIdentity);
-        let (url, _, headers, door) = asked(&machine, &[]);
+        let (url, _, headers, door) = exchange_request(&machine, &[]);
         assert_eq!(
             (url.as_str(), door),
             ("PUT http://169.254.169.254/latest/api/token", ExchangeReach::Machine)
         );
         assert_eq!(headers, [(MACHINE_LIFE, HeaderValue::from_static("60"))]);
-        let (url, _, headers, _) = asked(&machine, &["tok\n"]);
+        let (url, _, headers, _) = exchange_request(&machine, &["tok\n"]);
         assert_eq!(url, format!("GET {MACHINE_KEYS}"));
         assert_eq!(headers, [(MACHINE_TOKEN, HeaderValue::from_static("tok"))]);
-        assert_eq!(asked(&machine, &["tok", "my role\n"]).0, format!("GET {MACHINE_KEYS}my%20role"));
+        assert_eq!(
+            exchange_request(&machine, &["tok", "my role\n"]).0,
+            format!("GET {MACHINE_KEYS}my%20role")
+        );
         let keys = r#"{"Code":"Success","AccessKeyId":"ASIA1","SecretAccessKey":"s","Token":"t","Expiration":"2026-11-21T08:16:00Z"}"#;
         let Ok(Grant::Granted(granted)) = step(&machine, &["tok", "r", keys]) else {
             panic!("it was granted")
@@ -355,15 +363,15 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_by_its_code() {
-        let told = |status: u16, body: &'static str| {
+        let classified = |status: u16, body: &'static str| {
             let found = classify(status, &HeaderMap::new(), &Bytes::from_static(body.as_bytes()), "x");
             (found.class, found.report.message)
         };
         let denied = "<ErrorResponse><Error><Code>AccessDenied</Code><Message>User: a is not authorized\n\nto see t</Message></Error></ErrorResponse>";
         let words = Some("User: a is not authorized".to_owned());
-        assert_eq!(told(403, denied), (FaultClass::UpstreamAuth, words));
-        assert_eq!(told(400, "<Error><Code>Throttling</Code></Error>"), (FaultClass::RateLimit, None));
-        assert_eq!(told(404, "Not Found"), (FaultClass::UpstreamAuth, None));
-        assert_eq!(told(503, "<html>"), (FaultClass::Overloaded, None));
+        assert_eq!(classified(403, denied), (FaultClass::UpstreamAuth, words));
+        assert_eq!(classified(400, "<Error><Code>Throttling</Code></Error>"), (FaultClass::RateLimit, None));
+        assert_eq!(classified(404, "Not Found"), (FaultClass::UpstreamAuth, None));
+        assert_eq!(classified(503, "<html>"), (FaultClass::Overloaded, None));
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn unusable() -> Box<Fault> {
 mod tests {
     use super::*;
 
-    fn signed(secret: &str) -> Result<Outgoing, Box<Fault>> {
+    fn sign_with(secret: &str) -> Result<Outgoing, Box<Fault>> {
         let mut outgoing = crate::compatible::list_models("http://host/v1");
         outgoing.headers.clear();
         sign(&mut outgoing, &Secret::from_text(secret.to_owned()))?;
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn the_header_is_sensitive_and_whole() {
-        let outgoing = signed(" sk-canary\n").expect("a usable key");
+        let outgoing = sign_with(" sk-canary\n").expect("a usable key");
         let [(AUTHORIZATION, value)] = &*outgoing.headers else { panic!("not the one header") };
         assert_eq!(value.as_bytes(), b"Bearer sk-canary");
         assert!(value.is_sensitive());
@@ -59,8 +59,8 @@ mod tests {
 
     #[test]
     fn no_secret_is_no_header_and_a_broken_one_is_told_without_its_text() {
-        assert!(signed("").expect("nothing to sign").headers.is_empty());
-        let fault = signed("sk-can\nary").expect_err("a line feed inside");
+        assert!(sign_with("").expect("nothing to sign").headers.is_empty());
+        let fault = sign_with("sk-can\nary").expect_err("a line feed inside");
         assert_eq!(fault.code, "credential_unusable");
         assert!(!fault.to_string().contains("sk-"));
     }

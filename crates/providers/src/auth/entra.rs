@@ -14,9 +14,9 @@ const METADATA: HeaderName = HeaderName::from_static("metadata");
 const ASSERTION: &[u8] = b"urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// One request and its answer, for every kind of secret.
-pub(crate) fn grant(signer: &Signer<'_>, service: &str, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
-    let Some((secret, heard)) = federated_token(signer, heard) else { return file(signer, None) };
-    if let Some(answer) = heard.last() {
+pub(crate) fn grant(signer: &Signer<'_>, service: &str, answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
+    let Some((secret, answers)) = federated_token(signer, answers) else { return file(signer, None) };
+    if let Some(answer) = answers.last() {
         return oauth::read(answer);
     }
     let hosting = signer.hosting;
@@ -63,7 +63,7 @@ mod tests {
         Hosting { auth, tenant_id: some("t-1"), client_id: some("c-1"), ..Hosting::default() }
     }
 
-    fn asked(hosting: &Hosting) -> (String, String, ExchangeReach) {
+    fn exchange_request(hosting: &Hosting) -> (String, String, ExchangeReach) {
         let secret = Secret::from_text("s&cret".to_owned());
         let signer = Signer { secret: &secret, hosting, unix_s: 0 };
         let Ok(Grant::Request { outgoing, reach: door }) = grant(&signer, "https://ai.azure.com", &[]) else {
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn an_application_proves_itself_by_its_secret() {
-        let (url, body, door) = asked(&hosting(AuthKind::OauthClient));
+        let (url, body, door) = exchange_request(&hosting(AuthKind::OauthClient));
         assert_eq!(url, "https://login.microsoftonline.com/t-1/oauth2/v2.0/token");
         let expected = "grant_type=client_credentials&client_id=c-1&scope=https%3A%2F%2Fai.azure.com%2F.default\
                         &client_secret=s%26cret";
@@ -83,12 +83,12 @@ mod tests {
             token_url: Some("https://login.example/".to_owned()),
             ..hosting(AuthKind::OauthClient)
         };
-        assert_eq!(asked(&own).0, "https://login.example/t-1/oauth2/v2.0/token");
+        assert_eq!(exchange_request(&own).0, "https://login.example/t-1/oauth2/v2.0/token");
     }
 
     #[test]
     fn a_machine_asks_inside_itself_for_the_identity_that_is_named() {
-        let (url, body, door) = asked(&hosting(AuthKind::ManagedIdentity));
+        let (url, body, door) = exchange_request(&hosting(AuthKind::ManagedIdentity));
         assert!(url.starts_with("http://169.254.169.254/metadata/identity/oauth2/token?"), "{url}");
         assert!(url.ends_with("&resource=https://ai.azure.com&client_id=c-1"), "{url}");
         assert_eq!((body.as_str(), door), ("", ExchangeReach::Machine));

@@ -47,14 +47,14 @@ struct Format {
 }
 
 /// Reads a file, if the token is in one; then makes one request, or two if a service account is named.
-pub(super) fn grant(signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
+pub(super) fn grant(signer: &Signer<'_>, answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
     let account = read(signer.secret)?;
-    let Some((found, heard)) = federated_token(signer, heard) else {
+    let Some((content, answers)) = federated_token(signer, answers) else {
         let named = account.credential_source.as_ref().and_then(|source| source.file.as_ref());
         return file(signer, named);
     };
-    match (heard, &account.service_account_impersonation_url) {
-        ([], _) => account.ask(signer, found),
+    match (answers, &account.service_account_impersonation_url) {
+        ([], _) => account.ask(signer, content),
         ([answer], None) => oauth::read(answer),
         ([answer], Some(url)) => impersonate(signer, url, answer),
         ([_, answer, ..], _) => read_impersonated(answer, signer.unix_s),
@@ -70,12 +70,15 @@ fn read(secret: &Secret) -> Result<Account, Box<Fault>> {
 }
 
 impl Account {
-    fn ask(&self, signer: &Signer<'_>, found: &[u8]) -> Result<Grant, Box<Fault>> {
-        let said = self.token_url.as_deref().unwrap_or(ENDPOINT);
-        let url = endpoint(said, signer.hosting.token_url.as_deref())?;
+    fn ask(&self, signer: &Signer<'_>, content: &[u8]) -> Result<Grant, Box<Fault>> {
+        let token_url = self.token_url.as_deref().unwrap_or(ENDPOINT);
+        let url = endpoint(token_url, signer.hosting.token_url.as_deref())?;
         let is_filed = signer.hosting.auth == AuthKind::WorkloadIdentityFile;
-        let token =
-            if is_filed { self.found(found) } else { self.subject_token.clone().map(String::into_bytes) };
+        let token = if is_filed {
+            self.token_in_file(content)
+        } else {
+            self.subject_token.clone().map(String::into_bytes)
+        };
         let token = token.filter(|token| !token.is_empty()).ok_or_else(|| {
             let message = "There is no token of another issuer beside the configuration of the pool.";
             unusable(message, "Put the token into the JSON as subject_token, or use a file of the machine.")
@@ -92,11 +95,11 @@ impl Account {
     }
 
     /// The token in a file's content: the whole text, or a field of its JSON.
-    fn found(&self, found: &[u8]) -> Option<Vec<u8>> {
+    fn token_in_file(&self, content: &[u8]) -> Option<Vec<u8>> {
         let format = self.credential_source.as_ref().and_then(|source| source.format.as_ref());
         let is_json = format.is_some_and(|format| format.kind.as_deref() == Some("json"));
-        let Some(format) = format.filter(|_| is_json) else { return Some(found.to_vec()) };
-        let fields: Value = serde_json::from_slice(found).ok()?;
+        let Some(format) = format.filter(|_| is_json) else { return Some(content.to_vec()) };
+        let fields: Value = serde_json::from_slice(content).ok()?;
         let token = fields.get(format.subject_token_field_name.as_deref()?)?.as_str()?;
         Some(token.as_bytes().to_vec())
     }
@@ -152,8 +155,8 @@ fn no_token() -> Box<Fault> {
 /// error format of Google's APIs.
 pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
     let mut classified = oauth::classify(status, headers, body, provider);
-    let said: Value = serde_json::from_slice(body).unwrap_or_default();
-    if said.get("error").is_some_and(Value::is_object) {
+    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+    if answer.get("error").is_some_and(Value::is_object) {
         let (report, class) = read_gemini_error(Some(status), body);
         classified.class = match class {
             FaultClass::UpstreamPermission | FaultClass::UpstreamNotFound | FaultClass::BadRequest => {
@@ -186,14 +189,19 @@ mod tests {
         account
     }
 
-    fn step(account: &Value, hosting: &Hosting, heard: &[&'static str]) -> Result<Grant, Box<Fault>> {
+    fn step(account: &Value, hosting: &Hosting, answers: &[&'static str]) -> Result<Grant, Box<Fault>> {
         let secret = Secret::from_text(account.to_string());
-        let heard: Vec<Bytes> = heard.iter().map(|answer| Bytes::from_static(answer.as_bytes())).collect();
-        super::super::google::grant(&Signer { secret: &secret, hosting, unix_s: NOW }, &heard)
+        let answers: Vec<Bytes> =
+            answers.iter().map(|answer| Bytes::from_static(answer.as_bytes())).collect();
+        super::super::google::grant(&Signer { secret: &secret, hosting, unix_s: NOW }, &answers)
     }
 
-    fn asked(account: &Value, hosting: &Hosting, heard: &[&'static str]) -> (String, String, Outgoing) {
-        let Ok(Grant::Request { outgoing, reach: ExchangeReach::Cloud }) = step(account, hosting, heard)
+    fn exchange_request(
+        account: &Value,
+        hosting: &Hosting,
+        answers: &[&'static str],
+    ) -> (String, String, Outgoing) {
+        let Ok(Grant::Request { outgoing, reach: ExchangeReach::Cloud }) = step(account, hosting, answers)
         else {
             panic!("more was to be asked")
         };
@@ -213,7 +221,7 @@ mod tests {
     #[test]
     fn another_issuers_token_is_exchanged_for_the_pools() {
         let own = hosting(AuthKind::WorkloadIdentity);
-        let (url, body, _) = asked(&account(&json!({})), &own, &[]);
+        let (url, body, _) = exchange_request(&account(&json!({})), &own, &[]);
         assert_eq!(url, ENDPOINT);
         let fields: Vec<&str> = body.split('&').collect();
         assert_eq!(fields[0], "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange");
@@ -232,8 +240,8 @@ mod tests {
             "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/a@b:generateAccessToken";
         let named = account(&json!({"service_account_impersonation_url": url}));
         let pooled = r#"{"access_token":"t","expires_in":3599}"#;
-        let (asked_at, body, outgoing) = asked(&named, &own, &[pooled]);
-        assert_eq!((asked_at.as_str(), outgoing.method), (url, Method::POST));
+        let (called_url, body, outgoing) = exchange_request(&named, &own, &[pooled]);
+        assert_eq!((called_url.as_str(), outgoing.method), (url, Method::POST));
         let expected = json!({"scope": [SCOPE], "lifetime": "3600s"});
         assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), expected);
         let signed = outgoing.headers.iter().find(|(name, _)| name == "authorization").unwrap();
@@ -251,10 +259,10 @@ mod tests {
         let source = |more: Value| account(&json!({"credential_source": more}));
         let text = source(json!({"file": "/run/t"}));
         assert!(matches!(step(&text, &own, &[]), Ok(Grant::Read { path }) if path == "/run/t"));
-        assert!(asked(&text, &own, &["tok\n"]).1.contains("&subject_token=tok&"));
+        assert!(exchange_request(&text, &own, &["tok\n"]).1.contains("&subject_token=tok&"));
         let format = json!({"type": "json", "subject_token_field_name": "id"});
         let field = source(json!({"file": "/run/t", "format": format}));
-        assert!(asked(&field, &own, &[r#"{"id":"tok"}"#]).1.contains("&subject_token=tok&"));
+        assert!(exchange_request(&field, &own, &[r#"{"id":"tok"}"#]).1.contains("&subject_token=tok&"));
         assert_eq!(step(&field, &own, &["tok"]).err().unwrap().code, "credential_unusable");
         let over = Hosting { token_file: Some("/run/own".to_owned()), ..own.clone() };
         assert!(matches!(step(&text, &over, &[]), Ok(Grant::Read { path }) if path == "/run/own"));
@@ -278,19 +286,19 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_in_the_form_that_it_came_in() {
-        let told = |status: u16, body: &'static str| {
+        let classified = |status: u16, body: &'static str| {
             let found = classify(status, &HeaderMap::new(), &Bytes::from_static(body.as_bytes()), "x");
             (found.class, found.report.message.unwrap_or_default())
         };
         let exchange = r#"{"error":"invalid_grant","error_description":"The audience does not match."}"#;
         assert_eq!(
-            told(400, exchange),
+            classified(400, exchange),
             (FaultClass::UpstreamAuth, "The audience does not match.".to_owned())
         );
         let denied = r#"{"error":{"code":403,"message":"Permission 'iam.serviceAccounts.getAccessToken' denied","status":"PERMISSION_DENIED"}}"#;
-        let (class, message) = told(403, denied);
+        let (class, message) = classified(403, denied);
         assert_eq!(class, FaultClass::UpstreamAuth);
         assert!(message.contains("getAccessToken"), "{message}");
-        assert_eq!(told(503, "<html>").0, FaultClass::Overloaded);
+        assert_eq!(classified(503, "<html>").0, FaultClass::Overloaded);
     }
 }

@@ -58,8 +58,8 @@ struct Claims<'a> {
 
 /// One request and its answer. The grant's secret is the token, followed by the project that the key file
 /// names.
-pub(crate) fn grant(signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
-    match (signer.hosting.auth, heard.last()) {
+pub(crate) fn grant(signer: &Signer<'_>, answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
+    match (signer.hosting.auth, answers.last()) {
         (AuthKind::ServiceAccount, None) => ask(signer),
         (AuthKind::ServiceAccount, Some(answer)) => {
             let project = read_file(signer.secret)?.project_id;
@@ -73,7 +73,9 @@ pub(crate) fn grant(signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<F
             Ok(oauth::look(Method::GET, url, FLAVOUR, google))
         }
         (AuthKind::ManagedIdentity, Some(answer)) => oauth::read(answer),
-        (AuthKind::WorkloadIdentity | AuthKind::WorkloadIdentityFile, _) => federation::grant(signer, heard),
+        (AuthKind::WorkloadIdentity | AuthKind::WorkloadIdentityFile, _) => {
+            federation::grant(signer, answers)
+        }
         (kind, _) => Err(no_such_kind(kind)),
     }
 }
@@ -112,9 +114,9 @@ fn with_project(granted: &Granted, project: Option<&str>) -> Granted {
 
 fn ask(signer: &Signer<'_>) -> Result<Grant, Box<Fault>> {
     let file = read_file(signer.secret)?;
-    let said = file.token_uri.as_deref().unwrap_or(ENDPOINT);
-    let url = endpoint(said, signer.hosting.token_url.as_deref())?;
-    let assertion = assertion(&file, said, signer.unix_s)?;
+    let token_uri = file.token_uri.as_deref().unwrap_or(ENDPOINT);
+    let url = endpoint(token_uri, signer.hosting.token_url.as_deref())?;
+    let assertion = assertion(&file, token_uri, signer.unix_s)?;
     Ok(oauth::form(url.to_owned(), &[("grant_type", GRANT), ("assertion", assertion.as_bytes())]))
 }
 
@@ -128,10 +130,10 @@ fn read_file(secret: &Secret) -> Result<KeyFile, Box<Fault>> {
 
 /// The address that exchanges the key file: Google's, or else `config.token_url`, which was checked when the
 /// credential was saved. The file alone can't send its assertion elsewhere.
-pub(super) fn endpoint<'a>(said: &'a str, own: Option<&'a str>) -> Result<&'a str, Box<Fault>> {
+pub(super) fn endpoint<'a>(token_uri: &'a str, own: Option<&'a str>) -> Result<&'a str, Box<Fault>> {
     match own {
-        Some(own) if own == said || is_google(said) => Ok(own),
-        None if is_google(said) => Ok(said),
+        Some(own) if own == token_uri || is_google(token_uri) => Ok(own),
+        None if is_google(token_uri) => Ok(token_uri),
         _ => {
             let message = "The key file wants to be exchanged at an address that is not Google's.";
             let fix = "Use the file as Google hands it out, or give its token_uri as config.token_url, too.";
@@ -210,9 +212,9 @@ mod tests {
         })
     }
 
-    fn asked(file: &Value, hosting: &Hosting, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
+    fn grant_with(file: &Value, hosting: &Hosting, answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
         let secret = Secret::from_text(file.to_string());
-        grant(&Signer { secret: &secret, hosting, unix_s: NOW }, heard)
+        grant(&Signer { secret: &secret, hosting, unix_s: NOW }, answers)
     }
 
     fn hosting(token_url: Option<&str>) -> Hosting {
@@ -224,7 +226,7 @@ mod tests {
     fn what_a_service_account_says_is_signed_with_its_key() {
         let key = KeyPair::generate(KeySize::Rsa2048).unwrap();
         let Ok(Grant::Request { outgoing, reach: door }) =
-            asked(&file(&pem(&key), ENDPOINT), &hosting(None), &[])
+            grant_with(&file(&pem(&key), ENDPOINT), &hosting(None), &[])
         else {
             panic!("nothing was heard yet")
         };
@@ -251,8 +253,8 @@ mod tests {
     #[test]
     fn a_token_signs_and_brings_the_project_of_its_file() {
         let answer = Bytes::from_static(br#"{"access_token":"t","expires_in":3599}"#);
-        let heard = asked(&file("", ENDPOINT), &hosting(None), std::slice::from_ref(&answer));
-        let Ok(Grant::Granted(granted)) = heard else { panic!("it was granted") };
+        let outcome = grant_with(&file("", ENDPOINT), &hosting(None), std::slice::from_ref(&answer));
+        let Ok(Grant::Granted(granted)) = outcome else { panic!("it was granted") };
         assert_eq!(granted.lives_s, 3_599);
         let mut outgoing = crate::compatible::list_models("https://h/v1/projects/-/locations/l");
         outgoing.headers.clear();
@@ -262,7 +264,9 @@ mod tests {
         assert_eq!(value.as_bytes(), b"Bearer t");
         // A machine's identity has no key file: its project comes from the `config`.
         let machine = Hosting { auth: AuthKind::ManagedIdentity, ..Hosting::default() };
-        let Ok(Grant::Granted(granted)) = asked(&json!({}), &machine, &[answer]) else { panic!("granted") };
+        let Ok(Grant::Granted(granted)) = grant_with(&json!({}), &machine, &[answer]) else {
+            panic!("granted")
+        };
         let mut outgoing = crate::compatible::list_models("https://h/v1/projects/-/locations/l");
         let fault = sign(&mut outgoing, &granted.secret).unwrap_err();
         assert_eq!(
@@ -274,19 +278,19 @@ mod tests {
     #[test]
     fn a_machine_asks_inside_itself() {
         let machine = Hosting { auth: AuthKind::ManagedIdentity, ..Hosting::default() };
-        let Ok(Grant::Request { outgoing, reach: door }) = asked(&json!({}), &machine, &[]) else {
+        let Ok(Grant::Request { outgoing, reach: door }) = grant_with(&json!({}), &machine, &[]) else {
             panic!("it asks")
         };
         assert_eq!((outgoing.url.as_str(), door), (MACHINE, ExchangeReach::Machine));
         let [(name, value)] = &*outgoing.headers else { panic!("not the one header") };
         assert_eq!((name.as_str(), value.as_bytes()), ("metadata-flavor", &b"Google"[..]));
         let key = Hosting::default();
-        assert_eq!(asked(&json!({}), &key, &[]).err().unwrap().code, "credential_unusable");
+        assert_eq!(grant_with(&json!({}), &key, &[]).err().unwrap().code, "credential_unusable");
     }
 
     #[test]
     fn a_file_leads_nobody_elsewhere() {
-        for (said, own, expected) in [
+        for (token_uri, own, expected) in [
             (ENDPOINT, None, Some(ENDPOINT)),
             ("https://oauth2.us.googleapis.com/token", None, Some("https://oauth2.us.googleapis.com/token")),
             ("http://oauth2.googleapis.com/token", None, None),
@@ -306,7 +310,7 @@ mod tests {
             // Google's own endpoint, reached through an address of the owner's.
             (ENDPOINT, Some("https://private.example/token"), Some("https://private.example/token")),
         ] {
-            assert_eq!(endpoint(said, own).ok(), expected, "{said} {own:?}");
+            assert_eq!(endpoint(token_uri, own).ok(), expected, "{token_uri} {own:?}");
         }
     }
 
@@ -318,7 +322,7 @@ mod tests {
             file("canary", ENDPOINT),
             file("-----BEGIN PRIVATE KEY-----\nY2FuYXJ5\n-----END PRIVATE KEY-----\n", ENDPOINT),
         ] {
-            let fault = asked(&wrong, &hosting(None), &[]).err().unwrap();
+            let fault = grant_with(&wrong, &hosting(None), &[]).err().unwrap();
             assert_eq!(fault.code, "credential_unusable");
             assert!(!fault.to_string().contains("canary") && !fault.to_string().contains("Y2Fu"), "{fault}");
         }

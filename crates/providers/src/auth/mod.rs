@@ -27,14 +27,14 @@ pub(crate) fn needed<'a>(value: Option<&'a String>, field: &'static str) -> Resu
 /// has been read, this is `None`.
 pub(crate) fn federated_token<'a>(
     signer: &Signer<'a>,
-    heard: &'a [Bytes],
+    answers: &'a [Bytes],
 ) -> Option<(&'a [u8], &'a [Bytes])> {
-    let (token, heard) = match (signer.hosting.auth, heard.split_first()) {
+    let (token, answers) = match (signer.hosting.auth, answers.split_first()) {
         (AuthKind::WorkloadIdentityFile, None) => return None,
         (AuthKind::WorkloadIdentityFile, Some((token, rest))) => (token.as_ref(), rest),
-        _ => (signer.secret.expose(), heard),
+        _ => (signer.secret.expose(), answers),
     };
-    Some((token.trim_ascii(), heard))
+    Some((token.trim_ascii(), answers))
 }
 
 /// Requests the file named in the `config`, or else the one that the secret names.

@@ -61,10 +61,10 @@ pub(crate) fn read(body: &[u8]) -> Result<Grant, Box<Fault>> {
         Some(Seconds::Text(text)) => text.parse().map_err(|_| not_a_token())?,
         None => LIFE_UNKNOWN_S,
     };
-    match token.access_token.is_empty() {
-        true => Err(not_a_token()),
-        false => Ok(Grant::Granted(Granted { secret: Secret::from_text(token.access_token), lives_s })),
+    if token.access_token.is_empty() {
+        return Err(not_a_token());
     }
+    Ok(Grant::Granted(Granted { secret: Secret::from_text(token.access_token), lives_s }))
 }
 
 fn not_a_token() -> Box<Fault> {
@@ -96,8 +96,8 @@ pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
         _ => classified.class,
     };
     // The first line states the reason; ids and times follow.
-    let said = refusal.error_description.unwrap_or_default();
-    classified.report.message = said.lines().next().filter(|line| !line.is_empty()).map(str::to_owned);
+    let description = refusal.error_description.unwrap_or_default();
+    classified.report.message = description.lines().next().filter(|line| !line.is_empty()).map(str::to_owned);
     classified.report.code = Some(refusal.error);
     classified
 }

@@ -7,7 +7,7 @@ use http::Method;
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
 struct Vector {
-    asks: (&'static str, &'static str),
+    request: (&'static str, &'static str),
     body: &'static str,
     content: Option<&'static str>,
     scope: Scope<'static>,
@@ -21,7 +21,7 @@ struct Vector {
 const VECTORS: &[Vector] = &[
     // get-vanilla, as Amazon publishes it.
     Vector {
-        asks: ("GET", "https://example.amazonaws.com/"),
+        request: ("GET", "https://example.amazonaws.com/"),
         body: "",
         content: None,
         scope: Scope { region: "us-east-1", service: "service" },
@@ -33,7 +33,7 @@ const VECTORS: &[Vector] = &[
     },
     // post-vanilla, as Amazon publishes it.
     Vector {
-        asks: ("POST", "https://example.amazonaws.com/"),
+        request: ("POST", "https://example.amazonaws.com/"),
         body: "",
         content: None,
         scope: Scope { region: "us-east-1", service: "service" },
@@ -45,7 +45,7 @@ const VECTORS: &[Vector] = &[
     },
     // post-x-www-form-urlencoded, as Amazon publishes it.
     Vector {
-        asks: ("POST", "https://example.amazonaws.com/"),
+        request: ("POST", "https://example.amazonaws.com/"),
         body: "Param1=value1",
         content: Some("application/x-www-form-urlencoded"),
         scope: Scope { region: "us-east-1", service: "service" },
@@ -57,7 +57,7 @@ const VECTORS: &[Vector] = &[
     },
     // get-vanilla-query-order-key, as Amazon publishes it.
     Vector {
-        asks: ("GET", "https://example.amazonaws.com/?Param2=value2&Param1=value1"),
+        request: ("GET", "https://example.amazonaws.com/?Param2=value2&Param1=value1"),
         body: "",
         content: None,
         scope: Scope { region: "us-east-1", service: "service" },
@@ -69,7 +69,7 @@ const VECTORS: &[Vector] = &[
     },
     // get-unreserved, as Amazon publishes it.
     Vector {
-        asks: (
+        request: (
             "GET",
             "https://example.amazonaws.com/-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz",
         ),
@@ -84,7 +84,7 @@ const VECTORS: &[Vector] = &[
     },
     // get-relative, as Amazon publishes it.
     Vector {
-        asks: ("GET", "https://example.amazonaws.com/example/.."),
+        request: ("GET", "https://example.amazonaws.com/example/.."),
         body: "",
         content: None,
         scope: Scope { region: "us-east-1", service: "service" },
@@ -96,7 +96,7 @@ const VECTORS: &[Vector] = &[
     },
     // get-slashes, as Amazon publishes it.
     Vector {
-        asks: ("GET", "https://example.amazonaws.com//example//"),
+        request: ("GET", "https://example.amazonaws.com//example//"),
         body: "",
         content: None,
         scope: Scope { region: "us-east-1", service: "service" },
@@ -107,7 +107,7 @@ const VECTORS: &[Vector] = &[
         signature: "9a624bd73a37c9a373b5312afbebe7a714a789de108f0bdfe846570885f57e84",
     },
     Vector {
-        asks: (
+        request: (
             "POST",
             "https://bedrock-runtime.us-east-1.amazonaws.com/model/anthropic.claude-3-haiku-20240307-v1%3A0/converse",
         ),
@@ -121,7 +121,7 @@ const VECTORS: &[Vector] = &[
         signature: "806fe0554e159f4502917487f021567bb54629cf27c3434ded6b8723bce5b8e0",
     },
     Vector {
-        asks: (
+        request: (
             "POST",
             "https://bedrock-runtime.eu-central-1.amazonaws.com/model/arn%3Aaws%3Abedrock%3Aeu-central-1%3A123456789012%3Aapplication-inference-profile%2Fab12/converse-stream",
         ),
@@ -135,7 +135,7 @@ const VECTORS: &[Vector] = &[
         signature: "89449e36453ffbc6a231393fb3b1c64e6297feaf5a4bd76235406b21022ac5cd",
     },
     Vector {
-        asks: ("GET", "https://bedrock.eu-west-1.amazonaws.com/foundation-models"),
+        request: ("GET", "https://bedrock.eu-west-1.amazonaws.com/foundation-models"),
         body: "",
         content: None,
         scope: Scope { region: "eu-west-1", service: "bedrock" },
@@ -146,7 +146,7 @@ const VECTORS: &[Vector] = &[
         signature: "342b3a0dd01a215989268dbf122f1483863e82a8b2c6881db27efa28c6d91f2c",
     },
     Vector {
-        asks: (
+        request: (
             "GET",
             "http://127.0.0.1:8443/bedrock/foundation-models?byProvider=anthropic&byOutputModality=TEXT",
         ),
@@ -160,7 +160,7 @@ const VECTORS: &[Vector] = &[
         signature: "4da5f93ede882b3bbd505ae62854a396e1aec3bada45541e186fecd239389c76",
     },
     Vector {
-        asks: ("POST", "https://sts.us-west-2.amazonaws.com/"),
+        request: ("POST", "https://sts.us-west-2.amazonaws.com/"),
         body: "Action=AssumeRole&Version=2011-06-15&RoleArn=arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Fx",
         content: Some("application/x-www-form-urlencoded; charset=utf-8"),
         scope: Scope { region: "us-west-2", service: "sts" },
@@ -173,7 +173,7 @@ const VECTORS: &[Vector] = &[
 ];
 
 fn outgoing(vector: &Vector) -> Outgoing {
-    let (method, url) = vector.asks;
+    let (method, url) = vector.request;
     let content = vector.content.map(|content| (CONTENT_TYPE, HeaderValue::from_static(content)));
     // The body in two pieces.
     let (first, second) = vector.body.as_bytes().split_at(vector.body.len() / 2);
@@ -205,7 +205,7 @@ fn signatures_are_what_amazon_makes_them() {
             vector.signed,
             vector.signature
         );
-        let url = vector.asks.1;
+        let url = vector.request.1;
         let authorization = header(&outgoing, &AUTHORIZATION).expect(url);
         assert_eq!(authorization, expected, "{url}");
         assert_eq!(header(&outgoing, &DATE).expect(url), vector.date, "{url}");

@@ -14,7 +14,7 @@ const KIND: &str = "x-amzn-errortype";
 const REQUEST_ID: &str = "x-amzn-requestid";
 const PROFILE: &str = " Name an inference profile in the place of the model: us., eu., apac. or global. before its id, or the \
                        profile's ARN.";
-const PLACE: &str = " Where the account is asked there may be no such profile: name another part of the world in config.location, \
+const LOCATION: &str = " Where the account is asked there may be no such profile: name another part of the world in config.location, \
                      such as global.";
 const CLOCK: &str = "The provider finds that the request was signed too early or too late. Correct the clock of the machine \
                      that Tidegate runs on.";
@@ -47,28 +47,30 @@ pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
 
 /// Classifies by the message where the exception name is ambiguous, and edits the report to match.
 fn refine(class: FaultClass, report: &mut UpstreamReport, words: &str) -> FaultClass {
-    let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
+    let has_any = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
     match (report.code.as_deref().unwrap_or_default(), class) {
         // A wrong clock here is not the fault of the keys.
-        ("InvalidSignatureException", _) if says(&["Signature expired", "Signature not yet current"]) => {
+        ("InvalidSignatureException", _) if has_any(&["Signature expired", "Signature not yet current"]) => {
             report.message = Some(CLOCK.to_owned());
             FaultClass::Upstream
         }
-        ("AccessDeniedException", _) if says(&["Bearer Token"]) => {
+        ("AccessDeniedException", _) if has_any(&["Bearer Token"]) => {
             report.message = None;
             FaultClass::UpstreamAuth
         }
-        ("AccessDeniedException", _) if says(&["INVALID_PAYMENT_INSTRUMENT"]) => FaultClass::UpstreamQuota,
-        (_, FaultClass::UpstreamNotFound) if says(&["on-demand throughput isn"]) => {
+        ("AccessDeniedException", _) if has_any(&["INVALID_PAYMENT_INSTRUMENT"]) => FaultClass::UpstreamQuota,
+        (_, FaultClass::UpstreamNotFound) if has_any(&["on-demand throughput isn"]) => {
             report.message.get_or_insert_default().push_str(PROFILE);
             class
         }
-        (_, FaultClass::UpstreamNotFound) if says(&["model identifier is invalid"]) => {
-            report.message.get_or_insert_default().push_str(PLACE);
+        (_, FaultClass::UpstreamNotFound) if has_any(&["model identifier is invalid"]) => {
+            report.message.get_or_insert_default().push_str(LOCATION);
             class
         }
-        (_, FaultClass::BadRequest) if says(&["blocked by our content filters"]) => FaultClass::ContentPolicy,
-        (_, FaultClass::BadRequest) if says(&["doesn't support", "does not support"]) => {
+        (_, FaultClass::BadRequest) if has_any(&["blocked by our content filters"]) => {
+            FaultClass::ContentPolicy
+        }
+        (_, FaultClass::BadRequest) if has_any(&["doesn't support", "does not support"]) => {
             FaultClass::Unsupported
         }
         _ => class,
@@ -80,7 +82,7 @@ mod tests {
     use super::*;
     use FaultClass as Class;
 
-    fn told(status: u16, kind: &'static str, body: &'static str) -> Classified {
+    fn classified(status: u16, kind: &'static str, body: &'static str) -> Classified {
         let mut headers = HeaderMap::new();
         headers.insert(KIND, kind.parse().unwrap());
         headers.insert(REQUEST_ID, "r-1".parse().unwrap());
@@ -109,14 +111,14 @@ mod tests {
             (403, "InvalidSignatureException", Class::UpstreamAuth),
             (418, "NewException", Class::BadRequest),
         ] {
-            let found = told(status, kind, r#"{"message":"m"}"#);
+            let found = classified(status, kind, r#"{"message":"m"}"#);
             assert_eq!((found.class, found.report.code.as_deref()), (class, Some(kind)), "{kind}");
             // An authentication error's message may contain the key, so it is withheld.
             let message = Some("m").filter(|_| class != Class::UpstreamAuth);
             assert_eq!(found.report.message.as_deref(), message, "{kind}");
         }
         let long = "ThrottlingException:http://internal.amazon.com/coral/com.amazon.bedrock/";
-        assert_eq!(told(429, long, "{}").report.code.as_deref(), Some("ThrottlingException"));
+        assert_eq!(classified(429, long, "{}").report.code.as_deref(), Some("ThrottlingException"));
         let body = Bytes::from_static(
             br#"{"__type":"com.amazon.coral.service#ExpiredTokenException","message":"m"}"#,
         );
@@ -129,7 +131,7 @@ mod tests {
 
     #[test]
     fn words_tell_what_the_kind_leaves_open() {
-        let class = |kind: &'static str, body: &'static str| told(400, kind, body).class;
+        let class = |kind: &'static str, body: &'static str| classified(400, kind, body).class;
         let invalid = |body| class("ValidationException", body);
         assert_eq!(invalid(r#"{"message":"Input is too long for requested model."}"#), Class::ContextLength);
         assert_eq!(
@@ -158,15 +160,15 @@ mod tests {
     fn what_helps_is_said_where_the_service_does_not() {
         let body =
             "{\"message\":\"Invocation of model ID x with on-demand throughput isn\u{2019}t supported.\"}";
-        let found = told(400, "ValidationException", body);
+        let found = classified(400, "ValidationException", body);
         assert_eq!(found.class, Class::UpstreamNotFound);
         assert!(found.report.message.unwrap().contains("inference profile"));
         let nowhere = r#"{"message":"The provided model identifier is invalid."}"#;
-        let found = told(400, "ValidationException", nowhere);
+        let found = classified(400, "ValidationException", nowhere);
         assert!(found.report.message.unwrap().contains("config.location"));
         let late =
             r#"{"message":"Signature expired: 20261121T081500Z is now earlier than 20261121T082500Z"}"#;
-        let found = told(403, "InvalidSignatureException", late);
+        let found = classified(403, "InvalidSignatureException", late);
         assert_eq!(found.class, Class::Upstream);
         assert!(found.report.message.as_deref() == Some(CLOCK));
     }
@@ -174,7 +176,7 @@ mod tests {
     #[test]
     fn what_was_signed_is_not_repeated() {
         let body = r#"{"message":"The request signature we calculated does not match.\n\nThe Canonical String was x-amz-security-token:canary"}"#;
-        let found = told(403, "InvalidSignatureException", body);
+        let found = classified(403, "InvalidSignatureException", body);
         assert_eq!(found.class, Class::UpstreamAuth);
         assert!(!format!("{found:?}").contains("canary"), "{found:?}");
     }

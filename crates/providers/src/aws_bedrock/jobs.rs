@@ -39,8 +39,8 @@ fn make(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fau
         named.upstream_name = Some(there);
     }
     let body = upstream_body(ask.body, &request, "", false);
-    let said = EncodedBody { grammar: Grammar::Converse, body, dropped: Vec::new() };
-    Ok(said.to(join(&control(target.base_url), JOBS), ask))
+    let encoded = EncodedBody { grammar: Grammar::Converse, body, dropped: Vec::new() };
+    Ok(encoded.to(join(&control(target.base_url), JOBS), ask))
 }
 
 fn look(target: &Target<'_>, ask: &ModelRequest<'_>, job: &Stored) -> Result<Outgoing, Box<Fault>> {
@@ -58,8 +58,8 @@ fn look(target: &Target<'_>, ask: &ModelRequest<'_>, job: &Stored) -> Result<Out
 }
 
 fn bare(ask: &ModelRequest<'_>, method: Method, url: String) -> Outgoing {
-    let said = EncodedBody { grammar: Grammar::Converse, body: Vec::new(), dropped: Vec::new() };
-    let mut outgoing = said.to(url, ask);
+    let encoded = EncodedBody { grammar: Grammar::Converse, body: Vec::new(), dropped: Vec::new() };
+    let mut outgoing = encoded.to(url, ask);
     outgoing.headers.retain(|(name, _)| *name != CONTENT_TYPE);
     Outgoing { method, ..outgoing }
 }
@@ -67,19 +67,20 @@ fn bare(ask: &ModelRequest<'_>, method: Method, url: String) -> Outgoing {
 /// An object within the storage location that the credential allows.
 fn object(target: &Target<'_>, ask: &ModelRequest<'_>, stored: &Stored) -> Result<Outgoing, Box<Fault>> {
     let own = target.hosting.batch_storage.as_deref().and_then(StoragePlace::read);
-    let place = StoragePlace::read(stored.upstream_id());
-    let place = place.filter(|place| own.is_some_and(|own| own.holds(place))).ok_or_else(outside)?;
+    let location = StoragePlace::read(stored.upstream_id());
+    let location =
+        location.filter(|location| own.is_some_and(|own| own.holds(location))).ok_or_else(outside)?;
     let region = || aws::region(target.hosting, target.base_url);
     // TLS wildcard certificates do not cover bucket names with dots.
     let mut url = match target.hosting.storage_url.as_deref() {
-        Some(url) => format!("{}/{}", url.trim_end_matches('/'), place.bucket),
-        None if place.bucket.contains('.') => {
-            format!("https://s3.{}.amazonaws.com/{}", region()?, place.bucket)
+        Some(url) => format!("{}/{}", url.trim_end_matches('/'), location.bucket),
+        None if location.bucket.contains('.') => {
+            format!("https://s3.{}.amazonaws.com/{}", region()?, location.bucket)
         }
-        None => format!("https://{}.s3.{}.amazonaws.com", place.bucket, region()?),
+        None => format!("https://{}.s3.{}.amazonaws.com", location.bucket, region()?),
     };
     url.push('/');
-    escape(place.key.as_bytes(), b"-_.~/", &mut url);
+    escape(location.key.as_bytes(), b"-_.~/", &mut url);
     let mut outgoing = bare(ask, Method::GET, url);
     outgoing.headers.retain(|(name, _)| *name != ACCEPT);
     outgoing.headers.push((HASH, OF_NOTHING));
@@ -122,8 +123,8 @@ pub(super) fn classify_storage(
     classified.fix = Some(fix.to_owned()).filter(|fix| !fix.is_empty());
     let id = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
     // An authentication error's message repeats what was signed, so it is withheld.
-    let is_told = class != FaultClass::UpstreamAuth;
-    let message = element(text, "Message").filter(|_| is_told).map(str::to_owned);
+    let keeps_message = class != FaultClass::UpstreamAuth;
+    let message = element(text, "Message").filter(|_| keeps_message).map(str::to_owned);
     classified.report = UpstreamReport {
         code: Some(code.to_owned()),
         message,
@@ -160,7 +161,7 @@ mod tests {
         }
     }
 
-    fn asked(
+    fn outgoing_for(
         hosting: &Hosting,
         operation: Operation,
         request: &Request,
@@ -194,7 +195,7 @@ mod tests {
         act: StoredAct,
     ) -> Result<Outgoing, Box<Fault>> {
         let request = Request::about(Stored::new(id.to_owned(), act, String::new()));
-        asked(hosting, operation, &request, &Bytes::new())
+        outgoing_for(hosting, operation, &request, &Bytes::new())
     }
 
     #[test]
@@ -206,16 +207,16 @@ mod tests {
         for named in &mut request.batch.as_mut().unwrap().models {
             named.upstream_name = Some("us.anthropic.claude-x".to_owned());
         }
-        let made = asked(&hosting(None), Operation::Batch, &request, &body).unwrap();
+        let made = outgoing_for(&hosting(None), Operation::Batch, &request, &body).unwrap();
         assert_eq!(
             format!("{} {}", made.method, made.url),
             "POST https://bedrock.eu-west-1.amazonaws.com/model-invocation-job"
         );
         let sent = String::from_utf8(made.body.concat()).unwrap();
         assert!(sent.contains(r#""modelId":"eu.anthropic.claude-x""#), "{sent}");
-        let place = "https://bedrock.eu-west-1.amazonaws.com/model-invocation-job/abc123def456";
+        let url = "https://bedrock.eu-west-1.amazonaws.com/model-invocation-job/abc123def456";
         for (act, expected) in
-            [(StoredAct::Read, format!("GET {place}")), (StoredAct::Cancel, format!("POST {place}/stop"))]
+            [(StoredAct::Read, format!("GET {url}")), (StoredAct::Cancel, format!("POST {url}/stop"))]
         {
             let look = about(&hosting(None), Operation::Batch, JOB, act).unwrap();
             assert_eq!(format!("{} {}", look.method, look.url), expected);
@@ -266,18 +267,18 @@ mod tests {
         let uri = "s3://my-bucket/batches/a.jsonl.out";
         let object = about(&hosting, Operation::File, uri, StoredAct::Content).unwrap();
         let expected = "/eu-west-1/s3/aws4_request, SignedHeaders=host;x-amz-content-sha256;x-amz-date,";
-        let told = signed(object);
-        assert!(told.contains(expected), "{told}");
+        let authorization = signed(object);
+        assert!(authorization.contains(expected), "{authorization}");
     }
 
     #[test]
     fn the_storages_refusals_are_told_with_what_mends_them() {
-        let told = |status: u16, code: &str| {
+        let classified = |status: u16, code: &str| {
             let body =
                 format!("<?xml version=\"1.0\"?>\n<Error><Code>{code}</Code><Message>m</Message></Error>");
             provider("aws_bedrock").classify(status, &HeaderMap::new(), &Bytes::from(body), "aws_bedrock")
         };
-        let denied = told(403, "AccessDenied");
+        let denied = classified(403, "AccessDenied");
         assert_eq!(denied.class, FaultClass::UpstreamPermission);
         assert!(denied.fix.unwrap().contains("s3:GetObject"));
         for (status, code, class, message) in [
@@ -287,7 +288,7 @@ mod tests {
             (403, "SignatureDoesNotMatch", FaultClass::UpstreamAuth, None),
             (301, "PermanentRedirect", FaultClass::BadRequest, Some("m")),
         ] {
-            let found = told(status, code);
+            let found = classified(status, code);
             assert_eq!((found.class, found.report.message.as_deref()), (class, message), "{code}");
             assert_eq!(found.report.code.as_deref(), Some(code));
         }

@@ -43,7 +43,7 @@ impl Provider for AwsBedrock {
             Operation::Embed => form(upstream_model).is_some(),
             Operation::Images => picture_words(upstream_model).is_some(),
             Operation::Rerank => ranking(upstream_model).is_some(),
-            Operation::Count => counted(upstream_model).is_some(),
+            Operation::Count => countable_model(upstream_model).is_some(),
             // Image and rerank models serve no conversations.
             _ => picture_words(upstream_model).is_none() && ranking(upstream_model).is_none(),
         };
@@ -56,13 +56,13 @@ impl Provider for AwsBedrock {
         }
         let named = target.upstream_model;
         let model = match ask.operation {
-            Operation::Count => {
-                counted(named).ok_or_else(|| compatible::unsupported_operation(ask.operation))?.to_owned()
-            }
+            Operation::Count => countable_model(named)
+                .ok_or_else(|| compatible::unsupported_operation(ask.operation))?
+                .to_owned(),
             _ => model(named, target.hosting)?,
         };
-        let said = match ask.operation {
-            Operation::Embed | Operation::Images | Operation::Rerank => invoked(ask, named)?,
+        let encoded = match ask.operation {
+            Operation::Embed | Operation::Images | Operation::Rerank => invoke_body(ask, named)?,
             _ => compatible::encode_body(target, ask, self.grammars_for(ask.operation, named))?,
         };
         let verb = match ask.operation {
@@ -74,7 +74,7 @@ impl Provider for AwsBedrock {
         let mut path = String::from("model/");
         escape(model.as_bytes(), UNRESERVED, &mut path);
         path.push_str(verb);
-        let mut outgoing = said.to(compatible::join(target.base_url, &path), ask);
+        let mut outgoing = encoded.to(compatible::join(target.base_url, &path), ask);
         if ask.request.stream && ask.operation != Operation::Images {
             let accepts = outgoing.headers.iter_mut().filter(|(name, _)| *name == ACCEPT);
             accepts.for_each(|(_, value)| *value = EVENTS);
@@ -88,8 +88,8 @@ impl Provider for AwsBedrock {
         aws::sign(outgoing, signer, if is_storage { STORAGE } else { SERVICE })
     }
 
-    fn grant(&self, base_url: &str, signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
-        aws::grant(base_url, signer, heard)
+    fn grant(&self, base_url: &str, signer: &Signer<'_>, answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
+        aws::grant(base_url, signer, answers)
     }
 
     fn classify_grant(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
@@ -165,9 +165,9 @@ fn ranking(named: &str) -> Option<InvokeModelRerank> {
 }
 
 /// A body for `InvokeModel`, in the format of the model's vendor.
-fn invoked(ask: &ModelRequest<'_>, named: &str) -> Result<EncodedBody, Box<Fault>> {
+fn invoke_body(ask: &ModelRequest<'_>, named: &str) -> Result<EncodedBody, Box<Fault>> {
     let no_such = || compatible::unsupported_operation(ask.operation);
-    let spoken = match ask.operation {
+    let translated = match ask.operation {
         Operation::Images => {
             let words = picture_words(named).ok_or_else(no_such)?;
             write_invoke_model_images(ask.grammar, ask.body, words, ask.is_lenient)?
@@ -178,12 +178,12 @@ fn invoked(ask: &ModelRequest<'_>, named: &str) -> Result<EncodedBody, Box<Fault
         }
         _ => return compatible::encode_embeddings(ask, form(named).ok_or_else(no_such)?),
     };
-    Ok(EncodedBody { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped })
+    Ok(EncodedBody { grammar: Grammar::Hosted, body: vec![translated.body], dropped: translated.dropped })
 }
 
 /// The model id for counting tokens, without the inference profile's prefix: `CountTokens` accepts no
 /// profiles, and only Anthropic's models.
-fn counted(named: &str) -> Option<&str> {
+fn countable_model(named: &str) -> Option<&str> {
     let (prefix, rest) = named.split_once('.')?;
     let id = if GEOGRAPHIES.contains(&prefix) { rest } else { named };
     Some(id).filter(|id| id.starts_with("anthropic."))
@@ -208,8 +208,8 @@ fn model(named: &str, hosting: &Hosting) -> Result<String, Box<Fault>> {
 }
 
 fn geography(hosting: &Hosting) -> Option<&str> {
-    if let Some(said) = hosting.location.as_deref() {
-        return Some(said);
+    if let Some(location) = hosting.location.as_deref() {
+        return Some(location);
     }
     let region = hosting.region.as_deref()?;
     match region.split('-').next()? {

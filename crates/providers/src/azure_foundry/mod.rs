@@ -46,8 +46,8 @@ impl Provider for AzureFoundry {
         KEYS.into_iter().try_for_each(|name| auth::key::sign(outgoing, name, signer.secret))
     }
 
-    fn grant(&self, _base_url: &str, signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
-        auth::entra::grant(signer, SERVICE, heard)
+    fn grant(&self, _base_url: &str, signer: &Signer<'_>, answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
+        auth::entra::grant(signer, SERVICE, answers)
     }
 
     fn classify_grant(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {

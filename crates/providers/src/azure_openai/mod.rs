@@ -55,14 +55,15 @@ impl Provider for AzureOpenAi {
     }
 
     fn authorise(&self, outgoing: &mut Outgoing, signer: &Signer<'_>) -> Result<(), Box<Fault>> {
-        match signer.hosting.auth.is_exchanged() {
-            true => auth::bearer::sign(outgoing, signer.secret),
-            false => auth::key::sign(outgoing, KEY, signer.secret),
+        if signer.hosting.auth.is_exchanged() {
+            auth::bearer::sign(outgoing, signer.secret)
+        } else {
+            auth::key::sign(outgoing, KEY, signer.secret)
         }
     }
 
-    fn grant(&self, _base_url: &str, signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
-        auth::entra::grant(signer, scope(signer.hosting), heard)
+    fn grant(&self, _base_url: &str, signer: &Signer<'_>, answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
+        auth::entra::grant(signer, scope(signer.hosting), answers)
     }
 
     fn classify_grant(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
@@ -108,9 +109,10 @@ fn address(base_url: &str, hosting: &Hosting, deployment: &str, path: &str) -> S
     // The one path whose query calls the deployment something else.
     let path = &path.replacen("realtime?model=", "realtime?deployment=", 1);
     let and = if path.contains('?') { '&' } else { '?' };
-    let below = match OF_A_DEPLOYMENT.contains(&path.as_str()) {
-        true => format!("deployments/{deployment}/{path}"),
-        false => path.clone(),
+    let below = if OF_A_DEPLOYMENT.contains(&path.as_str()) {
+        format!("deployments/{deployment}/{path}")
+    } else {
+        path.clone()
     };
     format!("{resource}/openai/{below}{and}api-version={version}")
 }
@@ -139,14 +141,15 @@ mod tests {
         let deployed = "https://r.example/openai/deployments/mine/embeddings?api-version=2024-10-21";
         check("https://r.example", old, "embeddings", deployed);
         check("https://r.example/openai/v1", old, "embeddings", deployed);
-        let heard = "https://r.example/openai/deployments/mine/audio/transcriptions?api-version=2024-10-21";
-        check("https://r.example", old, "audio/transcriptions", heard);
+        let transcribed =
+            "https://r.example/openai/deployments/mine/audio/transcriptions?api-version=2024-10-21";
+        check("https://r.example", old, "audio/transcriptions", transcribed);
         let edited = "https://r.example/openai/deployments/mine/images/edits?api-version=2024-10-21";
         check("https://r.example", old, "images/edits", edited);
         check("https://r.example", old, "models", "https://r.example/openai/models?api-version=2024-10-21");
         let session = "https://r.example/openai/realtime?deployment=mine&api-version=2024-10-21";
         check("https://r.example", old, "realtime?model=mine", session);
-        let looked = "https://r.example/openai/responses/resp_1?stream=true&api-version=2024-10-21";
-        check("https://r.example", old, "responses/resp_1?stream=true", looked);
+        let stored = "https://r.example/openai/responses/resp_1?stream=true&api-version=2024-10-21";
+        check("https://r.example", old, "responses/resp_1?stream=true", stored);
     }
 }

@@ -54,8 +54,8 @@ impl Provider for BedrockMantle {
         aws::sign(outgoing, signer, SERVICE)
     }
 
-    fn grant(&self, base_url: &str, signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
-        aws::grant(base_url, signer, heard)
+    fn grant(&self, base_url: &str, signer: &Signer<'_>, answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
+        aws::grant(base_url, signer, answers)
     }
 
     fn classify_grant(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
@@ -99,7 +99,7 @@ enum Surface {
 
 /// Model ids start with the vendor. They have neither a version suffix nor a geography prefix.
 fn surface(model: &str) -> Surface {
-    let is = |beginning: &str| model.starts_with(beginning);
+    let is = |prefix: &str| model.starts_with(prefix);
     if is("anthropic.") {
         Surface::Anthropic
     } else if is("openai.gpt-oss") {
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_model_is_asked_in_its_vendors_grammar() {
-        let spoken = |model| BedrockMantle.grammars_for(Operation::Chat, model);
+        let grammars = |model| BedrockMantle.grammars_for(Operation::Chat, model);
         for (model, expected) in [
             ("anthropic.claude-sonnet-5", [Grammar::Anthropic].as_slice()),
             ("openai.gpt-5.4", &[Grammar::Responses]),
@@ -155,7 +155,7 @@ mod tests {
             ("xai.grok-4.3", &[Grammar::Responses]),
             ("qwen.qwen3-32b", &[Grammar::Chat]),
         ] {
-            assert_eq!(spoken(model), expected, "{model}");
+            assert_eq!(grammars(model), expected, "{model}");
             assert_eq!(BedrockMantle.can_count_tokens(model), model.starts_with("anthropic."), "{model}");
             assert!(BedrockMantle.grammars_for(Operation::Embed, model).is_empty());
         }
@@ -177,18 +177,18 @@ mod tests {
 
     #[test]
     fn refusals_are_read_by_who_refuses() {
-        let told = |headers: &HeaderMap, status, body: &'static str| {
+        let class_of = |headers: &HeaderMap, status, body: &'static str| {
             let body = Bytes::from_static(body.as_bytes());
             BedrockMantle.classify(status, headers, &body, "bedrock_mantle").class
         };
         use domain::FaultClass as Class;
         let none = HeaderMap::new();
         let overloaded = r#"{"type":"error","error":{"type":"overloaded_error","message":"m"}}"#;
-        assert_eq!(told(&none, 529, overloaded), Class::Overloaded);
+        assert_eq!(class_of(&none, 529, overloaded), Class::Overloaded);
         let wrong = r#"{"error":{"message":"m","type":"invalid_request_error","param":null,"code":"context_length_exceeded"}}"#;
-        assert_eq!(told(&none, 400, wrong), Class::ContextLength);
+        assert_eq!(class_of(&none, 400, wrong), Class::ContextLength);
         let mut cloud = HeaderMap::new();
         cloud.insert(REFUSED, "ExpiredTokenException".parse().unwrap());
-        assert_eq!(told(&cloud, 403, r#"{"message":"m"}"#), Class::UpstreamAuth);
+        assert_eq!(class_of(&cloud, 403, r#"{"message":"m"}"#), Class::UpstreamAuth);
     }
 }

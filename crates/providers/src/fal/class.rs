@@ -48,18 +48,18 @@ pub(super) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
     let report = &mut classified.report;
     report.kind = kind.filter(|kind| !kind.is_empty() && kind.len() <= UPSTREAM_WORD_BYTES_MAX);
     if let Some(wrong) = wrong.filter(|_| report.message.is_some()) {
-        report.param = Some(place(&wrong.loc)).filter(|place| !place.is_empty());
+        report.param = Some(param_path(&wrong.loc)).filter(|path| !path.is_empty());
         // The generic report has already redacted keys in the message, but shows it as part of a list.
         report.message = dialects::chat::read_error(wrong.msg.as_bytes()).message;
     }
-    let said = report.message.as_deref().unwrap_or_default();
+    let message = report.message.as_deref().unwrap_or_default();
     match (status, report.kind.as_deref()) {
         (_, Some("content_policy_violation")) => classified.class = FaultClass::ContentPolicy,
-        (403, _) if said.contains("Exhausted balance") || said.contains("TOP_UP") => {
+        (403, _) if message.contains("Exhausted balance") || message.contains("TOP_UP") => {
             classified.class = FaultClass::UpstreamQuota;
             classified.fix = Some(TOP_UP.to_owned());
         }
-        (403, _) if said.contains("User is locked") => classified.fix = Some(LOCKED.to_owned()),
+        (403, _) if message.contains("User is locked") => classified.fix = Some(LOCKED.to_owned()),
         (401, _) => classified.fix = Some(WRONG_KEY.to_owned()),
         _ => {}
     }
@@ -88,7 +88,7 @@ fn first(detail: Value) -> Option<Wrong> {
 }
 
 /// `["body", "image_size", "width"]` becomes `image_size.width`.
-fn place(loc: &[Value]) -> String {
+fn param_path(loc: &[Value]) -> String {
     let words = loc.iter().skip_while(|word| *word == "body").map(|word| match word {
         Value::String(word) => word.clone(),
         other => other.to_string(),
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
     use FaultClass as Class;
 
-    fn told(status: u16, heads: &[(&'static str, &'static str)], body: &'static str) -> Classified {
+    fn classified(status: u16, heads: &[(&'static str, &'static str)], body: &'static str) -> Classified {
         let heads = heads.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
         let headers: HeaderMap = heads.collect();
         classify(status, &headers, &Bytes::from_static(body.as_bytes()), "fal")
@@ -135,26 +135,27 @@ mod tests {
             (504, r#"{"detail":"Request timed out","error_type":"request_timeout"}"#, Class::Timeout),
             (502, "<html>nginx</html>", Class::Upstream),
         ] {
-            assert_eq!(told(status, &[], body).class, class, "{status} {body}");
+            assert_eq!(classified(status, &[], body).class, class, "{status} {body}");
         }
     }
 
     #[test]
     fn a_list_is_told_by_its_first_in_the_clients_words() {
         let body = r#"{"detail":[{"loc":["body","image_size","width"],"msg":"Input should be less than or equal to 14142","type":"less_than_equal"},{"loc":[],"msg":"b","type":"c"}]}"#;
-        let told = told(422, &[("x-fal-request-id", "r-1")], body).report;
-        assert_eq!(told.message.as_deref(), Some("Input should be less than or equal to 14142"));
+        let report = classified(422, &[("x-fal-request-id", "r-1")], body).report;
+        assert_eq!(report.message.as_deref(), Some("Input should be less than or equal to 14142"));
         assert_eq!(
-            (told.param.as_deref(), told.kind.as_deref()),
+            (report.param.as_deref(), report.kind.as_deref()),
             (Some("image_size.width"), Some("less_than_equal"))
         );
-        assert_eq!(told.request_id.as_deref(), Some("r-1"));
+        assert_eq!(report.request_id.as_deref(), Some("r-1"));
     }
 
     #[test]
     fn what_an_app_has_answered_is_not_asked_again_unless_it_says_so() {
         let id = ("x-fal-request-id", "r-1");
-        let retry = |status, heads: &[(&'static str, &'static str)]| told(status, heads, "{}").should_retry;
+        let retry =
+            |status, heads: &[(&'static str, &'static str)]| classified(status, heads, "{}").should_retry;
         assert_eq!(retry(503, &[]), None);
         assert_eq!(retry(503, &[id]), Some(false));
         assert_eq!(retry(503, &[id, ("x-fal-retryable", "true")]), Some(true));
@@ -168,8 +169,8 @@ mod tests {
 
     #[test]
     fn a_refused_key_is_never_repeated() {
-        let told = told(401, &[], r#"{"detail":"No user found for Key ID canary"}"#);
-        assert_eq!(told.report.message, None);
-        assert!(told.fix.is_some());
+        let refused = classified(401, &[], r#"{"detail":"No user found for Key ID canary"}"#);
+        assert_eq!(refused.report.message, None);
+        assert!(refused.fix.is_some());
     }
 }

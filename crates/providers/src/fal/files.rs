@@ -16,14 +16,15 @@ pub(super) struct File {
 
 /// The step that fetches a file, unsigned.
 pub(super) fn fetch(base_url: &str, file: &File) -> Result<FollowUp, &'static str> {
-    match is_place(base_url, &file.url) {
-        true => Ok(FollowUp::Fetch { url: file.url.clone() }),
-        false => Err("its file lies at an address that is none of its own"),
+    if is_file_url(base_url, &file.url) {
+        Ok(FollowUp::Fetch { url: file.url.clone() })
+    } else {
+        Err("its file lies at an address that is none of its own")
     }
 }
 
 /// Whether a file's URL is allowed: at a host of fal's, or below the apps' base URL.
-fn is_place(base_url: &str, url: &str) -> bool {
+fn is_file_url(base_url: &str, url: &str) -> bool {
     let base = base_url.trim_end_matches('/');
     let below = url.strip_prefix(base).filter(|rest| rest.starts_with('/'));
     if below.is_some_and(|rest| !rest.contains(['\\', '@', '#', ' '])) {
@@ -41,7 +42,7 @@ mod tests {
 
     #[test]
     fn a_file_lies_at_its_own_hosts_or_nowhere() {
-        let is_own = |url: &str| is_place("https://fal.run", url);
+        let is_own = |url: &str| is_file_url("https://fal.run", url);
         for right in [
             "https://fal.media/files/a.mp4",
             "https://v3b.fal.media/files/b/a.mp4",

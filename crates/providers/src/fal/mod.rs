@@ -72,9 +72,13 @@ impl Provider for Fal {
         if ask.request.stream && queue.is_none() && STREAMING.contains(&target.upstream_model) {
             path.push_str("/stream");
         }
-        let spoken = write_fal_images(ask.grammar, ask.body, OWN_WORDS, ask.is_lenient)?;
-        let said = EncodedBody { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
-        Ok(said.to(compatible::join(queue.unwrap_or(target.base_url), &path), ask))
+        let translated = write_fal_images(ask.grammar, ask.body, OWN_WORDS, ask.is_lenient)?;
+        let encoded = EncodedBody {
+            grammar: Grammar::Hosted,
+            body: vec![translated.body],
+            dropped: translated.dropped,
+        };
+        Ok(encoded.to(compatible::join(queue.unwrap_or(target.base_url), &path), ask))
     }
 
     fn authorise(&self, outgoing: &mut Outgoing, signer: &Signer<'_>) -> Result<(), Box<Fault>> {
@@ -97,7 +101,7 @@ impl Provider for Fal {
 
     fn follow_up(&self, leading: &IntermediateAnswer<'_>) -> Result<FollowUp, &'static str> {
         match leading.stored {
-            Some(film) => videos::lead(leading, film),
+            Some(video) => videos::lead(leading, video),
             None => sounds::lead(leading),
         }
     }
@@ -181,10 +185,10 @@ mod tests {
 
     #[test]
     fn it_is_verified_by_a_price() {
-        let asked = |base: &str| Fal.list_models(base, &domain::hosting::PLAIN).url;
+        let list_url = |base: &str| Fal.list_models(base, &domain::hosting::PLAIN).url;
         let price = "v1/models/pricing?endpoint_id=fal-ai%2Fflux-1%2Fschnell";
-        assert_eq!(asked("https://fal.run"), format!("https://api.fal.ai/{price}"));
-        assert_eq!(asked("http://127.0.0.1:1/fal"), format!("http://127.0.0.1:1/fal/{price}"));
+        assert_eq!(list_url("https://fal.run"), format!("https://api.fal.ai/{price}"));
+        assert_eq!(list_url("http://127.0.0.1:1/fal"), format!("http://127.0.0.1:1/fal/{price}"));
     }
 
     #[test]

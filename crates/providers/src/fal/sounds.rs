@@ -47,10 +47,11 @@ pub(super) fn read_aloud(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<
     let path = path_of(target.upstream_model)?;
     let words = APPS.iter().find(|(start, _)| target.upstream_model.starts_with(start));
     let (_, words) = words.ok_or_else(|| compatible::unsupported_operation(ask.operation))?;
-    let spoken = write_fal_speech(ask.grammar, ask.body, words, ask.is_lenient)?;
-    let said = EncodedBody { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
+    let translated = write_fal_speech(ask.grammar, ask.body, words, ask.is_lenient)?;
+    let encoded =
+        EncodedBody { grammar: Grammar::Hosted, body: vec![translated.body], dropped: translated.dropped };
     let address = target.hosting.queue_url.as_deref().unwrap_or(target.base_url);
-    Ok(said.to(compatible::join(address, &path), ask))
+    Ok(encoded.to(compatible::join(address, &path), ask))
 }
 
 pub(super) fn listen(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
@@ -58,11 +59,12 @@ pub(super) fn listen(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outg
     let words = LISTENERS.iter().find(|(app, _)| *app == target.upstream_model);
     let (_, words) =
         words.ok_or_else(|| Box::new(compatible::unsupported_operation(ask.operation).fix(LISTENER_FIX)))?;
-    let (said, form) = ((ask.grammar, ask.operation), ask.request.form.as_deref());
-    let spoken = write_fal_transcription(said, form, ask.body, *words, ask.is_lenient)?;
-    let said = EncodedBody { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
+    let (client, form) = ((ask.grammar, ask.operation), ask.request.form.as_deref());
+    let translated = write_fal_transcription(client, form, ask.body, *words, ask.is_lenient)?;
+    let encoded =
+        EncodedBody { grammar: Grammar::Hosted, body: vec![translated.body], dropped: translated.dropped };
     let address = target.hosting.queue_url.as_deref().unwrap_or(target.base_url);
-    Ok(said.into_document(compatible::join(address, &path), ask))
+    Ok(encoded.into_document(compatible::join(address, &path), ask))
 }
 
 #[derive(Deserialize)]

@@ -46,11 +46,12 @@ const APPS: &[(&str, FalVideoParams)] = &[
 
 pub(super) fn generate(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Outgoing, Box<Fault>> {
     let queue = queue_of(target.base_url, target.hosting).ok_or_else(no_queue)?;
-    if let Some(film) = ask.request.stored.as_deref() {
-        compatible::require_plain_video(film)?;
-        let place = QueuedVideo::read(film.upstream_id()).and_then(|film| place_of(&queue, &film.status));
-        let said = EncodedBody { grammar: Grammar::Hosted, body: Vec::new(), dropped: Vec::new() };
-        let mut outgoing = said.to(place.ok_or_else(compatible::video_not_found)?, ask);
+    if let Some(video) = ask.request.stored.as_deref() {
+        compatible::require_plain_video(video)?;
+        let url =
+            QueuedVideo::read(video.upstream_id()).and_then(|video| url_at_queue(&queue, &video.status));
+        let encoded = EncodedBody { grammar: Grammar::Hosted, body: Vec::new(), dropped: Vec::new() };
+        let mut outgoing = encoded.to(url.ok_or_else(compatible::video_not_found)?, ask);
         outgoing.headers.retain(|(name, _)| *name != CONTENT_TYPE);
         return Ok(Outgoing { method: Method::GET, ..outgoing });
     }
@@ -58,9 +59,10 @@ pub(super) fn generate(target: &Target<'_>, ask: &ModelRequest<'_>) -> Result<Ou
     let words = APPS.iter().find(|(start, _)| target.upstream_model.starts_with(start));
     let (_, words) = words.ok_or_else(|| compatible::unsupported_operation(ask.operation))?;
     let form = ask.request.form.as_deref();
-    let spoken = write_fal_video(ask.grammar, form, ask.body, words, ask.is_lenient)?;
-    let said = EncodedBody { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
-    Ok(said.into_document(compatible::join(&queue, &path), ask))
+    let translated = write_fal_video(ask.grammar, form, ask.body, words, ask.is_lenient)?;
+    let encoded =
+        EncodedBody { grammar: Grammar::Hosted, body: vec![translated.body], dropped: translated.dropped };
+    Ok(encoded.into_document(compatible::join(&queue, &path), ask))
 }
 
 /// The queue's base URL: the configured one, or fal's own beside `fal.run`.
@@ -75,18 +77,18 @@ fn no_queue() -> Box<Fault> {
 }
 
 /// The URL of a path that the queue reported; `None` if it is not below the queue's own address.
-fn place_of(queue: &str, place: &str) -> Option<String> {
+fn url_at_queue(queue: &str, path: &str) -> Option<String> {
     let queue = queue.trim_end_matches('/');
     let host = queue.find("://")? + 3;
     let origin = queue.get(host..)?.find('/').map_or(queue.len(), |end| host + end);
     let (origin, base) = queue.split_at_checked(origin)?;
-    let is_below = place.strip_prefix(base).is_some_and(|rest| rest.starts_with('/'));
-    is_below.then(|| format!("{origin}{place}"))
+    let is_below = path.strip_prefix(base).is_some_and(|rest| rest.starts_with('/'));
+    is_below.then(|| format!("{origin}{path}"))
 }
 
 /// A queue status, or a result.
 #[derive(Deserialize)]
-struct Told {
+struct QueueAnswer {
     status: Option<String>,
     error: Option<serde_json::Value>,
     error_type: Option<String>,
@@ -96,21 +98,21 @@ struct Told {
 
 /// The next step: from the status to the result, and from there to the file. Deleting an unfinished video
 /// cancels it first.
-pub(super) fn lead(leading: &IntermediateAnswer<'_>, film: &Stored) -> Result<FollowUp, &'static str> {
-    let queued = QueuedVideo::read(film.upstream_id()).ok_or("it is no film of a queue")?;
+pub(super) fn lead(leading: &IntermediateAnswer<'_>, video: &Stored) -> Result<FollowUp, &'static str> {
+    let queued = QueuedVideo::read(video.upstream_id()).ok_or("it is no film of a queue")?;
     let queue = queue_of(leading.base_url, leading.hosting).ok_or("its queue is not known any more")?;
-    let to = |method: Method, place: &str| {
-        let url = place_of(&queue, place).ok_or("its queue names no place of its own to look at")?;
+    let to = |method: Method, path: &str| {
+        let url = url_at_queue(&queue, path).ok_or("its queue names no place of its own to look at")?;
         Ok(FollowUp::Request { method, url })
     };
-    let Some(told) = read(leading.body) else { return Ok(FollowUp::Final) };
-    let is_failed = told.error.is_some() || told.error_type.is_some();
-    let made = told.video.as_ref().or_else(|| told.videos.as_ref()?.first());
-    match (told.status.as_deref(), made) {
-        (_, Some(file)) if film.act == StoredAct::Content => files::fetch(leading.base_url, file),
+    let Some(answer) = read(leading.body) else { return Ok(FollowUp::Final) };
+    let is_failed = answer.error.is_some() || answer.error_type.is_some();
+    let made = answer.video.as_ref().or_else(|| answer.videos.as_ref()?.first());
+    match (answer.status.as_deref(), made) {
+        (_, Some(file)) if video.act == StoredAct::Content => files::fetch(leading.base_url, file),
         (_, Some(_)) => Ok(FollowUp::Final),
         (Some("COMPLETED"), None) if !is_failed => to(Method::GET, &queued.fetch),
-        (Some("IN_QUEUE" | "IN_PROGRESS"), None) if film.act == StoredAct::Delete && leading.step == 0 => {
+        (Some("IN_QUEUE" | "IN_PROGRESS"), None) if video.act == StoredAct::Delete && leading.step == 0 => {
             to(Method::PUT, &queued.cancel)
         }
         (Some("CANCELLATION_REQUESTED" | "ALREADY_COMPLETED"), None) => to(Method::GET, &queued.status),
@@ -118,7 +120,7 @@ pub(super) fn lead(leading: &IntermediateAnswer<'_>, film: &Stored) -> Result<Fo
     }
 }
 
-fn read(body: &Bytes) -> Option<Told> {
+fn read(body: &Bytes) -> Option<QueueAnswer> {
     serde_json::from_slice(body).ok()
 }
 
@@ -140,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_place_is_at_the_queues_own_address() {
-        let at = |queue: &str, place: &str| place_of(queue, place);
+        let at = |queue: &str, path: &str| url_at_queue(queue, path);
         assert_eq!(at("https://q.example", "/a/b").as_deref(), Some("https://q.example/a/b"));
         assert_eq!(at("http://q.example:1/base/", "/base/a").as_deref(), Some("http://q.example:1/base/a"));
         assert_eq!(at("http://q.example:1/base", "/other/a"), None);

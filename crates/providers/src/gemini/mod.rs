@@ -40,7 +40,7 @@ impl Provider for Gemini {
         if let Some(stored) = stored {
             return Ok(batch(target, ask, stored));
         }
-        let said = compatible::encode_body(target, ask, self.grammars(ask.operation))?;
+        let encoded = compatible::encode_body(target, ask, self.grammars(ask.operation))?;
         let is_single = ask.grammar == Grammar::Gemini && !ask.request.vectors.is_batch;
         let verb = match ask.operation {
             Operation::Embed if is_single => "embedContent",
@@ -51,7 +51,7 @@ impl Provider for Gemini {
             _ => "generateContent",
         };
         let path = format!("{VERSION}/{}:{verb}", resource(target.upstream_model));
-        Ok(said.to(compatible::join(target.base_url, &path), ask))
+        Ok(encoded.to(compatible::join(target.base_url, &path), ask))
     }
 
     fn storage_domains(&self) -> &'static [&'static str] {
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_asked_for_by_its_name_and_a_verb() {
-        let asked = |stored: Option<StoredAct>| {
+        let request_line = |stored: Option<StoredAct>| {
             let stored = stored.map(|act| Box::new(Stored::new("b/1".to_owned(), act, "x=1".to_owned())));
             let mut request = dialects::Request::default();
             request.stored = stored;
@@ -204,11 +204,11 @@ mod tests {
             format!("{} {}", outgoing.method, outgoing.url)
         };
         let one = "https://a.test/v1beta/batches/b%2F1";
-        assert_eq!(asked(None), "POST https://a.test/v1beta/models/flash:batchGenerateContent");
-        assert_eq!(asked(Some(StoredAct::Read)), format!("GET {one}"));
-        assert_eq!(asked(Some(StoredAct::Content)), format!("GET {one}"));
-        assert_eq!(asked(Some(StoredAct::Delete)), format!("DELETE {one}"));
-        assert_eq!(asked(Some(StoredAct::Cancel)), format!("POST {one}:cancel"));
+        assert_eq!(request_line(None), "POST https://a.test/v1beta/models/flash:batchGenerateContent");
+        assert_eq!(request_line(Some(StoredAct::Read)), format!("GET {one}"));
+        assert_eq!(request_line(Some(StoredAct::Content)), format!("GET {one}"));
+        assert_eq!(request_line(Some(StoredAct::Delete)), format!("DELETE {one}"));
+        assert_eq!(request_line(Some(StoredAct::Cancel)), format!("POST {one}:cancel"));
     }
 
     #[test]

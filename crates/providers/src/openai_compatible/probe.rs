@@ -52,7 +52,7 @@ pub struct Probe {
     probed: ProbeResult,
     /// The name of the output limit for this server.
     length: &'static str,
-    is_asked_again: bool,
+    is_retried: bool,
 }
 
 /// What to send next.
@@ -76,7 +76,7 @@ enum Step {
 
 /// What an answer says about the traits under test.
 enum Verdict {
-    Taken,
+    Accepted,
     Refused,
     /// The cause may be the server's state rather than the request; retried once.
     Unsure,
@@ -97,7 +97,7 @@ impl Probe {
             unix_ms,
             probed: ProbeResult { unix_ms, model, error: None, findings: Vec::new() },
             length: OLDER_LENGTH,
-            is_asked_again: false,
+            is_retried: false,
         }
     }
 
@@ -142,24 +142,24 @@ impl Probe {
     }
 
     /// Processes the answer to the call from `next_call`.
-    pub fn handle_answer(&mut self, heard: &ProbeAnswer) {
-        if heard.status >= 400 {
-            self.note_errors(heard);
+    pub fn handle_answer(&mut self, reply: &ProbeAnswer) {
+        if reply.status >= 400 {
+            self.note_errors(reply);
         }
         match self.step {
-            Step::Models => self.hear_models(heard),
-            Step::Runtime => self.hear_runtime(heard),
-            Step::Chat => self.hear_chat(heard),
-            Step::Stream { with_options } => self.hear_stream(heard, with_options),
-            Step::Together => match verdict(heard) {
-                Verdict::Taken => {
+            Step::Models => self.handle_models(reply),
+            Step::Runtime => self.handle_runtime(reply),
+            Step::Chat => self.handle_chat(reply),
+            Step::Stream { with_options } => self.handle_stream(reply, with_options),
+            Step::Together => match verdict(reply) {
+                Verdict::Accepted => {
                     TRIED.iter().for_each(|of| self.find(*of, true));
                     self.step = Step::Wrong;
                 }
                 Verdict::Away(why) => self.end(&why),
                 Verdict::Refused | Verdict::Unsure => self.step = Step::Alone(0),
             },
-            Step::Alone(at) => self.hear_alone(heard, at),
+            Step::Alone(at) => self.handle_alone(reply, at),
             Step::Wrong | Step::Over => self.step = Step::Over,
         }
         if self.step == Step::Wrong && self.has(ServerFeature::Errors) {
@@ -202,17 +202,17 @@ impl Probe {
         self.probed.findings.iter().any(|finding| finding.feature == of)
     }
 
-    fn hear_models(&mut self, heard: &ProbeAnswer) {
-        let listed = (heard.status == 200).then(|| read_models(&heard.body)).flatten();
-        match (listed, verdict(heard)) {
+    fn handle_models(&mut self, reply: &ProbeAnswer) {
+        let listed = (reply.status == 200).then(|| read_models(&reply.body)).flatten();
+        match (listed, verdict(reply)) {
             (Some(models), _) => {
                 self.find(ServerFeature::Models, true);
                 self.probed.model = self.probed.model.take().or_else(|| models.into_iter().next());
             }
-            (None, Verdict::Away(why)) if matches!(heard.status, 401 | 403) => return self.end(&why),
+            (None, Verdict::Away(why)) if matches!(reply.status, 401 | 403) => return self.end(&why),
             (None, _) => self.find(ServerFeature::Models, false),
         }
-        if lists_modes(heard) {
+        if lists_modes(reply) {
             self.step = Step::Runtime;
             return;
         }
@@ -222,19 +222,19 @@ impl Probe {
 
     /// Only a server whose model list looks like a runtime's is sent this request: no other is called at a
     /// path that it may not have.
-    fn hear_runtime(&mut self, heard: &ProbeAnswer) {
-        let said: Value = serde_json::from_slice(&heard.body).unwrap_or_default();
-        let says = |name| said.get(name).is_some_and(Value::is_string);
-        let is_ours = heard.status == 200 && says("runtime") && says("topology");
+    fn handle_runtime(&mut self, reply: &ProbeAnswer) {
+        let capabilities: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+        let has_text = |name| capabilities.get(name).is_some_and(Value::is_string);
+        let is_ours = reply.status == 200 && has_text("runtime") && has_text("topology");
         self.find_value(ServerFeature::Runtime, if is_ours { TIDEGATE } else { OTHER });
         self.step = Step::Chat;
     }
 
     /// Without chat nothing else can be tested. Some servers accept only the newer name of the output limit.
-    fn hear_chat(&mut self, heard: &ProbeAnswer) {
-        match verdict(heard) {
-            Verdict::Taken => {
-                let answer: Value = serde_json::from_slice(&heard.body).unwrap_or_default();
+    fn handle_chat(&mut self, reply: &ProbeAnswer) {
+        match verdict(reply) {
+            Verdict::Accepted => {
+                let answer: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
                 let is_answer = answer.get("choices").is_some_and(Value::is_array);
                 self.find(ServerFeature::Chat, is_answer);
                 if !is_answer {
@@ -245,29 +245,29 @@ impl Probe {
                 }
                 self.find(ServerFeature::Usage, answer.get("usage").is_some_and(Value::is_object));
                 self.note_reasoning(&answer, "message");
-                self.is_asked_again = false;
+                self.is_retried = false;
                 self.step = Step::Stream { with_options: true };
             }
             Verdict::Refused if self.length != NEWER_LENGTH => self.length = NEWER_LENGTH,
-            Verdict::Unsure if !self.is_asked_again => self.is_asked_again = true,
+            Verdict::Unsure if !self.is_retried => self.is_retried = true,
             Verdict::Refused | Verdict::Unsure => {
                 self.find(ServerFeature::Chat, false);
-                let why = refusal(heard);
+                let why = refusal(reply);
                 self.end(&why);
             }
             Verdict::Away(why) => self.end(&why),
         }
     }
 
-    fn hear_stream(&mut self, heard: &ProbeAnswer, with_options: bool) {
-        let chunks = chunks(&heard.body);
-        match verdict(heard) {
-            Verdict::Taken => {
+    fn handle_stream(&mut self, reply: &ProbeAnswer, with_options: bool) {
+        let chunks = chunks(&reply.body);
+        match verdict(reply) {
+            Verdict::Accepted => {
                 self.find(ServerFeature::Stream, !chunks.is_empty());
                 self.find(ServerFeature::StreamOptions, with_options);
-                self.find(ServerFeature::Done, ends(&heard.body));
-                let says_usage = |chunk: &Value| chunk.get("usage").is_some_and(Value::is_object);
-                self.find(ServerFeature::StreamUsage, chunks.iter().any(says_usage));
+                self.find(ServerFeature::Done, ends(&reply.body));
+                let has_usage = |chunk: &Value| chunk.get("usage").is_some_and(Value::is_object);
+                self.find(ServerFeature::StreamUsage, chunks.iter().any(has_usage));
                 chunks.iter().for_each(|chunk| self.note_reasoning(chunk, "delta"));
                 self.step = Step::Together;
             }
@@ -282,37 +282,38 @@ impl Probe {
         }
     }
 
-    fn hear_alone(&mut self, heard: &ProbeAnswer, at: usize) {
+    fn handle_alone(&mut self, reply: &ProbeAnswer, at: usize) {
         let tried = TRIED.get(at).copied();
-        match (verdict(heard), tried) {
+        match (verdict(reply), tried) {
             (Verdict::Away(why), _) => return self.end(&why),
-            (Verdict::Unsure, _) if !self.is_asked_again => {
-                self.is_asked_again = true;
+            (Verdict::Unsure, _) if !self.is_retried => {
+                self.is_retried = true;
                 return;
             }
             (verdict, Some(of)) if !(of == ServerFeature::MaxCompletionTokens && self.has(of)) => {
-                self.find(of, matches!(verdict, Verdict::Taken));
+                self.find(of, matches!(verdict, Verdict::Accepted));
             }
             _ => {}
         }
-        self.is_asked_again = false;
+        self.is_retried = false;
         self.step = if at + 1 < TRIED.len() { Step::Alone(at + 1) } else { Step::Wrong };
     }
 
     /// Notes where the server returns thinking. Its absence from a one-word answer proves nothing.
-    fn note_reasoning(&mut self, answer: &Value, place: &str) {
-        let said = answer.pointer("/choices/0").and_then(|choice| choice.get(place));
-        let says = |name| said.and_then(|said| said.get(name)).is_some_and(|value| !value.is_null());
+    fn note_reasoning(&mut self, answer: &Value, field: &str) {
+        let message = answer.pointer("/choices/0").and_then(|choice| choice.get(field));
+        let is_set =
+            |name| message.and_then(|message| message.get(name)).is_some_and(|value| !value.is_null());
         for name in ["reasoning", "reasoning_content"] {
-            if says(name) {
+            if is_set(name) {
                 self.find_value(ServerFeature::Reasoning, name);
             }
         }
     }
 
-    fn note_errors(&mut self, heard: &ProbeAnswer) {
+    fn note_errors(&mut self, reply: &ProbeAnswer) {
         if !self.has(ServerFeature::Errors) {
-            self.find_value(ServerFeature::Errors, shape(&heard.body));
+            self.find_value(ServerFeature::Errors, shape(&reply.body));
         }
     }
 
@@ -390,27 +391,27 @@ fn messages(tried: &[ServerFeature]) -> Value {
     Value::Array(messages)
 }
 
-fn verdict(heard: &ProbeAnswer) -> Verdict {
-    match heard.status {
-        200..300 => Verdict::Taken,
+fn verdict(reply: &ProbeAnswer) -> Verdict {
+    match reply.status {
+        200..300 => Verdict::Accepted,
         400 | 404 | 405 | 415 | 422 | 501 => Verdict::Refused,
         500 => Verdict::Unsure,
-        401 | 403 => Verdict::Away(format!("It refused the key (status {}).", heard.status)),
+        401 | 403 => Verdict::Away(format!("It refused the key (status {}).", reply.status)),
         status => Verdict::Away(format!("It answered with status {status}.")),
     }
 }
 
-fn refusal(heard: &ProbeAnswer) -> String {
-    let said = read_error(&heard.body).message.map(|said| format!(": {said}")).unwrap_or_default();
-    format!("It does not answer a conversation (status {}){said}", heard.status)
+fn refusal(reply: &ProbeAnswer) -> String {
+    let reason = read_error(&reply.body).message.map(|reason| format!(": {reason}")).unwrap_or_default();
+    format!("It does not answer a conversation (status {}){reason}", reply.status)
 }
 
 /// Whether a model list says how each model can be executed, as a Tidegate runtime's does.
-fn lists_modes(heard: &ProbeAnswer) -> bool {
-    let said: Value = serde_json::from_slice(&heard.body).unwrap_or_default();
-    let rows = said.get("data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let says_modes = |row: &Value| row.get("execution_modes").is_some_and(Value::is_array);
-    heard.status == 200 && !rows.is_empty() && rows.iter().all(says_modes)
+fn lists_modes(reply: &ProbeAnswer) -> bool {
+    let list: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+    let rows = list.get("data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let has_modes = |row: &Value| row.get("execution_modes").is_some_and(Value::is_array);
+    reply.status == 200 && !rows.is_empty() && rows.iter().all(has_modes)
 }
 
 fn chunks(body: &[u8]) -> Vec<Value> {
@@ -464,11 +465,11 @@ mod tests {
     }
 
     fn well(body: &Value) -> (u16, String) {
-        let said = r#"{"choices":[{"message":{"content":"yes","reasoning":"why"}}],"usage":{}}"#;
+        let completion = r#"{"choices":[{"message":{"content":"yes","reasoning":"why"}}],"usage":{}}"#;
         let chunks = "data: {\"choices\":[{\"delta\":{}}]}\n\ndata: {\"usage\":{}}\n\ndata: [DONE]\n\n";
         match (body["stream"] == true, body["messages"].is_array()) {
             (true, _) => (200, chunks.to_owned()),
-            (false, true) => (200, said.to_owned()),
+            (false, true) => (200, completion.to_owned()),
             (false, false) => (422, r#"{"detail":"no"}"#.to_owned()),
         }
     }
@@ -490,15 +491,20 @@ mod tests {
     fn a_runtime_of_ours_is_told_by_its_list_and_what_it_says_of_itself() {
         let list = r#"{"data":[{"id":"m","execution_modes":["local"]}]}"#;
         let ours = r#"{"runtime":"engine","topology":"local"}"#;
-        for (said, status, expected) in [(ours, 200, "tidegate"), (ours, 404, "other"), ("{}", 200, "other")]
+        for (capabilities, status, expected) in
+            [(ours, 200, "tidegate"), (ours, 404, "other"), ("{}", 200, "other")]
         {
             let mut probe = Probe::new("http://host/v1", &[], 7);
             assert!(probe.next_call().unwrap().url.ends_with("/v1/models"));
             probe.handle_answer(&ProbeAnswer { status: 200, body: list.into() });
             assert_eq!(probe.next_call().unwrap().url, "http://host/v1/capabilities");
-            probe.handle_answer(&ProbeAnswer { status, body: said.to_owned().into() });
+            probe.handle_answer(&ProbeAnswer { status, body: capabilities.to_owned().into() });
             assert!(probe.next_call().unwrap().url.ends_with("/v1/chat/completions"));
-            assert_eq!(value(&probe.finish(), ServerFeature::Runtime), Some(expected), "{status} {said}");
+            assert_eq!(
+                value(&probe.finish(), ServerFeature::Runtime),
+                Some(expected),
+                "{status} {capabilities}"
+            );
         }
     }
 
@@ -517,10 +523,8 @@ mod tests {
             (ServerFeature::UnknownFields, |body| body.get(UNKNOWN_FIELD).is_some()),
         ];
         for (lacking, refuses) in refused {
-            let (probed, calls) = probe(|body| match refuses(body) {
-                true => (400, r#"{"error":"no"}"#.to_owned()),
-                false => well(body),
-            });
+            let (probed, calls) =
+                probe(|body| if refuses(body) { (400, r#"{"error":"no"}"#.to_owned()) } else { well(body) });
             assert!(calls <= CALLS_MAX);
             for (of, _) in refused {
                 let expected = if of == lacking { "no" } else { "yes" };
@@ -550,8 +554,8 @@ mod tests {
             (value(&probed, ServerFeature::Chat), value(&probed, ServerFeature::Errors)),
             (Some("no"), Some("page"))
         );
-        let said = probed.error.expect("it says why");
-        assert!(said.contains("status 404"), "{said}");
+        let error = probed.error.expect("it says why");
+        assert!(error.contains("status 404"), "{error}");
         let (probed, calls) = probe(|_| (500, String::new()));
         assert_eq!((calls, value(&probed, ServerFeature::Chat)), (3, Some("no")));
         // Once the server is unavailable, the remaining traits stay unknown.

@@ -43,7 +43,7 @@ fn of_google(name: &str) -> Vendor {
 }
 
 /// Whether a video model has a parameter for the resolution.
-pub(super) fn says_resolution(name: &str) -> bool {
+pub(super) fn has_resolution(name: &str) -> bool {
     !name.starts_with(VEO_OF_ONE)
 }
 

@@ -88,8 +88,8 @@ impl Provider for VertexAi {
         google::sign(outgoing, signer.secret)
     }
 
-    fn grant(&self, _base_url: &str, signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
-        google::grant(signer, heard)
+    fn grant(&self, _base_url: &str, signer: &Signer<'_>, answers: &[Bytes]) -> Result<Grant, Box<Fault>> {
+        google::grant(signer, answers)
     }
 
     fn classify_grant(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
@@ -136,27 +136,27 @@ fn of_google(target: &Target<'_>, ask: &ModelRequest<'_>, name: &str) -> Result<
     let unkept =
         ask.prompt.filter(|_| stores.is_some()).map(|prompt| Prompt { store: None, ..prompt.clone() });
     let ask = &ModelRequest { prompt: unkept.as_ref().or(ask.prompt), ..*ask };
-    let mut said = compatible::encode_body(target, ask, Vendor::Google.grammars(ask.operation))?;
+    let mut encoded = compatible::encode_body(target, ask, Vendor::Google.grammars(ask.operation))?;
     if stores == Some(true) {
-        said.dropped.push("store".to_owned());
+        encoded.dropped.push("store".to_owned());
     }
     let verb = match ask.operation {
         Operation::Count => {
-            said.body = bare_count(&said.body)?;
+            encoded.body = bare_count(&encoded.body)?;
             "countTokens"
         }
         _ if ask.request.stream => "streamGenerateContent?alt=sse",
         _ => "generateContent",
     };
     let below = format!("publishers/google/models/{}:{verb}", google::segment(name));
-    Ok(said.to(address(target.base_url, target.hosting, NEWEST, &below), ask))
+    Ok(encoded.to(address(target.base_url, target.hosting, NEWEST, &below), ask))
 }
 
 /// A prompt that is refused before generation is reported like any bad request; only its message tells.
 fn of_rules(mut classified: Classified) -> Classified {
     let message = classified.report.message.as_deref().unwrap_or_default();
-    let is_told = RULES.iter().any(|words| message.contains(words));
-    if classified.class == FaultClass::BadRequest && is_told {
+    let is_policy = RULES.iter().any(|words| message.contains(words));
+    if classified.class == FaultClass::BadRequest && is_policy {
         classified.class = FaultClass::ContentPolicy;
         // One status covers many reasons. Where the class already states the reason, the status name would
         // hide it.
@@ -170,10 +170,11 @@ fn of_pictures(target: &Target<'_>, ask: &ModelRequest<'_>, name: &str) -> Resul
     if ask.operation != Operation::Images {
         return Err(compatible::unsupported_operation(ask.operation));
     }
-    let spoken = write_imagen(ask.grammar, ask.body, ask.is_lenient)?;
-    let said = EncodedBody { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
+    let translated = write_imagen(ask.grammar, ask.body, ask.is_lenient)?;
+    let encoded =
+        EncodedBody { grammar: Grammar::Hosted, body: vec![translated.body], dropped: translated.dropped };
     let below = format!("publishers/google/models/{}:predict", google::segment(name));
-    Ok(said.to(address(target.base_url, target.hosting, STABLE, &below), ask))
+    Ok(encoded.to(address(target.base_url, target.hosting, STABLE, &below), ask))
 }
 
 /// Newer embedding models take a single content; the first one, and all before it, take a list of instances.
@@ -184,22 +185,22 @@ fn of_texts(target: &Target<'_>, ask: &ModelRequest<'_>, name: &str) -> Result<O
     } else {
         (EmbeddingForm::Instances, "predict")
     };
-    let said = compatible::encode_embeddings(ask, form)?;
+    let encoded = compatible::encode_embeddings(ask, form)?;
     let below = format!("publishers/google/models/{}:{verb}", google::segment(name));
-    Ok(said.to(address(target.base_url, target.hosting, NEWEST, &below), ask))
+    Ok(encoded.to(address(target.base_url, target.hosting, NEWEST, &below), ask))
 }
 
 /// Anthropic's body, except that the model is in the path and the version and betas move from headers into
 /// the body.
 fn of_anthropic(target: &Target<'_>, ask: &ModelRequest<'_>, name: &str) -> Result<Outgoing, Box<Fault>> {
     let own = Target { upstream_model: name, ..*target };
-    let mut said = compatible::encode_body(&own, ask, Vendor::Anthropic.grammars(ask.operation))?;
+    let mut encoded = compatible::encode_body(&own, ask, Vendor::Anthropic.grammars(ask.operation))?;
     let is_count = ask.operation == Operation::Count;
-    let headers = if said.grammar == ask.grammar { ask.native_headers } else { &[] };
-    said.body = with_members(&said.body, &members(headers)?, is_count)?;
+    let headers = if encoded.grammar == ask.grammar { ask.native_headers } else { &[] };
+    encoded.body = with_members(&encoded.body, &members(headers)?, is_count)?;
     if ask.prompt.is_some() {
         // A translated body is one segment, as inserting cache marks requires.
-        said.body = vec![Bytes::from(said.body.concat())];
+        encoded.body = vec![Bytes::from(encoded.body.concat())];
     }
     let (name, verb) = match ask.operation {
         Operation::Count => ("count-tokens".to_owned(), "rawPredict"),
@@ -207,7 +208,7 @@ fn of_anthropic(target: &Target<'_>, ask: &ModelRequest<'_>, name: &str) -> Resu
         _ => (google::segment(name), "rawPredict"),
     };
     let below = format!("publishers/anthropic/models/{name}:{verb}");
-    let mut outgoing = said.to(address(target.base_url, target.hosting, STABLE, &below), ask);
+    let mut outgoing = encoded.to(address(target.base_url, target.hosting, STABLE, &below), ask);
     outgoing.headers.retain(|(name, _)| *name != VERSION && *name != BETA);
     Ok(outgoing)
 }
@@ -247,8 +248,8 @@ fn address(base_url: &str, hosting: &Hosting, version: &str, below: &str) -> Str
         Some(project) => format!("projects/{}/", google::segment(project)),
         None => google::OWN_PROJECT.to_owned(),
     };
-    let place = google::segment(hosting.location_or_region().unwrap_or(ANYWHERE));
-    format!("{base}/{version}/{project}locations/{place}/{below}")
+    let location = google::segment(hosting.location_or_region().unwrap_or(ANYWHERE));
+    format!("{base}/{version}/{project}locations/{location}/{below}")
 }
 
 #[cfg(test)]

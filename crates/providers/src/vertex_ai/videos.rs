@@ -5,7 +5,7 @@ use bytes::Bytes;
 use dialects::{Stored, operation_of, write_veo};
 use domain::{Fault, Grammar, Operation};
 
-use super::maker::{Vendor, says_resolution};
+use super::maker::{Vendor, has_resolution};
 use super::{STABLE, address, bare};
 use crate::auth::google;
 use crate::compatible::{self, EncodedBody};
@@ -20,32 +20,36 @@ pub(super) fn generate(
     (maker, name): (Vendor, &str),
 ) -> Result<Outgoing, Box<Fault>> {
     match ask.request.stored.as_deref() {
-        Some(film) => look(target, ask, film),
+        Some(video) => look(target, ask, video),
         None if maker != Vendor::Veo => Err(compatible::unsupported_operation(Operation::Video)),
         None => {
-            let spoken = write_veo(
+            let translated = write_veo(
                 ask.grammar,
                 ask.request.form.as_deref(),
                 ask.body,
                 ask.is_lenient,
-                says_resolution(name),
+                has_resolution(name),
             )?;
-            let said =
-                EncodedBody { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
+            let encoded = EncodedBody {
+                grammar: Grammar::Hosted,
+                body: vec![translated.body],
+                dropped: translated.dropped,
+            };
             let below = format!("publishers/google/models/{}:predictLongRunning", google::segment(name));
-            Ok(said.into_document(address(target.base_url, target.hosting, STABLE, &below), ask))
+            Ok(encoded.into_document(address(target.base_url, target.hosting, STABLE, &below), ask))
         }
     }
 }
 
 /// Polls a video's operation. Its name contains the path to poll at.
-fn look(target: &Target<'_>, ask: &ModelRequest<'_>, film: &Stored) -> Result<Outgoing, Box<Fault>> {
-    compatible::require_plain_video(film)?;
-    let operation = operation_of(film.upstream_id()).ok_or_else(compatible::video_not_found)?;
+fn look(target: &Target<'_>, ask: &ModelRequest<'_>, video: &Stored) -> Result<Outgoing, Box<Fault>> {
+    compatible::require_plain_video(video)?;
+    let operation = operation_of(video.upstream_id()).ok_or_else(compatible::video_not_found)?;
     let resource = operation.split_once(OPERATIONS).map_or(&*operation, |(resource, _)| resource);
     let resource: Vec<String> = resource.split('/').map(google::segment).collect();
     let url = format!("{}/{STABLE}/{}:fetchPredictOperation", bare(target.base_url), resource.join("/"));
     let body = serde_json::json!({"operationName": operation}).to_string();
-    let said = EncodedBody { grammar: Grammar::Hosted, body: vec![Bytes::from(body)], dropped: Vec::new() };
-    Ok(said.to(url, ask))
+    let encoded =
+        EncodedBody { grammar: Grammar::Hosted, body: vec![Bytes::from(body)], dropped: Vec::new() };
+    Ok(encoded.to(url, ask))
 }

@@ -74,11 +74,11 @@ fn every_exchange_is_what_it_says() {
     assert!(count > 12, "only {count} exchanges were found");
 }
 
-fn headers(said: &BTreeMap<String, String>) -> HeaderMap {
+fn headers(pairs: &BTreeMap<String, String>) -> HeaderMap {
     let read = |(name, value): (&String, &String)| {
         (name.parse::<HeaderName>().expect("a name"), value.parse().expect("a value"))
     };
-    said.iter().map(read).collect()
+    pairs.iter().map(read).collect()
 }
 
 fn assert_sent(name: &str, outgoing: &Outgoing, expected: &Requested) {
@@ -143,7 +143,7 @@ fn check(name: &str, seller: &dyn Provider, exchange: Exchange) {
         Exchange::Error { source, status, headers, body, expected } => {
             let headers = self::headers(&headers);
             let found = seller.classify(status, &headers, &Bytes::from(body), "slug");
-            let told = serde_json::json!({
+            let report = serde_json::json!({
                 "class": found.class.as_str(), "retry_after_ms": found.retry_after_ms,
                 "should_retry": found.should_retry, "message": found.report.message, "code": found.report.code,
                 "param": found.report.param, "request_id": found.report.request_id,
@@ -154,7 +154,7 @@ fn check(name: &str, seller: &dyn Provider, exchange: Exchange) {
                 "{name}"
             );
             for (field, value) in expected {
-                assert_eq!(told.get(&field), Some(&value), "{name}: {field}");
+                assert_eq!(report.get(&field), Some(&value), "{name}: {field}");
             }
             source
         }

@@ -21,12 +21,12 @@ fn a_text_is_fetched_and_named() {
             bench.run(&ask(&json!({"uri": uri, "filename": "t.csv", "content_type": "text/csv"}))).await;
         assert_eq!(table.status, 200, "{}", table.text());
         let sent = bench.emulator.journal();
-        let said = |at: usize| sent[at].json()["messages"][0]["content"].as_str().unwrap().to_owned();
+        let content = |at: usize| sent[at].json()["messages"][0]["content"].as_str().unwrap().to_owned();
         let framed =
             "<document name=\"q3 report.txt\" type=\"text/plain\">\nSales rose.\n</document>\n\nWhat rose?";
-        assert_eq!(said(0), framed);
+        assert_eq!(content(0), framed);
         let framed = "<document name=\"t.csv\" type=\"text/csv\">\na,b\n1,2\n</document>\n\nWhat rose?";
-        assert_eq!(said(1), framed);
+        assert_eq!(content(1), framed);
         assert_eq!(bench.records().await.len(), 2);
     });
 }

@@ -42,12 +42,12 @@ fn the_snippet_answers_with_a_finished_task_and_one_exact_record() {
 
         let sent = &bench.emulator.journal()[0];
         assert_eq!(sent.json()["model"], "gpt-4o-mini");
-        let said = sent.json()["messages"][0]["content"].as_str().unwrap().to_owned();
+        let content = sent.json()["messages"][0]["content"].as_str().unwrap().to_owned();
         assert!(
-            said.starts_with("<document name=\"document\" type=\"text/plain\">\nSales rose.\n"),
-            "{said}"
+            content.starts_with("<document name=\"document\" type=\"text/plain\">\nSales rose.\n"),
+            "{content}"
         );
-        assert!(said.ends_with("\n\nSummarize this quarterly report"), "{said}");
+        assert!(content.ends_with("\n\nSummarize this quarterly report"), "{content}");
         assert_eq!(bench.emulator.violations(), []);
 
         let records = bench.records().await;

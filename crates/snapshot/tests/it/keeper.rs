@@ -85,7 +85,7 @@ async fn while_the_source_fails_the_last_version_serves_and_then_the_next_comes(
     let keeper = Keeper::start(source.clone(), settings(nothing_first())).await.unwrap();
     let fail = || Err(SourceError("the disk is away".into()));
     source.say([fail(), fail(), fail(), Ok(revoking(6))]);
-    source.asked.subscribe().wait_for(|asked| *asked >= 2).await.unwrap();
+    source.polls.subscribe().wait_for(|polls| *polls >= 2).await.unwrap();
     assert!(!keeper.current().find_key(&text(1)).unwrap().revoked);
     keeper.await_version(6).await.unwrap();
     assert!(keeper.current().find_key(&text(1)).unwrap().revoked);

@@ -15,8 +15,8 @@ pub struct Plain;
 impl KeyHash for Plain {
     fn digest(&self, presented: &str) -> [u8; 32] {
         let mut digest = [0_u8; 32];
-        for (place, byte) in presented.bytes().enumerate() {
-            digest[place % 32] = digest[place % 32].rotate_left(3) ^ byte;
+        for (index, byte) in presented.bytes().enumerate() {
+            digest[index % 32] = digest[index % 32].rotate_left(3) ^ byte;
         }
         digest
     }
@@ -79,14 +79,14 @@ pub fn snapshot(keys: Vec<([u8; 32], Arc<KeyEntry>)>) -> Snapshot {
 pub struct Scripted {
     first: Change,
     answers: Mutex<VecDeque<Result<Change, SourceError>>>,
-    pub asked: watch::Sender<u64>,
+    pub polls: watch::Sender<u64>,
     woken: watch::Sender<u64>,
 }
 
 impl Scripted {
     pub fn new(first: Change) -> Arc<Self> {
-        let (asked, woken) = (watch::channel(0).0, watch::channel(0).0);
-        Arc::new(Self { first, answers: Mutex::default(), asked, woken })
+        let (polls, woken) = (watch::channel(0).0, watch::channel(0).0);
+        Arc::new(Self { first, answers: Mutex::default(), polls, woken })
     }
 
     pub fn say(&self, answers: impl IntoIterator<Item = Result<Change, SourceError>>) {
@@ -101,9 +101,9 @@ impl Source for Scripted {
     }
 
     fn changes_since(&self, version: u64) -> PortFuture<'_, Result<Change, SourceError>> {
-        let said = self.answers.lock().unwrap().pop_front();
-        self.asked.send_modify(|asked| *asked += 1);
-        Box::pin(async move { said.unwrap_or(Ok(Change { version, ..Change::default() })) })
+        let answer = self.answers.lock().unwrap().pop_front();
+        self.polls.send_modify(|polls| *polls += 1);
+        Box::pin(async move { answer.unwrap_or(Ok(Change { version, ..Change::default() })) })
     }
 
     fn subscribe(&self) -> watch::Receiver<u64> {

@@ -22,10 +22,10 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 const SHARDS: usize = 16;
 
 /// The shard index for the next thread.
-static NEXT_PLACE: AtomicUsize = AtomicUsize::new(0);
+static NEXT_SHARD: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    static PLACE: usize = NEXT_PLACE.fetch_add(1, Ordering::Relaxed) % SHARDS;
+    static SHARD: usize = NEXT_SHARD.fetch_add(1, Ordering::Relaxed) % SHARDS;
 }
 
 type Openings = Mutex<IdMap<CredentialId, u64>>;
@@ -83,8 +83,8 @@ impl AuditSink for AuditQueue {
 
     fn credential_opened(&self, credential: CredentialId) {
         // A thread that is ending has lost its thread-local; it uses the first shard.
-        let place = PLACE.try_with(|place| *place).unwrap_or(0);
-        if let Some(openings) = self.shared.openings.get(place) {
+        let shard = SHARD.try_with(|shard| *shard).unwrap_or(0);
+        if let Some(openings) = self.shared.openings.get(shard) {
             *openings.lock().unwrap_or_else(PoisonError::into_inner).entry(credential).or_default() += 1;
         }
     }

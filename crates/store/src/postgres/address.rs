@@ -103,8 +103,8 @@ mod tests {
         assert_eq!(address.to_string(), "postgres://tide@db.example:6432/books");
         assert!(!format!("{address:?} {:?}", Some(&address)).contains("hunter2"));
         for wrong in ["", "mysql://u:hunter2@h/d", "postgres://u:hunter2@h:port/d", "db.example"] {
-            let told = wrong.parse::<Address>().unwrap_err();
-            assert!(!format!("{told} {told:?}").contains("hunter2"), "{told}");
+            let error = wrong.parse::<Address>().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
         }
     }
 }

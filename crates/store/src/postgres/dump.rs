@@ -56,12 +56,12 @@ enum Title {
     End { tables: usize, counters: Vec<(String, String, Option<i64>)> },
 }
 
-fn quoted(name: &str) -> String {
+fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn listed(names: &[String]) -> String {
-    names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
+fn quote_list(names: &[String]) -> String {
+    names.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", ")
 }
 
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
@@ -114,10 +114,11 @@ async fn write_table(
     table: &str,
     parts: &mut Writer,
 ) -> Result<(), StoreError> {
-    let asked = sqlx::query_scalar(COLUMNS).bind(quoted(table));
-    let columns: Vec<String> = asked.fetch_all(&mut *connection).await.map_err(database)?;
+    let query = sqlx::query_scalar(COLUMNS).bind(quote(table));
+    let columns: Vec<String> = query.fetch_all(&mut *connection).await.map_err(database)?;
     // A SELECT, since a partitioned table can't be copied by its own name.
-    let rows = format!("COPY (SELECT {} FROM {}) TO STDOUT (FORMAT binary)", listed(&columns), quoted(table));
+    let rows =
+        format!("COPY (SELECT {} FROM {}) TO STDOUT (FORMAT binary)", quote_list(&columns), quote(table));
     parts.json(&Title::Table { name: table.to_owned(), columns })?;
     let mut rows = connection.copy_out_raw(&rows).await.map_err(database)?;
     while let Some(some) = rows.next().await {
@@ -142,10 +143,10 @@ pub(crate) async fn bring_back(address: &Address, from: &Path) -> Result<(), Sto
     let mut whole = connection.begin().await.map_err(unavailable)?;
     migrations::make(&mut whole, &head.migrations).await?;
     let tables = names(&mut whole, TABLES).await?;
-    run(&mut whole, format!("TRUNCATE {}", listed(&tables))).await?;
+    run(&mut whole, format!("TRUNCATE {}", quote_list(&tables))).await?;
     for table in &tables {
         // Their effects are in the dumped rows already.
-        run(&mut whole, format!("ALTER TABLE {} DISABLE TRIGGER USER", quoted(table))).await?;
+        run(&mut whole, format!("ALTER TABLE {} DISABLE TRIGGER USER", quote(table))).await?;
     }
     for partition in &head.partitions {
         make_partition(&mut whole, partition).await?;
@@ -157,7 +158,7 @@ pub(crate) async fn bring_back(address: &Address, from: &Path) -> Result<(), Sto
         query.execute(&mut *whole).await.map_err(database)?;
     }
     for table in &tables {
-        run(&mut whole, format!("ALTER TABLE {} ENABLE TRIGGER USER", quoted(table))).await?;
+        run(&mut whole, format!("ALTER TABLE {} ENABLE TRIGGER USER", quote(table))).await?;
     }
     run(&mut whole, "ANALYZE".to_owned()).await?;
     whole.commit().await.map_err(|_| StoreError::Uncertain)?;
@@ -198,7 +199,8 @@ async fn read_tables(
         if !tables.contains(&name) || read.contains(&name) {
             return Err(StoreError::corrupt("dump", format!("it has the table {name}")));
         }
-        let statement = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", quoted(&name), listed(&columns));
+        let statement =
+            format!("COPY {} ({}) FROM STDIN (FORMAT binary)", quote(&name), quote_list(&columns));
         let mut copy = connection.copy_in_raw(&statement).await.map_err(database)?;
         loop {
             let some = parts.next()?;
@@ -256,8 +258,8 @@ impl Reader {
 
     fn next(&mut self) -> Result<Vec<u8>, StoreError> {
         let mut length = [0; 4];
-        let told = self.file.read_exact(&mut length);
-        told.map_err(|source| StoreError::Disk { path: self.path.clone(), source })?;
+        let result = self.file.read_exact(&mut length);
+        result.map_err(|source| StoreError::Disk { path: self.path.clone(), source })?;
         let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
         if length > PART_BYTES_MAX {
             return Err(StoreError::corrupt("dump", "a part is too long"));

@@ -38,11 +38,11 @@ pub(crate) async fn inspect(address: &Address) -> Result<Inspection, StoreError>
 }
 
 async fn facts(pool: &Pool<Postgres>) -> Result<Inspection, StoreError> {
-    let (asked, begun) = (SystemTime::now(), Instant::now());
+    let (sent_at, begun) = (SystemTime::now(), Instant::now());
     let facts: Facts = sqlx::query_as(FACTS).fetch_one(pool).await.map_err(database)?;
     let took = begun.elapsed();
     let (server_version, number, server_ms, connections, connections_max, size_bytes) = facts;
-    let asked_ms = asked.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + took / 2;
+    let midpoint = sent_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + took / 2;
     let (schema, schema_known, schema_ahead) = migrations::state(pool).await?;
     let (weeks, oldest, newest): (i64, i64, i64) =
         sqlx::query_as(WEEKS).fetch_one(pool).await.map_err(database)?;
@@ -52,11 +52,11 @@ async fn facts(pool: &Pool<Postgres>) -> Result<Inspection, StoreError> {
         schema: schema.unsigned_abs(),
         schema_known: schema_known.unsigned_abs(),
         schema_ahead: schema_ahead.unsigned_abs(),
-        clock_ahead_ms: server_ms.saturating_sub(i64::try_from(asked_ms.as_millis()).unwrap_or(i64::MAX)),
+        clock_ahead_ms: server_ms.saturating_sub(i64::try_from(midpoint.as_millis()).unwrap_or(i64::MAX)),
         asked_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         connections: connections.unsigned_abs(),
         connections_max: connections_max.unsigned_abs(),
-        heard_after: heard(pool).await.unwrap_or(None),
+        heard_after: notify_round_trip(pool).await.unwrap_or(None),
         size_bytes: size_bytes.unsigned_abs(),
         weeks: weeks.unsigned_abs(),
         week_oldest: oldest.unsigned_abs(),
@@ -65,7 +65,7 @@ async fn facts(pool: &Pool<Postgres>) -> Result<Inspection, StoreError> {
 }
 
 /// The round-trip time of a notification: a connection pooler in between may swallow them.
-async fn heard(pool: &Pool<Postgres>) -> Result<Option<Duration>, sqlx::Error> {
+async fn notify_round_trip(pool: &Pool<Postgres>) -> Result<Option<Duration>, sqlx::Error> {
     let channel = format!("tidegate_doctor_{}", Uuid::now_v7().simple());
     let mut listener = PgListener::connect_with(pool).await?;
     listener.listen(&channel).await?;

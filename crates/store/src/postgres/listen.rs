@@ -25,8 +25,8 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct Listener(Mutex<Option<AbortHandle>>);
 
 impl Listener {
-    pub(super) fn start(&self, pool: Pool<Postgres>, teller: Notifier) {
-        let task = tokio::spawn(listen_on(pool, teller)).abort_handle();
+    pub(super) fn start(&self, pool: Pool<Postgres>, notifier: Notifier) {
+        let task = tokio::spawn(listen_on(pool, notifier)).abort_handle();
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
     }
 
@@ -43,10 +43,10 @@ impl Drop for Listener {
     }
 }
 
-async fn listen_on(pool: Pool<Postgres>, teller: Notifier) {
+async fn listen_on(pool: Pool<Postgres>, notifier: Notifier) {
     let mut was_lost = false;
     loop {
-        let lost = listen(&pool, &teller, was_lost).await;
+        let lost = listen(&pool, &notifier, was_lost).await;
         if !was_lost {
             tracing::warn!(
                 error = &lost as &dyn std::error::Error,
@@ -59,7 +59,7 @@ async fn listen_on(pool: Pool<Postgres>, teller: Notifier) {
 }
 
 /// Runs until the connection is lost, and returns why.
-async fn listen(pool: &Pool<Postgres>, teller: &Notifier, was_lost: bool) -> StoreError {
+async fn listen(pool: &Pool<Postgres>, notifier: &Notifier, was_lost: bool) -> StoreError {
     let listening = async {
         let mut listener = PgListener::connect_with(pool).await?;
         listener.eager_reconnect(false);
@@ -78,14 +78,16 @@ async fn listen(pool: &Pool<Postgres>, teller: &Notifier, was_lost: bool) -> Sto
         // This version covers changes missed while disconnected; on later rounds the query only tests the
         // connection.
         match timeout(ANSWER_TIME_MAX, version(&mut listener)).await {
-            Ok(Ok(version)) => teller.tell(version),
+            Ok(Ok(version)) => notifier.tell(version),
             Ok(Err(error)) => return database(error),
             Err(_) => return unavailable(sqlx::Error::PoolTimedOut),
         }
         while let Ok(heard) = timeout(SILENCE_MAX, listener.try_recv()).await {
             match heard {
-                Ok(Some(told)) if told.channel() == RECALLS => teller.recalls().notify_one(),
-                Ok(Some(told)) => teller.tell(told.payload().parse().unwrap_or(0)),
+                Ok(Some(notification)) if notification.channel() == RECALLS => {
+                    notifier.recalls().notify_one()
+                }
+                Ok(Some(notification)) => notifier.tell(notification.payload().parse().unwrap_or(0)),
                 Ok(None) => return unavailable(sqlx::Error::WorkerCrashed),
                 Err(error) => return database(error),
             }

@@ -66,8 +66,8 @@ pub(super) async fn make(connection: &mut PgConnection, applied: &[i64]) -> Resu
 
 /// The migrations that a database has applied.
 pub(super) async fn applied(connection: &mut PgConnection) -> Result<Vec<i64>, StoreError> {
-    let asked = sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success ORDER BY version");
-    asked.fetch_all(connection).await.map_err(database)
+    let query = sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success ORDER BY version");
+    query.fetch_all(connection).await.map_err(database)
 }
 
 /// The newest applied migration, the newest known here, and how many applied ones are newer than that.

@@ -95,7 +95,7 @@ async fn prepare(address: &Address) -> Result<(Database, Pools), StoreError> {
         .map_err(unavailable)?;
     let pools = Pools { pool: pool.clone(), listener: Arc::default() };
     let database = Database::new(crate::sql::Pools::Postgres(pools.clone()));
-    pools.listener.start(pool, database.teller());
+    pools.listener.start(pool, database.notifier());
     Ok((database, pools))
 }
 

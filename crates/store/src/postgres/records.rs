@@ -7,7 +7,7 @@ use domain::{MeterRecord, TraceId, WorkspaceId};
 
 use super::PostgresStore;
 use crate::packed::{Piece, pieces};
-use crate::records::{LOOKED_AT_MAX, passes, request_row};
+use crate::records::{SCANNED_MAX, passes, request_row};
 use crate::sql::fields::{ColumnId, Fields};
 use crate::sql::hours::{Search, TraceRange};
 use crate::sql::writing::signed;
@@ -67,7 +67,7 @@ async fn read(
     let (trace, body): (TraceId, &[u8]) = (fields.id("trace")?, fields.get("body")?);
     let piece = match fields.get::<i64>("usage_group")? {
         NO_GROUP => pieces(body)?.next().ok_or_else(|| StoreError::corrupt(TABLE, "a body is empty"))??,
-        group => Piece::Told { group, difference: body },
+        group => Piece::Delta { group, difference: body },
     };
     store.draining.groups.read(connection, trace, piece).await
 }
@@ -102,8 +102,8 @@ impl Tables {
     ) -> Result<Vec<(TraceId, Row)>, StoreError> {
         let bound = |statement, stretches: &[TraceRange]| {
             let query = sql(statement).bind(self.workspace.bytes());
-            let query = query.bind(listed(stretches.iter().map(|stretch| stretch.after)));
-            let query = query.bind(listed(stretches.iter().map(|stretch| stretch.before)));
+            let query = query.bind(bytea_list(stretches.iter().map(|stretch| stretch.after)));
+            let query = query.bind(bytea_list(stretches.iter().map(|stretch| stretch.before)));
             query.bind(signed(most as u64))
         };
         let query = match &self.groups {
@@ -150,7 +150,7 @@ fn traced(rows: Vec<Row>) -> Result<Vec<(TraceId, Row)>, StoreError> {
 }
 
 /// As `bytea` literals, separated by commas.
-fn listed(traces: impl Iterator<Item = TraceId>) -> String {
+fn bytea_list(traces: impl Iterator<Item = TraceId>) -> String {
     let written = traces.map(|trace| format!("\\x{}", trace.as_uuid().simple()));
     written.collect::<Vec<_>>().join(",")
 }
@@ -175,12 +175,12 @@ async fn requests(
     let groups = hours::groups_of(&mut reading, workspace, &filter).await?;
     let tables = Tables::new(&mut reading, workspace, groups.as_ref()).await?;
     let mut search = Search::new(&filter, page.after);
-    let (mut found, mut looked_at, mut ended_at) = (Vec::new(), 0, None);
+    let (mut found, mut scanned, mut ended_at) = (Vec::new(), 0, None);
     let (mut stretches, mut at_once) = (Vec::new(), (wanted + 1).min(ROWS_AT_ONCE));
     while found.len() <= wanted {
         if stretches.is_empty() {
             // If few of a group's requests match the filter, each search covers more of them than the last.
-            let still = (wanted + 1 - found.len()).max(looked_at);
+            let still = (wanted + 1 - found.len()).max(scanned);
             stretches = search.next(&mut reading, workspace, groups.as_ref(), still).await?;
         }
         let Some(oldest) = stretches.last().copied() else { break };
@@ -194,9 +194,9 @@ async fn requests(
                 break;
             }
         }
-        looked_at += rows.len();
+        scanned += rows.len();
         let last = rows.last().map(|(trace, _)| *trace).filter(|_| rows.len() == at_once);
-        if looked_at >= LOOKED_AT_MAX && found.len() <= wanted {
+        if scanned >= SCANNED_MAX && found.len() <= wanted {
             // A short read covers the last range to its start.
             ended_at = Some(last.unwrap_or(oldest.after));
             break;

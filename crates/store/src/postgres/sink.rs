@@ -98,7 +98,7 @@ impl Kept {
         Ok(kept)
     }
 
-    fn copied(&self) -> Result<Vec<u8>, StoreError> {
+    fn copy_rows(&self) -> Result<Vec<u8>, StoreError> {
         let mut rows = Rows::new();
         let names = self.groups.iter().zip(&self.workspaces);
         for ((group, workspace), (trace, body)) in names.zip(self.traces.iter().zip(&self.bodies)) {
@@ -241,7 +241,7 @@ async fn keep(connection: &mut PgConnection, kept: &Kept) -> Result<HashSet<Trac
     } else {
         connection.execute(STAGE).await.map_err(database)?;
         let mut copy = connection.copy_in_raw(COPY).await.map_err(database)?;
-        copy.send(kept.copied()?).await.map_err(database)?;
+        copy.send(kept.copy_rows()?).await.map_err(database)?;
         copy.finish().await.map_err(database)?;
         sqlx::query(KEEP_COPIED).fetch_all(connection).await
     };

@@ -31,7 +31,7 @@ const GIVE_TEMPLATE: &str =
     "UPDATE usage_groups SET template = COALESCE(template, $2) WHERE id = $1 RETURNING template";
 
 /// The key of a roll-up row without its replica: span, minute, group.
-type Place = (u64, u64, i64);
+type RollUpKey = (u64, u64, i64);
 
 /// The group of each tally, and those that this process did not know.
 pub(super) async fn groups(
@@ -101,10 +101,10 @@ pub(super) async fn add(
     if tallies.is_empty() {
         return Ok(());
     }
-    let mut sums: BTreeMap<Place, (WorkspaceId, Tally)> = BTreeMap::new();
+    let mut sums: BTreeMap<RollUpKey, (WorkspaceId, Tally)> = BTreeMap::new();
     for (MinuteTally { workspace, minute, tally, .. }, group) in tallies.iter().zip(groups) {
-        for place in [(MINUTE, *minute, group.number), (HOUR, minute / HOUR * HOUR, group.number)] {
-            sums.entry(place).or_insert_with(|| (*workspace, Tally::default())).1.plus(tally);
+        for key in [(MINUTE, *minute, group.number), (HOUR, minute / HOUR * HOUR, group.number)] {
+            sums.entry(key).or_insert_with(|| (*workspace, Tally::default())).1.plus(tally);
         }
     }
     add_kept(connection, replica, &mut sums).await?;
@@ -126,14 +126,14 @@ pub(crate) async fn set_day(
 async fn add_kept(
     connection: &mut PgConnection,
     replica: i64,
-    sums: &mut BTreeMap<Place, (WorkspaceId, Tally)>,
+    sums: &mut BTreeMap<RollUpKey, (WorkspaceId, Tally)>,
 ) -> Result<(), StoreError> {
     let (workspaces, spans, minutes, groups) = columns(sums);
     let query = sqlx::query(READ).bind(replica).bind(workspaces).bind(spans).bind(minutes).bind(groups);
     for row in &query.fetch_all(connection).await.map_err(database)? {
         let fields = Fields::new("usage_minutes", row);
-        let place = (fields.number("span_minutes")?, fields.number("minute")?, fields.get("usage_group")?);
-        if let Some((_, sum)) = sums.get_mut(&place) {
+        let key = (fields.number("span_minutes")?, fields.number("minute")?, fields.get("usage_group")?);
+        if let Some((_, sum)) = sums.get_mut(&key) {
             sum.plus(&Tally::decode(fields.get("tally")?)?);
         }
     }
@@ -143,10 +143,10 @@ async fn add_kept(
 async fn write(
     connection: &mut PgConnection,
     replica: i64,
-    sums: &BTreeMap<Place, (WorkspaceId, Tally)>,
+    sums: &BTreeMap<RollUpKey, (WorkspaceId, Tally)>,
 ) -> Result<(), StoreError> {
     let (workspaces, spans, minutes, groups) = columns(sums);
-    let form = |((span, ..), (_, tally)): (&Place, &(WorkspaceId, Tally))| match *span {
+    let form = |((span, ..), (_, tally)): (&RollUpKey, &(WorkspaceId, Tally))| match *span {
         HOUR => tally.encode_hour(),
         _ => tally.encode(),
     };
@@ -158,7 +158,7 @@ async fn write(
 
 type Columns = (Vec<Vec<u8>>, Vec<i64>, Vec<i64>, Vec<i64>);
 
-fn columns(sums: &BTreeMap<Place, (WorkspaceId, Tally)>) -> Columns {
+fn columns(sums: &BTreeMap<RollUpKey, (WorkspaceId, Tally)>) -> Columns {
     let mut columns = Columns::default();
     for ((span, minute, group), (workspace, _)) in sums {
         columns.0.push(workspace.bytes());

@@ -123,7 +123,7 @@ async fn replace(
     let old = find(writing.connection(), row.id).await?;
     expect_version(WHAT, expected, old.version)?;
     seals::require_secret_for(WHAT, old.base_url != row.base_url, secret.is_some())?;
-    let stated = agreements::told((&old.agreement, &old.pricing), (&row.agreement, &row.pricing));
+    let stated = agreements::change_detail((&old.agreement, &old.pricing), (&row.agreement, &row.pricing));
     let mut row = AccountRow {
         id: old.id,
         provider: old.provider,

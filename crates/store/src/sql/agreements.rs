@@ -77,7 +77,7 @@ fn commitment(kept: &Value) -> Option<Commitment> {
 }
 
 /// The audit detail of a change to these facts: which ones changed, never their values.
-pub(super) fn told(
+pub(super) fn change_detail(
     before: (&Agreement, &Vec<(String, Rates)>),
     after: (&Agreement, &Vec<(String, Rates)>),
 ) -> String {

@@ -258,8 +258,8 @@ pub(super) async fn after_leaving(
                 0 => String::new(),
                 more => format!(" and {more} more"),
             };
-            let shown = named.get(..NAMED_MAX).unwrap_or(&named).join(", ");
-            let detail = format!("API keys that they made still work: {shown}{more}");
+            let names = named.get(..NAMED_MAX).unwrap_or(&named).join(", ");
+            let detail = format!("API keys that they made still work: {names}{more}");
             Err(StoreError::conflict("member_has_keys", detail, None))
         }
         KeysOnLeave::Keep => Ok(format!(", {} keys that they made kept", named.len())),

@@ -161,11 +161,11 @@ async fn create(
     require_own(writing, &row).await?;
     row.version = writing.version();
     insert(writing, &row, spent, row.period.start(act.unix_ms)).await?;
-    writing.audit(&act, Some(row.workspace), "budget.create", row.id, told(&row)).await?;
+    writing.audit(&act, Some(row.workspace), "budget.create", row.id, audit_detail(&row)).await?;
     Ok(row)
 }
 
-fn told(row: &BudgetRow) -> String {
+fn audit_detail(row: &BudgetRow) -> String {
     let (limit, period) = (row.limit.micros(), row.period.as_str());
     format!("name {}, {} micro-USD a {period}, {}", row.name, limit, row.on_reached.as_str())
 }
@@ -201,7 +201,7 @@ async fn replace(
     let query = sql("DELETE FROM budget_alerts WHERE budget = $1 AND limit_nanos < $2");
     query.bind(row.id.bytes()).bind(row.limit.0).run(writing.connection()).await?;
     writing.changed(Part::Workspace, Some(row.workspace), row.id);
-    writing.audit(&act, Some(row.workspace), "budget.update", row.id, told(&row)).await?;
+    writing.audit(&act, Some(row.workspace), "budget.update", row.id, audit_detail(&row)).await?;
     Ok(row)
 }
 
@@ -217,7 +217,7 @@ async fn delete(
     // Cascades to its periods, leases and alerts.
     sql("DELETE FROM budgets WHERE id = $1").bind(id.bytes()).run(writing.connection()).await?;
     writing.changed(Part::Workspace, Some(workspace), id);
-    writing.audit(&act, Some(workspace), "budget.delete", id, told(&old)).await
+    writing.audit(&act, Some(workspace), "budget.delete", id, audit_detail(&old)).await
 }
 
 /// Deletes what belonged to a deleted project or key.
@@ -282,8 +282,8 @@ async fn claim(writing: &mut Writing, count: u32, now_unix_ms: u64) -> Result<Ve
 fn event_of(alert: &BudgetAlert) -> EventRow {
     let mut which = [0; 10];
     let named = alert.budget.bytes().into_iter().rev().zip(alert.percent.to_le_bytes().into_iter().cycle());
-    for (place, (id, percent)) in which.iter_mut().zip(named) {
-        *place = id ^ percent;
+    for (byte, (id, percent)) in which.iter_mut().zip(named) {
+        *byte = id ^ percent;
     }
     EventRow {
         id: EventId::new(alert.crossed_unix_ms, which),
@@ -375,7 +375,7 @@ async fn set_limits(
     limits: Limits,
     act: Act,
 ) -> Result<(), StoreError> {
-    let (kind, subject) = place(&of);
+    let (kind, subject) = limits_key(&of);
     sql("DELETE FROM limits WHERE workspace = $1 AND kind = $2 AND subject = $3")
         .bind(workspace.bytes())
         .bind(kind)
@@ -407,12 +407,12 @@ async fn set_limits(
             workspace.to_string()
         }
     };
-    writing.audit(&act, Some(workspace), "limits.update", object, limits_told(kind, limits)).await
+    writing.audit(&act, Some(workspace), "limits.update", object, limits_detail(kind, limits)).await
 }
 
 /// The audit detail, with the API's field names.
-fn limits_told(kind: &str, limits: Limits) -> String {
-    let said: Vec<_> = [
+fn limits_detail(kind: &str, limits: Limits) -> String {
+    let parts: Vec<_> = [
         ("requests_per_minute", limits.requests_per_minute),
         ("tokens_per_minute", limits.tokens_per_minute),
         ("concurrent_streams", limits.concurrent_streams),
@@ -420,10 +420,10 @@ fn limits_told(kind: &str, limits: Limits) -> String {
     .into_iter()
     .filter_map(|(name, limit)| Some(format!("{name} {}", limit?)))
     .collect();
-    if said.is_empty() { format!("{kind}: none") } else { format!("{kind}: {}", said.join(", ")) }
+    if parts.is_empty() { format!("{kind}: none") } else { format!("{kind}: {}", parts.join(", ")) }
 }
 
-fn place(of: &LimitsOf) -> (&'static str, Vec<u8>) {
+fn limits_key(of: &LimitsOf) -> (&'static str, Vec<u8>) {
     match of {
         LimitsOf::Subject(subject) => (subject.kind(), subject_bytes(subject)),
         LimitsOf::EveryEndUser => (EVERY_END_USER, Vec::new()),
@@ -578,7 +578,7 @@ impl Budgets for Database {
 
     fn limits(&self, workspace: WorkspaceId, of: LimitsOf) -> StoreFuture<'_, Limits> {
         Box::pin(async move {
-            let (kind, subject) = place(&of);
+            let (kind, subject) = limits_key(&of);
             let query = sql("SELECT * FROM limits WHERE workspace = $1 AND kind = $2 AND subject = $3");
             let query = query.bind(workspace.bytes()).bind(kind).bind(subject);
             let row = query.row(&mut self.read().await?).await?;

@@ -107,13 +107,13 @@ impl Held<Postgres> {
 
 /// Cached plans from before a schema change belong to the connection, so that is closed too.
 fn is_of_the_statement(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Database(told) if told.code().as_deref() != Some(PLAN_IS_STALE))
+    matches!(error, sqlx::Error::Database(db_error) if db_error.code().as_deref() != Some(PLAN_IS_STALE))
 }
 
 /// Bounds the time of a request to the server.
-pub(crate) async fn within<T>(asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+pub(crate) async fn within<T>(request: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let silent = |_| Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
-    timeout(STATEMENT_TIME_MAX, asked).await.unwrap_or_else(silent)
+    timeout(STATEMENT_TIME_MAX, request).await.unwrap_or_else(silent)
 }
 
 impl<D: sqlx::Database> Drop for Held<D> {

@@ -144,7 +144,7 @@ async fn replace(
     projects::require(writing, row.workspace, row.project).await?;
     seals::require_secret_for(WHAT, old.base_url != row.base_url, secret.is_some())?;
     let old_state = old.state;
-    let stated = agreements::told((&old.agreement, &old.pricing), (&row.agreement, &row.pricing));
+    let stated = agreements::change_detail((&old.agreement, &old.pricing), (&row.agreement, &row.pricing));
     let probed = old.server.probed.filter(|_| old.base_url == row.base_url);
     let mut row = CredentialRow {
         server: ServerFacts { probed, stated: row.server.stated },

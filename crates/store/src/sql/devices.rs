@@ -205,12 +205,13 @@ impl Devices for Database {
     fn answer(
         &self,
         user_code: TokenDigest,
-        said: DeviceAnswer,
+        device_answer: DeviceAnswer,
         workspace: WorkspaceId,
         act: Act,
     ) -> StoreFuture<'_, DeviceRow> {
         Box::pin(async move {
-            let work = self.write(move |writing| Box::pin(answer(writing, user_code, said, workspace, act)));
+            let work = self
+                .write(move |writing| Box::pin(answer(writing, user_code, device_answer, workspace, act)));
             work.await.map(|written| written.row)
         })
     }

@@ -59,7 +59,7 @@ pub(super) async fn enqueue(writing: &mut Writing, job: NewJob) -> Result<bool, 
          ON CONFLICT (name) DO UPDATE SET state = 'waiting', run_unix_ms = $6, every_ms = $7, payload = $4,
              attempts = CASE WHEN jobs.state = 'dead' THEN 0 ELSE jobs.attempts END
          WHERE jobs.state <> 'running'");
-    let asked = query
+    let affected = query
         .bind(job.workspace.bytes())
         .bind(job.kind)
         .bind(&job.name)
@@ -70,7 +70,7 @@ pub(super) async fn enqueue(writing: &mut Writing, job: NewJob) -> Result<bool, 
         .bind(signed(job.unix_ms))
         .run(writing.connection())
         .await?;
-    Ok(asked > 0)
+    Ok(affected > 0)
 }
 
 /// Enqueues a job from scratch: earlier attempts under its name are discarded. Returns the same as `enqueue`.

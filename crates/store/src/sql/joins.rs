@@ -163,9 +163,10 @@ async fn put(writing: &mut Writing, mut row: NodeRow, is_old: bool) -> Result<No
         seals::put(writing, row.workspace, row.id, &secret.floor).await?;
         row.secret_version_last = secret.sealed.version;
     }
-    match is_old {
-        true => nodes::overwrite(writing, &row).await?,
-        false => nodes::insert(writing, &row).await?,
+    if is_old {
+        nodes::overwrite(writing, &row).await?;
+    } else {
+        nodes::insert(writing, &row).await?;
     }
     Ok(row)
 }
@@ -232,7 +233,7 @@ async fn overdue(
     ids.collect()
 }
 
-async fn miss(writing: &mut Writing, unix_ms: u64, why: &str) -> Result<u64, StoreError> {
+async fn mark_unreachable(writing: &mut Writing, unix_ms: u64, why: &str) -> Result<u64, StoreError> {
     // Queried again inside the transaction: a heartbeat may have arrived meanwhile.
     let overdue = overdue(writing.connection(), unix_ms, why).await?;
     for (workspace, node) in &overdue {
@@ -292,12 +293,12 @@ async fn report(
     let query = sql("SELECT COALESCE(MAX(place), 0) AS place FROM node_records WHERE node = $1");
     let row = query.bind(known.node.bytes()).one(writing.connection()).await?;
     let first = Fields::new(RECORDS, &row).number("place")?;
-    let mut place = first;
+    let mut sequence = first;
     for record in records {
-        let row = NodeRecordRow { place: place + 1, kept_unix_ms: unix_ms, record };
-        place += insert_record(writing, known, &row).await?;
+        let row = NodeRecordRow { place: sequence + 1, kept_unix_ms: unix_ms, record };
+        sequence += insert_record(writing, known, &row).await?;
     }
-    Ok(place - first)
+    Ok(sequence - first)
 }
 
 /// The number of inserted rows: zero for a duplicate.
@@ -417,9 +418,9 @@ impl Joins for Database {
     fn record_heartbeat(
         &self,
         credential: TokenDigest,
-        said: Heartbeat,
+        heartbeat: Heartbeat,
     ) -> StoreFuture<'_, Written<NodeRow>> {
-        Box::pin(self.write(move |writing| Box::pin(beat(writing, credential, said))))
+        Box::pin(self.write(move |writing| Box::pin(beat(writing, credential, heartbeat))))
     }
 
     fn mark_overdue(&self, unix_ms: u64, why: String) -> StoreFuture<'_, Written<u64>> {
@@ -429,7 +430,8 @@ impl Joins for Database {
             if overdue(&mut self.read().await?, unix_ms, &why).await?.is_empty() {
                 return Ok(Written { version: 0, row: 0 });
             }
-            self.write(move |writing| Box::pin(async move { miss(writing, unix_ms, &why).await })).await
+            self.write(move |writing| Box::pin(async move { mark_unreachable(writing, unix_ms, &why).await }))
+                .await
         })
     }
 

@@ -124,14 +124,14 @@ async fn extend(
 }
 
 impl IdempotentAnswers for Database {
-    fn claim(&self, asked: AnswerClaim) -> StoreFuture<'_, Claiming> {
+    fn claim(&self, request: AnswerClaim) -> StoreFuture<'_, Claiming> {
         Box::pin(async move {
             if let Some(mut alone) = self.autocommit().await? {
-                let claimed = claim(&mut alone, &asked).await?;
+                let claimed = claim(&mut alone, &request).await?;
                 return self.kept_alone().map(|()| claimed);
             }
-            let work =
-                self.note(move |writing| Box::pin(async move { claim(writing.connection(), &asked).await }));
+            let work = self
+                .note(move |writing| Box::pin(async move { claim(writing.connection(), &request).await }));
             work.await
         })
     }

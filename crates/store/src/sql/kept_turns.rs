@@ -9,7 +9,7 @@ use super::fields::{ColumnId, Fields};
 use super::purging::{self, Texts};
 use super::writing::{Writing, signed};
 use super::{Connection, Database, Row, seals, sql};
-use crate::kept_turns::{KeptTurnRow, StoredTurns, TurnsAsked};
+use crate::kept_turns::{KeptTurnRow, StoredTurns, TurnLookup};
 use crate::{StoreError, StoreFuture};
 
 const TABLE: &str = "kept_turns";
@@ -95,13 +95,13 @@ fn read(row: &Row) -> Result<KeptTurnRow, StoreError> {
     })
 }
 
-async fn find(connection: &mut Connection, asked: TurnsAsked) -> Result<Vec<KeptTurnRow>, StoreError> {
+async fn find(connection: &mut Connection, lookup: TurnLookup) -> Result<Vec<KeptTurnRow>, StoreError> {
     let query = sql(of_either(connection, FIND, FIND_ON_SQLITE))
-        .bind(asked.calls)
-        .bind(asked.workspace.bytes())
-        .bind(asked.project.bytes())
-        .bind(signed(asked.now_unix_ms))
-        .bind(signed(asked.bytes_max));
+        .bind(lookup.calls)
+        .bind(lookup.workspace.bytes())
+        .bind(lookup.project.bytes())
+        .bind(signed(lookup.now_unix_ms))
+        .bind(signed(lookup.bytes_max));
     query.rows(connection).await?.iter().map(read).collect()
 }
 
@@ -110,8 +110,8 @@ impl StoredTurns for Database {
         Box::pin(self.note(move |writing| Box::pin(keep(writing, turn, calls))))
     }
 
-    fn find(&self, asked: TurnsAsked) -> StoreFuture<'_, Vec<KeptTurnRow>> {
-        Box::pin(async move { find(&mut self.read().await?, asked).await })
+    fn find(&self, lookup: TurnLookup) -> StoreFuture<'_, Vec<KeptTurnRow>> {
+        Box::pin(async move { find(&mut self.read().await?, lookup).await })
     }
 
     fn expire(&self, now_unix_ms: u64, rows_max: u32) -> StoreFuture<'_, u64> {

@@ -214,19 +214,19 @@ async fn renew(writing: &mut Writing, replica: i64) -> Result<Renewal, StoreErro
         .await?;
     let query =
         sql("SELECT budget, period_unix_ms FROM budget_leases WHERE replica = $1 AND held_nanos <> 0");
-    let leases = places(&query.bind(replica).rows(connection).await?)?;
+    let leases = lease_keys(&query.bind(replica).rows(connection).await?)?;
     Ok(Renewal { replicas: replicas(connection, now).await?, leases })
 }
 
-fn places(rows: &[Row]) -> Result<Vec<(BudgetId, u64)>, StoreError> {
-    let place = |row| {
+fn lease_keys(rows: &[Row]) -> Result<Vec<(BudgetId, u64)>, StoreError> {
+    let key = |row| {
         let fields = Fields::new("budget_leases", row);
         Ok((fields.id("budget")?, fields.number("period_unix_ms")?))
     };
-    rows.iter().map(place).collect()
+    rows.iter().map(key).collect()
 }
 
-fn told(error: &StoreError) -> SinkError {
+fn sink_error(error: &StoreError) -> SinkError {
     SinkError(error.with_causes())
 }
 
@@ -235,7 +235,7 @@ impl LeaseCentre for Leases {
         let replica = self.replica;
         Box::pin(async move {
             let done = self.database.note(move |writing| Box::pin(carry_out(writing, replica, calls)));
-            done.await.map_err(|error| told(&error))
+            done.await.map_err(|error| sink_error(&error))
         })
     }
 
@@ -243,7 +243,7 @@ impl LeaseCentre for Leases {
         let replica = self.replica;
         Box::pin(async move {
             let done = self.database.note(move |writing| Box::pin(renew(writing, replica)));
-            done.await.map_err(|error| told(&error))
+            done.await.map_err(|error| sink_error(&error))
         })
     }
 
@@ -261,7 +261,7 @@ impl LeaseCentre for Leases {
                     Ok(())
                 })
             });
-            done.await.map_err(|error| told(&error))
+            done.await.map_err(|error| sink_error(&error))
         })
     }
 
@@ -275,9 +275,9 @@ impl LeaseCentre for Leases {
                          ON period.budget = held.budget AND period.period_unix_ms = held.period_unix_ms
                      WHERE held.replica = $1 AND held.held_nanos > 0 AND period.recalled_unix_ms > $2");
                 let query = query.bind(self.replica).bind(signed(now.saturating_sub(RECALL_MS)));
-                places(&query.rows(&mut connection).await?)
+                lease_keys(&query.rows(&mut connection).await?)
             };
-            read.await.map_err(|error| told(&error))
+            read.await.map_err(|error| sink_error(&error))
         })
     }
 
@@ -295,12 +295,12 @@ impl LeaseCentre for Leases {
                     query.bind(signed(now)).run(connection).await.map(|_| ())
                 })
             });
-            done.await.map_err(|error| told(&error))
+            done.await.map_err(|error| sink_error(&error))
         })
     }
 
     fn recall_requested(&self) -> PortFuture<'_, ()> {
-        let recalls = Arc::clone(self.database.teller().recalls());
+        let recalls = Arc::clone(self.database.notifier().recalls());
         Box::pin(async move { recalls.notified().await })
     }
 }

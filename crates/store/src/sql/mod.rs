@@ -89,9 +89,9 @@ impl Default for Notifier {
 
 impl Notifier {
     pub(crate) fn tell(&self, version: u64) {
-        self.versions.send_if_modified(|told| {
-            let is_news = version > *told;
-            *told = version.max(*told);
+        self.versions.send_if_modified(|newest| {
+            let is_news = version > *newest;
+            *newest = version.max(*newest);
             is_news
         });
     }
@@ -105,7 +105,7 @@ impl Notifier {
 #[derive(Clone)]
 pub(crate) struct Database {
     pools: Pools,
-    teller: Notifier,
+    notifier: Notifier,
     remarks: Arc<AuditNotes>,
     #[cfg(feature = "fixtures")]
     commit_faults: std::sync::Arc<crate::fixtures::CommitFaults>,
@@ -115,7 +115,7 @@ impl Database {
     pub(crate) fn new(pools: Pools) -> Self {
         Self {
             pools,
-            teller: Notifier::default(),
+            notifier: Notifier::default(),
             remarks: Arc::default(),
             #[cfg(feature = "fixtures")]
             commit_faults: std::sync::Arc::default(),
@@ -130,7 +130,7 @@ impl Database {
             return;
         }
         match audit::append(self, audit_notes::rows(&news)).await {
-            Ok(()) => self.remarks.told(&news),
+            Ok(()) => self.remarks.mark_written(&news),
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
                 tracing::warn!(error, "what requests met could not be taken into the audit");
@@ -254,7 +254,7 @@ impl Database {
         self.commit_faults.before()?;
         transaction.commit().await?;
         if let Some(version) = version {
-            self.teller.tell(version);
+            self.notifier.tell(version);
         }
         #[cfg(feature = "fixtures")]
         self.commit_faults.after()?;
@@ -262,11 +262,11 @@ impl Database {
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<u64> {
-        self.teller.versions.subscribe()
+        self.notifier.versions.subscribe()
     }
 
-    pub(crate) fn teller(&self) -> Notifier {
-        self.teller.clone()
+    pub(crate) fn notifier(&self) -> Notifier {
+        self.notifier.clone()
     }
 
     pub(crate) async fn close(&self) {

@@ -71,7 +71,7 @@ fn read_joined(row: &Row) -> Result<NodeRow, StoreError> {
             due_unix_ms: fields.maybe_number("due_unix_ms")?,
             report: fields
                 .maybe_text("said")?
-                .map(|said| stored::from_text("node_credentials", &said))
+                .map(|text| stored::from_text("node_credentials", &text))
                 .transpose()?,
         }),
         None => None,

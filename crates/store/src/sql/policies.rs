@@ -31,8 +31,8 @@ struct Stored {
 
 fn to_text(spec: &PolicySpec) -> Result<String, StoreError> {
     let patterns = || spec.models.iter().map(|pattern| ModelPattern::read(pattern));
-    let is_beginning = |fixed: &str| patterns().any(|other| other == ModelPattern::Prefix(fixed));
-    let exact = patterns().filter(|pattern| pattern.is_exact() && !is_beginning(pattern.fixed()));
+    let is_prefix = |fixed: &str| patterns().any(|other| other == ModelPattern::Prefix(fixed));
+    let exact = patterns().filter(|pattern| pattern.is_exact() && !is_prefix(pattern.fixed()));
     let stored = Stored {
         providers: spec.providers.clone(),
         models: patterns().map(|pattern| pattern.fixed().to_owned()).collect(),

@@ -32,8 +32,8 @@ fn set(name: &str, value: impl Into<Vec<u8>>) -> (String, Vec<u8>) {
 }
 
 async fn begin_master(writing: &mut Writing, next: String, act: Act) -> Result<(), StoreError> {
-    if let Some(under_way) = fact(writing, master_key::NEXT).await? {
-        return conflict("rotation_under_way", format!("the master key is being replaced by {under_way}"));
+    if let Some(pending) = fact(writing, master_key::NEXT).await? {
+        return conflict("rotation_under_way", format!("the master key is being replaced by {pending}"));
     }
     if let Some(previous) = fact(writing, master_key::PREVIOUS).await? {
         let detail = format!("the last change is not finalized: {previous} still opens; finalize it first");
@@ -46,8 +46,8 @@ async fn begin_master(writing: &mut Writing, next: String, act: Act) -> Result<(
     }
     meta::put(writing, vec![set(master_key::NEXT, next.clone())]).await?;
     writing.changed(Part::Other, None, MASTER);
-    let told_in = audit_workspace(writing, accounts::OPERATOR).await?;
-    writing.audit(&act, told_in, "master_key.rotate", next, format!("in the place of {current}")).await
+    let audited_in = audit_workspace(writing, accounts::OPERATOR).await?;
+    writing.audit(&act, audited_in, "master_key.rotate", next, format!("in the place of {current}")).await
 }
 
 fn read_keys(rows: &[Row]) -> Result<Vec<WrappedKey>, StoreError> {
@@ -127,8 +127,8 @@ async fn switch_master(
     meta::remove(writing, master_key::NEXT).await?;
     writing.changed(Part::Other, None, MASTER);
     let detail = format!("{current} still opens; {} keys do not open at all", broken.len());
-    let told_in = audit_workspace(writing, accounts::OPERATOR).await?;
-    writing.audit(&act, told_in, "master_key.switch", next, detail).await?;
+    let audited_in = audit_workspace(writing, accounts::OPERATOR).await?;
+    writing.audit(&act, audited_in, "master_key.switch", next, detail).await?;
     Ok(true)
 }
 
@@ -147,8 +147,8 @@ async fn retire_master(writing: &mut Writing, broken: Vec<KeyCursor>, act: Act) 
     meta::remove(writing, master_key::PREVIOUS).await?;
     writing.changed(Part::Other, None, MASTER);
     let detail = format!("{current} is in force alone");
-    let told_in = audit_workspace(writing, accounts::OPERATOR).await?;
-    writing.audit(&act, told_in, "master_key.finalize", previous, detail).await?;
+    let audited_in = audit_workspace(writing, accounts::OPERATOR).await?;
+    writing.audit(&act, audited_in, "master_key.finalize", previous, detail).await?;
     Ok(true)
 }
 
@@ -181,8 +181,8 @@ async fn begin_workspace(writing: &mut Writing, key: WrappedKey, act: Act) -> Re
     }
     workspaces::insert_key(writing, &key).await?;
     meta::put(writing, vec![(name, key.key_id.clone().into_bytes())]).await?;
-    let told_in = audit_workspace(writing, key.workspace).await?;
-    writing.audit(&act, told_in, "workspace_key.rotate", &key.key_id, String::new()).await
+    let audited_in = audit_workspace(writing, key.workspace).await?;
+    writing.audit(&act, audited_in, "workspace_key.rotate", &key.key_id, String::new()).await
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -287,7 +287,7 @@ async fn kept_otherwise(
     let query = sql(query).bind(workspace.bytes()).bind(key_id).bind(after).bind(i64::from(rows_max));
     let read = |row: &Row| {
         let fields = Fields::new("kept content", row);
-        let place = KeptPlaceRow {
+        let content = KeptPlaceRow {
             kept,
             digest: fields.digest("digest")?,
             project: fields.id("project")?,
@@ -298,7 +298,7 @@ async fn kept_otherwise(
             key_id: fields.text("sealed_key_id")?,
             bytes: fields.get("sealed")?,
         };
-        Ok(SealedRow { thing: SealedThing::Kept(place), sealed })
+        Ok(SealedRow { thing: SealedThing::Kept(content), sealed })
     };
     query.rows(connection).await?.iter().map(read).collect()
 }
@@ -351,7 +351,7 @@ async fn reseal_one(
         SealedThing::Account(id) => query.bind(id.bytes()),
         SealedThing::AccessKey(id) => query.bind(id.bytes()),
         SealedThing::Webhook(id, generation) => query.bind(id.bytes()).bind(i64::from(generation)),
-        SealedThing::Kept(place) => query.bind(place.digest.to_vec()).bind(place.request.bytes()),
+        SealedThing::Kept(content) => query.bind(content.digest.to_vec()).bind(content.request.bytes()),
         SealedThing::Floor(object) => query.bind(object).bind(workspace.bytes()),
     };
     query.run(writing.connection()).await
@@ -408,13 +408,13 @@ async fn end_workspace(
     changed(writing, workspace);
     let dropped = signed(keys.len() as u64).saturating_sub(1);
     let detail = format!("{dropped} older keys were dropped");
-    let told_in = audit_workspace(writing, workspace).await?;
-    writing.audit(&act, told_in, "workspace_key.rotated", key_id, detail).await?;
+    let audited_in = audit_workspace(writing, workspace).await?;
+    writing.audit(&act, audited_in, "workspace_key.rotated", key_id, detail).await?;
     Ok(true)
 }
 
 /// `None` if a change could not be made yet.
-fn made(written: &Written<bool>) -> Option<Written<()>> {
+fn completion(written: &Written<bool>) -> Option<Written<()>> {
     written.row.then_some(Written { version: written.version, row: () })
 }
 
@@ -456,14 +456,14 @@ impl Rotations for Database {
         Box::pin(async move {
             let work =
                 self.write(move |writing| Box::pin(switch_master(writing, next, records, broken, act)));
-            work.await.map(|written| made(&written))
+            work.await.map(|written| completion(&written))
         })
     }
 
     fn retire_master(&self, broken: Vec<KeyCursor>, act: Act) -> StoreFuture<'_, Option<Written<()>>> {
         Box::pin(async move {
             let work = self.write(move |writing| Box::pin(retire_master(writing, broken, act)));
-            work.await.map(|written| made(&written))
+            work.await.map(|written| completion(&written))
         })
     }
 
@@ -504,7 +504,7 @@ impl Rotations for Database {
     ) -> StoreFuture<'_, Option<Written<()>>> {
         Box::pin(async move {
             let work = self.write(move |writing| Box::pin(end_workspace(writing, workspace, key_id, act)));
-            work.await.map(|written| made(&written))
+            work.await.map(|written| completion(&written))
         })
     }
 }

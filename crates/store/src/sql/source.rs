@@ -61,8 +61,8 @@ fn credential_entry(row: crate::CredentialRow) -> CredentialEntry {
 /// Unknown fields are ignored, and an unreadable config counts as empty: it was checked when it was written,
 /// or is its owner's own.
 fn hosting(config: Value, region: Option<&String>, auth: &str) -> Hosting {
-    let said: Hosting = serde_json::from_value(config).unwrap_or_default();
-    Hosting { region: region.cloned(), auth: AuthKind::from_name(auth).unwrap_or_default(), ..said }
+    let parsed: Hosting = serde_json::from_value(config).unwrap_or_default();
+    Hosting { region: region.cloned(), auth: AuthKind::from_name(auth).unwrap_or_default(), ..parsed }
 }
 
 fn account_entry(row: crate::AccountRow) -> AccountEntry {

@@ -144,12 +144,12 @@ async fn next_slice(
     before: u64,
 ) -> Result<Option<u64>, StoreError> {
     let mut reading = database.read().await?;
-    let mut minute_at = async |place: u64| {
+    let mut minute_at = async |offset: u64| {
         let query = sql(
             "SELECT minute FROM usage_minutes WHERE workspace = $1 AND span_minutes = 1 AND minute < $2 \
              ORDER BY minute LIMIT 1 OFFSET $3",
         );
-        let query = query.bind(workspace.bytes()).bind(signed(before)).bind(signed(place));
+        let query = query.bind(workspace.bytes()).bind(signed(before)).bind(signed(offset));
         let row = query.row(&mut reading).await?;
         row.map(|row| Fields::new(MINUTES, &row).number("minute")).transpose()
     };

@@ -104,7 +104,7 @@ async fn with_days(
 type RowName = (Option<u64>, [Option<String>; GROUPS_MAX]);
 
 /// A group as the query's rows show it: its dimension values, and the profile that says who pays.
-struct Shown {
+struct SelectedGroup {
     values: [Option<String>; GROUPS_MAX],
     profile: Option<Profile>,
 }
@@ -112,15 +112,15 @@ struct Shown {
 pub(crate) async fn usage(database: &Database, query: UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
     let grouped_by: Vec<Dimension> = query.group_by.iter().copied().take(GROUPS_MAX).collect();
     let mut found: BTreeMap<RowName, (Tally, Nanos)> = BTreeMap::new();
-    let shown = |group: Group<'_>| {
-        let value = |place: usize| grouped_by.get(place).and_then(|dimension| group.value(*dimension));
+    let select = |group: Group<'_>| {
+        let value = |index: usize| grouped_by.get(index).and_then(|dimension| group.value(*dimension));
         let values = group.passes(&query.filter).then(|| std::array::from_fn(value));
-        values.map(|values| Shown { values, profile: group.profile() })
+        values.map(|values| SelectedGroup { values, profile: group.profile() })
     };
     let bucket = |minute: u64| query.interval.map(|interval| bucket_of(minute, interval));
-    let add = |minute, shown: &Shown, tally: Tally| {
-        let (sum, spent) = found.entry((bucket(minute), shown.values.clone())).or_default();
-        *spent = spent.plus(spend(shown.profile, &tally.sums));
+    let add = |minute, selected: &SelectedGroup, tally: Tally| {
+        let (sum, spent) = found.entry((bucket(minute), selected.values.clone())).or_default();
+        *spent = spent.plus(spend(selected.profile, &tally.sums));
         sum.plus(&tally);
         if found.len() as u64 > ROWS_MAX {
             // Drops the last row in sort order: the answer is cut off before it in any case.
@@ -128,7 +128,7 @@ pub(crate) async fn usage(database: &Database, query: UsageQuery) -> Result<Vec<
         }
     };
     let of_days = query.interval.is_none_or(|interval| interval == Interval::Day);
-    sum(database, query.workspace, (query.window, query.interval), of_days, shown, add).await?;
+    sum(database, query.workspace, (query.window, query.interval), of_days, select, add).await?;
     let row = |((bucket_unix_ms, values), (tally, spend)): (RowName, (Tally, Nanos))| UsageRow {
         bucket_unix_ms,
         groups: grouped_by.iter().copied().zip(values).collect(),
@@ -145,18 +145,18 @@ fn bucket_of(minute: u64, interval: Interval) -> u64 {
     unix_ms / interval.ms() * interval.ms()
 }
 
-/// Calls `add` for every row of the window, with what `shown` returned for its group.
+/// Calls `add` for every row of the window, with what `select` returned for its group.
 async fn sum(
     database: &Database,
     workspace: WorkspaceId,
     (window, interval): (Window, Option<Interval>),
     of_days: bool,
-    shown: impl Fn(Group<'_>) -> Option<Shown> + Send + Sync,
-    mut add: impl FnMut(u64, &Shown, Tally) + Send,
+    select: impl Fn(Group<'_>) -> Option<SelectedGroup> + Send + Sync,
+    mut add: impl FnMut(u64, &SelectedGroup, Tally) + Send,
 ) -> Result<(), StoreError> {
     // One transaction, so that all rows come from one snapshot.
     let mut reading = database.moment_in_order().await?;
-    let mut groups: HashMap<i64, Option<Shown>> = HashMap::new();
+    let mut groups: HashMap<i64, Option<SelectedGroup>> = HashMap::new();
     let minutes_from = minutes_from(&mut reading).await?;
     let spans = spans(window, interval, minutes_from);
     let spans =
@@ -184,10 +184,10 @@ async fn sum(
                 after = [fields.get("minute")?, group, fields.get("replica")?];
                 let known = match groups.entry(group) {
                     Entry::Occupied(known) => known.into_mut(),
-                    Entry::Vacant(place) => place.insert(read_group(&mut reading, group, &shown).await?),
+                    Entry::Vacant(slot) => slot.insert(read_group(&mut reading, group, &select).await?),
                 };
-                if let Some(shown) = known {
-                    add(fields.number("minute")?, shown, Tally::decode(fields.get("tally")?)?);
+                if let Some(selected) = known {
+                    add(fields.number("minute")?, selected, Tally::decode(fields.get("tally")?)?);
                 }
             }
             if rows.len() < ROWS_AT_ONCE {
@@ -202,11 +202,11 @@ async fn sum(
 async fn read_group(
     connection: &mut Connection,
     number: i64,
-    shown: impl Fn(Group<'_>) -> Option<Shown> + Send + Sync,
-) -> Result<Option<Shown>, StoreError> {
+    select: impl Fn(Group<'_>) -> Option<SelectedGroup> + Send + Sync,
+) -> Result<Option<SelectedGroup>, StoreError> {
     let query = sql("SELECT dimensions FROM usage_groups WHERE id = $1");
     let row = query.bind(number).one(connection).await?;
-    Ok(shown(Group::decode(Fields::new(GROUPS, &row).get("dimensions")?)?))
+    Ok(select(Group::decode(Fields::new(GROUPS, &row).get("dimensions")?)?))
 }
 
 #[cfg(test)]
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_window_is_hours_with_minutes_at_its_edges() {
-        let told = |minutes, interval| spans(window(minutes), interval, 0).map(|(_, minutes)| minutes);
+        let ranges = |minutes, interval| spans(window(minutes), interval, 0).map(|(_, minutes)| minutes);
         let cases = [
             (0..0, [0..0, 0..0, 0..0]),
             (59..61, [59..60, 60..60, 60..61]),
@@ -228,9 +228,9 @@ mod tests {
             (61..200, [61..120, 120..180, 180..200]),
         ];
         for (minutes, expected) in cases {
-            assert_eq!(told(minutes.clone(), None), expected, "{minutes:?}");
+            assert_eq!(ranges(minutes.clone(), None), expected, "{minutes:?}");
         }
-        assert_eq!(told(61..200, Some(Interval::Minute)), [61..61, 61..200, 200..200]);
+        assert_eq!(ranges(61..200, Some(Interval::Minute)), [61..61, 61..200, 200..200]);
         let ever = spans(Window { start_unix_ms: 0, end_unix_ms: u64::MAX }, None, 0);
         assert_eq!(ever[2].1.end, u64::MAX.div_ceil(MINUTE_MS));
     }
@@ -245,8 +245,8 @@ mod tests {
             (61..190, 240, 60..240),
             (61..61, 240, 61..61),
         ];
-        for (asked, minutes_from, expected) in cases {
-            assert_eq!(widened(window(asked), minutes_from), window(expected), "from {minutes_from}");
+        for (requested, minutes_from, expected) in cases {
+            assert_eq!(widened(window(requested), minutes_from), window(expected), "from {minutes_from}");
         }
         let by_minute = |minutes, from| spans(window(minutes), Some(Interval::Minute), from);
         assert_eq!(by_minute(61..200, 120), [(HOUR, 60..120), (MINUTE, 120..200), (MINUTE, 200..200)]);

@@ -152,7 +152,7 @@ pub(crate) fn unsigned(value: i64) -> u64 {
 
 pub(crate) fn unavailable(error: sqlx::Error) -> StoreError {
     match &error {
-        sqlx::Error::Database(told) if is_of_the_disk(told.code().as_deref()) => {
+        sqlx::Error::Database(db_error) if is_of_the_disk(db_error.code().as_deref()) => {
             StoreError::DiskRefuses(error)
         }
         _ => StoreError::Unavailable(error),
@@ -171,19 +171,21 @@ const NUL_IN_TEXT: &str = "22021";
 /// Classifies a statement's error: a mistake of the caller, or a failure of the database.
 pub(crate) fn database(error: sqlx::Error) -> StoreError {
     match &error {
-        sqlx::Error::Database(told) if told.is_unique_violation() => {
+        sqlx::Error::Database(db_error) if db_error.is_unique_violation() => {
             StoreError::conflict("already_exists", "an object with this id or name exists already", None)
         }
-        sqlx::Error::Database(told) if told.is_foreign_key_violation() => StoreError::conflict(
+        sqlx::Error::Database(db_error) if db_error.is_foreign_key_violation() => StoreError::conflict(
             "referenced",
             "another object refers to this one, or what it refers to is gone",
             None,
         ),
-        sqlx::Error::Database(told) if told.code().as_deref() == Some(NUL_IN_TEXT) => StoreError::conflict(
-            "text_has_nul",
-            "a text holds the character U+0000, which can't be kept",
-            None,
-        ),
+        sqlx::Error::Database(db_error) if db_error.code().as_deref() == Some(NUL_IN_TEXT) => {
+            StoreError::conflict(
+                "text_has_nul",
+                "a text holds the character U+0000, which can't be kept",
+                None,
+            )
+        }
         _ => unavailable(error),
     }
 }

@@ -147,9 +147,9 @@ pub(super) async fn find(
          WHERE last_trace >= $1 AND first_trace <= $1 AND instr(traces, $1) > 0 AND instr(workspaces, $2) > 0");
     for row in &query.bind(trace.bytes()).bind(workspace.bytes()).rows(connection).await? {
         let fields = Fields::new(TABLE, row);
-        let place = traces(fields.get("traces")?).position(|named| named == trace);
-        if let Some(place) = place
-            && let Some(piece) = pieces(fields.get("body")?)?.nth(place)
+        let index = traces(fields.get("traces")?).position(|named| named == trace);
+        if let Some(index) = index
+            && let Some(piece) = pieces(fields.get("body")?)?.nth(index)
         {
             let record = groups.read(connection, trace, piece?).await?;
             return Ok(Some(record).filter(|record| record.workspace == workspace));
@@ -185,12 +185,12 @@ pub(super) struct Scan<'a> {
     /// Records of other groups are skipped without decoding them.
     pub groups: Option<&'a BTreeSet<i64>>,
     /// After this many records no further row is read; only for scans with the newest first.
-    pub looked_at_most: usize,
+    pub scanned_max: usize,
 }
 
 pub(super) struct ScanResult<T> {
     pub rows: Vec<T>,
-    pub looked_at: usize,
+    pub scanned: usize,
     /// Where a scan gave up before it had found enough: nothing from here on was read.
     pub ended_at: Option<TraceId>,
 }
@@ -247,15 +247,15 @@ pub(super) async fn walk<T>(
     walk: Scan<'_>,
     mut take: impl FnMut(MeterRecord) -> Option<T> + Send,
 ) -> Result<ScanResult<T>, StoreError> {
-    let (mut looked_at, mut ended_at) = (0, None);
-    let mut found = Found { order: walk.order, wanted: walk.wanted, rows: BTreeMap::new() };
+    let (mut scanned, mut ended_at) = (0, None);
+    let mut found = Matches { order: walk.order, wanted: walk.wanted, rows: BTreeMap::new() };
     let mut rows = Rows::new(&walk);
     while let Some((range, traces, body)) = rows.next(connection, &walk, &found).await? {
         // No unread record is newer than this row's edge, so the next page starts with the edge: before the
         // trace above it.
         let edge = range.edge(walk.order);
         let above = TraceId::from_uuid(Uuid::from_u128(edge.as_uuid().as_u128().saturating_add(1)));
-        if looked_at >= walk.looked_at_most && walk.newest().is_some_and(|before| above < before) {
+        if scanned >= walk.scanned_max && walk.newest().is_some_and(|before| above < before) {
             found.keep_above(edge);
             ended_at = Some(above);
             break;
@@ -264,13 +264,13 @@ pub(super) async fn walk<T>(
             if !found.has_room_for(trace) {
                 break;
             }
-            looked_at += 1;
+            scanned += 1;
             if let Some(taken) = take(groups.read(connection, trace, piece).await?) {
                 found.put(trace, taken);
             }
         }
     }
-    Ok(ScanResult { rows: found.into_rows(), looked_at, ended_at })
+    Ok(ScanResult { rows: found.into_rows(), scanned, ended_at })
 }
 
 /// A row's records that are within the scan and may be of its groups, in scan order.
@@ -287,8 +287,8 @@ fn candidates<'b>(
     for trace in traces(named) {
         let piece = pieces.next().ok_or_else(|| StoreError::corrupt(TABLE, "a record is missing"))??;
         // The newest of the stretches that begin before the trace.
-        let place = stretches.partition_point(|stretch| stretch.after >= trace);
-        if stretches.get(place).is_some_and(|stretch| stretch.has(trace)) && piece.may_be_of(is_wanted) {
+        let index = stretches.partition_point(|stretch| stretch.after >= trace);
+        if stretches.get(index).is_some_and(|stretch| stretch.has(trace)) && piece.may_be_of(is_wanted) {
             candidates.push((trace, piece));
         }
     }
@@ -334,7 +334,7 @@ impl Rows {
         &mut self,
         connection: &mut Connection,
         walk: &Scan<'_>,
-        found: &Found<T>,
+        found: &Matches<T>,
     ) -> Result<Option<Held>, StoreError> {
         loop {
             if let Some(held) = self.held.pop_front() {
@@ -399,13 +399,13 @@ impl Rows {
 }
 
 /// The first `wanted` matches so far.
-struct Found<T> {
+struct Matches<T> {
     order: Order,
     wanted: usize,
     rows: BTreeMap<TraceId, T>,
 }
 
-impl<T> Found<T> {
+impl<T> Matches<T> {
     /// Whether a record with this trace would be among them.
     fn has_room_for(&self, trace: TraceId) -> bool {
         let last = match self.order {

@@ -5,7 +5,7 @@ use sqlx::Row;
 
 use super::SqliteStore;
 use super::batches::{self, Order, Scan};
-use crate::records::{LOOKED_AT_MAX, passes, request_row};
+use crate::records::{SCANNED_MAX, passes, request_row};
 use crate::sql::hours::{Search, TraceRange};
 use crate::sql::writing::{database, unsigned};
 use crate::sql::{hours, usage};
@@ -22,11 +22,11 @@ async fn requests(
     let mut reading = store.database.snapshot().await?;
     let groups = hours::groups_of(&mut reading, workspace, &filter).await?;
     let mut search = Search::new(&filter, page.after);
-    let (mut found, mut looked_at, mut ended_at) = (Vec::new(), 0, None);
+    let (mut found, mut scanned, mut ended_at) = (Vec::new(), 0, None);
     while found.len() <= wanted && ended_at.is_none() {
         let still = wanted + 1 - found.len();
         // If few of a group's requests match the filter, each search covers more of them than the last.
-        let stretches = search.next(&mut reading, workspace, groups.as_ref(), still.max(looked_at)).await?;
+        let stretches = search.next(&mut reading, workspace, groups.as_ref(), still.max(scanned)).await?;
         if stretches.is_empty() {
             break;
         }
@@ -36,15 +36,15 @@ async fn requests(
             workspace,
             stretches: &stretches,
             groups: groups.as_ref(),
-            looked_at_most: LOOKED_AT_MAX.saturating_sub(looked_at),
+            scanned_max: SCANNED_MAX.saturating_sub(scanned),
         };
         let take = |record: MeterRecord| {
-            let is_asked_for = record.workspace == workspace && passes(&filter, &record);
-            is_asked_for.then(|| request_row(record))
+            let is_wanted = record.workspace == workspace && passes(&filter, &record);
+            is_wanted.then(|| request_row(record))
         };
         let walked = batches::walk(&mut reading, &store.draining.groups, walk, take).await?;
         found.extend(walked.rows);
-        looked_at += walked.looked_at;
+        scanned += walked.scanned;
         ended_at = walked.ended_at;
     }
     reading.roll_back().await;
@@ -63,7 +63,7 @@ async fn every_record(
         workspace,
         stretches: &[TraceRange::behind(page.after)],
         groups: None,
-        looked_at_most: usize::MAX,
+        scanned_max: usize::MAX,
     };
     let take = |record: MeterRecord| (record.workspace == workspace).then_some(record);
     let mut reading = store.database.snapshot().await?;

@@ -100,7 +100,7 @@ async fn apply(
         prepared = Prepared::of(&batch.records, |trace| known.insert(trace))?;
     }
     let (groups, new_groups) = usage::groups(connection, &draining.groups, &prepared.tallies).await?;
-    for row in packed(&prepared, &groups)? {
+    for row in pack(&prepared, &groups)? {
         batches::add(connection, row).await?;
     }
     usage::add(connection, &groups, &prepared.tallies).await?;
@@ -110,7 +110,7 @@ async fn apply(
     Ok((upto, new_groups))
 }
 
-fn packed(prepared: &Prepared, groups: &[Arc<Group>]) -> Result<Vec<Packed>, StoreError> {
+fn pack(prepared: &Prepared, groups: &[Arc<Group>]) -> Result<Vec<Packed>, StoreError> {
     // Delta encoding leaves about a third of a record.
     let mut packing = Packing::of(prepared.len(), prepared.bytes() / 3);
     for (row, tail) in prepared.rows() {

@@ -48,9 +48,9 @@ fn the_books_are_refused_at_each_page_and_taken_once_there_is_room() {
         for pages in 0..PAGES_MAX {
             let kept = fresh.store.records().record_count().await.unwrap();
             leave_room(&fresh.store, Some(pages)).await.unwrap();
-            let told = fresh.store.record_sink().apply(batch(&fresh, kept..kept + 300)).await;
+            let result = fresh.store.record_sink().apply(batch(&fresh, kept..kept + 300)).await;
             leave_room(&fresh.store, None).await.unwrap();
-            if let Err(error) = &told {
+            if let Err(error) = &result {
                 refused += 1;
                 assert!(error.to_string().contains("the disk under the database takes no write"), "{error}");
                 assert!(error.to_string().contains("full"), "the log says why: {error}");
@@ -59,7 +59,7 @@ fn the_books_are_refused_at_each_page_and_taken_once_there_is_room() {
             }
             assert_eq!(fresh.store.records().record_count().await.unwrap(), kept + 300, "at {pages} pages");
             revokes_a_key(&fresh, 5_000 + u64::from(pages)).await;
-            if told.is_ok() {
+            if result.is_ok() {
                 assert!(refused >= 3, "a batch needs several pages: {refused}");
                 return;
             }
@@ -81,17 +81,17 @@ fn a_change_is_refused_at_each_page_and_made_once_there_is_room() {
             let number = 100 + u64::from(pages);
             let version = fresh.store.feed().version().await.unwrap();
             leave_room(&fresh.store, Some(pages)).await.unwrap();
-            let told = fresh.store.projects().create(wide(number), act()).await;
+            let result = fresh.store.projects().create(wide(number), act()).await;
             leave_room(&fresh.store, None).await.unwrap();
-            if told.is_ok() {
+            if result.is_ok() {
                 assert!(pages >= 3, "the project needs several pages, not {pages}");
                 return;
             }
-            assert!(matches!(told, Err(StoreError::DiskRefuses(_))), "{told:?}");
-            let told = told.unwrap_err().to_string();
+            assert!(matches!(result, Err(StoreError::DiskRefuses(_))), "{result:?}");
+            let message = result.unwrap_err().to_string();
             assert!(
-                told.contains("takes no write") && told.contains("full"),
-                "whoever logs it says why: {told}"
+                message.contains("takes no write") && message.contains("full"),
+                "whoever logs it says why: {message}"
             );
             assert_eq!(fresh.store.feed().version().await.unwrap(), version, "nothing is kept by half");
             fresh.store.projects().create(wide(number), act()).await.unwrap();

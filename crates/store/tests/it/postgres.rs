@@ -43,10 +43,10 @@ pub async fn joined(fresh: &Fresh, number: u8) -> Store {
 
 /// Runs a statement that bypasses the store.
 pub async fn run_on(url: &str, statement: &str) {
-    told_by(url, statement).await;
+    run_query(url, statement).await;
 }
 
-pub async fn told_by(url: &str, statement: &str) -> String {
+pub async fn run_query(url: &str, statement: &str) -> String {
     let server = Server::shared().await.unwrap();
     server.run(url.rsplit('/').next().unwrap(), statement).await.unwrap()
 }
@@ -97,8 +97,8 @@ async fn counted(store: &Store, fresh: &Fresh) -> (u64, u64) {
 
 async fn hears_of(store: &Store, version: u64, within: Duration) -> bool {
     let mut watch = store.feed().watch();
-    let heard = watch.wait_for(|told| *told >= version);
-    tokio::time::timeout(within, heard).await.is_ok_and(|told| told.is_ok())
+    let heard = watch.wait_for(|version_seen| *version_seen >= version);
+    tokio::time::timeout(within, heard).await.is_ok_and(|outcome| outcome.is_ok())
 }
 
 /// Each count of records is written as a COPY and as a single statement.
@@ -117,8 +117,8 @@ fn a_commit_whose_answer_is_lost_on_the_way_counts_once() {
         // The same for a configuration change: the writer gets `Uncertain`.
         let workspace = fresh.founding.workspace.id;
         relay.lose_answers(1);
-        let told = store.projects().create(project(workspace, 7), act()).await;
-        assert!(matches!(told, Err(StoreError::Uncertain)), "{told:?}");
+        let result = store.projects().create(project(workspace, 7), act()).await;
+        assert!(matches!(result, Err(StoreError::Uncertain)), "{result:?}");
         fresh.store.projects().get(workspace, project(workspace, 7).id).await.unwrap();
     });
 }
@@ -196,10 +196,10 @@ fn writers_on_several_replicas_leave_one_history() {
         let replicas = [joined(&fresh, 2).await, joined(&fresh, 3).await, joined(&fresh, 4).await];
         let before = fresh.store.feed().version().await.unwrap();
         let mut writers = tokio::task::JoinSet::new();
-        for (place, store) in (0_u64..).zip(replicas.clone()) {
+        for (index, store) in (0_u64..).zip(replicas.clone()) {
             writers.spawn(async move {
                 for number in 0..30 {
-                    let row = credential(workspace, 100 * place + number);
+                    let row = credential(workspace, 100 * index + number);
                     store.credentials().create(row, act()).await.unwrap();
                 }
             });
@@ -208,12 +208,17 @@ fn writers_on_several_replicas_leave_one_history() {
         while seen < 90 {
             let change = replicas[0].source().changes_since(followed).await.unwrap();
             let feed = fresh.store.feed().changes_after(followed).await.unwrap().unwrap();
-            let told: Vec<_> = feed.iter().map(|row| row.version).filter(|v| *v <= change.version).collect();
-            assert_eq!(told, (followed + 1..=change.version).collect::<Vec<_>>(), "no gap, no version twice");
+            let versions: Vec<_> =
+                feed.iter().map(|row| row.version).filter(|v| *v <= change.version).collect();
+            assert_eq!(
+                versions,
+                (followed + 1..=change.version).collect::<Vec<_>>(),
+                "no gap, no version twice"
+            );
             if let Some((_, Some(entry))) = change.workspaces.first() {
                 assert_eq!(entry.credentials.len() as u64, change.version - before, "all of one moment");
             }
-            seen += told.len();
+            seen += versions.len();
             followed = change.version;
         }
         while let Some(done) = writers.join_next().await {
@@ -231,8 +236,8 @@ fn a_foundation_is_laid_once_whoever_comes_first() {
     run(async {
         let (_, url) = empty().await;
         let address = address(&url);
-        let told = Store::connect(&address, replica(1)).await.unwrap_err();
-        assert!(matches!(told, StoreError::NotFounded { .. }), "{told}");
+        let error = Store::connect(&address, replica(1)).await.unwrap_err();
+        assert!(matches!(error, StoreError::NotFounded { .. }), "{error}");
         let mut founders = tokio::task::JoinSet::new();
         for number in 0..4 {
             let address = address.clone();
@@ -240,9 +245,10 @@ fn a_foundation_is_laid_once_whoever_comes_first() {
                 .spawn(async move { Store::found(&address, replica(number), foundation()).await.map(drop) });
         }
         let founded = founders.join_all().await;
-        let refused = |told: &Result<(), StoreError>| matches!(told, Err(StoreError::AlreadyFounded { .. }));
-        assert_eq!(founded.iter().filter(|told| told.is_ok()).count(), 1, "{founded:?}");
-        assert_eq!(founded.iter().filter(|told| refused(told)).count(), 3, "{founded:?}");
+        let refused =
+            |result: &Result<(), StoreError>| matches!(result, Err(StoreError::AlreadyFounded { .. }));
+        assert_eq!(founded.iter().filter(|result| result.is_ok()).count(), 1, "{founded:?}");
+        assert_eq!(founded.iter().filter(|result| refused(result)).count(), 3, "{founded:?}");
         Store::connect(&address, replica(9)).await.unwrap();
         // One unknown migration, whatever its number, is a rolling upgrade; more means an outdated program.
         let newer = |version: i64| {
@@ -277,7 +283,7 @@ fn records_lie_in_partitions_by_their_time() {
         tokio::join!(until_taken(&others[0], &one), until_taken(&others[1], &two));
         assert_eq!(fresh.store.records().record_count().await.unwrap(), 15);
         let partitions = "SELECT COUNT(*) FROM pg_inherits WHERE inhparent = 'meter_records'::regclass";
-        assert_eq!(told_by(fresh.url.as_deref().unwrap(), partitions).await, "15");
+        assert_eq!(run_query(fresh.url.as_deref().unwrap(), partitions).await, "15");
         let listed = fresh
             .store
             .records()
@@ -294,14 +300,14 @@ fn a_text_that_the_database_has_no_form_for_is_the_callers_fault() {
     run(async {
         let fresh = fresh().await;
         let row = store::ProjectRow { name: "a\0b".into(), ..project(fresh.founding.workspace.id, 7) };
-        let told = fresh.store.projects().create(row, act()).await;
-        assert!(matches!(told, Err(StoreError::Conflict { what: "text_has_nul", .. })), "{told:?}");
+        let result = fresh.store.projects().create(row, act()).await;
+        assert!(matches!(result, Err(StoreError::Conflict { what: "text_has_nul", .. })), "{result:?}");
     });
 }
 
 /// Every table's rows, whatever their order, and the next value of each sequence.
 async fn whole(url: &str) -> Vec<String> {
-    let tables = told_by(
+    let tables = run_query(
         url,
         "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace
          AND relname <> '_sqlx_migrations'",
@@ -311,10 +317,10 @@ async fn whole(url: &str) -> Vec<String> {
         let rows = format!(
             "SELECT COUNT(*) || ' ' || COALESCE(md5(string_agg(t::TEXT, '|' ORDER BY t::TEXT)), '') FROM {table} AS t"
         );
-        found.push(format!("{table} {}", told_by(url, &rows).await.trim()));
+        found.push(format!("{table} {}", run_query(url, &rows).await.trim()));
     }
     let counters = "SELECT string_agg(sequencename || ' ' || COALESCE(last_value, 0), ', ' ORDER BY sequencename) FROM pg_sequences";
-    found.push(told_by(url, counters).await);
+    found.push(run_query(url, counters).await);
     found
 }
 
@@ -357,8 +363,8 @@ fn every_row_goes_into_an_empty_database() {
             wanted.iter().any(|line| line.starts_with("rolled_days ") && !line.starts_with("rolled_days 0"))
         );
         assert_eq!(whole(&other).await, wanted);
-        let told = store::restore(&address(&other), &file).await;
-        assert!(matches!(told, Err(StoreError::NotEmpty { .. })), "{told:?}");
+        let result = store::restore(&address(&other), &file).await;
+        assert!(matches!(result, Err(StoreError::NotEmpty { .. })), "{result:?}");
         // It continues as the first database would have.
         let back = Store::connect(&address(&other), replica(9)).await.unwrap();
         back.projects().create(project(workspace, 8), act()).await.unwrap();

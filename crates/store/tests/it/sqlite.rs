@@ -269,8 +269,8 @@ fn a_data_directory_is_whole_or_refused() {
     assert_eq!(datadir::inspect(&dir).unwrap(), DataDir::Empty);
     let making = Making::begin(&dir).unwrap();
     assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
-    let told = datadir::inspect(&dir).unwrap_err();
-    assert!(told.to_string().contains("remove the directory"), "{told}");
+    let error = datadir::inspect(&dir).unwrap_err();
+    assert!(error.to_string().contains("remove the directory"), "{error}");
     assert!(matches!(Making::begin(&dir), Err(StoreError::HalfMade { .. })), "of two makers one is refused");
     fs::write(making.database(), b"x").unwrap();
     assert!(matches!(datadir::inspect(&dir), Err(StoreError::HalfMade { .. })));

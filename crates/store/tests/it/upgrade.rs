@@ -7,7 +7,7 @@ use sqlx::{ConnectOptions, Connection};
 use store::{Page, RequestFilter, Store, UsageFilter, UsageQuery, Window};
 
 use crate::cases::records::put_behind;
-use crate::postgres::{joined, run_on, told_by};
+use crate::postgres::{joined, run_on, run_query};
 use crate::samples::{record, settled};
 use crate::{Fresh, run};
 
@@ -147,16 +147,16 @@ async fn beside_the_version_before(store: &Store, fresh: &Fresh, url: &str) {
         store.records().requests(workspace, RequestFilter::default(), Page::first(2)).await.unwrap().rows;
     assert_eq!(listed[0].trace, late.trace);
     let read = "SELECT COUNT(*) FROM records WHERE started_unix_ms > 0";
-    assert_eq!(told_by(url, read).await, (KEPT + 1).to_string(), "its own rows are as it left them");
+    assert_eq!(run_query(url, read).await, (KEPT + 1).to_string(), "its own rows are as it left them");
     // Its groups have no template, and its hours no summed day.
     let groups = "SELECT COUNT(*) FROM (SELECT id, workspace, dimensions FROM usage_groups) AS known";
-    assert_ne!(told_by(url, groups).await, "0");
+    assert_ne!(run_query(url, groups).await, "0");
     let day = late.started_unix_ms / 86_400_000;
     assert_eq!(store.upkeep().sum_days(0, (day + 2) * 86_400_000).await.unwrap(), 1);
     let before = counted(store, workspace).await;
     let write = "UPDATE usage_minutes SET tally = tally WHERE span_minutes = 60";
     run_on(url, write).await;
-    assert_eq!(told_by(url, "SELECT COUNT(*) FROM rolled_days").await, "0", "its hours sum the day anew");
+    assert_eq!(run_query(url, "SELECT COUNT(*) FROM rolled_days").await, "0", "its hours sum the day anew");
     assert_eq!(counted(store, workspace).await, before);
     let forgotten = store.upkeep().forget_records(late.started_unix_ms + 2 * WEEK_MS).await.unwrap();
     assert_eq!((forgotten.weeks, counted(store, workspace).await.0), (2, 0), "of either version");

@@ -101,11 +101,11 @@ fn list(shared: &Shared, listed: &Value) {
     let empty =
         "No adapters. They lie in the folder of a node's --adapters; docs/node.md says how they come there.";
     output::rows(shared, &rows, &COLUMNS, empty);
-    tell_away(listed);
+    print_unreachable(listed);
 }
 
 /// Reports the nodes that could not be reached, on standard error.
-pub fn tell_away(listed: &Value) {
+pub fn print_unreachable(listed: &Value) {
     for away in rows_of(listed, "away") {
         eprintln!("{}", output::printable(&output::cell(away, "message")));
     }

@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn facts_are_said_and_taken_back() {
         assert_eq!(body(Agreement::default()), Some(json!({})));
-        let said = Agreement {
+        let agreement = Agreement {
             limits: list(&["requests_per_minute=500", "tokens_per_minute="]),
             retention: Some("zero".into()),
             commitment: Some("50000.5/quarter".into()),
@@ -127,7 +127,7 @@ mod tests {
                 "old": null,
             },
         });
-        assert_eq!(body(said), Some(expected));
+        assert_eq!(body(agreement), Some(expected));
         let back = Agreement {
             retention: Some(String::new()),
             commitment: Some(String::new()),
@@ -148,12 +148,12 @@ mod tests {
             assert_eq!(body(Agreement { prices: list(&[price]), ..Agreement::default() }), None, "{price}");
         }
         for retention in ["none", "30d", "-1"] {
-            let said = Agreement { retention: Some(retention.into()), ..Agreement::default() };
-            assert_eq!(body(said), None, "{retention}");
+            let agreement = Agreement { retention: Some(retention.into()), ..Agreement::default() };
+            assert_eq!(body(agreement), None, "{retention}");
         }
         for commitment in ["5", "x/month"] {
-            let said = Agreement { commitment: Some(commitment.into()), ..Agreement::default() };
-            assert_eq!(body(said), None, "{commitment}");
+            let agreement = Agreement { commitment: Some(commitment.into()), ..Agreement::default() };
+            assert_eq!(body(agreement), None, "{commitment}");
         }
     }
 }

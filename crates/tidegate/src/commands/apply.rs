@@ -88,8 +88,8 @@ fn show(shared: &Shared, step: &Step, is_done: bool, answer: &Value) {
             "done": is_done,
         });
         if let (Some(name), Some(fields)) = (step.kind.shown_once, line.as_object_mut()) {
-            let shown = answer.get(name).cloned();
-            fields.extend(shown.map(|value| (name.to_owned(), value)));
+            let value = answer.get(name).cloned();
+            fields.extend(value.map(|value| (name.to_owned(), value)));
         }
         println!("{line}");
         return;
@@ -102,11 +102,11 @@ fn show(shared: &Shared, step: &Step, is_done: bool, answer: &Value) {
     };
     let title = format!("{sign} {:<10} {}", step.kind.noun, output::printable(&step.label));
     println!("{}", paint(style, title.trim_end()));
-    step.changes.iter().for_each(|changed| println!("    {}", told(step.action, changed)));
+    step.changes.iter().for_each(|changed| println!("    {}", describe(step.action, changed)));
     step.notes().iter().for_each(|note| println!("    {}", paint(Style::Faint, note)));
 }
 
-fn told(action: Action, changed: &Changed) -> String {
+fn describe(action: Action, changed: &Changed) -> String {
     let after = output::printable(&changed.after.to_string());
     if action == Action::Create {
         return format!("{}: {after}", changed.field);
@@ -115,9 +115,9 @@ fn told(action: Action, changed: &Changed) -> String {
 }
 
 fn show_once(step: &Step, answer: &Value) {
-    let shown = step.kind.shown_once.and_then(|name| answer.get(name)?.as_str());
-    if let Some(shown) = shown {
-        println!("{} {}: {shown}   (shown once)", step.kind.noun, output::printable(&step.label));
+    let value = step.kind.shown_once.and_then(|name| answer.get(name)?.as_str());
+    if let Some(value) = value {
+        println!("{} {}: {value}   (shown once)", step.kind.noun, output::printable(&step.label));
     }
 }
 
@@ -129,8 +129,8 @@ fn open_private(path: &Path) -> Result<std::fs::File, Failure> {
 /// Moves a value that is shown only once from the answer to the file.
 fn keep(file: &mut std::fs::File, step: &Step, answer: &mut Value) -> Result<(), Failure> {
     let Some(name) = step.kind.shown_once else { return Ok(()) };
-    if let Some(shown) = answer.as_object_mut().and_then(|fields| fields.remove(name)) {
-        writeln!(file, "{}", json!({"kind": step.kind.noun, "name": step.label, name: shown}))?;
+    if let Some(value) = answer.as_object_mut().and_then(|fields| fields.remove(name)) {
+        writeln!(file, "{}", json!({"kind": step.kind.noun, "name": step.label, name: value}))?;
         file.sync_all()?;
     }
     Ok(())
@@ -178,7 +178,7 @@ fn sum_up(shared: &Shared, options: &Options, plan: &Plan) {
     if !plan.left.is_empty() {
         println!("No longer declared, and removed with --prune: {}.", plan.left.join(", "));
     }
-    let once = changes::shows_once(&plan.steps);
+    let once = changes::kinds_shown_once(&plan.steps);
     if options.dry_run && !once.is_empty() {
         println!(
             "{}",

@@ -127,7 +127,7 @@ pub fn run(shared: &Shared, options: Options) -> Result<(), Failure> {
                 Some(path) => files(&path)?.iter().try_for_each(|file| walk.take(&read(file)?))?,
                 None => proofs(&Api::connect(shared)?, &chain, &mut |proof| walk.take(proof))?,
             }
-            walk.tell(shared)
+            walk.report(shared)
         }
         Some(Command::Key) => {
             output::object(shared, &Api::connect(shared)?.get("/v2/audit/key")?);
@@ -230,7 +230,7 @@ impl Walk {
     fn take(&mut self, proof: &Proof) -> Result<(), Failure> {
         if self.end.is_none() {
             self.chain.clone_from(&proof.chain);
-            self.kept = self.read_kept()?;
+            self.kept = self.read_heads()?;
         }
         self.follow(proof).map_err(|broken| self.broken(&broken))
     }
@@ -239,7 +239,7 @@ impl Walk {
         Failure::new(output::FINDINGS, format!("The audit of {} does not hold: {broken}.", self.chain))
     }
 
-    fn read_kept(&self) -> Result<Vec<Head>, Failure> {
+    fn read_heads(&self) -> Result<Vec<Head>, Failure> {
         let Some(path) = &self.kept_at else { return Ok(Vec::new()) };
         let found = heads::read(path, &self.chain).map_err(|error| usage(format!("{error:#}")))?;
         if found.unreadable > 0 {
@@ -270,17 +270,14 @@ impl Walk {
         }
         let mut left = Vec::new();
         for head in std::mem::take(&mut self.kept) {
-            match proof.keeps(&head)? {
-                true => self.agreed += 1,
-                false => left.push(head),
-            }
+            if proof.keeps(&head)? { self.agreed += 1 } else { left.push(head) }
         }
         self.kept = left;
         self.end = Some((holds.last, holds.head, holds.key));
         Ok(())
     }
 
-    fn tell(&self, shared: &Shared) -> Result<(), Failure> {
+    fn report(&self, shared: &Shared) -> Result<(), Failure> {
         let Some((last, head, key)) = self.end else { return Err(usage("There is no proof.".to_owned())) };
         let beyond = self.kept.iter().map(|head| head.length).filter(|length| *length > last).max();
         if let Some(kept) = beyond {

@@ -135,22 +135,24 @@ pub fn restore(shared: &Shared, options: &Restore) -> Result<(), Failure> {
     let making = datadir::Making::begin(&settings.data_dir)
         .map_err(|error| Failure::new(output::CONFLICT, error.to_string()))?;
     bring_back(options, &settings, url.as_deref(), &manifest, making)?;
-    let shown = settings.data_dir.display();
+    let data_dir = settings.data_dir.display();
     if shared.json {
         println!(
             "{}",
             json!({"restored": settings.data_dir, "database": manifest.database, "made_unix_ms": manifest.made_unix_ms})
         );
     } else {
-        println!("{shown} is restored.");
+        println!("{data_dir} is restored.");
     }
     let has_key = settings.data_dir.join(MASTER_KEY_FILE).exists();
     if !has_key {
         eprintln!(
-            "No master key came with it: put the installation's own at {shown}/{MASTER_KEY_FILE}, or name it with TIDEGATE_MASTER_KEY_FILE."
+            "No master key came with it: put the installation's own at {data_dir}/{MASTER_KEY_FILE}, or name it with TIDEGATE_MASTER_KEY_FILE."
         );
     }
-    eprintln!("Next: tidegate ledger verify --data-dir {shown}, then tidegate serve --data-dir {shown}");
+    eprintln!(
+        "Next: tidegate ledger verify --data-dir {data_dir}, then tidegate serve --data-dir {data_dir}"
+    );
     Ok(())
 }
 
@@ -205,14 +207,14 @@ fn settings_of(flags: &SettingFlags) -> Result<(Settings, Option<String>), Failu
 }
 
 fn directories(path: &Path) -> anyhow::Result<Vec<String>> {
-    named(path, true)
+    entry_names(path, true)
 }
 
 fn files(path: &Path) -> anyhow::Result<Vec<String>> {
-    named(path, false)
+    entry_names(path, false)
 }
 
-fn named(path: &Path, wants_directories: bool) -> anyhow::Result<Vec<String>> {
+fn entry_names(path: &Path, wants_directories: bool) -> anyhow::Result<Vec<String>> {
     let entries = match fs::read_dir(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.with_context(|| format!("can't read {}", path.display()))?,

@@ -127,8 +127,8 @@ impl<'a> Talk<'a> {
             .done();
         let (mut usage, mut answer) = (Value::Null, String::new());
         let head = self.api.stream("/v1/chat/completions", &body, |event| {
-            if let Some(told) = event.get("usage").filter(|usage| usage.is_object()) {
-                usage = told.clone();
+            if let Some(reported) = event.get("usage").filter(|usage| usage.is_object()) {
+                usage = reported.clone();
             }
             let text = event.pointer("/choices/0/delta/content").and_then(Value::as_str).unwrap_or_default();
             answer.push_str(text);
@@ -168,12 +168,12 @@ fn prompt_of(options: &Options) -> Result<String, Failure> {
 /// names no profile.
 fn receipt(head: &http::HeaderMap, usage: &Value) -> String {
     let header = |name: &str| head.get(name).and_then(|value| value.to_str().ok());
-    let place: Vec<&str> =
+    let served_by: Vec<&str> =
         ["agent-execution-profile", "agent-resolved-provider"].into_iter().filter_map(header).collect();
-    let place = if place.is_empty() {
+    let served_by = if served_by.is_empty() {
         header("x-hybrie-selected-mode").map(str::to_owned)
     } else {
-        Some(place.join(" "))
+        Some(served_by.join(" "))
     };
     let counted = format!(
         "in {} out {}",
@@ -181,7 +181,7 @@ fn receipt(head: &http::HeaderMap, usage: &Value) -> String {
         output::cell(usage, "completion_tokens")
     );
     let parts = [
-        place,
+        served_by,
         header("agent-resolved-model").map(str::to_owned),
         Some(counted),
         header("agent-trace-id").or_else(|| header("x-request-id")).map(str::to_owned),
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn a_receipt_says_what_is_known() {
         let usage = json!({"prompt_tokens": 3, "completion_tokens": 27});
-        let said = |headers: &[(&'static str, &'static str)]| {
+        let receipt_of = |headers: &[(&'static str, &'static str)]| {
             let value = http::HeaderValue::from_static;
             let name = http::HeaderName::from_static;
             receipt(&headers.iter().map(|(key, text)| (name(key), value(text))).collect(), &usage)
@@ -221,18 +221,18 @@ mod tests {
             ("agent-resolved-model", "echo"),
             ("agent-trace-id", "trc_01"),
         ];
-        assert_eq!(said(&gateway), "  byoc byoc · echo · in 3 out 27 · trc_01");
-        assert_eq!(said(&[("x-hybrie-selected-mode", "local")]), "  local · in 3 out 27");
-        assert_eq!(said(&[]), "  in 3 out 27");
+        assert_eq!(receipt_of(&gateway), "  byoc byoc · echo · in 3 out 27 · trc_01");
+        assert_eq!(receipt_of(&[("x-hybrie-selected-mode", "local")]), "  local · in 3 out 27");
+        assert_eq!(receipt_of(&[]), "  in 3 out 27");
     }
 
     #[test]
     fn a_talk_goes_on_until_it_is_left() {
-        for (typed, said) in [("one\n\ntwo\n/exit\nthree\n", 2), ("one", 1), ("", 0), ("/clear\nagain\n", 2)]
+        for (typed, count) in [("one\n\ntwo\n/exit\nthree\n", 2), ("one", 1), ("", 0), ("/clear\nagain\n", 2)]
         {
             let mut turns = Vec::new();
             take_turns(&mut typed.as_bytes(), |turn| turns.push(turn)).unwrap();
-            assert_eq!(turns.len(), said, "{typed}");
+            assert_eq!(turns.len(), count, "{typed}");
         }
     }
 }

@@ -26,13 +26,13 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             let rows: Vec<Value> = contexts
                 .contexts
                 .iter()
-                .map(|(name, context)| shown(name, context, current == Some(name.as_str())))
+                .map(|(name, context)| summary(name, context, current == Some(name.as_str())))
                 .collect();
             let columns = ["name", "url", "workspace_id", "current"];
             output::rows(shared, &rows, &columns, "No contexts. `tidegate login` makes one.");
         }
         Command::Use { name } => {
-            known(&contexts, &name)?;
+            check_exists(&contexts, &name)?;
             contexts.current = Some(name.clone());
             contexts.write()?;
             shared.done(&format!("{name} is the current context."));
@@ -42,10 +42,10 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             let (name, context) = contexts.choose(wanted)?.ok_or_else(|| {
                 Failure::new(output::AUTHENTICATION, "Nobody is signed in on this machine: `tidegate login`.")
             })?;
-            output::object(shared, &shown(name, context, contexts.current.as_deref() == Some(name)));
+            output::object(shared, &summary(name, context, contexts.current.as_deref() == Some(name)));
         }
         Command::Remove { name } => {
-            known(&contexts, &name)?;
+            check_exists(&contexts, &name)?;
             contexts.contexts.remove(&name);
             contexts.current = contexts.current.filter(|current| *current != name);
             contexts.write()?;
@@ -55,7 +55,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     Ok(())
 }
 
-fn known(contexts: &Contexts, name: &str) -> Result<(), Failure> {
+fn check_exists(contexts: &Contexts, name: &str) -> Result<(), Failure> {
     if contexts.contexts.contains_key(name) {
         return Ok(());
     }
@@ -64,6 +64,6 @@ fn known(contexts: &Contexts, name: &str) -> Result<(), Failure> {
     Err(Failure::new(output::NOT_FOUND, format!("There is no context {name}; there is {there}.")))
 }
 
-fn shown(name: &str, context: &Context, is_current: bool) -> Value {
+fn summary(name: &str, context: &Context, is_current: bool) -> Value {
     json!({"name": name, "url": context.url, "workspace_id": context.workspace_id, "current": is_current})
 }

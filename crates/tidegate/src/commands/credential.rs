@@ -153,9 +153,10 @@ fn add(shared: &Shared, api: &Api, adding: Adding) -> Result<Value, Failure> {
     let Adding { project, environment, from_env, verifying, .. } = adding;
     let auth = hosting.auth.clone();
     let stated = agreement.write(Body::new().with_some("config", hosting.config()?))?;
-    let secret = match from_env {
-        true => Some(from_environment(api, &provider, auth.as_deref())?),
-        false => secret_for(shared, api, &provider, auth.as_deref())?,
+    let secret = if from_env {
+        Some(from_environment(api, &provider, auth.as_deref())?)
+    } else {
+        secret_for(shared, api, &provider, auth.as_deref())?
     };
     let body = stated
         .with("display_name", name.unwrap_or_else(|| provider.clone()))
@@ -189,9 +190,10 @@ pub fn secret_for(
     auth: Option<&str>,
 ) -> Result<Option<String>, Failure> {
     let kind = if auth.is_some() { kind_of(api, provider, auth)? } else { None };
-    match kind.is_none_or(|kind| kind.pointer("/schema/properties/secret").is_some()) {
-        true => api::ask_secret(shared, provider).map(Some),
-        false => Ok(None),
+    if kind.is_none_or(|kind| kind.pointer("/schema/properties/secret").is_some()) {
+        api::ask_secret(shared, provider).map(Some)
+    } else {
+        Ok(None)
     }
 }
 

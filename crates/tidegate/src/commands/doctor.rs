@@ -66,14 +66,14 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
 }
 
 fn local(settings: &Settings, checks: &mut Vec<Check>) {
-    let shown = settings.data_dir.display();
+    let data_dir = settings.data_dir.display();
     match store::datadir::inspect(&settings.data_dir) {
         Ok(store::datadir::DataDir::Ready) => {
-            checks.push(Check::fine("data directory", format!("{shown} is initialised")))
+            checks.push(Check::fine("data directory", format!("{data_dir} is initialised")))
         }
         Ok(store::datadir::DataDir::Empty) => checks.push(Check::warning(
             "data directory",
-            format!("{shown} is empty"),
+            format!("{data_dir} is empty"),
             "`tidegate serve` initialises it at its first start.",
         )),
         Err(error) => checks.push(Check::error(
@@ -102,7 +102,7 @@ fn local(settings: &Settings, checks: &mut Vec<Check>) {
     disk(settings, checks);
     if let Some(address) = &settings.database {
         let now = world::World::system().clock.unix_ms();
-        database::look(address, now, settings.records_keep_days, checks);
+        database::check_database(address, now, settings.records_keep_days, checks);
     }
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX);
     checks.push(if files >= 8_192 {
@@ -117,8 +117,8 @@ fn local(settings: &Settings, checks: &mut Vec<Check>) {
 }
 
 fn disk(settings: &Settings, checks: &mut Vec<Check>) {
-    let place = if settings.data_dir.exists() { settings.data_dir.clone() } else { ".".into() };
-    let Ok(facts) = rustix::fs::statvfs(&place) else { return };
+    let directory = if settings.data_dir.exists() { settings.data_dir.clone() } else { ".".into() };
+    let Ok(facts) = rustix::fs::statvfs(&directory) else { return };
     let free_mib = facts.f_bavail.saturating_mul(facts.f_frsize) / (1024 * 1024);
     checks.push(if free_mib >= 1_024 {
         Check::fine("disk", format!("{free_mib} MiB free"))

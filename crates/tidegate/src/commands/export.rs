@@ -158,22 +158,22 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
         Failure::new(output::USAGE, format!("{} can't be used: {error}.", directory.display()))
     })?;
     let wants = |what: What| options.only.is_empty() || options.only.contains(&what);
-    let mut told = Vec::new();
+    let mut files = Vec::new();
     if wants(What::Configuration) {
         let name = if shared.json { "configuration.json" } else { "configuration.toml" };
         write_whole(&directory.join(name), &configuration(&api, shared.json)?)?;
-        told.push(json!({"file": name}));
+        files.push(json!({"file": name}));
     }
     if wants(What::Requests) || wants(What::Ledger) {
-        told.extend(exchanges(&api, directory, options, wants(What::Requests), wants(What::Ledger))?);
+        files.extend(exchanges(&api, directory, options, wants(What::Requests), wants(What::Ledger))?);
     }
     if wants(What::Usage) {
-        told.push(usage(&api, directory, options.format)?);
+        files.push(usage(&api, directory, options.format)?);
     }
     if wants(What::Audit) {
-        told.push(audit(&api, directory, options.format)?);
+        files.push(audit(&api, directory, options.format)?);
     }
-    output::rows(shared, &told, &["file", "rows"], "Nothing was written.");
+    output::rows(shared, &files, &["file", "rows"], "Nothing was written.");
     Ok(())
 }
 
@@ -369,29 +369,29 @@ fn audit(api: &Api, directory: &Path, format: Format) -> Result<Value, Failure> 
 /// How far it is: drawn anew for who looks, told from time to time to who reads a log.
 struct Progress {
     what: &'static str,
-    told: Instant,
+    reported_at: Instant,
     is_terminal: bool,
     rows: u64,
 }
 
 const REDRAW_EVERY: Duration = Duration::from_millis(100);
-const TELL_EVERY: Duration = Duration::from_secs(10);
+const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 impl Progress {
     fn new(what: &'static str, rows: u64) -> Self {
         if rows > 0 {
             eprintln!("Going on after {rows} {what}.");
         }
-        Self { what, told: Instant::now(), is_terminal: std::io::stderr().is_terminal(), rows }
+        Self { what, reported_at: Instant::now(), is_terminal: std::io::stderr().is_terminal(), rows }
     }
 
     fn at(&mut self, rows: u64) {
         self.rows = rows;
-        let every = if self.is_terminal { REDRAW_EVERY } else { TELL_EVERY };
-        if self.told.elapsed() < every {
+        let every = if self.is_terminal { REDRAW_EVERY } else { REPORT_EVERY };
+        if self.reported_at.elapsed() < every {
             return;
         }
-        self.told = Instant::now();
+        self.reported_at = Instant::now();
         if self.is_terminal {
             eprint!("\r{rows} {}", self.what);
         } else {

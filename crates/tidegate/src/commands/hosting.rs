@@ -69,17 +69,17 @@ mod tests {
             let fields = fields.iter().map(ToString::to_string).collect();
             Hosting { deployments: Vec::new(), api_version: None, auth: None, fields }.config()
         };
-        let said = json!({"tenant_id": "t=1", "client_id": null});
-        assert_eq!(fields(&["tenant_id=t=1", "client_id="]).unwrap(), Some(said));
+        let expected = json!({"tenant_id": "t=1", "client_id": null});
+        assert_eq!(fields(&["tenant_id=t=1", "client_id="]).unwrap(), Some(expected));
         assert!(fields(&["tenant_id"]).is_err() && fields(&["=x"]).is_err());
     }
 
     #[test]
     fn deployments_are_named_and_taken_back() {
         assert_eq!(config(&[], None).unwrap(), None);
-        let said =
+        let expected =
             json!({"deployments": {"openai/gpt-4o": "mine", "old": null}, "api_version": "2024-10-21"});
-        assert_eq!(config(&["openai/gpt-4o=mine", "old="], Some("2024-10-21")).unwrap(), Some(said));
+        assert_eq!(config(&["openai/gpt-4o=mine", "old="], Some("2024-10-21")).unwrap(), Some(expected));
         assert!(config(&["mine"], None).is_err() && config(&["=mine"], None).is_err());
     }
 }

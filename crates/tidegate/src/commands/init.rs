@@ -34,7 +34,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     let email = control::checked_email(&options.email)
         .map_err(|fault| Failure::new(output::USAGE, format!("--email: {fault}")))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let founded = runtime.block_on(founding::found_or_join(&settings, &World::system(), &email))?;
+    let founded = runtime.block_on(founding::create_or_join(&settings, &World::system(), &email))?;
     let Some(founded) = founded else {
         // On a shared database, the keys were shown when the first gateway was set up.
         let database = settings.database.map(|address| address.to_string()).unwrap_or_default();

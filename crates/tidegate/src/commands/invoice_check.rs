@@ -23,7 +23,7 @@ pub fn run(shared: &Shared, runtime: &Runtime, settings: &Settings, id: &str) ->
     if shared.json {
         println!("{}", document(id, &checked));
     } else {
-        tell(id, &checked);
+        print_report(id, &checked);
     }
     if checked.is_sound() {
         return Ok(());
@@ -39,7 +39,7 @@ async fn check(settings: &Settings, id: InvoiceId) -> anyhow::Result<Option<Chec
 }
 
 fn document(id: &str, checked: &Checked) -> Value {
-    let told = |found: &[Difference]| found.iter().map(difference).collect::<Vec<_>>();
+    let differences = |found: &[Difference]| found.iter().map(difference).collect::<Vec<_>>();
     json!({
         "ok": checked.is_sound(),
         "invoice_id": id,
@@ -47,8 +47,8 @@ fn document(id: &str, checked: &Checked) -> Value {
         "records": checked.records.records,
         "without_record": checked.without_record,
         "mismatch_count": checked.records.mismatch_count,
-        "unsound": told(&checked.unsound),
-        "differing": told(&checked.differing),
+        "unsound": differences(&checked.unsound),
+        "differing": differences(&checked.differing),
         "adjusted_nanos": checked.adjusted.0,
         "unexplained_nanos": checked.unexplained.0,
     })
@@ -63,7 +63,7 @@ fn difference(found: &Difference) -> Value {
     })
 }
 
-fn tell(id: &str, checked: &Checked) {
+fn print_report(id: &str, checked: &Checked) {
     println!(
         "{id}: {} lines, total {}, {} records recomputed",
         checked.invoice.lines.len(),

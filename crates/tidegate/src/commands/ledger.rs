@@ -39,7 +39,7 @@ pub fn run(shared: &Shared, command: &Command) -> Result<(), Failure> {
     if shared.json {
         println!("{}", document(&report));
     } else {
-        tell(&report);
+        print_report(&report);
     }
     if report.mismatch_count > 0 {
         let message = format!("{} charges don't agree with their records.", report.mismatch_count);
@@ -83,7 +83,7 @@ fn mismatch(found: &Mismatch) -> Value {
     })
 }
 
-fn tell(report: &VerifyReport) {
+fn print_report(report: &VerifyReport) {
     println!("{} records, {} attempts recomputed", report.records, report.attempts);
     for totals in &report.by_mode {
         println!(

@@ -48,7 +48,7 @@ fn sign_in(shared: &Shared) -> Result<(), Failure> {
     let name = shared.context.clone().unwrap_or_else(|| DEFAULT.to_owned());
     let context =
         Context { url, workspace_id: field(&granted, "workspace_id"), api_key: field(&granted, "api_key") };
-    let shown = json!({
+    let summary = json!({
         "context": name,
         "url": context.url,
         "workspace_id": context.workspace_id,
@@ -58,7 +58,7 @@ fn sign_in(shared: &Shared) -> Result<(), Failure> {
     contexts.contexts.insert(name.clone(), context);
     contexts.current = Some(name);
     contexts.write()?;
-    output::object(shared, &shown);
+    output::object(shared, &summary);
     Ok(())
 }
 

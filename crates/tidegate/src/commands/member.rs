@@ -78,12 +78,12 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             output::object(shared, &api.patch(&path, &json!({"role": role}))?);
         }
         Command::Remove { member, keys } => {
-            let said = match keys {
+            let query = match keys {
                 None => "",
                 Some(Keys::Keep) => "?keys=keep",
                 Some(Keys::Revoke) => "?keys=revoke",
             };
-            api.delete(&format!("/v2/members/{}{said}", find(&api, &member)?))?;
+            api.delete(&format!("/v2/members/{}{query}", find(&api, &member)?))?;
             shared.done(&format!("{member} is removed."));
         }
     }

@@ -60,18 +60,18 @@ struct Named {
 
 /// Prices are in dollars per million tokens.
 pub fn models(shared: &Shared, models: Models) -> Result<(), Failure> {
-    let told = |error: HubError| shelf::failure(&error);
+    let failure = |error: HubError| shelf::failure(&error);
     match models.here {
-        None => known(shared, &models.options),
+        None => list_known(shared, &models.options),
         Some(Here::Local(place)) => {
             let rows: Vec<Value> =
-                place.shelf()?.entries().map_err(told)?.iter().map(|e| row(shared, e)).collect();
+                place.shelf()?.entries().map_err(failure)?.iter().map(|e| row(shared, e)).collect();
             let empty = "No model is here. `tidegate pull qwen3:0.6b` brings one.";
             output::rows(shared, &rows, &HERE_COLUMNS, empty);
             Ok(())
         }
         Some(Here::Show(named)) => {
-            let model = Reference::read(&named.name).map_err(told)?;
+            let model = Reference::read(&named.name).map_err(failure)?;
             let entry = named.place.shelf()?.find(&model).ok_or_else(|| {
                 let text = format!("{model} is not here. `tidegate pull {model}` brings it.");
                 Failure::new(output::NOT_FOUND, text)
@@ -80,8 +80,8 @@ pub fn models(shared: &Shared, models: Models) -> Result<(), Failure> {
             Ok(())
         }
         Some(Here::Rm(named)) => {
-            let model = Reference::read(&named.name).map_err(told)?;
-            let bytes = named.place.shelf()?.remove(&model).map_err(told)?;
+            let model = Reference::read(&named.name).map_err(failure)?;
+            let bytes = named.place.shelf()?.remove(&model).map_err(failure)?;
             shared.done(&format!("{model} is removed: {} are free again.", shelf::bytes(bytes)));
             Ok(())
         }
@@ -121,7 +121,7 @@ fn show(shared: &Shared, entry: &Entry) {
     output::rows(shared, files, &["name", "bytes", "sha256"], "It has no files.");
 }
 
-fn known(shared: &Shared, options: &Options) -> Result<(), Failure> {
+fn list_known(shared: &Shared, options: &Options) -> Result<(), Failure> {
     let book = Api::connect(shared)?.get(&options.path("price-books"))?;
     if shared.form() == Form::Json {
         println!("{book}");
@@ -187,13 +187,13 @@ fn facts(rows: &mut Vec<Value>, provider: &str, models: &str, owner: &Value) {
     let none = Map::new();
     let facts = owner.get("facts").and_then(Value::as_object).unwrap_or(&none);
     for (name, fact) in facts {
-        let said = fact.get("value").unwrap_or(fact);
+        let value = fact.get("value").unwrap_or(fact);
         let source = output::cell(fact, "source");
         rows.push(json!({
             "provider": provider,
             "models": models,
             "fact": name,
-            "value": said.as_str().map_or_else(|| said.to_string(), str::to_owned),
+            "value": value.as_str().map_or_else(|| value.to_string(), str::to_owned),
             "source": source,
         }));
     }

@@ -160,7 +160,7 @@ impl Serving {
         self.adapters.clone().or_else(|| data_dir.map(|dir| dir.join("adapters")))
     }
 
-    pub const fn guesses(&self) -> usize {
+    pub const fn draft_tokens(&self) -> usize {
         self.guesses
     }
 
@@ -169,7 +169,7 @@ impl Serving {
     /// # Errors
     /// There is no model of that name.
     pub fn draft(&self) -> Result<Option<(PathBuf, usize)>, Failure> {
-        let found = self.draft.as_deref().map(|asked| self.found(asked)).transpose()?;
+        let found = self.draft.as_deref().map(|name| self.find_model(name)).transpose()?;
         Ok(found.map(|(path, _)| (path, self.draft_memory.saturating_mul(1024 * 1024))))
     }
 
@@ -187,27 +187,27 @@ impl Serving {
     ///
     /// # Errors
     /// There is no model of that name.
-    pub fn model(&self, asked: &str) -> Result<(PathBuf, String), Failure> {
-        let (found, usual) = self.found(asked)?;
+    pub fn model(&self, requested: &str) -> Result<(PathBuf, String), Failure> {
+        let (found, usual) = self.find_model(requested)?;
         Ok((found, self.name.clone().unwrap_or(usual)))
     }
 
     /// The path of a model, and its default name.
-    fn found(&self, asked: &str) -> Result<(PathBuf, String), Failure> {
-        let path = Path::new(asked);
+    fn find_model(&self, requested: &str) -> Result<(PathBuf, String), Failure> {
+        let path = Path::new(requested);
         let (found, usual) = if path.exists() {
-            let name = path.file_name().map_or_else(|| asked.into(), |name| name.to_string_lossy());
+            let name = path.file_name().map_or_else(|| requested.into(), |name| name.to_string_lossy());
             (path.to_owned(), name.strip_suffix(".gguf").unwrap_or(&name).to_owned())
         } else {
-            let pulled = self.place.shelf()?.path_of(asked);
+            let pulled = self.place.shelf()?.path_of(requested);
             let found = pulled.ok_or_else(|| {
                 let message = format!(
-                    "There is no model at {asked}, and none was pulled by that name. Give a directory with config.json \
+                    "There is no model at {requested}, and none was pulled by that name. Give a directory with config.json \
                      and safetensors, a file of GGUF, or what `tidegate models local` lists; `tidegate pull NAME` brings more."
                 );
                 Failure::new(output::NOT_FOUND, message)
             })?;
-            (found, asked.to_owned())
+            (found, requested.to_owned())
         };
         Ok((found, usual))
     }

@@ -223,31 +223,31 @@ fn id_of(api: &Api, node: &str) -> Result<String, Failure> {
 }
 
 /// The node's state as lines, and its models as a table below.
-fn runtime(shared: &Shared, said: &Value) {
+fn runtime(shared: &Shared, state: &Value) {
     if shared.form() != Form::Table {
-        return output::object(shared, said);
+        return output::object(shared, state);
     }
-    let adapters = said.get("adapters").filter(|adapters| adapters.is_object());
-    let part = |name: &str| adapters.and_then(|said| said.get(name)).and_then(Value::as_u64).unwrap_or(0);
-    let room = adapters.map(|said| {
-        let loaded = output::cell(said, "loaded_loras");
+    let adapters = state.get("adapters").filter(|adapters| adapters.is_object());
+    let part = |name: &str| adapters.and_then(|fields| fields.get(name)).and_then(Value::as_u64).unwrap_or(0);
+    let summary = adapters.map(|fields| {
+        let loaded = output::cell(fields, "loaded_loras");
         let (known, known_max, most) = (part("registered"), part("max_registered"), part("max_active_loras"));
         let (bytes, bytes_max) = (shelf::bytes(part("loaded_bytes")), shelf::bytes(part("max_loaded_bytes")));
         format!("{known} of {known_max} known; in memory {loaded} ({most} at most, {bytes} of {bytes_max})")
     });
-    let field = |name: &str| said.get(name).cloned().unwrap_or_default();
+    let field = |name: &str| state.get(name).cloned().unwrap_or_default();
     output::object(
         shared,
         &json!({
             "node": field("node"),
             "status": field("status"),
-            "runtime": format!("{} {}", output::cell(said, "runtime"), output::cell(said, "version")),
+            "runtime": format!("{} {}", output::cell(state, "runtime"), output::cell(state, "version")),
             "answers_on_their_way": field("requests_open"),
-            "answers_at": output::cell(said, "execution_modes"),
-            "adapters": room.unwrap_or_else(|| "none are taken".to_owned()),
+            "answers_at": output::cell(state, "execution_modes"),
+            "adapters": summary.unwrap_or_else(|| "none are taken".to_owned()),
         }),
     );
     println!();
-    let models = said.get("models").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let models = state.get("models").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     output::rows(shared, models, &["id", "context_tokens", "is_model"], "It runs no model.");
 }

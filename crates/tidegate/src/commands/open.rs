@@ -45,8 +45,8 @@ fn path(page: &str) -> Result<String, Failure> {
     }
     let kinds =
         [("trc_", "/requests/"), ("pcr_", "/credentials/"), ("node_", "/nodes/"), ("rte_", "/routes/")];
-    if let Some((_, place)) = kinds.into_iter().find(|(prefix, _)| page.starts_with(prefix)) {
-        return Ok(format!("{place}{page}"));
+    if let Some((_, collection)) = kinds.into_iter().find(|(prefix, _)| page.starts_with(prefix)) {
+        return Ok(format!("{collection}{page}"));
     }
     let path = format!("/{page}");
     let pages: Vec<_> = control::console::PAGES.iter().filter(|page| !page.contains('{')).collect();

@@ -63,7 +63,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Show { project } => output::object(shared, &api.get(&one(&api, &project)?)?),
         Command::Set { project, name, environment, caching } => {
             let body = Body::new().with_some("name", name).with_some("environment", environment);
-            let body = body.with_some("caching", caching.said()).done();
+            let body = body.with_some("caching", caching.patch()).done();
             output::object(shared, &api.patch(&one(&api, &project)?, &body)?);
         }
         Command::Remove { project } => {

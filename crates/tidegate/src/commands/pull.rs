@@ -60,15 +60,15 @@ enum How {
 }
 
 pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
-    let told = |error: HubError| shelf::failure(&error);
-    let mut model = Reference::read(&options.model).map_err(told)?;
+    let failure = |error: HubError| shelf::failure(&error);
+    let mut model = Reference::read(&options.model).map_err(failure)?;
     if let Some(file) = &options.file {
-        model = model.with_file(file).map_err(told)?;
+        model = model.with_file(file).map_err(failure)?;
     }
-    let (endpoint, token) = source(options.from.as_deref()).map_err(told)?;
+    let (endpoint, token) = source(options.from.as_deref()).map_err(failure)?;
     let shelf = options.place.shelf()?;
     let world = World::system();
-    let teller = ProgressPrinter::new(&world, shared.json);
+    let printer = ProgressPrinter::new(&world, shared.json);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let client = client()?;
     let entry = LocalSet::new().block_on(&runtime, async {
@@ -81,17 +81,17 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
             client: &client,
             world: &world,
         };
-        let tell = |event: &Event| teller.tell(event);
+        let on_event = |event: &Event| printer.print_event(event);
         let mut stop = Stop::listen()?;
         tokio::select! {
-            pulled = hub::pull(&order, &tell) => pulled.map_err(told),
+            pulled = hub::pull(&order, &on_event) => pulled.map_err(failure),
             () = stop.received() => Err(Failure::new(
                 INTERRUPTED,
                 "Stopped. What came is kept: the same command goes on from there.",
             )),
         }
     });
-    teller.end_line();
+    printer.end_line();
     let entry = entry?;
     let memory = hub::memory_of(&entry);
     if shared.json {
@@ -153,7 +153,7 @@ impl ProgressPrinter {
         }
     }
 
-    fn tell(&self, event: &Event) {
+    fn print_event(&self, event: &Event) {
         match event {
             Event::Begun { revision, files, bytes, bytes_here } => {
                 self.begun_us.set(self.world.clock.monotonic_us());

@@ -60,7 +60,7 @@ fn reference() -> String {
     command.build();
     page.push_str("\n## Every command\n\nEach also takes:\n\n");
     for argument in command.get_arguments().filter(|argument| argument.is_global_set()) {
-        let _ = writeln!(page, "- {}", told(argument));
+        let _ = writeln!(page, "- {}", describe_argument(argument));
     }
     for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
         describe(&mut page, &format!("tidegate {}", sub.get_name()), sub);
@@ -142,7 +142,7 @@ fn describe(page: &mut String, name: &str, command: &Command) {
             && !argument.is_hide_set()
             && !matches!(argument.get_id().as_str(), "help" | "version")
     };
-    let arguments: Vec<_> = command.get_arguments().filter(own).map(told).collect();
+    let arguments: Vec<_> = command.get_arguments().filter(own).map(describe_argument).collect();
     if !arguments.is_empty() {
         page.push('\n');
     }
@@ -154,7 +154,7 @@ fn describe(page: &mut String, name: &str, command: &Command) {
     }
 }
 
-fn told(argument: &Arg) -> String {
+fn describe_argument(argument: &Arg) -> String {
     let id = argument.get_id().as_str().to_uppercase();
     let names = argument
         .get_value_names()

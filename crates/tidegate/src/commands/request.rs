@@ -108,10 +108,10 @@ fn line(row: &Value) -> String {
     let part = |name: &str| output::printable(&output::cell(row, name));
     let status = row.get("status").and_then(Value::as_u64).unwrap_or(0);
     let micros = |name: &str| row.get(name).and_then(Value::as_i64).unwrap_or(0);
-    let shown = if status >= 400 { paint(Style::Bad, &part("status")) } else { part("status") };
+    let status_text = if status >= 400 { paint(Style::Bad, &part("status")) } else { part("status") };
     let took_ms = row.get("latency_us").and_then(Value::as_u64).unwrap_or(0) / 1_000;
     format!(
-        "{} {shown} {} {} {} in {} out {} {} {took_ms} ms {}",
+        "{} {status_text} {} {} {} in {} out {} {} {took_ms} ms {}",
         part("started_at"),
         part("resolved_model"),
         part("profile"),
@@ -130,9 +130,10 @@ fn explain(request: &Value) {
         failure(error);
     }
     println!("model     {} -> {}", field("requested_model"), field("resolved_model"));
-    match request.get("profile").is_some_and(Value::is_string) {
-        true => println!("served by {} {} {}", field("profile"), field("provider"), field("principal")),
-        false => println!("served by nothing: it was refused before an attempt"),
+    if request.get("profile").is_some_and(Value::is_string) {
+        println!("served by {} {} {}", field("profile"), field("provider"), field("principal"))
+    } else {
+        println!("served by nothing: it was refused before an attempt")
     }
     println!(
         "tokens    in {} cached {} out {}{}",
@@ -179,12 +180,12 @@ fn explain(request: &Value) {
 
 /// Prints why it failed or was cut off, the fix, and what in the configuration refused it.
 fn failure(error: &Value) {
-    let said = |name: &str| error.get(name).and_then(Value::as_str).map(output::printable);
-    println!("{}     {}", paint(Style::Bad, "error"), said("message").unwrap_or_default());
-    if let Some(fix) = said("fix") {
+    let text = |name: &str| error.get(name).and_then(Value::as_str).map(output::printable);
+    println!("{}     {}", paint(Style::Bad, "error"), text("message").unwrap_or_default());
+    if let Some(fix) = text("fix") {
         println!("fix       {fix}");
     }
-    if let Some(param) = said("param") {
+    if let Some(param) = text("param") {
         println!("field     {param}");
     }
     if let Some(by) = error.get("refused_by").filter(|by| by.is_object()) {

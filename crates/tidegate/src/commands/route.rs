@@ -92,14 +92,14 @@ impl Rule {
 
 const PATH: &str = "/v2/routes";
 /// Models of a pattern that are named.
-const COVERED_SHOWN: usize = 8;
+const COVERED_LISTED_MAX: usize = 8;
 
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
     match command {
         Command::Add(rule) => {
             output::object(shared, &api.post(PATH, &rule.body())?);
-            tell_covered(shared, &api, rule.model.as_deref())?;
+            print_covered(shared, &api, rule.model.as_deref())?;
         }
         Command::List => output::list(
             shared,
@@ -110,7 +110,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Show { id } => output::object(shared, &api.get(&format!("{PATH}/{id}"))?),
         Command::Set { id, rule } => {
             output::object(shared, &api.patch(&format!("{PATH}/{id}"), &rule.body())?);
-            tell_covered(shared, &api, rule.model.as_deref())?;
+            print_covered(shared, &api, rule.model.as_deref())?;
         }
         Command::Remove { id } => {
             api.delete(&format!("{PATH}/{id}"))?;
@@ -121,7 +121,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
 }
 
 /// Shows the known models that a pattern covers.
-fn tell_covered(shared: &Shared, api: &Api, model: Option<&str>) -> Result<(), Failure> {
+fn print_covered(shared: &Shared, api: &Api, model: Option<&str>) -> Result<(), Failure> {
     let Some(pattern) = model.map(ModelPattern::read).filter(|pattern| !pattern.is_exact() && !shared.json)
     else {
         return Ok(());
@@ -139,14 +139,15 @@ fn covered<'a>(pattern: ModelPattern<'_>, known: impl Iterator<Item = &'a str>) 
         pattern.matches(name) || pattern.matches(bare)
     };
     let names: Vec<&str> = known.filter(|name| is_covered(name)).collect();
-    let more = match names.len().saturating_sub(COVERED_SHOWN) {
+    let more = match names.len().saturating_sub(COVERED_LISTED_MAX) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    let shown = names.iter().take(COVERED_SHOWN).copied().collect::<Vec<_>>().join(", ");
-    match names.is_empty() {
-        true => format!("{} covers no model of the catalogue.", pattern.as_text()),
-        false => format!("{} covers {shown}{more}.", pattern.as_text()),
+    let listed = names.iter().take(COVERED_LISTED_MAX).copied().collect::<Vec<_>>().join(", ");
+    if names.is_empty() {
+        format!("{} covers no model of the catalogue.", pattern.as_text())
+    } else {
+        format!("{} covers {listed}{more}.", pattern.as_text())
     }
 }
 
@@ -157,15 +158,15 @@ mod tests {
     #[test]
     fn a_pattern_says_what_it_covers() {
         let known = ["openai/gpt-4o", "openai/gpt-4o-mini", "xai/grok-4.5"];
-        for (pattern, told) in [
+        for (pattern, expected) in [
             ("openai/gpt-4o*", "openai/gpt-4o* covers openai/gpt-4o, openai/gpt-4o-mini."),
             ("gpt-4o-*", "gpt-4o-* covers openai/gpt-4o-mini."),
             ("mistral/", "mistral/ covers no model of the catalogue."),
         ] {
-            assert_eq!(covered(ModelPattern::read(pattern), known.into_iter()), told);
+            assert_eq!(covered(ModelPattern::read(pattern), known.into_iter()), expected);
         }
         let many: Vec<String> = (0..10).map(|number| format!("a/{number}")).collect();
-        let told = covered(ModelPattern::read("a/"), many.iter().map(String::as_str));
-        assert_eq!(told, "a/ covers a/0, a/1, a/2, a/3, a/4, a/5, a/6, a/7 and 2 more.");
+        let text = covered(ModelPattern::read("a/"), many.iter().map(String::as_str));
+        assert_eq!(text, "a/ covers a/0, a/1, a/2, a/3, a/4, a/5, a/6, a/7 and 2 more.");
     }
 }

@@ -97,13 +97,13 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 /// A first start creates an installation in the default directory, and wherever it joins others on a shared
 /// database. Any other empty directory was more likely mistyped.
 fn check_is_meant(settings: &Settings) -> Result<(), Failure> {
-    let shown = settings.data_dir.display();
+    let data_dir = settings.data_dir.display();
     if settings.database.is_some() || settings.data_dir == Path::new(USUAL_DATA_DIR) {
         return Ok(());
     }
     Err(Failure::new(
         output::USAGE,
-        format!("There is no installation in {shown}; `tidegate init --data-dir {shown}` makes one."),
+        format!("There is no installation in {data_dir}; `tidegate init --data-dir {data_dir}` makes one."),
     ))
 }
 
@@ -111,7 +111,7 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
     let world = World::system();
     let founded = match store::datadir::inspect(&settings.data_dir)? {
-        DataDir::Empty => founding::found_or_join(settings, &world, control::OWNER_EMAIL).await?,
+        DataDir::Empty => founding::create_or_join(settings, &world, control::OWNER_EMAIL).await?,
         DataDir::Ready => None,
     };
     let house = ServerState::open(settings, world.clone()).await?;
@@ -171,8 +171,8 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
 
 /// The destination for signed audit heads outside the database, if one is configured.
 fn heads(settings: &Settings, house: &ServerState, trips: Arc<SystemCore>) -> anyhow::Result<Option<Heads>> {
-    let Some(place) = &settings.heads else { return Ok(None) };
-    let keeper = place.keeper(&house.egress, trips, &house.replica.to_string())?;
+    let Some(destination) = &settings.heads else { return Ok(None) };
+    let keeper = destination.keeper(&house.egress, trips, &house.replica.to_string())?;
     Ok(Some(Heads { keeper, again: settings.heads_again }))
 }
 
@@ -245,9 +245,9 @@ async fn console(
     let owner = control::first_owner(&house.store, world, control::OWNER_EMAIL).await?;
     let known = house.store.sign_ins().traces(owner).await?;
     if known.signed_in || (known.has_link && !std::io::stdout().is_terminal()) {
-        let shown = settings.data_dir.display();
+        let data_dir = settings.data_dir.display();
         return Ok(format!(
-            "{base}   (`tidegate login --link --data-dir {shown}` makes a link that signs in)"
+            "{base}   (`tidegate login --link --data-dir {data_dir}` makes a link that signs in)"
         ));
     }
     let link = control::owners_link(&house.store, &house.vault, world, control::OWNER_EMAIL).await?;

@@ -78,9 +78,10 @@ pub fn verify(api: &Api, path: &str) -> Result<Value, Failure> {
     let verified = api.post(&format!("{path}/verify"), &json!({}))?;
     let Some(error) = verified.get("last_error").and_then(Value::as_str) else { return Ok(verified) };
     let text = |name| api::field(&verified, name);
-    let what = match text("status") == "invalid" {
-        true => format!("{} refused this key", text("provider")),
-        false => "This key could not be verified".to_owned(),
+    let what = if text("status") == "invalid" {
+        format!("{} refused this key", text("provider"))
+    } else {
+        "This key could not be verified".to_owned()
     };
     let message = format!("{what}: {error} It is kept as {}.", text("id"));
     Err(Failure { document: Some(verified), ..Failure::new(output::UPSTREAM, message) })
@@ -104,12 +105,12 @@ pub fn show(shared: &Shared, value: &Value) {
     }
     output::object(shared, &without_server(value));
     let Some(server) = value.get("server").filter(|server| server.is_object()) else { return };
-    let asked = json!({
+    let summary = json!({
         "probed_at": server.get("probed_at"),
         "probed_model": server.get("model"),
         "probe_error": server.get("error"),
     });
-    output::object(shared, &asked);
+    output::object(shared, &summary);
     println!();
     let facts = server.get("facts").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     output::rows(shared, facts, &["name", "value", "evidence", "at"], "Nothing is known of it.");

@@ -9,8 +9,8 @@ use super::Shared;
 use crate::api::Api;
 use crate::output::{self, Failure, Form};
 
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The most that one look takes in; what is beyond it comes with the next.
+const POLL_EVERY: Duration = Duration::from_secs(1);
+/// The most that one poll takes in; what is beyond it comes with the next.
 const PAGES_MAX: usize = 10;
 /// Rows that are remembered at least; twice as many at most.
 const SEEN_MAX: usize = 100_000;
@@ -52,13 +52,13 @@ impl Tail<'_> {
     pub fn follow(&self, shared: &Shared, api: &Api) -> Result<(), Failure> {
         let mut seen = Seen::default();
         let first = api.get(&self.first)?;
-        self.tell(shared, self.fresh(&first, &mut seen));
+        self.print_rows(shared, self.fresh(&first, &mut seen));
         // Rows that existed before and are not on the first page are not new.
-        self.look(api, &mut seen)?;
+        self.poll(api, &mut seen)?;
         loop {
-            api.pause(LOOK_EVERY);
-            match self.look(api, &mut seen) {
-                Ok(rows) => self.tell(shared, rows),
+            api.pause(POLL_EVERY);
+            match self.poll(api, &mut seen) {
+                Ok(rows) => self.print_rows(shared, rows),
                 // A gateway that restarts is polled again.
                 Err(away) if away.code == output::UNAVAILABLE => eprintln!("{}", away.message),
                 Err(refused) => return Err(refused),
@@ -66,7 +66,7 @@ impl Tail<'_> {
         }
     }
 
-    fn look(&self, api: &Api, seen: &mut Seen) -> Result<Vec<Value>, Failure> {
+    fn poll(&self, api: &Api, seen: &mut Seen) -> Result<Vec<Value>, Failure> {
         let (mut found, mut cursor) = (Vec::new(), String::new());
         for _ in 0..PAGES_MAX {
             let page = api.get(&format!("{}{cursor}", self.then))?;
@@ -85,15 +85,15 @@ impl Tail<'_> {
     /// The rows of a page that were not seen before, oldest first.
     fn fresh(&self, page: &Value, seen: &mut Seen) -> Vec<Value> {
         let rows = page.get("data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        let told = |row: &Value| {
+        let identity = |row: &Value| {
             self.identity_fields.iter().map(|name| output::cell(row, name)).collect::<Vec<_>>().join(" ")
         };
-        let mut rows: Vec<_> = rows.iter().filter(|row| seen.is_new(told(row))).cloned().collect();
+        let mut rows: Vec<_> = rows.iter().filter(|row| seen.is_new(identity(row))).cloned().collect();
         rows.reverse();
         rows
     }
 
-    fn tell(&self, shared: &Shared, rows: Vec<Value>) {
+    fn print_rows(&self, shared: &Shared, rows: Vec<Value>) {
         for row in rows {
             match shared.form() {
                 Form::Json => println!("{row}"),
@@ -112,6 +112,6 @@ impl Tail<'_> {
 /// A row's cells, separated by two spaces.
 #[must_use]
 pub fn cells(row: &Value, columns: &[&str]) -> String {
-    let shown = columns.iter().map(|column| output::printable(&output::cell(row, column)));
-    shown.collect::<Vec<_>>().join("  ")
+    let texts = columns.iter().map(|column| output::printable(&output::cell(row, column)));
+    texts.collect::<Vec<_>>().join("  ")
 }

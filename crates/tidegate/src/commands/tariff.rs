@@ -41,15 +41,15 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
 }
 
 fn read(file: &std::path::Path) -> Result<Value, Failure> {
-    let shown = file.display();
+    let path = file.display();
     let text = std::fs::read_to_string(file)
-        .map_err(|error| Failure::new(output::USAGE, format!("{shown} can't be read: {error}.")))?;
+        .map_err(|error| Failure::new(output::USAGE, format!("{path} can't be read: {error}.")))?;
     let value = if file.extension().is_some_and(|extension| extension == "toml") {
         toml::from_str::<Value>(&text).map_err(|error| error.to_string())
     } else {
         serde_json::from_str(&text).map_err(|error| error.to_string())
     };
-    value.map_err(|error| Failure::new(output::USAGE, format!("{shown} can't be used: {error}")))
+    value.map_err(|error| Failure::new(output::USAGE, format!("{path} can't be used: {error}")))
 }
 
 fn show(shared: &Shared, tariffs: &Value) {

@@ -8,13 +8,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Shared;
-use super::adapters::{OnNode, query, rows_of, tell_away};
+use super::adapters::{OnNode, print_unreachable, query, rows_of};
 use crate::api::{self, Api, escape};
 use crate::body::Body;
 use crate::output::{self, Failure, Form};
 use crate::plot;
 
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const POLL_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -123,7 +123,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             let listed = api.get(&format!("{PATH}{}", query(&on)))?;
             let rows: Vec<Value> = rows_of(&listed, "data").iter().map(|job| row(shared, job)).collect();
             output::rows(shared, &rows, &COLUMNS, "No jobs. `tidegate train start FILE` begins one.");
-            tell_away(&listed);
+            print_unreachable(&listed);
         }
         Command::Show { id, on } => show(shared, &api, &id, &on)?,
         Command::Watch { id, on } => watch(shared, &api, &id, &on)?,
@@ -242,7 +242,7 @@ fn show(shared: &Shared, api: &Api, id: &str, on: &OnNode) -> Result<(), Failure
         while let Some(next) = more(api, id, on, after, |event| curve.take(event))? {
             after = next;
         }
-        curve.tell();
+        curve.draw();
     }
     Ok(())
 }
@@ -253,12 +253,12 @@ fn more(
     id: &str,
     on: &OnNode,
     after: u64,
-    mut told: impl FnMut(&Value),
+    mut on_event: impl FnMut(&Value),
 ) -> Result<Option<u64>, Failure> {
     let joined = if on.node.is_some() { "&" } else { "?" };
     let page = api.get(&format!("{}{joined}after={after}", at(id, "/events", on)))?;
     let events = rows_of(&page, "data");
-    events.iter().for_each(&mut told);
+    events.iter().for_each(&mut on_event);
     let next = page.get("next").and_then(Value::as_u64).unwrap_or(after);
     Ok((!events.is_empty() && next > after).then_some(next))
 }
@@ -268,7 +268,7 @@ fn watch(shared: &Shared, api: &Api, id: &str, on: &OnNode) -> Result<(), Failur
     let (mut curve, mut after, mut ended) = (Curve::default(), 0, None);
     while ended.is_none() {
         let mut last = None;
-        let heard = more(api, id, on, after, |event| {
+        let polled = more(api, id, on, after, |event| {
             curve.take(event);
             let kind = api::field(event, "kind");
             if matches!(kind.as_str(), "completed" | "failed" | "cancelled") {
@@ -280,7 +280,7 @@ fn watch(shared: &Shared, api: &Api, id: &str, on: &OnNode) -> Result<(), Failur
                 _ => last = Some(line(event)),
             }
         });
-        match heard {
+        match polled {
             Ok(next) => after = next.unwrap_or(after),
             // A gateway or a node that restarts is polled again.
             Err(away) if [output::UNAVAILABLE, output::UPSTREAM].contains(&away.code) => {
@@ -292,11 +292,11 @@ fn watch(shared: &Shared, api: &Api, id: &str, on: &OnNode) -> Result<(), Failur
             println!("{last}");
         }
         if ended.is_none() {
-            api.pause(LOOK_EVERY);
+            api.pause(POLL_EVERY);
         }
     }
     if shared.form() == Form::Table {
-        curve.tell();
+        curve.draw();
     }
     match ended {
         Some((kind, event)) if kind == "failed" => {
@@ -354,7 +354,7 @@ impl Curve {
     }
 
     /// Draws the curves, oldest loss on the left.
-    fn tell(&self) {
+    fn draw(&self) {
         for (name, losses) in [("loss", &self.learned), ("held out", &self.held_out)] {
             if let (Some(first), Some(last), true) = (losses.first(), losses.last(), losses.len() > 1) {
                 println!("{name:<8}  {}  {first:.4} to {last:.4}", plot::curve(losses));

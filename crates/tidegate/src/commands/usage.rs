@@ -32,12 +32,12 @@ const SUMS: [&str; 6] =
 pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     let filter = options.filter.as_deref().map(request::checked).transpose()?.unwrap_or_default();
     let noun = if options.latency { "analytics" } else { "usage" };
-    let asked = format!("/v2/{noun}?window={}{filter}", api::escape(&options.window));
+    let path = format!("/v2/{noun}?window={}{filter}", api::escape(&options.window));
     let groups = |names: &[String]| {
         if names.is_empty() { String::new() } else { format!("&group_by={}", api::escape(&names.join(","))) }
     };
     let api = Api::connect(shared)?;
-    let usage = api.get(&format!("{asked}{}", groups(&options.group_by)))?;
+    let usage = api.get(&format!("{path}{}", groups(&options.group_by)))?;
     let mut columns: Vec<&str> = options.group_by.iter().map(|name| column_of(name)).collect();
     columns.extend(SUMS);
     if options.latency {
@@ -54,7 +54,7 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     let dimensions: Vec<String> =
         options.group_by.iter().filter(|name| column_of(name) == name.as_str()).cloned().collect();
     let interval = if is_short(&options.window) { "hour" } else { "day" };
-    let over_time = api.get(&format!("{asked}{}&interval={interval}", groups(&dimensions)))?;
+    let over_time = api.get(&format!("{path}{}&interval={interval}", groups(&dimensions)))?;
     draw(&over_time, &dimensions, column, interval)
 }
 

@@ -125,13 +125,13 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
 }
 
 fn tail(shared: &Shared, api: &Api, deliveries: &str, limit: u32) -> Result<(), Failure> {
-    let shown = ["created_at", "status", "type", "event_id", "attempts", "last_status", "last_error"];
+    let line_columns = ["created_at", "status", "type", "event_id", "attempts", "last_status", "last_error"];
     let tail = Tail {
         first: format!("{deliveries}?limit={limit}"),
         then: format!("{deliveries}?limit=100"),
         columns: &COLUMNS,
         identity_fields: &["event_id", "status", "attempts"],
-        line: &|row| cells(row, &shown),
+        line: &|row| cells(row, &line_columns),
     };
     tail.follow(shared, api)
 }

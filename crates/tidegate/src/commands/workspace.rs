@@ -42,11 +42,11 @@ const MODES: [&str; 4] = ["apply", "suggest", "off", "inherit"];
 
 impl Caching {
     /// The given options as a merge patch; `inherit` removes a field.
-    pub fn said(self) -> Option<Value> {
-        let said = |mode: &str| if mode == "inherit" { Value::Null } else { json!(mode) };
+    pub fn patch(self) -> Option<Value> {
+        let value = |mode: &str| if mode == "inherit" { Value::Null } else { json!(mode) };
         let both = [("managed", self.cache_managed), ("byok", self.cache_byok)];
         let fields: Map<_, _> =
-            both.into_iter().filter_map(|(name, mode)| Some((name.to_owned(), said(&mode?)))).collect();
+            both.into_iter().filter_map(|(name, mode)| Some((name.to_owned(), value(&mode?)))).collect();
         (!fields.is_empty()).then_some(Value::Object(fields))
     }
 }
@@ -64,7 +64,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             output::object(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"name": name}))?);
         }
         Command::Set { id, caching } => {
-            let body = Body::new().with_some("caching", caching.said()).done();
+            let body = Body::new().with_some("caching", caching.patch()).done();
             output::object(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
         }
         Command::Remove { id } => {

@@ -361,9 +361,9 @@ pub fn carry_out(api: &Api, step: &Step, secret: Option<&str>, names: &mut Names
         _ => Ok(Value::Null),
     };
     done.map_err(|refused| {
-        let place = step.place().map(|place| format!("{place}: ")).unwrap_or_default();
+        let prefix = step.place().map(|place| format!("{place}: ")).unwrap_or_default();
         Failure {
-            message: format!("{place}{} {}: {}", step.kind.noun, step.label, refused.message),
+            message: format!("{prefix}{} {}: {}", step.kind.noun, step.label, refused.message),
             ..refused
         }
     })
@@ -380,7 +380,7 @@ fn create(
     for (name, value) in &declared.fields {
         let Some(field) = kind.field(name) else { continue };
         let value = with_ids(field.form, value, names, &declared.place)?;
-        put(&mut body, field.place, value);
+        put(&mut body, field.path, value);
     }
     mark(declared, &mut body);
     add_secret(&mut body, secret);
@@ -429,7 +429,7 @@ fn patch_of(
     for changed in changes {
         let Some(field) = kind.field(changed.field) else { continue };
         let after = with_ids(field.form, &changed.after, names, place)?;
-        put(&mut body, field.place, patch_to(&changed.before, &after));
+        put(&mut body, field.path, patch_to(&changed.before, &after));
     }
     Ok(body)
 }
@@ -443,8 +443,8 @@ fn patch_to(before: &Value, after: &Value) -> Value {
     Value::Object(dropped.chain(kept).collect())
 }
 
-fn put(body: &mut Map<String, Value>, place: &[&str], value: Value) {
-    match place {
+fn put(body: &mut Map<String, Value>, path: &[&str], value: Value) {
+    match path {
         [] => {}
         [name] => drop(body.insert((*name).to_owned(), value)),
         [name, rest @ ..] => {
@@ -492,7 +492,7 @@ pub fn counts(steps: &[Step]) -> [(Action, usize); 4] {
 
 /// The kinds of created objects that have a value which is shown only once.
 #[must_use]
-pub fn shows_once(steps: &[Step]) -> HashSet<&'static str> {
+pub fn kinds_shown_once(steps: &[Step]) -> HashSet<&'static str> {
     let made = steps.iter().filter(|step| step.action == Action::Create);
     made.filter_map(|step| step.kind.shown_once).collect()
 }

@@ -240,26 +240,27 @@ fn read_json(text: &str) -> Result<Tables, Wrong> {
         let line = line_of(text, from) + error.line().saturating_sub(1);
         // Without the parser's own line number, which counts from the start of its part, and without the
         // quoted text.
-        let told = if error.is_data() {
+        let message = if error.is_data() {
             "this is a list of objects under the name of a kind."
         } else {
             "this is not JSON."
         };
-        (line, told.to_owned())
+        (line, message.to_owned())
     };
-    let place = |raw: &RawValue| (raw.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
+    let offset = |raw: &RawValue| (raw.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
     let whole: BTreeMap<String, &RawValue> = serde_json::from_str(text).map_err(|error| refused(error, 0))?;
     let (mut tables, mut owns) = (Vec::new(), Vec::new());
     for (noun, raw) in whole {
         let items: Vec<&RawValue> =
-            serde_json::from_str(raw.get()).map_err(|error| refused(error, place(raw)))?;
+            serde_json::from_str(raw.get()).map_err(|error| refused(error, offset(raw)))?;
         for item in items {
-            let line = line_of(text, place(item));
+            let line = line_of(text, offset(item));
             if noun == "owns" {
-                let kind = serde_json::from_str(item.get()).map_err(|error| refused(error, place(item)))?;
+                let kind = serde_json::from_str(item.get()).map_err(|error| refused(error, offset(item)))?;
                 owns.push((line, kind));
             } else {
-                let fields = serde_json::from_str(item.get()).map_err(|error| refused(error, place(item)))?;
+                let fields =
+                    serde_json::from_str(item.get()).map_err(|error| refused(error, offset(item)))?;
                 tables.push(Table { noun: noun.clone(), fields, line });
             }
         }
@@ -302,7 +303,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_by_file_and_line_and_never_repeats_a_secret() {
-        for (name, text, told) in [
+        for (name, text, expected) in [
             (
                 "a.toml",
                 "[[project]]\nname = \"web\"\nnmae = \"x\"\n",
@@ -337,7 +338,7 @@ mod tests {
             ),
         ] {
             let message = check(name, text).unwrap_err();
-            assert!(message.starts_with(told) && !message.contains("canary"), "{message}");
+            assert!(message.starts_with(expected) && !message.contains("canary"), "{message}");
         }
     }
 }

@@ -27,7 +27,7 @@ pub struct Kind {
 pub struct Field {
     pub name: &'static str,
     /// Its path within the object of `/v2`.
-    pub place: &'static [&'static str],
+    pub path: &'static [&'static str],
     pub form: Form,
     pub change: Change,
     /// Its default value, as JSON.
@@ -74,22 +74,22 @@ pub enum SecretNeed {
     Needed,
 }
 
-const fn field(name: &'static str, place: &'static [&'static str], form: Form, usual: &'static str) -> Field {
-    Field { name, place, form, change: Change::Free, usual }
+const fn field(name: &'static str, path: &'static [&'static str], form: Form, usual: &'static str) -> Field {
+    Field { name, path, form, change: Change::Free, usual }
 }
 
-const fn fixed(name: &'static str, place: &'static [&'static str], form: Form) -> Field {
-    fixed_or(name, place, form, "null")
+const fn fixed(name: &'static str, path: &'static [&'static str], form: Form) -> Field {
+    fixed_or(name, path, form, "null")
 }
 
 /// Like `fixed`, with a default.
 const fn fixed_or(
     name: &'static str,
-    place: &'static [&'static str],
+    path: &'static [&'static str],
     form: Form,
     usual: &'static str,
 ) -> Field {
-    Field { name, place, form, change: Change::Fixed, usual }
+    Field { name, path, form, change: Change::Fixed, usual }
 }
 
 const METADATA: Field = field("metadata", &["metadata"], Form::Plain, "null");
@@ -228,7 +228,7 @@ pub const KINDS: &[Kind] = &[
         path: "/v2/routes",
         identity: &["scope"],
         fields: &[
-            Field { name: "scope", place: &["scope"], form: Form::Scope, change: Change::Fixed, usual: "{}" },
+            Field { name: "scope", path: &["scope"], form: Form::Scope, change: Change::Fixed, usual: "{}" },
             field("profiles", &["profiles"], Form::Plain, "[]"),
             field("providers", &["providers"], Form::Plain, "[]"),
             field("credentials", &["credential_ids"], Form::Names("credential"), "[]"),
@@ -277,7 +277,7 @@ pub const KINDS: &[Kind] = &[
             field("role", &["role"], Form::Plain, "null"),
             Field {
                 name: "name",
-                place: &["name"],
+                path: &["name"],
                 form: Form::Plain,
                 change: Change::AtFirst,
                 usual: "null",
@@ -357,14 +357,14 @@ mod tests {
 
     #[test]
     fn kinds_come_after_those_that_they_name() {
-        for (place, kind) in KINDS.iter().enumerate() {
+        for (index, kind) in KINDS.iter().enumerate() {
             assert!(kind.identity.iter().all(|name| kind.field(name).is_some()), "{}", kind.noun);
             assert_eq!(kind.has_metadata, kind.field("metadata").is_some(), "{}", kind.noun);
             for field in kind.fields {
                 assert!(serde_json::from_str::<serde_json::Value>(field.usual).is_ok(), "{}", field.name);
                 if let Form::Name(noun) | Form::Names(noun) = field.form {
                     assert!(
-                        KINDS[..place].iter().any(|earlier| earlier.noun == noun),
+                        KINDS[..index].iter().any(|earlier| earlier.noun == noun),
                         "{} names {noun}",
                         kind.noun
                     );

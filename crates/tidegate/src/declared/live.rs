@@ -182,7 +182,7 @@ fn is_over(kind: &Kind, row: &Value) -> bool {
 pub fn live(kind: &'static Kind, row: &Value, names: &Names) -> Live {
     let mut fields = Map::new();
     for field in kind.fields {
-        let value = told(field, row, names);
+        let value = field_value(field, row, names);
         if kind.identity.contains(&field.name) || (!value.is_null() && value != field.usual_value()) {
             fields.insert(field.name.to_owned(), value);
         }
@@ -197,8 +197,8 @@ pub fn live(kind: &'static Kind, row: &Value, names: &Names) -> Live {
     }
 }
 
-fn told(field: &Field, row: &Value, names: &Names) -> Value {
-    let found = field.place.iter().try_fold(row, |value, name| value.get(name));
+fn field_value(field: &Field, row: &Value, names: &Names) -> Value {
+    let found = field.path.iter().try_fold(row, |value, name| value.get(name));
     let value = found.cloned().unwrap_or_default();
     match (field.form, value) {
         (Form::Name(_), id) => names.label(&id),

@@ -25,10 +25,11 @@ pub fn open(model: &str, serving: &Serving) -> Result<OpenedRuntime, Failure> {
         .check_keeps(serving.kv_dtype())
         .map_err(|error| Failure::new(output::USAGE, format!("--kv-numbers: {error}.")))?;
     let (path, id) = serving.model(model)?;
-    let source = Source::open(&path).map_err(told)?;
+    let source = Source::open(&path).map_err(failure)?;
     let draft = draft(&id, serving)?;
     check_memory(&id, &source, processor, draft.as_ref(), serving)?;
-    let local = Local::open_on(&source, settings(id, processor, draft, serving), processor).map_err(told)?;
+    let local =
+        Local::open_on(&source, settings(id, processor, draft, serving), processor).map_err(failure)?;
     let remark = format!(
         "texts of up to {} tokens; ready after {:.1} s",
         local.longest(),
@@ -38,7 +39,7 @@ pub fn open(model: &str, serving: &Serving) -> Result<OpenedRuntime, Failure> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it stands where errors are mapped")]
-fn told(error: EngineError) -> Failure {
+fn failure(error: EngineError) -> Failure {
     Failure::new(output::FAILED, error.to_string())
 }
 
@@ -49,7 +50,7 @@ const fn mib(bytes: u64) -> u64 {
 /// The draft model for speculative decoding, if one is set.
 fn draft(id: &str, serving: &Serving) -> Result<Option<Drafting>, Failure> {
     let Some((path, bytes)) = serving.draft()? else { return Ok(None) };
-    let source = Source::open(&path).map_err(told)?;
+    let source = Source::open(&path).map_err(failure)?;
     let weights = mib(source.weight_bytes());
     eprintln!(
         "{id} is drafted for with {weights} MiB of weights and {} MiB for what is read",
@@ -67,7 +68,7 @@ fn check_memory(
     serving: &Serving,
 ) -> Result<(), Failure> {
     let (weights, beside) = processor.takes(source);
-    let place = match processor {
+    let location = match processor {
         Processor::Own => String::new(),
         _ if beside == 0 => format!(" on {processor}"),
         _ => format!(" on {processor}, and {} MiB of weights in this machine's memory", mib(beside)),
@@ -75,7 +76,7 @@ fn check_memory(
     let conversations = serving.kv_bytes() as u64;
     let token = KvCache::block_bytes(source.shape(), serving.kv_dtype()) / BLOCK;
     eprintln!(
-        "{id}: {} MiB of weights and {} MiB for conversations{place}, {token} bytes for each token of them",
+        "{id}: {} MiB of weights and {} MiB for conversations{location}, {token} bytes for each token of them",
         mib(weights),
         mib(conversations)
     );
@@ -101,7 +102,7 @@ fn settings(id: String, processor: Processor, draft: Option<Drafting>, serving: 
             step_tokens: processor.step_tokens(),
             sequences: STEP_TEXTS,
             waiting: serving.waiting(),
-            draft_tokens: serving.guesses(),
+            draft_tokens: serving.draft_tokens(),
         },
         limits: serving.adapter_limits(),
         draft,

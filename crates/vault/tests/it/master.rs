@@ -35,8 +35,8 @@ fn a_file_that_others_can_read_is_refused() {
     MasterKey::create_file(&path, &SystemRandom).unwrap();
     for mode in [0o640, 0o604, 0o660, 0o777] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        let told = MasterKey::all_from_file(&path).unwrap_err();
-        assert!(told.to_string().contains("chmod 600"), "{told}");
+        let error = MasterKey::all_from_file(&path).unwrap_err();
+        assert!(error.to_string().contains("chmod 600"), "{error}");
     }
 }
 
@@ -59,8 +59,8 @@ fn raw_bytes_base64_and_a_command_give_the_same_key() {
 #[test]
 fn what_is_no_key_is_refused_without_being_shown() {
     for text in ["", "sk-canary", "QUJD", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH"] {
-        let told = MasterKey::all_from_base64(&Secret::from_text(text.into())).unwrap_err().to_string();
-        assert!(told.contains("32 bytes") && (text.is_empty() || !told.contains(text)), "{told}");
+        let message = MasterKey::all_from_base64(&Secret::from_text(text.into())).unwrap_err().to_string();
+        assert!(message.contains("32 bytes") && (text.is_empty() || !message.contains(text)), "{message}");
     }
     assert!(matches!(MasterKey::all_from_command("exit 3"), Err(MasterKeyError::CommandFailed(_))));
     assert!(matches!(MasterKey::all_from_command("true"), Err(MasterKeyError::Malformed { .. })));
@@ -70,9 +70,9 @@ fn what_is_no_key_is_refused_without_being_shown() {
 fn a_wrong_master_key_refuses_to_open_and_names_both() {
     let b = bench();
     let wrong = Arc::new(wrap_of(&MasterKey::generate(&SystemRandom)));
-    let told = run(Vault::open(wrong.clone(), &b.records, &b.world, Arc::new(NoAudit))).unwrap_err();
-    let text = told.to_string();
-    assert!(matches!(told, VaultError::WrongMasterKey { .. }), "{text}");
+    let error = run(Vault::open(wrong.clone(), &b.records, &b.world, Arc::new(NoAudit))).unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, VaultError::WrongMasterKey { .. }), "{text}");
     assert!(text.contains(&wrong.key_id()) && text.contains(&b.records.master_key_id), "{text}");
     // The id alone opens nothing: a record that claims the wrong key's id fails the seal check.
     let claimed = VaultRecords { master_key_id: wrong.key_id(), ..b.records.clone() };
@@ -82,18 +82,18 @@ fn a_wrong_master_key_refuses_to_open_and_names_both() {
 #[test]
 fn a_changed_record_refuses_to_open() {
     let b = bench();
-    for place in 0..b.records.seal_check.len() {
+    for index in 0..b.records.seal_check.len() {
         let mut records = b.records.clone();
-        records.seal_check[place] ^= 1;
+        records.seal_check[index] ^= 1;
         assert!(
             run(Vault::open(b.wrap.clone(), &records, &b.world, Arc::new(NoAudit))).is_err(),
-            "byte {place}"
+            "byte {index}"
         );
     }
     let mut records = b.records.clone();
     records.pepper[20] ^= 1;
-    let told = run(Vault::open(b.wrap.clone(), &records, &b.world, Arc::new(NoAudit))).unwrap_err();
-    assert!(matches!(told, VaultError::PepperBroken));
+    let error = run(Vault::open(b.wrap.clone(), &records, &b.world, Arc::new(NoAudit))).unwrap_err();
+    assert!(matches!(error, VaultError::PepperBroken));
     let swapped = VaultRecords { pepper: b.records.seal_check.clone(), ..b.records.clone() };
     assert!(
         run(Vault::open(b.wrap.clone(), &swapped, &b.world, Arc::new(NoAudit))).is_err(),
@@ -115,6 +115,9 @@ fn nothing_of_the_vault_shows_its_keys() {
     let master =
         MasterKey::all_from_base64(&Secret::from_text("BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=".into()))
             .unwrap();
-    let shown = format!("{:?} {:?} {:?} {:?}", b.vault, b.wrap, master, b.vault.hasher);
-    assert!(!shown.contains("7, 7") && !shown.contains("BwcH") && !shown.contains("0707"), "{shown}");
+    let rendered = format!("{:?} {:?} {:?} {:?}", b.vault, b.wrap, master, b.vault.hasher);
+    assert!(
+        !rendered.contains("7, 7") && !rendered.contains("BwcH") && !rendered.contains("0707"),
+        "{rendered}"
+    );
 }

@@ -88,7 +88,7 @@ fn the_records_of_an_installation_move_to_the_next_key() {
     );
 }
 
-fn place(number: u8) -> ContentRef {
+fn content_ref(number: u8) -> ContentRef {
     ContentRef {
         kept: Kept::Answer,
         workspace: workspace(1),
@@ -103,38 +103,41 @@ fn a_kept_answer_opens_in_its_place_alone() {
     let b = bench();
     b.add_workspace(workspace(1));
     b.add_workspace(workspace(2));
-    let sealed = b.vault.sealer.seal_content(&place(1), b"an answer").unwrap();
-    assert_eq!(b.vault.opener.open_content(&place(1), &sealed).unwrap().expose(), b"an answer");
+    let sealed = b.vault.sealer.seal_content(&content_ref(1), b"an answer").unwrap();
+    assert_eq!(b.vault.opener.open_content(&content_ref(1), &sealed).unwrap().expose(), b"an answer");
     let elsewhere = [
-        ContentRef { workspace: workspace(2), ..place(1) },
-        ContentRef { project: place(2).project, ..place(1) },
-        ContentRef { digest: place(2).digest, ..place(1) },
-        ContentRef { request: place(2).request, ..place(1) },
-        ContentRef { kept: Kept::Turn, ..place(1) },
+        ContentRef { workspace: workspace(2), ..content_ref(1) },
+        ContentRef { project: content_ref(2).project, ..content_ref(1) },
+        ContentRef { digest: content_ref(2).digest, ..content_ref(1) },
+        ContentRef { request: content_ref(2).request, ..content_ref(1) },
+        ContentRef { kept: Kept::Turn, ..content_ref(1) },
     ];
-    for (number, place) in elsewhere.iter().enumerate() {
-        let told = b.vault.opener.open_content(place, &sealed).err().unwrap();
+    for (number, other) in elsewhere.iter().enumerate() {
+        let error = b.vault.opener.open_content(other, &sealed).err().unwrap();
         let expected = if number == 0 { OpenError::KeyUnknown } else { OpenError::Refused };
-        assert_eq!(told, expected, "{place:?}");
+        assert_eq!(error, expected, "{other:?}");
     }
     for at in 0..sealed.bytes.len() {
         let mut changed = sealed.clone();
         changed.bytes[at] ^= 1;
-        assert!(b.vault.opener.open_content(&place(1), &changed).is_err(), "byte {at}");
+        assert!(b.vault.opener.open_content(&content_ref(1), &changed).is_err(), "byte {at}");
     }
-    let (told, of_turns): (Vec<_>, Vec<_>) =
+    let (of_answers, of_turns): (Vec<_>, Vec<_>) =
         b.heard.actions().into_iter().partition(|action| *action == "answer.open_refused");
-    assert_eq!((told.len(), of_turns), (3 + sealed.bytes.len(), vec!["turn.open_refused"]));
+    assert_eq!((of_answers.len(), of_turns), (3 + sealed.bytes.len(), vec!["turn.open_refused"]));
     // The hashes of keys and bodies don't collide, however their parts are split.
     let requests = &b.vault.requests;
-    let project = place(1).project;
+    let project = content_ref(1).project;
     assert_ne!(requests.of_key(project, "/a", "bc"), requests.of_key(project, "/ab", "c"));
-    assert_ne!(requests.of_key(project, "/a", "b"), requests.of_key(place(2).project, "/a", "b"));
+    assert_ne!(requests.of_key(project, "/a", "b"), requests.of_key(content_ref(2).project, "/a", "b"));
     assert_ne!(requests.of_body(&[1; 32], b"x"), requests.of_body(&[2; 32], b"x"));
     let call = |workspace, project| requests.of_call(workspace, project, "call_1");
     assert_ne!(call(workspace(1), project), call(workspace(2), project));
-    assert_ne!(call(workspace(1), project), call(workspace(1), place(2).project));
-    assert_ne!(requests.of_turn(place(1).request, &[1; 32]), requests.of_turn(place(2).request, &[1; 32]));
+    assert_ne!(call(workspace(1), project), call(workspace(1), content_ref(2).project));
+    assert_ne!(
+        requests.of_turn(content_ref(1).request, &[1; 32]),
+        requests.of_turn(content_ref(2).request, &[1; 32])
+    );
 }
 
 #[test]
@@ -147,9 +150,9 @@ fn a_workspace_key_is_replaced_and_what_is_shut_stays_shut() {
     let broken = b.seal(id, &other, 1, "sk-broken");
     b.publish(id, &object, &second);
     b.publish(id, &other, &broken);
-    let turn_place = ContentRef { kept: Kept::Turn, ..place(1) };
-    let answer = b.vault.sealer.seal_content(&place(1), b"an answer").unwrap();
-    let turn = b.vault.sealer.seal_content(&turn_place, b"a turn").unwrap();
+    let turn_ref = ContentRef { kept: Kept::Turn, ..content_ref(1) };
+    let answer = b.vault.sealer.seal_content(&content_ref(1), b"an answer").unwrap();
+    let turn = b.vault.sealer.seal_content(&turn_ref, b"a turn").unwrap();
     let next = run(b.vault.sealer.next_workspace_key(id)).unwrap();
     assert_eq!(b.vault.sealer.current_key_id(id), Some(old.0.clone()), "it seals once it was learned");
     let keys = |keys: &[&(String, Vec<u8>)]| KeyUpdate {
@@ -162,8 +165,8 @@ fn a_workspace_key_is_replaced_and_what_is_shut_stays_shut() {
     assert_eq!((resealed.version, &resealed.key_id), (2, &next.0));
     let floor = b.vault.reseal_floor(id, &object, &second.floor).unwrap();
     assert_eq!((floor.version, &floor.key_id), (2, &next.0));
-    let answer = b.vault.reseal_content(&place(1), &answer).unwrap();
-    let turn = b.vault.reseal_content(&turn_place, &turn).unwrap();
+    let answer = b.vault.reseal_content(&content_ref(1), &answer).unwrap();
+    let turn = b.vault.reseal_content(&turn_ref, &turn).unwrap();
     // An old secret, a changed one, and an anti-rollback record of another object are not resealed.
     assert_eq!(b.vault.reseal_secret(id, &object, &first.sealed), Err(OpenError::RolledBack));
     let mut changed = broken.sealed;
@@ -177,6 +180,6 @@ fn a_workspace_key_is_replaced_and_what_is_shut_stays_shut() {
     b.clock.advance_us(u64::try_from(domain::limits::DEADLINE.as_micros()).unwrap());
     assert_eq!(b.vault.opener.open(id, &object, &second.sealed).err(), Some(OpenError::KeyUnknown));
     assert_eq!(b.vault.opener.open(id, &object, &resealed).unwrap().expose(), b"sk-second");
-    assert_eq!(b.vault.opener.open_content(&place(1), &answer).unwrap().expose(), b"an answer");
-    assert_eq!(b.vault.opener.open_content(&turn_place, &turn).unwrap().expose(), b"a turn");
+    assert_eq!(b.vault.opener.open_content(&content_ref(1), &answer).unwrap().expose(), b"an answer");
+    assert_eq!(b.vault.opener.open_content(&turn_ref, &turn).unwrap().expose(), b"a turn");
 }

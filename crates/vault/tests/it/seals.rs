@@ -26,12 +26,12 @@ fn a_flip_of_any_bit_of_any_byte_is_refused_and_audited() {
     let id = credential(1);
     let secret = b.seal(workspace(1), &id, 1, "sk-canary");
     b.publish(workspace(1), &id, &secret);
-    for place in 0..secret.sealed.bytes.len() {
+    for index in 0..secret.sealed.bytes.len() {
         for bit in 0..8 {
             let mut changed = secret.sealed.clone();
-            changed.bytes[place] ^= 1 << bit;
-            let told = b.vault.opener.open(workspace(1), &id, &changed).err();
-            assert_eq!(told, Some(OpenError::Refused), "byte {place}, bit {bit}");
+            changed.bytes[index] ^= 1 << bit;
+            let error = b.vault.opener.open(workspace(1), &id, &changed).err();
+            assert_eq!(error, Some(OpenError::Refused), "byte {index}, bit {bit}");
         }
     }
     for length in 0..secret.sealed.bytes.len() {
@@ -184,8 +184,8 @@ fn without_its_floor_record_nothing_opens() {
     let b = bench();
     b.add_workspace(workspace(1));
     let secret = b.seal(workspace(1), &credential(1), 1, "sk");
-    let told = b.vault.opener.open(workspace(1), &credential(1), &secret.sealed).err();
-    assert_eq!(told, Some(OpenError::FloorMissing));
+    let error = b.vault.opener.open(workspace(1), &credential(1), &secret.sealed).err();
+    assert_eq!(error, Some(OpenError::FloorMissing));
 }
 
 #[test]
@@ -197,10 +197,10 @@ fn a_wrapped_workspace_key_that_was_changed_or_swapped_is_not_learned() {
         let keys = vec![(ws, key_id.to_owned(), wrapped.to_vec())];
         run(restarted.opener.learn(KeyUpdate { keys, ..KeyUpdate::default() })).keys
     };
-    for place in 0..wrapped.len() {
+    for index in 0..wrapped.len() {
         let mut changed = wrapped.clone();
-        changed[place] ^= 1;
-        assert_eq!(learn(workspace(1), &key_id, &changed).len(), 1, "byte {place}");
+        changed[index] ^= 1;
+        assert_eq!(learn(workspace(1), &key_id, &changed).len(), 1, "byte {index}");
     }
     assert_eq!(learn(workspace(2), &key_id, &wrapped).len(), 1, "another workspace's");
     assert_eq!(learn(workspace(1), "wk_other", &wrapped).len(), 1, "under another name");
@@ -210,8 +210,8 @@ fn a_wrapped_workspace_key_that_was_changed_or_swapped_is_not_learned() {
 #[test]
 fn a_workspace_without_a_key_seals_nothing() {
     let b = bench();
-    let told = b.vault.sealer.seal(workspace(1), "x", 1, &domain::Secret::from_text("s".into()));
-    assert!(matches!(told, Err(VaultError::NoWorkspaceKey)));
+    let result = b.vault.sealer.seal(workspace(1), "x", 1, &domain::Secret::from_text("s".into()));
+    assert!(matches!(result, Err(VaultError::NoWorkspaceKey)));
 }
 
 proptest! {

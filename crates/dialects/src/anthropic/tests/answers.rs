@@ -306,7 +306,7 @@ fn an_error_is_the_upstreams_own() {
 }
 
 /// The stream that a client gets for these events, written event by event.
-fn written(wish: AnswerOptions, events: Vec<Event>) -> Vec<String> {
+fn write_events(wish: AnswerOptions, events: Vec<Event>) -> Vec<String> {
     let mut writer = Writer::new(wish);
     let mut bytes = Vec::new();
     events.into_iter().for_each(|event| writer.event(event, &mut bytes));
@@ -334,7 +334,7 @@ fn calls_side_by_side_are_written_one_after_the_other() {
         Event::Done,
     ];
     assert_eq!(
-        written(wish(), events),
+        write_events(wish(), events),
         [
             r#"event: message_start
 data: {"type":"message_start","message":{"id":"msg_chatcmpl-1","type":"message","role":"assistant","model":"my/model","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":0,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":0}}}"#,
@@ -383,7 +383,7 @@ fn what_other_providers_alone_read_is_left_out_and_numbers_stay_dense() {
         finish(Reason::Stop),
         Event::Done,
     ];
-    let stream = written(wish(), events.clone());
+    let stream = write_events(wish(), events.clone());
     let all = stream.join("\n");
     assert!(!all.contains("seal") && !all.contains("citation") && !all.contains("\"index\":2"), "{all}");
     assert!(
@@ -409,7 +409,7 @@ fn an_empty_answer_has_no_blocks() {
         finish(Reason::Stop),
         Event::Done,
     ];
-    assert_eq!(written(wish(), events.clone()).len(), 4);
+    assert_eq!(write_events(wish(), events.clone()).len(), 4);
     let whole = String::from_utf8(Writer::new(wish()).write_buffered(events)).unwrap();
     assert!(whole.starts_with(&format!(r#"{{"id":"msg_{TRACE}","type":"message""#)), "{whole}");
     assert!(whole.contains(r#""content":[],"stop_reason":"end_turn""#), "{whole}");
@@ -428,7 +428,7 @@ fn how_an_answer_ended_fits_what_it_holds() {
             ..Finish::of(reason)
         };
         events.extend([Event::Finish { choice: 0, finish }, Event::Done]);
-        let written = written(wish(), events);
+        let written = write_events(wish(), events);
         written[written.len() - 2].split("\"delta\":").nth(1).unwrap_or("").to_owned()
     };
     let text = || Some(PartKind::Text);
@@ -462,7 +462,7 @@ fn how_an_answer_ended_fits_what_it_holds() {
 
 #[test]
 fn an_answer_that_failed_without_a_word_is_an_error_event() {
-    let events = written(wish(), vec![start(), finish(Reason::Error), Event::Done]);
+    let events = write_events(wish(), vec![start(), finish(Reason::Error), Event::Done]);
     let last = events.last().unwrap();
     assert!(
         last.starts_with("event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"api_error\""),
@@ -525,7 +525,7 @@ fn arguments_that_are_no_object_are_told_as_they_are_in_a_whole_answer() {
 fn json_over_several_lines_stays_on_the_line_of_its_event() {
     let json = Json("{\"type\":\"web_search_tool_result\",\n\"content\":[]}".to_owned());
     let kind = PartKind::Foreign { kind: "web_search_tool_result".to_owned(), json };
-    let events = written(own_wish(), vec![start(), begin(0, kind), end(0)]);
+    let events = write_events(own_wish(), vec![start(), begin(0, kind), end(0)]);
     assert!(
         events[2].ends_with(r#""content_block":{"type":"web_search_tool_result", "content":[]}}"#),
         "{}",

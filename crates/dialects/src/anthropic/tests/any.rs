@@ -34,7 +34,7 @@ fn mark() -> impl Strategy<Value = Option<CacheMark>> {
     option::weighted(0.1, Just(CacheMark { lifetime: None }))
 }
 
-fn marked(content: impl Strategy<Value = Content>) -> impl Strategy<Value = Part> {
+fn with_mark(content: impl Strategy<Value = Content>) -> impl Strategy<Value = Part> {
     (content, mark()).prop_map(|(content, cache)| Part { cache, ..Part::of(content) })
 }
 
@@ -54,7 +54,7 @@ fn inline(media_type: &'static str) -> impl Strategy<Value = Source> {
     word().prop_map(move |base64| Source::Inline { media_type: media_type.to_owned(), base64 })
 }
 
-fn shown() -> impl Strategy<Value = Content> {
+fn user_content() -> impl Strategy<Value = Content> {
     let image = prop_oneof![inline("image/png"), url(), file()]
         .prop_map(|source| Content::Image { source, detail: None });
     let source = prop_oneof![inline("application/pdf"), text().prop_map(Source::Text), url(), file()];
@@ -63,7 +63,7 @@ fn shown() -> impl Strategy<Value = Content> {
     prop_oneof![plain_text(), image, document]
 }
 
-fn said() -> impl Strategy<Value = Part> {
+fn assistant_part() -> impl Strategy<Value = Part> {
     let citation = select(vec![
         Json(r#"{"type":"char_location","cited_text":"x","document_index":0}"#.to_owned()),
         Json(r#"{ "type": "web_search_result_location", "url": "u" }"#.to_owned()),
@@ -81,7 +81,7 @@ fn said() -> impl Strategy<Value = Part> {
         let text = if is_redacted { String::new() } else { text };
         Content::Thought(Thought { text, signature, is_redacted, ..Thought::default() })
     });
-    prop_oneof![marked(cited), foreign.prop_map(Part::of), thought.prop_map(Part::of)]
+    prop_oneof![with_mark(cited), foreign.prop_map(Part::of), thought.prop_map(Part::of)]
 }
 
 /// A turn, or a turn with tool calls and the turn of their results.
@@ -96,17 +96,17 @@ type Called = (String, String, Vec<Part>, bool, Option<CacheMark>);
 
 fn step() -> impl Strategy<Value = Step> {
     let turn = |role: Role| move |parts: Vec<Part>| Step::Turn(Turn { role, name: None, parts });
-    let call = (word(), json(), vec(marked(shown()), 0..3), any::<bool>(), mark());
+    let call = (word(), json(), vec(with_mark(user_content()), 0..3), any::<bool>(), mark());
     prop_oneof![
-        vec(marked(shown()), 1..4).prop_map(turn(Role::User)),
-        vec(said(), 1..4).prop_map(turn(Role::Assistant)),
-        vec(marked(plain_text()), 1..3).prop_map(turn(Role::System)),
-        (vec(said(), 0..2), vec(call, 1..4)).prop_map(|(parts, calls)| Step::Calls(parts, calls)),
+        vec(with_mark(user_content()), 1..4).prop_map(turn(Role::User)),
+        vec(assistant_part(), 1..4).prop_map(turn(Role::Assistant)),
+        vec(with_mark(plain_text()), 1..3).prop_map(turn(Role::System)),
+        (vec(assistant_part(), 0..2), vec(call, 1..4)).prop_map(|(parts, calls)| Step::Calls(parts, calls)),
     ]
 }
 
 fn turns() -> impl Strategy<Value = Vec<Turn>> {
-    (vec(marked(shown()), 1..3), vec(step(), 0..6)).prop_map(|(first, steps)| {
+    (vec(with_mark(user_content()), 1..3), vec(step(), 0..6)).prop_map(|(first, steps)| {
         let mut turns = vec![Turn { role: Role::User, name: None, parts: first }];
         let mut count = 0;
         for step in steps {
@@ -158,7 +158,7 @@ fn tool() -> impl Strategy<Value = Tool> {
 }
 
 fn reasoning() -> impl Strategy<Value = Reasoning> {
-    let shows =
+    let visibility =
         select(vec![ThinkingVisibility::Summary, ThinkingVisibility::Unasked, ThinkingVisibility::Nothing])
             .prop_map(Some);
     let effort =
@@ -166,16 +166,13 @@ fn reasoning() -> impl Strategy<Value = Reasoning> {
     prop_oneof![
         Just(Reasoning::default()),
         Just(Reasoning { effort: Some(Effort::None), ..Reasoning::default() }),
-        (shows.clone(), effort.clone(), 1024_u64..4000).prop_map(|(shows, effort, budget)| Reasoning {
-            budget_tokens: Some(budget),
-            effort,
-            visibility: shows,
-            ..Reasoning::default()
+        (visibility.clone(), effort.clone(), 1024_u64..4000).prop_map(|(visibility, effort, budget)| {
+            Reasoning { budget_tokens: Some(budget), effort, visibility, ..Reasoning::default() }
         }),
-        (shows, effort).prop_map(|(shows, effort)| Reasoning {
+        (visibility, effort).prop_map(|(visibility, effort)| Reasoning {
             is_adaptive: true,
             effort,
-            visibility: shows,
+            visibility,
             ..Reasoning::default()
         }),
     ]
@@ -225,9 +222,9 @@ pub(crate) fn prompt() -> impl Strategy<Value = Prompt> {
         (text(), mark()).prop_map(|(text, cache)| Instruction { is_developer: false, text, cache });
     let lifetime = option::of(select(vec![CacheLifetime::Minutes5, CacheLifetime::Hour1]));
     let tier = option::of(select(vec![ServiceTier::Auto, ServiceTier::Default]));
-    let said = (vec(instruction, 0..3), turns(), vec(tool(), 0..4), choice());
+    let conversation = (vec(instruction, 0..3), turns(), vec(tool(), 0..4), choice());
     let how = (sampling(), output(), reasoning(), tier, option::of(text()), any::<bool>(), mark(), lifetime);
-    (said, how).prop_map(|((instructions, turns, tools, choice), how)| {
+    (conversation, how).prop_map(|((instructions, turns, tools, choice), how)| {
         let (sampling, output, reasoning, service_tier, end_user, stream, automatic, lifetime) = how;
         let (tool_choice, parallel_tools) = choice;
         let mut prompt = Prompt {

@@ -31,7 +31,7 @@ fn turn(role: Role, parts: Vec<Part>) -> Turn {
     Turn { role, name: None, parts }
 }
 
-fn said(role: Role, text: &str) -> Turn {
+fn text_turn(role: Role, text: &str) -> Turn {
     turn(role, vec![Part::text(text)])
 }
 
@@ -51,8 +51,8 @@ fn function(name: &str) -> Tool {
     Tool { kind, cache: None }
 }
 
-fn asked() -> Prompt {
-    Prompt { turns: vec![said(Role::User, "q")], ..Prompt::default() }
+fn question() -> Prompt {
+    Prompt { turns: vec![text_turn(Role::User, "q")], ..Prompt::default() }
 }
 
 fn write_for(prompt: &Prompt, abilities: Abilities) -> Result<(String, Vec<String>), Box<Fault>> {
@@ -68,7 +68,7 @@ fn write(prompt: &Prompt) -> (String, Vec<String>) {
 /// Checks the fields after the model, the limit and the messages of `asked`, and what was lost.
 #[track_caller]
 fn check_fields(abilities: Abilities, change: impl FnOnce(&mut Prompt), expected: &str, lost: &[&str]) {
-    let mut prompt = asked();
+    let mut prompt = question();
     change(&mut prompt);
     let (body, dropped) = write_for(&prompt, abilities).expect("it can be said");
     let messages = r#""messages":[{"role":"user","content":[{"type":"text","text":"q"}]}]"#;
@@ -140,7 +140,7 @@ fn instructions_before_the_first_turn_are_one_list() {
     );
     let texts: Vec<&str> = prompt.instructions.iter().map(|instruction| instruction.text.as_str()).collect();
     assert_eq!(texts, ["a", "b"]);
-    assert_eq!(prompt.turns, [said(Role::User, "q"), said(Role::System, "c")]);
+    assert_eq!(prompt.turns, [text_turn(Role::User, "q"), text_turn(Role::System, "c")]);
 }
 
 #[test]
@@ -408,7 +408,7 @@ fn thinking_is_said_as_the_model_takes_it() {
 
 #[test]
 fn thinking_gives_way_where_the_provider_would_refuse_it() {
-    let mut prompt = asked();
+    let mut prompt = question();
     prompt.reasoning.effort = Some(Effort::High);
     prompt.tools = vec![function("f")];
     prompt.tool_choice = Some(ToolChoice::Required);
@@ -468,7 +468,7 @@ fn tools_and_the_choice_among_them() {
 #[test]
 fn schemas_say_that_they_are_of_objects() {
     let schema_of = |schema: &str| {
-        let mut prompt = asked();
+        let mut prompt = question();
         prompt.tools = vec![function("f")];
         if let ToolKind::Function { schema: slot, .. } = &mut prompt.tools[0].kind {
             *slot = Some(Json(schema.to_owned()));
@@ -486,7 +486,7 @@ fn schemas_say_that_they_are_of_objects() {
 
 #[test]
 fn tools_of_other_grammars_are_named_as_lost() {
-    let mut prompt = asked();
+    let mut prompt = question();
     let hosted = |kind: &str| {
         let json = Json(format!(r#"{{"type":"{kind}","name":"x"}}"#));
         Tool { kind: ToolKind::Hosted { kind: kind.to_owned(), json }, cache: None }
@@ -523,22 +523,22 @@ fn turns_follow_the_providers_rules() {
     // The conversation must open with a user turn.
     check_messages(vec![], &all(&[text("user", "Begin.")]));
     check_messages(
-        vec![said(Role::Assistant, "a ")],
+        vec![text_turn(Role::Assistant, "a ")],
         &all(&[text("user", "Begin."), text("assistant", "a")]),
     );
     // Instructions stay in their place; empty texts are dropped.
     check_messages(
         vec![
-            said(Role::User, "q"),
-            said(Role::Developer, "d"),
-            said(Role::Assistant, " "),
-            said(Role::User, "r"),
+            text_turn(Role::User, "q"),
+            text_turn(Role::Developer, "d"),
+            text_turn(Role::Assistant, " "),
+            text_turn(Role::User, "r"),
         ],
         &all(&[text("user", "q"), text("system", "d"), text("user", "r")]),
     );
     // Trailing whitespace is refused at the end of the conversation only.
     check_messages(
-        vec![said(Role::User, "q "), said(Role::Assistant, "a "), said(Role::User, "r ")],
+        vec![text_turn(Role::User, "q "), text_turn(Role::Assistant, "a "), text_turn(Role::User, "r ")],
         &all(&[text("user", "q "), text("assistant", "a "), text("user", "r ")]),
     );
 }
@@ -555,23 +555,24 @@ fn results_stand_behind_their_calls_and_before_all_else() {
     let begin = r#"{"role":"user","content":[{"type":"text","text":"q"}]}"#;
     let expected =
         format!(r#"[{begin},{calls},{{"role":"user","content":[{},{},{text}]}}]"#, answer("b"), answer("a"));
-    let called =
-        || vec![said(Role::User, "q"), turn(Role::Assistant, vec![call("a", ""), call("b", r#"{"x":1}"#)])];
+    let called = || {
+        vec![text_turn(Role::User, "q"), turn(Role::Assistant, vec![call("a", ""), call("b", r#"{"x":1}"#)])]
+    };
     let after = |turns: Vec<Turn>| [called(), turns].concat();
     let (a, b) = (|| result("a", "a"), || result("b", "b"));
-    check_messages(after(vec![turn(Role::Tool, vec![b(), a()]), said(Role::User, "r")]), &expected);
+    check_messages(after(vec![turn(Role::Tool, vec![b(), a()]), text_turn(Role::User, "r")]), &expected);
     check_messages(
-        after(vec![turn(Role::Tool, vec![b()]), turn(Role::Tool, vec![a()]), said(Role::User, "r")]),
+        after(vec![turn(Role::Tool, vec![b()]), turn(Role::Tool, vec![a()]), text_turn(Role::User, "r")]),
         &expected,
     );
-    check_messages(after(vec![said(Role::User, "r"), turn(Role::Tool, vec![b(), a()])]), &expected);
+    check_messages(after(vec![text_turn(Role::User, "r"), turn(Role::Tool, vec![b(), a()])]), &expected);
     check_messages(
-        after(vec![turn(Role::Tool, vec![b()]), said(Role::User, "r"), turn(Role::Tool, vec![a()])]),
+        after(vec![turn(Role::Tool, vec![b()]), text_turn(Role::User, "r"), turn(Role::Tool, vec![a()])]),
         &expected,
     );
     for (turns, code, param) in [
         (
-            after(vec![turn(Role::Tool, vec![a()]), said(Role::User, "r")]),
+            after(vec![turn(Role::Tool, vec![a()]), text_turn(Role::User, "r")]),
             "tool_call_without_result",
             "messages[1]",
         ),
@@ -596,7 +597,7 @@ fn results_stand_behind_their_calls_and_before_all_else() {
 #[test]
 fn ids_of_other_providers_are_changed_alike() {
     let turns = vec![
-        said(Role::User, "q"),
+        text_turn(Role::User, "q"),
         turn(Role::Assistant, vec![call("functions.f:0", "{}")]),
         turn(Role::Tool, vec![result("functions.f:0", "x")]),
     ];
@@ -611,7 +612,11 @@ fn thoughts_go_back_only_to_who_sealed_them() {
         Part::of(Content::Thought(Thought { text: "hm".to_owned(), signature, ..Thought::default() }))
     };
     let turns = |part: Part| {
-        vec![said(Role::User, "q"), turn(Role::Assistant, vec![part, Part::text("a")]), said(Role::User, "r")]
+        vec![
+            text_turn(Role::User, "q"),
+            turn(Role::Assistant, vec![part, Part::text("a")]),
+            text_turn(Role::User, "r"),
+        ]
     };
     for (grammar, is_kept) in [
         (None, false),
@@ -634,7 +639,7 @@ fn thoughts_go_back_only_to_who_sealed_them() {
 fn marks_are_four_and_the_longer_ones_come_first() {
     let mark = |lifetime| Some(CacheMark { lifetime: Some(lifetime) });
     let instruction = |text: &str, cache| Instruction { is_developer: true, text: text.to_owned(), cache };
-    let mut prompt = asked();
+    let mut prompt = question();
     prompt.instructions = vec![
         instruction("1", mark(CacheLifetime::Minutes5)),
         instruction("2", mark(CacheLifetime::Minutes5)),
@@ -709,7 +714,7 @@ fn formats_and_what_the_grammar_has_no_words_for() {
 #[test]
 fn media_that_the_provider_does_not_take_is_named() {
     let lost_of = |role: Role, content: Content| {
-        let turns = vec![said(Role::User, "q"), turn(role, vec![Part::of(content), Part::text("a")])];
+        let turns = vec![text_turn(Role::User, "q"), turn(role, vec![Part::of(content), Part::text("a")])];
         write(&Prompt { turns, ..Prompt::default() }).1
     };
     let inline =

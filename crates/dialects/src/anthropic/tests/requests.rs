@@ -7,7 +7,7 @@ use crate::anthropic::decode_request;
 use crate::upstream_body;
 
 #[track_caller]
-fn refused(body: &str) -> (String, String) {
+fn refusal(body: &str) -> (String, String) {
     let fault = decode_request(Operation::Chat, &Bytes::copy_from_slice(body.as_bytes())).expect_err(body);
     (fault.code.to_owned(), fault.param.as_deref().unwrap_or_default().to_owned())
 }
@@ -80,7 +80,7 @@ fn what_is_wrong_is_named() {
         ),
         (r#"{"system":7}"#, "invalid_type", "system"),
     ] {
-        assert_eq!(refused(body), (code.to_owned(), param.to_owned()), "{body}");
+        assert_eq!(refusal(body), (code.to_owned(), param.to_owned()), "{body}");
     }
 }
 
@@ -99,7 +99,7 @@ fn a_thought_without_a_seal_stays_behind() {
     let thought = r#"{"type":"thinking","thinking":"hm","signature":""}"#;
     let sealed = r#"{"signature":"s","type":"thinking","thinking":"hm"}"#;
     let text = r#"{"type":"text","text":"a"}"#;
-    let said = |blocks: &[&str]| format!(r#"{{"role":"assistant","content":[{}]}}"#, blocks.join(" , "));
+    let assistant = |blocks: &[&str]| format!(r#"{{"role":"assistant","content":[{}]}}"#, blocks.join(" , "));
     let user = r#"{"role":"user","content":"q"}"#;
     let all = |messages: &[&str]| format!("[{}]", messages.join(", "));
     for (blocks, kept) in [
@@ -109,13 +109,13 @@ fn a_thought_without_a_seal_stays_behind() {
         (&[sealed, text], &[sealed, text]),
         (&[sealed, thought, sealed], &[sealed, sealed]),
     ] {
-        check_cut(&all(&[user, &said(blocks), user]), &all(&[user, &said(kept), user]));
+        check_cut(&all(&[user, &assistant(blocks), user]), &all(&[user, &assistant(kept), user]));
     }
     // A turn that would be left empty is removed.
-    check_cut(&all(&[user, &said(&[thought]), user]), &all(&[user, user]));
-    check_cut(&all(&[&said(&[thought]), user, &said(&[thought, thought])]), &all(&[user]));
+    check_cut(&all(&[user, &assistant(&[thought]), user]), &all(&[user, user]));
+    check_cut(&all(&[&assistant(&[thought]), user, &assistant(&[thought, thought])]), &all(&[user]));
     // If no turn would be left, nothing is cut: the upstream refuses the request.
-    check_cut(&all(&[&said(&[thought])]), &all(&[&said(&[thought])]));
+    check_cut(&all(&[&assistant(&[thought])]), &all(&[&assistant(&[thought])]));
 }
 
 #[test]

@@ -17,9 +17,9 @@ use crate::translate::TargetModel;
 proptest! {
     #[test]
     fn a_prompt_is_read_as_it_was_written(prompt in prompt()) {
-        let listener = TargetModel { model: "claude-x", abilities: Abilities::default() };
+        let target = TargetModel { model: "claude-x", abilities: Abilities::default() };
         let mut losses = DroppedFields::new(Grammar::Anthropic, Grammar::Anthropic);
-        let body = write_prompt(&prompt, &listener, &mut losses).expect("it can be said");
+        let body = write_prompt(&prompt, &target, &mut losses).expect("it can be said");
         prop_assert_eq!(losses.finish(true).expect("lenient"), Vec::<String>::new());
         let request = decode_request(Operation::Chat, &bytes::Bytes::from(body.clone())).expect("the rooms read it");
         prop_assert_eq!(&request.model, "claude-x");
@@ -33,7 +33,7 @@ proptest! {
         let mut bytes = Vec::new();
         answer.events().into_iter().for_each(|event| writer.event(event, &mut bytes));
         let events = read_stream(&bytes).expect("it is read");
-        prop_assert_eq!(told(&events), told(&answer.events()), "{}", String::from_utf8_lossy(&bytes));
+        prop_assert_eq!(gather_parts(&events), gather_parts(&answer.events()), "{}", String::from_utf8_lossy(&bytes));
     }
 
     #[test]
@@ -41,12 +41,12 @@ proptest! {
         let body = Writer::new(own_wish()).write_buffered(answer.events());
         let mut events = Vec::new();
         Reader::default().read_buffered(&body, &mut events).expect("it is read");
-        prop_assert_eq!(told(&events), told(&answer.events()), "{}", String::from_utf8_lossy(&body));
+        prop_assert_eq!(gather_parts(&events), gather_parts(&answer.events()), "{}", String::from_utf8_lossy(&body));
     }
 }
 
 #[derive(Debug, Clone)]
-struct Said {
+struct PartSpec {
     kind: PartKind,
     deltas: Vec<String>,
     seal: Option<String>,
@@ -56,26 +56,31 @@ struct Said {
 /// Parts in groups: those of one group are open concurrently.
 #[derive(Debug, Clone)]
 struct Answer {
-    groups: Vec<Vec<Said>>,
+    groups: Vec<Vec<PartSpec>>,
     reason: (Reason, &'static str),
     usage: Usage,
 }
 
-fn said() -> impl Strategy<Value = Vec<Said>> {
+fn part_group() -> impl Strategy<Value = Vec<PartSpec>> {
     let texts = || vec("[a-zé\n\"\\\\]{0,6}", 1..4);
     let citation = Just(Json(r#"{"type":"char_location","cited_text":"x"}"#.to_owned()));
     let text = (texts(), vec(citation, 0..2)).prop_map(|(mut deltas, citations)| {
         deltas.push("x".to_owned());
-        vec![Said { kind: PartKind::Text, deltas, seal: None, citations }]
+        vec![PartSpec { kind: PartKind::Text, deltas, seal: None, citations }]
     });
     let thought = (texts(), "[a-z]{1,9}").prop_map(|(deltas, seal)| {
         let kind = PartKind::Thought { is_summary: false, id: None };
-        vec![Said { kind, deltas, seal: Some(seal), citations: Vec::new() }]
+        vec![PartSpec { kind, deltas, seal: Some(seal), citations: Vec::new() }]
     });
     let redacted = "[a-z]{1,9}".prop_map(|seal| {
-        vec![Said { kind: PartKind::Redacted, deltas: Vec::new(), seal: Some(seal), citations: Vec::new() }]
+        vec![PartSpec {
+            kind: PartKind::Redacted,
+            deltas: Vec::new(),
+            seal: Some(seal),
+            citations: Vec::new(),
+        }]
     });
-    let foreign = Just(vec![Said {
+    let foreign = Just(vec![PartSpec {
         kind: PartKind::Foreign {
             kind: "web_search_tool_result".to_owned(),
             json: Json(r#"{"type":"web_search_tool_result","tool_use_id":"s","content":[]}"#.to_owned()),
@@ -88,7 +93,7 @@ fn said() -> impl Strategy<Value = Vec<Said>> {
         let mut deltas = vec!["{\"a\":\"".to_owned()];
         deltas.extend(pieces);
         deltas.push("\"}".to_owned());
-        Said {
+        PartSpec {
             kind: PartKind::Call { id: format!("toolu_{name}"), name, is_custom: false },
             deltas,
             seal: None,
@@ -120,8 +125,8 @@ fn answer(is_whole: bool) -> impl Strategy<Value = Answer> {
             ..Usage::default()
         },
     );
-    (vec(said(), 0..5), reason, usage).prop_map(|(groups, reason, usage)| {
-        let is_call = |said: &Said| matches!(said.kind, PartKind::Call { .. });
+    (vec(part_group(), 0..5), reason, usage).prop_map(|(groups, reason, usage)| {
+        let is_call = |spec: &PartSpec| matches!(spec.kind, PartKind::Call { .. });
         let calls = groups.iter().flatten().any(is_call);
         let reason = if calls && reason.0 == Reason::Stop { (Reason::Calls, "tool_use") } else { reason };
         Answer { groups, reason, usage }
@@ -136,21 +141,21 @@ impl Answer {
         for group in &self.groups {
             let first = next;
             let numbered = || (first..).zip(group);
-            for (part, said) in numbered() {
+            for (part, spec) in numbered() {
                 next += 1;
-                events.push(Event::Begin { choice: 0, part, kind: said.kind.clone() });
+                events.push(Event::Begin { choice: 0, part, kind: spec.kind.clone() });
             }
-            let longest = group.iter().map(|said| said.deltas.len()).max().unwrap_or(0);
+            let longest = group.iter().map(|spec| spec.deltas.len()).max().unwrap_or(0);
             for turn in 0..longest {
-                for (part, said) in numbered() {
-                    let text = said.deltas.get(turn).cloned();
+                for (part, spec) in numbered() {
+                    let text = spec.deltas.get(turn).cloned();
                     events.extend(text.map(|text| Event::Delta { choice: 0, part, text }));
                 }
             }
-            for (part, said) in numbered() {
-                let citations = said.citations.iter().cloned();
+            for (part, spec) in numbered() {
+                let citations = spec.citations.iter().cloned();
                 events.extend(citations.map(|json| Event::Citation { choice: 0, part, json }));
-                let seal = said.seal.clone();
+                let seal = spec.seal.clone();
                 events.extend(seal.map(|value| Event::Signature { choice: 0, part, value }));
             }
             // Parts that started later end first.
@@ -175,10 +180,10 @@ impl Answer {
 }
 
 /// A part with its whole text, its signature and its citations.
-type Told = (PartKind, String, Option<String>, Vec<Json>);
+type GatheredPart = (PartKind, String, Option<String>, Vec<Json>);
 
 /// The combined content of a series of events, however it was cut into deltas.
-fn told(events: &[Event]) -> (Vec<Told>, Vec<Event>) {
+fn gather_parts(events: &[Event]) -> (Vec<GatheredPart>, Vec<Event>) {
     let mut parts = Vec::new();
     let mut rest = Vec::new();
     let mut usage = None;

@@ -31,13 +31,13 @@ pub(crate) fn read_continued(body: &[u8]) -> Result<(Prompt, RawPrompt), Box<Fau
         // The best of one is that one.
         "best_of" => match optional_count(cursor, "best_of")? {
             None | Some(1) => Ok(()),
-            Some(_) => Err(untaken("best_of")),
+            Some(_) => Err(unsupported("best_of")),
         },
         "echo" => match optional_boolean(cursor, "echo")? {
-            Some(true) => Err(untaken("echo")),
+            Some(true) => Err(unsupported("echo")),
             _ => Ok(()),
         },
-        "suffix" if cursor.kind()? != Kind::Null => Err(untaken("suffix")),
+        "suffix" if cursor.kind()? != Kind::Null => Err(unsupported("suffix")),
         name => draft.read(cursor, name),
     })?;
     cursor.end()?;
@@ -47,7 +47,7 @@ pub(crate) fn read_continued(body: &[u8]) -> Result<(Prompt, RawPrompt), Box<Fau
     Ok((prompt, continues))
 }
 
-fn untaken(name: &'static str) -> Box<Fault> {
+fn unsupported(name: &'static str) -> Box<Fault> {
     let message = format!("\"{name}\" is not taken by this runtime.");
     let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
     Box::new(fault.param(name).fix("Leave it out."))
@@ -77,7 +77,7 @@ fn read_array(cursor: &mut Cursor<'_>) -> Read<RawPrompt> {
         let value = cursor.value()?;
         match (&value, value.as_count().and_then(|count| u32::try_from(count).ok())) {
             (_, Some(token)) => tokens.push(token),
-            (Value::String(said), _) => text = Some(said.decode().into_owned()),
+            (Value::String(string), _) => text = Some(string.decode().into_owned()),
             _ => return Err(wrong_type(format!("prompt[{index}]"), "a string or a token", kind)),
         }
         Read::Ok(())

@@ -30,9 +30,9 @@ impl Conversation {
         let mut count = 0;
         cursor.array(|cursor, index| {
             count += 1;
-            let place = format!("messages[{index}]");
-            let message = Message::read(cursor, &place, extras)?;
-            conversation.take(message, &place, extras)
+            let path = format!("messages[{index}]");
+            let message = Message::read(cursor, &path, extras)?;
+            conversation.take(message, &path, extras)
         })?;
         if count == 0 {
             let fix = "Send at least one message, such as {\"role\": \"user\", \"content\": \"Hello\"}.";
@@ -45,14 +45,14 @@ impl Conversation {
         Ok((conversation.instructions, conversation.turns))
     }
 
-    fn take(&mut self, mut message: Message, place: &str, extras: &mut Extras) -> Read<()> {
+    fn take(&mut self, mut message: Message, path: &str, extras: &mut Extras) -> Read<()> {
         let mark = message.cache.take();
         match message.role.as_str() {
             "system" | "developer" => {
                 let is_developer = message.role == "developer";
                 mark_last(&mut message.content, mark);
                 if self.turns.is_empty() {
-                    return self.instruct(message, is_developer, place, extras);
+                    return self.instruct(message, is_developer, path, extras);
                 }
                 let role = if is_developer { Role::Developer } else { Role::System };
                 self.turns.push(Turn { role, name: message.name.take(), parts: message.content });
@@ -62,18 +62,18 @@ impl Conversation {
                 self.turns.push(Turn { role: Role::User, name: message.name.take(), parts: message.content });
             }
             "assistant" => {
-                let turn = self.answer(message, mark, place);
+                let turn = self.answer(message, mark, path);
                 self.turns.push(turn);
             }
             "tool" | "function" => {
-                let mut part = Part::of(Content::ToolResult(self.result(message, place)?));
+                let mut part = Part::of(Content::ToolResult(self.result(message, path)?));
                 part.cache = mark;
                 self.add_result(part);
             }
             role => {
                 let fix = "Use developer, system, user, assistant or tool.".to_owned();
                 return Err(wrong_value(
-                    format!("{place}.role"),
+                    format!("{path}.role"),
                     &format!("is \"{}\", which is no role", brief(role)),
                     fix,
                 ));
@@ -87,11 +87,11 @@ impl Conversation {
         &mut self,
         message: Message,
         is_developer: bool,
-        place: &str,
+        path: &str,
         extras: &mut Extras,
     ) -> Read<()> {
         if message.name.is_some() {
-            extras.push(format!("{place}.name"), false);
+            extras.push(format!("{path}.name"), false);
         }
         for part in message.content {
             match part.content {
@@ -100,18 +100,14 @@ impl Conversation {
                 }
                 _ => {
                     let fix = "Send instructions as text.".to_owned();
-                    return Err(wrong_value(
-                        format!("{place}.content"),
-                        "holds a part that is not text",
-                        fix,
-                    ));
+                    return Err(wrong_value(format!("{path}.content"), "holds a part that is not text", fix));
                 }
             }
         }
         Ok(())
     }
 
-    fn answer(&mut self, message: Message, mark: Option<CacheMark>, place: &str) -> Turn {
+    fn answer(&mut self, message: Message, mark: Option<CacheMark>, path: &str) -> Turn {
         let thought = message.thought.map(|text| Content::Thought(Thought { text, ..Thought::default() }));
         let mut parts: Vec<Part> = thought.into_iter().map(Part::of).collect();
         parts.extend(message.content);
@@ -124,7 +120,7 @@ impl Conversation {
         }
         if let Some((name, arguments)) = message.old_call {
             // The id is derived from the position, so that it is the same each time the conversation is sent.
-            let id = format!("call_{}", place.replace(['[', ']'], ""));
+            let id = format!("call_{}", path.replace(['[', ']'], ""));
             self.old_calls.push((name.clone(), id.clone()));
             let call = ToolCall { id, name, arguments, is_custom: false, signature: None };
             parts.push(Part::of(Content::ToolCall(call)));
@@ -133,16 +129,16 @@ impl Conversation {
         Turn { role: Role::Assistant, name: message.name, parts }
     }
 
-    fn result(&self, message: Message, place: &str) -> Read<ToolResult> {
+    fn result(&self, message: Message, path: &str) -> Read<ToolResult> {
         let id = if message.role == "tool" {
             let fix = "Send the id of the call that this is the result of.";
-            message.call_id.ok_or_else(|| missing(format!("{place}.tool_call_id"), fix))?
+            message.call_id.ok_or_else(|| missing(format!("{path}.tool_call_id"), fix))?
         } else {
             let called = self.old_calls.iter().rev().find(|(name, _)| Some(name) == message.name.as_ref());
             let fix =
                 "Send the assistant's function_call before its result, and the function's name with both.";
             let unknown =
-                || wrong_value(format!("{place}.name"), "names no function that was called", fix.to_owned());
+                || wrong_value(format!("{path}.name"), "names no function that was called", fix.to_owned());
             called.map(|(_, id)| id.clone()).ok_or_else(unknown)?
         };
         let is_custom = self.custom_calls.contains(&id);

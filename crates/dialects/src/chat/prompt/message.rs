@@ -32,16 +32,16 @@ pub(super) struct Message {
 }
 
 impl Message {
-    pub(super) fn read(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<Self> {
+    pub(super) fn read(cursor: &mut Cursor<'_>, path: &str, extras: &mut Extras) -> Read<Self> {
         let kind = cursor.kind()?;
         if kind != Kind::Object {
-            return Err(wrong_type(place.to_owned(), "an object", kind));
+            return Err(wrong_type(path.to_owned(), "an object", kind));
         }
         let mut message = Self::default();
         let (mut role, mut other_thought) = (None, None);
         cursor.object(|cursor, member| {
             let name = member.key.decode();
-            let at = |name: &str| format!("{place}.{name}");
+            let at = |name: &str| format!("{path}.{name}");
             match &*name {
                 "role" => role = text(cursor, &at("role"))?,
                 "name" => message.name = text(cursor, &at("name"))?,
@@ -67,22 +67,22 @@ impl Message {
             }
             Read::Ok(())
         })?;
-        let said = |text: &String| !text.is_empty();
-        message.thought = message.thought.filter(said);
-        if let (None, Some(thought)) = (&message.thought, other_thought.filter(said)) {
+        let has_text = |text: &String| !text.is_empty();
+        message.thought = message.thought.filter(has_text);
+        if let (None, Some(thought)) = (&message.thought, other_thought.filter(has_text)) {
             extras.aliases.add(Aliased::Thought, "reasoning");
             message.thought = Some(thought);
         }
-        message.refusal = message.refusal.filter(said);
+        message.refusal = message.refusal.filter(has_text);
         let fix = "Give each message a role: developer, system, user, assistant or tool.";
-        message.role = role.ok_or_else(|| missing(format!("{place}.role"), fix))?;
+        message.role = role.ok_or_else(|| missing(format!("{path}.role"), fix))?;
         Ok(message)
     }
 
-    fn read_calls(&mut self, cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<()> {
-        if is_array(cursor, place)? {
+    fn read_calls(&mut self, cursor: &mut Cursor<'_>, path: &str, extras: &mut Extras) -> Read<()> {
+        if is_array(cursor, path)? {
             cursor.array(|cursor, index| {
-                self.calls.push(read_call(cursor, &format!("{place}[{index}]"), extras)?);
+                self.calls.push(read_call(cursor, &format!("{path}[{index}]"), extras)?);
                 Read::Ok(())
             })?;
         }
@@ -90,82 +90,78 @@ impl Message {
     }
 }
 
-fn read_call(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<Part> {
+fn read_call(cursor: &mut Cursor<'_>, path: &str, extras: &mut Extras) -> Read<Part> {
     let kind = cursor.kind()?;
     if kind != Kind::Object {
-        return Err(wrong_type(place.to_owned(), "an object", kind));
+        return Err(wrong_type(path.to_owned(), "an object", kind));
     }
-    let (mut id, mut said, mut signature) = (None, None, None);
+    let (mut id, mut function, mut signature) = (None, None, None);
     let (mut is_custom, mut cache) = (false, None);
     cursor.object(|cursor, member| {
         let name = member.key.decode();
         match (&*name, cursor.kind()?) {
-            ("id", _) => id = text(cursor, &format!("{place}.id"))?,
+            ("id", _) => id = text(cursor, &format!("{path}.id"))?,
             // The member's name also tells the type; clients that assemble deltas themselves leave the index
             // in.
             ("type" | "index", _) => super::skip(cursor)?,
             ("function" | "custom", Kind::Object) => {
                 is_custom = name == "custom";
-                said = Some(read_function(cursor, &format!("{place}.{name}"), extras)?);
+                function = Some(read_function(cursor, &format!("{path}.{name}"), extras)?);
             }
-            ("extra_content", Kind::Object) => signature = read_signature(cursor, place, extras)?,
-            (CLIENTS_OWN, _) => extras.take(cursor, || format!("{place}.{name}"), false)?,
-            (mark, _) if is_mark(mark) => cache = read_mark(cursor, &format!("{place}.{mark}"), extras)?,
-            _ => extras.take(cursor, || format!("{place}.{name}"), true)?,
+            ("extra_content", Kind::Object) => signature = read_signature(cursor, path, extras)?,
+            (CLIENTS_OWN, _) => extras.take(cursor, || format!("{path}.{name}"), false)?,
+            (mark, _) if is_mark(mark) => cache = read_mark(cursor, &format!("{path}.{mark}"), extras)?,
+            _ => extras.take(cursor, || format!("{path}.{name}"), true)?,
         }
         Read::Ok(())
     })?;
     let fix = "Send back the call as the model made it, with its id, its name and its arguments.";
-    let id = id.ok_or_else(|| missing(format!("{place}.id"), fix))?;
-    let (name, arguments) = said.ok_or_else(|| missing(format!("{place}.function"), fix))?;
+    let id = id.ok_or_else(|| missing(format!("{path}.id"), fix))?;
+    let (name, arguments) = function.ok_or_else(|| missing(format!("{path}.function"), fix))?;
     let call = ToolCall { id, name, arguments, is_custom, signature };
-    Ok(Part::with_path(Content::ToolCall(call), cache, place))
+    Ok(Part::with_path(Content::ToolCall(call), cache, path))
 }
 
-fn read_function(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<(String, String)> {
+fn read_function(cursor: &mut Cursor<'_>, path: &str, extras: &mut Extras) -> Read<(String, String)> {
     let (mut name, mut arguments) = (None, String::new());
     cursor.object(|cursor, member| {
         match &*member.key.decode() {
-            "name" => name = text(cursor, &format!("{place}.name"))?,
-            said @ ("arguments" | "input") => {
-                arguments = read_arguments(cursor, &format!("{place}.{said}"))?;
+            "name" => name = text(cursor, &format!("{path}.name"))?,
+            field @ ("arguments" | "input") => {
+                arguments = read_arguments(cursor, &format!("{path}.{field}"))?;
             }
-            other => extras.take(cursor, || format!("{place}.{other}"), other != CLIENTS_OWN)?,
+            other => extras.take(cursor, || format!("{path}.{other}"), other != CLIENTS_OWN)?,
         }
         Read::Ok(())
     })?;
-    let name = name.ok_or_else(|| missing(format!("{place}.name"), "Name the function that was called."))?;
+    let name = name.ok_or_else(|| missing(format!("{path}.name"), "Name the function that was called."))?;
     Ok((name, arguments))
 }
 
-fn read_old_call(
-    cursor: &mut Cursor<'_>,
-    place: &str,
-    extras: &mut Extras,
-) -> Read<Option<(String, String)>> {
-    if !is_object(cursor, place)? {
+fn read_old_call(cursor: &mut Cursor<'_>, path: &str, extras: &mut Extras) -> Read<Option<(String, String)>> {
+    if !is_object(cursor, path)? {
         return Ok(None);
     }
-    read_function(cursor, place, extras).map(Some)
+    read_function(cursor, path, extras).map(Some)
 }
 
 /// The thought signature that Gemini puts on its calls, where Google's OpenAI-compatible API puts it.
-fn read_signature(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<Option<Signature>> {
+fn read_signature(cursor: &mut Cursor<'_>, path: &str, extras: &mut Extras) -> Read<Option<Signature>> {
     let mut signature = None;
     cursor.object(|cursor, member| {
         let vendor = member.key.decode();
         if vendor != "google" || cursor.kind()? != Kind::Object {
-            return extras.take(cursor, || format!("{place}.extra_content.{vendor}"), false);
+            return extras.take(cursor, || format!("{path}.extra_content.{vendor}"), false);
         }
-        let place = format!("{place}.extra_content.google");
+        let path = format!("{path}.extra_content.google");
         cursor.object(|cursor, member| {
             if member.key.is("thought_signature") {
-                let value = text(cursor, &format!("{place}.thought_signature"))?;
+                let value = text(cursor, &format!("{path}.thought_signature"))?;
                 signature = value.map(|value| Signature { grammar: Grammar::Gemini, value });
                 return Ok(());
             }
             let name = member.key.decode();
-            extras.take(cursor, || format!("{place}.{name}"), false)
+            extras.take(cursor, || format!("{path}.{name}"), false)
         })?;
         Read::Ok(())
     })?;

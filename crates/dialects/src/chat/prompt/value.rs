@@ -78,9 +78,9 @@ pub(super) fn texts(cursor: &mut Cursor<'_>, name: &str) -> Read<Vec<String>> {
     let mut list = Vec::new();
     if is_array(cursor, name)? {
         cursor.array(|cursor, index| {
-            let place = format!("{name}[{index}]");
+            let path = format!("{name}[{index}]");
             let kind = cursor.kind()?;
-            list.push(text(cursor, &place)?.ok_or_else(|| wrong_type(place, "a string", kind))?);
+            list.push(text(cursor, &path)?.ok_or_else(|| wrong_type(path, "a string", kind))?);
             Ok::<(), Box<Fault>>(())
         })?;
     }

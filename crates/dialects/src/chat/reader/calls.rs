@@ -7,7 +7,7 @@ use domain::limits::ASSEMBLED_CALLS_MAX;
 use domain::{Event, PartKind};
 
 use super::choice::ChoiceReading;
-use super::delta::{said, skip, string};
+use super::delta::{non_empty_string, skip, string};
 use crate::answer::StreamFault;
 use crate::json::{Cursor, JsonError, Kind, Value};
 
@@ -45,7 +45,7 @@ impl Calls {
     }
 
     /// The call that this delta continues; `None` where it starts a new one.
-    fn find(&self, place: usize, piece: &Piece<'_>) -> Option<usize> {
+    fn find(&self, position: usize, piece: &Piece<'_>) -> Option<usize> {
         let renamed = |call: &Call| piece.id.is_some() && call.id.is_some() && piece.id != call.id;
         let named = piece.name.is_some();
         if piece.index.is_some() {
@@ -60,7 +60,7 @@ impl Calls {
             return of_id.or_else(waiting);
         }
         let (at, last) = self.last()?;
-        (place == 0 && !(named && last.has_arguments)).then_some(at)
+        (position == 0 && !(named && last.has_arguments)).then_some(at)
     }
 
     fn last(&self) -> Option<(usize, &Call)> {
@@ -85,15 +85,15 @@ impl ChoiceReading {
         is_whole: bool,
         out: &mut Vec<Event>,
     ) -> Result<(), StreamFault> {
-        Cursor::new(array)?.array(|cursor, place| {
+        Cursor::new(array)?.array(|cursor, position| {
             if cursor.kind()? != Kind::Object {
                 return Ok(skip(cursor)?);
             }
             let mut piece = Piece::read(cursor)?;
             if is_whole {
-                piece.index = Some(place as u64);
+                piece.index = Some(position as u64);
             }
-            self.take_call(place, &piece, out)
+            self.take_call(position, &piece, out)
         })?;
         Ok(())
     }
@@ -106,11 +106,11 @@ impl ChoiceReading {
 
     fn take_call(
         &mut self,
-        place: usize,
+        position: usize,
         piece: &Piece<'_>,
         out: &mut Vec<Event>,
     ) -> Result<(), StreamFault> {
-        let at = match self.calls.find(place, piece) {
+        let at = match self.calls.find(position, piece) {
             Some(at) => at,
             None => self.add_call(piece, out)?,
         };
@@ -199,7 +199,7 @@ impl<'a> Piece<'a> {
         cursor.object(|cursor, member| {
             match (&*member.key.decode(), cursor.kind()?) {
                 ("index", _) => piece.index = cursor.count()?,
-                ("id", _) => piece.id = said(cursor)?,
+                ("id", _) => piece.id = non_empty_string(cursor)?,
                 ("type", _) => piece.is_custom |= string(cursor)?.is_some_and(|text| text.is("custom")),
                 ("function", Kind::Object) => piece.read_function(cursor)?,
                 ("custom", Kind::Object) => {

@@ -6,7 +6,7 @@ use domain::prompt::Json;
 use domain::{Event, Finish, PartKind, Reason};
 
 use super::calls::Calls;
-use super::delta::{Delta, Told, skip, string};
+use super::delta::{ChunkChoice, Delta, skip, string};
 use crate::answer::StreamFault;
 use crate::json::{Cursor, JsonError, Kind, Text, Value};
 
@@ -60,27 +60,27 @@ impl ChoiceReading {
     pub(super) fn take(
         &mut self,
         delta: &Delta<'_>,
-        told: &Told<'_>,
+        chunk_choice: &ChunkChoice<'_>,
         is_whole: bool,
         out: &mut Vec<Event>,
     ) -> Result<u64, StreamFault> {
         let before = out.len();
         if let Some(text) = &delta.thought {
-            self.say(Prose::Thought, text, out);
+            self.push_text(Prose::Thought, text, out);
         }
         match delta.content {
-            Some(Value::String(text)) => self.say(Prose::Text, &text, out),
+            Some(Value::String(text)) => self.push_text(Prose::Text, &text, out),
             Some(Value::Array(span)) => self.take_parts(span.of(delta.bytes), out)?,
             _ => {}
         }
-        if let Some(text) = &told.text {
-            self.say(Prose::Text, text, out);
+        if let Some(text) = &chunk_choice.text {
+            self.push_text(Prose::Text, text, out);
         }
         if let Some(span) = delta.annotations {
             self.cite(span.of(delta.bytes), out)?;
         }
         if let Some(text) = &delta.refusal {
-            self.say(Prose::Refusal, text, out);
+            self.push_text(Prose::Refusal, text, out);
         }
         if let Some(span) = delta.calls {
             self.take_calls(span.of(delta.bytes), is_whole, out)?;
@@ -108,15 +108,15 @@ impl ChoiceReading {
                 Ok::<(), JsonError>(())
             })?;
             match thought {
-                Some(Value::String(text)) => self.say(Prose::Thought, &text, out),
+                Some(Value::String(text)) => self.push_text(Prose::Thought, &text, out),
                 Some(Value::Array(span)) => self.take_thoughts(span.of(array), out)?,
                 _ => {}
             }
             if let Some(text) = text {
-                self.say(Prose::Text, &text, out);
+                self.push_text(Prose::Text, &text, out);
             }
             if let Some(text) = refusal {
-                self.say(Prose::Refusal, &text, out);
+                self.push_text(Prose::Refusal, &text, out);
             }
             Ok::<(), StreamFault>(())
         })?;
@@ -130,7 +130,9 @@ impl ChoiceReading {
             }
             cursor.object(|cursor, member| {
                 match cursor.value()? {
-                    Value::String(text) if member.key.is("text") => self.say(Prose::Thought, &text, out),
+                    Value::String(text) if member.key.is("text") => {
+                        self.push_text(Prose::Thought, &text, out)
+                    }
                     _ => {}
                 }
                 Ok::<(), JsonError>(())
@@ -140,7 +142,7 @@ impl ChoiceReading {
         Ok(())
     }
 
-    fn say(&mut self, prose: Prose, text: &Text<'_>, out: &mut Vec<Event>) {
+    fn push_text(&mut self, prose: Prose, text: &Text<'_>, out: &mut Vec<Event>) {
         if text.is_empty() {
             return;
         }

@@ -12,7 +12,7 @@ pub(super) struct Chunk<'a> {
     pub id: Option<String>,
     pub model: Option<String>,
     pub created_unix_s: Option<u64>,
-    pub choices: Vec<Told<'a>>,
+    pub choices: Vec<ChunkChoice<'a>>,
     pub has_choices: bool,
     pub has_usage: bool,
     pub is_failure: bool,
@@ -20,7 +20,7 @@ pub(super) struct Chunk<'a> {
 
 /// What a chunk says about one choice. Spans refer to the whole chunk.
 #[derive(Debug, Default)]
-pub(super) struct Told<'a> {
+pub(super) struct ChunkChoice<'a> {
     pub index: Option<u64>,
     pub delta: Option<Span>,
     /// The delta is a complete message.
@@ -56,12 +56,12 @@ impl<'a> Chunk<'a> {
         let mut chunk = Self::default();
         cursor.object(|cursor, member| {
             match &*member.key.decode() {
-                "id" => chunk.id = said(cursor)?,
-                "model" => chunk.model = said(cursor)?,
+                "id" => chunk.id = non_empty_string(cursor)?,
+                "model" => chunk.model = non_empty_string(cursor)?,
                 "created" => chunk.created_unix_s = seconds(&cursor.value()?),
                 "choices" if cursor.kind()? == Kind::Array => {
                     chunk.has_choices = true;
-                    cursor.array(|cursor, _| Told::read(cursor, &mut chunk.choices))?;
+                    cursor.array(|cursor, _| ChunkChoice::read(cursor, &mut chunk.choices))?;
                 }
                 "usage" => {
                     chunk.has_usage |= cursor.kind()? == Kind::Object;
@@ -81,30 +81,30 @@ impl<'a> Chunk<'a> {
     }
 }
 
-impl<'a> Told<'a> {
+impl<'a> ChunkChoice<'a> {
     fn read(cursor: &mut Cursor<'a>, choices: &mut Vec<Self>) -> Result<(), JsonError> {
         if cursor.kind()? != Kind::Object {
             return skip(cursor);
         }
-        let mut told = Self::default();
+        let mut choice = Self::default();
         cursor.object(|cursor, member| {
             let key = member.key.decode();
             match (&*key, cursor.kind()?) {
-                ("index", _) => told.index = cursor.count()?,
+                ("index", _) => choice.index = cursor.count()?,
                 ("delta" | "message", Kind::Object) => {
-                    told.is_message = key == "message";
-                    told.delta = Some(cursor.skip()?);
+                    choice.is_message = key == "message";
+                    choice.delta = Some(cursor.skip()?);
                 }
-                ("text", Kind::String) => told.text = string(cursor)?,
+                ("text", Kind::String) => choice.text = string(cursor)?,
                 ("finish_reason", Kind::String) => {
-                    told.finish = string(cursor)?.map(|text| text.decode()).filter(|word| !word.is_empty());
+                    choice.finish = string(cursor)?.map(|text| text.decode()).filter(|word| !word.is_empty());
                 }
-                ("logprobs", _) => told.logprobs = Some(cursor.value()?),
+                ("logprobs", _) => choice.logprobs = Some(cursor.value()?),
                 _ => skip(cursor)?,
             }
             Ok::<(), JsonError>(())
         })?;
-        choices.push(told);
+        choices.push(choice);
         Ok(())
     }
 }
@@ -152,7 +152,7 @@ pub(super) fn skip(cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
 }
 
 /// A string that is not empty.
-pub(super) fn said(cursor: &mut Cursor<'_>) -> Result<Option<String>, JsonError> {
+pub(super) fn non_empty_string(cursor: &mut Cursor<'_>) -> Result<Option<String>, JsonError> {
     let text = string(cursor)?;
     Ok(text.filter(|text| !text.is_empty()).map(|text| text.decode().into_owned()))
 }

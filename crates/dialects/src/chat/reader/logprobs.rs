@@ -3,7 +3,7 @@
 use domain::prompt::Json;
 use serde::Serialize;
 
-use super::delta::{Delta, Told, skip};
+use super::delta::{ChunkChoice, Delta, skip};
 use crate::json::{Cursor, JsonError, Kind, Span, Value};
 
 /// A token from a server that sends tokens and logprobs in separate arrays.
@@ -16,8 +16,8 @@ struct Token<'a> {
 }
 
 /// The logprobs of one choice in a chunk: one array for its text, and one for its refusal.
-pub(super) fn read(told: &Told<'_>, delta: &Delta<'_>, json: &[u8]) -> Result<Vec<Json>, JsonError> {
-    match &told.logprobs {
+pub(super) fn read(choice: &ChunkChoice<'_>, delta: &Delta<'_>, json: &[u8]) -> Result<Vec<Json>, JsonError> {
+    match &choice.logprobs {
         Some(Value::Object(span)) => read_object(span.of(json)),
         // A single number belongs to the chunk's only token.
         Some(Value::Number(number)) => {

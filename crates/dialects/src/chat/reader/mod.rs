@@ -13,7 +13,7 @@ use domain::limits::CHOICES_MAX;
 use domain::{Event, Usage};
 
 use self::choice::ChoiceReading;
-use self::delta::{Chunk, Delta, Told};
+use self::delta::{Chunk, ChunkChoice, Delta};
 use super::chunk::upstream_error;
 use super::error::read_error;
 use super::usage::UsageCounters;
@@ -34,7 +34,7 @@ pub(crate) struct Reader {
     registers: UsageCounters,
     /// Decoded bytes of the answer: where there are any, zeros are not a usage report.
     content_bytes: u64,
-    usage_told: Option<Usage>,
+    usage_sent: Option<Usage>,
 }
 
 impl ReadAnswer for Reader {
@@ -95,11 +95,11 @@ impl Reader {
         if !chunk.choices.is_empty() {
             self.start(out);
         }
-        for (place, told) in chunk.choices.iter().enumerate() {
-            self.read_choice(json, place, told, is_whole, out)?;
+        for (position, chunk_choice) in chunk.choices.iter().enumerate() {
+            self.read_choice(json, position, chunk_choice, is_whole, out)?;
         }
         if self.is_started && chunk.has_usage {
-            self.tell_usage(true, out);
+            self.emit_usage(true, out);
         }
         Ok(chunk.has_choices)
     }
@@ -121,12 +121,12 @@ impl Reader {
     fn read_choice(
         &mut self,
         json: &[u8],
-        place: usize,
-        told: &Told<'_>,
+        position: usize,
+        chunk_choice: &ChunkChoice<'_>,
         is_whole: bool,
         out: &mut Vec<Event>,
     ) -> Result<(), StreamFault> {
-        let number = told.index.unwrap_or(place as u64);
+        let number = chunk_choice.index.unwrap_or(position as u64);
         let number = u32::try_from(number).map_err(|_| StreamFault::Broken("oversized"))?;
         if self.choices.len() >= CHOICES_MAX as usize && !self.choices.contains_key(&number) {
             return Err(StreamFault::Broken("oversized"));
@@ -136,33 +136,33 @@ impl Reader {
             // Chunks that content filters append after the finish reason are not part of the answer.
             return Ok(());
         }
-        let delta = match told.delta {
+        let delta = match chunk_choice.delta {
             Some(span) => Delta::read(span.of(json))?,
             None => Delta::default(),
         };
         choice.begin_chunk(json);
         let before = out.len();
-        self.content_bytes += choice.take(&delta, told, is_whole || told.is_message, out)?;
-        let tokens = logprobs::read(told, &delta, json)?;
+        self.content_bytes += choice.take(&delta, chunk_choice, is_whole || chunk_choice.is_message, out)?;
+        let tokens = logprobs::read(chunk_choice, &delta, json)?;
         // Logprobs go next to their text: after the part's start, before its last delta.
         let is_delta = |event: &Event| matches!(event, Event::Delta { .. });
         let at = out.iter().skip(before).rposition(is_delta).map_or(out.len(), |at| before + at);
         let tokens = tokens.into_iter().map(|tokens| Event::Logprobs { choice: number, tokens });
         out.splice(at..at, tokens);
-        if let Some(word) = told.finish.as_deref() {
+        if let Some(word) = chunk_choice.finish.as_deref() {
             choice.finish(Some(word), out);
         }
         Ok(())
     }
 
     /// Counts that come before the end may be zeros that are not a report yet.
-    fn tell_usage(&mut self, is_early: bool, out: &mut Vec<Event>) {
+    fn emit_usage(&mut self, is_early: bool, out: &mut Vec<Event>) {
         let usage = self.registers.usage(self.content_bytes);
-        let says = |usage: &Usage| usage.prompt_total() > 0 || usage.completion_total() > 0;
-        if let Some(usage) = usage.filter(|usage| !is_early || says(usage))
-            && self.usage_told != Some(usage)
+        let has_counts = |usage: &Usage| usage.prompt_total() > 0 || usage.completion_total() > 0;
+        if let Some(usage) = usage.filter(|usage| !is_early || has_counts(usage))
+            && self.usage_sent != Some(usage)
         {
-            self.usage_told = Some(usage);
+            self.usage_sent = Some(usage);
             out.push(Event::Usage(usage));
         }
     }
@@ -172,7 +172,7 @@ impl Reader {
         for choice in self.choices.values_mut().filter(|choice| !choice.is_finished()) {
             choice.finish(None, out);
         }
-        self.tell_usage(false, out);
+        self.emit_usage(false, out);
         self.is_done = true;
         out.push(Event::Done);
     }

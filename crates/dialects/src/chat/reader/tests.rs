@@ -8,7 +8,7 @@ use super::*;
 use crate::{AnswerPath, AnswerStream};
 
 /// The events of a stream with these data lines, one line each; deltas of one part are joined.
-fn tell(data: &[&str]) -> Result<Vec<String>, StreamFault> {
+fn read(data: &[&str]) -> Result<Vec<String>, StreamFault> {
     let mut reader = Reader::default();
     let mut events = Vec::new();
     for data in data {
@@ -18,7 +18,7 @@ fn tell(data: &[&str]) -> Result<Vec<String>, StreamFault> {
     Ok(lines(&events))
 }
 
-fn tell_whole(body: &str) -> Result<Vec<String>, StreamFault> {
+fn read_whole(body: &str) -> Result<Vec<String>, StreamFault> {
     let mut events = Vec::new();
     Reader::default().read_buffered(body.as_bytes(), &mut events)?;
     Ok(lines(&events))
@@ -46,14 +46,14 @@ fn lines(events: &[Event]) -> Vec<String> {
 fn line(event: &Event) -> String {
     match event {
         Event::Start { id, model, created_unix_s } => {
-            format!("start {} {} {}", shown(id), shown(model), created_unix_s.unwrap_or(0))
+            format!("start {} {} {}", or_dash(id), or_dash(model), created_unix_s.unwrap_or(0))
         }
         Event::Begin { choice, part, kind } => format!("{choice}.{part} begin {}", kind_word(kind)),
         Event::End { choice, part } => format!("{choice}.{part} end"),
         Event::Citation { choice, part, json } => format!("{choice}.{part} cites {}", json.as_str()),
         Event::Logprobs { choice, tokens } => format!("{choice} logprobs {}", tokens.as_str()),
         Event::Finish { choice, finish } => {
-            format!("{choice} finish {:?} {}", finish.reason, shown(&finish.raw))
+            format!("{choice} finish {:?} {}", finish.reason, or_dash(&finish.raw))
         }
         Event::Usage(usage) => format!("usage {}+{}", usage.prompt_total(), usage.completion_total()),
         Event::Done => "done".to_owned(),
@@ -61,7 +61,7 @@ fn line(event: &Event) -> String {
     }
 }
 
-fn shown(text: &Option<String>) -> &str {
+fn or_dash(text: &Option<String>) -> &str {
     text.as_deref().unwrap_or("-")
 }
 
@@ -89,10 +89,10 @@ fn check(deltas: &[&str], word: &str, expected: &[&str]) {
     data.push(finish(word));
     data.push("[DONE]".to_owned());
     let data: Vec<&str> = data.iter().map(String::as_str).collect();
-    let told = tell(&data).unwrap();
-    assert_eq!(told.first().unwrap(), "start - - 0");
-    assert_eq!(told.last().unwrap(), "done");
-    assert_eq!(told[1..told.len() - 1], *expected, "{deltas:?}");
+    let lines = read(&data).unwrap();
+    assert_eq!(lines.first().unwrap(), "start - - 0");
+    assert_eq!(lines.last().unwrap(), "done");
+    assert_eq!(lines[1..lines.len() - 1], *expected, "{deltas:?}");
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn calls_without_ids_get_ones_that_differ_by_answer() {
         let body = format!(
             r#"{{"id":"{id}","choices":[{{"message":{{"tool_calls":[{{"function":{{"name":"f","arguments":"{{}}"}}}},{{"function":{{"name":"f","arguments":"{{}}"}}}}]}}}}]}}"#
         );
-        let lines = tell_whole(&body).unwrap();
+        let lines = read_whole(&body).unwrap();
         lines.into_iter().filter(|line| line.contains("begin call")).collect::<Vec<_>>()
     };
     let (one, two) = (body("a"), body("b"));
@@ -245,7 +245,7 @@ fn other_forms_of_calls_are_calls() {
         ],
         "\"function_call\"",
         &[
-            &format!("0.0 begin call {} f", made("{\"n\":12345678901234567890,\"n\":1}")),
+            &format!("0.0 begin call {} f", generated_id("{\"n\":12345678901234567890,\"n\":1}")),
             "0.0 {\"n\":12345678901234567890,\"n\":1}",
             "0.0 end",
             "0 finish Calls function_call",
@@ -265,7 +265,7 @@ fn other_forms_of_calls_are_calls() {
 }
 
 /// The id that is generated for the call of the chunk with these arguments.
-fn made(arguments: &str) -> String {
+fn generated_id(arguments: &str) -> String {
     let json = chunk(&format!(
         r#"{{"function_call":{{"arguments":{}}}}}"#,
         serde_json::to_string(arguments).unwrap()
@@ -283,7 +283,7 @@ fn a_call_that_ended_takes_no_more() {
         chunk(r#"{"tool_calls":[{"index":0,"function":{"arguments":"}"}}]}"#),
     ];
     let data: Vec<&str> = data.iter().map(String::as_str).collect();
-    assert_eq!(tell(&data), Err(StreamFault::Broken("call_reopened")));
+    assert_eq!(read(&data), Err(StreamFault::Broken("call_reopened")));
 }
 
 #[test]
@@ -301,21 +301,21 @@ fn every_word_for_an_end_has_its_reason() {
     ];
     for (word, reason) in cases {
         let data = [chunk(r#"{"content":"x"}"#), finish(&format!("\"{word}\""))];
-        let told = tell(&[&data[0], &data[1]]).unwrap();
-        assert_eq!(told[told.len() - 2], format!("0 finish {reason:?} {word}"));
+        let lines = read(&[&data[0], &data[1]]).unwrap();
+        assert_eq!(lines[lines.len() - 2], format!("0 finish {reason:?} {word}"));
     }
-    assert_eq!(tell(&[&finish("\"a_new_word\"")]).unwrap()[1], "0 finish Error a_new_word");
+    assert_eq!(read(&[&finish("\"a_new_word\"")]).unwrap()[1], "0 finish Error a_new_word");
 }
 
 #[test]
 fn an_end_is_told_by_a_word_or_by_the_end_of_the_stream() {
     let empty_words = r#"{"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":""}]}"#;
-    let told = tell(&[empty_words, &finish("null"), " [DONE] ", "[DONE]", "{\"choices\":[]}"]).unwrap();
-    assert_eq!(told[1..], ["0.0 begin text", "0.0 x", "0.0 end", "0 finish Stop -", "done"]);
-    assert_eq!(tell(&[empty_words]), Err(StreamFault::Broken("ended_early")));
-    assert_eq!(tell(&[]), Err(StreamFault::Broken("empty")));
-    assert_eq!(tell(&["[DONE]"]), Err(StreamFault::Broken("empty")));
-    assert_eq!(tell(&[&finish("\"stop\"")]).unwrap(), ["start - - 0", "0 finish Stop stop", "done"]);
+    let lines = read(&[empty_words, &finish("null"), " [DONE] ", "[DONE]", "{\"choices\":[]}"]).unwrap();
+    assert_eq!(lines[1..], ["0.0 begin text", "0.0 x", "0.0 end", "0 finish Stop -", "done"]);
+    assert_eq!(read(&[empty_words]), Err(StreamFault::Broken("ended_early")));
+    assert_eq!(read(&[]), Err(StreamFault::Broken("empty")));
+    assert_eq!(read(&["[DONE]"]), Err(StreamFault::Broken("empty")));
+    assert_eq!(read(&[&finish("\"stop\"")]).unwrap(), ["start - - 0", "0 finish Stop stop", "done"]);
 }
 
 #[test]
@@ -333,25 +333,25 @@ fn usage_may_come_anywhere_and_the_latest_counts() {
         usage(end, "null"),
         usage("[]", &counts(5, 3)),
     ];
-    let told = tell(&data.each_ref().map(String::as_str)).unwrap();
-    let usages: Vec<&String> = told.iter().filter(|line| line.starts_with("usage")).collect();
+    let lines = read(&data.each_ref().map(String::as_str)).unwrap();
+    let usages: Vec<&String> = lines.iter().filter(|line| line.starts_with("usage")).collect();
     assert_eq!(usages, ["usage 5+1", "usage 5+2", "usage 5+3"]);
-    assert_eq!(told.last().unwrap(), "done");
+    assert_eq!(lines.last().unwrap(), "done");
     // Zeros are not a usage report where the answer has text.
     let data = [usage("[]", &counts(0, 0)), usage(text, &counts(0, 0)), usage(end, &counts(0, 0))];
     assert!(
-        !tell(&data.each_ref().map(String::as_str)).unwrap().iter().any(|line| line.starts_with("usage"))
+        !read(&data.each_ref().map(String::as_str)).unwrap().iter().any(|line| line.starts_with("usage"))
     );
     // Before there is a choice, and with reasoning that is counted in addition to the completion.
     let early = r#"{"prompt_tokens":10120,"completion_tokens":1499,"total_tokens":14428,"completion_tokens_details":{"reasoning_tokens":2809}}"#;
     let data = [usage("[]", early), usage(text, "null"), usage(end, "null")];
-    let told = tell(&data.each_ref().map(String::as_str)).unwrap();
-    assert_eq!(told[told.len() - 2..], ["usage 10120+4308", "done"]);
+    let lines = read(&data.each_ref().map(String::as_str)).unwrap();
+    assert_eq!(lines[lines.len() - 2..], ["usage 10120+4308", "done"]);
 }
 
 #[test]
 fn the_start_is_named_by_the_first_chunk_with_a_choice() {
-    let told = tell(&[
+    let lines = read(&[
         r#"{"id":"","model":"","created":0,"choices":[],"prompt_filter_results":[{"prompt_index":0}]}"#,
         r#"{"id":"chatcmpl-1","model":"m","created":1700000000.5,"choices":[{"index":0,"delta":{"content":"x"}}]}"#,
         "{}",
@@ -360,14 +360,14 @@ fn the_start_is_named_by_the_first_chunk_with_a_choice() {
         "[DONE]",
     ]);
     assert_eq!(
-        told.unwrap(),
+        lines.unwrap(),
         ["start chatcmpl-1 m 1700000000", "0.0 begin text", "0.0 x", "0.0 end", "0 finish Stop stop", "done"]
     );
 }
 
 #[test]
 fn choices_go_side_by_side() {
-    let told = tell(&[
+    let lines = read(&[
         r#"{"choices":[{"index":2,"delta":{"content":"c"}}]}"#,
         r#"{"choices":[{"index":0,"delta":{"content":"a"}},{"index":2,"delta":{},"finish_reason":"length"}]}"#,
         r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#,
@@ -384,7 +384,7 @@ fn choices_go_side_by_side() {
         "0 finish Stop stop",
         "done",
     ];
-    assert_eq!(told.unwrap(), expected);
+    assert_eq!(lines.unwrap(), expected);
 }
 
 #[test]
@@ -398,15 +398,15 @@ fn logprobs_come_in_one_shape() {
     for logprobs in cases {
         let data =
             format!(r#"{{"choices":[{{"index":0,"logprobs":{logprobs},"delta":{{"content":"é"}}}}]}}"#);
-        let told = tell(&[&data, &finish("\"stop\"")]).unwrap();
+        let lines = read(&[&data, &finish("\"stop\"")]).unwrap();
         let logprobs = format!("0 logprobs {tokens}");
-        assert_eq!(told[1..4], ["0.0 begin text", &logprobs, "0.0 é"]);
+        assert_eq!(lines[1..4], ["0.0 begin text", &logprobs, "0.0 é"]);
     }
 }
 
 #[test]
 fn whole_answers_are_read_as_they_would_have_been_told() {
-    let told = tell_whole(
+    let lines = read_whole(
         r#"{"id":"x","object":"chat.completion","created":7,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"a","refusal":null,
             "reasoning_content":"t","annotations":[],"tool_calls":[{"id":"1","type":"function","function":{"name":"f","arguments":""}}]},"finish_reason":"tool_calls","logprobs":null}],
             "usage":{"prompt_tokens":3,"completion_tokens":4}}"#,
@@ -425,10 +425,10 @@ fn whole_answers_are_read_as_they_would_have_been_told() {
         "usage 3+4",
         "done",
     ];
-    assert_eq!(told.unwrap(), expected);
+    assert_eq!(lines.unwrap(), expected);
     // A `message` in a stream is a complete one.
-    let told = tell(&[r#"{"choices":[{"message":{"content":"x"},"finish_reason":"stop"}]}"#]).unwrap();
-    assert_eq!(told[1..], ["0.0 begin text", "0.0 x", "0.0 end", "0 finish Stop stop", "done"]);
+    let lines = read(&[r#"{"choices":[{"message":{"content":"x"},"finish_reason":"stop"}]}"#]).unwrap();
+    assert_eq!(lines[1..], ["0.0 begin text", "0.0 x", "0.0 end", "0 finish Stop stop", "done"]);
 }
 
 #[test]
@@ -441,30 +441,30 @@ fn errors_are_faults_in_every_shape() {
         (r#"{"code":"c","error":"text"}"#, FaultClass::Upstream),
     ];
     for (body, class) in cases {
-        let fault = tell_whole(body).unwrap_err();
+        let fault = read_whole(body).unwrap_err();
         assert!(matches!(&fault, StreamFault::Upstream(_, found) if *found == class), "{body} {fault:?}");
         if body.starts_with('{') {
-            assert_eq!(tell(&[&chunk(r#"{"content":"x"}"#), body]).unwrap_err(), fault);
+            assert_eq!(read(&[&chunk(r#"{"content":"x"}"#), body]).unwrap_err(), fault);
         }
     }
     let mut reader = Reader::default();
     let fault = reader.event(b"error", br#"{"message":"m","type":"overloaded_error"}"#, &mut Vec::new());
     assert!(matches!(fault, Err(StreamFault::Upstream(_, FaultClass::Overloaded))));
-    assert_eq!(tell_whole(r#"{"detail":[{"msg":"m"}]}"#), Err(StreamFault::Broken("not_a_completion")));
-    assert_eq!(tell(&["nonsense"]), Err(StreamFault::Broken("bad_json")));
+    assert_eq!(read_whole(r#"{"detail":[{"msg":"m"}]}"#), Err(StreamFault::Broken("not_a_completion")));
+    assert_eq!(read(&["nonsense"]), Err(StreamFault::Broken("bad_json")));
 }
 
 #[test]
 fn too_many_choices_or_calls_are_refused() {
     let choices: Vec<String> = (0..200).map(|index| format!(r#"{{"index":{index},"delta":{{}}}}"#)).collect();
     let data = format!(r#"{{"choices":[{}]}}"#, choices.join(","));
-    assert_eq!(tell(&[&data]), Err(StreamFault::Broken("oversized")));
+    assert_eq!(read(&[&data]), Err(StreamFault::Broken("oversized")));
     let calls: Vec<String> = (0..2000).map(|index| format!(r#"{{"index":{index}}}"#)).collect();
     let data = chunk(&format!(r#"{{"tool_calls":[{}]}}"#, calls.join(",")));
-    assert_eq!(tell(&[&data]), Err(StreamFault::Broken("oversized")));
+    assert_eq!(read(&[&data]), Err(StreamFault::Broken("oversized")));
 }
 
-fn way() -> AnswerPath {
+fn answer_path() -> AnswerPath {
     AnswerPath {
         model: "m".to_owned(),
         trace: TraceId::new(1, [0; 10]),
@@ -474,7 +474,7 @@ fn way() -> AnswerPath {
 }
 
 fn translate<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Option<Usage>, u64, bool) {
-    let mut stream = AnswerStream::new(way());
+    let mut stream = AnswerStream::new(answer_path());
     let mut out = Vec::new();
     for piece in pieces {
         stream.push(Bytes::copy_from_slice(piece), &mut out).unwrap();
@@ -489,13 +489,13 @@ fn a_whole_answer_for_a_stream_and_a_stream_for_a_whole_answer_are_read() {
     let usage = r#""usage":{"prompt_tokens":5,"completion_tokens":6}"#;
     let body =
         format!(r#"{{"choices":[{{"message":{{"content":"héllo"}},"finish_reason":"stop"}}],{usage}}}"#);
-    let (_, told, bytes, is_done) = translate([body.as_bytes()]);
-    assert_eq!((told.map(|usage| (usage.input, usage.output)), bytes, is_done), (Some((5, 6)), 6, true));
+    let (_, counted, bytes, is_done) = translate([body.as_bytes()]);
+    assert_eq!((counted.map(|usage| (usage.input, usage.output)), bytes, is_done), (Some((5, 6)), 6, true));
     let stream = format!(
         "data: {}\n\ndata: {{\"choices\":[{{\"finish_reason\":\"stop\"}}],{usage}}}",
         chunk(r#"{"content":"héllo"}"#)
     );
-    let facts = crate::buffered_answer(&way(), Bytes::from(stream)).unwrap().facts;
+    let facts = crate::buffered_answer(&answer_path(), Bytes::from(stream)).unwrap().facts;
     assert_eq!((facts.usage.map(|usage| usage.input), facts.content_bytes), (Some(5), 6));
 }
 

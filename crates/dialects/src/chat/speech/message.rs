@@ -17,7 +17,7 @@ pub(super) fn messages<'a>(
     losses: &mut DroppedFields,
 ) -> Result<Vec<Message<'a>>, Box<Fault>> {
     let mut writing = Writing {
-        scribe: PartWriter { abilities, losses },
+        writer: PartWriter { abilities, losses },
         messages: Vec::with_capacity(prompt.turns.len() + 1),
         media: Vec::new(),
     };
@@ -30,7 +30,7 @@ pub(super) fn messages<'a>(
 }
 
 struct Writing<'a, 'b, 'c> {
-    scribe: PartWriter<'b, 'c>,
+    writer: PartWriter<'b, 'c>,
     messages: Vec<Message<'a>>,
     /// Media from tool results, which a `tool` message can't hold: they go into the next user message.
     media: Vec<MessagePart<'a>>,
@@ -38,7 +38,7 @@ struct Writing<'a, 'b, 'c> {
 
 impl<'a> Writing<'a, '_, '_> {
     const fn system(&self) -> &'static str {
-        if self.scribe.abilities.developer_role { "developer" } else { "system" }
+        if self.writer.abilities.developer_role { "developer" } else { "system" }
     }
 
     /// All instructions in one message, for servers that accept only one.
@@ -48,9 +48,9 @@ impl<'a> Writing<'a, '_, '_> {
         }
         let role = self.system();
         let parts = instructions.iter().map(|instruction| {
-            let mark = instruction.cache.map(mark).filter(|_| self.scribe.abilities.cache_marks);
+            let mark = instruction.cache.map(mark).filter(|_| self.writer.abilities.cache_marks);
             if instruction.cache.is_some() && mark.is_none() {
-                self.scribe.losses.drop_feature(Feature::CacheMark);
+                self.writer.losses.drop_feature(Feature::CacheMark);
             }
             MessagePart { prompt_cache_breakpoint: mark, ..plain(instruction.text.as_str()) }
         });
@@ -67,16 +67,16 @@ impl<'a> Writing<'a, '_, '_> {
             }
             Role::System | Role::Developer => {
                 self.flush();
-                self.say(self.system(), turn);
+                self.push_message(self.system(), turn);
             }
-            Role::User => self.say("user", turn),
+            Role::User => self.push_message("user", turn),
         }
     }
 
     /// Pending media go before the user's own content.
-    fn say(&mut self, role: &'static str, turn: &'a Turn) {
+    fn push_message(&mut self, role: &'static str, turn: &'a Turn) {
         let mut parts = std::mem::take(&mut self.media);
-        parts.extend(turn.parts.iter().filter_map(|part| self.scribe.write(part)));
+        parts.extend(turn.parts.iter().filter_map(|part| self.writer.write(part)));
         let name = turn.name.as_deref();
         self.messages.push(Message { role, name, content: Some(content(parts)), ..Message::default() });
     }
@@ -91,13 +91,13 @@ impl<'a> Writing<'a, '_, '_> {
     fn write_result(&mut self, part: &'a Part) {
         let Content::ToolResult(result) = &part.content else {
             // Anything between results that is not one goes with the pending media.
-            let written = self.scribe.write(part);
+            let written = self.writer.write(part);
             return self.media.extend(written);
         };
         let mut parts = Vec::new();
         let mut moved = Vec::new();
         for inner in &result.parts {
-            let written = self.scribe.write(inner);
+            let written = self.writer.write(inner);
             let is_text = matches!(written, Some(MessagePart { content: PartContent::Text { .. }, .. }));
             if is_text { parts.extend(written) } else { moved.extend(written) }
         }
@@ -110,16 +110,16 @@ impl<'a> Writing<'a, '_, '_> {
             self.media.append(&mut moved);
         }
         if result.is_error {
-            tell_error(&mut parts);
+            prefix_error(&mut parts);
         }
         self.messages.push(result_message(result, parts));
     }
 
     fn mark_result(&mut self, part: &Part, parts: &mut [MessagePart<'_>]) {
-        let Some(said) = part.cache else { return };
-        match parts.last_mut().filter(|_| self.scribe.abilities.cache_marks) {
-            Some(last) => last.prompt_cache_breakpoint = Some(mark(said)),
-            None => self.scribe.losses.drop_in(Feature::CacheMark, &part.path),
+        let Some(cache) = part.cache else { return };
+        match parts.last_mut().filter(|_| self.writer.abilities.cache_marks) {
+            Some(last) => last.prompt_cache_breakpoint = Some(mark(cache)),
+            None => self.writer.losses.drop_in(Feature::CacheMark, &part.path),
         }
     }
 
@@ -138,13 +138,13 @@ impl<'a> Writing<'a, '_, '_> {
                     refusals.push(text);
                 }
                 Content::Text { .. } | Content::Thought(_) | Content::Foreign { .. } => {
-                    parts.extend(self.scribe.write(part));
+                    parts.extend(self.writer.write(part));
                 }
-                Content::Image { .. } => self.scribe.losses.drop_unknown("assistant.image", true),
-                Content::Audio { .. } => self.scribe.losses.drop_in(Feature::Audio, &part.path),
-                Content::Video { .. } => self.scribe.losses.drop_feature(Feature::Video),
-                Content::Document { .. } => self.scribe.losses.drop_feature(Feature::Document),
-                Content::ToolResult(result) => self.scribe.losses.drop_unknown(result.id.as_str(), true),
+                Content::Image { .. } => self.writer.losses.drop_unknown("assistant.image", true),
+                Content::Audio { .. } => self.writer.losses.drop_in(Feature::Audio, &part.path),
+                Content::Video { .. } => self.writer.losses.drop_feature(Feature::Video),
+                Content::Document { .. } => self.writer.losses.drop_feature(Feature::Document),
+                Content::ToolResult(result) => self.writer.losses.drop_unknown(result.id.as_str(), true),
             }
         }
         let is_silent = parts.is_empty() && !(calls.is_empty() && refusals.is_empty());
@@ -160,13 +160,13 @@ impl<'a> Writing<'a, '_, '_> {
 
     fn lose_mark(&mut self, part: &Part) {
         if part.cache.is_some() {
-            self.scribe.losses.drop_in(Feature::CacheMark, &part.path);
+            self.writer.losses.drop_in(Feature::CacheMark, &part.path);
         }
     }
 
     fn call(&mut self, call: &'a ToolCall) -> Call<'a> {
         if call.signature.is_some() {
-            self.scribe.losses.drop_feature(Feature::Thought);
+            self.writer.losses.drop_feature(Feature::Thought);
         }
         let (id, name) = (call.id.as_str(), call.name.as_str());
         if call.is_custom {
@@ -184,7 +184,7 @@ fn result_message<'a>(result: &'a ToolResult, parts: Vec<MessagePart<'a>>) -> Me
 }
 
 /// The format has no error flag, so the text says it.
-fn tell_error(parts: &mut Vec<MessagePart<'_>>) {
+fn prefix_error(parts: &mut Vec<MessagePart<'_>>) {
     const PREFIX: &str = "Error: ";
     match parts.first_mut().map(|part| &mut part.content) {
         Some(PartContent::Text { text }) => *text = Cow::Owned(format!("{PREFIX}{text}")),

@@ -18,16 +18,16 @@ use crate::written::Pairs;
 
 pub(crate) fn write_prompt(
     prompt: &Prompt,
-    listener: &TargetModel<'_>,
+    target: &TargetModel<'_>,
     losses: &mut DroppedFields,
 ) -> Result<Vec<u8>, Box<Fault>> {
-    let abilities = &listener.abilities;
-    let (max_completion_tokens, max_tokens) = setting::length(prompt, listener, losses)?;
+    let abilities = &target.abilities;
+    let (max_completion_tokens, max_tokens) = setting::length(prompt, target, losses)?;
     let (temperature, top_p) = setting::drawing(prompt, abilities, losses);
     let tools = tool::tools(prompt, losses);
     let has_tools = !tools.is_empty();
     let body = Body {
-        model: listener.model,
+        model: target.model,
         messages: message::messages(prompt, abilities, losses)?,
         tools,
         // Servers refuse `tool_choice` without tools; a choice that forces a call is left for them to refuse.

@@ -14,7 +14,7 @@ const STOP_MAX: usize = 4;
 /// The output token limit, under the newer name (`max_completion_tokens`) or the older one (`max_tokens`).
 pub(super) fn length(
     prompt: &Prompt,
-    listener: &TargetModel<'_>,
+    target: &TargetModel<'_>,
     losses: &mut DroppedFields,
 ) -> Result<(Option<u64>, Option<u64>), Box<Fault>> {
     if prompt.sampling.top_k.is_some() {
@@ -23,13 +23,13 @@ pub(super) fn length(
     if prompt.caching.content.is_some() {
         losses.drop_feature(Feature::CachedContent);
     }
-    let length = listener.tokens_max(prompt);
+    let length = target.tokens_max(prompt);
     if length == Some(0) {
         let message = "An answer of 0 tokens, which warms a cache, is nothing that the model that was to answer can give.";
         let fault = Fault::new(FaultClass::Unsupported, "unsupported_value", message);
         return Err(Box::new(fault.fix("Ask for at least 1 token.").param("max_tokens")));
     }
-    Ok(if listener.abilities.uses_max_tokens { (None, length) } else { (length, None) })
+    Ok(if target.abilities.uses_max_tokens { (None, length) } else { (length, None) })
 }
 
 /// `temperature` and `top_p`, which some models refuse at any value.

@@ -19,7 +19,7 @@ fn turn(role: Role, parts: Vec<Part>) -> Turn {
     Turn { role, name: None, parts }
 }
 
-fn saying(turns: Vec<Turn>) -> Prompt {
+fn prompt_of(turns: Vec<Turn>) -> Prompt {
     Prompt { turns, ..Prompt::default() }
 }
 
@@ -30,7 +30,7 @@ fn user() -> Turn {
 /// The messages, and the dropped fields.
 #[track_caller]
 fn check(turns: Vec<Turn>, messages: &str, lost: &[&str]) {
-    let (body, dropped) = write_for(&saying(turns), Abilities::default());
+    let (body, dropped) = write_for(&prompt_of(turns), Abilities::default());
     assert_eq!(body, format!(r#"{{"model":"m","messages":[{messages}]}}"#));
     assert_eq!(dropped, lost);
 }
@@ -62,9 +62,11 @@ fn call(id: &str, arguments: &str) -> ToolCall {
 
 #[test]
 fn no_longer_answer_is_asked_for_than_the_model_gives() {
-    let prompt =
-        Prompt { output: Output { tokens_max: Some(32_000), ..Output::default() }, ..saying(vec![user()]) };
-    for (most, old_length_name, asked) in [
+    let prompt = Prompt {
+        output: Output { tokens_max: Some(32_000), ..Output::default() },
+        ..prompt_of(vec![user()])
+    };
+    for (most, old_length_name, expected) in [
         (None, false, r#""max_completion_tokens":32000"#),
         (Some(16_384), false, r#""max_completion_tokens":16384"#),
         (Some(16_384), true, r#""max_tokens":16384"#),
@@ -73,7 +75,7 @@ fn no_longer_answer_is_asked_for_than_the_model_gives() {
         let abilities =
             Abilities { output_tokens_max: most, uses_max_tokens: old_length_name, ..Abilities::default() };
         let (body, lost) = write_for(&prompt, abilities);
-        assert!(body.contains(asked) && lost.is_empty(), "{body}");
+        assert!(body.contains(expected) && lost.is_empty(), "{body}");
     }
 }
 
@@ -186,7 +188,7 @@ fn instructions_are_one_message_of_whoever_gives_them_there() {
     let instruction = |text: &str, cache| Instruction { is_developer: false, text: text.to_owned(), cache };
     let mark = Some(CacheMark { lifetime: Some(CacheLifetime::Minutes5) });
     let prompt =
-        Prompt { instructions: vec![instruction("a", None), instruction("b", mark)], ..saying(vec![]) };
+        Prompt { instructions: vec![instruction("a", None), instruction("b", mark)], ..prompt_of(vec![]) };
     let (body, lost) = write_for(&prompt, Abilities::default());
     assert_eq!(
         body,
@@ -260,8 +262,8 @@ fn an_effort_is_said_or_made_of_the_budget() {
 fn what_can_not_be_asked_is_a_fault_with_its_field() {
     let fault = |prompt: &Prompt| {
         let mut losses = DroppedFields::new(Grammar::Anthropic, Grammar::Chat);
-        let listener = TargetModel { model: "m", abilities: Abilities::default() };
-        write_prompt(prompt, &listener, &mut losses).unwrap_err()
+        let target = TargetModel { model: "m", abilities: Abilities::default() };
+        write_prompt(prompt, &target, &mut losses).unwrap_err()
     };
     let mut prompt = Prompt::default();
     prompt.sampling.stop = ["a", "b", "c", "d", "e"].map(str::to_owned).to_vec();
@@ -315,7 +317,7 @@ fn exchange() -> impl Strategy<Value = Vec<Turn>> {
     let refusal = prop::option::of(word());
     let results = prop::collection::vec(text_part(), 0..3);
     (texts, refusal, calls(), results, any::<u32>(), prop::option::of(word())).prop_map(
-        |(mut parts, refusal, calls, said, number, name)| {
+        |(mut parts, refusal, calls, result_parts, number, name)| {
             parts.extend(refusal.map(|text| Part::of(Content::Refusal { text })));
             let mut results = Vec::new();
             for (index, (name, arguments, is_custom)) in calls.into_iter().enumerate() {
@@ -323,7 +325,8 @@ fn exchange() -> impl Strategy<Value = Vec<Turn>> {
                 let arguments = if arguments.trim().is_empty() { "{}".to_owned() } else { arguments };
                 let call = ToolCall { id: id.clone(), name, arguments, is_custom, signature: None };
                 parts.push(Part::of(Content::ToolCall(call)));
-                let result = ToolResult { id, name: None, parts: said.clone(), is_error: false, is_custom };
+                let result =
+                    ToolResult { id, name: None, parts: result_parts.clone(), is_error: false, is_custom };
                 results.push(Part::of(Content::ToolResult(result)));
             }
             let mut turns = vec![Turn { role: Role::Assistant, name, parts }];
@@ -334,12 +337,12 @@ fn exchange() -> impl Strategy<Value = Vec<Turn>> {
 }
 
 fn turns() -> impl Strategy<Value = Vec<Turn>> {
-    let says = |role, part: BoxedStrategy<Part>| {
+    let one_turn = |role, part: BoxedStrategy<Part>| {
         (prop::collection::vec(part, 0..3), prop::option::of(word()))
             .prop_map(move |(parts, name)| vec![Turn { role, name, parts }])
     };
-    let user = || says(Role::User, user_part().boxed());
-    let more = prop_oneof![user(), says(Role::Developer, text_part().boxed()), exchange()];
+    let user = || one_turn(Role::User, user_part().boxed());
+    let more = prop_oneof![user(), one_turn(Role::Developer, text_part().boxed()), exchange()];
     (user(), prop::collection::vec(more, 0..5))
         .prop_map(|(first, more)| first.into_iter().chain(more.into_iter().flatten()).collect())
 }

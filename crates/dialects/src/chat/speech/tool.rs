@@ -1,7 +1,7 @@
 //! Writes the tools of a request, and which of them the model may or must call.
 
 use domain::Prompt;
-use domain::prompt::{Tool as Said, ToolChoice, ToolKind};
+use domain::prompt::{Tool as PromptTool, ToolChoice, ToolKind};
 
 use super::body::{Allowed, Choice, Custom, Function, Name, Named, Raw, Tool};
 use crate::calls::Parameters;
@@ -12,7 +12,7 @@ pub(super) fn tools<'a>(prompt: &'a Prompt, losses: &mut DroppedFields) -> Vec<T
     tools.filter_map(|(index, tool)| write(index, tool, losses)).collect()
 }
 
-fn write<'a>(index: usize, tool: &'a Said, losses: &mut DroppedFields) -> Option<Tool<'a>> {
+fn write<'a>(index: usize, tool: &'a PromptTool, losses: &mut DroppedFields) -> Option<Tool<'a>> {
     if tool.cache.is_some() {
         // Cache breakpoints are allowed on message parts only.
         losses.drop_feature(Feature::CacheMark);
@@ -46,7 +46,7 @@ pub(super) fn web_search(prompt: &Prompt) -> Option<Raw<'_>> {
     })
 }
 
-pub(super) fn choice<'a>(choice: &'a ToolChoice, tools: &[Said]) -> Choice<'a> {
+pub(super) fn choice<'a>(choice: &'a ToolChoice, tools: &[PromptTool]) -> Choice<'a> {
     match choice {
         ToolChoice::Auto => Choice::Word("auto"),
         ToolChoice::None => Choice::Word("none"),
@@ -67,6 +67,6 @@ fn named(name: &str, is_custom: bool) -> Named<'_> {
     if is_custom { Named::Custom { custom: name } } else { Named::Function { function: name } }
 }
 
-fn is_custom(tools: &[Said], wanted: &str) -> bool {
+fn is_custom(tools: &[PromptTool], wanted: &str) -> bool {
     tools.iter().any(|tool| matches!(&tool.kind, ToolKind::Custom { name, .. } if name == wanted))
 }

@@ -167,8 +167,8 @@ impl<'a> Logprobs<'a> {
 }
 
 impl<'a> NamedDelta<'a> {
-    pub(super) const fn new(name: Option<&'a str>, said: &'a str, is_custom: bool) -> Self {
-        if is_custom { Self::Custom { name, input: said } } else { Self::Function { name, arguments: said } }
+    pub(super) const fn new(name: Option<&'a str>, text: &'a str, is_custom: bool) -> Self {
+        if is_custom { Self::Custom { name, input: text } } else { Self::Function { name, arguments: text } }
     }
 }
 
@@ -183,8 +183,8 @@ impl<'a> CallDelta<'a> {
         Self { index, id: Some(id), r#type: Some(call_type(is_custom)), named }
     }
 
-    pub(super) const fn more(index: u32, said: &'a str, is_custom: bool) -> Self {
-        Self { index, id: None, r#type: None, named: NamedDelta::new(None, said, is_custom) }
+    pub(super) const fn more(index: u32, text: &'a str, is_custom: bool) -> Self {
+        Self { index, id: None, r#type: None, named: NamedDelta::new(None, text, is_custom) }
     }
 }
 

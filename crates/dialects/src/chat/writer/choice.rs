@@ -4,7 +4,7 @@ use domain::PartKind;
 use domain::prompt::Json;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum DeltaField {
     Text,
     Refusal,
     Call {
@@ -13,7 +13,7 @@ pub(super) enum Place {
     },
     Thought,
     /// The format has no field for it.
-    Unsaid,
+    Unsupported,
 }
 
 #[derive(Debug, Default)]
@@ -22,9 +22,9 @@ pub(super) struct ChoiceWriting {
     pub(super) has_role: bool,
     pub(super) has_refusal: bool,
     calls: u32,
-    pub(super) open: Vec<(u32, Place)>,
+    pub(super) open: Vec<(u32, DeltaField)>,
     /// Open parts that have content.
-    said: Vec<u32>,
+    with_content: Vec<u32>,
     /// Logprobs of tokens whose text has not come yet.
     pub(super) logprobs: Vec<Json>,
 }
@@ -45,47 +45,47 @@ impl ChoiceWriting {
         Self { number, has_role: true, ..Self::default() }
     }
 
-    pub(super) fn place(&mut self, kind: &PartKind) -> Place {
+    pub(super) fn assign_field(&mut self, kind: &PartKind) -> DeltaField {
         match kind {
-            PartKind::Text => Place::Text,
+            PartKind::Text => DeltaField::Text,
             PartKind::Refusal => {
                 self.has_refusal = true;
-                Place::Refusal
+                DeltaField::Refusal
             }
             PartKind::Call { is_custom, .. } => {
                 self.calls += 1;
-                Place::Call { index: self.calls - 1, is_custom: *is_custom }
+                DeltaField::Call { index: self.calls - 1, is_custom: *is_custom }
             }
-            PartKind::Thought { .. } => Place::Thought,
-            PartKind::Redacted | PartKind::Foreign { .. } => Place::Unsaid,
+            PartKind::Thought { .. } => DeltaField::Thought,
+            PartKind::Redacted | PartKind::Foreign { .. } => DeltaField::Unsupported,
         }
     }
 
     /// For a part that was forwarded so far. It is unknown whether a call had arguments yet, so nothing is
     /// added to it.
-    pub(super) fn resume(&mut self, kind: &PartKind) -> Place {
-        match self.place(kind) {
-            Place::Call { .. } => Place::Unsaid,
-            place => place,
+    pub(super) fn resume(&mut self, kind: &PartKind) -> DeltaField {
+        match self.assign_field(kind) {
+            DeltaField::Call { .. } => DeltaField::Unsupported,
+            field => field,
         }
     }
 
-    pub(super) fn place_of(&self, part: u32) -> Option<Place> {
-        self.open.iter().find(|(open, _)| *open == part).map(|(_, place)| *place)
+    pub(super) fn field_of(&self, part: u32) -> Option<DeltaField> {
+        self.open.iter().find(|(open, _)| *open == part).map(|(_, field)| *field)
     }
 
     pub(super) fn note(&mut self, part: u32) {
-        if !self.said.contains(&part) {
-            self.said.push(part);
+        if !self.with_content.contains(&part) {
+            self.with_content.push(part);
         }
     }
 
     /// Where the part went, and whether it is empty.
-    pub(super) fn close(&mut self, part: u32) -> Option<(Place, bool)> {
-        let place = self.place_of(part)?;
-        let is_empty = !self.said.contains(&part);
+    pub(super) fn close(&mut self, part: u32) -> Option<(DeltaField, bool)> {
+        let field = self.field_of(part)?;
+        let is_empty = !self.with_content.contains(&part);
         self.open.retain(|(open, _)| *open != part);
-        self.said.retain(|said| *said != part);
-        Some((place, is_empty))
+        self.with_content.retain(|other| *other != part);
+        Some((field, is_empty))
     }
 }

@@ -10,7 +10,7 @@ use domain::{Event, Fault, FaultClass, Finish, PartKind, Reason, TraceId, Usage}
 use serde::Serialize;
 
 use self::body::{CallDelta, DeltaBody, DeltaChoice, Logprobs};
-use self::choice::{ChoiceWriting, Place};
+use self::choice::{ChoiceWriting, DeltaField};
 use super::encode::{Completion, DONE, UsageField};
 use super::error::error_event;
 use crate::answer::{AnswerOptions, Progress, WriteAnswer};
@@ -44,8 +44,8 @@ impl WriteAnswer for Writer {
         self.usage = progress.usage;
         self.choices = progress.begun.iter().map(|number| ChoiceWriting::begun(*number)).collect();
         for (number, part, kind) in &progress.open {
-            let place = self.choice(*number).resume(kind);
-            self.choice(*number).open.push((*part, place));
+            let field = self.choice(*number).resume(kind);
+            self.choice(*number).open.push((*part, field));
         }
     }
 
@@ -90,15 +90,15 @@ impl Writer {
     }
 
     fn begin(&mut self, number: u32, part: u32, kind: PartKind, out: &mut Vec<u8>) {
-        let place = self.choice(number).place(&kind);
-        self.choice(number).open.push((part, place));
+        let field = self.choice(number).assign_field(&kind);
+        self.choice(number).open.push((part, field));
         let PartKind::Call { id, name, is_custom } = kind else {
-            if matches!(place, Place::Text) {
+            if matches!(field, DeltaField::Text) {
                 self.first_chunk(number, Some(""), out);
             }
             return;
         };
-        let Place::Call { index, .. } = place else { return };
+        let DeltaField::Call { index, .. } = field else { return };
         self.first_chunk(number, None, out);
         let id = call_id(id, &self.wish, number, index);
         let call = CallDelta::first(index, &id, &name, is_custom);
@@ -114,27 +114,27 @@ impl Writer {
     }
 
     fn delta(&mut self, number: u32, part: u32, text: &str, out: &mut Vec<u8>) {
-        let Some(place) = self.choice(number).place_of(part).filter(|_| !text.is_empty()) else { return };
-        let delta = match place {
-            Place::Text => DeltaBody { content: Some(Some(text)), ..DeltaBody::default() },
-            Place::Refusal => DeltaBody { refusal: Some(text), ..DeltaBody::default() },
-            Place::Call { index, is_custom } => {
+        let Some(field) = self.choice(number).field_of(part).filter(|_| !text.is_empty()) else { return };
+        let delta = match field {
+            DeltaField::Text => DeltaBody { content: Some(Some(text)), ..DeltaBody::default() },
+            DeltaField::Refusal => DeltaBody { refusal: Some(text), ..DeltaBody::default() },
+            DeltaField::Call { index, is_custom } => {
                 let call = CallDelta::more(index, text, is_custom);
                 DeltaBody { tool_calls: Some([call]), ..DeltaBody::default() }
             }
-            Place::Thought if self.wish.thoughts => {
+            DeltaField::Thought if self.wish.thoughts => {
                 DeltaBody { reasoning_content: Some(text), ..DeltaBody::default() }
             }
             // OpenAI's own answers do not show reasoning.
-            Place::Thought | Place::Unsaid => return,
+            DeltaField::Thought | DeltaField::Unsupported => return,
         };
         self.choice(number).note(part);
         self.chunk(number, delta, None, out);
     }
 
     fn end(&mut self, number: u32, part: u32, out: &mut Vec<u8>) {
-        let Some((place, is_empty)) = self.choice(number).close(part) else { return };
-        if let Place::Call { index, is_custom: false } = place
+        let Some((field, is_empty)) = self.choice(number).close(part) else { return };
+        if let DeltaField::Call { index, is_custom: false } = field
             && is_empty
         {
             // Clients parse the arguments as JSON, which an empty string is not.
@@ -151,8 +151,9 @@ impl Writer {
             return self.error(&failed(finish), trace, out);
         }
         let has_refusal = self.choice(number).has_refusal;
-        let told = finish.explanation.as_deref().filter(|_| finish.reason == Reason::Refusal && !has_refusal);
-        if let Some(refusal) = told {
+        let explanation =
+            finish.explanation.as_deref().filter(|_| finish.reason == Reason::Refusal && !has_refusal);
+        if let Some(refusal) = explanation {
             self.choice(number).has_refusal = true;
             self.chunk(number, DeltaBody { refusal: Some(refusal), ..DeltaBody::default() }, None, out);
         }
@@ -163,7 +164,7 @@ impl Writer {
     fn done(&mut self, out: &mut Vec<u8>) {
         if let Some(usage) = self.usage.filter(|_| self.wish.usage) {
             let none: [(); 0] = [];
-            let envelope = self.head.envelope("chat.completion.chunk", none, UsageField::said(&usage));
+            let envelope = self.head.envelope("chat.completion.chunk", none, UsageField::of(&usage));
             put(&envelope, out);
         }
         out.extend_from_slice(DONE);

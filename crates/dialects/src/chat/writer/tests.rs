@@ -226,19 +226,19 @@ fn every_reason_has_one_of_the_few_words() {
 #[test]
 fn an_answer_that_failed_ends_with_the_error_and_nothing_after_it() {
     let finish = Finish { raw: Some("OTHER".to_owned()), ..Finish::of(Reason::Error) };
-    let told = choices(vec![begin(0, PartKind::Text), Event::Finish { choice: 0, finish }, Event::Done]);
-    assert_eq!(told.len(), 2);
+    let chunks = choices(vec![begin(0, PartKind::Text), Event::Finish { choice: 0, finish }, Event::Done]);
+    assert_eq!(chunks.len(), 2);
     assert!(
-        told[1].starts_with(r#"data: {"error":{"message":"The provider ended its answer with \"OTHER\"."#),
+        chunks[1].starts_with(r#"data: {"error":{"message":"The provider ended its answer with \"OTHER\"."#),
         "{}",
-        told[1]
+        chunks[1]
     );
 }
 
 #[test]
 fn a_refusal_is_the_models_words_or_the_providers() {
-    let told = choices(vec![begin(0, PartKind::Refusal), delta(0, "No."), end(0), finish(Reason::Refusal)]);
-    assert_eq!(told[1..], [choice(r#"{"refusal":"No."}"#), ended("stop")]);
+    let chunks = choices(vec![begin(0, PartKind::Refusal), delta(0, "No."), end(0), finish(Reason::Refusal)]);
+    assert_eq!(chunks[1..], [choice(r#"{"refusal":"No."}"#), ended("stop")]);
     let explained = Finish { explanation: Some("Because.".to_owned()), ..Finish::of(Reason::Refusal) };
     let events = vec![Event::Finish { choice: 0, finish: explained }];
     assert_eq!(choices(events.clone())[1..], [choice(r#"{"refusal":"Because."}"#), ended("stop")]);
@@ -350,10 +350,12 @@ fn events(all: Vec<Vec<(PartKind, Vec<String>)>>, usage: Option<Usage>) -> Vec<E
             events.extend(texts);
         }
         events.extend(parts.into_iter().map(|part| Event::End { choice, part }));
-        let reason = match () {
-            () if has_calls => Reason::Calls,
-            () if has_refusal => Reason::Refusal,
-            () => Reason::Length,
+        let reason = if has_calls {
+            Reason::Calls
+        } else if has_refusal {
+            Reason::Refusal
+        } else {
+            Reason::Length
         };
         let raw = Some(finish_word(reason, has_refusal).to_owned());
         events.push(Event::Finish { choice, finish: Finish { raw, ..Finish::of(reason) } });
@@ -397,11 +399,11 @@ proptest! {
     #[test]
     fn what_is_written_reads_back(all in prop::collection::vec(parts(), 1..4), has_usage: bool) {
         let usage = has_usage.then(used);
-        let said = events(all, usage);
-        let streamed = read_stream(write(wish(true), said.clone()).as_bytes());
-        prop_assert_eq!(normal(streamed), normal(said.clone()));
+        let sent = events(all, usage);
+        let streamed = read_stream(write(wish(true), sent.clone()).as_bytes());
+        prop_assert_eq!(normal(streamed), normal(sent.clone()));
         let mut whole = Vec::new();
-        Reader::default().read_buffered(&Writer::new(wish(false)).write_buffered(said.clone()), &mut whole).unwrap();
-        prop_assert_eq!(normal(whole), normal(said));
+        Reader::default().read_buffered(&Writer::new(wish(false)).write_buffered(sent.clone()), &mut whole).unwrap();
+        prop_assert_eq!(normal(whole), normal(sent));
     }
 }

@@ -23,7 +23,7 @@ struct Choice {
 struct Part {
     number: u32,
     kind: PartKind,
-    said: String,
+    text: String,
 }
 
 pub(super) fn write(wish: &AnswerOptions, events: Vec<Event>) -> Vec<u8> {
@@ -38,11 +38,11 @@ pub(super) fn write(wish: &AnswerOptions, events: Vec<Event>) -> Vec<u8> {
             Event::Usage(latest) => usage = Some(latest),
             Event::Begin { choice, part, kind } => {
                 take(&mut choices, choice, |choice| {
-                    choice.parts.push(Part { number: part, kind, said: String::new() });
+                    choice.parts.push(Part { number: part, kind, text: String::new() });
                 });
             }
             Event::Delta { choice, part, text } => {
-                take(&mut choices, choice, |choice| choice.say(part, &text));
+                take(&mut choices, choice, |choice| choice.push_text(part, &text));
             }
             Event::Citation { choice, json, .. } => {
                 take(&mut choices, choice, |choice| choice.annotations.extend(body::annotation(&json)));
@@ -62,7 +62,7 @@ pub(super) fn write(wish: &AnswerOptions, events: Vec<Event>) -> Vec<u8> {
     }
     let joined: Vec<_> = choices.iter().map(|choice| choice.join(wish)).collect();
     let bodies: Vec<_> = choices.iter().zip(&joined).map(|(choice, joined)| choice.body(joined)).collect();
-    let usage = usage.as_ref().map_or_else(|| UsageField::null_if(false), UsageField::said);
+    let usage = usage.as_ref().map_or_else(|| UsageField::null_if(false), UsageField::of);
     serde_json::to_vec(&completion.envelope("chat.completion", bodies, usage)).unwrap_or_default()
 }
 
@@ -86,9 +86,9 @@ struct Joined {
 }
 
 impl Choice {
-    fn say(&mut self, number: u32, text: &str) {
+    fn push_text(&mut self, number: u32, text: &str) {
         if let Some(part) = self.parts.iter_mut().rfind(|part| part.number == number) {
-            part.said.push_str(text);
+            part.text.push_str(text);
         }
     }
 
@@ -106,23 +106,23 @@ impl Choice {
             if let PartKind::Call { id, is_custom, .. } = &mut part.kind {
                 *id = call_id(std::mem::take(id), wish, self.number, index);
                 index += 1;
-                if part.said.is_empty() && !*is_custom {
-                    part.said.push_str("{}");
+                if part.text.is_empty() && !*is_custom {
+                    part.text.push_str("{}");
                 }
             }
         }
     }
 
     fn join(&self, wish: &AnswerOptions) -> Joined {
-        let refusal = self.joined(|kind| *kind == PartKind::Refusal).or_else(|| {
+        let refusal = self.join_text(|kind| *kind == PartKind::Refusal).or_else(|| {
             let finish = self.finish.as_ref().filter(|finish| finish.reason == Reason::Refusal)?;
             finish.explanation.clone()
         });
         let has_calls = self.parts.iter().any(|part| matches!(part.kind, PartKind::Call { .. }));
         let empty = || (refusal.is_none() && !has_calls).then(String::new);
-        let content = self.joined(|kind| *kind == PartKind::Text).or_else(empty);
+        let content = self.join_text(|kind| *kind == PartKind::Text).or_else(empty);
         let is_thought = |kind: &PartKind| wish.thoughts && matches!(kind, PartKind::Thought { .. });
-        let thought = self.joined(is_thought);
+        let thought = self.join_text(is_thought);
         Joined {
             content,
             refusal,
@@ -131,10 +131,10 @@ impl Choice {
         }
     }
 
-    fn joined(&self, is_meant: impl Fn(&PartKind) -> bool) -> Option<String> {
+    fn join_text(&self, is_meant: impl Fn(&PartKind) -> bool) -> Option<String> {
         let mut parts = self.parts.iter().filter(|part| is_meant(&part.kind)).peekable();
         parts.peek()?;
-        Some(parts.map(|part| part.said.as_str()).collect())
+        Some(parts.map(|part| part.text.as_str()).collect())
     }
 
     fn body<'a>(&'a self, joined: &'a Joined) -> WholeChoice<'a> {
@@ -162,6 +162,6 @@ impl Choice {
 
 fn call(part: &Part) -> Option<WholeCall<'_>> {
     let PartKind::Call { id, name, is_custom } = &part.kind else { return None };
-    let named = NamedDelta::new(Some(name), &part.said, *is_custom);
+    let named = NamedDelta::new(Some(name), &part.text, *is_custom);
     Some(WholeCall { id, r#type: body::call_type(*is_custom), named })
 }

@@ -6,14 +6,14 @@ use domain::prompt::{
 use domain::{Fault, Grammar};
 
 use super::media::{read_audio, read_document, read_image, read_video};
-use super::only;
+use super::take_one_of;
 use crate::json::plain_json;
 use crate::object::{Field, Object};
 use crate::refusal::{missing, wrong_value};
 
 /// Where a block occurs: not every kind of block is allowed everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum BlockContext {
     System,
     User,
     Assistant,
@@ -47,16 +47,16 @@ const KINDS: &[&str] = &[
 
 pub(super) fn read_piece(
     block: Field<'_>,
-    place: Place,
+    context: BlockContext,
     extras: &mut Vec<Extra>,
 ) -> Result<Piece, Box<Fault>> {
     let mut object = block.object()?;
     let path = object.path.clone();
-    let Some((kind, field)) = only(&mut object, KINDS)? else {
+    let Some((kind, field)) = take_one_of(&mut object, KINDS)? else {
         // Kinds that AWS adds later carry meaning. A block without any kind is empty, and a mistake.
-        let told = extras.len();
+        let before = extras.len();
         object.leave(&[], extras);
-        if extras.len() == told {
+        if extras.len() == before {
             return Err(missing(
                 format!("{path}.text"),
                 "Give each block what it is, such as text or image.",
@@ -66,7 +66,7 @@ pub(super) fn read_piece(
     };
     // No fields are known beside the block's kind.
     object.leave(&[], extras);
-    if !may_stand(kind, place) {
+    if !may_stand(kind, context) {
         let fix = "Send calls and thoughts in turns of the assistant, and all else of this kind in turns of the user.";
         return Err(wrong_value(field.path, "is a kind that can't stand here", fix.to_owned()));
     }
@@ -88,15 +88,15 @@ pub(super) fn read_piece(
     Ok(content.map_or(Piece::Nothing, |content| Piece::Part(Part::with_path(content, None, &path))))
 }
 
-fn may_stand(kind: &str, place: Place) -> bool {
+fn may_stand(kind: &str, context: BlockContext) -> bool {
     match kind {
         "text" | "cachePoint" => true,
-        "guardContent" => place != Place::Result,
-        "json" => place == Place::Result,
-        "toolUse" | "reasoningContent" | "citationsContent" => place == Place::Assistant,
-        "toolResult" => place == Place::User,
-        "audio" => matches!(place, Place::User | Place::Assistant),
-        _ => place != Place::System,
+        "guardContent" => context != BlockContext::Result,
+        "json" => context == BlockContext::Result,
+        "toolUse" | "reasoningContent" | "citationsContent" => context == BlockContext::Assistant,
+        "toolResult" => context == BlockContext::User,
+        "audio" => matches!(context, BlockContext::User | BlockContext::Assistant),
+        _ => context != BlockContext::System,
     }
 }
 
@@ -156,7 +156,7 @@ fn read_result(result: Field<'_>, extras: &mut Vec<Extra>) -> Result<Content, Bo
     let id = result.needed_text("toolUseId", "Send the id of the call that this answers.")?;
     let mut parts = Vec::new();
     for block in result.items("content")? {
-        match read_piece(block, Place::Result, extras)? {
+        match read_piece(block, BlockContext::Result, extras)? {
             Piece::Part(part) => parts.push(part),
             // A cache point is not allowed inside a result.
             Piece::Mark(_) | Piece::Nothing => {}
@@ -181,16 +181,16 @@ fn read_thought(thought: Field<'_>, extras: &mut Vec<Extra>) -> Result<Thought, 
         let value = value.filter(|value| !value.is_empty());
         value.map(|value| Signature { grammar: Grammar::Converse, value })
     };
-    let read = match only(&mut thought, &["reasoningText", "redactedContent"])? {
+    let read = match take_one_of(&mut thought, &["reasoningText", "redactedContent"])? {
         Some(("redactedContent", seal)) => {
             Thought { is_redacted: true, signature: sealed(Some(seal.text()?)), ..Thought::default() }
         }
         Some((_, text)) => {
             let mut text = text.object()?;
-            let said = text.text("text")?.unwrap_or_default();
+            let content = text.text("text")?.unwrap_or_default();
             let signature = sealed(text.text("signature")?);
             text.leave(&[], extras);
-            Thought { text: said, signature, ..Thought::default() }
+            Thought { text: content, signature, ..Thought::default() }
         }
         None => return Err(missing(path, "Send the thought as it came.")),
     };

@@ -4,7 +4,7 @@ use domain::Fault;
 use domain::prompt::{Content, Extra, Source};
 
 use super::blocks::{joined_text, read_cite};
-use super::only;
+use super::take_one_of;
 use crate::object::{Field, Object};
 use crate::refusal::missing;
 
@@ -79,13 +79,13 @@ fn read_source(
 ) -> Result<Option<Source>, Box<Fault>> {
     let mut source = object.need("source", "Send the source, such as bytes.")?.object()?;
     let path = source.path_of("bytes");
-    let found = match only(&mut source, &["bytes", "text", "s3Location"])? {
+    let found = match take_one_of(&mut source, &["bytes", "text", "s3Location"])? {
         Some(("bytes", bytes)) => {
             Some(Source::Inline { media_type: media_type.to_owned(), base64: bytes.text()? })
         }
         Some(("text", text)) => Some(Source::Text(text.text()?)),
-        Some((_, place)) => {
-            extras.push(Extra { name: place.path, affects_answer: true });
+        Some((_, location)) => {
+            extras.push(Extra { name: location.path, affects_answer: true });
             None
         }
         None => match joined_text(&mut source, "content", extras)? {

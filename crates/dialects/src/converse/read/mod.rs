@@ -7,7 +7,7 @@ mod settings;
 use domain::Fault;
 use domain::prompt::{Content, Instruction, Part, Prompt, Role};
 
-use self::blocks::{Piece, Place, read_piece};
+use self::blocks::{BlockContext, Piece, read_piece};
 use crate::Request;
 use crate::object::{Field, Object};
 
@@ -41,7 +41,7 @@ pub(crate) fn read_prompt(body: &[u8], request: &Request) -> Result<Prompt, Box<
 /// Only text can be an instruction.
 fn read_instruction(block: Field<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
     let path = block.path.clone();
-    let mark = match read_piece(block, Place::System, &mut prompt.extras)? {
+    let mark = match read_piece(block, BlockContext::System, &mut prompt.extras)? {
         Piece::Mark(mark) => mark,
         Piece::Part(Part { content: Content::Text { text, .. }, .. }) => {
             prompt.instructions.push(Instruction { is_developer: false, text, cache: None });
@@ -62,11 +62,11 @@ fn read_message(message: Field<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault
     let content = message.need("content", "Give each message its content, an array of blocks.")?;
     match &*role.text()? {
         "user" => {
-            let parts = read_parts(&content, Place::User, prompt)?;
+            let parts = read_parts(&content, BlockContext::User, prompt)?;
             prompt.push_user(parts);
         }
         "assistant" => {
-            let parts = read_parts(&content, Place::Assistant, prompt)?;
+            let parts = read_parts(&content, BlockContext::Assistant, prompt)?;
             prompt.push_turn(Role::Assistant, parts);
         }
         // A system message before the first turn joins the top-level system prompt.
@@ -76,7 +76,7 @@ fn read_message(message: Field<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault
             }
         }
         "system" => {
-            let parts = read_parts(&content, Place::System, prompt)?;
+            let parts = read_parts(&content, BlockContext::System, prompt)?;
             prompt.push_turn(Role::System, parts);
         }
         _ => return Err(role.unknown("user, assistant and system")),
@@ -85,11 +85,15 @@ fn read_message(message: Field<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault
     Ok(())
 }
 
-fn read_parts(content: &Field<'_>, place: Place, prompt: &mut Prompt) -> Result<Vec<Part>, Box<Fault>> {
+fn read_parts(
+    content: &Field<'_>,
+    context: BlockContext,
+    prompt: &mut Prompt,
+) -> Result<Vec<Part>, Box<Fault>> {
     let mut parts = Vec::new();
     for block in content.items()? {
         let path = block.path.clone();
-        match read_piece(block, place, &mut prompt.extras)? {
+        match read_piece(block, context, &mut prompt.extras)? {
             Piece::Part(part) => parts.push(part),
             Piece::Mark(mark) if !blocks::mark_last(&mut parts, mark, &path) => {
                 blocks::leave_mark(&path, &mut prompt.extras);
@@ -101,7 +105,7 @@ fn read_parts(content: &Field<'_>, place: Place, prompt: &mut Prompt) -> Result<
 }
 
 /// Reads a union: returns the first known member that is present, with its name.
-fn only<'a>(
+fn take_one_of<'a>(
     object: &mut Object<'a>,
     known: &[&'static str],
 ) -> Result<Option<(&'static str, Field<'a>)>, Box<Fault>> {

@@ -7,7 +7,7 @@ use domain::prompt::{
 };
 
 use super::blocks::{leave_mark, read_mark};
-use super::only;
+use super::take_one_of;
 use crate::anthropic::{read_output_config, read_thinking};
 use crate::object::{Field, Object};
 use crate::refusal::missing;
@@ -41,7 +41,7 @@ fn read_tool(tool: Field<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
     let json = tool.json();
     let mut tool = tool.object()?;
     let path = tool.path.clone();
-    let kind = match only(&mut tool, &["toolSpec", "systemTool", "cachePoint"])? {
+    let kind = match take_one_of(&mut tool, &["toolSpec", "systemTool", "cachePoint"])? {
         Some(("toolSpec", spec)) => read_spec(spec, &mut prompt.extras)?,
         Some(("systemTool", _)) => ToolKind::Hosted { kind: "systemTool".to_owned(), json },
         Some((_, mark)) => {
@@ -72,7 +72,7 @@ fn read_spec(spec: Field<'_>, extras: &mut Vec<Extra>) -> Result<ToolKind, Box<F
 }
 
 fn read_choice(choice: &mut Object<'_>) -> Result<Option<ToolChoice>, Box<Fault>> {
-    Ok(match only(choice, &["auto", "any", "tool"])? {
+    Ok(match take_one_of(choice, &["auto", "any", "tool"])? {
         Some(("auto", _)) => Some(ToolChoice::Auto),
         Some(("any", _)) => Some(ToolChoice::Required),
         Some((_, tool)) => {
@@ -161,13 +161,13 @@ fn read_format(mut format: Object<'_>, extras: &mut Vec<Extra>) -> Result<Output
         return Err(kind.unknown("json_schema"));
     }
     let mut structure = format.need("structure", "Send the structure of the answer.")?.object()?;
-    let mut said = structure.need("jsonSchema", "Send the JSON Schema of the answer.")?.object()?;
-    let schema = said.need("schema", "Send the JSON Schema, as a text.")?;
+    let mut json_schema = structure.need("jsonSchema", "Send the JSON Schema of the answer.")?.object()?;
+    let schema = json_schema.need("schema", "Send the JSON Schema, as a text.")?;
     let text = schema.text()?;
     // The schema is a string that must contain a JSON object.
     Field { path: schema.path, ..Field::of(&text)? }.object_json()?;
-    let (name, description) = (said.text("name")?, said.text("description")?);
-    said.leave(&[], extras);
+    let (name, description) = (json_schema.text("name")?, json_schema.text("description")?);
+    json_schema.leave(&[], extras);
     structure.leave(&[], extras);
     format.leave(&[], extras);
     Ok(OutputFormat::JsonSchema { name, description, schema: Json(text), strict: None })

@@ -17,7 +17,7 @@ use crate::answer::{AnswerOptions, ReadAnswer, WriteAnswer};
 use crate::anthropic::tests::any;
 use crate::converse::frames::read_frames;
 use crate::converse::{Reader, Writer, write_prompt};
-use crate::gemini::tests::way;
+use crate::gemini::tests::answer_path;
 use crate::{
     Addressed, AnswerStream, DroppedFields, Request, TargetModel, buffered_answer, decode_request,
     read_prompt, render_error, translate_request, upstream_body,
@@ -27,25 +27,25 @@ fn addressed() -> Addressed {
     Addressed { model: "m".to_owned(), ..Addressed::default() }
 }
 
-fn decoded(body: &Value) -> Result<(Bytes, Request), Box<Fault>> {
+fn decode(body: &Value) -> Result<(Bytes, Request), Box<Fault>> {
     let body = Bytes::from(body.to_string());
     let request = decode_request(Grammar::Converse, Operation::Chat, &body, Some(&addressed()))?;
     Ok((body, request))
 }
 
 fn read(body: &Value) -> domain::Prompt {
-    let (body, request) = decoded(body).expect("a request");
+    let (body, request) = decode(body).expect("a request");
     read_prompt(Grammar::Converse, &body, &request).expect("a prompt")
 }
 
-fn listener() -> TargetModel<'static> {
+fn target() -> TargetModel<'static> {
     let abilities = Abilities { cache_marks: true, ..Abilities::default() };
     TargetModel { model: "m", abilities }
 }
 
-fn rewritten(prompt: &domain::Prompt) -> Value {
+fn rewrite(prompt: &domain::Prompt) -> Value {
     let mut losses = DroppedFields::new(Grammar::Converse, Grammar::Converse);
-    let body = write_prompt(prompt, &listener(), &mut losses).expect("it can be said");
+    let body = write_prompt(prompt, &target(), &mut losses).expect("it can be said");
     assert!(losses.finish(true).is_ok());
     serde_json::from_slice(&body).expect("JSON")
 }
@@ -92,7 +92,7 @@ fn rich() -> Value {
 #[test]
 fn what_is_read_is_said_again() {
     let prompt = read(&rich());
-    assert_eq!(rewritten(&prompt), rich());
+    assert_eq!(rewrite(&prompt), rich());
     assert_eq!(prompt.extras, []);
     let [user, assistant, tool, more] = &*prompt.turns else { panic!("{:?}", prompt.turns) };
     let roles = [user, assistant, tool, more].map(|turn| turn.role);
@@ -116,11 +116,13 @@ fn what_is_read_is_said_again() {
 
 /// Translates a request with these extra fields into Chat Completions. Returns what was dropped, or the field
 /// for which the request was refused.
-fn said(more: &Value) -> Result<Vec<String>, String> {
+fn dropped_fields(more: &Value) -> Result<Vec<String>, String> {
     let mut body = json!({"messages": [{"role": "user", "content": [{"text": "x"}]}]});
     body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
-    let spoken = translate_request(Grammar::Converse, &read(&body), Grammar::Chat, &listener(), false);
-    spoken.map(|spoken| spoken.dropped).map_err(|fault| fault.param.unwrap_or_default().into_string())
+    let translated = translate_request(Grammar::Converse, &read(&body), Grammar::Chat, &target(), false);
+    translated
+        .map(|translated| translated.dropped)
+        .map_err(|fault| fault.param.unwrap_or_default().into_string())
 }
 
 #[test]
@@ -135,10 +137,10 @@ fn what_only_this_grammar_says_is_refused_or_named() {
         ),
         (json!({"system": [{"cachePoint": {"type": "default"}}]}), "system[0].cachePoint"),
     ] {
-        assert_eq!(said(&more), Ok(vec![dropped.to_owned()]), "{more}");
+        assert_eq!(dropped_fields(&more), Ok(vec![dropped.to_owned()]), "{more}");
     }
     let block = |block: Value| json!({"messages": [{"role": "user", "content": [{"text": "x"}, block]}]});
-    let place = json!({"s3Location": {"uri": "s3://b/k.png"}});
+    let location = json!({"s3Location": {"uri": "s3://b/k.png"}});
     for (more, refused) in [
         (json!({"guardrailConfig": {"guardrailIdentifier": "g"}}), "guardrailConfig"),
         (json!({"promptVariables": {"a": {"text": "b"}}}), "promptVariables"),
@@ -150,13 +152,13 @@ fn what_only_this_grammar_says_is_refused_or_named() {
         (json!({"inferenceConfig": {"topK": 3}}), "inferenceConfig.topK"),
         (json!({"tide": true}), "tide"),
         (
-            block(json!({"image": {"format": "png", "source": place}})),
+            block(json!({"image": {"format": "png", "source": location}})),
             "messages[0].content[1].image.source.s3Location",
         ),
         (block(json!({"guardContent": {"text": {"text": "x"}}})), "messages[0].content[1].guardContent"),
         (block(json!({"toolAddition": {"tool": {"name": "x"}}})), "messages[0].content[1].toolAddition"),
     ] {
-        assert_eq!(said(&more), Err(refused.to_owned()), "{more}");
+        assert_eq!(dropped_fields(&more), Err(refused.to_owned()), "{more}");
     }
 }
 
@@ -189,9 +191,9 @@ fn what_is_no_request_is_refused_by_its_place() {
             "toolConfig.tools[0].toolSpec",
         ),
     ] {
-        let told =
-            decoded(&body).and_then(|(bytes, request)| read_prompt(Grammar::Converse, &bytes, &request));
-        let fault = told.expect_err("it is none");
+        let result =
+            decode(&body).and_then(|(bytes, request)| read_prompt(Grammar::Converse, &bytes, &request));
+        let fault = result.expect_err("it is none");
         assert_eq!(
             (fault.class, fault.param.as_deref()),
             (FaultClass::BadRequest, Some(param)),
@@ -274,7 +276,7 @@ fn wish(is_own: bool) -> AnswerOptions {
     }
 }
 
-fn streamed(events: Vec<Event>, is_own: bool) -> Vec<u8> {
+fn write_stream(events: Vec<Event>, is_own: bool) -> Vec<u8> {
     let (mut writer, mut out) = (Writer::new(wish(is_own)), Vec::new());
     events.into_iter().for_each(|event| writer.event(event, &mut out));
     out
@@ -284,14 +286,14 @@ fn streamed(events: Vec<Event>, is_own: bool) -> Vec<u8> {
 fn frames(stream: &[u8]) -> Vec<(String, Value)> {
     let mut decoder = FrameDecoder::new();
     decoder.push(stream);
-    let mut told = Vec::new();
+    let mut parsed = Vec::new();
     while let Some(frame) = decoder.next_frame().expect("a frame") {
         let name = frame.text(":event-type").or(frame.text(":exception-type")).unwrap_or_default();
         assert_eq!(frame.text(":content-type"), Some("application/json"));
-        told.push((name.to_owned(), serde_json::from_slice(&frame.payload).expect("JSON")));
+        parsed.push((name.to_owned(), serde_json::from_slice(&frame.payload).expect("JSON")));
     }
     assert!(decoder.is_empty());
-    told
+    parsed
 }
 
 fn call(part: u32, id: &str) -> Event {
@@ -305,7 +307,7 @@ fn delta(part: u32, text: &str) -> Event {
 
 const START: Event = Event::Start { id: None, model: None, created_unix_s: None };
 
-fn ended(reason: Reason) -> [Event; 3] {
+fn ending(reason: Reason) -> [Event; 3] {
     let usage = Usage {
         input: 3,
         output: 4,
@@ -324,11 +326,11 @@ fn blocks_go_out_one_at_a_time_and_usage_behind_the_end() {
         vec![START, Event::Begin { choice: 0, part: 0, kind: PartKind::Text }, delta(0, "é"), end(0)];
     // Two concurrent calls, the second without arguments and without an id.
     events.extend([call(1, "t1"), call(2, ""), delta(1, "{\"a\":"), end(2), delta(1, "1}"), end(1)]);
-    events.extend(ended(Reason::Calls));
+    events.extend(ending(Reason::Calls));
     let index = |number: u32, more: Value| {
-        let mut said = json!({"contentBlockIndex": number});
-        said.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        said
+        let mut payload = json!({"contentBlockIndex": number});
+        payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        payload
     };
     let start = |id: &str| json!({"start": {"toolUse": {"toolUseId": id, "name": "look"}}});
     let input = |text: &str| json!({"delta": {"toolUse": {"input": text}}});
@@ -357,9 +359,10 @@ fn blocks_go_out_one_at_a_time_and_usage_behind_the_end() {
             }),
         ),
     ];
-    let told = frames(&streamed(events, false));
-    let told: Vec<(&str, Value)> = told.iter().map(|(name, said)| (&**name, said.clone())).collect();
-    assert_eq!(told, expected);
+    let written = frames(&write_stream(events, false));
+    let written: Vec<(&str, Value)> =
+        written.iter().map(|(name, payload)| (&**name, payload.clone())).collect();
+    assert_eq!(written, expected);
 }
 
 #[test]
@@ -375,14 +378,14 @@ fn every_end_has_its_word() {
         (Reason::Pause, "end_turn"),
         (Reason::MalformedCall, "malformed_tool_use"),
     ] {
-        let events: Vec<Event> = [START].into_iter().chain(ended(reason)).collect();
-        let told = frames(&streamed(events.clone(), false));
-        assert_eq!(told[1], ("messageStop".to_owned(), json!({"stopReason": word})), "{reason:?}");
+        let events: Vec<Event> = [START].into_iter().chain(ending(reason)).collect();
+        let written = frames(&write_stream(events.clone(), false));
+        assert_eq!(written[1], ("messageStop".to_owned(), json!({"stopReason": word})), "{reason:?}");
         let whole: Value = serde_json::from_slice(&Writer::new(wish(false)).write_buffered(events)).unwrap();
         assert_eq!(whole["stopReason"], word, "{reason:?}");
     }
     // A failed response has no `messageStop`.
-    let failed = streamed([START].into_iter().chain(ended(Reason::Error)).collect(), false);
+    let failed = write_stream([START].into_iter().chain(ending(Reason::Error)).collect(), false);
     let names: Vec<String> = frames(&failed).into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["messageStart", "modelStreamErrorException"]);
 }
@@ -391,9 +394,9 @@ fn every_end_has_its_word() {
 fn a_text_is_split_that_no_frame_holds() {
     let long = "é\u{1}".repeat(2 * 1024 * 1024);
     let mut events = vec![START, Event::Begin { choice: 0, part: 0, kind: PartKind::Text }, delta(0, &long)];
-    events.extend(ended(Reason::Stop));
-    let told = frames(&streamed(events, false));
-    let texts = told.iter().filter_map(|(_, said)| said["delta"]["text"].as_str());
+    events.extend(ending(Reason::Stop));
+    let written = frames(&write_stream(events, false));
+    let texts = written.iter().filter_map(|(_, payload)| payload["delta"]["text"].as_str());
     assert!(texts.clone().count() > 1 && texts.collect::<String>() == long);
 }
 
@@ -423,7 +426,7 @@ fn pieces() -> impl Strategy<Value = Vec<Piece>> {
     prop::collection::vec(piece, 0..6)
 }
 
-fn told(pieces: Vec<Piece>) -> Vec<Event> {
+fn events_of(pieces: Vec<Piece>) -> Vec<Event> {
     let mut events = vec![START];
     for (part, piece) in (0..).zip(pieces) {
         let (kind, texts, seal) = match piece {
@@ -446,7 +449,7 @@ fn told(pieces: Vec<Piece>) -> Vec<Event> {
 }
 
 /// Joins consecutive deltas of a part.
-fn joined(events: Vec<Event>) -> Vec<Event> {
+fn join_deltas(events: Vec<Event>) -> Vec<Event> {
     let mut joined: Vec<Event> = Vec::new();
     for event in events {
         match (joined.last_mut(), event) {
@@ -464,28 +467,28 @@ fn joined(events: Vec<Event>) -> Vec<Event> {
 proptest! {
     #[test]
     fn every_prompt_that_is_said_here_is_read_and_said_again(prompt in any::prompt()) {
-        let first = rewritten(&prompt);
-        let again = rewritten(&read(&first));
+        let first = rewrite(&prompt);
+        let again = rewrite(&read(&first));
         prop_assert_eq!(again, first);
     }
 
     #[test]
     fn every_answer_that_can_be_told_comes_back(pieces in pieces()) {
-        let events = told(pieces);
-        let stream = streamed(events.clone(), true);
+        let events = events_of(pieces);
+        let stream = write_stream(events.clone(), true);
         let mut again = Vec::new();
         prop_assert_eq!(read_frames(&mut Reader::default(), &stream, &mut again), Ok(()));
-        prop_assert_eq!(joined(again), joined(events.clone()));
+        prop_assert_eq!(join_deltas(again), join_deltas(events.clone()));
         let whole = Writer::new(wish(true)).write_buffered(events.clone());
         let mut again = Vec::new();
         prop_assert_eq!(Reader::default().read_buffered(&whole, &mut again), Ok(()));
-        prop_assert_eq!(joined(again), joined(events));
+        prop_assert_eq!(join_deltas(again), join_deltas(events));
     }
 
     #[test]
     fn the_upstreams_frames_pass_as_they_are(pieces in pieces(), size in 1_usize..50) {
-        let stream = streamed(told(pieces), true);
-        let mut answer = AnswerStream::new(way(Grammar::Converse, Grammar::Converse, false));
+        let stream = write_stream(events_of(pieces), true);
+        let mut answer = AnswerStream::new(answer_path(Grammar::Converse, Grammar::Converse, false));
         let mut out = Vec::new();
         for chunk in stream.chunks(size) {
             prop_assert_eq!(answer.push(Bytes::copy_from_slice(chunk), &mut out), Ok(()));
@@ -506,17 +509,17 @@ fn a_stream_that_breaks_ends_in_an_exception() {
     .concat();
     let thrown = [begun.clone(), exception("throttlingException", r#"{"message":"slow"}"#)].concat();
     for stream in [begun, thrown] {
-        let mut answer = AnswerStream::new(way(Grammar::Converse, Grammar::Converse, false));
+        let mut answer = AnswerStream::new(answer_path(Grammar::Converse, Grammar::Converse, false));
         let mut out = Vec::new();
         let end = answer.push(Bytes::from(stream), &mut out).and_then(|()| answer.finish(&mut out));
         assert!(end.is_err());
         let fault = Fault::new(FaultClass::StreamBroken, "upstream_answer_broken", "It broke.");
         out.push(answer.error_event(&fault, TraceId::new(1, [7; 10])));
         assert!(!answer.ends_with_its_error());
-        let told = frames(&out.concat());
-        let names: Vec<&str> = told.iter().map(|(name, _)| &**name).collect();
+        let written = frames(&out.concat());
+        let names: Vec<&str> = written.iter().map(|(name, _)| &**name).collect();
         assert_eq!(names, ["messageStart", "contentBlockDelta", "modelStreamErrorException"]);
-        assert!(told[2].1["message"].as_str().unwrap().starts_with("It broke."), "{told:?}");
+        assert!(written[2].1["message"].as_str().unwrap().starts_with("It broke."), "{written:?}");
     }
 }
 
@@ -531,13 +534,14 @@ fn a_stream_that_the_money_ends_is_stopped_as_by_its_length() {
         event("contentBlockDelta", r#"{"contentBlockIndex":0,"delta":{"toolUse":{"input":"{"}}}"#),
     ]
     .concat();
-    let mut answer = AnswerStream::new(way(Grammar::Converse, Grammar::Converse, false));
+    let mut answer = AnswerStream::new(answer_path(Grammar::Converse, Grammar::Converse, false));
     let mut out = Vec::new();
     answer.push(Bytes::from(begun), &mut out).unwrap();
     let usage = Usage { input: 3, output: 1, ..Usage::default() };
     out.push(answer.length_stop(b"", usage));
-    let told = frames(&out.concat());
-    let ends: Vec<(&str, &Value)> = told.iter().skip(3).map(|(name, said)| (&**name, said)).collect();
+    let written = frames(&out.concat());
+    let ends: Vec<(&str, &Value)> =
+        written.iter().skip(3).map(|(name, payload)| (&**name, payload)).collect();
     let (stop, end) = (json!({"contentBlockIndex": 0}), json!({"stopReason": "max_tokens"}));
     assert_eq!(ends[..2], [("contentBlockStop", &stop), ("messageStop", &end)]);
     assert_eq!((ends.len(), ends[2].0, &ends[2].1["usage"]["outputTokens"]), (3, "metadata", &json!(1)));
@@ -548,8 +552,8 @@ fn an_answer_of_another_grammar_is_told_whole_and_in_frames_alike() {
     let chat = r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"finish_reason":"tool_calls",
         "message":{"role":"assistant","content":"I look.","tool_calls":[{"id":"t1","type":"function","function":{"name":"look","arguments":"{\"a\": 1}"}}]}}],
         "usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}"#;
-    let way = way(Grammar::Converse, Grammar::Chat, false);
-    let whole = buffered_answer(&way, Bytes::from_static(chat.as_bytes())).unwrap();
+    let path = answer_path(Grammar::Converse, Grammar::Chat, false);
+    let whole = buffered_answer(&path, Bytes::from_static(chat.as_bytes())).unwrap();
     let whole: Value = serde_json::from_slice(&whole.body).unwrap();
     assert_eq!(
         whole,
@@ -563,13 +567,13 @@ fn an_answer_of_another_grammar_is_told_whole_and_in_frames_alike() {
             "metrics": {"latencyMs": 0},
         })
     );
-    let mut answer = AnswerStream::new(way);
+    let mut answer = AnswerStream::new(path);
     let mut out = Vec::new();
     answer.push(Bytes::from_static(chat.as_bytes()), &mut out).unwrap();
     answer.finish(&mut out).unwrap();
-    let told = frames(&out.concat());
+    let written = frames(&out.concat());
     assert_eq!(
-        told.last().map(|(name, said)| (&**name, &said["usage"])),
+        written.last().map(|(name, payload)| (&**name, &payload["usage"])),
         Some(("metadata", &whole["usage"]))
     );
 }

@@ -7,11 +7,11 @@ use domain::{Abilities, Dialect, Grammar, Operation, Thinking};
 use framing::event_stream::encode_frame;
 use serde::{Deserialize, Serialize};
 
-use super::{CLIENTS, event, exception, pushed, read};
+use super::{CLIENTS, event, exception, push_stream, read};
 use crate::answer::ReadAnswer;
 use crate::converse::Reader;
-use crate::gemini::tests::golden::{shown, told};
-use crate::gemini::tests::way;
+use crate::gemini::tests::answer_path;
+use crate::gemini::tests::golden::{describe_fault, render_events};
 use crate::golden_exchanges::each_exchange;
 use crate::{Addressed, TargetModel, buffered_answer, decode_request, read_prompt, translate_request};
 
@@ -23,12 +23,12 @@ enum Exchange {
         /// Each frame's sort, name and payload. A `cut` frame is truncated halfway; a `bent` frame has a
         /// wrong checksum.
         upstream: Vec<(Sort, String, String)>,
-        expected: Told,
+        expected: Outcome,
     },
     Answer {
         source: String,
         upstream: String,
-        expected: Told,
+        expected: Outcome,
     },
     Request {
         source: String,
@@ -52,7 +52,7 @@ enum Sort {
 
 #[derive(Serialize, Deserialize, Debug, PartialEq)]
 #[serde(deny_unknown_fields)]
-struct Told {
+struct Outcome {
     events: Vec<String>,
     chat: Vec<String>,
     fault: Option<String>,
@@ -82,12 +82,12 @@ enum Able {
 #[test]
 fn every_exchange_is_what_it_says() {
     each_exchange("converse", 36, |name, exchange: Exchange| {
-        Some(serde_json::to_string_pretty(&see(name, &exchange)).expect("JSON") + "\n")
+        Some(serde_json::to_string_pretty(&replay(name, &exchange)).expect("JSON") + "\n")
     });
 }
 
 /// The exchange with the actual results in place of the expected ones.
-fn see(name: &str, exchange: &Exchange) -> Exchange {
+fn replay(name: &str, exchange: &Exchange) -> Exchange {
     let (Exchange::Stream { source, .. }
     | Exchange::Answer { source, .. }
     | Exchange::Request { source, .. }) = exchange;
@@ -97,11 +97,11 @@ fn see(name: &str, exchange: &Exchange) -> Exchange {
     match exchange {
         Exchange::Stream { upstream, .. } => {
             let stream: Vec<u8> = upstream.iter().flat_map(frame).collect();
-            let expected = streamed(name, &stream);
+            let expected = replay_stream(name, &stream);
             Exchange::Stream { source, upstream: upstream.clone(), expected }
         }
         Exchange::Answer { upstream, .. } => {
-            let expected = answered(name, upstream);
+            let expected = replay_answer(name, upstream);
             Exchange::Answer { source, upstream: upstream.clone(), expected }
         }
         Exchange::Request { client, model, abilities, body, .. } => Exchange::Request {
@@ -110,7 +110,7 @@ fn see(name: &str, exchange: &Exchange) -> Exchange {
             model: model.clone(),
             abilities: *abilities,
             body: body.clone(),
-            expected: requested(client, model, *abilities, body),
+            expected: replay_request(client, model, *abilities, body),
         },
     }
 }
@@ -138,49 +138,49 @@ fn frame((sort, name, payload): &(Sort, String, String)) -> Vec<u8> {
 
 /// Pushes the stream through `AnswerStream`, as the gateway does, however it is split; every client gets the
 /// same fault.
-fn streamed(name: &str, stream: &[u8]) -> Told {
+fn replay_stream(name: &str, stream: &[u8]) -> Outcome {
     let (events, _) = read(stream);
-    let (chat, end, facts) = pushed(stream, stream.len(), Grammar::Chat);
+    let (chat, end, facts) = push_stream(stream, stream.len(), Grammar::Chat);
     for client in CLIENTS {
-        let whole = pushed(stream, stream.len(), client);
+        let whole = push_stream(stream, stream.len(), client);
         for size in [1, 7] {
-            assert_eq!(pushed(stream, size, client), whole, "{name} for {client:?} by {size}");
+            assert_eq!(push_stream(stream, size, client), whole, "{name} for {client:?} by {size}");
         }
         assert_eq!((&whole.1, &whole.2), (&end, &facts), "{name} for {client:?}");
         let buffered =
-            buffered_answer(&way(client, Grammar::Converse, false), Bytes::copy_from_slice(stream));
+            buffered_answer(&answer_path(client, Grammar::Converse, false), Bytes::copy_from_slice(stream));
         assert_eq!(buffered.is_ok(), end.is_ok(), "{name} for {client:?}");
     }
     let chat = String::from_utf8(chat).expect("UTF-8");
-    Told {
-        events: shown(&events),
+    Outcome {
+        events: render_events(&events),
         chat: chat.split_inclusive("\n\n").map(str::to_owned).collect(),
-        fault: end.err().map(|fault| told(&fault)),
+        fault: end.err().map(|fault| describe_fault(&fault)),
     }
 }
 
-fn answered(name: &str, upstream: &str) -> Told {
+fn replay_answer(name: &str, upstream: &str) -> Outcome {
     let mut events = Vec::new();
     let end = Reader::default().read_buffered(upstream.as_bytes(), &mut events);
     let mut chat = Vec::new();
     for client in CLIENTS {
         let answer = buffered_answer(
-            &way(client, Grammar::Converse, false),
+            &answer_path(client, Grammar::Converse, false),
             Bytes::copy_from_slice(upstream.as_bytes()),
         );
         assert_eq!(answer.as_ref().err(), end.as_ref().err(), "{name} for {client:?}");
         // A buffered response sent in place of a stream is read as one.
-        assert_eq!(pushed(upstream.as_bytes(), 9, client).1, end, "{name} for {client:?}");
+        assert_eq!(push_stream(upstream.as_bytes(), 9, client).1, end, "{name} for {client:?}");
         if let Ok(answer) = answer
             && client == Grammar::Chat
         {
             chat.push(String::from_utf8(answer.body.to_vec()).expect("UTF-8"));
         }
     }
-    Told { events: shown(&events), chat, fault: end.err().map(|fault| told(&fault)) }
+    Outcome { events: render_events(&events), chat, fault: end.err().map(|fault| describe_fault(&fault)) }
 }
 
-fn requested(client: &str, model: &str, able: Able, body: &str) -> Requested {
+fn replay_request(client: &str, model: &str, able: Able, body: &str) -> Requested {
     let client = CLIENTS.into_iter().find(|grammar| grammar.as_str() == client).expect("a client's grammar");
     let abilities = match able {
         Able::Unknown => Abilities::default(),
@@ -191,15 +191,15 @@ fn requested(client: &str, model: &str, able: Able, body: &str) -> Requested {
     let addressed = Addressed { model: "m".to_owned(), ..Addressed::default() };
     let addressed = (client == Dialect::Gemini.grammar()).then_some(&addressed);
     let body = Bytes::copy_from_slice(body.as_bytes());
-    let said = decode_request(client, Operation::Chat, &body, addressed)
+    let result = decode_request(client, Operation::Chat, &body, addressed)
         .and_then(|request| read_prompt(client, &body, &request))
         .and_then(|prompt| {
             translate_request(client, &prompt, Grammar::Converse, &TargetModel { model, abilities }, false)
         });
-    match said {
-        Ok(spoken) => Requested {
-            upstream: Some(String::from_utf8(spoken.body.to_vec()).expect("UTF-8")),
-            dropped: spoken.dropped,
+    match result {
+        Ok(translated) => Requested {
+            upstream: Some(String::from_utf8(translated.body.to_vec()).expect("UTF-8")),
+            dropped: translated.dropped,
             fault: None,
         },
         Err(fault) => Requested {

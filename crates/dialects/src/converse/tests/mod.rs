@@ -13,7 +13,7 @@ use framing::event_stream::{FrameDecoder, encode_frame};
 use super::Reader;
 use super::frames::{no_frame, read_frame};
 use crate::answer::{ReadAnswer, StreamFault};
-use crate::gemini::tests::way;
+use crate::gemini::tests::answer_path;
 use crate::{AnswerStream, StreamFacts};
 
 /// The other dialects that clients speak.
@@ -34,21 +34,25 @@ fn read(stream: &[u8]) -> (Vec<Event>, Result<(), StreamFault>) {
     let (mut reader, mut frames, mut events) = (Reader::default(), FrameDecoder::new(), Vec::new());
     frames.push(stream);
     let end = loop {
-        let told = match frames.next_frame().map_err(no_frame) {
+        let result = match frames.next_frame().map_err(no_frame) {
             Ok(Some(frame)) => read_frame(&mut reader, &frame, &mut events),
             Ok(None) => break reader.end(&mut events),
             Err(fault) => Err(fault),
         };
-        if told.is_err() {
-            break told;
+        if result.is_err() {
+            break result;
         }
     };
     (events, end)
 }
 
 /// What a client gets of a stream that arrives in pieces of this size.
-fn pushed(stream: &[u8], size: usize, client: Grammar) -> (Vec<u8>, Result<(), StreamFault>, StreamFacts) {
-    let mut answer = AnswerStream::new(way(client, Grammar::Converse, false));
+fn push_stream(
+    stream: &[u8],
+    size: usize,
+    client: Grammar,
+) -> (Vec<u8>, Result<(), StreamFault>, StreamFacts) {
+    let mut answer = AnswerStream::new(answer_path(client, Grammar::Converse, false));
     let mut out = Vec::new();
     let end = stream
         .chunks(size.max(1))

@@ -11,13 +11,13 @@ use serde_json::Value;
 use super::event;
 use crate::anthropic::tests::any;
 use crate::converse::write_prompt;
-use crate::gemini::tests::{arbitrary, way};
+use crate::gemini::tests::{answer_path, arbitrary};
 use crate::{AnswerStream, DroppedFields, TargetModel, restore_signatures};
 
-fn written(prompt: &Prompt, model: &str, abilities: Abilities) -> Value {
+fn write_body(prompt: &Prompt, model: &str, abilities: Abilities) -> Value {
     let mut losses = DroppedFields::new(Grammar::Anthropic, Grammar::Converse);
-    let listener = TargetModel { model, abilities };
-    let body = write_prompt(prompt, &listener, &mut losses).expect("it can be said");
+    let target = TargetModel { model, abilities };
+    let body = write_prompt(prompt, &target, &mut losses).expect("it can be said");
     assert!(losses.finish(true).is_ok());
     serde_json::from_slice(&body).expect("JSON")
 }
@@ -87,7 +87,7 @@ fn abilities() -> impl Strategy<Value = (&'static str, Abilities)> {
 proptest! {
     #[test]
     fn what_is_written_of_messages_keeps_the_rules(prompt in any::prompt(), able in abilities()) {
-        let body = written(&prompt, able.0, able.1);
+        let body = write_body(&prompt, able.0, able.1);
         check_rules(&body);
         let marks = body.to_string().contains("cachePoint");
         prop_assert!(able.1.cache_marks || !marks);
@@ -95,7 +95,7 @@ proptest! {
 
     #[test]
     fn what_is_written_of_contents_keeps_the_rules(prompt in arbitrary::prompt(), able in abilities()) {
-        check_rules(&written(&prompt, able.0, able.1));
+        check_rules(&write_body(&prompt, able.0, able.1));
     }
 }
 
@@ -113,7 +113,7 @@ fn what_was_thought_comes_back_by_the_id_of_a_call() {
         ),
         event("messageStop", r#"{"stopReason":"tool_use"}"#),
     ];
-    let mut answer = AnswerStream::new(way(Grammar::Chat, Grammar::Converse, false));
+    let mut answer = AnswerStream::new(answer_path(Grammar::Chat, Grammar::Converse, false));
     let mut out = Vec::new();
     answer
         .push(Bytes::from(stream.concat()), &mut out)
@@ -125,7 +125,7 @@ fn what_was_thought_comes_back_by_the_id_of_a_call() {
         {"role":"tool","tool_call_id":"t1","content":"x"}]}"#;
     let mut prompt = crate::chat::read_prompt(body.as_bytes()).expect("a prompt");
     restore_signatures(&mut prompt, &[turn]);
-    let content = &written(&prompt, "m", Abilities::default())["messages"][1]["content"];
+    let content = &write_body(&prompt, "m", Abilities::default())["messages"][1]["content"];
     assert_eq!(
         content[0],
         serde_json::json!({"reasoningContent": {"reasoningText": {"text": "why", "signature": "seal"}}})
@@ -139,7 +139,7 @@ fn seals_go_back_only_where_they_were_made() {
         {"role":"assistant","content":[{"type":"thinking","thinking":"why","signature":"seal"},
         {"type":"redacted_thinking","data":"dark"},{"type":"text","text":"b"}]},{"role":"user","content":"c"}]}"#;
     let mut prompt = crate::anthropic::read_prompt(body.as_bytes()).expect("a prompt");
-    let other = written(&prompt, "m", Abilities::default());
+    let other = write_body(&prompt, "m", Abilities::default());
     assert_eq!(other["messages"][1]["content"], serde_json::json!([{"text": "b"}]));
     let thoughts = prompt.turns.iter_mut().filter(|turn| turn.role == Role::Assistant);
     for part in thoughts.flat_map(|turn| &mut turn.parts) {
@@ -147,7 +147,7 @@ fn seals_go_back_only_where_they_were_made() {
             thought.signature.iter_mut().for_each(|signature| signature.grammar = Grammar::Converse);
         }
     }
-    let own = written(&prompt, "m", Abilities::default());
+    let own = write_body(&prompt, "m", Abilities::default());
     assert_eq!(
         own["messages"][1]["content"],
         serde_json::json!([

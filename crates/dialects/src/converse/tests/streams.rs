@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{CLIENTS, event, exception, pushed, read};
+use super::{CLIENTS, event, exception, push_stream, read};
 use crate::StreamFault;
 use crate::answer::ReadAnswer;
 use crate::converse::Reader;
@@ -104,7 +104,7 @@ fn whole(blocks: &[Block], stop: &str) -> String {
 }
 
 /// Joins consecutive deltas of a part, which may be split anywhere.
-fn joined(events: Vec<Event>) -> Vec<Event> {
+fn join_deltas(events: Vec<Event>) -> Vec<Event> {
     let mut out: Vec<Event> = Vec::new();
     for event in events {
         match (out.last_mut(), event) {
@@ -151,9 +151,9 @@ proptest! {
         let (events, end) = read(&stream(&blocks, stop));
         prop_assert_eq!(end, Ok(()));
         check_order(&events);
-        let mut told = Vec::new();
-        prop_assert_eq!(Reader::default().read_buffered(whole(&blocks, stop).as_bytes(), &mut told), Ok(()));
-        prop_assert_eq!(joined(events), joined(told));
+        let mut buffered = Vec::new();
+        prop_assert_eq!(Reader::default().read_buffered(whole(&blocks, stop).as_bytes(), &mut buffered), Ok(()));
+        prop_assert_eq!(join_deltas(events), join_deltas(buffered));
     }
 
     #[test]
@@ -164,14 +164,14 @@ proptest! {
         client in prop::sample::select(&CLIENTS[..]),
     ) {
         let stream = stream(&blocks, "end_turn");
-        let told = pushed(&stream, stream.len(), client);
-        prop_assert_eq!(&told.1, &Ok(()));
-        prop_assert_eq!(pushed(&stream, size, client), told);
+        let expected = push_stream(&stream, stream.len(), client);
+        prop_assert_eq!(&expected.1, &Ok(()));
+        prop_assert_eq!(push_stream(&stream, size, client), expected);
         // A stream that is cut before its end never counts as complete.
         let cut = &stream[..cut.min(stream.len())];
-        let (out, end, facts) = pushed(cut, cut.len(), client);
+        let (out, end, facts) = push_stream(cut, cut.len(), client);
         prop_assert_eq!(end.is_ok(), facts.finished, "{:?}", end);
-        prop_assert_eq!(pushed(cut, size, client), (out, end, facts));
+        prop_assert_eq!(push_stream(cut, size, client), (out, end, facts));
     }
 
     #[test]
@@ -197,12 +197,12 @@ fn a_failure_is_never_an_end() {
     let failed = exception("modelStreamErrorException", r#"{"message":"m","originalStatusCode":500}"#);
     for before in [Vec::new(), begun.clone(), ended] {
         for client in CLIENTS {
-            let (_, end, facts) = pushed(&[before.clone(), failed.clone()].concat(), 11, client);
+            let (_, end, facts) = push_stream(&[before.clone(), failed.clone()].concat(), 11, client);
             assert!(matches!(end, Err(StreamFault::Upstream(..))), "{end:?}");
             assert!(!facts.done);
         }
     }
-    let (out, end, facts) = pushed(&begun, 5, Grammar::Chat);
+    let (out, end, facts) = push_stream(&begun, 5, Grammar::Chat);
     assert_eq!(end, Err(StreamFault::Broken("ended_early")));
     assert!(facts.content_started && !facts.finished && !out.is_empty());
 }
@@ -221,10 +221,10 @@ fn what_is_no_stream_is_told() {
         (&[2, 0, 0, 0], "not_a_stream"),
         (&[0, 0, 0, 16, 0, 0, 0, 0, 1, 2, 3, 4], "bad_checksum"),
     ] {
-        assert_eq!(pushed(body, 3, Grammar::Anthropic).1, Err(StreamFault::Broken(word)), "{body:?}");
+        assert_eq!(push_stream(body, 3, Grammar::Anthropic).1, Err(StreamFault::Broken(word)), "{body:?}");
     }
     // Nothing after the end matters, even if it is not a frame.
     let mut stream = stream(&[Block::Text(vec!["a".to_owned()])], "end_turn");
     stream.extend_from_slice(b"no frame at all");
-    assert_eq!(pushed(&stream, stream.len(), Grammar::Responses).1, Ok(()));
+    assert_eq!(push_stream(&stream, stream.len(), Grammar::Responses).1, Ok(()));
 }

@@ -62,7 +62,7 @@ const NAME_CHARS_MAX: usize = 200;
 ///
 /// # Errors
 /// The feature that is lost; `unknown` if the format is not one of these.
-pub(super) fn place<'a>(
+pub(super) fn source_of<'a>(
     source: &'a Source,
     formats: Formats,
     unknown: Feature,
@@ -101,8 +101,8 @@ fn ending(url: &str) -> Option<&str> {
 pub(super) struct Names(HashSet<String>);
 
 impl Names {
-    pub(super) fn name(&mut self, said: Option<&str>) -> String {
-        let plain = plain(said.unwrap_or_default());
+    pub(super) fn name(&mut self, requested: Option<&str>) -> String {
+        let plain = plain(requested.unwrap_or_default());
         let stem = if plain.is_empty() { "document".to_owned() } else { plain };
         let mut name = stem.clone();
         let mut count = 1;
@@ -115,10 +115,10 @@ impl Names {
 }
 
 /// Replaces characters that a name may not have with a space, and collapses repeated ones.
-fn plain(said: &str) -> String {
+fn plain(name: &str) -> String {
     let mut plain = String::new();
     // Leaves space for a numeric suffix.
-    for character in said.chars().take(NAME_CHARS_MAX - 10) {
+    for character in name.chars().take(NAME_CHARS_MAX - 10) {
         let may_stand = character.is_ascii_alphanumeric() || matches!(character, '-' | '(' | ')' | '[' | ']');
         if may_stand {
             plain.push(character);
@@ -140,7 +140,7 @@ mod tests {
             base64: "AA==".to_owned(),
         };
         let found = |media_type: &str, formats| {
-            place(&inline(media_type), formats, Feature::Document).map(|(format, _)| format)
+            source_of(&inline(media_type), formats, Feature::Document).map(|(format, _)| format)
         };
         assert_eq!(found("image/JPG", IMAGES), Ok("jpeg"));
         assert_eq!(found("audio/L16;rate=24000", AUDIO), Ok("pcm"));
@@ -150,13 +150,16 @@ mod tests {
         let url = |url: &str| Source::Url { url: url.to_owned(), media_type: None };
         let kept = url("s3://bucket/a/b.PNG");
         assert!(matches!(
-            place(&kept, IMAGES, Feature::Document),
+            source_of(&kept, IMAGES, Feature::Document),
             Ok(("png", MediaSource::S3Location { uri: "s3://bucket/a/b.PNG" }))
         ));
-        let told = |source: &Source| place(source, IMAGES, Feature::Document).err();
-        assert_eq!(told(&url("s3://bucket/a.b/c")), Some(Feature::Document));
-        assert_eq!(told(&url("https://x/a.png")), Some(Feature::MediaUrl));
-        assert_eq!(told(&Source::File { id: "f".to_owned(), media_type: None }), Some(Feature::ProviderFile));
+        let error_of = |source: &Source| source_of(source, IMAGES, Feature::Document).err();
+        assert_eq!(error_of(&url("s3://bucket/a.b/c")), Some(Feature::Document));
+        assert_eq!(error_of(&url("https://x/a.png")), Some(Feature::MediaUrl));
+        assert_eq!(
+            error_of(&Source::File { id: "f".to_owned(), media_type: None }),
+            Some(Feature::ProviderFile)
+        );
     }
 
     #[test]

@@ -24,16 +24,16 @@ use crate::translate::TargetModel;
 /// don't pair up.
 pub(crate) fn write_prompt(
     prompt: &Prompt,
-    listener: &TargetModel<'_>,
+    target: &TargetModel<'_>,
     losses: &mut DroppedFields,
 ) -> Result<Vec<u8>, Box<Fault>> {
-    let abilities = listener.abilities;
+    let abilities = target.abilities;
     let Conversation { system, messages } = turns::write(prompt, abilities, losses)?;
-    let mut thought = Thought::of(prompt, listener, losses);
+    let mut thought = Thought::of(prompt, target, losses);
     let inference_config = settings::inference(prompt, abilities, &thought, losses)?;
     let tool_config = tools::write(prompt, abilities, losses)?;
     let mut additional = thought.additional.take();
-    settings::call_one(prompt, listener, tool_config.as_ref(), &mut additional, losses);
+    settings::call_one(prompt, target, tool_config.as_ref(), &mut additional, losses);
     let mut body = Body {
         messages,
         system,

@@ -31,7 +31,7 @@ pub(super) struct BlockWriter<'l> {
 }
 
 /// A text block; none for blank text, which Bedrock rejects.
-pub(super) fn say(text: &str) -> Option<Block<'_>> {
+pub(super) fn text_block(text: &str) -> Option<Block<'_>> {
     (!text.trim().is_empty()).then_some(Block::Text(Cow::Borrowed(text)))
 }
 
@@ -63,12 +63,12 @@ impl<'l> BlockWriter<'l> {
     }
 
     /// Adds a cache point after the last block, where one is allowed.
-    pub(super) fn mark(&mut self, mark: Option<CacheMark>, place: &ValuePath, blocks: &mut Vec<Block<'_>>) {
+    pub(super) fn mark(&mut self, mark: Option<CacheMark>, path: &ValuePath, blocks: &mut Vec<Block<'_>>) {
         let Some(mark) = mark else { return };
         if self.writes_marks && is_markable(blocks.last()) {
             blocks.push(Block::CachePoint(CachePoint::of(mark)));
         } else {
-            self.losses.drop_in(Feature::CacheMark, place);
+            self.losses.drop_in(Feature::CacheMark, path);
         }
     }
 
@@ -92,9 +92,9 @@ impl<'l> BlockWriter<'l> {
                 if !citations.is_empty() {
                     self.losses.drop_feature(Feature::Citations);
                 }
-                say(text)
+                text_block(text)
             }
-            Content::Refusal { text } => say(text),
+            Content::Refusal { text } => text_block(text),
             Content::ToolCall(call) if self.role == Role::Assistant => Some(Block::ToolUse(self.call(call)?)),
             Content::Thought(thought) if self.role == Role::Assistant => self.thought(thought),
             Content::Audio { .. } if is_result || instructs => {
@@ -119,15 +119,15 @@ impl<'l> BlockWriter<'l> {
                 if detail.as_deref().is_some_and(|detail| detail != "auto") {
                     self.losses.drop_feature(Feature::ImageDetail);
                 }
-                let placed = media::place(source, media::IMAGES, Feature::Image);
+                let placed = media::source_of(source, media::IMAGES, Feature::Image);
                 placed.map(|(format, source)| Block::Image(Media { format, source }))
             }
-            Content::Audio { source } => media::place(source, media::AUDIO, Feature::Audio)
+            Content::Audio { source } => media::source_of(source, media::AUDIO, Feature::Audio)
                 .map(|(format, source)| Block::Audio(Media { format, source })),
-            Content::Video { source } => media::place(source, media::VIDEOS, Feature::Video)
+            Content::Video { source } => media::source_of(source, media::VIDEOS, Feature::Video)
                 .map(|(format, source)| Block::Video(Media { format, source })),
             Content::Document { source, name, context, cite } if self.role != Role::Assistant => {
-                media::place(source, media::DOCUMENTS, Feature::Document).map(|(format, source)| {
+                media::source_of(source, media::DOCUMENTS, Feature::Document).map(|(format, source)| {
                     Block::Document(wire::Document {
                         format,
                         name: self.names.name(name.as_deref()),

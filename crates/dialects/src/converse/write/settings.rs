@@ -26,29 +26,29 @@ pub(super) struct Thought {
 }
 
 impl Thought {
-    pub(super) fn of(prompt: &Prompt, listener: &TargetModel<'_>, losses: &mut DroppedFields) -> Self {
-        let most = listener.abilities.output_tokens_max;
-        let said = listener.tokens_max(prompt);
+    pub(super) fn of(prompt: &Prompt, target: &TargetModel<'_>, losses: &mut DroppedFields) -> Self {
+        let most = target.abilities.output_tokens_max;
+        let requested = target.tokens_max(prompt);
         let top_k = prompt.sampling.top_k;
-        if !is_claude(listener.model) {
+        if !is_claude(target.model) {
             if top_k.is_some() {
                 losses.drop_feature(Feature::TopK);
             }
-            let effort = effort(prompt, listener.abilities, losses);
-            return Self { additional: None, effort, tokens_max: said };
+            let effort = effort(prompt, target.abilities, losses);
+            return Self { additional: None, effort, tokens_max: requested };
         }
-        let plan = plan_thinking(prompt, &listener.abilities, Grammar::Converse, losses);
+        let plan = plan_thinking(prompt, &target.abilities, Grammar::Converse, losses);
         // Thinking counts towards `maxTokens`, so the limit must leave space for it.
         let needed = (plan.budget() > 0).then(|| most.unwrap_or(TOKENS_MAX.saturating_add(plan.budget())));
-        let tokens_max = said.or(needed);
+        let tokens_max = requested.or(needed);
         let (thinking, effort) = plan.within(tokens_max.unwrap_or(u64::MAX), losses);
         let mut additional = Additional { thinking, top_k, tool_choice: None };
-        if top_k.is_some() && (listener.abilities.refuses_sampling || additional.thinks()) {
+        if top_k.is_some() && (target.abilities.refuses_sampling || additional.thinks()) {
             losses.drop_feature(Feature::TopK);
             additional.top_k = None;
         }
-        let says = additional.says();
-        Self { additional: says.then_some(additional), effort, tokens_max }
+        let has_fields = additional.has_fields();
+        Self { additional: has_fields.then_some(additional), effort, tokens_max }
     }
 
     fn thinks(&self) -> bool {
@@ -57,7 +57,7 @@ impl Thought {
 }
 
 impl Additional {
-    const fn says(&self) -> bool {
+    const fn has_fields(&self) -> bool {
         self.thinking.is_some() || self.top_k.is_some() || self.tool_choice.is_some()
     }
 
@@ -75,14 +75,14 @@ fn is_claude(model: &str) -> bool {
 /// Asks for one tool call at a time, for models whose vendor has a parameter for it.
 pub(super) fn call_one(
     prompt: &Prompt,
-    listener: &TargetModel<'_>,
+    target: &TargetModel<'_>,
     config: Option<&ToolConfig<'_>>,
     additional: &mut Option<Additional>,
     losses: &mut DroppedFields,
 ) {
     let single = Single::of(prompt);
     let Some(config) = config.filter(|_| single != Single::Unasked) else { return };
-    if is_claude(listener.model) {
+    if is_claude(target.model) {
         let r#type = config.tool_choice.is_none().then_some("auto");
         let one = OneCall { r#type, disable_parallel_tool_use: true };
         additional.get_or_insert_default().tool_choice = Some(one);

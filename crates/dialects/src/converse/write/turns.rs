@@ -3,7 +3,7 @@
 use domain::prompt::{OutputFormat, Prompt, Role, Turn, ValuePath};
 use domain::{Abilities, Fault};
 
-use super::parts::{BlockWriter, say};
+use super::parts::{BlockWriter, text_block};
 use super::wire::{Block, Message};
 use crate::calls::{FIRST_WORDS, JSON_ALONE, pair};
 use crate::losses::DroppedFields;
@@ -19,11 +19,11 @@ pub(super) fn write<'a>(
     losses: &mut DroppedFields,
 ) -> Result<Conversation<'a>, Box<Fault>> {
     let mut answered = pair(&prompt.turns)?;
-    let mut scribe = BlockWriter::new(abilities.cache_marks, losses);
+    let mut writer = BlockWriter::new(abilities.cache_marks, losses);
     let mut system = Vec::new();
     for instruction in &prompt.instructions {
-        system.extend(say(&instruction.text));
-        scribe.mark(instruction.cache, &ValuePath::default(), &mut system);
+        system.extend(text_block(&instruction.text));
+        writer.mark(instruction.cache, &ValuePath::default(), &mut system);
     }
     let is_instruction = |turn: &Turn| matches!(turn.role, Role::System | Role::Developer);
     let leading = prompt.turns.iter().take_while(|turn| is_instruction(turn)).count();
@@ -32,29 +32,29 @@ pub(super) fn write<'a>(
     // Those are put in front of the next user content.
     let mut held = Vec::new();
     for (index, turn) in prompt.turns.iter().enumerate() {
-        (scribe.turn, scribe.role) = (index, turn.role);
+        (writer.turn, writer.role) = (index, turn.role);
         match turn.role {
             // Tool results are written right after their calls.
             Role::Tool => continue,
-            Role::System | Role::Developer if index < leading => system.extend(scribe.blocks(&turn.parts)?),
-            Role::System | Role::Developer => held.extend(scribe.blocks(&turn.parts)?),
+            Role::System | Role::Developer if index < leading => system.extend(writer.blocks(&turn.parts)?),
+            Role::System | Role::Developer => held.extend(writer.blocks(&turn.parts)?),
             Role::User => {
                 messages.push("user", std::mem::take(&mut held));
-                messages.push("user", scribe.blocks(&turn.parts)?);
+                messages.push("user", writer.blocks(&turn.parts)?);
             }
             Role::Assistant => {
                 messages.push("user", std::mem::take(&mut held));
-                messages.push("assistant", scribe.blocks(&turn.parts)?);
+                messages.push("assistant", writer.blocks(&turn.parts)?);
             }
         }
         if let Some(results) = answered.remove(&index) {
-            scribe.role = Role::Tool;
-            messages.push("user", scribe.results(&results)?);
+            writer.role = Role::Tool;
+            messages.push("user", writer.results(&results)?);
         }
     }
     messages.push("user", held);
     if prompt.output.format == Some(OutputFormat::JsonObject) {
-        system.extend(say(JSON_ALONE));
+        system.extend(text_block(JSON_ALONE));
     }
     let mut messages = messages.0;
     trim_end(&mut messages);
@@ -63,7 +63,7 @@ pub(super) fn write<'a>(
         messages.insert(0, Message { role: "user", content });
     }
     if let Some(last) = messages.last_mut() {
-        scribe.mark(prompt.caching.automatic, &ValuePath::default(), &mut last.content);
+        writer.mark(prompt.caching.automatic, &ValuePath::default(), &mut last.content);
     }
     Ok(Conversation { system, messages })
 }

@@ -143,9 +143,9 @@ impl Reading {
             let path = format!("{path}.{written}");
             match name {
                 "includeThoughts" => {
-                    let shows =
+                    let visibility =
                         |yes| if yes { ThinkingVisibility::Summary } else { ThinkingVisibility::Nothing };
-                    self.prompt.reasoning.visibility = optional_boolean(cursor, &path)?.map(shows);
+                    self.prompt.reasoning.visibility = optional_boolean(cursor, &path)?.map(visibility);
                 }
                 "thinkingBudget" => match whole(cursor, &path)? {
                     None => {}

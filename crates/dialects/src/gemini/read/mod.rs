@@ -55,8 +55,8 @@ impl Reading {
 
     fn instruction(&mut self, cursor: &mut Cursor<'_>, path: &str) -> Result<(), Box<Fault>> {
         if cursor.kind()? == Kind::String {
-            let said = text(cursor, path)?.unwrap_or_default();
-            self.instruct(said);
+            let instruction = text(cursor, path)?.unwrap_or_default();
+            self.instruct(instruction);
             return Ok(());
         }
         members(cursor, path, |cursor, name, written| match name {
@@ -67,8 +67,8 @@ impl Reading {
                     if name != "text" {
                         return Ok(self.extra(cursor, path, true)?);
                     }
-                    let said = text(cursor, &path)?.unwrap_or_default();
-                    self.instruct(said);
+                    let instruction = text(cursor, &path)?.unwrap_or_default();
+                    self.instruct(instruction);
                     Ok::<(), Box<Fault>>(())
                 })
             }),

@@ -143,14 +143,14 @@ impl Reading {
             is_error: false,
             is_custom: false,
         };
-        let mut said = None;
+        let mut response = None;
         let mut media = Vec::new();
         members(cursor, path, |cursor, name, written| {
             let path = format!("{path}.{written}");
             match name {
                 "id" => result.id = text(cursor, &path)?.unwrap_or_default(),
                 "name" => result.name = text(cursor, &path)?,
-                "response" => said = raw(cursor)?,
+                "response" => response = raw(cursor)?,
                 "parts" => each(cursor, |cursor, index| {
                     let path = format!("{path}[{index}]");
                     let read = self.part(cursor, path)?;
@@ -164,7 +164,7 @@ impl Reading {
             }
             Ok::<(), Box<Fault>>(())
         })?;
-        if let Some(json) = said {
+        if let Some(json) = response {
             let (text, is_error) = unwrap_response(&json)?;
             result.is_error = is_error;
             result.parts.extend(text.map(Part::text));

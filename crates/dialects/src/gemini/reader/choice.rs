@@ -54,10 +54,10 @@ impl Choice {
         make_id: impl FnOnce() -> String,
         out: &mut Vec<Event>,
     ) -> Result<(), StreamFault> {
-        let says = part.call.is_some()
+        let has_payload = part.call.is_some()
             || part.foreign.is_some()
             || part.text.as_ref().is_some_and(|text| !text.is_empty());
-        if says && self.is_finished {
+        if has_payload && self.is_finished {
             return Err(StreamFault::Broken("content_after_finish"));
         }
         if self.is_finished {

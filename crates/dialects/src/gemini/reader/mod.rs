@@ -116,7 +116,7 @@ impl Reader {
         if let Some(span) = chunk.candidates {
             let mut unnumbered = 0;
             let mut cursor = Cursor::new(span.of(json))?;
-            each(&mut cursor, |cursor, place| self.candidate(cursor, place, &mut unnumbered, out))?;
+            each(&mut cursor, |cursor, position| self.candidate(cursor, position, &mut unnumbered, out))?;
         }
         if let Some(span) = chunk.feedback {
             self.feedback(span.of(json), out)?;
@@ -149,17 +149,17 @@ impl Reader {
     fn candidate(
         &mut self,
         cursor: &mut Cursor<'_>,
-        place: usize,
+        position: usize,
         unnumbered: &mut usize,
         out: &mut Vec<Event>,
     ) -> Result<(), StreamFault> {
         let bytes = cursor.bytes();
         let Some(candidate) = read_candidate(cursor)? else { return Ok(()) };
-        self.registers.searched(candidate.searches);
+        self.registers.note_searches(candidate.searches);
         let index = candidate.index.unwrap_or_else(|| {
             // An index of zero may be omitted. Servers that never send one mean the order.
             *unnumbered += 1;
-            if *unnumbered == 1 { 0 } else { u32::try_from(place).unwrap_or(u32::MAX) }
+            if *unnumbered == 1 { 0 } else { u32::try_from(position).unwrap_or(u32::MAX) }
         });
         let (at, id_stem, calls) = (self.choice(index)?, self.id_stem.as_str(), &mut self.calls);
         let Some(choice) = self.choices.get_mut(at) else { return Ok(()) };

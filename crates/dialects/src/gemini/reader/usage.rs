@@ -50,7 +50,7 @@ impl UsageCounters {
 
     /// Notes a candidate's searches. Its grounding metadata is repeated as it grows, so the largest count
     /// stands.
-    pub(in crate::gemini) fn searched(&mut self, searches: u64) {
+    pub(in crate::gemini) fn note_searches(&mut self, searches: u64) {
         self.searches = self.searches.max(searches);
     }
 

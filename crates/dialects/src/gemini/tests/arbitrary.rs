@@ -74,7 +74,7 @@ fn text() -> impl Strategy<Value = Content> {
 }
 
 /// What an assistant says before its tool calls.
-fn spoken() -> impl Strategy<Value = Content> {
+fn assistant_content() -> impl Strategy<Value = Content> {
     let thought = (words(), signature()).prop_map(|(text, signature)| {
         Content::Thought(Thought { text, is_summary: true, signature, ..Thought::default() })
     });
@@ -88,10 +88,10 @@ fn spoken() -> impl Strategy<Value = Content> {
 }
 
 /// A tool's name, its arguments, the signature, and the result.
-type Step = (String, String, Option<Signature>, ResultSaid);
+type Step = (String, String, Option<Signature>, ToolOutput);
 
 #[derive(Debug, Clone)]
-enum ResultSaid {
+enum ToolOutput {
     Nothing,
     Words(String),
     Object(String),
@@ -99,22 +99,22 @@ enum ResultSaid {
     Media(String, Content),
 }
 
-fn said() -> impl Strategy<Value = ResultSaid> {
+fn tool_output() -> impl Strategy<Value = ToolOutput> {
     prop_oneof![
-        Just(ResultSaid::Nothing),
-        words().prop_map(ResultSaid::Words),
-        object().prop_filter("says something", |json| json != "{}").prop_map(ResultSaid::Object),
-        words().prop_map(ResultSaid::Broke),
-        (words(), media()).prop_map(|(text, media)| ResultSaid::Media(text, media)),
+        Just(ToolOutput::Nothing),
+        words().prop_map(ToolOutput::Words),
+        object().prop_filter("says something", |json| json != "{}").prop_map(ToolOutput::Object),
+        words().prop_map(ToolOutput::Broke),
+        (words(), media()).prop_map(|(text, media)| ToolOutput::Media(text, media)),
     ]
 }
 
-fn result_of(id: String, name: String, said: ResultSaid) -> Part {
-    let (parts, is_error) = match said {
-        ResultSaid::Nothing => (Vec::new(), false),
-        ResultSaid::Words(text) | ResultSaid::Object(text) => (vec![Part::text(text)], false),
-        ResultSaid::Broke(text) => (vec![Part::text(text)], true),
-        ResultSaid::Media(text, media) => (vec![Part::text(text), Part::of(media)], false),
+fn result_of(id: String, name: String, tool_output: ToolOutput) -> Part {
+    let (parts, is_error) = match tool_output {
+        ToolOutput::Nothing => (Vec::new(), false),
+        ToolOutput::Words(text) | ToolOutput::Object(text) => (vec![Part::text(text)], false),
+        ToolOutput::Broke(text) => (vec![Part::text(text)], true),
+        ToolOutput::Media(text, media) => (vec![Part::text(text), Part::of(media)], false),
     };
     Part::of(Content::ToolResult(ToolResult { id, name: Some(name), parts, is_error, is_custom: false }))
 }
@@ -122,8 +122,8 @@ fn result_of(id: String, name: String, said: ResultSaid) -> Part {
 /// User content, assistant content, and perhaps calls with their results.
 fn exchange() -> impl Strategy<Value = (Vec<Content>, Vec<Content>, Vec<Step>)> {
     let user = vec(prop_oneof![text(), media()], 1..3);
-    let step = (name(), object(), signature(), said());
-    (user, vec(spoken(), 0..4), vec(step, 0..3))
+    let step = (name(), object(), signature(), tool_output());
+    (user, vec(assistant_content(), 0..4), vec(step, 0..3))
 }
 
 fn turns() -> impl Strategy<Value = Vec<Turn>> {
@@ -135,14 +135,14 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
                 turns.push(Turn { role, name: None, parts });
             }
         };
-        for (user, spoken, steps) in exchanges {
+        for (user, contents, steps) in exchanges {
             push(Role::User, user.into_iter().map(Part::of).collect());
-            let mut assistant: Vec<Part> = spoken.into_iter().map(Part::of).collect();
+            let mut assistant: Vec<Part> = contents.into_iter().map(Part::of).collect();
             let mut results = Vec::new();
-            for (name, arguments, signature, said) in steps {
+            for (name, arguments, signature, tool_output) in steps {
                 count += 1;
                 let id = format!("id-{count}");
-                results.push(result_of(id.clone(), name.clone(), said));
+                results.push(result_of(id.clone(), name.clone(), tool_output));
                 let call = ToolCall { id, name, arguments, is_custom: false, signature };
                 assistant.push(Part::of(Content::ToolCall(call)));
             }
@@ -179,8 +179,8 @@ fn choice() -> impl Strategy<Value = ToolChoice> {
 fn sampling() -> impl Strategy<Value = Sampling> {
     let drawn = (option::of(number()), option::of(number()), option::of(0_u64..99), option::of(any::<i64>()));
     let bent = (option::of(number()), option::of(number()), vec(words(), 0..=5));
-    let told = (any::<bool>(), option::of(0_u64..20), option::of(1_u32..9));
-    (drawn, bent, told).prop_map(|(drawn, bent, told)| Sampling {
+    let counts = (any::<bool>(), option::of(0_u64..20), option::of(1_u32..9));
+    (drawn, bent, counts).prop_map(|(drawn, bent, counts)| Sampling {
         temperature: drawn.0,
         top_p: drawn.1,
         top_k: drawn.2,
@@ -189,9 +189,9 @@ fn sampling() -> impl Strategy<Value = Sampling> {
         frequency_penalty: bent.1,
         logit_bias: None,
         stop: bent.2,
-        logprobs: told.0,
-        top_logprobs: told.1,
-        choices: told.2,
+        logprobs: counts.0,
+        top_logprobs: counts.1,
+        choices: counts.2,
     })
 }
 
@@ -218,21 +218,22 @@ fn output() -> impl Strategy<Value = Output> {
 }
 
 fn reasoning() -> impl Strategy<Value = Reasoning> {
-    let said = prop_oneof![
+    let base = prop_oneof![
         Just(Reasoning::default()),
         proptest::sample::select(&Effort::ALL[..6])
             .prop_map(|effort| Reasoning { effort: Some(effort), ..Reasoning::default() }),
         (1_u64..1 << 40).prop_map(|budget| Reasoning { budget_tokens: Some(budget), ..Reasoning::default() }),
         Just(Reasoning { is_adaptive: true, ..Reasoning::default() }),
     ];
-    let shows = option::of(prop_oneof![Just(ThinkingVisibility::Nothing), Just(ThinkingVisibility::Summary)]);
-    (said, shows).prop_map(|(said, shows)| Reasoning { visibility: shows, ..said })
+    let visibility =
+        option::of(prop_oneof![Just(ThinkingVisibility::Nothing), Just(ThinkingVisibility::Summary)]);
+    (base, visibility).prop_map(|(base, visibility)| Reasoning { visibility, ..base })
 }
 
 const TIERS: [ServiceTier; 3] = [ServiceTier::Default, ServiceTier::Flex, ServiceTier::Priority];
 
 pub(crate) fn prompt() -> impl Strategy<Value = Prompt> {
-    let asked = (vec(words(), 0..3), turns(), vec(tool(), 0..4), option::of(choice()));
+    let conversation = (vec(words(), 0..3), turns(), vec(tool(), 0..4), option::of(choice()));
     let how = (sampling(), output(), reasoning());
     let labels = vec((name().prop_filter("begins so", |name| !name.starts_with('_')), name()), 0..3);
     let around = (
@@ -242,15 +243,15 @@ pub(crate) fn prompt() -> impl Strategy<Value = Prompt> {
         labels,
         any::<bool>(),
     );
-    (asked, how, around).prop_map(|(asked, how, around)| Prompt {
-        instructions: asked
+    (conversation, how, around).prop_map(|(conversation, how, around)| Prompt {
+        instructions: conversation
             .0
             .into_iter()
             .map(|text| Instruction { is_developer: false, text, cache: None })
             .collect(),
-        turns: asked.1,
-        tools: asked.2,
-        tool_choice: asked.3,
+        turns: conversation.1,
+        tools: conversation.2,
+        tool_choice: conversation.3,
         sampling: how.0,
         output: how.1,
         reasoning: how.2,
@@ -297,7 +298,7 @@ pub(super) fn answer() -> impl Strategy<Value = Vec<Event>> {
         for (choice, (pieces, word)) in (0..).zip(choices) {
             ends.push((choice, end_of(word, &pieces)));
             for (part, piece) in (0..).zip(join_alike(pieces)) {
-                tell(choice, part, piece, &mut events);
+                push_part(choice, part, piece, &mut events);
             }
         }
         events.extend(ends.into_iter().map(|(choice, finish)| Event::Finish { choice, finish }));
@@ -343,7 +344,7 @@ fn join_alike(pieces: Vec<Piece>) -> Vec<Piece> {
     joined
 }
 
-fn tell(choice: u32, part: u32, piece: Piece, events: &mut Vec<Event>) {
+fn push_part(choice: u32, part: u32, piece: Piece, events: &mut Vec<Event>) {
     let (kind, texts, seal) = match piece {
         Piece::Text(texts) => (PartKind::Text, texts, None),
         Piece::Thought(texts, seal) => (PartKind::Thought { is_summary: true, id: None }, texts, seal),

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use domain::{Abilities, Event, Grammar, PartKind};
 use serde::Deserialize;
 
-use super::{addressed, documents, read, way, wish};
+use super::{addressed, answer_path, documents, read, wish};
 use crate::answer::{ReadAnswer, WriteAnswer};
 use crate::gemini::{Reader, Writer, write_prompt};
 use crate::golden_exchanges::each_exchange;
@@ -71,8 +71,8 @@ fn check(name: &str, exchange: Exchange) {
     match exchange {
         Exchange::Stream { source, cancelled, upstream, expected } => {
             assert!(is_sourced(&source), "{name}");
-            assert_eq!(streamed(&upstream.concat(), cancelled), expected, "{name}");
-            check_passage(name, &upstream.concat(), cancelled, &expected);
+            assert_eq!(replay_stream(&upstream.concat(), cancelled), expected, "{name}");
+            check_passthrough(name, &upstream.concat(), cancelled, &expected);
             if !cancelled {
                 check_translation(name, &upstream.concat(), &expected);
             }
@@ -81,20 +81,25 @@ fn check(name: &str, exchange: Exchange) {
             assert!(is_sourced(&source), "{name}");
             let mut events = Vec::new();
             let end = Reader::default().read_buffered(upstream.as_bytes(), &mut events);
-            let answered = Answered { events: shown(&events), fault: end.err().map(|fault| told(&fault)) };
+            let answered = Answered {
+                events: render_events(&events),
+                fault: end.err().map(|fault| describe_fault(&fault)),
+            };
             assert_eq!(answered, expected, "{name}");
             // A Gemini client gets the upstream's response unchanged.
-            let passed =
-                buffered_answer(&way(Grammar::Gemini, Grammar::Gemini, false), Bytes::from(upstream.clone()));
-            assert_eq!(passed.as_ref().err().map(told), expected.fault, "{name}");
+            let passed = buffered_answer(
+                &answer_path(Grammar::Gemini, Grammar::Gemini, false),
+                Bytes::from(upstream.clone()),
+            );
+            assert_eq!(passed.as_ref().err().map(describe_fault), expected.fault, "{name}");
             assert!(passed.is_err() || passed.is_ok_and(|answer| answer.body == upstream), "{name}");
         }
         Exchange::Request { source, client, expected } => {
             assert!(is_sourced(&source), "{name}");
             let prompt = read(&client);
             let mut losses = DroppedFields::new(Grammar::Gemini, Grammar::Gemini);
-            let listener = TargetModel { model: &addressed().model, abilities: Abilities::default() };
-            let body = write_prompt(&prompt, &listener, &mut losses).expect(name);
+            let target = TargetModel { model: &addressed().model, abilities: Abilities::default() };
+            let body = write_prompt(&prompt, &target, &mut losses).expect(name);
             assert_eq!(losses.finish(false).expect(name), Vec::<String>::new(), "{name}");
             let mark = |is_meaning| if is_meaning { "!" } else { "" };
             let requested = Requested {
@@ -111,7 +116,7 @@ fn check(name: &str, exchange: Exchange) {
 }
 
 /// The events that the reader emits for a stream, and what the writer makes of them.
-fn streamed(upstream: &str, cancelled: bool) -> Streamed {
+fn replay_stream(upstream: &str, cancelled: bool) -> Streamed {
     let mut reader = Reader::default();
     let mut events = Vec::new();
     let is_document = upstream.starts_with(['{', '[']);
@@ -124,7 +129,7 @@ fn streamed(upstream: &str, cancelled: bool) -> Streamed {
             .try_for_each(|data| reader.event(b"", data.as_bytes(), &mut events))
             .and_then(|()| if cancelled { Ok(()) } else { reader.end(&mut events) })
     };
-    let events_shown = shown(&events);
+    let rendered = render_events(&events);
     let mut writer = Writer::new(wish());
     let mut client = Vec::new();
     for event in events {
@@ -135,15 +140,15 @@ fn streamed(upstream: &str, cancelled: bool) -> Streamed {
         }
     }
     // A stream that is cut inside an event is reported like one cut between two.
-    let fault = read.err().map(|fault| told(&fault).replace("cut_json", "ended_early"));
-    Streamed { events: events_shown, client, fault }
+    let fault = read.err().map(|fault| describe_fault(&fault).replace("cut_json", "ended_early"));
+    Streamed { events: rendered, client, fault }
 }
 
 /// Pushes the stream through `AnswerStream`, as the gateway does, whole and in small pieces: the upstream's
 /// own bytes pass unchanged, and a response that is not a stream becomes one.
-fn check_passage(name: &str, upstream: &str, cancelled: bool, expected: &Streamed) {
+fn check_passthrough(name: &str, upstream: &str, cancelled: bool, expected: &Streamed) {
     for size in [1, 7, upstream.len()] {
-        let mut answer = AnswerStream::new(way(Grammar::Gemini, Grammar::Gemini, false));
+        let mut answer = AnswerStream::new(answer_path(Grammar::Gemini, Grammar::Gemini, false));
         let mut out = Vec::new();
         let mut end = upstream
             .as_bytes()
@@ -152,7 +157,7 @@ fn check_passage(name: &str, upstream: &str, cancelled: bool, expected: &Streame
         if !cancelled {
             end = end.and_then(|()| answer.finish(&mut out));
         }
-        assert_eq!(end.as_ref().err().map(told), expected.fault, "{name}");
+        assert_eq!(end.as_ref().err().map(describe_fault), expected.fault, "{name}");
         if end.is_ok() {
             let is_document = upstream.starts_with(['{', '[']);
             let sent = if is_document { expected.client.concat() } else { upstream.to_owned() };
@@ -164,26 +169,26 @@ fn check_passage(name: &str, upstream: &str, cancelled: bool, expected: &Streame
 /// Clients of other dialects get a response that their own readers accept, or the same fault.
 fn check_translation(name: &str, upstream: &str, expected: &Streamed) {
     for client in [Grammar::Anthropic, Grammar::Responses] {
-        let mut answer = AnswerStream::new(way(client, Grammar::Gemini, false));
+        let mut answer = AnswerStream::new(answer_path(client, Grammar::Gemini, false));
         let mut out = Vec::new();
         let end = answer
             .push(Bytes::copy_from_slice(upstream.as_bytes()), &mut out)
             .and_then(|()| answer.finish(&mut out));
-        assert_eq!(end.as_ref().err().map(told), expected.fault, "{name} for {client:?}");
+        assert_eq!(end.as_ref().err().map(describe_fault), expected.fault, "{name} for {client:?}");
         if end.is_ok() {
-            let mut again = AnswerStream::new(way(Grammar::Gemini, client, false));
+            let mut again = AnswerStream::new(answer_path(Grammar::Gemini, client, false));
             let mut back = Vec::new();
             let end = again.push(Bytes::from(out.concat()), &mut back).and_then(|()| again.finish(&mut back));
             // Some dialects treat a malformed call as a failure.
             let is_malformed = expected.events.iter().any(|event| event.contains("MalformedCall"));
-            let is_told = is_malformed && matches!(end, Err(StreamFault::Upstream(..)));
-            assert!(end == Ok(()) || is_told, "{name} from {client:?}: {end:?}");
-            assert!(is_told || !documents(&back.concat()).is_empty(), "{name} from {client:?}");
+            let is_reported = is_malformed && matches!(end, Err(StreamFault::Upstream(..)));
+            assert!(end == Ok(()) || is_reported, "{name} from {client:?}: {end:?}");
+            assert!(is_reported || !documents(&back.concat()).is_empty(), "{name} from {client:?}");
         }
     }
 }
 
-pub(crate) fn told(fault: &StreamFault) -> String {
+pub(crate) fn describe_fault(fault: &StreamFault) -> String {
     match fault {
         StreamFault::Broken(word) => (*word).to_owned(),
         StreamFault::Upstream(report, class) => {
@@ -193,15 +198,15 @@ pub(crate) fn told(fault: &StreamFault) -> String {
     }
 }
 
-pub(crate) fn shown(events: &[Event]) -> Vec<String> {
-    events.iter().map(show).collect()
+pub(crate) fn render_events(events: &[Event]) -> Vec<String> {
+    events.iter().map(render_event).collect()
 }
 
-fn show(event: &Event) -> String {
+fn render_event(event: &Event) -> String {
     let optional = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     match event {
         Event::Start { id, model, .. } => format!("start {} {}", optional(id), optional(model)),
-        Event::Begin { choice, part, kind } => format!("begin {choice}.{part} {}", show_kind(kind)),
+        Event::Begin { choice, part, kind } => format!("begin {choice}.{part} {}", render_kind(kind)),
         Event::Delta { choice, part, text } => format!("delta {choice}.{part} {text}"),
         Event::Signature { choice, part, value } => format!("signature {choice}.{part} {value}"),
         Event::Citation { choice, part, json } => format!("citation {choice}.{part} {}", json.0),
@@ -223,7 +228,7 @@ fn show(event: &Event) -> String {
     }
 }
 
-fn show_kind(kind: &PartKind) -> String {
+fn render_kind(kind: &PartKind) -> String {
     match kind {
         PartKind::Text => "text".to_owned(),
         PartKind::Thought { is_summary, .. } => (if *is_summary { "summary" } else { "thought" }).to_owned(),

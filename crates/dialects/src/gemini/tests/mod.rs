@@ -27,7 +27,7 @@ fn read(body: &str) -> Prompt {
     read_prompt(&bytes, &request).unwrap_or_else(|fault| panic!("{body}: {fault}"))
 }
 
-pub(crate) fn way(client: Grammar, upstream: Grammar, as_array: bool) -> AnswerPath {
+pub(crate) fn answer_path(client: Grammar, upstream: Grammar, as_array: bool) -> AnswerPath {
     AnswerPath {
         as_array,
         model: "asked-for".to_owned(),

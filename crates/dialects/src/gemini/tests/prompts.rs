@@ -20,7 +20,7 @@ fn contents(contents: &str) -> Vec<Turn> {
     read(&format!(r#"{{"contents":{contents}}}"#)).turns
 }
 
-fn refused(body: &str, param: &str) {
+fn check_refusal(body: &str, param: &str) {
     let fault = read_prompt(body.as_bytes(), &Request::default()).expect_err(body);
     assert_eq!(fault.param.as_deref(), Some(param), "{body}: {fault}");
 }
@@ -34,7 +34,7 @@ fn extras(prompt: &Prompt) -> Vec<String> {
         .collect()
 }
 
-fn shown(turns: &[Turn]) -> Vec<String> {
+fn render_turns(turns: &[Turn]) -> Vec<String> {
     let part = |part: &Part| match &part.content {
         Content::Text { text, .. } => format!("text {text}"),
         Content::Thought(thought) => {
@@ -46,7 +46,7 @@ fn shown(turns: &[Turn]) -> Vec<String> {
             format!("call {} {}{}:{seal}", call.id, call.name, call.arguments)
         }
         Content::ToolResult(result) => {
-            let said: Vec<String> = result
+            let texts: Vec<String> = result
                 .parts
                 .iter()
                 .map(|part| match &part.content {
@@ -59,7 +59,7 @@ fn shown(turns: &[Turn]) -> Vec<String> {
                 "result {} {name}{}={}",
                 result.id,
                 if result.is_error { "!" } else { "" },
-                said.join("+")
+                texts.join("+")
             )
         }
         Content::Foreign { kind, json } => format!("{kind} {}", json.0),
@@ -113,7 +113,7 @@ fn calls_and_results_without_ids_are_paired_by_order_and_name() {
             {"role":"user","parts":[{"functionResponse":{"id":"stray","name":"f","response":{}}}]}]"#,
     );
     assert_eq!(
-        shown(&turns),
+        render_turns(&turns),
         [
             "User: text go",
             "Assistant: call call_0 f{\"a\":1}:S1, call call_1 f{\"a\":2}:, call own g{}:",
@@ -127,13 +127,13 @@ fn calls_and_results_without_ids_are_paired_by_order_and_name() {
 
 #[test]
 fn a_result_that_answers_nothing_and_a_call_of_the_users_are_refused() {
-    refused(
+    check_refusal(
         r#"{"contents":[{"parts":[{"functionResponse":{"name":"f","response":{}}}]}]}"#,
         "contents[0].parts[0]",
     );
-    refused(r#"{"contents":[{"parts":[{"functionCall":{"name":"f"}}]}]}"#, "contents[0].parts[0]");
-    refused(r#"{"contents":[{"role":"system","parts":[{"text":"x"}]}]}"#, "contents[0].role");
-    refused(
+    check_refusal(r#"{"contents":[{"parts":[{"functionCall":{"name":"f"}}]}]}"#, "contents[0].parts[0]");
+    check_refusal(r#"{"contents":[{"role":"system","parts":[{"text":"x"}]}]}"#, "contents[0].role");
+    check_refusal(
         &format!(r#"{{{HELLO},"toolConfig":{{"functionCallingConfig":{{"mode":"SOME"}}}}}}"#),
         "toolConfig.functionCallingConfig.mode",
     );
@@ -148,7 +148,7 @@ fn thoughts_seals_and_what_the_vendor_ran_itself_are_kept() {
             {"functionCall":{"name":"f"},"thoughtSignature":"c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I="}]}]"#,
     );
     assert_eq!(
-        shown(&turns),
+        render_turns(&turns),
         [concat!(
             "Assistant: thought hm:, thought so:A, seal :B, text Yes, seal :C, ",
             "executableCode {\"language\":\"PYTHON\",\"code\":\"1\"}, codeExecutionResult {\"outcome\":\"OUTCOME_OK\"}, ",
@@ -287,7 +287,7 @@ fn the_form_of_the_answer_and_of_the_thinking() {
     assert_eq!(thinking(r#"{"thinkingBudget":128,"includeThoughts":false}"#).budget_tokens, Some(128));
     assert_eq!(thinking(r#"{"includeThoughts":false}"#).visibility, Some(ThinkingVisibility::Nothing));
     assert_eq!(thinking(r#"{"thinkingLevel":"XHIGH"}"#).effort, Some(Effort::XHigh));
-    refused(
+    check_refusal(
         &format!(r#"{{{HELLO},"generationConfig":{{"thinkingConfig":{{"thinkingBudget":-2}}}}}}"#),
         "generationConfig.thinkingConfig.thinkingBudget",
     );

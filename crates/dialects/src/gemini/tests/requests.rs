@@ -22,9 +22,9 @@ fn what_the_rooms_need_is_read_in_both_spellings() {
     assert_eq!(request.prompt_bytes, 3 + 3 + r#"{"name":"f"}"#.len() as u64 + 3);
     assert_eq!(request.model, "gemini-2.5-flash");
     assert!(request.include_usage && !request.stream && !request.as_array);
-    let told = Addressed { model: "m".to_owned(), stream: true, as_array: true, ..Addressed::default() };
+    let address = Addressed { model: "m".to_owned(), stream: true, as_array: true, ..Addressed::default() };
     let body = Bytes::from_static(br#"{"contents":{"parts":{"text":"Hello"}}}"#);
-    let request = decode_request(Operation::Chat, &body, Some(&told)).unwrap();
+    let request = decode_request(Operation::Chat, &body, Some(&address)).unwrap();
     assert!(request.stream && request.as_array);
     assert_eq!((request.choices, request.prompt_bytes), (1, 5));
 }

@@ -5,7 +5,7 @@ use domain::{Abilities, Event, Grammar, Json, PartKind, Prompt, TraceId};
 use proptest::prelude::*;
 
 use super::arbitrary::{answer, prompt};
-use super::{addressed, documents, read_events, way, wish, write_events};
+use super::{addressed, answer_path, documents, read_events, wish, write_events};
 use crate::answer::{ReadAnswer, WriteAnswer};
 use crate::gemini::{Reader, Writer, decode_request, read_prompt, write_prompt};
 use crate::{AnswerStream, BufferedAnswer, DroppedFields, StreamFault, TargetModel, buffered_answer};
@@ -42,7 +42,7 @@ fn normal(events: Vec<Event>) -> Vec<Event> {
 
 /// Replaces line breaks in raw JSON, as the writer does: they come from the server's formatting, not from the
 /// model.
-fn compacted(events: Vec<Event>) -> Vec<Event> {
+fn compact_foreign(events: Vec<Event>) -> Vec<Event> {
     events
         .into_iter()
         .map(|event| match event {
@@ -57,8 +57,8 @@ fn compacted(events: Vec<Event>) -> Vec<Event> {
 }
 
 /// The result of pushing an upstream's stream in chunks of this size.
-fn pushed(stream: &[u8], size: usize, as_array: bool) -> (Vec<u8>, Result<(), StreamFault>, String) {
-    let mut answer = AnswerStream::new(way(Grammar::Gemini, Grammar::Gemini, as_array));
+fn push_stream(stream: &[u8], size: usize, as_array: bool) -> (Vec<u8>, Result<(), StreamFault>, String) {
+    let mut answer = AnswerStream::new(answer_path(Grammar::Gemini, Grammar::Gemini, as_array));
     let mut out = Vec::new();
     let end = stream
         .chunks(size.max(1))
@@ -71,8 +71,8 @@ proptest! {
     #[test]
     fn every_prompt_that_can_be_said_comes_back(prompt in prompt()) {
         let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Gemini);
-        let listener = TargetModel { model: "m", abilities: Abilities::default() };
-        let body = Bytes::from(write_prompt(&prompt, &listener, &mut losses).expect("it can be said"));
+        let target = TargetModel { model: "m", abilities: Abilities::default() };
+        let body = Bytes::from(write_prompt(&prompt, &target, &mut losses).expect("it can be said"));
         prop_assert_eq!(losses.finish(false).expect("nothing is lost"), Vec::<String>::new());
         let mut addressed = addressed();
         addressed.stream = prompt.stream;
@@ -86,7 +86,7 @@ proptest! {
         let stream = write_events(events.clone());
         let (again, end) = read_events(documents(&stream));
         prop_assert_eq!(end, Ok(()));
-        prop_assert_eq!(normal(again), normal(compacted(events.clone())), "{}", String::from_utf8_lossy(&stream));
+        prop_assert_eq!(normal(again), normal(compact_foreign(events.clone())), "{}", String::from_utf8_lossy(&stream));
         let whole = Writer::new(wish()).write_buffered(events.clone());
         prop_assert_eq!(crate::json::validate(&whole), Ok(()));
         let mut again = Vec::new();
@@ -98,11 +98,11 @@ proptest! {
     #[test]
     fn a_stream_passes_as_it_is_wherever_it_is_split(events in answer(), size in 1_usize..40) {
         let stream = write_events(events);
-        let whole = pushed(&stream, stream.len(), false);
+        let whole = push_stream(&stream, stream.len(), false);
         prop_assert_eq!(&whole.0, &stream);
         prop_assert_eq!(&whole.1, &Ok(()));
-        prop_assert_eq!(pushed(&stream, size, false), whole);
-        let (array, end, _) = pushed(&stream, size, true);
+        prop_assert_eq!(push_stream(&stream, size, false), whole);
+        let (array, end, _) = push_stream(&stream, size, true);
         prop_assert_eq!(end, Ok(()));
         prop_assert_eq!(crate::json::validate(&array), Ok(()), "{}", String::from_utf8_lossy(&array));
     }
@@ -110,20 +110,20 @@ proptest! {
     #[test]
     fn an_array_and_a_whole_answer_in_the_place_of_a_stream_are_told_as_one(events in answer(), size in 1_usize..40) {
         let stream = write_events(events.clone());
-        let (array, _, _) = pushed(&stream, stream.len(), true);
+        let (array, _, _) = push_stream(&stream, stream.len(), true);
         for body in [array, Writer::new(wish()).write_buffered(events.clone())] {
-            let (told, end, _) = pushed(&body, size, false);
+            let (output, end, _) = push_stream(&body, size, false);
             prop_assert_eq!(end, Ok(()));
-            let (again, end) = read_events(documents(&told));
+            let (again, end) = read_events(documents(&output));
             prop_assert_eq!(end, Ok(()));
-            prop_assert_eq!(normal(again), normal(compacted(events.clone())), "{}", String::from_utf8_lossy(&told));
+            prop_assert_eq!(normal(again), normal(compact_foreign(events.clone())), "{}", String::from_utf8_lossy(&output));
         }
     }
 
     #[test]
     fn a_stream_in_the_place_of_a_whole_answer_is_put_together(events in answer()) {
         let stream = Bytes::from(write_events(events.clone()));
-        let BufferedAnswer { body, facts, .. } = buffered_answer(&way(Grammar::Gemini, Grammar::Gemini, false), stream).expect("an answer");
+        let BufferedAnswer { body, facts, .. } = buffered_answer(&answer_path(Grammar::Gemini, Grammar::Gemini, false), stream).expect("an answer");
         let mut again = Vec::new();
         prop_assert_eq!(Reader::default().read_buffered(&body, &mut again), Ok(()));
         let usage = events.iter().find_map(|event| match event { Event::Usage(usage) => Some(*usage), _ => None });
@@ -217,7 +217,7 @@ fn seals_of_another_upstream_are_not_handed_out() {
 fn an_error_is_the_first_member_of_its_chunk_and_a_stop_by_length_the_last() {
     let first = r#"data: {"candidates":[{"content":{"role":"model","parts":[{"text":"Hi"}]},"index":0}],"responseId":"r"}"#;
     let begun = |as_array| {
-        let mut answer = AnswerStream::new(way(Grammar::Gemini, Grammar::Gemini, as_array));
+        let mut answer = AnswerStream::new(answer_path(Grammar::Gemini, Grammar::Gemini, as_array));
         let mut out = Vec::new();
         answer.push(Bytes::from(format!("{first}\r\n\r\n")), &mut out).expect("a good chunk");
         (answer, out.concat())
@@ -256,8 +256,8 @@ fn a_ping_is_blank_so_that_it_may_stand_before_between_and_in_arrays() {
     let plain = format!("{frame}\r\n\r\n").into_bytes();
     let pinged = [ping, &plain, ping].concat();
     for size in [1, 2, 3, pinged.len()] {
-        let (sent, end, facts) = pushed(&pinged, size, true);
-        assert_eq!((end, facts), (Ok(()), pushed(&plain, size, true).2), "{size}");
+        let (sent, end, facts) = push_stream(&pinged, size, true);
+        assert_eq!((end, facts), (Ok(()), push_stream(&plain, size, true).2), "{size}");
         assert_eq!(crate::json::validate(&sent), Ok(()), "{size}");
     }
 }

@@ -9,7 +9,7 @@ use domain::{Abilities, Fault, Grammar, Json, Prompt, Thinking};
 use crate::gemini::write_prompt;
 use crate::{DroppedFields, TargetModel};
 
-fn said(prompt: &Prompt, abilities: Abilities) -> Result<(String, Vec<String>), Box<Fault>> {
+fn write_body(prompt: &Prompt, abilities: Abilities) -> Result<(String, Vec<String>), Box<Fault>> {
     let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Gemini);
     let body = write_prompt(prompt, &TargetModel { model: "m", abilities }, &mut losses)?;
     Ok((String::from_utf8(body).expect("UTF-8"), losses.finish(false)?))
@@ -17,16 +17,16 @@ fn said(prompt: &Prompt, abilities: Abilities) -> Result<(String, Vec<String>), 
 
 /// Checks what is written, and that nothing was lost.
 fn check(prompt: &Prompt, expected: &str) {
-    let (body, lost) = said(prompt, Abilities::default()).unwrap_or_else(|fault| panic!("{fault}"));
+    let (body, lost) = write_body(prompt, Abilities::default()).unwrap_or_else(|fault| panic!("{fault}"));
     assert_eq!((body.as_str(), lost.as_slice()), (expected, &[][..]));
 }
 
-fn lost(prompt: &Prompt) -> Vec<String> {
-    said(prompt, Abilities::default()).unwrap().1
+fn dropped_fields(prompt: &Prompt) -> Vec<String> {
+    write_body(prompt, Abilities::default()).unwrap().1
 }
 
-fn refused(prompt: &Prompt) -> Box<Fault> {
-    said(prompt, Abilities::default()).unwrap_err()
+fn refusal(prompt: &Prompt) -> Box<Fault> {
+    write_body(prompt, Abilities::default()).unwrap_err()
 }
 
 fn turn(role: Role, parts: Vec<Content>) -> Turn {
@@ -42,8 +42,8 @@ fn call(id: &str, name: &str, arguments: &str) -> ToolCall {
     ToolCall { id, name, arguments, is_custom: false, signature: None }
 }
 
-fn result(id: &str, said: &str) -> ToolResult {
-    let parts = vec![Part::text(said)];
+fn result(id: &str, output: &str) -> ToolResult {
+    let parts = vec![Part::text(output)];
     ToolResult { id: id.to_owned(), name: None, parts, is_error: false, is_custom: false }
 }
 
@@ -110,7 +110,7 @@ fn seals_of_others_are_left_out_and_the_open_loop_says_so() {
         turn(Role::Tool, vec![Content::ToolResult(result("a", "1")), Content::ToolResult(result("b", "2"))]),
         turn(Role::Assistant, vec![Content::ToolCall(sealed(Grammar::Gemini))]),
     ]);
-    let (body, lost) = said(&prompt, Abilities::default()).unwrap();
+    let (body, lost) = write_body(&prompt, Abilities::default()).unwrap();
     assert_eq!(lost, ["reasoning_content"]);
     assert_eq!(body.matches("c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I=").count(), 1, "{body}");
     let first = r#"{"role":"model","parts":[{"functionCall":{"id":"a","name":"f","args":{}},"thoughtSignature":"c2tp"#;
@@ -122,7 +122,7 @@ fn seals_of_others_are_left_out_and_the_open_loop_says_so() {
     );
     // Models with a thinking budget validate no signatures.
     let budget = Abilities { thinking: Thinking::Budget, ..Abilities::default() };
-    assert!(!said(&prompt, budget).unwrap().0.contains("c2tp"));
+    assert!(!write_body(&prompt, budget).unwrap().0.contains("c2tp"));
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn an_instruction_never_stands_between_a_call_and_its_result() {
         turn(Role::System, vec![text("hurry")]),
         turn(Role::Tool, vec![Content::ToolResult(result("a", "x"))]),
     ]);
-    let (body, _) = said(&prompt, Abilities::default()).unwrap();
+    let (body, _) = write_body(&prompt, Abilities::default()).unwrap();
     let end = r#"{"role":"user","parts":[{"functionResponse":{"id":"a","name":"f","response":{"output":"x"}}}]},{"role":"user","parts":[{"text":"hurry"}]}]}"#;
     assert!(body.ends_with(end), "{body}");
 }
@@ -209,7 +209,7 @@ fn effort_and_budget_are_said_as_the_model_takes_them() {
         prompt.reasoning.effort = effort;
         prompt.reasoning.budget_tokens = budget_tokens;
         prompt.reasoning.is_adaptive = is_adaptive;
-        let (body, lost) = said(&prompt, Abilities { thinking, ..Abilities::default() }).unwrap();
+        let (body, lost) = write_body(&prompt, Abilities { thinking, ..Abilities::default() }).unwrap();
         let config = body.split_once("\"thinkingConfig\":").map_or("", |(_, config)| config);
         (config.trim_end_matches('}').to_owned(), lost)
     };
@@ -236,7 +236,7 @@ fn effort_and_budget_are_said_as_the_model_takes_them() {
 
 #[test]
 fn a_budget_is_the_nearest_that_the_model_takes() {
-    for (model, asked, expected, losses) in [
+    for (model, requested, expected, losses) in [
         ("gemini-2.5-flash", 32_000, 24_576, 0),
         ("gemini-2.5-flash", 0, 0, 0),
         ("gemini-2.5-flash-lite", 100, 512, 0),
@@ -245,7 +245,7 @@ fn a_budget_is_the_nearest_that_the_model_takes() {
         ("gemini-2.5-pro", 0, 128, 1),
     ] {
         let mut prompt = talk(hello());
-        prompt.reasoning.budget_tokens = Some(asked);
+        prompt.reasoning.budget_tokens = Some(requested);
         let abilities = Abilities { thinking: Thinking::Budget, ..Abilities::default() };
         let mut lost = DroppedFields::new(Grammar::Anthropic, Grammar::Gemini);
         let body = write_prompt(&prompt, &TargetModel { model, abilities }, &mut lost).unwrap();
@@ -257,24 +257,24 @@ fn a_budget_is_the_nearest_that_the_model_takes() {
 
 #[test]
 fn thoughts_are_shown_unless_a_client_that_sees_them_elsewhere_wants_none() {
-    let asked = |thinking: &str| {
+    let thinking_config = |thinking: &str| {
         let body = format!(
             r#"{{"model":"m","max_tokens":9000,"messages":[{{"role":"user","content":"q"}}],"thinking":{thinking}}}"#
         );
         let prompt = crate::anthropic::read_prompt(body.as_bytes()).unwrap();
         let (body, _) =
-            said(&prompt, Abilities { thinking: Thinking::Budget, ..Abilities::default() }).unwrap();
+            write_body(&prompt, Abilities { thinking: Thinking::Budget, ..Abilities::default() }).unwrap();
         let config = body.split_once("\"thinkingConfig\":").map_or("", |(_, config)| config);
         config.trim_end_matches('}').to_owned()
     };
     let enabled = r#""type":"enabled","budget_tokens":2000"#;
-    let shown = r#"{"includeThoughts":true,"thinkingBudget":2000"#;
-    assert_eq!(asked(&format!("{{{enabled}}}")), shown);
-    assert_eq!(asked(&format!(r#"{{{enabled},"display":"summarized"}}"#)), shown);
-    let hidden = shown.replace("true", "false");
-    assert_eq!(asked(&format!(r#"{{{enabled},"display":"omitted"}}"#)), hidden);
-    assert_eq!(asked(r#"{"type":"adaptive"}"#), shown.replace("2000", "-1"));
-    assert_eq!(asked(r#"{"type":"disabled"}"#), r#"{"thinkingBudget":0"#);
+    let visible = r#"{"includeThoughts":true,"thinkingBudget":2000"#;
+    assert_eq!(thinking_config(&format!("{{{enabled}}}")), visible);
+    assert_eq!(thinking_config(&format!(r#"{{{enabled},"display":"summarized"}}"#)), visible);
+    let hidden = visible.replace("true", "false");
+    assert_eq!(thinking_config(&format!(r#"{{{enabled},"display":"omitted"}}"#)), hidden);
+    assert_eq!(thinking_config(r#"{"type":"adaptive"}"#), visible.replace("2000", "-1"));
+    assert_eq!(thinking_config(r#"{"type":"disabled"}"#), r#"{"thinkingBudget":0"#);
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn media_by_address_is_file_data() {
         ),
     );
     let own = Source::File { id: "file-abc".to_owned(), media_type: None };
-    let fault = refused(&talk(vec![turn(Role::User, vec![Content::Image { source: own, detail: None }])]));
+    let fault = refusal(&talk(vec![turn(Role::User, vec![Content::Image { source: own, detail: None }])]));
     assert_eq!(fault.param.as_deref(), Some("file_id"));
 }
 
@@ -315,7 +315,7 @@ fn what_has_no_words_is_told() {
     prompt.metadata = vec![("Bad Key".to_owned(), "v".to_owned()), ("good".to_owned(), "v".to_owned())];
     prompt.reasoning.wants_encrypted = true;
     assert_eq!(
-        lost(&prompt),
+        dropped_fields(&prompt),
         [
             "this",
             "metadata",
@@ -329,20 +329,20 @@ fn what_has_no_words_is_told() {
     );
     let mut single = talk(hello());
     single.parallel_tools = Some(false);
-    assert_eq!(lost(&single), [""; 0]);
+    assert_eq!(dropped_fields(&single), [""; 0]);
     let function = |name: &str| {
         let name = name.to_owned();
         Tool { kind: ToolKind::Function { name, description: None, schema: None, strict: None }, cache: None }
     };
     single.tools = vec![function("f")];
-    assert_eq!(lost(&single), ["parallel_tool_calls"]);
+    assert_eq!(dropped_fields(&single), ["parallel_tool_calls"]);
     single.tools.push(function("g"));
-    assert_eq!(lost(&single), [""; 0]);
+    assert_eq!(dropped_fields(&single), [""; 0]);
     let mut stops = talk(hello());
     stops.sampling.stop = ["a", "b", "c", "d", "e"].map(str::to_owned).to_vec();
-    assert_eq!(lost(&stops), [""; 0]);
+    assert_eq!(dropped_fields(&stops), [""; 0]);
     stops.sampling.stop.push("f".to_owned());
-    assert_eq!(refused(&stops).code, "too_many_stop_sequences");
+    assert_eq!(refusal(&stops).code, "too_many_stop_sequences");
 }
 
 #[test]
@@ -352,7 +352,7 @@ fn arguments_that_are_no_object_and_results_of_nothing_are_refused() {
             turn(Role::User, vec![text("go")]),
             turn(Role::Assistant, vec![Content::ToolCall(call("a", "f", arguments))]),
         ]);
-        let fault = refused(&prompt);
+        let fault = refusal(&prompt);
         assert_eq!(
             (fault.code, fault.param.as_deref()),
             ("invalid_tool_arguments", Some("messages[1]")),
@@ -360,5 +360,5 @@ fn arguments_that_are_no_object_and_results_of_nothing_are_refused() {
         );
     }
     let stray = talk(vec![turn(Role::Tool, vec![Content::ToolResult(result("a", "x"))])]);
-    assert_eq!(refused(&stray).code, "tool_result_without_call");
+    assert_eq!(refusal(&stray).code, "tool_result_without_call");
 }

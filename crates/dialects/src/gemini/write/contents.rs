@@ -29,7 +29,7 @@ struct Writing<'a, 'l> {
 
 pub(super) fn write<'a>(
     prompt: &'a Prompt,
-    listener: &TargetModel<'_>,
+    target: &TargetModel<'_>,
     losses: &mut DroppedFields,
 ) -> Result<Conversation<'a>, Box<Fault>> {
     let mut system: Vec<Part<'a>> =
@@ -39,7 +39,7 @@ pub(super) fn write<'a>(
     // Calls after the last user turn belong to the current tool loop, where these models validate thought
     // signatures.
     let active = prompt.turns.iter().rposition(|turn| turn.role == Role::User).map_or(0, |last| last + 1);
-    let checks_seals = !matches!(listener.abilities.thinking, Thinking::Never | Thinking::Budget);
+    let checks_seals = !matches!(target.abilities.thinking, Thinking::Never | Thinking::Budget);
     let mut writing = Writing { names: HashMap::new(), contents: Vec::new(), held: Vec::new(), losses };
     for (index, turn) in prompt.turns.iter().enumerate() {
         if index < leading {
@@ -48,8 +48,8 @@ pub(super) fn write<'a>(
         } else if is_instruction(turn) {
             writing.instruct(turn)?;
         } else {
-            let place = prompt.instructions.len() + index;
-            writing.turn(turn, place, checks_seals && index >= active)?;
+            let position = prompt.instructions.len() + index;
+            writing.turn(turn, position, checks_seals && index >= active)?;
         }
     }
     writing.release();
@@ -69,8 +69,8 @@ impl<'a> Writing<'a, '_> {
         Ok(())
     }
 
-    fn turn(&mut self, turn: &'a Turn, place: usize, is_active: bool) -> Result<(), Box<Fault>> {
-        let mut parts = self.parts(turn, place)?;
+    fn turn(&mut self, turn: &'a Turn, position: usize, is_active: bool) -> Result<(), Box<Fault>> {
+        let mut parts = self.parts(turn, position)?;
         let role = if turn.role == Role::Assistant { "model" } else { "user" };
         match turn.role {
             Role::User => parts.splice(0..0, std::mem::take(&mut self.held)).for_each(drop),

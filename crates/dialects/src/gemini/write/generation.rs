@@ -81,7 +81,7 @@ struct PrebuiltVoice {
 
 /// The voice settings of Chat Completions.
 #[derive(Deserialize)]
-struct Spoken {
+struct AudioParams {
     voice: Option<String>,
     format: Option<String>,
 }
@@ -90,9 +90,9 @@ impl GenerationConfig<'_> {
     pub(super) fn is_empty(&self) -> bool {
         let form = self.response_mime_type.is_none() && self.response_json_schema.is_none();
         let sampling = [&self.temperature, &self.top_p, &self.presence_penalty, &self.frequency_penalty];
-        let spoken = self.response_modalities.is_empty() && self.speech_config.is_none();
+        let no_speech = self.response_modalities.is_empty() && self.speech_config.is_none();
         let counts = [self.top_k, self.max_output_tokens, self.logprobs].iter().all(Option::is_none);
-        form && spoken
+        form && no_speech
             && counts
             && sampling.iter().all(|number| number.is_none())
             && self.candidate_count.is_none()
@@ -111,25 +111,25 @@ impl ThinkingConfig {
 
 pub(super) fn write<'a>(
     prompt: &'a Prompt,
-    listener: &TargetModel<'_>,
+    target: &TargetModel<'_>,
     losses: &mut DroppedFields,
 ) -> Result<GenerationConfig<'a>, Box<Fault>> {
-    let abilities = listener.abilities;
+    let abilities = target.abilities;
     let mut config = GenerationConfig {
         candidate_count: prompt.sampling.choices,
-        max_output_tokens: listener.tokens_max(prompt),
+        max_output_tokens: target.tokens_max(prompt),
         stop_sequences: stops(prompt)?,
         seed: prompt.sampling.seed,
         presence_penalty: number(prompt.sampling.presence_penalty.as_ref())?,
         frequency_penalty: number(prompt.sampling.frequency_penalty.as_ref())?,
         response_logprobs: prompt.sampling.logprobs,
         logprobs: prompt.sampling.top_logprobs,
-        thinking_config: thinking(&prompt.reasoning, listener, losses),
+        thinking_config: thinking(&prompt.reasoning, target, losses),
         ..GenerationConfig::default()
     };
-    draw(prompt, abilities, losses, &mut config)?;
+    set_sampling(prompt, abilities, losses, &mut config)?;
     form(prompt, &mut config)?;
-    speak(prompt, losses, &mut config)?;
+    set_speech(prompt, losses, &mut config)?;
     Ok(config)
 }
 
@@ -152,7 +152,7 @@ fn stops(prompt: &Prompt) -> Result<&[String], Box<Fault>> {
     ))
 }
 
-fn draw<'a>(
+fn set_sampling<'a>(
     prompt: &'a Prompt,
     abilities: Abilities,
     losses: &mut DroppedFields,
@@ -187,7 +187,7 @@ fn form<'a>(prompt: &'a Prompt, config: &mut GenerationConfig<'a>) -> Result<(),
     Ok(())
 }
 
-fn speak(
+fn set_speech(
     prompt: &Prompt,
     losses: &mut DroppedFields,
     config: &mut GenerationConfig<'_>,
@@ -199,10 +199,10 @@ fn speak(
     }
     config.response_modalities.extend(modalities.iter().map(|modality| modality.to_ascii_uppercase()));
     let Some(audio) = &prompt.output.audio else { return Ok(()) };
-    let spoken: Option<Spoken> = serde_json::from_str(audio.as_str()).ok();
-    match spoken {
+    let speech: Option<AudioParams> = serde_json::from_str(audio.as_str()).ok();
+    match speech {
         // Gemini returns speech as raw PCM only.
-        Some(Spoken { voice: Some(voice_name), format })
+        Some(AudioParams { voice: Some(voice_name), format })
             if matches!(format.as_deref(), None | Some("pcm16")) =>
         {
             let prebuilt_voice_config = PrebuiltVoice { voice_name };
@@ -213,8 +213,8 @@ fn speak(
     Ok(())
 }
 
-fn thinking(reasoning: &Reasoning, listener: &TargetModel<'_>, losses: &mut DroppedFields) -> ThinkingConfig {
-    let abilities = listener.abilities;
+fn thinking(reasoning: &Reasoning, target: &TargetModel<'_>, losses: &mut DroppedFields) -> ThinkingConfig {
+    let abilities = target.abilities;
     let mut config = ThinkingConfig::default();
     if reasoning.wants_encrypted {
         losses.drop_feature(Feature::EncryptedReasoning);
@@ -229,7 +229,8 @@ fn thinking(reasoning: &Reasoning, listener: &TargetModel<'_>, losses: &mut Drop
             return config;
         }
         Thinking::Budget => {
-            config.thinking_budget = budget(reasoning).map(|tokens| taken(tokens, listener.model, losses));
+            config.thinking_budget =
+                budget(reasoning).map(|tokens| clamp_budget(tokens, target.model, losses));
         }
         Thinking::Effort => {
             config.thinking_level = effort.map(level);
@@ -243,7 +244,8 @@ fn thinking(reasoning: &Reasoning, listener: &TargetModel<'_>, losses: &mut Drop
             _ => config.thinking_budget = budget(reasoning),
         },
     }
-    config.include_thoughts = reasoning.visibility.map(|shows| shows != ThinkingVisibility::Nothing);
+    config.include_thoughts =
+        reasoning.visibility.map(|visibility| visibility != ThinkingVisibility::Nothing);
     config
 }
 
@@ -256,7 +258,7 @@ fn budget(reasoning: &Reasoning) -> Option<i64> {
 }
 
 /// The nearest budget that the model accepts (firebase.google.com/docs/ai-logic/thinking, by model).
-fn taken(tokens: i64, model: &str, losses: &mut DroppedFields) -> i64 {
+fn clamp_budget(tokens: i64, model: &str, losses: &mut DroppedFields) -> i64 {
     let (low, high, may_be_off) = if model.contains("-pro") {
         (128, 32_768, false)
     } else if model.contains("-flash-lite") {

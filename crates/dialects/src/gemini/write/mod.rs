@@ -44,16 +44,16 @@ struct Body<'a> {
 
 pub(crate) fn write_prompt(
     prompt: &Prompt,
-    listener: &TargetModel<'_>,
+    target: &TargetModel<'_>,
     losses: &mut DroppedFields,
 ) -> Result<Vec<u8>, Box<Fault>> {
-    let Conversation { system_instruction, contents } = contents::write(prompt, listener, losses)?;
+    let Conversation { system_instruction, contents } = contents::write(prompt, target, losses)?;
     let body = Body {
         system_instruction,
         contents,
         tools: tools::write(prompt, losses)?,
         tool_config: tools::choice(prompt),
-        generation_config: generation::write(prompt, listener, losses)?,
+        generation_config: generation::write(prompt, target, losses)?,
         cached_content: prompt.caching.content.as_deref(),
         service_tier: prompt.service_tier.and_then(tier),
         store: prompt.store,

@@ -112,14 +112,14 @@ fn accepts_input(schema: &str) -> Result<bool, Box<Fault>> {
     if Cursor::new(bytes)?.kind()? != Kind::Object {
         return Ok(false);
     }
-    let mut says_more = false;
+    let mut has_more = false;
     Cursor::new(bytes)?.object(|cursor, member| {
         let is_frame =
             ["type", "additionalProperties", "required", "$schema"].iter().any(|name| member.key.is(name));
-        says_more |= !is_frame;
+        has_more |= !is_frame;
         cursor.skip().map(|_| ())
     })?;
-    Ok(says_more)
+    Ok(has_more)
 }
 
 pub(super) fn choice(prompt: &Prompt) -> Option<ToolConfig<'_>> {

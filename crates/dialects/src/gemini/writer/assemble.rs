@@ -33,13 +33,13 @@ pub(super) fn whole(writer: &mut Writer, events: Vec<Event>) -> Vec<u8> {
                     choices.entry(choice).or_default().parts.insert(part, built);
                 }
             }
-            Event::Delta { choice, part, text } => match built(&mut choices, choice, part) {
+            Event::Delta { choice, part, text } => match part_mut(&mut choices, choice, part) {
                 Some(Built::Text { text: so_far, .. }) => so_far.push_str(&text),
                 Some(Built::Call(call)) => call.arguments.push_str(&text),
                 _ => {}
             },
             Event::Signature { choice, part, value } if keeps_signatures => {
-                match built(&mut choices, choice, part) {
+                match part_mut(&mut choices, choice, part) {
                     Some(Built::Text { signature, is_thought: true, .. }) => *signature = Some(value),
                     Some(Built::Call(call)) => call.signature = Some(value),
                     _ => {}
@@ -56,7 +56,7 @@ pub(super) fn whole(writer: &mut Writer, events: Vec<Event>) -> Vec<u8> {
     out
 }
 
-fn built(choices: &mut BTreeMap<u32, Choice>, choice: u32, part: u32) -> Option<&mut Built> {
+fn part_mut(choices: &mut BTreeMap<u32, Choice>, choice: u32, part: u32) -> Option<&mut Built> {
     choices.get_mut(&choice)?.parts.get_mut(&part)
 }
 
@@ -108,7 +108,7 @@ fn finish(writer: &mut Writer, index: u32, choice: Choice) -> Candidate<'static>
         candidate = candidate.with_logprobs(result);
     }
     match choice.finish {
-        Some(finish) => candidate.finished(writer.settle(index, finish)),
+        Some(finish) => candidate.with_finish(writer.settle(index, finish)),
         None => candidate,
     }
 }

@@ -106,7 +106,7 @@ impl<'a> Candidate<'a> {
         Self { content, finish_reason: None, finish_message: None, logprobs_result: None, index }
     }
 
-    pub(super) fn finished(mut self, (reason, message): (String, Option<String>)) -> Self {
+    pub(super) fn with_finish(mut self, (reason, message): (String, Option<String>)) -> Self {
         (self.finish_reason, self.finish_message) = (Some(reason), message);
         self
     }

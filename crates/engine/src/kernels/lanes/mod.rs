@@ -98,13 +98,13 @@ impl InstructionSet {
     /// All of them, the fastest last.
     pub(super) fn all() -> Vec<Self> {
         #[allow(unused_mut, reason = "other processors have but one way")]
-        let mut ways = vec![Self::Portable];
+        let mut sets = vec![Self::Portable];
         #[cfg(target_arch = "x86_64")]
         {
-            ways.extend(x86::Avx2::here().map(Self::Avx2));
-            ways.extend(x86::Avx512::here().map(Self::Avx512));
+            sets.extend(x86::Avx2::here().map(Self::Avx2));
+            sets.extend(x86::Avx512::here().map(Self::Avx512));
         }
-        ways
+        sets
     }
 
     pub(super) fn go(self, work: impl Work) {

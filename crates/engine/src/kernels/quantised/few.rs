@@ -7,7 +7,7 @@
 
 use candle_core::quantized::GgmlDType;
 
-use super::kinds::{BLOCKS, Halves, NOUGHT, Packed, Steps, half, place, single};
+use super::kinds::{BLOCKS, Halves, NOUGHT, Packed, Steps, half, lane_offset, single};
 use super::rows::{BLOCK, Q8Block};
 use crate::kernels::lanes::{LANES, Lanes, Line};
 
@@ -174,11 +174,11 @@ impl<const LINES: usize> FewBits<LINES> {
     fn put(&mut self, (index, lane): (usize, usize), whole: impl Fn(usize) -> u8) {
         let lines = &mut self.lines[index * LINES..][..LINES];
         for at in 0..16 {
-            lines[at / 4].0[place(lane) + at % 4] = whole(at) & 15 | whole(at + 16) << 4;
+            lines[at / 4].0[lane_offset(lane) + at % 4] = whole(at) & 15 | whole(at + 16) << 4;
         }
         if let Some(fifths) = lines.get_mut(4) {
             for at in 0..BLOCK {
-                fifths.0[place(lane) + at % 4] |= (whole(at) >> 4) << (at / 4);
+                fifths.0[lane_offset(lane) + at % 4] |= (whole(at) >> 4) << (at / 4);
             }
         }
     }
@@ -189,7 +189,7 @@ impl<const LINES: usize> FewBits<LINES> {
             let index = tile * self.blocks + index;
             let lines = &self.lines[index * LINES..][..LINES];
             for (at, into) in into.iter_mut().enumerate() {
-                let byte = |line: &Line| line.0[place(lane) + at % 4];
+                let byte = |line: &Line| line.0[lane_offset(lane) + at % 4];
                 let four = byte(&lines[at % 16 / 4]) >> (4 * (at / 16)) & 15;
                 let fifth = lines.get(4).map_or(0, |fifths| (byte(fifths) >> (at / 4) & 1) << 4);
                 *into = self.scales.weight(index, lane, four | fifth);

@@ -48,7 +48,7 @@ pub(super) struct SixBits {
 }
 
 /// Where an output's four bytes are in a line.
-pub(super) const fn place(lane: usize) -> usize {
+pub(super) const fn lane_offset(lane: usize) -> usize {
     lane * 4
 }
 
@@ -72,7 +72,7 @@ impl EightBits {
             let at = tile * self.blocks + index;
             self.scales[at][lane] = half(block, 0);
             for (line, four) in self.lines[at * 8..at * 8 + 8].iter_mut().zip(block[2..].chunks_exact(4)) {
-                line.0[place(lane)..place(lane) + 4].copy_from_slice(four);
+                line.0[lane_offset(lane)..lane_offset(lane) + 4].copy_from_slice(four);
             }
         }
     }
@@ -83,7 +83,7 @@ impl EightBits {
             let at = tile * self.blocks + index;
             let scale = single(self.scales[at][lane]);
             for (line, into) in self.lines[at * 8..at * 8 + 8].iter().zip(into.chunks_exact_mut(4)) {
-                for (byte, into) in line.0[place(lane)..].iter().zip(into) {
+                for (byte, into) in line.0[lane_offset(lane)..].iter().zip(into) {
                     *into = f32::from(byte.cast_signed()) * scale;
                 }
             }
@@ -155,11 +155,11 @@ impl SixBits {
                 let twos = |at: usize| upper[at] >> (2 * quarter) & 3;
                 let lines = &mut self.lines[(first + block) * 6..][..6];
                 for at in 0..16 {
-                    lines[at / 4].0[place(lane) + at % 4] = fours(at) | fours(at + 16) << 4;
+                    lines[at / 4].0[lane_offset(lane) + at % 4] = fours(at) | fours(at + 16) << 4;
                 }
                 for at in 0..BLOCK {
                     let line = &mut lines[4 + at / 16];
-                    line.0[place(lane) + at % 4] |= twos(at) << (2 * (at % 16 / 4));
+                    line.0[lane_offset(lane) + at % 4] |= twos(at) << (2 * (at % 16 / 4));
                 }
             }
         }
@@ -172,9 +172,9 @@ impl SixBits {
             let (scale, steps) = (single(self.scales[at / BLOCKS][lane]), &self.steps[at]);
             let lines = &self.lines[at * 6..][..6];
             for (at, into) in into.iter_mut().enumerate() {
-                let byte = lines[at % 16 / 4].0[place(lane) + at % 4];
+                let byte = lines[at % 16 / 4].0[lane_offset(lane) + at % 4];
                 let fours = if at < 16 { byte & 15 } else { byte >> 4 };
-                let twos = lines[4 + at / 16].0[place(lane) + at % 4] >> (2 * (at % 16 / 4)) & 3;
+                let twos = lines[4 + at / 16].0[lane_offset(lane) + at % 4] >> (2 * (at % 16 / 4)) & 3;
                 let weight = i16::from(fours | twos << 4) - 32;
                 *into = scale * f32::from(steps[at / 16][lane]) * f32::from(weight);
             }

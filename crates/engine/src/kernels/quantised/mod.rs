@@ -125,19 +125,19 @@ impl QuantisedMatrix {
         self.apply_by(InstructionSet::best(), rows, out, stride, first);
     }
 
-    fn apply_by(&self, way: InstructionSet, rows: &[Q8Block], out: &mut [f32], stride: usize, first: usize) {
+    fn apply_by(&self, isa: InstructionSet, rows: &[Q8Block], out: &mut [f32], stride: usize, first: usize) {
         let tiles = self.outputs.div_ceil(LANES);
         let each = tiles.div_ceil(thread_pool::threads() * 8).max(1);
         thread_pool::bands(out, stride, first..first + self.outputs, each * LANES, |index, band| {
             let tiles = index * each..((index + 1) * each).min(tiles);
             let blocks = self.width / rows::BLOCK;
             match &self.kind {
-                Kind::Eight(packed) => way.go(Product { packed, blocks, rows, first: 0, tiles, band }),
-                Kind::Six(packed) => way.go(Product { packed, blocks, rows, first: 0, tiles, band }),
-                Kind::Five(packed) => way.go(Product { packed, blocks, rows, first: 0, tiles, band }),
-                Kind::Four(packed) => way.go(Product { packed, blocks, rows, first: 0, tiles, band }),
-                Kind::Three(packed) => way.go(Product { packed, blocks, rows, first: 0, tiles, band }),
-                Kind::Two(packed) => way.go(Product { packed, blocks, rows, first: 0, tiles, band }),
+                Kind::Eight(packed) => isa.go(Product { packed, blocks, rows, first: 0, tiles, band }),
+                Kind::Six(packed) => isa.go(Product { packed, blocks, rows, first: 0, tiles, band }),
+                Kind::Five(packed) => isa.go(Product { packed, blocks, rows, first: 0, tiles, band }),
+                Kind::Four(packed) => isa.go(Product { packed, blocks, rows, first: 0, tiles, band }),
+                Kind::Three(packed) => isa.go(Product { packed, blocks, rows, first: 0, tiles, band }),
+                Kind::Two(packed) => isa.go(Product { packed, blocks, rows, first: 0, tiles, band }),
             }
         });
     }
@@ -251,12 +251,12 @@ mod tests {
         (matrix, wanted.to_vec1().unwrap())
     }
 
-    fn applied(matrix: &QuantisedMatrix, way: InstructionSet, rows: &[f32]) -> Vec<f32> {
+    fn multiply(matrix: &QuantisedMatrix, isa: InstructionSet, rows: &[f32]) -> Vec<f32> {
         let mut eights = Vec::new();
         round(rows, &mut eights);
         let stride = matrix.outputs + 5;
         let mut out = vec![7.0; rows.len() / matrix.width * stride];
-        matrix.apply_by(way, &eights, &mut out, stride, 2);
+        matrix.apply_by(isa, &eights, &mut out, stride, 2);
         let rows = out.chunks(stride).flat_map(|row| {
             assert!(row[..2].iter().chain(&row[2 + matrix.outputs..]).all(|number| *number == 7.0));
             row[2..2 + matrix.outputs].to_vec()
@@ -297,16 +297,19 @@ mod tests {
             let (width, outputs, count) = (512, 70, 5);
             let (matrix, weights) = made(kind, width, outputs);
             let rows = numbers(width * count, 2);
-            let said = applied(&matrix, InstructionSet::best(), &rows);
-            for (row, said) in rows.chunks(width).zip(said.chunks(outputs)) {
-                for (weights, said) in weights.chunks(width).zip(said) {
+            let result = multiply(&matrix, InstructionSet::best(), &rows);
+            for (row, result) in rows.chunks(width).zip(result.chunks(outputs)) {
+                for (weights, result) in weights.chunks(width).zip(result) {
                     let each =
                         weights.iter().zip(row).map(|(one, other)| f64::from(*one) * f64::from(*other));
                     // Each weight contributes half a quantisation step of the input at most; statistically,
                     // far less.
                     let step = 0.5 / 127.0;
                     let spread = weights.iter().map(|weight| f64::from(weight * weight)).sum::<f64>().sqrt();
-                    assert!((each.sum::<f64>() - f64::from(*said)).abs() <= 4.0 * step * spread, "{kind:?}");
+                    assert!(
+                        (each.sum::<f64>() - f64::from(*result)).abs() <= 4.0 * step * spread,
+                        "{kind:?}"
+                    );
                 }
             }
         }
@@ -321,13 +324,13 @@ mod tests {
             let (width, outputs) = (512, 40);
             let (matrix, weights) = made(kind, width, outputs);
             let row: Vec<f32> = (0..width).map(whole).collect();
-            for way in InstructionSet::all() {
-                for (weights, said) in weights.chunks(width).zip(applied(&matrix, way, &row)) {
+            for isa in InstructionSet::all() {
+                for (weights, result) in weights.chunks(width).zip(multiply(&matrix, isa, &row)) {
                     let each =
                         weights.iter().zip(&row).map(|(one, other)| f64::from(*one) * f64::from(*other));
                     let size: f64 = weights.iter().zip(&row).map(|(w, x)| f64::from((w * x).abs())).sum();
-                    let far = (each.sum::<f64>() - f64::from(said)).abs();
-                    assert!(far <= 1e-6 * size, "{kind:?} {way:?}: {far} of {size}");
+                    let far = (each.sum::<f64>() - f64::from(result)).abs();
+                    assert!(far <= 1e-6 * size, "{kind:?} {isa:?}: {far} of {size}");
                 }
             }
         }
@@ -341,12 +344,12 @@ mod tests {
                 let rows = numbers(width * 27, 3);
                 let alone: Vec<f32> = rows
                     .chunks(width)
-                    .flat_map(|row| applied(&matrix, InstructionSet::Portable, row))
+                    .flat_map(|row| multiply(&matrix, InstructionSet::Portable, row))
                     .collect();
-                for way in InstructionSet::all() {
+                for isa in InstructionSet::all() {
                     for count in [1, 2, 3, 4, 7, 8, 15, 27] {
-                        let said = applied(&matrix, way, &rows[..width * count]);
-                        assert!(said == alone[..outputs * count], "{kind:?} {way:?} {width} {count}");
+                        let result = multiply(&matrix, isa, &rows[..width * count]);
+                        assert!(result == alone[..outputs * count], "{kind:?} {isa:?} {width} {count}");
                     }
                 }
             }

@@ -5,7 +5,7 @@
     reason = "kernels: every vector is as long as the matrix is wide and high, and is made here"
 )]
 
-use super::kinds::{BLOCKS, Halves, NOUGHT, Packed, Steps, half, place, single};
+use super::kinds::{BLOCKS, Halves, NOUGHT, Packed, Steps, half, lane_offset, single};
 use super::rows::{BLOCK, Q8Block};
 use crate::kernels::lanes::{LANES, Lanes, Line};
 
@@ -29,11 +29,11 @@ pub(super) struct ThreeBits {
 
 /// Half a block takes a line: four groups of four weights, each in two bits of the bytes.
 fn put_two(lines: &mut [Line], lane: usize, at: usize, two: u8) {
-    lines[at / 16].0[place(lane) + at % 4] |= two << (2 * (at % 16 / 4));
+    lines[at / 16].0[lane_offset(lane) + at % 4] |= two << (2 * (at % 16 / 4));
 }
 
 fn two(lines: &[Line], lane: usize, at: usize) -> u8 {
-    lines[at / 16].0[place(lane) + at % 4] >> (2 * (at % 16 / 4)) & 3
+    lines[at / 16].0[lane_offset(lane) + at % 4] >> (2 * (at % 16 / 4)) & 3
 }
 
 /// The low two bits of a weight; in the file, four blocks share the bytes.
@@ -180,7 +180,7 @@ impl ThreeBits {
                 let lines = &mut self.lines[(first + block) * 3..][..3];
                 for at in 0..BLOCK {
                     put_two(lines, lane, at, two_of(&bytes[32..96], block, at));
-                    lines[2].0[place(lane) + at % 4] |= (bytes[at] >> block & 1) << (at / 4);
+                    lines[2].0[lane_offset(lane) + at % 4] |= (bytes[at] >> block & 1) << (at / 4);
                 }
             }
         }
@@ -193,7 +193,7 @@ impl ThreeBits {
             let above = single(self.above[index / BLOCKS][lane]);
             let lines = &self.lines[index * 3..][..3];
             for (at, into) in into.iter_mut().enumerate() {
-                let third = lines[2].0[place(lane) + at % 4] >> (at / 4) & 1;
+                let third = lines[2].0[lane_offset(lane) + at % 4] >> (at / 4) & 1;
                 let weight = i16::from(two(lines, lane, at) | third << 2) - 4;
                 *into = above * f32::from(self.steps[index][at / 16][lane]) * f32::from(weight);
             }

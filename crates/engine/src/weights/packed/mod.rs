@@ -64,7 +64,7 @@ impl File {
     }
 
     /// Adds the metadata to a digest.
-    pub(super) fn tell(&self, digest: &mut Digest) {
+    pub(super) fn add_to_digest(&self, digest: &mut Digest) {
         let mut values: Vec<_> = self.head.values.iter().collect();
         values.sort_unstable_by_key(|(name, _)| *name);
         for (name, value) in values {
@@ -99,7 +99,7 @@ impl File {
         let bytes = self.bytes(info, width, 0, rows)?;
         let all = match plain(info.kind) {
             Some(kind) => Matrix::of([(kind, bytes)]).singles().into_owned(),
-            None => numbers(&self.rounded(info.kind, bytes, rows, width)?.dequantize(&Device::Cpu)?)?,
+            None => numbers(&self.quantised_rows(info.kind, bytes, rows, width)?.dequantize(&Device::Cpu)?)?,
         };
         Ok(Some(all.chunks_exact(width).map(<[f32]>::to_vec).collect()))
     }
@@ -129,11 +129,11 @@ impl File {
         let bytes = self.bytes(info, length, 0, 1)?;
         match plain(info.kind) {
             Some(kind) => Ok(Matrix::of([(kind, bytes)]).row(0, length, &mut vec![0.0; length]).to_vec()),
-            None => numbers(&self.rounded(info.kind, bytes, 1, length)?.dequantize(&Device::Cpu)?),
+            None => numbers(&self.quantised_rows(info.kind, bytes, 1, length)?.dequantize(&Device::Cpu)?),
         }
     }
 
-    fn rounded(
+    fn quantised_rows(
         &self,
         kind: GgmlDType,
         bytes: Vec<u8>,
@@ -172,21 +172,21 @@ impl File {
         // Pieces of different quantisation types can't be fused: each becomes a product of its own.
         if !is_one {
             let each = found.into_iter().zip(pieces);
-            let each = each.map(|(info, piece)| self.joined(info.kind, std::slice::from_ref(piece), columns));
+            let each = each.map(|(info, piece)| self.join(info.kind, std::slice::from_ref(piece), columns));
             return Ok(Linear::Beside(each.collect::<Result<_, _>>()?));
         }
         let kind = found.first().map_or(GgmlDType::F32, |info| info.kind);
-        self.joined(kind, pieces, columns)
+        self.join(kind, pieces, columns)
     }
 
     /// Fuses pieces of one type into one matrix.
-    fn joined(&self, kind: GgmlDType, pieces: &[Piece], columns: usize) -> Result<Linear, EngineError> {
+    fn join(&self, kind: GgmlDType, pieces: &[Piece], columns: usize) -> Result<Linear, EngineError> {
         if let Some(plain) = plain(kind) {
             let read = pieces.iter().map(|piece| Ok((plain, self.bytes_of(piece, columns)?)));
             let matrix = Matrix::of(read.collect::<Result<Vec<_>, EngineError>>()?);
             return Ok(dense(matrix, pieces, columns));
         }
-        Ok(Linear::Rounded(Arc::new(self.tiled(kind, pieces, columns)?)))
+        Ok(Linear::Rounded(Arc::new(self.pack_rows(kind, pieces, columns)?)))
     }
 
     /// Reads a piece as it is in the file.
@@ -205,7 +205,7 @@ impl File {
 
     /// Reads pieces into the repacked layout of the kernels, a few rows at a time, so that the original is
     /// never in memory as a whole.
-    fn tiled(
+    fn pack_rows(
         &self,
         kind: GgmlDType,
         pieces: &[Piece],
@@ -229,7 +229,7 @@ impl File {
 
     pub(super) fn rows(&self, piece: &Piece, width: usize) -> Result<Rows, EngineError> {
         let kind = self.piece(piece, width)?.kind;
-        Ok(match self.joined(kind, std::slice::from_ref(piece), width)? {
+        Ok(match self.join(kind, std::slice::from_ref(piece), width)? {
             Linear::Rounded(matrix) => Rows::Rounded { matrix, width },
             Linear::Dense { matrix, width, outputs } => Rows::Dense { matrix, width, rows: outputs },
             Linear::Beside(_) => return Err(EngineError::Step("a table of several kinds")),

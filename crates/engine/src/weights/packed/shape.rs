@@ -5,7 +5,7 @@ use super::File;
 use super::head::Value;
 use crate::EngineError;
 use crate::families;
-use crate::rope::{stretched, usual_attention};
+use crate::rope::{stretched_context, usual_attention};
 use crate::shape::{Architecture, Mixture, Rope, RopeScaling};
 
 const THETA: f64 = 10_000.0;
@@ -67,7 +67,7 @@ pub(crate) fn shape(file: &File) -> Result<Architecture, EngineError> {
         head_dim,
         inner,
         norm_epsilon: number("attention.layer_norm_rms_epsilon").unwrap_or(1e-6),
-        context: stretched(&stretch, original, context),
+        context: stretched_context(&stretch, original, context),
         rope: Rope { theta: number("rope.freq_base").unwrap_or(THETA), stretch },
         is_tied: file.info("output.weight").is_err(),
         norms_heads: family.norms_heads,

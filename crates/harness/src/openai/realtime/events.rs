@@ -82,19 +82,19 @@ pub(super) fn read(text: &[u8]) -> Result<Map<String, Value>, Wrong> {
     };
     only(&event, fields, "", &["type", "event_id"])?;
     for (field, known) in [("session", SESSION), ("response", RESPONSE)] {
-        if let Some(Value::Object(said)) = event.get(field) {
-            only(said, known, field, &[])?;
+        if let Some(Value::Object(object)) = event.get(field) {
+            only(object, known, field, &[])?;
         }
     }
     Ok(event)
 }
 
-fn only(said: &Map<String, Value>, known: &[&str], within: &str, also: &[&str]) -> Result<(), Wrong> {
-    match said.keys().find(|name| !known.contains(&name.as_str()) && !also.contains(&name.as_str())) {
+fn only(object: &Map<String, Value>, known: &[&str], within: &str, also: &[&str]) -> Result<(), Wrong> {
+    match object.keys().find(|name| !known.contains(&name.as_str()) && !also.contains(&name.as_str())) {
         None => Ok(()),
         Some(name) => {
-            let place = if within.is_empty() { name.clone() } else { format!("{within}.{name}") };
-            Err(Wrong::new("unknown_parameter", format!("Unknown parameter: '{place}'.")).param(place))
+            let param = if within.is_empty() { name.clone() } else { format!("{within}.{name}") };
+            Err(Wrong::new("unknown_parameter", format!("Unknown parameter: '{param}'.")).param(param))
         }
     }
 }

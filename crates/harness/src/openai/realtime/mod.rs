@@ -70,15 +70,16 @@ fn model(call: &OpenAiCall<'_>) -> Result<String, ApiError> {
 /// Checks the WebSocket handshake completely; returns its key.
 fn handshake(call: &OpenAiCall<'_>) -> Result<String, ApiError> {
     let header = |name: &str| call.head.headers.get(name).and_then(|value| value.to_str().ok());
-    let says = |name: &str, word: &str| header(name).is_some_and(|value| value.eq_ignore_ascii_case(word));
+    let header_is =
+        |name: &str, word: &str| header(name).is_some_and(|value| value.eq_ignore_ascii_case(word));
     let wrong = |what: &str| ApiError::bad(format!("Bad WebSocket handshake: {what}.")).code("bad_handshake");
     if call.head.version != http::Version::HTTP_11 {
         return Err(wrong("not HTTP/1.1"));
     }
-    if !says("upgrade", "websocket") || !says("connection", "upgrade") {
+    if !header_is("upgrade", "websocket") || !header_is("connection", "upgrade") {
         return Err(wrong("no upgrade"));
     }
-    if !says("sec-websocket-version", "13") {
+    if !header_is("sec-websocket-version", "13") {
         return Err(wrong("another version"));
     }
     let key = header("sec-websocket-key").filter(|key| websocket::is_key(key));

@@ -43,7 +43,7 @@ pub(super) struct Session {
     /// Tokens of the conversation so far: text and audio.
     context: (u64, u64),
     /// Text tokens of the context of the last response, which are now cached.
-    shown: u64,
+    last_text_tokens: u64,
     active: Option<String>,
     out: VecDeque<Out>,
 }
@@ -67,7 +67,7 @@ impl Session {
             items: Vec::new(),
             heard: Vec::new(),
             context: (0, 0),
-            shown: 0,
+            last_text_tokens: 0,
             active: None,
             out: VecDeque::new(),
         }
@@ -104,13 +104,13 @@ impl Session {
             match read.seen {
                 Some(Seen::Message(Kind::Text)) => {
                     let text = scanner.text().to_vec();
-                    self.said(&text);
+                    self.receive(&text);
                 }
                 Some(Seen::Message(Kind::Binary)) => {
                     return Err(close_frame(1003, "text only", None));
                 }
                 Some(Seen::Ping) => {
-                    let payload = unmasked(&raw);
+                    let payload = unmask(&raw);
                     let pong = [&[0x8a, u8::try_from(payload.len()).unwrap_or(0)], &*payload].concat();
                     stream.write_all(&pong).await.map_err(|_| Vec::new())?;
                 }
@@ -158,11 +158,11 @@ impl Session {
         record.said_tokens += count("output_tokens");
     }
 
-    fn tell(&mut self, event: Value) {
+    fn emit(&mut self, event: Value) {
         self.out.push_back(Out::Event(event));
     }
 
-    fn said(&mut self, text: &[u8]) {
+    fn receive(&mut self, text: &[u8]) {
         {
             let mut record = lock(&self.record);
             record.body = [&*record.body, text, b"\n"].concat().into();
@@ -171,7 +171,7 @@ impl Session {
             serde_json::from_slice::<Value>(text).ok().and_then(|event| event.get("event_id").cloned());
         let done = events::read(text).and_then(|event| self.take(&event));
         if let Err(wrong) = done {
-            self.tell(wrong.event(about.as_ref()));
+            self.emit(wrong.event(about.as_ref()));
         }
     }
 
@@ -182,7 +182,7 @@ impl Session {
             "input_audio_buffer.commit" => self.commit(),
             "input_audio_buffer.clear" => {
                 self.heard.clear();
-                self.tell(json!({"type": "input_audio_buffer.cleared"}));
+                self.emit(json!({"type": "input_audio_buffer.cleared"}));
                 Ok(())
             }
             "conversation.item.create" => self.add(event.get("item")),
@@ -195,7 +195,7 @@ impl Session {
                 if self.items.len() == before {
                     return Err(Wrong::new("item_delete_invalid_item_id", "There is no such item."));
                 }
-                self.tell(json!({"type": "conversation.item.deleted", "item_id": id}));
+                self.emit(json!({"type": "conversation.item.deleted", "item_id": id}));
                 Ok(())
             }
             "conversation.item.retrieve" => {
@@ -203,7 +203,7 @@ impl Session {
                 let item = self.items.iter().find(|item| item.get("id") == Some(&id)).cloned();
                 let item = item
                     .ok_or_else(|| Wrong::new("item_retrieve_invalid_item_id", "There is no such item."))?;
-                self.tell(json!({"type": "conversation.item.retrieved", "item": item}));
+                self.emit(json!({"type": "conversation.item.retrieved", "item": item}));
                 Ok(())
             }
             // Playback is up to the client; nothing to do here.
@@ -211,23 +211,24 @@ impl Session {
         }
     }
 
-    fn update(&mut self, said: Option<&Value>) -> Result<(), Wrong> {
-        let said = said.and_then(Value::as_object).ok_or_else(|| missing("session"))?;
-        if said.get("type") != Some(&"realtime".into()) {
+    fn update(&mut self, changes: Option<&Value>) -> Result<(), Wrong> {
+        let changes = changes.and_then(Value::as_object).ok_or_else(|| missing("session"))?;
+        if changes.get("type") != Some(&"realtime".into()) {
             return Err(missing("session.type"));
         }
-        if said.get("model").is_some_and(|model| Some(model) != self.session.get("model")) {
+        if changes.get("model").is_some_and(|model| Some(model) != self.session.get("model")) {
             return Err(Wrong::new("invalid_value", "The model can't be changed.").param("session.model"));
         }
         if let Some(own) = self.session.as_object_mut() {
             own.extend(
-                said.iter()
+                changes
+                    .iter()
                     .filter(|(name, _)| *name != "audio")
                     .map(|(name, value)| (name.clone(), value.clone())),
             );
         }
         let session = self.session.clone();
-        self.tell(json!({"type": "session.updated", "session": session}));
+        self.emit(json!({"type": "session.updated", "session": session}));
         Ok(())
     }
 
@@ -238,7 +239,7 @@ impl Session {
         let is_silence = !bytes.is_empty() && bytes.iter().all(|byte| *byte == 0);
         self.heard.extend_from_slice(&bytes);
         if is_silence && self.heard.len() > bytes.len() {
-            self.tell(json!({"type": "input_audio_buffer.speech_stopped", "audio_end_ms": 100, "item_id": "item_heard"}));
+            self.emit(json!({"type": "input_audio_buffer.speech_stopped", "audio_end_ms": 100, "item_id": "item_heard"}));
             self.commit()?;
             return self.respond(None);
         }
@@ -255,10 +256,10 @@ impl Session {
         let content = json!([{"type": "input_audio", "transcript": null}]);
         let item =
             self.keep(json!({"type": "message", "role": "user", "status": "completed", "content": content}));
-        self.tell(
+        self.emit(
             json!({"type": "input_audio_buffer.committed", "previous_item_id": null, "item_id": item.get("id")}),
         );
-        self.tell(json!({"type": "conversation.item.added", "previous_item_id": null, "item": item}));
+        self.emit(json!({"type": "conversation.item.added", "previous_item_id": null, "item": item}));
         Ok(())
     }
 
@@ -292,8 +293,8 @@ impl Session {
             }
         }
         let item = self.keep(item.clone());
-        self.tell(json!({"type": "conversation.item.added", "previous_item_id": null, "item": item}));
-        self.tell(json!({"type": "conversation.item.done", "previous_item_id": null, "item": item}));
+        self.emit(json!({"type": "conversation.item.added", "previous_item_id": null, "item": item}));
+        self.emit(json!({"type": "conversation.item.done", "previous_item_id": null, "item": item}));
         Ok(())
     }
 
@@ -315,12 +316,12 @@ impl Session {
         Ok(())
     }
 
-    fn respond(&mut self, asked: Option<&Value>) -> Result<(), Wrong> {
+    fn respond(&mut self, params: Option<&Value>) -> Result<(), Wrong> {
         if let Some(active) = &self.active {
             let message = format!("Conversation already has an active response in progress: {active}.");
             return Err(Wrong::new("conversation_already_has_active_response", message));
         }
-        let modalities = asked.and_then(|asked| asked.get("output_modalities"));
+        let modalities = params.and_then(|params| params.get("output_modalities"));
         let modalities = modalities.or_else(|| self.session.get("output_modalities"));
         let is_spoken = modalities.and_then(Value::as_array).is_some_and(|all| all.contains(&"audio".into()));
         let last = self.items.last().and_then(|item| item.pointer("/content/0/text")?.as_str());
@@ -328,9 +329,9 @@ impl Session {
         let id = format!("resp_{:04}", self.number + 1);
         self.active = Some(id.clone());
         let response = json!({"object": "realtime.response", "id": id, "status": "in_progress", "output": [], "usage": null, "status_details": null});
-        self.tell(json!({"type": "response.created", "response": response}));
+        self.emit(json!({"type": "response.created", "response": response}));
         let item = json!({"id": format!("item_of_{id}"), "object": "realtime.item", "type": "message", "status": "in_progress", "role": "assistant", "content": []});
-        self.tell(
+        self.emit(
             json!({"type": "response.output_item.added", "response_id": id, "output_index": 0, "item": item}),
         );
         let count = if script.contains("[long]") { LONG } else { WORDS.len() };
@@ -339,28 +340,28 @@ impl Session {
                 self.out.push_back(if script.contains("[hang]") { Out::Hang } else { Out::Leave });
                 return Ok(());
             }
-            self.say(&id, word, is_spoken);
+            self.emit_word(&id, word, is_spoken);
         }
         self.finish(&id, is_spoken, count as u64, script.contains("[fail]"));
         Ok(())
     }
 
-    fn say(&mut self, id: &str, word: &str, is_spoken: bool) {
-        let place = json!({"response_id": id, "item_id": format!("item_of_{id}"), "output_index": 0, "content_index": 0});
+    fn emit_word(&mut self, id: &str, word: &str, is_spoken: bool) {
+        let base = json!({"response_id": id, "item_id": format!("item_of_{id}"), "output_index": 0, "content_index": 0});
         let kind =
             if is_spoken { "response.output_audio_transcript.delta" } else { "response.output_text.delta" };
         let piece = |kind: &str, delta: &str| {
-            let mut event = place.clone();
+            let mut event = base.clone();
             put(&mut event, "type", kind);
             put(&mut event, "delta", delta);
             event
         };
         let text = piece(kind, word);
-        self.tell(text);
+        self.emit(text);
         if is_spoken {
             let sound =
                 piece("response.output_audio.delta", &STANDARD.encode(vec![7; SPOKEN_BYTES_PER_TOKEN]));
-            self.tell(sound);
+            self.emit(sound);
         }
     }
 
@@ -372,28 +373,27 @@ impl Session {
             false => json!({"type": "output_text", "text": text}),
         };
         let item = json!({"id": format!("item_of_{id}"), "object": "realtime.item", "type": "message", "status": "completed", "role": "assistant", "content": [part]});
-        self.tell(
+        self.emit(
             json!({"type": "response.output_item.done", "response_id": id, "output_index": 0, "item": item}),
         );
         let usage = self.usage(words, if is_spoken { words } else { 0 });
-        let event = match fails {
-            true => {
-                let error = json!({"type": "server_error", "code": "server_error", "message": "The server had an error."});
-                done(id, "failed", &json!({"type": "failed", "error": error}), &usage)
-            }
-            false => done(id, "completed", &Value::Null, &usage),
+        let event = if fails {
+            let error = json!({"type": "server_error", "code": "server_error", "message": "The server had an error."});
+            done(id, "failed", &json!({"type": "failed", "error": error}), &usage)
+        } else {
+            done(id, "completed", &Value::Null, &usage)
         };
         self.items.push(item);
         self.out.push_back(Out::Done(event));
-        self.tell(json!({"type": "rate_limits.updated", "rate_limits": [{"name": "requests", "limit": 1000, "remaining": 999, "reset_seconds": 60}]}));
+        self.emit(json!({"type": "rate_limits.updated", "rate_limits": [{"name": "requests", "limit": 1000, "remaining": 999, "reset_seconds": 60}]}));
     }
 
     /// The usage of a response: the conversation so far as input, of which the last response's context is
     /// cached, and the response as output.
     fn usage(&mut self, words: u64, spoken: u64) -> Value {
         let (text, sound) = self.context;
-        let cached = self.shown.min(text);
-        self.shown = text;
+        let cached = self.last_text_tokens.min(text);
+        self.last_text_tokens = text;
         self.context.0 += words;
         json!({
             "total_tokens": text + sound + words + spoken, "input_tokens": text + sound, "output_tokens": words + spoken,
@@ -427,7 +427,7 @@ fn missing(param: &'static str) -> Wrong {
 }
 
 /// The payload of a short masked frame.
-fn unmasked(frame: &[u8]) -> Vec<u8> {
+fn unmask(frame: &[u8]) -> Vec<u8> {
     let Some((mask, payload)) = frame.get(2..).and_then(|rest| rest.split_at_checked(4)) else {
         return Vec::new();
     };

@@ -35,7 +35,7 @@ pub(crate) enum End {
 #[derive(Debug, Clone)]
 pub(crate) struct Item {
     pub(crate) id: String,
-    pub(crate) said: Said,
+    pub(crate) content: Said,
 }
 
 #[derive(Debug, Clone)]
@@ -150,13 +150,13 @@ impl Response {
             return Value::Null;
         }
         let reply = &self.reply;
-        let shown = |tokens: u64| if self.mode == UsageMode::Zero { 0 } else { tokens };
+        let report = |tokens: u64| if self.mode == UsageMode::Zero { 0 } else { tokens };
         json!({
-            "input_tokens": shown(reply.prompt_tokens),
-            "input_tokens_details": {"cached_tokens": shown(reply.cached_tokens), "cache_write_tokens": 0},
-            "output_tokens": shown(reply.completion_tokens),
-            "output_tokens_details": {"reasoning_tokens": shown(reply.reasoning_tokens)},
-            "total_tokens": shown(reply.prompt_tokens + reply.completion_tokens),
+            "input_tokens": report(reply.prompt_tokens),
+            "input_tokens_details": {"cached_tokens": report(reply.cached_tokens), "cache_write_tokens": 0},
+            "output_tokens": report(reply.completion_tokens),
+            "output_tokens_details": {"reasoning_tokens": report(reply.reasoning_tokens)},
+            "total_tokens": report(reply.prompt_tokens + reply.completion_tokens),
         })
     }
 }
@@ -177,9 +177,9 @@ fn end(reply: &Reply, behaviour: &Behaviour) -> End {
 
 fn items(number: u64, request: &ResponsesRequest, reply: &Reply, sealer: &Sealer) -> Vec<Item> {
     let thinks = request.chat.reasons && reply.reasoning_tokens > 0;
-    let mut said = Vec::new();
+    let mut contents = Vec::new();
     if thinks {
-        said.push(Said::Reasoning {
+        contents.push(Said::Reasoning {
             tokens: reply.reasoning_tokens,
             summary: request.summary.then(|| thinking(reply.reasoning_tokens)),
             sealed: None,
@@ -188,23 +188,23 @@ fn items(number: u64, request: &ResponsesRequest, reply: &Reply, sealer: &Sealer
     if let Some(choice) = reply.choices.first() {
         // Reasoning may have used all tokens.
         if choice.calls.is_empty() && !(thinks && choice.pieces.is_empty()) {
-            said.push(Said::Message {
+            contents.push(Said::Message {
                 pieces: choice.pieces.clone(),
                 refusal: choice.refusal,
                 logprobs: reply.logprobs,
             });
         }
-        said.extend(choice.calls.iter().cloned().map(Said::Call));
+        contents.extend(choice.calls.iter().cloned().map(Said::Call));
     }
     let mark = if thinks { THOUGHT } else { UNTHOUGHT };
-    let item = |(at, mut said): (usize, Said)| {
-        let id = format!("{}_emulator{number:012}{at:02}{mark}", said.prefix());
-        if let Said::Reasoning { sealed, .. } = &mut said {
+    let item = |(at, mut content): (usize, Said)| {
+        let id = format!("{}_emulator{number:012}{at:02}{mark}", content.prefix());
+        if let Said::Reasoning { sealed, .. } = &mut content {
             *sealed = request.encrypted.then(|| sealer.seal(reply.flavour, &id));
         }
-        Item { id, said }
+        Item { id, content }
     };
-    said.into_iter().enumerate().map(item).collect()
+    contents.into_iter().enumerate().map(item).collect()
 }
 
 impl Said {
@@ -221,7 +221,7 @@ impl Said {
 impl Item {
     /// The finished item.
     pub(crate) fn value(&self, status: &str) -> Value {
-        match &self.said {
+        match &self.content {
             Said::Reasoning { summary, sealed, .. } => {
                 let parts: Vec<Value> = summary.iter().map(|text| summary_part(text)).collect();
                 reasoning(&self.id, &parts, sealed.as_deref())
@@ -235,8 +235,8 @@ impl Item {
     }
 
     /// The item as it is added, without content.
-    pub(crate) fn begun(&self) -> Value {
-        match &self.said {
+    pub(crate) fn initial(&self) -> Value {
+        match &self.content {
             Said::Reasoning { sealed, .. } => reasoning(&self.id, &[], sealed.as_deref()),
             Said::Message { .. } => message(&self.id, "in_progress", &[]),
             Said::Call(call) => self.call(call, "", "in_progress"),
@@ -262,16 +262,16 @@ pub(crate) fn summary_part(text: &str) -> Value {
 }
 
 /// A content part of a message.
-pub(crate) fn part(text: &str, refusal: bool, asked: bool) -> Value {
+pub(crate) fn part(text: &str, refusal: bool, has_logprobs: bool) -> Value {
     if refusal {
         return json!({"type": "refusal", "refusal": text});
     }
-    json!({"type": "output_text", "text": text, "annotations": [], "logprobs": probabilities(text, asked)})
+    json!({"type": "output_text", "text": text, "annotations": [], "logprobs": probabilities(text, has_logprobs)})
 }
 
 /// The log probabilities of a text; an empty list when not requested.
-pub(crate) fn probabilities(text: &str, asked: bool) -> Value {
-    logprobs(text, asked, false).get("content").cloned().unwrap_or_else(|| json!([]))
+pub(crate) fn probabilities(text: &str, has_logprobs: bool) -> Value {
+    logprobs(text, has_logprobs, false).get("content").cloned().unwrap_or_else(|| json!([]))
 }
 
 fn message(id: &str, status: &str, content: &[Value]) -> Value {

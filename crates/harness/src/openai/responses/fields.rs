@@ -6,7 +6,7 @@ use crate::emulator::{Kind, Model};
 use crate::openai::checks::{self, Shape};
 use crate::openai::error::ApiError;
 use crate::openai::flavour::{Flavour, Served};
-use crate::openai::request::{flag, given, list, metadata};
+use crate::openai::request::{flag, is_given, list, metadata};
 use crate::openai::tools;
 
 const EFFORTS: &[&str] = &["none", "minimal", "low", "medium", "high", "xhigh", "max"];
@@ -116,10 +116,10 @@ pub(crate) fn check(fields: &Map<String, Value>, model: &Model, served: Served<'
         .code("unsupported_model"));
     }
     checks::fields(fields, &[FIELDS], served.also, ApiError::unknown_parameter)?;
-    nested(fields, "reasoning", REASONING)?;
-    nested(fields, "text", TEXT)?;
-    nested(fields, "stream_options", &[("include_obfuscation", Shape::Flag)])?;
-    if given(fields, "stream_options") && !flag(fields, "stream") {
+    check_nested(fields, "reasoning", REASONING)?;
+    check_nested(fields, "text", TEXT)?;
+    check_nested(fields, "stream_options", &[("include_obfuscation", Shape::Flag)])?;
+    if is_given(fields, "stream_options") && !flag(fields, "stream") {
         return Err(ApiError::bad(
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
         )
@@ -135,15 +135,15 @@ pub(crate) fn check(fields: &Map<String, Value>, model: &Model, served: Served<'
 }
 
 /// Rejects unknown names and invalid values inside an object field.
-fn nested(fields: &Map<String, Value>, name: &str, table: &[(&str, Shape)]) -> Result<(), ApiError> {
+fn check_nested(fields: &Map<String, Value>, name: &str, table: &[(&str, Shape)]) -> Result<(), ApiError> {
     let Some(Value::Object(object)) = fields.get(name) else { return Ok(()) };
     for (key, value) in object {
-        let place = format!("{name}.{key}");
+        let param = format!("{name}.{key}");
         let Some((_, shape)) = table.iter().find(|(known, _)| known == key) else {
-            return Err(ApiError::unknown_parameter(&place));
+            return Err(ApiError::unknown_parameter(&param));
         };
         if !value.is_null() {
-            checks::shape(&place, shape, value)?;
+            checks::shape(&param, shape, value)?;
         }
     }
     Ok(())
@@ -174,7 +174,7 @@ fn sampling(fields: &Map<String, Value>, model: &Model, flavour: Flavour) -> Res
         }
     } else if matches!(flavour, Flavour::OpenAi | Flavour::Azure) {
         for name in ["temperature", "top_p", "top_logprobs"] {
-            if given(fields, name) {
+            if is_given(fields, name) {
                 return Err(ApiError::unsupported(name, ""));
             }
         }
@@ -182,7 +182,7 @@ fn sampling(fields: &Map<String, Value>, model: &Model, flavour: Flavour) -> Res
             return Err(ApiError::unsupported("include", ""));
         }
     }
-    if given(fields, "top_logprobs") && !includes(fields, logprobs) {
+    if is_given(fields, "top_logprobs") && !includes(fields, logprobs) {
         return Err(ApiError::bad(format!(
             "The 'top_logprobs' parameter is only allowed when 'include' has '{logprobs}'."
         ))
@@ -212,8 +212,8 @@ fn format(fields: &Map<String, Value>) -> Result<(), ApiError> {
         None => return Err(ApiError::missing("text.format.type")),
         Some("text") => &["type"],
         Some("json_object") => {
-            let said = fields.get("input").map(Value::to_string).unwrap_or_default().to_lowercase();
-            if !said.contains("json") {
+            let input = fields.get("input").map(Value::to_string).unwrap_or_default().to_lowercase();
+            if !input.contains("json") {
                 return Err(ApiError::bad(
                     "Response input messages must contain the word 'json' in some form to use 'text.format' of type \
                      'json_object'.",
@@ -236,22 +236,22 @@ fn format(fields: &Map<String, Value>) -> Result<(), ApiError> {
 fn tools(fields: &Map<String, Value>) -> Result<(), ApiError> {
     let tools = list(fields, "tools");
     for (at, tool) in tools.iter().enumerate() {
-        let place = format!("tools[{at}]");
-        let Value::Object(tool) = tool else { return Err(ApiError::wrong_type(&place, "an object", tool)) };
-        self::tool(&place, tool)?;
+        let param = format!("tools[{at}]");
+        let Value::Object(tool) = tool else { return Err(ApiError::wrong_type(&param, "an object", tool)) };
+        self::tool(&param, tool)?;
     }
     choice(fields, tools)
 }
 
-fn tool(place: &str, tool: &Map<String, Value>) -> Result<(), ApiError> {
+fn tool(param: &str, tool: &Map<String, Value>) -> Result<(), ApiError> {
     match tool.get("type").and_then(Value::as_str) {
-        None => Err(ApiError::missing(&format!("{place}.type"))),
-        Some("function") => tools::function(place, tool, FUNCTION),
-        Some("custom") => tools::custom(place, tool, CUSTOM),
+        None => Err(ApiError::missing(&format!("{param}.type"))),
+        Some("function") => tools::function(param, tool, FUNCTION),
+        Some("custom") => tools::custom(param, tool, CUSTOM),
         Some(hosted) if HOSTED.contains(&hosted) => Ok(()),
         Some(other) => {
             let all = [&["function", "custom"], HOSTED].concat();
-            Err(ApiError::wrong_value(&format!("{place}.type"), other, &all))
+            Err(ApiError::wrong_value(&format!("{param}.type"), other, &all))
         }
     }
 }
@@ -280,7 +280,7 @@ fn choice(fields: &Map<String, Value>, tools: &[Value]) -> Result<(), ApiError> 
             Some("function" | "custom") => {
                 let name = choice.get("name").and_then(Value::as_str);
                 // The nested form of a chat request is the usual mistake here.
-                tools::chosen(name.ok_or_else(|| ApiError::missing("tool_choice.name"))?, &names())
+                tools::check_choice(name.ok_or_else(|| ApiError::missing("tool_choice.name"))?, &names())
             }
             Some("allowed_tools") => Ok(()),
             Some(hosted) if HOSTED.contains(&hosted) => Ok(()),
@@ -298,7 +298,7 @@ fn state(fields: &Map<String, Value>) -> Result<(), ApiError> {
     if flag(fields, "background") && fields.get("store") == Some(&Value::Bool(false)) {
         return Err(ApiError::bad("Background mode requires 'store' to be true.").param("background"));
     }
-    if given(fields, "conversation") && given(fields, "previous_response_id") {
+    if is_given(fields, "conversation") && is_given(fields, "previous_response_id") {
         return Err(ApiError::bad(
             "Mutually exclusive parameters: ['previous_response_id', 'conversation']. Ensure you are only providing \
              one of them.",
@@ -312,8 +312,8 @@ fn state(fields: &Map<String, Value>) -> Result<(), ApiError> {
             return Err(ApiError::new(404, "invalid_request_error", message).param(name));
         }
     }
-    let asked = ["input", "previous_response_id"].iter().any(|name| given(fields, name));
-    if asked {
+    let has_input = ["input", "previous_response_id"].iter().any(|name| is_given(fields, name));
+    if has_input {
         return Ok(());
     }
     Err(ApiError::bad(

@@ -137,14 +137,14 @@ pub(crate) fn read(input: Option<&Value>) -> Result<Vec<Value>, ApiError> {
     list.iter().enumerate().map(|(at, item)| one(&format!("input[{at}]"), item)).collect()
 }
 
-fn one(place: &str, item: &Value) -> Result<Value, ApiError> {
-    let Value::Object(fields) = item else { return Err(ApiError::wrong_type(place, "an object", item)) };
+fn one(param: &str, item: &Value) -> Result<Value, ApiError> {
+    let Value::Object(fields) = item else { return Err(ApiError::wrong_type(param, "an object", item)) };
     let kind = match fields.get("type") {
         Some(Value::String(kind)) => kind.as_str(),
         Some(Value::Null) | None if fields.contains_key("role") => "message",
         Some(Value::Null) | None if fields.contains_key("id") && fields.len() <= 2 => "item_reference",
-        Some(Value::Null) | None => return Err(ApiError::missing(&format!("{place}.type"))),
-        Some(other) => return Err(ApiError::wrong_type(&format!("{place}.type"), "a string", other)),
+        Some(Value::Null) | None => return Err(ApiError::missing(&format!("{param}.type"))),
+        Some(other) => return Err(ApiError::wrong_type(&format!("{param}.type"), "a string", other)),
     };
     if HOSTED.contains(&kind) {
         return Ok(item.clone());
@@ -152,23 +152,23 @@ fn one(place: &str, item: &Value) -> Result<Value, ApiError> {
     let Some(grammar) = GRAMMARS.iter().find(|grammar| grammar.kind == kind) else {
         let mut all: Vec<&str> = GRAMMARS.iter().map(|grammar| grammar.kind).collect();
         all.extend(HOSTED);
-        return Err(ApiError::wrong_value(place, kind, &all));
+        return Err(ApiError::wrong_value(param, kind, &all));
     };
-    keys(place, fields, grammar)?;
-    parts(place, kind, fields)?;
+    keys(param, fields, grammar)?;
+    parts(param, kind, fields)?;
     let mut item = fields.clone();
     item.insert("type".to_owned(), Value::from(kind));
     Ok(Value::Object(item))
 }
 
-fn keys(place: &str, fields: &Map<String, Value>, grammar: &Grammar) -> Result<(), ApiError> {
+fn keys(param: &str, fields: &Map<String, Value>, grammar: &Grammar) -> Result<(), ApiError> {
     for (name, _) in grammar.keys.iter().take(grammar.required) {
         if fields.get(*name).is_none_or(Value::is_null) {
-            return Err(ApiError::missing(&format!("{place}.{name}")));
+            return Err(ApiError::missing(&format!("{param}.{name}")));
         }
     }
     for (name, value) in fields.iter().filter(|(name, _)| *name != "type") {
-        let path = format!("{place}.{name}");
+        let path = format!("{param}.{name}");
         let Some((_, shape)) = grammar.keys.iter().find(|(known, _)| known == name) else {
             return Err(ApiError::unknown_parameter(&path));
         };
@@ -180,16 +180,16 @@ fn keys(place: &str, fields: &Map<String, Value>, grammar: &Grammar) -> Result<(
     match id.filter(|id| !id.starts_with(grammar.prefix)) {
         None => Ok(()),
         Some(id) => Err(ApiError::bad(format!(
-            "Invalid '{place}.id': '{id}'. Expected an ID that begins with '{}'.",
+            "Invalid '{param}.id': '{id}'. Expected an ID that begins with '{}'.",
             grammar.prefix
         ))
-        .param(format!("{place}.id"))
+        .param(format!("{param}.id"))
         .code("invalid_value")),
     }
 }
 
 /// Checks the content parts of a list in an item, each with its required field.
-fn parts(place: &str, kind: &str, fields: &Map<String, Value>) -> Result<(), ApiError> {
+fn parts(param: &str, kind: &str, fields: &Map<String, Value>) -> Result<(), ApiError> {
     let input: &[&str] = &["input_text", "input_image", "input_file"];
     let (name, supported) = match kind {
         "message" if fields.get("role").and_then(Value::as_str) == Some("assistant") => {
@@ -198,29 +198,29 @@ fn parts(place: &str, kind: &str, fields: &Map<String, Value>) -> Result<(), Api
         "message" => ("content", input),
         "function_call_output" | "custom_tool_call_output" => ("output", input),
         "reasoning" => {
-            list(place, "content", &["reasoning_text"], fields)?;
+            list(param, "content", &["reasoning_text"], fields)?;
             ("summary", ["summary_text"].as_slice())
         }
         _ => return Ok(()),
     };
-    list(place, name, supported, fields)
+    list(param, name, supported, fields)
 }
 
-fn list(place: &str, name: &str, supported: &[&str], fields: &Map<String, Value>) -> Result<(), ApiError> {
+fn list(param: &str, name: &str, supported: &[&str], fields: &Map<String, Value>) -> Result<(), ApiError> {
     let parts = fields.get(name).and_then(Value::as_array);
     for (at, part) in parts.into_iter().flatten().enumerate() {
-        let place = format!("{place}.{name}[{at}]");
-        let Value::Object(part) = part else { return Err(ApiError::wrong_type(&place, "an object", part)) };
-        self::part(&place, part, supported)?;
+        let param = format!("{param}.{name}[{at}]");
+        let Value::Object(part) = part else { return Err(ApiError::wrong_type(&param, "an object", part)) };
+        self::part(&param, part, supported)?;
     }
     Ok(())
 }
 
-fn part(place: &str, part: &Map<String, Value>, supported: &[&str]) -> Result<(), ApiError> {
+fn part(param: &str, part: &Map<String, Value>, supported: &[&str]) -> Result<(), ApiError> {
     let kind = part.get("type").and_then(Value::as_str);
-    let kind = kind.ok_or_else(|| ApiError::missing(&format!("{place}.type")))?;
+    let kind = kind.ok_or_else(|| ApiError::missing(&format!("{param}.type")))?;
     if !supported.contains(&kind) {
-        return Err(ApiError::wrong_value(place, kind, supported));
+        return Err(ApiError::wrong_value(param, kind, supported));
     }
     let (needed, known): (&[&str], &[&str]) = match kind {
         "input_image" => (&["image_url", "file_id"], &["detail", "prompt_cache_breakpoint"]),
@@ -231,13 +231,13 @@ fn part(place: &str, part: &Map<String, Value>, supported: &[&str]) -> Result<()
         "output_text" => (&["text"], &["annotations", "logprobs"]),
         _ => (&["text"], &["prompt_cache_breakpoint"]),
     };
-    checks::only(place, part, &[&["type"], needed, known].concat(), &[])?;
+    checks::only(param, part, &[&["type"], needed, known].concat(), &[])?;
     let given: Vec<&&str> =
         needed.iter().filter(|name| part.get(**name).is_some_and(|value| !value.is_null())).collect();
     let Some(name) = given.first() else {
         let first = needed.first().copied().unwrap_or_default();
-        return Err(ApiError::missing(&format!("{place}.{first}")));
+        return Err(ApiError::missing(&format!("{param}.{first}")));
     };
     let value = part.get(**name).unwrap_or(&Value::Null);
-    checks::shape(&format!("{place}.{name}"), &Shape::Text, value)
+    checks::shape(&format!("{param}.{name}"), &Shape::Text, value)
 }

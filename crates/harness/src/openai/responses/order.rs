@@ -24,7 +24,7 @@ pub(crate) fn check(before: Vec<Value>, input: &[Value], known: &Known<'_>) -> R
     let started = before.len();
     let mut all = before;
     for item in input {
-        all.push(resolved(item, known)?);
+        all.push(resolve(item, known)?);
     }
     unique(&all)?;
     calls(&all)?;
@@ -47,7 +47,7 @@ pub(crate) fn text<'a>(item: &'a Value, name: &str) -> &'a str {
     item.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn resolved(item: &Value, known: &Known<'_>) -> Result<Value, ApiError> {
+fn resolve(item: &Value, known: &Known<'_>) -> Result<Value, ApiError> {
     if kind(item) != "item_reference" {
         return Ok(item.clone());
     }
@@ -83,8 +83,8 @@ fn calls(items: &[Value]) -> Result<(), ApiError> {
         match kind(item) {
             "function_call" => open.push((id, "function call")),
             "custom_tool_call" => open.push((id, "custom tool call")),
-            "function_call_output" => answered(&mut open, id, "function call")?,
-            "custom_tool_call_output" => answered(&mut open, id, "custom tool call")?,
+            "function_call_output" => close_call(&mut open, id, "function call")?,
+            "custom_tool_call_output" => close_call(&mut open, id, "custom tool call")?,
             _ => {}
         }
     }
@@ -96,7 +96,7 @@ fn calls(items: &[Value]) -> Result<(), ApiError> {
     }
 }
 
-fn answered(open: &mut Vec<(&str, &str)>, id: &str, what: &str) -> Result<(), ApiError> {
+fn close_call(open: &mut Vec<(&str, &str)>, id: &str, what: &str) -> Result<(), ApiError> {
     match open.iter().position(|(call, kind)| *call == id && *kind == what) {
         Some(at) => {
             open.swap_remove(at);

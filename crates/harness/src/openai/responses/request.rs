@@ -9,7 +9,7 @@ use super::order::{self, Known, kind, text};
 use crate::emulator::Kind;
 use crate::openai::error::ApiError;
 use crate::openai::flavour::{Flavour, Served};
-use crate::openai::request::{ChatRequest, flag, given, list, named_model, script, text as field};
+use crate::openai::request::{ChatRequest, flag, is_given, list, named_model, script, text as field};
 
 /// A request that passed every check.
 #[derive(Debug, Clone)]
@@ -130,13 +130,13 @@ fn echo(fields: &Map<String, Value>, reasons: bool) -> Map<String, Value> {
     let reasoning = json!({"effort": effort, "summary": inside("reasoning", "summary")});
     echo.insert("reasoning".to_owned(), reasoning);
     echo.insert("text".to_owned(), json!({"format": format, "verbosity": verbosity}));
-    echo.insert("tools".to_owned(), list(fields, "tools").iter().map(tool_repeated).collect());
+    echo.insert("tools".to_owned(), list(fields, "tools").iter().map(repeat_tool).collect());
     echo
 }
 
 /// A function tool as repeated in the response: `strict` defaults to true, and `description` is always
 /// present.
-fn tool_repeated(tool: &Value) -> Value {
+fn repeat_tool(tool: &Value) -> Value {
     let mut tool = tool.clone();
     if let (Some("function"), Some(fields)) =
         (tool.get("type").and_then(Value::as_str).map(str::to_owned).as_deref(), tool.as_object_mut())
@@ -207,7 +207,7 @@ fn tool_choice(fields: &Map<String, Value>) -> Value {
 }
 
 fn response_format(fields: &Map<String, Value>) -> Value {
-    if !given(fields, "text") {
+    if !is_given(fields, "text") {
         return Value::Null;
     }
     let format = fields.get("text").and_then(|text| text.get("format")).cloned().unwrap_or_default();

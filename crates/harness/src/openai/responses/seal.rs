@@ -28,7 +28,7 @@ impl Sealer {
 
     /// The sealed content that a client gets instead of an item's reasoning.
     pub(crate) fn seal(&self, flavour: Flavour, item: &str) -> String {
-        let tag = hmac::sign(&self.key, &marked(flavour, item));
+        let tag = hmac::sign(&self.key, &sealed_bytes(flavour, item));
         format!("{PREFIX}{}", URL_SAFE.encode([tag.as_ref(), item.as_bytes()].concat()))
     }
 
@@ -37,13 +37,13 @@ impl Sealer {
         let bytes = URL_SAFE.decode(sealed.strip_prefix(PREFIX)?).ok()?;
         let (tag, item) = bytes.split_at_checked(TAG_BYTES)?;
         let item = std::str::from_utf8(item).ok()?;
-        hmac::verify(&self.key, &marked(flavour, item), tag).ok()?;
+        hmac::verify(&self.key, &sealed_bytes(flavour, item), tag).ok()?;
         Some(item.to_owned())
     }
 }
 
 /// A seal is valid for one vendor only.
-fn marked(flavour: Flavour, item: &str) -> Vec<u8> {
+fn sealed_bytes(flavour: Flavour, item: &str) -> Vec<u8> {
     format!("{} {item}", flavour.base()).into_bytes()
 }
 

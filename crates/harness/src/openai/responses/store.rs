@@ -119,8 +119,8 @@ impl Store {
     pub(crate) fn item(&self, owner: Owner<'_>, id: &str) -> Option<Value> {
         let named = |item: &Value| item.get("id").and_then(Value::as_str) == Some(id);
         let owned = |kept: &Kept| {
-            let said = kept.response.output().into_iter().find(named);
-            said.or_else(|| kept.input.iter().find(|item| named(item)).cloned())
+            let output = kept.response.output().into_iter().find(named);
+            output.or_else(|| kept.input.iter().find(|item| named(item)).cloned())
         };
         self.kept.values().rev().filter(|kept| kept.is_of(owner)).find_map(owned)
     }

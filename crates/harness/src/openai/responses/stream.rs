@@ -14,13 +14,13 @@ struct Events<'a> {
     response: &'a Response,
     obfuscated: bool,
     list: Vec<Event>,
-    said: u64,
+    sent_tokens: u64,
     output: Vec<Value>,
 }
 
 /// The complete response as byte parts, each with its place and its token count.
 pub(crate) fn parts(response: &Response, obfuscated: bool, behaviour: &Behaviour) -> Vec<Part> {
-    let mut events = Events { response, obfuscated, list: Vec::new(), said: 0, output: Vec::new() };
+    let mut events = Events { response, obfuscated, list: Vec::new(), sent_tokens: 0, output: Vec::new() };
     events.all(behaviour);
     let list = events.list;
     let places: Vec<Place> = list.iter().map(|event| event.place).collect();
@@ -53,13 +53,13 @@ impl Events<'_> {
         let calls: Vec<(usize, &Item, &Call)> = items
             .iter()
             .enumerate()
-            .filter_map(|(at, item)| match &item.said {
+            .filter_map(|(at, item)| match &item.content {
                 Said::Call(call) => Some((at, item, call)),
                 _ => None,
             })
             .collect();
         for (at, item) in items.iter().enumerate() {
-            match &item.said {
+            match &item.content {
                 Said::Reasoning { tokens, summary, .. } => {
                     self.reasoning(at, item, *tokens, summary.as_deref());
                 }
@@ -90,7 +90,7 @@ impl Events<'_> {
             let finished = self.list.iter().filter(finished).count();
             self.output.truncate(finished);
         }
-        let left = self.response.reply.completion_tokens.saturating_sub(self.said);
+        let left = self.response.reply.completion_tokens.saturating_sub(self.sent_tokens);
         let left = if behaviour.failed.is_some() { 0 } else { left };
         let object = self.response.ended(&self.output);
         self.push(name, json!({"response": object}), left, Place::Finish);
@@ -102,40 +102,43 @@ impl Events<'_> {
     }
 
     fn reasoning(&mut self, at: usize, item: &Item, tokens: u64, summary: Option<&str>) {
-        self.added(at, item);
-        let place = || json!({"item_id": item.id, "output_index": at, "summary_index": 0});
+        self.add(at, item);
+        let position = || json!({"item_id": item.id, "output_index": at, "summary_index": 0});
         if let Some(text) = summary {
-            self.frame("response.reasoning_summary_part.added", with(place(), "part", summary_part("")));
+            self.frame("response.reasoning_summary_part.added", with(position(), "part", summary_part("")));
             for piece in fragments(text) {
-                self.delta("response.reasoning_summary_text.delta", place(), &piece, 0);
+                self.delta("response.reasoning_summary_text.delta", position(), &piece, 0);
             }
-            self.frame("response.reasoning_summary_text.done", with(place(), "text", Value::from(text)));
-            self.frame("response.reasoning_summary_part.done", with(place(), "part", summary_part(text)));
+            self.frame("response.reasoning_summary_text.done", with(position(), "text", Value::from(text)));
+            self.frame("response.reasoning_summary_part.done", with(position(), "part", summary_part(text)));
         }
         self.done(at, item, tokens);
     }
 
-    fn message(&mut self, at: usize, item: &Item, pieces: &[String], refusal: bool, asked: bool) {
-        self.added(at, item);
-        let place = || json!({"item_id": item.id, "output_index": at, "content_index": 0});
+    fn message(&mut self, at: usize, item: &Item, pieces: &[String], refusal: bool, has_logprobs: bool) {
+        self.add(at, item);
+        let position = || json!({"item_id": item.id, "output_index": at, "content_index": 0});
         let text = pieces.concat();
-        self.frame("response.content_part.added", with(place(), "part", part("", refusal, false)));
+        self.frame("response.content_part.added", with(position(), "part", part("", refusal, false)));
         for piece in pieces {
             let tokens = tokens::count(piece);
             if refusal {
-                self.delta("response.refusal.delta", place(), piece, tokens);
+                self.delta("response.refusal.delta", position(), piece, tokens);
             } else {
-                let place = with(place(), "logprobs", probabilities(piece, asked));
-                self.delta("response.output_text.delta", place, piece, tokens);
+                let position = with(position(), "logprobs", probabilities(piece, has_logprobs));
+                self.delta("response.output_text.delta", position, piece, tokens);
             }
         }
         if refusal {
-            self.frame("response.refusal.done", with(place(), "refusal", Value::from(text.as_str())));
+            self.frame("response.refusal.done", with(position(), "refusal", Value::from(text.as_str())));
         } else {
-            let place = with(place(), "logprobs", probabilities(&text, asked));
-            self.frame("response.output_text.done", with(place, "text", Value::from(text.as_str())));
+            let position = with(position(), "logprobs", probabilities(&text, has_logprobs));
+            self.frame("response.output_text.done", with(position, "text", Value::from(text.as_str())));
         }
-        self.frame("response.content_part.done", with(place(), "part", part(&text, refusal, asked)));
+        self.frame(
+            "response.content_part.done",
+            with(position(), "part", part(&text, refusal, has_logprobs)),
+        );
         self.done(at, item, 0);
     }
 
@@ -143,31 +146,31 @@ impl Events<'_> {
     fn calls(&mut self, calls: &[(usize, &Item, &Call)]) {
         let all: Vec<Vec<String>> = calls.iter().map(|(_, _, call)| fragments(&call.arguments)).collect();
         for (at, item, call) in calls {
-            self.added(*at, item);
-            self.said_by_last(tokens::count(&call.name));
+            self.add(*at, item);
+            self.add_to_last(tokens::count(&call.name));
         }
         let longest = all.iter().map(Vec::len).max().unwrap_or(0);
         for turn in 0..longest {
             for ((at, item, call), fragments) in calls.iter().zip(&all) {
                 let Some(fragment) = fragments.get(turn) else { continue };
-                let place = json!({"item_id": item.id, "output_index": at});
-                self.delta(call_event(call, false), place, fragment, tokens::count(fragment));
+                let position = json!({"item_id": item.id, "output_index": at});
+                self.delta(call_event(call, false), position, fragment, tokens::count(fragment));
             }
         }
         for (at, item, call) in calls {
             let (_, field) = call.kind();
-            let mut place = json!({"item_id": item.id, "output_index": at, field: call.arguments});
+            let mut position = json!({"item_id": item.id, "output_index": at, field: call.arguments});
             if !call.custom {
-                place = with(place, "name", Value::from(call.name.as_str()));
+                position = with(position, "name", Value::from(call.name.as_str()));
             }
-            self.frame(call_event(call, true), place);
+            self.frame(call_event(call, true), position);
             self.done(*at, item, 0);
         }
     }
 
-    fn added(&mut self, at: usize, item: &Item) {
-        let begun = item.begun();
-        self.frame("response.output_item.added", json!({"output_index": at, "item": begun}));
+    fn add(&mut self, at: usize, item: &Item) {
+        let initial = item.initial();
+        self.frame("response.output_item.added", json!({"output_index": at, "item": initial}));
     }
 
     fn done(&mut self, at: usize, item: &Item, tokens: u64) {
@@ -186,8 +189,8 @@ impl Events<'_> {
         self.push(name, fields, 0, Place::Frame);
     }
 
-    fn delta(&mut self, name: &'static str, place: Value, delta: &str, tokens: u64) {
-        let mut fields = with(place, "delta", Value::from(delta));
+    fn delta(&mut self, name: &'static str, position: Value, delta: &str, tokens: u64) {
+        let mut fields = with(position, "delta", Value::from(delta));
         if self.obfuscated {
             fields = with(fields, "obfuscation", Value::from("x".repeat(self.list.len() % 7 + 1)));
         }
@@ -195,22 +198,22 @@ impl Events<'_> {
     }
 
     /// Attributes tokens to the event that was added last.
-    fn said_by_last(&mut self, tokens: u64) {
-        let tokens = self.counted(tokens);
+    fn add_to_last(&mut self, tokens: u64) {
+        let tokens = self.cap(tokens);
         if let Some(event) = self.list.last_mut() {
             event.tokens += tokens;
         }
     }
 
     /// Caps the count at what the script allows.
-    fn counted(&mut self, tokens: u64) -> u64 {
-        let tokens = tokens.min(self.response.reply.completion_tokens.saturating_sub(self.said));
-        self.said += tokens;
+    fn cap(&mut self, tokens: u64) -> u64 {
+        let tokens = tokens.min(self.response.reply.completion_tokens.saturating_sub(self.sent_tokens));
+        self.sent_tokens += tokens;
         tokens
     }
 
     fn push(&mut self, name: &'static str, fields: Value, tokens: u64, place: Place) {
-        let tokens = self.counted(tokens);
+        let tokens = self.cap(tokens);
         let mut event = Map::new();
         event.insert("type".to_owned(), Value::from(name));
         event.insert("sequence_number".to_owned(), Value::from(self.list.len()));

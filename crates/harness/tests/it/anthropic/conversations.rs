@@ -115,7 +115,7 @@ async fn blocks_and_their_homes() {
 
 #[tokio::test]
 async fn results_follow_their_calls() {
-    let asked = |reply: &[Value]| {
+    let conversation = |reply: &[Value]| {
         let calls = assistant(json!([text("let me see"), call("toolu_1"), call("toolu_2")]));
         let mut messages = vec![user(json!("tide?")), calls];
         messages.extend(reply.iter().cloned());
@@ -123,39 +123,48 @@ async fn results_follow_their_calls() {
     };
     let both = json!([result("toolu_1"), result("toolu_2"), text("well?")]);
     let cases = [
-        (asked(&[user(both.clone())]), None),
-        (asked(&[user(json!([result("toolu_2")])), user(json!([result("toolu_1"), text("well?")]))]), None),
+        (conversation(&[user(both.clone())]), None),
         (
-            asked(&[]),
+            conversation(&[
+                user(json!([result("toolu_2")])),
+                user(json!([result("toolu_1"), text("well?")])),
+            ]),
+            None,
+        ),
+        (
+            conversation(&[]),
             Some(
                 "messages.1: `tool_use` ids were found without `tool_result` blocks immediately after: toolu_1, toolu_2",
             ),
         ),
-        (asked(&[user(json!("never mind"))]), Some("immediately after: toolu_1, toolu_2")),
-        (asked(&[user(json!([result("toolu_1")]))]), Some("immediately after: toolu_2")),
+        (conversation(&[user(json!("never mind"))]), Some("immediately after: toolu_1, toolu_2")),
+        (conversation(&[user(json!([result("toolu_1")]))]), Some("immediately after: toolu_2")),
         (
-            asked(&[user(json!([text("here"), result("toolu_1"), result("toolu_2")]))]),
+            conversation(&[user(json!([text("here"), result("toolu_1"), result("toolu_2")]))]),
             Some("immediately after: toolu_1, toolu_2"),
         ),
         (
-            asked(&[user(json!([result("toolu_1"), text("and"), result("toolu_2")]))]),
+            conversation(&[user(json!([result("toolu_1"), text("and"), result("toolu_2")]))]),
             Some("immediately after: toolu_2"),
         ),
-        (asked(&[json!({"role": "system", "content": "x"}), user(both.clone())]), Some("immediately after")),
         (
-            asked(&[user(json!([result("toolu_1"), result("toolu_2"), result("toolu_3")]))]),
+            conversation(&[json!({"role": "system", "content": "x"}), user(both.clone())]),
+            Some("immediately after"),
+        ),
+        (
+            conversation(&[user(json!([result("toolu_1"), result("toolu_2"), result("toolu_3")]))]),
             Some("messages.2.content.2: unexpected `tool_use_id` found in `tool_result` blocks: toolu_3"),
         ),
         (
-            asked(&[user(json!([result("toolu_1"), result("toolu_1"), result("toolu_2")]))]),
+            conversation(&[user(json!([result("toolu_1"), result("toolu_1"), result("toolu_2")]))]),
             Some("messages.2.content.1: each tool_use must have a single result"),
         ),
         (
-            asked(&[user(both.clone()), assistant(json!("high")), user(json!([result("toolu_1")]))]),
+            conversation(&[user(both.clone()), assistant(json!("high")), user(json!([result("toolu_1")]))]),
             Some("messages.4.content.0: unexpected `tool_use_id`"),
         ),
         (
-            asked(&[
+            conversation(&[
                 user(both.clone()),
                 assistant(json!([call("toolu_1")])),
                 user(json!([result("toolu_1")])),

@@ -65,9 +65,9 @@ async fn breaks_at_each_place() {
             (Behaviour::ok().close(at), false),
             (Behaviour::ok().eof(at), true),
         ] {
-            let shown = format!("{behaviour:?}");
+            let label = format!("{behaviour:?}");
             let (events, end) = stream_with(behaviour, json!({})).await;
-            assert_eq!((events.len(), end.is_ok()), (read, proper), "{at:?} {shown}");
+            assert_eq!((events.len(), end.is_ok()), (read, proper), "{at:?} {label}");
         }
     }
     let (events, end) = stream_with(Behaviour::ok().cut_inside(4), json!({})).await;
@@ -116,10 +116,10 @@ async fn framing_variants_read_the_same() {
         base().multiline(),
         base().doubled_done(),
     ] {
-        let shown = format!("{behaviour:?}");
+        let label = format!("{behaviour:?}");
         let (events, end) = stream_with(behaviour, json!({})).await;
-        assert!(end.is_ok(), "{shown}");
-        assert_eq!(spelt(&events, "text"), expected, "{shown}");
+        assert!(end.is_ok(), "{label}");
+        assert_eq!(spelt(&events, "text"), expected, "{label}");
     }
 }
 
@@ -167,8 +167,8 @@ async fn compressed_wrong_and_broken_forms() {
     assert!(stream.text().starts_with("event: message_start\n"));
     assert!(client(&emulator).post(MESSAGES, &question()).await.is_err());
     for behaviour in [Behaviour::ok().cut(1), Behaviour::ok().eof(1), Behaviour::ok().cut_inside(0)] {
-        let shown = format!("{behaviour:?}");
+        let label = format!("{behaviour:?}");
         emulator.script(KEY, [behaviour]);
-        assert!(client(&emulator).post(MESSAGES, &question()).await.is_err(), "{shown}");
+        assert!(client(&emulator).post(MESSAGES, &question()).await.is_err(), "{label}");
     }
 }

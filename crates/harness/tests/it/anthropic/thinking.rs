@@ -12,8 +12,8 @@ fn thinking() -> Value {
 }
 
 fn ask_of(change: Value) -> Value {
-    let asked = json!({"messages": [{"role": "user", "content": "use tide"}]});
-    with(with(question(), thinking()), with(asked, change))
+    let messages = json!({"messages": [{"role": "user", "content": "use tide"}]});
+    with(with(question(), thinking()), with(messages, change))
 }
 
 /// The first response of a tool loop, unchanged.

@@ -43,9 +43,9 @@ async fn an_event_stream_has_the_providers_grammar() {
     assert!(end.is_ok());
     assert_eq!((events.len(), text_of(&events).as_str()), (CHUNKS, SAID));
     let chunks = chunks(&events);
-    let said: Vec<&Value> =
+    let counts: Vec<&Value> =
         chunks.iter().map(|chunk| &chunk["usageMetadata"]["candidatesTokenCount"]).collect();
-    assert_eq!(said, [&json!(1), &json!(2), &json!(3), &json!(4), &json!(4)]);
+    assert_eq!(counts, [&json!(1), &json!(2), &json!(3), &json!(4), &json!(4)]);
     let fixed =
         |chunk: &Value| chunk["usageMetadata"]["thoughtsTokenCount"] == 16 && chunk["modelVersion"] == NEW;
     assert!(chunks.iter().all(fixed));
@@ -86,8 +86,8 @@ async fn thoughts_are_shown_where_asked_for() {
     let emulator = start().await;
     let config =
         |thinking: Value| with(question(), json!({"generationConfig": {"thinkingConfig": thinking}}));
-    let shown = ask(&emulator, MIDDLE, &config(json!({"includeThoughts": true}))).await;
-    let both = parts(&shown);
+    let answer = ask(&emulator, MIDDLE, &config(json!({"includeThoughts": true}))).await;
+    let both = parts(&answer);
     assert_eq!((both.len(), &both[0]["thought"], &both[1]["text"]), (2, &json!(true), &json!(SAID)));
     let off = ask(&emulator, MIDDLE, &config(json!({"thinkingBudget": 0}))).await.json();
     assert!(off["usageMetadata"].get("thoughtsTokenCount").is_none(), "{off}");

@@ -9,12 +9,12 @@ use crate::{KEY, OTHER_KEY, start};
 
 const BATCHES: &str = "/v1beta/batches";
 
-fn of(asks: &Value) -> Value {
-    json!({"batch": {"displayName": "a", "inputConfig": {"requests": {"requests": asks}}}})
+fn of(requests: &Value) -> Value {
+    json!({"batch": {"displayName": "a", "inputConfig": {"requests": {"requests": requests}}}})
 }
 
-async fn made(emulator: &harness::Emulator, asks: &Value) -> String {
-    let answer = client(emulator).post(&path(MIDDLE, "batchGenerateContent"), &of(asks)).await.unwrap();
+async fn create(emulator: &harness::Emulator, requests: &Value) -> String {
+    let answer = client(emulator).post(&path(MIDDLE, "batchGenerateContent"), &of(requests)).await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
     format!("/v1beta/{}", answer.json()["name"].as_str().unwrap())
 }
@@ -59,15 +59,15 @@ async fn it_belongs_to_its_key_and_moves_on_as_it_is_looked_at() {
     let emulator = start().await;
     let mut failing = question();
     failing["labels"] = json!({"emulate": "status=503"});
-    let place =
-        made(&emulator, &json!([{"request": question(), "metadata": {"key": "a"}}, {"request": failing}]))
+    let url =
+        create(&emulator, &json!([{"request": question(), "metadata": {"key": "a"}}, {"request": failing}]))
             .await;
     let other = harness::client::Client::new(emulator.origin()).header("x-goog-api-key", OTHER_KEY);
-    assert_eq!(other.get(&place).await.unwrap().status, 404);
-    assert_eq!(other.delete(&place).await.unwrap().status, 404);
-    assert_eq!(other.post(&format!("{place}:cancel"), &json!({})).await.unwrap().status, 404);
+    assert_eq!(other.get(&url).await.unwrap().status, 404);
+    assert_eq!(other.delete(&url).await.unwrap().status, 404);
+    assert_eq!(other.post(&format!("{url}:cancel"), &json!({})).await.unwrap().status, 404);
     let own = client(&emulator);
-    let look = || async { own.get(&place).await.unwrap().json() };
+    let look = || async { own.get(&url).await.unwrap().json() };
     assert_eq!(look().await["metadata"]["state"], "BATCH_STATE_RUNNING");
     let ended = look().await;
     assert_eq!(
@@ -82,25 +82,25 @@ async fn it_belongs_to_its_key_and_moves_on_as_it_is_looked_at() {
     emulator
         .script(KEY, [Behaviour { interval: 1, ..Behaviour::ok() }, Behaviour::parse("status=503").unwrap()]);
     assert_eq!(look().await, ended);
-    assert_eq!(own.get(&place).await.unwrap().status, 503);
+    assert_eq!(own.get(&url).await.unwrap().status, 503);
     // The path without `beta` is Gemini's if the call has a Gemini key.
-    assert_eq!(own.get(&place.replace("v1beta", "v1")).await.unwrap().json(), ended);
-    assert_eq!(own.post(&format!("{place}:cancel"), &json!({})).await.unwrap().status, 400);
-    assert_eq!(own.post(&format!("{place}:pause"), &json!({})).await.unwrap().status, 404);
-    assert_eq!(own.call(Method::PATCH, &place, &[], String::new()).await.unwrap().status, 404);
-    assert_eq!(own.delete(&place).await.unwrap().json(), json!({}));
-    assert_eq!(own.get(&place).await.unwrap().status, 404);
+    assert_eq!(own.get(&url.replace("v1beta", "v1")).await.unwrap().json(), ended);
+    assert_eq!(own.post(&format!("{url}:cancel"), &json!({})).await.unwrap().status, 400);
+    assert_eq!(own.post(&format!("{url}:pause"), &json!({})).await.unwrap().status, 404);
+    assert_eq!(own.call(Method::PATCH, &url, &[], String::new()).await.unwrap().status, 404);
+    assert_eq!(own.delete(&url).await.unwrap().json(), json!({}));
+    assert_eq!(own.get(&url).await.unwrap().status, 404);
 }
 
 #[tokio::test]
 async fn one_that_is_cancelled_tells_what_was_done_by_then() {
     let emulator = start().await;
-    let place = made(&emulator, &json!([{"request": question()}, {"request": question()}])).await;
+    let url = create(&emulator, &json!([{"request": question()}, {"request": question()}])).await;
     let own = client(&emulator);
-    let wrong = own.post(&format!("{place}:cancel"), &json!({"now": true})).await.unwrap();
+    let wrong = own.post(&format!("{url}:cancel"), &json!({"now": true})).await.unwrap();
     assert_eq!(wrong.status, 400, "{}", wrong.text());
-    assert_eq!(own.post(&format!("{place}:cancel"), &json!({})).await.unwrap().json(), json!({}));
-    let ended = own.get(&place).await.unwrap().json();
+    assert_eq!(own.post(&format!("{url}:cancel"), &json!({})).await.unwrap().json(), json!({}));
+    let ended = own.get(&url).await.unwrap().json();
     assert_eq!(ended["metadata"]["state"], "BATCH_STATE_CANCELLED");
     assert_eq!(ended["metadata"]["batchStats"]["pendingRequestCount"], "1");
     assert_eq!(ended["response"]["inlinedResponses"]["inlinedResponses"].as_array().unwrap().len(), 1);

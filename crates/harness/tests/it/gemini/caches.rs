@@ -18,7 +18,7 @@ fn content() -> Value {
     json!({"model": format!("models/{NEW}"), "contents": [{"role": "user", "parts": [{"text": long()}]}]})
 }
 
-async fn made(emulator: &Emulator) -> String {
+async fn create(emulator: &Emulator) -> String {
     let answer = client(emulator).post(CACHES, &content()).await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()["name"].as_str().unwrap().to_owned()
@@ -60,7 +60,7 @@ async fn bad_cached_contents_are_refused() {
 #[tokio::test]
 async fn one_is_used_changed_and_deleted() {
     let emulator = start().await;
-    let name = made(&emulator).await;
+    let name = create(&emulator).await;
     let request = with(question(), json!({"cachedContent": name}));
     let usage = ask(&emulator, NEW, &request).await.json()["usageMetadata"].clone();
     assert_eq!(usage["cachedContentTokenCount"], 5004);
@@ -84,7 +84,7 @@ async fn one_is_used_changed_and_deleted() {
 #[tokio::test]
 async fn a_request_may_not_say_again_what_the_cache_holds() {
     let emulator = start().await;
-    let name = made(&emulator).await;
+    let name = create(&emulator).await;
     for (model, change, why) in [
         (
             NEW,
@@ -105,7 +105,7 @@ async fn a_request_may_not_say_again_what_the_cache_holds() {
 #[tokio::test]
 async fn it_belongs_to_its_key_and_dies_in_time() {
     let emulator = start().await;
-    let name = made(&emulator).await;
+    let name = create(&emulator).await;
     let path = format!("/v1beta/{name}");
     let other = harness::client::Client::new(emulator.origin()).header("x-goog-api-key", OTHER_KEY);
     for answer in [other.get(&path).await, other.delete(&path).await] {
@@ -114,7 +114,7 @@ async fn it_belongs_to_its_key_and_dies_in_time() {
     assert_eq!(other.get(CACHES).await.unwrap().json(), json!({}));
     assert_eq!(patch(&emulator, &name, json!({"ttl": "0.000001s"})).await.status, 200);
     assert_eq!(client(&emulator).get(&path).await.unwrap().status, 403, "expired");
-    let name = made(&emulator).await;
+    let name = create(&emulator).await;
     emulator.reset();
     assert_eq!(client(&emulator).get(&format!("/v1beta/{name}")).await.unwrap().status, 403, "forgotten");
 }

@@ -107,10 +107,10 @@ async fn framing_variants_read_the_same() {
         base().doubled_done(),
         base().unterminated().doubled_done(),
     ] {
-        let shown = format!("{behaviour:?}");
+        let label = format!("{behaviour:?}");
         let (events, end) = stream_with(OLD, behaviour).await;
-        assert!(end.is_ok(), "{shown}");
-        assert_eq!(text_of(&events), expected, "{shown}");
+        assert!(end.is_ok(), "{label}");
+        assert_eq!(text_of(&events), expected, "{label}");
     }
 }
 

@@ -212,8 +212,8 @@ async fn good_requests_pass_in_either_name_style() {
 async fn the_current_turn_needs_its_signatures() {
     let emulator = start().await;
     emulator.script_all([Behaviour::ok().tools(ToolMode::Parallel)]);
-    let asked = with(question(), json!({"tools": tools()}));
-    let step = parts(&ask(&emulator, NEW, &asked).await);
+    let request = with(question(), json!({"tools": tools()}));
+    let step = parts(&ask(&emulator, NEW, &request).await);
     assert!(step[0]["thoughtSignature"].is_string() && step[1].get("thoughtSignature").is_none(), "{step:?}");
     let results: Vec<Value> = step
         .iter()
@@ -232,7 +232,7 @@ async fn the_current_turn_needs_its_signatures() {
     assert_eq!(after(signed(json!("skip_thought_signature_validator"))).await.status, 200);
     let foreign = start().await;
     foreign.script_all([Behaviour::ok().tools(ToolMode::Single)]);
-    let foreign = parts(&ask(&foreign, NEW, &asked).await)[0]["thoughtSignature"].clone();
+    let foreign = parts(&ask(&foreign, NEW, &request).await)[0]["thoughtSignature"].clone();
     for (signature, why) in [
         (Value::Null, "missing a thought_signature"),
         (json!(""), "missing a thought_signature"),
@@ -348,12 +348,12 @@ async fn bytes_that_are_no_request_are_refused() {
         ("application/json", surrogate),
         ("text/plain", question().to_string().into_bytes()),
     ] {
-        let shown = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
+        let excerpt = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
         let path = path(MIDDLE, "generateContent");
         let answer =
             client(&emulator).call(Method::POST, &path, &[("content-type", media)], body).await.unwrap();
         let status = answer.json()["error"]["status"].clone();
-        assert_eq!((answer.status, status), (400, json!("INVALID_ARGUMENT")), "{shown}");
+        assert_eq!((answer.status, status), (400, json!("INVALID_ARGUMENT")), "{excerpt}");
     }
 }
 

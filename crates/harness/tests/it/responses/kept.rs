@@ -3,7 +3,7 @@
 use harness::Behaviour;
 use serde_json::{Value, json};
 
-use super::{PATH, ask, called, code, get, output, post};
+use super::{PATH, ask, code, function_call, get, output, post};
 use crate::{KEY, client, start, with};
 
 #[tokio::test]
@@ -43,7 +43,7 @@ async fn a_call_in_a_kept_answer_must_be_answered() {
     assert_eq!(status, 400);
     assert!(body["error"]["message"].as_str().unwrap().starts_with("No tool output found"), "{body}");
     assert_eq!(post(&emulator, &next(json!([output(call)]))).await.0, 200);
-    assert_eq!(post(&emulator, &next(json!([called(call), output(call)]))).await.0, 400);
+    assert_eq!(post(&emulator, &next(json!([function_call(call), output(call)]))).await.0, 400);
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ fn user(text: &str) -> Value {
     json!({"role": "user", "content": text})
 }
 
-fn called(id: &str) -> Value {
+fn function_call(id: &str) -> Value {
     json!({"type": "function_call", "call_id": id, "name": "f", "arguments": "{}"})
 }
 

@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{PATH, ask, called, code, output, post, think, user};
+use super::{PATH, ask, code, function_call, output, post, think, user};
 use crate::{client, start, with};
 
 /// A change to a valid request, and the status, code, param and start of the message that it is rejected
@@ -188,7 +188,7 @@ async fn bad_tools_and_formats_are_refused() {
 #[tokio::test]
 async fn bad_items_are_refused() {
     let part = |part: Value| json!([{"role": "user", "content": [part]}]);
-    let said = json!([{"role": "assistant", "content": [{"type": "input_text", "text": "x"}]}]);
+    let turn = json!([{"role": "assistant", "content": [{"type": "input_text", "text": "x"}]}]);
     check_inputs(vec![
         (json!(["hi"]), KIND, "input[0]", "Invalid type for 'input[0]'"),
         (json!([{"content": "x"}]), MISSING, "input[0].type", "Missing"),
@@ -210,7 +210,7 @@ async fn bad_items_are_refused() {
             "input[0].content[0].image_url",
             "Invalid type",
         ),
-        (said, VALUE, "input[0].content[0]", "Invalid value: 'input_text'"),
+        (turn, VALUE, "input[0].content[0]", "Invalid value: 'input_text'"),
         (
             json!([{"type": "function_call", "call_id": "c", "name": "f", "arguments": {}}]),
             KIND,
@@ -239,11 +239,11 @@ async fn calls_and_outputs_belong_together() {
             "input",
             "No tool call found for function call output with call_id c1.",
         ),
-        (json!([output("c1"), called("c1")]), None, "input", "No tool call found"),
-        (json!([called("c1"), output("c1"), output("c1")]), None, "input", "No tool call found"),
+        (json!([output("c1"), function_call("c1")]), None, "input", "No tool call found"),
+        (json!([function_call("c1"), output("c1"), output("c1")]), None, "input", "No tool call found"),
         (json!([custom, output("c")]), None, "input", "No tool call found"),
         (
-            json!([user("x"), called("c1"), called("c2"), output("c2")]),
+            json!([user("x"), function_call("c1"), function_call("c2"), output("c2")]),
             None,
             "input",
             "No tool output found for function call c1.",
@@ -252,7 +252,8 @@ async fn calls_and_outputs_belong_together() {
     ])
     .await;
     let emulator = start().await;
-    let good = json!([user("x"), called("c1"), called("c2"), output("c2"), output("c1"), user("y")]);
+    let good =
+        json!([user("x"), function_call("c1"), function_call("c2"), output("c2"), output("c1"), user("y")]);
     assert_eq!(post(&emulator, &with(ask(), json!({"input": good}))).await.0, 200);
 }
 

@@ -11,8 +11,8 @@ pub async fn an_account_is_made_rotated_and_deleted(fresh: &Fresh) {
     assert_eq!(accounts.get(made.id).await.unwrap(), made);
     assert_eq!(made, AccountRow { version: made.version, ..account(5) });
     let moved = AccountRow { base_url: Some("https://x.example".into()), ..made.clone() };
-    let told = accounts.replace(moved.clone(), None, None, act()).await;
-    assert!(matches!(told, Err(StoreError::Conflict { what: "base_url_needs_secret", .. })));
+    let result = accounts.replace(moved.clone(), None, None, act()).await;
+    assert!(matches!(result, Err(StoreError::Conflict { what: "base_url_needs_secret", .. })));
     accounts.replace(moved, Some(secret(2)), Some(made.version), act()).await.unwrap();
     let found =
         Verification { secret_version: 2, unix_ms: 3, accepted: Some(false), error: Some("401".into()) };

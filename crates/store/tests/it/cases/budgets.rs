@@ -18,9 +18,9 @@ const ROOM_MS: u64 = 10_000;
 /// The current day, which is also the day in which a budget is created: the same for the whole test.
 static TODAY: LazyLock<u64> = LazyLock::new(|| {
     let world = world::World::system();
-    let room =
+    let has_room =
         || Period::Day.start(world.clock.unix_ms() + ROOM_MS) == Period::Day.start(world.clock.unix_ms());
-    while !room() {
+    while !has_room() {
         std::thread::yield_now();
     }
     Period::Day.start(world.clock.unix_ms())
@@ -188,20 +188,20 @@ pub async fn what_records_draw_moves_from_leases_to_the_books_once(fresh: &Fresh
     assert_eq!(read.await.unwrap().drawn, drawing(fresh, 5, id, 1).drawn);
     // Each alert is handed out once.
     let webhooks = fresh.store.webhooks();
-    let told = super::webhooks::webhook(fresh, 9, &[EventKind::BudgetAlert]);
-    let told = webhooks.create(told, act()).await.unwrap().row;
+    let webhook = super::webhooks::webhook(fresh, 9, &[EventKind::BudgetAlert]);
+    let webhook = webhooks.create(webhook, act()).await.unwrap().row;
     let first = budgets.claim_alerts(2, NOW).await.unwrap();
     let rest = budgets.claim_alerts(10, NOW).await.unwrap();
     let percents: Vec<_> = first.iter().chain(&rest).map(|alert| alert.percent).collect();
     assert_eq!((first.len(), percents), (2, vec![50, 80, 100]));
     assert!(budgets.claim_alerts(10, NOW).await.unwrap().is_empty());
-    let sent = webhooks.deliveries(told.workspace, told.id, Page::default()).await.unwrap().rows;
+    let sent = webhooks.deliveries(webhook.workspace, webhook.id, Page::default()).await.unwrap().rows;
     let mut percents: Vec<_> =
         sent.iter().map(|row| row.event.payload["percent"].as_u64().unwrap()).collect();
     percents.sort_unstable();
     assert_eq!(percents, [50, 80, 100]);
     // With a higher limit, thresholds are reported again.
-    let raised = BudgetRow { limit: Nanos(2_000), ..budgets.get(told.workspace, id).await.unwrap() };
+    let raised = BudgetRow { limit: Nanos(2_000), ..budgets.get(webhook.workspace, id).await.unwrap() };
     budgets.replace(raised, None, act()).await.unwrap();
     assert!(budgets.alerts(id, *TODAY).await.unwrap().is_empty());
     sink.apply(batch(4, vec![drawing(fresh, 6, id, 1)])).await.unwrap();

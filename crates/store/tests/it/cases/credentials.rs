@@ -57,8 +57,8 @@ pub async fn another_address_needs_the_secret_anew(fresh: &Fresh) {
     let (credentials, workspace) = (fresh.store.credentials(), fresh.founding.workspace.id);
     let made = credentials.create(credential(workspace, 5), act()).await.unwrap().row;
     let moved = CredentialRow { base_url: Some("https://evil.example/v1".into()), ..made.clone() };
-    let told = credentials.replace(moved.clone(), None, None, act()).await;
-    assert!(matches!(told, Err(StoreError::Conflict { what: "base_url_needs_secret", .. })), "{told:?}");
+    let result = credentials.replace(moved.clone(), None, None, act()).await;
+    assert!(matches!(result, Err(StoreError::Conflict { what: "base_url_needs_secret", .. })), "{result:?}");
     let gone = CredentialRow { base_url: None, ..made.clone() };
     assert!(credentials.replace(gone, None, None, act()).await.is_err(), "to the provider's own address too");
     let moved = credentials.replace(moved, Some(secret(2)), None, act()).await.unwrap().row;
@@ -106,8 +106,8 @@ pub async fn a_rotation_takes_the_next_version_and_mends_an_invalid_one(fresh: &
     let invalid = credentials.verified(workspace, made.id, found, act()).await.unwrap().row;
     assert_eq!((invalid.state, invalid.last_error.as_deref()), (CredentialState::Invalid, Some("401")));
     for version in [1, 3] {
-        let told = credentials.replace(invalid.clone(), Some(secret(version)), None, act()).await;
-        assert!(matches!(told, Err(StoreError::Conflict { what: "secret_version", .. })), "{version}");
+        let result = credentials.replace(invalid.clone(), Some(secret(version)), None, act()).await;
+        assert!(matches!(result, Err(StoreError::Conflict { what: "secret_version", .. })), "{version}");
     }
     let rotated = credentials.replace(invalid, Some(secret(2)), None, act()).await.unwrap().row;
     assert_eq!((rotated.state, rotated.last_error.as_deref()), (CredentialState::Active, None));
@@ -134,8 +134,8 @@ pub async fn verification_never_enables_what_its_owner_shut(fresh: &Fresh) {
     credentials.set_state(workspace, made.id, CredentialState::Revoked, None, act()).await.unwrap();
     let row = credentials.verified(workspace, made.id, good(), act()).await.unwrap().row;
     assert_eq!(row.state, CredentialState::Revoked);
-    let told = credentials.set_state(workspace, made.id, CredentialState::Active, None, act()).await;
-    assert!(matches!(told, Err(StoreError::Conflict { what: "credential_revoked", .. })));
+    let result = credentials.set_state(workspace, made.id, CredentialState::Active, None, act()).await;
+    assert!(matches!(result, Err(StoreError::Conflict { what: "credential_revoked", .. })));
     assert!(credentials.replace(row, Some(secret(2)), None, act()).await.is_err());
 }
 

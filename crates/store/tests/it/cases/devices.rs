@@ -34,8 +34,8 @@ pub async fn a_device_is_given_one_key(fresh: &Fresh) {
     let early = devices.grant(digest(1), Role::Owner, key(fresh, 50), act()).await;
     assert!(matches!(early, Err(StoreError::NotFound { .. })), "{early:?}");
     let answer = DeviceAnswer::Approved { person, workspace };
-    let said = devices.answer(digest(101), answer, workspace, act()).await.unwrap();
-    assert_eq!((said.client_name.as_str(), said.answer), ("device 1", Some(answer)));
+    let answered = devices.answer(digest(101), answer, workspace, act()).await.unwrap();
+    assert_eq!((answered.client_name.as_str(), answered.answer), ("device 1", Some(answer)));
     assert_eq!(devices.waiting(digest(101), LATER).await.unwrap(), None, "it is answered");
     assert!(devices.answer(digest(101), DeviceAnswer::Denied, workspace, act()).await.is_err());
     let given = devices.grant(digest(1), Role::Owner, key(fresh, 50), act()).await.unwrap();
@@ -56,13 +56,13 @@ pub async fn what_is_denied_too_old_or_too_many_is_given_none(fresh: &Fresh) {
     devices.answer(digest(101), DeviceAnswer::Denied, workspace, act()).await.unwrap();
     let denied = devices.poll(digest(1), LATER).await.unwrap().unwrap();
     assert_eq!(denied.answer, Some(DeviceAnswer::Denied));
-    let told = devices.grant(digest(1), Role::Owner, key(fresh, 50), act()).await;
-    assert!(matches!(told, Err(StoreError::NotFound { .. })), "{told:?}");
+    let result = devices.grant(digest(1), Role::Owner, key(fresh, 50), act()).await;
+    assert!(matches!(result, Err(StoreError::NotFound { .. })), "{result:?}");
     devices.create(DeviceRow { expires_unix_ms: LATER, ..device(2) }, 2).await.unwrap();
     assert_eq!(devices.poll(digest(2), LATER).await.unwrap(), None);
     assert_eq!(devices.waiting(digest(102), LATER).await.unwrap(), None);
-    let told = devices.create(device(3), 2).await;
-    assert!(matches!(told, Err(StoreError::Conflict { what: "too_many_devices", .. })), "{told:?}");
+    let result = devices.create(device(3), 2).await;
+    assert!(matches!(result, Err(StoreError::Conflict { what: "too_many_devices", .. })), "{result:?}");
     devices.create(DeviceRow { created_unix_ms: LATER, ..device(3) }, 2).await.unwrap();
 }
 
@@ -77,8 +77,8 @@ pub async fn a_devices_key_ends_with_its_persons_membership_or_role(fresh: &Fres
     let revoked = store.api_keys().get(workspace, given.id).await.unwrap();
     assert_eq!((revoked.revoked_unix_ms.is_some(), revoked.version), (true, lowered.version));
     // An approval given as an admin does not hold for a viewer.
-    let told = store.devices().grant(digest(2), Role::Admin, key(fresh, 51), act()).await;
-    assert!(matches!(told, Err(StoreError::NotFound { .. })), "{told:?}");
+    let result = store.devices().grant(digest(2), Role::Admin, key(fresh, 51), act()).await;
+    assert!(matches!(result, Err(StoreError::NotFound { .. })), "{result:?}");
     let given = store.devices().grant(digest(2), Role::Viewer, key(fresh, 51), act()).await.unwrap().row;
     approved(fresh, 3, person).await;
     store.people().remove(workspace, person, KeysOnLeave::Ask, None, act()).await.unwrap();

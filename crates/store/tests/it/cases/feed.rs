@@ -59,9 +59,9 @@ pub async fn an_expected_version_is_held_to(fresh: &Fresh) {
 pub async fn a_lost_answer_is_told_as_such_and_the_write_is_there(fresh: &Fresh) {
     let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);
     store.commit_faults().script([CommitFault::AnswerLost]);
-    let told = store.projects().create(project(workspace, 7), act()).await;
-    assert!(matches!(told, Err(StoreError::Uncertain)), "{told:?}");
-    assert!(told.unwrap_err().is_transient());
+    let result = store.projects().create(project(workspace, 7), act()).await;
+    assert!(matches!(result, Err(StoreError::Uncertain)), "{result:?}");
+    assert!(result.unwrap_err().is_transient());
     store.projects().get(workspace, project(workspace, 7).id).await.unwrap();
 }
 
@@ -69,8 +69,8 @@ pub async fn a_refused_commit_leaves_nothing(fresh: &Fresh) {
     let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);
     let before = store.feed().version().await.unwrap();
     store.commit_faults().script([CommitFault::Refused]);
-    let told = store.projects().create(project(workspace, 7), act()).await;
-    assert!(matches!(told, Err(StoreError::Unavailable(_))), "{told:?}");
+    let result = store.projects().create(project(workspace, 7), act()).await;
+    assert!(matches!(result, Err(StoreError::Unavailable(_))), "{result:?}");
     assert_eq!(store.feed().version().await.unwrap(), before);
     store.projects().create(project(workspace, 7), act()).await.unwrap();
 }

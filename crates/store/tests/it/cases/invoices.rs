@@ -35,8 +35,8 @@ pub async fn the_tariff_in_force_is_the_newest_that_began(fresh: &Fresh) {
     };
     assign(workspace, "team", 30).await.unwrap();
     assert_eq!((base(29).await, base(30).await), (3, 7));
-    let told = assign(workspace, "none", 30).await;
-    assert!(matches!(told, Err(StoreError::Conflict { what: "no_such_tariff", .. })), "{told:?}");
+    let result = assign(workspace, "none", 30).await;
+    assert!(matches!(result, Err(StoreError::Conflict { what: "no_such_tariff", .. })), "{result:?}");
     assert!(matches!(assign(workspace_id(99), "team", 30).await, Err(StoreError::NotFound { .. })));
     assert_eq!(tariffs.assignments().await.unwrap().len(), 1);
 }

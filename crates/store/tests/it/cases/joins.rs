@@ -32,23 +32,17 @@ fn joining(workspace: WorkspaceId, number: u8, row: NodeRow) -> Joining {
 }
 
 fn beat(unix_ms: u64) -> Heartbeat {
-    let said = serde_json::json!({"version": "1"});
+    let report = serde_json::json!({"version": "1"});
     let not_asked = "not asked".into();
-    Heartbeat {
-        unix_ms,
-        due_unix_ms: unix_ms + 90_000,
-        models: vec!["qwen3".into()],
-        report: said,
-        not_asked,
-    }
+    Heartbeat { unix_ms, due_unix_ms: unix_ms + 90_000, models: vec!["qwen3".into()], report, not_asked }
 }
 
 /// The result of polling a node at its address.
-async fn asked(fresh: &Fresh, row: &NodeRow, unix_ms: u64, error: Option<&str>) -> NodeRow {
+async fn poll(fresh: &Fresh, row: &NodeRow, unix_ms: u64, error: Option<&str>) -> NodeRow {
     let error = error.map(ToOwned::to_owned);
     let found = NodeObservation { unix_ms, reachable: error.is_none(), models: None, error };
-    let told = fresh.store.nodes().observed(row.workspace, row.id, row.base_url.clone(), found);
-    told.await.unwrap().row
+    let observed = fresh.store.nodes().observed(row.workspace, row.id, row.base_url.clone(), found);
+    observed.await.unwrap().row
 }
 
 /// A joined node; its token has this number, its credential that plus a hundred.
@@ -59,8 +53,8 @@ async fn joined(fresh: &Fresh, number: u8) -> NodeRow {
     joins.join(joining(workspace, number, row), at(NOW + 1)).await.unwrap().row
 }
 
-fn conflict<T: std::fmt::Debug>(told: Result<T, StoreError>) -> &'static str {
-    match told {
+fn conflict<T: std::fmt::Debug>(result: Result<T, StoreError>) -> &'static str {
+    match result {
         Err(StoreError::Conflict { what, .. }) => what,
         other => panic!("{other:?}"),
     }
@@ -100,8 +94,8 @@ pub async fn a_token_is_listed_and_withdrawn_until_it_is_used(fresh: &Fresh) {
 
     let theirs = WorkspaceId::new(NOW, [99; 10]);
     assert!(joins.tokens(theirs, Page::default()).await.unwrap().rows.is_empty());
-    let shown = joins.token_of(theirs, made[0].id).await;
-    assert!(matches!(shown, Err(StoreError::NotFound { .. })), "{shown:?}");
+    let result = joins.token_of(theirs, made[0].id).await;
+    assert!(matches!(result, Err(StoreError::NotFound { .. })), "{result:?}");
     let foreign = joins.withdraw(theirs, made[0].id, act()).await;
     assert!(matches!(foreign, Err(StoreError::NotFound { .. })), "{foreign:?}");
 
@@ -123,12 +117,12 @@ pub async fn a_node_is_away_when_it_has_left_out_its_heartbeats(fresh: &Fresh) {
     let (joins, nodes, workspace) = (fresh.store.joins(), fresh.store.nodes(), fresh.founding.workspace.id);
     let row = joined(fresh, 1).await;
     let id = row.id;
-    let miss = async |unix_ms| joins.mark_overdue(unix_ms, "silent".into()).await.unwrap().row;
-    assert_eq!(miss(NOW * 2).await, 0, "it was never there");
+    let mark_overdue = async |unix_ms| joins.mark_overdue(unix_ms, "silent".into()).await.unwrap().row;
+    assert_eq!(mark_overdue(NOW * 2).await, 0, "it was never there");
     let spoke = joins.record_heartbeat(digest(101), beat(NOW)).await.unwrap().row;
     assert_eq!((spoke.state(), spoke.models()), (NodeState::Unreachable, ["qwen3".to_owned()].as_slice()));
     assert_eq!((spoke.last_error.as_deref(), spoke.last_seen_unix_ms), (Some("not asked"), Some(NOW)));
-    let there = asked(fresh, &row, NOW, None).await;
+    let there = poll(fresh, &row, NOW, None).await;
     assert_eq!((there.state(), there.models()), (NodeState::Ready, ["qwen3".to_owned()].as_slice()));
     let same = joins.record_heartbeat(digest(101), beat(NOW + 1)).await.unwrap();
     assert_eq!(
@@ -138,43 +132,47 @@ pub async fn a_node_is_away_when_it_has_left_out_its_heartbeats(fresh: &Fresh) {
     );
     let kept = nodes.get(workspace, id).await.unwrap();
     assert_eq!(kept.joined.unwrap().beat_unix_ms, Some(NOW + 1));
-    assert_eq!((kept.last_seen_unix_ms, miss(NOW + 90_000).await), (Some(NOW + 1), 0));
+    assert_eq!((kept.last_seen_unix_ms, mark_overdue(NOW + 90_000).await), (Some(NOW + 1), 0));
     assert_eq!(nodes.get(workspace, id).await.unwrap().state(), NodeState::Ready);
-    assert_eq!((miss(NOW + 90_001).await, miss(NOW + 90_001).await), (1, 0), "it is found away once");
+    assert_eq!(
+        (mark_overdue(NOW + 90_001).await, mark_overdue(NOW + 90_001).await),
+        (1, 0),
+        "it is found away once"
+    );
     let away = nodes.get(workspace, id).await.unwrap();
     assert_eq!((away.state(), away.last_error.as_deref()), (NodeState::Unreachable, Some("silent")));
     // Whatever answers at its address now is not this node: it has to send a heartbeat first, and is polled
     // then.
-    assert_eq!(asked(fresh, &row, NOW + 90_002, None).await, away);
-    assert_eq!(asked(fresh, &row, NOW + 90_002, Some("refused")).await, away);
+    assert_eq!(poll(fresh, &row, NOW + 90_002, None).await, away);
+    assert_eq!(poll(fresh, &row, NOW + 90_002, Some("refused")).await, away);
     let back = joins.record_heartbeat(digest(101), beat(NOW + 100_000)).await.unwrap();
     assert!(back.version > same.version);
     assert_eq!(back.row.last_error.as_deref(), Some("not asked"));
-    let there = asked(fresh, &row, NOW + 100_001, None).await;
+    let there = poll(fresh, &row, NOW + 100_001, None).await;
     assert_eq!((there.state(), there.last_error), (NodeState::Ready, None));
 }
 
 pub async fn a_node_that_speaks_is_away_where_its_address_does_not_answer(fresh: &Fresh) {
     let (joins, nodes, workspace) = (fresh.store.joins(), fresh.store.nodes(), fresh.founding.workspace.id);
     let row = joined(fresh, 1).await;
-    let told = |row: &NodeRow| (row.state(), row.last_error.clone());
+    let state_of = |row: &NodeRow| (row.state(), row.last_error.clone());
     let refused = (NodeState::Unreachable, Some("refused".to_owned()));
     joins.record_heartbeat(digest(101), beat(NOW)).await.unwrap();
-    let found = asked(fresh, &row, NOW + 1, Some("refused")).await;
-    assert_eq!((told(&found), found.models()), (refused.clone(), ["qwen3".to_owned()].as_slice()));
+    let found = poll(fresh, &row, NOW + 1, Some("refused")).await;
+    assert_eq!((state_of(&found), found.models()), (refused.clone(), ["qwen3".to_owned()].as_slice()));
     // Further heartbeats don't change its state, and neither does an answer from another address.
     let spoke = joins.record_heartbeat(digest(101), beat(NOW + 30_000)).await.unwrap().row;
-    assert_eq!((told(&spoke), spoke.version), (refused.clone(), found.version));
+    assert_eq!((state_of(&spoke), spoke.version), (refused.clone(), found.version));
     assert_eq!(spoke.last_seen_unix_ms, Some(NOW + 30_000));
     let elsewhere = NodeRow { base_url: "http://127.0.0.9/v1".into(), ..row.clone() };
-    assert_eq!(told(&asked(fresh, &elsewhere, NOW + 30_001, None).await), refused);
-    assert_eq!(told(&asked(fresh, &row, NOW + 30_002, None).await), (NodeState::Ready, None));
+    assert_eq!(state_of(&poll(fresh, &elsewhere, NOW + 30_001, None).await), refused);
+    assert_eq!(state_of(&poll(fresh, &row, NOW + 30_002, None).await), (NodeState::Ready, None));
     // A node that did not answer and then stopped its heartbeats is marked as well, with the newer reason.
-    asked(fresh, &row, NOW + 30_003, Some("refused")).await;
-    let miss = async |unix_ms| joins.mark_overdue(unix_ms, "silent".into()).await.unwrap().row;
-    assert_eq!((miss(NOW + 120_000).await, miss(NOW + 120_001).await), (1, 0));
+    poll(fresh, &row, NOW + 30_003, Some("refused")).await;
+    let mark_overdue = async |unix_ms| joins.mark_overdue(unix_ms, "silent".into()).await.unwrap().row;
+    assert_eq!((mark_overdue(NOW + 120_000).await, mark_overdue(NOW + 120_001).await), (1, 0));
     let silent = nodes.get(workspace, row.id).await.unwrap();
-    assert_eq!(told(&silent), (NodeState::Unreachable, Some("silent".to_owned())));
+    assert_eq!(state_of(&silent), (NodeState::Unreachable, Some("silent".to_owned())));
 }
 
 fn record(number: u8) -> NodeRecord {
@@ -239,11 +237,11 @@ pub async fn a_revoked_node_is_taken_over_under_its_name(fresh: &Fresh) {
     let again = joins.revoke(workspace, made.id, None, act()).await.unwrap();
     assert_eq!(again.row, revoked.row);
     assert!(joins.known(digest(101)).await.unwrap().unwrap().is_revoked);
-    for told in [
+    for error in [
         joins.record_heartbeat(digest(101), beat(LATER)).await.err(),
         joins.report(digest(101), vec![], NOW).await.err(),
     ] {
-        assert!(matches!(told, Some(StoreError::NotFound { .. })), "{told:?}");
+        assert!(matches!(error, Some(StoreError::NotFound { .. })), "{error:?}");
     }
     assert_eq!(joins.mark_overdue(NOW * 2, "silent".into()).await.unwrap().row, 0);
     joins.invite(token(workspace, 2, &made.name), 0, act()).await.unwrap();
@@ -252,8 +250,8 @@ pub async fn a_revoked_node_is_taken_over_under_its_name(fresh: &Fresh) {
     assert_eq!((taken.id, taken.base_url.as_str()), (made.id, "http://127.0.0.2/v1"));
     assert_eq!(taken.joined.as_ref().unwrap().revoked_unix_ms, None);
     assert_eq!(joins.known(digest(101)).await.unwrap(), None, "the old credential is nobody's");
-    let asked_before = asked(fresh, &taken, LATER, None).await;
-    assert_eq!(asked_before, taken, "it has not spoken since it was taken over");
+    let before = poll(fresh, &taken, LATER, None).await;
+    assert_eq!(before, taken, "it has not spoken since it was taken over");
     joins.record_heartbeat(digest(102), beat(LATER)).await.unwrap();
-    assert_eq!(asked(fresh, &taken, LATER, None).await.state(), NodeState::Ready);
+    assert_eq!(poll(fresh, &taken, LATER, None).await.state(), NodeState::Ready);
 }

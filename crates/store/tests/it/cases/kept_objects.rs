@@ -33,15 +33,15 @@ fn row(fresh: &Fresh, number: u8) -> KeptObjectRow {
     }
 }
 
-async fn found(fresh: &Fresh, number: u8) -> Option<StoredObject> {
+async fn find(fresh: &Fresh, number: u8) -> Option<StoredObject> {
     fresh.store.kept_objects().find(owner(fresh), row(fresh, number).id, NOW).await.unwrap()
 }
 
 pub async fn a_thing_is_known_to_its_project_alone(fresh: &Fresh) {
     let objects = fresh.store.kept_objects();
     objects.keep(row(fresh, 1), None).await.unwrap();
-    assert_eq!(found(fresh, 1).await, Some(row(fresh, 1).object));
-    assert_eq!(found(fresh, 2).await, None);
+    assert_eq!(find(fresh, 1).await, Some(row(fresh, 1).object));
+    assert_eq!(find(fresh, 2).await, None);
     let elsewhere = ObjectOwner { project: ProjectId::new(NOW, bytes(9)), ..owner(fresh) };
     assert_eq!(objects.find(elsewhere, row(fresh, 1).id, NOW).await.unwrap(), None);
     let as_batch = StoredObjectId { kind: StoredObjectKind::Batch, ..row(fresh, 1).id };
@@ -52,11 +52,11 @@ pub async fn a_thing_is_known_to_its_project_alone(fresh: &Fresh) {
     (again.object.provider_id, again.object.list_entry) = ("file-other".into(), "{}".into());
     objects.keep(again, None).await.unwrap();
     let expected = StoredObject { list_entry: "{}".into(), ..row(fresh, 1).object };
-    assert_eq!(found(fresh, 1).await, Some(expected));
+    assert_eq!(find(fresh, 1).await, Some(expected));
     objects.forget(elsewhere, row(fresh, 1).id).await.unwrap();
-    assert!(found(fresh, 1).await.is_some());
+    assert!(find(fresh, 1).await.is_some());
     objects.forget(owner(fresh), row(fresh, 1).id).await.unwrap();
-    assert_eq!(found(fresh, 1).await, None);
+    assert_eq!(find(fresh, 1).await, None);
 }
 
 pub async fn things_are_listed_by_pages_in_either_order(fresh: &Fresh) {
@@ -124,7 +124,7 @@ pub async fn one_request_alone_books_a_thing(fresh: &Fresh) {
     assert!(objects.book(owner, id, by(10)).await.unwrap(), "it has the right still");
     assert!(!objects.book(owner, id, by(11)).await.unwrap());
     objects.unbook(owner, id, by(11)).await.unwrap();
-    assert!(found(fresh, 1).await.unwrap().is_booked, "it was not its own to give back");
+    assert!(find(fresh, 1).await.unwrap().is_booked, "it was not its own to give back");
     objects.unbook(owner, id, by(10)).await.unwrap();
     assert!(objects.book(owner, id, by(11)).await.unwrap());
     assert!(!objects.book(owner, row(fresh, 2).id, by(11)).await.unwrap(), "nobody knows it");
@@ -133,18 +133,18 @@ pub async fn one_request_alone_books_a_thing(fresh: &Fresh) {
 pub async fn a_film_is_hidden_until_it_is_booked(fresh: &Fresh) {
     let objects = fresh.store.kept_objects();
     let owner = owner(fresh);
-    let film = |number: u8, shown: &str| {
+    let video = |number: u8, list_entry: &str| {
         let KeptObjectRow { id, object, .. } = row(fresh, number);
-        let object = StoredObject { list_entry: shown.into(), until_unix_ms: None, ..object };
+        let object = StoredObject { list_entry: list_entry.into(), until_unix_ms: None, ..object };
         KeptObjectRow { id: StoredObjectId { kind: StoredObjectKind::Video, ..id }, owner, object }
     };
-    let known = async |number: u8, at: u64| objects.find(owner, film(number, "").id, at).await.unwrap();
+    let known = async |number: u8, at: u64| objects.find(owner, video(number, "").id, at).await.unwrap();
     for number in [1, 2] {
-        objects.keep(film(number, "{}"), None).await.unwrap();
+        objects.keep(video(number, "{}"), None).await.unwrap();
     }
-    objects.forget(owner, film(1, "").id).await.unwrap();
+    objects.forget(owner, video(1, "").id).await.unwrap();
     // Seeing it in a list again does not bring it back.
-    objects.keep(film(1, "[]"), None).await.unwrap();
+    objects.keep(video(1, "[]"), None).await.unwrap();
     assert_eq!(objects.expire(NOW, 9).await.unwrap(), 0);
     assert_eq!(known(1, NOW).await, None);
     let hidden = known(1, 0).await.unwrap();
@@ -158,11 +158,11 @@ pub async fn a_film_is_hidden_until_it_is_booked(fresh: &Fresh) {
         limit: 9,
     };
     let listed = objects.list(page, NOW).await.unwrap();
-    assert_eq!(listed.iter().map(|row| row.id).collect::<Vec<_>>(), [film(2, "").id]);
+    assert_eq!(listed.iter().map(|row| row.id).collect::<Vec<_>>(), [video(2, "").id]);
     let by = TraceId::new(NOW, bytes(10));
     for number in [1, 2] {
-        assert!(objects.book(owner, film(number, "").id, by).await.unwrap());
-        objects.forget(owner, film(number, "").id).await.unwrap();
+        assert!(objects.book(owner, video(number, "").id, by).await.unwrap());
+        objects.forget(owner, video(number, "").id).await.unwrap();
         assert_eq!(known(number, 0).await, None, "{number}");
     }
 }

@@ -5,7 +5,7 @@ use domain::{Kept, Sealed, TraceId};
 use snapshot::WrappedKey;
 use store::fixtures::CommitFault;
 use store::rotations::{KeptPlaceRow, Resealing, SealedRow, SealedThing};
-use store::{KeptTurnRow, StoreError, TurnsAsked};
+use store::{KeptTurnRow, StoreError, TurnLookup};
 
 use crate::Fresh;
 use crate::samples::*;
@@ -32,8 +32,8 @@ async fn keep(fresh: &Fresh, turn: KeptTurnRow, calls: &[u8]) {
     fresh.store.kept_turns().keep(turn, calls).await.unwrap();
 }
 
-fn asked(fresh: &Fresh, calls: &[u8]) -> TurnsAsked {
-    TurnsAsked {
+fn lookup(fresh: &Fresh, calls: &[u8]) -> TurnLookup {
+    TurnLookup {
         workspace: fresh.founding.workspace.id,
         project: fresh.founding.project.id,
         calls: calls.iter().map(|call| digest(*call)).collect(),
@@ -42,8 +42,8 @@ fn asked(fresh: &Fresh, calls: &[u8]) -> TurnsAsked {
     }
 }
 
-async fn found(fresh: &Fresh, asked: TurnsAsked) -> Vec<KeptTurnRow> {
-    fresh.store.kept_turns().find(asked).await.unwrap()
+async fn find(fresh: &Fresh, query: TurnLookup) -> Vec<KeptTurnRow> {
+    fresh.store.kept_turns().find(query).await.unwrap()
 }
 
 pub async fn a_turn_is_found_once_by_any_of_its_calls(fresh: &Fresh) {
@@ -51,30 +51,30 @@ pub async fn a_turn_is_found_once_by_any_of_its_calls(fresh: &Fresh) {
     keep(fresh, turn(fresh, 2), &[103]).await;
     let one = vec![turn(fresh, 1)];
     for calls in [[101].as_slice(), &[102], &[101, 102], &[102, 250, 101, 101]] {
-        assert_eq!(found(fresh, asked(fresh, calls)).await, one, "{calls:?}");
+        assert_eq!(find(fresh, lookup(fresh, calls)).await, one, "{calls:?}");
     }
     let both = vec![turn(fresh, 1), turn(fresh, 2)];
-    assert_eq!(found(fresh, asked(fresh, &[103, 101])).await, both, "the oldest first");
+    assert_eq!(find(fresh, lookup(fresh, &[103, 101])).await, both, "the oldest first");
     for calls in [[].as_slice(), &[250], &[1]] {
-        assert_eq!(found(fresh, asked(fresh, calls)).await, [], "{calls:?}");
+        assert_eq!(find(fresh, lookup(fresh, calls)).await, [], "{calls:?}");
     }
     // The same call id again: it leads to the newest turn, and the older one is found by its other call.
     keep(fresh, turn(fresh, 3), &[101]).await;
-    assert_eq!(found(fresh, asked(fresh, &[101])).await, [turn(fresh, 3)]);
-    assert_eq!(found(fresh, asked(fresh, &[102])).await, one);
+    assert_eq!(find(fresh, lookup(fresh, &[101])).await, [turn(fresh, 3)]);
+    assert_eq!(find(fresh, lookup(fresh, &[102])).await, one);
     // A lookup may have many calls.
     let many: Vec<_> = (0..=255).collect();
-    assert_eq!(found(fresh, asked(fresh, &many)).await.len(), 3);
+    assert_eq!(find(fresh, lookup(fresh, &many)).await.len(), 3);
 }
 
 pub async fn another_workspace_or_project_finds_no_turn(fresh: &Fresh) {
     keep(fresh, turn(fresh, 1), &[101]).await;
     let other = founding(2);
     fresh.store.founder().found(other.clone(), act()).await.unwrap();
-    let theirs = TurnsAsked { workspace: other.workspace.id, ..asked(fresh, &[101]) };
-    assert_eq!(found(fresh, theirs).await, []);
-    let of_project = TurnsAsked { project: other.project.id, ..asked(fresh, &[101]) };
-    assert_eq!(found(fresh, of_project).await, []);
+    let theirs = TurnLookup { workspace: other.workspace.id, ..lookup(fresh, &[101]) };
+    assert_eq!(find(fresh, theirs).await, []);
+    let of_project = TurnLookup { project: other.project.id, ..lookup(fresh, &[101]) };
+    assert_eq!(find(fresh, of_project).await, []);
 }
 
 pub async fn of_too_many_turns_the_newest_are_found(fresh: &Fresh) {
@@ -86,7 +86,7 @@ pub async fn of_too_many_turns_the_newest_are_found(fresh: &Fresh) {
     for (bytes_max, wanted) in
         [(5_000, vec![1, 2, 3, 4, 5]), (4_999, vec![2, 3, 4, 5]), (1_000, vec![5]), (999, vec![])]
     {
-        let rows = found(fresh, TurnsAsked { bytes_max, ..asked(fresh, &calls) }).await;
+        let rows = find(fresh, TurnLookup { bytes_max, ..lookup(fresh, &calls) }).await;
         let wanted: Vec<_> = wanted.into_iter().map(digest).collect();
         assert_eq!(rows.iter().map(|row| row.digest).collect::<Vec<_>>(), wanted, "{bytes_max}");
     }
@@ -98,10 +98,10 @@ pub async fn a_turn_whose_commit_was_lost_is_kept_again(fresh: &Fresh) {
     let lost = turns.keep(turn(fresh, 1), vec![digest(101)]).await;
     assert!(matches!(lost, Err(StoreError::Uncertain)), "{lost:?}");
     keep(fresh, turn(fresh, 1), &[101]).await;
-    assert_eq!(found(fresh, asked(fresh, &[101])).await, [turn(fresh, 1)]);
+    assert_eq!(find(fresh, lookup(fresh, &[101])).await, [turn(fresh, 1)]);
     fresh.store.commit_faults().script([CommitFault::Refused]);
     turns.keep(turn(fresh, 2), vec![digest(102)]).await.unwrap_err();
-    assert_eq!(found(fresh, asked(fresh, &[102])).await, [], "nothing of it is there");
+    assert_eq!(find(fresh, lookup(fresh, &[102])).await, [], "nothing of it is there");
 }
 
 pub async fn turns_that_are_over_are_removed_and_a_purge_leaves_none(fresh: &Fresh) {
@@ -110,12 +110,12 @@ pub async fn turns_that_are_over_are_removed_and_a_purge_leaves_none(fresh: &Fre
         keep(fresh, turn(fresh, number), &[100 + number, 110 + number]).await;
     }
     let over = NOW + DAY + 3;
-    let late = TurnsAsked { now_unix_ms: over, ..asked(fresh, &[101, 102, 103, 104]) };
-    assert_eq!(found(fresh, late.clone()).await, [turn(fresh, 4)], "before anybody removes them");
+    let late = TurnLookup { now_unix_ms: over, ..lookup(fresh, &[101, 102, 103, 104]) };
+    assert_eq!(find(fresh, late.clone()).await, [turn(fresh, 4)], "before anybody removes them");
     assert_eq!(turns.expire(over, 2).await.unwrap(), 2, "a few at a time");
     assert_eq!(turns.expire(over, 100).await.unwrap(), 1);
     assert_eq!(turns.expire(over, 100).await.unwrap(), 0);
-    assert_eq!(found(fresh, TurnsAsked { now_unix_ms: NOW, ..late }).await, [turn(fresh, 4)]);
+    assert_eq!(find(fresh, TurnLookup { now_unix_ms: NOW, ..late }).await, [turn(fresh, 4)]);
     let other = founding(2);
     fresh.store.founder().found(other.clone(), act()).await.unwrap();
     let (workspace, project) = (other.workspace.id, other.project.id);
@@ -130,7 +130,7 @@ pub async fn turns_that_are_over_are_removed_and_a_purge_leaves_none(fresh: &Fre
     assert_eq!(turns.remaining(own).await.unwrap(), 0);
     keep(fresh, turn(fresh, 5), &[105]).await;
     assert_eq!(turns.purge(scope(Purged::Everything)).await.unwrap(), 1);
-    assert_eq!(found(fresh, asked(fresh, &[104, 105, 106])).await, []);
+    assert_eq!(find(fresh, lookup(fresh, &[104, 105, 106])).await, []);
     let others = PurgeScope { workspace, what: Purged::Everything };
     assert_eq!(turns.purge(others).await.unwrap(), 1);
 }
@@ -150,26 +150,26 @@ pub async fn a_workspaces_old_key_stays_while_it_seals_a_turn(fresh: &Fresh) {
         rotations.content_sealed_with_other_keys(Kept::Answer, workspace, "wk_next".into(), None, 9).await;
     assert_eq!(answers.unwrap(), []);
     let rows = left(None, 2).await.unwrap();
-    let place = |number| {
+    let content = |number| {
         let row = turn(fresh, number);
         KeptPlaceRow { kept: Kept::Turn, digest: row.digest, project: row.project, request: row.request }
     };
-    let wanted: Vec<_> = [1, 2].into_iter().map(|number| SealedThing::Kept(place(number))).collect();
+    let wanted: Vec<_> = [1, 2].into_iter().map(|number| SealedThing::Kept(content(number))).collect();
     assert_eq!(rows.iter().map(|row| row.thing.clone()).collect::<Vec<_>>(), wanted);
     assert_eq!(left(Some(digest(2)), 9).await.unwrap().len(), 1);
     let end = || rotations.end_workspace(workspace, "wk_next".into(), act());
-    let anew = |row: &SealedRow| Resealing {
+    let resealing = |row: &SealedRow| Resealing {
         old: row.clone(),
         new: Sealed { key_id: "wk_next".into(), ..sealed(1, "anew") },
     };
     let before = store.feed().version().await.unwrap();
     let rows = left(None, 9).await.unwrap();
-    let written = rotations.reseal(workspace, rows[..2].iter().map(anew).collect()).await.unwrap();
+    let written = rotations.reseal(workspace, rows[..2].iter().map(resealing).collect()).await.unwrap();
     assert_eq!((written.row, store.feed().version().await.unwrap()), (2, before), "no configuration");
     assert!(end().await.unwrap().is_none(), "one is left");
-    rotations.reseal(workspace, rows[2..].iter().map(anew).collect()).await.unwrap();
+    rotations.reseal(workspace, rows[2..].iter().map(resealing).collect()).await.unwrap();
     end().await.unwrap().unwrap();
-    let read = found(fresh, asked(fresh, &[101])).await;
+    let read = find(fresh, lookup(fresh, &[101])).await;
     assert_eq!((read[0].sealed.key_id.as_str(), read[0].sealed.bytes.as_slice()), ("wk_next", &b"anew"[..]));
     // A slow gateway still seals with the old key.
     let slow = store.kept_turns().keep(turn(fresh, 4), vec![digest(104)]).await;

@@ -16,8 +16,8 @@ pub async fn a_node_is_made_observed_and_changed(fresh: &Fresh) {
     let (nodes, workspace) = (fresh.store.nodes(), fresh.founding.workspace.id);
     let made = nodes.create(node(workspace, 5), act()).await.unwrap().row;
     assert_eq!(nodes.get(workspace, made.id).await.unwrap(), made);
-    let told = nodes.create(NodeRow { name: made.name.clone(), ..node(workspace, 6) }, act()).await;
-    assert!(matches!(told, Err(StoreError::Conflict { what: "name_taken", .. })));
+    let result = nodes.create(NodeRow { name: made.name.clone(), ..node(workspace, 6) }, act()).await;
+    assert!(matches!(result, Err(StoreError::Conflict { what: "name_taken", .. })));
     let learned =
         nodes.observed(workspace, made.id, made.base_url.clone(), seen(5, &["qwen3"])).await.unwrap();
     assert!(learned.version > made.version);
@@ -66,8 +66,8 @@ pub async fn a_removed_secret_does_not_come_back_under_its_version(fresh: &Fresh
     let (nodes, workspace) = (fresh.store.nodes(), fresh.founding.workspace.id);
     let made = nodes.create(node(workspace, 5), act()).await.unwrap().row;
     let moved = NodeRow { base_url: "http://127.0.0.2/v1".into(), ..made };
-    let told = nodes.replace(moved.clone(), None, None, act()).await;
-    assert!(matches!(told, Err(StoreError::Conflict { what: "base_url_needs_secret", .. })));
+    let result = nodes.replace(moved.clone(), None, None, act()).await;
+    assert!(matches!(result, Err(StoreError::Conflict { what: "base_url_needs_secret", .. })));
     let bare = nodes.replace(moved, Some(None), None, act()).await.unwrap().row;
     assert_eq!((&bare.secret, bare.secret_version_last), (&None, 1));
     assert!(nodes.replace(bare.clone(), Some(Some(secret(1))), None, act()).await.is_err());

@@ -23,8 +23,8 @@ pub async fn a_member_is_invited_changed_and_removed(fresh: &Fresh) {
         }
         other => panic!("{other:?}"),
     }
-    let told = people.set_role(workspace, id, Role::Admin, Some(made.version - 1), act()).await;
-    assert!(matches!(told, Err(StoreError::Precondition { .. })), "{told:?}");
+    let result = people.set_role(workspace, id, Role::Admin, Some(made.version - 1), act()).await;
+    assert!(matches!(result, Err(StoreError::Precondition { .. })), "{result:?}");
     let changed = people.set_role(workspace, id, Role::Admin, Some(made.version), act()).await.unwrap();
     assert_eq!(changed.row.role, Role::Admin);
     assert!(changed.row.version > made.version, "an ETag names one state");
@@ -39,8 +39,8 @@ pub async fn a_member_is_invited_changed_and_removed(fresh: &Fresh) {
         "nobody's member is forgotten"
     );
     let audit = fresh.store.audit().list(Some(workspace), Page::default()).await.unwrap().rows;
-    let told: Vec<_> = audit.iter().take(4).map(|row| row.action.as_str()).collect();
-    assert_eq!(told, ["member.remove", "member.update", "member.invite", "member.invite"]);
+    let actions: Vec<_> = audit.iter().take(4).map(|row| row.action.as_str()).collect();
+    assert_eq!(actions, ["member.remove", "member.update", "member.invite", "member.invite"]);
 }
 
 pub async fn a_person_is_in_several_workspaces(fresh: &Fresh) {
@@ -78,8 +78,8 @@ pub async fn an_email_tells_nothing_and_blocks_nobody(fresh: &Fresh) {
     let ids: Vec<_> = of_address.iter().map(|person| person.id).collect();
     assert_eq!(ids, [here.person.id, there.person.id]);
     let again = PersonRow { id: invitation(mine, 9, Role::Viewer).person.id, ..invited.person.clone() };
-    let told = people.invite(Invitation { person: again, ..invited }, act()).await;
-    assert!(matches!(told, Err(StoreError::Conflict { what: "already_member", .. })), "{told:?}");
+    let result = people.invite(Invitation { person: again, ..invited }, act()).await;
+    assert!(matches!(result, Err(StoreError::Conflict { what: "already_member", .. })), "{result:?}");
     // Taking the email of a person elsewhere keeps it from nobody, and can be undone.
     let third = people.invite(invitation(mine, 3, Role::Viewer), act()).await.unwrap().row.person;
     let fourth =
@@ -122,7 +122,7 @@ pub async fn keys_that_a_member_made_are_asked_about(fresh: &Fresh) {
                     "{detail}"
                 );
             }
-            told => panic!("{told:?}"),
+            other => panic!("{other:?}"),
         }
         people.get(workspace, id).await.unwrap();
         people.remove(workspace, id, word, None, act()).await.unwrap();
@@ -133,11 +133,11 @@ pub async fn keys_that_a_member_made_are_asked_about(fresh: &Fresh) {
         let is_revoked = word == KeysOnLeave::Revoke;
         assert_eq!(ended, [is_revoked, is_revoked, false, is_revoked]);
         let audit = fresh.store.audit().list(Some(workspace), Page::first(1)).await.unwrap().rows;
-        let told = match word {
+        let note = match word {
             KeysOnLeave::Revoke => format!("2 keys that they made revoked: {} ({})", own.name, own.id),
             _ => "2 keys that they made kept".to_owned(),
         };
-        assert!(audit.first().is_some_and(|row| row.detail.contains(&told)), "{told}: {audit:?}");
+        assert!(audit.first().is_some_and(|row| row.detail.contains(&note)), "{note}: {audit:?}");
     }
 }
 
@@ -146,16 +146,16 @@ pub async fn the_last_owner_stays(fresh: &Fresh) {
     let first = people.invite(invitation(workspace, 1, Role::Owner), act()).await.unwrap().row.person.id;
     let waiting = Invitation { accepted_unix_ms: None, ..invitation(workspace, 2, Role::Owner) };
     people.invite(waiting, act()).await.unwrap();
-    for told in [
+    for result in [
         people.remove(workspace, first, KeysOnLeave::Ask, None, act()).await.map(|_| ()),
         people.set_role(workspace, first, Role::Admin, None, act()).await.map(|_| ()),
     ] {
-        assert!(matches!(told, Err(StoreError::Conflict { what: "last_owner", .. })), "{told:?}");
+        assert!(matches!(result, Err(StoreError::Conflict { what: "last_owner", .. })), "{result:?}");
     }
     let second = people.invite(invitation(workspace, 3, Role::Owner), act()).await.unwrap().row.person.id;
     people.set_role(workspace, first, Role::Admin, None, act()).await.unwrap();
-    let told = people.remove(workspace, second, KeysOnLeave::Ask, None, act()).await;
-    assert!(matches!(told, Err(StoreError::Conflict { what: "last_owner", .. })), "{told:?}");
+    let result = people.remove(workspace, second, KeysOnLeave::Ask, None, act()).await;
+    assert!(matches!(result, Err(StoreError::Conflict { what: "last_owner", .. })), "{result:?}");
 }
 
 pub async fn a_name_and_an_email_are_changed_and_an_email_is_taken_once(fresh: &Fresh) {
@@ -167,9 +167,9 @@ pub async fn a_name_and_an_email_are_changed_and_an_email_is_taken_once(fresh: &
     let read = people.get(workspace, first.person.id).await.unwrap();
     assert_eq!((&read.person, read.version), (&changed, changed.version));
     let taken = PersonRow { email: changed.email, ..second.person };
-    let told = people.rename(taken, workspace, act()).await;
+    let result = people.rename(taken, workspace, act()).await;
     assert!(
-        matches!(told, Err(StoreError::Conflict { what: "email_taken", existing: None, .. })),
-        "{told:?}"
+        matches!(result, Err(StoreError::Conflict { what: "email_taken", existing: None, .. })),
+        "{result:?}"
     );
 }

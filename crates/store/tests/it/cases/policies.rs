@@ -48,7 +48,7 @@ pub async fn a_project_has_one_policy_that_ends_with_it(fresh: &Fresh) {
         Err(StoreError::Conflict { what: "policy_exists", existing, .. }) => {
             assert_eq!(existing, Some(first.id.to_string()));
         }
-        told => panic!("{told:?}"),
+        other => panic!("{other:?}"),
     }
     let theirs = founding(9);
     fresh.store.founder().found(theirs.clone(), act()).await.unwrap();

@@ -39,8 +39,8 @@ pub async fn a_name_is_taken_once_in_a_workspace_and_free_in_another(fresh: &Fre
 
 pub async fn a_project_with_a_live_key_is_not_deleted(fresh: &Fresh) {
     let (store, workspace, project) = (&fresh.store, fresh.founding.workspace.id, fresh.founding.project.id);
-    let told = store.projects().delete(workspace, project, None, act()).await;
-    assert!(matches!(told, Err(StoreError::Conflict { what: "project_not_empty", .. })), "{told:?}");
+    let result = store.projects().delete(workspace, project, None, act()).await;
+    assert!(matches!(result, Err(StoreError::Conflict { what: "project_not_empty", .. })), "{result:?}");
     for key in &fresh.founding.keys {
         store.api_keys().revoke(workspace, key.id, None, act()).await.unwrap();
     }

@@ -277,11 +277,11 @@ pub async fn a_batch_of_many_workspaces_shows_each_its_own(fresh: &Fresh) {
     put(fresh, records.clone()).await;
     for workspace in (0..5).map(of) {
         let own: Vec<_> = records.iter().filter(|record| record.workspace == workspace).cloned().collect();
-        let told = fresh.store.records().every_record(workspace, Page::default()).await.unwrap();
-        assert_eq!(told.rows, own);
-        let told =
+        let page = fresh.store.records().every_record(workspace, Page::default()).await.unwrap();
+        assert_eq!(page.rows, own);
+        let page =
             fresh.store.records().requests(workspace, Default::default(), Page::default()).await.unwrap();
-        assert_eq!(told.rows.len(), own.len());
+        assert_eq!(page.rows.len(), own.len());
         assert!(fresh.store.records().request(workspace, own[0].trace).await.is_ok());
     }
     let stranger = fresh.store.records().requests(workspace_id(6), Default::default(), Page::default()).await;

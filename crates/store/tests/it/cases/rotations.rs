@@ -13,8 +13,8 @@ fn named(master_key: &str, rest: u8) -> Vec<u8> {
     [wrapped_prefix(master_key), vec![rest; 4]].concat()
 }
 
-fn is_conflict<T: std::fmt::Debug>(told: Result<T, StoreError>, wanted: &str) {
-    match told {
+fn is_conflict<T: std::fmt::Debug>(result: Result<T, StoreError>, wanted: &str) {
+    match result {
         Err(StoreError::Conflict { what, .. }) => assert_eq!(what, wanted),
         other => panic!("{other:?}"),
     }
@@ -81,7 +81,7 @@ pub async fn a_workspaces_old_key_ends_when_nothing_is_sealed_by_it(fresh: &Fres
     let made = store.credentials().create(credential(workspace, 5), act()).await.unwrap().row;
     store.nodes().create(node(workspace, 6), act()).await.unwrap();
     store.accounts().create(account(7), act()).await.unwrap();
-    let told = store.webhooks().create(super::webhooks::webhook(fresh, 9, &[]), act()).await.unwrap().row;
+    let webhook = store.webhooks().create(super::webhooks::webhook(fresh, 9, &[]), act()).await.unwrap().row;
     let next = WrappedKey { workspace, key_id: "wk_next".into(), wrapped: vec![1] };
     rotations.begin_workspace(next.clone(), act()).await.unwrap();
     let again = WrappedKey { key_id: "wk_third".into(), ..next };
@@ -89,7 +89,7 @@ pub async fn a_workspaces_old_key_ends_when_nothing_is_sealed_by_it(fresh: &Fres
     let left = rotations.sealed_with_other_keys(workspace, "wk_next".into()).await.unwrap();
     assert!(left.iter().all(|row| !matches!(row.thing, SealedThing::Account(_))), "the operator's are apart");
     assert!(left.iter().any(|row| row.thing == SealedThing::Credential(made.id)));
-    assert!(left.iter().any(|row| row.thing == SealedThing::Webhook(told.id, 1)));
+    assert!(left.iter().any(|row| row.thing == SealedThing::Webhook(webhook.id, 1)));
     assert!(left.iter().any(|row| row.thing == SealedThing::Floor(made.id.to_string())));
     let end = |key: &str| rotations.end_workspace(workspace, key.to_owned(), act());
     assert!(end("wk_next").await.unwrap().is_none());

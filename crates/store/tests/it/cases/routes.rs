@@ -78,6 +78,6 @@ pub async fn a_route_names_its_own_workspaces_things(fresh: &Fresh) {
         Err(StoreError::NotFound { what: "credential" })
     ));
     let scope = RouteScope { key_id: Some(other.keys[0].id), ..RouteScope::default() };
-    let told = fresh.store.routes().create(route(mine, 5, scope), act()).await;
-    assert!(matches!(told, Err(StoreError::NotFound { what: "API key" })));
+    let result = fresh.store.routes().create(route(mine, 5, scope), act()).await;
+    assert!(matches!(result, Err(StoreError::NotFound { what: "API key" })));
 }

@@ -125,8 +125,8 @@ pub async fn a_link_of_one_workspace_signs_in_nobody_whom_another_knows(fresh: &
     let (theirs, made) = invited_elsewhere(fresh, "person1@example.com", 7).await;
     assert_ne!(made, person, "who has the email elsewhere is not theirs to see");
     let stranger = member(fresh, 2, Role::Viewer).await;
-    for asking in [Redeemer::Nobody, Redeemer::Known(stranger)] {
-        assert_eq!(redeem(fresh, 7, asking, 2).await, Redeemed::SignInFirst);
+    for redeemer in [Redeemer::Nobody, Redeemer::Known(stranger)] {
+        assert_eq!(redeem(fresh, 7, redeemer, 2).await, Redeemed::SignInFirst);
     }
     assert!(!is_in(fresh, 2).await);
     assert_eq!(redeem(fresh, 7, Redeemer::Known(person), 3).await, Redeemed::By(person));
@@ -164,11 +164,11 @@ pub async fn somebody_else_of_the_same_email_joins_as_a_new_person(fresh: &Fresh
 pub async fn tries_are_counted_together_and_end_with_their_window(fresh: &Fresh) {
     const WINDOW: u64 = 1_000;
     let tried = async |trier: u8, other: Option<u8>, at: u64| -> Vec<(u8, u64, u64)> {
-        let told = fresh.store.sign_ins().count_tries(digest(trier), other.map(digest), WINDOW, at);
+        let counted = fresh.store.sign_ins().count_tries(digest(trier), other.map(digest), WINDOW, at);
         let read = |(digest, tries): ([u8; 32], Tries)| (digest[0], tries.count, tries.since_unix_ms);
-        let mut told: Vec<_> = told.await.unwrap().into_iter().map(read).collect();
-        told.sort_unstable();
-        told
+        let mut counted: Vec<_> = counted.await.unwrap().into_iter().map(read).collect();
+        counted.sort_unstable();
+        counted
     };
     let [one, two, three] = [1, 2, 3].map(|number| (number, digest(number)[0]));
     assert_eq!(tried(one.0, None, 5_000).await, [(one.1, 1, 5_000)]);
@@ -181,9 +181,9 @@ pub async fn tries_are_counted_together_and_end_with_their_window(fresh: &Fresh)
         })
     });
     let mut counts = Vec::new();
-    for told in many.collect::<Vec<_>>() {
-        let told = told.await.unwrap();
-        counts.extend(told.iter().filter(|(trier, _)| *trier == digest(1)).map(|(_, tries)| tries.count));
+    for counted in many.collect::<Vec<_>>() {
+        let counted = counted.await.unwrap();
+        counts.extend(counted.iter().filter(|(trier, _)| *trier == digest(1)).map(|(_, tries)| tries.count));
     }
     counts.sort_unstable();
     assert_eq!(counts, (3..=22).collect::<Vec<_>>());

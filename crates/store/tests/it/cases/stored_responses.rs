@@ -33,7 +33,7 @@ fn row(fresh: &Fresh, number: u8) -> StoredResponseRow {
     }
 }
 
-async fn found(fresh: &Fresh, number: u8, now_unix_ms: u64) -> Option<StoredResponse> {
+async fn find(fresh: &Fresh, number: u8, now_unix_ms: u64) -> Option<StoredResponse> {
     fresh.store.stored_responses().find(digest(number), now_unix_ms).await.unwrap()
 }
 
@@ -41,14 +41,14 @@ pub async fn an_answer_is_known_by_its_hash_for_a_while(fresh: &Fresh) {
     let responses = fresh.store.stored_responses();
     responses.keep((1..=4).map(|number| row(fresh, number)).collect()).await.unwrap();
     for number in 1..=4 {
-        assert_eq!(found(fresh, number, NOW).await, Some(row(fresh, number).response));
+        assert_eq!(find(fresh, number, NOW).await, Some(row(fresh, number).response));
     }
-    assert_eq!(found(fresh, 9, NOW).await, None);
-    assert_eq!(found(fresh, 2, NOW + 2).await, None, "before anybody removes it");
+    assert_eq!(find(fresh, 9, NOW).await, None);
+    assert_eq!(find(fresh, 2, NOW + 2).await, None, "before anybody removes it");
     assert_eq!(responses.expire(NOW + 3, 2).await.unwrap(), 2, "a few at a time");
     assert_eq!(responses.expire(NOW + 3, 2).await.unwrap(), 1);
     responses.forget(digest(4)).await.unwrap();
-    assert_eq!(found(fresh, 4, NOW).await, None);
+    assert_eq!(find(fresh, 4, NOW).await, None);
     assert_eq!(responses.expire(NOW + 9, 2).await.unwrap(), 0);
 }
 
@@ -63,7 +63,7 @@ pub async fn one_request_alone_books_an_answer(fresh: &Fresh) {
         }
     }
     assert_eq!(won, [10]);
-    assert!(found(fresh, 1, NOW).await.unwrap().is_booked);
+    assert!(find(fresh, 1, NOW).await.unwrap().is_booked);
     assert!(responses.book(digest(1), trace(10)).await.unwrap(), "it has the right still");
     responses.unbook(digest(1), trace(11)).await.unwrap();
     assert!(!responses.book(digest(1), trace(11)).await.unwrap(), "it was not its own to give back");
@@ -78,7 +78,7 @@ pub async fn one_request_alone_books_an_answer(fresh: &Fresh) {
 
 pub async fn an_answer_asks_for_its_job_once(fresh: &Fresh) {
     let responses = fresh.store.stored_responses();
-    let asking = |number: u8| {
+    let with_job = |number: u8| {
         let job = NewJob {
             kind: "response",
             workspace: fresh.founding.workspace.id,
@@ -95,10 +95,10 @@ pub async fn an_answer_asks_for_its_job_once(fresh: &Fresh) {
         counts.waiting + counts.ready
     };
     let before = waiting().await;
-    responses.keep(vec![asking(1), row(fresh, 2), asking(1)]).await.unwrap();
+    responses.keep(vec![with_job(1), row(fresh, 2), with_job(1)]).await.unwrap();
     assert_eq!(waiting().await, before + 1);
     // A response stored before is known already, and was perhaps polled to its end.
-    responses.keep(vec![asking(2)]).await.unwrap();
+    responses.keep(vec![with_job(2)]).await.unwrap();
     assert_eq!(waiting().await, before + 1);
 }
 
@@ -106,9 +106,9 @@ pub async fn of_rows_that_are_kept_together_all_are_or_none(fresh: &Fresh) {
     let responses = fresh.store.stored_responses();
     let orphan = StoredResponseRow { project: ProjectId::new(NOW, bytes(77)), ..row(fresh, 2) };
     responses.keep(vec![row(fresh, 1), orphan]).await.unwrap_err();
-    assert_eq!(found(fresh, 1, NOW).await, None);
+    assert_eq!(find(fresh, 1, NOW).await, None);
     fresh.store.commit_faults().script([CommitFault::AnswerLost]);
     responses.keep(vec![row(fresh, 1)]).await.unwrap_err();
     responses.keep(vec![row(fresh, 1)]).await.unwrap();
-    assert_eq!(found(fresh, 1, NOW).await, Some(row(fresh, 1).response));
+    assert_eq!(find(fresh, 1, NOW).await, Some(row(fresh, 1).response));
 }

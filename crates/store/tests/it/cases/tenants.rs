@@ -17,7 +17,7 @@ pub async fn a_foreign_id_is_told_like_an_unknown_one(fresh: &Fresh) {
     let key = &fresh.founding.keys[0];
     let theirs = other.workspace.id;
     let verification = Verification { secret_version: 1, unix_ms: 1, accepted: Some(false), error: None };
-    let told = [
+    let errors = [
         store.projects().get(theirs, fresh.founding.project.id).await.err(),
         store.projects().delete(theirs, fresh.founding.project.id, None, act()).await.err(),
         store.api_keys().get(theirs, key.id).await.err(),
@@ -38,8 +38,8 @@ pub async fn a_foreign_id_is_told_like_an_unknown_one(fresh: &Fresh) {
         store.routes().get(theirs, route.id).await.err(),
         store.routes().delete(theirs, route.id, None, act()).await.err(),
     ];
-    for (place, error) in told.iter().enumerate() {
-        assert!(matches!(error, Some(StoreError::NotFound { .. })), "{place}: {error:?}");
+    for (index, error) in errors.iter().enumerate() {
+        assert!(matches!(error, Some(StoreError::NotFound { .. })), "{index}: {error:?}");
     }
     assert_eq!(store.credentials().get(mine, credential.id).await.unwrap(), credential);
     assert!(
@@ -69,6 +69,6 @@ pub async fn another_workspaces_project_can_not_be_named(fresh: &Fresh) {
         Err(StoreError::NotFound { .. })
     ));
     assert!(matches!(fresh.store.credentials().create(row, act()).await, Err(StoreError::NotFound { .. })));
-    let told = fresh.store.routes().create(route(other.workspace.id, 9, scope), act()).await;
-    assert!(matches!(told, Err(StoreError::NotFound { .. })));
+    let result = fresh.store.routes().create(route(other.workspace.id, 9, scope), act()).await;
+    assert!(matches!(result, Err(StoreError::NotFound { .. })));
 }

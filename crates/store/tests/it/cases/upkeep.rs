@@ -22,8 +22,8 @@ fn at(fresh: &Fresh, quarter: u64) -> MeterRecord {
     }
 }
 
-async fn told(fresh: &Fresh) -> Vec<Vec<UsageRow>> {
-    let mut told = Vec::new();
+async fn all_usage(fresh: &Fresh) -> Vec<Vec<UsageRow>> {
+    let mut answers = Vec::new();
     for interval in [None, Some(Interval::Day), Some(Interval::Hour)] {
         for (start, end) in [(0, 10 * DAY_MS), (DAY_MS / 3, 2 * DAY_MS + 7_200_000), (DAY_MS, 2 * DAY_MS)] {
             let query = UsageQuery {
@@ -33,10 +33,10 @@ async fn told(fresh: &Fresh) -> Vec<Vec<UsageRow>> {
                 interval,
                 filter: UsageFilter::default(),
             };
-            told.push(fresh.store.records().usage(query).await.unwrap());
+            answers.push(fresh.store.records().usage(query).await.unwrap());
         }
     }
-    told
+    answers
 }
 
 /// Sums read from days equal those of their hours, also after a late record.
@@ -44,20 +44,20 @@ pub async fn days_say_what_their_hours_say(fresh: &Fresh) {
     let upkeep = fresh.store.upkeep();
     let sum = async || upkeep.sum_days(0, MIDNIGHT + 3 * DAY_MS + DAY_MS / 2).await.unwrap();
     put_behind(fresh, 0, 1, (0..4 * 96).map(|quarter| at(fresh, quarter)).collect()).await;
-    let by_hours = told(fresh).await;
+    let by_hours = all_usage(fresh).await;
     assert_eq!(by_hours[0].iter().map(|row| row.sums.requests).sum::<u64>(), 4 * 96);
     assert_eq!(sum().await, 3, "the fourth day is not over");
-    assert_eq!(told(fresh).await, by_hours);
+    assert_eq!(all_usage(fresh).await, by_hours);
     assert_eq!(sum().await, 0, "once is enough");
     // Another record of the second day, which its replica delivers late.
     let late = MeterRecord { trace: TraceId::new(NOW, bytes(9_999)), ..at(fresh, 100) };
     put_behind(fresh, 0, 2, vec![late]).await;
-    let with_late = told(fresh).await;
+    let with_late = all_usage(fresh).await;
     assert_eq!(with_late[0].iter().map(|row| row.sums.requests).sum::<u64>(), 4 * 96 + 1);
     assert_eq!(sum().await, 1);
-    assert_eq!(told(fresh).await, with_late);
+    assert_eq!(all_usage(fresh).await, with_late);
     assert_eq!(upkeep.sum_days(MIDNIGHT + 3 * DAY_MS, MIDNIGHT + 9 * DAY_MS).await.unwrap(), 1);
-    assert_eq!(told(fresh).await, with_late);
+    assert_eq!(all_usage(fresh).await, with_late);
 }
 
 /// Batches and summing in parallel: no batch is lost to a day that is being summed.
@@ -80,7 +80,7 @@ pub async fn days_are_summed_beside_batches(fresh: &Fresh) {
     };
     let (summed, ()) = tokio::join!(sums, batches);
     fresh.store.upkeep().sum_days(0, MIDNIGHT + 9 * DAY_MS).await.unwrap();
-    let rows = told(fresh).await;
+    let rows = all_usage(fresh).await;
     assert_eq!(
         rows[0].iter().map(|row| row.sums.requests).sum::<u64>(),
         1_200,
@@ -95,11 +95,11 @@ pub async fn what_is_too_old_is_forgotten_and_its_sums_stay(fresh: &Fresh) {
     for (offset, first) in (1..).zip((0..6 * week).step_by(96)) {
         put_behind(fresh, 0, offset, (first..first + 96).map(|quarter| at(fresh, quarter)).collect()).await;
     }
-    let before = told(fresh).await;
+    let before = all_usage(fresh).await;
     let cutoff = MIDNIGHT + 3 * 7 * DAY_MS;
     let forgotten = fresh.store.upkeep().forget_records(cutoff).await.unwrap();
     assert!(forgotten.records > 1_000 || forgotten.weeks >= 2, "{forgotten:?}");
-    assert_eq!(told(fresh).await, before);
+    assert_eq!(all_usage(fresh).await, before);
     let page = Page::first(1_000);
     let oldest = fresh.store.records().every_record(workspace, page).await.unwrap().rows[0].started_unix_ms;
     // Retention deletes whole weeks on one database, whole rows on the other.
@@ -119,7 +119,7 @@ pub async fn what_is_too_old_is_forgotten_and_its_sums_stay(fresh: &Fresh) {
     assert!(fresh.store.records().request(workspace, gone).await.is_err());
 }
 
-async fn asked(fresh: &Fresh, window: Window, interval: Option<Interval>) -> Vec<UsageRow> {
+async fn usage(fresh: &Fresh, window: Window, interval: Option<Interval>) -> Vec<UsageRow> {
     let workspace = fresh.founding.workspace.id;
     let query = UsageQuery { workspace, window, group_by: vec![], interval, filter: UsageFilter::default() };
     fresh.store.records().usage(query).await.unwrap()
@@ -144,44 +144,44 @@ pub async fn minutes_are_forgotten_and_their_hours_stay(fresh: &Fresh) {
     let whole = [quarters(0, 6 * 96), quarters(8, 5 * 96), quarters(193, 6 * 96), quarters(192, 200)];
     let mut before = Vec::new();
     for window in whole {
-        before.push(asked(fresh, window, None).await);
+        before.push(usage(fresh, window, None).await);
         assert_eq!(covered(window).await, window);
     }
-    assert_eq!(requests(&asked(fresh, quarters(1, 7), None).await), 6);
+    assert_eq!(requests(&usage(fresh, quarters(1, 7), None).await), 6);
     // In the middle of an hour, which keeps its minutes.
     let cutoff = MIDNIGHT + 2 * DAY_MS + 2 * QUARTER_MS;
     assert_eq!(upkeep.forget_minutes(cutoff).await.unwrap(), 2 * 96);
     assert_eq!(upkeep.forget_minutes(cutoff).await.unwrap(), 0, "once is enough");
     for (window, before) in whole.into_iter().zip(&before) {
-        assert_eq!(asked(fresh, window, None).await, *before, "{window:?}");
+        assert_eq!(usage(fresh, window, None).await, *before, "{window:?}");
         assert_eq!(covered(window).await, window);
     }
-    for (asked_for, told) in
+    for (requested, widened) in
         [((1, 7), (0, 8)), ((1, 193), (0, 193)), ((5, 6), (4, 8)), ((193, 195), (193, 195))]
     {
-        let (window, told) = (quarters(asked_for.0, asked_for.1), quarters(told.0, told.1));
-        assert_eq!(covered(window).await, told);
-        let expected = (told.end_unix_ms - told.start_unix_ms) / QUARTER_MS;
+        let (window, widened) = (quarters(requested.0, requested.1), quarters(widened.0, widened.1));
+        assert_eq!(covered(window).await, widened);
+        let expected = (widened.end_unix_ms - widened.start_unix_ms) / QUARTER_MS;
         for interval in [None, Some(Interval::Hour), Some(Interval::Minute), Some(Interval::Day)] {
-            let rows = asked(fresh, window, interval).await;
-            assert_eq!(requests(&rows), expected, "{asked_for:?} by {interval:?}");
+            let rows = usage(fresh, window, interval).await;
+            assert_eq!(requests(&rows), expected, "{requested:?} by {interval:?}");
         }
     }
-    let by_minute = asked(fresh, quarters(188, 194), Some(Interval::Minute)).await;
+    let by_minute = usage(fresh, quarters(188, 194), Some(Interval::Minute)).await;
     let of_rows: Vec<_> = by_minute.iter().map(|row| row.sums.requests).collect();
     assert_eq!(of_rows, [4, 1, 1], "an hour, and minutes");
     // A late record counts in its hour; the minute that it recreates is not read, and is deleted.
     let late = MeterRecord { trace: TraceId::new(MIDNIGHT + 1, bytes(9_999)), ..at(fresh, 1) };
     put_behind(fresh, 0, 3, vec![late]).await;
     for interval in [None, Some(Interval::Minute)] {
-        assert_eq!(requests(&asked(fresh, quarters(1, 2), interval).await), 5);
+        assert_eq!(requests(&usage(fresh, quarters(1, 2), interval).await), 5);
     }
     assert_eq!(upkeep.forget_minutes(cutoff).await.unwrap(), 1);
     // A replica with longer retention brings nothing back.
     assert_eq!(upkeep.forget_minutes(MIDNIGHT).await.unwrap(), 0);
     assert_eq!(covered(quarters(1, 7)).await, quarters(0, 8));
     assert_eq!(upkeep.sum_days(0, MIDNIGHT + 9 * DAY_MS).await.unwrap(), 6);
-    assert_eq!(requests(&asked(fresh, quarters(0, 6 * 96), Some(Interval::Day)).await), 6 * 96 + 1);
+    assert_eq!(requests(&usage(fresh, quarters(0, 6 * 96), Some(Interval::Day)).await), 6 * 96 + 1);
 }
 
 /// More than one transaction deletes.
@@ -203,7 +203,7 @@ pub async fn many_minutes_are_forgotten_a_slice_at_a_time(fresh: &Fresh) {
     let forget = async || fresh.store.upkeep().forget_minutes(MIDNIGHT + DAY_MS).await.unwrap();
     let (one, other) = tokio::join!(forget(), forget());
     assert_eq!(one + other, 6_000);
-    let told = asked(fresh, quarters(0, 2 * 96), Some(Interval::Minute)).await;
-    assert_eq!(told.iter().map(|row| row.sums.requests).sum::<u64>(), 12_000);
-    assert_eq!(told.len(), 24 + 1_440);
+    let rows = usage(fresh, quarters(0, 2 * 96), Some(Interval::Minute)).await;
+    assert_eq!(rows.iter().map(|row| row.sums.requests).sum::<u64>(), 12_000);
+    assert_eq!(rows.len(), 24 + 1_440);
 }

@@ -33,7 +33,7 @@ pub(super) fn webhook(fresh: &Fresh, number: u64, events: &[EventKind]) -> Webho
     }
 }
 
-async fn asked_for(fresh: &Fresh) -> Vec<JobRow> {
+async fn claim_jobs(fresh: &Fresh) -> Vec<JobRow> {
     let claim = Claim {
         worker: "one".into(),
         unix_ms: LATER,
@@ -68,8 +68,8 @@ pub async fn a_webhook_is_made_changed_rotated_and_deleted(fresh: &Fresh) {
     let rotated = webhooks.rotate(workspace, made.id, signing(2), NOW + 5, act()).await.unwrap().row;
     let generations: Vec<_> = rotated.secrets.iter().map(|s| (s.generation, s.expires_unix_ms)).collect();
     assert_eq!(generations, [(2, None), (1, Some(NOW + 5))]);
-    let told = webhooks.rotate(workspace, made.id, signing(2), NOW + 5, act()).await;
-    assert!(matches!(told, Err(StoreError::Conflict { what: "secret_version", .. })), "{told:?}");
+    let result = webhooks.rotate(workspace, made.id, signing(2), NOW + 5, act()).await;
+    assert!(matches!(result, Err(StoreError::Conflict { what: "secret_version", .. })), "{result:?}");
     let again = webhooks.rotate(workspace, made.id, signing(3), NOW + 9, act()).await.unwrap().row;
     assert_eq!(again.secrets.iter().map(|s| s.generation).collect::<Vec<_>>(), [3, 2], "never three");
     assert_eq!(again.url, changed.url);
@@ -80,7 +80,7 @@ pub async fn a_webhook_is_made_changed_rotated_and_deleted(fresh: &Fresh) {
 pub async fn an_act_is_told_to_whoever_wants_its_kind(fresh: &Fresh) {
     let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);
     store.credentials().create(credential(workspace, 4), act()).await.unwrap();
-    assert_eq!(asked_for(fresh).await, [], "nobody listens");
+    assert_eq!(claim_jobs(fresh).await, [], "nobody listens");
     let all = store.webhooks().create(webhook(fresh, 1, &[]), act()).await.unwrap().row.id;
     let wanted = [EventKind::CredentialInvalid];
     let some = store.webhooks().create(webhook(fresh, 2, &wanted), act()).await.unwrap().row.id;
@@ -111,7 +111,7 @@ pub async fn an_act_is_told_to_whoever_wants_its_kind(fresh: &Fresh) {
     );
     assert_eq!(kinds(fresh, some).await, [EventKind::CredentialInvalid]);
     assert_eq!(kinds(fresh, silent).await, []);
-    assert_eq!(asked_for(fresh).await.len(), 6, "a job for each delivery");
+    assert_eq!(claim_jobs(fresh).await.len(), 6, "a job for each delivery");
 }
 
 fn verification() -> Verification {
@@ -130,7 +130,7 @@ pub async fn an_event_is_kept_once_and_its_delivery_told(fresh: &Fresh) {
     };
     store.events().emit(event.clone()).await.unwrap();
     store.events().emit(event.clone()).await.unwrap();
-    assert_eq!(asked_for(fresh).await.len(), 1);
+    assert_eq!(claim_jobs(fresh).await.len(), 1);
     let (row, pending) = store.webhooks().delivery(id, event.id).await.unwrap().unwrap();
     assert_eq!((row.id, &pending.event, pending.state), (id, &event, DeliveryState::Pending));
     let failed = DeliveryAttempt {
@@ -163,33 +163,33 @@ pub async fn a_delivery_is_asked_for_anew(fresh: &Fresh) {
     };
     store.events().emit(event.clone()).await.unwrap();
     let resend = || store.webhooks().resend(workspace, id, event.id, act());
-    let first = asked_for(fresh).await.remove(0);
-    let told = resend().await;
-    assert!(matches!(told, Err(StoreError::Conflict { what: "delivery_running", .. })), "{told:?}");
+    let first = claim_jobs(fresh).await.remove(0);
+    let result = resend().await;
+    assert!(matches!(result, Err(StoreError::Conflict { what: "delivery_running", .. })), "{result:?}");
     let done = DeliveryAttempt { state: DeliveryState::Failed, status: None, error: None, unix_ms: NOW };
     store.webhooks().attempted(id, event.id, done).await.unwrap();
     let hold = JobLease { job: first.id, worker: "one".into(), attempt: first.attempts };
     let ending = JobResult::Retry { unix_ms: LATER * 2, error: "it answered 500".into() };
     assert!(store.jobs().settle(hold, ending).await.unwrap());
-    assert!(asked_for(fresh).await.is_empty(), "it waits for its time");
+    assert!(claim_jobs(fresh).await.is_empty(), "it waits for its time");
     // A pending delivery is due at once, stays one job however often it is requested, and retries as long as
     // a new one.
     for _ in 0..2 {
         let pending = resend().await.unwrap();
         assert_eq!((pending.state, pending.attempts), (DeliveryState::Pending, 1));
     }
-    let asked = asked_for(fresh).await;
+    let jobs = claim_jobs(fresh).await;
     assert_eq!(
-        asked.iter().map(|job| (job.attempts, &job.payload)).collect::<Vec<_>>(),
+        jobs.iter().map(|job| (job.attempts, &job.payload)).collect::<Vec<_>>(),
         [(1, &first.payload)]
     );
-    assert!(asked[0].created_unix_ms > first.created_unix_ms);
+    assert!(jobs[0].created_unix_ms > first.created_unix_ms);
     for (of, event) in [(founding(2).workspace.id, event.id), (workspace, EventId::new(NOW, bytes(8)))] {
-        let told = store.webhooks().resend(of, id, event, act()).await;
-        assert!(matches!(told, Err(StoreError::NotFound { .. })), "{told:?}");
+        let result = store.webhooks().resend(of, id, event, act()).await;
+        assert!(matches!(result, Err(StoreError::NotFound { .. })), "{result:?}");
     }
     let off = WebhookRow { disabled_reason: Some("somebody disabled it".into()), ..webhook(fresh, 1, &[]) };
     store.webhooks().replace(off, None, act()).await.unwrap();
-    let told = resend().await;
-    assert!(matches!(told, Err(StoreError::Conflict { what: "webhook_disabled", .. })), "{told:?}");
+    let result = resend().await;
+    assert!(matches!(result, Err(StoreError::Conflict { what: "webhook_disabled", .. })), "{result:?}");
 }

@@ -38,8 +38,8 @@ pub async fn a_workspace_with_something_in_it_is_not_deleted(fresh: &Fresh) {
     let other = founding(2);
     let (store, id) = (&fresh.store, other.workspace.id);
     store.founder().found(other.clone(), act()).await.unwrap();
-    let told = store.workspaces().delete(id, None, act()).await;
-    assert!(matches!(told, Err(StoreError::Conflict { what: "workspace_not_empty", .. })));
+    let result = store.workspaces().delete(id, None, act()).await;
+    assert!(matches!(result, Err(StoreError::Conflict { what: "workspace_not_empty", .. })));
     for key in &other.keys {
         store.api_keys().revoke(id, key.id, None, act()).await.unwrap();
     }

@@ -10,12 +10,12 @@ const NAME: &str = "database";
 const CLOCK_APART_MS_MAX: u64 = 500;
 const WEEK_MS: u64 = 7 * 86_400_000;
 
-pub fn look(address: &Address, now_unix_ms: u64, keep_days: Option<u64>, checks: &mut Vec<Check>) {
-    let asked = tokio::runtime::Builder::new_current_thread()
+pub fn check_database(address: &Address, now_unix_ms: u64, keep_days: Option<u64>, checks: &mut Vec<Check>) {
+    let inspected = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map(|runtime| runtime.block_on(store::inspect(address)));
-    match asked {
+    match inspected {
         Ok(Ok(inspection)) => judge(address, &inspection, now_unix_ms, keep_days, checks),
         Ok(Err(error)) => checks.push(Check::error(
             NAME,
@@ -51,12 +51,12 @@ fn judge(
 }
 
 fn version(found: &Inspection) -> Check {
-    let told = format!("PostgreSQL {}", found.server_version);
+    let detail = format!("PostgreSQL {}", found.server_version);
     if found.server_major >= SERVER_MAJOR_MIN {
-        return Check::fine("database version", told);
+        return Check::fine("database version", detail);
     }
     let fix = format!("Upgrade the server to {SERVER_MAJOR_MIN} or newer.");
-    Check::error("database version", told, fix)
+    Check::error("database version", detail, fix)
 }
 
 fn schema(found: &Inspection) -> Check {
@@ -90,22 +90,22 @@ fn schema(found: &Inspection) -> Check {
 fn clock(found: &Inspection) -> Check {
     let apart = found.clock_ahead_ms.unsigned_abs().saturating_sub(found.asked_ms);
     let side = if found.clock_ahead_ms < 0 { "behind" } else { "ahead of" };
-    let told = format!("{} ms {side} this machine's", found.clock_ahead_ms.unsigned_abs());
+    let detail = format!("{} ms {side} this machine's", found.clock_ahead_ms.unsigned_abs());
     if apart <= CLOCK_APART_MS_MAX {
-        return Check::fine("database clock", told);
+        return Check::fine("database clock", detail);
     }
-    Check::error("database clock", told, "Let both follow the same time servers (NTP).")
+    Check::error("database clock", detail, "Let both follow the same time servers (NTP).")
 }
 
 fn connections(found: &Inspection) -> Check {
     let Inspection { connections, connections_max, .. } = found;
-    let told = format!(
+    let detail = format!(
         "{connections} of {connections_max} in use; a gateway takes up to {CONNECTIONS_OF_A_GATEWAY}"
     );
     if connections + CONNECTIONS_OF_A_GATEWAY <= *connections_max {
-        return Check::fine("database connections", told);
+        return Check::fine("database connections", detail);
     }
-    Check::warning("database connections", told, "Raise max_connections, or end what else is connected.")
+    Check::warning("database connections", detail, "Raise max_connections, or end what else is connected.")
 }
 
 fn notices(found: &Inspection) -> Check {
@@ -122,11 +122,11 @@ fn notices(found: &Inspection) -> Check {
 fn partitions(found: &Inspection, now_unix_ms: u64, keep_days: Option<u64>) -> Check {
     const NAME: &str = "database partitions";
     let this_week = now_unix_ms / WEEK_MS;
-    let told = format!("{} weeks of records", found.weeks);
+    let detail = format!("{} weeks of records", found.weeks);
     if found.weeks > 0 && found.week_newest > this_week + 1 {
         return Check::error(
             NAME,
-            format!("{told}, the newest {} weeks from now", found.week_newest - this_week),
+            format!("{detail}, the newest {} weeks from now", found.week_newest - this_week),
             "A gateway's clock is or was far ahead: correct it. What it wrote is kept under that time.",
         );
     }
@@ -135,10 +135,10 @@ fn partitions(found: &Inspection, now_unix_ms: u64, keep_days: Option<u64>) -> C
     match oldest_kept.filter(|oldest| found.weeks > 0 && found.week_oldest < *oldest) {
         Some(oldest) => Check::warning(
             NAME,
-            format!("{told}, {} of them older than records.keep_days", oldest - found.week_oldest),
+            format!("{detail}, {} of them older than records.keep_days", oldest - found.week_oldest),
             "A running gateway drops them within the hour; its log says what hinders it.",
         ),
-        None => Check::fine(NAME, told),
+        None => Check::fine(NAME, detail),
     }
 }
 
@@ -192,9 +192,9 @@ mod tests {
             (5, Warning, Inspection { heard_after: None, ..healthy() }, None),
             (6, Error, Inspection { week_newest: 3_002, ..healthy() }, None),
         ];
-        for (place, level, found, keep_days) in cases {
+        for (index, level, found, keep_days) in cases {
             let mut expected = [Fine; 7];
-            expected[place] = level;
+            expected[index] = level;
             assert_eq!(levels(&found, keep_days), expected, "{found:?}");
         }
         assert_eq!(levels(&healthy(), Some(3))[6], Warning, "a week is too old");

@@ -39,8 +39,8 @@ impl<'a> Parts<'a> {
 }
 
 impl<'a> Writing<'a, '_> {
-    /// `place` is the turn's index among the client's messages, for faults.
-    pub(super) fn parts(&mut self, turn: &'a Turn, place: usize) -> Result<Vec<Part<'a>>, Box<Fault>> {
+    /// `position` is the turn's index among the client's messages, for faults.
+    pub(super) fn parts(&mut self, turn: &'a Turn, position: usize) -> Result<Vec<Part<'a>>, Box<Fault>> {
         let mut parts = Parts::default();
         for part in &turn.parts {
             match &part.content {
@@ -54,10 +54,10 @@ impl<'a> Writing<'a, '_> {
                 Content::Thought(thought) => self.thought(thought, &mut parts),
                 Content::ToolCall(call) => {
                     self.names.insert(&call.id, &call.name);
-                    parts.push_sealed(write_call(call, place)?);
+                    parts.push_sealed(write_call(call, position)?);
                 }
                 Content::ToolResult(result) => {
-                    let part = self.result(result, place)?;
+                    let part = self.result(result, position)?;
                     parts.push(part);
                 }
                 Content::Foreign { kind, json } => {
@@ -98,18 +98,18 @@ impl<'a> Writing<'a, '_> {
         }
     }
 
-    fn result(&mut self, result: &'a ToolResult, place: usize) -> Result<Part<'a>, Box<Fault>> {
+    fn result(&mut self, result: &'a ToolResult, position: usize) -> Result<Part<'a>, Box<Fault>> {
         let known = self.names.get(result.id.as_str()).copied();
-        let name = result.name.as_deref().or(known).ok_or_else(|| unknown_call(result, place))?;
-        let mut said = Vec::new();
+        let name = result.name.as_deref().or(known).ok_or_else(|| unknown_call(result, position))?;
+        let mut texts = Vec::new();
         let mut media = Vec::new();
         for part in &result.parts {
             match &part.content {
-                Content::Text { text, .. } | Content::Refusal { text } => said.push(text.as_str()),
+                Content::Text { text, .. } | Content::Refusal { text } => texts.push(text.as_str()),
                 content => media.extend(self.media(content)),
             }
         }
-        let response = write_response(&said, result.is_error)?;
+        let response = write_response(&texts, result.is_error)?;
         Ok(Part::of(Datum::FunctionResponse(FunctionResponse {
             id: &result.id,
             name,
@@ -146,7 +146,7 @@ impl<'a> Writing<'a, '_> {
             }
             Source::Text(text) => Datum::Text(Cow::Borrowed(text)),
             Source::Url { url, media_type } => {
-                let mime_type = media_type.as_deref().or_else(|| media::guess(url)).unwrap_or(fallback);
+                let mime_type = media_type.as_deref().or_else(|| media::type_of_url(url)).unwrap_or(fallback);
                 Datum::FileData(FileData { mime_type: Some(mime_type), file_uri: url, display_name: name })
             }
             Source::File { id, media_type } if media::is_own_file(id) => Datum::FileData(FileData {
@@ -169,14 +169,14 @@ fn push_text<'a>(parts: &mut Parts<'a>, text: &'a str) {
     }
 }
 
-fn write_call(call: &ToolCall, place: usize) -> Result<Part<'_>, Box<Fault>> {
+fn write_call(call: &ToolCall, position: usize) -> Result<Part<'_>, Box<Fault>> {
     let arguments = call.arguments.trim();
     let args = if call.is_custom {
         Cow::Owned(wrap("input", &call.arguments)?)
     } else if arguments.is_empty() {
         Cow::Borrowed(checked("{}")?)
     } else {
-        Cow::Borrowed(object(arguments).ok_or_else(|| bad_arguments(call, place))?)
+        Cow::Borrowed(object(arguments).ok_or_else(|| bad_arguments(call, position))?)
     };
     let own = call.signature.as_ref().filter(|signature| signature.grammar == Grammar::Gemini);
     let function_call = FunctionCall { id: Cow::Borrowed(&call.id), name: Cow::Borrowed(&call.name), args };
@@ -188,11 +188,11 @@ fn write_call(call: &ToolCall, place: usize) -> Result<Part<'_>, Box<Fault>> {
 
 /// Gemini requires a result to be an object: an object is sent as it is, and text under the member that
 /// Google documents.
-fn write_response(said: &[&str], is_error: bool) -> Result<Box<RawValue>, Box<Fault>> {
-    if said.is_empty() && !is_error {
+fn write_response(texts: &[&str], is_error: bool) -> Result<Box<RawValue>, Box<Fault>> {
+    if texts.is_empty() && !is_error {
         return Ok(checked("{}")?.to_owned());
     }
-    let text = said.join("\n");
+    let text = texts.join("\n");
     match object(&text) {
         Some(raw) if is_error => raw_wrap("error", raw.get()),
         Some(raw) => Ok(raw.to_owned()),
@@ -209,18 +209,18 @@ fn raw_wrap(name: &str, json: &str) -> Result<Box<RawValue>, Box<Fault>> {
     RawValue::from_string(format!("{{\"{name}\":{json}}}")).map_err(|_| Box::new(Fault::internal()))
 }
 
-fn bad_arguments(call: &ToolCall, place: usize) -> Box<Fault> {
+fn bad_arguments(call: &ToolCall, position: usize) -> Box<Fault> {
     let message =
         format!("The arguments of the call \"{}\" of \"{}\" are no JSON object.", call.id, call.name);
     let fix =
         "Send the arguments of each call as the JSON object that the model wrote, or leave the call out.";
     let fault = Fault::new(FaultClass::BadRequest, "invalid_tool_arguments", message);
-    Box::new(fault.fix(fix).param(format!("messages[{place}]")))
+    Box::new(fault.fix(fix).param(format!("messages[{position}]")))
 }
 
-fn unknown_call(result: &ToolResult, place: usize) -> Box<Fault> {
+fn unknown_call(result: &ToolResult, position: usize) -> Box<Fault> {
     let message = format!("The result for \"{}\" answers no call of this conversation.", result.id);
     let fix = "Send each result behind the call that it answers.";
     let fault = Fault::new(FaultClass::BadRequest, "tool_result_without_call", message);
-    Box::new(fault.fix(fix).param(format!("messages[{place}]")))
+    Box::new(fault.fix(fix).param(format!("messages[{position}]")))
 }

@@ -77,9 +77,9 @@ pub(super) struct Message<'a> {
 /// A stream event about one content block.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct OfBlock<Said> {
+pub(super) struct BlockEvent<Payload> {
     #[serde(flatten)]
-    pub said: Said,
+    pub payload: Payload,
     pub content_block_index: u32,
 }
 
@@ -90,7 +90,7 @@ pub(super) struct Start<'a> {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Delta<'a> {
-    pub delta: Said<'a>,
+    pub delta: ContentDelta<'a>,
 }
 
 #[derive(Debug, Serialize)]
@@ -98,16 +98,16 @@ pub(super) struct Stop {}
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) enum Said<'a> {
+pub(super) enum ContentDelta<'a> {
     Text(&'a str),
     ToolUse { input: &'a str },
-    ReasoningContent(SaidThought<'a>),
+    ReasoningContent(ReasoningDelta<'a>),
     Citation(Cow<'a, RawValue>),
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) enum SaidThought<'a> {
+pub(super) enum ReasoningDelta<'a> {
     Text(&'a str),
     Signature(&'a str),
     RedactedContent(&'a str),

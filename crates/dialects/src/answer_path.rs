@@ -77,7 +77,7 @@ enum Kind {
 /// A stream whose events are read, and forwarded or rewritten.
 #[derive(Debug)]
 struct EventRelay {
-    way: AnswerPath,
+    answer_path: AnswerPath,
     cutter: EventBuffer,
     frames: FrameDecoder,
     mode: Mode,
@@ -171,28 +171,28 @@ impl AnswerPath {
 
 impl AnswerStream {
     #[must_use]
-    pub fn new(way: AnswerPath) -> Self {
-        if way.operation == Operation::Images && way.upstream == Grammar::Hosted {
-            return Self { kind: Kind::Media(Box::new(MediaStream::hosted(way.created_unix_s))) };
+    pub fn new(answer_path: AnswerPath) -> Self {
+        if answer_path.operation == Operation::Images && answer_path.upstream == Grammar::Hosted {
+            return Self { kind: Kind::Media(Box::new(MediaStream::hosted(answer_path.created_unix_s))) };
         }
-        if let Some(film) = &way.video {
-            return Self { kind: Kind::Media(Box::new(MediaStream::film(film))) };
+        if let Some(ask) = &answer_path.video {
+            return Self { kind: Kind::Media(Box::new(MediaStream::video(ask))) };
         }
-        let is_passed_on = way.operation == Operation::Speech || way.operation.is_kept();
-        if way.operation.makes_pictures() || is_passed_on {
-            return Self { kind: Kind::Media(Box::new(MediaStream::new(way.operation))) };
+        let is_passed_on = answer_path.operation == Operation::Speech || answer_path.operation.is_kept();
+        if answer_path.operation.makes_pictures() || is_passed_on {
+            return Self { kind: Kind::Media(Box::new(MediaStream::new(answer_path.operation))) };
         }
-        if way.operation.is_transcription() {
+        if answer_path.operation.is_transcription() {
             return Self { kind: Kind::Listen(Box::default()) };
         }
-        if way.is_passthrough() && way.client == Grammar::Chat {
-            let mut scanner = StreamScanner::new(!way.usage);
-            if way.keeps_text {
+        if answer_path.is_passthrough() && answer_path.client == Grammar::Chat {
+            let mut scanner = StreamScanner::new(!answer_path.usage);
+            if answer_path.keeps_text {
                 scanner.keep_text();
             }
             return Self { kind: Kind::Scan(Box::new(scanner)) };
         }
-        Self { kind: Kind::Walk(Box::new(EventRelay::new(way))) }
+        Self { kind: Kind::Walk(Box::new(EventRelay::new(answer_path))) }
     }
 
     /// The upstream's response head arrived, with this content type.
@@ -279,7 +279,7 @@ impl AnswerStream {
     pub fn signatures(&self) -> Option<TurnSignatures> {
         match &self.kind {
             Kind::Scan(_) | Kind::Media(_) | Kind::Listen(_) => None,
-            Kind::Walk(walk) => walk.gatherer.state(walk.way.upstream),
+            Kind::Walk(walk) => walk.gatherer.state(walk.answer_path.upstream),
         }
     }
 
@@ -311,7 +311,7 @@ impl AnswerStream {
     pub fn ends_with_its_error(&self) -> bool {
         match &self.kind {
             Kind::Scan(_) | Kind::Media(_) | Kind::Listen(_) => false,
-            Kind::Walk(walk) => walk.way.client == Grammar::Responses && !walk.way.is_look(),
+            Kind::Walk(walk) => walk.answer_path.client == Grammar::Responses && !walk.answer_path.is_look(),
         }
     }
 
@@ -321,24 +321,26 @@ impl AnswerStream {
         match &self.kind {
             Kind::Scan(_) => Bytes::from_static(ping(Grammar::Chat)),
             Kind::Listen(transcript) => Bytes::from_static(transcript.ping()),
-            Kind::Walk(walk) if walk.way.as_array => Bytes::from_static(b"\n"),
-            Kind::Walk(walk) => Bytes::from_static(ping(walk.way.client)),
+            Kind::Walk(walk) if walk.answer_path.as_array => Bytes::from_static(b"\n"),
+            Kind::Walk(walk) => Bytes::from_static(ping(walk.answer_path.client)),
             Kind::Media(media) => Bytes::from_static(media.ping()),
         }
     }
 }
 
 impl EventRelay {
-    fn new(way: AnswerPath) -> Self {
+    fn new(answer_path: AnswerPath) -> Self {
         Self {
-            reader: match way.is_look() {
-                true => Box::new(responses::StoredReader::default()),
-                false => reader(way.upstream),
+            reader: if answer_path.is_look() {
+                Box::new(responses::StoredReader::default())
+            } else {
+                reader(answer_path.upstream)
             },
-            writer: (!way.is_passthrough()).then(|| writer(way.client, way.options())),
-            kept: CountedText::new(way.keeps_text),
-            fitting: AnswerFilter::new(&way.constraints),
-            way,
+            writer: (!answer_path.is_passthrough())
+                .then(|| writer(answer_path.client, answer_path.options())),
+            kept: CountedText::new(answer_path.keeps_text),
+            fitting: AnswerFilter::new(&answer_path.constraints),
+            answer_path,
             cutter: EventBuffer::default(),
             frames: FrameDecoder::new(),
             mode: Mode::Start,
@@ -368,10 +370,12 @@ impl EventRelay {
             None => return Ok(()),
             Some(b'{' | b'[') => Mode::Whole,
             Some(b'<') => return Err(StreamFault::Broken("html")),
-            Some(first) if self.way.has_frames() => match begins_frames(*first) {
-                true => Mode::Frames,
-                false => return Err(StreamFault::Broken("not_a_stream")),
-            },
+            Some(first) if self.answer_path.has_frames() => {
+                if !begins_frames(*first) {
+                    return Err(StreamFault::Broken("not_a_stream"));
+                }
+                Mode::Frames
+            }
             Some(_) => match begins_stream(text) {
                 Some(true) => Mode::Events,
                 Some(false) => return Err(StreamFault::Broken("not_a_stream")),
@@ -470,14 +474,14 @@ impl EventRelay {
 
     /// Forwards the upstream's own bytes, in the framing that the client wants.
     fn pass(&mut self, event: &Bytes, data: &[u8], out: &mut Vec<Bytes>) {
-        if !self.way.as_array {
+        if !self.answer_path.as_array {
             self.last_passed = true;
             out.push(event.clone());
         } else if !data.is_empty() {
             let member = Bytes::copy_from_slice(data);
             self.add_member(member, out);
         }
-        if self.way.as_array && self.facts.done {
+        if self.answer_path.as_array && self.facts.done {
             out.push(Bytes::from_static(b"]"));
         }
     }
@@ -501,7 +505,7 @@ impl EventRelay {
             }
         }
         self.put(bytes, out);
-        if ends && self.way.as_array {
+        if ends && self.answer_path.as_array {
             out.push(Bytes::from_static(if self.members == 0 { b"[]" } else { b"]" }));
         }
     }
@@ -511,7 +515,7 @@ impl EventRelay {
             return;
         }
         let bytes = Bytes::from(bytes);
-        if !self.way.as_array {
+        if !self.answer_path.as_array {
             return out.push(bytes);
         }
         // The line feeds that our own writers put between two documents; none of their JSON contains one.
@@ -521,7 +525,7 @@ impl EventRelay {
     }
 
     fn resumed(&self) -> Box<dyn WriteAnswer> {
-        let mut writer = writer(self.way.client, self.way.options());
+        let mut writer = writer(self.answer_path.client, self.answer_path.options());
         writer.resume(&self.progress);
         writer
     }
@@ -529,10 +533,10 @@ impl EventRelay {
     fn note_all(&mut self, events: &mut Vec<Event>) {
         events.iter().for_each(|event| self.note(event));
         let is_end = |event: &Event| *event == Event::Done;
-        if let (Some(guess), Some(end)) = (&self.way.estimator, events.iter().position(is_end))
+        if let (Some(estimator), Some(end)) = (&self.answer_path.estimator, events.iter().position(is_end))
             && !is_counted(self.facts.usage.as_ref(), self.facts.content_bytes)
         {
-            let usage = Event::Usage(guess.usage(self.kept.as_str(), self.facts.content_bytes));
+            let usage = Event::Usage(estimator.usage(self.kept.as_str(), self.facts.content_bytes));
             self.note(&usage);
             events.insert(end, usage);
         }
@@ -542,7 +546,7 @@ impl EventRelay {
         // Where the upstream's own bytes are forwarded, the client sees the signatures and sends them back
         // itself.
         if self.writer.is_some() {
-            self.gatherer.note(event, self.way.upstream);
+            self.gatherer.note(event, self.answer_path.upstream);
         }
         let (progress, facts) = (&mut self.progress, &mut self.facts);
         progress.note(event);
@@ -563,7 +567,7 @@ impl EventRelay {
 
     fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
         match self.mode {
-            Mode::Start if self.cutter.held().is_empty() && self.way.is_look() => {}
+            Mode::Start if self.cutter.held().is_empty() && self.answer_path.is_look() => {}
             Mode::Start if self.cutter.held().is_empty() => return Err(StreamFault::Broken("empty")),
             Mode::Start => return Err(StreamFault::Broken("not_a_stream")),
             Mode::Whole => return self.finish_whole(out),
@@ -588,7 +592,7 @@ impl EventRelay {
         let ended = self.reader.end(&mut events);
         self.note_all(&mut events);
         ended?;
-        if self.way.is_look() {
+        if self.answer_path.is_look() {
             return Ok(());
         }
         if !self.facts.done {
@@ -606,7 +610,7 @@ impl EventRelay {
         self.facts.events = 1;
         // Nothing was forwarded yet, so the writer starts from the beginning.
         if self.writer.is_none() {
-            self.writer = Some(writer(self.way.client, self.way.options()));
+            self.writer = Some(writer(self.answer_path.client, self.answer_path.options()));
         }
         self.note_all(&mut events);
         self.write(&mut events, out);
@@ -615,7 +619,7 @@ impl EventRelay {
 
     fn length_stop(&mut self, used: Usage) -> Bytes {
         // The response is already complete: its usage comes with its end.
-        if self.way.is_look() {
+        if self.answer_path.is_look() {
             return Bytes::new();
         }
         let mut events: Vec<Event> = self
@@ -634,7 +638,7 @@ impl EventRelay {
 
     fn error_event(&mut self, fault: &Fault, trace: TraceId) -> Bytes {
         // The stored response itself did not fail: it can be read again.
-        if self.way.is_look() {
+        if self.answer_path.is_look() {
             return chat::error_event(fault, trace);
         }
         let mut bytes = Vec::new();
@@ -644,7 +648,7 @@ impl EventRelay {
         }
         let mut out = Vec::new();
         self.put(bytes, &mut out);
-        if self.way.as_array {
+        if self.answer_path.as_array {
             out.push(Bytes::from_static(b"]"));
         }
         Bytes::from(out.concat())

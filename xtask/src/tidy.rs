@@ -7,6 +7,7 @@ mod layout;
 mod manifests;
 mod names;
 mod shape;
+mod words;
 
 use std::path::Path;
 
@@ -23,6 +24,7 @@ pub fn check(root: &Path) -> Result<(Vec<Finding>, String)> {
     let graph = Graph::load(root)?;
     let mut findings = imports::check(&graph, &tree::read_table(root, "xtask/imports.toml")?);
     let names = tree::read_table(root, "xtask/names.toml")?;
+    let words: words::Table = tree::read_table(root, words::PATH)?;
     let habits: habits::Table = tree::read_table(root, "xtask/habits.toml")?;
     for source in &sources {
         findings.extend(names::check(source, &names));
@@ -30,6 +32,8 @@ pub fn check(root: &Path) -> Result<(Vec<Finding>, String)> {
         findings.extend(habits::check(source, &habits));
     }
     findings.extend(manifests::check(&graph, &sources, &tree::read_table(root, "xtask/manifests.toml")?));
+    findings.extend(words::check(&sources, &words));
+    findings.extend(words::check_glossary(&tree::read(root, words::GLOSSARY)?, &sources));
     findings.extend(contributing::check(root, &tree::read(root, contributing::PATH)?));
     findings.extend(scripts(root, &habits)?);
     findings.extend(layout::check(root, &graph)?);

@@ -55,7 +55,7 @@ pub(crate) struct Signature {
 }
 
 /// A parsed `Authorization` header.
-struct Said<'a> {
+struct AuthorizationHeader<'a> {
     scope: Vec<&'a str>,
     headers: &'a str,
     signature: &'a str,
@@ -64,7 +64,7 @@ struct Said<'a> {
 impl Signature {
     /// Parses the signature, and refuses everything that is wrong from the head alone.
     pub(crate) fn read(head: &SignedHead<'_>, now_unix_s: u64) -> Result<Self, Box<Fault>> {
-        let authorization = Said::read(head.headers)?;
+        let authorization = AuthorizationHeader::read(head.headers)?;
         let stamp = text(head.headers, DATE).ok_or_else(|| {
             fault::incomplete_signature("The request is signed without an \"x-amz-date\" header.")
         })?;
@@ -124,7 +124,7 @@ pub(crate) fn hash(body: &[u8]) -> String {
     hex(digest::digest(&digest::SHA256, body).as_ref())
 }
 
-impl<'a> Said<'a> {
+impl<'a> AuthorizationHeader<'a> {
     fn read(headers: &'a HeaderMap) -> Result<Self, Box<Fault>> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let value = values.next().and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -19,13 +19,13 @@ pub struct Signed {
     key: Arc<KeyEntry>,
     snapshot: Arc<Snapshot>,
     signature: Signature,
-    input: Asked,
+    input: AuthorizationParameters,
     /// The signature was verified with the hash that the head declares; the body must have that hash.
     is_checked: bool,
 }
 
 /// The parameters of the authorisation.
-struct Asked {
+struct AuthorizationParameters {
     peer: IpAddr,
     needs: Needs,
     now_unix_ms: u64,
@@ -48,7 +48,7 @@ pub fn identify_signed(
     let signature = Signature::read(head, now_unix_ms / 1_000)?;
     let id = api_key::of_access_key(&signature.access_key_id).ok_or_else(fault::unknown_access_key)?;
     let key = Arc::clone(snapshot.key(id).ok_or_else(fault::unknown_access_key)?);
-    let input = Asked { peer, needs, now_unix_ms };
+    let input = AuthorizationParameters { peer, needs, now_unix_ms };
     let mut signed = Signed { key, snapshot, signature, input, is_checked: false };
     if let Some(declared) = signed.signature.declared.clone() {
         signed.check(open, &declared)?;
@@ -84,7 +84,7 @@ impl Signed {
         if !self.signature.is_of(&secret, body_hash) {
             return Err(fault::other_signature());
         }
-        let Asked { peer, needs, now_unix_ms } = self.input;
+        let AuthorizationParameters { peer, needs, now_unix_ms } = self.input;
         allowed(&self.key, peer, needs, now_unix_ms).map(|_| ())
     }
 }

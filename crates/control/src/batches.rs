@@ -177,8 +177,8 @@ impl ObjectBilling<'_> {
         loop {
             match lines.next().await {
                 Ok(Some(line)) => {
-                    let ask = line::read_batch_input(&line);
-                    models.extend(ask.map(|ask| (ask.custom_id, ask.model)));
+                    let request = line::read_batch_input(&line);
+                    models.extend(request.map(|request| (request.custom_id, request.model)));
                 }
                 Ok(None) => return Ok(models),
                 Err(error) if error.starts_with(GONE) => return Ok(models),

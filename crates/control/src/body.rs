@@ -53,17 +53,17 @@ enum Node {
 
 /// What is wrong with a value, in words that mention no Rust type.
 #[derive(Debug)]
-struct Wrong(String);
+struct InvalidValue(String);
 
-impl std::fmt::Display for Wrong {
+impl std::fmt::Display for InvalidValue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Wrong {}
+impl std::error::Error for InvalidValue {}
 
-impl Error for Wrong {
+impl Error for InvalidValue {
     fn custom<T: std::fmt::Display>(message: T) -> Self {
         Self(message.to_string())
     }
@@ -175,12 +175,12 @@ impl Node {
         }
     }
 
-    fn no_object(&self) -> Wrong {
-        Wrong(format!("expected an object, not {}", describe_found(&self.unexpected())))
+    fn no_object(&self) -> InvalidValue {
+        InvalidValue(format!("expected an object, not {}", describe_found(&self.unexpected())))
     }
 
     /// A whole number, even if written as `5.0`.
-    fn visit_whole<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn visit_whole<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, InvalidValue> {
         let fraction = match &self {
             Self::Number(number) if number.is_f64() => number.as_f64(),
             _ => None,
@@ -195,13 +195,13 @@ impl Node {
     }
 }
 
-type Members<'de> = MapDeserializer<'de, std::vec::IntoIter<(String, Node)>, Wrong>;
+type Members<'de> = MapDeserializer<'de, std::vec::IntoIter<(String, Node)>, InvalidValue>;
 
 fn members<'de>(object: Vec<(String, Node)>) -> Members<'de> {
     MapDeserializer::new(object.into_iter())
 }
 
-impl IntoDeserializer<'_, Wrong> for Node {
+impl IntoDeserializer<'_, InvalidValue> for Node {
     type Deserializer = Self;
 
     fn into_deserializer(self) -> Self {
@@ -211,16 +211,16 @@ impl IntoDeserializer<'_, Wrong> for Node {
 
 macro_rules! whole {
     ($($method:ident)*) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, InvalidValue> {
             self.visit_whole(visitor)
         }
     )*};
 }
 
 impl<'de> Deserializer<'de> for Node {
-    type Error = Wrong;
+    type Error = InvalidValue;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, InvalidValue> {
         match self {
             Self::Null => visitor.visit_unit(),
             Self::Boolean(truth) => visitor.visit_bool(truth),
@@ -239,7 +239,7 @@ impl<'de> Deserializer<'de> for Node {
         }
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, InvalidValue> {
         match self {
             Self::Null => visitor.visit_none(),
             node => visitor.visit_some(node),
@@ -250,7 +250,7 @@ impl<'de> Deserializer<'de> for Node {
         self,
         _name: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Wrong> {
+    ) -> Result<V::Value, InvalidValue> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -259,11 +259,11 @@ impl<'de> Deserializer<'de> for Node {
         _name: &'static str,
         _fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Wrong> {
+    ) -> Result<V::Value, InvalidValue> {
         self.deserialize_map(visitor)
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, InvalidValue> {
         match self {
             Self::Object(object) => visitor.visit_map(members(object)),
             other => Err(other.no_object()),
@@ -275,10 +275,10 @@ impl<'de> Deserializer<'de> for Node {
         _name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Wrong> {
+    ) -> Result<V::Value, InvalidValue> {
         match self {
             Self::Text(text) => {
-                let text: StringDeserializer<Wrong> = text.into_deserializer();
+                let text: StringDeserializer<InvalidValue> = text.into_deserializer();
                 text.deserialize_enum("", variants, visitor)
             }
             Self::Object(object) if object.len() == 1 => {
@@ -286,7 +286,7 @@ impl<'de> Deserializer<'de> for Node {
             }
             other => {
                 let found = describe_found(&other.unexpected());
-                Err(Wrong(format!("expected one of {}, not {found}", variants.join(", "))))
+                Err(InvalidValue(format!("expected one of {}, not {found}", variants.join(", "))))
             }
         }
     }

@@ -4,7 +4,7 @@ use domain::filter::{Field, Term, Test};
 use domain::{CredentialId, Fault, FaultClass, Filter, FilterError, KeyId, NodeId, ProjectId};
 
 use crate::failure::of_store;
-use crate::request::Ask;
+use crate::request::ApiRequest;
 use crate::{Control, moment};
 
 /// A parsed filter.
@@ -18,7 +18,7 @@ pub struct ParsedFilter {
 
 /// The list that is filtered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Of {
+pub enum FilteredList {
     Requests,
     Sums,
 }
@@ -27,12 +27,16 @@ pub enum Of {
 ///
 /// # Errors
 /// 400 with the position of what can't be parsed.
-pub async fn read(control: &Control, ask: &Ask, of: Of) -> Result<ParsedFilter, Box<Fault>> {
+pub async fn read(
+    control: &Control,
+    request: &ApiRequest,
+    of: FilteredList,
+) -> Result<ParsedFilter, Box<Fault>> {
     let mut parsed_filter = ParsedFilter::default();
-    let Some(text) = ask.query.get("filter") else { return Ok(parsed_filter) };
+    let Some(text) = request.query.get("filter") else { return Ok(parsed_filter) };
     let filter = Filter::parse(text).map_err(|error| invalid_filter(&error))?;
     for term in filter.terms {
-        if of == Of::Sums && !term.field.applies_to_usage() {
+        if of == FilteredList::Sums && !term.field.applies_to_usage() {
             return Err(no_sum(&term));
         }
         match (&term.test, term.field) {
@@ -41,7 +45,7 @@ pub async fn read(control: &Control, ask: &Ask, of: Of) -> Result<ParsedFilter, 
             }
             (Test::Moment(text), _) => parsed_filter.until_unix_ms = Some(moment_of(control, &term, text)?),
             (_, Field::Key | Field::Project | Field::Credential | Field::Node) => {
-                parsed_filter.terms.push(resolve_names(control, ask, term).await?)
+                parsed_filter.terms.push(resolve_names(control, request, term).await?)
             }
             _ => parsed_filter.terms.push(term),
         }
@@ -50,7 +54,7 @@ pub async fn read(control: &Control, ask: &Ask, of: Of) -> Result<ParsedFilter, 
 }
 
 /// Objects may be named instead of given by id: a name matches every object that has it.
-async fn resolve_names(control: &Control, ask: &Ask, term: Term) -> Result<Term, Box<Fault>> {
+async fn resolve_names(control: &Control, request: &ApiRequest, term: Term) -> Result<Term, Box<Fault>> {
     let (name, begins) = match &term.test {
         Test::Begins(name) => (name.clone(), true),
         Test::Is(name) => (name.clone(), false),
@@ -65,7 +69,7 @@ async fn resolve_names(control: &Control, ask: &Ask, term: Term) -> Result<Term,
     if is_id && !begins {
         return Ok(term);
     }
-    let (store, workspace, wanted) = (&control.store, ask.workspace(), name.clone());
+    let (store, workspace, wanted) = (&control.store, request.workspace(), name.clone());
     let ids = match term.field {
         Field::Key => store.api_keys().named(workspace, wanted, begins).await.map(|ids| texts(&ids)),
         Field::Credential => {

@@ -9,7 +9,7 @@ use line::{ClaimGuard, KeyClaim};
 
 use crate::Control;
 use crate::access::HARMLESS;
-use crate::request::Ask;
+use crate::request::ApiRequest;
 use crate::router::Route;
 
 /// These answer with a secret that is shown once. Such an answer is never stored, and an idempotency key has
@@ -38,7 +38,7 @@ pub async fn claim(
     control: &Control,
     route: &Route,
     path: &str,
-    ask: &Ask,
+    ask: &ApiRequest,
 ) -> Result<Option<KeyClaim>, Box<Fault>> {
     // A rehearsal may be repeated as often as the client likes.
     if ask.is_rehearsal || !is_kept(route) {

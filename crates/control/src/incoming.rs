@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, Limited};
 
 use crate::Control;
 use crate::cursor::CursorSeal;
-use crate::request::{self, Ask};
+use crate::request::{self, ApiRequest};
 use crate::router::Route;
 use crate::version;
 
@@ -42,7 +42,7 @@ where
         parameters: Vec<String>,
         caller: C,
         workspace: Option<WorkspaceId>,
-    ) -> Result<Ask<C>, Box<Fault>> {
+    ) -> Result<ApiRequest<C>, Box<Fault>> {
         let Self { head, body, peer, trace } = self;
         version::check(&head.headers)?;
         if !takes_an_answer(&head.headers, route.gives_files()) {
@@ -58,7 +58,7 @@ where
         let hasher = Arc::clone(&control.vault.hasher) as Arc<dyn KeyHash>;
         let cursor_seal = CursorSeal::new(hasher, workspace, head.uri.path(), &query);
         let headers = head.headers;
-        Ok(Ask { caller, trace, peer, parameters, query, is_rehearsal, cursor_seal, headers, body })
+        Ok(ApiRequest { caller, trace, peer, parameters, query, is_rehearsal, cursor_seal, headers, body })
     }
 }
 

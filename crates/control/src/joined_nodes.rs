@@ -53,15 +53,15 @@ pub struct Load {
 /// How a node that joined is.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "NodeJoined")]
-pub struct JoinedShown {
+pub struct JoinedNodeView {
     joined_at: Moment,
     revoked_at: Option<Moment>,
     last_heartbeat_at: Option<Moment>,
     said: Option<NodeReport>,
 }
 
-pub fn show(joined: &Joined) -> JoinedShown {
-    JoinedShown {
+pub fn show(joined: &Joined) -> JoinedNodeView {
+    JoinedNodeView {
         joined_at: Moment(joined.unix_ms),
         revoked_at: joined.revoked_unix_ms.map(Moment),
         last_heartbeat_at: joined.beat_unix_ms.map(Moment),

@@ -154,7 +154,7 @@ pub struct Parts {
 }
 
 /// The outcome of a request.
-enum Answered {
+enum KeyedOutcome {
     Unkeyed(Reply),
     /// The first request under its idempotency key.
     Claimed(Reply, line::ClaimGuard),
@@ -226,9 +226,9 @@ impl Control {
         let (mut head, body) = request.into_parts();
         incoming::name_host(&mut head);
         match self.answer(Incoming { head, body, peer, trace }).await {
-            Ok(Answered::Unkeyed(reply)) => answering.succeed(reply),
-            Ok(Answered::Claimed(reply, held)) => idempotency::keep(answering.succeed(reply), held).await,
-            Ok(Answered::Replayed(answer)) => idempotency::again(answer),
+            Ok(KeyedOutcome::Unkeyed(reply)) => answering.succeed(reply),
+            Ok(KeyedOutcome::Claimed(reply, held)) => idempotency::keep(answering.succeed(reply), held).await,
+            Ok(KeyedOutcome::Replayed(answer)) => idempotency::again(answer),
             Err((fault, allow)) => answering.fail(&fault, allow),
         }
     }
@@ -236,7 +236,7 @@ impl Control {
     async fn answer<B>(
         self: &Arc<Self>,
         incoming: Incoming<B>,
-    ) -> Result<Answered, (Box<Fault>, Option<String>)>
+    ) -> Result<KeyedOutcome, (Box<Fault>, Option<String>)>
     where
         B: Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -255,21 +255,21 @@ impl Control {
             let carries = caller::session_token(&self.site, &head.headers).map_err(plain)?;
             let carries = carries.map(|token| Secret::from_text(token.to_owned()));
             let stranger = UnauthenticatedCaller { session_token: carries };
-            let ask = incoming.read(self, route, parameters, stranger, None).await.map_err(plain)?;
+            let request = incoming.read(self, route, parameters, stranger, None).await.map_err(plain)?;
             return self
-                .run_handler(ask.is_rehearsal, handler(self, ask))
+                .run_handler(request.is_rehearsal, handler(self, request))
                 .await
-                .map(Answered::Unkeyed)
+                .map(KeyedOutcome::Unkeyed)
                 .map_err(plain);
         }
         if let Some(route @ Route { auth: RouteAuth::Node(handler), .. }) = route {
             let reporter = caller::reporter(self, &head.headers).await.map_err(plain)?;
             let workspace = Some(reporter.known.workspace);
-            let ask = incoming.read(self, route, parameters, reporter, workspace).await.map_err(plain)?;
+            let request = incoming.read(self, route, parameters, reporter, workspace).await.map_err(plain)?;
             return self
-                .run_handler(ask.is_rehearsal, handler(self, ask))
+                .run_handler(request.is_rehearsal, handler(self, request))
                 .await
-                .map(Answered::Unkeyed)
+                .map(KeyedOutcome::Unkeyed)
                 .map_err(plain);
         }
         let unmatched = if head.method == Method::OPTIONS { Access::ONESELF } else { Access::LOOK };
@@ -278,7 +278,7 @@ impl Control {
         let Some(route @ Route { auth: RouteAuth::Known(_, handler), .. }) = route else {
             return match other_methods {
                 Some(allowed) if head.method == Method::OPTIONS => {
-                    Ok(Answered::Unkeyed(Reply::allows(allowed)))
+                    Ok(KeyedOutcome::Unkeyed(Reply::allows(allowed)))
                 }
                 Some(allowed) => Err(incoming::wrong_method(&head.method, allowed)),
                 None => Err(plain(incoming::unknown_path(head.uri.path()))),
@@ -286,17 +286,17 @@ impl Control {
         };
         let workspace = Some(caller.workspace());
         let path = head.uri.path().to_owned();
-        let ask = incoming.read(self, route, parameters, caller, workspace).await.map_err(plain)?;
-        let held = match idempotency::claim(self, route, &path, &ask).await.map_err(plain)? {
-            Some(line::KeyClaim::Repeat(answer)) => return Ok(Answered::Replayed(answer)),
+        let request = incoming.read(self, route, parameters, caller, workspace).await.map_err(plain)?;
+        let held = match idempotency::claim(self, route, &path, &request).await.map_err(plain)? {
+            Some(line::KeyClaim::Repeat(answer)) => return Ok(KeyedOutcome::Replayed(answer)),
             Some(line::KeyClaim::First(held)) => Some(held),
             None => None,
         };
         // If it fails, the claim on the idempotency key is released.
-        let reply = self.run_handler(ask.is_rehearsal, handler(self, ask)).await.map_err(plain)?;
+        let reply = self.run_handler(request.is_rehearsal, handler(self, request)).await.map_err(plain)?;
         Ok(match held {
-            Some(held) => Answered::Claimed(reply, held),
-            None => Answered::Unkeyed(reply),
+            Some(held) => KeyedOutcome::Claimed(reply, held),
+            None => KeyedOutcome::Unkeyed(reply),
         })
     }
 

@@ -17,7 +17,7 @@ use crate::cursor::CursorSeal;
 use crate::reply::{Page, merge_patch};
 
 /// One request that passed its route's authorisation.
-pub struct Ask<C = Caller> {
+pub struct ApiRequest<C = Caller> {
     pub caller: C,
     pub trace: TraceId,
     pub peer: IpAddr,
@@ -40,7 +40,7 @@ pub fn not_found(what: &str, id: &str) -> Box<Fault> {
     )
 }
 
-impl Ask {
+impl ApiRequest {
     /// The workspace that this request's objects are looked up in.
     #[must_use]
     pub fn workspace(&self) -> WorkspaceId {
@@ -60,7 +60,7 @@ impl Ask {
     }
 }
 
-impl<C> Ask<C> {
+impl<C> ApiRequest<C> {
     /// The page given by `limit` and `cursor`.
     ///
     /// # Errors

@@ -11,20 +11,20 @@ use http::Method;
 use crate::access::Access;
 use crate::caller::{Reporter, UnauthenticatedCaller};
 use crate::openapi::describe::Description;
-use crate::request::Ask;
+use crate::request::ApiRequest;
 use crate::{Control, Reply};
 
 /// What a handler returns.
 pub type Handled<'a> = Pin<Box<dyn Future<Output = Result<Reply, Box<Fault>>> + Send + 'a>>;
 
 /// A handler; it sees only callers that the route's access rule let in.
-pub type Handler = for<'a> fn(&'a Arc<Control>, Ask) -> Handled<'a>;
+pub type Handler = for<'a> fn(&'a Arc<Control>, ApiRequest) -> Handled<'a>;
 
 /// A handler for unauthenticated callers.
-pub type OpenHandler = for<'a> fn(&'a Arc<Control>, Ask<UnauthenticatedCaller>) -> Handled<'a>;
+pub type OpenHandler = for<'a> fn(&'a Arc<Control>, ApiRequest<UnauthenticatedCaller>) -> Handled<'a>;
 
 /// A handler for reports of joined nodes.
-pub type NodeHandler = for<'a> fn(&'a Arc<Control>, Ask<Reporter>) -> Handled<'a>;
+pub type NodeHandler = for<'a> fn(&'a Arc<Control>, ApiRequest<Reporter>) -> Handled<'a>;
 
 /// How callers authenticate.
 #[derive(Clone, Copy)]

@@ -20,13 +20,13 @@ use tokio::task::JoinSet;
 
 use crate::Control;
 use crate::failure::{missing, of_store};
-use crate::request::{Ask, not_found};
+use crate::request::{ApiRequest, not_found};
 use crate::router::Route;
 
 /// A runtime that could not be asked: what else is listed lacks what it has.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "RuntimeAway")]
-pub struct Away {
+pub struct UnreachableRuntime {
     node_id: String,
     /// Its name.
     node: String,
@@ -37,7 +37,7 @@ pub struct Away {
 /// The responses of several runtimes, in the order of the nodes.
 pub struct RuntimeResponses<T> {
     pub responses: Vec<(NodeRow, T)>,
-    pub failures: Vec<Away>,
+    pub failures: Vec<UnreachableRuntime>,
 }
 
 /// Longest passed-on text of a runtime's message: it may quote many lines of a file.
@@ -198,14 +198,14 @@ impl Control {
     /// The named node doesn't exist, or doesn't run Tidegate's runtime.
     pub(crate) async fn query_each<T>(
         self: &Arc<Self>,
-        ask: &Ask,
+        request: &ApiRequest,
         path: &'static str,
         has_none: &[&str],
     ) -> Result<RuntimeResponses<T>, Box<Fault>>
     where
         T: DeserializeOwned + Send + 'static,
     {
-        let rows = self.runtimes(ask.workspace(), ask.query.get("node").map(String::as_str)).await?;
+        let rows = self.runtimes(request.workspace(), request.query.get("node").map(String::as_str)).await?;
         let mut queries = JoinSet::new();
         for (index, row) in rows.into_iter().enumerate() {
             let control = Arc::clone(self);
@@ -221,7 +221,7 @@ impl Control {
             match response {
                 Ok(response) => all.responses.push((row, response)),
                 Err(fault) if has_none.contains(&fault.code) => {}
-                Err(fault) => all.failures.push(Away {
+                Err(fault) => all.failures.push(UnreachableRuntime {
                     node_id: row.id.to_string(),
                     node: row.name,
                     code: fault.code,
@@ -238,12 +238,12 @@ impl Control {
     /// Store errors.
     pub(crate) async fn note_act(
         &self,
-        ask: &Ask,
+        request: &ApiRequest,
         row: &NodeRow,
         action: &'static str,
         detail: String,
     ) -> Result<(), Box<Fault>> {
-        let act = ask.act(&self.world);
+        let act = request.act(&self.world);
         let written = self.store.nodes().acted(row.workspace, row.id, action, detail, act);
         written.await.map(|_| ()).map_err(of_store)
     }

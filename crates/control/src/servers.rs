@@ -25,19 +25,19 @@ pub struct ProbeInput {
 /// What is known of a server, and how it was found out.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Server")]
-pub struct ServerShown {
+pub struct ServerView {
     /// When it was last asked; without it never.
     probed_at: Option<Moment>,
     /// Which model was asked.
     model: Option<String>,
     /// What kept the probe from finding out everything.
     error: Option<String>,
-    facts: Vec<FactShown>,
+    facts: Vec<FactView>,
 }
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ServerFact")]
-struct FactShown {
+struct FactView {
     name: &'static str,
     /// `true`, `false` or a word; nothing where it is unverified.
     value: Value,
@@ -47,18 +47,18 @@ struct FactShown {
     at: Option<Moment>,
 }
 
-pub fn show(facts: &ServerFacts) -> ServerShown {
+pub fn show(facts: &ServerFacts) -> ServerView {
     let probed = facts.probed.as_ref();
     let fact = |of: ServerFeature| {
         let (finding, evidence) = facts.of(of);
-        FactShown {
+        FactView {
             name: of.name(),
             value: finding.map_or(Value::Null, |finding| value_of(&finding)),
             evidence: evidence.as_str(),
             at: finding.map(|finding| Moment(finding.unix_ms)),
         }
     };
-    ServerShown {
+    ServerView {
         probed_at: probed.map(|probed| Moment(probed.unix_ms)),
         model: probed.and_then(|probed| probed.model.clone()),
         error: probed.and_then(|probed| probed.error.clone()),

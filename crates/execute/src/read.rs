@@ -34,7 +34,7 @@ pub(crate) async fn whole(
     deadline: Instant,
     provider: &str,
 ) -> Result<Bytes, AttemptFailure> {
-    let mut gathered = Gathered::default();
+    let mut gathered = ChunkBuffer::default();
     loop {
         match timer.within(idle, deadline, pin!(next_chunk(body))).await {
             Ok(None) => return Ok(gathered.finish()),
@@ -65,7 +65,7 @@ pub(crate) async fn whole(
 /// The first bytes of a refusal; what can't be read of it is dropped.
 pub(crate) async fn prefix(mut body: InBody, bytes_max: usize) -> Bytes {
     let until = Instant::now() + REFUSAL_TIME_MAX;
-    let mut gathered = Gathered::default();
+    let mut gathered = ChunkBuffer::default();
     while gathered.len < bytes_max {
         match timeout_at(until, next_chunk(&mut body)).await {
             Ok(Some(Ok(bytes))) => gathered.push(bytes),
@@ -79,13 +79,13 @@ pub(crate) async fn prefix(mut body: InBody, bytes_max: usize) -> Bytes {
 
 /// The chunks of a body; a single one is not copied.
 #[derive(Default)]
-struct Gathered {
+struct ChunkBuffer {
     first: Option<Bytes>,
     all: BytesMut,
     len: usize,
 }
 
-impl Gathered {
+impl ChunkBuffer {
     fn push(&mut self, bytes: Bytes) {
         self.len += bytes.len();
         if self.first.is_none() && self.all.is_empty() {

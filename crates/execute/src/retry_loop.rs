@@ -28,7 +28,7 @@ use crate::realtime::{self, OpenSession, SessionSeat, Turn};
 use crate::schedule::{self, Step};
 use crate::timer::{Alarm, Timer};
 use crate::usage::{Outcome, usage};
-use crate::{Deps, kept, read, stored};
+use crate::{Deps, read, stored, stored_objects};
 use board::{Availability, Ticket, micros};
 
 /// Tries a plan's attempts until one answers. A buffered answer is complete; a stream has its first event, or
@@ -131,7 +131,7 @@ struct Reply {
 }
 
 /// The outcome of one seat.
-enum SeatEnd {
+enum SeatOutcome {
     Answered(Box<Reply>),
     /// Its last failure allows the next seat to be tried.
     Exhausted(FaultClass),
@@ -139,9 +139,9 @@ enum SeatEnd {
 }
 
 /// The outcome of one attempt.
-enum TryEnd {
+enum AttemptOutcome {
     Answered(Box<Reply>),
-    Missed(AttemptFailure),
+    Failed(AttemptFailure),
     Refused(Box<Fault>),
 }
 
@@ -190,26 +190,26 @@ impl RetryLoop {
         loop {
             let attempt = Rc::clone(self.attempts.get(self.failover.index())?);
             match self.try_seat(&attempt, now_us).await {
-                SeatEnd::Answered(reply) => return Some(reply),
-                SeatEnd::Exhausted(class) if self.failover.leave(&self.attempts, class) => {}
-                SeatEnd::Exhausted(_) | SeatEnd::Stop => return None,
+                SeatOutcome::Answered(reply) => return Some(reply),
+                SeatOutcome::Exhausted(class) if self.failover.leave(&self.attempts, class) => {}
+                SeatOutcome::Exhausted(_) | SeatOutcome::Stop => return None,
             }
             now_us = self.exchange.now_us();
         }
     }
 
-    async fn try_seat(&mut self, attempt: &Rc<Attempt>, mut now_us: u64) -> SeatEnd {
+    async fn try_seat(&mut self, attempt: &Rc<Attempt>, mut now_us: u64) -> SeatOutcome {
         if let Some(bytes) = self.own_count(attempt) {
             let upstream_headers = vec![(ESTIMATE, HeaderValue::from_static("1"))];
             let (served, body) = (self.served_by(attempt), AnswerBody::Own(bytes));
-            return SeatEnd::Answered(Box::new(Reply { served, body, upstream_headers }));
+            return SeatOutcome::Answered(Box::new(Reply { served, body, upstream_headers }));
         }
         let board = Rc::clone(&self.exchange.deps.board);
         board.first_try(attempt.base_url(), now_us);
         loop {
             if self.exchange.time_left_at(now_us).is_zero() {
                 self.record_failure(AttemptFailure::deadline());
-                return SeatEnd::Stop;
+                return SeatOutcome::Stop;
             }
             let ticket = match self.leave(attempt, now_us).await {
                 Ok(ticket) => ticket,
@@ -217,12 +217,12 @@ impl RetryLoop {
             };
             self.failover.tried();
             let failure = match self.try_once(attempt, ticket).await {
-                TryEnd::Answered(reply) => return SeatEnd::Answered(reply),
-                TryEnd::Missed(failure) => failure,
-                TryEnd::Refused(fault) => {
+                AttemptOutcome::Answered(reply) => return SeatOutcome::Answered(reply),
+                AttemptOutcome::Failed(failure) => failure,
+                AttemptOutcome::Refused(fault) => {
                     (self.reported_failure, self.reported_headers) =
                         (Some(AttemptFailure::new(*fault)), Vec::new());
-                    return SeatEnd::Stop;
+                    return SeatOutcome::Stop;
                 }
             };
             let class = failure.class();
@@ -231,11 +231,11 @@ impl RetryLoop {
             self.served = Some(self.served_by(attempt));
             self.record_failure(failure);
             match step {
-                Step::Next => return SeatEnd::Exhausted(class),
-                Step::GiveUp => return SeatEnd::Stop,
+                Step::Next => return SeatOutcome::Exhausted(class),
+                Step::GiveUp => return SeatOutcome::Stop,
                 Step::Again { wait } => {
                     if !board.take_retry(attempt.base_url(), self.exchange.deps.now_us()) {
-                        return SeatEnd::Exhausted(class);
+                        return SeatOutcome::Exhausted(class);
                     }
                     sleep(wait).await;
                     now_us = self.exchange.now_us();
@@ -255,7 +255,7 @@ impl RetryLoop {
 
     /// Gets the board's permission, waiting for it if the wait is short and no other
     /// seat of the same kind is left.
-    async fn leave(&mut self, attempt: &Rc<Attempt>, mut now_us: u64) -> Result<Ticket, SeatEnd> {
+    async fn leave(&mut self, attempt: &Rc<Attempt>, mut now_us: u64) -> Result<Ticket, SeatOutcome> {
         let exchange = Rc::clone(&self.exchange);
         let hands = &exchange.deps;
         let is_last = self.failover.is_last(&self.attempts);
@@ -274,18 +274,18 @@ impl RetryLoop {
                 DenialAction::Left(class) => {
                     let failure = self.denial_failure(attempt, standing, now_us);
                     self.record_failure(failure);
-                    return Err(SeatEnd::Exhausted(class));
+                    return Err(SeatOutcome::Exhausted(class));
                 }
             }
             now_us = hands.now_us();
         }
     }
 
-    async fn try_once(&mut self, attempt: &Rc<Attempt>, ticket: Ticket) -> TryEnd {
+    async fn try_once(&mut self, attempt: &Rc<Attempt>, ticket: Ticket) -> AttemptOutcome {
         let exchange = Rc::clone(&self.exchange);
         let (mut open, request) = match attempt::begin(&exchange, attempt, &mut self.tab, ticket).await {
             Start::Ready(open, request) => (open, request),
-            Start::Refused(fault) => return TryEnd::Refused(fault),
+            Start::Refused(fault) => return AttemptOutcome::Refused(fault),
             Start::Failed(open, failure) => {
                 return self.end_failed(open, failure);
             }
@@ -300,7 +300,7 @@ impl RetryLoop {
             return self.wait_for_stream(feed).await;
         }
         if exchange.call.operation().is_kept()
-            && let Err(failure) = Box::pin(kept::poll_before_delete(&exchange, attempt)).await
+            && let Err(failure) = Box::pin(stored_objects::poll_before_delete(&exchange, attempt)).await
         {
             return self.end_failed(open, exchange.rewrite_not_found(failure));
         }
@@ -325,7 +325,7 @@ impl RetryLoop {
         attempt: &Rc<Attempt>,
         mut open: OpenAttempt,
         request: Request,
-    ) -> TryEnd {
+    ) -> AttemptOutcome {
         let exchange = Rc::clone(&self.exchange);
         let mut timer = Timer::new(&exchange.deps.timers);
         let deadline = Instant::now() + exchange.time_left_at(open.sent_us());
@@ -346,13 +346,13 @@ impl RetryLoop {
                 self.upgraded = Some(Box::new(UpgradedSocket { socket, attempt: Rc::clone(attempt), open }));
                 let body = AnswerBody::Own(Bytes::new());
                 let served = self.served_by(attempt);
-                TryEnd::Answered(Box::new(Reply { served, body, upstream_headers }))
+                AttemptOutcome::Answered(Box::new(Reply { served, body, upstream_headers }))
             }
             Err(failure) => self.end_failed(open, failure),
         }
     }
 
-    async fn wait_for_stream(&mut self, mut feed: Box<Feed>) -> TryEnd {
+    async fn wait_for_stream(&mut self, mut feed: Box<Feed>) -> AttemptOutcome {
         let head_until_us = self.begun_us.saturating_add(micros(self.exchange.timeouts.head_wait));
         let head_left = if feed.needs_head() {
             self.exchange.time_left()
@@ -362,11 +362,11 @@ impl RetryLoop {
         if let Err(failure) = feed.wait_first(Instant::now() + head_left).await {
             let failure = self.exchange.assign_blame(feed.process_failure(failure));
             feed.end_as_failed(&mut self.tab, &failure);
-            return TryEnd::Missed(failure);
+            return AttemptOutcome::Failed(failure);
         }
         let upstream_headers = std::mem::take(&mut feed.upstream_headers);
         let served = self.served_by(&feed.attempt);
-        TryEnd::Answered(Box::new(Reply { served, body: AnswerBody::Stream(feed), upstream_headers }))
+        AttemptOutcome::Answered(Box::new(Reply { served, body: AnswerBody::Stream(feed), upstream_headers }))
     }
 
     fn answered(
@@ -375,7 +375,7 @@ impl RetryLoop {
         headers: &Headers,
         open: OpenAttempt,
         whole: BufferedAnswer,
-    ) -> TryEnd {
+    ) -> AttemptOutcome {
         let BufferedAnswer { body: bytes, facts, signatures: turn, text, .. } = whole;
         if let Some(turn) = turn {
             self.exchange.store_turn(turn, attempt);
@@ -391,18 +391,18 @@ impl RetryLoop {
         if usage.is_estimated() && !exchange.is_native.get() {
             upstream_headers.push((ESTIMATE, HeaderValue::from_static("1")));
         }
-        TryEnd::Answered(Box::new(Reply {
+        AttemptOutcome::Answered(Box::new(Reply {
             served: self.served_by(attempt),
             body: AnswerBody::Whole { bytes, usage, open },
             upstream_headers,
         }))
     }
 
-    fn end_failed(&mut self, open: OpenAttempt, failure: AttemptFailure) -> TryEnd {
+    fn end_failed(&mut self, open: OpenAttempt, failure: AttemptFailure) -> AttemptOutcome {
         let failure = self.exchange.assign_blame(open.process_failure(&self.exchange.deps, failure));
         let usage = self.exchange.usage_without_answer(open.attempt(), &failure);
         open.end_as_failed(&mut self.tab, &failure, usage, self.exchange.deps.now_us());
-        TryEnd::Missed(failure)
+        AttemptOutcome::Failed(failure)
     }
 
     fn step_after(&self, failure: &AttemptFailure) -> Step {
@@ -550,7 +550,7 @@ async fn wait_for_rest(
         read::decoded(&opened.headers, bytes).await.map_err(|what| AttemptFailure::broken(provider, what))?;
     let whole = judge_whole(&open.answer_path(exchange), bytes, provider)?;
     if exchange.call.operation().is_kept() {
-        return Box::pin(kept::record_objects(exchange, attempt, whole)).await;
+        return Box::pin(stored_objects::record_objects(exchange, attempt, whole)).await;
     }
     if !exchange.is_stored_by_provider() && exchange.stored_id().is_none() {
         return Ok(whole);

@@ -34,7 +34,7 @@ type Slot = tokio::sync::Mutex<Option<Outcome>>;
 /// The outcome of the last exchange.
 #[derive(Debug, Clone)]
 struct Outcome {
-    grounds: Grounds,
+    grounds: TokenInputs,
     found: Result<Held, Refused>,
 }
 
@@ -49,7 +49,7 @@ impl Outcome {
 
 /// What it was requested with: it is not a token for anything else.
 #[derive(Debug, Clone, PartialEq)]
-struct Grounds {
+struct TokenInputs {
     secret_version: u32,
     hosting: Arc<Hosting>,
 }
@@ -103,7 +103,7 @@ fn may_be_machine(hands: &Deps, seat: &Seat) -> bool {
 /// One core's copies of the process's tokens, read without its locks.
 #[derive(Debug, Default)]
 pub struct Tokens {
-    own: RefCell<HashMap<Principal, (Grounds, Held)>>,
+    own: RefCell<HashMap<Principal, (TokenInputs, Held)>>,
     shared: Arc<SharedTokens>,
 }
 
@@ -180,7 +180,7 @@ impl Tokens {
         }
     }
 
-    fn cached(&self, principal: Principal, grounds: &Grounds, now_us: u64) -> Option<Held> {
+    fn cached(&self, principal: Principal, grounds: &TokenInputs, now_us: u64) -> Option<Held> {
         let own = self.own.borrow();
         let (cached_grounds, held) = own.get(&principal)?;
         (cached_grounds == grounds && now_us < held.refresh_us).then(|| held.clone())
@@ -189,7 +189,7 @@ impl Tokens {
     fn keep(
         &self,
         principal: Principal,
-        grounds: Grounds,
+        grounds: TokenInputs,
         held: Held,
         was_cached: bool,
         now_us: u64,
@@ -202,13 +202,13 @@ impl Tokens {
     }
 }
 
-fn grounds(seat: &Seat) -> Grounds {
+fn grounds(seat: &Seat) -> TokenInputs {
     let (sealed, hosting) = match seat {
         Seat::Byok(credential) => (Some(&credential.sealed), Some(&credential.hosting)),
         Seat::Managed(account) => (Some(&account.sealed), Some(&account.hosting)),
         Seat::Byoc(node) => (node.sealed.as_ref(), None),
     };
-    Grounds {
+    TokenInputs {
         secret_version: sealed.map_or(0, |sealed| sealed.version),
         hosting: hosting.map(Arc::clone).unwrap_or_default(),
     }

@@ -33,7 +33,7 @@ pub(crate) async fn open(
         // any other body, and not streamed.
         let whole = body::read(&mut body, headers, BODY_BYTES_MAX).await?;
         let coming = FormArrival { operation, content_type: &content_type, announced: None, is_held: true };
-        return open_form(Box::new(Whole(Some(whole))), coming).await;
+        return open_form(Box::new(BufferedBody(Some(whole))), coming).await;
     }
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let bytes_max = if is_held { BODY_BYTES_MAX } else { form_bytes_max(operation) };
@@ -44,9 +44,9 @@ pub(crate) async fn open(
     open_form(Box::new(Client(body)), coming).await
 }
 
-struct Whole(Option<Bytes>);
+struct BufferedBody(Option<Bytes>);
 
-impl Pieces for Whole {
+impl Pieces for BufferedBody {
     fn poll_piece(&mut self, _cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Box<Fault>>>> {
         Poll::Ready(self.0.take().filter(|bytes| !bytes.is_empty()).map(Ok))
     }

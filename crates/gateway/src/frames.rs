@@ -39,7 +39,7 @@ enum Stage {
 
 /// What may be read next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Room {
+pub(crate) enum ReadLimit {
     Any,
     UpTo(usize),
     /// Only these bytes, and then the end.
@@ -54,16 +54,16 @@ impl Default for Frames {
 }
 
 impl Frames {
-    pub(crate) fn room(&mut self) -> Room {
+    pub(crate) fn read_limit(&mut self) -> ReadLimit {
         match (self.stage, self.skip, self.have) {
-            (Stage::Open, ..) => Room::Any,
+            (Stage::Open, ..) => ReadLimit::Any,
             (Stage::Ending, 0, 0) => {
                 self.stage = Stage::Ended;
-                Room::Farewell(ERROR)
+                ReadLimit::Farewell(ERROR)
             }
-            (Stage::Ending, 0, have) => Room::UpTo(HEAD_BYTES - have),
-            (Stage::Ending, skip, _) => Room::UpTo(skip.min(LAST_READ_BYTES)),
-            (Stage::Ended, ..) => Room::Farewell(&[]),
+            (Stage::Ending, 0, have) => ReadLimit::UpTo(HEAD_BYTES - have),
+            (Stage::Ending, skip, _) => ReadLimit::UpTo(skip.min(LAST_READ_BYTES)),
+            (Stage::Ended, ..) => ReadLimit::Farewell(&[]),
         }
     }
 
@@ -75,8 +75,8 @@ impl Frames {
             bytes = bytes.get(skipped..).unwrap_or_default();
             let taken = (HEAD_BYTES - self.have).min(bytes.len());
             let (came, rest) = bytes.split_at_checked(taken).unwrap_or_default();
-            if let Some(room) = self.head.get_mut(self.have..self.have + taken) {
-                room.copy_from_slice(came);
+            if let Some(free_part) = self.head.get_mut(self.have..self.have + taken) {
+                free_part.copy_from_slice(came);
             }
             self.have += taken;
             bytes = rest;
@@ -121,7 +121,7 @@ mod tests {
     }
 
     /// What may still be read after these frames, wherever they are split, the last of them incomplete.
-    fn check(stream: &[u8], size: usize, every: Duration) -> Vec<Room> {
+    fn check(stream: &[u8], size: usize, every: Duration) -> Vec<ReadLimit> {
         let (mut frames, mut now) = (Frames::default(), Instant::now());
         frames.saw(&[b'P'; PREFACE_BYTES], now);
         for piece in stream.chunks(size) {
@@ -131,15 +131,15 @@ mod tests {
             frames.saw(piece, now);
             now += every;
         }
-        let mut rooms = Vec::new();
+        let mut limits = Vec::new();
         while frames.stage == Stage::Ending {
-            rooms.push(frames.room());
-            match rooms.last() {
-                Some(Room::UpTo(count)) => frames.saw(&vec![0; *count], now),
+            limits.push(frames.read_limit());
+            match limits.last() {
+                Some(ReadLimit::UpTo(count)) => frames.saw(&vec![0; *count], now),
                 _ => break,
             }
         }
-        rooms
+        limits
     }
 
     #[tokio::test]
@@ -148,8 +148,8 @@ mod tests {
         for (kind, payload) in [(PING, 8), (SETTINGS, 0), (SETTINGS, 6), (PRIORITY, 5), (DATA, 0)] {
             let flood = frame(kind, 0, payload).repeat(many);
             for size in [1, 7, 17, 4_000, flood.len()] {
-                let rooms = check(&flood, size, Duration::ZERO);
-                assert_eq!(rooms.last(), Some(&Room::Farewell(ERROR)), "{kind} {size}");
+                let limits = check(&flood, size, Duration::ZERO);
+                assert_eq!(limits.last(), Some(&ReadLimit::Farewell(ERROR)), "{kind} {size}");
             }
             assert_eq!(check(&frame(kind, 0, payload).repeat(many - 1), 100, Duration::ZERO), []);
         }

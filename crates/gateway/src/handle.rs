@@ -96,7 +96,7 @@ pub(crate) fn answer(
             return Either::Left(caught(traveled, desk, dialect, arrival.trace));
         }
         Ok(Dispatched::Answered(answer)) => Either::Left(std::future::ready(answer)),
-        Ok(Dispatched::Apart(answer)) => Either::Right(caught(answer, desk, dialect, arrival.trace)),
+        Ok(Dispatched::Detached(answer)) => Either::Right(caught(answer, desk, dialect, arrival.trace)),
         Err(_) => Either::Left(std::future::ready(panicked(&desk, dialect, arrival.trace))),
     };
     Either::Right(apart)
@@ -138,7 +138,7 @@ enum Dispatched {
         trip: Trip,
     },
     /// Other work that takes time. Boxed: inline, it would be a part of every request's future.
-    Apart(Pin<Box<dyn Future<Output = Response<Reply>>>>),
+    Detached(Pin<Box<dyn Future<Output = Response<Reply>>>>),
 }
 
 /// What only some requests need is boxed: every connection is as large as this future.
@@ -352,7 +352,7 @@ fn dispatch(desk: &Rc<CoreHandler>, request: Request<Incoming>, arrival: Arrival
     if route.action == Action::Control {
         let body = TimedBody::new(body, desk.times);
         let (desk, request) = (Rc::clone(desk), Request::from_parts(head, body));
-        return Dispatched::Apart(Box::pin(async move { control(&desk, request, arrival).await }));
+        return Dispatched::Detached(Box::pin(async move { control(&desk, request, arrival).await }));
     }
     // Before the caller is identified: a refusal has to cost next to nothing.
     if let Some(fault) = desk.shedder.refusal(route.action, arrival.us) {
@@ -363,7 +363,7 @@ fn dispatch(desk: &Rc<CoreHandler>, request: Request<Incoming>, arrival: Arrival
         let body = TimedBody::new(body, desk.times);
         let signed_trip = SignedTrip { route: route.clone(), rest: rest.to_owned(), needs, service, head };
         let traveled = travel_signed(Rc::clone(desk), signed_trip, body, arrival);
-        return Dispatched::Apart(Box::pin(async move { with_request_id(traveled.await, arrival.trace) }));
+        return Dispatched::Detached(Box::pin(async move { with_request_id(traveled.await, arrival.trace) }));
     }
     let caller = match allow(desk, route, &head, arrival) {
         Ok(caller) => caller,
@@ -383,12 +383,12 @@ fn dispatch(desk: &Rc<CoreHandler>, request: Request<Incoming>, arrival: Arrival
         }
         (Action::Realtime, Some(caller)) => {
             let (desk, dialect) = (Rc::clone(desk), route.dialect);
-            return Dispatched::Apart(Box::pin(realtime::open(desk, head, dialect, caller, arrival)));
+            return Dispatched::Detached(Box::pin(realtime::open(desk, head, dialect, caller, arrival)));
         }
         (Action::KeptList(kind), Some(caller)) => {
             let query = head.uri.query().unwrap_or_default().to_owned();
             let listing = list_stored(Rc::clone(desk), caller, kind, query, route.dialect, arrival.trace);
-            return Dispatched::Apart(Box::pin(listing));
+            return Dispatched::Detached(Box::pin(listing));
         }
         (Action::Trip(_) | Action::Addressed | Action::Stored | Action::Kept(_), Some(caller)) => {
             match trip(route, rest, &head, caller) {
@@ -410,11 +410,11 @@ fn dispatch(desk: &Rc<CoreHandler>, request: Request<Incoming>, arrival: Arrival
 }
 
 fn counted(desk: Rc<CoreHandler>, arrival: Arrival) -> Dispatched {
-    Dispatched::Apart(Box::pin(async move { with_request_id(metrics(&desk).await, arrival.trace) }))
+    Dispatched::Detached(Box::pin(async move { with_request_id(metrics(&desk).await, arrival.trace) }))
 }
 
 fn task(desk: Rc<CoreHandler>, caller: Caller, head: Parts, rest: String, arrival: Arrival) -> Dispatched {
-    Dispatched::Apart(Box::pin(async move {
+    Dispatched::Detached(Box::pin(async move {
         let answer = run::task(&desk.core, &caller, &head.method, &rest, &head.headers, arrival.trace);
         with_request_id(answer.await.map(Reply::from), arrival.trace)
     }))

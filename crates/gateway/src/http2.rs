@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use crate::Times;
-use crate::frames::{Frames, LAST_READ_BYTES, Room};
+use crate::frames::{Frames, LAST_READ_BYTES, ReadLimit};
 use crate::http1::Arrived;
 use crate::incoming::Incoming;
 use crate::linger::{LINGER_READ_BYTES, LINGER_TIME_MAX};
@@ -187,16 +187,16 @@ impl AsyncRead for Stalling {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buffer.filled().len();
-        match this.frames.room() {
-            Room::Any => ready!(this.poll_bytes(cx, buffer))?,
-            Room::UpTo(count) => {
+        match this.frames.read_limit() {
+            ReadLimit::Any => ready!(this.poll_bytes(cx, buffer))?,
+            ReadLimit::UpTo(count) => {
                 let mut scratch = [0; LAST_READ_BYTES];
                 let mut last =
                     ReadBuf::new(scratch.get_mut(..count.min(buffer.remaining())).unwrap_or_default());
                 ready!(this.poll_bytes(cx, &mut last))?;
                 buffer.put_slice(last.filled());
             }
-            Room::Farewell(bytes) => {
+            ReadLimit::Farewell(bytes) => {
                 buffer.put_slice(bytes.get(..buffer.remaining()).unwrap_or(bytes));
                 return Poll::Ready(Ok(()));
             }

@@ -53,13 +53,13 @@ struct Shared {
 
 /// What the connection may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Room {
+pub(crate) enum PipeState {
     /// It may put the next piece.
     Free,
     /// The last piece was not taken yet, or the body was not requested.
     Full,
     /// The rest is not wanted.
-    Left,
+    Closed,
 }
 
 pub(crate) fn pipe(announced: u64) -> (PipeIn, Pipe) {
@@ -73,15 +73,15 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 
 impl PipeIn {
     /// Checks for room; if there is none, the task is woken when that changes.
-    pub(crate) fn room(&self, cx: &mut Context<'_>) -> Room {
+    pub(crate) fn pipe_state(&self, cx: &mut Context<'_>) -> PipeState {
         let mut shared = lock(&self.shared);
-        let room = match (shared.is_abandoned, shared.wanted && shared.piece.is_none()) {
-            (true, _) => return Room::Left,
-            (false, true) => return Room::Free,
-            (false, false) => Room::Full,
+        let pipe_state = match (shared.is_abandoned, shared.wanted && shared.piece.is_none()) {
+            (true, _) => return PipeState::Closed,
+            (false, true) => return PipeState::Free,
+            (false, false) => PipeState::Full,
         };
         shared.writer = Some(cx.waker().clone());
-        room
+        pipe_state
     }
 
     pub(crate) fn put(&self, piece: Bytes) {

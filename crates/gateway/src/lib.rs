@@ -47,7 +47,7 @@ use crate::metrics::{Cores, Question};
 use crate::reply::Reply;
 use crate::serve::Phase;
 use crate::shed::Shedder;
-use crate::worker::{CoreFuture, Open, Room};
+use crate::worker::{ConnectionLimit, CoreFuture, Open};
 
 pub use body::TimedBody;
 pub use client::Proxies;
@@ -179,7 +179,7 @@ pub async fn start(
 ) -> io::Result<Running> {
     routes::check(&routes::table()).map_err(io::Error::other)?;
     let (address, listeners) = worker::listeners(settings.listen, settings.workers)?;
-    let room = Room::new(settings.connections_max);
+    let connection_limit = ConnectionLimit::new(settings.connections_max);
     let (phase, watched) = watch::channel(Phase::Serving);
     let (questions, mut answerers): (Vec<_>, Vec<_>) =
         listeners.iter().map(|_| mpsc::channel(QUESTIONS_MAX)).unzip();
@@ -193,7 +193,7 @@ pub async fn start(
         made.push(outcome);
         let (make_core, control, ready) = (Arc::clone(&make_core), control.clone(), Arc::clone(&ready));
         let (cores, watched, times) = (cores.clone(), watched.clone(), settings.times);
-        let (proxies, room) = (settings.proxies.clone(), room.clone());
+        let (proxies, connection_limit) = (settings.proxies.clone(), connection_limit.clone());
         let queue_delay_max = settings.queue_delay_max;
         running.threads.push(worker::spawn(number, move || -> CoreFuture {
             Box::pin(async move {
@@ -205,7 +205,7 @@ pub async fn start(
                 let shedder = Rc::new(Shedder::new(queue_delay_max));
                 let table = routes::table();
                 let desk = CoreHandler { core, table, times, control, ready, cores, proxies, shedder };
-                serve_core(Rc::new(desk), listener, watched, questions, room).await;
+                serve_core(Rc::new(desk), listener, watched, questions, connection_limit).await;
             })
         })?);
     }
@@ -220,7 +220,7 @@ async fn serve_core(
     listener: std::net::TcpListener,
     phase: watch::Receiver<Phase>,
     mut questions: mpsc::Receiver<Question>,
-    room: Room,
+    connection_limit: ConnectionLimit,
 ) {
     let open = Open::default();
     let (counting, counted) = (Rc::clone(&desk), Rc::clone(&open));
@@ -237,7 +237,7 @@ async fn serve_core(
     let measuring = tokio::task::spawn_local(measuring);
     let times = desk.times;
     let handler = Rc::new(move |arrived: Arrived, peer| handle::answer(Rc::clone(&desk), arrived, peer));
-    worker::serve(listener, times, phase, open, room, handler).await;
+    worker::serve(listener, times, phase, open, connection_limit, handler).await;
     answering.abort();
     measuring.abort();
 }
@@ -250,14 +250,14 @@ pub fn serve_node(service: Arc<node::Service>, settings: &GatewaySettings) -> io
     let (address, listeners) = worker::listeners(settings.listen, settings.workers)?;
     let (phase, watched) = watch::channel(Phase::Serving);
     let mut running = Running { address, phase, threads: Vec::new() };
-    let room = Room::new(settings.connections_max);
+    let connection_limit = ConnectionLimit::new(settings.connections_max);
     let services = std::iter::repeat(service);
     for ((number, listener), service) in (0_u32..).zip(listeners).zip(services) {
-        let (watched, times, room) = (watched.clone(), settings.times, room.clone());
+        let (watched, times, connection_limit) = (watched.clone(), settings.times, connection_limit.clone());
         running.threads.push(worker::spawn(number, move || -> CoreFuture {
             let handler =
                 Rc::new(move |arrived, peer| answer_node(Arc::clone(&service), times, arrived, peer));
-            Box::pin(worker::serve(listener, times, watched, Open::default(), room, handler))
+            Box::pin(worker::serve(listener, times, watched, Open::default(), connection_limit, handler))
         })?);
     }
     Ok(running)

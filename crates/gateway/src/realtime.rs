@@ -15,7 +15,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::handle::{Arrival, CoreHandler, inbound, refuse};
 use crate::linger;
-use crate::reply::{Handed, Reply};
+use crate::reply::{HandedOver, Reply};
 
 /// The dialect's WebSocket subprotocol.
 const PROTOCOL: &str = "realtime";
@@ -64,8 +64,8 @@ pub(crate) async fn open(
         Ok(opened) => opened,
         Err(answer) => return answer.map(Reply::from),
     };
-    let mut answer = Response::new(Reply::handover(move |handed: Handed| async move {
-        let Handed { socket, early, closing } = handed;
+    let mut answer = Response::new(Reply::handover(move |handed: HandedOver| async move {
+        let HandedOver { socket, early, closing } = handed;
         if let Some(mut socket) = session.run(socket, &early, move || closing.get()).await {
             linger::linger(&mut socket).await;
         }

@@ -42,10 +42,10 @@ enum Kind {
 }
 
 /// Takes a connection over.
-pub type Handover = dyn FnOnce(Handed) -> Pin<Box<dyn Future<Output = ()>>>;
+pub type Handover = dyn FnOnce(HandedOver) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// A connection that HTTP is done with.
-pub struct Handed {
+pub struct HandedOver {
     pub socket: TcpStream,
     /// What was read from it behind the request.
     pub early: Vec<u8>,
@@ -58,7 +58,7 @@ impl Reply {
         Self::of(Kind::Whole(bytes))
     }
 
-    pub fn handover<F: Future<Output = ()> + 'static>(take: impl FnOnce(Handed) -> F + 'static) -> Self {
+    pub fn handover<F: Future<Output = ()> + 'static>(take: impl FnOnce(HandedOver) -> F + 'static) -> Self {
         Self::of(Kind::Handover(Box::new(move |handed| Box::pin(take(handed)))))
     }
 

@@ -86,7 +86,7 @@ pub(crate) type Open = Rc<Cell<u64>>;
 
 /// Bounds the connections of all cores together: the rest of the process's descriptors is for upstreams.
 #[derive(Clone)]
-pub(crate) struct Room(Arc<Shared>);
+pub(crate) struct ConnectionLimit(Arc<Shared>);
 
 struct Shared {
     max: usize,
@@ -94,7 +94,7 @@ struct Shared {
     freed: Notify,
 }
 
-impl Room {
+impl ConnectionLimit {
     pub(crate) fn new(max: usize) -> Self {
         Self(Arc::new(Shared { max: max.max(1), held: AtomicUsize::new(0), freed: Notify::new() }))
     }
@@ -120,34 +120,34 @@ impl Room {
 /// A connection that is counted for as long as it is open.
 struct Counted {
     open: Open,
-    room: Room,
+    connection_limit: ConnectionLimit,
 }
 
 impl Counted {
-    fn new(open: &Open, room: &Room) -> Self {
+    fn new(open: &Open, connection_limit: &ConnectionLimit) -> Self {
         open.set(open.get() + 1);
-        room.0.held.fetch_add(1, Ordering::Relaxed);
-        Self { open: Rc::clone(open), room: room.clone() }
+        connection_limit.0.held.fetch_add(1, Ordering::Relaxed);
+        Self { open: Rc::clone(open), connection_limit: connection_limit.clone() }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
         self.open.set(self.open.get().saturating_sub(1));
-        if self.room.0.held.fetch_sub(1, Ordering::Relaxed) >= self.room.0.max {
-            self.room.0.freed.notify_waiters();
+        if self.connection_limit.0.held.fetch_sub(1, Ordering::Relaxed) >= self.connection_limit.0.max {
+            self.connection_limit.0.freed.notify_waiters();
         }
     }
 }
 
 /// Logs at most once a second that connections could not be accepted, and how many.
 #[derive(Default)]
-struct Complaint {
+struct RejectionLog {
     logged: Option<Instant>,
     failed: u64,
 }
 
-impl Complaint {
+impl RejectionLog {
     fn failed(&mut self, error: &io::Error, now: Instant) {
         self.failed += 1;
         if self.logged.is_none_or(|logged| now.duration_since(logged) >= COMPLAINT_EVERY) {
@@ -163,7 +163,7 @@ pub(crate) async fn serve<H, F>(
     times: Times,
     phase: watch::Receiver<Phase>,
     open: Open,
-    room: Room,
+    connection_limit: ConnectionLimit,
     handler: Rc<H>,
 ) where
     H: Fn(Arrived, SocketAddr) -> F + 'static,
@@ -175,7 +175,7 @@ pub(crate) async fn serve<H, F>(
     };
     let mut running = tokio::task::JoinSet::new();
     let take = |running: &mut tokio::task::JoinSet<()>, socket: TcpStream, peer: SocketAddr| {
-        let counted = Counted::new(&open, &room);
+        let counted = Counted::new(&open, &connection_limit);
         let (phase, handler) = (phase.clone(), Rc::clone(&handler));
         running.spawn_local(async move {
             let _counted = counted;
@@ -183,10 +183,10 @@ pub(crate) async fn serve<H, F>(
         });
     };
     let mut news = phase.clone();
-    let mut complaint = Complaint::default();
+    let mut complaint = RejectionLog::default();
     while *news.borrow_and_update() == Phase::Serving {
         tokio::select! {
-            accepted = async { room.wait().await; listener.accept().await } => match accepted {
+            accepted = async { connection_limit.wait().await; listener.accept().await } => match accepted {
                 Ok((socket, peer)) => take(&mut running, socket, peer),
                 Err(error) => {
                     complaint.failed(&error, Instant::now());

@@ -32,7 +32,7 @@ pub(crate) struct Listing {
 }
 
 #[derive(Deserialize)]
-struct Told {
+struct ModelInfo {
     sha: Option<String>,
     siblings: Vec<Sibling>,
 }
@@ -66,7 +66,7 @@ impl Hub<'_> {
             return Err(self.refusal(&answer, revision));
         }
         let body = within(answer.body.read_to_end(LIST_BYTES_MAX)).await?;
-        let info: Told = serde_json::from_slice(&body)
+        let info: ModelInfo = serde_json::from_slice(&body)
             .map_err(|error| self.wrong(&format!("its list of files can't be read: {error}")))?;
         if info.siblings.len() > LIST_FILES_MAX {
             return Err(self.wrong(&format!("it lists more than {LIST_FILES_MAX} files")));

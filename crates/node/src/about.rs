@@ -7,8 +7,8 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 
 use crate::body::NodeBody;
+use crate::json_body::json_response;
 use crate::routes::DIALECTS;
-use crate::said::json_response;
 use crate::train::Offers;
 
 type Answer = Result<Response<NodeBody>, Box<Fault>>;

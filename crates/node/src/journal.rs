@@ -74,7 +74,7 @@ enum Line {
 
 /// A reader's position in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(crate) struct Place {
+pub(crate) struct JournalPosition {
     /// The number of the last record read.
     pub sequence: u64,
     /// The byte offset of the line after it.
@@ -193,10 +193,15 @@ impl Journal {
     ///
     /// # Errors
     /// The file can't be read, or the position is not one of this file.
-    pub(crate) fn behind(&self, position: Place, limit: usize) -> io::Result<Vec<(RuntimeRecord, Place)>> {
+    pub(crate) fn behind(
+        &self,
+        position: JournalPosition,
+        limit: usize,
+    ) -> io::Result<Vec<(RuntimeRecord, JournalPosition)>> {
         let mut file = File::open(&self.path)?;
         // The position is of another journal: start from the beginning.
-        let position = if ends_line(&mut file, position.bytes)? { position } else { Place::default() };
+        let position =
+            if ends_line(&mut file, position.bytes)? { position } else { JournalPosition::default() };
         let mut reader = BufReader::new(file);
         reader.seek(SeekFrom::Start(position.bytes))?;
         let (mut found, mut bytes, mut line) = (Vec::new(), position.bytes, String::new());
@@ -211,7 +216,7 @@ impl Journal {
             if let Line::Ended(record) = serde_json::from_str(&line)?
                 && record.sequence > position.sequence
             {
-                let position = Place { sequence: record.sequence, bytes };
+                let position = JournalPosition { sequence: record.sequence, bytes };
                 found.push((record, position));
             }
         }
@@ -321,10 +326,10 @@ mod tests {
             journal.end(&begun(id), RuntimeEnd::Whole, &Usage::default(), 9, true).unwrap();
         };
         ["a", "b", "c"].into_iter().for_each(|id| end(&journal, id));
-        let ids = |found: &[(RuntimeRecord, Place)]| -> Vec<String> {
+        let ids = |found: &[(RuntimeRecord, JournalPosition)]| -> Vec<String> {
             found.iter().map(|(record, _)| record.id.clone()).collect()
         };
-        let first = journal.behind(Place::default(), 2).unwrap();
+        let first = journal.behind(JournalPosition::default(), 2).unwrap();
         assert_eq!(ids(&first), ["a", "b"]);
         let position = first[1].1;
         assert_eq!(ids(&journal.behind(position, 10).unwrap()), ["c"]);

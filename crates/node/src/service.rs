@@ -27,9 +27,9 @@ use crate::admit;
 use crate::body::{NodeBody, Running};
 use crate::books::{RequestGuard, RequestRecorder};
 use crate::journal::{Begun, Journal, PAGE_MAX, RuntimeRecord};
+use crate::json_body::{check_json, json, json_response, read, typed_response};
 use crate::mode;
 use crate::routes::{Endpoint, find};
-use crate::said::{check_json, json, json_response, read, typed_response};
 use crate::sticky::Sessions;
 use crate::train::{Query, Training};
 

@@ -16,8 +16,8 @@ use http::request::Parts;
 
 use crate::body::NodeBody;
 use crate::books::{RequestGuard, RequestOutcome};
+use crate::json_body::json;
 use crate::mode;
-use crate::said::json;
 use crate::service::{RequestIds, Service};
 
 /// A running computation with its journal entry. Dropping it cancels the computation.

@@ -9,9 +9,9 @@ use http_body_util::BodyExt;
 use line::{Caller, Core, Inbound, ReplyBody};
 use serde::Deserialize;
 
-use crate::kept;
 use crate::problem;
 use crate::request::RunRequest;
+use crate::stored_tasks;
 use crate::task::{Envelope, FinishedRun, Message, Task};
 
 const PROFILE: HeaderName = HeaderName::from_static("agent-execution-profile");
@@ -38,7 +38,7 @@ impl Frame {
 
 /// The parts of a completion that are read besides its text.
 #[derive(Deserialize)]
-struct Wire {
+struct Completion {
     #[serde(default)]
     choices: Vec<Choice>,
 }
@@ -46,11 +46,11 @@ struct Wire {
 #[derive(Deserialize)]
 struct Choice {
     finish_reason: Option<String>,
-    message: Option<Said>,
+    message: Option<ChatMessage>,
 }
 
 #[derive(Deserialize)]
-struct Said {
+struct ChatMessage {
     refusal: Option<String>,
 }
 
@@ -87,7 +87,7 @@ pub(crate) async fn shape(
         ended_unix_ms: core.deps.world.clock.unix_ms(),
     };
     let task = Task::completed(&ran).to_json();
-    messages.extend(kept::keep(core, caller, frame.trace, &task).await);
+    messages.extend(stored_tasks::keep(core, caller, frame.trace, &task).await);
     let bytes = frame.envelope.wrap(&task, &messages);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     line::whole(StatusCode::OK, headers, bytes.into())
@@ -95,7 +95,8 @@ pub(crate) async fn shape(
 
 /// The full text, or the refusal in its place, and warnings for the client.
 fn output_of(body: &Bytes) -> (String, Vec<Message>) {
-    let first = serde_json::from_slice::<Wire>(body).ok().and_then(|wire| wire.choices.into_iter().next());
+    let first =
+        serde_json::from_slice::<Completion>(body).ok().and_then(|wire| wire.choices.into_iter().next());
     let cut = first.as_ref().and_then(|choice| choice.finish_reason.as_deref()) == Some("length");
     let refusal = first.and_then(|choice| choice.message).and_then(|message| message.refusal);
     let text = chat::answer_text(body).filter(|text| !text.is_empty()).or(refusal).unwrap_or_default();

@@ -4,10 +4,10 @@
 mod answer;
 mod document;
 mod input;
-mod kept;
 mod problem;
 mod prompt;
 mod request;
+mod stored_tasks;
 mod task;
 
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use domain::{Dialect, Fault, Operation};
 use http::Response;
 use line::{Caller, Core, Inbound, ReplyBody};
 
-pub use kept::task;
+pub use stored_tasks::task;
 
 use crate::input::InputError;
 

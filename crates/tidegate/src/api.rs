@@ -19,7 +19,7 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// A successful response.
-struct Whole {
+struct SuccessResponse {
     body: Bytes,
     etag: Option<String>,
 }
@@ -173,7 +173,7 @@ impl Api {
         self.answer(&request).map(|answer| read(&answer.body))
     }
 
-    fn answer(&self, request: &Request) -> Result<Whole, Failure> {
+    fn answer(&self, request: &Request) -> Result<SuccessResponse, Failure> {
         LocalSet::new().block_on(&self.runtime, async {
             let whole = async {
                 let answer = client()?.send(request, TargetKind::System).await.map_err(|e| self.away(&e))?;
@@ -181,7 +181,7 @@ impl Api {
                 let etag = answer.headers.text("etag").map(str::to_owned);
                 let body = answer.body.read_to_end(ANSWER_BYTES_MAX).await.map_err(|e| self.away(&e))?;
                 if (200..300).contains(&status) {
-                    Ok(Whole { body, etag })
+                    Ok(SuccessResponse { body, etag })
                 } else {
                     Err(refused(status, &body))
                 }

@@ -20,14 +20,14 @@ pub struct Needed {
 
 /// The available memory, where the system reports it.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Room {
+pub struct FreeMemory {
     /// What the machine or the cgroup has free. It may grow.
     pub free: Option<u64>,
     /// What the process limits (`ulimit`) still allow: beyond it allocations fail and the process aborts.
     pub allowed: Option<u64>,
 }
 
-impl Room {
+impl FreeMemory {
     /// The current state.
     pub fn now() -> Self {
         Self { free: free(), allowed: allowed() }
@@ -44,7 +44,7 @@ impl Room {
 impl Needed {
     /// # Errors
     /// More is needed than the process limits allow; or than is free, unless that is to be ignored.
-    pub fn within(self, room: Room, is_ignored: bool) -> Result<(), String> {
+    pub fn within(self, free_memory: FreeMemory, is_ignored: bool) -> Result<(), String> {
         let all = self.weights.saturating_add(self.conversations).saturating_add(BESIDE);
         let mib = |bytes: u64| bytes.div_ceil(MIB);
         let needs = format!(
@@ -55,14 +55,14 @@ impl Needed {
             mib(BESIDE),
         );
         let less = "Give --kv-memory less, take a smaller model or one that is rounded further";
-        if let Some(allowed) = room.allowed.filter(|allowed| all > *allowed) {
+        if let Some(allowed) = free_memory.allowed.filter(|allowed| all > *allowed) {
             let allowed = allowed / MIB;
             return Err(format!(
                 "{needs}, and this process may take {allowed} more. {less}, or start it with a higher limit (`ulimit -v`, \
                  `ulimit -d`)."
             ));
         }
-        match room.free.filter(|free| all > *free && !is_ignored) {
+        match free_memory.free.filter(|free| all > *free && !is_ignored) {
             None => Ok(()),
             Some(free) => Err(format!(
                 "{needs}, and {} are free. {less}, or load it all the same with --ignore-memory.",
@@ -115,8 +115,8 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_with_both_figures() {
         let needed = Needed { weights: 600 * MIB, conversations: 1024 * MIB };
-        let free = |bytes: u64| Room { free: Some(bytes), allowed: None };
-        assert_eq!(needed.within(Room::default(), false), Ok(()));
+        let free = |bytes: u64| FreeMemory { free: Some(bytes), allowed: None };
+        assert_eq!(needed.within(FreeMemory::default(), false), Ok(()));
         assert_eq!(needed.within(free(1752 * MIB), false), Ok(()));
         assert_eq!(needed.within(free(1751 * MIB), true), Ok(()));
         let message = needed.within(free(1751 * MIB), false).unwrap_err();
@@ -125,19 +125,19 @@ mod tests {
         let endless = Needed { weights: u64::MAX, conversations: u64::MAX };
         assert!(endless.within(free(u64::MAX - 1), false).is_err());
         // Process limits are hard, even if free memory is to be ignored.
-        let message = needed.within(Room { free: None, allowed: Some(1751 * MIB) }, true).unwrap_err();
+        let message = needed.within(FreeMemory { free: None, allowed: Some(1751 * MIB) }, true).unwrap_err();
         assert!(message.contains("may take 1751 more") && message.contains("ulimit -v"), "{message}");
     }
 
     #[test]
     fn what_is_left_is_the_least_of_what_may_be_taken() {
-        let room = |free, allowed| Room { free, allowed };
-        assert_eq!(Room::default().left(false), None);
-        assert_eq!(room(Some(1128 * MIB), None).left(false), Some(1000 * MIB));
-        assert_eq!(room(Some(1128 * MIB), Some(228 * MIB)).left(false), Some(100 * MIB));
-        assert_eq!(room(Some(MIB), Some(228 * MIB)).left(true), Some(100 * MIB));
-        assert_eq!(room(Some(MIB), None).left(true), None);
-        assert_eq!(room(Some(MIB), None).left(false), Some(0));
+        let free_memory = |free, allowed| FreeMemory { free, allowed };
+        assert_eq!(FreeMemory::default().left(false), None);
+        assert_eq!(free_memory(Some(1128 * MIB), None).left(false), Some(1000 * MIB));
+        assert_eq!(free_memory(Some(1128 * MIB), Some(228 * MIB)).left(false), Some(100 * MIB));
+        assert_eq!(free_memory(Some(MIB), Some(228 * MIB)).left(true), Some(100 * MIB));
+        assert_eq!(free_memory(Some(MIB), None).left(true), None);
+        assert_eq!(free_memory(Some(MIB), None).left(false), Some(0));
     }
 
     #[test]

@@ -9,13 +9,13 @@ use crate::output::{self, Failure};
 
 /// Where models are kept.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct Place {
+pub struct ModelsDir {
     /// The directory of models; `tidegate/models` in XDG_DATA_HOME or ~/.local/share where left out.
     #[arg(long, env = "TIDEGATE_MODELS_DIR", value_name = "DIR")]
     models_dir: Option<PathBuf>,
 }
 
-impl Place {
+impl ModelsDir {
     /// # Errors
     /// No directory is given, and there is no home.
     pub fn shelf(&self) -> Result<ModelStore, Failure> {

@@ -22,7 +22,7 @@ use crate::house::ServerState;
 enum Job {
     Verify(VerifyTarget, oneshot::Sender<VerifyReport>),
     Probe(VerifyTarget, Vec<String>, oneshot::Sender<ProbeResult>),
-    Ask(VerifyTarget, RuntimeRequest, oneshot::Sender<Result<RuntimeReply, Box<Fault>>>),
+    CallRuntime(VerifyTarget, RuntimeRequest, oneshot::Sender<Result<RuntimeReply, Box<Fault>>>),
     FetchObject(VerifyTarget, StoredPoll, PollSink),
     Post(Posting, oneshot::Sender<Result<Posted, PostError>>),
 }
@@ -68,7 +68,7 @@ fn work(house: &ServerState, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyh
                     Job::Probe(target, models, answer) => {
                         let _ = answer.send(line::probe(&core, target, models).await);
                     }
-                    Job::Ask(target, request, answer) => {
+                    Job::CallRuntime(target, request, answer) => {
                         let _ = answer.send(line::call_runtime(&core, target, request).await);
                     }
                     Job::FetchObject(target, poll, sink) => {
@@ -140,7 +140,7 @@ impl Outbound for SystemCore {
     ) -> PortFuture<'_, Result<RuntimeReply, Box<Fault>>> {
         Box::pin(async move {
             let (answer, reply) = oneshot::channel();
-            if self.jobs.send(Job::Ask(target, request, answer)).await.is_err() {
+            if self.jobs.send(Job::CallRuntime(target, request, answer)).await.is_err() {
                 return Err(not_called());
             }
             reply.await.unwrap_or_else(|_| Err(not_called()))

@@ -17,7 +17,7 @@ const ANSWERS: &[&str] = &[
 ];
 
 /// Everything in a response, in a comparable form.
-fn told(answer: &WholeAnswer) -> String {
+fn comparable_form(answer: &WholeAnswer) -> String {
     let WholeAnswer { status, headers, body, keeps, left } = answer;
     let headers: Vec<_> =
         headers.iter().map(|(name, value)| (name.escape_ascii().to_string(), value.to_vec())).collect();
@@ -31,13 +31,17 @@ fn fuzz_upstream_answer() {
             let bytes = bent(ANSWERS, *which, bends);
             let method = if *is_head { Method::HEAD } else { Method::POST };
             let whole = read_answer(&method, [&*bytes]);
-            let expected = whole.as_ref().map(told);
+            let expected = whole.as_ref().map(comparable_form);
             for size in 1..bytes.len().min(9) {
-                assert_eq!(read_answer(&method, bytes.chunks(size)).as_ref().map(told), expected, "{size}");
+                assert_eq!(
+                    read_answer(&method, bytes.chunks(size)).as_ref().map(comparable_form),
+                    expected,
+                    "{size}"
+                );
             }
             for at in 1..bytes.len() {
                 let cut: [&[u8]; 2] = bytes.split_at(at).into();
-                assert_eq!(read_answer(&method, cut).as_ref().map(told), expected, "{at}");
+                assert_eq!(read_answer(&method, cut).as_ref().map(comparable_form), expected, "{at}");
             }
             let Some(answer) = whole else { return };
             // Headers that were accepted are also valid for the `http` crate, and are found by name.

@@ -55,7 +55,7 @@ fn fuzz_anthropic_request() {
     });
 }
 
-fn way(client: Grammar) -> AnswerPath {
+fn answer_path(client: Grammar) -> AnswerPath {
     AnswerPath {
         needs_normalising: false,
         operation: Operation::Chat,
@@ -78,8 +78,8 @@ fn way(client: Grammar) -> AnswerPath {
 }
 
 /// A stream's output when it arrives in chunks of this size.
-fn told(bytes: &[u8], chunk: usize, client: Grammar) -> (Vec<u8>, bool, String) {
-    let mut stream = AnswerStream::new(way(client));
+fn translate(bytes: &[u8], chunk: usize, client: Grammar) -> (Vec<u8>, bool, String) {
+    let mut stream = AnswerStream::new(answer_path(client));
     let mut out = Vec::new();
     let mut failed =
         bytes.chunks(chunk.max(1)).any(|chunk| stream.push(Bytes::copy_from_slice(chunk), &mut out).is_err());
@@ -95,8 +95,8 @@ fn fuzz_anthropic_stream() {
         |(which, bends, chunk, is_own)| {
             let bytes = bent(STREAMS, *which, bends);
             let client = if *is_own { Grammar::Anthropic } else { Grammar::Chat };
-            let whole = told(&bytes, bytes.len(), client);
-            assert_eq!(told(&bytes, usize::from(*chunk) % 9 + 1, client), whole);
+            let whole = translate(&bytes, bytes.len(), client);
+            assert_eq!(translate(&bytes, usize::from(*chunk) % 9 + 1, client), whole);
         },
     );
 }
@@ -105,7 +105,7 @@ fn fuzz_anthropic_stream() {
 fn fuzz_anthropic_answer() {
     check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
         let body = Bytes::from(bent(STREAMS, *which, bends));
-        if let Ok(whole) = buffered_answer(&way(Grammar::Anthropic), body) {
+        if let Ok(whole) = buffered_answer(&answer_path(Grammar::Anthropic), body) {
             assert_eq!(validate(&whole.body), Ok(()));
         }
     });

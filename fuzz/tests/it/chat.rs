@@ -75,9 +75,9 @@ fn fuzz_chat_prompt() {
                 let target = TargetModel { model: "m", abilities: Abilities::default() };
                 let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Chat);
                 match write_prompt(Grammar::Chat, &prompt, &target, &mut losses) {
-                    Ok(said) => {
-                        let again = dialects::read_prompt(Grammar::Chat, &said, &request);
-                        assert!(again.is_ok(), "{}", String::from_utf8_lossy(&said));
+                    Ok(written) => {
+                        let again = dialects::read_prompt(Grammar::Chat, &written, &request);
+                        assert!(again.is_ok(), "{}", String::from_utf8_lossy(&written));
                     }
                     Err(fault) => assert!(fault.param.is_some(), "{fault}"),
                 }
@@ -89,7 +89,7 @@ fn fuzz_chat_prompt() {
 
 /// A stream's translation into another format when it arrives in chunks of this size.
 fn translate(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool, String) {
-    let way = AnswerPath {
+    let answer_path = AnswerPath {
         needs_normalising: false,
         client: Grammar::Responses,
         upstream: Grammar::Chat,
@@ -108,7 +108,7 @@ fn translate(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool, String) {
         video: None,
         transcript: None,
     };
-    let mut stream = AnswerStream::new(way);
+    let mut stream = AnswerStream::new(answer_path);
     let mut out = Vec::new();
     let mut pieces = bytes.chunks(chunk.max(1)).map(Bytes::copy_from_slice);
     let mut failed = pieces.any(|piece| stream.push(piece, &mut out).is_err());

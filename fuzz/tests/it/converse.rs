@@ -43,7 +43,7 @@ const ANSWERS: &[&str] = &[
     "{\"__type\":\"com.amazon#ThrottlingException\",\"message\":\"m\",\"originalStatusCode\":429}",
 ];
 
-fn way(client: Grammar) -> AnswerPath {
+fn answer_path(client: Grammar) -> AnswerPath {
     AnswerPath {
         needs_normalising: false,
         operation: Operation::Chat,
@@ -67,7 +67,7 @@ fn way(client: Grammar) -> AnswerPath {
 
 /// A stream's output when it arrives in chunks of this size.
 fn pass(client: Grammar, bytes: &[u8], size: usize) -> (Vec<u8>, bool, String) {
-    let mut stream = AnswerStream::new(way(client));
+    let mut stream = AnswerStream::new(answer_path(client));
     let mut out = Vec::new();
     let mut failed =
         bytes.chunks(size.max(1)).any(|chunk| stream.push(Bytes::copy_from_slice(chunk), &mut out).is_err());
@@ -156,16 +156,16 @@ fn fuzz_converse_answer() {
         let body = Bytes::from(bent(ANSWERS, *which, bends));
         let (report, _) = read_converse_error(Some(400), None, &body);
         assert_ne!(report.message.as_deref(), Some(""));
-        let told: Vec<bool> =
+        let outcomes: Vec<bool> =
             [Grammar::Chat, Grammar::Responses, Grammar::Anthropic, Grammar::Gemini, Grammar::Converse]
                 .into_iter()
                 .map(|client| {
-                    buffered_answer(&way(client), body.clone()).is_ok_and(|answer| {
+                    buffered_answer(&answer_path(client), body.clone()).is_ok_and(|answer| {
                         assert_eq!(dialects::json::validate(&answer.body), Ok(()));
                         true
                     })
                 })
                 .collect();
-        assert!(told.iter().all(|is_answer| Some(is_answer) == told.first()), "{told:?}");
+        assert!(outcomes.iter().all(|is_answer| Some(is_answer) == outcomes.first()), "{outcomes:?}");
     });
 }

@@ -45,8 +45,9 @@ fn fuzz_event_stream_bytes() {
 #[test]
 fn fuzz_event_stream_frames() {
     check!().with_iterations(ITERATIONS).with_type::<(u8, Vec<u8>, Vec<u8>, bool, u8)>().for_each(
-        |(size, head, payload, is_true, said)| {
-            let headers_bytes = if *is_true { u8::try_from(head.len()).unwrap_or(*said) } else { *said };
+        |(size, head, payload, is_true, claimed_length)| {
+            let headers_bytes =
+                if *is_true { u8::try_from(head.len()).unwrap_or(*claimed_length) } else { *claimed_length };
             let mut stream = sealed(head, payload, headers_bytes);
             stream.extend(encode_frame(&[(":event-type", "x")], payload).expect("short"));
             let (found, end) = frames(&stream, stream.len());

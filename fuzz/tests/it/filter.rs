@@ -20,9 +20,9 @@ fn fuzz_filter() {
             Ok(filter) => {
                 assert_eq!(Filter::parse(&filter.to_string()).expect("what we write is read"), filter)
             }
-            Err(told) => {
-                assert!(told.at <= text.chars().count() && !told.fix.is_empty(), "{told:?}");
-                assert_eq!(told.shown_in(&text).lines().count(), 2);
+            Err(error) => {
+                assert!(error.at <= text.chars().count() && !error.fix.is_empty(), "{error:?}");
+                assert_eq!(error.shown_in(&text).lines().count(), 2);
             }
         }
     });

@@ -42,7 +42,7 @@ const ADDRESSES: &[&str] = &[
     "projects/p/locations/l/publishers/google/models/m:countTokens",
 ];
 
-fn way(as_array: bool) -> AnswerPath {
+fn answer_path(as_array: bool) -> AnswerPath {
     AnswerPath {
         needs_normalising: false,
         operation: Operation::Chat,
@@ -97,16 +97,16 @@ fn fuzz_gemini_batch() {
 #[test]
 fn fuzz_gemini_results() {
     check!().with_iterations(ITERATIONS).with_type::<(u8, u8, Bends)>().for_each(|(which, piece, bends)| {
-        let told = Bytes::from(bent(TOLD, *which, bends));
+        let content = Bytes::from(bent(TOLD, *which, bends));
         let apart = |piece: usize| {
             let mut results = GeminiBatchResults::default();
-            let found: Result<Vec<_>, _> = told.chunks(piece).map(|bytes| results.push(bytes)).collect();
+            let found: Result<Vec<_>, _> = content.chunks(piece).map(|bytes| results.push(bytes)).collect();
             Some((found.ok()?.concat(), results.rest()))
         };
         // The result does not depend on how the bytes are split.
-        assert_eq!(apart(usize::from(*piece) + 1), apart(told.len().max(1)));
+        assert_eq!(apart(usize::from(*piece) + 1), apart(content.len().max(1)));
         let Some((found, rest)) = apart(7) else { return };
-        if validate(&told).is_ok() {
+        if validate(&content).is_ok() {
             assert_eq!(validate(&rest), Ok(()));
             assert!(found.iter().all(|result| validate(result).is_ok()));
         }
@@ -115,7 +115,7 @@ fn fuzz_gemini_results() {
         }
         drop(read_gemini_batch_status(&rest));
         let mut ours = |_: StoredObjectKind, _: &str| "ours".to_owned();
-        if let Some((body, made)) = rewrite_ids(&told, StoredObjectKind::ContentBatch, &mut ours) {
+        if let Some((body, made)) = rewrite_ids(&content, StoredObjectKind::ContentBatch, &mut ours) {
             assert_eq!(validate(&body), Ok(()));
             assert_eq!(validate(made.list_entry.as_bytes()), Ok(()));
         }
@@ -144,7 +144,7 @@ fn fuzz_gemini_request() {
 
 /// A stream's output when it arrives in chunks of this size.
 fn pass(bytes: &[u8], size: usize, as_array: bool) -> (Vec<u8>, bool, String) {
-    let mut stream = AnswerStream::new(way(as_array));
+    let mut stream = AnswerStream::new(answer_path(as_array));
     let mut out = Vec::new();
     let mut failed =
         bytes.chunks(size.max(1)).any(|chunk| stream.push(Bytes::copy_from_slice(chunk), &mut out).is_err());
@@ -174,9 +174,10 @@ fn fuzz_gemini_stream() {
 fn fuzz_gemini_answer() {
     check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
         let body = Bytes::from(bent(STREAMS, *which, bends));
-        if let Ok(BufferedAnswer { body: answer, facts, .. }) = buffered_answer(&way(false), body) {
+        if let Ok(BufferedAnswer { body: answer, facts, .. }) = buffered_answer(&answer_path(false), body) {
             assert_eq!(validate(answer.trim_ascii()), Ok(()));
-            let again = buffered_answer(&way(false), answer).expect("what is put together is an answer");
+            let again =
+                buffered_answer(&answer_path(false), answer).expect("what is put together is an answer");
             assert_eq!(again.facts.content_bytes, facts.content_bytes);
         }
     });

@@ -13,11 +13,11 @@ pub fn bent(seeds: &[&str], which: u8, bends: &Bends) -> Vec<u8> {
 
 /// The same for binary input.
 pub fn bent_bytes(mut bytes: Vec<u8>, bends: &Bends) -> Vec<u8> {
-    for (place, kind, with) in bends.iter().take(6) {
+    for (offset, kind, with) in bends.iter().take(6) {
         if bytes.is_empty() {
             break;
         }
-        let at = usize::from(*place) % bytes.len();
+        let at = usize::from(*offset) % bytes.len();
         let end = (at + usize::from(with[0])).min(bytes.len());
         match kind % 6 {
             0 => bytes[at] = with[0],

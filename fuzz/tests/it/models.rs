@@ -76,7 +76,7 @@ fn answers(path: &Path) -> bool {
         return false;
     }
     let bytes = 8 * KvCache::block_bytes(model.shape(), KvDtype::F16);
-    let room = SchedulerLimits {
+    let limits = SchedulerLimits {
         bytes,
         kv_dtype: KvDtype::F16,
         step_tokens: 8,
@@ -84,7 +84,7 @@ fn answers(path: &Path) -> bool {
         waiting: 1,
         draft_tokens: 0,
     };
-    let Ok(mut runner) = Scheduler::new(Arc::new(model), room) else { return false };
+    let Ok(mut runner) = Scheduler::new(Arc::new(model), limits) else { return false };
     let request = Request {
         prompt: vec![1, 2, 3],
         sampling: Sampling::default(),
@@ -121,9 +121,10 @@ fn fuzz_packed_models() {
     check!().with_iterations(ITERATIONS).with_type::<(bool, Bends)>().for_each(|(is_head, bends)| {
         // Most of a file is weights; what can go wrong precedes them.
         let (head, rest) = GOOD.packed.split_at(GOOD.packed.len().min(4_096));
-        let bytes = match is_head {
-            true => [bent_bytes(head.to_vec(), bends), rest.to_vec()].concat(),
-            false => bent_bytes(GOOD.packed.clone(), bends),
+        let bytes = if *is_head {
+            [bent_bytes(head.to_vec(), bends), rest.to_vec()].concat()
+        } else {
+            bent_bytes(GOOD.packed.clone(), bends)
         };
         std::fs::write(&path, bytes).expect("room");
         answers(&path);
@@ -134,9 +135,10 @@ fn fuzz_packed_models() {
 fn fuzz_plain_models() {
     let (config, weights) = (GOOD.file("config.json"), GOOD.file("model.safetensors"));
     check!().with_iterations(ITERATIONS).with_type::<(bool, Bends)>().for_each(|(is_config, bends)| {
-        let copy = match is_config {
-            true => GOOD.with("config.json", &bent_bytes(config.clone(), bends)),
-            false => GOOD.with("model.safetensors", &bent_bytes(weights.clone(), bends)),
+        let copy = if *is_config {
+            GOOD.with("config.json", &bent_bytes(config.clone(), bends))
+        } else {
+            GOOD.with("model.safetensors", &bent_bytes(weights.clone(), bends))
         };
         answers(copy.path());
     });
@@ -165,7 +167,7 @@ fn fuzz_tokenizers_and_templates() {
 fn fuzz_adapters() {
     let model = Arc::new(Model::load(&Source::open(GOOD.directory.path()).expect("good")).expect("good"));
     let shape = model.shape().clone();
-    let room = SchedulerLimits {
+    let limits = SchedulerLimits {
         bytes: 8 * KvCache::block_bytes(&shape, KvDtype::F16),
         kv_dtype: KvDtype::F16,
         step_tokens: 8,
@@ -173,7 +175,7 @@ fn fuzz_adapters() {
         waiting: 1,
         draft_tokens: 0,
     };
-    let runner = Mutex::new(Scheduler::new(model, room).expect("room"));
+    let runner = Mutex::new(Scheduler::new(model, limits).expect("room"));
     let directory = tempfile::tempdir().expect("room");
     SyntheticAdapter::new(&shape, &["q_proj", "down_proj"], 2, 1)
         .write(directory.path(), Numbers::F32)

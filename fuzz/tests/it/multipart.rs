@@ -8,7 +8,7 @@ use crate::material::ITERATIONS;
 const BOUNDARY: &str = "b";
 
 /// What is found in a body that arrives in pieces of this size, and how it ends.
-fn found(bytes: &[u8], size: usize) -> (Vec<Found>, Result<bool, Malformed>) {
+fn scan(bytes: &[u8], size: usize) -> (Vec<Found>, Result<bool, Malformed>) {
     let mut scanner = Scanner::new(BOUNDARY).unwrap();
     let mut found = Vec::new();
     for piece in bytes.chunks(size.max(1)) {
@@ -35,8 +35,8 @@ fn fuzz_multipart_scanner() {
     check!().with_iterations(ITERATIONS).with_type::<(u8, Vec<u8>)>().for_each(|(size, bytes)| {
         let words = bytes.iter().map(|byte| WORDS[usize::from(*byte) % WORDS.len()]);
         let body: Vec<u8> = words.collect::<Vec<_>>().concat();
-        let (whole, end) = found(&body, body.len());
-        assert_eq!(found(&body, usize::from(*size) % 7 + 1), (whole.clone(), end));
+        let (whole, end) = scan(&body, body.len());
+        assert_eq!(scan(&body, usize::from(*size) % 7 + 1), (whole.clone(), end));
         let (mut open, mut is_over) = (None, false);
         for found in whole {
             match (found, open.take()) {

@@ -46,12 +46,12 @@ fn put_together(picks: &[u8]) -> Vec<u8> {
     picks.iter().flat_map(|pick| PIECES[usize::from(*pick) % PIECES.len()].bytes()).collect()
 }
 
-fn shown(dissection: &Dissection) -> Vec<String> {
+fn debug_strings(dissection: &Dissection) -> Vec<String> {
     dissection.requests.iter().map(|request| format!("{request:?}")).collect()
 }
 
 /// A request as a careful client would write it.
-fn written(dissection: &Dissection) -> Vec<u8> {
+fn serialise(dissection: &Dissection) -> Vec<u8> {
     let mut bytes = Vec::new();
     for request in &dissection.requests {
         bytes.extend(format!("{} {} {:?}\r\n", request.method(), request.uri(), request.version()).bytes());
@@ -74,10 +74,10 @@ fn keeps_its_promises(bytes: &[u8]) {
         assert!(count("host") == 1 || request.version() == Version::HTTP_10 && count("host") == 0);
     }
     // A prefix gives the same requests as the whole: no later byte changes an earlier request.
-    let all = shown(&whole);
+    let all = debug_strings(&whole);
     for cut in 0..bytes.len().min(200) {
         let part = dissect(&bytes[..cut]);
-        assert_eq!(shown(&part)[..], all[..part.requests.len()]);
+        assert_eq!(debug_strings(&part)[..], all[..part.requests.len()]);
         if part.end != End::Open {
             // Which of several errors is reported may depend on how much has arrived.
             assert_eq!(std::mem::discriminant(&part.end), std::mem::discriminant(&whole.end), "{cut}");
@@ -85,7 +85,7 @@ fn keeps_its_promises(bytes: &[u8]) {
         }
     }
     // Written out and parsed again, the requests are the same.
-    let again = dissect(&written(&whole));
+    let again = dissect(&serialise(&whole));
     let bodies = |dissection: &Dissection| {
         let both = |request: &http::Request<Vec<u8>>| (request.uri().clone(), request.body().clone());
         dissection.requests.iter().map(both).collect::<Vec<_>>()

@@ -23,7 +23,7 @@ const ANSWERS: &[&str] = &[
     "{\"object\":\"response\",\"status\":\"completed\",\"output\":[{\"type\":\"reasoning\",\"summary\":[{\"text\":\"h\"}],\"encrypted_content\":\"e\"},{\"type\":\"message\",\"content\":[{\"type\":\"output_text\",\"text\":\"x\",\"annotations\":[{\"type\":\"url_citation\"}]}]},{\"type\":\"web_search_call\"}],\"usage\":{\"input_tokens\":1}}",
 ];
 
-fn way() -> AnswerPath {
+fn answer_path() -> AnswerPath {
     AnswerPath {
         needs_normalising: false,
         operation: Operation::Chat,
@@ -65,7 +65,7 @@ fn fuzz_responses_request() {
 
 /// A stream's output when it arrives in chunks of this size.
 fn scan(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool, String) {
-    let mut stream = AnswerStream::new(way());
+    let mut stream = AnswerStream::new(answer_path());
     let mut out = Vec::new();
     let mut pieces = bytes.chunks(chunk.max(1));
     let failed = pieces.any(|chunk| stream.push(Bytes::copy_from_slice(chunk), &mut out).is_err())
@@ -85,9 +85,9 @@ fn fuzz_responses_stream() {
 fn fuzz_responses_answer() {
     check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
         let body = Bytes::from(bent(ANSWERS, *which, bends));
-        if let Ok(BufferedAnswer { body: answer, facts, .. }) = buffered_answer(&way(), body) {
+        if let Ok(BufferedAnswer { body: answer, facts, .. }) = buffered_answer(&answer_path(), body) {
             assert_eq!(validate(&answer), Ok(()));
-            match buffered_answer(&way(), answer.clone()) {
+            match buffered_answer(&answer_path(), answer.clone()) {
                 Ok(again) => {
                     assert_eq!(validate(&again.body), Ok(()));
                     assert_eq!(again.facts.usage, facts.usage);

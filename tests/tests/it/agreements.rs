@@ -33,9 +33,9 @@ async fn facts_are_shown_changed_and_taken_away() {
         let one = format!("{path}/{}", id_of(&made));
         let mut expected = stated();
         expected["compliance"] = json!(["hipaa", "soc2"]);
-        let facts = |shown: &Value| {
+        let facts = |view: &Value| {
             let names = ["limits", "retention", "commitment", "compliance", "pricing"];
-            Value::Object(names.iter().map(|name| ((*name).to_owned(), shown[*name].clone())).collect())
+            Value::Object(names.iter().map(|name| ((*name).to_owned(), view[*name].clone())).collect())
         };
         assert_eq!(facts(&made), expected, "{path}");
         assert_eq!(facts(&gateway.get(&one).await), expected, "{path}");
@@ -131,11 +131,11 @@ async fn what_no_contract_can_say_is_refused_at_its_field() {
                 gateway.admin().post(path, &body(&gateway, path, wrong.clone())).await.unwrap(),
                 gateway.patched(&one, wrong.clone()).await,
             ] {
-                let told = problem(&answer, 400, "invalid_value");
-                assert_eq!(told["param"], *param, "{path} {wrong}: {told}");
-                assert!(told["fix"].is_string() && !told.to_string().contains(OWN), "{told}");
+                let error = problem(&answer, 400, "invalid_value");
+                assert_eq!(error["param"], *param, "{path} {wrong}: {error}");
+                assert!(error["fix"].is_string() && !error.to_string().contains(OWN), "{error}");
                 if let Some(pointer) = pointer {
-                    assert_eq!(told["errors"][0]["pointer"], *pointer, "{told}");
+                    assert_eq!(error["errors"][0]["pointer"], *pointer, "{error}");
                 }
             }
         }
@@ -165,7 +165,7 @@ async fn they_are_taken_along_and_said_on_the_command_line() {
     let gateway = Gateway::start().await;
     let cli = gateway.cli().env("OPENAI_API_KEY", OWN);
     let base = gateway.emulator.base_url();
-    let said = [
+    let terms = [
         "--limit",
         "requests_per_minute=500",
         "--retention",
@@ -179,9 +179,9 @@ async fn they_are_taken_along_and_said_on_the_command_line() {
         "--json",
     ];
     let add = ["credential", "add", "openai", "--from-env", "--no-verify", "--base-url", &base];
-    let made = cli.run(&[&add[..], &said[..]].concat()).json();
+    let made = cli.run(&[&add[..], &terms[..]].concat()).json();
     let add = ["account", "add", "openai", "--base-url", &base];
-    let pooled = cli.run_with(&[&add[..], &said[..]].concat(), POOL).json();
+    let pooled = cli.run_with(&[&add[..], &terms[..]].concat(), POOL).json();
     for one in [&made, &pooled] {
         assert_eq!(one["limits"], json!({"requests_per_minute": 500}), "{one}");
         assert_eq!(

@@ -28,7 +28,7 @@ async fn gateway() -> Gateway {
     gateway
 }
 
-fn heard(sound: &[u8]) -> String {
+fn transcript(sound: &[u8]) -> String {
     format!("I heard {} bytes of {:08x}.", sound.len(), crc32fast::hash(sound))
 }
 
@@ -36,10 +36,10 @@ async fn post(gateway: &Gateway, body: Vec<u8>) -> Answer {
     gateway.client().call(Method::POST, PATH, &[FORM], body).await.unwrap()
 }
 
-async fn heard_ok(gateway: &Gateway, body: Vec<u8>, sound: &[u8]) -> Answer {
+async fn transcribe(gateway: &Gateway, body: Vec<u8>, sound: &[u8]) -> Answer {
     let answer = post(gateway, body).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
-    assert_eq!(answer.json()["text"], heard(sound));
+    assert_eq!(answer.json()["text"], transcript(sound));
     answer
 }
 
@@ -67,7 +67,7 @@ async fn what_was_heard_is_booked_for_each_profile() {
         ]);
         let answer = post(&gateway, body).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
-        assert!(answer.text().contains(&heard(&two_seconds)), "{}", answer.text());
+        assert!(answer.text().contains(&transcript(&two_seconds)), "{}", answer.text());
         assert_eq!(answer.header("agent-execution-profile"), Some(profile));
         let row = gateway.settled(&trace_of(&answer)).await;
         assert_eq!(
@@ -77,10 +77,10 @@ async fn what_was_heard_is_booked_for_each_profile() {
         row
     };
     let row = booked(TOKENS, "json", "byok").await;
-    let said = heard(&two_seconds).split(' ').count() as u64;
+    let words = transcript(&two_seconds).split(' ').count() as u64;
     assert_eq!(
         (row["input_tokens"].as_u64(), row["output_tokens"].as_u64()),
-        (Some(22), Some(said)),
+        (Some(22), Some(words)),
         "{row}"
     );
     assert_eq!(
@@ -119,13 +119,13 @@ async fn every_byte_but_the_model_goes_on_as_it_came() {
                 ("language", b"en"),
             ])
         };
-        heard_ok(&gateway, sent(WHISPER), &sound).await;
+        transcribe(&gateway, sent(WHISPER), &sound).await;
         let call = gateway.calls(OWN).pop().unwrap();
         assert_eq!(call.body, sent("whisper-1"), "{length}");
     }
     // If the file comes before the model field, all of it is buffered.
     let sound = sound(2 * MIB);
-    heard_ok(&gateway, form(&[("file", &sound), ("model", WHISPER.as_bytes())]), &sound).await;
+    transcribe(&gateway, form(&[("file", &sound), ("model", WHISPER.as_bytes())]), &sound).await;
 }
 
 #[tokio::test]
@@ -136,7 +136,7 @@ async fn over_streams_of_one_connection_it_is_the_same() {
     let body = form(&[("model", WHISPER.as_bytes()), ("file", &sound)]);
     let client = gateway.client().http2();
     let answer = client.call(Method::POST, PATH, &[FORM], body).await.unwrap();
-    assert_eq!((answer.status, answer.json()["text"].as_str()), (200, Some(&*heard(&sound))));
+    assert_eq!((answer.status, answer.json()["text"].as_str()), (200, Some(&*transcript(&sound))));
     assert_eq!(gateway.calls(OWN).pop().unwrap().version, "HTTP/2.0");
     let twice = form(&[("model", WHISPER.as_bytes()), ("file", &sound), ("model", b"gpt-4o-transcribe")]);
     let answer = client.call(Method::POST, PATH, &[FORM], twice).await.unwrap();
@@ -149,11 +149,11 @@ async fn a_long_recording_is_not_held() {
     let mut gateway = gateway().await;
     let sound = sound(24 * MIB);
     let body = form(&[("model", WHISPER.as_bytes()), ("file", &sound)]);
-    heard_ok(&gateway, form(&[("model", WHISPER.as_bytes()), ("file", b"warm")]), b"warm").await;
+    transcribe(&gateway, form(&[("model", WHISPER.as_bytes()), ("file", b"warm")]), b"warm").await;
     let pid = gateway.process().pid();
     peak(pid);
     let before = peak(pid);
-    heard_ok(&gateway, body, &sound).await;
+    transcribe(&gateway, body, &sound).await;
     let grown = peak(pid).saturating_sub(before);
     assert!(grown < 8 * MIB, "{grown} bytes more for one of {} MiB", 24);
 }
@@ -173,7 +173,7 @@ async fn a_recording_of_unknown_length_goes_on_in_chunks() {
     raw.write("0\r\n\r\n").await.unwrap();
     let answer = raw.read_to_end().await.unwrap();
     let text = String::from_utf8_lossy(&answer).into_owned();
-    assert!(status_of(&answer) == Some(200) && text.contains(&heard(&sound)), "{text}");
+    assert!(status_of(&answer) == Some(200) && text.contains(&transcript(&sound)), "{text}");
 }
 
 #[tokio::test]
@@ -193,11 +193,11 @@ async fn a_slow_upstream_slows_the_client_and_no_memory_is_filled() {
     assert!(sent < 20 * MIB, "{sent} bytes were taken that nobody read");
     let answering = tokio::spawn(async move {
         let mut all = Vec::new();
-        let mut room = vec![0; 256 * 1024];
+        let mut buffer = vec![0; 256 * 1024];
         while !all.ends_with(b"--xyz--\r\n") {
-            let read = upstream.read(&mut room).await.unwrap();
+            let read = upstream.read(&mut buffer).await.unwrap();
             assert!(read > 0, "it ended after {} bytes", all.len());
-            all.extend_from_slice(&room[..read]);
+            all.extend_from_slice(&buffer[..read]);
         }
         let answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 13\r\n\r\n{\"text\":\"Hi\"}";
         upstream.write_all(answer).await.unwrap();
@@ -219,15 +219,15 @@ async fn a_client_that_leaves_ends_what_was_sent_for_it() {
     let body = parts(&[("model", b"slow/whisper-1"), ("file", &sound(3 * MIB))]);
     let mut client = TcpStream::connect(address(&gateway)).await.unwrap();
     client.write_all(head(&gateway, PATH, &format!("content-length: {}", 8 * MIB)).as_bytes()).await.unwrap();
-    let mut room = vec![0; 256 * 1024];
+    let mut buffer = vec![0; 256 * 1024];
     let (sent, mut upstream) = tokio::join!(client.write_all(&body), listening(&listener, PATH));
     sent.unwrap();
-    let mut taken = 0;
-    while taken < 2 * MIB {
-        taken += upstream.read(&mut room).await.unwrap();
+    let mut received = 0;
+    while received < 2 * MIB {
+        received += upstream.read(&mut buffer).await.unwrap();
     }
     drop(client);
-    let left = async { while matches!(upstream.read(&mut room).await, Ok(count) if count > 0) {} };
+    let left = async { while matches!(upstream.read(&mut buffer).await, Ok(count) if count > 0) {} };
     tokio::time::timeout(WITHIN, left).await.expect("the upstream's connection ends with the client's");
     let row = found("the request in the books", async || gateway.requests(10).await.pop()).await;
     assert_eq!(row["outcome"], "client_cancelled", "{row}");
@@ -244,7 +244,7 @@ async fn another_credential_is_asked_while_nothing_is_gone() {
     let mut attempts = Vec::new();
     for _ in 0..2 {
         let answer =
-            heard_ok(&gateway, form(&[("model", WHISPER.as_bytes()), ("file", &short)]), &short).await;
+            transcribe(&gateway, form(&[("model", WHISPER.as_bytes()), ("file", &short)]), &short).await;
         attempts.push(answer.header("agent-attempts").unwrap().to_owned());
     }
     assert!(attempts.iter().any(|attempts| attempts == "2"), "{attempts:?}");

@@ -74,9 +74,9 @@ async fn a_proof_is_checked_without_the_gateway() {
     let proof = gateway.cli().run(&["audit", "proof"]).ok();
     let key = gateway.get("/v2/audit/key").await;
     let (public, fingerprint) = (key["public_key"].as_str().unwrap(), key["fingerprint"].as_str().unwrap());
-    let told = verify(&proof, &[]).ok();
-    assert!(told.contains("holds from entry 1 to ") && told.contains("the key inside"), "{told}");
-    assert!(told.contains(public) && told.contains(fingerprint), "{told}");
+    let output = verify(&proof, &[]).ok();
+    assert!(output.contains("holds from entry 1 to ") && output.contains("the key inside"), "{output}");
+    assert!(output.contains(public) && output.contains(fingerprint), "{output}");
     let trusted = verify(&proof, &["--key", public, "--json"]).json();
     assert_eq!((&trusted["ok"], trusted["trusted"].as_str()), (&json!(true), Some("given")));
     let other = format!("{:064x}", 7);
@@ -102,12 +102,12 @@ async fn what_is_done_to_the_database_is_found() {
         ("DELETE FROM audit WHERE sequence = 4", "entry 4 is missing"),
         ("UPDATE audit SET sequence = 4 WHERE sequence = 5", "entry 4 was changed"),
     ];
-    for (statement, found) in cases {
+    for (statement, expected) in cases {
         gateway.stop().await;
         edit(&gateway, statement);
         gateway.start_again().await;
-        let told = verify(&gateway.cli().run(&["audit", "proof"]).ok(), &[]).failed(11);
-        assert!(told.contains(found), "{statement}: {told}");
+        let output = verify(&gateway.cli().run(&["audit", "proof"]).ok(), &[]).failed(11);
+        assert!(output.contains(expected), "{statement}: {output}");
     }
     for name in ["e", "f"] {
         gateway.make("/v2/projects", json!({"name": name})).await;
@@ -118,8 +118,8 @@ async fn what_is_done_to_the_database_is_found() {
     verify(&gateway.cli().run(&["audit", "proof", "--from", "7"]).ok(), &[]).failed(11);
     // The next entry gets a number after the deleted one, which leaves a gap.
     gateway.make("/v2/projects", json!({"name": "g"})).await;
-    let told = verify(&gateway.cli().run(&["audit", "proof", "--from", "7"]).ok(), &[]).failed(11);
-    assert!(told.contains("is missing"), "{told}");
+    let output = verify(&gateway.cli().run(&["audit", "proof", "--from", "7"]).ok(), &[]).failed(11);
+    assert!(output.contains("is missing"), "{output}");
 }
 
 #[tokio::test]
@@ -176,21 +176,21 @@ async fn a_history_written_anew_is_found_by_a_kept_head() {
     cli.run(&["audit", "export", "--to", &untouched]).ok();
     let other = folder.path().join("nothing");
     std::fs::create_dir(&other).unwrap();
-    let told = cli.run(&["audit", "verify", "--heads", &other.display().to_string()]).failed(11);
-    assert!(told.contains("holds no head"), "{told}");
+    let output = cli.run(&["audit", "verify", "--heads", &other.display().to_string()]).failed(11);
+    assert!(output.contains("holds no head"), "{output}");
 
     gateway.stop().await;
     // Heads that this gateway stores from now on prove nothing: only earlier ones count here.
     let before = folder.path().join("before");
     std::fs::rename(&heads, &before).unwrap();
     let before = before.display().to_string();
-    let place = (length - 1).to_string();
-    rewrite(&gateway, [&place, "key_of_somebody_else"]);
+    let sequence = (length - 1).to_string();
+    rewrite(&gateway, [&sequence, "key_of_somebody_else"]);
     gateway.start_again().await;
     let cli = gateway.cli();
     cli.run(&["audit", "verify"]).ok();
-    let told = cli.run(&["audit", "verify", "--heads", &before]).failed(11);
-    assert!(told.contains(&format!("entry {length} is another one")), "{told}");
+    let output = cli.run(&["audit", "verify", "--heads", &before]).failed(11);
+    assert!(output.contains(&format!("entry {length} is another one")), "{output}");
 
     gateway.stop().await;
     let now = length_of(&gateway);
@@ -199,8 +199,8 @@ async fn a_history_written_anew_is_found_by_a_kept_head() {
     let cli = gateway.cli();
     let proof = cli.run(&["audit", "proof"]).ok();
     verify(&proof, &[]).ok();
-    let told = verify(&proof, &["--heads", &before]).failed(11);
-    assert!(told.contains("ends at entry") && told.contains(&format!("there were {length}")), "{told}");
+    let output = verify(&proof, &["--heads", &before]).failed(11);
+    assert!(output.contains("ends at entry") && output.contains(&format!("there were {length}")), "{output}");
     // An earlier export still verifies.
     Cli::new().run(&["audit", "verify", &untouched, "--heads", &before]).ok();
 }
@@ -217,15 +217,16 @@ fn length_of(gateway: &Gateway) -> u64 {
 async fn heads_are_sent_to_an_address_and_kept_from_there() {
     let mut taker = Taker::start().await;
     let gateway = Gateway::with(crate::gateway::config(), &[("TIDEGATE_AUDIT_HEADS", &taker.url)]).await;
-    let taken = taker.taken().await;
-    let sent: Value = serde_json::from_str(&taken).unwrap();
+    let body = taker.taken().await;
+    let sent: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(sent["object"], "audit_heads");
     let chain = &gateway.founded.workspace_id;
     assert!(sent["heads"].as_array().unwrap().iter().any(|head| head["chain"] == **chain), "{sent}");
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("taken.jsonl"), taken).unwrap();
-    let told = gateway.cli().run(&["audit", "verify", "--heads", &folder.path().display().to_string()]).ok();
-    assert!(told.contains("heads say the same"), "{told}");
+    std::fs::write(folder.path().join("taken.jsonl"), body).unwrap();
+    let output =
+        gateway.cli().run(&["audit", "verify", "--heads", &folder.path().display().to_string()]).ok();
+    assert!(output.contains("heads say the same"), "{output}");
     let data = folder.path().join("data").display().to_string();
     Cli::new().run(&["init", "--data-dir", &data]).ok();
     let refused = Cli::new()
@@ -250,11 +251,11 @@ async fn the_command_line_shows_follows_and_exports_it() {
     assert!(installation.iter().any(|entry| entry["action"] == "account.create"), "{installation:?}");
     let folder = tempfile::tempdir().unwrap();
     let to = folder.path().join("proofs").display().to_string();
-    let written = cli.run(&["audit", "export", "--to", &to, "--json"]).lines();
-    assert_eq!(written.len(), 1, "{written:?}");
+    let exported = cli.run(&["audit", "export", "--to", &to, "--json"]).lines();
+    assert_eq!(exported.len(), 1, "{exported:?}");
     let public = key["public_key"].as_str().unwrap();
     let checked = Cli::new().run(&["audit", "verify", &to, "--key", public, "--json"]).json();
-    assert_eq!(checked["last"], written[0]["rows"], "{checked}");
+    assert_eq!(checked["last"], exported[0]["rows"], "{checked}");
     cli.run(&["audit", "export", "--to", &to]).failed(2);
     assert!(cli.run(&["audit", "verify", "--chain", "installation"]).ok().contains("of installation holds"));
 }

@@ -109,9 +109,9 @@ async fn tenant(gateway: &Gateway, name: &str) -> Tenant {
         id_of(&admin.get("/v2/billing/invoices").await.unwrap().json()["data"][0]),
         make(&admin, "/v2/budgets", json!({"end_user": "nobody", "limit_micros": 9})).await,
     ];
-    let asked = gateway.with_key(&founded.api_key).post(CHAT, &question(MINI)).await.unwrap();
-    assert_eq!(asked.status, 200, "{}", asked.text());
-    objects.push(trace_of(&asked));
+    let answer = gateway.with_key(&founded.api_key).post(CHAT, &question(MINI)).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    objects.push(trace_of(&answer));
     let mut people = Vec::new();
     for role in Role::ALL {
         let email = format!("{role}@{name}.example");
@@ -173,8 +173,8 @@ async fn try_the_dead(gateway: &Gateway, mine: &Tenant, count: &Count) {
             for id in
                 mine.objects.values().filter(|_| row.takes_id()).take(3).map(String::as_str).chain(["x_y"])
             {
-                let told = count.call(client, &row, id).await;
-                problem(&told, 401, code);
+                let answer = count.call(client, &row, id).await;
+                problem(&answer, 401, code);
             }
         }
     }
@@ -185,9 +185,9 @@ async fn try_another_tenant(mine: Arc<Tenant>, client: Client, count: Count) {
     for row in rows() {
         if !row.takes_id() {
             if row.method == Method::GET {
-                let told = count.call(&client, &row, "").await;
+                let answer = count.call(&client, &row, "").await;
                 for id in mine.objects.values() {
-                    assert!(!told.text().contains(id.as_str()), "{row:?} shows {id}: {}", told.text());
+                    assert!(!answer.text().contains(id.as_str()), "{row:?} shows {id}: {}", answer.text());
                 }
             }
             continue;
@@ -214,8 +214,8 @@ async fn try_a_role(mine: Arc<Tenant>, role: Role, client: Client, count: Count)
             if row.takes_id() { mine.objects.values().cloned().collect() } else { vec![String::new()] };
         for id in ids {
             if !may {
-                let told = problem(&count.call(&client, &row, &id).await, 403, "insufficient_role");
-                assert!(told["detail"].as_str().unwrap().contains(role.as_str()), "{told}");
+                let error = problem(&count.call(&client, &row, &id).await, 403, "insufficient_role");
+                assert!(error["detail"].as_str().unwrap().contains(role.as_str()), "{error}");
                 continue;
             }
             // An allowed call is tried where it changes nothing.
@@ -224,9 +224,9 @@ async fn try_a_role(mine: Arc<Tenant>, role: Role, client: Client, count: Count)
                 (true, false) => missing(&id),
                 (false, false) => continue,
             };
-            let told = count.call(&client, &row, &harmless).await;
-            assert!(![401, 403].contains(&told.status), "{row:?} as {role}: {}", told.text());
-            assert!(told.status == 200 || row.takes_id(), "{row:?} as {role}: {}", told.text());
+            let answer = count.call(&client, &row, &harmless).await;
+            assert!(![401, 403].contains(&answer.status), "{row:?} as {role}: {}", answer.text());
+            assert!(answer.status == 200 || row.takes_id(), "{row:?} as {role}: {}", answer.text());
         }
     }
 }
@@ -259,18 +259,18 @@ async fn try_scopes(gateway: &Gateway, mine: &Tenant, count: &Count) {
 async fn seen(mine: &Tenant) -> Vec<String> {
     let owner = &mine.people[0].1;
     let mut seen = Vec::new();
-    let shows_one = |row: &Row| row.pattern.ends_with("{id}") && row.method == Method::GET;
-    for row in rows().into_iter().filter(shows_one) {
+    let reads_one = |row: &Row| row.pattern.ends_with("{id}") && row.method == Method::GET;
+    for row in rows().into_iter().filter(reads_one) {
         for id in mine.objects.values() {
             let answer = owner.get(&row.at(id)).await;
             if answer.status == 200 {
-                let mut shown = answer.json();
+                let mut object = answer.json();
                 // The opening count is updated a moment after the call, and `last_seen_at` whenever the node
                 // is polled.
                 for own_pace in ["openings", "last_seen_at"] {
-                    shown.as_object_mut().unwrap().remove(own_pace);
+                    object.as_object_mut().unwrap().remove(own_pace);
                 }
-                seen.push(shown.to_string());
+                seen.push(object.to_string());
             }
         }
     }

@@ -174,13 +174,14 @@ async fn what_a_filter_blocks_is_told_in_every_clients_words() {
     credential(&gateway, json!({})).await;
     let blocked = Behaviour::status(400).code("content_filter").message("The prompt was filtered");
     gateway.emulator.script(OWN, [blocked.always()]);
-    let mut told = Vec::new();
+    let mut answers = Vec::new();
     for (path, body) in in_each_grammar() {
         let answer = gateway.client().post(&path, &body).await.unwrap();
         assert!(answer.text().contains("filtered"), "{path}: {}", answer.text());
-        told.push((answer.status, answer.json()));
+        answers.push((answer.status, answer.json()));
     }
-    let [(chat, of_chat), (responses, of_responses), (messages, of_messages), (gemini, of_gemini)] = &*told
+    let [(chat, of_chat), (responses, of_responses), (messages, of_messages), (gemini, of_gemini)] =
+        &*answers
     else {
         panic!("four clients asked")
     };
@@ -199,13 +200,13 @@ async fn an_answer_that_a_filter_cuts_off_ends_in_every_clients_words() {
     credential(&gateway, json!({})).await;
     let cut = Behaviour::ok().finish("content_filter");
     gateway.emulator.script(OWN, [cut.always()]);
-    let mut told = Vec::new();
+    let mut answers = Vec::new();
     for (path, body) in in_each_grammar() {
         let answer = gateway.client().post(&path, &body).await.unwrap();
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
-        told.push(answer.json());
+        answers.push(answer.json());
     }
-    let [chat, responses, messages, gemini] = &*told else { panic!("four clients asked") };
+    let [chat, responses, messages, gemini] = &*answers else { panic!("four clients asked") };
     let choice = &chat["choices"][0];
     assert_eq!(choice["finish_reason"], "content_filter", "{chat}");
     assert_eq!(choice["content_filter_results"]["violence"]["filtered"], true, "{chat}");
@@ -232,8 +233,8 @@ async fn what_a_resource_needs_is_asked_for() {
     ] {
         for path in ["/v2/provider-credentials", "/v2/accounts"] {
             let answer = gateway.admin().post(path, &wrong).await.unwrap();
-            let told = problem(&answer, 400, code);
-            assert!(told.to_string().contains(pointer), "{path} {pointer}: {told}");
+            let error = problem(&answer, 400, code);
+            assert!(error.to_string().contains(pointer), "{path} {pointer}: {error}");
         }
     }
     let kinds = gateway.get("/v2/provider-credentials/kinds").await;
@@ -260,7 +261,7 @@ fn application(gateway: &Gateway, secret: &str, more: Value) -> Value {
     with(body(gateway, secret, config), json!({"auth": "oauth_client"}))
 }
 
-fn tokens_asked(gateway: &Gateway) -> usize {
+fn token_requests(gateway: &Gateway) -> usize {
     gateway.emulator.journal().iter().filter(|entry| entry.path.starts_with(ENTRA)).count()
 }
 
@@ -294,10 +295,10 @@ async fn a_thousand_requests_wait_for_one_token() {
     assert_eq!(gateway.emulator.tokens_issued(), 0);
     let client = gateway.client();
     let request = question(MINI);
-    let asked = (0..1_000).map(|_| client.post("/v1/chat/completions", &request));
-    let answers = join_all(asked).await;
+    let requests = (0..1_000).map(|_| client.post("/v1/chat/completions", &request));
+    let answers = join_all(requests).await;
     assert!(answers.into_iter().all(|answer| answer.unwrap().status == 200));
-    assert_eq!((gateway.emulator.tokens_issued(), tokens_asked(&gateway)), (1, 1));
+    assert_eq!((gateway.emulator.tokens_issued(), token_requests(&gateway)), (1, 1));
 }
 
 #[tokio::test]
@@ -347,14 +348,14 @@ async fn what_the_directory_refuses_is_told_in_its_words() {
     // requests.
     gateway.make("/v2/provider-credentials", application(&gateway, OWN, json!({}))).await;
     gateway.emulator.set_key(OWN, KeyState::Revoked);
-    let asked_before = tokens_asked(&gateway);
+    let requests_before = token_requests(&gateway);
     let client = gateway.client();
     let request = question(MINI);
     let answers = join_all((0..50).map(|_| client.post("/v1/chat/completions", &request))).await;
     for answer in answers {
         refused(&answer.unwrap(), 502, "upstream_auth_failed");
     }
-    assert!(tokens_asked(&gateway) - asked_before <= 2, "{}", tokens_asked(&gateway));
+    assert!(token_requests(&gateway) - requests_before <= 2, "{}", token_requests(&gateway));
 }
 
 /// A request that never reached the provider costs nothing, whatever happened to the directory.
@@ -395,12 +396,12 @@ async fn a_secret_does_not_follow_another_directory() {
     whole.as_object_mut().unwrap().retain(|name, _| name != "auth" && name != "secret");
     problem(&gateway.admin().put(&path, &whole).await.unwrap(), 409, "base_url_needs_secret");
     let inside = application(&gateway, OWN, json!({"token_url": "http://169.254.169.254"}));
-    let told = problem(
+    let error = problem(
         &gateway.admin().post("/v2/provider-credentials", &inside).await.unwrap(),
         400,
         "base_url_refused",
     );
-    assert!(told.to_string().contains("config.token_url"), "{told}");
+    assert!(error.to_string().contains("config.token_url"), "{error}");
     // A change to an API key is accepted together with a new secret.
     let key = json!({"auth": "api_key", "secret": OWN});
     assert_eq!(gateway.patch(&path, key).await["auth"], "api_key");
@@ -416,10 +417,10 @@ async fn the_machines_identity_is_the_operators_and_whom_it_lists() {
     machine["auth"] = json!("managed_identity");
     machine.as_object_mut().unwrap().remove("secret");
     let answer = gateway.admin().post("/v2/provider-credentials", &machine).await.unwrap();
-    let told = problem(&answer, 403, "host_identity_not_allowed").to_string();
+    let error = problem(&answer, 403, "host_identity_not_allowed").to_string();
     assert!(
-        told.contains("TIDEGATE_HOST_IDENTITY") && told.contains(&gateway.founded.workspace_id),
-        "{told}"
+        error.contains("TIDEGATE_HOST_IDENTITY") && error.contains(&gateway.founded.workspace_id),
+        "{error}"
     );
     let secret = with(machine.clone(), json!({"secret": OWN, "allow_unpriced": true}));
     problem(&gateway.admin().post("/v2/accounts", &secret).await.unwrap(), 400, "invalid_value");
@@ -463,12 +464,12 @@ async fn a_resource_is_verified_by_its_own_list() {
 #[tokio::test]
 async fn a_verification_says_what_is_missing() {
     let gateway = Gateway::start().await;
-    let told = async |body: Value| {
+    let verification_error = async |body: Value| {
         let made = gateway.make("/v2/provider-credentials", body).await;
         let path = format!("/v2/provider-credentials/{}", id_of(&made));
-        let told = gateway.admin().post(&format!("{path}/verify"), &json!({})).await.unwrap().json();
+        let verified = gateway.admin().post(&format!("{path}/verify"), &json!({})).await.unwrap().json();
         gateway.remove(&path).await;
-        told["last_error"].as_str().unwrap_or_else(|| panic!("it is well: {told}")).to_owned()
+        verified["last_error"].as_str().unwrap_or_else(|| panic!("it is well: {verified}")).to_owned()
     };
     for (body, fix) in [
         (body(&gateway, "sk-nobody", json!({})), "check that base_url is that resource's address."),
@@ -485,11 +486,11 @@ async fn a_verification_says_what_is_missing() {
             "Correct config.tenant_id: there is no such directory.",
         ),
     ] {
-        let told = told(body).await;
-        assert!(told.ends_with(fix), "{told}");
+        let error = verification_error(body).await;
+        assert!(error.ends_with(fix), "{error}");
     }
     gateway.emulator.deny(OWN_SECOND);
-    let role = told(application(&gateway, OWN_SECOND, json!({}))).await;
+    let role = verification_error(application(&gateway, OWN_SECOND, json!({}))).await;
     let fix =
         "Assign the role Cognitive Services OpenAI User on the resource to the application or the machine.";
     assert!(role.ends_with(fix), "{role}");

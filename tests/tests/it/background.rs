@@ -11,22 +11,22 @@ use crate::wait::{found, until};
 const PATH: &str = "/v1/responses";
 
 /// Starts a background response.
-async fn begun(client: &Client) -> String {
-    let asked = json!({"model": MINI, "input": "hello there", "background": true});
-    let answer = client.post(PATH, &asked).await.unwrap();
+async fn start_response(client: &Client) -> String {
+    let request = json!({"model": MINI, "input": "hello there", "background": true});
+    let answer = client.post(PATH, &request).await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.json()["status"], "queued");
     answer.json()["id"].as_str().unwrap().to_owned()
 }
 
-async fn look(client: &Client, id: &str) -> Answer {
+async fn retrieve(client: &Client, id: &str) -> Answer {
     let answer = client.get(&format!("{PATH}/{id}")).await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer
 }
 
 /// How often the provider was polled for responses.
-fn looks(gateway: &Gateway) -> usize {
+fn polls(gateway: &Gateway) -> usize {
     let journal = gateway.emulator.journal().into_iter();
     journal.filter(|entry| entry.method == "GET" && entry.path.starts_with("/v1/responses/")).count()
 }
@@ -57,7 +57,7 @@ async fn what_nobody_looks_at_is_booked() {
     gateway.credential("openai", OWN).await;
     let before = open_jobs(&gateway).await;
     let client = gateway.client();
-    let id = begun(&client).await;
+    let id = start_response(&client).await;
     assert_eq!(open_jobs(&gateway).await, before + 1);
     let rows = booked(&gateway, 1).await;
     let row = gateway.settled(rows[0]["id"].as_str().unwrap()).await;
@@ -72,7 +72,7 @@ async fn what_nobody_looks_at_is_booked() {
     agree(&gateway, 1).await;
     jobs_end(&gateway, before).await;
     // A later poll by the client has no usage any more.
-    let seen = gateway.settled(&trace_of(&look(&client, &id).await)).await;
+    let seen = gateway.settled(&trace_of(&retrieve(&client, &id).await)).await;
     assert_eq!((&seen["input_tokens"], &seen["output_tokens"]), (&json!(0), &json!(0)), "{seen}");
     agree(&gateway, 2).await;
     booked(&gateway, 1).await;
@@ -86,22 +86,22 @@ async fn whoever_looks_first_books_and_nobody_else_does() {
     gateway.credential("openai", OWN).await;
     let before = open_jobs(&gateway).await;
     let client = gateway.client();
-    let seen = begun(&client).await;
-    assert_eq!(look(&client, &seen).await.json()["status"], "in_progress");
-    let end = look(&client, &seen).await;
+    let seen = start_response(&client).await;
+    assert_eq!(retrieve(&client, &seen).await.json()["status"], "in_progress");
+    let end = retrieve(&client, &seen).await;
     assert_eq!(end.json()["status"], "completed");
     let theirs = gateway.settled(&trace_of(&end)).await;
     assert!(theirs["output_tokens"].as_u64().unwrap() > 0, "{theirs}");
     // For another response the gateway sees the end first, while several clients poll it.
-    let raced = begun(&client).await;
-    assert_eq!(look(&client, &raced).await.json()["status"], "in_progress");
-    let so_far = looks(&gateway);
-    until("the gateway looks", async || looks(&gateway) > so_far).await;
-    let asked = (0..6).map(|_| {
+    let raced = start_response(&client).await;
+    assert_eq!(retrieve(&client, &raced).await.json()["status"], "in_progress");
+    let so_far = polls(&gateway);
+    until("the gateway looks", async || polls(&gateway) > so_far).await;
+    let tasks = (0..6).map(|_| {
         let (client, raced) = (gateway.client(), raced.clone());
-        tokio::spawn(async move { look(&client, &raced).await })
+        tokio::spawn(async move { retrieve(&client, &raced).await })
     });
-    for answer in asked.collect::<Vec<_>>() {
+    for answer in tasks.collect::<Vec<_>>() {
         assert_eq!(answer.await.unwrap().json()["status"], "completed");
     }
     jobs_end(&gateway, before).await;
@@ -120,13 +120,13 @@ async fn a_gateway_that_was_stopped_or_killed_looks_when_it_is_back() {
     let mut gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
     let before = open_jobs(&gateway).await;
-    begun(&gateway.client()).await;
+    start_response(&gateway.client()).await;
     gateway.stop().await;
     gateway.start_again().await;
-    begun(&gateway.client()).await;
+    start_response(&gateway.client()).await;
     gateway.crash().await;
-    let so_far = looks(&gateway);
-    until("the gateway looks", async || looks(&gateway) > so_far).await;
+    let so_far = polls(&gateway);
+    until("the gateway looks", async || polls(&gateway) > so_far).await;
     gateway.crash().await;
     booked(&gateway, 2).await;
     jobs_end(&gateway, before).await;
@@ -140,13 +140,13 @@ async fn what_its_client_deletes_or_cancels_is_looked_at_no_more() {
     gateway.credential("openai", OWN).await;
     let before = open_jobs(&gateway).await;
     let client = gateway.client();
-    let (deleted, cancelled) = (begun(&client).await, begun(&client).await);
+    let (deleted, cancelled) = (start_response(&client).await, start_response(&client).await);
     assert_eq!(client.delete(&format!("{PATH}/{deleted}")).await.unwrap().status, 200);
     let answer = client.post(&format!("{PATH}/{cancelled}/cancel"), &json!({})).await.unwrap();
     assert_eq!(answer.json()["status"], "cancelled", "{}", answer.text());
     jobs_end(&gateway, before).await;
     // The cancelled response was polled once, to find out that it reports no usage.
-    assert_eq!(looks(&gateway), 1);
+    assert_eq!(polls(&gateway), 1);
     booked(&gateway, 0).await;
     agree(&gateway, 4).await;
     assert_eq!(gateway.get("/v2/jobs").await["dead"], 0);
@@ -157,15 +157,15 @@ async fn what_its_provider_forgot_or_its_credential_may_not_see_is_given_up() {
     let gateway = Gateway::start().await;
     let credential = gateway.credential("openai", OWN).await;
     let before = open_jobs(&gateway).await;
-    begun(&gateway.client()).await;
+    start_response(&gateway.client()).await;
     gateway.emulator.reset();
     jobs_end(&gateway, before).await;
     // A provider's servers may learn of a response at different times: a missing one is polled twice.
-    assert_eq!(looks(&gateway), 2);
-    begun(&gateway.client()).await;
+    assert_eq!(polls(&gateway), 2);
+    start_response(&gateway.client()).await;
     gateway.remove(&format!("/v2/provider-credentials/{credential}")).await;
     jobs_end(&gateway, before).await;
-    assert_eq!(looks(&gateway), 2, "nobody is asked by a credential that is no more");
+    assert_eq!(polls(&gateway), 2, "nobody is asked by a credential that is no more");
     let jobs = gateway.get("/v2/jobs").await;
     assert_eq!(
         (&jobs["dead"], &jobs["dead_jobs"][0]["kind"]),
@@ -180,8 +180,8 @@ async fn a_stream_that_is_left_in_the_background_is_booked() {
     let gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
     let before = open_jobs(&gateway).await;
-    let asked = json!({"model": MINI, "input": "hello there", "background": true});
-    let mut stream = gateway.client().stream(PATH, &with(asked, json!({"stream": true}))).await.unwrap();
+    let request = json!({"model": MINI, "input": "hello there", "background": true});
+    let mut stream = gateway.client().stream(PATH, &with(request, json!({"stream": true}))).await.unwrap();
     stream.event().await.unwrap().unwrap();
     drop(stream);
     jobs_end(&gateway, before).await;

@@ -13,13 +13,13 @@ use crate::command::Cli;
 use crate::gateway::{Gateway, OWN, config, serve};
 use crate::wait::{a_moment, until_a_random_moment};
 
-fn shown(path: &Path) -> String {
+fn path_text(path: &Path) -> String {
     path.display().to_string()
 }
 
 /// The recomputed totals of a directory's books.
 fn books(cli: &Cli, data: &Path) -> Value {
-    let report = cli.run(&["ledger", "verify", "--data-dir", &shown(data), "--json"]).json();
+    let report = cli.run(&["ledger", "verify", "--data-dir", &path_text(data), "--json"]).json();
     assert_eq!(report["ok"], true, "{report}");
     report
 }
@@ -51,9 +51,9 @@ async fn it_is_made_under_load_and_what_was_answered_before_is_in_it() {
     let arguments = [
         "backup".to_owned(),
         "--to".into(),
-        shown(&backup),
+        path_text(&backup),
         "--data-dir".into(),
-        shown(&data),
+        path_text(&data),
         "--json".into(),
     ];
     let made = tokio::task::spawn_blocking(move || {
@@ -73,8 +73,8 @@ async fn it_is_made_under_load_and_what_was_answered_before_is_in_it() {
     assert_eq!(canary.scan_path(&backup).unwrap(), []);
 
     let restored = gateway.directory().join("restored");
-    let key = shown(&data.join("master.key"));
-    let restore = ["restore", &shown(&backup), "--data-dir", &shown(&restored), "--master-key", &key];
+    let key = path_text(&data.join("master.key"));
+    let restore = ["restore", &path_text(&backup), "--data-dir", &path_text(&restored), "--master-key", &key];
     Cli::new().run(&restore).ok();
     Cli::new().run(&restore).failed(6);
     let (mut process, origin) = serve(&restored, &environment()).await;
@@ -104,12 +104,13 @@ async fn a_killed_one_is_never_taken_for_whole_and_a_touched_one_is_refused() {
     let (data, root) = (gateway.data(), gateway.directory().to_owned());
     let wanted = books(&Cli::new(), &data);
     let restore =
-        |from: &Path, to: &Path| Cli::new().run(&["restore", &shown(from), "--data-dir", &shown(to)]);
+        |from: &Path, to: &Path| Cli::new().run(&["restore", &path_text(from), "--data-dir", &path_text(to)]);
     let mut whole = 0;
     for attempt in 0..16_u64 {
         let backup = root.join(format!("killed-{attempt}"));
         let mut child = Command::new(harness::process::tidegate().unwrap())
-            .args(["backup", "--with-master-key", "--to", &shown(&backup), "--data-dir", &shown(&data)])
+            .args(["backup", "--with-master-key"])
+            .args(["--to", &path_text(&backup), "--data-dir", &path_text(&data)])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -138,13 +139,13 @@ async fn a_killed_one_is_never_taken_for_whole_and_a_touched_one_is_refused() {
         "backup",
         "--with-master-key",
         "--to",
-        &shown(&backup),
+        &path_text(&backup),
         "--data-dir",
-        &shown(&data),
+        &path_text(&data),
     ]);
     assert!(made.stderr.contains("whoever has it can open every secret"), "{}", made.stderr);
     made.ok();
-    Cli::new().run(&["backup", "--to", &shown(&backup), "--data-dir", &shown(&data)]).failed(6);
+    Cli::new().run(&["backup", "--to", &path_text(&backup), "--data-dir", &path_text(&data)]).failed(6);
     // Nothing is restored into a non-empty directory.
     let full = root.join("full");
     std::fs::create_dir(&full).unwrap();
@@ -165,7 +166,7 @@ async fn a_killed_one_is_never_taken_for_whole_and_a_touched_one_is_refused() {
 
 fn parts(root: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
-    entries.filter(|path| shown(path).contains(".part-")).collect()
+    entries.filter(|path| path_text(path).contains(".part-")).collect()
 }
 
 #[tokio::test]
@@ -173,17 +174,17 @@ async fn a_wrong_master_key_is_found_at_once() {
     let gateway = Gateway::start().await;
     let (data, root) = (gateway.data(), gateway.directory());
     let backup = root.join("backup");
-    Cli::new().run(&["backup", "--to", &shown(&backup), "--data-dir", &shown(&data)]).ok();
+    Cli::new().run(&["backup", "--to", &path_text(&backup), "--data-dir", &path_text(&data)]).ok();
     let other = root.join("other");
-    Cli::new().run(&["init", "--data-dir", &shown(&other), "--json"]).ok();
+    Cli::new().run(&["init", "--data-dir", &path_text(&other), "--json"]).ok();
     let restored = root.join("restored");
-    let key = shown(&other.join("master.key"));
-    let told = Cli::new()
-        .run(&["restore", &shown(&backup), "--data-dir", &shown(&restored), "--master-key", &key])
+    let key = path_text(&other.join("master.key"));
+    let error = Cli::new()
+        .run(&["restore", &path_text(&backup), "--data-dir", &path_text(&restored), "--master-key", &key])
         .failed(1);
-    assert!(told.contains("master key does not open"), "{told}");
+    assert!(error.contains("master key does not open"), "{error}");
     let refused =
-        Cli::new().run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &shown(&restored)]).failed(1);
+        Cli::new().run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &path_text(&restored)]).failed(1);
     assert!(refused.contains("not complete"), "{refused}");
 }
 
@@ -215,7 +216,7 @@ async fn there_and_back(form: &str, more: &[&str]) {
     let (data, root) = (gateway.data(), gateway.directory().to_owned());
     let backup = root.join("backup");
     let cli = |url: &str| Cli::new().env("TIDEGATE_DATABASE_URL", url);
-    let (to, from) = (shown(&backup), shown(&data));
+    let (to, from) = (path_text(&backup), path_text(&data));
     let make = ["backup", "--with-master-key", "--to", &to, "--data-dir", &from];
     let made = cli(&url).run(&[&make[..], more].concat());
     assert!(!format!("{made:?}").contains(password), "{made:?}");
@@ -224,7 +225,7 @@ async fn there_and_back(form: &str, more: &[&str]) {
     gateway.stop().await;
     let wanted = books(&cli(&url), &data);
     let restored = root.join("restored");
-    let restore = ["restore", &shown(&backup), "--data-dir", &shown(&restored)];
+    let restore = ["restore", &path_text(&backup), "--data-dir", &path_text(&restored)];
     // A non-empty database is never overwritten.
     assert!(cli(&url).run(&restore).failed(1).contains("not empty"));
     std::fs::remove_dir_all(&restored).unwrap();

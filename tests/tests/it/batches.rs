@@ -78,8 +78,8 @@ pub async fn items(admin: &Client) -> Vec<Value> {
         let answer = admin.get(&format!("/v2/requests?limit=200{cursor}")).await.unwrap();
         assert_eq!(answer.status, 200, "{}", answer.text());
         let list = answer.json();
-        let found = list["data"].as_array().unwrap().iter().cloned();
-        rows.extend(found.filter(|row| row["operation"] == "chat" && row["key_id"].is_null()));
+        let page = list["data"].as_array().unwrap().iter().cloned();
+        rows.extend(page.filter(|row| row["operation"] == "chat" && row["key_id"].is_null()));
         match list["next_cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
             None => return rows,
@@ -166,9 +166,9 @@ async fn each_request_is_booked_once_at_the_price_of_batches() {
         line["price_micros_per_million"].as_i64().unwrap()
     };
     let used = |row: &Value| row["input_tokens"].as_u64().unwrap() + row["output_tokens"].as_u64().unwrap();
-    let said = results(&gateway.client(), &batch, "output_file_id").await;
+    let lines = results(&gateway.client(), &batch, "output_file_id").await;
     let total: u64 =
-        said.iter().map(|line| line["response"]["body"]["usage"]["total_tokens"].as_u64().unwrap()).sum();
+        lines.iter().map(|line| line["response"]["body"]["usage"]["total_tokens"].as_u64().unwrap()).sum();
     assert_eq!(rows.iter().map(&used).sum::<u64>(), total);
     for row in &rows {
         let row = gateway.settled(row["id"].as_str().unwrap()).await;
@@ -240,8 +240,8 @@ async fn a_kill_in_the_middle_of_the_booking_books_each_request_once() {
     ended(&client, &id).await;
     let booked = booked_over_kills(&mut gateway).await;
     let batch = ended(&gateway.client(), &id).await;
-    let said = results(&gateway.client(), &batch, "output_file_id").await;
+    let lines = results(&gateway.client(), &batch, "output_file_id").await;
     let total: u64 =
-        said.iter().map(|line| line["response"]["body"]["usage"]["total_tokens"].as_u64().unwrap()).sum();
+        lines.iter().map(|line| line["response"]["body"]["usage"]["total_tokens"].as_u64().unwrap()).sum();
     assert_eq!(booked, total, "the sums know each once, too");
 }

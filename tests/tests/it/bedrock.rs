@@ -42,7 +42,7 @@ fn last(gateway: &Gateway, key: &str) -> Entry {
     gateway.calls(key).pop().expect("a call")
 }
 
-fn roles_asked(gateway: &Gateway) -> usize {
+fn role_requests(gateway: &Gateway) -> usize {
     gateway.emulator.journal().iter().filter(|entry| entry.path.starts_with(STS)).count()
 }
 
@@ -79,13 +79,13 @@ async fn every_client_reaches_a_model() {
     let messages = json!({"model": HAIKU, "max_tokens": 50, "messages": user});
     let responses = json!({"model": HAIKU, "input": "hello there", "store": false});
     let contents = json!({"contents": [{"role": "user", "parts": [{"text": "hello there"}]}]});
-    for (path, body, place) in [
+    for (path, body, pointer) in [
         ("/v1/messages", messages, "/content/0/text"),
         ("/v1/responses", responses, "/output/0/content/0/text"),
         (&*format!("/v1beta/models/{HAIKU}:generateContent"), contents, "/candidates/0/content/parts/0/text"),
     ] {
         let answer = gateway.client().post(path, &body).await.unwrap();
-        let text = answer.json().pointer(place).cloned();
+        let text = answer.json().pointer(pointer).cloned();
         assert_eq!(text, Some(json!("You said: hello there")), "{path}: {}", answer.text());
     }
     assert_eq!(gateway.emulator.violations(), []);
@@ -99,18 +99,18 @@ async fn a_tool_is_called_and_answered() {
     let tools = json!([{"type": "function", "function": {"name": TOOL, "parameters": city}}]);
     for model in [HAIKU, "amazon/nova-micro"] {
         let mut turns = vec![json!({"role": "user", "content": format!("Use {TOOL}")})];
-        let asked = |turns: &[Value]| json!({"model": model, "messages": turns, "tools": tools});
-        let answer = gateway.chat_ok(&asked(&turns)).await.json();
+        let request_with = |turns: &[Value]| json!({"model": model, "messages": turns, "tools": tools});
+        let answer = gateway.chat_ok(&request_with(&turns)).await.json();
         let message = answer["choices"][0]["message"].clone();
         let call = &message["tool_calls"][0];
         assert_eq!(answer["choices"][0]["finish_reason"], "tool_calls", "{answer}");
-        let found = (&call["function"]["name"], &call["function"]["arguments"]);
-        assert_eq!(found, (&json!(TOOL), &json!(r#"{"city":"value"}"#)), "{answer}");
+        let actual = (&call["function"]["name"], &call["function"]["arguments"]);
+        assert_eq!(actual, (&json!(TOOL), &json!(r#"{"city":"value"}"#)), "{answer}");
         turns.extend([
             message.clone(),
             json!({"role": "tool", "tool_call_id": call["id"], "content": "sunny"}),
         ]);
-        for request in [asked(&turns), with(asked(&turns), json!({"stream": true}))] {
+        for request in [request_with(&turns), with(request_with(&turns), json!({"stream": true}))] {
             assert_eq!(said(&gateway.chat_ok(&request).await), format!("You said: Use {TOOL}"));
         }
     }
@@ -170,8 +170,8 @@ async fn a_profile_is_of_the_part_of_the_world_that_is_said() {
 async fn is_invalid(gateway: &Gateway, credential: Value) {
     let made = gateway.make(CREDENTIALS, credential).await;
     let error = refused(&gateway.chat(&question(HAIKU)).await, 502, "upstream_auth_failed");
-    let told = verified(gateway, &made).await;
-    assert_eq!(told["status"], "invalid", "{error} {told}");
+    let view = verified(gateway, &made).await;
+    assert_eq!(view["status"], "invalid", "{error} {view}");
     gateway.remove(&format!("{CREDENTIALS}/{}", id_of(&made))).await;
 }
 
@@ -205,15 +205,15 @@ async fn a_clock_that_is_wrong_is_no_fault_of_the_keys() {
     let answer = gateway.chat(&question(HAIKU)).await;
     assert_eq!(answer.status, 502, "{}", answer.text());
     assert!(answer.text().contains("Correct the clock"), "{}", answer.text());
-    let told = gateway.get(&format!("{CREDENTIALS}/{}", id_of(&made))).await;
-    assert_ne!(told["status"], "invalid", "{told}");
+    let view = gateway.get(&format!("{CREDENTIALS}/{}", id_of(&made))).await;
+    assert_ne!(view["status"], "invalid", "{view}");
     gateway.emulator.clock_ahead(4 * 60);
     gateway.chat_ok(&question(HAIKU)).await;
 }
 
 #[tokio::test]
 async fn what_bedrock_refuses_is_told_in_the_clients_words() {
-    for (status, kind, message, told, code) in [
+    for (status, kind, message, expected, code) in [
         (
             400,
             "ValidationException",
@@ -239,7 +239,7 @@ async fn what_bedrock_refuses_is_told_in_the_clients_words() {
         let refusal = Behaviour::status(status).code(kind).message(message).always();
         gateway.emulator.script(OWN, [refusal]);
         let answer = gateway.chat(&question(HAIKU)).await;
-        assert_eq!(answer.status, told, "{kind} {message}: {}", answer.text());
+        assert_eq!(answer.status, expected, "{kind} {message}: {}", answer.text());
         assert_eq!(answer.json()["error"]["code"], code, "{kind} {message}: {}", answer.text());
     }
 }
@@ -278,7 +278,7 @@ async fn a_role_is_taken_on_once_for_all() {
     let (client, request) = (gateway.client(), question(HAIKU));
     let answers = join_all((0..200).map(|_| client.post(CHAT, &request))).await;
     assert!(answers.into_iter().all(|answer| answer.unwrap().status == 200));
-    assert_eq!((gateway.emulator.tokens_issued(), roles_asked(&gateway)), (1, 1));
+    assert_eq!((gateway.emulator.tokens_issued(), role_requests(&gateway)), (1, 1));
     assert!(last(&gateway, OWN).header("x-amz-security-token").is_some());
     assert_eq!(verified(&gateway, &made).await["status"], "active");
     // Keys that are revoked early are replaced within the request.
@@ -295,9 +295,9 @@ async fn a_role_that_is_not_lent_is_told_in_the_clouds_words() {
     let nobody = with(role(&gateway, json!({})), json!({"secret": access_keys("sk-nobody")}));
     for (credential, words) in [(unlent, "sts:AssumeRole"), (nobody, "security token")] {
         let made = gateway.make(CREDENTIALS, credential).await;
-        let told = verified(&gateway, &made).await;
-        assert_eq!(told["status"], "invalid", "{told}");
-        assert!(told["last_error"].as_str().unwrap().contains(words), "{told}");
+        let view = verified(&gateway, &made).await;
+        assert_eq!(view["status"], "invalid", "{view}");
+        assert!(view["last_error"].as_str().unwrap().contains(words), "{view}");
     }
     let none = role(&gateway, json!({"role_arn": null}));
     let answer = gateway.admin().post(CREDENTIALS, &none).await.unwrap();
@@ -327,26 +327,23 @@ async fn pictures_are_asked_for_in_each_makers_words() {
         for stream in [false, true] {
             let request =
                 with(json!({"model": format!("bedrock:{model}"), "prompt": "a tide"}), more.clone());
-            let trace = match stream {
-                true => {
-                    let request = with(request, json!({"stream": true}));
-                    let mut streaming = gateway.client().stream(PICTURES, &request).await.unwrap();
-                    let (events, ended) = streaming.events().await;
-                    ended.unwrap();
-                    let event: Value = serde_json::from_str(&events[0]).unwrap();
-                    let found = (events.len(), &event["type"]);
-                    assert_eq!(found, (made, &json!("image_generation.completed")), "{event}");
-                    trace_of_stream(&streaming)
-                }
-                false => {
-                    let answer = gateway.client().post(PICTURES, &request).await.unwrap();
-                    assert_eq!(answer.status, 200, "{model}: {}", answer.text());
-                    let told = answer.json();
-                    assert_eq!(told["data"].as_array().unwrap().len(), made, "{told}");
-                    assert!(told["data"][0]["b64_json"].as_str().unwrap().starts_with("iVBOR"), "{told}");
-                    assert_eq!(told["output_format"], "png", "{told}");
-                    trace_of(&answer)
-                }
+            let trace = if stream {
+                let request = with(request, json!({"stream": true}));
+                let mut streaming = gateway.client().stream(PICTURES, &request).await.unwrap();
+                let (events, ended) = streaming.events().await;
+                ended.unwrap();
+                let event: Value = serde_json::from_str(&events[0]).unwrap();
+                let actual = (events.len(), &event["type"]);
+                assert_eq!(actual, (made, &json!("image_generation.completed")), "{event}");
+                trace_of_stream(&streaming)
+            } else {
+                let answer = gateway.client().post(PICTURES, &request).await.unwrap();
+                assert_eq!(answer.status, 200, "{model}: {}", answer.text());
+                let response = answer.json();
+                assert_eq!(response["data"].as_array().unwrap().len(), made, "{response}");
+                assert!(response["data"][0]["b64_json"].as_str().unwrap().starts_with("iVBOR"), "{response}");
+                assert_eq!(response["output_format"], "png", "{response}");
+                trace_of(&answer)
             };
             let call = last(&gateway, OWN);
             assert_eq!(call.path, format!("/bedrock/model/{}/invoke", model.replace(':', "%3A")));
@@ -390,9 +387,9 @@ async fn texts_are_put_in_order_in_each_makers_words() {
             json!({"model": format!("bedrock:{model}"), "query": query, "documents": texts, "top_n": 2});
         let answer = gateway.client().post("/v1/rerank", &request).await.unwrap();
         assert_eq!(answer.status, 200, "{model}: {}", answer.text());
-        let told = answer.json();
-        let rows = told["results"].as_array().unwrap();
-        assert_eq!((rows.len(), &rows[0]["index"]), (2, &json!(1)), "{told}");
+        let response = answer.json();
+        let rows = response["results"].as_array().unwrap();
+        assert_eq!((rows.len(), &rows[0]["index"]), (2, &json!(1)), "{response}");
         let call = last(&gateway, OWN);
         assert_eq!(call.path, format!("/bedrock/model/{}/invoke", model.replace(':', "%3A")));
         let sent = json!({"query": query, "documents": plain, "top_n": 2});
@@ -400,8 +397,8 @@ async fn texts_are_put_in_order_in_each_makers_words() {
         let booked = gateway.settled(&trace_of(&answer)).await;
         // The service reports the tokens it read nowhere that clients can see.
         assert_eq!((&booked["estimated"], &booked["unpriced"]), (&json!(true), &json!(true)), "{booked}");
-        let shown = with(request, json!({"return_documents": true}));
-        let answer = gateway.client().post("/v1/rerank", &shown).await.unwrap();
+        let with_documents = with(request, json!({"return_documents": true}));
+        let answer = gateway.client().post("/v1/rerank", &with_documents).await.unwrap();
         assert_eq!(refused(&answer, 400, "unsupported_parameter")["param"], "return_documents");
     }
     assert_eq!(gateway.emulator.violations(), []);
@@ -430,8 +427,12 @@ async fn texts_become_vectors_in_each_makers_form() {
         let request = with(json!({"model": format!("bedrock:{model}"), "input": input}), more);
         let answer = gateway.client().post("/v1/embeddings", &request).await.unwrap();
         assert_eq!(answer.status, 200, "{model}: {}", answer.text());
-        let told = answer.json();
-        assert_eq!(told["data"].as_array().unwrap().len(), input.as_array().map_or(1, Vec::len), "{told}");
+        let response = answer.json();
+        assert_eq!(
+            response["data"].as_array().unwrap().len(),
+            input.as_array().map_or(1, Vec::len),
+            "{response}"
+        );
         let call = last(&gateway, OWN);
         assert_eq!(call.path, format!("/bedrock/model/{}/invoke", model.replace(':', "%3A")));
         assert_eq!(call.json(), sent, "{model}");
@@ -491,12 +492,12 @@ async fn a_token_of_another_issuer_takes_on_a_role_once_for_all() {
     let (client, request) = (gateway.client(), question(HAIKU));
     let answers = join_all((0..100).map(|_| client.post(CHAT, &request))).await;
     assert!(answers.into_iter().all(|answer| answer.unwrap().status == 200));
-    assert_eq!((gateway.emulator.tokens_issued(), roles_asked(&gateway)), (1, 1));
-    let asked = gateway.emulator.journal().into_iter().find(|entry| entry.path.starts_with(STS)).unwrap();
-    let form = String::from_utf8(asked.body.to_vec()).unwrap();
+    assert_eq!((gateway.emulator.tokens_issued(), role_requests(&gateway)), (1, 1));
+    let sts_call = gateway.emulator.journal().into_iter().find(|entry| entry.path.starts_with(STS)).unwrap();
+    let form = String::from_utf8(sts_call.body.to_vec()).unwrap();
     assert!(form.starts_with("Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn="), "{form}");
     assert!(form.contains("&RoleSessionName=tides&WebIdentityToken="), "{form}");
-    assert_eq!(asked.header("authorization"), None);
+    assert_eq!(sts_call.header("authorization"), None);
     assert!(last(&gateway, OWN).header("x-amz-security-token").is_some());
     assert_eq!(verified(&gateway, &made).await["status"], "active");
     assert_eq!(gateway.emulator.violations(), []);
@@ -517,15 +518,15 @@ async fn a_token_that_takes_on_nothing_is_told_in_the_clouds_words() {
     ] {
         let made = gateway.make(CREDENTIALS, web(&gateway, token, more)).await;
         refused(&gateway.chat(&question(HAIKU)).await, 502, "upstream_auth_failed");
-        let told = verified(&gateway, &made).await;
-        assert_eq!(told["status"], "invalid", "{told}");
-        assert!(told["last_error"].as_str().unwrap().contains(words), "{words}: {told}");
+        let view = verified(&gateway, &made).await;
+        assert_eq!(view["status"], "invalid", "{view}");
+        assert!(view["last_error"].as_str().unwrap().contains(words), "{words}: {view}");
         gateway.remove(&format!("{CREDENTIALS}/{}", id_of(&made))).await;
     }
     gateway.emulator.clock_ahead(3_600);
     let made = gateway.make(CREDENTIALS, web(&gateway, &token, json!({}))).await;
-    let told = verified(&gateway, &made).await;
-    assert!(told["last_error"].as_str().unwrap().contains("Token expired"), "{told}");
+    let view = verified(&gateway, &made).await;
+    assert!(view["last_error"].as_str().unwrap().contains("Token expired"), "{view}");
 }
 
 #[tokio::test]
@@ -545,8 +546,8 @@ async fn a_token_in_a_file_is_read_where_the_operator_lets_it() {
     problem(&answer, 403, "host_identity_not_allowed");
     let other = filed(&gateway, "/etc/passwd");
     let answer = gateway.admin().post("/v2/accounts", &other).await.unwrap();
-    let told = problem(&answer, 403, "token_file_not_allowed").to_string();
-    assert!(told.contains("TIDEGATE_TOKEN_FILES") && told.contains("config.token_file"), "{told}");
+    let error = problem(&answer, 403, "token_file_not_allowed").to_string();
+    assert!(error.contains("TIDEGATE_TOKEN_FILES") && error.contains("config.token_file"), "{error}");
     let workspace = gateway.founded.workspace_id.clone();
     gateway.stop().await;
     gateway.set("TIDEGATE_HOST_IDENTITY", &workspace);
@@ -595,25 +596,25 @@ async fn what_the_pools_account_keeps_or_guards_is_not_named() {
     let path = format!("/model/{}/converse", HAIKU.replace('/', "%2F"));
     let kept = json!({"s3Location": {"uri": "s3://operator/a.pdf", "bucketOwner": "123456789012"}});
     let document = json!({"document": {"name": "a", "format": "pdf", "source": kept}});
-    let asked =
+    let request_with =
         |more: Value| with(json!({"messages": [{"role": "user", "content": [{"text": "hello"}]}]}), more);
-    for (body, place) in [
+    for (body, field) in [
         (
-            asked(json!({"messages": [{"role": "user", "content": [{"text": "x"}, document]}]})),
+            request_with(json!({"messages": [{"role": "user", "content": [{"text": "x"}, document]}]})),
             "messages[0].content[1].document.source.s3Location",
         ),
         (
-            asked(json!({"guardrailConfig": {"guardrailIdentifier": "abc", "guardrailVersion": "1"}})),
+            request_with(json!({"guardrailConfig": {"guardrailIdentifier": "abc", "guardrailVersion": "1"}})),
             "guardrailConfig",
         ),
     ] {
         let before = gateway.emulator.journal().len();
         let answer = gateway.client().post(&path, &body).await.unwrap();
         assert_eq!(answer.status, 400, "{}", answer.text());
-        assert!(answer.text().contains(&format!("{place} names something")), "{}", answer.text());
+        assert!(answer.text().contains(&format!("{field} names something")), "{}", answer.text());
         assert_eq!(gateway.emulator.journal().len(), before, "nothing was sent");
     }
-    let answer = gateway.client().post(&path, &asked(json!({}))).await.unwrap();
+    let answer = gateway.client().post(&path, &request_with(json!({}))).await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
 }
 
@@ -641,10 +642,10 @@ async fn each_kind_says_what_it_needs_and_the_least_that_it_must_be_allowed() {
         }
         // Kinds that can access a bucket state the permissions that batches need.
         let opens = ["iam_static", "iam_role", "workload_identity"].contains(&kind["auth"].as_str().unwrap());
-        let has_place = kind["schema"]["properties"]["batch_storage"].is_object();
+        let has_storage = kind["schema"]["properties"]["batch_storage"].is_object();
         let least =
             kind["batch_permission"].as_str().map(|policy| serde_json::from_str::<Value>(policy).unwrap());
-        assert_eq!((has_place, least.is_some()), (opens, opens), "{kind}");
+        assert_eq!((has_storage, least.is_some()), (opens, opens), "{kind}");
         let reads = least.is_none_or(|policy| policy.to_string().contains(r#""Action":"s3:GetObject""#));
         assert!(reads, "{kind}");
     }
@@ -654,36 +655,42 @@ async fn each_kind_says_what_it_needs_and_the_least_that_it_must_be_allowed() {
 }
 
 /// What verification reports about a credential, which is removed afterwards.
-async fn told(gateway: &Gateway, credential: Value) -> String {
+async fn verification_error(gateway: &Gateway, credential: Value) -> String {
     let made = gateway.make(CREDENTIALS, credential).await;
-    let told = verified(gateway, &made).await;
+    let view = verified(gateway, &made).await;
     gateway.remove(&format!("{CREDENTIALS}/{}", id_of(&made))).await;
-    told["last_error"].as_str().unwrap_or_else(|| panic!("it is well: {told}")).to_owned()
+    view["last_error"].as_str().unwrap_or_else(|| panic!("it is well: {view}")).to_owned()
 }
 
 #[tokio::test]
 async fn a_verification_says_what_is_missing() {
     let gateway = Gateway::start().await;
-    let says = |told: String, fix: &str| assert!(told.ends_with(fix), "{told}");
+    let assert_fix = |error: String, fix: &str| assert!(error.ends_with(fix), "{error}");
     let elsewhere = with(keys(&gateway, OWN), json!({"region": "eu-west-1"}));
-    says(told(&gateway, elsewhere).await, "what was signed names another one.");
+    assert_fix(verification_error(&gateway, elsewhere).await, "what was signed names another one.");
     let other = with(access_keys(OWN), json!({"secret_access_key": "nobody"}));
     let other = with(keys(&gateway, OWN), json!({"secret": other}));
-    says(told(&gateway, other).await, "the secret access key that belongs to its access key id.");
+    assert_fix(
+        verification_error(&gateway, other).await,
+        "the secret access key that belongs to its access key id.",
+    );
     let lent = body(&gateway, "iam_static", gateway.emulator.session_keys(OWN), Value::Null);
     gateway.emulator.expire_tokens();
-    says(told(&gateway, lent).await, "Keys of a role are asked for anew by themselves.");
+    assert_fix(verification_error(&gateway, lent).await, "Keys of a role are asked for anew by themselves.");
     gateway.emulator.clock_ahead(6 * 60);
     let late = "Correct the clock of the machine that Tidegate runs on.";
-    assert!(told(&gateway, keys(&gateway, OWN)).await.contains(late));
+    assert!(verification_error(&gateway, keys(&gateway, OWN)).await.contains(late));
     gateway.emulator.clock_ahead(0);
     gateway.emulator.deny(OWN_SECOND);
     let allowed = "Allow bedrock:ListFoundationModels on * in a policy of the user or role, and in those that bound it.";
-    says(told(&gateway, keys(&gateway, OWN_SECOND)).await, allowed);
+    assert_fix(verification_error(&gateway, keys(&gateway, OWN_SECOND)).await, allowed);
     let key = body(&gateway, "api_key", json!("sk-nobody"), Value::Null);
-    says(told(&gateway, key).await, "an active Bedrock API key that was made in the credential's region.");
+    assert_fix(
+        verification_error(&gateway, key).await,
+        "an active Bedrock API key that was made in the credential's region.",
+    );
     let unlent = role(&gateway, json!({"external_id": "another"}));
-    says(told(&gateway, unlent).await, "in the role's trust policy.");
+    assert_fix(verification_error(&gateway, unlent).await, "in the role's trust policy.");
     // Which models an account may use is known only when one is requested.
     let made = gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
     let refusal = Behaviour::status(403).code("AccessDeniedException");

@@ -113,18 +113,18 @@ fn nanos(mode: &str, tally: &Tally) -> u64 {
     }
 }
 
-fn agrees(found: &Value, tally: &Tally) {
-    assert_eq!(found["requests"], tally.calls, "{found}");
-    assert_eq!(found["input_tokens"], tally.prompt_tokens, "{found}");
-    assert_eq!(found["output_tokens"], tally.completion_tokens, "{found}");
-    assert_eq!(found["cached_tokens"], tally.cached_tokens, "{found}");
+fn agrees(usage: &Value, tally: &Tally) {
+    assert_eq!(usage["requests"], tally.calls, "{usage}");
+    assert_eq!(usage["input_tokens"], tally.prompt_tokens, "{usage}");
+    assert_eq!(usage["output_tokens"], tally.completion_tokens, "{usage}");
+    assert_eq!(usage["cached_tokens"], tally.cached_tokens, "{usage}");
 }
 
-fn costs(found: &Value, mode: &str, tally: &Tally) {
-    let provider = found["provider_cost_micros"].as_u64().unwrap() * 1_000;
-    assert!(provider.abs_diff(nanos(mode, tally)) <= 500, "{mode}: {found}");
+fn costs(usage: &Value, mode: &str, tally: &Tally) {
+    let provider = usage["provider_cost_micros"].as_u64().unwrap() * 1_000;
+    assert!(provider.abs_diff(nanos(mode, tally)) <= 500, "{mode}: {usage}");
     let owed = if mode == "mi" { nanos(mode, tally) } else { 0 };
-    assert!((found["cost_micros"].as_u64().unwrap() * 1_000).abs_diff(owed) <= 500, "{mode}: {found}");
+    assert!((usage["cost_micros"].as_u64().unwrap() * 1_000).abs_diff(owed) <= 500, "{mode}: {usage}");
 }
 
 #[tokio::test]
@@ -165,14 +165,14 @@ async fn by_group(gateway: &Gateway, by_key: &std::collections::BTreeMap<String,
     ];
     for (mode, key, model, profile) in modes {
         let tally = &by_key[key];
-        for found in [
+        for usage in [
             row(&by_mode["data"], "mode", mode),
             row(&snapshot["mtd"]["by_mode"], "mode", mode),
             row(&by_model["data"], "model", model),
             row(&analytics["data"], "profile", profile),
         ] {
-            agrees(found, tally);
-            costs(found, mode, tally);
+            agrees(usage, tally);
+            costs(usage, mode, tally);
         }
         let latency = &row(&analytics["data"], "profile", profile)["latency_us"];
         assert!(
@@ -233,8 +233,8 @@ async fn recomputed(gateway: &mut Gateway) {
     let database = gateway.data().join("tidegate.db");
     let python = Command::new(workspace().join(".venv/bin/python")).arg(edit).arg(database).output().unwrap();
     assert!(python.status.success(), "{}", String::from_utf8_lossy(&python.stderr));
-    let said = Cli::new().run(&["ledger", "verify", "--data-dir", &data]).failed(11);
-    assert!(said.contains("MISMATCH") && said.contains("trc_"), "{said}");
+    let output = Cli::new().run(&["ledger", "verify", "--data-dir", &data]).failed(11);
+    assert!(output.contains("MISMATCH") && output.contains("trc_"), "{output}");
 }
 
 #[tokio::test]

@@ -127,19 +127,19 @@ async fn a_page_of_another_origin_changes_nothing() {
     // Nor can it sign its visitor in as another person.
     let token = link(&gateway).await;
     let body = json!({"token": token_of(&token)});
-    let told = Client::new(origin).header("origin", evil).post("/v2/sign-in/link", &body).await.unwrap();
-    problem(&told, 403, "cross_origin");
-    assert!(told.header("set-cookie").is_none());
+    let answer = Client::new(origin).header("origin", evil).post("/v2/sign-in/link", &body).await.unwrap();
+    problem(&answer, 403, "cross_origin");
+    assert!(answer.header("set-cookie").is_none());
     // No answer grants another origin read access.
-    let told =
+    let answer =
         Client::new(origin).header("origin", evil).header("cookie", cookie).get("/v2/me").await.unwrap();
-    assert!(told.headers.keys().all(|name| !name.as_str().starts_with("access-control")), "{told:?}");
+    assert!(answer.headers.keys().all(|name| !name.as_str().starts_with("access-control")), "{answer:?}");
     let flight = client.call(Method::OPTIONS, "/v2/projects", &[("origin", evil)], "").await.unwrap();
     problem(&flight, 401, "missing_api_key");
     let form =
         [("cookie", cookie), ("origin", origin), ("x-tidegate-csrf", csrf), ("content-type", "text/plain")];
-    let told = client.call(Method::POST, "/v2/projects", &form, "{\"name\":\"x\"}").await.unwrap();
-    problem(&told, 415, "unsupported_media_type");
+    let answer = client.call(Method::POST, "/v2/projects", &form, "{\"name\":\"x\"}").await.unwrap();
+    problem(&answer, 415, "unsupported_media_type");
 }
 
 /// DNS rebinding: with a foreign name that resolves to this address, the page and this gateway share an
@@ -165,17 +165,21 @@ async fn a_name_that_is_not_ours_gets_nowhere() {
     for (method, path) in
         [(Method::GET, "/v2/me"), (Method::GET, "/v2/api-keys"), (Method::POST, "/v2/projects")]
     {
-        let told = as_host(evil.clone(), page.clone(), path, method, "{\"name\":\"x\"}".into()).await;
-        assert!(told.starts_with("HTTP/1.1 403") && told.contains("untrusted_host"), "{told}");
+        let response = as_host(evil.clone(), page.clone(), path, method, "{\"name\":\"x\"}".into()).await;
+        assert!(response.starts_with("HTTP/1.1 403") && response.contains("untrusted_host"), "{response}");
     }
     let token = link(&gateway).await;
     let body = json!({"token": token_of(&token)}).to_string();
-    let told = as_host(evil, page, "/v2/sign-in/link", Method::POST, body.clone()).await;
-    assert!(told.contains("untrusted_host") && !told.to_lowercase().contains("set-cookie"), "{told}");
+    let response = as_host(evil, page, "/v2/sign-in/link", Method::POST, body.clone()).await;
+    assert!(
+        response.contains("untrusted_host") && !response.to_lowercase().contains("set-cookie"),
+        "{response}"
+    );
     // The configured names work, and the public one restricts its cookie to https.
     let local = format!("localhost:{port}");
-    let told = as_host(local.clone(), format!("http://{local}"), "/v2/me", Method::GET, String::new()).await;
-    assert!(told.starts_with("HTTP/1.1 200"), "{told}");
+    let response =
+        as_host(local.clone(), format!("http://{local}"), "/v2/me", Method::GET, String::new()).await;
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
     let public = "https://gate.example".to_owned();
     let fine = as_host("gate.example".into(), public, "/v2/sign-in/link", Method::POST, body).await;
     assert!(fine.starts_with("HTTP/1.1 200") && fine.contains("; Secure"), "{fine}");

@@ -33,13 +33,13 @@ fn is_money_refusal(answer: &Answer, status: u16, code: &str) {
 }
 
 async fn ask_all(clients: &[Client], count: usize, body: &Value) -> Vec<Answer> {
-    let mut asked = JoinSet::new();
+    let mut requests = JoinSet::new();
     for number in 0..count {
         let (client, body) = (clients[number % clients.len()].clone(), body.clone());
-        asked.spawn(async move { client.post(CHAT, &body).await });
+        requests.spawn(async move { client.post(CHAT, &body).await });
     }
     // A request that a killed process held has no answer.
-    asked.join_all().await.into_iter().filter_map(Result::ok).collect()
+    requests.join_all().await.into_iter().filter_map(Result::ok).collect()
 }
 
 /// The budget once nothing is reserved any more; its sums are checked on each read.
@@ -79,21 +79,21 @@ async fn a_thousand_requests_at_once_stay_within_a_budget() {
     assert_eq!(answers.len(), 1_000);
     let refusal = answers.iter().find(|answer| answer.status != 200).unwrap();
     is_money_refusal(refusal, 429, "quota_exceeded");
-    let told = refusal.json()["error"]["message"].as_str().unwrap().to_owned();
+    let message = refusal.json()["error"]["message"].as_str().unwrap().to_owned();
     for word in ["0.005000 USD", &id, &gateway.founded.project_id, "tidegate budget set", "begins anew"] {
-        assert!(told.contains(word), "{told}");
+        assert!(message.contains(word), "{message}");
     }
     answers.iter().filter(|answer| answer.status != 200).for_each(|answer| assert_eq!(answer.status, 429));
     let booked = gateway.booked(served as u64).await;
     assert_eq!(booked["requests"], served, "a refusal asked nobody");
-    let shown = at_rest(&gateway.admin(), &id).await;
-    assert_eq!(shown["spent_micros"], booked["provider_cost_micros"], "{shown} {booked}");
-    let spent = shown["spent_micros"].as_i64().unwrap();
-    assert!(spent <= 5_000 && spent > 4_750, "{shown}");
-    let crossed = shown["alerts_crossed"].as_array().unwrap();
+    let view = at_rest(&gateway.admin(), &id).await;
+    assert_eq!(view["spent_micros"], booked["provider_cost_micros"], "{view} {booked}");
+    let spent = view["spent_micros"].as_i64().unwrap();
+    assert!(spent <= 5_000 && spent > 4_750, "{view}");
+    let crossed = view["alerts_crossed"].as_array().unwrap();
     let percents: Vec<_> = crossed.iter().map(|alert| &alert["percent"]).collect();
-    assert_eq!(percents, [50, 80, 100], "{shown}");
-    assert_eq!(shown["status"], "reached", "{shown}");
+    assert_eq!(percents, [50, 80, 100], "{view}");
+    assert_eq!(view["status"], "reached", "{view}");
     // A raised limit takes effect at once.
     gateway.patch(&format!("/v2/budgets/{id}"), json!({"limit_micros": 6_000})).await;
     let begun = Instant::now();
@@ -125,8 +125,8 @@ async fn what_a_request_does_not_use_is_there_again() {
     while gateway.chat(&big).await.status != 200 {
         assert!(begun.elapsed() < Duration::from_secs(3), "the cancelled stream's money did not come back");
     }
-    let shown = at_rest(&gateway.admin(), &id).await;
-    assert_eq!(shown["spent_micros"], gateway.booked(2).await["provider_cost_micros"], "{shown}");
+    let view = at_rest(&gateway.admin(), &id).await;
+    assert_eq!(view["spent_micros"], gateway.booked(2).await["provider_cost_micros"], "{view}");
 }
 
 #[tokio::test]
@@ -153,17 +153,17 @@ async fn a_stream_is_cut_where_the_money_ends() {
     assert_eq!(request["error"]["refused_by"], json!({"object": "budget", "id": id}), "{request}");
     assert_eq!(request["attempts"][0]["fault"], Value::Null, "{request}");
     for (query, rows) in [("outcome=cut", 1), ("filter=outcome:cut", 1), ("outcome=completed", 0)] {
-        let found = gateway.get(&format!("/v2/requests?{query}")).await;
-        assert_eq!(found["data"].as_array().unwrap().len(), rows, "{query}: {found}");
+        let page = gateway.get(&format!("/v2/requests?{query}")).await;
+        assert_eq!(page["data"].as_array().unwrap().len(), rows, "{query}: {page}");
     }
     let usage = gateway.get("/v2/usage?group_by=outcome").await;
     assert_eq!(
         (&usage["data"][0]["outcome"], &usage["data"][0]["failed_requests"]),
         (&json!("cut"), &json!(1))
     );
-    let shown = at_rest(&gateway.admin(), &id).await;
-    let spent = shown["spent_micros"].as_i64().unwrap();
-    assert!(spent <= 200 && spent > 60, "{shown}");
+    let view = at_rest(&gateway.admin(), &id).await;
+    let spent = view["spent_micros"].as_i64().unwrap();
+    assert!(spent <= 200 && spent > 60, "{view}");
     assert_eq!(gateway.emulator.violations(), []);
 }
 
@@ -231,8 +231,8 @@ async fn rates_are_held_and_told() {
     let answer = client.post(CHAT, &question(MINI)).await.unwrap();
     let error = refused(&answer, 429, "rate_limit_exceeded");
     assert_eq!(error["type"], "rate_limit_error");
-    let told = error["message"].as_str().unwrap();
-    assert!(told.contains(&id) && told.contains("3 requests a minute"), "{told}");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains(&id) && message.contains("3 requests a minute"), "{message}");
     assert_eq!(answer.header("x-tidegate-limit-of"), Some("gateway"));
     assert_eq!(answer.header("x-ratelimit-remaining-requests"), Some("0"));
     let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
@@ -295,10 +295,10 @@ async fn a_budget_that_allows_overage_counts_and_warns() {
         gateway.chat_ok(&priced()).await;
     }
     let booked = gateway.booked(5).await;
-    let shown = at_rest(&gateway.admin(), &id).await;
-    assert_eq!(shown["spent_micros"], booked["provider_cost_micros"], "what was spent before it counts too");
-    assert_eq!((&shown["status"], &shown["free_micros"]), (&json!("reached"), &json!(0)), "{shown}");
-    assert_eq!(shown["alerts_crossed"].as_array().unwrap().len(), 3, "{shown}");
+    let view = at_rest(&gateway.admin(), &id).await;
+    assert_eq!(view["spent_micros"], booked["provider_cost_micros"], "what was spent before it counts too");
+    assert_eq!((&view["status"], &view["free_micros"]), (&json!("reached"), &json!(0)), "{view}");
+    assert_eq!(view["alerts_crossed"].as_array().unwrap().len(), 3, "{view}");
     for other in [owed, user] {
         assert_eq!(at_rest(&gateway.admin(), &other).await["spent_micros"], 0);
     }
@@ -353,14 +353,14 @@ async fn three_gateways_share_a_budget_and_one_is_killed() {
     for _ in 0..3 {
         ask_all(&[gateway.client(), everywhere[1].clone()], 100, &priced()).await;
     }
-    let shown = at_rest(&admin, &id).await;
+    let view = at_rest(&admin, &id).await;
     let booked = sums(&admin.get("/v2/usage").await.unwrap().json());
-    println!("at the end: {shown}");
-    assert_eq!(shown["spent_micros"], booked["provider_cost_micros"], "{shown} {booked}");
-    let spent = shown["spent_micros"].as_i64().unwrap();
-    assert!(spent <= limit && spent * 100 >= limit * 90, "{shown}");
+    println!("at the end: {view}");
+    assert_eq!(view["spent_micros"], booked["provider_cost_micros"], "{view} {booked}");
+    let spent = view["spent_micros"].as_i64().unwrap();
+    assert!(spent <= limit && spent * 100 >= limit * 90, "{view}");
     let percents: Vec<_> =
-        shown["alerts_crossed"].as_array().unwrap().iter().map(|alert| &alert["percent"]).collect();
+        view["alerts_crossed"].as_array().unwrap().iter().map(|alert| &alert["percent"]).collect();
     assert_eq!(percents, [50, 80, 100], "each once, however many see it");
 }
 
@@ -393,7 +393,7 @@ async fn without_its_database_a_budget_does_not_open() {
     while gateway.chat(&priced()).await.status != 200 {
         assert!(begun.elapsed() < WITHIN, "it does not come back");
     }
-    let shown = at_rest(&gateway.admin(), &id).await;
+    let view = at_rest(&gateway.admin(), &id).await;
     let booked = sums(&gateway.get("/v2/usage").await);
-    assert_eq!(shown["spent_micros"], booked["provider_cost_micros"], "{shown}");
+    assert_eq!(view["spent_micros"], booked["provider_cost_micros"], "{view}");
 }

@@ -57,7 +57,7 @@ fn request_ids(emulator: &Emulator) -> Vec<String> {
 }
 
 /// An answer's headers and body in one text.
-fn told(answer: &Answer) -> String {
+fn headers_and_body(answer: &Answer) -> String {
     format!("{:?} {}", answer.headers, answer.text())
 }
 
@@ -69,14 +69,24 @@ async fn a_failed_credential_is_told_and_nobody_else_is_asked() {
         let error = refused(&answer, failure.status, failure.code);
         let message = error["message"].as_str().unwrap();
         assert!(message.contains("openai"), "the provider is not named: {message}");
-        assert!(told(&answer).contains(&credential), "the credential is not named: {}", told(&answer));
+        assert!(
+            headers_and_body(&answer).contains(&credential),
+            "the credential is not named: {}",
+            headers_and_body(&answer)
+        );
         assert_eq!(answer.header("agent-execution-profile"), Some("byok"));
         assert_eq!(answer.header("agent-fallback-used"), Some("false"));
         assert_eq!(gateway.calls(OWN).len(), failure.tries, "{}", failure.code);
         assert_eq!(gateway.calls(POOL).len(), 0, "{}: the pool was asked", failure.code);
         if failure.class != "timeout" {
-            let named = request_ids(&gateway.emulator).iter().any(|id| told(&answer).contains(id));
-            assert!(named, "{}: the provider's request id is not told: {}", failure.code, told(&answer));
+            let named =
+                request_ids(&gateway.emulator).iter().any(|id| headers_and_body(&answer).contains(id));
+            assert!(
+                named,
+                "{}: the provider's request id is not told: {}",
+                failure.code,
+                headers_and_body(&answer)
+            );
         }
         let hopeless = ["auth", "quota"].contains(&failure.class) && failure.status != 403;
         if failure.tries > 1 || hopeless {
@@ -136,8 +146,8 @@ async fn a_chosen_fallback_is_marked_and_billed_as_managed() {
             );
         }
         let entry = audited(&gateway, "request.fall_back").await;
-        let told = entry["detail"].as_str().unwrap();
-        assert!(told.contains(MINI) && told.contains(&format!("after {credential} failed")), "{entry}");
+        let detail = entry["detail"].as_str().unwrap();
+        assert!(detail.contains(MINI) && detail.contains(&format!("after {credential} failed")), "{entry}");
         assert_eq!(entries(&gateway, "request.fall_back").await.len(), 1, "the first of the hour");
         let snapshot = gateway.get("/v2/billing/snapshot").await;
         let modes = &snapshot["mtd"]["by_mode"];
@@ -269,9 +279,9 @@ async fn a_quota_that_is_used_up_is_a_state_until_it_heals() {
     let path = format!("/v2/provider-credentials/{id}");
     gateway.emulator.set_key(OWN, harness::KeyState::Exhausted);
     refused(&gateway.chat(&question(MINI)).await, 402, "insufficient_quota");
-    let shown = gateway.get(&path).await;
-    assert_eq!(shown["status"], "over_quota", "{shown}");
-    assert!(shown["over_quota_until"].is_string(), "{shown}");
+    let view = gateway.get(&path).await;
+    assert_eq!(view["status"], "over_quota", "{view}");
+    assert!(view["over_quota_until"].is_string(), "{view}");
     // A status that was read may be sent back unchanged.
     let same = gateway.patch(&path, json!({"display_name": "mine", "status": "over_quota"})).await;
     assert_eq!(same["status"], "over_quota", "{same}");
@@ -289,16 +299,16 @@ async fn what_a_provider_tells_of_its_limits_is_learned() {
     let first = gateway.credential("openai", OWN).await;
     let second = gateway.credential("openai", OWN_SECOND).await;
     gateway.chat_ok(&question(MINI)).await;
-    let learned = |shown: &Value| shown["learned_limits"][0].clone();
-    let shown = learned(&gateway.get(&format!("/v2/provider-credentials/{first}")).await);
+    let learned = |view: &Value| view["learned_limits"][0].clone();
+    let limits = learned(&gateway.get(&format!("/v2/provider-credentials/{first}")).await);
     assert_eq!(
-        (&shown["model"], &shown["requests"]["limit"]),
+        (&limits["model"], &limits["requests"]["limit"]),
         (&json!("gpt-4o-mini"), &json!(10_000)),
-        "{shown}"
+        "{limits}"
     );
-    assert!(shown["requests"]["remaining"].as_u64().unwrap() < 10_000, "{shown}");
-    assert_eq!(shown["tokens"]["limit"], 2_000_000, "{shown}");
-    assert!(shown["told_at"].is_string() && shown["requests"]["resets_at"].is_string(), "{shown}");
+    assert!(limits["requests"]["remaining"].as_u64().unwrap() < 10_000, "{limits}");
+    assert_eq!(limits["tokens"]["limit"], 2_000_000, "{limits}");
+    assert!(limits["told_at"].is_string() && limits["requests"]["resets_at"].is_string(), "{limits}");
     assert!(learned(&gateway.get(&format!("/v2/provider-credentials/{second}")).await).is_null());
     for body in [question(MINI), streaming(MINI)] {
         let gateway = Gateway::start().await;

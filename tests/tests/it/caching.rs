@@ -111,9 +111,9 @@ async fn a_managed_conversation_is_read_from_the_cache() {
         for (number, call) in calls.iter().enumerate() {
             assert!(marks(call) <= 4 && (marks(call) > 0) == (number > 0), "{number}");
             if path == MESSAGES {
-                let mut said = talk(path, CLAUDE, about, number + 1);
-                said["model"] = json!("claude-sonnet-4-6");
-                assert_eq!(bare(&json_of(call)), bare(&said));
+                let mut expected = talk(path, CLAUDE, about, number + 1);
+                expected["model"] = json!("claude-sonnet-4-6");
+                assert_eq!(bare(&json_of(call)), bare(&expected));
             }
         }
     }
@@ -124,8 +124,8 @@ async fn what_is_switched_off_or_done_by_the_client_is_left_alone() {
     let gateway = Gateway::start().await;
     claude(&gateway, "/v2/accounts").await;
     let project = format!("/v2/projects/{}", gateway.founded.project_id);
-    let shown = gateway.patch(&project, json!({"caching": {"managed": "off"}})).await;
-    assert_eq!(shown["caching"], json!({"managed": "off"}));
+    let changed = gateway.patch(&project, json!({"caching": {"managed": "off"}})).await;
+    assert_eq!(changed["caching"], json!({"managed": "off"}));
     for request in converse(&gateway, MESSAGES, CLAUDE, "the sea", 3).await {
         assert_eq!((&request["caching"], &request["cached_tokens"]), (&Value::Null, &json!(0)), "{request}");
     }
@@ -150,8 +150,8 @@ async fn on_own_credentials_it_is_suggested_until_it_is_switched_on() {
     claude(&gateway, "/v2/provider-credentials").await;
     let suggested = converse(&gateway, MESSAGES, CLAUDE, "the sea", 3).await;
     for (number, call) in sent(&gateway).iter().enumerate() {
-        let said = talk(MESSAGES, CLAUDE, "the sea", number + 1).to_string();
-        assert_eq!(String::from_utf8_lossy(&call.body), said.replace(CLAUDE, "claude-sonnet-4-6"));
+        let expected = talk(MESSAGES, CLAUDE, "the sea", number + 1).to_string();
+        assert_eq!(String::from_utf8_lossy(&call.body), expected.replace(CLAUDE, "claude-sonnet-4-6"));
     }
     let last = &suggested[2]["caching"];
     assert_eq!((&last["state"], &last["evidence"]), (&json!("suggested"), &json!("router_inferred")));
@@ -231,8 +231,8 @@ async fn what_one_workspace_sent_is_in_no_cache_of_another() {
         }
         let [one, two] = [before, before + 1].map(|number| {
             let body = of(number);
-            let said = body.pointer(name).or(body.get("system")).unwrap_or_else(|| panic!("{body}"));
-            said.as_str().unwrap().lines().next().unwrap().to_owned()
+            let prompt = body.pointer(name).or(body.get("system")).unwrap_or_else(|| panic!("{body}"));
+            prompt.as_str().unwrap().lines().next().unwrap().to_owned()
         });
         assert!(one.starts_with("[cache ") && two.starts_with("[cache ") && one != two, "{one} {two}");
     }
@@ -293,9 +293,9 @@ async fn conversations_are_named_where_a_header_does() {
         assert!(names[0].starts_with("tgc_"), "{provider}: {names:?}");
         assert_eq!(names[0], names[1]);
         assert_ne!(names[0], names[2]);
-        let said = [(name, "mine"), ("content-type", "application/json")];
+        let headers = [(name, "mine"), ("content-type", "application/json")];
         let body = talk(CHAT, model, "the sea", 3).to_string();
-        let answer = gateway.client().call(http::Method::POST, CHAT, &said, body).await.unwrap();
+        let answer = gateway.client().call(http::Method::POST, CHAT, &headers, body).await.unwrap();
         assert_eq!(answer.status, 200, "{}", answer.text());
         let calls = sent(&gateway);
         let own: Vec<_> = calls[3].headers.iter().filter(|(known, _)| known == name).collect();

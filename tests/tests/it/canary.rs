@@ -91,7 +91,7 @@ async fn prove_identities(gateway: &Gateway) -> (Canary, Canary) {
 /// Sends requests of every kind, good and bad; returns the head and body of every answer except those that
 /// show a key once.
 async fn live_a_little(gateway: &Gateway) -> Vec<u8> {
-    let mut told = Vec::new();
+    let mut output = Vec::new();
     let admin = gateway.admin();
     let credential = gateway.credential("openai", OWN).await;
     gateway.credential("acme", CUSTOM).await;
@@ -121,10 +121,11 @@ async fn live_a_little(gateway: &Gateway) -> Vec<u8> {
         scripted(MINI, "chunks=9,cut=mid,usage=every"),
     ] {
         let answer = gateway.chat(&body).await;
-        told.extend(format!("{:?}{}", answer.headers, answer.text()).into_bytes());
+        output.extend(format!("{:?}{}", answer.headers, answer.text()).into_bytes());
     }
-    told.extend(go_wrong(gateway, &path).await);
-    told.extend(gateway.patched(&format!("/v2/byoc/nodes/{node}"), json!({"status": "draining"})).await.body);
+    output.extend(go_wrong(gateway, &path).await);
+    output
+        .extend(gateway.patched(&format!("/v2/byoc/nodes/{node}"), json!({"status": "draining"})).await.body);
     for path in [
         "provider-credentials",
         "provider-credentials/kinds",
@@ -140,20 +141,21 @@ async fn live_a_little(gateway: &Gateway) -> Vec<u8> {
         "billing/snapshot",
         "audit",
     ] {
-        told.extend(admin.get(&format!("/v2/{path}")).await.unwrap().body);
+        output.extend(admin.get(&format!("/v2/{path}")).await.unwrap().body);
     }
     for row in gateway.requests(50).await {
-        told.extend(admin.get(&format!("/v2/requests/{}", row["id"].as_str().unwrap())).await.unwrap().body);
+        output
+            .extend(admin.get(&format!("/v2/requests/{}", row["id"].as_str().unwrap())).await.unwrap().body);
     }
-    told.extend(gateway.client().get("/metrics").await.unwrap().body);
-    told
+    output.extend(gateway.client().get("/metrics").await.unwrap().body);
+    output
 }
 
 /// A rotation, a refusal in which the provider echoes the key, and secrets sent in the wrong fields.
 async fn go_wrong(gateway: &Gateway, path: &str) -> Vec<u8> {
-    let (admin, mut told) = (gateway.admin(), Vec::new());
+    let (admin, mut output) = (gateway.admin(), Vec::new());
     let rotated = admin.post(&format!("{path}/rotate"), &json!({"secret": OWN_SECOND})).await.unwrap();
-    told.extend(rotated.body);
+    output.extend(rotated.body);
     // The provider echoes the key in its error message, as some do.
     gateway.emulator.script(
         OWN_SECOND,
@@ -166,17 +168,17 @@ async fn go_wrong(gateway: &Gateway, path: &str) -> Vec<u8> {
     for body in &wrong {
         let answer = admin.post("/v2/provider-credentials", body).await.unwrap();
         assert_eq!(answer.status, 400, "{}", answer.text());
-        told.extend(answer.body);
+        output.extend(answer.body);
     }
     let foreign = gateway.with_key(OWN).post(CHAT, &question(MINI)).await.unwrap();
     assert_eq!(foreign.status, 401);
-    told.extend(foreign.body);
+    output.extend(foreign.body);
     let refused = gateway.chat(&question(MINI)).await;
     assert_eq!(refused.status, 502, "{}", refused.text());
-    told.extend(refused.body);
+    output.extend(refused.body);
     gateway.emulator.set_key(OWN_SECOND, KeyState::Revoked);
-    told.extend(admin.post(&format!("{path}/verify"), &json!({})).await.unwrap().body);
-    told.extend(
+    output.extend(admin.post(&format!("{path}/verify"), &json!({})).await.unwrap().body);
+    output.extend(
         gateway
             .client()
             .call(
@@ -189,16 +191,16 @@ async fn go_wrong(gateway: &Gateway, path: &str) -> Vec<u8> {
             .unwrap()
             .body,
     );
-    told
+    output
 }
 
 /// Every file below a directory, without the zeros that fill a preallocated journal segment.
-fn written_files(directory: &Path) -> Vec<(String, Vec<u8>)> {
+fn files_below(directory: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            files.extend(written_files(&path));
+            files.extend(files_below(&path));
             continue;
         }
         let mut bytes = std::fs::read(&path).unwrap();
@@ -221,10 +223,10 @@ async fn planted_secrets_are_nowhere() {
         Gateway::with(crate::gateway::config(), &[("TIDEGATE_LOG", "trace"), ("TIDEGATE_WORKERS", "1")])
             .await;
     let (identities, tokens) = prove_identities(&gateway).await;
-    let told = live_a_little(&gateway).await;
+    let output = live_a_little(&gateway).await;
     let upstream = upstream_secrets();
     for canary in [&upstream, &identities, &tokens] {
-        none(canary.scan("what was answered", &told));
+        none(canary.scan("what was answered", &output));
     }
 
     // The gateway's own keys begin with eight publicly known characters.
@@ -233,7 +235,7 @@ async fn planted_secrets_are_nowhere() {
     let ours = [("admin key", &founded.admin_key), ("API key", &founded.api_key), ("made key", &made)];
     let ours =
         ours.into_iter().fold(Canary::new().prefix_chars(16), |canary, (name, key)| canary.plant(name, key));
-    none(ours.scan("what was answered", &told));
+    none(ours.scan("what was answered", &output));
 
     let file = gateway.data().join("master.key");
     let master = std::fs::read_to_string(&file).unwrap().trim().to_owned();
@@ -243,20 +245,20 @@ async fn planted_secrets_are_nowhere() {
     let mut unsealing = Canary::new().plant("master key", &master);
     if let Ok(raw) = &raw {
         // The key is not text, so its raw bytes are searched for.
-        let found = |bytes: &[u8]| bytes.windows(raw.len()).any(|window| window == raw.as_slice());
+        let holds_key = |bytes: &[u8]| bytes.windows(raw.len()).any(|window| window == raw.as_slice());
         for entry in ["tidegate.db", "tidegate.db-wal"] {
             assert!(
-                !found(&std::fs::read(gateway.data().join(entry)).unwrap_or_default()),
+                !holds_key(&std::fs::read(gateway.data().join(entry)).unwrap_or_default()),
                 "{entry} holds the master key"
             );
         }
         unsealing = unsealing
             .plant("master key in hex", &raw.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
     }
-    none(unsealing.scan("what was answered", &told));
+    none(unsealing.scan("what was answered", &output));
     // What is on disk while the gateway runs, journal and write-ahead log included, and what remains after it
     // stopped.
-    let mut files = written_files(&gateway.data());
+    let mut files = files_below(&gateway.data());
     for part in ["journal", "tidegate.db-wal"] {
         assert!(files.iter().any(|(name, bytes)| name.contains(part) && bytes.len() > 1_000), "no {part}");
     }
@@ -264,7 +266,7 @@ async fn planted_secrets_are_nowhere() {
     let logged = gateway.process().output();
     let text = String::from_utf8_lossy(&logged).into_owned();
     assert!(text.contains("TRACE") || text.contains("DEBUG"), "nothing was logged: {text}");
-    files.extend(written_files(&gateway.data()));
+    files.extend(files_below(&gateway.data()));
     let kept = Canary::new().plant("idempotency key", KEYED).plant("kept answer", ANSWERED);
     for canary in [&upstream, &identities, &tokens, &ours, &unsealing, &kept] {
         none(canary.scan("the log", &logged));
@@ -275,7 +277,7 @@ async fn planted_secrets_are_nowhere() {
 }
 
 /// Every writable region of a process's memory, one at a time; `None` where the kernel denies access.
-fn memory(pid: u32, mut look: impl FnMut(&str, &[u8])) -> Option<usize> {
+fn memory(pid: u32, mut visit: impl FnMut(&str, &[u8])) -> Option<usize> {
     let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
     let mut read = 0;
@@ -286,7 +288,7 @@ fn memory(pid: u32, mut look: impl FnMut(&str, &[u8])) -> Option<usize> {
         let mut part = vec![0; usize::try_from(end - start).ok()?];
         if memory.read_exact_at(&mut part, start).is_ok() {
             read += part.len();
-            look(line, &part);
+            visit(line, &part);
         }
     }
     (read > 0).then_some(read)
@@ -294,7 +296,7 @@ fn memory(pid: u32, mut look: impl FnMut(&str, &[u8])) -> Option<usize> {
 
 /// The program, started so that its memory may be read: root always may, and any other user owns the user
 /// namespace in which it runs.
-fn looked_into(directory: &Path) -> PathBuf {
+fn readable_program(directory: &Path) -> PathBuf {
     let program = tidegate().unwrap();
     if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
         return program;
@@ -337,7 +339,7 @@ async fn an_idle_process_remembers_no_secret_of_its_own() {
     // The process denies access to its own user, so it is started in a way that lets this test read its
     // memory.
     let owned = tempfile::tempdir().unwrap();
-    let mut gateway = Gateway::of(looked_into(owned.path()), crate::gateway::config(), &[]).await;
+    let mut gateway = Gateway::of(readable_program(owned.path()), crate::gateway::config(), &[]).await;
     let (identities, _) = prove_identities(&gateway).await;
     live_a_little(&gateway).await;
     for _ in 0..50 {
@@ -353,20 +355,20 @@ async fn an_idle_process_remembers_no_secret_of_its_own() {
     // A string that every running process holds: finding it proves that the search works.
     let remembered = gateway.data().display().to_string();
     let (mut is_remembered, mut leaks) = (false, Vec::new());
-    let look = |place: &str, bytes: &[u8]| {
+    let visit = |region: &str, bytes: &[u8]| {
         is_remembered |= bytes.windows(remembered.len()).any(|window| window == remembered.as_bytes());
-        for hit in [&canary, &identities].into_iter().flat_map(|canary| canary.scan(place, bytes)) {
+        for hit in [&canary, &identities].into_iter().flat_map(|canary| canary.scan(region, bytes)) {
             let at = usize::try_from(hit.offset).unwrap();
             let before = &bytes[at.saturating_sub(120)..at];
             leaks.push(format!(
-                "{} ({:?}) in {place} after \"{}\"",
+                "{} ({:?}) in {region} after \"{}\"",
                 hit.secret,
                 hit.form,
                 before.escape_ascii()
             ));
         }
     };
-    let read = memory(pid, look).unwrap_or_else(|| {
+    let read = memory(pid, visit).unwrap_or_else(|| {
         panic!(
             "/proc/{pid}/mem can't be read: run the tests as root, or allow user namespaces (`sysctl \
              kernel.unprivileged_userns_clone=1`)"

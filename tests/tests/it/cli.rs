@@ -9,7 +9,7 @@ use crate::command::{Cli, Done, workspace};
 use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL};
 
 /// Replaces what differs between runs: ids, times, addresses, fingerprints, the last characters of a key.
-fn steady(text: &str, gateway: &Gateway) -> String {
+fn normalize(text: &str, gateway: &Gateway) -> String {
     let port = |text: &str, address: &str, name: &str| text.replace(address, name);
     let text = port(text, &gateway.emulator.addr().to_string(), "EMULATOR");
     let text = port(&text, &gateway.address().to_string(), "GATEWAY");
@@ -19,7 +19,7 @@ fn steady(text: &str, gateway: &Gateway) -> String {
         let words = line.split_inclusive(|character: char| {
             !(character.is_ascii_alphanumeric() || "_-:.".contains(character))
         });
-        let line: String = words.map(steady_word).collect();
+        let line: String = words.map(normalize_word).collect();
         // The count is updated a moment after the call that it counts.
         let line = if line.starts_with("openings ") { "openings  COUNT".to_owned() } else { line };
         // Column widths depend on the content.
@@ -30,7 +30,7 @@ fn steady(text: &str, gateway: &Gateway) -> String {
     out
 }
 
-fn steady_word(word: &str) -> String {
+fn normalize_word(word: &str) -> String {
     let end = word.trim_end_matches(|character: char| {
         !(character.is_ascii_alphanumeric() || "_-:.".contains(character))
     });
@@ -40,12 +40,16 @@ fn steady_word(word: &str) -> String {
     let is_fingerprint = end.starts_with("tfp_");
     let is_token =
         end.len() == 43 && end.chars().all(|one| one.is_ascii_alphanumeric() || "_-".contains(one));
-    match () {
-        () if is_token => format!("TOKEN{rest}"),
-        () if is_time => format!("TIME{rest}"),
-        () if is_fingerprint => format!("tfp_…{rest}"),
-        () if is_id => format!("{}_…{rest}", end.split('_').next().unwrap_or_default()),
-        () => word.to_owned(),
+    if is_token {
+        format!("TOKEN{rest}")
+    } else if is_time {
+        format!("TIME{rest}")
+    } else if is_fingerprint {
+        format!("tfp_…{rest}")
+    } else if is_id {
+        format!("{}_…{rest}", end.split('_').next().unwrap_or_default())
+    } else {
+        word.to_owned()
     }
 }
 
@@ -58,14 +62,14 @@ pub struct Session<'a> {
 impl Session<'_> {
     pub fn run(&mut self, arguments: &[&str], stdin: &str) -> Done {
         let done = self.gateway.cli().run_with(arguments, stdin);
-        let shown = |text: &str| steady(text, self.gateway);
-        let command = shown(&arguments.join(" "));
+        let normalized = |text: &str| normalize(text, self.gateway);
+        let command = normalized(&arguments.join(" "));
         let _ = writeln!(
             self.transcript,
             "$ tidegate {}\n{}{}-> {}\n",
             command.trim(),
-            shown(&done.stdout),
-            shown(&done.stderr),
+            normalized(&done.stdout),
+            normalized(&done.stderr),
             done.code
         );
         done
@@ -91,7 +95,7 @@ pub fn golden(name: &str, transcript: &str) {
         let line = kept
             .lines()
             .zip(transcript.lines())
-            .position(|(kept, found)| kept != found)
+            .position(|(kept, actual)| kept != actual)
             .unwrap_or(kept.lines().count());
         let near =
             |text: &str| text.lines().skip(line.saturating_sub(6)).take(14).collect::<Vec<_>>().join("\n");
@@ -268,8 +272,8 @@ async fn a_secret_that_is_refused_is_a_failure() {
         ("account", "This key could not be verified: openai refused the credential", "active"),
     ] {
         let add = [noun, "add", "openai", base[0], base[1]];
-        let told = cli.run_with(&add, "sk-nobodys").failed(9);
-        assert!(told.contains(what) && !told.contains("sk-nobodys"), "{told}");
+        let error = cli.run_with(&add, "sk-nobodys").failed(9);
+        assert!(error.contains(what) && !error.contains("sk-nobodys"), "{error}");
         let json = cli.run_with(&[&add[..], &["--name", "again", "--json"]].concat(), "sk-nobodys");
         let kept: Value = serde_json::from_str(&json.stdout).unwrap();
         assert_eq!((json.code, &kept["status"]), (9, &json!(status)), "{json:?}");
@@ -342,12 +346,12 @@ async fn secrets_are_never_arguments() {
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    let shown = std::fs::read(format!("/proc/{}/cmdline", child.id())).unwrap();
+    let command_line = std::fs::read(format!("/proc/{}/cmdline", child.id())).unwrap();
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), OWN.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
     let canary = harness::canary::Canary::new().plant("own", OWN);
-    assert_eq!(canary.scan("its arguments", &shown), []);
+    assert_eq!(canary.scan("its arguments", &command_line), []);
     assert_eq!(canary.scan("its output", &output.stdout), []);
     // The environment is read only on request.
     let cli = gateway.cli().env("OPENAI_API_KEY", OWN_SECOND);
@@ -365,15 +369,15 @@ async fn what_was_paid_ahead_and_what_was_given_up_have_words() {
     assert!(cli.run(&["billing", "credit"]).ok().contains("nothing was paid ahead"));
     let made = cli.run(&["billing", "add-credit", "25.50", "--note", "number 7", "--json"]).json();
     assert_eq!(made["credited_micros"], 25_500_000, "{made}");
-    let taken = cli.run(&["billing", "add-credit", "-0.50", "--of", &gateway.founded.workspace_id]).ok();
-    assert!(taken.contains("$25.000000 left of $25.000000") && taken.contains("-$0.500000"), "{taken}");
-    assert!(taken.contains("number 7"), "{taken}");
+    let credit = cli.run(&["billing", "add-credit", "-0.50", "--of", &gateway.founded.workspace_id]).ok();
+    assert!(credit.contains("$25.000000 left of $25.000000") && credit.contains("-$0.500000"), "{credit}");
+    assert!(credit.contains("number 7"), "{credit}");
     assert_eq!(cli.run(&["billing", "credit", "--json"]).json(), gateway.get("/v2/billing/account").await);
     for wrong in ["x", "--5", "1e3"] {
         cli.run(&["billing", "add-credit", wrong]).failed(2);
     }
-    let told = cli.run(&["jobs"]).ok();
-    assert!(told.contains("0 given up") && told.contains("Nothing was given up."), "{told}");
+    let jobs = cli.run(&["jobs"]).ok();
+    assert!(jobs.contains("0 given up") && jobs.contains("Nothing was given up."), "{jobs}");
     assert!(cli.run(&["jobs", "--json"]).json()["waiting"].is_number());
     let tenant = gateway.make("/v2/workspaces", json!({"name": "tenant"})).await;
     let theirs = cli.env("TIDEGATE_API_KEY", tenant["admin_key"].as_str().unwrap());
@@ -507,7 +511,7 @@ async fn contexts_are_chosen_and_never_tell_their_keys() {
     std::fs::write(&file, text).unwrap();
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let cli = Cli::new().env("XDG_CONFIG_HOME", &home.path().display().to_string());
-    let mut told = cli.run(&["context", "list"]).ok();
+    let mut output = cli.run(&["context", "list"]).ok();
     cli.run(&["whoami"]).failed(10);
     assert_eq!(
         cli.run(&["whoami", "--context", "here", "--json"]).json()["workspace_id"],
@@ -517,14 +521,14 @@ async fn contexts_are_chosen_and_never_tell_their_keys() {
     cli.clone().env("TIDEGATE_CONTEXT", "here").run(&["whoami"]).ok();
     cli.clone().env("TIDEGATE_CONTEXT", "here").run(&["whoami", "--context", "gone"]).failed(10);
     cli.clone().env("TIDEGATE_API_KEY", key).env("TIDEGATE_URL", &gateway.origin).run(&["whoami"]).ok();
-    told += &cli.run(&["context", "use", "here"]).ok();
-    told += &cli.run(&["context", "show"]).ok();
-    told += &cli.run(&["context", "show", "gone", "--json"]).ok();
+    output += &cli.run(&["context", "use", "here"]).ok();
+    output += &cli.run(&["context", "show"]).ok();
+    output += &cli.run(&["context", "show", "gone", "--json"]).ok();
     cli.run(&["whoami"]).ok();
-    told += &cli.run(&["context", "remove", "gone"]).ok();
+    output += &cli.run(&["context", "remove", "gone"]).ok();
     cli.run(&["context", "use", "gone"]).failed(3);
     assert_eq!(cli.run(&["context", "list", "--json"]).lines().len(), 1);
-    assert!(!told.contains("tg_"), "{told}");
+    assert!(!output.contains("tg_"), "{output}");
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
     // A file that other users can read is refused.
@@ -563,8 +567,8 @@ async fn rows_come_live_and_in_each_form() {
     let refused = gateway.cli().env("FORCE_COLOR", "1").env("NO_COLOR", "1").run(&["audit"]).ok();
     assert!(painted.contains('\u{1b}') && !plain.contains('\u{1b}') && !refused.contains('\u{1b}'));
     // The output states what went wrong, how to fix it, and the id to give the operator.
-    let told = gateway.cli().run(&["request", "trc_01900000000070008000000000000000"]).failed(3);
-    assert!(told.contains("\n  fix: ") && told.contains("\n  request: trc_"), "{told}");
+    let error = gateway.cli().run(&["request", "trc_01900000000070008000000000000000"]).failed(3);
+    assert!(error.contains("\n  fix: ") && error.contains("\n  request: trc_"), "{error}");
 }
 
 #[tokio::test]

@@ -31,15 +31,15 @@ async fn registered(gateway: &Gateway, server: Server) -> Value {
 }
 
 /// The probed facts of a credential or node, each with its value.
-fn facts(shown: &Value) -> BTreeMap<String, Value> {
-    let facts = shown["server"]["facts"].as_array().unwrap_or_else(|| panic!("no facts: {shown}"));
+fn facts(resource: &Value) -> BTreeMap<String, Value> {
+    let facts = resource["server"]["facts"].as_array().unwrap_or_else(|| panic!("no facts: {resource}"));
     let named = |fact: &Value| (fact["name"].as_str().unwrap().to_owned(), fact["value"].clone());
     facts.iter().map(named).collect()
 }
 
-fn fact<'a>(shown: &'a Value, name: &str) -> &'a Value {
-    let facts = shown["server"]["facts"].as_array().unwrap();
-    facts.iter().find(|fact| fact["name"] == name).unwrap_or_else(|| panic!("no {name}: {shown}"))
+fn fact<'a>(resource: &'a Value, name: &str) -> &'a Value {
+    let facts = resource["server"]["facts"].as_array().unwrap();
+    facts.iter().find(|fact| fact["name"] == name).unwrap_or_else(|| panic!("no {name}: {resource}"))
 }
 
 /// How each server deviates from one that supports everything.
@@ -81,13 +81,13 @@ async fn each_server_is_asked_and_then_understood() {
         assert_eq!(made["server"]["error"], Value::Null, "{made}");
         assert!(made["server"]["probed_at"].is_string(), "{made}");
         let habits = habits(server);
-        for (name, found) in facts(&made) {
+        for (name, value) in facts(&made) {
             let usual = if name == "runtime" { json!("other") } else { true.into() };
             let expected = habits.get(&name).cloned().unwrap_or(usual);
-            assert_eq!(found, expected, "{server:?} {name}");
-            let evidence = if found.is_null() { "unverified" } else { "probed" };
+            assert_eq!(value, expected, "{server:?} {name}");
+            let evidence = if value.is_null() { "unverified" } else { "probed" };
             assert_eq!(fact(&made, &name)["evidence"], evidence, "{server:?} {name}");
-            assert_eq!(fact(&made, &name)["at"].is_string(), !found.is_null(), "{server:?} {name}");
+            assert_eq!(fact(&made, &name)["at"].is_string(), !value.is_null(), "{server:?} {name}");
         }
         let kept = gateway.get(&format!("/v2/provider-credentials/{}", id_of(&made))).await;
         assert_eq!(kept["server"], made["server"], "{server:?}");
@@ -203,9 +203,9 @@ async fn a_person_is_believed_above_a_probe() {
     assert_eq!(probed.status, 200, "{}", probed.text());
     assert_eq!(probed.json()["server"]["model"], "acme-large");
     assert_eq!(fact(&probed.json(), "developer_role")["value"], false);
-    let taken_back = gateway.patch(&path, json!({"stated_facts": {"developer_role": null}})).await;
+    let reverted = gateway.patch(&path, json!({"stated_facts": {"developer_role": null}})).await;
     assert_eq!(
-        fact(&taken_back, "developer_role"),
+        fact(&reverted, "developer_role"),
         &json!({
             "name": "developer_role", "value": true, "evidence": "probed", "at": fact(&probed.json(), "null_content")["at"],
         })
@@ -234,9 +234,9 @@ async fn a_node_is_asked_too_and_the_command_line_shows_it() {
         (&json!("tide-1"), &json!(false))
     );
     let id = id_of(&made);
-    let shown = gateway.cli().run(&["nodes", "show", &id]).ok();
+    let output = gateway.cli().run(&["nodes", "show", &id]).ok();
     let line =
-        shown.lines().find(|line| line.starts_with("content_parts")).unwrap_or_else(|| panic!("{shown}"));
+        output.lines().find(|line| line.starts_with("content_parts")).unwrap_or_else(|| panic!("{output}"));
     assert!(line.contains("false") && line.contains("probed"), "{line}");
     let set = gateway.cli().run(&["nodes", "set", &id, "--fact", "content_parts=yes", "--json"]).json();
     assert_eq!(fact(&set, "content_parts")["evidence"], "stated");

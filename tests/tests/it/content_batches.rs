@@ -29,8 +29,8 @@ fn scripted(key: &str, script: &str) -> Value {
     ask
 }
 
-fn of(asks: &[Value]) -> Value {
-    json!({"batch": {"displayName": "tides", "inputConfig": {"requests": {"requests": asks}}}})
+fn of(requests: &[Value]) -> Value {
+    json!({"batch": {"displayName": "tides", "inputConfig": {"requests": {"requests": requests}}}})
 }
 
 async fn post(client: &Client, model: &str, body: &Value) -> Answer {
@@ -38,8 +38,8 @@ async fn post(client: &Client, model: &str, body: &Value) -> Answer {
 }
 
 /// Creates a batch; returns its path.
-async fn made(client: &Client, asks: &[Value]) -> String {
-    let answer = post(client, FLASH, &of(asks)).await;
+async fn create(client: &Client, requests: &[Value]) -> String {
+    let answer = post(client, FLASH, &of(requests)).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let batch = answer.json();
     assert_eq!(
@@ -126,12 +126,12 @@ async fn each_request_of_a_content_batch_is_booked_once_at_the_price_of_batches(
     let mut keyless = ask("", "ask 0");
     keyless.as_object_mut().unwrap().remove("metadata");
     // Keys need not be unique, and are optional.
-    let asks = [named, ask("same", "ask 0"), keyless.clone(), keyless, scripted("bad", "status=503")];
-    let path = made(&client, &asks).await;
+    let requests = [named, ask("same", "ask 0"), keyless.clone(), keyless, scripted("bad", "status=503")];
+    let path = create(&client, &requests).await;
     let sent =
         gateway.calls(OWN).into_iter().find(|call| call.path.ends_with(":batchGenerateContent")).unwrap();
     assert_eq!(sent.path, format!("/v1beta/models/{BARE}:batchGenerateContent"));
-    let bare = of(&asks).to_string().replace(FLASH, BARE);
+    let bare = of(&requests).to_string().replace(FLASH, BARE);
     assert_eq!(String::from_utf8_lossy(&sent.body), bare, "the rest is as it came");
     let batch = ended(&client, &path).await;
     let stats = json!({"requestCount": "5", "successfulRequestCount": "4", "failedRequestCount": "1"});
@@ -146,16 +146,11 @@ async fn each_request_of_a_content_batch_is_booked_once_at_the_price_of_batches(
         assert_eq!((&row["provider"], &row["dialect"]), (&json!("gemini"), &json!("gemini")), "{row}");
         assert_eq!(row["resolved_model"], FLASH, "{row}");
         statuses.push(row["status"].as_u64().unwrap());
-        match row["status"] == 200 {
-            true => {
-                assert_eq!(
-                    cost * 2,
-                    plain["provider_cost_nanos"].as_i64().unwrap(),
-                    "half of its price: {row}"
-                );
-                assert!(used > 0);
-            }
-            false => assert_eq!((cost, used, &row["error_code"]), (0, 0, &json!("UNAVAILABLE")), "{row}"),
+        if row["status"] == 200 {
+            assert_eq!(cost * 2, plain["provider_cost_nanos"].as_i64().unwrap(), "half of its price: {row}");
+            assert!(used > 0);
+        } else {
+            assert_eq!((cost, used, &row["error_code"]), (0, 0, &json!("UNAVAILABLE")), "{row}");
         }
     }
     statuses.sort_unstable();
@@ -182,7 +177,7 @@ async fn a_content_batch_is_its_projects_alone_and_worked_through_on_an_own_cred
     let file = json!({"batch": {"displayName": "a", "inputConfig": {"fileName": "files/abc"}}});
     refused(&post(&client, FLASH, &file).await, 400, invalid, "Send the requests inline");
     assert!(gateway.calls(POOL).is_empty() && gateway.calls(OWN).is_empty());
-    let path = made(&client, &[ask("a", "x")]).await;
+    let path = create(&client, &[ask("a", "x")]).await;
     let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
     let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
     let other = gateway.with_key(&key);
@@ -204,12 +199,12 @@ async fn a_content_batch_is_its_projects_alone_and_worked_through_on_an_own_cred
     until_booked(&gateway.admin(), 1).await;
     let list = client.get(PATH).await.unwrap().json();
     // Lists omit the requests and results.
-    let mut shown = batch;
-    shown["response"] = Value::Null;
-    shown["metadata"]["output"] = Value::Null;
-    assert_eq!(list, json!({"operations": [shown]}));
-    let asked = gateway.emulator.journal().into_iter().filter(|entry| entry.path.contains("/batches"));
-    let keys: HashSet<_> = asked.map(|entry| entry.key).collect();
+    let mut listed = batch;
+    listed["response"] = Value::Null;
+    listed["metadata"]["output"] = Value::Null;
+    assert_eq!(list, json!({"operations": [listed]}));
+    let calls = gateway.emulator.journal().into_iter().filter(|entry| entry.path.contains("/batches"));
+    let keys: HashSet<_> = calls.map(|entry| entry.key).collect();
     assert_eq!(keys, HashSet::from([Some(OWN.to_owned())]), "looks of our own too");
     assert_eq!(gateway.emulator.violations(), []);
 }
@@ -219,8 +214,8 @@ async fn a_content_batch_is_its_projects_alone_and_worked_through_on_an_own_cred
 async fn a_content_batch_that_is_cancelled_and_deleted_is_booked_first() {
     let gateway = gateway().await;
     let client = gateway.client();
-    let asks: Vec<Value> = (0..40).map(|at| ask(&format!("a{at}"), "x")).collect();
-    let path = made(&client, &asks).await;
+    let requests: Vec<Value> = (0..40).map(|at| ask(&format!("a{at}"), "x")).collect();
+    let path = create(&client, &requests).await;
     refused(&delete(&client, &path).await, 409, "ABORTED", "not in the books yet");
     let answer = client.post(&format!("{path}:cancel"), &json!({})).await.unwrap();
     assert_eq!((answer.status, answer.json()), (200, json!({})));
@@ -248,8 +243,8 @@ async fn a_content_batch_that_is_cancelled_and_deleted_is_booked_first() {
 async fn a_kill_in_the_middle_of_the_booking_books_each_content_once() {
     let mut gateway = gateway().await;
     let client = gateway.client();
-    let asks: Vec<Value> = (0..MANY).map(|at| ask(&format!("a{at}"), &format!("ask {at}"))).collect();
-    let path = made(&client, &asks).await;
+    let requests: Vec<Value> = (0..MANY).map(|at| ask(&format!("a{at}"), &format!("ask {at}"))).collect();
+    let path = create(&client, &requests).await;
     slowly(&gateway, 50);
     ended(&client, &path).await;
     let booked = booked_over_kills(&mut gateway).await;

@@ -71,15 +71,15 @@ async fn a_list_is_no_object() {
     let gateway = Gateway::start().await;
     let admin = gateway.admin();
     let json = [("content-type", "application/json")];
-    for (method, path, body, place) in [
+    for (method, path, body, param) in [
         (Method::PUT, "/v2/tariff", r#"["arr", null, 7000000]"#, Value::Null),
         (Method::POST, "/v2/projects", r#"["x"]"#, Value::Null),
         (Method::POST, "/v2/projects", r#"{"name": "x", "limits": [5, 6]}"#, json!("limits")),
     ] {
-        let told = admin.call(method, path, &json, body).await.unwrap();
-        problem(&told, 400, "invalid_value");
-        let problem = told.json();
-        assert_eq!(problem["param"], place, "{problem}");
+        let answer = admin.call(method, path, &json, body).await.unwrap();
+        problem(&answer, 400, "invalid_value");
+        let problem = answer.json();
+        assert_eq!(problem["param"], param, "{problem}");
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains("expected an object, not an array"), "{detail}");
     }
@@ -171,8 +171,8 @@ async fn a_cursor_is_good_for_one_list() {
 async fn a_version_is_answered_and_an_unknown_one_refused() {
     let gateway = Gateway::start().await;
     let (admin, stranger) = (gateway.admin(), Client::new(&gateway.origin));
-    let told = admin.get("/v2/projects").await.unwrap();
-    let version = told.header("tidegate-version").unwrap().to_owned();
+    let response = admin.get("/v2/projects").await.unwrap();
+    let version = response.header("tidegate-version").unwrap().to_owned();
     let is_a_date = |text: &str| {
         text.len() == 10
             && text

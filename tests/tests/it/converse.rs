@@ -99,47 +99,47 @@ impl Boto {
     /// The buffered answer, or the equivalent assembled from a stream.
     async fn answered(&mut self, streams: bool, args: &Value) -> Value {
         let call = if streams { "converse_stream" } else { "converse" };
-        let told = self.ask(call, args.clone()).await;
-        assert_eq!(told["error"], Value::Null, "{args}: {told}");
-        if streams { gathered(&told) } else { told["answer"].clone() }
+        let result = self.ask(call, args.clone()).await;
+        assert_eq!(result["error"], Value::Null, "{args}: {result}");
+        if streams { gathered(&result) } else { result["answer"].clone() }
     }
 
     async fn failed(&mut self, call: &str, args: Value, more: Value) -> Value {
-        let told = self.ask_with(call, args, more).await;
-        assert_ne!(told["error"], Value::Null, "{told}");
-        told["error"].clone()
+        let result = self.ask_with(call, args, more).await;
+        assert_ne!(result["error"], Value::Null, "{result}");
+        result["error"].clone()
     }
 }
 
 /// Assembles a stream's events into one answer.
-fn gathered(told: &Value) -> Value {
-    let events = told["events"].as_array().unwrap();
+fn gathered(result: &Value) -> Value {
+    let events = result["events"].as_array().unwrap();
     let (mut content, mut end): (Vec<Value>, Value) = (Vec::new(), json!({}));
-    assert_eq!(events[0], json!({"messageStart": {"role": "assistant"}}), "{told}");
+    assert_eq!(events[0], json!({"messageStart": {"role": "assistant"}}), "{result}");
     for event in &events[1..] {
-        let (name, said) = event.as_object().unwrap().iter().next().unwrap();
-        let index = said["contentBlockIndex"].as_u64().map(|index| usize::try_from(index).unwrap());
+        let (name, payload) = event.as_object().unwrap().iter().next().unwrap();
+        let index = payload["contentBlockIndex"].as_u64().map(|index| usize::try_from(index).unwrap());
         match (&**name, index) {
             ("contentBlockStart", Some(index)) => {
-                assert_eq!(index, content.len(), "{told}");
-                content.push(with(said["start"].clone(), json!({"input": ""})));
+                assert_eq!(index, content.len(), "{result}");
+                content.push(with(payload["start"].clone(), json!({"input": ""})));
             }
             ("contentBlockDelta", Some(index)) => {
                 if index == content.len() {
                     content.push(json!({}));
                 }
-                add(&mut content[index], &said["delta"]);
+                add(&mut content[index], &payload["delta"]);
             }
-            ("contentBlockStop", Some(index)) => assert_eq!(index + 1, content.len(), "{told}"),
-            ("messageStop", None) => end["stopReason"] = said["stopReason"].clone(),
+            ("contentBlockStop", Some(index)) => assert_eq!(index + 1, content.len(), "{result}"),
+            ("messageStop", None) => end["stopReason"] = payload["stopReason"].clone(),
             ("metadata", None) => {
-                assert!(end["stopReason"].is_string(), "usage comes behind the end: {told}");
-                end = with(end, said.clone());
+                assert!(end["stopReason"].is_string(), "usage comes behind the end: {result}");
+                end = with(end, payload.clone());
             }
             _ => panic!("{event}"),
         }
     }
-    assert!(end["usage"].is_object(), "{told}");
+    assert!(end["usage"].is_object(), "{result}");
     let content: Vec<Value> = content.into_iter().map(block).collect();
     with(end, json!({"output": {"message": {"role": "assistant", "content": content}}}))
 }
@@ -148,13 +148,13 @@ fn add(block: &mut Value, delta: &Value) {
     let more = |to: &mut Value, text: &Value| {
         *to = json!(format!("{}{}", to.as_str().unwrap_or_default(), text.as_str().unwrap()));
     };
-    let (name, said) = delta.as_object().unwrap().iter().next().unwrap();
+    let (name, value) = delta.as_object().unwrap().iter().next().unwrap();
     match &**name {
-        "text" => more(&mut block["text"], said),
-        "toolUse" => more(&mut block["input"], &said["input"]),
+        "text" => more(&mut block["text"], value),
+        "toolUse" => more(&mut block["input"], &value["input"]),
         "reasoningContent" => {
-            let (name, said) = said.as_object().unwrap().iter().next().unwrap();
-            more(&mut block["thought"][name], said);
+            let (name, value) = value.as_object().unwrap().iter().next().unwrap();
+            more(&mut block["thought"][name], value);
         }
         other => panic!("{other}"),
     }
@@ -195,15 +195,15 @@ async fn a_question_is_answered_by_whoever_serves_the_model() {
     let mut boto = Boto::start(&gateway).await;
     for (model, key) in MODELS {
         for streams in [false, true] {
-            let told = boto.answered(streams, &question(model)).await;
-            assert_eq!(texts(&told), "You said: hello there", "{model}: {told}");
-            assert_eq!(told["output"]["message"]["role"], "assistant", "{model}: {told}");
-            assert_eq!(told["stopReason"], "end_turn", "{model}: {told}");
-            let (usage, sent) = (&told["usage"], last(&gateway, key));
-            assert_eq!(usage["inputTokens"], sent.prompt_tokens, "{model}: {told}");
+            let answer = boto.answered(streams, &question(model)).await;
+            assert_eq!(texts(&answer), "You said: hello there", "{model}: {answer}");
+            assert_eq!(answer["output"]["message"]["role"], "assistant", "{model}: {answer}");
+            assert_eq!(answer["stopReason"], "end_turn", "{model}: {answer}");
+            let (usage, sent) = (&answer["usage"], last(&gateway, key));
+            assert_eq!(usage["inputTokens"], sent.prompt_tokens, "{model}: {answer}");
             let sum = usage["inputTokens"].as_u64().unwrap() + usage["outputTokens"].as_u64().unwrap();
-            assert_eq!(usage["totalTokens"], sum, "{model}: {told}");
-            assert!(told["metrics"]["latencyMs"].is_u64(), "{model}: {told}");
+            assert_eq!(usage["totalTokens"], sum, "{model}: {answer}");
+            assert!(answer["metrics"]["latencyMs"].is_u64(), "{model}: {answer}");
         }
         let whole = boto.ask("converse", question(model)).await;
         let head = &whole["answer"]["ResponseMetadata"];
@@ -230,20 +230,20 @@ async fn tools_are_called_and_answered() {
     for (model, key) in MODELS {
         for streams in [false, true] {
             let mut turns = vec![user(json!([{"text": "Use get_weather"}]))];
-            let asked = |turns: &[Value]| json!({"modelId": model, "messages": turns, "toolConfig": {"tools": [{"toolSpec": spec}]}});
-            let told = boto.answered(streams, &asked(&turns)).await;
-            assert_eq!(told["stopReason"], "tool_use", "{model}: {told}");
-            let message = told["output"]["message"].clone();
+            let request = |turns: &[Value]| json!({"modelId": model, "messages": turns, "toolConfig": {"tools": [{"toolSpec": spec}]}});
+            let answer = boto.answered(streams, &request(&turns)).await;
+            assert_eq!(answer["stopReason"], "tool_use", "{model}: {answer}");
+            let message = answer["output"]["message"].clone();
             let call = message["content"].as_array().unwrap().last().unwrap()["toolUse"].clone();
             assert_eq!(
                 (&call["name"], &call["input"]),
                 (&json!("get_weather"), &json!({"city": "value"})),
-                "{told}"
+                "{answer}"
             );
             let result = json!({"toolUseId": call["toolUseId"], "content": [{"json": {"sky": "sunny"}}, {"text": "21°"}]});
             turns.extend([message, user(json!([{"toolResult": result}]))]);
-            let told = boto.answered(streams, &asked(&turns)).await;
-            assert_eq!(texts(&told), "You said: Use get_weather", "{model}: {told}");
+            let answer = boto.answered(streams, &request(&turns)).await;
+            assert_eq!(texts(&answer), "You said: Use get_weather", "{model}: {answer}");
             let sent = String::from_utf8(last(&gateway, key).body.to_vec()).unwrap();
             assert!(sent.contains("sunny") && sent.contains("21"), "{model}: {sent}");
         }
@@ -264,14 +264,14 @@ async fn pictures_thoughts_and_cache_points_reach_who_has_a_place_for_them() {
             let sent = String::from_utf8(last(&gateway, key).body.to_vec()).unwrap();
             assert!(sent.contains(PNG) && sent.contains("Be brief."), "{model}: {sent}");
         }
-        let told = boto.ask("converse", args).await;
-        let dropped = &told["answer"]["ResponseMetadata"]["HTTPHeaders"]["agent-dropped-params"];
+        let result = boto.ask("converse", args).await;
+        let dropped = &result["answer"]["ResponseMetadata"]["HTTPHeaders"]["agent-dropped-params"];
         let expected = if [CLAUDE, BEDROCK].contains(&model) {
             Value::Null
         } else {
             json!("messages[0].content[2].cachePoint")
         };
-        assert_eq!(*dropped, expected, "{model}: {told}");
+        assert_eq!(*dropped, expected, "{model}: {result}");
     }
     let sent = last(&gateway, OWN_SECOND).json();
     assert!(sent.to_string().contains("cache_control"), "{sent}");
@@ -288,22 +288,22 @@ async fn pictures_thoughts_and_cache_points_reach_who_has_a_place_for_them() {
             }),
         );
         for streams in [false, true] {
-            let told = boto.answered(streams, &args).await;
+            let answer = boto.answered(streams, &args).await;
             let thought =
-                &told["output"]["message"]["content"][0]["reasoningContent"]["reasoningText"]["text"];
-            assert!(thought.as_str().is_some_and(|text| !text.is_empty()), "{model}: {told}");
-            assert_eq!(texts(&told), "You said: hello there", "{model}: {told}");
+                &answer["output"]["message"]["content"][0]["reasoningContent"]["reasoningText"]["text"];
+            assert!(thought.as_str().is_some_and(|text| !text.is_empty()), "{model}: {answer}");
+            assert_eq!(texts(&answer), "You said: hello there", "{model}: {answer}");
             let sent = last(&gateway, key).json();
-            let asked = sent.get("thinking").unwrap_or(&sent["additionalModelRequestFields"]["thinking"]);
-            let asked = (asked.clone(), sent["output_config"]["effort"].clone());
-            assert_eq!(asked, expected, "{model}: {sent}");
+            let requested = sent.get("thinking").unwrap_or(&sent["additionalModelRequestFields"]["thinking"]);
+            let requested = (requested.clone(), sent["output_config"]["effort"].clone());
+            assert_eq!(requested, expected, "{model}: {sent}");
         }
         // A request that does not ask for reasoning gets none, whatever the script contains.
-        let told = boto.answered(false, &question(model)).await;
+        let answer = boto.answered(false, &question(model)).await;
         assert_eq!(
-            told["output"]["message"]["content"][0]["reasoningContent"],
+            answer["output"]["message"]["content"][0]["reasoningContent"],
             Value::Null,
-            "{model}: {told}"
+            "{model}: {answer}"
         );
     }
     assert_eq!(gateway.emulator.violations(), []);
@@ -350,8 +350,8 @@ async fn a_bearer_is_let_in_and_its_stream_is_of_frames() {
             assert_eq!(answer.status, 200, "{}", answer.text());
             assert_eq!(answer.header("content-type"), Some("application/vnd.amazon.eventstream"));
             assert_eq!(answer.header("x-amzn-requestid"), answer.header("agent-trace-id"));
-            let told = frames(&answer.body);
-            let names: Vec<&str> = told.iter().map(|(_, name, _)| &**name).collect();
+            let decoded = frames(&answer.body);
+            let names: Vec<&str> = decoded.iter().map(|(_, name, _)| &**name).collect();
             assert_eq!((names[0], names[names.len() - 1]), ("messageStart", "metadata"), "{names:?}");
         }
     }
@@ -370,8 +370,11 @@ async fn tokens_are_counted() {
     let mut boto = Boto::start(&gateway).await;
     let input = json!({"converse": {"messages": [user(json!([{"text": "hello there"}]))]}});
     for (model, _) in MODELS {
-        let told = boto.ask("count_tokens", json!({"modelId": model, "input": input})).await;
-        assert!(told["answer"]["inputTokens"].as_u64().is_some_and(|tokens| tokens > 0), "{model}: {told}");
+        let result = boto.ask("count_tokens", json!({"modelId": model, "input": input})).await;
+        assert!(
+            result["answer"]["inputTokens"].as_u64().is_some_and(|tokens| tokens > 0),
+            "{model}: {result}"
+        );
     }
 }
 
@@ -404,8 +407,8 @@ async fn who_does_not_sign_well_is_not_let_in() {
     }
     // A small clock difference is tolerated, and a signature is accepted for any region.
     for more in [json!({"ahead_s": -280}), json!({"ahead_s": 280}), json!({"region": "us-west-2"})] {
-        let told = boto.ask_with("converse", question(OPENAI), more).await;
-        assert_eq!(told["error"], Value::Null, "{told}");
+        let result = boto.ask_with("converse", question(OPENAI), more).await;
+        assert_eq!(result["error"], Value::Null, "{result}");
     }
     assert_eq!(calls(), 3);
     // Removing an API key ends its access keys at once.
@@ -427,8 +430,8 @@ async fn who_does_not_sign_well_is_not_let_in() {
 async fn a_packed_body_is_signed_as_it_is_sent() {
     let gateway = gateway().await;
     let mut boto = Boto::start(&gateway).await;
-    let told = boto.ask_with("converse", question(OPENAI), json!({"packed": "before"})).await;
-    assert_eq!(told["error"], Value::Null, "{told}");
+    let result = boto.ask_with("converse", question(OPENAI), json!({"packed": "before"})).await;
+    assert_eq!(result["error"], Value::Null, "{result}");
     for packed in ["after", "broken"] {
         let error = boto.failed("converse", question(OPENAI), json!({"packed": packed})).await;
         assert_eq!(error["code"], "InvalidSignatureException", "{packed}: {error}");
@@ -444,10 +447,10 @@ async fn access_keys_are_shown_once_and_outlive_a_change_of_the_workspaces_key()
     let secret = made["aws"]["secret_access_key"].as_str().unwrap().to_owned();
     assert_eq!(secret.len(), 40);
     let path = format!("/v2/api-keys/{}", id_of(&made));
-    let shown = gateway.get(&path).await;
-    assert_eq!(shown["aws"], json!({"access_key_id": made["aws"]["access_key_id"]}), "{shown}");
+    let view = gateway.get(&path).await;
+    assert_eq!(view["aws"], json!({"access_key_id": made["aws"]["access_key_id"]}), "{view}");
     let renamed = gateway.patch(&path, json!({"name": "other"})).await;
-    assert_eq!(renamed["aws"], shown["aws"]);
+    assert_eq!(renamed["aws"], view["aws"]);
     let refused = gateway.patched(&path, json!({"aws": false})).await;
     assert_eq!(refused.status, 400, "{}", refused.text());
     let listed = gateway.get("/v2/api-keys").await.to_string();
@@ -524,20 +527,20 @@ async fn a_stream_that_is_cut_is_an_error_and_never_an_end() {
     let mut boto = Boto::start(&gateway).await;
     for (model, key) in MODELS {
         gateway.emulator.script(key, [Behaviour::ok().chunks(20).cut(At::Middle).always()]);
-        let told = boto.ask("converse_stream", question(model)).await;
-        let names: Vec<&String> = told["events"]
+        let result = boto.ask("converse_stream", question(model)).await;
+        let names: Vec<&String> = result["events"]
             .as_array()
             .unwrap()
             .iter()
             .filter_map(|event| event.as_object()?.keys().next())
             .collect();
-        assert!(names.contains(&&"contentBlockDelta".to_owned()), "{model}: {told}");
-        assert!(names.iter().all(|name| *name != "messageStop" && *name != "metadata"), "{model}: {told}");
-        assert_eq!(told["error"]["class"], "EventStreamError", "{model}: {told}");
-        assert_eq!(told["error"]["code"], "modelStreamErrorException", "{model}: {told}");
-        let trace = told["answer"]["ResponseMetadata"]["RequestId"].as_str().unwrap();
-        let message = told["error"]["message"].as_str().unwrap();
-        assert!(message.contains(trace), "{model}: {told}");
+        assert!(names.contains(&&"contentBlockDelta".to_owned()), "{model}: {result}");
+        assert!(names.iter().all(|name| *name != "messageStop" && *name != "metadata"), "{model}: {result}");
+        assert_eq!(result["error"]["class"], "EventStreamError", "{model}: {result}");
+        assert_eq!(result["error"]["code"], "modelStreamErrorException", "{model}: {result}");
+        let trace = result["answer"]["ResponseMetadata"]["RequestId"].as_str().unwrap();
+        let message = result["error"]["message"].as_str().unwrap();
+        assert!(message.contains(trace), "{model}: {result}");
         let booked = gateway.settled(trace).await;
         assert!(booked["output_tokens"].as_u64().unwrap() > 0, "{model}: {booked}");
     }

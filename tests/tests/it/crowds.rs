@@ -16,7 +16,7 @@ use crate::wait::a_pause;
 
 /// Sends requests from this many concurrent clients, each of them one after the other.
 async fn crowd(gateway: &Gateway, clients: usize, each: usize) -> Vec<Answer> {
-    let asking: Vec<_> = (0..clients)
+    let tasks: Vec<_> = (0..clients)
         .map(|_| {
             let client = gateway.client();
             tokio::spawn(async move {
@@ -29,7 +29,7 @@ async fn crowd(gateway: &Gateway, clients: usize, each: usize) -> Vec<Answer> {
         })
         .collect();
     let mut answers = Vec::new();
-    for client in asking {
+    for client in tasks {
         answers.extend(client.await.unwrap());
     }
     answers
@@ -133,14 +133,14 @@ async fn a_tenant_at_a_hundred_times_its_limit_takes_nothing_from_its_neighbour(
     let quiet = times(&neighbour, QUESTIONS).await;
 
     let (begun, is_over) = (Instant::now(), Arc::new(AtomicBool::new(false)));
-    let asked = Arc::new(AtomicUsize::new(0));
+    let sent = Arc::new(AtomicUsize::new(0));
     let noise: Vec<_> = (0..8)
         .map(|_| {
-            let (client, is_over, asked) = (noisy.clone(), Arc::clone(&is_over), Arc::clone(&asked));
+            let (client, is_over, sent) = (noisy.clone(), Arc::clone(&is_over), Arc::clone(&sent));
             tokio::spawn(async move {
                 let mut answers = Vec::new();
-                while !is_over.load(Ordering::Relaxed) || asked.load(Ordering::Relaxed) < 100 * LIMIT {
-                    asked.fetch_add(1, Ordering::Relaxed);
+                while !is_over.load(Ordering::Relaxed) || sent.load(Ordering::Relaxed) < 100 * LIMIT {
+                    sent.fetch_add(1, Ordering::Relaxed);
                     answers.push(client.post(CHAT, &question(MINI)).await.unwrap());
                 }
                 answers

@@ -149,8 +149,8 @@ async fn it_is_applied_once_and_then_there_is_no_change() {
             .replace("status = \"draining\"\n", ""),
     );
     let changed = desk.apply(&[]).ok();
-    let shown = "    metadata: {\"team\":\"tide\"} -> {\"tier\":2}\n";
-    assert!(changed.contains(shown) && changed.contains("labels: [\"gpu\",\"eu\"] -> [\"eu\"]"), "{changed}");
+    let diff = "    metadata: {\"team\":\"tide\"} -> {\"tier\":2}\n";
+    assert!(changed.contains(diff) && changed.contains("labels: [\"gpu\",\"eu\"] -> [\"eu\"]"), "{changed}");
     let node = desk.all("/v2/byoc/nodes").await.remove(0);
     assert_eq!((&node["status"], &node["labels"]), (&json!("draining"), &json!(["eu"])), "{node}");
     let metadata = desk.all("/v2/provider-credentials").await.remove(0)["metadata"].clone();
@@ -233,7 +233,7 @@ async fn a_workspace_is_taken_elsewhere_whole() {
     assert!(there.run(&["apply", "-f", &json]).ok().starts_with("No change"));
 }
 
-fn told(desk: &Desk, text: &str) -> String {
+fn refusal_text(desk: &Desk, text: &str) -> String {
     desk.write("wrong.toml", &text.replace("BASE", &desk.gateway.emulator.base_url()));
     let done = desk.cli().run(&["apply", "-f", &desk.path("wrong.toml").display().to_string()]);
     assert_ne!(done.code, 0, "{done:?}");
@@ -265,23 +265,25 @@ async fn what_is_wrong_is_told_by_file_and_line_before_anything_is_done() {
             "wrong.toml:4: this key may not manage accounts",
         ),
     ] {
-        let told = told(&desk, &format!("{good}{text}"));
-        assert!(told.contains(part), "{told}");
+        let message = refusal_text(&desk, &format!("{good}{text}"));
+        assert!(message.contains(part), "{message}");
     }
     assert!(!desk.all("/v2/projects").await.iter().any(|row| row["name"] == "first"), "nothing was begun");
     // Errors that only the server finds name the place in the document, too.
-    let refused = told(&desk, "[[node]]\nname = \"n\"\nbase_url = \"ftp://x\"\n");
+    let refused = refusal_text(&desk, "[[node]]\nname = \"n\"\nbase_url = \"ftp://x\"\n");
     assert!(refused.contains("wrong.toml:1: node n: ") && refused.contains("fix:"), "{refused}");
     // A change to an immutable field is refused before anything else is applied.
     desk.apply(&[]).ok();
-    let refused = told(&desk, "[[credential]]\nname = \"ours\"\nprovider = \"nebius\"\n");
+    let refused = refusal_text(&desk, "[[credential]]\nname = \"ours\"\nprovider = \"nebius\"\n");
     assert!(
         refused.contains("provider of the credential ours is \"openai\" and can't be changed"),
         "{refused}"
     );
     // Without the secret, a credential's address can't be redirected.
-    let refused =
-        told(&desk, "[[credential]]\nname = \"ours\"\nprovider = \"openai\"\nbase_url = \"BASE/other\"\n");
+    let refused = refusal_text(
+        &desk,
+        "[[credential]]\nname = \"ours\"\nprovider = \"openai\"\nbase_url = \"BASE/other\"\n",
+    );
     assert!(refused.contains("wrong.toml:1: credential ours") && refused.contains("secret"), "{refused}");
     let other = Path::new("/nonexistent/document.toml").display().to_string();
     desk.cli().run(&["apply", "-f", &other]).failed(2);
@@ -313,17 +315,17 @@ async fn whoever_was_faster_is_not_overwritten() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut shown = BufReader::new(child.stdout.take().unwrap()).lines();
-    while !shown.next().unwrap().unwrap().contains("secret sent") {}
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    while !lines.next().unwrap().unwrap().contains("secret sent") {}
     let client = desk.gateway.with_key(&desk.admin_key);
     let faster = json!({"labels": ["theirs"]}).to_string();
     let json = [("content-type", "application/json")];
     assert_eq!(client.call(http::Method::PATCH, &path, &json, faster).await.unwrap().status, 200);
     child.stdin.take().unwrap().write_all(b"sk-new").unwrap();
     let output = child.wait_with_output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(6), "{told}");
-    assert!(told.contains("b.toml:1: node rack: ") && told.contains("changed meanwhile"), "{told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(6), "{stderr}");
+    assert!(stderr.contains("b.toml:1: node rack: ") && stderr.contains("changed meanwhile"), "{stderr}");
     let node = desk.all("/v2/byoc/nodes").await.remove(0);
     assert_eq!(
         (&node["labels"], &node["base_url"]),
@@ -378,9 +380,9 @@ async fn budgets_and_webhooks_are_declared_too() {
     assert!(desk.apply(&["--dry-run"]).ok().contains("Would make 7"));
     assert!(desk.all("/v2/budgets").await.is_empty() && desk.all("/v2/webhooks").await.is_empty());
     let made = desk.apply(&["--json"]).lines();
-    let shown = made.iter().find(|line| line["kind"] == "webhook").unwrap();
-    let secret = shown["secret"].as_str().unwrap();
-    assert!(secret.starts_with("whsec_"), "{shown}");
+    let webhook = made.iter().find(|line| line["kind"] == "webhook").unwrap();
+    let secret = webhook["secret"].as_str().unwrap();
+    assert!(secret.starts_with("whsec_"), "{webhook}");
     let (budgets, webhooks) = (desk.all("/v2/budgets").await, desk.all("/v2/webhooks").await);
     let of_key = budgets.iter().find(|row| row["name"] == "ci").unwrap();
     assert_eq!(
@@ -413,10 +415,10 @@ async fn budgets_and_webhooks_are_declared_too() {
     // anything is applied.
     let changed = BOUNDS.replace("5_000_000\nperiod", "6_000_000\nperiod").replace(", \"key.revoked\"", "");
     desk.write("all.toml", &changed);
-    let told = desk.apply(&[]).ok();
-    let shown =
+    let output = desk.apply(&[]).ok();
+    let expected =
         ["limit_micros: 5000000 -> 6000000", "[\"budget.alert\",\"key.revoked\"] -> [\"budget.alert\"]"];
-    assert!(shown.iter().all(|part| told.contains(part)) && !told.contains("whsec_"), "{told}");
+    assert!(expected.iter().all(|part| output.contains(part)) && !output.contains("whsec_"), "{output}");
     assert_eq!(desk.all("/v2/webhooks").await[0]["secrets"], webhooks[0]["secrets"]);
     desk.write("all.toml", &changed.replace("\"day\"", "\"week\"").replace("50_000_000", "1"));
     let refused = desk.apply(&[]).failed(2);

@@ -53,16 +53,16 @@ async fn a_person_says_yes_and_the_command_line_has_a_key() {
     assert_eq!((&seen["status"], &seen["address"]), (&json!("pending"), &json!("127.0.0.1")), "{seen}");
     assert!(seen["client_name"].as_str().unwrap().starts_with("tidegate on "), "{seen}");
     let typed = login.code.to_lowercase().replace('-', " ");
-    let said = owner.post("/v2/device/approve", json!({"user_code": typed, "approve": true})).await;
-    assert_eq!(said.json()["status"], "approved", "{}", said.text());
-    let (code, shown) = login.end();
-    assert_eq!((code, &shown["workspace_id"]), (0, &json!(gateway.founded.workspace_id)), "{shown}");
+    let reply = owner.post("/v2/device/approve", json!({"user_code": typed, "approve": true})).await;
+    assert_eq!(reply.json()["status"], "approved", "{}", reply.text());
+    let (code, output) = login.end();
+    assert_eq!((code, &output["workspace_id"]), (0, &json!(gateway.founded.workspace_id)), "{output}");
 
     let file = home.path().join("tidegate/contexts.toml");
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let text = std::fs::read_to_string(&file).unwrap();
     let key = text.split('"').find(|part| part.starts_with("tg_")).unwrap().to_owned();
-    assert!(!shown.to_string().contains(&key));
+    assert!(!output.to_string().contains(&key));
     assert_eq!(Canary::new().prefix_chars(16).plant("key", &key).scan_path(&gateway.data()).unwrap(), []);
 
     let cli = Cli::new().env("XDG_CONFIG_HOME", &home.path().display().to_string());
@@ -87,8 +87,8 @@ async fn a_no_a_removal_and_a_lower_role_count() {
     let viewer = gateway.member(&owner.client(), "look@example.com", "viewer").await;
     let home = tempfile::tempdir().unwrap();
     let refused = login(&gateway, home.path());
-    let said = viewer.post("/v2/device/approve", json!({"user_code": refused.code, "approve": false})).await;
-    assert_eq!(said.json()["status"], "denied", "{}", said.text());
+    let reply = viewer.post("/v2/device/approve", json!({"user_code": refused.code, "approve": false})).await;
+    assert_eq!(reply.json()["status"], "denied", "{}", reply.text());
     let (code, document) = refused.end();
     assert_eq!((code, &document["code"]), (5, &json!("access_denied")), "{document}");
 
@@ -108,11 +108,11 @@ async fn a_no_a_removal_and_a_lower_role_count() {
 async fn codes_are_asked_for_in_order() {
     let gateway = Gateway::start().await;
     let device = Client::new(&gateway.origin);
-    let asked = device.post("/v2/device", &json!({"client_name": "a test"})).await.unwrap();
-    let asked = asked.json();
-    assert_eq!(asked["verification_url"], format!("{}/device", gateway.origin));
-    assert_eq!(asked["expires_in_s"], domain::limits::DEVICE_TIME_MAX.as_secs());
-    let code = json!({"device_code": asked["device_code"]});
+    let authorization = device.post("/v2/device", &json!({"client_name": "a test"})).await.unwrap();
+    let authorization = authorization.json();
+    assert_eq!(authorization["verification_url"], format!("{}/device", gateway.origin));
+    assert_eq!(authorization["expires_in_s"], domain::limits::DEVICE_TIME_MAX.as_secs());
+    let code = json!({"device_code": authorization["device_code"]});
     let poll = || async { device.post("/v2/device/token", &code).await.unwrap() };
     problem(&poll().await, 400, "authorization_pending");
     problem(&poll().await, 400, "slow_down");
@@ -120,7 +120,7 @@ async fn codes_are_asked_for_in_order() {
     problem(&device.post("/v2/device/token", &unknown).await.unwrap(), 400, "expired_token");
     problem(&device.post("/v2/device", &json!({})).await.unwrap(), 400, "missing_field");
     // Only a person can approve, and codes can't be guessed by trial.
-    let yes = json!({"user_code": asked["user_code"], "approve": true});
+    let yes = json!({"user_code": authorization["user_code"], "approve": true});
     problem(&gateway.admin().post("/v2/device/approve", &yes).await.unwrap(), 403, "person_needed");
     let owner = gateway.owner().await;
     let guess = json!({"user_code": "BBBB-BBBB", "approve": true});

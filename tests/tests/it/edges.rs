@@ -37,13 +37,13 @@ async fn longest_wait(gateway: &Gateway, done: impl Future<Output = ()>) -> Dura
     let mut worst = Duration::ZERO;
     let mut done = std::pin::pin!(done);
     loop {
-        let asked = Instant::now();
+        let sent_at = Instant::now();
         let answer = client.get("/health/live");
         tokio::select! {
             () = &mut done => return worst,
             answer = answer => assert_eq!(answer.unwrap().status, 200),
         }
-        worst = worst.max(asked.elapsed());
+        worst = worst.max(sent_at.elapsed());
         a_moment().await;
     }
 }
@@ -56,8 +56,8 @@ async fn packed_upstream(body: Vec<u8>) -> String {
         while let Ok((mut socket, _)) = listener.accept().await {
             let body = body.clone();
             tokio::spawn(async move {
-                let mut asked = vec![0; 64 * 1024];
-                while socket.read(&mut asked).await.is_ok_and(|count| count > 0) {
+                let mut request = vec![0; 64 * 1024];
+                while socket.read(&mut request).await.is_ok_and(|count| count > 0) {
                     let head = format!(
                         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\n\
                          content-length: {}\r\n\r\n",
@@ -82,8 +82,8 @@ async fn an_answer_that_unpacks_to_nothing_holds_up_nobody() {
     // Each answer costs its share of computing before it is refused, and all eight and their retries take turns on a core.
     let client = gateway.client().within(WITHIN * 3);
     let asking = async {
-        let asked = (0..8).map(|_| async { client.post(CHAT, &question(MINI)).await.unwrap().status });
-        let statuses = futures_util::future::join_all(asked).await;
+        let requests = (0..8).map(|_| async { client.post(CHAT, &question(MINI)).await.unwrap().status });
+        let statuses = futures_util::future::join_all(requests).await;
         // After a few failures the provider's circuit breaker is open.
         assert!(statuses.iter().all(|status| matches!(status, 502 | 503)), "{statuses:?}");
     };
@@ -158,28 +158,28 @@ async fn oversized_bodies_are_refused_and_cost_no_memory() {
             let chunk = [b"10000\r\n".as_slice(), &[b' '; 0x1_0000], b"\r\n"].concat();
             let pouring = async { while writer.write_all(&chunk).await.is_ok() {} };
             let mut answer = vec![0; 16 * 1024];
-            let told = async { reader.read(&mut answer).await };
+            let received = async { reader.read(&mut answer).await };
             let count = tokio::select! {
-                told = told => told.unwrap_or(0),
+                received = received => received.unwrap_or(0),
                 () = pouring => 0,
             };
             answer.truncate(count);
             answer
         }
     });
-    let mut told = 0;
+    let mut answered = 0;
     for answer in futures_util::future::join_all(sending).await {
         // A reset may overtake the answer to a client that keeps sending.
         if !answer.is_empty() {
             assert_eq!(status_of(&answer), Some(413), "{}", String::from_utf8_lossy(&answer));
             assert!(String::from_utf8_lossy(&answer).to_lowercase().contains("connection: close"));
-            told += 1;
+            answered += 1;
         }
     }
-    assert!(told >= 10, "{told} of 20 were told");
+    assert!(answered >= 10, "{answered} of 20 were told");
     let (after, _) = resources(pid).unwrap();
     let grown = after.saturating_sub(before) / MIB as u64;
-    println!("memory has grown by {grown} MiB, {told} of 20 were told");
+    println!("memory has grown by {grown} MiB, {answered} of 20 were told");
     // What was received of ten bodies, and the capacity that their buffers grow into.
     assert!(grown <= 2 * 10 * 32 + 32, "{grown} MiB");
 }
@@ -303,12 +303,12 @@ async fn a_second_process_on_an_address_is_refused() {
     let gateway = Gateway::start().await;
     let address = gateway.address().to_string();
     let second = gateway.directory().join("second").display().to_string();
-    let told = format!("{address} is in use by another process");
+    let message = format!("{address} is in use by another process");
     assert_eq!(Cli::new().run(&["init", "--data-dir", &second]).code, 0);
     let serve = Cli::new().run(&["serve", "--listen", &address, "--data-dir", &second]);
-    assert!(serve.code == 1 && serve.stderr.contains(&told), "{serve:?}");
+    assert!(serve.code == 1 && serve.stderr.contains(&message), "{serve:?}");
     let node = Cli::new().run(&["node", "--model", "echo", "--listen", &address]);
-    assert!(node.code == 1 && node.stderr.contains(&told), "{node:?}");
+    assert!(node.code == 1 && node.stderr.contains(&message), "{node:?}");
     // Every connection still reaches the first process.
     for _ in 0..32 {
         let models = gateway.client().get("/v1/models").await.unwrap();

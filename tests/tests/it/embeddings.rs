@@ -36,7 +36,7 @@ fn gemini_path(model: &str, verb: &str) -> String {
     format!("/v1beta/models/{model}:{verb}")
 }
 
-async fn asked(gateway: &Gateway, path: &str, body: &Value) -> Answer {
+async fn post(gateway: &Gateway, path: &str, body: &Value) -> Answer {
     let answer = gateway.client().post(path, body).await.unwrap();
     assert_eq!(answer.status, 200, "{path} {body}: {}", answer.text());
     answer
@@ -80,7 +80,7 @@ async fn official_clients_embed_and_count_across_providers() {
 async fn vectors_are_asked_in_each_grammar_and_billed_once() {
     let gateway = gateway().await;
     let of_texts = json!({"model": GEMINI, "input": ["tide", "moon"], "dimensions": 4, "user": "u"});
-    let answer = asked(&gateway, EMBEDDINGS, &of_texts).await;
+    let answer = post(&gateway, EMBEDDINGS, &of_texts).await;
     assert_eq!(answer.header("agent-dropped-params"), Some("user"));
     assert_eq!(answer.json()["model"], GEMINI);
     let one = |text| json!({"model": "models/gemini-embedding-001", "content": {"parts": [{"text": text}]}, "outputDimensionality": 4});
@@ -92,7 +92,7 @@ async fn vectors_are_asked_in_each_grammar_and_billed_once() {
     assert_eq!((row["estimated"].as_bool(), row["unpriced"].as_bool()), (Some(false), Some(false)), "{row}");
 
     let of_content = json!({"content": {"parts": [{"text": "tide"}]}, "taskType": "RETRIEVAL_QUERY", "output_dimensionality": 4});
-    let answer = asked(&gateway, &gemini_path(OPENAI, "embedContent"), &of_content).await;
+    let answer = post(&gateway, &gemini_path(OPENAI, "embedContent"), &of_content).await;
     assert_eq!(answer.header("agent-dropped-params"), Some("taskType"));
     assert_eq!(answer.json()["embedding"]["values"].as_array().unwrap().len(), 4);
     let (path, sent) = last(&gateway, OWN);
@@ -100,7 +100,7 @@ async fn vectors_are_asked_in_each_grammar_and_billed_once() {
     let expected = json!({"model": "text-embedding-3-small", "input": ["tide"], "dimensions": 4, "encoding_format": "float"});
     assert_eq!(sent, expected);
 
-    let own = asked(&gateway, &gemini_path(GEMINI, "embedContent"), &of_content).await;
+    let own = post(&gateway, &gemini_path(GEMINI, "embedContent"), &of_content).await;
     assert_eq!(last(&gateway, OWN_SECOND).0, "/v1beta/models/gemini-embedding-001:embedContent");
     assert_eq!(last(&gateway, OWN_SECOND).1, of_content, "its own grammar goes on as it is");
     assert_eq!(own.json()["embedding"], answer.json()["embedding"]);
@@ -113,10 +113,10 @@ async fn what_an_upstream_does_not_count_is_estimated() {
     let silent = Behaviour { usage: UsageMode::Missing, ..Behaviour::default() };
     gateway.emulator.script(OWN_SECOND, [silent.always()]);
     let text = json!({"content": {"parts": [{"text": "How high is the tide?"}]}});
-    let own = asked(&gateway, &gemini_path(GEMINI, "embedContent"), &text).await;
+    let own = post(&gateway, &gemini_path(GEMINI, "embedContent"), &text).await;
     assert_eq!(own.json().get("usageMetadata"), None);
     let translated =
-        asked(&gateway, EMBEDDINGS, &json!({"model": GEMINI, "input": "How high is the tide?"})).await;
+        post(&gateway, EMBEDDINGS, &json!({"model": GEMINI, "input": "How high is the tide?"})).await;
     assert_eq!(translated.json()["usage"], json!({"prompt_tokens": 6, "total_tokens": 6}));
     for answer in [own, translated] {
         let row = gateway.settled(&trace_of(&answer)).await;
@@ -144,15 +144,14 @@ async fn a_whole_request_is_counted_by_whoever_answers_it() {
         ("openai/gpt-4o-mini", OWN, "/v1/responses/input_tokens"),
         ("anthropic/claude-haiku-4-5", POOL, "/v1/messages/count_tokens"),
     ] {
-        let answer = asked(&gateway, &gemini_path(model, "countTokens"), &whole(model)).await;
+        let answer = post(&gateway, &gemini_path(model, "countTokens"), &whole(model)).await;
         assert!(answer.json()["totalTokens"].as_u64().unwrap() > 0, "{model}: {}", answer.text());
         assert_eq!(answer.header("x-tidegate-estimate"), None, "{model}");
-        let asked = last(&gateway, key).0;
-        assert!(asked.ends_with(path), "{model}: {asked}");
+        let upstream_path = last(&gateway, key).0;
+        assert!(upstream_path.ends_with(path), "{model}: {upstream_path}");
     }
     let guessed =
-        asked(&gateway, &gemini_path("limited/acme-large", "countTokens"), &whole("limited/acme-large"))
-            .await;
+        post(&gateway, &gemini_path("limited/acme-large", "countTokens"), &whole("limited/acme-large")).await;
     assert_eq!(guessed.header("x-tidegate-estimate"), Some("1"));
     assert_eq!(gateway.emulator.violations(), []);
 }

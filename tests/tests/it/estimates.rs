@@ -45,21 +45,21 @@ async fn count(gateway: &Gateway, model: &str) -> u64 {
 }
 
 /// The tokenizer's table is unpacked in the background at its first use: until then another estimate is used.
-async fn unpacked(gateway: &Gateway) {
+async fn until_unpacked(gateway: &Gateway) {
     let wanted = counted("Be brief.") + counted("お誕生日おめでとう") + AROUND + 4;
-    let begun = Instant::now();
+    let started_at = Instant::now();
     while count(gateway, "limited/gpt-oss-20b").await != wanted {
-        assert!(begun.elapsed() < WITHIN, "the table is not unpacked");
+        assert!(started_at.elapsed() < WITHIN, "the table is not unpacked");
         a_moment().await;
     }
 }
 
-fn asking(model: &str, text: &str) -> Value {
+fn chat_stream(model: &str, text: &str) -> Value {
     with(streaming(model), json!({"messages": [{"role": "user", "content": text}]}))
 }
 
 /// Reads a stream to its end, clean or not; returns its text and its row in the books.
-async fn streamed(gateway: &Gateway, body: &Value) -> (String, Value) {
+async fn read_stream(gateway: &Gateway, body: &Value) -> (String, Value) {
     let mut stream = gateway.client().stream(CHAT, body).await.unwrap();
     assert_eq!(stream.status, 200);
     let trace = trace_of_stream(&stream);
@@ -74,41 +74,41 @@ fn tokens(row: &Value) -> [u64; 2] {
 #[tokio::test]
 async fn a_cut_stream_is_booked_by_the_models_own_tokenizer() {
     let gateway = gateway().await;
-    unpacked(&gateway).await;
-    let asked = "Antidisestablishmentarianism, \u{1F30A} and お誕生日: what do they share?";
+    until_unpacked(&gateway).await;
+    let prompt = "Antidisestablishmentarianism, \u{1F30A} and お誕生日: what do they share?";
     let text = "The tide\u{2019}s\nrange is 3.5 m; \"spring\" tides reach 4.2 m. ".repeat(40);
     for behaviour in [Behaviour::ok().text(&text), Behaviour::ok().text(&text).split(7)] {
         gateway.emulator.script(OWN, [behaviour.eof(At::Middle)]);
-        let (said, row) = streamed(&gateway, &asking(MINI, asked)).await;
-        assert!(said.len() > 100 && said.len() < text.len(), "{said}");
-        assert_eq!(tokens(&row), [counted(asked) + AROUND, counted(&said)], "{row}");
+        let (reply, row) = read_stream(&gateway, &chat_stream(MINI, prompt)).await;
+        assert!(reply.len() > 100 && reply.len() < text.len(), "{reply}");
+        assert_eq!(tokens(&row), [counted(prompt) + AROUND, counted(&reply)], "{row}");
         assert_eq!((&row["estimated"], &row["outcome"]), (&json!(true), &json!("failed")), "{row}");
-        assert_ne!(counted(&said), (said.len() as u64).div_ceil(4), "the test tells the two apart");
+        assert_ne!(counted(&reply), (reply.len() as u64).div_ceil(4), "the test tells the two apart");
     }
     // Buffered answers without usage, too.
     gateway.emulator.script(OWN, [Behaviour::ok().text(&text).usage(UsageMode::Missing)]);
-    let whole = gateway.chat_ok(&with(asking(MINI, asked), json!({"stream": false}))).await;
+    let whole = gateway.chat_ok(&with(chat_stream(MINI, prompt), json!({"stream": false}))).await;
     let row = gateway.settled(&trace_of(&whole)).await;
-    assert_eq!(tokens(&row), [counted(asked) + AROUND, counted(&text)], "{row}");
+    assert_eq!(tokens(&row), [counted(prompt) + AROUND, counted(&text)], "{row}");
     assert_eq!(whole.header("x-tidegate-estimate"), None, "nothing of it is told");
 }
 
 #[tokio::test]
 async fn a_model_without_a_public_tokenizer_is_booked_by_what_its_texts_took() {
     let gateway = gateway().await;
-    let (asked, text) = ("How high is it? ".repeat(30), "Water rises and falls. ".repeat(30));
-    let told = |bytes: usize, tokens| Observation { bytes: bytes as u64, tokens };
+    let (prompt_text, text) = ("How high is it? ".repeat(30), "Water rises and falls. ".repeat(30));
+    let observed = |bytes: usize, tokens| Observation { bytes: bytes as u64, tokens };
     let learned = Ratios::default();
     for _ in 0..5 {
         gateway.emulator.script(OWN, [Behaviour::ok().text(&text).counted(240, 0, 115)]);
-        let (said, row) = streamed(&gateway, &asking(UNKNOWN, &asked)).await;
-        assert_eq!((said.as_str(), tokens(&row)), (text.as_str(), [240, 115]), "{row}");
+        let (reply, row) = read_stream(&gateway, &chat_stream(UNKNOWN, &prompt_text)).await;
+        assert_eq!((reply.as_str(), tokens(&row)), (text.as_str(), [240, 115]), "{row}");
         assert_eq!(row["estimated"], false, "{row}");
-        learned.record("a", "m", told(asked.len(), 240), told(said.len(), 115));
+        learned.record("a", "m", observed(prompt_text.len(), 240), observed(reply.len(), 115));
     }
     gateway.emulator.script(OWN, [Behaviour::ok().text(&text).eof(At::Middle)]);
-    let (said, row) = streamed(&gateway, &asking(UNKNOWN, &asked)).await;
-    let (ratio, prompt, answer) = (learned.of("a", "m"), asked.len() as u64, said.len() as u64);
+    let (reply, row) = read_stream(&gateway, &chat_stream(UNKNOWN, &prompt_text)).await;
+    let (ratio, prompt, answer) = (learned.of("a", "m"), prompt_text.len() as u64, reply.len() as u64);
     assert_eq!(tokens(&row), [ratio.prompt_tokens(prompt), ratio.answer_tokens(answer)], "{row}");
     assert_eq!(row["estimated"], true, "{row}");
     assert!(
@@ -131,10 +131,10 @@ fn last_usage(answer: &Answer) -> Value {
     let documents = harness::sse::events(&answer.body).into_iter();
     let documents = documents.filter_map(|event| serde_json::from_str::<Value>(&event).ok());
     let documents = documents.map(|document| document.get("response").cloned().unwrap_or(document));
-    let told: Vec<Value> = documents
+    let usages: Vec<Value> = documents
         .filter(|document| document["usage"].is_object() || document["usageMetadata"].is_object())
         .collect();
-    told.last().unwrap_or_else(|| panic!("no usage: {}", answer.text())).clone()
+    usages.last().unwrap_or_else(|| panic!("no usage: {}", answer.text())).clone()
 }
 
 #[tokio::test]
@@ -159,12 +159,12 @@ async fn clients_that_expect_usage_are_told_the_estimate() {
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         let is_stream =
             answer.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
-        let told = usage(&if is_stream { last_usage(&answer) } else { answer.json() });
-        assert!(told.iter().all(|tokens| *tokens > 0), "{path}: {}", answer.text());
+        let reported = usage(&if is_stream { last_usage(&answer) } else { answer.json() });
+        assert!(reported.iter().all(|tokens| *tokens > 0), "{path}: {}", answer.text());
         let mark = (!is_stream).then_some("1");
         assert_eq!(answer.header("x-tidegate-estimate"), mark, "{path}");
         let row = gateway.settled(&trace_of(&answer)).await;
-        assert_eq!((tokens(&row), &row["estimated"]), (told, &json!(true)), "{path}: {row}");
+        assert_eq!((tokens(&row), &row["estimated"]), (reported, &json!(true)), "{path}: {row}");
     }
 }
 
@@ -187,7 +187,7 @@ async fn a_chat_client_is_told_what_the_upstream_counted_and_no_guess() {
 #[tokio::test]
 async fn a_count_that_nobody_offers_is_the_tokenizers_where_there_is_one() {
     let gateway = gateway().await;
-    unpacked(&gateway).await;
+    until_unpacked(&gateway).await;
     assert_eq!(count(&gateway, LOCAL).await, "Be brief.お誕生日おめでとう".len().div_ceil(4) as u64);
 }
 
@@ -210,18 +210,18 @@ async fn a_response_that_broke_tells_no_provisional_usage() {
 #[tokio::test]
 async fn a_chat_stream_that_is_left_is_counted_up_to_there() {
     let gateway = gateway().await;
-    unpacked(&gateway).await;
+    until_unpacked(&gateway).await;
     let body = with(scripted(MINI, "tokens=400,chunks=40,stall=20"), json!({"stream": true}));
     let mut stream = gateway.client().stream(CHAT, &body).await.unwrap();
     let trace = trace_of_stream(&stream);
-    let mut said = String::new();
-    while said.len() < 200 {
-        said.push_str(&text_of(&[stream.event().await.unwrap().unwrap()]));
+    let mut received = String::new();
+    while received.len() < 200 {
+        received.push_str(&text_of(&[stream.event().await.unwrap().unwrap()]));
     }
     drop(stream);
     let row = gateway.settled(&trace).await;
     assert_eq!((&row["outcome"], &row["estimated"]), (&json!("client_cancelled"), &json!(true)), "{row}");
     let [input, output] = tokens(&row);
     assert_eq!(input, counted("hello there") + AROUND, "{row}");
-    assert!(output >= counted(&said), "{row}");
+    assert!(output >= counted(&received), "{row}");
 }

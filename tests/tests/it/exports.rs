@@ -29,8 +29,8 @@ async fn every_row_is_there_and_adds_up() {
     gateway.listed(7).await;
     let to = gateway.directory().join("leaving");
     let there = to.display().to_string();
-    let told = gateway.cli().run(&["export", "--to", &there, "--format", "jsonl", "--json"]).lines();
-    let files: Vec<_> = told.iter().map(|line| line["file"].as_str().unwrap()).collect();
+    let lines = gateway.cli().run(&["export", "--to", &there, "--format", "jsonl", "--json"]).lines();
+    let files: Vec<_> = lines.iter().map(|line| line["file"].as_str().unwrap()).collect();
     assert_eq!(files, ["configuration.json", "requests.jsonl", "ledger.jsonl", "usage.jsonl", "audit.jsonl"]);
     let requests = rows(&to.join("requests.jsonl"));
     assert_eq!(requests.len(), 7);

@@ -37,12 +37,12 @@ fn wanted(more: Value) -> Value {
     crate::ask::with(json!({"model": SCHNELL, "prompt": "a tide"}), more)
 }
 
-async fn asked(gateway: &Gateway, more: Value) -> Answer {
+async fn post(gateway: &Gateway, more: Value) -> Answer {
     gateway.client().post(IMAGES, &wanted(more)).await.unwrap()
 }
 
-async fn answered(gateway: &Gateway, more: Value) -> Answer {
-    let answer = asked(gateway, more).await;
+async fn post_ok(gateway: &Gateway, more: Value) -> Answer {
+    let answer = post(gateway, more).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer
 }
@@ -70,19 +70,19 @@ fn sent(gateway: &Gateway, key: &str) -> (String, Value) {
 #[tokio::test]
 async fn a_managed_picture_is_billed_by_the_units_that_its_head_tells() {
     let gateway = pooled().await;
-    let answer = answered(
+    let answer = post_ok(
         &gateway,
         json!({"n": 2, "size": "640x480", "seed": 7, "num_inference_steps": 4, "user": "u"}),
     )
     .await;
     assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
     assert_eq!(answer.header("agent-dropped-params"), Some("user"));
-    let shown = answer.json();
+    let document = answer.json();
     let urls: Vec<&str> =
-        shown["data"].as_array().unwrap().iter().map(|datum| datum["url"].as_str().unwrap()).collect();
+        document["data"].as_array().unwrap().iter().map(|datum| datum["url"].as_str().unwrap()).collect();
     assert_eq!(urls, ["https://v3.fal.media/files/tide/0.jpeg", "https://v3.fal.media/files/tide/1.jpeg"]);
-    assert_eq!((&shown["size"], &shown["output_format"]), (&json!("640x480"), &json!("jpeg")));
-    assert!(shown["created"].as_u64().unwrap() > 1_700_000_000, "{shown}");
+    assert_eq!((&document["size"], &document["output_format"]), (&json!("640x480"), &json!("jpeg")));
+    assert!(document["created"].as_u64().unwrap() > 1_700_000_000, "{document}");
     let (path, body) = sent(&gateway, POOL);
     assert_eq!(path, format!("/fal/{SCHNELL}"));
     let expected = json!({"prompt": "a tide", "num_images": 2, "image_size": {"width": 640, "height": 480}, "seed": 7, "num_inference_steps": 4});
@@ -103,7 +103,7 @@ async fn a_managed_picture_is_billed_by_the_units_that_its_head_tells() {
 async fn a_picture_comes_as_bytes_where_it_is_asked_for_so() {
     let gateway = pooled().await;
     let answer =
-        answered(&gateway, json!({"response_format": "b64_json", "output_format": "png", "size": "auto"}))
+        post_ok(&gateway, json!({"response_format": "b64_json", "output_format": "png", "size": "auto"}))
             .await;
     let datum = &answer.json()["data"][0];
     assert!(datum["b64_json"].as_str().unwrap().starts_with("iVBORw0KGgo") && datum.get("url").is_none());
@@ -117,7 +117,7 @@ async fn units_that_nobody_told_are_guessed_by_the_pixels_and_marked() {
     let gateway = pooled().await;
     let silent = Behaviour { usage: UsageMode::Missing, ..Behaviour::default() };
     gateway.emulator.script(POOL, [silent.clone(), silent]);
-    let row = booked(&gateway, &answered(&gateway, json!({"n": 2, "size": "1024x1024"})).await).await;
+    let row = booked(&gateway, &post_ok(&gateway, json!({"n": 2, "size": "1024x1024"})).await).await;
     assert_eq!((units(&row), money(&row).1), ((2, 2_000_000), 6_000_000), "{row}");
     assert_eq!(row["estimated"], true);
 }
@@ -126,12 +126,12 @@ async fn units_that_nobody_told_are_guessed_by_the_pixels_and_marked() {
 async fn ones_own_key_pays_for_itself_and_a_revoked_one_is_told() {
     let gateway = pooled().await;
     own(&gateway).await;
-    let answer = answered(&gateway, json!({})).await;
+    let answer = post_ok(&gateway, json!({})).await;
     assert_eq!(answer.header("agent-execution-profile"), Some("byok"));
     let row = booked(&gateway, &answer).await;
     assert_eq!((units(&row), money(&row)), ((1, 786_432), (0, 2_359_296, false)), "{row}");
     gateway.emulator.set_key(OWN, KeyState::Revoked);
-    let answer = asked(&gateway, json!({})).await;
+    let answer = post(&gateway, json!({})).await;
     refused(&answer, 502, "upstream_auth_failed");
     assert_eq!(gateway.emulator.violations(), []);
 }
@@ -139,7 +139,7 @@ async fn ones_own_key_pays_for_itself_and_a_revoked_one_is_told() {
 #[tokio::test]
 async fn what_an_app_refuses_is_told_in_the_clients_words_and_costs_nothing() {
     let gateway = pooled().await;
-    let answer = asked(&gateway, json!({"prompt": "something forbidden"})).await;
+    let answer = post(&gateway, json!({"prompt": "something forbidden"})).await;
     let error = refused(&answer, 400, "content_filter");
     assert!(error["message"].as_str().unwrap().contains("content checker"), "{error}");
     let row = booked(&gateway, &answer).await;
@@ -169,8 +169,11 @@ async fn a_stream_is_told_as_one_whether_the_app_streams_or_not() {
             assert!(event["b64_json"].as_str().unwrap().len() > 50, "{event}");
         }
         let key = if model == SCHNELL { POOL } else { OWN };
-        let (asked, body) = sent(&gateway, key);
-        assert_eq!((asked.as_str(), &body["sync_mode"], body.get("stream")), (path, &json!(true), None));
+        let (called_path, body) = sent(&gateway, key);
+        assert_eq!(
+            (called_path.as_str(), &body["sync_mode"], body.get("stream")),
+            (path, &json!(true), None)
+        );
         let row = gateway.settled(&crate::ask::trace_of_stream(&streaming)).await;
         assert_eq!(units(&row), (2, 1_572_864), "{row}");
     }
@@ -183,9 +186,9 @@ async fn a_verification_is_a_price_that_a_key_alone_is_told() {
     let verify = format!("/v2/provider-credentials/{}/verify", own(&gateway).await);
     let verified = async || gateway.admin().post(&verify, &json!({})).await.unwrap().json();
     assert_eq!(verified().await["status"], "active");
-    let asked = gateway.emulator.journal().pop().unwrap();
-    assert_eq!(asked.path, "/fal/v1/models/pricing?endpoint_id=fal-ai%2Fflux-1%2Fschnell");
-    assert!(!asked.billable);
+    let call = gateway.emulator.journal().pop().unwrap();
+    assert_eq!(call.path, "/fal/v1/models/pricing?endpoint_id=fal-ai%2Fflux-1%2Fschnell");
+    assert!(!call.billable);
     gateway.emulator.set_key(OWN, KeyState::Revoked);
     let refused = verified().await;
     assert_eq!(refused["status"], "invalid", "{refused}");
@@ -194,7 +197,7 @@ async fn a_verification_is_a_price_that_a_key_alone_is_told() {
 }
 
 /// A credential whose requests go through fal's queue.
-async fn queued(gateway: &Gateway) -> String {
+async fn with_queue(gateway: &Gateway) -> String {
     let config = json!({"queue_url": gateway.emulator.fal_queue_url()});
     let body = json!({
         "provider": "fal", "secret": OWN, "base_url": gateway.emulator.fal_url(), "config": config,
@@ -216,8 +219,8 @@ fn lasting(latency: u64) -> Behaviour {
 #[tokio::test]
 async fn through_the_queue_it_is_looked_at_until_it_is_done() {
     let gateway = start().await;
-    queued(&gateway).await;
-    let answer = answered(&gateway, json!({"n": 2})).await;
+    with_queue(&gateway).await;
+    let answer = post_ok(&gateway, json!({"n": 2})).await;
     assert_eq!(answer.json()["data"].as_array().unwrap().len(), 2);
     let steps = steps(&gateway);
     assert_eq!(steps[..4], ["POST schnell", "GET status", "GET status", "GET status"], "{steps:?}");
@@ -230,7 +233,7 @@ async fn through_the_queue_it_is_looked_at_until_it_is_done() {
     let (events, ended) = streaming.events().await;
     ended.unwrap();
     assert!(events.len() == 1 && events[0].contains("image_generation.completed"), "{events:?}");
-    let refusal = asked(&gateway, json!({"prompt": "something forbidden"})).await;
+    let refusal = post(&gateway, json!({"prompt": "something forbidden"})).await;
     refused(&refusal, 400, "content_filter");
     assert_eq!(gateway.emulator.fal_cancelled(), 0);
     assert_eq!(gateway.emulator.violations(), []);
@@ -240,7 +243,7 @@ async fn through_the_queue_it_is_looked_at_until_it_is_done() {
 async fn who_leaves_or_has_no_time_calls_it_off() {
     for stream in [false, true] {
         let gateway = start().await;
-        queued(&gateway).await;
+        with_queue(&gateway).await;
         gateway.emulator.script(OWN, [lasting(600_000)]);
         let body = wanted(json!({"stream": stream}));
         let client = gateway.client();
@@ -255,10 +258,10 @@ async fn who_leaves_or_has_no_time_calls_it_off() {
         assert_eq!(gateway.emulator.fal_cancelled(), 1, "stream {stream}");
     }
     let gateway = start().await;
-    queued(&gateway).await;
+    with_queue(&gateway).await;
     gateway.route(json!({"scope": {}, "deadline_ms": 1_500})).await;
     gateway.emulator.script(OWN, [lasting(600_000)]);
-    let answer = asked(&gateway, json!({})).await;
+    let answer = post(&gateway, json!({})).await;
     assert_eq!(answer.status, 504, "{}", answer.text());
     let is_off =
         |entries: &[Entry]| entries.iter().any(|entry| entry.status == Some(202) && entry.method == "PUT");
@@ -270,12 +273,12 @@ async fn who_leaves_or_has_no_time_calls_it_off() {
 #[tokio::test]
 async fn a_queue_leads_nobody_elsewhere() {
     let gateway = start().await;
-    let id = queued(&gateway).await;
+    let id = with_queue(&gateway).await;
     // The key would be sent to another address, so the change requires the secret.
     let moved = json!({"config": {"queue_url": "https://queue.example"}});
     let answer = gateway.patched(&format!("/v2/provider-credentials/{id}"), moved).await;
-    let told = answer.json();
-    assert_eq!((answer.status, &told["code"]), (409, &json!("base_url_needs_secret")), "{told}");
+    let error = answer.json();
+    assert_eq!((answer.status, &error["code"]), (409, &json!("base_url_needs_secret")), "{error}");
     let inside = json!({"provider": "fal", "secret": OWN, "config": {"queue_url": "http://169.254.169.254"}});
     let answer = gateway.admin().post("/v2/provider-credentials", &inside).await.unwrap();
     assert!(answer.status == 400 && answer.text().contains("config.queue_url"), "{}", answer.text());
@@ -294,7 +297,7 @@ async fn errors_are_told_as_the_table_says() {
         let gateway = start().await;
         own(&gateway).await;
         gateway.emulator.set_key(OWN, state);
-        let answer = asked(&gateway, json!({})).await;
+        let answer = post(&gateway, json!({})).await;
         let error = refused(&answer, status, code);
         assert!(error["message"].as_str().unwrap().contains(words), "{error}");
         let row = booked(&gateway, &answer).await;
@@ -317,7 +320,7 @@ async fn errors_are_told_as_the_table_says() {
         if let Some(behaviour) = behaviour {
             gateway.emulator.script(OWN, (0..3).map(|_| behaviour.clone()));
         }
-        let answer = asked(&gateway, more.clone()).await;
+        let answer = post(&gateway, more.clone()).await;
         println!("{status} {}: {}", answer.status, answer.text());
         let error = refused(&answer, status, code);
         println!("{error}");

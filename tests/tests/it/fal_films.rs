@@ -50,19 +50,19 @@ async fn house() -> House {
 }
 
 impl House {
-    async fn asked(&self, more: Value) -> Answer {
+    async fn post(&self, more: Value) -> Answer {
         let body = with(json!({"model": KLING, "prompt": "sea ", "seconds": "5"}), more);
         self.gateway.client().post(VIDEOS, &body).await.unwrap()
     }
 
-    async fn made(&self, more: Value) -> Answer {
-        let answer = self.asked(more).await;
+    async fn post_ok(&self, more: Value) -> Answer {
+        let answer = self.post(more).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer
     }
 
-    async fn film(&self, more: Value) -> String {
-        let id = self.made(more).await.json()["id"].as_str().unwrap().to_owned();
+    async fn create_video(&self, more: Value) -> String {
+        let id = self.post_ok(more).await.json()["id"].as_str().unwrap().to_owned();
         assert!(id.starts_with("video_tg_"), "{id}");
         id
     }
@@ -77,11 +77,11 @@ impl House {
         loop {
             let answer = self.get(id).await;
             assert_eq!(answer.status, 200, "{}", answer.text());
-            let film = answer.json();
-            if !["queued", "in_progress"].contains(&film["status"].as_str().unwrap()) {
-                return film;
+            let video = answer.json();
+            if !["queued", "in_progress"].contains(&video["status"].as_str().unwrap()) {
+                return video;
             }
-            assert!(Instant::now() < deadline, "{film}");
+            assert!(Instant::now() < deadline, "{video}");
             a_moment().await;
         }
     }
@@ -131,25 +131,26 @@ fn is_off(entry: &Entry) -> bool {
 async fn a_film_is_queued_seen_taken_booked_and_forgotten() {
     let house = &house().await;
     let more = json!({"size": "720x1280", "negative_prompt": "rain", "cfg_scale": 0.5, "user": "u"});
-    let answer = house.made(more).await;
+    let answer = house.post_ok(more).await;
     assert_eq!(answer.header("agent-dropped-params"), Some("user"));
-    let begun = answer.json();
-    let told = [&begun["object"], &begun["status"], &begun["seconds"], &begun["size"], &begun["model"]];
-    assert_eq!(told, ["video", "queued", "5", "720x1280", KLING], "{begun}");
-    assert!(begun["created_at"].as_u64().unwrap() > 1_700_000_000, "{begun}");
+    let created = answer.json();
+    let fields =
+        [&created["object"], &created["status"], &created["seconds"], &created["size"], &created["model"]];
+    assert_eq!(fields, ["video", "queued", "5", "720x1280", KLING], "{created}");
+    assert!(created["created_at"].as_u64().unwrap() > 1_700_000_000, "{created}");
     let sent = house.gateway.calls(OWN).into_iter().find(|call| call.method == "POST").unwrap();
     assert_eq!(sent.path, format!("/fal-queue/{KLING}"));
     let expected = json!({
         "prompt": "sea ", "duration": "5", "aspect_ratio": "9:16", "negative_prompt": "rain", "cfg_scale": 0.5,
     });
     assert_eq!(sent.json(), expected);
-    let asked = house.gateway.settled(&trace_of(&answer)).await;
-    assert_eq!(money(&asked), (0, 0, 0, false), "{asked}");
+    let row = house.gateway.settled(&trace_of(&answer)).await;
+    assert_eq!(money(&row), (0, 0, 0, false), "{row}");
 
-    let id = begun["id"].as_str().unwrap();
-    let film = house.seen_to_the_end(id).await;
-    assert_eq!([&film["id"], &film["status"], &film["seconds"]], [id, "completed", "5"], "{film}");
-    assert_eq!((&film["progress"], &film["billed_micro_units"]), (&json!(100), &json!(5_000_000)));
+    let id = created["id"].as_str().unwrap();
+    let video = house.seen_to_the_end(id).await;
+    assert_eq!([&video["id"], &video["status"], &video["seconds"]], [id, "completed", "5"], "{video}");
+    assert_eq!((&video["progress"], &video["billed_micro_units"]), (&json!(100), &json!(5_000_000)));
     let content = house.get(&format!("{id}/content")).await;
     assert_eq!((content.status, content.header("content-type")), (200, Some("video/mp4")));
     let second: Vec<u8> = b"sea ".iter().copied().cycle().take(SECOND_BYTES).collect();
@@ -184,7 +185,7 @@ async fn a_film_is_queued_seen_taken_booked_and_forgotten() {
 async fn a_film_is_booked_once_by_its_units_though_nobody_looks_and_the_gateway_is_killed() {
     let house = &mut house().await;
     let more = json!({"model": VEO, "seconds": 6, "size": "1920x1080", "generate_audio": false});
-    let film = house.film(more).await;
+    let id = house.create_video(more).await;
     let sent = house.gateway.calls(OWN).into_iter().find(|call| call.method == "POST").unwrap().json();
     let expected = json!({
         "prompt": "sea ", "duration": "6s", "aspect_ratio": "16:9", "resolution": "1080p", "generate_audio": false,
@@ -194,7 +195,7 @@ async fn a_film_is_booked_once_by_its_units_though_nobody_looks_and_the_gateway_
     let rows = house.booked(1).await;
     assert_eq!(money(&rows[0]), (6_000, 6_000_000, 6 * 400_000_000, false), "{}", rows[0]);
     house.gateway.crash().await;
-    assert_eq!(house.seen_to_the_end(&film).await["status"], "completed");
+    assert_eq!(house.seen_to_the_end(&id).await["status"], "completed");
     house.booked(1).await;
     assert_eq!(sums(&house.gateway.get("/v2/usage").await)["video_ms"], json!(6_000));
     house.is_clean();
@@ -205,7 +206,7 @@ async fn what_is_not_told_is_unpriced() {
     let house = &house().await;
     let silent = Behaviour { usage: UsageMode::Missing, ..Behaviour::default() };
     house.gateway.emulator.script(OWN, [silent]);
-    house.film(json!({"model": VEO, "seconds": 8})).await;
+    house.create_video(json!({"model": VEO, "seconds": 8})).await;
     let rows = house.booked(1).await;
     assert_eq!(money(&rows[0]), (8_000, 0, 0, true), "{}", rows[0]);
     // Neither the request nor the app's answer states the length.
@@ -213,8 +214,8 @@ async fn what_is_not_told_is_unpriced() {
     let answer = house.gateway.client().post(VIDEOS, &body).await.unwrap();
     assert_eq!((answer.status, &answer.json()["seconds"]), (200, &Value::Null), "{}", answer.text());
     let rows = house.booked(2).await;
-    let told: Vec<_> = rows.iter().map(money).collect();
-    assert!(told.contains(&(0, 5_000_000, 0, true)), "{told:?}");
+    let charges: Vec<_> = rows.iter().map(money).collect();
+    assert!(charges.contains(&(0, 5_000_000, 0, true)), "{charges:?}");
     house.is_clean();
 }
 
@@ -225,16 +226,16 @@ async fn what_failed_costs_nothing_and_says_why() {
         ("something forbidden", "moderation_blocked", "content checker"),
         ("broken off", "unknown", "Internal Server Error"),
     ] {
-        let id = house.film(json!({"prompt": prompt})).await;
-        let film = house.seen_to_the_end(&id).await;
-        assert_eq!([&film["status"], &film["error"]["code"]], ["failed", code], "{film}");
-        assert!(film["error"]["message"].as_str().unwrap().contains(words), "{film}");
+        let id = house.create_video(json!({"prompt": prompt})).await;
+        let video = house.seen_to_the_end(&id).await;
+        assert_eq!([&video["status"], &video["error"]["code"]], ["failed", code], "{video}");
+        assert!(video["error"]["message"].as_str().unwrap().contains(words), "{video}");
         let content = house.get(&format!("{id}/content")).await;
         assert!(content.status == 400 && content.text().contains(words), "{}", content.text());
         assert_eq!(house.remove(&id).await.status, 200);
     }
     // Only a video made afterwards is in the books.
-    house.film(json!({"seconds": "10"})).await;
+    house.create_video(json!({"seconds": "10"})).await;
     assert_eq!(money(&house.booked(1).await[0]).0, 10_000);
     house.is_clean();
 }
@@ -243,7 +244,7 @@ async fn what_failed_costs_nothing_and_says_why() {
 async fn who_deletes_a_film_that_is_not_made_calls_it_off() {
     let house = &house().await;
     house.gateway.emulator.script(OWN, [Behaviour { latency: 600_000, ..Behaviour::default() }]);
-    let id = house.film(json!({})).await;
+    let id = house.create_video(json!({})).await;
     let early = house.get(&format!("{id}/content")).await;
     assert!(early.status == 400 && early.text().contains("not ready"), "{}", early.text());
     assert_eq!(house.remove(&id).await.json()["deleted"], true);
@@ -251,7 +252,7 @@ async fn who_deletes_a_film_that_is_not_made_calls_it_off() {
     assert_eq!(house.gateway.emulator.fal_cancelled(), 1);
     refused(&house.get(&id).await, 404, "video_not_found");
     // Only a video made afterwards is in the books.
-    house.film(json!({"seconds": "10"})).await;
+    house.create_video(json!({"seconds": "10"})).await;
     assert_eq!(money(&house.booked(1).await[0]).0, 10_000);
     house.is_clean();
 }
@@ -264,14 +265,14 @@ async fn a_file_leads_nobody_elsewhere() {
         ("moved elsewhere", "never followed"),
         ("long gone", "status 403"),
     ] {
-        let id = house.film(json!({"prompt": prompt})).await;
+        let id = house.create_video(json!({"prompt": prompt})).await;
         assert_eq!(house.seen_to_the_end(&id).await["status"], "completed");
         let content = house.get(&format!("{id}/content")).await;
         assert!(content.status == 502 && content.text().contains(words), "{}", content.text());
     }
     house.booked(3).await;
     // An error of the file host does not count against the account.
-    assert_eq!(house.asked(json!({})).await.status, 200);
+    assert_eq!(house.post(json!({})).await.status, 200);
     house.is_clean();
 }
 
@@ -285,14 +286,14 @@ async fn what_there_are_no_words_for_is_refused_by_name() {
         (json!({"webhook_url": "https://sea.example"}), "webhook_url", "unsupported_parameter"),
         (json!({"input_reference": {"file_id": "file-tg_1"}}), "input_reference", "unsupported_value"),
     ] {
-        let answer = house.asked(more).await;
+        let answer = house.post(more).await;
         assert_eq!(refused(&answer, 400, code)["param"], param, "{}", answer.text());
     }
     assert_eq!(house.gateway.calls(OWN).len(), before, "nothing was sent");
-    let long = house.asked(json!({"seconds": "7"})).await;
+    let long = house.post(json!({"seconds": "7"})).await;
     assert!(long.status == 422 && long.text().contains("duration"), "{}", long.text());
-    refused(&house.asked(json!({"model": "fal:fal-ai/nothing"})).await, 404, "model_not_found");
-    let id = house.film(json!({})).await;
+    refused(&house.post(json!({"model": "fal:fal-ai/nothing"})).await, 404, "model_not_found");
+    let id = house.create_video(json!({})).await;
     let path = format!("{VIDEOS}/{id}/remix");
     let remix = house.gateway.client().post(&path, &json!({"prompt": "an ebb"})).await.unwrap();
     refused(&remix, 400, "unsupported_operation");

@@ -43,7 +43,7 @@ async fn house(is_queued: bool) -> House {
 }
 
 impl House {
-    async fn said(&self, more: Value) -> Answer {
+    async fn speak(&self, more: Value) -> Answer {
         let body = with(json!({"model": KOKORO, "input": "a tide. ", "voice": "af_heart"}), more);
         self.gateway.client().post(SPEECH, &body).await.unwrap()
     }
@@ -74,7 +74,7 @@ fn sound(text: &str) -> Vec<u8> {
 async fn a_text_is_read_aloud_and_its_file_is_fetched_for_the_client() {
     for is_queued in [false, true] {
         let house = &house(is_queued).await;
-        let answer = house.said(json!({"speed": 1.5, "response_format": "wav"})).await;
+        let answer = house.speak(json!({"speed": 1.5, "response_format": "wav"})).await;
         assert_eq!(
             (answer.status, answer.header("content-type")),
             (200, Some("audio/wav")),
@@ -99,7 +99,7 @@ async fn a_text_is_read_aloud_and_its_file_is_fetched_for_the_client() {
 async fn an_app_that_gives_hex_is_asked_for_a_file() {
     let house = &house(false).await;
     let more = json!({"model": MINIMAX, "voice": "Wise_Woman", "speed": 1.1});
-    let answer = house.said(more).await;
+    let answer = house.speak(more).await;
     assert_eq!(
         (answer.status, answer.header("content-type")),
         (200, Some("audio/mpeg")),
@@ -120,7 +120,7 @@ async fn units_of_speech_that_nobody_told_are_unpriced() {
     let house = &house(false).await;
     let silent = Behaviour { usage: UsageMode::Missing, ..Behaviour::default() };
     house.gateway.emulator.script(OWN, [silent]);
-    let answer = house.said(json!({})).await;
+    let answer = house.speak(json!({})).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let row = house.booked(&answer).await;
     assert_eq!(money(&row), (8, 0, 0, true), "{row}");
@@ -135,7 +135,7 @@ async fn a_file_of_sound_leads_nobody_elsewhere() {
         ("moved elsewhere", "never followed"),
         ("long gone", "status 403"),
     ] {
-        let answer = house.said(json!({"input": text})).await;
+        let answer = house.speak(json!({"input": text})).await;
         assert!(answer.status == 502 && answer.text().contains(words), "{}", answer.text());
         let row = house.booked(&answer).await;
         // The audio was generated, and is billed.
@@ -145,7 +145,7 @@ async fn a_file_of_sound_leads_nobody_elsewhere() {
         assert_eq!((units, nanos), (&json!(length * 1_000), &json!(length * 20_000)), "{row}");
     }
     // An error of the file host does not count against the account.
-    assert_eq!(house.said(json!({})).await.status, 200);
+    assert_eq!(house.speak(json!({})).await.status, 200);
     house.is_clean();
 }
 
@@ -157,13 +157,13 @@ async fn what_an_app_that_reads_has_no_words_for_is_refused_by_name() {
         (json!({"stream_format": "sse"}), "stream_format", "unsupported_value"),
         (json!({"instructions": "whisper"}), "instructions", "unsupported_parameter"),
     ] {
-        let answer = house.said(more).await;
+        let answer = house.speak(more).await;
         assert_eq!(refused(&answer, 400, code)["param"], param, "{}", answer.text());
     }
     assert_eq!(house.gateway.calls(OWN).len(), 0, "nothing was sent");
-    let answer = house.said(json!({"voice": "alloy"})).await;
+    let answer = house.speak(json!({"voice": "alloy"})).await;
     assert!(answer.status == 422 && answer.text().contains("voice"), "{}", answer.text());
-    refused(&house.said(json!({"input": "something forbidden"})).await, 400, "content_filter");
+    refused(&house.speak(json!({"input": "something forbidden"})).await, 400, "content_filter");
     house.is_clean();
 }
 
@@ -175,26 +175,26 @@ const WIZPER: &str = "fal:fal-ai/wizper";
 const RECORDING: &[u8] = b"a tide comes in";
 
 impl House {
-    async fn heard_at(&self, path: &str, model: &str, more: &[(&str, &str)]) -> Answer {
+    async fn transcribe_at(&self, path: &str, model: &str, more: &[(&str, &str)]) -> Answer {
         let mut parts = vec![("model", model.as_bytes())];
         parts.extend(more.iter().map(|(name, value)| (*name, value.as_bytes())));
         parts.push(("file", RECORDING));
         self.gateway.client().call(Method::POST, path, &[FORM], form(&parts)).await.unwrap()
     }
 
-    async fn heard(&self, model: &str, more: &[(&str, &str)]) -> Answer {
-        let answer = self.heard_at(HEARD, model, more).await;
+    async fn transcribe(&self, model: &str, more: &[(&str, &str)]) -> Answer {
+        let answer = self.transcribe_at(HEARD, model, more).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer
     }
 
     /// The last request to an app, without the recording.
-    fn asked(&self) -> (String, Value) {
+    fn last_request(&self) -> (String, Value) {
         let call = self.gateway.calls(OWN).into_iter().rfind(|call| call.method == "POST").unwrap();
         let mut body = call.json();
         let url = body.as_object_mut().unwrap().remove("audio_url").unwrap();
-        let said = url.as_str().unwrap().strip_prefix("data:audio/mpeg;base64,").unwrap();
-        assert_eq!(STANDARD.decode(said).unwrap(), RECORDING);
+        let encoded = url.as_str().unwrap().strip_prefix("data:audio/mpeg;base64,").unwrap();
+        assert_eq!(STANDARD.decode(encoded).unwrap(), RECORDING);
         (call.path, body)
     }
 }
@@ -203,11 +203,12 @@ impl House {
 async fn a_recording_is_listened_to_at_once_and_through_the_queue() {
     for is_queued in [false, true] {
         let house = &house(is_queued).await;
-        let answer =
-            house.heard(WHISPER, &[("language", "en"), ("prompt", "the sea"), ("temperature", "0")]).await;
+        let answer = house
+            .transcribe(WHISPER, &[("language", "en"), ("prompt", "the sea"), ("temperature", "0")])
+            .await;
         assert_eq!(answer.json(), json!({"text": "a tide comes in"}));
         assert_eq!(answer.header("content-type"), Some("application/json"));
-        let (path, body) = house.asked();
+        let (path, body) = house.last_request();
         let below = if is_queued { "/fal-queue/" } else { "/fal/" };
         assert_eq!(path, format!("{below}fal-ai/whisper"));
         assert_eq!(body, json!({"language": "en", "prompt": "the sea", "task": "transcribe"}));
@@ -222,12 +223,12 @@ async fn a_recording_is_listened_to_at_once_and_through_the_queue() {
 #[tokio::test]
 async fn what_was_heard_is_told_as_its_client_wants_it() {
     let house = &house(false).await;
-    let text = house.heard(WIZPER, &[("response_format", "text")]).await;
+    let text = house.transcribe(WIZPER, &[("response_format", "text")]).await;
     assert_eq!(
         (&*text.text(), text.header("content-type")),
         ("a tide comes in\n", Some("text/plain; charset=utf-8"))
     );
-    let segments = house.heard(WIZPER, &[("response_format", "verbose_json")]).await.json();
+    let segments = house.transcribe(WIZPER, &[("response_format", "verbose_json")]).await.json();
     let segment = json!({"id": 0, "start": 0.0, "end": 1, "text": "a tide comes in"});
     let whole = json!({
         "task": "transcribe", "language": "en", "duration": 1.0, "text": "a tide comes in",
@@ -235,12 +236,12 @@ async fn what_was_heard_is_told_as_its_client_wants_it() {
     });
     assert_eq!(segments, whole);
     let times = [("response_format", "verbose_json"), ("timestamp_granularities[]", "word")];
-    let words = house.heard(WHISPER, &times).await.json();
+    let words = house.transcribe(WHISPER, &times).await.json();
     assert_eq!(words["words"][1], json!({"word": "tide", "start": 1.0, "end": 2.0}), "{words}");
-    assert_eq!(house.asked().1, json!({"chunk_level": "word", "task": "transcribe"}));
-    let english = house.heard_at(ENGLISH, WHISPER, &[]).await;
+    assert_eq!(house.last_request().1, json!({"chunk_level": "word", "task": "transcribe"}));
+    let english = house.transcribe_at(ENGLISH, WHISPER, &[]).await;
     assert_eq!(english.json(), json!({"text": "in English: a tide comes in"}), "{}", english.text());
-    assert_eq!(house.asked().1, json!({"task": "translate"}));
+    assert_eq!(house.last_request().1, json!({"task": "translate"}));
     house.is_clean();
 }
 
@@ -255,10 +256,10 @@ async fn what_an_app_that_listens_has_no_words_for_is_refused_by_name() {
         (WIZPER, "prompt", "the sea", "unsupported_parameter"),
         (WIZPER, "timestamp_granularities[]", "word", "invalid_value"),
     ] {
-        let answer = house.heard_at(HEARD, model, &[(name, value)]).await;
+        let answer = house.transcribe_at(HEARD, model, &[(name, value)]).await;
         assert_eq!(refused(&answer, 400, code)["param"], name, "{}", answer.text());
     }
-    let other = house.heard_at(HEARD, "fal:fal-ai/flux/dev", &[]).await;
+    let other = house.transcribe_at(HEARD, "fal:fal-ai/flux/dev", &[]).await;
     assert!(other.status == 400 && other.text().contains("fal-ai/wizper"), "{}", other.text());
     let long = vec![7; 9 * MIB];
     let body = form(&[("model", WHISPER.as_bytes()), ("file", &long)]);

@@ -41,7 +41,7 @@ async fn post(client: &Client, path: &str, of: &[(&str, &[u8])]) -> Answer {
     client.call(Method::POST, path, &[FORM], form(of)).await.unwrap()
 }
 
-async fn uploaded(client: &Client, content: &[u8]) -> String {
+async fn upload(client: &Client, content: &[u8]) -> String {
     let answer = post(client, PATH, &[("purpose", b"batch"), ("file", content)]).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()["id"].as_str().unwrap().to_owned()
@@ -76,13 +76,13 @@ async fn the_official_sdk_keeps_files_at_the_provider_and_through_the_gateway() 
 #[tokio::test]
 async fn a_file_is_known_by_our_name_alone_and_to_its_project_alone() {
     let mut gateway = gateway().await;
-    let id = uploaded(&gateway.client(), LINES).await;
+    let id = upload(&gateway.client(), LINES).await;
     let sent = gateway.calls(OWN).pop().unwrap();
     assert_eq!(sent.body.as_ref(), form(&[("purpose", b"batch"), ("file", LINES)]), "as it came");
-    let shown = get(&gateway.client(), &format!("/{id}")).await;
-    assert!(id.starts_with("file-tg_") && shown.json()["id"] == *id, "{}", shown.text());
-    assert_eq!(shown.json()["filename"], "lines.jsonl");
-    assert_eq!(shown.header("agent-execution-profile"), Some("byok"));
+    let retrieved = get(&gateway.client(), &format!("/{id}")).await;
+    assert!(id.starts_with("file-tg_") && retrieved.json()["id"] == *id, "{}", retrieved.text());
+    assert_eq!(retrieved.json()["filename"], "lines.jsonl");
+    assert_eq!(retrieved.header("agent-execution-profile"), Some("byok"));
     let theirs = last(&gateway).path;
     let theirs = theirs.strip_prefix("/v1/files/").unwrap().to_owned();
     assert!(!theirs.contains("tg_"), "{theirs}");

@@ -77,7 +77,7 @@ async fn the_same_text_means_the_same_everywhere() {
 async fn a_mistake_is_told_by_its_place() {
     let gateway = Gateway::start().await;
     let admin = gateway.admin();
-    for (path, filter, place) in [
+    for (path, filter, position) in [
         ("requests", "model:a stauts:error", "At character 9: stauts"),
         ("requests", "key:nobody", "At character 1: No key"),
         ("requests", "since:yesterday", "At character 1: \"yesterday\""),
@@ -89,10 +89,10 @@ async fn a_mistake_is_told_by_its_place() {
         let document: Value = answer.json();
         assert_eq!(document["param"], "filter", "{document}");
         let detail = document["detail"].as_str().unwrap();
-        assert!(detail.starts_with(place) && document["fix"].is_string(), "{document}");
+        assert!(detail.starts_with(position) && document["fix"].is_string(), "{document}");
     }
-    let told = gateway.cli().run(&["requests", "--filter", "model:a stauts:error"]).failed(2);
-    assert!(told.contains("    model:a stauts:error\n            ^"), "{told}");
+    let stderr = gateway.cli().run(&["requests", "--filter", "model:a stauts:error"]).failed(2);
+    assert!(stderr.contains("    model:a stauts:error\n            ^"), "{stderr}");
     // Another workspace's names match nothing here.
     let other = gateway.make("/v2/workspaces", json!({"name": "other"})).await;
     let client = gateway.with_key(other["admin_key"].as_str().unwrap());

@@ -149,16 +149,16 @@ fn a_half_made_directory_is_refused() {
     for command in
         [vec!["serve", "--listen", "127.0.0.1:0", "--data-dir", &path], vec!["init", "--data-dir", &path]]
     {
-        let said = Cli::new().run(&command).failed(1);
-        assert!(said.contains(&path) && !said.contains("tg_live_"), "{said}");
-        assert!(said.to_lowercase().contains("remove"), "it must say what to do: {said}");
+        let stderr = Cli::new().run(&command).failed(1);
+        assert!(stderr.contains(&path) && !stderr.contains("tg_live_"), "{stderr}");
+        assert!(stderr.to_lowercase().contains("remove"), "it must say what to do: {stderr}");
     }
     let foreign = tempfile::tempdir().unwrap();
     std::fs::write(foreign.path().join("thesis.tex"), "years of work").unwrap();
-    let said = Cli::new()
+    let stderr = Cli::new()
         .run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &foreign.path().display().to_string()])
         .failed(1);
-    assert!(said.contains(&foreign.path().display().to_string()), "{said}");
+    assert!(stderr.contains(&foreign.path().display().to_string()), "{stderr}");
     assert!(!foreign.path().join("tidegate.db").exists());
 }
 
@@ -169,10 +169,10 @@ async fn a_directory_that_was_mistyped_is_not_made() {
     let typo = root.path().join("dat");
     let path = typo.display().to_string();
     let serve = ["serve", "--listen", "127.0.0.1:0"];
-    let said = Cli::new().run(&[&serve[..], &["--data-dir", &path]].concat()).failed(2);
-    assert!(said.contains(&path) && said.contains("tidegate init --data-dir"), "{said}");
-    let said = Cli::new().env("TIDEGATE_DATA_DIR", &path).run(&serve).failed(2);
-    assert!(said.contains("tidegate init"), "{said}");
+    let stderr = Cli::new().run(&[&serve[..], &["--data-dir", &path]].concat()).failed(2);
+    assert!(stderr.contains(&path) && stderr.contains("tidegate init --data-dir"), "{stderr}");
+    let stderr = Cli::new().env("TIDEGATE_DATA_DIR", &path).run(&serve).failed(2);
+    assert!(stderr.contains("tidegate init"), "{stderr}");
     assert!(!typo.exists());
     let launch = Launch::new(tidegate().unwrap()).args(serve).env("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS", "1");
     let mut usual = launch.current_dir(root.path()).start().unwrap();

@@ -61,40 +61,40 @@ impl Fleet {
         Self { gateway, others, origins: Arc::new(Mutex::new(origins)), programs, _keys: keys }
     }
 
-    fn origin(&self, place: usize) -> String {
-        self.origins.lock().unwrap()[place].clone()
+    fn origin(&self, index: usize) -> String {
+        self.origins.lock().unwrap()[index].clone()
     }
 
-    fn client(&self, place: usize, key: &str) -> Client {
-        let client = Client::new(self.origin(place));
-        let is_this_build = self.programs[place] == tidegate().unwrap();
+    fn client(&self, index: usize, key: &str) -> Client {
+        let client = Client::new(self.origin(index));
+        let is_this_build = self.programs[index] == tidegate().unwrap();
         let client = if is_this_build { client } else { client.other_version() };
         client.bearer(key).within(WITHIN)
     }
 
     /// Stops one gateway gracefully and starts it again, optionally as another build of the program.
-    pub async fn restart(&mut self, place: usize, program: Option<PathBuf>) {
+    pub async fn restart(&mut self, index: usize, program: Option<PathBuf>) {
         if let Some(program) = program {
-            self.programs[place].clone_from(&program);
+            self.programs[index].clone_from(&program);
             self.gateway.becomes(program);
         }
-        let origin = if place == 0 {
+        let origin = if index == 0 {
             self.gateway.stop().await;
             self.gateway.start_again().await;
             self.gateway.origin.clone()
         } else {
-            let process = &mut self.others[place - 1];
+            let process = &mut self.others[index - 1];
             let ended = process.stop(WITHIN).await.unwrap();
             assert!(ended.success(), "{ended}: {}", process.stderr());
-            let (process, origin) = self.gateway.replica_in(&format!("replica-{place}")).await;
-            self.others[place - 1] = process;
+            let (process, origin) = self.gateway.replica_in(&format!("replica-{index}")).await;
+            self.others[index - 1] = process;
             origin
         };
-        self.origins.lock().unwrap()[place] = origin;
+        self.origins.lock().unwrap()[index] = origin;
     }
 
-    pub fn admin(&self, place: usize) -> Client {
-        self.client(place, &self.gateway.founded.admin_key)
+    pub fn admin(&self, index: usize) -> Client {
+        self.client(index, &self.gateway.founded.admin_key)
     }
 }
 
@@ -120,15 +120,15 @@ struct Truth {
 
 /// How long each gateway took to show the change, measured from the answer to the write.
 pub async fn seen(fleet: &Fleet, key: &str, body: &Value, is: impl Fn(&Answer) -> bool) -> Vec<Duration> {
-    let begun = Instant::now();
-    let each = (0..GATEWAYS).map(async |place| {
-        let client = fleet.client(place, key);
+    let started_at = Instant::now();
+    let each = (0..GATEWAYS).map(async |index| {
+        let client = fleet.client(index, key);
         loop {
             let answer = client.post(CHAT, body).await.unwrap();
             if is(&answer) {
-                return begun.elapsed();
+                return started_at.elapsed();
             }
-            assert!(begun.elapsed() < WITHIN, "gateway {place}: {} {}", answer.status, answer.text());
+            assert!(started_at.elapsed() < WITHIN, "gateway {index}: {} {}", answer.status, answer.text());
             a_moment().await;
         }
     });
@@ -158,7 +158,8 @@ impl Load {
                     if stop.load(Ordering::Relaxed) {
                         return;
                     }
-                    let answer = answered(&origins, number + turn, &key, &bodies[turn % bodies.len()]).await;
+                    let answer =
+                        retry_elsewhere(&origins, number + turn, &key, &bodies[turn % bodies.len()]).await;
                     assert_eq!(answer.status, 200, "{}", answer.text());
                     served.fetch_add(1, Ordering::Relaxed);
                     a_moment().await;
@@ -190,7 +191,7 @@ impl Load {
 
 /// The answer of the first gateway that accepts the connection. An accepted request must be answered: it is
 /// not sent again.
-async fn answered(origins: &Mutex<Vec<String>>, from: usize, key: &str, body: &Value) -> Answer {
+async fn retry_elsewhere(origins: &Mutex<Vec<String>>, from: usize, key: &str, body: &Value) -> Answer {
     for attempt in 0..GATEWAYS * 3 {
         let origin = origins.lock().unwrap()[(from + attempt) % GATEWAYS].clone();
         match Client::new(&origin).bearer(key).within(WITHIN).post(CHAT, body).await {
@@ -345,27 +346,27 @@ async fn a_silent_database_holds_nobody_up() {
     gateway.chat_ok(&question(MINI)).await;
     gateway.booked(1).await;
     relay.silence();
-    let begun = Instant::now();
+    let started_at = Instant::now();
     // A statement times out after twenty seconds, a connection after three.
     let bound = Duration::from_secs(25);
-    let asked = ["/v2/usage", "/v2/requests", "/v2/api-keys"].map(async |path| {
+    let refusals = ["/v2/usage", "/v2/requests", "/v2/api-keys"].map(async |path| {
         let admin = Client::new(&gateway.origin).bearer(&gateway.founded.admin_key).within(2 * bound);
-        let (begun, answer) = (Instant::now(), admin.get(path).await.unwrap());
+        let (started_at, answer) = (Instant::now(), admin.get(path).await.unwrap());
         assert_eq!(answer.status, 503, "{path}: {}", answer.text());
-        begun.elapsed()
+        started_at.elapsed()
     });
     let served = async {
         let (mut served, mut slowest) = (1_u64, Duration::ZERO);
-        while begun.elapsed() < bound + Duration::from_secs(3) {
-            let asked = Instant::now();
+        while started_at.elapsed() < bound + Duration::from_secs(3) {
+            let sent_at = Instant::now();
             gateway.chat_ok(&question(MINI)).await;
-            slowest = slowest.max(asked.elapsed());
+            slowest = slowest.max(sent_at.elapsed());
             served += 1;
             a_moment().await;
         }
         (served, slowest)
     };
-    let [one, two, three] = asked;
+    let [one, two, three] = refusals;
     let (one, two, three, (served, slowest)) = tokio::join!(one, two, three, served);
     let control = one.max(two).max(three);
     println!("{served} requests, the slowest {slowest:?}; /v2 said 503 within {control:?}");

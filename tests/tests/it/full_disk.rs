@@ -32,39 +32,42 @@ async fn a_full_disk_is_told_and_survived_at_every_place() {
     gateway.credential("openai", OWN).await;
     let admin = gateway.admin();
     let (mut refused, mut requests) = (0, 0);
-    for place in 0..PLACES_MAX {
-        let (key, id) = gateway.key(json!({"name": format!("key {place}")})).await;
-        let bytes = log_bytes(&gateway.data()) + place * STEP_BYTES;
+    for step in 0..PLACES_MAX {
+        let (key, id) = gateway.key(json!({"name": format!("key {step}")})).await;
+        let bytes = log_bytes(&gateway.data()) + step * STEP_BYTES;
         leave(&mut gateway, Some(bytes));
-        let body = json!({"name": format!("project {place}"), "metadata": {"text": "x".repeat(16_000)}});
-        let told = admin.post("/v2/projects", &body).await.unwrap();
+        let body = json!({"name": format!("project {step}"), "metadata": {"text": "x".repeat(16_000)}});
+        let created = admin.post("/v2/projects", &body).await.unwrap();
         let kept = admin.delete(&format!("/v2/api-keys/{id}")).await.unwrap();
         // Inference requests are not affected.
         let chat = gateway.with_key(&gateway.founded.api_key).post(CHAT, &question(MINI)).await.unwrap();
         assert_eq!(chat.status, 200, "{}", chat.text());
         requests += 1;
         leave(&mut gateway, None);
-        if told.status == 201 && kept.status == 204 {
+        if created.status == 201 && kept.status == 204 {
             assert!(refused >= 3, "the writes need several pages: {refused}");
             gateway.booked(requests).await;
             return;
         }
-        for answer in [&told, &kept] {
+        for answer in [&created, &kept] {
             if answer.status >= 400 {
                 refused += 1;
-                let told = problem(answer, 503, "storage_full");
-                let (detail, fix) = (told["detail"].as_str().unwrap(), told["fix"].as_str().unwrap());
-                assert!(detail.contains("the disk is full or fails") && fix.contains("Free space"), "{told}");
+                let document = problem(answer, 503, "storage_full");
+                let (detail, fix) = (document["detail"].as_str().unwrap(), document["fix"].as_str().unwrap());
+                assert!(
+                    detail.contains("the disk is full or fails") && fix.contains("Free space"),
+                    "{document}"
+                );
             }
         }
-        if told.status != 201 {
+        if created.status != 201 {
             let again = admin.post("/v2/projects", &body).await.unwrap();
-            assert_eq!(again.status, 201, "place {place}: {}", again.text());
+            assert_eq!(again.status, 201, "place {step}: {}", again.text());
         }
         let revoked = admin.delete(&format!("/v2/api-keys/{id}")).await.unwrap();
-        assert_eq!(revoked.status, 204, "place {place}: {}", revoked.text());
+        assert_eq!(revoked.status, 204, "place {step}: {}", revoked.text());
         let out = gateway.with_key(&key).post(CHAT, &question(MINI)).await.unwrap();
-        assert_eq!(out.status, 401, "place {place}: {}", out.text());
+        assert_eq!(out.status, 401, "place {step}: {}", out.text());
     }
     panic!("the writes do not fit into {} bytes", PLACES_MAX * STEP_BYTES);
 }

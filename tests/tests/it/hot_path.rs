@@ -73,15 +73,15 @@ impl Lockstep {
 fn answer_all(mut socket: TcpStream, turn: &Mutex<mpsc::Receiver<()>>) {
     socket.set_nodelay(true).unwrap();
     let mut reader = BufReader::new(socket.try_clone().unwrap());
-    while let Some(asked) = read_request(&mut reader) {
-        if asked["stream"] != true {
+    while let Some(request) = read_request(&mut reader) {
+        if request["stream"] != true {
             let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length:";
             socket.write_all(format!("{head} {}\r\n\r\n{ANSWER}", ANSWER.len()).as_bytes()).unwrap();
             continue;
         }
         let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
         socket.write_all((head.to_owned() + &framed(&[CHUNK])).as_bytes()).unwrap();
-        for _ in 1..asked["max_tokens"].as_u64().unwrap() {
+        for _ in 1..request["max_tokens"].as_u64().unwrap() {
             turn.lock().unwrap().recv().unwrap();
             socket.write_all(framed(&[CHUNK]).as_bytes()).unwrap();
         }
@@ -98,7 +98,7 @@ fn read_request(reader: &mut impl BufRead) -> Option<Value> {
             return None;
         }
         match line.to_ascii_lowercase().strip_prefix("content-length:") {
-            Some(said) => length = said.trim().parse().unwrap(),
+            Some(value) => length = value.trim().parse().unwrap(),
             None if line == "\r\n" => break,
             None => {}
         }
@@ -167,11 +167,11 @@ impl Counted {
         );
         self.wire.write_all((head + &body).as_bytes()).unwrap();
         let mut answer = Vec::new();
-        let mut room = [0; 16 * 1024];
+        let mut buffer = [0; 16 * 1024];
         while !is_whole(&answer) {
-            let count = self.wire.read(&mut room).unwrap();
+            let count = self.wire.read(&mut buffer).unwrap();
             assert!(count > 0, "closed after {}", String::from_utf8_lossy(&answer));
-            answer.extend_from_slice(&room[..count]);
+            answer.extend_from_slice(&buffer[..count]);
             let all = String::from_utf8_lossy(&answer).matches("data: ").count();
             for _ in events..all {
                 if turns > 0 {
@@ -197,9 +197,9 @@ impl Counted {
             );
             let mut took = Duration::ZERO;
             let count = self.count(|counted| {
-                let begun = Instant::now();
+                let started_at = Instant::now();
                 counted.ask(&body);
-                took = begun.elapsed();
+                took = started_at.elapsed();
             });
             let count = count.await;
             if took < CHECKPOINT_EVERY {

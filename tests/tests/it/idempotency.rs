@@ -71,10 +71,10 @@ async fn a_key_is_of_one_body_one_path_and_one_project() {
     let gateway = gateway().await;
     keyed(gateway.client(), "k", &question(MINI)).await;
     let other = with(question(MINI), json!({"temperature": 0.5}));
-    let told = keyed(gateway.client(), "k", &other).await;
-    let error = refused(&told, 409, "idempotency_conflict");
+    let answer = keyed(gateway.client(), "k", &other).await;
+    let error = refused(&answer, 409, "idempotency_conflict");
     assert_eq!(error["param"], "Idempotency-Key");
-    assert_eq!(told.header("x-should-retry"), Some("false"), "SDKs retry a 409 by themselves");
+    assert_eq!(answer.header("x-should-retry"), Some("false"), "SDKs retry a 409 by themselves");
     // Each alias of a path counts as its own path.
     let run = json!({"app": MINI, "input": {"prompt": "hello"}});
     let mut seen = Vec::new();
@@ -120,8 +120,8 @@ async fn what_failed_or_was_cut_is_asked_again() {
             .enumerate()
     {
         for _ in 0..2 {
-            let told = until_free(&gateway, &format!("failed {number}"), &body).await;
-            assert_eq!((told.status, told.header(REPLAY)), (status, None), "{}", told.text());
+            let answer = until_free(&gateway, &format!("failed {number}"), &body).await;
+            assert_eq!((answer.status, answer.header(REPLAY)), (status, None), "{}", answer.text());
         }
     }
     let calls = gateway.calls(OWN).len();
@@ -139,9 +139,9 @@ async fn what_failed_or_was_cut_is_asked_again() {
     let client = gateway.client().header("idempotency-key", "left");
     let mut stream = client.stream(CHAT, &cut("chunks=200,interval=20")).await.unwrap();
     stream.event().await.unwrap();
-    let told = keyed(gateway.client(), "left", &cut("chunks=200,interval=20")).await;
-    refused(&told, 409, "idempotency_in_flight");
-    assert!(told.header("retry-after").is_some() && told.header("x-should-retry") == Some("true"));
+    let answer = keyed(gateway.client(), "left", &cut("chunks=200,interval=20")).await;
+    refused(&answer, 409, "idempotency_in_flight");
+    assert!(answer.header("retry-after").is_some() && answer.header("x-should-retry") == Some("true"));
     stream.hang_up();
     let deadline = Instant::now() + WITHIN;
     loop {
@@ -268,8 +268,8 @@ async fn keyed_owned(client: Client, key: &'static str, body: Value) -> Option<A
 }
 
 async fn refused_in_flight(client: &Client, body: &Value) {
-    let told = keyed_owned(client.clone(), "killed", body.clone()).await.unwrap();
-    refused(&told, 409, "idempotency_in_flight");
+    let answer = keyed_owned(client.clone(), "killed", body.clone()).await.unwrap();
+    refused(&answer, 409, "idempotency_in_flight");
 }
 
 #[tokio::test]
@@ -307,11 +307,11 @@ async fn without_the_store_a_keyed_request_is_not_sent() {
     server.stop().await.unwrap();
     let calls = gateway.calls(OWN).len();
     for key in ["k", "fresh"] {
-        let begun = Instant::now();
-        let told = keyed(gateway.client(), key, &question(MINI)).await;
-        refused(&told, 503, "idempotency_unavailable");
-        assert!(told.header("retry-after").is_some(), "{:?}", told.headers);
-        assert!(begun.elapsed() < Duration::from_secs(8), "it took {:?}", begun.elapsed());
+        let started_at = Instant::now();
+        let answer = keyed(gateway.client(), key, &question(MINI)).await;
+        refused(&answer, 503, "idempotency_unavailable");
+        assert!(answer.header("retry-after").is_some(), "{:?}", answer.headers);
+        assert!(started_at.elapsed() < Duration::from_secs(8), "it took {:?}", started_at.elapsed());
     }
     assert_eq!(gateway.calls(OWN).len(), calls);
     gateway.chat_ok(&question(MINI)).await;
@@ -332,8 +332,8 @@ async fn a_long_answer_is_not_kept_and_says_so() {
     for (turn, body) in [long.clone(), long.clone(), with(long, json!({"stream": true}))].iter().enumerate() {
         let answer = until_free(&gateway, &format!("long {}", body["stream"]), body).await;
         assert_eq!((answer.status, answer.header(REPLAY)), (200, Some("false")), "{}", answer.text());
-        let said = answer.header("agent-idempotency-kept");
-        assert_eq!(said, (turn < 2).then_some("false"), "a stream's head is gone before it is known");
+        let kept = answer.header("agent-idempotency-kept");
+        assert_eq!(kept, (turn < 2).then_some("false"), "a stream's head is gone before it is known");
     }
     assert_eq!(gateway.calls(OWN).len(), 3);
     keyed(gateway.client(), "short", &question(MINI)).await;
@@ -358,15 +358,15 @@ async fn a_kept_answer_that_was_touched_is_refused() {
     assert!(Command::new(python).args(["-c", swap, &database]).status().unwrap().success());
     gateway.start_again().await;
     for key in ["a", "b"] {
-        let told = keyed(gateway.client(), key, &question(MINI)).await;
-        refused(&told, 500, "idempotent_answer_unreadable");
+        let answer = keyed(gateway.client(), key, &question(MINI)).await;
+        refused(&answer, 500, "idempotent_answer_unreadable");
     }
     assert_eq!(gateway.calls(OWN).len(), calls);
     let deadline = Instant::now() + WITHIN;
     loop {
         let audit = gateway.get("/v2/audit").await;
-        let told = audit["data"].as_array().unwrap().iter();
-        if told.filter(|entry| entry["action"] == "answer.open_refused").count() >= 2 {
+        let entries = audit["data"].as_array().unwrap().iter();
+        if entries.filter(|entry| entry["action"] == "answer.open_refused").count() >= 2 {
             break;
         }
         assert!(Instant::now() < deadline, "it is not in the audit: {audit}");
@@ -384,23 +384,23 @@ async fn a_write_of_v2_is_made_once() {
     let again = admin.post("/v2/projects", &json!({"name": "one"})).await.unwrap();
     assert_eq!(again.header(REPLAY), Some("true"), "{}", again.text());
     assert_eq!(whole(&again), whole(&first));
-    let told = admin.post("/v2/projects", &json!({"name": "two"})).await.unwrap();
-    problem(&told, 409, "idempotency_conflict");
+    let answer = admin.post("/v2/projects", &json!({"name": "two"})).await.unwrap();
+    problem(&answer, 409, "idempotency_conflict");
     // The same key on another path.
     let route = json!({"scope": {"environment": "staging"}, "profiles": ["byok"]});
     assert_eq!(admin.post("/v2/routes", &route).await.unwrap().status, 201);
     // A failed request is executed again.
     let wrong = gateway.admin().header("idempotency-key", "fails");
     for _ in 0..2 {
-        let told = wrong.post("/v2/projects", &json!({"name": ""})).await.unwrap();
-        assert!(told.status == 400 || told.status == 409, "{}", told.text());
+        let answer = wrong.post("/v2/projects", &json!({"name": ""})).await.unwrap();
+        assert!(answer.status == 400 || answer.status == 409, "{}", answer.text());
     }
-    let mut shown = Vec::new();
+    let mut keys = Vec::new();
     for _ in 0..2 {
         let made = admin.post("/v2/api-keys", &json!({"name": "shown"})).await.unwrap();
         assert_eq!((made.status, made.header(REPLAY)), (201, None), "{}", made.text());
-        shown.push(made.json()["key"].clone());
+        keys.push(made.json()["key"].clone());
     }
-    assert_ne!(shown[0], shown[1], "a key is shown once");
+    assert_ne!(keys[0], keys[1], "a key is shown once");
     assert_eq!(gateway.get("/v2/projects").await["data"].as_array().unwrap().len(), 2);
 }

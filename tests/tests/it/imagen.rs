@@ -79,12 +79,12 @@ impl House {
         id_of(&self.gateway.make("/v2/provider-credentials", body).await)
     }
 
-    async fn asked(&self, more: Value) -> Answer {
+    async fn post(&self, more: Value) -> Answer {
         self.gateway.client().post(IMAGES, &wanted(more)).await.unwrap()
     }
 
-    async fn answered(&self, more: Value) -> Answer {
-        let answer = self.asked(more).await;
+    async fn post_ok(&self, more: Value) -> Answer {
+        let answer = self.post(more).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer
     }
@@ -129,17 +129,17 @@ async fn managed_pictures_are_predicted_and_billed_by_the_picture() {
         "n": 2, "size": "1408x768", "output_format": "jpeg", "output_compression": 80, "response_format": "b64_json",
         "personGeneration": "dont_allow", "enhancePrompt": true, "user": "u",
     });
-    let answer = house.answered(more).await;
+    let answer = house.post_ok(more).await;
     assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
     assert_eq!(answer.header("agent-resolved-provider"), Some("vertex_ai"));
     assert_eq!(answer.header("agent-dropped-params"), Some("user"));
-    let shown = answer.json();
-    let data = shown["data"].as_array().unwrap();
-    assert_eq!((data.len(), &shown["output_format"]), (2, &json!("jpeg")), "{shown}");
-    assert!(shown["created"].as_u64().unwrap() > 1_700_000_000, "{shown}");
+    let document = answer.json();
+    let data = document["data"].as_array().unwrap();
+    assert_eq!((data.len(), &document["output_format"]), (2, &json!("jpeg")), "{document}");
+    assert!(document["created"].as_u64().unwrap() > 1_700_000_000, "{document}");
     for datum in data {
-        assert!(datum["b64_json"].as_str().unwrap().starts_with("iVBORw0KGgo"), "{shown}");
-        assert_eq!(datum["revised_prompt"], "a tide, in the evening light", "{shown}");
+        assert!(datum["b64_json"].as_str().unwrap().starts_with("iVBORw0KGgo"), "{document}");
+        assert_eq!(datum["revised_prompt"], "a tide, in the evening light", "{document}");
     }
     let parameters = json!({
         "sampleCount": 2, "aspectRatio": "16:9", "outputOptions": {"mimeType": "image/jpeg", "compressionQuality": 80},
@@ -161,7 +161,7 @@ async fn managed_pictures_are_predicted_and_billed_by_the_picture() {
 #[tokio::test]
 async fn ones_own_service_account_pays_for_itself() {
     let house = own().await;
-    let answer = house.answered(json!({"size": "2048x2048"})).await;
+    let answer = house.post_ok(json!({"size": "2048x2048"})).await;
     assert_eq!(answer.header("agent-execution-profile"), Some("byok"));
     assert_eq!(answer.json()["data"].as_array().unwrap().len(), 1);
     let (_, body, _) = house.sent(OWN);
@@ -171,7 +171,7 @@ async fn ones_own_service_account_pays_for_itself() {
     assert_eq!(body["parameters"], parameters);
     let booked = house.booked(&answer).await;
     assert_eq!((pictures(&booked), money(&booked)), (1, (0, NANOS, false)), "{booked}");
-    let answer = house.answered(json!({"model": FAST, "n": 3})).await;
+    let answer = house.post_ok(json!({"model": FAST, "n": 3})).await;
     assert_eq!(house.sent(OWN).0, address("imagen-4.0-fast-generate-001"));
     let booked = house.booked(&answer).await;
     assert_eq!((pictures(&booked), money(&booked)), (3, (0, 0, true)), "{booked}");
@@ -204,7 +204,7 @@ async fn a_whole_answer_is_told_as_a_stream() {
 #[tokio::test]
 async fn what_a_filter_holds_back_costs_nothing() {
     let house = pooled().await;
-    let answer = house.answered(json!({"prompt": "a tide, half filtered", "n": 4})).await;
+    let answer = house.post_ok(json!({"prompt": "a tide, half filtered", "n": 4})).await;
     assert_eq!(answer.json()["data"].as_array().unwrap().len(), 2, "{}", answer.text());
     let booked = house.booked(&answer).await;
     assert_eq!((pictures(&booked), money(&booked)), (2, (2 * SOLD_NANOS, 2 * NANOS, false)), "{booked}");
@@ -214,7 +214,7 @@ async fn what_a_filter_holds_back_costs_nothing() {
     ] {
         for stream in [false, true] {
             let before = house.gateway.calls(POOL).len();
-            let answer = house.asked(json!({"prompt": prompt, "n": 2, "stream": stream})).await;
+            let answer = house.post(json!({"prompt": prompt, "n": 2, "stream": stream})).await;
             let error = refused(&answer, 400, "content_filter");
             assert!(error["message"].as_str().unwrap().contains(words), "{error}");
             let booked = house.booked(&answer).await;
@@ -230,13 +230,13 @@ async fn what_a_filter_holds_back_costs_nothing() {
 #[tokio::test]
 async fn what_google_refuses_is_told_exactly() {
     let house = own().await;
-    let error = refused(&house.asked(json!({"size": "3:2"})).await, 400, "INVALID_ARGUMENT");
+    let error = refused(&house.post(json!({"size": "3:2"})).await, 400, "INVALID_ARGUMENT");
     assert!(error["message"].as_str().unwrap().contains("aspectRatio"), "{error}");
-    let missing = house.asked(json!({"model": "vertex:imagen-0"})).await;
+    let missing = house.post(json!({"model": "vertex:imagen-0"})).await;
     let error = refused(&missing, 404, "model_not_found");
     assert!(error["message"].as_str().unwrap().contains("Publisher Model"), "{error}");
     house.gateway.emulator.deny(OWN);
-    let answer = house.asked(json!({})).await;
+    let answer = house.post(json!({})).await;
     let error = refused(&answer, 403, "upstream_permission_denied");
     let denied = "Permission 'aiplatform.endpoints.predict' denied";
     assert!(error["message"].as_str().unwrap().contains(denied), "{error}");
@@ -256,7 +256,7 @@ async fn what_cannot_be_said_is_refused_by_name_or_dropped() {
         (json!({"background": "transparent"}), "background", "unsupported_parameter"),
         (json!({"storageUri": "gs://bucket/tides"}), "storageUri", "unsupported_parameter"),
     ] {
-        let error = refused(&house.asked(more.clone()).await, 400, code);
+        let error = refused(&house.post(more.clone()).await, 400, code);
         assert_eq!(error["param"], param, "{error}");
         let lenient = house.gateway.client().header("agent-lenient", "true");
         let answer = lenient.post(IMAGES, &wanted(more)).await.unwrap();
@@ -278,7 +278,7 @@ async fn what_cannot_be_said_is_refused_by_name_or_dropped() {
         assert_eq!(error["param"], param, "{error}");
     }
     // Other models generate no images there, and these models do nothing else.
-    let other = house.asked(json!({"model": "vertex:gemini-2.5-pro"})).await;
+    let other = house.post(json!({"model": "vertex:gemini-2.5-pro"})).await;
     assert_eq!(other.status, 400, "{}", other.text());
     let talk = house.gateway.chat(&crate::ask::question(FAST)).await;
     assert_eq!(talk.status, 400, "{}", talk.text());
@@ -312,9 +312,9 @@ async fn one_write_moves_pictures_between_sellers_and_the_official_client_says_t
     let on = |id: &str| json!({"scope": scope, "profiles": ["byok"], "credential_ids": [id]});
     let route = house.gateway.route(on(&elsewhere)).await;
     let path = format!("/v2/routes/{route}");
-    for place in [None, Some(on(&vertex)), Some(json!({"scope": scope, "profiles": ["managed_provider"]}))] {
-        if let Some(place) = place {
-            let answer = house.gateway.admin().put(&path, &place).await.unwrap();
+    for body in [None, Some(on(&vertex)), Some(json!({"scope": scope, "profiles": ["managed_provider"]}))] {
+        if let Some(body) = body {
+            let answer = house.gateway.admin().put(&path, &body).await.unwrap();
             assert_eq!(answer.status, 200, "{}", answer.text());
         }
         let script = workspace().join("tests/sdk/imagen.py");
@@ -322,12 +322,12 @@ async fn one_write_moves_pictures_between_sellers_and_the_official_client_says_t
     }
     // Each time two requests for two images, in routing order.
     let rows = answered_rows(&house.gateway, 6).await;
-    let places = [
+    let expected = [
         ("fal", "byok", 0, ELSEWHERE_NANOS),
         ("vertex_ai", "byok", 0, NANOS),
         ("vertex_ai", "managed_provider", SOLD_NANOS, NANOS),
     ];
-    for (rows, (provider, profile, sold, billed)) in rows.chunks(2).zip(places) {
+    for (rows, (provider, profile, sold, billed)) in rows.chunks(2).zip(expected) {
         for row in rows {
             assert_eq!((&row["provider"], &row["profile"]), (&json!(provider), &json!(profile)), "{row}");
             assert_eq!((pictures(row), money(row)), (2, (2 * sold, 2 * billed, false)), "{row}");

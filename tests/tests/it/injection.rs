@@ -128,16 +128,16 @@ async fn bodies_are_texts() {
     for (number, (method, pattern)) in writing().into_iter().enumerate() {
         let prepared = Preparing { gateway: &gateway, number }.prepare(&method, pattern).await;
         let before = look(&gateway).0;
-        let mut places = Vec::new();
-        texts(&prepared.body, "", &mut places);
-        for place in places {
+        let mut pointers = Vec::new();
+        texts(&prepared.body, "", &mut pointers);
+        for pointer in pointers {
             for text in CORPUS.into_iter().chain(["a\0b"]) {
                 let mut body = prepared.body.clone();
-                *body.pointer_mut(&place).unwrap() = Value::from(text);
+                *body.pointer_mut(&pointer).unwrap() = Value::from(text);
                 let (client, path) = (prepared.client.clone(), prepared.path.clone());
                 let one = Try { client, method: method.clone(), path, body };
                 let answer = one.call("?dry_run=true").await;
-                assert!(answer.status < 500, "{method} {pattern} {place} {text}: {}", answer.text());
+                assert!(answer.status < 500, "{method} {pattern} {pointer} {text}: {}", answer.text());
                 tried += 1;
             }
         }

@@ -56,8 +56,8 @@ async fn nothing_is_charged_until_a_tariff_says_so_and_then_to_the_nano() {
     let before = gateway.get("/v2/billing/snapshot").await;
     assert_eq!(row(&before["mtd"]["by_mode"], "mode", "byok")["cost_micros"], 0);
     assert_eq!(before["owed_micros"], before["mtd"]["cost_micros"]);
-    let told = gateway.get("/v2/tariff").await;
-    assert_eq!((&told["in_force"]["monthly_base_micros"], &told["versions"]), (&json!(0), &json!([])));
+    let current = gateway.get("/v2/tariff").await;
+    assert_eq!((&current["in_force"]["monthly_base_micros"], &current["versions"]), (&json!(0), &json!([])));
 
     let (admin, json_body) = (gateway.admin(), [("content-type", "application/json")]);
     let put = admin.call(http::Method::PUT, "/v2/tariff", &json_body, tariff().to_string()).await.unwrap();
@@ -121,8 +121,8 @@ async fn credited(gateway: &Gateway, before: &Value) {
     let id = before["id"].as_str().unwrap();
     let csv = gateway.admin().get(&format!("/v2/billing/invoices/{id}.csv")).await.unwrap().text();
     assert!(csv.lines().any(|line| line.starts_with("credit,Credit,") && line.contains("-1000000")), "{csv}");
-    let shown = gateway.cli().run(&["billing", "invoice", id]).ok();
-    assert!(shown.contains("Credit") && shown.contains("1.000000"), "{shown}");
+    let output = gateway.cli().run(&["billing", "invoice", id]).ok();
+    assert!(output.contains("Credit") && output.contains("1.000000"), "{output}");
     gateway.make("/v2/billing/account/credits", json!({"amount_micros": -1_000_000, "note": "back"})).await;
     assert_eq!(draft(gateway).await["total_nanos"], before["total_nanos"]);
 }
@@ -136,8 +136,8 @@ async fn exports(gateway: &Gateway, invoice: &Value) {
     assert!(text.starts_with("kind,description,profile,model,"), "{text}");
     let printed = gateway.cli().run(&["billing", "invoice", id, "--csv"]).ok();
     assert_eq!(printed.replace("\r\n", "\n").lines().count(), text.lines().count());
-    let shown = gateway.cli().run(&["billing", "invoice", id]).ok();
-    assert!(shown.contains("Platform fee, requests, byok") && shown.contains("$0.004000"), "{shown}");
+    let output = gateway.cli().run(&["billing", "invoice", id]).ok();
+    assert!(output.contains("Platform fee, requests, byok") && output.contains("$0.004000"), "{output}");
     assert!(gateway.cli().run(&["billing", "invoices"]).ok().contains(id));
     let file = gateway.directory().join("tariff.toml");
     std::fs::write(&file, "name = \"team\"\nmonthly_base_micros = 7\n").unwrap();
@@ -145,8 +145,8 @@ async fn exports(gateway: &Gateway, invoice: &Value) {
     assert_eq!((&set["name"], &set["monthly_base_micros"]), (&json!("team"), &json!(7)));
     let workspace = gateway.founded.workspace_id.as_str();
     gateway.cli().run(&["tariff", "assign", workspace, "team"]).ok();
-    let shown = gateway.cli().run(&["tariff", "show"]).ok();
-    assert!(shown.contains("default") && shown.contains("team") && shown.contains(workspace), "{shown}");
+    let output = gateway.cli().run(&["tariff", "show"]).ok();
+    assert!(output.contains("default") && output.contains("team") && output.contains(workspace), "{output}");
     assert_eq!(draft(gateway).await["tariff"]["name"], "team", "in force at once, for the running month");
 }
 
@@ -160,12 +160,12 @@ async fn refusals(gateway: &Gateway, invoice: &Value) {
     problem(&stranger.get("/v2/tariff").await.unwrap(), 403, "insufficient_scope");
     let json = [("content-type", "application/json")];
     let wrong = json!({"effective_from": "2026-12-02"}).to_string();
-    let told = gateway.admin().call(http::Method::PUT, "/v2/tariff", &json, wrong).await.unwrap();
-    assert_eq!(problem(&told, 400, "invalid_value")["param"], "effective_from");
+    let answer = gateway.admin().call(http::Method::PUT, "/v2/tariff", &json, wrong).await.unwrap();
+    assert_eq!(problem(&answer, 400, "invalid_value")["param"], "effective_from");
     let assign = format!("/v2/tariff/assignments/{}", theirs["workspace_id"].as_str().unwrap());
     let body = json!({"tariff": "none such"}).to_string();
-    let told = gateway.admin().call(http::Method::PUT, &assign, &json, body).await.unwrap();
-    problem(&told, 409, "no_such_tariff");
+    let answer = gateway.admin().call(http::Method::PUT, &assign, &json, body).await.unwrap();
+    problem(&answer, 409, "no_such_tariff");
     // A draft is not evidence.
     let verified = gateway.cli().run(&[
         "ledger",
@@ -221,6 +221,6 @@ async fn a_month_that_is_over_is_finalised_once_and_an_altered_row_is_found() {
     alter(&gateway, "UPDATE invoices SET body = json_set(body, '$.total', 123456789)");
     let found = gateway.cli().run(&verify).failed(11);
     assert!(found.contains("total") && found.contains("123456789"), "{found}");
-    let told = gateway.cli().run(&[&verify[..], &["--json"]].concat()).failed(11);
-    assert!(told.contains("\"ok\":false"), "{told}");
+    let output = gateway.cli().run(&[&verify[..], &["--json"]].concat()).failed(11);
+    assert!(output.contains("\"ok\":false"), "{output}");
 }

@@ -77,14 +77,14 @@ async fn a_foreign_id_is_a_missing_id() {
             } else {
                 json!({"name": "mine now"}).to_string()
             };
-            let mut told = Vec::new();
-            for asked in [id.clone(), missing(id)] {
-                let path = format!("/v2/{kind}/{asked}");
+            let mut answers = Vec::new();
+            for requested in [id.clone(), missing(id)] {
+                let path = format!("/v2/{kind}/{requested}");
                 let answer = stranger.call(method.clone(), &path, &json, body.clone()).await.unwrap();
                 let document = problem(&answer, 404, "not_found");
-                told.push((class_of(&document, &asked), answer.headers.len()));
+                answers.push((class_of(&document, &requested), answer.headers.len()));
             }
-            assert_eq!(told[0], told[1], "{method} {kind}");
+            assert_eq!(answers[0], answers[1], "{method} {kind}");
         }
         assert_eq!(untouched(&gateway, kind, id).await, own, "{kind} was touched");
     }

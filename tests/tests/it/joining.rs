@@ -51,7 +51,7 @@ impl Machine {
     }
 
     /// The file that joining left in the data directory.
-    fn kept(&self) -> Value {
+    fn joined_state(&self) -> Value {
         serde_json::from_slice(&std::fs::read(self.data().join("joined.json")).unwrap()).unwrap()
     }
 
@@ -155,14 +155,14 @@ async fn joined(gateway: &Gateway, name: &str, control: &str) -> (Machine, Strin
     (machine, id)
 }
 
-async fn shown(gateway: &Gateway, id: &str) -> Value {
+async fn node_view_of(gateway: &Gateway, id: &str) -> Value {
     gateway.get(&format!("/v2/byoc/nodes/{id}")).await
 }
 
-async fn until_shown(gateway: &Gateway, id: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+async fn until_node(gateway: &Gateway, id: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
     let deadline = Instant::now() + WITHIN;
     loop {
-        let node = shown(gateway, id).await;
+        let node = node_view_of(gateway, id).await;
         if is(&node) {
             return node;
         }
@@ -172,40 +172,40 @@ async fn until_shown(gateway: &Gateway, id: &str, what: &str, is: impl Fn(&Value
 }
 
 async fn until(gateway: &Gateway, id: &str, status: &str) -> Value {
-    until_shown(gateway, id, status, |node| node["status"] == status).await
+    until_node(gateway, id, status, |node| node["status"] == status).await
 }
 
 /// Waits until the node is shown as unreachable for this reason.
-async fn until_told(gateway: &Gateway, id: &str, why: &str) -> Value {
-    let is_told = |node: &Value| node["last_error"].as_str().is_some_and(|told| told.contains(why));
-    let node = until_shown(gateway, id, why, is_told).await;
+async fn until_unreachable(gateway: &Gateway, id: &str, why: &str) -> Value {
+    let has_reason = |node: &Value| node["last_error"].as_str().is_some_and(|error| error.contains(why));
+    let node = until_node(gateway, id, why, has_reason).await;
     assert_eq!(node["status"], "unreachable", "{node}");
     node
 }
 
 /// Waits for the next heartbeat, whatever the node's status is.
-async fn until_heard_again(gateway: &Gateway, id: &str) -> Value {
-    let before = shown(gateway, id).await["joined"]["last_heartbeat_at"].clone();
-    until_shown(gateway, id, "heard", |node| node["joined"]["last_heartbeat_at"] != before).await
+async fn until_next_heartbeat(gateway: &Gateway, id: &str) -> Value {
+    let before = node_view_of(gateway, id).await["joined"]["last_heartbeat_at"].clone();
+    until_node(gateway, id, "heard", |node| node["joined"]["last_heartbeat_at"] != before).await
 }
 
 /// Checks that requests and plans treat the node as unreachable.
 async fn is_sent_nothing(gateway: &Gateway) {
-    let refused = gateway.client().post(CHAT, &asked()).await.unwrap();
+    let refused = gateway.client().post(CHAT, &chat_request()).await.unwrap();
     assert_ne!(refused.status, 200, "{}", refused.text());
     let plan = gateway.admin().post("/v2/plan", &json!({"model": "echo"})).await.unwrap();
     assert!(plan.text().contains("unreachable"), "{}", plan.text());
 }
 
-fn asked() -> Value {
+fn chat_request() -> Value {
     json!({"model": "echo", "messages": [{"role": "user", "content": "How high is the tide?"}]})
 }
 
 /// The gateway's answer through a node, once the gateway has read the node's state from the database.
-async fn answered(gateway: &Gateway) -> Answer {
+async fn until_answered(gateway: &Gateway) -> Answer {
     let deadline = Instant::now() + WITHIN;
     loop {
-        let answer = gateway.client().post(CHAT, &asked()).await.unwrap();
+        let answer = gateway.client().post(CHAT, &chat_request()).await.unwrap();
         if answer.status == 200 {
             return answer;
         }
@@ -237,7 +237,7 @@ async fn usage_of(gateway: &Gateway, id: &str, wanted: usize) -> Vec<Value> {
 }
 
 /// The bytes of every file in the data directory, the database included.
-fn everything_kept(gateway: &Gateway) -> Vec<u8> {
+fn stored_bytes(gateway: &Gateway) -> Vec<u8> {
     let files = std::fs::read_dir(gateway.data()).unwrap().map(|entry| entry.unwrap().path());
     files.filter(|path| path.is_file()).flat_map(|path| std::fs::read(path).unwrap()).collect()
 }
@@ -254,11 +254,11 @@ async fn a_node_joins_with_a_token_that_is_good_once() {
     assert!(unknown.contains("This join token is unknown here"), "{unknown}");
     let token = invite(&gateway, "attic");
     let id = machine.join(&gateway.origin, &token).ok().trim().to_owned();
-    let kept = machine.kept();
+    let kept = machine.joined_state();
     let file = std::fs::metadata(machine.data().join("joined.json")).unwrap();
     assert_eq!((file.permissions().mode() & 0o777, &kept["node_id"]), (0o600, &json!(id)));
     let credential = kept["credential"].as_str().unwrap();
-    let bytes = everything_kept(&gateway);
+    let bytes = stored_bytes(&gateway);
     assert!(holds(&bytes, "attic"), "the node itself is there");
     assert!(!holds(&bytes, &token) && !holds(&bytes, credential) && !holds(&bytes, &token[4..]));
 
@@ -281,19 +281,19 @@ async fn a_node_joins_with_a_token_that_is_good_once() {
     assert_eq!(fine.status, 200, "{}", fine.text());
 
     // The node receives no requests before its first heartbeat.
-    let before = shown(&gateway, &id).await;
+    let before = node_view_of(&gateway, &id).await;
     assert_eq!(
         (&before["status"], &before["joined"]["last_heartbeat_at"]),
         (&json!("unreachable"), &Value::Null)
     );
-    assert_ne!(gateway.client().post(CHAT, &asked()).await.unwrap().status, 200);
+    assert_ne!(gateway.client().post(CHAT, &chat_request()).await.unwrap().status, 200);
     let _node = machine.start().await;
     let there = until(&gateway, &id, "ready").await;
-    let said = &there["joined"]["said"];
+    let reported = &there["joined"]["said"];
     assert!(there["last_seen_at"].is_string() && there["joined"]["last_heartbeat_at"].is_string(), "{there}");
-    assert_eq!((&there["models"], &said["runtime"]), (&json!(["echo"]), &json!("echo")), "{there}");
-    assert_eq!((&said["load"]["running"], &there["has_secret"]), (&json!(0), &json!(true)), "{there}");
-    assert_eq!(answered(&gateway).await.header("agent-node-id"), Some(id.as_str()));
+    assert_eq!((&there["models"], &reported["runtime"]), (&json!(["echo"]), &json!("echo")), "{there}");
+    assert_eq!((&reported["load"]["running"], &there["has_secret"]), (&json!(0), &json!(true)), "{there}");
+    assert_eq!(until_answered(&gateway).await.header("agent-node-id"), Some(id.as_str()));
     // The runtime, which decides whether adapters and jobs are accepted, is known.
     assert_eq!(gateway.cli().run(&["nodes", "runtime", "attic", "--json"]).json()["runtime"], "echo");
     let audit = gateway.get("/v2/audit?limit=100").await;
@@ -311,7 +311,7 @@ async fn a_node_that_is_silent_is_away_until_it_speaks() {
     let mut node = machine.start().await;
     until(&gateway, &id, "ready").await;
     node.kill9().unwrap();
-    until_told(&gateway, &id, "It has left out 3 heartbeats.").await;
+    until_unreachable(&gateway, &id, "It has left out 3 heartbeats.").await;
     is_sent_nothing(&gateway).await;
     // Another server answers at the address, but it does not prove that the node is back: that takes the
     // node's own heartbeat.
@@ -323,7 +323,7 @@ async fn a_node_that_is_silent_is_away_until_it_speaks() {
     other.kill9().unwrap();
     let _node = machine.start().await;
     until(&gateway, &id, "ready").await;
-    answered(&gateway).await;
+    until_answered(&gateway).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -332,13 +332,13 @@ async fn a_node_that_nobody_reaches_at_its_address_is_sent_nothing_until_somebod
     let (machine, id) = joined(&gateway, "attic", &gateway.origin).await;
     let elsewhere = free_address().unwrap();
     let mut node = machine.start_at(elsewhere).await;
-    let told = until_told(&gateway, &id, "--address").await;
-    let why = told["last_error"].as_str().unwrap();
+    let node_view = until_unreachable(&gateway, &id, "--address").await;
+    let why = node_view["last_error"].as_str().unwrap();
     assert!(why.contains(&format!("http://{}/v1", machine.address)) && why.contains("invite attic"), "{why}");
     // It keeps sending heartbeats that list its models.
-    assert_eq!(told["models"], json!(["echo"]), "{told}");
+    assert_eq!(node_view["models"], json!(["echo"]), "{node_view}");
     for _ in 0..3 {
-        let heard = until_heard_again(&gateway, &id).await;
+        let heard = until_next_heartbeat(&gateway, &id).await;
         assert_eq!((&heard["status"], &heard["last_error"]), (&json!("unreachable"), &json!(why)), "{heard}");
     }
     is_sent_nothing(&gateway).await;
@@ -348,11 +348,11 @@ async fn a_node_that_nobody_reaches_at_its_address_is_sent_nothing_until_somebod
     let mut node = machine.start().await;
     let there = until(&gateway, &id, "ready").await;
     assert_eq!(there["last_error"], Value::Null, "{there}");
-    assert_eq!(answered(&gateway).await.header("agent-node-id"), Some(id.as_str()));
+    assert_eq!(until_answered(&gateway).await.header("agent-node-id"), Some(id.as_str()));
     // A node that was reachable before also stops being ready.
     node.kill9().unwrap();
     let _node = machine.start_at(elsewhere).await;
-    until_told(&gateway, &id, "--address").await;
+    until_unreachable(&gateway, &id, "--address").await;
     is_sent_nothing(&gateway).await;
 }
 
@@ -363,14 +363,14 @@ async fn a_wrong_address_is_mended_by_what_is_told_of_it() {
     let join = |address| machine.join_as(&gateway.origin, &invite(&gateway, "attic"), address);
     let id = join(free_address().unwrap()).ok().trim().to_owned();
     let mut node = machine.start().await;
-    until_told(&gateway, &id, "--address").await;
+    until_unreachable(&gateway, &id, "--address").await;
     is_sent_nothing(&gateway).await;
     node.kill9().unwrap();
     gateway.cli().run(&["nodes", "revoke", &id]).ok();
     assert_eq!(join(machine.address).ok().trim(), id);
     let _node = machine.start().await;
     until(&gateway, &id, "ready").await;
-    assert_eq!(answered(&gateway).await.header("agent-node-id"), Some(id.as_str()));
+    assert_eq!(until_answered(&gateway).await.header("agent-node-id"), Some(id.as_str()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -397,7 +397,7 @@ async fn nobody_waits_for_nodes_that_do_not_answer() {
     }
     is_sent_nothing(&gateway).await;
     for (id, _) in &nodes {
-        until_told(&gateway, id, "has not been asked at its address yet").await;
+        until_unreachable(&gateway, id, "has not been asked at its address yet").await;
     }
     assert_eq!(mute.held(), JOINED_ASKED_AT_ONCE, "so many at once, and no more");
     assert!(began.elapsed() < VERIFY_TIME_MAX, "all of it while they were being asked");
@@ -417,8 +417,8 @@ async fn a_token_is_listed_and_withdrawn() {
     assert_eq!(names, [open.clone(), open, (json!("cellar"), json!("used"))], "{listed:?}");
     assert!(listed[0]["used_at"].is_null() && listed[2]["used_at"].is_string(), "{listed:?}");
     assert!(listed.iter().all(|row| row["expires_at"].is_string() && row["created_at"].is_string()));
-    let told = gateway.admin().get(TOKENS).await.unwrap().text();
-    assert!(![&first, &second, &used].iter().any(|token| told.contains(&token[4..])), "{told}");
+    let text = gateway.admin().get(TOKENS).await.unwrap().text();
+    assert!(![&first, &second, &used].iter().any(|token| text.contains(&token[4..])), "{text}");
     let path = |row: &Value| format!("{TOKENS}/{}", row["id"].as_str().unwrap());
     assert_eq!(gateway.get(&path(&listed[1])).await, listed[1]);
 
@@ -443,7 +443,7 @@ async fn a_token_is_listed_and_withdrawn() {
     // Revoking a used token does not remove the node that joined with it.
     problem(&gateway.admin().delete(&path(&listed[2])).await.unwrap(), 409, "join_token_used");
     cli.run(&["nodes", "uninvite", listed[2]["id"].as_str().unwrap()]).failed(6);
-    assert_eq!(shown(&gateway, &cellar).await["name"], "cellar");
+    assert_eq!(node_view_of(&gateway, &cellar).await["name"], "cellar");
     let audit = gateway.get("/v2/audit?limit=100").await;
     let withdrawn = audit["data"].as_array().unwrap().iter().filter(|row| row["action"] == "node.uninvite");
     assert_eq!(withdrawn.count(), 2, "{audit}");
@@ -457,37 +457,37 @@ async fn a_revoked_node_reports_no_more_and_answers_on() {
     until(&gateway, &id, "ready").await;
     let revoked = gateway.cli().run(&["nodes", "revoke", &id, "--json"]).json();
     assert_eq!(revoked["status"], "revoked", "{revoked}");
-    let credential = machine.kept()["credential"].as_str().unwrap().to_owned();
+    let credential = machine.joined_state()["credential"].as_str().unwrap().to_owned();
     let reporting = gateway.with_key(&credential);
     problem(&reporting.post(HEARTBEAT, &json!({})).await.unwrap(), 401, "node_credential_revoked");
     problem(&gateway.admin().post(HEARTBEAT, &json!({})).await.unwrap(), 401, "unknown_node_credential");
     problem(&reporting.get("/v2/byoc/nodes").await.unwrap(), 401, "invalid_api_key");
     let deadline = Instant::now() + WITHIN;
-    let says = |node: &Process| {
+    let notices = |node: &Process| {
         node.stdout().matches("is revoked").count() + node.stderr().matches("is revoked").count()
     };
-    while says(&node) == 0 {
+    while notices(&node) == 0 {
         assert!(Instant::now() < deadline, "{}", node.stderr());
         a_moment().await;
     }
     // The node still answers direct clients, and the gateway no longer sends it requests.
     for _ in 0..5 {
-        assert_eq!(machine.client().post(CHAT, &asked()).await.unwrap().status, 200);
+        assert_eq!(machine.client().post(CHAT, &chat_request()).await.unwrap().status, 200);
     }
-    assert_ne!(gateway.client().post(CHAT, &asked()).await.unwrap().status, 200);
+    assert_ne!(gateway.client().post(CHAT, &chat_request()).await.unwrap().status, 200);
     records(&machine.client(), 5).await;
-    assert_eq!((says(&node), usage(&gateway, &id).await.len()), (1, 0), "{}", node.stderr());
+    assert_eq!((notices(&node), usage(&gateway, &id).await.len()), (1, 0), "{}", node.stderr());
     // Another machine takes over the name; the first machine's credential is unknown from then on.
     let other = Machine::new();
     assert_eq!(other.join(&gateway.origin, &invite(&gateway, "attic")).ok().trim(), id);
     let _other = other.start().await;
     until(&gateway, &id, "ready").await;
-    answered(&gateway).await;
+    until_answered(&gateway).await;
     problem(&reporting.post(HEARTBEAT, &json!({})).await.unwrap(), 401, "unknown_node_credential");
     gateway.cli().run(&["nodes", "remove", &id]).ok();
-    let removed = other.kept()["credential"].as_str().unwrap().to_owned();
-    let told = gateway.with_key(&removed).post(HEARTBEAT, &json!({})).await.unwrap();
-    problem(&told, 401, "unknown_node_credential");
+    let removed = other.joined_state()["credential"].as_str().unwrap().to_owned();
+    let answer = gateway.with_key(&removed).post(HEARTBEAT, &json!({})).await.unwrap();
+    problem(&answer, 401, "unknown_node_credential");
     assert!(node.exited().unwrap().is_none());
 }
 
@@ -500,7 +500,7 @@ async fn what_a_node_serves_while_the_console_is_away_is_counted_once() {
     until(&gateway, &id, "ready").await;
     gateway.process().kill9().unwrap();
     for _ in 0..50 {
-        assert_eq!(machine.client().post(CHAT, &asked()).await.unwrap().status, 200);
+        assert_eq!(machine.client().post(CHAT, &chat_request()).await.unwrap().status, 200);
     }
     gateway.start_again().await;
     wire.lead_to(&gateway);
@@ -513,11 +513,11 @@ async fn what_a_node_serves_while_the_console_is_away_is_counted_once() {
     }
     // A node that was killed and lost its reporting position reports everything again, twice.
     for _ in 0..2 {
-        until_it_knows_how_far_it_was(&machine, &node).await;
+        until_progress_is_kept(&machine, &node).await;
         node.kill9().unwrap();
         std::fs::remove_file(machine.data().join("reported.json")).unwrap();
         node = machine.start().await;
-        until_it_knows_how_far_it_was(&machine, &node).await;
+        until_progress_is_kept(&machine, &node).await;
         assert_eq!(usage(&gateway, &id).await.len(), 50);
     }
     // Each record counts as a request of the workspace with zero cost.
@@ -525,7 +525,7 @@ async fn what_a_node_serves_while_the_console_is_away_is_counted_once() {
     assert_eq!((&own["requests"], &own["cost_micros"]), (&json!(50), &json!(0)), "{own}");
     // A request through the gateway is booked there, and the node's record links to it.
     until(&gateway, &id, "ready").await;
-    let answer = answered(&gateway).await;
+    let answer = until_answered(&gateway).await;
     let rows = usage_of(&gateway, &id, 51).await;
     assert_eq!(rows[50]["request_id"], json!(trace_of(&answer)), "{rows:?}");
     let booked = gateway.get(&format!("/v2/requests/{}", trace_of(&answer))).await;
@@ -541,7 +541,7 @@ async fn what_a_node_serves_while_the_console_is_away_is_counted_once() {
     node.kill9().unwrap();
     let _node = machine.start().await;
     until(&gateway, &id, "ready").await;
-    assert_eq!(machine.client().post(CHAT, &asked()).await.unwrap().status, 200);
+    assert_eq!(machine.client().post(CHAT, &chat_request()).await.unwrap().status, 200);
     usage_of(&gateway, &id, 52).await;
     assert!(kept.contains("51"), "{kept}");
     let theirs = gateway.make("/v2/workspaces", json!({"name": "theirs"})).await;
@@ -561,8 +561,8 @@ async fn are_in_every_sum_once(gateway: &Gateway, rows: &[Value]) {
     let output: u64 = rows.iter().map(|row| row["output_tokens"].as_u64().unwrap()).sum();
     for path in ["/v2/usage?mode=byoc", "/v2/analytics?mode=byoc"] {
         let sums = gateway.get(path).await;
-        let told = (&sums["data"][0]["requests"], &sums["data"][0]["output_tokens"]);
-        assert_eq!(told, (&json!(rows.len()), &json!(output)), "{path}: {sums}");
+        let counted = (&sums["data"][0]["requests"], &sums["data"][0]["output_tokens"]);
+        assert_eq!(counted, (&json!(rows.len()), &json!(output)), "{path}: {sums}");
     }
     // Requests that arrived before the gateway knew that the node was back were refused, and are listed as
     // refused.
@@ -574,7 +574,7 @@ async fn are_in_every_sum_once(gateway: &Gateway, rows: &[Value]) {
 
 /// Waits for the reporting position, which the node writes once a report is acknowledged, and so after the
 /// gateway stored it.
-async fn until_it_knows_how_far_it_was(machine: &Machine, node: &Process) {
+async fn until_progress_is_kept(machine: &Machine, node: &Process) {
     let deadline = Instant::now() + WITHIN;
     while !machine.data().join("reported.json").exists() {
         assert!(Instant::now() < deadline, "reported.json was not written: {}", node.stderr());

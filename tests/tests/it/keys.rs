@@ -55,8 +55,8 @@ async fn a_key_is_shown_once_and_kept_as_a_digest() {
     assert_eq!(gateway.with_key(&key).post(CHAT, &question(MINI)).await.unwrap().status, 200);
     let one = gateway.get(&format!("/v2/api-keys/{id}")).await;
     let list = gateway.get("/v2/api-keys").await;
-    let shown = list["data"].as_array().unwrap().iter().find(|row| row["id"] == id.as_str()).unwrap();
-    assert_eq!(&one, shown);
+    let listed = list["data"].as_array().unwrap().iter().find(|row| row["id"] == id.as_str()).unwrap();
+    assert_eq!(&one, listed);
     assert_eq!(one["last4"].as_str().unwrap(), &key[key.len() - 4..]);
     assert!(one["expires_at"].is_string() && one["ip_allowlist"] == json!(["127.0.0.0/8"]), "{one}");
     let canary = Canary::new().prefix_chars(16).plant("key", &key);

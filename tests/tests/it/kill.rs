@@ -303,9 +303,9 @@ async fn cut_after(script: &str, events: usize) {
     assert!(end.is_err(), "the client saw a clean end");
     let request = gateway.settled(&trace).await;
     assert_eq!((&request["outcome"], &request["mode"]), (&json!("interrupted"), &json!("byok")), "{request}");
-    let said = gateway.emulator.journal()[0].said_tokens;
+    let generated = gateway.emulator.journal()[0].said_tokens;
     let booked = request["output_tokens"].as_u64().unwrap();
-    assert!(booked <= said, "{booked} of {said} tokens: {request}");
+    assert!(booked <= generated, "{booked} of {generated} tokens: {request}");
     // Each piece that is due when it is sent has a checkpoint behind it: of what the client had, only what
     // came within one checkpoint interval of the end may be missing.
     let last = *received.last().unwrap();
@@ -315,7 +315,10 @@ async fn cut_after(script: &str, events: usize) {
     };
     let known = received.iter().filter(is_due).map(|one| one.tokens).max().unwrap_or(0);
     assert!(known > 0, "{script}: nothing was due, so the test tests nothing");
-    assert!(booked >= known, "{script}: {booked} tokens in the books, {known} were due of {said}: {request}");
+    assert!(
+        booked >= known,
+        "{script}: {booked} tokens in the books, {known} were due of {generated}: {request}"
+    );
     gateway.chat_ok(&question(MINI)).await;
 }
 

@@ -58,7 +58,7 @@ impl House {
     }
 }
 
-fn asked(model: &str) -> Value {
+fn chat_body(model: &str) -> Value {
     let messages = json!([{"role": "user", "content": "What is Tidegate, and who is it for?"}]);
     json!({"model": model, "temperature": 0, "max_tokens": 12, "messages": messages})
 }
@@ -69,7 +69,7 @@ async fn post(client: &Client, path: &str, body: Value) -> (u16, Value) {
 }
 
 async fn ask(client: &Client, model: &str) -> Answer {
-    client.post(CHAT, &asked(model)).await.unwrap()
+    client.post(CHAT, &chat_body(model)).await.unwrap()
 }
 
 /// Adapters in the folder are listed among the models.
@@ -102,8 +102,8 @@ async fn adapters_come_and_go_while_a_node_serves() {
     assert_ne!(said(&second), said(&law));
 
     // Another adapter takes over the name: later requests use it.
-    let (status, taken) = post(&client, "/v1/adapters", json!({"id": "law", "path": "law-2"})).await;
-    assert_eq!((status, &taken["error"]["code"]), (409, &json!("adapter_exists")), "{taken}");
+    let (status, conflict) = post(&client, "/v1/adapters", json!({"id": "law", "path": "law-2"})).await;
+    assert_eq!((status, &conflict["error"]["code"]), (409, &json!("adapter_exists")), "{conflict}");
     let (status, replaced) =
         post(&client, "/v1/adapters", json!({"id": "law", "path": "law-2", "replace": true})).await;
     assert_eq!(
@@ -221,7 +221,7 @@ async fn what_is_remembered_under_a_word_is_forgotten_and_nothing_else() {
     let house = House::new();
     let (_process, client) = house.node().await;
     let cached = async |salt: &str| {
-        let mut request = asked(MODEL);
+        let mut request = chat_body(MODEL);
         request["cache_salt"] = json!(salt);
         let answer = client.post(CHAT, &request).await.unwrap().json();
         answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap()
@@ -245,7 +245,7 @@ async fn an_answer_that_goes_on_when_its_word_is_purged_leaves_nothing_behind() 
     let house = House::new();
     let (_process, client) = house.node().await;
     let salted = |salt: &str| {
-        let mut request = asked(MODEL);
+        let mut request = chat_body(MODEL);
         request["cache_salt"] = json!(salt);
         request
     };
@@ -293,8 +293,8 @@ fn limit(process: &Process, more: Option<u64>) {
     let pid = process.pid().to_string();
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
-    let taken: u64 = size.trim().trim_end_matches("kB").trim().parse().unwrap();
-    let most = more.map_or("unlimited".to_owned(), |more| (taken * 1024 + more).to_string());
+    let virtual_kib: u64 = size.trim().trim_end_matches("kB").trim().parse().unwrap();
+    let most = more.map_or("unlimited".to_owned(), |more| (virtual_kib * 1024 + more).to_string());
     let output = std::process::Command::new("prlimit")
         .args(["--pid", &pid, &format!("--as={most}:unlimited")])
         .output()
@@ -333,7 +333,7 @@ async fn an_answer_goes_on_with_another_adapter_from_a_token_on() {
     house.write("sky", 3, |_| {});
     let (_process, client) = house.node().await;
     let timed = async |timeline: Value| {
-        let mut body = asked(MODEL);
+        let mut body = chat_body(MODEL);
         body["metadata"] = json!({"hybrie": {"adapter_timeline": timeline}});
         client.post(CHAT, &body).await.unwrap()
     };

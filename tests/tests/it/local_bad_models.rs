@@ -27,7 +27,7 @@ fn changed(file: &str, change: impl Fn(&Path)) -> tempfile::TempDir {
 }
 
 /// The error of a node that can't start.
-fn said_of(model: &Path) -> String {
+fn stderr_of(model: &Path) -> String {
     let data = model.parent().unwrap().join(format!("{}-data", model.file_name().unwrap().display()));
     let (model, data) = (model.display().to_string(), data.display().to_string());
     let arguments =
@@ -61,16 +61,16 @@ fn files_that_are_no_model_are_told_before_anything_is_served() {
         ("tokenizer.json", &cut, &["tokenizer.json"]),
     ];
     for (file, change, words) in cases {
-        let said = said_of(changed(file, change).path());
-        assert!(words.iter().all(|word| said.contains(word)), "{file}: {said}");
-        assert!(!said.contains("panicked"), "{said}");
+        let stderr = stderr_of(changed(file, change).path());
+        assert!(words.iter().all(|word| stderr.contains(word)), "{file}: {stderr}");
+        assert!(!stderr.contains("panicked"), "{stderr}");
     }
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("model.gguf");
     SyntheticModel::smallest(1).write_packed(&path, engine::Packing::Q8_0).unwrap();
     cut(&path);
-    let said = said_of(&path);
-    assert!(said.contains("model.gguf"), "{said}");
+    let stderr = stderr_of(&path);
+    assert!(stderr.contains("model.gguf"), "{stderr}");
 }
 
 #[tokio::test]
@@ -179,19 +179,20 @@ async fn a_node_that_may_not_have_the_memory_says_so_before_it_loads() {
     for more in [&["--kv-memory", "4096"][..], &["--kv-memory", "4096", "--ignore-memory"]] {
         let mut refused = limited(KIB, &[&flags[..], more].concat()).start().unwrap();
         let status = refused.wait(WITHIN).await.unwrap();
-        let said = refused.stderr();
-        assert_eq!(status.code(), Some(1), "{said}");
-        assert!(said.contains("this process may take") && said.contains("ulimit -v"), "{said}");
-        assert!(said.contains("4096 for conversations") && !said.contains("panicked"), "{said}");
+        let stderr = refused.stderr();
+        assert_eq!(status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("this process may take") && stderr.contains("ulimit -v"), "{stderr}");
+        assert!(stderr.contains("4096 for conversations") && !stderr.contains("panicked"), "{stderr}");
     }
     let mut process = limited(KIB, &[&flags[..], &["--kv-memory", "8"]].concat()).start().unwrap();
     let deadline = Instant::now() + WITHIN;
     let base_url = loop {
-        let said = process.stderr();
-        if let Some(address) = said.split("http://").nth(1).and_then(|rest| rest.split_whitespace().next()) {
+        let stderr = process.stderr();
+        if let Some(address) = stderr.split("http://").nth(1).and_then(|rest| rest.split_whitespace().next())
+        {
             break format!("http://{address}/v1");
         }
-        assert!(process.exited().unwrap().is_none() && Instant::now() < deadline, "{said}");
+        assert!(process.exited().unwrap().is_none() && Instant::now() < deadline, "{stderr}");
         a_moment().await;
     };
     answers(&base_url).await;

@@ -94,7 +94,7 @@ fn job(adapter: &str, epochs: usize) -> Value {
     })
 }
 
-async fn begun(client: &Client, job: &Value) -> String {
+async fn start_job(client: &Client, job: &Value) -> String {
     let answer = client.post(SFT, job).await.unwrap();
     assert_eq!(answer.status, 202, "{}", answer.text());
     answer.json()["id"].as_str().unwrap().to_owned()
@@ -122,7 +122,7 @@ async fn done(client: &Client, id: &str) -> Value {
     until(client, id, |job| job["status"] == "completed").await
 }
 
-async fn asked(client: &Client, model: &str, question: &str) -> Answer {
+async fn answer_to(client: &Client, model: &str, question: &str) -> Answer {
     let messages = json!([{"role": "user", "content": question}]);
     let body = json!({
         "model": model, "temperature": 0, "max_tokens": 24, "messages": messages,
@@ -132,7 +132,7 @@ async fn asked(client: &Client, model: &str, question: &str) -> Answer {
 }
 
 /// The events of a job, read from a stream that ends with the job.
-async fn followed(client: &Client, id: &str) -> Vec<Value> {
+async fn events_of(client: &Client, id: &str) -> Vec<Value> {
     let path = format!("{JOBS}/{id}/events");
     let accept = [("accept", "text/event-stream")];
     let answer = client.call(Method::GET, &path, &accept, Bytes::new()).await.unwrap();
@@ -151,7 +151,7 @@ fn weights(house: &House, data: &str, id: &str) -> Vec<u8> {
     std::fs::read(result(house, data, id).join("adapter_model.safetensors")).unwrap()
 }
 
-async fn acted(client: &Client, path: &str) -> Value {
+async fn post_ok(client: &Client, path: &str) -> Value {
     let answer = client.post(path, &json!({})).await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()
@@ -162,9 +162,9 @@ async fn what_is_learned_is_said_at_once_and_after_another_start() {
     let house = House::new();
     {
         let (_process, client) = house.node("node").await;
-        let before = said(&asked(&client, MODEL, "How often is tide 1?").await);
-        let id = begun(&client, &job("tides", 40)).await;
-        let events = followed(&client, &id).await;
+        let before = said(&answer_to(&client, MODEL, "How often is tide 1?").await);
+        let id = start_job(&client, &job("tides", 40)).await;
+        let events = events_of(&client, &id).await;
         let kinds: Vec<&str> = events.iter().filter_map(|event| event["kind"].as_str()).collect();
         assert_eq!(
             (kinds[0], kinds[1], *kinds.last().unwrap()),
@@ -179,9 +179,9 @@ async fn what_is_learned_is_said_at_once_and_after_another_start() {
         assert!(last["held_out_loss"].as_f64().unwrap() < 0.5 && last["tokens"].as_u64().unwrap() > 1_000);
         let job = done(&client, &id).await;
         assert_eq!((&job["result"], &job["adapter"]), (&json!("tiny:tides"), &json!("tides")), "{job}");
-        assert_eq!(said(&asked(&client, "tiny:tides", "How often is tide 1?").await), ANSWER);
+        assert_eq!(said(&answer_to(&client, "tiny:tides", "How often is tide 1?").await), ANSWER);
         assert_eq!(
-            said(&asked(&client, MODEL, "How often is tide 1?").await),
+            said(&answer_to(&client, MODEL, "How often is tide 1?").await),
             before,
             "the model is as it was"
         );
@@ -190,7 +190,7 @@ async fn what_is_learned_is_said_at_once_and_after_another_start() {
         assert!(page.contains("tidegate_node_training_steps_total 80"), "{page}");
     }
     let (_process, client) = house.node("node").await;
-    assert_eq!(said(&asked(&client, "tiny:tides", "How often is tide 1?").await), ANSWER);
+    assert_eq!(said(&answer_to(&client, "tiny:tides", "How often is tide 1?").await), ANSWER);
     let jobs = client.get(JOBS).await.unwrap().json();
     assert_eq!(jobs["data"][0]["status"], "completed", "{jobs}");
 }
@@ -198,16 +198,16 @@ async fn what_is_learned_is_said_at_once_and_after_another_start() {
 #[tokio::test]
 async fn a_node_that_is_killed_comes_to_the_same_weights() {
     let house = House::new();
-    let asked = job("tides", 60);
+    let request = job("tides", 60);
     let whole = {
         let (_process, client) = house.node("whole").await;
-        let id = begun(&client, &asked).await;
+        let id = start_job(&client, &request).await;
         done(&client, &id).await;
         weights(&house, "whole", &id)
     };
     let id = {
         let (mut process, client) = house.node("broken").await;
-        let id = begun(&client, &asked).await;
+        let id = start_job(&client, &request).await;
         until(&client, &id, |job| job["progress"]["step"].as_u64() >= Some(25)).await;
         process.kill9().unwrap();
         id
@@ -219,54 +219,54 @@ async fn a_node_that_is_killed_comes_to_the_same_weights() {
         weights(&house, "broken", &id) == whole,
         "other weights than those of a run that nobody broke off"
     );
-    let events = followed(&client, &id).await;
+    let events = events_of(&client, &id).await;
     let resumed = events.iter().find(|event| event["kind"] == "resumed").unwrap();
     assert!(resumed["step"].as_u64() >= Some(20) && resumed["step"].as_u64() < Some(120), "{resumed}");
     let steps: Vec<u64> = events.iter().filter(|event| event["kind"] == "progress").map(step_of).collect();
     assert_eq!(steps, (1..=120).collect::<Vec<_>>(), "each step is told once");
-    let made = said(&crate::local_training::asked(&client, "tiny:tides", "How often is tide 2?").await);
+    let made = said(&crate::local_training::answer_to(&client, "tiny:tides", "How often is tide 2?").await);
     assert_eq!(made, ANSWER);
 }
 
 #[tokio::test]
 async fn a_job_that_is_paused_outlives_its_node_and_comes_to_the_same_weights() {
     let house = House::new();
-    let asked = job("tides", 60);
+    let request = job("tides", 60);
     let (whole, id) = {
         let (mut process, client) = house.node("node").await;
-        let id = begun(&client, &asked).await;
+        let id = start_job(&client, &request).await;
         done(&client, &id).await;
         let whole = weights(&house, "node", &id);
-        let mut again = asked.clone();
+        let mut again = request.clone();
         again["replace"] = json!(true);
-        let id = begun(&client, &again).await;
+        let id = start_job(&client, &again).await;
         until(&client, &id, |job| job["progress"]["step"].as_u64() >= Some(25)).await;
-        let paused = acted(&client, &format!("/v1/fine_tuning/jobs/{id}/pause")).await;
+        let paused = post_ok(&client, &format!("/v1/fine_tuning/jobs/{id}/pause")).await;
         assert_eq!((&paused["status"], &paused["object"]), (&json!("paused"), &json!("fine_tuning.job")));
         process.kill9().unwrap();
         (whole, id)
     };
     let (mut process, client) = house.node("node").await;
     // The next job in the queue runs.
-    let next = begun(&client, &job("next", 1)).await;
+    let next = start_job(&client, &job("next", 1)).await;
     done(&client, &next).await;
     assert_eq!(look(&client, &id).await["status"], "paused");
     process.kill9().unwrap();
     let (_process, client) = house.node("node").await;
-    assert_eq!(acted(&client, &format!("{JOBS}/{id}/resume")).await["status"], "queued");
+    assert_eq!(post_ok(&client, &format!("{JOBS}/{id}/resume")).await["status"], "queued");
     // Paused and resumed again halfway, where all completed work must be preserved.
     until(&client, &id, |job| job["progress"]["step"].as_u64() >= Some(63)).await;
-    acted(&client, &format!("{JOBS}/{id}/pause")).await;
-    acted(&client, &format!("{JOBS}/{id}/resume")).await;
+    post_ok(&client, &format!("{JOBS}/{id}/pause")).await;
+    post_ok(&client, &format!("{JOBS}/{id}/resume")).await;
     done(&client, &id).await;
     assert!(weights(&house, "node", &id) == whole, "other weights than those of a run that nobody paused");
-    let events = followed(&client, &id).await;
+    let events = events_of(&client, &id).await;
     let steps: Vec<u64> = events.iter().filter(|event| event["kind"] == "progress").map(step_of).collect();
     assert_eq!(steps, (1..=120).collect::<Vec<_>>(), "each step is told once");
     let kinds = events.iter().filter_map(|event| event["kind"].as_str()).filter(|kind| *kind != "progress");
-    let told =
+    let expected =
         ["queued", "started", "paused", "queued", "resumed", "paused", "queued", "resumed", "completed"];
-    assert_eq!(kinds.collect::<Vec<_>>(), told);
+    assert_eq!(kinds.collect::<Vec<_>>(), expected);
 }
 
 #[tokio::test]
@@ -278,7 +278,7 @@ async fn a_job_goes_on_from_an_adapter_and_comes_to_the_same_after_a_kill() {
     on.as_object_mut().unwrap().remove("lora_rank");
     let (loss, whole) = {
         let (_process, client) = house.node("whole").await;
-        let id = begun(&client, &first).await;
+        let id = start_job(&client, &first).await;
         let loss = done(&client, &id).await["progress"]["loss"].as_f64().unwrap();
         let to = house.path(ADAPTERS).join("sea/first");
         std::fs::create_dir_all(&to).unwrap();
@@ -298,13 +298,13 @@ async fn a_job_goes_on_from_an_adapter_and_comes_to_the_same_after_a_kill() {
                 answer.text()
             );
         }
-        let id = begun(&client, &on).await;
+        let id = start_job(&client, &on).await;
         done(&client, &id).await;
         (loss, weights(&house, "whole", &id))
     };
     let id = {
         let (mut process, client) = house.node("broken").await;
-        let id = begun(&client, &on).await;
+        let id = start_job(&client, &on).await;
         // By now the job has its own copy of the adapter from which it continues.
         std::fs::remove_dir_all(house.path(ADAPTERS).join("sea")).unwrap();
         until(&client, &id, |job| job["progress"]["step"].as_u64() >= Some(15)).await;
@@ -318,13 +318,16 @@ async fn a_job_goes_on_from_an_adapter_and_comes_to_the_same_after_a_kill() {
         weights(&house, "broken", &id) == whole,
         "other weights than those of a run that nobody broke off"
     );
-    let events = followed(&client, &id).await;
+    let events = events_of(&client, &id).await;
     let began = events.iter().find(|event| event["kind"] == "progress").unwrap()["loss"].as_f64().unwrap();
     assert!(
         began < 2.0 * loss.max(0.5),
         "it began at {began}, and the one that it goes on from ended at {loss}"
     );
-    assert_eq!(said(&crate::local_training::asked(&client, "tiny:on", "How often is tide 2?").await), ANSWER);
+    assert_eq!(
+        said(&crate::local_training::answer_to(&client, "tiny:on", "How often is tide 2?").await),
+        ANSWER
+    );
 }
 
 #[tokio::test]
@@ -332,7 +335,7 @@ async fn a_job_does_not_go_on_beside_another_model() {
     let house = House::new();
     let id = {
         let (mut process, client) = house.node("node").await;
-        let id = begun(&client, &job("tides", 500)).await;
+        let id = start_job(&client, &job("tides", 500)).await;
         until(&client, &id, |job| job["progress"]["step"].as_u64() >= Some(3)).await;
         process.kill9().unwrap();
         id
@@ -346,10 +349,10 @@ async fn a_job_does_not_go_on_beside_another_model() {
     let job = until(&client, &id, |job| job["status"] == "failed").await;
     assert_eq!(job["error"]["code"], "base_changed", "{job}");
     // Started again, the job trains against the current model.
-    let again = begun(&client, &crate::local_training::job("tides", 2)).await;
+    let again = start_job(&client, &crate::local_training::job("tides", 2)).await;
     done(&client, &again).await;
-    let said = client.get("/v1/capabilities").await.unwrap().json();
-    assert_eq!(said["training"]["kinds"], json!(["sft"]), "{said}");
+    let capabilities = client.get("/v1/capabilities").await.unwrap().json();
+    assert_eq!(capabilities["training"]["kinds"], json!(["sft"]), "{capabilities}");
 }
 
 fn step_of(event: &Value) -> u64 {
@@ -369,8 +372,8 @@ async fn a_job_is_called_off_in_the_midst_of_a_step_and_the_next_one_has_its_tur
     long["data"] = json!(texts);
     long["batch_tokens"] = json!(2_048);
     long["batch_size"] = json!(1_000);
-    let long = begun(&client, &long).await;
-    let next = begun(&client, &job("next", 2)).await;
+    let long = start_job(&client, &long).await;
+    let next = start_job(&client, &job("next", 2)).await;
     // The data has been read, and the step has started.
     let accept = [("accept", "text/event-stream")];
     let path = format!("{JOBS}/{long}/events?after=1");
@@ -379,9 +382,9 @@ async fn a_job_is_called_off_in_the_midst_of_a_step_and_the_next_one_has_its_tur
     events.hang_up();
     assert_eq!(look(&client, &next).await["status"], "queued");
     // Requests during training are answered.
-    let answer = asked(&client, MODEL, "How often is tide 3?").await;
+    let answer = answer_to(&client, MODEL, "How often is tide 3?").await;
     assert_eq!((answer.status, look(&client, &long).await["status"].as_str()), (200, Some("running")));
-    let last = begun(&client, &job("last", 2)).await;
+    let last = start_job(&client, &job("last", 2)).await;
     let gone = client.delete(&format!("{JOBS}/{last}")).await.unwrap().json();
     assert_eq!(gone["status"], "cancelled", "{gone}");
     let answer = client.delete(&format!("{JOBS}/{long}")).await.unwrap();
@@ -395,7 +398,7 @@ async fn a_job_is_called_off_in_the_midst_of_a_step_and_the_next_one_has_its_tur
     let forgotten = client.delete(&format!("{JOBS}/{next}?forget=true")).await.unwrap();
     assert_eq!(forgotten.status, 200, "{}", forgotten.text());
     assert_eq!(client.get(&format!("{JOBS}/{next}")).await.unwrap().status, 404);
-    assert_eq!(asked(&client, "tiny:next", "x").await.status, 404, "what it made is gone, too");
+    assert_eq!(answer_to(&client, "tiny:next", "x").await.status, 404, "what it made is gone, too");
 }
 
 #[tokio::test]
@@ -403,13 +406,13 @@ async fn what_can_not_be_trained_is_refused_before_it_begins() {
     let house = House::new();
     let (_process, client) = house.node("node").await;
     let refused = async |change: &dyn Fn(&mut Value)| {
-        let mut asked = job("tides", 1);
-        change(&mut asked);
-        let answer = client.post(SFT, &asked).await.unwrap();
+        let mut request = job("tides", 1);
+        change(&mut request);
+        let answer = client.post(SFT, &request).await.unwrap();
         (answer.status, answer.json()["error"].clone())
     };
     let lines = "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}\n\nno line\n{\"messages\":[{\"role\":\"sea\"}]}";
-    let (status, error) = refused(&|asked| asked["data"] = json!(lines)).await;
+    let (status, error) = refused(&|request| request["data"] = json!(lines)).await;
     let message = error["message"].as_str().unwrap();
     assert_eq!((status, &error["code"]), (400, &json!("invalid_training_data")), "{error}");
     for named in
@@ -429,7 +432,7 @@ async fn what_can_not_be_trained_is_refused_before_it_begins() {
         ("adapter", json!("../x"), 400),
         ("training_file", json!("file-1"), 400),
     ] {
-        let (found, error) = refused(&|asked| asked[name] = value.clone()).await;
+        let (found, error) = refused(&|request| request[name] = value.clone()).await;
         assert_eq!((found, error["param"].as_str()), (status, Some(name)), "{error}");
     }
     for path in ["/v1/train/d2l", "/v1/train/rl", "/v1/d2l/internalize"] {
@@ -462,10 +465,10 @@ async fn the_python_sdk_brings_files_and_has_models_tuned() {
     command.args([format!("http://{origin}/v1"), house.path("tides.jsonl").display().to_string()]);
     command.env("NO_PROXY", "*").kill_on_drop(true);
     let output = tokio::time::timeout(WITHIN * 2, command.output()).await.unwrap().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
-    let held: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix("ok ")).collect();
-    assert_eq!(held, ["files", "refusals", "tuning", "checkpoints", "pauses", "pages"], "{told}");
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
+    let held: Vec<&str> = stdout.lines().filter_map(|line| line.strip_prefix("ok ")).collect();
+    assert_eq!(held, ["files", "refusals", "tuning", "checkpoints", "pauses", "pages"], "{stdout}");
     // The same job in the node's own format.
     let jobs = client.get(JOBS).await.unwrap().json();
     let tuned = &jobs["data"][0];

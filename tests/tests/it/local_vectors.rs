@@ -20,7 +20,7 @@ const EMBEDDINGS: &str = "/v1/embeddings";
 const RERANK: &str = "/v1/rerank";
 const WIDTH: usize = 256;
 
-fn copied(root: &Path, name: &str) -> PathBuf {
+fn copy_model(root: &Path, name: &str) -> PathBuf {
     let to = root.join(name);
     std::fs::create_dir_all(&to).unwrap();
     for file in std::fs::read_dir(workspace().join("builtin/model")).unwrap() {
@@ -38,7 +38,7 @@ fn change(path: &Path, change: impl Fn(&mut Value)) {
 
 /// The built-in model, packaged as vendors publish embedding models.
 fn for_vectors(root: &Path) -> PathBuf {
-    let model = copied(root, "vectors");
+    let model = copy_model(root, "vectors");
     let kind = |name: &str| json!({"type": format!("sentence_transformers.models.{name}")});
     let modules = json!([kind("Transformer"), kind("Pooling"), kind("Normalize")]);
     std::fs::write(model.join("modules.json"), modules.to_string()).unwrap();
@@ -48,12 +48,15 @@ fn for_vectors(root: &Path) -> PathBuf {
     let habits = json!({"prompts": {"query": "Question: "}, "default_prompt_name": null});
     std::fs::write(model.join("config_sentence_transformers.json"), habits.to_string()).unwrap();
     change(&model.join("tokenizer.json"), |tokenizer| {
-        let signs = tokenizer["added_tokens"].as_array().unwrap();
-        let end = signs.iter().find(|sign| sign["content"] == "<|endoftext|>").unwrap()["id"].clone();
+        let special_tokens = tokenizer["added_tokens"].as_array().unwrap();
+        let end =
+            special_tokens.iter().find(|special_token| special_token["content"] == "<|endoftext|>").unwrap()
+                ["id"]
+                .clone();
         let text = json!({"Sequence": {"id": "A", "type_id": 0}});
-        let sign = json!({"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}});
+        let special_token = json!({"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}});
         tokenizer["post_processor"] = json!({
-            "type": "TemplateProcessing", "single": [text, sign], "pair": [text, sign],
+            "type": "TemplateProcessing", "single": [text, special_token], "pair": [text, special_token],
             "special_tokens": {"<|endoftext|>": {"id": "<|endoftext|>", "ids": [end], "tokens": ["<|endoftext|>"]}},
         });
     });
@@ -62,7 +65,7 @@ fn for_vectors(root: &Path) -> PathBuf {
 
 /// The built-in model with a one-row classification head.
 fn for_ranks(root: &Path) -> PathBuf {
-    let model = copied(root, "ranks");
+    let model = copy_model(root, "ranks");
     change(&model.join("config.json"), |config| {
         config["architectures"] = json!(["Qwen3ForSequenceClassification"]);
     });
@@ -70,8 +73,8 @@ fn for_ranks(root: &Path) -> PathBuf {
     let head = head.to_string();
     let mut file = (head.len() as u64).to_le_bytes().to_vec();
     file.extend_from_slice(head.as_bytes());
-    for place in 0..WIDTH {
-        let number: f32 = if place % 3 == 0 { 0.02 } else { -0.01 };
+    for index in 0..WIDTH {
+        let number: f32 = if index % 3 == 0 { 0.02 } else { -0.01 };
         file.extend_from_slice(&number.to_le_bytes());
     }
     std::fs::write(model.join("score.safetensors"), file).unwrap();
@@ -80,7 +83,7 @@ fn for_ranks(root: &Path) -> PathBuf {
     model
 }
 
-async fn started(root: &Path, model: &Path) -> (Process, Client, String) {
+async fn start_node(root: &Path, model: &Path) -> (Process, Client, String) {
     let model = model.display().to_string();
     let data_dir = root.join("node").display().to_string();
     let options = ["--model", &model, "--name", "tiny", "--data-dir", &data_dir, "--kv-memory", "64"];
@@ -102,7 +105,7 @@ fn vectors(answer: &Answer) -> Vec<Vec<f64>> {
 #[tokio::test]
 async fn a_vector_is_the_same_alone_and_among_others_and_is_in_the_books() {
     let root = tempfile::tempdir().unwrap();
-    let (_process, client, _) = started(root.path(), &for_vectors(root.path())).await;
+    let (_process, client, _) = start_node(root.path(), &for_vectors(root.path())).await;
     let texts: Vec<String> =
         (0..40).map(|number| format!("On day {number} the tide was high. ").repeat(1 + number % 7)).collect();
     let ask = |input: Value| json!({"model": "tiny", "input": input});
@@ -124,14 +127,14 @@ async fn a_vector_is_the_same_alone_and_among_others_and_is_in_the_books() {
     let sums: Vec<u64> = kept.iter().map(|record| record["input_tokens"].as_u64().unwrap()).collect();
     assert_eq!((sums[0], sums[1..].iter().sum::<u64>()), (tokens, counted));
     let page = client.get("/metrics").await.unwrap().text();
-    let told = format!("tidegate_node_tokens_total{{kind=\"prompt\"}} {}", tokens + counted);
-    assert!(page.contains(&told) && page.contains("tidegate_node_requests_open 0"), "{page}");
+    let metric = format!("tidegate_node_tokens_total{{kind=\"prompt\"}} {}", tokens + counted);
+    assert!(page.contains(&metric) && page.contains("tidegate_node_requests_open 0"), "{page}");
 }
 
 #[tokio::test]
 async fn the_official_sdk_gets_vectors() {
     let root = tempfile::tempdir().unwrap();
-    let (_process, _, base_url) = started(root.path(), &for_vectors(root.path())).await;
+    let (_process, _, base_url) = start_node(root.path(), &for_vectors(root.path())).await;
     let interpreter = workspace().join(".venv/bin/python");
     assert!(interpreter.exists(), "run scripts/python-env.sh first");
     let mut command = tokio::process::Command::new(interpreter);
@@ -141,9 +144,9 @@ async fn the_official_sdk_gets_vectors() {
         .env("NO_PROXY", "*")
         .kill_on_drop(true);
     let output = tokio::time::timeout(WITHIN * 3, command.output()).await.unwrap().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(said.lines().filter(|line| line.starts_with("ok ")).count(), 5, "{said}");
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(stdout.lines().filter(|line| line.starts_with("ok ")).count(), 5, "{stdout}");
 }
 
 /// The path and body of a request, and the expected error: status, code and field.
@@ -212,11 +215,11 @@ fn not_done() -> Vec<Refused> {
 #[tokio::test]
 async fn what_a_model_for_vectors_can_not_do_is_told_by_name() {
     let root = tempfile::tempdir().unwrap();
-    let (_process, client, _) = started(root.path(), &for_vectors(root.path())).await;
+    let (_process, client, _) = start_node(root.path(), &for_vectors(root.path())).await;
     let models = client.get("/v1/models").await.unwrap().json();
     assert_eq!(models["data"][0]["capabilities"], json!(["embeddings"]), "{models}");
-    let told = client.get("/v1/capabilities").await.unwrap().json();
-    assert_eq!(told["models"][0]["makes"], json!(["embeddings"]), "{told}");
+    let capabilities = client.get("/v1/capabilities").await.unwrap().json();
+    assert_eq!(capabilities["models"][0]["makes"], json!(["embeddings"]), "{capabilities}");
     for (path, body, status, code, param) in not_done() {
         let answer = client.post(path, &body).await.unwrap();
         let error = answer.json()["error"].clone();
@@ -227,8 +230,8 @@ async fn what_a_model_for_vectors_can_not_do_is_told_by_name() {
         );
     }
     let lenient = client.clone().header("agent-lenient", "true");
-    let asked = json!({"model": "tiny", "input": "a", "truncate": "END"});
-    assert_eq!(lenient.post(EMBEDDINGS, &asked).await.unwrap().status, 200);
+    let request = json!({"model": "tiny", "input": "a", "truncate": "END"});
+    assert_eq!(lenient.post(EMBEDDINGS, &request).await.unwrap().status, 200);
     let elsewhere = json!({"model": "cloud/tiny", "input": "a"});
     assert_eq!(client.post(EMBEDDINGS, &elsewhere).await.unwrap().status, 403);
     assert_eq!(client.get(EMBEDDINGS).await.unwrap().status, 405);
@@ -242,7 +245,7 @@ async fn what_a_model_for_vectors_can_not_do_is_told_by_name() {
 #[tokio::test]
 async fn documents_come_in_the_order_of_their_scores() {
     let root = tempfile::tempdir().unwrap();
-    let (_process, client, _) = started(root.path(), &for_ranks(root.path())).await;
+    let (_process, client, _) = start_node(root.path(), &for_ranks(root.path())).await;
     let models = client.get("/v1/models/tiny").await.unwrap().json();
     assert_eq!(models["capabilities"], json!(["rerank"]), "{models}");
     let documents: Vec<Value> = (0..20)
@@ -251,8 +254,8 @@ async fn documents_come_in_the_order_of_their_scores() {
             _ => json!({"text": format!("A note of {number} tokens.")}),
         })
         .collect();
-    let asked = json!({"model": "tiny", "query": "When is high tide?", "documents": documents, "return_documents": true});
-    let answer = client.post(RERANK, &asked).await.unwrap().json();
+    let request = json!({"model": "tiny", "query": "When is high tide?", "documents": documents, "return_documents": true});
+    let answer = client.post(RERANK, &request).await.unwrap().json();
     let rows = answer["results"].as_array().unwrap();
     let scores: Vec<f64> = rows.iter().map(|row| row["relevance_score"].as_f64().unwrap()).collect();
     assert!(scores.is_sorted_by(|one, other| one >= other) && scores[0] > scores[19], "{answer}");
@@ -290,11 +293,11 @@ async fn documents_come_in_the_order_of_their_scores() {
 #[tokio::test]
 async fn who_leaves_frees_what_was_read_for_it() {
     let root = tempfile::tempdir().unwrap();
-    let (_process, client, _) = started(root.path(), &for_vectors(root.path())).await;
+    let (_process, client, _) = start_node(root.path(), &for_vectors(root.path())).await;
     // More than the node can process before the client gives up.
     let texts: Vec<String> = (0..2_000).map(|number| format!("tide {number} ").repeat(200)).collect();
-    let (leaving, asked) = (client.clone(), json!({"model": "tiny", "input": texts}));
-    let asking = tokio::spawn(async move { leaving.post(EMBEDDINGS, &asked).await.map(drop) });
+    let (leaving, request) = (client.clone(), json!({"model": "tiny", "input": texts}));
+    let asking = tokio::spawn(async move { leaving.post(EMBEDDINGS, &request).await.map(drop) });
     let deadline = Instant::now() + WITHIN;
     while !client.get("/metrics").await.unwrap().text().contains("tidegate_node_requests_open 1") {
         assert!(Instant::now() < deadline && !asking.is_finished(), "it was never on its way");
@@ -310,7 +313,7 @@ async fn who_leaves_frees_what_was_read_for_it() {
 #[tokio::test]
 async fn the_gateway_passes_on_what_such_a_node_makes() {
     let root = tempfile::tempdir().unwrap();
-    let (_node, own, base_url) = started(root.path(), &for_vectors(root.path())).await;
+    let (_node, own, base_url) = start_node(root.path(), &for_vectors(root.path())).await;
     let private = vec![("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS".to_owned(), "1".to_owned())];
     let (process, origin) = first_start(root.path(), &private).await;
     let first = process.stdout();
@@ -321,10 +324,10 @@ async fn the_gateway_passes_on_what_such_a_node_makes() {
     let cli = Cli::new().env("TIDEGATE_URL", &origin).env("TIDEGATE_API_KEY", &after("Admin"));
     cli.run(&["nodes", "add", "mine", "--base-url", &base_url]).ok();
     let client = Client::new(&origin).bearer(&after("API key")).within(WITHIN);
-    let asked = json!({"model": "tiny", "input": ["high tide", "low tide"], "encoding_format": "float"});
-    let answer = client.post(EMBEDDINGS, &asked).await.unwrap();
+    let request = json!({"model": "tiny", "input": ["high tide", "low tide"], "encoding_format": "float"});
+    let answer = client.post(EMBEDDINGS, &request).await.unwrap();
     assert_eq!(answer.header("agent-execution-profile"), Some("byoc"), "{}", answer.text());
-    assert_eq!(vectors(&answer), vectors(&own.post(EMBEDDINGS, &asked).await.unwrap()));
+    assert_eq!(vectors(&answer), vectors(&own.post(EMBEDDINGS, &request).await.unwrap()));
 }
 
 #[tokio::test]
@@ -333,7 +336,7 @@ async fn a_model_that_does_not_fit_is_refused_before_it_is_loaded() {
     let model = workspace().join("builtin/model").display().to_string();
     let data_dir = root.path().join("node").display().to_string();
     let options = ["node", "--model", &model, "--data-dir", &data_dir, "--kv-memory", "1000000000"];
-    let told = Cli::new().run(&options).failed(1);
-    assert!(told.contains("MiB of memory") && told.contains("are free"), "{told}");
-    assert!(told.contains("--ignore-memory"), "{told}");
+    let stderr = Cli::new().run(&options).failed(1);
+    assert!(stderr.contains("MiB of memory") && stderr.contains("are free"), "{stderr}");
+    assert!(stderr.contains("--ignore-memory"), "{stderr}");
 }

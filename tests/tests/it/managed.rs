@@ -82,8 +82,8 @@ async fn only_a_failure_that_operator_and_route_allow_for_reaches_the_emergency_
             assert_eq!(answer.header("agent-execution-mode"), Some(mode), "{row}");
             let provider = if rescued { "openrouter" } else { "openai" };
             assert_eq!(answer.header("agent-resolved-provider"), Some(provider), "{row}");
-            let told = if rescued { "true" } else { "false" };
-            assert_eq!(answer.header("agent-fallback-used"), Some(told), "{row}");
+            let expected = if rescued { "true" } else { "false" };
+            assert_eq!(answer.header("agent-fallback-used"), Some(expected), "{row}");
             let booked = gateway.settled(&trace_of(&answer)).await;
             assert_eq!((&booked["mode"], &booked["provider"]), (&json!("mi"), &json!(provider)), "{booked}");
         }

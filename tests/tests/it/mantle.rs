@@ -28,7 +28,7 @@ fn body(gateway: &Gateway, more: Value) -> Value {
     with(keys, more)
 }
 
-async fn verified(gateway: &Gateway, made: &Value) -> Value {
+async fn verify(gateway: &Gateway, made: &Value) -> Value {
     let path = format!("{CREDENTIALS}/{}/verify", id_of(made));
     gateway.admin().post(&path, &json!({})).await.unwrap().json()
 }
@@ -41,8 +41,8 @@ fn last(gateway: &Gateway) -> Entry {
 async fn each_model_is_asked_where_its_vendor_answers() {
     let gateway = Gateway::with(config(), &[]).await;
     let made = gateway.make(CREDENTIALS, body(&gateway, json!({}))).await;
-    let told = verified(&gateway, &made).await;
-    assert_eq!(told["status"], "active", "{told}");
+    let credential = verify(&gateway, &made).await;
+    assert_eq!(credential["status"], "active", "{credential}");
     for (model, path) in [
         (OPEN, "/mantle/v1/chat/completions"),
         ("mantle:qwen.qwen3-32b", "/mantle/v1/chat/completions"),
@@ -77,21 +77,22 @@ async fn what_is_said_in_a_vendors_grammar_stays_as_it_is() {
     let turns = json!([{"role": "user", "content": [
         {"type": "text", "text": "hello there", "cache_control": {"type": "ephemeral"}},
     ]}]);
-    let asked = json!({"model": CLAUDE, "max_tokens": 50, "messages": turns, "metadata": {"user_id": "u-1"}});
-    let answer = gateway.client().post(MESSAGES, &asked).await.unwrap();
+    let request =
+        json!({"model": CLAUDE, "max_tokens": 50, "messages": turns, "metadata": {"user_id": "u-1"}});
+    let answer = gateway.client().post(MESSAGES, &request).await.unwrap();
     assert_eq!(answer.json()["content"][0]["text"], "You said: hello there", "{}", answer.text());
-    assert_eq!(last(&gateway).json(), with(asked, json!({"model": "anthropic.claude-haiku-4-5"})));
+    assert_eq!(last(&gateway).json(), with(request, json!({"model": "anthropic.claude-haiku-4-5"})));
     assert_eq!(answer.header("agent-dropped-params"), None);
     let count = json!({"model": CLAUDE, "messages": turns});
     let answer = gateway.client().post("/v1/messages/count_tokens", &count).await.unwrap();
     assert_eq!(answer.header("x-tidegate-estimate"), None, "{}", answer.text());
     assert_eq!(last(&gateway).path, "/mantle/anthropic/v1/messages/count_tokens");
-    let asked =
+    let request =
         json!({"model": FRONTIER, "input": "hello there", "store": false, "reasoning": {"effort": "low"}});
-    let answer = gateway.client().post("/v1/responses", &asked).await.unwrap();
+    let answer = gateway.client().post("/v1/responses", &request).await.unwrap();
     let text = answer.json().pointer("/output/1/content/0/text").cloned();
     assert_eq!(text, Some(json!("You said: hello there")), "{}", answer.text());
-    assert_eq!(last(&gateway).json(), with(asked, json!({"model": "openai.gpt-5.4"})));
+    assert_eq!(last(&gateway).json(), with(request, json!({"model": "openai.gpt-5.4"})));
     assert_eq!(gateway.emulator.violations(), []);
 }
 
@@ -99,14 +100,14 @@ async fn what_is_said_in_a_vendors_grammar_stays_as_it_is() {
 async fn keys_and_roles_open_it_as_they_open_the_other() {
     let gateway = Gateway::with(config(), &[]).await;
     let role = json!({"role_arn": ROLE, "external_id": EXTERNAL_ID, "token_url": gateway.emulator.sts_url()});
-    for (more, beginning) in [
+    for (more, prefix) in [
         (json!({"auth": "api_key", "secret": OWN}), format!("Bearer {OWN}")),
         (json!({"auth": "iam_role", "config": role}), "AWS4-HMAC-SHA256 Credential=ASIA".to_owned()),
     ] {
         let made = gateway.make(CREDENTIALS, body(&gateway, more)).await;
         gateway.chat_ok(&question(OPEN)).await;
         let sent = last(&gateway);
-        assert!(sent.header("authorization").unwrap().starts_with(&beginning), "{beginning}");
+        assert!(sent.header("authorization").unwrap().starts_with(&prefix), "{prefix}");
         gateway.remove(&format!("{CREDENTIALS}/{}", id_of(&made))).await;
     }
     assert_eq!(gateway.emulator.violations(), []);
@@ -131,6 +132,9 @@ async fn what_it_refuses_is_told_with_what_helps() {
     gateway.emulator.deny(OWN);
     let error = refused(&gateway.chat(&question(OPEN)).await, 403, "upstream_permission_denied");
     assert!(error["message"].as_str().unwrap().contains("Allow bedrock-mantle:CreateInference"), "{error}");
-    let told = verified(&gateway, &made).await;
-    assert!(told["last_error"].as_str().unwrap().contains("Allow bedrock-mantle:ListModels"), "{told}");
+    let credential = verify(&gateway, &made).await;
+    assert!(
+        credential["last_error"].as_str().unwrap().contains("Allow bedrock-mantle:ListModels"),
+        "{credential}"
+    );
 }

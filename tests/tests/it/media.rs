@@ -78,7 +78,7 @@ impl House {
         self.gateway.make("/v2/byoc/nodes", body).await;
     }
 
-    async fn asked(&self, path: &str, body: &Value) -> Answer {
+    async fn post(&self, path: &str, body: &Value) -> Answer {
         let answer = self.gateway.client().post(path, body).await.unwrap();
         assert_eq!(answer.status, 200, "{path} {body}: {}", answer.text());
         answer
@@ -122,13 +122,13 @@ async fn pictures_are_told_in_tokens_and_billed_so() {
     let house = house().await;
     house.credential("openai", OWN, "/v1").await;
     let body = json!({"model": PAINTER, "prompt": "a tide", "n": 2, "quality": "low", "size": "1024x1024"});
-    let answer = house.asked(IMAGES, &body).await;
-    let shown = answer.json();
-    assert_eq!(shown["data"].as_array().unwrap().len(), 2, "{shown}");
+    let answer = house.post(IMAGES, &body).await;
+    let document = answer.json();
+    assert_eq!(document["data"].as_array().unwrap().len(), 2, "{document}");
     let (path, sent) = house.sent(OWN);
     assert_eq!((path.as_str(), &sent["model"]), (IMAGES, &json!("gpt-image-1-mini")));
     let row = house.booked(&answer).await;
-    let prompt = shown["usage"]["input_tokens"].as_i64().unwrap();
+    let prompt = document["usage"]["input_tokens"].as_i64().unwrap();
     assert_eq!((row["operation"].as_str(), row["profile"].as_str()), (Some("images"), Some("byok")));
     assert_eq!(row["input_tokens"], prompt, "{row}");
     assert_eq!((units(&row, "images"), units(&row, "image_output_tokens")), (2, 544));
@@ -164,7 +164,7 @@ async fn pictures_are_billed_by_the_picture_where_they_are_sold_so() {
     house.account("together", "/together/v1").await;
     let body =
         json!({"model": FLUX, "prompt": "a tide", "n": 2, "size": "640x480", "response_format": "b64_json"});
-    let answer = house.asked(IMAGES, &body).await;
+    let answer = house.post(IMAGES, &body).await;
     assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
     assert_eq!(answer.json()["data"].as_array().unwrap().len(), 2);
     let (path, sent) = house.sent(POOL);
@@ -180,7 +180,7 @@ async fn pictures_are_billed_by_the_picture_where_they_are_sold_so() {
     // An own server's images have no known price.
     house.credential("openai_compatible", OWN, "/lenient/v1").await;
     let body = json!({"model": format!("openai_compatible:{FLUX}"), "prompt": "a tide"});
-    let answer = house.asked(IMAGES, &body).await;
+    let answer = house.post(IMAGES, &body).await;
     let row = house.booked(&answer).await;
     assert_eq!((units(&row, "images"), money(&row)), (1, (0, 0, true)), "{row}");
     assert_eq!(house.gateway.emulator.violations(), []);
@@ -222,10 +222,10 @@ async fn speech_that_is_sold_by_the_token_is_told_or_estimated() {
     let row = house.gateway.settled(&trace_of_stream(&streaming)).await;
     assert_eq!((&row["input_tokens"], &row["output_tokens"]), (input, output), "{row}");
     assert_eq!((units(&row, "characters"), &row["estimated"]), (TEXT_CHARACTERS, &json!(false)));
-    let told = input.as_i64().unwrap() * 600 + output.as_i64().unwrap() * 12_000;
-    assert_eq!(money(&row), (0, told, false), "{row}");
+    let cost = input.as_i64().unwrap() * 600 + output.as_i64().unwrap() * 12_000;
+    assert_eq!(money(&row), (0, cost, false), "{row}");
 
-    let answer = house.asked(SPEECH, &json!({"model": VOICE, "input": TEXT, "voice": "alloy"})).await;
+    let answer = house.post(SPEECH, &json!({"model": VOICE, "input": TEXT, "voice": "alloy"})).await;
     assert_eq!(answer.header("content-type"), Some("audio/mpeg"));
     let row = house.booked(&answer).await;
     assert_eq!((&row["estimated"], &row["unpriced"]), (&json!(true), &json!(false)), "{row}");
@@ -260,8 +260,8 @@ fn question(model: &str) -> Value {
 }
 
 fn order(answer: &Answer) -> Vec<(u64, String)> {
-    let shown = answer.json();
-    let rows = shown["results"].as_array().unwrap_or_else(|| panic!("{shown}"));
+    let document = answer.json();
+    let rows = document["results"].as_array().unwrap_or_else(|| panic!("{document}"));
     let text = |row: &Value| row["document"]["text"].as_str().unwrap_or_default().to_owned();
     assert!(rows.is_sorted_by_key(|row| -row["relevance_score"].as_f64().unwrap()));
     rows.iter().map(|row| (row["index"].as_u64().unwrap(), text(row))).collect()
@@ -272,7 +272,7 @@ async fn texts_are_put_in_order_through_three_modes() {
     let house = house().await;
     let expected = vec![(2, "a high tide".to_owned()), (1, "the tide".to_owned())];
     house.account("together", "/together/v1").await;
-    let answer = house.asked(RERANK, &question(RANKER)).await;
+    let answer = house.post(RERANK, &question(RANKER)).await;
     assert_eq!(order(&answer), expected);
     let tokens = answer.json()["usage"]["prompt_tokens"].as_i64().unwrap();
     let row = house.booked(&answer).await;
@@ -284,7 +284,7 @@ async fn texts_are_put_in_order_through_three_modes() {
 
     // A field that this provider does not support is reported, and its answer has the common shape.
     house.credential("fireworks", OWN, "/fireworks/inference/v1").await;
-    let answer = house.asked(RERANK, &question(FIREWORKS_RANKER)).await;
+    let answer = house.post(RERANK, &question(FIREWORKS_RANKER)).await;
     assert_eq!(order(&answer), expected);
     assert_eq!(house.sent(OWN).0, format!("/fireworks/inference{RERANK}"));
     let row = house.booked(&answer).await;
@@ -296,7 +296,7 @@ async fn texts_are_put_in_order_through_three_modes() {
     assert_eq!(error["param"], "rank_fields", "{error}");
 
     house.node(&[LOCAL_RANKER], "/vllm/v1").await;
-    let answer = house.asked(RERANK, &question(LOCAL_RANKER)).await;
+    let answer = house.post(RERANK, &question(LOCAL_RANKER)).await;
     assert_eq!(order(&answer), expected);
     let row = house.booked(&answer).await;
     assert_eq!(row["profile"], "byoc");
@@ -311,17 +311,17 @@ async fn searches_are_counted_where_tokens_are_not_and_nothing_is_estimated() {
     let priced =
         json!({"pricing": {LOCAL_RANKER: {"input": 0, "output": 0, "per_thousand_searches": 2_000_000}}});
     house.gateway.patch(&format!("/v2/provider-credentials/{credential}"), priced.clone()).await;
-    let shown = house.gateway.get(&format!("/v2/provider-credentials/{credential}")).await;
-    assert_eq!(shown["pricing"], priced["pricing"]);
+    let stored = house.gateway.get(&format!("/v2/provider-credentials/{credential}")).await;
+    assert_eq!(stored["pricing"], priced["pricing"]);
     let model = format!("openai_compatible:{LOCAL_RANKER}");
-    let answer = house.asked(RERANK, &question(&model)).await;
+    let answer = house.post(RERANK, &question(&model)).await;
     let row = house.booked(&answer).await;
     assert_eq!((units(&row, "searches"), money(&row)), (1, (0, 2_000_000, false)), "{row}");
 
     let silent = Behaviour { usage: UsageMode::Missing, ..Behaviour::default() };
     house.credential("together", OWN_SECOND, "/together/v1").await;
     house.gateway.emulator.script(OWN_SECOND, [silent]);
-    let answer = house.asked(RERANK, &question(RANKER)).await;
+    let answer = house.post(RERANK, &question(RANKER)).await;
     let row = house.booked(&answer).await;
     assert_eq!((&row["estimated"], &row["unpriced"]), (&json!(true), &json!(false)), "{row}");
     assert!(row["input_tokens"].as_u64().unwrap() > 0, "{row}");

@@ -33,17 +33,17 @@ fn scripted(id: &str, model: &str, script: &str) -> Value {
     ask
 }
 
-async fn post(client: &Client, asks: &[Value]) -> Answer {
-    client.post(PATH, &json!({"requests": asks})).await.unwrap()
+async fn post(client: &Client, requests: &[Value]) -> Answer {
+    client.post(PATH, &json!({"requests": requests})).await.unwrap()
 }
 
-async fn made(client: &Client, asks: &[Value]) -> String {
-    let answer = post(client, asks).await;
+async fn create_batch(client: &Client, requests: &[Value]) -> String {
+    let answer = post(client, requests).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()["id"].as_str().unwrap().to_owned()
 }
 
-async fn ended(client: &Client, id: &str) -> Value {
+async fn until_ended(client: &Client, id: &str) -> Value {
     let deadline = Instant::now() + WITHIN;
     loop {
         let batch = client.get(&format!("{PATH}/{id}")).await.unwrap().json();
@@ -66,11 +66,11 @@ async fn delete(client: &Client, id: &str) -> Answer {
 }
 
 /// An error in these clients' wire format, which has no field for the place: the message names it.
-fn refused(answer: &Answer, status: u16, kind: &str, place: &str) {
+fn refused(answer: &Answer, status: u16, kind: &str, named: &str) {
     assert_eq!(answer.status, status, "{}", answer.text());
     let body = answer.json();
     assert_eq!((&body["type"], &body["error"]["type"]), (&json!("error"), &json!(kind)), "{body}");
-    assert!(body["error"]["message"].as_str().unwrap().contains(place), "{body}");
+    assert!(body["error"]["message"].as_str().unwrap().contains(named), "{body}");
 }
 
 async fn claude(gateway: &Gateway, path: &str, secret: &str) -> String {
@@ -111,15 +111,15 @@ async fn each_request_of_a_message_batch_is_booked_once_at_the_price_of_batches(
         let row = gateway.settled(answer.header("x-request-id").unwrap()).await;
         plain.push((model, row["provider_cost_nanos"].as_i64().unwrap()));
     }
-    let asks = [
+    let requests = [
         ask("a", HAIKU, "ask 0"),
         ask("b", "claude-sonnet-4-6", "ask 0"),
         scripted("bad", HAIKU, "status=529"),
         scripted("late", "anthropic:anthropic/claude-sonnet-4-6", "stall=done"),
     ];
-    let id = made(&client, &asks).await;
+    let id = create_batch(&client, &requests).await;
     assert!(id.starts_with("msgbatch_tg_"), "{id}");
-    let batch = ended(&client, &id).await;
+    let batch = until_ended(&client, &id).await;
     let counts = json!({"processing": 0, "succeeded": 2, "errored": 1, "canceled": 0, "expired": 1});
     assert_eq!(batch["request_counts"], counts, "{batch}");
     assert_eq!(batch["results_url"], format!("{PATH}/{id}/results"));
@@ -172,16 +172,16 @@ async fn a_message_batch_is_its_projects_alone_and_goes_to_one_own_credential() 
     let answer = post(&client, &[ask("a", HAIKU, "x"), ask("b", HAIKU, "x"), ask("c", SONNET, "x")]).await;
     refused(&answer, 400, invalid, "requests[2].params.model: No credential serves");
     assert_eq!(gateway.recorded_code(&answer).await, "batch_of_several_credentials");
-    let id = made(&client, &[ask("a", SONNET, "x")]).await;
-    let batch = ended(&client, &id).await;
+    let id = create_batch(&client, &[ask("a", SONNET, "x")]).await;
+    let batch = until_ended(&client, &id).await;
     let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
     let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
     let other = gateway.with_key(&key);
-    let place = format!("{PATH}/{id}");
+    let path = format!("{PATH}/{id}");
     for answer in [
-        other.get(&place).await.unwrap(),
-        other.get(&format!("{place}/results")).await.unwrap(),
-        other.post(&format!("{place}/cancel"), &json!({})).await.unwrap(),
+        other.get(&path).await.unwrap(),
+        other.get(&format!("{path}/results")).await.unwrap(),
+        other.post(&format!("{path}/cancel"), &json!({})).await.unwrap(),
         delete(&other, &id).await,
         // The provider's own id is unknown here.
         client.get(&format!("{PATH}/msgbatch_000000000001emulated")).await.unwrap(),
@@ -223,7 +223,7 @@ async fn each_request_of_a_message_batch_is_read_by_the_version_that_its_client_
         assert_eq!(sent.header("anthropic-version"), Some(version));
         let bare = body.replace(HAIKU, "claude-haiku-4-5");
         assert_eq!(String::from_utf8_lossy(&sent.body), bare, "the rest is as it came");
-        let batch = ended(&client, answer.json()["id"].as_str().unwrap()).await;
+        let batch = until_ended(&client, answer.json()["id"].as_str().unwrap()).await;
         let results = results(&client, &batch).await;
         let of =
             |id: &str| results.iter().find(|one| one["custom_id"] == id).unwrap()["result"]["type"].clone();
@@ -238,13 +238,13 @@ async fn a_message_batch_with_a_model_that_the_project_may_not_use_goes_nowhere(
     let project = &gateway.founded.project_id;
     let policy =
         gateway.make("/v2/policies", json!({"project_id": project, "allowed_models": [HAIKU]})).await;
-    let asks = [ask("a", HAIKU, "x"), ask("b", HAIKU, "x"), ask("c", SONNET, "x")];
-    let answer = post(&gateway.client(), &asks).await;
+    let requests = [ask("a", HAIKU, "x"), ask("b", HAIKU, "x"), ask("c", SONNET, "x")];
+    let answer = post(&gateway.client(), &requests).await;
     refused(&answer, 403, "permission_error", "requests[2].params.model: The policy");
     assert!(answer.text().contains(&id_of(&policy)), "{}", answer.text());
     assert_eq!(answer.json()["request_id"], answer.header("request-id").unwrap());
     assert!(gateway.calls(OWN).is_empty());
-    made(&gateway.client(), &asks[..2]).await;
+    create_batch(&gateway.client(), &requests[..2]).await;
 }
 
 /// Completed work is booked, and a batch is deleted only after that.
@@ -252,14 +252,14 @@ async fn a_message_batch_with_a_model_that_the_project_may_not_use_goes_nowhere(
 async fn a_message_batch_that_is_canceled_and_deleted_is_booked_first() {
     let gateway = gateway().await;
     let client = gateway.client();
-    let asks: Vec<Value> = (0..40).map(|at| ask(&format!("a{at}"), HAIKU, "x")).collect();
-    let id = made(&client, &asks).await;
+    let requests: Vec<Value> = (0..40).map(|at| ask(&format!("a{at}"), HAIKU, "x")).collect();
+    let id = create_batch(&client, &requests).await;
     let answer = delete(&client, &id).await;
     refused(&answer, 409, "conflict_error", "not in the books yet");
     assert_eq!(gateway.recorded_code(&answer).await, "batch_not_booked");
     let canceling = client.post(&format!("{PATH}/{id}/cancel"), &json!({})).await.unwrap().json();
     assert_eq!((&canceling["id"], &canceling["processing_status"]), (&json!(id), &json!("canceling")));
-    let batch = ended(&client, &id).await;
+    let batch = until_ended(&client, &id).await;
     let done = batch["request_counts"]["succeeded"].as_u64().unwrap();
     assert_eq!((done, &batch["request_counts"]["canceled"]), (20, &json!(20)), "{batch}");
     let deadline = Instant::now() + 4 * WITHIN;
@@ -283,14 +283,15 @@ async fn a_message_batch_that_is_canceled_and_deleted_is_booked_first() {
 async fn a_kill_in_the_middle_of_the_booking_books_each_message_once() {
     let mut gateway = gateway().await;
     let client = gateway.client();
-    let asks: Vec<Value> = (0..MANY).map(|at| ask(&format!("a{at}"), HAIKU, &format!("ask {at}"))).collect();
-    let id = made(&client, &asks).await;
+    let requests: Vec<Value> =
+        (0..MANY).map(|at| ask(&format!("a{at}"), HAIKU, &format!("ask {at}"))).collect();
+    let id = create_batch(&client, &requests).await;
     slowly(&gateway, 50);
-    ended(&client, &id).await;
+    until_ended(&client, &id).await;
     let booked = booked_over_kills(&mut gateway).await;
-    let batch = ended(&gateway.client(), &id).await;
-    let said = results(&gateway.client(), &batch).await;
+    let batch = until_ended(&gateway.client(), &id).await;
+    let lines = results(&gateway.client(), &batch).await;
     let used = |line: &Value, name: &str| line["result"]["message"]["usage"][name].as_u64().unwrap();
-    let total: u64 = said.iter().map(|line| used(line, "input_tokens") + used(line, "output_tokens")).sum();
+    let total: u64 = lines.iter().map(|line| used(line, "input_tokens") + used(line, "output_tokens")).sum();
     assert_eq!(booked, total, "the sums know each once, too");
 }

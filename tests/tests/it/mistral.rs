@@ -67,9 +67,9 @@ async fn ids_of_other_vendors_calls_are_taken() {
         let messages = json!([ask["messages"][0], turn, result]);
         gateway.chat_ok(&with(question(LARGE), json!({"tools": tools, "messages": messages}))).await;
         let sent = last(&gateway).json();
-        let told = &sent["messages"][1]["tool_calls"][0]["id"];
-        assert_eq!(told, &sent["messages"][2]["tool_call_id"]);
-        assert_eq!(told == id, id.len() == 9, "{sent}");
+        let call_id = &sent["messages"][1]["tool_calls"][0]["id"];
+        assert_eq!(call_id, &sent["messages"][2]["tool_call_id"]);
+        assert_eq!(call_id == id, id.len() == 9, "{sent}");
     }
 }
 
@@ -116,10 +116,12 @@ async fn its_errors_are_told_as_what_they_are() {
     own(&gateway).await;
     let error = refused(&gateway.chat(&question("mistral:mistral-nothing")).await, 404, "model_not_found");
     assert!(error["message"].as_str().unwrap().contains("Invalid model: mistral-nothing"), "{error}");
-    for (told, status, code) in [(429, 429, "rate_limit_exceeded"), (401, 502, "upstream_auth_failed")] {
+    for (upstream_status, status, code) in
+        [(429, 429, "rate_limit_exceeded"), (401, 502, "upstream_auth_failed")]
+    {
         let gateway = Gateway::start().await;
         own(&gateway).await;
-        gateway.emulator.script(OWN, [Behaviour::status(told).always()]);
+        gateway.emulator.script(OWN, [Behaviour::status(upstream_status).always()]);
         refused(&gateway.chat(&question(LARGE)).await, status, code);
     }
 }

@@ -45,7 +45,7 @@ async fn vertex(gateway: &Gateway) -> String {
 }
 
 /// One request, with the time at which it was sent.
-struct Asked {
+struct Exchange {
     sent: Instant,
     answer: Answer,
 }
@@ -59,14 +59,14 @@ fn turn(number: usize) -> Value {
 }
 
 /// Sends requests at a fixed rate, whatever the answers do.
-async fn ask(client: &Client, count: usize, asked: &mut JoinSet<Asked>) {
+async fn ask(client: &Client, count: usize, requests: &mut JoinSet<Exchange>) {
     let mut pace = tokio::time::interval(EACH);
     for number in 0..count {
         pace.tick().await;
         let client = client.clone();
-        asked.spawn(async move {
+        requests.spawn(async move {
             let sent = Instant::now();
-            Asked { sent, answer: client.post(CHAT, &turn(number)).await.unwrap() }
+            Exchange { sent, answer: client.post(CHAT, &turn(number)).await.unwrap() }
         });
     }
 }
@@ -86,8 +86,8 @@ async fn one_write_moves_a_model_between_clouds_and_no_request_notices() {
     let on = |credential: &str| json!({"scope": {"model": MODEL}, "profiles": ["byok"], "credential_ids": [credential]});
     let route = gateway.route(on(&azure)).await;
     let client = gateway.client().within(WITHIN);
-    let mut asked = JoinSet::new();
-    ask(&client, BEFORE, &mut asked).await;
+    let mut requests = JoinSet::new();
+    ask(&client, BEFORE, &mut requests).await;
     let admin = gateway.admin();
     let (path, to_vertex) = (format!("/v2/routes/{route}"), on(&vertex));
     let moving = async {
@@ -96,26 +96,30 @@ async fn one_write_moves_a_model_between_clouds_and_no_request_notices() {
         assert_eq!(answer.status, 200, "{}", answer.text());
         (written, Instant::now())
     };
-    let ((written, told), ()) = tokio::join!(moving, ask(&client, AFTER, &mut asked));
-    let asked = asked.join_all().await;
-    let mut last_on_azure = written;
+    let ((written_at, answered_at), ()) = tokio::join!(moving, ask(&client, AFTER, &mut requests));
+    let requests = requests.join_all().await;
+    let mut last_on_azure = written_at;
     let mut served = [0_u64; 2];
-    for Asked { sent, answer } in &asked {
+    for Exchange { sent, answer } in &requests {
         is_whole(answer);
         match (answer.header("agent-resolved-provider"), answer.header("agent-byok-credential-id")) {
             (Some("azure_openai"), Some(id)) if id == azure => {
-                assert!(*sent < told, "asked {:?} after the write was answered", sent.duration_since(told));
+                assert!(
+                    *sent < answered_at,
+                    "asked {:?} after the write was answered",
+                    sent.duration_since(answered_at)
+                );
                 last_on_azure = last_on_azure.max(*sent);
                 served[0] += 1;
             }
             (Some("vertex_ai"), Some(id)) if id == vertex => {
-                assert!(*sent + EACH >= written, "asked before the write: {answer:?}");
+                assert!(*sent + EACH >= written_at, "asked before the write: {answer:?}");
                 served[1] += 1;
             }
             _ => panic!("{answer:?}"),
         }
     }
-    let switch = last_on_azure.duration_since(written);
+    let switch = last_on_azure.duration_since(written_at);
     println!(
         "{served:?} requests on Azure and on Vertex AI; the last was sent to Azure {switch:?} after the write"
     );

@@ -15,7 +15,7 @@ const RESPONSES: &str = "/v1/responses";
 const CHAT: &str = "/v1/chat/completions";
 const ABROAD: &str = "anthropic/claude-haiku-4-5";
 
-async fn uploaded(client: &Client) -> String {
+async fn upload(client: &Client) -> String {
     let form = "--xyz\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nopenai/gpt-4o-mini\r\n\
                 --xyz\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nuser_data\r\n\
                 --xyz\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.pdf\"\r\n\r\nhigh\r\n--xyz--\r\n";
@@ -44,9 +44,9 @@ const PLACES: [Named; 2] = [
 ];
 
 /// Checks that the error names the field, and returns its message.
-fn told(answer: &Answer, status: u16, code: &str, place: &str) -> String {
+fn refusal_message(answer: &Answer, status: u16, code: &str, param: &str) -> String {
     let error = refused(answer, status, code);
-    assert_eq!(error["param"], place, "{error}");
+    assert_eq!(error["param"], param, "{error}");
     error["message"].as_str().unwrap().to_owned()
 }
 
@@ -91,16 +91,16 @@ async fn the_official_sdk_names_files_at_the_provider_and_through_the_gateway() 
 async fn a_name_that_the_project_does_not_have_goes_nowhere() {
     let gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
-    let id = uploaded(&gateway.client()).await;
+    let id = upload(&gateway.client()).await;
     let other = other_project(&gateway, "other").await;
     let before = all(&gateway).len();
     let unheard = format!("file-tg_{}", "0".repeat(32));
-    for (path, body, place) in PLACES {
+    for (path, body, param) in PLACES {
         for (client, id) in [(&other, &*id), (&gateway.client(), &*unheard), (&gateway.client(), "file-tg_x")]
         {
             for stream in [false, true] {
                 let answer = client.post(path, &with(body(id), json!({"stream": stream}))).await.unwrap();
-                let message = told(&answer, 404, "file_not_found", place);
+                let message = refusal_message(&answer, 404, "file_not_found", param);
                 assert!(message.contains(id), "{message}");
             }
         }
@@ -116,16 +116,16 @@ async fn a_name_that_the_project_does_not_have_goes_nowhere() {
 async fn nobody_but_its_keeper_is_asked() {
     let gateway = Gateway::start().await;
     let first = gateway.credential("openai", OWN).await;
-    let kept = uploaded(&gateway.client()).await;
+    let kept = upload(&gateway.client()).await;
     let second = gateway.credential("openai", OWN_SECOND).await;
     gateway.credential("anthropic", OWN).await;
     gateway.account("openai", POOL).await;
     let (key, key_id) = gateway.key(json!({"name": "bound"})).await;
     gateway.route(json!({"scope": {"key_id": key_id}, "credential_ids": [second]})).await;
     let bound = gateway.with_key(&key);
-    let theirs = uploaded(&bound).await;
+    let theirs = upload(&bound).await;
     assert_eq!(last_key(&gateway), OWN_SECOND);
-    for (path, body, place) in PLACES {
+    for (path, body, param) in PLACES {
         for (id, key) in [(&kept, OWN), (&theirs, OWN_SECOND)] {
             let answer = gateway.client().post(path, &body(id)).await.unwrap();
             assert_eq!((answer.status, last_key(&gateway).as_str()), (200, key), "{}", answer.text());
@@ -133,10 +133,15 @@ async fn nobody_but_its_keeper_is_asked() {
         let sent = all(&gateway).len();
         let elsewhere = with(body(&kept), json!({"model": ABROAD}));
         let answer = gateway.client().post(path, &elsewhere).await.unwrap();
-        let message = told(&answer, 400, "file_kept_elsewhere", place);
+        let message = refusal_message(&answer, 400, "file_kept_elsewhere", param);
         assert!(message.contains("kept by openai") && message.contains(ABROAD), "{message}");
         // A route to another provider stays in force.
-        let message = told(&bound.post(path, &body(&kept)).await.unwrap(), 400, "file_kept_elsewhere", place);
+        let message = refusal_message(
+            &bound.post(path, &body(&kept)).await.unwrap(),
+            400,
+            "file_kept_elsewhere",
+            param,
+        );
         assert!(message.contains("openai"), "{message}");
         assert_eq!(all(&gateway).len(), sent, "nobody was asked");
     }
@@ -152,10 +157,10 @@ async fn nobody_but_its_keeper_is_asked() {
     let two = json!([{"type": "input_file", "file_id": kept}, {"type": "input_file", "file_id": theirs}]);
     let body = json!({"model": MINI, "input": [{"role": "user", "content": two}]});
     let answer = gateway.client().post(RESPONSES, &body).await.unwrap();
-    told(&answer, 400, "files_kept_apart", "input[0].content[1].file_id");
+    refusal_message(&answer, 400, "files_kept_apart", "input[0].content[1].file_id");
     gateway.patch(&format!("/v2/provider-credentials/{first}"), json!({"status": "disabled"})).await;
     let answer = gateway.client().post(RESPONSES, &responses(&kept)).await.unwrap();
-    let message = told(&answer, 400, "file_kept_elsewhere", PLACES[0].2);
+    let message = refusal_message(&answer, 400, "file_kept_elsewhere", PLACES[0].2);
     assert!(message.contains("switched off"), "{message}");
     assert_eq!(all(&gateway).len(), sent, "nobody was asked");
     assert_eq!(gateway.emulator.violations(), []);
@@ -167,9 +172,9 @@ async fn a_shared_account_reads_what_the_project_itself_uploaded_there() {
     for secret in [POOL, POOL_SECOND] {
         gateway.account("openai", secret).await;
     }
-    let id = uploaded(&gateway.client()).await;
+    let id = upload(&gateway.client()).await;
     let keeper = last_key(&gateway);
-    for (path, body, place) in PLACES {
+    for (path, body, param) in PLACES {
         for _ in 0..4 {
             let answer = gateway.client().post(path, &body(&id)).await.unwrap();
             assert_eq!((answer.status, &last_key(&gateway)), (200, &keeper), "{}", answer.text());
@@ -179,14 +184,14 @@ async fn a_shared_account_reads_what_the_project_itself_uploaded_there() {
         let end = start + theirs[start..].find('"').unwrap();
         // A provider's own id could belong to another tenant.
         let sent = all(&gateway).len();
-        told(
+        refusal_message(
             &gateway.client().post(path, &body(&theirs[start..end])).await.unwrap(),
             400,
             "kept_elsewhere",
-            place,
+            param,
         );
         let other = other_project(&gateway, if path == CHAT { "one" } else { "two" }).await;
-        told(&other.post(path, &body(&id)).await.unwrap(), 404, "file_not_found", place);
+        refusal_message(&other.post(path, &body(&id)).await.unwrap(), 404, "file_not_found", param);
         assert_eq!(all(&gateway).len(), sent, "nobody was asked");
     }
     assert_eq!(gateway.emulator.violations(), []);
@@ -200,14 +205,14 @@ async fn an_id_of_nobody_here_reaches_no_shared_account_in_any_grammar() {
     let message =
         json!({"model": ABROAD, "max_tokens": 9, "messages": [{"role": "user", "content": [source]}]});
     let abroad = |body: Value| with(body, json!({"model": ABROAD}));
-    for (path, body, place) in [
+    for (path, body, param) in [
         ("/v1/messages", message, "messages[0].content[0].source.file_id"),
         (RESPONSES, abroad(responses("file_011")), PLACES[0].2),
         (CHAT, abroad(chat("file_011")), PLACES[1].2),
     ] {
         let answer = gateway.client().post(path, &body).await.unwrap();
         assert_eq!(answer.status, 400, "{}", answer.text());
-        assert!(answer.text().contains(&format!("{place} names something")), "{}", answer.text());
+        assert!(answer.text().contains(&format!("{param} names something")), "{}", answer.text());
     }
     assert_eq!(all(&gateway).len(), 0, "nothing was sent");
 }

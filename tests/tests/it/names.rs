@@ -63,8 +63,8 @@ async fn names_as_vendors_have_them_are_served_by_their_vendors() {
     }
     served(&gateway, &gateway.chat_ok(&question("grok-4")).await, "grok-4", "xai", false).await;
     for (name, is_priced) in OF_MESSAGES {
-        let asked = with(question(name), json!({"max_tokens": 16}));
-        let answer = gateway.client().post("/v1/messages", &asked).await.unwrap();
+        let request = with(question(name), json!({"max_tokens": 16}));
+        let answer = gateway.client().post("/v1/messages", &request).await.unwrap();
         served(&gateway, &answer, name, "anthropic", is_priced).await;
     }
     // The price equals that of the undated name, also through chat.
@@ -109,13 +109,13 @@ async fn a_routes_model_is_exact_unless_it_says_otherwise() {
         plan["chosen"]["profile"].as_str().unwrap().to_owned()
     };
     let cli = gateway.cli();
-    let told = cli.run(&["route", "add", "--model", "openai/gpt-4o", "--profile", "managed_provider"]).ok();
-    assert!(!told.contains("covers"), "{told}");
+    let output = cli.run(&["route", "add", "--model", "openai/gpt-4o", "--profile", "managed_provider"]).ok();
+    assert!(!output.contains("covers"), "{output}");
     assert_eq!(profile("openai/gpt-4o").await, "managed_provider");
     assert_eq!(profile("gpt-4o-2024-08-06").await, "managed_provider", "a release of the model");
     assert_eq!(profile(MINI).await, "byok");
-    let told = cli.run(&["route", "add", "--model", "gpt-4o*", "--profile", "managed_provider"]).ok();
-    assert!(told.contains("gpt-4o* covers ") && told.contains("openai/gpt-4o-mini"), "{told}");
+    let output = cli.run(&["route", "add", "--model", "gpt-4o*", "--profile", "managed_provider"]).ok();
+    assert!(output.contains("gpt-4o* covers ") && output.contains("openai/gpt-4o-mini"), "{output}");
     assert_eq!(profile(MINI).await, "managed_provider");
     assert_eq!(profile("openai/gpt-4.1").await, "byok");
     let kept = gateway.get("/v2/routes").await;
@@ -160,8 +160,8 @@ async fn a_plan_is_for_what_the_model_does_and_takes_nothing_that_it_does_not_re
         assert_eq!(answer.status, 400, "{}", answer.text());
         assert!(answer.text().contains(param), "{}", answer.text());
     }
-    let told = gateway.cli().run(&["plan", "gpt-image-1-mini", "--modality", "image"]).ok();
-    assert!(told.contains("for       image") && told.contains("would serve"), "{told}");
+    let output = gateway.cli().run(&["plan", "gpt-image-1-mini", "--modality", "image"]).ok();
+    assert!(output.contains("for       image") && output.contains("would serve"), "{output}");
     // Images go to one principal, texts to another: each plan names the route that decided.
     let other = id_of(
         &gateway
@@ -188,19 +188,19 @@ async fn a_plan_is_for_what_the_model_does_and_takes_nothing_that_it_does_not_re
 async fn headers_that_are_not_honoured_are_refused_or_named() {
     let gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
-    let asked = async |headers: &[(&str, &str)]| {
+    let send = async |headers: &[(&str, &str)]| {
         let client =
             headers.iter().fold(gateway.client(), |client, (name, value)| client.header(*name, *value));
         client.post(crate::ask::CHAT, &question(MINI)).await.unwrap()
     };
     let hints = [("agent-hints-ref", "hnt_1"), ("agent-trace-mode", "full")];
-    let answer = asked(&hints).await;
+    let answer = send(&hints).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.header("agent-dropped-params"), Some("Agent-Hints-Ref, Agent-Trace-Mode"));
-    assert_eq!(asked(&[]).await.header("agent-dropped-params"), None);
+    assert_eq!(send(&[]).await.header("agent-dropped-params"), None);
     let session = ("agent-session-ref", "ses_1");
-    let error = refused(&asked(&[session]).await, 400, "unsupported_header");
+    let error = refused(&send(&[session]).await, 400, "unsupported_header");
     assert_eq!(error["param"], "Agent-Session-Ref");
-    let answer = asked(&[session, ("agent-lenient", "true")]).await;
+    let answer = send(&[session, ("agent-lenient", "true")]).await;
     assert_eq!(answer.header("agent-dropped-params"), Some("Agent-Session-Ref"), "{}", answer.text());
 }

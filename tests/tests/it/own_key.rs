@@ -30,7 +30,7 @@ struct Journey {
     /// The command's options besides the provider.
     options: Vec<String>,
     /// Options that only an emulator needs: its addresses.
-    places: Vec<String>,
+    endpoint_options: Vec<String>,
     secret: String,
 }
 
@@ -55,7 +55,7 @@ fn journeys(gateway: &Gateway) -> Vec<Journey> {
             model: MINI,
             provider: "openai",
             options: Vec::new(),
-            places: base(emulator.base_url()),
+            endpoint_options: base(emulator.base_url()),
             secret: OWN.to_owned(),
         },
         Journey {
@@ -69,7 +69,7 @@ fn journeys(gateway: &Gateway) -> Vec<Journey> {
                 options(&["--deployment", "openai/gpt-4o-mini=my-gpt-4o-mini"]),
             ]
             .concat(),
-            places: Vec::new(),
+            endpoint_options: Vec::new(),
             secret: OWN.to_owned(),
         },
         Journey {
@@ -78,7 +78,7 @@ fn journeys(gateway: &Gateway) -> Vec<Journey> {
             model: HAIKU,
             provider: "aws_bedrock",
             options: options(&["--auth", "iam_static", "--region", REGION]),
-            places: base(emulator.bedrock_url()),
+            endpoint_options: base(emulator.bedrock_url()),
             secret: access_keys(OWN).to_string(),
         },
         Journey {
@@ -87,8 +87,11 @@ fn journeys(gateway: &Gateway) -> Vec<Journey> {
             model: GEMINI,
             provider: "vertex_ai",
             options: options(&["--auth", "service_account", "--config", "location=us-east5"]),
-            places: [base(emulator.origin()), options(&["--config", &format!("token_url={token_url}")])]
-                .concat(),
+            endpoint_options: [
+                base(emulator.origin()),
+                options(&["--config", &format!("token_url={token_url}")]),
+            ]
+            .concat(),
             secret: file.to_string(),
         },
         Journey {
@@ -97,14 +100,14 @@ fn journeys(gateway: &Gateway) -> Vec<Journey> {
             model: FLUX,
             provider: "fal",
             options: Vec::new(),
-            places: base(emulator.fal_url()),
+            endpoint_options: base(emulator.fal_url()),
             secret: OWN.to_owned(),
         },
     ]
 }
 
 /// What the application received.
-async fn asked(gateway: &Gateway, journey: &Journey) -> Value {
+async fn run_application(gateway: &Gateway, journey: &Journey) -> Value {
     let mut command = tokio::process::Command::new(workspace().join(".venv/bin/python"));
     command.arg(workspace().join("tests/sdk").join(journey.application));
     command.args([&format!("{}/v1", gateway.origin), &gateway.founded.api_key, journey.model]);
@@ -116,37 +119,40 @@ async fn asked(gateway: &Gateway, journey: &Journey) -> Value {
 
 #[tokio::test]
 async fn one_command_takes_a_managed_call_to_ones_own_key() {
-    for place in 0..5 {
+    for index in 0..5 {
         let gateway = Gateway::with(config(), &[]).await;
-        let journey = journeys(&gateway).swap_remove(place);
-        let told = journey.provider;
+        let journey = journeys(&gateway).swap_remove(index);
+        let provider = journey.provider;
         let (seller, url) = &journey.pool;
         gateway.make("/v2/accounts", json!({"provider": seller, "secret": POOL, "base_url": url})).await;
-        let before = asked(&gateway, &journey).await;
+        let before = run_application(&gateway, &journey).await;
         assert_eq!(
             (&before["profile"], &before["provider"]),
             (&json!("managed_provider"), &json!(seller)),
-            "{told}"
+            "{provider}"
         );
 
-        let said: Vec<&str> = journey.options.iter().chain(&journey.places).map(String::as_str).collect();
-        let command = [&["credential", "add", journey.provider][..], &said[..]].concat();
+        let arguments: Vec<&str> =
+            journey.options.iter().chain(&journey.endpoint_options).map(String::as_str).collect();
+        let command = [&["credential", "add", journey.provider][..], &arguments[..]].concat();
         let added = gateway.cli().run_with(&command, &journey.secret).ok();
         assert!(!added.contains(&journey.secret), "{added}");
 
-        let after = asked(&gateway, &journey).await;
-        assert_eq!((&after["profile"], &after["provider"]), (&json!("byok"), &json!(told)), "{added}");
+        let after = run_application(&gateway, &journey).await;
+        assert_eq!((&after["profile"], &after["provider"]), (&json!("byok"), &json!(provider)), "{added}");
         let seen = |answer: &Value| {
             with(answer.clone(), json!({"profile": null, "provider": null, "request": null}))
         };
-        assert_eq!(seen(&before), seen(&after), "{told}: the application sees what it saw");
+        assert_eq!(seen(&before), seen(&after), "{provider}: the application sees what it saw");
         // Before, the workspace owed the cost; now its provider bills it.
         let owed = async |answer: &Value| {
             gateway.settled(answer["request"].as_str().unwrap()).await["cost_micros"].as_i64().unwrap()
         };
-        assert!(owed(&before).await > 0 && owed(&after).await == 0, "{told}");
+        assert!(owed(&before).await > 0 && owed(&after).await == 0, "{provider}");
         let options = journey.options.len() / 2;
-        println!("{told}: {COMMANDS} command, {options} options, one secret, 0 lines of application code");
+        println!(
+            "{provider}: {COMMANDS} command, {options} options, one secret, 0 lines of application code"
+        );
         assert!(options <= OPTIONS_MAX, "{:?}", journey.options);
         assert_eq!(gateway.emulator.violations(), []);
     }

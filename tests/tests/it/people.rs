@@ -126,10 +126,10 @@ async fn guessing_takes_as_long_for_everybody_and_has_an_end() {
     Person::of(&gateway.origin, &owner.patch("/v2/me", json!({"password": PASSWORD})).await);
     let mut shortest = [u128::MAX; 2];
     for _ in 0..5 {
-        for (place, email) in ["owner@localhost", "nobody@localhost"].into_iter().enumerate() {
+        for (index, email) in ["owner@localhost", "nobody@localhost"].into_iter().enumerate() {
             let began = Instant::now();
             problem(&sign_in(&gateway, email, "not the password").await, 401, "sign_in_failed");
-            shortest[place] = shortest[place].min(began.elapsed().as_micros());
+            shortest[index] = shortest[index].min(began.elapsed().as_micros());
         }
     }
     let [known, unknown] = shortest;
@@ -192,17 +192,17 @@ async fn members_are_invited_changed_and_removed() {
     let owner = gateway.owner().await;
     let invited = owner.post("/v2/members", json!({"email": "Dev@Example.com", "role": "developer"})).await;
     assert_eq!(invited.status, 201, "{}", invited.text());
-    let shown = invited.json();
-    let path = format!("/v2/members/{}", shown["id"].as_str().unwrap());
+    let member = invited.json();
+    let path = format!("/v2/members/{}", member["id"].as_str().unwrap());
     assert_eq!(invited.header("location"), Some(path.as_str()));
-    assert_eq!((&shown["status"], &shown["email"]), (&json!("invited"), &json!("dev@example.com")));
+    assert_eq!((&member["status"], &member["email"]), (&json!("invited"), &json!("dev@example.com")));
     let again = owner.post("/v2/members", json!({"email": "dev@example.com", "role": "viewer"})).await;
     problem(&again, 409, "already_member");
-    let link = shown["invite_link"].as_str().unwrap();
+    let link = member["invite_link"].as_str().unwrap();
     let developer = Person::of(&gateway.origin, &gateway.open_link(link).await);
     assert_eq!(developer.me["role"], "developer");
     let listed = developer.get("/v2/members").await.json();
-    let one = listed["data"].as_array().unwrap().iter().find(|row| row["id"] == shown["id"]).unwrap();
+    let one = listed["data"].as_array().unwrap().iter().find(|row| row["id"] == member["id"]).unwrap();
     assert_eq!(one["status"], "active");
     assert!(one.get("invite_link").is_none(), "the link is shown once: {one}");
     // A role change takes effect at once, in the existing session.
@@ -215,20 +215,20 @@ async fn members_are_invited_changed_and_removed() {
     problem(&owner.client().call(Method::PATCH, &path, &json, body).await.unwrap(), 412, "version_mismatch");
     assert_eq!(developer.post("/v2/projects", json!({"name": "x"})).await.status, 201);
     // An admin can neither create nor change an owner.
-    for told in [
+    for answer in [
         developer.post("/v2/members", json!({"email": "me2@example.com", "role": "owner"})).await,
         developer.patch(&path, json!({"role": "owner"})).await,
         developer.patch(&format!("/v2/members/{}", owner.id), json!({"role": "viewer"})).await,
         developer.post(&format!("/v2/members/{}/link", owner.id), json!({})).await,
         developer.client().delete(&format!("/v2/members/{}", owner.id)).await.unwrap(),
     ] {
-        problem(&told, 403, "insufficient_role");
+        problem(&answer, 403, "insufficient_role");
     }
-    for told in [
+    for answer in [
         owner.patch(&format!("/v2/members/{}", owner.id), json!({"role": "admin"})).await,
         owner.client().delete(&format!("/v2/members/{}", owner.id)).await.unwrap(),
     ] {
-        problem(&told, 409, "last_owner");
+        problem(&answer, 409, "last_owner");
     }
     for (body, param) in [
         (json!({"role": "viewer"}), "email"),
@@ -259,12 +259,15 @@ async fn keys_that_a_member_made_are_kept_or_revoked_once_they_leave() {
         let handed_on = own_key.post("/v2/api-keys", &body).await.unwrap().json();
         assert_eq!([&own["created_by"], &handed_on["created_by"]], [&json!(admin.id), &json!(admin.id)]);
         let path = format!("/v2/members/{}", admin.id);
-        let asked = owner.client().delete(&path).await.unwrap();
-        problem(&asked, 409, "member_has_keys");
-        let told = asked.json();
-        assert_eq!(told["param"], "keys", "{told}");
+        let answer = owner.client().delete(&path).await.unwrap();
+        problem(&answer, 409, "member_has_keys");
+        let document = answer.json();
+        assert_eq!(document["param"], "keys", "{document}");
         for made in [&own, &handed_on] {
-            assert!(told["detail"].as_str().unwrap().contains(made["id"].as_str().unwrap()), "{told}");
+            assert!(
+                document["detail"].as_str().unwrap().contains(made["id"].as_str().unwrap()),
+                "{document}"
+            );
         }
         let wrong = owner.client().delete(&format!("{path}?keys=burn")).await.unwrap();
         assert_eq!((wrong.status, &wrong.json()["param"]), (400, &json!("keys")));
@@ -277,8 +280,8 @@ async fn keys_that_a_member_made_are_kept_or_revoked_once_they_leave() {
             assert_eq!(client.get("/v2/api-keys").await.unwrap().status, end, "{word}: {made}");
         }
         let audit = owner.get("/v2/audit?limit=1").await.json();
-        let said = audit.to_string();
-        assert!(said.contains("member.remove") && said.contains("2 keys that they made"), "{audit}");
+        let text = audit.to_string();
+        assert!(text.contains("member.remove") && text.contains("2 keys that they made"), "{audit}");
     }
 }
 
@@ -300,13 +303,13 @@ async fn the_command_line_manages_members() {
     cli.run(&["member", "remove", "nobody@example.com"]).failed(3);
     let developer = gateway.member(&gateway.admin(), "dev@example.com", "developer").await;
     assert_eq!(developer.post("/v2/api-keys", json!({"name": "ci"})).await.status, 201);
-    let asked = cli.run(&["member", "remove", "dev@example.com"]);
-    assert!(asked.failed(6).contains("ci (key_"), "the keys are named");
+    let output = cli.run(&["member", "remove", "dev@example.com"]);
+    assert!(output.failed(6).contains("ci (key_"), "the keys are named");
     cli.run(&["member", "remove", "dev@example.com", "--keys", "revoke"]).ok();
     cli.run(&["member", "remove", "ops@example.com"]).ok();
     problem(&person.get("/v2/me").await, 401, "session_over");
-    let shown = cli.run(&["whoami"]).ok();
-    assert!(shown.contains(&gateway.founded.workspace_id) && shown.contains("operator"), "{shown}");
+    let output = cli.run(&["whoami"]).ok();
+    assert!(output.contains(&gateway.founded.workspace_id) && output.contains("operator"), "{output}");
 }
 
 /// One person in two workspaces; and nobody can take over an identity that another workspace knows.
@@ -328,38 +331,39 @@ async fn one_person_in_two_workspaces() {
     assert_eq!(owner.get("/v2/accounts").await.status, 200);
     let missing = "ws_01900000000070008000000000000000";
     for foreign in [missing, "nonsense"] {
-        let told = owner.client().header("tidegate-workspace", foreign).get("/v2/me").await.unwrap();
-        problem(&told, 404, "not_found");
+        let answer = owner.client().header("tidegate-workspace", foreign).get("/v2/me").await.unwrap();
+        problem(&answer, 404, "not_found");
     }
     // The other workspace's admin invites the first workspace's member.
     let member = gateway.member(&owner.client(), "ada@example.com", "viewer").await;
     let admin = gateway.with_key(others["admin_key"].as_str().unwrap());
-    let told =
+    let answer =
         admin.post("/v2/members", &json!({"email": "ada@example.com", "role": "viewer"})).await.unwrap();
-    let told = told.json();
+    let invited = answer.json();
     assert!(
-        told["id"] != member.id.as_str() && told["name"] == "ada",
-        "who it is elsewhere is not told: {told}"
+        invited["id"] != member.id.as_str() && invited["name"] == "ada",
+        "who it is elsewhere is not told: {invited}"
     );
-    let link = told["invite_link"].as_str().unwrap().to_owned();
+    let link = invited["invite_link"].as_str().unwrap().to_owned();
     problem(&gateway.open_link(&link).await, 401, "sign_in_first");
     assert_eq!(member.get("/v2/me").await.json()["workspaces"].as_array().unwrap().len(), 1);
     let joined = member.client().post("/v2/sign-in/link", &json!({"token": token_of(&link)})).await.unwrap();
     let joined = Person::of(&gateway.origin, &joined);
     assert_eq!(joined.me["workspaces"].as_array().unwrap().len(), 2);
     problem(&member.get("/v2/me").await, 401, "session_over");
-    let told = admin.post(&format!("/v2/members/{}/link", member.id), &json!({})).await.unwrap();
-    let link = told.json()["sign_in_link"].as_str().unwrap().to_owned();
+    let answer = admin.post(&format!("/v2/members/{}/link", member.id), &json!({})).await.unwrap();
+    let link = answer.json()["sign_in_link"].as_str().unwrap().to_owned();
     problem(&gateway.open_link(&link).await, 401, "sign_in_first");
     // The admin key of a workspace without an owner can appoint one, once.
     let third = gateway.make("/v2/workspaces", json!({"name": "third"})).await;
     let third = gateway.with_key(third["admin_key"].as_str().unwrap());
     gateway.member(&third, "boss@example.com", "owner").await;
-    let told = third.post("/v2/members", &json!({"email": "x@example.com", "role": "owner"})).await.unwrap();
-    problem(&told, 403, "insufficient_role");
-    let told =
+    let answer =
+        third.post("/v2/members", &json!({"email": "x@example.com", "role": "owner"})).await.unwrap();
+    problem(&answer, 403, "insufficient_role");
+    let answer =
         owner.client().delete(&format!("/v2/workspaces/{}", gateway.founded.workspace_id)).await.unwrap();
-    problem(&told, 409, "operators_workspace");
+    problem(&answer, 409, "operators_workspace");
 }
 
 /// Claiming another person's email blocks nothing: neither their invitation nor their sign-in.
@@ -368,9 +372,9 @@ async fn an_email_that_another_took_blocks_nobody() {
     let gateway = Gateway::start().await;
     let owner = gateway.owner().await;
     let squatter = gateway.member(&owner.client(), "viewer@example.com", "viewer").await;
-    let taken = json!({"email": "ceo@corp.example", "password": PASSWORD});
-    let taken = squatter.patch("/v2/me", taken).await;
-    assert_eq!(taken.status, 200, "{}", taken.text());
+    let body = json!({"email": "ceo@corp.example", "password": PASSWORD});
+    let answer = squatter.patch("/v2/me", body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
     let others = gateway.make("/v2/workspaces", json!({"name": "corp"})).await;
     let admin = gateway.with_key(others["admin_key"].as_str().unwrap());
     let invited =

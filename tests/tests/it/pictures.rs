@@ -66,12 +66,12 @@ fn edit<'a>(model: &'a str, more: &[(&'a str, &'a [u8])]) -> Vec<u8> {
 }
 
 /// The emulator's description of a file: a lost, doubled or changed byte changes it.
-fn told(name: &str, file: &[u8]) -> String {
+fn description(name: &str, file: &[u8]) -> String {
     format!("{name}: {} bytes of {:08x}", file.len(), crc32fast::hash(file))
 }
 
 /// The text appended to the pixel data of an image.
-fn shown(picture: &Value) -> String {
+fn appended_text(picture: &Value) -> String {
     use base64::Engine as _;
     let bytes = base64::engine::general_purpose::STANDARD.decode(picture.as_str().unwrap()).unwrap();
     assert!(bytes.starts_with(b"\x89PNG"));
@@ -79,8 +79,8 @@ fn shown(picture: &Value) -> String {
     String::from_utf8(bytes[end..].to_vec()).unwrap()
 }
 
-fn shown_in(answer: &Answer) -> String {
-    shown(&answer.json()["data"][0]["b64_json"])
+fn appended_text_in(answer: &Answer) -> String {
+    appended_text(&answer.json()["data"][0]["b64_json"])
 }
 
 fn units(row: &Value, name: &str) -> u64 {
@@ -122,15 +122,15 @@ async fn an_edit_is_told_and_billed_in_tokens() {
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_eq!(answer.json()["data"].as_array().unwrap().len(), 2);
     assert_eq!(
-        shown_in(&answer),
-        [told("image[]", &one), told("image[]", &two), told("mask", &mask)].join("; ")
+        appended_text_in(&answer),
+        [description("image[]", &one), description("image[]", &two), description("mask", &mask)].join("; ")
     );
     let sent = gateway.calls(OWN).pop().unwrap();
     assert_eq!((sent.path.as_str(), &sent.body[..]), (EDITS, &edit("gpt-image-1-mini", &files)[..]));
     let row = gateway.settled(&trace_of(&answer)).await;
     assert_eq!((row["operation"].as_str(), row["profile"].as_str()), (Some("image_edits"), Some("byok")));
-    let said = &answer.json()["usage"]["input_tokens_details"];
-    let text = said["text_tokens"].as_u64().unwrap();
+    let details = &answer.json()["usage"]["input_tokens_details"];
+    let text = details["text_tokens"].as_u64().unwrap();
     let (seen, made) = (units(&row, "image_input_tokens"), units(&row, "image_output_tokens"));
     assert_eq!((units(&row, "images"), seen, made), (2, 3 * SEEN, 2 * MADE), "{row}");
     assert_eq!(row["input_tokens"], text + seen, "{row}");
@@ -158,7 +158,7 @@ async fn an_edit_comes_by_and_by() {
         let kinds: Vec<&str> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
         let partial = "image_edit.partial_image";
         assert_eq!(kinds, [partial, partial, "image_edit.completed"]);
-        assert_eq!(shown(&events[2]["b64_json"]), told("image", &picture));
+        assert_eq!(appended_text(&events[2]["b64_json"]), description("image", &picture));
         let row = gateway.settled(&trace_of(&answer)).await;
         assert_eq!((row["outcome"].as_str(), row["estimated"].as_bool()), (Some("completed"), Some(false)));
         let text = events[2]["usage"]["input_tokens_details"]["text_tokens"].as_u64().unwrap();
@@ -176,7 +176,7 @@ async fn variations_are_billed_by_the_picture_through_the_pool() {
     let vary = form(&[("image", &picture), ("model", OLD.as_bytes()), ("n", b"3"), ("size", b"256x256")]);
     let answer = posted_ok(gateway, VARIATIONS, vary).await;
     assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
-    assert_eq!(shown_in(&answer), told("image", &picture));
+    assert_eq!(appended_text_in(&answer), description("image", &picture));
     let row = gateway.settled(&trace_of(&answer)).await;
     assert_eq!((row["operation"].as_str(), units(&row, "images")), (Some("image_variations"), 3));
     assert_eq!(money(&row), (66_000_000, 60_000_000, false), "{row}");
@@ -213,7 +213,7 @@ async fn a_deployment_edits_by_either_path_and_varies_nothing() {
         id_of(&gateway.make("/v2/provider-credentials", body).await);
         let picture = noise(3 * MIB);
         let answer = posted_ok(gateway, EDITS, edit(PAINTER, &[("image", &picture)])).await;
-        assert_eq!(shown_in(&answer), told("image", &picture));
+        assert_eq!(appended_text_in(&answer), description("image", &picture));
         assert_eq!(gateway.calls(OWN).pop().unwrap().path, path);
         let row = gateway.settled(&trace_of(&answer)).await;
         assert_eq!((units(&row, "images"), units(&row, "image_output_tokens")), (1, MADE), "{row}");
@@ -237,14 +237,14 @@ async fn a_long_picture_is_not_held_and_every_byte_goes_on() {
     let before = peak(pid);
     let answer = posted_ok(gateway, EDITS, body).await;
     let grown = peak(pid).saturating_sub(before);
-    assert_eq!(shown_in(&answer), told("image", &picture));
+    assert_eq!(appended_text_in(&answer), description("image", &picture));
     assert!(grown < 8 * MIB, "{grown} bytes more for one of {} MiB", 24);
     drop(picture);
     // A file that comes before the model field is buffered, and arrives complete.
     let picture = noise(2 * MIB);
     let first = form(&[("image", &picture), ("model", PAINTER.as_bytes()), ("prompt", b"x"), ("n", b"2")]);
     let answer = posted_ok(gateway, EDITS, first).await;
-    assert_eq!(shown_in(&answer), told("image", &picture));
+    assert_eq!(appended_text_in(&answer), description("image", &picture));
     assert_eq!(units(&gateway.settled(&trace_of(&answer)).await, "images"), 2);
 }
 
@@ -268,8 +268,8 @@ async fn what_is_wrong_with_a_form_is_said_in_the_clients_own_words() {
         .await;
     check(EDITS, edit(PAINTER, &[("image", &noise(33 * MIB))]), 413, "request_too_large", Value::Null).await;
     let json = [("content-type", "application/json")];
-    let said = json!({"model": PAINTER, "prompt": "x"}).to_string();
-    let answer = gateway.client().call(Method::POST, EDITS, &json, said).await.unwrap();
+    let body = json!({"model": PAINTER, "prompt": "x"}).to_string();
+    let answer = gateway.client().call(Method::POST, EDITS, &json, body).await.unwrap();
     refused(&answer, 415, "unsupported_media_type");
     assert_eq!(gateway.calls(OWN).len(), 0);
     // A model that does not generate images receives no request; an unknown model is a 404.
@@ -353,10 +353,10 @@ async fn another_credential_is_asked_while_nothing_is_gone_and_none_afterwards()
     for key in [OWN, OWN_SECOND] {
         gateway.emulator.script(key, [broken.clone().always()]);
     }
-    let asked = gateway.calls(OWN).len() + gateway.calls(OWN_SECOND).len();
+    let calls_before = gateway.calls(OWN).len() + gateway.calls(OWN_SECOND).len();
     let answer = post(gateway, EDITS, edit(PAINTER, &[("image", &noise(3 * MIB))])).await;
     assert_eq!((answer.status, answer.header("agent-attempts")), (502, Some("1")), "{}", answer.text());
-    assert_eq!(gateway.calls(OWN).len() + gateway.calls(OWN_SECOND).len(), asked + 1);
+    assert_eq!(gateway.calls(OWN).len() + gateway.calls(OWN_SECOND).len(), calls_before + 1);
 }
 
 #[tokio::test]
@@ -367,15 +367,15 @@ async fn a_client_that_leaves_ends_what_was_sent_for_it() {
     let mut client = TcpStream::connect(address(gateway)).await.unwrap();
     let framing = format!("content-length: {}", 8 * MIB);
     client.write_all(head(gateway, EDITS, &framing).as_bytes()).await.unwrap();
-    let mut room = vec![0; 256 * 1024];
+    let mut buffer = vec![0; 256 * 1024];
     let (sent, mut upstream) = tokio::join!(client.write_all(&body), listening(&listener, EDITS));
     sent.unwrap();
-    let mut taken = 0;
-    while taken < 2 * MIB {
-        taken += upstream.read(&mut room).await.unwrap();
+    let mut received = 0;
+    while received < 2 * MIB {
+        received += upstream.read(&mut buffer).await.unwrap();
     }
     drop(client);
-    let left = async { while matches!(upstream.read(&mut room).await, Ok(count) if count > 0) {} };
+    let left = async { while matches!(upstream.read(&mut buffer).await, Ok(count) if count > 0) {} };
     tokio::time::timeout(WITHIN, left).await.expect("the upstream's connection ends with the client's");
     let row = found("the request in the books", async || gateway.requests(10).await.pop()).await;
     assert_eq!((&row["outcome"], &row["operation"]), (&json!("client_cancelled"), &json!("image_edits")));

@@ -29,8 +29,8 @@ async fn answer(stream: TcpStream) -> Option<()> {
     let (mut first, mut line, mut length) = (String::new(), String::new(), 0);
     stream.read_line(&mut first).await.ok()?;
     while stream.read_line(&mut line).await.ok()? > 2 {
-        if let Some(told) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = told.trim().parse().ok()?;
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
         }
         line.clear();
     }
@@ -38,21 +38,21 @@ async fn answer(stream: TcpStream) -> Option<()> {
     stream.read_exact(&mut body).await.ok()?;
     let mut words = first.split(' ');
     let (method, path) = (words.next()?, words.next()?);
-    let said = said(method, path, &serde_json::from_slice(&body).unwrap_or_default());
-    let (status, said) = said
-        .map_or(("404 Not Found", json!({"error": {"message": "No.", "code": "unknown_path"}})), |said| {
-            ("200 OK", said)
+    let reply = reply_to(method, path, &serde_json::from_slice(&body).unwrap_or_default());
+    let (status, reply) = reply
+        .map_or(("404 Not Found", json!({"error": {"message": "No.", "code": "unknown_path"}})), |reply| {
+            ("200 OK", reply)
         });
-    let said = said.to_string();
+    let reply = reply.to_string();
     let head = format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-        said.len()
+        reply.len()
     );
     stream.write_all(head.as_bytes()).await.ok()?;
-    stream.write_all(said.as_bytes()).await.ok()
+    stream.write_all(reply.as_bytes()).await.ok()
 }
 
-fn said(method: &str, path: &str, body: &Value) -> Option<Value> {
+fn reply_to(method: &str, path: &str, body: &Value) -> Option<Value> {
     let adapter = json!({"id": "law-1", "status": "loaded", "rank": 8, "bytes": 9});
     let outlook = json!({
         "texts": 1, "held_out_texts": 0, "tokens": 9, "learned_tokens": 3, "longest_text_tokens": 9, "steps": 1,

@@ -109,8 +109,8 @@ async fn a_policy_is_told_before_the_state_of_what_it_forbids() {
     }
     let entry = audited(&gateway, "request.refuse").await;
     assert_eq!(entry["target"], gateway.founded.project_id.as_str(), "{entry}");
-    let told = entry["detail"].as_str().unwrap();
-    assert!(told.contains(LOCAL_MODEL) && told.contains("(profiles)"), "{entry}");
+    let detail = entry["detail"].as_str().unwrap();
+    assert!(detail.contains(LOCAL_MODEL) && detail.contains("(profiles)"), "{entry}");
     gateway.listed(2).await;
     assert_eq!(entries(&gateway, "request.refuse").await.len(), 1);
 }

@@ -161,12 +161,12 @@ async fn what_an_account_keeps_is_named_by_nobody_in_any_grammar() {
     }
     let store = gateway.emulator.base_url().replace("http://", "https://");
     let named = [named_in_chat_and_responses(), named_elsewhere(&store)].concat();
-    for (path, body, place) in &named {
+    for (path, body, param) in &named {
         let answer = gateway.client().post(path, body).await.unwrap();
         assert_eq!(answer.status, 400, "{body}: {}", answer.text());
-        let said = answer.text();
-        assert!(said.contains(&format!("{place} names something")), "{place}: {said}");
-        assert!(said.contains("credential of your own"), "{said}");
+        let text = answer.text();
+        assert!(text.contains(&format!("{param} names something")), "{param}: {text}");
+        assert!(text.contains("credential of your own"), "{text}");
     }
     let new = chat_with(json!({"stored_thing": "payroll"}));
     let answer = gateway.client().post(CHAT, &new).await.unwrap();
@@ -258,7 +258,7 @@ async fn one_tenants_refusal_takes_an_account_from_nobody() {
     }
     let (_, first) = tenant(&gateway, "a").await;
     let (_, second) = tenant(&gateway, "b").await;
-    let asked = || secrets.iter().map(|secret| gateway.calls(secret).len()).sum::<usize>();
+    let call_count = || secrets.iter().map(|secret| gateway.calls(secret).len()).sum::<usize>();
     let moderation = json!({"model": "openai/omni-moderation-latest", "input": "x"});
     let unclear = Behaviour::status(401).code("unclear").message("Unauthorized.");
     for (behaviour, is_permission) in [(restricted(), true), (Behaviour::status(403), true), (unclear, false)]
@@ -266,10 +266,10 @@ async fn one_tenants_refusal_takes_an_account_from_nobody() {
         for secret in secrets {
             gateway.emulator.script(secret, [behaviour.clone()]);
         }
-        let before = asked();
+        let before = call_count();
         let answer = first.post("/v1/moderations", &moderation).await.unwrap();
         assert!(answer.status >= 400, "{behaviour:?}: {}", answer.text());
-        let tries = asked() - before;
+        let tries = call_count() - before;
         assert!(!is_permission || tries == 2, "{behaviour:?}: {tries} accounts were asked");
         // Leftover scripted answers must not reach the next tenant.
         gateway.emulator.clear_scripts();
@@ -305,12 +305,12 @@ async fn whose_account_it_is_is_not_told() {
     {
         gateway.emulator.script(POOL, [Behaviour::status(status).message(words).always()]);
         let answer = client.post(CHAT, &question(MINI)).await.unwrap();
-        let said = answer.text();
-        assert!(answer.status >= 400, "{said}");
+        let text = answer.text();
+        assert!(answer.status >= 400, "{text}");
         for hidden in ["org-Operator1", "proj_Operator2", "acc_", &account] {
-            assert!(!said.contains(hidden), "{status}: {said}");
+            assert!(!text.contains(hidden), "{status}: {text}");
         }
-        assert_eq!(said.contains("Limit reached"), is_passed_on, "{status}: {said}");
+        assert_eq!(text.contains("Limit reached"), is_passed_on, "{status}: {text}");
         gateway.emulator.clear_scripts();
         // Verification by the operator clears the failures recorded against the account.
         gateway.admin().post(&format!("/v2/accounts/{account}/verify"), &json!({})).await.unwrap();

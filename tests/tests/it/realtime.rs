@@ -84,15 +84,15 @@ async fn each_response_of_a_session_is_booked_to_the_token() {
     assert_eq!(rows[0]["id"], head.trace(), "the first response is the exchange that opened the session");
     for (row, done) in rows.iter().zip([&first, &second]) {
         let usage = &done["response"]["usage"];
-        let (asked, answered) = (&usage["input_token_details"], &usage["output_token_details"]);
+        let (input, output) = (&usage["input_token_details"], &usage["output_token_details"]);
         assert_eq!((&row["outcome"], &row["operation"]), (&json!("completed"), &json!("realtime")), "{row}");
-        let cached = number(asked, "cached_tokens");
-        let expected = (number(asked, "text_tokens") - cached) * 4_000
+        let cached = number(input, "cached_tokens");
+        let expected = (number(input, "text_tokens") - cached) * 4_000
             + cached * 400
-            + number(answered, "text_tokens") * 16_000
-            + number(answered, "audio_tokens") * 64_000;
+            + number(output, "text_tokens") * 16_000
+            + number(output, "audio_tokens") * 64_000;
         assert_eq!(number(row, "provider_cost_nanos"), expected, "{row} {usage}");
-        assert_eq!(row["units"]["audio_output_tokens"], answered["audio_tokens"], "{row}");
+        assert_eq!(row["units"]["audio_output_tokens"], output["audio_tokens"], "{row}");
     }
     assert_eq!(gateway.emulator.violations(), []);
     assert_eq!(sessions(&gateway, POOL).len(), 1, "one session");
@@ -209,14 +209,18 @@ async fn what_is_not_let_in_is_an_answer_as_on_any_path() {
             "{head:?}"
         );
     }
-    for (status, told, code) in [
+    for (status, expected, code) in [
         (503, 503, "server_is_overloaded"),
         (429, 429, "rate_limit_exceeded"),
         (401, 502, "upstream_auth_failed"),
     ] {
         gateway.emulator.script(OWN, [Behaviour::status(status).always()]);
         let (head, _) = open(&gateway, MODEL).await;
-        assert_eq!((head.status, &head.body["error"]["code"]), (told, &json!(code)), "{status}: {head:?}");
+        assert_eq!(
+            (head.status, &head.body["error"]["code"]),
+            (expected, &json!(code)),
+            "{status}: {head:?}"
+        );
         let row = gateway.settled(&head.trace()).await;
         assert_eq!((&row["outcome"], &row["operation"]), (&json!("failed"), &json!("realtime")), "{row}");
         gateway.emulator.clear_scripts();
@@ -241,8 +245,8 @@ async fn a_browsers_key_is_read_and_never_shown() {
     let sent = sessions(&gateway, POOL).pop().unwrap();
     assert!(!format!("{sent:?}").contains(&key), "{sent:?}");
     gateway.stop().await;
-    let said = gateway.process().stderr();
-    assert!(!said.contains(&key) && !said.contains(POOL), "{said}");
+    let stderr = gateway.process().stderr();
+    assert!(!stderr.contains(&key) && !stderr.contains(POOL), "{stderr}");
 }
 
 #[tokio::test]
@@ -334,8 +338,8 @@ async fn a_kill_loses_nothing_that_was_told_and_books_nothing_twice() {
         (&json!(head.trace()), &json!("completed")),
         "{rows:?}"
     );
-    let told = &done["response"]["usage"]["output_token_details"]["audio_tokens"];
-    assert_eq!(&rows[0]["units"]["audio_output_tokens"], told);
+    let reported = &done["response"]["usage"]["output_token_details"]["audio_tokens"];
+    assert_eq!(&rows[0]["units"]["audio_output_tokens"], reported);
     assert_eq!(rows[1]["outcome"], "interrupted", "{rows:?}");
 }
 

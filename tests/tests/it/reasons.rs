@@ -24,7 +24,7 @@ async fn a_record_names_the_budget_policy_or_route_that_refused() {
     let big = with(question(MINI), json!({"max_tokens": 4_000}));
     let budget = with(json!({"limit_micros": 1, "period": "month", "name": "checkout"}), project.clone());
     let budget = id_of(&gateway.make("/v2/budgets", budget).await);
-    let (refused_by_budget, told) = record_of(&gateway, &big, 429, "quota_exceeded").await;
+    let (refused_by_budget, reported) = record_of(&gateway, &big, 429, "quota_exceeded").await;
     gateway.remove(&format!("/v2/budgets/{budget}")).await;
 
     let policy = with(json!({"allowed_models": ["anthropic/claude-opus-4"]}), project);
@@ -49,10 +49,10 @@ async fn a_record_names_the_budget_policy_or_route_that_refused() {
     }
     // An engineer with the request id reads the same message as the client, by every route to the record.
     let message = refused_by_budget["error"]["message"].as_str().unwrap();
-    assert!(told.starts_with(message), "{told}\n{message}");
-    let shown = gateway.cli().run(&["request", refused_by_budget["id"].as_str().unwrap()]).ok();
-    assert!(shown.contains(message) && shown.contains("refused   by the budget bdg_"), "{shown}");
-    assert!(shown.contains("refused before an attempt"), "{shown}");
+    assert!(reported.starts_with(message), "{reported}\n{message}");
+    let output = gateway.cli().run(&["request", refused_by_budget["id"].as_str().unwrap()]).ok();
+    assert!(output.contains(message) && output.contains("refused   by the budget bdg_"), "{output}");
+    assert!(output.contains("refused before an attempt"), "{output}");
     let records = gateway.get("/v2/records").await;
     let whole = row(&records["data"], "id", refused_by_budget["id"].as_str().unwrap());
     assert_eq!(whole["error"], refused_by_budget["error"]);
@@ -73,11 +73,11 @@ async fn what_a_provider_says_of_a_wrong_request_is_not_kept() {
     gateway.credential("openai", OWN).await;
     let wrong = with(question(MINI), json!({"temperature": 77.5}));
     let answer = gateway.chat(&wrong).await;
-    let told = refused(&answer, 400, "decimal_above_maximum_value")["message"].to_string();
+    let reported = refused(&answer, 400, "decimal_above_maximum_value")["message"].to_string();
     let record = gateway.settled(&trace_of(&answer)).await;
     assert_eq!(record["error_code"], "upstream_bad_request", "{record}");
     let message = record["error"]["message"].as_str().unwrap();
-    assert!(told.contains("77.5"), "{told}");
+    assert!(reported.contains("77.5"), "{reported}");
     assert!(
         message.starts_with("openai refused the request as wrong: ") && !message.contains("77.5"),
         "{message}"

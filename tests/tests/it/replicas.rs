@@ -92,19 +92,19 @@ async fn two_gateways_are_one() {
         traces.push(trace_of(&answer));
     }
     let admins = [gateway.admin(), at_other(&gateway.founded.admin_key)];
-    let mut told = Vec::new();
+    let mut totals = Vec::new();
     for admin in &admins {
-        told.push(booked(admin, before + 20, WITHIN).await);
+        totals.push(booked(admin, before + 20, WITHIN).await);
         for trace in &traces {
             let request = admin.get(&format!("/v2/requests/{trace}")).await.unwrap();
             assert_eq!(request.status, 200, "{}", request.text());
         }
     }
-    assert_eq!(told[0], told[1]);
-    assert_eq!(told[0]["requests"], before + 20);
+    assert_eq!(totals[0], totals[1]);
+    assert_eq!(totals[0]["requests"], before + 20);
     other.stop(WITHIN).await.unwrap();
-    let said = format!("{}{}", other.stdout(), other.stderr());
-    assert!(said.contains("Database postgres://tidegate@") && !said.contains(PASSWORD), "{said}");
+    let output = format!("{}{}", other.stdout(), other.stderr());
+    assert!(output.contains("Database postgres://tidegate@") && !output.contains(PASSWORD), "{output}");
 }
 
 /// Whichever gateway made the change, and whichever sends the event.
@@ -124,12 +124,12 @@ async fn each_event_is_sent_by_one_of_two_gateways() {
         assert_eq!(admin.delete(&format!("/v2/api-keys/{key}")).await.unwrap().status, 204);
         keys.insert(key);
     }
-    let mut told = BTreeSet::new();
+    let mut notified = BTreeSet::new();
     for _ in 0..EVENTS {
-        let told_of = event(&receiver.received().await)["data"]["id"].as_str().unwrap().to_owned();
-        assert!(told.insert(told_of.clone()), "{told_of} was sent twice");
+        let key_id = event(&receiver.received().await)["data"]["id"].as_str().unwrap().to_owned();
+        assert!(notified.insert(key_id.clone()), "{key_id} was sent twice");
     }
-    assert_eq!(told, keys);
+    assert_eq!(notified, keys);
     assert!(receiver.is_quiet(Duration::from_millis(600)).await);
     other.stop(WITHIN).await.unwrap();
 }
@@ -152,8 +152,8 @@ async fn the_password_is_shown_to_nobody() {
     let elsewhere = tempfile::tempdir().unwrap();
     let fresh = elsewhere.path().join("fresh").display().to_string();
     let strange = Cli::new().env("TIDEGATE_DATABASE_URL", &shared.url);
-    let told = strange.run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &fresh]).failed(1);
-    assert!(told.contains("master key"), "{told}");
+    let mismatched = strange.run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &fresh]).failed(1);
+    assert!(mismatched.contains("master key"), "{mismatched}");
     let alone = Cli::new().run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &data]).failed(1);
     assert!(alone.contains("TIDEGATE_DATABASE_URL"), "{alone}");
     let gone =
@@ -161,8 +161,8 @@ async fn the_password_is_shown_to_nobody() {
     let away = cli.env("TIDEGATE_DATABASE_URL", &gone).run(&["init", "--data-dir", &fresh]).failed(1);
     assert!(away.contains("unavailable"), "{away}");
     assert!(!elsewhere.path().join("fresh").exists(), "nothing was begun");
-    for said in [told, alone, away] {
-        assert!(!said.contains(PASSWORD), "{said}");
+    for message in [mismatched, alone, away] {
+        assert!(!message.contains(PASSWORD), "{message}");
     }
 }
 

@@ -187,8 +187,8 @@ async fn starts_with_the_new_key_alone(house: &mut House, old: &str) {
     std::fs::write(&house.key_file, old).unwrap();
     let data = house.gateway.data().display().to_string();
     let cli = house.gateway.cli().env("TIDEGATE_MASTER_KEY_FILE", &house.key_file);
-    let told = cli.run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &data]).failed(1);
-    assert!(told.contains("did not seal this data"), "{told}");
+    let message = cli.run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &data]).failed(1);
+    assert!(message.contains("did not seal this data"), "{message}");
     std::fs::write(&house.key_file, key).unwrap();
     house.gateway.start_again().await;
     for model in MODELS {
@@ -265,11 +265,11 @@ async fn nothing_is_wrapped_before_every_gateway_can_open_it() {
     assert_eq!(begun["status"], "waiting_for_gateways", "{begun}");
     for _ in 0..3 {
         a_pause(Duration::from_millis(600)).await;
-        let told = house.gateway.get(STATUS).await;
+        let state = house.gateway.get(STATUS).await;
         assert_eq!(
-            (&told["status"], &told["keys_left"]),
+            (&state["status"], &state["keys_left"]),
             (&json!("waiting_for_gateways"), &json!(2)),
-            "{told}"
+            "{state}"
         );
     }
     let at_other = Client::new(&origin).bearer(&house.gateway.founded.api_key).within(crate::WITHIN);
@@ -308,13 +308,13 @@ async fn killed_at_random(mut house: House) {
     // The rotation completes by itself, and is finalized.
     let deadline = Instant::now() + LONG;
     loop {
-        let told = house.gateway.get(STATUS).await;
-        match (told["status"].as_str().unwrap(), told["workspace_keys_rotating"].as_u64().unwrap()) {
+        let state = house.gateway.get(STATUS).await;
+        match (state["status"].as_str().unwrap(), state["workspace_keys_rotating"].as_u64().unwrap()) {
             ("steady", 0) => break,
             ("to_be_finalized", _) => drop(post(&house.gateway, FINALIZE).await),
             _ => {}
         }
-        assert!(Instant::now() < deadline, "the change does not end: {told}");
+        assert!(Instant::now() < deadline, "the change does not end: {state}");
         a_moment().await;
     }
     let retired = house.gateway.get(STATUS).await["master_key"]["retired_ids"].as_array().unwrap().len();
@@ -419,8 +419,8 @@ async fn many_keys(
     house.new_key();
     let started = house.gateway.start_again().await;
     let begun = Instant::now();
-    let told = post(&house.gateway, ROTATE_MASTER).await;
-    assert!(told["keys_left"].as_u64().unwrap() > 0, "{told}");
+    let state = post(&house.gateway, ROTATE_MASTER).await;
+    assert!(state["keys_left"].as_u64().unwrap() > 0, "{state}");
     house.until_status("to_be_finalized").await;
     let took = begun.elapsed();
     println!("{count} keys were wrapped anew in {took:?}; with them the gateway starts in {started:?}");

@@ -31,8 +31,8 @@ async fn tagged(gateway: &Gateway, key: &str) -> Answer {
 
 /// The plan names the credential, the answer names it, and the emulator saw its secret.
 async fn served_by(gateway: &Gateway, key: (&str, &str), level: &Level, route: &str) {
-    let asked = json!({"model": MINI, "key_id": key.1, "tag": TAG});
-    let plan = gateway.plan(asked).await;
+    let query = json!({"model": MINI, "key_id": key.1, "tag": TAG});
+    let plan = gateway.plan(query).await;
     assert_eq!(plan["chosen"]["principal"], level.credential, "{plan}");
     assert_eq!(plan["route"]["id"], route, "{plan}");
     let before = gateway.emulator.journal().len();
@@ -130,19 +130,19 @@ async fn names_that_lead_nowhere_say_what_would_help() {
         ("gpt-4o-mini", 400, "model_ambiguous"),
         ("openai/text-embedding-3-small", 400, "model_modality"),
     ];
-    let (mut told, mut traces) = (Vec::new(), Vec::new());
+    let (mut messages, mut traces) = (Vec::new(), Vec::new());
     for (model, status, code) in cases {
         let answer = gateway.chat(&question(model)).await;
         let error = refused(&answer, status, code);
         assert_eq!(error["param"], "model", "{error}");
-        told.push(error["message"].as_str().unwrap().to_owned());
+        messages.push(error["message"].as_str().unwrap().to_owned());
         traces.push(trace_of(&answer));
     }
     for command in ["tidegate credential add openai", "tidegate nodes add", "tidegate account add openai"] {
-        assert!(told[0].contains(command), "{command} is not offered: {}", told[0]);
+        assert!(messages[0].contains(command), "{command} is not offered: {}", messages[0]);
     }
-    assert!(told[1].contains(MINI), "{}", told[1]);
-    assert!(told[2].contains(MINI) && told[2].contains("acme/gpt-4o-mini"), "{}", told[2]);
+    assert!(messages[1].contains(MINI), "{}", messages[1]);
+    assert!(messages[2].contains(MINI) && messages[2].contains("acme/gpt-4o-mini"), "{}", messages[2]);
     assert_eq!(gateway.emulator.journal().len(), 0);
     // Refused requests are listed, but not counted: no attempt was made.
     for trace in traces {
@@ -178,18 +178,18 @@ async fn names_find_their_seller() {
         ("acme:acme-large", "acme", "acme-large", "acme/acme-large", CUSTOM),
         ("tide-1", "byoc", "tide-1", "tide-1", NODE),
     ];
-    for (asked, seller, upstream, resolved, key) in cases {
-        let plan = gateway.plan(json!({"model": asked})).await;
+    for (model, seller, upstream, resolved, key) in cases {
+        let plan = gateway.plan(json!({"model": model})).await;
         assert_eq!(
             (&plan["chosen"]["upstream_model"], &plan["resolved_model"]),
             (&json!(upstream), &json!(resolved)),
             "{plan}"
         );
-        let answer = gateway.chat_ok(&question(asked)).await;
-        assert_eq!(answer.header("agent-resolved-provider"), Some(seller), "{asked}");
-        assert_eq!(answer.header("agent-resolved-model"), Some(resolved), "{asked}");
+        let answer = gateway.chat_ok(&question(model)).await;
+        assert_eq!(answer.header("agent-resolved-provider"), Some(seller), "{model}");
+        assert_eq!(answer.header("agent-resolved-model"), Some(resolved), "{model}");
         let call = gateway.emulator.journal().pop().unwrap();
-        assert_eq!((call.model.as_deref(), call.key.as_deref()), (Some(upstream), Some(key)), "{asked}");
+        assert_eq!((call.model.as_deref(), call.key.as_deref()), (Some(upstream), Some(key)), "{model}");
     }
     let sums = gateway.booked(8).await;
     // The two that the price book does not list; a node has no token price by nature.
@@ -204,8 +204,8 @@ async fn own_prices_of_a_credential_count() {
         "provider": "acme", "secret": CUSTOM, "base_url": gateway.emulator.base_url(),
         "pricing": {"acme-large": {"input": 1_000_000, "output": 2_000_000}},
     });
-    let shown = gateway.make("/v2/provider-credentials", body).await;
-    assert_eq!(shown["pricing"]["acme-large"]["output"], 2_000_000, "{shown}");
+    let credential = gateway.make("/v2/provider-credentials", body).await;
+    assert_eq!(credential["pricing"]["acme-large"]["output"], 2_000_000, "{credential}");
     let answer = gateway.chat_ok(&question("acme/acme-large")).await;
     let request = gateway.settled(&trace_of(&answer)).await;
     let tally = gateway.emulator.totals().by_key[CUSTOM];

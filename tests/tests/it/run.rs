@@ -180,13 +180,13 @@ async fn wrong_inputs_are_told_by_their_place() {
         (ask(MINI, json!({"prompt": "x", "document": "data:text/plain;base64,%%%"})), "document"),
         (ask(MINI, json!({"prompt": "x", "document": "ftp://somewhere/x"})), "document"),
     ];
-    for (body, place) in cases {
+    for (body, param) in cases {
         let answer = run(&gateway, &body).await;
         assert!(matches!(answer.status, 400 | 422), "{body}: {} {}", answer.status, answer.text());
         assert_eq!(answer.header("content-type"), Some("application/problem+json"));
         let document = answer.json();
-        let told = document.to_string();
-        assert!(document["param"].as_str().unwrap_or(&told).contains(place), "{body}: {document}");
+        let text = document.to_string();
+        assert!(document["param"].as_str().unwrap_or(&text).contains(param), "{body}: {document}");
         assert!(document["fix"].is_string() && document["request_id"].is_string(), "{document}");
     }
     let answer = run(&gateway, &ask("nobody/nothing", json!({"prompt": "x"}))).await;

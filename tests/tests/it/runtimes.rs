@@ -84,17 +84,17 @@ fn fact(node: &Value) -> &Value {
 async fn actions(gateway: &Gateway) -> Vec<String> {
     let audit = gateway.get("/v2/audit?limit=100").await;
     let rows = audit["data"].as_array().unwrap().iter();
-    let told =
+    let entries =
         rows.map(|row| format!("{} {}", row["action"].as_str().unwrap(), row["detail"].as_str().unwrap()));
-    told.filter(|told| ["adapter.", "train."].iter().any(|start| told.starts_with(start))).collect()
+    entries.filter(|entry| ["adapter.", "train."].iter().any(|start| entry.starts_with(start))).collect()
 }
 
 /// A node's error is passed on in the node's words, with the node's error code.
 async fn refusals_are_the_nodes(gateway: &Gateway, cli: &Cli) {
     let admin = gateway.admin();
     let refused = admin.post("/v2/adapters", &json!({"id": "one", "path": "../node"})).await.unwrap();
-    let told = problem(&refused, 400, "adapter_outside");
-    assert!(told["detail"].as_str().unwrap().starts_with("The node attic says: "), "{told}");
+    let document = problem(&refused, 400, "adapter_outside");
+    assert!(document["detail"].as_str().unwrap().starts_with("The node attic says: "), "{document}");
     cli.run(&["adapters", "load", "nobody"]).failed(3);
     let outside = admin.post("/v2/adapters/..%2fmodels/load", &json!({})).await.unwrap();
     problem(&outside, 404, "not_found");
@@ -123,8 +123,8 @@ async fn adapters_of_a_node_are_managed_from_the_command_line() {
         (&json!(1), &json!(0)),
         "{runtime}"
     );
-    let shown = cli.run(&["nodes", "runtime", "attic"]).ok();
-    assert!(shown.contains("1 of 64 known") && shown.contains(MODEL), "{shown}");
+    let output = cli.run(&["nodes", "runtime", "attic"]).ok();
+    assert!(output.contains("1 of 64 known") && output.contains(MODEL), "{output}");
 
     let loaded = cli.run(&["adapters", "load", "law", "--wait", "--pin", "--json"]).json();
     assert_eq!(
@@ -212,10 +212,10 @@ async fn a_runtime_that_is_away_is_named_and_any_other_server_is_left_alone() {
         (&json!("law"), &json!("cellar")),
         "{listed}"
     );
-    let told = cli.run(&["adapters", "list"]);
+    let output = cli.run(&["adapters", "list"]);
     assert!(
-        told.stdout.contains("law") && told.stderr.contains("The node cellar could not be asked"),
-        "{told:?}"
+        output.stdout.contains("law") && output.stderr.contains("The node cellar could not be asked"),
+        "{output:?}"
     );
     let away = cli.run(&["nodes", "runtime", "cellar"]).failed(9);
     assert!(away.contains("The node cellar"), "{away}");
@@ -262,8 +262,8 @@ async fn a_job_is_begun_watched_and_called_off_from_the_command_line() {
 
     assert!(cli.run(&["train", "list"]).ok().contains("No jobs."));
     let bad = attic.bad_lines("bad.jsonl");
-    let told = cli.run(&["train", "start", &bad, "--adapter", "tides"]).failed(2);
-    assert!(told.contains("line 1: ") && told.contains("line 2: "), "{told}");
+    let message = cli.run(&["train", "start", &bad, "--adapter", "tides"]).failed(2);
+    assert!(message.contains("line 1: ") && message.contains("line 2: "), "{message}");
     let small = "--adapter tides --rank 4 --batch-size 4 --held-out 2 --held-out-every 1";
     let begin: Vec<&str> = ["train", "start", &file].into_iter().chain(small.split(' ')).collect();
     let preview = cli.run(&[&begin[..], &["--epochs", "2", "--preview", "--json"]].concat()).json();
@@ -289,13 +289,14 @@ async fn a_job_is_begun_watched_and_called_off_from_the_command_line() {
         "{job}"
     );
     let id = id_of(&job);
-    let shown = cli.run(&["train", "show", &id]).ok();
+    let output = cli.run(&["train", "show", &id]).ok();
     assert!(
-        shown.contains("completed") && shown.contains("lora_rank") && shown.contains("loss      "),
-        "{shown}"
+        output.contains("completed") && output.contains("lora_rank") && output.contains("loss      "),
+        "{output}"
     );
-    let told = cli.run(&["train", "watch", &id, "--node", "attic"]).ok();
-    assert!(told.contains("completed: ask for tidegate-demo:tides") && told.contains("held out"), "{told}");
+    let output = cli.run(&["train", "watch", &id, "--node", "attic"]).ok();
+    let words = ["completed: ask for tidegate-demo:tides", "held out"];
+    assert!(words.iter().all(|word| output.contains(word)), "{output}");
     let known = cli.run(&["adapters", "list", "--json"]).lines();
     assert!(known.iter().any(|adapter| adapter["id"] == "tides"), "{known:?}");
     cli.run(&["train", "cancel", &id]).failed(6);

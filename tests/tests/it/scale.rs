@@ -61,13 +61,13 @@ fn filters(filled: &Filled, day: &str, middle: &str) -> Vec<(&'static str, Strin
 }
 
 /// The queries that each console page makes, by name.
-async fn asks(gateway: &Gateway, filled: &Filled) -> Vec<(String, String)> {
-    let mut asks = Vec::new();
+async fn queries(gateway: &Gateway, filled: &Filled) -> Vec<(String, String)> {
+    let mut queries = Vec::new();
     let since = gateway.get("/v2/usage?window=9d").await["start"].as_str().unwrap().to_owned();
     let until = gateway.get("/v2/usage?window=8d").await["start"].as_str().unwrap().to_owned();
     let day = format!("&since={since}&until={until}");
     let middle = gateway.get("/v2/usage?window=15d").await["start"].as_str().unwrap().to_owned();
-    let mut ask = |name: &str, path: String| asks.push((name.to_owned(), path));
+    let mut ask = |name: &str, path: String| queries.push((name.to_owned(), path));
     let list = |filter: &str| format!("/v2/requests?limit=50{filter}");
     ask("requests", list(""));
     for (name, filter) in filters(filled, &day, &middle) {
@@ -105,7 +105,7 @@ async fn asks(gateway: &Gateway, filled: &Filled) -> Vec<(String, String)> {
     for path in PLAIN {
         ask(path, (*path).to_owned());
     }
-    asks
+    queries
 }
 
 const PLAIN: &[&str] = &[
@@ -148,7 +148,7 @@ async fn all_timed(gateway: &Gateway, database: &str, filled: &Filled) -> Vec<St
     let admin = gateway.admin();
     let mut slow = Vec::new();
     let mut slowest = Duration::ZERO;
-    for (name, path) in asks(gateway, filled).await {
+    for (name, path) in queries(gateway, filled).await {
         let (half, most) = timed(&admin, &path).await;
         println!("{database:>10}  p50 {:>7.1} ms  p95 {:>7.1} ms  {name}", ms(half), ms(most));
         if most.as_millis() >= WITHIN_MS {
@@ -196,7 +196,7 @@ async fn agrees(gateway: &Gateway, filled: &Filled) {
 }
 
 /// Waits for the maintenance pass over the books that follows a start.
-async fn looked_after(gateway: &mut Gateway) {
+async fn await_maintenance(gateway: &mut Gateway) {
     let begun = Instant::now();
     let is_done = |text: String| text.contains("sums by the minute");
     while !is_done(gateway.process().stderr()) && !is_done(gateway.process().stdout()) {
@@ -215,7 +215,7 @@ async fn journey(gateway: &mut Gateway, store: Store, database: &str) -> (Filled
     store.close().await;
     gateway.stop().await;
     gateway.start_again().await;
-    looked_after(gateway).await;
+    await_maintenance(gateway).await;
     let slow = all_timed(gateway, database, &filled).await;
     (filled, if is_proof { slow } else { Vec::new() })
 }
@@ -231,8 +231,8 @@ async fn everything_a_page_asks_is_told_at_once_on_sqlite() {
     // Without pages that are free for reuse.
     let dense = gateway.data().join("dense.db");
     store::copy_database(&file, &dense).await.unwrap();
-    let room = dense.metadata().unwrap().len() - empty;
-    println!("    SQLite  {:.0} bytes a record, with its sums", room as f64 / filled.records as f64);
+    let bytes = dense.metadata().unwrap().len() - empty;
+    println!("    SQLite  {:.0} bytes a record, with its sums", bytes as f64 / filled.records as f64);
     gateway.start_again().await;
     agrees(&gateway, &filled).await;
     assert!(slow.is_empty(), "{slow:#?}");

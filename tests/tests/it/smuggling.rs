@@ -136,21 +136,24 @@ async fn a_body_over_the_limit_is_refused_before_it_is_read() {
     });
     let mut answer = vec![0; 4096];
     let read = tokio::time::timeout(WITHIN, reader.read(&mut answer)).await.unwrap().unwrap();
-    let taken = sent.load(Ordering::Relaxed);
+    let sent_bytes = sent.load(Ordering::Relaxed);
     let text = String::from_utf8_lossy(&answer[..read]).into_owned();
     assert_eq!(status_of(&answer[..read]), Some(413), "{text}");
     assert!(text.contains("request_too_large"), "{text}");
-    assert!(taken < 2 * domain::limits::BODY_BYTES_MAX, "{taken} bytes were taken before the answer");
+    assert!(
+        sent_bytes < 2 * domain::limits::BODY_BYTES_MAX,
+        "{sent_bytes} bytes were taken before the answer"
+    );
     sending.await.unwrap();
     assert_eq!(gateway.emulator.journal().len(), 0);
     gateway.chat_ok(&question(MINI)).await;
 }
 
 /// Sends an incomplete request; returns the answer and how long it took.
-async fn dribble(gateway: &Gateway, beginning: String) -> (Vec<u8>, Duration) {
+async fn dribble(gateway: &Gateway, head: String) -> (Vec<u8>, Duration) {
     let mut connection = RawConnection::open(gateway.address(), Duration::from_secs(30)).await.unwrap();
     let started = Instant::now();
-    connection.write(beginning).await.unwrap();
+    connection.write(head).await.unwrap();
     let answer = connection.read_to_end().await.unwrap();
     (answer, started.elapsed())
 }

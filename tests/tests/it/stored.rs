@@ -84,10 +84,10 @@ async fn an_answer_is_found_where_it_was_made() {
             gateway.start_again().await;
         }
         for (id, key) in [(&theirs, OWN_SECOND), (&ours, OWN)] {
-            let shown = get(&gateway.client(), id).await;
-            assert_eq!((shown.status, &shown.json()["id"]), (200, &json!(id)), "{}", shown.text());
-            assert_eq!(shown.header("agent-execution-profile"), Some("byok"));
-            assert_eq!(shown.header("agent-resolved-model"), Some(MINI));
+            let stored = get(&gateway.client(), id).await;
+            assert_eq!((stored.status, &stored.json()["id"]), (200, &json!(id)), "{}", stored.text());
+            assert_eq!(stored.header("agent-execution-profile"), Some("byok"));
+            assert_eq!(stored.header("agent-resolved-model"), Some(MINI));
             assert_eq!(last_key(&gateway), key);
             let items = get(&gateway.client(), &format!("{id}/input_items?order=asc&limit=1")).await;
             assert_eq!(items.json()["data"][0]["content"][0]["text"], "hello there", "{}", items.text());
@@ -158,19 +158,19 @@ async fn nobody_else_sees_it() {
         let client = gateway.with_key(key);
         let is_own = *key == gateway.founded.api_key;
         for id in unknown.into_iter().chain((!is_own).then_some(id.as_str())) {
-            let told = [
+            let answers = [
                 get(&client, id).await,
                 get(&client, &format!("{id}?stream=true&starting_after=1")).await,
                 get(&client, &format!("{id}/input_items")).await,
                 client.delete(&format!("{PATH}/{id}")).await.unwrap(),
                 client.post(&format!("{PATH}/{id}/cancel"), &json!({})).await.unwrap(),
             ];
-            for answer in told {
+            for answer in answers {
                 let error = refused(&answer, 404, "response_not_found");
                 assert_eq!(error["type"], "invalid_request_error");
                 let message = error["message"].as_str().unwrap();
-                let shown = id.get(..128).unwrap_or(id);
-                assert!(message.starts_with(&format!("Response with id '{shown}' not found.")), "{message}");
+                let prefix = id.get(..128).unwrap_or(id);
+                assert!(message.starts_with(&format!("Response with id '{prefix}' not found.")), "{message}");
             }
             for path in [PATH, "/v1/responses/input_tokens"] {
                 let next = with(ask(), json!({"previous_response_id": id}));
@@ -198,11 +198,11 @@ async fn limits_bound_what_ids_of_nobody_cost() {
     let limits = json!({"name": "bounded", "limits": {"requests_per_minute": 3}});
     let (key, _) = gateway.key(limits).await;
     let client = gateway.with_key(&key);
-    let mut told = Vec::new();
-    for asked in 0..6 {
-        told.push(get(&client, &format!("resp_nobody{asked}")).await.status);
+    let mut statuses = Vec::new();
+    for number in 0..6 {
+        statuses.push(get(&client, &format!("resp_nobody{number}")).await.status);
     }
-    assert_eq!(told, [404, 404, 404, 429, 429, 429]);
+    assert_eq!(statuses, [404, 404, 404, 429, 429, 429]);
     let next = with(ask(), json!({"previous_response_id": "resp_nobody"}));
     assert_eq!(client.post(PATH, &next).await.unwrap().status, 429);
 }
@@ -221,19 +221,19 @@ async fn what_a_shared_account_keeps_is_not_named_there() {
         (json!({"input": [{"id": "msg_1"}]}), "input[0]"),
         (json!({"input": file}), "input[0].content[0].file_id"),
     ];
-    for (more, place) in &named {
+    for (more, param) in &named {
         let answer = gateway.client().post(PATH, &with(ask(), more.clone())).await.unwrap();
         let error = refused(&answer, 400, "kept_elsewhere");
-        assert_eq!(error["param"], *place, "{error}");
+        assert_eq!(error["param"], *param, "{error}");
         assert!(error["message"].as_str().unwrap().contains("credential of your own"), "{error}");
     }
     assert_eq!(gateway.calls(POOL).len(), 0, "nothing was sent");
     gateway.credential("openai", OWN).await;
-    for (more, place) in named {
+    for (more, param) in named {
         let request = with(ask(), more);
         gateway.client().post(PATH, &request).await.unwrap();
         let sent = gateway.calls(OWN).pop().unwrap().json();
-        let field = if place.starts_with("input") { "input" } else { place };
+        let field = if param.starts_with("input") { "input" } else { param };
         assert_eq!(sent[field], request[field], "it goes on as it came");
     }
 }
@@ -289,16 +289,16 @@ async fn what_a_background_answer_used_is_booked_once() {
     gateway.crash().await;
     let client = gateway.client();
     // Several clients see its completion at the same time.
-    let looks = (0..6).map(|_| {
+    let polls = (0..6).map(|_| {
         let (client, id) = (gateway.client(), id.clone());
         tokio::spawn(async move { get(&client, &id).await })
     });
     let mut holders = 0;
     // On a busy machine the gateway may have polled first.
-    for look in looks.collect::<Vec<_>>() {
-        let look = look.await.unwrap();
-        assert_eq!(look.json()["status"], "completed", "{}", look.text());
-        let record = gateway.settled(&trace_of(&look)).await;
+    for poll in polls.collect::<Vec<_>>() {
+        let poll = poll.await.unwrap();
+        assert_eq!(poll.json()["status"], "completed", "{}", poll.text());
+        let record = gateway.settled(&trace_of(&poll)).await;
         holders += usize::from(record["output_tokens"].as_u64().unwrap() > 0);
     }
     agree(&gateway, 8).await;

@@ -44,10 +44,10 @@ fn ask(words: &str) -> Value {
 }
 
 /// Puts a file of requests into the customer's bucket.
-fn put(gateway: &Gateway, name: &str, asks: impl IntoIterator<Item = (String, Value)>) -> String {
+fn put(gateway: &Gateway, name: &str, records: impl IntoIterator<Item = (String, Value)>) -> String {
     let uri = format!("{FOLDER}/in/{name}.jsonl");
     let lines =
-        asks.into_iter().map(|(id, input)| format!("{}\n", json!({"recordId": id, "modelInput": input})));
+        records.into_iter().map(|(id, input)| format!("{}\n", json!({"recordId": id, "modelInput": input})));
     gateway.emulator.store(OWN, &uri, lines.collect::<String>());
     uri
 }
@@ -70,14 +70,14 @@ async fn made(client: &Client, body: &Value) -> String {
     answer.json()["jobArn"].as_str().unwrap().to_owned()
 }
 
-fn place(name: &str) -> String {
+fn job_path(name: &str) -> String {
     format!("{JOB}/{}", name.replace(':', "%3A").replace('/', "%2F"))
 }
 
 async fn ended(client: &Client, name: &str) -> Value {
     let deadline = Instant::now() + WITHIN;
     loop {
-        let job = client.get(&place(name)).await.unwrap().json();
+        let job = client.get(&job_path(name)).await.unwrap().json();
         if ["Completed", "Failed", "Stopped"].contains(&job["status"].as_str().unwrap()) {
             return job;
         }
@@ -89,25 +89,25 @@ async fn ended(client: &Client, name: &str) -> Value {
 /// An error in the form that this wire format's clients read.
 fn refused(answer: &Answer, status: u16, kind: &str, words: &str) {
     assert_eq!(answer.status, status, "{}", answer.text());
-    let told = answer.header("x-amzn-errortype").unwrap();
-    assert!(told.starts_with(kind), "{told}");
+    let error_type = answer.header("x-amzn-errortype").unwrap();
+    assert!(error_type.starts_with(kind), "{error_type}");
     let body = answer.json();
     let message = body["message"].as_str().or(body["Message"].as_str()).unwrap().to_owned();
     assert!(message.contains(words), "{message}");
 }
 
 /// How many requests the emulator received on this path, control plane or storage.
-fn asked(gateway: &Gateway, path: &str) -> usize {
+fn request_count(gateway: &Gateway, path: &str) -> usize {
     gateway.emulator.journal().into_iter().filter(|entry| entry.path.contains(path)).count()
 }
 
 async fn drive(gateway: &Gateway, origin: &str, client: Value, model: &str) -> usize {
     let python = workspace().join(".venv/bin/python");
-    let said = json!({
+    let arguments = json!({
         "client": client, "storage": access_keys(OWN), "model": model, "folder": FOLDER, "role": BATCH_ROLE,
     });
     let script = workspace().join("tests/sdk/jobs.py");
-    drive_at(python, script, origin, &gateway.emulator.storage_url(), &said.to_string()).await.held
+    drive_at(python, script, origin, &gateway.emulator.storage_url(), &arguments.to_string()).await.held
 }
 
 #[tokio::test]
@@ -181,8 +181,8 @@ async fn what_no_answer_says_that_it_used_is_marked_and_never_guessed() {
     let name = made(&client, &body).await;
     assert_eq!(ended(&client, &name).await["status"], "Completed");
     for row in until_booked(&gateway.admin(), REQUESTS_MIN).await {
-        let told = (&row["status"], &row["input_tokens"], &row["cost_micros"], &row["estimated"]);
-        assert_eq!(told, (&json!(200), &json!(0), &json!(0), &json!(false)), "{row}");
+        let figures = (&row["status"], &row["input_tokens"], &row["cost_micros"], &row["estimated"]);
+        assert_eq!(figures, (&json!(200), &json!(0), &json!(0), &json!(false)), "{row}");
     }
     let row = items(&gateway.admin()).await.pop().unwrap();
     let whole = gateway.get(&format!("/v2/requests/{}", row["id"].as_str().unwrap())).await;
@@ -239,7 +239,7 @@ async fn a_job_outside_of_what_its_customer_allows_goes_nowhere() {
             assert_eq!(gateway.recorded_code(&answer).await, code, "{words}");
         }
     }
-    assert_eq!((asked(&gateway, JOB), asked(&gateway, "/s3/")), (0, 0));
+    assert_eq!((request_count(&gateway, JOB), request_count(&gateway, "/s3/")), (0, 0));
     // A Bedrock API key gives no access to storage.
     let key = json!({"auth": "api_key", "secret": OWN_SECOND});
     gateway.remove(&format!("/v2/provider-credentials/{id}")).await;
@@ -260,14 +260,14 @@ async fn a_job_is_its_projects_alone() {
     let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
     let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
     let other = gateway.with_key(&key);
-    let stop = format!("{}/stop", place(&name));
+    let stop = format!("{}/stop", job_path(&name));
     let at_provider = "arn:aws:bedrock:us-east-1:123456789012:model-invocation-job/000000000001";
     for answer in [
-        other.get(&place(&name)).await.unwrap(),
+        other.get(&job_path(&name)).await.unwrap(),
         other.get(&format!("{JOB}/{}", name.rsplit('/').next().unwrap())).await.unwrap(),
         other.post(&stop, &json!({})).await.unwrap(),
         // The provider's own id is unknown here.
-        client.get(&place(at_provider)).await.unwrap(),
+        client.get(&job_path(at_provider)).await.unwrap(),
         client.get(&format!("{JOB}/aaaaaaaaaaaa")).await.unwrap(),
     ] {
         refused(&answer, 404, "ResourceNotFoundException", "There is no batch");
@@ -280,7 +280,7 @@ async fn a_job_is_its_projects_alone() {
     assert_eq!(client.get("/v1/batches").await.unwrap().json()["data"], json!([]));
     let wrong = client.get(&format!("{list}?nameContains=few")).await.unwrap();
     refused(&wrong, 400, "ValidationException", "nameContains");
-    let answer = client.call(Method::DELETE, &place(&name), &[], String::new()).await.unwrap();
+    let answer = client.call(Method::DELETE, &job_path(&name), &[], String::new()).await.unwrap();
     assert_eq!(answer.status, 405);
 }
 
@@ -294,7 +294,7 @@ async fn what_the_storage_refuses_is_told_and_booked_once_it_is_allowed() {
     let name = made(&client, &job("all", &uri)).await;
     assert_eq!(ended(&client, &name).await["status"], "Completed");
     let deadline = Instant::now() + WITHIN;
-    while asked(&gateway, "/s3/own-bucket/batches/out/") == 0 {
+    while request_count(&gateway, "/s3/own-bucket/batches/out/") == 0 {
         assert!(Instant::now() < deadline, "nobody reads the results");
         a_moment().await;
     }

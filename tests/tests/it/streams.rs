@@ -96,8 +96,8 @@ async fn usage_is_asked_for_and_hidden() {
         assert_eq!(request["output_tokens"], sent.said_tokens, "{script}: {request}");
         assert_eq!(request["input_tokens"], sent.prompt_tokens, "{script}: {request}");
         assert_eq!(request["estimated"], false, "{script}: {request}");
-        let asked: Value = serde_json::from_slice(&sent.body).unwrap();
-        assert_eq!(asked["stream_options"], json!({"include_usage": true}), "{script}");
+        let upstream_body: Value = serde_json::from_slice(&sent.body).unwrap();
+        assert_eq!(upstream_body["stream_options"], json!({"include_usage": true}), "{script}");
     }
 }
 
@@ -180,7 +180,7 @@ async fn an_answer_whose_grammar_can_say_that_it_failed_ends_so() {
     for (number, behaviour) in breaks.into_iter().enumerate() {
         // A failed answer is not stored under its idempotency key: the second request goes upstream again.
         for _ in 0..2 {
-            let asked = gateway.calls(OWN).len();
+            let calls_before = gateway.calls(OWN).len();
             gateway.emulator.script(OWN, [behaviour.clone()]);
             let client = gateway.client().header("idempotency-key", format!("break {number}"));
             let mut stream = client.stream("/v1/responses", &body).await.unwrap();
@@ -194,7 +194,7 @@ async fn an_answer_whose_grammar_can_say_that_it_failed_ends_so() {
                 "{last}"
             );
             assert!(last["response"]["error"]["message"].as_str().unwrap().contains(&trace), "{last}");
-            assert_eq!(gateway.calls(OWN).len(), asked + 1);
+            assert_eq!(gateway.calls(OWN).len(), calls_before + 1);
             let request = gateway.settled(&trace).await;
             assert_eq!(request["outcome"], "failed", "{request}");
         }
@@ -394,10 +394,10 @@ async fn odd_framing_is_read_right() {
         let text = text_of(&events);
         assert!(!text.is_empty() && !text.contains('\u{fffd}'), "{behaviour:?}: {text}");
         let request = gateway.settled(&trace_of(&answer)).await;
-        let said = gateway.emulator.journal().pop().unwrap().said_tokens;
+        let generated = gateway.emulator.journal().pop().unwrap().said_tokens;
         assert_eq!(
             (&request["outcome"], &request["output_tokens"]),
-            (&json!("completed"), &json!(said)),
+            (&json!("completed"), &json!(generated)),
             "{behaviour:?}: {request}"
         );
         // The same upstream answer, buffered for the client.

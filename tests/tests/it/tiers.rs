@@ -48,7 +48,7 @@ async fn a_request_costs_what_the_tier_costs_that_its_answer_names() {
     gateway.credential("openai", OWN).await;
     let half = MINI_RATES.map(|rate| rate / 2);
     for stream in [false, true] {
-        for (asked, answered, tier, rates) in [
+        for (requested, answered, tier, rates) in [
             (None, "default", None, Some(MINI_RATES)),
             (Some("flex"), "flex", Some("flex"), Some(half)),
             (Some("priority"), "priority", Some("priority"), Some(MINI_PRIORITY)),
@@ -60,10 +60,10 @@ async fn a_request_costs_what_the_tier_costs_that_its_answer_names() {
             (None, "gold", Some("other"), None),
         ] {
             gateway.emulator.script(OWN, [Behaviour { tier: Some(answered.to_owned()), ..Behaviour::ok() }]);
-            let body = with(question(MINI), json!({"stream": stream, "service_tier": asked}));
+            let body = with(question(MINI), json!({"stream": stream, "service_tier": requested}));
             let record = booked(&gateway, &ask(&gateway.client(), CHAT, &body).await).await;
             let expected = (tier, rates.map_or(0, |rates| at(rates, &record)), rates.is_none());
-            assert_eq!(cost(&record), expected, "{asked:?}, {answered}, {stream}: {record}");
+            assert_eq!(cost(&record), expected, "{requested:?}, {answered}, {stream}: {record}");
             assert_eq!(record["attempts"][0]["service_tier"], record["service_tier"], "{record}");
         }
     }
@@ -114,10 +114,10 @@ async fn nothing_is_sent_on_a_pooled_account_at_a_tier_or_with_a_tool_that_has_n
     }
     assert_eq!(sent(&gateway).len(), 0);
     // Priced tiers are served, and the workspace pays for them.
-    for (asked, rates) in [("flex", MINI_RATES.map(|rate| rate / 2)), ("priority", MINI_PRIORITY)] {
-        let body = with(question(MINI), json!({"service_tier": asked}));
+    for (requested, rates) in [("flex", MINI_RATES.map(|rate| rate / 2)), ("priority", MINI_PRIORITY)] {
+        let body = with(question(MINI), json!({"service_tier": requested}));
         let record = booked(&gateway, &ask(&gateway.client(), CHAT, &body).await).await;
-        assert_eq!(cost(&record), (Some(asked), at(rates, &record), false), "{record}");
+        assert_eq!(cost(&record), (Some(requested), at(rates, &record), false), "{record}");
         assert_eq!(record["cost_nanos"], record["provider_cost_nanos"], "{record}");
     }
     gateway.emulator.script(POOL, [Behaviour { searches: Some(3), ..Behaviour::ok() }]);

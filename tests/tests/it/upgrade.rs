@@ -37,9 +37,9 @@ async fn gateways_are_upgraded_one_by_one_without_a_failed_request() {
     let slow = with(scripted(MINI, "chunks=20,interval=15"), json!({"stream": true}));
     let mut load = Load::start(&fleet, &[question(MINI), question(MINI), slow]);
     let mut noticed = 0;
-    for place in (0..GATEWAYS).rev() {
+    for index in (0..GATEWAYS).rev() {
         load.more(60).await;
-        fleet.restart(place, Some(harness::process::tidegate().unwrap())).await;
+        fleet.restart(index, Some(harness::process::tidegate().unwrap())).await;
         let new_schema = server.run(&database, schema).await.unwrap();
         assert_ne!(new_schema, old_schema, "the first new one brings the schema");
         load.more(60).await;
@@ -50,7 +50,7 @@ async fn gateways_are_upgraded_one_by_one_without_a_failed_request() {
                 let answer = admin.get(path).await.unwrap();
                 assert_eq!(answer.status, 200, "{path} of gateway {other}: {}", answer.text());
             }
-            let body = json!({"name": format!("key {place} {other}"), "project_id": fleet.gateway.founded.project_id});
+            let body = json!({"name": format!("key {index} {other}"), "project_id": fleet.gateway.founded.project_id});
             let made = admin.post("/v2/api-keys", &body).await.unwrap();
             assert_eq!(made.status, 201, "{}", made.text());
             let key = made.json()["key"].as_str().unwrap().to_owned();

@@ -35,11 +35,11 @@ async fn refused_and_audited(gateway: &Gateway, credential: &str) {
     let deadline = std::time::Instant::now() + crate::WITHIN;
     loop {
         let audit = gateway.get("/v2/audit").await;
-        let told = audit["data"].as_array().unwrap().iter().any(|entry| {
+        let is_audited = audit["data"].as_array().unwrap().iter().any(|entry| {
             entry["target"].as_str().is_some_and(|target| target.contains(credential))
                 && entry["action"].as_str().is_some_and(|action| action.contains("refused"))
         });
-        if told {
+        if is_audited {
             return;
         }
         assert!(std::time::Instant::now() < deadline, "the refusal is not in the audit: {audit}");
@@ -115,16 +115,16 @@ async fn another_master_key_opens_nothing() {
     let data = gateway.data().display().to_string();
     let serve = ["serve", "--listen", "127.0.0.1:0", "--data-dir", &data];
     let other = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-    let said = Cli::new().env("TIDEGATE_MASTER_KEY", other).run(&serve).failed(1);
-    assert!(said.contains("master key") && !said.contains(other), "{said}");
-    let said = Cli::new().env("TIDEGATE_MASTER_KEY", "short").run(&serve).failed(1);
-    assert!(said.contains("master key"), "{said}");
+    let stderr = Cli::new().env("TIDEGATE_MASTER_KEY", other).run(&serve).failed(1);
+    assert!(stderr.contains("master key") && !stderr.contains(other), "{stderr}");
+    let stderr = Cli::new().env("TIDEGATE_MASTER_KEY", "short").run(&serve).failed(1);
+    assert!(stderr.contains("master key"), "{stderr}");
     // The key may also come from a command; a key file must be private to its user.
     let file = gateway.data().join("master.key");
     let moved = gateway.directory().join("elsewhere.key");
     std::fs::rename(&file, &moved).unwrap();
-    let said = Cli::new().run(&serve).failed(1);
-    assert!(said.contains("master"), "{said}");
+    let stderr = Cli::new().run(&serve).failed(1);
+    assert!(stderr.contains("master"), "{stderr}");
     let command = format!("cat {}", moved.display());
     let environment = [("TIDEGATE_MASTER_KEY_COMMAND".to_owned(), command)];
     let (process, _) = crate::gateway::serve(&gateway.data(), &environment).await;
@@ -132,8 +132,8 @@ async fn another_master_key_opens_nothing() {
     std::fs::rename(&moved, &file).unwrap();
     let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     std::fs::set_permissions(&file, everyone).unwrap();
-    let said = Cli::new().run(&serve).failed(1);
-    assert!(said.contains("600") || said.contains("chmod"), "{said}");
+    let stderr = Cli::new().run(&serve).failed(1);
+    assert!(stderr.contains("600") || stderr.contains("chmod"), "{stderr}");
 }
 
 #[tokio::test]
@@ -185,8 +185,8 @@ async fn an_address_within_is_refused_unless_the_operator_allows_it() {
         assert_eq!(answer.status, 400, "{url}: {}", answer.text());
     }
     let body = json!({"provider": "acme", "secret": OWN, "base_url": "http://127.0.0.1:9/v1"});
-    let told = gateway.admin().post("/v2/provider-credentials", &body).await.unwrap().text();
-    assert!(told.contains("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS"), "the setting is not named: {told}");
+    let text = gateway.admin().post("/v2/provider-credentials", &body).await.unwrap().text();
+    assert!(text.contains("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS"), "the setting is not named: {text}");
 }
 
 /// The operator may forbid an address that was allowed when the credential was created. The credential then
@@ -196,22 +196,22 @@ async fn a_credential_whose_address_is_refused_now_is_invalid_until_it_is_allowe
     let mut gateway = Gateway::start().await;
     let path = format!("/v2/provider-credentials/{}", gateway.credential("openai", OWN).await);
     let verify = format!("{path}/verify");
-    let asked_before = gateway.emulator.journal().len();
+    let calls_before = gateway.emulator.journal().len();
     gateway.stop().await;
     gateway.set("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS", "0");
     gateway.start_again().await;
     let refused = gateway.admin().post(&verify, &json!({})).await.unwrap();
     assert_eq!(refused.status, 200, "{}", refused.text());
-    let told = refused.json();
-    assert_eq!(told["status"], "invalid", "{told}");
-    assert!(told["last_error"].as_str().unwrap().contains("127.0.0.1"), "{told}");
+    let credential = refused.json();
+    assert_eq!(credential["status"], "invalid", "{credential}");
+    assert!(credential["last_error"].as_str().unwrap().contains("127.0.0.1"), "{credential}");
     assert_eq!(gateway.get(&path).await["status"], "invalid");
-    assert_eq!(gateway.emulator.journal().len(), asked_before, "it was asked all the same");
+    assert_eq!(gateway.emulator.journal().len(), calls_before, "it was asked all the same");
     gateway.stop().await;
     gateway.set("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS", "1");
     gateway.start_again().await;
-    let taken = gateway.admin().post(&verify, &json!({})).await.unwrap().json();
-    assert_eq!(taken["status"], "active", "{taken}");
+    let verified = gateway.admin().post(&verify, &json!({})).await.unwrap().json();
+    assert_eq!(verified["status"], "active", "{verified}");
     gateway.chat_ok(&question(MINI)).await;
 }
 
@@ -266,8 +266,11 @@ async fn verifying_keeps_state_and_error() {
     let good = verify().await;
     assert_eq!((&good["status"], &good["last_error"]), (&json!("active"), &Value::Null), "{good}");
     assert!(good["last_verified_at"].is_string(), "{good}");
-    let asked = gateway.emulator.journal();
-    assert_eq!((asked.len(), asked[0].method.as_str(), asked[0].path.as_str()), (1, "GET", "/v1/models"));
+    let journal = gateway.emulator.journal();
+    assert_eq!(
+        (journal.len(), journal[0].method.as_str(), journal[0].path.as_str()),
+        (1, "GET", "/v1/models")
+    );
     assert_eq!(gateway.requests(5).await.len(), 0, "nothing is generated, nothing is billed");
 
     gateway.emulator.set_key(OWN, KeyState::Revoked);

@@ -53,18 +53,18 @@ impl House {
         id_of(&self.gateway.make("/v2/provider-credentials", body).await)
     }
 
-    async fn asked(&self, more: Value) -> Answer {
+    async fn post(&self, more: Value) -> Answer {
         let body = with(json!({"model": VEO, "prompt": "sea ", "seconds": "8"}), more);
         self.gateway.client().post(VIDEOS, &body).await.unwrap()
     }
 
     async fn made(&self, more: Value) -> Answer {
-        let answer = self.asked(more).await;
+        let answer = self.post(more).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer
     }
 
-    async fn film(&self, more: Value) -> String {
+    async fn create_video(&self, more: Value) -> String {
         let id = self.made(more).await.json()["id"].as_str().unwrap().to_owned();
         assert!(id.starts_with("video_tg_"), "{id}");
         id
@@ -80,11 +80,11 @@ impl House {
         loop {
             let answer = self.get(id).await;
             assert_eq!(answer.status, 200, "{}", answer.text());
-            let film = answer.json();
-            if !["queued", "in_progress"].contains(&film["status"].as_str().unwrap()) {
-                return film;
+            let video = answer.json();
+            if !["queued", "in_progress"].contains(&video["status"].as_str().unwrap()) {
+                return video;
             }
-            assert!(Instant::now() < deadline, "{film}");
+            assert!(Instant::now() < deadline, "{video}");
             a_moment().await;
         }
     }
@@ -113,7 +113,7 @@ impl House {
         }
     }
 
-    fn looks(&self) -> usize {
+    fn polls(&self) -> usize {
         let journal = self.gateway.emulator.journal().into_iter();
         journal.filter(|entry| entry.path.ends_with(":fetchPredictOperation")).count()
     }
@@ -148,11 +148,11 @@ async fn a_film_is_begun_seen_taken_booked_and_forgotten() {
     let answer = house.made(more).await;
     assert_eq!(answer.header("agent-dropped-params"), Some("user"));
     let begun = answer.json();
-    let told = (&begun["object"], &begun["status"], &begun["seconds"], &begun["size"], &begun["model"]);
+    let fields = (&begun["object"], &begun["status"], &begun["seconds"], &begun["size"], &begun["model"]);
     let expected = ("video", "queued", "8", "1080x1920", "veo-3.0-generate-001");
     let expected =
         (&json!(expected.0), &json!(expected.1), &json!(expected.2), &json!(expected.3), &json!(expected.4));
-    assert_eq!(told, expected, "{begun}");
+    assert_eq!(fields, expected, "{begun}");
     assert!(begun["created_at"].as_u64().unwrap() > 1_700_000_000, "{begun}");
     let sent = house.gateway.calls(OWN).into_iter().find(|call| call.path == address("predictLongRunning"));
     let parameters = json!({
@@ -161,16 +161,16 @@ async fn a_film_is_begun_seen_taken_booked_and_forgotten() {
     });
     let expected = json!({"instances": [{"prompt": "sea "}], "parameters": parameters});
     assert_eq!(sent.unwrap().json(), expected);
-    let asked = house.gateway.settled(&trace_of(&answer)).await;
-    assert_eq!(money(&asked), (0, 0, 0, false), "{asked}");
+    let record = house.gateway.settled(&trace_of(&answer)).await;
+    assert_eq!(money(&record), (0, 0, 0, false), "{record}");
 
     let id = begun["id"].as_str().unwrap();
-    let film = house.seen_to_the_end(id).await;
+    let video = house.seen_to_the_end(id).await;
     assert_eq!(
-        (&film["id"], &film["status"], &film["progress"]),
+        (&video["id"], &video["status"], &video["progress"]),
         (&json!(id), &json!("completed"), &json!(100))
     );
-    assert_eq!((&film["seconds"], &film["created_at"]), (&json!("8"), &begun["created_at"]));
+    assert_eq!((&video["seconds"], &video["created_at"]), (&json!("8"), &begun["created_at"]));
     let content = house.get(&format!("{id}/content")).await;
     assert_eq!((content.status, content.header("content-type")), (200, Some("video/mp4")));
     assert_eq!(content.body, b"sea ".repeat(2 * SECOND_BYTES));
@@ -212,10 +212,10 @@ async fn the_official_sdk_makes_films_of_another_cloud() {
 #[tokio::test]
 async fn a_film_is_booked_once_though_its_client_never_looks_and_the_gateway_is_killed() {
     let house = &mut house().await;
-    let film = house.film(json!({})).await;
+    let video = house.create_video(json!({})).await;
     house.gateway.crash().await;
     let deadline = Instant::now() + 2 * WITHIN;
-    while house.looks() == 0 {
+    while house.polls() == 0 {
         assert!(Instant::now() < deadline, "nobody looks");
         a_moment().await;
     }
@@ -223,7 +223,7 @@ async fn a_film_is_booked_once_though_its_client_never_looks_and_the_gateway_is_
     let rows = house.booked(1).await;
     assert_eq!(money(&rows[0]), (8_000, 0, NANOS, false), "{}", rows[0]);
     house.gateway.crash().await;
-    assert_eq!(house.seen_to_the_end(&film).await["status"], "completed");
+    assert_eq!(house.seen_to_the_end(&video).await["status"], "completed");
     house.booked(1).await;
     assert_eq!(sums(&house.gateway.get("/v2/usage").await)["video_ms"], json!(8_000));
 }
@@ -234,18 +234,18 @@ async fn what_failed_costs_nothing_and_says_why() {
     for (prompt, code, words) in
         [("all filtered", "moderation_blocked", "usage guidelines"), ("broken off", "internal", "try again")]
     {
-        let id = house.film(json!({"prompt": prompt})).await;
-        let film = house.seen_to_the_end(&id).await;
-        assert_eq!((&film["status"], &film["error"]["code"]), (&json!("failed"), &json!(code)), "{film}");
-        assert!(film["error"]["message"].as_str().unwrap().contains(words), "{film}");
+        let id = house.create_video(json!({"prompt": prompt})).await;
+        let video = house.seen_to_the_end(&id).await;
+        assert_eq!((&video["status"], &video["error"]["code"]), (&json!("failed"), &json!(code)), "{video}");
+        assert!(video["error"]["message"].as_str().unwrap().contains(words), "{video}");
         let content = house.get(&format!("{id}/content")).await;
         assert!(content.status == 400 && content.text().contains(words), "{}", content.text());
         assert_eq!(house.remove(&id).await.status, 200);
     }
-    let forbidden = refused(&house.asked(json!({"prompt": "forbidden"})).await, 400, "content_filter");
+    let forbidden = refused(&house.post(json!({"prompt": "forbidden"})).await, 400, "content_filter");
     assert!(forbidden["message"].as_str().unwrap().contains("Responsible AI"), "{forbidden}");
     // Only a video made afterwards is in the books.
-    house.film(json!({"seconds": "4"})).await;
+    house.create_video(json!({"seconds": "4"})).await;
     assert_eq!(money(&house.booked(1).await[0]).0, 4_000);
     house.is_clean();
 }
@@ -253,10 +253,10 @@ async fn what_failed_costs_nothing_and_says_why() {
 #[tokio::test]
 async fn what_has_not_ended_is_neither_taken_nor_deleted_and_is_booked_though_it_is_deleted_then() {
     let house = &house().await;
-    let id = house.film(json!({})).await;
+    let id = house.create_video(json!({})).await;
     let early = house.get(&format!("{id}/content")).await;
     assert!(early.status == 400 && early.text().contains("not ready"), "{}", early.text());
-    let other = house.film(json!({"seconds": "6"})).await;
+    let other = house.create_video(json!({"seconds": "6"})).await;
     refused(&house.remove(&other).await, 400, "video_not_ended");
     // The second poll sees the video's end, whether a client or the gateway polled first.
     assert_eq!(house.remove(&other).await.status, 200);
@@ -282,14 +282,14 @@ async fn what_there_are_no_words_for_is_refused_by_name() {
         (json!({"quality": "high"}), "quality", "unsupported_parameter"),
         (json!({"input_reference": {"file_id": "file-tg_1"}}), "input_reference", "unsupported_value"),
     ] {
-        let answer = house.asked(more).await;
+        let answer = house.post(more).await;
         assert_eq!(refused(&answer, 400, code)["param"], param, "{}", answer.text());
     }
     for model in ["vertex:gemini-2.5-pro", "vertex:imagen-4.0-generate-001", "vertex:claude-opus-5"] {
-        assert_eq!(house.asked(json!({"model": model})).await.status, 400, "{model}");
+        assert_eq!(house.post(json!({"model": model})).await.status, 400, "{model}");
     }
     assert_eq!(house.gateway.calls(OWN).len(), before, "nothing was sent");
-    let long = house.asked(json!({"seconds": "12"})).await;
+    let long = house.post(json!({"seconds": "12"})).await;
     assert!(long.status == 400 && long.text().contains("durationSeconds"), "{}", long.text());
     let lenient = house.gateway.client().header("agent-lenient", "true");
     let body = json!({"model": VEO, "prompt": "sea ", "quality": "high", "size": "1792x1024"});
@@ -303,18 +303,18 @@ async fn what_there_are_no_words_for_is_refused_by_name() {
 #[tokio::test]
 async fn nobody_sees_what_another_project_made() {
     let house = &house().await;
-    let id = house.film(json!({})).await;
+    let id = house.create_video(json!({})).await;
     house.booked(1).await;
     let project = id_of(&house.gateway.make("/v2/projects", json!({"name": "other"})).await);
     let (key, _) =
         house.gateway.key(json!({"name": "k", "project_id": project, "scopes": ["inference"]})).await;
     let other = house.gateway.with_key(&key);
-    let asked = house.gateway.emulator.journal().len();
+    let calls_before = house.gateway.emulator.journal().len();
     for (method, below) in [("GET", ""), ("GET", "/content"), ("DELETE", "")] {
         let path = format!("{VIDEOS}/{id}{below}");
         refused(&other.call(method.parse().unwrap(), &path, &[], "").await.unwrap(), 404, "video_not_found");
     }
-    assert_eq!(house.gateway.emulator.journal().len(), asked, "something was asked");
+    assert_eq!(house.gateway.emulator.journal().len(), calls_before, "something was asked");
     assert_eq!(listed(&other).await, json!([]));
     assert_eq!(house.get(&id).await.status, 200);
 }
@@ -322,13 +322,13 @@ async fn nobody_sees_what_another_project_made() {
 #[tokio::test]
 async fn an_account_that_may_not_makes_none_and_what_is_gone_is_not_found() {
     let house = &house().await;
-    let id = house.film(json!({})).await;
+    let id = house.create_video(json!({})).await;
     house.booked(1).await;
     house.gateway.emulator.script(OWN, [Behaviour { status: Some(404), ..Behaviour::default() }]);
     let gone = refused(&house.get(&id).await, 404, "video_not_found");
     assert!(gone["message"].as_str().unwrap().contains(&id), "{gone}");
     house.gateway.emulator.deny(OWN);
-    let denied = house.asked(json!({})).await;
+    let denied = house.post(json!({})).await;
     let error = denied.json()["error"].clone();
     assert!(denied.status >= 400 && error["message"].as_str().unwrap().contains("Permission"), "{error}");
 }

@@ -26,7 +26,7 @@ async fn start() -> Gateway {
     Gateway::with(config(), &[]).await
 }
 
-fn place() -> String {
+fn location_path() -> String {
     format!("projects/{PROJECT}/locations/{LOCATION}")
 }
 
@@ -58,7 +58,7 @@ fn exchanges(gateway: &Gateway) -> usize {
     gateway.emulator.journal().iter().filter(|entry| entry.path == "/google/token").count()
 }
 
-async fn asked(gateway: &Gateway, path: &str, body: &Value) -> Value {
+async fn post_ok(gateway: &Gateway, path: &str, body: &Value) -> Value {
     let answer = gateway.client().post(path, body).await.unwrap();
     assert_eq!(answer.status, 200, "{path}: {}", answer.text());
     answer.json()
@@ -69,17 +69,24 @@ async fn a_service_account_serves_what_was_asked_for() {
     let gateway = start().await;
     let id = credential(&gateway, json!({"quota_project": "tides-quota"})).await;
     assert_eq!(verified(&gateway, &id).await["status"], "active");
-    let probe = format!("/v1beta1/{}/publishers/google/models/gemini-2.5-flash-lite:countTokens", place());
+    let probe =
+        format!("/v1beta1/{}/publishers/google/models/gemini-2.5-flash-lite:countTokens", location_path());
     assert_eq!(last(&gateway, OWN).path, probe);
-    let google = format!("/v1beta1/{}/publishers/google/models/gemini-2.5-pro", place());
-    let anthropic = format!("/v1/{}/publishers/anthropic/models/claude-haiku-4-5@20251001", place());
+    let google = format!("/v1beta1/{}/publishers/google/models/gemini-2.5-pro", location_path());
+    let anthropic = format!("/v1/{}/publishers/anthropic/models/claude-haiku-4-5@20251001", location_path());
     for (request, path) in [
         (question(GEMINI), format!("{google}:generateContent")),
         (streaming(GEMINI), format!("{google}:streamGenerateContent?alt=sse")),
         (question(CLAUDE), format!("{anthropic}:rawPredict")),
         (streaming(CLAUDE), format!("{anthropic}:streamRawPredict")),
-        (question(&format!("vertex:{OPEN}")), format!("/v1/{}/endpoints/openapi/chat/completions", place())),
-        (streaming(&format!("vertex:{OPEN}")), format!("/v1/{}/endpoints/openapi/chat/completions", place())),
+        (
+            question(&format!("vertex:{OPEN}")),
+            format!("/v1/{}/endpoints/openapi/chat/completions", location_path()),
+        ),
+        (
+            streaming(&format!("vertex:{OPEN}")),
+            format!("/v1/{}/endpoints/openapi/chat/completions", location_path()),
+        ),
     ] {
         let answer = gateway.chat_ok(&request).await;
         assert_eq!(said(&answer), SAID, "{request}");
@@ -128,7 +135,7 @@ async fn every_client_reaches_every_makers_models() {
     credential(&gateway, json!({})).await;
     for model in [GEMINI, CLAUDE, &format!("vertex:{OPEN}")] {
         for (path, body, text) in in_each_grammar(model, "hello there") {
-            let answer = asked(&gateway, &path, &body).await;
+            let answer = post_ok(&gateway, &path, &body).await;
             assert_eq!(answer.pointer(text), Some(&json!(SAID)), "{model} {path}: {answer}");
         }
     }
@@ -153,21 +160,22 @@ async fn every_client_reaches_every_makers_models() {
 async fn tokens_are_counted_by_whoever_counts() {
     let gateway = start().await;
     credential(&gateway, json!({})).await;
-    let place = place();
+    let location = location_path();
     for (model, path) in [
-        (GEMINI, Some(format!("/v1beta1/{place}/publishers/google/models/gemini-2.5-pro:countTokens"))),
-        (CLAUDE, Some(format!("/v1/{place}/publishers/anthropic/models/count-tokens:rawPredict"))),
+        (GEMINI, Some(format!("/v1beta1/{location}/publishers/google/models/gemini-2.5-pro:countTokens"))),
+        (CLAUDE, Some(format!("/v1/{location}/publishers/anthropic/models/count-tokens:rawPredict"))),
         (&format!("vertex:{OPEN}"), None),
     ] {
         let before = gateway.calls(OWN).len();
         let [_, _, (_, messages, _), (generate, contents, _)] = in_each_grammar(model, "hello there");
         let count =
-            asked(&gateway, "/v1/messages/count_tokens", &with(messages, json!({"max_tokens": null}))).await;
+            post_ok(&gateway, "/v1/messages/count_tokens", &with(messages, json!({"max_tokens": null})))
+                .await;
         assert!(count["input_tokens"].as_u64().unwrap() > 0, "{model}: {count}");
         let path_of_count = generate.replace(":generateContent", ":countTokens");
         let inside = json!({"generateContentRequest": with(contents.clone(), json!({"model": format!("models/{model}")}))});
         for body in [contents, inside] {
-            let count = asked(&gateway, &path_of_count, &body).await;
+            let count = post_ok(&gateway, &path_of_count, &body).await;
             assert!(count["totalTokens"].as_u64().unwrap() > 0, "{model}: {count}");
         }
         let paths: Vec<String> = gateway.calls(OWN).into_iter().skip(before).map(|call| call.path).collect();
@@ -190,13 +198,13 @@ async fn loops_in_chat(gateway: &Gateway, model: &str) {
     let tools = json!([{"type": "function", "function": {"name": "get_weather", "parameters": city()}}]);
     let turns = json!([{"role": "user", "content": ASK_FOR_WEATHER}]);
     let body = json!({"model": model, "tools": tools, "messages": turns});
-    let answer = asked(gateway, "/v1/chat/completions", &body).await;
+    let answer = post_ok(gateway, "/v1/chat/completions", &body).await;
     let message = &answer["choices"][0]["message"];
     let call = &message["tool_calls"][0];
     assert_eq!(call["function"]["name"], "get_weather", "{model}: {answer}");
     let result = json!({"role": "tool", "tool_call_id": call["id"], "content": "sunny"});
     let turns = extended(&turns, [message.clone(), result]);
-    let answer = asked(gateway, "/v1/chat/completions", &with(body, json!({"messages": turns}))).await;
+    let answer = post_ok(gateway, "/v1/chat/completions", &with(body, json!({"messages": turns}))).await;
     assert_eq!(answer["choices"][0]["finish_reason"], "stop", "{model}: {answer}");
 }
 
@@ -204,13 +212,13 @@ async fn loops_in_responses(gateway: &Gateway, model: &str) {
     let tools = json!([{"type": "function", "name": "get_weather", "parameters": city()}]);
     let input = json!([{"role": "user", "content": ASK_FOR_WEATHER}]);
     let body = json!({"model": model, "tools": tools, "input": input, "store": false});
-    let answer = asked(gateway, "/v1/responses", &body).await;
+    let answer = post_ok(gateway, "/v1/responses", &body).await;
     let output = answer["output"].as_array().unwrap();
     let call = output.iter().find(|item| item["type"] == "function_call");
     let call = call.unwrap_or_else(|| panic!("{model}: {answer}"));
     let result = json!({"type": "function_call_output", "call_id": call["call_id"], "output": "sunny"});
     let input = extended(&input, output.iter().cloned().chain([result]));
-    let answer = asked(gateway, "/v1/responses", &with(body, json!({"input": input}))).await;
+    let answer = post_ok(gateway, "/v1/responses", &with(body, json!({"input": input}))).await;
     assert_eq!(answer["status"], "completed", "{model}: {answer}");
 }
 
@@ -218,14 +226,14 @@ async fn loops_in_messages(gateway: &Gateway, model: &str) {
     let tools = json!([{"name": "get_weather", "input_schema": city()}]);
     let turns = json!([{"role": "user", "content": ASK_FOR_WEATHER}]);
     let body = json!({"model": model, "max_tokens": 400, "tools": tools, "messages": turns});
-    let answer = asked(gateway, "/v1/messages", &body).await;
+    let answer = post_ok(gateway, "/v1/messages", &body).await;
     let blocks = answer["content"].as_array().unwrap();
     let call = blocks.iter().find(|block| block["type"] == "tool_use");
     let call = call.unwrap_or_else(|| panic!("{model}: {answer}"));
     let result = json!([{"type": "tool_result", "tool_use_id": call["id"], "content": "sunny"}]);
-    let said = json!({"role": "assistant", "content": answer["content"]});
-    let turns = extended(&turns, [said, json!({"role": "user", "content": result})]);
-    let answer = asked(gateway, "/v1/messages", &with(body, json!({"messages": turns}))).await;
+    let message = json!({"role": "assistant", "content": answer["content"]});
+    let turns = extended(&turns, [message, json!({"role": "user", "content": result})]);
+    let answer = post_ok(gateway, "/v1/messages", &with(body, json!({"messages": turns}))).await;
     assert_eq!(answer["stop_reason"], "end_turn", "{model}: {answer}");
 }
 
@@ -234,7 +242,7 @@ async fn loops_in_gemini(gateway: &Gateway, model: &str) {
     let contents = json!([{"role": "user", "parts": [{"text": ASK_FOR_WEATHER}]}]);
     let path = format!("/v1beta/models/{model}:generateContent");
     let body = json!({"tools": tools, "contents": contents});
-    let answer = asked(gateway, &path, &body).await;
+    let answer = post_ok(gateway, &path, &body).await;
     let content = &answer["candidates"][0]["content"];
     let parts = content["parts"].as_array().unwrap();
     let call = parts.iter().find_map(|part| part.get("functionCall"));
@@ -242,7 +250,7 @@ async fn loops_in_gemini(gateway: &Gateway, model: &str) {
     let result = json!({"id": call["id"], "name": "get_weather", "response": {"output": "sunny"}});
     let turn = json!({"role": "user", "parts": [{"functionResponse": result}]});
     let contents = extended(&contents, [content.clone(), turn]);
-    let answer = asked(gateway, &path, &with(body, json!({"contents": contents}))).await;
+    let answer = post_ok(gateway, &path, &with(body, json!({"contents": contents}))).await;
     assert_eq!(answer["candidates"][0]["finishReason"], "STOP", "{model}: {answer}");
 }
 
@@ -403,7 +411,8 @@ async fn what_vertex_refuses_is_told_exactly() {
         answer.text()
     );
     gateway.emulator.deny(OWN);
-    let resource = format!("//aiplatform.googleapis.com/{}/publishers/google/models/gemini-2.5-pro", place());
+    let resource =
+        format!("//aiplatform.googleapis.com/{}/publishers/google/models/gemini-2.5-pro", location_path());
     let error = refused(&gateway.chat(&question(GEMINI)).await, 403, "upstream_permission_denied");
     assert!(error["message"].as_str().unwrap().contains(&resource), "{error}");
     let verified = verified(&gateway, &id).await;
@@ -413,11 +422,11 @@ async fn what_vertex_refuses_is_told_exactly() {
 #[tokio::test]
 async fn a_verification_says_what_is_missing() {
     let gateway = start().await;
-    let told = async |body: Value| {
+    let last_error = async |body: Value| {
         let made = gateway.make("/v2/provider-credentials", body).await;
-        let told = verified(&gateway, &id_of(&made)).await;
+        let credential = verified(&gateway, &id_of(&made)).await;
         gateway.remove(&format!("/v2/provider-credentials/{}", id_of(&made))).await;
-        told["last_error"].as_str().unwrap_or_else(|| panic!("it is well: {told}")).to_owned()
+        credential["last_error"].as_str().unwrap_or_else(|| panic!("it is well: {credential}")).to_owned()
     };
     for (more, fix) in [
         (
@@ -427,18 +436,18 @@ async fn a_verification_says_what_is_missing() {
         (json!({"location": "atlantis1"}), "check that config.location is a location that there is."),
         (json!({"quota_project": "another"}), "or leave config.quota_project out."),
     ] {
-        let told = told(body(&gateway, OWN, more)).await;
-        assert!(told.ends_with(fix), "{told}");
+        let message = last_error(body(&gateway, OWN, more)).await;
+        assert!(message.ends_with(fix), "{message}");
     }
     gateway.emulator.clock_ahead(7_200);
-    let late = told(body(&gateway, OWN, json!({}))).await;
+    let late = last_error(body(&gateway, OWN, json!({}))).await;
     assert!(late.ends_with("the key's word was signed too early or too late."), "{late}");
     let token = gateway.emulator.token_for_google(OWN);
-    let over = told(pooled(&gateway, &token, None)).await;
+    let over = last_error(pooled(&gateway, &token, None)).await;
     assert!(over.ends_with("or name the file in which it is written anew."), "{over}");
     gateway.emulator.clock_ahead(0);
     let elsewhere = gateway.emulator.token_for_amazon(OWN);
-    let other = told(pooled(&gateway, &elsewhere, None)).await;
+    let other = last_error(pooled(&gateway, &elsewhere, None)).await;
     assert!(
         other.ends_with("Have the token issued for the audience that the pool's provider allows."),
         "{other}"
@@ -448,10 +457,10 @@ async fn a_verification_says_what_is_missing() {
     let model = "Enable the model in Model Garden, or name a location that serves it in config.location.";
     assert!(error["message"].as_str().unwrap().contains(model), "{error}");
     gateway.emulator.deny(OWN_SECOND);
-    let denied = told(body(&gateway, OWN_SECOND, json!({}))).await;
+    let denied = last_error(body(&gateway, OWN_SECOND, json!({}))).await;
     assert!(denied.contains("Grant the account aiplatform.endpoints.predict on the project"), "{denied}");
     gateway.emulator.set_key(OWN, KeyState::Revoked);
-    let gone = told(body(&gateway, OWN, json!({}))).await;
+    let gone = last_error(body(&gateway, OWN, json!({}))).await;
     assert!(gone.ends_with("this key was deleted, or its account switched off."), "{gone}");
 }
 
@@ -465,12 +474,12 @@ async fn a_key_file_leads_nobody_elsewhere() {
     assert_eq!(exchanges(&gateway), 0);
     gateway.remove(&format!("/v2/provider-credentials/{id}")).await;
     let inside = body(&gateway, OWN, json!({"token_url": "http://metadata.google.internal/token"}));
-    let told = problem(
+    let refusal = problem(
         &gateway.admin().post("/v2/provider-credentials", &inside).await.unwrap(),
         400,
         "base_url_refused",
     );
-    assert!(told.to_string().contains("config.token_url"), "{told}");
+    assert!(refusal.to_string().contains("config.token_url"), "{refusal}");
     // Settings that are stored with the file can't be changed without it.
     let id = credential(&gateway, json!({})).await;
     let elsewhere = json!({"config": {"location": LOCATION, "token_url": "https://elsewhere.example"}});
@@ -491,8 +500,8 @@ async fn what_an_account_needs_is_asked_for() {
         (with(good.clone(), json!({"config": {"place": "x"}})), "invalid_value", "config.place"),
     ] {
         for path in ["/v2/provider-credentials", "/v2/accounts"] {
-            let told = problem(&gateway.admin().post(path, &wrong).await.unwrap(), 400, code);
-            assert!(told.to_string().contains(pointer), "{path} {pointer}: {told}");
+            let refusal = problem(&gateway.admin().post(path, &wrong).await.unwrap(), 400, code);
+            assert!(refusal.to_string().contains(pointer), "{path} {pointer}: {refusal}");
         }
     }
     // `region` is accepted as the location; the file may be given as text.
@@ -500,7 +509,7 @@ async fn what_an_account_needs_is_asked_for() {
     let config = json!({"config": {"token_url": good["config"]["token_url"]}});
     gateway.make("/v2/provider-credentials", with(with(good, text), config)).await;
     gateway.chat_ok(&question(GEMINI)).await;
-    assert!(last(&gateway, OWN).path.contains(&place()));
+    assert!(last(&gateway, OWN).path.contains(&location_path()));
     let kinds = gateway.get("/v2/provider-credentials/kinds").await;
     let kinds = kinds["data"].as_array().unwrap().iter().filter(|kind| kind["provider"] == "vertex_ai");
     let kinds: Vec<&Value> = kinds.collect();
@@ -526,7 +535,7 @@ async fn texts_become_vectors_by_each_models_own_verb() {
         .model(Model::embedding("gemini-embedding-2"));
     let gateway = Gateway::with(config, &[]).await;
     credential(&gateway, json!({})).await;
-    let google = format!("/v1beta1/{}/publishers/google/models", place());
+    let google = format!("/v1beta1/{}/publishers/google/models", location_path());
     let of_texts = |model: &str, input: Value| json!({"model": model, "input": input, "dimensions": 4});
     for (model, input, verb, sent) in [
         (
@@ -550,13 +559,13 @@ async fn texts_become_vectors_by_each_models_own_verb() {
     ] {
         let answer = gateway.client().post("/v1/embeddings", &of_texts(model, input.clone())).await.unwrap();
         assert_eq!(answer.status, 200, "{model}: {}", answer.text());
-        let told = answer.json();
-        let rows = told["data"].as_array().unwrap();
-        assert_eq!(rows.len(), input.as_array().map_or(1, Vec::len), "{told}");
-        assert_eq!(rows[0]["embedding"].as_array().unwrap().len(), 4, "{told}");
+        let reply = answer.json();
+        let rows = reply["data"].as_array().unwrap();
+        assert_eq!(rows.len(), input.as_array().map_or(1, Vec::len), "{reply}");
+        assert_eq!(rows[0]["embedding"].as_array().unwrap().len(), 4, "{reply}");
         let call = last(&gateway, OWN);
         assert_eq!((call.path.as_str(), call.json()), (&*format!("{google}/{verb}"), sent));
-        assert_eq!(told["usage"]["prompt_tokens"], call.prompt_tokens, "{told}");
+        assert_eq!(reply["usage"]["prompt_tokens"], call.prompt_tokens, "{reply}");
         let booked = gateway.settled(&trace_of(&answer)).await;
         assert_eq!(
             (&booked["input_tokens"], &booked["estimated"]),
@@ -566,17 +575,17 @@ async fn texts_become_vectors_by_each_models_own_verb() {
     // A request in the vendor's own wire format states the task type of its embeddings.
     let one = |text: &str| json!({"content": {"parts": [{"text": text}]}, "taskType": "RETRIEVAL_QUERY"});
     let path = "/v1beta/models/google/gemini-embedding-001:embedContent";
-    let told = asked(&gateway, path, &one("tide")).await;
+    let reply = post_ok(&gateway, path, &one("tide")).await;
     assert!(
-        told["embedding"]["values"].is_array() && told["usageMetadata"]["promptTokenCount"].is_u64(),
-        "{told}"
+        reply["embedding"]["values"].is_array() && reply["usageMetadata"]["promptTokenCount"].is_u64(),
+        "{reply}"
     );
     let sent = json!({"instances": [{"content": "tide", "task_type": "RETRIEVAL_QUERY"}]});
     assert_eq!(last(&gateway, OWN).json(), sent);
     let batch = json!({"requests": [one("tide"), one("moon")]});
     let path = "/v1beta/models/vertex:text-embedding-005:batchEmbedContents";
-    let told = asked(&gateway, path, &batch).await;
-    assert_eq!(told["embeddings"].as_array().unwrap().len(), 2, "{told}");
+    let reply = post_ok(&gateway, path, &batch).await;
+    assert_eq!(reply["embeddings"].as_array().unwrap().len(), 2, "{reply}");
     // A model that takes one input is not sent two.
     let before = gateway.calls(OWN).len();
     let two = of_texts("vertex:gemini-embedding-2", json!(["tide", "moon"]));
@@ -598,7 +607,7 @@ fn pooled(gateway: &Gateway, token: &str, account_of: Option<&str>) -> Value {
     })
 }
 
-fn asked_of(gateway: &Gateway, below: &str) -> usize {
+fn requests_below(gateway: &Gateway, below: &str) -> usize {
     gateway.emulator.journal().iter().filter(|entry| entry.path.starts_with(below)).count()
 }
 
@@ -610,20 +619,20 @@ async fn a_workload_of_another_issuer_is_let_in_by_the_pool() {
         let workload = if account_of.is_some() { OWN_SECOND } else { OWN };
         let token = gateway.emulator.token_for_google(workload);
         let made = gateway.make("/v2/provider-credentials", pooled(&gateway, &token, account_of)).await;
-        let (issued, before) = (gateway.emulator.tokens_issued(), asked_of(&gateway, "/google/sts"));
+        let (issued, before) = (gateway.emulator.tokens_issued(), requests_below(&gateway, "/google/sts"));
         let client = gateway.client();
         let request = question(GEMINI);
         let answers = join_all((0..100).map(|_| client.post("/v1/chat/completions", &request))).await;
         assert!(answers.into_iter().all(|answer| answer.unwrap().status == 200));
         let steps = 1 + u64::from(account_of.is_some());
         assert_eq!(gateway.emulator.tokens_issued() - issued, steps);
-        assert_eq!(asked_of(&gateway, "/google/sts") - before, 1);
+        assert_eq!(requests_below(&gateway, "/google/sts") - before, 1);
         assert!(last(&gateway, OWN).header("authorization").unwrap().starts_with("Bearer tok-"));
         assert_eq!(gateway.calls(OWN_SECOND).len(), 0);
         assert_eq!(verified(&gateway, &id_of(&made)).await["status"], "active");
         gateway.remove(&format!("/v2/provider-credentials/{}", id_of(&made))).await;
     }
-    assert_eq!(asked_of(&gateway, "/google/iam"), 1);
+    assert_eq!(requests_below(&gateway, "/google/iam"), 1);
     assert_eq!(gateway.emulator.violations(), []);
 }
 
@@ -649,15 +658,15 @@ async fn what_a_pool_does_not_let_in_is_told_in_its_words() {
     ] {
         let made = gateway.make("/v2/provider-credentials", body).await;
         assert_eq!(gateway.chat(&question(GEMINI)).await.status, 502);
-        let told = verified(&gateway, &id_of(&made)).await;
-        assert_eq!(told["status"], "invalid", "{told}");
-        assert!(told["last_error"].as_str().unwrap().contains(words), "{words}: {told}");
+        let credential = verified(&gateway, &id_of(&made)).await;
+        assert_eq!(credential["status"], "invalid", "{credential}");
+        assert!(credential["last_error"].as_str().unwrap().contains(words), "{words}: {credential}");
         gateway.remove(&format!("/v2/provider-credentials/{}", id_of(&made))).await;
     }
     gateway.emulator.clock_ahead(3_600);
     let made = gateway.make("/v2/provider-credentials", pooled(&gateway, &token, None)).await;
-    let told = verified(&gateway, &id_of(&made)).await;
-    assert!(told["last_error"].as_str().unwrap().contains("expired"), "{told}");
+    let credential = verified(&gateway, &id_of(&made)).await;
+    assert!(credential["last_error"].as_str().unwrap().contains("expired"), "{credential}");
 }
 
 #[tokio::test]
@@ -678,11 +687,11 @@ async fn the_token_of_a_workload_comes_out_of_a_file_that_the_operator_lists() {
     other["secret"]["credential_source"]["file"] = json!("/etc/passwd");
     let account = gateway.make("/v2/accounts", with(other, json!({"allow_unpriced": true}))).await;
     refused(&gateway.chat(&question(GEMINI)).await, 502, "token_file_not_allowed");
-    assert_eq!(asked_of(&gateway, "/google/sts"), 0, "nothing was sent");
+    assert_eq!(requests_below(&gateway, "/google/sts"), 0, "nothing was sent");
     gateway.remove(&format!("/v2/accounts/{}", id_of(&account))).await;
     gateway.make("/v2/accounts", with(filed, json!({"allow_unpriced": true}))).await;
     assert_eq!(said(&gateway.chat_ok(&question(GEMINI)).await), SAID);
-    assert_eq!(asked_of(&gateway, "/google/sts"), 1);
+    assert_eq!(requests_below(&gateway, "/google/sts"), 1);
     assert_eq!(gateway.emulator.violations(), []);
 }
 

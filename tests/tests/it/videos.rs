@@ -51,7 +51,7 @@ async fn made(gateway: &Gateway, body: Value) -> Answer {
     answer
 }
 
-fn film(prompt: &str) -> Value {
+fn video_request(prompt: &str) -> Value {
     json!({"model": SORA, "prompt": prompt, "seconds": "8", "size": "1280x720"})
 }
 
@@ -88,7 +88,7 @@ async fn all(client: &Client) -> Value {
 }
 
 /// The records of videos, which no API key requested, once there are this many; there must never be more.
-async fn films(gateway: &Gateway, number: usize) -> Vec<Value> {
+async fn booked_videos(gateway: &Gateway, number: usize) -> Vec<Value> {
     let deadline = Instant::now() + 4 * WITHIN;
     loop {
         let rows = gateway.requests(200).await.into_iter();
@@ -107,7 +107,7 @@ async fn films(gateway: &Gateway, number: usize) -> Vec<Value> {
     }
 }
 
-fn film_ms(row: &Value) -> Option<u64> {
+fn video_ms(row: &Value) -> Option<u64> {
     row["units"]["video_ms"].as_u64().filter(|ms| *ms > 0)
 }
 
@@ -119,7 +119,7 @@ fn money(row: &Value) -> (i64, i64, bool) {
 }
 
 /// How often the provider was polled for a video's status.
-fn looks(gateway: &Gateway) -> usize {
+fn polls(gateway: &Gateway) -> usize {
     let journal = gateway.emulator.journal().into_iter();
     journal.filter(|entry| entry.method == "GET" && entry.path.starts_with("/v1/videos/")).count()
 }
@@ -134,8 +134,8 @@ async fn the_official_sdk_makes_films_at_the_provider_and_through_the_gateway() 
     let driven = drive(python, script, gateway).await;
     assert_eq!((direct.held, driven.held), (7, 7));
     // Five were created, one of which has been deleted since; one failed, and two were refused.
-    let rows = films(gateway, 5).await;
-    let seconds: u64 = rows.iter().filter_map(film_ms).sum();
+    let rows = booked_videos(gateway, 5).await;
+    let seconds: u64 = rows.iter().filter_map(video_ms).sum();
     assert_eq!(seconds, (8 + 4 + 4 + 4 + 4) * 1_000);
     assert_eq!(gateway.emulator.violations(), []);
 }
@@ -143,14 +143,17 @@ async fn the_official_sdk_makes_films_at_the_provider_and_through_the_gateway() 
 #[tokio::test]
 async fn a_film_is_booked_once_though_its_client_never_looks() {
     let House { gateway, .. } = &house().await;
-    let answer = made(gateway, film("a high tide")).await;
+    let answer = made(gateway, video_request("a high tide")).await;
     let sent: Value = serde_json::from_slice(&gateway.calls(OWN).pop().unwrap().body).unwrap();
     assert_eq!(sent, json!({"model": "sora-2", "prompt": "a high tide", "seconds": "8", "size": "1280x720"}));
     let row = gateway.settled(&trace_of(&answer)).await;
-    assert_eq!((row["operation"].as_str(), film_ms(&row), money(&row)), (Some("video"), None, (0, 0, false)));
-    let rows = films(gateway, 1).await;
+    assert_eq!(
+        (row["operation"].as_str(), video_ms(&row), money(&row)),
+        (Some("video"), None, (0, 0, false))
+    );
+    let rows = booked_videos(gateway, 1).await;
     let row = &rows[0];
-    assert_eq!((film_ms(row), money(row)), (Some(8_000), (0, 800_000_000, false)), "{row}");
+    assert_eq!((video_ms(row), money(row)), (Some(8_000), (0, 800_000_000, false)), "{row}");
     assert_eq!(
         (row["resolved_model"].as_str(), row["provider"].as_str(), row["outcome"].as_str()),
         (Some(SORA), Some("openai"), Some("completed"))
@@ -160,12 +163,12 @@ async fn a_film_is_booked_once_though_its_client_never_looks() {
     // A client's polls cost nothing, and the gateway no longer needs to poll.
     for _ in 0..3 {
         let row = gateway.settled(&trace_of(&seen_to_the_end(gateway, &id(&answer)).await)).await;
-        assert_eq!((film_ms(&row), money(&row)), (None, (0, 0, false)), "{row}");
+        assert_eq!((video_ms(&row), money(&row)), (None, (0, 0, false)), "{row}");
     }
-    films(gateway, 1).await;
+    booked_videos(gateway, 1).await;
     let sums = sums(&gateway.get("/v2/usage").await);
-    let asked = (&sums["video_ms"], &sums["provider_cost_micros"], &sums["unpriced_requests"]);
-    assert_eq!(asked, (&json!(8_000), &json!(800_000), &json!(0)), "{sums}");
+    let totals = (&sums["video_ms"], &sums["provider_cost_micros"], &sums["unpriced_requests"]);
+    assert_eq!(totals, (&json!(8_000), &json!(800_000), &json!(0)), "{sums}");
     assert_eq!(gateway.emulator.violations(), []);
 }
 
@@ -173,20 +176,20 @@ async fn a_film_is_booked_once_though_its_client_never_looks() {
 #[tokio::test]
 async fn a_film_is_booked_once_by_a_gateway_that_was_killed() {
     let House { gateway, .. } = &mut house().await;
-    let film = id(&made(gateway, film("a high tide")).await);
-    assert_eq!(looks(gateway), 0);
+    let video = id(&made(gateway, video_request("a high tide")).await);
+    assert_eq!(polls(gateway), 0);
     gateway.crash().await;
     let deadline = Instant::now() + 2 * WITHIN;
-    while looks(gateway) == 0 {
+    while polls(gateway) == 0 {
         assert!(Instant::now() < deadline, "nobody looks");
         a_moment().await;
     }
     gateway.crash().await;
-    let rows = films(gateway, 1).await;
-    assert_eq!((film_ms(&rows[0]), money(&rows[0]).1), (Some(8_000), 800_000_000), "{rows:?}");
+    let rows = booked_videos(gateway, 1).await;
+    assert_eq!((video_ms(&rows[0]), money(&rows[0]).1), (Some(8_000), 800_000_000), "{rows:?}");
     gateway.crash().await;
-    assert_eq!(seen_to_the_end(gateway, &film).await.json()["status"], "completed");
-    films(gateway, 1).await;
+    assert_eq!(seen_to_the_end(gateway, &video).await.json()["status"], "completed");
+    booked_videos(gateway, 1).await;
     assert_eq!(sums(&gateway.get("/v2/usage").await)["video_ms"], json!(8_000));
 }
 
@@ -207,7 +210,7 @@ async fn a_film_goes_on_while_it_comes_and_is_held_by_nobody() {
     assert!(first.starts_with(b"sea sea "));
     assert_eq!(first.len() + rest.len(), 12 * SECOND_BYTES);
     let row = gateway.settled(&trace_of_stream(&streaming)).await;
-    assert_eq!((row["operation"].as_str(), film_ms(&row)), (Some("video"), None), "{row}");
+    assert_eq!((row["operation"].as_str(), video_ms(&row)), (Some("video"), None), "{row}");
     let small = gateway.client().get(&format!("{content}?variant=thumbnail")).await.unwrap();
     assert_eq!((small.status, small.header("content-type")), (200, Some("image/webp")));
     let other = gateway.client().get(&format!("{content}?variant=smell")).await.unwrap();
@@ -218,14 +221,14 @@ async fn a_film_goes_on_while_it_comes_and_is_held_by_nobody() {
 #[tokio::test]
 async fn what_failed_costs_nothing_and_what_is_deleted_is_booked_and_gone() {
     let House { gateway, .. } = &house().await;
-    let failed = id(&made(gateway, film("what nobody may see")).await);
+    let failed = id(&made(gateway, video_request("what nobody may see")).await);
     let end = seen_to_the_end(gateway, &failed).await;
     assert_eq!(
         (&end.json()["status"], &end.json()["error"]["code"]),
         (&json!("failed"), &json!("moderation_blocked"))
     );
     // Deleted as soon as it is done, before any other poll could see it.
-    let gone = id(&made(gateway, film("an ebb")).await);
+    let gone = id(&made(gateway, video_request("an ebb")).await);
     until("the film can be deleted", async || remove(gateway, &gone).await.status == 200).await;
     refused(&look(gateway, &gone).await, 404, "video_not_found");
     refused(&remove(gateway, &gone).await, 404, "video_not_found");
@@ -237,17 +240,17 @@ async fn what_failed_costs_nothing_and_what_is_deleted_is_booked_and_gone() {
     let listed = all(&gateway.client()).await;
     assert_eq!((listed.as_array().unwrap().len(), &listed[0]["id"]), (1, &json!(failed)), "{listed}");
     assert_eq!((&listed[0]["status"], &listed[0]["prompt"]), (&json!("failed"), &Value::Null), "{listed}");
-    let rows = films(gateway, 1).await;
-    assert_eq!((film_ms(&rows[0]), money(&rows[0]).1), (Some(8_000), 800_000_000), "{rows:?}");
+    let rows = booked_videos(gateway, 1).await;
+    assert_eq!((video_ms(&rows[0]), money(&rows[0]).1), (Some(8_000), 800_000_000), "{rows:?}");
     assert_eq!(remove(gateway, &failed).await.status, 200);
     assert_eq!(all(&gateway.client()).await, json!([]));
-    films(gateway, 1).await;
+    booked_videos(gateway, 1).await;
 }
 
 #[tokio::test]
 async fn a_film_that_its_provider_no_longer_has_is_not_found_and_is_not_booked() {
     let House { gateway, .. } = &house().await;
-    let id = id(&made(gateway, film("an ebb")).await);
+    let id = id(&made(gateway, video_request("an ebb")).await);
     gateway.emulator.reset();
     for path in [format!("{VIDEOS}/{id}"), format!("{VIDEOS}/{id}/content")] {
         let error = refused(&gateway.client().get(&path).await.unwrap(), 404, "video_not_found");
@@ -256,22 +259,22 @@ async fn a_film_that_its_provider_no_longer_has_is_not_found_and_is_not_booked()
     refused(&remove(gateway, &id).await, 404, "video_not_found");
     // The gateway polls once more for its books, and then never again.
     let deadline = Instant::now() + 2 * WITHIN;
-    while looks(gateway) < 4 {
-        assert!(Instant::now() < deadline, "{} looks", looks(gateway));
+    while polls(gateway) < 4 {
+        assert!(Instant::now() < deadline, "{} looks", polls(gateway));
         a_moment().await;
     }
-    films(gateway, 0).await;
+    booked_videos(gateway, 0).await;
 }
 
 #[tokio::test]
 async fn nobody_sees_what_another_project_made() {
     let House { gateway, .. } = &house().await;
-    let id = id(&made(gateway, film("a high tide")).await);
-    films(gateway, 1).await;
+    let id = id(&made(gateway, video_request("a high tide")).await);
+    booked_videos(gateway, 1).await;
     let project = id_of(&gateway.make("/v2/projects", json!({"name": "other"})).await);
     let (key, _) = gateway.key(json!({"name": "k", "project_id": project, "scopes": ["inference"]})).await;
     let other = gateway.with_key(&key);
-    let asked = gateway.emulator.journal().len();
+    let calls_before = gateway.emulator.journal().len();
     let json = [("content-type", "application/json")];
     for (method, below) in [("GET", ""), ("GET", "/content"), ("DELETE", ""), ("POST", "/remix")] {
         let body = if method == "POST" { r#"{"prompt":"x"}"# } else { "" };
@@ -292,7 +295,7 @@ async fn nobody_sees_what_another_project_made() {
     }
     let read = gateway.client().get(&format!("/v1/files/{id}")).await.unwrap();
     refused(&read, 404, "file_not_found");
-    assert_eq!(gateway.emulator.journal().len(), asked, "something was asked");
+    assert_eq!(gateway.emulator.journal().len(), calls_before, "something was asked");
     assert_eq!(all(&other).await, json!([]));
     assert_eq!(all(&gateway.client()).await[0]["id"], id.as_str());
     assert_eq!(look(gateway, &id).await.status, 200);
@@ -301,7 +304,7 @@ async fn nobody_sees_what_another_project_made() {
 #[tokio::test]
 async fn a_film_like_another_is_made_where_that_one_lies() {
     let House { gateway, .. } = &house().await;
-    let first = id(&made(gateway, film("a high tide")).await);
+    let first = id(&made(gateway, video_request("a high tide")).await);
     let path = format!("{VIDEOS}/{first}/remix");
     let body = json!({"prompt": "an ebb"});
     let early = gateway.client().post(&path, &body).await.unwrap();
@@ -315,8 +318,8 @@ async fn a_film_like_another_is_made_where_that_one_lies() {
     assert_eq!(answer.json()["remixed_from_video_id"], first.as_str());
     assert_eq!(gateway.calls(OWN_SECOND).len(), 0);
     assert_eq!(gateway.calls(OWN).pop().unwrap().json(), body);
-    for row in films(gateway, 2).await {
-        assert_eq!((film_ms(&row), money(&row)), (Some(8_000), (0, 800_000_000, false)), "{row}");
+    for row in booked_videos(gateway, 2).await {
+        assert_eq!((video_ms(&row), money(&row)), (Some(8_000), (0, 800_000_000, false)), "{row}");
     }
     let listed = all(&gateway.client()).await;
     assert_eq!((&listed[0]["id"], &listed[1]["id"]), (&json!(second), &json!(first)), "{listed}");
@@ -348,8 +351,8 @@ async fn a_picture_goes_with_it_in_a_form_that_is_not_held() {
     send(gateway, &picture).await;
     let grown = peak(pid).saturating_sub(before);
     assert!(grown < 8 * MIB, "{grown} bytes more for one of {} MiB", 24);
-    let rows = films(gateway, 2).await;
-    assert!(rows.iter().all(|row| film_ms(row) == Some(4_000)), "{rows:?}");
+    let rows = booked_videos(gateway, 2).await;
+    assert!(rows.iter().all(|row| video_ms(row) == Some(4_000)), "{rows:?}");
     let bare = form(&[("prompt", b"x")]);
     let answer = gateway.client().call(Method::POST, VIDEOS, &[FORM], bare).await.unwrap();
     assert_eq!(refused(&answer, 400, "missing_required_parameter")["param"], "model");
@@ -363,13 +366,13 @@ async fn deployments_and_servers_of_ones_own_make_films() {
     let azure = gateway.emulator.base_url_of(Flavour::Azure);
     let body = json!({"provider": "azure", "secret": OWN, "base_url": azure, "config": config});
     gateway.make("/v2/provider-credentials", body).await;
-    let deployed = id(&made(gateway, film("a high tide")).await);
+    let deployed = id(&made(gateway, video_request("a high tide")).await);
     assert_eq!(gateway.calls(OWN).pop().unwrap().path, "/azure/openai/v1/videos");
     seen_to_the_end(gateway, &deployed).await;
     let content = gateway.client().get(&format!("{VIDEOS}/{deployed}/content")).await.unwrap();
     assert_eq!((content.status, content.body.len()), (200, 8 * SECOND_BYTES));
-    let rows = films(gateway, 1).await;
-    assert_eq!((film_ms(&rows[0]), money(&rows[0])), (Some(8_000), (0, 0, true)), "no price is known");
+    let rows = booked_videos(gateway, 1).await;
+    assert_eq!((video_ms(&rows[0]), money(&rows[0])), (Some(8_000), (0, 0, true)), "no price is known");
 
     let server = gateway.emulator.base_url_of(Flavour::Server(Server::Lenient));
     let pricing = json!({"sora-2": {"input": 0, "output": 0, "per_video_second": 20_000}});
@@ -378,8 +381,8 @@ async fn deployments_and_servers_of_ones_own_make_films() {
     let own = json!({"model": "openai_compatible:sora-2", "prompt": "a high tide", "seconds": "12"});
     made(gateway, own).await;
     assert_eq!(gateway.calls(OWN_SECOND).len(), 1);
-    let rows = films(gateway, 2).await;
-    let row = rows.iter().find(|row| film_ms(row) == Some(12_000)).unwrap();
+    let rows = booked_videos(gateway, 2).await;
+    let row = rows.iter().find(|row| video_ms(row) == Some(12_000)).unwrap();
     assert_eq!(money(row), (0, 240_000_000, false), "{row}");
 }
 
@@ -387,11 +390,11 @@ async fn deployments_and_servers_of_ones_own_make_films() {
 async fn who_makes_none_is_not_asked_and_money_of_others_is_not_spent() {
     let House { gateway, .. } = &bare().await;
     gateway.account("openai", POOL).await;
-    let pooled = gateway.client().post(VIDEOS, &film("a high tide")).await.unwrap();
+    let pooled = gateway.client().post(VIDEOS, &video_request("a high tide")).await.unwrap();
     assert_eq!(refused(&pooled, 400, "video_needs_own_credential")["param"], "model");
     assert_eq!(gateway.calls(POOL).len(), 0);
     gateway.credential("openai", OWN).await;
-    made(gateway, film("a high tide")).await;
+    made(gateway, video_request("a high tide")).await;
     assert_eq!((gateway.calls(POOL).len(), gateway.calls(OWN).len()), (0, 1));
 
     gateway.credential("xai", OWN_SECOND).await;
@@ -411,26 +414,26 @@ async fn who_makes_none_is_not_asked_and_money_of_others_is_not_spent() {
     let chat = json!({"model": "openai/gpt-4o-mini", "prompt": "x"});
     refused(&gateway.client().post(VIDEOS, &chat).await.unwrap(), 400, "model_modality");
     assert_eq!(gateway.calls(OWN_SECOND).len(), 0);
-    films(gateway, 1).await;
+    booked_videos(gateway, 1).await;
 }
 
 #[tokio::test]
 async fn a_policy_keeps_films_from_being_made_and_remade() {
     let House { gateway, .. } = &house().await;
-    let first = id(&made(gateway, film("a high tide")).await);
+    let first = id(&made(gateway, video_request("a high tide")).await);
     seen_to_the_end(gateway, &first).await;
     let policy = json!({"project_id": gateway.founded.project_id, "allowed_providers": ["anthropic"]});
     gateway.make("/v2/policies", policy).await;
-    let asked = gateway.calls(OWN).len();
+    let calls_before = gateway.calls(OWN).len();
     let remix = format!("{VIDEOS}/{first}/remix");
-    for (path, body) in [(VIDEOS, film("an ebb")), (&remix, json!({"prompt": "an ebb"}))] {
+    for (path, body) in [(VIDEOS, video_request("an ebb")), (&remix, json!({"prompt": "an ebb"}))] {
         refused(&gateway.client().post(path, &body).await.unwrap(), 403, "policy_forbids");
     }
-    assert_eq!(gateway.calls(OWN).len(), asked);
+    assert_eq!(gateway.calls(OWN).len(), calls_before);
     // A video that was created before can still be retrieved and deleted.
     assert_eq!(look(gateway, &first).await.status, 200);
     assert_eq!(remove(gateway, &first).await.status, 200);
-    films(gateway, 1).await;
+    booked_videos(gateway, 1).await;
 }
 
 #[tokio::test]
@@ -440,7 +443,7 @@ async fn a_lost_answer_makes_no_second_film() {
     let cut = [Behaviour { status: Some(500), ..Behaviour::default() }];
     gateway.emulator.script(OWN, cut.clone());
     gateway.emulator.script(OWN_SECOND, cut);
-    let answer = gateway.client().post(VIDEOS, &film("a high tide")).await.unwrap();
+    let answer = gateway.client().post(VIDEOS, &video_request("a high tide")).await.unwrap();
     assert!(answer.status >= 500, "{}", answer.text());
     assert_eq!(gateway.calls(OWN).len() + gateway.calls(OWN_SECOND).len(), 1);
     // The same idempotency key returns the same video.
@@ -448,10 +451,10 @@ async fn a_lost_answer_makes_no_second_film() {
     let keyed = [("content-type", "application/json"), ("idempotency-key", "one film")];
     let mut ids = Vec::new();
     for _ in 0..2 {
-        let body = film("an ebb").to_string();
+        let body = video_request("an ebb").to_string();
         let answer = gateway.client().call(Method::POST, VIDEOS, &keyed, body).await.unwrap();
         ids.push(id(&answer));
     }
     assert_eq!(ids[0], ids[1]);
-    films(gateway, 1).await;
+    booked_videos(gateway, 1).await;
 }

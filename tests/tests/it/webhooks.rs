@@ -79,10 +79,10 @@ impl Taker {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
-        let (taken, bodies) = mpsc::unbounded_channel();
+        let (sender, bodies) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let _ = taken.send(take(stream).await);
+                let _ = sender.send(take(stream).await);
             }
         });
         Self { url, bodies }
@@ -98,8 +98,8 @@ async fn take(stream: TcpStream) -> String {
     let mut stream = BufReader::new(stream);
     let (mut line, mut length) = (String::new(), 0);
     while stream.read_line(&mut line).await.unwrap() > 2 {
-        if let Some(told) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = told.trim().parse().unwrap();
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
         }
         line.clear();
     }
@@ -142,8 +142,8 @@ async fn an_event_is_signed_for_the_official_library_and_a_replay_is_known() {
     let made = webhook(&gateway, &mut receiver, json!({"description": "ops"})).await;
     let secret = made["secret"].as_str().unwrap();
     assert!(secret.starts_with("whsec_") && secret.len() >= 6 + 32, "{secret}");
-    let shown = gateway.get(&format!("/v2/webhooks/{}", made["id"].as_str().unwrap())).await;
-    assert!(!shown.to_string().contains(secret), "a secret is shown once");
+    let view = gateway.get(&format!("/v2/webhooks/{}", made["id"].as_str().unwrap())).await;
+    assert!(!view.to_string().contains(secret), "a secret is shown once");
     let tested =
         gateway.admin().post(&format!("/v2/webhooks/{}/test", id_of(&made)), &json!({})).await.unwrap();
     assert_eq!((tested.status, &tested.json()["delivered"]), (200, &json!(true)), "{}", tested.text());
@@ -152,17 +152,20 @@ async fn an_event_is_signed_for_the_official_library_and_a_replay_is_known() {
     let credential = gateway.credential("openai", OWN).await;
     gateway.patch(&format!("/v2/provider-credentials/{credential}"), json!({"status": "disabled"})).await;
     let received = receiver.received().await;
-    let told = event(&received);
-    assert_eq!((&told["type"], &told["data"]["id"]), (&json!("credential.disabled"), &json!(credential)));
+    let payload = event(&received);
     assert_eq!(
-        (&told["id"], &told["workspace_id"]),
+        (&payload["type"], &payload["data"]["id"]),
+        (&json!("credential.disabled"), &json!(credential))
+    );
+    assert_eq!(
+        (&payload["id"], &payload["workspace_id"]),
         (&received["headers"]["webhook-id"], &made["workspace_id"])
     );
     assert!(!received["body"].as_str().unwrap().contains(OWN));
     let found = delivery(&gateway, &made, "delivered").await;
     assert_eq!(
         (&found["event_id"], &found["attempts"], &found["last_status"]),
-        (&told["id"], &json!(1), &json!(204))
+        (&payload["id"], &json!(1), &json!(204))
     );
 
     replays_are_refused(&mut receiver, &received).await;
@@ -196,8 +199,8 @@ async fn replays_are_refused(receiver: &mut Receiver, received: &Value) {
             .header("webhook-signature", header("webhook-signature"))
             .within(WITHIN);
         client.call(http::Method::POST, "/hook", &[], body).await.unwrap();
-        let told = receiver.received().await;
-        assert_eq!((&told["error"], &told["duplicate"]), (&error, &json!(duplicate)), "{told}");
+        let report = receiver.received().await;
+        assert_eq!((&report["error"], &report["duplicate"]), (&error, &json!(duplicate)), "{report}");
     }
 }
 
@@ -234,7 +237,7 @@ async fn an_event_is_sent_once_more_by_hand() {
     let (_, key) = gateway.key(json!({"name": "short-lived"})).await;
     gateway.remove(&format!("/v2/api-keys/{key}")).await;
     let first = receiver.received().await;
-    let told = event(&first);
+    let payload = event(&first);
     delivery(&gateway, &made, "delivered").await;
     let stamp =
         |received: &Value| received["headers"]["webhook-timestamp"].as_str().unwrap().parse::<u64>().unwrap();
@@ -243,11 +246,11 @@ async fn an_event_is_sent_once_more_by_hand() {
     while now() <= stamp(&first) {
         a_moment().await;
     }
-    let body = json!({"event_id": told["id"]});
-    let asked = gateway.admin().post(&path, &body).await.unwrap();
-    assert_eq!((asked.status, &asked.json()["status"]), (200, &json!("pending")), "{}", asked.text());
+    let body = json!({"event_id": payload["id"]});
+    let resent = gateway.admin().post(&path, &body).await.unwrap();
+    assert_eq!((resent.status, &resent.json()["status"]), (200, &json!("pending")), "{}", resent.text());
     let second = receiver.received().await;
-    assert_eq!(event(&second), told, "the official library takes it, byte for byte the same");
+    assert_eq!(event(&second), payload, "the official library takes it, byte for byte the same");
     assert_eq!(second["headers"]["webhook-id"], first["headers"]["webhook-id"]);
     assert!(stamp(&second) > stamp(&first), "{second}");
     assert_ne!(second["headers"]["webhook-signature"], first["headers"]["webhook-signature"]);
@@ -260,8 +263,8 @@ async fn an_event_is_sent_once_more_by_hand() {
     // A resent event is delivered like any other: durably, and retried until it is accepted.
     receiver.tell(json!({"answers": [500]})).await;
     let cli = gateway.cli();
-    let event_id = told["id"].as_str().unwrap();
-    assert_eq!(cli.run(&["webhook", "resend", &id, event_id, "--json"]).json()["event_id"], told["id"]);
+    let event_id = payload["id"].as_str().unwrap();
+    assert_eq!(cli.run(&["webhook", "resend", &id, event_id, "--json"]).json()["event_id"], payload["id"]);
     assert_eq!(receiver.received().await["status"], 500);
     assert_eq!(receiver.received().await["status"], 204);
     let client = gateway.admin();
@@ -273,8 +276,8 @@ async fn an_event_is_sent_once_more_by_hand() {
     problem(&refused(json!({"event_id": "nothing"})).await, 400, "invalid_value");
     problem(&refused(json!({})).await, 400, "invalid_value");
     cli.run(&["webhook", "disable", &id]).ok();
-    let told = problem(&refused(body.clone()).await, 409, "webhook_disabled");
-    assert!(told["fix"].as_str().unwrap().contains("Enable"), "{told}");
+    let refusal = problem(&refused(body.clone()).await, 409, "webhook_disabled");
+    assert!(refusal["fix"].as_str().unwrap().contains("Enable"), "{refusal}");
     assert!(receiver.is_quiet(Duration::from_millis(300)).await);
 }
 
@@ -293,8 +296,8 @@ async fn an_event_outlives_the_gateway_that_was_to_send_it() {
     let mut ids = std::collections::BTreeMap::<String, std::collections::BTreeSet<String>>::new();
     while ids.len() < expected.len() {
         let received = receiver.received().await;
-        let told = event(&received);
-        let key = told["data"]["id"].as_str().unwrap().to_owned();
+        let payload = event(&received);
+        let key = payload["data"]["id"].as_str().unwrap().to_owned();
         ids.entry(key).or_default().insert(received["headers"]["webhook-id"].as_str().unwrap().to_owned());
     }
     assert_eq!(ids.keys().cloned().collect::<Vec<_>>(), {
@@ -338,8 +341,8 @@ async fn two_secrets_sign_while_a_rotation_lasts_and_410_ends_it() {
     event(&receiver.received().await);
     let failed = delivery(&gateway, &made, "failed").await;
     assert_eq!((&failed["last_status"], &failed["attempts"]), (&json!(410), &json!(1)));
-    let shown = gateway.get(&format!("/v2/webhooks/{id}")).await;
-    assert_eq!(shown["status"], "disabled", "{shown}");
+    let view = gateway.get(&format!("/v2/webhooks/{id}")).await;
+    assert_eq!(view["status"], "disabled", "{view}");
     gateway.key(json!({"name": "nobody hears"})).await;
     assert!(receiver.is_quiet(Duration::from_millis(800)).await);
 }
@@ -363,17 +366,24 @@ async fn a_credentials_end_is_told_once_before_it_comes() {
     gateway.patch(&path, json!({"expires_at": soon(30)})).await;
     assert!(receiver.is_quiet(Duration::from_millis(600)).await);
     gateway.patch(&path, json!({"expires_at": soon(3)})).await;
-    let told = event(&receiver.received().await);
-    assert_eq!((&told["type"], &told["data"]["id"]), (&json!("credential.expiring"), &json!(credential)));
-    let shown = gateway.get(&path).await;
-    assert_eq!(told["data"]["expires_at"], shown["expires_at"], "{told}");
-    assert_eq!((&told["data"]["days_left"], &shown["status"]), (&json!(3), &json!("expiring")), "{told}");
+    let payload = event(&receiver.received().await);
+    assert_eq!(
+        (&payload["type"], &payload["data"]["id"]),
+        (&json!("credential.expiring"), &json!(credential))
+    );
+    let view = gateway.get(&path).await;
+    assert_eq!(payload["data"]["expires_at"], view["expires_at"], "{payload}");
+    assert_eq!(
+        (&payload["data"]["days_left"], &view["status"]),
+        (&json!(3), &json!("expiring")),
+        "{payload}"
+    );
     gateway.patch(&path, json!({"display_name": "another name"})).await;
     assert!(receiver.is_quiet(Duration::from_millis(600)).await, "told once");
     // Each notice belongs to one expiry date: a new date has its own notices.
     gateway.patch(&path, json!({"expires_at": soon(1)})).await;
-    let told = event(&receiver.received().await);
-    assert_eq!(told["data"]["days_left"], 1, "{told}");
+    let payload = event(&receiver.received().await);
+    assert_eq!(payload["data"]["days_left"], 1, "{payload}");
     gateway.patch(&path, json!({"expires_at": null})).await;
     assert_eq!(gateway.get(&path).await["status"], "active");
 }
@@ -394,16 +404,16 @@ async fn a_webhook_reaches_public_web_servers_alone() {
         "https://localhost/hook",
         "ftp://example.com/",
     ] {
-        let told = gateway.admin().post("/v2/webhooks", &json!({"url": url})).await.unwrap();
-        let told = problem(&told, 400, "webhook_url_refused");
-        assert_eq!(told["param"], "url", "{url}: {told}");
+        let answer = gateway.admin().post("/v2/webhooks", &json!({"url": url})).await.unwrap();
+        let refusal = problem(&answer, 400, "webhook_url_refused");
+        assert_eq!(refusal["param"], "url", "{url}: {refusal}");
     }
     for url in ["https://example.com/hook", "https://example.com:8443/hook", "https://example.com:443/hook"] {
         gateway.make("/v2/webhooks", json!({"url": url})).await;
     }
-    let told =
+    let answer =
         gateway.admin().post("/v2/webhooks", &json!({"url": "https://example.com/", "events": ["x"]})).await;
-    problem(&told.unwrap(), 400, "invalid_value");
+    problem(&answer.unwrap(), 400, "invalid_value");
 }
 
 #[tokio::test]

@@ -32,9 +32,10 @@ pub struct Try {
 impl Try {
     pub async fn call(&self, query: &str) -> Answer {
         let json = [("content-type", "application/json")];
-        let (headers, body) = match self.method == Method::DELETE {
-            true => (&[][..], String::new()),
-            false => (&json[..], self.body.to_string()),
+        let (headers, body) = if self.method == Method::DELETE {
+            (&[][..], String::new())
+        } else {
+            (&json[..], self.body.to_string())
         };
         let path = format!("{}{query}", self.path);
         self.client.call(self.method.clone(), &path, headers, body).await.unwrap()
@@ -226,9 +227,9 @@ impl Preparing<'_> {
             }
             "/v2/device/approve" => {
                 let person = gateway.member(&admin, &email, "viewer").await;
-                let asked =
+                let device =
                     gateway.browser().post("/v2/device", &json!({"client_name": "laptop"})).await.unwrap();
-                let body = json!({"user_code": asked.json()["user_code"], "approve": true});
+                let body = json!({"user_code": device.json()["user_code"], "approve": true});
                 Try { client: person.client(), method, path: pattern.to_owned(), body }
             }
             "/v2/tariff/assignments/{id}" => {
@@ -313,36 +314,33 @@ async fn a_rehearsal_leaves_nothing_and_a_write_one_entry() {
     let gateway = Gateway::start().await;
     let upstream = || gateway.emulator.journal().len();
     for (number, (method, pattern)) in writing().into_iter().enumerate() {
-        let told = format!("{method} {pattern}");
+        let endpoint = format!("{method} {pattern}");
         let tried = Preparing { gateway: &gateway, number }.prepare(&method, pattern).await;
         let (before, audited) = look(&gateway);
         let (calls, rehearsed) = (upstream(), tried.call("?dry_run=true").await);
         let (after, _) = look(&gateway);
-        assert_eq!(before, after, "{told} kept something: {}", rehearsed.text());
-        let rehearsed = match upstream() == calls {
-            true => rehearsed,
-            false => rehearsed_alone(&gateway, &tried, &told).await,
-        };
+        assert_eq!(before, after, "{endpoint} kept something: {}", rehearsed.text());
+        let rehearsed =
+            if upstream() == calls { rehearsed } else { rehearsed_alone(&gateway, &tried, &endpoint).await };
         if TAKES_MORE.contains(&(method.as_str(), pattern)) {
             continue;
         }
-        let done = match UNTRIED.contains(&pattern) {
-            true => {
-                assert_eq!(problem(&rehearsed, 400, "invalid_value")["param"], "dry_run", "{told}");
-                tried.call("").await
-            }
-            false => done_as_rehearsed(&tried, &rehearsed, &told).await,
+        let done = if UNTRIED.contains(&pattern) {
+            assert_eq!(problem(&rehearsed, 400, "invalid_value")["param"], "dry_run", "{endpoint}");
+            tried.call("").await
+        } else {
+            done_as_rehearsed(&tried, &rehearsed, &endpoint).await
         };
-        assert!(done.status < 300, "{told}: {}", done.text());
+        assert!(done.status < 300, "{endpoint}: {}", done.text());
         assert_eq!(done.header("tidegate-dry-run"), None);
         let (_, now) = look(&gateway);
         // Entries of background work, which have no trace id, don't count.
         let entries = now[audited.len()..].iter().filter(|entry| !entry["trace"].is_null());
         let entries: Vec<_> = entries.collect();
         let expected = usize::from(!ASKS.contains(&pattern));
-        assert_eq!(entries.len(), expected, "{told}: {entries:?}");
+        assert_eq!(entries.len(), expected, "{endpoint}: {entries:?}");
         for entry in entries {
-            is_whole(entry, &done, &told);
+            is_whole(entry, &done, &endpoint);
         }
     }
     for row in &look(&gateway).1 {
@@ -354,7 +352,7 @@ async fn a_rehearsal_leaves_nothing_and_a_write_one_entry() {
 
 /// The gateway polls its nodes every half minute, one after the other, whatever is rehearsed meanwhile. A dry
 /// run that makes an upstream call would make it each time, so one dry run without a call is proof.
-async fn rehearsed_alone(gateway: &Gateway, tried: &Try, told: &str) -> Answer {
+async fn rehearsed_alone(gateway: &Gateway, tried: &Try, endpoint: &str) -> Answer {
     let deadline = Instant::now() + WITHIN;
     while Instant::now() < deadline {
         let calls = gateway.emulator.journal().len();
@@ -363,19 +361,19 @@ async fn rehearsed_alone(gateway: &Gateway, tried: &Try, told: &str) -> Answer {
             return rehearsed;
         }
     }
-    panic!("{told} called somebody each time that it was rehearsed")
+    panic!("{endpoint} called somebody each time that it was rehearsed")
 }
 
 /// Makes the rehearsed call for real: it must be answered like the dry run.
-async fn done_as_rehearsed(tried: &Try, rehearsed: &Answer, told: &str) -> Answer {
-    assert!(rehearsed.status < 300, "{told}: {}", rehearsed.text());
-    assert_eq!(rehearsed.header("tidegate-dry-run"), Some("true"), "{told}");
+async fn done_as_rehearsed(tried: &Try, rehearsed: &Answer, endpoint: &str) -> Answer {
+    assert!(rehearsed.status < 300, "{endpoint}: {}", rehearsed.text());
+    assert_eq!(rehearsed.header("tidegate-dry-run"), Some("true"), "{endpoint}");
     for header in ["location", "etag", "set-cookie"] {
-        assert_eq!(rehearsed.header(header), None, "{told}");
+        assert_eq!(rehearsed.header(header), None, "{endpoint}");
     }
     let done = tried.call("").await;
-    assert_eq!(done.status, rehearsed.status, "{told}: {}", done.text());
-    assert_eq!(fields(&done), fields(rehearsed), "{told} has another shape");
+    assert_eq!(done.status, rehearsed.status, "{endpoint}: {}", done.text());
+    assert_eq!(fields(&done), fields(rehearsed), "{endpoint} has another shape");
     done
 }
 
@@ -384,26 +382,26 @@ fn fields(answer: &Answer) -> Vec<String> {
     answer.json().as_object().map(|fields| fields.keys().cloned().collect()).unwrap_or_default()
 }
 
-fn is_whole(entry: &Value, done: &Answer, told: &str) {
+fn is_whole(entry: &Value, done: &Answer, endpoint: &str) {
     let text = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
     // A workspace is created by the operator, whose key id must not show in the tenant's audit log.
     let actors: &[&str] =
-        if told.starts_with("POST /v2/workspaces") { &["operator"] } else { &["key_", "mem_"] };
-    assert!(actors.iter().any(|kind| text("actor").starts_with(kind)), "{told}: {entry}");
+        if endpoint.starts_with("POST /v2/workspaces") { &["operator"] } else { &["key_", "mem_"] };
+    assert!(actors.iter().any(|kind| text("actor").starts_with(kind)), "{endpoint}: {entry}");
     let trace = done.header("x-request-id").unwrap().trim_start_matches("trc_");
-    assert_eq!(text("trace"), trace, "{told}: {entry}");
-    assert!(text("action").contains('.') && !text("object").is_empty(), "{told}: {entry}");
-    assert!(entry["sequence"].is_number() && text("hash").len() == 64, "{told}: {entry}");
+    assert_eq!(text("trace"), trace, "{endpoint}: {entry}");
+    assert!(text("action").contains('.') && !text("object").is_empty(), "{endpoint}: {entry}");
+    assert!(entry["sequence"].is_number() && text("hash").len() == 64, "{endpoint}: {entry}");
     // A request and a workspace key are not configuration objects.
     let of_object = text("object").split_once('_').is_some_and(|(kind, _)| !["trc", "wk"].contains(&kind));
     let gone = ["delete", "remove"].iter().any(|end| text("action").ends_with(end));
     let elsewhere = text("action") == "workspace.create";
     if of_object && !gone {
-        assert_eq!(text("after_digest").len(), 64, "{told}: {entry}");
+        assert_eq!(text("after_digest").len(), 64, "{endpoint}: {entry}");
     }
     if of_object && gone && !elsewhere {
-        assert_eq!(text("before_digest").len(), 64, "{told}: {entry}");
-        assert!(entry["after_digest"].is_null(), "{told}: {entry}");
+        assert_eq!(text("before_digest").len(), 64, "{endpoint}: {entry}");
+        assert!(entry["after_digest"].is_null(), "{endpoint}: {entry}");
     }
 }
 
@@ -414,20 +412,20 @@ async fn a_rehearsal_is_asked_for_in_one_way() {
     let admin = gateway.admin();
     let body = json!({"name": "p"});
     for query in ["?dry_run=1", "?dry_run=", "?dry_run=TRUE", "?dry_run=true&dry_run=true"] {
-        let told = admin.post(&format!("/v2/projects{query}"), &body).await.unwrap();
-        assert_eq!(told.status, 400, "{query}: {}", told.text());
+        let answer = admin.post(&format!("/v2/projects{query}"), &body).await.unwrap();
+        assert_eq!(answer.status, 400, "{query}: {}", answer.text());
     }
     assert_eq!(admin.get("/v2/projects?dry_run=true").await.unwrap().status, 400);
     let sign_in = json!({"email": "a@b.example", "password": "twelve letters"});
     assert_eq!(gateway.browser().post("/v2/sign-in?dry_run=true", &sign_in).await.unwrap().status, 400);
-    let taken = admin.post("/v2/projects?dry_run=false", &body).await.unwrap();
-    assert_eq!((taken.status, taken.header("tidegate-dry-run")), (201, None));
+    let created = admin.post("/v2/projects?dry_run=false", &body).await.unwrap();
+    assert_eq!((created.status, created.header("tidegate-dry-run")), (201, None));
     let refused = admin.post("/v2/projects?dry_run=true", &body).await.unwrap();
     assert_eq!(refused.status, 409, "what is taken is refused: {}", refused.text());
     let reader = gateway.key(json!({"name": "r", "scopes": ["read"]})).await.0;
-    let told =
+    let answer =
         gateway.with_key(&reader).post("/v2/projects?dry_run=true", &json!({"name": "q"})).await.unwrap();
-    assert_eq!(told.status, 403, "{}", told.text());
+    assert_eq!(answer.status, 403, "{}", answer.text());
 }
 
 #[tokio::test]
@@ -448,14 +446,14 @@ async fn a_made_object_says_where_and_which_version_it_is() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_object_is_guarded_by_its_version() {
     let gateway = Gateway::start().await;
-    let shown: Vec<_> = declared().into_iter().filter(|(method, ..)| *method == Method::GET).collect();
-    let is_object = |pattern: &str| pattern.ends_with("/{id}") && shown.iter().any(|row| row.1 == pattern);
+    let readable: Vec<_> = declared().into_iter().filter(|(method, ..)| *method == Method::GET).collect();
+    let is_object = |pattern: &str| pattern.ends_with("/{id}") && readable.iter().any(|row| row.1 == pattern);
     let objects = writing().into_iter().filter(|(_, pattern)| is_object(pattern));
     for (number, (method, pattern)) in objects.enumerate() {
-        let told = format!("{method} {pattern}");
+        let endpoint = format!("{method} {pattern}");
         let tried = Preparing { gateway: &gateway, number }.prepare(&method, pattern).await;
-        let shown = gateway.admin().get(&tried.path).await.unwrap();
-        let tag = shown.header("etag").unwrap_or_else(|| panic!("{pattern} has no ETag")).to_owned();
+        let current = gateway.admin().get(&tried.path).await.unwrap();
+        let tag = current.header("etag").unwrap_or_else(|| panic!("{pattern} has no ETag")).to_owned();
         let same =
             gateway.admin().call(Method::GET, &tried.path, &[("if-none-match", &tag)], "").await.unwrap();
         assert_eq!(same.status, 304, "{pattern}");
@@ -465,7 +463,7 @@ async fn every_object_is_guarded_by_its_version() {
         assert_eq!(
             gateway.admin().get(&tried.path).await.unwrap().header("etag"),
             Some(tag.as_str()),
-            "{told}"
+            "{endpoint}"
         );
     }
 }

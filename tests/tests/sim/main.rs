@@ -50,13 +50,13 @@ fn run_all(seeds: u64) -> Report {
                     match catch_unwind(AssertUnwindSafe(|| Run::new(seed, false).go())) {
                         Ok(report) => total.lock().unwrap().add(&report),
                         Err(panic) => {
-                            let told = panic.downcast_ref::<String>().cloned();
-                            let told =
-                                told.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-                            let told = told.unwrap_or_else(|| "a panic without a text".to_owned());
+                            let message = panic.downcast_ref::<String>().cloned();
+                            let message = message
+                                .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+                            let message = message.unwrap_or_else(|| "a panic without a text".to_owned());
                             let mut failed = failed.lock().unwrap();
                             if failed.as_ref().is_none_or(|(other, _)| seed < *other) {
-                                *failed = Some((seed, told));
+                                *failed = Some((seed, message));
                             }
                         }
                     }
@@ -64,8 +64,8 @@ fn run_all(seeds: u64) -> Report {
             });
         }
     });
-    if let Some((seed, told)) = failed.into_inner().unwrap() {
-        panic!("seed {seed}: {told}\nreplay it with TIDEGATE_SIM_SEED={seed}");
+    if let Some((seed, message)) = failed.into_inner().unwrap() {
+        panic!("seed {seed}: {message}\nreplay it with TIDEGATE_SIM_SEED={seed}");
     }
     total.into_inner().unwrap()
 }

@@ -19,7 +19,7 @@ const NAMED_ALIKE_US: u64 = 50_000;
 const NEXT_WITHIN_US: u64 = 50_000;
 
 /// What upstreams and clients saw of one exchange.
-struct Told {
+struct Observed {
     rule: Rule,
     /// The workspace's own credentials that were live when the exchange was planned.
     own_live: Vec<Principal>,
@@ -44,7 +44,7 @@ struct Budget {
 
 #[derive(Default)]
 pub struct Truth {
-    exchanges: BTreeMap<TraceId, Told>,
+    exchanges: BTreeMap<TraceId, Observed>,
     /// By process life and upstream: a new process starts with a new budget.
     budgets: BTreeMap<(u32, String), Budget>,
     /// By process life and principal: the latest retry time that the principal named.
@@ -59,7 +59,7 @@ impl Truth {
             .filter(|at| house.credential_states.get(*at) == Some(&CredentialState::Active))
             .map(|at| principals[at])
             .collect();
-        let told = Told {
+        let observed = Observed {
             rule: RULES[workspace],
             own_live,
             fallback_on: house.fallback_on.clone(),
@@ -69,15 +69,15 @@ impl Truth {
             closed: None,
             is_settled: false,
         };
-        assert!(self.exchanges.insert(trace, told).is_none(), "two exchanges with one id");
+        assert!(self.exchanges.insert(trace, observed).is_none(), "two exchanges with one id");
     }
 
     /// A request is about to go to a principal: never before the retry time that it named.
     pub fn asked(&mut self, life: u32, trace: TraceId, principal: Principal, now_us: u64) {
         let named_us = self.named.get(&(life, principal)).copied().unwrap_or_default();
         assert!(now_us + NAMED_ALIKE_US >= named_us, "{principal} is asked at {now_us} and named {named_us}");
-        let told = self.exchanges.get_mut(&trace).expect("it was opened");
-        if let Some(limited_us) = told.limited_us.take() {
+        let observed = self.exchanges.get_mut(&trace).expect("it was opened");
+        if let Some(limited_us) = observed.limited_us.take() {
             assert!(now_us <= limited_us + NEXT_WITHIN_US, "{trace} waits while another may be asked");
         }
     }
@@ -105,7 +105,7 @@ impl Truth {
 
     /// How many exchanges reached an upstream, and in how many calls.
     pub fn traffic(&self) -> (u64, u64) {
-        let calls = self.exchanges.values().map(|told| told.calls.len()).filter(|calls| *calls > 0);
+        let calls = self.exchanges.values().map(|observed| observed.calls.len()).filter(|calls| *calls > 0);
         calls
             .fold((0, 0), |(exchanges, all), calls| (exchanges + 1, all + u64::try_from(calls).expect("few")))
     }
@@ -113,20 +113,20 @@ impl Truth {
     /// A request leaves. Whatever forbids the call must hold before it.
     pub fn sent(&mut self, exchange: &Exchange, number: u32) {
         let principal = exchange.attempt().principal();
-        let told = self.exchanges.get_mut(&exchange.trace).expect("it was opened");
+        let observed = self.exchanges.get_mut(&exchange.trace).expect("it was opened");
         match principal {
             Principal::Credential(_) => {
                 assert!(
-                    told.own_live.contains(&principal),
+                    observed.own_live.contains(&principal),
                     "a call on a credential that is not its own or not live"
                 );
             }
-            Principal::Node(_) => assert_eq!(told.rule, Rule::Nodes),
-            Principal::Account(_) => may_use_the_pool(told, exchange.attempt().is_fallback()),
+            Principal::Node(_) => assert_eq!(observed.rule, Rule::Nodes),
+            Principal::Account(_) => may_use_the_pool(observed, exchange.attempt().is_fallback()),
         }
         let course = &exchange.course;
         assert!(course.tries() <= ATTEMPTS_MAX && course.tries_on_seat() <= TRIES_PER_PRINCIPAL_MAX);
-        told.calls.push((number, principal));
+        observed.calls.push((number, principal));
     }
 
     /// A seat was left, with or without a call. Moving from one pooled account to the next does not count as
@@ -152,8 +152,8 @@ impl Truth {
     }
 
     pub fn closed(&mut self, trace: TraceId, outcome: Outcome, usage: Usage) {
-        let told = self.exchanges.get_mut(&trace).expect("it was opened");
-        assert!(told.closed.replace((outcome, usage)).is_none(), "{trace} was closed twice");
+        let observed = self.exchanges.get_mut(&trace).expect("it was opened");
+        assert!(observed.closed.replace((outcome, usage)).is_none(), "{trace} was closed twice");
         self.unwritten.push(trace);
     }
 
@@ -183,29 +183,29 @@ impl Truth {
         for trace in by_trace.keys() {
             assert!(self.exchanges.contains_key(trace), "a record of what never was: {trace}");
         }
-        for (trace, told) in &self.exchanges {
-            check_one(*trace, told, by_trace.get(trace).copied());
+        for (trace, observed) in &self.exchanges {
+            check_one(*trace, observed, by_trace.get(trace).copied());
         }
     }
 }
 
 /// The tenant boundary: a workspace reaches the pool only without live credentials of its own, or if its
 /// route says so.
-fn may_use_the_pool(told: &Told, is_fallback: bool) {
-    if told.own_live.is_empty() {
-        assert_ne!(told.rule, Rule::Nodes, "a node's model went to the pool");
+fn may_use_the_pool(observed: &Observed, is_fallback: bool) {
+    if observed.own_live.is_empty() {
+        assert_ne!(observed.rule, Rule::Nodes, "a node's model went to the pool");
         assert!(!is_fallback, "a fallback with nothing to fall back from");
         return;
     }
-    match told.rule {
+    match observed.rule {
         Rule::FallsBack => {
             assert!(is_fallback, "a call that left its own credentials must be marked");
-            if let Some(class) = told.own_left_for {
-                assert!(may_fall_back(class, &told.fallback_on), "the pool was asked after {class:?}");
+            if let Some(class) = observed.own_left_for {
+                assert!(may_fall_back(class, &observed.fallback_on), "the pool was asked after {class:?}");
             }
         }
         // Overflow is for lack of capacity: a failure of an own credential never leads to the pool.
-        Rule::Overflows => assert!(!is_fallback && told.calls.iter().all(|(_, who)| is_account(*who))),
+        Rule::Overflows => assert!(!is_fallback && observed.calls.iter().all(|(_, who)| is_account(*who))),
         Rule::Strict | Rule::Pool | Rule::Nodes => panic!("a strict call went to the pool"),
     }
 }
@@ -214,29 +214,29 @@ fn is_account(principal: Principal) -> bool {
     matches!(principal, Principal::Account(_))
 }
 
-fn check_one(trace: TraceId, told: &Told, record: Option<&MeterRecord>) {
+fn check_one(trace: TraceId, observed: &Observed, record: Option<&MeterRecord>) {
     let Some(record) = record else {
-        assert!(!told.is_settled && told.calls.is_empty(), "{trace} is lost: {:?}", told.calls);
+        assert!(!observed.is_settled && observed.calls.is_empty(), "{trace} is lost: {:?}", observed.calls);
         return;
     };
-    for (number, principal) in &told.calls {
+    for (number, principal) in &observed.calls {
         let attempt = record.attempts.iter().find(|attempt| attempt.number == *number);
         let booked = attempt.map(|attempt| attempt.principal);
         assert_eq!(booked, Some(*principal), "{trace}: call {number} is not in the books");
     }
-    let is_called = |number: u32| told.calls.iter().any(|(called, _)| *called == number);
+    let is_called = |number: u32| observed.calls.iter().any(|(called, _)| *called == number);
     let uncalled = record.attempts.iter().filter(|attempt| !is_called(attempt.number)).count();
     // A client that hangs up, or a process that dies, may do so between an intent and its call, and a full
     // disk may refuse an intent: once, as the last attempt.
     let is_cut = matches!(record.outcome, Outcome::Interrupted | Outcome::ClientCancelled)
         || record.fault_code.as_deref() == Some("storage_full");
     assert!(
-        uncalled <= usize::from(is_cut) && record.attempts.len() == told.calls.len() + uncalled,
+        uncalled <= usize::from(is_cut) && record.attempts.len() == observed.calls.len() + uncalled,
         "{trace}: {:?} in the books, called were {:?}",
         record.attempts,
-        told.calls
+        observed.calls
     );
-    match (told.is_settled, told.closed) {
+    match (observed.is_settled, observed.closed) {
         (true, Some((outcome, usage))) => {
             assert_eq!(record.outcome, outcome, "{trace}");
             if outcome == Outcome::Completed {

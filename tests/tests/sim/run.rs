@@ -313,9 +313,9 @@ impl Run {
         let standing = self.board.availability(principal, &model, now_us);
         match self.board.claim(principal, &model, SECRET_VERSION, is_last, now_us) {
             Ok(ticket) => {
-                let told_to_wait =
+                let must_wait =
                     matches!(standing, Availability::RetryAt { .. } | Availability::Parked { .. });
-                assert!(!told_to_wait, "what is known to be refused is sent: {standing:?}");
+                assert!(!must_wait, "what is known to be refused is sent: {standing:?}");
                 self.truth.asked(self.life, exchange.trace, principal, now_us);
                 exchange.course.tried();
                 let future = intending(tab, exchange.intent());
@@ -421,13 +421,13 @@ impl Run {
         match reply {
             Reply::Refused { status, class, retry_after_ms, should_retry, token_refused, .. } => {
                 let fault = Fault { retry_after_ms, ..fault(class) };
-                let miss = AttemptFailure {
+                let failure = AttemptFailure {
                     status: Some(status),
                     should_retry,
                     token_refused,
                     ..AttemptFailure::new(fault)
                 };
-                self.missed(exchange, tab, number, ticket, &miss);
+                self.missed(exchange, tab, number, ticket, &failure);
             }
             Reply::Silent if now_us >= exchange.deadline_us => {
                 self.close(
@@ -446,11 +446,11 @@ impl Run {
                 self.close(tab, Outcome::Completed, None, usage, is_fallback);
             }
             Reply::Streamed { cut_after: Some(0), .. } if chunks == 0 => {
-                let miss = AttemptFailure {
+                let failure = AttemptFailure {
                     status: Some(200),
                     ..AttemptFailure::new(fault(FaultClass::StreamBroken))
                 };
-                self.missed(exchange, tab, number, ticket, &miss);
+                self.missed(exchange, tab, number, ticket, &failure);
             }
             Reply::Streamed { cut_after: Some(cut), .. } if cut == chunks => {
                 // Content has been sent: only the error may follow.
@@ -477,26 +477,26 @@ impl Run {
         mut tab: Tab,
         number: u32,
         mut ticket: Ticket,
-        miss: &AttemptFailure,
+        failure: &AttemptFailure,
     ) {
-        let (now_us, class) = (self.now_us(), miss.class());
-        if let Some(verdict) = miss.verdict(now_us) {
+        let (now_us, class) = (self.now_us(), failure.class());
+        if let Some(verdict) = failure.verdict(now_us) {
             ticket.report(verdict, now_us);
         }
         drop(ticket);
         if class == FaultClass::RateLimit {
-            let named_us = miss.fault.retry_after_ms.map(|wait_ms| now_us + wait_ms * 1_000);
+            let named_us = failure.fault.retry_after_ms.map(|wait_ms| now_us + wait_ms * 1_000);
             self.truth.limited(self.life, exchange.trace, exchange.attempt().principal(), named_us, now_us);
         }
         exchange.course.failed(&exchange.attempts, class);
         tab.end_attempt(
             number,
-            AttemptEnd { status: miss.status, fault: Some(class), ..AttemptEnd::default() },
+            AttemptEnd { status: failure.status, fault: Some(class), ..AttemptEnd::default() },
         );
         self.plan_turn();
         let (left, random) = (self.time_left(&exchange), self.random.next_u64());
-        let step = exchange.course.next_step(&exchange.attempts, miss, true, left, random);
-        self.report.new_tokens += u64::from(miss.token_refused && matches!(step, Step::Again { .. }));
+        let step = exchange.course.next_step(&exchange.attempts, failure, true, left, random);
+        self.report.new_tokens += u64::from(failure.token_refused && matches!(step, Step::Again { .. }));
         match step {
             Step::Again { wait } if self.board.take_retry(exchange.attempt().base_url(), now_us) => {
                 self.truth.retry(self.life, exchange.attempt().base_url(), now_us);
@@ -513,9 +513,10 @@ impl Run {
     /// Moves to the next seat that this failure allows, or ends the request.
     fn onward(&mut self, mut exchange: Exchange, tab: Tab, class: FaultClass) {
         self.truth.left(&exchange, class);
-        match exchange.course.leave(&exchange.attempts, class) {
-            true => self.ask_seat(exchange, tab),
-            false => self.close(tab, Outcome::Failed, Some(&fault(class)), Usage::default(), false),
+        if exchange.course.leave(&exchange.attempts, class) {
+            self.ask_seat(exchange, tab);
+        } else {
+            self.close(tab, Outcome::Failed, Some(&fault(class)), Usage::default(), false);
         }
     }
 

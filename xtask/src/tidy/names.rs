@@ -90,7 +90,7 @@ impl Table {
 
 /// A line's identifiers, split at `_` and at camel-case humps, in lower case; an empty part stands for
 /// anything in between.
-fn parts(line: &str) -> Vec<String> {
+pub(super) fn parts(line: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut before = ' ';
     for c in line.chars() {
@@ -112,7 +112,7 @@ fn parts(line: &str) -> Vec<String> {
 }
 
 /// Whether consecutive parts, joined, form the word.
-fn holds(parts: &[String], word: &str) -> bool {
+pub(super) fn holds(parts: &[String], word: &str) -> bool {
     let wanted = word.replace('_', "");
     (0..parts.len()).any(|start| {
         let mut rest = wanted.as_str();

@@ -44,13 +44,13 @@ struct Problem {
     retryable: bool,
     /// Where in the body it is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    errors: Option<Vec<Place>>,
+    errors: Option<Vec<ProblemLocation>>,
 }
 
 #[derive(JsonSchema)]
 #[schemars(rename = "ProblemPlace")]
 #[allow(dead_code, reason = "written as JSON beside the problem; here it is only described")]
-struct Place {
+struct ProblemLocation {
     /// A JSON pointer into what was sent, such as `#/scope/project_id`.
     pointer: String,
     detail: String,

@@ -21,7 +21,7 @@ use crate::learned_limits::LearnedLimits;
 use crate::moment::Moment;
 use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
 use crate::openapi::describe::Nothing;
-use crate::request::{Ask, not_found};
+use crate::request::{ApiRequest, not_found};
 use crate::router::{Handled, Route};
 use crate::{Control, Reply, hosting, judgement, learned_limits};
 
@@ -37,28 +37,30 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::POST, PATH, access, create)
             .says("Adds an account of the operator's, which serves managed requests.")
             .takes::<Input>()
-            .makes::<Shown>(),
-        Route::new(Method::GET, PATH, access, list).says("Lists the operator's accounts.").lists::<Shown>(),
-        Route::new(Method::GET, ONE, access, get).says("Shows an account.").returns::<Shown>(),
+            .makes::<AccountView>(),
+        Route::new(Method::GET, PATH, access, list)
+            .says("Lists the operator's accounts.")
+            .lists::<AccountView>(),
+        Route::new(Method::GET, ONE, access, get).says("Shows an account.").returns::<AccountView>(),
         Route::new(Method::PATCH, ONE, access, change)
             .says("Changes fields of an account.")
             .patches::<Input>()
-            .returns::<Shown>()
+            .returns::<AccountView>()
             .refuses(409, "base_url_needs_secret"),
         Route::new(Method::PUT, ONE, access, replace)
             .says("Replaces an account.")
             .takes::<Input>()
-            .returns::<Shown>()
+            .returns::<AccountView>()
             .refuses(409, "base_url_needs_secret"),
         Route::new(Method::DELETE, ONE, access, delete).says("Removes an account.").returns_no_content(),
         Route::new(Method::POST, "/v2/accounts/{id}/verify", access, verify)
             .says("Makes the cheapest real call with an account.")
             .takes_nothing()
-            .returns::<Shown>(),
+            .returns::<AccountView>(),
         Route::new(Method::POST, "/v2/accounts/{id}/rotate", access, rotate)
             .says("Gives an account another secret.")
             .takes::<Rotation>()
-            .returns::<Shown>(),
+            .returns::<AccountView>(),
     ]
 }
 
@@ -113,7 +115,7 @@ impl Input {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Account")]
-struct Shown {
+struct AccountView {
     id: String,
     object: &'static str,
     provider: String,
@@ -143,8 +145,8 @@ struct Shown {
     created_at: Moment,
 }
 
-fn show(control: &Control, row: &AccountRow) -> Shown {
-    Shown {
+fn show(control: &Control, row: &AccountRow) -> AccountView {
+    AccountView {
         id: row.id.to_string(),
         object: "account",
         provider: row.provider.clone(),
@@ -263,9 +265,9 @@ fn row_of(control: &Control, input: &Input, base: AccountRow) -> Result<AccountR
     })
 }
 
-fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let mut input: Input = ask.json()?;
+        let mut input: Input = request.json()?;
         let provider = checked_provider(control, input.provider.take())?;
         input.display_name = input.display_name.take().or_else(|| Some(provider.clone()));
         let (_, form) = hosting::secret_of(control, &provider, input.auth.as_deref());
@@ -295,7 +297,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             version: 0,
         };
         let row = row_of(control, &input, blank)?;
-        let act = ask.act(&control.world);
+        let act = request.act(&control.world);
         let written = control.store.accounts().create(row, act).await.map_err(of_store)?;
         control.await_published(written.version).await?;
         Ok(Reply::json(&show(control, &written.row))?
@@ -304,42 +306,42 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let listed = control.store.accounts().list(ask.page()?).await.map_err(of_store)?;
-        Reply::json(&ask.paged(listed, |row| show(control, row)))
+        let listed = control.store.accounts().list(request.page()?).await.map_err(of_store)?;
+        Reply::json(&request.paged(listed, |row| show(control, row)))
     })
 }
 
-async fn load(control: &Control, ask: &Ask) -> Result<AccountRow, Box<Fault>> {
-    control.store.accounts().get(ask.id("account")?).await.map_err(of_store)
+async fn load(control: &Control, request: &ApiRequest) -> Result<AccountRow, Box<Fault>> {
+    control.store.accounts().get(request.id("account")?).await.map_err(of_store)
 }
 
-fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = load(control, &ask).await?;
+        let row = load(control, &request).await?;
         Ok(Reply::json(&show(control, &row))?.version(row.version))
     })
 }
 
-fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = load(control, &ask).await?;
-        let changed = ask.patched(writable(control, &row))?;
-        write(control, &ask, changed, row).await
+        let row = load(control, &request).await?;
+        let changed = request.patched(writable(control, &row))?;
+        write(control, &request, changed, row).await
     })
 }
 
-fn replace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn replace(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = load(control, &ask).await?;
-        write(control, &ask, ask.json()?, row).await
+        let row = load(control, &request).await?;
+        write(control, &request, request.json()?, row).await
     })
 }
 
 async fn write(
     control: &Arc<Control>,
-    ask: &Ask,
+    request: &ApiRequest,
     mut input: Input,
     row: AccountRow,
 ) -> Result<Reply, Box<Fault>> {
@@ -354,24 +356,24 @@ async fn write(
     let destination = Destination::of(row.base_url.as_ref(), &row.config);
     let changed = row_of(control, &input, row)?;
     renewal.check(&destination, &Destination::of(changed.base_url.as_ref(), &changed.config))?;
-    let act = ask.act(&control.world);
+    let act = request.act(&control.world);
     let written = control
         .store
         .accounts()
-        .replace(changed, renewal.secret, ask.if_match()?, act)
+        .replace(changed, renewal.secret, request.if_match()?, act)
         .await
         .map_err(of_store)?;
     control.await_published(written.version).await?;
     Ok(Reply::json(&show(control, &written.row))?.version(written.row.version))
 }
 
-fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let act = ask.act(&control.world);
+        let act = request.act(&control.world);
         let written = control
             .store
             .accounts()
-            .delete(ask.id("account")?, ask.if_match()?, act)
+            .delete(request.id("account")?, request.if_match()?, act)
             .await
             .map_err(of_store)?;
         control.await_published(written.version).await?;
@@ -379,13 +381,13 @@ fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn rotate(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let rotation: Rotation = ask.json()?;
-        let row = load(control, &ask).await?;
+        let rotation: Rotation = request.json()?;
+        let row = load(control, &request).await?;
         let secret = SecretOwner::account(&row).next_secret(control, rotation.secret)?;
-        let act = ask.act(&control.world);
-        let expected = ask.if_match()?.or(Some(row.version));
+        let act = request.act(&control.world);
+        let expected = request.if_match()?.or(Some(row.version));
         let written =
             control.store.accounts().replace(row, Some(secret), expected, act).await.map_err(of_store)?;
         control.await_published(written.version).await?;
@@ -393,11 +395,11 @@ fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-fn verify(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn verify(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let Nothing {} = ask.json()?;
-        let row = load(control, &ask).await?;
-        if ask.is_rehearsal {
+        let Nothing {} = request.json()?;
+        let row = load(control, &request).await?;
+        if request.is_rehearsal {
             return Reply::json(&show(control, &row));
         }
         let snapshot = control.keeper.current();
@@ -411,7 +413,7 @@ fn verify(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             accepted,
             error,
         };
-        let act = ask.act(&control.world);
+        let act = request.act(&control.world);
         let written = control.store.accounts().verified(row.id, found, act).await.map_err(of_store)?;
         control.await_published(written.version).await?;
         Ok(Reply::json(&show(control, &written.row))?.version(written.row.version))

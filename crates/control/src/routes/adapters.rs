@@ -11,9 +11,9 @@ use store::NodeRow;
 
 use crate::access::Access;
 use crate::failure::missing;
-use crate::request::Ask;
+use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
-use crate::runtimes::{Away, path_part, runtime_route};
+use crate::runtimes::{UnreachableRuntime, path_part, runtime_route};
 use crate::{Control, Reply};
 
 const PATH: &str = "/v2/adapters";
@@ -29,7 +29,7 @@ pub fn routes() -> Vec<Route> {
             Route::new(Method::POST, PATH, Access::MANAGE, register)
                 .says("Makes a directory of a node's folder of adapters known by a name.")
                 .takes::<Registration>()
-                .returns_value::<Shown>()
+                .returns_value::<AdapterView>()
                 .refuses(409, "adapter_exists")
                 .no_rehearsal(ON_A_NODE),
         ),
@@ -37,14 +37,14 @@ pub fn routes() -> Vec<Route> {
             Route::new(Method::POST, "/v2/adapters/{id}/load", Access::MANAGE, load)
                 .says("Brings an adapter into its node's memory, and pins or unpins it there.")
                 .takes::<Loading>()
-                .returns_value::<Shown>()
+                .returns_value::<AdapterView>()
                 .no_rehearsal(ON_A_NODE),
         ),
         runtime_route(
             Route::new(Method::POST, "/v2/adapters/{id}/unload", Access::MANAGE, unload)
                 .says("Has a node forget an adapter; its files stay where they lie.")
                 .takes::<Unloading>()
-                .returns_value::<Gone>()
+                .returns_value::<UnloadedAdapter>()
                 .no_rehearsal(ON_A_NODE),
         ),
     ]
@@ -91,7 +91,7 @@ struct Unloading {
 
 /// An adapter as a node reports it.
 #[derive(Deserialize)]
-struct Said {
+struct NodeAdapter {
     id: String,
     status: String,
     #[serde(default)]
@@ -108,18 +108,18 @@ struct Said {
 }
 
 #[derive(Deserialize)]
-struct SaidList {
-    data: Vec<Said>,
+struct NodeAdapterList {
+    data: Vec<NodeAdapter>,
 }
 
 #[derive(Deserialize)]
-struct SaidGone {
+struct NodeUnloadReply {
     unloaded: bool,
 }
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Adapter")]
-struct Shown {
+struct AdapterView {
     /// Its name on its node.
     id: String,
     object: &'static str,
@@ -142,14 +142,14 @@ struct Shown {
 #[schemars(rename = "AdapterList")]
 struct List {
     object: &'static str,
-    data: Vec<Shown>,
+    data: Vec<AdapterView>,
     /// The runtimes that could not be asked: theirs are not in the list.
-    away: Vec<Away>,
+    away: Vec<UnreachableRuntime>,
 }
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AdapterGone")]
-struct Gone {
+struct UnloadedAdapter {
     id: String,
     object: &'static str,
     node_id: String,
@@ -157,8 +157,8 @@ struct Gone {
     unloaded: bool,
 }
 
-fn show(row: &NodeRow, adapter: Said) -> Shown {
-    Shown {
+fn show(row: &NodeRow, adapter: NodeAdapter) -> AdapterView {
+    AdapterView {
         id: adapter.id,
         object: "adapter",
         node_id: row.id.to_string(),
@@ -173,10 +173,10 @@ fn show(row: &NodeRow, adapter: Said) -> Shown {
     }
 }
 
-fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         // A runtime that serves only a mock model takes no adapters.
-        let heard = control.query_each::<SaidList>(&ask, "adapters", &["no_adapters"]).await?;
+        let heard = control.query_each::<NodeAdapterList>(&request, "adapters", &["no_adapters"]).await?;
         let (rows, away) = (heard.responses.into_iter(), heard.failures);
         let data = rows.flat_map(|(row, list)| {
             list.data.into_iter().map(move |adapter| show(&row, adapter)).collect::<Vec<_>>()
@@ -185,57 +185,58 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-fn register(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn register(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let input: Registration = ask.json()?;
+        let input: Registration = request.json()?;
         let id = input.id.as_deref().ok_or_else(|| missing("id", "Say what it is to be asked for by."))?;
-        let row = control.runtime(ask.workspace(), input.node.as_deref()).await?;
+        let row = control.runtime(request.workspace(), input.node.as_deref()).await?;
         let mut body = json!({"id": id, "pinned": input.pinned, "replace": input.replace});
         if let (Some(path), Some(fields)) = (&input.path, body.as_object_mut()) {
             fields.insert("path".to_owned(), path.as_str().into());
         }
-        let adapter: Said = control.command_runtime(&row, "adapters", &body).await?;
+        let adapter: NodeAdapter = control.command_runtime(&row, "adapters", &body).await?;
         let detail = if input.replace {
             format!("adapter {id}, in the place of another")
         } else {
             format!("adapter {id}")
         };
-        control.note_act(&ask, &row, "adapter.register", detail).await?;
+        control.note_act(&request, &row, "adapter.register", detail).await?;
         Reply::json(&show(&row, adapter))
     })
 }
 
-fn load(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn load(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let input: Loading = ask.json()?;
-        let id = adapter_id(&ask)?;
-        let row = control.runtime(ask.workspace(), input.node.as_deref()).await?;
+        let input: Loading = request.json()?;
+        let id = adapter_id(&request)?;
+        let row = control.runtime(request.workspace(), input.node.as_deref()).await?;
         let body = json!({"wait": input.wait, "pinned": input.pinned});
-        let adapter: Said = control.command_runtime(&row, format!("adapters/{id}/load"), &body).await?;
+        let adapter: NodeAdapter =
+            control.command_runtime(&row, format!("adapters/{id}/load"), &body).await?;
         let detail = match input.pinned {
             None => format!("adapter {id}"),
             Some(true) => format!("adapter {id}, pinned"),
             Some(false) => format!("adapter {id}, not pinned"),
         };
-        control.note_act(&ask, &row, "adapter.load", detail).await?;
+        control.note_act(&request, &row, "adapter.load", detail).await?;
         Reply::json(&show(&row, adapter))
     })
 }
 
-fn unload(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn unload(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let input: Unloading = ask.json()?;
-        let id = adapter_id(&ask)?;
-        let row = control.runtime(ask.workspace(), input.node.as_deref()).await?;
-        let reply: SaidGone =
+        let input: Unloading = request.json()?;
+        let id = adapter_id(&request)?;
+        let row = control.runtime(request.workspace(), input.node.as_deref()).await?;
+        let reply: NodeUnloadReply =
             control.command_runtime(&row, format!("adapters/{id}/unload"), &json!({})).await?;
-        control.note_act(&ask, &row, "adapter.unload", format!("adapter {id}")).await?;
+        control.note_act(&request, &row, "adapter.unload", format!("adapter {id}")).await?;
         let (node_id, node) = (row.id.to_string(), row.name);
-        Reply::json(&Gone { id, object: "adapter", node_id, node, unloaded: reply.unloaded })
+        Reply::json(&UnloadedAdapter { id, object: "adapter", node_id, node, unloaded: reply.unloaded })
     })
 }
 
 /// The adapter in the path, validated for use in the node's path.
-fn adapter_id(ask: &Ask) -> Result<String, Box<domain::Fault>> {
-    path_part("adapter", ask.parameters.first().map_or("", String::as_str))
+fn adapter_id(request: &ApiRequest) -> Result<String, Box<domain::Fault>> {
+    path_part("adapter", request.parameters.first().map_or("", String::as_str))
 }

@@ -20,7 +20,7 @@ use crate::failure::{invalid, missing, of_store};
 use crate::founding::new_key;
 use crate::moment::Moment;
 use crate::openapi::bounds::{ENVIRONMENT, ENVIRONMENT_BYTES_MAX, NAME, NAME_CHARS_MAX};
-use crate::request::Ask;
+use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply, moment};
 
@@ -34,22 +34,22 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::POST, PATH, Access::DEVELOP, create)
             .says("Makes an API key; its text is in this answer and never again.")
             .takes::<Input>()
-            .makes::<Shown>(),
+            .makes::<ApiKeyView>(),
         Route::new(Method::GET, PATH, Access::LOOK, list)
             .says("Lists the workspace's API keys.")
-            .lists::<Shown>()
+            .lists::<ApiKeyView>()
             .query("project_id", "Only those of this project."),
         Route::new(Method::GET, ONE, Access::LOOK, get)
             .says("Shows an API key, without its text.")
-            .returns::<Shown>(),
+            .returns::<ApiKeyView>(),
         Route::new(Method::PATCH, ONE, Access::DEVELOP, change)
             .says("Changes fields of an API key.")
             .patches::<Input>()
-            .returns::<Shown>(),
+            .returns::<ApiKeyView>(),
         Route::new(Method::PUT, ONE, Access::DEVELOP, replace)
             .says("Replaces what can be written of an API key.")
             .takes::<Input>()
-            .returns::<Shown>(),
+            .returns::<ApiKeyView>(),
         Route::new(Method::DELETE, ONE, Access::DEVELOP, revoke)
             .says("Revokes an API key, at once and for good.")
             .returns_no_content(),
@@ -88,7 +88,7 @@ struct AccessKeys {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ApiKey")]
-struct Shown {
+struct ApiKeyView {
     id: String,
     object: &'static str,
     name: String,
@@ -116,9 +116,9 @@ const fn of(row: &ApiKeyRow) -> LimitsOf {
     LimitsOf::Subject(Subject::Key(row.id))
 }
 
-fn show(control: &Control, row: &ApiKeyRow, now_unix_ms: u64) -> Shown {
+fn show(control: &Control, row: &ApiKeyRow, now_unix_ms: u64) -> ApiKeyView {
     let expired = row.expires_unix_ms.is_some_and(|at| at <= now_unix_ms);
-    Shown {
+    ApiKeyView {
         id: row.id.to_string(),
         object: "api_key",
         name: row.name.clone(),
@@ -161,7 +161,7 @@ pub fn scope_names(scopes: Scopes) -> Vec<&'static str> {
     .collect()
 }
 
-fn checked_scopes(names: Option<&[String]>, ask: &Ask) -> Result<Scopes, Box<Fault>> {
+fn checked_scopes(names: Option<&[String]>, request: &ApiRequest) -> Result<Scopes, Box<Fault>> {
     let Some(names) = names else { return Ok(Scopes { inference: true, ..Scopes::default() }) };
     let mut scopes = Scopes::default();
     for name in names {
@@ -169,7 +169,7 @@ fn checked_scopes(names: Option<&[String]>, ask: &Ask) -> Result<Scopes, Box<Fau
             "inference" => scopes.inference = true,
             "read" => scopes.read = true,
             "admin" => scopes.admin = true,
-            "operator" if ask.is_operator() => scopes.operator = true,
+            "operator" if request.is_operator() => scopes.operator = true,
             "operator" => {
                 return Err(Box::new(
                     Fault::new(
@@ -190,20 +190,20 @@ fn checked_scopes(names: Option<&[String]>, ask: &Ask) -> Result<Scopes, Box<Fau
             }
         }
     }
-    within_rank(scopes, ask)?;
+    within_rank(scopes, request)?;
     Ok(scopes)
 }
 
-fn home_project(ask: &Ask) -> Result<ProjectId, Box<Fault>> {
-    let home = ask.caller.project().map(|project| project.id);
+fn home_project(request: &ApiRequest) -> Result<ProjectId, Box<Fault>> {
+    let home = request.caller.project().map(|project| project.id);
     home.ok_or_else(|| {
         missing("project_id", "This workspace has no project yet: make one, and name it here.")
     })
 }
 
 /// A caller can't grant rights they don't have, nor change a key with more rights than their own.
-fn within_rank(scopes: Scopes, ask: &Ask) -> Result<(), Box<Fault>> {
-    let rank = ask.caller.rank();
+fn within_rank(scopes: Scopes, request: &ApiRequest) -> Result<(), Box<Fault>> {
+    let rank = request.caller.rank();
     let is_fine = match rank_of(scopes) {
         // Anyone who may create keys may create keys that call models and read.
         Role::Viewer => true,
@@ -212,7 +212,7 @@ fn within_rank(scopes: Scopes, ask: &Ask) -> Result<(), Box<Fault>> {
     if is_fine {
         return Ok(());
     }
-    Err(match ask.caller.key() {
+    Err(match request.caller.key() {
         None => insufficient_role(rank_of(scopes).as_str(), rank),
         Some(_) => Box::new(
             Fault::new(FaultClass::Forbidden, "insufficient_scope", "The key may do more than yours.")
@@ -265,23 +265,29 @@ fn checked_expiry(input: &Input, now_unix_ms: u64) -> Result<Option<u64>, Box<Fa
     }
 }
 
-fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let input: Input = ask.json()?;
+        let input: Input = request.json()?;
         let now = control.world.clock.unix_ms();
         let project = match &input.project_id {
-            None => home_project(&ask)?,
+            None => home_project(&request)?,
             Some(text) => text
                 .parse::<ProjectId>()
                 .map_err(|error| invalid("project_id", error.to_string(), "See GET /v2/projects."))?,
         };
-        let home = control.store.projects().get(ask.workspace(), project).await.map_err(of_store)?;
+        let home = control.store.projects().get(request.workspace(), project).await.map_err(of_store)?;
         let environment =
             checked_environment(input.environment.as_deref().unwrap_or(&home.environment), "environment")?;
-        let scopes = checked_scopes(input.scopes.as_deref(), &ask)?;
+        let scopes = checked_scopes(input.scopes.as_deref(), &request)?;
         let name = checked_name(input.name.clone(), "name")?;
-        let (text, row) =
-            new_key(&control.world, &control.vault, (ask.workspace(), project), &name, &environment, scopes);
+        let (text, row) = new_key(
+            &control.world,
+            &control.vault,
+            (request.workspace(), project),
+            &name,
+            &environment,
+            scopes,
+        );
         let row = ApiKeyRow {
             expires_unix_ms: checked_expiry(&input, now)?,
             ip_allowlist: checked_allowlist(&input.ip_allowlist)?,
@@ -289,13 +295,13 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         };
         limits::check(input.limits, "limits")?;
         let (row, floor, secret) = with_access_secret(control, row, input.aws == Some(true))?;
-        let act = ask.act(&control.world);
+        let act = request.act(&control.world);
         let written = control.store.api_keys().create(row, floor, act).await.map_err(of_store)?;
         control.await_published(written.version).await?;
         let row = &written.row;
-        let limits = limits::write(control, &ask, row.workspace, of(row), input.limits).await?;
+        let limits = limits::write(control, &request, row.workspace, of(row), input.limits).await?;
         let location = format!("{PATH}/{}", written.row.id);
-        let mut view = Shown { key: Some(text), limits, ..show(control, &written.row, now) };
+        let mut view = ApiKeyView { key: Some(text), limits, ..show(control, &written.row, now) };
         if let (Some(pair), Some(secret)) = (&mut view.aws, secret) {
             pair.secret_access_key = secret.expose_text().map(str::to_owned);
         }
@@ -318,57 +324,74 @@ fn with_access_secret(
     Ok((ApiKeyRow { access_secret: Some(sealed.sealed), ..row }, Some(sealed.floor), Some(secret)))
 }
 
-fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let project =
-            match ask.query.get("project_id") {
+            match request.query.get("project_id") {
                 None => None,
                 Some(text) => Some(text.parse().map_err(|_| {
                     invalid("project_id", "This is no project's id.", "See GET /v2/projects.")
                 })?),
             };
-        let listed =
-            control.store.api_keys().list(ask.workspace(), project, ask.page()?).await.map_err(of_store)?;
+        let listed = control
+            .store
+            .api_keys()
+            .list(request.workspace(), project, request.page()?)
+            .await
+            .map_err(of_store)?;
         let now = control.world.clock.unix_ms();
-        Reply::json(&ask.paged(listed, |row| show(control, row, now)))
+        Reply::json(&request.paged(listed, |row| show(control, row, now)))
     })
 }
 
-fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let row = control
             .store
             .api_keys()
-            .get(ask.workspace(), ask.id::<KeyId>("API key")?)
+            .get(request.workspace(), request.id::<KeyId>("API key")?)
             .await
             .map_err(of_store)?;
         Ok(Reply::json(&show(control, &row, control.world.clock.unix_ms()))?.version(row.version))
     })
 }
 
-fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row =
-            control.store.api_keys().get(ask.workspace(), ask.id("API key")?).await.map_err(of_store)?;
+        let row = control
+            .store
+            .api_keys()
+            .get(request.workspace(), request.id("API key")?)
+            .await
+            .map_err(of_store)?;
         let view = show(control, &row, 0);
-        let changed = ask.patched(json!({
+        let changed = request.patched(json!({
             "name": view.name, "scopes": view.scopes, "ip_allowlist": view.ip_allowlist, "expires_at": view.expires_at,
             "limits": view.limits,
         }))?;
-        write(control, &ask, changed, row).await
+        write(control, &request, changed, row).await
     })
 }
 
-fn replace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn replace(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row =
-            control.store.api_keys().get(ask.workspace(), ask.id("API key")?).await.map_err(of_store)?;
-        write(control, &ask, ask.json()?, row).await
+        let row = control
+            .store
+            .api_keys()
+            .get(request.workspace(), request.id("API key")?)
+            .await
+            .map_err(of_store)?;
+        write(control, &request, request.json()?, row).await
     })
 }
 
-async fn write(control: &Arc<Control>, ask: &Ask, input: Input, row: ApiKeyRow) -> Result<Reply, Box<Fault>> {
-    within_rank(row.scopes, ask)?;
+async fn write(
+    control: &Arc<Control>,
+    request: &ApiRequest,
+    input: Input,
+    row: ApiKeyRow,
+) -> Result<Reply, Box<Fault>> {
+    within_rank(row.scopes, request)?;
     let now = control.world.clock.unix_ms();
     if input.aws.is_some_and(|wanted| wanted != row.access_secret.is_some()) {
         let message = "Access keys are made with their key, and end with it.";
@@ -389,30 +412,31 @@ async fn write(control: &Arc<Control>, ask: &Ask, input: Input, row: ApiKeyRow) 
     }
     let changed = ApiKeyRow {
         name: checked_name(input.name.clone(), "name")?,
-        scopes: checked_scopes(input.scopes.as_deref(), ask)?,
+        scopes: checked_scopes(input.scopes.as_deref(), request)?,
         expires_unix_ms: checked_expiry(&input, now)?,
         ip_allowlist: checked_allowlist(&input.ip_allowlist)?,
         ..row
     };
     limits::check(input.limits, "limits")?;
-    let act = ask.act(&control.world);
-    let written = control.store.api_keys().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
+    let act = request.act(&control.world);
+    let written =
+        control.store.api_keys().replace(changed, request.if_match()?, act).await.map_err(of_store)?;
     control.await_published(written.version).await?;
     let row = &written.row;
-    let limits = limits::write(control, ask, row.workspace, of(row), input.limits).await?;
-    Ok(Reply::json(&Shown { limits, ..show(control, row, now) })?.version(row.version))
+    let limits = limits::write(control, request, row.workspace, of(row), input.limits).await?;
+    Ok(Reply::json(&ApiKeyView { limits, ..show(control, row, now) })?.version(row.version))
 }
 
-fn revoke(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn revoke(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let act = ask.act(&control.world);
-        let id = ask.id("API key")?;
-        let row = control.store.api_keys().get(ask.workspace(), id).await.map_err(of_store)?;
-        within_rank(row.scopes, &ask)?;
+        let act = request.act(&control.world);
+        let id = request.id("API key")?;
+        let row = control.store.api_keys().get(request.workspace(), id).await.map_err(of_store)?;
+        within_rank(row.scopes, &request)?;
         let written = control
             .store
             .api_keys()
-            .revoke(ask.workspace(), id, ask.if_match()?, act)
+            .revoke(request.workspace(), id, request.if_match()?, act)
             .await
             .map_err(of_store)?;
         control.await_published(written.version).await?;

@@ -13,7 +13,7 @@ use store::AuditRow;
 use crate::access::Access;
 use crate::failure::{invalid, of_store};
 use crate::moment::Moment;
-use crate::request::Ask;
+use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply};
 
@@ -22,7 +22,7 @@ pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/v2/audit", Access::MANAGE, list)
             .says("Lists who did what, newest first.")
-            .lists::<Shown>()
+            .lists::<AuditEntryView>()
             .query("chain", chain)
             .one_of("chain", &["installation"]),
         Route::new(Method::GET, "/v2/audit/proof", Access::MANAGE, prove)
@@ -31,16 +31,16 @@ pub fn routes() -> Vec<Route> {
             .query("to", "The last entry's place; as far as one proof goes where it is left out.")
             .query("chain", chain)
             .one_of("chain", &["installation"])
-            .returns_value::<ProofShown>(),
+            .returns_value::<ProofView>(),
         Route::new(Method::GET, "/v2/audit/key", Access::ONESELF, key)
             .says("Gives the public key that this installation signs with.")
-            .returns_value::<KeyShown>(),
+            .returns_value::<KeyView>(),
     ]
 }
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AuditEntry")]
-struct Shown {
+struct AuditEntryView {
     id: String,
     object: &'static str,
     at: Moment,
@@ -60,8 +60,8 @@ struct Shown {
     hash: Option<String>,
 }
 
-fn show(row: &AuditRow) -> Shown {
-    Shown {
+fn show(row: &AuditRow) -> AuditEntryView {
+    AuditEntryView {
         id: row.id.to_string(),
         object: "audit_entry",
         at: Moment(row.unix_ms),
@@ -78,10 +78,10 @@ fn show(row: &AuditRow) -> Shown {
 }
 
 /// The workspace's chain, or the installation's chain for the operator.
-fn chain(ask: &Ask) -> Result<Option<WorkspaceId>, Box<Fault>> {
-    match ask.query.get("chain").map(String::as_str) {
-        None => Ok(Some(ask.workspace())),
-        Some("installation") if ask.is_operator() => Ok(None),
+fn chain(request: &ApiRequest) -> Result<Option<WorkspaceId>, Box<Fault>> {
+    match request.query.get("chain").map(String::as_str) {
+        None => Ok(Some(request.workspace())),
+        Some("installation") if request.is_operator() => Ok(None),
         Some("installation") => Err(Box::new(
             Fault::new(
                 FaultClass::Forbidden,
@@ -96,30 +96,30 @@ fn chain(ask: &Ask) -> Result<Option<WorkspaceId>, Box<Fault>> {
     }
 }
 
-fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let listed = control.store.audit().list(chain(&ask)?, ask.page()?).await.map_err(of_store)?;
-        Reply::json(&ask.paged(listed, show))
+        let listed = control.store.audit().list(chain(&request)?, request.page()?).await.map_err(of_store)?;
+        Reply::json(&request.paged(listed, show))
     })
 }
 
 /// What an offline verifier reads.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AuditProof")]
-struct ProofShown {
+struct ProofView {
     object: String,
     chain: String,
     /// The hash before the first entry: zeros where the chain begins.
     anchor: String,
-    entries: Vec<LinkedShown>,
-    head: HeadShown,
+    entries: Vec<LinkedView>,
+    head: HeadView,
 }
 
 /// `hash` is SHA-256 over the 32 bytes of the hash before it and the JSON array `["tidegate audit 1", chain, sequence, id,
 /// unix_ms, actor, action, target, detail, request_id, before, after]` without spaces.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AuditLink")]
-struct LinkedShown {
+struct LinkedView {
     sequence: u64,
     id: String,
     unix_ms: u64,
@@ -137,7 +137,7 @@ struct LinkedShown {
 /// line feed.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AuditHead")]
-struct HeadShown {
+struct HeadView {
     chain: String,
     length: u64,
     hash: String,
@@ -146,10 +146,10 @@ struct HeadShown {
     signature: String,
 }
 
-fn show_proof(proof: Proof) -> ProofShown {
+fn show_proof(proof: Proof) -> ProofView {
     let entries = proof.entries.into_iter().map(|linked| {
         let entry = linked.entry;
-        LinkedShown {
+        LinkedView {
             sequence: entry.sequence,
             id: entry.id,
             unix_ms: entry.unix_ms,
@@ -163,12 +163,12 @@ fn show_proof(proof: Proof) -> ProofShown {
             hash: linked.hash.to_string(),
         }
     });
-    ProofShown {
+    ProofView {
         object: proof.object,
         chain: proof.chain,
         anchor: proof.anchor.to_string(),
         entries: entries.collect(),
-        head: HeadShown {
+        head: HeadView {
             chain: proof.head.chain,
             length: proof.head.length,
             hash: proof.head.hash.to_string(),
@@ -179,19 +179,19 @@ fn show_proof(proof: Proof) -> ProofShown {
     }
 }
 
-fn position(ask: &Ask, name: &'static str) -> Result<Option<u64>, Box<Fault>> {
-    let Some(text) = ask.query.get(name) else { return Ok(None) };
+fn position(request: &ApiRequest, name: &'static str) -> Result<Option<u64>, Box<Fault>> {
+    let Some(text) = request.query.get(name) else { return Ok(None) };
     let position = text.parse().ok().filter(|position| *position > 0);
     position.map(Some).ok_or_else(|| invalid(name, format!("{name} is \"{text}\"."), "Give a number from 1."))
 }
 
-fn prove(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn prove(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let (from, to) = (position(&ask, "from")?.unwrap_or(1), position(&ask, "to")?);
+        let (from, to) = (position(&request, "from")?.unwrap_or(1), position(&request, "to")?);
         if to.is_some_and(|to| to < from) {
             return Err(invalid("to", "It ends before it begins.", "Give `to` a place after `from`."));
         }
-        match control.auditor.proof(chain(&ask)?, from, to).await {
+        match control.auditor.proof(chain(&request)?, from, to).await {
             Ok(proof) => Reply::json(&show_proof(proof)),
             Err(NoProof::Store(error)) => Err(of_store(error)),
             Err(beyond @ NoProof::Beyond { .. }) => {
@@ -203,17 +203,17 @@ fn prove(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AuditKey")]
-struct KeyShown {
+struct KeyView {
     object: &'static str,
     /// Ed25519, 64 hexadecimal digits.
     public_key: String,
     fingerprint: String,
 }
 
-fn key(control: &Arc<Control>, _: Ask) -> Handled<'_> {
+fn key(control: &Arc<Control>, _: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let key = control.auditor.public_key();
         let (public_key, fingerprint) = (key.to_string(), key.fingerprint());
-        Reply::json(&KeyShown { object: "audit_key", public_key, fingerprint })
+        Reply::json(&KeyView { object: "audit_key", public_key, fingerprint })
     })
 }

@@ -10,14 +10,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::{BudgetStanding, CreditRow, Dimension, InvoiceRow, UsageFilter, UsageQuery, UsageSums, Window};
 
-use super::tariff::{self, TariffShown};
+use super::tariff::{self, TariffView};
 use super::usage::{Columns, columns};
 use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
 use crate::invoicing::{self, month_of};
 use crate::moment::Moment;
 use crate::reply::Page;
-use crate::request::{Ask, not_found};
+use crate::request::{ApiRequest, not_found};
 use crate::router::{Handled, Route};
 use crate::{Control, Reply, moment};
 
@@ -31,7 +31,7 @@ pub fn routes() -> Vec<Route> {
             .returns_value::<Snapshot>(),
         Route::new(Method::GET, "/v2/billing/invoices", Access::BILL, list)
             .says("Lists invoices, newest first; a month that isn't finalised is a draft.")
-            .lists::<InvoiceShown>(),
+            .lists::<InvoiceView>(),
         // Also matches `…/{id}.csv`: a parameter is a whole segment.
         Route::new(Method::GET, "/v2/billing/invoices/{id}", Access::BILL, get)
             .says("Shows an invoice with its lines; with `.csv` behind its id, its lines as a file.")
@@ -105,7 +105,7 @@ struct Account {
     spent_micros: i64,
     reserved_micros: i64,
     /// The newest first.
-    credits: Vec<CreditShown>,
+    credits: Vec<CreditView>,
 }
 
 impl Account {
@@ -121,7 +121,7 @@ impl Account {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Credit")]
-struct CreditShown {
+struct CreditView {
     id: String,
     amount_micros: i64,
     note: String,
@@ -129,8 +129,8 @@ struct CreditShown {
     created_at: Moment,
 }
 
-fn show_credit(row: &CreditRow) -> CreditShown {
-    CreditShown {
+fn show_credit(row: &CreditRow) -> CreditView {
+    CreditView {
         id: row.id.to_string(),
         amount_micros: row.amount.micros(),
         note: row.note.clone(),
@@ -160,15 +160,15 @@ async fn show_account(control: &Control, workspace: WorkspaceId) -> Result<Accou
     })
 }
 
-fn account(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
-    Box::pin(async move { Reply::json(&show_account(control, ask.workspace()).await?) })
+fn account(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move { Reply::json(&show_account(control, request.workspace()).await?) })
 }
 
-fn add_credit(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn add_credit(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let input: CreditInput = ask.json()?;
+        let input: CreditInput = request.json()?;
         let workspace = match &input.workspace_id {
-            None => ask.workspace(),
+            None => request.workspace(),
             Some(text) => text.parse().map_err(|_| not_found("workspace", text))?,
         };
         control.store.workspaces().get(workspace).await.map_err(of_store)?;
@@ -183,12 +183,12 @@ fn add_credit(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             return Err(invalid("amount_micros", message, "Give an amount other than 0, and a short note."));
         }
         let budget = BudgetId::new(control.world.clock.unix_ms(), control.world.id_bytes());
-        let (amount, act) = (Nanos(amount * 1_000), ask.act(&control.world));
+        let (amount, act) = (Nanos(amount * 1_000), request.act(&control.world));
         let added = control.store.budgets().add_credit(workspace, budget, amount, input.note, act).await;
         let added = added.map_err(of_store)?;
         control.await_published(added.version).await?;
         let mut account = show_account(control, workspace).await?;
-        if ask.is_rehearsal {
+        if request.is_rehearsal {
             account.add(&added.row);
         }
         Ok(Reply::json(&account)?.created("/v2/billing/account".to_owned()))
@@ -196,9 +196,9 @@ fn add_credit(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 }
 
 /// The current month by mode, taken from the invoice as it would be drawn now, so that the two always agree.
-fn snapshot(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn snapshot(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let period = month_of(ask.workspace(), control.world.clock.unix_ms());
+        let period = month_of(request.workspace(), control.world.clock.unix_ms());
         let window = Window { start_unix_ms: period.start_unix_ms, end_unix_ms: period.end_unix_ms };
         let query = UsageQuery {
             workspace: period.workspace,
@@ -261,13 +261,13 @@ const fn add(sum: UsageSums, row: &UsageSums) -> UsageSums {
 }
 
 /// An invoice, and when it was finalised; a draft is drawn again for each request.
-struct Drawn {
+struct InvoiceRecord {
     id: InvoiceId,
     invoice: Invoice,
     finalised_unix_ms: Option<u64>,
 }
 
-impl From<InvoiceRow> for Drawn {
+impl From<InvoiceRow> for InvoiceRecord {
     fn from(row: InvoiceRow) -> Self {
         Self { id: row.id, invoice: row.invoice, finalised_unix_ms: Some(row.finalised_unix_ms) }
     }
@@ -276,7 +276,7 @@ impl From<InvoiceRow> for Drawn {
 /// An invoice without its lines.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Invoice")]
-struct InvoiceShown {
+struct InvoiceView {
     id: String,
     object: &'static str,
     workspace_id: String,
@@ -304,7 +304,7 @@ struct ModeCost {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "InvoiceLine")]
-struct LineShown {
+struct LineView {
     #[schemars(extend("enum" = ["base", "request_fee", "token_fee", "managed_tokens", "byok_tokens", "byoc_tokens", "acts", "adjustment", "credit"]))]
     kind: &'static str,
     description: String,
@@ -330,16 +330,16 @@ struct LineShown {
 #[derive(Serialize, JsonSchema)]
 struct WholeInvoice {
     #[serde(flatten)]
-    invoice: InvoiceShown,
-    tariff: TariffShown,
-    lines: Vec<LineShown>,
+    invoice: InvoiceView,
+    tariff: TariffView,
+    lines: Vec<LineView>,
 }
 
-fn show_invoice(drawn: &Drawn) -> InvoiceShown {
+fn show_invoice(drawn: &InvoiceRecord) -> InvoiceView {
     let (invoice, period) = (&drawn.invoice, drawn.invoice.period);
     let modes =
         Mode::ALL.map(|mode| ModeCost { mode: mode.as_str(), cost_micros: invoice.of_mode(mode).micros() });
-    InvoiceShown {
+    InvoiceView {
         id: drawn.id.to_string(),
         object: "invoice",
         workspace_id: period.workspace.to_string(),
@@ -358,9 +358,9 @@ fn show_invoice(drawn: &Drawn) -> InvoiceShown {
     }
 }
 
-fn line(line: &InvoiceLine) -> LineShown {
+fn line(line: &InvoiceLine) -> LineView {
     let counted = &line.counted;
-    LineShown {
+    LineView {
         kind: line.kind.as_str(),
         description: description(line),
         profile: line.profile.map(domain::Profile::as_str),
@@ -399,37 +399,37 @@ fn description(line: &InvoiceLine) -> String {
 }
 
 /// Drafts first, since they are of the newest months, then the finalised invoices.
-fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let page: store::Page<InvoiceId> = ask.page()?;
+        let page: store::Page<InvoiceId> = request.page()?;
         let (store, limit) = (&control.store, page.limit as usize);
         let now = control.world.clock.unix_ms();
         let mut rows = Vec::new();
-        for month in invoicing::open_months(store, ask.workspace(), now).await.map_err(of_store)? {
+        for month in invoicing::open_months(store, request.workspace(), now).await.map_err(of_store)? {
             let id = month.invoice_id();
             if rows.len() <= limit && page.after.is_none_or(|after| id < after) {
                 let invoice = invoicing::draw(store, month).await.map_err(of_store)?;
-                rows.push(Drawn { id, invoice, finalised_unix_ms: None });
+                rows.push(InvoiceRecord { id, invoice, finalised_unix_ms: None });
             }
         }
-        let listed = store.invoices().list(ask.workspace(), page).await.map_err(of_store)?;
+        let listed = store.invoices().list(request.workspace(), page).await.map_err(of_store)?;
         let more = listed.next.is_some();
-        rows.extend(listed.rows.into_iter().map(Drawn::from));
+        rows.extend(listed.rows.into_iter().map(InvoiceRecord::from));
         let has_more = more || rows.len() > limit;
         rows.truncate(limit);
         let next = if has_more { rows.last().map(|row| row.id) } else { None };
         let listed = store::Listed { rows, next };
-        Reply::json(&ask.paged(listed, show_invoice))
+        Reply::json(&request.paged(listed, show_invoice))
     })
 }
 
 /// One invoice, or its lines as CSV if the id ends in `.csv`.
-fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let named = ask.parameters.first().map_or("", String::as_str);
+        let named = request.parameters.first().map_or("", String::as_str);
         let (id, as_csv) = named.strip_suffix(".csv").map_or((named, false), |id| (id, true));
         let id: InvoiceId = id.parse().map_err(|_| not_found("invoice", named))?;
-        let drawn = find(control, &ask, id).await?.ok_or_else(|| not_found("invoice", named))?;
+        let drawn = find(control, &request, id).await?.ok_or_else(|| not_found("invoice", named))?;
         let lines: Vec<_> = drawn.invoice.lines.iter().map(line).collect();
         if as_csv {
             return Reply::list(Some("csv"), &Page::whole(lines));
@@ -439,13 +439,17 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-async fn find(control: &Control, ask: &Ask, id: InvoiceId) -> Result<Option<Drawn>, Box<Fault>> {
+async fn find(
+    control: &Control,
+    request: &ApiRequest,
+    id: InvoiceId,
+) -> Result<Option<InvoiceRecord>, Box<Fault>> {
     let (store, now) = (&control.store, control.world.clock.unix_ms());
-    if let Some(row) = store.invoices().get(ask.workspace(), id).await.map_err(of_store)? {
+    if let Some(row) = store.invoices().get(request.workspace(), id).await.map_err(of_store)? {
         return Ok(Some(row.into()));
     }
-    let open = invoicing::open_months(store, ask.workspace(), now).await.map_err(of_store)?;
+    let open = invoicing::open_months(store, request.workspace(), now).await.map_err(of_store)?;
     let Some(month) = open.into_iter().find(|month| month.invoice_id() == id) else { return Ok(None) };
     let invoice = invoicing::draw(store, month).await.map_err(of_store)?;
-    Ok(Some(Drawn { id, invoice, finalised_unix_ms: None }))
+    Ok(Some(InvoiceRecord { id, invoice, finalised_unix_ms: None }))
 }

@@ -16,7 +16,7 @@ use crate::failure::{invalid, missing, of_store};
 use crate::moment::Moment;
 use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
 use crate::reply::Page;
-use crate::request::Ask;
+use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply};
 
@@ -31,21 +31,21 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::POST, PATH, Access::MANAGE, create)
             .says("Makes a budget of the workspace, a project, a key or an end user.")
             .takes::<Input>()
-            .makes::<Shown>(),
+            .makes::<BudgetView>(),
         Route::new(Method::GET, PATH, Access::LOOK, list)
             .says("Lists the workspace's budgets and how they stand.")
-            .lists::<Shown>(),
+            .lists::<BudgetView>(),
         Route::new(Method::GET, ONE, Access::LOOK, get)
             .says("Shows a budget and how it stands.")
-            .returns::<Shown>(),
+            .returns::<BudgetView>(),
         Route::new(Method::PATCH, ONE, Access::MANAGE, change)
             .says("Changes fields of a budget; whose it is, its period and what it counts stay.")
             .patches::<Input>()
-            .returns::<Shown>(),
+            .returns::<BudgetView>(),
         Route::new(Method::PUT, ONE, Access::MANAGE, replace)
             .says("Replaces what can be written of a budget.")
             .takes::<Input>()
-            .returns::<Shown>(),
+            .returns::<BudgetView>(),
         Route::new(Method::DELETE, ONE, Access::MANAGE, delete)
             .says("Deletes a budget: it bounds nothing any more.")
             .returns_no_content(),
@@ -79,7 +79,7 @@ struct Input {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "BudgetCrossing")]
-struct Crossed {
+struct BudgetCrossing {
     percent: u32,
     at: Moment,
     spent_micros: i64,
@@ -87,7 +87,7 @@ struct Crossed {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Budget")]
-struct Shown {
+struct BudgetView {
     id: String,
     object: &'static str,
     name: String,
@@ -105,14 +105,14 @@ struct Shown {
     on_reached: &'static str,
     counts: &'static str,
     alerts: Vec<u32>,
-    alerts_crossed: Vec<Crossed>,
+    alerts_crossed: Vec<BudgetCrossing>,
     /// `warning` once a threshold is crossed.
     #[schemars(extend("enum" = ["ok", "warning", "reached"]))]
     status: &'static str,
     created_at: Moment,
 }
 
-async fn show(control: &Control, row: &BudgetRow) -> Result<Shown, Box<Fault>> {
+async fn show(control: &Control, row: &BudgetRow) -> Result<BudgetView, Box<Fault>> {
     let budgets = control.store.budgets();
     let start = row.period.start(control.world.clock.unix_ms());
     let standing = budgets.standing(row.id, start).await.map_err(of_store)?;
@@ -120,7 +120,12 @@ async fn show(control: &Control, row: &BudgetRow) -> Result<Shown, Box<Fault>> {
     Ok(show_standing(row, start, standing, &crossed))
 }
 
-fn show_standing(row: &BudgetRow, start: u64, standing: BudgetStanding, crossed: &[BudgetAlert]) -> Shown {
+fn show_standing(
+    row: &BudgetRow,
+    start: u64,
+    standing: BudgetStanding,
+    crossed: &[BudgetAlert],
+) -> BudgetView {
     let free = (row.limit.0 - standing.spent.0 - standing.reserved.0).max(0);
     let of = |subject: &Subject| match subject {
         Subject::Project(id) => (Some(id.to_string()), None, None),
@@ -130,7 +135,7 @@ fn show_standing(row: &BudgetRow, start: u64, standing: BudgetStanding, crossed:
     };
     let (project_id, key_id, end_user) = of(&row.subject);
     let is_reached = standing.spent >= row.limit || crossed.iter().any(|alert| alert.percent >= 100);
-    Shown {
+    BudgetView {
         id: row.id.to_string(),
         object: "budget",
         name: row.name.clone(),
@@ -158,8 +163,12 @@ fn show_standing(row: &BudgetRow, start: u64, standing: BudgetStanding, crossed:
     }
 }
 
-fn show_crossed(alert: &BudgetAlert) -> Crossed {
-    Crossed { percent: alert.percent, at: Moment(alert.crossed_unix_ms), spent_micros: alert.spent.micros() }
+fn show_crossed(alert: &BudgetAlert) -> BudgetCrossing {
+    BudgetCrossing {
+        percent: alert.percent,
+        at: Moment(alert.crossed_unix_ms),
+        spent_micros: alert.spent.micros(),
+    }
 }
 
 fn subject_of(input: &Input) -> Result<Subject, Box<Fault>> {
@@ -219,7 +228,7 @@ fn checked_alerts(alerts: Option<Vec<u32>>) -> Result<Vec<u32>, Box<Fault>> {
     Ok(alerts)
 }
 
-fn row_of(control: &Control, ask: &Ask, input: Input) -> Result<BudgetRow, Box<Fault>> {
+fn row_of(control: &Control, request: &ApiRequest, input: Input) -> Result<BudgetRow, Box<Fault>> {
     let now = control.world.clock.unix_ms();
     let subject = subject_of(&input)?;
     let period = checked_word("period", input.period.as_deref(), Period::Month, "month, week or day")?;
@@ -232,7 +241,7 @@ fn row_of(control: &Control, ask: &Ask, input: Input) -> Result<BudgetRow, Box<F
     };
     Ok(BudgetRow {
         id: BudgetId::new(now, control.world.id_bytes()),
-        workspace: ask.workspace(),
+        workspace: request.workspace(),
         name,
         subject,
         limit: checked_limit(input.limit_micros)?,
@@ -278,15 +287,15 @@ async fn spent_before(control: &Control, row: &BudgetRow) -> Result<Nanos, Box<F
     Ok(owed.plus(own))
 }
 
-fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = row_of(control, &ask, ask.json()?)?;
+        let row = row_of(control, &request, request.json()?)?;
         let spent = spent_before(control, &row).await?;
-        let act = ask.act(&control.world);
+        let act = request.act(&control.world);
         let written = control.store.budgets().create(row, spent, act).await.map_err(of_store)?;
         control.await_published(written.version).await?;
         let location = format!("{PATH}/{}", written.row.id);
-        let view = if ask.is_rehearsal {
+        let view = if request.is_rehearsal {
             let start = written.row.period.start(control.world.clock.unix_ms());
             show_standing(&written.row, start, BudgetStanding { spent, ..BudgetStanding::default() }, &[])
         } else {
@@ -296,32 +305,33 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let listed = control.store.budgets().list(ask.workspace(), ask.page()?).await.map_err(of_store)?;
+        let listed =
+            control.store.budgets().list(request.workspace(), request.page()?).await.map_err(of_store)?;
         let mut data = Vec::new();
         for row in &listed.rows {
             data.push(show(control, row).await?);
         }
-        let Page { next_cursor, has_more, .. } = ask.paged(listed, |_: &BudgetRow| ());
+        let Page { next_cursor, has_more, .. } = request.paged(listed, |_: &BudgetRow| ());
         Reply::json(&Page { data, next_cursor, has_more })
     })
 }
 
-async fn find(control: &Control, ask: &Ask) -> Result<BudgetRow, Box<Fault>> {
-    control.store.budgets().get(ask.workspace(), ask.id("budget")?).await.map_err(of_store)
+async fn find(control: &Control, request: &ApiRequest) -> Result<BudgetRow, Box<Fault>> {
+    control.store.budgets().get(request.workspace(), request.id("budget")?).await.map_err(of_store)
 }
 
-fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = find(control, &ask).await?;
+        let row = find(control, &request).await?;
         Ok(Reply::json(&show(control, &row).await?)?.version(row.version))
     })
 }
 
-fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = find(control, &ask).await?;
+        let row = find(control, &request).await?;
         let Budget { subject, .. } = row.compiled();
         let mut document = json!({
             "name": row.name, "limit_micros": row.limit.micros(), "period": row.period.as_str(),
@@ -336,20 +346,25 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         if let Some(fields) = document.as_object_mut() {
             fields.insert(field.to_owned(), value);
         }
-        let input = ask.patched(document)?;
-        write(control, &ask, input, row).await
+        let input = request.patched(document)?;
+        write(control, &request, input, row).await
     })
 }
 
-fn replace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn replace(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = find(control, &ask).await?;
-        write(control, &ask, ask.json()?, row).await
+        let row = find(control, &request).await?;
+        write(control, &request, request.json()?, row).await
     })
 }
 
-async fn write(control: &Arc<Control>, ask: &Ask, input: Input, row: BudgetRow) -> Result<Reply, Box<Fault>> {
-    let changed = row_of(control, ask, input)?;
+async fn write(
+    control: &Arc<Control>,
+    request: &ApiRequest,
+    input: Input,
+    row: BudgetRow,
+) -> Result<Reply, Box<Fault>> {
+    let changed = row_of(control, request, input)?;
     let fixed = [
         ("workspace", changed.subject == row.subject),
         ("period", changed.period == row.period),
@@ -360,17 +375,18 @@ async fn write(control: &Arc<Control>, ask: &Ask, input: Input, row: BudgetRow) 
         return Err(invalid(field, message, "Make another budget and delete this one."));
     }
     let changed = BudgetRow { id: row.id, created_unix_ms: row.created_unix_ms, ..changed };
-    let act = ask.act(&control.world);
-    let written = control.store.budgets().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
+    let act = request.act(&control.world);
+    let written =
+        control.store.budgets().replace(changed, request.if_match()?, act).await.map_err(of_store)?;
     control.await_published(written.version).await?;
     Ok(Reply::json(&show(control, &written.row).await?)?.version(written.row.version))
 }
 
-fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let act = ask.act(&control.world);
-        let (id, expected) = (ask.id("budget")?, ask.if_match()?);
-        let deleted = control.store.budgets().delete(ask.workspace(), id, expected, act).await;
+        let act = request.act(&control.world);
+        let (id, expected) = (request.id("budget")?, request.if_match()?);
+        let deleted = control.store.budgets().delete(request.workspace(), id, expected, act).await;
         control.await_published(deleted.map_err(of_store)?.version).await?;
         Ok(Reply::no_content())
     })

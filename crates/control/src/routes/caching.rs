@@ -47,7 +47,7 @@ fn mode(field: &str, word: Option<&str>) -> Result<Option<CacheMode>, Box<Fault>
 /// What was done for the provider's cache of prompts, or would have been.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "CachingOfRequest")]
-pub struct CachingShown {
+pub struct CachingView {
     /// `applied` or `suggested`.
     state: &'static str,
     /// Marks that were put into the prompt, or would have been.
@@ -73,7 +73,7 @@ pub const fn evidence(source: UsageSource, profile: Option<Profile>) -> &'static
 }
 
 #[must_use]
-pub fn show(record: &MeterRecord) -> Option<CachingShown> {
+pub fn show(record: &MeterRecord) -> Option<CachingView> {
     let CacheRecord { is_applied, marks, has_key, reusable_tokens } = record.caching?;
     let (saved_tokens, evidence) = match (is_applied, record.usage.source) {
         (true, source @ UsageSource::Provider) => {
@@ -87,5 +87,5 @@ pub fn show(record: &MeterRecord) -> Option<CachingShown> {
         return None;
     }
     let state = if is_applied { "applied" } else { "suggested" };
-    Some(CachingShown { state, breakpoints: marks, key: has_key, saved_tokens, evidence })
+    Some(CachingView { state, breakpoints: marks, key: has_key, saved_tokens, evidence })
 }

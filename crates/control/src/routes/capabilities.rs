@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::access::Access;
-use crate::request::Ask;
+use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply};
 
@@ -27,11 +27,11 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
-fn capabilities(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn capabilities(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let snapshot = control.keeper.current();
         let manifest = snapshot.catalogue().capabilities();
-        let wanted = ask.query.get("provider").map(|slug| canonical(&snapshot, slug));
+        let wanted = request.query.get("provider").map(|slug| canonical(&snapshot, slug));
         let providers: Vec<_> = match &wanted {
             Some(slug) => manifest.provider(slug).into_iter().collect(),
             None => manifest.providers().iter().collect(),
@@ -75,14 +75,14 @@ struct PricedOffer {
     /// What other tiers than the standard one cost.
     tiers: Vec<PricedTier>,
     #[serde(flatten)]
-    origin: OriginShown,
+    origin: OriginView,
     until: Option<String>,
 }
 
 /// Where a price was read.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Origin")]
-struct OriginShown {
+struct OriginView {
     source: String,
     /// The day it was read there.
     checked: String,
@@ -99,7 +99,7 @@ struct PricedTier {
     percent: Option<u16>,
     price: Option<Prices>,
     #[serde(flatten)]
-    origin: OriginShown,
+    origin: OriginView,
 }
 
 /// What a provider asks for a tool that it runs.
@@ -109,7 +109,7 @@ struct PricedTool {
     tool: &'static str,
     micros_per_thousand_calls: u64,
     #[serde(flatten)]
-    origin: OriginShown,
+    origin: OriginView,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -156,10 +156,10 @@ struct UnitPrices {
     micros_per_video_second: Option<u64>,
 }
 
-fn prices(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn prices(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let snapshot = control.keeper.current();
-        let wanted = ask.query.get("provider").map(|slug| canonical(&snapshot, slug));
+        let wanted = request.query.get("provider").map(|slug| canonical(&snapshot, slug));
         let catalogue = snapshot.catalogue();
         let is_wanted = |facts: &&ProviderFacts| wanted.as_ref().is_none_or(|slug| facts.slug == *slug);
         let data = catalogue.models().iter().map(|model| priced_model(model, wanted.as_deref()));
@@ -202,8 +202,8 @@ fn priced_offer(offer: &Offer) -> PricedOffer {
     }
 }
 
-fn origin(origin: &Origin) -> OriginShown {
-    OriginShown {
+fn origin(origin: &Origin) -> OriginView {
+    OriginView {
         source: origin.source.clone(),
         checked: origin.checked.clone(),
         as_of: origin.as_of.clone(),

@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::{Map, Value};
 
 use crate::access::Access;
-use crate::request::Ask;
+use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply};
 
@@ -18,6 +18,6 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
-fn document(control: &Arc<Control>, _: Ask) -> Handled<'_> {
+fn document(control: &Arc<Control>, _: ApiRequest) -> Handled<'_> {
     Box::pin(async move { Ok(Reply::written(control.document.clone())) })
 }

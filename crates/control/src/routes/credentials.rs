@@ -26,9 +26,9 @@ use crate::moment::Moment;
 use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
 use crate::openapi::describe::Nothing;
 use crate::reply::Page;
-use crate::request::{Ask, not_found};
+use crate::request::{ApiRequest, not_found};
 use crate::router::{Handled, Route};
-use crate::servers::{self, ProbeInput, ServerShown};
+use crate::servers::{self, ProbeInput, ServerView};
 use crate::{Control, Reply, hosting, judgement, learned_limits, moment};
 
 const PATH: &str = "/v2/provider-credentials";
@@ -43,10 +43,10 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::POST, PATH, Access::MANAGE, create)
             .says("Adds a provider credential of the workspace's own, sealed on arrival.")
             .takes::<Input>()
-            .makes::<Shown>(),
+            .makes::<CredentialView>(),
         Route::new(Method::GET, PATH, Access::LOOK, list)
             .says("Lists the workspace's credentials.")
-            .lists::<Shown>()
+            .lists::<CredentialView>()
             .query("provider", "Only those of this provider."),
         Route::new(Method::GET, kinds, Access::LOOK, list_kinds)
             .says("Lists the providers that a credential can be for, with what each takes.")
@@ -57,12 +57,12 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::PATCH, ONE, Access::MANAGE, change)
             .says("Changes fields of a credential.")
             .patches::<Input>()
-            .returns::<Shown>()
+            .returns::<CredentialView>()
             .refuses(409, "base_url_needs_secret"),
         Route::new(Method::PUT, ONE, Access::MANAGE, replace)
             .says("Replaces a credential.")
             .takes::<Input>()
-            .returns::<Shown>()
+            .returns::<CredentialView>()
             .refuses(409, "base_url_needs_secret"),
         Route::new(Method::DELETE, ONE, Access::MANAGE, delete)
             .says("Deletes a credential; its secret can't be opened again.")
@@ -70,15 +70,15 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::POST, verify_one, Access::MANAGE, verify)
             .says("Makes the cheapest real call with a credential.")
             .takes_nothing()
-            .returns::<Shown>(),
+            .returns::<CredentialView>(),
         Route::new(Method::POST, probe_one, Access::MANAGE, probe)
             .says("Asks the compatible server behind a credential what it takes, and keeps what it said.")
             .takes::<ProbeInput>()
-            .returns::<Shown>(),
+            .returns::<CredentialView>(),
         Route::new(Method::POST, rotate_one, Access::MANAGE, rotate)
             .says("Gives a credential another secret, without a failed request.")
             .takes::<Rotation>()
-            .returns::<Shown>(),
+            .returns::<CredentialView>(),
     ]
 }
 
@@ -142,7 +142,7 @@ struct ScopeInput {
 /// What a reader sees: everything but the secret.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ProviderCredential")]
-struct Shown {
+struct CredentialView {
     id: String,
     object: &'static str,
     workspace_id: String,
@@ -157,7 +157,7 @@ struct Shown {
     secret_version: u32,
     base_url: Option<String>,
     region: Option<String>,
-    scope: ScopeShown,
+    scope: ScopeView,
     config: Value,
     expires_at: Option<Moment>,
     retention: Option<RetentionForm>,
@@ -172,13 +172,13 @@ struct Shown {
     last_error: Option<String>,
     stated_facts: BTreeMap<String, Value>,
     /// What is known of a compatible server; nothing where the provider itself is known.
-    server: Option<ServerShown>,
+    server: Option<ServerView>,
     created_at: Moment,
 }
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "CredentialScope")]
-struct ScopeShown {
+struct ScopeView {
     project_id: Option<String>,
     environment: Option<String>,
 }
@@ -188,13 +188,13 @@ struct ScopeShown {
 #[schemars(rename = "OpenedProviderCredential")]
 struct Opened {
     #[serde(flatten)]
-    shown: Shown,
+    shown: CredentialView,
     openings: u64,
 }
 
-fn show(control: &Control, row: &CredentialRow) -> Shown {
+fn show(control: &Control, row: &CredentialRow) -> CredentialView {
     let over_quota_until = over_quota_until(control, row);
-    Shown {
+    CredentialView {
         id: row.id.to_string(),
         object: "provider_credential",
         workspace_id: row.workspace.to_string(),
@@ -207,7 +207,7 @@ fn show(control: &Control, row: &CredentialRow) -> Shown {
         secret_version: row.secret.sealed.version,
         base_url: row.base_url.clone(),
         region: row.region.clone(),
-        scope: ScopeShown {
+        scope: ScopeView {
             project_id: row.project.map(|id| id.to_string()),
             environment: row.environment.clone(),
         },
@@ -326,7 +326,7 @@ fn checked_provider(
 
 async fn row_of(
     control: &Control,
-    ask: &Ask,
+    request: &ApiRequest,
     input: &Input,
     base: CredentialRow,
 ) -> Result<CredentialRow, Box<Fault>> {
@@ -335,7 +335,7 @@ async fn row_of(
         None => None,
         Some(text) => {
             let id: ProjectId = text.parse().map_err(|_| not_found("project", text))?;
-            Some(control.store.projects().get(ask.workspace(), id).await.map_err(of_store)?.id)
+            Some(control.store.projects().get(request.workspace(), id).await.map_err(of_store)?.id)
         }
     };
     let environment = match scope.and_then(|scope| scope.environment.as_deref()) {
@@ -387,9 +387,9 @@ fn stated_server(control: &Control, input: &Input, base: &CredentialRow) -> Resu
     Ok(ServerFacts { stated, ..base.server.clone() })
 }
 
-fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let mut input: Input = ask.json()?;
+        let mut input: Input = request.json()?;
         let provider = checked_provider(control, input.provider.take(), input.base_url.is_some())?;
         input.display_name = input.display_name.take().or_else(|| Some(provider.clone()));
         let (_, form) = hosting::secret_of(control, &provider, input.auth.as_deref());
@@ -398,11 +398,11 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let id = CredentialId::new(now, control.world.id_bytes());
         let blank = CredentialRow {
             id,
-            workspace: ask.workspace(),
+            workspace: request.workspace(),
             provider,
             display_name: String::new(),
             auth: String::new(),
-            secret: secrets::seal(control, ask.workspace(), &id.to_string(), 1, &secret)?,
+            secret: secrets::seal(control, request.workspace(), &id.to_string(), 1, &secret)?,
             base_url: None,
             region: None,
             config: Value::Null,
@@ -419,11 +419,11 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             created_unix_ms: now,
             version: 0,
         };
-        let row = row_of(control, &ask, &input, blank).await?;
-        let act = ask.act(&control.world);
+        let row = row_of(control, &request, &input, blank).await?;
+        let act = request.act(&control.world);
         let written = control.store.credentials().create(row, act).await.map_err(of_store)?;
         control.await_published(written.version).await?;
-        let row = if ask.is_rehearsal {
+        let row = if request.is_rehearsal {
             written.row
         } else {
             control.probe_credential(Act::system(&control.world), written.row, None).await?
@@ -432,46 +432,52 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let filter =
-            CredentialFilter { provider: ask.query.get("provider").cloned(), ..CredentialFilter::default() };
-        let listed =
-            control.store.credentials().list(ask.workspace(), filter, ask.page()?).await.map_err(of_store)?;
-        Reply::json(&ask.paged(listed, |row| show(control, row)))
+        let filter = CredentialFilter {
+            provider: request.query.get("provider").cloned(),
+            ..CredentialFilter::default()
+        };
+        let listed = control
+            .store
+            .credentials()
+            .list(request.workspace(), filter, request.page()?)
+            .await
+            .map_err(of_store)?;
+        Reply::json(&request.paged(listed, |row| show(control, row)))
     })
 }
 
-async fn load(control: &Control, ask: &Ask) -> Result<CredentialRow, Box<Fault>> {
-    control.store.credentials().get(ask.workspace(), ask.id("credential")?).await.map_err(of_store)
+async fn load(control: &Control, request: &ApiRequest) -> Result<CredentialRow, Box<Fault>> {
+    control.store.credentials().get(request.workspace(), request.id("credential")?).await.map_err(of_store)
 }
 
-fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = load(control, &ask).await?;
+        let row = load(control, &request).await?;
         let openings = control.store.audit().openings(row.id).await.map_err(of_store)?;
         Ok(Reply::json(&Opened { shown: show(control, &row), openings })?.version(row.version))
     })
 }
 
-fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = load(control, &ask).await?;
-        let changed = ask.patched(writable(control, &row))?;
-        write(control, &ask, changed, row).await
+        let row = load(control, &request).await?;
+        let changed = request.patched(writable(control, &row))?;
+        write(control, &request, changed, row).await
     })
 }
 
-fn replace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn replace(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = load(control, &ask).await?;
-        write(control, &ask, ask.json()?, row).await
+        let row = load(control, &request).await?;
+        write(control, &request, request.json()?, row).await
     })
 }
 
 async fn write(
     control: &Arc<Control>,
-    ask: &Ask,
+    request: &ApiRequest,
     mut input: Input,
     row: CredentialRow,
 ) -> Result<Reply, Box<Fault>> {
@@ -486,20 +492,21 @@ async fn write(
     let status = input.status.take();
     let (id, before) = (row.id, row.state);
     let destination = Destination::of(row.base_url.as_ref(), &row.config);
-    let changed = row_of(control, ask, &input, row).await?;
+    let changed = row_of(control, request, &input, row).await?;
     let moves = renewal.check(&destination, &Destination::of(changed.base_url.as_ref(), &changed.config))?;
-    let act = || ask.act(&control.world);
+    let act = || request.act(&control.world);
     let credentials = control.store.credentials();
     let mut written =
-        credentials.replace(changed, renewal.secret, ask.if_match()?, act()).await.map_err(of_store)?;
+        credentials.replace(changed, renewal.secret, request.if_match()?, act()).await.map_err(of_store)?;
     if let Some(state) = wanted_state(status.as_deref(), before)? {
-        let set = credentials.set_state(ask.workspace(), id, state, None, act()).await.map_err(of_store)?;
+        let set =
+            credentials.set_state(request.workspace(), id, state, None, act()).await.map_err(of_store)?;
         // In a rehearsal the second write doesn't see the first one.
-        let row = if ask.is_rehearsal { CredentialRow { state, ..written.row } } else { set.row };
+        let row = if request.is_rehearsal { CredentialRow { state, ..written.row } } else { set.row };
         written = Written { version: set.version, row };
     }
     control.await_published(written.version).await?;
-    let row = if moves && !ask.is_rehearsal {
+    let row = if moves && !request.is_rehearsal {
         control.probe_credential(Act::system(&control.world), written.row, None).await?
     } else {
         written.row
@@ -531,14 +538,14 @@ fn wanted_state(
     Ok(Some(wanted).filter(|wanted| *wanted != before))
 }
 
-fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let act = ask.act(&control.world);
-        let id = ask.id("credential")?;
+        let act = request.act(&control.world);
+        let id = request.id("credential")?;
         let written = control
             .store
             .credentials()
-            .delete(ask.workspace(), id, ask.if_match()?, act)
+            .delete(request.workspace(), id, request.if_match()?, act)
             .await
             .map_err(of_store)?;
         control.await_published(written.version).await?;
@@ -546,13 +553,13 @@ fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn rotate(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let rotation: Rotation = ask.json()?;
-        let row = load(control, &ask).await?;
+        let rotation: Rotation = request.json()?;
+        let row = load(control, &request).await?;
         let secret = SecretOwner::credential(&row).next_secret(control, rotation.secret)?;
-        let act = ask.act(&control.world);
-        let expected = ask.if_match()?.or(Some(row.version));
+        let act = request.act(&control.world);
+        let expected = request.if_match()?.or(Some(row.version));
         let written =
             control.store.credentials().replace(row, Some(secret), expected, act).await.map_err(of_store)?;
         control.await_published(written.version).await?;
@@ -560,11 +567,11 @@ fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-fn verify(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn verify(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let Nothing {} = ask.json()?;
-        let row = load(control, &ask).await?;
-        if ask.is_rehearsal {
+        let Nothing {} = request.json()?;
+        let row = load(control, &request).await?;
+        if request.is_rehearsal {
             return Reply::json(&show(control, &row));
         }
         let snapshot = control.keeper.current();
@@ -580,7 +587,7 @@ fn verify(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             accepted,
             error,
         };
-        let act = ask.act(&control.world);
+        let act = request.act(&control.world);
         let written = control
             .store
             .credentials()
@@ -599,10 +606,10 @@ fn verify(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-fn probe(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn probe(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let ProbeInput { model } = ask.json()?;
-        let row = load(control, &ask).await?;
+        let ProbeInput { model } = request.json()?;
+        let row = load(control, &request).await?;
         if !line::is_probed(&row.provider) {
             return Err(invalid(
                 "id",
@@ -610,10 +617,10 @@ fn probe(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
                 "Probe servers at an address of your own, under a name of your own.",
             ));
         }
-        let row = if ask.is_rehearsal {
+        let row = if request.is_rehearsal {
             row
         } else {
-            control.probe_credential(ask.act(&control.world), row, model).await?
+            control.probe_credential(request.act(&control.world), row, model).await?
         };
         Ok(Reply::json(&show(control, &row))?.version(row.version))
     })
@@ -650,7 +657,7 @@ struct Kind {
 }
 
 /// The kinds of credentials in the catalogue: each provider's name and authentication.
-fn list_kinds(control: &Arc<Control>, _: Ask) -> Handled<'_> {
+fn list_kinds(control: &Arc<Control>, _: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let snapshot = control.keeper.current();
         let offered = snapshot.catalogue().providers().iter().filter(|facts| facts.byok);

@@ -21,7 +21,7 @@ use crate::founding::new_key;
 use crate::moment::Moment;
 use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
 use crate::owner::milliseconds;
-use crate::request::Ask;
+use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
 use crate::tokens::{self, Kind};
 use crate::{Control, Reply};
@@ -91,26 +91,26 @@ struct AnsweredDevice {
     status: &'static str,
 }
 
-fn ask_for_code(control: &Arc<Control>, ask: Ask<UnauthenticatedCaller>) -> Handled<'_> {
+fn ask_for_code(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> Handled<'_> {
     Box::pin(async move {
-        let input: Client = ask.json()?;
+        let input: Client = request.json()?;
         let client_name = checked_name(input.client_name, "client_name")?;
         let now = control.world.clock.unix_ms();
-        control.attempts.count(&control.store, &AttemptSubject::address(ask.peer), None, now).await?;
+        control.attempts.count(&control.store, &AttemptSubject::address(request.peer), None, now).await?;
         let device_code = tokens::mint(&*control.world.random);
         let user_code = tokens::mint_user_code(&*control.world.random);
         let device = DeviceRow {
             digest: digest(control, Kind::Device, device_code.expose_text().unwrap_or_default()),
             user_code: digest(control, Kind::UserCode, &tokens::read_user_code(&user_code)),
             client_name,
-            address: ask.peer.to_string(),
+            address: request.peer.to_string(),
             answer: None,
             polled_unix_ms: None,
             created_unix_ms: now,
             expires_unix_ms: now.saturating_add(milliseconds(DEVICE_TIME_MAX)),
         };
         control.store.devices().create(device, DEVICES_WAITING_MAX).await.map_err(busy)?;
-        let base = control.site.base_url(&ask.headers);
+        let base = control.site.base_url(&request.headers);
         Reply::json(&WaitingDevice {
             object: "device",
             device_code: device_code.expose_text().unwrap_or_default(),
@@ -159,9 +159,9 @@ fn denied() -> Box<Fault> {
     not_yet("access_denied", "The person in front of it said no.", "Begin again, if that was a mistake.")
 }
 
-fn ask_for_key(control: &Arc<Control>, ask: Ask<UnauthenticatedCaller>) -> Handled<'_> {
+fn ask_for_key(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> Handled<'_> {
     Box::pin(async move {
-        let input: Poll = ask.json()?;
+        let input: Poll = request.json()?;
         let code =
             input.device_code.ok_or_else(|| missing("device_code", "Send what /v2/device answered."))?;
         let code = Secret::from_text(code);
@@ -172,7 +172,7 @@ fn ask_for_key(control: &Arc<Control>, ask: Ask<UnauthenticatedCaller>) -> Handl
         match device.answer {
             Some(DeviceAnswer::Denied) => Err(denied()),
             Some(DeviceAnswer::Approved { person, workspace }) => {
-                give_key(control, &ask, &device, person, workspace).await
+                give_key(control, &request, &device, person, workspace).await
             }
             None if is_too_soon(&device, now) => {
                 Err(not_yet("slow_down", "That was too soon.", "Wait interval_s between two questions."))
@@ -194,7 +194,7 @@ fn is_too_soon(device: &DeviceRow, now: u64) -> bool {
 
 async fn give_key(
     control: &Arc<Control>,
-    ask: &Ask<UnauthenticatedCaller>,
+    request: &ApiRequest<UnauthenticatedCaller>,
     device: &DeviceRow,
     person: MemberId,
     workspace: WorkspaceId,
@@ -204,7 +204,7 @@ async fn give_key(
         return Err(denied());
     };
     let (text, key) = key_of(control, device, &membership).await?;
-    let act = Act::new(&control.world, person.to_string(), Some(ask.trace));
+    let act = Act::new(&control.world, person.to_string(), Some(request.trace));
     let granted = control.store.devices().grant(device.digest, membership.role, key, act).await;
     let written = match granted {
         // The person's role was changed, or another poll was faster.
@@ -260,22 +260,22 @@ struct Answer {
     approve: Option<bool>,
 }
 
-fn answer(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn answer(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let input: Answer = ask.json()?;
+        let input: Answer = request.json()?;
         let typed =
             input.user_code.ok_or_else(|| missing("user_code", "Type the code that the device shows."))?;
-        let person = ask.caller.person().ok_or_else(person_needed)?.signed_in.person.id;
+        let person = request.caller.person().ok_or_else(person_needed)?.signed_in.person.id;
         let now = control.world.clock.unix_ms();
         control.attempts.count(&control.store, &AttemptSubject::Person(person), None, now).await?;
         let code = digest(control, Kind::UserCode, &tokens::read_user_code(&typed));
         let device = match input.approve {
             None => control.store.devices().waiting(code, now).await.map_err(of_store)?,
             Some(approve) => {
-                let workspace = ask.workspace();
+                let workspace = request.workspace();
                 let device_answer =
                     if approve { DeviceAnswer::Approved { person, workspace } } else { DeviceAnswer::Denied };
-                let act = ask.act(&control.world);
+                let act = request.act(&control.world);
                 match control.store.devices().answer(code, device_answer, workspace, act).await {
                     Err(StoreError::NotFound { .. }) => None,
                     answered => Some(answered.map_err(of_store)?),

@@ -13,7 +13,7 @@ use store::jobs::INSTALLATION;
 use crate::access::Access;
 use crate::failure::of_store;
 use crate::moment::Moment;
-use crate::request::Ask;
+use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply};
 
@@ -60,7 +60,7 @@ fn show(job: &JobRow) -> Job {
     }
 }
 
-fn get(control: &Arc<Control>, _: Ask) -> Handled<'_> {
+fn get(control: &Arc<Control>, _: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let counts = control.store.jobs().counts().await.map_err(of_store)?;
         let dead = control.store.jobs().dead(PAGE_ROWS_DEFAULT).await.map_err(of_store)?;

@@ -22,7 +22,7 @@ use store::{
     Act, Heartbeat, JoinToken, Joining, NodeRecord, NodeRecordRow, NodeRow, SealedSecret, StoreError,
 };
 
-use super::nodes::{self, Shown};
+use super::nodes::{self, NodeView};
 use super::secrets;
 use super::workspaces::checked_name;
 use crate::access::Access;
@@ -35,7 +35,7 @@ use crate::node_books;
 use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
 use crate::openapi::describe::Nothing;
 use crate::owner::milliseconds;
-use crate::request::Ask;
+use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
 use crate::tokens::{self, Kind};
 use crate::{Control, Reply};
@@ -55,10 +55,10 @@ pub fn routes() -> Vec<Route> {
             .refuses(409, "name_taken"),
         Route::new(Method::GET, TOKENS, Access::LOOK, invitations)
             .says("Lists the tokens that nodes may join with, and those that were used or are too old, for a week; never the tokens themselves.")
-            .lists::<TokenShown>(),
+            .lists::<TokenView>(),
         Route::new(Method::GET, TOKEN, Access::LOOK, invitation)
             .says("Shows whether a node has joined with a token, or may; never the token itself.")
-            .returns::<TokenShown>(),
+            .returns::<TokenView>(),
         Route::new(Method::DELETE, TOKEN, Access::MANAGE, uninvite)
             .says("Withdraws a token that no node has joined with: whoever comes with it is told that it is unknown.")
             .returns_no_content()
@@ -76,7 +76,7 @@ pub fn routes() -> Vec<Route> {
             .says("Hears that a node is there, what it serves and what it has to do.")
             .takes::<Beat>()
             .no_rehearsal(OF_A_NODE)
-            .returns_value::<Heard>()
+            .returns_value::<HeartbeatReply>()
             .refuses(401, "unknown_node_credential")
             .refuses(401, "node_credential_revoked"),
         Route::of_node(Method::POST, "/v2/byoc/nodes/records", report)
@@ -89,11 +89,11 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::POST, "/v2/byoc/nodes/{id}/revoke", Access::MANAGE, revoke)
             .says("Ends the credential of a node that joined: it may report no more, and is sent nothing.")
             .takes::<Nothing>()
-            .returns::<Shown>()
+            .returns::<NodeView>()
             .refuses(409, "not_joined"),
         Route::new(Method::GET, "/v2/byoc/nodes/{id}/usage", Access::LOOK, usage)
             .says("Lists what a node that joined has reported of its own answers, in the order of their coming.")
-            .lists::<UsageShown>(),
+            .lists::<UsageView>(),
     ]
 }
 
@@ -120,9 +120,9 @@ struct Invited<'a> {
     expires_at: Moment,
 }
 
-fn invite(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn invite(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let input: Invitation = ask.json()?;
+        let input: Invitation = request.json()?;
         let name = checked_name(input.name, "name")?;
         let time = match input.expires_in_minutes {
             None => JOIN_TOKEN_TIME,
@@ -141,14 +141,14 @@ fn invite(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let row = JoinToken {
             id,
             digest: tokens::digest(&*control.vault.hasher, Kind::Join, text),
-            workspace: ask.workspace(),
+            workspace: request.workspace(),
             name: name.clone(),
             used_unix_ms: None,
             created_unix_ms: now,
             expires_unix_ms,
         };
         let forgotten = now.saturating_sub(milliseconds(JOIN_TOKEN_KEPT));
-        let act = ask.act(&control.world);
+        let act = request.act(&control.world);
         control.store.joins().invite(row, forgotten, act).await.map_err(name_taken)?;
         let expires_at = Moment(expires_unix_ms);
         let invited = Invited { object: "join_token", id: id.to_string(), name, token: text, expires_at };
@@ -159,7 +159,7 @@ fn invite(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 /// What is known of a token, but itself.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "JoinTokenShown")]
-struct TokenShown {
+struct TokenView {
     object: &'static str,
     id: String,
     /// What the node is to be called.
@@ -172,8 +172,8 @@ struct TokenShown {
     used_at: Option<Moment>,
 }
 
-fn show_token(token: &JoinToken, now_unix_ms: u64) -> TokenShown {
-    TokenShown {
+fn show_token(token: &JoinToken, now_unix_ms: u64) -> TokenView {
+    TokenView {
         object: "join_token",
         id: token.id.to_string(),
         name: token.name.clone(),
@@ -188,34 +188,35 @@ fn show_token(token: &JoinToken, now_unix_ms: u64) -> TokenShown {
     }
 }
 
-fn invitations(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn invitations(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let listed = control.store.joins().tokens(ask.workspace(), ask.page()?).await.map_err(of_store)?;
+        let listed =
+            control.store.joins().tokens(request.workspace(), request.page()?).await.map_err(of_store)?;
         let now = control.world.clock.unix_ms();
-        Reply::json(&ask.paged(listed, |token| show_token(token, now)))
+        Reply::json(&request.paged(listed, |token| show_token(token, now)))
     })
 }
 
-fn invitation(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn invitation(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let token = control.store.joins().token_of(ask.workspace(), ask.id("join token")?);
+        let token = control.store.joins().token_of(request.workspace(), request.id("join token")?);
         let token = token.await.map_err(of_store)?;
         let view = show_token(&token, control.world.clock.unix_ms());
         Ok(Reply::json(&view)?.version(version_of(&token)))
     })
 }
 
-fn uninvite(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn uninvite(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let (joins, id) = (control.store.joins(), ask.id("join token")?);
-        if let Some(expected) = ask.if_match()? {
-            let current = version_of(&joins.token_of(ask.workspace(), id).await.map_err(of_store)?);
+        let (joins, id) = (control.store.joins(), request.id("join token")?);
+        if let Some(expected) = request.if_match()? {
+            let current = version_of(&joins.token_of(request.workspace(), id).await.map_err(of_store)?);
             if expected != current {
                 return Err(of_store(StoreError::Precondition { what: "join token", current }));
             }
         }
-        let act = ask.act(&control.world);
-        joins.withdraw(ask.workspace(), id, act).await.map_err(not_withdrawn)?;
+        let act = request.act(&control.world);
+        joins.withdraw(request.workspace(), id, act).await.map_err(not_withdrawn)?;
         Ok(Reply::no_content())
     })
 }
@@ -278,11 +279,11 @@ struct JoinedNode<'a> {
     heartbeat_every_ms: u64,
 }
 
-fn join(control: &Arc<Control>, ask: Ask<UnauthenticatedCaller>) -> Handled<'_> {
+fn join(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> Handled<'_> {
     Box::pin(async move {
-        let mut input: Join = ask.json()?;
+        let mut input: Join = request.json()?;
         let now = control.world.clock.unix_ms();
-        let trier = AttemptSubject::address(ask.peer);
+        let trier = AttemptSubject::address(request.peer);
         control.attempts.count(&control.store, &trier, None, now).await?;
         let token = input.token.take().map(Secret::from_text);
         let token = token.ok_or_else(|| missing("token", "Send what `tidegate nodes invite` showed."))?;
@@ -295,7 +296,7 @@ fn join(control: &Arc<Control>, ask: Ask<UnauthenticatedCaller>) -> Handled<'_> 
         let credential = mint_token(control, "tgn_");
         let text = credential.expose_text().unwrap_or_default();
         let credential = tokens::digest(&*control.vault.hasher, Kind::Node, text);
-        let act = Act::new(&control.world, row.id.to_string(), Some(ask.trace));
+        let act = Act::new(&control.world, row.id.to_string(), Some(request.trace));
         let joining = Joining { token: digest, credential, row };
         let written = control.store.joins().join(joining, act).await.map_err(not_joined)?;
         control.await_published(written.version).await?;
@@ -417,15 +418,15 @@ struct Beat {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "NodeHeard")]
-struct Heard {
+struct HeartbeatReply {
     object: &'static str,
     node_id: String,
     heartbeat_every_ms: u64,
 }
 
-fn beat(control: &Arc<Control>, ask: Ask<Reporter>) -> Handled<'_> {
+fn beat(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_> {
     Box::pin(async move {
-        let Beat { models, version, runtime, device, load } = ask.json()?;
+        let Beat { models, version, runtime, device, load } = request.json()?;
         let report = check_report(NodeReport { version, runtime, device, load })?;
         if models.len() > NODE_MODELS_MAX || models.iter().any(|model| model.len() > MODEL_NAME_BYTES_MAX) {
             let message = format!(
@@ -440,14 +441,14 @@ fn beat(control: &Arc<Control>, ask: Ask<Reporter>) -> Handled<'_> {
         let written = control
             .store
             .joins()
-            .record_heartbeat(ask.caller.credential, heartbeat)
+            .record_heartbeat(request.caller.credential, heartbeat)
             .await
             .map_err(revoked)?;
         control.await_published(written.version).await?;
         control.poll_queue.add(written.row.workspace, written.row.id);
         let node_id = written.row.id.to_string();
         let heartbeat_every_ms = milliseconds(control.beat_every);
-        Reply::json(&Heard { object: "node_heartbeat", node_id, heartbeat_every_ms })
+        Reply::json(&HeartbeatReply { object: "node_heartbeat", node_id, heartbeat_every_ms })
     })
 }
 
@@ -520,9 +521,9 @@ struct Kept {
     kept: u64,
 }
 
-fn report(control: &Arc<Control>, ask: Ask<Reporter>) -> Handled<'_> {
+fn report(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_> {
     Box::pin(async move {
-        let Report { records } = ask.json()?;
+        let Report { records } = request.json()?;
         if records.len() > NODE_RECORDS_MAX {
             let message = format!("A report holds at most {NODE_RECORDS_MAX} records.");
             return Err(invalid("records", message, "Send the others with the next."));
@@ -530,13 +531,13 @@ fn report(control: &Arc<Control>, ask: Ask<Reporter>) -> Handled<'_> {
         let records = records.into_iter().map(record_of).collect::<Result<Vec<_>, _>>()?;
         // Booked first: once a record is stored as known, the node doesn't report it again.
         let snapshot = control.keeper.current();
-        let booked = node_books::book(control, &snapshot, ask.caller.known, &records).await;
+        let booked = node_books::book(control, &snapshot, request.caller.known, &records).await;
         booked.map_err(|error| {
             tracing::warn!(%error, "what a node reports could not be booked");
             away()
         })?;
         let now = control.world.clock.unix_ms();
-        let kept = control.store.joins().report(ask.caller.credential, records, now);
+        let kept = control.store.joins().report(request.caller.credential, records, now);
         Reply::json(&Kept { object: "node_report", kept: kept.await.map_err(revoked)? })
     })
 }
@@ -563,11 +564,12 @@ fn record_of(reported: Reported) -> Result<NodeRecord, Box<Fault>> {
     })
 }
 
-fn revoke(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn revoke(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let Nothing {} = ask.json()?;
-        let act = ask.act(&control.world);
-        let revoked = control.store.joins().revoke(ask.workspace(), ask.id("node")?, ask.if_match()?, act);
+        let Nothing {} = request.json()?;
+        let act = request.act(&control.world);
+        let revoked =
+            control.store.joins().revoke(request.workspace(), request.id("node")?, request.if_match()?, act);
         let written = revoked.await.map_err(of_store)?;
         control.await_published(written.version).await?;
         Ok(Reply::json(&nodes::show(&written.row))?.version(written.row.version))
@@ -578,7 +580,7 @@ fn revoke(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 /// the workspace's first project, and costs nothing.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "NodeUsage")]
-struct UsageShown {
+struct UsageView {
     object: &'static str,
     event_id: String,
     /// The gateway's request that it was given for; null where the node was asked by somebody else.
@@ -599,17 +601,17 @@ struct UsageShown {
     is_measured: bool,
 }
 
-fn usage(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn usage(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let listed = control.store.joins().records(ask.workspace(), ask.id("node")?, ask.page()?);
+        let listed = control.store.joins().records(request.workspace(), request.id("node")?, request.page()?);
         let listed = listed.await.map_err(of_store)?;
-        Reply::json(&ask.paged(listed, show_usage))
+        Reply::json(&request.paged(listed, show_usage))
     })
 }
 
-fn show_usage(row: &NodeRecordRow) -> UsageShown {
+fn show_usage(row: &NodeRecordRow) -> UsageView {
     let record = row.record.clone();
-    UsageShown {
+    UsageView {
         object: "node_usage",
         event_id: record.event.to_string(),
         request_id: record.request.map(|request| request.to_string()),

@@ -9,7 +9,7 @@ use store::LimitsOf;
 
 use crate::Control;
 use crate::failure::{invalid, of_store};
-use crate::request::Ask;
+use crate::request::ApiRequest;
 
 /// Anything above this per minute is not a meaningful limit.
 const RATE_MAX: u64 = 10_000_000_000;
@@ -68,7 +68,7 @@ pub fn show(control: &Control, workspace: WorkspaceId, of: &LimitsOf) -> LimitsF
 /// 400 for invalid limits.
 pub async fn write(
     control: &Arc<Control>,
-    ask: &Ask,
+    request: &ApiRequest,
     workspace: WorkspaceId,
     of: LimitsOf,
     form: Option<LimitsForm>,
@@ -79,7 +79,7 @@ pub async fn write(
     if show(control, workspace, &of) == form {
         return Ok(form);
     }
-    let act = ask.act(&control.world);
+    let act = request.act(&control.world);
     let written = control.store.budgets().set_limits(workspace, of, limits, act).await.map_err(of_store)?;
     control.await_published(written.version).await.map(|()| form)
 }

@@ -18,7 +18,7 @@ use crate::caller::{Caller, Person};
 use crate::failure::{invalid, of_store};
 use crate::openapi::bounds::{EMAIL, EMAIL_BYTES_MAX, NAME, NAME_CHARS_MAX};
 use crate::owner::milliseconds;
-use crate::request::Ask;
+use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply};
 
@@ -107,16 +107,16 @@ pub fn show(signed_in: &SignedIn, acting: &Membership, csrf_token: &str) -> Me {
     }
 }
 
-fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let key = match &ask.caller {
+        let key = match &request.caller {
             Caller::Person(person) => {
                 return Reply::json(&show(&person.signed_in, &person.acting, &person.csrf_token));
             }
             Caller::Key(key) => key,
         };
         let id = key.key().map(|key| key.id).ok_or_else(|| Box::new(Fault::internal()))?;
-        let row = control.store.api_keys().get(ask.workspace(), id).await.map_err(of_store)?;
+        let row = control.store.api_keys().get(request.workspace(), id).await.map_err(of_store)?;
         let (workspace, project) = (key.workspace(), key.project());
         Reply::json(&Me::Key {
             object: "me",
@@ -150,10 +150,10 @@ struct Input {
     current_password: Option<String>,
 }
 
-fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let input: Input = ask.json()?;
-        let person = ask.caller.person().ok_or_else(person_needed)?;
+        let input: Input = request.json()?;
+        let person = request.caller.person().ok_or_else(person_needed)?;
         let email = input.email.as_deref().map(checked_email).transpose()?;
         let email = email.filter(|email| *email != person.signed_in.person.email);
         let name = input.name.map(|name| checked_name(Some(name), "name")).transpose()?;
@@ -172,20 +172,20 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
                 email: email.unwrap_or_else(|| before.email.clone()),
                 ..before.clone()
             };
-            let act = ask.act(&control.world);
-            let renamed = control.store.people().rename(wanted, ask.workspace(), act);
+            let act = request.act(&control.world);
+            let renamed = control.store.people().rename(wanted, request.workspace(), act);
             changed.person = renamed.await.map_err(of_store)?.row;
         }
         if let Some(hash) = hash {
             // All sessions of the old password end; this one is replaced by a new session.
-            let fresh = NewSession::of(control, &ask, before.id, false);
-            let act = ask.act(&control.world);
-            let set = control.store.people().set_password(hash, fresh.row, ask.workspace(), act);
+            let fresh = NewSession::of(control, &request, before.id, false);
+            let act = request.act(&control.world);
+            let set = control.store.people().set_password(hash, fresh.row, request.workspace(), act);
             set.await.map_err(of_store)?;
-            if ask.is_rehearsal {
+            if request.is_rehearsal {
                 return Reply::json(&show(&changed, &person.acting, &person.csrf_token));
             }
-            return welcome(control, &ask.headers, &fresh.token).await;
+            return welcome(control, &request.headers, &fresh.token).await;
         }
         Reply::json(&show(&changed, &person.acting, &person.csrf_token))
     })

@@ -18,7 +18,7 @@ use crate::moment::Moment;
 use crate::openapi::bounds::{EMAIL, EMAIL_BYTES_MAX, NAME, NAME_CHARS_MAX};
 use crate::openapi::describe::Nothing;
 use crate::owner::{milliseconds, mint_link};
-use crate::request::Ask;
+use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply};
 
@@ -36,12 +36,12 @@ pub fn routes() -> Vec<Route> {
             .refuses(409, "already_member"),
         Route::new(Method::GET, PATH, Access::LOOK, list)
             .says("Lists the workspace's people.")
-            .lists::<Shown>(),
-        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a member.").returns::<Shown>(),
+            .lists::<MemberView>(),
+        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a member.").returns::<MemberView>(),
         Route::new(Method::PATCH, ONE, Access::MANAGE, change)
             .says("Gives a member another role.")
             .patches::<Change>()
-            .returns::<Shown>()
+            .returns::<MemberView>()
             .refuses(409, "last_owner"),
         Route::new(Method::DELETE, ONE, Access::MANAGE, remove)
             .says("Removes a member; their sessions and the keys of their devices end at once. API keys that they made are kept or revoked.")
@@ -72,7 +72,7 @@ struct Input {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Member")]
-struct Shown {
+struct MemberView {
     id: String,
     object: &'static str,
     workspace_id: String,
@@ -90,7 +90,7 @@ struct Shown {
 #[schemars(rename = "InvitedMember")]
 struct Invited {
     #[serde(flatten)]
-    member: Shown,
+    member: MemberView,
     invite_link: String,
     invite_expires_at: Moment,
 }
@@ -103,8 +103,8 @@ struct SignInLink {
     expires_at: Moment,
 }
 
-fn show(row: &MemberRow) -> Shown {
-    Shown {
+fn show(row: &MemberRow) -> MemberView {
+    MemberView {
         id: row.person.id.to_string(),
         object: "member",
         workspace_id: row.workspace.to_string(),
@@ -125,31 +125,32 @@ fn checked_role(role: Option<&str>) -> Result<Role, Box<Fault>> {
 }
 
 /// Nobody can add, change or sign in a member with more rights than their own.
-fn within_rank(ask: &Ask, role: Role) -> Result<(), Box<Fault>> {
-    let rank = ask.caller.rank();
+fn within_rank(request: &ApiRequest, role: Role) -> Result<(), Box<Fault>> {
+    let rank = request.caller.rank();
     if rank.covers(role) { Ok(()) } else { Err(insufficient_role(role.as_str(), rank)) }
 }
 
-fn invite(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn invite(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let input: Input = ask.json()?;
+        let input: Input = request.json()?;
         let email = input.email.ok_or_else(|| missing("email", "Give the email that they sign in with."))?;
         let email = checked_email(&email)?;
         let role = checked_role(input.role.as_deref())?;
-        let first = role == Role::Owner && ask.caller.key().is_some() && !has_owner(control, &ask).await?;
+        let first =
+            role == Role::Owner && request.caller.key().is_some() && !has_owner(control, &request).await?;
         // In a workspace without an owner, an admin key may appoint the first.
         if !first {
-            within_rank(&ask, role)?;
+            within_rank(&request, role)?;
         }
         let name = match input.name {
             Some(name) => checked_name(Some(name), "name")?,
             None => email.split('@').next().unwrap_or_default().to_owned(),
         };
-        let act = ask.act(&control.world);
+        let act = request.act(&control.world);
         let (path, digest) = mint_link(&control.vault, &control.world);
         let expires_unix_ms = act.unix_ms.saturating_add(milliseconds(INVITATION_TIME_MAX));
         let invitation = Invitation {
-            workspace: ask.workspace(),
+            workspace: request.workspace(),
             role,
             person: PersonRow {
                 id: MemberId::new(act.unix_ms, control.world.id_bytes()),
@@ -165,7 +166,7 @@ fn invite(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let written = control.store.people().invite(invitation, act).await.map_err(of_store)?;
         let view = Invited {
             member: show(&written.row),
-            invite_link: format!("{}{path}", control.site.base_url(&ask.headers)),
+            invite_link: format!("{}{path}", control.site.base_url(&request.headers)),
             invite_expires_at: Moment(expires_unix_ms),
         };
         let location = format!("{PATH}/{}", written.row.person.id);
@@ -173,10 +174,10 @@ fn invite(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-async fn has_owner(control: &Control, ask: &Ask) -> Result<bool, Box<Fault>> {
+async fn has_owner(control: &Control, request: &ApiRequest) -> Result<bool, Box<Fault>> {
     let mut page = StorePage::default();
     loop {
-        let listed = control.store.people().list(ask.workspace(), page).await.map_err(of_store)?;
+        let listed = control.store.people().list(request.workspace(), page).await.map_err(of_store)?;
         if listed.rows.iter().any(|row| row.role == Role::Owner) {
             return Ok(true);
         }
@@ -185,20 +186,21 @@ async fn has_owner(control: &Control, ask: &Ask) -> Result<bool, Box<Fault>> {
     }
 }
 
-fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let listed = control.store.people().list(ask.workspace(), ask.page()?).await.map_err(of_store)?;
-        Reply::json(&ask.paged(listed, show))
+        let listed =
+            control.store.people().list(request.workspace(), request.page()?).await.map_err(of_store)?;
+        Reply::json(&request.paged(listed, show))
     })
 }
 
-async fn load(control: &Control, ask: &Ask) -> Result<MemberRow, Box<Fault>> {
-    control.store.people().get(ask.workspace(), ask.id("member")?).await.map_err(of_store)
+async fn load(control: &Control, request: &ApiRequest) -> Result<MemberRow, Box<Fault>> {
+    control.store.people().get(request.workspace(), request.id("member")?).await.map_err(of_store)
 }
 
-fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = load(control, &ask).await?;
+        let row = load(control, &request).await?;
         Ok(Reply::json(&show(&row))?.version(row.version))
     })
 }
@@ -211,37 +213,43 @@ struct Change {
     role: Option<String>,
 }
 
-fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = load(control, &ask).await?;
-        let changed: Change = ask.patched(json!({"role": row.role.as_str()}))?;
+        let row = load(control, &request).await?;
+        let changed: Change = request.patched(json!({"role": row.role.as_str()}))?;
         let role = checked_role(changed.role.as_deref())?;
-        within_rank(&ask, row.role)?;
-        within_rank(&ask, role)?;
-        let act = ask.act(&control.world);
-        let set = control.store.people().set_role(ask.workspace(), row.person.id, role, ask.if_match()?, act);
+        within_rank(&request, row.role)?;
+        within_rank(&request, role)?;
+        let act = request.act(&control.world);
+        let set = control.store.people().set_role(
+            request.workspace(),
+            row.person.id,
+            role,
+            request.if_match()?,
+            act,
+        );
         let written = set.await.map_err(of_store)?;
         control.await_published(written.version).await?;
         Ok(Reply::json(&show(&written.row))?.version(written.row.version))
     })
 }
 
-fn remove(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn remove(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = load(control, &ask).await?;
-        within_rank(&ask, row.role)?;
-        let keys = made_keys(&ask)?;
-        let act = ask.act(&control.world);
+        let row = load(control, &request).await?;
+        within_rank(&request, row.role)?;
+        let keys = made_keys(&request)?;
+        let act = request.act(&control.world);
         let removed =
-            control.store.people().remove(ask.workspace(), row.person.id, keys, ask.if_match()?, act);
+            control.store.people().remove(request.workspace(), row.person.id, keys, request.if_match()?, act);
         let removed = removed.await.map_err(|error| with_keys_param(of_store(error)))?;
         control.await_published(removed.version).await?;
         Ok(Reply::no_content())
     })
 }
 
-fn made_keys(ask: &Ask) -> Result<KeysOnLeave, Box<Fault>> {
-    match ask.query.get(KEYS).map(String::as_str) {
+fn made_keys(request: &ApiRequest) -> Result<KeysOnLeave, Box<Fault>> {
+    match request.query.get(KEYS).map(String::as_str) {
         None => Ok(KeysOnLeave::Ask),
         Some("keep") => Ok(KeysOnLeave::Keep),
         Some("revoke") => Ok(KeysOnLeave::Revoke),
@@ -259,25 +267,25 @@ fn with_keys_param(fault: Box<Fault>) -> Box<Fault> {
 }
 
 /// A sign-in link for a person who has no password, or lost it or the invitation.
-fn link(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn link(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let Nothing {} = ask.json()?;
-        let row = load(control, &ask).await?;
-        within_rank(&ask, row.role)?;
+        let Nothing {} = request.json()?;
+        let row = load(control, &request).await?;
+        within_rank(&request, row.role)?;
         let (path, digest) = mint_link(&control.vault, &control.world);
-        let act: Act = ask.act(&control.world);
+        let act: Act = request.act(&control.world);
         let time_max = if row.accepted_unix_ms.is_some() { LINK_TIME_MAX } else { INVITATION_TIME_MAX };
         let expires_unix_ms = act.unix_ms.saturating_add(milliseconds(time_max));
         // The operator may create links that sign in anybody of their workspace; others only people whom no
         // other workspace knows.
-        let of_installation = ask.is_operator() && row.accepted_unix_ms.is_some();
-        let workspace = (!of_installation).then(|| ask.workspace());
+        let of_installation = request.is_operator() && row.accepted_unix_ms.is_some();
+        let workspace = (!of_installation).then(|| request.workspace());
         let link = LinkRow { digest, person: row.person.id, workspace, expires_unix_ms };
-        control.store.people().add_link(link, ask.workspace(), act).await.map_err(of_store)?;
+        control.store.people().add_link(link, request.workspace(), act).await.map_err(of_store)?;
         let view = SignInLink {
             object: "sign_in_link",
             member_id: row.person.id.to_string(),
-            sign_in_link: format!("{}{path}", control.site.base_url(&ask.headers)),
+            sign_in_link: format!("{}{path}", control.site.base_url(&request.headers)),
             expires_at: Moment(expires_unix_ms),
         };
         Ok(Reply::json(&view)?.created(format!("{PATH}/{}", row.person.id)))

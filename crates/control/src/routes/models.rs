@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::access::Access;
 use crate::reply::Page;
-use crate::request::Ask;
+use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply};
 
@@ -35,14 +35,15 @@ struct CallableModel {
     modality: Option<&'static str>,
 }
 
-fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let snapshot = control.keeper.current();
-        let (Some(workspace), Some(project)) = (snapshot.workspace(ask.workspace()), ask.caller.project())
+        let (Some(workspace), Some(project)) =
+            (snapshot.workspace(request.workspace()), request.caller.project())
         else {
             return Reply::json(&Page::<CallableModel>::whole(Vec::new()));
         };
-        let key = ask.caller.key();
+        let key = request.caller.key();
         let environment =
             key.map_or_else(|| project.environment.to_string(), |key| key.environment.to_string());
         let mut found = BTreeMap::new();

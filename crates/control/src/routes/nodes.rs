@@ -17,12 +17,12 @@ use super::secrets;
 use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
-use crate::joined_nodes::{self, JoinedShown};
+use crate::joined_nodes::{self, JoinedNodeView};
 use crate::moment::Moment;
 use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
-use crate::request::Ask;
+use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
-use crate::servers::{self, ProbeInput, ServerShown};
+use crate::servers::{self, ProbeInput, ServerView};
 use crate::{Control, Reply};
 
 const PATH: &str = "/v2/byoc/nodes";
@@ -33,26 +33,26 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::POST, PATH, Access::MANAGE, create)
             .says("Adds a node, and asks it at once what it serves.")
             .takes::<Input>()
-            .makes::<Shown>(),
+            .makes::<NodeView>(),
         Route::new(Method::GET, PATH, Access::LOOK, list)
             .says("Lists the workspace's nodes.")
-            .lists::<Shown>(),
-        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a node.").returns::<Shown>(),
+            .lists::<NodeView>(),
+        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a node.").returns::<NodeView>(),
         Route::new(Method::PATCH, ONE, Access::MANAGE, change)
             .says("Changes fields of a node; `draining` as its status sends it nothing new.")
             .patches::<Input>()
-            .returns::<Shown>()
+            .returns::<NodeView>()
             .refuses(409, "base_url_needs_secret"),
         Route::new(Method::PUT, ONE, Access::MANAGE, replace)
             .says("Replaces a node.")
             .takes::<Input>()
-            .returns::<Shown>()
+            .returns::<NodeView>()
             .refuses(409, "base_url_needs_secret"),
         Route::new(Method::DELETE, ONE, Access::MANAGE, delete).says("Removes a node.").returns_no_content(),
         Route::new(Method::POST, "/v2/byoc/nodes/{id}/probe", Access::MANAGE, probe)
             .says("Asks a node what it takes of the common grammar, and keeps what it said.")
             .takes::<ProbeInput>()
-            .returns::<Shown>(),
+            .returns::<NodeView>(),
     ]
 }
 
@@ -82,7 +82,7 @@ struct Input {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Node")]
-pub struct Shown {
+pub struct NodeView {
     id: String,
     object: &'static str,
     workspace_id: String,
@@ -100,16 +100,16 @@ pub struct Shown {
     last_seen_at: Option<Moment>,
     last_error: Option<String>,
     /// Where it joined by itself: what it says of itself.
-    joined: Option<JoinedShown>,
+    joined: Option<JoinedNodeView>,
     stated_facts: BTreeMap<String, Value>,
     /// What is known of its server.
-    server: ServerShown,
+    server: ServerView,
     created_at: Moment,
 }
 
-pub fn show(row: &NodeRow) -> Shown {
+pub fn show(row: &NodeRow) -> NodeView {
     let is_revoked = row.joined.as_ref().is_some_and(|joined| joined.revoked_unix_ms.is_some());
-    Shown {
+    NodeView {
         id: row.id.to_string(),
         object: "node",
         workspace_id: row.workspace.to_string(),
@@ -200,68 +200,69 @@ pub(super) fn blank(workspace: WorkspaceId, id: NodeId, now_unix_ms: u64) -> Nod
     }
 }
 
-fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let mut input: Input = ask.json()?;
+        let mut input: Input = request.json()?;
         let now = control.world.clock.unix_ms();
         let id = NodeId::new(now, control.world.id_bytes());
         let secret = match input.secret.take() {
             None => None,
             given => Some(secrets::seal(
                 control,
-                ask.workspace(),
+                request.workspace(),
                 &id.to_string(),
                 1,
                 &secrets::read(given, SecretForm::Text)?,
             )?),
         };
-        let blank = NodeRow { secret, ..blank(ask.workspace(), id, now) };
+        let blank = NodeRow { secret, ..blank(request.workspace(), id, now) };
         let row = row_of(control, &input, blank)?;
-        let act = ask.act(&control.world);
+        let act = request.act(&control.world);
         let written = control.store.nodes().create(row, act).await.map_err(of_store)?;
         control.await_published(written.version).await?;
         // Polled at once, so that its models can be called as soon as the client has this response.
-        let row = if ask.is_rehearsal { written.row } else { control.learn_node(written.row).await? };
+        let row = if request.is_rehearsal { written.row } else { control.learn_node(written.row).await? };
         Ok(Reply::json(&show(&row))?.version(row.version).created(format!("{PATH}/{id}")))
     })
 }
 
-fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let listed = control.store.nodes().list(ask.workspace(), ask.page()?).await.map_err(of_store)?;
-        Reply::json(&ask.paged(listed, show))
+        let listed =
+            control.store.nodes().list(request.workspace(), request.page()?).await.map_err(of_store)?;
+        Reply::json(&request.paged(listed, show))
     })
 }
 
-async fn load(control: &Control, ask: &Ask) -> Result<NodeRow, Box<Fault>> {
-    control.store.nodes().get(ask.workspace(), ask.id("node")?).await.map_err(of_store)
+async fn load(control: &Control, request: &ApiRequest) -> Result<NodeRow, Box<Fault>> {
+    control.store.nodes().get(request.workspace(), request.id("node")?).await.map_err(of_store)
 }
 
-fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = load(control, &ask).await?;
+        let row = load(control, &request).await?;
         Ok(Reply::json(&show(&row))?.version(row.version))
     })
 }
 
-fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = load(control, &ask).await?;
-        let changed = ask.patched(writable(&row))?;
-        write(control, &ask, changed, row).await
+        let row = load(control, &request).await?;
+        let changed = request.patched(writable(&row))?;
+        write(control, &request, changed, row).await
     })
 }
 
-fn replace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn replace(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = load(control, &ask).await?;
-        write(control, &ask, ask.json()?, row).await
+        let row = load(control, &request).await?;
+        write(control, &request, request.json()?, row).await
     })
 }
 
 async fn write(
     control: &Arc<Control>,
-    ask: &Ask,
+    request: &ApiRequest,
     mut input: Input,
     row: NodeRow,
 ) -> Result<Reply, Box<Fault>> {
@@ -284,35 +285,36 @@ async fn write(
     if moves && has_secret && secret.is_none() {
         return Err(secrets::address_needs_secret());
     }
-    let act = ask.act(&control.world);
+    let act = request.act(&control.world);
     let written =
-        control.store.nodes().replace(changed, secret, ask.if_match()?, act).await.map_err(of_store)?;
+        control.store.nodes().replace(changed, secret, request.if_match()?, act).await.map_err(of_store)?;
     control.await_published(written.version).await?;
-    let row = if moves && !ask.is_rehearsal { control.learn_node(written.row).await? } else { written.row };
+    let row =
+        if moves && !request.is_rehearsal { control.learn_node(written.row).await? } else { written.row };
     Ok(Reply::json(&show(&row))?.version(row.version))
 }
 
-fn probe(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn probe(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let ProbeInput { model } = ask.json()?;
-        let row = load(control, &ask).await?;
-        let row = if ask.is_rehearsal {
+        let ProbeInput { model } = request.json()?;
+        let row = load(control, &request).await?;
+        let row = if request.is_rehearsal {
             row
         } else {
-            control.probe_node(ask.act(&control.world), row, model).await?
+            control.probe_node(request.act(&control.world), row, model).await?
         };
         Ok(Reply::json(&show(&row))?.version(row.version))
     })
 }
 
-fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let act = ask.act(&control.world);
-        let id = ask.id("node")?;
+        let act = request.act(&control.world);
+        let id = request.id("node")?;
         let written = control
             .store
             .nodes()
-            .delete(ask.workspace(), id, ask.if_match()?, act)
+            .delete(request.workspace(), id, request.if_match()?, act)
             .await
             .map_err(of_store)?;
         control.await_published(written.version).await?;

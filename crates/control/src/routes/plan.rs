@@ -16,7 +16,7 @@ use super::projects::checked_environment;
 use crate::access::Access;
 use crate::failure::{invalid, missing};
 use crate::openapi::bounds::{ENVIRONMENT, ENVIRONMENT_BYTES_MAX};
-use crate::request::{Ask, not_found};
+use crate::request::{ApiRequest, not_found};
 use crate::router::{Handled, Route};
 use crate::{Control, Reply, learned_limits};
 
@@ -51,9 +51,9 @@ struct Input {
     tag: Option<String>,
 }
 
-fn explain(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn explain(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let input: Input = ask.json()?;
+        let input: Input = request.json()?;
         let model = input
             .model
             .as_deref()
@@ -61,10 +61,10 @@ fn explain(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let modality = input.modality.as_deref().map(modality).transpose()?;
         let dialect = input.dialect.as_deref().map_or(Ok(Dialect::Chat), dialect)?;
         let snapshot = control.keeper.current();
-        let workspace = snapshot.workspace(ask.workspace()).ok_or_else(|| Box::new(Fault::internal()))?;
+        let workspace = snapshot.workspace(request.workspace()).ok_or_else(|| Box::new(Fault::internal()))?;
         let project = match &input.project_id {
             None => {
-                let home = ask.caller.project().ok_or_else(|| {
+                let home = request.caller.project().ok_or_else(|| {
                     missing("project_id", "This workspace has no project yet: make one, and name it here.")
                 })?;
                 Arc::clone(home)
@@ -75,7 +75,7 @@ fn explain(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             }
         };
         let key = match &input.key_id {
-            None => ask.caller.key().cloned(),
+            None => request.caller.key().cloned(),
             Some(text) => {
                 let found = text
                     .parse()
@@ -117,7 +117,7 @@ fn explain(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             clock.monotonic_us(),
             clock.unix_ms(),
         );
-        Reply::json(&Plan::show(model, &environment, plan, ask.is_operator()))
+        Reply::json(&Plan::show(model, &environment, plan, request.is_operator()))
     })
 }
 

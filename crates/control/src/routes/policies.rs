@@ -13,7 +13,7 @@ use crate::access::Access;
 use crate::agreement::{self, RetentionForm};
 use crate::failure::{invalid, missing, of_store};
 use crate::moment::Moment;
-use crate::request::{Ask, not_found};
+use crate::request::{ApiRequest, not_found};
 use crate::router::{Handled, Route};
 use crate::{Control, Reply};
 
@@ -27,19 +27,19 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::POST, PATH, Access::MANAGE, create)
             .says("Makes the policy of a project: what its requests may reach, whatever a route says.")
             .takes::<Input>()
-            .makes::<Shown>(),
+            .makes::<PolicyView>(),
         Route::new(Method::GET, PATH, Access::LOOK, list)
             .says("Lists the policies of the workspace's projects.")
-            .lists::<Shown>(),
-        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a policy.").returns::<Shown>(),
+            .lists::<PolicyView>(),
+        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a policy.").returns::<PolicyView>(),
         Route::new(Method::PATCH, ONE, Access::MANAGE, change)
             .says("Changes fields of a policy; its project stays.")
             .patches::<Input>()
-            .returns::<Shown>(),
+            .returns::<PolicyView>(),
         Route::new(Method::PUT, ONE, Access::MANAGE, replace)
             .says("Replaces a policy; its project stays.")
             .takes::<Input>()
-            .returns::<Shown>(),
+            .returns::<PolicyView>(),
         Route::new(Method::DELETE, ONE, Access::MANAGE, delete)
             .says("Deletes a policy: its project's requests may reach whatever routes say.")
             .returns_no_content(),
@@ -79,7 +79,7 @@ struct Input {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "KeptPolicy")]
-struct Shown {
+struct PolicyView {
     id: String,
     object: &'static str,
     project_id: String,
@@ -92,8 +92,8 @@ struct Shown {
     created_at: Moment,
 }
 
-fn show(row: &PolicyRow) -> Shown {
-    Shown {
+fn show(row: &PolicyRow) -> PolicyView {
+    PolicyView {
         id: row.id.to_string(),
         object: "policy",
         project_id: row.project.to_string(),
@@ -161,9 +161,9 @@ fn names(
     }
 }
 
-fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let input: Input = ask.json()?;
+        let input: Input = request.json()?;
         let Some(project) = &input.project_id else {
             return Err(missing(
                 "project_id",
@@ -175,64 +175,72 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let id = PolicyId::new(now, control.world.id_bytes());
         let spec = spec_of(control, input)?;
         let row =
-            PolicyRow { id, workspace: ask.workspace(), project, spec, created_unix_ms: now, version: 0 };
-        let act = ask.act(&control.world);
+            PolicyRow { id, workspace: request.workspace(), project, spec, created_unix_ms: now, version: 0 };
+        let act = request.act(&control.world);
         let written = control.store.policies().create(row, act).await.map_err(of_store)?;
         control.await_published(written.version).await?;
         Ok(Reply::json(&show(&written.row))?.version(written.row.version).created(format!("{PATH}/{id}")))
     })
 }
 
-fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let listed = control.store.policies().list(ask.workspace(), ask.page()?).await.map_err(of_store)?;
-        Reply::json(&ask.paged(listed, show))
+        let listed =
+            control.store.policies().list(request.workspace(), request.page()?).await.map_err(of_store)?;
+        Reply::json(&request.paged(listed, show))
     })
 }
 
-async fn load(control: &Control, ask: &Ask) -> Result<PolicyRow, Box<Fault>> {
-    control.store.policies().get(ask.workspace(), ask.id("policy")?).await.map_err(of_store)
+async fn load(control: &Control, request: &ApiRequest) -> Result<PolicyRow, Box<Fault>> {
+    control.store.policies().get(request.workspace(), request.id("policy")?).await.map_err(of_store)
 }
 
-fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = load(control, &ask).await?;
+        let row = load(control, &request).await?;
         Ok(Reply::json(&show(&row))?.version(row.version))
     })
 }
 
-fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = load(control, &ask).await?;
-        let changed = ask.patched(writable(&row)?)?;
-        write(control, &ask, changed, row).await
+        let row = load(control, &request).await?;
+        let changed = request.patched(writable(&row)?)?;
+        write(control, &request, changed, row).await
     })
 }
 
-fn replace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn replace(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = load(control, &ask).await?;
-        write(control, &ask, ask.json()?, row).await
+        let row = load(control, &request).await?;
+        write(control, &request, request.json()?, row).await
     })
 }
 
-async fn write(control: &Arc<Control>, ask: &Ask, input: Input, row: PolicyRow) -> Result<Reply, Box<Fault>> {
+async fn write(
+    control: &Arc<Control>,
+    request: &ApiRequest,
+    input: Input,
+    row: PolicyRow,
+) -> Result<Reply, Box<Fault>> {
     let own = row.project.to_string();
     if input.project_id.as_ref() != Some(&own) {
         let message = "A policy stays with its project.";
         return Err(invalid("project_id", message, format!("Give {own}, or make another policy.")));
     }
     let changed = PolicyRow { spec: spec_of(control, input)?, ..row };
-    let act = ask.act(&control.world);
-    let written = control.store.policies().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
+    let act = request.act(&control.world);
+    let written =
+        control.store.policies().replace(changed, request.if_match()?, act).await.map_err(of_store)?;
     control.await_published(written.version).await?;
     Ok(Reply::json(&show(&written.row))?.version(written.row.version))
 }
 
-fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let (act, id) = (ask.act(&control.world), ask.id("policy")?);
-        let deleted = control.store.policies().delete(ask.workspace(), id, ask.if_match()?, act).await;
+        let (act, id) = (request.act(&control.world), request.id("policy")?);
+        let deleted =
+            control.store.policies().delete(request.workspace(), id, request.if_match()?, act).await;
         control.await_published(deleted.map_err(of_store)?.version).await?;
         Ok(Reply::no_content())
     })

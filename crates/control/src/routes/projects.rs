@@ -16,7 +16,7 @@ use crate::access::Access;
 use crate::failure::{invalid, of_store};
 use crate::moment::Moment;
 use crate::openapi::bounds::{ENVIRONMENT, ENVIRONMENT_BYTES_MAX, NAME, NAME_CHARS_MAX};
-use crate::request::Ask;
+use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply};
 
@@ -25,21 +25,21 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::POST, "/v2/projects", Access::MANAGE, create)
             .says("Makes a project.")
             .takes::<Input>()
-            .makes::<Shown>(),
+            .makes::<ProjectView>(),
         Route::new(Method::GET, "/v2/projects", Access::LOOK, list)
             .says("Lists the workspace's projects.")
-            .lists::<Shown>(),
+            .lists::<ProjectView>(),
         Route::new(Method::GET, "/v2/projects/{id}", Access::LOOK, get)
             .says("Shows a project.")
-            .returns::<Shown>(),
+            .returns::<ProjectView>(),
         Route::new(Method::PATCH, "/v2/projects/{id}", Access::MANAGE, change)
             .says("Changes fields of a project.")
             .patches::<Input>()
-            .returns::<Shown>(),
+            .returns::<ProjectView>(),
         Route::new(Method::PUT, "/v2/projects/{id}", Access::MANAGE, replace)
             .says("Replaces a project.")
             .takes::<Input>()
-            .returns::<Shown>(),
+            .returns::<ProjectView>(),
         Route::new(Method::DELETE, "/v2/projects/{id}", Access::MANAGE, delete)
             .says("Deletes a project that no key belongs to.")
             .returns_no_content()
@@ -64,7 +64,7 @@ struct Input {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Project")]
-struct Shown {
+struct ProjectView {
     id: String,
     object: &'static str,
     workspace_id: String,
@@ -80,8 +80,8 @@ const fn of(row: &ProjectRow) -> LimitsOf {
     LimitsOf::Subject(Subject::Project(row.id))
 }
 
-fn show(control: &Control, row: &ProjectRow) -> Shown {
-    Shown {
+fn show(control: &Control, row: &ProjectRow) -> ProjectView {
+    ProjectView {
         id: row.id.to_string(),
         object: "project",
         workspace_id: row.workspace.to_string(),
@@ -120,93 +120,108 @@ fn row_of(input: Input, base: &ProjectRow) -> Result<ProjectRow, Box<Fault>> {
     })
 }
 
-fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let now = control.world.clock.unix_ms();
         let blank = ProjectRow {
             caching: domain::CachePolicy::default(),
             id: ProjectId::new(now, control.world.id_bytes()),
-            workspace: ask.workspace(),
+            workspace: request.workspace(),
             name: String::new(),
             environment: String::new(),
             metadata: Value::Null,
             created_unix_ms: now,
             version: 0,
         };
-        let input: Input = ask.json()?;
+        let input: Input = request.json()?;
         let rates = input.limits;
         limits::check(rates, "limits")?;
         let row = row_of(input, &blank)?;
-        let act = ask.act(&control.world);
+        let act = request.act(&control.world);
         let written = control.store.projects().create(row, act).await.map_err(of_store)?;
         control.await_published(written.version).await?;
         let row = &written.row;
-        let limits = limits::write(control, &ask, row.workspace, of(row), rates).await?;
+        let limits = limits::write(control, &request, row.workspace, of(row), rates).await?;
         let location = format!("/v2/projects/{}", row.id);
-        Ok(Reply::json(&Shown { limits, ..show(control, row) })?.version(row.version).created(location))
+        Ok(Reply::json(&ProjectView { limits, ..show(control, row) })?.version(row.version).created(location))
     })
 }
 
-fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let listed = control.store.projects().list(ask.workspace(), ask.page()?).await.map_err(of_store)?;
-        Reply::json(&ask.paged(listed, |row| show(control, row)))
+        let listed =
+            control.store.projects().list(request.workspace(), request.page()?).await.map_err(of_store)?;
+        Reply::json(&request.paged(listed, |row| show(control, row)))
     })
 }
 
-fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row =
-            control.store.projects().get(ask.workspace(), ask.id("project")?).await.map_err(of_store)?;
+        let row = control
+            .store
+            .projects()
+            .get(request.workspace(), request.id("project")?)
+            .await
+            .map_err(of_store)?;
         Ok(Reply::json(&show(control, &row))?.version(row.version))
     })
 }
 
-fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row =
-            control.store.projects().get(ask.workspace(), ask.id("project")?).await.map_err(of_store)?;
-        let changed =
-            ask.patched(json!({"name": row.name, "environment": row.environment, "metadata": row.metadata,
+        let row = control
+            .store
+            .projects()
+            .get(request.workspace(), request.id("project")?)
+            .await
+            .map_err(of_store)?;
+        let changed = request.patched(
+            json!({"name": row.name, "environment": row.environment, "metadata": row.metadata,
                 "limits": limits::show(control, row.workspace, &of(&row)),
-                "caching": CachingForm::of(row.caching)}))?;
-        write(control, &ask, changed, &row).await
+                "caching": CachingForm::of(row.caching)}),
+        )?;
+        write(control, &request, changed, &row).await
     })
 }
 
-fn replace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn replace(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row =
-            control.store.projects().get(ask.workspace(), ask.id("project")?).await.map_err(of_store)?;
-        write(control, &ask, ask.json()?, &row).await
+        let row = control
+            .store
+            .projects()
+            .get(request.workspace(), request.id("project")?)
+            .await
+            .map_err(of_store)?;
+        write(control, &request, request.json()?, &row).await
     })
 }
 
 async fn write(
     control: &Arc<Control>,
-    ask: &Ask,
+    request: &ApiRequest,
     input: Input,
     row: &ProjectRow,
 ) -> Result<Reply, Box<Fault>> {
-    let act = ask.act(&control.world);
+    let act = request.act(&control.world);
     let rates = input.limits;
     limits::check(rates, "limits")?;
     let changed = row_of(input, row)?;
-    let written = control.store.projects().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
+    let written =
+        control.store.projects().replace(changed, request.if_match()?, act).await.map_err(of_store)?;
     control.await_published(written.version).await?;
     let row = &written.row;
-    let limits = limits::write(control, ask, row.workspace, of(row), rates).await?;
-    Ok(Reply::json(&Shown { limits, ..show(control, row) })?.version(row.version))
+    let limits = limits::write(control, request, row.workspace, of(row), rates).await?;
+    Ok(Reply::json(&ProjectView { limits, ..show(control, row) })?.version(row.version))
 }
 
-fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let act = ask.act(&control.world);
-        let id = ask.id("project")?;
+        let act = request.act(&control.world);
+        let id = request.id("project")?;
         let written = control
             .store
             .projects()
-            .delete(ask.workspace(), id, ask.if_match()?, act)
+            .delete(request.workspace(), id, request.if_match()?, act)
             .await
             .map_err(of_store)?;
         control.await_published(written.version).await?;

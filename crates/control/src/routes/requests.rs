@@ -10,14 +10,14 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use store::{RequestFilter, RequestRow};
 
-use super::caching::{self, CachingShown, evidence};
+use super::caching::{self, CachingView, evidence};
 use super::plan::{RejectedCandidate, rejected};
 use super::usage::{FILTER, FORMAT, Spent, columns, parse_param};
 use crate::access::Access;
 use crate::failure::{invalid, of_store};
-use crate::filter::{self, Of};
+use crate::filter::{self, FilteredList};
 use crate::moment::Moment;
-use crate::request::Ask;
+use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply, learned_limits, moment};
 
@@ -25,7 +25,7 @@ pub fn routes() -> Vec<Route> {
     vec![
         with_parameters(Route::new(Method::GET, "/v2/requests", Access::LOOK, list))
             .says("Lists settled exchanges, newest first.")
-            .lists::<RequestShown>(),
+            .lists::<RequestView>(),
         Route::new(Method::GET, "/v2/requests/{id}", Access::LOOK, get)
             .says("Shows one exchange whole: timeline, plan, attempts and cost.")
             .returns_value::<Exchange>(),
@@ -60,23 +60,28 @@ fn with_parameters(route: Route) -> Route {
     route.one_of("outcome", &["completed", "failed", "client_cancelled", "interrupted", "deadline"])
 }
 
-fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let filter = filter(control, &ask).await?;
-        let listed =
-            control.store.records().requests(ask.workspace(), filter, ask.page()?).await.map_err(of_store)?;
+        let filter = filter(control, &request).await?;
+        let listed = control
+            .store
+            .records()
+            .requests(request.workspace(), filter, request.page()?)
+            .await
+            .map_err(of_store)?;
         Reply::list(
-            ask.query.get("format").map(String::as_str),
-            &ask.paged(listed, |one| row(one, ask.is_operator())),
+            request.query.get("format").map(String::as_str),
+            &request.paged(listed, |one| row(one, request.is_operator())),
         )
     })
 }
 
-async fn filter(control: &Control, ask: &Ask) -> Result<RequestFilter, Box<domain::Fault>> {
-    let parsed_filter = filter::read(control, ask, Of::Requests).await?;
-    let text = |name: &str| ask.query.get(name).cloned();
-    let moment_of = |name: &'static str| ask.query.get(name).map(|text| moment::read(text, name)).transpose();
-    let outcome = match ask.query.get("outcome") {
+async fn filter(control: &Control, request: &ApiRequest) -> Result<RequestFilter, Box<domain::Fault>> {
+    let parsed_filter = filter::read(control, request, FilteredList::Requests).await?;
+    let text = |name: &str| request.query.get(name).cloned();
+    let moment_of =
+        |name: &'static str| request.query.get(name).map(|text| moment::read(text, name)).transpose();
+    let outcome = match request.query.get("outcome") {
         None => None,
         Some(name) => {
             Some(Outcome::ALL.into_iter().find(|outcome| outcome.as_str() == name).ok_or_else(|| {
@@ -89,10 +94,10 @@ async fn filter(control: &Control, ask: &Ask) -> Result<RequestFilter, Box<domai
         model: text("model"),
         provider: text("provider"),
         profile: text("profile"),
-        key: parse_param(ask, "key_id")?,
-        project: parse_param(ask, "project_id")?,
+        key: parse_param(request, "key_id")?,
+        project: parse_param(request, "project_id")?,
         environment: text("environment"),
-        status: parse_param(ask, "status")?,
+        status: parse_param(request, "status")?,
         outcome,
         tag: text("tag"),
         since_unix_ms: filter::later(moment_of("since")?, parsed_filter.since_unix_ms),
@@ -104,7 +109,7 @@ async fn filter(control: &Control, ask: &Ask) -> Result<RequestFilter, Box<domai
 /// An exchange in a list.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Request")]
-struct RequestShown {
+struct RequestView {
     id: String,
     object: &'static str,
     started_at: Moment,
@@ -140,8 +145,8 @@ fn non_empty(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-fn row(row: &RequestRow, is_operator: bool) -> RequestShown {
-    RequestShown {
+fn row(row: &RequestRow, is_operator: bool) -> RequestView {
+    RequestView {
         id: row.trace.to_string(),
         object: "request",
         started_at: Moment(row.started_unix_ms),
@@ -173,22 +178,27 @@ fn row(row: &RequestRow, is_operator: bool) -> RequestShown {
     }
 }
 
-fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let record =
-            control.store.records().request(ask.workspace(), ask.id("request")?).await.map_err(of_store)?;
-        Reply::json(&show_exchange(&record, ask.is_operator()))
+        let record = control
+            .store
+            .records()
+            .request(request.workspace(), request.id("request")?)
+            .await
+            .map_err(of_store)?;
+        Reply::json(&show_exchange(&record, request.is_operator()))
     })
 }
 
 /// Every exchange in full, oldest first, for export to other systems.
-fn records(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn records(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let page = ask.page()?;
-        let listed = control.store.records().every_record(ask.workspace(), page).await.map_err(of_store)?;
+        let page = request.page()?;
+        let listed =
+            control.store.records().every_record(request.workspace(), page).await.map_err(of_store)?;
         Reply::list(
-            ask.query.get("format").map(String::as_str),
-            &ask.paged(listed, |one| show_exchange(one, ask.is_operator())),
+            request.query.get("format").map(String::as_str),
+            &request.paged(listed, |one| show_exchange(one, request.is_operator())),
         )
     })
 }
@@ -214,7 +224,7 @@ struct Exchange {
     error_class: Option<&'static str>,
     error_code: Option<String>,
     /// Why it failed or was cut; `None` where it did not, and of requests that an earlier version served.
-    error: Option<ReasonShown>,
+    error: Option<ReasonView>,
     profile: Option<&'static str>,
     mode: Option<&'static str>,
     principal: Option<String>,
@@ -222,11 +232,11 @@ struct Exchange {
     fallback_used: bool,
     tag: Option<String>,
     bytes_out: u64,
-    timeline: TimelineShown,
-    plan: PlanShown,
-    attempts: Vec<AttemptShown>,
+    timeline: TimelineView,
+    plan: PlanView,
+    attempts: Vec<AttemptView>,
     /// `None` where there was nothing to do for a cache.
-    caching: Option<CachingShown>,
+    caching: Option<CachingView>,
     #[serde(flatten)]
     metered: Metered,
 }
@@ -234,18 +244,18 @@ struct Exchange {
 /// What the client read of the failure. What a provider says of a wrong request is not in it, since it may quote the request.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Reason")]
-struct ReasonShown {
+struct ReasonView {
     message: String,
     fix: Option<String>,
     /// The field that is wrong.
     param: Option<String>,
     /// What of the workspace's configuration refused, where one thing did.
-    refused_by: Option<RefuserShown>,
+    refused_by: Option<RefuserView>,
 }
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Refuser")]
-struct RefuserShown {
+struct RefuserView {
     /// `budget`, `credit`, `policy` or `route`.
     object: &'static str,
     id: String,
@@ -254,7 +264,7 @@ struct RefuserShown {
 /// When each step was done, after the exchange's first byte.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Timeline")]
-struct TimelineShown {
+struct TimelineView {
     decoded_us: u64,
     admitted_us: u64,
     planned_us: u64,
@@ -266,7 +276,7 @@ struct TimelineShown {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "KeptPlan")]
-struct PlanShown {
+struct PlanView {
     resolution: String,
     route_id: Option<String>,
     candidates: Vec<String>,
@@ -277,7 +287,7 @@ struct PlanShown {
 /// One upstream try.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Attempt")]
-struct AttemptShown {
+struct AttemptView {
     number: u32,
     profile: &'static str,
     principal: String,
@@ -316,7 +326,7 @@ struct Metered {
     reasoning_tokens: u64,
     /// What is no token of text, where there is any.
     #[serde(skip_serializing_if = "Option::is_none")]
-    units: Option<UnitsShown>,
+    units: Option<UnitsView>,
     /// The tier that it was served at, where that was another than the standard one.
     #[serde(skip_serializing_if = "Option::is_none")]
     service_tier: Option<&'static str>,
@@ -333,7 +343,7 @@ struct Metered {
 /// Tokens of sound and of pictures are among the totals of tokens.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Units")]
-struct UnitsShown {
+struct UnitsView {
     audio_input_tokens: u64,
     audio_output_tokens: u64,
     image_input_tokens: u64,
@@ -384,7 +394,7 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
         fallback_used: record.fallback_used,
         tag: record.tag.clone(),
         bytes_out: record.bytes_out,
-        timeline: TimelineShown {
+        timeline: TimelineView {
             decoded_us: timeline.decoded_us,
             admitted_us: timeline.admitted_us,
             planned_us: timeline.planned_us,
@@ -393,7 +403,7 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
             first_byte_us: timeline.first_byte_us,
             settled_us: timeline.settled_us,
         },
-        plan: PlanShown {
+        plan: PlanView {
             resolution: record.plan.resolution.to_string(),
             route_id: non_empty(&record.plan.route),
             candidates: record.plan.candidates.iter().map(named).collect(),
@@ -406,16 +416,16 @@ fn show_exchange(record: &MeterRecord, is_operator: bool) -> Exchange {
     }
 }
 
-fn reason(reason: &Reason) -> ReasonShown {
-    ReasonShown {
+fn reason(reason: &Reason) -> ReasonView {
+    ReasonView {
         message: reason.message.clone(),
         fix: reason.fix.clone(),
         param: reason.param.clone(),
-        refused_by: reason.refused_by.map(|by| RefuserShown { object: by.kind(), id: by.id() }),
+        refused_by: reason.refused_by.map(|by| RefuserView { object: by.kind(), id: by.id() }),
     }
 }
 
-fn attempt(attempt: &AttemptRecord, is_operator: bool) -> AttemptShown {
+fn attempt(attempt: &AttemptRecord, is_operator: bool) -> AttemptView {
     let receipt = attempt.rates.map(|rates| {
         let lines = rates.lines(&attempt.usage);
         let receipt_lines = lines.iter().map(|line| ReceiptLine {
@@ -427,7 +437,7 @@ fn attempt(attempt: &AttemptRecord, is_operator: bool) -> AttemptShown {
         });
         receipt_lines.collect()
     });
-    AttemptShown {
+    AttemptView {
         number: attempt.number,
         profile: attempt.profile().as_str(),
         principal: learned_limits::principal(attempt.principal, is_operator),
@@ -445,8 +455,8 @@ fn attempt(attempt: &AttemptRecord, is_operator: bool) -> AttemptShown {
     }
 }
 
-const fn units(units: &Units) -> UnitsShown {
-    UnitsShown {
+const fn units(units: &Units) -> UnitsView {
+    UnitsView {
         audio_input_tokens: units.audio_in,
         audio_output_tokens: units.audio_out,
         image_input_tokens: units.image_in,

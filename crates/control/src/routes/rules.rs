@@ -15,7 +15,7 @@ use super::projects::checked_environment;
 use crate::access::Access;
 use crate::failure::{invalid, of_store};
 use crate::moment::Moment;
-use crate::request::{Ask, not_found};
+use crate::request::{ApiRequest, not_found};
 use crate::router::{Handled, Route};
 use crate::{Control, Reply};
 
@@ -27,19 +27,19 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::POST, PATH, Access::MANAGE, create)
             .says("Makes a route: a rule for what serves which requests.")
             .takes::<Wire>()
-            .makes::<Shown>(),
+            .makes::<RouteView>(),
         Route::new(Method::GET, PATH, Access::LOOK, list)
             .says("Lists the workspace's routes.")
-            .lists::<Shown>(),
-        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a route.").returns::<Shown>(),
+            .lists::<RouteView>(),
+        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a route.").returns::<RouteView>(),
         Route::new(Method::PATCH, ONE, Access::MANAGE, change)
             .says("Changes fields of a route.")
             .patches::<Wire>()
-            .returns::<Shown>(),
+            .returns::<RouteView>(),
         Route::new(Method::PUT, ONE, Access::MANAGE, replace)
             .says("Replaces a route.")
             .takes::<Wire>()
-            .returns::<Shown>(),
+            .returns::<RouteView>(),
         Route::new(Method::DELETE, ONE, Access::MANAGE, delete).says("Deletes a route.").returns_no_content(),
     ]
 }
@@ -110,7 +110,7 @@ fn never() -> String {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "KeptRoute")]
-struct Shown {
+struct RouteView {
     id: String,
     object: &'static str,
     #[serde(flatten)]
@@ -118,8 +118,8 @@ struct Shown {
     created_at: Moment,
 }
 
-fn show(row: &RouteRow) -> Shown {
-    Shown {
+fn show(row: &RouteRow) -> RouteView {
+    RouteView {
         id: row.id.to_string(),
         object: "route",
         rule: wire_of(&row.spec),
@@ -155,7 +155,7 @@ fn wire_of(spec: &RouteSpec) -> Wire {
     }
 }
 
-async fn spec_of(control: &Control, ask: &Ask, wire: Wire) -> Result<RouteSpec, Box<Fault>> {
+async fn spec_of(control: &Control, request: &ApiRequest, wire: Wire) -> Result<RouteSpec, Box<Fault>> {
     let profiles = wire
         .profiles
         .iter()
@@ -184,10 +184,10 @@ async fn spec_of(control: &Control, ask: &Ask, wire: Wire) -> Result<RouteSpec, 
     let catalogue = Arc::clone(control.keeper.current().catalogue());
     let canonical = |name: String| catalogue.provider(&name).map_or(name.clone(), |facts| facts.slug.clone());
     Ok(RouteSpec {
-        scope: scope_of(control, ask, wire.scope, &canonical).await?,
+        scope: scope_of(control, request, wire.scope, &canonical).await?,
         profiles,
         providers: wire.providers.into_iter().map(canonical).collect(),
-        credential_ids: own_credentials(control, ask, &wire.credential_ids).await?,
+        credential_ids: own_credentials(control, request, &wire.credential_ids).await?,
         regions: wire.regions,
         node_labels: wire.node_labels,
         byok_fallback,
@@ -215,7 +215,7 @@ fn only_word(value: Option<&str>, field: &'static str, word: &str) -> Result<boo
 
 async fn scope_of(
     control: &Control,
-    ask: &Ask,
+    request: &ApiRequest,
     wire: ScopeWire,
     canonical: &impl Fn(String) -> String,
 ) -> Result<RouteScope, Box<Fault>> {
@@ -223,14 +223,14 @@ async fn scope_of(
         None => None,
         Some(text) => {
             let id = text.parse().map_err(|_| not_found("API key", text))?;
-            Some(control.store.api_keys().get(ask.workspace(), id).await.map_err(of_store)?.id)
+            Some(control.store.api_keys().get(request.workspace(), id).await.map_err(of_store)?.id)
         }
     };
     let project_id = match &wire.project_id {
         None => None,
         Some(text) => {
             let id = text.parse().map_err(|_| not_found("project", text))?;
-            Some(control.store.projects().get(ask.workspace(), id).await.map_err(of_store)?.id)
+            Some(control.store.projects().get(request.workspace(), id).await.map_err(of_store)?.id)
         }
     };
     if wire.alias.is_some() {
@@ -269,13 +269,13 @@ async fn scope_of(
 
 async fn own_credentials(
     control: &Control,
-    ask: &Ask,
+    request: &ApiRequest,
     ids: &[String],
 ) -> Result<Vec<CredentialId>, Box<Fault>> {
     let mut found = Vec::with_capacity(ids.len());
     for text in ids {
         let id = text.parse().map_err(|_| not_found("credential", text))?;
-        found.push(control.store.credentials().get(ask.workspace(), id).await.map_err(of_store)?.id);
+        found.push(control.store.credentials().get(request.workspace(), id).await.map_err(of_store)?.id);
     }
     Ok(found)
 }
@@ -289,69 +289,76 @@ fn positive(ms: Option<u64>, field: &'static str) -> Result<Option<u64>, Box<Fau
     }
 }
 
-fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let spec = spec_of(control, &ask, ask.json()?).await?;
+        let spec = spec_of(control, &request, request.json()?).await?;
         let now = control.world.clock.unix_ms();
         let id = RouteId::new(now, control.world.id_bytes());
-        let row = RouteRow { id, workspace: ask.workspace(), spec, created_unix_ms: now, version: 0 };
-        let act = ask.act(&control.world);
+        let row = RouteRow { id, workspace: request.workspace(), spec, created_unix_ms: now, version: 0 };
+        let act = request.act(&control.world);
         let written = control.store.routes().create(row, act).await.map_err(of_store)?;
         control.await_published(written.version).await?;
         Ok(Reply::json(&show(&written.row))?.version(written.row.version).created(format!("{PATH}/{id}")))
     })
 }
 
-fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let listed = control.store.routes().list(ask.workspace(), ask.page()?).await.map_err(of_store)?;
-        Reply::json(&ask.paged(listed, show))
+        let listed =
+            control.store.routes().list(request.workspace(), request.page()?).await.map_err(of_store)?;
+        Reply::json(&request.paged(listed, show))
     })
 }
 
-async fn load(control: &Control, ask: &Ask) -> Result<RouteRow, Box<Fault>> {
-    control.store.routes().get(ask.workspace(), ask.id("route")?).await.map_err(of_store)
+async fn load(control: &Control, request: &ApiRequest) -> Result<RouteRow, Box<Fault>> {
+    control.store.routes().get(request.workspace(), request.id("route")?).await.map_err(of_store)
 }
 
-fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = load(control, &ask).await?;
+        let row = load(control, &request).await?;
         Ok(Reply::json(&show(&row))?.version(row.version))
     })
 }
 
-fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = load(control, &ask).await?;
+        let row = load(control, &request).await?;
         let rule = serde_json::to_value(wire_of(&row.spec)).map_err(|_| Box::new(Fault::internal()))?;
-        let changed = ask.patched(rule)?;
-        write(control, &ask, changed, row).await
+        let changed = request.patched(rule)?;
+        write(control, &request, changed, row).await
     })
 }
 
-fn replace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn replace(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = load(control, &ask).await?;
-        write(control, &ask, ask.json()?, row).await
+        let row = load(control, &request).await?;
+        write(control, &request, request.json()?, row).await
     })
 }
 
-async fn write(control: &Arc<Control>, ask: &Ask, wire: Wire, row: RouteRow) -> Result<Reply, Box<Fault>> {
-    let changed = RouteRow { spec: spec_of(control, ask, wire).await?, ..row };
-    let act = ask.act(&control.world);
-    let written = control.store.routes().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
+async fn write(
+    control: &Arc<Control>,
+    request: &ApiRequest,
+    wire: Wire,
+    row: RouteRow,
+) -> Result<Reply, Box<Fault>> {
+    let changed = RouteRow { spec: spec_of(control, request, wire).await?, ..row };
+    let act = request.act(&control.world);
+    let written =
+        control.store.routes().replace(changed, request.if_match()?, act).await.map_err(of_store)?;
     control.await_published(written.version).await?;
     Ok(Reply::json(&show(&written.row))?.version(written.row.version))
 }
 
-fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let act = ask.act(&control.world);
-        let id = ask.id("route")?;
+        let act = request.act(&control.world);
+        let id = request.id("route")?;
         let written = control
             .store
             .routes()
-            .delete(ask.workspace(), id, ask.if_match()?, act)
+            .delete(request.workspace(), id, request.if_match()?, act)
             .await
             .map_err(of_store)?;
         control.await_published(written.version).await?;

@@ -12,7 +12,7 @@ use store::NodeRow;
 
 use crate::access::Access;
 use crate::failure::of_store;
-use crate::request::Ask;
+use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
 use crate::runtimes::{is_ours, runtime_route};
 use crate::{Control, Reply};
@@ -21,14 +21,14 @@ pub fn routes() -> Vec<Route> {
     vec![runtime_route(
         Route::new(Method::GET, "/v2/byoc/nodes/{id}/runtime", Access::LOOK, get)
             .says("Asks a node that is a runtime of ours how it is and what it runs.")
-            .returns_value::<Shown>()
+            .returns_value::<RuntimeView>()
             .refuses(400, "no_runtime"),
     )]
 }
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Runtime")]
-struct Shown {
+struct RuntimeView {
     object: &'static str,
     node_id: String,
     /// The node's name.
@@ -102,15 +102,15 @@ struct Capability {
     context_tokens: Option<u64>,
 }
 
-fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let id: NodeId = ask.id("node")?;
-        let row = control.store.nodes().get(ask.workspace(), id).await.map_err(of_store)?;
+        let id: NodeId = request.id("node")?;
+        let row = control.store.nodes().get(request.workspace(), id).await.map_err(of_store)?;
         Reply::json(&look(control, &is_ours(row)?).await?)
     })
 }
 
-async fn look(control: &Control, row: &NodeRow) -> Result<Shown, Box<Fault>> {
+async fn look(control: &Control, row: &NodeRow) -> Result<RuntimeView, Box<Fault>> {
     let (health, capabilities, counts) = tokio::join!(
         control.query_runtime::<Health>(row, "health"),
         control.query_runtime::<Capabilities>(row, "capabilities"),
@@ -121,7 +121,7 @@ async fn look(control: &Control, row: &NodeRow) -> Result<Shown, Box<Fault>> {
         if capabilities.adapters { Some(control.query_runtime(row, "adapters/status").await?) } else { None };
     let model =
         |one: Capability| Model { id: one.id, context_tokens: one.context_tokens, is_model: one.is_model };
-    Ok(Shown {
+    Ok(RuntimeView {
         object: "runtime",
         node_id: row.id.to_string(),
         node: row.name.clone(),

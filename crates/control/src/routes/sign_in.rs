@@ -18,7 +18,7 @@ use crate::caller::{Caller, UnauthenticatedCaller, cookie_name, live};
 use crate::failure::{missing, of_store};
 use crate::openapi::describe::Nothing;
 use crate::owner::milliseconds;
-use crate::request::Ask;
+use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
 use crate::tokens::{self, Kind};
 use crate::{Control, Reply};
@@ -62,36 +62,36 @@ struct Password {
     password: Option<String>,
 }
 
-fn by_password(control: &Arc<Control>, ask: Ask<UnauthenticatedCaller>) -> Handled<'_> {
+fn by_password(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> Handled<'_> {
     Box::pin(async move {
-        control.site.check(&ask.headers, false)?;
-        let input: Password = ask.json()?;
+        control.site.check(&request.headers, false)?;
+        let input: Password = request.json()?;
         let email = input.email.ok_or_else(|| missing("email", "Give the email that you sign in with."))?;
         let password = input.password.ok_or_else(|| missing("password", "Give your password."))?;
         let (email, password) = (in_one_form(&email), Secret::from_text(password));
         let now = control.world.clock.unix_ms();
         let (address, trier) =
-            (AttemptSubject::address(ask.peer), AttemptSubject::account(email.clone(), ask.peer));
+            (AttemptSubject::address(request.peer), AttemptSubject::account(email.clone(), request.peer));
         // Concurrent with password hashing; the result is returned only if the attempt is within the limit.
         let counting = control.attempts.count(&control.store, &address, Some(&trier), now);
         let ((), (person, is_right)) = tokio::try_join!(counting, compare(control, email, &password))?;
         let Some(person) = person.as_ref().filter(|_| is_right) else {
-            record_failure(control, ask.trace, person);
+            record_failure(control, request.trace, person);
             return Err(failed());
         };
         let memberships = control.store.people().memberships(person.id).await.map_err(of_store)?;
         let Some(first) = memberships.first() else { return Err(failed()) };
         control.attempts.forget(&control.store, &trier);
-        let fresh = NewSession::of(control, &ask, person.id, false);
-        let act = Act::new(&control.world, person.id.to_string(), Some(ask.trace));
+        let fresh = NewSession::of(control, &request, person.id, false);
+        let act = Act::new(&control.world, person.id.to_string(), Some(request.trace));
         let start = control.store.sign_ins().start(
             fresh.row,
-            session_digest(control, &ask),
+            session_digest(control, &request),
             Some(first.workspace),
             act,
         );
         start.await.map_err(of_store)?;
-        welcome(control, &ask.headers, &fresh.token).await
+        welcome(control, &request.headers, &fresh.token).await
     })
 }
 
@@ -127,14 +127,14 @@ struct Link {
     new_person: Option<bool>,
 }
 
-fn by_link(control: &Arc<Control>, ask: Ask<UnauthenticatedCaller>) -> Handled<'_> {
+fn by_link(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> Handled<'_> {
     Box::pin(async move {
-        control.site.check(&ask.headers, false)?;
-        let input: Link = ask.json()?;
+        control.site.check(&request.headers, false)?;
+        let input: Link = request.json()?;
         let token = Secret::from_text(input.token.ok_or_else(|| missing("token", "Open the whole link."))?);
         let now = control.world.clock.unix_ms();
-        control.attempts.count(&control.store, &AttemptSubject::address(ask.peer), None, now).await?;
-        let signed_in = match &ask.caller.session_token {
+        control.attempts.count(&control.store, &AttemptSubject::address(request.peer), None, now).await?;
+        let signed_in = match &request.caller.session_token {
             Some(carried) => live(control, carried.expose_text().unwrap_or_default()).await?,
             None => None,
         };
@@ -145,14 +145,19 @@ fn by_link(control: &Arc<Control>, ask: Ask<UnauthenticatedCaller>) -> Handled<'
         };
         // The store fills in the person of the link.
         let nobody = MemberId::from_uuid(*vault::OPERATOR.as_uuid());
-        let fresh = NewSession::of(control, &ask, nobody, true);
+        let fresh = NewSession::of(control, &request, nobody, true);
         let digest =
             tokens::digest(&*control.vault.hasher, Kind::Link, token.expose_text().unwrap_or_default());
-        let act = Act::new(&control.world, "link", Some(ask.trace));
-        let redeem =
-            control.store.sign_ins().redeem(digest, redeemer, fresh.row, session_digest(control, &ask), act);
+        let act = Act::new(&control.world, "link", Some(request.trace));
+        let redeem = control.store.sign_ins().redeem(
+            digest,
+            redeemer,
+            fresh.row,
+            session_digest(control, &request),
+            act,
+        );
         match redeem.await.map_err(of_store)? {
-            Redeemed::By(_) => welcome(control, &ask.headers, &fresh.token).await,
+            Redeemed::By(_) => welcome(control, &request.headers, &fresh.token).await,
             Redeemed::SignInFirst => Err(Box::new(
                 Fault::new(
                     FaultClass::Unauthenticated,
@@ -173,20 +178,24 @@ fn by_link(control: &Arc<Control>, ask: Ask<UnauthenticatedCaller>) -> Handled<'
     })
 }
 
-fn out(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn out(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let Nothing {} = ask.json()?;
-        let act = ask.act(&control.world);
-        match &ask.caller {
+        let Nothing {} = request.json()?;
+        let act = request.act(&control.world);
+        match &request.caller {
             Caller::Person(person) => {
                 let (digest, workspace) = (person.signed_in.session.digest, person.acting.workspace);
                 control.store.sign_ins().end(digest, Some(workspace), act).await.map_err(of_store)?;
-                Ok(Reply::no_content().cookie(cookie(control, &ask.headers, "", 0)))
+                Ok(Reply::no_content().cookie(cookie(control, &request.headers, "", 0)))
             }
             Caller::Key(key) => {
                 let key = key.key().map(|key| key.id).ok_or_else(|| Box::new(Fault::internal()))?;
-                let given_back =
-                    control.store.devices().revoke_key(ask.workspace(), key, act).await.map_err(of_store)?;
+                let given_back = control
+                    .store
+                    .devices()
+                    .revoke_key(request.workspace(), key, act)
+                    .await
+                    .map_err(of_store)?;
                 if !given_back.row {
                     return Err(Box::new(
                         Fault::new(
@@ -212,17 +221,17 @@ pub struct NewSession {
 
 impl NewSession {
     /// Always a fresh token, against session fixation: a token that the browser sent before is never reused.
-    pub fn of<C>(control: &Control, ask: &Ask<C>, person: MemberId, by_link: bool) -> Self {
+    pub fn of<C>(control: &Control, request: &ApiRequest<C>, person: MemberId, by_link: bool) -> Self {
         let token = tokens::mint(&*control.world.random);
         let now = control.world.clock.unix_ms();
-        let agent = ask.headers.get(USER_AGENT).map_or(&b""[..], |value| value.as_bytes());
+        let agent = request.headers.get(USER_AGENT).map_or(&b""[..], |value| value.as_bytes());
         let agent = String::from_utf8_lossy(agent).chars().take(AGENT_CHARS_MAX).collect();
         let text = token.expose_text().unwrap_or_default();
         let row = SignInRow {
             digest: tokens::digest(&*control.vault.hasher, Kind::Session, text),
             person,
             by_link,
-            address: ask.peer.to_string(),
+            address: request.peer.to_string(),
             agent,
             created_unix_ms: now,
             used_unix_ms: now,
@@ -251,8 +260,11 @@ fn cookie(control: &Control, headers: &HeaderMap, token: &str, seconds: u64) -> 
     format!("{name}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
 }
 
-fn session_digest(control: &Control, ask: &Ask<UnauthenticatedCaller>) -> Option<store::TokenDigest> {
-    let carried = ask.caller.session_token.as_ref()?.expose_text()?;
+fn session_digest(
+    control: &Control,
+    request: &ApiRequest<UnauthenticatedCaller>,
+) -> Option<store::TokenDigest> {
+    let carried = request.caller.session_token.as_ref()?.expose_text()?;
     Some(tokens::digest(&*control.vault.hasher, Kind::Session, carried))
 }
 

@@ -15,7 +15,7 @@ use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
 use crate::moment::Moment;
-use crate::request::Ask;
+use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply, moment};
 
@@ -26,15 +26,15 @@ pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, PATH, Access::OPERATE, get)
             .says("Shows the tariff in force, every version, and which workspace has which.")
-            .returns_value::<TariffsShown>(),
+            .returns_value::<TariffsView>(),
         Route::new(Method::PUT, PATH, Access::OPERATE, put)
             .says("Sets the version of a tariff from a month on.")
             .takes::<Input>()
-            .returns_value::<VersionShown>(),
+            .returns_value::<VersionView>(),
         Route::new(Method::PUT, ASSIGNMENT, Access::OPERATE, assign)
             .says("Gives a workspace a tariff of its own from a month on.")
             .takes::<AssignInput>()
-            .returns_value::<AssignmentShown>()
+            .returns_value::<AssignmentView>()
             .refuses(409, "no_such_tariff"),
     ]
 }
@@ -108,7 +108,7 @@ impl FeesInput {
 /// A tariff as the API tells it.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Tariff")]
-pub struct TariffShown {
+pub struct TariffView {
     name: String,
     monthly_base_micros: u64,
     profiles: ProfilesInput,
@@ -117,10 +117,10 @@ pub struct TariffShown {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "TariffVersion")]
-struct VersionShown {
+struct VersionView {
     object: &'static str,
     #[serde(flatten)]
-    tariff: TariffShown,
+    tariff: TariffView,
     effective_from: Moment,
     created_at: Moment,
 }
@@ -130,13 +130,13 @@ struct VersionShown {
 #[schemars(rename = "TariffInForce")]
 #[serde(untagged)]
 enum InForce {
-    Set(VersionShown),
-    Unset(TariffShown),
+    Set(VersionView),
+    Unset(TariffView),
 }
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "TariffAssignment")]
-struct AssignmentShown {
+struct AssignmentView {
     object: &'static str,
     workspace_id: String,
     tariff: String,
@@ -145,15 +145,15 @@ struct AssignmentShown {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Tariffs")]
-struct TariffsShown {
+struct TariffsView {
     object: &'static str,
     in_force: InForce,
-    versions: Vec<VersionShown>,
-    assignments: Vec<AssignmentShown>,
+    versions: Vec<VersionView>,
+    assignments: Vec<AssignmentView>,
 }
 
-pub fn show_tariff(tariff: &Tariff) -> TariffShown {
-    TariffShown {
+pub fn show_tariff(tariff: &Tariff) -> TariffView {
+    TariffView {
         name: tariff.name.clone(),
         monthly_base_micros: tariff.monthly_base.0,
         profiles: ProfilesInput {
@@ -166,8 +166,8 @@ pub fn show_tariff(tariff: &Tariff) -> TariffShown {
     }
 }
 
-fn show(version: &TariffVersion) -> VersionShown {
-    VersionShown {
+fn show(version: &TariffVersion) -> VersionView {
+    VersionView {
         object: "tariff",
         tariff: show_tariff(&version.tariff),
         effective_from: Moment(version.effective_unix_ms),
@@ -175,8 +175,8 @@ fn show(version: &TariffVersion) -> VersionShown {
     }
 }
 
-fn show_assignment(assignment: &Assignment) -> AssignmentShown {
-    AssignmentShown {
+fn show_assignment(assignment: &Assignment) -> AssignmentView {
+    AssignmentView {
         object: "tariff_assignment",
         workspace_id: assignment.workspace.to_string(),
         tariff: assignment.tariff.clone(),
@@ -196,7 +196,7 @@ fn checked_month(control: &Control, text: Option<&str>) -> Result<u64, Box<Fault
     Err(invalid("effective_from", message, "Write it as 2026-12-01: a month is charged by one tariff."))
 }
 
-fn get(control: &Arc<Control>, _: Ask) -> Handled<'_> {
+fn get(control: &Arc<Control>, _: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let versions = control.store.tariffs().list().await.map_err(of_store)?;
         let assignments = control.store.tariffs().assignments().await.map_err(of_store)?;
@@ -204,7 +204,7 @@ fn get(control: &Arc<Control>, _: Ask) -> Handled<'_> {
         let usual =
             versions.iter().rfind(|version| version.tariff.name == USUAL && version.effective_unix_ms <= now);
         let none = Tariff { name: USUAL.to_owned(), ..Tariff::default() };
-        Reply::json(&TariffsShown {
+        Reply::json(&TariffsView {
             object: "tariffs",
             in_force: usual
                 .map_or_else(|| InForce::Unset(show_tariff(&none)), |usual| InForce::Set(show(usual))),
@@ -214,9 +214,9 @@ fn get(control: &Arc<Control>, _: Ask) -> Handled<'_> {
     })
 }
 
-fn put(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn put(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let input: Input = ask.json()?;
+        let input: Input = request.json()?;
         let name = checked_name(Some(input.name.unwrap_or_else(|| USUAL.to_owned())), "name")?;
         let tariff = Tariff {
             name,
@@ -231,7 +231,7 @@ fn put(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             },
         };
         let effective_unix_ms = checked_month(control, input.effective_from.as_deref())?;
-        let act = ask.act(&control.world);
+        let act = request.act(&control.world);
         let version = TariffVersion { tariff, effective_unix_ms, created_unix_ms: act.unix_ms };
         let written = control.store.tariffs().put(version, act).await.map_err(of_store)?;
         Reply::json(&show(&written.row))
@@ -247,14 +247,14 @@ struct AssignInput {
     effective_from: Option<String>,
 }
 
-fn assign(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn assign(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let workspace: WorkspaceId = ask.id("workspace")?;
-        let input: AssignInput = ask.json()?;
+        let workspace: WorkspaceId = request.id("workspace")?;
+        let input: AssignInput = request.json()?;
         let tariff = input.tariff.ok_or_else(|| missing("tariff", "Give the name of a tariff."))?;
         let effective_unix_ms = checked_month(control, input.effective_from.as_deref())?;
         let assignment = Assignment { workspace, tariff, effective_unix_ms };
-        let act = ask.act(&control.world);
+        let act = request.act(&control.world);
         let written = control.store.tariffs().assign(assignment, act).await.map_err(of_store)?;
         Reply::json(&show_assignment(&written.row))
     })

@@ -15,9 +15,9 @@ use store::NodeRow;
 use crate::access::Access;
 use crate::failure::{invalid, missing};
 use crate::moment::Moment;
-use crate::request::Ask;
+use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
-use crate::runtimes::{Away, path_part, read, runtime_route};
+use crate::runtimes::{UnreachableRuntime, path_part, read, runtime_route};
 use crate::{Control, Reply};
 
 const PATH: &str = "/v2/train/jobs";
@@ -40,7 +40,7 @@ pub fn routes() -> Vec<Route> {
                 .says("Begins a training job on a node: the conversations pass to it, and an adapter comes of them.")
                 .takes::<Order>()
                 .takes_content()
-                .returns_value::<Shown>()
+                .returns_value::<JobView>()
                 .refuses(400, "invalid_training_data")
                 .refuses(409, "adapter_exists")
                 .no_rehearsal(ON_A_NODE),
@@ -58,7 +58,7 @@ pub fn routes() -> Vec<Route> {
             Route::new(Method::GET, ONE, Access::LOOK, get)
                 .says("Shows a training job and how far it is.")
                 .query(NODE.0, NODE.1)
-                .returns_value::<Shown>(),
+                .returns_value::<JobView>(),
         ),
         runtime_route(
             Route::new(Method::GET, "/v2/train/jobs/{id}/events", Access::LOOK, events)
@@ -91,7 +91,7 @@ pub fn routes() -> Vec<Route> {
 
 /// The common description of all actions on a job.
 fn acts_on_one(route: Route) -> Route {
-    let route = route.takes::<Acting>().returns_value::<Shown>();
+    let route = route.takes::<NodeSelector>().returns_value::<JobView>();
     runtime_route(route.refuses(409, "job_is_over").no_rehearsal(AS_IT_IS))
 }
 
@@ -111,14 +111,14 @@ struct Order {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "TrainActing")]
-struct Acting {
+struct NodeSelector {
     /// The job's node, by its id or name; may be left out where the workspace has one runtime.
     node: Option<String>,
 }
 
 /// A job as a node reports it.
 #[derive(Deserialize)]
-struct Said {
+struct NodeJob {
     id: String,
     status: String,
     model: String,
@@ -135,12 +135,12 @@ struct Said {
 }
 
 #[derive(Deserialize)]
-struct SaidList {
-    data: Vec<Said>,
+struct NodeJobList {
+    data: Vec<NodeJob>,
 }
 
 #[derive(Deserialize)]
-struct SaidPreview {
+struct NodePreview {
     model: String,
     #[serde(default)]
     settings: Map<String, Value>,
@@ -148,16 +148,16 @@ struct SaidPreview {
 }
 
 #[derive(Deserialize)]
-struct SaidEvents {
-    data: Vec<SaidEvent>,
+struct NodeEvents {
+    data: Vec<NodeEvent>,
     next: u64,
 }
 
 #[derive(Deserialize)]
-struct SaidEvent {
+struct NodeEvent {
     unix_ms: u64,
     #[serde(flatten)]
-    what: What,
+    what: JobChange,
 }
 
 /// What a job comes to.
@@ -207,7 +207,7 @@ struct JobError {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "TrainJob")]
-struct Shown {
+struct JobView {
     /// Its node's.
     id: String,
     object: &'static str,
@@ -234,9 +234,9 @@ struct Shown {
 #[schemars(rename = "TrainJobList")]
 struct List {
     object: &'static str,
-    data: Vec<Shown>,
+    data: Vec<JobView>,
     /// The runtimes that could not be asked: theirs are not in the list.
-    away: Vec<Away>,
+    away: Vec<UnreachableRuntime>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -264,17 +264,17 @@ struct Events {
 struct Event {
     at: Moment,
     #[serde(flatten)]
-    what: What,
+    what: JobChange,
 }
 
 /// Checkpoints as a node reports them.
 #[derive(Deserialize)]
-struct SaidCheckpoints {
-    data: Vec<SaidCheckpoint>,
+struct NodeCheckpoints {
+    data: Vec<NodeCheckpoint>,
 }
 
 #[derive(Deserialize)]
-struct SaidCheckpoint {
+struct NodeCheckpoint {
     step: u64,
     created_at: u64,
     model: String,
@@ -304,7 +304,7 @@ struct Checkpoint {
 /// What happened; what an event of its kind does not say is left out.
 #[derive(Deserialize, Serialize, JsonSchema)]
 #[schemars(rename = "TrainHappened")]
-struct What {
+struct JobChange {
     /// Its place among them, from 1 on.
     sequence: u64,
     /// `queued`, `started`, `resumed`, `progress`, `paused`, `completed`, `failed` or `cancelled`.
@@ -337,9 +337,9 @@ struct What {
     message: Option<String>,
 }
 
-fn show(row: &NodeRow, train_job: Said) -> Shown {
+fn show(row: &NodeRow, train_job: NodeJob) -> JobView {
     let moment = |unix_s: u64| Moment(unix_s.saturating_mul(1_000));
-    Shown {
+    JobView {
         id: train_job.id,
         object: "train.job",
         node_id: row.id.to_string(),
@@ -358,13 +358,13 @@ fn show(row: &NodeRow, train_job: Said) -> Shown {
     }
 }
 
-fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         // An inference-only runtime has no jobs.
         let only_answers = ["training_not_served", "unknown_path"];
-        let heard = control.query_each::<SaidList>(&ask, "train/jobs", &only_answers).await?;
+        let heard = control.query_each::<NodeJobList>(&request, "train/jobs", &only_answers).await?;
         let away = heard.failures;
-        let mut data: Vec<Shown> = Vec::new();
+        let mut data: Vec<JobView> = Vec::new();
         for (row, list) in heard.responses {
             data.extend(list.data.into_iter().map(|train_job| show(&row, train_job)));
         }
@@ -374,8 +374,11 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 }
 
 /// Reads a job order, and which node it is for.
-async fn read_order(control: &Control, ask: &Ask) -> Result<(NodeRow, Map<String, Value>), Box<Fault>> {
-    let Order { node, data, mut settings } = ask.json()?;
+async fn read_order(
+    control: &Control,
+    request: &ApiRequest,
+) -> Result<(NodeRow, Map<String, Value>), Box<Fault>> {
+    let Order { node, data, mut settings } = request.json()?;
     let Some(data) = data else {
         return Err(missing("data", "Send conversations, a line of JSON each, as one text."));
     };
@@ -384,53 +387,53 @@ async fn read_order(control: &Control, ask: &Ask) -> Result<(NodeRow, Map<String
         return Err(invalid("preview", "A job is not tried here.", fix));
     }
     settings.insert("data".to_owned(), data);
-    let row = control.runtime(ask.workspace(), node.as_deref()).await?;
+    let row = control.runtime(request.workspace(), node.as_deref()).await?;
     Ok((row, settings))
 }
 
-fn begin(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn begin(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let (row, order) = read_order(control, &ask).await?;
-        let train_job: Said = control.command_runtime(&row, "train/sft", &Value::Object(order)).await?;
+        let (row, order) = read_order(control, &request).await?;
+        let train_job: NodeJob = control.command_runtime(&row, "train/sft", &Value::Object(order)).await?;
         let detail = format!("job {}, adapter {}", train_job.id, train_job.adapter);
-        control.note_act(&ask, &row, "train.begin", detail).await?;
+        control.note_act(&request, &row, "train.begin", detail).await?;
         Reply::json(&show(&row, train_job))
     })
 }
 
-fn preview(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn preview(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let (row, mut order) = read_order(control, &ask).await?;
+        let (row, mut order) = read_order(control, &request).await?;
         order.insert("preview".to_owned(), true.into());
-        let reply: SaidPreview = control.command_runtime(&row, "train/sft", &Value::Object(order)).await?;
-        let SaidPreview { model, settings, outlook } = reply;
+        let reply: NodePreview = control.command_runtime(&row, "train/sft", &Value::Object(order)).await?;
+        let NodePreview { model, settings, outlook } = reply;
         let (node_id, node) = (row.id.to_string(), row.name);
         Reply::json(&Preview { object: "train.preview", node_id, node, model, settings, outlook })
     })
 }
 
-fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let (row, id) = job(control, &ask, None).await?;
-        let train_job: Said = control.query_runtime(&row, format!("train/jobs/{id}")).await?;
+        let (row, id) = job(control, &request, None).await?;
+        let train_job: NodeJob = control.query_runtime(&row, format!("train/jobs/{id}")).await?;
         learn(control, &row, train_job.result.as_deref()).await;
         Reply::json(&show(&row, train_job))
     })
 }
 
-fn events(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn events(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let limit = ask.number("limit", EVENTS_MAX, EVENTS_MAX)?;
-        let after: u64 = match ask.query.get("after") {
+        let limit = request.number("limit", EVENTS_MAX, EVENTS_MAX)?;
+        let after: u64 = match request.query.get("after") {
             None => 0,
             Some(text) => text.parse().map_err(|_| {
                 invalid("after", format!("after is \"{text}\"."), "Send `next` of the answer before.")
             })?,
         };
-        let (row, id) = job(control, &ask, None).await?;
+        let (row, id) = job(control, &request, None).await?;
         let path = format!("train/jobs/{id}/events?after={after}&limit={limit}");
-        let SaidEvents { data, next } = control.query_runtime(&row, path).await?;
-        let end = data.iter().rev().find(|event: &&SaidEvent| event.what.kind == "completed");
+        let NodeEvents { data, next } = control.query_runtime(&row, path).await?;
+        let end = data.iter().rev().find(|event: &&NodeEvent| event.what.kind == "completed");
         learn(control, &row, end.and_then(|event| event.what.model.as_deref())).await;
         let data = data.into_iter().map(|event| Event { at: Moment(event.unix_ms), what: event.what });
         Reply::json(&Events { object: "list", data: data.collect(), next })
@@ -446,43 +449,43 @@ async fn learn(control: &Control, row: &NodeRow, made: Option<&str>) {
     }
 }
 
-fn cancel(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
-    Box::pin(act(control, ask, "cancel"))
+fn cancel(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(act(control, request, "cancel"))
 }
 
-fn pause(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
-    Box::pin(act(control, ask, "pause"))
+fn pause(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(act(control, request, "pause"))
 }
 
-fn resume(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
-    Box::pin(act(control, ask, "resume"))
+fn resume(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(act(control, request, "resume"))
 }
 
 /// Performs an action on a job, and records it in the audit.
-async fn act(control: &Arc<Control>, ask: Ask, what: &'static str) -> Result<Reply, Box<Fault>> {
-    let Acting { node } = ask.json()?;
-    let (row, id) = job(control, &ask, node.as_deref()).await?;
+async fn act(control: &Arc<Control>, request: ApiRequest, what: &'static str) -> Result<Reply, Box<Fault>> {
+    let NodeSelector { node } = request.json()?;
+    let (row, id) = job(control, &request, node.as_deref()).await?;
     let (method, path) = match what {
         "cancel" => (Method::DELETE, format!("train/jobs/{id}")),
         _ => (Method::POST, format!("train/jobs/{id}/{what}")),
     };
     let body: Bytes = control.ask_runtime(&row, method, path, None, RUNTIME_ACT_TIME_MAX).await?;
-    let train_job: Said = read(&row, &body)?;
+    let train_job: NodeJob = read(&row, &body)?;
     let named = match what {
         "cancel" => "train.cancel",
         "pause" => "train.pause",
         _ => "train.resume",
     };
-    control.note_act(&ask, &row, named, format!("job {}", train_job.id)).await?;
+    control.note_act(&request, &row, named, format!("job {}", train_job.id)).await?;
     Reply::json(&show(&row, train_job))
 }
 
-fn checkpoints(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn checkpoints(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let (row, id) = job(control, &ask, None).await?;
-        let list: SaidCheckpoints =
+        let (row, id) = job(control, &request, None).await?;
+        let list: NodeCheckpoints =
             control.query_runtime(&row, format!("train/jobs/{id}/checkpoints")).await?;
-        let one = |checkpoint: SaidCheckpoint| Checkpoint {
+        let one = |checkpoint: NodeCheckpoint| Checkpoint {
             step: checkpoint.step,
             created_at: Moment(checkpoint.created_at.saturating_mul(1_000)),
             model: checkpoint.model,
@@ -494,9 +497,13 @@ fn checkpoints(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 }
 
 /// The job in the path, validated for use in the node's path, and the node that has it.
-async fn job(control: &Control, ask: &Ask, named: Option<&str>) -> Result<(NodeRow, String), Box<Fault>> {
-    let named = named.or_else(|| ask.query.get("node").map(String::as_str));
-    let row = control.runtime(ask.workspace(), named).await?;
-    let id = path_part("training job", ask.parameters.first().map_or("", String::as_str))?;
+async fn job(
+    control: &Control,
+    request: &ApiRequest,
+    named: Option<&str>,
+) -> Result<(NodeRow, String), Box<Fault>> {
+    let named = named.or_else(|| request.query.get("node").map(String::as_str));
+    let row = control.runtime(request.workspace(), named).await?;
+    let id = path_part("training job", request.parameters.first().map_or("", String::as_str))?;
     Ok((row, id))
 }

@@ -12,10 +12,10 @@ use store::{Dimension, Interval, Percentiles, UsageFilter, UsageQuery, UsageRow,
 
 use crate::access::Access;
 use crate::failure::{invalid, of_store};
-use crate::filter::{self, Of, ParsedFilter};
+use crate::filter::{self, FilteredList, ParsedFilter};
 use crate::moment::Moment;
 use crate::reply::Page;
-use crate::request::Ask;
+use crate::request::ApiRequest;
 use crate::router::{Handled, Handler, Route};
 use crate::{Control, Reply, moment};
 
@@ -161,13 +161,13 @@ struct Analysis {
     sums: Sums,
     /// Completed of all requests, those that were refused before an attempt among them.
     success_rate: Option<f64>,
-    latency_us: Option<PercentilesShown>,
-    time_to_first_byte_us: Option<PercentilesShown>,
+    latency_us: Option<PercentilesView>,
+    time_to_first_byte_us: Option<PercentilesView>,
 }
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Percentiles")]
-struct PercentilesShown {
+struct PercentilesView {
     p50: u64,
     p95: u64,
     p99: u64,
@@ -224,27 +224,27 @@ fn analysis_of(row: &UsageRow) -> Analysis {
     }
 }
 
-const fn percentiles(found: Percentiles) -> PercentilesShown {
-    PercentilesShown { p50: found.p50_us, p95: found.p95_us, p99: found.p99_us }
+const fn percentiles(found: Percentiles) -> PercentilesView {
+    PercentilesView { p50: found.p50_us, p95: found.p95_us, p99: found.p99_us }
 }
 
-fn usage(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn usage(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let (query, rows) = read(control, &ask).await?;
-        answer(&ask, &query, rows.iter().map(sums_of).collect())
+        let (query, rows) = read(control, &request).await?;
+        answer(&request, &query, rows.iter().map(sums_of).collect())
     })
 }
 
-fn analytics(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn analytics(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let (query, rows) = read(control, &ask).await?;
-        answer(&ask, &query, rows.iter().map(analysis_of).collect())
+        let (query, rows) = read(control, &request).await?;
+        answer(&request, &query, rows.iter().map(analysis_of).collect())
     })
 }
 
-fn answer<T: Serialize>(ask: &Ask, query: &UsageQuery, data: Vec<T>) -> Result<Reply, Box<Fault>> {
+fn answer<T: Serialize>(request: &ApiRequest, query: &UsageQuery, data: Vec<T>) -> Result<Reply, Box<Fault>> {
     let page = Page::whole(data);
-    let format = ask.query.get("format").map(String::as_str);
+    let format = request.query.get("format").map(String::as_str);
     if format.is_some_and(|format| format != "json") {
         return Reply::list(format, &page);
     }
@@ -258,9 +258,9 @@ fn answer<T: Serialize>(ask: &Ask, query: &UsageQuery, data: Vec<T>) -> Result<R
     })
 }
 
-async fn read(control: &Control, ask: &Ask) -> Result<(UsageQuery, Vec<UsageRow>), Box<Fault>> {
-    let (group_by, grouped_interval) = groups(ask)?;
-    let interval = match ask.query.get("interval").map(String::as_str) {
+async fn read(control: &Control, request: &ApiRequest) -> Result<(UsageQuery, Vec<UsageRow>), Box<Fault>> {
+    let (group_by, grouped_interval) = groups(request)?;
+    let interval = match request.query.get("interval").map(String::as_str) {
         None => grouped_interval,
         Some("minute") => Some(Interval::Minute),
         Some("hour") => Some(Interval::Hour),
@@ -270,30 +270,30 @@ async fn read(control: &Control, ask: &Ask) -> Result<(UsageQuery, Vec<UsageRow>
             return Err(invalid("interval", message, "Use minute, hour or day."));
         }
     };
-    let parsed_filter = filter::read(control, ask, Of::Sums).await?;
+    let parsed_filter = filter::read(control, request, FilteredList::Sums).await?;
     let records = control.store.records();
-    let window = within(ask, window(ask, control.world.clock.unix_ms())?, &parsed_filter);
+    let window = within(request, window(request, control.world.clock.unix_ms())?, &parsed_filter);
     if interval == Some(Interval::Minute) && window.end_unix_ms - window.start_unix_ms > BY_MINUTE_MS_MAX {
         let message = "That is too long a window for minutes.";
         return Err(invalid("interval", message, "Ask for a day at most, or use hour or day."));
     }
     let window = records.covered(window).await.map_err(of_store)?;
     let query = UsageQuery {
-        workspace: ask.workspace(),
+        workspace: request.workspace(),
         window,
         group_by,
         interval,
-        filter: filter(ask, parsed_filter)?,
+        filter: filter(request, parsed_filter)?,
     };
     let rows = records.usage(query.clone()).await.map_err(of_store)?;
     Ok((query, rows))
 }
 
 /// Parses `group_by=model,day`: dimensions, and the interval that `day`, `hour` or `minute` stands for.
-fn groups(ask: &Ask) -> Result<(Vec<Dimension>, Option<Interval>), Box<Fault>> {
+fn groups(request: &ApiRequest) -> Result<(Vec<Dimension>, Option<Interval>), Box<Fault>> {
     let mut interval = None;
     let mut dimensions = Vec::new();
-    let wanted = ask.query.get("group_by").map_or("", String::as_str);
+    let wanted = request.query.get("group_by").map_or("", String::as_str);
     for name in wanted.split(',').map(str::trim).filter(|name| !name.is_empty()) {
         match name {
             "day" => interval = Some(Interval::Day),
@@ -327,12 +327,12 @@ const BY_MINUTE_MS_MAX: u64 = 25 * HOUR_MS;
 
 /// The time window: `start` and `end`, or `window` in hours, days, or the current month. It ends slightly
 /// after now, so that exchanges that just ended are in it.
-fn window(ask: &Ask, now_unix_ms: u64) -> Result<Window, Box<Fault>> {
-    let end_unix_ms = match ask.query.get("end") {
+fn window(request: &ApiRequest, now_unix_ms: u64) -> Result<Window, Box<Fault>> {
+    let end_unix_ms = match request.query.get("end") {
         Some(text) => moment::read(text, "end")?,
         None => now_unix_ms + HOUR_MS,
     };
-    let start_unix_ms = match (ask.query.get("start"), ask.query.get("window").map(String::as_str)) {
+    let start_unix_ms = match (request.query.get("start"), request.query.get("window").map(String::as_str)) {
         (Some(_), Some(_)) => {
             return Err(invalid("window", "window and start are both given.", "Give one of them."));
         }
@@ -348,8 +348,8 @@ fn window(ask: &Ask, now_unix_ms: u64) -> Result<Window, Box<Fault>> {
 
 /// The intersection of the window and the filter's own time span, empty where they don't meet. Where no
 /// window is given, the filter's start applies.
-fn within(ask: &Ask, window: Window, parsed_filter: &ParsedFilter) -> Window {
-    let is_named = ["window", "start"].iter().any(|name| ask.query.contains_key(*name));
+fn within(request: &ApiRequest, window: Window, parsed_filter: &ParsedFilter) -> Window {
+    let is_named = ["window", "start"].iter().any(|name| request.query.contains_key(*name));
     let end_unix_ms = filter::earlier(Some(window.end_unix_ms), parsed_filter.until_unix_ms).unwrap_or(0);
     let start_unix_ms = match parsed_filter.since_unix_ms {
         Some(since) if is_named => since.max(window.start_unix_ms),
@@ -370,9 +370,9 @@ fn length(window: &str) -> Result<u64, Box<Fault>> {
         .ok_or_else(|| invalid("window", format!("\"{window}\" is no window."), "Use 24h, 7d, 30d or month."))
 }
 
-fn filter(ask: &Ask, parsed_filter: ParsedFilter) -> Result<UsageFilter, Box<Fault>> {
-    let text = |name: &str| ask.query.get(name).cloned();
-    let mode = match ask.query.get("mode") {
+fn filter(request: &ApiRequest, parsed_filter: ParsedFilter) -> Result<UsageFilter, Box<Fault>> {
+    let text = |name: &str| request.query.get(name).cloned();
+    let mode = match request.query.get("mode") {
         None => None,
         Some(name) => Some(
             Mode::ALL
@@ -382,8 +382,8 @@ fn filter(ask: &Ask, parsed_filter: ParsedFilter) -> Result<UsageFilter, Box<Fau
         ),
     };
     Ok(UsageFilter {
-        project: parse_param(ask, "project_id")?,
-        key: parse_param(ask, "key_id")?,
+        project: parse_param(request, "project_id")?,
+        key: parse_param(request, "key_id")?,
         model: text("model"),
         provider: text("provider"),
         profile: text("profile"),
@@ -395,8 +395,11 @@ fn filter(ask: &Ask, parsed_filter: ParsedFilter) -> Result<UsageFilter, Box<Fau
 }
 
 /// A query parameter that holds an id.
-pub fn parse_param<T: std::str::FromStr>(ask: &Ask, name: &'static str) -> Result<Option<T>, Box<Fault>> {
-    match ask.query.get(name) {
+pub fn parse_param<T: std::str::FromStr>(
+    request: &ApiRequest,
+    name: &'static str,
+) -> Result<Option<T>, Box<Fault>> {
+    match request.query.get(name) {
         None => Ok(None),
         Some(text) => text.parse().map(Some).map_err(|_| {
             invalid(name, format!("\"{text}\" is no id of this kind."), "Copy it from the list.")

@@ -17,7 +17,7 @@ use crate::failure::of_store;
 use crate::keys::candidates;
 use crate::moment::Moment;
 use crate::openapi::describe::Nothing;
-use crate::request::Ask;
+use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply};
 
@@ -27,11 +27,11 @@ pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/v2/vault", Access::OPERATE, show_vault)
             .says("Shows the master keys, how far a change of them is, and which gateway holds which.")
-            .returns_value::<VaultShown>(),
+            .returns_value::<VaultView>(),
         Route::new(Method::POST, "/v2/vault/master-key/rotate", Access::OPERATE, rotate_master)
             .says("Begins to put the next master key in force.")
             .takes::<RotateMaster>()
-            .returns_value::<VaultShown>()
+            .returns_value::<VaultView>()
             .no_rehearsal(NO_REHEARSAL)
             .refuses(409, "no_next_master_key")
             .refuses(409, "master_key_used")
@@ -40,23 +40,23 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::POST, "/v2/vault/master-key/finalize", Access::OPERATE, finalize_master)
             .says("Ends the master key before: nothing is opened with it any more.")
             .takes_nothing()
-            .returns_value::<VaultShown>()
+            .returns_value::<VaultView>()
             .no_rehearsal(NO_REHEARSAL)
             .refuses(409, "gateway_lacks_master_key")
             .refuses(409, "nothing_to_finalize"),
         Route::new(Method::POST, "/v2/vault/accounts-key/rotate", Access::OPERATE, rotate_accounts)
             .says("Makes the next key of the accounts' secrets; they are sealed anew behind the requests.")
             .takes_nothing()
-            .returns_value::<WorkspaceKeyShown>()
+            .returns_value::<WorkspaceKeyView>()
             .no_rehearsal(NO_REHEARSAL)
             .refuses(409, "rotation_under_way"),
         Route::new(Method::GET, "/v2/vault/workspace-key", Access::LOOK, show_workspace)
             .says("Shows the key that seals the workspace's secrets, and how far a change of it is.")
-            .returns_value::<WorkspaceKeyShown>(),
+            .returns_value::<WorkspaceKeyView>(),
         Route::new(Method::POST, "/v2/vault/workspace-key/rotate", Access::OWN, rotate_workspace)
             .says("Makes the next key of the workspace's secrets; they are sealed anew behind the requests.")
             .takes_nothing()
-            .returns_value::<WorkspaceKeyShown>()
+            .returns_value::<WorkspaceKeyView>()
             .no_rehearsal(NO_REHEARSAL)
             .refuses(409, "rotation_under_way"),
     ]
@@ -72,11 +72,11 @@ struct RotateMaster {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Vault")]
-struct VaultShown {
+struct VaultView {
     object: &'static str,
     #[schemars(extend("enum" = ["steady", "waiting_for_gateways", "rotating", "to_be_finalized"]))]
     status: &'static str,
-    master_key: MasterKeyShown,
+    master_key: MasterKeyView,
     /// Keys of workspaces that are not wrapped under the newest master key yet.
     keys_left: u64,
     workspace_keys_rotating: usize,
@@ -86,7 +86,7 @@ struct VaultShown {
 /// Keys by their names; none of them is ever shown.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "MasterKey")]
-struct MasterKeyShown {
+struct MasterKeyView {
     id: String,
     next_id: Option<String>,
     previous_id: Option<String>,
@@ -104,7 +104,7 @@ struct Gateway {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "WorkspaceKey")]
-struct WorkspaceKeyShown {
+struct WorkspaceKeyView {
     object: &'static str,
     id: String,
     #[schemars(extend("enum" = ["steady", "rotating"]))]
@@ -138,13 +138,13 @@ async fn vault_reply(control: &Control) -> Result<Reply, Box<Fault>> {
         (None, Some(_)) => "to_be_finalized",
         (None, None) => "steady",
     };
-    Reply::json(&VaultShown {
+    Reply::json(&VaultView {
         object: "vault",
         status,
         keys_left: left.map_err(of_store)?,
         workspace_keys_rotating: rekeyed.len(),
         gateways,
-        master_key: MasterKeyShown {
+        master_key: MasterKeyView {
             id: state.current,
             next_id: state.next,
             previous_id: state.previous,
@@ -153,13 +153,13 @@ async fn vault_reply(control: &Control) -> Result<Reply, Box<Fault>> {
     })
 }
 
-fn show_vault(control: &Arc<Control>, _: Ask) -> Handled<'_> {
+fn show_vault(control: &Arc<Control>, _: ApiRequest) -> Handled<'_> {
     Box::pin(vault_reply(control))
 }
 
-fn rotate_master(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn rotate_master(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let input: RotateMaster = ask.json()?;
+        let input: RotateMaster = request.json()?;
         control.reread_masters().await;
         let found = candidates(&control.masters, &state(control).await?);
         let next = match (input.key_id, found.as_slice()) {
@@ -167,7 +167,7 @@ fn rotate_master(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             (None, [only]) => only.clone(),
             (_, found) => return Err(no_next_key(found)),
         };
-        let written = control.store.rotations().begin_master(next, ask.act(&control.world)).await;
+        let written = control.store.rotations().begin_master(next, request.act(&control.world)).await;
         control.await_published(written.map_err(of_store)?.version).await?;
         vault_reply(control).await
     })
@@ -187,9 +187,9 @@ fn no_next_key(found: &[String]) -> Box<Fault> {
     Box::new(fault.param("key_id").fix(fix))
 }
 
-fn finalize_master(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn finalize_master(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let Nothing {} = ask.json()?;
+        let Nothing {} = request.json()?;
         let current = state(control).await?.current;
         let holders = control.holders().await.map_err(of_store)?;
         if let Some(lacking) = holders.iter().find(|holder| !holder.key_ids.contains(&current)) {
@@ -200,7 +200,7 @@ fn finalize_master(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         loop {
             // A slow gateway may have wrapped something under the old key in the meantime.
             let broken = control.rewrap_rest(&current).await.map_err(of_store)?;
-            let act = ask.act(&control.world);
+            let act = request.act(&control.world);
             let retired = control.store.rotations().retire_master(broken, act).await.map_err(of_store)?;
             if let Some(written) = retired {
                 control.await_published(written.version).await?;
@@ -211,14 +211,14 @@ fn finalize_master(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 }
 
 /// Gives a workspace its next key; its secrets are resealed in the background.
-async fn begin(control: &Control, ask: &Ask, workspace: WorkspaceId) -> Result<(), Box<Fault>> {
-    let Nothing {} = ask.json()?;
+async fn begin(control: &Control, request: &ApiRequest, workspace: WorkspaceId) -> Result<(), Box<Fault>> {
+    let Nothing {} = request.json()?;
     let (key_id, wrapped) = control.vault.sealer.next_workspace_key(workspace).await.map_err(|error| {
         tracing::error!(%error, "a workspace key could not be made");
         Box::new(Fault::internal())
     })?;
     let key = WrappedKey { workspace, key_id, wrapped };
-    let written = control.store.rotations().begin_workspace(key, ask.act(&control.world)).await;
+    let written = control.store.rotations().begin_workspace(key, request.act(&control.world)).await;
     control.await_published(written.map_err(of_store)?.version).await
 }
 
@@ -234,7 +234,7 @@ async fn key_reply(control: &Control, workspace: WorkspaceId) -> Result<Reply, B
         rotations.sealed_with_other_keys(workspace, id.clone()).await.map_err(of_store)?.len()
     };
     let status = if older.is_empty() { "steady" } else { "rotating" };
-    Reply::json(&WorkspaceKeyShown {
+    Reply::json(&WorkspaceKeyView {
         object: "workspace_key",
         id,
         status,
@@ -243,20 +243,20 @@ async fn key_reply(control: &Control, workspace: WorkspaceId) -> Result<Reply, B
     })
 }
 
-fn show_workspace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
-    Box::pin(async move { key_reply(control, ask.workspace()).await })
+fn show_workspace(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move { key_reply(control, request.workspace()).await })
 }
 
-fn rotate_workspace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn rotate_workspace(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        begin(control, &ask, ask.workspace()).await?;
-        key_reply(control, ask.workspace()).await
+        begin(control, &request, request.workspace()).await?;
+        key_reply(control, request.workspace()).await
     })
 }
 
-fn rotate_accounts(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn rotate_accounts(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        begin(control, &ask, vault::OPERATOR).await?;
+        begin(control, &request, vault::OPERATOR).await?;
         key_reply(control, vault::OPERATOR).await
     })
 }

@@ -17,7 +17,7 @@ use crate::failure::{invalid, missing, of_store};
 use crate::moment::Moment;
 use crate::openapi::describe::Nothing;
 use crate::owner::milliseconds;
-use crate::request::Ask;
+use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
 use crate::webhooks::{mint_secret, readable, secret_text};
 use crate::{Control, Reply};
@@ -37,21 +37,21 @@ pub fn routes() -> Vec<Route> {
             .refuses(409, "too_many_webhooks"),
         Route::new(Method::GET, PATH, Access::LOOK, list)
             .says("Lists the workspace's webhooks.")
-            .lists::<Shown>(),
-        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a webhook.").returns::<Shown>(),
+            .lists::<WebhookView>(),
+        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a webhook.").returns::<WebhookView>(),
         Route::new(Method::PATCH, ONE, Access::MANAGE, change)
             .says("Changes fields of a webhook.")
             .patches::<Input>()
-            .returns::<Shown>(),
+            .returns::<WebhookView>(),
         Route::new(Method::PUT, ONE, Access::MANAGE, replace)
             .says("Replaces a webhook; its secrets stay.")
             .takes::<Input>()
-            .returns::<Shown>(),
+            .returns::<WebhookView>(),
         Route::new(Method::DELETE, ONE, Access::MANAGE, delete).says("Removes a webhook.").returns_no_content(),
         Route::new(Method::POST, "/v2/webhooks/{id}/test", Access::MANAGE, test)
             .says("Sends a test at once and says how it went.")
             .takes_nothing()
-            .returns_value::<Tested>()
+            .returns_value::<TestResult>()
             .no_rehearsal("A test that isn't sent says nothing."),
         Route::new(Method::POST, "/v2/webhooks/{id}/rotate", Access::MANAGE, rotate)
             .says("Makes a secret, which is in this answer and never again; the one before signs beside it for a day.")
@@ -60,7 +60,7 @@ pub fn routes() -> Vec<Route> {
             .refuses(409, "secret_version"),
         Route::new(Method::POST, "/v2/webhooks/{id}/resend", Access::MANAGE, resend)
             .says("Sends an event once more, under its id and freshly signed.")
-            .takes::<Resent>()
+            .takes::<ResendInput>()
             .returns_value::<Delivery>()
             .refuses(409, "webhook_disabled")
             .refuses(409, "delivery_running"),
@@ -89,7 +89,7 @@ struct Input {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Webhook")]
-struct Shown {
+struct WebhookView {
     id: String,
     object: &'static str,
     workspace_id: String,
@@ -101,13 +101,13 @@ struct Shown {
     status: &'static str,
     disabled_reason: Option<String>,
     /// Newest first.
-    secrets: Vec<SecretShown>,
+    secrets: Vec<SecretView>,
     created_at: Moment,
 }
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "WebhookSecret")]
-struct SecretShown {
+struct SecretView {
     fingerprint: String,
     expires_at: Option<Moment>,
 }
@@ -116,13 +116,13 @@ struct SecretShown {
 #[schemars(rename = "WebhookWithSecret")]
 struct WithSecret {
     #[serde(flatten)]
-    webhook: Shown,
+    webhook: WebhookView,
     secret: String,
 }
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "WebhookTest")]
-struct Tested {
+struct TestResult {
     object: &'static str,
     event_id: String,
     delivered: bool,
@@ -134,7 +134,7 @@ struct Tested {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "WebhookResend")]
-struct Resent {
+struct ResendInput {
     /// Of a delivery of this webhook.
     event_id: String,
 }
@@ -163,12 +163,12 @@ fn kinds(row: &WebhookRow) -> Vec<&'static str> {
     row.events.iter().map(|kind| kind.as_str()).collect()
 }
 
-fn show(row: &WebhookRow) -> Shown {
-    let secrets = row.secrets.iter().map(|secret| SecretShown {
+fn show(row: &WebhookRow) -> WebhookView {
+    let secrets = row.secrets.iter().map(|secret| SecretView {
         fingerprint: secret.secret.fingerprint.clone(),
         expires_at: secret.expires_unix_ms.map(Moment),
     });
-    Shown {
+    WebhookView {
         id: row.id.to_string(),
         object: "webhook",
         workspace_id: row.workspace.to_string(),
@@ -239,24 +239,24 @@ fn row_of(control: &Control, input: Input, base: WebhookRow) -> Result<WebhookRo
 /// A fresh secret: as it is stored, and as it is shown to its owner.
 fn new_secret(
     control: &Control,
-    ask: &Ask,
+    request: &ApiRequest,
     id: WebhookId,
     generation: u32,
 ) -> Result<(SigningSecret, String), Box<Fault>> {
     let secret = mint_secret(&*control.world.random);
     let object = sealed_object(id, generation);
-    let sealed = secrets::seal(control, ask.workspace(), &object, FIRST_VERSION, &secret)?;
+    let sealed = secrets::seal(control, request.workspace(), &object, FIRST_VERSION, &secret)?;
     Ok((SigningSecret { generation, secret: sealed, expires_unix_ms: None }, secret_text(&secret)))
 }
 
-fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let input: Input = ask.json()?;
+        let input: Input = request.json()?;
         let now = control.world.clock.unix_ms();
         let id = WebhookId::new(now, control.world.id_bytes());
         let blank = WebhookRow {
             id,
-            workspace: ask.workspace(),
+            workspace: request.workspace(),
             url: String::new(),
             description: String::new(),
             events: Vec::new(),
@@ -266,9 +266,9 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             version: 0,
         };
         let mut row = row_of(control, input, blank)?;
-        let (secret, text) = new_secret(control, &ask, id, 1)?;
+        let (secret, text) = new_secret(control, &request, id, 1)?;
         row.secrets.push(secret);
-        let act = ask.act(&control.world);
+        let act = request.act(&control.world);
         let written = control.store.webhooks().create(row, act).await.map_err(of_store)?;
         control.await_published(written.version).await?;
         let view = WithSecret { webhook: show(&written.row), secret: text };
@@ -276,67 +276,69 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let listed = control.store.webhooks().list(ask.workspace(), ask.page()?).await.map_err(of_store)?;
-        Reply::json(&ask.paged(listed, show))
+        let listed =
+            control.store.webhooks().list(request.workspace(), request.page()?).await.map_err(of_store)?;
+        Reply::json(&request.paged(listed, show))
     })
 }
 
-async fn load(control: &Control, ask: &Ask) -> Result<WebhookRow, Box<Fault>> {
-    control.store.webhooks().get(ask.workspace(), ask.id("webhook")?).await.map_err(of_store)
+async fn load(control: &Control, request: &ApiRequest) -> Result<WebhookRow, Box<Fault>> {
+    control.store.webhooks().get(request.workspace(), request.id("webhook")?).await.map_err(of_store)
 }
 
-fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = load(control, &ask).await?;
+        let row = load(control, &request).await?;
         Ok(Reply::json(&show(&row))?.version(row.version))
     })
 }
 
-fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = load(control, &ask).await?;
-        let changed = ask.patched(writable(&row))?;
-        write(control, &ask, changed, row).await
+        let row = load(control, &request).await?;
+        let changed = request.patched(writable(&row))?;
+        write(control, &request, changed, row).await
     })
 }
 
-fn replace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn replace(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = load(control, &ask).await?;
-        write(control, &ask, ask.json()?, row).await
+        let row = load(control, &request).await?;
+        write(control, &request, request.json()?, row).await
     })
 }
 
 async fn write(
     control: &Arc<Control>,
-    ask: &Ask,
+    request: &ApiRequest,
     input: Input,
     row: WebhookRow,
 ) -> Result<Reply, Box<Fault>> {
     let changed = row_of(control, input, row)?;
-    let act = ask.act(&control.world);
-    let written = control.store.webhooks().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
+    let act = request.act(&control.world);
+    let written =
+        control.store.webhooks().replace(changed, request.if_match()?, act).await.map_err(of_store)?;
     control.await_published(written.version).await?;
     Ok(Reply::json(&show(&written.row))?.version(written.row.version))
 }
 
-fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let act = ask.act(&control.world);
-        let id = ask.id("webhook")?;
-        let deleted = control.store.webhooks().delete(ask.workspace(), id, ask.if_match()?, act);
+        let act = request.act(&control.world);
+        let id = request.id("webhook")?;
+        let deleted = control.store.webhooks().delete(request.workspace(), id, request.if_match()?, act);
         control.await_published(deleted.await.map_err(of_store)?.version).await?;
         Ok(Reply::no_content())
     })
 }
 
 /// Sends a test event at once and returns the result; the event is neither stored nor retried.
-fn test(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn test(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let Nothing {} = ask.json()?;
-        let row = load(control, &ask).await?;
+        let Nothing {} = request.json()?;
+        let row = load(control, &request).await?;
         let now = control.world.clock.unix_ms();
         let event = EventRow {
             id: EventId::new(now, control.world.id_bytes()),
@@ -346,7 +348,7 @@ fn test(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             created_unix_ms: now,
         };
         let attempt = control.test_webhook(&row, &event).await;
-        Reply::json(&Tested {
+        Reply::json(&TestResult {
             object: "webhook_test",
             event_id: event.id.to_string(),
             delivered: attempt.state == DeliveryState::Delivered,
@@ -357,13 +359,13 @@ fn test(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 }
 
 /// Creates a new secret; the previous one also signs for another day.
-fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn rotate(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let Nothing {} = ask.json()?;
-        let row = load(control, &ask).await?;
+        let Nothing {} = request.json()?;
+        let row = load(control, &request).await?;
         let newest = row.secrets.first().map_or(0, |secret| secret.generation);
-        let (secret, text) = new_secret(control, &ask, row.id, newest.saturating_add(1))?;
-        let act = ask.act(&control.world);
+        let (secret, text) = new_secret(control, &request, row.id, newest.saturating_add(1))?;
+        let act = request.act(&control.world);
         let until = act.unix_ms.saturating_add(milliseconds(WEBHOOK_OVERLAP));
         let rotated = control.store.webhooks().rotate(row.workspace, row.id, secret, until, act);
         let written = rotated.await.map_err(of_store)?;
@@ -374,16 +376,16 @@ fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 }
 
 /// Delivers an event again, as durably as the first time; the result appears among the deliveries.
-fn resend(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn resend(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let id = ask.id("webhook")?;
-        let Resent { event_id } = ask.json()?;
+        let id = request.id("webhook")?;
+        let ResendInput { event_id } = request.json()?;
         let event = event_id.parse().map_err(|_| {
             let message = format!("\"{event_id}\" is no event.");
             invalid("event_id", message, "Take event_id of one of the webhook's deliveries.")
         })?;
-        let act = ask.act(&control.world);
-        let pending = control.store.webhooks().resend(ask.workspace(), id, event, act).await;
+        let act = request.act(&control.world);
+        let pending = control.store.webhooks().resend(request.workspace(), id, event, act).await;
         Reply::json(&show_delivery(&pending.map_err(not_resent)?))
     })
 }
@@ -414,10 +416,10 @@ fn show_delivery(row: &DeliveryRow) -> Delivery {
     }
 }
 
-fn deliveries(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn deliveries(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let id = ask.id("webhook")?;
-        let listed = control.store.webhooks().deliveries(ask.workspace(), id, ask.page()?);
-        Reply::json(&ask.paged(listed.await.map_err(of_store)?, show_delivery))
+        let id = request.id("webhook")?;
+        let listed = control.store.webhooks().deliveries(request.workspace(), id, request.page()?);
+        Reply::json(&request.paged(listed.await.map_err(of_store)?, show_delivery))
     })
 }

@@ -16,7 +16,7 @@ use crate::founding::{Founded, NewWorkspace, found};
 use crate::moment::Moment;
 use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
 use crate::reply::Page;
-use crate::request::{Ask, not_found};
+use crate::request::{ApiRequest, not_found};
 use crate::router::{Handled, Route};
 use crate::{Control, Reply};
 
@@ -31,18 +31,18 @@ pub fn routes() -> Vec<Route> {
             .makes::<Founded>(),
         Route::new(Method::GET, "/v2/workspaces", Access::LOOK, list)
             .says("Lists the caller's own workspace; for the operator, all of them.")
-            .lists::<Shown>(),
+            .lists::<WorkspaceView>(),
         Route::new(Method::GET, "/v2/workspaces/{id}", Access::LOOK, get)
             .says("Shows a workspace.")
-            .returns::<Shown>(),
+            .returns::<WorkspaceView>(),
         Route::new(Method::PATCH, "/v2/workspaces/{id}", Access::MANAGE, change)
             .says("Changes fields of a workspace.")
             .patches::<Input>()
-            .returns::<Shown>(),
+            .returns::<WorkspaceView>(),
         Route::new(Method::PUT, "/v2/workspaces/{id}", Access::MANAGE, change)
             .says("Replaces what can be written of a workspace.")
             .takes::<Input>()
-            .returns::<Shown>(),
+            .returns::<WorkspaceView>(),
         Route::new(Method::DELETE, "/v2/workspaces/{id}", Access::OPERATE, delete)
             .says("Deletes a workspace and all that it has.")
             .returns_no_content()
@@ -64,7 +64,7 @@ struct Input {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Workspace")]
-struct Shown {
+struct WorkspaceView {
     id: String,
     object: &'static str,
     name: String,
@@ -78,8 +78,8 @@ struct Shown {
 
 const OWN: LimitsOf = LimitsOf::Subject(Subject::Workspace);
 
-fn show(control: &Control, row: &WorkspaceRow) -> Shown {
-    Shown {
+fn show(control: &Control, row: &WorkspaceRow) -> WorkspaceView {
+    WorkspaceView {
         id: row.id.to_string(),
         object: "workspace",
         name: row.name.clone(),
@@ -105,22 +105,22 @@ pub fn checked_name(name: Option<String>, field: &'static str) -> Result<String,
     Ok(trimmed.to_owned())
 }
 
-fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let input: Input = ask.json()?;
+        let input: Input = request.json()?;
         let name = checked_name(input.name, "name")?;
         let NewWorkspace { founding, shown: view } =
             found(&control.world, &control.vault, &name, false).await?;
         let founded = founding.workspace.id;
         // The first audit entry of the new workspace, whose members must not see which key the operator used.
-        let act = match ask.caller.person() {
-            Some(_) => ask.act(&control.world),
-            None => Act::new(&control.world, OPERATOR, Some(ask.trace)),
+        let act = match request.caller.person() {
+            Some(_) => request.act(&control.world),
+            None => Act::new(&control.world, OPERATOR, Some(request.trace)),
         };
         let written = control.store.founder().found(founding, act).await.map_err(of_store)?;
         control.await_published(written.version).await?;
-        if let Some(person) = ask.caller.person().filter(|_| !ask.is_rehearsal) {
-            own(control, &ask, founded, &person.signed_in.person).await?;
+        if let Some(person) = request.caller.person().filter(|_| !request.is_rehearsal) {
+            own(control, &request, founded, &person.signed_in.person).await?;
         }
         let location = format!("/v2/workspaces/{}", view.workspace_id);
         Ok(Reply::json(&view)?.created(location))
@@ -130,7 +130,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 /// The person who creates a workspace is its first owner.
 async fn own(
     control: &Arc<Control>,
-    ask: &Ask,
+    request: &ApiRequest,
     workspace: WorkspaceId,
     person: &PersonRow,
 ) -> Result<(), Box<Fault>> {
@@ -141,43 +141,43 @@ async fn own(
         accepted_unix_ms: Some(control.world.clock.unix_ms()),
         link: None,
     };
-    let act = ask.act(&control.world);
+    let act = request.act(&control.world);
     control.store.people().invite(invitation, act).await.map(|_| ()).map_err(of_store)
 }
 
-fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let page = ask.page()?;
-        if !ask.is_operator() {
-            let own = control.store.workspaces().get(ask.workspace()).await.map_err(of_store)?;
+        let page = request.page()?;
+        if !request.is_operator() {
+            let own = control.store.workspaces().get(request.workspace()).await.map_err(of_store)?;
             return Reply::json(&Page::whole(vec![show(control, &own)]));
         }
         let listed = control.store.workspaces().list(page).await.map_err(of_store)?;
-        Reply::json(&ask.paged(listed, |row| show(control, row)))
+        Reply::json(&request.paged(listed, |row| show(control, row)))
     })
 }
 
 /// The operator can reach every workspace, all others only their own.
-fn reachable(ask: &Ask) -> Result<WorkspaceId, Box<Fault>> {
-    let id: WorkspaceId = ask.id("workspace")?;
-    if id == ask.workspace() || ask.is_operator() {
+fn reachable(request: &ApiRequest) -> Result<WorkspaceId, Box<Fault>> {
+    let id: WorkspaceId = request.id("workspace")?;
+    if id == request.workspace() || request.is_operator() {
         Ok(id)
     } else {
         Err(not_found("workspace", &id.to_string()))
     }
 }
 
-fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = control.store.workspaces().get(reachable(&ask)?).await.map_err(of_store)?;
+        let row = control.store.workspaces().get(reachable(&request)?).await.map_err(of_store)?;
         Ok(Reply::json(&show(control, &row))?.version(row.version))
     })
 }
 
-fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = control.store.workspaces().get(reachable(&ask)?).await.map_err(of_store)?;
-        let input: Input = ask.patched(serde_json::json!({
+        let row = control.store.workspaces().get(reachable(&request)?).await.map_err(of_store)?;
+        let input: Input = request.patched(serde_json::json!({
             "name": row.name, "limits": limits::show(control, row.id, &OWN),
             "end_user_limits": limits::show(control, row.id, &LimitsOf::EveryEndUser),
             "caching": CachingForm::of(row.caching),
@@ -185,28 +185,31 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         limits::check(input.limits, "limits")?;
         limits::check(input.end_user_limits, "end_user_limits")?;
         let name = checked_name(input.name, "name")?;
-        let act = ask.act(&control.world);
+        let act = request.act(&control.world);
         let changed = WorkspaceRow { name, caching: input.caching.unwrap_or_default().read()?, ..row };
         let written =
-            control.store.workspaces().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
+            control.store.workspaces().replace(changed, request.if_match()?, act).await.map_err(of_store)?;
         control.await_published(written.version).await?;
         let (row, everyone) = (&written.row, LimitsOf::EveryEndUser);
-        let limits = limits::write(control, &ask, row.id, OWN, input.limits).await?;
-        let end_user_limits = limits::write(control, &ask, row.id, everyone, input.end_user_limits).await?;
-        Ok(Reply::json(&Shown { limits, end_user_limits, ..show(control, row) })?.version(row.version))
+        let limits = limits::write(control, &request, row.id, OWN, input.limits).await?;
+        let end_user_limits =
+            limits::write(control, &request, row.id, everyone, input.end_user_limits).await?;
+        Ok(Reply::json(&WorkspaceView { limits, end_user_limits, ..show(control, row) })?
+            .version(row.version))
     })
 }
 
-fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let id = reachable(&ask)?;
+        let id = reachable(&request)?;
         if id == control.operator {
             let detail = "this workspace's owners run the installation".to_owned();
             let what = "operators_workspace";
             return Err(of_store(StoreError::Conflict { what, detail, existing: None }));
         }
-        let act = ask.act(&control.world);
-        let written = control.store.workspaces().delete(id, ask.if_match()?, act).await.map_err(of_store)?;
+        let act = request.act(&control.world);
+        let written =
+            control.store.workspaces().delete(id, request.if_match()?, act).await.map_err(of_store)?;
         control.await_published(written.version).await?;
         Ok(Reply::no_content())
     })

@@ -51,7 +51,7 @@ pub(super) enum Reading {
 
 /// What a head's lines say about the body and the connection.
 #[derive(Default)]
-struct Said<'a> {
+struct FramingHeaders<'a> {
     length: Option<u64>,
     encoding: Option<&'a [u8]>,
     closes: bool,
@@ -82,7 +82,7 @@ pub(super) fn read_any_head(
     if changes && (is_old || !may_change) {
         return Err("it changes the protocol, which was not asked for");
     }
-    let (mut fields, mut at, mut count) = (Said::default(), begin, 0);
+    let (mut fields, mut at, mut count) = (FramingHeaders::default(), begin, 0);
     while let Some((line, next)) = next_line(bytes, at).filter(|(line, _)| !line.is_empty()) {
         count += 1;
         if count > HEADERS_MAX {
@@ -153,7 +153,7 @@ fn status_line(line: &[u8]) -> Result<(bool, StatusCode), &'static str> {
     StatusCode::from_bytes(code).map(|status| (is_old, status)).map_err(|_| wrong)
 }
 
-impl<'a> Said<'a> {
+impl<'a> FramingHeaders<'a> {
     fn read(&mut self, line: &'a [u8]) -> Result<(), &'static str> {
         if matches!(line.first(), Some(b' ' | b'\t')) {
             return Err("one of its headers is folded");

@@ -23,7 +23,7 @@ pub(crate) enum Chunks {
 
 /// What was decoded.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(super) enum Decoded {
     Bytes(Bytes),
     /// Nothing yet.
     More,
@@ -47,13 +47,13 @@ impl Chunks {
     ///
     /// # Errors
     /// The framing is broken.
-    pub(super) fn take(&mut self, bytes: &mut BytesMut) -> Result<Taken, &'static str> {
+    pub(super) fn take(&mut self, bytes: &mut BytesMut) -> Result<Decoded, &'static str> {
         let mut at = 0;
         let (from, mut end) = match self.step(bytes, &mut at)? {
             Step::Bytes(from, length) => (from, from + length),
             step => {
                 bytes.advance(at);
-                return Ok(if matches!(step, Step::Over) { Taken::Over } else { Taken::More });
+                return Ok(if matches!(step, Step::Over) { Decoded::Over } else { Decoded::More });
             }
         };
         at = end;
@@ -75,7 +75,7 @@ impl Chunks {
         bytes.advance(from);
         let taken = bytes.split_to(end - from);
         bytes.advance(at - end);
-        Ok(Taken::Bytes(taken.freeze()))
+        Ok(Decoded::Bytes(taken.freeze()))
     }
 
     /// Reads framing from `at` on, up to data, the end, or what has not arrived.
@@ -159,8 +159,8 @@ mod tests {
                 bytes.extend_from_slice(piece);
                 loop {
                     match chunks.take(&mut bytes) {
-                        Ok(Taken::Bytes(data)) => found.extend_from_slice(&data),
-                        Ok(Taken::More | Taken::Over) => break,
+                        Ok(Decoded::Bytes(data)) => found.extend_from_slice(&data),
+                        Ok(Decoded::More | Decoded::Over) => break,
                         Err(why) => {
                             result = Err(why);
                             break 'cut;
@@ -211,9 +211,9 @@ mod tests {
     fn small_chunks_that_came_together_are_one_piece() {
         let mut bytes = BytesMut::from("1\r\na\r\n2\r\nbc\r\n3\r\nd");
         let mut chunks = Chunks::default();
-        assert_eq!(chunks.take(&mut bytes), Ok(Taken::Bytes(Bytes::from("abcd"))));
+        assert_eq!(chunks.take(&mut bytes), Ok(Decoded::Bytes(Bytes::from("abcd"))));
         bytes.extend_from_slice(b"ef\r\n0\r\n\r\n");
-        assert_eq!(chunks.take(&mut bytes), Ok(Taken::Bytes(Bytes::from("ef"))));
+        assert_eq!(chunks.take(&mut bytes), Ok(Decoded::Bytes(Bytes::from("ef"))));
         assert!(chunks.is_over() && bytes.is_empty());
     }
 }

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::Wire;
 use super::answer::{Framing, Head, INTERIM_MAX, Reading, read_any_head};
-use super::chunks::Taken;
+use super::chunks::Decoded;
 use crate::message::Request;
 use crate::pool::Counted;
 use crate::socket::Socket;
@@ -213,9 +213,9 @@ impl Connection {
             }
             if !self.read.is_empty() {
                 match take(&mut self.read, framing) {
-                    Ok(Taken::Bytes(bytes)) => return Poll::Ready(Some(Ok(bytes))),
-                    Ok(Taken::Over) => return Poll::Ready(None),
-                    Ok(Taken::More) => {}
+                    Ok(Decoded::Bytes(bytes)) => return Poll::Ready(Some(Ok(bytes))),
+                    Ok(Decoded::Over) => return Poll::Ready(None),
+                    Ok(Decoded::More) => {}
                     Err(why) => return Poll::Ready(Some(Err(ExchangeError::Protocol(why)))),
                 }
             }
@@ -357,14 +357,14 @@ impl Connection {
     }
 }
 
-pub(super) fn take(read: &mut BytesMut, framing: &mut Framing) -> Result<Taken, &'static str> {
+pub(super) fn take(read: &mut BytesMut, framing: &mut Framing) -> Result<Decoded, &'static str> {
     match framing {
         Framing::Chunked(chunks) => chunks.take(read),
-        Framing::Close => Ok(Taken::Bytes(read.split().freeze())),
+        Framing::Close => Ok(Decoded::Bytes(read.split().freeze())),
         Framing::Length(left) => {
             let length = usize::try_from(*left).unwrap_or(usize::MAX).min(read.len());
             *left -= length as u64;
-            Ok(Taken::Bytes(read.split_to(length).freeze()))
+            Ok(Decoded::Bytes(read.split_to(length).freeze()))
         }
     }
 }

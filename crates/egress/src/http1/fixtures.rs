@@ -4,7 +4,7 @@ use bytes::{Buf, BytesMut};
 use http::{Method, StatusCode};
 
 use super::answer::{Framing, INTERIM_MAX, Reading, read_head};
-use super::chunks::Taken;
+use super::chunks::Decoded;
 use super::connection::take;
 use crate::message::Headers;
 
@@ -38,8 +38,8 @@ pub fn read_answer<'a>(method: &Method, pieces: impl IntoIterator<Item = &'a [u8
         let Some(head) = &mut head else { continue };
         while !bytes.is_empty() && !head.framing.is_over() {
             match take(&mut bytes, &mut head.framing).ok()? {
-                Taken::Bytes(data) => body.extend_from_slice(data.chunk()),
-                Taken::More | Taken::Over => break,
+                Decoded::Bytes(data) => body.extend_from_slice(data.chunk()),
+                Decoded::More | Decoded::Over => break,
             }
         }
     }

@@ -76,7 +76,8 @@ impl Files {
                 names.dedup();
                 names
             }
-            Err(_) => vec![ONE.to_owned()],
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => vec![ONE.to_owned()],
+            Err(source) => return Err(EngineError::File { path: index, source }),
         };
         let mut files = Self { files: Vec::new(), tensors: HashMap::new() };
         for name in names {
@@ -210,5 +211,28 @@ impl Files {
     pub(super) fn matrix(&self, pieces: &[Piece], columns: usize) -> Result<Matrix, EngineError> {
         let read = pieces.iter().map(|piece| self.piece(piece, columns));
         Ok(Matrix::of(read.collect::<Result<Vec<_>, _>>()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_is_read_or_absent_and_names_files_beside_it() {
+        let refusal = |write: fn(&Path)| {
+            let directory = tempfile::tempdir().unwrap();
+            write(&directory.path().join(INDEX));
+            Files::open(directory.path()).unwrap_err()
+        };
+        let unreadable = refusal(|index| std::fs::create_dir(index).unwrap());
+        assert!(
+            matches!(&unreadable, EngineError::File { path, .. } if path.ends_with(INDEX)),
+            "{unreadable}"
+        );
+        let outside = refusal(|index| std::fs::write(index, r#"{"weight_map":{"a":"../a"}}"#).unwrap());
+        assert!(outside.to_string().contains("\"../a\" is no name of a file"), "{outside}");
+        let absent = refusal(|_| ());
+        assert!(matches!(&absent, EngineError::File { path, .. } if path.ends_with(ONE)), "{absent}");
     }
 }

@@ -93,14 +93,14 @@ enum Stage {
     Ended,
     /// The body broke off, which the client sees by the missing end.
     Cut,
-    Told,
+    Sent,
 }
 
 impl Sending {
     /// Sends what there is, until all of it is sent.
     fn poll(&mut self, wire: &mut Wire, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         loop {
-            if wire.is_full() || matches!(self.stage, Stage::Cut | Stage::Told) {
+            if wire.is_full() || matches!(self.stage, Stage::Cut | Stage::Sent) {
                 ready!(wire.poll_send(cx))?;
             }
             self.stage = match self.stage {
@@ -125,10 +125,10 @@ impl Sending {
                     if self.chunked {
                         wire.output().extend_from_slice(LAST_CHUNK);
                     }
-                    Stage::Told
+                    Stage::Sent
                 }
                 Stage::Cut => return Poll::Ready(Err(Gone)),
-                Stage::Told => return Poll::Ready(Ok(())),
+                Stage::Sent => return Poll::Ready(Ok(())),
             };
         }
     }

@@ -26,8 +26,8 @@ use self::framing::{Framing, Malformed};
 use self::head::Head;
 use self::wire::{Gone, HeadWait, Wire};
 use crate::Times;
-use crate::incoming::{self, Broken, Incoming, PipeIn, Room};
-use crate::reply::{Handed, Handover, Reply};
+use crate::incoming::{self, Broken, Incoming, PipeIn, PipeState};
+use crate::reply::{HandedOver, Handover, Reply};
 
 pub use self::refusal::Refusal;
 pub(crate) use self::wire::READ_BYTES as FIRST_READ_BYTES;
@@ -50,7 +50,7 @@ pub enum Arrived {
     clippy::large_enum_variant,
     reason = "nearly all are heads, and are not put on the heap for the others"
 )]
-enum Next {
+enum NextEvent {
     Head(Head),
     Refused(Refusal),
     /// The connection was silent for too long, or a shutdown ends idle ones.
@@ -78,8 +78,8 @@ pub(crate) async fn serve<H, F>(
     loop {
         let next = std::future::poll_fn(|cx| poll_next(&mut wire, &mut wait, &mut header_map, closing, cx));
         let head = match next.await {
-            Next::Head(head) => head,
-            Next::Refused(refusal) => {
+            NextEvent::Head(head) => head,
+            NextEvent::Refused(refusal) => {
                 let answer = handler(Arrived::Refused(refusal), peer).await;
                 let form = Form { version: http::Version::HTTP_11, bodiless: false, keeps: false };
                 if answer::send(&mut wire, answer, form).await.is_ok() {
@@ -87,8 +87,8 @@ pub(crate) async fn serve<H, F>(
                 }
                 return;
             }
-            Next::Over => return wire.linger().await,
-            Next::Gone => return,
+            NextEvent::Over => return wire.linger().await,
+            NextEvent::Gone => return,
         };
         let mut form = Form::of(&head.method, head.version);
         let keeps_alive = head.keeps;
@@ -125,7 +125,7 @@ async fn hand_over(mut wire: Wire, answer: Response<Reply>, take: Box<Handover>,
     }
     let (socket, early) = wire.into_parts();
     let is_closing = Rc::new(Cell::new(closing.get()));
-    let mut taken = take(Handed { socket, early, closing: Rc::clone(&is_closing) });
+    let mut taken = take(HandedOver { socket, early, closing: Rc::clone(&is_closing) });
     std::future::poll_fn(|cx| {
         is_closing.set(closing.get());
         taken.as_mut().poll(cx)
@@ -139,26 +139,26 @@ fn poll_next(
     header_map: &mut HeaderMap,
     closing: &Cell<bool>,
     cx: &mut Context<'_>,
-) -> Poll<Next> {
+) -> Poll<NextEvent> {
     loop {
         let unread = wire.unread();
         if wait.should_parse(unread) {
             match head::read(unread, header_map) {
-                Ok(Some(head)) => return Poll::Ready(Next::Head(head)),
+                Ok(Some(head)) => return Poll::Ready(NextEvent::Head(head)),
                 Ok(None) => {}
-                Err(refusal) => return Poll::Ready(Next::Refused(refusal)),
+                Err(refusal) => return Poll::Ready(NextEvent::Refused(refusal)),
             }
         }
         let idle = unread.is_empty();
         if idle && closing.get() {
-            return Poll::Ready(Next::Over);
+            return Poll::Ready(NextEvent::Over);
         }
         match wire.poll_fill(cx, 0) {
             Poll::Ready(Ok(())) => wait.bytes_came(),
-            Poll::Ready(Err(Gone)) => return Poll::Ready(Next::Gone),
+            Poll::Ready(Err(Gone)) => return Poll::Ready(NextEvent::Gone),
             Poll::Pending => {
                 ready!(wait.poll_end(cx));
-                return Poll::Ready(if idle { Next::Over } else { Next::Refused(Refusal::Slow) });
+                return Poll::Ready(if idle { NextEvent::Over } else { NextEvent::Refused(Refusal::Slow) });
             }
         }
     }
@@ -204,10 +204,10 @@ impl Rest {
     /// Reads on if the body is wanted, and is ready once the client is gone.
     fn poll(&mut self, wire: &mut Wire, cx: &mut Context<'_>) -> Poll<Gone> {
         while let Some(pipe) = &self.pipe {
-            match pipe.room(cx) {
-                Room::Free => {}
-                Room::Full => return Poll::Pending,
-                Room::Left => {
+            match pipe.pipe_state(cx) {
+                PipeState::Free => {}
+                PipeState::Full => return Poll::Pending,
+                PipeState::Closed => {
                     self.pipe = None;
                     break;
                 }

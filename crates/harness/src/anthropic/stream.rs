@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::answer::{Block, Reply};
 use super::error::Refusal;
 use crate::emulator::frames::{self, Event};
-use crate::emulator::{Behaviour, Part, Place, ToolMode, UsageMode};
+use crate::emulator::{Behaviour, Part, PartRole, ToolMode, UsageMode};
 use crate::openai::stream::fragments;
 use crate::openai::tokens;
 
@@ -36,7 +36,7 @@ pub(crate) fn parts(reply: &Reply, behaviour: &Behaviour, request_id: &str) -> V
         name: Some("error"),
         data: Refusal::scripted(STREAM_ERROR_STATUS, behaviour).body(request_id).to_string(),
         tokens: 0,
-        place: Place::Error,
+        role: PartRole::Error,
     })
 }
 
@@ -46,8 +46,8 @@ impl Events<'_> {
         if let (true, Some(fields)) = (self.mode != UsageMode::Missing, message.as_object_mut()) {
             fields.insert("usage".to_owned(), self.reply.usage(self.mode, FIRST_TOKENS, false));
         }
-        self.push("message_start", json!({"message": message}), 0, Place::Role);
-        self.push("ping", json!({}), 0, Place::Frame);
+        self.push("message_start", json!({"message": message}), 0, PartRole::Role);
+        self.push("ping", json!({}), 0, PartRole::Frame);
         let blocks = &self.reply.blocks;
         let calls =
             blocks.iter().position(|block| matches!(block, Block::Call { .. })).unwrap_or(blocks.len());
@@ -98,17 +98,17 @@ impl Events<'_> {
             "content_block_start",
             json!({"index": index, "content_block": block}),
             tokens,
-            Place::Frame,
+            PartRole::Frame,
         );
     }
 
     fn delta(&mut self, index: usize, delta: &Delta) {
         let body = json!({"index": index, "delta": delta.body});
-        self.push("content_block_delta", body, delta.tokens, delta.place);
+        self.push("content_block_delta", body, delta.tokens, delta.role);
     }
 
     fn end(&mut self, index: usize) {
-        self.push("content_block_stop", json!({"index": index}), 0, Place::Frame);
+        self.push("content_block_stop", json!({"index": index}), 0, PartRole::Frame);
     }
 
     /// The final event takes the tokens that a script counts beyond those generated.
@@ -125,21 +125,21 @@ impl Events<'_> {
             let usage = reply.usage_so_far(self.mode, reply.output_tokens, true);
             fields.insert("usage".to_owned(), usage);
         }
-        self.push("message_delta", body, u64::MAX, Place::Finish);
+        self.push("message_delta", body, u64::MAX, PartRole::Finish);
     }
 
     fn stop(&mut self) {
-        self.push("message_stop", json!({}), 0, Place::Done);
+        self.push("message_stop", json!({}), 0, PartRole::Done);
     }
 
-    fn push(&mut self, name: &'static str, body: Value, tokens: u64, place: Place) {
+    fn push(&mut self, name: &'static str, body: Value, tokens: u64, role: PartRole) {
         let tokens = tokens.min(self.reply.output_tokens.saturating_sub(self.sent_tokens));
         self.sent_tokens += tokens;
         let mut whole = json!({"type": name});
         if let (Some(fields), Value::Object(more)) = (whole.as_object_mut(), body) {
             fields.extend(more);
         }
-        self.events.push(Event { name: Some(name), data: whole.to_string(), tokens, place });
+        self.events.push(Event { name: Some(name), data: whole.to_string(), tokens, role });
     }
 }
 
@@ -147,14 +147,14 @@ impl Events<'_> {
 struct Delta {
     body: Value,
     tokens: u64,
-    place: Place,
+    role: PartRole,
 }
 
 fn deltas(block: &Block) -> Vec<Delta> {
     let delta = |kind: &str, field: &str, piece: &str| Delta {
         body: json!({"type": kind, field: piece}),
         tokens: tokens::count(piece),
-        place: Place::Content,
+        role: PartRole::Content,
     };
     match block {
         Block::Thinking { pieces, signature, hidden_tokens } => {
@@ -162,7 +162,7 @@ fn deltas(block: &Block) -> Vec<Delta> {
             let signed = Delta {
                 body: json!({"type": "signature_delta", "signature": signature}),
                 tokens: *hidden_tokens,
-                place: Place::Frame,
+                role: PartRole::Frame,
             };
             thought.chain([signed]).collect()
         }

@@ -6,7 +6,7 @@ use super::checks::{self, Field, Need, Shape, join};
 use super::error::Refusal;
 use super::models::Thinks;
 use super::sign::Seal;
-use super::turns::{Said, Turn};
+use super::turns::{MessageContent, Turn};
 
 const BUDGET_TOKENS_MIN: i64 = 1024;
 const KIND: Field = ("type", Shape::Text, Need::Required);
@@ -90,13 +90,13 @@ pub(crate) fn check_replay(turns: &[Turn<'_>], thinking: Thinking) -> Result<(),
     }
 }
 
-fn seal(block: &Said<'_>) -> Result<Seal, Refusal> {
+fn seal(block: &MessageContent<'_>) -> Result<Seal, Refusal> {
     let field = if block.kind == "thinking" { "signature" } else { "data" };
     Seal::read(block.field(field))
         .ok_or_else(|| Refusal::at(&block.path(), format!("Invalid `{field}` in `{}` block", block.kind)))
 }
 
-fn thoughtless(first: &Said<'_>) -> Refusal {
+fn thoughtless(first: &MessageContent<'_>) -> Refusal {
     Refusal::at(
         &join(&first.path(), "type"),
         format!(
@@ -110,7 +110,7 @@ fn thoughtless(first: &Said<'_>) -> Refusal {
 
 /// All thinking blocks of a response must be present, in order and with their text.
 fn check_unchanged(turn: &Turn<'_>) -> Result<(), Refusal> {
-    let mut before: Option<(Seal, &Said<'_>)> = None;
+    let mut before: Option<(Seal, &MessageContent<'_>)> = None;
     for block in turn.blocks.iter().filter(|block| block.is_thinking()) {
         let seal = seal(block)?;
         let follows = match before {
@@ -131,7 +131,7 @@ fn check_unchanged(turn: &Turn<'_>) -> Result<(), Refusal> {
     }
 }
 
-fn modified_error(block: &Said<'_>) -> Refusal {
+fn modified_error(block: &MessageContent<'_>) -> Refusal {
     Refusal::at(
         &block.path(),
         "`thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified. These blocks \

@@ -17,12 +17,12 @@ const MESSAGE: &[Field] = &[
 #[derive(Debug)]
 pub(crate) struct Turn<'a> {
     pub(crate) role: &'a str,
-    pub(crate) blocks: Vec<Said<'a>>,
+    pub(crate) blocks: Vec<MessageContent<'a>>,
 }
 
 /// One block, or a message's text.
 #[derive(Debug)]
-pub(crate) struct Said<'a> {
+pub(crate) struct MessageContent<'a> {
     pub(crate) message: usize,
     at: usize,
     pub(crate) kind: &'a str,
@@ -76,7 +76,7 @@ pub(crate) fn ending(turns: &[Turn<'_>], strict: bool) -> Result<(), Refusal> {
     Ok(())
 }
 
-impl Said<'_> {
+impl MessageContent<'_> {
     pub(crate) fn path(&self) -> String {
         format!("messages.{}.content.{}", self.message, self.at)
     }
@@ -96,7 +96,7 @@ fn content_blocks<'a>(
     message: &'a Map<String, Value>,
     rules: &Rules<'_>,
     last: bool,
-) -> Result<Vec<Said<'a>>, Refusal> {
+) -> Result<Vec<MessageContent<'a>>, Refusal> {
     let path = format!("messages.{at}");
     let may_be_empty = last && role == "assistant";
     let empty = || {
@@ -115,7 +115,7 @@ fn content_blocks<'a>(
         }
         Some(Value::String(text)) => {
             blocks::check_nonempty("messages", text)?;
-            Ok(vec![Said { message: at, at: 0, kind: "text", block: None, text }])
+            Ok(vec![MessageContent { message: at, at: 0, kind: "text", block: None, text }])
         }
         Some(Value::Array(list)) if list.is_empty() && !may_be_empty => Err(empty()),
         Some(Value::Array(list)) => {
@@ -131,9 +131,9 @@ fn content_blocks<'a>(
     }
 }
 
-fn one(message: usize, at: usize, block: &Value) -> Option<Said<'_>> {
+fn one(message: usize, at: usize, block: &Value) -> Option<MessageContent<'_>> {
     let text_of = |name: &str| block.get(name).and_then(Value::as_str);
-    Some(Said {
+    Some(MessageContent {
         message,
         at,
         kind: text_of("type")?,
@@ -155,7 +155,7 @@ fn unique(turns: &[Turn<'_>]) -> Result<(), Refusal> {
 
 /// Each tool call needs its result at the start of the next user turn, and each result needs its call.
 fn check_answered(turns: &[Turn<'_>]) -> Result<(), Refusal> {
-    let mut open: Vec<&Said<'_>> = Vec::new();
+    let mut open: Vec<&MessageContent<'_>> = Vec::new();
     for turn in turns {
         results(turn, &open)?;
         let leading: HashSet<&str> = turn
@@ -170,7 +170,7 @@ fn check_answered(turns: &[Turn<'_>]) -> Result<(), Refusal> {
     check_unanswered(&open, &HashSet::new())
 }
 
-fn results(turn: &Turn<'_>, open: &[&Said<'_>]) -> Result<(), Refusal> {
+fn results(turn: &Turn<'_>, open: &[&MessageContent<'_>]) -> Result<(), Refusal> {
     let mut seen = HashSet::new();
     for block in turn.blocks.iter().filter(|block| block.kind == "tool_result") {
         let id = block.field("tool_use_id");
@@ -195,8 +195,9 @@ fn results(turn: &Turn<'_>, open: &[&Said<'_>]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_unanswered(open: &[&Said<'_>], results: &HashSet<&str>) -> Result<(), Refusal> {
-    let missing: Vec<&&Said<'_>> = open.iter().filter(|call| !results.contains(call.field("id"))).collect();
+fn check_unanswered(open: &[&MessageContent<'_>], results: &HashSet<&str>) -> Result<(), Refusal> {
+    let missing: Vec<&&MessageContent<'_>> =
+        open.iter().filter(|call| !results.contains(call.field("id"))).collect();
     let Some(first) = missing.first() else { return Ok(()) };
     let ids: Vec<&str> = missing.iter().map(|call| call.field("id")).collect();
     Err(Refusal::at(

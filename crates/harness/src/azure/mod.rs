@@ -6,7 +6,7 @@ pub(crate) mod foundry;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::emulator::Place;
+use crate::emulator::PartRole;
 use crate::emulator::frames::Event;
 use crate::openai::error::ApiError;
 use crate::openai::forms::rename_model;
@@ -154,7 +154,7 @@ pub(crate) fn change_whole(answer: &mut Value) {
 /// Adds Azure's events and fields to a stream: a prompt filter event before the first, and filter results in
 /// each content event.
 pub(crate) fn spread(events: &mut Vec<Event>) {
-    for event in events.iter_mut().filter(|event| event.place == Place::Content) {
+    for event in events.iter_mut().filter(|event| event.role == PartRole::Content) {
         if let Ok(Value::Object(mut chunk)) = serde_json::from_str(&event.data) {
             mark(&mut chunk);
             event.data = Value::Object(chunk).to_string();
@@ -164,7 +164,7 @@ pub(crate) fn spread(events: &mut Vec<Event>) {
         "id": "", "object": "", "created": 0, "model": "", "choices": [],
         "prompt_filter_results": prompt_results(),
     });
-    events.insert(0, Event { name: None, data: first.to_string(), tokens: 0, place: Place::Role });
+    events.insert(0, Event { name: None, data: first.to_string(), tokens: 0, role: PartRole::Role });
 }
 
 fn mark(fields: &mut Map<String, Value>) {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::error::Refusal;
 use crate::emulator::frames::Event;
-use crate::emulator::{Behaviour, Part, Place, UsageMode};
+use crate::emulator::{Behaviour, Part, PartRole, UsageMode};
 use crate::openai::answer::{Call, Choice, Reply, thinking};
 use crate::openai::{stream, tokens};
 
@@ -17,7 +17,7 @@ const STREAM_ERROR: &str = "modelStreamErrorException";
 const PADDING: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 
 /// A response with the cost of its prompt.
-pub(super) struct Told<'a> {
+pub(super) struct MeteredReply<'a> {
     pub(super) reply: &'a Reply,
     pub(super) written_tokens: u64,
     pub(super) mode: UsageMode,
@@ -40,7 +40,7 @@ fn stop_reason(choice: &Choice) -> String {
     }
 }
 
-impl Told<'_> {
+impl MeteredReply<'_> {
     fn thought(&self) -> Option<String> {
         (self.reply.reasoning_tokens > 0).then(|| thinking(self.reply.reasoning_tokens))
     }
@@ -92,15 +92,15 @@ impl Told<'_> {
     pub(super) fn parts(&self, behaviour: &Behaviour) -> Vec<Part> {
         let choice = self.reply.choices.first().cloned().unwrap_or_default();
         let mut events = Events { events: Vec::new(), left: self.reply.completion_tokens, index: 0 };
-        events.push("messageStart", json!({"role": "assistant"}), 0, Place::Role);
+        events.push("messageStart", json!({"role": "assistant"}), 0, PartRole::Role);
         if let Some(text) = self.thought() {
             let generated = self.reply.reasoning_tokens;
-            events.delta(&json!({"reasoningContent": {"text": text}}), generated, Place::Content);
-            events.delta(&json!({"reasoningContent": {"signature": signature(&text)}}), 0, Place::Frame);
+            events.delta(&json!({"reasoningContent": {"text": text}}), generated, PartRole::Content);
+            events.delta(&json!({"reasoningContent": {"signature": signature(&text)}}), 0, PartRole::Frame);
             events.stop();
         }
         for piece in &choice.pieces {
-            events.delta(&json!({"text": piece}), tokens::count(piece), Place::Content);
+            events.delta(&json!({"text": piece}), tokens::count(piece), PartRole::Content);
         }
         if !choice.pieces.is_empty() {
             events.stop();
@@ -108,10 +108,10 @@ impl Told<'_> {
         choice.calls.iter().for_each(|call| events.call(call));
         if !behaviour.no_done {
             let reason = stop_reason(&choice);
-            events.push("messageStop", json!({"stopReason": reason}), u64::MAX, Place::Finish);
+            events.push("messageStop", json!({"stopReason": reason}), u64::MAX, PartRole::Finish);
             if self.mode != UsageMode::Missing {
                 let metadata = json!({"metrics": {"latencyMs": 1}, "usage": self.usage()});
-                events.push("metadata", metadata, 0, Place::Usage);
+                events.push("metadata", metadata, 0, PartRole::Usage);
             }
         }
         super::events::parts(events.events, behaviour, || exception(behaviour))
@@ -128,7 +128,7 @@ fn exception(behaviour: &Behaviour) -> Event {
         _ => STREAM_ERROR,
     };
     let data = json!({"message": refusal.message}).to_string();
-    Event { name: Some(name), data, tokens: 0, place: Place::Error }
+    Event { name: Some(name), data, tokens: 0, role: PartRole::Error }
 }
 
 fn id(call: &Call) -> String {
@@ -143,13 +143,13 @@ struct Events {
 }
 
 impl Events {
-    fn delta(&mut self, delta: &Value, tokens: u64, place: Place) {
+    fn delta(&mut self, delta: &Value, tokens: u64, role: PartRole) {
         let body = json!({"contentBlockIndex": self.index, "delta": delta});
-        self.push("contentBlockDelta", body, tokens, place);
+        self.push("contentBlockDelta", body, tokens, role);
     }
 
     fn stop(&mut self) {
-        self.push("contentBlockStop", json!({"contentBlockIndex": self.index}), 0, Place::Frame);
+        self.push("contentBlockStop", json!({"contentBlockIndex": self.index}), 0, PartRole::Frame);
         self.index += 1;
     }
 
@@ -157,21 +157,21 @@ impl Events {
     fn call(&mut self, call: &Call) {
         let start = json!({"toolUse": {"name": call.name, "toolUseId": id(call)}});
         let body = json!({"contentBlockIndex": self.index, "start": start});
-        self.push("contentBlockStart", body, tokens::count(&call.name), Place::Frame);
+        self.push("contentBlockStart", body, tokens::count(&call.name), PartRole::Frame);
         for piece in stream::fragments(&call.arguments) {
             let generated = tokens::count(&piece);
-            self.delta(&json!({"toolUse": {"input": piece}}), generated, Place::Content);
+            self.delta(&json!({"toolUse": {"input": piece}}), generated, PartRole::Content);
         }
         self.stop();
     }
 
-    fn push(&mut self, name: &'static str, mut body: Value, tokens: u64, place: Place) {
+    fn push(&mut self, name: &'static str, mut body: Value, tokens: u64, role: PartRole) {
         let tokens = tokens.min(self.left);
         self.left -= tokens;
         if let Some(fields) = body.as_object_mut() {
             let length = 1 + self.events.len() * 7 % (PADDING.len() - 1);
             fields.insert("p".to_owned(), PADDING.get(..length).unwrap_or_default().into());
         }
-        self.events.push(Event { name: Some(name), data: body.to_string(), tokens, place });
+        self.events.push(Event { name: Some(name), data: body.to_string(), tokens, role });
     }
 }

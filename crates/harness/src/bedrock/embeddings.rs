@@ -11,13 +11,13 @@ const COHERE_OLD: &str = "cohere.embed-english-v3";
 const COHERE: &str = "cohere.embed-v4:0";
 const TEXTS_MAX: usize = 96;
 
-pub(super) struct Made {
+pub(super) struct EmbeddingResult {
     pub(super) body: Value,
     pub(super) tokens: u64,
     pub(super) is_billable: bool,
 }
 
-pub(super) fn make(model: &str, fields: &Map<String, Value>) -> Result<Made, Refusal> {
+pub(super) fn make(model: &str, fields: &Map<String, Value>) -> Result<EmbeddingResult, Refusal> {
     match model.strip_prefix("us.").unwrap_or(model) {
         TITAN => titan(fields),
         COHERE_OLD => cohere(fields, false),
@@ -48,7 +48,7 @@ fn length(value: Option<&Value>, known: &[u64]) -> Result<usize, Refusal> {
         .ok_or_else(|| malformed("#/dimensions: it is no valid value"))
 }
 
-fn titan(fields: &Map<String, Value>) -> Result<Made, Refusal> {
+fn titan(fields: &Map<String, Value>) -> Result<EmbeddingResult, Refusal> {
     only(fields, &["inputText", "dimensions", "normalize", "embeddingTypes"])?;
     let text = fields.get("inputText").and_then(Value::as_str).filter(|text| !text.is_empty());
     let text = text.ok_or_else(|| malformed("#: required key [inputText] not found"))?;
@@ -57,11 +57,11 @@ fn titan(fields: &Map<String, Value>) -> Result<Made, Refusal> {
     let body = json!({
         "embedding": vector, "embeddingsByType": {"float": vector}, "inputTextTokenCount": tokens,
     });
-    Ok(Made { body, tokens, is_billable: true })
+    Ok(EmbeddingResult { body, tokens, is_billable: true })
 }
 
 /// Cohere's embeddings; the older models have a fixed number of dimensions.
-fn cohere(fields: &Map<String, Value>, is_sized: bool) -> Result<Made, Refusal> {
+fn cohere(fields: &Map<String, Value>, is_sized: bool) -> Result<EmbeddingResult, Refusal> {
     let (always, newer) = (&["texts", "input_type", "embedding_types", "truncate"], "output_dimension");
     if is_sized {
         only(fields, &[&always[..], &[newer]].concat())?
@@ -88,5 +88,5 @@ fn cohere(fields: &Map<String, Value>, is_sized: bool) -> Result<Made, Refusal> 
     } else {
         json!({"id": "e-1", "response_type": "embeddings_floats", "embeddings": vectors, "texts": texts})
     };
-    Ok(Made { body, tokens, is_billable: true })
+    Ok(EmbeddingResult { body, tokens, is_billable: true })
 }

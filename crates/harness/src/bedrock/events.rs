@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::emulator::frames::{self, Event};
-use crate::emulator::{Behaviour, Part, Place};
+use crate::emulator::{Behaviour, Part, PartRole};
 
 /// The header value type for strings.
 const TEXT: u8 = 7;
@@ -15,22 +15,22 @@ pub(super) fn parts(
     error: impl FnOnce() -> Event,
 ) -> Vec<Part> {
     frames::damage(&mut events, behaviour, error);
-    let places: Vec<Place> = events.iter().map(|event| event.place).collect();
-    let spoilt = behaviour.bad_sum.map(|at| frames::index(&places, at));
+    let roles: Vec<PartRole> = events.iter().map(|event| event.role).collect();
+    let spoilt = behaviour.bad_sum.map(|at| frames::index(&roles, at));
     let frame = |(at, event): (usize, Event)| {
         let mut bytes = frame(&event);
         if let (true, Some(last)) = (spoilt == Some(at), bytes.last_mut()) {
             *last ^= 1;
         }
-        Part { bytes: Bytes::from(bytes), tokens: event.tokens, place: event.place }
+        Part { bytes: Bytes::from(bytes), tokens: event.tokens, role: event.role }
     };
     events.into_iter().enumerate().map(frame).collect()
 }
 
 fn frame(event: &Event) -> Vec<u8> {
     let name = event.name.unwrap_or_default();
-    let (kind, named) = match event.place {
-        Place::Error => ("exception", ":exception-type"),
+    let (kind, named) = match event.role {
+        PartRole::Error => ("exception", ":exception-type"),
         _ => ("event", ":event-type"),
     };
     let mut headers = Vec::new();

@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use super::embeddings::{Made, malformed, only};
+use super::embeddings::{EmbeddingResult, malformed, only};
 use super::error::Refusal;
 use crate::openai::checks::{self, Shape};
 use crate::openai::media::score;
@@ -41,7 +41,7 @@ const PROMPT: &[(&str, Shape)] = &[
 ];
 
 /// Invokes the model; `None` if it is not one of these.
-pub(super) fn make(model: &str, fields: &Map<String, Value>) -> Option<Result<Made, Refusal>> {
+pub(super) fn make(model: &str, fields: &Map<String, Value>) -> Option<Result<EmbeddingResult, Refusal>> {
     match model.strip_prefix("us.").unwrap_or(model) {
         CANVAS => Some(task(fields)),
         STABILITY => Some(prompt(fields)),
@@ -51,7 +51,7 @@ pub(super) fn make(model: &str, fields: &Map<String, Value>) -> Option<Result<Ma
     }
 }
 
-fn task(fields: &Map<String, Value>) -> Result<Made, Refusal> {
+fn task(fields: &Map<String, Value>) -> Result<EmbeddingResult, Refusal> {
     only(fields, &["taskType", "textToImageParams", "imageGenerationConfig"])?;
     if fields.get("taskType") != Some(&json!("TEXT_IMAGE")) {
         return Err(malformed("#: required key [taskType] not found"));
@@ -72,14 +72,18 @@ fn task(fields: &Map<String, Value>) -> Result<Made, Refusal> {
     }
     if text.contains(FILTERED) {
         let error = "All of the generated images have been blocked by our content filters.";
-        return Ok(Made { body: json!({"images": [], "error": error}), tokens: 0, is_billable: false });
+        return Ok(EmbeddingResult {
+            body: json!({"images": [], "error": error}),
+            tokens: 0,
+            is_billable: false,
+        });
     }
     let count = config.get("numberOfImages").and_then(Value::as_u64).unwrap_or(1);
     let images: Vec<String> = (0..count).map(|_| STANDARD.encode(PIXEL)).collect();
-    Ok(Made { body: json!({"images": images, "error": null}), tokens: 0, is_billable: true })
+    Ok(EmbeddingResult { body: json!({"images": images, "error": null}), tokens: 0, is_billable: true })
 }
 
-fn prompt(fields: &Map<String, Value>) -> Result<Made, Refusal> {
+fn prompt(fields: &Map<String, Value>) -> Result<EmbeddingResult, Refusal> {
     check_shapes(fields, PROMPT)?;
     let text = required_text(fields, "prompt")?;
     let seed = fields.get("seed").and_then(Value::as_u64).unwrap_or(2_130_420_379);
@@ -89,11 +93,11 @@ fn prompt(fields: &Map<String, Value>) -> Result<Made, Refusal> {
     };
     let is_billable = reason.is_null();
     let body = json!({"seeds": [seed], "finish_reasons": [reason], "images": [image]});
-    Ok(Made { body, tokens: 0, is_billable })
+    Ok(EmbeddingResult { body, tokens: 0, is_billable })
 }
 
 /// Reranks documents. Cohere's model requires `api_version`, Amazon's does not accept it.
-fn ranks(fields: &Map<String, Value>, has_version: bool) -> Result<Made, Refusal> {
+fn ranks(fields: &Map<String, Value>, has_version: bool) -> Result<EmbeddingResult, Refusal> {
     match has_version {
         true => only(fields, &["query", "documents", "top_n", "api_version", "max_tokens_per_doc"])?,
         false => only(fields, &["query", "documents", "top_n"])?,
@@ -118,7 +122,7 @@ fn ranks(fields: &Map<String, Value>, has_version: bool) -> Result<Made, Refusal
     let row = |(index, score): &(usize, f64)| json!({"index": index, "relevance_score": score});
     let tokens = documents.iter().map(|text| tokens::count(text) + tokens::count(query)).sum();
     let body = json!({"results": ranks.iter().map(row).collect::<Vec<_>>()});
-    Ok(Made { body, tokens, is_billable: true })
+    Ok(EmbeddingResult { body, tokens, is_billable: true })
 }
 
 fn object(fields: &Map<String, Value>, name: &str) -> Result<Map<String, Value>, Refusal> {

@@ -8,10 +8,10 @@ use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
-use super::answer::Told;
+use super::answer::MeteredReply;
 use super::error::Refusal;
 use super::models::{self, Served};
-use super::turns::Asked;
+use super::turns::CheckedRequest;
 use super::{BASE, embeddings, fields, invoked, jobs, sign, turns};
 use crate::emulator::answering::{self, buffered, head, played, retry_headers};
 use crate::emulator::service::{
@@ -203,11 +203,11 @@ pub(super) fn buffered_reply(
     call: &Call<'_>,
     key: &str,
     served: &Served,
-    request: &Asked,
+    request: &CheckedRequest,
     behaviour: &Behaviour,
 ) -> Result<Value, Refusal> {
     let (reply, written_tokens) = reply(call, key, served, request, behaviour)?;
-    Ok(Told { reply: &reply, written_tokens, mode: behaviour.usage }.whole())
+    Ok(MeteredReply { reply: &reply, written_tokens, mode: behaviour.usage }.whole())
 }
 
 /// Invokes a model without Converse support, in its vendor's own format.
@@ -257,7 +257,7 @@ async fn converse(
         entry.prompt_tokens = reply.prompt_tokens;
         entry.cached_tokens = reply.cached_tokens;
     });
-    let response = Told { reply: &reply, written_tokens, mode: behaviour.usage };
+    let response = MeteredReply { reply: &reply, written_tokens, mode: behaviour.usage };
     match stream == behaviour.wrong_form {
         true => Ok(buffered(&response.whole(), reply.completion_tokens, &behaviour)?),
         false => Ok(played(response.parts(&behaviour), head(STREAM, &behaviour), &behaviour)?),
@@ -284,7 +284,7 @@ fn reply(
     call: &Call<'_>,
     key: &str,
     served: &Served,
-    request: &Asked,
+    request: &CheckedRequest,
     behaviour: &Behaviour,
 ) -> Result<(Reply, u64), Refusal> {
     let prompt = tokens::prompt(&request.chat.messages, &request.chat.tools);

@@ -38,7 +38,7 @@ fn access_key_id(kind: &str, of: &str) -> String {
 }
 
 /// A parsed `authorization` header.
-struct Said<'a> {
+struct AuthorizationHeader<'a> {
     access_key_id: &'a str,
     day: &'a str,
     region: &'a str,
@@ -90,7 +90,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-fn read(headers: &HeaderMap) -> Result<Said<'_>, Refusal> {
+fn read(headers: &HeaderMap) -> Result<AuthorizationHeader<'_>, Refusal> {
     let missing = || Refusal::new(403, "MissingAuthenticationTokenException", "Missing Authentication Token");
     let incomplete = || {
         Refusal::new(
@@ -109,7 +109,7 @@ fn read(headers: &HeaderMap) -> Result<Said<'_>, Refusal> {
     let scope: Vec<&str> = part("Credential")?.split('/').collect();
     let [access_key_id, day, region, service, "aws4_request"] = *scope else { return Err(incomplete()) };
     let headers = part("SignedHeaders")?.split(';').collect();
-    Ok(Said { access_key_id, day, region, service, headers, signature: part("Signature")? })
+    Ok(AuthorizationHeader { access_key_id, day, region, service, headers, signature: part("Signature")? })
 }
 
 /// Rejects a signature whose timestamp is too far from this clock.
@@ -161,7 +161,13 @@ fn unsigned_header<'a>(headers: &'a HeaderMap, signed: &[&str]) -> Option<&'a st
     ["host"].into_iter().chain(own).find(|name| !signed.contains(name))
 }
 
-fn signature(head: &Parts, body: &Bytes, authorization: &Said<'_>, stamp: &str, secret: &str) -> String {
+fn signature(
+    head: &Parts,
+    body: &Bytes,
+    authorization: &AuthorizationHeader<'_>,
+    stamp: &str,
+    secret: &str,
+) -> String {
     // S3 signs paths as they are, without escaping them a second time.
     let own = head.uri.path();
     let path = if authorization.service == "s3" { own.to_owned() } else { path(own) };

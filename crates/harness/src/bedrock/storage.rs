@@ -76,13 +76,13 @@ pub(crate) fn serves(head: &http::request::Parts) -> bool {
 }
 
 /// An error in S3's XML format.
-struct No {
+struct S3Error {
     status: u16,
     code: &'static str,
     message: String,
 }
 
-impl No {
+impl S3Error {
     fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into() }
     }
@@ -96,7 +96,7 @@ impl No {
     }
 }
 
-impl From<Refusal> for No {
+impl From<Refusal> for S3Error {
     fn from(refusal: Refusal) -> Self {
         let (status, code) = match refusal.kind.as_str() {
             "UnrecognizedClientException" => (403, "InvalidAccessKeyId"),
@@ -113,7 +113,7 @@ pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
     call.guard.note(|entry| entry.key = None);
     let mut answer = match attempt(call, body).await {
         Ok(answer) => answer,
-        Err(No { status, code, message }) => {
+        Err(S3Error { status, code, message }) => {
             call.guard.note(|entry| entry.error_code = Some(code.to_owned()));
             let message = message.replace('&', "&amp;").replace('<', "&lt;");
             let text = format!(
@@ -128,7 +128,7 @@ pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
     answer
 }
 
-async fn attempt(call: &Call<'_>, body: Incoming) -> Result<Answer, No> {
+async fn attempt(call: &Call<'_>, body: Incoming) -> Result<Answer, S3Error> {
     let body = read(call.shared, call.guard, body).await.map_err(Refusal::from)?;
     forbidden_headers(call)?;
     let key = authenticate(call, &body)?;
@@ -138,12 +138,12 @@ async fn attempt(call: &Call<'_>, body: Incoming) -> Result<Answer, No> {
     let behaviour = behaviour(call.shared, &key, None).map_err(Refusal::from)?;
     before_head(call.control, call.guard, &behaviour).await;
     if let Some(status) = behaviour.status {
-        return Err(No::new(status, "SlowDown", "Please reduce your request rate."));
+        return Err(S3Error::new(status, "SlowDown", "Please reduce your request rate."));
     }
     match (call.head.method.as_str(), name.is_empty()) {
         ("PUT", false) => {
             if !lock(&call.shared.storage).put(&key, bucket, name, body) {
-                return Err(No::denied(&key, "PutObject", bucket, name));
+                return Err(S3Error::denied(&key, "PutObject", bucket, name));
             }
             Ok(whole(200, XML, Bytes::new()))
         }
@@ -152,7 +152,7 @@ async fn attempt(call: &Call<'_>, body: Incoming) -> Result<Answer, No> {
             Ok(slices(&content, behaviour.interval))
         }
         ("GET", true) => list(call, &key, bucket),
-        _ => Err(No::new(
+        _ => Err(S3Error::new(
             405,
             "MethodNotAllowed",
             "The specified method is not allowed against this resource.",
@@ -161,15 +161,15 @@ async fn attempt(call: &Call<'_>, body: Incoming) -> Result<Answer, No> {
 }
 
 /// The emulator key of a request: bearer tokens are not accepted, and the body must match the signed hash.
-fn authenticate(call: &Call<'_>, body: &Bytes) -> Result<String, No> {
+fn authenticate(call: &Call<'_>, body: &Bytes) -> Result<String, S3Error> {
     let hash = sign::hex(digest::digest(&digest::SHA256, body).as_ref());
     let declared = call.head.headers.get(HASH).and_then(|value| value.to_str().ok());
     let declared = declared.ok_or_else(|| {
-        No::new(400, "InvalidRequest", format!("Missing required header for this request: {HASH}"))
+        S3Error::new(400, "InvalidRequest", format!("Missing required header for this request: {HASH}"))
     })?;
     if declared != hash {
         let message = format!("The provided '{HASH}' header does not match what was computed.");
-        return Err(No::new(400, "XAmzContentSHA256Mismatch", message));
+        return Err(S3Error::new(400, "XAmzContentSHA256Mismatch", message));
     }
     let key = sign::verify(call.shared, call.head, body, "s3")?;
     call.guard.note(|entry| entry.key = Some(key.clone()));
@@ -179,20 +179,20 @@ fn authenticate(call: &Call<'_>, body: &Bytes) -> Result<String, No> {
     }
 }
 
-fn object(call: &Call<'_>, key: &str, bucket: &str, name: &str) -> Result<Bytes, No> {
+fn object(call: &Call<'_>, key: &str, bucket: &str, name: &str) -> Result<Bytes, S3Error> {
     let storage = lock(&call.shared.storage);
     let Some(owner) = storage.owners.get(bucket) else {
-        return Err(No::new(404, "NoSuchBucket", "The specified bucket does not exist"));
+        return Err(S3Error::new(404, "NoSuchBucket", "The specified bucket does not exist"));
     };
     if owner != key || storage.denied.contains(key) || call.shared.directory.is_denied(key) {
-        return Err(No::denied(key, "GetObject", bucket, name));
+        return Err(S3Error::denied(key, "GetObject", bucket, name));
     }
     let found = storage.get(key, bucket, name);
-    found.ok_or_else(|| No::new(404, "NoSuchKey", "The specified key does not exist."))
+    found.ok_or_else(|| S3Error::new(404, "NoSuchKey", "The specified key does not exist."))
 }
 
 /// `ListObjectsV2`, without paging.
-fn list(call: &Call<'_>, key: &str, bucket: &str) -> Result<Answer, No> {
+fn list(call: &Call<'_>, key: &str, bucket: &str) -> Result<Answer, S3Error> {
     let (mut prefix, mut is_second) = (String::new(), false);
     for pair in call.head.uri.query().unwrap_or_default().split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -200,7 +200,7 @@ fn list(call: &Call<'_>, key: &str, bucket: &str) -> Result<Answer, No> {
             ("list-type", "2") => is_second = true,
             ("prefix", value) => prefix = percent_decode_str(value).decode_utf8_lossy().into_owned(),
             ("encoding-type", "url") => {}
-            _ => return Err(No::new(501, "NotImplemented", format!("{name} is not offered here."))),
+            _ => return Err(S3Error::new(501, "NotImplemented", format!("{name} is not offered here."))),
         }
     }
     let storage = lock(&call.shared.storage);
@@ -208,7 +208,7 @@ fn list(call: &Call<'_>, key: &str, bucket: &str) -> Result<Answer, No> {
         || storage.owners.get(bucket).is_none_or(|owner| owner != key)
         || storage.denied.contains(key)
     {
-        return Err(No::denied(key, "ListBucket", bucket, ""));
+        return Err(S3Error::denied(key, "ListBucket", bucket, ""));
     }
     let rows = storage.list(bucket, &prefix);
     let contents: String = rows

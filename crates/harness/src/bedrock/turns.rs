@@ -16,7 +16,7 @@ use crate::openai::request::ChatRequest;
 const CACHE_POINTS_MAX: usize = 4;
 
 /// A request that passed every check.
-pub(super) struct Asked {
+pub(super) struct CheckedRequest {
     pub(super) chat: ChatRequest,
     /// Whether the request has a cache point.
     pub(super) has_cache_point: bool,
@@ -24,7 +24,7 @@ pub(super) struct Asked {
     pub(super) script: Option<String>,
 }
 
-pub(super) fn read(fields: &Map<String, Value>, served: &Served) -> Result<Asked, Refusal> {
+pub(super) fn read(fields: &Map<String, Value>, served: &Served) -> Result<CheckedRequest, Refusal> {
     let messages = list(fields.get("messages"));
     check(messages, fields.contains_key("toolConfig"))?;
     let system = list(fields.get("system"));
@@ -80,7 +80,7 @@ pub(super) fn read(fields: &Map<String, Value>, served: &Served) -> Result<Asked
             ),
         ));
     }
-    Ok(Asked { chat, has_cache_point: points > 0, script: script.map(str::to_owned) })
+    Ok(CheckedRequest { chat, has_cache_point: points > 0, script: script.map(str::to_owned) })
 }
 
 fn list(value: Option<&Value>) -> &[Value] {

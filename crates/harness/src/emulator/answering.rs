@@ -8,7 +8,7 @@ use time::macros::format_description;
 use super::behaviour::{At, Behaviour, CannedBody};
 use super::body::Step;
 use super::frames;
-use super::play::{self, Part, Place};
+use super::play::{self, Part, PartRole};
 use super::service::{Answer, json_answer, unix_seconds};
 use super::squeeze;
 use super::state::{Guard, Shared};
@@ -99,8 +99,8 @@ pub(crate) fn played(
     if behaviour.gzip {
         parts = squeeze::parts(parts).map_err(|error| broken(&error))?;
     }
-    let places: Vec<Place> = parts.iter().map(|part| part.place).collect();
-    let steps = play::steps(&parts, behaviour, |at| frames::index(&places, at));
+    let roles: Vec<PartRole> = parts.iter().map(|part| part.role).collect();
+    let steps = play::steps(&parts, behaviour, |at| frames::index(&roles, at));
     Ok(Answer { status: 200, headers, steps })
 }
 
@@ -234,7 +234,7 @@ fn canned_error(status: u16, behaviour: &Behaviour, flavour: Flavour) -> ApiErro
 
 pub(crate) fn buffered(body: &Value, tokens: u64, behaviour: &Behaviour) -> Result<Answer, ApiError> {
     let mut headers = head("application/json", behaviour);
-    let whole = Part { bytes: Bytes::from(body.to_string()), tokens: 0, place: Place::Half };
+    let whole = Part { bytes: Bytes::from(body.to_string()), tokens: 0, role: PartRole::Half };
     let whole = if behaviour.gzip {
         squeeze::parts(vec![whole]).map_err(|error| broken(&error))?.remove(0)
     } else {

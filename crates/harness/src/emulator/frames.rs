@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::behaviour::{At, Behaviour, LineEnd};
-use super::play::{Part, Place};
+use super::play::{Part, PartRole};
 
 /// One event before it is serialised.
 pub(crate) struct Event {
@@ -11,7 +11,7 @@ pub(crate) struct Event {
     pub(crate) name: Option<&'static str>,
     pub(crate) data: String,
     pub(crate) tokens: u64,
-    pub(crate) place: Place,
+    pub(crate) role: PartRole,
 }
 
 /// The events as bytes; `error` creates the error event of a stream that breaks off.
@@ -28,24 +28,24 @@ pub(crate) fn parts(
         .map(|(at, event)| Part {
             bytes: encode(&event, at, at == last, behaviour),
             tokens: event.tokens,
-            place: event.place,
+            role: event.role,
         })
         .collect()
 }
 
 /// The event index of a place.
-pub(crate) fn index(places: &[Place], at: At) -> usize {
-    let first = |wanted: Place| places.iter().position(|place| *place == wanted);
-    let end = places.len();
+pub(crate) fn index(roles: &[PartRole], at: At) -> usize {
+    let first = |wanted: PartRole| roles.iter().position(|role| *role == wanted);
+    let end = roles.len();
     let found = match at {
         At::Event(event) => Some(event.min(end)),
         At::Middle => {
-            let content = || (0..end).filter(|at| places.get(*at) == Some(&Place::Content));
+            let content = || (0..end).filter(|at| roles.get(*at) == Some(&PartRole::Content));
             content().nth(content().count() / 2)
         }
-        At::Finish => first(Place::Finish),
-        At::Usage => first(Place::Usage).or_else(|| first(Place::Done)),
-        At::Done => first(Place::Done),
+        At::Finish => first(PartRole::Finish),
+        At::Usage => first(PartRole::Usage).or_else(|| first(PartRole::Done)),
+        At::Done => first(PartRole::Done),
     };
     found.unwrap_or(end)
 }
@@ -53,8 +53,8 @@ pub(crate) fn index(places: &[Place], at: At) -> usize {
 /// Applies the script's faults to the events.
 pub(crate) fn damage(events: &mut Vec<Event>, behaviour: &Behaviour, error: impl FnOnce() -> Event) {
     let at = |events: &[Event], at: At| {
-        let places: Vec<Place> = events.iter().map(|event| event.place).collect();
-        index(&places, at)
+        let roles: Vec<PartRole> = events.iter().map(|event| event.role).collect();
+        index(&roles, at)
     };
     if let Some(event) =
         behaviour.malformed.map(|position| at(events, position)).and_then(|at| events.get_mut(at))

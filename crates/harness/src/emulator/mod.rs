@@ -29,7 +29,7 @@ use tokio_rustls::TlsAcceptor;
 pub use behaviour::{At, Behaviour, CannedBody, LineEnd, ScriptError, ToolMode, UsageMode};
 pub use config::{Config, DEFAULT_KEY, KeyState, Kind, Model};
 pub use journal::{ConnectionEntry, Entry, Outcome, Tally, Totals, Violation};
-pub(crate) use play::{Part, Place};
+pub(crate) use play::{Part, PartRole};
 
 use crate::anthropic;
 use crate::bedrock;

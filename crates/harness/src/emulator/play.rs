@@ -12,7 +12,7 @@ const LEAVE: Duration = Duration::from_millis(5);
 
 /// The role of a part in a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum PartRole {
     Role,
     /// Opens or closes a section of the response and has no content itself.
     Frame,
@@ -30,12 +30,12 @@ pub(crate) enum Place {
 pub(crate) struct Part {
     pub(crate) bytes: Bytes,
     pub(crate) tokens: u64,
-    pub(crate) place: Place,
+    pub(crate) role: PartRole,
 }
 
 /// What a script does when it reaches a part.
-enum Turn {
-    Go,
+enum PlayStep {
+    Continue,
     Stop,
 }
 
@@ -44,8 +44,8 @@ pub(crate) fn halves(body: Bytes, tokens: u64) -> Vec<Part> {
     let mut first = body;
     let second = first.split_off(first.len() / 2);
     vec![
-        Part { bytes: first, tokens: 0, place: Place::Half },
-        Part { bytes: second, tokens, place: Place::Half },
+        Part { bytes: first, tokens: 0, role: PartRole::Half },
+        Part { bytes: second, tokens, role: PartRole::Half },
     ]
 }
 
@@ -53,11 +53,11 @@ pub(crate) fn steps(parts: &[Part], behaviour: &Behaviour, index: impl Fn(At) ->
     let mut steps = Vec::with_capacity(parts.len() * 2);
     let mut stopped = false;
     for (at, part) in parts.iter().enumerate() {
-        if let Turn::Stop = turn(&mut steps, at, Some(part), behaviour, &index) {
+        if let PlayStep::Stop = turn(&mut steps, at, Some(part), behaviour, &index) {
             stopped = true;
             break;
         }
-        if behaviour.interval > 0 && part.place == Place::Content {
+        if behaviour.interval > 0 && part.role == PartRole::Content {
             steps.push(Step::Wait(Duration::from_millis(behaviour.interval)));
         }
         steps.push(Step::Write { bytes: part.bytes.clone(), tokens: part.tokens });
@@ -82,31 +82,31 @@ fn turn(
     part: Option<&Part>,
     behaviour: &Behaviour,
     index: &impl Fn(At) -> usize,
-) -> Turn {
+) -> PlayStep {
     let here = |position: Option<At>| position.is_some_and(|position| index(position) == at);
     if here(behaviour.stall) {
         match behaviour.stall_ms {
             Some(pause) => steps.push(Step::Wait(Duration::from_millis(pause))),
             None => {
                 steps.push(Step::Stall);
-                return Turn::Stop;
+                return PlayStep::Stop;
             }
         }
     }
     if here(behaviour.cut_inside) {
         let bytes = part.map(|part| part.bytes.slice(..part.bytes.len() / 2)).unwrap_or_default();
         steps.extend([Step::Write { bytes, tokens: 0 }, Step::Flush, Step::Wait(LEAVE), Step::Reset]);
-        return Turn::Stop;
+        return PlayStep::Stop;
     }
     if here(behaviour.cut) {
         steps.extend([Step::Wait(LEAVE), Step::Reset]);
-        return Turn::Stop;
+        return PlayStep::Stop;
     }
     if here(behaviour.close) {
         steps.extend([Step::Wait(LEAVE), Step::Break]);
-        return Turn::Stop;
+        return PlayStep::Stop;
     }
-    if here(behaviour.eof) { Turn::Stop } else { Turn::Go }
+    if here(behaviour.eof) { PlayStep::Stop } else { PlayStep::Continue }
 }
 
 /// Splits writes into pieces; the tokens count with the last piece.

@@ -24,7 +24,7 @@ use crate::openai::responses::seal::Sealer;
 use crate::openai::responses::store::Store;
 use crate::openai::tokens::Prompt;
 use crate::openai::videos::Videos;
-use crate::vertex::films::Operations;
+use crate::vertex::videos::Operations;
 
 pub(crate) struct Shared {
     pub(crate) config: Config,

@@ -11,7 +11,7 @@ use super::error::Refusal;
 use crate::emulator::answering;
 
 use crate::emulator::service::{Answer, Call, violation};
-use crate::emulator::{Behaviour, Part, Place};
+use crate::emulator::{Behaviour, Part, PartRole};
 
 /// The path of files below fal's base path.
 pub(super) const FILES: &str = "/files/";
@@ -57,7 +57,7 @@ pub(super) fn serve(call: &Call<'_>, named: &str) -> Result<Answer, Refusal> {
         return Ok(Answer { status: 302, headers, steps: Vec::new() });
     }
     let piece: Vec<u8> = text.bytes().cycle().take(SECOND_BYTES).collect();
-    let piece = Part { bytes: Bytes::from(piece), tokens: 0, place: Place::Content };
+    let piece = Part { bytes: Bytes::from(piece), tokens: 0, role: PartRole::Content };
     let behaviour = Behaviour::default();
     Ok(answering::played(vec![piece; length], answering::head(media, &behaviour), &behaviour)?)
 }

@@ -4,10 +4,10 @@
 mod apps;
 mod error;
 mod files;
-mod films;
 mod pictures;
 mod queue;
 mod sounds;
+mod videos;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
@@ -97,7 +97,7 @@ async fn serve(call: &Call<'_>, body: &Bytes) -> Result<Answer, Refusal> {
     Ok(answer)
 }
 
-impl apps::Asked {
+impl apps::AppRequest {
     /// The header with the billed units.
     fn units(&self, behaviour: &Behaviour) -> Option<(String, String)> {
         let quantity = format!("{}", self.billed_units());

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::apps::{App, Asked};
+use super::apps::{App, AppRequest};
 use super::error::Refusal;
 use super::{BASE, QUEUE, fields, origin, special};
 use crate::emulator::Behaviour;
@@ -27,7 +27,7 @@ struct Job {
     key: String,
     app_path: String,
     app: &'static App,
-    request: Asked,
+    request: AppRequest,
     behaviour: Behaviour,
     submitted: Instant,
     polls: u32,

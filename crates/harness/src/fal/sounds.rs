@@ -79,7 +79,7 @@ impl Speech {
 
 /// A recording, whose transcript is derived from its bytes.
 #[derive(Debug, Clone)]
-pub(super) struct Hearing {
+pub(super) struct Transcription {
     text: String,
     bytes: usize,
     chunks: Chunks,
@@ -94,7 +94,7 @@ enum Chunks {
     Words,
 }
 
-impl Hearing {
+impl Transcription {
     pub(super) fn of(fields: &Map<String, Value>) -> Result<Self, Refusal> {
         let text = |name: &str| fields.get(name).and_then(Value::as_str);
         let url = text("audio_url").unwrap_or_default();

@@ -45,18 +45,18 @@ struct SentBatch {
 #[serde(rename_all = "camelCase", default)]
 struct Input {
     file_name: Option<String>,
-    requests: Option<Asks>,
+    requests: Option<InlinedRequests>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-struct Asks {
-    requests: Vec<Ask>,
+struct InlinedRequests {
+    requests: Vec<InlinedRequest>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-struct Ask {
+struct InlinedRequest {
     request: Option<GenerateRequest>,
     metadata: Option<Map<String, Value>>,
 }
@@ -214,7 +214,7 @@ fn read(call: &Admitted<'_>, model: &Model, sent: Sent, number: u64) -> Result<B
         return Err(wrong("input_config", "requests is empty"));
     }
     let mut requests = Vec::with_capacity(list.len());
-    for (at, Ask { request, metadata }) in list.into_iter().enumerate() {
+    for (at, InlinedRequest { request, metadata }) in list.into_iter().enumerate() {
         let path = format!("input_config.requests.requests[{at}].request");
         let request = request.ok_or_else(|| wrong(&path, "request is required"))?;
         if request.model.as_deref().is_some_and(other) {

@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpStream};
 
 use serde_json::{Value, json};
 
-use super::ask::Ask;
+use super::request_head::RequestHead;
 use super::{Access, Asked, Fault, Repository, Shared, TOKEN, blob_id, is_large, sha256};
 
 /// A response before it is sent.
@@ -21,7 +21,7 @@ struct Answer {
 }
 
 pub(super) fn serve(mut stream: TcpStream, shared: &Shared, at_storage: bool) {
-    let Ok(ask) = Ask::read(&stream) else { return };
+    let Ok(ask) = RequestHead::read(&stream) else { return };
     if ask.method.is_empty() {
         return;
     }
@@ -63,7 +63,7 @@ fn write(stream: &mut TcpStream, answer: &Answer, sent: usize) -> io::Result<()>
 }
 
 /// Responses of the hub itself.
-fn answer_hub(ask: &Ask, shared: &Shared) -> Answer {
+fn answer_hub(ask: &RequestHead, shared: &Shared) -> Answer {
     let parts: Vec<&str> = ask.parts.iter().map(String::as_str).collect();
     match parts.as_slice() {
         ["api", "models", owner, name, "revision", revision] => {
@@ -91,7 +91,7 @@ fn answer_hub(ask: &Ask, shared: &Shared) -> Answer {
     }
 }
 
-fn readable<'a>(found: Option<&'a Repository>, ask: &Ask) -> Result<&'a Repository, Answer> {
+fn readable<'a>(found: Option<&'a Repository>, ask: &RequestHead) -> Result<&'a Repository, Answer> {
     let is_known = ask.token() == Some(TOKEN);
     match found {
         _ if ask.token().is_some() && !is_known => Err(refusal(401, "")),
@@ -106,7 +106,7 @@ fn readable<'a>(found: Option<&'a Repository>, ask: &Ask) -> Result<&'a Reposito
     }
 }
 
-fn list(repository: &Repository, ask: &Ask) -> Answer {
+fn list(repository: &Repository, ask: &RequestHead) -> Answer {
     let is_full = ask.query == "blobs=true" && !repository.is_terse;
     let sibling = |(name, bytes): &(String, Vec<u8>)| match (is_full, is_large(name)) {
         (false, _) => json!({"rfilename": name}),
@@ -123,7 +123,13 @@ fn list(repository: &Repository, ask: &Ask) -> Answer {
     Answer::of(200, metadata.to_string().into_bytes()).with("content-type", "application/json")
 }
 
-fn resolve(repository: &Repository, file: &str, fault: Option<Fault>, ask: &Ask, shared: &Shared) -> Answer {
+fn resolve(
+    repository: &Repository,
+    file: &str,
+    fault: Option<Fault>,
+    ask: &RequestHead,
+    shared: &Shared,
+) -> Answer {
     let Some((_, bytes)) = repository.files.iter().find(|(name, _)| name == file) else {
         return refusal(404, "EntryNotFound");
     };
@@ -144,7 +150,7 @@ fn resolve(repository: &Repository, file: &str, fault: Option<Fault>, ask: &Ask,
 }
 
 /// Responses of the storage address, where a signature in the URL grants access.
-fn answer_storage(ask: &Ask, shared: &Shared) -> Answer {
+fn answer_storage(ask: &RequestHead, shared: &Shared) -> Answer {
     let mut state = shared.state();
     let file = ask.query.strip_prefix("file=").and_then(|query| query.strip_suffix("&signature=yes"));
     let [kind, digest] = ask.parts.as_slice() else { return refusal(404, "") };
@@ -166,7 +172,7 @@ fn next_fault(
     Some(waiting.remove(0))
 }
 
-fn part(bytes: &[u8], fault: Option<Fault>, ask: &Ask) -> Answer {
+fn part(bytes: &[u8], fault: Option<Fault>, ask: &RequestHead) -> Answer {
     let from = ask.from().filter(|_| fault != Some(Fault::IgnoreRange));
     let mut answer = match from {
         Some(from) if from >= bytes.len() => {

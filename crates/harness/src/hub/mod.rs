@@ -3,7 +3,7 @@
 //! request.
 
 mod answer;
-mod ask;
+mod request_head;
 
 use std::collections::HashMap;
 use std::io;

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::emulator::Place;
+use crate::emulator::PartRole;
 use crate::emulator::frames::Event;
 use crate::openai::answer::Reply;
 use crate::openai::checks::Shape;
@@ -153,7 +153,7 @@ pub(crate) fn change_whole(answer: &mut Value) {
 
 /// Applies Mistral's format to a stream.
 pub(crate) fn spread(events: &mut [Event]) {
-    for event in events.iter_mut().filter(|event| event.place != Place::Done) {
+    for event in events.iter_mut().filter(|event| event.role != PartRole::Done) {
         if let Ok(mut chunk) = serde_json::from_str::<Value>(&event.data) {
             if let Some(fields) = chunk.as_object_mut() {
                 fields.remove("service_tier");

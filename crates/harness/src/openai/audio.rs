@@ -12,7 +12,7 @@ use crate::emulator::answering::{buffered, head, special_as, streamed};
 use crate::emulator::body::Step;
 use crate::emulator::frames::{self, Event};
 use crate::emulator::service::Answer;
-use crate::emulator::{Behaviour, Part, Place, UsageMode};
+use crate::emulator::{Behaviour, Part, PartRole, UsageMode};
 
 /// OpenAI's maximum file size.
 const FILE_BYTES_MAX: usize = 25 * 1024 * 1024;
@@ -167,22 +167,22 @@ impl Listening {
     }
 
     fn events(&self, text: &str, behaviour: &Behaviour) -> Vec<Part> {
-        let event = |name, data: &Value, tokens, place| Event {
+        let event = |name, data: &Value, tokens, role| Event {
             name: Some(name),
             data: data.to_string(),
             tokens,
-            place,
+            role,
         };
         let delta = |word: &str| {
             let delta = json!({"type": "transcript.text.delta", "delta": word});
-            event("transcript.text.delta", &delta, 1, Place::Content)
+            event("transcript.text.delta", &delta, 1, PartRole::Content)
         };
         let mut events: Vec<Event> = text.split_inclusive(' ').map(delta).collect();
         let mut done = json!({"type": "transcript.text.done", "text": text});
         if behaviour.usage != UsageMode::Missing {
             put(&mut done, "usage", self.usage(text));
         }
-        events.push(event("transcript.text.done", &done, 0, Place::Done));
+        events.push(event("transcript.text.done", &done, 0, PartRole::Done));
         frames::parts(events, behaviour, || error_event(behaviour))
     }
 }

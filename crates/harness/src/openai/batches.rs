@@ -217,14 +217,14 @@ fn check(lines: &[&[u8]], endpoint: &str) -> Vec<Value> {
 }
 
 /// A code, a message, and the field.
-type Wrong = (&'static str, String, Option<&'static str>);
+type LineError = (&'static str, String, Option<&'static str>);
 
 fn check_ask(
     request: &Map<String, Value>,
     endpoint: &str,
     ids: &mut HashSet<String>,
     first_model: &mut Option<String>,
-) -> Vec<Wrong> {
+) -> Vec<LineError> {
     let missing =
         |name| ("missing_required_parameter", format!("Missing required parameter: '{name}'."), Some(name));
     let text = |name: &str| request.get(name).and_then(Value::as_str);

@@ -13,7 +13,7 @@ use super::{perf, stream, tokens};
 use crate::emulator::answering::{bill, buffered, special_as, streamed};
 use crate::emulator::frames::{self, Event};
 use crate::emulator::service::{Answer, unix_seconds};
-use crate::emulator::{Behaviour, Kind, Part, Place, UsageMode};
+use crate::emulator::{Behaviour, Kind, Part, PartRole, UsageMode};
 
 /// The default output limit.
 const TOKENS_MAX: u64 = 16;
@@ -212,16 +212,16 @@ impl Completions {
             if self.echo {
                 let prompt = self.prompt(index);
                 let chunk = self.choice(index, prompt, offset, None);
-                events.push(self.event(reply, &chunk, 0, Place::Role));
+                events.push(self.event(reply, &chunk, 0, PartRole::Role));
                 offset += prompt.chars().count();
             }
             for piece in &choice.pieces {
                 let chunk = self.choice(index, piece, offset, None);
-                events.push(self.event(reply, &chunk, tokens::count(piece), Place::Content));
+                events.push(self.event(reply, &chunk, tokens::count(piece), PartRole::Content));
                 offset += piece.chars().count();
             }
             let chunk = self.choice(index, "", offset, Some(&choice.finish));
-            events.push(self.event(reply, &chunk, 0, Place::Finish));
+            events.push(self.event(reply, &chunk, 0, PartRole::Finish));
         }
         self.end(reply, behaviour, &mut events);
         frames::parts(events, behaviour, || stream::error_event(behaviour))
@@ -240,19 +240,19 @@ impl Completions {
                 let usage = usage(reply, behaviour.usage, reply.completion_tokens);
                 fields.insert("usage".to_owned(), usage);
             }
-            events.push(Event { name: None, data: chunk.to_string(), tokens: 0, place: Place::Usage });
+            events.push(Event { name: None, data: chunk.to_string(), tokens: 0, role: PartRole::Usage });
         }
-        let done = || Event { name: None, data: "[DONE]".to_owned(), tokens: 0, place: Place::Done };
+        let done = || Event { name: None, data: "[DONE]".to_owned(), tokens: 0, role: PartRole::Done };
         let marks = usize::from(!behaviour.no_done) + usize::from(behaviour.doubled_done);
         events.extend(std::iter::repeat_with(done).take(marks));
     }
 
-    fn event(&self, reply: &Reply, choice: &Value, tokens: u64, place: Place) -> Event {
+    fn event(&self, reply: &Reply, choice: &Value, tokens: u64, role: PartRole) -> Event {
         let mut chunk = head(reply, &json!([choice]));
         if let (true, Some(fields)) = (self.include_usage, chunk.as_object_mut()) {
             fields.insert("usage".to_owned(), Value::Null);
         }
-        Event { name: None, data: chunk.to_string(), tokens, place }
+        Event { name: None, data: chunk.to_string(), tokens, role }
     }
 }
 

@@ -16,7 +16,7 @@ use super::{stream, tokens};
 use crate::emulator::answering::{buffered, head, played, special_as, streamed};
 use crate::emulator::frames::{self, Event};
 use crate::emulator::service::Answer;
-use crate::emulator::{Behaviour, Kind, Model, Part, Place, UsageMode};
+use crate::emulator::{Behaviour, Kind, Model, Part, PartRole, UsageMode};
 
 /// Every field of OpenAI's own API, as its SDK lists them.
 const SPEECH: &[(&str, Shape)] = &[
@@ -108,7 +108,7 @@ pub(crate) async fn speech(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
         Some("pcm") => "audio/pcm",
         _ => "audio/mpeg",
     };
-    let parts = words.into_iter().map(|bytes| Part { bytes, tokens: 0, place: Place::Content }).collect();
+    let parts = words.into_iter().map(|bytes| Part { bytes, tokens: 0, role: PartRole::Content }).collect();
     played(parts, head(media, &behaviour), &behaviour)
 }
 
@@ -121,7 +121,7 @@ fn sound(word: &str) -> Bytes {
 fn speech_events(words: &[Bytes], prompt_tokens: u64, behaviour: &Behaviour) -> Vec<Event> {
     let delta = |bytes: &Bytes| {
         let data = json!({"type": "speech.audio.delta", "audio": STANDARD.encode(bytes)});
-        Event { name: Some("speech.audio.delta"), data: data.to_string(), tokens: 0, place: Place::Content }
+        Event { name: Some("speech.audio.delta"), data: data.to_string(), tokens: 0, role: PartRole::Content }
     };
     let mut events: Vec<Event> = words.iter().map(delta).collect();
     let made = WORD_TOKENS * words.len() as u64;
@@ -135,7 +135,7 @@ fn speech_events(words: &[Bytes], prompt_tokens: u64, behaviour: &Behaviour) -> 
         done.insert("usage".to_owned(), usage);
     }
     let (name, data) = (Some("speech.audio.done"), done.to_string());
-    events.push(Event { name, data, tokens: 0, place: Place::Finish });
+    events.push(Event { name, data, tokens: 0, role: PartRole::Finish });
     events
 }
 

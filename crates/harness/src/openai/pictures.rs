@@ -16,7 +16,7 @@ use super::{stream, tokens};
 use crate::emulator::answering::{buffered, special_as, streamed};
 use crate::emulator::frames::{self, Event};
 use crate::emulator::service::{Answer, unix_seconds};
-use crate::emulator::{Kind, Place, UsageMode};
+use crate::emulator::{Kind, PartRole, UsageMode};
 
 /// Every field of OpenAI's own API, as its SDK lists them.
 const IMAGES: &[(&str, Shape)] = &[
@@ -230,7 +230,7 @@ impl Picture {
 
     fn events(&self, partial: u64) -> Vec<Event> {
         let [partial_kind, last_kind] = self.kinds;
-        let event = |kind: &'static str, more: Value, place: Place| {
+        let event = |kind: &'static str, more: Value, role: PartRole| {
             let mut data = json!({
                 "type": kind,
                 "b64_json": self.file(),
@@ -243,16 +243,16 @@ impl Picture {
             if let (Some(data), Value::Object(more)) = (data.as_object_mut(), more) {
                 data.extend(more);
             }
-            Event { name: Some(kind), data: data.to_string(), tokens: 0, place }
+            Event { name: Some(kind), data: data.to_string(), tokens: 0, role }
         };
         let mut events = Vec::new();
         for at in 0..partial {
             let more = json!({"partial_image_index": at});
-            events.push(event(partial_kind, more, Place::Content));
+            events.push(event(partial_kind, more, PartRole::Content));
         }
         for _ in 0..self.count {
             let more = json!({"usage": self.usage(1)});
-            events.push(event(last_kind, more, Place::Finish));
+            events.push(event(last_kind, more, PartRole::Finish));
         }
         events
     }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::checks;
 use super::error::ApiError;
 use crate::emulator::frames::Event;
-use crate::emulator::{Place, UsageMode};
+use crate::emulator::{PartRole, UsageMode};
 
 /// A kind of server, by its typical behaviour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -147,11 +147,11 @@ impl Server {
     /// Applies this server's deviations to a stream.
     pub(crate) fn spread(self, events: &mut Vec<Event>) {
         if self == Self::Bare {
-            events.retain(|event| event.place != Place::Done);
+            events.retain(|event| event.role != PartRole::Done);
         }
-        for event in events.iter_mut().filter(|event| event.place != Place::Done) {
+        for event in events.iter_mut().filter(|event| event.role != PartRole::Done) {
             if let Ok(mut chunk) = serde_json::from_str::<Value>(&event.data) {
-                self.change(&mut chunk, "delta", event.place == Place::Finish);
+                self.change(&mut chunk, "delta", event.role == PartRole::Finish);
                 event.data = chunk.to_string();
             }
         }

@@ -9,7 +9,7 @@ use super::request::ChatRequest;
 use super::usage::usage;
 use super::{perf, tokens};
 use crate::emulator::frames::{self, Event};
-use crate::emulator::{Behaviour, Part, Place, ToolMode, UsageMode};
+use crate::emulator::{Behaviour, Part, PartRole, ToolMode, UsageMode};
 use crate::{azure, mistral, together};
 
 /// Tool arguments are streamed in fragments of this many tokens; padded ones in larger fragments.
@@ -40,7 +40,7 @@ pub(crate) fn parts(reply: &Reply, request: &ChatRequest, behaviour: &Behaviour)
         events.pop();
     }
     if behaviour.doubled_done {
-        events.push(Event { name: None, data: "[DONE]".to_owned(), tokens: 0, place: Place::Done });
+        events.push(Event { name: None, data: "[DONE]".to_owned(), tokens: 0, role: PartRole::Done });
     }
     match reply.flavour {
         Flavour::Server(server) => server.spread(&mut events),
@@ -63,10 +63,10 @@ impl Chunks<'_> {
             let hidden = if index == 0 { self.reply.reasoning_tokens } else { 0 };
             let visible = visible_thought(self.reply);
             let tokens = if visible.is_some() { 0 } else { hidden };
-            self.chunk(index, &delta, &Value::Null, None, tokens, Place::Role);
+            self.chunk(index, &delta, &Value::Null, None, tokens, PartRole::Role);
             if let Some(thought) = visible {
                 let delta = json!({"reasoning_content": thought});
-                self.chunk(index, &delta, &Value::Null, None, hidden, Place::Content);
+                self.chunk(index, &delta, &Value::Null, None, hidden, PartRole::Content);
             }
         }
         self.text();
@@ -80,10 +80,10 @@ impl Chunks<'_> {
         for (index, choice) in self.reply.choices.iter().enumerate() {
             let last = index + 1 == self.reply.choices.len();
             let left = if last { u64::MAX } else { 0 };
-            self.chunk(index, &json!({}), &Value::Null, Some(&choice.finish), left, Place::Finish);
+            self.chunk(index, &json!({}), &Value::Null, Some(&choice.finish), left, PartRole::Finish);
         }
         self.usage();
-        self.events.push(Event { name: None, data: "[DONE]".to_owned(), tokens: 0, place: Place::Done });
+        self.events.push(Event { name: None, data: "[DONE]".to_owned(), tokens: 0, role: PartRole::Done });
     }
 
     /// The choices alternate, piece by piece.
@@ -100,7 +100,7 @@ impl Chunks<'_> {
                     &logprobs,
                     None,
                     tokens::count(piece),
-                    Place::Content,
+                    PartRole::Content,
                 );
             }
         }
@@ -145,7 +145,7 @@ impl Chunks<'_> {
             {"index": at, "id": call.id, "type": kind, kind: {"name": call.name, field: call.arguments}}
         ]});
         let tokens = tokens::count(&call.name) + tokens::count(&call.arguments);
-        self.chunk(index, &delta, &Value::Null, None, tokens, Place::Content);
+        self.chunk(index, &delta, &Value::Null, None, tokens, PartRole::Content);
     }
 
     fn call_start(&mut self, index: usize, at: usize, call: &Call) {
@@ -153,13 +153,13 @@ impl Chunks<'_> {
         let delta = json!({"tool_calls": [
             {"index": at, "id": call.id, "type": kind, kind: {"name": call.name, field: ""}}
         ]});
-        self.chunk(index, &delta, &Value::Null, None, tokens::count(&call.name), Place::Content);
+        self.chunk(index, &delta, &Value::Null, None, tokens::count(&call.name), PartRole::Content);
     }
 
     fn call_fragment(&mut self, index: usize, at: usize, call: &Call, fragment: &str) {
         let (kind, field) = call.kind();
         let delta = json!({"tool_calls": [{"index": at, kind: {field: fragment}}]});
-        self.chunk(index, &delta, &Value::Null, None, tokens::count(fragment), Place::Content);
+        self.chunk(index, &delta, &Value::Null, None, tokens::count(fragment), PartRole::Content);
     }
 
     /// Adds one chunk; the finish chunk takes the tokens that a script counts beyond those generated.
@@ -170,12 +170,12 @@ impl Chunks<'_> {
         logprobs: &Value,
         finish: Option<&str>,
         tokens: u64,
-        place: Place,
+        role: PartRole,
     ) {
         let tokens = tokens.min(self.reply.completion_tokens.saturating_sub(self.sent_tokens));
         self.sent_tokens += tokens;
         let choice = json!({"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish});
-        let last = place == Place::Finish && index + 1 == self.reply.choices.len();
+        let last = role == PartRole::Finish && index + 1 == self.reply.choices.len();
         let usage = match self.mode {
             UsageMode::Every => usage(self.reply, self.mode, self.sent_tokens),
             UsageMode::Joined if last => usage(self.reply, self.mode, self.sent_tokens),
@@ -185,12 +185,12 @@ impl Chunks<'_> {
         if last && self.request.perf_metrics {
             perf::write(&mut chunk, self.reply);
         }
-        if let (true, Place::Content, Some(fields)) =
-            (self.request.include_obfuscation, place, chunk.as_object_mut())
+        if let (true, PartRole::Content, Some(fields)) =
+            (self.request.include_obfuscation, role, chunk.as_object_mut())
         {
             fields.insert("obfuscation".to_owned(), Value::from("x".repeat(self.events.len() % 7 + 1)));
         }
-        self.events.push(Event { name: None, data: chunk.to_string(), tokens, place });
+        self.events.push(Event { name: None, data: chunk.to_string(), tokens, role });
     }
 
     fn usage(&mut self) {
@@ -202,7 +202,7 @@ impl Chunks<'_> {
         if own_chunk {
             let usage = usage(self.reply, self.mode, self.reply.completion_tokens);
             let chunk = self.head(&json!([]), usage);
-            self.events.push(Event { name: None, data: chunk.to_string(), tokens: 0, place: Place::Usage });
+            self.events.push(Event { name: None, data: chunk.to_string(), tokens: 0, role: PartRole::Usage });
         }
     }
 
@@ -240,7 +240,7 @@ pub(crate) fn error_event(behaviour: &Behaviour) -> Event {
     let message = error_message(behaviour);
     let body =
         json!({"error": {"message": message, "type": "server_error", "param": null, "code": behaviour.code}});
-    Event { name: None, data: body.to_string(), tokens: 0, place: Place::Error }
+    Event { name: None, data: body.to_string(), tokens: 0, role: PartRole::Error }
 }
 
 pub(crate) fn error_message(behaviour: &Behaviour) -> &str {

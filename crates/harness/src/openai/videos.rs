@@ -18,7 +18,7 @@ use super::routes::OpenAiCall;
 use crate::emulator::answering::{head, played, special_as};
 use crate::emulator::service::{Answer, json_answer, unix_seconds};
 use crate::emulator::state::lock;
-use crate::emulator::{Kind, Part, Place};
+use crate::emulator::{Kind, Part, PartRole};
 
 const FIELDS: &[(&str, Shape)] = &[
     ("prompt", Shape::Text),
@@ -256,7 +256,7 @@ impl Video {
             return Ok(answer);
         }
         let bytes: Vec<u8> = self.prompt.bytes().cycle().take(SECOND_BYTES).collect();
-        let one = Part { bytes: Bytes::from(bytes), tokens: 0, place: Place::Content };
+        let one = Part { bytes: Bytes::from(bytes), tokens: 0, role: PartRole::Content };
         let parts = vec![one; seconds.parse().unwrap_or(1)];
         played(parts, head(media, &behaviour), &behaviour)
     }

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::emulator::frames::Event;
-use crate::emulator::{Model, Place};
+use crate::emulator::{Model, PartRole};
 use crate::openai::checks::Shape;
 
 /// Every field of Together's own client (together 3.1.1).
@@ -61,7 +61,7 @@ fn row(model: &Model, created: u64) -> Value {
 
 /// Applies Together's format to the events of a stream.
 pub(crate) fn spread(events: &mut [Event]) {
-    for event in events.iter_mut().filter(|event| event.place == Place::Finish) {
+    for event in events.iter_mut().filter(|event| event.role == PartRole::Finish) {
         if let Ok(mut chunk) = serde_json::from_str::<Value>(&event.data) {
             change_whole(&mut chunk);
             event.data = chunk.to_string();

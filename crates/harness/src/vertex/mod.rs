@@ -2,9 +2,9 @@
 //! path, tokens in place of API keys, and errors in Google Cloud's format.
 
 mod embeddings;
-pub(crate) mod films;
 mod messages;
 mod pictures;
+pub(crate) mod videos;
 
 use std::sync::Arc;
 
@@ -148,7 +148,7 @@ async fn google(
             return pictures::answer(call, key, model, body).await.unwrap_or_else(|| Err(site.no_model()));
         }
         "predictLongRunning" | "fetchPredictOperation" => {
-            return films::answer(call, site, key, (model, verb), body)
+            return videos::answer(call, site, key, (model, verb), body)
                 .await
                 .unwrap_or_else(|| Err(site.no_model()));
         }

@@ -83,7 +83,7 @@ pub(super) async fn answer(
 }
 
 async fn generate(call: &Admitted<'_>, model: &str, body: &Bytes) -> Result<Answer, ApiError> {
-    let request = Asked::read(model, body)?;
+    let request = ImageRequest::read(model, body)?;
     let answer = answering::embed(call, 0, |_| Ok(request.answer())).await?;
     if request.unfiltered().next().is_none() {
         // Images that the filter removes are not charged.
@@ -92,7 +92,7 @@ async fn generate(call: &Admitted<'_>, model: &str, body: &Bytes) -> Result<Answ
     Ok(answer)
 }
 
-struct Asked {
+struct ImageRequest {
     prompt: String,
     count: u64,
     media: String,
@@ -100,7 +100,7 @@ struct Asked {
     is_enhanced: bool,
 }
 
-impl Asked {
+impl ImageRequest {
     fn read(model: &str, body: &Bytes) -> Result<Self, ApiError> {
         let Ok(Value::Object(fields)) = serde_json::from_slice(body) else {
             return Err(ApiError::invalid("Invalid JSON payload received."));
@@ -223,9 +223,10 @@ pub(super) fn check_shapes(fields: &Fields, shapes: &[(&str, Shape)]) -> Result<
 mod tests {
     use super::*;
 
-    fn read(parameters: &Value) -> Result<Asked, String> {
+    fn read(parameters: &Value) -> Result<ImageRequest, String> {
         let body = json!({"instances": [{"prompt": "a tide, half filtered"}], "parameters": parameters});
-        Asked::read("imagen-3.0-generate-002", &Bytes::from(body.to_string())).map_err(|error| error.message)
+        ImageRequest::read("imagen-3.0-generate-002", &Bytes::from(body.to_string()))
+            .map_err(|error| error.message)
     }
 
     #[test]
@@ -246,7 +247,7 @@ mod tests {
         }
         for body in [json!({"instances": []}), json!({"instances": [{"prompt": "a", "image": {}}]})] {
             assert!(
-                Asked::read("imagen-4.0-generate-001", &Bytes::from(body.to_string())).is_err(),
+                ImageRequest::read("imagen-4.0-generate-001", &Bytes::from(body.to_string())).is_err(),
                 "{body}"
             );
         }

@@ -13,7 +13,7 @@ use http::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::body::NodeBody;
-use crate::said::{json_response, read};
+use crate::json_body::{json_response, read};
 pub(crate) use folder::find;
 use folder::{Entry, Folder};
 

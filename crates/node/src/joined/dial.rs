@@ -17,7 +17,7 @@ use world::World;
 use super::Membership;
 use super::pace::{Pace, Step};
 use crate::about;
-use crate::journal::{Place, RuntimeEnd, RuntimeRecord};
+use crate::journal::{JournalPosition, RuntimeEnd, RuntimeRecord};
 use crate::service::Service;
 
 const HEARTBEAT: &str = "/v2/byoc/nodes/heartbeat";
@@ -34,7 +34,7 @@ pub struct Reporter {
     device: Option<String>,
     client: Client,
     pace: Pace,
-    position: Place,
+    position: JournalPosition,
     /// Whether the journal may contain records that were not reported.
     has_records: bool,
 }
@@ -65,7 +65,7 @@ struct Load {
 }
 
 #[derive(Deserialize)]
-struct Heard {
+struct HeartbeatReply {
     heartbeat_every_ms: u64,
 }
 
@@ -213,7 +213,7 @@ impl Reporter {
             },
         };
         let body = self.call(HEARTBEAT, &beat).await?;
-        let heard: Heard = serde_json::from_slice(&body)
+        let heard: HeartbeatReply = serde_json::from_slice(&body)
             .map_err(|error| CallError::Away(format!("it said something that can't be read: {error}")))?;
         if self.pace.is_away() {
             tracing::info!(control = %self.membership.control, "the control plane is back");

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::disk;
-use crate::journal::Place;
+use crate::journal::JournalPosition;
 
 const MEMBERSHIP: &str = "joined.json";
 const REPORTED: &str = "reported.json";
@@ -27,7 +27,7 @@ pub struct Membership {
 struct Reported {
     node_id: String,
     #[serde(flatten)]
-    place: Place,
+    place: JournalPosition,
 }
 
 impl std::fmt::Debug for Membership {
@@ -57,7 +57,7 @@ impl Membership {
     }
 
     /// How far this node has reported its journal.
-    pub(crate) fn reported(&self, data_dir: &Path) -> Place {
+    pub(crate) fn reported(&self, data_dir: &Path) -> JournalPosition {
         // Records that are reported twice count once, so if the position is lost, everything is reported
         // again.
         let kept: Option<Reported> = read(&data_dir.join(REPORTED)).unwrap_or_else(|error| {
@@ -67,7 +67,7 @@ impl Membership {
         kept.filter(|kept| kept.node_id == self.node_id).map(|kept| kept.place).unwrap_or_default()
     }
 
-    pub(crate) fn keep_reported(&self, data_dir: &Path, position: Place) -> io::Result<()> {
+    pub(crate) fn keep_reported(&self, data_dir: &Path, position: JournalPosition) -> io::Result<()> {
         disk::write_json(
             &data_dir.join(REPORTED),
             &Reported { node_id: self.node_id.clone(), place: position },

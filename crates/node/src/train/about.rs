@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::ask::{HOURS_MAX, RANK_MAX};
 use super::files;
+use super::job_request::{HOURS_MAX, RANK_MAX};
 use super::jobs::{JOBS_MAX, POINTS_BYTES_MAX, POINTS_MAX, POINTS_OF_JOB_MAX};
 use super::plan::{DATA_BYTES_MAX, STEPS_MAX};
 

@@ -15,17 +15,17 @@ const FULL_WAIT_MS: u64 = 1_000;
 pub(super) struct BlockingTasks(Arc<AtomicUsize>);
 
 /// One slot, while it is held.
-struct Place(Arc<AtomicUsize>);
+struct Slot(Arc<AtomicUsize>);
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 impl BlockingTasks {
-    fn acquire_slot(&self) -> Result<Place, Box<Fault>> {
-        let slot = Place(Arc::clone(&self.0));
+    fn acquire_slot(&self) -> Result<Slot, Box<Fault>> {
+        let slot = Slot(Arc::clone(&self.0));
         if self.0.fetch_add(1, Ordering::SeqCst) < AT_ONCE_MAX {
             return Ok(slot);
         }

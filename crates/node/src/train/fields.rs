@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use domain::{Fault, FaultClass};
 use serde_json::{Map, Value};
 
-type Taken<T> = Result<T, Box<Fault>>;
+type FieldResult<T> = Result<T, Box<Fault>>;
 
 #[derive(Debug)]
 pub(super) struct Fields {
@@ -23,7 +23,7 @@ pub(super) fn wrong(param: impl Into<String>, why: &str, fix: impl Into<String>)
 }
 
 impl Fields {
-    pub(super) fn read(body: &[u8]) -> Taken<Self> {
+    pub(super) fn read(body: &[u8]) -> FieldResult<Self> {
         let broken = |why: String| {
             let fault = Fault::new(FaultClass::BadRequest, "invalid_body", why);
             Box::new(fault.fix("Send a JSON object."))
@@ -51,7 +51,7 @@ impl Fields {
         }
     }
 
-    pub(super) fn text(&mut self, name: &str) -> Taken<Option<String>> {
+    pub(super) fn text(&mut self, name: &str) -> FieldResult<Option<String>> {
         match self.take(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -59,7 +59,7 @@ impl Fields {
         }
     }
 
-    pub(super) fn flag(&mut self, name: &str) -> Taken<Option<bool>> {
+    pub(super) fn flag(&mut self, name: &str) -> FieldResult<Option<bool>> {
         match self.take(name) {
             None => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(flag)),
@@ -67,7 +67,7 @@ impl Fields {
         }
     }
 
-    pub(super) fn whole(&mut self, name: &str, range: RangeInclusive<u64>) -> Taken<Option<u64>> {
+    pub(super) fn whole(&mut self, name: &str, range: RangeInclusive<u64>) -> FieldResult<Option<u64>> {
         let Some(value) = self.take(name) else { return Ok(None) };
         let fix = format!("Send a whole number from {} to {}.", range.start(), range.end());
         let found = value.as_u64().filter(|number| range.contains(number));
@@ -75,18 +75,18 @@ impl Fields {
     }
 
     /// The same as a `usize`.
-    pub(super) fn count(&mut self, name: &str, range: RangeInclusive<u64>) -> Taken<Option<usize>> {
+    pub(super) fn count(&mut self, name: &str, range: RangeInclusive<u64>) -> FieldResult<Option<usize>> {
         Ok(self.whole(name, range)?.and_then(|number| usize::try_from(number).ok()))
     }
 
-    pub(super) fn number(&mut self, name: &str, range: RangeInclusive<f64>) -> Taken<Option<f64>> {
+    pub(super) fn number(&mut self, name: &str, range: RangeInclusive<f64>) -> FieldResult<Option<f64>> {
         let Some(value) = self.take(name) else { return Ok(None) };
         let fix = format!("Send a number from {} to {}.", range.start(), range.end());
         let found = value.as_f64().filter(|number| range.contains(number));
         found.map(Some).ok_or_else(|| wrong(self.name(name), "is no number that can be taken", fix))
     }
 
-    pub(super) fn string_list(&mut self, name: &str) -> Taken<Option<Vec<String>>> {
+    pub(super) fn string_list(&mut self, name: &str) -> FieldResult<Option<Vec<String>>> {
         let Some(value) = self.take(name) else { return Ok(None) };
         serde_json::from_value(value)
             .map(Some)
@@ -94,7 +94,7 @@ impl Fields {
     }
 
     /// The client's own metadata, by name.
-    pub(super) fn notes(&mut self, name: &str) -> Taken<BTreeMap<String, String>> {
+    pub(super) fn notes(&mut self, name: &str) -> FieldResult<BTreeMap<String, String>> {
         const NOTES_MAX: usize = 16;
         const NOTE_BYTES_MAX: usize = 512;
         let Some(value) = self.take(name) else { return Ok(BTreeMap::new()) };
@@ -108,7 +108,7 @@ impl Fields {
         })
     }
 
-    pub(super) fn object(&mut self, name: &str) -> Taken<Option<Self>> {
+    pub(super) fn object(&mut self, name: &str) -> FieldResult<Option<Self>> {
         match self.take(name) {
             None => Ok(None),
             Some(Value::Object(members)) => Ok(Some(Self { members, at: format!("{}.", self.name(name)) })),
@@ -117,7 +117,7 @@ impl Fields {
     }
 
     /// Refuses members that were not taken.
-    pub(super) fn end(self) -> Taken<()> {
+    pub(super) fn end(self) -> FieldResult<()> {
         let Some(name) = self.members.iter().find(|(_, value)| !value.is_null()).map(|(name, _)| name) else {
             return Ok(());
         };

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use super::job::{Event, What};
+use super::job::{Event, JobChange};
 use super::jobs::{EventPoll, JobStore};
 
 pub(crate) struct Following {
@@ -40,14 +40,14 @@ impl Following {
 
 fn frame(event: &Event) -> Bytes {
     let name = match event.what {
-        What::Queued => "queued",
-        What::Started { .. } => "started",
-        What::Resumed { .. } => "resumed",
-        What::Progress(_) => "progress",
-        What::Paused => "paused",
-        What::Completed { .. } => "completed",
-        What::Failed(_) => "failed",
-        What::Cancelled => "cancelled",
+        JobChange::Queued => "queued",
+        JobChange::Started { .. } => "started",
+        JobChange::Resumed { .. } => "resumed",
+        JobChange::Progress(_) => "progress",
+        JobChange::Paused => "paused",
+        JobChange::Completed { .. } => "completed",
+        JobChange::Failed(_) => "failed",
+        JobChange::Cancelled => "cancelled",
     };
     let data = serde_json::to_string(event).unwrap_or_default();
     Bytes::from(format!("event: {name}\nid: {}\ndata: {data}\n\n", event.sequence))

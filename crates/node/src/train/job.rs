@@ -81,12 +81,12 @@ pub(crate) struct Event {
     pub sequence: u64,
     pub unix_ms: u64,
     #[serde(flatten)]
-    pub what: What,
+    pub what: JobChange,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub(crate) enum What {
+pub(crate) enum JobChange {
     Queued,
     Started {
         step: u64,

@@ -12,7 +12,7 @@ use domain::training::{TrainingEstimate, TrainingInput, checkpoint_directory_nam
 use domain::{Fault, FaultClass};
 use world::World;
 
-use super::job::{Event, Failure, Order, Point, Progress, Record, Status, What};
+use super::job::{Event, Failure, JobChange, Order, Point, Progress, Record, Status};
 use super::log::Log;
 use crate::disk;
 
@@ -153,7 +153,7 @@ impl Job {
             let events = log.after(at, EVENTS_READ)?;
             at += events.len().max(1) as u64;
             for event in events {
-                if let What::Progress(last) = event.what {
+                if let JobChange::Progress(last) = event.what {
                     points.extend(RetainedCheckpoint::of(&last, event.unix_ms, &folder.join(EPOCHS)));
                     progress = Some(last);
                 }
@@ -162,8 +162,8 @@ impl Job {
         Ok(Self { record, log, progress, points, is_stopped: Arc::default(), wakers: Vec::new() })
     }
 
-    fn add(&mut self, unix_ms: u64, what: What) -> io::Result<()> {
-        if let What::Progress(progress) = &what {
+    fn add(&mut self, unix_ms: u64, what: JobChange) -> io::Result<()> {
+        if let JobChange::Progress(progress) = &what {
             self.progress = Some(progress.clone());
         }
         self.log.add(unix_ms, what)?;
@@ -323,7 +323,7 @@ impl JobStore {
                 ADAPTER_FILES.iter().try_for_each(|name| disk::copy(&from.join(name), &copy.join(name)))?;
             }
             let mut log = Log::open(&folder.join(EVENTS))?;
-            log.add(record.created_unix_ms, What::Queued)?;
+            log.add(record.created_unix_ms, JobChange::Queued)?;
             // The record is written last: with it, the job is complete.
             self.write(&record)?;
             Ok(log)
@@ -454,7 +454,7 @@ impl JobStore {
         let job = inner.find(id)?;
         job.must_go_on()?;
         if job.record.status != Status::Paused {
-            self.put(job, Status::Paused, What::Paused).map_err(|error| write_failed(&error))?;
+            self.put(job, Status::Paused, JobChange::Paused).map_err(|error| write_failed(&error))?;
             job.is_stopped.store(true, Ordering::SeqCst);
         }
         Ok(job.state())
@@ -469,7 +469,7 @@ impl JobStore {
         let job = inner.find(id)?;
         job.must_go_on()?;
         if job.record.status == Status::Paused {
-            self.put(job, Status::Queued, What::Queued).map_err(|error| write_failed(&error))?;
+            self.put(job, Status::Queued, JobChange::Queued).map_err(|error| write_failed(&error))?;
             // A run that is already stopping still stops.
             job.is_stopped = Arc::default();
             self.changed.notify_all();
@@ -477,7 +477,7 @@ impl JobStore {
         Ok(job.state())
     }
 
-    fn put(&self, job: &mut Job, status: Status, what: What) -> io::Result<()> {
+    fn put(&self, job: &mut Job, status: Status, what: JobChange) -> io::Result<()> {
         let record = Record { status, ..job.record.clone() };
         self.write(&record)?;
         job.record = record;
@@ -504,9 +504,9 @@ impl JobStore {
 
     fn end_job(&self, job: &mut Job, status: Status, error: Option<Failure>) -> io::Result<()> {
         let what = match (status, &error) {
-            (Status::Completed, _) => What::Completed { model: job.record.model() },
-            (_, Some(failure)) => What::Failed(failure.clone()),
-            _ => What::Cancelled,
+            (Status::Completed, _) => JobChange::Completed { model: job.record.model() },
+            (_, Some(failure)) => JobChange::Failed(failure.clone()),
+            _ => JobChange::Cancelled,
         };
         let now = self.now();
         let ended_unix_ms = Some(now);
@@ -572,7 +572,7 @@ impl JobStore {
     }
 
     /// Records an event of the running job.
-    pub(super) fn note(&self, number: u64, what: What) {
+    pub(super) fn note(&self, number: u64, what: JobChange) {
         let now = self.now();
         let mut inner = self.inner();
         let Some(job) = inner.jobs.get_mut(&number).filter(|job| !job.record.status.is_over()) else {
@@ -630,7 +630,7 @@ impl JobStore {
             return;
         };
         let kept = RetainedCheckpoint::of(&progress, now, &self.folder(&job.record.id).join(EPOCHS));
-        match job.add(now, What::Progress(progress)) {
+        match job.add(now, JobChange::Progress(progress)) {
             Ok(()) => job.points.extend(kept),
             Err(error) => drop(write_failed(&error)),
         }

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::job::{Event, What};
+use super::job::{Event, JobChange};
 
 /// The file, open at its end, and the offset of each line.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Log {
     ///
     /// # Errors
     /// The file can't be written.
-    pub(super) fn add(&mut self, unix_ms: u64, what: What) -> io::Result<()> {
+    pub(super) fn add(&mut self, unix_ms: u64, what: JobChange) -> io::Result<()> {
         let event = Event { sequence: self.len() + 1, unix_ms, what };
         let mut line = serde_json::to_vec(&event)?;
         line.push(b'\n');
@@ -80,15 +80,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("events.jsonl");
         let mut log = Log::open(&path).unwrap();
-        log.add(1, What::Queued).unwrap();
-        log.add(2, What::Started { step: 0, of: 7 }).unwrap();
+        log.add(1, JobChange::Queued).unwrap();
+        log.add(2, JobChange::Started { step: 0, of: 7 }).unwrap();
         drop(log);
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"sequence\":3,").unwrap();
         let mut log = Log::open(&path).unwrap();
-        log.add(3, What::Cancelled).unwrap();
+        log.add(3, JobChange::Cancelled).unwrap();
         let all = log.after(0, 10).unwrap();
         assert_eq!(all.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1, 2, 3]);
-        assert_eq!(all[1].what, What::Started { step: 0, of: 7 });
+        assert_eq!(all[1].what, JobChange::Started { step: 0, of: 7 });
         assert_eq!(log.after(1, 1).unwrap(), all[1..2]);
         assert_eq!(log.after(2, 5).unwrap(), all[2..]);
         assert!(log.after(3, 5).unwrap().is_empty() && log.after(u64::MAX, 5).unwrap().is_empty());

@@ -2,13 +2,13 @@
 //! runs at a time, and yields to inference.
 
 mod about;
-mod ask;
 mod background;
 mod data;
 mod fields;
 mod files;
 mod follow;
 mod job;
+mod job_request;
 mod jobs;
 mod log;
 mod plan;
@@ -31,12 +31,12 @@ use http::{HeaderMap, Response, StatusCode};
 use world::World;
 
 use crate::body::NodeBody;
-use crate::said::{json_response, typed_response};
+use crate::json_body::{json_response, typed_response};
 pub(crate) use about::Offers;
-use ask::Offer;
 use background::BlockingTasks;
 use files::Files;
 pub(crate) use follow::Following;
+use job_request::Offer;
 use jobs::{EVENTS_READ, JobState, JobStore};
 use plan::{Planned, plan};
 pub(crate) use query::Query;
@@ -241,10 +241,10 @@ impl Kept {
             (Arc::clone(&self.runtime), Arc::clone(&self.book), Arc::clone(&self.files));
         let begun = self.aside.run_while(move |is_wanted| {
             let trainer = runtime.trainer().ok_or_else(|| Box::new(Fault::internal()))?;
-            let read = if is_tuning { tuning::read } else { ask::read };
-            let ask = read(&body, &Offer { models: &models, trainer, adapters: adapters.as_deref() })?;
+            let read = if is_tuning { tuning::read } else { job_request::read };
+            let request = read(&body, &Offer { models: &models, trainer, adapters: adapters.as_deref() })?;
             drop(body);
-            plan(ask, &*runtime, (&book, &files), is_wanted)
+            plan(request, &*runtime, (&book, &files), is_wanted)
         });
         match begun.await?? {
             Planned::Preview(preview) => json_response(StatusCode::OK, &*preview),

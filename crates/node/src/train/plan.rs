@@ -4,9 +4,9 @@ use domain::runtime::Runtime;
 use domain::training::{Trainer, TrainingEstimate, TrainingInput};
 use domain::{Fault, FaultClass};
 
-use super::ask::{self, Ask};
 use super::data::{self, Data};
 use super::files::Files;
+use super::job_request::{self, JobRequest};
 use super::jobs::{JobState, JobStore};
 use super::view::{self, Preview};
 use super::worker;
@@ -24,12 +24,12 @@ pub(super) enum Planned {
 
 /// Checks a request and its data; returns a preview or queues the job.
 pub(super) fn plan(
-    ask: Ask,
+    request: JobRequest,
     runtime: &dyn Runtime,
     (book, files): (&JobStore, &Files),
     is_wanted: &dyn Fn() -> bool,
 ) -> Result<Planned, Box<Fault>> {
-    let Ask { order, training_data: learned, held_out, from, examples_max, is_preview } = ask;
+    let JobRequest { order, training_data: learned, held_out, from, examples_max, is_preview } = request;
     let Some(trainer) = runtime.trainer() else { return Err(Box::new(Fault::internal())) };
     let read = |data: Data| match data {
         Data::Lines(lines) => Ok(lines),
@@ -55,7 +55,7 @@ pub(super) fn plan(
         TrainingInput { settings: &order.course, training_set: &learned, validation_set: &held_out, from };
     let may_go_on = || is_wanted() && !book.is_closing();
     let outlook = trainer.estimate(&lesson, &may_go_on);
-    let outlook = outlook.map_err(|unfit| ask::rename_param(data::unusable(unfit)))?;
+    let outlook = outlook.map_err(|unfit| job_request::rename_param(data::unusable(unfit)))?;
     check_steps(&outlook)?;
     if is_preview {
         let settings = view::Settings::of(&order.course, order.told_every, order.seconds_max);

@@ -7,10 +7,10 @@ use domain::{Fault, FaultClass};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::ask::{Ask, Offer, model};
 use super::data::Data;
 use super::fields::{Fields, wrong};
-use super::job::{Event, Failure, Order, Point, Status, Tuned, What};
+use super::job::{Event, Failure, JobChange, Order, Point, Status, Tuned};
+use super::job_request::{JobRequest, Offer, model};
 use super::jobs::{JobState, SUFFIXED};
 
 const EPOCHS_MAX: u64 = 1_000;
@@ -85,7 +85,7 @@ pub(super) struct Checkpoint {
 }
 
 /// Parses a request for a job.
-pub(super) fn read(body: &[u8], offer: &Offer<'_>) -> Result<Ask, Box<Fault>> {
+pub(super) fn read(body: &[u8], offer: &Offer<'_>) -> Result<JobRequest, Box<Fault>> {
     let mut fields = Fields::read(body)?;
     let model = model(&mut fields, offer.models)?;
     let usual = offer.usual(None)?;
@@ -124,7 +124,7 @@ pub(super) fn read(body: &[u8], offer: &Offer<'_>) -> Result<Ask, Box<Fault>> {
         validation_file: validation_file.clone(),
         tuned: Some(tuned),
     };
-    Ok(Ask {
+    Ok(JobRequest {
         order,
         training_data: Data::File(training_file),
         held_out: validation_file.map(Data::File),
@@ -254,17 +254,17 @@ pub(super) fn sequence_of(job: &str, id: &str) -> Option<u64> {
 impl Happened {
     pub(super) fn of(job: &str, event: Event) -> Self {
         let (level, kind) = match &event.what {
-            What::Failed(_) => ("error", "message"),
-            What::Progress(_) => ("info", "metrics"),
+            JobChange::Failed(_) => ("error", "message"),
+            JobChange::Progress(_) => ("info", "metrics"),
             _ => ("info", "message"),
         };
         let (message, data) = match event.what {
-            What::Queued => ("The job is queued.".to_owned(), Value::Null),
-            What::Started { of, .. } => (format!("The job has begun: {of} steps."), Value::Null),
-            What::Resumed { step, of } => {
+            JobChange::Queued => ("The job is queued.".to_owned(), Value::Null),
+            JobChange::Started { of, .. } => (format!("The job has begun: {of} steps."), Value::Null),
+            JobChange::Resumed { step, of } => {
                 (format!("The job was taken up again behind step {step} of {of}."), Value::Null)
             }
-            What::Progress(progress) => {
+            JobChange::Progress(progress) => {
                 let message =
                     format!("Step {}/{}: training loss={:.4}", progress.step, progress.of, progress.loss);
                 let data = json!({
@@ -274,12 +274,12 @@ impl Happened {
                 });
                 (message, data)
             }
-            What::Paused => ("The job is paused.".to_owned(), Value::Null),
-            What::Completed { model } => {
+            JobChange::Paused => ("The job is paused.".to_owned(), Value::Null),
+            JobChange::Completed { model } => {
                 (format!("The job is done; ask for \"{model}\"."), json!({"fine_tuned_model": model}))
             }
-            What::Failed(failure) => (failure.message, Value::Null),
-            What::Cancelled => ("The job was called off.".to_owned(), Value::Null),
+            JobChange::Failed(failure) => (failure.message, Value::Null),
+            JobChange::Cancelled => ("The job was called off.".to_owned(), Value::Null),
         };
         Self {
             id: event_id(job, event.sequence),

@@ -17,7 +17,7 @@ use domain::training::{
 use domain::{Fault, FaultClass};
 
 use super::data::unusable;
-use super::job::{Progress, Record, What};
+use super::job::{JobChange, Progress, Record};
 use super::jobs::{JobRun, JobRunEnd, JobStore};
 use super::plan::check_memory;
 use crate::disk;
@@ -261,7 +261,11 @@ impl TrainingObserver for JobObserver<'_> {
         if let Some(last) = last {
             self.report_step(last);
         }
-        let what = if self.turn.is_resumed { What::Resumed { step, of } } else { What::Started { step, of } };
+        let what = if self.turn.is_resumed {
+            JobChange::Resumed { step, of }
+        } else {
+            JobChange::Started { step, of }
+        };
         self.book.note(self.turn.number, what);
     }
 

@@ -25,7 +25,7 @@ use crate::{call, json as json_of, read, waited};
 
 /// A simulated trainer: takes as many steps as the test allows, and writes the number to the adapter.
 #[derive(Default)]
-struct School {
+struct TrainerState {
     /// Steps that may still be taken.
     let_go: Mutex<u64>,
     changed: Condvar,
@@ -41,9 +41,9 @@ struct School {
 }
 
 #[derive(Clone)]
-struct Teacher(Arc<School>);
+struct SimulatedTrainer(Arc<TrainerState>);
 
-impl School {
+impl TrainerState {
     fn let_go(&self, steps: u64) {
         *self.let_go.lock().unwrap() += steps;
         self.changed.notify_all();
@@ -72,7 +72,7 @@ fn write_adapter(directory: &Path, steps: u64) {
     }
 }
 
-impl Runtime for Teacher {
+impl Runtime for SimulatedTrainer {
     fn models(&self) -> Vec<RuntimeModel> {
         vec![RuntimeModel { id: "m".into(), is_model: true, ..RuntimeModel::default() }]
     }
@@ -94,7 +94,7 @@ impl Runtime for Teacher {
     }
 }
 
-impl Adapters for Teacher {
+impl Adapters for SimulatedTrainer {
     fn limits(&self) -> AdapterLimits {
         AdapterLimits { registered_max: 9, resident_max: 9, resident_bytes_max: 9, rank_max: 9 }
     }
@@ -141,7 +141,7 @@ impl Adapters for Teacher {
     }
 }
 
-impl Trainer for Teacher {
+impl Trainer for SimulatedTrainer {
     fn default_settings(&self, from: Option<&Path>) -> Result<TrainingSettings, TrainingError> {
         if from.is_some_and(|from| !from.join("steps").is_file()) {
             let fault = Fault::new(FaultClass::BadRequest, "invalid_adapter", "It is none.");
@@ -267,7 +267,7 @@ impl Trainer for Teacher {
 
 struct House {
     root: tempfile::TempDir,
-    school: Arc<School>,
+    school: Arc<TrainerState>,
 }
 
 impl House {
@@ -283,7 +283,7 @@ impl House {
             data_dir: Some(self.root.path().to_owned()),
             adapters: Some(self.root.path().join("adapters")),
         };
-        Service::new(Arc::new(Teacher(Arc::clone(&self.school))), settings).unwrap()
+        Service::new(Arc::new(SimulatedTrainer(Arc::clone(&self.school))), settings).unwrap()
     }
 }
 

@@ -370,9 +370,9 @@ pub struct Shelf {
     pub gone: Rc<Cell<u32>>,
 }
 
-struct Leaves(Rc<Cell<u32>>);
+struct DropCounter(Rc<Cell<u32>>);
 
-impl Drop for Leaves {
+impl Drop for DropCounter {
     fn drop(&mut self) {
         self.0.set(self.0.get() + 1);
     }
@@ -387,7 +387,7 @@ impl Shelf {
             async move {
                 if request.uri().path() == "/never" {
                     waits.set(waits.get() + 1);
-                    let _leaves = Leaves(leaves);
+                    let _leaves = DropCounter(leaves);
                     std::future::pending::<()>().await;
                 }
                 document(request.uri().path())

@@ -122,7 +122,7 @@ pub fn run(shared: &Shared, options: Options) -> Result<(), Failure> {
         Some(Command::Verify { file, heads, key, chain }) => {
             let trusted = key.map(|key| key.trim().parse::<PublicKey>()).transpose();
             let trusted = trusted.map_err(|()| usage("--key is 64 hexadecimal digits.".to_owned()))?;
-            let mut walk = Walk { trusted, kept_at: heads, ..Walk::default() };
+            let mut walk = VerifyProgress { trusted, kept_at: heads, ..VerifyProgress::default() };
             match file {
                 Some(path) => files(&path)?.iter().try_for_each(|file| walk.take(&read(file)?))?,
                 None => proofs(&Api::connect(shared)?, &chain, &mut |proof| walk.take(proof))?,
@@ -214,7 +214,7 @@ fn read(file: &Path) -> Result<Proof, Failure> {
 
 /// What was found to hold so far.
 #[derive(Default)]
-struct Walk {
+struct VerifyProgress {
     trusted: Option<PublicKey>,
     kept_at: Option<PathBuf>,
     chain: String,
@@ -226,7 +226,7 @@ struct Walk {
     agreed: usize,
 }
 
-impl Walk {
+impl VerifyProgress {
     fn take(&mut self, proof: &Proof) -> Result<(), Failure> {
         if self.end.is_none() {
             self.chain.clone_from(&proof.chain);

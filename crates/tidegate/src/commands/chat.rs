@@ -23,7 +23,7 @@ pub struct Options {
 }
 
 /// What was said so far, and where to say more.
-struct Talk<'a> {
+struct Conversation<'a> {
     api: Api,
     shared: &'a Shared,
     options: &'a Options,
@@ -32,11 +32,11 @@ struct Talk<'a> {
 
 /// What a person at the terminal wants next.
 #[derive(Debug, PartialEq, Eq)]
-enum Turn {
-    Say(String),
-    Forget,
+enum UserInput {
+    Message(String),
+    Clear,
     Help,
-    Leave,
+    Exit,
 }
 
 const HELP: &str = "/exit ends, /clear forgets what was said, Ctrl-D ends too.";
@@ -44,16 +44,16 @@ const HELP: &str = "/exit ends, /clear forgets what was said, Ctrl-D ends too.";
 pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     let stdin = std::io::stdin();
     if options.prompt.is_empty() && stdin.is_terminal() && !shared.no_input {
-        let mut talk = Talk::begin(shared, options)?;
+        let mut talk = Conversation::begin(shared, options)?;
         eprintln!("{HELP}");
         return take_turns(&mut stdin.lock(), |turn| talk.take(turn));
     }
     let prompt = prompt_of(options)?;
-    Talk::begin(shared, options)?.say(&prompt)
+    Conversation::begin(shared, options)?.say(&prompt)
 }
 
 /// Reads turn after turn, until the user leaves.
-fn take_turns(input: &mut impl BufRead, mut act: impl FnMut(Turn)) -> Result<(), Failure> {
+fn take_turns(input: &mut impl BufRead, mut act: impl FnMut(UserInput)) -> Result<(), Failure> {
     loop {
         eprint!(">>> ");
         let mut line = String::new();
@@ -63,19 +63,19 @@ fn take_turns(input: &mut impl BufRead, mut act: impl FnMut(Turn)) -> Result<(),
         }
         match turn_of(&line) {
             None => {}
-            Some(Turn::Leave) => return Ok(()),
+            Some(UserInput::Exit) => return Ok(()),
             Some(turn) => act(turn),
         }
     }
 }
 
-fn turn_of(line: &str) -> Option<Turn> {
+fn turn_of(line: &str) -> Option<UserInput> {
     match line.trim() {
         "" => None,
-        "/exit" | "/bye" | "/quit" => Some(Turn::Leave),
-        "/clear" => Some(Turn::Forget),
-        "/help" | "/?" => Some(Turn::Help),
-        text => Some(Turn::Say(text.to_owned())),
+        "/exit" | "/bye" | "/quit" => Some(UserInput::Exit),
+        "/clear" => Some(UserInput::Clear),
+        "/help" | "/?" => Some(UserInput::Help),
+        text => Some(UserInput::Message(text.to_owned())),
     }
 }
 
@@ -83,17 +83,17 @@ fn opening(options: &Options) -> Vec<Value> {
     options.system.iter().map(|system| json!({"role": "system", "content": system})).collect()
 }
 
-impl<'a> Talk<'a> {
+impl<'a> Conversation<'a> {
     fn begin(shared: &'a Shared, options: &'a Options) -> Result<Self, Failure> {
         Ok(Self { api: Api::connect_open(shared)?, shared, options, messages: opening(options) })
     }
 
     /// A failed answer does not end the conversation.
-    fn take(&mut self, turn: Turn) {
+    fn take(&mut self, turn: UserInput) {
         match turn {
-            Turn::Forget => self.messages = opening(self.options),
-            Turn::Help | Turn::Leave => eprintln!("{HELP}"),
-            Turn::Say(text) => {
+            UserInput::Clear => self.messages = opening(self.options),
+            UserInput::Help | UserInput::Exit => eprintln!("{HELP}"),
+            UserInput::Message(text) => {
                 if let Err(failure) = self.say(&text) {
                     // The exit code is for commands that end with the failure.
                     let _ = failure.report();
@@ -197,11 +197,11 @@ mod tests {
     fn a_line_is_said_or_obeyed() {
         for (line, turn) in [
             ("\n", None),
-            (" /exit \n", Some(Turn::Leave)),
-            ("/clear\n", Some(Turn::Forget)),
-            ("/help\n", Some(Turn::Help)),
-            ("/usr/bin is what?\n", Some(Turn::Say("/usr/bin is what?".into()))),
-            ("hello\n", Some(Turn::Say("hello".into()))),
+            (" /exit \n", Some(UserInput::Exit)),
+            ("/clear\n", Some(UserInput::Clear)),
+            ("/help\n", Some(UserInput::Help)),
+            ("/usr/bin is what?\n", Some(UserInput::Message("/usr/bin is what?".into()))),
+            ("hello\n", Some(UserInput::Message("hello".into()))),
         ] {
             assert_eq!(turn_of(line), turn, "{line}");
         }

@@ -35,7 +35,7 @@ pub enum Command {
         #[command(flatten)]
         agreement: Box<Agreement>,
         #[command(flatten)]
-        stating: servers::Stating,
+        stating: servers::FactOptions,
     },
     /// Makes the provider's cheapest call with it, and keeps the result.
     Verify { id: String },

@@ -22,14 +22,14 @@ pub struct Options {
     to: Option<PathBuf>,
     /// Only these: configuration, requests, ledger, usage, audit.
     #[arg(long, value_delimiter = ',', value_enum)]
-    only: Vec<What>,
+    only: Vec<ExportKind>,
     /// How rows are written.
     #[arg(long, value_enum, default_value = "csv")]
     format: Format,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum What {
+enum ExportKind {
     Configuration,
     Requests,
     Ledger,
@@ -148,7 +148,7 @@ const DAYS_AT_ONCE: i64 = 7;
 pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
     let Some(directory) = &options.to else {
-        if options.only.iter().any(|what| *what != What::Configuration) {
+        if options.only.iter().any(|what| *what != ExportKind::Configuration) {
             return Err(Failure::new(output::USAGE, "Rows go to files: name a directory with --to."));
         }
         print!("{}", configuration(&api, shared.json)?);
@@ -157,20 +157,26 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     std::fs::create_dir_all(directory).map_err(|error| {
         Failure::new(output::USAGE, format!("{} can't be used: {error}.", directory.display()))
     })?;
-    let wants = |what: What| options.only.is_empty() || options.only.contains(&what);
+    let wants = |what: ExportKind| options.only.is_empty() || options.only.contains(&what);
     let mut files = Vec::new();
-    if wants(What::Configuration) {
+    if wants(ExportKind::Configuration) {
         let name = if shared.json { "configuration.json" } else { "configuration.toml" };
         write_whole(&directory.join(name), &configuration(&api, shared.json)?)?;
         files.push(json!({"file": name}));
     }
-    if wants(What::Requests) || wants(What::Ledger) {
-        files.extend(exchanges(&api, directory, options, wants(What::Requests), wants(What::Ledger))?);
+    if wants(ExportKind::Requests) || wants(ExportKind::Ledger) {
+        files.extend(exchanges(
+            &api,
+            directory,
+            options,
+            wants(ExportKind::Requests),
+            wants(ExportKind::Ledger),
+        )?);
     }
-    if wants(What::Usage) {
+    if wants(ExportKind::Usage) {
         files.push(usage(&api, directory, options.format)?);
     }
-    if wants(What::Audit) {
+    if wants(ExportKind::Audit) {
         files.push(audit(&api, directory, options.format)?);
     }
     output::rows(shared, &files, &["file", "rows"], "Nothing was written.");

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::Shared;
 use crate::api::Api;
 use crate::output::{self, Failure, Form};
-use crate::shelf::{self, Place};
+use crate::shelf::{self, ModelsDir};
 
 const MODEL_COLUMNS: [&str; 8] =
     ["model", "provider", "upstream_model", "context", "input", "output", "cached_input", "price_of"];
@@ -35,27 +35,27 @@ impl Options {
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Models {
     #[command(subcommand)]
-    here: Option<Here>,
+    here: Option<LocalCommand>,
     #[command(flatten)]
     options: Options,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Here {
+enum LocalCommand {
     /// Lists the models on this machine's disk, and the memory that each takes.
-    Local(Place),
+    Local(ModelsDir),
     /// Shows a model on this machine's disk: its files, where they are from, and the memory it takes.
-    Show(Named),
+    Show(ModelOptions),
     /// Removes a model from this machine's disk, and what was begun of one.
-    Rm(Named),
+    Rm(ModelOptions),
 }
 
 #[derive(Debug, clap::Args)]
-struct Named {
+struct ModelOptions {
     /// As it was pulled.
     name: String,
     #[command(flatten)]
-    place: Place,
+    place: ModelsDir,
 }
 
 /// Prices are in dollars per million tokens.
@@ -63,14 +63,14 @@ pub fn models(shared: &Shared, models: Models) -> Result<(), Failure> {
     let failure = |error: HubError| shelf::failure(&error);
     match models.here {
         None => list_known(shared, &models.options),
-        Some(Here::Local(place)) => {
+        Some(LocalCommand::Local(place)) => {
             let rows: Vec<Value> =
                 place.shelf()?.entries().map_err(failure)?.iter().map(|e| row(shared, e)).collect();
             let empty = "No model is here. `tidegate pull qwen3:0.6b` brings one.";
             output::rows(shared, &rows, &HERE_COLUMNS, empty);
             Ok(())
         }
-        Some(Here::Show(named)) => {
+        Some(LocalCommand::Show(named)) => {
             let model = Reference::read(&named.name).map_err(failure)?;
             let entry = named.place.shelf()?.find(&model).ok_or_else(|| {
                 let text = format!("{model} is not here. `tidegate pull {model}` brings it.");
@@ -79,7 +79,7 @@ pub fn models(shared: &Shared, models: Models) -> Result<(), Failure> {
             show(shared, &entry);
             Ok(())
         }
-        Some(Here::Rm(named)) => {
+        Some(LocalCommand::Rm(named)) => {
             let model = Reference::read(&named.name).map_err(failure)?;
             let bytes = named.place.shelf()?.remove(&model).map_err(failure)?;
             shared.done(&format!("{model} is removed: {} are free again.", shelf::bytes(bytes)));

@@ -17,7 +17,7 @@ use crate::hardening;
 use crate::logging;
 use crate::node_keys;
 use crate::output::{self, Failure};
-use crate::shelf::Place;
+use crate::shelf::ModelsDir;
 use crate::signals::{Stop, ended};
 
 /// The runtime that every build has.
@@ -105,7 +105,7 @@ pub struct Serving {
     #[arg(long)]
     data_dir: Option<PathBuf>,
     #[command(flatten)]
-    place: Place,
+    place: ModelsDir,
 }
 
 /// What is remembered of conversations.

@@ -58,7 +58,7 @@ pub enum Command {
         #[arg(long = "label", value_delimiter = ',')]
         labels: Vec<String>,
         #[command(flatten)]
-        stating: servers::Stating,
+        stating: servers::FactOptions,
     },
     /// Asks it what it takes of the OpenAI dialect, with a handful of small calls, and keeps what it said.
     Probe {

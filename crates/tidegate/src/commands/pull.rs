@@ -15,7 +15,7 @@ use world::World;
 use super::Shared;
 use crate::output::{self, Failure};
 use crate::settings::{Layers, Settings};
-use crate::shelf::{self, Place};
+use crate::shelf::{self, ModelsDir};
 use crate::signals::Stop;
 
 const INTERRUPTED: u8 = 130;
@@ -38,13 +38,13 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     file: Option<String>,
     #[command(flatten)]
-    place: Place,
+    place: ModelsDir,
 }
 
 /// Shows how far a pull is.
 struct ProgressPrinter {
     world: World,
-    how: How,
+    how: ProgressStyle,
     every: Duration,
     last_printed_us: Cell<Option<u64>>,
     begun_us: Cell<u64>,
@@ -53,7 +53,7 @@ struct ProgressPrinter {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum How {
+enum ProgressStyle {
     Terminal,
     Lines,
     Documents,
@@ -138,9 +138,9 @@ fn client() -> Result<Client, Failure> {
 impl ProgressPrinter {
     fn new(world: &World, json: bool) -> Self {
         let (how, every) = match (json, std::io::stderr().is_terminal()) {
-            (true, _) => (How::Documents, DOCUMENT_EVERY),
-            (false, true) => (How::Terminal, REDRAW_EVERY),
-            (false, false) => (How::Lines, LINE_EVERY),
+            (true, _) => (ProgressStyle::Documents, DOCUMENT_EVERY),
+            (false, true) => (ProgressStyle::Terminal, REDRAW_EVERY),
+            (false, false) => (ProgressStyle::Lines, LINE_EVERY),
         };
         Self {
             world: world.clone(),
@@ -190,14 +190,14 @@ impl ProgressPrinter {
         let left_s = all.saturating_sub(here).checked_div(rate);
         let text = line(here, all, rate, left_s);
         match self.how {
-            How::Terminal => {
+            ProgressStyle::Terminal => {
                 // A closed terminal is reported by the next print.
                 let _ = write!(std::io::stderr(), "\r\u{1b}[2K{text}");
                 let _ = std::io::stderr().flush();
                 self.is_line_open.set(true);
             }
-            How::Lines => eprintln!("{text}"),
-            How::Documents => println!(
+            ProgressStyle::Lines => eprintln!("{text}"),
+            ProgressStyle::Documents => println!(
                 "{}",
                 json!({"event": "moved", "bytes_here": here, "bytes": all, "bytes_per_second": rate, "seconds_left": left_s})
             ),
@@ -207,8 +207,8 @@ impl ProgressPrinter {
     fn say(&self, text: &str, document: &Value) {
         self.end_line();
         match self.how {
-            How::Documents => println!("{document}"),
-            How::Terminal | How::Lines => eprintln!("{}", output::printable(text)),
+            ProgressStyle::Documents => println!("{document}"),
+            ProgressStyle::Terminal | ProgressStyle::Lines => eprintln!("{}", output::printable(text)),
         }
     }
 

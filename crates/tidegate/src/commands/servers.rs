@@ -10,13 +10,13 @@ use crate::output::{self, Failure, Form};
 
 /// Facts that are stated by hand on the command line.
 #[derive(Debug, clap::Args)]
-pub struct Stating {
+pub struct FactOptions {
     /// States what a compatible server takes, such as `stream_options=no`; without a value a probe is believed again.
     #[arg(long = "fact", value_name = "NAME=VALUE")]
     facts: Vec<String>,
 }
 
-impl Stating {
+impl FactOptions {
     /// The merge patch of the stated capabilities; `None` if none was stated.
     pub fn patch(&self) -> Result<Option<Value>, Failure> {
         let mut stated = Map::new();

@@ -7,7 +7,7 @@ use std::io::Read;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::document::{Declared, Document, Place, SecretSource};
+use super::document::{Declared, Document, SecretSource, SourceLocation};
 use super::kinds::{Change, Field, Form, KINDS, Kind, SecretNeed};
 use super::live::{self, APPLY, Live, MANAGED_BY, Names, Workspace};
 use crate::api::{Api, field as text_of};
@@ -84,7 +84,7 @@ pub fn plan(
     wishes: ApplyOptions,
 ) -> Result<Plan, Failure> {
     let Document { objects, owns } = document;
-    let mut declared: HashMap<(&str, String), Place> = HashMap::new();
+    let mut declared: HashMap<(&str, String), SourceLocation> = HashMap::new();
     for object in &objects {
         if workspace.unseen.contains(&object.kind.noun) {
             let message = format!("this key may not manage {}s: they are the operator's.", object.kind.noun);
@@ -132,7 +132,7 @@ pub fn plan(
 
 fn check_references(
     object: &Declared,
-    declared: &HashMap<(&str, String), Place>,
+    declared: &HashMap<(&str, String), SourceLocation>,
     names: &Names,
 ) -> Result<(), Failure> {
     for (noun, label) in references(object) {
@@ -287,7 +287,7 @@ fn removal(api: &Api, live: &Live) -> Result<Step, Failure> {
 impl Step {
     /// Where the object was declared.
     #[must_use]
-    pub fn place(&self) -> Option<&Place> {
+    pub fn place(&self) -> Option<&SourceLocation> {
         self.declared.as_ref().map(|declared| &declared.place)
     }
 
@@ -423,7 +423,7 @@ fn patch_of(
     changes: &[Changed],
     kind: &Kind,
     names: &Names,
-    place: &Place,
+    place: &SourceLocation,
 ) -> Result<Map<String, Value>, Failure> {
     let mut body = Map::new();
     for changed in changes {
@@ -457,7 +457,7 @@ fn put(body: &mut Map<String, Value>, path: &[&str], value: Value) {
 }
 
 /// Converts a document's value to that of `/v2`, with names replaced by ids.
-fn with_ids(form: Form, value: &Value, names: &Names, place: &Place) -> Result<Value, Failure> {
+fn with_ids(form: Form, value: &Value, names: &Names, place: &SourceLocation) -> Result<Value, Failure> {
     let id = |noun, label: &Value| match label.as_str() {
         None => Ok(label.clone()),
         Some(label) => {

@@ -14,18 +14,18 @@ use crate::output::{self, Failure};
 
 /// Where something was declared.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct SourceLocation {
     pub file: Rc<Path>,
     pub line: usize,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SourceLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file.display(), self.line)
     }
 }
 
-impl Place {
+impl SourceLocation {
     /// A usage error at this place.
     #[must_use]
     pub fn wrong(&self, message: impl fmt::Display) -> Failure {
@@ -50,7 +50,7 @@ pub struct Declared {
     pub secret: Option<SecretSource>,
     /// Whether `apply` manages it from now on; `managed = false` leaves it to whoever created it.
     pub is_managed: bool,
-    pub place: Place,
+    pub place: SourceLocation,
 }
 
 /// The content of all files.
@@ -107,7 +107,7 @@ fn is_document(file: &Path) -> bool {
 /// Names the line of what can't be read.
 pub fn add(document: &mut Document, file: &Path, text: &str) -> Result<(), Failure> {
     let shared: Rc<Path> = Rc::from(file);
-    let at = |line| Place { file: Rc::clone(&shared), line };
+    let at = |line| SourceLocation { file: Rc::clone(&shared), line };
     let is_json = file.extension().is_some_and(|end| end == "json");
     let (tables, owns) = if is_json { read_json(text) } else { read_toml(text) }
         .map_err(|(line, message)| at(line).wrong(message))?;
@@ -126,7 +126,7 @@ fn unknown_kind(noun: &str) -> String {
     format!("there are no objects of the kind {noun}; there are {}.", known.join(", "))
 }
 
-fn checked(table: Table, at: &dyn Fn(usize) -> Place) -> Result<Declared, Failure> {
+fn checked(table: Table, at: &dyn Fn(usize) -> SourceLocation) -> Result<Declared, Failure> {
     let Table { noun, mut fields, line } = table;
     let place = at(line);
     let kind = Kind::named(&noun).ok_or_else(|| place.wrong(unknown_kind(&noun)))?;
@@ -156,7 +156,7 @@ fn checked(table: Table, at: &dyn Fn(usize) -> Place) -> Result<Declared, Failur
 }
 
 /// The error never repeats the value: it may be a secret that does not belong here.
-fn secret_at(value: &Value, place: &Place) -> Result<SecretSource, Failure> {
+fn secret_at(value: &Value, place: &SourceLocation) -> Result<SecretSource, Failure> {
     let members = value.as_object().filter(|members| members.len() == 1);
     let member =
         members.and_then(|members| members.iter().next()).map(|(name, value)| (name.as_str(), value));
@@ -174,13 +174,13 @@ fn secret_at(value: &Value, place: &Place) -> Result<SecretSource, Failure> {
 }
 
 type Tables = (Vec<Table>, Vec<(usize, String)>);
-type Wrong = (usize, String);
+type LineError = (usize, String);
 
 fn line_of(text: &str, at: usize) -> usize {
     text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
 }
 
-fn read_toml(text: &str) -> Result<Tables, Wrong> {
+fn read_toml(text: &str) -> Result<Tables, LineError> {
     let document = DeTable::parse(text).map_err(|error| {
         // The parser's full message would quote the line, and any secret in it.
         (line_of(text, error.span().map_or(0, |span| span.start)), error.message().to_owned())
@@ -235,7 +235,7 @@ fn json_of(value: &DeValue<'_>) -> Value {
     }
 }
 
-fn read_json(text: &str) -> Result<Tables, Wrong> {
+fn read_json(text: &str) -> Result<Tables, LineError> {
     let refused = |error: serde_json::Error, from: usize| {
         let line = line_of(text, from) + error.line().saturating_sub(1);
         // Without the parser's own line number, which counts from the start of its part, and without the

@@ -10,7 +10,7 @@ use engine::{
 use world::World;
 
 use crate::commands::node::{OpenedRuntime, Serving};
-use crate::memory::{Needed, Room as Memory};
+use crate::memory::{FreeMemory, Needed};
 use crate::output::{self, Failure};
 
 /// The most sequences in a step.
@@ -85,7 +85,7 @@ fn check_memory(
     let here = if processor.is_accelerator() { (beside, 0) } else { (weights + beside, conversations) };
     let needed = Needed { weights: here.0 + drafts.0, conversations: here.1 + drafts.1 };
     needed
-        .within(Memory::now(), serving.ignores_memory())
+        .within(FreeMemory::now(), serving.ignores_memory())
         .map_err(|what| Failure::new(output::FAILED, format!("{id} {what}")))
 }
 
@@ -106,7 +106,7 @@ fn settings(id: String, processor: Processor, draft: Option<Drafting>, serving: 
         },
         limits: serving.adapter_limits(),
         draft,
-        spare: AvailableMemory::new(move || Memory::now().left(is_ignored)),
+        spare: AvailableMemory::new(move || FreeMemory::now().left(is_ignored)),
         chance: Arc::new(move || {
             let mut bytes = [0; 8];
             world.random.fill(&mut bytes);

@@ -44,7 +44,7 @@ pub struct Ask {
 
 /// The result of a call.
 #[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
-pub struct Told {
+pub struct Report {
     pub id: usize,
     pub raised: Option<String>,
     pub status: Option<u16>,
@@ -119,7 +119,7 @@ impl Language {
 }
 
 /// Makes all calls through the SDKs of one language.
-pub async fn drive(language: Language, asks: Vec<Ask>) -> Vec<Told> {
+pub async fn drive(language: Language, requests: Vec<Ask>) -> Vec<Report> {
     let (program, script) = language.command();
     let mut child = Command::new(program)
         .arg(script)
@@ -131,7 +131,7 @@ pub async fn drive(language: Language, asks: Vec<Ask>) -> Vec<Told> {
         .spawn()
         .unwrap_or_else(|error| panic!("{language:?}: {error}; run make setup first"));
     let mut lines = String::new();
-    for ask in &asks {
+    for ask in &requests {
         lines.push_str(&serde_json::to_string(ask).unwrap());
         lines.push('\n');
     }
@@ -139,8 +139,8 @@ pub async fn drive(language: Language, asks: Vec<Ask>) -> Vec<Told> {
     stdin.write_all(lines.as_bytes()).await.unwrap();
     drop(stdin);
     let output = tokio::time::timeout(WITHIN, child.wait_with_output()).await.unwrap().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let told: Vec<Told> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(told.len(), asks.len(), "{}", String::from_utf8_lossy(&output.stderr));
-    told
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let reports: Vec<Report> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(reports.len(), requests.len(), "{}", String::from_utf8_lossy(&output.stderr));
+    reports
 }

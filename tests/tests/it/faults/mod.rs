@@ -13,7 +13,7 @@ use drive::{SDKS, Sdk};
 use page::Judged;
 use scripted::{Scripted, all};
 use stage::{Outcome, Outcomes, Row, Stage};
-use verdict::{Asked, Raised, holds_always, stands_for, verdict};
+use verdict::{Calls, Raised, holds_always, stands_for, verdict};
 
 /// The minimum percentage of rows in which the very same exception is raised: of those in which the provider
 /// reports the failure, and of all, many of which are failures that a provider never reports itself.
@@ -72,7 +72,7 @@ async fn sdks_raise_what_they_would_without_a_gateway() {
             };
             holds_always(scripted, through, direct.calls, &format!("{} {}", sdk.name(), scripted.name));
             let verdict = verdict(scripted, direct, through, own(&faults, &outcomes, sdk, scripted));
-            if verdict.raised == Raised::Different || verdict.asked == Asked::Different {
+            if verdict.raised == Raised::Different || verdict.calls == Calls::Different {
                 println!("{} {}: {direct:?} {through:?}", sdk.name(), scripted.name);
             }
             judged.push(Judged { row, verdict });
@@ -88,15 +88,15 @@ fn gate(faults: &[Scripted], judged: &[Judged]) {
         rows.iter().filter(|one| is(one.verdict.raised)).count() * 100 / rows.len()
     };
     let all: Vec<&Judged> = judged.iter().collect();
-    let said: Vec<&Judged> = judged.iter().filter(|one| faults[one.row.fault].is_said()).collect();
+    let reported: Vec<&Judged> = judged.iter().filter(|one| faults[one.row.fault].is_readable()).collect();
     let is_same = |raised| raised == Raised::Same;
-    let same = (percent(&said, &is_same), percent(&all, &is_same));
-    assert!(same.0 >= SAME_SAID_PERCENT, "the same in {} % of {} rows that are said", same.0, said.len());
+    let same = (percent(&reported, &is_same), percent(&all, &is_same));
+    assert!(same.0 >= SAME_SAID_PERCENT, "the same in {} % of {} rows that are said", same.0, reported.len());
     assert!(same.1 >= SAME_PERCENT, "the same in {} % of {} rows", same.1, all.len());
     let excused = percent(&all, &|raised| matches!(raised, Raised::OfClass(_)));
     assert!(excused < EXCUSED_PERCENT_MAX, "excused in {excused} % of {} rows", all.len());
     let is_other =
-        |one: &&&Judged| one.verdict.raised == Raised::Different || one.verdict.asked == Asked::Different;
+        |one: &&&Judged| one.verdict.raised == Raised::Different || one.verdict.calls == Calls::Different;
     assert_eq!(all.iter().filter(is_other).count(), 0, "rows that nothing explains");
 }
 
@@ -125,20 +125,20 @@ async fn sdks_raise_by_class_whatever_the_provider_speaks() {
     for (row, through) in &outcomes.through {
         let scripted = &faults[row.fault];
         let own = own(&faults, &outcomes, row.sdk, scripted);
-        let shown = format!("{} over {:?}: {}", row.sdk.name(), row.vendor, scripted.name);
+        let label = format!("{} over {:?}: {}", row.sdk.name(), row.vendor, scripted.name);
         if (scripted.class, row.sdk.grammar) == (FaultClass::ContentPolicy, Grammar::Gemini) {
             // This wire format has no such error: an answer without candidates gives the reason.
-            let told = &through.told;
-            assert!(told.raised.is_none() && told.whole && through.calls == 1, "{shown}: {through:?}");
+            let report = &through.report;
+            assert!(report.raised.is_none() && report.whole && through.calls == 1, "{label}: {through:?}");
             continue;
         }
-        holds_always(scripted, through, own.calls, &shown);
-        assert_eq!(through.told.raised, own.told.raised, "{shown}: {through:?} {own:?}");
+        holds_always(scripted, through, own.calls, &label);
+        assert_eq!(through.report.raised, own.report.raised, "{label}: {through:?} {own:?}");
         if !scripted.is_late {
             let fault = Fault::new(scripted.class, "word", "Text.");
             let of_class = dialects::status(&fault, row.sdk.dialect());
-            assert_eq!(through.told.status, Some(of_class), "{shown}: {through:?}");
+            assert_eq!(through.report.status, Some(of_class), "{label}: {through:?}");
         }
-        assert!(through.calls <= own.calls, "{shown}: {through:?} {own:?}");
+        assert!(through.calls <= own.calls, "{label}: {through:?} {own:?}");
     }
 }

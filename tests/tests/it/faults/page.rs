@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::drive::SDKS;
 use super::scripted::Scripted;
 use super::stage::{Outcomes, Row};
-use super::verdict::{Asked, Raised, Verdict};
+use super::verdict::{Calls, Raised, Verdict};
 use crate::command::workspace;
 
 const HEAD: &str = "\
@@ -62,13 +62,13 @@ fn classes() -> String {
             page,
             "| `{}` | {} | {} | {} | {} | `{}` | {} | {} | {} |",
             class.as_str(),
-            whose(class.blame()),
-            asks(remedy(class)),
-            learns(health_signal(class)),
-            told(class, Dialect::Chat, "/error/type"),
+            blamed_party(class.blame()),
+            retry_policy(remedy(class)),
+            health_effect(health_signal(class)),
+            status_and_code(class, Dialect::Chat, "/error/type"),
             in_stream(class),
-            told(class, Dialect::Anthropic, "/error/type"),
-            told(class, Dialect::Gemini, "/error/status"),
+            status_and_code(class, Dialect::Anthropic, "/error/type"),
+            status_and_code(class, Dialect::Gemini, "/error/status"),
             thrown(class),
         )
         .unwrap();
@@ -79,7 +79,7 @@ fn classes() -> String {
     page
 }
 
-const fn whose(blame: Blame) -> &'static str {
+const fn blamed_party(blame: Blame) -> &'static str {
     match blame {
         Blame::Client => "client",
         Blame::Credential => "credential",
@@ -90,7 +90,7 @@ const fn whose(blame: Blame) -> &'static str {
     }
 }
 
-const fn asks(remedy: Remedy) -> &'static str {
+const fn retry_policy(remedy: Remedy) -> &'static str {
     match remedy {
         Remedy::None => "nobody again",
         Remedy::NextSeat => "the next credential",
@@ -98,7 +98,7 @@ const fn asks(remedy: Remedy) -> &'static str {
     }
 }
 
-const fn learns(signal: HealthSignal) -> &'static str {
+const fn health_effect(signal: HealthSignal) -> &'static str {
     match signal {
         HealthSignal::Nothing | HealthSignal::Neutral => "as before",
         HealthSignal::Unhealthy => "its breaker counts",
@@ -111,7 +111,7 @@ fn fault(class: FaultClass) -> Fault {
     Fault::new(class, "code", "Text.")
 }
 
-fn told(class: FaultClass, dialect: Dialect, word: &str) -> String {
+fn status_and_code(class: FaultClass, dialect: Dialect, word: &str) -> String {
     let (fault, trace) = (fault(class), TraceId::new(1, [0; 10]));
     let blocked = render_blocked(&fault, dialect, &Request::default(), trace);
     let word = if blocked.is_some() { "/promptFeedback/blockReason" } else { word };
@@ -129,7 +129,7 @@ fn thrown(class: FaultClass) -> String {
 
 /// The error code in `response.failed`.
 fn in_stream(class: FaultClass) -> String {
-    let way = AnswerPath {
+    let answer_path = AnswerPath {
         needs_normalising: false,
         operation: Operation::Chat,
         client: Grammar::Responses,
@@ -148,7 +148,7 @@ fn in_stream(class: FaultClass) -> String {
         transcript: None,
         vectors: dialects::VectorForm::default(),
     };
-    let event: Bytes = AnswerStream::new(way).error_event(&fault(class), TraceId::new(1, [0; 10]));
+    let event: Bytes = AnswerStream::new(answer_path).error_event(&fault(class), TraceId::new(1, [0; 10]));
     let text = String::from_utf8(event.to_vec()).unwrap();
     let failed = text.lines().rev().find_map(|line| line.strip_prefix("data: ")).unwrap();
     let failed: Value = serde_json::from_str(failed).unwrap();
@@ -179,9 +179,9 @@ fn parity(faults: &[Scripted], outcomes: &Outcomes, judged: &[Judged]) -> String
             Raised::OfClass(why) => why,
             Raised::Different => "none",
         };
-        let raised = |told: &Option<String>| told.clone().unwrap_or_else(|| "nothing".to_owned());
+        let raised = |exception: &Option<String>| exception.clone().unwrap_or_else(|| "nothing".to_owned());
         let (direct, through) = (&outcomes.direct[row], &outcomes.through[row]);
-        let (alone, behind) = (raised(&direct.told.raised), raised(&through.told.raised));
+        let (alone, behind) = (raised(&direct.report.raised), raised(&through.report.raised));
         let name = faults[row.fault].name;
         writeln!(page, "| {name} | {} | `{alone}` | `{behind}` | {why} |", row.sdk.name()).unwrap();
     }
@@ -195,21 +195,21 @@ fn cell(verdict: Verdict, row: Row, outcomes: &Outcomes) -> String {
         Raised::Different => "**!**",
     };
     let (alone, behind) = (outcomes.direct[&row].calls, outcomes.through[&row].calls);
-    match verdict.asked {
-        Asked::Same => raised.to_owned(),
-        Asked::Fewer => format!("{raised} {alone}→{behind}"),
-        Asked::Different => format!("{raised} **{alone}→{behind}**"),
+    match verdict.calls {
+        Calls::Same => raised.to_owned(),
+        Calls::Fewer => format!("{raised} {alone}→{behind}"),
+        Calls::Different => format!("{raised} **{alone}→{behind}**"),
     }
 }
 
 fn shares(faults: &[Scripted], judged: &[Judged]) -> String {
     let all: Vec<Verdict> = judged.iter().map(|one| one.verdict).collect();
-    let said = judged.iter().filter(|one| faults[one.row.fault].is_said());
-    let said: Vec<Verdict> = said.map(|one| one.verdict).collect();
+    let reported = judged.iter().filter(|one| faults[one.row.fault].is_readable());
+    let reported: Vec<Verdict> = reported.map(|one| one.verdict).collect();
     let mut page = String::from(
         "\n| rows | number | same exception | that of the class | another | as often | less often | more often |\n|---|---|---|---|---|---|---|---|\n",
     );
-    for (name, rows) in [("the provider says what is wrong", said), ("all", all)] {
+    for (name, rows) in [("the provider says what is wrong", reported), ("all", all)] {
         let count = |holds: &dyn Fn(&Verdict) -> bool| rows.iter().filter(|one| holds(one)).count();
         writeln!(
             page,
@@ -218,9 +218,9 @@ fn shares(faults: &[Scripted], judged: &[Judged]) -> String {
             count(&|one| one.raised == Raised::Same),
             count(&|one| matches!(one.raised, Raised::OfClass(_))),
             count(&|one| one.raised == Raised::Different),
-            count(&|one| one.asked == Asked::Same),
-            count(&|one| one.asked == Asked::Fewer),
-            count(&|one| one.asked == Asked::Different),
+            count(&|one| one.calls == Calls::Same),
+            count(&|one| one.calls == Calls::Fewer),
+            count(&|one| one.calls == Calls::Different),
         )
         .unwrap();
     }

@@ -56,7 +56,7 @@ fn fault(name: &'static str, class: FaultClass, behaviour: fn(Grammar) -> Option
 
 impl Scripted {
     /// Whether the provider reports the failure in a form that an SDK reads.
-    pub fn is_said(&self) -> bool {
+    pub fn is_readable(&self) -> bool {
         self.why.is_none_or(|why| ![NO_WIRE, NO_ANSWER, CONVERTED, ASLEEP].contains(&why))
     }
 
@@ -95,7 +95,7 @@ const fn is_openai(vendor: Grammar) -> bool {
 }
 
 /// The provider's own error event, at this point of the stream.
-fn told(vendor: Grammar, at: impl Into<At>, code: &str) -> Option<Behaviour> {
+fn stream_error(vendor: Grammar, at: impl Into<At>, code: &str) -> Option<Behaviour> {
     let good = ok().code(code);
     Some(if vendor == Responses { good.failed(at) } else { good.error_event(at) })
 }
@@ -106,7 +106,7 @@ fn ok() -> Behaviour {
 
 /// All failures. For each class, the one that `stands_for` names is the reference.
 pub fn all() -> Vec<Scripted> {
-    [refusals(), limits(), failures(), strange_bodies(), broken_streams(), told_in_streams()]
+    [refusals(), limits(), failures(), strange_bodies(), broken_streams(), errors_in_streams()]
         .into_iter()
         .flatten()
         .collect()
@@ -293,17 +293,17 @@ fn broken_streams() -> Vec<Scripted> {
     ]
 }
 
-fn told_in_streams() -> Vec<Scripted> {
+fn errors_in_streams() -> Vec<Scripted> {
     vec![
         fault("error event before content", Upstream, |vendor| {
             let code = if vendor == Anthropic { "api_error" } else { "INTERNAL" };
-            told(vendor, 0, code)
+            stream_error(vendor, 0, code)
         })
         .streamed()
         .why("Nothing was said yet: it can still be told with a status, after the gateway tried again."),
         fault("error event after content", Upstream, |vendor| {
             let code = if vendor == Anthropic { "api_error" } else { "INTERNAL" };
-            told(vendor, At::Finish, code)
+            stream_error(vendor, At::Finish, code)
         })
         .late(),
         fault("overloaded after content", Overloaded, |vendor| {
@@ -313,7 +313,7 @@ fn told_in_streams() -> Vec<Scripted> {
                 Gemini => "UNAVAILABLE",
                 Converse | Hosted => "serviceUnavailableException",
             };
-            told(vendor, At::Finish, code)
+            stream_error(vendor, At::Finish, code)
         })
         .late(),
         fault("rate limit after content", RateLimit, |vendor| {
@@ -323,7 +323,7 @@ fn told_in_streams() -> Vec<Scripted> {
                 Gemini => "RESOURCE_EXHAUSTED",
                 Converse | Hosted => "throttlingException",
             };
-            told(vendor, At::Finish, code)
+            stream_error(vendor, At::Finish, code)
         })
         .late(),
     ]

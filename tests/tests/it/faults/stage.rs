@@ -8,7 +8,7 @@ use domain::Grammar;
 use harness::{Behaviour, Config, Emulator, KeyState};
 use serde_json::json;
 
-use super::drive::{Ask, Language, SDKS, Sdk, Told, drive};
+use super::drive::{Ask, Language, Report, SDKS, Sdk, drive};
 use super::scripted::Scripted;
 use crate::gateway::{Founded, Gateway};
 use crate::wait::a_moment;
@@ -32,7 +32,7 @@ struct Case {
 /// What an SDK did and what it reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    pub told: Told,
+    pub report: Report,
     /// How often the SDK sent the request.
     pub calls: usize,
     /// How often the provider received it.
@@ -76,7 +76,7 @@ impl Stage {
         let Some(behaviour) = (scripted.behaviour)(sdk.grammar) else { return };
         let secret = self.secret(sdk, behaviour);
         let base_url = base_url(self.upstream(sdk), sdk.grammar);
-        let ask = self.asked(sdk, scripted, base_url, secret.clone(), model(sdk.grammar));
+        let ask = self.request(sdk, scripted, base_url, secret.clone(), model(sdk.grammar));
         self.cases.push(Case { sdk, vendor: sdk.grammar, fault, secret, books: None, ask });
     }
 
@@ -97,7 +97,7 @@ impl Stage {
         assert_eq!(made.status, 201, "{}", made.text());
         let version = if matches!(sdk.grammar, Grammar::Chat | Grammar::Responses) { "/v1" } else { "" };
         let base_url = format!("{}{version}", self.gateway.origin);
-        let ask = self.asked(sdk, scripted, base_url, founded.api_key.clone(), sold(vendor));
+        let ask = self.request(sdk, scripted, base_url, founded.api_key.clone(), sold(vendor));
         self.cases.push(Case { sdk, vendor, fault, secret, books: Some(founded), ask });
     }
 
@@ -108,18 +108,18 @@ impl Stage {
             drive(language, cases.map(|case| case.ask.clone()).collect())
         };
         let (python, node) = tokio::join!(of(Language::Python), of(Language::Node));
-        let mut told: HashMap<usize, Told> =
-            python.into_iter().chain(node).map(|told| (told.id, told)).collect();
+        let mut reports: HashMap<usize, Report> =
+            python.into_iter().chain(node).map(|report| (report.id, report)).collect();
         let mut outcomes = Outcomes::default();
         for case in &self.cases {
-            let told = told.remove(&case.ask.id).unwrap();
-            let upstream = self.asked_upstream(case);
+            let report = reports.remove(&case.ask.id).unwrap();
+            let upstream = self.upstream_requests(case);
             let row = Row { sdk: case.sdk, vendor: case.vendor, fault: case.fault };
             match &case.books {
-                None => outcomes.direct.insert(row, Outcome { told, calls: upstream, upstream }),
+                None => outcomes.direct.insert(row, Outcome { report, calls: upstream, upstream }),
                 Some(founded) => {
                     let calls = self.calls_in_books(founded, upstream).await;
-                    outcomes.through.insert(row, Outcome { told, calls, upstream })
+                    outcomes.through.insert(row, Outcome { report, calls, upstream })
                 }
             };
         }
@@ -129,7 +129,7 @@ impl Stage {
         outcomes
     }
 
-    fn asked(
+    fn request(
         &self,
         sdk: Sdk,
         scripted: &Scripted,
@@ -163,7 +163,7 @@ impl Stage {
         &self.upstreams[at]
     }
 
-    fn asked_upstream(&self, case: &Case) -> usize {
+    fn upstream_requests(&self, case: &Case) -> usize {
         let journal = self.upstream(case.sdk).journal();
         let of_key = journal.iter().filter(|entry| entry.key.as_deref() == Some(&case.secret));
         of_key.filter(|entry| entry.method == "POST").count()

@@ -17,7 +17,7 @@ pub enum Raised {
 
 /// How the numbers of SDK requests compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub enum Calls {
     Same,
     /// Fewer, because the gateway retried instead, or because no retry helps.
     Fewer,
@@ -27,7 +27,7 @@ pub enum Asked {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
     pub raised: Raised,
-    pub asked: Asked,
+    pub calls: Calls,
 }
 
 /// The name of a class's reference failure, whose form all failures of the class take.
@@ -50,34 +50,39 @@ pub const fn stands_for(class: FaultClass, is_late: bool) -> &'static str {
 
 /// Compares both; `own` is what the SDK raises for the class's reference failure at its own vendor.
 pub fn verdict(scripted: &Scripted, direct: &Outcome, through: &Outcome, own: &Outcome) -> Verdict {
-    let raised = if through.told.raised == direct.told.raised {
+    let raised = if through.report.raised == direct.report.raised {
         Raised::Same
     } else {
         match scripted.why {
-            Some(why) if scripted.is_whole && through.told.whole => Raised::OfClass(why),
-            Some(why) if !scripted.is_whole && through.told.raised == own.told.raised => Raised::OfClass(why),
+            Some(why) if scripted.is_whole && through.report.whole => Raised::OfClass(why),
+            Some(why) if !scripted.is_whole && through.report.raised == own.report.raised => {
+                Raised::OfClass(why)
+            }
             _ => Raised::Different,
         }
     };
-    let asked_instead = through.upstream > through.calls;
-    let asked = if through.calls == direct.calls {
-        Asked::Same
-    } else if through.calls < direct.calls && (asked_instead || scripted.why.is_some()) {
-        Asked::Fewer
+    let retried_upstream = through.upstream > through.calls;
+    let calls = if through.calls == direct.calls {
+        Calls::Same
+    } else if through.calls < direct.calls && (retried_upstream || scripted.why.is_some()) {
+        Calls::Fewer
     } else {
-        Asked::Different
+        Calls::Different
     };
-    Verdict { raised, asked }
+    Verdict { raised, calls }
 }
 
 /// Invariants of every row: a broken answer is never taken for a complete one, and the provider receives no
 /// more requests than the more persistent of the SDK and the gateway would send alone.
 pub fn holds_always(scripted: &Scripted, through: &Outcome, direct_calls: usize, row: &str) {
-    let told = &through.told;
+    let report = &through.report;
     if scripted.is_whole {
-        assert!(told.raised.is_none() && told.whole, "{row}: {through:?}");
+        assert!(report.raised.is_none() && report.whole, "{row}: {through:?}");
     } else {
-        assert!(told.raised.is_some() && !told.whole, "{row}: a failure ended like an answer: {through:?}");
+        assert!(
+            report.raised.is_some() && !report.whole,
+            "{row}: a failure ended like an answer: {through:?}"
+        );
     }
     let most = direct_calls.max(TRIES_PER_PRINCIPAL_MAX as usize);
     assert!(through.upstream <= most, "{row}: the provider was asked {} times", through.upstream);

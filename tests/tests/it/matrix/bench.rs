@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::driver::{Asked, Driver, Language};
+use super::driver::{Driver, Language, Request};
 use super::parties::{self, Cell, Client, Seller};
 use super::verdict;
 use crate::ask::question;
@@ -36,7 +36,7 @@ impl Bench {
         let key = cell.seller.key();
         emulator.script(&key, cell.case.script(cell.stream));
         let name = cell.name();
-        let asked = Asked {
+        let request = Request {
             id: &name,
             client: cell.client.as_str(),
             base_url: &self.gateway.origin,
@@ -46,9 +46,9 @@ impl Bench {
             },
             model: cell.model().0,
             stream: cell.stream,
-            case: cell.case.asked(),
+            case: cell.case.driver_name(),
         };
-        let seen = self.driver.ask(&asked).await;
+        let seen = self.driver.ask(&request).await;
         let entries = self.gateway.calls(&key);
         let mut wrong = verdict::of(cell, self.driver.language, &seen, &entries);
         let violations = self.gateway.emulator.violations();

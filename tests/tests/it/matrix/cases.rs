@@ -103,7 +103,7 @@ impl Case {
     }
 
     /// The case's name in the drivers.
-    pub const fn asked(self) -> &'static str {
+    pub const fn driver_name(self) -> &'static str {
         match self {
             Self::System => "system",
             Self::Length => "length",
@@ -192,7 +192,7 @@ impl Cell {
     pub fn expected(&self) -> Vec<Expected> {
         let round =
             |text: &str, ended| Expected { text: text.to_owned(), calls: Vec::new(), ended, reasoning: 0 };
-        let said = |text: &str| vec![round(text, Ended::Stop)];
+        let text_round = |text: &str| vec![round(text, Ended::Stop)];
         let calls = |calls: &[&'static str]| Expected { calls: calls.to_vec(), ..round("", Ended::Tools) };
         let looped =
             vec![calls(&["get_weather", "get_tide"]), calls(&["get_weather"]), round(UNICODE, Ended::Stop)];
@@ -201,13 +201,13 @@ impl Cell {
             rounds.map(|(round, reasoning)| Expected { reasoning, ..round }).collect()
         };
         match self.case {
-            Case::Text | Case::Image | Case::Cached => said(UNICODE),
-            Case::System => said("You said: And the youngest?"),
+            Case::Text | Case::Image | Case::Cached => text_round(UNICODE),
+            Case::System => text_round("You said: And the youngest?"),
             Case::Length => vec![round(SIXTEEN, Ended::Length)],
             Case::Stop => vec![round(BEFORE_STOP, Ended::StopSequence)],
-            Case::Schema => said(SCHEMA),
+            Case::Schema => text_round(SCHEMA),
             Case::Tools => looped,
-            Case::Thinking => thinking(said(UNICODE)),
+            Case::Thinking => thinking(text_round(UNICODE)),
             Case::ThinkingTools => thinking(looped),
             Case::NotFound | Case::RateLimit | Case::Failing | Case::Cut => Vec::new(),
         }
@@ -269,7 +269,7 @@ impl Expected {
 
 impl Ended {
     /// The finish reason in the client's wire format, for an answer in the upstream's.
-    pub fn told(self, client: Client, seller: Seller) -> &'static str {
+    pub fn finish_reason(self, client: Client, seller: Seller) -> &'static str {
         match (client, self) {
             (Client::Chat, Self::Stop | Self::StopSequence) => "stop",
             (Client::Chat, Self::Length) => "length",

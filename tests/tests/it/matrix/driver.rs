@@ -19,7 +19,7 @@ pub enum Language {
 
 /// The call that an SDK makes.
 #[derive(Debug, Serialize)]
-pub struct Asked<'a> {
+pub struct Request<'a> {
     pub id: &'a str,
     pub client: &'a str,
     pub base_url: &'a str,
@@ -105,15 +105,15 @@ impl Driver {
         Self { language, commands, results: BufReader::new(results).lines(), _process: process }
     }
 
-    pub async fn ask(&mut self, asked: &Asked<'_>) -> Seen {
-        let line = format!("{}\n", serde_json::to_string(asked).unwrap());
+    pub async fn ask(&mut self, request: &Request<'_>) -> Seen {
+        let line = format!("{}\n", serde_json::to_string(request).unwrap());
         self.commands.write_all(line.as_bytes()).await.unwrap();
         self.commands.flush().await.unwrap();
         let answered = tokio::time::timeout(WITHIN * 3, self.results.next_line()).await;
-        let line = answered.unwrap_or_else(|_| panic!("no result for {asked:?}")).unwrap();
-        let line = line.unwrap_or_else(|| panic!("the driver ended at {asked:?}"));
+        let line = answered.unwrap_or_else(|_| panic!("no result for {request:?}")).unwrap();
+        let line = line.unwrap_or_else(|| panic!("the driver ended at {request:?}"));
         let seen: Seen = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        assert_eq!(seen.id, asked.id);
+        assert_eq!(seen.id, request.id);
         seen
     }
 }

@@ -182,8 +182,8 @@ impl Saying {
     pub async fn difference(&self, gateway: &Gateway) -> Option<String> {
         let model = self.seller.models().0;
         let (path, mut body) = question(self.client, model);
-        let said: Value = serde_json::from_str(self.said).unwrap();
-        body.as_object_mut().unwrap().extend(said.as_object().unwrap().clone());
+        let fields: Value = serde_json::from_str(self.said).unwrap();
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         let mut client = gateway.client();
         if self.lenient {
             client = client.header("agent-lenient", "true");
@@ -195,8 +195,8 @@ impl Saying {
             Fate::Dropped(name) => answer.status == 200 && dropped == Some(name),
             Fate::Refused(name) => answer.status == 400 && is_named(self.client, &answer, name),
         };
-        let told = format!("{} dropped {dropped:?}: {}", answer.status, answer.text());
-        (!held).then(|| format!("POST {path} {body}: not {:?} but {told}", self.fate))
+        let outcome = format!("{} dropped {dropped:?}: {}", answer.status, answer.text());
+        (!held).then(|| format!("POST {path} {body}: not {:?} but {outcome}", self.fate))
     }
 }
 

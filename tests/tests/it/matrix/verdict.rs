@@ -17,12 +17,12 @@ pub fn of(cell: &Cell, language: Language, seen: &Seen, entries: &[Entry]) -> Ve
     let mut wrong = Vec::new();
     match cell.failure() {
         Some(_) => failed(cell, language, seen, entries, &mut wrong),
-        None => answered(cell, seen, entries, &mut wrong),
+        None => check_answer(cell, seen, entries, &mut wrong),
     }
     if cell.is_passed_on() {
-        passed(cell, seen, entries, &mut wrong);
+        check_passthrough(cell, seen, entries, &mut wrong);
     }
-    heard(cell, entries, &mut wrong);
+    check_upstream(cell, entries, &mut wrong);
     if cell.case.thinks() {
         wrong.extend(
             entries.iter().filter(|entry| !asks_to_think(cell, &entry.json())).map(|entry| {
@@ -33,7 +33,7 @@ pub fn of(cell: &Cell, language: Language, seen: &Seen, entries: &[Entry]) -> Ve
     wrong
 }
 
-fn answered(cell: &Cell, seen: &Seen, entries: &[Entry], wrong: &mut Vec<String>) {
+fn check_answer(cell: &Cell, seen: &Seen, entries: &[Entry], wrong: &mut Vec<String>) {
     if let Some(error) = &seen.error {
         wrong.push(format!("it failed: {error:?}"));
     }
@@ -49,11 +49,17 @@ fn answered(cell: &Cell, seen: &Seen, entries: &[Entry], wrong: &mut Vec<String>
         ));
     }
     for (at, ((round, expected), entry)) in seen.rounds.iter().zip(&expected).zip(entries).enumerate() {
-        compared(cell, round, expected, entry, &mut |what| wrong.push(format!("call {at}: {what}")));
+        compare_round(cell, round, expected, entry, &mut |what| wrong.push(format!("call {at}: {what}")));
     }
 }
 
-fn compared(cell: &Cell, round: &Round, expected: &Expected, entry: &Entry, tell: &mut impl FnMut(String)) {
+fn compare_round(
+    cell: &Cell,
+    round: &Round,
+    expected: &Expected,
+    entry: &Entry,
+    tell: &mut impl FnMut(String),
+) {
     if round.text != expected.text {
         tell(format!("text {:?}, not {:?}", round.text, expected.text));
     }
@@ -68,7 +74,7 @@ fn compared(cell: &Cell, round: &Round, expected: &Expected, entry: &Entry, tell
     if round.thought != thought {
         tell(format!("thought {:?}, not {thought:?}", round.thought));
     }
-    let finish = expected.ended.told(cell.client, cell.seller);
+    let finish = expected.ended.finish_reason(cell.client, cell.seller);
     if round.finish != finish {
         tell(format!("it ended with {:?}, not {finish:?}", round.finish));
     }
@@ -111,7 +117,7 @@ fn failed(cell: &Cell, language: Language, seen: &Seen, entries: &[Entry], wrong
 }
 
 /// If both sides use one wire format, the SDK's body arrives unchanged, except for the model's name.
-fn passed(cell: &Cell, seen: &Seen, entries: &[Entry], wrong: &mut Vec<String>) {
+fn check_passthrough(cell: &Cell, seen: &Seen, entries: &[Entry], wrong: &mut Vec<String>) {
     let name = Value::from(cell.model().1).to_string();
     for (at, (sent, entry)) in seen.sent.iter().zip(entries).enumerate() {
         let arrived = String::from_utf8_lossy(&entry.body).replacen(&name, "\"*\"", 1);
@@ -129,34 +135,36 @@ fn asks_to_think(cell: &Cell, body: &Value) -> bool {
     if cell.seller == Seller::Xai && !cell.is_passed_on() {
         return ["reasoning_effort", "reasoning"].iter().all(|field| body.get(field).is_none());
     }
-    let says = |place: &str, word: &str| {
-        body.pointer(place).and_then(Value::as_str).is_some_and(|said| said.eq_ignore_ascii_case(word))
+    let is_set_to = |pointer: &str, word: &str| {
+        body.pointer(pointer).and_then(Value::as_str).is_some_and(|text| text.eq_ignore_ascii_case(word))
     };
-    let budget = |place: &str| body.pointer(place).and_then(Value::as_u64) == Some(BUDGET_TOKENS);
+    let budget = |pointer: &str| body.pointer(pointer).and_then(Value::as_u64) == Some(BUDGET_TOKENS);
     match cell.seller.grammar(cell.client) {
-        Client::Chat => says("/reasoning_effort", EFFORT),
-        Client::Responses => says("/reasoning/effort", EFFORT),
+        Client::Chat => is_set_to("/reasoning_effort", EFFORT),
+        Client::Responses => is_set_to("/reasoning/effort", EFFORT),
         Client::Messages => {
-            (says("/thinking/type", "adaptive") && says("/output_config/effort", EFFORT))
-                || (says("/thinking/type", "enabled") && budget("/thinking/budget_tokens"))
+            (is_set_to("/thinking/type", "adaptive") && is_set_to("/output_config/effort", EFFORT))
+                || (is_set_to("/thinking/type", "enabled") && budget("/thinking/budget_tokens"))
         }
         Client::Gemini => {
             let config = "/generationConfig/thinkingConfig";
             // Python's client spells the fields with underscores, and a passed-on body keeps them.
-            ["thinkingLevel", "thinking_level"].iter().any(|field| says(&format!("{config}/{field}"), EFFORT))
+            ["thinkingLevel", "thinking_level"]
+                .iter()
+                .any(|field| is_set_to(&format!("{config}/{field}"), EFFORT))
                 || ["thinkingBudget", "thinking_budget"]
                     .iter()
                     .any(|field| budget(&format!("{config}/{field}")))
         }
         Client::Converse => {
             let thinking = "/additionalModelRequestFields/thinking";
-            says(&format!("{thinking}/type"), "enabled") && budget(&format!("{thinking}/budget_tokens"))
+            is_set_to(&format!("{thinking}/type"), "enabled") && budget(&format!("{thinking}/budget_tokens"))
         }
     }
 }
 
 /// Nothing that the model must see was lost on the way.
-fn heard(cell: &Cell, entries: &[Entry], wrong: &mut Vec<String>) {
+fn check_upstream(cell: &Cell, entries: &[Entry], wrong: &mut Vec<String>) {
     let Some(last) = entries.last() else { return };
     let mut words = Vec::new();
     words_of(&last.json(), &mut words);

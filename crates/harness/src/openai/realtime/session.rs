@@ -25,7 +25,7 @@ const WORDS: [&str; 6] = ["The ", "tide ", "comes ", "in ", "twice ", "daily."];
 const LONG: usize = 60;
 
 /// What to send next, and its effect.
-enum Out {
+enum Outgoing {
     Event(Value),
     /// The response is done, with this usage.
     Done(Value),
@@ -45,7 +45,7 @@ pub(super) struct Session {
     /// Text tokens of the context of the last response, which are now cached.
     last_text_tokens: u64,
     active: Option<String>,
-    out: VecDeque<Out>,
+    out: VecDeque<Outgoing>,
 }
 
 impl Session {
@@ -76,7 +76,7 @@ impl Session {
     /// Serves the session until either side closes it.
     pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut self, mut stream: S) {
         let created = json!({"type": "session.created", "session": self.session});
-        self.out.push_back(Out::Event(created));
+        self.out.push_back(Outgoing::Event(created));
         let mut scanner = Scanner::new(Sender::Client, MESSAGE_BYTES_MAX, 16 * 1024 * 1024);
         let mut input = BytesMut::new();
         let closed = loop {
@@ -129,16 +129,16 @@ impl Session {
         }
     }
 
-    async fn send<S: AsyncWrite + Unpin>(&mut self, stream: &mut S, out: Out) -> Result<bool, Vec<u8>> {
+    async fn send<S: AsyncWrite + Unpin>(&mut self, stream: &mut S, out: Outgoing) -> Result<bool, Vec<u8>> {
         let mut event = match out {
-            Out::Event(event) => event,
-            Out::Done(event) => {
+            Outgoing::Event(event) => event,
+            Outgoing::Done(event) => {
                 self.active = None;
                 self.note_usage(&event);
                 event
             }
-            Out::Hang => return Ok(true),
-            Out::Leave => return Ok(false),
+            Outgoing::Hang => return Ok(true),
+            Outgoing::Leave => return Ok(false),
         };
         self.number += 1;
         put(&mut event, "event_id", format!("event_{:06}", self.number));
@@ -159,7 +159,7 @@ impl Session {
     }
 
     fn emit(&mut self, event: Value) {
-        self.out.push_back(Out::Event(event));
+        self.out.push_back(Outgoing::Event(event));
     }
 
     fn receive(&mut self, text: &[u8]) {
@@ -307,7 +307,7 @@ impl Session {
         };
         self.out.clear();
         let usage = self.usage(2, 0);
-        self.out.push_back(Out::Done(done(
+        self.out.push_back(Outgoing::Done(done(
             &id,
             "cancelled",
             &json!({"type": "cancelled", "reason": "client_cancelled"}),
@@ -337,7 +337,7 @@ impl Session {
         let count = if script.contains("[long]") { LONG } else { WORDS.len() };
         for (number, word) in WORDS.iter().cycle().take(count).enumerate() {
             if number == 2 && (script.contains("[hang]") || script.contains("[leave]")) {
-                self.out.push_back(if script.contains("[hang]") { Out::Hang } else { Out::Leave });
+                self.out.push_back(if script.contains("[hang]") { Outgoing::Hang } else { Outgoing::Leave });
                 return Ok(());
             }
             self.emit_word(&id, word, is_spoken);
@@ -384,7 +384,7 @@ impl Session {
             done(id, "completed", &Value::Null, &usage)
         };
         self.items.push(item);
-        self.out.push_back(Out::Done(event));
+        self.out.push_back(Outgoing::Done(event));
         self.emit(json!({"type": "rate_limits.updated", "rate_limits": [{"name": "requests", "limit": 1000, "remaining": 999, "reset_seconds": 60}]}));
     }
 

@@ -35,11 +35,11 @@ pub(crate) enum End {
 #[derive(Debug, Clone)]
 pub(crate) struct Item {
     pub(crate) id: String,
-    pub(crate) content: Said,
+    pub(crate) content: ItemContent,
 }
 
 #[derive(Debug, Clone)]
-pub(crate) enum Said {
+pub(crate) enum ItemContent {
     Reasoning { tokens: u64, summary: Option<String>, sealed: Option<String> },
     Message { pieces: Vec<String>, refusal: bool, logprobs: bool },
     Call(Call),
@@ -179,7 +179,7 @@ fn items(number: u64, request: &ResponsesRequest, reply: &Reply, sealer: &Sealer
     let thinks = request.chat.reasons && reply.reasoning_tokens > 0;
     let mut contents = Vec::new();
     if thinks {
-        contents.push(Said::Reasoning {
+        contents.push(ItemContent::Reasoning {
             tokens: reply.reasoning_tokens,
             summary: request.summary.then(|| thinking(reply.reasoning_tokens)),
             sealed: None,
@@ -188,18 +188,18 @@ fn items(number: u64, request: &ResponsesRequest, reply: &Reply, sealer: &Sealer
     if let Some(choice) = reply.choices.first() {
         // Reasoning may have used all tokens.
         if choice.calls.is_empty() && !(thinks && choice.pieces.is_empty()) {
-            contents.push(Said::Message {
+            contents.push(ItemContent::Message {
                 pieces: choice.pieces.clone(),
                 refusal: choice.refusal,
                 logprobs: reply.logprobs,
             });
         }
-        contents.extend(choice.calls.iter().cloned().map(Said::Call));
+        contents.extend(choice.calls.iter().cloned().map(ItemContent::Call));
     }
     let mark = if thinks { THOUGHT } else { UNTHOUGHT };
-    let item = |(at, mut content): (usize, Said)| {
+    let item = |(at, mut content): (usize, ItemContent)| {
         let id = format!("{}_emulator{number:012}{at:02}{mark}", content.prefix());
-        if let Said::Reasoning { sealed, .. } = &mut content {
+        if let ItemContent::Reasoning { sealed, .. } = &mut content {
             *sealed = request.encrypted.then(|| sealer.seal(reply.flavour, &id));
         }
         Item { id, content }
@@ -207,7 +207,7 @@ fn items(number: u64, request: &ResponsesRequest, reply: &Reply, sealer: &Sealer
     contents.into_iter().enumerate().map(item).collect()
 }
 
-impl Said {
+impl ItemContent {
     fn prefix(&self) -> &'static str {
         match self {
             Self::Reasoning { .. } => "rs",
@@ -222,24 +222,24 @@ impl Item {
     /// The finished item.
     pub(crate) fn value(&self, status: &str) -> Value {
         match &self.content {
-            Said::Reasoning { summary, sealed, .. } => {
+            ItemContent::Reasoning { summary, sealed, .. } => {
                 let parts: Vec<Value> = summary.iter().map(|text| summary_part(text)).collect();
                 reasoning(&self.id, &parts, sealed.as_deref())
             }
-            Said::Message { pieces, refusal, logprobs } => {
+            ItemContent::Message { pieces, refusal, logprobs } => {
                 let part = part(&pieces.concat(), *refusal, *logprobs);
                 message(&self.id, status, &[part])
             }
-            Said::Call(call) => self.call(call, &call.arguments, status),
+            ItemContent::Call(call) => self.call(call, &call.arguments, status),
         }
     }
 
     /// The item as it is added, without content.
     pub(crate) fn initial(&self) -> Value {
         match &self.content {
-            Said::Reasoning { sealed, .. } => reasoning(&self.id, &[], sealed.as_deref()),
-            Said::Message { .. } => message(&self.id, "in_progress", &[]),
-            Said::Call(call) => self.call(call, "", "in_progress"),
+            ItemContent::Reasoning { sealed, .. } => reasoning(&self.id, &[], sealed.as_deref()),
+            ItemContent::Message { .. } => message(&self.id, "in_progress", &[]),
+            ItemContent::Call(call) => self.call(call, "", "in_progress"),
         }
     }
 

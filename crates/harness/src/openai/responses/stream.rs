@@ -3,9 +3,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::answer::{End, Item, Response, Said, part, probabilities, summary_part};
+use super::answer::{End, Item, ItemContent, Response, part, probabilities, summary_part};
 use crate::emulator::frames::{self, Event};
-use crate::emulator::{Behaviour, Part, Place, ToolMode};
+use crate::emulator::{Behaviour, Part, PartRole, ToolMode};
 use crate::openai::answer::Call;
 use crate::openai::stream::{error_message, fragments};
 use crate::openai::tokens;
@@ -23,8 +23,8 @@ pub(crate) fn parts(response: &Response, obfuscated: bool, behaviour: &Behaviour
     let mut events = Events { response, obfuscated, list: Vec::new(), sent_tokens: 0, output: Vec::new() };
     events.all(behaviour);
     let list = events.list;
-    let places: Vec<Place> = list.iter().map(|event| event.place).collect();
-    let broken_at = behaviour.error_event.map_or(0, |at| frames::index(&places, at));
+    let roles: Vec<PartRole> = list.iter().map(|event| event.role).collect();
+    let broken_at = behaviour.error_event.map_or(0, |at| frames::index(&roles, at));
     frames::parts(list, behaviour, || error_event(broken_at, behaviour))
 }
 
@@ -38,7 +38,7 @@ fn error_event(number: usize, behaviour: &Behaviour) -> Event {
         let error = json!({"type": "server_error", "code": code, "message": message, "param": null});
         json!({"type": "error", "error": error, "sequence_number": number})
     };
-    Event { name: Some("error"), data: body.to_string(), tokens: 0, place: Place::Error }
+    Event { name: Some("error"), data: body.to_string(), tokens: 0, role: PartRole::Error }
 }
 
 impl Events<'_> {
@@ -54,20 +54,20 @@ impl Events<'_> {
             .iter()
             .enumerate()
             .filter_map(|(at, item)| match &item.content {
-                Said::Call(call) => Some((at, item, call)),
+                ItemContent::Call(call) => Some((at, item, call)),
                 _ => None,
             })
             .collect();
         for (at, item) in items.iter().enumerate() {
             match &item.content {
-                Said::Reasoning { tokens, summary, .. } => {
+                ItemContent::Reasoning { tokens, summary, .. } => {
                     self.reasoning(at, item, *tokens, summary.as_deref());
                 }
-                Said::Message { pieces, refusal, logprobs } => {
+                ItemContent::Message { pieces, refusal, logprobs } => {
                     self.message(at, item, pieces, *refusal, *logprobs);
                 }
-                Said::Call(call) if !interleaved => self.calls(&[(at, item, call)]),
-                Said::Call(_) => {}
+                ItemContent::Call(call) if !interleaved => self.calls(&[(at, item, call)]),
+                ItemContent::Call(_) => {}
             }
         }
         if interleaved {
@@ -84,8 +84,8 @@ impl Events<'_> {
             End::Failed { .. } => "response.failed",
         };
         if let Some(at) = behaviour.failed {
-            let places: Vec<Place> = self.list.iter().map(|event| event.place).collect();
-            self.list.truncate(frames::index(&places, at));
+            let roles: Vec<PartRole> = self.list.iter().map(|event| event.role).collect();
+            self.list.truncate(frames::index(&roles, at));
             let finished = |event: &&Event| event.name == Some("response.output_item.done");
             let finished = self.list.iter().filter(finished).count();
             self.output.truncate(finished);
@@ -93,12 +93,12 @@ impl Events<'_> {
         let left = self.response.reply.completion_tokens.saturating_sub(self.sent_tokens);
         let left = if behaviour.failed.is_some() { 0 } else { left };
         let object = self.response.ended(&self.output);
-        self.push(name, json!({"response": object}), left, Place::Finish);
+        self.push(name, json!({"response": object}), left, PartRole::Finish);
     }
 
     fn lifecycle(&mut self, name: &'static str, status: &str) {
         let object = self.response.open(status);
-        self.push(name, json!({"response": object}), 0, Place::Role);
+        self.push(name, json!({"response": object}), 0, PartRole::Role);
     }
 
     fn reasoning(&mut self, at: usize, item: &Item, tokens: u64, summary: Option<&str>) {
@@ -181,12 +181,12 @@ impl Events<'_> {
             "response.output_item.done",
             json!({"output_index": at, "item": value}),
             tokens,
-            Place::Frame,
+            PartRole::Frame,
         );
     }
 
     fn frame(&mut self, name: &'static str, fields: Value) {
-        self.push(name, fields, 0, Place::Frame);
+        self.push(name, fields, 0, PartRole::Frame);
     }
 
     fn delta(&mut self, name: &'static str, position: Value, delta: &str, tokens: u64) {
@@ -194,7 +194,7 @@ impl Events<'_> {
         if self.obfuscated {
             fields = with(fields, "obfuscation", Value::from("x".repeat(self.list.len() % 7 + 1)));
         }
-        self.push(name, fields, tokens, Place::Content);
+        self.push(name, fields, tokens, PartRole::Content);
     }
 
     /// Attributes tokens to the event that was added last.
@@ -212,7 +212,7 @@ impl Events<'_> {
         tokens
     }
 
-    fn push(&mut self, name: &'static str, fields: Value, tokens: u64, place: Place) {
+    fn push(&mut self, name: &'static str, fields: Value, tokens: u64, role: PartRole) {
         let tokens = self.cap(tokens);
         let mut event = Map::new();
         event.insert("type".to_owned(), Value::from(name));
@@ -220,7 +220,7 @@ impl Events<'_> {
         if let Value::Object(fields) = fields {
             event.extend(fields);
         }
-        self.list.push(Event { name: Some(name), data: Value::Object(event).to_string(), tokens, place });
+        self.list.push(Event { name: Some(name), data: Value::Object(event).to_string(), tokens, role });
     }
 }
 

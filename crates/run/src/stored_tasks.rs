@@ -62,7 +62,7 @@ fn name_of(id: TaskId) -> String {
 
 /// The operations on a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Act {
+enum TaskOperation {
     Read,
     State,
     Follow,
@@ -70,7 +70,7 @@ enum Act {
     Delete,
 }
 
-impl Act {
+impl TaskOperation {
     fn of(method: &Method, below: Option<&str>) -> Option<Self> {
         match (method.as_str(), below) {
             ("GET" | "HEAD", None) => Some(Self::Read),
@@ -105,7 +105,7 @@ pub async fn task(
     }
 }
 
-type Said = (StatusCode, Option<&'static str>, Bytes);
+type ResponseParts = (StatusCode, Option<&'static str>, Bytes);
 
 async fn answer(
     core: &Core,
@@ -113,12 +113,12 @@ async fn answer(
     method: &Method,
     rest: &str,
     headers: &HeaderMap,
-) -> Result<Said, Box<Fault>> {
+) -> Result<ResponseParts, Box<Fault>> {
     let (id, below) = match rest.split_once('/') {
         Some((id, below)) => (id, Some(below)),
         None => (rest, None),
     };
-    let (Ok(id), Some(act)) = (id.parse::<TaskId>(), Act::of(method, below)) else {
+    let (Ok(id), Some(act)) = (id.parse::<TaskId>(), TaskOperation::of(method, below)) else {
         return Err(nothing_here(id, below));
     };
     let (workspace, project) = (caller.workspace().id, caller.project().id);
@@ -128,15 +128,15 @@ async fn answer(
     let envelope = Envelope::from_headers(headers);
     let json = |body: Vec<u8>| Ok((StatusCode::OK, Some("application/json"), body.into()));
     match act {
-        Act::Read => json(envelope.wrap(&task, &[])),
-        Act::State => json(envelope.wrap(&state(&task), &[])),
-        Act::Follow => Ok(snapshot(&task, headers)),
-        Act::Cancel => {
+        TaskOperation::Read => json(envelope.wrap(&task, &[])),
+        TaskOperation::State => json(envelope.wrap(&state(&task), &[])),
+        TaskOperation::Follow => Ok(snapshot(&task, headers)),
+        TaskOperation::Cancel => {
             let message = format!("The task {id} has ended: there is nothing to cancel.");
             let fault = Fault::new(FaultClass::Conflict, "task_finished", message);
             Err(Box::new(fault.fix("Read it at /tasks/ID, or delete it.")))
         }
-        Act::Delete => {
+        TaskOperation::Delete => {
             if core.deps.turns.forget(workspace, TraceId::from_uuid(*id.as_uuid())).await {
                 Ok((StatusCode::NO_CONTENT, None, Bytes::new()))
             } else {
@@ -158,7 +158,7 @@ fn state(task: &Value) -> Value {
 
 /// A stream with a single snapshot, since the task has ended. The line is the bare task whatever envelope
 /// other responses have: not every client unwraps one in a stream.
-fn snapshot(task: &Value, headers: &HeaderMap) -> Said {
+fn snapshot(task: &Value, headers: &HeaderMap) -> ResponseParts {
     let line = task.to_string();
     let accepted = headers.get(ACCEPT).and_then(|accepted| accepted.to_str().ok()).unwrap_or_default();
     let (kind, body) = if accepted.contains(EVENTS) && !accepted.contains(LINES) {
@@ -193,17 +193,17 @@ mod tests {
     #[test]
     fn an_address_says_what_is_done() {
         for (method, below, act) in [
-            ("GET", None, Some(Act::Read)),
-            ("HEAD", None, Some(Act::Read)),
-            ("GET", Some("status"), Some(Act::State)),
-            ("GET", Some("stream"), Some(Act::Follow)),
-            ("POST", Some("cancel"), Some(Act::Cancel)),
-            ("DELETE", None, Some(Act::Delete)),
+            ("GET", None, Some(TaskOperation::Read)),
+            ("HEAD", None, Some(TaskOperation::Read)),
+            ("GET", Some("status"), Some(TaskOperation::State)),
+            ("GET", Some("stream"), Some(TaskOperation::Follow)),
+            ("POST", Some("cancel"), Some(TaskOperation::Cancel)),
+            ("DELETE", None, Some(TaskOperation::Delete)),
             ("POST", None, None),
             ("GET", Some("logs"), None),
             ("DELETE", Some("files"), None),
         ] {
-            assert_eq!(Act::of(&method.parse().unwrap(), below), act, "{method} {below:?}");
+            assert_eq!(TaskOperation::of(&method.parse().unwrap(), below), act, "{method} {below:?}");
         }
     }
 

@@ -28,11 +28,11 @@ pub(super) const VEO: &[(&str, Shape)] = &[
 
 /// The requested video.
 #[derive(Debug, Clone)]
-pub(super) struct Film {
+pub(super) struct VideoOutput {
     pub(super) seconds: u32,
 }
 
-impl Film {
+impl VideoOutput {
     pub(super) fn of(fields: &Map<String, Value>, usual: u32) -> Self {
         let duration = fields.get("duration").and_then(Value::as_str);
         let seconds = duration.and_then(|duration| duration.trim_end_matches('s').parse().ok());

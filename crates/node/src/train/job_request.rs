@@ -19,7 +19,7 @@ pub(super) const HOURS_MAX: f64 = 24.0;
 
 /// A requested job and its data.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Ask {
+pub(super) struct JobRequest {
     pub order: Order,
     pub training_data: Data,
     pub held_out: Option<Data>,
@@ -68,7 +68,7 @@ impl Offer<'_> {
 }
 
 /// Parses a request.
-pub(super) fn read(body: &[u8], offer: &Offer<'_>) -> Result<Ask, Box<Fault>> {
+pub(super) fn read(body: &[u8], offer: &Offer<'_>) -> Result<JobRequest, Box<Fault>> {
     let mut fields = Fields::read(body)?;
     let model = model(&mut fields, offer.models)?;
     let (learned, training_file) = data(&mut fields, ["data", "training_file"])?;
@@ -94,7 +94,7 @@ pub(super) fn read(body: &[u8], offer: &Offer<'_>) -> Result<Ask, Box<Fault>> {
     // Training on this machine costs nothing, so it stays below any limit.
     fields.number("max_cost_gbp", 0.0..=f64::MAX)?;
     let hours = fields.number("max_duration_hours", f64::MIN_POSITIVE..=HOURS_MAX)?;
-    let ask = Ask {
+    let request = JobRequest {
         order: Order {
             model,
             adapter: adapter.unwrap_or_else(|| SUFFIXED.to_owned()),
@@ -114,7 +114,7 @@ pub(super) fn read(body: &[u8], offer: &Offer<'_>) -> Result<Ask, Box<Fault>> {
         is_preview: fields.flag("preview")?.unwrap_or(false),
     };
     fields.end()?;
-    Ok(ask)
+    Ok(request)
 }
 
 /// The base model; it may be omitted if there is only one.

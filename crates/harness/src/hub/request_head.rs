@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use percent_encoding::percent_decode_str;
 
 /// A request's head; requests have no body.
-pub(super) struct Ask {
+pub(super) struct RequestHead {
     pub method: String,
     /// Each path segment decoded separately, so that an escaped slash stays part of its name.
     pub parts: Vec<String>,
@@ -15,7 +15,7 @@ pub(super) struct Ask {
     pub headers: Vec<(String, String)>,
 }
 
-impl Ask {
+impl RequestHead {
     pub(super) fn read(stream: &TcpStream) -> io::Result<Self> {
         let mut lines = BufReader::new(stream).lines();
         let first = lines.next().transpose()?.unwrap_or_default();

@@ -50,12 +50,12 @@ pub(crate) type Operations = BTreeMap<String, Operation>;
 /// One long-running operation.
 #[derive(Debug, Clone)]
 pub(crate) struct Operation {
-    request: Asked,
+    request: VideoRequest,
     polls: u32,
 }
 
 #[derive(Debug, Clone)]
-struct Asked {
+struct VideoRequest {
     prompt: String,
     seconds: usize,
     count: u64,
@@ -84,7 +84,7 @@ pub(super) async fn answer(
 }
 
 async fn begin(call: &Admitted<'_>, resource: &str, model: &str, body: &Bytes) -> Result<Answer, ApiError> {
-    let request = Asked::read(model, body)?;
+    let request = VideoRequest::read(model, body)?;
     let name =
         format!("{resource}/operations/{:08x}-0000-4000-8000-000000000000", call.shared.next_request());
     let answer = answering::embed(call, 0, |_| Ok(json!({"name": name}))).await?;
@@ -116,7 +116,7 @@ async fn poll(call: &Admitted<'_>, resource: &str, body: &Bytes) -> Result<Answe
 
 impl Operation {
     fn status(&self, name: &str) -> Value {
-        let Asked { prompt, seconds, count, bucket } = &self.request;
+        let VideoRequest { prompt, seconds, count, bucket } = &self.request;
         if self.polls < 2 {
             return json!({"name": name});
         }
@@ -145,7 +145,7 @@ impl Operation {
     }
 }
 
-impl Asked {
+impl VideoRequest {
     fn read(model: &str, body: &Bytes) -> Result<Self, ApiError> {
         let Ok(Value::Object(fields)) = serde_json::from_slice(body) else {
             return Err(ApiError::invalid("Invalid JSON payload received."));
@@ -217,7 +217,7 @@ mod tests {
     fn what_is_asked_of_a_film_has_ranges_and_nothing_else_is_known() {
         let read = |model: &str, instance: &Value, parameters: &Value| {
             let body = json!({"instances": [instance], "parameters": parameters});
-            Asked::read(model, &Bytes::from(body.to_string())).map_err(|error| error.message)
+            VideoRequest::read(model, &Bytes::from(body.to_string())).map_err(|error| error.message)
         };
         let (newer, good) = (MODELS[0], json!({"prompt": "a tide"}));
         for (model, parameters, words) in [

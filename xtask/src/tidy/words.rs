@@ -1,0 +1,120 @@
+//! Checks the words of identifiers against `xtask/words.toml`, and that the code knows each term of the glossary.
+
+use serde::Deserialize;
+
+use super::names::{holds, parts};
+use crate::finding::Finding;
+use crate::source::SourceFile;
+
+pub const PATH: &str = "xtask/words.toml";
+pub const GLOSSARY: &str = "GLOSSARY.md";
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    word: Vec<Word>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Word {
+    not: Vec<String>,
+    say: String,
+    /// How many lines still have one: in names that others know, or not renamed yet.
+    left: usize,
+}
+
+/// More lines than are left with a word that the field doesn't use, or fewer, so that the table goes down with the code.
+pub fn check(sources: &[SourceFile], table: &Table) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for word in &table.word {
+        let lines: Vec<Finding> = sources.iter().flat_map(|source| lines_with(source, word)).collect();
+        if lines.len() < word.left {
+            let what = format!("only {} lines are left with one of {:?}", lines.len(), word.not);
+            findings.push(Finding::new(PATH, 1, what, format!("write `left = {}` there", lines.len())));
+        } else if lines.len() > word.left {
+            findings.extend(lines);
+        }
+    }
+    findings
+}
+
+fn lines_with<'a>(source: &'a SourceFile, word: &'a Word) -> impl Iterator<Item = Finding> + 'a {
+    let is_product = source.path.starts_with("crates/") && !source.path.starts_with("crates/harness/");
+    let lines =
+        source.code.lines().zip(1..).filter(move |(_, line)| is_product && !source.is_test_line(*line));
+    lines.filter_map(|(code, line)| {
+        let parts = parts(code);
+        let found = word.not.iter().find(|not| holds(&parts, not))?;
+        let what = format!("an identifier says `{found}`; {} lines may still", word.left);
+        Some(Finding::new(&source.path, line, what, format!("say what it is: {}", word.say)))
+    })
+}
+
+/// Terms of the glossary that no identifier of the product bears.
+pub fn check_glossary(glossary: &str, sources: &[SourceFile]) -> Vec<Finding> {
+    let product = sources.iter().filter(|source| source.path.starts_with("crates/"));
+    let lines: Vec<Vec<String>> = product.flat_map(|source| source.code.lines()).map(parts).collect();
+    let mut findings = Vec::new();
+    for (at, line) in glossary.lines().enumerate() {
+        let Some((term, _)) = line.strip_prefix("- **").and_then(|rest| rest.split_once("**")) else {
+            continue;
+        };
+        let word = term.to_lowercase().replace([' ', '-'], "_");
+        if !lines.iter().any(|parts| holds(parts, &word)) {
+            let what = format!("nothing in the code is called \"{term}\"");
+            let fix = "use the code's name for it here, or this name in the code; take out what is gone";
+            findings.push(Finding::new(GLOSSARY, at + 1, what, fix));
+        }
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Table, check, check_glossary};
+    use crate::source::SourceFile;
+
+    fn found(left: usize, path: &str, raw: &str) -> Vec<usize> {
+        let table = format!("[[word]]\nnot = ['told', 'teller']\nsay = 'reported'\nleft = {left}\n");
+        let findings = check(&[SourceFile::new(path, raw)], &toml::from_str::<Table>(&table).unwrap());
+        findings.iter().map(|finding| finding.line).collect()
+    }
+
+    #[test]
+    fn a_word_is_found_in_the_products_identifiers_alone() {
+        let words = [
+            "let told = 1;",
+            "fn is_told()",
+            "struct TokenTold;",
+            "const TOLD_MAX: u8 = 1;",
+            "teller.send()",
+        ];
+        for raw in words {
+            assert_eq!(found(0, "crates/plan/src/a.rs", raw), [1], "{raw}");
+            assert!(found(0, "crates/harness/src/a.rs", raw).is_empty(), "{raw}");
+            assert!(found(0, "crates/plan/tests/a.rs", raw).is_empty(), "{raw}");
+        }
+        for raw in ["// it is told", "let a = \"told\";", "let untold = storyteller;"] {
+            assert!(found(0, "crates/plan/src/a.rs", raw).is_empty(), "{raw}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_goes_down_with_the_code() {
+        let raw = "let told = 1;\nlet teller = 2;";
+        assert_eq!(found(1, "crates/plan/src/a.rs", raw), [1, 2]);
+        assert!(found(2, "crates/plan/src/a.rs", raw).is_empty());
+        assert_eq!(found(3, "crates/plan/src/a.rs", raw), [1]);
+    }
+
+    #[test]
+    fn a_term_has_a_name_in_the_code() {
+        let sources =
+            [SourceFile::new("crates/a/src/lib.rs", "struct MeterRecord { tab: Tab }\n// lease client")];
+        let glossary = "# Glossary\n\n- **Meter record**: a\n- **Tab**: b\n- **Lease client**: c\n";
+        let findings = check_glossary(glossary, &sources);
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings.first().map(|finding| finding.line), Some(5));
+    }
+}

@@ -1,7 +1,7 @@
 // One write under way: whether it runs, and how it failed.
 
 import { announcer } from './announce.svelte';
-import { ApiError } from './api';
+import { toApiError, type ApiError } from './api';
 
 export class Act {
   isBusy = $state(false);
@@ -17,7 +17,7 @@ export class Act {
       if (done) announcer.say(done);
       return true;
     } catch (error) {
-      this.error = error instanceof ApiError ? error : new ApiError(0, 'console_error', String(error));
+      this.error = toApiError(error);
       return false;
     } finally {
       this.isBusy = false;

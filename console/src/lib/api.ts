@@ -20,6 +20,11 @@ export class ApiError extends Error {
   }
 }
 
+/** What was thrown, as an error to show: anything but a refusal is the console's own fault. */
+export function toApiError(thrown: unknown): ApiError {
+  return thrown instanceof ApiError ? thrown : new ApiError(0, 'console_error', String(thrown));
+}
+
 /** Who calls. A key travels in a header; a signed-in person's cookie is the browser's business. */
 export interface Caller {
   key?: string;

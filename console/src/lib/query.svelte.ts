@@ -1,7 +1,7 @@
 // Reading from the server: shown at once from memory, refreshed behind it, tried again when it fails.
 
 import { untrack } from 'svelte';
-import { ApiError } from './api';
+import { toApiError, type ApiError } from './api';
 
 interface Kept {
   value: unknown;
@@ -113,7 +113,7 @@ export class Reader<T> {
       this.#failures = 0;
     } catch (error) {
       if (abort.signal.aborted) return;
-      this.error = error instanceof ApiError ? error : new ApiError(0, 'console_error', String(error));
+      this.error = toApiError(error);
       this.#failures += 1;
     }
     this.isLoading = false;

@@ -1,6 +1,6 @@
 // Who is signed in: a person by a cookie, or an API key that this tab holds.
 
-import { ApiError, actAs, patch, post, send, type Caller } from './api';
+import { ApiError, actAs, patch, post, send, toApiError, type Caller } from './api';
 import { forget } from './query.svelte';
 
 const KEY = 'tidegate.api_key';
@@ -57,7 +57,7 @@ class Session {
       if (key) await this.withKey(key);
       else await this.#asMember();
     } catch (error) {
-      const failure = error instanceof ApiError ? error : new ApiError(0, 'console_error', String(error));
+      const failure = toApiError(error);
       // Any other failure says nothing about who is signed in, so a key and a cookie outlive it.
       if ([401, 403].includes(failure.status)) return this.#out();
       // The same failure again is no news to a screen reader.

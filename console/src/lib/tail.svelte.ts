@@ -1,7 +1,7 @@
 // The newest requests, kept new: asked for once a second while somebody looks.
 
 import { untrack } from 'svelte';
-import { ApiError, get, type Page, type Query } from './api';
+import { get, toApiError, type ApiError, type Page, type Query } from './api';
 import { onForget } from './query.svelte';
 import { session } from './session.svelte';
 import type { RequestRow } from './wire';
@@ -153,7 +153,7 @@ export class Tail {
       this.#plan(EVERY_MS);
     } catch (error) {
       if (abort.signal.aborted) return;
-      this.error = error instanceof ApiError ? error : new ApiError(0, 'console_error', String(error));
+      this.error = toApiError(error);
       if (this.error.retryable) this.#plan(SLOWED_MS);
     }
   }
@@ -181,7 +181,7 @@ export class Tail {
         this.hasMore = page.has_more;
       }
     } catch (error) {
-      this.error = error instanceof ApiError ? error : new ApiError(0, 'console_error', String(error));
+      this.error = toApiError(error);
     }
     this.isLoadingMore = false;
   }

@@ -1,8 +1,10 @@
 //! Checks the words of identifiers against `xtask/words.toml`, and that the code knows each term of the glossary.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
-use super::names::{holds, parts};
+use super::names::{has, letters};
 use crate::finding::Finding;
 use crate::source::SourceFile;
 
@@ -26,42 +28,51 @@ struct Word {
 
 /// More lines than are left with a word that the field doesn't use, or fewer, so that the table goes down with the code.
 pub fn check(sources: &[SourceFile], table: &Table) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for word in &table.word {
-        let lines: Vec<Finding> = sources.iter().flat_map(|source| lines_with(source, word)).collect();
-        if lines.len() < word.left {
-            let what = format!("only {} lines are left with one of {:?}", lines.len(), word.not);
-            findings.push(Finding::new(PATH, 1, what, format!("write `left = {}` there", lines.len())));
-        } else if lines.len() > word.left {
-            findings.extend(lines);
+    let mut lines: Vec<Vec<Finding>> = table.word.iter().map(|_| Vec::new()).collect();
+    let is_product = |path: &str| path.starts_with("crates/") && !path.starts_with("crates/harness/");
+    for source in sources.iter().filter(|source| is_product(&source.path)) {
+        for (code, line) in source.code.lines().zip(1..).filter(|(_, line)| !source.is_test_line(*line)) {
+            let letters = letters(code);
+            for (word, lines) in table.word.iter().zip(&mut lines) {
+                if let Some(found) = word.not.iter().find(|not| has(code, &letters, not)) {
+                    let what = format!("an identifier says `{found}`; {} lines may still", word.left);
+                    lines.push(Finding::new(
+                        &source.path,
+                        line,
+                        what,
+                        format!("say what it is: {}", word.say),
+                    ));
+                }
+            }
         }
     }
-    findings
+    table.word.iter().zip(lines).flat_map(|(word, lines)| word.compare(lines)).collect()
 }
 
-fn lines_with<'a>(source: &'a SourceFile, word: &'a Word) -> impl Iterator<Item = Finding> + 'a {
-    let is_product = source.path.starts_with("crates/") && !source.path.starts_with("crates/harness/");
-    let lines =
-        source.code.lines().zip(1..).filter(move |(_, line)| is_product && !source.is_test_line(*line));
-    lines.filter_map(|(code, line)| {
-        let parts = parts(code);
-        let found = word.not.iter().find(|not| holds(&parts, not))?;
-        let what = format!("an identifier says `{found}`; {} lines may still", word.left);
-        Some(Finding::new(&source.path, line, what, format!("say what it is: {}", word.say)))
-    })
+impl Word {
+    fn compare(&self, lines: Vec<Finding>) -> Vec<Finding> {
+        if lines.len() >= self.left {
+            return if lines.len() > self.left { lines } else { Vec::new() };
+        }
+        let what = format!("only {} lines are left with one of {:?}", lines.len(), self.not);
+        vec![Finding::new(PATH, 1, what, format!("write `left = {}` there", lines.len()))]
+    }
 }
 
 /// Terms of the glossary that no identifier of the product bears.
 pub fn check_glossary(glossary: &str, sources: &[SourceFile]) -> Vec<Finding> {
     let product = sources.iter().filter(|source| source.path.starts_with("crates/"));
-    let lines: Vec<Vec<String>> = product.flat_map(|source| source.code.lines()).map(parts).collect();
+    let identifiers: BTreeSet<&str> =
+        product.flat_map(|source| source.code.split(|c: char| !c.is_alphanumeric() && c != '_')).collect();
+    let identifiers: Vec<(&str, String)> =
+        identifiers.into_iter().map(|name| (name, letters(name))).collect();
     let mut findings = Vec::new();
     for (at, line) in glossary.lines().enumerate() {
         let Some((term, _)) = line.strip_prefix("- **").and_then(|rest| rest.split_once("**")) else {
             continue;
         };
         let word = term.to_lowercase().replace([' ', '-'], "_");
-        if !lines.iter().any(|parts| holds(parts, &word)) {
+        if !identifiers.iter().any(|(name, letters)| has(name, letters, &word)) {
             let what = format!("nothing in the code is called \"{term}\"");
             let fix = "use the code's name for it here, or this name in the code; take out what is gone";
             findings.push(Finding::new(GLOSSARY, at + 1, what, fix));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::{Fault, FaultClass, KeyId, ProjectId, Role, Sealed, Secret, Subject, api_key};
+use domain::{Fault, FaultClass, ProjectId, Role, Sealed, Secret, Subject, api_key};
 use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -344,26 +344,20 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     })
 }
 
+async fn load(control: &Control, request: &ApiRequest) -> Result<ApiKeyRow, Box<Fault>> {
+    control.store.api_keys().get(request.workspace(), request.id("API key")?).await.map_err(of_store)
+}
+
 fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = control
-            .store
-            .api_keys()
-            .get(request.workspace(), request.id::<KeyId>("API key")?)
-            .await
-            .map_err(of_store)?;
+        let row = load(control, &request).await?;
         Ok(Reply::json(&show(control, &row, control.world.clock.unix_ms()))?.version(row.version))
     })
 }
 
 fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = control
-            .store
-            .api_keys()
-            .get(request.workspace(), request.id("API key")?)
-            .await
-            .map_err(of_store)?;
+        let row = load(control, &request).await?;
         let view = show(control, &row, 0);
         let changed = request.patched(json!({
             "name": view.name, "scopes": view.scopes, "ip_allowlist": view.ip_allowlist, "expires_at": view.expires_at,
@@ -375,12 +369,7 @@ fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 
 fn replace(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = control
-            .store
-            .api_keys()
-            .get(request.workspace(), request.id("API key")?)
-            .await
-            .map_err(of_store)?;
+        let row = load(control, &request).await?;
         write(control, &request, request.json()?, row).await
     })
 }

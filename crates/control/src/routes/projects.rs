@@ -155,26 +155,20 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     })
 }
 
+async fn load(control: &Control, request: &ApiRequest) -> Result<ProjectRow, Box<Fault>> {
+    control.store.projects().get(request.workspace(), request.id("project")?).await.map_err(of_store)
+}
+
 fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = control
-            .store
-            .projects()
-            .get(request.workspace(), request.id("project")?)
-            .await
-            .map_err(of_store)?;
+        let row = load(control, &request).await?;
         Ok(Reply::json(&show(control, &row))?.version(row.version))
     })
 }
 
 fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = control
-            .store
-            .projects()
-            .get(request.workspace(), request.id("project")?)
-            .await
-            .map_err(of_store)?;
+        let row = load(control, &request).await?;
         let changed = request.patched(
             json!({"name": row.name, "environment": row.environment, "metadata": row.metadata,
                 "limits": limits::show(control, row.workspace, &of(&row)),
@@ -186,12 +180,7 @@ fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 
 fn replace(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let row = control
-            .store
-            .projects()
-            .get(request.workspace(), request.id("project")?)
-            .await
-            .map_err(of_store)?;
+        let row = load(control, &request).await?;
         write(control, &request, request.json()?, &row).await
     })
 }

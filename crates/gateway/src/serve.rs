@@ -41,8 +41,7 @@ pub async fn connection<H, F>(
     H: Fn(Arrived, SocketAddr) -> F + 'static,
     F: Future<Output = Response<Reply>> + 'static,
 {
-    // Without it a response in two small writes waits for the client's delayed acknowledgement: 40 ms.
-    let _ = socket.set_nodelay(true);
+    set_options(&socket);
     let first = tokio::select! {
         biased;
         first = first_bytes(&mut socket, times.head) => first,
@@ -56,6 +55,11 @@ pub async fn connection<H, F>(
     let closing = Cell::new(false);
     let connection = pin!(http1::serve(socket, first, peer, times, &closing, &*handler));
     drive(connection, phase, |_| closing.set(true)).await;
+}
+
+fn set_options(socket: &TcpStream) {
+    // Without it a response in two small writes waits for the client's delayed acknowledgement: 40 ms.
+    let _ = socket.set_nodelay(true);
 }
 
 /// A connection without a request gets little time once the process is to end. Its client connected before
@@ -117,5 +121,22 @@ async fn drive<C: Future>(
         if !goes_on.await {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_small_write_does_not_wait_for_an_acknowledgement() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (socket, _) = listener.accept().await.unwrap();
+        assert!(!socket.nodelay().unwrap(), "the kernel's default");
+        set_options(&socket);
+        assert!(socket.nodelay().unwrap());
     }
 }

@@ -35,6 +35,7 @@ mod postgres;
 pub mod projects;
 pub mod records;
 mod rehearsal;
+pub mod resource;
 pub mod rotations;
 pub mod routes;
 pub mod sign_ins;
@@ -73,13 +74,14 @@ pub use meta::Meta;
 pub use nodes::{NodeObservation, NodeRow, Nodes};
 pub use page::{Listed, Page};
 pub use people::{Invitation, KeysOnLeave, MemberRow, Membership, People, PersonRow};
-pub use policies::{Policies, PolicyRow};
+pub use policies::PolicyRow;
 pub use postgres::{Address, ReplicaId};
 pub use projects::{ProjectRow, Projects};
 pub use records::{Records, RequestFilter, RequestRow};
 pub use rehearsal::rehearse;
+pub use resource::{Resource, ResourceRow};
 pub use rotations::Rotations;
-pub use routes::{RouteRow, Routes};
+pub use routes::RouteRow;
 pub use sign_ins::{
     LinkRow, Redeemed, Redeemer, SignInRow, SignInTraces, SignIns, SignedIn, TokenDigest, Tries,
 };
@@ -219,12 +221,12 @@ impl Store {
     }
 
     #[must_use]
-    pub fn routes(&self) -> &dyn Routes {
+    pub fn routes(&self) -> &dyn Resource<RouteRow> {
         &self.database
     }
 
     #[must_use]
-    pub fn policies(&self) -> &dyn Policies {
+    pub fn policies(&self) -> &dyn Resource<PolicyRow> {
         &self.database
     }
 

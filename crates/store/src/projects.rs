@@ -2,7 +2,7 @@
 
 use domain::{CachePolicy, ProjectId, WorkspaceId};
 
-use crate::{Act, Json, Listed, Page, StoreFuture, Written};
+use crate::{Json, Resource, StoreFuture};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProjectRow {
@@ -18,28 +18,8 @@ pub struct ProjectRow {
     pub version: u64,
 }
 
-pub trait Projects: Send + Sync {
-    fn create(&self, row: ProjectRow, act: Act) -> StoreFuture<'_, Written<ProjectRow>>;
-    fn get(&self, workspace: WorkspaceId, id: ProjectId) -> StoreFuture<'_, ProjectRow>;
-    fn list(
-        &self,
-        workspace: WorkspaceId,
-        page: Page<ProjectId>,
-    ) -> StoreFuture<'_, Listed<ProjectRow, ProjectId>>;
+/// One is not deleted while live keys, credentials or routes refer to it.
+pub trait Projects: Resource<ProjectRow> {
     /// Projects with this name or, if `begins`, with this name prefix.
     fn named(&self, workspace: WorkspaceId, name: String, begins: bool) -> StoreFuture<'_, Vec<ProjectId>>;
-    fn replace(
-        &self,
-        row: ProjectRow,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, Written<ProjectRow>>;
-    /// Refused while live keys, credentials or routes refer to it.
-    fn delete(
-        &self,
-        workspace: WorkspaceId,
-        id: ProjectId,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, Written<()>>;
 }

@@ -1,8 +1,7 @@
-//! Routes: a workspace's routing rules. No two have the same scope.
+//! Routes: a workspace's routing rules. No two have the same scope: another is refused as `route_scope_taken`,
+//! naming the first.
 
 use domain::{ModelPattern, RouteId, RouteScope, RouteSpec, WorkspaceId};
-
-use crate::{Act, Listed, Page, StoreFuture, Written};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteRow {
@@ -12,22 +11,6 @@ pub struct RouteRow {
     pub created_unix_ms: u64,
     /// Ignored on writing.
     pub version: u64,
-}
-
-pub trait Routes: Send + Sync {
-    /// Refused as `route_scope_taken`, naming the other route, if one with this scope exists.
-    fn create(&self, row: RouteRow, act: Act) -> StoreFuture<'_, Written<RouteRow>>;
-    fn get(&self, workspace: WorkspaceId, id: RouteId) -> StoreFuture<'_, RouteRow>;
-    fn list(&self, workspace: WorkspaceId, page: Page<RouteId>)
-    -> StoreFuture<'_, Listed<RouteRow, RouteId>>;
-    fn replace(&self, row: RouteRow, expected: Option<u64>, act: Act) -> StoreFuture<'_, Written<RouteRow>>;
-    fn delete(
-        &self,
-        workspace: WorkspaceId,
-        id: RouteId,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, Written<()>>;
 }
 
 /// A canonical string for a scope: lengths precede values, so that it is unique.

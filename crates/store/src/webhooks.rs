@@ -4,7 +4,7 @@
 use domain::{EventId, WebhookId, WorkspaceId};
 
 use crate::events::{EventKind, EventRow};
-use crate::{Act, Listed, Page, SealedSecret, StoreFuture, Written};
+use crate::{Act, Listed, Page, Resource, SealedSecret, StoreFuture, Written};
 
 /// The job that delivers one event to one webhook.
 pub const DELIVER: &str = "webhook.deliver";
@@ -81,22 +81,9 @@ pub struct DeliveryAttempt {
     pub unix_ms: u64,
 }
 
-pub trait Webhooks: Send + Sync {
-    /// Refused as `too_many_webhooks` above the limit.
-    fn create(&self, row: WebhookRow, act: Act) -> StoreFuture<'_, Written<WebhookRow>>;
-    fn get(&self, workspace: WorkspaceId, id: WebhookId) -> StoreFuture<'_, WebhookRow>;
-    fn list(
-        &self,
-        workspace: WorkspaceId,
-        page: Page<WebhookId>,
-    ) -> StoreFuture<'_, Listed<WebhookRow, WebhookId>>;
-    /// Writes address, description, events and whether it is disabled; the secrets can't change here.
-    fn replace(
-        &self,
-        row: WebhookRow,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, Written<WebhookRow>>;
+/// One above the limit is refused as `too_many_webhooks`. A change writes address, description, events and whether
+/// it is disabled; the secrets can't change with it.
+pub trait Webhooks: Resource<WebhookRow> {
     /// Adds a secret; the previous one also signs until the overlap ends.
     fn rotate(
         &self,
@@ -106,13 +93,6 @@ pub trait Webhooks: Send + Sync {
         overlap_until_unix_ms: u64,
         act: Act,
     ) -> StoreFuture<'_, Written<WebhookRow>>;
-    fn delete(
-        &self,
-        workspace: WorkspaceId,
-        id: WebhookId,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, Written<()>>;
     /// Newest first.
     fn deliveries(
         &self,

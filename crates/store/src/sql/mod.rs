@@ -27,6 +27,7 @@ mod people;
 mod policies;
 mod projects;
 mod purging;
+mod resource;
 mod rotations;
 mod routes;
 mod seals;

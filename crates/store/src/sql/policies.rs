@@ -1,18 +1,17 @@
 //! SQL for the policies.
 
-use domain::{ModelPattern, PolicyId, PolicySpec, Profile, WorkspaceId};
+use domain::{ModelPattern, PolicyId, PolicySpec, Profile};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::agreements::{retention, retention_text};
-use super::fields::{ColumnId, Fields, after};
-use super::writing::{Writing, expect_version, signed};
-use super::{Connection, Database, Row, projects, sql};
-use crate::feed::Part;
-use crate::{Act, Listed, Page, Policies, PolicyRow, StoreError, StoreFuture, Written, stored};
+use super::fields::{ColumnId, Fields};
+use super::resource::{ColumnValues, Table};
+use super::writing::{Writing, signed};
+use super::{Row, projects, sql};
+use crate::{PolicyRow, StoreError, stored};
 
 const TABLE: &str = "policies";
-const WHAT: &str = "policy";
 
 #[derive(Serialize, Deserialize, Default)]
 #[serde(default)]
@@ -66,139 +65,47 @@ fn from_text(text: &str) -> Result<PolicySpec, StoreError> {
     })
 }
 
-pub(super) fn read(row: &Row) -> Result<PolicyRow, StoreError> {
-    let fields = Fields::new(TABLE, row);
-    Ok(PolicyRow {
-        id: fields.id("id")?,
-        workspace: fields.id("workspace")?,
-        project: fields.id("project")?,
-        spec: from_text(fields.get("spec")?)?,
-        created_unix_ms: fields.number("created_unix_ms")?,
-        version: fields.number("version")?,
-    })
-}
+impl Table for PolicyRow {
+    const NAME: &'static str = TABLE;
+    const WHAT: &'static str = "policy";
 
-async fn find(
-    connection: &mut Connection,
-    workspace: WorkspaceId,
-    id: PolicyId,
-) -> Result<PolicyRow, StoreError> {
-    let query = sql("SELECT * FROM policies WHERE workspace = $1 AND id = $2");
-    let row = query.bind(workspace.bytes()).bind(id.bytes()).row(connection).await?;
-    row.as_ref().map_or(Err(StoreError::NotFound { what: WHAT }), read)
-}
-
-async fn refuse_second(writing: &mut Writing, row: &PolicyRow) -> Result<(), StoreError> {
-    let query = sql("SELECT id FROM policies WHERE project = $1").bind(row.project.bytes());
-    let Some(other) = query.row(writing.connection()).await? else { return Ok(()) };
-    let other: PolicyId = Fields::new(TABLE, &other).id("id")?;
-    let detail = format!("the project has the policy {other}; change that one");
-    Err(StoreError::conflict("policy_exists", detail, Some(other.to_string())))
-}
-
-async fn create(writing: &mut Writing, mut row: PolicyRow, act: Act) -> Result<PolicyRow, StoreError> {
-    projects::require(writing, row.workspace, Some(row.project)).await?;
-    refuse_second(writing, &row).await?;
-    row.version = writing.version();
-    let query = sql("INSERT INTO policies (id, workspace, project, spec, created_unix_ms, version)
-         VALUES ($1, $2, $3, $4, $5, $6)");
-    query
-        .bind(row.id.bytes())
-        .bind(row.workspace.bytes())
-        .bind(row.project.bytes())
-        .bind(to_text(&row.spec)?)
-        .bind(signed(row.created_unix_ms))
-        .bind(signed(row.version))
-        .run(writing.connection())
-        .await?;
-    writing.changed(Part::Workspace, Some(row.workspace), row.id);
-    let detail = format!("project {}", row.project);
-    writing.audit(&act, Some(row.workspace), "policy.create", row.id, detail).await?;
-    Ok(row)
-}
-
-async fn replace(
-    writing: &mut Writing,
-    mut row: PolicyRow,
-    expected: Option<u64>,
-    act: Act,
-) -> Result<PolicyRow, StoreError> {
-    let old = find(writing.connection(), row.workspace, row.id).await?;
-    expect_version(WHAT, expected, old.version)?;
-    (row.version, row.project, row.created_unix_ms) = (writing.version(), old.project, old.created_unix_ms);
-    sql("UPDATE policies SET spec = $3, version = $4 WHERE workspace = $1 AND id = $2")
-        .bind(row.workspace.bytes())
-        .bind(row.id.bytes())
-        .bind(to_text(&row.spec)?)
-        .bind(signed(row.version))
-        .run(writing.connection())
-        .await?;
-    writing.changed(Part::Workspace, Some(row.workspace), row.id);
-    let detail = format!("project {}", row.project);
-    writing.audit(&act, Some(row.workspace), "policy.update", row.id, detail).await?;
-    Ok(row)
-}
-
-async fn delete(
-    writing: &mut Writing,
-    workspace: WorkspaceId,
-    id: PolicyId,
-    expected: Option<u64>,
-    act: Act,
-) -> Result<(), StoreError> {
-    let old = find(writing.connection(), workspace, id).await?;
-    expect_version(WHAT, expected, old.version)?;
-    let gone = sql("DELETE FROM policies WHERE workspace = $1 AND id = $2");
-    gone.bind(workspace.bytes()).bind(id.bytes()).run(writing.connection()).await?;
-    writing.changed(Part::Workspace, Some(workspace), id);
-    let detail = format!("project {}", old.project);
-    writing.audit(&act, Some(workspace), "policy.delete", id, detail).await
-}
-
-impl Policies for Database {
-    fn create(&self, row: PolicyRow, act: Act) -> StoreFuture<'_, Written<PolicyRow>> {
-        Box::pin(self.write(move |writing| Box::pin(create(writing, row, act))))
-    }
-
-    fn get(&self, workspace: WorkspaceId, id: PolicyId) -> StoreFuture<'_, PolicyRow> {
-        Box::pin(async move { find(&mut self.read().await?, workspace, id).await })
-    }
-
-    fn list(
-        &self,
-        workspace: WorkspaceId,
-        page: Page<PolicyId>,
-    ) -> StoreFuture<'_, Listed<PolicyRow, PolicyId>> {
-        Box::pin(async move {
-            let wanted = page.rows_wanted();
-            let rows = sql("SELECT * FROM policies WHERE workspace = $1 AND id > $2 ORDER BY id LIMIT $3")
-                .bind(workspace.bytes())
-                .bind(after(page.after))
-                .bind(signed(wanted as u64 + 1))
-                .rows(&mut self.read().await?)
-                .await?;
-            let rows = rows.iter().map(read).collect::<Result<_, _>>()?;
-            Ok(Listed::cut(rows, wanted, |row: &PolicyRow| row.id))
+    fn read(row: &Row) -> Result<Self, StoreError> {
+        let fields = Fields::new(TABLE, row);
+        Ok(Self {
+            id: fields.id("id")?,
+            workspace: fields.id("workspace")?,
+            project: fields.id("project")?,
+            spec: from_text(fields.get("spec")?)?,
+            created_unix_ms: fields.number("created_unix_ms")?,
+            version: fields.number("version")?,
         })
     }
 
-    fn replace(
-        &self,
-        row: PolicyRow,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, Written<PolicyRow>> {
-        Box::pin(self.write(move |writing| Box::pin(replace(writing, row, expected, act))))
+    fn columns(&self, columns: ColumnValues) -> Result<ColumnValues, StoreError> {
+        Ok(columns
+            .fixed("id", self.id.bytes())
+            .fixed("workspace", self.workspace.bytes())
+            .fixed("project", self.project.bytes())
+            .set("spec", to_text(&self.spec)?)
+            .fixed("created_unix_ms", signed(self.created_unix_ms))
+            .set("version", signed(self.version)))
     }
 
-    fn delete(
-        &self,
-        workspace: WorkspaceId,
-        id: PolicyId,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, Written<()>> {
-        Box::pin(self.write(move |writing| Box::pin(delete(writing, workspace, id, expected, act))))
+    async fn prepare(writing: &mut Writing, row: &mut Self) -> Result<(), StoreError> {
+        projects::require(writing, row.workspace, Some(row.project)).await?;
+        let query = sql("SELECT id FROM policies WHERE project = $1").bind(row.project.bytes());
+        let Some(other) = query.row(writing.connection()).await? else { return Ok(()) };
+        let other: PolicyId = Fields::new(TABLE, &other).id("id")?;
+        let detail = format!("the project has the policy {other}; change that one");
+        Err(StoreError::conflict("policy_exists", detail, Some(other.to_string())))
+    }
+
+    async fn merge(_: &mut Writing, old: &Self, row: Self) -> Result<Self, StoreError> {
+        Ok(Self { project: old.project, created_unix_ms: old.created_unix_ms, ..row })
+    }
+
+    fn audit_detail(&self) -> String {
+        format!("project {}", self.project)
     }
 }
 

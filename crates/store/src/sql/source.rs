@@ -12,12 +12,12 @@ use snapshot::{
 };
 
 use super::fields::{ColumnId, Fields};
+use super::resource::Table;
 use super::{
-    Connection, Database, Row, accounts, api_keys, budgets, credentials, meta, nodes, policies, projects,
-    routes, seals, sql, workspaces,
+    Connection, Database, Row, accounts, api_keys, budgets, credentials, meta, nodes, seals, sql, workspaces,
 };
 use crate::feed::Part;
-use crate::{ApiKeyRow, LimitsOf, StoreError};
+use crate::{ApiKeyRow, LimitsOf, PolicyRow, ProjectRow, RouteRow, StoreError};
 
 /// The rows of one workspace or, as `None`, of all.
 type Whose = Option<WorkspaceId>;
@@ -159,11 +159,11 @@ async fn read_workspaces(
     }
     let mut policies: BTreeMap<ProjectId, Arc<Policy>> = BTreeMap::new();
     for row in &rows_of!(connection, "policies", "workspace", "id", whose) {
-        let row = policies::read(row)?;
+        let row = PolicyRow::read(row)?;
         policies.insert(row.project, Arc::new(Policy { id: row.id, spec: row.spec }));
     }
     for row in &rows_of!(connection, "projects", "workspace", "id", whose) {
-        let row = projects::read(row)?;
+        let row = ProjectRow::read(row)?;
         let policy = policies.remove(&row.id);
         let entry = project_entry(row, policy);
         if let Some(workspace) = found.get_mut(&entry.workspace) {
@@ -183,7 +183,7 @@ async fn read_workspaces(
         }
     }
     for row in &rows_of!(connection, "routes", "workspace", "id", whose) {
-        let row = routes::read(row)?;
+        let row = RouteRow::read(row)?;
         if let Some(workspace) = found.get_mut(&row.workspace) {
             workspace.routes.push(Arc::new(RouteEntry { id: row.id, spec: row.spec }));
         }

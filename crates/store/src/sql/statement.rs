@@ -3,7 +3,7 @@
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Column as _, Decode, Postgres, Row as _, Sqlite, Type};
+use sqlx::{AssertSqlSafe, Column as _, Decode, Postgres, Row as _, SqlSafeStr as _, SqlStr, Sqlite, Type};
 
 use super::connection::{Connection, within};
 use super::writing::database;
@@ -11,11 +11,16 @@ use crate::StoreError;
 
 /// A statement whose parameters are `$1`, `$2` and so on, which both databases understand.
 pub(crate) const fn sql(text: &'static str) -> Statement {
-    Statement { text, values: Vec::new() }
+    Statement { text: SqlStr::from_static(text), values: Vec::new() }
+}
+
+/// A statement composed of names in this program; no value is part of its text.
+pub(crate) fn composed(text: String) -> Statement {
+    Statement { text: AssertSqlSafe(text).into_sql_str(), values: Vec::new() }
 }
 
 pub(crate) struct Statement {
-    text: &'static str,
+    text: SqlStr,
     values: Vec<Value>,
 }
 

@@ -3,8 +3,9 @@
 use domain::limits::WEBHOOKS_OF_WORKSPACE_MAX;
 use domain::{EventId, WebhookId, WorkspaceId};
 
-use super::fields::{ColumnId, Fields, after};
-use super::writing::{Writing, expect_version, signed};
+use super::fields::{ColumnId, Fields};
+use super::resource::{self, ColumnValues, Table};
+use super::writing::{Writing, signed};
 use super::{Connection, Database, Row, events, jobs, seals, sql};
 use crate::events::EventKind;
 use crate::feed::Part;
@@ -16,23 +17,6 @@ use crate::{Act, Listed, Page, SealedSecret, StoreError, StoreFuture, Written};
 const TABLE: &str = "webhooks";
 const SECRETS: &str = "webhook_secrets";
 const DELIVERIES: &str = "webhook_deliveries";
-const WHAT: &str = "webhook";
-
-/// Everything but the secrets, which are in another table.
-fn read(row: &Row) -> Result<WebhookRow, StoreError> {
-    let fields = Fields::new(TABLE, row);
-    Ok(WebhookRow {
-        id: fields.id("id")?,
-        workspace: fields.id("workspace")?,
-        url: fields.text("url")?,
-        description: fields.text("description")?,
-        events: kinds(fields.get("events")?),
-        disabled_reason: fields.maybe_text("disabled_reason")?,
-        secrets: Vec::new(),
-        created_unix_ms: fields.number("created_unix_ms")?,
-        version: fields.number("version")?,
-    })
-}
 
 fn kinds(text: &str) -> Vec<EventKind> {
     text.split(',').filter_map(EventKind::from_name).collect()
@@ -42,7 +26,7 @@ fn kinds_text(kinds: &[EventKind]) -> String {
     kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(",")
 }
 
-async fn with_secrets(connection: &mut Connection, mut row: WebhookRow) -> Result<WebhookRow, StoreError> {
+async fn load_secrets(connection: &mut Connection, row: &mut WebhookRow) -> Result<(), StoreError> {
     let query = sql("SELECT * FROM webhook_secrets WHERE webhook = $1 ORDER BY generation DESC");
     for found in &query.bind(row.id.bytes()).rows(connection).await? {
         let fields = Fields::new(SECRETS, found);
@@ -58,18 +42,7 @@ async fn with_secrets(connection: &mut Connection, mut row: WebhookRow) -> Resul
             expires_unix_ms: fields.maybe_number("expires_unix_ms")?,
         });
     }
-    Ok(row)
-}
-
-async fn find(
-    connection: &mut Connection,
-    workspace: WorkspaceId,
-    id: WebhookId,
-) -> Result<WebhookRow, StoreError> {
-    let query = sql("SELECT * FROM webhooks WHERE workspace = $1 AND id = $2");
-    let row = query.bind(workspace.bytes()).bind(id.bytes()).row(connection).await?;
-    let row = row.as_ref().map_or(Err(StoreError::NotFound { what: WHAT }), read)?;
-    with_secrets(connection, row).await
+    Ok(())
 }
 
 /// The webhooks of a workspace that are subscribed to this kind of event.
@@ -80,7 +53,7 @@ pub(super) async fn that_want(
 ) -> Result<Vec<WebhookId>, StoreError> {
     let query = sql("SELECT * FROM webhooks WHERE workspace = $1 AND disabled_reason IS NULL ORDER BY id");
     let rows = query.bind(workspace.bytes()).rows(connection).await?;
-    let rows = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let rows = rows.iter().map(WebhookRow::read).collect::<Result<Vec<_>, _>>()?;
     let wants = |row: &WebhookRow| row.events.is_empty() || row.events.contains(&kind);
     Ok(rows.into_iter().filter(wants).map(|row| row.id).collect())
 }
@@ -110,69 +83,83 @@ async fn insert_secret(
     Ok(())
 }
 
-async fn create(writing: &mut Writing, mut row: WebhookRow, act: Act) -> Result<WebhookRow, StoreError> {
-    let query = sql("SELECT COUNT(*) AS held FROM webhooks WHERE workspace = $1");
-    let held = query.bind(row.workspace.bytes()).one(writing.connection()).await?;
-    if Fields::new(TABLE, &held).number("held")? >= u64::from(WEBHOOKS_OF_WORKSPACE_MAX) {
-        let detail = format!("a workspace has at most {WEBHOOKS_OF_WORKSPACE_MAX} webhooks");
-        return Err(StoreError::conflict("too_many_webhooks", detail, None));
-    }
-    row.version = writing.version();
-    let query = sql(
-        "INSERT INTO webhooks (id, workspace, url, description, events, disabled_reason, created_unix_ms,
-             version)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-    );
-    query
-        .bind(row.id.bytes())
-        .bind(row.workspace.bytes())
-        .bind(&row.url)
-        .bind(&row.description)
-        .bind(kinds_text(&row.events))
-        .bind(&row.disabled_reason)
-        .bind(signed(row.created_unix_ms))
-        .bind(signed(row.version))
-        .run(writing.connection())
-        .await?;
-    for secret in &row.secrets {
-        insert_secret(writing, row.workspace, row.id, secret).await?;
-    }
-    // Marks the workspace as changed, so that every vault learns the new anti-rollback record.
-    writing.changed(Part::Workspace, Some(row.workspace), row.id);
-    writing.audit(&act, Some(row.workspace), "webhook.create", row.id, format!("url {}", row.url)).await?;
-    Ok(row)
-}
+impl Table for WebhookRow {
+    const NAME: &'static str = TABLE;
+    const WHAT: &'static str = "webhook";
+    /// A new webhook brings a new anti-rollback record, which every vault learns with the workspace.
+    const PART: Part = Part::Workspace;
+    const PART_OF_CHANGES: Part = Part::Other;
 
-async fn replace(
-    writing: &mut Writing,
-    row: WebhookRow,
-    expected: Option<u64>,
-    act: Act,
-) -> Result<WebhookRow, StoreError> {
-    let old = find(writing.connection(), row.workspace, row.id).await?;
-    expect_version(WHAT, expected, old.version)?;
-    let row = WebhookRow {
-        secrets: old.secrets,
-        created_unix_ms: old.created_unix_ms,
-        version: writing.version(),
-        ..row
-    };
-    sql("UPDATE webhooks SET url = $3, description = $4, events = $5, disabled_reason = $6, version = $7
-         WHERE workspace = $1 AND id = $2")
-    .bind(row.workspace.bytes())
-    .bind(row.id.bytes())
-    .bind(&row.url)
-    .bind(&row.description)
-    .bind(kinds_text(&row.events))
-    .bind(&row.disabled_reason)
-    .bind(signed(row.version))
-    .run(writing.connection())
-    .await?;
-    writing.changed(Part::Other, Some(row.workspace), row.id);
-    let state = row.disabled_reason.as_deref().unwrap_or("active");
-    let detail = format!("url {}, {state}", row.url);
-    writing.audit(&act, Some(row.workspace), "webhook.update", row.id, detail).await?;
-    Ok(row)
+    /// Everything but the secrets, which are in another table.
+    fn read(row: &Row) -> Result<Self, StoreError> {
+        let fields = Fields::new(TABLE, row);
+        Ok(Self {
+            id: fields.id("id")?,
+            workspace: fields.id("workspace")?,
+            url: fields.text("url")?,
+            description: fields.text("description")?,
+            events: kinds(fields.get("events")?),
+            disabled_reason: fields.maybe_text("disabled_reason")?,
+            secrets: Vec::new(),
+            created_unix_ms: fields.number("created_unix_ms")?,
+            version: fields.number("version")?,
+        })
+    }
+
+    fn columns(&self, columns: ColumnValues) -> Result<ColumnValues, StoreError> {
+        Ok(columns
+            .fixed("id", self.id.bytes())
+            .fixed("workspace", self.workspace.bytes())
+            .set("url", &self.url)
+            .set("description", &self.description)
+            .set("events", kinds_text(&self.events))
+            .set("disabled_reason", &self.disabled_reason)
+            .fixed("created_unix_ms", signed(self.created_unix_ms))
+            .set("version", signed(self.version)))
+    }
+
+    async fn load(connection: &mut Connection, rows: &mut [Self]) -> Result<(), StoreError> {
+        for row in rows {
+            load_secrets(connection, row).await?;
+        }
+        Ok(())
+    }
+
+    async fn prepare(writing: &mut Writing, row: &mut Self) -> Result<(), StoreError> {
+        let query = sql("SELECT COUNT(*) AS held FROM webhooks WHERE workspace = $1");
+        let held = query.bind(row.workspace.bytes()).one(writing.connection()).await?;
+        if Fields::new(TABLE, &held).number("held")? >= u64::from(WEBHOOKS_OF_WORKSPACE_MAX) {
+            let detail = format!("a workspace has at most {WEBHOOKS_OF_WORKSPACE_MAX} webhooks");
+            return Err(StoreError::conflict("too_many_webhooks", detail, None));
+        }
+        Ok(())
+    }
+
+    async fn follow_creation(writing: &mut Writing, row: &Self, _: &Act) -> Result<(), StoreError> {
+        for secret in &row.secrets {
+            insert_secret(writing, row.workspace, row.id, secret).await?;
+        }
+        Ok(())
+    }
+
+    async fn merge(_: &mut Writing, old: &Self, row: Self) -> Result<Self, StoreError> {
+        Ok(Self { secrets: old.secrets.clone(), created_unix_ms: old.created_unix_ms, ..row })
+    }
+
+    async fn precede_deletion(writing: &mut Writing, old: &Self) -> Result<(), StoreError> {
+        for secret in &old.secrets {
+            seals::remove(writing, old.workspace, sealed_object(old.id, secret.generation)).await?;
+        }
+        Ok(())
+    }
+
+    fn audit_detail(&self) -> String {
+        format!("url {}", self.url)
+    }
+
+    fn audit_change(_: &Self, row: &Self) -> String {
+        format!("url {}, {}", row.url, row.disabled_reason.as_deref().unwrap_or("active"))
+    }
 }
 
 async fn rotate(
@@ -183,7 +170,7 @@ async fn rotate(
     overlap_until_unix_ms: u64,
     act: Act,
 ) -> Result<WebhookRow, StoreError> {
-    let old = find(writing.connection(), workspace, id).await?;
+    let old = resource::find::<WebhookRow>(writing.connection(), workspace, id).await?;
     let newest = old.secrets.first().map_or(0, |newest| newest.generation);
     if newest.checked_add(1) != Some(secret.generation) {
         let detail = "another rotation came first; read the webhook again";
@@ -209,25 +196,7 @@ async fn rotate(
     writing.changed(Part::Workspace, Some(workspace), id);
     let detail = format!("generation {}, fingerprint {}", secret.generation, secret.secret.fingerprint);
     writing.audit(&act, Some(workspace), "webhook.rotate", id, detail).await?;
-    find(writing.connection(), workspace, id).await
-}
-
-async fn delete(
-    writing: &mut Writing,
-    workspace: WorkspaceId,
-    id: WebhookId,
-    expected: Option<u64>,
-    act: Act,
-) -> Result<(), StoreError> {
-    let old = find(writing.connection(), workspace, id).await?;
-    expect_version(WHAT, expected, old.version)?;
-    for secret in &old.secrets {
-        seals::remove(writing, workspace, sealed_object(id, secret.generation)).await?;
-    }
-    let query = sql("DELETE FROM webhooks WHERE workspace = $1 AND id = $2");
-    query.bind(workspace.bytes()).bind(id.bytes()).run(writing.connection()).await?;
-    writing.changed(Part::Other, Some(workspace), id);
-    writing.audit(&act, Some(workspace), "webhook.delete", id, format!("url {}", old.url)).await
+    resource::find::<WebhookRow>(writing.connection(), workspace, id).await
 }
 
 fn read_delivery(row: &Row) -> Result<DeliveryRow, StoreError> {
@@ -254,7 +223,7 @@ async fn deliveries(
     id: WebhookId,
     page: Page<EventId>,
 ) -> Result<Listed<DeliveryRow, EventId>, StoreError> {
-    find(connection, workspace, id).await?;
+    resource::find::<WebhookRow>(connection, workspace, id).await?;
     let wanted = page.rows_wanted();
     let before = page.after.map_or_else(|| vec![0xFF; 17], |event| event.bytes());
     let query = sql("SELECT events.*, webhook_deliveries.* FROM webhook_deliveries
@@ -278,7 +247,7 @@ async fn delivery(
         return Ok(None);
     };
     let found = read_delivery(&row)?;
-    match find(connection, found.event.workspace, webhook).await {
+    match resource::find::<WebhookRow>(connection, found.event.workspace, webhook).await {
         Ok(row) => Ok(Some((row, found))),
         Err(StoreError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error),
@@ -292,7 +261,7 @@ async fn resend(
     event: EventId,
     act: Act,
 ) -> Result<DeliveryRow, StoreError> {
-    let webhook = find(writing.connection(), workspace, id).await?;
+    let webhook = resource::find::<WebhookRow>(writing.connection(), workspace, id).await?;
     let Some((_, found)) = delivery(writing.connection(), id, event).await? else {
         return Err(StoreError::NotFound { what: "delivery" });
     };
@@ -317,42 +286,6 @@ async fn resend(
 }
 
 impl Webhooks for Database {
-    fn create(&self, row: WebhookRow, act: Act) -> StoreFuture<'_, Written<WebhookRow>> {
-        Box::pin(self.write(move |writing| Box::pin(create(writing, row, act))))
-    }
-
-    fn get(&self, workspace: WorkspaceId, id: WebhookId) -> StoreFuture<'_, WebhookRow> {
-        Box::pin(async move { find(&mut self.read().await?, workspace, id).await })
-    }
-
-    fn list(
-        &self,
-        workspace: WorkspaceId,
-        page: Page<WebhookId>,
-    ) -> StoreFuture<'_, Listed<WebhookRow, WebhookId>> {
-        Box::pin(async move {
-            let wanted = page.rows_wanted();
-            let mut connection = self.read().await?;
-            let query = sql("SELECT * FROM webhooks WHERE workspace = $1 AND id > $2 ORDER BY id LIMIT $3");
-            let query = query.bind(workspace.bytes()).bind(after(page.after)).bind(signed(wanted as u64 + 1));
-            let found = query.rows(&mut connection).await?;
-            let mut rows = Vec::with_capacity(found.len());
-            for row in &found {
-                rows.push(with_secrets(&mut connection, read(row)?).await?);
-            }
-            Ok(Listed::cut(rows, wanted, |row: &WebhookRow| row.id))
-        })
-    }
-
-    fn replace(
-        &self,
-        row: WebhookRow,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, Written<WebhookRow>> {
-        Box::pin(self.write(move |writing| Box::pin(replace(writing, row, expected, act))))
-    }
-
     fn rotate(
         &self,
         workspace: WorkspaceId,
@@ -364,16 +297,6 @@ impl Webhooks for Database {
         Box::pin(self.write(move |writing| {
             Box::pin(rotate(writing, workspace, id, secret, overlap_until_unix_ms, act))
         }))
-    }
-
-    fn delete(
-        &self,
-        workspace: WorkspaceId,
-        id: WebhookId,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, Written<()>> {
-        Box::pin(self.write(move |writing| Box::pin(delete(writing, workspace, id, expected, act))))
     }
 
     fn deliveries(

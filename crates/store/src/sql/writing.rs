@@ -67,7 +67,7 @@ impl Writing {
         &mut self,
         act: &Act,
         workspace: Option<WorkspaceId>,
-        action: &'static str,
+        action: impl Into<String>,
         object: impl Display,
         detail: String,
     ) -> Result<(), StoreError> {
@@ -76,7 +76,7 @@ impl Writing {
             unix_ms: act.unix_ms,
             workspace,
             actor: act.actor.clone(),
-            action: action.to_owned(),
+            action: action.into(),
             object: object.to_string(),
             detail,
             trace: act.trace,

@@ -1,0 +1,300 @@
+//! SQL for resources: the statements that list, read, write and delete them, with the version check, the feed
+//! and the audit, written once over what each table has.
+
+use std::future::{Future, ready};
+
+use domain::WorkspaceId;
+
+use super::fields::{ColumnId, Fields, after};
+use super::statement::{Statement, Value, composed};
+use super::writing::{Writing, expect_version, signed};
+use super::{Connection, Database, Row};
+use crate::feed::Part;
+use crate::resource::{Carries, Owner, Resource, ResourceRow};
+use crate::{Act, Listed, Page, StoreError, StoreFuture, Written};
+
+/// The table of a resource, and what is particular about it.
+pub(super) trait Table: ResourceRow<Id: ColumnId> {
+    const NAME: &'static str;
+    /// What people call one row.
+    const WHAT: &'static str;
+    /// The part of a snapshot that a new row touches.
+    const PART: Part = Part::Workspace;
+    /// The part that a changed or deleted row touches.
+    const PART_OF_CHANGES: Part = Self::PART;
+    /// Rows of the table that are none of the resource.
+    const EXCEPT: &'static str = "";
+
+    fn select() -> String {
+        format!("SELECT * FROM {}", Self::NAME)
+    }
+
+    fn read(row: &Row) -> Result<Self, StoreError>;
+
+    fn columns(&self, columns: ColumnValues) -> Result<ColumnValues, StoreError>;
+
+    /// Adds what other tables hold of the rows.
+    fn load(_: &mut Connection, _: &mut [Self]) -> impl Future<Output = Result<(), StoreError>> + Send {
+        ready(Ok(()))
+    }
+
+    /// Completes a new row, or refuses it.
+    fn prepare(_: &mut Writing, _: &mut Self::New) -> impl Future<Output = Result<(), StoreError>> + Send {
+        ready(Ok(()))
+    }
+
+    /// Writes what belongs to a new row.
+    fn follow_creation(
+        _: &mut Writing,
+        _: &Self::New,
+        _: &Act,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        ready(Ok(()))
+    }
+
+    /// The row that a change makes of the present one, or the refusal.
+    fn merge(
+        writing: &mut Writing,
+        old: &Self,
+        change: Self::Change,
+    ) -> impl Future<Output = Result<Self, StoreError>> + Send;
+
+    fn overwrite(writing: &mut Writing, row: &Self) -> impl Future<Output = Result<(), StoreError>> + Send {
+        update(writing, row)
+    }
+
+    /// Writes what belongs to a changed row.
+    fn follow_change(
+        _: &mut Writing,
+        _: &Self,
+        _: &Self,
+        _: &Act,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        ready(Ok(()))
+    }
+
+    /// Deletes what belongs to a row, or refuses.
+    fn precede_deletion(_: &mut Writing, _: &Self) -> impl Future<Output = Result<(), StoreError>> + Send {
+        ready(Ok(()))
+    }
+
+    /// What the audit says of a change; `update` where it is an ordinary one.
+    fn audit_verb(_: &Self::Change) -> &'static str {
+        "update"
+    }
+
+    /// What the audit says of a row.
+    fn audit_detail(&self) -> String;
+
+    fn audit_change(_: &Self, row: &Self) -> String {
+        row.audit_detail()
+    }
+}
+
+/// The columns of a row with their values, in the order of its statements.
+#[derive(Default)]
+pub(super) struct ColumnValues(Vec<(&'static str, Value, bool)>);
+
+impl ColumnValues {
+    /// A column that is written with the new row only.
+    pub(super) fn fixed(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.0.push((name, value.into(), true));
+        self
+    }
+
+    pub(super) fn set(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.0.push((name, value.into(), false));
+        self
+    }
+}
+
+pub(super) async fn insert<R: Table>(writing: &mut Writing, row: &R) -> Result<(), StoreError> {
+    let ColumnValues(columns) = row.columns(ColumnValues::default())?;
+    let names: Vec<_> = columns.iter().map(|(name, ..)| *name).collect();
+    let places: Vec<_> = (1..=columns.len()).map(|at| format!("${at}")).collect();
+    let text = format!("INSERT INTO {} ({}) VALUES ({})", R::NAME, names.join(", "), places.join(", "));
+    let values = columns.into_iter().map(|(_, value, _)| value);
+    values.fold(composed(text), Statement::bind).run(writing.connection()).await.map(|_| ())
+}
+
+async fn update<R: Table>(writing: &mut Writing, row: &R) -> Result<(), StoreError> {
+    let mut columns = row.columns(ColumnValues::default())?.0;
+    columns.retain(|(.., is_fixed)| !is_fixed);
+    let first = if row.owner().workspace().is_some() { 3 } else { 2 };
+    let places = columns.iter().zip(first..).map(|((name, ..), at)| format!("{name} = ${at}"));
+    let text = format!("UPDATE {} SET {}", R::NAME, places.collect::<Vec<_>>().join(", "));
+    let values = columns.into_iter().map(|(_, value, _)| value);
+    let query = values.fold(of_one::<R>(text, row.owner(), row.id()), Statement::bind);
+    query.run(writing.connection()).await.map(|_| ())
+}
+
+async fn remove<R: Table>(writing: &mut Writing, owner: R::Owner, id: R::Id) -> Result<(), StoreError> {
+    let query = of_one::<R>(format!("DELETE FROM {}", R::NAME), owner, id);
+    query.run(writing.connection()).await.map(|_| ())
+}
+
+/// The statement for one row.
+fn of_one<R: Table>(text: String, owner: R::Owner, id: R::Id) -> Statement {
+    let (table, except) = (R::NAME, R::EXCEPT);
+    match owner.workspace() {
+        Some(workspace) => {
+            composed(format!("{text} WHERE {table}.workspace = $1 AND {table}.id = $2{except}"))
+                .bind(workspace.bytes())
+                .bind(id.bytes())
+        }
+        None => composed(format!("{text} WHERE {table}.id = $1{except}")).bind(id.bytes()),
+    }
+}
+
+pub(super) async fn find<R: Table>(
+    connection: &mut Connection,
+    owner: R::Owner,
+    id: R::Id,
+) -> Result<R, StoreError> {
+    let row = of_one::<R>(R::select(), owner, id).row(connection).await?;
+    let mut row = row.as_ref().map_or(Err(StoreError::NotFound { what: R::WHAT }), R::read)?;
+    R::load(connection, std::slice::from_mut(&mut row)).await?;
+    Ok(row)
+}
+
+/// Checks a reference: what it refers to must be of the same owner.
+pub(super) async fn require<R: Table>(
+    connection: &mut Connection,
+    owner: R::Owner,
+    id: R::Id,
+) -> Result<(), StoreError> {
+    let query = of_one::<R>(format!("SELECT 1 AS one FROM {}", R::NAME), owner, id);
+    query.row(connection).await?.map(drop).ok_or(StoreError::NotFound { what: R::WHAT })
+}
+
+/// Refuses a name that another row of the workspace has.
+pub(super) async fn refuse_taken_name<R: Table>(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    id: R::Id,
+    name: &str,
+) -> Result<(), StoreError> {
+    let query =
+        composed(format!("SELECT id FROM {} WHERE workspace = $1 AND name = $2 AND id <> $3", R::NAME))
+            .bind(workspace.bytes())
+            .bind(name)
+            .bind(id.bytes());
+    let Some(other) = query.row(writing.connection()).await? else { return Ok(()) };
+    let other: R::Id = Fields::new(R::NAME, &other).id("id")?;
+    let detail = format!("the {} {other} has the name \"{name}\" already", R::WHAT);
+    Err(StoreError::conflict("name_taken", detail, Some(other.to_string())))
+}
+
+/// One page of what a statement finds; it asks for one row more than is wanted.
+pub(super) async fn page<R: Table>(
+    connection: &mut Connection,
+    query: Statement,
+    page: &Page<R::Id>,
+) -> Result<Listed<R, R::Id>, StoreError> {
+    let wanted = page.rows_wanted();
+    let rows = query.bind(signed(wanted as u64 + 1)).rows(connection).await?;
+    let mut rows: Vec<R> = rows.iter().map(R::read).collect::<Result<_, _>>()?;
+    R::load(connection, &mut rows).await?;
+    Ok(Listed::cut(rows, wanted, R::id))
+}
+
+/// The rows of one owner or, as `None`, of all.
+pub(super) async fn list<R: Table>(
+    connection: &mut Connection,
+    workspace: Option<WorkspaceId>,
+    wanted: Page<R::Id>,
+) -> Result<Listed<R, R::Id>, StoreError> {
+    let (select, table, except, after) = (R::select(), R::NAME, R::EXCEPT, after(wanted.after));
+    let query = match workspace {
+        Some(workspace) => composed(format!(
+            "{select} WHERE {table}.workspace = $1 AND {table}.id > $2{except} ORDER BY {table}.id LIMIT $3"
+        ))
+        .bind(workspace.bytes()),
+        None => composed(format!("{select} WHERE {table}.id > $1{except} ORDER BY {table}.id LIMIT $2")),
+    };
+    page(connection, query.bind(after), &wanted).await
+}
+
+async fn create<R: Table>(writing: &mut Writing, mut new: R::New, act: Act) -> Result<R, StoreError> {
+    R::prepare(writing, &mut new).await?;
+    new.row_mut().set_version(writing.version());
+    insert(writing, new.row()).await?;
+    R::follow_creation(writing, &new, &act).await?;
+    let row = new.into_row();
+    note(writing, &row, R::PART, "create", row.audit_detail(), &act).await?;
+    Ok(row)
+}
+
+async fn replace<R: Table>(
+    writing: &mut Writing,
+    change: R::Change,
+    expected: Option<u64>,
+    act: Act,
+) -> Result<R, StoreError> {
+    let (owner, id) = (change.row().owner(), change.row().id());
+    let old = find::<R>(writing.connection(), owner, id).await?;
+    expect_version(R::WHAT, expected, old.version())?;
+    let verb = R::audit_verb(&change);
+    let mut row = R::merge(writing, &old, change).await?;
+    row.set_version(writing.version());
+    R::overwrite(writing, &row).await?;
+    R::follow_change(writing, &old, &row, &act).await?;
+    note(writing, &row, R::PART_OF_CHANGES, verb, R::audit_change(&old, &row), &act).await?;
+    Ok(row)
+}
+
+async fn delete<R: Table>(
+    writing: &mut Writing,
+    owner: R::Owner,
+    id: R::Id,
+    expected: Option<u64>,
+    act: Act,
+) -> Result<(), StoreError> {
+    let old = find::<R>(writing.connection(), owner, id).await?;
+    expect_version(R::WHAT, expected, old.version())?;
+    R::precede_deletion(writing, &old).await?;
+    remove::<R>(writing, owner, id).await?;
+    note(writing, &old, R::PART_OF_CHANGES, "delete", old.audit_detail(), &act).await
+}
+
+/// Enters a change into the feed and the audit.
+async fn note<R: Table>(
+    writing: &mut Writing,
+    row: &R,
+    part: Part,
+    verb: &str,
+    detail: String,
+    act: &Act,
+) -> Result<(), StoreError> {
+    let workspace = row.owner().workspace();
+    writing.changed(part, workspace, row.id());
+    writing.audit(act, workspace, format!("{}.{verb}", R::WHAT), row.id(), detail).await
+}
+
+impl<R: Table> Resource<R> for Database {
+    fn create(&self, new: R::New, act: Act) -> StoreFuture<'_, Written<R>> {
+        Box::pin(self.write(move |writing| Box::pin(create(writing, new, act))))
+    }
+
+    fn get(&self, owner: R::Owner, id: R::Id) -> StoreFuture<'_, R> {
+        Box::pin(async move { find(&mut self.read().await?, owner, id).await })
+    }
+
+    fn list(&self, owner: R::Owner, page: Page<R::Id>) -> StoreFuture<'_, Listed<R, R::Id>> {
+        Box::pin(async move { list(&mut self.read().await?, owner.workspace(), page).await })
+    }
+
+    fn replace(&self, change: R::Change, expected: Option<u64>, act: Act) -> StoreFuture<'_, Written<R>> {
+        Box::pin(self.write(move |writing| Box::pin(replace(writing, change, expected, act))))
+    }
+
+    fn delete(
+        &self,
+        owner: R::Owner,
+        id: R::Id,
+        expected: Option<u64>,
+        act: Act,
+    ) -> StoreFuture<'_, Written<()>> {
+        Box::pin(self.write(move |writing| Box::pin(delete::<R>(writing, owner, id, expected, act))))
+    }
+}

@@ -2,7 +2,7 @@
 
 use domain::{AccountId, Agreement, Rates};
 
-use crate::{Act, Json, Listed, NewSecret, Page, SealedSecret, StoreFuture, Verification, Written};
+use crate::{Act, Json, Resource, SealedSecret, StoreFuture, Verification, Written};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct AccountRow {
@@ -31,19 +31,8 @@ pub struct AccountRow {
     pub version: u64,
 }
 
-pub trait Accounts: Send + Sync {
-    fn create(&self, row: AccountRow, act: Act) -> StoreFuture<'_, Written<AccountRow>>;
-    fn get(&self, id: AccountId) -> StoreFuture<'_, AccountRow>;
-    fn list(&self, page: Page<AccountId>) -> StoreFuture<'_, Listed<AccountRow, AccountId>>;
-    /// Like `Credentials::replace`; writes `disabled` too.
-    fn replace(
-        &self,
-        row: AccountRow,
-        secret: Option<NewSecret>,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, Written<AccountRow>>;
+/// A change is like a credential's; it writes `disabled` too.
+pub trait Accounts: Resource<AccountRow> {
     /// Stores a verification's result; a refusal is shown but does not disable the account.
     fn verified(&self, id: AccountId, found: Verification, act: Act) -> StoreFuture<'_, Written<AccountRow>>;
-    fn delete(&self, id: AccountId, expected: Option<u64>, act: Act) -> StoreFuture<'_, Written<()>>;
 }

@@ -3,7 +3,7 @@
 
 use domain::{AuditId, Budget, BudgetId, Counts, Limits, Nanos, OnReached, Period, Subject, WorkspaceId};
 
-use crate::{Act, Listed, Page, StoreFuture, Written};
+use crate::{Act, Resource, StoreFuture, Written};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BudgetRow {
@@ -78,26 +78,9 @@ pub enum LimitsOf {
     EveryEndUser,
 }
 
-pub trait Budgets: Send + Sync {
-    /// `spent` is what was already spent in the current period before the budget existed.
-    fn create(&self, row: BudgetRow, spent: Nanos, act: Act) -> StoreFuture<'_, Written<BudgetRow>>;
-    fn get(&self, workspace: WorkspaceId, id: BudgetId) -> StoreFuture<'_, BudgetRow>;
-    /// Without the workspace's credit.
-    fn list(
-        &self,
-        workspace: WorkspaceId,
-        page: Page<BudgetId>,
-    ) -> StoreFuture<'_, Listed<BudgetRow, BudgetId>>;
-    /// Writes name, limit, what happens when it is reached, and alerts. Its subject and period can't change.
-    fn replace(&self, row: BudgetRow, expected: Option<u64>, act: Act)
-    -> StoreFuture<'_, Written<BudgetRow>>;
-    fn delete(
-        &self,
-        workspace: WorkspaceId,
-        id: BudgetId,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, Written<()>>;
+/// A new budget comes with what was already spent in the current period before it existed. A change writes name, limit,
+/// what happens when it is reached, and alerts. The list is without the workspace's credit.
+pub trait Budgets: Resource<BudgetRow> {
     /// In the period that starts at `period_unix_ms`.
     fn standing(&self, id: BudgetId, period_unix_ms: u64) -> StoreFuture<'_, BudgetStanding>;
     /// Alerts of the period that starts at `period_unix_ms`.

@@ -3,7 +3,7 @@
 use domain::{Agreement, CredentialId, ProbeResult, ProjectId, Rates, Sealed, ServerFacts, WorkspaceId};
 use snapshot::CredentialState;
 
-use crate::{Act, Json, Listed, Page, StoreFuture, Written};
+use crate::{Act, Json, Listed, Page, Resource, StoreFuture, Written};
 
 /// A sealed secret with its anti-rollback record and the fingerprint that people compare.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,10 +68,12 @@ pub struct Verification {
     pub error: Option<String>,
 }
 
-pub trait Credentials: Send + Sync {
-    fn create(&self, row: CredentialRow, act: Act) -> StoreFuture<'_, Written<CredentialRow>>;
-    fn get(&self, workspace: WorkspaceId, id: CredentialId) -> StoreFuture<'_, CredentialRow>;
-    fn list(
+/// A change writes everything but the provider, the secret, the state, and the results of verification and probes.
+/// Probed facts are discarded when the address changes. With a new secret, the secret is replaced too (its version
+/// must be the next one), and an invalid credential becomes active again. A changed `base_url` without a new secret
+/// is refused as `base_url_needs_secret`. Deletion takes the row, its secret and its anti-rollback record.
+pub trait Credentials: Resource<CredentialRow> {
+    fn filtered(
         &self,
         workspace: WorkspaceId,
         filter: CredentialFilter,
@@ -80,17 +82,6 @@ pub trait Credentials: Send + Sync {
     /// Credentials with this display name or, if `begins`, with this prefix.
     fn named(&self, workspace: WorkspaceId, name: String, begins: bool)
     -> StoreFuture<'_, Vec<CredentialId>>;
-    /// Writes everything but the provider, the secret, the state, and the results of verification and probes.
-    /// Probed facts are discarded when the address changes. With `secret`, the secret is replaced too (its
-    /// version must be the next one), and an invalid credential becomes active again. A changed `base_url`
-    /// without a new secret is refused as `base_url_needs_secret`.
-    fn replace(
-        &self,
-        row: CredentialRow,
-        secret: Option<NewSecret>,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, Written<CredentialRow>>;
     /// Disables, enables or revokes. Revocation is final.
     fn set_state(
         &self,
@@ -118,12 +109,4 @@ pub trait Credentials: Send + Sync {
         probed: ProbeResult,
         act: Act,
     ) -> StoreFuture<'_, Written<CredentialRow>>;
-    /// Deletes the row, its secret and its anti-rollback record.
-    fn delete(
-        &self,
-        workspace: WorkspaceId,
-        id: CredentialId,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, Written<()>>;
 }

@@ -3,7 +3,7 @@
 use domain::{NodeId, ProbeResult, ServerFacts, WorkspaceId};
 use snapshot::NodeState;
 
-use crate::{Act, Joined, Json, Listed, NewSecret, Page, SealedSecret, StoreFuture, Written};
+use crate::{Act, Joined, Json, Listed, Page, Resource, SealedSecret, StoreFuture, Written};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeRow {
@@ -66,23 +66,13 @@ pub struct NodeObservation {
     pub error: Option<String>,
 }
 
-pub trait Nodes: Send + Sync {
-    fn create(&self, row: NodeRow, act: Act) -> StoreFuture<'_, Written<NodeRow>>;
-    fn get(&self, workspace: WorkspaceId, id: NodeId) -> StoreFuture<'_, NodeRow>;
-    fn list(&self, workspace: WorkspaceId, page: Page<NodeId>) -> StoreFuture<'_, Listed<NodeRow, NodeId>>;
+/// A change is like a credential's. A node without a secret may change its address freely; with a change its secret is
+/// replaced or, as `Some(None)`, removed. Deletion takes its credential too; the records that it reported stay.
+pub trait Nodes: Resource<NodeRow> {
     /// Nodes with this name or, if `begins`, with this name prefix.
     fn named(&self, workspace: WorkspaceId, name: String, begins: bool) -> StoreFuture<'_, Vec<NodeId>>;
     /// Every node of every workspace: for the poller.
     fn list_all(&self, page: Page<NodeId>) -> StoreFuture<'_, Listed<NodeRow, NodeId>>;
-    /// Like `Credentials::replace`. A node without a secret may change its address freely; with `secret` its
-    /// secret is replaced or, as `Some(None)`, removed.
-    fn replace(
-        &self,
-        row: NodeRow,
-        secret: Option<Option<NewSecret>>,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, Written<NodeRow>>;
     /// Stores the result of polling the node at `base_url`, unless its address has changed by now, or it
     /// joined by itself and its heartbeats have stopped. The configuration version moves only if something
     /// other than the time changed.
@@ -109,14 +99,6 @@ pub trait Nodes: Send + Sync {
         id: NodeId,
         action: &'static str,
         detail: String,
-        act: Act,
-    ) -> StoreFuture<'_, Written<()>>;
-    /// Deletes its credential too; the records that it reported stay.
-    fn delete(
-        &self,
-        workspace: WorkspaceId,
-        id: NodeId,
-        expected: Option<u64>,
         act: Act,
     ) -> StoreFuture<'_, Written<()>>;
 }

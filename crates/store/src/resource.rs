@@ -3,9 +3,15 @@
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
-use domain::{PolicyId, ProjectId, RouteId, WebhookId, WorkspaceId};
+use domain::{
+    AccountId, BudgetId, CredentialId, KeyId, Nanos, NodeId, PolicyId, ProjectId, RouteId, WebhookId,
+    WorkspaceId,
+};
 
-use crate::{Act, Listed, Page, PolicyRow, ProjectRow, RouteRow, StoreFuture, WebhookRow, Written};
+use crate::{
+    AccountRow, Act, ApiKeyRow, BudgetRow, CredentialRow, Listed, NewSecret, NodeRow, Page, PolicyRow,
+    ProjectRow, RouteRow, StoreFuture, WebhookRow, Written,
+};
 
 /// Whose rows are: a workspace's or, as `()`, the operator's.
 pub trait Owner: Copy + Debug + Send + Sync + 'static {
@@ -106,6 +112,15 @@ resource_rows! {
     PolicyRow { id: PolicyId, owner: WorkspaceId = |row| row.workspace, new: Self, change: Self }
     RouteRow { id: RouteId, owner: WorkspaceId = |row| row.workspace, new: Self, change: Self }
     WebhookRow { id: WebhookId, owner: WorkspaceId = |row| row.workspace, new: Self, change: Self }
+    ApiKeyRow { id: KeyId, owner: WorkspaceId = |row| row.workspace, new: Self, change: Self }
+    BudgetRow { id: BudgetId, owner: WorkspaceId = |row| row.workspace, new: (Self, Nanos), change: Self }
+    AccountRow { id: AccountId, owner: () = |_| (), new: Self, change: (Self, Option<NewSecret>) }
+    CredentialRow {
+        id: CredentialId, owner: WorkspaceId = |row| row.workspace, new: Self, change: (Self, Option<NewSecret>)
+    }
+    NodeRow {
+        id: NodeId, owner: WorkspaceId = |row| row.workspace, new: Self, change: (Self, Option<Option<NewSecret>>)
+    }
 }
 
 /// The rows of one kind.

@@ -308,13 +308,13 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 
 fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let listed = control.store.accounts().list(request.page()?).await.map_err(of_store)?;
+        let listed = control.store.accounts().list((), request.page()?).await.map_err(of_store)?;
         Reply::json(&request.paged(listed, |row| show(control, row)))
     })
 }
 
 async fn load(control: &Control, request: &ApiRequest) -> Result<AccountRow, Box<Fault>> {
-    control.store.accounts().get(request.id("account")?).await.map_err(of_store)
+    control.store.accounts().get((), request.id("account")?).await.map_err(of_store)
 }
 
 fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
@@ -360,7 +360,7 @@ async fn write(
     let written = control
         .store
         .accounts()
-        .replace(changed, renewal.secret, request.if_match()?, act)
+        .replace((changed, renewal.secret), request.if_match()?, act)
         .await
         .map_err(of_store)?;
     control.await_published(written.version).await?;
@@ -373,7 +373,7 @@ fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let written = control
             .store
             .accounts()
-            .delete(request.id("account")?, request.if_match()?, act)
+            .delete((), request.id("account")?, request.if_match()?, act)
             .await
             .map_err(of_store)?;
         control.await_published(written.version).await?;
@@ -389,7 +389,7 @@ fn rotate(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let act = request.act(&control.world);
         let expected = request.if_match()?.or(Some(row.version));
         let written =
-            control.store.accounts().replace(row, Some(secret), expected, act).await.map_err(of_store)?;
+            control.store.accounts().replace((row, Some(secret)), expected, act).await.map_err(of_store)?;
         control.await_published(written.version).await?;
         Ok(Reply::json(&show(control, &written.row))?.version(written.row.version))
     })

@@ -292,7 +292,7 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let row = row_of(control, &request, request.json()?)?;
         let spent = spent_before(control, &row).await?;
         let act = request.act(&control.world);
-        let written = control.store.budgets().create(row, spent, act).await.map_err(of_store)?;
+        let written = control.store.budgets().create((row, spent), act).await.map_err(of_store)?;
         control.await_published(written.version).await?;
         let location = format!("{PATH}/{}", written.row.id);
         let view = if request.is_rehearsal {

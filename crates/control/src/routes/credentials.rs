@@ -441,7 +441,7 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let listed = control
             .store
             .credentials()
-            .list(request.workspace(), filter, request.page()?)
+            .filtered(request.workspace(), filter, request.page()?)
             .await
             .map_err(of_store)?;
         Reply::json(&request.paged(listed, |row| show(control, row)))
@@ -497,7 +497,7 @@ async fn write(
     let act = || request.act(&control.world);
     let credentials = control.store.credentials();
     let mut written =
-        credentials.replace(changed, renewal.secret, request.if_match()?, act()).await.map_err(of_store)?;
+        credentials.replace((changed, renewal.secret), request.if_match()?, act()).await.map_err(of_store)?;
     if let Some(state) = wanted_state(status.as_deref(), before)? {
         let set =
             credentials.set_state(request.workspace(), id, state, None, act()).await.map_err(of_store)?;
@@ -560,8 +560,12 @@ fn rotate(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let secret = SecretOwner::credential(&row).next_secret(control, rotation.secret)?;
         let act = request.act(&control.world);
         let expected = request.if_match()?.or(Some(row.version));
-        let written =
-            control.store.credentials().replace(row, Some(secret), expected, act).await.map_err(of_store)?;
+        let written = control
+            .store
+            .credentials()
+            .replace((row, Some(secret)), expected, act)
+            .await
+            .map_err(of_store)?;
         control.await_published(written.version).await?;
         Ok(Reply::json(&show(control, &written.row))?.version(written.row.version))
     })

@@ -287,7 +287,7 @@ async fn write(
     }
     let act = request.act(&control.world);
     let written =
-        control.store.nodes().replace(changed, secret, request.if_match()?, act).await.map_err(of_store)?;
+        control.store.nodes().replace((changed, secret), request.if_match()?, act).await.map_err(of_store)?;
     control.await_published(written.version).await?;
     let row =
         if moves && !request.is_rehearsal { control.learn_node(written.row).await? } else { written.row };

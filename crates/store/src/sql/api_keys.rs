@@ -3,83 +3,81 @@
 use domain::{KeyId, MemberId, ProjectId, Sealed, WorkspaceId};
 
 use super::fields::{ColumnId, Fields, after};
+use super::resource::{self, ColumnValues, Table};
 use super::writing::{Writing, expect_version, signed};
-use super::{Connection, Database, Row, events, names, projects, seals, sql};
+use super::{Database, Row, events, names, projects, seals, sql};
 use crate::events::EventKind;
 use crate::feed::Part;
+use crate::resource::Resource;
 use crate::{Act, ApiKeyRow, ApiKeys, KeysOnLeave, Listed, Page, StoreError, StoreFuture, Written, stored};
 
+const TABLE: &str = "api_keys";
 const WHAT: &str = "API key";
 /// How many of a member's keys are listed to the person who removes them.
 const NAMED_MAX: usize = 10;
 
-pub(super) fn read(row: &Row) -> Result<ApiKeyRow, StoreError> {
-    let fields = Fields::new("api_keys", row);
-    Ok(ApiKeyRow {
-        id: fields.id("id")?,
-        workspace: fields.id("workspace")?,
-        project: fields.id("project")?,
-        name: fields.text("name")?,
-        digest: fields.digest("digest")?,
-        last4: fields.text("last4")?,
-        environment: fields.text("environment")?,
-        scopes: stored::scopes_from_text(fields.get("scopes")?),
-        expires_unix_ms: fields.maybe_number("expires_unix_ms")?,
-        ip_allowlist: stored::networks_from_text(fields.get("ip_allowlist")?)?,
-        revoked_unix_ms: fields.maybe_number("revoked_unix_ms")?,
-        access_secret: fields.maybe_access_secret()?,
-        created_by: fields.maybe_id("created_by")?,
-        created_unix_ms: fields.number("created_unix_ms")?,
-        version: fields.number("version")?,
-    })
-}
+impl Table for ApiKeyRow {
+    const NAME: &'static str = TABLE;
+    const WHAT: &'static str = WHAT;
+    const NOUN: &'static str = "api_key";
+    const PART: Part = Part::Key;
 
-async fn find(
-    connection: &mut Connection,
-    workspace: WorkspaceId,
-    id: KeyId,
-) -> Result<ApiKeyRow, StoreError> {
-    let query = sql("SELECT * FROM api_keys WHERE workspace = $1 AND id = $2");
-    let row = query.bind(workspace.bytes()).bind(id.bytes()).row(connection).await?;
-    row.as_ref().map_or(Err(StoreError::NotFound { what: WHAT }), read)
+    fn read(row: &Row) -> Result<Self, StoreError> {
+        let fields = Fields::new(TABLE, row);
+        Ok(Self {
+            id: fields.id("id")?,
+            workspace: fields.id("workspace")?,
+            project: fields.id("project")?,
+            name: fields.text("name")?,
+            digest: fields.digest("digest")?,
+            last4: fields.text("last4")?,
+            environment: fields.text("environment")?,
+            scopes: stored::scopes_from_text(fields.get("scopes")?),
+            expires_unix_ms: fields.maybe_number("expires_unix_ms")?,
+            ip_allowlist: stored::networks_from_text(fields.get("ip_allowlist")?)?,
+            revoked_unix_ms: fields.maybe_number("revoked_unix_ms")?,
+            access_secret: fields.maybe_access_secret()?,
+            created_by: fields.maybe_id("created_by")?,
+            created_unix_ms: fields.number("created_unix_ms")?,
+            version: fields.number("version")?,
+        })
+    }
+
+    fn columns(&self, columns: ColumnValues) -> Result<ColumnValues, StoreError> {
+        let secret = self.access_secret.as_ref();
+        Ok(columns
+            .fixed("id", self.id.bytes())
+            .fixed("workspace", self.workspace.bytes())
+            .fixed("project", self.project.bytes())
+            .set("name", &self.name)
+            .fixed("digest", self.digest.as_slice())
+            .fixed("last4", &self.last4)
+            .fixed("environment", &self.environment)
+            .set("scopes", stored::scopes_to_text(self.scopes))
+            .set("expires_unix_ms", self.expires_unix_ms.map(signed))
+            .set("ip_allowlist", stored::networks_to_text(&self.ip_allowlist))
+            .fixed("revoked_unix_ms", self.revoked_unix_ms.map(signed))
+            .fixed("created_unix_ms", signed(self.created_unix_ms))
+            .set("version", signed(self.version))
+            .fixed("access_secret_version", secret.map(|secret| i64::from(secret.version)))
+            .fixed("access_secret_key_id", secret.map(|secret| &secret.key_id))
+            .fixed("access_secret_sealed", secret.map(|secret| &secret.bytes))
+            .fixed("created_by", self.created_by.map(|id| id.bytes())))
+    }
+
+    async fn merge(_: &mut Writing, old: &Self, row: Self) -> Result<Self, StoreError> {
+        let Self { name, scopes, expires_unix_ms, ip_allowlist, .. } = row;
+        Ok(Self { name, scopes, expires_unix_ms, ip_allowlist, ..old.clone() })
+    }
+
+    fn audit_detail(&self) -> String {
+        format!("name {}, scopes {}", self.name, stored::scopes_to_text(self.scopes))
+    }
 }
 
 pub(super) async fn insert(writing: &mut Writing, row: &ApiKeyRow) -> Result<(), StoreError> {
     projects::require(writing, row.workspace, Some(row.project)).await?;
-    put(writing, row).await?;
-    writing.changed(Part::Key, Some(row.workspace), row.id);
-    Ok(())
-}
-
-async fn put(writing: &mut Writing, row: &ApiKeyRow) -> Result<(), StoreError> {
-    let version = signed(writing.version());
-    let query = sql(
-        "INSERT INTO api_keys (id, workspace, project, name, digest, last4, environment, scopes, expires_unix_ms,
-             ip_allowlist, revoked_unix_ms, created_unix_ms, version, access_secret_version, access_secret_key_id, access_secret_sealed,
-             created_by)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
-    );
-    query
-        .bind(row.id.bytes())
-        .bind(row.workspace.bytes())
-        .bind(row.project.bytes())
-        .bind(&row.name)
-        .bind(row.digest.as_slice())
-        .bind(&row.last4)
-        .bind(&row.environment)
-        .bind(stored::scopes_to_text(row.scopes))
-        .bind(row.expires_unix_ms.map(signed))
-        .bind(stored::networks_to_text(&row.ip_allowlist))
-        .bind(row.revoked_unix_ms.map(signed))
-        .bind(signed(row.created_unix_ms))
-        .bind(version)
-        .bind(row.access_secret.as_ref().map(|secret| i64::from(secret.version)))
-        .bind(row.access_secret.as_ref().map(|secret| secret.key_id.clone()))
-        .bind(row.access_secret.as_ref().map(|secret| secret.bytes.clone()))
-        .bind(row.created_by.map(|id| id.bytes()))
-        .run(writing.connection())
-        .await?;
-    Ok(())
+    resource::add(writing, &ApiKeyRow { version: writing.version(), ..row.clone() }).await
 }
 
 /// Inserts many as one change of the feed: only a process that starts afterwards has them all.
@@ -88,7 +86,8 @@ pub(crate) async fn put_many(database: &Database, rows: Vec<ApiKeyRow>) -> Resul
     let written = database.write(move |writing| {
         Box::pin(async move {
             for row in &rows {
-                put(writing, row).await?;
+                let row = ApiKeyRow { version: writing.version(), ..row.clone() };
+                resource::insert(writing, &row).await?;
             }
             if let Some(last) = rows.last() {
                 writing.changed(Part::Key, Some(last.workspace), last.id);
@@ -111,8 +110,7 @@ async fn create(
         seals::put(writing, row.workspace, row.id, &floor).await?;
     }
     row.version = writing.version();
-    let detail = format!("name {}, scopes {}", row.name, stored::scopes_to_text(row.scopes));
-    writing.audit(&act, Some(row.workspace), "api_key.create", row.id, detail).await?;
+    writing.audit(&act, Some(row.workspace), "api_key.create", row.id, row.audit_detail()).await?;
     events::of_act(writing, &act, row.workspace, EventKind::KeyCreated, payload(&row)).await?;
     Ok(row)
 }
@@ -135,42 +133,6 @@ async fn maker(
     row.map_or(Ok(None), |row| Fields::new("api_keys", &row).maybe_id("maker"))
 }
 
-async fn replace(
-    writing: &mut Writing,
-    row: ApiKeyRow,
-    expected: Option<u64>,
-    act: Act,
-) -> Result<ApiKeyRow, StoreError> {
-    let old = find(writing.connection(), row.workspace, row.id).await?;
-    expect_version(WHAT, expected, old.version)?;
-    let row = ApiKeyRow {
-        name: row.name,
-        scopes: row.scopes,
-        expires_unix_ms: row.expires_unix_ms,
-        ip_allowlist: row.ip_allowlist,
-        version: writing.version(),
-        ..old
-    };
-    let query = sql(
-        "UPDATE api_keys SET name = $3, scopes = $4, expires_unix_ms = $5, ip_allowlist = $6, version = $7
-         WHERE workspace = $1 AND id = $2",
-    );
-    query
-        .bind(row.workspace.bytes())
-        .bind(row.id.bytes())
-        .bind(&row.name)
-        .bind(stored::scopes_to_text(row.scopes))
-        .bind(row.expires_unix_ms.map(signed))
-        .bind(stored::networks_to_text(&row.ip_allowlist))
-        .bind(signed(row.version))
-        .run(writing.connection())
-        .await?;
-    writing.changed(Part::Key, Some(row.workspace), row.id);
-    let detail = format!("name {}, scopes {}", row.name, stored::scopes_to_text(row.scopes));
-    writing.audit(&act, Some(row.workspace), "api_key.update", row.id, detail).await?;
-    Ok(row)
-}
-
 /// Emits the event of a key's revocation.
 pub(super) async fn tell_revoked(
     writing: &mut Writing,
@@ -178,7 +140,7 @@ pub(super) async fn tell_revoked(
     id: KeyId,
     act: &Act,
 ) -> Result<(), StoreError> {
-    let row = find(writing.connection(), workspace, id).await?;
+    let row = resource::find::<ApiKeyRow>(writing.connection(), workspace, id).await?;
     events::of_act(writing, act, workspace, EventKind::KeyRevoked, payload(&row)).await
 }
 
@@ -198,7 +160,7 @@ pub(super) async fn revoke(
     expected: Option<u64>,
     act: Act,
 ) -> Result<ApiKeyRow, StoreError> {
-    let mut row = find(writing.connection(), workspace, id).await?;
+    let mut row = resource::find::<ApiKeyRow>(writing.connection(), workspace, id).await?;
     expect_version(WHAT, expected, row.version)?;
     if row.revoked_unix_ms.is_some() {
         return Ok(row);
@@ -247,7 +209,7 @@ pub(super) async fn after_leaving(
          WHERE workspace = $1 AND created_by = $2 AND revoked_unix_ms IS NULL ORDER BY id");
     let query = query.bind(workspace.bytes()).bind(member.bytes());
     let rows = query.rows(writing.connection()).await?;
-    let made: Vec<ApiKeyRow> = rows.iter().map(read).collect::<Result<_, _>>()?;
+    let made: Vec<ApiKeyRow> = rows.iter().map(ApiKeyRow::read).collect::<Result<_, _>>()?;
     let works = |row: &&ApiKeyRow| row.expires_unix_ms.is_none_or(|at| at > act.unix_ms);
     let named: Vec<String> =
         made.iter().filter(works).map(|row| format!("{} ({})", row.name, row.id)).collect();
@@ -279,7 +241,7 @@ impl ApiKeys for Database {
     }
 
     fn get(&self, workspace: WorkspaceId, id: KeyId) -> StoreFuture<'_, ApiKeyRow> {
-        Box::pin(async move { find(&mut self.read().await?, workspace, id).await })
+        Box::pin(async move { resource::find(&mut self.read().await?, workspace, id).await })
     }
 
     fn list(
@@ -289,30 +251,19 @@ impl ApiKeys for Database {
         page: Page<KeyId>,
     ) -> StoreFuture<'_, Listed<ApiKeyRow, KeyId>> {
         Box::pin(async move {
-            let wanted = page.rows_wanted();
             let query = sql(
                 "SELECT * FROM api_keys WHERE workspace = $1 AND id > $2 AND ($3 IS NULL OR project = $3)
                  ORDER BY id LIMIT $4",
             );
-            let rows = query
-                .bind(workspace.bytes())
-                .bind(after(page.after))
-                .bind(project.map(|id| id.bytes()))
-                .bind(signed(wanted as u64 + 1))
-                .rows(&mut self.read().await?)
-                .await?;
-            let rows = rows.iter().map(read).collect::<Result<_, _>>()?;
-            Ok(Listed::cut(rows, wanted, |row: &ApiKeyRow| row.id))
+            let query =
+                query.bind(workspace.bytes()).bind(after(page.after)).bind(project.map(|id| id.bytes()));
+            resource::page(&mut self.read().await?, query, &page).await
         })
     }
 
     fn named(&self, workspace: WorkspaceId, name: String, begins: bool) -> StoreFuture<'_, Vec<KeyId>> {
         Box::pin(async move {
-            let query = sql(
-                "SELECT id FROM api_keys WHERE workspace = $1 AND substr(name, 1, CAST($2 AS INTEGER)) = $3
-                 ORDER BY id LIMIT $4",
-            );
-            names::ids(&mut self.read().await?, query, "api_keys", workspace, name, begins).await
+            names::ids::<ApiKeyRow>(&mut self.read().await?, "name", workspace, name, begins).await
         })
     }
 
@@ -322,7 +273,7 @@ impl ApiKeys for Database {
         expected: Option<u64>,
         act: Act,
     ) -> StoreFuture<'_, Written<ApiKeyRow>> {
-        Box::pin(self.write(move |writing| Box::pin(replace(writing, row, expected, act))))
+        Resource::<ApiKeyRow>::replace(self, row, expected, act)
     }
 
     fn revoke(

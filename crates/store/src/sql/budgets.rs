@@ -6,17 +6,17 @@ use domain::{
 
 use serde_json::json;
 
-use super::fields::{ColumnId, Fields, after};
-use super::writing::{Writing, expect_version, signed};
+use super::fields::{ColumnId, Fields};
+use super::resource::{self, ColumnValues, Table};
+use super::writing::{Writing, signed};
 use super::{Connection, Database, Row, events, projects, sql};
 use crate::events::{EventKind, EventRow};
 use crate::feed::Part;
 use crate::{
-    Act, BudgetAlert, BudgetRow, BudgetStanding, Budgets, CreditRow, LimitsOf, Listed, Page, StoreError,
+    Act, ApiKeyRow, BudgetAlert, BudgetRow, BudgetStanding, Budgets, CreditRow, LimitsOf, StoreError,
     StoreFuture, Written,
 };
 
-const WHAT: &str = "budget";
 const TABLE: &str = "budgets";
 const EVERY_END_USER: &str = "end_users";
 
@@ -49,24 +49,6 @@ fn word<T: std::str::FromStr>(fields: &Fields<'_>, name: &'static str) -> Result
     text.parse().map_err(|_| StoreError::corrupt(TABLE, format!("{name} is \"{text}\"")))
 }
 
-/// Without its alert thresholds, which are in another table.
-pub(super) fn read(row: &Row) -> Result<BudgetRow, StoreError> {
-    let fields = Fields::new(TABLE, row);
-    Ok(BudgetRow {
-        id: fields.id("id")?,
-        workspace: fields.id("workspace")?,
-        name: fields.text("name")?,
-        subject: subject_of(TABLE, &fields)?,
-        limit: Nanos(fields.get("limit_nanos")?),
-        period: word::<Period>(&fields, "period")?,
-        on_reached: word::<OnReached>(&fields, "on_reached")?,
-        counts: word::<Counts>(&fields, "counts")?,
-        alerts: Vec::new(),
-        created_unix_ms: fields.number("created_unix_ms")?,
-        version: fields.number("version")?,
-    })
-}
-
 /// The subject of a row of rate limits, and the limits.
 pub(super) fn read_limits(row: &Row) -> Result<(WorkspaceId, LimitsOf, Limits), StoreError> {
     let fields = Fields::new("limits", row);
@@ -82,61 +64,20 @@ pub(super) fn read_limits(row: &Row) -> Result<(WorkspaceId, LimitsOf, Limits), 
     Ok((fields.id("workspace")?, of, limits))
 }
 
-async fn find(
-    connection: &mut Connection,
-    workspace: WorkspaceId,
-    id: BudgetId,
-) -> Result<BudgetRow, StoreError> {
-    let query = sql("SELECT * FROM budgets WHERE workspace = $1 AND id = $2 AND period <> 'ever'");
-    let row = query.bind(workspace.bytes()).bind(id.bytes()).row(connection).await?;
-    let mut row = row.as_ref().map_or(Err(StoreError::NotFound { what: WHAT }), read)?;
-    let query = sql("SELECT percent FROM budget_thresholds WHERE budget = $1 ORDER BY percent");
-    for percent in &query.bind(id.bytes()).rows(connection).await? {
-        row.alerts.push(Fields::new("budget_thresholds", percent).small("percent")?);
-    }
-    Ok(row)
-}
-
 async fn require_own(writing: &mut Writing, row: &BudgetRow) -> Result<(), StoreError> {
     match &row.subject {
         Subject::Project(id) => projects::require(writing, row.workspace, Some(*id)).await,
-        Subject::Key(id) => {
-            let query = sql("SELECT 1 AS one FROM api_keys WHERE workspace = $1 AND id = $2");
-            let query = query.bind(row.workspace.bytes()).bind(id.bytes());
-            let found = query.row(writing.connection()).await?;
-            found.map(|_| ()).ok_or(StoreError::NotFound { what: "API key" })
-        }
+        Subject::Key(id) => resource::require::<ApiKeyRow>(writing.connection(), row.workspace, *id).await,
         Subject::Workspace | Subject::EndUser(_) => Ok(()),
     }
 }
 
-async fn insert(writing: &mut Writing, row: &BudgetRow, spent: Nanos, period: u64) -> Result<(), StoreError> {
-    let version = signed(writing.version());
-    let query = sql(
-        "INSERT INTO budgets (id, workspace, name, kind, subject, limit_nanos, period, on_reached, counts,
-             created_unix_ms, version)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-    );
-    query
-        .bind(row.id.bytes())
-        .bind(row.workspace.bytes())
-        .bind(&row.name)
-        .bind(row.subject.kind())
-        .bind(subject_bytes(&row.subject))
-        .bind(row.limit.0)
-        .bind(row.period.as_str())
-        .bind(row.on_reached.as_str())
-        .bind(row.counts.as_str())
-        .bind(signed(row.created_unix_ms))
-        .bind(version)
-        .run(writing.connection())
-        .await?;
+/// Writes what belongs to a new budget.
+async fn begin(writing: &mut Writing, row: &BudgetRow, spent: Nanos, period: u64) -> Result<(), StoreError> {
     let query = sql("INSERT INTO budget_periods (budget, period_unix_ms, spent_nanos, recalled_unix_ms)
          VALUES ($1, $2, $3, 0)");
     query.bind(row.id.bytes()).bind(signed(period)).bind(spent.0).run(writing.connection()).await?;
-    write_thresholds(writing, row).await?;
-    writing.changed(Part::Workspace, Some(row.workspace), row.id);
-    Ok(())
+    write_thresholds(writing, row).await
 }
 
 async fn write_thresholds(writing: &mut Writing, row: &BudgetRow) -> Result<(), StoreError> {
@@ -152,72 +93,94 @@ async fn write_thresholds(writing: &mut Writing, row: &BudgetRow) -> Result<(), 
     Ok(())
 }
 
-async fn create(
-    writing: &mut Writing,
-    mut row: BudgetRow,
-    spent: Nanos,
-    act: Act,
-) -> Result<BudgetRow, StoreError> {
-    require_own(writing, &row).await?;
-    row.version = writing.version();
-    insert(writing, &row, spent, row.period.start(act.unix_ms)).await?;
-    writing.audit(&act, Some(row.workspace), "budget.create", row.id, audit_detail(&row)).await?;
-    Ok(row)
-}
+impl Table for BudgetRow {
+    const NAME: &'static str = TABLE;
+    const WHAT: &'static str = "budget";
+    /// The workspace's credit.
+    const EXCEPT: &'static str = " AND budgets.period <> 'ever'";
 
-fn audit_detail(row: &BudgetRow) -> String {
-    let (limit, period) = (row.limit.micros(), row.period.as_str());
-    format!("name {}, {} micro-USD a {period}, {}", row.name, limit, row.on_reached.as_str())
-}
+    /// Without its alert thresholds, which are in another table.
+    fn read(row: &Row) -> Result<Self, StoreError> {
+        let fields = Fields::new(TABLE, row);
+        Ok(Self {
+            id: fields.id("id")?,
+            workspace: fields.id("workspace")?,
+            name: fields.text("name")?,
+            subject: subject_of(TABLE, &fields)?,
+            limit: Nanos(fields.get("limit_nanos")?),
+            period: word::<Period>(&fields, "period")?,
+            on_reached: word::<OnReached>(&fields, "on_reached")?,
+            counts: word::<Counts>(&fields, "counts")?,
+            alerts: Vec::new(),
+            created_unix_ms: fields.number("created_unix_ms")?,
+            version: fields.number("version")?,
+        })
+    }
 
-async fn replace(
-    writing: &mut Writing,
-    row: BudgetRow,
-    expected: Option<u64>,
-    act: Act,
-) -> Result<BudgetRow, StoreError> {
-    let old = find(writing.connection(), row.workspace, row.id).await?;
-    expect_version(WHAT, expected, old.version)?;
-    let row = BudgetRow {
-        name: row.name,
-        limit: row.limit,
-        on_reached: row.on_reached,
-        alerts: row.alerts,
-        version: writing.version(),
-        ..old
-    };
-    let query =
-        sql("UPDATE budgets SET name = $2, limit_nanos = $3, on_reached = $4, version = $5 WHERE id = $1");
-    query
-        .bind(row.id.bytes())
-        .bind(&row.name)
-        .bind(row.limit.0)
-        .bind(row.on_reached.as_str())
-        .bind(signed(row.version))
-        .run(writing.connection())
-        .await?;
-    write_thresholds(writing, &row).await?;
-    // Where a raised limit puts the spent amount below a threshold, that may be crossed and reported again.
-    let query = sql("DELETE FROM budget_alerts WHERE budget = $1 AND limit_nanos < $2");
-    query.bind(row.id.bytes()).bind(row.limit.0).run(writing.connection()).await?;
-    writing.changed(Part::Workspace, Some(row.workspace), row.id);
-    writing.audit(&act, Some(row.workspace), "budget.update", row.id, audit_detail(&row)).await?;
-    Ok(row)
-}
+    fn columns(&self, columns: ColumnValues) -> Result<ColumnValues, StoreError> {
+        Ok(columns
+            .fixed("id", self.id.bytes())
+            .fixed("workspace", self.workspace.bytes())
+            .set("name", &self.name)
+            .fixed("kind", self.subject.kind())
+            .fixed("subject", subject_bytes(&self.subject))
+            .set("limit_nanos", self.limit.0)
+            .fixed("period", self.period.as_str())
+            .set("on_reached", self.on_reached.as_str())
+            .fixed("counts", self.counts.as_str())
+            .fixed("created_unix_ms", signed(self.created_unix_ms))
+            .set("version", signed(self.version)))
+    }
 
-async fn delete(
-    writing: &mut Writing,
-    workspace: WorkspaceId,
-    id: BudgetId,
-    expected: Option<u64>,
-    act: Act,
-) -> Result<(), StoreError> {
-    let old = find(writing.connection(), workspace, id).await?;
-    expect_version(WHAT, expected, old.version)?;
-    // Cascades to its periods, leases and alerts.
-    sql("DELETE FROM budgets WHERE id = $1").bind(id.bytes()).run(writing.connection()).await?;
-    writing.changed(Part::Workspace, Some(workspace), id);
-    writing.audit(&act, Some(workspace), "budget.delete", id, audit_detail(&old)).await
+    async fn load(connection: &mut Connection, rows: &mut [Self]) -> Result<(), StoreError> {
+        let query = match rows {
+            [] => return Ok(()),
+            [row] => sql("SELECT budget, percent FROM budget_thresholds WHERE budget = $1 ORDER BY percent")
+                .bind(row.id.bytes()),
+            [row, ..] => {
+                sql("SELECT kept.budget, kept.percent FROM budget_thresholds AS kept
+                 JOIN budgets ON budgets.id = kept.budget WHERE budgets.workspace = $1 ORDER BY kept.percent")
+                .bind(row.workspace.bytes())
+            }
+        };
+        for threshold in &query.rows(connection).await? {
+            let fields = Fields::new("budget_thresholds", threshold);
+            let (budget, percent) = (fields.id::<BudgetId>("budget")?, fields.small("percent")?);
+            if let Some(row) = rows.iter_mut().find(|row| row.id == budget) {
+                row.alerts.push(percent);
+            }
+        }
+        Ok(())
+    }
+
+    async fn prepare(writing: &mut Writing, (row, _): &mut (Self, Nanos)) -> Result<(), StoreError> {
+        require_own(writing, row).await
+    }
+
+    async fn follow_creation(
+        writing: &mut Writing,
+        (row, spent): &(Self, Nanos),
+        act: &Act,
+    ) -> Result<(), StoreError> {
+        begin(writing, row, *spent, row.period.start(act.unix_ms)).await
+    }
+
+    async fn merge(_: &mut Writing, old: &Self, row: Self) -> Result<Self, StoreError> {
+        let Self { name, limit, on_reached, alerts, .. } = row;
+        Ok(Self { name, limit, on_reached, alerts, ..old.clone() })
+    }
+
+    async fn follow_change(writing: &mut Writing, _: &Self, row: &Self, _: &Act) -> Result<(), StoreError> {
+        write_thresholds(writing, row).await?;
+        // Where a raised limit puts the spent amount below a threshold, that may be crossed and reported again.
+        let query = sql("DELETE FROM budget_alerts WHERE budget = $1 AND limit_nanos < $2");
+        query.bind(row.id.bytes()).bind(row.limit.0).run(writing.connection()).await.map(|_| ())
+    }
+
+    fn audit_detail(&self) -> String {
+        let (limit, period) = (self.limit.micros(), self.period.as_str());
+        format!("name {}, {} micro-USD a {period}, {}", self.name, limit, self.on_reached.as_str())
+    }
 }
 
 /// Deletes what belonged to a deleted project or key.
@@ -305,7 +268,7 @@ async fn credit_of(
 ) -> Result<Option<BudgetRow>, StoreError> {
     let query = sql("SELECT * FROM budgets WHERE workspace = $1 AND period = 'ever'");
     let row = query.bind(workspace.bytes()).row(connection).await?;
-    row.as_ref().map(read).transpose()
+    row.as_ref().map(BudgetRow::read).transpose()
 }
 
 async fn add_credit(
@@ -339,9 +302,10 @@ async fn add_credit(
                 counts: Counts::Owed,
                 alerts: Vec::new(),
                 created_unix_ms: act.unix_ms,
-                version: 0,
+                version: writing.version(),
             };
-            insert(writing, &row, Nanos::ZERO, 0).await?;
+            resource::add(writing, &row).await?;
+            begin(writing, &row, Nanos::ZERO, 0).await?;
         }
     }
     let row = CreditRow {
@@ -431,65 +395,6 @@ fn limits_key(of: &LimitsOf) -> (&'static str, Vec<u8>) {
 }
 
 impl Budgets for Database {
-    fn create(&self, row: BudgetRow, spent: Nanos, act: Act) -> StoreFuture<'_, Written<BudgetRow>> {
-        Box::pin(self.write(move |writing| Box::pin(create(writing, row, spent, act))))
-    }
-
-    fn get(&self, workspace: WorkspaceId, id: BudgetId) -> StoreFuture<'_, BudgetRow> {
-        Box::pin(async move { find(&mut self.read().await?, workspace, id).await })
-    }
-
-    fn list(
-        &self,
-        workspace: WorkspaceId,
-        page: Page<BudgetId>,
-    ) -> StoreFuture<'_, Listed<BudgetRow, BudgetId>> {
-        Box::pin(async move {
-            let wanted = page.rows_wanted();
-            let query = sql("SELECT * FROM budgets WHERE workspace = $1 AND id > $2 AND period <> 'ever'
-                 ORDER BY id LIMIT $3");
-            let mut connection = self.read().await?;
-            let rows = query
-                .bind(workspace.bytes())
-                .bind(after(page.after))
-                .bind(signed(wanted as u64 + 1))
-                .rows(&mut connection)
-                .await?;
-            let mut rows: Vec<BudgetRow> = rows.iter().map(read).collect::<Result<_, _>>()?;
-            let query = sql(
-                "SELECT kept.budget, kept.percent FROM budget_thresholds AS kept
-                 JOIN budgets ON budgets.id = kept.budget WHERE budgets.workspace = $1 ORDER BY kept.percent",
-            );
-            for threshold in &query.bind(workspace.bytes()).rows(&mut connection).await? {
-                let fields = Fields::new("budget_thresholds", threshold);
-                let (budget, percent) = (fields.id::<BudgetId>("budget")?, fields.small("percent")?);
-                if let Some(row) = rows.iter_mut().find(|row| row.id == budget) {
-                    row.alerts.push(percent);
-                }
-            }
-            Ok(Listed::cut(rows, wanted, |row: &BudgetRow| row.id))
-        })
-    }
-
-    fn replace(
-        &self,
-        row: BudgetRow,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, Written<BudgetRow>> {
-        Box::pin(self.write(move |writing| Box::pin(replace(writing, row, expected, act))))
-    }
-
-    fn delete(
-        &self,
-        workspace: WorkspaceId,
-        id: BudgetId,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, Written<()>> {
-        Box::pin(self.write(move |writing| Box::pin(delete(writing, workspace, id, expected, act))))
-    }
-
     fn standing(&self, id: BudgetId, period_unix_ms: u64) -> StoreFuture<'_, BudgetStanding> {
         Box::pin(async move {
             // One statement, so that the held and the spent amount are from the same moment.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::statement::{Column, Columns, Row};
 use super::writing::unsigned;
-use crate::{StoreError, stored};
+use crate::{SealedSecret, StoreError, stored};
 
 /// An id as the 16 bytes of its column.
 pub(crate) trait ColumnId: Copy {
@@ -146,6 +146,13 @@ impl<'r, R: Columns> Fields<'r, R> {
             key_id,
             bytes: self.get("access_secret_sealed")?,
         }))
+    }
+
+    /// The columns of `sealed` and `fingerprint`. The anti-rollback record is in another table: without it,
+    /// nothing opens.
+    pub(crate) fn secret(&self) -> Result<SealedSecret, StoreError> {
+        let floor = Sealed { version: 0, key_id: String::new(), bytes: Vec::new() };
+        Ok(SealedSecret { sealed: self.sealed()?, floor, fingerprint: self.text("fingerprint")? })
     }
 
     /// The columns `secret_version`, `secret_key_id` and `secret_sealed`.

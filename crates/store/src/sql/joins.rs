@@ -5,7 +5,7 @@ use domain::{JoinTokenId, NodeId, WorkspaceId};
 use super::fields::{ColumnId, Fields, after};
 use super::nodes::{self, WHAT};
 use super::writing::{Writing, expect_version, signed};
-use super::{Connection, Database, Row, seals, sql};
+use super::{Connection, Database, Row, resource, seals, sql};
 use crate::{
     Act, Heartbeat, JoinToken, Joining, Joins, KnownNode, Listed, NodeObservation, NodeRecord, NodeRecordRow,
     NodeRow, Page, StoreError, StoreFuture, TokenDigest, Written, stored,
@@ -152,7 +152,7 @@ async fn join(writing: &mut Writing, joining: Joining, act: Act) -> Result<NodeR
         .await?;
     let detail = format!("name {}, at {}", row.name, row.base_url);
     writing.audit(&act, Some(row.workspace), "node.join", row.id, detail).await?;
-    nodes::find(writing.connection(), row.workspace, row.id).await
+    resource::find::<NodeRow>(writing.connection(), row.workspace, row.id).await
 }
 
 /// Inserts the node, or replaces its old row.
@@ -164,9 +164,9 @@ async fn put(writing: &mut Writing, mut row: NodeRow, is_old: bool) -> Result<No
         row.secret_version_last = secret.sealed.version;
     }
     if is_old {
-        nodes::overwrite(writing, &row).await?;
+        resource::put(writing, &row).await?;
     } else {
-        nodes::insert(writing, &row).await?;
+        resource::add(writing, &row).await?;
     }
     Ok(row)
 }
@@ -196,7 +196,7 @@ async fn beat(
     beat: Heartbeat,
 ) -> Result<NodeRow, StoreError> {
     let KnownNode { workspace, node, .. } = live(writing.connection(), credential).await?;
-    let before = nodes::find(writing.connection(), workspace, node).await?;
+    let before = resource::find::<NodeRow>(writing.connection(), workspace, node).await?;
     let was_heard = before.joined.is_some_and(|joined| joined.is_alive(beat.unix_ms));
     sql("UPDATE node_credentials SET beat_unix_ms = $2, due_unix_ms = $3, said = $4 WHERE node = $1")
         .bind(node.bytes())
@@ -205,7 +205,7 @@ async fn beat(
         .bind(stored::to_text(CREDENTIALS, &beat.report)?)
         .run(writing.connection())
         .await?;
-    let mut row = nodes::find(writing.connection(), workspace, node).await?;
+    let mut row = resource::find::<NodeRow>(writing.connection(), workspace, node).await?;
     row.last_seen_unix_ms = Some(beat.unix_ms);
     let error = match (row.reachable, was_heard) {
         (true, _) => None,
@@ -237,7 +237,7 @@ async fn mark_unreachable(writing: &mut Writing, unix_ms: u64, why: &str) -> Res
     // Queried again inside the transaction: a heartbeat may have arrived meanwhile.
     let overdue = overdue(writing.connection(), unix_ms, why).await?;
     for (workspace, node) in &overdue {
-        let row = nodes::find(writing.connection(), *workspace, *node).await?;
+        let row = resource::find::<NodeRow>(writing.connection(), *workspace, *node).await?;
         nodes::see(writing, row, away(unix_ms, why)).await?;
     }
     Ok(overdue.len() as u64)
@@ -254,7 +254,7 @@ async fn revoke(
     expected: Option<u64>,
     act: Act,
 ) -> Result<NodeRow, StoreError> {
-    let row = nodes::find(writing.connection(), workspace, node).await?;
+    let row = resource::find::<NodeRow>(writing.connection(), workspace, node).await?;
     expect_version(WHAT, expected, row.version)?;
     let Some(joined) = &row.joined else {
         let detail = format!("the node {} did not join by itself: it has no credential", row.name);
@@ -269,7 +269,7 @@ async fn revoke(
         .run(writing.connection())
         .await?;
     nodes::see(writing, row, away(act.unix_ms, "Its credential is revoked.")).await?;
-    let row = nodes::find(writing.connection(), workspace, node).await?;
+    let row = resource::find::<NodeRow>(writing.connection(), workspace, node).await?;
     let detail = format!("name {}", row.name);
     writing.audit(&act, Some(workspace), "node.revoke", node, detail).await?;
     Ok(row)
@@ -372,7 +372,7 @@ async fn records(
     let rows = query.rows(connection).await?;
     // A node's records outlive it.
     if rows.is_empty() {
-        nodes::find(connection, workspace, node).await?;
+        resource::find::<NodeRow>(connection, workspace, node).await?;
     }
     let rows = rows.iter().map(read_record).collect::<Result<_, _>>()?;
     Ok(Listed::cut(rows, wanted, |row: &NodeRecordRow| row.place))

@@ -5,22 +5,26 @@ use domain::limits::FILTER_NAMED_MAX;
 
 use super::Connection;
 use super::fields::{ColumnId, Fields};
-use super::statement::Statement;
+use super::resource::Table;
+use super::statement::composed;
 use super::writing::signed;
 use crate::StoreError;
 
-/// The ids of a workspace's objects with this name or this name prefix. `query` takes the workspace, how many
-/// characters of a name to compare, the name, and a row limit.
-pub(super) async fn ids<Id: ColumnId>(
+/// The ids of a workspace's rows whose `column` is this name or, if `begins`, starts with it.
+pub(super) async fn ids<R: Table>(
     connection: &mut Connection,
-    query: Statement,
-    table: &'static str,
+    column: &'static str,
     workspace: WorkspaceId,
     name: String,
     begins: bool,
-) -> Result<Vec<Id>, StoreError> {
+) -> Result<Vec<R::Id>, StoreError> {
     let characters = if begins { name.chars().count() as u64 } else { i32::MAX.unsigned_abs().into() };
+    let query = composed(format!(
+        "SELECT id FROM {} WHERE workspace = $1 AND substr({column}, 1, CAST($2 AS INTEGER)) = $3
+         ORDER BY id LIMIT $4",
+        R::NAME
+    ));
     let query = query.bind(workspace.bytes()).bind(signed(characters)).bind(name);
     let rows = query.bind(signed(FILTER_NAMED_MAX.into())).rows(connection).await?;
-    rows.iter().map(|row| Fields::new(table, row).id("id")).collect()
+    rows.iter().map(|row| Fields::new(R::NAME, row).id("id")).collect()
 }

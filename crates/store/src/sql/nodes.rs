@@ -2,14 +2,14 @@
 
 use domain::{EventId, NodeId, ProbeResult, ServerFacts, WorkspaceId};
 
-use super::fields::{ColumnId, Fields, after};
-use super::writing::{Writing, expect_version, signed};
+use super::fields::{ColumnId, Fields};
+use super::resource::{self, ColumnValues, Table};
+use super::writing::{Writing, signed};
 use super::{Connection, Database, Row, events, names, seals, sql};
 use crate::events::{EventKind, EventRow};
-use crate::feed::Part;
 use crate::{
-    Act, Joined, Listed, NewSecret, NodeObservation, NodeRow, Nodes, Page, SealedSecret, StoreError,
-    StoreFuture, Written, stored,
+    Act, Joined, Listed, NewSecret, NodeObservation, NodeRow, Nodes, Page, StoreError, StoreFuture, Written,
+    stored,
 };
 
 const TABLE: &str = "nodes";
@@ -20,11 +20,7 @@ pub(super) const WHAT: &str = "node";
 pub(super) fn read(row: &Row) -> Result<NodeRow, StoreError> {
     let fields = Fields::new(TABLE, row);
     let secret = match fields.maybe_number("secret_version")? {
-        Some(_) => Some(SealedSecret {
-            sealed: fields.sealed()?,
-            floor: domain::Sealed { version: 0, key_id: String::new(), bytes: Vec::new() },
-            fingerprint: fields.text("fingerprint")?,
-        }),
+        Some(_) => Some(fields.secret()?),
         None => None,
     };
     Ok(NodeRow {
@@ -49,17 +45,6 @@ pub(super) fn read(row: &Row) -> Result<NodeRow, StoreError> {
     })
 }
 
-/// Selects nodes, with the join state of those that joined by themselves.
-macro_rules! with_joined {
-    ($which:literal) => {
-        concat!(
-            "SELECT nodes.*, c.joined_unix_ms, c.revoked_unix_ms, c.beat_unix_ms, c.due_unix_ms, c.said
-             FROM nodes LEFT JOIN node_credentials c ON c.node = nodes.id ",
-            $which
-        )
-    };
-}
-
 /// A row with the columns of its node credential, if it has one.
 fn read_joined(row: &Row) -> Result<NodeRow, StoreError> {
     let fields = Fields::new("node_credentials", row);
@@ -79,25 +64,6 @@ fn read_joined(row: &Row) -> Result<NodeRow, StoreError> {
     Ok(NodeRow { joined, ..read(row)? })
 }
 
-async fn with_floor(connection: &mut Connection, mut row: NodeRow) -> Result<NodeRow, StoreError> {
-    if let Some(secret) = &mut row.secret {
-        secret.floor = seals::find(connection, row.workspace, row.id).await?;
-    }
-    Ok(row)
-}
-
-pub(super) async fn find(
-    connection: &mut Connection,
-    workspace: WorkspaceId,
-    id: NodeId,
-) -> Result<NodeRow, StoreError> {
-    let query = sql(with_joined!("WHERE nodes.workspace = $1 AND nodes.id = $2"));
-    let query = query.bind(workspace.bytes()).bind(id.bytes());
-    let row = query.row(connection).await?;
-    let row = row.as_ref().map_or(Err(StoreError::NotFound { what: WHAT }), read_joined)?;
-    with_floor(connection, row).await
-}
-
 pub(super) async fn named(
     connection: &mut Connection,
     workspace: WorkspaceId,
@@ -107,118 +73,120 @@ pub(super) async fn named(
     let row = query.bind(workspace.bytes()).bind(name).row(connection).await?;
     let Some(row) = row else { return Ok(None) };
     let id = Fields::new(TABLE, &row).id("id")?;
-    find(connection, workspace, id).await.map(Some)
-}
-
-pub(super) async fn insert(writing: &mut Writing, row: &NodeRow) -> Result<(), StoreError> {
-    let query = sql(
-        "INSERT INTO nodes (id, workspace, name, base_url, secret_version, secret_key_id, secret_sealed, fingerprint,
-             secret_version_last, declared_models, learned_models, labels, draining, reachable, metadata,
-             last_seen_unix_ms, last_error, server, created_unix_ms, version)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
-    );
-    let sealed = row.secret.as_ref().map(|secret| &secret.sealed);
-    query
-        .bind(row.id.bytes())
-        .bind(row.workspace.bytes())
-        .bind(&row.name)
-        .bind(&row.base_url)
-        .bind(sealed.map(|sealed| i64::from(sealed.version)))
-        .bind(sealed.map(|sealed| &sealed.key_id))
-        .bind(sealed.map(|sealed| &sealed.bytes))
-        .bind(row.secret.as_ref().map(|secret| &secret.fingerprint))
-        .bind(i64::from(row.secret_version_last))
-        .bind(stored::to_text(TABLE, &row.declared_models)?)
-        .bind(stored::to_text(TABLE, &row.learned_models)?)
-        .bind(stored::to_text(TABLE, &row.labels)?)
-        .bind(i64::from(row.draining))
-        .bind(i64::from(row.reachable))
-        .bind(stored::to_text(TABLE, &row.metadata)?)
-        .bind(row.last_seen_unix_ms.map(signed))
-        .bind(&row.last_error)
-        .bind(stored::server_to_text(TABLE, &row.server)?)
-        .bind(signed(row.created_unix_ms))
-        .bind(signed(row.version))
-        .run(writing.connection())
-        .await?;
-    writing.changed(Part::Workspace, Some(row.workspace), row.id);
-    Ok(())
-}
-
-pub(super) async fn overwrite(writing: &mut Writing, row: &NodeRow) -> Result<(), StoreError> {
-    let query = sql("DELETE FROM nodes WHERE workspace = $1 AND id = $2");
-    let query = query.bind(row.workspace.bytes()).bind(row.id.bytes());
-    query.run(writing.connection()).await?;
-    insert(writing, row).await
+    resource::find::<NodeRow>(connection, workspace, id).await.map(Some)
 }
 
 async fn refuse_taken_name(writing: &mut Writing, row: &NodeRow) -> Result<(), StoreError> {
-    let query = sql("SELECT id FROM nodes WHERE workspace = $1 AND name = $2 AND id <> $3")
-        .bind(row.workspace.bytes())
-        .bind(&row.name)
-        .bind(row.id.bytes());
-    let Some(other) = query.row(writing.connection()).await? else {
-        return Ok(());
-    };
-    let other: NodeId = Fields::new(TABLE, &other).id("id")?;
-    let detail = format!("the node {other} has the name \"{}\" already", row.name);
-    Err(StoreError::conflict("name_taken", detail, Some(other.to_string())))
+    resource::refuse_taken_name::<NodeRow>(writing, row.workspace, row.id, &row.name).await
 }
 
-async fn create(writing: &mut Writing, mut row: NodeRow, act: Act) -> Result<NodeRow, StoreError> {
-    refuse_taken_name(writing, &row).await?;
-    row.version = writing.version();
-    row.secret_version_last = row.secret.as_ref().map_or(0, |secret| secret.sealed.version);
-    insert(writing, &row).await?;
-    if let Some(secret) = &row.secret {
-        seals::put(writing, row.workspace, row.id, &secret.floor).await?;
+impl Table for NodeRow {
+    const NAME: &'static str = TABLE;
+    const WHAT: &'static str = WHAT;
+
+    /// With the join state of those that joined by themselves.
+    fn select() -> String {
+        "SELECT nodes.*, c.joined_unix_ms, c.revoked_unix_ms, c.beat_unix_ms, c.due_unix_ms, c.said
+         FROM nodes LEFT JOIN node_credentials c ON c.node = nodes.id"
+            .to_owned()
     }
-    writing.audit(&act, Some(row.workspace), "node.create", row.id, format!("name {}", row.name)).await?;
-    Ok(row)
-}
 
-async fn replace(
-    writing: &mut Writing,
-    row: NodeRow,
-    secret: Option<Option<NewSecret>>,
-    expected: Option<u64>,
-    act: Act,
-) -> Result<NodeRow, StoreError> {
-    let old = find(writing.connection(), row.workspace, row.id).await?;
-    expect_version(WHAT, expected, old.version)?;
-    refuse_taken_name(writing, &row).await?;
-    let moves_secret = old.secret.is_some() && old.base_url != row.base_url;
-    seals::require_secret_for(WHAT, moves_secret, secret.is_some())?;
-    let probed = old.server.probed.filter(|_| old.base_url == row.base_url);
-    let mut row = NodeRow {
-        server: ServerFacts { probed, stated: row.server.stated },
-        id: old.id,
-        workspace: old.workspace,
-        secret: old.secret,
-        secret_version_last: old.secret_version_last,
-        learned_models: old.learned_models,
-        reachable: old.reachable,
-        last_seen_unix_ms: old.last_seen_unix_ms,
-        last_error: old.last_error,
-        created_unix_ms: old.created_unix_ms,
-        joined: old.joined,
-        version: writing.version(),
-        ..row
-    };
-    let action = if secret.is_some() { "node.rotate" } else { "node.update" };
-    match secret {
-        Some(Some(secret)) => {
-            seals::require_next(WHAT, row.secret_version_last, &secret.sealed)?;
-            seals::put(writing, row.workspace, row.id, &secret.floor).await?;
-            row.secret_version_last = secret.sealed.version;
-            row.secret = Some(secret);
+    fn read(row: &Row) -> Result<Self, StoreError> {
+        read_joined(row)
+    }
+
+    fn columns(&self, columns: ColumnValues) -> Result<ColumnValues, StoreError> {
+        Ok(columns
+            .set("id", self.id.bytes())
+            .set("workspace", self.workspace.bytes())
+            .set("name", &self.name)
+            .set("base_url", &self.base_url)
+            .secret(self.secret.as_ref())
+            .set("secret_version_last", i64::from(self.secret_version_last))
+            .set("declared_models", stored::to_text(TABLE, &self.declared_models)?)
+            .set("learned_models", stored::to_text(TABLE, &self.learned_models)?)
+            .set("labels", stored::to_text(TABLE, &self.labels)?)
+            .set("draining", i64::from(self.draining))
+            .set("reachable", i64::from(self.reachable))
+            .set("metadata", stored::to_text(TABLE, &self.metadata)?)
+            .set("last_seen_unix_ms", self.last_seen_unix_ms.map(signed))
+            .set("last_error", &self.last_error)
+            .set("server", stored::server_to_text(TABLE, &self.server)?)
+            .set("created_unix_ms", signed(self.created_unix_ms))
+            .set("version", signed(self.version)))
+    }
+
+    async fn load(connection: &mut Connection, rows: &mut [Self]) -> Result<(), StoreError> {
+        for row in rows {
+            if let Some(secret) = &mut row.secret {
+                secret.floor = seals::find(connection, row.workspace, row.id).await?;
+            }
         }
-        Some(None) => row.secret = None,
-        None => {}
+        Ok(())
     }
-    overwrite(writing, &row).await?;
-    writing.audit(&act, Some(row.workspace), action, row.id, format!("name {}", row.name)).await?;
-    Ok(row)
+
+    async fn prepare(writing: &mut Writing, row: &mut Self) -> Result<(), StoreError> {
+        row.secret_version_last = row.secret.as_ref().map_or(0, |secret| secret.sealed.version);
+        refuse_taken_name(writing, row).await
+    }
+
+    async fn follow_creation(writing: &mut Writing, row: &Self, _: &Act) -> Result<(), StoreError> {
+        let Some(secret) = &row.secret else { return Ok(()) };
+        seals::put(writing, row.workspace, row.id, &secret.floor).await
+    }
+
+    async fn merge(
+        writing: &mut Writing,
+        old: &Self,
+        (row, secret): (Self, Option<Option<NewSecret>>),
+    ) -> Result<Self, StoreError> {
+        refuse_taken_name(writing, &row).await?;
+        let moves = old.base_url != row.base_url;
+        seals::require_secret_for(WHAT, old.secret.is_some() && moves, secret.is_some())?;
+        let probed = old.server.probed.clone().filter(|_| !moves);
+        let mut row = Self {
+            server: ServerFacts { probed, stated: row.server.stated },
+            name: row.name,
+            base_url: row.base_url,
+            declared_models: row.declared_models,
+            labels: row.labels,
+            draining: row.draining,
+            metadata: row.metadata,
+            ..old.clone()
+        };
+        match secret {
+            Some(Some(secret)) => {
+                seals::require_next(WHAT, row.secret_version_last, &secret.sealed)?;
+                seals::put(writing, row.workspace, row.id, &secret.floor).await?;
+                row.secret_version_last = secret.sealed.version;
+                row.secret = Some(secret);
+            }
+            Some(None) => row.secret = None,
+            None => {}
+        }
+        Ok(row)
+    }
+
+    async fn overwrite(writing: &mut Writing, row: &Self) -> Result<(), StoreError> {
+        resource::reinsert(writing, row).await
+    }
+
+    async fn precede_deletion(writing: &mut Writing, old: &Self) -> Result<(), StoreError> {
+        sql("DELETE FROM node_credentials WHERE workspace = $1 AND node = $2")
+            .bind(old.workspace.bytes())
+            .bind(old.id.bytes())
+            .run(writing.connection())
+            .await?;
+        seals::remove(writing, old.workspace, old.id).await
+    }
+
+    fn audit_verb((_, secret): &(Self, Option<Option<NewSecret>>)) -> &'static str {
+        if secret.is_some() { "rotate" } else { "update" }
+    }
+
+    fn audit_detail(&self) -> String {
+        format!("name {}", self.name)
+    }
 }
 
 async fn observed(
@@ -228,7 +196,7 @@ async fn observed(
     base_url: &str,
     found: NodeObservation,
 ) -> Result<NodeRow, StoreError> {
-    let row = find(writing.connection(), workspace, id).await?;
+    let row = resource::find::<NodeRow>(writing.connection(), workspace, id).await?;
     // Whatever answers at the address of a node without heartbeats is not that node.
     let is_silent = row.joined.as_ref().is_some_and(|joined| !joined.is_alive(found.unix_ms));
     if is_silent || row.base_url != base_url { Ok(row) } else { see(writing, row, found).await }
@@ -259,7 +227,7 @@ pub(super) async fn see(
     row.learned_models = learned;
     row.last_error = found.error;
     row.version = writing.version();
-    overwrite(writing, &row).await?;
+    resource::put(writing, &row).await?;
     if was_reachable != row.reachable {
         tell(writing, &row, found.unix_ms).await?;
     }
@@ -274,14 +242,14 @@ async fn probed(
     found: ProbeResult,
     act: Act,
 ) -> Result<NodeRow, StoreError> {
-    let mut row = find(writing.connection(), workspace, id).await?;
+    let mut row = resource::find::<NodeRow>(writing.connection(), workspace, id).await?;
     if row.base_url != base_url {
         return Ok(row);
     }
     let detail = format!("{} facts", found.findings.len());
     row.server.learn(found);
     row.version = writing.version();
-    overwrite(writing, &row).await?;
+    resource::put(writing, &row).await?;
     writing.audit(&act, Some(workspace), "node.probe", id, detail).await?;
     Ok(row)
 }
@@ -294,7 +262,7 @@ async fn acted(
     detail: String,
     act: Act,
 ) -> Result<(), StoreError> {
-    find(writing.connection(), workspace, id).await?;
+    resource::find::<NodeRow>(writing.connection(), workspace, id).await?;
     writing.audit(&act, Some(workspace), action, id, detail).await
 }
 
@@ -313,88 +281,15 @@ async fn tell(writing: &mut Writing, row: &NodeRow, unix_ms: u64) -> Result<(), 
     events::emit(writing, event).await
 }
 
-async fn delete(
-    writing: &mut Writing,
-    workspace: WorkspaceId,
-    id: NodeId,
-    expected: Option<u64>,
-    act: Act,
-) -> Result<(), StoreError> {
-    let old = find(writing.connection(), workspace, id).await?;
-    expect_version(WHAT, expected, old.version)?;
-    for statement in [
-        "DELETE FROM nodes WHERE workspace = $1 AND id = $2",
-        "DELETE FROM node_credentials WHERE workspace = $1 AND node = $2",
-    ] {
-        let query = sql(statement).bind(workspace.bytes()).bind(id.bytes());
-        query.run(writing.connection()).await?;
-    }
-    seals::remove(writing, workspace, id).await?;
-    writing.changed(Part::Workspace, Some(workspace), id);
-    writing.audit(&act, Some(workspace), "node.delete", id, format!("name {}", old.name)).await
-}
-
-/// The nodes of one workspace, or of all.
-async fn list(
-    store: &Database,
-    workspace: Option<WorkspaceId>,
-    page: Page<NodeId>,
-) -> Result<Listed<NodeRow, NodeId>, StoreError> {
-    let wanted = page.rows_wanted();
-    let mut connection = store.read().await?;
-    let query = match workspace {
-        Some(id) => {
-            sql(with_joined!("WHERE nodes.workspace = $3 AND nodes.id > $1 ORDER BY nodes.id LIMIT $2"))
-                .bind(after(page.after))
-                .bind(signed(wanted as u64 + 1))
-                .bind(id.bytes())
-        }
-        None => sql(with_joined!("WHERE nodes.id > $1 ORDER BY nodes.id LIMIT $2"))
-            .bind(after(page.after))
-            .bind(signed(wanted as u64 + 1)),
-    };
-    let found = query.rows(&mut connection).await?;
-    let mut rows = Vec::with_capacity(found.len());
-    for row in &found {
-        rows.push(with_floor(&mut connection, read_joined(row)?).await?);
-    }
-    Ok(Listed::cut(rows, wanted, |row: &NodeRow| row.id))
-}
-
 impl Nodes for Database {
-    fn create(&self, row: NodeRow, act: Act) -> StoreFuture<'_, Written<NodeRow>> {
-        Box::pin(self.write(move |writing| Box::pin(create(writing, row, act))))
-    }
-
-    fn get(&self, workspace: WorkspaceId, id: NodeId) -> StoreFuture<'_, NodeRow> {
-        Box::pin(async move { find(&mut self.read().await?, workspace, id).await })
-    }
-
-    fn list(&self, workspace: WorkspaceId, page: Page<NodeId>) -> StoreFuture<'_, Listed<NodeRow, NodeId>> {
-        Box::pin(list(self, Some(workspace), page))
-    }
-
     fn named(&self, workspace: WorkspaceId, name: String, begins: bool) -> StoreFuture<'_, Vec<NodeId>> {
         Box::pin(async move {
-            let query =
-                sql("SELECT id FROM nodes WHERE workspace = $1 AND substr(name, 1, CAST($2 AS INTEGER)) = $3
-                 ORDER BY id LIMIT $4");
-            names::ids(&mut self.read().await?, query, TABLE, workspace, name, begins).await
+            names::ids::<NodeRow>(&mut self.read().await?, "name", workspace, name, begins).await
         })
     }
 
     fn list_all(&self, page: Page<NodeId>) -> StoreFuture<'_, Listed<NodeRow, NodeId>> {
-        Box::pin(list(self, None, page))
-    }
-
-    fn replace(
-        &self,
-        row: NodeRow,
-        secret: Option<Option<NewSecret>>,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, Written<NodeRow>> {
-        Box::pin(self.write(move |writing| Box::pin(replace(writing, row, secret, expected, act))))
+        Box::pin(async move { resource::list(&mut self.read().await?, None, page).await })
     }
 
     fn observed(
@@ -429,15 +324,5 @@ impl Nodes for Database {
         act: Act,
     ) -> StoreFuture<'_, Written<()>> {
         Box::pin(self.write(move |writing| Box::pin(acted(writing, workspace, id, action, detail, act))))
-    }
-
-    fn delete(
-        &self,
-        workspace: WorkspaceId,
-        id: NodeId,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, Written<()>> {
-        Box::pin(self.write(move |writing| Box::pin(delete(writing, workspace, id, expected, act))))
     }
 }

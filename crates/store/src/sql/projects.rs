@@ -29,9 +29,7 @@ async fn refuse_taken_name(writing: &mut Writing, row: &ProjectRow) -> Result<()
 pub(super) async fn insert(writing: &mut Writing, row: &ProjectRow) -> Result<(), StoreError> {
     refuse_taken_name(writing, row).await?;
     let row = ProjectRow { version: writing.version(), ..row.clone() };
-    resource::insert(writing, &row).await?;
-    writing.changed(Part::Workspace, Some(row.workspace), row.id);
-    Ok(())
+    resource::add(writing, &row).await
 }
 
 impl Table for ProjectRow {
@@ -109,11 +107,7 @@ impl Table for ProjectRow {
 impl Projects for Database {
     fn named(&self, workspace: WorkspaceId, name: String, begins: bool) -> StoreFuture<'_, Vec<ProjectId>> {
         Box::pin(async move {
-            let query = sql(
-                "SELECT id FROM projects WHERE workspace = $1 AND substr(name, 1, CAST($2 AS INTEGER)) = $3
-                 ORDER BY id LIMIT $4",
-            );
-            names::ids(&mut self.read().await?, query, "projects", workspace, name, begins).await
+            names::ids::<ProjectRow>(&mut self.read().await?, "name", workspace, name, begins).await
         })
     }
 }

@@ -11,13 +11,15 @@ use super::writing::{Writing, expect_version, signed};
 use super::{Connection, Database, Row};
 use crate::feed::Part;
 use crate::resource::{Carries, Owner, Resource, ResourceRow};
-use crate::{Act, Listed, Page, StoreError, StoreFuture, Written};
+use crate::{Act, Listed, Page, SealedSecret, StoreError, StoreFuture, Written};
 
 /// The table of a resource, and what is particular about it.
 pub(super) trait Table: ResourceRow<Id: ColumnId> {
     const NAME: &'static str;
     /// What people call one row.
     const WHAT: &'static str;
+    /// What the audit calls one row.
+    const NOUN: &'static str = Self::WHAT;
     /// The part of a snapshot that a new row touches.
     const PART: Part = Part::Workspace;
     /// The part that a changed or deleted row touches.
@@ -102,10 +104,33 @@ impl ColumnValues {
         self
     }
 
+    /// The columns of a secret, NULL where there is none; its anti-rollback record is in another table.
+    pub(super) fn secret(self, secret: Option<&SealedSecret>) -> Self {
+        let sealed = secret.map(|secret| &secret.sealed);
+        self.set("secret_version", sealed.map(|sealed| i64::from(sealed.version)))
+            .set("secret_key_id", sealed.map(|sealed| &sealed.key_id))
+            .set("secret_sealed", sealed.map(|sealed| &sealed.bytes))
+            .set("fingerprint", secret.map(|secret| &secret.fingerprint))
+    }
+
     pub(super) fn set(mut self, name: &'static str, value: impl Into<Value>) -> Self {
         self.0.push((name, value.into(), false));
         self
     }
+}
+
+/// Inserts a row and enters it into the feed.
+pub(super) async fn add<R: Table>(writing: &mut Writing, row: &R) -> Result<(), StoreError> {
+    insert(writing, row).await?;
+    writing.changed(R::PART, row.owner().workspace(), row.id());
+    Ok(())
+}
+
+/// Overwrites a row and enters it into the feed.
+pub(super) async fn put<R: Table>(writing: &mut Writing, row: &R) -> Result<(), StoreError> {
+    R::overwrite(writing, row).await?;
+    writing.changed(R::PART_OF_CHANGES, row.owner().workspace(), row.id());
+    Ok(())
 }
 
 pub(super) async fn insert<R: Table>(writing: &mut Writing, row: &R) -> Result<(), StoreError> {
@@ -126,6 +151,12 @@ async fn update<R: Table>(writing: &mut Writing, row: &R) -> Result<(), StoreErr
     let values = columns.into_iter().map(|(_, value, _)| value);
     let query = values.fold(of_one::<R>(text, row.owner(), row.id()), Statement::bind);
     query.run(writing.connection()).await.map(|_| ())
+}
+
+/// Deletes the row and inserts it: every column is written.
+pub(super) async fn reinsert<R: Table>(writing: &mut Writing, row: &R) -> Result<(), StoreError> {
+    remove::<R>(writing, row.owner(), row.id()).await?;
+    insert(writing, row).await
 }
 
 async fn remove<R: Table>(writing: &mut Writing, owner: R::Owner, id: R::Id) -> Result<(), StoreError> {
@@ -218,10 +249,10 @@ pub(super) async fn list<R: Table>(
 async fn create<R: Table>(writing: &mut Writing, mut new: R::New, act: Act) -> Result<R, StoreError> {
     R::prepare(writing, &mut new).await?;
     new.row_mut().set_version(writing.version());
-    insert(writing, new.row()).await?;
+    add(writing, new.row()).await?;
     R::follow_creation(writing, &new, &act).await?;
     let row = new.into_row();
-    note(writing, &row, R::PART, "create", row.audit_detail(), &act).await?;
+    audit(writing, &row, "create", row.audit_detail(), &act).await?;
     Ok(row)
 }
 
@@ -237,9 +268,9 @@ async fn replace<R: Table>(
     let verb = R::audit_verb(&change);
     let mut row = R::merge(writing, &old, change).await?;
     row.set_version(writing.version());
-    R::overwrite(writing, &row).await?;
+    put(writing, &row).await?;
     R::follow_change(writing, &old, &row, &act).await?;
-    note(writing, &row, R::PART_OF_CHANGES, verb, R::audit_change(&old, &row), &act).await?;
+    audit(writing, &row, verb, R::audit_change(&old, &row), &act).await?;
     Ok(row)
 }
 
@@ -254,21 +285,19 @@ async fn delete<R: Table>(
     expect_version(R::WHAT, expected, old.version())?;
     R::precede_deletion(writing, &old).await?;
     remove::<R>(writing, owner, id).await?;
-    note(writing, &old, R::PART_OF_CHANGES, "delete", old.audit_detail(), &act).await
+    writing.changed(R::PART_OF_CHANGES, owner.workspace(), id);
+    audit(writing, &old, "delete", old.audit_detail(), &act).await
 }
 
-/// Enters a change into the feed and the audit.
-async fn note<R: Table>(
+async fn audit<R: Table>(
     writing: &mut Writing,
     row: &R,
-    part: Part,
     verb: &str,
     detail: String,
     act: &Act,
 ) -> Result<(), StoreError> {
-    let workspace = row.owner().workspace();
-    writing.changed(part, workspace, row.id());
-    writing.audit(act, workspace, format!("{}.{verb}", R::WHAT), row.id(), detail).await
+    let action = format!("{}.{verb}", R::NOUN);
+    writing.audit(act, row.owner().workspace(), action, row.id(), detail).await
 }
 
 impl<R: Table> Resource<R> for Database {

@@ -3,11 +3,11 @@
 use domain::RouteId;
 
 use super::fields::{ColumnId, Fields};
-use super::resource::{ColumnValues, Table};
+use super::resource::{self, ColumnValues, Table};
 use super::writing::{Writing, signed};
 use super::{Row, projects, sql};
 use crate::routes::scope_text;
-use crate::{RouteRow, StoreError, stored};
+use crate::{ApiKeyRow, CredentialRow, RouteRow, StoreError, stored};
 
 async fn refuse_taken_scope(writing: &mut Writing, row: &RouteRow) -> Result<(), StoreError> {
     let query = sql("SELECT id FROM routes WHERE workspace = $1 AND scope = $2 AND id <> $3")
@@ -26,16 +26,10 @@ async fn refuse_taken_scope(writing: &mut Writing, row: &RouteRow) -> Result<(),
 async fn require_own(writing: &mut Writing, row: &RouteRow) -> Result<(), StoreError> {
     projects::require(writing, row.workspace, row.spec.scope.project_id).await?;
     if let Some(key) = row.spec.scope.key_id {
-        let query = sql("SELECT 1 FROM api_keys WHERE workspace = $1 AND id = $2");
-        let query = query.bind(row.workspace.bytes()).bind(key.bytes());
-        let found = query.row(writing.connection()).await?;
-        found.ok_or(StoreError::NotFound { what: "API key" })?;
+        resource::require::<ApiKeyRow>(writing.connection(), row.workspace, key).await?;
     }
     for credential in &row.spec.credential_ids {
-        let query = sql("SELECT 1 FROM credentials WHERE workspace = $1 AND id = $2");
-        let query = query.bind(row.workspace.bytes()).bind(credential.bytes());
-        let found = query.row(writing.connection()).await?;
-        found.ok_or(StoreError::NotFound { what: "credential" })?;
+        resource::require::<CredentialRow>(writing.connection(), row.workspace, *credential).await?;
     }
     Ok(())
 }

@@ -13,11 +13,11 @@ use snapshot::{
 
 use super::fields::{ColumnId, Fields};
 use super::resource::Table;
-use super::{
-    Connection, Database, Row, accounts, api_keys, budgets, credentials, meta, nodes, seals, sql, workspaces,
-};
+use super::{Connection, Database, Row, accounts, budgets, meta, nodes, seals, sql, workspaces};
 use crate::feed::Part;
-use crate::{ApiKeyRow, LimitsOf, PolicyRow, ProjectRow, RouteRow, StoreError};
+use crate::{
+    AccountRow, ApiKeyRow, BudgetRow, CredentialRow, LimitsOf, PolicyRow, ProjectRow, RouteRow, StoreError,
+};
 
 /// The rows of one workspace or, as `None`, of all.
 type Whose = Option<WorkspaceId>;
@@ -37,7 +37,7 @@ fn key_change(row: ApiKeyRow) -> KeyChange {
     KeyChange::Set(row.digest, Arc::new(entry))
 }
 
-fn credential_entry(row: crate::CredentialRow) -> CredentialEntry {
+fn credential_entry(row: CredentialRow) -> CredentialEntry {
     CredentialEntry {
         id: row.id,
         workspace: row.workspace,
@@ -65,7 +65,7 @@ fn hosting(config: Value, region: Option<&String>, auth: &str) -> Hosting {
     Hosting { region: region.cloned(), auth: AuthKind::from_name(auth).unwrap_or_default(), ..parsed }
 }
 
-fn account_entry(row: crate::AccountRow) -> AccountEntry {
+fn account_entry(row: AccountRow) -> AccountEntry {
     AccountEntry {
         id: row.id,
         provider: row.provider.into(),
@@ -101,7 +101,7 @@ fn node_entry(row: crate::NodeRow) -> NodeEntry {
     }
 }
 
-fn project_entry(row: crate::ProjectRow, policy: Option<Arc<Policy>>) -> ProjectEntry {
+fn project_entry(row: ProjectRow, policy: Option<Arc<Policy>>) -> ProjectEntry {
     ProjectEntry {
         id: row.id,
         workspace: row.workspace,
@@ -171,7 +171,7 @@ async fn read_workspaces(
         }
     }
     for row in &rows_of!(connection, "credentials", "workspace", "created_unix_ms, id", whose) {
-        let entry = credential_entry(credentials::read(row)?);
+        let entry = credential_entry(CredentialRow::read(row)?);
         if let Some(workspace) = found.get_mut(&entry.workspace) {
             workspace.credentials.push(Arc::new(entry));
         }
@@ -215,7 +215,7 @@ async fn read_terms(
         }
     }
     for row in &rows_of!(connection, "budgets", "workspace", "id", whose) {
-        let budget = Arc::new(budgets::read(row)?.compiled());
+        let budget = Arc::new(BudgetRow::read(row)?.compiled());
         let terms = found.entry(budget.workspace).or_default();
         terms.budgets.entry(budget.subject.clone()).or_default().push(budget);
     }
@@ -239,7 +239,7 @@ async fn read_seals(
 async fn read_accounts(connection: &mut Connection, change: &mut Change) -> Result<(), StoreError> {
     let query = sql("SELECT * FROM accounts ORDER BY created_unix_ms, id");
     let rows = query.rows(connection).await?;
-    let entries = rows.iter().map(|row| accounts::read(row).map(|row| Arc::new(account_entry(row))));
+    let entries = rows.iter().map(|row| AccountRow::read(row).map(|row| Arc::new(account_entry(row))));
     change.accounts = Some(entries.collect::<Result<_, _>>()?);
     Ok(())
 }
@@ -247,7 +247,7 @@ async fn read_accounts(connection: &mut Connection, change: &mut Change) -> Resu
 async fn read_key(connection: &mut Connection, id: KeyId, change: &mut Change) -> Result<(), StoreError> {
     let query = sql("SELECT * FROM api_keys WHERE id = $1").bind(id.bytes());
     let row = query.row(connection).await?;
-    let read = row.as_ref().map(api_keys::read).transpose()?;
+    let read = row.as_ref().map(ApiKeyRow::read).transpose()?;
     if let Some(row) = read.as_ref().filter(|row| row.access_secret.is_some()) {
         let object = row.id.to_string();
         let sealed = seals::find(connection, row.workspace, &object).await?;
@@ -269,7 +269,7 @@ async fn load(connection: &mut Connection) -> Result<Change, StoreError> {
     let query = sql("SELECT * FROM api_keys");
     let keys = query.rows(connection).await?;
     for row in &keys {
-        change.keys.push(key_change(api_keys::read(row)?));
+        change.keys.push(key_change(ApiKeyRow::read(row)?));
     }
     Ok(change)
 }

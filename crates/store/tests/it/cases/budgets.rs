@@ -76,7 +76,7 @@ pub async fn a_budget_is_made_read_changed_and_deleted(fresh: &Fresh) {
     let mut made = Vec::new();
     for (number, subject) in (5..).zip(subjects) {
         let row = BudgetRow { subject, ..budget(workspace, number, 1_000_000) };
-        let written = budgets.create(row.clone(), Nanos(7), act()).await.unwrap().row;
+        let written = budgets.create((row.clone(), Nanos(7)), act()).await.unwrap().row;
         assert_eq!(budgets.get(workspace, row.id).await.unwrap(), written);
         assert_eq!(written, BudgetRow { version: written.version, ..row });
         made.push(written);
@@ -108,11 +108,11 @@ pub async fn a_budget_is_of_its_own_workspaces_things(fresh: &Fresh) {
     let (budgets, other) = (fresh.store.budgets(), founding(2));
     fresh.store.founder().found(other.clone(), act()).await.unwrap();
     let own =
-        budgets.create(budget(fresh.founding.workspace.id, 5, 9), Nanos::ZERO, act()).await.unwrap().row;
+        budgets.create((budget(fresh.founding.workspace.id, 5, 9), Nanos::ZERO), act()).await.unwrap().row;
     let foreign = [Subject::Project(fresh.founding.project.id), Subject::Key(fresh.founding.keys[0].id)];
     for (number, subject) in (6..).zip(foreign) {
         let row = BudgetRow { subject, ..budget(other.workspace.id, number, 9) };
-        let refused = budgets.create(row, Nanos::ZERO, act()).await;
+        let refused = budgets.create((row, Nanos::ZERO), act()).await;
         assert!(matches!(refused, Err(StoreError::NotFound { .. })));
     }
     assert!(matches!(budgets.get(other.workspace.id, own.id).await, Err(StoreError::NotFound { .. })));
@@ -124,7 +124,7 @@ pub async fn a_lease_is_granted_returned_and_released(fresh: &Fresh) {
     let (budgets, centre) = (fresh.store.budgets(), fresh.store.lease_centre());
     let row = budget(fresh.founding.workspace.id, 5, 1_000_000);
     let id = row.id;
-    budgets.create(row, Nanos::ZERO, act()).await.unwrap();
+    budgets.create((row, Nanos::ZERO), act()).await.unwrap();
     assert_eq!(centre.renew().await.unwrap().replicas, 1);
     let ask = LeaseOp::Ask(LeaseRequest { sequence: 1, least: 30_000, wanted: 30_000, divisible: false });
     // Applied, its reply lost, and sent again.
@@ -153,7 +153,7 @@ pub async fn what_records_draw_moves_from_leases_to_the_books_once(fresh: &Fresh
     let (budgets, centre) = (fresh.store.budgets(), fresh.store.lease_centre());
     let row = budget(fresh.founding.workspace.id, 5, 1_000);
     let id = row.id;
-    budgets.create(row, Nanos(100), act()).await.unwrap();
+    budgets.create((row, Nanos(100)), act()).await.unwrap();
     centre.renew().await.unwrap();
     let granted = carry(
         fresh,
@@ -213,7 +213,7 @@ pub async fn a_refusal_reaches_a_budget_before_its_last_nano(fresh: &Fresh) {
     let (budgets, centre) = (fresh.store.budgets(), fresh.store.lease_centre());
     for (number, alerts) in [(5, vec![80, 100]), (6, vec![80])] {
         let row = BudgetRow { alerts, ..budget(fresh.founding.workspace.id, number, 1_000) };
-        budgets.create(row.clone(), Nanos(700), act()).await.unwrap();
+        budgets.create((row.clone(), Nanos(700)), act()).await.unwrap();
         for _ in 0..2 {
             centre.report_exhausted(row.id, *TODAY).await.unwrap();
         }

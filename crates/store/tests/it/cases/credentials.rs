@@ -19,9 +19,9 @@ pub async fn everything_of_a_credential_reads_back(fresh: &Fresh) {
     assert_eq!(read, CredentialRow { version: made.version, ..row });
     assert_eq!(read.metadata.to_string(), r#"{"z":1,"a":2}"#, "members keep their order");
     let filter = CredentialFilter { provider: Some("mistral".into()), ..CredentialFilter::default() };
-    assert!(credentials.list(workspace, filter, Default::default()).await.unwrap().rows.is_empty());
+    assert!(credentials.filtered(workspace, filter, Default::default()).await.unwrap().rows.is_empty());
     let filter = CredentialFilter { state: Some(CredentialState::Active), ..CredentialFilter::default() };
-    assert_eq!(credentials.list(workspace, filter, Default::default()).await.unwrap().rows, [read]);
+    assert_eq!(credentials.filtered(workspace, filter, Default::default()).await.unwrap().rows, [read]);
 }
 
 /// The detail of the newest audit entry.
@@ -34,21 +34,21 @@ pub async fn the_audit_names_the_facts_that_changed_and_not_what_they_are(fresh:
     let (credentials, workspace) = (fresh.store.credentials(), fresh.founding.workspace.id);
     let made = credentials.create(credential(workspace, 5), act()).await.unwrap().row;
     let none = CredentialRow { agreement: Default::default(), pricing: vec![], ..made.clone() };
-    let none = credentials.replace(none, None, None, act()).await.unwrap().row;
+    let none = credentials.replace((none, None), None, act()).await.unwrap().row;
     let bare = "secret version 1, fingerprint 0000000000000001";
     assert_eq!(
         newest_detail(fresh, Some(workspace)).await,
         format!("{bare}, other limits, retention, commitment, compliance, pricing")
     );
     assert_eq!(credentials.get(workspace, made.id).await.unwrap(), none);
-    credentials.replace(none, None, None, act()).await.unwrap();
+    credentials.replace((none, None), None, act()).await.unwrap();
     assert_eq!(newest_detail(fresh, Some(workspace)).await, bare);
     let pooled = fresh.store.accounts().create(account(6), act()).await.unwrap().row;
     let mut tagged = pooled.clone();
     tagged.agreement.compliance = vec!["iso27001".into()];
-    let tagged = fresh.store.accounts().replace(tagged, None, None, act()).await.unwrap().row;
+    let tagged = fresh.store.accounts().replace((tagged, None), None, act()).await.unwrap().row;
     assert_eq!(newest_detail(fresh, None).await, format!("{bare}, other compliance"));
-    assert_eq!(fresh.store.accounts().get(pooled.id).await.unwrap(), tagged);
+    assert_eq!(fresh.store.accounts().get((), pooled.id).await.unwrap(), tagged);
     let entries = fresh.store.source().load().await.unwrap().accounts.unwrap();
     assert_eq!(*entries[0].pricing, pooled.pricing, "plans know what the operator pays there");
 }
@@ -57,11 +57,14 @@ pub async fn another_address_needs_the_secret_anew(fresh: &Fresh) {
     let (credentials, workspace) = (fresh.store.credentials(), fresh.founding.workspace.id);
     let made = credentials.create(credential(workspace, 5), act()).await.unwrap().row;
     let moved = CredentialRow { base_url: Some("https://evil.example/v1".into()), ..made.clone() };
-    let result = credentials.replace(moved.clone(), None, None, act()).await;
+    let result = credentials.replace((moved.clone(), None), None, act()).await;
     assert!(matches!(result, Err(StoreError::Conflict { what: "base_url_needs_secret", .. })), "{result:?}");
     let gone = CredentialRow { base_url: None, ..made.clone() };
-    assert!(credentials.replace(gone, None, None, act()).await.is_err(), "to the provider's own address too");
-    let moved = credentials.replace(moved, Some(secret(2)), None, act()).await.unwrap().row;
+    assert!(
+        credentials.replace((gone, None), None, act()).await.is_err(),
+        "to the provider's own address too"
+    );
+    let moved = credentials.replace((moved, Some(secret(2))), None, act()).await.unwrap().row;
     assert_eq!(moved.base_url.as_deref(), Some("https://evil.example/v1"));
     assert_eq!(moved.secret, secret(2));
 }
@@ -90,11 +93,11 @@ pub async fn what_a_probe_found_stays_until_the_address_changes(fresh: &Fresh) {
     assert_eq!(late, probed, "another server said so");
     let mut stated = CredentialRow { server: ServerFacts::default(), ..probed.clone() };
     stated.server.stated.push(ServerFeature::StreamOptions.is(true, 6));
-    let stated = credentials.replace(stated, None, None, act()).await.unwrap().row;
+    let stated = credentials.replace((stated, None), None, act()).await.unwrap().row;
     assert_eq!(stated.server.probed, probed.server.probed, "only a probe writes what it found");
     assert_eq!(stated.server.of(ServerFeature::StreamOptions).1, Evidence::Stated);
     let moved = CredentialRow { base_url: Some("https://new.example/v1".into()), ..stated.clone() };
-    let moved = credentials.replace(moved, Some(secret(2)), None, act()).await.unwrap().row;
+    let moved = credentials.replace((moved, Some(secret(2))), None, act()).await.unwrap().row;
     assert_eq!((moved.server.probed, moved.server.stated), (None, stated.server.stated));
 }
 
@@ -106,10 +109,10 @@ pub async fn a_rotation_takes_the_next_version_and_mends_an_invalid_one(fresh: &
     let invalid = credentials.verified(workspace, made.id, found, act()).await.unwrap().row;
     assert_eq!((invalid.state, invalid.last_error.as_deref()), (CredentialState::Invalid, Some("401")));
     for version in [1, 3] {
-        let result = credentials.replace(invalid.clone(), Some(secret(version)), None, act()).await;
+        let result = credentials.replace((invalid.clone(), Some(secret(version))), None, act()).await;
         assert!(matches!(result, Err(StoreError::Conflict { what: "secret_version", .. })), "{version}");
     }
-    let rotated = credentials.replace(invalid, Some(secret(2)), None, act()).await.unwrap().row;
+    let rotated = credentials.replace((invalid, Some(secret(2))), None, act()).await.unwrap().row;
     assert_eq!((rotated.state, rotated.last_error.as_deref()), (CredentialState::Active, None));
     let read = credentials.get(workspace, made.id).await.unwrap();
     assert_eq!(read, rotated);
@@ -136,7 +139,7 @@ pub async fn verification_never_enables_what_its_owner_shut(fresh: &Fresh) {
     assert_eq!(row.state, CredentialState::Revoked);
     let result = credentials.set_state(workspace, made.id, CredentialState::Active, None, act()).await;
     assert!(matches!(result, Err(StoreError::Conflict { what: "credential_revoked", .. })));
-    assert!(credentials.replace(row, Some(secret(2)), None, act()).await.is_err());
+    assert!(credentials.replace((row, Some(secret(2))), None, act()).await.is_err());
 }
 
 pub async fn deleting_removes_secret_and_floor(fresh: &Fresh) {

@@ -97,7 +97,7 @@ pub async fn a_caller_who_hangs_up_does_not_lose_the_news(fresh: &Fresh) {
 pub async fn a_change_is_audited_with_it(fresh: &Fresh) {
     let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);
     let made = store.credentials().create(credential(workspace, 5), act()).await.unwrap().row;
-    let _refused = store.credentials().replace(made.clone(), None, Some(0), act()).await.unwrap_err();
+    let _refused = store.credentials().replace((made.clone(), None), Some(0), act()).await.unwrap_err();
     store.credentials().delete(workspace, made.id, None, act()).await.unwrap();
     let entries = store.audit().list(Some(workspace), Default::default()).await.unwrap().rows;
     let actions: Vec<_> = entries.iter().map(|row| row.action.as_str()).collect();

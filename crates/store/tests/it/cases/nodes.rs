@@ -33,7 +33,7 @@ pub async fn a_node_is_made_observed_and_changed(fresh: &Fresh) {
     assert_eq!((away.state(), away.last_seen_unix_ms), (NodeState::Unreachable, Some(6)));
     assert_eq!(away.models(), ["qwen3"], "what it serves is not forgotten");
     let drained = NodeRow { draining: true, declared_models: Some(vec!["mine".into()]), ..away };
-    let drained = nodes.replace(drained, None, None, act()).await.unwrap().row;
+    let drained = nodes.replace((drained, None), None, act()).await.unwrap().row;
     assert_eq!((drained.state(), drained.models()), (NodeState::Draining, ["mine".to_owned()].as_slice()));
     assert_eq!(nodes.list_all(Default::default()).await.unwrap().rows, [drained]);
 }
@@ -56,7 +56,7 @@ pub async fn what_a_node_takes_is_kept_and_reaches_the_snapshot(fresh: &Fresh) {
         change.workspaces.iter().find(|(id, _)| *id == workspace).and_then(|(_, entry)| entry.clone());
     assert!(entry.unwrap().nodes[0].quirks.lacks(ServerFeature::NullContent));
     let moved = NodeRow { base_url: "http://127.0.0.9/v1".into(), ..written.row };
-    let moved = nodes.replace(moved, Some(None), None, act()).await.unwrap().row;
+    let moved = nodes.replace((moved, Some(None)), None, act()).await.unwrap().row;
     assert_eq!(moved.server.probed, None);
     let late = nodes.probed(workspace, made.id, made.base_url, probed, act()).await.unwrap().row;
     assert_eq!(late, moved);
@@ -66,11 +66,11 @@ pub async fn a_removed_secret_does_not_come_back_under_its_version(fresh: &Fresh
     let (nodes, workspace) = (fresh.store.nodes(), fresh.founding.workspace.id);
     let made = nodes.create(node(workspace, 5), act()).await.unwrap().row;
     let moved = NodeRow { base_url: "http://127.0.0.2/v1".into(), ..made };
-    let result = nodes.replace(moved.clone(), None, None, act()).await;
+    let result = nodes.replace((moved.clone(), None), None, act()).await;
     assert!(matches!(result, Err(StoreError::Conflict { what: "base_url_needs_secret", .. })));
-    let bare = nodes.replace(moved, Some(None), None, act()).await.unwrap().row;
+    let bare = nodes.replace((moved, Some(None)), None, act()).await.unwrap().row;
     assert_eq!((&bare.secret, bare.secret_version_last), (&None, 1));
-    assert!(nodes.replace(bare.clone(), Some(Some(secret(1))), None, act()).await.is_err());
-    let sealed = nodes.replace(bare, Some(Some(secret(2))), None, act()).await.unwrap().row;
+    assert!(nodes.replace((bare.clone(), Some(Some(secret(1)))), None, act()).await.is_err());
+    let sealed = nodes.replace((bare, Some(Some(secret(2)))), None, act()).await.unwrap().row;
     assert_eq!(nodes.get(workspace, sealed.id).await.unwrap().secret, Some(secret(2)));
 }

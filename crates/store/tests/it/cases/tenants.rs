@@ -27,7 +27,7 @@ pub async fn a_foreign_id_is_told_like_an_unknown_one(fresh: &Fresh) {
         store.credentials().verified(theirs, credential.id, verification, act()).await.err(),
         store
             .credentials()
-            .replace(store::CredentialRow { workspace: theirs, ..credential.clone() }, None, None, act())
+            .replace((store::CredentialRow { workspace: theirs, ..credential.clone() }, None), None, act())
             .await
             .err(),
         store.nodes().get(theirs, node.id).await.err(),
@@ -45,7 +45,7 @@ pub async fn a_foreign_id_is_told_like_an_unknown_one(fresh: &Fresh) {
     assert!(
         store
             .credentials()
-            .list(theirs, Default::default(), Default::default())
+            .filtered(theirs, Default::default(), Default::default())
             .await
             .unwrap()
             .rows

@@ -92,7 +92,8 @@ pub async fn an_act_is_told_to_whoever_wants_its_kind(fresh: &Fresh) {
     credentials.verified(workspace, made.id, refused.clone(), act()).await.unwrap();
     credentials.verified(workspace, made.id, refused, act()).await.unwrap();
     let next = Some(secret(2));
-    let rotated = credentials.replace(CredentialRow { ..made.clone() }, next, None, act()).await.unwrap().row;
+    let rotated =
+        credentials.replace((CredentialRow { ..made.clone() }, next), None, act()).await.unwrap().row;
     assert_eq!(rotated.state, CredentialState::Active);
     for state in [CredentialState::Disabled, CredentialState::Revoked] {
         credentials.set_state(workspace, made.id, state, None, act()).await.unwrap();

@@ -35,6 +35,7 @@ mod poll_queue;
 mod polling;
 mod reply;
 mod request;
+mod resource;
 mod responses;
 mod router;
 mod routes;

@@ -22,11 +22,21 @@ use crate::moment::Moment;
 use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
 use crate::openapi::describe::Nothing;
 use crate::request::{ApiRequest, not_found};
+use crate::resource::{Resource, delete, get, list, load, patch, post, put, reply_written, without};
 use crate::router::{Handled, Route};
 use crate::{Control, Reply, hosting, judgement, learned_limits};
 
-const PATH: &str = "/v2/accounts";
-const ONE: &str = "/v2/accounts/{id}";
+/// The fields of a view that nobody writes.
+const DERIVED: [&str; 8] = [
+    "id",
+    "object",
+    "secret_fingerprint",
+    "secret_version",
+    "learned_limits",
+    "last_verified_at",
+    "last_error",
+    "created_at",
+];
 /// Ten times the price: anything above is a typing error.
 const MARKUP_BPS_MAX: u32 = 100_000;
 const WEIGHT_MAX: u32 = 10_000;
@@ -34,25 +44,13 @@ const WEIGHT_MAX: u32 = 10_000;
 pub fn routes() -> Vec<Route> {
     let access = Access::OPERATE;
     vec![
-        Route::new(Method::POST, PATH, access, create)
-            .says("Adds an account of the operator's, which serves managed requests.")
-            .takes::<Input>()
+        post::<AccountRow>("Adds an account of the operator's, which serves managed requests.")
             .makes::<AccountView>(),
-        Route::new(Method::GET, PATH, access, list)
-            .says("Lists the operator's accounts.")
-            .lists::<AccountView>(),
-        Route::new(Method::GET, ONE, access, get).says("Shows an account.").returns::<AccountView>(),
-        Route::new(Method::PATCH, ONE, access, change)
-            .says("Changes fields of an account.")
-            .patches::<Input>()
-            .returns::<AccountView>()
-            .refuses(409, "base_url_needs_secret"),
-        Route::new(Method::PUT, ONE, access, replace)
-            .says("Replaces an account.")
-            .takes::<Input>()
-            .returns::<AccountView>()
-            .refuses(409, "base_url_needs_secret"),
-        Route::new(Method::DELETE, ONE, access, delete).says("Removes an account.").returns_no_content(),
+        list::<AccountRow>("Lists the operator's accounts."),
+        get::<AccountRow>("Shows an account."),
+        patch::<AccountRow>("Changes fields of an account.").refuses(409, "base_url_needs_secret"),
+        put::<AccountRow>("Replaces an account.").refuses(409, "base_url_needs_secret"),
+        delete::<AccountRow>("Removes an account."),
         Route::new(Method::POST, "/v2/accounts/{id}/verify", access, verify)
             .says("Makes the cheapest real call with an account.")
             .takes_nothing()
@@ -67,7 +65,7 @@ pub fn routes() -> Vec<Route> {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Account")]
-struct Input {
+pub struct Input {
     #[schemars(required)]
     provider: Option<String>,
     #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
@@ -115,7 +113,7 @@ impl Input {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Account")]
-struct AccountView {
+pub struct AccountView {
     id: String,
     object: &'static str,
     provider: String,
@@ -173,24 +171,6 @@ fn show(control: &Control, row: &AccountRow) -> AccountView {
         last_error: row.last_error.clone(),
         created_at: Moment(row.created_unix_ms),
     }
-}
-
-fn writable(control: &Control, row: &AccountRow) -> Value {
-    let mut document = json!(show(control, row));
-    if let Some(fields) = document.as_object_mut() {
-        let derived = [
-            "id",
-            "object",
-            "secret_fingerprint",
-            "secret_version",
-            "learned_limits",
-            "last_verified_at",
-            "last_error",
-            "created_at",
-        ];
-        fields.retain(|name, value| !derived.contains(&name.as_str()) && !value.is_null());
-    }
-    document
 }
 
 fn checked_provider(control: &Control, provider: Option<String>) -> Result<String, Box<Fault>> {
@@ -265,16 +245,36 @@ fn row_of(control: &Control, input: &Input, base: AccountRow) -> Result<AccountR
     })
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let mut input: Input = request.json()?;
+impl Resource for AccountRow {
+    const PATH: &'static str = "/v2/accounts";
+    const ONE: &'static str = "/v2/accounts/{id}";
+    const WHAT: &'static str = "account";
+    const READ: Access = Access::OPERATE;
+    const WRITE: Access = Access::OPERATE;
+    type Input = Input;
+    type View = AccountView;
+    type Rest = ();
+
+    fn table(control: &Control) -> &dyn store::Resource<Self> {
+        control.store.accounts()
+    }
+
+    async fn view(&self, control: &Control) -> Result<AccountView, Box<Fault>> {
+        Ok(show(control, self))
+    }
+
+    fn writable(&self, control: &Control) -> Result<Value, Box<Fault>> {
+        Ok(without(json!(show(control, self)), &DERIVED))
+    }
+
+    async fn new(control: &Control, _: &ApiRequest, mut input: Input) -> Result<(Self, ()), Box<Fault>> {
         let provider = checked_provider(control, input.provider.take())?;
         input.display_name = input.display_name.take().or_else(|| Some(provider.clone()));
         let (_, form) = hosting::secret_of(control, &provider, input.auth.as_deref());
         let secret = secrets::read(input.secret.take(), form)?;
         let now = control.world.clock.unix_ms();
         let id = AccountId::new(now, control.world.id_bytes());
-        let blank = AccountRow {
+        let blank = Self {
             id,
             provider,
             display_name: String::new(),
@@ -296,109 +296,48 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             created_unix_ms: now,
             version: 0,
         };
-        let row = row_of(control, &input, blank)?;
-        let act = request.act(&control.world);
-        let written = control.store.accounts().create(row, act).await.map_err(of_store)?;
-        control.await_published(written.version).await?;
-        Ok(Reply::json(&show(control, &written.row))?
-            .version(written.row.version)
-            .created(format!("{PATH}/{id}")))
-    })
-}
-
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let listed = control.store.accounts().list((), request.page()?).await.map_err(of_store)?;
-        Reply::json(&request.paged(listed, |row| show(control, row)))
-    })
-}
-
-async fn load(control: &Control, request: &ApiRequest) -> Result<AccountRow, Box<Fault>> {
-    control.store.accounts().get((), request.id("account")?).await.map_err(of_store)
-}
-
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        Ok(Reply::json(&show(control, &row))?.version(row.version))
-    })
-}
-
-fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        let changed = request.patched(writable(control, &row))?;
-        write(control, &request, changed, row).await
-    })
-}
-
-fn replace(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        write(control, &request, request.json()?, row).await
-    })
-}
-
-async fn write(
-    control: &Arc<Control>,
-    request: &ApiRequest,
-    mut input: Input,
-    row: AccountRow,
-) -> Result<Reply, Box<Fault>> {
-    if input.provider.as_ref().is_some_and(|provider| *provider != row.provider) {
-        return Err(invalid(
-            "provider",
-            "The provider of an account can't be changed.",
-            "Make another account.",
-        ));
+        Ok((row_of(control, &input, blank)?, ()))
     }
-    let renewal = SecretOwner::account(&row).renew(control, input.auth.as_deref(), input.secret.take())?;
-    let destination = Destination::of(row.base_url.as_ref(), &row.config);
-    let changed = row_of(control, &input, row)?;
-    renewal.check(&destination, &Destination::of(changed.base_url.as_ref(), &changed.config))?;
-    let act = request.act(&control.world);
-    let written = control
-        .store
-        .accounts()
-        .replace((changed, renewal.secret), request.if_match()?, act)
-        .await
-        .map_err(of_store)?;
-    control.await_published(written.version).await?;
-    Ok(Reply::json(&show(control, &written.row))?.version(written.row.version))
-}
 
-fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let act = request.act(&control.world);
-        let written = control
-            .store
-            .accounts()
-            .delete((), request.id("account")?, request.if_match()?, act)
-            .await
-            .map_err(of_store)?;
-        control.await_published(written.version).await?;
-        Ok(Reply::no_content())
-    })
+    async fn change(
+        self,
+        control: &Control,
+        _: &ApiRequest,
+        mut input: Input,
+    ) -> Result<(Self::Change, ()), Box<Fault>> {
+        if input.provider.as_ref().is_some_and(|provider| *provider != self.provider) {
+            return Err(invalid(
+                "provider",
+                "The provider of an account can't be changed.",
+                "Make another account.",
+            ));
+        }
+        let renewal =
+            SecretOwner::account(&self).renew(control, input.auth.as_deref(), input.secret.take())?;
+        let destination = Destination::of(self.base_url.as_ref(), &self.config);
+        let changed = row_of(control, &input, self)?;
+        renewal.check(&destination, &Destination::of(changed.base_url.as_ref(), &changed.config))?;
+        Ok(((changed, renewal.secret), ()))
+    }
 }
 
 fn rotate(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let rotation: Rotation = request.json()?;
-        let row = load(control, &request).await?;
+        let row: AccountRow = load(control, &request).await?;
         let secret = SecretOwner::account(&row).next_secret(control, rotation.secret)?;
         let act = request.act(&control.world);
         let expected = request.if_match()?.or(Some(row.version));
         let written =
             control.store.accounts().replace((row, Some(secret)), expected, act).await.map_err(of_store)?;
-        control.await_published(written.version).await?;
-        Ok(Reply::json(&show(control, &written.row))?.version(written.row.version))
+        reply_written(control, written).await
     })
 }
 
 fn verify(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let Nothing {} = request.json()?;
-        let row = load(control, &request).await?;
+        let row: AccountRow = load(control, &request).await?;
         if request.is_rehearsal {
             return Reply::json(&show(control, &row));
         }
@@ -415,7 +354,6 @@ fn verify(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         };
         let act = request.act(&control.world);
         let written = control.store.accounts().verified(row.id, found, act).await.map_err(of_store)?;
-        control.await_published(written.version).await?;
-        Ok(Reply::json(&show(control, &written.row))?.version(written.row.version))
+        reply_written(control, written).await
     })
 }

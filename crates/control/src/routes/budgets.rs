@@ -3,59 +3,41 @@
 use std::sync::Arc;
 
 use domain::limits::{BUDGET_MICROS_MAX, END_USER_BYTES_MAX};
-use domain::{Budget, BudgetId, Counts, Fault, Mode, Nanos, OnReached, Period, Subject};
-use http::Method;
+use domain::{BudgetId, Counts, Fault, Mode, Nanos, OnReached, Period, Subject};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use store::{BudgetAlert, BudgetRow, BudgetStanding, UsageFilter, UsageQuery, Window};
 
 use super::workspaces::checked_name;
-use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
 use crate::moment::Moment;
 use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
-use crate::reply::Page;
 use crate::request::ApiRequest;
-use crate::router::{Handled, Route};
+use crate::resource::{Resource, delete, get, list, patch, post, put, reply};
+use crate::router::Route;
 use crate::{Control, Reply};
 
-const PATH: &str = "/v2/budgets";
-const ONE: &str = "/v2/budgets/{id}";
 const ALERTS: [u32; 3] = [50, 80, 100];
 const ALERTS_MAX: usize = 10;
 const NANOS_PER_MICRO: i64 = 1_000;
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::POST, PATH, Access::MANAGE, create)
-            .says("Makes a budget of the workspace, a project, a key or an end user.")
-            .takes::<Input>()
+        post::<BudgetRow>("Makes a budget of the workspace, a project, a key or an end user.")
             .makes::<BudgetView>(),
-        Route::new(Method::GET, PATH, Access::LOOK, list)
-            .says("Lists the workspace's budgets and how they stand.")
-            .lists::<BudgetView>(),
-        Route::new(Method::GET, ONE, Access::LOOK, get)
-            .says("Shows a budget and how it stands.")
-            .returns::<BudgetView>(),
-        Route::new(Method::PATCH, ONE, Access::MANAGE, change)
-            .says("Changes fields of a budget; whose it is, its period and what it counts stay.")
-            .patches::<Input>()
-            .returns::<BudgetView>(),
-        Route::new(Method::PUT, ONE, Access::MANAGE, replace)
-            .says("Replaces what can be written of a budget.")
-            .takes::<Input>()
-            .returns::<BudgetView>(),
-        Route::new(Method::DELETE, ONE, Access::MANAGE, delete)
-            .says("Deletes a budget: it bounds nothing any more.")
-            .returns_no_content(),
+        list::<BudgetRow>("Lists the workspace's budgets and how they stand."),
+        get::<BudgetRow>("Shows a budget and how it stands."),
+        patch::<BudgetRow>("Changes fields of a budget; whose it is, its period and what it counts stay."),
+        put::<BudgetRow>("Replaces what can be written of a budget."),
+        delete::<BudgetRow>("Deletes a budget: it bounds nothing any more."),
     ]
 }
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Budget")]
-struct Input {
+pub struct Input {
     #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
     name: Option<String>,
     #[schemars(regex(pattern = domain::ProjectId::pattern()))]
@@ -87,7 +69,7 @@ struct BudgetCrossing {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Budget")]
-struct BudgetView {
+pub struct BudgetView {
     id: String,
     object: &'static str,
     name: String,
@@ -110,14 +92,6 @@ struct BudgetView {
     #[schemars(extend("enum" = ["ok", "warning", "reached"]))]
     status: &'static str,
     created_at: Moment,
-}
-
-async fn show(control: &Control, row: &BudgetRow) -> Result<BudgetView, Box<Fault>> {
-    let budgets = control.store.budgets();
-    let start = row.period.start(control.world.clock.unix_ms());
-    let standing = budgets.standing(row.id, start).await.map_err(of_store)?;
-    let crossed = budgets.alerts(row.id, start).await.map_err(of_store)?;
-    Ok(show_standing(row, start, standing, &crossed))
 }
 
 fn show_standing(
@@ -287,107 +261,84 @@ async fn spent_before(control: &Control, row: &BudgetRow) -> Result<Nanos, Box<F
     Ok(owed.plus(own))
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = row_of(control, &request, request.json()?)?;
-        let spent = spent_before(control, &row).await?;
-        let act = request.act(&control.world);
-        let written = control.store.budgets().create((row, spent), act).await.map_err(of_store)?;
-        control.await_published(written.version).await?;
-        let location = format!("{PATH}/{}", written.row.id);
-        let view = if request.is_rehearsal {
-            let start = written.row.period.start(control.world.clock.unix_ms());
-            show_standing(&written.row, start, BudgetStanding { spent, ..BudgetStanding::default() }, &[])
-        } else {
-            show(control, &written.row).await?
-        };
-        Ok(Reply::json(&view)?.version(written.row.version).created(location))
-    })
-}
+impl Resource for BudgetRow {
+    const PATH: &'static str = "/v2/budgets";
+    const ONE: &'static str = "/v2/budgets/{id}";
+    const WHAT: &'static str = "budget";
+    type Input = Input;
+    type View = BudgetView;
+    /// What was spent before a new budget.
+    type Rest = Option<Nanos>;
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let listed =
-            control.store.budgets().list(request.workspace(), request.page()?).await.map_err(of_store)?;
-        let mut data = Vec::new();
-        for row in &listed.rows {
-            data.push(show(control, row).await?);
-        }
-        let Page { next_cursor, has_more, .. } = request.paged(listed, |_: &BudgetRow| ());
-        Reply::json(&Page { data, next_cursor, has_more })
-    })
-}
+    fn table(control: &Control) -> &dyn store::Resource<Self> {
+        control.store.budgets()
+    }
 
-async fn find(control: &Control, request: &ApiRequest) -> Result<BudgetRow, Box<Fault>> {
-    control.store.budgets().get(request.workspace(), request.id("budget")?).await.map_err(of_store)
-}
+    async fn view(&self, control: &Control) -> Result<BudgetView, Box<Fault>> {
+        let budgets = control.store.budgets();
+        let start = self.period.start(control.world.clock.unix_ms());
+        let standing = budgets.standing(self.id, start).await.map_err(of_store)?;
+        let crossed = budgets.alerts(self.id, start).await.map_err(of_store)?;
+        Ok(show_standing(self, start, standing, &crossed))
+    }
 
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = find(control, &request).await?;
-        Ok(Reply::json(&show(control, &row).await?)?.version(row.version))
-    })
-}
-
-fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = find(control, &request).await?;
-        let Budget { subject, .. } = row.compiled();
+    fn writable(&self, _: &Control) -> Result<Value, Box<Fault>> {
         let mut document = json!({
-            "name": row.name, "limit_micros": row.limit.micros(), "period": row.period.as_str(),
-            "on_reached": row.on_reached.as_str(), "counts": row.counts.as_str(), "alerts": row.alerts,
+            "name": self.name, "limit_micros": self.limit.micros(), "period": self.period.as_str(),
+            "on_reached": self.on_reached.as_str(), "counts": self.counts.as_str(), "alerts": self.alerts,
         });
-        let (field, value) = match subject {
+        let (field, value) = match &self.subject {
             Subject::Workspace => ("workspace", json!(true)),
             Subject::Project(id) => ("project_id", json!(id.to_string())),
             Subject::Key(id) => ("key_id", json!(id.to_string())),
-            Subject::EndUser(name) => ("end_user", json!(&*name)),
+            Subject::EndUser(name) => ("end_user", json!(&**name)),
         };
         if let Some(fields) = document.as_object_mut() {
             fields.insert(field.to_owned(), value);
         }
-        let input = request.patched(document)?;
-        write(control, &request, input, row).await
-    })
-}
-
-fn replace(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = find(control, &request).await?;
-        write(control, &request, request.json()?, row).await
-    })
-}
-
-async fn write(
-    control: &Arc<Control>,
-    request: &ApiRequest,
-    input: Input,
-    row: BudgetRow,
-) -> Result<Reply, Box<Fault>> {
-    let changed = row_of(control, request, input)?;
-    let fixed = [
-        ("workspace", changed.subject == row.subject),
-        ("period", changed.period == row.period),
-        ("counts", changed.counts == row.counts),
-    ];
-    if let Some((field, _)) = fixed.into_iter().find(|(_, stays)| !stays) {
-        let message = "Whose a budget is, its period and what it counts can't be changed.";
-        return Err(invalid(field, message, "Make another budget and delete this one."));
+        Ok(document)
     }
-    let changed = BudgetRow { id: row.id, created_unix_ms: row.created_unix_ms, ..changed };
-    let act = request.act(&control.world);
-    let written =
-        control.store.budgets().replace(changed, request.if_match()?, act).await.map_err(of_store)?;
-    control.await_published(written.version).await?;
-    Ok(Reply::json(&show(control, &written.row).await?)?.version(written.row.version))
-}
 
-fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let act = request.act(&control.world);
-        let (id, expected) = (request.id("budget")?, request.if_match()?);
-        let deleted = control.store.budgets().delete(request.workspace(), id, expected, act).await;
-        control.await_published(deleted.map_err(of_store)?.version).await?;
-        Ok(Reply::no_content())
-    })
+    async fn new(
+        control: &Control,
+        request: &ApiRequest,
+        input: Input,
+    ) -> Result<(Self::New, Self::Rest), Box<Fault>> {
+        let row = row_of(control, request, input)?;
+        let spent = spent_before(control, &row).await?;
+        Ok(((row, spent), Some(spent)))
+    }
+
+    async fn change(
+        self,
+        control: &Control,
+        request: &ApiRequest,
+        input: Input,
+    ) -> Result<(Self, Self::Rest), Box<Fault>> {
+        let changed = row_of(control, request, input)?;
+        let fixed = [
+            ("workspace", changed.subject == self.subject),
+            ("period", changed.period == self.period),
+            ("counts", changed.counts == self.counts),
+        ];
+        if let Some((field, _)) = fixed.into_iter().find(|(_, stays)| !stays) {
+            let message = "Whose a budget is, its period and what it counts can't be changed.";
+            return Err(invalid(field, message, "Make another budget and delete this one."));
+        }
+        Ok((Self { id: self.id, created_unix_ms: self.created_unix_ms, ..changed }, None))
+    }
+
+    async fn finish(
+        self,
+        control: &Arc<Control>,
+        request: &ApiRequest,
+        spent: Self::Rest,
+    ) -> Result<Reply, Box<Fault>> {
+        let Some(spent) = spent.filter(|_| request.is_rehearsal) else {
+            return reply(control, self).await;
+        };
+        let start = self.period.start(control.world.clock.unix_ms());
+        let standing = BudgetStanding { spent, ..BudgetStanding::default() };
+        Ok(Reply::json(&show_standing(&self, start, standing, &[]))?.version(self.version))
+    }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use domain::limits::CREDENTIAL_EXPIRY_NOTICES;
-use domain::{Agreement, AuthKind, CredentialId, Fault, FaultClass, Principal, ProjectId, ServerFacts};
+use domain::{
+    Agreement, AuthKind, CredentialId, Fault, FaultClass, Principal, ProjectId, ServerFacts, WorkspaceId,
+};
 use egress::TargetKind;
 use http::Method;
 use line::Seat;
@@ -12,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use snapshot::CredentialState;
-use store::{Act, CredentialFilter, CredentialRow, Verification, Written};
+use store::{Act, CredentialFilter, CredentialRow, Listed, SealedSecret, Verification};
 
 use super::projects::checked_environment;
 use super::secrets::{self, Rotation, SecretOwner};
@@ -27,12 +29,25 @@ use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
 use crate::openapi::describe::Nothing;
 use crate::reply::Page;
 use crate::request::{ApiRequest, not_found};
+use crate::resource::{Resource, delete, list, load, patch, post, put, reply, reply_written, without};
 use crate::router::{Handled, Route};
 use crate::servers::{self, ProbeInput, ServerView};
 use crate::{Control, Reply, hosting, judgement, learned_limits, moment};
 
-const PATH: &str = "/v2/provider-credentials";
-const ONE: &str = "/v2/provider-credentials/{id}";
+/// The fields of a view that nobody writes.
+const DERIVED: [&str; 11] = [
+    "id",
+    "object",
+    "workspace_id",
+    "secret_fingerprint",
+    "secret_version",
+    "over_quota_until",
+    "learned_limits",
+    "last_verified_at",
+    "last_error",
+    "server",
+    "created_at",
+];
 
 pub fn routes() -> Vec<Route> {
     let kinds = "/v2/provider-credentials/kinds";
@@ -40,33 +55,19 @@ pub fn routes() -> Vec<Route> {
     let probe_one = "/v2/provider-credentials/{id}/probe";
     let rotate_one = "/v2/provider-credentials/{id}/rotate";
     vec![
-        Route::new(Method::POST, PATH, Access::MANAGE, create)
-            .says("Adds a provider credential of the workspace's own, sealed on arrival.")
-            .takes::<Input>()
+        post::<CredentialRow>("Adds a provider credential of the workspace's own, sealed on arrival.")
             .makes::<CredentialView>(),
-        Route::new(Method::GET, PATH, Access::LOOK, list)
-            .says("Lists the workspace's credentials.")
-            .lists::<CredentialView>()
+        list::<CredentialRow>("Lists the workspace's credentials.")
             .query("provider", "Only those of this provider."),
         Route::new(Method::GET, kinds, Access::LOOK, list_kinds)
             .says("Lists the providers that a credential can be for, with what each takes.")
             .returns_value::<Page<Kind>>(),
-        Route::new(Method::GET, ONE, Access::LOOK, get)
+        Route::new(Method::GET, CredentialRow::ONE, Access::LOOK, show_opened)
             .says("Shows a credential, and how often it was opened.")
             .returns::<Opened>(),
-        Route::new(Method::PATCH, ONE, Access::MANAGE, change)
-            .says("Changes fields of a credential.")
-            .patches::<Input>()
-            .returns::<CredentialView>()
-            .refuses(409, "base_url_needs_secret"),
-        Route::new(Method::PUT, ONE, Access::MANAGE, replace)
-            .says("Replaces a credential.")
-            .takes::<Input>()
-            .returns::<CredentialView>()
-            .refuses(409, "base_url_needs_secret"),
-        Route::new(Method::DELETE, ONE, Access::MANAGE, delete)
-            .says("Deletes a credential; its secret can't be opened again.")
-            .returns_no_content(),
+        patch::<CredentialRow>("Changes fields of a credential.").refuses(409, "base_url_needs_secret"),
+        put::<CredentialRow>("Replaces a credential.").refuses(409, "base_url_needs_secret"),
+        delete::<CredentialRow>("Deletes a credential; its secret can't be opened again."),
         Route::new(Method::POST, verify_one, Access::MANAGE, verify)
             .says("Makes the cheapest real call with a credential.")
             .takes_nothing()
@@ -85,7 +86,7 @@ pub fn routes() -> Vec<Route> {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "ProviderCredential")]
-struct Input {
+pub struct Input {
     #[schemars(required)]
     provider: Option<String>,
     #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
@@ -142,7 +143,7 @@ struct ScopeInput {
 /// What a reader sees: everything but the secret.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ProviderCredential")]
-struct CredentialView {
+pub struct CredentialView {
     id: String,
     object: &'static str,
     workspace_id: String,
@@ -258,28 +259,6 @@ fn status_name(row: &CredentialRow, over_quota_until: Option<u64>, now_unix_ms: 
     }
 }
 
-/// The writable part of a row, as a document for a merge patch.
-fn writable(control: &Control, row: &CredentialRow) -> Value {
-    let mut document = json!(show(control, row));
-    if let Some(fields) = document.as_object_mut() {
-        let derived = [
-            "id",
-            "object",
-            "workspace_id",
-            "secret_fingerprint",
-            "secret_version",
-            "over_quota_until",
-            "learned_limits",
-            "last_verified_at",
-            "last_error",
-            "server",
-            "created_at",
-        ];
-        fields.retain(|name, value| !derived.contains(&name.as_str()) && !value.is_null());
-    }
-    document
-}
-
 /// The provider's slug in the catalogue's spelling, or a slug the workspace chose where an address is given.
 fn checked_provider(
     control: &Control,
@@ -387,131 +366,145 @@ fn stated_server(control: &Control, input: &Input, base: &CredentialRow) -> Resu
     Ok(ServerFacts { stated, ..base.server.clone() })
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let mut input: Input = request.json()?;
+/// What a changed credential leaves to do.
+pub struct AfterWrite {
+    /// Whether its server is to be probed.
+    probes: bool,
+    status: Option<String>,
+    before: CredentialState,
+}
+
+impl Resource for CredentialRow {
+    const PATH: &'static str = "/v2/provider-credentials";
+    const ONE: &'static str = "/v2/provider-credentials/{id}";
+    const WHAT: &'static str = "credential";
+    type Input = Input;
+    type View = CredentialView;
+    type Rest = AfterWrite;
+
+    fn table(control: &Control) -> &dyn store::Resource<Self> {
+        control.store.credentials()
+    }
+
+    async fn view(&self, control: &Control) -> Result<CredentialView, Box<Fault>> {
+        Ok(show(control, self))
+    }
+
+    fn writable(&self, control: &Control) -> Result<Value, Box<Fault>> {
+        Ok(without(json!(show(control, self)), &DERIVED))
+    }
+
+    async fn new(
+        control: &Control,
+        request: &ApiRequest,
+        mut input: Input,
+    ) -> Result<(Self, AfterWrite), Box<Fault>> {
         let provider = checked_provider(control, input.provider.take(), input.base_url.is_some())?;
         input.display_name = input.display_name.take().or_else(|| Some(provider.clone()));
         let (_, form) = hosting::secret_of(control, &provider, input.auth.as_deref());
         let secret = secrets::read(input.secret.take(), form)?;
         let now = control.world.clock.unix_ms();
         let id = CredentialId::new(now, control.world.id_bytes());
-        let blank = CredentialRow {
-            id,
-            workspace: request.workspace(),
-            provider,
-            display_name: String::new(),
-            auth: String::new(),
-            secret: secrets::seal(control, request.workspace(), &id.to_string(), 1, &secret)?,
-            base_url: None,
-            region: None,
-            config: Value::Null,
-            pricing: Vec::new(),
-            agreement: Agreement::default(),
-            metadata: Value::Null,
-            project: None,
-            environment: None,
-            state: CredentialState::Active,
-            expires_unix_ms: None,
-            last_verified_unix_ms: None,
-            last_error: None,
-            server: ServerFacts::default(),
-            created_unix_ms: now,
-            version: 0,
-        };
-        let row = row_of(control, &request, &input, blank).await?;
-        let act = request.act(&control.world);
-        let written = control.store.credentials().create(row, act).await.map_err(of_store)?;
-        control.await_published(written.version).await?;
-        let row = if request.is_rehearsal {
-            written.row
-        } else {
-            control.probe_credential(Act::system(&control.world), written.row, None).await?
-        };
-        Ok(Reply::json(&show(control, &row))?.version(row.version).created(format!("{PATH}/{id}")))
-    })
+        let secret = secrets::seal(control, request.workspace(), &id.to_string(), 1, &secret)?;
+        let blank = blank(request.workspace(), id, provider, secret, now);
+        let row = row_of(control, request, &input, blank).await?;
+        Ok((row, AfterWrite { probes: true, status: None, before: CredentialState::Active }))
+    }
+
+    async fn change(
+        self,
+        control: &Control,
+        request: &ApiRequest,
+        mut input: Input,
+    ) -> Result<(Self::Change, AfterWrite), Box<Fault>> {
+        if input.provider.as_ref().is_some_and(|provider| *provider != self.provider) {
+            return Err(invalid(
+                "provider",
+                "The provider of a credential can't be changed.",
+                "Make another credential.",
+            ));
+        }
+        let renewal =
+            SecretOwner::credential(&self).renew(control, input.auth.as_deref(), input.secret.take())?;
+        let (status, before) = (input.status.take(), self.state);
+        let destination = Destination::of(self.base_url.as_ref(), &self.config);
+        let changed = row_of(control, request, &input, self).await?;
+        let probes =
+            renewal.check(&destination, &Destination::of(changed.base_url.as_ref(), &changed.config))?;
+        Ok(((changed, renewal.secret), AfterWrite { probes, status, before }))
+    }
+
+    async fn listed(
+        control: &Control,
+        request: &ApiRequest,
+        page: store::Page<CredentialId>,
+    ) -> Result<Listed<Self, CredentialId>, Box<Fault>> {
+        let provider = request.query.get("provider").cloned();
+        let filter = CredentialFilter { provider, ..CredentialFilter::default() };
+        control.store.credentials().filtered(request.workspace(), filter, page).await.map_err(of_store)
+    }
+
+    async fn finish(
+        self,
+        control: &Arc<Control>,
+        request: &ApiRequest,
+        after: AfterWrite,
+    ) -> Result<Reply, Box<Fault>> {
+        let mut row = self;
+        if let Some(state) = wanted_state(after.status.as_deref(), after.before)? {
+            let act = request.act(&control.world);
+            let set =
+                control.store.credentials().set_state(request.workspace(), row.id, state, None, act).await;
+            let set = set.map_err(of_store)?;
+            control.await_published(set.version).await?;
+            // In a rehearsal the second write doesn't see the first one.
+            row = if request.is_rehearsal { Self { state, ..row } } else { set.row };
+        }
+        if after.probes && !request.is_rehearsal {
+            row = control.probe_credential(Act::system(&control.world), row, None).await?;
+        }
+        reply(control, row).await
+    }
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+fn blank(
+    workspace: WorkspaceId,
+    id: CredentialId,
+    provider: String,
+    secret: SealedSecret,
+    now_unix_ms: u64,
+) -> CredentialRow {
+    CredentialRow {
+        id,
+        workspace,
+        provider,
+        display_name: String::new(),
+        auth: String::new(),
+        secret,
+        base_url: None,
+        region: None,
+        config: Value::Null,
+        pricing: Vec::new(),
+        agreement: Agreement::default(),
+        metadata: Value::Null,
+        project: None,
+        environment: None,
+        state: CredentialState::Active,
+        expires_unix_ms: None,
+        last_verified_unix_ms: None,
+        last_error: None,
+        server: ServerFacts::default(),
+        created_unix_ms: now_unix_ms,
+        version: 0,
+    }
+}
+
+fn show_opened(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let filter = CredentialFilter {
-            provider: request.query.get("provider").cloned(),
-            ..CredentialFilter::default()
-        };
-        let listed = control
-            .store
-            .credentials()
-            .filtered(request.workspace(), filter, request.page()?)
-            .await
-            .map_err(of_store)?;
-        Reply::json(&request.paged(listed, |row| show(control, row)))
-    })
-}
-
-async fn load(control: &Control, request: &ApiRequest) -> Result<CredentialRow, Box<Fault>> {
-    control.store.credentials().get(request.workspace(), request.id("credential")?).await.map_err(of_store)
-}
-
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
+        let row: CredentialRow = load(control, &request).await?;
         let openings = control.store.audit().openings(row.id).await.map_err(of_store)?;
         Ok(Reply::json(&Opened { shown: show(control, &row), openings })?.version(row.version))
     })
-}
-
-fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        let changed = request.patched(writable(control, &row))?;
-        write(control, &request, changed, row).await
-    })
-}
-
-fn replace(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        write(control, &request, request.json()?, row).await
-    })
-}
-
-async fn write(
-    control: &Arc<Control>,
-    request: &ApiRequest,
-    mut input: Input,
-    row: CredentialRow,
-) -> Result<Reply, Box<Fault>> {
-    if input.provider.as_ref().is_some_and(|provider| *provider != row.provider) {
-        return Err(invalid(
-            "provider",
-            "The provider of a credential can't be changed.",
-            "Make another credential.",
-        ));
-    }
-    let renewal = SecretOwner::credential(&row).renew(control, input.auth.as_deref(), input.secret.take())?;
-    let status = input.status.take();
-    let (id, before) = (row.id, row.state);
-    let destination = Destination::of(row.base_url.as_ref(), &row.config);
-    let changed = row_of(control, request, &input, row).await?;
-    let moves = renewal.check(&destination, &Destination::of(changed.base_url.as_ref(), &changed.config))?;
-    let act = || request.act(&control.world);
-    let credentials = control.store.credentials();
-    let mut written =
-        credentials.replace((changed, renewal.secret), request.if_match()?, act()).await.map_err(of_store)?;
-    if let Some(state) = wanted_state(status.as_deref(), before)? {
-        let set =
-            credentials.set_state(request.workspace(), id, state, None, act()).await.map_err(of_store)?;
-        // In a rehearsal the second write doesn't see the first one.
-        let row = if request.is_rehearsal { CredentialRow { state, ..written.row } } else { set.row };
-        written = Written { version: set.version, row };
-    }
-    control.await_published(written.version).await?;
-    let row = if moves && !request.is_rehearsal {
-        control.probe_credential(Act::system(&control.world), written.row, None).await?
-    } else {
-        written.row
-    };
-    Ok(Reply::json(&show(control, &row))?.version(row.version))
 }
 
 /// The state that a `status` stands for, if it differs from the current one.
@@ -538,25 +531,10 @@ fn wanted_state(
     Ok(Some(wanted).filter(|wanted| *wanted != before))
 }
 
-fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let act = request.act(&control.world);
-        let id = request.id("credential")?;
-        let written = control
-            .store
-            .credentials()
-            .delete(request.workspace(), id, request.if_match()?, act)
-            .await
-            .map_err(of_store)?;
-        control.await_published(written.version).await?;
-        Ok(Reply::no_content())
-    })
-}
-
 fn rotate(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let rotation: Rotation = request.json()?;
-        let row = load(control, &request).await?;
+        let row: CredentialRow = load(control, &request).await?;
         let secret = SecretOwner::credential(&row).next_secret(control, rotation.secret)?;
         let act = request.act(&control.world);
         let expected = request.if_match()?.or(Some(row.version));
@@ -566,15 +544,14 @@ fn rotate(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             .replace((row, Some(secret)), expected, act)
             .await
             .map_err(of_store)?;
-        control.await_published(written.version).await?;
-        Ok(Reply::json(&show(control, &written.row))?.version(written.row.version))
+        reply_written(control, written).await
     })
 }
 
 fn verify(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let Nothing {} = request.json()?;
-        let row = load(control, &request).await?;
+        let row: CredentialRow = load(control, &request).await?;
         if request.is_rehearsal {
             return Reply::json(&show(control, &row));
         }
@@ -606,14 +583,14 @@ fn verify(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         } else {
             written.row
         };
-        Ok(Reply::json(&show(control, &row))?.version(row.version))
+        reply(control, row).await
     })
 }
 
 fn probe(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let ProbeInput { model } = request.json()?;
-        let row = load(control, &request).await?;
+        let row: CredentialRow = load(control, &request).await?;
         if !line::is_probed(&row.provider) {
             return Err(invalid(
                 "id",
@@ -626,7 +603,7 @@ fn probe(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         } else {
             control.probe_credential(request.act(&control.world), row, model).await?
         };
-        Ok(Reply::json(&show(control, &row))?.version(row.version))
+        reply(control, row).await
     })
 }
 

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use catalogue::SecretForm;
 use domain::limits::{
     JOIN_TOKEN_KEPT, JOIN_TOKEN_TIME, JOIN_TOKEN_TIME_MAX, MODEL_NAME_BYTES_MAX, NODE_MODELS_MAX,
     NODE_RECORDS_MAX,
@@ -18,9 +17,7 @@ use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use store::{
-    Act, Heartbeat, JoinToken, Joining, NodeRecord, NodeRecordRow, NodeRow, SealedSecret, StoreError,
-};
+use store::{Act, Heartbeat, JoinToken, Joining, NodeRecord, NodeRecordRow, NodeRow, StoreError};
 
 use super::nodes::{self, NodeView};
 use super::secrets;
@@ -361,7 +358,7 @@ async fn row_of(
     let old = named.await.map_err(of_store)?;
     let id = old.as_ref().map_or_else(|| NodeId::new(now_unix_ms, control.world.id_bytes()), |old| old.id);
     let version = old.as_ref().map_or(0, |old| old.secret_version_last).saturating_add(1);
-    let secret = seal_secret(control, token, id, version, input.secret)?;
+    let secret = nodes::seal(control, token.workspace, id, version, input.secret)?;
     let stated = old.as_ref().map(|old| old.server.stated.clone()).unwrap_or_default();
     let server = ServerFacts { probed: Some(ours(now_unix_ms)), stated };
     let last_error = Some("It has joined, and has not said yet that it is there.".to_owned());
@@ -381,20 +378,6 @@ fn ours(unix_ms: u64) -> ProbeResult {
         Some(ServerFeature::UnknownFields.is(false, unix_ms)),
     ];
     ProbeResult { unix_ms, model: None, error: None, findings: known.into_iter().flatten().collect() }
-}
-
-fn seal_secret(
-    control: &Control,
-    token: &JoinToken,
-    node: NodeId,
-    version: u32,
-    given: Option<Value>,
-) -> Result<Option<SealedSecret>, Box<Fault>> {
-    if given.is_none() {
-        return Ok(None);
-    }
-    let secret = secrets::read(given, SecretForm::Text)?;
-    secrets::seal(control, token.workspace, &node.to_string(), version, &secret).map(Some)
 }
 
 /// What a node of a later version says beside this is left out.

@@ -11,44 +11,30 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use snapshot::NodeState;
-use store::NodeRow;
+use store::{NodeRow, SealedSecret};
 
 use super::secrets;
 use super::workspaces::checked_name;
 use crate::access::Access;
-use crate::failure::{invalid, missing, of_store};
+use crate::failure::{invalid, missing};
 use crate::joined_nodes::{self, JoinedNodeView};
 use crate::moment::Moment;
 use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
 use crate::request::ApiRequest;
+use crate::resource::{Resource, delete, get, list, load, patch, post, put, reply};
 use crate::router::{Handled, Route};
 use crate::servers::{self, ProbeInput, ServerView};
 use crate::{Control, Reply};
 
-const PATH: &str = "/v2/byoc/nodes";
-const ONE: &str = "/v2/byoc/nodes/{id}";
-
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::POST, PATH, Access::MANAGE, create)
-            .says("Adds a node, and asks it at once what it serves.")
-            .takes::<Input>()
-            .makes::<NodeView>(),
-        Route::new(Method::GET, PATH, Access::LOOK, list)
-            .says("Lists the workspace's nodes.")
-            .lists::<NodeView>(),
-        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a node.").returns::<NodeView>(),
-        Route::new(Method::PATCH, ONE, Access::MANAGE, change)
-            .says("Changes fields of a node; `draining` as its status sends it nothing new.")
-            .patches::<Input>()
-            .returns::<NodeView>()
+        post::<NodeRow>("Adds a node, and asks it at once what it serves.").makes::<NodeView>(),
+        list::<NodeRow>("Lists the workspace's nodes."),
+        get::<NodeRow>("Shows a node."),
+        patch::<NodeRow>("Changes fields of a node; `draining` as its status sends it nothing new.")
             .refuses(409, "base_url_needs_secret"),
-        Route::new(Method::PUT, ONE, Access::MANAGE, replace)
-            .says("Replaces a node.")
-            .takes::<Input>()
-            .returns::<NodeView>()
-            .refuses(409, "base_url_needs_secret"),
-        Route::new(Method::DELETE, ONE, Access::MANAGE, delete).says("Removes a node.").returns_no_content(),
+        put::<NodeRow>("Replaces a node.").refuses(409, "base_url_needs_secret"),
+        delete::<NodeRow>("Removes a node."),
         Route::new(Method::POST, "/v2/byoc/nodes/{id}/probe", Access::MANAGE, probe)
             .says("Asks a node what it takes of the common grammar, and keeps what it said.")
             .takes::<ProbeInput>()
@@ -59,7 +45,7 @@ pub fn routes() -> Vec<Route> {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Node")]
-struct Input {
+pub struct Input {
     #[schemars(required)]
     #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
     name: Option<String>,
@@ -135,18 +121,6 @@ pub fn show(row: &NodeRow) -> NodeView {
     }
 }
 
-fn writable(row: &NodeRow) -> Value {
-    json!({
-        "name": row.name,
-        "base_url": row.base_url,
-        "models": row.declared_models,
-        "labels": row.labels,
-        "metadata": row.metadata,
-        "stated_facts": servers::stated(&row.server),
-        "status": if row.draining { "draining" } else { "ready" },
-    })
-}
-
 fn row_of(control: &Control, input: &Input, base: NodeRow) -> Result<NodeRow, Box<Fault>> {
     let draining = match input.status.as_deref() {
         None => base.draining,
@@ -200,124 +174,100 @@ pub(super) fn blank(workspace: WorkspaceId, id: NodeId, now_unix_ms: u64) -> Nod
     }
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let mut input: Input = request.json()?;
+/// The secret that a write brings, sealed.
+pub(super) fn seal(
+    control: &Control,
+    workspace: WorkspaceId,
+    id: NodeId,
+    version: u32,
+    given: Option<Value>,
+) -> Result<Option<SealedSecret>, Box<Fault>> {
+    if given.is_none() {
+        return Ok(None);
+    }
+    let secret = secrets::read(given, SecretForm::Text)?;
+    secrets::seal(control, workspace, &id.to_string(), version, &secret).map(Some)
+}
+
+impl Resource for NodeRow {
+    const PATH: &'static str = "/v2/byoc/nodes";
+    const ONE: &'static str = "/v2/byoc/nodes/{id}";
+    const WHAT: &'static str = "node";
+    type Input = Input;
+    type View = NodeView;
+    /// Whether it is polled at once.
+    type Rest = bool;
+
+    fn table(control: &Control) -> &dyn store::Resource<Self> {
+        control.store.nodes()
+    }
+
+    async fn view(&self, _: &Control) -> Result<NodeView, Box<Fault>> {
+        Ok(show(self))
+    }
+
+    fn writable(&self, _: &Control) -> Result<Value, Box<Fault>> {
+        Ok(json!({
+            "name": self.name,
+            "base_url": self.base_url,
+            "models": self.declared_models,
+            "labels": self.labels,
+            "metadata": self.metadata,
+            "stated_facts": servers::stated(&self.server),
+            "status": if self.draining { "draining" } else { "ready" },
+        }))
+    }
+
+    async fn new(
+        control: &Control,
+        request: &ApiRequest,
+        mut input: Input,
+    ) -> Result<(Self, bool), Box<Fault>> {
         let now = control.world.clock.unix_ms();
         let id = NodeId::new(now, control.world.id_bytes());
-        let secret = match input.secret.take() {
-            None => None,
-            given => Some(secrets::seal(
-                control,
-                request.workspace(),
-                &id.to_string(),
-                1,
-                &secrets::read(given, SecretForm::Text)?,
-            )?),
-        };
-        let blank = NodeRow { secret, ..blank(request.workspace(), id, now) };
-        let row = row_of(control, &input, blank)?;
-        let act = request.act(&control.world);
-        let written = control.store.nodes().create(row, act).await.map_err(of_store)?;
-        control.await_published(written.version).await?;
-        // Polled at once, so that its models can be called as soon as the client has this response.
-        let row = if request.is_rehearsal { written.row } else { control.learn_node(written.row).await? };
-        Ok(Reply::json(&show(&row))?.version(row.version).created(format!("{PATH}/{id}")))
-    })
-}
-
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let listed =
-            control.store.nodes().list(request.workspace(), request.page()?).await.map_err(of_store)?;
-        Reply::json(&request.paged(listed, show))
-    })
-}
-
-async fn load(control: &Control, request: &ApiRequest) -> Result<NodeRow, Box<Fault>> {
-    control.store.nodes().get(request.workspace(), request.id("node")?).await.map_err(of_store)
-}
-
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        Ok(Reply::json(&show(&row))?.version(row.version))
-    })
-}
-
-fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        let changed = request.patched(writable(&row))?;
-        write(control, &request, changed, row).await
-    })
-}
-
-fn replace(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        write(control, &request, request.json()?, row).await
-    })
-}
-
-async fn write(
-    control: &Arc<Control>,
-    request: &ApiRequest,
-    mut input: Input,
-    row: NodeRow,
-) -> Result<Reply, Box<Fault>> {
-    let secret = match input.secret.take() {
-        None => None,
-        given => {
-            let version = row.secret_version_last.saturating_add(1);
-            Some(Some(secrets::seal(
-                control,
-                row.workspace,
-                &row.id.to_string(),
-                version,
-                &secrets::read(given, SecretForm::Text)?,
-            )?))
-        }
-    };
-    let (address, has_secret) = (row.base_url.clone(), row.secret.is_some());
-    let changed = row_of(control, &input, row)?;
-    let moves = changed.base_url != address;
-    if moves && has_secret && secret.is_none() {
-        return Err(secrets::address_needs_secret());
+        let secret = seal(control, request.workspace(), id, 1, input.secret.take())?;
+        let row = row_of(control, &input, Self { secret, ..blank(request.workspace(), id, now) })?;
+        Ok((row, true))
     }
-    let act = request.act(&control.world);
-    let written =
-        control.store.nodes().replace((changed, secret), request.if_match()?, act).await.map_err(of_store)?;
-    control.await_published(written.version).await?;
-    let row =
-        if moves && !request.is_rehearsal { control.learn_node(written.row).await? } else { written.row };
-    Ok(Reply::json(&show(&row))?.version(row.version))
+
+    async fn change(
+        self,
+        control: &Control,
+        _: &ApiRequest,
+        mut input: Input,
+    ) -> Result<(Self::Change, bool), Box<Fault>> {
+        let version = self.secret_version_last.saturating_add(1);
+        let secret = seal(control, self.workspace, self.id, version, input.secret.take())?;
+        let (address, has_secret) = (self.base_url.clone(), self.secret.is_some());
+        let changed = row_of(control, &input, self)?;
+        let moves = changed.base_url != address;
+        if moves && has_secret && secret.is_none() {
+            return Err(secrets::address_needs_secret());
+        }
+        Ok(((changed, secret.map(Some)), moves))
+    }
+
+    /// It is polled before the reply, so that its models can be called as soon as the client has this.
+    async fn finish(
+        self,
+        control: &Arc<Control>,
+        request: &ApiRequest,
+        polls: bool,
+    ) -> Result<Reply, Box<Fault>> {
+        let row = if polls && !request.is_rehearsal { control.learn_node(self).await? } else { self };
+        reply(control, row).await
+    }
 }
 
 fn probe(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let ProbeInput { model } = request.json()?;
-        let row = load(control, &request).await?;
+        let row: NodeRow = load(control, &request).await?;
         let row = if request.is_rehearsal {
             row
         } else {
             control.probe_node(request.act(&control.world), row, model).await?
         };
-        Ok(Reply::json(&show(&row))?.version(row.version))
-    })
-}
-
-fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let act = request.act(&control.world);
-        let id = request.id("node")?;
-        let written = control
-            .store
-            .nodes()
-            .delete(request.workspace(), id, request.if_match()?, act)
-            .await
-            .map_err(of_store)?;
-        control.await_published(written.version).await?;
-        Ok(Reply::no_content())
+        reply(control, row).await
     })
 }

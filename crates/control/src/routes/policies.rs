@@ -3,53 +3,40 @@
 use std::sync::Arc;
 
 use domain::{Fault, ModelPattern, PolicyId, PolicySpec, Profile};
-use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use store::PolicyRow;
 
-use crate::access::Access;
+use crate::Control;
 use crate::agreement::{self, RetentionForm};
-use crate::failure::{invalid, missing, of_store};
+use crate::failure::{invalid, missing};
 use crate::moment::Moment;
 use crate::request::{ApiRequest, not_found};
-use crate::router::{Handled, Route};
-use crate::{Control, Reply};
+use crate::resource::{Resource, delete, get, list, patch, post, put};
+use crate::router::Route;
 
-const PATH: &str = "/v2/policies";
-const ONE: &str = "/v2/policies/{id}";
 const NAMES_MAX: usize = 100;
 const NAME_BYTES_MAX: usize = 256;
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::POST, PATH, Access::MANAGE, create)
-            .says("Makes the policy of a project: what its requests may reach, whatever a route says.")
-            .takes::<Input>()
-            .makes::<PolicyView>(),
-        Route::new(Method::GET, PATH, Access::LOOK, list)
-            .says("Lists the policies of the workspace's projects.")
-            .lists::<PolicyView>(),
-        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a policy.").returns::<PolicyView>(),
-        Route::new(Method::PATCH, ONE, Access::MANAGE, change)
-            .says("Changes fields of a policy; its project stays.")
-            .patches::<Input>()
-            .returns::<PolicyView>(),
-        Route::new(Method::PUT, ONE, Access::MANAGE, replace)
-            .says("Replaces a policy; its project stays.")
-            .takes::<Input>()
-            .returns::<PolicyView>(),
-        Route::new(Method::DELETE, ONE, Access::MANAGE, delete)
-            .says("Deletes a policy: its project's requests may reach whatever routes say.")
-            .returns_no_content(),
+        post::<PolicyRow>(
+            "Makes the policy of a project: what its requests may reach, whatever a route says.",
+        )
+        .makes::<PolicyView>(),
+        list::<PolicyRow>("Lists the policies of the workspace's projects."),
+        get::<PolicyRow>("Shows a policy."),
+        patch::<PolicyRow>("Changes fields of a policy; its project stays."),
+        put::<PolicyRow>("Replaces a policy; its project stays."),
+        delete::<PolicyRow>("Deletes a policy: its project's requests may reach whatever routes say."),
     ]
 }
 
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Policy")]
-struct Input {
+pub struct Input {
     #[schemars(required)]
     #[schemars(regex(pattern = domain::ProjectId::pattern()))]
     project_id: Option<String>,
@@ -79,7 +66,7 @@ struct Input {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "KeptPolicy")]
-struct PolicyView {
+pub struct PolicyView {
     id: String,
     object: &'static str,
     project_id: String,
@@ -105,15 +92,6 @@ fn show(row: &PolicyRow) -> PolicyView {
         compliance: row.spec.compliance.clone(),
         created_at: Moment(row.created_unix_ms),
     }
-}
-
-/// The writable part of a policy, in its current state.
-fn writable(row: &PolicyRow) -> Result<Value, Box<Fault>> {
-    let mut view = serde_json::to_value(show(row)).map_err(|_| Box::new(Fault::internal()))?;
-    if let Some(fields) = view.as_object_mut() {
-        ["id", "object", "created_at"].iter().for_each(|name| drop(fields.remove(*name)));
-    }
-    Ok(view)
 }
 
 fn spec_of(control: &Control, input: Input) -> Result<PolicySpec, Box<Fault>> {
@@ -161,9 +139,31 @@ fn names(
     }
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: Input = request.json()?;
+impl Resource for PolicyRow {
+    const PATH: &'static str = "/v2/policies";
+    const ONE: &'static str = "/v2/policies/{id}";
+    const WHAT: &'static str = "policy";
+    type Input = Input;
+    type View = PolicyView;
+    type Rest = ();
+
+    fn table(control: &Control) -> &dyn store::Resource<Self> {
+        control.store.policies()
+    }
+
+    async fn view(&self, _: &Control) -> Result<PolicyView, Box<Fault>> {
+        Ok(show(self))
+    }
+
+    fn writable(&self, _: &Control) -> Result<Value, Box<Fault>> {
+        let mut view = serde_json::to_value(show(self)).map_err(|_| Box::new(Fault::internal()))?;
+        if let Some(fields) = view.as_object_mut() {
+            ["id", "object", "created_at"].iter().for_each(|name| drop(fields.remove(*name)));
+        }
+        Ok(view)
+    }
+
+    async fn new(control: &Control, request: &ApiRequest, input: Input) -> Result<(Self, ()), Box<Fault>> {
         let Some(project) = &input.project_id else {
             return Err(missing(
                 "project_id",
@@ -174,74 +174,16 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let now = control.world.clock.unix_ms();
         let id = PolicyId::new(now, control.world.id_bytes());
         let spec = spec_of(control, input)?;
-        let row =
-            PolicyRow { id, workspace: request.workspace(), project, spec, created_unix_ms: now, version: 0 };
-        let act = request.act(&control.world);
-        let written = control.store.policies().create(row, act).await.map_err(of_store)?;
-        control.await_published(written.version).await?;
-        Ok(Reply::json(&show(&written.row))?.version(written.row.version).created(format!("{PATH}/{id}")))
-    })
-}
-
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let listed =
-            control.store.policies().list(request.workspace(), request.page()?).await.map_err(of_store)?;
-        Reply::json(&request.paged(listed, show))
-    })
-}
-
-async fn load(control: &Control, request: &ApiRequest) -> Result<PolicyRow, Box<Fault>> {
-    control.store.policies().get(request.workspace(), request.id("policy")?).await.map_err(of_store)
-}
-
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        Ok(Reply::json(&show(&row))?.version(row.version))
-    })
-}
-
-fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        let changed = request.patched(writable(&row)?)?;
-        write(control, &request, changed, row).await
-    })
-}
-
-fn replace(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        write(control, &request, request.json()?, row).await
-    })
-}
-
-async fn write(
-    control: &Arc<Control>,
-    request: &ApiRequest,
-    input: Input,
-    row: PolicyRow,
-) -> Result<Reply, Box<Fault>> {
-    let own = row.project.to_string();
-    if input.project_id.as_ref() != Some(&own) {
-        let message = "A policy stays with its project.";
-        return Err(invalid("project_id", message, format!("Give {own}, or make another policy.")));
+        let workspace = request.workspace();
+        Ok((Self { id, workspace, project, spec, created_unix_ms: now, version: 0 }, ()))
     }
-    let changed = PolicyRow { spec: spec_of(control, input)?, ..row };
-    let act = request.act(&control.world);
-    let written =
-        control.store.policies().replace(changed, request.if_match()?, act).await.map_err(of_store)?;
-    control.await_published(written.version).await?;
-    Ok(Reply::json(&show(&written.row))?.version(written.row.version))
-}
 
-fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let (act, id) = (request.act(&control.world), request.id("policy")?);
-        let deleted =
-            control.store.policies().delete(request.workspace(), id, request.if_match()?, act).await;
-        control.await_published(deleted.map_err(of_store)?.version).await?;
-        Ok(Reply::no_content())
-    })
+    async fn change(self, control: &Control, _: &ApiRequest, input: Input) -> Result<(Self, ()), Box<Fault>> {
+        let own = self.project.to_string();
+        if input.project_id.as_ref() != Some(&own) {
+            let message = "A policy stays with its project.";
+            return Err(invalid("project_id", message, format!("Give {own}, or make another policy.")));
+        }
+        Ok((Self { spec: spec_of(control, input)?, ..self }, ()))
+    }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use domain::{Fault, ProjectId, Subject};
-use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -12,45 +11,29 @@ use store::{LimitsOf, ProjectRow};
 use super::caching::CachingForm;
 use super::limits::{self, LimitsForm};
 use super::workspaces::checked_name;
-use crate::access::Access;
-use crate::failure::{invalid, of_store};
+use crate::failure::invalid;
 use crate::moment::Moment;
 use crate::openapi::bounds::{ENVIRONMENT, ENVIRONMENT_BYTES_MAX, NAME, NAME_CHARS_MAX};
 use crate::request::ApiRequest;
-use crate::router::{Handled, Route};
+use crate::resource::{Resource, delete, get, list, patch, post, put};
+use crate::router::Route;
 use crate::{Control, Reply};
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::POST, "/v2/projects", Access::MANAGE, create)
-            .says("Makes a project.")
-            .takes::<Input>()
-            .makes::<ProjectView>(),
-        Route::new(Method::GET, "/v2/projects", Access::LOOK, list)
-            .says("Lists the workspace's projects.")
-            .lists::<ProjectView>(),
-        Route::new(Method::GET, "/v2/projects/{id}", Access::LOOK, get)
-            .says("Shows a project.")
-            .returns::<ProjectView>(),
-        Route::new(Method::PATCH, "/v2/projects/{id}", Access::MANAGE, change)
-            .says("Changes fields of a project.")
-            .patches::<Input>()
-            .returns::<ProjectView>(),
-        Route::new(Method::PUT, "/v2/projects/{id}", Access::MANAGE, replace)
-            .says("Replaces a project.")
-            .takes::<Input>()
-            .returns::<ProjectView>(),
-        Route::new(Method::DELETE, "/v2/projects/{id}", Access::MANAGE, delete)
-            .says("Deletes a project that no key belongs to.")
-            .returns_no_content()
-            .refuses(409, "referenced"),
+        post::<ProjectRow>("Makes a project.").makes::<ProjectView>(),
+        list::<ProjectRow>("Lists the workspace's projects."),
+        get::<ProjectRow>("Shows a project."),
+        patch::<ProjectRow>("Changes fields of a project."),
+        put::<ProjectRow>("Replaces a project."),
+        delete::<ProjectRow>("Deletes a project that no key belongs to.").refuses(409, "referenced"),
     ]
 }
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Project")]
-struct Input {
+pub struct Input {
     #[schemars(required)]
     #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
     name: Option<String>,
@@ -64,7 +47,7 @@ struct Input {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Project")]
-struct ProjectView {
+pub struct ProjectView {
     id: String,
     object: &'static str,
     workspace_id: String,
@@ -109,21 +92,49 @@ pub fn checked_environment(environment: &str, field: &'static str) -> Result<Str
     ))
 }
 
-fn row_of(input: Input, base: &ProjectRow) -> Result<ProjectRow, Box<Fault>> {
+fn row_of(input: Input, base: ProjectRow) -> Result<(ProjectRow, Option<LimitsForm>), Box<Fault>> {
+    limits::check(input.limits, "limits")?;
     let environment = input.environment.as_deref().unwrap_or("production");
-    Ok(ProjectRow {
+    let row = ProjectRow {
         name: checked_name(input.name, "name")?,
         environment: checked_environment(environment, "environment")?,
         metadata: input.metadata,
         caching: input.caching.unwrap_or_default().read()?,
-        ..base.clone()
-    })
+        ..base
+    };
+    Ok((row, input.limits))
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
+impl Resource for ProjectRow {
+    const PATH: &'static str = "/v2/projects";
+    const ONE: &'static str = "/v2/projects/{id}";
+    const WHAT: &'static str = "project";
+    type Input = Input;
+    type View = ProjectView;
+    /// Its limits, which are written after it.
+    type Rest = Option<LimitsForm>;
+
+    fn table(control: &Control) -> &dyn store::Resource<Self> {
+        control.store.projects()
+    }
+
+    async fn view(&self, control: &Control) -> Result<ProjectView, Box<Fault>> {
+        Ok(show(control, self))
+    }
+
+    fn writable(&self, control: &Control) -> Result<Value, Box<Fault>> {
+        Ok(json!({"name": self.name, "environment": self.environment, "metadata": self.metadata,
+            "limits": limits::show(control, self.workspace, &of(self)),
+            "caching": CachingForm::of(self.caching)}))
+    }
+
+    async fn new(
+        control: &Control,
+        request: &ApiRequest,
+        input: Input,
+    ) -> Result<(Self, Self::Rest), Box<Fault>> {
         let now = control.world.clock.unix_ms();
-        let blank = ProjectRow {
+        let blank = Self {
             caching: domain::CachePolicy::default(),
             id: ProjectId::new(now, control.world.id_bytes()),
             workspace: request.workspace(),
@@ -133,87 +144,25 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             created_unix_ms: now,
             version: 0,
         };
-        let input: Input = request.json()?;
-        let rates = input.limits;
-        limits::check(rates, "limits")?;
-        let row = row_of(input, &blank)?;
-        let act = request.act(&control.world);
-        let written = control.store.projects().create(row, act).await.map_err(of_store)?;
-        control.await_published(written.version).await?;
-        let row = &written.row;
-        let limits = limits::write(control, &request, row.workspace, of(row), rates).await?;
-        let location = format!("/v2/projects/{}", row.id);
-        Ok(Reply::json(&ProjectView { limits, ..show(control, row) })?.version(row.version).created(location))
-    })
-}
+        row_of(input, blank)
+    }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let listed =
-            control.store.projects().list(request.workspace(), request.page()?).await.map_err(of_store)?;
-        Reply::json(&request.paged(listed, |row| show(control, row)))
-    })
-}
+    async fn change(
+        self,
+        _: &Control,
+        _: &ApiRequest,
+        input: Input,
+    ) -> Result<(Self, Self::Rest), Box<Fault>> {
+        row_of(input, self)
+    }
 
-async fn load(control: &Control, request: &ApiRequest) -> Result<ProjectRow, Box<Fault>> {
-    control.store.projects().get(request.workspace(), request.id("project")?).await.map_err(of_store)
-}
-
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        Ok(Reply::json(&show(control, &row))?.version(row.version))
-    })
-}
-
-fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        let changed = request.patched(
-            json!({"name": row.name, "environment": row.environment, "metadata": row.metadata,
-                "limits": limits::show(control, row.workspace, &of(&row)),
-                "caching": CachingForm::of(row.caching)}),
-        )?;
-        write(control, &request, changed, &row).await
-    })
-}
-
-fn replace(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        write(control, &request, request.json()?, &row).await
-    })
-}
-
-async fn write(
-    control: &Arc<Control>,
-    request: &ApiRequest,
-    input: Input,
-    row: &ProjectRow,
-) -> Result<Reply, Box<Fault>> {
-    let act = request.act(&control.world);
-    let rates = input.limits;
-    limits::check(rates, "limits")?;
-    let changed = row_of(input, row)?;
-    let written =
-        control.store.projects().replace(changed, request.if_match()?, act).await.map_err(of_store)?;
-    control.await_published(written.version).await?;
-    let row = &written.row;
-    let limits = limits::write(control, request, row.workspace, of(row), rates).await?;
-    Ok(Reply::json(&ProjectView { limits, ..show(control, row) })?.version(row.version))
-}
-
-fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let act = request.act(&control.world);
-        let id = request.id("project")?;
-        let written = control
-            .store
-            .projects()
-            .delete(request.workspace(), id, request.if_match()?, act)
-            .await
-            .map_err(of_store)?;
-        control.await_published(written.version).await?;
-        Ok(Reply::no_content())
-    })
+    async fn finish(
+        self,
+        control: &Arc<Control>,
+        request: &ApiRequest,
+        form: Self::Rest,
+    ) -> Result<Reply, Box<Fault>> {
+        let limits = limits::write(control, request, self.workspace, of(&self), form).await?;
+        Ok(Reply::json(&ProjectView { limits, ..show(control, &self) })?.version(self.version))
+    }
 }

@@ -6,41 +6,27 @@ use domain::{
     ByokFallback, CredentialId, FallbackClass, Fault, FaultClass, ModelPattern, Profile, RouteId, RouteScope,
     RouteSpec,
 };
-use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use store::RouteRow;
 
 use super::projects::checked_environment;
-use crate::access::Access;
+use crate::Control;
 use crate::failure::{invalid, of_store};
 use crate::moment::Moment;
 use crate::request::{ApiRequest, not_found};
-use crate::router::{Handled, Route};
-use crate::{Control, Reply};
-
-const PATH: &str = "/v2/routes";
-const ONE: &str = "/v2/routes/{id}";
+use crate::resource::{Resource, delete, get, list, patch, post, put};
+use crate::router::Route;
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::POST, PATH, Access::MANAGE, create)
-            .says("Makes a route: a rule for what serves which requests.")
-            .takes::<Wire>()
-            .makes::<RouteView>(),
-        Route::new(Method::GET, PATH, Access::LOOK, list)
-            .says("Lists the workspace's routes.")
-            .lists::<RouteView>(),
-        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a route.").returns::<RouteView>(),
-        Route::new(Method::PATCH, ONE, Access::MANAGE, change)
-            .says("Changes fields of a route.")
-            .patches::<Wire>()
-            .returns::<RouteView>(),
-        Route::new(Method::PUT, ONE, Access::MANAGE, replace)
-            .says("Replaces a route.")
-            .takes::<Wire>()
-            .returns::<RouteView>(),
-        Route::new(Method::DELETE, ONE, Access::MANAGE, delete).says("Deletes a route.").returns_no_content(),
+        post::<RouteRow>("Makes a route: a rule for what serves which requests.").makes::<RouteView>(),
+        list::<RouteRow>("Lists the workspace's routes."),
+        get::<RouteRow>("Shows a route."),
+        patch::<RouteRow>("Changes fields of a route."),
+        put::<RouteRow>("Replaces a route."),
+        delete::<RouteRow>("Deletes a route."),
     ]
 }
 
@@ -71,7 +57,7 @@ struct ScopeWire {
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Route")]
-struct Wire {
+pub struct Wire {
     #[serde(default)]
     scope: ScopeWire,
     #[serde(default)]
@@ -110,21 +96,12 @@ fn never() -> String {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "KeptRoute")]
-struct RouteView {
+pub struct RouteView {
     id: String,
     object: &'static str,
     #[serde(flatten)]
     rule: Wire,
     created_at: Moment,
-}
-
-fn show(row: &RouteRow) -> RouteView {
-    RouteView {
-        id: row.id.to_string(),
-        object: "route",
-        rule: wire_of(&row.spec),
-        created_at: Moment(row.created_unix_ms),
-    }
 }
 
 fn wire_of(spec: &RouteSpec) -> Wire {
@@ -289,79 +266,44 @@ fn positive(ms: Option<u64>, field: &'static str) -> Result<Option<u64>, Box<Fau
     }
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let spec = spec_of(control, &request, request.json()?).await?;
+impl Resource for RouteRow {
+    const PATH: &'static str = "/v2/routes";
+    const ONE: &'static str = "/v2/routes/{id}";
+    const WHAT: &'static str = "route";
+    type Input = Wire;
+    type View = RouteView;
+    type Rest = ();
+
+    fn table(control: &Control) -> &dyn store::Resource<Self> {
+        control.store.routes()
+    }
+
+    async fn view(&self, _: &Control) -> Result<RouteView, Box<Fault>> {
+        Ok(RouteView {
+            id: self.id.to_string(),
+            object: "route",
+            rule: wire_of(&self.spec),
+            created_at: Moment(self.created_unix_ms),
+        })
+    }
+
+    fn writable(&self, _: &Control) -> Result<Value, Box<Fault>> {
+        serde_json::to_value(wire_of(&self.spec)).map_err(|_| Box::new(Fault::internal()))
+    }
+
+    async fn new(control: &Control, request: &ApiRequest, wire: Wire) -> Result<(Self, ()), Box<Fault>> {
+        let spec = spec_of(control, request, wire).await?;
         let now = control.world.clock.unix_ms();
         let id = RouteId::new(now, control.world.id_bytes());
-        let row = RouteRow { id, workspace: request.workspace(), spec, created_unix_ms: now, version: 0 };
-        let act = request.act(&control.world);
-        let written = control.store.routes().create(row, act).await.map_err(of_store)?;
-        control.await_published(written.version).await?;
-        Ok(Reply::json(&show(&written.row))?.version(written.row.version).created(format!("{PATH}/{id}")))
-    })
-}
+        Ok((Self { id, workspace: request.workspace(), spec, created_unix_ms: now, version: 0 }, ()))
+    }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let listed =
-            control.store.routes().list(request.workspace(), request.page()?).await.map_err(of_store)?;
-        Reply::json(&request.paged(listed, show))
-    })
-}
-
-async fn load(control: &Control, request: &ApiRequest) -> Result<RouteRow, Box<Fault>> {
-    control.store.routes().get(request.workspace(), request.id("route")?).await.map_err(of_store)
-}
-
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        Ok(Reply::json(&show(&row))?.version(row.version))
-    })
-}
-
-fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        let rule = serde_json::to_value(wire_of(&row.spec)).map_err(|_| Box::new(Fault::internal()))?;
-        let changed = request.patched(rule)?;
-        write(control, &request, changed, row).await
-    })
-}
-
-fn replace(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        write(control, &request, request.json()?, row).await
-    })
-}
-
-async fn write(
-    control: &Arc<Control>,
-    request: &ApiRequest,
-    wire: Wire,
-    row: RouteRow,
-) -> Result<Reply, Box<Fault>> {
-    let changed = RouteRow { spec: spec_of(control, request, wire).await?, ..row };
-    let act = request.act(&control.world);
-    let written =
-        control.store.routes().replace(changed, request.if_match()?, act).await.map_err(of_store)?;
-    control.await_published(written.version).await?;
-    Ok(Reply::json(&show(&written.row))?.version(written.row.version))
-}
-
-fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let act = request.act(&control.world);
-        let id = request.id("route")?;
-        let written = control
-            .store
-            .routes()
-            .delete(request.workspace(), id, request.if_match()?, act)
-            .await
-            .map_err(of_store)?;
-        control.await_published(written.version).await?;
-        Ok(Reply::no_content())
-    })
+    async fn change(
+        self,
+        control: &Control,
+        request: &ApiRequest,
+        wire: Wire,
+    ) -> Result<(Self, ()), Box<Fault>> {
+        Ok((Self { spec: spec_of(control, request, wire).await?, ..self }, ()))
+    }
 }

@@ -18,36 +18,25 @@ use crate::moment::Moment;
 use crate::openapi::describe::Nothing;
 use crate::owner::milliseconds;
 use crate::request::ApiRequest;
+use crate::resource::{Resource, delete, get, list, load, patch, post, put, reply};
 use crate::router::{Handled, Route};
 use crate::webhooks::{mint_secret, readable, secret_text};
 use crate::{Control, Reply};
 
-const PATH: &str = "/v2/webhooks";
-const ONE: &str = "/v2/webhooks/{id}";
 const DESCRIPTION_CHARS_MAX: usize = 200;
 /// Every version of a webhook's secret is an object of its own, sealed once.
 const FIRST_VERSION: u32 = 1;
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::POST, PATH, Access::MANAGE, create)
-            .says("Adds a webhook; its secret is in this answer and never again.")
-            .takes::<Input>()
+        post::<WebhookRow>("Adds a webhook; its secret is in this answer and never again.")
             .makes::<WithSecret>()
             .refuses(409, "too_many_webhooks"),
-        Route::new(Method::GET, PATH, Access::LOOK, list)
-            .says("Lists the workspace's webhooks.")
-            .lists::<WebhookView>(),
-        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a webhook.").returns::<WebhookView>(),
-        Route::new(Method::PATCH, ONE, Access::MANAGE, change)
-            .says("Changes fields of a webhook.")
-            .patches::<Input>()
-            .returns::<WebhookView>(),
-        Route::new(Method::PUT, ONE, Access::MANAGE, replace)
-            .says("Replaces a webhook; its secrets stay.")
-            .takes::<Input>()
-            .returns::<WebhookView>(),
-        Route::new(Method::DELETE, ONE, Access::MANAGE, delete).says("Removes a webhook.").returns_no_content(),
+        list::<WebhookRow>("Lists the workspace's webhooks."),
+        get::<WebhookRow>("Shows a webhook."),
+        patch::<WebhookRow>("Changes fields of a webhook."),
+        put::<WebhookRow>("Replaces a webhook; its secrets stay."),
+        delete::<WebhookRow>("Removes a webhook."),
         Route::new(Method::POST, "/v2/webhooks/{id}/test", Access::MANAGE, test)
             .says("Sends a test at once and says how it went.")
             .takes_nothing()
@@ -73,7 +62,7 @@ pub fn routes() -> Vec<Route> {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Webhook")]
-struct Input {
+pub struct Input {
     #[schemars(required)]
     #[schemars(url)]
     url: Option<String>,
@@ -89,7 +78,7 @@ struct Input {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Webhook")]
-struct WebhookView {
+pub struct WebhookView {
     id: String,
     object: &'static str,
     workspace_id: String,
@@ -182,15 +171,6 @@ fn show(row: &WebhookRow) -> WebhookView {
     }
 }
 
-fn writable(row: &WebhookRow) -> Value {
-    json!({
-        "url": row.url,
-        "description": row.description,
-        "events": kinds(row),
-        "status": status_of(row),
-    })
-}
-
 /// The event kinds that can be subscribed to; a test event is sent only on request.
 fn subscribable() -> impl Iterator<Item = EventKind> {
     EventKind::ALL.into_iter().filter(|kind| *kind != EventKind::WebhookTest)
@@ -249,12 +229,40 @@ fn new_secret(
     Ok((SigningSecret { generation, secret: sealed, expires_unix_ms: None }, secret_text(&secret)))
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: Input = request.json()?;
+impl Resource for WebhookRow {
+    const PATH: &'static str = "/v2/webhooks";
+    const ONE: &'static str = "/v2/webhooks/{id}";
+    const WHAT: &'static str = "webhook";
+    type Input = Input;
+    type View = WebhookView;
+    /// The text of a new webhook's secret.
+    type Rest = Option<String>;
+
+    fn table(control: &Control) -> &dyn store::Resource<Self> {
+        control.store.webhooks()
+    }
+
+    async fn view(&self, _: &Control) -> Result<WebhookView, Box<Fault>> {
+        Ok(show(self))
+    }
+
+    fn writable(&self, _: &Control) -> Result<Value, Box<Fault>> {
+        Ok(json!({
+            "url": self.url,
+            "description": self.description,
+            "events": kinds(self),
+            "status": status_of(self),
+        }))
+    }
+
+    async fn new(
+        control: &Control,
+        request: &ApiRequest,
+        input: Input,
+    ) -> Result<(Self, Self::Rest), Box<Fault>> {
         let now = control.world.clock.unix_ms();
         let id = WebhookId::new(now, control.world.id_bytes());
-        let blank = WebhookRow {
+        let blank = Self {
             id,
             workspace: request.workspace(),
             url: String::new(),
@@ -266,79 +274,42 @@ fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             version: 0,
         };
         let mut row = row_of(control, input, blank)?;
-        let (secret, text) = new_secret(control, &request, id, 1)?;
+        let (secret, text) = new_secret(control, request, id, 1)?;
         row.secrets.push(secret);
-        let act = request.act(&control.world);
-        let written = control.store.webhooks().create(row, act).await.map_err(of_store)?;
-        control.await_published(written.version).await?;
-        let view = WithSecret { webhook: show(&written.row), secret: text };
-        Ok(Reply::json(&view)?.version(written.row.version).created(format!("{PATH}/{id}")))
-    })
+        Ok((row, Some(text)))
+    }
+
+    async fn change(
+        self,
+        control: &Control,
+        _: &ApiRequest,
+        input: Input,
+    ) -> Result<(Self, Self::Rest), Box<Fault>> {
+        Ok((row_of(control, input, self)?, None))
+    }
+
+    async fn finish(
+        self,
+        control: &Arc<Control>,
+        _: &ApiRequest,
+        secret: Self::Rest,
+    ) -> Result<Reply, Box<Fault>> {
+        match secret {
+            Some(secret) => show_with(&self, secret),
+            None => reply(control, self).await,
+        }
+    }
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let listed =
-            control.store.webhooks().list(request.workspace(), request.page()?).await.map_err(of_store)?;
-        Reply::json(&request.paged(listed, show))
-    })
-}
-
-async fn load(control: &Control, request: &ApiRequest) -> Result<WebhookRow, Box<Fault>> {
-    control.store.webhooks().get(request.workspace(), request.id("webhook")?).await.map_err(of_store)
-}
-
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        Ok(Reply::json(&show(&row))?.version(row.version))
-    })
-}
-
-fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        let changed = request.patched(writable(&row))?;
-        write(control, &request, changed, row).await
-    })
-}
-
-fn replace(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        write(control, &request, request.json()?, row).await
-    })
-}
-
-async fn write(
-    control: &Arc<Control>,
-    request: &ApiRequest,
-    input: Input,
-    row: WebhookRow,
-) -> Result<Reply, Box<Fault>> {
-    let changed = row_of(control, input, row)?;
-    let act = request.act(&control.world);
-    let written =
-        control.store.webhooks().replace(changed, request.if_match()?, act).await.map_err(of_store)?;
-    control.await_published(written.version).await?;
-    Ok(Reply::json(&show(&written.row))?.version(written.row.version))
-}
-
-fn delete(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let act = request.act(&control.world);
-        let id = request.id("webhook")?;
-        let deleted = control.store.webhooks().delete(request.workspace(), id, request.if_match()?, act);
-        control.await_published(deleted.await.map_err(of_store)?.version).await?;
-        Ok(Reply::no_content())
-    })
+fn show_with(row: &WebhookRow, secret: String) -> Result<Reply, Box<Fault>> {
+    Ok(Reply::json(&WithSecret { webhook: show(row), secret })?.version(row.version))
 }
 
 /// Sends a test event at once and returns the result; the event is neither stored nor retried.
 fn test(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let Nothing {} = request.json()?;
-        let row = load(control, &request).await?;
+        let row: WebhookRow = load(control, &request).await?;
         let now = control.world.clock.unix_ms();
         let event = EventRow {
             id: EventId::new(now, control.world.id_bytes()),
@@ -362,7 +333,7 @@ fn test(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
 fn rotate(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
         let Nothing {} = request.json()?;
-        let row = load(control, &request).await?;
+        let row: WebhookRow = load(control, &request).await?;
         let newest = row.secrets.first().map_or(0, |secret| secret.generation);
         let (secret, text) = new_secret(control, &request, row.id, newest.saturating_add(1))?;
         let act = request.act(&control.world);
@@ -370,8 +341,7 @@ fn rotate(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let rotated = control.store.webhooks().rotate(row.workspace, row.id, secret, until, act);
         let written = rotated.await.map_err(of_store)?;
         control.await_published(written.version).await?;
-        let view = WithSecret { webhook: show(&written.row), secret: text };
-        Ok(Reply::json(&view)?.version(written.row.version))
+        show_with(&written.row, text)
     })
 }
 

@@ -1,7 +1,7 @@
 //! Resources of `/v2`: the handlers that make, list, show, change, replace and delete them, written once over
 //! what each kind has.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::sync::Arc;
 
 use domain::{Fault, WorkspaceId};
@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use store::resource::Owner;
-use store::{Listed, Page as StorePage, ResourceRow, Written};
+use store::{Listed, ResourceRow, Written};
 
 use crate::access::Access;
 use crate::failure::of_store;
@@ -72,9 +72,13 @@ pub trait Resource: ResourceRow<Owner: OfCaller> {
     fn listed(
         control: &Control,
         request: &ApiRequest,
-        page: StorePage<Self::Id>,
     ) -> impl Future<Output = Result<Listed<Self, Self::Id>, Box<Fault>>> + Send {
-        async move { Self::table(control).list(OfCaller::of(request), page).await.map_err(of_store) }
+        async move { Self::table(control).list(OfCaller::of(request), request.page()?).await.map_err(of_store) }
+    }
+
+    /// Whether the caller may delete the row that the path names.
+    fn allow_deletion(_: &Control, _: &ApiRequest) -> impl Future<Output = Result<(), Box<Fault>>> + Send {
+        ready(Ok(()))
     }
 
     /// The reply to a write that is in force.
@@ -149,7 +153,7 @@ fn create<R: Resource>(control: &Arc<Control>, request: ApiRequest) -> Handled<'
 
 fn all<R: Resource>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
     Box::pin(async move {
-        let listed = R::listed(control, &request, request.page()?).await?;
+        let listed = R::listed(control, &request).await?;
         let mut data = Vec::with_capacity(listed.rows.len());
         for row in &listed.rows {
             data.push(row.view(control).await?);
@@ -195,6 +199,7 @@ fn remove<R: Resource>(control: &Arc<Control>, request: ApiRequest) -> Handled<'
     Box::pin(async move {
         let act = request.act(&control.world);
         let (owner, id) = (OfCaller::of(&request), request.id(R::WHAT)?);
+        R::allow_deletion(control, &request).await?;
         let deleted = R::table(control).delete(owner, id, request.if_match()?, act).await;
         control.await_published(deleted.map_err(of_store)?.version).await?;
         Ok(Reply::no_content())

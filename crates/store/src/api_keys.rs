@@ -3,7 +3,7 @@
 use domain::{KeyId, MemberId, ProjectId, Sealed, WorkspaceId};
 use snapshot::{IpNet, KeyDigest, Scopes};
 
-use crate::{Act, Listed, Page, StoreFuture, Written};
+use crate::{Listed, Page, Resource, StoreFuture};
 
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKeyRow {
@@ -39,12 +39,13 @@ impl std::fmt::Debug for ApiKeyRow {
     }
 }
 
-pub trait ApiKeys: Send + Sync {
-    /// `floor` is the anti-rollback record of the access secret, if there is one.
-    fn create(&self, row: ApiKeyRow, floor: Option<Sealed>, act: Act) -> StoreFuture<'_, Written<ApiKeyRow>>;
-    fn get(&self, workspace: WorkspaceId, id: KeyId) -> StoreFuture<'_, ApiKeyRow>;
-    /// Includes revoked keys, so that a caller can distinguish them from unknown ones.
-    fn list(
+/// A new key comes with the anti-rollback record of its access secret, if it has one. A change writes name, scopes,
+/// expiry and allowlist; the key itself, its project and its environment can't change. Its deletion is a revocation,
+/// which is final: the row stays, so that a caller can distinguish revoked keys from unknown ones, and revoking it
+/// again changes nothing and is not an error.
+pub trait ApiKeys: Resource<ApiKeyRow> {
+    /// Those of a project, if one is named.
+    fn filtered(
         &self,
         workspace: WorkspaceId,
         project: Option<ProjectId>,
@@ -52,16 +53,4 @@ pub trait ApiKeys: Send + Sync {
     ) -> StoreFuture<'_, Listed<ApiKeyRow, KeyId>>;
     /// Keys with this name or, if `begins`, with this name prefix; revoked ones too.
     fn named(&self, workspace: WorkspaceId, name: String, begins: bool) -> StoreFuture<'_, Vec<KeyId>>;
-    /// Writes name, scopes, expiry and allowlist. The key itself, its project and its environment can't
-    /// change.
-    fn replace(&self, row: ApiKeyRow, expected: Option<u64>, act: Act)
-    -> StoreFuture<'_, Written<ApiKeyRow>>;
-    /// Revocation is final. Revoking a revoked key changes nothing and is not an error.
-    fn revoke(
-        &self,
-        workspace: WorkspaceId,
-        id: KeyId,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, Written<ApiKeyRow>>;
 }

@@ -4,7 +4,7 @@ use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
 use domain::{
-    AccountId, BudgetId, CredentialId, KeyId, Nanos, NodeId, PolicyId, ProjectId, RouteId, WebhookId,
+    AccountId, BudgetId, CredentialId, KeyId, Nanos, NodeId, PolicyId, ProjectId, RouteId, Sealed, WebhookId,
     WorkspaceId,
 };
 
@@ -112,7 +112,7 @@ resource_rows! {
     PolicyRow { id: PolicyId, owner: WorkspaceId = |row| row.workspace, new: Self, change: Self }
     RouteRow { id: RouteId, owner: WorkspaceId = |row| row.workspace, new: Self, change: Self }
     WebhookRow { id: WebhookId, owner: WorkspaceId = |row| row.workspace, new: Self, change: Self }
-    ApiKeyRow { id: KeyId, owner: WorkspaceId = |row| row.workspace, new: Self, change: Self }
+    ApiKeyRow { id: KeyId, owner: WorkspaceId = |row| row.workspace, new: (Self, Option<Sealed>), change: Self }
     BudgetRow { id: BudgetId, owner: WorkspaceId = |row| row.workspace, new: (Self, Nanos), change: Self }
     AccountRow { id: AccountId, owner: () = |_| (), new: Self, change: (Self, Option<NewSecret>) }
     CredentialRow {
@@ -130,11 +130,12 @@ pub trait Resource<R: ResourceRow>: Send + Sync {
     fn list(&self, owner: R::Owner, page: Page<R::Id>) -> StoreFuture<'_, Listed<R, R::Id>>;
     /// Refused unless the row is at the expected version. What can't change is taken from the present row.
     fn replace(&self, change: R::Change, expected: Option<u64>, act: Act) -> StoreFuture<'_, Written<R>>;
+    /// Returns the row as it was or, where its kind stays when it ends, as it is.
     fn delete(
         &self,
         owner: R::Owner,
         id: R::Id,
         expected: Option<u64>,
         act: Act,
-    ) -> StoreFuture<'_, Written<()>>;
+    ) -> StoreFuture<'_, Written<R>>;
 }

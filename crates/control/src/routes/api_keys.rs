@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use domain::{Fault, FaultClass, ProjectId, Role, Sealed, Secret, Subject, api_key};
-use http::Method;
+use domain::{Fault, FaultClass, KeyId, ProjectId, Role, Sealed, Secret, Subject, api_key};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use snapshot::{IpNet, Scopes};
-use store::{ApiKeyRow, LimitsOf};
+use store::{ApiKeyRow, LimitsOf, Listed};
 
 use super::limits::{self, LimitsForm};
 use super::projects::checked_environment;
@@ -21,45 +20,30 @@ use crate::founding::new_key;
 use crate::moment::Moment;
 use crate::openapi::bounds::{ENVIRONMENT, ENVIRONMENT_BYTES_MAX, NAME, NAME_CHARS_MAX};
 use crate::request::ApiRequest;
-use crate::router::{Handled, Route};
+use crate::resource::{Resource, delete, get, list, load, patch, post, put};
+use crate::router::Route;
 use crate::{Control, Reply, moment};
 
-const PATH: &str = "/v2/api-keys";
-const ONE: &str = "/v2/api-keys/{id}";
 const EXPIRES_IN_DAYS_MAX: u32 = 3_650;
 const DAY_MS: u64 = 86_400_000;
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::POST, PATH, Access::DEVELOP, create)
-            .says("Makes an API key; its text is in this answer and never again.")
-            .takes::<Input>()
+        post::<ApiKeyRow>("Makes an API key; its text is in this answer and never again.")
             .makes::<ApiKeyView>(),
-        Route::new(Method::GET, PATH, Access::LOOK, list)
-            .says("Lists the workspace's API keys.")
-            .lists::<ApiKeyView>()
+        list::<ApiKeyRow>("Lists the workspace's API keys.")
             .query("project_id", "Only those of this project."),
-        Route::new(Method::GET, ONE, Access::LOOK, get)
-            .says("Shows an API key, without its text.")
-            .returns::<ApiKeyView>(),
-        Route::new(Method::PATCH, ONE, Access::DEVELOP, change)
-            .says("Changes fields of an API key.")
-            .patches::<Input>()
-            .returns::<ApiKeyView>(),
-        Route::new(Method::PUT, ONE, Access::DEVELOP, replace)
-            .says("Replaces what can be written of an API key.")
-            .takes::<Input>()
-            .returns::<ApiKeyView>(),
-        Route::new(Method::DELETE, ONE, Access::DEVELOP, revoke)
-            .says("Revokes an API key, at once and for good.")
-            .returns_no_content(),
+        get::<ApiKeyRow>("Shows an API key, without its text."),
+        patch::<ApiKeyRow>("Changes fields of an API key."),
+        put::<ApiKeyRow>("Replaces what can be written of an API key."),
+        delete::<ApiKeyRow>("Revokes an API key, at once and for good."),
     ]
 }
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "ApiKey")]
-struct Input {
+pub struct Input {
     #[schemars(required)]
     #[schemars(length(min = 1, max = NAME_CHARS_MAX), regex(pattern = NAME))]
     name: Option<String>,
@@ -88,7 +72,7 @@ struct AccessKeys {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ApiKey")]
-struct ApiKeyView {
+pub struct ApiKeyView {
     id: String,
     object: &'static str,
     name: String,
@@ -265,50 +249,6 @@ fn checked_expiry(input: &Input, now_unix_ms: u64) -> Result<Option<u64>, Box<Fa
     }
 }
 
-fn create(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let input: Input = request.json()?;
-        let now = control.world.clock.unix_ms();
-        let project = match &input.project_id {
-            None => home_project(&request)?,
-            Some(text) => text
-                .parse::<ProjectId>()
-                .map_err(|error| invalid("project_id", error.to_string(), "See GET /v2/projects."))?,
-        };
-        let home = control.store.projects().get(request.workspace(), project).await.map_err(of_store)?;
-        let environment =
-            checked_environment(input.environment.as_deref().unwrap_or(&home.environment), "environment")?;
-        let scopes = checked_scopes(input.scopes.as_deref(), &request)?;
-        let name = checked_name(input.name.clone(), "name")?;
-        let (text, row) = new_key(
-            &control.world,
-            &control.vault,
-            (request.workspace(), project),
-            &name,
-            &environment,
-            scopes,
-        );
-        let row = ApiKeyRow {
-            expires_unix_ms: checked_expiry(&input, now)?,
-            ip_allowlist: checked_allowlist(&input.ip_allowlist)?,
-            ..row
-        };
-        limits::check(input.limits, "limits")?;
-        let (row, floor, secret) = with_access_secret(control, row, input.aws == Some(true))?;
-        let act = request.act(&control.world);
-        let written = control.store.api_keys().create(row, floor, act).await.map_err(of_store)?;
-        control.await_published(written.version).await?;
-        let row = &written.row;
-        let limits = limits::write(control, &request, row.workspace, of(row), input.limits).await?;
-        let location = format!("{PATH}/{}", written.row.id);
-        let mut view = ApiKeyView { key: Some(text), limits, ..show(control, &written.row, now) };
-        if let (Some(pair), Some(secret)) = (&mut view.aws, secret) {
-            pair.secret_access_key = secret.expose_text().map(str::to_owned);
-        }
-        Ok(Reply::json(&view)?.version(written.row.version).created(location))
-    })
-}
-
 /// Adds an access key pair to the API key: its sealed secret, its anti-rollback floor, and the secret itself,
 /// which is shown once.
 fn with_access_secret(
@@ -324,8 +264,106 @@ fn with_access_secret(
     Ok((ApiKeyRow { access_secret: Some(sealed.sealed), ..row }, Some(sealed.floor), Some(secret)))
 }
 
-fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
+/// What of a key is written, or given out, after it.
+pub struct AfterWrite {
+    limits: Option<LimitsForm>,
+    /// The key, where it is new.
+    text: Option<String>,
+    /// Its access secret, where it is new.
+    secret: Option<Secret>,
+}
+
+impl Resource for ApiKeyRow {
+    const PATH: &'static str = "/v2/api-keys";
+    const ONE: &'static str = "/v2/api-keys/{id}";
+    const WHAT: &'static str = "API key";
+    const WRITE: Access = Access::DEVELOP;
+    type Input = Input;
+    type View = ApiKeyView;
+    type Rest = AfterWrite;
+
+    fn table(control: &Control) -> &dyn store::Resource<Self> {
+        control.store.api_keys()
+    }
+
+    async fn view(&self, control: &Control) -> Result<ApiKeyView, Box<Fault>> {
+        Ok(show(control, self, control.world.clock.unix_ms()))
+    }
+
+    fn writable(&self, control: &Control) -> Result<Value, Box<Fault>> {
+        let view = show(control, self, 0);
+        Ok(json!({
+            "name": view.name, "scopes": view.scopes, "ip_allowlist": view.ip_allowlist,
+            "expires_at": view.expires_at, "limits": view.limits,
+        }))
+    }
+
+    async fn new(
+        control: &Control,
+        request: &ApiRequest,
+        input: Input,
+    ) -> Result<(Self::New, AfterWrite), Box<Fault>> {
+        let now = control.world.clock.unix_ms();
+        let project = match &input.project_id {
+            None => home_project(request)?,
+            Some(text) => text
+                .parse::<ProjectId>()
+                .map_err(|error| invalid("project_id", error.to_string(), "See GET /v2/projects."))?,
+        };
+        let home = control.store.projects().get(request.workspace(), project).await.map_err(of_store)?;
+        let environment =
+            checked_environment(input.environment.as_deref().unwrap_or(&home.environment), "environment")?;
+        let scopes = checked_scopes(input.scopes.as_deref(), request)?;
+        let name = checked_name(input.name.clone(), "name")?;
+        let whose = (request.workspace(), project);
+        let (text, row) = new_key(&control.world, &control.vault, whose, &name, &environment, scopes);
+        let row = Self {
+            expires_unix_ms: checked_expiry(&input, now)?,
+            ip_allowlist: checked_allowlist(&input.ip_allowlist)?,
+            ..row
+        };
+        limits::check(input.limits, "limits")?;
+        let (row, floor, secret) = with_access_secret(control, row, input.aws == Some(true))?;
+        Ok(((row, floor), AfterWrite { limits: input.limits, text: Some(text), secret }))
+    }
+
+    async fn change(
+        self,
+        control: &Control,
+        request: &ApiRequest,
+        input: Input,
+    ) -> Result<(Self, AfterWrite), Box<Fault>> {
+        within_rank(self.scopes, request)?;
+        let now = control.world.clock.unix_ms();
+        if input.aws.is_some_and(|wanted| wanted != self.access_secret.is_some()) {
+            let message = "Access keys are made with their key, and end with it.";
+            return Err(invalid("aws", message, "Make another key and revoke this one."));
+        }
+        let fixed = [
+            ("project_id", &input.project_id, self.project.to_string()),
+            ("environment", &input.environment, self.environment.clone()),
+        ];
+        for (field, given, stays) in fixed {
+            if given.as_ref().is_some_and(|given| *given != stays) {
+                return Err(invalid(
+                    field,
+                    format!("{field} of a key can't be changed."),
+                    "Make another key and revoke this one.",
+                ));
+            }
+        }
+        let changed = Self {
+            name: checked_name(input.name.clone(), "name")?,
+            scopes: checked_scopes(input.scopes.as_deref(), request)?,
+            expires_unix_ms: checked_expiry(&input, now)?,
+            ip_allowlist: checked_allowlist(&input.ip_allowlist)?,
+            ..self
+        };
+        limits::check(input.limits, "limits")?;
+        Ok((changed, AfterWrite { limits: input.limits, text: None, secret: None }))
+    }
+
+    async fn listed(control: &Control, request: &ApiRequest) -> Result<Listed<Self, KeyId>, Box<Fault>> {
         let project =
             match request.query.get("project_id") {
                 None => None,
@@ -333,102 +371,27 @@ fn list(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
                     invalid("project_id", "This is no project's id.", "See GET /v2/projects.")
                 })?),
             };
-        let listed = control
-            .store
-            .api_keys()
-            .list(request.workspace(), project, request.page()?)
-            .await
-            .map_err(of_store)?;
-        let now = control.world.clock.unix_ms();
-        Reply::json(&request.paged(listed, |row| show(control, row, now)))
-    })
-}
-
-async fn load(control: &Control, request: &ApiRequest) -> Result<ApiKeyRow, Box<Fault>> {
-    control.store.api_keys().get(request.workspace(), request.id("API key")?).await.map_err(of_store)
-}
-
-fn get(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        Ok(Reply::json(&show(control, &row, control.world.clock.unix_ms()))?.version(row.version))
-    })
-}
-
-fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        let view = show(control, &row, 0);
-        let changed = request.patched(json!({
-            "name": view.name, "scopes": view.scopes, "ip_allowlist": view.ip_allowlist, "expires_at": view.expires_at,
-            "limits": view.limits,
-        }))?;
-        write(control, &request, changed, row).await
-    })
-}
-
-fn replace(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let row = load(control, &request).await?;
-        write(control, &request, request.json()?, row).await
-    })
-}
-
-async fn write(
-    control: &Arc<Control>,
-    request: &ApiRequest,
-    input: Input,
-    row: ApiKeyRow,
-) -> Result<Reply, Box<Fault>> {
-    within_rank(row.scopes, request)?;
-    let now = control.world.clock.unix_ms();
-    if input.aws.is_some_and(|wanted| wanted != row.access_secret.is_some()) {
-        let message = "Access keys are made with their key, and end with it.";
-        return Err(invalid("aws", message, "Make another key and revoke this one."));
+        let page = request.page()?;
+        control.store.api_keys().filtered(request.workspace(), project, page).await.map_err(of_store)
     }
-    let fixed = [
-        ("project_id", &input.project_id, row.project.to_string()),
-        ("environment", &input.environment, row.environment.clone()),
-    ];
-    for (field, given, stays) in fixed {
-        if given.as_ref().is_some_and(|given| *given != stays) {
-            return Err(invalid(
-                field,
-                format!("{field} of a key can't be changed."),
-                "Make another key and revoke this one.",
-            ));
+
+    async fn allow_deletion(control: &Control, request: &ApiRequest) -> Result<(), Box<Fault>> {
+        let row: Self = load(control, request).await?;
+        within_rank(row.scopes, request)
+    }
+
+    async fn finish(
+        self,
+        control: &Arc<Control>,
+        request: &ApiRequest,
+        after: AfterWrite,
+    ) -> Result<Reply, Box<Fault>> {
+        let limits = limits::write(control, request, self.workspace, of(&self), after.limits).await?;
+        let shown = show(control, &self, control.world.clock.unix_ms());
+        let mut view = ApiKeyView { key: after.text, limits, ..shown };
+        if let (Some(pair), Some(secret)) = (&mut view.aws, after.secret) {
+            pair.secret_access_key = secret.expose_text().map(str::to_owned);
         }
+        Ok(Reply::json(&view)?.version(self.version))
     }
-    let changed = ApiKeyRow {
-        name: checked_name(input.name.clone(), "name")?,
-        scopes: checked_scopes(input.scopes.as_deref(), request)?,
-        expires_unix_ms: checked_expiry(&input, now)?,
-        ip_allowlist: checked_allowlist(&input.ip_allowlist)?,
-        ..row
-    };
-    limits::check(input.limits, "limits")?;
-    let act = request.act(&control.world);
-    let written =
-        control.store.api_keys().replace(changed, request.if_match()?, act).await.map_err(of_store)?;
-    control.await_published(written.version).await?;
-    let row = &written.row;
-    let limits = limits::write(control, request, row.workspace, of(row), input.limits).await?;
-    Ok(Reply::json(&ApiKeyView { limits, ..show(control, row, now) })?.version(row.version))
-}
-
-fn revoke(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let act = request.act(&control.world);
-        let id = request.id("API key")?;
-        let row = control.store.api_keys().get(request.workspace(), id).await.map_err(of_store)?;
-        within_rank(row.scopes, &request)?;
-        let written = control
-            .store
-            .api_keys()
-            .revoke(request.workspace(), id, request.if_match()?, act)
-            .await
-            .map_err(of_store)?;
-        control.await_published(written.version).await?;
-        Ok(Reply::no_content())
-    })
 }

@@ -437,10 +437,10 @@ impl Resource for CredentialRow {
     async fn listed(
         control: &Control,
         request: &ApiRequest,
-        page: store::Page<CredentialId>,
     ) -> Result<Listed<Self, CredentialId>, Box<Fault>> {
         let provider = request.query.get("provider").cloned();
         let filter = CredentialFilter { provider, ..CredentialFilter::default() };
+        let page = request.page()?;
         control.store.credentials().filtered(request.workspace(), filter, page).await.map_err(of_store)
     }
 

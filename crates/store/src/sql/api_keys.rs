@@ -4,12 +4,11 @@ use domain::{KeyId, MemberId, ProjectId, Sealed, WorkspaceId};
 
 use super::fields::{ColumnId, Fields, after};
 use super::resource::{self, ColumnValues, Table};
-use super::writing::{Writing, expect_version, signed};
+use super::writing::{Writing, signed};
 use super::{Database, Row, events, names, projects, seals, sql};
 use crate::events::EventKind;
 use crate::feed::Part;
-use crate::resource::Resource;
-use crate::{Act, ApiKeyRow, ApiKeys, KeysOnLeave, Listed, Page, StoreError, StoreFuture, Written, stored};
+use crate::{Act, ApiKeyRow, ApiKeys, KeysOnLeave, Listed, Page, StoreError, StoreFuture, stored};
 
 const TABLE: &str = "api_keys";
 const WHAT: &str = "API key";
@@ -65,9 +64,39 @@ impl Table for ApiKeyRow {
             .fixed("created_by", self.created_by.map(|id| id.bytes())))
     }
 
+    async fn prepare(
+        writing: &mut Writing,
+        (row, _): &mut (Self, Option<Sealed>),
+        act: &Act,
+    ) -> Result<(), StoreError> {
+        row.created_by = maker(writing, row.workspace, &act.actor).await?;
+        projects::require(writing, row.workspace, Some(row.project)).await
+    }
+
+    async fn follow_creation(
+        writing: &mut Writing,
+        (row, floor): &(Self, Option<Sealed>),
+        act: &Act,
+    ) -> Result<(), StoreError> {
+        if let Some(floor) = floor {
+            seals::put(writing, row.workspace, row.id, floor).await?;
+        }
+        events::of_act(writing, act, row.workspace, EventKind::KeyCreated, payload(row)).await
+    }
+
     async fn merge(_: &mut Writing, old: &Self, row: Self) -> Result<Self, StoreError> {
         let Self { name, scopes, expires_unix_ms, ip_allowlist, .. } = row;
         Ok(Self { name, scopes, expires_unix_ms, ip_allowlist, ..old.clone() })
+    }
+
+    async fn end(writing: &mut Writing, mut row: Self, act: &Act) -> Result<Self, StoreError> {
+        if row.revoked_unix_ms.is_some() {
+            return Ok(row);
+        }
+        revoke(writing, &mut row, act).await?;
+        let detail = format!("name {}", row.name);
+        writing.audit(act, Some(row.workspace), "api_key.revoke", row.id, detail).await?;
+        Ok(row)
     }
 
     fn audit_detail(&self) -> String {
@@ -96,23 +125,6 @@ pub(crate) async fn put_many(database: &Database, rows: Vec<ApiKeyRow>) -> Resul
         })
     });
     written.await.map(|_| ())
-}
-
-async fn create(
-    writing: &mut Writing,
-    mut row: ApiKeyRow,
-    floor: Option<Sealed>,
-    act: Act,
-) -> Result<ApiKeyRow, StoreError> {
-    row.created_by = maker(writing, row.workspace, &act.actor).await?;
-    insert(writing, &row).await?;
-    if let Some(floor) = floor {
-        seals::put(writing, row.workspace, row.id, &floor).await?;
-    }
-    row.version = writing.version();
-    writing.audit(&act, Some(row.workspace), "api_key.create", row.id, row.audit_detail()).await?;
-    events::of_act(writing, &act, row.workspace, EventKind::KeyCreated, payload(&row)).await?;
-    Ok(row)
 }
 
 /// The member recorded as a key's creator: the acting member or, if a key acts, its creator.
@@ -153,25 +165,8 @@ fn payload(row: &ApiKeyRow) -> crate::Json {
     })
 }
 
-pub(super) async fn revoke(
-    writing: &mut Writing,
-    workspace: WorkspaceId,
-    id: KeyId,
-    expected: Option<u64>,
-    act: Act,
-) -> Result<ApiKeyRow, StoreError> {
-    let mut row = resource::find::<ApiKeyRow>(writing.connection(), workspace, id).await?;
-    expect_version(WHAT, expected, row.version)?;
-    if row.revoked_unix_ms.is_some() {
-        return Ok(row);
-    }
-    end(writing, &mut row, &act).await?;
-    writing.audit(&act, Some(workspace), "api_key.revoke", id, format!("name {}", row.name)).await?;
-    Ok(row)
-}
-
 /// Revokes a key and emits the event.
-async fn end(writing: &mut Writing, row: &mut ApiKeyRow, act: &Act) -> Result<(), StoreError> {
+async fn revoke(writing: &mut Writing, row: &mut ApiKeyRow, act: &Act) -> Result<(), StoreError> {
     let (workspace, id) = (row.workspace, row.id);
     row.revoked_unix_ms = Some(act.unix_ms);
     row.version = writing.version();
@@ -227,7 +222,7 @@ pub(super) async fn after_leaving(
         KeysOnLeave::Keep => Ok(format!(", {} keys that they made kept", named.len())),
         KeysOnLeave::Revoke => {
             for mut row in made {
-                end(writing, &mut row, act).await?;
+                revoke(writing, &mut row, act).await?;
             }
             let which = if named.is_empty() { String::new() } else { format!(": {}", named.join(", ")) };
             Ok(format!(", {} keys that they made revoked{which}", named.len()))
@@ -236,15 +231,7 @@ pub(super) async fn after_leaving(
 }
 
 impl ApiKeys for Database {
-    fn create(&self, row: ApiKeyRow, floor: Option<Sealed>, act: Act) -> StoreFuture<'_, Written<ApiKeyRow>> {
-        Box::pin(self.write(move |writing| Box::pin(create(writing, row, floor, act))))
-    }
-
-    fn get(&self, workspace: WorkspaceId, id: KeyId) -> StoreFuture<'_, ApiKeyRow> {
-        Box::pin(async move { resource::find(&mut self.read().await?, workspace, id).await })
-    }
-
-    fn list(
+    fn filtered(
         &self,
         workspace: WorkspaceId,
         project: Option<ProjectId>,
@@ -265,24 +252,5 @@ impl ApiKeys for Database {
         Box::pin(async move {
             names::ids::<ApiKeyRow>(&mut self.read().await?, "name", workspace, name, begins).await
         })
-    }
-
-    fn replace(
-        &self,
-        row: ApiKeyRow,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, Written<ApiKeyRow>> {
-        Resource::<ApiKeyRow>::replace(self, row, expected, act)
-    }
-
-    fn revoke(
-        &self,
-        workspace: WorkspaceId,
-        id: KeyId,
-        expected: Option<u64>,
-        act: Act,
-    ) -> StoreFuture<'_, Written<ApiKeyRow>> {
-        Box::pin(self.write(move |writing| Box::pin(revoke(writing, workspace, id, expected, act))))
     }
 }

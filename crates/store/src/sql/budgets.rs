@@ -153,7 +153,7 @@ impl Table for BudgetRow {
         Ok(())
     }
 
-    async fn prepare(writing: &mut Writing, (row, _): &mut (Self, Nanos)) -> Result<(), StoreError> {
+    async fn prepare(writing: &mut Writing, (row, _): &mut (Self, Nanos), _: &Act) -> Result<(), StoreError> {
         require_own(writing, row).await
     }
 

@@ -83,7 +83,7 @@ impl Table for CredentialRow {
         Ok(())
     }
 
-    async fn prepare(writing: &mut Writing, row: &mut Self) -> Result<(), StoreError> {
+    async fn prepare(writing: &mut Writing, row: &mut Self, _: &Act) -> Result<(), StoreError> {
         projects::require(writing, row.workspace, row.project).await
     }
 

@@ -3,6 +3,7 @@
 use domain::{KeyId, MemberId, Role, WorkspaceId};
 
 use super::fields::{ColumnId, Fields};
+use super::resource::{self, Table};
 use super::writing::{Writing, signed};
 use super::{Connection, Database, Row, api_keys, people, sql};
 use crate::feed::Part;
@@ -161,7 +162,8 @@ async fn give_back(
     if query.row(writing.connection()).await?.is_none() {
         return Ok(false);
     }
-    api_keys::revoke(writing, workspace, key, None, act).await.map(|_| true)
+    let row = resource::find::<ApiKeyRow>(writing.connection(), workspace, key).await?;
+    ApiKeyRow::end(writing, row, &act).await.map(|_| true)
 }
 
 /// Revokes the keys issued to a member's devices, and returns how many.

@@ -125,7 +125,7 @@ impl Table for NodeRow {
         Ok(())
     }
 
-    async fn prepare(writing: &mut Writing, row: &mut Self) -> Result<(), StoreError> {
+    async fn prepare(writing: &mut Writing, row: &mut Self, _: &Act) -> Result<(), StoreError> {
         row.secret_version_last = row.secret.as_ref().map_or(0, |secret| secret.sealed.version);
         refuse_taken_name(writing, row).await
     }

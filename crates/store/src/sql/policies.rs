@@ -9,7 +9,7 @@ use super::fields::{ColumnId, Fields};
 use super::resource::{ColumnValues, Table};
 use super::writing::{Writing, signed};
 use super::{Row, projects, sql};
-use crate::{PolicyRow, StoreError, stored};
+use crate::{Act, PolicyRow, StoreError, stored};
 
 const TABLE: &str = "policies";
 
@@ -91,7 +91,7 @@ impl Table for PolicyRow {
             .set("version", signed(self.version)))
     }
 
-    async fn prepare(writing: &mut Writing, row: &mut Self) -> Result<(), StoreError> {
+    async fn prepare(writing: &mut Writing, row: &mut Self, _: &Act) -> Result<(), StoreError> {
         projects::require(writing, row.workspace, Some(row.project)).await?;
         let query = sql("SELECT id FROM policies WHERE project = $1").bind(row.project.bytes());
         let Some(other) = query.row(writing.connection()).await? else { return Ok(()) };

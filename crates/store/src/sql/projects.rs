@@ -7,7 +7,7 @@ use super::resource::{self, ColumnValues, Table};
 use super::writing::{Writing, signed};
 use super::{Database, Row, budgets, names, sql};
 use crate::feed::Part;
-use crate::{ProjectRow, Projects, StoreError, StoreFuture, stored};
+use crate::{Act, ProjectRow, Projects, StoreError, StoreFuture, stored};
 
 /// Checks a reference to a project: it must belong to the same workspace.
 pub(super) async fn require(
@@ -63,7 +63,7 @@ impl Table for ProjectRow {
             .set("caching_byok", self.caching.byok.map(CacheMode::as_str)))
     }
 
-    async fn prepare(writing: &mut Writing, row: &mut Self) -> Result<(), StoreError> {
+    async fn prepare(writing: &mut Writing, row: &mut Self, _: &Act) -> Result<(), StoreError> {
         refuse_taken_name(writing, row).await
     }
 

@@ -41,7 +41,11 @@ pub(super) trait Table: ResourceRow<Id: ColumnId> {
     }
 
     /// Completes a new row, or refuses it.
-    fn prepare(_: &mut Writing, _: &mut Self::New) -> impl Future<Output = Result<(), StoreError>> + Send {
+    fn prepare(
+        _: &mut Writing,
+        _: &mut Self::New,
+        _: &Act,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
         ready(Ok(()))
     }
 
@@ -78,6 +82,15 @@ pub(super) trait Table: ResourceRow<Id: ColumnId> {
     /// Deletes what belongs to a row, or refuses.
     fn precede_deletion(_: &mut Writing, _: &Self) -> impl Future<Output = Result<(), StoreError>> + Send {
         ready(Ok(()))
+    }
+
+    /// Ends a row; returns it as it was or, where it stays, as it is.
+    fn end(
+        writing: &mut Writing,
+        old: Self,
+        act: &Act,
+    ) -> impl Future<Output = Result<Self, StoreError>> + Send {
+        delete_row(writing, old, act)
     }
 
     /// What the audit says of a change; `update` where it is an ordinary one.
@@ -247,7 +260,7 @@ pub(super) async fn list<R: Table>(
 }
 
 async fn create<R: Table>(writing: &mut Writing, mut new: R::New, act: Act) -> Result<R, StoreError> {
-    R::prepare(writing, &mut new).await?;
+    R::prepare(writing, &mut new, &act).await?;
     new.row_mut().set_version(writing.version());
     add(writing, new.row()).await?;
     R::follow_creation(writing, &new, &act).await?;
@@ -280,13 +293,19 @@ async fn delete<R: Table>(
     id: R::Id,
     expected: Option<u64>,
     act: Act,
-) -> Result<(), StoreError> {
+) -> Result<R, StoreError> {
     let old = find::<R>(writing.connection(), owner, id).await?;
     expect_version(R::WHAT, expected, old.version())?;
+    R::end(writing, old, &act).await
+}
+
+async fn delete_row<R: Table>(writing: &mut Writing, old: R, act: &Act) -> Result<R, StoreError> {
+    let (owner, id) = (old.owner(), old.id());
     R::precede_deletion(writing, &old).await?;
     remove::<R>(writing, owner, id).await?;
     writing.changed(R::PART_OF_CHANGES, owner.workspace(), id);
-    audit(writing, &old, "delete", old.audit_detail(), &act).await
+    audit(writing, &old, "delete", old.audit_detail(), act).await?;
+    Ok(old)
 }
 
 async fn audit<R: Table>(
@@ -323,7 +342,7 @@ impl<R: Table> Resource<R> for Database {
         id: R::Id,
         expected: Option<u64>,
         act: Act,
-    ) -> StoreFuture<'_, Written<()>> {
+    ) -> StoreFuture<'_, Written<R>> {
         Box::pin(self.write(move |writing| Box::pin(delete::<R>(writing, owner, id, expected, act))))
     }
 }

@@ -7,7 +7,7 @@ use super::resource::{self, ColumnValues, Table};
 use super::writing::{Writing, signed};
 use super::{Row, projects, sql};
 use crate::routes::scope_text;
-use crate::{ApiKeyRow, CredentialRow, RouteRow, StoreError, stored};
+use crate::{Act, ApiKeyRow, CredentialRow, RouteRow, StoreError, stored};
 
 async fn refuse_taken_scope(writing: &mut Writing, row: &RouteRow) -> Result<(), StoreError> {
     let query = sql("SELECT id FROM routes WHERE workspace = $1 AND scope = $2 AND id <> $3")
@@ -22,8 +22,9 @@ async fn refuse_taken_scope(writing: &mut Writing, row: &RouteRow) -> Result<(),
     Err(StoreError::conflict("route_scope_taken", detail, Some(other.to_string())))
 }
 
-/// The ids in the scope and the list of credentials must belong to the workspace.
-async fn require_own(writing: &mut Writing, row: &RouteRow) -> Result<(), StoreError> {
+/// Its scope is its own, and the ids in the scope and the list of credentials belong to the workspace.
+async fn check(writing: &mut Writing, row: &RouteRow) -> Result<(), StoreError> {
+    refuse_taken_scope(writing, row).await?;
     projects::require(writing, row.workspace, row.spec.scope.project_id).await?;
     if let Some(key) = row.spec.scope.key_id {
         resource::require::<ApiKeyRow>(writing.connection(), row.workspace, key).await?;
@@ -60,13 +61,12 @@ impl Table for RouteRow {
             .set("version", signed(self.version)))
     }
 
-    async fn prepare(writing: &mut Writing, row: &mut Self) -> Result<(), StoreError> {
-        refuse_taken_scope(writing, row).await?;
-        require_own(writing, row).await
+    async fn prepare(writing: &mut Writing, row: &mut Self, _: &Act) -> Result<(), StoreError> {
+        check(writing, row).await
     }
 
-    async fn merge(writing: &mut Writing, old: &Self, mut row: Self) -> Result<Self, StoreError> {
-        Self::prepare(writing, &mut row).await?;
+    async fn merge(writing: &mut Writing, old: &Self, row: Self) -> Result<Self, StoreError> {
+        check(writing, &row).await?;
         Ok(Self { created_unix_ms: old.created_unix_ms, ..row })
     }
 

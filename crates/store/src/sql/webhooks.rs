@@ -125,7 +125,7 @@ impl Table for WebhookRow {
         Ok(())
     }
 
-    async fn prepare(writing: &mut Writing, row: &mut Self) -> Result<(), StoreError> {
+    async fn prepare(writing: &mut Writing, row: &mut Self, _: &Act) -> Result<(), StoreError> {
         let query = sql("SELECT COUNT(*) AS held FROM webhooks WHERE workspace = $1");
         let held = query.bind(row.workspace.bytes()).one(writing.connection()).await?;
         if Fields::new(TABLE, &held).number("held")? >= u64::from(WEBHOOKS_OF_WORKSPACE_MAX) {

@@ -35,8 +35,9 @@ fn unlike(number: u64) -> String {
 /// Creates and revokes a key: what must never wait for a restart.
 async fn revokes_a_key(fresh: &Fresh, number: u64) {
     let (keys, workspace) = (fresh.store.api_keys(), fresh.founding.workspace.id);
-    let made = keys.create(api_key(workspace, fresh.founding.project.id, number), None, act()).await.unwrap();
-    let revoked = keys.revoke(workspace, made.row.id, None, act()).await.unwrap().row;
+    let made =
+        keys.create((api_key(workspace, fresh.founding.project.id, number), None), act()).await.unwrap();
+    let revoked = keys.delete(workspace, made.row.id, None, act()).await.unwrap().row;
     assert!(revoked.revoked_unix_ms.is_some());
 }
 

@@ -169,10 +169,10 @@ fn a_change_is_heard_of_on_the_other_replica() {
         let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
         let (other, relay) = relayed(&fresh, 2).await;
         let keys = fresh.store.api_keys();
-        let made = keys.create(api_key(workspace, project, 77), None, act()).await.unwrap();
+        let made = keys.create((api_key(workspace, project, 77), None), act()).await.unwrap();
         assert!(hears_of(&other, made.version, Duration::from_secs(10)).await, "nobody told");
         relay.cut();
-        let made = keys.create(api_key(workspace, project, 78), None, act()).await.unwrap();
+        let made = keys.create((api_key(workspace, project, 78), None), act()).await.unwrap();
         assert!(!hears_of(&other, made.version, Duration::from_millis(300)).await, "the wire is cut");
         other.source().changes_since(made.version - 1).await.unwrap_err();
         relay.open();
@@ -182,7 +182,7 @@ fn a_change_is_heard_of_on_the_other_replica() {
             hears_of(&other, made.version, Duration::from_secs(10)).await,
             "what was missed is told later"
         );
-        let made = keys.create(api_key(workspace, project, 79), None, act()).await.unwrap();
+        let made = keys.create((api_key(workspace, project, 79), None), act()).await.unwrap();
         assert!(hears_of(&other, made.version, Duration::from_secs(10)).await, "it listens again");
     });
 }
@@ -332,7 +332,7 @@ fn every_row_goes_into_an_empty_database() {
         let url = fresh.url.clone().unwrap();
         let (workspace, project_id) = (fresh.founding.workspace.id, fresh.founding.project.id);
         fresh.store.projects().create(project(workspace, 7), act()).await.unwrap();
-        fresh.store.api_keys().create(api_key(workspace, project_id, 7), None, act()).await.unwrap();
+        fresh.store.api_keys().create((api_key(workspace, project_id, 7), None), act()).await.unwrap();
         // Of three weeks, each with its own partition.
         let mut batches = vec![records(&fresh, 0..300), records(&fresh, 300..600)];
         for (number, record) in batches.iter_mut().flatten().enumerate() {

@@ -10,7 +10,7 @@ use crate::samples::{act, api_key};
 
 pub async fn a_key_is_found_changed_and_revoked_for_good(fresh: &Fresh) {
     let (keys, workspace) = (fresh.store.api_keys(), fresh.founding.workspace.id);
-    let made = keys.create(api_key(workspace, fresh.founding.project.id, 5), None, act()).await.unwrap();
+    let made = keys.create((api_key(workspace, fresh.founding.project.id, 5), None), act()).await.unwrap();
     let wanted =
         ApiKeyRow { name: "renamed".into(), digest: [9; 32], environment: "x".into(), ..made.row.clone() };
     let changed = keys.replace(wanted, Some(made.row.version), act()).await.unwrap().row;
@@ -20,15 +20,15 @@ pub async fn a_key_is_found_changed_and_revoked_for_good(fresh: &Fresh) {
         (made.row.digest, &made.row.environment),
         "the key itself stays"
     );
-    let revoked = keys.revoke(workspace, made.row.id, None, act()).await.unwrap();
+    let revoked = keys.delete(workspace, made.row.id, None, act()).await.unwrap();
     assert!(revoked.row.revoked_unix_ms.is_some());
-    let again = keys.revoke(workspace, made.row.id, None, act()).await.unwrap();
+    let again = keys.delete(workspace, made.row.id, None, act()).await.unwrap();
     assert_eq!(again.row, revoked.row);
     let touched =
         keys.replace(ApiKeyRow { revoked_unix_ms: None, ..again.row }, None, act()).await.unwrap().row;
     assert_eq!(touched.revoked_unix_ms, revoked.row.revoked_unix_ms, "nothing brings it back");
     let listed =
-        keys.list(workspace, Some(fresh.founding.project.id), Default::default()).await.unwrap().rows;
+        keys.filtered(workspace, Some(fresh.founding.project.id), Default::default()).await.unwrap().rows;
     assert_eq!(listed.len(), 3);
 }
 
@@ -43,7 +43,7 @@ pub async fn scopes_networks_and_expiry_read_back(fresh: &Fresh) {
         ],
         ..api_key(workspace, fresh.founding.project.id, 5)
     };
-    let made = keys.create(row.clone(), None, act()).await.unwrap().row;
+    let made = keys.create((row.clone(), None), act()).await.unwrap().row;
     let read = keys.get(workspace, row.id).await.unwrap();
     assert_eq!(read, made);
     assert_eq!(read, ApiKeyRow { version: made.version, ..row });
@@ -60,7 +60,7 @@ pub async fn an_access_secret_is_in_the_snapshot_until_its_key_ends(fresh: &Fres
         ..api_key(workspace, fresh.founding.project.id, 5)
     };
     let before = fresh.store.source().load().await.unwrap().version;
-    let made = keys.create(row.clone(), Some(sealed(8, "wk_1")), act()).await.unwrap().row;
+    let made = keys.create((row.clone(), Some(sealed(8, "wk_1"))), act()).await.unwrap().row;
     assert_eq!(keys.get(workspace, row.id).await.unwrap(), made);
     assert_eq!(made.access_secret, row.access_secret);
     // A change of the key alone includes what is needed to open its secret.
@@ -85,7 +85,7 @@ pub async fn an_access_secret_is_in_the_snapshot_until_its_key_ends(fresh: &Fres
     let (secret, _, version) = secret_of(version).await;
     assert_eq!(secret, Some(sealed(9, "wk_2")));
     assert!(!rotations.sealed_with_other_keys(workspace, "wk_2".into()).await.unwrap().contains(&old));
-    let revoked = keys.revoke(workspace, row.id, None, act()).await.unwrap().row;
+    let revoked = keys.delete(workspace, row.id, None, act()).await.unwrap().row;
     assert_eq!(revoked.access_secret, None);
     assert_eq!(keys.get(workspace, row.id).await.unwrap(), revoked);
     let (secret, floors, _) = secret_of(version).await;

@@ -18,7 +18,7 @@ pub async fn every_change_has_a_version_and_wakes_the_watchers(fresh: &Fresh) {
     assert_eq!(made.version, before + 1);
     assert!(watch.has_changed().unwrap());
     assert_eq!(*watch.borrow_and_update(), made.version);
-    store.api_keys().revoke(workspace, fresh.founding.keys[0].id, None, act()).await.unwrap();
+    store.api_keys().delete(workspace, fresh.founding.keys[0].id, None, act()).await.unwrap();
     store.accounts().create(account(6), act()).await.unwrap();
     let feed = store.feed().changes_after(before).await.unwrap().unwrap();
     let parts: Vec<_> = feed.iter().map(|row| (row.version - before, row.part, row.workspace)).collect();

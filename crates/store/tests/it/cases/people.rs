@@ -105,13 +105,13 @@ pub async fn keys_that_a_member_made_are_asked_about(fresh: &Fresh) {
         let id = people.invite(invitation(workspace, first, Role::Admin), act()).await.unwrap().row.person.id;
         let made = |number, actor: String| {
             let row = api_key(workspace, project, first + number);
-            async move { keys.create(row, None, by(&actor)).await.unwrap().row }
+            async move { keys.create((row, None), by(&actor)).await.unwrap().row }
         };
         let own = made(1, id.to_string()).await;
         let handed_on = made(2, own.id.to_string()).await;
         let others = made(3, "system".to_owned()).await;
         let old = ApiKeyRow { expires_unix_ms: Some(NOW - 1), ..api_key(workspace, project, first + 4) };
-        let old = keys.create(old, None, by(&id.to_string())).await.unwrap().row;
+        let old = keys.create((old, None), by(&id.to_string())).await.unwrap().row;
         assert_eq!([own.created_by, handed_on.created_by, others.created_by], [Some(id), Some(id), None]);
         match people.remove(workspace, id, KeysOnLeave::Ask, None, act()).await {
             Err(StoreError::Conflict { what: "member_has_keys", detail, .. }) => {

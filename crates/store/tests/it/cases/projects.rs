@@ -42,7 +42,7 @@ pub async fn a_project_with_a_live_key_is_not_deleted(fresh: &Fresh) {
     let result = store.projects().delete(workspace, project, None, act()).await;
     assert!(matches!(result, Err(StoreError::Conflict { what: "project_not_empty", .. })), "{result:?}");
     for key in &fresh.founding.keys {
-        store.api_keys().revoke(workspace, key.id, None, act()).await.unwrap();
+        store.api_keys().delete(workspace, key.id, None, act()).await.unwrap();
     }
     store.projects().delete(workspace, project, None, act()).await.unwrap();
     assert!(store.api_keys().get(workspace, fresh.founding.keys[0].id).await.is_err());

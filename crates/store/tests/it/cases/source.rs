@@ -34,7 +34,7 @@ pub async fn a_change_is_read_by_part(fresh: &Fresh) {
     let source = store.source();
     let none = source.changes_since(since).await.unwrap();
     assert!(!none.whole && none.version == since && none.workspaces.is_empty() && none.keys.is_empty());
-    store.api_keys().revoke(workspace, fresh.founding.keys[0].id, None, act()).await.unwrap();
+    store.api_keys().delete(workspace, fresh.founding.keys[0].id, None, act()).await.unwrap();
     let key = source.changes_since(since).await.unwrap();
     assert!(key.workspaces.is_empty() && key.accounts.is_none(), "a key's change touches no workspace");
     assert!(matches!(&key.keys[..], [KeyChange::Set(_, entry)] if entry.revoked));
@@ -43,7 +43,7 @@ pub async fn a_change_is_read_by_part(fresh: &Fresh) {
     assert_eq!((both.workspaces.len(), both.keys.len(), both.minimum_versions.len()), (1, 1, 1));
     let since = both.version;
     for key in &other.keys {
-        store.api_keys().revoke(other.workspace.id, key.id, None, act()).await.unwrap();
+        store.api_keys().delete(other.workspace.id, key.id, None, act()).await.unwrap();
     }
     store.projects().delete(other.workspace.id, other.project.id, None, act()).await.unwrap();
     store.workspaces().delete(other.workspace.id, None, act()).await.unwrap();
@@ -89,7 +89,7 @@ pub async fn the_keeper_publishes_what_was_written(fresh: &Fresh) {
         let seen = reader.current().workspace(workspace).unwrap().credentials.len() as u64;
         assert_eq!(seen, number - 4, "a writer reads its own write");
     }
-    let written = store.api_keys().revoke(workspace, key, None, act()).await.unwrap();
+    let written = store.api_keys().delete(workspace, key, None, act()).await.unwrap();
     keeper.await_version(written.version).await.unwrap();
     assert!(reader.current().key(key).unwrap().revoked);
 }

@@ -21,7 +21,7 @@ pub async fn a_foreign_id_is_told_like_an_unknown_one(fresh: &Fresh) {
         store.projects().get(theirs, fresh.founding.project.id).await.err(),
         store.projects().delete(theirs, fresh.founding.project.id, None, act()).await.err(),
         store.api_keys().get(theirs, key.id).await.err(),
-        store.api_keys().revoke(theirs, key.id, None, act()).await.err(),
+        store.api_keys().delete(theirs, key.id, None, act()).await.err(),
         store.credentials().get(theirs, credential.id).await.err(),
         store.credentials().delete(theirs, credential.id, None, act()).await.err(),
         store.credentials().verified(theirs, credential.id, verification, act()).await.err(),
@@ -54,7 +54,7 @@ pub async fn a_foreign_id_is_told_like_an_unknown_one(fresh: &Fresh) {
     assert!(store.nodes().list(theirs, Default::default()).await.unwrap().rows.is_empty());
     assert!(store.people().list(theirs, Default::default()).await.unwrap().rows.is_empty());
     assert!(store.routes().list(theirs, Default::default()).await.unwrap().rows.is_empty());
-    assert_eq!(store.api_keys().list(theirs, None, Default::default()).await.unwrap().rows.len(), 2);
+    assert_eq!(store.api_keys().filtered(theirs, None, Default::default()).await.unwrap().rows.len(), 2);
 }
 
 pub async fn another_workspaces_project_can_not_be_named(fresh: &Fresh) {
@@ -65,7 +65,7 @@ pub async fn another_workspaces_project_can_not_be_named(fresh: &Fresh) {
     let row = store::CredentialRow { project: foreign, ..credential(other.workspace.id, 5) };
     let scope = RouteScope { project_id: foreign, ..RouteScope::default() };
     assert!(matches!(
-        fresh.store.api_keys().create(key, None, act()).await,
+        fresh.store.api_keys().create((key, None), act()).await,
         Err(StoreError::NotFound { .. })
     ));
     assert!(matches!(fresh.store.credentials().create(row, act()).await, Err(StoreError::NotFound { .. })));

@@ -98,7 +98,7 @@ pub async fn an_act_is_told_to_whoever_wants_its_kind(fresh: &Fresh) {
     for state in [CredentialState::Disabled, CredentialState::Revoked] {
         credentials.set_state(workspace, made.id, state, None, act()).await.unwrap();
     }
-    store.api_keys().revoke(workspace, fresh.founding.keys[0].id, None, act()).await.unwrap();
+    store.api_keys().delete(workspace, fresh.founding.keys[0].id, None, act()).await.unwrap();
     assert_eq!(
         kinds(fresh, all).await,
         [

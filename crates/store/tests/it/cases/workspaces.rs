@@ -41,7 +41,7 @@ pub async fn a_workspace_with_something_in_it_is_not_deleted(fresh: &Fresh) {
     let result = store.workspaces().delete(id, None, act()).await;
     assert!(matches!(result, Err(StoreError::Conflict { what: "workspace_not_empty", .. })));
     for key in &other.keys {
-        store.api_keys().revoke(id, key.id, None, act()).await.unwrap();
+        store.api_keys().delete(id, key.id, None, act()).await.unwrap();
     }
     store.projects().delete(id, other.project.id, None, act()).await.unwrap();
     store.workspaces().delete(id, None, act()).await.unwrap();

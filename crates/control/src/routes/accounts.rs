@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{AccountRow, Verification};
 
-use super::secrets::{self, Rotation, SecretOwner};
+use super::secrets::{self, HoldsSecret, Rotation, rotate};
 use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionForm, Sent};
@@ -55,7 +55,7 @@ pub fn routes() -> Vec<Route> {
             .says("Makes the cheapest real call with an account.")
             .takes_nothing()
             .returns::<AccountView>(),
-        Route::new(Method::POST, "/v2/accounts/{id}/rotate", access, rotate)
+        Route::new(Method::POST, "/v2/accounts/{id}/rotate", access, rotate::<AccountRow>)
             .says("Gives an account another secret.")
             .takes::<Rotation>()
             .returns::<AccountView>(),
@@ -312,26 +312,12 @@ impl Resource for AccountRow {
                 "Make another account.",
             ));
         }
-        let renewal =
-            SecretOwner::account(&self).renew(control, input.auth.as_deref(), input.secret.take())?;
+        let renewal = self.secret_owner().renew(control, input.auth.as_deref(), input.secret.take())?;
         let destination = Destination::of(self.base_url.as_ref(), &self.config);
         let changed = row_of(control, &input, self)?;
         renewal.check(&destination, &Destination::of(changed.base_url.as_ref(), &changed.config))?;
         Ok(((changed, renewal.secret), ()))
     }
-}
-
-fn rotate(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let rotation: Rotation = request.json()?;
-        let row: AccountRow = load(control, &request).await?;
-        let secret = SecretOwner::account(&row).next_secret(control, rotation.secret)?;
-        let act = request.act(&control.world);
-        let expected = request.if_match()?.or(Some(row.version));
-        let written =
-            control.store.accounts().replace((row, Some(secret)), expected, act).await.map_err(of_store)?;
-        reply_written(control, written).await
-    })
 }
 
 fn verify(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {

@@ -387,8 +387,8 @@ impl Resource for ApiKeyRow {
         after: AfterWrite,
     ) -> Result<Reply, Box<Fault>> {
         let limits = limits::write(control, request, self.workspace, of(&self), after.limits).await?;
-        let shown = show(control, &self, control.world.clock.unix_ms());
-        let mut view = ApiKeyView { key: after.text, limits, ..shown };
+        let view = show(control, &self, control.world.clock.unix_ms());
+        let mut view = ApiKeyView { key: after.text, limits, ..view };
         if let (Some(pair), Some(secret)) = (&mut view.aws, after.secret) {
             pair.secret_access_key = secret.expose_text().map(str::to_owned);
         }

@@ -17,7 +17,7 @@ use snapshot::CredentialState;
 use store::{Act, CredentialFilter, CredentialRow, Listed, SealedSecret, Verification};
 
 use super::projects::checked_environment;
-use super::secrets::{self, Rotation, SecretOwner};
+use super::secrets::{self, HoldsSecret, Rotation, rotate};
 use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionForm, Sent};
@@ -29,7 +29,7 @@ use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
 use crate::openapi::describe::Nothing;
 use crate::reply::Page;
 use crate::request::{ApiRequest, not_found};
-use crate::resource::{Resource, delete, list, load, patch, post, put, reply, reply_written, without};
+use crate::resource::{Resource, delete, list, load, patch, post, put, reply, without};
 use crate::router::{Handled, Route};
 use crate::servers::{self, ProbeInput, ServerView};
 use crate::{Control, Reply, hosting, judgement, learned_limits, moment};
@@ -76,7 +76,7 @@ pub fn routes() -> Vec<Route> {
             .says("Asks the compatible server behind a credential what it takes, and keeps what it said.")
             .takes::<ProbeInput>()
             .returns::<CredentialView>(),
-        Route::new(Method::POST, rotate_one, Access::MANAGE, rotate)
+        Route::new(Method::POST, rotate_one, Access::MANAGE, rotate::<CredentialRow>)
             .says("Gives a credential another secret, without a failed request.")
             .takes::<Rotation>()
             .returns::<CredentialView>(),
@@ -424,8 +424,7 @@ impl Resource for CredentialRow {
                 "Make another credential.",
             ));
         }
-        let renewal =
-            SecretOwner::credential(&self).renew(control, input.auth.as_deref(), input.secret.take())?;
+        let renewal = self.secret_owner().renew(control, input.auth.as_deref(), input.secret.take())?;
         let (status, before) = (input.status.take(), self.state);
         let destination = Destination::of(self.base_url.as_ref(), &self.config);
         let changed = row_of(control, request, &input, self).await?;
@@ -529,23 +528,6 @@ fn wanted_state(
         }
     };
     Ok(Some(wanted).filter(|wanted| *wanted != before))
-}
-
-fn rotate(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
-    Box::pin(async move {
-        let rotation: Rotation = request.json()?;
-        let row: CredentialRow = load(control, &request).await?;
-        let secret = SecretOwner::credential(&row).next_secret(control, rotation.secret)?;
-        let act = request.act(&control.world);
-        let expected = request.if_match()?.or(Some(row.version));
-        let written = control
-            .store
-            .credentials()
-            .replace((row, Some(secret)), expected, act)
-            .await
-            .map_err(of_store)?;
-        reply_written(control, written).await
-    })
 }
 
 fn verify(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {

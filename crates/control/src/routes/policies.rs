@@ -5,7 +5,7 @@ use std::sync::Arc;
 use domain::{Fault, ModelPattern, PolicyId, PolicySpec, Profile};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use store::PolicyRow;
 
 use crate::Control;
@@ -13,7 +13,7 @@ use crate::agreement::{self, RetentionForm};
 use crate::failure::{invalid, missing};
 use crate::moment::Moment;
 use crate::request::{ApiRequest, not_found};
-use crate::resource::{Resource, delete, get, list, patch, post, put};
+use crate::resource::{Resource, delete, get, list, patch, post, put, without};
 use crate::router::Route;
 
 const NAMES_MAX: usize = 100;
@@ -156,11 +156,7 @@ impl Resource for PolicyRow {
     }
 
     fn writable(&self, _: &Control) -> Result<Value, Box<Fault>> {
-        let mut view = serde_json::to_value(show(self)).map_err(|_| Box::new(Fault::internal()))?;
-        if let Some(fields) = view.as_object_mut() {
-            ["id", "object", "created_at"].iter().for_each(|name| drop(fields.remove(*name)));
-        }
-        Ok(view)
+        Ok(without(json!(show(self)), &["id", "object", "created_at"]))
     }
 
     async fn new(control: &Control, request: &ApiRequest, input: Input) -> Result<(Self, ()), Box<Fault>> {

@@ -92,7 +92,7 @@ pub fn checked_environment(environment: &str, field: &'static str) -> Result<Str
     ))
 }
 
-fn row_of(input: Input, base: ProjectRow) -> Result<(ProjectRow, Option<LimitsForm>), Box<Fault>> {
+fn row_of(input: Input, base: &ProjectRow) -> Result<(ProjectRow, Option<LimitsForm>), Box<Fault>> {
     limits::check(input.limits, "limits")?;
     let environment = input.environment.as_deref().unwrap_or("production");
     let row = ProjectRow {
@@ -100,7 +100,7 @@ fn row_of(input: Input, base: ProjectRow) -> Result<(ProjectRow, Option<LimitsFo
         environment: checked_environment(environment, "environment")?,
         metadata: input.metadata,
         caching: input.caching.unwrap_or_default().read()?,
-        ..base
+        ..base.clone()
     };
     Ok((row, input.limits))
 }
@@ -144,7 +144,7 @@ impl Resource for ProjectRow {
             created_unix_ms: now,
             version: 0,
         };
-        row_of(input, blank)
+        row_of(input, &blank)
     }
 
     async fn change(
@@ -153,7 +153,7 @@ impl Resource for ProjectRow {
         _: &ApiRequest,
         input: Input,
     ) -> Result<(Self, Self::Rest), Box<Fault>> {
-        row_of(input, self)
+        row_of(input, &self)
     }
 
     async fn finish(

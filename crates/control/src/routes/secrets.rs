@@ -1,16 +1,21 @@
 //! Secrets of credentials, accounts and nodes: reading, sealing and rotating them, and validating the address
 //! they are sent to.
 
+use std::sync::Arc;
+
 use catalogue::SecretForm;
 use domain::{Fault, FaultClass, Secret, WorkspaceId};
 use egress::TargetKind;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
-use store::{AccountRow, CredentialRow, SealedSecret};
+use store::{AccountRow, CredentialRow, ResourceRow, SealedSecret};
 
-use crate::failure::{invalid, missing};
+use crate::failure::{invalid, missing, of_store};
 use crate::hosting::Destination;
+use crate::request::ApiRequest;
+use crate::resource::{Resource, load, reply_written};
+use crate::router::Handled;
 use crate::{Control, hosting};
 
 /// Another secret for an object that has one.
@@ -115,20 +120,44 @@ pub struct SecretOwner<'a> {
     pub auth: &'a str,
 }
 
-impl<'a> SecretOwner<'a> {
-    pub fn credential(row: &'a CredentialRow) -> Self {
-        let (object, version) = (row.id.to_string(), row.secret.sealed.version);
-        Self { workspace: row.workspace, object, version, provider: &row.provider, auth: &row.auth }
-    }
+/// A resource whose rows each have a secret of a provider's.
+pub trait HoldsSecret: Resource + ResourceRow<Change = (Self, Option<SealedSecret>)> {
+    fn secret_owner(&self) -> SecretOwner<'_>;
+}
 
+impl HoldsSecret for CredentialRow {
+    fn secret_owner(&self) -> SecretOwner<'_> {
+        let (object, version) = (self.id.to_string(), self.secret.sealed.version);
+        let workspace = self.workspace;
+        SecretOwner { workspace, object, version, provider: &self.provider, auth: &self.auth }
+    }
+}
+
+impl HoldsSecret for AccountRow {
     /// Operator accounts belong to no workspace.
-    pub fn account(row: &'a AccountRow) -> Self {
-        let (object, version) = (row.id.to_string(), row.secret.sealed.version);
-        Self { workspace: vault::OPERATOR, object, version, provider: &row.provider, auth: &row.auth }
+    fn secret_owner(&self) -> SecretOwner<'_> {
+        let (object, version) = (self.id.to_string(), self.secret.sealed.version);
+        let workspace = vault::OPERATOR;
+        SecretOwner { workspace, object, version, provider: &self.provider, auth: &self.auth }
     }
+}
 
+/// Gives a row another secret. Without `If-Match`, it must be the row that the secret was sealed for.
+pub fn rotate<R: HoldsSecret>(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
+    Box::pin(async move {
+        let rotation: Rotation = request.json()?;
+        let row: R = load(control, &request).await?;
+        let secret = row.secret_owner().next_secret(control, rotation.secret)?;
+        let act = request.act(&control.world);
+        let expected = request.if_match()?.or(Some(row.version()));
+        let replaced = R::table(control).replace((row, Some(secret)), expected, act).await;
+        reply_written(control, replaced.map_err(of_store)?).await
+    })
+}
+
+impl SecretOwner<'_> {
     /// The next secret of the same auth kind.
-    pub fn next_secret(&self, control: &Control, given: Option<Value>) -> Result<SealedSecret, Box<Fault>> {
+    fn next_secret(&self, control: &Control, given: Option<Value>) -> Result<SealedSecret, Box<Fault>> {
         let (_, form) = hosting::secret_of(control, self.provider, Some(self.auth));
         self.seal_next(control, form, given)
     }

@@ -162,7 +162,7 @@ async fn update<R: Table>(writing: &mut Writing, row: &R) -> Result<(), StoreErr
     let places = columns.iter().zip(first..).map(|((name, ..), at)| format!("{name} = ${at}"));
     let text = format!("UPDATE {} SET {}", R::NAME, places.collect::<Vec<_>>().join(", "));
     let values = columns.into_iter().map(|(_, value, _)| value);
-    let query = values.fold(of_one::<R>(text, row.owner(), row.id()), Statement::bind);
+    let query = values.fold(of_one::<R>(&text, row.owner(), row.id()), Statement::bind);
     query.run(writing.connection()).await.map(|_| ())
 }
 
@@ -173,12 +173,12 @@ pub(super) async fn reinsert<R: Table>(writing: &mut Writing, row: &R) -> Result
 }
 
 async fn remove<R: Table>(writing: &mut Writing, owner: R::Owner, id: R::Id) -> Result<(), StoreError> {
-    let query = of_one::<R>(format!("DELETE FROM {}", R::NAME), owner, id);
+    let query = of_one::<R>(&format!("DELETE FROM {}", R::NAME), owner, id);
     query.run(writing.connection()).await.map(|_| ())
 }
 
 /// The statement for one row.
-fn of_one<R: Table>(text: String, owner: R::Owner, id: R::Id) -> Statement {
+fn of_one<R: Table>(text: &str, owner: R::Owner, id: R::Id) -> Statement {
     let (table, except) = (R::NAME, R::EXCEPT);
     match owner.workspace() {
         Some(workspace) => {
@@ -195,7 +195,7 @@ pub(super) async fn find<R: Table>(
     owner: R::Owner,
     id: R::Id,
 ) -> Result<R, StoreError> {
-    let row = of_one::<R>(R::select(), owner, id).row(connection).await?;
+    let row = of_one::<R>(&R::select(), owner, id).row(connection).await?;
     let mut row = row.as_ref().map_or(Err(StoreError::NotFound { what: R::WHAT }), R::read)?;
     R::load(connection, std::slice::from_mut(&mut row)).await?;
     Ok(row)
@@ -207,7 +207,7 @@ pub(super) async fn require<R: Table>(
     owner: R::Owner,
     id: R::Id,
 ) -> Result<(), StoreError> {
-    let query = of_one::<R>(format!("SELECT 1 AS one FROM {}", R::NAME), owner, id);
+    let query = of_one::<R>(&format!("SELECT 1 AS one FROM {}", R::NAME), owner, id);
     query.row(connection).await?.map(drop).ok_or(StoreError::NotFound { what: R::WHAT })
 }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use domain::ports::KeyHash;
 use domain::{Fault, FaultClass, MemberId};
 use store::{Store, TokenDigest, Tries};
+use tasks::Writes;
 
 use crate::failure::of_store;
 use crate::tokens::{self, Kind};
@@ -65,11 +66,12 @@ pub struct AttemptLimiter {
     hasher: Arc<dyn KeyHash>,
     local_counts: Mutex<HashMap<AttemptSubject, Tries>>,
     counted: AtomicU64,
+    writes: Writes,
 }
 
 impl AttemptLimiter {
-    pub fn new(hasher: Arc<dyn KeyHash>) -> Self {
-        Self { hasher, local_counts: Mutex::default(), counted: AtomicU64::new(0) }
+    pub fn new(hasher: Arc<dyn KeyHash>, writes: Writes) -> Self {
+        Self { hasher, local_counts: Mutex::default(), counted: AtomicU64::new(0), writes }
     }
 
     /// Counts an attempt for one trier, or for two at once. It is counted before it is made, so that
@@ -91,7 +93,7 @@ impl AttemptLimiter {
         let forgets = self.counted.fetch_add(1, Ordering::Relaxed) % FORGET_EVERY == FORGET_EVERY - 1;
         let store = store.clone();
         // In a task of its own: the attempt counts even where the caller hangs up, or only rehearses.
-        let counting = tokio::spawn(async move {
+        let counting = self.writes.run(async move {
             let tries = store.sign_ins();
             if forgets {
                 tries.forget_tries_before(now_unix_ms.saturating_sub(WINDOW_MS)).await?;
@@ -132,11 +134,12 @@ impl AttemptLimiter {
     pub fn forget(&self, store: &Store, trier: &AttemptSubject) {
         self.lock().remove(trier);
         let (store, digest) = (store.clone(), self.digest(trier));
-        tokio::spawn(async move {
+        let forgetting = self.writes.run(async move {
             if let Err(error) = store.sign_ins().forget_tries(digest).await {
                 tracing::warn!(%error, "tries before a success still count");
             }
         });
+        drop(forgetting);
     }
 
     fn digest(&self, trier: &AttemptSubject) -> TokenDigest {
@@ -184,7 +187,7 @@ mod tests {
     }
 
     fn attempts() -> AttemptLimiter {
-        AttemptLimiter::new(Arc::new(Plain))
+        AttemptLimiter::new(Arc::new(Plain), Writes::default())
     }
 
     fn email(number: usize) -> AttemptSubject {

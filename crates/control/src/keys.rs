@@ -177,8 +177,10 @@ impl Control {
         Ok(holders.filter(|holder| holder.seen_unix_ms >= oldest || holder.replica == self.replica).collect())
     }
 
-    /// Withdraws this gateway's announcement, so that no other waits for it.
+    /// Finishes the writes that follow responses, and withdraws this gateway's announcement, so that no other
+    /// waits for it.
     pub async fn leave(&self) {
+        self.writes.finish().await;
         // If this fails, the others wait half a minute, until the announcement is too old.
         let _ = self.store.meta().remove(format!("{HOLDER_PREFIX}{}", self.replica)).await;
     }

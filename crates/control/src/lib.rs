@@ -59,6 +59,7 @@ use http::{Method, Response};
 use http_body::Body;
 use http_body_util::Full;
 use line::{RuntimeReply, RuntimeRequest, Seat, StoredPoll, VerifyReport, VerifyTarget};
+use tasks::Writes;
 use tokio::sync::mpsc;
 use world::World;
 
@@ -130,6 +131,8 @@ pub struct Control {
     operator: WorkspaceId,
     passwords: Passwords,
     attempts: AttemptLimiter,
+    /// Of the store, after a response.
+    writes: Writes,
     auditor: Auditor,
     table: Vec<Route>,
     /// The body of `/v2/openapi.json`.
@@ -186,7 +189,8 @@ impl Control {
         let document = serde_json::to_vec(&openapi::document(&table)?).map_err(|error| error.to_string())?;
         let operator = owner::operators_workspace(&store).await.map_err(|error| error.to_string())?;
         let passwords = Passwords::new(Arc::clone(&vault.hasher) as Arc<dyn KeyHash>);
-        let attempts = AttemptLimiter::new(Arc::clone(&vault.hasher) as Arc<dyn KeyHash>);
+        let writes = Writes::default();
+        let attempts = AttemptLimiter::new(Arc::clone(&vault.hasher) as Arc<dyn KeyHash>, writes.clone());
         let auditor =
             Auditor::new(store.clone(), &vault, world.clone()).map_err(|error| error.to_string())?;
         Ok(Arc::new(Self {
@@ -206,6 +210,7 @@ impl Control {
             operator,
             passwords,
             attempts,
+            writes,
             auditor,
             table,
             document: document.into(),

@@ -295,6 +295,8 @@ pub const FILTER_TERMS_MAX: usize = 32;
 pub const FILTER_NAMED_MAX: u32 = 1_000;
 /// How long a shutdown waits for streams before it cuts them.
 pub const DRAIN_STREAMS_MAX: Duration = Duration::from_secs(600);
+/// How long a shutdown waits for one of its tasks, once the streams have ended.
+pub const CLOSING_TIME_MAX: Duration = Duration::from_secs(600);
 /// How long a shutdown waits for the first byte on connections that were already open: a request may be on
 /// its way.
 pub const DRAIN_FIRST_BYTE_MAX: Duration = Duration::from_secs(1);

@@ -47,7 +47,7 @@ where
     F::Output: 'static,
 {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
+        tasks::spawn_on_core(future);
     }
 }
 
@@ -161,7 +161,7 @@ where
     let counted = gauge.count();
     let allowed = Rc::new(Cell::new(connection.current_max_send_streams()));
     let announced = Rc::clone(&allowed);
-    tokio::task::spawn_local(async move {
+    tasks::spawn_on_core(async move {
         let _counted = counted;
         let driven = std::future::poll_fn(|cx| {
             let polled = Pin::new(&mut connection).poll(cx);

@@ -12,6 +12,7 @@ use http::header::{SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::uri::{Authority, InvalidUri};
 use http::{HeaderValue, StatusCode, Uri};
 use hyper::client::conn::http2;
+use tasks::Task;
 use tokio::sync::watch;
 
 use crate::body::{InBody, OutBody};
@@ -44,7 +45,7 @@ pub(crate) struct Pool {
     /// URLs as given, and as parsed.
     read_urls: RefCell<Vec<(String, Uri)>>,
     gauge: Rc<Gauge>,
-    sweeping: Cell<bool>,
+    sweeper: RefCell<Option<Task>>,
 }
 
 /// One (scheme, authority, destination): what the guard read from it, and its connections.
@@ -125,7 +126,7 @@ impl Pool {
             latest: RefCell::default(),
             read_urls: RefCell::default(),
             gauge: Rc::new(Gauge::default()),
-            sweeping: Cell::new(false),
+            sweeper: RefCell::default(),
         }
     }
 
@@ -205,20 +206,21 @@ impl Pool {
 
     /// The sweeper lives as long as there are hosts to check: an idle process is not woken.
     fn start_sweeping(self: &Rc<Self>) {
-        if self.sweeping.replace(true) {
+        if self.sweeper.borrow().is_some() {
             return;
         }
         let pool: Weak<Self> = Rc::downgrade(self);
-        tokio::task::spawn_local(async move {
+        let sweeper = Task::spawn_local("idle-connections", async move {
             loop {
                 tokio::time::sleep(SWEEP_EVERY).await;
                 let Some(pool) = pool.upgrade() else { return };
                 if pool.sweep() {
-                    pool.sweeping.set(false);
+                    drop(pool.sweeper.take());
                     return;
                 }
             }
         });
+        self.sweeper.replace(Some(sweeper));
     }
 
     /// Drops connections that were idle too long, and hosts without connections; `true` if none is left.
@@ -474,7 +476,7 @@ fn join_opening(pool: &Rc<Pool>, host: &Rc<Host>) -> watch::Receiver<Option<Resu
     host.opening.borrow_mut().push(Rc::clone(&opening));
     let (pool, host) = (Rc::clone(pool), Rc::clone(host));
     // A task of its own: the request that started it may be cancelled while others wait.
-    tokio::task::spawn_local(async move {
+    tasks::spawn_on_core(async move {
         let opened =
             connect::open(&host.target, host.destination.kind, &pool.settings, &pool.tls, &pool.gauge).await;
         host.opening.borrow_mut().retain(|other| !Rc::ptr_eq(other, &opening));

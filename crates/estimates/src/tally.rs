@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use domain::Vocabulary;
 use domain::limits::COUNTED_BYTES_MAX;
+use tasks::Thread;
 use tiktoken::CoreBpe;
 
 /// Counts the tokens of consecutive strings. Each is counted by itself: a token ends where its string ends.
@@ -78,7 +79,7 @@ pub fn warm(vocabulary: Vocabulary) {
     }
     let name = format!("table-{}", vocabulary.as_str());
     // If no thread can be started, nothing is counted, and everything is estimated from bytes.
-    drop(std::thread::Builder::new().name(name).spawn(move || load(vocabulary)));
+    drop(Thread::spawn(name, move || load(vocabulary)));
 }
 
 /// Loads a vocabulary's table, and waits for it.

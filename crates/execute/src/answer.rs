@@ -88,7 +88,7 @@ impl Exchange {
             content: state.encode(),
         };
         // Lookups in this process find it from now on; no request waits for the store.
-        tokio::spawn(self.deps.turns.keep(turn));
+        drop(self.deps.turns.keep(turn));
     }
 
     /// A part of the body was sent and is gone, so that no other attempt can be made.

@@ -28,7 +28,7 @@ impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         let Some(request) = self.request.take() else { return };
         let (hands, attempt) = (self.deps.clone(), Rc::clone(&self.attempt));
-        tokio::task::spawn_local(async move {
+        tasks::spawn_on_core(async move {
             // Whether the cancel succeeds can't be acted on any more: otherwise the provider bills the
             // result, and it is not booked.
             if let Err(error) = hands.egress.send(&request, destination(attempt.seat())).await {

@@ -149,7 +149,7 @@ async fn note_made(exchange: &Exchange, attempt: &Attempt, made: Option<&Provide
         // Its client polls at once, and perhaps at another replica.
         kept.await;
     } else {
-        tokio::spawn(kept);
+        drop(kept);
     }
 }
 
@@ -185,7 +185,7 @@ impl StoredAnswerTracker {
             && let Some(id) = stream.id().filter(|_| exchange.is_stored_by_provider())
         {
             self.is_kept = true;
-            tokio::spawn(exchange.keep_response(id, attempt, !is_once));
+            drop(exchange.keep_response(id, attempt, !is_once));
         }
         if self.is_claimed || !is_once || stream.facts().usage.is_none() {
             return;

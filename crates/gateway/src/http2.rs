@@ -107,7 +107,7 @@ where
 {
     fn execute(&self, future: F) {
         let clock = Rc::new(RefCell::new(StallTimer::new(self.times)));
-        tokio::task::spawn_local(Stream { future: Box::pin(future), clock });
+        tasks::spawn_on_core(Stream { future: Box::pin(future), clock });
     }
 }
 

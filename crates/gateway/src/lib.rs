@@ -39,6 +39,7 @@ use domain::{Dialect, TraceId};
 use futures_util::FutureExt;
 use http::{HeaderValue, Request, Response, StatusCode};
 use line::Core;
+use tasks::{Task, Thread};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::handle::CoreHandler;
@@ -121,7 +122,7 @@ pub type AskReadiness = Arc<dyn Fn() -> Readiness + Send + Sync>;
 pub struct Running {
     address: SocketAddr,
     phase: watch::Sender<Phase>,
-    threads: Vec<std::thread::JoinHandle<()>>,
+    threads: Vec<Thread>,
 }
 
 impl Running {
@@ -148,7 +149,7 @@ impl Running {
     /// `true` once every connection is gone.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.threads.iter().all(std::thread::JoinHandle::is_finished)
+        self.threads.iter().all(Thread::is_finished)
     }
 
     /// Returns when every serving thread has ended; it blocks, so call it where blocking is fine.
@@ -224,7 +225,7 @@ async fn serve_core(
 ) {
     let open = Open::default();
     let (counting, counted) = (Rc::clone(&desk), Rc::clone(&open));
-    let answering = tokio::task::spawn_local(async move {
+    let _answering = Task::spawn_local("counters", async move {
         while let Some(question) = questions.recv().await {
             let mut all = counting.core.counters.snapshot();
             all.push(("connections", "", counted.get()));
@@ -234,12 +235,10 @@ async fn serve_core(
     });
     let clock = Arc::clone(&desk.core.deps.world.clock);
     let measuring = Rc::clone(&desk.shedder).measure(move || clock.monotonic_us());
-    let measuring = tokio::task::spawn_local(measuring);
+    let _measuring = Task::spawn_local("queue-delay", measuring);
     let times = desk.times;
     let handler = Rc::new(move |arrived: Arrived, peer| handle::answer(Rc::clone(&desk), arrived, peer));
     worker::serve(listener, times, phase, open, connection_limit, handler).await;
-    answering.abort();
-    measuring.abort();
 }
 
 /// Listens for a node's service, which does not listen itself.

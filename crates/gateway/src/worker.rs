@@ -15,6 +15,7 @@ use http::Response;
 use socket2::{Domain, Protocol, Socket, Type};
 #[cfg(target_os = "linux")]
 use socket2::{SockFilter, SockRef};
+use tasks::Thread;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::LocalSet;
@@ -68,11 +69,11 @@ fn listener(address: SocketAddr, joins: bool) -> io::Result<Socket> {
 pub(crate) type CoreFuture = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Starts one serving thread that runs `work` on its own runtime and `LocalSet`.
-pub(crate) fn spawn<W>(number: u32, work: W) -> io::Result<std::thread::JoinHandle<()>>
+pub(crate) fn spawn<W>(number: u32, work: W) -> io::Result<Thread>
 where
     W: FnOnce() -> CoreFuture + Send + 'static,
 {
-    std::thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
+    Thread::spawn(format!("serve-{number}"), move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
             Ok(runtime) => LocalSet::new().block_on(&runtime, async move { work().await }),

@@ -10,8 +10,9 @@ use domain::limits::{
 };
 use store::jobs::{Claim, INSTALLATION, JobLease};
 use store::{JobRow, Store};
+use tasks::Task;
 use tokio::sync::watch;
-use tokio::task::{Id, JoinHandle, JoinSet};
+use tokio::task::{Id, JoinSet};
 use world::World;
 
 use crate::machine::{Outcome, Policy, ending};
@@ -27,16 +28,12 @@ pub struct Runner {
 }
 
 /// A running worker.
-pub struct WorkerHandle {
-    stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
-}
+pub struct WorkerHandle(Task);
 
 impl WorkerHandle {
     /// Takes no more jobs, gives running ones a moment to end, and releases the rest.
     pub async fn stop(self) {
-        let _ = self.stop.send(true);
-        if self.task.await.is_err() {
+        if self.0.end().await.is_err() {
             tracing::error!("the worker of jobs ended by a panic");
         }
     }
@@ -51,8 +48,7 @@ impl Runner {
     /// Starts on the caller's runtime.
     #[must_use]
     pub fn start(self) -> WorkerHandle {
-        let (stop, stopped) = watch::channel(false);
-        WorkerHandle { stop, task: tokio::spawn(Arc::new(self).run(stopped)) }
+        WorkerHandle(Task::spawn_until_signal("jobs", |stopped| Arc::new(self).run(stopped)))
     }
 
     async fn run(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {

@@ -1,7 +1,7 @@
 //! One core's journal: entries go to a buffer, and one positioned write per turn of the event loop makes them
 //! survive the process.
 
-use std::cell::{RefCell, RefMut};
+use std::cell::{OnceCell, RefCell, RefMut};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use domain::{Fault, FaultClass, TraceId};
+use tasks::Task;
 use tokio::sync::Notify;
 use world::World;
 
@@ -53,6 +54,7 @@ pub struct Journal {
     epoch: u64,
     inner: RefCell<Inner>,
     appended: Rc<Notify>,
+    flusher: OnceCell<Task>,
 }
 
 /// A terminal record on its way to the disk.
@@ -163,10 +165,12 @@ impl Journal {
             epoch,
             inner: RefCell::new(inner),
             appended: Rc::new(Notify::new()),
+            flusher: OnceCell::new(),
         });
         journal.begin_first_segment()?;
         if settings.background {
-            tokio::task::spawn_local(flush_each_turn(Rc::downgrade(&journal), Rc::clone(&journal.appended)));
+            let flush = flush_each_turn(Rc::downgrade(&journal), Rc::clone(&journal.appended));
+            let _first = journal.flusher.set(Task::spawn_local("journal-flush", flush));
         }
         Ok(journal)
     }

@@ -6,10 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
 use domain::limits::JOURNAL_SYNC_EVERY;
+use tasks::Thread;
 use tokio::sync::Notify;
 use world::{Clock, Disk, DiskFile, World};
 
@@ -178,14 +178,14 @@ struct Inner {
     prepare_wanted: AtomicBool,
     drain_wanted: AtomicBool,
     written: Notify,
-    sync_thread: OnceLock<Thread>,
-    prepare_thread: OnceLock<Thread>,
+    sync_thread: OnceLock<std::thread::Thread>,
+    prepare_thread: OnceLock<std::thread::Thread>,
 }
 
 /// One per process: pass it to every core's journal and to the drainer.
 pub struct JournalShared {
     inner: Arc<Inner>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Vec<Thread>>,
 }
 
 impl JournalShared {
@@ -346,9 +346,14 @@ impl JournalShared {
         }
     }
 
-    fn spawn(&self, name: &str, body: fn(&Inner), handle: fn(&Inner) -> &OnceLock<Thread>) -> io::Result<()> {
+    fn spawn(
+        &self,
+        name: &str,
+        body: fn(&Inner),
+        handle: fn(&Inner) -> &OnceLock<std::thread::Thread>,
+    ) -> io::Result<()> {
         let inner = Arc::clone(&self.inner);
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || body(&inner))?;
+        let thread = Thread::spawn(name, move || body(&inner))?;
         // Set once, here; the thread itself checks its flag before it parks.
         let _first = handle(&self.inner).set(thread.thread().clone());
         lock(&self.threads).push(thread);

@@ -12,9 +12,9 @@ use domain::ports::{
 };
 use domain::{Kept, ProjectId, TraceId, WorkspaceId};
 use store::{AnswerClaim, Claiming, ReplicaId, Store, StoreError};
+use tasks::Task;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
 use vault::{ContentRef, OpenError, Vault};
 use world::World;
 
@@ -40,7 +40,7 @@ pub struct AnswersSettings {
 /// Stores the answers of requests with an idempotency key.
 pub struct Answers {
     inner: Arc<Inner>,
-    worker: JoinHandle<()>,
+    worker: Task,
 }
 
 struct Inner {
@@ -151,19 +151,13 @@ impl Answers {
             claims: Mutex::default(),
             queries: Mutex::default(),
         });
-        let worker = tokio::spawn(attend(Arc::downgrade(&inner)));
+        let worker = Task::spawn("answers", attend(Arc::downgrade(&inner)));
         Ok(Arc::new(Self { inner, worker }))
     }
 
     /// Stops maintaining claims; open ones are released at the next start, or when they expire.
     pub fn stop(&self) {
-        self.worker.abort();
-    }
-}
-
-impl Drop for Answers {
-    fn drop(&mut self) {
-        self.worker.abort();
+        self.worker.stop();
     }
 }
 

@@ -12,8 +12,8 @@ use domain::{
 };
 use store::jobs::NewJob;
 use store::{KeptObjectRow, Store, StoreError};
+use tasks::Task;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use vault::Vault;
 use world::World;
@@ -32,7 +32,7 @@ pub type Chore = Box<dyn Fn(ObjectOwner, StoredObjectId, u64) -> Option<NewJob> 
 pub struct Objects {
     inner: Arc<Inner>,
     vault: Vault,
-    expiring: JoinHandle<()>,
+    expiring: Task,
 }
 
 struct Inner {
@@ -48,12 +48,12 @@ impl Objects {
     #[must_use]
     pub fn start(store: Store, vault: Vault, world: World, chore: Chore) -> Arc<Self> {
         let inner = Arc::new(Inner { store, world, runtime: Handle::current(), chore });
-        let expiring = tokio::spawn(Arc::clone(&inner).expire_all());
+        let expiring = Task::spawn("objects", Arc::clone(&inner).expire_all());
         Arc::new(Self { inner, vault, expiring })
     }
 
     pub fn stop(&self) {
-        self.expiring.abort();
+        self.expiring.stop();
     }
 
     fn ask<T, F>(&self, work: impl FnOnce(Arc<Inner>) -> F) -> PortFuture<'static, Option<T>>

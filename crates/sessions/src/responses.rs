@@ -9,9 +9,9 @@ use domain::TraceId;
 use domain::limits::{RESPONSE_FIND_TIME_MAX, RESPONSE_ID_BYTES_MAX, RESPONSE_KNOWN, RESPONSES_WAITING_MAX};
 use domain::ports::{FoundResponse, PortFuture, ResponseName, ResponseStore, StoredResponse};
 use store::{NewJob, Store, StoreError, StoredResponseRow};
+use tasks::Task;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use vault::Vault;
 use world::World;
@@ -38,7 +38,7 @@ pub struct Responses {
     inner: Arc<Inner>,
     chore: ResponseChore,
     messages: mpsc::Sender<WriterMessage>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Task,
 }
 
 struct Inner {
@@ -68,19 +68,18 @@ impl Responses {
         let (messages, receiver) = mpsc::channel(RESPONSES_WAITING_MAX);
         let runtime = Handle::current();
         let inner = Arc::new(Inner { store, vault, world, runtime, waiting: Mutex::default() });
-        let writer = tokio::spawn(Arc::clone(&inner).write_all(receiver));
-        Arc::new(Self { inner, chore, messages, writer: Mutex::new(Some(writer)) })
+        let writer = Task::spawn_reader("responses", Arc::clone(&inner).write_all(receiver));
+        Arc::new(Self { inner, chore, messages, writer })
     }
 
     /// Returns when the pending writes are done, or after `STOP_WAIT_MAX`.
     pub async fn stop(&self) {
-        let Some(mut writer) = locked(&self.writer).take() else { return };
         let stopping = async {
             let _ = self.messages.send(WriterMessage::Stop).await;
-            let _ = (&mut writer).await;
+            let _ = self.writer.ended().await;
         };
         if timeout(STOP_WAIT_MAX, stopping).await.is_err() {
-            writer.abort();
+            self.writer.abort();
             let responses = self.inner.waiting().len();
             tracing::warn!(responses, "who made them was not written before the stop");
         }

@@ -15,9 +15,9 @@ use domain::limits::{
 use domain::ports::{PortFuture, PurgeError, PurgeScope, Purgeable, Purged, StoredTurn, TurnStore};
 use domain::{ProjectId, TraceId, WorkspaceId};
 use store::{KeptTurnRow, Store, StoreError, TurnLookup};
+use tasks::Task;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, RwLock, Semaphore};
-use tokio::task::JoinHandle;
 use vault::{ContentRef, Vault};
 use world::World;
 
@@ -39,7 +39,7 @@ const STOP_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Stores the turns.
 pub struct Turns {
     inner: Arc<Inner>,
-    worker: JoinHandle<()>,
+    worker: Task,
 }
 
 struct Inner {
@@ -80,23 +80,17 @@ impl Turns {
             purging: RwLock::default(),
             last_warned_us: Mutex::default(),
         });
-        let worker = tokio::spawn(attend(Arc::downgrade(&inner)));
+        let worker = Task::spawn("turns", attend(Arc::downgrade(&inner)));
         Arc::new(Self { inner, worker })
     }
 
     /// Returns when the pending writes are done, or after `STOP_WAIT_MAX`.
     pub async fn stop(&self) {
-        self.worker.abort();
+        self.worker.stop();
         let all = u32::try_from(TURNS_WAITING_BYTES_MAX).unwrap_or(u32::MAX);
         if tokio::time::timeout(STOP_WAIT_MAX, self.inner.permits.acquire_many(all)).await.is_err() {
             tracing::warn!(turns = self.inner.here().waiting.len(), "turns were not written before the stop");
         }
-    }
-}
-
-impl Drop for Turns {
-    fn drop(&mut self) {
-        self.worker.abort();
     }
 }
 

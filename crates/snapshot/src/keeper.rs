@@ -8,8 +8,8 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Cache};
 use catalogue::Catalogue;
 use domain::ports::{KeyHash, PortFuture};
+use tasks::Task;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use crate::compiled::{Parts, Snapshot};
 use crate::source::{Change, Source, SourceError};
@@ -50,7 +50,7 @@ impl std::error::Error for KeeperStopped {}
 pub struct Keeper {
     current: Arc<ArcSwap<Snapshot>>,
     published: watch::Receiver<u64>,
-    task: JoinHandle<()>,
+    task: Task,
 }
 
 /// A core's view: one atomic comparison if nothing changed.
@@ -85,7 +85,7 @@ impl Keeper {
             before_publish: settings.before_publish,
             poll_every: settings.poll_every,
         };
-        let task = tokio::spawn(follower.follow(woken));
+        let task = Task::spawn("configuration", follower.follow(woken));
         Ok(Arc::new(Self { current, published, task }))
     }
 
@@ -116,13 +116,7 @@ impl Keeper {
 
     /// Stops following; readers stay on the version they have.
     pub fn stop(&self) {
-        self.task.abort();
-    }
-}
-
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        self.task.abort();
+        self.task.stop();
     }
 }
 

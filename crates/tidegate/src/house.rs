@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use catalogue::Catalogue;
-use domain::ports::{AnswerStore, AuditSink, KeyHash, NoAudit, ObjectStore, ResponseStore, TurnStore};
+use domain::ports::{
+    AnswerStore, AuditSink, KeyHash, NoAudit, ObjectStore, PortFuture, ResponseStore, TurnStore,
+};
 use egress::EgressSettings;
 use gateway::Readiness;
 use ledger::{
@@ -19,6 +21,7 @@ use sessions::{Answers, AnswersSettings, Objects, Responses, Turns};
 use snapshot::{BeforePublish, Change, Keeper, KeeperSettings, KeyChange};
 use store::datadir::DataDir;
 use store::{AuditQueue, ReplicaId, Store};
+use tasks::{Task, TaskSet};
 use vault::{KeyUpdate, MasterKeyring, MasterState, Opener, Vault, VaultRecords};
 use world::World;
 
@@ -58,11 +61,7 @@ pub struct ServerState {
     journal_settings: JournalSettings,
     /// Limits and budgets, and the client that leases parts of them.
     pub allowances: Arc<LimitState>,
-    lease_client: Arc<LeaseClient>,
-    lease_task: tokio::task::JoinHandle<()>,
     drainer: Arc<Drainer>,
-    drain_task: tokio::task::JoinHandle<()>,
-    upkeep_task: tokio::task::JoinHandle<()>,
     /// Held for the life of the process.
     _lock: File,
 }
@@ -73,7 +72,7 @@ impl ServerState {
     ///
     /// # Errors
     /// Another process has the directory, the master key is a different one, or a file can't be used.
-    pub async fn open(settings: &Settings, world: World) -> anyhow::Result<Arc<Self>> {
+    pub async fn open(settings: &Settings, world: World, tasks: &mut TaskSet) -> anyhow::Result<Arc<Self>> {
         if store::datadir::inspect(&settings.data_dir)? == DataDir::Empty {
             anyhow::bail!("{} is empty: `tidegate init` makes it", settings.data_dir.display());
         }
@@ -107,16 +106,11 @@ impl ServerState {
         let journal_settings = JournalSettings { durability, ..JournalSettings::default() };
         let journal = JournalShared::start(&world, journal_settings)?;
         let drainer = Drainer::new(Arc::clone(&journal), store.record_sink());
-        let draining = Arc::clone(&drainer);
-        let drain_task = tokio::spawn(async move { draining.run().await });
         let keep = KeepDays { records: settings.records_keep_days, minutes: settings.minutes_keep_days };
-        let upkeep_task = upkeep::start(store.clone(), world.clone(), keep);
-        let keeping = Arc::clone(&lease_client);
-        let lease_task = tokio::spawn(async move { keeping.run().await });
-        Ok(Arc::new(Self {
+        let books = Books::start(Arc::clone(&drainer), lease_client);
+        let upkeep = upkeep::start(store.clone(), world.clone(), keep);
+        let house = Arc::new(Self {
             allowances,
-            lease_client,
-            lease_task,
             store,
             vault,
             masters,
@@ -138,10 +132,29 @@ impl ServerState {
             journal_dir,
             journal_settings,
             drainer,
-            drain_task,
-            upkeep_task,
             _lock: lock,
-        }))
+        });
+        house.register(tasks);
+        tasks.add("ledger", move || books.close());
+        tasks.add_task(upkeep);
+        Ok(house)
+    }
+
+    /// Registers what is closed after the last core has ended and the settled records are drained: the store
+    /// last, because the others write to it until they are closed.
+    fn register(self: &Arc<Self>, tasks: &mut TaskSet) {
+        let closing = |close: fn(Arc<Self>) -> PortFuture<'static, ()>| {
+            let house = Arc::clone(self);
+            move || close(house)
+        };
+        tasks.add("store", closing(|house| Box::pin(async move { house.store.close().await })));
+        tasks.add("audit", closing(|house| Box::pin(async move { house.audit.stop().await })));
+        tasks.add("configuration", closing(|house| Box::pin(async move { house.keeper.stop() })));
+        tasks.add("objects", closing(|house| Box::pin(async move { house.objects.stop() })));
+        tasks.add("responses", closing(|house| Box::pin(async move { house.responses.stop().await })));
+        tasks.add("turns", closing(|house| Box::pin(async move { house.turns.stop().await })));
+        tasks.add("answers", closing(|house| Box::pin(async move { house.answers.stop() })));
+        tasks.add("journal", closing(|house| Box::pin(async move { house.journal.stop() })));
     }
 
     /// The state of one core. Called on the core's own thread, inside its `LocalSet`.
@@ -191,13 +204,29 @@ impl ServerState {
             Readiness::Ready
         }
     }
+}
 
-    /// Shuts down after the last core has ended: drains settled records, then closes the files.
-    pub async fn close(&self) {
-        self.upkeep_task.abort();
+/// The tasks that bring settled records into the store, and that lease budgets from it.
+struct Books {
+    drainer: Arc<Drainer>,
+    draining: Task,
+    lease_client: Arc<LeaseClient>,
+    leasing: Task,
+}
+
+impl Books {
+    fn start(drainer: Arc<Drainer>, lease_client: Arc<LeaseClient>) -> Self {
+        let (drains, leases) = (Arc::clone(&drainer), Arc::clone(&lease_client));
+        let draining = Task::spawn("drain", async move { drains.run().await });
+        let leasing = Task::spawn("leases", async move { leases.run().await });
+        Self { drainer, draining, lease_client, leasing }
+    }
+
+    /// Drains settled records after the last core has ended, and gives the leases back.
+    async fn close(self) {
         self.drainer.stop();
         let drained = self.drainer.drain_all().await;
-        self.lease_task.abort();
+        self.leasing.stop();
         match drained {
             Ok(_) => self.lease_client.close().await,
             Err(error) => tracing::warn!(
@@ -205,15 +234,7 @@ impl ServerState {
                 "the journal was not drained; the next start does it, and gives the leases back"
             ),
         }
-        self.drain_task.abort();
-        self.journal.stop();
-        self.answers.stop();
-        self.turns.stop().await;
-        self.responses.stop().await;
-        self.objects.stop();
-        self.keeper.stop();
-        self.audit.stop().await;
-        self.store.close().await;
+        self.draining.stop();
     }
 }
 

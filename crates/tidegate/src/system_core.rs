@@ -2,7 +2,6 @@
 //! probing servers and delivering events.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use control::{Outbound, PostError, Posted, Posting};
@@ -12,6 +11,7 @@ use domain::{Fault, FaultClass, ProbeResult};
 use egress::{Client, EgressErrorKind, OutBody, Request, TargetKind};
 use http::{HeaderName, HeaderValue, Method};
 use line::{PollSink, RuntimeReply, RuntimeRequest, StoredPoll, VerifyReport, VerifyTarget};
+use tasks::{Thread, Writes};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use world::World;
@@ -30,6 +30,8 @@ enum Job {
 /// The handle to the system core. The core ends when the last handle is dropped.
 pub struct SystemCore {
     jobs: mpsc::Sender<Job>,
+    /// Jobs whose caller does not wait until there is room for them.
+    sending: Writes,
 }
 
 /// Jobs that may be queued; further callers wait.
@@ -42,14 +44,14 @@ impl SystemCore {
     ///
     /// # Errors
     /// The thread or the core can't be started.
-    pub fn start(house: Arc<ServerState>, number: u32) -> anyhow::Result<(Arc<Self>, JoinHandle<()>)> {
+    pub fn start(house: Arc<ServerState>, number: u32) -> anyhow::Result<(Arc<Self>, Thread)> {
         let (jobs, receiver) = mpsc::channel(JOBS_MAX);
-        let thread = std::thread::Builder::new().name("system-core".into()).spawn(move || {
+        let thread = Thread::spawn("system-core", move || {
             if let Err(error) = work(&house, number, receiver) {
                 tracing::error!(%error, "the system core could not be started; nothing can be verified");
             }
         })?;
-        Ok((Arc::new(Self { jobs }), thread))
+        Ok((Arc::new(Self { jobs, sending: Writes::default() }), thread))
     }
 }
 
@@ -59,7 +61,7 @@ fn work(house: &ServerState, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyh
         let core = house.core(number)?;
         while let Some(job) = jobs.recv().await {
             let core = std::rc::Rc::clone(&core);
-            tokio::task::spawn_local(async move {
+            tasks::spawn_on_core(async move {
                 // The caller may be gone; the result is dropped then.
                 match job {
                     Job::Verify(target, answer) => {
@@ -154,10 +156,11 @@ impl Outbound for SystemCore {
     ) -> mpsc::Receiver<Result<Bytes, Box<Fault>>> {
         let (sink, pieces) = mpsc::channel(PIECES_MAX);
         let jobs = self.jobs.clone();
-        tokio::spawn(async move {
+        let sending = self.sending.run(async move {
             // If the core is gone, the channel closes, which tells the caller.
             let _ = jobs.send(Job::FetchObject(target, poll, sink)).await;
         });
+        drop(sending);
         pieces
     }
 

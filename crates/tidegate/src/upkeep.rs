@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use store::{Store, StoreError};
+use tasks::Task;
 use world::World;
 
 const EVERY: Duration = Duration::from_secs(3_600);
@@ -20,9 +21,9 @@ pub struct KeepDays {
     pub minutes: Option<u64>,
 }
 
-/// Starts the task; it runs until it is aborted.
-pub fn start(store: Store, world: World, keep: KeepDays) -> tokio::task::JoinHandle<()> {
-    tokio::spawn(async move {
+/// Starts the task; it runs until it is dropped.
+pub fn start(store: Store, world: World, keep: KeepDays) -> Task {
+    Task::spawn("upkeep", async move {
         let mut from = 0;
         loop {
             let now = world.clock.unix_ms();

@@ -283,8 +283,9 @@ fn failed() -> Box<Fault> {
 
 /// Written to the audit after the response, which would otherwise take longer for known emails.
 fn record_failure(control: &Arc<Control>, trace: TraceId, person: Option<PersonRow>) {
+    let writes = control.writes.clone();
     let control = Arc::clone(control);
-    tokio::spawn(async move {
+    let recording = writes.run(async move {
         let mut workspace: Option<WorkspaceId> = None;
         if let Some(person) = &person {
             let memberships = control.store.people().memberships(person.id).await.unwrap_or_default();
@@ -306,4 +307,5 @@ fn record_failure(control: &Arc<Control>, trace: TraceId, person: Option<PersonR
             tracing::warn!(%error, "a failed sign-in could not be kept in the audit");
         }
     });
+    drop(recording);
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use domain::{Fault, FaultClass};
+use tasks::Thread;
 use tokio::sync::oneshot;
 
 /// Such work at the same time.
@@ -61,7 +62,7 @@ impl BlockingTasks {
             // The caller may have gone.
             let _ = sender.send(done);
         };
-        let begun = std::thread::Builder::new().name("training-reader".to_owned()).spawn(run);
+        let begun = Thread::spawn("training-reader", run);
         begun.map_err(|_| Box::new(Fault::internal()))?;
         receiver.await.map_err(|_| Box::new(Fault::internal()))
     }

@@ -20,7 +20,6 @@ mod worker;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use domain::runtime::Runtime;
@@ -28,6 +27,7 @@ use domain::{Fault, FaultClass};
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
+use tasks::Thread;
 use world::World;
 
 use crate::body::NodeBody;
@@ -87,7 +87,7 @@ struct Kept {
     aside: BlockingTasks,
     /// The directory of adapters, which a job may continue from.
     adapters: Option<PathBuf>,
-    worker: Option<JoinHandle<()>>,
+    worker: Option<Thread>,
     left_out: Vec<(String, String)>,
 }
 
@@ -111,7 +111,7 @@ impl Training {
             let (book, runtime) = (Arc::clone(&book), Arc::clone(runtime));
             move || worker::run(&book, &*runtime)
         };
-        let worker = std::thread::Builder::new().name("training".to_owned()).spawn(run)?;
+        let worker = Thread::spawn("training", run)?;
         Ok(Self {
             kept: Some(Kept {
                 runtime: Arc::clone(runtime),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use domain::ports::{AuditEntry, AuditSink};
 use domain::{AuditId, CredentialId, IdMap};
+use tasks::Task;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use world::World;
 
 use super::AuditRow;
@@ -41,8 +41,7 @@ pub struct AuditQueue {
     entries: mpsc::Sender<AuditRow>,
     shared: Arc<Shared>,
     world: World,
-    task: Mutex<Option<JoinHandle<()>>>,
-    stop: tokio::sync::watch::Sender<bool>,
+    task: Task,
 }
 
 impl AuditQueue {
@@ -50,23 +49,18 @@ impl AuditQueue {
     #[must_use]
     pub fn start(store: Store, world: World) -> Arc<Self> {
         let (entries, receiver) = mpsc::channel(QUEUED_MAX);
-        let (stop, stopped) = tokio::sync::watch::channel(false);
         let shared = Arc::new(Shared {
             openings: (0..SHARDS).map(|_| Openings::default()).collect(),
             dropped: AtomicU64::new(0),
         });
         let writer = Writer { store, world: world.clone(), shared: Arc::clone(&shared), waiting: Vec::new() };
-        let task = tokio::spawn(writer.run(receiver, stopped));
-        Arc::new(Self { entries, shared, world, task: Mutex::new(Some(task)), stop })
+        let task = Task::spawn_until_signal("audit", |stopped| writer.run(receiver, stopped));
+        Arc::new(Self { entries, shared, world, task })
     }
 
     /// Writes what is queued and ends the task.
     pub async fn stop(&self) {
-        self.stop.send_replace(true);
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(task) = task
-            && let Err(error) = task.await
-        {
+        if let Err(error) = self.task.end().await {
             tracing::error!(%error, "the audit's writer did not end well");
         }
     }

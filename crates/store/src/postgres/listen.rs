@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgListener;
 use sqlx::{Pool, Postgres};
-use tokio::task::AbortHandle;
+use tasks::Task;
 use tokio::time::{sleep, timeout};
 
 use crate::StoreError;
@@ -22,24 +22,16 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// The listening task; it ends with the store.
 #[derive(Default)]
-pub(super) struct Listener(Mutex<Option<AbortHandle>>);
+pub(super) struct Listener(Mutex<Option<Task>>);
 
 impl Listener {
     pub(super) fn start(&self, pool: Pool<Postgres>, notifier: Notifier) {
-        let task = tokio::spawn(listen_on(pool, notifier)).abort_handle();
+        let task = Task::spawn("change-listener", listen_on(pool, notifier));
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
     }
 
     pub(super) fn stop(&self) {
-        if let Some(task) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            task.abort();
-        }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.stop();
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 

@@ -42,11 +42,14 @@ mod webhooks;
 mod workspaces;
 pub(crate) mod writing;
 
+use std::future::Future;
 use std::sync::Arc;
 
 use domain::ports::PortFuture;
 use sqlx::{Pool, Sqlite};
+use tasks::Writes;
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 
 use crate::audit_notes::{self, AuditNote, AuditNotes};
 use crate::{StoreError, Written, rehearsal};
@@ -108,6 +111,8 @@ pub(crate) struct Database {
     pools: Pools,
     notifier: Notifier,
     remarks: Arc<AuditNotes>,
+    /// Changes in progress. A closed pool ends them.
+    writes: Writes,
     #[cfg(feature = "fixtures")]
     commit_faults: std::sync::Arc<crate::fixtures::CommitFaults>,
 }
@@ -118,6 +123,7 @@ impl Database {
             pools,
             notifier: Notifier::default(),
             remarks: Arc::default(),
+            writes: Writes::default(),
             #[cfg(feature = "fixtures")]
             commit_faults: std::sync::Arc::default(),
         }
@@ -212,13 +218,22 @@ impl Database {
         self.run(Lock::Nothing, work).await.map(|written| written.row)
     }
 
+    /// Runs a write to its end, even if the caller is gone.
+    pub(crate) fn run_to_end<F>(&self, write: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.writes.run(write)
+    }
+
     async fn run<T, F>(&self, lock: Lock, work: F) -> Result<Written<T>, StoreError>
     where
         T: Send + 'static,
         F: for<'w> FnOnce(&'w mut Writing) -> PortFuture<'w, Result<T, StoreError>> + Send + 'static,
     {
         let (database, is_rehearsal) = (self.clone(), rehearsal::is_on());
-        let done = tokio::spawn(async move { database.transact(lock, is_rehearsal, work).await }).await;
+        let done = self.run_to_end(async move { database.transact(lock, is_rehearsal, work).await }).await;
         done.unwrap_or(Err(StoreError::Uncertain))
     }
 
@@ -278,6 +293,7 @@ impl Database {
             }
             Pools::Postgres(pools) => pools.close().await,
         }
+        self.writes.finish().await;
     }
 
     #[cfg(feature = "fixtures")]

@@ -146,7 +146,7 @@ impl SqliteStore {
         F: for<'w> FnOnce(&'w mut SqliteConnection) -> PortFuture<'w, Result<T, StoreError>> + Send + 'static,
     {
         let store = self.clone();
-        let done = tokio::spawn(async move {
+        let done = self.database.run_to_end(async move {
             let mut held = store.writer.acquire().await.map(Held::new).map_err(unavailable)?;
             held.begin("BEGIN IMMEDIATE").await?;
             match work(held.raw()).await {

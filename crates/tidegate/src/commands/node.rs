@@ -8,6 +8,7 @@ use std::time::Duration;
 use domain::runtime::Runtime;
 use gateway::{GatewaySettings, Proxies, Times};
 use node::{Echo, Membership, NodeSettings, Reporter, Service};
+use tasks::Task;
 use tokio::task::LocalSet;
 use world::World;
 
@@ -273,10 +274,10 @@ fn serve(serving: &Serving) -> Result<(), Failure> {
         if let Some(reporter) = &reporter {
             eprintln!("it says so at {reporter}");
         }
-        let reporting = reporter.map(|reporter| tokio::task::spawn_local(reporter.run()));
+        let reporting = reporter.map(|reporter| Task::spawn_local("reports", reporter.run()));
         stop.received().await;
         // What is not reported by now is reported after the next start.
-        reporting.inspect(tokio::task::JoinHandle::abort);
+        drop(reporting);
         running.drain();
         service.close();
         tokio::select! {

@@ -7,9 +7,11 @@ use std::time::Instant;
 
 use anyhow::Context;
 use control::{Control, Founded, Heads, Site};
+use domain::limits::CLOSING_TIME_MAX;
 use domain::ports::AnswerStore;
 use gateway::{AskReadiness, ControlHandle, GatewaySettings, MakeCore, Proxies, Running, Times};
 use store::datadir::DataDir;
+use tasks::{TaskSet, Thread};
 use world::World;
 
 use crate::house::ServerState;
@@ -114,10 +116,12 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
         DataDir::Empty => founding::create_or_join(settings, &world, control::OWNER_EMAIL).await?,
         DataDir::Ready => None,
     };
-    let house = ServerState::open(settings, world.clone()).await?;
+    let mut tasks = TaskSet::default();
+    let house = ServerState::open(settings, world.clone(), &mut tasks).await?;
     report_recovery(&house);
     let system_number = u32::try_from(house.workers)?;
     let (system, system_thread) = SystemCore::start(Arc::clone(&house), system_number)?;
+    tasks.add("system-core", || join(system_thread));
     let heads = heads(settings, &house, Arc::<SystemCore>::clone(&system))?;
     let control = Control::start(control::Parts {
         store: house.store.clone(),
@@ -135,12 +139,15 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
     })
     .await
     .map_err(anyhow::Error::msg)?;
-    let watcher = tokio::spawn(Arc::clone(&control).watch_nodes());
-    let listener = tokio::spawn(Arc::clone(&control).watch_heartbeats());
-    let asker = tokio::spawn(Arc::clone(&control).watch_joined());
+    tasks.spawn("nodes", Arc::clone(&control).watch_nodes());
+    tasks.spawn("heartbeats", Arc::clone(&control).watch_heartbeats());
+    tasks.spawn("joined-nodes", Arc::clone(&control).watch_joined());
+    let leaving = Arc::clone(&control);
+    tasks.add("control", || async move { leaving.leave().await });
+    tasks.spawn("keys", Arc::clone(&control).keep_keys());
     let worker = start_worker(settings, &house, &control, heads).await?;
-    let keys = tokio::spawn(Arc::clone(&control).keep_keys());
-    let running = open_door(settings, &house, Arc::clone(&control)).await?;
+    tasks.add("jobs", || worker.stop());
+    let running = open_door(settings, &house, control).await?;
     let site = settings.site()?.at(running.address());
     let console = console(&house, &world, &site, settings).await?;
     greet(settings, running.address(), &console, founded.as_ref(), started);
@@ -153,20 +160,16 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
         () = stop.received() => running.stop(),
     }
     tokio::task::spawn_blocking(move || running.join()).await?;
-    worker.stop().await;
-    keys.abort();
-    control.leave().await;
-    drop(control);
-    watcher.abort();
-    listener.abort();
-    asker.abort();
-    // The system core ends when the last handle to it is dropped, and these tasks hold handles.
-    let (_, _, _, _) = (watcher.await, listener.await, asker.await, keys.await);
-    if tokio::task::spawn_blocking(move || system_thread.join()).await?.is_err() {
+    tasks.drain(CLOSING_TIME_MAX).await;
+    Ok(())
+}
+
+/// Waits for the system core. It ends when the last handle to it is dropped, so the tasks that hold handles
+/// are closed first.
+async fn join(system_core: Thread) {
+    if let Ok(Err(_)) = tokio::task::spawn_blocking(move || system_core.join()).await {
         tracing::error!("the system core ended by a panic");
     }
-    house.close().await;
-    Ok(())
 }
 
 /// The destination for signed audit heads outside the database, if one is configured.

@@ -7,6 +7,7 @@ mod layout;
 mod manifests;
 mod names;
 mod shape;
+mod spawns;
 mod words;
 
 use std::path::Path;
@@ -26,10 +27,12 @@ pub fn check(root: &Path) -> Result<(Vec<Finding>, String)> {
     let names = tree::read_table(root, "xtask/names.toml")?;
     let words: words::Table = tree::read_table(root, words::PATH)?;
     let habits: habits::Table = tree::read_table(root, "xtask/habits.toml")?;
+    let spawns: spawns::Table = tree::read_table(root, "xtask/spawns.toml")?;
     for source in &sources {
         findings.extend(names::check(source, &names));
         findings.extend(shape::check(source));
         findings.extend(habits::check(source, &habits));
+        findings.extend(spawns::check(source, &spawns));
     }
     findings.extend(manifests::check(&graph, &sources, &tree::read_table(root, "xtask/manifests.toml")?));
     findings.extend(words::check(&sources, &words));

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::ports::KeyHash;
 use domain::{Fault, FaultClass, MemberId};
+use reconcilers::of_store;
 use store::{Store, TokenDigest, Tries};
 use tasks::Writes;
 
-use crate::failure::of_store;
 use crate::tokens::{self, Kind};
 
 const WINDOW_MS: u64 = 5 * 60_000;

@@ -8,13 +8,13 @@ use domain::{Fault, FaultClass, Role, Secret, WorkspaceId};
 use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName};
 use http::request::Parts;
 use line::Needs;
+use reconcilers::of_store;
 use snapshot::{KeyEntry, ProjectEntry};
 use store::{KnownNode, Membership, SignedIn, TokenDigest};
 use subtle::ConstantTimeEq;
 
 use crate::Control;
 use crate::access::{Access, People, insufficient_role, person_needed};
-use crate::failure::of_store;
 use crate::request::not_found;
 use crate::site::Site;
 use crate::tokens::{self, Kind};
@@ -147,7 +147,7 @@ pub async fn identify(
     access: Access,
 ) -> Result<Caller, Box<Fault>> {
     let carries_key = head.headers.contains_key(AUTHORIZATION) || head.headers.contains_key(API_KEY);
-    let session = if carries_key { None } else { session_token(&control.site, &head.headers)? };
+    let session = if carries_key { None } else { session_token(&control.web.site, &head.headers)? };
     let caller = match session {
         Some(token) => Caller::Person(Box::new(person(control, head, token, access.people).await?)),
         None => Caller::Key(key(control, head, peer, access.key)?),
@@ -200,7 +200,7 @@ async fn person(
     access: Option<People>,
 ) -> Result<Person, Box<Fault>> {
     let changes = !head.method.is_safe();
-    control.site.check(&head.headers, changes)?;
+    control.web.site.check(&head.headers, changes)?;
     let signed_in = live(control, token).await?.ok_or_else(session_over)?;
     let csrf_token = tokens::csrf(&*control.vault.hasher, token);
     if changes && !carries(&head.headers, &csrf_token) {

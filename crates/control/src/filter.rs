@@ -2,10 +2,10 @@
 
 use domain::filter::{Field, Term, Test};
 use domain::{CredentialId, Fault, FaultClass, Filter, FilterError, KeyId, NodeId, ProjectId};
+use reconcilers::{moment, of_store};
 
-use crate::failure::of_store;
+use crate::Control;
 use crate::request::ApiRequest;
-use crate::{Control, moment};
 
 /// A parsed filter.
 #[derive(Debug, Default)]

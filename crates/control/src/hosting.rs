@@ -34,7 +34,7 @@ pub fn check(control: &Control, claim: &Claim<'_>) -> Result<AuthKind, Box<Fault
     let auth = check_auth(claim.facts, claim.auth)?;
     let own = claim.facts.and_then(|facts| facts.auth(auth));
     if let (Some(workspace), true) = (claim.workspace, own.is_some_and(|own| own.host))
-        && !control.egress.host_identity.contains(&workspace)
+        && !control.web.egress.host_identity.contains(&workspace)
     {
         return Err(not_the_host(workspace));
     }
@@ -42,12 +42,12 @@ pub fn check(control: &Control, claim: &Claim<'_>) -> Result<AuthKind, Box<Fault
     check_region(claim.region)?;
     for field in ["token_url", "queue_url", "storage_url"] {
         if let Some(url) = claim.config.get(field).and_then(Value::as_str) {
-            egress::check_base_url(url, &control.egress, TargetKind::Provider)
+            egress::check_base_url(url, &control.web.egress, TargetKind::Provider)
                 .map_err(|fault| Box::new(fault.param(format!("config.{field}"))))?;
         }
     }
     if let Some(path) = claim.config.get("token_file").and_then(Value::as_str)
-        && !control.egress.may_read(path)
+        && !control.web.egress.may_read(path)
     {
         let message = format!("No token may be read out of {path}.");
         let fix = "The operator lists the file in TIDEGATE_TOKEN_FILES.";

@@ -60,7 +60,7 @@ pub async fn claim(
         body: ask.body.clone(),
         request: ask.trace,
     };
-    line::claim(&control.answers, keyed_request).await.map(Some)
+    line::claim(&control.web.answers, keyed_request).await.map(Some)
 }
 
 /// Stores the first answer, and marks the response as the first.

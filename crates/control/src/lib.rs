@@ -1,13 +1,10 @@
-//! The admin API, `/v2`, on top of the store, the vault and the snapshot, with its background jobs. It runs
-//! on a runtime of its own, never on the serving cores.
+//! The admin API, `/v2`, on top of the store, the vault and the snapshot. It runs on a runtime of its own, never
+//! on the serving cores.
 
 mod access;
 mod agreement;
 mod answering;
-mod async_billing;
 mod attempts;
-mod background;
-mod batches;
 mod body;
 mod caller;
 pub mod console;
@@ -16,27 +13,18 @@ mod export;
 mod failure;
 mod filter;
 mod founding;
-mod heads;
 mod hosting;
 mod idempotency;
 mod incoming;
-pub mod invoicing;
 mod joined_nodes;
-mod judgement;
-mod keys;
 mod learned_limits;
 mod moment;
-mod node_books;
-mod nodes;
 mod openapi;
 mod owner;
 mod passwords;
-mod poll_queue;
-mod polling;
 mod reply;
 mod request;
 mod resource;
-mod responses;
 mod router;
 mod routes;
 mod runtimes;
@@ -44,117 +32,94 @@ mod servers;
 mod site;
 mod tokens;
 mod version;
-mod videos;
-mod webhooks;
 
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use domain::ports::{AnswerStore, KeyHash, PortFuture, StoredAnswer};
-use domain::{Fault, FaultClass, ProbeResult, Secret, TraceId, WorkspaceId};
-use evidence::Auditor;
+use domain::ports::{AnswerStore, KeyHash, StoredAnswer};
+use domain::{Fault, Secret, TraceId, WorkspaceId};
 use http::{Method, Response};
 use http_body::Body;
 use http_body_util::Full;
-use line::{RuntimeReply, RuntimeRequest, Seat, StoredPoll, VerifyReport, VerifyTarget};
+use reconcilers::{Deps, Nodes};
 use tasks::Writes;
-use tokio::sync::mpsc;
-use world::World;
 
 pub use access::{Access, People};
 use answering::ResponseBuilder;
 use attempts::AttemptLimiter;
-pub use background::{handlers, schedule};
 use caller::UnauthenticatedCaller;
 pub use founding::{Founded, NewWorkspace, found};
-pub use heads::{HeadStore, Heads};
 use incoming::Incoming;
 pub use line::Needs;
 pub use owner::{OWNER_EMAIL, first_owner, owners_link};
 use passwords::Passwords;
-pub use polling::{polling_job_of, response_polling_job_of};
 pub use reply::Reply;
 use router::{Handled, Matched, Route, RouteAuth};
 pub use routes::checked_email;
 pub use site::Site;
-pub use webhooks::{PostError, Posted, Posting};
 
-/// How long a write waits to take effect here before it answers that it hasn't yet.
-const PUBLISH_TIME_MAX: Duration = Duration::from_secs(5);
-
-/// Outgoing requests of the control plane. They run on a serving core, as all egress does.
-pub trait Outbound: Send + Sync {
-    /// The cheapest real call with a credential, an account or a node.
-    fn verify(&self, target: VerifyTarget) -> PortFuture<'_, VerifyReport>;
-    /// A few small calls that find out what a compatible server supports. `models` are those it is known to
-    /// serve.
-    fn probe(&self, target: VerifyTarget, models: Vec<String>) -> PortFuture<'_, ProbeResult>;
-    /// One query or command to one of our own runtimes.
-    fn ask_runtime(
-        &self,
-        target: VerifyTarget,
-        request: RuntimeRequest,
-    ) -> PortFuture<'_, Result<RuntimeReply, Box<Fault>>>;
-    /// Reads an object or its content from a provider, for billing: the pieces as they arrive, or a fault
-    /// where the stream breaks off.
-    fn fetch_object(
-        &self,
-        target: VerifyTarget,
-        poll: StoredPoll,
-    ) -> mpsc::Receiver<Result<Bytes, Box<Fault>>>;
-    /// Posts one event to a workspace's webhook: under the address guard, within `WEBHOOK_TIME_MAX`, and
-    /// without following redirects.
-    fn post(&self, posting: Posting) -> PortFuture<'_, Result<Posted, PostError>>;
-}
-
-/// The state and dependencies of `/v2`.
+/// The routes of `/v2`, and what they work with.
 pub struct Control {
-    pub store: store::Store,
-    pub keeper: Arc<snapshot::Keeper>,
-    pub vault: vault::Vault,
-    pub masters: Arc<vault::MasterKeyring>,
-    pub egress: Arc<egress::EgressSettings>,
-    pub board: Arc<board::Shared>,
-    pub outbound: Arc<dyn Outbound>,
-    pub world: World,
-    pub site: Site,
-    /// Stored answers to requests with an idempotency key.
-    pub answers: Arc<dyn AnswerStore>,
-    /// This process's name among the gateways of one database.
-    pub replica: String,
-    beat_every: Duration,
-    /// Joined nodes that are to be polled at their address.
-    poll_queue: poll_queue::PollQueue,
+    deps: Deps,
+    nodes: Arc<Nodes>,
+    web: Web,
     /// The workspace whose owners run this installation.
     operator: WorkspaceId,
+    sign_in: SignIn,
+    api: Api,
+}
+
+/// What the API alone needs.
+pub struct Web {
+    pub site: Site,
+    pub egress: Arc<egress::EgressSettings>,
+    /// Stored answers to requests with an idempotency key.
+    pub answers: Arc<dyn AnswerStore>,
+}
+
+/// What signing in needs.
+struct SignIn {
     passwords: Passwords,
     attempts: AttemptLimiter,
     /// Of the store, after a response.
     writes: Writes,
-    auditor: Auditor,
+}
+
+/// The routes and their description.
+struct Api {
     table: Vec<Route>,
     /// The body of `/v2/openapi.json`.
     document: Bytes,
 }
 
-/// The dependencies that a `Control` is built from.
-pub struct Parts {
-    pub store: store::Store,
-    pub keeper: Arc<snapshot::Keeper>,
-    pub vault: vault::Vault,
-    pub masters: Arc<vault::MasterKeyring>,
-    pub egress: Arc<egress::EgressSettings>,
-    pub board: Arc<board::Shared>,
-    pub outbound: Arc<dyn Outbound>,
-    pub world: World,
-    pub site: Site,
-    pub answers: Arc<dyn AnswerStore>,
-    /// Its name among the gateways of one database.
-    pub replica: String,
-    /// How often joined nodes are to send heartbeats.
-    pub beat_every: Duration,
+/// What the reconcilers work with is a route's too: `control.store`.
+impl Deref for Control {
+    type Target = Deps;
+
+    fn deref(&self) -> &Deps {
+        &self.deps
+    }
+}
+
+impl SignIn {
+    fn new(vault: &vault::Vault) -> Self {
+        let hasher = || Arc::clone(&vault.hasher) as Arc<dyn KeyHash>;
+        let writes = Writes::default();
+        let attempts = AttemptLimiter::new(hasher(), writes.clone());
+        Self { passwords: Passwords::new(hasher()), attempts, writes }
+    }
+}
+
+impl Api {
+    fn new() -> Result<Self, String> {
+        let table = routes::all();
+        access::check(&table)?;
+        openapi::describe::check(&table)?;
+        let document = serde_json::to_vec(&openapi::document(&table)?).map_err(|error| error.to_string())?;
+        Ok(Self { table, document: document.into() })
+    }
 }
 
 /// The outcome of a request.
@@ -168,53 +133,16 @@ enum KeyedOutcome {
 impl Control {
     /// # Errors
     /// The table of routes is unsound, or the store can't be read.
-    pub async fn start(parts: Parts) -> Result<Arc<Self>, String> {
-        let Parts {
-            store,
-            keeper,
-            vault,
-            masters,
-            egress,
-            board,
-            outbound: trips,
-            world,
-            site,
-            answers,
-            replica,
-            beat_every,
-        } = parts;
-        let table = routes::all();
-        access::check(&table)?;
-        openapi::describe::check(&table)?;
-        let document = serde_json::to_vec(&openapi::document(&table)?).map_err(|error| error.to_string())?;
-        let operator = owner::operators_workspace(&store).await.map_err(|error| error.to_string())?;
-        let passwords = Passwords::new(Arc::clone(&vault.hasher) as Arc<dyn KeyHash>);
-        let writes = Writes::default();
-        let attempts = AttemptLimiter::new(Arc::clone(&vault.hasher) as Arc<dyn KeyHash>, writes.clone());
-        let auditor =
-            Auditor::new(store.clone(), &vault, world.clone()).map_err(|error| error.to_string())?;
-        Ok(Arc::new(Self {
-            store,
-            keeper,
-            vault,
-            masters,
-            egress,
-            board,
-            outbound: trips,
-            world,
-            site,
-            answers,
-            replica,
-            beat_every,
-            poll_queue: poll_queue::PollQueue::default(),
-            operator,
-            passwords,
-            attempts,
-            writes,
-            auditor,
-            table,
-            document: document.into(),
-        }))
+    pub async fn start(deps: Deps, nodes: Arc<Nodes>, web: Web) -> Result<Arc<Self>, String> {
+        let api = Api::new()?;
+        let operator = owner::operators_workspace(&deps.store).await.map_err(|error| error.to_string())?;
+        let sign_in = SignIn::new(&deps.vault);
+        Ok(Arc::new(Self { deps, nodes, web, operator, sign_in, api }))
+    }
+
+    /// Returns when the writes that follow a response are done.
+    pub async fn finish(&self) {
+        self.sign_in.writes.finish().await;
     }
 
     /// Answers one `/v2` request. It never fails: errors become problem documents.
@@ -252,13 +180,13 @@ impl Control {
         // The caller is authenticated before the response depends on the path: unauthenticated callers must
         // not find out which paths exist.
         let (route, parameters, other_methods) =
-            match router::find(&self.table, &head.method, head.uri.path()) {
+            match router::find(&self.api.table, &head.method, head.uri.path()) {
                 Matched::Found(route, parameters) => (Some(route), parameters, None),
                 Matched::OtherMethods(allowed) => (None, Vec::new(), Some(allowed)),
                 Matched::Unknown => (None, Vec::new(), None),
             };
         if let Some(route @ Route { auth: RouteAuth::Open(handler), .. }) = route {
-            let carries = caller::session_token(&self.site, &head.headers).map_err(plain)?;
+            let carries = caller::session_token(&self.web.site, &head.headers).map_err(plain)?;
             let carries = carries.map(|token| Secret::from_text(token.to_owned()));
             let stranger = UnauthenticatedCaller { session_token: carries };
             let request = incoming.read(self, route, parameters, stranger, None).await.map_err(plain)?;
@@ -309,46 +237,6 @@ impl Control {
     /// Runs a handler; in a rehearsal its writes are rolled back and only the reply remains.
     async fn run_handler(&self, is_rehearsal: bool, handled: Handled<'_>) -> Result<Reply, Box<Fault>> {
         if is_rehearsal { store::rehearse(handled).await.map(Reply::rehearsed) } else { handled.await }
-    }
-
-    /// Verifies a seat with the cheapest real call, and clears its breaker on the board if it works.
-    async fn verify(&self, seat: Seat) -> Result<VerifyReport, Box<Fault>> {
-        let target = self.target(seat)?;
-        let report = self.outbound.verify(target).await;
-        if report.is_well() {
-            self.board.forgive(report.principal);
-        }
-        Ok(report)
-    }
-
-    /// The address and credentials for calling a seat.
-    fn target(&self, seat: Seat) -> Result<VerifyTarget, Box<Fault>> {
-        VerifyTarget::of(seat, &self.keeper.current()).ok_or_else(|| {
-            Box::new(
-                Fault::new(FaultClass::BadRequest, "no_address", "Nobody knows where this provider listens.")
-                    .param("base_url")
-                    .fix("Give it a base_url."),
-            )
-        })
-    }
-
-    /// Returns once requests on this gateway are served with a write, so that its author can read it back.
-    ///
-    /// # Errors
-    /// 503: the write is stored, but not in force yet.
-    pub async fn await_published(&self, version: u64) -> Result<(), Box<Fault>> {
-        match tokio::time::timeout(PUBLISH_TIME_MAX, self.keeper.await_version(version)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Box::new(
-                Fault::new(
-                    FaultClass::Unavailable,
-                    "not_in_force_yet",
-                    "The change is kept, but this process has not taken it up yet.",
-                )
-                .fix("Read it back in a moment; don't send it again.")
-                .retry_after_ms(1_000),
-            )),
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use domain::limits::LINK_TIME_MAX;
 use domain::{MemberId, Role, WorkspaceId};
+use reconcilers::milliseconds;
 use store::{Act, Invitation, LinkRow, Page, PersonRow, Store, StoreError, TokenDigest};
 use vault::Vault;
 use world::World;
@@ -79,8 +80,4 @@ pub fn mint_link(vault: &Vault, world: &World) -> (String, TokenDigest) {
     let text = token.expose_text().unwrap_or_default();
     // The token is in the fragment, which browsers never send to a server, so it appears in no log.
     (format!("/sign-in#token={text}"), tokens::digest(&*vault.hasher, Kind::Link, text))
-}
-
-pub fn milliseconds(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use domain::{Fault, WorkspaceId};
 use http::Method;
+use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,7 +15,6 @@ use store::resource::Owner;
 use store::{Listed, ResourceRow, Written};
 
 use crate::access::Access;
-use crate::failure::of_store;
 use crate::reply::Page;
 use crate::request::ApiRequest;
 use crate::router::{Handled, Route};

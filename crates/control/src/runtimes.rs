@@ -11,6 +11,7 @@ use domain::server::TIDEGATE;
 use domain::{Fault, FaultClass, NodeId, ServerFeature, WorkspaceId};
 use http::Method;
 use line::{RuntimeReply, RuntimeRequest, Seat};
+use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,7 +20,7 @@ use store::{NodeRow, Page};
 use tokio::task::JoinSet;
 
 use crate::Control;
-use crate::failure::{missing, of_store};
+use crate::failure::missing;
 use crate::request::{ApiRequest, not_found};
 use crate::router::Route;
 

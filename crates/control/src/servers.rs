@@ -2,15 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Fault, Finding, ProbeResult, ServerFacts, ServerFeature};
-use line::Seat;
+use domain::{Fault, Finding, ServerFacts, ServerFeature};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use store::{Act, CredentialRow, NodeRow};
 
-use crate::Control;
-use crate::failure::{invalid, of_store};
+use crate::failure::invalid;
 use crate::moment::Moment;
 
 /// What a probe is told.
@@ -109,59 +106,4 @@ fn read_fact(name: &str, value: &Value, unix_ms: u64) -> Result<Finding, Box<Fau
         let fix = format!("Use one of {}.", of.values().join(", "));
         invalid(param, format!("\"{name}\" can't be {value}."), fix)
     })
-}
-
-impl Control {
-    /// Probes a credential's server and stores the result; providers in the catalogue are not probed.
-    ///
-    /// # Errors
-    /// Store errors. A server that can't be reached is not an error here: the stored result records it.
-    pub(crate) async fn probe_credential(
-        &self,
-        act: Act,
-        row: CredentialRow,
-        model: Option<String>,
-    ) -> Result<CredentialRow, Box<Fault>> {
-        if !line::is_probed(&row.provider) {
-            return Ok(row);
-        }
-        let snapshot = self.keeper.current();
-        let entry = snapshot
-            .workspace(row.workspace)
-            .and_then(|workspace| workspace.credentials.iter().find(|entry| entry.id == row.id).cloned());
-        let Some(entry) = entry else { return Ok(row) };
-        let probed = self.probe(Seat::Byok(entry), model.into_iter().collect()).await?;
-        let credentials = self.store.credentials();
-        let written = credentials.probed(row.workspace, row.id, row.base_url, probed, act);
-        let written = written.await.map_err(of_store)?;
-        self.await_published(written.version).await?;
-        Ok(written.row)
-    }
-
-    /// Like `probe_credential`, for a node.
-    ///
-    /// # Errors
-    /// Store errors.
-    pub(crate) async fn probe_node(
-        &self,
-        act: Act,
-        row: NodeRow,
-        model: Option<String>,
-    ) -> Result<NodeRow, Box<Fault>> {
-        let snapshot = self.keeper.current();
-        let entry = snapshot
-            .workspace(row.workspace)
-            .and_then(|workspace| workspace.nodes.iter().find(|entry| entry.id == row.id).cloned());
-        let Some(entry) = entry else { return Ok(row) };
-        let models = model.map_or_else(|| row.models().to_vec(), |model| vec![model]);
-        let probed = self.probe(Seat::Byoc(entry), models).await?;
-        let written = self.store.nodes().probed(row.workspace, row.id, row.base_url, probed, act);
-        let written = written.await.map_err(of_store)?;
-        self.await_published(written.version).await?;
-        Ok(written.row)
-    }
-
-    async fn probe(&self, seat: Seat, models: Vec<String>) -> Result<ProbeResult, Box<Fault>> {
-        Ok(self.outbound.probe(self.target(seat)?, models).await)
-    }
 }

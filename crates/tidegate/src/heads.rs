@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use bytes::Bytes;
-use control::{HeadStore, Outbound, Posting};
 use domain::ports::PortFuture;
 use proof::audit::Head;
+use reconcilers::webhooks::Posting;
+use reconcilers::{HeadStore, Outbound};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 

@@ -12,11 +12,13 @@ use domain::ports::{
     AnswerStore, AuditSink, KeyHash, NoAudit, ObjectStore, PortFuture, ResponseStore, TurnStore,
 };
 use egress::EgressSettings;
+use evidence::Auditor;
 use gateway::Readiness;
 use ledger::{
     CoreAllowances, Drainer, Durability, Journal, JournalSettings, JournalShared, LeaseClient, LimitState,
     RecoveryReport,
 };
+use reconcilers::{Deps, Outbound};
 use sessions::{Answers, AnswersSettings, Objects, Responses, Turns};
 use snapshot::{BeforePublish, Change, Keeper, KeeperSettings, KeyChange};
 use store::datadir::DataDir;
@@ -157,6 +159,25 @@ impl ServerState {
         tasks.add("journal", closing(|house| Box::pin(async move { house.journal.stop() })));
     }
 
+    /// What the control plane and its reconcilers work with.
+    ///
+    /// # Errors
+    /// The vault has no key to sign the audit with.
+    pub fn deps(&self, outbound: Arc<dyn Outbound>) -> anyhow::Result<Deps> {
+        let auditor = Auditor::new(self.store.clone(), &self.vault, self.world.clone());
+        Ok(Deps {
+            store: self.store.clone(),
+            keeper: Arc::clone(&self.keeper),
+            vault: self.vault.clone(),
+            masters: Arc::clone(&self.masters),
+            auditor: Arc::new(auditor?),
+            board: Arc::clone(&self.board),
+            outbound,
+            world: self.world.clone(),
+            replica: self.replica.to_string(),
+        })
+    }
+
     /// The state of one core. Called on the core's own thread, inside its `LocalSet`.
     ///
     /// # Errors
@@ -243,8 +264,8 @@ impl Books {
 fn keepers(store: &Store, vault: &Vault, world: &World) -> (Arc<Turns>, Arc<Responses>, Arc<Objects>) {
     let turns = Turns::start(store.clone(), vault.clone(), world.clone());
     let responses =
-        Responses::start(store.clone(), vault.clone(), world.clone(), control::response_polling_job_of);
-    let poll = Box::new(control::polling_job_of);
+        Responses::start(store.clone(), vault.clone(), world.clone(), reconcilers::response_polling_job_of);
+    let poll = Box::new(reconcilers::polling_job_of);
     (turns, responses, Objects::start(store.clone(), vault.clone(), world.clone(), poll))
 }
 

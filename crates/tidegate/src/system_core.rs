@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use control::{Outbound, PostError, Posted, Posting};
 use domain::limits::WEBHOOK_TIME_MAX;
 use domain::ports::PortFuture;
 use domain::{Fault, FaultClass, ProbeResult};
 use egress::{Client, EgressErrorKind, OutBody, Request, TargetKind};
 use http::{HeaderName, HeaderValue, Method};
 use line::{PollSink, RuntimeReply, RuntimeRequest, StoredPoll, VerifyReport, VerifyTarget};
+use reconcilers::Outbound;
+use reconcilers::webhooks::{PostError, Posted, Posting};
 use tasks::{Thread, Writes};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;

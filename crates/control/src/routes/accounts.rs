@@ -6,6 +6,7 @@ use domain::{AccountId, Agreement, Fault, Principal};
 use egress::TargetKind;
 use http::Method;
 use line::Seat;
+use reconcilers::{judgement, of_store};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ use super::secrets::{self, HoldsSecret, Rotation, rotate};
 use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionForm, Sent};
-use crate::failure::{invalid, missing, of_store};
+use crate::failure::{invalid, missing};
 use crate::hosting::{Claim, Destination};
 use crate::learned_limits::LearnedLimits;
 use crate::moment::Moment;
@@ -24,7 +25,7 @@ use crate::openapi::describe::Nothing;
 use crate::request::{ApiRequest, not_found};
 use crate::resource::{Resource, delete, get, list, load, patch, post, put, reply_written, without};
 use crate::router::{Handled, Route};
-use crate::{Control, Reply, hosting, judgement, learned_limits};
+use crate::{Control, Reply, hosting, learned_limits};
 
 /// The fields of a view that nobody writes.
 const DERIVED: [&str; 8] = [

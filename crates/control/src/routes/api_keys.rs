@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use domain::{Fault, FaultClass, KeyId, ProjectId, Role, Sealed, Secret, Subject, api_key};
+use reconcilers::{moment, of_store};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -15,14 +16,14 @@ use super::secrets;
 use super::workspaces::checked_name;
 use crate::access::{Access, insufficient_role};
 use crate::caller::rank_of;
-use crate::failure::{invalid, missing, of_store};
+use crate::failure::{invalid, missing};
 use crate::founding::new_key;
 use crate::moment::Moment;
 use crate::openapi::bounds::{ENVIRONMENT, ENVIRONMENT_BYTES_MAX, NAME, NAME_CHARS_MAX};
 use crate::request::ApiRequest;
 use crate::resource::{Resource, delete, get, list, load, patch, post, put};
 use crate::router::Route;
-use crate::{Control, Reply, moment};
+use crate::{Control, Reply};
 
 const EXPIRES_IN_DAYS_MAX: u32 = 3_650;
 const DAY_MS: u64 = 86_400_000;

@@ -6,12 +6,13 @@ use domain::{Fault, FaultClass, WorkspaceId};
 use evidence::NoProof;
 use http::Method;
 use proof::audit::Proof;
+use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::AuditRow;
 
 use crate::access::Access;
-use crate::failure::{invalid, of_store};
+use crate::failure::invalid;
 use crate::moment::Moment;
 use crate::request::ApiRequest;
 use crate::router::{Handled, Route};

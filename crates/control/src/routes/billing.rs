@@ -6,6 +6,8 @@ use domain::limits::BUDGET_MICROS_MAX;
 use domain::{BudgetId, Fault, InvoiceId, Mode, Nanos, WorkspaceId};
 use http::Method;
 use ledger::{Invoice, InvoiceLine, LineKind};
+use reconcilers::invoicing::{self, month_of};
+use reconcilers::{moment, of_store};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::{BudgetStanding, CreditRow, Dimension, InvoiceRow, UsageFilter, UsageQuery, UsageSums, Window};
@@ -13,13 +15,12 @@ use store::{BudgetStanding, CreditRow, Dimension, InvoiceRow, UsageFilter, Usage
 use super::tariff::{self, TariffView};
 use super::usage::{Columns, columns};
 use crate::access::Access;
-use crate::failure::{invalid, missing, of_store};
-use crate::invoicing::{self, month_of};
+use crate::failure::{invalid, missing};
 use crate::moment::Moment;
 use crate::reply::Page;
 use crate::request::{ApiRequest, not_found};
 use crate::router::{Handled, Route};
-use crate::{Control, Reply, moment};
+use crate::{Control, Reply};
 
 const CREDITS_LISTED_MAX: u32 = 50;
 const NOTE_BYTES_MAX: usize = 500;

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use domain::limits::{BUDGET_MICROS_MAX, END_USER_BYTES_MAX};
 use domain::{BudgetId, Counts, Fault, Mode, Nanos, OnReached, Period, Subject};
+use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{BudgetAlert, BudgetRow, BudgetStanding, UsageFilter, UsageQuery, Window};
 
 use super::workspaces::checked_name;
-use crate::failure::{invalid, missing, of_store};
+use crate::failure::{invalid, missing};
 use crate::moment::Moment;
 use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
 use crate::request::ApiRequest;

@@ -10,6 +10,7 @@ use domain::{
 use egress::TargetKind;
 use http::Method;
 use line::Seat;
+use reconcilers::{judgement, moment, of_store};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -21,7 +22,7 @@ use super::secrets::{self, HoldsSecret, Rotation, rotate};
 use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionForm, Sent};
-use crate::failure::{invalid, missing, of_store};
+use crate::failure::{invalid, missing};
 use crate::hosting::{Claim, Destination};
 use crate::learned_limits::LearnedLimits;
 use crate::moment::Moment;
@@ -32,7 +33,7 @@ use crate::request::{ApiRequest, not_found};
 use crate::resource::{Resource, delete, list, load, patch, post, put, reply, without};
 use crate::router::{Handled, Route};
 use crate::servers::{self, ProbeInput, ServerView};
-use crate::{Control, Reply, hosting, judgement, learned_limits, moment};
+use crate::{Control, Reply, hosting, learned_limits};
 
 /// The fields of a view that nobody writes.
 const DERIVED: [&str; 11] = [

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use domain::limits::{DEVICE_KEY_TIME_MAX, DEVICE_POLL_EVERY, DEVICE_TIME_MAX, DEVICES_WAITING_MAX};
 use domain::{Fault, FaultClass, MemberId, Role, Secret, WorkspaceId};
 use http::Method;
+use reconcilers::{milliseconds, of_store};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use snapshot::Scopes;
@@ -16,11 +17,10 @@ use super::workspaces::checked_name;
 use crate::access::{Access, person_needed};
 use crate::attempts::AttemptSubject;
 use crate::caller::UnauthenticatedCaller;
-use crate::failure::{missing, of_store};
+use crate::failure::missing;
 use crate::founding::new_key;
 use crate::moment::Moment;
 use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
-use crate::owner::milliseconds;
 use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
 use crate::tokens::{self, Kind};
@@ -96,7 +96,11 @@ fn ask_for_code(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCalle
         let input: Client = request.json()?;
         let client_name = checked_name(input.client_name, "client_name")?;
         let now = control.world.clock.unix_ms();
-        control.attempts.count(&control.store, &AttemptSubject::address(request.peer), None, now).await?;
+        control
+            .sign_in
+            .attempts
+            .count(&control.store, &AttemptSubject::address(request.peer), None, now)
+            .await?;
         let device_code = tokens::mint(&*control.world.random);
         let user_code = tokens::mint_user_code(&*control.world.random);
         let device = DeviceRow {
@@ -110,7 +114,7 @@ fn ask_for_code(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCalle
             expires_unix_ms: now.saturating_add(milliseconds(DEVICE_TIME_MAX)),
         };
         control.store.devices().create(device, DEVICES_WAITING_MAX).await.map_err(busy)?;
-        let base = control.site.base_url(&request.headers);
+        let base = control.web.site.base_url(&request.headers);
         Reply::json(&WaitingDevice {
             object: "device",
             device_code: device_code.expose_text().unwrap_or_default(),
@@ -267,7 +271,7 @@ fn answer(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             input.user_code.ok_or_else(|| missing("user_code", "Type the code that the device shows."))?;
         let person = request.caller.person().ok_or_else(person_needed)?.signed_in.person.id;
         let now = control.world.clock.unix_ms();
-        control.attempts.count(&control.store, &AttemptSubject::Person(person), None, now).await?;
+        control.sign_in.attempts.count(&control.store, &AttemptSubject::Person(person), None, now).await?;
         let code = digest(control, Kind::UserCode, &tokens::read_user_code(&typed));
         let device = match input.approve {
             None => control.store.devices().waiting(code, now).await.map_err(of_store)?,
@@ -283,7 +287,7 @@ fn answer(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             }
         };
         let device = device.ok_or_else(unknown_code)?;
-        control.attempts.forget(&control.store, &AttemptSubject::Person(person));
+        control.sign_in.attempts.forget(&control.store, &AttemptSubject::Person(person));
         Reply::json(&AnsweredDevice {
             object: "device",
             requested_at: Moment(device.created_unix_ms),

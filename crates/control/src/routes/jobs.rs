@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use domain::limits::PAGE_ROWS_DEFAULT;
 use http::Method;
+use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -11,7 +12,6 @@ use store::JobRow;
 use store::jobs::INSTALLATION;
 
 use crate::access::Access;
-use crate::failure::of_store;
 use crate::moment::Moment;
 use crate::request::ApiRequest;
 use crate::router::{Handled, Route};

@@ -14,6 +14,7 @@ use domain::{
 };
 use egress::TargetKind;
 use http::Method;
+use reconcilers::{away, milliseconds, node_books, of_store};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -25,13 +26,11 @@ use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::attempts::AttemptSubject;
 use crate::caller::{Reporter, UnauthenticatedCaller};
-use crate::failure::{away, invalid, missing, of_store};
-use crate::joined_nodes::{self, Load, NodeReport};
+use crate::failure::{invalid, missing};
+use crate::joined_nodes::{Load, NodeReport};
 use crate::moment::Moment;
-use crate::node_books;
 use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};
 use crate::openapi::describe::Nothing;
-use crate::owner::milliseconds;
 use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
 use crate::tokens::{self, Kind};
@@ -281,14 +280,14 @@ fn join(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> H
         let mut input: Join = request.json()?;
         let now = control.world.clock.unix_ms();
         let trier = AttemptSubject::address(request.peer);
-        control.attempts.count(&control.store, &trier, None, now).await?;
+        control.sign_in.attempts.count(&control.store, &trier, None, now).await?;
         let token = input.token.take().map(Secret::from_text);
         let token = token.ok_or_else(|| missing("token", "Send what `tidegate nodes invite` showed."))?;
         let digest =
             tokens::digest(&*control.vault.hasher, Kind::Join, token.expose_text().unwrap_or_default());
         let found = control.store.joins().token(digest).await.map_err(of_store)?;
         let held = check_usable(found.ok_or_else(unknown_token)?, now)?;
-        control.attempts.forget(&control.store, &trier);
+        control.sign_in.attempts.forget(&control.store, &trier);
         let row = row_of(control, &held, input, now).await?;
         let credential = mint_token(control, "tgn_");
         let text = credential.expose_text().unwrap_or_default();
@@ -303,7 +302,7 @@ fn join(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> H
             name: written.row.name,
             workspace_id: written.row.workspace.to_string(),
             credential: text,
-            heartbeat_every_ms: milliseconds(control.beat_every),
+            heartbeat_every_ms: milliseconds(control.nodes.beat_every()),
         })
     })
 }
@@ -419,7 +418,7 @@ fn beat(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_> {
         }
         let now = control.world.clock.unix_ms();
         let report = serde_json::to_value(&report).map_err(|_| Box::new(Fault::internal()))?;
-        let (due_unix_ms, not_asked) = (control.due_unix_ms(now), joined_nodes::not_polled_yet());
+        let (due_unix_ms, not_asked) = (control.nodes.due_unix_ms(now), reconcilers::not_polled_yet());
         let heartbeat = Heartbeat { unix_ms: now, due_unix_ms, models, report, not_asked };
         let written = control
             .store
@@ -428,9 +427,9 @@ fn beat(control: &Arc<Control>, request: ApiRequest<Reporter>) -> Handled<'_> {
             .await
             .map_err(revoked)?;
         control.await_published(written.version).await?;
-        control.poll_queue.add(written.row.workspace, written.row.id);
+        control.nodes.poll_soon(written.row.workspace, written.row.id);
         let node_id = written.row.id.to_string();
-        let heartbeat_every_ms = milliseconds(control.beat_every);
+        let heartbeat_every_ms = milliseconds(control.nodes.beat_every());
         Reply::json(&HeartbeatReply { object: "node_heartbeat", node_id, heartbeat_every_ms })
     })
 }

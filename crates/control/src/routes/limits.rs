@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use domain::{Fault, Limits, WorkspaceId};
+use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::LimitsOf;
 
 use crate::Control;
-use crate::failure::{invalid, of_store};
+use crate::failure::invalid;
 use crate::request::ApiRequest;
 
 /// Anything above this per minute is not a meaningful limit.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use domain::limits::LINK_TIME_MAX;
 use domain::{Fault, FaultClass, Secret};
 use http::Method;
+use reconcilers::{milliseconds, of_store};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::{Membership, PersonRow, SignedIn};
@@ -15,9 +16,8 @@ use super::workspaces::checked_name;
 use crate::access::{Access, person_needed};
 use crate::attempts::AttemptSubject;
 use crate::caller::{Caller, Person};
-use crate::failure::{invalid, of_store};
+use crate::failure::invalid;
 use crate::openapi::bounds::{EMAIL, EMAIL_BYTES_MAX, NAME, NAME_CHARS_MAX};
-use crate::owner::milliseconds;
 use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply};
@@ -161,7 +161,7 @@ fn change(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
             prove(control, person, input.current_password.map(Secret::from_text)).await?;
         }
         let hash = match input.password.map(Secret::from_text) {
-            Some(password) => Some(control.passwords.hash(&password, &*control.world.random).await?),
+            Some(password) => Some(control.sign_in.passwords.hash(&password, &*control.world.random).await?),
             None => None,
         };
         let before = &person.signed_in.person;
@@ -197,15 +197,15 @@ async fn prove(control: &Control, person: &Person, password: Option<Secret>) -> 
     let (row, session) = (&person.signed_in.person, &person.signed_in.session);
     let now = control.world.clock.unix_ms();
     let trier = AttemptSubject::Person(row.id);
-    control.attempts.count(&control.store, &trier, None, now).await?;
+    control.sign_in.attempts.count(&control.store, &trier, None, now).await?;
     let by_fresh_link =
         session.by_link && now < session.created_unix_ms.saturating_add(milliseconds(LINK_TIME_MAX));
     if by_fresh_link || row.password_hash.is_none() {
         return Ok(());
     }
     let Some(password) = password else { return Err(current_password("The present password is missing.")) };
-    if control.passwords.matches(&password, row.password_hash.clone()).await? {
-        control.attempts.forget(&control.store, &trier);
+    if control.sign_in.passwords.matches(&password, row.password_hash.clone()).await? {
+        control.sign_in.attempts.forget(&control.store, &trier);
         return Ok(());
     }
     Err(current_password("The present password is wrong."))

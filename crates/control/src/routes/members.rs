@@ -5,6 +5,7 @@ use std::sync::Arc;
 use domain::limits::{INVITATION_TIME_MAX, LINK_TIME_MAX};
 use domain::{Fault, MemberId, Role};
 use http::Method;
+use reconcilers::{milliseconds, of_store};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -13,11 +14,11 @@ use store::{Act, Invitation, KeysOnLeave, LinkRow, MemberRow, Page as StorePage,
 use super::me::checked_email;
 use super::workspaces::checked_name;
 use crate::access::{Access, insufficient_role};
-use crate::failure::{invalid, missing, of_store};
+use crate::failure::{invalid, missing};
 use crate::moment::Moment;
 use crate::openapi::bounds::{EMAIL, EMAIL_BYTES_MAX, NAME, NAME_CHARS_MAX};
 use crate::openapi::describe::Nothing;
-use crate::owner::{milliseconds, mint_link};
+use crate::owner::mint_link;
 use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply};
@@ -166,7 +167,7 @@ fn invite(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let written = control.store.people().invite(invitation, act).await.map_err(of_store)?;
         let view = Invited {
             member: show(&written.row),
-            invite_link: format!("{}{path}", control.site.base_url(&request.headers)),
+            invite_link: format!("{}{path}", control.web.site.base_url(&request.headers)),
             invite_expires_at: Moment(expires_unix_ms),
         };
         let location = format!("{PATH}/{}", written.row.person.id);
@@ -285,7 +286,7 @@ fn link(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         let view = SignInLink {
             object: "sign_in_link",
             member_id: row.person.id.to_string(),
-            sign_in_link: format!("{}{path}", control.site.base_url(&request.headers)),
+            sign_in_link: format!("{}{path}", control.web.site.base_url(&request.headers)),
             expires_at: Moment(expires_unix_ms),
         };
         Ok(Reply::json(&view)?.created(format!("{PATH}/{}", row.person.id)))

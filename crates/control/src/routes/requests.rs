@@ -6,6 +6,7 @@ use std::sync::Arc;
 use domain::record::Reason;
 use domain::{AttemptRecord, Charge, MeterRecord, Outcome, Priced, Principal, Profile, Tier, Units, Usage};
 use http::Method;
+use reconcilers::{moment, of_store};
 use schemars::JsonSchema;
 use serde::Serialize;
 use store::{RequestFilter, RequestRow};
@@ -14,12 +15,12 @@ use super::caching::{self, CachingView, evidence};
 use super::plan::{RejectedCandidate, rejected};
 use super::usage::{FILTER, FORMAT, Spent, columns, parse_param};
 use crate::access::Access;
-use crate::failure::{invalid, of_store};
+use crate::failure::invalid;
 use crate::filter::{self, FilteredList};
 use crate::moment::Moment;
 use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
-use crate::{Control, Reply, learned_limits, moment};
+use crate::{Control, Reply, learned_limits};
 
 pub fn routes() -> Vec<Route> {
     vec![

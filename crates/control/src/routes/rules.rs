@@ -6,6 +6,7 @@ use domain::{
     ByokFallback, CredentialId, FallbackClass, Fault, FaultClass, ModelPattern, Profile, RouteId, RouteScope,
     RouteSpec,
 };
+use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,7 +14,7 @@ use store::RouteRow;
 
 use super::projects::checked_environment;
 use crate::Control;
-use crate::failure::{invalid, of_store};
+use crate::failure::invalid;
 use crate::moment::Moment;
 use crate::request::{ApiRequest, not_found};
 use crate::resource::{Resource, delete, get, list, patch, post, put};

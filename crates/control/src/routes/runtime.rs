@@ -6,12 +6,12 @@ use std::sync::Arc;
 use domain::limits::RUNTIME_LOOK_TIME_MAX;
 use domain::{Fault, NodeId};
 use http::Method;
+use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::NodeRow;
 
 use crate::access::Access;
-use crate::failure::of_store;
 use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
 use crate::runtimes::{is_ours, runtime_route};

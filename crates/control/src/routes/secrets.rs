@@ -6,12 +6,13 @@ use std::sync::Arc;
 use catalogue::SecretForm;
 use domain::{Fault, FaultClass, Secret, WorkspaceId};
 use egress::TargetKind;
+use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use store::{AccountRow, CredentialRow, ResourceRow, SealedSecret};
 
-use crate::failure::{invalid, missing, of_store};
+use crate::failure::{invalid, missing};
 use crate::hosting::Destination;
 use crate::request::ApiRequest;
 use crate::resource::{Resource, load, reply_written};
@@ -214,7 +215,7 @@ pub fn base_url(
 ) -> Result<Option<String>, Box<Fault>> {
     let Some(url) = url else { return Ok(None) };
     let trimmed = url.trim().trim_end_matches('/').to_owned();
-    egress::check_base_url(&trimmed, &control.egress, reach)?;
+    egress::check_base_url(&trimmed, &control.web.egress, reach)?;
     Ok(Some(trimmed))
 }
 

@@ -7,6 +7,7 @@ use domain::ports::AuditEntry;
 use domain::{AuditId, Fault, FaultClass, MemberId, Secret, TraceId, WorkspaceId};
 use http::Method;
 use http::header::{HeaderMap, USER_AGENT};
+use reconcilers::{milliseconds, of_store};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use store::{Act, AuditRow, PersonRow, Redeemed, Redeemer, SignInRow};
@@ -15,9 +16,8 @@ use super::me::{self, Me};
 use crate::access::Access;
 use crate::attempts::AttemptSubject;
 use crate::caller::{Caller, UnauthenticatedCaller, cookie_name, live};
-use crate::failure::{missing, of_store};
+use crate::failure::missing;
 use crate::openapi::describe::Nothing;
-use crate::owner::milliseconds;
 use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
 use crate::tokens::{self, Kind};
@@ -64,7 +64,7 @@ struct Password {
 
 fn by_password(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> Handled<'_> {
     Box::pin(async move {
-        control.site.check(&request.headers, false)?;
+        control.web.site.check(&request.headers, false)?;
         let input: Password = request.json()?;
         let email = input.email.ok_or_else(|| missing("email", "Give the email that you sign in with."))?;
         let password = input.password.ok_or_else(|| missing("password", "Give your password."))?;
@@ -73,7 +73,7 @@ fn by_password(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller
         let (address, trier) =
             (AttemptSubject::address(request.peer), AttemptSubject::account(email.clone(), request.peer));
         // Concurrent with password hashing; the result is returned only if the attempt is within the limit.
-        let counting = control.attempts.count(&control.store, &address, Some(&trier), now);
+        let counting = control.sign_in.attempts.count(&control.store, &address, Some(&trier), now);
         let ((), (person, is_right)) = tokio::try_join!(counting, compare(control, email, &password))?;
         let Some(person) = person.as_ref().filter(|_| is_right) else {
             record_failure(control, request.trace, person);
@@ -81,7 +81,7 @@ fn by_password(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller
         };
         let memberships = control.store.people().memberships(person.id).await.map_err(of_store)?;
         let Some(first) = memberships.first() else { return Err(failed()) };
-        control.attempts.forget(&control.store, &trier);
+        control.sign_in.attempts.forget(&control.store, &trier);
         let fresh = NewSession::of(control, &request, person.id, false);
         let act = Act::new(&control.world, person.id.to_string(), Some(request.trace));
         let start = control.store.sign_ins().start(
@@ -106,13 +106,13 @@ async fn compare(
     let (known, strangers): (Vec<_>, Vec<_>) =
         people.into_iter().partition(|person| person.password_hash.is_some());
     for person in &known {
-        if control.passwords.matches(password, person.password_hash.clone()).await? {
+        if control.sign_in.passwords.matches(password, person.password_hash.clone()).await? {
             return Ok((Some(person.clone()), true));
         }
     }
     if known.is_empty() {
         // The same work as for a person with a password, so that the time reveals nothing.
-        control.passwords.matches(password, None).await?;
+        control.sign_in.passwords.matches(password, None).await?;
     }
     Ok((known.into_iter().chain(strangers).next(), false))
 }
@@ -129,11 +129,15 @@ struct Link {
 
 fn by_link(control: &Arc<Control>, request: ApiRequest<UnauthenticatedCaller>) -> Handled<'_> {
     Box::pin(async move {
-        control.site.check(&request.headers, false)?;
+        control.web.site.check(&request.headers, false)?;
         let input: Link = request.json()?;
         let token = Secret::from_text(input.token.ok_or_else(|| missing("token", "Open the whole link."))?);
         let now = control.world.clock.unix_ms();
-        control.attempts.count(&control.store, &AttemptSubject::address(request.peer), None, now).await?;
+        control
+            .sign_in
+            .attempts
+            .count(&control.store, &AttemptSubject::address(request.peer), None, now)
+            .await?;
         let signed_in = match &request.caller.session_token {
             Some(carried) => live(control, carried.expose_text().unwrap_or_default()).await?,
             None => None,
@@ -255,8 +259,10 @@ pub async fn welcome(control: &Control, headers: &HeaderMap, token: &Secret) -> 
 }
 
 fn cookie(control: &Control, headers: &HeaderMap, token: &str, seconds: u64) -> String {
-    let (name, secure) =
-        (cookie_name(&control.site, headers), if control.site.is_https(headers) { "; Secure" } else { "" });
+    let (name, secure) = (
+        cookie_name(&control.web.site, headers),
+        if control.web.site.is_https(headers) { "; Secure" } else { "" },
+    );
     format!("{name}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
 }
 
@@ -283,7 +289,7 @@ fn failed() -> Box<Fault> {
 
 /// Written to the audit after the response, which would otherwise take longer for known emails.
 fn record_failure(control: &Arc<Control>, trace: TraceId, person: Option<PersonRow>) {
-    let writes = control.writes.clone();
+    let writes = control.sign_in.writes.clone();
     let control = Arc::clone(control);
     let recording = writes.run(async move {
         let mut workspace: Option<WorkspaceId> = None;

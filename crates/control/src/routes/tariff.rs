@@ -6,6 +6,7 @@ use domain::{Fault, Price, WorkspaceId};
 use http::Method;
 use ledger::tariff::ProfileFees;
 use ledger::{Fee, Tariff};
+use reconcilers::{moment, of_store};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::tariffs::USUAL;
@@ -13,11 +14,11 @@ use store::{Assignment, TariffVersion};
 
 use super::workspaces::checked_name;
 use crate::access::Access;
-use crate::failure::{invalid, missing, of_store};
+use crate::failure::{invalid, missing};
 use crate::moment::Moment;
 use crate::request::ApiRequest;
 use crate::router::{Handled, Route};
-use crate::{Control, Reply, moment};
+use crate::{Control, Reply};
 
 const PATH: &str = "/v2/tariff";
 const ASSIGNMENT: &str = "/v2/tariff/assignments/{id}";

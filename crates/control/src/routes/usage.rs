@@ -5,19 +5,20 @@ use std::sync::Arc;
 
 use domain::{Fault, Mode};
 use http::Method;
+use reconcilers::{moment, of_store};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use store::{Dimension, Interval, Percentiles, UsageFilter, UsageQuery, UsageRow, UsageSums, Window};
 
 use crate::access::Access;
-use crate::failure::{invalid, of_store};
+use crate::failure::invalid;
 use crate::filter::{self, FilteredList, ParsedFilter};
 use crate::moment::Moment;
 use crate::reply::Page;
 use crate::request::ApiRequest;
 use crate::router::{Handled, Handler, Route};
-use crate::{Control, Reply, moment};
+use crate::{Control, Reply};
 
 pub fn routes() -> Vec<Route> {
     vec![

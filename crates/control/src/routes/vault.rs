@@ -5,6 +5,7 @@ use std::sync::Arc;
 use domain::master_key::wrapped_prefix;
 use domain::{Fault, FaultClass, WorkspaceId};
 use http::Method;
+use reconcilers::{candidates, of_store};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use snapshot::WrappedKey;
@@ -13,8 +14,6 @@ use store::rotations::REKEYED_PREFIX;
 use vault::MasterState;
 
 use crate::access::Access;
-use crate::failure::of_store;
-use crate::keys::candidates;
 use crate::moment::Moment;
 use crate::openapi::describe::Nothing;
 use crate::request::ApiRequest;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use domain::limits::WEBHOOK_OVERLAP;
 use domain::{EventId, Fault, WebhookId};
 use http::Method;
+use reconcilers::webhooks::{mint_secret, readable, secret_text};
+use reconcilers::{milliseconds, of_store};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,14 +15,12 @@ use store::{DeliveryRow, DeliveryState, EventKind, EventRow, SigningSecret, Stor
 
 use super::secrets;
 use crate::access::Access;
-use crate::failure::{invalid, missing, of_store};
+use crate::failure::{invalid, missing};
 use crate::moment::Moment;
 use crate::openapi::describe::Nothing;
-use crate::owner::milliseconds;
 use crate::request::ApiRequest;
 use crate::resource::{Resource, delete, get, list, load, patch, post, put, reply};
 use crate::router::{Handled, Route};
-use crate::webhooks::{mint_secret, readable, secret_text};
 use crate::{Control, Reply};
 
 const DESCRIPTION_CHARS_MAX: usize = 200;
@@ -198,7 +198,7 @@ fn checked_events(names: &[String]) -> Result<Vec<EventKind>, Box<Fault>> {
 fn row_of(control: &Control, input: Input, base: WebhookRow) -> Result<WebhookRow, Box<Fault>> {
     let url = input.url.ok_or_else(|| missing("url", "Give the https address that takes the events."))?;
     let url = url.trim().to_owned();
-    egress::check_webhook_url(&url, &control.egress)?;
+    egress::check_webhook_url(&url, &control.web.egress)?;
     if input.description.chars().count() > DESCRIPTION_CHARS_MAX {
         let message = format!("description is longer than {DESCRIPTION_CHARS_MAX} characters.");
         return Err(invalid("description", message, "Shorten it."));

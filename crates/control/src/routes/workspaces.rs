@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use domain::{Fault, Role, Subject, WorkspaceId};
 use http::Method;
+use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::{Act, Invitation, LimitsOf, PersonRow, StoreError, WorkspaceRow};
@@ -11,7 +12,7 @@ use store::{Act, Invitation, LimitsOf, PersonRow, StoreError, WorkspaceRow};
 use super::caching::CachingForm;
 use super::limits::{self, LimitsForm};
 use crate::access::Access;
-use crate::failure::{invalid, missing, of_store};
+use crate::failure::{invalid, missing};
 use crate::founding::{Founded, NewWorkspace, found};
 use crate::moment::Moment;
 use crate::openapi::bounds::{NAME, NAME_CHARS_MAX};

@@ -1,8 +1,8 @@
 //! `tidegate ledger verify --invoice`: a finalised invoice recomputed from the records of its month.
 
-use control::invoicing::{self, Checked};
 use domain::InvoiceId;
 use ledger::invoice::Difference;
+use reconcilers::invoicing::{self, Checked};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
-use control::{Control, Founded, Heads, Site};
+use control::{Control, Founded, Site, Web};
 use domain::limits::CLOSING_TIME_MAX;
 use domain::ports::AnswerStore;
 use gateway::{AskReadiness, ControlHandle, GatewaySettings, MakeCore, Proxies, Running, Times};
+use reconcilers::{Deps, Heads, Nodes};
 use store::datadir::DataDir;
 use tasks::{TaskSet, Thread};
 use world::World;
@@ -122,31 +123,7 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
     let system_number = u32::try_from(house.workers)?;
     let (system, system_thread) = SystemCore::start(Arc::clone(&house), system_number)?;
     tasks.add("system-core", || join(system_thread));
-    let heads = heads(settings, &house, Arc::<SystemCore>::clone(&system))?;
-    let control = Control::start(control::Parts {
-        store: house.store.clone(),
-        keeper: Arc::clone(&house.keeper),
-        vault: house.vault.clone(),
-        masters: Arc::clone(&house.masters),
-        egress: Arc::clone(&house.egress),
-        board: Arc::clone(&house.board),
-        outbound: system,
-        world: world.clone(),
-        site: settings.site()?,
-        answers: Arc::clone(&house.answers) as Arc<dyn AnswerStore>,
-        replica: house.replica.to_string(),
-        beat_every: settings.beat_every,
-    })
-    .await
-    .map_err(anyhow::Error::msg)?;
-    tasks.spawn("nodes", Arc::clone(&control).watch_nodes());
-    tasks.spawn("heartbeats", Arc::clone(&control).watch_heartbeats());
-    tasks.spawn("joined-nodes", Arc::clone(&control).watch_joined());
-    let leaving = Arc::clone(&control);
-    tasks.add("control", || async move { leaving.leave().await });
-    tasks.spawn("keys", Arc::clone(&control).keep_keys());
-    let worker = start_worker(settings, &house, &control, heads).await?;
-    tasks.add("jobs", || worker.stop());
+    let control = start_control(settings, &house, system, &mut tasks).await?;
     let running = open_door(settings, &house, control).await?;
     let site = settings.site()?.at(running.address());
     let console = console(&house, &world, &site, settings).await?;
@@ -179,19 +156,49 @@ fn heads(settings: &Settings, house: &ServerState, trips: Arc<SystemCore>) -> an
     Ok(Some(Heads { keeper, again: settings.heads_again }))
 }
 
+/// Starts the API and the reconcilers. Each that holds a handle to the system core ends before the core.
+async fn start_control(
+    settings: &Settings,
+    house: &ServerState,
+    system: Arc<SystemCore>,
+    tasks: &mut TaskSet,
+) -> anyhow::Result<Arc<Control>> {
+    let heads = heads(settings, house, Arc::<SystemCore>::clone(&system))?;
+    let deps = house.deps(system)?;
+    let nodes = Nodes::new(deps.clone(), settings.beat_every);
+    let web = Web {
+        site: settings.site()?,
+        egress: Arc::clone(&house.egress),
+        answers: Arc::clone(&house.answers) as Arc<dyn AnswerStore>,
+    };
+    let started = Control::start(deps.clone(), Arc::clone(&nodes), web).await;
+    let control = started.map_err(anyhow::Error::msg)?;
+    tasks.spawn("nodes", Arc::clone(&nodes).watch_nodes());
+    tasks.spawn("heartbeats", Arc::clone(&nodes).watch_heartbeats());
+    tasks.spawn("joined-nodes", nodes.watch_joined());
+    let (api, leaving) = (Arc::clone(&control), deps.clone());
+    tasks.add("control", || async move {
+        api.finish().await;
+        leaving.withdraw().await;
+    });
+    tasks.spawn("keys", deps.clone().keep_keys());
+    let worker = start_worker(settings, &deps, heads).await?;
+    tasks.add("jobs", || worker.stop());
+    Ok(control)
+}
+
 /// Starts the job worker. A directory is used by one process at a time, so the worker has the name of its
 /// dead predecessor.
 async fn start_worker(
     settings: &Settings,
-    house: &ServerState,
-    control: &Arc<Control>,
+    deps: &Deps,
     heads: Option<Heads>,
 ) -> anyhow::Result<jobs::WorkerHandle> {
-    control::schedule(control, heads.is_some()).await?;
+    reconcilers::schedule(deps, heads.is_some()).await?;
     let replica = store::datadir::replica(&settings.data_dir)?;
     let name = replica.map_or_else(|| "solo".to_owned(), |replica| replica.to_string());
-    let handlers = control::handlers(control, settings.invoice_grace, heads);
-    Ok(jobs::Runner::new(house.store.clone(), house.world.clone(), name, handlers).start())
+    let handlers = reconcilers::handlers(deps, settings.invoice_grace, heads);
+    Ok(jobs::Runner::new(deps.store.clone(), deps.world.clone(), name, handlers).start())
 }
 
 fn report_recovery(house: &ServerState) {

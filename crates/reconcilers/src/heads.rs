@@ -13,8 +13,8 @@ use proof::Digest;
 use proof::audit::Head;
 use store::{JobRow, Link, Page};
 
-use crate::Control;
-use crate::owner::milliseconds;
+use crate::Deps;
+use crate::milliseconds;
 
 pub const KEEP: &str = "audit.keep_heads";
 /// How often heads are stored: after this time an act can no longer be removed unnoticed.
@@ -43,18 +43,18 @@ struct Kept {
 
 /// The job that stores heads. A gateway without a keeper leaves it to those that have one.
 pub struct StoreHeadsHandler {
-    pub control: Arc<Control>,
+    pub deps: Deps,
     pub heads: Option<Heads>,
     kept: Mutex<HashMap<String, Kept>>,
 }
 
 impl StoreHeadsHandler {
-    pub fn new(control: Arc<Control>, heads: Option<Heads>) -> Self {
-        Self { control, heads, kept: Mutex::default() }
+    pub fn new(deps: Deps, heads: Option<Heads>) -> Self {
+        Self { deps, heads, kept: Mutex::default() }
     }
 
     async fn keep(&self, heads: &Heads) -> Result<(), String> {
-        let audit = self.control.store.audit();
+        let audit = self.deps.store.audit();
         let installation = audit.head(None).await.map_err(|error| error.to_string())?;
         let mut ends = vec![(None, installation)];
         let mut after = None;
@@ -71,9 +71,9 @@ impl StoreHeadsHandler {
     }
 
     async fn keep_due(&self, heads: &Heads, ends: Vec<(Option<WorkspaceId>, Link)>) -> Result<(), String> {
-        let now = self.control.world.clock.unix_ms();
+        let now = self.deps.world.clock.unix_ms();
         let signed = ends.into_iter().filter(|(_, end)| end.sequence > 0);
-        let signed = signed.map(|(workspace, end)| self.control.auditor.head(workspace, end));
+        let signed = signed.map(|(workspace, end)| self.deps.auditor.head(workspace, end));
         let due: Vec<Head> = signed.filter(|head| self.is_due(head, now, heads.again)).collect();
         if due.is_empty() {
             return Ok(());

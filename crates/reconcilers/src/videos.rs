@@ -8,24 +8,20 @@ use domain::{
 use jobs::Outcome;
 use line::{VideoObject, VideoState};
 
-use crate::Control;
+use crate::Deps;
 use crate::async_billing::{BilledUsage, GONE, ObjectBilling};
 
 /// Makes `find` return deleted objects too: they are hidden, but remain until they are booked.
 const HIDDEN_TOO: u64 = 0;
 
 /// One poll.
-pub(crate) async fn poll(
-    control: &Control,
-    owner: ObjectOwner,
-    id: StoredObjectId,
-) -> Result<Outcome, String> {
-    let objects = control.store.kept_objects();
+pub(crate) async fn poll(deps: &Deps, owner: ObjectOwner, id: StoredObjectId) -> Result<Outcome, String> {
+    let objects = deps.store.kept_objects();
     let found = objects.find(owner, id, HIDDEN_TOO).await.map_err(|error| error.to_string())?;
     // Deleted with its project, or booked and then deleted.
     let Some(object) = found.filter(|object| !object.is_booked) else { return Ok(Outcome::Done) };
-    let snapshot = control.keeper.current();
-    let Some(books) = ObjectBilling::of(control, &snapshot, owner, id, &object) else {
+    let snapshot = deps.keeper.current();
+    let Some(books) = ObjectBilling::of(deps, &snapshot, owner, id, &object) else {
         return Err("the credential or the project of the film is no longer there".to_owned());
     };
     let seen = see(&books, id, &object).await?;
@@ -34,7 +30,7 @@ pub(crate) async fn poll(
     }
     let ended_unix_s = seen.video.completed_unix_s.unwrap_or(seen.video.created_unix_s);
     let unix_ms = ended_unix_s.saturating_mul(1_000);
-    let trace = control.vault.requests.of_item(unix_ms, id, "");
+    let trace = deps.vault.requests.of_item(unix_ms, id, "");
     if seen.video.state == VideoState::Completed {
         books
             .context

@@ -14,7 +14,7 @@ use line::{Seat, StoredPoll, VerifyTarget};
 use snapshot::{CredentialEntry, ProjectEntry, Snapshot};
 use store::KeptObjectRow;
 
-use crate::Control;
+use crate::Deps;
 
 /// These records come from no core's journal: the store looks each one up before it inserts it.
 const NO_JOURNAL: u32 = u32::MAX;
@@ -22,7 +22,7 @@ const NOWHERE: JournalPosition = JournalPosition { epoch: 0x6261_7463_6865_7321,
 
 /// The project that owns an object, and the credential that it was made with.
 pub(crate) struct BillingContext<'a> {
-    pub control: &'a Control,
+    pub deps: &'a Deps,
     pub snapshot: &'a Snapshot,
     pub owner: ObjectOwner,
     project: &'a ProjectEntry,
@@ -59,29 +59,24 @@ pub(crate) struct BilledUsage {
 }
 
 /// Stores records that no serving core wrote; a record that is already stored is skipped.
-pub(crate) async fn book(control: &Control, records: Vec<MeterRecord>) -> Result<(), String> {
+pub(crate) async fn book(deps: &Deps, records: Vec<MeterRecord>) -> Result<(), String> {
     if records.is_empty() {
         return Ok(());
     }
     let records = SettledRecords::of(&records).map_err(|error| error.to_string())?;
     let batch = DrainBatch { core: NO_JOURNAL, upto: NOWHERE, records };
-    control.store.record_sink().apply(batch).await.map_err(|error| error.to_string())
+    deps.store.record_sink().apply(batch).await.map_err(|error| error.to_string())
 }
 
 impl<'a> BillingContext<'a> {
     /// `None` where the project or the credential no longer exists.
-    pub fn of(
-        control: &'a Control,
-        snapshot: &'a Snapshot,
-        owner: ObjectOwner,
-        maker: Principal,
-    ) -> Option<Self> {
+    pub fn of(deps: &'a Deps, snapshot: &'a Snapshot, owner: ObjectOwner, maker: Principal) -> Option<Self> {
         let workspace = snapshot.workspace(owner.workspace)?;
         let project = workspace.projects.iter().find(|project| project.id == owner.project)?;
         let Principal::Credential(maker) = maker else { return None };
         let credential = workspace.credentials.iter().find(|one| one.id == maker)?;
         let target = VerifyTarget::of(Seat::Byok(Arc::clone(credential)), snapshot)?;
-        Some(Self { control, snapshot, owner, project, credential, target })
+        Some(Self { deps, snapshot, owner, project, credential, target })
     }
 
     fn maker(&self) -> Principal {
@@ -91,12 +86,12 @@ impl<'a> BillingContext<'a> {
     /// Fetches an object from its provider.
     pub async fn fetch_object(&self, operation: Operation, provider_id: &str) -> Result<Bytes, String> {
         let poll = StoredPoll { operation, id: provider_id.to_owned(), is_content: false };
-        let mut chunks = self.control.outbound.fetch_object(self.target.clone(), poll);
+        let mut chunks = self.deps.outbound.fetch_object(self.target.clone(), poll);
         chunks.recv().await.ok_or("nobody looked")?.map_err(|fault| fault_message(&fault))
     }
 
     pub async fn book(&self, records: Vec<MeterRecord>) -> Result<(), String> {
-        book(self.control, records).await
+        book(self.deps, records).await
     }
 
     pub fn record_of(&self, used: BilledUsage) -> MeterRecord {
@@ -161,21 +156,21 @@ impl<'a> BillingContext<'a> {
 
 impl<'a> ObjectBilling<'a> {
     pub fn of(
-        control: &'a Control,
+        deps: &'a Deps,
         snapshot: &'a Snapshot,
         owner: ObjectOwner,
         id: StoredObjectId,
         object: &StoredObject,
     ) -> Option<Self> {
-        let whose = BillingContext::of(control, snapshot, owner, object.created_by)?;
+        let whose = BillingContext::of(deps, snapshot, owner, object.created_by)?;
         let has_model = id.kind.lists_models() && !object.upstream_model.is_empty();
         let model = has_model.then(|| object.upstream_model.clone());
         Some(Self { context: whose, id, request: object.request, model })
     }
 
     pub fn object_id_of(&self, kind: StoredObjectKind, provider_id: &str) -> StoredObjectId {
-        let BillingContext { control, owner, .. } = self.context;
-        control.vault.requests.of_object(owner, kind, self.context.maker(), provider_id)
+        let BillingContext { deps, owner, .. } = self.context;
+        deps.vault.requests.of_object(owner, kind, self.context.maker(), provider_id)
     }
 
     /// Updates what lists show of an object.
@@ -188,7 +183,7 @@ impl<'a> ObjectBilling<'a> {
         let mut ours = |kind: StoredObjectKind, id: &str| self.object_id_of(kind, id).to_string();
         let Some((_, made)) = line::rewrite_ids(body, id.kind, &mut ours) else { return Ok(()) };
         let unix_ms = |seconds: u64| seconds.saturating_mul(1_000);
-        let BillingContext { control, owner, .. } = self.context;
+        let BillingContext { deps, owner, .. } = self.context;
         let row = KeptObjectRow {
             id,
             owner,
@@ -201,11 +196,11 @@ impl<'a> ObjectBilling<'a> {
                 label: made.purpose,
                 list_entry: made.list_entry,
                 is_booked: false,
-                created_unix_ms: control.world.clock.unix_ms(),
+                created_unix_ms: deps.world.clock.unix_ms(),
                 until_unix_ms: made.expires_unix_s.filter(|_| id.kind == StoredObjectKind::File).map(unix_ms),
             },
         };
-        control.store.kept_objects().keep(row, None).await.map_err(|error| error.to_string())
+        deps.store.kept_objects().keep(row, None).await.map_err(|error| error.to_string())
     }
 }
 

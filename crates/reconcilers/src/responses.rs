@@ -7,7 +7,7 @@ use jobs::Outcome;
 use snapshot::CredentialState;
 use store::JobRow;
 
-use crate::Control;
+use crate::Deps;
 use crate::async_billing::{BilledUsage, BillingContext, GONE};
 
 /// A client that disconnects just as the response ends releases the right to book it shortly afterwards.
@@ -16,25 +16,20 @@ const BOOKED: &str = "a request of its client's books it";
 const UNKNOWN: &str = "its provider does not know it";
 
 /// One poll.
-pub(crate) async fn poll(
-    control: &Control,
-    owner: ObjectOwner,
-    id: &str,
-    job: &JobRow,
-) -> Result<Outcome, String> {
-    let digest = control.vault.requests.of_response(owner.workspace, owner.project, id);
-    let (responses, now) = (control.store.stored_responses(), control.world.clock.unix_ms());
+pub(crate) async fn poll(deps: &Deps, owner: ObjectOwner, id: &str, job: &JobRow) -> Result<Outcome, String> {
+    let digest = deps.vault.requests.of_response(owner.workspace, owner.project, id);
+    let (responses, now) = (deps.store.stored_responses(), deps.world.clock.unix_ms());
     let found = responses.find(digest, now).await.map_err(|error| error.to_string())?;
     // Deleted by its client, or together with its project.
     let Some(response) = found else { return Ok(Outcome::Done) };
-    let trace = control.vault.requests.of_background(job.created_unix_ms, &digest);
+    let trace = deps.vault.requests.of_background(job.created_unix_ms, &digest);
     let take_right = async || responses.book(digest, trace).await.map_err(|error| error.to_string());
     // This job may hold the right already, from a gateway that died before it wrote the record.
     if response.is_booked && !take_right().await? {
         return done_if_repeated(job, BOOKED);
     }
-    let snapshot = control.keeper.current();
-    let Some(whose) = BillingContext::of(control, &snapshot, owner, response.created_by) else {
+    let snapshot = deps.keeper.current();
+    let Some(whose) = BillingContext::of(deps, &snapshot, owner, response.created_by) else {
         return Ok(hopeless("its credential or project is no longer there"));
     };
     match whose.credential.state {

@@ -2,7 +2,6 @@
 //! the status of the response matters.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,7 +15,7 @@ use store::webhooks::{DELIVER, sealed_object};
 use store::{Act, DeliveryAttempt, DeliveryState, EventRow, JobRow, WebhookRow};
 use world::Random;
 
-use crate::{Control, moment};
+use crate::{Deps, moment};
 
 /// An outgoing webhook request.
 #[derive(Debug, Clone)]
@@ -110,7 +109,7 @@ fn signatures(keys: &[Secret], id: &str, unix_s: u64, body: &[u8]) -> String {
     text
 }
 
-impl Control {
+impl Deps {
     /// One attempt: signs with every key in force and sends. Also returns the wait that the receiver
     /// requested.
     async fn send_event(&self, webhook: &WebhookRow, event: &EventRow) -> (DeliveryAttempt, Option<u64>) {
@@ -164,7 +163,7 @@ impl Control {
     }
 
     /// Sends an event that is not stored, for the test route, and returns the result.
-    pub(crate) async fn test_webhook(&self, webhook: &WebhookRow, event: &EventRow) -> DeliveryAttempt {
+    pub async fn test_webhook(&self, webhook: &WebhookRow, event: &EventRow) -> DeliveryAttempt {
         self.send_event(webhook, event).await.0
     }
 
@@ -249,7 +248,7 @@ const POLICY: Policy = Policy {
 };
 
 /// The job handler of deliveries.
-pub struct Deliver(pub Arc<Control>);
+pub struct Deliver(pub Deps);
 
 impl Handler for Deliver {
     fn kind(&self) -> &'static str {

@@ -9,7 +9,7 @@ use jobs::{Handler, Outcome, Policy};
 use serde_json::json;
 use store::{JobRow, NewJob, StoredResponseRow};
 
-use crate::{Control, batches, responses, videos};
+use crate::{Deps, batches, responses, videos};
 
 /// The first poll comes soon after creation.
 const FIRST_POLL_MS: u64 = 1_000;
@@ -107,12 +107,12 @@ fn object_of(job: &JobRow) -> Option<(ObjectOwner, StoredObjectId)> {
 
 struct PollHandler {
     at: Object,
-    control: Arc<Control>,
+    deps: Deps,
 }
 
-pub(crate) fn handlers(control: &Arc<Control>) -> [Arc<dyn Handler>; 3] {
+pub(crate) fn handlers(deps: &Deps) -> [Arc<dyn Handler>; 3] {
     [Object::Batch, Object::Video, Object::Response]
-        .map(|at| Arc::new(PollHandler { at, control: Arc::clone(control) }) as Arc<dyn Handler>)
+        .map(|at| Arc::new(PollHandler { at, deps: deps.clone() }) as Arc<dyn Handler>)
 }
 
 impl Handler for PollHandler {
@@ -128,14 +128,14 @@ impl Handler for PollHandler {
         Box::pin(async move {
             let outcome = match self.at {
                 Object::Response => match owner(job).zip(text(job, "id")) {
-                    Some((owner, id)) => responses::poll(&self.control, owner, id, job).await,
+                    Some((owner, id)) => responses::poll(&self.deps, owner, id, job).await,
                     None => Ok(incomplete_job()),
                 },
                 at => match object_of(job) {
                     Some((owner, id)) if matches!(at, Object::Video) => {
-                        videos::poll(&self.control, owner, id).await
+                        videos::poll(&self.deps, owner, id).await
                     }
-                    Some((owner, id)) => batches::poll(&self.control, owner, id).await,
+                    Some((owner, id)) => batches::poll(&self.deps, owner, id).await,
                     None => Ok(incomplete_job()),
                 },
             };

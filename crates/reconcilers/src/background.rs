@@ -15,9 +15,9 @@ use store::webhooks::ANNOUNCE_EXPIRY;
 use store::{Act, EventKind, EventRow, JobRow, NewJob, Page, StoreError};
 
 use crate::heads::{CHECK_EVERY_MS, Heads, KEEP, StoreHeadsHandler};
-use crate::owner::milliseconds;
+use crate::milliseconds;
 use crate::webhooks::Deliver;
-use crate::{Control, invoicing, polling};
+use crate::{Deps, invoicing, polling};
 
 const CLOSE_MONTHS: &str = "invoices.close_months";
 const FINALISE: &str = "invoices.finalise";
@@ -31,25 +31,21 @@ const ALERTS_EVERY_MS: u64 = 5_000;
 /// All job handlers of this process. Finalising an invoice waits for `grace` after the end of its month, so
 /// that records on their way still arrive.
 #[must_use]
-pub fn handlers(control: &Arc<Control>, grace: Duration, heads: Option<Heads>) -> Handlers {
+pub fn handlers(deps: &Deps, grace: Duration, heads: Option<Heads>) -> Handlers {
     let ours = |kind, work: Work| {
-        Arc::new(MaintenanceHandler {
-            kind,
-            work,
-            control: Arc::clone(control),
-            grace_ms: milliseconds(grace),
-        }) as Arc<dyn Handler>
+        Arc::new(MaintenanceHandler { kind, work, deps: deps.clone(), grace_ms: milliseconds(grace) })
+            as Arc<dyn Handler>
     };
     let mut all: Vec<Arc<dyn Handler>> = vec![
-        Arc::new(Deliver(Arc::clone(control))),
-        Arc::new(StoreHeadsHandler::new(Arc::clone(control), heads)),
+        Arc::new(Deliver(deps.clone())),
+        Arc::new(StoreHeadsHandler::new(deps.clone(), heads)),
         ours(CLOSE_MONTHS, |ours, job| Box::pin(close_months(ours, job))),
         ours(FINALISE, |ours, job| Box::pin(finalise(ours, job))),
         ours(ANNOUNCE_EXPIRY, |ours, job| Box::pin(announce_expiry(ours, job))),
         ours(CLAIM_ALERTS, |ours, job| Box::pin(claim_alerts(ours, job))),
         ours(FORGET, |ours, job| Box::pin(forget(ours, job))),
     ];
-    all.extend(polling::handlers(control));
+    all.extend(polling::handlers(deps));
     all
 }
 
@@ -57,8 +53,8 @@ pub fn handlers(control: &Arc<Control>, grace: Duration, heads: Option<Heads>) -
 ///
 /// # Errors
 /// Store errors.
-pub async fn schedule(control: &Control, keeps_heads: bool) -> Result<(), StoreError> {
-    let now = control.world.clock.unix_ms();
+pub async fn schedule(deps: &Deps, keeps_heads: bool) -> Result<(), StoreError> {
+    let now = deps.world.clock.unix_ms();
     let always = [(CLOSE_MONTHS, HOUR_MS), (FORGET, 24 * HOUR_MS), (CLAIM_ALERTS, ALERTS_EVERY_MS)];
     for (kind, every_ms) in always.into_iter().chain(keeps_heads.then_some((KEEP, CHECK_EVERY_MS))) {
         let job = NewJob {
@@ -70,7 +66,7 @@ pub async fn schedule(control: &Control, keeps_heads: bool) -> Result<(), StoreE
             every_ms: Some(every_ms),
             unix_ms: now,
         };
-        control.store.jobs().enqueue(job).await?;
+        deps.store.jobs().enqueue(job).await?;
     }
     Ok(())
 }
@@ -81,7 +77,7 @@ type Work = for<'a> fn(&'a MaintenanceHandler, &'a JobRow) -> PortFuture<'a, Res
 struct MaintenanceHandler {
     kind: &'static str,
     work: Work,
-    control: Arc<Control>,
+    deps: Deps,
     grace_ms: u64,
 }
 
@@ -109,14 +105,14 @@ impl Handler for MaintenanceHandler {
 
 /// Claims the alerts for budget thresholds that were crossed, each once.
 async fn claim_alerts(ours: &MaintenanceHandler, _job: &JobRow) -> Result<(), StoreError> {
-    let (budgets, now) = (ours.control.store.budgets(), ours.control.world.clock.unix_ms());
+    let (budgets, now) = (ours.deps.store.budgets(), ours.deps.world.clock.unix_ms());
     while budgets.claim_alerts(ALERTS_AT_ONCE, now).await?.len() as u64 == u64::from(ALERTS_AT_ONCE) {}
     Ok(())
 }
 
 /// Finds workspaces with finished months and enqueues a `FINALISE` job for each.
 async fn close_months(ours: &MaintenanceHandler, _job: &JobRow) -> Result<(), StoreError> {
-    let (store, now) = (&ours.control.store, ours.control.world.clock.unix_ms());
+    let (store, now) = (&ours.deps.store, ours.deps.world.clock.unix_ms());
     let mut after = None;
     loop {
         let listed = store.workspaces().list(Page { limit: PAGE_ROWS_MAX, after }).await?;
@@ -145,7 +141,7 @@ async fn close_months(ours: &MaintenanceHandler, _job: &JobRow) -> Result<(), St
 /// Finalises a workspace's finished months, oldest first, because each invoice depends on the earlier ones.
 async fn finalise(ours: &MaintenanceHandler, job: &JobRow) -> Result<(), StoreError> {
     let Some(workspace) = id_of::<WorkspaceId>(job, "workspace") else { return Ok(()) };
-    let (store, world) = (&ours.control.store, &ours.control.world);
+    let (store, world) = (&ours.deps.store, &ours.deps.world);
     let now = world.clock.unix_ms();
     let open = match invoicing::open_months(store, workspace, now).await {
         Err(StoreError::NotFound { .. }) => return Ok(()),
@@ -164,7 +160,7 @@ async fn finalise(ours: &MaintenanceHandler, job: &JobRow) -> Result<(), StoreEr
 async fn announce_expiry(ours: &MaintenanceHandler, job: &JobRow) -> Result<(), StoreError> {
     let ids = (id_of::<WorkspaceId>(job, "workspace"), id_of::<CredentialId>(job, "credential"));
     let (Some(workspace), Some(credential)) = ids else { return Ok(()) };
-    let row = match ours.control.store.credentials().get(workspace, credential).await {
+    let row = match ours.deps.store.credentials().get(workspace, credential).await {
         Err(StoreError::NotFound { .. }) => return Ok(()),
         row => row?,
     };
@@ -172,7 +168,7 @@ async fn announce_expiry(ours: &MaintenanceHandler, job: &JobRow) -> Result<(), 
     let Some(expires) = row.expires_unix_ms.filter(|expires| Some(*expires) == announced) else {
         return Ok(());
     };
-    let now = ours.control.world.clock.unix_ms();
+    let now = ours.deps.world.clock.unix_ms();
     if row.state == CredentialState::Revoked || expires <= now {
         return Ok(());
     }
@@ -191,7 +187,7 @@ async fn announce_expiry(ours: &MaintenanceHandler, job: &JobRow) -> Result<(), 
         }),
         created_unix_ms: now,
     };
-    ours.control.store.events().emit(event).await
+    ours.deps.store.events().emit(event).await
 }
 
 /// Deterministic, so that each notice is emitted once however often its job runs. The lead time and the
@@ -206,9 +202,9 @@ fn notice_id(credential: CredentialId, expires_unix_ms: u64, before_ms: u64) -> 
 }
 
 async fn forget(ours: &MaintenanceHandler, _job: &JobRow) -> Result<(), StoreError> {
-    let before = ours.control.world.clock.unix_ms().saturating_sub(milliseconds(EVENTS_KEPT));
-    ours.control.store.events().forget(before).await?;
-    ours.control.store.jobs().forget_dead(before).await?;
+    let before = ours.deps.world.clock.unix_ms().saturating_sub(milliseconds(EVENTS_KEPT));
+    ours.deps.store.events().forget(before).await?;
+    ours.deps.store.jobs().forget_dead(before).await?;
     Ok(())
 }
 

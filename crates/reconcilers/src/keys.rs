@@ -15,7 +15,7 @@ use store::webhooks::sealed_object;
 use store::{Act, StoreError};
 use vault::{ContentRef, MasterKeyring, MasterState, OpenError, VaultRecords};
 
-use crate::Control;
+use crate::Deps;
 
 /// The longest time between two checks of the store; any gateway's write triggers one at once.
 const TURN_EVERY: Duration = Duration::from_millis(500);
@@ -55,9 +55,9 @@ struct KeyRotationState {
     failing: bool,
 }
 
-impl Control {
+impl Deps {
     /// Follows and rotates keys until the process ends.
-    pub async fn keep_keys(self: Arc<Self>) {
+    pub async fn keep_keys(self) {
         let mut versions = self.keeper.subscribe();
         let mut turns = KeyRotationState::default();
         loop {
@@ -177,10 +177,8 @@ impl Control {
         Ok(holders.filter(|holder| holder.seen_unix_ms >= oldest || holder.replica == self.replica).collect())
     }
 
-    /// Finishes the writes that follow responses, and withdraws this gateway's announcement, so that no other
-    /// waits for it.
-    pub async fn leave(&self) {
-        self.writes.finish().await;
+    /// Withdraws this gateway's announcement, so that no other waits for it.
+    pub async fn withdraw(&self) {
         // If this fails, the others wait half a minute, until the announcement is too old.
         let _ = self.store.meta().remove(format!("{HOLDER_PREFIX}{}", self.replica)).await;
     }

@@ -1,10 +1,10 @@
 //! Drawing, finalising, adjusting and verifying invoices.
 
-use control::invoicing::{Checked, draw, finalise, month_of, open_months, verify};
 use domain::{BudgetId, Mode, Nanos, Price, Profile};
 use ledger::invoice::Period;
 use ledger::tariff::ProfileFees;
 use ledger::{Fee, LineKind, Tariff};
+use reconcilers::invoicing::{Checked, draw, finalise, month_of, open_months, verify};
 use store::{Dimension, Page, TariffVersion, UsageFilter, UsageQuery, Window};
 
 use crate::books::{Books, DAY, NOVEMBER, OCTOBER, SEPTEMBER, act};

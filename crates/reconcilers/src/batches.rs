@@ -12,7 +12,7 @@ use std::collections::{HashMap, VecDeque};
 use tokio::sync::mpsc;
 
 use crate::async_billing::{BilledUsage, GONE, ObjectBilling, fault_message};
-use crate::{Control, moment};
+use crate::{Deps, moment};
 
 /// Records that are booked in one write.
 const BOOKED_AT_ONCE: usize = 100;
@@ -49,17 +49,13 @@ impl ProviderBatch {
 }
 
 /// One poll.
-pub(crate) async fn poll(
-    control: &Control,
-    owner: ObjectOwner,
-    id: StoredObjectId,
-) -> Result<Outcome, String> {
-    let now = control.world.clock.unix_ms();
-    let found = control.store.kept_objects().find(owner, id, now).await.map_err(|error| error.to_string())?;
+pub(crate) async fn poll(deps: &Deps, owner: ObjectOwner, id: StoredObjectId) -> Result<Outcome, String> {
+    let now = deps.world.clock.unix_ms();
+    let found = deps.store.kept_objects().find(owner, id, now).await.map_err(|error| error.to_string())?;
     // Deleted together with its project.
     let Some(object) = found else { return Ok(Outcome::Done) };
-    let snapshot = control.keeper.current();
-    let Some(books) = ObjectBilling::of(control, &snapshot, owner, id, &object) else {
+    let snapshot = deps.keeper.current();
+    let Some(books) = ObjectBilling::of(deps, &snapshot, owner, id, &object) else {
         return Err("the credential or the project of the batch is no longer there".to_owned());
     };
     if id.kind == StoredObjectKind::ContentBatch {
@@ -136,7 +132,7 @@ impl ObjectBilling<'_> {
     /// From now on the batch and its results may be deleted.
     async fn all_booked(&self) -> Result<Outcome, String> {
         let booked =
-            self.context.control.store.kept_objects().book(self.context.owner, self.id, self.request).await;
+            self.context.deps.store.kept_objects().book(self.context.owner, self.id, self.request).await;
         booked.map_err(|error| error.to_string())?;
         Ok(Outcome::Done)
     }
@@ -164,7 +160,7 @@ impl ObjectBilling<'_> {
     /// Streams the lines of a file.
     fn lines(&self, source: StoredPoll) -> Lines {
         Lines {
-            chunks: self.context.control.outbound.fetch_object(self.context.target.clone(), source),
+            chunks: self.context.deps.outbound.fetch_object(self.context.target.clone(), source),
             held: BytesMut::new(),
             is_over: false,
         }
@@ -210,7 +206,7 @@ impl ObjectBilling<'_> {
     /// Streams the results inside a batch object.
     fn results(&self, provider_id: &str) -> Results {
         let source = StoredPoll { operation: Operation::Batch, id: provider_id.to_owned(), is_content: true };
-        let chunks = self.context.control.outbound.fetch_object(self.context.target.clone(), source);
+        let chunks = self.context.deps.outbound.fetch_object(self.context.target.clone(), source);
         Results { chunks, apart: GeminiBatchResults::default(), found: VecDeque::new() }
     }
 
@@ -257,7 +253,7 @@ impl ObjectBilling<'_> {
         let (resolved, rates) = self.priced(&requested, usage.prompt_total());
         let (operation, grammar) = line::batch_operation(endpoint);
         self.context.record_of(BilledUsage {
-            trace: self.context.control.vault.requests.of_item(ended_unix_ms, self.id, &item.custom_id),
+            trace: self.context.deps.vault.requests.of_item(ended_unix_ms, self.id, &item.custom_id),
             unix_ms: ended_unix_ms,
             operation,
             dialect: grammar.dialect(),

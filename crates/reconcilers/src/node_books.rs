@@ -9,7 +9,7 @@ use domain::{
 use snapshot::{ProjectEntry, Snapshot};
 use store::{KnownNode, NodeRecord};
 
-use crate::{Control, async_billing};
+use crate::{Deps, async_billing};
 
 /// The provider name of nodes in records.
 const PROVIDER: &str = "byoc";
@@ -20,21 +20,21 @@ const PROVIDER: &str = "byoc";
 /// # Errors
 /// The store can't take records now; the node reports them again.
 pub async fn book(
-    control: &Control,
+    deps: &Deps,
     snapshot: &Snapshot,
     known: KnownNode,
     records: &[NodeRecord],
 ) -> Result<(), String> {
     let workspace = snapshot.workspace(known.workspace);
     let Some(project) = workspace.and_then(|workspace| workspace.projects.first()) else { return Ok(()) };
-    let now = control.world.clock.unix_ms();
+    let now = deps.world.clock.unix_ms();
     let own = records.iter().filter(|record| record.request.is_none());
-    let records = own.map(|record| record_of(control, snapshot, project, known, record, now)).collect();
-    async_billing::book(control, records).await
+    let records = own.map(|record| record_of(deps, snapshot, project, known, record, now)).collect();
+    async_billing::book(deps, records).await
 }
 
 fn record_of(
-    control: &Control,
+    deps: &Deps,
     snapshot: &Snapshot,
     project: &ProjectEntry,
     known: KnownNode,
@@ -63,7 +63,7 @@ fn record_of(
         charge: Charge::default(),
     };
     let mut booked = MeterRecord {
-        trace: control.vault.requests.of_node_event(record.begun_unix_ms, known.node, record.event),
+        trace: deps.vault.requests.of_node_event(record.begun_unix_ms, known.node, record.event),
         workspace: known.workspace,
         project: project.id,
         key: None,

@@ -1,0 +1,108 @@
+//! The pollers and sweeps of an installation. Each compares what is with what should be and acts in small steps,
+//! which a kill may interrupt anywhere.
+
+mod async_billing;
+mod background;
+mod batches;
+mod failure;
+mod heads;
+pub mod invoicing;
+pub mod judgement;
+mod keys;
+pub mod moment;
+pub mod node_books;
+mod nodes;
+mod outbound;
+mod poll_queue;
+mod polling;
+mod probes;
+mod responses;
+mod videos;
+pub mod webhooks;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::{Fault, FaultClass};
+use evidence::Auditor;
+use line::{Seat, VerifyReport, VerifyTarget};
+use world::World;
+
+pub use background::{handlers, schedule};
+pub use failure::{away, of_store};
+pub use heads::{HeadStore, Heads};
+pub use keys::{Holder, candidates};
+pub use nodes::{Nodes, not_polled_yet};
+pub use outbound::Outbound;
+pub use polling::{polling_job_of, response_polling_job_of};
+
+/// How long a write waits to take effect here before it answers that it hasn't yet.
+const PUBLISH_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// What the reconcilers and the API work with; cloning it shares everything.
+#[derive(Clone)]
+pub struct Deps {
+    pub store: store::Store,
+    pub keeper: Arc<snapshot::Keeper>,
+    pub vault: vault::Vault,
+    pub masters: Arc<vault::MasterKeyring>,
+    pub auditor: Arc<Auditor>,
+    pub board: Arc<board::Shared>,
+    pub outbound: Arc<dyn Outbound>,
+    pub world: World,
+    /// This process's name among the gateways of one database.
+    pub replica: String,
+}
+
+impl Deps {
+    /// Verifies a seat with the cheapest real call, and clears its breaker on the board if it works.
+    ///
+    /// # Errors
+    /// The address of its provider is unknown.
+    pub async fn verify(&self, seat: Seat) -> Result<VerifyReport, Box<Fault>> {
+        let target = self.target(seat)?;
+        let report = self.outbound.verify(target).await;
+        if report.is_well() {
+            self.board.forgive(report.principal);
+        }
+        Ok(report)
+    }
+
+    /// The address and credentials for calling a seat.
+    ///
+    /// # Errors
+    /// The address of its provider is unknown.
+    pub fn target(&self, seat: Seat) -> Result<VerifyTarget, Box<Fault>> {
+        VerifyTarget::of(seat, &self.keeper.current()).ok_or_else(|| {
+            Box::new(
+                Fault::new(FaultClass::BadRequest, "no_address", "Nobody knows where this provider listens.")
+                    .param("base_url")
+                    .fix("Give it a base_url."),
+            )
+        })
+    }
+
+    /// Returns once requests on this gateway are served with a write, so that its author can read it back.
+    ///
+    /// # Errors
+    /// 503: the write is stored, but not in force yet.
+    pub async fn await_published(&self, version: u64) -> Result<(), Box<Fault>> {
+        match tokio::time::timeout(PUBLISH_TIME_MAX, self.keeper.await_version(version)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Box::new(
+                Fault::new(
+                    FaultClass::Unavailable,
+                    "not_in_force_yet",
+                    "The change is kept, but this process has not taken it up yet.",
+                )
+                .fix("Read it back in a moment; don't send it again.")
+                .retry_after_ms(1_000),
+            )),
+        }
+    }
+}
+
+#[must_use]
+pub fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,34 @@
+//! Outgoing requests of the control plane.
+
+use bytes::Bytes;
+use domain::ports::PortFuture;
+use domain::{Fault, ProbeResult};
+use line::{RuntimeReply, RuntimeRequest, StoredPoll, VerifyReport, VerifyTarget};
+use tokio::sync::mpsc;
+
+use crate::webhooks::{PostError, Posted, Posting};
+
+/// Outgoing requests of the control plane. They run on a serving core, as all egress does.
+pub trait Outbound: Send + Sync {
+    /// The cheapest real call with a credential, an account or a node.
+    fn verify(&self, target: VerifyTarget) -> PortFuture<'_, VerifyReport>;
+    /// A few small calls that find out what a compatible server supports. `models` are those it is known to
+    /// serve.
+    fn probe(&self, target: VerifyTarget, models: Vec<String>) -> PortFuture<'_, ProbeResult>;
+    /// One query or command to one of our own runtimes.
+    fn ask_runtime(
+        &self,
+        target: VerifyTarget,
+        request: RuntimeRequest,
+    ) -> PortFuture<'_, Result<RuntimeReply, Box<Fault>>>;
+    /// Reads an object or its content from a provider, for billing: the pieces as they arrive, or a fault
+    /// where the stream breaks off.
+    fn fetch_object(
+        &self,
+        target: VerifyTarget,
+        poll: StoredPoll,
+    ) -> mpsc::Receiver<Result<Bytes, Box<Fault>>>;
+    /// Posts one event to a workspace's webhook: under the address guard, within `WEBHOOK_TIME_MAX`, and
+    /// without following redirects.
+    fn post(&self, posting: Posting) -> PortFuture<'_, Result<Posted, PostError>>;
+}

@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use catalogue::Catalogue;
-use domain::ports::{
-    AnswerStore, AuditSink, KeyHash, NoAudit, ObjectStore, PortFuture, ResponseStore, TurnStore,
-};
+use domain::ports::{AnswerStore, AuditSink, KeyHash, NoAudit, ObjectStore, ResponseStore, TurnStore};
 use egress::EgressSettings;
 use evidence::Auditor;
 use gateway::Readiness;
@@ -40,37 +38,65 @@ const DRAIN_DEGRADED_AFTER: Duration = Duration::from_secs(60);
 
 /// The process-wide state that all cores share.
 pub struct ServerState {
-    pub store: Store,
-    pub vault: Vault,
-    pub masters: Arc<MasterKeyring>,
-    /// The id of this process among those on the same database.
-    pub replica: ReplicaId,
-    pub keeper: Arc<Keeper>,
-    pub board: Arc<board::Shared>,
-    ratios: Arc<estimates::Ratios>,
-    tokens: Arc<line::SharedTokens>,
-    pub egress: Arc<EgressSettings>,
-    pub recovered: RecoveryReport,
     pub world: World,
     pub workers: usize,
-    audit: Arc<AuditQueue>,
-    pub answers: Arc<Answers>,
-    turns: Arc<Turns>,
-    responses: Arc<Responses>,
-    objects: Arc<Objects>,
-    journal: Arc<JournalShared>,
-    journal_dir: PathBuf,
-    journal_settings: JournalSettings,
-    /// Limits and budgets, and the client that leases parts of them.
-    pub allowances: Arc<LimitState>,
-    drainer: Arc<Drainer>,
+    /// The id of this process among those on the same database.
+    pub replica: ReplicaId,
+    pub store: Store,
+    pub keeper: Arc<Keeper>,
+    pub secrets: Secrets,
+    pub upstreams: Upstreams,
+    pub sessions: Sessions,
+    pub books: Books,
     /// Held for the life of the process.
     _lock: File,
 }
 
+/// The vault, and the master keys that open it.
+pub struct Secrets {
+    pub vault: Vault,
+    pub masters: Arc<MasterKeyring>,
+}
+
+/// What the cores learn of providers, and how they reach them.
+pub struct Upstreams {
+    pub egress: Arc<EgressSettings>,
+    pub board: Arc<board::Shared>,
+    ratios: Arc<estimates::Ratios>,
+    tokens: Arc<line::SharedTokens>,
+}
+
+/// The stores of what outlives a request.
+pub struct Sessions {
+    pub answers: Arc<Answers>,
+    turns: Arc<Turns>,
+    responses: Arc<Responses>,
+    objects: Arc<Objects>,
+}
+
+/// The journal, and what brings its records into the store.
+pub struct Books {
+    pub recovered: RecoveryReport,
+    /// Limits and budgets.
+    pub allowances: Arc<LimitState>,
+    journal: Arc<JournalShared>,
+    dir: PathBuf,
+    settings: JournalSettings,
+    drainer: Arc<Drainer>,
+}
+
+/// The books of the last run, closed: nothing that it leased is needed any more.
+struct RecoveredBooks {
+    dir: PathBuf,
+    report: RecoveryReport,
+    allowances: Arc<LimitState>,
+    leases: Arc<LeaseClient>,
+}
+
 impl ServerState {
     /// Opens an initialised data directory: unseals the vault, recovers the ledger from the journal, compiles
-    /// the configuration. Tabs that a dead process left open are closed before this returns.
+    /// the configuration. Tabs that a dead process left open are closed before this returns. Each part
+    /// registers its end with `tasks`: the store ends last, because the others write to it until they end.
     ///
     /// # Errors
     /// Another process has the directory, the master key is a different one, or a file can't be used.
@@ -80,83 +106,42 @@ impl ServerState {
         }
         let lock = data_dir::lock(&settings.data_dir)?;
         let store = data_dir::open_store(settings).await?;
+        let closing = store.clone();
+        tasks.add("store", || async move { closing.close().await });
         store.audit().link_all().await?;
         let audit = AuditQueue::start(store.clone(), world.clone());
-        let (vault, masters) =
-            unseal(settings, &store, &world, Arc::clone(&audit) as Arc<dyn AuditSink>).await?;
-        let journal_dir = data_dir::make_journal(&settings.data_dir)?;
-        let recovered = ledger::recover(&journal_dir, &world, &*store.record_sink()).await?;
+        let sink = Arc::clone(&audit) as Arc<dyn AuditSink>;
+        tasks.add("audit", || async move { audit.stop().await });
+        let secrets = unseal(settings, &store, &world, sink).await?;
+        let recovered = RecoveredBooks::recover(settings, &store, &world).await?;
         let replica = store::datadir::replica(&settings.data_dir)?.unwrap_or(ReplicaId::ALONE);
+        let keeper = follow(settings, &store, &secrets.vault).await?;
+        let closing = Arc::clone(&keeper);
+        tasks.add("configuration", || async move { closing.stop() });
         let kept = AnswersSettings { body_bytes_max: settings.answer_bytes_max, holder: replica };
-        let answers = Answers::start(store.clone(), vault.clone(), world.clone(), kept).await?;
-        let (turns, responses, objects) = keepers(&store, &vault, &world);
-        let allowances: Arc<LimitState> = Arc::default();
-        let lease_client = LeaseClient::new(Arc::clone(&allowances), store.lease_centre(), world.clone());
-        // The last run's journal is in the ledger now, so nothing that it leased is needed any more.
-        lease_client.begin().await?;
-        let keeper = Keeper::start(
-            store.source(),
-            KeeperSettings {
-                catalogue: Arc::new(read_catalogue(settings)?),
-                key_hash: Arc::clone(&vault.hasher) as Arc<dyn KeyHash>,
-                before_publish: key_update_hook(Arc::clone(&vault.opener)),
-                poll_every: POLL_EVERY,
-            },
-        )
-        .await?;
-        let durability = if settings.durability_synced { Durability::Synced } else { Durability::Written };
-        let journal_settings = JournalSettings { durability, ..JournalSettings::default() };
-        let journal = JournalShared::start(&world, journal_settings)?;
-        let drainer = Drainer::new(Arc::clone(&journal), store.record_sink());
+        let sessions = Sessions::start(&store, &secrets.vault, &world, kept, tasks).await?;
+        let books = Books::start(recovered, settings, &store, &world, tasks)?;
         let keep = KeepDays { records: settings.records_keep_days, minutes: settings.minutes_keep_days };
-        let books = Books::start(Arc::clone(&drainer), lease_client);
-        let upkeep = upkeep::start(store.clone(), world.clone(), keep);
-        let house = Arc::new(Self {
-            allowances,
-            store,
-            vault,
-            masters,
-            replica,
-            keeper,
+        tasks.add_task(upkeep::start(store.clone(), world.clone(), keep));
+        let upstreams = Upstreams {
+            egress: Arc::new(outbound(settings)?),
             board: board::Shared::new(),
             ratios: Arc::default(),
             tokens: Arc::default(),
-            egress: Arc::new(outbound(settings)?),
-            recovered,
-            world,
-            workers: settings.workers,
-            audit,
-            answers,
-            turns,
-            responses,
-            objects,
-            journal,
-            journal_dir,
-            journal_settings,
-            drainer,
-            _lock: lock,
-        });
-        house.register(tasks);
-        tasks.add("ledger", move || books.close());
-        tasks.add_task(upkeep);
-        Ok(house)
-    }
-
-    /// Registers what is closed after the last core has ended and the settled records are drained: the store
-    /// last, because the others write to it until they are closed.
-    fn register(self: &Arc<Self>, tasks: &mut TaskSet) {
-        let closing = |close: fn(Arc<Self>) -> PortFuture<'static, ()>| {
-            let house = Arc::clone(self);
-            move || close(house)
         };
-        tasks.add("store", closing(|house| Box::pin(async move { house.store.close().await })));
-        tasks.add("audit", closing(|house| Box::pin(async move { house.audit.stop().await })));
-        tasks.add("configuration", closing(|house| Box::pin(async move { house.keeper.stop() })));
-        tasks.add("objects", closing(|house| Box::pin(async move { house.objects.stop() })));
-        tasks.add("responses", closing(|house| Box::pin(async move { house.responses.stop().await })));
-        tasks.add("turns", closing(|house| Box::pin(async move { house.turns.stop().await })));
-        tasks.add("answers", closing(|house| Box::pin(async move { house.answers.stop() })));
-        tasks.add("journal", closing(|house| Box::pin(async move { house.journal.stop() })));
+        let workers = settings.workers;
+        Ok(Arc::new(Self {
+            world,
+            workers,
+            replica,
+            store,
+            keeper,
+            secrets,
+            upstreams,
+            sessions,
+            books,
+            _lock: lock,
+        }))
     }
 
     /// What the control plane and its reconcilers work with.
@@ -164,14 +149,14 @@ impl ServerState {
     /// # Errors
     /// The vault has no key to sign the audit with.
     pub fn deps(&self, outbound: Arc<dyn Outbound>) -> anyhow::Result<Deps> {
-        let auditor = Auditor::new(self.store.clone(), &self.vault, self.world.clone());
+        let auditor = Auditor::new(self.store.clone(), &self.secrets.vault, self.world.clone());
         Ok(Deps {
             store: self.store.clone(),
             keeper: Arc::clone(&self.keeper),
-            vault: self.vault.clone(),
-            masters: Arc::clone(&self.masters),
+            vault: self.secrets.vault.clone(),
+            masters: Arc::clone(&self.secrets.masters),
             auditor: Arc::new(auditor?),
-            board: Arc::clone(&self.board),
+            board: Arc::clone(&self.upstreams.board),
             outbound,
             world: self.world.clone(),
             replica: self.replica.to_string(),
@@ -184,29 +169,29 @@ impl ServerState {
     /// The journal can't be written, or the extra root certificates can't be read.
     pub fn core(&self, number: u32) -> anyhow::Result<Rc<line::Core>> {
         let journal = Journal::open(
-            &self.journal_dir,
+            &self.books.dir,
             number,
             self.world.clone(),
-            self.journal_settings,
-            Arc::clone(&self.journal),
+            self.books.settings,
+            Arc::clone(&self.books.journal),
         )
         .with_context(|| format!("the journal of core {number} can't be opened"))?;
         let cores = u32::try_from(self.workers).unwrap_or(u32::MAX);
         let hands = line::Deps {
             world: self.world.clone(),
-            egress: Rc::new(egress::Client::new(Arc::clone(&self.egress))?),
-            opener: Arc::clone(&self.vault.opener),
-            board: board::Cell::new(Arc::clone(&self.board), cores),
+            egress: Rc::new(egress::Client::new(Arc::clone(&self.upstreams.egress))?),
+            opener: Arc::clone(&self.secrets.vault.opener),
+            board: board::Cell::new(Arc::clone(&self.upstreams.board), cores),
             timers: Rc::default(),
-            estimates: Rc::new(estimates::Estimator::new(Arc::clone(&self.ratios))),
-            tokens: Rc::new(line::Tokens::new(Arc::clone(&self.tokens))),
-            turns: Arc::clone(&self.turns) as Arc<dyn TurnStore>,
-            responses: Arc::clone(&self.responses) as Arc<dyn ResponseStore>,
-            objects: Arc::clone(&self.objects) as Arc<dyn ObjectStore>,
+            estimates: Rc::new(estimates::Estimator::new(Arc::clone(&self.upstreams.ratios))),
+            tokens: Rc::new(line::Tokens::new(Arc::clone(&self.upstreams.tokens))),
+            turns: Arc::clone(&self.sessions.turns) as Arc<dyn TurnStore>,
+            responses: Arc::clone(&self.sessions.responses) as Arc<dyn ResponseStore>,
+            objects: Arc::clone(&self.sessions.objects) as Arc<dyn ObjectStore>,
         };
         let counters = Rc::new(line::Counters::default());
-        let answers = Arc::clone(&self.answers) as Arc<dyn AnswerStore>;
-        let allowances = CoreAllowances::new(Arc::clone(&self.allowances));
+        let answers = Arc::clone(&self.sessions.answers) as Arc<dyn AnswerStore>;
+        let allowances = CoreAllowances::new(Arc::clone(&self.books.allowances));
         let snapshot = self.keeper.reader();
         Ok(Rc::new(line::Core { number, snapshot, deps: hands, journal, allowances, counters, answers }))
     }
@@ -215,8 +200,8 @@ impl ServerState {
     /// on and is degraded: another replica could do no better, and nothing is lost meanwhile.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
-        let failing = self.drainer.failing_for();
-        if self.journal.is_failing() {
+        let failing = self.books.drainer.failing_for();
+        if self.books.journal.is_failing() {
             Readiness::Not("the journal can't be written".to_owned())
         } else if failing >= DRAIN_DEGRADED_AFTER {
             let seconds = failing.as_secs();
@@ -227,46 +212,92 @@ impl ServerState {
     }
 }
 
-/// The tasks that bring settled records into the store, and that lease budgets from it.
-struct Books {
-    drainer: Arc<Drainer>,
-    draining: Task,
-    lease_client: Arc<LeaseClient>,
-    leasing: Task,
+impl RecoveredBooks {
+    async fn recover(settings: &Settings, store: &Store, world: &World) -> anyhow::Result<Self> {
+        let dir = data_dir::make_journal(&settings.data_dir)?;
+        let report = ledger::recover(&dir, world, &*store.record_sink()).await?;
+        let allowances: Arc<LimitState> = Arc::default();
+        let leases = LeaseClient::new(Arc::clone(&allowances), store.lease_centre(), world.clone());
+        leases.begin().await?;
+        Ok(Self { dir, report, allowances, leases })
+    }
 }
 
 impl Books {
-    fn start(drainer: Arc<Drainer>, lease_client: Arc<LeaseClient>) -> Self {
-        let (drains, leases) = (Arc::clone(&drainer), Arc::clone(&lease_client));
+    /// Starts the journal's threads, and the tasks that drain it and lease budgets.
+    fn start(
+        recovered: RecoveredBooks,
+        settings: &Settings,
+        store: &Store,
+        world: &World,
+        tasks: &mut TaskSet,
+    ) -> anyhow::Result<Self> {
+        let RecoveredBooks { dir, report, allowances, leases } = recovered;
+        let durability = if settings.durability_synced { Durability::Synced } else { Durability::Written };
+        let settings = JournalSettings { durability, ..JournalSettings::default() };
+        let journal = JournalShared::start(world, settings)?;
+        let closing = Arc::clone(&journal);
+        tasks.add("journal", || async move { closing.stop() });
+        let drainer = Drainer::new(Arc::clone(&journal), store.record_sink());
+        let (drains, renews) = (Arc::clone(&drainer), Arc::clone(&leases));
         let draining = Task::spawn("drain", async move { drains.run().await });
-        let leasing = Task::spawn("leases", async move { leases.run().await });
-        Self { drainer, draining, lease_client, leasing }
-    }
-
-    /// Drains settled records after the last core has ended, and gives the leases back.
-    async fn close(self) {
-        self.drainer.stop();
-        let drained = self.drainer.drain_all().await;
-        self.leasing.stop();
-        match drained {
-            Ok(_) => self.lease_client.close().await,
-            Err(error) => tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "the journal was not drained; the next start does it, and gives the leases back"
-            ),
-        }
-        self.draining.stop();
+        let leasing = Task::spawn("leases", async move { renews.run().await });
+        let last = Arc::clone(&drainer);
+        tasks.add("ledger", || drain((last, draining), (leases, leasing)));
+        Ok(Self { recovered: report, allowances, journal, dir, settings, drainer })
     }
 }
 
-/// Starts the stores for provider-side objects and responses, and for turn data that providers must be sent
-/// again.
-fn keepers(store: &Store, vault: &Vault, world: &World) -> (Arc<Turns>, Arc<Responses>, Arc<Objects>) {
-    let turns = Turns::start(store.clone(), vault.clone(), world.clone());
-    let responses =
-        Responses::start(store.clone(), vault.clone(), world.clone(), reconcilers::response_polling_job_of);
-    let poll = Box::new(reconcilers::polling_job_of);
-    (turns, responses, Objects::start(store.clone(), vault.clone(), world.clone(), poll))
+/// Drains settled records after the last core has ended, and gives the leases back.
+async fn drain((drainer, draining): (Arc<Drainer>, Task), (leases, leasing): (Arc<LeaseClient>, Task)) {
+    drainer.stop();
+    let drained = drainer.drain_all().await;
+    leasing.stop();
+    match drained {
+        Ok(_) => leases.close().await,
+        Err(error) => tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "the journal was not drained; the next start does it, and gives the leases back"
+        ),
+    }
+    draining.stop();
+}
+
+impl Sessions {
+    async fn start(
+        store: &Store,
+        vault: &Vault,
+        world: &World,
+        kept: AnswersSettings,
+        tasks: &mut TaskSet,
+    ) -> anyhow::Result<Self> {
+        let poll = Box::new(reconcilers::polling_job_of);
+        let objects = Objects::start(store.clone(), vault.clone(), world.clone(), poll);
+        let closing = Arc::clone(&objects);
+        tasks.add("objects", || async move { closing.stop() });
+        let poll = reconcilers::response_polling_job_of;
+        let responses = Responses::start(store.clone(), vault.clone(), world.clone(), poll);
+        let closing = Arc::clone(&responses);
+        tasks.add("responses", || async move { closing.stop().await });
+        let turns = Turns::start(store.clone(), vault.clone(), world.clone());
+        let closing = Arc::clone(&turns);
+        tasks.add("turns", || async move { closing.stop().await });
+        let answers = Answers::start(store.clone(), vault.clone(), world.clone(), kept).await?;
+        let closing = Arc::clone(&answers);
+        tasks.add("answers", || async move { closing.stop() });
+        Ok(Self { answers, turns, responses, objects })
+    }
+}
+
+/// Starts to follow the configuration.
+async fn follow(settings: &Settings, store: &Store, vault: &Vault) -> anyhow::Result<Arc<Keeper>> {
+    let settings = KeeperSettings {
+        catalogue: Arc::new(read_catalogue(settings)?),
+        key_hash: Arc::clone(&vault.hasher) as Arc<dyn KeyHash>,
+        before_publish: key_update_hook(Arc::clone(&vault.opener)),
+        poll_every: POLL_EVERY,
+    };
+    Ok(Keeper::start(store.source(), settings).await?)
 }
 
 async fn unseal(
@@ -274,7 +305,7 @@ async fn unseal(
     store: &Store,
     world: &World,
     audit: Arc<dyn AuditSink>,
-) -> anyhow::Result<(Vault, Arc<MasterKeyring>)> {
+) -> anyhow::Result<Secrets> {
     let masters = founding::master_keys(settings, world)?;
     let facts = store.meta().starting_with(vault::META_PREFIX.to_owned()).await?;
     let records = VaultRecords::from_meta(&facts)?;
@@ -294,7 +325,7 @@ async fn unseal(
         );
     }
     let vault = Vault::open(Arc::<MasterKeyring>::clone(&masters), &records, world, audit).await?;
-    Ok((vault, masters))
+    Ok(Secrets { vault, masters })
 }
 
 /// Checks that the master key is the one that sealed this directory's secrets.
@@ -316,7 +347,7 @@ pub async fn unseals(settings: &Settings) -> anyhow::Result<()> {
 pub async fn owners_link(settings: &Settings) -> anyhow::Result<String> {
     let world = World::system();
     let store = Store::open(&data_dir::database(&settings.data_dir)).await?;
-    let (vault, _) = unseal(settings, &store, &world, Arc::new(NoAudit)).await?;
+    let Secrets { vault, .. } = unseal(settings, &store, &world, Arc::new(NoAudit)).await?;
     let path = control::owners_link(&store, &vault, &world, control::OWNER_EMAIL).await?;
     store.close().await;
     Ok(path)

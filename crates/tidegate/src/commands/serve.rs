@@ -131,7 +131,7 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
     stop.received().await;
     eprintln!("draining: no new requests; running ones finish. A second signal ends them.");
     running.drain();
-    house.allowances.drain();
+    house.books.allowances.drain();
     tokio::select! {
         () = ended(&running) => {}
         () = stop.received() => running.stop(),
@@ -152,7 +152,7 @@ async fn join(system_core: Thread) {
 /// The destination for signed audit heads outside the database, if one is configured.
 fn heads(settings: &Settings, house: &ServerState, trips: Arc<SystemCore>) -> anyhow::Result<Option<Heads>> {
     let Some(destination) = &settings.heads else { return Ok(None) };
-    let keeper = destination.keeper(&house.egress, trips, &house.replica.to_string())?;
+    let keeper = destination.keeper(&house.upstreams.egress, trips, &house.replica.to_string())?;
     Ok(Some(Heads { keeper, again: settings.heads_again }))
 }
 
@@ -168,8 +168,8 @@ async fn start_control(
     let nodes = Nodes::new(deps.clone(), settings.beat_every);
     let web = Web {
         site: settings.site()?,
-        egress: Arc::clone(&house.egress),
-        answers: Arc::clone(&house.answers) as Arc<dyn AnswerStore>,
+        egress: Arc::clone(&house.upstreams.egress),
+        answers: Arc::clone(&house.sessions.answers) as Arc<dyn AnswerStore>,
     };
     let started = Control::start(deps.clone(), Arc::clone(&nodes), web).await;
     let control = started.map_err(anyhow::Error::msg)?;
@@ -202,7 +202,7 @@ async fn start_worker(
 }
 
 fn report_recovery(house: &ServerState) {
-    let report = &house.recovered;
+    let report = &house.books.recovered;
     if report.interrupted > 0 || report.applied > 0 {
         tracing::info!(
             settled = report.applied,
@@ -260,7 +260,7 @@ async fn console(
             "{base}   (`tidegate login --link --data-dir {data_dir}` makes a link that signs in)"
         ));
     }
-    let link = control::owners_link(&house.store, &house.vault, world, control::OWNER_EMAIL).await?;
+    let link = control::owners_link(&house.store, &house.secrets.vault, world, control::OWNER_EMAIL).await?;
     Ok(format!("{base}{link}   (signs the owner in; once, within ten minutes)"))
 }
 

@@ -8,6 +8,7 @@ use domain::limits::{ANSWER_BYTES_MAX, EVENT_BYTES_MAX};
 use domain::{Event, Fault, Finish, Grammar, Operation, PartKind, Reason, TraceId, Usage};
 use framing::event_stream::{Frame, FrameDecoder};
 use framing::sse::read_event;
+use json::splice::join_small;
 
 use crate::answer::{
     AnswerOptions, Progress, ReadAnswer, StreamFacts, StreamFault, WriteAnswer, ping, reader, writer,
@@ -18,7 +19,6 @@ use crate::converse::{begins_frames, no_frame, read_frame};
 use crate::cut::EventBuffer;
 use crate::media::{MediaStream, TranscriptOptions, VideoAsk};
 use crate::prompt_text::{CountedText, UsageEstimator, is_counted};
-use crate::splice::join_small;
 use crate::transcript::{AnswerForm, Transcript};
 use crate::turns::{Gatherer, TurnSignatures};
 use crate::{VectorForm, responses};

@@ -6,17 +6,17 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use domain::{Fault, FaultClass, Grammar, Operation};
+use json::fields::not_empty;
+use json::refusal::{duplicate, missing, no_object, wrong_type, wrong_value};
+use json::splice::{Edit, splice};
+use json::{Cursor, Kind, Span, Value};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::Request;
 use crate::batch::{BatchOutputLine, Named, usage_of};
-use crate::fields::not_empty;
 use crate::job::{self, JobStorage};
-use crate::json::{Cursor, Kind, Span, Value};
-use crate::refusal::{duplicate, missing, no_object, wrong_type, wrong_value};
 use crate::request::{rename_at, resource_text};
-use crate::splice::{Edit, splice};
 
 /// The endpoint that each request would be sent to on its own.
 pub const MESSAGES: &str = "/v1/messages";

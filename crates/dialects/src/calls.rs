@@ -5,10 +5,9 @@ use std::collections::{HashMap, HashSet};
 
 use domain::prompt::{Content, Part, Role, ToolKind, Turn};
 use domain::{Fault, FaultClass, Json};
+use json::{Cursor, Kind, Value, find_member};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
-
-use crate::json::{Cursor, Kind, Value, find_member};
 
 /// The user message that is inserted where the conversation would not start with one, which such dialects
 /// require.

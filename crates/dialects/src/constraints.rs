@@ -148,8 +148,9 @@ impl AnswerFilter {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use domain::prompt::{Tool, ToolKind};
+
+    use super::*;
 
     fn prompt(tools: usize, choice: Option<ToolChoice>) -> Prompt {
         let tool =

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use domain::prompt::{Caching, Output, Sampling};
 use domain::{Fault, Grammar, Prompt, Usage};
+use json::{Cursor, JsonError, Kind};
 
 use crate::answer::{AnswerFacts, StreamFault};
 use crate::answer_path::AnswerPath;
 use crate::chat;
-use crate::json::{Cursor, JsonError, Kind};
 use crate::request::resource_text;
 use crate::translate::{TargetModel, TranslatedRequest, translate_request};
 use crate::whole::BufferedAnswer;
@@ -158,8 +158,9 @@ fn read_count(upstream: Grammar, body: &Bytes) -> Result<u64, StreamFault> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use domain::Abilities;
+
+    use super::*;
 
     #[test]
     fn a_count_is_read_and_an_error_is_one() {

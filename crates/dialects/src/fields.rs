@@ -1,70 +1,11 @@
-//! Readers for request fields of one type each, or `null`.
+//! Readers for the fields that most requests have: model, tools and service tier.
 
 use domain::limits::MODEL_NAME_BYTES_MAX;
 use domain::{Fault, HostedTool, HostedTools, Tier};
+use json::refusal::{wrong_type, wrong_value};
+use json::{Cursor, JsonError, Kind, Value};
 
 use crate::Request;
-use crate::json::{Cursor, JsonError, Kind, Span, Value};
-use crate::refusal::{empty, no_object, too_small, wrong_type, wrong_value};
-
-/// Refuses an empty body.
-pub(crate) fn not_empty(body: &[u8]) -> Result<(), Box<Fault>> {
-    if body.iter().all(u8::is_ascii_whitespace) { Err(empty()) } else { Ok(()) }
-}
-
-/// Opens a body that must be an object. Any other value is validated to its end first, so that broken JSON is
-/// reported as such.
-pub(crate) fn open_object(body: &[u8]) -> Result<Cursor<'_>, Box<Fault>> {
-    let mut cursor = Cursor::new(body)?;
-    let kind = cursor.kind()?;
-    if kind == Kind::Object {
-        return Ok(cursor);
-    }
-    cursor.skip()?;
-    cursor.end()?;
-    Err(no_object(kind))
-}
-
-/// A boolean, or `null` for its absence.
-pub(crate) fn optional_boolean(cursor: &mut Cursor<'_>, name: &str) -> Result<Option<bool>, Box<Fault>> {
-    let kind = cursor.kind()?;
-    match cursor.value()? {
-        Value::Null => Ok(None),
-        Value::Boolean(truth) => Ok(Some(truth)),
-        _ => Err(wrong_type(name.to_owned(), "a boolean", kind)),
-    }
-}
-
-/// A whole number from 0, or `null` for its absence.
-pub(crate) fn optional_count(cursor: &mut Cursor<'_>, name: &str) -> Result<Option<u64>, Box<Fault>> {
-    let kind = cursor.kind()?;
-    let value = cursor.value()?;
-    match (value, value.as_count()) {
-        (Value::Null, _) => Ok(None),
-        (_, Some(count)) => Ok(Some(count)),
-        (Value::Number(number), None) if is_negative(number) => Err(too_small(name.to_owned(), 0)),
-        (Value::Number(_), None) => {
-            let fix = format!("Send a whole number from 0 in \"{name}\".");
-            Err(wrong_value(name.to_owned(), "is not a whole number from 0", fix))
-        }
-        _ => Err(wrong_type(name.to_owned(), "a whole number", kind)),
-    }
-}
-
-fn is_negative(number: &str) -> bool {
-    let digits = number.strip_prefix('-');
-    digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-/// A string, or `null` for its absence.
-pub(crate) fn optional_text(cursor: &mut Cursor<'_>, name: &str) -> Result<Option<Span>, Box<Fault>> {
-    let kind = cursor.kind()?;
-    match cursor.value()? {
-        Value::Null => Ok(None),
-        Value::String(text) => Ok(Some(text.span)),
-        _ => Err(wrong_type(name.to_owned(), "a string", kind)),
-    }
-}
 
 /// The service tier with this name. Values that are not strings are for the upstream to refuse.
 pub(crate) fn optional_tier(cursor: &mut Cursor<'_>) -> Result<Option<Tier>, JsonError> {

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use domain::{Fault, Grammar, Operation};
+use json::splice::splice;
+use json::{Cursor, JsonError, Kind, Span, Value};
 
-use crate::json::{Cursor, JsonError, Kind, Span, Value};
 use crate::request::rename_at;
-use crate::splice::splice;
 use crate::translate::decode_request;
 use crate::{NamedFile, Request};
 

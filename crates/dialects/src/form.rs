@@ -7,12 +7,11 @@ use bytes::Bytes;
 use domain::limits::CHOICES_MAX;
 use domain::{Fault, FaultClass, Operation, Units};
 use framing::multipart::{Found, Malformed, Scanner, boundary};
+use json::refusal::{duplicate, missing, wrong_value};
 
-use crate::Request;
 use crate::fields::checked_model;
-use crate::refusal::{duplicate, missing, wrong_value};
 use crate::shared_account::is_form_field;
-use crate::video;
+use crate::{Request, video};
 
 /// Reads a form piece by piece. It stores the positions of values, and none of their bytes.
 #[derive(Debug, Clone)]

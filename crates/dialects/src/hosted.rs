@@ -3,9 +3,8 @@
 
 use bytes::Bytes;
 use domain::Fault;
-
-use crate::json::{Cursor, JsonError, Kind, Span};
-use crate::splice::{Edit, splice};
+use json::splice::{Edit, splice};
+use json::{Cursor, JsonError, Kind, Span};
 
 /// The object with these members (name and JSON) replacing its own, and without `model` where the address has
 /// it. There must be at least one member.

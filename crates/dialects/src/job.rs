@@ -6,6 +6,9 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use domain::hosting::BatchPlaces;
 use domain::{Fault, Grammar, Operation, Usage};
+use json::fields::not_empty;
+use json::refusal::{duplicate, missing, no_object, wrong_type};
+use json::{Cursor, Kind, Span, Value};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json};
@@ -15,10 +18,7 @@ use crate::answer::{AnswerFacts, StreamFault};
 use crate::batch::{BatchOutputLine, Named, usage_of};
 use crate::bundle::BatchModels;
 use crate::chat::skip_lead;
-use crate::fields::not_empty;
-use crate::json::{Cursor, Kind, Span, Value};
 use crate::models::moment;
-use crate::refusal::{duplicate, missing, no_object, wrong_type};
 use crate::whole::BufferedAnswer;
 
 /// The endpoint that creates jobs.
@@ -306,8 +306,9 @@ fn usage_in(output: &str) -> Option<Usage> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
+
+    use super::*;
 
     const NEW: &str = r#"{"jobName":"night","roleArn":"arn:aws:iam::123456789012:role/batches","modelId": "anthropic/m",
         "inputDataConfig":{"s3InputDataConfig":{"s3Uri":"s3://own/in/asks.jsonl"}},

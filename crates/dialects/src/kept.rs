@@ -5,18 +5,16 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use domain::{Fault, Grammar, Operation, StoredObjectKind};
+use json::fields::not_empty;
+use json::refusal::{duplicate, missing, no_object, wrong_type};
+use json::splice::{Edit, splice};
+use json::{Cursor, JsonError, Kind, Span, Value, find_member};
 
 use crate::answer::{AnswerFacts, StreamFault};
-use crate::bundle;
 use crate::chat::{self, skip_lead};
-use crate::fields::not_empty;
-use crate::job;
-use crate::json::{Cursor, JsonError, Kind, Span, Value, find_member};
-use crate::refusal::{duplicate, missing, no_object, wrong_type};
 use crate::request::rename_at;
-use crate::splice::{Edit, splice};
 use crate::whole::BufferedAnswer;
-use crate::{Addressed, Request, Stored, StoredAct, gemini};
+use crate::{Addressed, Request, Stored, StoredAct, bundle, gemini, job};
 
 const INPUT: &str = "input_file_id";
 /// The members in which such an object names files.

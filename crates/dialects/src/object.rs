@@ -5,10 +5,10 @@ use std::borrow::Cow;
 
 use domain::Fault;
 use domain::prompt::{Extra, Json};
+use json::refusal::{duplicate, missing, no_object, wrong_type, wrong_value};
+use json::{Cursor, JsonError, Kind, Value};
 
-use crate::json::{Cursor, JsonError, Kind, Value};
 use crate::losses::is_mark;
-use crate::refusal::{duplicate, missing, no_object, wrong_type, wrong_value};
 
 /// A value and its path.
 #[derive(Debug, Clone)]

@@ -119,8 +119,9 @@ impl OneText {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn read(pieces: &[&str]) -> String {
         let mut one = OneText::default();

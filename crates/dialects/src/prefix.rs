@@ -6,9 +6,8 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use domain::Grammar;
 use domain::limits::PREFIX_ENDS_MAX;
-
-use crate::json::{Cursor, JsonError, Kind, Span, Value};
-use crate::splice::{Edit, splice};
+use json::splice::{Edit, splice};
+use json::{Cursor, JsonError, Kind, Span, Value};
 
 const MARK: &str = r#","cache_control":{"type":"ephemeral"}"#;
 /// The client's own key for requests that share a cached prefix.

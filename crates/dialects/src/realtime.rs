@@ -3,10 +3,10 @@
 
 use bytes::Bytes;
 use domain::{Fault, TraceId, Units, Usage, UsageSource};
+use json::{Cursor, JsonError, Kind, Value};
 use serde_json::{Value as Json, json};
 
 use crate::chat;
-use crate::json::{Cursor, JsonError, Kind, Value};
 
 /// What the gateway needs to know of an event, to meter the session. The rest passes unread.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -272,8 +272,9 @@ pub fn realtime_error(fault: &Fault, trace: TraceId, about: Option<&str>) -> Byt
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use domain::FaultClass;
+
+    use super::*;
 
     const DONE: &str = r#"{"type":"response.done","event_id":"event_1","response":{"id":"resp_1","object":"realtime.response",
         "status":"completed","status_details":null,"output":[{"id":"item_1","type":"message"}],

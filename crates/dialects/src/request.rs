@@ -6,12 +6,12 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use domain::limits::END_USER_BYTES_MAX;
 use domain::{PriceTerms, StoredObjectKind, Units};
+use json::splice::{Edit, splice};
+use json::{Cursor, Span, Value, plain_end};
 
 use crate::bundle::BatchModels;
 use crate::form::Form;
-use crate::json::{Cursor, Span, Value, plain_end};
 use crate::prefix::Insert;
-use crate::splice::{Edit, splice};
 
 /// What later stages need to know about a request; everything else stays in the body's bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -2,8 +2,8 @@
 //! instructions, so that their prompts never share a prefix.
 
 use domain::Grammar;
+use json::{Cursor, JsonError, Kind, Span, Value};
 
-use crate::json::{Cursor, JsonError, Kind, Span, Value};
 use crate::prefix::{self, CACHE_KEY, Insert};
 
 /// What sets a workspace's prompts apart.

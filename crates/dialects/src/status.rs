@@ -63,8 +63,9 @@ fn common(fault: &Fault, class: FaultClass) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use domain::UpstreamReport;
+
+    use super::*;
 
     fn check(class: FaultClass, reported: u16, dialect: Dialect, expected: u16) {
         let report = UpstreamReport { status: Some(reported), ..UpstreamReport::default() };

@@ -4,12 +4,12 @@ use bytes::Bytes;
 use domain::limits::ANSWER_BYTES_MAX;
 use domain::{Grammar, Units, Usage, UsageSource};
 use framing::sse::read_event;
+use json::splice::join_small;
+use json::{Cursor, JsonError, Kind, Value};
 
 use crate::answer::{AnswerFacts, StreamFacts, StreamFault, ping};
 use crate::chat::{side, upstream_error};
 use crate::cut::EventBuffer;
-use crate::json::{Cursor, JsonError, Kind, Value};
-use crate::splice::join_small;
 
 /// The form of an upstream's response, by its content type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -164,8 +164,9 @@ pub fn restore_signatures(prompt: &mut Prompt, states: &[TurnSignatures]) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use domain::prompt::{Role, Turn};
+
+    use super::*;
 
     fn call(id: &str) -> Part {
         Part::of(Content::ToolCall(ToolCall {

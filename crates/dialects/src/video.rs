@@ -1,9 +1,8 @@
 //! Video objects of OpenAI's `/videos` API: forwarded as they are, and read for state and length.
 
 use domain::Fault;
-
-use crate::json::{Cursor, JsonError, Value};
-use crate::refusal::wrong_type;
+use json::refusal::wrong_type;
+use json::{Cursor, JsonError, Value};
 
 /// Longer than any video, in seconds.
 const SECONDS_MAX: f64 = 1e6;

@@ -91,8 +91,9 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use FaultClass as Class;
+
+    use super::*;
 
     fn check(status: u16, body: &'static str, expected: Class) {
         let classified =

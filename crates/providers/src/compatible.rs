@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use dialects::chat::{SupportedFields, adapt_body, suited};
-use dialects::json::{Cursor, JsonError, Kind, Value};
 use dialects::{
     DroppedFields, EmbeddingForm, Stored, StoredAct, TargetModel, translate_embeddings,
     translate_hosted_embeddings, translate_request, upstream_body_with, write_count_request,
@@ -10,6 +9,7 @@ use dialects::{
 use domain::{Fault, FaultClass, Grammar, MissingFeatures, Operation, ServerFeature};
 use http::Method;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use json::{Cursor, JsonError, Kind, Value};
 
 use crate::escape::{UNRESERVED, escape};
 use crate::{ModelRequest, Outgoing, Target};
@@ -489,8 +489,9 @@ pub(crate) fn join(base_url: &str, path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use dialects::chat::decode_request;
+
+    use super::*;
 
     #[test]
     fn a_runtime_is_asked_below_its_address_and_for_its_counts_above_it() {

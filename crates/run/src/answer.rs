@@ -9,10 +9,9 @@ use http_body_util::BodyExt;
 use line::{Caller, Core, Inbound, ReplyBody};
 use serde::Deserialize;
 
-use crate::problem;
 use crate::request::RunRequest;
-use crate::stored_tasks;
 use crate::task::{Envelope, FinishedRun, Message, Task};
+use crate::{problem, stored_tasks};
 
 const PROFILE: HeaderName = HeaderName::from_static("agent-execution-profile");
 const MODEL: HeaderName = HeaderName::from_static("agent-resolved-model");
@@ -121,8 +120,9 @@ fn broken() -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::{Value, json};
+
+    use super::*;
 
     fn check(message: &Value, finish: &str) -> (String, usize) {
         let body = json!({"choices": [{"index": 0, "message": message, "finish_reason": finish}]});

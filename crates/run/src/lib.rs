@@ -16,9 +16,9 @@ use domain::{Dialect, Fault, Operation};
 use http::Response;
 use line::{Caller, Core, Inbound, ReplyBody};
 
-pub use stored_tasks::task;
-
 use crate::input::InputError;
+
+pub use stored_tasks::task;
 
 /// Why nothing was run. No tab is open yet, so nothing is booked.
 pub(crate) enum Refusal {

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use dialects::json::{Cursor, Kind, Span};
 use domain::limits::MODEL_NAME_BYTES_MAX;
 use domain::{Fault, FaultClass};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
+use json::{Cursor, Kind, Span};
 use serde_json::Value;
 
 /// A parsed run request.

@@ -208,9 +208,10 @@ fn moment(unix_ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use domain::UsageSource;
     use serde_json::json;
+
+    use super::*;
 
     fn wrapped(envelope: Envelope) -> Value {
         let input = json!({"prompt": "p"});

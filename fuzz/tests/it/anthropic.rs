@@ -2,12 +2,12 @@
 
 use bolero::check;
 use bytes::Bytes;
-use dialects::json::validate;
 use dialects::{
     AnswerPath, AnswerStream, TargetModel, buffered_answer, decode_request, read_prompt, translate_request,
     upstream_body,
 };
 use domain::{Abilities, Grammar, Operation};
+use json::validate;
 
 use crate::material::{Bends, ITERATIONS, bent};
 

@@ -5,11 +5,11 @@ use bytes::Bytes;
 use dialects::chat::{
     StreamScanner, answer_text, class_of, decode_request, normalise_completion, read_answer, read_error,
 };
-use dialects::json::validate;
 use dialects::{
     AnswerPath, AnswerStream, DroppedFields, TargetModel, read_runtime, upstream_body, write_prompt,
 };
 use domain::{Abilities, Grammar, Operation, TraceId};
+use json::validate;
 
 use crate::material::{Bends, ITERATIONS, bent};
 

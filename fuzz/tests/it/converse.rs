@@ -2,13 +2,13 @@
 
 use bolero::check;
 use bytes::Bytes;
-use dialects::json::validate;
 use dialects::{
     Addressed, AnswerPath, AnswerStream, DroppedFields, TargetModel, VectorForm, buffered_answer,
     decode_request, read_converse_error, read_model_path, read_prompt, upstream_body, write_prompt,
 };
 use domain::{Abilities, Grammar, Operation, TraceId};
 use framing::event_stream::{FrameDecoder, encode_frame};
+use json::validate;
 
 use crate::material::{Bends, ITERATIONS, bent};
 
@@ -161,7 +161,7 @@ fn fuzz_converse_answer() {
                 .into_iter()
                 .map(|client| {
                     buffered_answer(&answer_path(client), body.clone()).is_ok_and(|answer| {
-                        assert_eq!(dialects::json::validate(&answer.body), Ok(()));
+                        assert_eq!(json::validate(&answer.body), Ok(()));
                         true
                     })
                 })

@@ -2,13 +2,13 @@
 
 use bolero::check;
 use bytes::Bytes;
-use dialects::json::validate;
 use dialects::{
     Addressed, AnswerPath, AnswerStream, BufferedAnswer, CONTENTS, DroppedFields, GeminiBatchResults,
     TargetModel, buffered_answer, decode_request, read_address, read_batch_output, read_gemini_batch_status,
     read_prompt, rewrite_ids, upstream_body, write_prompt,
 };
 use domain::{Abilities, Grammar, Operation, StoredObjectKind, TraceId};
+use json::validate;
 
 use crate::material::{Bends, ITERATIONS, bent};
 

@@ -1,7 +1,7 @@
 //! Fuzzes the JSON scanner against serde_json.
 
 use bolero::check;
-use dialects::json::validate;
+use json::validate;
 
 use crate::material::{Bends, ITERATIONS, bent};
 

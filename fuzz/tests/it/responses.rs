@@ -2,11 +2,11 @@
 
 use bolero::check;
 use bytes::Bytes;
-use dialects::json::validate;
 use dialects::{
     AnswerPath, AnswerStream, BufferedAnswer, buffered_answer, decode_request, read_prompt, upstream_body,
 };
 use domain::{Grammar, Operation, TraceId};
+use json::validate;
 
 use crate::material::{Bends, ITERATIONS, bent};
 

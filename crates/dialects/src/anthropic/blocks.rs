@@ -2,11 +2,11 @@
 
 use domain::prompt::{Content, Extra, Part, Signature, Source, Thought, ToolCall, ToolResult};
 use domain::{Fault, Grammar};
+use json::Kind;
+use json::refusal::wrong_value;
 
 use super::settings::read_mark;
-use crate::json::Kind;
 use crate::object::{Field, Object};
-use crate::refusal::wrong_value;
 
 /// Where a block occurs: not every kind of block is allowed everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

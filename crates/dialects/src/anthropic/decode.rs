@@ -2,14 +2,12 @@
 
 use bytes::Bytes;
 use domain::{Fault, HostedTool, Operation, Tier};
+use json::cuts::Cuts;
+use json::fields::{not_empty, open_object, optional_boolean, optional_count, optional_text};
+use json::refusal::{duplicate, missing, wrong_type, wrong_value};
+use json::{Cursor, JsonError, Kind, Member, Span, Value};
 
-use crate::cuts::Cuts;
-use crate::fields::{
-    not_empty, open_object, optional_boolean, optional_count, optional_text, optional_tier, read_model,
-    read_tools,
-};
-use crate::json::{Cursor, JsonError, Kind, Member, Span, Value};
-use crate::refusal::{duplicate, missing, wrong_type, wrong_value};
+use crate::fields::{optional_tier, read_model, read_tools};
 use crate::{NamedFile, Request, files};
 
 /// The fields that the pipeline reads. A duplicate of one of them is an error.

@@ -2,10 +2,10 @@
 
 use domain::FaultClass;
 use domain::prompt::Json;
+use json::{Cursor, JsonError, Kind, Span, Value, find_member};
 
 use crate::answer::StreamFault;
 use crate::chat::{class_of, read_error};
-use crate::json::{Cursor, JsonError, Kind, Span, Value, find_member};
 
 /// The fields of a content block: at its start in a stream, or in a buffered response.
 #[derive(Debug, Default)]

@@ -2,10 +2,10 @@
 
 use domain::Fault;
 use domain::prompt::{Content, Extra, Instruction, Part, Prompt, Role, ServiceTier};
+use json::Kind;
 
 use super::blocks::{BlockContext, read_blocks};
 use super::settings;
-use crate::json::Kind;
 use crate::object::{Field, Object};
 
 /// Fields that can be dropped without a worse response and that have no equivalent in another dialect.

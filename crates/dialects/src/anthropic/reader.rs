@@ -3,11 +3,11 @@
 use domain::limits::{ANSWER_BYTES_MAX, ASSEMBLED_CALLS_MAX};
 use domain::prompt::Json;
 use domain::{Event, Finish, PartKind, Reason, Usage};
+use json::{Cursor, JsonError, Kind, Value, find_member};
 
 use super::pieces::{Block, EventParts, Message, Stop, error_fault, slice, upstream_fault};
 use super::usage::UsageCounters;
 use crate::answer::{ReadAnswer, StreamFault};
-use crate::json::{Cursor, JsonError, Kind, Value, find_member};
 
 const BAD_JSON: StreamFault = StreamFault::Broken("bad_json");
 
@@ -371,7 +371,7 @@ fn is_empty_object(raw: &str) -> bool {
 
 /// Inserts input that was streamed in pieces into its block, as if it had been sent in one.
 fn with_input(json: String, input: &str) -> String {
-    let is_json = crate::json::validate(input.as_bytes()).is_ok();
+    let is_json = json::validate(input.as_bytes()).is_ok();
     match find_member(json.as_bytes(), "input") {
         Ok(Some(span)) if is_json => {
             let (before, after) = (json.get(..span.start), json.get(span.end..));

@@ -1,10 +1,10 @@
 //! Token usage as Anthropic counts it.
 
 use domain::{Tier, Units, Usage, UsageSource};
+use json::{Cursor, JsonError, Kind};
 use serde::Serialize;
 
 use crate::fields::optional_tier;
-use crate::json::{Cursor, JsonError, Kind};
 
 /// Anthropic's counters, each at its latest value: reports are cumulative and never summed.
 #[derive(Debug, Clone, Copy, Default)]

@@ -7,9 +7,8 @@ use super::answer::{
     Content, ContentBlockDelta, Delta, Head, MessageDelta, StopDetails, Stopped, error_event, frame,
     stop_reason,
 };
-use super::error_body;
 use super::usage::Report;
-use super::whole;
+use super::{error_body, whole};
 use crate::answer::{AnswerOptions, Progress, WriteAnswer, ping};
 use crate::blocks::{Block, Blocks, unexplained_end};
 use crate::calls::text_input;

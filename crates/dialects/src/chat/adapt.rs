@@ -5,12 +5,12 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use domain::{Fault, Grammar, MissingFeatures, ServerFeature};
+use json::splice::{Edit, splice};
+use json::{Cursor, JsonError, Kind, Span, Text, Value, find_member};
 
 use super::taste::SupportedFields;
-use crate::json::{Cursor, JsonError, Kind, Span, Text, Value, find_member};
 use crate::losses::{DroppedFields, Feature, is_meaning};
 use crate::request::own_edits;
-use crate::splice::{Edit, splice};
 use crate::{Insert, Request};
 
 /// The client's bytes for a server with quirks: like `upstream_body`, but without what the server does not
@@ -405,10 +405,11 @@ fn is_word(value: &Value<'_>, word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::chat::decode_request;
     use proptest::prelude::*;
     use serde_json::json;
+
+    use super::*;
+    use crate::chat::decode_request;
 
     fn quirks(lacking: &[ServerFeature]) -> MissingFeatures {
         lacking.iter().copied().fold(MissingFeatures::default(), MissingFeatures::lacking)

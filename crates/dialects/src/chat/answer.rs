@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use domain::Usage;
+use json::splice::splice;
+use json::{Cursor, JsonError, Kind, Value};
 
 use super::chunk::Reading;
 use super::scanner::{begins_stream, skip_lead};
 use crate::answer::{AnswerFacts, StreamFault};
-use crate::json::{Cursor, JsonError, Kind, Value};
-use crate::splice::splice;
 
 /// The fault for a response body that is an event stream.
 pub(super) const STREAM_FOR_ANSWER: &str = "stream_for_answer";

@@ -3,15 +3,15 @@
 use std::borrow::Cow;
 
 use domain::Usage;
+use json::splice::Edit;
+use json::{Cursor, JsonError, Kind, Span, Text, Value};
 
 use super::error::{class_of, read_error};
 use super::listed::Listed;
 use super::template::{Alike, ChunkTemplate, Seen};
 use super::usage::UsageCounters;
 use crate::answer::StreamFault;
-use crate::json::{Cursor, JsonError, Kind, Span, Text, Value};
 use crate::prompt_text::CountedText;
-use crate::splice::Edit;
 
 /// Padding of random length, against traffic analysis by packet size.
 const FILLING: &str = "obfuscation";
@@ -466,7 +466,7 @@ pub(crate) fn upstream_error(json: &[u8]) -> StreamFault {
 
 impl From<JsonError> for StreamFault {
     fn from(error: JsonError) -> Self {
-        use crate::json::JsonFault;
+        use json::JsonFault;
         Self::Broken(match error.fault {
             JsonFault::Utf8 => "bad_utf8",
             JsonFault::Truncated => "cut_json",
@@ -489,8 +489,9 @@ fn own_word(reason: &Text<'_>) -> Option<Edit<'static>> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn chunk() -> impl Strategy<Value = String> {
         let text = prop_oneof!["[a-c é]{0,6}", Just("x\\n".to_owned()), Just("\\u00e9".to_owned())];

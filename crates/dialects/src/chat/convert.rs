@@ -1,7 +1,8 @@
 //! Turns a buffered response into a stream, for servers that answer a streaming request with one.
 
+use json::{Cursor, JsonError, Kind, Span};
+
 use super::encode::DONE;
-use crate::json::{Cursor, JsonError, Kind, Span};
 
 /// The spans of one choice's members.
 #[derive(Debug, Clone, Copy, Default)]

@@ -3,16 +3,16 @@
 use std::borrow::Cow;
 
 use domain::Fault;
+use json::fields::optional_count;
+use json::refusal::{missing, wrong_type, wrong_value};
+use json::{Cursor, JsonError, Kind, Value};
 use serde::Serialize;
 
 use super::{side, usage};
 use crate::answer::StreamFault;
 use crate::answer_path::AnswerPath;
 use crate::embed::{EmbeddingInputs, Vector, Vectors, unsayable};
-use crate::fields::optional_count;
-use crate::json::{Cursor, JsonError, Kind, Value};
 use crate::losses::{DroppedFields, Feature};
-use crate::refusal::{missing, wrong_type, wrong_value};
 
 const BASE64: &str = "base64";
 const FLOAT: &str = "float";

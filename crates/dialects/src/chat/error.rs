@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use domain::limits::{UPSTREAM_MESSAGE_BYTES_MAX, UPSTREAM_WORD_BYTES_MAX};
 use domain::{Fault, FaultClass, TraceId, UpstreamReport};
+use json::{Cursor, JsonError, Kind, Span, Value};
 use serde::Serialize;
 
 use crate::error::message;
-use crate::json::{Cursor, JsonError, Kind, Span, Value};
 
 #[derive(Serialize)]
 struct Envelope<'a> {

@@ -1,7 +1,7 @@
 //! Converts content that a server sends as a list of parts into the two strings that Chat Completions clients
 //! expect: text and reasoning.
 
-use crate::json::{Cursor, JsonError, Kind, Value};
+use json::{Cursor, JsonError, Kind, Value};
 
 /// The text of a list, and the reasoning in between.
 #[derive(Debug, Default)]

@@ -1,9 +1,9 @@
 //! Reads the messages of a request: checks their shape and counts their text.
 
 use domain::Fault;
+use json::refusal::{duplicate, empty_array, missing, wrong_type};
+use json::{Cursor, Kind, Value};
 
-use crate::json::{Cursor, Kind, Value};
-use crate::refusal::{duplicate, empty_array, missing, wrong_type};
 use crate::{NamedFile, files};
 
 /// Checks the messages, counts the bytes of their text, and records the files that they reference.

@@ -3,16 +3,14 @@
 use bytes::Bytes;
 use domain::limits::CHOICES_MAX;
 use domain::{Fault, HostedTool};
+use json::fields::{not_empty, open_object, optional_boolean, optional_count, optional_text};
+use json::refusal::{duplicate, missing, too_small, wrong_type, wrong_value};
+use json::{Cursor, Kind, Member, Span};
 
 use super::texts::{self, Documents};
 use super::{embed, messages};
-use crate::Request;
-use crate::fields::{
-    not_empty, open_object, optional_boolean, optional_count, optional_text, optional_tier, read_model,
-};
-use crate::json::{Cursor, Kind, Member, Span};
-use crate::refusal::{duplicate, missing, too_small, wrong_type, wrong_value};
-use crate::video;
+use crate::fields::{optional_tier, read_model};
+use crate::{Request, video};
 
 /// The default moderation model, as OpenAI has it.
 const JUDGE: &str = "omni-moderation-latest";

@@ -5,14 +5,14 @@ use bytes::{Bytes, BytesMut};
 use domain::Usage;
 use domain::limits::{ANSWER_BYTES_MAX, EVENT_BYTES_MAX};
 use framing::sse::{Data, EventSplitter, read_event};
+use json::Span;
+use json::splice::{Edit, join_small, splice, splice_apart};
 use serde::Deserialize;
 
 use super::chunk::{Reading, upstream_error};
 use super::convert;
 use super::encode::{Completion, DONE};
 use crate::answer::{StreamFacts, StreamFault};
-use crate::json::Span;
-use crate::splice::{Edit, join_small, splice, splice_apart};
 
 /// Forwards a stream in complete events. It holds at most one unfinished event, which is bounded.
 ///

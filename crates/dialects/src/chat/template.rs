@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::json::{Span, plain_end};
+use json::{Span, plain_end};
 
 /// Longer chunks are not kept as a template; each is parsed.
 const KEPT_BYTES_MAX: usize = 2 * 1024;

@@ -1,9 +1,8 @@
 //! Reads text inputs that are not a conversation: checks their shape and counts their bytes.
 
 use domain::Fault;
-
-use crate::json::{Cursor, Kind, Value};
-use crate::refusal::{wrong_type, wrong_value};
+use json::refusal::{wrong_type, wrong_value};
+use json::{Cursor, Kind, Value};
 
 /// Bytes counted for each token id, where a text is sent as tokens.
 const BYTES_PER_TOKEN: u64 = 4;

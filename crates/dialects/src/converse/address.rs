@@ -1,11 +1,11 @@
 //! Bedrock request paths: Converse names the model and the operation there.
 
 use domain::{Fault, FaultClass, Operation};
+use json::refusal::wrong_value;
 
 use crate::Addressed;
 use crate::fields::checked_model;
 use crate::gemini::unescape;
-use crate::refusal::wrong_value;
 
 /// The operations, by the last path segment; the boolean says whether the response is streamed.
 const VERBS: [(&str, Operation, bool); 3] = [

@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use domain::prompt::Json;
 use domain::{Finish, Reason, Usage};
 use framing::event_stream::encode_frame;
+use json::written::checked;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::blocks::Shape;
-use crate::written::checked;
 
 /// A content block of a buffered response.
 #[derive(Debug, Serialize)]

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use domain::{Fault, Operation, Tier};
+use json::cuts::Cuts;
+use json::fields::{not_empty, open_object, optional_count};
+use json::refusal::{duplicate, missing, wrong_type, wrong_value};
+use json::{Cursor, JsonError, Kind, Span, Value};
 
-use crate::cuts::Cuts;
-use crate::fields::{checked_model, not_empty, open_object, optional_count, optional_tier};
-use crate::json::{Cursor, JsonError, Kind, Span, Value};
-use crate::refusal::{duplicate, missing, wrong_type, wrong_value};
+use crate::fields::{checked_model, optional_tier};
 use crate::{Addressed, Request};
 
 /// The fields that the pipeline reads. A duplicate of one of them is an error.

@@ -3,10 +3,10 @@
 use domain::limits::UPSTREAM_WORD_BYTES_MAX;
 use domain::{FaultClass, UpstreamReport};
 use framing::event_stream::Frame;
+use json::{Cursor, JsonError, Kind, Value};
 
 use crate::answer::StreamFault;
 use crate::chat;
-use crate::json::{Cursor, JsonError, Kind, Value};
 
 /// Reads and classifies an error. The report's code is the exception's name. `status` is the response's
 /// status, if there was one; `kind` is its `x-amzn-errortype` header, if it had one.

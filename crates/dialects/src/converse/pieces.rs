@@ -2,8 +2,7 @@
 //! member names their kind.
 
 use domain::prompt::Json;
-
-use crate::json::{Cursor, JsonError, Kind, Span, Value};
+use json::{Cursor, JsonError, Kind, Span, Value};
 
 /// The content of a delta.
 #[derive(Debug, PartialEq, Eq)]

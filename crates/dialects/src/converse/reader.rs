@@ -2,12 +2,12 @@
 
 use domain::limits::ASSEMBLED_CALLS_MAX;
 use domain::{Event, Finish, PartKind, Reason, Usage};
+use json::{JsonError, find_member};
 
 use super::error::read_error;
 use super::pieces::{Answer, Block, ContentDelta, each, read_numbered, read_text};
 use super::usage::UsageCounters;
 use crate::answer::{ReadAnswer, StreamFault};
-use crate::json::{JsonError, find_member};
 
 #[derive(Debug, Default)]
 pub(crate) struct Reader {

@@ -1,9 +1,9 @@
 //! Token usage as Bedrock's Converse API counts it.
 
 use domain::{Tier, Units, Usage, UsageSource};
+use json::{Cursor, JsonError, Kind};
 
 use super::decode::read_tier;
-use crate::json::{Cursor, JsonError, Kind};
 
 /// The upstream's counters, each at its latest value.
 #[derive(Debug, Clone, Copy, Default)]

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use domain::{Event, Finish, PartKind, Reason, Usage};
+use json::written::checked;
 use serde_json::value::RawValue;
 
 use super::answer::{
@@ -12,7 +13,6 @@ use super::writer::call_id;
 use crate::answer::AnswerOptions;
 use crate::blocks::{self, gather};
 use crate::calls::{object_of, raw_input, text_input};
-use crate::written::checked;
 
 pub(super) fn write(wish: &AnswerOptions, events: Vec<Event>) -> Vec<u8> {
     let (mut finish, mut usage) = (Finish::of(Reason::Stop), Usage::default());

@@ -4,11 +4,11 @@
 use std::borrow::Cow;
 
 use domain::{Fault, Usage, UsageSource};
+use json::{Cursor, Kind, Value};
 use serde::Serialize;
 
 use super::{EmbeddingInputs, Task, Vector, Vectors, unsayable};
 use crate::answer::StreamFault;
-use crate::json::{Cursor, Kind, Value};
 
 /// The body that a model reads its inputs from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use domain::{Fault, FaultClass};
+use json::refusal::wrong_value;
 
 use crate::Addressed;
 use crate::fields::checked_model;
-use crate::refusal::wrong_value;
 
 /// An operation on a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

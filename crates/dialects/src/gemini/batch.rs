@@ -5,6 +5,10 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use domain::{Fault, FaultClass, Grammar, Operation, StoredObjectKind};
+use json::fields::{not_empty, open_object};
+use json::refusal::{duplicate, missing, wrong_type};
+use json::splice::{Edit, splice};
+use json::{Cursor, JsonError, Kind, Span, Value};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -12,12 +16,9 @@ use super::embed::check_model;
 use super::names::{each, members};
 use crate::batch::{BatchOutputLine, usage_of};
 use crate::bundle::BatchModels;
-use crate::fields::{checked_model, not_empty, open_object};
-use crate::json::{Cursor, JsonError, Kind, Span, Value};
+use crate::fields::checked_model;
 use crate::kept::StoredObjectReport;
-use crate::refusal::{duplicate, missing, wrong_type};
 use crate::request::rename_at;
-use crate::splice::{Edit, splice};
 use crate::{Addressed, Request};
 
 /// The endpoint under which a batch's requests are booked.

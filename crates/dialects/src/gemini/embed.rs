@@ -5,16 +5,17 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use domain::Fault;
+use json::fields::{not_empty, open_object};
+use json::refusal::{duplicate, missing, wrong_type, wrong_value};
+use json::{Cursor, JsonError, Kind, Span, Value};
 use serde::Serialize;
 
 use super::address::model_of;
 use super::names::{count, each, members};
 use super::wire::{Content, Part};
 use crate::embed::{EmbeddingInputs, Task, unsayable};
-use crate::fields::{checked_model, not_empty, open_object};
-use crate::json::{Cursor, JsonError, Kind, Span, Value};
+use crate::fields::checked_model;
 use crate::losses::DroppedFields;
-use crate::refusal::{duplicate, missing, wrong_type, wrong_value};
 use crate::request::resource_text;
 use crate::{Addressed, Request, VectorForm};
 
@@ -253,7 +254,7 @@ pub(crate) fn write_texts(texts: &EmbeddingInputs<'_>, model: &str) -> Result<Ve
         return Err(unsayable("input".to_owned(), &what, "Send the texts in several requests."));
     }
     let resource = resource_text(model);
-    let resource = crate::written::checked(&resource)?;
+    let resource = json::written::checked(&resource)?;
     let one = |text| One {
         model: resource,
         content: Content { role: None, parts: vec![Part::text(text)] },

@@ -2,11 +2,11 @@
 
 use domain::limits::UPSTREAM_WORD_BYTES_MAX;
 use domain::{FaultClass, UpstreamReport};
+use json::{Cursor, JsonError, Kind, Span, Value};
 
 use super::names::{camel, each};
 use crate::answer::StreamFault;
 use crate::chat;
-use crate::json::{Cursor, JsonError, Kind, Span, Value};
 
 /// Reads and classifies an error. The report's code is `error.status`, its kind the reason from the details.
 /// `status` is the response's status, if there was one.

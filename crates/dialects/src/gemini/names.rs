@@ -4,9 +4,8 @@
 use std::borrow::Cow;
 
 use domain::{Fault, Json};
-
-use crate::json::{Cursor, JsonError, Kind, Value};
-use crate::refusal::{wrong_type, wrong_value};
+use json::refusal::{wrong_type, wrong_value};
+use json::{Cursor, JsonError, Kind, Value};
 
 /// The name in camelCase.
 pub(crate) fn camel(name: &str) -> Cow<'_, str> {

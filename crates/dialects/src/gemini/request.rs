@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use domain::limits::CHOICES_MAX;
 use domain::{Fault, HostedTool, HostedTools, Operation};
+use json::fields::{not_empty, open_object};
+use json::refusal::{duplicate, missing, wrong_type, wrong_value};
+use json::{Cursor, JsonError, Kind, Span, Value};
 
 use super::embed::{self, check_model};
 use super::names::{camel, count, each};
-use crate::fields::{checked_model, not_empty, open_object, optional_tier};
-use crate::json::{Cursor, JsonError, Kind, Span, Value};
-use crate::refusal::{duplicate, missing, wrong_type, wrong_value};
+use crate::fields::{checked_model, optional_tier};
 use crate::{Addressed, Request};
 
 /// The fields that the pipeline reads. A duplicate of one is an error, since parsers differ in which of two

@@ -1,9 +1,9 @@
 //! Converts schemas from Google's subset of OpenAPI to JSON Schema.
 
 use domain::{Fault, Json};
+use json::{Cursor, JsonError, Kind, Value};
 
 use super::names::{camel, each, raw};
-use crate::json::{Cursor, JsonError, Kind, Value};
 
 /// Converts the schema: types in lower case, `nullable` as a `null` type, and names in camelCase. Keywords
 /// that JSON Schema has under the same name stay as written.

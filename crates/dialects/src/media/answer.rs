@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use domain::{Operation, UsageSource};
+use json::members::Members;
 use serde_json::{Value, json};
 
 use super::counts;
 use crate::answer::{AnswerFacts, StreamFault};
 use crate::chat;
-use crate::responses::Members;
 use crate::whole::BufferedAnswer;
 
 /// Reads a body that came with status 200.

@@ -1,8 +1,7 @@
 //! Reads the usage of image, speech and rerank responses, in disjoint classes.
 
 use domain::{Units, Usage, UsageSource};
-
-use crate::responses::Members;
+use json::members::Members;
 
 /// The token usage of an image response, or of the last event of an image stream. Without a breakdown, all
 /// output tokens count as image tokens.

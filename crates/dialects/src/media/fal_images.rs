@@ -3,6 +3,9 @@
 
 use bytes::Bytes;
 use domain::{Fault, Grammar, Units, Usage, UsageSource};
+use json::Value;
+use json::members::Members;
+use json::refusal::wrong_value;
 use serde_json::{Value as Json, json};
 
 use super::imagen::predictions;
@@ -12,10 +15,7 @@ use super::words::object;
 use crate::answer::{AnswerFacts, StreamFault};
 use crate::answer_path::AnswerPath;
 use crate::chat;
-use crate::json::Value;
 use crate::losses::{DroppedFields, Feature};
-use crate::refusal::wrong_value;
-use crate::responses::Members;
 use crate::translate::TranslatedRequest;
 use crate::whole::BufferedAnswer;
 

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use domain::{Fault, Grammar};
+use json::members::Members;
 
 use super::fal_images::{json_string, lose_rest, raw_json};
 use super::words::{UnsupportedParams, object};
-use crate::responses::Members;
 use crate::translate::TranslatedRequest;
 
 const TEXT_FIX: &str = "Send the text that is to be read.";
@@ -77,8 +77,9 @@ pub fn write_fal_speech(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::{Value as Json, json};
+
+    use super::*;
 
     const PLAIN: FalSpeechParams = FalSpeechParams {
         text: "prompt",

@@ -5,6 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use domain::{Fault, FaultClass, Grammar, Operation, Units, Usage, UsageSource};
+use json::refusal::{missing, wrong_value};
 use serde_json::{Value as Json, json};
 
 use super::fal_images::json_string;
@@ -14,7 +15,6 @@ use crate::answer::{AnswerFacts, StreamFault};
 use crate::answer_path::AnswerPath;
 use crate::chat;
 use crate::form::Form;
-use crate::refusal::{missing, wrong_value};
 use crate::translate::TranslatedRequest;
 use crate::video::millis;
 use crate::whole::BufferedAnswer;

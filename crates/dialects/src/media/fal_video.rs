@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use domain::{Fault, Grammar};
+use json::members::Members;
 use serde_json::Value as Json;
 
 use super::fal_images::{PROMPT, json_string, lose_rest, raw_json};
@@ -18,7 +19,6 @@ use super::words::{UnsupportedParams, object};
 use crate::answer::StreamFault;
 use crate::chat;
 use crate::form::Form;
-use crate::responses::Members;
 use crate::translate::TranslatedRequest;
 use crate::video::millis;
 
@@ -263,9 +263,10 @@ fn video_of(answer: &Json) -> Option<&Json> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use domain::FaultClass;
     use serde_json::json;
+
+    use super::*;
 
     const PLAIN: FalVideoParams = FalVideoParams {
         seconds_unit: "",

@@ -5,14 +5,14 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use domain::{Fault, FaultClass, Grammar};
+use json::members::Members;
+use json::refusal::wrong_value;
 
 use super::fal_images::{AUTO, ImageSource, PROMPT, Picture, json_string, lose_rest, raw_json};
 use super::sides::sides;
 use super::words::{UnsupportedParams, object};
 use crate::answer::StreamFault;
 use crate::chat;
-use crate::refusal::wrong_value;
-use crate::responses::Members;
 use crate::translate::TranslatedRequest;
 
 /// Imagen's default is several images, but clients of OpenAI's API expect one.

@@ -3,16 +3,16 @@
 
 use bytes::Bytes;
 use domain::{Fault, FaultClass, Grammar};
+use json::Value;
+use json::members::{Members, kind_of, value_of};
+use json::refusal::{missing, wrong_type};
 
 use super::fal_images::{AUTO, ImageSource, PROMPT, Picture, json_string, lose_rest, raw_json};
 use super::sides::sides;
 use super::words::{UnsupportedParams, object};
 use crate::answer::StreamFault;
 use crate::chat;
-use crate::json::Value;
 use crate::losses::DroppedFields;
-use crate::refusal::{missing, wrong_type};
-use crate::responses::{Members, kind_of, value_of};
 use crate::translate::TranslatedRequest;
 
 /// A vendor's format of image requests.
@@ -133,7 +133,7 @@ fn prompt(
     for name in ["aspect_ratio", "negative_prompt", "seed"] {
         let Some(value) = members.take(name)? else { continue };
         if fields.iter().any(|(known, _)| *known == name) {
-            return Err(crate::refusal::wrong_value(
+            return Err(json::refusal::wrong_value(
                 name.to_owned(),
                 "says what \"size\" says",
                 format!("Leave \"size\" or \"{name}\" out."),

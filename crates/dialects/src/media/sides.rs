@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-
-use crate::json::{Cursor, JsonError, Span, Value};
-use crate::splice::{Edit, splice};
+use json::splice::{Edit, splice};
+use json::{Cursor, JsonError, Span, Value};
 
 /// Rewrites `size` as `width` and `height`, and `b64_json` as `base64`. A size that is not two numbers stays,
 /// for the upstream to judge.

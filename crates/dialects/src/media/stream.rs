@@ -6,6 +6,8 @@ use bytes::Bytes;
 use domain::limits::ANSWER_BYTES_MAX;
 use domain::{Fault, Operation, TraceId, UsageSource};
 use framing::sse::read_event;
+use json::members::Members;
+use json::splice::join_small;
 
 use super::fal_images::HostedImages;
 use super::fal_video::{QueuedVideo, no_content};
@@ -15,8 +17,6 @@ use crate::answer::{AnswerFacts, StreamFacts, StreamFault};
 use crate::answer_path::AnswerPath;
 use crate::chat;
 use crate::cut::EventBuffer;
-use crate::responses::Members;
-use crate::splice::join_small;
 use crate::transcript::AnswerForm;
 use crate::whole::BufferedAnswer;
 

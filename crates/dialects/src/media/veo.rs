@@ -7,6 +7,9 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use domain::{Fault, FaultClass, Grammar, UpstreamReport};
+use json::Value;
+use json::members::{Members, value_of};
+use json::refusal::wrong_value;
 use serde_json::json;
 
 use super::fal_images::{PROMPT, json_string, lose_rest, raw_json};
@@ -18,9 +21,6 @@ use crate::answer_path::AnswerPath;
 use crate::chat;
 use crate::embed::unsayable;
 use crate::form::Form;
-use crate::json::Value;
-use crate::refusal::wrong_value;
-use crate::responses::{Members, value_of};
 use crate::translate::TranslatedRequest;
 use crate::video::BILLED;
 use crate::whole::BufferedAnswer;
@@ -385,8 +385,9 @@ const fn code_of(code: u64) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::Value as Json;
+
+    use super::*;
 
     fn translate(body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
         let translated = write_veo(Grammar::Chat, None, body.as_bytes(), is_lenient, true)?;

@@ -2,11 +2,11 @@
 //! writing.
 
 use domain::{Fault, Grammar};
+use json::members::Members;
 
 use super::fal_images::wants_bytes;
 use crate::embed::unsayable;
 use crate::losses::DroppedFields;
-use crate::responses::Members;
 
 const URL_FIX: &str = "Send \"b64_json\", or leave it out.";
 

@@ -1,9 +1,9 @@
 //! Citations as Responses annotations.
 
 use domain::Json;
+use json::members::Members;
 use serde_json::value::RawValue;
 
-use super::members::Members;
 use super::write_items::owned;
 
 /// The types of annotation that the format has.

@@ -1,8 +1,8 @@
 //! How a Responses answer ends: status, reason, usage, or error.
 
 use domain::{Event, FaultClass, Finish, Reason};
+use json::members::Members;
 
-use super::members::Members;
 use super::reader::Reader;
 use super::usage::read_usage;
 use crate::answer::StreamFault;

@@ -2,10 +2,10 @@
 
 use domain::Usage;
 use domain::prompt::Echo;
+use json::members::Members;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::members::Members;
 use super::usage::UsageBody;
 use super::write_items::owned;
 

@@ -5,13 +5,13 @@ use domain::prompt::{
     ToolResult, Turn,
 };
 use domain::{Fault, Grammar, Prompt};
+use json::Value;
+use json::members::{Members, json_of};
+use json::refusal::{missing, wrong_type, wrong_value};
 
-use super::members::{Members, json_of};
 use super::read::{AddExtra, leave};
 use super::tools::flat_name;
-use crate::json::Value;
 use crate::losses::is_mark;
-use crate::refusal::{missing, wrong_type, wrong_value};
 
 /// Items about hosted tools, or that only the provider can read. The assistant's text already contains what
 /// the hosted tools found, so they are as dispensable as those tools. Calls that clients run themselves
@@ -92,7 +92,7 @@ impl<'a> Conversation<'a> {
 }
 
 pub(super) fn read_items(array: &[u8], conversation: &mut Conversation<'_>) -> Result<(), Box<Fault>> {
-    for (path, item) in super::members::elements_of(array, "input")? {
+    for (path, item) in json::members::elements_of(array, "input")? {
         read_item(Members::read(item, path)?, conversation)?;
     }
     Ok(())
@@ -149,11 +149,11 @@ fn read_content(
         Some(Value::String(text)) => return Ok(Some(vec![Part::text(text.decode())])),
         Some(Value::Array(span)) => span.of(item.bytes()),
         Some(other) => {
-            return Err(wrong_type(path, "a string or an array of parts", super::members::kind_of(&other)));
+            return Err(wrong_type(path, "a string or an array of parts", json::members::kind_of(&other)));
         }
     };
     let mut parts = Vec::new();
-    for (path, part) in super::members::elements_of(array, &path)? {
+    for (path, part) in json::members::elements_of(array, &path)? {
         parts.extend(read_part(Members::read(part, path)?, conversation)?);
     }
     Ok(Some(parts))

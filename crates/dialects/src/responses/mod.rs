@@ -5,7 +5,6 @@ mod ending;
 mod frames;
 mod hosted;
 mod items;
-mod members;
 mod named;
 mod output;
 mod read;
@@ -18,7 +17,6 @@ mod write;
 mod write_items;
 mod writer;
 
-pub(crate) use members::{Members, kind_of, value_of};
 pub(crate) use read::read_prompt;
 pub(crate) use reader::Reader;
 pub(crate) use request::{decode_request, decode_stored_request};

@@ -1,8 +1,9 @@
 //! Reads items and tools of a request: their size in bytes, and the files that they reference.
 
+use json::{Cursor, JsonError, Kind, Value};
+
 use super::hosted::hosted_tool;
 use super::request::text_bytes;
-use crate::json::{Cursor, JsonError, Kind, Value};
 use crate::{NamedFile, Request, files};
 
 /// Reads an input item, and returns the bytes of its text.

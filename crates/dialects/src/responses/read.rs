@@ -5,13 +5,13 @@ use domain::prompt::{
     ThinkingVisibility,
 };
 use domain::{Fault, Prompt};
+use json::Value;
+use json::members::{Members, value_of};
+use json::refusal::{wrong_type, wrong_value};
 
 use super::items::{Conversation, read_items};
-use super::members::{Members, value_of};
 use super::tools::{read_choice, read_tools};
-use crate::json::Value;
 use crate::losses::is_mark;
-use crate::refusal::{wrong_type, wrong_value};
 
 /// Documented fields without which the answer is the same, or as good.
 const HINTS: &[&str] = &[
@@ -132,7 +132,7 @@ fn read_conversation(members: &mut Members<'_>, prompt: &mut Prompt) -> Result<(
         Some(Value::String(text)) => conversation.push_text(&text.decode()),
         Some(Value::Array(span)) => read_items(span.of(members.bytes()), &mut conversation)?,
         Some(other) => {
-            let kind = super::members::kind_of(&other);
+            let kind = json::members::kind_of(&other);
             return Err(wrong_type("input".to_owned(), "a string or an array of items", kind));
         }
     }
@@ -162,10 +162,10 @@ fn read_format(mut format: Members<'_>, extras: &mut Vec<Extra>) -> Result<Outpu
             name: format.text("name")?,
             description: format.text("description")?,
             schema: match format.object("schema")? {
-                Some(schema) => super::members::json_of(schema),
+                Some(schema) => json::members::json_of(schema),
                 None => {
                     let fix = "Send the schema that the answer shall keep to.";
-                    return Err(crate::refusal::missing(format.path_of("schema"), fix));
+                    return Err(json::refusal::missing(format.path_of("schema"), fix));
                 }
             },
             strict: format.boolean("strict")?,
@@ -208,7 +208,7 @@ fn read_reasoning(members: &mut Members<'_>, extras: &mut Vec<Extra>) -> Result<
 fn read_include(members: &mut Members<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
     for (path, element) in members.elements("include")?.unwrap_or_default() {
         let Value::String(word) = value_of(element)? else {
-            let kind = super::members::kind_of(&value_of(element)?);
+            let kind = json::members::kind_of(&value_of(element)?);
             return Err(wrong_type(path, "a string", kind));
         };
         match &*word.decode() {

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use domain::{Event, PartKind};
+use json::members::{Members, json_of};
 
 use super::ending::upstream;
-use super::members::{Members, json_of};
 use super::tools::flat_name;
 use crate::answer::{ReadAnswer, StreamFault};
 

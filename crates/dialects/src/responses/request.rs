@@ -2,13 +2,12 @@
 
 use bytes::Bytes;
 use domain::Fault;
+use json::fields::{not_empty, open_object, optional_boolean, optional_count, optional_text};
+use json::refusal::{duplicate, missing, wrong_type};
+use json::{Cursor, JsonError, Kind, Member, Span, Value};
 
 use super::named;
-use crate::fields::{
-    not_empty, open_object, optional_boolean, optional_count, optional_text, optional_tier, read_model,
-};
-use crate::json::{Cursor, JsonError, Kind, Member, Span, Value};
-use crate::refusal::{duplicate, missing, wrong_type};
+use crate::fields::{optional_tier, read_model};
 use crate::{Request, Stored, StoredAct};
 
 /// The fields that are read here: a duplicate of one is refused.

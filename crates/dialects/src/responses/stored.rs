@@ -2,8 +2,8 @@
 //! detected.
 
 use domain::{Event, Finish, Json, PartKind, Reason, Usage};
+use json::members::Members;
 
-use super::members::Members;
 use super::usage::read_usage;
 use crate::answer::{ReadAnswer, StreamFault};
 

@@ -2,12 +2,12 @@
 
 use domain::prompt::{Tool, ToolChoice, ToolKind};
 use domain::{Fault, Prompt};
+use json::Value;
+use json::members::{Members, json_of, kind_of};
+use json::refusal::{wrong_type, wrong_value};
 
-use super::members::{Members, json_of, kind_of};
 use super::read::AddExtra;
-use crate::json::Value;
 use crate::losses::is_mark;
-use crate::refusal::{wrong_type, wrong_value};
 
 /// Hosted tools, and built-in tools whose calls have a form of their own.
 pub(super) const HOSTED: &[&str] = &[

@@ -1,9 +1,8 @@
 //! Usage in Responses format, read and written.
 
 use domain::{Tier, Units, Usage, UsageSource};
+use json::members::Members;
 use serde::Serialize;
-
-use super::members::Members;
 
 #[derive(Serialize)]
 pub(super) struct UsageBody {

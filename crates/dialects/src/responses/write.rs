@@ -5,6 +5,7 @@ use domain::prompt::{
     ToolChoice, ToolKind,
 };
 use domain::{Fault, Json, Prompt, Thinking};
+use json::written::Pairs;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -13,7 +14,6 @@ use super::write_items::{Item, Items, Part};
 use crate::calls::Parameters;
 use crate::losses::{DroppedFields, Feature};
 use crate::translate::TargetModel;
-use crate::written::Pairs;
 
 #[derive(Serialize)]
 struct Body<'a> {

@@ -8,11 +8,10 @@ use bytes::Bytes;
 use domain::inference_task::{EmbedRequest, RankRequest};
 use domain::runtime::RawPrompt;
 use domain::{Fault, FaultClass, TraceId, Usage};
+use json::fields::{open_object, optional_boolean, optional_count};
+use json::refusal::{missing, wrong_type, wrong_value};
+use json::{Cursor, Kind, Value};
 use serde::Serialize;
-
-use crate::fields::{open_object, optional_boolean, optional_count};
-use crate::json::{Cursor, Kind, Value};
-use crate::refusal::{missing, wrong_type, wrong_value};
 
 /// The most inputs per request: OpenAI's own limit.
 const TEXTS_MAX: usize = 2_048;

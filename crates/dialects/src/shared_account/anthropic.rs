@@ -1,8 +1,7 @@
 //! The fields of Anthropic's Messages API.
 
 use super::FieldRule::{Object, Plain, Reference, Text};
-use super::Fields;
-use super::Text as Words;
+use super::{Fields, Text as Words};
 
 pub(super) static REQUEST: Fields = Fields(&[
     ("billing_policy", Reference),

@@ -1,8 +1,7 @@
 //! The fields of Chat Completions, including the extensions of every provider that speaks it.
 
 use super::FieldRule::{Deferral, Object, Plain, Reference, Text};
-use super::Fields;
-use super::Text as Words;
+use super::{Fields, Text as Words};
 
 pub(super) static REQUEST: Fields = Fields(&[
     ("audio", Object(Words::Plain, &Fields(&[("format", Plain), ("voice", VOICE)]))),

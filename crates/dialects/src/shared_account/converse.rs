@@ -1,9 +1,7 @@
 //! The fields of Bedrock's Converse API, and those that its models take in addition.
 
 use super::FieldRule::{Object, Plain, Reference};
-use super::Fields;
-use super::Text as Words;
-use super::anthropic;
+use super::{Fields, Text as Words, anthropic};
 
 pub(super) static REQUEST: Fields = Fields(&[
     ("additionalModelRequestFields", Object(Words::Plain, &anthropic::REQUEST_OF_HOSTED)),

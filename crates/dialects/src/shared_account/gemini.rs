@@ -1,8 +1,7 @@
 //! The fields of Gemini's `generateContent`, `countTokens` and embedding requests, in camelCase.
 
 use super::FieldRule::{Object, Plain, Reference, Text};
-use super::Fields;
-use super::Text as Words;
+use super::{Fields, Text as Words};
 
 pub(super) static REQUEST: Fields = Fields(&[
     ("cachedContent", Reference),

@@ -3,9 +3,8 @@
 use domain::Operation;
 
 use super::FieldRule::{Object, Plain, Text};
-use super::Fields;
-use super::Text as Words;
 use super::chat::{PART, VOICE};
+use super::{Fields, Text as Words};
 
 pub(super) static EMBED: Fields = Fields(&[
     ("dimensions", Plain),

@@ -17,10 +17,10 @@ mod responses;
 mod tests;
 
 use domain::{Grammar, Operation};
+use json::{Cursor, JsonError, Kind, Span, Value};
 
 use crate::RealtimeEvent;
 use crate::gemini::camel;
-use crate::json::{Cursor, JsonError, Kind, Span, Value};
 
 pub use address::is_public_address;
 

@@ -1,10 +1,9 @@
 //! The fields of a realtime client's events, of every type.
 
 use super::FieldRule::{Object, Plain, Reference};
-use super::Fields;
-use super::Text as Words;
 use super::chat::{TOOL, VOICE};
 use super::responses::ITEM;
+use super::{Fields, Text as Words};
 
 pub(super) static EVENT: Fields = Fields(&[
     ("audio", Plain),

@@ -1,9 +1,8 @@
 //! The fields of OpenAI's Responses API, and those of its items.
 
 use super::FieldRule::{Items, Object, Plain, Reference, Text};
-use super::Fields;
-use super::Text as Words;
 use super::chat::{CONTAINER, TOOL};
+use super::{Fields, Text as Words};
 
 pub(super) static REQUEST: Fields = Fields(&[
     ("access_programs", Reference),

@@ -16,8 +16,6 @@ mod golden;
 #[path = "../shared/golden_exchanges.rs"]
 mod golden_exchanges;
 #[cfg(test)]
-mod json;
-#[cfg(test)]
 mod request;
 #[cfg(test)]
 mod runtime;

@@ -227,8 +227,9 @@ pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use domain::AuthKind;
+
+    use super::*;
 
     const KEYS: &str = r#"{"access_key_id":"AKIDEXAMPLE","secret_access_key":"canary"}"#;
 

@@ -54,9 +54,10 @@ pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
 
 #[cfg(test)]
 mod tests {
+    use domain::{Hosting, Secret};
+
     use super::*;
     use crate::{ExchangeReach, Granted};
-    use domain::{Hosting, Secret};
 
     fn hosting(auth: AuthKind) -> Hosting {
         let some = |text: &str| Some(text.to_owned());

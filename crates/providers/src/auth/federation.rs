@@ -171,9 +171,10 @@ pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
 
 #[cfg(test)]
 mod tests {
+    use domain::Hosting;
+
     use super::*;
     use crate::ExchangeReach;
-    use domain::Hosting;
 
     const POOL: &str = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x";
     const NOW: u64 = 1_795_248_900;

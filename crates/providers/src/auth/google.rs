@@ -187,13 +187,14 @@ pub(super) fn unusable(message: &'static str, fix: &'static str) -> Box<Fault> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::ExchangeReach;
     use aws_lc_rs::encoding::AsDer;
     use aws_lc_rs::rsa::{KeyPair, KeySize};
     use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
     use domain::Hosting;
     use serde_json::{Value, json};
+
+    use super::*;
+    use crate::ExchangeReach;
 
     const NOW: u64 = 1_790_000_000;
 

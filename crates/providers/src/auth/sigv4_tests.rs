@@ -1,8 +1,9 @@
 //! Test vectors of Signature Version 4 published by AWS, and further ones computed with botocore 1.44.
 
-use super::*;
 use domain::Grammar;
 use http::Method;
+
+use super::*;
 
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 

@@ -3,9 +3,8 @@
 
 use bytes::Bytes;
 use dialects::read_converse_error;
-use domain::FaultClass;
-use domain::UpstreamReport;
 use domain::limits::UPSTREAM_REQUEST_ID_BYTES_MAX;
+use domain::{FaultClass, UpstreamReport};
 use http::HeaderMap;
 
 use crate::{Classified, classify, missing};
@@ -79,8 +78,9 @@ fn refine(class: FaultClass, report: &mut UpstreamReport, words: &str) -> FaultC
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use FaultClass as Class;
+
+    use super::*;
 
     fn classified(status: u16, kind: &'static str, body: &'static str) -> Classified {
         let mut headers = HeaderMap::new();

@@ -140,12 +140,12 @@ const LIES_THERE: &str = "Leave the results where the batch wrote them until the
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::Signer;
-    use crate::aws_bedrock::AwsBedrock;
-    use crate::{Provider, provider};
     use dialects::{Request, decode_request};
     use domain::{AuthKind, Hosting, MissingFeatures, Secret};
+
+    use super::*;
+    use crate::aws_bedrock::AwsBedrock;
+    use crate::{Provider, Signer, provider};
 
     const BASE: &str = "https://bedrock-runtime.eu-west-1.amazonaws.com";
     const JOB: &str = "abc123def456";

@@ -223,8 +223,9 @@ fn geography(hosting: &Hosting) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use domain::{AuthKind, Secret};
+
+    use super::*;
 
     fn at(region: Option<&str>, location: Option<&str>) -> Hosting {
         let owned = |text: Option<&str>| text.map(str::to_owned);

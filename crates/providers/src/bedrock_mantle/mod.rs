@@ -134,8 +134,9 @@ fn root(base_url: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use domain::{AuthKind, Secret};
+
+    use super::*;
 
     #[test]
     fn an_endpoint_is_given_with_a_surface_or_without() {

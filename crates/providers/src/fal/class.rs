@@ -98,8 +98,9 @@ fn param_path(loc: &[Value]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use FaultClass as Class;
+
+    use super::*;
 
     fn classified(status: u16, heads: &[(&'static str, &'static str)], body: &'static str) -> Classified {
         let heads = heads.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));

@@ -170,9 +170,10 @@ fn path_of(named: &str) -> Result<String, Box<Fault>> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use domain::Secret;
     use http::header::AUTHORIZATION;
+
+    use super::*;
 
     #[test]
     fn an_app_is_a_place_and_leads_nowhere_else() {

@@ -61,8 +61,9 @@ impl Provider for FireworksAi {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use domain::WorkspaceId;
+
+    use super::*;
 
     #[test]
     fn workspaces_of_one_account_have_caches_of_their_own() {

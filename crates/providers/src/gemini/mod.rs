@@ -162,8 +162,9 @@ fn delay(body: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use domain::FaultClass;
+
+    use super::*;
 
     fn classified(status: u16, body: &'static str) -> Classified {
         Gemini.classify(status, &HeaderMap::new(), &Bytes::from_static(body.as_bytes()), "gemini")

@@ -441,8 +441,9 @@ fn shape(body: &[u8]) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::from_slice;
+
+    use super::*;
 
     /// Simulates a server that answers each call by its body; returns the findings and the number of calls.
     fn probe(answer: impl Fn(&Value) -> (u16, String)) -> (ProbeResult, u32) {

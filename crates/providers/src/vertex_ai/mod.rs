@@ -9,6 +9,7 @@ use dialects::{EmbeddingForm, bare_count, with_members, write_imagen};
 use domain::{Fault, FaultClass, Grammar, Hosting, Operation, Prompt};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
+use maker::{Vendor, maker};
 use serde::Deserialize;
 
 use crate::anthropic::Anthropic;
@@ -18,7 +19,6 @@ use crate::gemini::{Gemini, STORES};
 use crate::{
     CacheHelp, Classified, Grant, ModelRequest, Outgoing, Provider, Signer, Target, compatible, missing,
 };
-use maker::{Vendor, maker};
 
 /// New fields of Google's own models appear in this version first.
 const NEWEST: &str = "v1beta1";

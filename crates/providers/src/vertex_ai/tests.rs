@@ -1,8 +1,9 @@
 //! Requests to each vendor's models on Vertex AI, and the classification of their errors.
 
-use super::*;
 use dialects::Addressed;
 use domain::{AuthKind, FaultClass, Secret};
+
+use super::*;
 
 const HOST: &str = "https://us-east5-aiplatform.googleapis.com";
 

@@ -2,12 +2,12 @@
 
 use domain::runtime::RawPrompt;
 use domain::{Fault, FaultClass, Prompt};
+use json::fields::{open_object, optional_boolean, optional_count};
+use json::refusal::{missing, wrong_type, wrong_value};
+use json::{Cursor, Kind, Value};
 
 use super::Draft;
 use super::value::{Read, is_array, skip};
-use crate::fields::{open_object, optional_boolean, optional_count};
-use crate::json::{Cursor, Kind, Value};
-use crate::refusal::{missing, wrong_type, wrong_value};
 
 /// The vendor's default where the client sends none.
 const TOKENS_MAX: u64 = 16;

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use domain::prompt::{CacheMark, Content, Instruction, Part, Role, Thought, ToolCall, ToolResult, Turn};
+use json::refusal::{empty_array, missing, wrong_type, wrong_value};
+use json::{Cursor, Kind};
 
 use super::Extras;
 use super::message::Message;
 use super::value::Read;
-use crate::json::{Cursor, Kind};
-use crate::refusal::{empty_array, missing, wrong_type, wrong_value};
 
 #[derive(Debug, Default)]
 pub(super) struct Conversation {

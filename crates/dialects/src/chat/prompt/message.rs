@@ -2,13 +2,13 @@
 
 use domain::Grammar;
 use domain::prompt::{Aliased, CacheMark, Content, Part, Signature, ToolCall};
+use json::refusal::{missing, wrong_type};
+use json::{Cursor, Kind, Value};
 
 use super::Extras;
 use super::part::{read_arguments, read_content, read_mark};
 use super::value::{Read, is_array, is_object, text};
-use crate::json::{Cursor, Kind, Value};
 use crate::losses::is_mark;
-use crate::refusal::{missing, wrong_type};
 
 /// Where LiteLLM keeps what an answer held besides OpenAI's own fields. It comes back with the history and is
 /// not part of the request.

@@ -14,16 +14,16 @@ mod words;
 
 use domain::prompt::{Aliased, Aliases, Extra};
 use domain::{Fault, Prompt};
-
-pub(crate) use self::continued::read_continued;
-pub(crate) use self::words::read_words;
+use json::fields::{not_empty, open_object, optional_boolean, optional_count};
+use json::refusal::{missing, wrong_value};
+use json::{Cursor, Value};
 
 use self::conversation::Conversation;
 use self::value::{Read, integer, number, object, skip, text, texts};
-use crate::fields::{not_empty, open_object, optional_boolean, optional_count};
-use crate::json::{Cursor, Value};
 use crate::losses::{is_mark, is_meaning};
-use crate::refusal::{missing, wrong_value};
+
+pub(crate) use self::continued::read_continued;
+pub(crate) use self::words::read_words;
 
 /// What was read so far, with the fields that `settle` resolves.
 #[derive(Debug, Default)]

@@ -1,11 +1,11 @@
 //! Reads the parts of a message's content.
 
 use domain::prompt::{Aliased, CacheMark, Content, Json, Part, Source};
+use json::refusal::{missing, wrong_type, wrong_value};
+use json::{Cursor, Kind, Value};
 
 use super::value::{Read, is_object, text};
 use super::{Extras, is_word};
-use crate::json::{Cursor, Kind, Value};
-use crate::refusal::{missing, wrong_type, wrong_value};
 
 /// Anthropic's name for a cache breakpoint, which some clients use here.
 const BORROWED_MARK: &str = "cache_control";

@@ -4,12 +4,12 @@ use domain::limits::CHOICES_MAX;
 use domain::prompt::{
     Aliased, CacheLifetime, CacheMark, Caching, Effort, Json, OutputFormat, Reasoning, ServiceTier,
 };
+use json::fields::{optional_boolean, optional_count};
+use json::refusal::{missing, too_small, wrong_type, wrong_value};
+use json::{Cursor, Kind, Value};
 
 use super::value::{Read, is_object, object, skip, text, texts};
 use super::{Extras, is_word};
-use crate::fields::{optional_boolean, optional_count};
-use crate::json::{Cursor, Kind, Value};
-use crate::refusal::{missing, too_small, wrong_type, wrong_value};
 
 pub(super) fn read_stop(cursor: &mut Cursor<'_>) -> Read<Vec<String>> {
     match cursor.kind()? {

@@ -1,14 +1,14 @@
 //! The tools of a request, and which of them the model may or must call.
 
 use domain::prompt::{CacheMark, Json, Tool, ToolChoice, ToolKind};
+use json::fields::optional_boolean;
+use json::refusal::{missing, wrong_type};
+use json::{Cursor, Kind, Span};
 
 use super::Extras;
 use super::part::read_mark;
 use super::value::{Read, is_array, is_object, object, raw, text};
-use crate::fields::optional_boolean;
-use crate::json::{Cursor, Kind, Span};
 use crate::losses::{WEB_SEARCH, is_mark};
-use crate::refusal::{missing, wrong_type};
 
 pub(super) fn web_search(json: Json) -> Tool {
     Tool { kind: ToolKind::Hosted { kind: WEB_SEARCH.to_owned(), json }, cache: None }

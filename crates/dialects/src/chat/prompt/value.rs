@@ -2,9 +2,8 @@
 
 use domain::Fault;
 use domain::prompt::Json;
-
-use crate::json::{Cursor, Kind, Value};
-use crate::refusal::{wrong_type, wrong_value};
+use json::refusal::{wrong_type, wrong_value};
+use json::{Cursor, Kind, Value};
 
 pub(super) type Read<T> = Result<T, Box<Fault>>;
 

@@ -2,11 +2,11 @@
 //! the names that several servers share.
 
 use domain::runtime::{OutputConstraint, RuntimeParameters};
+use json::Cursor;
+use json::fields::{open_object, optional_boolean};
+use json::refusal::wrong_value;
 
 use super::value::{Read, integer, is_array, is_object, number, object, skip, text, texts};
-use crate::fields::{open_object, optional_boolean};
-use crate::json::Cursor;
-use crate::refusal::wrong_value;
 
 const TIMELINE: &str = "metadata.hybrie.adapter_timeline";
 const TIMELINE_MAX: usize = 32;
@@ -107,7 +107,7 @@ fn read_structure(cursor: &mut Cursor<'_>, words: &mut RuntimeParameters) -> Rea
 
 /// Whether `metadata` held options for the runtime.
 fn read_metadata(cursor: &mut Cursor<'_>, words: &mut RuntimeParameters) -> Read<bool> {
-    if cursor.kind()? != crate::json::Kind::Object {
+    if cursor.kind()? != json::Kind::Object {
         return skip(cursor).map(|()| false);
     }
     let (mut timeline, mut is_found) = (Timeline::new(), false);

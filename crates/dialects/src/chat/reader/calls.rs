@@ -5,11 +5,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use domain::limits::ASSEMBLED_CALLS_MAX;
 use domain::{Event, PartKind};
+use json::{Cursor, JsonError, Kind, Value};
 
 use super::choice::ChoiceReading;
 use super::delta::{non_empty_string, skip, string};
 use crate::answer::StreamFault;
-use crate::json::{Cursor, JsonError, Kind, Value};
 
 #[derive(Debug, Default)]
 pub(super) struct Calls {

@@ -4,11 +4,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use domain::prompt::Json;
 use domain::{Event, Finish, PartKind, Reason};
+use json::{Cursor, JsonError, Kind, Text, Value};
 
 use super::calls::Calls;
 use super::delta::{ChunkChoice, Delta, skip, string};
 use crate::answer::StreamFault;
-use crate::json::{Cursor, JsonError, Kind, Text, Value};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Prose {

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
+use json::{Cursor, JsonError, Kind, Span, Text, Value};
+
 use crate::answer::StreamFault;
 use crate::chat::usage::UsageCounters;
-use crate::json::{Cursor, JsonError, Kind, Span, Text, Value};
 
 /// A chunk or a buffered response.
 #[derive(Debug, Default)]

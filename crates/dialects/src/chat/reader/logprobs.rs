@@ -1,10 +1,10 @@
 //! Log probabilities, converted to OpenAI's shape from whatever shape a server sends.
 
 use domain::prompt::Json;
+use json::{Cursor, JsonError, Kind, Span, Value};
 use serde::Serialize;
 
 use super::delta::{ChunkChoice, Delta, skip};
-use crate::json::{Cursor, JsonError, Kind, Span, Value};
 
 /// A token from a server that sends tokens and logprobs in separate arrays.
 #[derive(Serialize)]

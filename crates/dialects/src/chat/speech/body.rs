@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use domain::prompt::{CacheLifetime, CacheMark, Json, OutputFormat, ServiceTier};
+use json::written::Pairs;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::calls::Parameters;
-use crate::written::Pairs;
 
 #[derive(Serialize)]
 pub(super) struct Body<'a> {

@@ -10,11 +10,11 @@ mod tool;
 
 use domain::prompt::ToolChoice;
 use domain::{Fault, Prompt};
+use json::written::Pairs;
 
 use self::body::{Body, StreamOptions};
 use crate::losses::DroppedFields;
 use crate::translate::TargetModel;
-use crate::written::Pairs;
 
 pub(crate) fn write_prompt(
     prompt: &Prompt,

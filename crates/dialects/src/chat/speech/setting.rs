@@ -2,9 +2,9 @@
 
 use domain::prompt::{Effort, ThinkingVisibility};
 use domain::{Abilities, Fault, FaultClass, Prompt, Thinking};
+use json::find_member;
 
 use super::body::{CacheOptions, Raw, lifetime};
-use crate::json::find_member;
 use crate::losses::{DroppedFields, Feature};
 use crate::translate::TargetModel;
 

@@ -4,12 +4,12 @@ use domain::prompt::{
     CacheLifetime, CacheMark, Content, Extra, Part, Signature, Source, Thought, ToolCall, ToolResult,
 };
 use domain::{Fault, Grammar};
+use json::plain_json;
+use json::refusal::{missing, wrong_value};
 
 use super::media::{read_audio, read_document, read_image, read_video};
 use super::take_one_of;
-use crate::json::plain_json;
 use crate::object::{Field, Object};
-use crate::refusal::{missing, wrong_value};
 
 /// Where a block occurs: not every kind of block is allowed everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,11 +2,11 @@
 
 use domain::Fault;
 use domain::prompt::{Content, Extra, Source};
+use json::refusal::missing;
 
 use super::blocks::{joined_text, read_cite};
 use super::take_one_of;
 use crate::object::{Field, Object};
-use crate::refusal::missing;
 
 /// The media types of formats that are not the subtype of theirs.
 const TYPES: &[(&str, &str)] = &[

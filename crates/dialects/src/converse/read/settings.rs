@@ -5,12 +5,12 @@ use domain::prompt::{
     Aliased, Effort, Extra, Json, OutputFormat, Prompt, ServiceTier, ThinkingVisibility, Tool, ToolChoice,
     ToolKind,
 };
+use json::refusal::missing;
 
 use super::blocks::{leave_mark, read_mark};
 use super::take_one_of;
 use crate::anthropic::{read_output_config, read_thinking};
 use crate::object::{Field, Object};
-use crate::refusal::missing;
 
 pub(super) fn read_inference(whole: &mut Object<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
     let Some(mut config) = whole.object("inferenceConfig")? else { return Ok(()) };

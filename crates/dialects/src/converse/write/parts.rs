@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use domain::prompt::{CacheMark, Content, Part, Role, Thought, ToolCall, ToolResult, ValuePath};
 use domain::{Fault, Grammar};
+use json::written::checked;
 use serde_json::value::to_raw_value;
 
 use super::media::{self, Names};
@@ -12,7 +13,6 @@ use super::tools::NAME_BYTES_MAX;
 use super::wire::{self, Block, CachePoint, CitationsConfig, Media, Reasoning};
 use crate::calls::{check_name, no_arguments, object_of};
 use crate::losses::{DroppedFields, Feature};
-use crate::written::checked;
 
 /// The maximum length of a tool call's id.
 const ID_BYTES_MAX: usize = 64;

@@ -2,6 +2,7 @@
 
 use domain::prompt::{Effort, Json, OutputFormat, Prompt, Sampling, ServiceTier, ThinkingVisibility};
 use domain::{Abilities, Fault, Grammar, Thinking as Ability};
+use json::written::{Pairs, checked};
 use serde_json::value::RawValue;
 
 use super::wire::{
@@ -11,7 +12,6 @@ use crate::anthropic::{THINKING_TOP_P_MIN, TOKENS_MAX, plan_thinking};
 use crate::constraints::Single;
 use crate::losses::{DroppedFields, Feature};
 use crate::translate::TargetModel;
-use crate::written::{Pairs, checked};
 
 /// Bedrock's limits on `requestMetadata`.
 const PAIRS_MAX: usize = 16;

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use domain::prompt::{Content, Prompt, ToolChoice as Choice};
 use domain::{Abilities, Fault};
+use json::written::checked;
 
 use super::wire::{CachePoint, InputSchema, Tool, ToolChoice, ToolConfig, ToolSpec};
 use crate::calls::{check_name, declared, typed};
 use crate::losses::{DroppedFields, Feature};
-use crate::written::checked;
 
 /// The maximum length of a tool name.
 pub(super) const NAME_BYTES_MAX: usize = 64;

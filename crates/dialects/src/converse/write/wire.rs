@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use domain::prompt::{CacheLifetime, CacheMark};
+use json::written::Pairs;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::anthropic::Thinking;
-use crate::written::Pairs;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -2,12 +2,12 @@
 
 use domain::Fault;
 use domain::prompt::{Content, Part, Role, Turn};
+use json::Cursor;
+use json::refusal::wrong_value;
 
 use super::Reading;
 use super::part::Read;
 use crate::gemini::names::{each, members, text};
-use crate::json::Cursor;
-use crate::refusal::wrong_value;
 
 impl Reading {
     pub(super) fn contents(&mut self, cursor: &mut Cursor<'_>, path: &str) -> Result<(), Box<Fault>> {

@@ -2,13 +2,13 @@
 
 use domain::prompt::{Effort, OutputFormat, ThinkingVisibility};
 use domain::{Fault, Json};
+use json::fields::optional_boolean;
+use json::refusal::wrong_value;
+use json::{Cursor, Kind};
 
 use super::Reading;
-use crate::fields::optional_boolean;
 use crate::gemini::names::{count, each, members, number, raw, text, whole, word};
 use crate::gemini::schema::to_json_schema;
-use crate::json::{Cursor, Kind};
-use crate::refusal::wrong_value;
 
 /// The response format, which several fields define together.
 #[derive(Default)]

@@ -8,12 +8,12 @@ mod tools;
 
 use domain::prompt::{Extra, Instruction, ServiceTier};
 use domain::{Fault, Prompt};
+use json::fields::{open_object, optional_boolean};
+use json::{Cursor, JsonError, Kind};
 
 use self::calls::Calls;
 use super::names::{members, text, word};
 use crate::Request;
-use crate::fields::{open_object, optional_boolean};
-use crate::json::{Cursor, JsonError, Kind};
 
 /// The state of the reading.
 #[derive(Debug, Default)]

@@ -2,13 +2,13 @@
 
 use domain::prompt::{Content, Part, Signature, Source, Thought, ToolCall, ToolResult};
 use domain::{Fault, Grammar, Json};
+use json::fields::optional_boolean;
+use json::{Cursor, Kind, plain_json};
 
 use super::Reading;
-use crate::fields::optional_boolean;
 use crate::gemini::media;
 use crate::gemini::names::{each, members, raw, text};
 use crate::gemini::wire::is_skip_sentinel;
-use crate::json::{Cursor, Kind, plain_json};
 
 /// A part as it was read, before its role is known.
 pub(super) struct Read {

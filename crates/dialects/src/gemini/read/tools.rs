@@ -2,12 +2,12 @@
 
 use domain::prompt::{Tool, ToolChoice, ToolKind};
 use domain::{Fault, Json};
+use json::refusal::wrong_value;
+use json::{Cursor, Kind};
 
 use super::Reading;
 use crate::gemini::names::{each, members, raw, text, word};
 use crate::gemini::schema::to_json_schema;
-use crate::json::{Cursor, Kind};
-use crate::refusal::wrong_value;
 
 impl Reading {
     pub(super) fn tools(&mut self, cursor: &mut Cursor<'_>, path: &str) -> Result<(), Box<Fault>> {

@@ -10,14 +10,15 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use domain::limits::CHOICES_MAX;
 use domain::{Event, Finish, Json, Reason};
+use json::{Cursor, Kind, Span, Value};
 
 use self::choice::Choice;
 use self::part::optional_text;
-pub(super) use self::usage::UsageCounters;
 use super::failure::upstream_error;
 use super::names::{camel, each, raw};
 use crate::answer::{ReadAnswer, StreamFault};
-use crate::json::{Cursor, Kind, Span, Value};
+
+pub(super) use self::usage::UsageCounters;
 
 /// How much of the response's id goes into the ids of its calls: other vendors accept at most 40 bytes in
 /// all.

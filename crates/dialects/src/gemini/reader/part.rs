@@ -1,9 +1,10 @@
 //! One part of a response, parsed.
 
+use json::{Cursor, JsonError, Kind, Value};
+
 use super::partial::Scalar;
 use crate::answer::StreamFault;
 use crate::gemini::names::{camel, each, raw};
-use crate::json::{Cursor, JsonError, Kind, Value};
 
 /// The content of a part.
 #[derive(Debug, Default)]

@@ -198,7 +198,7 @@ mod tests {
             arguments.add(path, scalar, &mut out)?;
         }
         arguments.finish(&mut out);
-        assert_eq!(crate::json::validate(out.as_bytes()), Ok(()), "{out}");
+        assert_eq!(json::validate(out.as_bytes()), Ok(()), "{out}");
         Ok(out)
     }
 

@@ -1,10 +1,10 @@
 //! Token usage as the Gemini API reports it.
 
 use domain::{Tier, Units, Usage, UsageSource};
+use json::{Cursor, JsonError, Kind};
 
 use crate::fields::optional_tier;
 use crate::gemini::names::camel;
-use crate::json::{Cursor, JsonError, Kind};
 
 /// Gemini's counters, each at its latest value: reports are cumulative and never summed.
 #[derive(Debug, Default)]

@@ -71,7 +71,7 @@ fn documents(stream: &[u8]) -> Vec<&[u8]> {
         .map(|frame| {
             let json = frame.strip_prefix("data: ").unwrap_or_else(|| panic!("no data: {frame}"));
             assert!(!json.starts_with(' ') && !json.contains(['\r', '\n']), "{json}");
-            assert_eq!(crate::json::validate(json.as_bytes()), Ok(()), "{json}");
+            assert_eq!(json::validate(json.as_bytes()), Ok(()), "{json}");
             json.as_bytes()
         })
         .collect()

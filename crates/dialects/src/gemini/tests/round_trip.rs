@@ -88,7 +88,7 @@ proptest! {
         prop_assert_eq!(end, Ok(()));
         prop_assert_eq!(normal(again), normal(compact_foreign(events.clone())), "{}", String::from_utf8_lossy(&stream));
         let whole = Writer::new(wish()).write_buffered(events.clone());
-        prop_assert_eq!(crate::json::validate(&whole), Ok(()));
+        prop_assert_eq!(json::validate(&whole), Ok(()));
         let mut again = Vec::new();
         prop_assert_eq!(Reader::default().read_buffered(&whole, &mut again), Ok(()));
         // In a buffered response a thought's signature comes together with its text.
@@ -104,7 +104,7 @@ proptest! {
         prop_assert_eq!(push_stream(&stream, size, false), whole);
         let (array, end, _) = push_stream(&stream, size, true);
         prop_assert_eq!(end, Ok(()));
-        prop_assert_eq!(crate::json::validate(&array), Ok(()), "{}", String::from_utf8_lossy(&array));
+        prop_assert_eq!(json::validate(&array), Ok(()), "{}", String::from_utf8_lossy(&array));
     }
 
     #[test]
@@ -232,7 +232,7 @@ fn an_error_is_the_first_member_of_its_chunk_and_a_stop_by_length_the_last() {
     assert!(text.contains(r#""status":"UNAVAILABLE""#), "{text}");
     let (mut answer, begun_array) = begun(true);
     let array = [begun_array, answer.error_event(&fault, trace).to_vec()].concat();
-    assert_eq!(crate::json::validate(&array), Ok(()));
+    assert_eq!(json::validate(&array), Ok(()));
     let (mut answer, begun_stream) = begun(false);
     let used = domain::Usage { input: 3, output: 1, ..domain::Usage::default() };
     let stopped = [begun_stream, answer.length_stop(b"", used).to_vec()].concat();
@@ -258,6 +258,6 @@ fn a_ping_is_blank_so_that_it_may_stand_before_between_and_in_arrays() {
     for size in [1, 2, 3, pinged.len()] {
         let (sent, end, facts) = push_stream(&pinged, size, true);
         assert_eq!((end, facts), (Ok(()), push_stream(&plain, size, true).2), "{size}");
-        assert_eq!(crate::json::validate(&sent), Ok(()), "{size}");
+        assert_eq!(json::validate(&sent), Ok(()), "{size}");
     }
 }

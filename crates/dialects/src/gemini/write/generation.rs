@@ -2,13 +2,13 @@
 
 use domain::prompt::{Effort, OutputFormat, Reasoning, ThinkingVisibility};
 use domain::{Abilities, Fault, FaultClass, Json, Prompt, Thinking};
+use json::written::checked;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::gemini::wire::is_false;
 use crate::losses::{DroppedFields, Feature};
 use crate::translate::TargetModel;
-use crate::written::checked;
 
 /// The most stop sequences that Gemini accepts.
 const STOPS_MAX: usize = 5;

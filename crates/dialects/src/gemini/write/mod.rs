@@ -6,6 +6,7 @@ mod tools;
 
 use domain::prompt::ServiceTier;
 use domain::{Fault, Prompt};
+use json::written::Pairs;
 use serde::Serialize;
 
 use self::contents::Conversation;
@@ -15,7 +16,6 @@ use super::wire::Content;
 use crate::constraints::Single;
 use crate::losses::{DroppedFields, Feature};
 use crate::translate::TargetModel;
-use crate::written::Pairs;
 
 /// Google's limit on the length of a label's name and value.
 const LABEL_BYTES_MAX: usize = 63;

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 
 use domain::prompt::{ToolChoice, ToolKind};
 use domain::{Fault, Prompt};
+use json::written::{Pairs, checked};
+use json::{Cursor, Kind, find_member};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::calls::{Declared, declared};
-use crate::json::{Cursor, Kind, find_member};
 use crate::losses::{DroppedFields, Feature};
-use crate::written::{Pairs, checked};
 
 #[derive(Serialize)]
 #[serde(untagged)]

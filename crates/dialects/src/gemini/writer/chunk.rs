@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use domain::{Json, Usage};
+use json::written::checked;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::gemini::wire::{Content, Datum, FunctionCall, Part, object};
-use crate::written::checked;
 
 /// What every chunk of a response repeats.
 #[derive(Debug, Serialize)]

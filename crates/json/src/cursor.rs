@@ -89,6 +89,7 @@ impl Value<'_> {
     }
 
     /// The value as a count, where it is a whole number from 0.
+    #[inline]
     #[must_use]
     pub fn as_count(&self) -> Option<u64> {
         match self {
@@ -108,17 +109,20 @@ impl<'a> Cursor<'a> {
     }
 
     /// The index of the next byte to read.
+    #[inline]
     #[must_use]
     pub const fn position(&self) -> usize {
         self.at
     }
 
+    #[inline]
     #[must_use]
     pub const fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
     /// The next value is a document of its own in a list of them: its members are counted from zero.
+    #[inline]
     pub const fn begin_document(&mut self) {
         self.keys = 0;
     }
@@ -127,6 +131,7 @@ impl<'a> Cursor<'a> {
     ///
     /// # Errors
     /// The next byte starts no value.
+    #[inline]
     pub fn kind(&mut self) -> Result<Kind, JsonError> {
         self.space();
         match self.peek() {
@@ -333,6 +338,7 @@ impl<'a> Cursor<'a> {
     ///
     /// # Errors
     /// Something else does.
+    #[inline]
     pub fn end(&mut self) -> Result<(), JsonError> {
         self.space();
         if self.at < self.bytes.len() {
@@ -342,6 +348,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Opens a bracket and skips the whitespace after it.
+    #[inline]
     fn enter(&mut self) -> Result<(), JsonError> {
         if self.depth >= JSON_DEPTH_MAX {
             return Err(JsonError { fault: JsonFault::Depth, at: self.at });
@@ -569,7 +576,7 @@ const fn is_space(byte: u8) -> bool {
 
 /// The first byte from `at` on that ends a plain run of string bytes: a quotation mark, a backslash or a
 /// control character. Searches by blocks, which the compiler tests at once, then by words, then by bytes.
-pub(crate) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
+pub fn plain_end(bytes: &[u8], mut at: usize) -> usize {
     while let Some(words) = bytes.get(at..at + 32).map(|block| block.as_chunks().0)
         && words.iter().fold(0, |any, word| any | special_bytes(u64::from_le_bytes(*word))) == 0
     {

@@ -3,7 +3,7 @@
 use domain::limits::{JSON_DEPTH_MAX, JSON_KEYS_MAX};
 use domain::{Fault, FaultClass};
 
-use crate::json::{JsonError, JsonFault, Kind};
+use crate::{JsonError, JsonFault, Kind};
 
 impl From<JsonError> for Box<Fault> {
     fn from(error: JsonError) -> Self {
@@ -24,7 +24,7 @@ impl From<JsonError> for Box<Fault> {
     }
 }
 
-pub(crate) fn empty() -> Box<Fault> {
+pub fn empty() -> Box<Fault> {
     refusal(
         "empty_body",
         "The request has no body.".to_owned(),
@@ -32,7 +32,7 @@ pub(crate) fn empty() -> Box<Fault> {
     )
 }
 
-pub(crate) fn no_object(kind: Kind) -> Box<Fault> {
+pub fn no_object(kind: Kind) -> Box<Fault> {
     refusal(
         "invalid_type",
         format!("The body must be a JSON object, not {}.", kind.as_str()),
@@ -40,36 +40,36 @@ pub(crate) fn no_object(kind: Kind) -> Box<Fault> {
     )
 }
 
-pub(crate) fn missing(param: String, fix: &'static str) -> Box<Fault> {
+pub fn missing(param: String, fix: &'static str) -> Box<Fault> {
     let message = format!("\"{param}\" is missing.");
     Box::new(Fault::new(FaultClass::BadRequest, "missing_required_parameter", message).fix(fix).param(param))
 }
 
-pub(crate) fn wrong_type(param: String, expected: &str, kind: Kind) -> Box<Fault> {
+pub fn wrong_type(param: String, expected: &str, kind: Kind) -> Box<Fault> {
     let message = format!("\"{param}\" must be {expected}, not {}.", kind.as_str());
     let fix = format!("Send {expected} in \"{param}\".");
     Box::new(Fault::new(FaultClass::BadRequest, "invalid_type", message).fix(fix).param(param))
 }
 
-pub(crate) fn wrong_value(param: String, what: &str, fix: String) -> Box<Fault> {
+pub fn wrong_value(param: String, what: &str, fix: String) -> Box<Fault> {
     let message = format!("\"{param}\" {what}.");
     Box::new(Fault::new(FaultClass::BadRequest, "invalid_value", message).fix(fix).param(param))
 }
 
 /// An empty list, with OpenAI's error code for it.
-pub(crate) fn empty_array(param: String, fix: &str) -> Box<Fault> {
+pub fn empty_array(param: String, fix: &str) -> Box<Fault> {
     let message = format!("\"{param}\" is empty.");
     Box::new(Fault::new(FaultClass::BadRequest, "empty_array", message).fix(fix.to_owned()).param(param))
 }
 
 /// A number that is too small, with OpenAI's error code for it.
-pub(crate) fn too_small(param: String, least: u64) -> Box<Fault> {
+pub fn too_small(param: String, least: u64) -> Box<Fault> {
     let message = format!("\"{param}\" is less than {least}.");
     let fix = format!("Send a whole number from {least} in \"{param}\", or leave it out.");
     Box::new(Fault::new(FaultClass::BadRequest, "integer_below_min_value", message).fix(fix).param(param))
 }
 
-pub(crate) fn duplicate(param: String) -> Box<Fault> {
+pub fn duplicate(param: String) -> Box<Fault> {
     let message = format!("\"{param}\" is there twice, and readers differ in which one counts.");
     let fix = format!("Send \"{param}\" once.");
     Box::new(Fault::new(FaultClass::BadRequest, "duplicate_field", message).fix(fix).param(param))

@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// Names and values, owned or borrowed.
-pub(crate) trait Rows {
+pub trait Rows {
     type Name: Serialize;
     type Value: Serialize;
     fn rows(&self) -> &[(Self::Name, Self::Value)];
@@ -29,10 +29,10 @@ impl<Name: Serialize, Value: Serialize> Rows for &[(Name, Value)] {
 
 /// Names and values as a JSON object, in their original order.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Pairs<R>(pub R);
+pub struct Pairs<R>(pub R);
 
 impl<R: Rows> Pairs<R> {
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.0.rows().is_empty()
     }
 }
@@ -44,6 +44,6 @@ impl<R: Rows> Serialize for Pairs<R> {
 }
 
 /// JSON that was validated before, to be written as it is.
-pub(crate) fn checked(json: &str) -> Result<&RawValue, Box<Fault>> {
+pub fn checked(json: &str) -> Result<&RawValue, Box<Fault>> {
     serde_json::from_str(json).map_err(|_| Box::new(Fault::internal()))
 }

@@ -21,13 +21,13 @@ impl<'a> Text<'a> {
 
     /// As written between its quotation marks.
     #[inline]
-    pub(crate) fn written(&self) -> &'a str {
+    pub fn written(&self) -> &'a str {
         self.document.get(self.span.start + 1..self.span.end - 1).unwrap_or_default()
     }
 
     /// The decoded text; borrowed where there are no escapes.
-    #[must_use]
     #[inline]
+    #[must_use]
     pub fn decode(&self) -> Cow<'a, str> {
         if self.escaped { Cow::Owned(self.decode_escapes()) } else { Cow::Borrowed(self.written()) }
     }
@@ -48,8 +48,8 @@ impl<'a> Text<'a> {
     }
 
     /// Whether it decodes to `other`.
-    #[must_use]
     #[inline]
+    #[must_use]
     pub fn is(&self, other: &str) -> bool {
         if self.escaped {
             return self.decode_escapes() == other;
@@ -57,6 +57,7 @@ impl<'a> Text<'a> {
         self.document.as_bytes().get(self.span.start + 1..self.span.end - 1) == Some(other.as_bytes())
     }
 
+    #[inline]
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.span.len() == 2
@@ -112,7 +113,7 @@ fn read_unicode_escape(escape: &str) -> (char, usize) {
 /// JSON with its `\u` escapes of non-ASCII characters decoded: embedded in a text, the model would read each
 /// as six characters.
 #[must_use]
-pub(crate) fn plain_json(json: &str) -> Cow<'_, str> {
+pub fn plain_json(json: &str) -> Cow<'_, str> {
     if !json.contains("\\u") {
         return Cow::Borrowed(json);
     }

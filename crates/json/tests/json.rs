@@ -1,6 +1,6 @@
 //! The scanner agrees with serde_json on what is JSON, and on what strings mean.
 
-use dialects::json::{Cursor, JsonError, JsonFault, Kind, Text, Value, find_member, validate};
+use json::{Cursor, JsonError, JsonFault, Kind, Text, Value, find_member, validate};
 use proptest::prelude::*;
 
 fn fault(text: &str) -> Option<JsonFault> {

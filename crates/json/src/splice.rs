@@ -4,30 +4,30 @@ use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::json::Span;
+use crate::Span;
 
 /// Below this size one copy is cheaper than another segment in every write that follows.
 const COPY_BYTES_MAX: usize = 16 * 1024;
 
 /// Replaces the bytes at `span` with `text`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Edit<'a> {
+pub struct Edit<'a> {
     pub span: Span,
     pub text: Cow<'a, str>,
 }
 
 impl Edit<'_> {
-    pub(crate) const fn cut(span: Span) -> Self {
+    pub const fn cut(span: Span) -> Self {
         Self { span, text: Cow::Borrowed("") }
     }
 
-    pub(crate) const fn insert(at: usize, text: String) -> Self {
+    pub const fn insert(at: usize, text: String) -> Self {
         Self { span: Span::new(at, at), text: Cow::Owned(text) }
     }
 }
 
 /// Appends `body`, edited, to `out`. The edits don't overlap; their order doesn't matter.
-pub(crate) fn splice(body: &Bytes, edits: &mut [Edit<'_>], out: &mut Vec<Bytes>) {
+pub fn splice(body: &Bytes, edits: &mut [Edit<'_>], out: &mut Vec<Bytes>) {
     let added: usize = edits.iter().map(|edit| edit.text.len()).sum();
     let cut: usize = edits.iter().map(|edit| edit.span.len()).sum();
     let length = (body.len() + added).saturating_sub(cut);
@@ -47,7 +47,7 @@ pub(crate) fn splice(body: &Bytes, edits: &mut [Edit<'_>], out: &mut Vec<Bytes>)
 }
 
 /// The same as separate pieces, for callers that join the pieces of several bodies.
-pub(crate) fn splice_apart(body: &Bytes, edits: &mut [Edit<'_>], out: &mut Vec<Bytes>) {
+pub fn splice_apart(body: &Bytes, edits: &mut [Edit<'_>], out: &mut Vec<Bytes>) {
     if edits.is_empty() {
         out.push(body.clone());
         return;
@@ -63,7 +63,7 @@ pub(crate) fn splice_apart(body: &Bytes, edits: &mut [Edit<'_>], out: &mut Vec<B
 }
 
 /// Joins the segments from `first` on into one, where they are small together.
-pub(crate) fn join_small(out: &mut Vec<Bytes>, first: usize) {
+pub fn join_small(out: &mut Vec<Bytes>, first: usize) {
     let Some(pieces) = out.get(first..).filter(|pieces| pieces.len() > 1) else { return };
     let length = pieces.iter().map(Bytes::len).sum();
     if length > COPY_BYTES_MAX {

@@ -1,17 +1,21 @@
 //! A strict JSON scanner that validates everything and builds nothing: values are returned as spans of the
-//! input.
+//! input. Beside it, what reads fields with faults that name them, and what edits a body by spans.
 //!
 //! Strict means RFC 8259 and UTF-8 throughout, no lone surrogate in an escape, and the depth and key limits
 //! of `domain::limits`. Its state is a position and one bit per open bracket, so no input makes it allocate
 //! or recurse.
 
 mod cursor;
+pub mod cuts;
+pub mod fields;
+pub mod members;
+pub mod refusal;
+pub mod splice;
 mod text;
+pub mod written;
 
-pub(crate) use cursor::plain_end;
-pub use cursor::{Cursor, Kind, Member, Value};
-pub use text::Text;
-pub(crate) use text::plain_json;
+pub use cursor::{Cursor, Kind, Member, Value, plain_end};
+pub use text::{Text, plain_json};
 
 /// A range of the input's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,22 +25,26 @@ pub struct Span {
 }
 
 impl Span {
+    #[inline]
     #[must_use]
     pub const fn new(start: usize, end: usize) -> Self {
         Self { start, end }
     }
 
+    #[inline]
     #[must_use]
     pub const fn len(&self) -> usize {
         self.end.saturating_sub(self.start)
     }
 
+    #[inline]
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// The bytes of the span; empty where it is out of range.
+    #[inline]
     #[must_use]
     pub fn of<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         bytes.get(self.start..self.end).unwrap_or_default()

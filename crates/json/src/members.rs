@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use domain::prompt::Echo;
 use domain::{Fault, Json};
 
-use crate::json::{Cursor, JsonError, Kind, Span, Value};
 use crate::refusal::{duplicate, missing, wrong_type, wrong_value};
+use crate::{Cursor, JsonError, Kind, Span, Value};
 
 /// Members with a value: `null` counts as absent.
 #[derive(Debug)]
-pub(crate) struct Members<'a> {
+pub struct Members<'a> {
     /// The path to the object; empty for the body itself.
     path: String,
     bytes: &'a [u8],
@@ -18,10 +18,10 @@ pub(crate) struct Members<'a> {
 }
 
 /// The elements of an array, each with its path.
-pub(crate) type Elements<'a> = Vec<(String, &'a [u8])>;
+pub type Elements<'a> = Vec<(String, &'a [u8])>;
 
 impl<'a> Members<'a> {
-    pub(crate) fn read(bytes: &'a [u8], path: String) -> Result<Self, Box<Fault>> {
+    pub fn read(bytes: &'a [u8], path: String) -> Result<Self, Box<Fault>> {
         let mut cursor = Cursor::new(bytes)?;
         let kind = cursor.kind()?;
         if kind != Kind::Object {
@@ -40,20 +40,20 @@ impl<'a> Members<'a> {
     }
 
     /// The path to one of its members.
-    pub(crate) fn path_of(&self, name: &str) -> String {
+    pub fn path_of(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
-    pub(crate) fn path(&self) -> &str {
+    pub fn path(&self) -> &str {
         &self.path
     }
 
-    pub(crate) const fn bytes(&self) -> &'a [u8] {
+    pub const fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
     /// Takes a member out. A duplicate is refused, since readers differ in which one counts.
-    pub(crate) fn take(&mut self, name: &str) -> Result<Option<Value<'a>>, Box<Fault>> {
+    pub fn take(&mut self, name: &str) -> Result<Option<Value<'a>>, Box<Fault>> {
         let Some(at) = self.list.iter().position(|(known, _)| known == name) else { return Ok(None) };
         let (_, value) = self.list.remove(at);
         if self.list.iter().any(|(known, _)| known == name) {
@@ -62,7 +62,7 @@ impl<'a> Members<'a> {
         Ok(Some(value))
     }
 
-    pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>, Box<Fault>> {
+    pub fn text(&mut self, name: &str) -> Result<Option<String>, Box<Fault>> {
         match self.take(name)? {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.decode().into_owned())),
@@ -70,11 +70,11 @@ impl<'a> Members<'a> {
         }
     }
 
-    pub(crate) fn needed_text(&mut self, name: &str, fix: &'static str) -> Result<String, Box<Fault>> {
+    pub fn needed_text(&mut self, name: &str, fix: &'static str) -> Result<String, Box<Fault>> {
         self.text(name)?.ok_or_else(|| missing(self.path_of(name), fix))
     }
 
-    pub(crate) fn boolean(&mut self, name: &str) -> Result<Option<bool>, Box<Fault>> {
+    pub fn boolean(&mut self, name: &str) -> Result<Option<bool>, Box<Fault>> {
         match self.take(name)? {
             None => Ok(None),
             Some(Value::Boolean(truth)) => Ok(Some(truth)),
@@ -82,7 +82,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    pub(crate) fn count(&mut self, name: &str) -> Result<Option<u64>, Box<Fault>> {
+    pub fn count(&mut self, name: &str) -> Result<Option<u64>, Box<Fault>> {
         let Some(value) = self.take(name)? else { return Ok(None) };
         match (value.as_count(), value) {
             (Some(count), _) => Ok(Some(count)),
@@ -95,7 +95,7 @@ impl<'a> Members<'a> {
     }
 
     /// A number as written.
-    pub(crate) fn number(&mut self, name: &str) -> Result<Option<Json>, Box<Fault>> {
+    pub fn number(&mut self, name: &str) -> Result<Option<Json>, Box<Fault>> {
         match self.take(name)? {
             None => Ok(None),
             Some(Value::Number(text)) => Ok(Some(Json(text.to_owned()))),
@@ -104,7 +104,7 @@ impl<'a> Members<'a> {
     }
 
     /// An object as written.
-    pub(crate) fn object(&mut self, name: &str) -> Result<Option<&'a [u8]>, Box<Fault>> {
+    pub fn object(&mut self, name: &str) -> Result<Option<&'a [u8]>, Box<Fault>> {
         match self.take(name)? {
             None => Ok(None),
             Some(Value::Object(span)) => Ok(Some(span.of(self.bytes))),
@@ -112,13 +112,13 @@ impl<'a> Members<'a> {
         }
     }
 
-    pub(crate) fn members(&mut self, name: &str) -> Result<Option<Self>, Box<Fault>> {
+    pub fn members(&mut self, name: &str) -> Result<Option<Self>, Box<Fault>> {
         let path = self.path_of(name);
         self.object(name)?.map(|bytes| Self::read(bytes, path)).transpose()
     }
 
     /// The elements of an array, each with its path.
-    pub(crate) fn elements(&mut self, name: &str) -> Result<Option<Elements<'a>>, Box<Fault>> {
+    pub fn elements(&mut self, name: &str) -> Result<Option<Elements<'a>>, Box<Fault>> {
         let path = self.path_of(name);
         match self.take(name)? {
             None => Ok(None),
@@ -128,7 +128,7 @@ impl<'a> Members<'a> {
     }
 
     /// Those of these members that are present, as written.
-    pub(crate) fn echo(&self, names: &[&'static str]) -> Echo {
+    pub fn echo(&self, names: &[&'static str]) -> Echo {
         let written = |name: &'static str| {
             let (_, value) = self.list.iter().find(|(known, _)| known == name)?;
             Some((name, raw_json(value, self.bytes)))
@@ -137,12 +137,12 @@ impl<'a> Members<'a> {
     }
 
     /// The names that were not taken.
-    pub(crate) fn rest(self) -> impl Iterator<Item = String> {
+    pub fn rest(self) -> impl Iterator<Item = String> {
         self.list.into_iter().map(|(name, _)| name.into_owned())
     }
 
     /// The names that were not taken, and whether their values carry anything.
-    pub(crate) fn rest_with_presence(self) -> Vec<(String, bool)> {
+    pub fn rest_with_presence(self) -> Vec<(String, bool)> {
         let bytes = self.bytes;
         self.list.into_iter().map(|(name, value)| (name.into_owned(), value.is_something(bytes))).collect()
     }
@@ -150,7 +150,7 @@ impl<'a> Members<'a> {
 
 /// Lenient reading of answers: members of an unexpected type count as absent.
 impl<'a> Members<'a> {
-    pub(crate) fn of_answer(bytes: &'a [u8]) -> Option<Self> {
+    pub fn of_answer(bytes: &'a [u8]) -> Option<Self> {
         Self::read(bytes, String::new()).ok()
     }
 
@@ -158,41 +158,41 @@ impl<'a> Members<'a> {
         self.list.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
-    pub(crate) fn find_text(&self, name: &str) -> Option<Cow<'a, str>> {
+    pub fn find_text(&self, name: &str) -> Option<Cow<'a, str>> {
         match self.find(name)? {
             Value::String(text) => Some(text.decode()),
             _ => None,
         }
     }
 
-    pub(crate) fn find_count(&self, name: &str) -> Option<u64> {
+    pub fn find_count(&self, name: &str) -> Option<u64> {
         self.find(name)?.as_count()
     }
 
-    pub(crate) fn is_true(&self, name: &str) -> bool {
+    pub fn is_true(&self, name: &str) -> bool {
         matches!(self.find(name), Some(Value::Boolean(true)))
     }
 
-    pub(crate) fn find_object(&self, name: &str) -> Option<&'a [u8]> {
+    pub fn find_object(&self, name: &str) -> Option<&'a [u8]> {
         match self.find(name)? {
             Value::Object(span) => Some(span.of(self.bytes)),
             _ => None,
         }
     }
 
-    pub(crate) fn find_members(&self, name: &str) -> Option<Self> {
+    pub fn find_members(&self, name: &str) -> Option<Self> {
         Self::of_answer(self.find_object(name)?)
     }
 
     /// An array as written.
-    pub(crate) fn find_array(&self, name: &str) -> Option<&'a [u8]> {
+    pub fn find_array(&self, name: &str) -> Option<&'a [u8]> {
         match self.find(name)? {
             Value::Array(span) => Some(span.of(self.bytes)),
             _ => None,
         }
     }
 
-    pub(crate) fn find_elements(&self, name: &str) -> Vec<&'a [u8]> {
+    pub fn find_elements(&self, name: &str) -> Vec<&'a [u8]> {
         let Some(array) = self.find_array(name) else { return Vec::new() };
         let found = elements_of(array, "").unwrap_or_default();
         found.into_iter().map(|(_, element)| element).collect()
@@ -200,7 +200,7 @@ impl<'a> Members<'a> {
 }
 
 /// The elements of a validated array, each with its path.
-pub(crate) fn elements_of<'a>(array: &'a [u8], path: &str) -> Result<Elements<'a>, JsonError> {
+pub fn elements_of<'a>(array: &'a [u8], path: &str) -> Result<Elements<'a>, JsonError> {
     let mut found = Vec::new();
     Cursor::new(array)?.array(|cursor, index| {
         let span: Span = cursor.skip()?;
@@ -211,11 +211,11 @@ pub(crate) fn elements_of<'a>(array: &'a [u8], path: &str) -> Result<Elements<'a
 }
 
 /// The single value in these bytes.
-pub(crate) fn value_of(bytes: &[u8]) -> Result<Value<'_>, JsonError> {
+pub fn value_of(bytes: &[u8]) -> Result<Value<'_>, JsonError> {
     Cursor::new(bytes)?.value()
 }
 
-pub(crate) fn json_of(bytes: &[u8]) -> Json {
+pub fn json_of(bytes: &[u8]) -> Json {
     Json(String::from_utf8_lossy(bytes).into_owned())
 }
 
@@ -229,7 +229,7 @@ fn raw_json(value: &Value<'_>, bytes: &[u8]) -> Json {
     }
 }
 
-pub(crate) const fn kind_of(value: &Value<'_>) -> Kind {
+pub const fn kind_of(value: &Value<'_>) -> Kind {
     match value {
         Value::Null => Kind::Null,
         Value::Boolean(_) => Kind::Boolean,
@@ -242,7 +242,7 @@ pub(crate) const fn kind_of(value: &Value<'_>) -> Kind {
 
 impl Members<'_> {
     /// All members in order, each with its text where it is a string.
-    pub(crate) fn texts(self) -> Vec<(String, Option<String>)> {
+    pub fn texts(self) -> Vec<(String, Option<String>)> {
         let text = |value| match value {
             Value::String(text) => Some(text.decode().into_owned()),
             _ => None,

@@ -1,10 +1,10 @@
 //! Removes elements from a JSON array in the client's bytes.
 
-use crate::json::Span;
+use crate::Span;
 
 /// Array elements to remove, with the commas that belong to them.
 #[derive(Debug, Default)]
-pub(crate) struct Cuts {
+pub struct Cuts {
     /// Where the last kept element ends.
     kept_to: Option<usize>,
     /// The run of removed elements since then: the start of the first, and the end of the last.
@@ -13,7 +13,7 @@ pub(crate) struct Cuts {
 }
 
 impl Cuts {
-    pub(crate) fn keep(&mut self, element: Span) {
+    pub fn keep(&mut self, element: Span) {
         if let Some(gone) = self.gone.take() {
             // The comma before the run goes with it, or the one after it where the run comes first.
             let span = match self.kept_to {
@@ -25,17 +25,17 @@ impl Cuts {
         self.kept_to = Some(element.end);
     }
 
-    pub(crate) fn cut(&mut self, element: Span) {
+    pub fn cut(&mut self, element: Span) {
         let start = self.gone.map_or(element.start, |gone| gone.start);
         self.gone = Some(Span::new(start, element.end));
     }
 
     /// Whether every element is removed.
-    pub(crate) const fn is_all(&self) -> bool {
+    pub const fn is_all(&self) -> bool {
         self.gone.is_some() && self.kept_to.is_none()
     }
 
-    pub(crate) fn end(mut self) -> Vec<Span> {
+    pub fn end(mut self) -> Vec<Span> {
         if let (Some(gone), Some(end)) = (self.gone, self.kept_to) {
             self.spans.push(Span::new(end, gone.end));
         }

@@ -5,7 +5,8 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use dialects::{FormReader, Request};
+use conversation::request::Request;
+use dialects::FormReader;
 use domain::limits::{BODY_BYTES_MAX, FILE_BYTES_MAX, FORM_HELD_BYTES_MAX};
 use domain::upload::{Pieces, Upload};
 use domain::{Fault, FaultClass, Operation};
@@ -144,11 +145,11 @@ impl FormIn {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     use std::future::Future;
     use std::pin::pin;
     use std::task::Waker;
+
+    use super::*;
 
     struct Listed(std::vec::IntoIter<Result<Bytes, Box<Fault>>>);
 

@@ -10,7 +10,8 @@ mod hints;
 use std::cell::OnceCell;
 
 use bytes::Bytes;
-use dialects::{Addressed, Prefixes, Request, StoredAct};
+use conversation::request::{Addressed, Request, StoredAct};
+use dialects::Prefixes;
 use domain::ports::FoundResponse;
 use domain::{Dialect, Fault, FaultClass, FilesKeeper, Operation, StoredObjectKind, TraceId, Upload};
 use http::HeaderMap;

@@ -7,10 +7,9 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use bytes::Bytes;
-use dialects::{
-    Addressed, AnswerPath, AnswerStream, TargetModel, decode_request, read_prompt, translate_request,
-    upstream_body, write_prompt,
-};
+use conversation::request::{Addressed, upstream_body};
+use conversation::target::TargetModel;
+use dialects::{AnswerPath, AnswerStream, decode_request, read_prompt, translate_request, write_prompt};
 use domain::{Abilities, Grammar, Operation, TraceId};
 
 const ROUNDS: u32 = 7;
@@ -89,7 +88,7 @@ fn translate_body(grammar: Grammar, bytes: usize) -> (Bytes, Option<Addressed>) 
     }
     let prompt = decode_request(Grammar::Chat, Operation::Chat, &body, None)
         .and_then(|request| read_prompt(Grammar::Chat, &body, &request));
-    let mut losses = dialects::DroppedFields::new(Grammar::Chat, grammar);
+    let mut losses = conversation::losses::DroppedFields::new(Grammar::Chat, grammar);
     let body = prompt.and_then(|prompt| write_prompt(grammar, &prompt, &target, &mut losses));
     (Bytes::from(body.unwrap_or_default()), (grammar == Grammar::Gemini).then_some(addressed))
 }

@@ -4,24 +4,24 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
+use conversation::answer::{AnswerOptions, Progress, ReadAnswer, StreamFacts, StreamFault, WriteAnswer};
+use conversation::constraints::{AnswerConstraints, AnswerFilter};
+use conversation::prompt_text::{CountedText, UsageEstimator, is_counted};
+use conversation::request::VectorForm;
+use conversation::turns::{Gatherer, TurnSignatures};
 use domain::limits::{ANSWER_BYTES_MAX, EVENT_BYTES_MAX};
 use domain::{Event, Fault, Finish, Grammar, Operation, PartKind, Reason, TraceId, Usage};
 use framing::event_stream::{Frame, FrameDecoder};
 use framing::sse::read_event;
 use json::splice::join_small;
 
-use crate::answer::{
-    AnswerOptions, Progress, ReadAnswer, StreamFacts, StreamFault, WriteAnswer, ping, reader, writer,
-};
 use crate::chat::{self, StreamScanner, begins_stream, skip_lead};
-use crate::constraints::{AnswerConstraints, AnswerFilter};
 use crate::converse::{begins_frames, no_frame, read_frame};
 use crate::cut::EventBuffer;
 use crate::media::{MediaStream, TranscriptOptions, VideoAsk};
-use crate::prompt_text::{CountedText, UsageEstimator, is_counted};
+use crate::registry::{ping, reader, writer};
+use crate::responses;
 use crate::transcript::{AnswerForm, Transcript};
-use crate::turns::{Gatherer, TurnSignatures};
-use crate::{VectorForm, responses};
 
 /// The dialects on both sides of an answer, and how the client wants it.
 #[derive(Debug, Clone)]
@@ -652,50 +652,6 @@ impl EventRelay {
             out.push(Bytes::from_static(b"]"));
         }
         Bytes::from(out.concat())
-    }
-}
-
-impl Progress {
-    pub(crate) fn note(&mut self, event: &Event) {
-        match event {
-            Event::Start { id, model, created_unix_s } => {
-                self.started = true;
-                self.id.clone_from(id);
-                self.model.clone_from(model);
-                self.created_unix_s = *created_unix_s;
-            }
-            Event::Begin { choice, part, kind } => {
-                self.parts += 1;
-                self.open.push((*choice, *part, kind.clone()));
-                self.begin(*choice);
-            }
-            Event::End { choice, part } => self.open.retain(|(c, p, _)| (c, p) != (choice, part)),
-            Event::Finish { choice, .. } => {
-                self.begin(*choice);
-                if !self.finished.contains(choice) {
-                    self.finished.push(*choice);
-                }
-            }
-            Event::Usage(usage) => self.usage = Some(*usage),
-            _ => {}
-        }
-    }
-
-    fn begin(&mut self, choice: u32) {
-        if !self.begun.contains(&choice) {
-            self.begun.push(choice);
-        }
-    }
-
-    pub(crate) fn is_finished(&self) -> bool {
-        !self.begun.is_empty() && self.begun.len() == self.finished.len()
-    }
-
-    /// The choices without a finish reason; the first one, where none started.
-    fn unfinished(&self) -> impl Iterator<Item = u32> {
-        let begun = if self.begun.is_empty() { vec![0] } else { self.begun.clone() };
-        let finished = self.finished.clone();
-        begun.into_iter().filter(move |choice| !finished.contains(choice))
     }
 }
 

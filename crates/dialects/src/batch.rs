@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use conversation::batch::BatchOutputLine;
 use domain::{Grammar, Operation, Usage};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -17,19 +18,6 @@ use crate::{bundle, gemini, job};
 pub struct BatchInputLine {
     pub custom_id: String,
     pub model: String,
-}
-
-/// The result of one request of a batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BatchOutputLine {
-    pub custom_id: String,
-    /// The model's name in the vendor's answer.
-    pub model: Option<String>,
-    /// 0 where the request was never tried.
-    pub status: u16,
-    pub request_id: Option<String>,
-    pub error_code: Option<String>,
-    pub usage: Option<Usage>,
 }
 
 #[derive(Deserialize)]

@@ -5,18 +5,18 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use bytes::Bytes;
+use conversation::batch::BatchModels;
+use conversation::batch::BatchOutputLine;
+use conversation::batch::SEVERAL;
+use conversation::request::Request;
 use domain::{Fault, FaultClass, Grammar, Operation};
 use json::fields::not_empty;
 use json::refusal::{duplicate, missing, no_object, wrong_type, wrong_value};
-use json::splice::{Edit, splice};
 use json::{Cursor, Kind, Span, Value};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::Request;
-use crate::batch::{BatchOutputLine, Named, usage_of};
-use crate::job::{self, JobStorage};
-use crate::request::{rename_at, resource_text};
+use crate::batch::{Named, usage_of};
 
 /// The endpoint that each request would be sent to on its own.
 pub const MESSAGES: &str = "/v1/messages";
@@ -25,92 +25,11 @@ const REQUESTS: &str = "requests";
 /// The vendor's limit.
 const REQUESTS_MAX: usize = 100_000;
 const CUSTOM_ID_CHARS_MAX: usize = 64;
-/// A bound of ours: each model is resolved against the offers.
-const MODELS_MAX: usize = 64;
-const SEVERAL: &str = "Send several batches.";
 const ID_HOW: &str = "Give each request an id of its own in its batch.";
 const MODEL_HOW: &str = "Name a model, such as anthropic/claude-haiku-4-5.";
 
-/// The requests of a batch that come inline, or the storage that holds them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct BatchModels {
-    /// The models that the requests name, each once, in the order of their first mention.
-    pub models: Vec<BatchModel>,
-    /// The storage location of requests that are not inline.
-    pub storage: Option<JobStorage>,
-    /// The span of each model name in the body, with its index in `models`.
-    model_spans: Vec<(Span, usize)>,
-    /// Spans that repeat the model of the address, as a resource name.
-    resources: Vec<Span>,
-}
-
-/// A model that some of the requests name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BatchModel {
-    /// As the client wrote it.
-    pub name: String,
-    /// Path of its first mention.
-    pub path: String,
-    /// Its name at the provider that gets the batch.
-    pub upstream_name: Option<String>,
-}
-
 fn model_of(request: usize) -> String {
     format!("{REQUESTS}[{request}].params.model")
-}
-
-impl BatchModels {
-    /// For one model, named by the address and repeated at each of `resources`.
-    pub(crate) fn addressed(model: &str, resources: Vec<Span>) -> Self {
-        let model = BatchModel { name: model.to_owned(), path: "model".to_owned(), upstream_name: None };
-        Self { models: vec![model], resources, ..Self::default() }
-    }
-
-    /// Whether one model answers all requests.
-    #[must_use]
-    pub fn is_of_one_model(&self) -> bool {
-        self.models.len() == 1
-    }
-
-    /// For one model and requests that are stored elsewhere.
-    pub(crate) fn of_job(model: String, span: Span, storage: JobStorage) -> Self {
-        let model = BatchModel { name: model, path: job::MODEL.to_owned(), upstream_name: None };
-        Self { models: vec![model], storage: Some(storage), model_spans: vec![(span, 0)], ..Self::default() }
-    }
-
-    fn name(&mut self, model: String, span: Span, request: usize) -> Result<(), Box<Fault>> {
-        let known = self.models.iter().position(|known| known.name == model);
-        let at = known.unwrap_or(self.models.len());
-        if at >= MODELS_MAX {
-            let message = format!("The requests of a batch name more than {MODELS_MAX} models.");
-            let fault = Fault::new(FaultClass::BadRequest, "too_many_models", message);
-            return Err(Box::new(fault.param(model_of(request)).fix(SEVERAL)));
-        }
-        if known.is_none() {
-            self.models.push(BatchModel { name: model, path: model_of(request), upstream_name: None });
-        }
-        self.model_spans.push((span, at));
-        Ok(())
-    }
-
-    /// The client's bytes with every model renamed to what the provider calls it.
-    pub(crate) fn upstream_body(&self, body: &Bytes) -> Vec<Bytes> {
-        let renamed = self.model_spans.iter().filter_map(|(span, at)| {
-            let model = self.models.get(*at)?;
-            let name = model.upstream_name.as_deref().filter(|name| *name != model.name)?;
-            Some(rename_at(*span, name))
-        });
-        let resource =
-            self.models.first().and_then(|model| model.upstream_name.as_deref()).map(resource_text);
-        let again = self.resources.iter().filter_map(|span| {
-            let text = resource.as_deref().filter(|text| span.of(body) != text.as_bytes())?;
-            Some(Edit { span: *span, text: Cow::Borrowed(text) })
-        });
-        let mut out = Vec::with_capacity(1);
-        splice(body, &mut renamed.chain(again).collect::<Vec<_>>(), &mut out);
-        // Thousands of pieces would make as many segments in each write.
-        if out.len() > 1 { vec![out.concat().into()] } else { out }
-    }
 }
 
 /// Where the results of a batch are read, by the id that Tidegate gave it.
@@ -258,7 +177,7 @@ impl<'b> BatchItem<'b> {
             .model
             .filter(|(model, _)| !model.is_empty())
             .ok_or_else(|| missing(model_of(at), MODEL_HOW))?;
-        bundle.name(model, span, at)
+        bundle.name(model, span, || model_of(at))
     }
 }
 
@@ -362,6 +281,8 @@ fn status_of(kind: &str) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use conversation::batch::MODELS_MAX;
+
     use super::*;
 
     #[test]
@@ -379,7 +300,7 @@ mod tests {
         for (model, name) in bundle.models.iter_mut().zip(["claude-m", "n"]) {
             model.upstream_name = Some(name.to_owned());
         }
-        let sent = crate::upstream_body(&body, &request, "unread", true).concat();
+        let sent = conversation::request::upstream_body(&body, &request, "unread", true).concat();
         let sent = String::from_utf8(sent).unwrap();
         let expected = String::from_utf8(body.to_vec()).unwrap();
         let expected = expected

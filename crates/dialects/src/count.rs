@@ -1,15 +1,16 @@
 //! Token counting endpoints: how many tokens a prompt has, before it is sent.
 
 use bytes::Bytes;
+use conversation::answer::{AnswerFacts, StreamFault};
+use conversation::request::resource_text;
+use conversation::target::{TargetModel, TranslatedRequest};
 use domain::prompt::{Caching, Output, Sampling};
 use domain::{Fault, Grammar, Prompt, Usage};
 use json::{Cursor, JsonError, Kind};
 
-use crate::answer::{AnswerFacts, StreamFault};
 use crate::answer_path::AnswerPath;
 use crate::chat;
-use crate::request::resource_text;
-use crate::translate::{TargetModel, TranslatedRequest, translate_request};
+use crate::translate::translate_request;
 use crate::whole::BufferedAnswer;
 
 /// The response that reports this count, in a client's dialect.

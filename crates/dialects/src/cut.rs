@@ -1,10 +1,9 @@
 //! Splits incoming bytes into complete events. An incomplete event is held, up to a bound.
 
 use bytes::{Bytes, BytesMut};
+use conversation::answer::StreamFault;
 use domain::limits::EVENT_BYTES_MAX;
 use framing::sse::{Data, EventSplitter, read_event};
-
-use crate::answer::StreamFault;
 
 #[derive(Debug, Default)]
 pub(crate) struct EventBuffer {

@@ -1,11 +1,13 @@
 //! Renders a fault as an error response in the client's dialect: status, headers and body.
 
 use bytes::Bytes;
-use domain::limits::RETRY_AFTER_SENT_MAX;
-use domain::{Dialect, Fault, FaultClass, TraceId, UpstreamReport};
+use conversation::fault_text::sent_ms_max;
+use conversation::fault_text::should_retry;
+use conversation::request::Request;
+use domain::{Dialect, Fault, FaultClass, TraceId};
 use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 
-use crate::{Request, anthropic, chat, converse, gemini, problem, status};
+use crate::{anthropic, chat, converse, gemini, problem, status};
 
 const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream; charset=utf-8";
@@ -100,65 +102,4 @@ const fn whose_limit(class: FaultClass) -> Option<&'static str> {
         FaultClass::RateLimit | FaultClass::UpstreamQuota => Some("provider"),
         _ => None,
     }
-}
-
-/// The value of `x-should-retry`. SDKs retry 408, 409, 429 and 5xx on their own, so this stops them where a
-/// retry can't help; that includes waits longer than `retry-after` may say.
-fn should_retry(fault: &Fault) -> Option<bool> {
-    let hopeless = matches!(fault.class, FaultClass::UpstreamAuth | FaultClass::UpstreamQuota);
-    let too_long = fault.retry_after_ms.is_some_and(|wait| wait > sent_ms_max());
-    if hopeless || too_long { Some(false) } else { fault.should_retry }
-}
-
-/// Whether sending the same request again may help.
-pub(crate) fn is_retryable(fault: &Fault) -> bool {
-    let class = matches!(
-        fault.class,
-        FaultClass::ClientTimeout
-            | FaultClass::RateLimit
-            | FaultClass::Overloaded
-            | FaultClass::Timeout
-            | FaultClass::Upstream
-            | FaultClass::StreamBroken
-            | FaultClass::Deadline
-            | FaultClass::Unavailable
-            | FaultClass::Internal
-            | FaultClass::Limited
-    );
-    should_retry(fault).unwrap_or(class)
-}
-
-/// The message for a human, in one line: what is wrong, what to do, and the ids for support. SDKs show
-/// nothing else.
-pub(crate) fn message(fault: &Fault, trace: TraceId) -> String {
-    let mut message = format!("{}{}", fault.message, wait_sentence(fault));
-    if let Some(fix) = &fault.fix {
-        message.push(' ');
-        message.push_str(fix);
-    }
-    match fault.upstream.as_deref().and_then(upstream_id) {
-        Some((provider, id)) => {
-            message.push_str(&format!(" (request id: {trace}; {provider} calls it {id})"))
-        }
-        None => message.push_str(&format!(" (request id: {trace})")),
-    }
-    message
-}
-
-/// The provider, and its own request id for its support desk.
-fn upstream_id(report: &UpstreamReport) -> Option<(&str, &str)> {
-    let id = report.request_id.as_deref()?;
-    Some((if report.provider.is_empty() { "the provider" } else { &report.provider }, id))
-}
-
-/// The actual wait, in the message where it is longer than the header may say.
-pub(crate) fn wait_sentence(fault: &Fault) -> String {
-    match fault.retry_after_ms {
-        Some(wait) if wait > sent_ms_max() => format!(" It may be tried again in {} s.", wait.div_ceil(1000)),
-        _ => String::new(),
-    }
-}
-
-fn sent_ms_max() -> u64 {
-    u64::try_from(RETRY_AFTER_SENT_MAX.as_millis()).unwrap_or(u64::MAX)
 }

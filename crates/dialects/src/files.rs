@@ -1,43 +1,11 @@
 //! Files that conversations reference: found while a request is read, and their ids replaced by span.
 
 use bytes::Bytes;
+use conversation::request::{Request, rename_at};
 use domain::{Fault, Grammar, Operation};
 use json::splice::splice;
-use json::{Cursor, JsonError, Kind, Span, Value};
 
-use crate::request::rename_at;
 use crate::translate::decode_request;
-use crate::{NamedFile, Request};
-
-/// Reads a file id, or skips a value that is not a string.
-pub(crate) fn read_id(
-    cursor: &mut Cursor<'_>,
-    files: &mut Vec<NamedFile>,
-    path: impl FnOnce() -> String,
-) -> Result<(), JsonError> {
-    cursor.kind()?;
-    let start = cursor.position();
-    if let Value::String(text) = cursor.value()? {
-        let span = Span::new(start, cursor.position());
-        files.push(NamedFile { id: text.decode().into_owned(), path: path(), is_exchanged: false, span });
-    }
-    Ok(())
-}
-
-/// Reads an object that may hold a file id among other members.
-pub(crate) fn read_object(
-    cursor: &mut Cursor<'_>,
-    files: &mut Vec<NamedFile>,
-    path: &dyn Fn() -> String,
-) -> Result<(), JsonError> {
-    if cursor.kind()? != Kind::Object {
-        return cursor.skip().map(|_| ());
-    }
-    cursor.object(|cursor, member| {
-        if member.key.is("file_id") { read_id(cursor, files, path) } else { cursor.skip().map(|_| ()) }
-    })?;
-    Ok(())
-}
 
 /// The body with each file id replaced by what `at_keeper` returns for it, and the request decoded from it.
 ///

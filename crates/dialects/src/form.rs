@@ -3,15 +3,16 @@
 
 use std::ops::Range;
 
-use bytes::Bytes;
+use conversation::fields::checked_model;
+use conversation::form::Form;
+use conversation::request::Request;
+use conversation::video;
 use domain::limits::CHOICES_MAX;
 use domain::{Fault, FaultClass, Operation, Units};
 use framing::multipart::{Found, Malformed, Scanner, boundary};
 use json::refusal::{duplicate, missing, wrong_value};
 
-use crate::fields::checked_model;
 use crate::shared_account::is_form_field;
-use crate::{Request, video};
 
 /// Reads a form piece by piece. It stores the positions of values, and none of their bytes.
 #[derive(Debug, Clone)]
@@ -39,22 +40,6 @@ pub struct FormReader {
     prompt_bytes: u64,
     /// The first part whose name is not in the table.
     unknown: Option<String>,
-}
-
-/// A form as far as later stages read it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Form {
-    boundary: String,
-    /// The model's position in the held bytes; `None` where the request names no model.
-    model: Option<Range<usize>>,
-    /// The ranges of the held bytes that only the gateway reads.
-    own: Vec<Range<usize>>,
-    /// How many bytes are held.
-    pub held_bytes: u64,
-    /// The number of files in the held bytes.
-    pub files: u64,
-    /// The first part whose name is not in this dialect's table.
-    pub unknown: Option<String>,
 }
 
 /// The parts that are read here.
@@ -375,65 +360,6 @@ impl FormReader {
     }
 }
 
-impl Form {
-    pub(crate) fn boundary(&self) -> &str {
-        &self.boundary
-    }
-
-    /// Its content type for an upstream. The boundary is quoted where it is not a token.
-    #[must_use]
-    pub fn content_type(&self) -> String {
-        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"'+_-.".contains(&byte);
-        if self.boundary.bytes().all(is_token) {
-            format!("multipart/form-data; boundary={}", self.boundary)
-        } else {
-            format!("multipart/form-data; boundary=\"{}\"", self.boundary)
-        }
-    }
-
-    /// The held bytes without their boundary, so that two requests can be compared.
-    #[must_use]
-    pub fn without_boundary(&self, held: &[u8]) -> Bytes {
-        let delimiter = format!("--{}", self.boundary).into_bytes();
-        let mut plain = Vec::with_capacity(held.len());
-        let mut rest = held;
-        while let Some(at) = position(rest, &delimiter) {
-            plain.extend_from_slice(rest.get(..at).unwrap_or_default());
-            rest = rest.get(at + delimiter.len()..).unwrap_or_default();
-        }
-        plain.extend_from_slice(rest);
-        plain.into()
-    }
-
-    /// The held bytes with the upstream's model name in place of the client's.
-    pub(crate) fn upstream_body(&self, held: &Bytes, upstream_model: &str) -> Vec<Bytes> {
-        if !self.own.is_empty() {
-            return self.without_own(held);
-        }
-        let Some(Range { start, end }) = self.model.clone() else { return vec![held.clone()] };
-        if end > held.len() || start > end || held.get(start..end) == Some(upstream_model.as_bytes()) {
-            return vec![held.clone()];
-        }
-        vec![held.slice(..start), Bytes::copy_from_slice(upstream_model.as_bytes()), held.slice(end..)]
-    }
-}
-
-impl Form {
-    fn without_own(&self, held: &Bytes) -> Vec<Bytes> {
-        let mut at = 0;
-        let mut pieces = Vec::with_capacity(self.own.len() + 1);
-        for part in &self.own {
-            let (start, end) = (part.start.min(held.len()), part.end.min(held.len()));
-            if at < start {
-                pieces.push(held.slice(at..start));
-            }
-            at = end.max(at);
-        }
-        pieces.push(held.slice(at..));
-        pieces
-    }
-}
-
 /// The file may already have been forwarded.
 fn behind_its_file(name: &str) -> Box<Fault> {
     let message = format!("\"{name}\" stands behind the file, which is sent on while it comes.");
@@ -443,10 +369,6 @@ fn behind_its_file(name: &str) -> Box<Fault> {
             .fix("Send it before the file, or in the address: /v1/files?provider=NAME.")
             .param(name.to_owned()),
     )
-}
-
-fn position(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
 }
 
 fn index_range(range: &Range<u64>) -> Option<Range<usize>> {
@@ -461,6 +383,8 @@ fn malformed(why: Malformed) -> Box<Fault> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn form(parts: &[(&str, &str)]) -> Vec<u8> {
@@ -618,7 +542,7 @@ mod tests {
     fn how_many_are_wanted_is_said_before_the_request_goes() {
         let all = form(&[("model", "p"), ("prompt", "x"), ("image", "one"), ("n", "2")]);
         let mut reader = FormReader::new("multipart/form-data; boundary=b", Operation::ImageEdits).unwrap();
-        let at = position(&all, b"one").unwrap();
+        let at = all.windows(3).position(|bytes| bytes == b"one").unwrap();
         reader.push(&all[..at]).unwrap();
         assert!(reader.can_go());
         assert_eq!(reader.request(&all[..at]).unwrap().units.images, 1);

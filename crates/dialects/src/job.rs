@@ -4,6 +4,10 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use conversation::answer::{AnswerFacts, StreamFault};
+use conversation::batch::JobStorage;
+use conversation::batch::{BatchModels, BatchOutputLine};
+use conversation::request::Request;
 use domain::hosting::BatchPlaces;
 use domain::{Fault, Grammar, Operation, Usage};
 use json::fields::not_empty;
@@ -13,10 +17,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json};
 
-use crate::Request;
-use crate::answer::{AnswerFacts, StreamFault};
-use crate::batch::{BatchOutputLine, Named, usage_of};
-use crate::bundle::BatchModels;
+use crate::batch::{Named, usage_of};
 use crate::chat::skip_lead;
 use crate::models::moment;
 use crate::whole::BufferedAnswer;
@@ -39,28 +40,18 @@ const SHOWN: [&str; 7] = [
     "modelInvocationType",
 ];
 
-/// Where a job's requests and results are stored, and the role that gives access to them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobStorage {
-    pub places: BatchPlaces,
-    /// The members of the client's request that lists show.
-    listed: Map<String, Json>,
-}
+/// The status of a new job.
+pub const NEW_JOB: &str = "Submitted";
 
-impl JobStorage {
-    /// The status of a new job.
-    pub const NEW: &'static str = "Submitted";
-
-    /// A job as lists show it after its creation, until it is polled.
-    #[must_use]
-    pub fn list_entry(&self, name: &str, model: &str, made_unix_s: u64) -> String {
-        let made = &*moment(made_unix_s);
-        let mut entry = self.listed.clone();
-        for (member, value) in [(NAME, name), (MODEL, model), ("status", Self::NEW), ("submitTime", made)] {
-            entry.insert(member.to_owned(), value.into());
-        }
-        Json::Object(entry).to_string()
+/// A job as lists show it after its creation, until it is polled.
+#[must_use]
+pub fn job_list_entry(storage: &JobStorage, name: &str, model: &str, made_unix_s: u64) -> String {
+    let made = &*moment(made_unix_s);
+    let mut entry = storage.listed.clone();
+    for (member, value) in [(NAME, name), (MODEL, model), ("status", NEW_JOB), ("submitTime", made)] {
+        entry.insert(member.to_owned(), value.into());
     }
+    Json::Object(entry).to_string()
 }
 
 /// Reads what later stages need to know about a new job.
@@ -110,7 +101,7 @@ pub(crate) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
     };
     let storage = JobStorage { places, listed };
     let request = Request::of_model(&model);
-    let bundle = BatchModels::of_job(model, span, storage);
+    let bundle = BatchModels::of_job(model, MODEL, span, storage);
     Ok(Request { max_output_tokens: Some(0), batch: Some(Box::new(bundle)), ..request })
 }
 
@@ -328,11 +319,11 @@ mod tests {
         );
         assert_eq!(storage.places.role, "arn:aws:iam::123456789012:role/batches");
         bundle.models[0].upstream_name = Some("us.anthropic.m".to_owned());
-        let sent = crate::upstream_body(&body, &request, "unread", true).concat();
+        let sent = conversation::request::upstream_body(&body, &request, "unread", true).concat();
         let expected = NEW.replace(r#""modelId": "anthropic/m""#, r#""modelId": "us.anthropic.m""#);
         assert_eq!(String::from_utf8(sent).unwrap(), expected);
         let entry: Json =
-            serde_json::from_str(&storage.list_entry("arn:x", "anthropic/m", 1_795_248_000)).unwrap();
+            serde_json::from_str(&job_list_entry(&storage, "arn:x", "anthropic/m", 1_795_248_000)).unwrap();
         let expected = json!({
             "jobArn": "arn:x", "jobName": "night", "modelId": "anthropic/m", "status": "Submitted",
             "submitTime": "2026-11-21T08:00:00Z", "roleArn": storage.places.role,

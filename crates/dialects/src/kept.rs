@@ -4,38 +4,24 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use conversation::answer::{AnswerFacts, StreamFault};
+use conversation::request::{Addressed, Request, Stored, StoredAct, rename_at};
+use conversation::stored::StoredObjectReport;
 use domain::{Fault, Grammar, Operation, StoredObjectKind};
 use json::fields::not_empty;
 use json::refusal::{duplicate, missing, no_object, wrong_type};
 use json::splice::{Edit, splice};
 use json::{Cursor, JsonError, Kind, Span, Value, find_member};
 
-use crate::answer::{AnswerFacts, StreamFault};
 use crate::chat::{self, skip_lead};
-use crate::request::rename_at;
 use crate::whole::BufferedAnswer;
-use crate::{Addressed, Request, Stored, StoredAct, bundle, gemini, job};
+use crate::{bundle, gemini, job};
 
 const INPUT: &str = "input_file_id";
 /// The members in which such an object names files.
 const FILES: [&str; 3] = [INPUT, "output_file_id", "error_file_id"];
 /// The member in which a video names the one that it was remixed from.
 const REMIXED: &str = "remixed_from_video_id";
-
-/// What a response reports about a stored object.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct StoredObjectReport {
-    /// The provider's id.
-    pub id: String,
-    pub created_unix_s: Option<u64>,
-    pub expires_unix_s: Option<u64>,
-    /// A file's purpose, or the status of a batch in customer storage.
-    pub purpose: String,
-    /// The provider's ids of the files that it names, besides itself.
-    pub files: Vec<String>,
-    /// The object for lists, with our ids and without the prompt.
-    pub list_entry: String,
-}
 
 /// Decodes a request about a stored object.
 ///
@@ -278,7 +264,7 @@ mod tests {
         let stored = request.stored.as_mut().unwrap();
         assert_eq!((&*stored.id, stored.act), ("file-tg_1", StoredAct::Make));
         stored.provider_object_id = Some("file-abc".to_owned());
-        let sent = crate::upstream_body(&body, &request, "", true).concat();
+        let sent = conversation::request::upstream_body(&body, &request, "", true).concat();
         assert_eq!(
             sent,
             br#"{"endpoint":"/v1/responses","input_file_id":"file-abc","completion_window":"24h"}"#

@@ -6,21 +6,16 @@
     reason = "a fault ends a stream, so its size is paid once and not per chunk"
 )]
 
-mod answer;
 mod answer_path;
 mod anthropic;
 mod batch;
-mod blocks;
 mod bundle;
-mod calls;
 pub mod chat;
-mod constraints;
 mod converse;
 mod count;
 mod cut;
 mod embed;
 mod error;
-mod fields;
 mod files;
 mod form;
 mod gemini;
@@ -30,18 +25,14 @@ mod golden_exchanges;
 mod hosted;
 mod job;
 mod kept;
-mod losses;
 mod media;
 mod models;
 mod native;
-mod object;
-mod one_text;
 mod prefix;
 mod problem;
-mod prompt_text;
 mod rate_limit_headers;
 mod realtime;
-mod request;
+mod registry;
 mod responses;
 mod runtime;
 mod salt;
@@ -49,29 +40,24 @@ mod shared_account;
 mod status;
 mod transcript;
 mod translate;
-mod turns;
-mod video;
 mod whole;
 
-pub use answer::{AnswerFacts, StreamFacts, StreamFault, ping, stream_type};
 pub use answer_path::{AnswerPath, AnswerStream};
-pub use batch::{BatchInputLine, BatchOutputLine, batch_operation, read_batch_input, read_batch_output};
-pub use bundle::{BatchModel, BatchModels, MESSAGES, MessageBatchStatus, read_message_batch};
-pub use constraints::AnswerConstraints;
+pub use batch::{BatchInputLine, batch_operation, read_batch_input, read_batch_output};
+pub use bundle::{MESSAGES, MessageBatchStatus, read_message_batch};
 pub use converse::{converse_address as read_model_path, read_error as read_converse_error};
 pub use count::{count_answer, forget_answer, write_count_request};
 pub use embed::{EmbeddingForm, translate_embeddings, translate_hosted_embeddings};
 pub use error::{ErrorAnswer, render_blocked, render_error, request_id_header};
 pub use files::exchange_files;
-pub use form::{Form, FormReader};
+pub use form::FormReader;
 pub use gemini::{
     CONTENTS, GeminiBatchResults, GeminiBatchStatus, TooLong, Verb, gemini_address as read_address,
     read_gemini_batch_status, read_gemini_error,
 };
 pub use hosted::{bare_count, with_members};
-pub use job::{InvocationJob, JOBS, JobOutcome, JobStorage, read_job};
-pub use kept::{StoredObjectReport, rewrite_ids};
-pub use losses::{Droppable, DroppedFields, Feature};
+pub use job::{InvocationJob, JOBS, JobOutcome, NEW_JOB, job_list_entry, read_job};
+pub use kept::rewrite_ids;
 pub use media::{
     FalSpeechParams, FalTranscriptionParams, FalVideoParams, InvokeModelImages, InvokeModelRerank,
     QueuedVideo, TranscriptOptions, VideoAsk, operation_of, video_object, with_width_and_height,
@@ -80,13 +66,10 @@ pub use media::{
 };
 pub use models::{ModelRow, model_object, models_list};
 pub use native::native_headers;
-pub use prefix::{Insert, PrefixEnd, Prefixes, insert, read_prefixes};
-pub use prompt_text::{UsageEstimator, each_text, is_counted};
+pub use prefix::{PrefixEnd, Prefixes, insert, read_prefixes};
 pub use rate_limit_headers::{is_rate_limit_header, rate_limit_headers};
 pub use realtime::{RealtimeAct, RealtimeEvent, realtime_error};
-pub use request::{
-    Addressed, NamedFile, Request, Stored, StoredAct, VectorForm, upstream_body, upstream_body_with,
-};
+pub use registry::{ping, stream_type};
 pub use responses::{ReportedResponse, read_response};
 pub use runtime::{
     AnswerWriter, RuntimeAnswerOptions, RuntimeEmbedRequest, RuntimeRankRequest, ranks_answer, read_runtime,
@@ -98,9 +81,5 @@ pub use shared_account::{
 };
 pub use status::status;
 pub use transcript::AnswerForm;
-pub use translate::{
-    TargetModel, TranslatedRequest, decode_request, read_prompt, translate_request, write_prompt,
-};
-pub use turns::{TurnSignatures, restore_signatures, unsigned_calls};
-pub use video::{VideoObject, VideoState, read_video};
+pub use translate::{decode_request, read_prompt, translate_request, write_prompt};
 pub use whole::{BufferedAnswer, ProviderResponse, buffered_answer};

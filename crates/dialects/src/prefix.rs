@@ -1,12 +1,11 @@
 //! Prompt prefixes and cache breakpoints: fingerprints of a request up to each point where a provider's
 //! prompt cache can end, and the edits that make the provider cache there.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
+use conversation::request::Insert;
 use domain::Grammar;
 use domain::limits::PREFIX_ENDS_MAX;
-use json::splice::{Edit, splice};
+use json::splice::splice;
 use json::{Cursor, JsonError, Kind, Span, Value};
 
 const MARK: &str = r#","cache_control":{"type":"ephemeral"}"#;
@@ -47,14 +46,6 @@ enum MarkPosition {
     Object(usize),
     /// Around this string.
     Text(Span),
-}
-
-/// Text to insert into a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Insert {
-    /// The span that it replaces; usually empty.
-    span: Span,
-    text: Cow<'static, str>,
 }
 
 /// The members of a request that make up its prefix.
@@ -335,20 +326,6 @@ impl MarkPosition {
             Self::Object(brace) => [insert(brace, MARK), None],
             Self::Text(span) => [insert(span.start, BLOCK_OPEN), insert(span.end, BLOCK_CLOSE)],
         }
-    }
-}
-
-impl Insert {
-    pub(crate) fn at(at: usize, text: impl Into<Cow<'static, str>>) -> Self {
-        Self::instead(Span::new(at, at), text)
-    }
-
-    pub(crate) fn instead(span: Span, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { span, text: text.into() }
-    }
-
-    pub(crate) fn edit(&self) -> Edit<'_> {
-        Edit { span: self.span, text: Cow::Borrowed(&*self.text) }
     }
 }
 

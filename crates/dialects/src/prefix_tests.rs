@@ -1,12 +1,13 @@
 //! Tests that prefixes are equal as long as their bytes are, and that inserts change nothing else.
 
 use bytes::Bytes;
+use conversation::request::upstream_body_with;
 use domain::Operation;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::{decode_request, upstream_body_with};
+use crate::decode_request;
 
 fn read(grammar: Grammar, body: &Json) -> Prefixes {
     read_prefixes(grammar, body.to_string().as_bytes()).expect("prefixes")

@@ -1,10 +1,9 @@
 //! Problem documents (RFC 9457), the errors of `/v2`, `/v1/run` and every path without a dialect.
 
 use bytes::Bytes;
+use conversation::fault_text::{is_retryable, wait_sentence};
 use domain::{Fault, FaultClass, TraceId};
 use serde::Serialize;
-
-use crate::error::{is_retryable, wait_sentence};
 
 pub(crate) const CONTENT_TYPE: &str = "application/problem+json";
 

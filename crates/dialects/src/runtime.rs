@@ -3,13 +3,15 @@
 mod vectors;
 
 use bytes::Bytes;
+use conversation::answer::{AnswerOptions, WriteAnswer};
+use conversation::constraints::AnswerConstraints;
+use conversation::request::Request;
 use domain::runtime::GenerateRequest;
 use domain::{Event, Fault, FaultClass, Grammar, Operation, TraceId};
 
-use crate::answer::{AnswerOptions, WriteAnswer, writer};
-use crate::constraints::AnswerConstraints;
+use crate::chat;
+use crate::registry::writer;
 use crate::translate::read_prompt;
-use crate::{Request, chat};
 
 pub use vectors::{
     RuntimeEmbedRequest, RuntimeRankRequest, ranks_answer, read_runtime_embeddings, read_runtime_ranking,

@@ -1,10 +1,12 @@
 //! Isolates workspaces that share a provider's prompt cache: each one's own line is put first in the
 //! instructions, so that their prompts never share a prefix.
 
+use conversation::request::Insert;
 use domain::Grammar;
 use json::{Cursor, JsonError, Kind, Span, Value};
 
-use crate::prefix::{self, CACHE_KEY, Insert};
+use crate::prefix;
+use crate::prefix::CACHE_KEY;
 
 /// What sets a workspace's prompts apart.
 pub struct CacheSalt<'a> {

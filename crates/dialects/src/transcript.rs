@@ -1,15 +1,16 @@
 //! Transcription and translation responses: forwarded as they are, and read on the way for their usage.
 
 use bytes::Bytes;
+use conversation::answer::{AnswerFacts, StreamFacts, StreamFault};
 use domain::limits::ANSWER_BYTES_MAX;
 use domain::{Grammar, Units, Usage, UsageSource};
 use framing::sse::read_event;
 use json::splice::join_small;
 use json::{Cursor, JsonError, Kind, Value};
 
-use crate::answer::{AnswerFacts, StreamFacts, StreamFault, ping};
 use crate::chat::{side, upstream_error};
 use crate::cut::EventBuffer;
+use crate::registry::ping;
 
 /// The form of an upstream's response, by its content type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

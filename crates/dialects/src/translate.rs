@@ -1,35 +1,13 @@
 //! Translates a request into another dialect.
 
 use bytes::Bytes;
-use domain::{Abilities, Fault, Grammar, Operation, Prompt};
+use conversation::losses::DroppedFields;
+use conversation::request::{Addressed, Request};
+use conversation::target::TargetModel;
+use conversation::target::TranslatedRequest;
+use domain::{Fault, Grammar, Operation, Prompt};
 
-use crate::losses::DroppedFields;
-use crate::{Addressed, Request, anthropic, chat, converse, gemini, kept, responses};
-
-/// The target that a request is written for.
-#[derive(Debug, Clone, Copy)]
-pub struct TargetModel<'a> {
-    /// The model's name at the target.
-    pub model: &'a str,
-    pub abilities: Abilities,
-}
-
-impl TargetModel<'_> {
-    /// The requested output limit, capped at the model's maximum: a higher one would be refused, and yields
-    /// no more.
-    pub(crate) fn tokens_max(&self, prompt: &Prompt) -> Option<u64> {
-        let most = self.abilities.output_tokens_max.unwrap_or(u64::MAX);
-        prompt.output.tokens_max.map(|tokens| tokens.min(most))
-    }
-}
-
-/// A request in another dialect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TranslatedRequest {
-    pub body: Bytes,
-    /// The dropped fields, under the client's names.
-    pub dropped: Vec<String>,
-}
+use crate::{anthropic, chat, converse, gemini, kept, responses};
 
 /// Reads what later stages need to know about a request. `addressed` is what its address says, for dialects
 /// that name the model there.

@@ -1,17 +1,18 @@
 //! Reads a buffered response at once, and produces what the client gets.
 
 use bytes::Bytes;
+use conversation::answer::{AnswerFacts, ReadAnswer, StreamFault};
+use conversation::constraints::AnswerFilter;
+use conversation::prompt_text::{CountedText, is_counted};
+use conversation::turns::{Gatherer, TurnSignatures};
 use domain::{Event, Grammar, Operation};
 use framing::sse::{EventSplitter, read_event};
 
-use crate::answer::{AnswerFacts, ReadAnswer, StreamFault, reader, writer};
 use crate::answer_path::{AnswerPath, content_bytes};
 use crate::chat::{self, begins_stream, skip_lead};
-use crate::constraints::AnswerFilter;
 use crate::converse::{begins_frames, read_frames};
-use crate::prompt_text::{CountedText, is_counted};
+use crate::registry::{reader, writer};
 use crate::transcript::read_whole;
-use crate::turns::{Gatherer, TurnSignatures};
 use crate::{count, embed, job, kept, media, responses};
 
 /// A buffered response as the client gets it.

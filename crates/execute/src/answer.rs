@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use admit::Caller;
 use bytes::Bytes;
+use conversation::turns::TurnSignatures;
 use decode::Call;
-use dialects::{ErrorAnswer, TurnSignatures};
+use dialects::ErrorAnswer;
 use domain::limits::COUNTED_BODY_BYTES_MAX;
 use domain::ports::StoredTurn;
 use domain::{Dialect, Fault, Principal, Profile, Prompt, TraceId, Upload, Usage};

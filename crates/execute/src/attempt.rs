@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use board::{Availability, Ticket, Verdict};
 use bytes::Bytes;
-use dialects::{
-    AnswerConstraints, AnswerForm, AnswerPath, BufferedAnswer, TranscriptOptions, UsageEstimator, VideoAsk,
-};
+use conversation::constraints::AnswerConstraints;
+use conversation::prompt_text::UsageEstimator;
+use dialects::{AnswerForm, AnswerPath, BufferedAnswer, TranscriptOptions, VideoAsk};
 use domain::limits::{REFUSAL_BYTES_MAX, UPSTREAM_REQUEST_ID_BYTES_MAX};
 use domain::{Fault, FaultClass, Grammar, Operation, PriceTerms, Rates, Secret, Tier, Usage};
 use egress::{Answer, Destination, Headers, InBody, OutBody, Request, TargetKind};
@@ -619,10 +619,10 @@ async fn refused(hands: &Deps, slug: &str, answer: Answer) -> AttemptFailure {
 }
 
 /// A fault that the stream scanner found, as a failed attempt.
-pub(crate) fn stream_failure(fault: dialects::StreamFault, provider: &str) -> AttemptFailure {
+pub(crate) fn stream_failure(fault: conversation::answer::StreamFault, provider: &str) -> AttemptFailure {
     match fault {
-        dialects::StreamFault::Broken(what) => AttemptFailure::broken(provider, what),
-        dialects::StreamFault::Upstream(mut report, class) => {
+        conversation::answer::StreamFault::Broken(what) => AttemptFailure::broken(provider, what),
+        conversation::answer::StreamFault::Upstream(mut report, class) => {
             provider.clone_into(&mut report.provider);
             AttemptFailure::new(refusal(class, &report).upstream(report))
         }

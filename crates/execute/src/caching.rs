@@ -4,7 +4,8 @@
 use std::hash::{BuildHasher, BuildHasherDefault};
 use std::time::Duration;
 
-use dialects::{CacheSalt, Insert, Prefixes};
+use conversation::request::Insert;
+use dialects::{CacheSalt, Prefixes};
 use domain::limits::{CACHE_TOKENS_MIN_UNKNOWN, PREFIX_PROMPT_BYTES_MIN};
 use domain::{CacheFacts, CacheMode, CacheRecord, Grammar, IdHasher, Operation, Rates};
 use http::header::{HeaderName, HeaderValue};

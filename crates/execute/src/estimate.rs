@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use dialects::{UsageEstimator, each_text};
+use conversation::prompt_text::{UsageEstimator, each_text};
 use domain::limits::BODY_BYTES_MAX;
 use domain::{Operation, Units, Usage, UsageSource, Vocabulary};
 use estimates::{Observation, Tally};

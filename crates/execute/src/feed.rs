@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use dialects::{AnswerStream, StreamFacts};
+use conversation::answer::StreamFacts;
+use dialects::AnswerStream;
 use domain::limits::STREAM_PIECE_BYTES;
 use domain::{Fault, Upload, Usage};
 use egress::{InBody, Request};

@@ -1,6 +1,6 @@
 //! Answers that lead to the result, which is at another address of the same provider or in a file of its own.
 
-use dialects::Stored;
+use conversation::request::Stored;
 use domain::Operation;
 use domain::limits::{FOLLOW_UPS_MAX, REFUSAL_BYTES_MAX};
 use egress::{InBody, OutBody, Request};

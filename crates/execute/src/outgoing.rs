@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use dialects::TurnSignatures;
+use conversation::turns::TurnSignatures;
 use domain::{Abilities, CacheRecord, Fault, MissingFeatures, Operation, Prompt};
 use plan::{Attempt, Seat};
 use providers::{ModelRequest, Outgoing, Provider, Target};
@@ -87,7 +87,7 @@ pub(crate) async fn prompt_for(
             Rc::clone(exchange.prompt.get_or_init(|| Rc::new(prompt)))
         }
     };
-    let calls = dialects::unsigned_calls(&prompt);
+    let calls = conversation::turns::unsigned_calls(&prompt);
     if calls.is_empty() {
         return Ok(Some(prompt));
     }
@@ -97,7 +97,7 @@ pub(crate) async fn prompt_for(
         .filter(|state| state.provider == attempt.provider() && state.model == attempt.upstream_model());
     let own: Vec<_> = own.collect();
     if !own.is_empty() {
-        dialects::restore_signatures(Rc::make_mut(&mut prompt), &own);
+        conversation::turns::restore_signatures(Rc::make_mut(&mut prompt), &own);
     }
     Ok(Some(prompt))
 }

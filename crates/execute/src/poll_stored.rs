@@ -2,7 +2,8 @@
 //! requested them, and none is answered.
 
 use bytes::Bytes;
-use dialects::{Request, Stored, StoredAct, VideoAsk};
+use conversation::request::{Request, Stored, StoredAct};
+use dialects::VideoAsk;
 use domain::limits::{DEADLINE, FIRST_BYTE_TIME_MAX, IDLE_TIME_MAX};
 use domain::{Abilities, Fault, Grammar, MissingFeatures, Operation};
 use providers::{ModelRequest, Target};

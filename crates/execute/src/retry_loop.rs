@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use board::{Availability, Ticket, micros};
 use bytes::Bytes;
 use dialects::BufferedAnswer;
 use domain::{Blame, Fault, FaultClass, Operation, Upload, UpstreamReport};
@@ -29,7 +30,6 @@ use crate::schedule::{self, Step};
 use crate::timer::{Alarm, Timer};
 use crate::usage::{Outcome, usage};
 use crate::{Deps, read, stored, stored_objects};
-use board::{Availability, Ticket, micros};
 
 /// Tries a plan's attempts until one answers. A buffered answer is complete; a stream has its first event, or
 /// is still silent when the head wait ends.

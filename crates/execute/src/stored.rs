@@ -3,7 +3,8 @@
 
 use std::task::{Context, Poll, ready};
 
-use dialects::{AnswerStream, BufferedAnswer, ProviderResponse, StoredAct};
+use conversation::request::StoredAct;
+use dialects::{AnswerStream, BufferedAnswer, ProviderResponse};
 use domain::ports::{FoundResponse, PortFuture, ResponseName, StoredResponse};
 use domain::{Fault, FaultClass, Operation, PriceTerms, Usage};
 use plan::Attempt;

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use dialects::{
-    BatchModels, BufferedAnswer, JobStorage, StoredAct, StoredObjectReport, VideoState, read_video,
-    rewrite_ids,
-};
+use conversation::batch::BatchModels;
+use conversation::request::StoredAct;
+use conversation::stored::StoredObjectReport;
+use conversation::video::{VideoState, read_video};
+use dialects::{BufferedAnswer, NEW_JOB, job_list_entry, rewrite_ids};
 use domain::{Fault, FaultClass, ObjectOwner, Operation, StoredObject, StoredObjectId, StoredObjectKind};
 use plan::{Attempt, kept_not_found};
 
@@ -123,8 +124,8 @@ fn as_requested(exchange: &Exchange, id: StoredObjectId, made: StoredObjectRepor
     let bundle = request.batch.as_deref();
     let Some(storage) = bundle.and_then(|bundle| bundle.storage.as_ref()) else { return made };
     let made_unix_s = exchange.call.received_unix_ms() / 1_000;
-    let list_entry = storage.list_entry(&id.to_string(), &request.model, made_unix_s);
-    StoredObjectReport { list_entry, purpose: JobStorage::NEW.to_owned(), ..made }
+    let list_entry = job_list_entry(storage, &id.to_string(), &request.model, made_unix_s);
+    StoredObjectReport { list_entry, purpose: NEW_JOB.to_owned(), ..made }
 }
 
 /// Deletes a video at a provider that can't delete and was polled instead: once it has ended, it is forgotten

@@ -1,6 +1,6 @@
 //! Which usage of an attempt is booked: one pure function of what is known, and a table of its cases.
 
-use dialects::is_counted;
+use conversation::prompt_text::is_counted;
 use domain::{Grammar, PriceTerms, Tier, Units, Usage, UsageSource};
 
 use crate::terms;

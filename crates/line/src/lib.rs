@@ -27,14 +27,19 @@ use plan::plan;
 use relay::relay;
 use settle::settle;
 
+use crate::stop::EarlyExit;
+
 pub use admit::{Caller, Needs, Signed, SignedHead, identify as identify_in, is_signed, is_within};
+pub use conversation::batch::BatchOutputLine;
+pub use conversation::request::{Addressed, Stored, StoredAct};
+pub use conversation::video::{VideoObject, VideoState, read_video};
 pub use counters::Counters;
 pub use decode::{FormArrival, FormIn, Inbound, form_bytes_max, incomplete, open_form, too_large};
 pub use dialects::{
-    Addressed, BatchInputLine, BatchOutputLine, CONTENTS, ErrorAnswer, GeminiBatchResults, InvocationJob,
-    JOBS, JobOutcome, MESSAGES, ReportedResponse, Stored, StoredAct, TooLong, Verb, VideoObject, VideoState,
-    batch_operation, read_address, read_batch_input, read_batch_output, read_gemini_batch_status, read_job,
-    read_message_batch, read_model_path, read_response, read_video, render_error, rewrite_ids,
+    BatchInputLine, CONTENTS, ErrorAnswer, GeminiBatchResults, InvocationJob, JOBS, JobOutcome, MESSAGES,
+    ReportedResponse, TooLong, Verb, batch_operation, read_address, read_batch_input, read_batch_output,
+    read_gemini_batch_status, read_job, read_message_batch, read_model_path, read_response, render_error,
+    rewrite_ids,
 };
 pub use execute::{Deps, PollSink, SharedTokens, StoredPoll, Tokens, unpack};
 pub use framing::unpack::{DecompressError, Encoding};
@@ -58,8 +63,6 @@ pub use verify::{
     RuntimeReply, RuntimeRequest, VerifyReport, VerifyTarget, call_runtime, is_probed, poll_object, probe,
     verify,
 };
-
-use crate::stop::EarlyExit;
 
 /// One serving core, with everything that its requests need. Cores share only immutable data and thread-safe
 /// services, by reference.

@@ -8,8 +8,8 @@ use std::rc::Rc;
 
 use admit::{Admitted, Caller, Needs, admit};
 use bytes::Bytes;
+use conversation::request::Addressed;
 use decode::{Inbound, decode};
-use dialects::Addressed;
 use domain::{Dialect, Fault, Operation, TraceId};
 use execute::{SessionSeat, Turn, begin_response};
 use http::{HeaderMap, Response, StatusCode};

@@ -6,8 +6,8 @@ use std::future::ready;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use conversation::prompt_text::each_text;
 use dialects::chat::estimate;
-use dialects::each_text;
 use domain::adapters::RuntimeFuture;
 use domain::prompt::{Content, Role, Turn};
 use domain::runtime::{BoxedGeneration, GenerateRequest, Generation, RawPrompt, Runtime, RuntimeModel};
@@ -141,8 +141,9 @@ impl Generation for Echoing {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use domain::prompt::Part;
+
+    use super::*;
 
     fn run(request: GenerateRequest) -> (String, Reason) {
         let mut generation = Echo.generate(request).unwrap();

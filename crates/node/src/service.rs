@@ -21,17 +21,15 @@ use proof::Digest;
 use serde::{Deserialize, Serialize};
 use world::World;
 
-use crate::about;
 use crate::adapters::AdapterRegistry;
-use crate::admit;
 use crate::body::{NodeBody, Running};
 use crate::books::{RequestGuard, RequestRecorder};
 use crate::journal::{Begun, Journal, PAGE_MAX, RuntimeRecord};
 use crate::json_body::{check_json, json, json_response, read, typed_response};
-use crate::mode;
 use crate::routes::{Endpoint, find};
 use crate::sticky::Sessions;
 use crate::train::{Query, Training};
+use crate::{about, admit, mode};
 
 /// Marks usage that the runtime did not measure.
 const USAGE: HeaderName = HeaderName::from_static("x-tidegate-usage");
@@ -328,7 +326,7 @@ impl Service {
             model: request.model.clone(),
             trace,
             created_unix_s: self.settings.world.clock.unix_ms() / 1_000,
-            constraints: dialects::AnswerConstraints::of(&request.prompt),
+            constraints: conversation::constraints::AnswerConstraints::of(&request.prompt),
         };
         let adapter = request.parameters.adapter.clone();
         let generation = self.runtime.generate(request).map_err(Box::new)?;

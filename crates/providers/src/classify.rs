@@ -1,7 +1,7 @@
 //! Classifies an upstream's error: fault class, message, and when to retry.
 
 use bytes::Bytes;
-use dialects::chat::{class_of, read_error};
+use conversation::upstream_error::{class_of, read_error};
 use domain::FaultClass;
 use domain::limits::UPSTREAM_REQUEST_ID_BYTES_MAX;
 use http::HeaderMap;

@@ -1,10 +1,12 @@
 //! Shared by OpenAI-compatible servers: paths, headers, body edits and the model list.
 
 use bytes::Bytes;
+use conversation::losses::DroppedFields;
+use conversation::request::{Stored, StoredAct, upstream_body_with};
+use conversation::target::TargetModel;
 use dialects::chat::{SupportedFields, adapt_body, suited};
 use dialects::{
-    DroppedFields, EmbeddingForm, Stored, StoredAct, TargetModel, translate_embeddings,
-    translate_hosted_embeddings, translate_request, upstream_body_with, write_count_request,
+    EmbeddingForm, translate_embeddings, translate_hosted_embeddings, translate_request, write_count_request,
 };
 use domain::{Fault, FaultClass, Grammar, MissingFeatures, Operation, ServerFeature};
 use http::Method;
@@ -562,7 +564,7 @@ mod tests {
             ),
         ] {
             let stored = Stored::new("resp_1".to_owned(), act, query.to_owned());
-            let mut request = dialects::Request::default();
+            let mut request = conversation::request::Request::default();
             request.stored = Some(Box::new(stored));
             let target = Target {
                 base_url: "http://host/v1",
@@ -604,7 +606,7 @@ mod tests {
         assert!(does("nebius", Operation::Images) && !does("anthropic", Operation::Images));
         assert!(does("gemini", Operation::Embed) && !does("anthropic", Operation::Embed));
         assert!(provider("openai").can_count_tokens("m") && !provider("xai").can_count_tokens("m"));
-        let (body, request) = (Bytes::from_static(b"{}"), dialects::Request::default());
+        let (body, request) = (Bytes::from_static(b"{}"), conversation::request::Request::default());
         let target = Target {
             base_url: "http://host",
             upstream_model: "m",

@@ -26,7 +26,7 @@ mod vertex_ai;
 mod xai;
 
 use bytes::Bytes;
-use dialects::{Insert, Request, Stored};
+use conversation::request::{Insert, Request, Stored};
 use domain::{
     Abilities, Fault, FaultClass, Grammar, Hosting, MissingFeatures, Operation, Prompt, Secret,
     UpstreamReport, WorkspaceId,

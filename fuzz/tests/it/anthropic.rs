@@ -2,10 +2,9 @@
 
 use bolero::check;
 use bytes::Bytes;
-use dialects::{
-    AnswerPath, AnswerStream, TargetModel, buffered_answer, decode_request, read_prompt, translate_request,
-    upstream_body,
-};
+use conversation::request::upstream_body;
+use conversation::target::TargetModel;
+use dialects::{AnswerPath, AnswerStream, buffered_answer, decode_request, read_prompt, translate_request};
 use domain::{Abilities, Grammar, Operation};
 use json::validate;
 
@@ -66,8 +65,8 @@ fn answer_path(client: Grammar) -> AnswerPath {
         model: "m".to_owned(),
         trace: "trc_0190c0ffee007000800000000000abcd".parse().expect("a trace id"),
         created_unix_s: 0,
-        constraints: dialects::AnswerConstraints::default(),
-        vectors: dialects::VectorForm::default(),
+        constraints: conversation::constraints::AnswerConstraints::default(),
+        vectors: conversation::request::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,
         form: dialects::AnswerForm::default(),

@@ -2,12 +2,12 @@
 
 use bolero::check;
 use bytes::Bytes;
-use dialects::chat::{
-    StreamScanner, answer_text, class_of, decode_request, normalise_completion, read_answer, read_error,
-};
-use dialects::{
-    AnswerPath, AnswerStream, DroppedFields, TargetModel, read_runtime, upstream_body, write_prompt,
-};
+use conversation::losses::DroppedFields;
+use conversation::request::upstream_body;
+use conversation::target::TargetModel;
+use conversation::upstream_error::{class_of, read_error};
+use dialects::chat::{StreamScanner, answer_text, decode_request, normalise_completion, read_answer};
+use dialects::{AnswerPath, AnswerStream, read_runtime, write_prompt};
 use domain::{Abilities, Grammar, Operation, TraceId};
 use json::validate;
 
@@ -68,7 +68,7 @@ const PROMPTS: &[&str] = &[
 fn fuzz_chat_prompt() {
     check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
         let body = bent(PROMPTS, *which, bends);
-        let request = dialects::Request::default();
+        let request = conversation::request::Request::default();
         match dialects::read_prompt(Grammar::Chat, &body, &request) {
             Ok(prompt) => {
                 assert_eq!(validate(&body), Ok(()));
@@ -99,8 +99,8 @@ fn translate(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool, String) {
         model: "m".to_owned(),
         trace: TraceId::new(1, [0; 10]),
         created_unix_s: 1,
-        constraints: dialects::AnswerConstraints::default(),
-        vectors: dialects::VectorForm::default(),
+        constraints: conversation::constraints::AnswerConstraints::default(),
+        vectors: conversation::request::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,
         form: dialects::AnswerForm::default(),

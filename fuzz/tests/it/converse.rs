@@ -2,9 +2,12 @@
 
 use bolero::check;
 use bytes::Bytes;
+use conversation::losses::DroppedFields;
+use conversation::request::{Addressed, VectorForm, upstream_body};
+use conversation::target::TargetModel;
 use dialects::{
-    Addressed, AnswerPath, AnswerStream, DroppedFields, TargetModel, VectorForm, buffered_answer,
-    decode_request, read_converse_error, read_model_path, read_prompt, upstream_body, write_prompt,
+    AnswerPath, AnswerStream, buffered_answer, decode_request, read_converse_error, read_model_path,
+    read_prompt, write_prompt,
 };
 use domain::{Abilities, Grammar, Operation, TraceId};
 use framing::event_stream::{FrameDecoder, encode_frame};
@@ -54,7 +57,7 @@ fn answer_path(client: Grammar) -> AnswerPath {
         model: "m".to_owned(),
         trace: TraceId::new(1, [7; 10]),
         created_unix_s: 1,
-        constraints: dialects::AnswerConstraints::default(),
+        constraints: conversation::constraints::AnswerConstraints::default(),
         vectors: VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,

@@ -2,10 +2,12 @@
 
 use bolero::check;
 use bytes::Bytes;
+use conversation::losses::DroppedFields;
+use conversation::request::{Addressed, upstream_body};
+use conversation::target::TargetModel;
 use dialects::{
-    Addressed, AnswerPath, AnswerStream, BufferedAnswer, CONTENTS, DroppedFields, GeminiBatchResults,
-    TargetModel, buffered_answer, decode_request, read_address, read_batch_output, read_gemini_batch_status,
-    read_prompt, rewrite_ids, upstream_body, write_prompt,
+    AnswerPath, AnswerStream, BufferedAnswer, CONTENTS, GeminiBatchResults, buffered_answer, decode_request,
+    read_address, read_batch_output, read_gemini_batch_status, read_prompt, rewrite_ids, write_prompt,
 };
 use domain::{Abilities, Grammar, Operation, StoredObjectKind, TraceId};
 use json::validate;
@@ -53,8 +55,8 @@ fn answer_path(as_array: bool) -> AnswerPath {
         model: "m".to_owned(),
         trace: TraceId::new(1, [7; 10]),
         created_unix_s: 1,
-        constraints: dialects::AnswerConstraints::default(),
-        vectors: dialects::VectorForm::default(),
+        constraints: conversation::constraints::AnswerConstraints::default(),
+        vectors: conversation::request::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,
         form: dialects::AnswerForm::default(),

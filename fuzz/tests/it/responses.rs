@@ -2,9 +2,8 @@
 
 use bolero::check;
 use bytes::Bytes;
-use dialects::{
-    AnswerPath, AnswerStream, BufferedAnswer, buffered_answer, decode_request, read_prompt, upstream_body,
-};
+use conversation::request::upstream_body;
+use dialects::{AnswerPath, AnswerStream, BufferedAnswer, buffered_answer, decode_request, read_prompt};
 use domain::{Grammar, Operation, TraceId};
 use json::validate;
 
@@ -34,8 +33,8 @@ fn answer_path() -> AnswerPath {
         model: "m".to_owned(),
         trace: TraceId::new(1, [1; 10]),
         created_unix_s: 1,
-        constraints: dialects::AnswerConstraints::default(),
-        vectors: dialects::VectorForm::default(),
+        constraints: conversation::constraints::AnswerConstraints::default(),
+        vectors: conversation::request::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,
         form: dialects::AnswerForm::default(),

@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 
+use conversation::answer::AnswerOptions;
+use conversation::blocks::Shape;
 use domain::prompt::Json;
 use domain::{Finish, Reason};
 use serde::Serialize;
 
 use super::usage::Report;
 use super::wire::{Raw, RawCow};
-use crate::answer::AnswerOptions;
-use crate::blocks::Shape;
 
 /// A message: what is known of it in `message_start`, or all of a buffered response.
 #[derive(Debug, Serialize)]

@@ -1,12 +1,12 @@
 //! Reads the content blocks of Anthropic messages, system prompts and tool results.
 
+use conversation::object::{Field, Object};
 use domain::prompt::{Content, Extra, Part, Signature, Source, Thought, ToolCall, ToolResult};
 use domain::{Fault, Grammar};
 use json::Kind;
 use json::refusal::wrong_value;
 
 use super::settings::read_mark;
-use crate::object::{Field, Object};
 
 /// Where a block occurs: not every kind of block is allowed everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

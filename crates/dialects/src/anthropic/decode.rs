@@ -1,14 +1,13 @@
 //! Reads what the pipeline needs of an Anthropic Messages request, in one pass.
 
 use bytes::Bytes;
+use conversation::fields::{optional_tier, read_model, read_tools};
+use conversation::request::{NamedFile, Request};
 use domain::{Fault, HostedTool, Operation, Tier};
 use json::cuts::Cuts;
 use json::fields::{not_empty, open_object, optional_boolean, optional_count, optional_text};
 use json::refusal::{duplicate, missing, wrong_type, wrong_value};
 use json::{Cursor, JsonError, Kind, Member, Span, Value};
-
-use crate::fields::{optional_tier, read_model, read_tools};
-use crate::{NamedFile, Request, files};
 
 /// The fields that the pipeline reads. A duplicate of one of them is an error.
 #[derive(Debug, Clone, Copy)]
@@ -296,8 +295,10 @@ fn read_block(
             "input" => block.text_bytes += cursor.skip()?.len() as u64,
             // Of a tool result. Blocks nested deeper hold no text that counts.
             "content" => block.text_bytes += inner_text(cursor, &path, files)?,
-            "source" => files::read_object(cursor, files, &|| format!("{}.source.file_id", path()))?,
-            "file_id" => files::read_id(cursor, files, || format!("{}.file_id", path()))?,
+            "source" => {
+                conversation::files::read_object(cursor, files, &|| format!("{}.source.file_id", path()))?
+            }
+            "file_id" => conversation::files::read_id(cursor, files, || format!("{}.file_id", path()))?,
             _ => skip(cursor)?,
         }
         Ok::<(), Box<Fault>>(())
@@ -328,7 +329,7 @@ fn inner_text(
         cursor.object(|cursor, member| {
             if member.key.is("source") {
                 let source_path = || format!("{}.content[{part}].source.file_id", path());
-                return Ok(files::read_object(cursor, files, &source_path)?);
+                return Ok(conversation::files::read_object(cursor, files, &source_path)?);
             }
             match cursor.value()? {
                 Value::String(text) if member.key.is("text") => bytes += text.decoded_len() as u64,

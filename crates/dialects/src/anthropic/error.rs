@@ -1,10 +1,9 @@
 //! Writes errors in Anthropic's format, for its clients.
 
 use bytes::Bytes;
+use conversation::fault_text::message;
 use domain::{Fault, FaultClass, TraceId};
 use serde::Serialize;
-
-use crate::error::message;
 
 /// Agents search error messages for this phrase and shorten their prompt when they find it.
 const TOO_LONG: &str = "prompt is too long";

@@ -1,8 +1,9 @@
 //! Anthropic's limits on cache breakpoints (`cache_control`): how many a request may have, and in which order
 //! their lifetimes may occur.
 
+use conversation::losses::{DroppedFields, Feature};
+
 use super::wire::{Block, BlockKind, Body, Mark, Tool};
-use crate::losses::{DroppedFields, Feature};
 
 /// The most breakpoints that a request may have, the automatic one included.
 const MARKS_MAX: usize = 4;

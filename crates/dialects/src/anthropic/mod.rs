@@ -10,7 +10,6 @@ mod pieces;
 mod prompt;
 mod reader;
 mod settings;
-mod thinking;
 mod tools;
 mod turns;
 mod usage;
@@ -23,11 +22,8 @@ pub(crate) use decode::decode_request;
 pub(crate) use error::error_body;
 pub(crate) use prompt::read_prompt;
 pub(crate) use reader::Reader;
-pub(crate) use settings::{read_output_config, read_thinking};
-pub(crate) use thinking::plan as plan_thinking;
-pub(crate) use wire::Thinking;
-pub(crate) use write::{THINKING_TOP_P_MIN, TOKENS_MAX, write_prompt};
-pub(crate) use writer::Writer;
+pub(crate) use write::write_prompt;
+pub(crate) use writer::{PING, Writer};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -1,5 +1,7 @@
 //! Writes the parts of a turn as Anthropic content blocks.
 
+use conversation::calls::{check_name, no_arguments, object_of};
+use conversation::losses::{DroppedFields, Feature};
 use domain::Fault;
 use domain::prompt::{Content, Json, Part, Role, Source, Thought, ToolCall, ToolResult};
 use json::find_member;
@@ -7,8 +9,6 @@ use json::find_member;
 use super::tools::NAME_BYTES_MAX;
 use super::wire::{self, Block, BlockKind, CitationsConfig, Input, Mark, OwnBlock, Raw};
 use super::write::is_own;
-use crate::calls::{check_name, no_arguments, object_of};
-use crate::losses::{DroppedFields, Feature};
 
 /// Writes the parts of one turn.
 #[derive(Debug)]

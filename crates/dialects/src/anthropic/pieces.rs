@@ -1,11 +1,10 @@
 //! Parses Anthropic's events and messages into the pieces that the response reader needs.
 
+use conversation::answer::StreamFault;
+use conversation::upstream_error::{class_of, read_error};
 use domain::FaultClass;
 use domain::prompt::Json;
 use json::{Cursor, JsonError, Kind, Span, Value, find_member};
-
-use crate::answer::StreamFault;
-use crate::chat::{class_of, read_error};
 
 /// The fields of a content block: at its start in a stream, or in a buffered response.
 #[derive(Debug, Default)]

@@ -1,12 +1,12 @@
 //! Reads a whole Anthropic request into the canonical prompt.
 
+use conversation::object::{Field, Object};
 use domain::Fault;
 use domain::prompt::{Content, Extra, Instruction, Part, Prompt, Role, ServiceTier};
 use json::Kind;
 
 use super::blocks::{BlockContext, read_blocks};
 use super::settings;
-use crate::object::{Field, Object};
 
 /// Fields that can be dropped without a worse response and that have no equivalent in another dialect.
 const HINTS: &[&str] = &[
@@ -43,8 +43,8 @@ pub(crate) fn read_prompt(body: &[u8]) -> Result<Prompt, Box<Fault>> {
     }
     settings::read_tools(&mut whole, &mut prompt)?;
     settings::read_sampling(&mut whole, &mut prompt)?;
-    settings::read_thinking(&mut whole, &mut prompt)?;
-    settings::read_output_config(&mut whole, &mut prompt)?;
+    conversation::thinking::read_thinking(&mut whole, &mut prompt)?;
+    conversation::thinking::read_output_config(&mut whole, &mut prompt)?;
     prompt.caching.automatic = settings::read_mark(&mut whole, &mut prompt.extras)?;
     read_tier(&mut whole, &mut prompt)?;
     read_metadata(&mut whole, &mut prompt)?;

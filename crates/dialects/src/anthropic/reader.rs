@@ -1,5 +1,6 @@
 //! Reads responses of Anthropic's Messages API, streamed or buffered.
 
+use conversation::answer::{ReadAnswer, StreamFault};
 use domain::limits::{ANSWER_BYTES_MAX, ASSEMBLED_CALLS_MAX};
 use domain::prompt::Json;
 use domain::{Event, Finish, PartKind, Reason, Usage};
@@ -7,7 +8,6 @@ use json::{Cursor, JsonError, Kind, Value, find_member};
 
 use super::pieces::{Block, EventParts, Message, Stop, error_fault, slice, upstream_fault};
 use super::usage::UsageCounters;
-use crate::answer::{ReadAnswer, StreamFault};
 
 const BAD_JSON: StreamFault = StreamFault::Broken("bad_json");
 

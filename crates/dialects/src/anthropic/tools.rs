@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
+use conversation::calls::{check_name, declared, typed};
+use conversation::losses::{DroppedFields, Feature};
 use domain::Fault;
 use domain::prompt::{Prompt, ToolChoice as Choice, ToolKind};
 
 use super::wire::{FunctionTool, Mark, Raw, RawCow, Tool, ToolChoice};
-use crate::calls::{check_name, declared, typed};
-use crate::losses::{DroppedFields, Feature};
 
 /// The maximum length of a tool name.
 pub(super) const NAME_BYTES_MAX: usize = 128;

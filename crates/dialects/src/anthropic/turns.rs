@@ -1,12 +1,12 @@
 //! Writes instructions and turns as Anthropic messages, with each tool result right after its call.
 
+use conversation::calls::{FIRST_WORDS, JSON_ALONE, pair};
+use conversation::losses::DroppedFields;
 use domain::Fault;
 use domain::prompt::{Instruction, OutputFormat, Prompt, Role};
 
 use super::parts::{BlockWriter, text_block};
 use super::wire::{Block, BlockKind, Mark, Message};
-use crate::calls::{FIRST_WORDS, JSON_ALONE, pair};
-use crate::losses::DroppedFields;
 
 pub(super) fn write_instructions(prompt: &Prompt) -> Vec<Block<'_>> {
     let instructions = prompt.instructions.iter().filter(|instruction| !instruction.text.trim().is_empty());

@@ -1,10 +1,9 @@
 //! Token usage as Anthropic counts it.
 
+use conversation::fields::optional_tier;
 use domain::{Tier, Units, Usage, UsageSource};
 use json::{Cursor, JsonError, Kind};
 use serde::Serialize;
-
-use crate::fields::optional_tier;
 
 /// Anthropic's counters, each at its latest value: reports are cumulative and never summed.
 #[derive(Debug, Clone, Copy, Default)]

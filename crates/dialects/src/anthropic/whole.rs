@@ -1,13 +1,13 @@
 //! Writes a buffered Anthropic response from its events.
 
+use conversation::answer::AnswerOptions;
+use conversation::blocks::{Block, gather};
+use conversation::calls::{object_of, raw_input, text_input};
 use domain::{Event, Finish, PartKind, Reason, Usage};
 
 use super::answer::{Content, Head, Message, OwnContent, StopDetails, stop_reason};
 use super::usage::Report;
 use super::wire::Raw;
-use crate::answer::AnswerOptions;
-use crate::blocks::{Block, gather};
-use crate::calls::{object_of, raw_input, text_input};
 
 pub(super) fn write(wish: &AnswerOptions, events: Vec<Event>) -> Vec<u8> {
     let (mut head, mut finish, mut usage) = ((None, None), Finish::of(Reason::Stop), Usage::default());

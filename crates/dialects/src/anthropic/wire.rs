@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use conversation::thinking::Thinking;
 use domain::prompt::{CacheLifetime, CacheMark};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -178,15 +179,6 @@ pub(super) struct ToolChoice<'a> {
     pub name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disable_parallel_tool_use: Option<bool>,
-}
-
-#[derive(Debug, Serialize, PartialEq, Eq)]
-pub(crate) struct Thinking {
-    pub r#type: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub budget_tokens: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub display: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize, Default)]

@@ -2,22 +2,20 @@
 
 use std::borrow::Cow;
 
+use conversation::calls::with_member;
+use conversation::losses::{DroppedFields, Feature, of_messages, of_sampling};
+use conversation::target::TargetModel;
+use conversation::thinking;
+use conversation::thinking::Plan;
+use conversation::thinking::THINKING_TOP_P_MIN;
+use conversation::thinking::TOKENS_MAX;
 use domain::prompt::{Json, Output, OutputFormat, Prompt, Sampling, ServiceTier};
 use domain::{Fault, Grammar};
 
 use super::marks;
-use super::thinking::{self, Plan};
 use super::tools::{write_choice, write_tools};
 use super::turns::{write_instructions, write_turns};
 use super::wire::{Body, Format, Mark, Metadata, OutputConfig, Raw, RawCow};
-use crate::calls::with_member;
-use crate::losses::{DroppedFields, Feature, of_messages, of_sampling};
-use crate::translate::TargetModel;
-
-/// The `max_tokens` to send if neither the client nor the model sets one: Anthropic requires the field.
-pub(crate) const TOKENS_MAX: u64 = 4096;
-/// Anthropic rejects thinking together with a smaller `top_p`.
-pub(crate) const THINKING_TOP_P_MIN: f64 = 0.95;
 
 /// # Errors
 /// A call's arguments are not a JSON object, a tool has a name that Anthropic rejects, or calls and results

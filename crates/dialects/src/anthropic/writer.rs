@@ -1,5 +1,8 @@
 //! Writes responses of Anthropic's Messages API, streamed or buffered.
 
+use conversation::answer::{AnswerOptions, Progress, WriteAnswer};
+use conversation::blocks::{Block, Blocks, unexplained_end};
+use conversation::calls::text_input;
 use domain::{Event, Fault, Finish, PartKind, Reason, TraceId, Usage};
 use serde::Serialize;
 
@@ -9,9 +12,9 @@ use super::answer::{
 };
 use super::usage::Report;
 use super::{error_body, whole};
-use crate::answer::{AnswerOptions, Progress, WriteAnswer, ping};
-use crate::blocks::{Block, Blocks, unexplained_end};
-use crate::calls::text_input;
+
+/// An event that keeps an idle stream open.
+pub(crate) const PING: &[u8] = b"event: ping\ndata: {\"type\": \"ping\"}\n\n";
 
 #[derive(Debug)]
 pub(crate) struct Writer {
@@ -76,7 +79,7 @@ impl WriteAnswer for Writer {
             Event::Start { id, model, .. } => {
                 let head = Head::of(id.as_deref(), model.as_deref(), &self.wish);
                 frame("message_start", &head.message_start(Report::of(&self.usage.unwrap_or_default())), out);
-                out.extend_from_slice(ping(domain::Grammar::Anthropic));
+                out.extend_from_slice(PING);
             }
             Event::Finish { choice: 0, finish } => self.finish = Some(finish),
             Event::Usage(usage) => self.usage = Some(usage),

@@ -4,14 +4,13 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use conversation::losses::{DroppedFields, Feature, is_meaning};
+use conversation::request::{Insert, Request, own_edits};
 use domain::{Fault, Grammar, MissingFeatures, ServerFeature};
 use json::splice::{Edit, splice};
 use json::{Cursor, JsonError, Kind, Span, Text, Value, find_member};
 
 use super::taste::SupportedFields;
-use crate::losses::{DroppedFields, Feature, is_meaning};
-use crate::request::own_edits;
-use crate::{Insert, Request};
 
 /// The client's bytes for a server with quirks: like `upstream_body`, but without what the server does not
 /// accept.

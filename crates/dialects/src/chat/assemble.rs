@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use conversation::answer::{AnswerFacts, StreamFault};
 use domain::limits::{ASSEMBLED_CALLS_MAX, EVENT_BYTES_MAX};
 use framing::sse::{EventSplitter, read_event};
 use serde_json::{Map, Value};
 
 use super::answer::{STREAM_FOR_ANSWER, mend, read_answer};
 use super::scanner::StreamScanner;
-use crate::answer::{AnswerFacts, StreamFault};
 
 /// What the chunks have added up to so far.
 #[derive(Debug, Default)]

@@ -2,16 +2,16 @@
 
 use std::borrow::Cow;
 
+use conversation::answer::StreamFault;
+use conversation::prompt_text::CountedText;
 use domain::Usage;
 use json::splice::Edit;
 use json::{Cursor, JsonError, Kind, Span, Text, Value};
 
-use super::error::{class_of, read_error};
 use super::listed::Listed;
 use super::template::{Alike, ChunkTemplate, Seen};
 use super::usage::UsageCounters;
-use crate::answer::StreamFault;
-use crate::prompt_text::CountedText;
+use conversation::upstream_error::{class_of, read_error};
 
 /// Padding of random length, against traffic analysis by packet size.
 const FILLING: &str = "obfuscation";
@@ -462,18 +462,6 @@ pub(crate) fn upstream_error(json: &[u8]) -> StreamFault {
         report.message = None;
     }
     StreamFault::Upstream(report, class)
-}
-
-impl From<JsonError> for StreamFault {
-    fn from(error: JsonError) -> Self {
-        use json::JsonFault;
-        Self::Broken(match error.fault {
-            JsonFault::Utf8 => "bad_utf8",
-            JsonFault::Truncated => "cut_json",
-            JsonFault::Depth | JsonFault::Keys => "oversized_json",
-            JsonFault::Syntax(_) | JsonFault::Control | JsonFault::Surrogate => "bad_json",
-        })
-    }
 }
 
 /// Rewrites finish reasons that the format does not have into its own.

@@ -1,13 +1,13 @@
 //! Writes answers of OpenAI's legacy Completions API (`/completions`), as stream chunks or a buffered
 //! response.
 
+use conversation::answer::{AnswerOptions, Progress, WriteAnswer};
 use domain::{Event, Fault, TraceId, Usage};
 use serde::Serialize;
 
 use super::encode::{Completion, DONE, UsageField};
 use super::error::error_event;
 use super::writer::{finish_word, put};
-use crate::answer::{AnswerOptions, Progress, WriteAnswer};
 
 const OBJECT: &str = "text_completion";
 

@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use conversation::answer::StreamFault;
+use conversation::embed::{EmbeddingInputs, Vector, Vectors, unsayable};
+use conversation::losses::{DroppedFields, Feature};
 use domain::Fault;
 use json::fields::optional_count;
 use json::refusal::{missing, wrong_type, wrong_value};
@@ -9,10 +12,7 @@ use json::{Cursor, JsonError, Kind, Value};
 use serde::Serialize;
 
 use super::{side, usage};
-use crate::answer::StreamFault;
 use crate::answer_path::AnswerPath;
-use crate::embed::{EmbeddingInputs, Vector, Vectors, unsayable};
-use crate::losses::{DroppedFields, Feature};
 
 const BASE64: &str = "base64";
 const FLOAT: &str = "float";

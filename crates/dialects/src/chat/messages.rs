@@ -1,10 +1,9 @@
 //! Reads the messages of a request: checks their shape and counts their text.
 
+use conversation::request::NamedFile;
 use domain::Fault;
 use json::refusal::{duplicate, empty_array, missing, wrong_type};
 use json::{Cursor, Kind, Value};
-
-use crate::{NamedFile, files};
 
 /// Checks the messages, counts the bytes of their text, and records the files that they reference.
 pub(super) fn read(cursor: &mut Cursor<'_>, files: &mut Vec<NamedFile>) -> Result<u64, Box<Fault>> {
@@ -110,11 +109,11 @@ fn read_part(
             "text"
         } else if member.key.is("file") {
             let path = || format!("messages[{index}].content[{part}].file.file_id");
-            return Ok(files::read_object(cursor, files, &path)?);
+            return Ok(conversation::files::read_object(cursor, files, &path)?);
         } else if member.key.is("file_id") {
             // Some vendors put it next to `type`.
             let path = || format!("messages[{index}].content[{part}].file_id");
-            return Ok(files::read_id(cursor, files, path)?);
+            return Ok(conversation::files::read_id(cursor, files, path)?);
         } else {
             cursor.skip()?;
             return Ok(());

@@ -1,6 +1,9 @@
 //! Decodes a request of OpenAI's API in one pass: the fields that routing and accounting read.
 
 use bytes::Bytes;
+use conversation::fields::{optional_tier, read_model};
+use conversation::request::Request;
+use conversation::video;
 use domain::limits::CHOICES_MAX;
 use domain::{Fault, HostedTool};
 use json::fields::{not_empty, open_object, optional_boolean, optional_count, optional_text};
@@ -9,8 +12,6 @@ use json::{Cursor, Kind, Member, Span};
 
 use super::texts::{self, Documents};
 use super::{embed, messages};
-use crate::fields::{optional_tier, read_model};
-use crate::{Request, video};
 
 /// The default moderation model, as OpenAI has it.
 const JUDGE: &str = "omni-moderation-latest";

@@ -2,6 +2,7 @@
 //! its facts.
 
 use bytes::{Bytes, BytesMut};
+use conversation::answer::{StreamFacts, StreamFault};
 use domain::Usage;
 use domain::limits::{ANSWER_BYTES_MAX, EVENT_BYTES_MAX};
 use framing::sse::{Data, EventSplitter, read_event};
@@ -12,7 +13,6 @@ use serde::Deserialize;
 use super::chunk::{Reading, upstream_error};
 use super::convert;
 use super::encode::{Completion, DONE};
-use crate::answer::{StreamFacts, StreamFault};
 
 /// Forwards a stream in complete events. It holds at most one unfinished event, which is bounded.
 ///

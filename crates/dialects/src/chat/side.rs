@@ -2,13 +2,13 @@
 //! their answers.
 
 use bytes::Bytes;
+use conversation::answer::{AnswerFacts, StreamFault};
+use conversation::request::Request;
 use domain::{Fault, Operation};
 
 use super::chunk::Reading;
 use super::request::{Subject, decode_of};
 use super::scanner::skip_lead;
-use crate::Request;
-use crate::answer::{AnswerFacts, StreamFault};
 
 /// Reads a request of an operation.
 pub(crate) fn decode(operation: Operation, body: &Bytes) -> Result<Request, Box<Fault>> {

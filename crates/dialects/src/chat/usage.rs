@@ -1,9 +1,8 @@
 //! Usage as providers of this format report it, and the estimate where they don't.
 
+use conversation::fields::optional_tier;
 use domain::{Tier, Units, Usage, UsageSource};
 use json::{Cursor, JsonError, Kind};
-
-use crate::fields::optional_tier;
 
 /// Typical for byte-pair vocabularies of 100 000 to 200 000 entries, over English prose and code.
 const BYTES_PER_TOKEN: u64 = 4;

@@ -1,11 +1,10 @@
 //! Bedrock request paths: Converse names the model and the operation there.
 
+use conversation::address::unescape;
+use conversation::fields::checked_model;
+use conversation::request::Addressed;
 use domain::{Fault, FaultClass, Operation};
 use json::refusal::wrong_value;
-
-use crate::Addressed;
-use crate::fields::checked_model;
-use crate::gemini::unescape;
 
 /// The operations, by the last path segment; the boolean says whether the response is streamed.
 const VERBS: [(&str, Operation, bool); 3] = [

@@ -2,14 +2,13 @@
 
 use std::borrow::Cow;
 
+use conversation::blocks::Shape;
 use domain::prompt::Json;
 use domain::{Finish, Reason, Usage};
 use framing::event_stream::encode_frame;
 use json::written::checked;
 use serde::Serialize;
 use serde_json::value::RawValue;
-
-use crate::blocks::Shape;
 
 /// A content block of a buffered response.
 #[derive(Debug, Serialize)]

@@ -1,14 +1,13 @@
 //! Reads what the pipeline needs of a Converse request, in one pass.
 
 use bytes::Bytes;
+use conversation::fields::{checked_model, optional_tier};
+use conversation::request::{Addressed, Request};
 use domain::{Fault, Operation, Tier};
 use json::cuts::Cuts;
 use json::fields::{not_empty, open_object, optional_count};
 use json::refusal::{duplicate, missing, wrong_type, wrong_value};
 use json::{Cursor, JsonError, Kind, Span, Value};
-
-use crate::fields::{checked_model, optional_tier};
-use crate::{Addressed, Request};
 
 /// The fields that the pipeline reads. A duplicate of one of them is an error.
 #[derive(Debug, Clone, Copy)]

@@ -1,22 +1,20 @@
 //! Reads Bedrock's errors: exceptions in responses and in event streams.
 
+use conversation::answer::StreamFault;
 use domain::limits::UPSTREAM_WORD_BYTES_MAX;
 use domain::{FaultClass, UpstreamReport};
 use framing::event_stream::Frame;
 use json::{Cursor, JsonError, Kind, Value};
 
-use crate::answer::StreamFault;
-use crate::chat;
-
 /// Reads and classifies an error. The report's code is the exception's name. `status` is the response's
 /// status, if there was one; `kind` is its `x-amzn-errortype` header, if it had one.
 #[must_use]
 pub fn read_error(status: Option<u16>, kind: Option<&str>, body: &[u8]) -> (UpstreamReport, FaultClass) {
-    // `chat::read_error` limits the message's length and redacts what looks like a key.
-    let mut report = chat::read_error(body);
+    // `conversation::upstream_error::read_error` limits the message's length and redacts what looks like a key.
+    let mut report = conversation::upstream_error::read_error(body);
     let parsed = ParsedError::read(body).unwrap_or_default();
     if report.message.as_ref().is_none_or(String::is_empty) {
-        report.message = parsed.message.as_deref().and_then(chat::read_message);
+        report.message = parsed.message.as_deref().and_then(conversation::upstream_error::read_message);
     }
     report.status = status;
     report.code = kind.and_then(exception).or(parsed.exception).or(report.code.take());
@@ -125,7 +123,7 @@ fn class_of(status: Option<u16>, original_status: Option<u16>, report: &Upstream
         },
         "InternalServerException" | "InternalFailure" | "InternalServerError" => FaultClass::Upstream,
         "ServiceUnavailableException" => FaultClass::Overloaded,
-        _ => chat::class_of(status, report),
+        _ => conversation::upstream_error::class_of(status, report),
     }
 }
 

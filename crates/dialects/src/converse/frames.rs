@@ -1,10 +1,10 @@
 //! Feeds the frames of AWS's binary event stream (`application/vnd.amazon.eventstream`) to a response reader.
 
+use conversation::answer::{ReadAnswer, StreamFault};
 use domain::Event;
 use framing::event_stream::{Frame, FrameDecoder, FrameFault};
 
 use super::error::frame_fault;
-use crate::answer::{ReadAnswer, StreamFault};
 
 /// Whether a body that starts with this byte can be an event stream. The byte is the highest of a frame's
 /// length, and no frame reaches twice the size limit.

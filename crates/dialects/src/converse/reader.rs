@@ -1,5 +1,6 @@
 //! Reads responses of Bedrock's Converse API, streamed or buffered.
 
+use conversation::answer::{ReadAnswer, StreamFault};
 use domain::limits::ASSEMBLED_CALLS_MAX;
 use domain::{Event, Finish, PartKind, Reason, Usage};
 use json::{JsonError, find_member};
@@ -7,7 +8,6 @@ use json::{JsonError, find_member};
 use super::error::read_error;
 use super::pieces::{Answer, Block, ContentDelta, each, read_numbered, read_text};
 use super::usage::UsageCounters;
-use crate::answer::{ReadAnswer, StreamFault};
 
 #[derive(Debug, Default)]
 pub(crate) struct Reader {

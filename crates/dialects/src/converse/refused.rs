@@ -1,10 +1,9 @@
 //! Writes errors in Bedrock's format, for Converse clients.
 
 use bytes::Bytes;
+use conversation::fault_text::message;
 use domain::{Fault, FaultClass, TraceId};
 use serde::Serialize;
-
-use crate::error::message;
 
 #[derive(Serialize)]
 struct Body<'a> {

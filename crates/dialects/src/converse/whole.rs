@@ -2,6 +2,10 @@
 
 use std::borrow::Cow;
 
+use conversation::answer::AnswerOptions;
+use conversation::blocks;
+use conversation::blocks::gather;
+use conversation::calls::{object_of, raw_input, text_input};
 use domain::{Event, Finish, PartKind, Reason, Usage};
 use json::written::checked;
 use serde_json::value::RawValue;
@@ -10,9 +14,6 @@ use super::answer::{
     Answer, Block, Call, Cited, Message, Metrics, Output, Reasoning, Report, Text, raw, stop_reason,
 };
 use super::writer::call_id;
-use crate::answer::AnswerOptions;
-use crate::blocks::{self, gather};
-use crate::calls::{object_of, raw_input, text_input};
 
 pub(super) fn write(wish: &AnswerOptions, events: Vec<Event>) -> Vec<u8> {
     let (mut finish, mut usage) = (Finish::of(Reason::Stop), Usage::default());

@@ -2,6 +2,10 @@
 
 use std::borrow::Cow;
 
+use conversation::answer::{AnswerOptions, Progress, WriteAnswer};
+use conversation::blocks;
+use conversation::blocks::{Blocks, unexplained_end};
+use conversation::calls::text_input;
 use domain::{Event, Fault, Finish, PartKind, Reason, TraceId, Usage};
 
 use super::answer::{
@@ -10,9 +14,6 @@ use super::answer::{
 };
 use super::refused::{error_body, exception};
 use super::whole;
-use crate::answer::{AnswerOptions, Progress, WriteAnswer};
-use crate::blocks::{self, Blocks, unexplained_end};
-use crate::calls::text_input;
 
 /// The most text that one frame carries: even when escaped, it stays far below a frame's size limit.
 const PIECE_BYTES_MAX: usize = 1024 * 1024;

@@ -3,12 +3,12 @@
 
 use std::borrow::Cow;
 
+use conversation::answer::StreamFault;
 use domain::{Fault, Usage, UsageSource};
 use json::{Cursor, Kind, Value};
 use serde::Serialize;
 
-use super::{EmbeddingInputs, Task, Vector, Vectors, unsayable};
-use crate::answer::StreamFault;
+use conversation::embed::{EmbeddingInputs, Task, Vector, Vectors, unsayable};
 
 /// The body that a model reads its inputs from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

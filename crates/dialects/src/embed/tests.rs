@@ -1,10 +1,11 @@
 //! Embeddings requests and responses, translated between OpenAI's and Gemini's format.
 
-use domain::{FaultClass, Operation, TraceId, UsageSource};
+use conversation::request::{Addressed, VectorForm, upstream_body};
+use domain::{FaultClass, Operation, TraceId, Usage, UsageSource};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Addressed, VectorForm, decode_request, upstream_body};
+use crate::decode_request;
 
 fn addressed(is_batch: bool) -> Addressed {
     Addressed { model: "e".to_owned(), is_batch, ..Addressed::default() }
@@ -42,7 +43,7 @@ fn answer_path(client: Grammar, upstream: Grammar, vectors: VectorForm) -> Answe
         model: "asked\"for".to_owned(),
         trace: TraceId::new(1, [7; 10]),
         created_unix_s: 5,
-        constraints: crate::AnswerConstraints::default(),
+        constraints: conversation::constraints::AnswerConstraints::default(),
         vectors,
         prompt_bytes: 9,
         keeps_text: false,
@@ -222,18 +223,6 @@ fn what_is_no_answer_is_found() {
 }
 
 proptest! {
-    #[test]
-    fn numbers_survive_base64(numbers in prop::collection::vec(any::<f32>().prop_filter("JSON has none", |n| n.is_finite()), 0..20)) {
-        let written = serde_json::to_string(&numbers).unwrap();
-        let base64 = Vector::Numbers(&written).base64().unwrap().into_owned();
-        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-        prop_assert_eq!(STANDARD.decode(&base64).unwrap(), bytes);
-        let vector = Vector::Base64(Cow::Owned(base64));
-        let back: Vec<f32> = serde_json::from_str(&vector.numbers().unwrap()).unwrap();
-        let bits = |numbers: &[f32]| numbers.iter().map(|number| number.to_bits()).collect::<Vec<_>>();
-        prop_assert_eq!(bits(&back), bits(&numbers));
-    }
-
     #[test]
     fn texts_survive_both_grammars(texts in prop::collection::vec(".{0,12}", 1..5), dimensions in prop::option::of(1..4096_u64)) {
         let body = serde_json::json!({"model": "e", "input": texts, "dimensions": dimensions}).to_string();

@@ -1,12 +1,10 @@
 //! Gemini request paths: the API names the model and the operation there.
 
-use std::borrow::Cow;
-
+use conversation::address::unescape;
+use conversation::fields::checked_model;
+use conversation::request::Addressed;
 use domain::{Fault, FaultClass};
 use json::refusal::wrong_value;
-
-use crate::Addressed;
-use crate::fields::checked_model;
 
 /// An operation on a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -73,34 +71,6 @@ fn requests_events(query: &str) -> bool {
         matches!(name.as_deref(), Some("alt" | "$alt"))
             && value.is_some_and(|value| value.eq_ignore_ascii_case("sse"))
     })
-}
-
-/// Resolves percent escapes and leaves invalid ones as they are. Returns `None` if the result is not UTF-8.
-pub(crate) fn unescape(text: &str) -> Option<Cow<'_, str>> {
-    if !text.contains('%') {
-        return Some(Cow::Borrowed(text));
-    }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, behind)) = rest.split_first() {
-        let escaped = behind.first_chunk::<2>().filter(|_| *first == b'%').and_then(hexadecimal);
-        match escaped {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = behind.get(2..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(*first);
-                rest = behind;
-            }
-        }
-    }
-    String::from_utf8(bytes).ok().map(Cow::Owned)
-}
-
-fn hexadecimal(digits: &[u8; 2]) -> Option<u8> {
-    let [high, low] = digits.map(|digit| char::from(digit).to_digit(16));
-    u8::try_from(high? << 4 | low?).ok()
 }
 
 fn bad_path(what: &str) -> Box<Fault> {

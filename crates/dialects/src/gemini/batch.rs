@@ -4,6 +4,10 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use conversation::batch::{BatchModels, BatchOutputLine};
+use conversation::fields::checked_model;
+use conversation::request::{Addressed, Request, rename_at};
+use conversation::stored::StoredObjectReport;
 use domain::{Fault, FaultClass, Grammar, Operation, StoredObjectKind};
 use json::fields::{not_empty, open_object};
 use json::refusal::{duplicate, missing, wrong_type};
@@ -14,12 +18,7 @@ use serde_json::value::RawValue;
 
 use super::embed::check_model;
 use super::names::{each, members};
-use crate::batch::{BatchOutputLine, usage_of};
-use crate::bundle::BatchModels;
-use crate::fields::checked_model;
-use crate::kept::StoredObjectReport;
-use crate::request::rename_at;
-use crate::{Addressed, Request};
+use crate::batch::usage_of;
 
 /// The endpoint under which a batch's requests are booked.
 pub const CONTENTS: &str = ":generateContent";
@@ -406,12 +405,15 @@ mod tests {
             let mut request = read(body).unwrap();
             assert_eq!((&*request.model, request.max_output_tokens), ("google/flash", Some(0)));
             let body = Bytes::from(body);
-            assert_eq!(crate::upstream_body(&body, &request, "unread", true), std::slice::from_ref(&body));
+            assert_eq!(
+                conversation::request::upstream_body(&body, &request, "unread", true),
+                std::slice::from_ref(&body)
+            );
             let bundle = request.batch.as_mut().unwrap();
             assert!(bundle.is_of_one_model());
             assert_eq!(bundle.models[0].path, "model");
             bundle.models[0].upstream_name = Some("flash".to_owned());
-            let sent = crate::upstream_body(&body, &request, "unread", true).concat();
+            let sent = conversation::request::upstream_body(&body, &request, "unread", true).concat();
             let sent: serde_json::Value = serde_json::from_slice(&sent).unwrap();
             assert_eq!(sent["batch"]["model"], "models/flash");
             let input = sent["batch"].get("inputConfig").unwrap_or(&sent["batch"]["input_config"]);

@@ -4,6 +4,10 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use conversation::embed::{EmbeddingInputs, Task, unsayable};
+use conversation::fields::checked_model;
+use conversation::losses::DroppedFields;
+use conversation::request::{Addressed, Request, VectorForm, resource_text};
 use domain::Fault;
 use json::fields::{not_empty, open_object};
 use json::refusal::{duplicate, missing, wrong_type, wrong_value};
@@ -13,11 +17,6 @@ use serde::Serialize;
 use super::address::model_of;
 use super::names::{count, each, members};
 use super::wire::{Content, Part};
-use crate::embed::{EmbeddingInputs, Task, unsayable};
-use crate::fields::checked_model;
-use crate::losses::DroppedFields;
-use crate::request::resource_text;
-use crate::{Addressed, Request, VectorForm};
 
 /// The most inputs that Gemini accepts in one request.
 const REQUESTS_MAX: usize = 100;

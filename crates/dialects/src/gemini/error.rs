@@ -1,10 +1,9 @@
 //! Writes errors in Google's format, for Gemini clients.
 
 use bytes::Bytes;
+use conversation::fault_text::message;
 use domain::{Fault, FaultClass, TraceId};
 use serde::Serialize;
-
-use crate::error::message;
 
 #[derive(Serialize)]
 struct Envelope<'a> {

@@ -1,19 +1,18 @@
 //! Reads Google's errors.
 
+use conversation::answer::StreamFault;
 use domain::limits::UPSTREAM_WORD_BYTES_MAX;
 use domain::{FaultClass, UpstreamReport};
 use json::{Cursor, JsonError, Kind, Span, Value};
 
 use super::names::{camel, each};
-use crate::answer::StreamFault;
-use crate::chat;
 
 /// Reads and classifies an error. The report's code is `error.status`, its kind the reason from the details.
 /// `status` is the response's status, if there was one.
 #[must_use]
 pub fn read_error(status: Option<u16>, body: &[u8]) -> (UpstreamReport, FaultClass) {
-    // `chat::read_error` limits the message's length and redacts what looks like a key.
-    let mut report = chat::read_error(body);
+    // `conversation::upstream_error::read_error` limits the message's length and redacts what looks like a key.
+    let mut report = conversation::upstream_error::read_error(body);
     let parsed = read(body).unwrap_or_default();
     let status = status.or(parsed.code);
     report.status = status;
@@ -160,7 +159,7 @@ fn class_of(status: Option<u16>, report: &UpstreamReport) -> FaultClass {
         "ABORTED" | "ALREADY_EXISTS" => FaultClass::Conflict,
         "UNIMPLEMENTED" => FaultClass::Unsupported,
         "INTERNAL" | "UNKNOWN" | "DATA_LOSS" | "CANCELLED" => FaultClass::Upstream,
-        _ => chat::class_of(status, report),
+        _ => conversation::upstream_error::class_of(status, report),
     }
 }
 

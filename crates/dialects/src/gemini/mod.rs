@@ -21,7 +21,6 @@ mod writer;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use address::unescape;
 pub use address::{Verb, gemini_address};
 pub use batch::{CONTENTS, GeminiBatchStatus, read_gemini_batch_status};
 pub(crate) use batch::{decode as decode_batch, read_item as read_batch_item, rename as rename_batch};

@@ -1,6 +1,8 @@
 //! Reads what the pipeline needs of a Gemini request, in one pass.
 
 use bytes::Bytes;
+use conversation::fields::{checked_model, optional_tier};
+use conversation::request::{Addressed, Request};
 use domain::limits::CHOICES_MAX;
 use domain::{Fault, HostedTool, HostedTools, Operation};
 use json::fields::{not_empty, open_object};
@@ -9,8 +11,6 @@ use json::{Cursor, JsonError, Kind, Span, Value};
 
 use super::embed::{self, check_model};
 use super::names::{camel, count, each};
-use crate::fields::{checked_model, optional_tier};
-use crate::{Addressed, Request};
 
 /// The fields that the pipeline reads. A duplicate of one is an error, since parsers differ in which of two
 /// wins.

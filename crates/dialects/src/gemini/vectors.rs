@@ -1,12 +1,12 @@
 //! Embedding responses (`:embedContent`, `:batchEmbedContents`), read and written.
 
+use conversation::answer::StreamFault;
+use conversation::embed::{Vector, Vectors};
 use json::{Cursor, JsonError, Kind, Value};
 
 use super::failure::upstream_error;
 use super::names::{camel, each};
 use super::reader::UsageCounters;
-use crate::answer::StreamFault;
-use crate::embed::{Vector, Vectors};
 
 /// Reads the response of either operation.
 pub(crate) fn read_vectors(body: &[u8]) -> Result<Vectors<'_>, StreamFault> {

@@ -5,13 +5,13 @@ mod chunk;
 
 use std::collections::HashMap;
 
+use conversation::answer::{AnswerOptions, Progress, WriteAnswer};
 use domain::{Dialect, Event, Fault, Finish, PartKind, Reason, TraceId, Usage};
 
 use self::chunk::{Candidate, Head, PendingCall, write_frame};
 use super::error::error_body;
 use super::finish;
 use super::wire::Part;
-use crate::answer::{AnswerOptions, Progress, WriteAnswer};
 
 /// Gemini sends a tool call in one piece, and the finish reason and usage in the last chunk. The writer
 /// buffers these until they can be sent.

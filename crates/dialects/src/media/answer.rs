@@ -1,12 +1,12 @@
 //! Buffered image and rerank responses: passed on as they are, and metered.
 
 use bytes::Bytes;
+use conversation::answer::{AnswerFacts, StreamFault};
 use domain::{Operation, UsageSource};
 use json::members::Members;
 use serde_json::{Value, json};
 
 use super::counts;
-use crate::answer::{AnswerFacts, StreamFault};
 use crate::chat;
 use crate::whole::BufferedAnswer;
 

@@ -2,6 +2,9 @@
 //! client.
 
 use bytes::Bytes;
+use conversation::answer::{AnswerFacts, StreamFault};
+use conversation::losses::{DroppedFields, Feature};
+use conversation::target::TranslatedRequest;
 use domain::{Fault, Grammar, Units, Usage, UsageSource};
 use json::Value;
 use json::members::Members;
@@ -12,11 +15,8 @@ use super::imagen::predictions;
 use super::invoke_model::base64_images;
 use super::sides::sides;
 use super::words::object;
-use crate::answer::{AnswerFacts, StreamFault};
 use crate::answer_path::AnswerPath;
 use crate::chat;
-use crate::losses::{DroppedFields, Feature};
-use crate::translate::TranslatedRequest;
 use crate::whole::BufferedAnswer;
 
 pub(super) const PROMPT: &str = "Send a text.";

@@ -1,12 +1,12 @@
 //! Speech synthesis by fal's apps: translates the request into an app's parameters. The response is a file.
 
 use bytes::Bytes;
+use conversation::target::TranslatedRequest;
 use domain::{Fault, Grammar};
 use json::members::Members;
 
 use super::fal_images::{json_string, lose_rest, raw_json};
 use super::words::{UnsupportedParams, object};
-use crate::translate::TranslatedRequest;
 
 const TEXT_FIX: &str = "Send the text that is to be read.";
 const VOICE_FIX: &str = "Send the name of one of the app's voices.";

@@ -4,6 +4,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use conversation::answer::{AnswerFacts, StreamFault};
+use conversation::form::Form;
+use conversation::target::TranslatedRequest;
+use conversation::video::millis;
 use domain::{Fault, FaultClass, Grammar, Operation, Units, Usage, UsageSource};
 use json::refusal::{missing, wrong_value};
 use serde_json::{Value as Json, json};
@@ -11,12 +15,8 @@ use serde_json::{Value as Json, json};
 use super::fal_images::json_string;
 use super::video_form::parts;
 use super::words::{UnsupportedParams, object};
-use crate::answer::{AnswerFacts, StreamFault};
 use crate::answer_path::AnswerPath;
 use crate::chat;
-use crate::form::Form;
-use crate::translate::TranslatedRequest;
-use crate::video::millis;
 use crate::whole::BufferedAnswer;
 
 const FILE: &str = "file";
@@ -118,13 +118,13 @@ pub fn write_fal_transcription(
             FORMAT if ["json", "text", "verbose_json"].contains(&text) => {}
             FORMAT => {
                 let message = "asks for a form that what this app hears is not told in";
-                return Err(crate::embed::unsayable(FORMAT.to_owned(), message, FORMAT_FIX));
+                return Err(conversation::embed::unsayable(FORMAT.to_owned(), message, FORMAT_FIX));
             }
             TIMES => times.push(text.to_owned()),
             STREAM if ["false", "0", "null"].contains(&&*text.to_ascii_lowercase()) => {}
             STREAM => {
                 let fix = "Leave \"stream\" out.";
-                return Err(crate::embed::unsayable(
+                return Err(conversation::embed::unsayable(
                     STREAM.to_owned(),
                     "asks for events, and this app tells of none",
                     fix,
@@ -154,7 +154,7 @@ fn level(times: &[String], words: FalTranscriptionParams) -> Result<Option<&'sta
         [] => Ok(None),
         [one] if one == "segment" => Ok(Some("segment")),
         [one] if one == "word" && words.has_words => Ok(Some("word")),
-        [_, _, ..] => Err(crate::embed::unsayable(
+        [_, _, ..] => Err(conversation::embed::unsayable(
             TIMES.to_owned(),
             "asks for more times than one call tells",
             ONE_TIME_FIX,

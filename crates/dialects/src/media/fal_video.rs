@@ -5,6 +5,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use conversation::answer::StreamFault;
+use conversation::form::Form;
+use conversation::target::TranslatedRequest;
+use conversation::video::millis;
 use domain::{Fault, Grammar};
 use json::members::Members;
 use serde_json::Value as Json;
@@ -16,11 +20,7 @@ use super::veo::{
 };
 use super::video_form::document;
 use super::words::{UnsupportedParams, object};
-use crate::answer::StreamFault;
 use crate::chat;
-use crate::form::Form;
-use crate::translate::TranslatedRequest;
-use crate::video::millis;
 
 /// The first word in our ids of such videos, before they are encoded.
 const MARK: &str = "queued";
@@ -243,14 +243,15 @@ impl End {
         }
     }
 
-    /// `chat::read_error` limits the message's length and redacts what looks like a key.
+    /// `conversation::upstream_error::read_error` limits the message's length and redacts what looks like a key.
     fn failed(kind: Option<&str>, message: Option<&str>) -> Self {
         let code = match kind {
             Some("content_policy_violation") => "moderation_blocked",
             Some("client_cancelled") => "cancelled",
             _ => "unknown",
         };
-        let message = message.and_then(|message| chat::read_error(message.as_bytes()).message);
+        let message =
+            message.and_then(|message| conversation::upstream_error::read_error(message.as_bytes()).message);
         Self::Failed { code, message: message.unwrap_or_else(|| "Its maker does not say why.".to_owned()) }
     }
 }

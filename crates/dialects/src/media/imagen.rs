@@ -4,6 +4,8 @@
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
+use conversation::answer::StreamFault;
+use conversation::target::TranslatedRequest;
 use domain::{Fault, FaultClass, Grammar};
 use json::members::Members;
 use json::refusal::wrong_value;
@@ -11,9 +13,6 @@ use json::refusal::wrong_value;
 use super::fal_images::{AUTO, ImageSource, PROMPT, Picture, json_string, lose_rest, raw_json};
 use super::sides::sides;
 use super::words::{UnsupportedParams, object};
-use crate::answer::StreamFault;
-use crate::chat;
-use crate::translate::TranslatedRequest;
 
 /// Imagen's default is several images, but clients of OpenAI's API expect one.
 const COUNT: u64 = 1;
@@ -164,10 +163,11 @@ pub(super) fn predictions(answer: &Members<'_>) -> Result<Option<Vec<Picture>>, 
     }
     match reason {
         _ if !pictures.is_empty() => Ok(Some(pictures)),
-        // `chat::read_error` limits the message's length and redacts what looks like a key.
-        Some(reason) => {
-            Err(StreamFault::Upstream(chat::read_error(reason.as_bytes()), FaultClass::ContentPolicy))
-        }
+        // `conversation::upstream_error::read_error` limits the message's length and redacts what looks like a key.
+        Some(reason) => Err(StreamFault::Upstream(
+            conversation::upstream_error::read_error(reason.as_bytes()),
+            FaultClass::ContentPolicy,
+        )),
         None => Err(StreamFault::Broken("not_an_answer")),
     }
 }

@@ -2,6 +2,9 @@
 //! Amazon Nova Canvas and Titan, Stability AI, Cohere.
 
 use bytes::Bytes;
+use conversation::answer::StreamFault;
+use conversation::losses::DroppedFields;
+use conversation::target::TranslatedRequest;
 use domain::{Fault, FaultClass, Grammar};
 use json::Value;
 use json::members::{Members, kind_of, value_of};
@@ -10,10 +13,6 @@ use json::refusal::{missing, wrong_type};
 use super::fal_images::{AUTO, ImageSource, PROMPT, Picture, json_string, lose_rest, raw_json};
 use super::sides::sides;
 use super::words::{UnsupportedParams, object};
-use crate::answer::StreamFault;
-use crate::chat;
-use crate::losses::DroppedFields;
-use crate::translate::TranslatedRequest;
 
 /// A vendor's format of image requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,9 +173,10 @@ pub(super) fn base64_images(answer: &Members<'_>) -> Result<Option<Vec<Picture>>
         _ => None,
     });
     match answer.find_text(REASON).or(reason.into_iter().next()) {
-        Some(reason) => {
-            Err(StreamFault::Upstream(chat::read_error(reason.as_bytes()), FaultClass::ContentPolicy))
-        }
+        Some(reason) => Err(StreamFault::Upstream(
+            conversation::upstream_error::read_error(reason.as_bytes()),
+            FaultClass::ContentPolicy,
+        )),
         None => Ok(None),
     }
 }
@@ -235,7 +235,7 @@ fn text_of(path: String, document: &[u8]) -> Result<String, Box<Fault>> {
                 None => Ok(json_string(&text)),
                 Some(name) => {
                     let fix = "Send documents as texts: this model ranks nothing else.";
-                    Err(crate::embed::unsayable(name, "is no part of a document that is a text", fix))
+                    Err(conversation::embed::unsayable(name, "is no part of a document that is a text", fix))
                 }
             }
         }

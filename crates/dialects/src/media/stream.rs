@@ -3,6 +3,7 @@
 //! rewritten. Of the others only the usage, errors and the end are read.
 
 use bytes::Bytes;
+use conversation::answer::{AnswerFacts, StreamFacts, StreamFault};
 use domain::limits::ANSWER_BYTES_MAX;
 use domain::{Fault, Operation, TraceId, UsageSource};
 use framing::sse::read_event;
@@ -13,7 +14,6 @@ use super::fal_images::HostedImages;
 use super::fal_video::{QueuedVideo, no_content};
 use super::veo::{VideoAsk, video_content};
 use super::{buffered_answer, counts};
-use crate::answer::{AnswerFacts, StreamFacts, StreamFault};
 use crate::answer_path::AnswerPath;
 use crate::chat;
 use crate::cut::EventBuffer;

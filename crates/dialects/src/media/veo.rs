@@ -6,6 +6,11 @@
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
+use conversation::answer::{AnswerFacts, StreamFault};
+use conversation::embed::unsayable;
+use conversation::form::Form;
+use conversation::target::TranslatedRequest;
+use conversation::video::BILLED;
 use domain::{Fault, FaultClass, Grammar, UpstreamReport};
 use json::Value;
 use json::members::{Members, value_of};
@@ -16,13 +21,8 @@ use super::fal_images::{PROMPT, json_string, lose_rest, raw_json};
 use super::fal_video;
 use super::video_form::document;
 use super::words::{UnsupportedParams, object};
-use crate::answer::{AnswerFacts, StreamFault};
 use crate::answer_path::AnswerPath;
 use crate::chat;
-use crate::embed::unsayable;
-use crate::form::Form;
-use crate::translate::TranslatedRequest;
-use crate::video::BILLED;
 use crate::whole::BufferedAnswer;
 
 /// The default length in seconds. It is always sent upstream, because the requested length is what is billed.
@@ -360,9 +360,10 @@ impl<'a> End<'a> {
         }
     }
 
-    /// `chat::read_error` limits the message's length and redacts what looks like a key.
+    /// `conversation::upstream_error::read_error` limits the message's length and redacts what looks like a key.
     fn failed(code: &'static str, message: Option<&str>) -> Self {
-        let message = message.and_then(|message| chat::read_error(message.as_bytes()).message);
+        let message =
+            message.and_then(|message| conversation::upstream_error::read_error(message.as_bytes()).message);
         Self::Failed { code, message: message.unwrap_or_else(|| "Its maker does not say why.".to_owned()) }
     }
 }

@@ -5,12 +5,12 @@ use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use conversation::form::Form;
 use domain::Fault;
 use framing::multipart::{Found, Part, Scanner};
 use serde_json::{Map, Value, json};
 
 use super::veo::{REFERENCE, unsupported_reference};
-use crate::form::Form;
 
 /// The form's name for a reference image that is given by URL.
 const REFERENCE_URL: &str = "input_reference[image_url]";
@@ -45,7 +45,7 @@ pub(super) fn document<'b>(form: Option<&Form>, body: &'b [u8]) -> Result<Cow<'b
 /// Each part with its content; `None` if the form is incomplete.
 pub(super) fn parts<'b>(form: &Form, body: &'b [u8]) -> Option<Vec<(Part, &'b [u8])>> {
     let (mut found, mut parts, mut open) = (Vec::new(), Vec::new(), None);
-    let mut scanner = Scanner::new(form.boundary()).ok()?;
+    let mut scanner = Scanner::new(&form.boundary).ok()?;
     if scanner.push(body, &mut found).is_err() || !scanner.is_over() {
         return None;
     }

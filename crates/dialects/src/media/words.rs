@@ -1,12 +1,12 @@
 //! Shared by the translations for fal, Imagen, Veo and Bedrock: reporting of unsupported parameters, and JSON
 //! writing.
 
+use conversation::embed::unsayable;
+use conversation::losses::DroppedFields;
 use domain::{Fault, Grammar};
 use json::members::Members;
 
 use super::fal_images::wants_bytes;
-use crate::embed::unsayable;
-use crate::losses::DroppedFields;
 
 const URL_FIX: &str = "Send \"b64_json\", or leave it out.";
 

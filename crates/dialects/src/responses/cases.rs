@@ -1,5 +1,9 @@
 //! Tests of single cases: odd upstream answers, endings, and dropped request fields.
 
+use conversation::answer::{AnswerOptions, ReadAnswer, StreamFault, WriteAnswer};
+use conversation::constraints::AnswerConstraints;
+use conversation::losses::DroppedFields;
+use conversation::target::TargetModel;
 use domain::prompt::{
     CacheLifetime, CacheMark, Content, Effort, Instruction, Part, Role, Signature, Source, Thought, Tool,
     ToolCall, ToolKind, ToolResult, Turn,
@@ -8,10 +12,6 @@ use domain::{Abilities, Event, FaultClass, Finish, Grammar, Json, PartKind, Prom
 use serde_json::{Value, json};
 
 use super::{Reader, Writer, write_prompt};
-use crate::answer::{AnswerOptions, ReadAnswer, StreamFault, WriteAnswer};
-use crate::constraints::AnswerConstraints;
-use crate::losses::DroppedFields;
-use crate::translate::TargetModel;
 
 /// A short form of what these events are read as.
 fn read(data: &[&str]) -> Result<Vec<String>, StreamFault> {

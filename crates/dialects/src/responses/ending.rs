@@ -1,12 +1,12 @@
 //! How a Responses answer ends: status, reason, usage, or error.
 
+use conversation::answer::StreamFault;
+use conversation::upstream_error::{class_of, read_error};
 use domain::{Event, FaultClass, Finish, Reason};
 use json::members::Members;
 
 use super::reader::Reader;
 use super::usage::read_usage;
-use crate::answer::StreamFault;
-use crate::chat::{class_of, read_error};
 
 /// The fault for an error event or body.
 pub(super) fn upstream(body: &[u8]) -> StreamFault {

@@ -1,5 +1,6 @@
 //! Reads input items into turns.
 
+use conversation::losses::is_mark;
 use domain::prompt::{
     CacheLifetime, CacheMark, Content, Instruction, Part, Role, Signature, Source, Thought, ToolCall,
     ToolResult, Turn,
@@ -11,7 +12,6 @@ use json::refusal::{missing, wrong_type, wrong_value};
 
 use super::read::{AddExtra, leave};
 use super::tools::flat_name;
-use crate::losses::is_mark;
 
 /// Items about hosted tools, or that only the provider can read. The assistant's text already contains what
 /// the hosted tools found, so they are as dispensable as those tools. Calls that clients run themselves

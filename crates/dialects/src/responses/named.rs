@@ -1,10 +1,10 @@
 //! Reads items and tools of a request: their size in bytes, and the files that they reference.
 
+use conversation::request::{NamedFile, Request};
 use json::{Cursor, JsonError, Kind, Value};
 
 use super::hosted::hosted_tool;
 use super::request::text_bytes;
-use crate::{NamedFile, Request, files};
 
 /// Reads an input item, and returns the bytes of its text.
 pub(super) fn read_item(
@@ -39,7 +39,7 @@ fn read_content(
     match cursor.kind()? {
         Kind::Array => {}
         Kind::Object => {
-            files::read_object(cursor, files, &|| format!("{}.file_id", path()))?;
+            conversation::files::read_object(cursor, files, &|| format!("{}.file_id", path()))?;
             return Ok(0);
         }
         _ => return text_bytes(cursor),
@@ -53,7 +53,7 @@ fn read_content(
             if member.key.is("text") || member.key.is("refusal") {
                 bytes += text_bytes(cursor)?;
             } else if member.key.is("file_id") {
-                files::read_id(cursor, files, || format!("{}[{part}].file_id", path()))?;
+                conversation::files::read_id(cursor, files, || format!("{}[{part}].file_id", path()))?;
             } else {
                 cursor.skip()?;
             }
@@ -90,7 +90,7 @@ fn read_tool(cursor: &mut Cursor<'_>, index: usize, request: &mut Request) -> Re
         }
         if member.key.is("input_image_mask") {
             let path = || format!("tools[{index}].input_image_mask.file_id");
-            return files::read_object(cursor, &mut request.files, &path);
+            return conversation::files::read_object(cursor, &mut request.files, &path);
         }
         if member.key.is("container") && kind == Kind::Object {
             return read_container(cursor, index, &mut request.files);
@@ -110,7 +110,7 @@ fn read_container(
             return cursor.skip().map(|_| ());
         }
         cursor.array(|cursor, at| {
-            files::read_id(cursor, files, || format!("tools[{index}].container.file_ids[{at}]"))
+            conversation::files::read_id(cursor, files, || format!("tools[{index}].container.file_ids[{at}]"))
         })?;
         Ok(())
     })?;

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use conversation::constraints::AnswerConstraints;
 use domain::{Json, PartKind};
 use serde_json::value::RawValue;
 
 use super::annotations::own_annotation;
 use super::frames::{Frame, Item, Part, Pen, raw};
 use super::write_items::owned;
-use crate::constraints::AnswerConstraints;
 
 #[derive(Debug, Default)]
 pub(super) struct Output {

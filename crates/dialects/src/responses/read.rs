@@ -1,5 +1,6 @@
 //! Reads a Responses request into `Prompt`, the intermediate form that every dialect can be written from.
 
+use conversation::losses::is_mark;
 use domain::prompt::{
     Aliased, Caching, Effort, Extra, Instruction, Output, OutputFormat, Reasoning, Sampling, ServiceTier,
     ThinkingVisibility,
@@ -11,7 +12,6 @@ use json::refusal::{wrong_type, wrong_value};
 
 use super::items::{Conversation, read_items};
 use super::tools::{read_choice, read_tools};
-use crate::losses::is_mark;
 
 /// Documented fields without which the answer is the same, or as good.
 const HINTS: &[&str] = &[

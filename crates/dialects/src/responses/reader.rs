@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use conversation::answer::{ReadAnswer, StreamFault};
 use domain::{Event, PartKind};
 use json::members::{Members, json_of};
 
 use super::ending::upstream;
 use super::tools::flat_name;
-use crate::answer::{ReadAnswer, StreamFault};
 
 #[derive(Debug, Default)]
 pub(crate) struct Reader {

@@ -1,14 +1,14 @@
 //! Decodes a Responses request in one pass: the fields that routing and accounting read.
 
 use bytes::Bytes;
+use conversation::fields::{optional_tier, read_model};
+use conversation::request::{Request, Stored, StoredAct};
 use domain::Fault;
 use json::fields::{not_empty, open_object, optional_boolean, optional_count, optional_text};
 use json::refusal::{duplicate, missing, wrong_type};
 use json::{Cursor, JsonError, Kind, Member, Span, Value};
 
 use super::named;
-use crate::fields::{optional_tier, read_model};
-use crate::{Request, Stored, StoredAct};
 
 /// The fields that are read here: a duplicate of one is refused.
 #[derive(Debug, Clone, Copy)]

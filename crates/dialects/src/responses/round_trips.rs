@@ -1,5 +1,8 @@
 //! Property tests: every prompt and answer that the format can express is read back as it was written.
 
+use conversation::answer::{AnswerOptions, Progress, ReadAnswer, WriteAnswer};
+use conversation::losses::DroppedFields;
+use conversation::target::TargetModel;
 use domain::prompt::{
     CacheLifetime, CacheMark, Caching, Content, Effort, Instruction, Output, OutputFormat, Part, Reasoning,
     Role, Sampling, ServiceTier, Signature, Source, ThinkingVisibility, Thought, Tool, ToolCall, ToolChoice,
@@ -14,9 +17,6 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::{Reader, Writer, read_prompt, write_prompt};
-use crate::answer::{AnswerOptions, Progress, ReadAnswer, WriteAnswer};
-use crate::losses::DroppedFields;
-use crate::translate::TargetModel;
 
 /// Texts with everything that JSON must escape, and multi-byte characters.
 fn text() -> impl Strategy<Value = String> {

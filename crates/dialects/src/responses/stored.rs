@@ -1,11 +1,11 @@
 //! Reads stored responses (`GET /responses/{id}`): they are forwarded untouched, and only their end is
 //! detected.
 
+use conversation::answer::{ReadAnswer, StreamFault};
 use domain::{Event, Finish, Json, PartKind, Reason, Usage};
 use json::members::Members;
 
 use super::usage::read_usage;
-use crate::answer::{ReadAnswer, StreamFault};
 
 /// Reads a stream that may start anywhere in a response. A failure of the response is not a failure of this
 /// read.

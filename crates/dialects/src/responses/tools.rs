@@ -1,5 +1,6 @@
 //! Reads tools and `tool_choice`.
 
+use conversation::losses::is_mark;
 use domain::prompt::{Tool, ToolChoice, ToolKind};
 use domain::{Fault, Prompt};
 use json::Value;
@@ -7,7 +8,6 @@ use json::members::{Members, json_of, kind_of};
 use json::refusal::{wrong_type, wrong_value};
 
 use super::read::AddExtra;
-use crate::losses::is_mark;
 
 /// Hosted tools, and built-in tools whose calls have a form of their own.
 pub(super) const HOSTED: &[&str] = &[

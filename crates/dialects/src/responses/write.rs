@@ -1,5 +1,8 @@
 //! Writes a Responses request from `Prompt`, the intermediate form.
 
+use conversation::calls::Parameters;
+use conversation::losses::{DroppedFields, Feature};
+use conversation::target::TargetModel;
 use domain::prompt::{
     CacheLifetime, CacheMark, Effort, Instruction, OutputFormat, ServiceTier, ThinkingVisibility, Tool,
     ToolChoice, ToolKind,
@@ -11,9 +14,6 @@ use serde_json::value::RawValue;
 
 use super::tools::HOSTED;
 use super::write_items::{Item, Items, Part};
-use crate::calls::Parameters;
-use crate::losses::{DroppedFields, Feature};
-use crate::translate::TargetModel;
 
 #[derive(Serialize)]
 struct Body<'a> {

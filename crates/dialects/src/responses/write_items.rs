@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use conversation::losses::{DroppedFields, Feature};
 use domain::prompt::{
     self, CacheMark, Content, Instruction, Role, Source, Thought, ToolCall, ToolResult, Turn, ValuePath,
 };
@@ -11,7 +12,6 @@ use serde_json::value::RawValue;
 
 use super::annotations::own_annotation;
 use super::write::{Breakpoint, input_text, raw};
-use crate::losses::{DroppedFields, Feature};
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

@@ -1,11 +1,11 @@
 //! Writes a Responses answer, streamed or buffered.
 
+use conversation::answer::{AnswerOptions, Progress, WriteAnswer};
+use conversation::fault_text::message;
 use domain::{Event, Fault, FaultClass, Finish, PartKind, Reason, TraceId};
 
 use super::frames::{Frame, Head, Pen, Repeated, Standing};
 use super::output::Output;
-use crate::answer::{AnswerOptions, Progress, WriteAnswer};
-use crate::error::message;
 
 #[derive(Debug)]
 pub(crate) struct Writer {

@@ -2,10 +2,10 @@
 //! result.
 
 use bytes::Bytes;
-use dialects::{
-    AnswerPath, AnswerStream, Request, StreamFault, TargetModel, TranslatedRequest, buffered_answer,
-    decode_request, read_prompt, translate_request, upstream_body,
-};
+use conversation::answer::StreamFault;
+use conversation::request::{Request, upstream_body};
+use conversation::target::{TargetModel, TranslatedRequest};
+use dialects::{AnswerPath, AnswerStream, buffered_answer, decode_request, read_prompt, translate_request};
 use domain::{Abilities, Fault, Grammar, Operation, Tier, Usage, UsageSource};
 use proptest::prelude::*;
 use serde::Deserialize;

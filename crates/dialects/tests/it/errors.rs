@@ -112,7 +112,7 @@ fn what_the_vendor_said_of_the_request_is_passed_on() {
         (r#"{"error":{"message":"m","type":"invalid_request_error","param":null,"code":null}}"#, None),
         (r#"{"error":{"message":"m","type":"invalid_request_error"}}"#, Some("upstream_bad_request")),
     ] {
-        let report = dialects::chat::read_error(upstream.as_bytes());
+        let report = conversation::upstream_error::read_error(upstream.as_bytes());
         let fault = Fault::new(FaultClass::BadRequest, "upstream_bad_request", "m").upstream(report);
         assert_eq!(json(&fault, Dialect::Chat)["error"]["code"].as_str(), code, "{upstream}");
     }
@@ -150,7 +150,7 @@ fn an_error_in_a_stream_is_one_event() {
 fn a_prompt_that_is_refused_for_its_content_is_an_answer_where_the_dialect_has_one() {
     let fault = Fault::new(FaultClass::ContentPolicy, "content_filter", "The provider refused the content.");
     let blocked = |stream, as_array| {
-        let mut request = dialects::Request::default();
+        let mut request = conversation::request::Request::default();
         (request.model, request.stream, request.as_array) = ("m".into(), stream, as_array);
         let answer =
             dialects::render_blocked(&fault, Dialect::Gemini, &request, trace()).expect("it has one");
@@ -168,7 +168,7 @@ fn a_prompt_that_is_refused_for_its_content_is_an_answer_where_the_dialect_has_o
     assert_eq!((&response["modelVersion"], response.get("candidates")), (&"m".into(), None));
     assert_eq!(blocked(true, false), ("text/event-stream; charset=utf-8", format!("data: {whole}\r\n\r\n")));
     assert_eq!(blocked(true, true), ("application/json", format!("[{whole}]")));
-    let request = dialects::Request::default();
+    let request = conversation::request::Request::default();
     for dialect in [Dialect::Chat, Dialect::Responses, Dialect::Anthropic, Dialect::Run] {
         assert!(dialects::render_blocked(&fault, dialect, &request, trace()).is_none(), "{dialect:?}");
     }

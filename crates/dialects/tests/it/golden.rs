@@ -2,8 +2,9 @@
 //! result.
 
 use bytes::Bytes;
+use conversation::answer::StreamFault;
+use conversation::request::upstream_body;
 use dialects::chat::{StreamScanner, answer_text, decode_request, read_answer};
-use dialects::{StreamFault, upstream_body};
 use domain::{Usage, UsageSource};
 use serde::Deserialize;
 

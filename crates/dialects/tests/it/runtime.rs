@@ -156,7 +156,7 @@ fn writer(grammar: Grammar, operation: Operation, usage: bool) -> AnswerWriter {
         model: "m".to_owned(),
         trace: TraceId::new(1, [7; 10]),
         created_unix_s: 5,
-        constraints: dialects::AnswerConstraints::default(),
+        constraints: conversation::constraints::AnswerConstraints::default(),
     })
 }
 

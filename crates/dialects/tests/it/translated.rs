@@ -3,10 +3,10 @@
 //! rewrites them.
 
 use bytes::Bytes;
-use dialects::{
-    Addressed, AnswerConstraints, AnswerPath, AnswerStream, TargetModel, buffered_answer, decode_request,
-    read_prompt, translate_request,
-};
+use conversation::constraints::AnswerConstraints;
+use conversation::request::Addressed;
+use conversation::target::TargetModel;
+use dialects::{AnswerPath, AnswerStream, buffered_answer, decode_request, read_prompt, translate_request};
 use domain::{Abilities, Grammar, Operation, Prompt, TraceId};
 use serde::{Deserialize, Serialize};
 

@@ -2,9 +2,9 @@
 //! result. Other dialects have their own; here both sides speak Responses.
 
 use bytes::Bytes;
-use dialects::{
-    AnswerPath, AnswerStream, BufferedAnswer, StreamFault, buffered_answer, decode_request, upstream_body,
-};
+use conversation::answer::StreamFault;
+use conversation::request::upstream_body;
+use dialects::{AnswerPath, AnswerStream, BufferedAnswer, buffered_answer, decode_request};
 use domain::{Grammar, Operation, TraceId, Usage};
 use serde::Deserialize;
 

@@ -2,7 +2,8 @@
 //! dialects.
 
 use bytes::Bytes;
-use dialects::{decode_request, read_prompt, upstream_body};
+use conversation::request::upstream_body;
+use dialects::{decode_request, read_prompt};
 use domain::prompt::{Content, Extra, Role, Source, ToolChoice, ToolKind};
 use domain::{Grammar, Operation, Prompt};
 

@@ -1,7 +1,9 @@
 //! Streams: cut at any place, stopped by the gateway, and written in place of another kind of answer.
 
 use bytes::Bytes;
-use dialects::{AnswerConstraints, AnswerPath, AnswerStream, BufferedAnswer, StreamFault, buffered_answer};
+use conversation::answer::StreamFault;
+use conversation::constraints::AnswerConstraints;
+use dialects::{AnswerPath, AnswerStream, BufferedAnswer, buffered_answer};
 use domain::{Fault, FaultClass, Grammar, Operation, Prompt, TraceId, Usage, UsageSource};
 use proptest::prelude::*;
 use serde_json::{Value, json};

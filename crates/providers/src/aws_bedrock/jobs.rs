@@ -2,7 +2,7 @@
 //! created and polled at the control-plane host, which also lists models; results are read from the bucket.
 
 use bytes::Bytes;
-use dialects::{Stored, StoredAct, upstream_body};
+use conversation::request::{Stored, StoredAct, upstream_body};
 use domain::hosting::StoragePlace;
 use domain::{Fault, FaultClass, Grammar, Operation, UpstreamReport};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -140,7 +140,8 @@ const LIES_THERE: &str = "Leave the results where the batch wrote them until the
 
 #[cfg(test)]
 mod tests {
-    use dialects::{Request, decode_request};
+    use conversation::request::Request;
+    use dialects::decode_request;
     use domain::{AuthKind, Hosting, MissingFeatures, Secret};
 
     use super::*;

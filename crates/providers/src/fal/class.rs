@@ -50,7 +50,7 @@ pub(super) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
     if let Some(wrong) = wrong.filter(|_| report.message.is_some()) {
         report.param = Some(param_path(&wrong.loc)).filter(|path| !path.is_empty());
         // The generic report has already redacted keys in the message, but shows it as part of a list.
-        report.message = dialects::chat::read_error(wrong.msg.as_bytes()).message;
+        report.message = conversation::upstream_error::read_error(wrong.msg.as_bytes()).message;
     }
     let message = report.message.as_deref().unwrap_or_default();
     match (status, report.kind.as_deref()) {

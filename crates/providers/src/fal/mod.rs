@@ -7,7 +7,8 @@ mod sounds;
 mod videos;
 
 use bytes::Bytes;
-use dialects::{Stored, StoredAct, write_fal_images};
+use conversation::request::{Stored, StoredAct};
+use dialects::write_fal_images;
 use domain::{Fault, FaultClass, Grammar, Hosting, Operation};
 use http::HeaderMap;
 use serde::Deserialize;

@@ -2,7 +2,8 @@
 //! answer says.
 
 use bytes::Bytes;
-use dialects::{FalVideoParams, QueuedVideo, Stored, StoredAct, write_fal_video};
+use conversation::request::{Stored, StoredAct};
+use dialects::{FalVideoParams, QueuedVideo, write_fal_video};
 use domain::{Fault, FaultClass, Grammar, Hosting};
 use http::Method;
 use http::header::CONTENT_TYPE;

@@ -1,7 +1,8 @@
 //! The Gemini API: its own wire format, with the model in the path.
 
 use bytes::Bytes;
-use dialects::{Stored, StoredAct, read_gemini_error};
+use conversation::request::{Stored, StoredAct};
+use dialects::read_gemini_error;
 use domain::{Fault, Grammar, Hosting, Operation, UpstreamReport};
 use http::header::HeaderName;
 use http::{HeaderMap, Method};
@@ -181,7 +182,7 @@ mod tests {
     fn a_batch_is_asked_for_by_its_name_and_a_verb() {
         let request_line = |stored: Option<StoredAct>| {
             let stored = stored.map(|act| Box::new(Stored::new("b/1".to_owned(), act, "x=1".to_owned())));
-            let mut request = dialects::Request::default();
+            let mut request = conversation::request::Request::default();
             request.stored = stored;
             let ask = ModelRequest {
                 operation: Operation::Batch,

@@ -1,7 +1,7 @@
 //! Probes what an OpenAI-compatible server supports, with one small call at a time.
 
 use bytes::Bytes;
-use dialects::chat::read_error;
+use conversation::upstream_error::read_error;
 use domain::server::{OTHER, TIDEGATE};
 use domain::{Finding, Grammar, ProbeResult, ServerFeature};
 use http::Method;

@@ -1,6 +1,6 @@
 //! Requests to each vendor's models on Vertex AI, and the classification of their errors.
 
-use dialects::Addressed;
+use conversation::request::Addressed;
 use domain::{AuthKind, FaultClass, Secret};
 
 use super::*;

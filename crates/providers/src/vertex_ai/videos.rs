@@ -2,7 +2,8 @@
 //! requests: the video is part of the finished operation.
 
 use bytes::Bytes;
-use dialects::{Stored, operation_of, write_veo};
+use conversation::request::Stored;
+use dialects::{operation_of, write_veo};
 use domain::{Fault, Grammar, Operation};
 
 use super::maker::{Vendor, has_resolution};

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use dialects::{Addressed, decode_request, native_headers, read_prompt};
+use conversation::request::Addressed;
+use dialects::{decode_request, native_headers, read_prompt};
 use domain::{Abilities, Grammar, Operation, Secret};
 use http::{HeaderMap, HeaderName};
 use providers::{ModelRequest, Outgoing, Provider, Signer, Target, provider};

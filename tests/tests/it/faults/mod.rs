@@ -8,7 +8,6 @@ mod stage;
 mod verdict;
 
 use domain::{Fault, FaultClass, Grammar};
-
 use drive::{SDKS, Sdk};
 use page::Judged;
 use scripted::{Scripted, all};

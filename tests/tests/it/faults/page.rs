@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
-use dialects::{AnswerPath, AnswerStream, Request, render_blocked, render_error};
+use conversation::request::Request;
+use dialects::{AnswerPath, AnswerStream, render_blocked, render_error};
 use domain::{Blame, Dialect, Fault, FaultClass, Grammar, Operation, TraceId};
 use execute::schedule::{Remedy, remedy};
 use execute::{HealthSignal, health_signal};
@@ -139,14 +140,14 @@ fn in_stream(class: FaultClass) -> String {
         model: "m".to_owned(),
         trace: TraceId::new(1, [0; 10]),
         created_unix_s: 0,
-        constraints: dialects::AnswerConstraints::default(),
+        constraints: conversation::constraints::AnswerConstraints::default(),
         prompt_bytes: 0,
         keeps_text: false,
         form: dialects::AnswerForm::default(),
         estimator: None,
         video: None,
         transcript: None,
-        vectors: dialects::VectorForm::default(),
+        vectors: conversation::request::VectorForm::default(),
     };
     let event: Bytes = AnswerStream::new(answer_path).error_event(&fault(class), TraceId::new(1, [0; 10]));
     let text = String::from_utf8(event.to_vec()).unwrap();

@@ -1,10 +1,10 @@
 //! Responses: every shape that upstreams send is read, and other dialects' responses are written for clients.
 
+use conversation::answer::{AnswerOptions, Progress, ReadAnswer, StreamFault, WriteAnswer};
 use domain::prompt::Json;
-use domain::{Event, Fault, FaultClass, Finish, Grammar, PartKind, Reason, TraceId, Usage, UsageSource};
+use domain::{Event, Fault, FaultClass, Finish, PartKind, Reason, TraceId, Usage, UsageSource};
 use framing::sse::{Data, EventSplitter, read_event};
 
-use crate::answer::{AnswerOptions, Progress, ReadAnswer, StreamFault, WriteAnswer};
 use crate::anthropic::{Reader, Writer};
 
 const TRACE: &str = "trc_0190c0ffee007000800000000000abcd";
@@ -531,5 +531,5 @@ fn json_over_several_lines_stays_on_the_line_of_its_event() {
         "{}",
         events[2]
     );
-    assert_eq!(crate::answer::ping(Grammar::Anthropic), format!("{}\n\n", events[1]).as_bytes());
+    assert_eq!(super::super::PING, format!("{}\n\n", events[1]).as_bytes());
 }

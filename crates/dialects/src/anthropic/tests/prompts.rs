@@ -1,5 +1,8 @@
 //! Requests: what is read from Anthropic's, and what is written for other dialects' prompts.
 
+use conversation::losses::DroppedFields;
+use conversation::prompt_text::each_text;
+use conversation::target::TargetModel;
 use domain::prompt::{
     CacheLifetime, CacheMark, Content, Effort, Extra, Instruction, Json, OutputFormat, Part, Prompt, Role,
     ServiceTier, Signature, Source, ThinkingVisibility, Thought, Tool, ToolCall, ToolChoice, ToolKind,
@@ -8,8 +11,6 @@ use domain::prompt::{
 use domain::{Abilities, Fault, Grammar, Thinking};
 
 use crate::anthropic::{read_prompt, write_prompt};
-use crate::losses::DroppedFields;
-use crate::translate::TargetModel;
 
 fn read(fields: &str) -> Prompt {
     read_prompt(format!(r#"{{"model":"m","max_tokens":9,{fields}}}"#).as_bytes()).expect(fields)
@@ -730,4 +731,19 @@ fn media_that_the_provider_does_not_take_is_named() {
     assert_eq!(lost_of(Role::User, file("file_own")), Vec::<String>::new());
     let foreign = Content::Foreign { kind: "web_search_call".to_owned(), json: Json("{}".to_owned()) };
     assert_eq!(lost_of(Role::Assistant, foreign), ["web_search_call"]);
+}
+
+#[test]
+fn every_text_of_a_prompt_is_told() {
+    let body = r#"{"model":"m","max_tokens":9,"system":"Be brief.",
+        "tools":[{"name":"look","description":"Looks.","input_schema":{"type":"object"}}],
+        "messages":[{"role":"user","content":[{"type":"text","text":"How"},{"type":"text","text":"high?"}]},
+        {"role":"assistant","content":[{"type":"tool_use","id":"t1","name":"look","input":{"a":1}}]},
+        {"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"2 m"}]}]}"#;
+    let prompt = read_prompt(body.as_bytes()).unwrap();
+    let mut texts = Vec::new();
+    each_text(&prompt, &mut |text| texts.push(text.to_owned()));
+    let wanted =
+        ["Be brief.", "look", "Looks.", "{\"type\":\"object\"}", "How", "high?", "look", "{\"a\":1}", "2 m"];
+    assert_eq!(texts, wanted);
 }

@@ -1,10 +1,10 @@
 //! What the pipeline reads of a request, and what an Anthropic upstream gets of it.
 
 use bytes::Bytes;
+use conversation::request::upstream_body;
 use domain::Operation;
 
 use crate::anthropic::decode_request;
-use crate::upstream_body;
 
 #[track_caller]
 fn refusal(body: &str) -> (String, String) {

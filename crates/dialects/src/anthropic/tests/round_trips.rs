@@ -1,5 +1,8 @@
 //! Round trips: whatever is written reads back the same.
 
+use conversation::answer::{ReadAnswer, WriteAnswer};
+use conversation::losses::DroppedFields;
+use conversation::target::TargetModel;
 use domain::prompt::Json;
 use domain::{Abilities, Event, Finish, Grammar, Operation, PartKind, Reason, Usage, UsageSource};
 use proptest::collection::vec;
@@ -9,10 +12,7 @@ use proptest::sample::select;
 
 use super::answers::{own_wish, read_stream};
 use super::any::prompt;
-use crate::answer::{ReadAnswer, WriteAnswer};
 use crate::anthropic::{Reader, Writer, decode_request, read_prompt, write_prompt};
-use crate::losses::DroppedFields;
-use crate::translate::TargetModel;
 
 proptest! {
     #[test]

@@ -1,5 +1,6 @@
 //! Reads one message, whose members come in any order.
 
+use conversation::losses::is_mark;
 use domain::Grammar;
 use domain::prompt::{Aliased, CacheMark, Content, Part, Signature, ToolCall};
 use json::refusal::{missing, wrong_type};
@@ -8,7 +9,6 @@ use json::{Cursor, Kind, Value};
 use super::Extras;
 use super::part::{read_arguments, read_content, read_mark};
 use super::value::{Read, is_array, is_object, text};
-use crate::losses::is_mark;
 
 /// Where LiteLLM keeps what an answer held besides OpenAI's own fields. It comes back with the history and is
 /// not part of the request.

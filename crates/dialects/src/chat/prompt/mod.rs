@@ -12,6 +12,7 @@ mod tool;
 mod value;
 mod words;
 
+use ::conversation::losses::{is_mark, is_meaning};
 use domain::prompt::{Aliased, Aliases, Extra};
 use domain::{Fault, Prompt};
 use json::fields::{not_empty, open_object, optional_boolean, optional_count};
@@ -20,7 +21,6 @@ use json::{Cursor, Value};
 
 use self::conversation::Conversation;
 use self::value::{Read, integer, number, object, skip, text, texts};
-use crate::losses::{is_mark, is_meaning};
 
 pub(crate) use self::continued::read_continued;
 pub(crate) use self::words::read_words;

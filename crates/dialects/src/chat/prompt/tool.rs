@@ -1,5 +1,6 @@
 //! The tools of a request, and which of them the model may or must call.
 
+use conversation::losses::{WEB_SEARCH, is_mark};
 use domain::prompt::{CacheMark, Json, Tool, ToolChoice, ToolKind};
 use json::fields::optional_boolean;
 use json::refusal::{missing, wrong_type};
@@ -8,7 +9,6 @@ use json::{Cursor, Kind, Span};
 use super::Extras;
 use super::part::read_mark;
 use super::value::{Read, is_array, is_object, object, raw, text};
-use crate::losses::{WEB_SEARCH, is_mark};
 
 pub(super) fn web_search(json: Json) -> Tool {
     Tool { kind: ToolKind::Hosted { kind: WEB_SEARCH.to_owned(), json }, cache: None }

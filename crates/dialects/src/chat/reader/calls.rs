@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use conversation::answer::StreamFault;
 use domain::limits::ASSEMBLED_CALLS_MAX;
 use domain::{Event, PartKind};
 use json::{Cursor, JsonError, Kind, Value};
 
 use super::choice::ChoiceReading;
 use super::delta::{non_empty_string, skip, string};
-use crate::answer::StreamFault;
 
 #[derive(Debug, Default)]
 pub(super) struct Calls {

@@ -2,13 +2,13 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use conversation::answer::StreamFault;
 use domain::prompt::Json;
 use domain::{Event, Finish, PartKind, Reason};
 use json::{Cursor, JsonError, Kind, Text, Value};
 
 use super::calls::Calls;
 use super::delta::{ChunkChoice, Delta, skip, string};
-use crate::answer::StreamFault;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Prose {

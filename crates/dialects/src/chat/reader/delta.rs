@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
+use conversation::answer::StreamFault;
 use json::{Cursor, JsonError, Kind, Span, Text, Value};
 
-use crate::answer::StreamFault;
 use crate::chat::usage::UsageCounters;
 
 /// A chunk or a buffered response.

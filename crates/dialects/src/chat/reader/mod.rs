@@ -9,15 +9,15 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use conversation::answer::{ReadAnswer, StreamFault};
 use domain::limits::CHOICES_MAX;
 use domain::{Event, Usage};
 
 use self::choice::ChoiceReading;
 use self::delta::{Chunk, ChunkChoice, Delta};
 use super::chunk::upstream_error;
-use super::error::read_error;
 use super::usage::UsageCounters;
-use crate::answer::{ReadAnswer, StreamFault};
+use conversation::upstream_error::read_error;
 
 /// The end marker of a stream.
 const DONE: &[u8] = b"[DONE]";

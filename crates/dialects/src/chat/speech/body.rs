@@ -2,12 +2,11 @@
 
 use std::borrow::Cow;
 
+use conversation::calls::Parameters;
 use domain::prompt::{CacheLifetime, CacheMark, Json, OutputFormat, ServiceTier};
 use json::written::Pairs;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
-
-use crate::calls::Parameters;
 
 #[derive(Serialize)]
 pub(super) struct Body<'a> {

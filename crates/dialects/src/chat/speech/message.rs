@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use conversation::losses::{DroppedFields, Feature};
 use domain::prompt::{Content, Instruction, Part, Role, ToolCall, ToolResult, Turn};
 use domain::{Abilities, Fault, Prompt};
 
@@ -9,7 +10,6 @@ use super::body::{
     Call, CalledCustom, CalledFunction, Message, MessageContent, MessagePart, PartContent, mark,
 };
 use super::part::{PartWriter, content, plain};
-use crate::losses::{DroppedFields, Feature};
 
 pub(super) fn messages<'a>(
     prompt: &'a Prompt,

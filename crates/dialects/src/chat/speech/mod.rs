@@ -8,13 +8,13 @@ mod setting;
 mod tests;
 mod tool;
 
+use conversation::losses::DroppedFields;
+use conversation::target::TargetModel;
 use domain::prompt::ToolChoice;
 use domain::{Fault, Prompt};
 use json::written::Pairs;
 
 use self::body::{Body, StreamOptions};
-use crate::losses::DroppedFields;
-use crate::translate::TargetModel;
 
 pub(crate) fn write_prompt(
     prompt: &Prompt,

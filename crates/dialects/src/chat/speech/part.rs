@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
+use conversation::losses::{DroppedFields, Feature};
 use domain::prompt::{Content, Part, Source};
 use domain::{Abilities, Grammar};
 
 use super::body::{File, ImageUrl, InputAudio, MessageContent, MessagePart, PartContent, mark};
-use crate::losses::{DroppedFields, Feature};
 
 /// What a part is written for, and where its losses are recorded.
 pub(super) struct PartWriter<'a, 'b> {

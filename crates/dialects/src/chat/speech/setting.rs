@@ -1,12 +1,12 @@
 //! Settings that Chat Completions expresses differently, or not at all.
 
+use conversation::losses::{DroppedFields, Feature};
+use conversation::target::TargetModel;
 use domain::prompt::{Effort, ThinkingVisibility};
 use domain::{Abilities, Fault, FaultClass, Prompt, Thinking};
 use json::find_member;
 
 use super::body::{CacheOptions, Raw, lifetime};
-use crate::losses::{DroppedFields, Feature};
-use crate::translate::TargetModel;
 
 /// OpenAI's limit.
 const STOP_MAX: usize = 4;

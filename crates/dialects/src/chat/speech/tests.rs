@@ -1,13 +1,13 @@
 //! Tests the written requests byte for byte, and that they read back.
 
+use conversation::losses::DroppedFields;
+use conversation::target::TargetModel;
 use domain::prompt::*;
 use domain::{Abilities, Grammar, Thinking};
 use proptest::prelude::*;
 
 use super::write_prompt;
 use crate::chat::prompt::read_prompt;
-use crate::losses::DroppedFields;
-use crate::translate::TargetModel;
 
 fn write_for(prompt: &Prompt, abilities: Abilities) -> (String, Vec<String>) {
     let mut losses = DroppedFields::new(Grammar::Anthropic, Grammar::Chat);

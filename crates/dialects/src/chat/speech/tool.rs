@@ -1,11 +1,11 @@
 //! Writes the tools of a request, and which of them the model may or must call.
 
+use conversation::calls::Parameters;
+use conversation::losses::{DroppedFields, Feature, WEB_SEARCH};
 use domain::Prompt;
 use domain::prompt::{Tool as PromptTool, ToolChoice, ToolKind};
 
 use super::body::{Allowed, Choice, Custom, Function, Name, Named, Raw, Tool};
-use crate::calls::Parameters;
-use crate::losses::{DroppedFields, Feature, WEB_SEARCH};
 
 pub(super) fn tools<'a>(prompt: &'a Prompt, losses: &mut DroppedFields) -> Vec<Tool<'a>> {
     let tools = prompt.tools.iter().enumerate();

@@ -6,6 +6,7 @@ mod choice;
 mod tests;
 mod whole;
 
+use conversation::answer::{AnswerOptions, Progress, WriteAnswer};
 use domain::{Event, Fault, FaultClass, Finish, PartKind, Reason, TraceId, Usage};
 use serde::Serialize;
 
@@ -13,7 +14,6 @@ use self::body::{CallDelta, DeltaBody, DeltaChoice, Logprobs};
 use self::choice::{ChoiceWriting, DeltaField};
 use super::encode::{Completion, DONE, UsageField};
 use super::error::error_event;
-use crate::answer::{AnswerOptions, Progress, WriteAnswer};
 
 const ID_PREFIX: &str = "chatcmpl-";
 

@@ -1,11 +1,11 @@
 //! Tests the written answers byte for byte, and that they read back.
 
+use conversation::answer::ReadAnswer;
 use domain::prompt::Json;
 use domain::{Usage, UsageSource};
 use proptest::prelude::*;
 
 use super::*;
-use crate::answer::ReadAnswer;
 use crate::chat::Reader;
 
 fn wish(usage: bool) -> AnswerOptions {
@@ -14,7 +14,7 @@ fn wish(usage: bool) -> AnswerOptions {
         model: "alias".to_owned(),
         trace: Some(TraceId::new(1_700_000_000_000, [7; 10])),
         created_unix_s: 9,
-        constraints: crate::AnswerConstraints::default(),
+        constraints: conversation::constraints::AnswerConstraints::default(),
         thoughts: false,
         is_same_dialect: false,
         estimator: None,

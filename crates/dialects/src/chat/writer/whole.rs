@@ -1,11 +1,11 @@
 //! Writes a buffered completion from the events that a stream of it would have carried.
 
+use conversation::answer::AnswerOptions;
 use domain::prompt::Json;
 use domain::{Event, Finish, PartKind, Reason};
 
 use super::body::{self, Annotation, Message, NamedDelta, Raw, WholeCall, WholeChoice, WholeLogprobs};
 use super::{call_id, finish_word, head};
-use crate::answer::AnswerOptions;
 use crate::chat::encode::UsageField;
 
 #[derive(Debug, Default)]

@@ -1,5 +1,6 @@
 //! Reads the content blocks of Converse messages, system prompts and tool results.
 
+use conversation::object::{Field, Object};
 use domain::prompt::{
     CacheLifetime, CacheMark, Content, Extra, Part, Signature, Source, Thought, ToolCall, ToolResult,
 };
@@ -9,7 +10,6 @@ use json::refusal::{missing, wrong_value};
 
 use super::media::{read_audio, read_document, read_image, read_video};
 use super::take_one_of;
-use crate::object::{Field, Object};
 
 /// Where a block occurs: not every kind of block is allowed everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

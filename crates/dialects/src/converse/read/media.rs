@@ -1,12 +1,12 @@
 //! Reads images, audio, video and documents: their media type and the source of their bytes.
 
+use conversation::object::{Field, Object};
 use domain::Fault;
 use domain::prompt::{Content, Extra, Source};
 use json::refusal::missing;
 
 use super::blocks::{joined_text, read_cite};
 use super::take_one_of;
-use crate::object::{Field, Object};
 
 /// The media types of formats that are not the subtype of theirs.
 const TYPES: &[(&str, &str)] = &[

@@ -4,12 +4,12 @@ mod blocks;
 mod media;
 mod settings;
 
+use conversation::object::{Field, Object};
+use conversation::request::Request;
 use domain::Fault;
 use domain::prompt::{Content, Instruction, Part, Prompt, Role};
 
 use self::blocks::{BlockContext, Piece, read_piece};
-use crate::Request;
-use crate::object::{Field, Object};
 
 /// Fields that can be dropped without a worse response.
 const HINTS: &[&str] = &["performanceConfig"];

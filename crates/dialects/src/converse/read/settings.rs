@@ -1,5 +1,7 @@
 //! Reads the request's settings: tools, inference parameters, reasoning and the output format.
 
+use conversation::object::{Field, Object};
+use conversation::thinking::{read_output_config, read_thinking};
 use domain::Fault;
 use domain::prompt::{
     Aliased, Effort, Extra, Json, OutputFormat, Prompt, ServiceTier, ThinkingVisibility, Tool, ToolChoice,
@@ -9,8 +11,6 @@ use json::refusal::missing;
 
 use super::blocks::{leave_mark, read_mark};
 use super::take_one_of;
-use crate::anthropic::{read_output_config, read_thinking};
-use crate::object::{Field, Object};
 
 pub(super) fn read_inference(whole: &mut Object<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
     let Some(mut config) = whole.object("inferenceConfig")? else { return Ok(()) };

@@ -1,6 +1,10 @@
 //! Converse as clients speak it: how their requests are read, and which responses they get.
 
 use bytes::Bytes;
+use conversation::answer::{AnswerOptions, ReadAnswer, WriteAnswer};
+use conversation::losses::DroppedFields;
+use conversation::request::{Addressed, Request, upstream_body};
+use conversation::target::TargetModel;
 use domain::prompt::{
     CacheLifetime, Content, Effort, Role, Source, ThinkingVisibility, ToolChoice, ToolKind,
 };
@@ -13,15 +17,11 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{event, exception};
-use crate::answer::{AnswerOptions, ReadAnswer, WriteAnswer};
 use crate::anthropic::tests::any;
 use crate::converse::frames::read_frames;
 use crate::converse::{Reader, Writer, write_prompt};
 use crate::gemini::tests::answer_path;
-use crate::{
-    Addressed, AnswerStream, DroppedFields, Request, TargetModel, buffered_answer, decode_request,
-    read_prompt, render_error, translate_request, upstream_body,
-};
+use crate::{AnswerStream, buffered_answer, decode_request, read_prompt, render_error, translate_request};
 
 fn addressed() -> Addressed {
     Addressed { model: "m".to_owned(), ..Addressed::default() }

@@ -3,17 +3,19 @@
 //! `TIDEGATE_GOLDEN=write` rewrites them.
 
 use bytes::Bytes;
+use conversation::answer::ReadAnswer;
+use conversation::request::Addressed;
+use conversation::target::TargetModel;
 use domain::{Abilities, Dialect, Grammar, Operation, Thinking};
 use framing::event_stream::encode_frame;
 use serde::{Deserialize, Serialize};
 
 use super::{CLIENTS, event, exception, push_stream, read};
-use crate::answer::ReadAnswer;
 use crate::converse::Reader;
 use crate::gemini::tests::answer_path;
 use crate::gemini::tests::golden::{describe_fault, render_events};
 use crate::golden_exchanges::each_exchange;
-use crate::{Addressed, TargetModel, buffered_answer, decode_request, read_prompt, translate_request};
+use crate::{buffered_answer, decode_request, read_prompt, translate_request};
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]

@@ -7,14 +7,14 @@ mod prompts;
 mod streams;
 
 use bytes::Bytes;
+use conversation::answer::{ReadAnswer, StreamFacts, StreamFault};
 use domain::{Event, Grammar};
 use framing::event_stream::{FrameDecoder, encode_frame};
 
 use super::Reader;
 use super::frames::{no_frame, read_frame};
-use crate::answer::{ReadAnswer, StreamFault};
+use crate::AnswerStream;
 use crate::gemini::tests::answer_path;
-use crate::{AnswerStream, StreamFacts};
 
 /// The other dialects that clients speak.
 const CLIENTS: [Grammar; 4] = [Grammar::Chat, Grammar::Responses, Grammar::Anthropic, Grammar::Gemini];

@@ -3,16 +3,19 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
+use conversation::losses::DroppedFields;
+use conversation::target::TargetModel;
+use conversation::turns::restore_signatures;
 use domain::prompt::{Content, Prompt, Role};
 use domain::{Abilities, Grammar, Thinking};
 use proptest::prelude::*;
 use serde_json::Value;
 
 use super::event;
+use crate::AnswerStream;
 use crate::anthropic::tests::any;
 use crate::converse::write_prompt;
 use crate::gemini::tests::{answer_path, arbitrary};
-use crate::{AnswerStream, DroppedFields, TargetModel, restore_signatures};
 
 fn write_body(prompt: &Prompt, model: &str, abilities: Abilities) -> Value {
     let mut losses = DroppedFields::new(Grammar::Anthropic, Grammar::Converse);

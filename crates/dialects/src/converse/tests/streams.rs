@@ -1,13 +1,12 @@
 //! Streams and buffered responses, wherever they are split.
 
+use conversation::answer::{ReadAnswer, StreamFault};
 use domain::{Event, Grammar, PartKind};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{CLIENTS, event, exception, push_stream, read};
-use crate::StreamFault;
-use crate::answer::ReadAnswer;
 use crate::converse::Reader;
 
 /// One block of a response, its text in pieces.

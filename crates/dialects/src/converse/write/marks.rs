@@ -1,8 +1,9 @@
 //! Bedrock's limits on cache points: how many a request may have, and in which order their lifetimes may
 //! occur.
 
+use conversation::losses::{DroppedFields, Feature};
+
 use super::wire::{Block, Body, CachePoint, Tool};
-use crate::losses::{DroppedFields, Feature};
 
 /// The most cache points that a request may have.
 const POINTS_MAX: usize = 4;

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use conversation::losses::Feature;
 use domain::prompt::Source;
 
 use super::wire::MediaSource;
-use crate::losses::Feature;
 
 /// Converse's names of formats, each with the media subtypes and file extensions that mean it.
 type Formats = &'static [(&'static str, &'static [&'static str])];

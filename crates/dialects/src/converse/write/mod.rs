@@ -8,14 +8,14 @@ mod tools;
 mod turns;
 mod wire;
 
+use conversation::losses::{DroppedFields, Feature, of_messages, of_sampling};
+use conversation::target::TargetModel;
 use domain::Fault;
 use domain::prompt::Prompt;
 
 use self::settings::Thought;
 use self::turns::Conversation;
 use self::wire::{Body, OutputConfig};
-use crate::losses::{DroppedFields, Feature, of_messages, of_sampling};
-use crate::translate::TargetModel;
 
 /// The body alone: the URL names the model and says whether the response is streamed.
 ///

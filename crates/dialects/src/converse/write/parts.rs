@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use conversation::calls::{check_name, no_arguments, object_of};
+use conversation::losses::{DroppedFields, Feature};
 use domain::prompt::{CacheMark, Content, Part, Role, Thought, ToolCall, ToolResult, ValuePath};
 use domain::{Fault, Grammar};
 use json::written::checked;
@@ -11,8 +13,6 @@ use serde_json::value::to_raw_value;
 use super::media::{self, Names};
 use super::tools::NAME_BYTES_MAX;
 use super::wire::{self, Block, CachePoint, CitationsConfig, Media, Reasoning};
-use crate::calls::{check_name, no_arguments, object_of};
-use crate::losses::{DroppedFields, Feature};
 
 /// The maximum length of a tool call's id.
 const ID_BYTES_MAX: usize = 64;

@@ -1,5 +1,9 @@
 //! Writes the inference parameters, the reasoning settings, the output format, the tier and the metadata.
 
+use conversation::constraints::Single;
+use conversation::losses::{DroppedFields, Feature};
+use conversation::target::TargetModel;
+use conversation::thinking::{self, THINKING_TOP_P_MIN, TOKENS_MAX};
 use domain::prompt::{Effort, Json, OutputFormat, Prompt, Sampling, ServiceTier, ThinkingVisibility};
 use domain::{Abilities, Fault, Grammar, Thinking as Ability};
 use json::written::{Pairs, checked};
@@ -8,10 +12,6 @@ use serde_json::value::RawValue;
 use super::wire::{
     Additional, InferenceConfig, JsonSchema, OneCall, Structure, TextFormat, Tier, ToolConfig,
 };
-use crate::anthropic::{THINKING_TOP_P_MIN, TOKENS_MAX, plan_thinking};
-use crate::constraints::Single;
-use crate::losses::{DroppedFields, Feature};
-use crate::translate::TargetModel;
 
 /// Bedrock's limits on `requestMetadata`.
 const PAIRS_MAX: usize = 16;
@@ -37,7 +37,7 @@ impl Thought {
             let effort = effort(prompt, target.abilities, losses);
             return Self { additional: None, effort, tokens_max: requested };
         }
-        let plan = plan_thinking(prompt, &target.abilities, Grammar::Converse, losses);
+        let plan = thinking::plan(prompt, &target.abilities, Grammar::Converse, losses);
         // Thinking counts towards `maxTokens`, so the limit must leave space for it.
         let needed = (plan.budget() > 0).then(|| most.unwrap_or(TOKENS_MAX.saturating_add(plan.budget())));
         let tokens_max = requested.or(needed);

@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 
+use conversation::calls::{check_name, declared, typed};
+use conversation::losses::{DroppedFields, Feature};
 use domain::prompt::{Content, Prompt, ToolChoice as Choice};
 use domain::{Abilities, Fault};
 use json::written::checked;
 
 use super::wire::{CachePoint, InputSchema, Tool, ToolChoice, ToolConfig, ToolSpec};
-use crate::calls::{check_name, declared, typed};
-use crate::losses::{DroppedFields, Feature};
 
 /// The maximum length of a tool name.
 pub(super) const NAME_BYTES_MAX: usize = 64;

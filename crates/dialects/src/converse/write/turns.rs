@@ -1,12 +1,12 @@
 //! Writes instructions and turns as Converse messages, with each tool result right after its call.
 
+use conversation::calls::{FIRST_WORDS, JSON_ALONE, pair};
+use conversation::losses::DroppedFields;
 use domain::prompt::{OutputFormat, Prompt, Role, Turn, ValuePath};
 use domain::{Abilities, Fault};
 
 use super::parts::{BlockWriter, text_block};
 use super::wire::{Block, Message};
-use crate::calls::{FIRST_WORDS, JSON_ALONE, pair};
-use crate::losses::DroppedFields;
 
 pub(super) struct Conversation<'a> {
     pub system: Vec<Block<'a>>,

@@ -2,12 +2,11 @@
 
 use std::borrow::Cow;
 
+use conversation::thinking::Thinking;
 use domain::prompt::{CacheLifetime, CacheMark};
 use json::written::Pairs;
 use serde::Serialize;
 use serde_json::value::RawValue;
-
-use crate::anthropic::Thinking;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

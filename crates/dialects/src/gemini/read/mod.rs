@@ -6,6 +6,7 @@ mod generation;
 mod part;
 mod tools;
 
+use conversation::request::Request;
 use domain::prompt::{Extra, Instruction, ServiceTier};
 use domain::{Fault, Prompt};
 use json::fields::{open_object, optional_boolean};
@@ -13,7 +14,6 @@ use json::{Cursor, JsonError, Kind};
 
 use self::calls::Calls;
 use super::names::{members, text, word};
-use crate::Request;
 
 /// The state of the reading.
 #[derive(Debug, Default)]

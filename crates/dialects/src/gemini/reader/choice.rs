@@ -1,11 +1,11 @@
 //! One candidate of a response, as events of its parts.
 
+use conversation::answer::StreamFault;
 use domain::limits::ANSWER_BYTES_MAX;
 use domain::{Event, Finish, Json, PartKind};
 
 use super::part::{Call, Part};
 use super::partial::PartialArguments;
-use crate::answer::StreamFault;
 use crate::gemini::finish;
 
 #[derive(Debug)]

@@ -1,12 +1,12 @@
 //! Converts log probabilities to the form of Chat Completions.
 
+use conversation::answer::StreamFault;
 use domain::Json;
 use json::{Cursor, JsonError, Kind};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::part::optional_text;
-use crate::answer::StreamFault;
 use crate::gemini::names::{camel, each, raw};
 
 #[derive(Serialize)]

@@ -8,6 +8,7 @@ mod usage;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use conversation::answer::{ReadAnswer, StreamFault};
 use domain::limits::CHOICES_MAX;
 use domain::{Event, Finish, Json, Reason};
 use json::{Cursor, Kind, Span, Value};
@@ -16,7 +17,6 @@ use self::choice::Choice;
 use self::part::optional_text;
 use super::failure::upstream_error;
 use super::names::{camel, each, raw};
-use crate::answer::{ReadAnswer, StreamFault};
 
 pub(super) use self::usage::UsageCounters;
 

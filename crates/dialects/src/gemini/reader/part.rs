@@ -1,9 +1,9 @@
 //! One part of a response, parsed.
 
+use conversation::answer::StreamFault;
 use json::{Cursor, JsonError, Kind, Value};
 
 use super::partial::Scalar;
-use crate::answer::StreamFault;
 use crate::gemini::names::{camel, each, raw};
 
 /// The content of a part.

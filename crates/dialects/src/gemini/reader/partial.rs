@@ -5,9 +5,8 @@
 
 use std::collections::HashSet;
 
+use conversation::answer::StreamFault;
 use domain::limits::JSON_DEPTH_MAX;
-
-use crate::answer::StreamFault;
 
 /// The value of a piece.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! Token usage as the Gemini API reports it.
 
+use conversation::fields::optional_tier;
 use domain::{Tier, Units, Usage, UsageSource};
 use json::{Cursor, JsonError, Kind};
 
-use crate::fields::optional_tier;
 use crate::gemini::names::camel;
 
 /// Gemini's counters, each at its latest value: reports are cumulative and never summed.

@@ -2,14 +2,16 @@
 //! clients get; and clients' requests, with their translations.
 
 use bytes::Bytes;
+use conversation::answer::{ReadAnswer, StreamFault, WriteAnswer};
+use conversation::losses::DroppedFields;
+use conversation::target::TargetModel;
 use domain::{Abilities, Event, Grammar, PartKind};
 use serde::Deserialize;
 
 use super::{addressed, answer_path, documents, read, wish};
-use crate::answer::{ReadAnswer, WriteAnswer};
 use crate::gemini::{Reader, Writer, write_prompt};
 use crate::golden_exchanges::each_exchange;
-use crate::{AnswerStream, DroppedFields, StreamFault, TargetModel, buffered_answer};
+use crate::{AnswerStream, buffered_answer};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]

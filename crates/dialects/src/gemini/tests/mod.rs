@@ -9,11 +9,12 @@ mod round_trip;
 mod writing;
 
 use bytes::Bytes;
+use conversation::answer::{AnswerOptions, ReadAnswer, StreamFault, WriteAnswer};
+use conversation::request::Addressed;
 use domain::{Event, Grammar, Operation, Prompt, TraceId};
 
-use crate::answer::{AnswerOptions, ReadAnswer, StreamFault, WriteAnswer};
+use crate::AnswerPath;
 use crate::gemini::{Reader, Writer, decode_request, read_prompt};
-use crate::{Addressed, AnswerPath};
 
 /// A path for tests where it does not matter.
 fn addressed() -> Addressed {

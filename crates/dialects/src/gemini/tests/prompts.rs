@@ -1,5 +1,7 @@
 //! Requests read into the canonical prompt.
 
+use conversation::losses::DroppedFields;
+use conversation::request::Request;
 use domain::prompt::{
     Content, Effort, OutputFormat, Part, Role, ServiceTier, Source, ThinkingVisibility, ToolChoice, ToolKind,
     Turn,
@@ -8,7 +10,6 @@ use domain::{Grammar, Json, Prompt};
 
 use super::read;
 use crate::gemini::read_prompt;
-use crate::{DroppedFields, Request};
 
 const HELLO: &str = r#""contents":[{"parts":[{"text":"Hello"}]}]"#;
 

@@ -1,11 +1,11 @@
 //! What the pipeline reads of a request.
 
 use bytes::Bytes;
+use conversation::request::{Addressed, Request};
 use domain::{Fault, Operation};
 
 use super::addressed;
 use crate::gemini::decode_request;
-use crate::{Addressed, Request};
 
 fn decode(body: &str) -> Result<Request, Box<Fault>> {
     decode_request(Operation::Chat, &Bytes::copy_from_slice(body.as_bytes()), Some(&addressed()))
@@ -33,7 +33,7 @@ fn what_the_rooms_need_is_read_in_both_spellings() {
 fn a_body_goes_on_as_it_is() {
     let body = Bytes::from_static(br#"{"contents":[{"parts":[{"text":"Hello"}]}],"x":1}"#);
     let request = decode_request(Operation::Chat, &body, Some(&addressed())).unwrap();
-    assert_eq!(crate::upstream_body(&body, &request, "another", true).concat(), body);
+    assert_eq!(conversation::request::upstream_body(&body, &request, "another", true).concat(), body);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_request_that_is_counted_may_stand_one_level_deeper() {
     let request = count(body).unwrap();
     assert_eq!((request.prompt_bytes, request.max_output_tokens), (8, None));
     let bytes = Bytes::copy_from_slice(body.as_bytes());
-    let sent = crate::upstream_body(&bytes, &request, "another", true).concat();
+    let sent = conversation::request::upstream_body(&bytes, &request, "another", true).concat();
     assert_eq!(sent, body.replace("models/gemini-2.5-flash", "models/another").as_bytes());
     let prompt = crate::gemini::read_prompt(&bytes, &request).unwrap();
     assert_eq!((prompt.instructions.len(), prompt.turns.len(), prompt.extras.len()), (1, 1, 0));

@@ -1,14 +1,16 @@
 //! Round trips: whatever is written reads back the same.
 
 use bytes::Bytes;
+use conversation::answer::{ReadAnswer, StreamFault, WriteAnswer};
+use conversation::losses::DroppedFields;
+use conversation::target::TargetModel;
 use domain::{Abilities, Event, Grammar, Json, PartKind, Prompt, TraceId};
 use proptest::prelude::*;
 
 use super::arbitrary::{answer, prompt};
 use super::{addressed, answer_path, documents, read_events, wish, write_events};
-use crate::answer::{ReadAnswer, WriteAnswer};
 use crate::gemini::{Reader, Writer, decode_request, read_prompt, write_prompt};
-use crate::{AnswerStream, BufferedAnswer, DroppedFields, StreamFault, TargetModel, buffered_answer};
+use crate::{AnswerStream, BufferedAnswer, buffered_answer};
 
 /// Joins the deltas of a part, which may be split anywhere. A part ends where the next thing of its choice
 /// starts.
@@ -202,10 +204,11 @@ fn seals_of_another_upstream_are_not_handed_out() {
         ]
     };
     let written = |is_own| {
-        let mut writer = Writer::new(crate::answer::AnswerOptions { is_same_dialect: is_own, ..wish() });
+        let mut writer =
+            Writer::new(conversation::answer::AnswerOptions { is_same_dialect: is_own, ..wish() });
         let mut out = Vec::new();
         events().into_iter().for_each(|event| writer.event(event, &mut out));
-        let whole = Writer::new(crate::answer::AnswerOptions { is_same_dialect: is_own, ..wish() })
+        let whole = Writer::new(conversation::answer::AnswerOptions { is_same_dialect: is_own, ..wish() })
             .write_buffered(events());
         String::from_utf8([out, whole].concat()).expect("UTF-8").matches("SEAL").count()
     };

@@ -1,5 +1,7 @@
 //! Requests written for Gemini upstreams.
 
+use conversation::losses::DroppedFields;
+use conversation::target::TargetModel;
 use domain::prompt::{
     CacheMark, Content, Effort, Instruction, Part, Role, Signature, Source, Thought, Tool, ToolCall,
     ToolChoice, ToolKind, ToolResult, Turn,
@@ -7,7 +9,6 @@ use domain::prompt::{
 use domain::{Abilities, Fault, Grammar, Json, Prompt, Thinking};
 
 use crate::gemini::write_prompt;
-use crate::{DroppedFields, TargetModel};
 
 fn write_body(prompt: &Prompt, abilities: Abilities) -> Result<(String, Vec<String>), Box<Fault>> {
     let mut losses = DroppedFields::new(Grammar::Chat, Grammar::Gemini);

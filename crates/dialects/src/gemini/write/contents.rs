@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use conversation::losses::DroppedFields;
+use conversation::target::TargetModel;
 use domain::prompt::{Role, Turn};
 use domain::{Fault, Prompt, Thinking};
 
 use super::super::wire::{Content, Datum, Part, SKIP_SENTINEL_BASE64};
-use crate::losses::DroppedFields;
-use crate::translate::TargetModel;
 
 mod part;
 

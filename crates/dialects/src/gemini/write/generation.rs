@@ -1,5 +1,7 @@
 //! Writes `generationConfig`.
 
+use conversation::losses::{DroppedFields, Feature};
+use conversation::target::TargetModel;
 use domain::prompt::{Effort, OutputFormat, Reasoning, ThinkingVisibility};
 use domain::{Abilities, Fault, FaultClass, Json, Prompt, Thinking};
 use json::written::checked;
@@ -7,8 +9,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::gemini::wire::is_false;
-use crate::losses::{DroppedFields, Feature};
-use crate::translate::TargetModel;
 
 /// The most stop sequences that Gemini accepts.
 const STOPS_MAX: usize = 5;

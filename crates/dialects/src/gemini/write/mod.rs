@@ -4,6 +4,9 @@ mod contents;
 mod generation;
 mod tools;
 
+use conversation::constraints::Single;
+use conversation::losses::{DroppedFields, Feature};
+use conversation::target::TargetModel;
 use domain::prompt::ServiceTier;
 use domain::{Fault, Prompt};
 use json::written::Pairs;
@@ -13,9 +16,6 @@ use self::contents::Conversation;
 use self::generation::GenerationConfig;
 use self::tools::{Tool, ToolConfig};
 use super::wire::Content;
-use crate::constraints::Single;
-use crate::losses::{DroppedFields, Feature};
-use crate::translate::TargetModel;
 
 /// Google's limit on the length of a label's name and value.
 const LABEL_BYTES_MAX: usize = 63;

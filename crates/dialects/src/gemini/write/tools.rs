@@ -2,15 +2,14 @@
 
 use std::borrow::Cow;
 
+use conversation::calls::{Declared, declared};
+use conversation::losses::{DroppedFields, Feature};
 use domain::prompt::{ToolChoice, ToolKind};
 use domain::{Fault, Prompt};
 use json::written::{Pairs, checked};
 use json::{Cursor, Kind, find_member};
 use serde::Serialize;
 use serde_json::value::RawValue;
-
-use crate::calls::{Declared, declared};
-use crate::losses::{DroppedFields, Feature};
 
 #[derive(Serialize)]
 #[serde(untagged)]

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use conversation::losses::Feature;
 use domain::prompt::{Content, Signature, Source, Thought, ToolCall, ToolResult, Turn};
 use domain::{Fault, FaultClass, Grammar};
 use json::written::checked;
@@ -10,7 +11,6 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::Writing;
 use crate::gemini::media;
 use crate::gemini::wire::{Blob, Datum, FileData, FunctionCall, FunctionResponse, Part, object};
-use crate::losses::Feature;
 
 /// The parts so far, and a thought signature that waits for the part it belongs to.
 #[derive(Default)]

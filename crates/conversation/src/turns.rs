@@ -42,7 +42,7 @@ impl TurnSignatures {
 /// Collects an answer's signatures from its events. The reasoning that it holds is bounded: longer reasoning
 /// is dropped.
 #[derive(Debug, Default)]
-pub(crate) struct Gatherer {
+pub struct Gatherer {
     open: Vec<(u32, u32, Sealed)>,
     thoughts: Vec<Thought>,
     calls: Vec<(String, Option<String>)>,
@@ -56,7 +56,7 @@ enum Sealed {
 }
 
 impl Gatherer {
-    pub(crate) fn note(&mut self, event: &Event, grammar: Grammar) {
+    pub fn note(&mut self, event: &Event, grammar: Grammar) {
         match event {
             Event::Begin { choice: 0, part, kind } => {
                 let sealed = match kind {
@@ -112,7 +112,7 @@ impl Gatherer {
     }
 
     /// What to store; `None` where no tool was called, or nothing is signed.
-    pub(crate) fn state(&self, grammar: Grammar) -> Option<TurnSignatures> {
+    pub fn state(&self, grammar: Grammar) -> Option<TurnSignatures> {
         let is_sealed = !self.thoughts.is_empty() || self.calls.iter().any(|(_, seal)| seal.is_some());
         if self.calls.is_empty() || !is_sealed {
             return None;

@@ -1,13 +1,14 @@
-//! The reader and the writer of each dialect's answers: the two halves of every response translation.
+//! What reads an upstream's answer into events, and what writes events for a client: the two halves of every
+//! response translation.
 
 use std::fmt::Debug;
 use std::rc::Rc;
 
-use domain::{Dialect, Event, Fault, FaultClass, Grammar, PartKind, TraceId, UpstreamReport, Usage};
+use domain::{Event, Fault, FaultClass, PartKind, TraceId, UpstreamReport, Usage};
+use json::{JsonError, JsonFault};
 
 use crate::constraints::AnswerConstraints;
 use crate::prompt_text::UsageEstimator;
-use crate::{anthropic, chat, converse, gemini, responses};
 
 /// Why a stream or a buffered response is not a usable answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub struct AnswerFacts {
 }
 
 /// Reads an upstream's answer. It holds only the state that tells parts apart, and no content.
-pub(crate) trait ReadAnswer: Debug {
+pub trait ReadAnswer: Debug {
     /// Reads one event of a stream: its name (empty where it has none) and its data.
     ///
     /// # Errors
@@ -67,7 +68,7 @@ pub(crate) trait ReadAnswer: Debug {
 
 /// How far an answer has come, for a writer that takes it over midway.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Progress {
+pub struct Progress {
     /// `Start` was emitted, with these values.
     pub started: bool,
     pub id: Option<String>,
@@ -86,7 +87,7 @@ pub(crate) struct Progress {
 }
 
 /// Writes an answer in a client's dialect.
-pub(crate) trait WriteAnswer: Debug {
+pub trait WriteAnswer: Debug {
     /// Continues an answer whose start was forwarded from the upstream as it came.
     fn resume(&mut self, progress: &Progress);
 
@@ -102,7 +103,7 @@ pub(crate) trait WriteAnswer: Debug {
 
 /// How the client wants its answer.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct AnswerOptions {
+pub struct AnswerOptions {
     /// The stream reports usage.
     pub usage: bool,
     /// The model's name as the client sent it, for answers that must name a model where the upstream named
@@ -122,49 +123,57 @@ pub(crate) struct AnswerOptions {
     pub estimator: Option<Rc<dyn UsageEstimator>>,
 }
 
-pub(crate) fn reader(grammar: Grammar) -> Box<dyn ReadAnswer> {
-    match grammar {
-        // Embeddings are never streamed, and are read elsewhere.
-        Grammar::Chat | Grammar::Hosted => Box::new(chat::Reader::default()),
-        Grammar::Responses => Box::new(responses::Reader::default()),
-        Grammar::Anthropic => Box::new(anthropic::Reader::default()),
-        Grammar::Gemini => Box::new(gemini::Reader::default()),
-        Grammar::Converse => Box::new(converse::Reader::default()),
+impl Progress {
+    pub fn note(&mut self, event: &Event) {
+        match event {
+            Event::Start { id, model, created_unix_s } => {
+                self.started = true;
+                self.id.clone_from(id);
+                self.model.clone_from(model);
+                self.created_unix_s = *created_unix_s;
+            }
+            Event::Begin { choice, part, kind } => {
+                self.parts += 1;
+                self.open.push((*choice, *part, kind.clone()));
+                self.begin(*choice);
+            }
+            Event::End { choice, part } => self.open.retain(|(c, p, _)| (c, p) != (choice, part)),
+            Event::Finish { choice, .. } => {
+                self.begin(*choice);
+                if !self.finished.contains(choice) {
+                    self.finished.push(*choice);
+                }
+            }
+            Event::Usage(usage) => self.usage = Some(*usage),
+            _ => {}
+        }
+    }
+
+    fn begin(&mut self, choice: u32) {
+        if !self.begun.contains(&choice) {
+            self.begun.push(choice);
+        }
+    }
+
+    pub fn is_finished(&self) -> bool {
+        !self.begun.is_empty() && self.begun.len() == self.finished.len()
+    }
+
+    /// The choices without a finish reason; the first one, where none started.
+    pub fn unfinished(&self) -> impl Iterator<Item = u32> {
+        let begun = if self.begun.is_empty() { vec![0] } else { self.begun.clone() };
+        let finished = self.finished.clone();
+        begun.into_iter().filter(move |choice| !finished.contains(choice))
     }
 }
 
-pub(crate) fn writer(grammar: Grammar, wish: AnswerOptions) -> Box<dyn WriteAnswer> {
-    match grammar {
-        // No client speaks `Hosted`; Chat Completions is the common denominator.
-        Grammar::Chat | Grammar::Hosted => Box::new(chat::Writer::new(wish)),
-        Grammar::Responses => Box::new(responses::Writer::new(wish)),
-        Grammar::Anthropic => Box::new(anthropic::Writer::new(wish)),
-        Grammar::Gemini => Box::new(gemini::Writer::new(wish)),
-        Grammar::Converse => Box::new(converse::Writer::new(wish)),
-    }
-}
-
-/// The `content-type` of a stream.
-#[must_use]
-pub const fn stream_type(dialect: Dialect, as_array: bool) -> &'static str {
-    match dialect {
-        Dialect::Converse => "application/vnd.amazon.eventstream",
-        // A stream in the form of one JSON array is, by its content type, a plain JSON document.
-        _ if as_array => "application/json; charset=utf-8",
-        _ => "text/event-stream; charset=utf-8",
-    }
-}
-
-/// A comment or event that keeps an idle stream open, in a form that the dialect's SDKs ignore.
-#[must_use]
-pub const fn ping(grammar: Grammar) -> &'static [u8] {
-    match grammar {
-        Grammar::Chat | Grammar::Responses | Grammar::Hosted => b": ping\n\n",
-        Grammar::Anthropic => b"event: ping\ndata: {\"type\": \"ping\"}\n\n",
-        // Gemini SDKs read no comments, and their chat sessions drop an answer that has a chunk without
-        // parts; blank lines pass.
-        Grammar::Gemini => b"\r\n\r\n",
-        // No frame is ignored by every SDK: some pass on each event, known or not.
-        Grammar::Converse => b"",
+impl From<JsonError> for StreamFault {
+    fn from(error: JsonError) -> Self {
+        Self::Broken(match error.fault {
+            JsonFault::Utf8 => "bad_utf8",
+            JsonFault::Truncated => "cut_json",
+            JsonFault::Depth | JsonFault::Keys => "oversized_json",
+            JsonFault::Syntax(_) | JsonFault::Control | JsonFault::Surrogate => "bad_json",
+        })
     }
 }

@@ -9,9 +9,8 @@ use domain::{PriceTerms, StoredObjectKind, Units};
 use json::splice::{Edit, splice};
 use json::{Cursor, Span, Value, plain_end};
 
-use crate::bundle::BatchModels;
+use crate::batch::BatchModels;
 use crate::form::Form;
-use crate::prefix::Insert;
 
 /// What later stages need to know about a request; everything else stays in the body's bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -48,22 +47,22 @@ pub struct Request {
     /// Requests of an asynchronous batch.
     pub batch: Option<Box<BatchModels>>,
     /// The span of the id of the object that the request derives from.
-    pub(crate) stored_value: Option<Span>,
+    pub stored_value: Option<Span>,
     /// The span of the model's name; `None` where the address has it.
-    pub(crate) model_value: Option<Span>,
+    pub model_value: Option<Span>,
     /// The span of the end user's id.
-    pub(crate) end_user: Option<Span>,
+    pub end_user: Option<Span>,
     /// Spans that repeat the model of the address.
-    pub(crate) resources: Vec<Span>,
+    pub resources: Vec<Span>,
     /// The span of the prompt, where it is not the whole body.
-    pub(crate) prompt: Option<Span>,
+    pub prompt: Option<Span>,
     /// The edit that requests usage from the upstream; `None` where it is reported anyway.
-    pub(crate) usage_edit: Option<(Span, &'static str)>,
+    pub usage_edit: Option<(Span, &'static str)>,
     /// The span that requests encrypted reasoning.
-    pub(crate) encrypted_reasoning: Option<Span>,
+    pub encrypted_reasoning: Option<Span>,
     /// Parts that we wrote into an earlier answer of this conversation, and that an upstream of the same
     /// dialect refuses.
-    pub(crate) removed_spans: Vec<Span>,
+    pub removed_spans: Vec<Span>,
 }
 
 /// A file that a conversation names by its id.
@@ -75,7 +74,7 @@ pub struct NamedFile {
     pub path: String,
     /// The id was replaced by the provider's.
     pub is_exchanged: bool,
-    pub(crate) span: Span,
+    pub span: Span,
 }
 
 impl NamedFile {
@@ -135,6 +134,14 @@ pub enum StoredAct {
     ListInput,
 }
 
+/// Text to insert into a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Insert {
+    /// The span that it replaces; usually empty.
+    span: Span,
+    text: Cow<'static, str>,
+}
+
 /// What a request's address says, in dialects that put it there.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Addressed {
@@ -155,7 +162,7 @@ pub struct Addressed {
 impl Request {
     /// A request that names only a model.
     #[must_use]
-    pub(crate) fn of_model(model: &str) -> Self {
+    pub fn of_model(model: &str) -> Self {
         Self { model: model.to_owned(), choices: 1, ..Self::default() }
     }
 
@@ -188,6 +195,20 @@ impl Request {
         let mut text = text.decode().into_owned();
         text.truncate(text.floor_char_boundary(END_USER_BYTES_MAX));
         Some(text)
+    }
+}
+
+impl Insert {
+    pub fn at(at: usize, text: impl Into<Cow<'static, str>>) -> Self {
+        Self::instead(Span::new(at, at), text)
+    }
+
+    pub fn instead(span: Span, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { span, text: text.into() }
+    }
+
+    pub fn edit(&self) -> Edit<'_> {
+        Edit { span: self.span, text: Cow::Borrowed(&*self.text) }
     }
 }
 
@@ -238,7 +259,7 @@ pub fn upstream_body_with(
 }
 
 /// The edit that renames the model, and the one that requests usage.
-pub(crate) fn own_edits<'a>(
+pub fn own_edits<'a>(
     request: &Request,
     upstream_model: &'a str,
     ask_usage: bool,
@@ -250,14 +271,14 @@ pub(crate) fn own_edits<'a>(
 }
 
 /// A model's resource name as a JSON string.
-pub(crate) fn resource_text(model: &str) -> String {
+pub fn resource_text(model: &str) -> String {
     let has_kind = model.starts_with("models/") || model.starts_with("tunedModels/");
     let name = if has_kind { Cow::Borrowed(model) } else { Cow::Owned(format!("models/{model}")) };
     serde_json::to_string(&name).unwrap_or_default()
 }
 
 /// Replaces a string, keeping its quotation marks where the name needs no escapes.
-pub(crate) fn rename_at(string: Span, name: &str) -> Edit<'_> {
+pub fn rename_at(string: Span, name: &str) -> Edit<'_> {
     if plain_end(name.as_bytes(), 0) == name.len() {
         return Edit {
             span: Span::new(string.start + 1, string.end.saturating_sub(1)),

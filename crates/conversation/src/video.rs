@@ -9,7 +9,7 @@ const SECONDS_MAX: f64 = 1e6;
 
 /// The member that states the billed millionths of the provider's units, where the provider reports them
 /// separately.
-pub(crate) const BILLED: &str = "billed_micro_units";
+pub const BILLED: &str = "billed_micro_units";
 
 /// What a video object reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,7 +66,7 @@ fn state(word: &str) -> VideoState {
 
 /// The requested length of a video: a string, as OpenAI's SDK sends it, or a number. A string that is not a
 /// length is for the upstream to refuse.
-pub(crate) fn read_seconds(cursor: &mut Cursor<'_>, name: &str) -> Result<u64, Box<Fault>> {
+pub fn read_seconds(cursor: &mut Cursor<'_>, name: &str) -> Result<u64, Box<Fault>> {
     let kind = cursor.kind()?;
     match cursor.value()? {
         Value::Null => Ok(0),
@@ -79,7 +79,7 @@ pub(crate) fn read_seconds(cursor: &mut Cursor<'_>, name: &str) -> Result<u64, B
 }
 
 /// Milliseconds of a decimal number of seconds, to the nearest; `None` where it is zero or not a length.
-pub(crate) fn millis(seconds: &str) -> Option<u64> {
+pub fn millis(seconds: &str) -> Option<u64> {
     let seconds: f64 = seconds.trim().parse().ok()?;
     let is_some_length = seconds.is_finite() && (0.0..SECONDS_MAX).contains(&seconds);
     let digits = is_some_length.then(|| format!("{seconds:.3}").replace('.', ""))?;

@@ -283,16 +283,16 @@ const ADDED_HINTS: &[&str] = &[
 const MARKS: &[&str] = &["cache_control", "prompt_cache_breakpoint", "cachePoint"];
 
 /// Whether it is a cache breakpoint: wherever it is, the answer is the same without it.
-pub(crate) fn is_mark(name: &str) -> bool {
+pub fn is_mark(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or(name);
     MARKS.contains(&last)
 }
 
 /// The tool kind that stands for web search in Chat Completions, where it is a field and not a tool.
-pub(crate) const WEB_SEARCH: &str = "web_search_options";
+pub const WEB_SEARCH: &str = "web_search_options";
 
 /// Whether dropping a Chat Completions field that is not in the table changes the answer.
-pub(crate) fn is_meaning(name: &str) -> bool {
+pub fn is_meaning(name: &str) -> bool {
     !ADDED_HINTS.contains(&name)
 }
 
@@ -435,7 +435,7 @@ impl DroppedFields {
     }
 
     /// Reports a custom tool's grammar constraint, where it is only described in prose.
-    pub(crate) fn drop_custom_format(&mut self, index: usize, declared: &Declared<'_>) {
+    pub fn drop_custom_format(&mut self, index: usize, declared: &Declared<'_>) {
         if declared.loses_format {
             let name = self.own_name(Feature::CustomFormat).unwrap_or("format");
             self.drop_at(Feature::CustomFormat, format!("tools[{index}].{name}"));

@@ -8,7 +8,7 @@ use domain::{Event, Fault, FaultClass, PartKind};
 use crate::answer::Progress;
 
 #[derive(Debug)]
-pub(crate) struct Block {
+pub struct Block {
     part: u32,
     pub kind: PartKind,
     /// Its index, once something of it was sent.
@@ -24,14 +24,14 @@ pub(crate) struct Block {
 
 /// What the answer's stop reason depends on.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Shape {
+pub struct Shape {
     pub has_call: bool,
     pub has_refusal: bool,
 }
 
 /// The blocks of a stream. They are sent one at a time, numbered without gaps; deltas for later blocks wait.
 #[derive(Debug, Default)]
-pub(crate) struct Blocks {
+pub struct Blocks {
     /// Blocks that started and are not fully written. The first one is sent as it arrives.
     open: VecDeque<Block>,
     /// The index of the next block.
@@ -72,7 +72,7 @@ impl Shape {
 
 impl Blocks {
     /// Takes over an answer whose start was forwarded from the upstream.
-    pub(crate) fn resume(&mut self, progress: &Progress) {
+    pub fn resume(&mut self, progress: &Progress) {
         self.next = progress.parts;
         for (_, part, kind) in progress.open.iter().filter(|(choice, _, _)| *choice == 0) {
             self.shape.note(kind);
@@ -82,7 +82,7 @@ impl Blocks {
     }
 
     /// Takes an event about a block; returns any other.
-    pub(crate) fn take(&mut self, event: Event) -> Option<Event> {
+    pub fn take(&mut self, event: Event) -> Option<Event> {
         match about(event) {
             About::New(part, kind) => {
                 self.shape.note(&kind);
@@ -99,13 +99,13 @@ impl Blocks {
         }
     }
 
-    pub(crate) fn end_all(&mut self) {
+    pub fn end_all(&mut self) {
         self.open.iter_mut().for_each(|block| block.ended = true);
     }
 
     /// Writes what can be written: all ended blocks in order, and what has arrived of the first open one. A
     /// block that starts takes the next index.
-    pub(crate) fn advance(&mut self, mut write: impl FnMut(&mut Block, &mut u32)) {
+    pub fn advance(&mut self, mut write: impl FnMut(&mut Block, &mut u32)) {
         while let Some(block) = self.open.front_mut() {
             write(block, &mut self.next);
             if !block.ended {
@@ -117,7 +117,7 @@ impl Blocks {
 }
 
 /// All blocks of a buffered answer and their `Shape`; events that belong to no block go to `rest`.
-pub(crate) fn gather(events: Vec<Event>, mut rest: impl FnMut(Event)) -> (Vec<Block>, Shape) {
+pub fn gather(events: Vec<Event>, mut rest: impl FnMut(Event)) -> (Vec<Block>, Shape) {
     let (mut blocks, mut shape) = (Vec::<Block>::new(), Shape::default());
     for event in events {
         match about(event) {
@@ -138,7 +138,7 @@ pub(crate) fn gather(events: Vec<Event>, mut rest: impl FnMut(Event)) -> (Vec<Bl
 }
 
 /// The error sent when a provider ended an answer as failed, in dialects that have no stop reason for it.
-pub(crate) fn unexplained_end() -> Box<Fault> {
+pub fn unexplained_end() -> Box<Fault> {
     let message = "The provider ended the answer without saying why.";
     Box::new(Fault::new(FaultClass::Upstream, "upstream_error", message).fix("Send the request again."))
 }

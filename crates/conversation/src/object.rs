@@ -12,7 +12,7 @@ use crate::losses::is_mark;
 
 /// A value and its path.
 #[derive(Debug, Clone)]
-pub(crate) struct Field<'a> {
+pub struct Field<'a> {
     pub path: String,
     pub kind: Kind,
     /// As written.
@@ -21,7 +21,7 @@ pub(crate) struct Field<'a> {
 
 /// An object whose members are taken out one by one.
 #[derive(Debug)]
-pub(crate) struct Object<'a> {
+pub struct Object<'a> {
     pub path: String,
     members: Vec<Member<'a>>,
 }
@@ -35,7 +35,7 @@ struct Member<'a> {
 
 impl<'a> Field<'a> {
     /// The whole body as an object.
-    pub(crate) fn document(body: &'a [u8]) -> Result<Object<'a>, Box<Fault>> {
+    pub fn document(body: &'a [u8]) -> Result<Object<'a>, Box<Fault>> {
         let mut cursor = Cursor::new(body)?;
         let kind = cursor.kind()?;
         cursor.skip()?;
@@ -48,7 +48,7 @@ impl<'a> Field<'a> {
     }
 
     /// A JSON document inside a string.
-    pub(crate) fn of(json: &'a str) -> Result<Self, Box<Fault>> {
+    pub fn of(json: &'a str) -> Result<Self, Box<Fault>> {
         let mut cursor = Cursor::new(json.as_bytes())?;
         let kind = cursor.kind()?;
         let span = cursor.skip()?;
@@ -56,7 +56,7 @@ impl<'a> Field<'a> {
         Ok(Self { path: String::new(), kind, raw: json.get(span.start..span.end).unwrap_or_default() })
     }
 
-    pub(crate) fn object(self) -> Result<Object<'a>, Box<Fault>> {
+    pub fn object(self) -> Result<Object<'a>, Box<Fault>> {
         if self.kind != Kind::Object {
             return Err(wrong_type(self.path, "an object", self.kind));
         }
@@ -71,7 +71,7 @@ impl<'a> Field<'a> {
         Ok(Object { path: self.path, members })
     }
 
-    pub(crate) fn items(&self) -> Result<Vec<Self>, Box<Fault>> {
+    pub fn items(&self) -> Result<Vec<Self>, Box<Fault>> {
         if self.kind != Kind::Array {
             return Err(wrong_type(self.path.clone(), "an array", self.kind));
         }
@@ -86,27 +86,27 @@ impl<'a> Field<'a> {
         Ok(items)
     }
 
-    pub(crate) fn text(&self) -> Result<String, Box<Fault>> {
+    pub fn text(&self) -> Result<String, Box<Fault>> {
         match self.value()? {
             Value::String(text) => Ok(text.decode().into_owned()),
             _ => Err(wrong_type(self.path.clone(), "a string", self.kind)),
         }
     }
 
-    pub(crate) fn boolean(&self) -> Result<bool, Box<Fault>> {
+    pub fn boolean(&self) -> Result<bool, Box<Fault>> {
         match self.value()? {
             Value::Boolean(truth) => Ok(truth),
             _ => Err(wrong_type(self.path.clone(), "a boolean", self.kind)),
         }
     }
 
-    pub(crate) fn count(&self) -> Result<u64, Box<Fault>> {
+    pub fn count(&self) -> Result<u64, Box<Fault>> {
         self.value()?
             .as_count()
             .ok_or_else(|| wrong_type(self.path.clone(), "a whole number from 0", self.kind))
     }
 
-    pub(crate) fn number(&self) -> Result<Json, Box<Fault>> {
+    pub fn number(&self) -> Result<Json, Box<Fault>> {
         if self.kind != Kind::Number {
             return Err(wrong_type(self.path.clone(), "a number", self.kind));
         }
@@ -114,19 +114,19 @@ impl<'a> Field<'a> {
     }
 
     /// An object, kept as written.
-    pub(crate) fn object_json(&self) -> Result<Json, Box<Fault>> {
+    pub fn object_json(&self) -> Result<Json, Box<Fault>> {
         if self.kind != Kind::Object {
             return Err(wrong_type(self.path.clone(), "an object", self.kind));
         }
         Ok(self.json())
     }
 
-    pub(crate) fn json(&self) -> Json {
+    pub fn json(&self) -> Json {
         Json(self.raw.to_owned())
     }
 
     /// The fault for an enum value that this dialect doesn't have.
-    pub(crate) fn unknown(self, known: &str) -> Box<Fault> {
+    pub fn unknown(self, known: &str) -> Box<Fault> {
         let fix = format!("Send one of {known}.");
         wrong_value(self.path, "is none of the words that this field takes", fix)
     }
@@ -151,7 +151,7 @@ impl<'a> Object<'a> {
     ///
     /// # Errors
     /// The member is duplicated.
-    pub(crate) fn take(&mut self, name: &str) -> Result<Option<Field<'a>>, Box<Fault>> {
+    pub fn take(&mut self, name: &str) -> Result<Option<Field<'a>>, Box<Fault>> {
         let Some(at) = self.members.iter().position(|member| member.name == name) else { return Ok(None) };
         let Member { kind, raw, .. } = self.members.remove(at);
         let path = self.path_of(name);
@@ -161,40 +161,40 @@ impl<'a> Object<'a> {
         Ok((kind != Kind::Null).then_some(Field { path, kind, raw }))
     }
 
-    pub(crate) fn need(&mut self, name: &str, fix: &'static str) -> Result<Field<'a>, Box<Fault>> {
+    pub fn need(&mut self, name: &str, fix: &'static str) -> Result<Field<'a>, Box<Fault>> {
         self.take(name)?.ok_or_else(|| missing(self.path_of(name), fix))
     }
 
-    pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>, Box<Fault>> {
+    pub fn text(&mut self, name: &str) -> Result<Option<String>, Box<Fault>> {
         self.take(name)?.map(|field| field.text()).transpose()
     }
 
-    pub(crate) fn needed_text(&mut self, name: &str, fix: &'static str) -> Result<String, Box<Fault>> {
+    pub fn needed_text(&mut self, name: &str, fix: &'static str) -> Result<String, Box<Fault>> {
         self.need(name, fix)?.text()
     }
 
-    pub(crate) fn boolean(&mut self, name: &str) -> Result<Option<bool>, Box<Fault>> {
+    pub fn boolean(&mut self, name: &str) -> Result<Option<bool>, Box<Fault>> {
         self.take(name)?.map(|field| field.boolean()).transpose()
     }
 
-    pub(crate) fn count(&mut self, name: &str) -> Result<Option<u64>, Box<Fault>> {
+    pub fn count(&mut self, name: &str) -> Result<Option<u64>, Box<Fault>> {
         self.take(name)?.map(|field| field.count()).transpose()
     }
 
-    pub(crate) fn number(&mut self, name: &str) -> Result<Option<Json>, Box<Fault>> {
+    pub fn number(&mut self, name: &str) -> Result<Option<Json>, Box<Fault>> {
         self.take(name)?.map(|field| field.number()).transpose()
     }
 
-    pub(crate) fn object(&mut self, name: &str) -> Result<Option<Self>, Box<Fault>> {
+    pub fn object(&mut self, name: &str) -> Result<Option<Self>, Box<Fault>> {
         self.take(name)?.map(Field::object).transpose()
     }
 
-    pub(crate) fn items(&mut self, name: &str) -> Result<Vec<Field<'a>>, Box<Fault>> {
+    pub fn items(&mut self, name: &str) -> Result<Vec<Field<'a>>, Box<Fault>> {
         self.take(name)?.map_or_else(|| Ok(Vec::new()), |field| field.items())
     }
 
     /// Its members, all of which must be strings.
-    pub(crate) fn texts(mut self) -> Result<Vec<(String, String)>, Box<Fault>> {
+    pub fn texts(mut self) -> Result<Vec<(String, String)>, Box<Fault>> {
         let mut texts = Vec::new();
         while let Some(name) = self.members.first().map(|member| member.name.clone()) {
             if let Some(value) = self.text(&name)? {
@@ -206,7 +206,7 @@ impl<'a> Object<'a> {
 
     /// Reports the members that were not taken: those named in `hints` as hints, all others as changing the
     /// meaning.
-    pub(crate) fn leave(self, hints: &[&str], extras: &mut Vec<Extra>) {
+    pub fn leave(self, hints: &[&str], extras: &mut Vec<Extra>) {
         for Member { name, kind, raw } in self.members {
             let path = join(&self.path, &name);
             let field = Field { path, kind, raw };
@@ -217,7 +217,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    pub(crate) fn path_of(&self, name: &str) -> String {
+    pub fn path_of(&self, name: &str) -> String {
         join(&self.path, name)
     }
 }

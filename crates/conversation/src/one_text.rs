@@ -8,7 +8,7 @@ const LEAD: &[u8] = b"{\"input\":\"";
 const KEY: std::ops::Range<usize> = 2..8;
 
 #[derive(Debug, Default)]
-pub(crate) struct OneText {
+pub struct OneText {
     state: State,
     /// An incomplete escape.
     escape: String,
@@ -34,7 +34,7 @@ impl Default for State {
 
 impl OneText {
     /// Takes more of the object, and returns the text that it adds.
-    pub(crate) fn push(&mut self, piece: &str) -> String {
+    pub fn push(&mut self, piece: &str) -> String {
         let mut text = String::with_capacity(piece.len());
         for character in piece.chars() {
             self.take(character, &mut text);

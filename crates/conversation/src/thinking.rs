@@ -1,17 +1,34 @@
-//! Extended thinking: chooses the `thinking` and `effort` parameters that a request to Claude gets.
+//! Extended thinking of Claude, as two dialects have it: its fields read, and those that a request gets chosen.
 
-use domain::prompt::{Content, Effort, Prompt, Role, ThinkingVisibility, ToolChoice};
-use domain::{Abilities, Grammar, Thinking as Ability};
+use domain::prompt::{
+    Aliased, Content, Effort, Extra, OutputFormat, Prompt, Role, ThinkingVisibility, ToolChoice,
+};
+use domain::{Abilities, Fault, Grammar, Thinking as Ability};
+use serde::Serialize;
 
-use super::wire::Thinking;
 use crate::losses::{DroppedFields, Feature};
+use crate::object::Object;
+
+/// The `max_tokens` to send if neither the client nor the model sets one: Anthropic requires the field.
+pub const TOKENS_MAX: u64 = 4096;
+/// Anthropic rejects thinking together with a smaller `top_p`.
+pub const THINKING_TOP_P_MIN: f64 = 0.95;
 
 /// The smallest thinking budget that Anthropic accepts.
 const BUDGET_MIN: u64 = 1024;
 
+#[derive(Debug, Serialize, PartialEq, Eq)]
+pub struct Thinking {
+    pub r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display: Option<&'static str>,
+}
+
 /// The thinking to request, before the output limit is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Plan {
+pub struct Plan {
     mode: Mode,
     effort: Option<Effort>,
     visibility: Option<ThinkingVisibility>,
@@ -27,7 +44,7 @@ enum Mode {
 }
 
 /// Chooses the thinking mode. `own` is the dialect whose signatures are valid at the upstream.
-pub(crate) fn plan(prompt: &Prompt, abilities: &Abilities, own: Grammar, losses: &mut DroppedFields) -> Plan {
+pub fn plan(prompt: &Prompt, abilities: &Abilities, own: Grammar, losses: &mut DroppedFields) -> Plan {
     let reasoning = &prompt.reasoning;
     let mut plan = Plan { mode: Mode::Unset, effort: None, visibility: reasoning.visibility };
     let is_off = reasoning.effort == Some(Effort::None) || reasoning.budget_tokens == Some(0);
@@ -110,7 +127,7 @@ fn is_in_unsigned_tool_loop(prompt: &Prompt, own: Grammar) -> bool {
 
 impl Plan {
     /// The most that thinking may take of the output limit.
-    pub(crate) const fn budget(&self) -> u64 {
+    pub const fn budget(&self) -> u64 {
         match self.mode {
             Mode::Budget(tokens) => tokens,
             _ => 0,
@@ -118,7 +135,7 @@ impl Plan {
     }
 
     /// The `thinking` parameter that fits the output limit, and the effort.
-    pub(crate) fn within(
+    pub fn within(
         self,
         tokens_max: u64,
         losses: &mut DroppedFields,
@@ -145,4 +162,90 @@ impl Plan {
         });
         (thinking, effort)
     }
+}
+
+pub fn read_thinking(whole: &mut Object<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
+    let Some(mut thinking) = whole.object("thinking")? else { return Ok(()) };
+    prompt.aliases.add(Aliased::Reasoning, thinking_name(whole));
+    let kind = thinking.need("type", "Give thinking a type: enabled, adaptive or disabled.")?;
+    let kind_text = kind.text()?;
+    match &*kind_text {
+        "enabled" => {
+            let budget = thinking.need("budget_tokens", "Send how many tokens it may think.")?;
+            prompt.reasoning.budget_tokens = Some(budget.count()?);
+        }
+        "disabled" => prompt.reasoning.effort = Some(Effort::None),
+        "adaptive" => prompt.reasoning.is_adaptive = true,
+        "between_tools" => {
+            prompt.reasoning.is_adaptive = true;
+            prompt.extras.push(Extra { name: kind.path, affects_answer: false });
+        }
+        _ => return Err(kind.unknown("enabled, adaptive, between_tools and disabled")),
+    }
+    // Whether thinking is shown by default depends on the Anthropic model, and here another vendor's model
+    // answers. So a client that pays for thinking gets to see it unless it opts out.
+    let default = (kind_text != "disabled").then_some(ThinkingVisibility::Unasked);
+    prompt.reasoning.visibility = match thinking.take("display")? {
+        None => default,
+        Some(display) => match &*display.text()? {
+            "summarized" => Some(ThinkingVisibility::Summary),
+            "omitted" => Some(ThinkingVisibility::Nothing),
+            // Betas add further displays, such as Claude Code's `updates`. They don't change the thinking
+            // itself.
+            _ => {
+                prompt.extras.push(Extra { name: display.path, affects_answer: false });
+                default
+            }
+        },
+    };
+    // `budget_tokens` is dropped beside any type but `enabled`, as are fields that betas add.
+    thinking.leave(&["budget_tokens", "keep", "turns"], &mut prompt.extras);
+    Ok(())
+}
+
+/// The name that the client knows it by: Converse nests these fields one object deeper.
+fn thinking_name(whole: &Object<'_>) -> &'static str {
+    if whole.path.is_empty() { "thinking" } else { "additionalModelRequestFields.thinking" }
+}
+
+fn effort_name(whole: &Object<'_>) -> &'static str {
+    if whole.path.is_empty() {
+        "output_config.effort"
+    } else {
+        "additionalModelRequestFields.output_config.effort"
+    }
+}
+
+/// Called after `read_thinking`: an effort doesn't re-enable thinking that was disabled.
+pub fn read_output_config(whole: &mut Object<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
+    // The field's name in the structured outputs beta.
+    if let Some(format) = whole.object("output_format")? {
+        prompt.output.format = Some(read_format(format, prompt)?);
+    }
+    let Some(mut config) = whole.object("output_config")? else { return Ok(()) };
+    if let Some(effort) = config.take("effort")? {
+        prompt.aliases.add(Aliased::Reasoning, effort_name(whole));
+        let Some(known) = Effort::of(&effort.text()?) else {
+            return Err(effort.unknown("low, medium, high, xhigh and max"));
+        };
+        match prompt.reasoning.effort {
+            Some(_) => prompt.extras.push(Extra { name: effort.path, affects_answer: false }),
+            None => prompt.reasoning.effort = Some(known),
+        }
+    }
+    if let Some(format) = config.object("format")? {
+        prompt.output.format = Some(read_format(format, prompt)?);
+    }
+    config.leave(&["task_budget"], &mut prompt.extras);
+    Ok(())
+}
+
+fn read_format(mut format: Object<'_>, prompt: &mut Prompt) -> Result<OutputFormat, Box<Fault>> {
+    let kind = format.need("type", "Give the format its type: json_schema.")?;
+    if kind.text()? != "json_schema" {
+        return Err(kind.unknown("json_schema"));
+    }
+    let schema = format.need("schema", "Send the JSON Schema of the answer.")?.object_json()?;
+    format.leave(&[], &mut prompt.extras);
+    Ok(OutputFormat::JsonSchema { name: None, description: None, schema, strict: None })
 }

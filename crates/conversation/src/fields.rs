@@ -5,10 +5,10 @@ use domain::{Fault, HostedTool, HostedTools, Tier};
 use json::refusal::{wrong_type, wrong_value};
 use json::{Cursor, JsonError, Kind, Value};
 
-use crate::Request;
+use crate::request::Request;
 
 /// The service tier with this name. Values that are not strings are for the upstream to refuse.
-pub(crate) fn optional_tier(cursor: &mut Cursor<'_>) -> Result<Option<Tier>, JsonError> {
+pub fn optional_tier(cursor: &mut Cursor<'_>) -> Result<Option<Tier>, JsonError> {
     match cursor.value()? {
         Value::String(word) => Ok(Tier::from_word(&word.decode())),
         _ => Ok(None),
@@ -17,7 +17,7 @@ pub(crate) fn optional_tier(cursor: &mut Cursor<'_>) -> Result<Option<Tier>, Jso
 
 /// The size of a tool list in bytes; hosted tools, which the provider runs, are recognised by their `type`
 /// and recorded.
-pub(crate) fn read_tools(
+pub fn read_tools(
     cursor: &mut Cursor<'_>,
     hosted: &mut HostedTools,
     tool_of: impl Fn(&str) -> Option<HostedTool>,
@@ -46,7 +46,7 @@ pub(crate) fn read_tools(
 }
 
 /// Reads the model's name and records its span.
-pub(crate) fn read_model(cursor: &mut Cursor<'_>, request: &mut Request) -> Result<(), Box<Fault>> {
+pub fn read_model(cursor: &mut Cursor<'_>, request: &mut Request) -> Result<(), Box<Fault>> {
     let kind = cursor.kind()?;
     let Value::String(text) = cursor.value()? else {
         return Err(wrong_type("model".to_owned(), "a string", kind));
@@ -57,7 +57,7 @@ pub(crate) fn read_model(cursor: &mut Cursor<'_>, request: &mut Request) -> Resu
 }
 
 /// Validates a model's name.
-pub(crate) fn checked_model(model: &str) -> Result<String, Box<Fault>> {
+pub fn checked_model(model: &str) -> Result<String, Box<Fault>> {
     let what = if model.is_empty() {
         "is empty"
     } else if model.len() > MODEL_NAME_BYTES_MAX {

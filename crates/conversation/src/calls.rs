@@ -11,11 +11,11 @@ use serde_json::value::RawValue;
 
 /// The user message that is inserted where the conversation would not start with one, which such dialects
 /// require.
-pub(crate) const FIRST_WORDS: &str = "Begin.";
+pub const FIRST_WORDS: &str = "Begin.";
 
 /// For each turn with calls, by its index, the results that answer them: those that come before the next turn
 /// with calls, wherever they are among other turns.
-pub(crate) fn pair(turns: &[Turn]) -> Result<HashMap<usize, Vec<&Part>>, Box<Fault>> {
+pub fn pair(turns: &[Turn]) -> Result<HashMap<usize, Vec<&Part>>, Box<Fault>> {
     let mut answered = HashMap::new();
     // The latest turn with calls, and those of its calls that have no result yet.
     let mut calling: Option<usize> = None;
@@ -72,7 +72,7 @@ fn turn_fault(code: &'static str, message: String, fix: &'static str, turn: usiz
 /// # Errors
 /// The name is too long or has characters that the dialect does not allow. It can't be renamed: the client
 /// would not recognise another name.
-pub(crate) fn check_name(name: &str, bytes_max: usize, path: impl Fn() -> String) -> Result<(), Box<Fault>> {
+pub fn check_name(name: &str, bytes_max: usize, path: impl Fn() -> String) -> Result<(), Box<Fault>> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     if !name.is_empty() && name.len() <= bytes_max && name.bytes().all(is_plain) {
         return Ok(());
@@ -85,7 +85,7 @@ pub(crate) fn check_name(name: &str, bytes_max: usize, path: impl Fn() -> String
 }
 
 /// A schema with `"type": "object"` added where it is missing, which the provider requires.
-pub(crate) fn typed(schema: &str) -> Cow<'_, str> {
+pub fn typed(schema: &str) -> Cow<'_, str> {
     if schema.trim_start().trim_start_matches('{').trim_start() == "}" {
         return Cow::Borrowed(r#"{"type":"object","properties":{}}"#);
     }
@@ -93,7 +93,7 @@ pub(crate) fn typed(schema: &str) -> Cow<'_, str> {
 }
 
 /// A function's parameters as OpenAI requires them: an object schema with `properties`, even if empty.
-pub(crate) struct Parameters<'a>(pub(crate) &'a Json);
+pub struct Parameters<'a>(pub &'a Json);
 
 impl Parameters<'_> {
     fn schema(&self) -> Cow<'_, str> {
@@ -114,7 +114,7 @@ impl Serialize for Parameters<'_> {
 }
 
 /// The object with a member put first, where it has none of that name.
-pub(crate) fn with_member<'a>(object: &'a str, name: &str, value: &str) -> Cow<'a, str> {
+pub fn with_member<'a>(object: &'a str, name: &str, value: &str) -> Cow<'a, str> {
     let is_present = find_member(object.as_bytes(), name).map_or(true, |found| found.is_some());
     let inside = object.trim_start().strip_prefix('{').map(str::trim_start);
     match inside {
@@ -127,7 +127,7 @@ pub(crate) fn with_member<'a>(object: &'a str, name: &str, value: &str) -> Cow<'
 }
 
 /// The arguments where they are a JSON object; empty arguments count as `{}`.
-pub(crate) fn object_of(arguments: &str) -> Option<&str> {
+pub fn object_of(arguments: &str) -> Option<&str> {
     if arguments.trim().is_empty() {
         return Some("{}");
     }
@@ -140,11 +140,11 @@ pub(crate) fn object_of(arguments: &str) -> Option<&str> {
 
 /// Added to the instructions where the answer must be a JSON object and the dialect has no parameter for
 /// that.
-pub(crate) const JSON_ALONE: &str =
+pub const JSON_ALONE: &str =
     "Answer with one valid JSON object and nothing else: no other text, no code fence.";
 
 /// A tool declared as a function, for dialects that have no other kind.
-pub(crate) struct Declared<'a> {
+pub struct Declared<'a> {
     pub name: &'a str,
     pub description: Option<Cow<'a, str>>,
     pub schema: Option<&'a str>,
@@ -157,7 +157,7 @@ pub(crate) struct Declared<'a> {
 const TEXT_SCHEMA: &str = r#"{"type":"object","properties":{"input":{"type":"string"}},"required":["input"],"additionalProperties":false}"#;
 
 /// `None` for a hosted tool, which the provider runs.
-pub(crate) fn declared(tool: &ToolKind) -> Option<Declared<'_>> {
+pub fn declared(tool: &ToolKind) -> Option<Declared<'_>> {
     match tool {
         ToolKind::Function { name, description, schema, strict } => Some(Declared {
             name,
@@ -204,22 +204,22 @@ fn full_description<'a>(description: Option<&'a str>, rules: Option<&str>) -> Op
 }
 
 /// A text as an object with one member.
-pub(crate) fn named_text(name: &str, text: &str) -> String {
+pub fn named_text(name: &str, text: &str) -> String {
     let quoted = serde_json::to_string(text).unwrap_or_default();
     format!("{{\"{name}\":{quoted}}}")
 }
 
 /// Free text as the input of a tool that takes an object.
-pub(crate) fn text_input(text: &str) -> String {
+pub fn text_input(text: &str) -> String {
     named_text("input", text)
 }
 
 /// Text that the model wrote where an object is required, wrapped so that the client sees it at all.
-pub(crate) fn raw_input(text: &str) -> String {
+pub fn raw_input(text: &str) -> String {
     named_text("_raw", text)
 }
 
-pub(crate) fn no_arguments(path: String) -> Box<Fault> {
+pub fn no_arguments(path: String) -> Box<Fault> {
     let message = format!("\"{path}\" calls a tool with arguments that are no JSON object.");
     let fix = "Send the arguments as the model wrote them, or leave the call and its result out.";
     let fault = Fault::new(FaultClass::BadRequest, "invalid_tool_arguments", message);

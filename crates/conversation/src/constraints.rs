@@ -10,21 +10,21 @@ use crate::one_text::OneText;
 #[derive(Debug, Clone, Default)]
 pub struct AnswerConstraints {
     /// Namespaces in which the client declared its functions; the flattened function names start with them.
-    pub(crate) namespaces: Vec<String>,
+    pub namespaces: Vec<String>,
     /// Custom tools, which take free text: an upstream without this kind was sent functions instead.
     custom_tools: Vec<String>,
     /// The client wants one tool call at a time.
     one_call: bool,
     /// The client reads reasoning summaries.
-    pub(crate) summaries: bool,
+    pub summaries: bool,
     /// Request fields that the answer repeats.
-    pub(crate) echo: Echo,
+    pub echo: Echo,
 }
 
 /// Whether the client disabled parallel tool calls, and what happens where the upstream's dialect can't say
 /// so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Single {
+pub enum Single {
     Unasked,
     /// Only one tool can be called, and models seldom call it twice: the parameter is dropped and reported as
     /// dropped.
@@ -34,7 +34,7 @@ pub(crate) enum Single {
 }
 
 impl Single {
-    pub(crate) fn of(prompt: &Prompt) -> Self {
+    pub fn of(prompt: &Prompt) -> Self {
         let is_callable = |kind: &ToolKind| !matches!(kind, ToolKind::Hosted { .. });
         let count = prompt.tools.iter().filter(|tool| is_callable(&tool.kind)).count();
         if prompt.parallel_tools != Some(false) || count == 0 {
@@ -73,7 +73,7 @@ impl AnswerConstraints {
     }
 
     /// The answer must be rewritten even where the upstream speaks the client's dialect.
-    pub(crate) const fn is_first_call_alone(&self) -> bool {
+    pub const fn is_first_call_alone(&self) -> bool {
         self.one_call
     }
 }
@@ -81,7 +81,7 @@ impl AnswerConstraints {
 /// Makes an answer's events comply with the request: drops all calls but the first where parallel calls are
 /// disabled, and turns calls of functions that stand for custom tools back into custom tool calls.
 #[derive(Debug, Default)]
-pub(crate) struct AnswerFilter {
+pub struct AnswerFilter {
     one_call: bool,
     custom_tools: Vec<String>,
     /// Choices that have made a call.
@@ -93,7 +93,7 @@ pub(crate) struct AnswerFilter {
 }
 
 impl AnswerFilter {
-    pub(crate) fn new(constraints: &AnswerConstraints) -> Self {
+    pub fn new(constraints: &AnswerConstraints) -> Self {
         Self {
             one_call: constraints.one_call,
             custom_tools: constraints.custom_tools.clone(),
@@ -101,7 +101,7 @@ impl AnswerFilter {
         }
     }
 
-    pub(crate) fn apply(&mut self, events: &mut Vec<Event>) {
+    pub fn apply(&mut self, events: &mut Vec<Event>) {
         if !self.one_call && self.custom_tools.is_empty() {
             return;
         }

@@ -1,0 +1,113 @@
+//! Embeddings between dialects: the inputs, and the vectors of an answer.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use domain::{Fault, FaultClass, Usage};
+
+use crate::answer::StreamFault;
+
+/// The inputs to embed.
+#[derive(Debug)]
+pub struct EmbeddingInputs<'a> {
+    pub texts: Vec<Cow<'a, str>>,
+    pub dimensions: Option<u64>,
+    /// The task type of each input, where the client's dialect has them: as many as inputs, or none.
+    pub tasks: Vec<Task<'a>>,
+    /// The client's name for the inputs.
+    pub param: &'static str,
+}
+
+/// What an embedding is for: a task type, and a document title.
+#[derive(Debug, Clone, Default)]
+pub struct Task<'a> {
+    pub kind: Option<Cow<'a, str>>,
+    pub title: Option<Cow<'a, str>>,
+}
+
+impl Task<'_> {
+    pub fn kind(&self) -> Option<&str> {
+        self.kind.as_deref()
+    }
+
+    pub fn title(&self) -> Option<&str> {
+        self.title.as_deref()
+    }
+}
+
+/// A response: one vector for each input, in the same order.
+#[derive(Debug)]
+pub struct Vectors<'a> {
+    pub vectors: Vec<Vector<'a>>,
+    pub usage: Option<Usage>,
+}
+
+#[derive(Debug)]
+pub enum Vector<'a> {
+    /// A JSON array as written, so that no digit changes.
+    Numbers(&'a str),
+    /// Base64 of little-endian `f32`s.
+    Base64(Cow<'a, str>),
+}
+
+impl Vector<'_> {
+    /// The vector as an array of numbers.
+    pub fn numbers(&self) -> Result<Cow<'_, str>, StreamFault> {
+        match self {
+            // Some servers write one number per line.
+            Self::Numbers(raw) if raw.bytes().any(|byte| byte.is_ascii_whitespace()) => {
+                Ok(Cow::Owned(raw.split_ascii_whitespace().collect()))
+            }
+            Self::Numbers(raw) => Ok(Cow::Borrowed(raw)),
+            Self::Base64(text) => {
+                let bytes = STANDARD.decode(&**text).map_err(|_| BROKEN)?;
+                let (numbers, rest) = bytes.as_chunks::<4>();
+                if !rest.is_empty() {
+                    return Err(BROKEN);
+                }
+                let numbers: Vec<f32> = numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+                serde_json::to_string(&numbers).map(Cow::Owned).map_err(|_| BROKEN)
+            }
+        }
+    }
+
+    pub fn base64(&self) -> Result<Cow<'_, str>, StreamFault> {
+        let raw = match self {
+            Self::Base64(text) => return Ok(Cow::Borrowed(text)),
+            Self::Numbers(raw) => raw,
+        };
+        let numbers: Vec<f32> = serde_json::from_str(raw).map_err(|_| BROKEN)?;
+        let bytes: Vec<u8> = numbers.into_iter().flat_map(f32::to_le_bytes).collect();
+        Ok(Cow::Owned(STANDARD.encode(bytes)))
+    }
+}
+
+const BROKEN: StreamFault = StreamFault::Broken("no_vector");
+
+/// The fault of a value that this upstream can't take, even if other fields are dropped.
+pub fn unsayable(param: String, what: &str, fix: &'static str) -> Box<Fault> {
+    let message = format!("\"{param}\" {what}.");
+    Box::new(Fault::new(FaultClass::Unsupported, "unsupported_value", message).fix(fix).param(param))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn numbers_survive_base64(numbers in prop::collection::vec(any::<f32>().prop_filter("JSON has none", |n| n.is_finite()), 0..20)) {
+            let written = serde_json::to_string(&numbers).unwrap();
+            let base64 = Vector::Numbers(&written).base64().unwrap().into_owned();
+            let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+            prop_assert_eq!(STANDARD.decode(&base64).unwrap(), bytes);
+            let vector = Vector::Base64(Cow::Owned(base64));
+            let back: Vec<f32> = serde_json::from_str(&vector.numbers().unwrap()).unwrap();
+            let bits = |numbers: &[f32]| numbers.iter().map(|number| number.to_bits()).collect::<Vec<_>>();
+            prop_assert_eq!(bits(&back), bits(&numbers));
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The form between dialects: what later stages know of a request, the events of an answer read and written,
+//! and what is lost where one dialect can't express what another does.
+
+#![expect(
+    clippy::result_large_err,
+    reason = "a fault ends a stream, so its size is paid once and not per chunk"
+)]
+
+pub mod address;
+pub mod answer;
+pub mod batch;
+pub mod blocks;
+pub mod calls;
+pub mod constraints;
+pub mod embed;
+pub mod fault_text;
+pub mod fields;
+pub mod files;
+pub mod form;
+pub mod losses;
+pub mod object;
+mod one_text;
+pub mod prompt_text;
+pub mod request;
+pub mod stored;
+pub mod target;
+pub mod thinking;
+pub mod turns;
+pub mod upstream_error;
+pub mod video;

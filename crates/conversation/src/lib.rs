@@ -22,6 +22,7 @@ pub mod object;
 mod one_text;
 pub mod prompt_text;
 pub mod request;
+pub mod status;
 pub mod stored;
 pub mod target;
 pub mod thinking;

@@ -1,7 +1,6 @@
 //! Calls without a connection, for the tests of later stages.
 
 use bytes::Bytes;
-use dialects::chat;
 use domain::{Dialect, Fault, Operation, TraceId};
 use http::HeaderMap;
 

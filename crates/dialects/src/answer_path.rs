@@ -4,23 +4,22 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
+use chat::{StreamScanner, begins_stream, skip_lead};
 use conversation::answer::{AnswerOptions, Progress, ReadAnswer, StreamFacts, StreamFault, WriteAnswer};
 use conversation::constraints::{AnswerConstraints, AnswerFilter};
 use conversation::prompt_text::{CountedText, UsageEstimator, is_counted};
 use conversation::request::VectorForm;
 use conversation::turns::{Gatherer, TurnSignatures};
+use converse::{begins_frames, no_frame, read_frame};
 use domain::limits::{ANSWER_BYTES_MAX, EVENT_BYTES_MAX};
 use domain::{Event, Fault, Finish, Grammar, Operation, PartKind, Reason, TraceId, Usage};
 use framing::event_stream::{Frame, FrameDecoder};
 use framing::sse::read_event;
 use json::splice::join_small;
 
-use crate::chat::{self, StreamScanner, begins_stream, skip_lead};
-use crate::converse::{begins_frames, no_frame, read_frame};
 use crate::cut::EventBuffer;
 use crate::media::{MediaStream, TranscriptOptions, VideoAsk};
 use crate::registry::{ping, reader, writer};
-use crate::responses;
 use crate::transcript::{AnswerForm, Transcript};
 
 /// The dialects on both sides of an answer, and how the client wants it.

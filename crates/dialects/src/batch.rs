@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use crate::answer_path::AnswerPath;
 use crate::transcript::AnswerForm;
 use crate::whole::buffered_answer;
-use crate::{bundle, gemini, job};
+use crate::{bundle, job};
 
 /// One request of a batch, as far as accounting needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +89,11 @@ pub fn read_batch_output(line: &[u8], endpoint: &str) -> Option<BatchOutputLine>
     match endpoint {
         bundle::MESSAGES => return bundle::read_item(line),
         job::JOBS => return job::read_item(line),
-        gemini::CONTENTS => return gemini::read_batch_item(line),
+        gemini::CONTENTS => {
+            let (line, answer) = gemini::read_batch_item(line)?;
+            let usage = answer.and_then(|answer| usage_of(answer, Operation::Chat, Grammar::Gemini));
+            return Some(BatchOutputLine { usage, ..line });
+        }
         _ => {}
     }
     let read: ItemLine<'_> = serde_json::from_slice(line).ok()?;
@@ -171,5 +175,40 @@ mod tests {
         let ask = read_batch_input(line).unwrap();
         assert_eq!((&*ask.custom_id, &*ask.model), ("a", "gpt-4o-mini"));
         assert_eq!(read_batch_input(b"[]"), None);
+    }
+
+    #[test]
+    fn a_result_of_contents_tells_what_it_used_and_only_an_answer_used_something() {
+        let read_item = |line: &[u8]| read_batch_output(line, gemini::CONTENTS);
+        let response = r#"{"candidates":[{"content":{"parts":[{"text":"x"}],"role":"model"},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":9,"cachedContentTokenCount":3,"candidatesTokenCount":5,"thoughtsTokenCount":2,"totalTokenCount":16},"modelVersion":"gemini-2.5-flash","responseId":"r1"}"#;
+        let good =
+            read_item(format!(r#"{{"response":{response},"metadata":{{"key":"a\u0062"}}}}"#).as_bytes())
+                .unwrap();
+        let usage = good.usage.unwrap();
+        assert_eq!((usage.prompt_total(), usage.completion_total()), (9, 7));
+        assert_eq!((&*good.custom_id, good.status), (r#""a\u0062""#, 200));
+        assert_eq!(
+            (good.model.as_deref(), good.request_id.as_deref()),
+            (Some("gemini-2.5-flash"), Some("r1"))
+        );
+        for (error, status, code) in [
+            (r#"{"code":3,"message":"m"}"#, 400, "INVALID_ARGUMENT"),
+            (r#"{"code":8}"#, 429, "RESOURCE_EXHAUSTED"),
+            (r#"{"code":503,"status":"UNAVAILABLE"}"#, 503, "UNAVAILABLE"),
+            (r#"{"code":1}"#, 499, "CANCELLED"),
+            ("{}", 500, "UNKNOWN"),
+        ] {
+            let bad = read_item(format!(r#"{{"error":{error}}}"#).as_bytes()).unwrap();
+            assert_eq!(
+                (bad.status, bad.error_code.as_deref(), bad.usage),
+                (status, Some(code), None),
+                "{error}"
+            );
+            assert_eq!(bad.custom_id, "");
+        }
+        let nothing = read_item(b"{}").unwrap();
+        assert_eq!((nothing.status, nothing.error_code, nothing.usage), (0, None, None));
+        assert_eq!(read_item(b"[7]"), None);
+        assert_eq!(read_item(b""), None);
     }
 }

@@ -9,7 +9,6 @@ use domain::{Fault, Grammar, Prompt, Usage};
 use json::{Cursor, JsonError, Kind};
 
 use crate::answer_path::AnswerPath;
-use crate::chat;
 use crate::translate::translate_request;
 use crate::whole::BufferedAnswer;
 
@@ -190,7 +189,7 @@ mod tests {
 
     /// What a counter of another dialect is sent for a request that also asks for a certain kind of answer.
     fn count_body(upstream: Grammar, body: &'static str) -> String {
-        let mut prompt = crate::anthropic::read_prompt(body.as_bytes()).unwrap();
+        let mut prompt = anthropic::read_prompt(body.as_bytes()).unwrap();
         forget_answer(&mut prompt);
         let target = TargetModel { model: "m", abilities: Abilities::default() };
         let translated = write_count_request(Grammar::Anthropic, &prompt, upstream, &target, false).unwrap();

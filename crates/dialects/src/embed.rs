@@ -12,7 +12,6 @@ use domain::{Fault, Grammar};
 
 use crate::answer_path::AnswerPath;
 use crate::whole::BufferedAnswer;
-use crate::{chat, gemini};
 
 pub use hosted::EmbeddingForm;
 
@@ -93,7 +92,14 @@ pub(crate) fn buffered_answer(answer_path: &AnswerPath, body: Bytes) -> Result<B
     }
     let written = match answer_path.client {
         Grammar::Gemini => gemini::write_vectors(&answer, answer_path.vectors.is_batch)?,
-        _ => chat::write_vectors(&answer, answer_path)?,
+        _ => {
+            let asked = chat::VectorsAsked {
+                model: &answer_path.model,
+                as_base64: answer_path.vectors.as_base64,
+                prompt_bytes: answer_path.prompt_bytes,
+            };
+            chat::write_vectors(&answer, asked)?
+        }
     };
     Ok(BufferedAnswer::plain(Bytes::from(written), facts))
 }

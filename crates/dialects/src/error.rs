@@ -1,13 +1,12 @@
 //! Renders a fault as an error response in the client's dialect: status, headers and body.
 
 use bytes::Bytes;
-use conversation::fault_text::sent_ms_max;
-use conversation::fault_text::should_retry;
+use conversation::fault_text::{sent_ms_max, should_retry};
 use conversation::request::Request;
 use domain::{Dialect, Fault, FaultClass, TraceId};
 use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 
-use crate::{anthropic, chat, converse, gemini, problem, status};
+use crate::{problem, status};
 
 const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream; charset=utf-8";

@@ -4,9 +4,9 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use chat::skip_lead;
 use conversation::answer::{AnswerFacts, StreamFault};
-use conversation::batch::JobStorage;
-use conversation::batch::{BatchModels, BatchOutputLine};
+use conversation::batch::{BatchModels, BatchOutputLine, JobStorage};
 use conversation::request::Request;
 use domain::hosting::BatchPlaces;
 use domain::{Fault, Grammar, Operation, Usage};
@@ -18,7 +18,6 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json};
 
 use crate::batch::{Named, usage_of};
-use crate::chat::skip_lead;
 use crate::models::moment;
 use crate::whole::BufferedAnswer;
 

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use chat::skip_lead;
 use conversation::answer::{AnswerFacts, StreamFault};
 use conversation::request::{Addressed, Request, Stored, StoredAct, rename_at};
 use conversation::stored::StoredObjectReport;
@@ -13,9 +14,8 @@ use json::refusal::{duplicate, missing, no_object, wrong_type};
 use json::splice::{Edit, splice};
 use json::{Cursor, JsonError, Kind, Span, Value, find_member};
 
-use crate::chat::{self, skip_lead};
 use crate::whole::BufferedAnswer;
-use crate::{bundle, gemini, job};
+use crate::{bundle, job};
 
 const INPUT: &str = "input_file_id";
 /// The members in which such an object names files.

@@ -7,21 +7,14 @@
 )]
 
 mod answer_path;
-mod anthropic;
 mod batch;
 mod bundle;
-pub mod chat;
-mod converse;
 mod count;
 mod cut;
 mod embed;
 mod error;
 mod files;
 mod form;
-mod gemini;
-#[cfg(test)]
-#[path = "../tests/shared/golden_exchanges.rs"]
-mod golden_exchanges;
 mod hosted;
 mod job;
 mod kept;
@@ -33,7 +26,6 @@ mod problem;
 mod rate_limit_headers;
 mod realtime;
 mod registry;
-mod responses;
 mod runtime;
 mod salt;
 mod shared_account;
@@ -45,16 +37,12 @@ mod whole;
 pub use answer_path::{AnswerPath, AnswerStream};
 pub use batch::{BatchInputLine, batch_operation, read_batch_input, read_batch_output};
 pub use bundle::{MESSAGES, MessageBatchStatus, read_message_batch};
-pub use converse::{converse_address as read_model_path, read_error as read_converse_error};
+pub use converse::read_model_path;
 pub use count::{count_answer, forget_answer, write_count_request};
 pub use embed::{EmbeddingForm, translate_embeddings, translate_hosted_embeddings};
 pub use error::{ErrorAnswer, render_blocked, render_error, request_id_header};
 pub use files::exchange_files;
 pub use form::FormReader;
-pub use gemini::{
-    CONTENTS, GeminiBatchResults, GeminiBatchStatus, TooLong, Verb, gemini_address as read_address,
-    read_gemini_batch_status, read_gemini_error,
-};
 pub use hosted::{bare_count, with_members};
 pub use job::{InvocationJob, JOBS, JobOutcome, NEW_JOB, job_list_entry, read_job};
 pub use kept::rewrite_ids;
@@ -70,7 +58,6 @@ pub use prefix::{PrefixEnd, Prefixes, insert, read_prefixes};
 pub use rate_limit_headers::{is_rate_limit_header, rate_limit_headers};
 pub use realtime::{RealtimeAct, RealtimeEvent, realtime_error};
 pub use registry::{ping, stream_type};
-pub use responses::{ReportedResponse, read_response};
 pub use runtime::{
     AnswerWriter, RuntimeAnswerOptions, RuntimeEmbedRequest, RuntimeRankRequest, ranks_answer, read_runtime,
     read_runtime_embeddings, read_runtime_ranking, vectors_answer,

@@ -6,8 +6,6 @@ use domain::{Fault, TraceId, Units, Usage, UsageSource};
 use json::{Cursor, JsonError, Kind, Value};
 use serde_json::{Value as Json, json};
 
-use crate::chat;
-
 /// What the gateway needs to know of an event, to meter the session. The rest passes unread.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RealtimeEvent {

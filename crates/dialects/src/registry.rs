@@ -3,8 +3,6 @@
 use conversation::answer::{AnswerOptions, ReadAnswer, WriteAnswer};
 use domain::{Dialect, Grammar};
 
-use crate::{anthropic, chat, converse, gemini, responses};
-
 pub(crate) fn reader(grammar: Grammar) -> Box<dyn ReadAnswer> {
     match grammar {
         // Embeddings are never streamed, and are read elsewhere.

@@ -9,7 +9,6 @@ use conversation::request::Request;
 use domain::runtime::GenerateRequest;
 use domain::{Event, Fault, FaultClass, Grammar, Operation, TraceId};
 
-use crate::chat;
 use crate::registry::writer;
 use crate::translate::read_prompt;
 

@@ -1,69 +1,22 @@
-//! The one table of status codes: what each fault class is answered with in each dialect.
+//! The status code that a fault has in each dialect.
 
-use domain::{Dialect, Fault, FaultClass};
-
-/// The client closed the connection; only logs and records show this status.
-const CLIENT_CLOSED: u16 = 499;
+use conversation::status::common;
+use domain::{Dialect, Fault};
 
 /// The status code for a fault.
 #[must_use]
 pub fn status(fault: &Fault, dialect: Dialect) -> u16 {
-    match (dialect, fault.class) {
-        (Dialect::Anthropic, FaultClass::Overloaded) => 529,
-        // Gemini's SDKs do not know 402.
-        (Dialect::Gemini, FaultClass::UpstreamQuota) => 429,
-        (Dialect::Converse, class) => of_converse(class).unwrap_or_else(|| common(fault, class)),
-        (_, class) => common(fault, class),
-    }
-}
-
-/// AWS uses other statuses here, and its SDKs do not retry them, which would not help anyway.
-const fn of_converse(class: FaultClass) -> Option<u16> {
-    match class {
-        FaultClass::Unauthenticated => Some(403),
-        FaultClass::UpstreamQuota | FaultClass::CreditsRequired => Some(400),
-        FaultClass::UpstreamAuth => Some(424),
-        _ => None,
-    }
-}
-
-/// Statuses that refine "the request is wrong": none has a fault class of its own, and none is about the
-/// connection.
-const fn is_bad_request_status(status: u16) -> bool {
-    matches!(status, 405 | 406 | 410..=418 | 422..=424 | 428 | 431 | 451)
-}
-
-fn common(fault: &Fault, class: FaultClass) -> u16 {
-    match class {
-        // The provider's own status decides which exception an SDK raises.
-        FaultClass::BadRequest => {
-            let reported = fault.upstream.as_ref().and_then(|report| report.status);
-            reported.filter(|status| is_bad_request_status(*status)).unwrap_or(400)
-        }
-        FaultClass::Unsupported | FaultClass::ContextLength | FaultClass::ContentPolicy => 400,
-        FaultClass::Unauthenticated => 401,
-        FaultClass::UpstreamQuota | FaultClass::CreditsRequired => 402,
-        FaultClass::Forbidden | FaultClass::UpstreamPermission => 403,
-        FaultClass::NotFound | FaultClass::UpstreamNotFound => 404,
-        FaultClass::MethodNotAllowed => 405,
-        FaultClass::NotAcceptable => 406,
-        FaultClass::ClientTimeout => 408,
-        FaultClass::Conflict => 409,
-        FaultClass::Precondition => 412,
-        FaultClass::TooLarge => 413,
-        FaultClass::MediaType => 415,
-        FaultClass::RateLimit | FaultClass::Limited | FaultClass::BudgetReached => 429,
-        FaultClass::Cancelled => CLIENT_CLOSED,
-        FaultClass::Internal => 500,
-        FaultClass::UpstreamAuth | FaultClass::Upstream | FaultClass::StreamBroken => 502,
-        FaultClass::Overloaded | FaultClass::Unavailable => 503,
-        FaultClass::Timeout | FaultClass::Deadline => 504,
+    match dialect {
+        Dialect::Anthropic => anthropic::status(fault),
+        Dialect::Gemini => gemini::status(fault),
+        Dialect::Converse => converse::status(fault),
+        _ => common(fault),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use domain::UpstreamReport;
+    use domain::{FaultClass, UpstreamReport};
 
     use super::*;
 

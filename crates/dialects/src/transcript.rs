@@ -1,6 +1,7 @@
 //! Transcription and translation responses: forwarded as they are, and read on the way for their usage.
 
 use bytes::Bytes;
+use chat::{side, upstream_error};
 use conversation::answer::{AnswerFacts, StreamFacts, StreamFault};
 use domain::limits::ANSWER_BYTES_MAX;
 use domain::{Grammar, Units, Usage, UsageSource};
@@ -8,7 +9,6 @@ use framing::sse::read_event;
 use json::splice::join_small;
 use json::{Cursor, JsonError, Kind, Value};
 
-use crate::chat::{side, upstream_error};
 use crate::cut::EventBuffer;
 use crate::registry::ping;
 

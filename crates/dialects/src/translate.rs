@@ -3,11 +3,10 @@
 use bytes::Bytes;
 use conversation::losses::DroppedFields;
 use conversation::request::{Addressed, Request};
-use conversation::target::TargetModel;
-use conversation::target::TranslatedRequest;
+use conversation::target::{TargetModel, TranslatedRequest};
 use domain::{Fault, Grammar, Operation, Prompt};
 
-use crate::{anthropic, chat, converse, gemini, kept, responses};
+use crate::kept;
 
 /// Reads what later stages need to know about a request. `addressed` is what its address says, for dialects
 /// that name the model there.

@@ -1,19 +1,19 @@
 //! Reads a buffered response at once, and produces what the client gets.
 
 use bytes::Bytes;
+use chat::{begins_stream, skip_lead};
 use conversation::answer::{AnswerFacts, ReadAnswer, StreamFault};
 use conversation::constraints::AnswerFilter;
 use conversation::prompt_text::{CountedText, is_counted};
 use conversation::turns::{Gatherer, TurnSignatures};
+use converse::{begins_frames, read_frames};
 use domain::{Event, Grammar, Operation};
 use framing::sse::{EventSplitter, read_event};
 
 use crate::answer_path::{AnswerPath, content_bytes};
-use crate::chat::{self, begins_stream, skip_lead};
-use crate::converse::{begins_frames, read_frames};
 use crate::registry::{reader, writer};
 use crate::transcript::read_whole;
-use crate::{count, embed, job, kept, media, responses};
+use crate::{count, embed, job, kept, media};
 
 /// A buffered response as the client gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -36,14 +36,14 @@ pub use conversation::video::{VideoObject, VideoState, read_video};
 pub use counters::Counters;
 pub use decode::{FormArrival, FormIn, Inbound, form_bytes_max, incomplete, open_form, too_large};
 pub use dialects::{
-    BatchInputLine, CONTENTS, ErrorAnswer, GeminiBatchResults, InvocationJob, JOBS, JobOutcome, MESSAGES,
-    ReportedResponse, TooLong, Verb, batch_operation, read_address, read_batch_input, read_batch_output,
-    read_gemini_batch_status, read_job, read_message_batch, read_model_path, read_response, render_error,
+    BatchInputLine, ErrorAnswer, InvocationJob, JOBS, JobOutcome, MESSAGES, batch_operation,
+    read_batch_input, read_batch_output, read_job, read_message_batch, read_model_path, render_error,
     rewrite_ids,
 };
 pub use execute::{Deps, PollSink, SharedTokens, StoredPoll, Tokens, unpack};
 pub use framing::unpack::{DecompressError, Encoding};
 pub use framing::websocket;
+pub use gemini::{CONTENTS, GeminiBatchResults, TooLong, Verb, read_address, read_gemini_batch_status};
 pub use idempotency::{
     ClaimGuard, KeyClaim, Keyed, RecordedBody, claim, first_headers, idempotency_key, mark_not_stored,
     replay, serve_idempotent,
@@ -56,6 +56,7 @@ pub use plan::{
 pub use realtime::{Session, open_session};
 pub use refuse::refuse;
 pub use relay::Stream;
+pub use responses::{ReportedResponse, read_response};
 pub use settle::{ReplyBody, ReplyError, whole};
 pub use snapshot::IpNet;
 pub use stored_lists::kept;

@@ -6,8 +6,8 @@ use std::future::ready;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use chat::estimate;
 use conversation::prompt_text::each_text;
-use dialects::chat::estimate;
 use domain::adapters::RuntimeFuture;
 use domain::prompt::{Content, Role, Turn};
 use domain::runtime::{BoxedGeneration, GenerateRequest, Generation, RawPrompt, Runtime, RuntimeModel};

@@ -1,10 +1,10 @@
 //! Shared by OpenAI-compatible servers: paths, headers, body edits and the model list.
 
 use bytes::Bytes;
+use chat::{SupportedFields, adapt_body, suited};
 use conversation::losses::DroppedFields;
 use conversation::request::{Stored, StoredAct, upstream_body_with};
 use conversation::target::TargetModel;
-use dialects::chat::{SupportedFields, adapt_body, suited};
 use dialects::{
     EmbeddingForm, translate_embeddings, translate_hosted_embeddings, translate_request, write_count_request,
 };
@@ -491,7 +491,7 @@ pub(crate) fn join(base_url: &str, path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use dialects::chat::decode_request;
+    use chat::decode_request;
 
     use super::*;
 

@@ -1,8 +1,6 @@
 //! Turns the chat completion that served a run into a task; its headers are kept.
 
 use bytes::Bytes;
-use conversation::request::RunRequest;
-use dialects::chat;
 use domain::{Dialect, Fault, FaultClass, Profile, TraceId};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
@@ -10,6 +8,7 @@ use http_body_util::BodyExt;
 use line::{Caller, Core, Inbound, ReplyBody};
 use serde::Deserialize;
 
+use crate::request::RunRequest;
 use crate::task::{Envelope, FinishedRun, Message, Task};
 use crate::{problem, stored_tasks};
 

@@ -1,7 +1,6 @@
 //! Builds the chat request of a run: the input as messages, with the document before the question.
 
 use bytes::Bytes;
-use dialects::chat;
 use domain::TraceId;
 use serde_json::{Value, json};
 

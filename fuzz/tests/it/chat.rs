@@ -2,11 +2,11 @@
 
 use bolero::check;
 use bytes::Bytes;
+use chat::{StreamScanner, answer_text, decode_request, normalise_completion, read_answer};
 use conversation::losses::DroppedFields;
 use conversation::request::upstream_body;
 use conversation::target::TargetModel;
 use conversation::upstream_error::{class_of, read_error};
-use dialects::chat::{StreamScanner, answer_text, decode_request, normalise_completion, read_answer};
 use dialects::{AnswerPath, AnswerStream, read_runtime, write_prompt};
 use domain::{Abilities, Grammar, Operation, TraceId};
 use json::validate;

@@ -5,10 +5,8 @@ use bytes::Bytes;
 use conversation::losses::DroppedFields;
 use conversation::request::{Addressed, VectorForm, upstream_body};
 use conversation::target::TargetModel;
-use dialects::{
-    AnswerPath, AnswerStream, buffered_answer, decode_request, read_converse_error, read_model_path,
-    read_prompt, write_prompt,
-};
+use converse::{read_error, read_model_path};
+use dialects::{AnswerPath, AnswerStream, buffered_answer, decode_request, read_prompt, write_prompt};
 use domain::{Abilities, Grammar, Operation, TraceId};
 use framing::event_stream::{FrameDecoder, encode_frame};
 use json::validate;
@@ -157,7 +155,7 @@ fn fuzz_converse_stream() {
 fn fuzz_converse_answer() {
     check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
         let body = Bytes::from(bent(ANSWERS, *which, bends));
-        let (report, _) = read_converse_error(Some(400), None, &body);
+        let (report, _) = read_error(Some(400), None, &body);
         assert_ne!(report.message.as_deref(), Some(""));
         let outcomes: Vec<bool> =
             [Grammar::Chat, Grammar::Responses, Grammar::Anthropic, Grammar::Gemini, Grammar::Converse]

@@ -6,10 +6,11 @@ use conversation::losses::DroppedFields;
 use conversation::request::{Addressed, upstream_body};
 use conversation::target::TargetModel;
 use dialects::{
-    AnswerPath, AnswerStream, BufferedAnswer, CONTENTS, GeminiBatchResults, buffered_answer, decode_request,
-    read_address, read_batch_output, read_gemini_batch_status, read_prompt, rewrite_ids, write_prompt,
+    AnswerPath, AnswerStream, BufferedAnswer, buffered_answer, decode_request, read_batch_output,
+    read_prompt, rewrite_ids, write_prompt,
 };
 use domain::{Abilities, Grammar, Operation, StoredObjectKind, TraceId};
+use gemini::{CONTENTS, GeminiBatchResults, read_address, read_gemini_batch_status};
 use json::validate;
 
 use crate::material::{Bends, ITERATIONS, bent};

@@ -237,7 +237,7 @@ impl Run {
             operation: Operation::Chat,
             headers: headers(workspace),
             addressed: None,
-            body: dialects::chat::encode_request(model, &[("user", "Hello")], None, stream, &[]),
+            body: chat::encode_request(model, &[("user", "Hello")], None, stream, &[]),
             form: None,
             received_us: now_us,
             received_unix_ms: unix_ms,

@@ -7,7 +7,6 @@ use json::members::Members;
 use serde_json::{Value, json};
 
 use super::counts;
-use crate::chat;
 use crate::whole::BufferedAnswer;
 
 /// Reads a body that came with status 200.

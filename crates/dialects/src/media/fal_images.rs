@@ -16,7 +16,6 @@ use super::invoke_model::base64_images;
 use super::sides::sides;
 use super::words::object;
 use crate::answer_path::AnswerPath;
-use crate::chat;
 use crate::whole::BufferedAnswer;
 
 pub(super) const PROMPT: &str = "Send a text.";

@@ -16,7 +16,6 @@ use super::fal_images::json_string;
 use super::video_form::parts;
 use super::words::{UnsupportedParams, object};
 use crate::answer_path::AnswerPath;
-use crate::chat;
 use crate::whole::BufferedAnswer;
 
 const FILE: &str = "file";

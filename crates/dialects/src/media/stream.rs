@@ -15,7 +15,6 @@ use super::fal_video::{QueuedVideo, no_content};
 use super::veo::{VideoAsk, video_content};
 use super::{buffered_answer, counts};
 use crate::answer_path::AnswerPath;
-use crate::chat;
 use crate::cut::EventBuffer;
 use crate::transcript::AnswerForm;
 use crate::whole::BufferedAnswer;

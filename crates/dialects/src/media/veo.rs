@@ -22,7 +22,6 @@ use super::fal_video;
 use super::video_form::document;
 use super::words::{UnsupportedParams, object};
 use crate::answer_path::AnswerPath;
-use crate::chat;
 use crate::whole::BufferedAnswer;
 
 /// The default length in seconds. It is always sent upstream, because the requested length is what is billed.

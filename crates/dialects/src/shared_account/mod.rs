@@ -16,11 +16,11 @@ mod responses;
 #[cfg(test)]
 mod tests;
 
+use ::gemini::camel;
 use domain::{Grammar, Operation};
 use json::{Cursor, JsonError, Kind, Span, Value};
 
 use crate::RealtimeEvent;
-use crate::gemini::camel;
 
 pub use address::is_public_address;
 

@@ -515,23 +515,26 @@ fn every_field_that_a_decoder_reads_is_in_its_grammars_table() {
             Grammar::Chat,
             &side[..],
             &[
-                include_str!("../chat/request.rs"),
-                include_str!("../chat/messages.rs"),
-                include_str!("../chat/side.rs"),
+                include_str!("../../../chat/src/request.rs"),
+                include_str!("../../../chat/src/messages.rs"),
+                include_str!("../../../chat/src/side.rs"),
             ][..],
         ),
         (
             Grammar::Responses,
             &[Operation::Chat],
-            &[include_str!("../responses/request.rs"), include_str!("../responses/named.rs")],
+            &[
+                include_str!("../../../responses/src/request.rs"),
+                include_str!("../../../responses/src/named.rs"),
+            ],
         ),
-        (Grammar::Anthropic, &[Operation::Chat], &[include_str!("../anthropic/decode.rs")]),
+        (Grammar::Anthropic, &[Operation::Chat], &[include_str!("../../../anthropic/src/decode.rs")]),
         (
             Grammar::Gemini,
             &[Operation::Chat, Operation::Embed],
-            &[include_str!("../gemini/request.rs"), include_str!("../gemini/embed.rs")],
+            &[include_str!("../../../gemini/src/request.rs"), include_str!("../../../gemini/src/embed.rs")],
         ),
-        (Grammar::Converse, &[Operation::Chat], &[include_str!("../converse/decode.rs")]),
+        (Grammar::Converse, &[Operation::Chat], &[include_str!("../../../converse/src/decode.rs")]),
     ] {
         let sorted = of(grammar, operations);
         let read: BTreeSet<&str> = sources.iter().flat_map(|source| decoded_names(source)).collect();

@@ -1,6 +1,6 @@
 //! Bytes that we write ourselves, read back by our own readers and by a plain JSON parser.
 
-use dialects::chat::encode_request;
+use chat::encode_request;
 use dialects::{ModelRow, model_object, models_list};
 use domain::Dialect;
 use serde_json::Value;

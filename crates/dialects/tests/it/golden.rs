@@ -2,9 +2,9 @@
 //! result.
 
 use bytes::Bytes;
+use chat::{StreamScanner, answer_text, decode_request, read_answer};
 use conversation::answer::StreamFault;
 use conversation::request::upstream_body;
-use dialects::chat::{StreamScanner, answer_text, decode_request, read_answer};
 use domain::{Usage, UsageSource};
 use serde::Deserialize;
 

@@ -1,8 +1,8 @@
 //! Requests: which pass, which are refused and with what message, and what upstreams are sent.
 
 use bytes::Bytes;
+use chat::decode_request;
 use conversation::request::{Request, upstream_body};
-use dialects::chat::decode_request;
 use proptest::prelude::*;
 
 const MESSAGES: &str = r#""messages":[{"role":"user","content":"Hello"}]"#;

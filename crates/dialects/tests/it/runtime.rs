@@ -1,6 +1,6 @@
 //! Requests to a self-hosted runtime and its answers, in each dialect that a node speaks.
 
-use dialects::chat::{StreamScanner, answer_text, read_answer};
+use chat::{StreamScanner, answer_text, read_answer};
 use dialects::{AnswerWriter, RuntimeAnswerOptions, decode_request, read_runtime};
 use domain::runtime::{GenerateRequest, OutputConstraint, RawPrompt};
 use domain::{Event, Fault, Finish, Grammar, Operation, PartKind, Reason, TraceId, Usage, UsageSource};

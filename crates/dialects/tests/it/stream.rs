@@ -1,8 +1,8 @@
 //! Streams as upstreams send them, cut at every place: what the client gets, and what accounting gets.
 
 use bytes::Bytes;
+use chat::{StreamScanner, answer_text, normalise_completion, read_answer};
 use conversation::answer::{AnswerFacts, StreamFacts, StreamFault};
-use dialects::chat::{StreamScanner, answer_text, normalise_completion, read_answer};
 use domain::{FaultClass, Usage, UsageSource};
 use proptest::prelude::*;
 

@@ -2,8 +2,8 @@
 //! for a service account's token if the file names one.
 
 use bytes::Bytes;
-use dialects::read_gemini_error;
 use domain::{AuthKind, Fault, FaultClass, Secret};
+use gemini::read_gemini_error;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method, Uri};
 use serde::Deserialize;

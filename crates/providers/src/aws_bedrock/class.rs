@@ -2,7 +2,7 @@
 //! refusal.
 
 use bytes::Bytes;
-use dialects::read_converse_error;
+use converse::read_error;
 use domain::limits::UPSTREAM_REQUEST_ID_BYTES_MAX;
 use domain::{FaultClass, UpstreamReport};
 use http::HeaderMap;
@@ -22,7 +22,7 @@ pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let mut classified = classify::classify(status, headers, body, provider);
     let id = text(REQUEST_ID).filter(|id| id.len() <= UPSTREAM_REQUEST_ID_BYTES_MAX).map(str::to_owned);
-    let (mut report, class) = read_converse_error(Some(status), text(KIND), body);
+    let (mut report, class) = read_error(Some(status), text(KIND), body);
     let words = String::from_utf8_lossy(body);
     classified.class = refine(class, &mut report, &words);
     // A wrong clock here is reported as such.

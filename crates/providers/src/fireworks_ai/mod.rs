@@ -1,7 +1,7 @@
 //! Fireworks: chat completions and responses.
 
 use bytes::Bytes;
-use dialects::chat::SupportedFields;
+use chat::SupportedFields;
 use domain::{Fault, FaultClass, Grammar, Operation};
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn workspaces_of_one_account_have_caches_of_their_own() {
         let body = Bytes::from_static(br#"{"model":"m","messages":[{"role":"user","content":"x"}]}"#);
-        let request = dialects::chat::decode_request(&body).unwrap();
+        let request = chat::decode_request(&body).unwrap();
         let target = Target {
             base_url: "http://host",
             upstream_model: "m",

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use conversation::request::{Stored, StoredAct};
-use dialects::read_gemini_error;
 use domain::{Fault, Grammar, Hosting, Operation, UpstreamReport};
+use gemini::read_gemini_error;
 use http::header::HeaderName;
 use http::{HeaderMap, Method};
 use serde::Deserialize;

@@ -1,7 +1,7 @@
 //! Mistral: chat completions with some fields under other names, and no unknown fields.
 
 use bytes::Bytes;
-use dialects::chat::SupportedFields;
+use chat::SupportedFields;
 use domain::{Fault, FaultClass, Grammar, Operation, ServerFeature};
 use http::HeaderMap;
 

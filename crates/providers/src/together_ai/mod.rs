@@ -1,7 +1,7 @@
 //! Together: chat completions with the older field names, and lists where OpenAI takes a single text. Its
 //! model list is a bare array.
 
-use dialects::chat::SupportedFields;
+use chat::SupportedFields;
 use domain::{Fault, Grammar, Operation, ServerFeature};
 
 use crate::{ModelRequest, Outgoing, Provider, Target, compatible};

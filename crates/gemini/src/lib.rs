@@ -1,0 +1,42 @@
+//! Google's Gemini API: `generateContent`, its stream, and the other operations on a model.
+
+#![expect(
+    clippy::result_large_err,
+    reason = "a fault ends a stream, so its size is paid once and not per chunk"
+)]
+
+mod address;
+mod batch;
+mod embed;
+mod error;
+mod failure;
+mod finish;
+mod media;
+mod names;
+mod read;
+mod reader;
+mod request;
+mod results;
+mod schema;
+mod vectors;
+mod wire;
+mod write;
+mod writer;
+
+#[cfg(test)]
+pub mod tests;
+
+pub use address::{Verb, read_address};
+pub use batch::{CONTENTS, GeminiBatchStatus, read_gemini_batch_status};
+pub use batch::{decode as decode_batch, read_item as read_batch_item, rename as rename_batch};
+pub use embed::{read_texts, write_texts};
+pub use error::{blocked_body, error_body, status};
+pub use failure::read_error as read_gemini_error;
+pub use names::camel;
+pub use read::read_prompt;
+pub use reader::Reader;
+pub use request::decode_request;
+pub use results::{GeminiBatchResults, TooLong};
+pub use vectors::{read_vectors, write_vectors};
+pub use write::write_prompt;
+pub use writer::Writer;

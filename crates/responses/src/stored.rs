@@ -1,0 +1,140 @@
+//! Reads stored responses (`GET /responses/{id}`): they are forwarded untouched, and only their end is
+//! detected.
+
+use conversation::answer::{ReadAnswer, StreamFault};
+use domain::{Event, Finish, Json, PartKind, Reason, Usage};
+use json::members::Members;
+
+use super::usage::read_usage;
+
+/// Reads a stream that may start anywhere in a response. A failure of the response is not a failure of this
+/// read.
+#[derive(Debug, Default)]
+pub struct StoredReader {
+    is_begun: bool,
+}
+
+/// What a provider reports about a stored response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReportedResponse {
+    pub is_over: bool,
+    /// Reported only for finished responses, and not for all of them.
+    pub usage: Option<Usage>,
+}
+
+/// Reads a response object; `None` where the body is not one.
+#[must_use]
+pub fn read_response(body: &[u8]) -> Option<ReportedResponse> {
+    let response = Members::of_answer(body)?;
+    let is_over = !is_open(&response.find_text("status")?);
+    Some(ReportedResponse { is_over, usage: final_usage(&response) })
+}
+
+/// An unknown status counts as final, so that nobody polls forever.
+fn is_open(status: &str) -> bool {
+    matches!(status, "queued" | "in_progress")
+}
+
+/// The usage of a response object, once it is final.
+pub fn final_usage(response: &Members<'_>) -> Option<Usage> {
+    if is_open(&response.find_text("status")?) { None } else { read_usage(response, true) }
+}
+
+/// As `final_usage`, for a body that may be anything.
+pub fn read_final_usage(body: &[u8]) -> Option<Usage> {
+    final_usage(&Members::of_answer(body)?)
+}
+
+impl ReadAnswer for StoredReader {
+    fn event(&mut self, name: &[u8], data: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
+        let Some(event) = Members::of_answer(data.trim_ascii()) else { return Ok(()) };
+        let kind = event.find_text("type").unwrap_or(String::from_utf8_lossy(name));
+        // Whatever the event is, the client has started to read the answer, which can't be restarted then.
+        if !std::mem::replace(&mut self.is_begun, true) {
+            let kind = PartKind::Foreign { kind: kind.clone().into_owned(), json: Json("{}".to_owned()) };
+            out.push(Event::Begin { choice: 0, part: 0, kind });
+        }
+        let ends = ["response.completed", "response.incomplete", "response.failed", "response.cancelled"];
+        if ends.contains(&&*kind) {
+            let response = event.find_members("response");
+            out.extend(response.and_then(|response| final_usage(&response)).map(Event::Usage));
+            out.push(Event::Finish { choice: 0, finish: Finish::of(Reason::Stop) });
+            out.push(Event::Done);
+        }
+        Ok(())
+    }
+
+    /// The stream may start after a given event, and nothing may follow that.
+    fn end(&mut self, out: &mut Vec<Event>) -> Result<(), StreamFault> {
+        out.push(Event::Done);
+        Ok(())
+    }
+
+    fn read_buffered(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
+        super::Reader::default().read_buffered(body, out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(events: &[&str]) -> (usize, Option<u64>) {
+        let (mut reader, mut out) = (StoredReader::default(), Vec::new());
+        for data in events {
+            reader.event(b"", data.as_bytes(), &mut out).unwrap();
+        }
+        let used = out.iter().find_map(|event| match event {
+            Event::Usage(usage) => Some(usage.completion_total()),
+            _ => None,
+        });
+        (out.iter().filter(|event| **event == Event::Done).count(), used)
+    }
+
+    #[test]
+    fn a_stream_is_read_from_anywhere_and_only_its_end_tells() {
+        let delta = r#"{"type":"response.function_call_arguments.delta","output_index":3,"delta":"{"}"#;
+        let open = r#"{"type":"response.in_progress","response":{"status":"in_progress","usage":{"input_tokens":1,"output_tokens":1}}}"#;
+        assert_eq!(read(&[delta, open, "what is no JSON"]), (0, None));
+        for status in ["completed", "incomplete", "failed", "cancelled"] {
+            let end = format!(
+                r#"{{"type":"response.{status}","response":{{"status":"{status}","usage":{{"input_tokens":3,"output_tokens":5}}}}}}"#
+            );
+            assert_eq!(read(&[delta, &end]), (1, Some(5)), "{status}");
+            let end = format!(r#"{{"type":"response.{status}","response":{{"status":"{status}"}}}}"#);
+            assert_eq!(read(&[&end]), (1, None), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_whole_answer_tells_what_it_used_once_it_is_over() {
+        let used = |status| {
+            let body = format!(
+                r#"{{"object":"response","status":"{status}","usage":{{"input_tokens":3,"output_tokens":5}}}}"#
+            );
+            read_final_usage(body.as_bytes()).map(|usage| usage.prompt_total())
+        };
+        assert_eq!(used("queued"), None);
+        assert_eq!(used("in_progress"), None);
+        assert_eq!(used("completed"), Some(3));
+        assert_eq!(used("cancelled"), Some(3));
+        assert_eq!(read_final_usage(br#"{"id":"r","object":"response","deleted":true}"#), None);
+        assert_eq!(read_final_usage(br#"{"status":"cancelled","usage":null}"#), None);
+        assert_eq!(read_final_usage(b"[]"), None);
+    }
+
+    #[test]
+    fn an_answer_may_be_over_and_tell_nothing() {
+        let read_over = |body: &str| {
+            read_response(body.as_bytes())
+                .map(|report| (report.is_over, report.usage.map(|used| used.output)))
+        };
+        assert_eq!(read_over(r#"{"status":"queued","usage":null}"#), Some((false, None)));
+        assert_eq!(read_over(r#"{"status":"in_progress"}"#), Some((false, None)));
+        assert_eq!(read_over(r#"{"status":"cancelled","usage":null}"#), Some((true, None)));
+        let whole = r#"{"status":"completed","usage":{"input_tokens":3,"output_tokens":5}}"#;
+        assert_eq!(read_over(whole), Some((true, Some(5))));
+        assert_eq!(read_over(r#"{"id":"r","object":"response","deleted":true}"#), None);
+        assert_eq!(read_over("<html>"), None);
+    }
+}

@@ -10,8 +10,9 @@ use anyhow::{Result, bail};
 use engine::synthetic::SyntheticAdapter;
 use engine::{
     AdapterId, Backend, CacheScope, ConstraintCompiler, ConstraintSpec, Group, KvCache, KvDtype, Numbers,
-    RegisterOptions, Request, Sampling, Scheduler, SchedulerLimits, StepEvent, Thinking, Vocabulary,
+    RegisterOptions, Request, Sampling, Scheduler, SchedulerLimits, StepEvent, Thinking,
 };
+use prompts::Vocabulary;
 use serde_json::json;
 
 const TEXTS: usize = 8;
@@ -115,7 +116,7 @@ pub struct Ruled {
 impl Ruled {
     pub fn new(directory: &Path) -> Result<Self> {
         let path = directory.join("tokenizer.json");
-        std::fs::write(&path, engine::synthetic_tokenizer::tokenizer_with(WORDS).to_string())?;
+        std::fs::write(&path, prompts::synthetic_tokenizer::tokenizer_with(WORDS).to_string())?;
         let vocabulary = Arc::new(Vocabulary::open(&path)?);
         Ok(Self { rules: ConstraintCompiler::new(Arc::clone(&vocabulary))?, vocabulary })
     }

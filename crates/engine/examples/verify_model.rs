@@ -9,12 +9,13 @@ use std::error::Error;
 use std::io::Read;
 use std::path::Path;
 
-use engine::synthetic::{SyntheticModel, Tokens};
+use engine::synthetic::SyntheticModel;
 use engine::{
-    Architecture, Backend, CacheScope, Conversation, FinishReason, Group, KvCache, KvDtype, Last,
-    ModelAssets, Pairs, Processor, Request, Rope, RopeScaling, Sampling, Scheduler, SchedulerLimits, Source,
-    SpecialTokens, StepEvent,
+    Architecture, Backend, CacheScope, FinishReason, Group, KvCache, KvDtype, ModelAssets, Pairs, Processor,
+    Request, Rope, RopeScaling, Sampling, Scheduler, SchedulerLimits, Source, StepEvent,
 };
+use prompts::synthetic_tokens::Tokens;
+use prompts::{Conversation, Last, SpecialTokens};
 use serde_json::{Value, json};
 
 /// How many of the most likely tokens are printed with each token.

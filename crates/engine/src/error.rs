@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use prompts::PromptError;
+
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     #[error("{path}: {source}")]
@@ -55,22 +57,9 @@ pub enum EngineError {
     OtherBase,
     #[error("what is trained is no number any more at step {step}; the rate may be too high")]
     Diverged { step: usize },
-    #[error("the text can't be read by the model's tokenizer: {0}")]
-    Text(String),
-    #[error("the text has more than {most} tokens")]
-    TooLong { most: usize },
-    #[error("the model's template refuses the conversation: {0}")]
-    Template(String),
+    /// A text, a template or a tokenizer is refused.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
-}
-
-impl EngineError {
-    /// Restates a length error for the whole input where it was found in a part.
-    pub(crate) fn of_all(self, most: usize) -> Self {
-        match self {
-            Self::TooLong { .. } => Self::TooLong { most },
-            other => other,
-        }
-    }
 }

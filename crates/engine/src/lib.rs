@@ -6,7 +6,6 @@ mod backend;
 mod batch;
 mod blocks;
 mod constraints;
-mod conversation;
 mod device;
 mod error;
 mod fair_queue;
@@ -17,21 +16,15 @@ mod kv_cache;
 mod linear;
 mod local;
 mod model;
-mod output_parser;
 mod rope;
 mod sampler;
 mod scheduler;
 mod sequence;
 mod shape;
 mod spare;
-mod special_tokens;
 mod speculation;
-mod stops;
 pub mod synthetic;
-pub mod synthetic_tokenizer;
-mod template;
 pub mod training;
-mod vocabulary;
 mod weights;
 
 pub use adapters::{
@@ -46,7 +39,6 @@ pub use candle_core::quantized::GgmlDType as Packing;
 pub use constraints::{
     Calls, Constraint, ConstraintCompiler, ConstraintError, ConstraintSpec, Thinking, Tool,
 };
-pub use conversation::{Conversation, Last, RenderedPrompt};
 pub use device::{DeviceModel, DevicePool, Processor};
 pub use error::EngineError;
 pub use fair_queue::Group;
@@ -54,7 +46,6 @@ pub use host::{Host, SequenceEvent};
 pub use kv_cache::{BLOCK, KvCache, KvDtype};
 pub use local::{Chance, Drafting, Local, LocalSettings, Now};
 pub use model::{Model, StepOutput};
-pub use output_parser::{Begin, Ending, Form, ModelFormat, NewId, Offered, OutputParser};
 pub use sampler::{SampledToken, Sampling};
 pub use scheduler::{
     AdapterSwitch, Counts, EmbeddingInput, FinishReason, ForgottenScope, Refused, Request, Scheduler,
@@ -62,8 +53,5 @@ pub use scheduler::{
 };
 pub use shape::{Architecture, Mixture, Pairs, Rope, RopeScaling};
 pub use spare::AvailableMemory;
-pub use special_tokens::SpecialTokens;
 pub use speculation::{DraftModel, Drafter, PromptLookup};
-pub use template::Template;
-pub use vocabulary::{Detokenizer, Vocabulary};
 pub use weights::{GenerationDefaults, ModelAssets, Purpose, Ranks, RerankHead, Source, Vectors};

@@ -7,7 +7,7 @@
 
 mod adapter;
 mod heads;
-mod tokens;
+mod metadata;
 
 use std::collections::BTreeMap;
 use std::f64::consts::TAU;
@@ -16,13 +16,14 @@ use std::path::Path;
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
+use prompts::synthetic_tokens::Tokens;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde_json::{Value as Json, json};
 
 pub use self::adapter::SyntheticAdapter;
 pub use self::heads::SyntheticPurpose;
-pub use self::tokens::Tokens;
+use self::metadata::metadata;
 use crate::shape::{Architecture, Pairs, Rope, RopeScaling};
 use crate::{EngineError, families};
 
@@ -315,7 +316,7 @@ impl SyntheticModel {
             ]);
         }
         values.extend(self.makes.values().into_iter().map(|(name, value)| (of(name), value)));
-        values.extend(self.tokens.iter().flat_map(Tokens::values));
+        values.extend(self.tokens.iter().flat_map(metadata));
         values
     }
 

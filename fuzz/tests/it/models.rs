@@ -9,9 +9,9 @@ use engine::synthetic::{SyntheticAdapter, SyntheticModel, TEMPLATE};
 use engine::training::DatasetReader;
 use engine::{
     AdapterId, CacheScope, ConstraintCompiler, ConstraintSpec, Group, KvCache, KvDtype, Model, ModelAssets,
-    Numbers, Packing, RegisterOptions, Request, Sampling, Scheduler, SchedulerLimits, Source, Template,
-    Thinking, Vocabulary,
+    Numbers, Packing, RegisterOptions, Request, Sampling, Scheduler, SchedulerLimits, Source, Thinking,
 };
+use prompts::{Template, Vocabulary};
 use tempfile::TempDir;
 
 use crate::material::{Bends, bent, bent_bytes};

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use bytes::Bytes;
-use engine::synthetic::{SyntheticModel, Tokens};
+use engine::synthetic::SyntheticModel;
 use engine::{Architecture, Pairs, Rope, RopeScaling};
 use harness::client::{Answer, Client};
 use harness::process::{Process, workspace};
 use http::Method;
+use prompts::synthetic_tokens::Tokens;
 use serde_json::{Value, json};
 
 use crate::WITHIN;

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::path::Path;
 
 use engine::training::{DatasetReader, Example};
-use engine::{Template, Vocabulary};
+use prompts::{Template, Vocabulary};
 use serde_json::json;
 
 use crate::SEED;

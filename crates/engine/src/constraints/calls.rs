@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use domain::prompt::ToolChoice;
+use prompts::Form;
 use serde_json::Value as Json;
 
 use super::{ConstraintError, schema, with_spelling};
-use crate::output_parser::Form;
 
 /// The most tools of a request.
 const TOOLS: usize = 128;

@@ -18,13 +18,14 @@ use std::sync::{Arc, Mutex};
 use llguidance::api::{GrammarWithLexer, ParserLimits, TopLevelGrammar};
 use llguidance::toktrie::InferenceCapabilities;
 use llguidance::{Matcher, ParserFactory};
+use prompts::{PromptError, Vocabulary};
 use serde_json::{Value as Json, json};
 
 pub use calls::{Calls, Tool};
 pub(crate) use following::{ConstraintState, TokenMask};
 pub(crate) use masks::{MaskRequest, MaskWorker};
 
-use crate::{EngineError, Vocabulary};
+use crate::EngineError;
 use calls::quote;
 
 /// The longest regular expression and the longest Lark grammar in a request.
@@ -131,7 +132,7 @@ impl ConstraintCompiler {
             abilities,
             &llguidance::earley::SlicedBiasComputer::general_slices(),
         );
-        let mut factory = factory.map_err(|error| EngineError::Text(first_line(&error.to_string())))?;
+        let mut factory = factory.map_err(|error| PromptError::Text(first_line(&error.to_string())))?;
         factory.quiet();
         *factory.limits_mut() = ParserLimits {
             max_items_in_row: ROW_ITEMS,

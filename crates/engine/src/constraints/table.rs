@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use llguidance::toktrie::{TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
+use prompts::{PromptError, Vocabulary};
 
-use crate::{EngineError, Vocabulary};
+use crate::EngineError;
 
 /// Longer tokens are never allowed under a constraint; published vocabularies have at most half of this.
 const TOKEN_BYTES: usize = 256;
@@ -29,7 +30,7 @@ impl Table {
     pub(super) fn of(vocabulary: &Vocabulary) -> Result<Self, EngineError> {
         let size = u32::try_from(vocabulary.size()).ok().filter(|size| (1..=TOKENS).contains(size));
         let size = size.ok_or_else(|| {
-            EngineError::Text(format!("a vocabulary of {} tokens can't be ruled", vocabulary.size()))
+            PromptError::Text(format!("a vocabulary of {} tokens can't be ruled", vocabulary.size()))
         })?;
         let mut known = HashSet::new();
         let words = (0..size).map(|token| word(vocabulary, token));

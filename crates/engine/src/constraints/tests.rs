@@ -1,14 +1,14 @@
 //! Constraints by themselves: which texts match them, and what is refused.
 
 use domain::prompt::ToolChoice;
+use prompts::Form;
 
 use super::*;
-use crate::output_parser::Form;
 
 fn rulebook() -> ConstraintCompiler {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("tokenizer.json");
-    std::fs::write(&path, crate::synthetic_tokenizer::tokenizer().to_string()).unwrap();
+    std::fs::write(&path, prompts::synthetic_tokenizer::tokenizer().to_string()).unwrap();
     ConstraintCompiler::new(Arc::new(Vocabulary::open(&path).unwrap())).unwrap()
 }
 

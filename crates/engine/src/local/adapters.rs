@@ -4,6 +4,7 @@ use std::path::Path;
 
 use domain::adapters::{AdapterLimits, AdapterState, Adapters, NewAdapter, RuntimeFuture};
 use domain::{Fault, FaultClass};
+use prompts::PromptError;
 
 use super::Local;
 use crate::EngineError;
@@ -70,8 +71,12 @@ pub(super) fn client_message(error: &EngineError) -> String {
     let name = |path: &Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     match error {
         EngineError::Adapter { path, field, what } => format!("{}: \"{field}\" {what}.", name(path)),
-        EngineError::Broken { path, what } => format!("{}: {what}.", name(path)),
-        EngineError::File { path, source } => format!("{}: {source}.", name(path)),
+        EngineError::Broken { path, what } | EngineError::Prompt(PromptError::Broken { path, what }) => {
+            format!("{}: {what}.", name(path))
+        }
+        EngineError::File { path, source } | EngineError::Prompt(PromptError::File { path, source }) => {
+            format!("{}: {source}.", name(path))
+        }
         other => format!("{other}."),
     }
 }

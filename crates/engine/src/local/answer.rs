@@ -9,16 +9,14 @@ use std::task::{Context, Poll};
 use domain::prompt::Json;
 use domain::runtime::{GenerateRequest, Generation};
 use domain::{Event, Fault, FaultClass, PartKind, Usage, UsageSource};
+use prompts::{Begin, Detokenizer, Ending, ModelFormat, Offered, OutputParser, Vocabulary};
 use serde::Serialize;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::Chance;
-use crate::Vocabulary;
 use crate::host::SequenceEvent;
-use crate::output_parser::{Begin, Ending, ModelFormat, Offered, OutputParser};
 use crate::sampler::SampledToken;
 use crate::scheduler::{FinishReason, Refused};
-use crate::vocabulary::Detokenizer;
 
 /// Why a request's adapter became unavailable.
 pub(super) const ADAPTER_LEFT: &str =

@@ -24,13 +24,14 @@ use domain::runtime::{
 };
 use domain::training::Trainer;
 use domain::{Fault, FaultClass};
+use prompts::{PromptError, Vocabulary};
 
 use crate::adapters::{AdapterId, Limits};
 use crate::blocks::CacheScope;
 use crate::constraints::ConstraintCompiler;
 use crate::fair_queue::Group;
 use crate::scheduler::{AdapterSwitch, ForgottenScope, Request, SchedulerLimits};
-use crate::{AvailableMemory, BLOCK, EngineError, Host, Source, Vocabulary};
+use crate::{AvailableMemory, BLOCK, Host, Source};
 
 use answer::{Answer, Making, ParseOptions};
 use drawing::Drawing;
@@ -229,8 +230,8 @@ fn later((from, adapter): &(u64, Option<String>)) -> AdapterSwitch {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "errors are given so")]
-fn unreadable(error: EngineError) -> Fault {
-    if let EngineError::TooLong { most } = error {
+fn unreadable(error: PromptError) -> Fault {
+    if let PromptError::TooLong { most } = error {
         let message = format!("The prompt has more than {most} tokens, which leaves no place for an answer.");
         let fault = Fault::new(FaultClass::ContextLength, "context_length_exceeded", message);
         return fault.param("messages").fix("Send less.");

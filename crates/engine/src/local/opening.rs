@@ -8,16 +8,15 @@ use std::sync::{Arc, OnceLock};
 
 use domain::runtime::GenerateRequest;
 use domain::{Fault, FaultClass};
+use prompts::{Conversation, Offered, RenderedPrompt, SpecialTokens, Template, Vocabulary};
 use serde_json::{Map, Value};
 
 use super::answer::ParseOptions;
 use super::preparing::Preparing;
 use super::vectors::Uses;
 use super::{Chance, Drafting, Local, LocalSettings, Served};
-use crate::output_parser::Offered;
 use crate::{
-    Backend, Conversation, DraftModel, EngineError, GenerationDefaults, Host, KvDtype, Model, Processor,
-    RenderedPrompt, Scheduler, Source, SpecialTokens, Template, Vocabulary,
+    Backend, DraftModel, EngineError, GenerationDefaults, Host, KvDtype, Model, Processor, Scheduler, Source,
 };
 
 /// The end of a reasoning block.

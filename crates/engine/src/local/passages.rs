@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use domain::inference_task::InferenceTask;
 use domain::runtime::RawPrompt;
 use domain::{Fault, FaultClass, Usage, UsageSource};
+use prompts::{PromptError, Vocabulary};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::answer::{ADAPTER_LEFT, lost, refusal};
@@ -20,7 +21,6 @@ use crate::fair_queue::Group;
 use crate::host::{Asking, Reading, SequenceEvent};
 use crate::kv_cache::BLOCK;
 use crate::scheduler::{EmbeddingInput, FinishReason, Refused, SharedPrefix};
-use crate::{EngineError, Vocabulary};
 
 /// Passages of one request that run at once: enough to fill steps, few enough to leave room for other
 /// requests.
@@ -238,8 +238,8 @@ impl Readers {
         format!("{}[{index}]", self.param)
     }
 
-    fn unreadable(&self, index: usize, error: &EngineError) -> Fault {
-        if let EngineError::TooLong { most } = error {
+    fn unreadable(&self, index: usize, error: &PromptError) -> Fault {
+        if let PromptError::TooLong { most } = error {
             return self.too_long(index, format!("more tokens than the {most} that a text can have here"));
         }
         let fault = Fault::new(FaultClass::BadRequest, "unreadable_text", error.to_string());

@@ -3,13 +3,13 @@
 use domain::prompt::{OutputFormat, ToolChoice, ToolKind};
 use domain::runtime::{GenerateRequest, OutputConstraint};
 use domain::{Fault, FaultClass, Prompt};
+use prompts::Form;
 use serde_json::Value;
 
 use super::answer::ParseOptions;
 use crate::constraints::{
     Calls, Constraint, ConstraintCompiler, ConstraintError, ConstraintSpec, Thinking, Tool,
 };
-use crate::output_parser::Form;
 
 const SCHEMA: &str = "response_format.json_schema.schema";
 

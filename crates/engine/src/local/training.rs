@@ -11,6 +11,7 @@ use domain::training::{
     TrainingInput, TrainingObserver, TrainingSettings, UnusableLine,
 };
 use domain::{Fault, FaultClass};
+use prompts::PromptError;
 
 use super::Local;
 use super::adapters::client_message;
@@ -326,7 +327,9 @@ fn unfit(error: EngineError) -> TrainingError {
             Fault::new(FaultClass::Conflict, "base_changed", message)
                 .fix("Begin the job again: it is trained beside the model as it is now.")
         }
-        EngineError::File { .. } | EngineError::Broken { .. } => {
+        EngineError::File { .. }
+        | EngineError::Broken { .. }
+        | EngineError::Prompt(PromptError::File { .. } | PromptError::Broken { .. }) => {
             Fault::new(FaultClass::Internal, "training_files", message)
                 .fix("Look at the node's disk, and start the job again.")
         }

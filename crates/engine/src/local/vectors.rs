@@ -3,12 +3,13 @@
 use domain::inference_task::{EmbedRequest, ModelUses, RankRequest};
 use domain::runtime::RawPrompt;
 use domain::{Fault, FaultClass};
+use prompts::{PromptError, Vocabulary};
 
 use super::Local;
 use super::passages::{EncodeBatch, EncodeInput, Filled, Readers, Then};
 use super::preparing::Prepared;
+use crate::EngineError;
 use crate::weights::{Purpose, Ranks, RerankHead, Vectors};
-use crate::{EngineError, Vocabulary};
 
 /// The prompt template for reranking, where a model's files have none.
 const TEMPLATE: &str = include_str!("ranking.txt");
@@ -58,7 +59,7 @@ impl Uses {
             RerankHead::Words(yes, no) => {
                 let row = |word: &str| {
                     let token = vocabulary.special_token_id(word).ok_or_else(|| {
-                        EngineError::Text(format!(
+                        PromptError::Text(format!(
                             "it is to say \"{word}\" of documents, and has no such token"
                         ))
                     })?;

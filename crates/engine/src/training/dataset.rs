@@ -3,9 +3,8 @@
 
 use std::fmt;
 
+use prompts::{PromptError, Template, Vocabulary};
 use serde_json::{Map, Value, json};
-
-use crate::{EngineError, Template, Vocabulary};
 
 /// A tokenized example, and which of its tokens are targets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -132,7 +131,7 @@ impl Conversation {
         }
         // Rendered with a fixed date instead of today's: a run that resumes must get the same texts.
         template.render(&context, 0).map_err(|error| match error {
-            EngineError::Template(why) => ("messages".into(), format!("are refused by the template: {why}")),
+            PromptError::Template(why) => ("messages".into(), format!("are refused by the template: {why}")),
             other => ("messages".into(), other.to_string()),
         })
     }

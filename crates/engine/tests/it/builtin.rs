@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::{
-    CacheScope, Detokenizer, Group, KvDtype, Model, Request, Sampling, Scheduler, SchedulerLimits,
-    SequenceId, Source, StepEvent, Template, Vocabulary,
+    CacheScope, Group, KvDtype, Model, Request, Sampling, Scheduler, SchedulerLimits, SequenceId, Source,
+    StepEvent,
 };
+use prompts::{Detokenizer, Template, Vocabulary};
 use serde_json::{Value, json};
 
 fn builtin() -> PathBuf {

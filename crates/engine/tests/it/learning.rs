@@ -9,7 +9,8 @@ use engine::training::{
     BadLine, DatasetReader, Example, Job, LoraConfig, Precision, Progress, RunInputs, Schedule, Settings,
     StepOutcome, Target, Trains,
 };
-use engine::{Architecture, InitialAdapter, Limits, Model, Packing, Source, Template, Vocabulary};
+use engine::{Architecture, InitialAdapter, Limits, Model, Packing, Source};
+use prompts::{Template, Vocabulary};
 use serde_json::{Value, json};
 
 use crate::shapes;

@@ -7,11 +7,12 @@ use std::sync::{Arc, LazyLock};
 use domain::prompt::{Json, OutputFormat, Part, Role, Tool, ToolChoice, ToolKind};
 use domain::runtime::{GenerateRequest, OutputConstraint, RawPrompt, Runtime};
 use domain::{Event, Fault, PartKind, Reason, Usage};
-use engine::synthetic::{SyntheticModel, Tokens};
+use engine::synthetic::SyntheticModel;
 use engine::{
     Architecture, AvailableMemory, Drafting, KvCache, KvDtype, Limits, Local, LocalSettings, Processor,
     SchedulerLimits, Source,
 };
+use prompts::synthetic_tokens::Tokens;
 use serde_json::Value;
 
 use crate::shapes;

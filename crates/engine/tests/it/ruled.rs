@@ -1,6 +1,7 @@
 //! Constrained decoding: whatever a model of random weights generates, it satisfies the grammar constraint.
 
-use engine::{Calls, Constraint, ConstraintSpec, FinishReason, Form, Request, Sampling, Thinking, Tool};
+use engine::{Calls, Constraint, ConstraintSpec, FinishReason, Request, Sampling, Thinking, Tool};
+use prompts::Form;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde_json::{Value, json};

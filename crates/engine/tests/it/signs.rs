@@ -3,8 +3,10 @@
 
 use std::sync::LazyLock;
 
-use engine::synthetic::{SyntheticModel, Tokens};
-use engine::{Architecture, Conversation, Last, Source, SpecialTokens, Template, Vocabulary};
+use engine::synthetic::SyntheticModel;
+use engine::{Architecture, Source};
+use prompts::synthetic_tokens::Tokens;
+use prompts::{Conversation, Last, SpecialTokens, Template, Vocabulary};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

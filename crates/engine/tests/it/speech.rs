@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use domain::prompt::{Json, Tool, ToolKind};
 use domain::{Event, PartKind, Prompt, Reason};
-use engine::{Begin, Ending, Form, ModelFormat, Offered, OutputParser};
+use prompts::{Begin, Ending, Form, ModelFormat, Offered, OutputParser};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

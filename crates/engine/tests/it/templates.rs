@@ -1,7 +1,7 @@
 //! Chat templates render byte for byte as in Python's Jinja. The goldens are recorded by
 //! `scripts/template-goldens.py`.
 
-use engine::{Conversation, Last, SpecialTokens, Template};
+use prompts::{Conversation, Last, SpecialTokens, Template};
 use serde_json::{Map, Value};
 
 /// Noon of the day on which the goldens were recorded.

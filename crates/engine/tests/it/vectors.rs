@@ -7,12 +7,13 @@ use std::sync::Arc;
 use domain::Fault;
 use domain::inference_task::{BoxedInferenceTask, EmbedRequest, ModelUses, RankRequest};
 use domain::runtime::{GenerateRequest, RawPrompt, Runtime};
-use engine::synthetic::{SyntheticModel, SyntheticPurpose, Tokens};
+use engine::synthetic::{SyntheticModel, SyntheticPurpose};
 use engine::{
     Architecture, AvailableMemory, BLOCK, EmbeddingInput, FinishReason, Group, KvCache, KvDtype, Limits,
     Local, LocalSettings, Model, Packing, Purpose, Refused, RerankHead, Scheduler, SchedulerLimits,
     SharedPrefix, Source, StepBatch, StepEvent, StepOutput,
 };
+use prompts::synthetic_tokens::Tokens;
 use serde_json::json;
 
 use crate::parity::{blocks, part, text};

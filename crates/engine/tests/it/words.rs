@@ -7,8 +7,9 @@ use std::sync::{Arc, LazyLock};
 use engine::synthetic::SyntheticModel;
 use engine::{
     CacheScope, ConstraintCompiler, FinishReason, Group, KvCache, KvDtype, Model, Request, SampledToken,
-    Sampling, Scheduler, SchedulerLimits, SequenceId, Source, StepEvent, Vocabulary,
+    Sampling, Scheduler, SchedulerLimits, SequenceId, Source, StepEvent,
 };
+use prompts::Vocabulary;
 
 use crate::shapes;
 
@@ -28,7 +29,7 @@ pub static WORDS: LazyLock<Words> = LazyLock::new(|| {
     let directory = tempfile::tempdir().unwrap();
     SyntheticModel::new("qwen3", shapes::dense(), 11).write_plain(directory.path(), false).unwrap();
     let path = directory.path().join("tokenizer.json");
-    std::fs::write(&path, engine::synthetic_tokenizer::tokenizer().to_string()).unwrap();
+    std::fs::write(&path, prompts::synthetic_tokenizer::tokenizer().to_string()).unwrap();
     let model = Arc::new(Model::load(&Source::open(directory.path()).unwrap()).unwrap());
     let vocabulary = Arc::new(Vocabulary::open(&path).unwrap());
     let rules = ConstraintCompiler::new(Arc::clone(&vocabulary)).unwrap();

@@ -1,7 +1,6 @@
 //! Synthetic tokenizers for test models: a token for every byte, some merges, and the special tokens of chat
 //! templates.
 
-use candle_core::quantized::gguf_file::Value;
 use serde_json::{Map, Value as Json, json};
 
 #[cfg(test)]
@@ -54,13 +53,13 @@ const SPECIAL_TOKENS: [(&str, bool); 7] = [
 #[derive(Debug, Clone)]
 pub struct Tokens {
     /// The pre-tokenizer, by its name in GGUF files.
-    cut: &'static str,
-    template: String,
-    /// Each with its token type.
-    tokens: Vec<(String, i32)>,
-    merges: Vec<(&'static str, &'static str)>,
+    pub cut: &'static str,
+    pub template: String,
+    /// Each with its token type, as GGUF files number them.
+    pub tokens: Vec<(String, i32)>,
+    pub merges: Vec<(&'static str, &'static str)>,
     /// Appends an end token to each text.
-    closes: bool,
+    pub closes: bool,
 }
 
 impl Tokens {
@@ -119,7 +118,8 @@ impl Tokens {
         self.tokens.len()
     }
 
-    fn id(&self, text: &str) -> usize {
+    #[must_use]
+    pub fn id(&self, text: &str) -> usize {
         self.tokens.iter().position(|(token, _)| token == text).unwrap_or_default()
     }
 
@@ -160,7 +160,8 @@ impl Tokens {
     }
 
     /// `tokenizer.json`, `tokenizer_config.json` and `generation_config.json`.
-    pub(super) fn files(&self) -> [(&'static str, Json); 3] {
+    #[must_use]
+    pub fn files(&self) -> [(&'static str, Json); 3] {
         let (end, pad) = (self.id("<|im_end|>"), self.id("<|endoftext|>"));
         [
             ("tokenizer.json", self.tokenizer_json()),
@@ -173,29 +174,6 @@ impl Tokens {
                 json!({"eos_token_id": [end, pad], "temperature": 0.6, "top_k": 20, "top_p": 0.95, "do_sample": true}),
             ),
         ]
-    }
-
-    pub(super) fn values(&self) -> Vec<(String, Value)> {
-        let text = |text: &str| Value::String(text.to_owned());
-        let id = |token: &str| Value::U32(u32::try_from(self.id(token)).unwrap_or(u32::MAX));
-        let tokens = self.tokens.iter().map(|(token, _)| text(token)).collect();
-        let kinds = self.tokens.iter().map(|(_, kind)| Value::I32(*kind)).collect();
-        let merges = self.merges.iter().map(|(left, right)| text(&format!("{left} {right}"))).collect();
-        let last = if self.closes { "<|endoftext|>" } else { "<|im_end|>" };
-        [
-            ("model", text("gpt2")),
-            ("pre", text(self.cut)),
-            ("tokens", Value::Array(tokens)),
-            ("token_type", Value::Array(kinds)),
-            ("merges", Value::Array(merges)),
-            ("bos_token_id", id("<|endoftext|>")),
-            ("eos_token_id", id(last)),
-            ("add_eos_token", Value::Bool(self.closes)),
-        ]
-        .into_iter()
-        .map(|(name, value)| (format!("tokenizer.ggml.{name}"), value))
-        .chain([("tokenizer.chat_template".to_owned(), text(&self.template))])
-        .collect()
     }
 
     #[cfg(test)]

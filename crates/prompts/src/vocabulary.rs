@@ -11,10 +11,10 @@ use std::sync::OnceLock;
 
 use tokenizers::Tokenizer;
 
-pub(crate) use self::gguf::Words;
+pub use self::gguf::Words;
 
 use self::token_bound::Fewest;
-use crate::EngineError;
+use crate::PromptError;
 use crate::special_tokens::{SpecialToken, SpecialTokens, behind};
 
 /// A text with more than this many bytes for each token that it may have is checked before it is tokenised:
@@ -47,7 +47,7 @@ struct Token {
 }
 
 /// Encodes a part of a text, which may have so many tokens.
-type Making = fn(&Vocabulary, &str, usize) -> Result<Vec<u32>, EngineError>;
+type Making = fn(&Vocabulary, &str, usize) -> Result<Vec<u32>, PromptError>;
 
 /// Incremental detokenisation: emits whole characters only.
 #[derive(Debug, Default)]
@@ -73,10 +73,10 @@ impl Vocabulary {
     ///
     /// # Errors
     /// The file does not exist, or is not a tokenizer.
-    pub fn open(path: &Path) -> Result<Self, EngineError> {
+    pub fn open(path: &Path) -> Result<Self, PromptError> {
         let bytes =
-            std::fs::read(path).map_err(|source| EngineError::File { path: path.to_owned(), source })?;
-        let broken = |what: String| EngineError::Broken { path: path.to_owned(), what };
+            std::fs::read(path).map_err(|source| PromptError::File { path: path.to_owned(), source })?;
+        let broken = |what: String| PromptError::Broken { path: path.to_owned(), what };
         // The library expects files that it wrote itself, and panics on some others.
         let read = catch_unwind(AssertUnwindSafe(|| Tokenizer::from_bytes(bytes)));
         let tokenizer = read.map_err(|_| broken("it is no tokenizer that can be read".to_owned()))?;
@@ -85,7 +85,7 @@ impl Vocabulary {
 
     /// Whether each token id means the same in both.
     #[must_use]
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
+    pub fn is_same(&self, other: &Self) -> bool {
         self.tokens == other.tokens
     }
 
@@ -136,7 +136,7 @@ impl Vocabulary {
     }
 
     /// Sets the special tokens to put before and after a whole input.
-    pub(crate) fn set_bos_eos(&mut self, bos_eos: (Option<u32>, Option<u32>)) {
+    pub fn set_bos_eos(&mut self, bos_eos: (Option<u32>, Option<u32>)) {
         self.bos_eos = bos_eos;
     }
 
@@ -149,29 +149,29 @@ impl Vocabulary {
     ///
     /// # Errors
     /// The tokenizer can't read it.
-    pub fn tokens(&self, text: &str) -> Result<Vec<u32>, EngineError> {
+    pub fn tokens(&self, text: &str) -> Result<Vec<u32>, PromptError> {
         let encoding = self.tokenizer.encode_fast(text, false);
-        Ok(encoding.map_err(|error| EngineError::Text(error.to_string()))?.get_ids().to_vec())
+        Ok(encoding.map_err(|error| PromptError::Text(error.to_string()))?.get_ids().to_vec())
     }
 
     /// Like `tokens`, for a text that may have so many tokens.
     ///
     /// # Errors
     /// The tokenizer can't read it, or it has more.
-    pub fn tokens_within(&self, text: &str, most: usize) -> Result<Vec<u32>, EngineError> {
+    pub fn tokens_within(&self, text: &str, most: usize) -> Result<Vec<u32>, PromptError> {
         self.check_length(text, most)?;
         let tokens = self.tokens(text)?;
-        if tokens.len() > most { Err(EngineError::TooLong { most }) } else { Ok(tokens) }
+        if tokens.len() > most { Err(PromptError::TooLong { most }) } else { Ok(tokens) }
     }
 
     /// Refuses a text that is too long judging by its bytes alone.
-    fn check_length(&self, text: &str, most: usize) -> Result<(), EngineError> {
+    fn check_length(&self, text: &str, most: usize) -> Result<(), PromptError> {
         if text.len() / BYTES_A_TOKEN <= most {
             return Ok(());
         }
         let fewest = self.fewest.get_or_init(|| Fewest::of(&self.tokenizer));
         let has_more = |fewest: &Fewest| fewest.tokens(&self.tokenizer, text, most).tokens > most;
-        if fewest.as_ref().is_some_and(has_more) { Err(EngineError::TooLong { most }) } else { Ok(()) }
+        if fewest.as_ref().is_some_and(has_more) { Err(PromptError::TooLong { most }) } else { Ok(()) }
     }
 
     /// Its special tokens, by their text.
@@ -191,7 +191,7 @@ impl Vocabulary {
         text: &str,
         most: usize,
         is_text: impl Fn(Range<usize>) -> bool,
-    ) -> Result<Vec<u32>, EngineError> {
+    ) -> Result<Vec<u32>, PromptError> {
         let (mut tokens, mut from, mut gap, mut at) = (Vec::new(), 0, 0, 0);
         let mut has_text = false;
         let add = |tokens: &mut Vec<u32>, text: Option<&str>, make: Making| {
@@ -223,7 +223,7 @@ impl Vocabulary {
     }
 
     /// Encodes a text, in which nothing is a special token.
-    fn tokens_as_text(&self, text: &str, most: usize) -> Result<Vec<u32>, EngineError> {
+    fn tokens_as_text(&self, text: &str, most: usize) -> Result<Vec<u32>, PromptError> {
         if text.is_empty() {
             return Ok(Vec::new());
         }
@@ -234,8 +234,8 @@ impl Vocabulary {
             reads
         });
         let encoding = reads.encode_fast(text, false);
-        let tokens = encoding.map_err(|error| EngineError::Text(error.to_string()))?.get_ids().to_vec();
-        if tokens.len() > most { Err(EngineError::TooLong { most }) } else { Ok(tokens) }
+        let tokens = encoding.map_err(|error| PromptError::Text(error.to_string()))?.get_ids().to_vec();
+        if tokens.len() > most { Err(PromptError::TooLong { most }) } else { Ok(tokens) }
     }
 
     /// Encodes a whole input, with the special tokens that the model expects before and after it; `most` does
@@ -243,10 +243,10 @@ impl Vocabulary {
     ///
     /// # Errors
     /// The tokenizer can't read it, or its bytes alone show that it has more tokens.
-    pub fn tokens_with_bos_eos(&self, text: &str, most: usize) -> Result<Vec<u32>, EngineError> {
+    pub fn tokens_with_bos_eos(&self, text: &str, most: usize) -> Result<Vec<u32>, PromptError> {
         self.check_length(text, most)?;
         let encoding = self.tokenizer.encode_fast(text, true);
-        let mut tokens = encoding.map_err(|error| EngineError::Text(error.to_string()))?.get_ids().to_vec();
+        let mut tokens = encoding.map_err(|error| PromptError::Text(error.to_string()))?.get_ids().to_vec();
         let (first, last) = self.bos_eos;
         if let Some(first) = first.filter(|first| tokens.first() != Some(first)) {
             tokens.insert(0, first);
@@ -265,12 +265,14 @@ impl Vocabulary {
     }
 
     /// The bytes of a token, special tokens included.
-    pub(crate) fn spelling(&self, token: u32) -> &[u8] {
+    #[must_use]
+    pub fn spelling(&self, token: u32) -> &[u8] {
         self.tokens.get(token as usize).map_or(&[], |token| &token.bytes)
     }
 
     /// Whether only the model can emit it, and plain text never matches it.
-    pub(crate) fn is_mark(&self, token: u32) -> bool {
+    #[must_use]
+    pub fn is_mark(&self, token: u32) -> bool {
         self.tokens.get(token as usize).is_some_and(|token| token.is_mark)
     }
 
@@ -328,8 +330,8 @@ mod tests {
         assert_eq!(vocabulary.tokens_within(&text, count).unwrap(), tokens);
         let written = vocabulary.tokens_with_text(&text, usize::MAX, |_| true).unwrap();
         assert_eq!(vocabulary.tokens_with_text(&text, written.len(), |_| true).unwrap(), written);
-        let too_long = |result: Result<Vec<u32>, EngineError>| match result {
-            Err(EngineError::TooLong { most }) => most,
+        let too_long = |result: Result<Vec<u32>, PromptError>| match result {
+            Err(PromptError::TooLong { most }) => most,
             result => panic!("{result:?}"),
         };
         for most in [0, 1, count / 8, count - 1] {

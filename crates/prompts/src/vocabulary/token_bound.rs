@@ -240,7 +240,7 @@ mod tests {
     use serde_json::{Value as Json, json};
 
     use super::*;
-    use crate::synthetic::Tokens;
+    use crate::synthetic_tokens::Tokens;
 
     /// A tokenizer with the pre-tokenizer of a family, all bytes and some merges.
     fn tokenizer(cut: &'static str) -> Tokenizer {

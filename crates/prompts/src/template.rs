@@ -12,7 +12,7 @@ use minijinja::{Environment, Error, ErrorKind, Output, State, context};
 use serde::Serialize;
 
 use self::bounds::Program;
-use crate::{EngineError, ModelFormat};
+use crate::{ModelFormat, PromptError};
 
 const NAME: &str = "chat";
 /// Instruction limit, so that every rendering ends.
@@ -97,10 +97,10 @@ fn raise(message: &str) -> Result<Value, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, message.to_owned()))
 }
 
-fn template_error(error: &Error) -> EngineError {
+fn template_error(error: &Error) -> PromptError {
     let cause = std::error::Error::source(error).map(ToString::to_string);
     let message = cause.or_else(|| error.detail().map(str::to_owned));
-    EngineError::Template(message.unwrap_or_else(|| error.to_string()))
+    PromptError::Template(message.unwrap_or_else(|| error.to_string()))
 }
 
 /// Removes `{% generation %}` tags, which mark assistant output for training; their content is rendered like
@@ -132,9 +132,9 @@ fn without_marks(source: &str) -> String {
 impl Template {
     /// # Errors
     /// The source is not a valid template.
-    pub fn new(source: &str) -> Result<Self, EngineError> {
+    pub fn new(source: &str) -> Result<Self, PromptError> {
         if source.len() > SOURCE_BYTES_MAX {
-            return Err(EngineError::Template(format!("it is longer than {SOURCE_BYTES_MAX} bytes")));
+            return Err(PromptError::Template(format!("it is longer than {SOURCE_BYTES_MAX} bytes")));
         }
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         let syntax = syntax.map_err(|error| template_error(&error))?;
@@ -166,7 +166,7 @@ impl Template {
     ///
     /// # Errors
     /// The template rejects the conversation, in its own words; or it exceeds its limits.
-    pub fn render(&self, context: &impl Serialize, now_unix_s: u64) -> Result<String, EngineError> {
+    pub fn render(&self, context: &impl Serialize, now_unix_s: u64) -> Result<String, PromptError> {
         let program =
             Program::read(NAME, &self.source, self.syntax.clone()).map_err(|error| template_error(&error))?;
         let clock = Value::from_function(move |format: String| python::time(&format, now_unix_s));
@@ -175,7 +175,7 @@ impl Template {
         let rendering = AssertUnwindSafe(|| program.run(&self.environment, context));
         match std::panic::catch_unwind(rendering) {
             Ok(rendered) => rendered.map_err(|error| template_error(&error)),
-            Err(_) => Err(EngineError::Template("it does what can't be done".to_owned())),
+            Err(_) => Err(PromptError::Template("it does what can't be done".to_owned())),
         }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::output_parser::{Form, is_offered};
 use crate::special_tokens::{Guard, SpecialTokens};
-use crate::{EngineError, ModelFormat, Template};
+use crate::{ModelFormat, PromptError, Template};
 
 /// Appended to a final message that is to be continued, so that its end is found again in the rendered
 /// prompt.
@@ -112,7 +112,7 @@ impl Conversation {
         special_tokens: &SpecialTokens,
         chance: &dyn Fn() -> u64,
         now_unix_s: u64,
-    ) -> Result<RenderedPrompt, EngineError> {
+    ) -> Result<RenderedPrompt, PromptError> {
         let guard = Guard::new(special_tokens, chance);
         let (mut messages, mut tools, mut context) =
             (self.messages.clone(), self.tools.clone(), self.settings.clone());
@@ -142,8 +142,8 @@ impl Conversation {
 }
 
 /// Cuts the rendered prompt off where the model is to continue.
-fn cut(text: &mut String) -> Result<(), EngineError> {
-    let lost = || EngineError::Template("it leaves out the answer that is to be continued".to_owned());
+fn cut(text: &mut String) -> Result<(), PromptError> {
+    let lost = || PromptError::Template("it leaves out the answer that is to be continued".to_owned());
     let at = text.rfind(MARK.trim_end()).ok_or_else(lost)?;
     let is_trimmed = !text.get(at..).is_some_and(|rest| rest.starts_with(MARK));
     text.truncate(at);

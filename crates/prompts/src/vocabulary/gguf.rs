@@ -12,7 +12,7 @@ use super::Vocabulary;
 
 /// The tokenizer metadata of a file.
 #[derive(Debug, Default)]
-pub(crate) struct Words {
+pub struct Words {
     /// `gpt2` means byte-level BPE, the only kind supported.
     pub model: String,
     /// The name of the pre-tokenizer.
@@ -66,7 +66,7 @@ impl Cut {
 impl Vocabulary {
     /// # Errors
     /// What is wrong with it.
-    pub(crate) fn packed(words: Words) -> Result<Self, String> {
+    pub fn packed(words: Words) -> Result<Self, String> {
         let Words { model, cut, tokens, kinds, merges } = words;
         if model != "gpt2" {
             return Err(format!("its tokenizer is \"{model}\", and \"gpt2\" is known here"));
@@ -113,89 +113,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::synthetic::{SyntheticModel, Tokens};
-    use crate::{Architecture, Mixture, Pairs, Rope, RopeScaling, Source};
-
-    const TEXT: &str = "the World's world'LL 12345 n\u{e9} ne\u{301}\n\n\n   {\"the\": 1}<|im_start|>user\r\n<think>hm</think> <tool_call>\t \u{6f22}\u{1f389} <|im_end|>";
-
-    fn shape(vocabulary: usize) -> Architecture {
-        Architecture {
-            vocabulary,
-            hidden: 32,
-            layers: 1,
-            heads: 1,
-            kv_heads: 1,
-            head_dim: 32,
-            inner: 32,
-            norm_epsilon: 1e-6,
-            rope: Rope { theta: 10_000.0, stretch: RopeScaling::None },
-            context: 64,
-            is_tied: true,
-            norms_heads: true,
-            pairs: Pairs::Halves,
-            mixture: None::<Mixture>,
-        }
-    }
-
-    /// The same tokenizer from plain files and from a GGUF file.
-    fn both(cut: &'static str) -> [crate::ModelAssets; 2] {
-        let directory = tempfile::tempdir().unwrap();
-        let tokens = Tokens::new(cut, "{{ messages }}<tool_call>", 300);
-        let mut made = SyntheticModel::new("qwen3", shape(300), 1);
-        made.tokens = Some(tokens);
-        let packed = directory.path().join("model.gguf");
-        made.write_plain(directory.path(), false).unwrap();
-        made.write_packed(&packed, crate::Packing::F32).unwrap();
-        [directory.path(), &packed].map(|path| Source::open(path).unwrap().assets().unwrap())
-    }
-
-    #[test]
-    fn a_packed_file_has_the_tokens_of_the_plain_one() {
-        for cut in ["qwen2", "llama-bpe", "default"] {
-            let [plain, packed] = both(cut);
-            assert!(packed.vocabulary.is_like(&plain.vocabulary, TEXT), "{cut}");
-            for token in 0..300 {
-                assert_eq!(packed.vocabulary.bytes(token), plain.vocabulary.bytes(token), "{cut}: {token}");
-            }
-            let text = packed.vocabulary.round_trip("the world <|im_end|><think>n\u{e9}");
-            assert_eq!(
-                String::from_utf8(text).unwrap(),
-                "the world <think>n\u{e9}",
-                "signs are no text, words are"
-            );
-            let token = packed.vocabulary.special_token_id("<|im_end|>").unwrap();
-            assert_eq!(packed.vocabulary.tokens("<|im_end|>").unwrap(), [token]);
-            assert!(packed.vocabulary.bytes(299).is_empty());
-        }
-        let [qwen, llama] = [both("qwen2"), both("llama-bpe")]
-            .map(|[_, packed]| packed.vocabulary.tokens("12345").unwrap().len());
-        assert_eq!((qwen, llama), (5, 3), "digits stand alone there, and in threes here");
-    }
-
-    #[test]
-    fn what_the_makers_say_is_read_of_both() {
-        let [plain, packed] = both("qwen2");
-        let special_tokens =
-            ["<|im_end|>", "<|endoftext|>"].map(|token| plain.vocabulary.special_token_id(token).unwrap());
-        assert_eq!(
-            (plain.generation_defaults.ends.as_slice(), packed.generation_defaults.ends.as_slice()),
-            (&special_tokens[..], &special_tokens[..])
-        );
-        assert_eq!(
-            (
-                plain.generation_defaults.temperature,
-                plain.generation_defaults.top_k,
-                plain.generation_defaults.top_p
-            ),
-            (Some(0.6), Some(20), Some(0.95))
-        );
-        assert_eq!((packed.generation_defaults.temperature, packed.generation_defaults.top_k), (None, None));
-        for beside in [plain, packed] {
-            assert_eq!(beside.generation_defaults.bos_token.as_deref(), Some("<|endoftext|>"));
-            assert_eq!(beside.generation_defaults.eos_token.as_deref(), Some("<|im_end|>"));
-            assert_eq!(beside.template.unwrap().manner().form, Some(crate::Form::Json));
-        }
-    }
+    use crate::synthetic_tokens::Tokens;
 
     #[test]
     fn what_makes_no_tokenizer_is_refused() {

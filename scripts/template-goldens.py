@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What transformers makes of the conversations in crates/engine/tests/fixtures/templates, written beside them as goldens.json.
+"""What transformers makes of the conversations in crates/prompts/tests/fixtures/templates, written beside them as goldens.json.
 
 Needs a Python with `transformers` and `jinja2` (5.23.0 and 3.1.6 made those that are there); torch is not needed.
 """
@@ -10,7 +10,7 @@ import pathlib
 
 import transformers.utils.chat_template_utils as templates
 
-FOLDER = pathlib.Path(__file__).parent.parent / "crates/engine/tests/fixtures/templates"
+FOLDER = pathlib.Path(__file__).parent.parent / "crates/prompts/tests/fixtures/templates"
 SIGNS = {"bos_token": "<|begin_of_text|>", "eos_token": "<|im_end|>"}
 
 

@@ -9,8 +9,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use candle_core::{DType, Device, Tensor};
-use engine::synthetic::SyntheticAdapter;
-use engine::{Architecture, DeviceModel, KvDtype, Numbers, Processor};
+use engine::{DeviceModel, Numbers, Processor};
+use kernels::{Architecture, KvDtype};
+use weights::synthetic::SyntheticAdapter;
 
 use crate::models;
 use crate::ours::{Child, Holds};
@@ -157,8 +158,8 @@ impl Load {
     }
 
     fn holds(&self, processor: Processor) -> Holds {
-        let each = self.prompt + self.count + crate::ours::PROMPT_STEPS_MAX + engine::BLOCK;
-        let context = (each * self.texts).max(self.long + engine::BLOCK);
+        let each = self.prompt + self.count + crate::ours::PROMPT_STEPS_MAX + kernels::BLOCK;
+        let context = (each * self.texts).max(self.long + kernels::BLOCK);
         Holds { context, step_tokens: processor.step_tokens(), texts: self.texts, keeps: KvDtype::F16 }
     }
 }

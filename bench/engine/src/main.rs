@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use engine::KvDtype;
+use kernels::KvDtype;
 
 const USAGE: &str = "bench-engine --llama CHILD [--llama-built HOW] [--rounds 5] [--threads 2] [--only G1,G2] [--peft PYTHON] [--no-save]";
 /// The directory of the generated models, and the file of the results.

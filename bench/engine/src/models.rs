@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use engine::synthetic::SyntheticModel;
-use engine::{Architecture, Packing, Pairs, Rope, RopeScaling};
+use kernels::{Architecture, Pairs, Rope, RopeScaling};
+use weights::synthetic::{Packing, SyntheticModel};
 
 /// One file for each quantisation.
 pub struct Models {

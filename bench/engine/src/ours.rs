@@ -9,9 +9,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use engine::{
-    AdapterId, Backend, CacheScope, Group, KvCache, KvDtype, Model, RegisterOptions, Request, Sampling,
-    Scheduler, SchedulerLimits, SequenceId, Source, StepEvent,
+    AdapterId, Backend, CacheScope, Group, RegisterOptions, Request, Sampling, Scheduler, SchedulerLimits,
+    SequenceId, StepEvent,
 };
+use kernels::{KvCache, KvDtype};
+use weights::{Source, load_model};
 
 use crate::own::{self, Ruled};
 
@@ -88,14 +90,14 @@ fn resident() -> Result<usize> {
 
 impl Child {
     fn load(path: &Path, keeps: KvDtype) -> Result<Self> {
-        let model = Arc::new(Model::load(&Source::open(path)?)?);
+        let model = Arc::new(load_model(&Source::open(path)?)?);
         Self::of(model, &Holds { context: CONTEXT, step_tokens: STEP_TOKENS, texts: 8, keeps })
     }
 
     pub fn of(model: impl Into<Backend>, holds: &Holds) -> Result<Self> {
         let model = model.into();
         let Holds { context, step_tokens: tokens, texts, keeps } = *holds;
-        let bytes = context.div_ceil(engine::BLOCK) * KvCache::block_bytes(model.shape(), keeps);
+        let bytes = context.div_ceil(kernels::BLOCK) * KvCache::block_bytes(model.shape(), keeps);
         let limits = SchedulerLimits {
             bytes,
             kv_dtype: keeps,
@@ -125,7 +127,7 @@ impl Child {
 
     /// The KV cache size of a token in bytes.
     fn kept(&self) -> usize {
-        KvCache::block_bytes(self.model.shape(), self.keeps) / engine::BLOCK
+        KvCache::block_bytes(self.model.shape(), self.keeps) / kernels::BLOCK
     }
 
     fn prompt(&mut self, length: usize) -> Vec<u32> {

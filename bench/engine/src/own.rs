@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use engine::synthetic::SyntheticAdapter;
 use engine::{
-    AdapterId, Backend, CacheScope, ConstraintCompiler, ConstraintSpec, Group, KvCache, KvDtype, Numbers,
-    RegisterOptions, Request, Sampling, Scheduler, SchedulerLimits, StepEvent, Thinking,
+    AdapterId, Backend, CacheScope, ConstraintCompiler, ConstraintSpec, Group, Numbers, RegisterOptions,
+    Request, Sampling, Scheduler, SchedulerLimits, StepEvent, Thinking,
 };
+use kernels::{KvCache, KvDtype};
 use prompts::Vocabulary;
 use serde_json::json;
+use weights::synthetic::SyntheticAdapter;
 
 const TEXTS: usize = 8;
 const PROMPT: u32 = 64;
@@ -31,7 +32,7 @@ const EDITED_EVERY: u32 = 20;
 const DRAFT_TOKENS: usize = 12;
 
 fn runner(model: &Backend, draft_tokens: usize) -> Result<Scheduler> {
-    let bytes = 4_096 / engine::BLOCK * KvCache::block_bytes(model.shape(), KvDtype::F16);
+    let bytes = 4_096 / kernels::BLOCK * KvCache::block_bytes(model.shape(), KvDtype::F16);
     let limits = SchedulerLimits {
         bytes,
         kv_dtype: KvDtype::F16,

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use engine::synthetic::SyntheticModel;
-use engine::training::{Example, Job, LoraConfig, Settings, StepOutcome, Trains};
-use engine::{Architecture, Source};
+use kernels::Architecture;
+use training::{Example, Job, LoraConfig, Settings, StepOutcome, Trains};
+use weights::Source;
+use weights::synthetic::SyntheticModel;
 
 use crate::children::Child;
 use crate::{Options, models, ours};

@@ -6,10 +6,11 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use engine::synthetic::SyntheticModel;
-use engine::training::{Example, Job, LoraConfig, Precision, Settings, StepOutcome, Trains};
-use engine::{Architecture, Pairs, Rope, RopeScaling, Source};
+use kernels::{Architecture, Pairs, Rope, RopeScaling};
 use serde_json::json;
+use training::{Example, Job, LoraConfig, Precision, Settings, StepOutcome, Trains};
+use weights::Source;
+use weights::synthetic::SyntheticModel;
 
 fn shape(norms_heads: bool, stretch: RopeScaling) -> Architecture {
     Architecture {

@@ -6,9 +6,10 @@
 use std::error::Error;
 use std::time::Instant;
 
-use engine::synthetic::SyntheticModel;
-use engine::training::{Example, Job, LoraConfig, Settings, StepOutcome, Target, Trains};
-use engine::{Architecture, Pairs, Rope, RopeScaling, Source};
+use kernels::{Architecture, Pairs, Rope, RopeScaling};
+use training::{Example, Job, LoraConfig, Settings, StepOutcome, Target, Trains};
+use weights::Source;
+use weights::synthetic::SyntheticModel;
 
 fn small() -> Architecture {
     Architecture {

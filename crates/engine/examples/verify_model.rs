@@ -9,20 +9,22 @@ use std::error::Error;
 use std::io::Read;
 use std::path::Path;
 
-use engine::synthetic::SyntheticModel;
 use engine::{
-    Architecture, Backend, CacheScope, FinishReason, Group, KvCache, KvDtype, ModelAssets, Pairs, Processor,
-    Request, Rope, RopeScaling, Sampling, Scheduler, SchedulerLimits, Source, StepEvent,
+    Backend, CacheScope, FinishReason, Group, Processor, Request, Sampling, Scheduler, SchedulerLimits,
+    StepEvent,
 };
+use kernels::{Architecture, KvCache, KvDtype, Pairs, Rope, RopeScaling};
 use prompts::synthetic_tokens::Tokens;
 use prompts::{Conversation, Last, SpecialTokens};
 use serde_json::{Value, json};
+use weights::synthetic::SyntheticModel;
+use weights::{ModelAssets, Source};
 
 /// How many of the most likely tokens are printed with each token.
 const LIKELIEST: usize = 5;
 /// The longest supported conversation.
 const CONTEXT: usize = 4_096;
-const TEMPLATE: &str = include_str!("../tests/fixtures/templates/qwen3.jinja");
+const TEMPLATE: &str = include_str!("../../prompts/tests/fixtures/templates/qwen3.jinja");
 
 fn make(directory: &Path) -> Result<(), Box<dyn Error>> {
     let shape = Architecture {
@@ -104,7 +106,7 @@ fn ask(directory: &Path, processor: Processor, tokens: usize) -> Result<(), Box<
     let machine = Backend::load(&source, processor)?;
     // For the smallest rounding error: transformers computes in single precision, too.
     let keeps = KvDtype::F32;
-    let bytes = (CONTEXT + tokens).div_ceil(engine::BLOCK) * KvCache::block_bytes(machine.shape(), keeps);
+    let bytes = (CONTEXT + tokens).div_ceil(kernels::BLOCK) * KvCache::block_bytes(machine.shape(), keeps);
     let limits = SchedulerLimits {
         bytes,
         kv_dtype: keeps,

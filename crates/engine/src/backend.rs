@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::batch::StepBatch;
-use crate::device::{DeviceModel, DevicePool, Processor};
-use crate::kv_cache::{KvCache, KvDtype};
-use crate::model::StepOutput;
-use crate::{Architecture, EngineError, Model, Source};
+use kernels::{Architecture, KernelError, KvCache, KvDtype, Model, StepBatch, StepOutput};
+use weights::{Source, load_model};
 
-/// A model, on this crate's own CPU kernels or as tensors on a device.
+use crate::EngineError;
+use crate::device::{DeviceModel, DevicePool, Processor};
+
+/// A model, on our own CPU kernels or as tensors on a device.
 #[derive(Debug, Clone)]
 pub enum Backend {
     Own(Arc<Model>),
@@ -39,7 +39,7 @@ impl Backend {
     /// The device does not exist here, or the weights are invalid.
     pub fn load(source: &Source, processor: Processor) -> Result<Self, EngineError> {
         Ok(match processor {
-            Processor::Own => Self::Own(Arc::new(Model::load(source)?)),
+            Processor::Own => Self::Own(Arc::new(load_model(source)?)),
             _ => Self::Device(Arc::new(DeviceModel::load(source, processor)?)),
         })
     }
@@ -82,11 +82,11 @@ impl Backend {
         memory: &mut BackendCache,
     ) -> Result<Vec<f32>, EngineError> {
         match (self, memory) {
-            (Self::Own(model), BackendCache::Own(pool)) => model.step_with_outputs(batch, outputs, pool),
+            (Self::Own(model), BackendCache::Own(pool)) => Ok(model.step_with_outputs(batch, outputs, pool)?),
             (Self::Device(model), BackendCache::Device(pool)) => {
                 model.step_with_outputs(batch, outputs, pool)
             }
-            _ => Err(EngineError::Step("what another machine remembers")),
+            _ => Err(KernelError::Step("what another machine remembers").into()),
         }
     }
 
@@ -95,16 +95,16 @@ impl Backend {
     /// # Errors
     /// The head has no such row, or it can't be unpacked.
     pub(crate) fn head_row(&self, source: &Source, token: u32) -> Result<Vec<f32>, EngineError> {
-        match self {
-            Self::Own(model) => model.head_row(token),
+        Ok(match self {
+            Self::Own(model) => model.head_row(token)?,
             // Called twice for a model when it is loaded and never while it serves, so its files are read
             // again.
             Self::Device(model) => {
                 let shape = model.shape();
                 let table = source.embedding(shape)?;
-                source.head(shape, &table)?.row(token, shape.hidden)
+                source.head(shape, &table)?.row(token, shape.hidden)?
             }
-        }
+        })
     }
 }
 

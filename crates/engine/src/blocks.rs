@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::kv_cache::BLOCK;
+use kernels::BLOCK;
 
 /// A prefix-cache scope (a "cache salt"). Sequences of one scope can reuse each other's cached prefixes if
 /// they also have the same adapter generation, or no adapter. The caller decides what makes a scope: a model,

@@ -15,16 +15,16 @@ use domain::runtime::RuntimeLoad;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
+use weights::adapters::Limits;
 
 use self::adapted::{Job, read_all};
 pub(crate) use self::passages::{Asking, Reading};
 use crate::EngineError;
-use crate::adapters::{AdapterId, Limits};
+use crate::adapters::AdapterId;
 use crate::backend::Backend;
+use crate::request::{EmbeddingInput, FinishReason, Refused, Request, SequenceId, StepEvent};
 use crate::sampler::SampledToken;
-use crate::scheduler::{
-    EmbeddingInput, FinishReason, Refused, Request, Scheduler, SchedulerLimits, SequenceId, StepEvent,
-};
+use crate::scheduler::{Scheduler, SchedulerLimits};
 use serving_gate::ServingGate;
 
 /// Events of a sequence.
@@ -195,7 +195,7 @@ impl Drop for EngineLoop {
 
 fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, EngineError> {
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
-    thread.map_err(|source| EngineError::File { path: "a thread".into(), source })
+    thread.map_err(EngineError::Thread)
 }
 
 impl EngineLoop {

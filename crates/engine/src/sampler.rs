@@ -5,10 +5,9 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
+use kernels::{argmax, sum_exp};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
-
-use crate::kernels::{argmax, sum_exp};
 
 /// A request's sampling parameters.
 #[derive(Debug, Clone, PartialEq)]

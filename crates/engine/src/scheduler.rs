@@ -7,21 +7,18 @@ mod passages;
 mod tests;
 
 use domain::runtime::RuntimeLoad;
+use kernels::{BLOCK, KvCache, KvDtype, SequenceChunk, StepBatch, StepOutput};
+use weights::adapters::Limits;
 
 use crate::EngineError;
-use crate::adapters::{AdapterId, AdapterRegistry, Limits};
+use crate::adapters::{AdapterId, AdapterRegistry};
 use crate::backend::{Backend, BackendCache};
-use crate::batch::{SequenceChunk, StepBatch};
 use crate::blocks::{BlockAllocator, CacheScope, ForgottenBlocks, PrefixScope};
-use crate::constraints::{Constraint, MaskRequest, MaskWorker};
-use crate::fair_queue::{FairQueue, Group};
-use crate::kv_cache::{BLOCK, KvCache, KvDtype};
-use crate::model::StepOutput;
-use crate::sampler::{SampledToken, Sampling};
+use crate::constraints::{MaskRequest, MaskWorker};
+use crate::fair_queue::FairQueue;
+use crate::request::{FinishReason, Refused, Request, SequenceId, StepEvent};
 use crate::sequence::{Sequence, SequenceLogits};
 use crate::speculation::{Drafter, PromptLookup};
-
-pub use self::passages::{EmbeddingInput, SharedPrefix};
 
 /// A running sequence with at most this many uncomputed tokens counts as decoding and goes before prefill:
 /// the token just sampled, and tokens forced by its grammar constraint.
@@ -41,89 +38,6 @@ pub struct SchedulerLimits {
     pub waiting: usize,
     /// The most draft tokens of a sequence in a step; 0 disables speculative decoding.
     pub draft_tokens: usize,
-}
-
-/// A generation request.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Request {
-    pub prompt: Vec<u32>,
-    pub sampling: Sampling,
-    pub max_tokens: usize,
-    /// Tokens that end the sequence (EOS).
-    pub stop_tokens: Vec<u32>,
-    /// The grammar constraint of the answer, which ends where nothing more may follow.
-    pub constraint: Option<Constraint>,
-    pub cache_scope: CacheScope,
-    pub group: Group,
-    /// The adapter of the answer. The name is resolved when the sequence is first scheduled; a replacement
-    /// later does not affect it.
-    pub adapter: Option<AdapterId>,
-    /// Adapter switches within the answer, in order. All adapters of such a request must be in memory when it
-    /// is submitted.
-    pub adapter_switches: Vec<AdapterSwitch>,
-}
-
-/// A switch to another adapter, or to none, at a token of the answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AdapterSwitch {
-    /// Index of the first answer token that is sampled with it. Never 0: that is what `Request::adapter` is
-    /// for.
-    pub from: usize,
-    pub adapter: Option<AdapterId>,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SequenceId(u64);
-
-/// Why a request was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// The queue is full.
-    Full,
-    /// The prompt leaves no room for an answer in the context.
-    TooLong {
-        tokens: usize,
-        most: usize,
-    },
-    Empty,
-    /// No adapter of that name is registered.
-    NoAdapter,
-    /// A request with adapter switches names an adapter that is not in memory.
-    AdapterNotResident,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub enum StepEvent {
-    /// The sequence was scheduled for the first time; so many tokens of its prompt came from the prefix
-    /// cache.
-    Scheduled {
-        sequence: SequenceId,
-        cached_tokens: usize,
-    },
-    Token {
-        sequence: SequenceId,
-        drawn: SampledToken,
-    },
-    /// The hidden state of an embedding input; its `End` follows.
-    State {
-        sequence: SequenceId,
-        state: Vec<f32>,
-    },
-    End {
-        sequence: SequenceId,
-        end: FinishReason,
-    },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FinishReason {
-    /// It ended by itself: an end token, or the end of its constraint.
-    Stop,
-    Length,
-    /// The model returned NaN or infinity, or the constraint exceeded its cost limits.
-    Broken,
-    /// The adapter was removed before the sequence was scheduled, or could not be read.
-    NoAdapter,
 }
 
 /// Counters since the start. A step without work is not counted.

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::adapters::Adapter;
+use kernels::{Adapter, StepOutput};
+
 use crate::blocks::PrefixScope;
 use crate::constraints::{ConstraintState, TokenMask};
-use crate::model::StepOutput;
+use crate::request::{FinishReason, Request, SequenceId, SharedPrefix};
 use crate::sampler::SampledToken;
-use crate::scheduler::{FinishReason, Request, SequenceId, SharedPrefix};
 use crate::speculation::AcceptanceRate;
 
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl Sequence {
 
     /// What its cached prefixes are bound to.
     pub(crate) fn prefix_scope(&self) -> PrefixScope {
-        let generation = self.adapter.as_ref().map_or(0, |adapter| adapter.generation());
+        let generation = self.adapter.as_ref().map_or(0, |adapter| adapter.generation);
         let reading = self.shared_prefix.map_or(0, |prefix| prefix.embedding_request);
         PrefixScope { cache_scope: self.request.cache_scope, generation, embedding_request: reading }
     }

@@ -5,7 +5,7 @@ mod draft;
 
 pub use draft::DraftModel;
 
-use crate::scheduler::SequenceId;
+use crate::request::SequenceId;
 
 /// Longest n-gram that prompt lookup matches.
 const LONGEST: usize = 3;

@@ -1,6 +1,6 @@
 //! Why a text, a template or a tokenizer is refused.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, thiserror::Error)]
 pub enum PromptError {
@@ -18,6 +18,16 @@ pub enum PromptError {
 }
 
 impl PromptError {
+    /// The file at fault, and what is wrong with it.
+    #[must_use]
+    pub fn file_and_cause(&self) -> Option<(&Path, String)> {
+        match self {
+            Self::File { path, source } => Some((path, source.to_string())),
+            Self::Broken { path, what } => Some((path, what.clone())),
+            Self::Text(_) | Self::TooLong { .. } | Self::Template(_) => None,
+        }
+    }
+
     /// Restates a length error for the whole input where it was found in a part.
     pub(crate) fn of_all(self, most: usize) -> Self {
         match self {

@@ -5,14 +5,16 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use bolero::check;
-use engine::synthetic::{SyntheticAdapter, SyntheticModel, TEMPLATE};
-use engine::training::DatasetReader;
 use engine::{
-    AdapterId, CacheScope, ConstraintCompiler, ConstraintSpec, Group, KvCache, KvDtype, Model, ModelAssets,
-    Numbers, Packing, RegisterOptions, Request, Sampling, Scheduler, SchedulerLimits, Source, Thinking,
+    AdapterId, CacheScope, ConstraintCompiler, ConstraintSpec, Group, Numbers, RegisterOptions, Request,
+    Sampling, Scheduler, SchedulerLimits, Thinking,
 };
+use kernels::{KvCache, KvDtype};
 use prompts::{Template, Vocabulary};
 use tempfile::TempDir;
+use training::DatasetReader;
+use weights::synthetic::{Packing, SyntheticAdapter, SyntheticModel, TEMPLATE};
+use weights::{ModelAssets, Source, load_model};
 
 use crate::material::{Bends, bent, bent_bytes};
 
@@ -71,7 +73,7 @@ static RULES: LazyLock<ConstraintCompiler> = LazyLock::new(|| {
 fn answers(path: &Path) -> bool {
     let Ok(source) = Source::open(path) else { return false };
     let beside = source.assets();
-    let Ok(model) = Model::load(&source) else { return false };
+    let Ok(model) = load_model(&source) else { return false };
     if model.shape().context > CONTEXT_MAX {
         return false;
     }
@@ -110,7 +112,7 @@ fn answers(path: &Path) -> bool {
 #[test]
 fn fuzz_model_files_are_good_unbent() {
     let path = GOOD.directory.path();
-    assert!(answers(path), "{:?}", Source::open(path).and_then(|source| Model::load(&source).map(drop)));
+    assert!(answers(path), "{:?}", Source::open(path).and_then(|source| load_model(&source).map(drop)));
     assert!(answers(&path.join("model.gguf")));
 }
 
@@ -165,7 +167,7 @@ fn fuzz_tokenizers_and_templates() {
 
 #[test]
 fn fuzz_adapters() {
-    let model = Arc::new(Model::load(&Source::open(GOOD.directory.path()).expect("good")).expect("good"));
+    let model = Arc::new(load_model(&Source::open(GOOD.directory.path()).expect("good")).expect("good"));
     let shape = model.shape().clone();
     let limits = SchedulerLimits {
         bytes: 8 * KvCache::block_bytes(&shape, KvDtype::F16),

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use engine::synthetic::SyntheticAdapter;
-use engine::{Numbers, Source};
+use engine::Numbers;
 use harness::client::{Answer, Client};
 use harness::process::{Process, workspace};
 use serde_json::{Value, json};
+use weights::Source;
+use weights::synthetic::SyntheticAdapter;
 
 use crate::WITHIN;
 use crate::ask::{CHAT, said};

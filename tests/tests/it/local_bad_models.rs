@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use engine::synthetic::SyntheticModel;
 use harness::client::Client;
 use harness::process::{Launch, Process, tidegate, workspace};
 use serde_json::json;
+use weights::synthetic::SyntheticModel;
 
 use crate::WITHIN;
 use crate::ask::CHAT;
@@ -67,7 +67,7 @@ fn files_that_are_no_model_are_told_before_anything_is_served() {
     }
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("model.gguf");
-    SyntheticModel::smallest(1).write_packed(&path, engine::Packing::Q8_0).unwrap();
+    SyntheticModel::smallest(1).write_packed(&path, weights::synthetic::Packing::Q8_0).unwrap();
     cut(&path);
     let stderr = stderr_of(&path);
     assert!(stderr.contains("model.gguf"), "{stderr}");

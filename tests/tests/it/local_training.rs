@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use bytes::Bytes;
-use engine::synthetic::SyntheticModel;
-use engine::{Architecture, Pairs, Rope, RopeScaling};
 use harness::client::{Answer, Client};
 use harness::process::{Process, workspace};
 use http::Method;
+use kernels::{Architecture, Pairs, Rope, RopeScaling};
 use prompts::synthetic_tokens::Tokens;
 use serde_json::{Value, json};
+use weights::synthetic::SyntheticModel;
 
 use crate::WITHIN;
 use crate::ask::{CHAT, said};
@@ -53,7 +53,7 @@ fn shape() -> Architecture {
 impl House {
     fn new() -> Self {
         let house = Self { root: tempfile::tempdir().unwrap() };
-        let template = workspace().join("crates/engine/tests/fixtures/templates/qwen3.jinja");
+        let template = workspace().join("crates/prompts/tests/fixtures/templates/qwen3.jinja");
         let template = std::fs::read_to_string(template).unwrap();
         let mut made = SyntheticModel::new("qwen3", shape(), 7);
         made.tokens = Some(Tokens::new("qwen2", &template, shape().vocabulary));

@@ -4,10 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use engine::synthetic::SyntheticAdapter;
-use engine::{Numbers, Source};
+use engine::Numbers;
 use harness::process::{Process, workspace};
 use serde_json::{Value, json};
+use weights::Source;
+use weights::synthetic::SyntheticAdapter;
 
 use crate::WITHIN;
 use crate::ask::{CHAT, problem, said};

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use engine::training::Job;
+use training::Job;
 
 use crate::examination::Marks;
 use crate::text::{Fact, Script};
@@ -42,7 +42,7 @@ something sensible without any other model. It decodes its answers token by toke
 | shape | Qwen3: {layers} layers of {hidden}, {heads} heads on {kv_heads}, inner width {inner}, {vocabulary} tokens, head tied to the embedding |
 | parameters | {parameters}, in bfloat16 |
 | text | {facts} facts with {questions} questions, and {scripts} short conversations, all written by this project (`text/README.md`) |
-| training | whole, from random numbers, by the trainer in `crates/engine`: {steps} steps, {PASSES} passes, rate {RATE}, seed {SEED} |
+| training | whole, from random numbers, by the trainer in `crates/training`: {steps} steps, {PASSES} passes, rate {RATE}, seed {SEED} |
 | licence | that of this project |
 
 `make builtin-model` makes it anew from `text/` and writes this card; `make builtin-model ARGS=examine` asks the held-back questions again.

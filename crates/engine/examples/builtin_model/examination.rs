@@ -5,12 +5,11 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
-use engine::{
-    CacheScope, Group, KvDtype, Model, Request, Sampling, Scheduler, SchedulerLimits, SequenceId, Source,
-    StepEvent,
-};
+use engine::{CacheScope, Group, Request, Sampling, Scheduler, SchedulerLimits, SequenceId, StepEvent};
+use kernels::KvDtype;
 use prompts::{Detokenizer, Template, Vocabulary};
 use serde_json::json;
+use weights::{Source, load_model};
 
 use crate::text::HeldBack;
 use crate::tokens::TEMPLATE;
@@ -36,7 +35,7 @@ impl Examination {
         let vocabulary = Vocabulary::open(&model.join("tokenizer.json"))?;
         let template = Template::new(TEMPLATE)?;
         let end = vocabulary.special_token_id("<|im_end|>").ok_or("the end has no token")?;
-        let model = Arc::new(Model::load(&Source::open(model)?)?);
+        let model = Arc::new(load_model(&Source::open(model)?)?);
         let limits = SchedulerLimits {
             bytes: 1 << 28,
             kv_dtype: KvDtype::F16,

@@ -4,9 +4,9 @@
 use std::error::Error;
 use std::path::Path;
 
-use engine::training::{DatasetReader, Example};
 use prompts::{Template, Vocabulary};
 use serde_json::json;
+use training::{DatasetReader, Example};
 
 use crate::SEED;
 use crate::noise::Noise;

@@ -21,9 +21,10 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use engine::synthetic::SyntheticModel;
-use engine::training::{Example, Job, Precision, Schedule, Settings, StepOutcome, Trains};
-use engine::{Architecture, Pairs, Rope, RopeScaling, Source};
+use kernels::{Architecture, Pairs, Rope, RopeScaling};
+use training::{Example, Job, Precision, Schedule, Settings, StepOutcome, Trains};
+use weights::Source;
+use weights::synthetic::SyntheticModel;
 
 use crate::examination::Examination;
 use crate::text::{Fact, HeldBack, Script};

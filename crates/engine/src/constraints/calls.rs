@@ -8,7 +8,9 @@ use domain::prompt::ToolChoice;
 use prompts::Form;
 use serde_json::Value as Json;
 
-use super::{ConstraintError, schema, with_spelling};
+use super::error::ConstraintError;
+use super::schema;
+use super::spelling::with_spelling;
 
 /// The most tools of a request.
 const TOOLS: usize = 128;

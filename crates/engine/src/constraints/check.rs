@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value as Json};
 
-use super::ConstraintError;
+use super::error::ConstraintError;
 
 /// The largest number that every JSON parser reads exactly (2^53).
 const LARGEST: f64 = 9_007_199_254_740_992.0;

@@ -3,9 +3,8 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-use super::ConstraintState;
-use super::following::TokenMask;
-use crate::scheduler::SequenceId;
+use super::following::{ConstraintState, TokenMask};
+use crate::request::SequenceId;
 
 /// A sequence of the step, with the masks that it needs.
 #[derive(Debug)]

@@ -4,10 +4,12 @@
 
 mod calls;
 mod check;
+mod error;
 mod following;
 mod masks;
 mod plain;
 mod schema;
+mod spelling;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -22,11 +24,13 @@ use prompts::{PromptError, Vocabulary};
 use serde_json::{Value as Json, json};
 
 pub use calls::{Calls, Tool};
+pub use error::ConstraintError;
 pub(crate) use following::{ConstraintState, TokenMask};
 pub(crate) use masks::{MaskRequest, MaskWorker};
 
 use crate::EngineError;
 use calls::quote;
+use spelling::with_spelling;
 
 /// The longest regular expression and the longest Lark grammar in a request.
 const EXPRESSION_BYTES: usize = 8 << 10;
@@ -39,21 +43,6 @@ const STEP_FUEL: u64 = 200_000;
 const STEP_ITEMS: usize = 50_000;
 const ROW_ITEMS: usize = 2_000;
 const LEXER_STATES: usize = 20_000;
-/// The white space allowed between JSON tokens: one space, or a line break and the indentation of the next
-/// line. It is bounded because a model that derails otherwise emits nothing but white space.
-const SPACE: &str = r"(?: |\n[ ]{0,32}|\n\t{0,16})";
-/// The allowed string escapes. Each character has only one escape, so a property name can't be written in
-/// another way to evade those that a schema declares.
-const ESCAPES: &str = "nrbtf\\\"";
-
-/// Why a constraint was refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{at}\" {what}")]
-pub struct ConstraintError {
-    /// The JSON pointer to the fault within the input; empty for the whole.
-    pub at: String,
-    pub what: String,
-}
 
 /// What an answer must be.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -90,17 +79,6 @@ pub struct ConstraintCompiler {
 #[derive(Clone)]
 pub struct Constraint {
     made: Arc<Mutex<Matcher>>,
-}
-
-impl ConstraintError {
-    fn new(at: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { at: at.into(), what: what.into() }
-    }
-
-    /// Prefixes the place of an error found in a part.
-    fn within(self, path: &str) -> Self {
-        Self { at: format!("{path}{}", self.at), ..self }
-    }
 }
 
 impl fmt::Debug for ConstraintCompiler {
@@ -266,15 +244,6 @@ impl Constraint {
 
 fn named_schema(schema: Json) -> GrammarWithLexer {
     GrammarWithLexer::from_json_schema(with_spelling(schema))
-}
-
-/// Sets how the JSON of a schema is to be written.
-fn with_spelling(mut schema: Json) -> Json {
-    if let Some(schema) = schema.as_object_mut() {
-        let spelling = json!({"whitespace_pattern": SPACE, "json_allowed_escapes": ESCAPES});
-        schema.insert("x-guidance".to_owned(), spelling);
-    }
-    schema
 }
 
 /// The message of a library error: its first line, shortened.

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde_json::{Map, Value as Json, json};
 
 use super::check::{self, Kind};
-use super::{ConstraintError, plain};
+use super::error::ConstraintError;
+use super::plain;
 
 /// Limits: nesting depth, number of schemas, number of referenced places.
 const DEPTH: usize = 48;

@@ -4,10 +4,10 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
+use kernels::{Architecture, KernelError, SequenceChunk, StepBatch};
 
 use super::pool::{DevicePool, slot};
-use crate::batch::{SequenceChunk, StepBatch};
-use crate::{Architecture, EngineError};
+use crate::EngineError;
 
 /// The most attention scores computed at once: a quarter of a gigabyte.
 const SCORES: usize = 1 << 26;
@@ -131,7 +131,7 @@ fn slots(part: &SequenceChunk, end: usize, positions: usize) -> std::result::Res
     let each = (0..positions).map(|position| {
         let slot = slot(&part.blocks, if position < end { position } else { 0 });
         slot.and_then(|slot| u32::try_from(slot).ok())
-            .ok_or(EngineError::Step("a text without room in the pool"))
+            .ok_or(EngineError::Kernel(KernelError::Step("a text without room in the pool")))
     });
     each.collect()
 }
@@ -228,8 +228,10 @@ impl Flash {
         }
         let (mut all, mut token_ends, mut position_ends) = (Vec::new(), vec![0u32], vec![0u32]);
         let (mut tokens, mut positions, mut rows) = (0, 0, 0);
-        let number =
-            |number: usize| u32::try_from(number).map_err(|_| EngineError::Step("a step beyond all bounds"));
+        let number = |number: usize| {
+            u32::try_from(number)
+                .map_err(|_| EngineError::Kernel(KernelError::Step("a step beyond all bounds")))
+        };
         for part in batch.chunks.iter().filter(|part| !part.tokens.is_empty()) {
             all.extend(slots(part, part.end(), part.end())?);
             rows += part.tokens.len();

@@ -1,8 +1,7 @@
 //! Metal's fused attention kernel (SDPA), for one sequence.
 
 use candle_core::{Device, Result, Tensor};
-
-use crate::Architecture;
+use kernels::Architecture;
 
 /// The head dimensions that it supports.
 const WIDTHS: [usize; 6] = [32, 64, 80, 96, 128, 256];

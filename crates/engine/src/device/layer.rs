@@ -3,15 +3,14 @@
 use candle_core::{DType, Result, Tensor};
 use candle_nn::ops::{rms_norm, silu};
 use candle_nn::rotary_emb::{rope_i, rope_thd};
+use kernels::{Architecture, Pairs, Site};
+use weights::TensorName;
 
 use super::mixture::Mixture;
 use super::pool::DevicePool;
 use super::product::{Product, Weights};
 use super::{Step, Worn};
 use crate::EngineError;
-use crate::adapters::Site;
-use crate::shape::{Architecture, Pairs};
-use crate::weights::TensorName;
 
 #[derive(Debug)]
 pub(super) struct Layer {

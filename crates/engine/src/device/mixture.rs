@@ -1,13 +1,13 @@
 //! A mixture-of-experts MLP on tensors: each expert runs once, on all rows that were routed to it.
 
 use candle_core::{DType, Result, Tensor};
+use kernels;
+use kernels::{Architecture, choose};
+use weights::TensorName;
 
 use super::layer::Pair;
 use super::product::{Product, Weights};
-use crate::model::choose;
-use crate::shape::Architecture;
-use crate::weights::TensorName;
-use crate::{EngineError, shape};
+use crate::EngineError;
 
 #[derive(Debug)]
 pub(super) struct Mixture {
@@ -21,7 +21,7 @@ impl Mixture {
     pub(super) fn load(
         weights: &Weights<'_>,
         shape: &Architecture,
-        mixture: &shape::Mixture,
+        mixture: &kernels::Mixture,
         index: usize,
     ) -> std::result::Result<Self, EngineError> {
         let plain = |name: &str| format!("model.layers.{index}.mlp.{name}");

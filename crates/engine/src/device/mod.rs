@@ -19,6 +19,8 @@ mod worn;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::ops::rms_norm;
+use kernels::{Architecture, KernelError, KvDtype, RotaryEmbedding, StepBatch, StepOutput, mixed};
+use weights::Source;
 
 pub use self::pool::DevicePool;
 pub use self::processor::Processor;
@@ -28,12 +30,7 @@ use self::layer::Layer;
 use self::pool::CacheWrites;
 use self::product::{Origin, Product, Table, Weights, kind_of};
 use self::worn::{To, Worn};
-use crate::batch::StepBatch;
-use crate::kv_cache::KvDtype;
-use crate::model::{StepOutput, mixed};
-use crate::rope::RotaryEmbedding;
-use crate::weights::Source;
-use crate::{Architecture, EngineError};
+use crate::EngineError;
 
 /// A model's weights on a device. It holds no state of sequences: that is the KV cache's, in `DevicePool`.
 #[derive(Debug)]
@@ -67,7 +64,7 @@ impl DeviceModel {
     /// # Errors
     /// The build has no such device or there is none, or the weights don't match the shape.
     pub fn load(source: &Source, processor: Processor) -> Result<Self, EngineError> {
-        let device = processor.open()?.ok_or(EngineError::Step("a device without tensors"))?;
+        let device = processor.open()?.ok_or(KernelError::Step("a device without tensors"))?;
         let work = match source.plain_kind() {
             Some(kind) if !device.is_cpu() => kind_of(kind),
             _ => DType::F32,
@@ -81,7 +78,7 @@ impl DeviceModel {
     /// # Errors
     /// The build has no such device, there is none, or it is out of memory.
     pub fn drawn(shape: Architecture, kind: DType, processor: Processor) -> Result<Self, EngineError> {
-        let device = processor.open()?.ok_or(EngineError::Step("a device without tensors"))?;
+        let device = processor.open()?.ok_or(KernelError::Step("a device without tensors"))?;
         let work = if device.is_cpu() { DType::F32 } else { kind };
         Self::of(shape.checked()?, &Weights { origin: Origin::Drawn(kind), device: &device, work })
     }

@@ -1,11 +1,10 @@
 //! The paged KV cache on a device: keys and values of every layer, in blocks of a fixed size.
 
 use candle_core::{DType, Device, Result, Tensor};
+use kernels::{Architecture, BLOCK, KernelError, KvDtype, StepBatch};
 
 use super::worn::Brought;
-use crate::batch::StepBatch;
-use crate::kv_cache::{BLOCK, KvDtype};
-use crate::{Architecture, EngineError};
+use crate::EngineError;
 
 /// A number of KV cache blocks on a device. The caller keeps track of which sequence has which block.
 #[derive(Debug)]
@@ -78,7 +77,7 @@ impl DevicePool {
     }
 
     pub(super) fn layer(&self, layer: usize) -> std::result::Result<&(Tensor, Tensor), EngineError> {
-        self.layers.get(layer).ok_or(EngineError::Step("a layer that is not there"))
+        self.layers.get(layer).ok_or(EngineError::Kernel(KernelError::Step("a layer that is not there")))
     }
 
     /// Returns the error of an earlier `wipe`, if any.
@@ -132,9 +131,9 @@ impl CacheWrites {
         let mut slots = Vec::with_capacity(batch.rows());
         for (part, position) in batch.positions() {
             let slot = batch.chunks.get(part).and_then(|part| slot(&part.blocks, position));
-            let slot = slot.ok_or(EngineError::Step("a text without room in the pool"))?;
+            let slot = slot.ok_or(KernelError::Step("a text without room in the pool"))?;
             if slot >= pool.blocks * BLOCK {
-                return Err(EngineError::Step("a block that is not there"));
+                return Err(KernelError::Step("a block that is not there").into());
             }
             slots.push(slot);
         }
@@ -144,8 +143,10 @@ impl CacheWrites {
         if others.is_empty() {
             return Ok(Self { runs, others: None });
         }
-        let number =
-            |number: usize| u32::try_from(number).map_err(|_| EngineError::Step("a place beyond all pools"));
+        let number = |number: usize| {
+            u32::try_from(number)
+                .map_err(|_| EngineError::Kernel(KernelError::Step("a place beyond all pools")))
+        };
         let (mut rows, mut slots) = (Vec::new(), Vec::new());
         for run in others {
             for step in 0..run.count {

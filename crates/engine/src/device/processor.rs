@@ -1,12 +1,13 @@
-//! The backends: the CPU with the kernels of this crate, or candle tensors on CPU, CUDA or Metal.
+//! The backends: the CPU with our own kernels, or candle tensors on CPU, CUDA or Metal.
 
 use std::fmt;
 use std::str::FromStr;
 
 use candle_core::{Device, DeviceLocation};
+use kernels::KvDtype;
+use weights::Source;
 
-use crate::kv_cache::KvDtype;
-use crate::{EngineError, Source};
+use crate::EngineError;
 
 /// What computes a model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

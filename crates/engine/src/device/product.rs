@@ -2,11 +2,10 @@
 
 use candle_core::quantized::{QMatMul, QStorage, QTensor};
 use candle_core::{DType, Device, Module, Result, Tensor};
+use kernels::{Architecture, FloatType, KernelError, Rows};
+use weights::{Raw, Source, TensorName};
 
 use crate::EngineError;
-use crate::kernels::FloatType;
-use crate::shape::Architecture;
-use crate::weights::{Raw, Rows, Source, TensorName};
 
 /// A weight matrix, with a row for each output.
 #[derive(Debug)]
@@ -121,7 +120,7 @@ impl Weights<'_> {
         if is_one {
             let rows = read.iter().map(|(_, rows)| rows).sum();
             let joined = read.into_iter().map(|(raw, _)| raw).reduce(Raw::and);
-            let joined = joined.ok_or(EngineError::Step("a product of nothing"))?;
+            let joined = joined.ok_or(KernelError::Step("a product of nothing"))?;
             return self.brought(&joined, rows, columns);
         }
         let each = read.iter().map(|(raw, rows)| self.brought(raw, *rows, columns));
@@ -157,7 +156,7 @@ impl Weights<'_> {
         length: usize,
     ) -> std::result::Result<Vec<f32>, EngineError> {
         match self.origin {
-            Origin::Files(source) => source.single_vector(names, length),
+            Origin::Files(source) => Ok(source.single_vector(names, length)?),
             Origin::Drawn(_) => Ok(vec![1.0; length]),
         }
     }
@@ -179,7 +178,9 @@ impl Weights<'_> {
         Ok(match (&head, self.origin) {
             (Product::Dense(table), _) => (Table::Here(table.clone()), head),
             (_, Origin::Files(source)) => (Table::Host(source.embedding(shape)?), head),
-            (_, Origin::Drawn(_)) => return Err(EngineError::Step("a table that is drawn and rounded")),
+            (_, Origin::Drawn(_)) => {
+                return Err(KernelError::Step("a table that is drawn and rounded").into());
+            }
         })
     }
 }

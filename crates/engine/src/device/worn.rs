@@ -6,10 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use candle_core::{DType, Device, Result, Tensor};
-
-use crate::adapters::{Adapter, Site};
-use crate::batch::StepBatch;
-use crate::kernels::LoraProjection;
+use kernels::{Adapter, LoraProjection, Site, StepBatch};
 
 const SITES: [Site; 4] = [Site::Asks, Site::Answers, Site::Up, Site::Down];
 

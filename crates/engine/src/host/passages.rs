@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc::{UnboundedReceiver, WeakUnboundedSender, unbounded_channel};
 
 use super::{Command, Host, SequenceEvent};
-use crate::scheduler::EmbeddingInput;
+use crate::request::EmbeddingInput;
 
 /// A handle to a host that does not keep it running.
 #[derive(Debug, Clone)]

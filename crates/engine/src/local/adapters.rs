@@ -1,12 +1,14 @@
 //! The adapter API of a served model, and the translation of adapter errors to faults.
 
+use std::fmt::Display;
 use std::path::Path;
 
 use domain::adapters::{AdapterLimits, AdapterState, Adapters, NewAdapter, RuntimeFuture};
 use domain::{Fault, FaultClass};
-use prompts::PromptError;
+use kernels::KernelError;
+use weights::WeightsError;
 
-use super::Local;
+use super::served::Local;
 use crate::EngineError;
 use crate::adapters::{AdapterId, AdapterStatus, RegisterOptions};
 
@@ -67,23 +69,15 @@ fn state(status: AdapterStatus) -> AdapterState {
 
 /// The error as the client sees it. Of a path only the file name is shown, since the directories are internal
 /// to this machine.
-pub(super) fn client_message(error: &EngineError) -> String {
-    let name = |path: &Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    match error {
-        EngineError::Adapter { path, field, what } => format!("{}: \"{field}\" {what}.", name(path)),
-        EngineError::Broken { path, what } | EngineError::Prompt(PromptError::Broken { path, what }) => {
-            format!("{}: {what}.", name(path))
-        }
-        EngineError::File { path, source } | EngineError::Prompt(PromptError::File { path, source }) => {
-            format!("{}: {source}.", name(path))
-        }
-        other => format!("{other}."),
-    }
+pub(super) fn client_message(error: &dyn Display, at: Option<(&Path, String)>) -> String {
+    let Some((path, cause)) = at else { return format!("{error}.") };
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    format!("{name}: {cause}.")
 }
 
 /// The fault that the client gets.
 pub(super) fn fault(error: EngineError) -> Fault {
-    let message = client_message(&error);
+    let message = client_message(&error, error.file_and_cause());
     match error {
         EngineError::NoAdapter(_) => Fault::new(FaultClass::NotFound, "adapter_not_found", message)
             .param("id")
@@ -91,16 +85,22 @@ pub(super) fn fault(error: EngineError) -> Fault {
         EngineError::AdapterKnown(_) => Fault::new(FaultClass::Conflict, "adapter_exists", message)
             .param("id")
             .fix("Register it under another name, or send \"replace\": true."),
-        EngineError::AdapterLimit { .. } => Fault::new(FaultClass::BadRequest, "adapter_limit", message)
-            .fix("Unload adapters that nobody needs, or give the node more room for them."),
-        EngineError::Memory { .. } => Fault::new(FaultClass::Unavailable, "not_enough_memory", message)
-            .retry_after_ms(MEMORY_WAIT_MS)
-            .fix("Unload adapters that nobody needs, or give the node more memory."),
-        EngineError::Adapter { field, .. } => {
+        EngineError::Weights(WeightsError::AdapterLimit { .. }) => {
+            Fault::new(FaultClass::BadRequest, "adapter_limit", message)
+                .fix("Unload adapters that nobody needs, or give the node more room for them.")
+        }
+        EngineError::Weights(WeightsError::Memory { .. }) => {
+            Fault::new(FaultClass::Unavailable, "not_enough_memory", message)
+                .retry_after_ms(MEMORY_WAIT_MS)
+                .fix("Unload adapters that nobody needs, or give the node more memory.")
+        }
+        EngineError::Weights(WeightsError::Adapter { field, .. }) => {
             let fault = Fault::new(FaultClass::BadRequest, "invalid_adapter", message);
             fault.param(field).fix("Bring a LoRA that PEFT wrote for this very model.")
         }
-        EngineError::Lost | EngineError::Step(_) => Fault::internal(),
+        EngineError::Lost
+        | EngineError::Kernel(KernelError::Step(_))
+        | EngineError::Weights(WeightsError::Kernel(KernelError::Step(_))) => Fault::internal(),
         _ => Fault::new(FaultClass::BadRequest, "invalid_adapter", message)
             .fix("Bring adapter_config.json and adapter_model.safetensors as PEFT writes them."),
     }

@@ -13,10 +13,10 @@ use prompts::{Begin, Detokenizer, Ending, ModelFormat, Offered, OutputParser, Vo
 use serde::Serialize;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::Chance;
+use super::settings::Chance;
 use crate::host::SequenceEvent;
+use crate::request::{FinishReason, Refused};
 use crate::sampler::SampledToken;
-use crate::scheduler::{FinishReason, Refused};
 
 /// Why a request's adapter became unavailable.
 pub(super) const ADAPTER_LEFT: &str =

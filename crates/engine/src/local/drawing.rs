@@ -8,7 +8,7 @@ use domain::prompt::Json;
 use domain::runtime::GenerateRequest;
 use domain::{Fault, FaultClass};
 
-use super::opening::Defaults;
+use super::chat::Defaults;
 use crate::sampler::Sampling;
 
 /// The most alternatives (`top_logprobs`) per token; the limit of the OpenAI API.

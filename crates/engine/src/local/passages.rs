@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use domain::inference_task::InferenceTask;
 use domain::runtime::RawPrompt;
 use domain::{Fault, FaultClass, Usage, UsageSource};
+use kernels::BLOCK;
 use prompts::{PromptError, Vocabulary};
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -19,8 +20,7 @@ use super::answer::{ADAPTER_LEFT, lost, refusal};
 use crate::adapters::AdapterId;
 use crate::fair_queue::Group;
 use crate::host::{Asking, Reading, SequenceEvent};
-use crate::kv_cache::BLOCK;
-use crate::scheduler::{EmbeddingInput, FinishReason, Refused, SharedPrefix};
+use crate::request::{EmbeddingInput, FinishReason, Refused, SharedPrefix};
 
 /// Passages of one request that run at once: enough to fill steps, few enough to leave room for other
 /// requests.

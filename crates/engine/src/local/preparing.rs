@@ -36,9 +36,7 @@ impl Preparing {
         for _ in 0..THREADS {
             let waiting = Arc::clone(&waiting);
             let thread = std::thread::Builder::new().name("engine-preparer".to_owned());
-            thread
-                .spawn(move || prepare_all(&waiting))
-                .map_err(|source| EngineError::File { path: "a thread".into(), source })?;
+            thread.spawn(move || prepare_all(&waiting)).map_err(EngineError::Thread)?;
         }
         Ok(Self { jobs })
     }

@@ -12,15 +12,15 @@ use domain::training::{
 };
 use domain::{Fault, FaultClass};
 use prompts::PromptError;
-
-use super::Local;
-use super::adapters::client_message;
-use crate::adapters::InitialAdapter;
-use crate::training::{
+use training::{
     BadLines, DatasetReader, Example, Job, LoraConfig, Precision, Progress, RunInputs, Schedule, Settings,
-    StepOutcome, Target, TrainingEstimate as Reckoned, Trains,
+    StepOutcome, Target, TrainerError, TrainingEstimate as Reckoned, Trains,
 };
-use crate::{EngineError, Source};
+use weights::adapters::InitialAdapter;
+use weights::{Source, WeightsError};
+
+use super::adapters::client_message;
+use super::served::Local;
 
 /// The training set and the validation set.
 type Texts = (Vec<Example>, Vec<Example>);
@@ -67,7 +67,7 @@ impl Local {
         if self.has_experts && low.targets.iter().any(|target| is_dense(*target)) {
             // The engine can't serve adapters of experts, so they are not trained either.
             let what = "stand beside experts, which have no adapters here".to_owned();
-            return Err(unfit(EngineError::Setting { field: "targets", what }));
+            return Err(unfit(TrainerError::Setting { field: "targets", what }));
         }
         let from = lesson.from.map(|from| self.open_initial_adapter(from, source)).transpose()?;
         if let Some(begun) = &from {
@@ -80,7 +80,7 @@ impl Local {
 
     fn open_initial_adapter(&self, from: &Path, source: &Source) -> Result<InitialAdapter, TrainingError> {
         InitialAdapter::open(from, source.shape(), &self.host.limits()).map_err(|error| {
-            let fault = Fault::new(FaultClass::BadRequest, "invalid_adapter", client_message(&error));
+            let fault = Fault::new(FaultClass::BadRequest, "invalid_adapter", client_message(&error, error.file_and_cause()));
             TrainingError::Fault(Box::new(fault.param("from").fix(
                 "Go on from a LoRA for this very model, of one rank and one strength, beside the same matrices of each layer.",
             )))
@@ -222,7 +222,7 @@ fn check_same(begun: &InitialAdapter, course: &TrainingSettings) -> Result<(), T
     let (requested, had) = (sorted(&course.targets), sorted(&begun.targets));
     let other = |field, requested: String, had: String| {
         let what = format!("is {requested}, and that of the adapter that it goes on from is {had}");
-        Err(unfit(EngineError::Setting { field, what }))
+        Err(unfit(TrainerError::Setting { field, what }))
     };
     if course.rank != begun.rank {
         return other("rank", course.rank.to_string(), begun.rank.to_string());
@@ -251,7 +251,7 @@ fn low_rank(course: &TrainingSettings) -> Result<LoraConfig, TrainingError> {
         found.ok_or_else(|| {
             let known: Vec<_> = Target::ALL.iter().map(|target| target.name()).collect();
             let what = format!("name \"{name}\", which is none of {}", known.join(", "));
-            unfit(EngineError::Setting { field: "targets", what })
+            unfit(TrainerError::Setting { field: "targets", what })
         })
     };
     let targets = course.targets.iter().map(target).collect::<Result<_, _>>()?;
@@ -311,28 +311,30 @@ fn unusable(bad: BadLines, of_held_out: bool) -> TrainingError {
     TrainingError::Lines { of_held_out, lines: lines.collect(), more: bad.more }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "errors are mapped by it")]
-fn unfit(error: EngineError) -> TrainingError {
-    let message = client_message(&error);
+fn unfit(error: impl Into<TrainerError>) -> TrainingError {
+    let error = error.into();
+    let message = client_message(&error, error.file_and_cause());
     let fault = match error {
-        EngineError::Setting { field, .. } => {
+        TrainerError::Setting { field, .. } => {
             let fault = Fault::new(FaultClass::BadRequest, "invalid_value", message);
             fault.param(field).fix("Send a value that this model can be trained with.")
         }
-        EngineError::Diverged { .. } => {
+        TrainerError::Diverged { .. } => {
             Fault::new(FaultClass::Unsupported, "training_diverged", message).fix("Train with a lower rate.")
         }
-        EngineError::OtherBase => {
+        TrainerError::OtherBase => {
             let message = "The files of the model are not those that the job began with.";
             Fault::new(FaultClass::Conflict, "base_changed", message)
                 .fix("Begin the job again: it is trained beside the model as it is now.")
         }
-        EngineError::File { .. }
-        | EngineError::Broken { .. }
-        | EngineError::Prompt(PromptError::File { .. } | PromptError::Broken { .. }) => {
-            Fault::new(FaultClass::Internal, "training_files", message)
-                .fix("Look at the node's disk, and start the job again.")
-        }
+        TrainerError::File { .. }
+        | TrainerError::Broken { .. }
+        | TrainerError::Weights(
+            WeightsError::File { .. }
+            | WeightsError::Broken { .. }
+            | WeightsError::Prompt(PromptError::File { .. } | PromptError::Broken { .. }),
+        ) => Fault::new(FaultClass::Internal, "training_files", message)
+            .fix("Look at the node's disk, and start the job again."),
         _ => Fault::new(FaultClass::Internal, "training_failed", message)
             .fix("Start the job again; if it fails again, report what it said."),
     };

@@ -3,12 +3,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{FinishReason, Refused, Request, Scheduler, Sequence, StepEvent};
+use kernels::Adapter;
+use weights::AvailableMemory;
+use weights::adapters::Limits;
+
+use super::Scheduler;
+use crate::EngineError;
 use crate::adapters::{
-    Adapter, AdapterId, AdapterRead, AdapterReadResult, AdapterRegistry, AdapterStatus, Limits,
-    RegisterOptions, Residency,
+    AdapterId, AdapterRead, AdapterReadResult, AdapterRegistry, AdapterStatus, RegisterOptions, Residency,
 };
-use crate::{AvailableMemory, EngineError};
+use crate::request::{FinishReason, Refused, Request, StepEvent};
+use crate::sequence::Sequence;
 
 /// How many sequences with other adapters may be admitted while one waits for memory; then it goes first.
 const PASSED_MAX: u32 = 32;
@@ -82,7 +87,7 @@ impl Scheduler {
         match self.adapter_registry.want(id, true) {
             Residency::Here => Ok(true),
             Residency::Coming => Ok(false),
-            Residency::NoRoom | Residency::Never => Err(self.adapter_registry.limit_error(id)),
+            Residency::NoRoom | Residency::Never => Err(self.adapter_registry.limit_error(id).into()),
         }
     }
 

@@ -2,35 +2,13 @@
 //! of their last token. They are scheduled like all others, in chunks. Only the common prefix of a request's
 //! inputs is cached, until the request ends.
 
-use super::{FinishReason, Refused, Request, ScheduledChunk, Scheduler, SequenceId, StepEvent};
-use crate::adapters::AdapterId;
+use kernels::{BLOCK, StepOutput};
+
+use super::{ScheduledChunk, Scheduler};
 use crate::blocks::CacheScope;
-use crate::fair_queue::Group;
-use crate::kv_cache::BLOCK;
-use crate::model::StepOutput;
+use crate::request::{EmbeddingInput, FinishReason, Refused, Request, SequenceId, StepEvent};
 use crate::sampler::Sampling;
 use crate::sequence::Sequence;
-
-/// An input that is only prefilled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EmbeddingInput {
-    pub tokens: Vec<u32>,
-    pub group: Group,
-    /// The adapter that it is computed with.
-    pub adapter: Option<AdapterId>,
-    /// The prefix that it shares with other inputs of its request.
-    pub shared_prefix: Option<SharedPrefix>,
-}
-
-/// A common prefix of a request's inputs. The first input computed enters its full blocks into the prefix
-/// cache, where the others find them until `end_reading`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SharedPrefix {
-    /// The request's number, which must be new. 0 means no shared prefix.
-    pub embedding_request: u64,
-    /// Its length in tokens.
-    pub tokens: usize,
-}
 
 impl Scheduler {
     /// Queues an input to be computed to its end.

@@ -2,14 +2,20 @@
 
 use std::sync::Arc;
 
+use kernels::Model;
+use weights::synthetic::SyntheticModel;
+use weights::{Source, load_model};
+
 use super::*;
-use crate::synthetic::SyntheticModel;
-use crate::{DraftModel, Model, Source};
+use crate::DraftModel;
+use crate::fair_queue::Group;
+use crate::request::EmbeddingInput;
+use crate::sampler::Sampling;
 
 fn model() -> Arc<Model> {
     let directory = tempfile::tempdir().unwrap();
     SyntheticModel::smallest(1).write_plain(directory.path(), false).unwrap();
-    Arc::new(Model::load(&Source::open(directory.path()).unwrap()).unwrap())
+    Arc::new(load_model(&Source::open(directory.path()).unwrap()).unwrap())
 }
 
 fn request(share: u128, length: u32) -> Request {

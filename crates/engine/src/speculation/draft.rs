@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use kernels::{BLOCK, KvCache, KvDtype, Model, SequenceChunk, StepBatch};
+
 use super::{Drafter, PromptLookup};
-use crate::batch::{SequenceChunk, StepBatch};
-use crate::kv_cache::{BLOCK, KvCache, KvDtype};
-use crate::scheduler::SequenceId;
-use crate::{EngineError, Model};
+use crate::EngineError;
+use crate::request::SequenceId;
 
 /// The most prompt tokens the draft model prefills in one step. A longer prompt is prefilled over several
 /// steps and gets draft tokens once it is complete, so it never delays a step for longer.

@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use engine::synthetic::{SyntheticAdapter, SyntheticModel};
-use engine::{
-    Adapter, Architecture, EngineError, KvCache, KvDtype, Limits, Model, Numbers, Packing, SequenceChunk,
-    Source, StepBatch,
-};
+use engine::Numbers;
+use kernels::{Adapter, Architecture, KernelError, KvCache, KvDtype, Model, SequenceChunk, StepBatch};
 use serde_json::{Value, json};
+use weights::adapters::{self, Limits};
+use weights::synthetic::{Packing, SyntheticAdapter, SyntheticModel};
+use weights::{Source, WeightsError, load_model};
 
 use crate::oracle::Oracle;
 use crate::parity::{blocks, furthest, held, in_pieces, part, spread, text};
@@ -19,10 +19,10 @@ use crate::shapes;
 const NEAR: f64 = 1e-4;
 const ALL: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
-fn open(made: &SyntheticAdapter, shape: &Architecture, kind: Numbers) -> Result<Arc<Adapter>, EngineError> {
+fn open(made: &SyntheticAdapter, shape: &Architecture, kind: Numbers) -> Result<Arc<Adapter>, WeightsError> {
     let directory = tempfile::tempdir().unwrap();
     made.write(directory.path(), kind).unwrap();
-    Adapter::open(directory.path(), shape, &Limits::default()).map(Arc::new)
+    adapters::open(directory.path(), shape, &Limits::default()).map(Arc::new)
 }
 
 /// The model with an adapter merged into its weights, scaled by `scale` of each module's name and rank.
@@ -156,7 +156,7 @@ fn a_packed_model_takes_the_same_adapter() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("model.gguf");
         plain.made.write_packed(&path, Packing::F32).unwrap();
-        let packed = Model::load(&Source::open(&path).unwrap()).unwrap();
+        let packed = load_model(&Source::open(&path).unwrap()).unwrap();
         let tokens = text(40, 1);
         let [one, other] = [&plain.model, &packed].map(|model| {
             logits_with(model, &open(&all, model.shape(), Numbers::F32).unwrap(), &tokens).concat()
@@ -213,13 +213,13 @@ fn an_adapter_of_another_model_is_not_computed_with() {
     let adapter = open(&SyntheticAdapter::new(&other, &ALL, 4, 1), &other, Numbers::F32).unwrap();
     let mut pool = KvCache::new(held.model.shape(), KvDtype::F16, 8);
     let step = StepBatch { chunks: vec![with(&adapter, part(&text(5, 1), 0, &blocks(3, 5)))] };
-    assert!(matches!(held.model.step(&step, &mut pool), Err(EngineError::Step(_))));
+    assert!(matches!(held.model.step(&step, &mut pool), Err(KernelError::Step(_))));
 }
 
 /// The file and the field that an adapter is refused for.
 fn refused_by(made: &SyntheticAdapter, shape: &Architecture) -> (String, String) {
     match open(made, shape, Numbers::F32) {
-        Err(EngineError::Adapter { path, field, .. }) => {
+        Err(WeightsError::Adapter { path, field, .. }) => {
             (path.file_name().unwrap().to_str().unwrap().to_owned(), field)
         }
         other => panic!("{other:?}"),
@@ -295,7 +295,7 @@ fn its_tensors_are_refused_by_their_names() {
             wrong.tensors.get_mut(&name(rest)).unwrap().1[7] = number;
             check(&wrong, &shapes::dense(), rest);
             for kind in [Numbers::F16, Numbers::BF16] {
-                assert!(matches!(open(&wrong, &shapes::dense(), kind), Err(EngineError::Adapter { .. })));
+                assert!(matches!(open(&wrong, &shapes::dense(), kind), Err(WeightsError::Adapter { .. })));
             }
         }
     }
@@ -327,7 +327,7 @@ fn files_that_are_none_of_an_adapters_are_refused_by_their_names() {
     let made = SyntheticAdapter::new(&shapes::dense(), &ALL, 4, 1);
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
-    let open = || Adapter::open(directory.path(), &shapes::dense(), &Limits::default());
+    let open = || adapters::open(directory.path(), &shapes::dense(), &Limits::default());
     let names = |wanted: &str| match open() {
         Err(error) => assert!(error.to_string().contains(wanted), "{error}"),
         Ok(_) => panic!("{wanted} is taken"),
@@ -384,12 +384,12 @@ fn one_that_is_larger_than_all_may_be_is_not_read() {
     let bytes = made.tensors.values().map(|(_, numbers)| 4 * numbers.len() as u64).sum();
     let open = |resident_bytes, rank| {
         let limits = Limits { resident_bytes, rank, ..Limits::default() };
-        Adapter::open(directory.path(), &shapes::dense(), &limits)
+        adapters::open(directory.path(), &shapes::dense(), &limits)
     };
     assert_eq!(open(bytes, 4).map(|adapter| (adapter.bytes(), adapter.rank())).unwrap(), (bytes, 4));
     assert!(matches!(
         open(bytes - 1, 4),
-        Err(EngineError::AdapterLimit { wanted, most, .. }) if wanted == bytes && most == bytes - 1
+        Err(WeightsError::AdapterLimit { wanted, most, .. }) if wanted == bytes && most == bytes - 1
     ));
-    assert!(matches!(open(bytes, 3), Err(EngineError::Adapter { field, .. }) if field == "r"));
+    assert!(matches!(open(bytes, 3), Err(WeightsError::Adapter { field, .. }) if field == "r"));
 }

@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use engine::{
-    CacheScope, Group, KvDtype, Model, Request, Sampling, Scheduler, SchedulerLimits, SequenceId, Source,
-    StepEvent,
-};
+use engine::{CacheScope, Group, Request, Sampling, Scheduler, SchedulerLimits, SequenceId, StepEvent};
+use kernels::KvDtype;
 use prompts::{Detokenizer, Template, Vocabulary};
 use serde_json::{Value, json};
+use weights::{Source, load_model};
 
 fn builtin() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../builtin")
@@ -69,7 +68,7 @@ fn answers(questions: &[&str]) -> Vec<String> {
     let generation = json_of(&directory.join("generation_config.json"));
     let end = generation["eos_token_id"][0].as_u64().unwrap() as u32;
     assert_eq!(vocabulary.special_token_id(config["eos_token"].as_str().unwrap()), Some(end));
-    let model = Arc::new(Model::load(&Source::open(&directory).unwrap()).unwrap());
+    let model = Arc::new(load_model(&Source::open(&directory).unwrap()).unwrap());
     let limits = SchedulerLimits {
         bytes: 1 << 27,
         kv_dtype: KvDtype::F16,

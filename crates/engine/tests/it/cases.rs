@@ -1,8 +1,8 @@
 //! Synthetic models that transformers can read, too, and inputs for them. `examples/made_models.rs` writes
 //! them to disk.
 
-use engine::synthetic::{SyntheticModel, SyntheticPurpose};
-use engine::{Architecture, Rope, RopeScaling};
+use kernels::{Architecture, Rope, RopeScaling};
+use weights::synthetic::{SyntheticModel, SyntheticPurpose};
 
 use crate::shapes;
 

@@ -6,12 +6,16 @@ use std::sync::Arc;
 
 use domain::prompt::Json;
 use domain::runtime::RawPrompt;
-use engine::synthetic::{SyntheticAdapter, SyntheticModel};
 use engine::{
-    Adapter, Architecture, BLOCK, Backend, CacheScope, DeviceModel, EngineError, Group, Host, KvCache,
-    KvDtype, Limits, Numbers, Packing, Processor, Request, RopeScaling, Sampling, Scheduler, SchedulerLimits,
-    SequenceChunk, SequenceEvent, Source, StepBatch,
+    Backend, CacheScope, DeviceModel, EngineError, Group, Host, Numbers, Processor, Request, Sampling,
+    Scheduler, SchedulerLimits, SequenceEvent,
 };
+use kernels::{
+    Adapter, Architecture, BLOCK, KernelError, KvCache, KvDtype, RopeScaling, SequenceChunk, StepBatch,
+};
+use weights::Source;
+use weights::adapters::{self, Limits};
+use weights::synthetic::{Packing, SyntheticAdapter, SyntheticModel};
 
 use crate::local;
 use crate::oracle::Oracle;
@@ -95,7 +99,7 @@ fn every_family_says_by_tensors_what_it_says() {
         ("qwen3", Architecture { is_tied: false, heads: 6, kv_heads: 1, ..shapes::dense() }),
         (
             "qwen3",
-            Architecture { rope: engine::Rope { stretch: ramp, ..shapes::dense().rope }, ..shapes::dense() },
+            Architecture { rope: kernels::Rope { stretch: ramp, ..shapes::dense().rope }, ..shapes::dense() },
         ),
         ("qwen3_moe", shapes::mixture()),
         ("qwen3_moe", Architecture { mixture: some_dense(), ..shapes::mixture() }),
@@ -108,8 +112,8 @@ fn every_family_says_by_tensors_what_it_says() {
     }
 }
 
-fn some_dense() -> Option<engine::Mixture> {
-    shapes::mixture().mixture.map(|mixture| engine::Mixture {
+fn some_dense() -> Option<kernels::Mixture> {
+    shapes::mixture().mixture.map(|mixture| kernels::Mixture {
         dense_layers: vec![1],
         is_normed: false,
         ..mixture
@@ -213,7 +217,7 @@ fn adapters(shape: &Architecture) -> Vec<Arc<Adapter>> {
         let directory = tempfile::tempdir().unwrap();
         let made = SyntheticAdapter::new(shape, &around, 3 + 5 * seed as usize, seed);
         made.write(directory.path(), kind).unwrap();
-        Arc::new(Adapter::open(directory.path(), shape, &Limits::default()).unwrap())
+        Arc::new(adapters::open(directory.path(), shape, &Limits::default()).unwrap())
     };
     targets.into_iter().zip(kinds).zip(0..).map(open).collect()
 }
@@ -273,7 +277,7 @@ fn what_is_not_there_is_refused_by_tensors() {
     let mut memory = machine.allocate_cache(KvDtype::F16, 4).unwrap();
     let mut refused = |part: SequenceChunk| {
         let refused = machine.step(&StepBatch { chunks: vec![part] }, &mut memory);
-        assert!(matches!(refused, Err(EngineError::Step(_))), "{refused:?}");
+        assert!(matches!(refused, Err(EngineError::Kernel(KernelError::Step(_)))), "{refused:?}");
     };
     refused(part(&[512], 0, &[0]));
     refused(part(&[1], 16, &[0]));
@@ -281,7 +285,7 @@ fn what_is_not_there_is_refused_by_tensors() {
     refused(part(&[1], 16_384, &[0; 1025]));
     let mut other = both.own.allocate_cache(KvDtype::F16, 4).unwrap();
     let step = StepBatch { chunks: vec![part(&[1], 0, &[0])] };
-    assert!(matches!(machine.step(&step, &mut other), Err(EngineError::Step(_))));
+    assert!(matches!(machine.step(&step, &mut other), Err(EngineError::Kernel(KernelError::Step(_)))));
     let refused = machine.allocate_cache(KvDtype::Q8, 4).unwrap_err().to_string();
     assert!(refused.contains("\"cpu-tensors\"") && refused.contains("q8"), "{refused}");
 }

@@ -1,8 +1,9 @@
 //! Compares hidden states with those of transformers on the same files, as recorded by
 //! `scripts/model-goldens.py`.
 
-use engine::{BLOCK, KvCache, KvDtype, Model, Source, StepBatch, StepOutput};
+use kernels::{BLOCK, KvCache, KvDtype, Model, StepBatch, StepOutput};
 use serde_json::Value;
+use weights::{Source, load_model};
 
 use crate::cases::{Case, cases};
 use crate::parity::{blocks, part, spread};
@@ -30,7 +31,7 @@ fn states_are_those_of_transformers() {
     for case in cases() {
         let directory = tempfile::tempdir().unwrap();
         case.made.write_plain(directory.path(), case.is_older).unwrap();
-        let model = Model::load(&Source::open(directory.path()).unwrap()).unwrap();
+        let model = load_model(&Source::open(directory.path()).unwrap()).unwrap();
         let golden = &goldens[case.name];
         let (wanted, ours) = (rows(&golden["states"]), states(&case, &model));
         assert_eq!(wanted.len(), case.positions.len(), "{}", case.name);
@@ -55,10 +56,10 @@ fn stretched_angles_change_what_is_said() {
     let goldens: Value = serde_json::from_str(GOLDENS).unwrap();
     // Without YaRN the states are far from the recorded ones, so that the comparison can fail.
     let mut case = cases().into_iter().find(|case| case.name == "yarn").unwrap();
-    case.made.shape.rope.stretch = engine::RopeScaling::None;
+    case.made.shape.rope.stretch = kernels::RopeScaling::None;
     let directory = tempfile::tempdir().unwrap();
     case.made.write_plain(directory.path(), false).unwrap();
-    let model = Model::load(&Source::open(directory.path()).unwrap()).unwrap();
+    let model = load_model(&Source::open(directory.path()).unwrap()).unwrap();
     let wanted = rows(&goldens["yarn"]["states"]);
     let ours = states(&case, &model);
     let each = ours[239].iter().zip(&wanted[4]).map(|(ours, wanted)| (f64::from(*ours) - wanted).abs());

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use engine::synthetic::SyntheticModel;
 use engine::{
-    BLOCK, CacheScope, ConstraintSpec, DraftModel, Drafter, Group, KvCache, KvDtype, Model, Request,
-    Sampling, Scheduler, SchedulerLimits, SequenceChunk, SequenceId, Source, StepBatch, StepEvent, Thinking,
+    CacheScope, ConstraintSpec, DraftModel, Drafter, Group, Request, Sampling, Scheduler, SchedulerLimits,
+    SequenceId, StepEvent, Thinking,
 };
+use kernels::{BLOCK, KvCache, KvDtype, Model, SequenceChunk, StepBatch};
 use serde_json::json;
+use weights::synthetic::SyntheticModel;
+use weights::{Source, load_model};
 
 use crate::running::BOTH;
 use crate::shapes;
@@ -90,7 +92,7 @@ fn what_is_copied_takes_fewer_steps() {
     let directory = tempfile::tempdir().unwrap();
     let made = SyntheticModel::new("qwen3", shapes::dense(), 5).counting();
     made.write_plain(directory.path(), false).unwrap();
-    let model = Arc::new(Model::load(&Source::open(directory.path()).unwrap()).unwrap());
+    let model = Arc::new(load_model(&Source::open(directory.path()).unwrap()).unwrap());
     let bytes = 100 * KvCache::block_bytes(model.shape(), KvDtype::F16);
     let mut request = WORDS.request("", 0, 200);
     // A prompt that the model will repeat.
@@ -189,9 +191,9 @@ fn a_draft_that_knows_little_or_has_no_room_changes_nothing() {
         let requests = requests();
         let alone = all(&mut WORDS.runner_that(keeps, 400, 0), &requests);
         let directory = tempfile::tempdir().unwrap();
-        let shape = engine::Architecture { layers: 1, context: 64, ..shapes::dense() };
+        let shape = kernels::Architecture { layers: 1, context: 64, ..shapes::dense() };
         SyntheticModel::new("qwen3", shape, 12).write_plain(directory.path(), false).unwrap();
-        let other = Arc::new(Model::load(&Source::open(directory.path()).unwrap()).unwrap());
+        let other = Arc::new(load_model(&Source::open(directory.path()).unwrap()).unwrap());
         for model in [&other, &WORDS.model] {
             let mut runner = WORDS.runner_that(keeps, 400, 5).with_drafter(draft(keeps, model));
             assert_eq!(all(&mut runner, &requests), alone);
@@ -230,9 +232,9 @@ fn guesses_take_no_room_that_others_want() {
 /// A model of sixteen tokens, small enough to compute all probabilities.
 fn small() -> Arc<Model> {
     let directory = tempfile::tempdir().unwrap();
-    let shape = engine::Architecture { vocabulary: 16, ..shapes::dense() };
+    let shape = kernels::Architecture { vocabulary: 16, ..shapes::dense() };
     SyntheticModel::new("qwen3", shape, 5).write_plain(directory.path(), false).unwrap();
-    Arc::new(Model::load(&Source::open(directory.path()).unwrap()).unwrap())
+    Arc::new(load_model(&Source::open(directory.path()).unwrap()).unwrap())
 }
 
 /// The probability of each token after a text.

@@ -4,14 +4,16 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use engine::synthetic::SyntheticModel;
-use engine::training::{
+use kernels::Architecture;
+use prompts::{Template, Vocabulary};
+use serde_json::{Value, json};
+use training::{
     BadLine, DatasetReader, Example, Job, LoraConfig, Precision, Progress, RunInputs, Schedule, Settings,
     StepOutcome, Target, Trains,
 };
-use engine::{Architecture, InitialAdapter, Limits, Model, Packing, Source};
-use prompts::{Template, Vocabulary};
-use serde_json::{Value, json};
+use weights::adapters::{InitialAdapter, Limits};
+use weights::synthetic::{Packing, SyntheticModel};
+use weights::{Source, load_model};
 
 use crate::shapes;
 use crate::training::{served, small, source};
@@ -76,7 +78,7 @@ fn a_cycle_is_learned_and_served() {
                 directory.join("merged")
             }
         };
-        let model = Model::load(&Source::open(&path).unwrap()).unwrap();
+        let model = load_model(&Source::open(&path).unwrap()).unwrap();
         let logits = served(&model, &text.tokens);
         let trained = job.network().scores(&text.tokens).unwrap();
         let far = logits.iter().zip(&trained).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max);

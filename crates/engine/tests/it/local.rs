@@ -7,17 +7,17 @@ use std::sync::{Arc, LazyLock};
 use domain::prompt::{Json, OutputFormat, Part, Role, Tool, ToolChoice, ToolKind};
 use domain::runtime::{GenerateRequest, OutputConstraint, RawPrompt, Runtime};
 use domain::{Event, Fault, PartKind, Reason, Usage};
-use engine::synthetic::SyntheticModel;
-use engine::{
-    Architecture, AvailableMemory, Drafting, KvCache, KvDtype, Limits, Local, LocalSettings, Processor,
-    SchedulerLimits, Source,
-};
+use engine::{Drafting, Local, LocalSettings, Processor, SchedulerLimits};
+use kernels::{Architecture, KvCache, KvDtype};
 use prompts::synthetic_tokens::Tokens;
 use serde_json::Value;
+use weights::adapters::Limits;
+use weights::synthetic::SyntheticModel;
+use weights::{AvailableMemory, Source};
 
 use crate::shapes;
 
-const TEMPLATE: &str = include_str!("../fixtures/templates/qwen3.jinja");
+const TEMPLATE: &str = include_str!("../../../prompts/tests/fixtures/templates/qwen3.jinja");
 
 fn shape() -> Architecture {
     Architecture { vocabulary: 400, ..shapes::dense() }

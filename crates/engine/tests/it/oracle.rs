@@ -1,8 +1,8 @@
 //! The reference implementation: a forward pass in f64, one sequence at a time, written as plainly as
 //! possible.
 
-use engine::synthetic::SyntheticModel;
-use engine::{Architecture, RopeScaling};
+use kernels::{Architecture, RopeScaling};
+use weights::synthetic::SyntheticModel;
 
 pub struct Oracle<'a> {
     pub made: &'a SyntheticModel,

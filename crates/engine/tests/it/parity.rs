@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use engine::synthetic::SyntheticModel;
-use engine::{Architecture, BLOCK, KvCache, KvDtype, Model, Packing, SequenceChunk, Source, StepBatch};
+use kernels::{Architecture, BLOCK, KvCache, KvDtype, Model, SequenceChunk, StepBatch};
 use tempfile::TempDir;
+use weights::synthetic::{Packing, SyntheticModel};
+use weights::{Source, load_model};
 
 use crate::oracle::Oracle;
 use crate::running::BOTH;
@@ -27,7 +28,7 @@ pub fn held(family: &str, shape: Architecture) -> Held {
     let made = SyntheticModel::new(family, shape, 7);
     let directory = tempfile::tempdir().unwrap();
     made.write_plain(directory.path(), false).unwrap();
-    let model = Model::load(&Source::open(directory.path()).unwrap()).unwrap();
+    let model = load_model(&Source::open(directory.path()).unwrap()).unwrap();
     Held { made, model, _directory: directory }
 }
 
@@ -233,7 +234,7 @@ fn both_spellings_of_its_angles_make_the_same_model() {
     let logits = [false, true].map(|is_older| {
         let path = directory.path().join(if is_older { "older" } else { "newer" });
         made.write_plain(&path, is_older).unwrap();
-        let model = Model::load(&Source::open(&path).unwrap()).unwrap();
+        let model = load_model(&Source::open(&path).unwrap()).unwrap();
         let mut pool = KvCache::new(model.shape(), KvDtype::F32, 8);
         in_pieces(&model, &mut pool, &tokens, &[40])
     });
@@ -258,7 +259,7 @@ fn a_packed_file_is_the_same_model() {
     ] {
         let held = held(family, shape);
         let (_directory, path) = packed(&held.made, Packing::F32);
-        let model = Model::load(&Source::open(&path).unwrap()).unwrap();
+        let model = load_model(&Source::open(&path).unwrap()).unwrap();
         let tokens = text(60, 1);
         let mut pool = KvCache::new(model.shape(), KvDtype::F32, 8);
         let one = in_pieces(&held.model, &mut pool, &tokens, &[60]);
@@ -290,7 +291,7 @@ fn a_text_of_a_rounded_model_is_the_same_in_pieces_and_beside_others() {
         let (tokens, other) = (text(40, 1), text(23, 2));
         for kind in ROUNDED {
             let (_directory, path) = packed(&made, kind);
-            let model = Model::load(&Source::open(&path).unwrap()).unwrap();
+            let model = load_model(&Source::open(&path).unwrap()).unwrap();
             let mut pool = KvCache::new(model.shape(), keeps, 8);
             let whole = in_pieces(&model, &mut pool, &tokens, &[40]);
             for lengths in [&[1][..], &[7, 1, 3], &[33, 1]] {
@@ -324,7 +325,7 @@ fn a_rounded_model_says_what_its_rounded_weights_say() {
     for kind in ROUNDED.into_iter().filter(are_many) {
         let (_directory, path) = packed(&made, kind);
         let wanted = Oracle { made: &made.rounded(kind).unwrap() }.all(&tokens);
-        let model = Model::load(&Source::open(&path).unwrap()).unwrap();
+        let model = load_model(&Source::open(&path).unwrap()).unwrap();
         let mut pool = KvCache::new(model.shape(), KvDtype::F32, 8);
         let logits = in_pieces(&model, &mut pool, &tokens, &[48]);
         let logits: Vec<Vec<f64>> =

@@ -4,11 +4,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use engine::synthetic::SyntheticModel;
 use engine::{
-    BLOCK, CacheScope, FinishReason, ForgottenScope, Group, KvCache, KvDtype, Model, Refused, Request,
-    SampledToken, Sampling, Scheduler, SchedulerLimits, SequenceId, Source, StepEvent,
+    CacheScope, FinishReason, ForgottenScope, Group, Refused, Request, SampledToken, Sampling, Scheduler,
+    SchedulerLimits, SequenceId, StepEvent,
 };
+use kernels::{BLOCK, KvCache, KvDtype, Model};
+use weights::synthetic::SyntheticModel;
+use weights::{Source, load_model};
 
 use crate::shapes;
 
@@ -17,7 +19,7 @@ const OURS: CacheScope = CacheScope(1);
 pub fn model() -> Arc<Model> {
     let directory = tempfile::tempdir().unwrap();
     SyntheticModel::new("qwen3", shapes::dense(), 7).write_plain(directory.path(), false).unwrap();
-    Arc::new(Model::load(&Source::open(directory.path()).unwrap()).unwrap())
+    Arc::new(load_model(&Source::open(directory.path()).unwrap()).unwrap())
 }
 
 /// The KV cache precisions that are used in serving.

@@ -1,6 +1,6 @@
 //! Small architectures with all features of large ones.
 
-use engine::{Architecture, Mixture, Pairs, Rope, RopeScaling};
+use kernels::{Architecture, Mixture, Pairs, Rope, RopeScaling};
 
 /// Three layers, with a different number for every dimension.
 pub fn dense() -> Architecture {

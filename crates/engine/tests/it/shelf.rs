@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use engine::synthetic::SyntheticAdapter;
 use engine::{
-    AdapterId, AdapterStatus, AvailableMemory, CacheScope, EngineError, FinishReason, Group, Host, KvDtype,
-    Limits, Model, Numbers, Refused, RegisterOptions, Request, SampledToken, Scheduler, SchedulerLimits,
-    SequenceEvent, SequenceId, StepEvent,
+    AdapterId, AdapterStatus, CacheScope, EngineError, FinishReason, Group, Host, Numbers, Refused,
+    RegisterOptions, Request, SampledToken, Scheduler, SchedulerLimits, SequenceEvent, SequenceId, StepEvent,
 };
+use kernels::{KvDtype, Model};
 use tempfile::TempDir;
+use weights::adapters::Limits;
+use weights::synthetic::SyntheticAdapter;
+use weights::{AvailableMemory, WeightsError};
 
 use crate::running::{model, request, runner};
 use crate::shapes;
@@ -246,7 +248,10 @@ fn more_are_registered_than_are_in_memory() {
     assert_eq!(runner.adapters().len(), 32);
     assert_eq!(resident(&runner).len(), 4);
     let limit = register(&mut runner, &id(32), &files.of(32), RegisterOptions::default());
-    assert!(matches!(limit, Err(EngineError::AdapterLimit { what: "adapters", wanted: 33, most: 32 })));
+    assert!(matches!(
+        limit,
+        Err(EngineError::Weights(WeightsError::AdapterLimit { what: "adapters", wanted: 33, most: 32 }))
+    ));
     let generations: Vec<u64> = runner.adapters().iter().map(|status| status.generation).collect();
     let mut outputs = All::new();
     let one = request(12, 1, 6);
@@ -345,9 +350,12 @@ fn one_that_stays_in_memory_stays() {
     // Two are pinned and two fit: no other will ever fit.
     assert_eq!(once(&mut runner, with(1, request(9, 1, 2))).end, Some(FinishReason::NoAdapter));
     assert!(status(&runner, 1).failed.is_some());
-    assert!(matches!(runner.load_adapter(&id(1)), Err(EngineError::AdapterLimit { .. })));
+    assert!(matches!(
+        runner.load_adapter(&id(1)),
+        Err(EngineError::Weights(WeightsError::AdapterLimit { .. }))
+    ));
     let another = register(&mut runner, &id(5), &files.of(5), PINNED);
-    assert!(matches!(another, Err(EngineError::AdapterLimit { .. })));
+    assert!(matches!(another, Err(EngineError::Weights(WeightsError::AdapterLimit { .. }))));
     runner.pin_adapter(&id(0), false).unwrap();
     runner.load_adapter(&id(1)).unwrap();
     for reading in runner.readings() {
@@ -396,10 +404,10 @@ fn what_can_not_be_registered_leaves_all_as_it_was() {
     let long = "a".repeat(300);
     for name in ["", long.as_str()] {
         let named = register(&mut runner, &AdapterId::from(name), &files.of(1), RegisterOptions::default());
-        assert!(matches!(named, Err(EngineError::AdapterLimit { most: 256, .. })));
+        assert!(matches!(named, Err(EngineError::Weights(WeightsError::AdapterLimit { most: 256, .. }))));
     }
     let none = register(&mut runner, &id(0), Path::new("/nowhere"), REPLACES);
-    assert!(matches!(none, Err(EngineError::File { .. })));
+    assert!(matches!(none, Err(EngineError::Weights(WeightsError::File { .. }))));
     // Two reads for one name: the second comes too late.
     let readings = [1, 2]
         .map(|seed| runner.reading(id(3), &files.of(seed), RegisterOptions::default()).unwrap())
@@ -446,7 +454,7 @@ fn a_host_reads_them_aside_and_tells_what_came_of_it() {
     assert!(matches!(register(1, RegisterOptions::default()), Err(EngineError::AdapterKnown(_))));
     assert_eq!(register(1, REPLACES).unwrap(), 3);
     let broken = runtime.block_on(host.register_adapter(id(7), PathBuf::from("/nowhere"), PINNED));
-    assert!(matches!(broken, Err(EngineError::File { .. })));
+    assert!(matches!(broken, Err(EngineError::Weights(WeightsError::File { .. }))));
     // Two that don't fit in memory together, with nothing else to do meanwhile.
     let one = request(20, 1, 10);
     let receivers = [0, 1, 0].map(|seed| (seed, host.generate(with(seed, one.clone()))));
@@ -498,7 +506,10 @@ fn what_finds_no_memory_is_not_brought_in_and_the_rest_goes_on() {
     // Its files are read as they are and then rearranged, so that both copies count.
     left.store(bytes * 2 - 1, Ordering::Relaxed);
     let refused = register(&mut runner, &id(3), &files.of(3), RegisterOptions::default()).unwrap_err();
-    assert!(matches!(refused, EngineError::Memory { wanted, .. } if wanted == bytes * 2), "{refused}");
+    assert!(
+        matches!(refused, EngineError::Weights(WeightsError::Memory { wanted, .. }) if wanted == bytes * 2),
+        "{refused}"
+    );
     assert!(runner.adapters().iter().all(|status| status.id != id(3)));
     // The first was evicted for the second, and can't be reloaded as long as there is no memory.
     assert_eq!(resident(&runner), [id(2)]);

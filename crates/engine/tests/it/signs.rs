@@ -3,19 +3,20 @@
 
 use std::sync::LazyLock;
 
-use engine::synthetic::SyntheticModel;
-use engine::{Architecture, Source};
+use kernels::Architecture;
 use prompts::synthetic_tokens::Tokens;
 use prompts::{Conversation, Last, SpecialTokens, Template, Vocabulary};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use weights::Source;
+use weights::synthetic::SyntheticModel;
 
 use crate::shapes;
 
 const TEMPLATES: [&str; 3] = [
-    include_str!("../fixtures/templates/qwen3.jinja"),
-    include_str!("../fixtures/templates/qwen3_coder.jinja"),
-    include_str!("../fixtures/templates/chatml.jinja"),
+    include_str!("../../../prompts/tests/fixtures/templates/qwen3.jinja"),
+    include_str!("../../../prompts/tests/fixtures/templates/qwen3_coder.jinja"),
+    include_str!("../../../prompts/tests/fixtures/templates/chatml.jinja"),
 ];
 
 static VOCABULARY: LazyLock<Vocabulary> = LazyLock::new(|| {

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use engine::{
-    Adapter, AdapterSwitch, FinishReason, KvCache, KvDtype, Limits, Model, Refused, RegisterOptions, Request,
-    SampledToken, Sampling, Scheduler, SchedulerLimits, SequenceChunk, StepBatch, StepEvent,
+    AdapterSwitch, FinishReason, Refused, RegisterOptions, Request, SampledToken, Sampling, Scheduler,
+    SchedulerLimits, StepEvent,
 };
+use kernels::{KvCache, KvDtype, Model, SequenceChunk, StepBatch};
+use weights::adapters::{self, Limits};
 
 use crate::parity::blocks;
 use crate::running::{model, request};
@@ -33,7 +35,7 @@ fn in_turn(length: u32, turns: &Turns) -> Request {
 /// The expected output: each token is computed with the adapter of its position, by the model alone.
 fn oracle(model: &Model, files: &Files, request: &Request, turns: &Turns) -> Vec<SampledToken> {
     let open =
-        |seed: u64| Arc::new(Adapter::open(&files.of(seed), model.shape(), &Limits::default()).unwrap());
+        |seed: u64| Arc::new(adapters::open(&files.of(seed), model.shape(), &Limits::default()).unwrap());
     let turns: Vec<_> = turns.iter().map(|(from, seed)| (*from, seed.map(open))).collect();
     let mut pool = KvCache::new(model.shape(), KvDtype::F16, 32);
     let (mut generated, mut sampled, mut next, mut start) =

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use engine::synthetic::SyntheticModel;
-use engine::training::{Batch, LoraConfig, Network, Slot, Trains};
-use engine::{Architecture, BLOCK, KvCache, KvDtype, Model, Packing, SequenceChunk, Source, StepBatch};
+use kernels::{Architecture, BLOCK, KvCache, KvDtype, Model, SequenceChunk, StepBatch};
+use training::{Batch, LoraConfig, Network, Slot, Trains};
+use weights::synthetic::{Packing, SyntheticModel};
+use weights::{Source, load_model};
 
 use crate::oracle::Oracle;
 use crate::shapes;
@@ -64,7 +65,7 @@ fn what_is_trained_says_what_is_served() {
     for (family, shape) in families() {
         let made = SyntheticModel::new(family, shape, 7);
         let (_directory, source) = source(&made, None);
-        let model = Model::load(&source).unwrap();
+        let model = load_model(&source).unwrap();
         let tokens = text(150, 1);
         let wanted = served(&model, &tokens);
         for trains in [Trains::Whole, adapter()] {

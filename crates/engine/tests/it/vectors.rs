@@ -7,14 +7,16 @@ use std::sync::Arc;
 use domain::Fault;
 use domain::inference_task::{BoxedInferenceTask, EmbedRequest, ModelUses, RankRequest};
 use domain::runtime::{GenerateRequest, RawPrompt, Runtime};
-use engine::synthetic::{SyntheticModel, SyntheticPurpose};
 use engine::{
-    Architecture, AvailableMemory, BLOCK, EmbeddingInput, FinishReason, Group, KvCache, KvDtype, Limits,
-    Local, LocalSettings, Model, Packing, Purpose, Refused, RerankHead, Scheduler, SchedulerLimits,
-    SharedPrefix, Source, StepBatch, StepEvent, StepOutput,
+    EmbeddingInput, FinishReason, Group, Local, LocalSettings, Refused, Scheduler, SchedulerLimits,
+    SharedPrefix, StepEvent,
 };
+use kernels::{Architecture, BLOCK, KvCache, KvDtype, Model, StepBatch, StepOutput};
 use prompts::synthetic_tokens::Tokens;
 use serde_json::json;
+use weights::adapters::Limits;
+use weights::synthetic::{Packing, SyntheticModel, SyntheticPurpose};
+use weights::{AvailableMemory, Purpose, RerankHead, Source, load_model};
 
 use crate::parity::{blocks, part, text};
 use crate::running::{BOTH, model, request, runner, runner_that};
@@ -32,7 +34,7 @@ fn input(length: usize, of: u32) -> EmbeddingInput {
 fn state_of(keeps: KvDtype, model: &Model, tokens: &[u32]) -> Vec<f32> {
     let mut pool = KvCache::new(model.shape(), keeps, tokens.len().div_ceil(BLOCK) + 4);
     let output_from = tokens.len() - 1;
-    let one = engine::SequenceChunk { output_from, ..part(tokens, 0, &blocks(3, tokens.len())) };
+    let one = kernels::SequenceChunk { output_from, ..part(tokens, 0, &blocks(3, tokens.len())) };
     model.step_with_outputs(&StepBatch { chunks: vec![one] }, &[StepOutput::HiddenState], &mut pool).unwrap()
 }
 
@@ -150,7 +152,7 @@ fn what_passages_begin_with_is_read_once_for_their_request_alone() {
     assert_eq!(runner.counts().rows - before, begun(2).len() as u64, "it is over");
 }
 
-const TEMPLATE: &str = include_str!("../fixtures/templates/qwen3.jinja");
+const TEMPLATE: &str = include_str!("../../../prompts/tests/fixtures/templates/qwen3.jinja");
 const WORDS: [(&str, &str); 3] = [("y", "e"), ("ye", "s"), ("n", "o")];
 
 fn shape() -> Architecture {
@@ -257,7 +259,7 @@ fn a_vector_is_the_state_behind_the_sign_that_ends_a_text() {
     let mut tokens = vocabulary.tokens("high tide").unwrap();
     tokens.push(vocabulary.special_token_id("<|endoftext|>").unwrap());
     assert_eq!(vocabulary.tokens_with_bos_eos("high tide", 8).unwrap(), tokens);
-    let state = state_of(KvDtype::F16, &Model::load(&source).unwrap(), &tokens);
+    let state = state_of(KvDtype::F16, &load_model(&source).unwrap(), &tokens);
     let length = state.iter().map(|number| f64::from(*number).powi(2)).sum::<f64>().sqrt();
     let local = open_as(directory.path(), "tiny").unwrap();
     let (vectors, counted) = embed(&local, texts(&["high tide"])).unwrap();
@@ -340,7 +342,7 @@ fn documents_are_judged_by_what_would_be_said_of_them() {
     assert_eq!(local.models()[0].operations.operation_names(), ["chat", "rerank"]);
     let (scores, tokens) = rank(&local, question(&DOCUMENTS)).unwrap();
     let source = Source::open(&path).unwrap();
-    let (model, vocabulary) = (Model::load(&source).unwrap(), source.assets().unwrap().vocabulary);
+    let (model, vocabulary) = (load_model(&source).unwrap(), source.assets().unwrap().vocabulary);
     let [yes, no] = ["yes", "no"].map(|word| vocabulary.special_token_id(word).unwrap() as usize);
     let mut counted = 0;
     for (document, score) in DOCUMENTS.iter().zip(&scores) {
@@ -350,7 +352,7 @@ fn documents_are_judged_by_what_would_be_said_of_them() {
         let tokens = vocabulary.tokens(&prompt).unwrap();
         let mut pool = KvCache::new(model.shape(), KvDtype::F16, 64);
         let output_from = tokens.len() - 1;
-        let one = engine::SequenceChunk { output_from, ..part(&tokens, 0, &blocks(3, tokens.len())) };
+        let one = kernels::SequenceChunk { output_from, ..part(&tokens, 0, &blocks(3, tokens.len())) };
         let row = model.step(&StepBatch { chunks: vec![one] }, &mut pool).unwrap();
         let [yes, no] = [yes, no].map(|word| f64::from(row[word]).exp());
         assert!((score - yes / (yes + no)).abs() < 1e-5, "{score}");
@@ -484,7 +486,7 @@ fn stacked_experts_are_the_experts() {
     let load = |made: &SyntheticModel| {
         let directory = tempfile::tempdir().unwrap();
         made.write_plain(directory.path(), false).unwrap();
-        Model::load(&Source::open(directory.path()).unwrap())
+        load_model(&Source::open(directory.path()).unwrap())
     };
     let tokens = text(40, 1);
     let [apart, stacked] =

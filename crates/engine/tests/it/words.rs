@@ -4,12 +4,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use engine::synthetic::SyntheticModel;
 use engine::{
-    CacheScope, ConstraintCompiler, FinishReason, Group, KvCache, KvDtype, Model, Request, SampledToken,
-    Sampling, Scheduler, SchedulerLimits, SequenceId, Source, StepEvent,
+    CacheScope, ConstraintCompiler, FinishReason, Group, Request, SampledToken, Sampling, Scheduler,
+    SchedulerLimits, SequenceId, StepEvent,
 };
+use kernels::{KvCache, KvDtype, Model};
 use prompts::Vocabulary;
+use weights::synthetic::SyntheticModel;
+use weights::{Source, load_model};
 
 use crate::shapes;
 
@@ -30,7 +32,7 @@ pub static WORDS: LazyLock<Words> = LazyLock::new(|| {
     SyntheticModel::new("qwen3", shapes::dense(), 11).write_plain(directory.path(), false).unwrap();
     let path = directory.path().join("tokenizer.json");
     std::fs::write(&path, prompts::synthetic_tokenizer::tokenizer().to_string()).unwrap();
-    let model = Arc::new(Model::load(&Source::open(directory.path()).unwrap()).unwrap());
+    let model = Arc::new(load_model(&Source::open(directory.path()).unwrap()).unwrap());
     let vocabulary = Arc::new(Vocabulary::open(&path).unwrap());
     let rules = ConstraintCompiler::new(Arc::clone(&vocabulary)).unwrap();
     Words { model, vocabulary, rules }

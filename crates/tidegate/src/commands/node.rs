@@ -131,10 +131,10 @@ impl Serving {
     }
 
     #[cfg(feature = "engine")]
-    pub const fn kv_dtype(&self) -> engine::KvDtype {
+    pub const fn kv_dtype(&self) -> kernels::KvDtype {
         match self.kv_numbers {
-            KvNumbers::F16 => engine::KvDtype::F16,
-            KvNumbers::Q8 => engine::KvDtype::Q8,
+            KvNumbers::F16 => kernels::KvDtype::F16,
+            KvNumbers::Q8 => kernels::KvDtype::Q8,
         }
     }
 
@@ -175,12 +175,12 @@ impl Serving {
     }
 
     #[cfg(feature = "engine")]
-    pub fn adapter_limits(&self) -> engine::Limits {
-        engine::Limits {
+    pub fn adapter_limits(&self) -> weights::adapters::Limits {
+        weights::adapters::Limits {
             registered: self.adapters_known,
             resident: self.adapters_loaded,
             resident_bytes: self.adapter_memory.saturating_mul(1024 * 1024),
-            ..engine::Limits::default()
+            ..weights::adapters::Limits::default()
         }
     }
 

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use engine::{
-    AvailableMemory, BLOCK, Drafting, EngineError, KvCache, Local, LocalSettings, Processor, SchedulerLimits,
-    Source,
-};
+use engine::{Drafting, EngineError, Local, LocalSettings, Processor, SchedulerLimits};
+use kernels::{BLOCK, KvCache};
+use weights::{AvailableMemory, Source};
 use world::World;
 
 use crate::commands::node::{OpenedRuntime, Serving};
@@ -38,9 +37,8 @@ pub fn open(model: &str, serving: &Serving) -> Result<OpenedRuntime, Failure> {
     Ok(OpenedRuntime { runtime: Arc::new(local), kind: "engine", remark })
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it stands where errors are mapped")]
-fn failure(error: EngineError) -> Failure {
-    Failure::new(output::FAILED, error.to_string())
+fn failure(error: impl Into<EngineError>) -> Failure {
+    Failure::new(output::FAILED, error.into().to_string())
 }
 
 const fn mib(bytes: u64) -> u64 {

@@ -9,7 +9,9 @@ mod answer;
 mod blocks;
 mod decode;
 mod error;
+mod face;
 mod marks;
+mod models;
 mod parts;
 mod pieces;
 mod prompt;
@@ -25,6 +27,7 @@ mod writer;
 
 pub use decode::decode_request;
 pub use error::{error_body, status};
+pub use face::Anthropic;
 pub use prompt::read_prompt;
 pub use reader::Reader;
 pub use write::write_prompt;

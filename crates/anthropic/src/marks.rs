@@ -1,7 +1,8 @@
 //! Anthropic's limits on cache breakpoints (`cache_control`): how many a request may have, and in which order
 //! their lifetimes may occur.
 
-use conversation::losses::{DroppedFields, Feature};
+use conversation::features::Feature;
+use conversation::losses::DroppedFields;
 
 use super::wire::{Block, BlockKind, Body, Mark, Tool};
 

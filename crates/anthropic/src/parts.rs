@@ -1,7 +1,8 @@
 //! Writes the parts of a turn as Anthropic content blocks.
 
 use conversation::calls::{check_name, no_arguments, object_of};
-use conversation::losses::{DroppedFields, Feature};
+use conversation::features::Feature;
+use conversation::losses::DroppedFields;
 use domain::Fault;
 use domain::prompt::{Content, Json, Part, Role, Source, Thought, ToolCall, ToolResult};
 use json::find_member;

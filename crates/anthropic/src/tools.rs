@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use conversation::calls::{check_name, declared, typed};
-use conversation::losses::{DroppedFields, Feature};
+use conversation::features::Feature;
+use conversation::losses::DroppedFields;
 use domain::Fault;
 use domain::prompt::{Prompt, ToolChoice as Choice, ToolKind};
 

@@ -3,12 +3,11 @@
 use std::borrow::Cow;
 
 use conversation::calls::with_member;
-use conversation::losses::{DroppedFields, Feature, of_messages, of_sampling};
+use conversation::features::Feature;
+use conversation::losses::{DroppedFields, of_messages, of_sampling};
 use conversation::target::TargetModel;
 use conversation::thinking;
-use conversation::thinking::Plan;
-use conversation::thinking::THINKING_TOP_P_MIN;
-use conversation::thinking::TOKENS_MAX;
+use conversation::thinking::{Plan, THINKING_TOP_P_MIN, TOKENS_MAX};
 use domain::prompt::{Json, Output, OutputFormat, Prompt, Sampling, ServiceTier};
 use domain::{Fault, Grammar};
 

@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use conversation::losses::{DroppedFields, Feature, is_meaning};
+use conversation::features::Feature;
+use conversation::losses::{DroppedFields, is_meaning};
 use conversation::request::{Insert, Request, own_edits};
 use domain::{Fault, Grammar, MissingFeatures, ServerFeature};
 use json::splice::{Edit, splice};

@@ -2,11 +2,11 @@
 //! response.
 
 use conversation::answer::{AnswerOptions, Progress, WriteAnswer};
+use conversation::openai_error::error_event;
 use domain::{Event, Fault, TraceId, Usage};
 use serde::Serialize;
 
 use super::encode::{Completion, DONE, UsageField};
-use super::error::error_event;
 use super::writer::{finish_word, put};
 
 const OBJECT: &str = "text_completion";

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use conversation::answer::StreamFault;
 use conversation::embed::{EmbeddingInputs, Vector, Vectors, unsayable};
-use conversation::losses::{DroppedFields, Feature};
+use conversation::features::Feature;
+use conversation::losses::DroppedFields;
 use domain::Fault;
 use json::fields::optional_count;
 use json::refusal::{missing, wrong_type, wrong_value};

@@ -6,7 +6,8 @@ use domain::prompt::{
 use domain::{Abilities, Fault, Grammar, Thinking as Ability};
 use serde::Serialize;
 
-use crate::losses::{DroppedFields, Feature};
+use crate::features::Feature;
+use crate::losses::DroppedFields;
 use crate::object::Object;
 
 /// The `max_tokens` to send if neither the client nor the model sets one: Anthropic requires the field.

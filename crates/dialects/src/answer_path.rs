@@ -19,7 +19,7 @@ use json::splice::join_small;
 
 use crate::cut::EventBuffer;
 use crate::media::{MediaStream, TranscriptOptions, VideoAsk};
-use crate::registry::{ping, reader, writer};
+use crate::registry::{ping, usual_face};
 use crate::transcript::{AnswerForm, Transcript};
 
 /// The dialects on both sides of an answer, and how the client wants it.
@@ -164,7 +164,7 @@ impl AnswerPath {
 
     /// The upstream streams binary frames.
     pub(crate) fn has_frames(&self) -> bool {
-        self.upstream == Grammar::Converse
+        usual_face(self.upstream).facts().has_frames
     }
 }
 
@@ -297,7 +297,7 @@ impl AnswerStream {
     #[must_use]
     pub fn error_event(&mut self, fault: &Fault, trace: TraceId) -> Bytes {
         match &mut self.kind {
-            Kind::Scan(_) | Kind::Listen(_) => chat::error_event(fault, trace),
+            Kind::Scan(_) | Kind::Listen(_) => conversation::openai_error::error_event(fault, trace),
             Kind::Walk(walk) => walk.error_event(fault, trace),
             Kind::Media(media) => media.error_event(fault, trace),
         }
@@ -310,7 +310,9 @@ impl AnswerStream {
     pub fn ends_with_its_error(&self) -> bool {
         match &self.kind {
             Kind::Scan(_) | Kind::Media(_) | Kind::Listen(_) => false,
-            Kind::Walk(walk) => walk.answer_path.client == Grammar::Responses && !walk.answer_path.is_look(),
+            Kind::Walk(walk) => {
+                usual_face(walk.answer_path.client).facts().ends_with_its_error && !walk.answer_path.is_look()
+            }
         }
     }
 
@@ -333,10 +335,10 @@ impl EventRelay {
             reader: if answer_path.is_look() {
                 Box::new(responses::StoredReader::default())
             } else {
-                reader(answer_path.upstream)
+                usual_face(answer_path.upstream).reader()
             },
             writer: (!answer_path.is_passthrough())
-                .then(|| writer(answer_path.client, answer_path.options())),
+                .then(|| usual_face(answer_path.client).writer(answer_path.options())),
             kept: CountedText::new(answer_path.keeps_text),
             fitting: AnswerFilter::new(&answer_path.constraints),
             answer_path,
@@ -524,7 +526,7 @@ impl EventRelay {
     }
 
     fn resumed(&self) -> Box<dyn WriteAnswer> {
-        let mut writer = writer(self.answer_path.client, self.answer_path.options());
+        let mut writer = usual_face(self.answer_path.client).writer(self.answer_path.options());
         writer.resume(&self.progress);
         writer
     }
@@ -609,7 +611,7 @@ impl EventRelay {
         self.facts.events = 1;
         // Nothing was forwarded yet, so the writer starts from the beginning.
         if self.writer.is_none() {
-            self.writer = Some(writer(self.answer_path.client, self.answer_path.options()));
+            self.writer = Some(usual_face(self.answer_path.client).writer(self.answer_path.options()));
         }
         self.note_all(&mut events);
         self.write(&mut events, out);
@@ -638,7 +640,7 @@ impl EventRelay {
     fn error_event(&mut self, fault: &Fault, trace: TraceId) -> Bytes {
         // The stored response itself did not fail: it can be read again.
         if self.answer_path.is_look() {
-            return chat::error_event(fault, trace);
+            return conversation::openai_error::error_event(fault, trace);
         }
         let mut bytes = Vec::new();
         match &mut self.writer {

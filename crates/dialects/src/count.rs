@@ -1,8 +1,8 @@
 //! Token counting endpoints: how many tokens a prompt has, before it is sent.
 
+use crate::registry::usual_face;
 use bytes::Bytes;
 use conversation::answer::{AnswerFacts, StreamFault};
-use conversation::request::resource_text;
 use conversation::target::{TargetModel, TranslatedRequest};
 use domain::prompt::{Caching, Output, Sampling};
 use domain::{Fault, Grammar, Prompt, Usage};
@@ -15,14 +15,7 @@ use crate::whole::BufferedAnswer;
 /// The response that reports this count, in a client's dialect.
 #[must_use]
 pub fn count_answer(grammar: Grammar, tokens: u64) -> Bytes {
-    Bytes::from(match grammar {
-        Grammar::Anthropic => format!("{{\"input_tokens\":{tokens}}}"),
-        Grammar::Gemini => format!("{{\"totalTokens\":{tokens}}}"),
-        Grammar::Converse => format!("{{\"inputTokens\":{tokens}}}"),
-        Grammar::Chat | Grammar::Responses | Grammar::Hosted => {
-            format!("{{\"object\":\"response.input_tokens\",\"input_tokens\":{tokens}}}")
-        }
-    })
+    Bytes::from(format!("{}{tokens}}}", usual_face(grammar).facts().count.open))
 }
 
 /// Removes the settings that only concern the answer: they do not affect the count, and other dialects may
@@ -52,64 +45,11 @@ pub fn write_count_request(
 ) -> Result<TranslatedRequest, Box<Fault>> {
     let TranslatedRequest { body, dropped } =
         translate_request(client, prompt, upstream, target, is_lenient)?;
-    let body = match upstream {
-        Grammar::Gemini => {
-            let model = resource_text(target.model);
-            let inside = with_first(&body, "model", &model)?;
-            format!("{{\"generateContentRequest\":{inside}}}")
-        }
-        Grammar::Converse => {
-            let inside = keep_members(&body, CONVERSE_MEMBERS)?;
-            format!("{{\"input\":{{\"converse\":{inside}}}}}")
-        }
-        Grammar::Anthropic => keep_members(&body, ANTHROPIC_MEMBERS)?,
-        Grammar::Chat | Grammar::Responses | Grammar::Hosted => keep_members(&body, RESPONSES_MEMBERS)?,
-    };
+    let body = usual_face(upstream).count_request(&body, target.model)?;
     Ok(TranslatedRequest { body: Bytes::from(body), dropped })
 }
 
 /// The members that token counters accept; they refuse all others.
-const ANTHROPIC_MEMBERS: &[&str] =
-    &["model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control"];
-const CONVERSE_MEMBERS: &[&str] = &["messages", "system", "toolConfig", "additionalModelRequestFields"];
-const RESPONSES_MEMBERS: &[&str] = &[
-    "model",
-    "input",
-    "instructions",
-    "tools",
-    "tool_choice",
-    "parallel_tool_calls",
-    "reasoning",
-    "text",
-    "truncation",
-];
-
-/// The object with only the members of these names, each as written.
-pub(crate) fn keep_members(object: &[u8], names: &[&str]) -> Result<String, Box<Fault>> {
-    let mut out = String::from("{");
-    let mut cursor = Cursor::new(object)?;
-    cursor.object(|cursor, member| {
-        let name = member.key.decode();
-        let value = cursor.skip()?;
-        if names.contains(&&*name) {
-            let comma = if out.len() == 1 { "" } else { "," };
-            out.push_str(&format!("{comma}\"{name}\":"));
-            out.push_str(&String::from_utf8_lossy(value.of(object)));
-        }
-        Ok::<(), JsonError>(())
-    })?;
-    out.push('}');
-    Ok(out)
-}
-
-/// The object with one more member, put first.
-fn with_first(object: &[u8], name: &str, value: &str) -> Result<String, Box<Fault>> {
-    let text = std::str::from_utf8(object).ok().and_then(|text| text.strip_prefix('{'));
-    let inside = text.ok_or_else(|| Box::new(Fault::internal()))?;
-    let comma = if inside.starts_with('}') { "" } else { "," };
-    Ok(format!("{{\"{name}\":{value}{comma}{inside}"))
-}
-
 /// Reads an upstream's count, and writes it in the client's dialect. Counting uses no tokens.
 pub(crate) fn buffered_answer(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
     let tokens = read_count(answer_path.upstream, &body)?;
@@ -129,16 +69,12 @@ fn read_count(upstream: Grammar, body: &Bytes) -> Result<u64, StreamFault> {
     if cursor.kind()? != Kind::Object {
         return Err(StreamFault::Broken("not_an_object"));
     }
-    let name = match upstream {
-        Grammar::Gemini => "totalTokens",
-        Grammar::Converse => "inputTokens",
-        Grammar::Chat | Grammar::Responses | Grammar::Anthropic | Grammar::Hosted => "input_tokens",
-    };
+    let count = usual_face(upstream).facts().count;
     let mut tokens = None;
     let mut is_error = false;
     cursor.object(|cursor, member| {
         let value = cursor.value()?;
-        if member.key.is(name) {
+        if member.key.is(count.member) {
             tokens = value.as_count();
         }
         is_error |= value.is_something(text) && member.key.is("error");
@@ -150,8 +86,7 @@ fn read_count(upstream: Grammar, body: &Bytes) -> Result<u64, StreamFault> {
     }
     match tokens {
         Some(tokens) => Ok(tokens),
-        // Gemini omits zeros.
-        None if upstream == Grammar::Gemini => Ok(0),
+        None if count.omits_zero => Ok(0),
         None => Err(StreamFault::Broken("no_count")),
     }
 }

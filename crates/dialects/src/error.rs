@@ -6,14 +6,14 @@ use conversation::request::Request;
 use domain::{Dialect, Fault, FaultClass, TraceId};
 use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 
-use crate::{problem, status};
+use crate::problem;
+use crate::registry::client_face;
 
 const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream; charset=utf-8";
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 const LIMIT_OF: HeaderName = HeaderName::from_static("x-tidegate-limit-of");
 /// AWS SDKs tell errors apart by this header.
-const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// A buffered error response.
@@ -29,23 +29,18 @@ pub struct ErrorAnswer {
 /// The header in which the dialect's SDKs look for the request id.
 #[must_use]
 pub fn request_id_header(dialect: Dialect) -> HeaderName {
-    HeaderName::from_static(match dialect {
-        Dialect::Anthropic => "request-id",
-        Dialect::Converse => "x-amzn-requestid",
-        _ => "x-request-id",
-    })
+    client_face(dialect).facts().request_id.clone()
 }
 
 /// The response for a fault. The message ends with the fix and the request id.
 #[must_use]
 pub fn render_error(fault: &Fault, dialect: Dialect, trace: TraceId) -> ErrorAnswer {
-    let status = status(fault, dialect);
-    let (content_type, body) = match dialect {
-        Dialect::Chat | Dialect::Responses => (JSON, chat::error_body(fault, trace)),
-        Dialect::Anthropic => (JSON, anthropic::error_body(fault, trace)),
-        Dialect::Gemini => (JSON, gemini::error_body(fault, status, trace)),
-        Dialect::Converse => (JSON, converse::error_body(fault, trace)),
-        Dialect::Run | Dialect::Native => (problem::CONTENT_TYPE, problem::body(fault, status, trace)),
+    let face = client_face(dialect);
+    let status = face.status(fault);
+    let (content_type, body) = if matches!(dialect, Dialect::Run | Dialect::Native) {
+        (problem::CONTENT_TYPE, problem::body(fault, status, trace))
+    } else {
+        (JSON, face.error_body(fault, trace))
     };
     ErrorAnswer { status, content_type, headers: headers(fault, dialect, trace), body }
 }
@@ -59,10 +54,7 @@ pub fn render_blocked(
     request: &Request,
     trace: TraceId,
 ) -> Option<ErrorAnswer> {
-    if (dialect, fault.class) != (Dialect::Gemini, FaultClass::ContentPolicy) {
-        return None;
-    }
-    let body = gemini::blocked_body(fault, &request.model, trace);
+    let body = client_face(dialect).blocked_body(fault, &request.model, trace)?;
     let (content_type, body) = match (request.stream, request.as_array) {
         (true, true) => (JSON, [b"[".as_slice(), &body, b"]"].concat()),
         (true, false) => (EVENTS, [b"data: ".as_slice(), &body, b"\r\n\r\n"].concat()),
@@ -74,9 +66,7 @@ pub fn render_blocked(
 
 fn headers(fault: &Fault, dialect: Dialect, trace: TraceId) -> Vec<(HeaderName, HeaderValue)> {
     let mut headers = Vec::with_capacity(5);
-    if dialect == Dialect::Converse {
-        headers.push((ERROR_TYPE, HeaderValue::from_static(converse::error_type(fault))));
-    }
+    headers.extend(client_face(dialect).error_header(fault));
     if let Ok(value) = HeaderValue::try_from(trace.to_string()) {
         headers.push((request_id_header(dialect), value));
     }

@@ -75,7 +75,7 @@ pub fn bare_count(body: &[Bytes]) -> Result<Vec<Bytes>, Box<Fault>> {
     })?;
     match inner {
         None => Ok(vec![body]),
-        Some(inner) => Ok(vec![Bytes::from(crate::count::keep_members(inner.of(&body), &COUNTED)?)]),
+        Some(inner) => Ok(vec![Bytes::from(json::members::keep_members(inner.of(&body), &COUNTED)?)]),
     }
 }
 

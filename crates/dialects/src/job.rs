@@ -7,6 +7,7 @@ use bytes::Bytes;
 use chat::skip_lead;
 use conversation::answer::{AnswerFacts, StreamFault};
 use conversation::batch::{BatchModels, BatchOutputLine, JobStorage};
+use conversation::models::moment;
 use conversation::request::Request;
 use domain::hosting::BatchPlaces;
 use domain::{Fault, Grammar, Operation, Usage};
@@ -18,7 +19,6 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json};
 
 use crate::batch::{Named, usage_of};
-use crate::models::moment;
 use crate::whole::BufferedAnswer;
 
 /// The endpoint that creates jobs.

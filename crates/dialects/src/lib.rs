@@ -19,7 +19,6 @@ mod hosted;
 mod job;
 mod kept;
 mod media;
-mod models;
 mod native;
 mod prefix;
 mod problem;
@@ -29,7 +28,6 @@ mod registry;
 mod runtime;
 mod salt;
 mod shared_account;
-mod status;
 mod transcript;
 mod translate;
 mod whole;
@@ -52,12 +50,11 @@ pub use media::{
     write_fal_images, write_fal_speech, write_fal_transcription, write_fal_video, write_imagen,
     write_invoke_model_images, write_invoke_model_rerank, write_veo,
 };
-pub use models::{ModelRow, model_object, models_list};
 pub use native::native_headers;
 pub use prefix::{PrefixEnd, Prefixes, insert, read_prefixes};
 pub use rate_limit_headers::{is_rate_limit_header, rate_limit_headers};
 pub use realtime::{RealtimeAct, RealtimeEvent, realtime_error};
-pub use registry::{ping, stream_type};
+pub use registry::{model_object, models_list, ping, status, stream_type};
 pub use runtime::{
     AnswerWriter, RuntimeAnswerOptions, RuntimeEmbedRequest, RuntimeRankRequest, ranks_answer, read_runtime,
     read_runtime_embeddings, read_runtime_ranking, vectors_answer,
@@ -66,7 +63,6 @@ pub use salt::{CacheSalt, salt_cache};
 pub use shared_account::{
     Objection, Reason, SharedAccount, check_shared, check_shared_event, is_public_address,
 };
-pub use status::status;
 pub use transcript::AnswerForm;
 pub use translate::{decode_request, read_prompt, translate_request, write_prompt};
 pub use whole::{BufferedAnswer, ProviderResponse, buffered_answer};

@@ -1,7 +1,9 @@
 //! Prompt prefixes and cache breakpoints: fingerprints of a request up to each point where a provider's
 //! prompt cache can end, and the edits that make the provider cache there.
 
+use crate::registry::face;
 use bytes::Bytes;
+use conversation::face::PrefixMembers;
 use conversation::request::Insert;
 use domain::Grammar;
 use domain::limits::PREFIX_ENDS_MAX;
@@ -48,30 +50,6 @@ enum MarkPosition {
     Text(Span),
 }
 
-/// The members of a request that make up its prefix.
-struct Names {
-    instructions: &'static str,
-    turns: &'static str,
-    /// The member by which a client manages caching itself.
-    key: &'static str,
-    takes_marks: bool,
-}
-
-const fn names(grammar: Grammar) -> Option<Names> {
-    match grammar {
-        Grammar::Chat => {
-            Some(Names { instructions: "", turns: "messages", key: CACHE_KEY, takes_marks: false })
-        }
-        Grammar::Responses => {
-            Some(Names { instructions: "instructions", turns: "input", key: CACHE_KEY, takes_marks: false })
-        }
-        Grammar::Anthropic => {
-            Some(Names { instructions: "system", turns: "messages", key: "cache_control", takes_marks: true })
-        }
-        Grammar::Gemini | Grammar::Converse | Grammar::Hosted => None,
-    }
-}
-
 /// A part of a prefix as it is in the request.
 #[derive(Debug, Clone, Copy, Default)]
 struct Piece {
@@ -92,7 +70,7 @@ struct Draft {
 /// this kind, or there are no turns.
 #[must_use]
 pub fn read_prefixes(grammar: Grammar, body: &[u8]) -> Option<Prefixes> {
-    let names = names(grammar)?;
+    let names = face(grammar)?.facts().prefix?;
     let mut cursor = Cursor::new(body).ok()?;
     let mut draft = Draft { is_helped: names.takes_marks && has_mark(body), ..Draft::default() };
     if cursor.kind().ok()? != Kind::Object {
@@ -118,7 +96,7 @@ fn has_mark(body: &[u8]) -> bool {
 }
 
 impl Draft {
-    fn read(&mut self, cursor: &mut Cursor<'_>, names: &Names, name: &str) -> Result<(), JsonError> {
+    fn read(&mut self, cursor: &mut Cursor<'_>, names: &PrefixMembers, name: &str) -> Result<(), JsonError> {
         if name == "tools" {
             self.tools = Some(list(cursor, names.takes_marks)?);
         } else if name == names.turns {
@@ -134,7 +112,7 @@ impl Draft {
         Ok(())
     }
 
-    fn read_turns(&mut self, cursor: &mut Cursor<'_>, names: &Names) -> Result<(), JsonError> {
+    fn read_turns(&mut self, cursor: &mut Cursor<'_>, names: &PrefixMembers) -> Result<(), JsonError> {
         if cursor.kind()? != Kind::Array {
             let span = cursor.skip()?;
             self.turns.push(Piece { span, ..Piece::default() });

@@ -2,82 +2,35 @@
 
 use std::fmt::Write;
 
+use crate::registry::client_face;
+use crate::registry::face;
 use domain::{Dialect, Grammar, RateLimitState, RateLimitStates};
 use http::header::{HeaderName, HeaderValue};
-
-/// A dialect's header names for the limit, the remainder and the reset; and how it writes the reset time.
-struct Form {
-    requests: [HeaderName; 3],
-    tokens: [HeaderName; 3],
-    /// `None` where it is a wall-clock time, which is not known here.
-    reset: Option<fn(u64) -> String>,
-}
-
-const fn form(dialect: Dialect) -> Form {
-    match dialect {
-        Dialect::Anthropic => Form {
-            requests: [
-                HeaderName::from_static("anthropic-ratelimit-requests-limit"),
-                HeaderName::from_static("anthropic-ratelimit-requests-remaining"),
-                HeaderName::from_static("anthropic-ratelimit-requests-reset"),
-            ],
-            tokens: [
-                HeaderName::from_static("anthropic-ratelimit-tokens-limit"),
-                HeaderName::from_static("anthropic-ratelimit-tokens-remaining"),
-                HeaderName::from_static("anthropic-ratelimit-tokens-reset"),
-            ],
-            reset: None,
-        },
-        // Dialects without names of their own use OpenAI's, which most clients read.
-        Dialect::Chat
-        | Dialect::Responses
-        | Dialect::Gemini
-        | Dialect::Converse
-        | Dialect::Run
-        | Dialect::Native => Form {
-            requests: [
-                HeaderName::from_static("x-ratelimit-limit-requests"),
-                HeaderName::from_static("x-ratelimit-remaining-requests"),
-                HeaderName::from_static("x-ratelimit-reset-requests"),
-            ],
-            tokens: [
-                HeaderName::from_static("x-ratelimit-limit-tokens"),
-                HeaderName::from_static("x-ratelimit-remaining-tokens"),
-                HeaderName::from_static("x-ratelimit-reset-tokens"),
-            ],
-            reset: Some(duration),
-        },
-    }
-}
 
 /// The headers of the limits that apply; none where no limit does.
 #[must_use]
 pub fn rate_limit_headers(dialect: Dialect, standings: &RateLimitStates) -> Vec<(HeaderName, HeaderValue)> {
-    let form = form(dialect);
-    let (mut headers, reset) = (Vec::new(), form.reset);
-    let mut tell = |names: [HeaderName; 3], standing: Option<RateLimitState>| {
+    let names = client_face(dialect).facts().rate_limits;
+    let mut headers = Vec::new();
+    let mut tell = |names: &[HeaderName; 3], standing: Option<RateLimitState>, has_reset: bool| {
         let Some(standing) = standing else { return };
+        let reset = has_reset.then(|| duration(standing.reset_ms));
         let values = [
             Some(HeaderValue::from(standing.limit)),
             Some(HeaderValue::from(standing.remaining)),
-            reset.and_then(|reset| HeaderValue::try_from(reset(standing.reset_ms)).ok()),
+            reset.and_then(|reset| HeaderValue::try_from(reset).ok()),
         ];
-        headers.extend(names.into_iter().zip(values).filter_map(|(name, value)| Some((name, value?))));
+        headers.extend(names.iter().zip(values).filter_map(|(name, value)| Some((name.clone(), value?))));
     };
-    tell(form.requests, standings.requests);
-    tell(form.tokens, standings.tokens);
+    tell(names.requests, standings.requests, names.has_reset);
+    tell(names.tokens, standings.tokens, names.has_reset);
     headers
 }
 
 /// Whether this is a provider's rate limit header in the names that clients of the dialect look for.
 #[must_use]
 pub fn is_rate_limit_header(grammar: Grammar, name: &[u8]) -> bool {
-    let prefix: &[u8] = match grammar {
-        Grammar::Chat | Grammar::Responses => b"x-ratelimit-",
-        Grammar::Anthropic => b"anthropic-ratelimit-",
-        // Their providers send no rate limit headers, and their clients look for none.
-        Grammar::Gemini | Grammar::Converse | Grammar::Hosted => return false,
-    };
+    let Some(prefix) = face(grammar).and_then(|face| face.facts().rate_limits.upstream) else { return false };
     name.get(..prefix.len()).is_some_and(|begins| begins.eq_ignore_ascii_case(prefix))
 }
 

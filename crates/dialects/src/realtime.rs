@@ -259,7 +259,8 @@ fn skip(cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
 /// The error event for a client, with the id of the client's event that it is about, if any.
 #[must_use]
 pub fn realtime_error(fault: &Fault, trace: TraceId, about: Option<&str>) -> Bytes {
-    let mut error = serde_json::from_slice::<Json>(&chat::error_body(fault, trace)).unwrap_or_default();
+    let mut error = serde_json::from_slice::<Json>(&conversation::openai_error::error_body(fault, trace))
+        .unwrap_or_default();
     let mut detail = error.get_mut("error").map(Json::take).unwrap_or_default();
     if let Some(detail) = detail.as_object_mut() {
         detail.insert("event_id".to_owned(), json!(about));

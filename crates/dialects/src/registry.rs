@@ -1,51 +1,122 @@
-//! The reader and the writer of each dialect's answers.
+//! The registry of dialects: one row for each, and what is the same for all of them but for its row.
 
-use conversation::answer::{AnswerOptions, ReadAnswer, WriteAnswer};
-use domain::{Dialect, Grammar};
+use anthropic::Anthropic;
+use bytes::Bytes;
+use chat::Chat;
+use conversation::face::Face;
+use conversation::models::ModelRow;
+use converse::Converse;
+use domain::{Dialect, Fault, Grammar};
+use gemini::Gemini;
+use responses::Responses;
 
-pub(crate) fn reader(grammar: Grammar) -> Box<dyn ReadAnswer> {
-    match grammar {
-        // Embeddings are never streamed, and are read elsewhere.
-        Grammar::Chat | Grammar::Hosted => Box::new(chat::Reader::default()),
-        Grammar::Responses => Box::new(responses::Reader::default()),
-        Grammar::Anthropic => Box::new(anthropic::Reader::default()),
-        Grammar::Gemini => Box::new(gemini::Reader::default()),
-        Grammar::Converse => Box::new(converse::Reader::default()),
-    }
+/// The face of a grammar. What providers host in formats of their own has none: no client speaks it, and it
+/// carries no conversations.
+pub(crate) const fn face(grammar: Grammar) -> Option<&'static dyn Face> {
+    Some(match grammar {
+        Grammar::Chat => &Chat,
+        Grammar::Responses => &Responses,
+        Grammar::Anthropic => &Anthropic,
+        Grammar::Gemini => &Gemini,
+        Grammar::Converse => &Converse,
+        Grammar::Hosted => return None,
+    })
 }
 
-pub(crate) fn writer(grammar: Grammar, wish: AnswerOptions) -> Box<dyn WriteAnswer> {
-    match grammar {
-        // No client speaks `Hosted`; Chat Completions is the common denominator.
-        Grammar::Chat | Grammar::Hosted => Box::new(chat::Writer::new(wish)),
-        Grammar::Responses => Box::new(responses::Writer::new(wish)),
-        Grammar::Anthropic => Box::new(anthropic::Writer::new(wish)),
-        Grammar::Gemini => Box::new(gemini::Writer::new(wish)),
-        Grammar::Converse => Box::new(converse::Writer::new(wish)),
-    }
+/// The face of a grammar, or that of Chat Completions, the common denominator, where it has none.
+pub(crate) fn usual_face(grammar: Grammar) -> &'static dyn Face {
+    face(grammar).unwrap_or(&Chat)
+}
+
+/// The face of what a client speaks; tasks and the native API borrow that of Chat Completions.
+pub(crate) fn client_face(dialect: Dialect) -> &'static dyn Face {
+    usual_face(dialect.grammar())
 }
 
 /// The `content-type` of a stream.
 #[must_use]
-pub const fn stream_type(dialect: Dialect, as_array: bool) -> &'static str {
-    match dialect {
-        Dialect::Converse => "application/vnd.amazon.eventstream",
-        // A stream in the form of one JSON array is, by its content type, a plain JSON document.
-        _ if as_array => "application/json; charset=utf-8",
-        _ => "text/event-stream; charset=utf-8",
-    }
+pub fn stream_type(dialect: Dialect, as_array: bool) -> &'static str {
+    let facts = client_face(dialect).facts();
+    // A stream in the form of one JSON array is, by its content type, a plain JSON document.
+    if as_array && !facts.has_frames { "application/json; charset=utf-8" } else { facts.stream_type }
 }
 
 /// A comment or event that keeps an idle stream open, in a form that the dialect's SDKs ignore.
 #[must_use]
-pub const fn ping(grammar: Grammar) -> &'static [u8] {
-    match grammar {
-        Grammar::Chat | Grammar::Responses | Grammar::Hosted => b": ping\n\n",
-        Grammar::Anthropic => anthropic::PING,
-        // Gemini SDKs read no comments, and their chat sessions drop an answer that has a chunk without
-        // parts; blank lines pass.
-        Grammar::Gemini => b"\r\n\r\n",
-        // No frame is ignored by every SDK: some pass on each event, known or not.
-        Grammar::Converse => b"",
+pub fn ping(grammar: Grammar) -> &'static [u8] {
+    usual_face(grammar).facts().ping
+}
+
+/// The status code for a fault.
+#[must_use]
+pub fn status(fault: &Fault, dialect: Dialect) -> u16 {
+    client_face(dialect).status(fault)
+}
+
+/// A list of models, in the client's dialect.
+#[must_use]
+pub fn models_list(dialect: Dialect, rows: &[ModelRow]) -> Bytes {
+    client_face(dialect).models_list(rows)
+}
+
+/// One model, in the client's dialect.
+#[must_use]
+pub fn model_object(dialect: Dialect, row: &ModelRow) -> Bytes {
+    client_face(dialect).model_object(row)
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{FaultClass, UpstreamReport};
+
+    use super::*;
+
+    fn check(class: FaultClass, reported: u16, dialect: Dialect, expected: u16) {
+        let report = UpstreamReport { status: Some(reported), ..UpstreamReport::default() };
+        let fault = Fault::new(class, "word", "Text.").upstream(report);
+        assert_eq!(status(&fault, dialect), expected, "{class:?} {reported} {dialect:?}");
+    }
+
+    #[test]
+    fn a_shade_of_bad_request_is_the_providers_own() {
+        for specific in [405, 410, 412, 415, 418, 422, 423, 424, 428, 431, 451] {
+            check(FaultClass::BadRequest, specific, Dialect::Chat, specific);
+            check(FaultClass::BadRequest, specific, Dialect::Anthropic, specific);
+        }
+        // Statuses of other fault classes, and those about the client's own connection, are not passed on.
+        for other in [200, 302, 401, 402, 403, 404, 407, 408, 409, 421, 426, 429, 499, 500] {
+            check(FaultClass::BadRequest, other, Dialect::Chat, 400);
+        }
+        check(FaultClass::UpstreamQuota, 412, Dialect::Chat, 402);
+    }
+
+    #[test]
+    fn some_classes_have_another_status_in_a_dialect() {
+        check(FaultClass::Overloaded, 503, Dialect::Anthropic, 529);
+        check(FaultClass::Overloaded, 529, Dialect::Chat, 503);
+        check(FaultClass::UpstreamQuota, 402, Dialect::Gemini, 429);
+        check(FaultClass::UpstreamQuota, 429, Dialect::Anthropic, 402);
+        check(FaultClass::UpstreamQuota, 429, Dialect::Converse, 400);
+        check(FaultClass::Unauthenticated, 401, Dialect::Converse, 403);
+        check(FaultClass::UpstreamAuth, 401, Dialect::Converse, 424);
+        check(FaultClass::Overloaded, 529, Dialect::Converse, 503);
+    }
+
+    fn row() -> ModelRow {
+        ModelRow { id: "a/b".into(), owned_by: "a".into(), created: 1_795_132_800 }
+    }
+
+    #[test]
+    fn each_grammar_has_its_list() {
+        let text = |dialect| String::from_utf8(models_list(dialect, &[row()]).to_vec()).unwrap();
+        assert_eq!(
+            text(Dialect::Chat),
+            r#"{"object":"list","data":[{"id":"a/b","object":"model","created":1795132800,"owned_by":"a"}]}"#
+        );
+        assert_eq!(
+            text(Dialect::Anthropic),
+            r#"{"data":[{"type":"model","id":"a/b","display_name":"a/b","created_at":"2026-11-20T00:00:00Z"}],"has_more":false,"first_id":"a/b","last_id":"a/b"}"#
+        );
+        assert!(text(Dialect::Gemini).starts_with(r#"{"models":[{"name":"models/a/b","displayName":"a/b","#));
     }
 }

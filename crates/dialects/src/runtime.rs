@@ -9,7 +9,7 @@ use conversation::request::Request;
 use domain::runtime::GenerateRequest;
 use domain::{Event, Fault, FaultClass, Grammar, Operation, TraceId};
 
-use crate::registry::writer;
+use crate::registry::usual_face;
 use crate::translate::read_prompt;
 
 pub use vectors::{
@@ -91,7 +91,7 @@ impl AnswerWriter {
         };
         let writer = match operation {
             Operation::Complete => Box::new(chat::CompletionsWriter::new(wish)),
-            _ => writer(grammar, wish),
+            _ => usual_face(grammar).writer(wish),
         };
         Self { writer, trace }
     }

@@ -55,7 +55,7 @@ impl Transcript {
     }
 
     /// What may be sent before a body has started.
-    pub(crate) const fn ping(&self) -> &'static [u8] {
+    pub(crate) fn ping(&self) -> &'static [u8] {
         match self.form {
             AnswerForm::Events => ping(Grammar::Chat),
             AnswerForm::Json | AnswerForm::Text => b"\n",

@@ -1,6 +1,8 @@
 //! Translates a request into another dialect.
 
+use crate::registry::face;
 use bytes::Bytes;
+use conversation::face::Face;
 use conversation::losses::DroppedFields;
 use conversation::request::{Addressed, Request};
 use conversation::target::{TargetModel, TranslatedRequest};
@@ -22,24 +24,7 @@ pub fn decode_request(
     if operation.is_kept() {
         return kept::decode(grammar, operation, body, addressed);
     }
-    match grammar {
-        Grammar::Chat => match addressed {
-            // Its address says all there is to know.
-            Some(addressed) => {
-                Ok(Request { prompt_bytes: addressed.prompt_bytes, ..Request::of_model(&addressed.model) })
-            }
-            None => chat::side::decode(operation, body),
-        },
-        Grammar::Responses => match addressed.and_then(|addressed| addressed.stored.as_ref()) {
-            Some(stored) => Ok(responses::decode_stored_request(stored)),
-            None => responses::decode_request(body),
-        },
-        Grammar::Anthropic => anthropic::decode_request(operation, body),
-        Grammar::Gemini => gemini::decode_request(operation, body, addressed),
-        Grammar::Converse => converse::decode_request(operation, body, addressed),
-        // No client speaks it, and no route leads here.
-        Grammar::Hosted => Err(Box::new(Fault::internal())),
-    }
+    row(grammar)?.decode_request(operation, body, addressed)
 }
 
 /// Reads a complete request into `Prompt`, the intermediate form that every dialect can be written from.
@@ -47,14 +32,7 @@ pub fn decode_request(
 /// # Errors
 /// What is wrong, where, and how to fix it.
 pub fn read_prompt(grammar: Grammar, body: &[u8], request: &Request) -> Result<Prompt, Box<Fault>> {
-    match grammar {
-        Grammar::Chat => chat::read_prompt(body),
-        Grammar::Responses => responses::read_prompt(body),
-        Grammar::Anthropic => anthropic::read_prompt(body),
-        Grammar::Gemini => gemini::read_prompt(body, request),
-        Grammar::Converse => converse::read_prompt(body, request),
-        Grammar::Hosted => Err(Box::new(Fault::internal())),
-    }
+    row(grammar)?.read_prompt(body, request)
 }
 
 /// Writes a request. Fields that the dialect can't express are recorded in `losses`.
@@ -67,15 +45,7 @@ pub fn write_prompt(
     target: &TargetModel<'_>,
     losses: &mut DroppedFields,
 ) -> Result<Vec<u8>, Box<Fault>> {
-    match grammar {
-        Grammar::Chat => chat::write_prompt(prompt, target, losses),
-        Grammar::Responses => responses::write_prompt(prompt, target, losses),
-        Grammar::Anthropic => anthropic::write_prompt(prompt, target, losses),
-        Grammar::Gemini => gemini::write_prompt(prompt, target, losses),
-        Grammar::Converse => converse::write_prompt(prompt, target, losses),
-        // It can't express conversations.
-        Grammar::Hosted => Err(Box::new(Fault::internal())),
-    }
+    row(grammar)?.write_prompt(prompt, target, losses)
 }
 
 /// Translates a client's request into an upstream's dialect.
@@ -96,4 +66,9 @@ pub fn translate_request(
         losses.drop_unknown(&*extra.name, extra.affects_answer);
     }
     Ok(TranslatedRequest { body: Bytes::from(body), dropped: losses.finish(is_lenient)? })
+}
+
+/// The row of a grammar in which conversations are had.
+fn row(grammar: Grammar) -> Result<&'static dyn Face, Box<Fault>> {
+    face(grammar).ok_or_else(|| Box::new(Fault::internal()))
 }

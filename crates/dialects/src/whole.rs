@@ -11,7 +11,7 @@ use domain::{Event, Grammar, Operation};
 use framing::sse::{EventSplitter, read_event};
 
 use crate::answer_path::{AnswerPath, content_bytes};
-use crate::registry::{reader, writer};
+use crate::registry::usual_face;
 use crate::transcript::read_whole;
 use crate::{count, embed, job, kept, media};
 
@@ -84,7 +84,7 @@ fn same_chat(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, St
 /// Reads the response into events, and rewrites it where the client speaks another dialect.
 fn conversation(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer, StreamFault> {
     let text = skip_lead(&body);
-    let mut reader = reader(answer_path.upstream);
+    let mut reader = usual_face(answer_path.upstream).reader();
     let mut events = Vec::new();
     let mut is_stream = false;
     match text.first() {
@@ -120,7 +120,8 @@ fn conversation(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer,
         events.iter().for_each(|event| gatherer.note(event, answer_path.upstream));
     }
     AnswerFilter::new(&answer_path.constraints).apply(&mut events);
-    let body = Bytes::from(writer(answer_path.client, answer_path.options()).write_buffered(events));
+    let body =
+        Bytes::from(usual_face(answer_path.client).writer(answer_path.options()).write_buffered(events));
     Ok(BufferedAnswer {
         signatures: gatherer.state(answer_path.upstream),
         provider_response: made,
@@ -145,7 +146,7 @@ impl BufferedAnswer {
 fn text_of(body: &[u8]) -> String {
     let mut events = Vec::new();
     // It was already accepted as an answer: if it can't be read here, it has no text to count.
-    drop(reader(Grammar::Chat).read_buffered(skip_lead(body), &mut events));
+    drop(usual_face(Grammar::Chat).reader().read_buffered(skip_lead(body), &mut events));
     CountedText::of(&events).as_str().to_owned()
 }
 

@@ -250,3 +250,29 @@ impl Members<'_> {
         self.list.into_iter().map(|(name, value)| (name.into_owned(), text(value))).collect()
     }
 }
+
+/// The object with only the members of these names, each as written.
+pub fn keep_members(object: &[u8], names: &[&str]) -> Result<String, Box<Fault>> {
+    let mut out = String::from("{");
+    let mut cursor = Cursor::new(object)?;
+    cursor.object(|cursor, member| {
+        let name = member.key.decode();
+        let value = cursor.skip()?;
+        if names.contains(&&*name) {
+            let comma = if out.len() == 1 { "" } else { "," };
+            out.push_str(&format!("{comma}\"{name}\":"));
+            out.push_str(&String::from_utf8_lossy(value.of(object)));
+        }
+        Ok::<(), JsonError>(())
+    })?;
+    out.push('}');
+    Ok(out)
+}
+
+/// The object with one more member, put first.
+pub fn with_first(object: &[u8], name: &str, value: &str) -> Result<String, Box<Fault>> {
+    let text = std::str::from_utf8(object).ok().and_then(|text| text.strip_prefix('{'));
+    let inside = text.ok_or_else(|| Box::new(Fault::internal()))?;
+    let comma = if inside.starts_with('}') { "" } else { "," };
+    Ok(format!("{{\"{name}\":{value}{comma}{inside}"))
+}

@@ -1,7 +1,8 @@
 //! `/v1/models`: the models that the key may use, decided by the same planner that would serve a request.
 
 use admit::Caller;
-use dialects::{ModelRow, model_object, models_list};
+use conversation::models::ModelRow;
+use dialects::{model_object, models_list};
 use domain::{Dialect, Fault, FaultClass, PriceTerms, TraceId};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};

@@ -7,6 +7,7 @@
 
 mod annotations;
 mod ending;
+mod face;
 mod frames;
 mod hosted;
 mod items;
@@ -22,6 +23,7 @@ mod write;
 mod write_items;
 mod writer;
 
+pub use face::Responses;
 pub use read::read_prompt;
 pub use reader::Reader;
 pub use request::{decode_request, decode_stored_request};

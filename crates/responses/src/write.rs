@@ -1,7 +1,8 @@
 //! Writes a Responses request from `Prompt`, the intermediate form.
 
 use conversation::calls::Parameters;
-use conversation::losses::{DroppedFields, Feature};
+use conversation::features::Feature;
+use conversation::losses::DroppedFields;
 use conversation::target::TargetModel;
 use domain::prompt::{
     CacheLifetime, CacheMark, Effort, Instruction, OutputFormat, ServiceTier, ThinkingVisibility, Tool,

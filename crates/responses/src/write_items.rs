@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use conversation::losses::{DroppedFields, Feature};
+use conversation::features::Feature;
+use conversation::losses::DroppedFields;
 use domain::prompt::{
     self, CacheMark, Content, Instruction, Role, Source, Thought, ToolCall, ToolResult, Turn, ValuePath,
 };

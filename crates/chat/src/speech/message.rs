@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use conversation::losses::{DroppedFields, Feature};
+use conversation::features::Feature;
+use conversation::losses::DroppedFields;
 use domain::prompt::{Content, Instruction, Part, Role, ToolCall, ToolResult, Turn};
 use domain::{Abilities, Fault, Prompt};
 

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use conversation::losses::{DroppedFields, Feature};
+use conversation::features::Feature;
+use conversation::losses::DroppedFields;
 use domain::prompt::{Content, Part, Source};
 use domain::{Abilities, Grammar};
 

@@ -1,6 +1,7 @@
 //! Settings that Chat Completions expresses differently, or not at all.
 
-use conversation::losses::{DroppedFields, Feature};
+use conversation::features::Feature;
+use conversation::losses::DroppedFields;
 use conversation::target::TargetModel;
 use domain::prompt::{Effort, ThinkingVisibility};
 use domain::{Abilities, Fault, FaultClass, Prompt, Thinking};

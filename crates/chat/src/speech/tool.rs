@@ -1,7 +1,8 @@
 //! Writes the tools of a request, and which of them the model may or must call.
 
 use conversation::calls::Parameters;
-use conversation::losses::{DroppedFields, Feature, WEB_SEARCH};
+use conversation::features::Feature;
+use conversation::losses::{DroppedFields, WEB_SEARCH};
 use domain::Prompt;
 use domain::prompt::{Tool as PromptTool, ToolChoice, ToolKind};
 

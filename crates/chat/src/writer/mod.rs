@@ -7,13 +7,13 @@ mod tests;
 mod whole;
 
 use conversation::answer::{AnswerOptions, Progress, WriteAnswer};
+use conversation::openai_error::error_event;
 use domain::{Event, Fault, FaultClass, Finish, PartKind, Reason, TraceId, Usage};
 use serde::Serialize;
 
 use self::body::{CallDelta, DeltaBody, DeltaChoice, Logprobs};
 use self::choice::{ChoiceWriting, DeltaField};
 use super::encode::{Completion, DONE, UsageField};
-use super::error::error_event;
 
 const ID_PREFIX: &str = "chatcmpl-";
 

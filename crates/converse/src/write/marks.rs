@@ -1,7 +1,8 @@
 //! Bedrock's limits on cache points: how many a request may have, and in which order their lifetimes may
 //! occur.
 
-use conversation::losses::{DroppedFields, Feature};
+use conversation::features::Feature;
+use conversation::losses::DroppedFields;
 
 use super::wire::{Block, Body, CachePoint, Tool};
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use conversation::losses::Feature;
+use conversation::features::Feature;
 use domain::prompt::Source;
 
 use super::wire::MediaSource;

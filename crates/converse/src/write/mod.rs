@@ -8,7 +8,8 @@ mod tools;
 mod turns;
 mod wire;
 
-use conversation::losses::{DroppedFields, Feature, of_messages, of_sampling};
+use conversation::features::Feature;
+use conversation::losses::{DroppedFields, of_messages, of_sampling};
 use conversation::target::TargetModel;
 use domain::Fault;
 use domain::prompt::Prompt;

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use conversation::calls::{check_name, no_arguments, object_of};
-use conversation::losses::{DroppedFields, Feature};
+use conversation::features::Feature;
+use conversation::losses::DroppedFields;
 use domain::prompt::{CacheMark, Content, Part, Role, Thought, ToolCall, ToolResult, ValuePath};
 use domain::{Fault, Grammar};
 use json::written::checked;

@@ -1,7 +1,8 @@
 //! Writes the inference parameters, the reasoning settings, the output format, the tier and the metadata.
 
 use conversation::constraints::Single;
-use conversation::losses::{DroppedFields, Feature};
+use conversation::features::Feature;
+use conversation::losses::DroppedFields;
 use conversation::target::TargetModel;
 use conversation::thinking::{self, THINKING_TOP_P_MIN, TOKENS_MAX};
 use domain::prompt::{Effort, Json, OutputFormat, Prompt, Sampling, ServiceTier, ThinkingVisibility};

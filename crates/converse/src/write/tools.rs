@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use conversation::calls::{check_name, declared, typed};
-use conversation::losses::{DroppedFields, Feature};
+use conversation::features::Feature;
+use conversation::losses::DroppedFields;
 use domain::prompt::{Content, Prompt, ToolChoice as Choice};
 use domain::{Abilities, Fault};
 use json::written::checked;

@@ -3,7 +3,8 @@
 
 use bytes::Bytes;
 use conversation::answer::{AnswerFacts, StreamFault};
-use conversation::losses::{DroppedFields, Feature};
+use conversation::features::Feature;
+use conversation::losses::DroppedFields;
 use conversation::target::TranslatedRequest;
 use domain::{Fault, Grammar, Units, Usage, UsageSource};
 use json::Value;

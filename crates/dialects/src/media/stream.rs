@@ -266,7 +266,7 @@ impl MediaStream {
 
     /// A stream of raw bytes cannot carry an error, so its connection is closed instead.
     pub(crate) fn error_event(&self, fault: &Fault, trace: TraceId) -> Bytes {
-        if self.has_events { chat::error_event(fault, trace) } else { Bytes::new() }
+        if self.has_events { conversation::openai_error::error_event(fault, trace) } else { Bytes::new() }
     }
 
     pub(crate) const fn ping(&self) -> &'static [u8] {

@@ -1,7 +1,8 @@
 //! Bytes that we write ourselves, read back by our own readers and by a plain JSON parser.
 
 use chat::encode_request;
-use dialects::{ModelRow, model_object, models_list};
+use conversation::models::ModelRow;
+use dialects::{model_object, models_list};
 use domain::Dialect;
 use serde_json::Value;
 

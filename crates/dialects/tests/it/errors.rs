@@ -138,7 +138,7 @@ fn waits_are_sent_capped_and_told_whole() {
 #[test]
 fn an_error_in_a_stream_is_one_event() {
     let fault = Fault::new(FaultClass::StreamBroken, "stream_broken", "A\nB");
-    let event = chat::error_event(&fault, trace());
+    let event = conversation::openai_error::error_event(&fault, trace());
     let text = std::str::from_utf8(&event).expect("UTF-8");
     let json = text.strip_prefix("data: ").and_then(|text| text.strip_suffix("\n\n")).expect("one event");
     assert!(!json.contains('\n'));

@@ -1,6 +1,7 @@
 //! Writes `generationConfig`.
 
-use conversation::losses::{DroppedFields, Feature};
+use conversation::features::Feature;
+use conversation::losses::DroppedFields;
 use conversation::target::TargetModel;
 use domain::prompt::{Effort, OutputFormat, Reasoning, ThinkingVisibility};
 use domain::{Abilities, Fault, FaultClass, Json, Prompt, Thinking};

@@ -5,7 +5,8 @@ mod generation;
 mod tools;
 
 use conversation::constraints::Single;
-use conversation::losses::{DroppedFields, Feature};
+use conversation::features::Feature;
+use conversation::losses::DroppedFields;
 use conversation::target::TargetModel;
 use domain::prompt::ServiceTier;
 use domain::{Fault, Prompt};

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use conversation::calls::{Declared, declared};
-use conversation::losses::{DroppedFields, Feature};
+use conversation::features::Feature;
+use conversation::losses::DroppedFields;
 use domain::prompt::{ToolChoice, ToolKind};
 use domain::{Fault, Prompt};
 use json::written::{Pairs, checked};

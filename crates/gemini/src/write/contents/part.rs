@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use conversation::losses::Feature;
+use conversation::features::Feature;
 use domain::prompt::{Content, Signature, Source, Thought, ToolCall, ToolResult, Turn};
 use domain::{Fault, FaultClass, Grammar};
 use json::written::checked;

@@ -1,7 +1,7 @@
-//! Errors in OpenAI's format: written for clients, read from upstreams in every shape that they use.
+//! Errors in OpenAI's format, as two dialects write them for clients.
 
+use crate::fault_text::message;
 use bytes::Bytes;
-use conversation::fault_text::message;
 use domain::{Fault, FaultClass, TraceId, UpstreamReport};
 use serde::Serialize;
 

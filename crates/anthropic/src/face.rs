@@ -1,0 +1,113 @@
+//! The Messages API's face.
+
+use bytes::Bytes;
+use conversation::answer::{AnswerOptions, ReadAnswer, WriteAnswer};
+use conversation::face::{Count, Face, Facts, PrefixMembers, RateLimits};
+use conversation::losses::DroppedFields;
+use conversation::models::ModelRow;
+use conversation::request::{Addressed, Request};
+use conversation::target::TargetModel;
+use domain::{Fault, Operation, Prompt, TraceId};
+use http::header::HeaderName;
+use json::members::keep_members;
+
+use crate::{PING, Reader, Writer, decode_request, error_body, models, read_prompt, status, write_prompt};
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+static HEADERS: [HeaderName; 3] = [
+    HeaderName::from_static("anthropic-version"),
+    HeaderName::from_static("anthropic-beta"),
+    HeaderName::from_static("x-session-affinity"),
+];
+static REQUESTS: [HeaderName; 3] = [
+    HeaderName::from_static("anthropic-ratelimit-requests-limit"),
+    HeaderName::from_static("anthropic-ratelimit-requests-remaining"),
+    HeaderName::from_static("anthropic-ratelimit-requests-reset"),
+];
+static TOKENS: [HeaderName; 3] = [
+    HeaderName::from_static("anthropic-ratelimit-tokens-limit"),
+    HeaderName::from_static("anthropic-ratelimit-tokens-remaining"),
+    HeaderName::from_static("anthropic-ratelimit-tokens-reset"),
+];
+const COUNTED: &[&str] =
+    &["model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control"];
+
+static FACTS: Facts = Facts {
+    ping: PING,
+    request_id: &REQUEST_ID,
+    native_headers: &HEADERS,
+    rate_limits: RateLimits {
+        requests: &REQUESTS,
+        tokens: &TOKENS,
+        has_reset: false,
+        upstream: Some(b"anthropic-ratelimit-"),
+    },
+    count: Count { open: "{\"input_tokens\":", ..Facts::USUAL.count },
+    prefix: Some(PrefixMembers {
+        instructions: "system",
+        turns: "messages",
+        key: "cache_control",
+        takes_marks: true,
+    }),
+    ..Facts::USUAL
+};
+
+/// The dialect as the registry has it.
+#[derive(Debug)]
+pub struct Anthropic;
+
+impl Face for Anthropic {
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+
+    fn reader(&self) -> Box<dyn ReadAnswer> {
+        Box::new(Reader::default())
+    }
+
+    fn writer(&self, options: AnswerOptions) -> Box<dyn WriteAnswer> {
+        Box::new(Writer::new(options))
+    }
+
+    fn decode_request(
+        &self,
+        operation: Operation,
+        body: &Bytes,
+        _addressed: Option<&Addressed>,
+    ) -> Result<Request, Box<Fault>> {
+        decode_request(operation, body)
+    }
+
+    fn read_prompt(&self, body: &[u8], _request: &Request) -> Result<Prompt, Box<Fault>> {
+        read_prompt(body)
+    }
+
+    fn write_prompt(
+        &self,
+        prompt: &Prompt,
+        target: &TargetModel<'_>,
+        losses: &mut DroppedFields,
+    ) -> Result<Vec<u8>, Box<Fault>> {
+        write_prompt(prompt, target, losses)
+    }
+
+    fn error_body(&self, fault: &Fault, trace: TraceId) -> Bytes {
+        error_body(fault, trace)
+    }
+
+    fn count_request(&self, body: &[u8], _model: &str) -> Result<String, Box<Fault>> {
+        keep_members(body, COUNTED)
+    }
+
+    fn status(&self, fault: &Fault) -> u16 {
+        status(fault)
+    }
+
+    fn models_list(&self, rows: &[ModelRow]) -> Bytes {
+        models::models_list(rows)
+    }
+
+    fn model_object(&self, row: &ModelRow) -> Bytes {
+        models::model_object(row)
+    }
+}

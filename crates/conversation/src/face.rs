@@ -1,0 +1,180 @@
+//! A dialect's face: what the gateway needs of each wire format, which its crate implements once.
+
+use std::fmt::Debug;
+
+use bytes::Bytes;
+use domain::{Fault, Operation, Prompt, TraceId};
+use http::header::{HeaderName, HeaderValue};
+use json::members::keep_members;
+
+use crate::answer::{AnswerOptions, ReadAnswer, WriteAnswer};
+use crate::losses::DroppedFields;
+use crate::models::{self, ModelRow};
+use crate::request::{Addressed, Request};
+use crate::status::common;
+use crate::target::TargetModel;
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static REQUESTS: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-requests"),
+    HeaderName::from_static("x-ratelimit-remaining-requests"),
+    HeaderName::from_static("x-ratelimit-reset-requests"),
+];
+static TOKENS: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-tokens"),
+    HeaderName::from_static("x-ratelimit-remaining-tokens"),
+    HeaderName::from_static("x-ratelimit-reset-tokens"),
+];
+/// The members of a request that count towards its tokens, as OpenAI's endpoint takes them.
+const COUNTED: &[&str] = &[
+    "model",
+    "input",
+    "instructions",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "reasoning",
+    "text",
+    "truncation",
+];
+
+/// What never changes about a dialect.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts {
+    /// The `content-type` of a stream.
+    pub stream_type: &'static str,
+    /// Streams are binary frames, not server-sent events.
+    pub has_frames: bool,
+    /// A comment or event that keeps an idle stream open, in a form that the dialect's SDKs ignore.
+    pub ping: &'static [u8],
+    /// An error in a stream is its last event, and tells what the whole answer is.
+    pub ends_with_its_error: bool,
+    /// The header in which the dialect's SDKs look for the request id.
+    pub request_id: &'static HeaderName,
+    /// Request headers that are part of the format, and are forwarded to an upstream that speaks it.
+    pub native_headers: &'static [HeaderName],
+    pub rate_limits: RateLimits,
+    pub count: Count,
+    /// `None` where the format has no prompt caching that the gateway could help with.
+    pub prefix: Option<PrefixMembers>,
+}
+
+/// The headers of rate limits: limit, remaining, reset.
+#[derive(Debug, Clone, Copy)]
+pub struct RateLimits {
+    pub requests: &'static [HeaderName; 3],
+    pub tokens: &'static [HeaderName; 3],
+    /// Whether resets are reported, as durations.
+    pub has_reset: bool,
+    /// What upstreams' headers of this kind begin with.
+    pub upstream: Option<&'static [u8]>,
+}
+
+/// The answer of an endpoint that counts tokens.
+#[derive(Debug, Clone, Copy)]
+pub struct Count {
+    /// The document up to the number.
+    pub open: &'static str,
+    pub member: &'static str,
+    pub omits_zero: bool,
+}
+
+/// The members of a request that make up its prefix.
+#[derive(Debug, Clone, Copy)]
+pub struct PrefixMembers {
+    pub instructions: &'static str,
+    pub turns: &'static str,
+    /// The member by which a client manages caching itself.
+    pub key: &'static str,
+    pub takes_marks: bool,
+}
+
+impl Facts {
+    /// Those of OpenAI, which most dialects have in common.
+    pub const USUAL: Self = Self {
+        stream_type: "text/event-stream; charset=utf-8",
+        has_frames: false,
+        ping: b": ping\n\n",
+        ends_with_its_error: false,
+        request_id: &REQUEST_ID,
+        native_headers: &[],
+        rate_limits: RateLimits { requests: &REQUESTS, tokens: &TOKENS, has_reset: true, upstream: None },
+        count: Count {
+            open: "{\"object\":\"response.input_tokens\",\"input_tokens\":",
+            member: "input_tokens",
+            omits_zero: false,
+        },
+        prefix: None,
+    };
+}
+
+/// One wire format, as clients and upstreams speak it.
+pub trait Face: Debug + Sync {
+    fn facts(&self) -> &'static Facts;
+
+    fn reader(&self) -> Box<dyn ReadAnswer>;
+
+    fn writer(&self, options: AnswerOptions) -> Box<dyn WriteAnswer>;
+
+    /// Reads what later stages need to know about a request.
+    ///
+    /// # Errors
+    /// What is wrong, where, and how to fix it.
+    fn decode_request(
+        &self,
+        operation: Operation,
+        body: &Bytes,
+        addressed: Option<&Addressed>,
+    ) -> Result<Request, Box<Fault>>;
+
+    /// Reads the prompt of a request that was decoded before.
+    ///
+    /// # Errors
+    /// What is wrong, where, and how to fix it.
+    fn read_prompt(&self, body: &[u8], request: &Request) -> Result<Prompt, Box<Fault>>;
+
+    /// Writes a prompt as the body of an upstream request; `losses` collects what can't be expressed.
+    ///
+    /// # Errors
+    /// The prompt can't be written, whatever is dropped.
+    fn write_prompt(
+        &self,
+        prompt: &Prompt,
+        target: &TargetModel<'_>,
+        losses: &mut DroppedFields,
+    ) -> Result<Vec<u8>, Box<Fault>>;
+
+    /// A request to count tokens, made of one for an answer.
+    ///
+    /// # Errors
+    /// The body is not an object.
+    fn count_request(&self, body: &[u8], _model: &str) -> Result<String, Box<Fault>> {
+        keep_members(body, COUNTED)
+    }
+
+    fn error_body(&self, fault: &Fault, trace: TraceId) -> Bytes;
+
+    /// The status code for a fault.
+    fn status(&self, fault: &Fault) -> u16 {
+        common(fault)
+    }
+
+    /// A header that names the error.
+    fn error_header(&self, _fault: &Fault) -> Option<(HeaderName, HeaderValue)> {
+        None
+    }
+
+    /// The answer to a prompt that was blocked for its content, in a dialect where that is no error.
+    fn blocked_body(&self, _fault: &Fault, _model: &str, _trace: TraceId) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// A list of models.
+    fn models_list(&self, rows: &[ModelRow]) -> Bytes {
+        models::models_list(rows)
+    }
+
+    fn model_object(&self, row: &ModelRow) -> Bytes {
+        models::model_object(row)
+    }
+}

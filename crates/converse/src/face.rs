@@ -1,0 +1,84 @@
+//! Converse's face.
+
+use bytes::Bytes;
+use conversation::answer::{AnswerOptions, ReadAnswer, WriteAnswer};
+use conversation::face::{Count, Face, Facts};
+use conversation::losses::DroppedFields;
+use conversation::request::{Addressed, Request};
+use conversation::target::TargetModel;
+use domain::{Fault, Operation, Prompt, TraceId};
+use http::header::{HeaderName, HeaderValue};
+use json::members::keep_members;
+
+use crate::{Reader, Writer, decode_request, error_body, error_type, read_prompt, status, write_prompt};
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
+const COUNTED: &[&str] = &["messages", "system", "toolConfig", "additionalModelRequestFields"];
+
+static FACTS: Facts = Facts {
+    stream_type: "application/vnd.amazon.eventstream",
+    has_frames: true,
+    // No frame is ignored by every SDK: some pass on each event, known or not.
+    ping: b"",
+    request_id: &REQUEST_ID,
+    count: Count { open: "{\"inputTokens\":", member: "inputTokens", omits_zero: false },
+    ..Facts::USUAL
+};
+
+/// The dialect as the registry has it.
+#[derive(Debug)]
+pub struct Converse;
+
+impl Face for Converse {
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+
+    fn reader(&self) -> Box<dyn ReadAnswer> {
+        Box::new(Reader::default())
+    }
+
+    fn writer(&self, options: AnswerOptions) -> Box<dyn WriteAnswer> {
+        Box::new(Writer::new(options))
+    }
+
+    fn decode_request(
+        &self,
+        operation: Operation,
+        body: &Bytes,
+        addressed: Option<&Addressed>,
+    ) -> Result<Request, Box<Fault>> {
+        decode_request(operation, body, addressed)
+    }
+
+    fn read_prompt(&self, body: &[u8], request: &Request) -> Result<Prompt, Box<Fault>> {
+        read_prompt(body, request)
+    }
+
+    fn write_prompt(
+        &self,
+        prompt: &Prompt,
+        target: &TargetModel<'_>,
+        losses: &mut DroppedFields,
+    ) -> Result<Vec<u8>, Box<Fault>> {
+        write_prompt(prompt, target, losses)
+    }
+
+    fn error_body(&self, fault: &Fault, trace: TraceId) -> Bytes {
+        error_body(fault, trace)
+    }
+
+    fn count_request(&self, body: &[u8], _model: &str) -> Result<String, Box<Fault>> {
+        let inside = keep_members(body, COUNTED)?;
+        Ok(format!("{{\"input\":{{\"converse\":{inside}}}}}"))
+    }
+
+    fn status(&self, fault: &Fault) -> u16 {
+        status(fault)
+    }
+
+    fn error_header(&self, fault: &Fault) -> Option<(HeaderName, HeaderValue)> {
+        Some((ERROR_TYPE, HeaderValue::from_static(error_type(fault))))
+    }
+}

@@ -1,0 +1,88 @@
+//! Gemini's face.
+
+use bytes::Bytes;
+use conversation::answer::{AnswerOptions, ReadAnswer, WriteAnswer};
+use conversation::face::{Count, Face, Facts};
+use conversation::losses::DroppedFields;
+use conversation::models::ModelRow;
+use conversation::request::{Addressed, Request, resource_text};
+use conversation::target::TargetModel;
+use domain::{Fault, FaultClass, Operation, Prompt, TraceId};
+use json::members::with_first;
+
+use crate::{
+    Reader, Writer, blocked_body, decode_request, error_body, models, read_prompt, status, write_prompt,
+};
+
+static FACTS: Facts = Facts {
+    // Gemini SDKs read no comments, and their chat sessions drop an answer that has a chunk without
+    // parts; blank lines pass.
+    ping: b"\r\n\r\n",
+    count: Count { open: "{\"totalTokens\":", member: "totalTokens", omits_zero: true },
+    ..Facts::USUAL
+};
+
+/// The dialect as the registry has it.
+#[derive(Debug)]
+pub struct Gemini;
+
+impl Face for Gemini {
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+
+    fn reader(&self) -> Box<dyn ReadAnswer> {
+        Box::new(Reader::default())
+    }
+
+    fn writer(&self, options: AnswerOptions) -> Box<dyn WriteAnswer> {
+        Box::new(Writer::new(options))
+    }
+
+    fn decode_request(
+        &self,
+        operation: Operation,
+        body: &Bytes,
+        addressed: Option<&Addressed>,
+    ) -> Result<Request, Box<Fault>> {
+        decode_request(operation, body, addressed)
+    }
+
+    fn read_prompt(&self, body: &[u8], request: &Request) -> Result<Prompt, Box<Fault>> {
+        read_prompt(body, request)
+    }
+
+    fn write_prompt(
+        &self,
+        prompt: &Prompt,
+        target: &TargetModel<'_>,
+        losses: &mut DroppedFields,
+    ) -> Result<Vec<u8>, Box<Fault>> {
+        write_prompt(prompt, target, losses)
+    }
+
+    fn error_body(&self, fault: &Fault, trace: TraceId) -> Bytes {
+        error_body(fault, status(fault), trace)
+    }
+
+    fn count_request(&self, body: &[u8], model: &str) -> Result<String, Box<Fault>> {
+        let inside = with_first(body, "model", &resource_text(model))?;
+        Ok(format!("{{\"generateContentRequest\":{inside}}}"))
+    }
+
+    fn status(&self, fault: &Fault) -> u16 {
+        status(fault)
+    }
+
+    fn blocked_body(&self, fault: &Fault, model: &str, trace: TraceId) -> Option<Vec<u8>> {
+        (fault.class == FaultClass::ContentPolicy).then(|| blocked_body(fault, model, trace))
+    }
+
+    fn models_list(&self, rows: &[ModelRow]) -> Bytes {
+        models::models_list(rows)
+    }
+
+    fn model_object(&self, row: &ModelRow) -> Bytes {
+        models::model_object(row)
+    }
+}

@@ -1,0 +1,76 @@
+//! Responses' face.
+
+use bytes::Bytes;
+use conversation::answer::{AnswerOptions, ReadAnswer, WriteAnswer};
+use conversation::face::{Face, Facts, PrefixMembers, RateLimits};
+use conversation::losses::DroppedFields;
+use conversation::openai_error;
+use conversation::request::{Addressed, Request};
+use conversation::target::TargetModel;
+use domain::{Fault, Operation, Prompt, TraceId};
+use http::header::HeaderName;
+
+use crate::{Reader, Writer, decode_request, decode_stored_request, read_prompt, write_prompt};
+
+static HEADERS: [HeaderName; 2] =
+    [HeaderName::from_static("x-grok-conv-id"), HeaderName::from_static("x-session-affinity")];
+
+static FACTS: Facts = Facts {
+    ends_with_its_error: true,
+    native_headers: &HEADERS,
+    rate_limits: RateLimits { upstream: Some(b"x-ratelimit-"), ..Facts::USUAL.rate_limits },
+    prefix: Some(PrefixMembers {
+        instructions: "instructions",
+        turns: "input",
+        key: "prompt_cache_key",
+        takes_marks: false,
+    }),
+    ..Facts::USUAL
+};
+
+/// The dialect as the registry has it.
+#[derive(Debug)]
+pub struct Responses;
+
+impl Face for Responses {
+    fn facts(&self) -> &'static Facts {
+        &FACTS
+    }
+
+    fn reader(&self) -> Box<dyn ReadAnswer> {
+        Box::new(Reader::default())
+    }
+
+    fn writer(&self, options: AnswerOptions) -> Box<dyn WriteAnswer> {
+        Box::new(Writer::new(options))
+    }
+
+    fn decode_request(
+        &self,
+        _operation: Operation,
+        body: &Bytes,
+        addressed: Option<&Addressed>,
+    ) -> Result<Request, Box<Fault>> {
+        match addressed.and_then(|addressed| addressed.stored.as_ref()) {
+            Some(stored) => Ok(decode_stored_request(stored)),
+            None => decode_request(body),
+        }
+    }
+
+    fn read_prompt(&self, body: &[u8], _request: &Request) -> Result<Prompt, Box<Fault>> {
+        read_prompt(body)
+    }
+
+    fn write_prompt(
+        &self,
+        prompt: &Prompt,
+        target: &TargetModel<'_>,
+        losses: &mut DroppedFields,
+    ) -> Result<Vec<u8>, Box<Fault>> {
+        write_prompt(prompt, target, losses)
+    }
+
+    fn error_body(&self, fault: &Fault, trace: TraceId) -> Bytes {
+        openai_error::error_body(fault, trace)
+    }
+}

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use conversation::answer::{AnswerOptions, ReadAnswer, WriteAnswer};
+use conversation::batch::{BatchOutputLine, LineAnswer};
 use conversation::face::{Count, Face, Facts, PrefixMembers, RateLimits};
 use conversation::losses::DroppedFields;
 use conversation::models::ModelRow;
@@ -11,7 +12,9 @@ use domain::{Fault, Operation, Prompt, TraceId};
 use http::header::HeaderName;
 use json::members::keep_members;
 
-use crate::{PING, Reader, Writer, decode_request, error_body, models, read_prompt, status, write_prompt};
+use crate::{
+    PING, Reader, Writer, batch, decode_request, error_body, models, read_prompt, status, write_prompt,
+};
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 static HEADERS: [HeaderName; 3] = [
@@ -49,6 +52,7 @@ static FACTS: Facts = Facts {
         key: "cache_control",
         takes_marks: true,
     }),
+    batches: Some(batch::MESSAGES),
     ..Facts::USUAL
 };
 
@@ -89,6 +93,18 @@ impl Face for Anthropic {
         losses: &mut DroppedFields,
     ) -> Result<Vec<u8>, Box<Fault>> {
         write_prompt(prompt, target, losses)
+    }
+
+    fn decode_batch(
+        &self,
+        body: &Bytes,
+        _addressed: Option<&Addressed>,
+    ) -> Option<Result<Request, Box<Fault>>> {
+        Some(batch::decode(body))
+    }
+
+    fn read_batch_item<'l>(&self, line: &'l [u8]) -> Option<(BatchOutputLine, LineAnswer<'l>)> {
+        batch::read_item(line)
     }
 
     fn error_body(&self, fault: &Fault, trace: TraceId) -> Bytes {

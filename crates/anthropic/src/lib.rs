@@ -6,6 +6,7 @@
 )]
 
 mod answer;
+mod batch;
 mod blocks;
 mod decode;
 mod error;
@@ -25,6 +26,7 @@ mod wire;
 mod write;
 mod writer;
 
+pub use batch::{MESSAGES, MessageBatchStatus, read_message_batch, results_address};
 pub use decode::decode_request;
 pub use error::{error_body, status};
 pub use face::Anthropic;

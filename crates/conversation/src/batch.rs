@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use domain::hosting::BatchPlaces;
-use domain::{Fault, FaultClass, Usage};
+use domain::{Fault, FaultClass, Grammar, Usage};
 use json::Span;
 use json::splice::{Edit, splice};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::request::{rename_at, resource_text};
@@ -59,6 +60,16 @@ pub struct BatchOutputLine {
     pub request_id: Option<String>,
     pub error_code: Option<String>,
     pub usage: Option<Usage>,
+}
+
+/// The answer in the line of a result, whose usage counts, and the grammar that it is in.
+pub type LineAnswer<'a> = Option<(&'a str, Grammar)>;
+
+/// The model that an answer or a request names.
+#[derive(Deserialize, Default)]
+pub struct Named<'a> {
+    #[serde(borrow)]
+    pub model: Option<Cow<'a, str>>,
 }
 
 impl BatchModels {

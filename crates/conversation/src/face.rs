@@ -8,6 +8,7 @@ use http::header::{HeaderName, HeaderValue};
 use json::members::keep_members;
 
 use crate::answer::{AnswerOptions, ReadAnswer, WriteAnswer};
+use crate::batch::{BatchOutputLine, LineAnswer};
 use crate::losses::DroppedFields;
 use crate::models::{self, ModelRow};
 use crate::request::{Addressed, Request};
@@ -55,6 +56,8 @@ pub struct Facts {
     pub native_headers: &'static [HeaderName],
     pub rate_limits: RateLimits,
     pub count: Count,
+    /// The endpoint under which its own batches are booked, where it has some.
+    pub batches: Option<&'static str>,
     /// `None` where the format has no prompt caching that the gateway could help with.
     pub prefix: Option<PrefixMembers>,
 }
@@ -104,6 +107,7 @@ impl Facts {
             member: "input_tokens",
             omits_zero: false,
         },
+        batches: None,
         prefix: None,
     };
 }
@@ -150,6 +154,20 @@ pub trait Face: Debug + Sync {
     /// The body is not an object.
     fn count_request(&self, body: &[u8], _model: &str) -> Result<String, Box<Fault>> {
         keep_members(body, COUNTED)
+    }
+
+    /// Reads what later stages need to know about a new batch; `None` where batches are files of requests.
+    fn decode_batch(
+        &self,
+        _body: &Bytes,
+        _addressed: Option<&Addressed>,
+    ) -> Option<Result<Request, Box<Fault>>> {
+        None
+    }
+
+    /// Reads the line of one result of such a batch; `None` where it is not one.
+    fn read_batch_item<'l>(&self, _line: &'l [u8]) -> Option<(BatchOutputLine, LineAnswer<'l>)> {
+        None
     }
 
     fn error_body(&self, fault: &Fault, trace: TraceId) -> Bytes;

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use conversation::answer::{AnswerOptions, ReadAnswer, WriteAnswer};
+use conversation::batch::{BatchOutputLine, LineAnswer};
 use conversation::face::{Count, Face, Facts};
 use conversation::losses::DroppedFields;
 use conversation::request::{Addressed, Request};
@@ -10,7 +11,7 @@ use domain::{Fault, Operation, Prompt, TraceId};
 use http::header::{HeaderName, HeaderValue};
 use json::members::keep_members;
 
-use crate::{Reader, Writer, decode_request, error_body, error_type, read_prompt, status, write_prompt};
+use crate::{Reader, Writer, decode_request, error_body, error_type, job, read_prompt, status, write_prompt};
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
@@ -23,6 +24,7 @@ static FACTS: Facts = Facts {
     ping: b"",
     request_id: &REQUEST_ID,
     count: Count { open: "{\"inputTokens\":", member: "inputTokens", omits_zero: false },
+    batches: Some(job::JOBS),
     ..Facts::USUAL
 };
 
@@ -63,6 +65,18 @@ impl Face for Converse {
         losses: &mut DroppedFields,
     ) -> Result<Vec<u8>, Box<Fault>> {
         write_prompt(prompt, target, losses)
+    }
+
+    fn decode_batch(
+        &self,
+        body: &Bytes,
+        _addressed: Option<&Addressed>,
+    ) -> Option<Result<Request, Box<Fault>>> {
+        Some(job::decode(body))
+    }
+
+    fn read_batch_item<'l>(&self, line: &'l [u8]) -> Option<(BatchOutputLine, LineAnswer<'l>)> {
+        job::read_item(line)
     }
 
     fn error_body(&self, fault: &Fault, trace: TraceId) -> Bytes {

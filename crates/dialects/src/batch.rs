@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::registry::face;
 use bytes::Bytes;
 use conversation::batch::BatchOutputLine;
 use domain::{Grammar, Operation, Usage};
@@ -11,7 +12,6 @@ use serde_json::value::RawValue;
 use crate::answer_path::AnswerPath;
 use crate::transcript::AnswerForm;
 use crate::whole::buffered_answer;
-use crate::{bundle, job};
 
 /// One request of a batch, as far as accounting needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,14 +64,11 @@ struct Failed<'a> {
 pub fn batch_operation(endpoint: &str) -> (Operation, Grammar) {
     match endpoint {
         "/v1/responses" => (Operation::Chat, Grammar::Responses),
-        bundle::MESSAGES => (Operation::Chat, Grammar::Anthropic),
-        job::JOBS => (Operation::Chat, Grammar::Converse),
-        gemini::CONTENTS => (Operation::Chat, Grammar::Gemini),
         "/v1/embeddings" => (Operation::Embed, Grammar::Chat),
         "/v1/completions" => (Operation::Complete, Grammar::Chat),
         "/v1/moderations" => (Operation::Moderate, Grammar::Chat),
         "/v1/images/generations" => (Operation::Images, Grammar::Chat),
-        _ => (Operation::Chat, Grammar::Chat),
+        _ => (Operation::Chat, own_grammar(endpoint).unwrap_or(Grammar::Chat)),
     }
 }
 
@@ -86,15 +83,10 @@ pub fn read_batch_input(line: &[u8]) -> Option<BatchInputLine> {
 /// Reads a line of an output file; `None` where it is not a result.
 #[must_use]
 pub fn read_batch_output(line: &[u8], endpoint: &str) -> Option<BatchOutputLine> {
-    match endpoint {
-        bundle::MESSAGES => return bundle::read_item(line),
-        job::JOBS => return job::read_item(line),
-        gemini::CONTENTS => {
-            let (line, answer) = gemini::read_batch_item(line)?;
-            let usage = answer.and_then(|answer| usage_of(answer, Operation::Chat, Grammar::Gemini));
-            return Some(BatchOutputLine { usage, ..line });
-        }
-        _ => {}
+    if let Some(face) = own_grammar(endpoint).and_then(face) {
+        let (line, answer) = face.read_batch_item(line)?;
+        let usage = answer.and_then(|(answer, grammar)| usage_of(answer, Operation::Chat, grammar));
+        return Some(BatchOutputLine { usage, ..line });
     }
     let read: ItemLine<'_> = serde_json::from_slice(line).ok()?;
     let custom_id = read.custom_id.into_owned();
@@ -123,8 +115,15 @@ pub fn read_batch_output(line: &[u8], endpoint: &str) -> Option<BatchOutputLine>
     })
 }
 
+/// The grammar whose own batches are booked under this endpoint.
+fn own_grammar(endpoint: &str) -> Option<Grammar> {
+    let is_own =
+        |grammar: &Grammar| face(*grammar).is_some_and(|face| face.facts().batches == Some(endpoint));
+    Grammar::ALL.into_iter().find(is_own)
+}
+
 /// The usage that an answer reports.
-pub(crate) fn usage_of(body: &str, operation: Operation, grammar: Grammar) -> Option<Usage> {
+fn usage_of(body: &str, operation: Operation, grammar: Grammar) -> Option<Usage> {
     let answer_path = AnswerPath { operation, form: AnswerForm::Json, ..AnswerPath::chat(grammar, grammar) };
     buffered_answer(&answer_path, Bytes::copy_from_slice(body.as_bytes())).ok()?.facts.usage
 }
@@ -209,6 +208,71 @@ mod tests {
         let nothing = read_item(b"{}").unwrap();
         assert_eq!((nothing.status, nothing.error_code, nothing.usage), (0, None, None));
         assert_eq!(read_item(b"[7]"), None);
+        assert_eq!(read_item(b""), None);
+    }
+
+    #[test]
+    fn a_result_of_messages_tells_what_it_used_and_only_an_answer_used_something() {
+        let read_item = |line: &[u8]| read_batch_output(line, anthropic::MESSAGES);
+        let message = r#"{"id":"msg_1","type":"message","role":"assistant","model":"claude-haiku-4-5-20251001","content":[{"type":"text","text":"x"}],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":9,"cache_read_input_tokens":3,"output_tokens":5}}"#;
+        let item = |result: &str| {
+            read_item(format!(r#"{{"custom_id":"a\u0062","result":{result}}}"#).as_bytes()).unwrap()
+        };
+        let good = item(&format!(r#"{{"type":"succeeded","message":{message}}}"#));
+        let usage = good.usage.unwrap();
+        assert_eq!((usage.prompt_total(), usage.completion_total()), (12, 5));
+        assert_eq!((&*good.custom_id, good.status), ("ab", 200));
+        assert_eq!(good.model.as_deref(), Some("claude-haiku-4-5-20251001"));
+        let bad = item(
+            r#"{"type":"errored","error":{"type":"error","error":{"type":"overloaded_error","message":"m"},"request_id":"req_1"}}"#,
+        );
+        assert_eq!((bad.status, bad.error_code.as_deref(), bad.usage), (529, Some("overloaded_error"), None));
+        assert_eq!(bad.request_id.as_deref(), Some("req_1"));
+        for (kind, code) in [("canceled", "batch_canceled"), ("expired", "batch_expired")] {
+            let item = item(&format!(r#"{{"type":"{kind}"}}"#));
+            assert_eq!((item.status, item.error_code.as_deref(), item.usage), (0, Some(code), None));
+        }
+        assert_eq!(read_item(b"{}"), None);
+        assert_eq!(read_item(b""), None);
+    }
+
+    #[test]
+    fn a_line_tells_what_it_used_in_the_form_of_its_vendor_or_not_at_all() {
+        let read_item = |line: &[u8]| read_batch_output(line, converse::JOBS);
+        let message = r#"{"id":"m","type":"message","role":"assistant","model":"claude-haiku-4-5-20251001","content":[{"type":"text","text":"x"}],"stop_reason":"end_turn","usage":{"input_tokens":9,"output_tokens":5}}"#;
+        let converse = r#"{"output":{"message":{"role":"assistant","content":[{"text":"x"}]}},"stopReason":"end_turn","usage":{"inputTokens":9,"outputTokens":5,"totalTokens":14}}"#;
+        let chat = r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"x"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":5,"total_tokens":14}}"#;
+        for output in [message, converse, chat] {
+            let line = format!(r#"{{"modelInput":{{}},"modelOutput":{output},"recordId":"a\u0062"}}"#);
+            let item = read_item(line.as_bytes()).unwrap();
+            let usage = item.usage.unwrap();
+            assert_eq!((usage.prompt_total(), usage.completion_total()), (9, 5), "{output}");
+            assert_eq!((&*item.custom_id, item.status), ("ab", 200));
+        }
+        for unknown in
+            [r#"{"generation":"x","prompt_token_count":9}"#, r#"{"usage":{"tokens":3}}"#, "[]", "7"]
+        {
+            let line = format!(r#"{{"recordId":"a","modelOutput":{unknown}}}"#);
+            let item = read_item(line.as_bytes()).unwrap();
+            assert_eq!((item.status, item.usage), (200, None), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn what_failed_of_a_job_used_nothing() {
+        let read_item = |line: &[u8]| read_batch_output(line, converse::JOBS);
+        let read = |line: &str| {
+            let item = read_item(line.as_bytes()).unwrap();
+            assert_eq!(item.usage, None);
+            (item.status, item.error_code)
+        };
+        let refused =
+            r#"{"recordId":"a","modelInput":{},"error":{"errorCode":400,"errorMessage":"bad request"}}"#;
+        assert_eq!(read(refused), (400, None));
+        let named = r#"{"recordId":"a","error":{"errorCode":"Expired","errorMessage":"late"}}"#;
+        assert_eq!(read(named), (500, Some("Expired".to_owned())));
+        assert_eq!(read(r#"{"recordId":"a"}"#), (0, Some("batch_not_tried".to_owned())));
+        assert_eq!(read_item(b"{}"), None);
         assert_eq!(read_item(b""), None);
     }
 }

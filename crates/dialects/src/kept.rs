@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use crate::registry::face;
 use bytes::Bytes;
 use chat::skip_lead;
 use conversation::answer::{AnswerFacts, StreamFault};
@@ -15,7 +16,6 @@ use json::splice::{Edit, splice};
 use json::{Cursor, JsonError, Kind, Span, Value, find_member};
 
 use crate::whole::BufferedAnswer;
-use crate::{bundle, job};
 
 const INPUT: &str = "input_file_id";
 /// The members in which such an object names files.
@@ -45,9 +45,9 @@ pub(crate) fn decode(
     }
     let (stored, stored_value) = match named {
         Some(stored) => (stored, None),
-        None if grammar == Grammar::Anthropic => return bundle::decode(body),
-        None if grammar == Grammar::Converse => return job::decode(body),
-        None if grammar == Grammar::Gemini => return gemini::decode_batch(body, addressed),
+        None if let Some(batch) = face(grammar).and_then(|face| face.decode_batch(body, addressed)) => {
+            return batch;
+        }
         None => {
             let (id, span) = input_of(body)?;
             (Stored::new(id, StoredAct::Make, String::new()), Some(span))
@@ -100,6 +100,16 @@ pub(crate) fn buffered_answer(grammar: Grammar, body: Bytes) -> Result<BufferedA
     }
 }
 
+/// A response about a job. Stopping one returns an empty body.
+pub(crate) fn job_answer(body: &Bytes) -> Result<BufferedAnswer, StreamFault> {
+    let body = match skip_lead(body).first() {
+        None => Bytes::from_static(b"{}"),
+        Some(b'{') => body.clone(),
+        Some(_) => return Err(StreamFault::Broken("not_an_answer")),
+    };
+    Ok(BufferedAnswer::plain(body, AnswerFacts::default()))
+}
+
 /// The response with every id of the provider's replaced by `ours`, and what it reports about the object.
 pub fn rewrite_ids(
     body: &Bytes,
@@ -111,7 +121,7 @@ pub fn rewrite_ids(
     }
     let mut made = StoredObjectReport::default();
     let mut edits = Vec::new();
-    let own = if kind == StoredObjectKind::StoredBatch { job::NAME } else { "id" };
+    let own = if kind == StoredObjectKind::StoredBatch { converse::NAME } else { "id" };
     let (mut words, mut results) = (None, None);
     let mut cursor = Cursor::new(body).ok()?;
     let read = cursor.object(|cursor, member| {
@@ -155,7 +165,7 @@ pub fn rewrite_ids(
         return None;
     }
     if let Some(span) = results {
-        edits.push((span, bundle::results_address(&ours(kind, &made.id))));
+        edits.push((span, anthropic::results_address(&ours(kind, &made.id))));
     }
     let spliced = |words: Option<Span>| {
         let renames = edits.iter().map(|(span, name)| rename_at(*span, name));

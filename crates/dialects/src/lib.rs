@@ -8,7 +8,6 @@
 
 mod answer_path;
 mod batch;
-mod bundle;
 mod count;
 mod cut;
 mod embed;
@@ -16,7 +15,6 @@ mod error;
 mod files;
 mod form;
 mod hosted;
-mod job;
 mod kept;
 mod media;
 mod native;
@@ -33,16 +31,15 @@ mod translate;
 mod whole;
 
 pub use answer_path::{AnswerPath, AnswerStream};
+pub use anthropic::{MESSAGES, MessageBatchStatus, read_message_batch};
 pub use batch::{BatchInputLine, batch_operation, read_batch_input, read_batch_output};
-pub use bundle::{MESSAGES, MessageBatchStatus, read_message_batch};
-pub use converse::read_model_path;
+pub use converse::{InvocationJob, JOBS, JobOutcome, NEW_JOB, job_list_entry, read_job, read_model_path};
 pub use count::{count_answer, forget_answer, write_count_request};
 pub use embed::{EmbeddingForm, translate_embeddings, translate_hosted_embeddings};
 pub use error::{ErrorAnswer, render_blocked, render_error, request_id_header};
 pub use files::exchange_files;
 pub use form::FormReader;
 pub use hosted::{bare_count, with_members};
-pub use job::{InvocationJob, JOBS, JobOutcome, NEW_JOB, job_list_entry, read_job};
 pub use kept::rewrite_ids;
 pub use media::{
     FalSpeechParams, FalTranscriptionParams, FalVideoParams, InvokeModelImages, InvokeModelRerank,

@@ -13,7 +13,7 @@ use framing::sse::{EventSplitter, read_event};
 use crate::answer_path::{AnswerPath, content_bytes};
 use crate::registry::usual_face;
 use crate::transcript::read_whole;
-use crate::{count, embed, job, kept, media};
+use crate::{count, embed, kept, media};
 
 /// A buffered response as the client gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub fn buffered_answer(answer_path: &AnswerPath, body: Bytes) -> Result<Buffered
         Operation::Embed => embed::buffered_answer(answer_path, body),
         Operation::Stored => Ok(look_answer(body)),
         Operation::Video if answer_path.video.is_some() => media::video_answer(answer_path, &body),
-        Operation::Batch if answer_path.client == Grammar::Converse => job::buffered_answer(&body),
+        Operation::Batch if answer_path.client == Grammar::Converse => kept::job_answer(&body),
         operation if operation.is_kept() => kept::buffered_answer(answer_path.upstream, body),
         Operation::Images if answer_path.upstream == Grammar::Hosted => {
             media::image_answer(answer_path, &body)

@@ -4,11 +4,11 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use conversation::batch::{BatchModels, BatchOutputLine};
+use conversation::batch::{BatchModels, BatchOutputLine, LineAnswer};
 use conversation::fields::checked_model;
 use conversation::request::{Addressed, Request, rename_at};
 use conversation::stored::StoredObjectReport;
-use domain::{Fault, FaultClass, StoredObjectKind};
+use domain::{Fault, FaultClass, Grammar, StoredObjectKind};
 use json::fields::{not_empty, open_object};
 use json::refusal::{duplicate, missing, wrong_type};
 use json::splice::{Edit, splice};
@@ -327,7 +327,7 @@ struct Refused<'a> {
 
 /// Reads the result of one request. Its id is the key that the client gave it, which may be missing or shared
 /// by several. Beside it the answer, whose usage it counts.
-pub fn read_item(item: &[u8]) -> Option<(BatchOutputLine, Option<&str>)> {
+pub(super) fn read_item(item: &[u8]) -> Option<(BatchOutputLine, LineAnswer<'_>)> {
     let Became { metadata, response, error } = serde_json::from_slice(item).ok()?;
     let key = metadata.and_then(|metadata| metadata.key).map(RawValue::get);
     let nothing = BatchOutputLine {
@@ -354,7 +354,7 @@ pub fn read_item(item: &[u8]) -> Option<(BatchOutputLine, Option<&str>)> {
                 request_id: request_id.map(Cow::into_owned),
                 ..nothing
             };
-            (line, Some(response.get()))
+            (line, Some((response.get(), Grammar::Gemini)))
         }
         (None, None) => (nothing, None),
     })

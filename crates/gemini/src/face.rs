@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use conversation::answer::{AnswerOptions, ReadAnswer, WriteAnswer};
+use conversation::batch::{BatchOutputLine, LineAnswer};
 use conversation::face::{Count, Face, Facts};
 use conversation::losses::DroppedFields;
 use conversation::models::ModelRow;
@@ -11,7 +12,8 @@ use domain::{Fault, FaultClass, Operation, Prompt, TraceId};
 use json::members::with_first;
 
 use crate::{
-    Reader, Writer, blocked_body, decode_request, error_body, models, read_prompt, status, write_prompt,
+    Reader, Writer, batch, blocked_body, decode_request, error_body, models, read_prompt, status,
+    write_prompt,
 };
 
 static FACTS: Facts = Facts {
@@ -19,6 +21,7 @@ static FACTS: Facts = Facts {
     // parts; blank lines pass.
     ping: b"\r\n\r\n",
     count: Count { open: "{\"totalTokens\":", member: "totalTokens", omits_zero: true },
+    batches: Some(batch::CONTENTS),
     ..Facts::USUAL
 };
 
@@ -59,6 +62,18 @@ impl Face for Gemini {
         losses: &mut DroppedFields,
     ) -> Result<Vec<u8>, Box<Fault>> {
         write_prompt(prompt, target, losses)
+    }
+
+    fn decode_batch(
+        &self,
+        body: &Bytes,
+        addressed: Option<&Addressed>,
+    ) -> Option<Result<Request, Box<Fault>>> {
+        Some(batch::decode(body, addressed))
+    }
+
+    fn read_batch_item<'l>(&self, line: &'l [u8]) -> Option<(BatchOutputLine, LineAnswer<'l>)> {
+        batch::read_item(line)
     }
 
     fn error_body(&self, fault: &Fault, trace: TraceId) -> Bytes {

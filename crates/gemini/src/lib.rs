@@ -29,8 +29,8 @@ mod writer;
 pub mod tests;
 
 pub use address::{Verb, read_address};
+pub use batch::rename as rename_batch;
 pub use batch::{CONTENTS, GeminiBatchStatus, read_gemini_batch_status};
-pub use batch::{decode as decode_batch, read_item as read_batch_item, rename as rename_batch};
 pub use embed::{read_texts, write_texts};
 pub use error::{blocked_body, error_body, status};
 pub use face::Gemini;

@@ -1,22 +1,17 @@
-//! Batches that carry their requests inline or name where they are stored: `BatchModels`, and the reader of
-//! Anthropic Message Batches.
+//! Message Batches: batches that carry their requests inline.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use conversation::batch::BatchModels;
-use conversation::batch::BatchOutputLine;
-use conversation::batch::SEVERAL;
+use conversation::batch::{BatchModels, BatchOutputLine, LineAnswer, Named, SEVERAL};
 use conversation::request::Request;
-use domain::{Fault, FaultClass, Grammar, Operation};
+use domain::{Fault, FaultClass, Grammar};
 use json::fields::not_empty;
 use json::refusal::{duplicate, missing, no_object, wrong_type, wrong_value};
 use json::{Cursor, Kind, Span, Value};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-
-use crate::batch::{Named, usage_of};
 
 /// The endpoint that each request would be sent to on its own.
 pub const MESSAGES: &str = "/v1/messages";
@@ -33,7 +28,7 @@ fn model_of(request: usize) -> String {
 }
 
 /// Where the results of a batch are read, by the id that Tidegate gave it.
-pub(crate) fn results_address(id: &str) -> String {
+pub fn results_address(id: &str) -> String {
     format!("{MESSAGES}/batches/{id}/results")
 }
 
@@ -41,7 +36,7 @@ pub(crate) fn results_address(id: &str) -> String {
 ///
 /// # Errors
 /// What is wrong, where, and how to fix it.
-pub(crate) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
+pub(super) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
     not_empty(body)?;
     let mut cursor = Cursor::new(body)?;
     let kind = cursor.kind()?;
@@ -229,7 +224,7 @@ struct Why<'a> {
 }
 
 /// Reads a line of a results file; `None` where it is not a result.
-pub(crate) fn read_item(line: &[u8]) -> Option<BatchOutputLine> {
+pub(super) fn read_item(line: &[u8]) -> Option<(BatchOutputLine, LineAnswer<'_>)> {
     let ItemLine { custom_id, result } = serde_json::from_slice(line).ok()?;
     let nothing = BatchOutputLine {
         custom_id: custom_id.into_owned(),
@@ -244,21 +239,20 @@ pub(crate) fn read_item(line: &[u8]) -> Option<BatchOutputLine> {
             let message = result.message.map_or("{}", RawValue::get);
             let named = serde_json::from_str::<Named<'_>>(message).unwrap_or_default();
             let model = named.model.map(Cow::into_owned);
-            BatchOutputLine {
-                model,
-                status: 200,
-                usage: usage_of(message, Operation::Chat, Grammar::Anthropic),
-                ..nothing
-            }
+            let line = BatchOutputLine { model, status: 200, ..nothing };
+            (line, Some((message, Grammar::Anthropic)))
         }
         "errored" => {
             let (why, request_id) =
                 result.error.map_or((None, None), |refused| (refused.error, refused.request_id));
             let status = why.as_ref().map_or(500, |why| status_of(&why.kind));
             let error_code = why.map(|why| why.kind.into_owned());
-            BatchOutputLine { status, error_code, request_id: request_id.map(Cow::into_owned), ..nothing }
+            let request_id = request_id.map(Cow::into_owned);
+            (BatchOutputLine { status, error_code, request_id, ..nothing }, None)
         }
-        never_tried => BatchOutputLine { error_code: Some(format!("batch_{never_tried}")), ..nothing },
+        never_tried => {
+            (BatchOutputLine { error_code: Some(format!("batch_{never_tried}")), ..nothing }, None)
+        }
     })
 }
 
@@ -376,30 +370,6 @@ mod tests {
             (0..=domain::limits::JSON_KEYS_MAX).map(|at| format!(r#""{at}":0"#)).collect::<Vec<_>>();
         let body = format!(r#"{{"requests":[{{"custom_id":"a","params":{{{}}}}}]}}"#, members.join(","));
         assert_eq!(decode(&Bytes::from(body)).unwrap_err().code, "json_too_many_keys");
-    }
-
-    #[test]
-    fn a_result_tells_what_it_used_and_only_an_answer_used_something() {
-        let message = r#"{"id":"msg_1","type":"message","role":"assistant","model":"claude-haiku-4-5-20251001","content":[{"type":"text","text":"x"}],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":9,"cache_read_input_tokens":3,"output_tokens":5}}"#;
-        let item = |result: &str| {
-            read_item(format!(r#"{{"custom_id":"a\u0062","result":{result}}}"#).as_bytes()).unwrap()
-        };
-        let good = item(&format!(r#"{{"type":"succeeded","message":{message}}}"#));
-        let usage = good.usage.unwrap();
-        assert_eq!((usage.prompt_total(), usage.completion_total()), (12, 5));
-        assert_eq!((&*good.custom_id, good.status), ("ab", 200));
-        assert_eq!(good.model.as_deref(), Some("claude-haiku-4-5-20251001"));
-        let bad = item(
-            r#"{"type":"errored","error":{"type":"error","error":{"type":"overloaded_error","message":"m"},"request_id":"req_1"}}"#,
-        );
-        assert_eq!((bad.status, bad.error_code.as_deref(), bad.usage), (529, Some("overloaded_error"), None));
-        assert_eq!(bad.request_id.as_deref(), Some("req_1"));
-        for (kind, code) in [("canceled", "batch_canceled"), ("expired", "batch_expired")] {
-            let item = item(&format!(r#"{{"type":"{kind}"}}"#));
-            assert_eq!((item.status, item.error_code.as_deref(), item.usage), (0, Some(code), None));
-        }
-        assert_eq!(read_item(b"{}"), None);
-        assert_eq!(read_item(b""), None);
     }
 
     #[test]

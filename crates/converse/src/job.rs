@@ -4,13 +4,11 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use chat::skip_lead;
-use conversation::answer::{AnswerFacts, StreamFault};
-use conversation::batch::{BatchModels, BatchOutputLine, JobStorage};
+use conversation::batch::{BatchModels, BatchOutputLine, JobStorage, LineAnswer, Named};
 use conversation::models::moment;
 use conversation::request::Request;
 use domain::hosting::BatchPlaces;
-use domain::{Fault, Grammar, Operation, Usage};
+use domain::{Fault, Grammar};
 use json::fields::not_empty;
 use json::refusal::{duplicate, missing, no_object, wrong_type};
 use json::{Cursor, Kind, Span, Value};
@@ -18,15 +16,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json};
 
-use crate::batch::{Named, usage_of};
-use crate::whole::BufferedAnswer;
-
 /// The endpoint that creates jobs.
 pub const JOBS: &str = "/model-invocation-job";
 
-pub(crate) const MODEL: &str = "modelId";
+pub const MODEL: &str = "modelId";
 /// The member that holds a job's id in responses.
-pub(crate) const NAME: &str = "jobArn";
+pub const NAME: &str = "jobArn";
 const MODEL_HOW: &str = "Name a model, such as anthropic/claude-haiku-4-5.";
 /// The members of the client's request that lists show until the job is polled.
 const SHOWN: [&str; 7] = [
@@ -57,7 +52,7 @@ pub fn job_list_entry(storage: &JobStorage, name: &str, model: &str, made_unix_s
 ///
 /// # Errors
 /// What is wrong, where, and how to fix it.
-pub(crate) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
+pub(super) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
     not_empty(body)?;
     let mut cursor = Cursor::new(body)?;
     let kind = cursor.kind()?;
@@ -128,16 +123,6 @@ fn kind_of(value: &Json) -> Kind {
         Json::Array(_) => Kind::Array,
         Json::Object(_) => Kind::Object,
     }
-}
-
-/// A response about a job. Stopping one returns an empty body.
-pub(crate) fn buffered_answer(body: &Bytes) -> Result<BufferedAnswer, StreamFault> {
-    let body = match skip_lead(body).first() {
-        None => Bytes::from_static(b"{}"),
-        Some(b'{') => body.clone(),
-        Some(_) => return Err(StreamFault::Broken("not_an_answer")),
-    };
-    Ok(BufferedAnswer::plain(body, AnswerFacts::default()))
 }
 
 /// The status of a job, and where its results are.
@@ -242,7 +227,7 @@ struct Failed {
 }
 
 /// Reads a line of a results file; `None` where it is not a result.
-pub(crate) fn read_item(line: &[u8]) -> Option<BatchOutputLine> {
+pub(super) fn read_item(line: &[u8]) -> Option<(BatchOutputLine, LineAnswer<'_>)> {
     let ItemLine { record_id, model_output, error } = serde_json::from_slice(line).ok()?;
     let nothing = BatchOutputLine {
         custom_id: record_id.into_owned(),
@@ -256,20 +241,16 @@ pub(crate) fn read_item(line: &[u8]) -> Option<BatchOutputLine> {
         (Some(output), None) => {
             let output = output.get();
             let model = serde_json::from_str::<Named<'_>>(output).ok().and_then(|named| named.model);
-            BatchOutputLine {
-                model: model.map(Cow::into_owned),
-                status: 200,
-                usage: usage_in(output),
-                ..nothing
-            }
+            let line = BatchOutputLine { model: model.map(Cow::into_owned), status: 200, ..nothing };
+            (line, counted(output))
         }
         (_, Some(Failed { error_code })) => {
             let code = error_code.as_ref().and_then(Json::as_u64).and_then(|code| u16::try_from(code).ok());
             let status = code.filter(|status| (400..600).contains(status)).unwrap_or(500);
             let words = error_code.as_ref().and_then(Json::as_str).map(str::to_owned);
-            BatchOutputLine { status, error_code: words, ..nothing }
+            (BatchOutputLine { status, error_code: words, ..nothing }, None)
         }
-        (None, None) => BatchOutputLine { error_code: Some("batch_not_tried".to_owned()), ..nothing },
+        (None, None) => (BatchOutputLine { error_code: Some("batch_not_tried".to_owned()), ..nothing }, None),
     })
 }
 
@@ -281,8 +262,8 @@ struct Shape {
     usage: Option<Map<String, Json>>,
 }
 
-/// The usage in a model's own response, where its vendor's form reports one.
-fn usage_in(output: &str) -> Option<Usage> {
+/// A model's own response, where its vendor's form reports a usage.
+fn counted(output: &str) -> LineAnswer<'_> {
     let shape: Shape = serde_json::from_str(output).ok()?;
     let usage = shape.usage?;
     let grammar = match shape.kind.as_deref() {
@@ -291,7 +272,7 @@ fn usage_in(output: &str) -> Option<Usage> {
         _ if shape.choices.is_some() && usage.contains_key("prompt_tokens") => Grammar::Chat,
         _ => return None,
     };
-    usage_of(output, Operation::Chat, grammar)
+    Some((output, grammar))
 }
 
 #[cfg(test)]
@@ -350,44 +331,6 @@ mod tests {
             let fault = decode(&Bytes::from(body.clone())).unwrap_err();
             assert_eq!((fault.code, fault.param.as_deref()), (code, param), "{body}");
         }
-    }
-
-    #[test]
-    fn a_line_tells_what_it_used_in_the_form_of_its_vendor_or_not_at_all() {
-        let message = r#"{"id":"m","type":"message","role":"assistant","model":"claude-haiku-4-5-20251001","content":[{"type":"text","text":"x"}],"stop_reason":"end_turn","usage":{"input_tokens":9,"output_tokens":5}}"#;
-        let converse = r#"{"output":{"message":{"role":"assistant","content":[{"text":"x"}]}},"stopReason":"end_turn","usage":{"inputTokens":9,"outputTokens":5,"totalTokens":14}}"#;
-        let chat = r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"x"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":5,"total_tokens":14}}"#;
-        for output in [message, converse, chat] {
-            let line = format!(r#"{{"modelInput":{{}},"modelOutput":{output},"recordId":"a\u0062"}}"#);
-            let item = read_item(line.as_bytes()).unwrap();
-            let usage = item.usage.unwrap();
-            assert_eq!((usage.prompt_total(), usage.completion_total()), (9, 5), "{output}");
-            assert_eq!((&*item.custom_id, item.status), ("ab", 200));
-        }
-        for unknown in
-            [r#"{"generation":"x","prompt_token_count":9}"#, r#"{"usage":{"tokens":3}}"#, "[]", "7"]
-        {
-            let line = format!(r#"{{"recordId":"a","modelOutput":{unknown}}}"#);
-            let item = read_item(line.as_bytes()).unwrap();
-            assert_eq!((item.status, item.usage), (200, None), "{unknown}");
-        }
-    }
-
-    #[test]
-    fn what_failed_used_nothing() {
-        let read = |line: &str| {
-            let item = read_item(line.as_bytes()).unwrap();
-            assert_eq!(item.usage, None);
-            (item.status, item.error_code)
-        };
-        let refused =
-            r#"{"recordId":"a","modelInput":{},"error":{"errorCode":400,"errorMessage":"bad request"}}"#;
-        assert_eq!(read(refused), (400, None));
-        let named = r#"{"recordId":"a","error":{"errorCode":"Expired","errorMessage":"late"}}"#;
-        assert_eq!(read(named), (500, Some("Expired".to_owned())));
-        assert_eq!(read(r#"{"recordId":"a"}"#), (0, Some("batch_not_tried".to_owned())));
-        assert_eq!(read_item(b"{}"), None);
-        assert_eq!(read_item(b""), None);
     }
 
     #[test]

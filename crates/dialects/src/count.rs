@@ -1,6 +1,5 @@
 //! Token counting endpoints: how many tokens a prompt has, before it is sent.
 
-use crate::registry::usual_face;
 use bytes::Bytes;
 use conversation::answer::{AnswerFacts, StreamFault};
 use conversation::target::{TargetModel, TranslatedRequest};
@@ -9,8 +8,9 @@ use domain::{Fault, Grammar, Prompt, Usage};
 use json::{Cursor, JsonError, Kind};
 
 use crate::answer_path::AnswerPath;
+use crate::buffered::BufferedAnswer;
+use crate::registry::usual_face;
 use crate::translate::translate_request;
-use crate::whole::BufferedAnswer;
 
 /// The response that reports this count, in a client's dialect.
 #[must_use]

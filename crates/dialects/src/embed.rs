@@ -11,7 +11,7 @@ use conversation::target::TranslatedRequest;
 use domain::{Fault, Grammar};
 
 use crate::answer_path::AnswerPath;
-use crate::whole::BufferedAnswer;
+use crate::buffered::BufferedAnswer;
 
 pub use hosted::EmbeddingForm;
 

@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 
-use crate::registry::face;
 use bytes::Bytes;
 use chat::skip_lead;
 use conversation::answer::{AnswerFacts, StreamFault};
@@ -15,7 +14,8 @@ use json::refusal::{duplicate, missing, no_object, wrong_type};
 use json::splice::{Edit, splice};
 use json::{Cursor, JsonError, Kind, Span, Value, find_member};
 
-use crate::whole::BufferedAnswer;
+use crate::buffered::BufferedAnswer;
+use crate::registry::face;
 
 const INPUT: &str = "input_file_id";
 /// The members in which such an object names files.

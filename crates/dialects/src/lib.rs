@@ -7,7 +7,10 @@
 )]
 
 mod answer_path;
+mod answer_stream;
+mod asked;
 mod batch;
+mod buffered;
 mod count;
 mod cut;
 mod embed;
@@ -30,9 +33,12 @@ mod transcript;
 mod translate;
 mod whole;
 
-pub use answer_path::{AnswerPath, AnswerStream};
+pub use answer_path::AnswerPath;
+pub use answer_stream::AnswerStream;
 pub use anthropic::{MESSAGES, MessageBatchStatus, read_message_batch};
+pub use asked::{TranscriptOptions, VideoAsk};
 pub use batch::{BatchInputLine, batch_operation, read_batch_input, read_batch_output};
+pub use buffered::{BufferedAnswer, ProviderResponse};
 pub use converse::{InvocationJob, JOBS, JobOutcome, NEW_JOB, job_list_entry, read_job, read_model_path};
 pub use count::{count_answer, forget_answer, write_count_request};
 pub use embed::{EmbeddingForm, translate_embeddings, translate_hosted_embeddings};
@@ -43,9 +49,9 @@ pub use hosted::{bare_count, with_members};
 pub use kept::rewrite_ids;
 pub use media::{
     FalSpeechParams, FalTranscriptionParams, FalVideoParams, InvokeModelImages, InvokeModelRerank,
-    QueuedVideo, TranscriptOptions, VideoAsk, operation_of, video_object, with_width_and_height,
-    write_fal_images, write_fal_speech, write_fal_transcription, write_fal_video, write_imagen,
-    write_invoke_model_images, write_invoke_model_rerank, write_veo,
+    QueuedVideo, operation_of, video_object, with_width_and_height, write_fal_images, write_fal_speech,
+    write_fal_transcription, write_fal_video, write_imagen, write_invoke_model_images,
+    write_invoke_model_rerank, write_veo,
 };
 pub use native::native_headers;
 pub use prefix::{PrefixEnd, Prefixes, insert, read_prefixes};
@@ -62,4 +68,4 @@ pub use shared_account::{
 };
 pub use transcript::AnswerForm;
 pub use translate::{decode_request, read_prompt, translate_request, write_prompt};
-pub use whole::{BufferedAnswer, ProviderResponse, buffered_answer};
+pub use whole::buffered_answer;

@@ -5,35 +5,17 @@ use chat::{begins_stream, skip_lead};
 use conversation::answer::{AnswerFacts, ReadAnswer, StreamFault};
 use conversation::constraints::AnswerFilter;
 use conversation::prompt_text::{CountedText, is_counted};
-use conversation::turns::{Gatherer, TurnSignatures};
+use conversation::turns::Gatherer;
 use converse::{begins_frames, read_frames};
 use domain::{Event, Grammar, Operation};
 use framing::sse::{EventSplitter, read_event};
 
-use crate::answer_path::{AnswerPath, content_bytes};
+use crate::answer_path::AnswerPath;
+use crate::answer_stream::content_bytes;
+use crate::buffered::{BufferedAnswer, ProviderResponse};
 use crate::registry::usual_face;
 use crate::transcript::read_whole;
 use crate::{count, embed, kept, media};
-
-/// A buffered response as the client gets it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BufferedAnswer {
-    pub body: Bytes,
-    pub facts: AnswerFacts,
-    /// Reasoning signatures that the provider must get back with the results of this answer's tool calls.
-    pub signatures: Option<TurnSignatures>,
-    /// The response's id at its provider, where it has one and may be stored.
-    pub provider_response: Option<Box<ProviderResponse>>,
-    /// The answer's text, where the upstream reported no usage.
-    pub text: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProviderResponse {
-    pub id: String,
-    /// It is complete; a background response is not yet.
-    pub is_over: bool,
-}
 
 /// Reads the body of a response with status 200, and returns what the client gets: the body itself, where
 /// both sides speak the same dialect.
@@ -134,12 +116,6 @@ fn conversation(answer_path: &AnswerPath, body: Bytes) -> Result<BufferedAnswer,
 fn look_answer(body: Bytes) -> BufferedAnswer {
     let facts = AnswerFacts { usage: responses::read_final_usage(&body), content_bytes: 0 };
     BufferedAnswer::plain(body, facts)
-}
-
-impl BufferedAnswer {
-    pub(crate) const fn plain(body: Bytes, facts: AnswerFacts) -> Self {
-        Self { body, facts, signatures: None, provider_response: None, text: String::new() }
-    }
 }
 
 /// The text of a buffered Chat Completions response.

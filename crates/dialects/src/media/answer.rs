@@ -7,7 +7,7 @@ use json::members::Members;
 use serde_json::{Value, json};
 
 use super::counts;
-use crate::whole::BufferedAnswer;
+use crate::buffered::BufferedAnswer;
 
 /// Reads a body that came with status 200.
 ///

@@ -17,7 +17,7 @@ use super::invoke_model::base64_images;
 use super::sides::sides;
 use super::words::object;
 use crate::answer_path::AnswerPath;
-use crate::whole::BufferedAnswer;
+use crate::buffered::BufferedAnswer;
 
 pub(super) const PROMPT: &str = "Send a text.";
 /// The value that leaves a choice to the model.

@@ -1,6 +1,8 @@
 //! Transcription by fal's apps: the client's form becomes JSON with the recording as a data URL, and the
 //! transcript becomes a response in OpenAI's format.
 
+use crate::asked::TranscriptForm;
+use crate::asked::TranscriptOptions;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -16,7 +18,7 @@ use super::fal_images::json_string;
 use super::video_form::parts;
 use super::words::{UnsupportedParams, object};
 use crate::answer_path::AnswerPath;
-use crate::whole::BufferedAnswer;
+use crate::buffered::BufferedAnswer;
 
 const FILE: &str = "file";
 const LANGUAGE: &str = "language";
@@ -45,22 +47,6 @@ pub struct FalTranscriptionParams {
     /// Whether it reports timestamps per word.
     pub has_words: bool,
     pub has_prompt: bool,
-}
-
-/// The form in which the client wants the transcript.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TranscriptOptions {
-    form: TranscriptForm,
-    is_translation: bool,
-    language: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TranscriptForm {
-    Json,
-    Text,
-    Segments,
-    Words,
 }
 
 impl TranscriptOptions {

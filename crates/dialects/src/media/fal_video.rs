@@ -15,11 +15,12 @@ use serde_json::Value as Json;
 
 use super::fal_images::{PROMPT, json_string, lose_rest, raw_json};
 use super::veo::{
-    COMING, COMPLETED, FAILED, LOW, QUEUED, REFERENCE, SEPARATOR, SIZE_FIX, SIZES, VideoAsk, VideoReply,
-    refusal, seconds, unsupported_reference,
+    COMING, COMPLETED, FAILED, LOW, QUEUED, REFERENCE, SEPARATOR, SIZE_FIX, SIZES, VideoReply, refusal,
+    seconds, unsupported_reference,
 };
 use super::video_form::document;
 use super::words::{UnsupportedParams, object};
+use crate::asked::VideoAsk;
 
 /// The first word in our ids of such videos, before they are encoded.
 const MARK: &str = "queued";

@@ -20,7 +20,7 @@ pub(crate) use fal_images::buffered_answer as image_answer;
 pub use fal_images::write_fal_images;
 pub use fal_speech::{FalSpeechParams, write_fal_speech};
 pub(crate) use fal_transcription::transcript_answer;
-pub use fal_transcription::{FalTranscriptionParams, TranscriptOptions, write_fal_transcription};
+pub use fal_transcription::{FalTranscriptionParams, write_fal_transcription};
 pub use fal_video::{FalVideoParams, QueuedVideo, write_fal_video};
 pub use imagen::write_imagen;
 pub use invoke_model::{
@@ -29,4 +29,4 @@ pub use invoke_model::{
 pub use sides::with_width_and_height;
 pub(crate) use stream::{MediaStream, whole_pictures};
 pub(crate) use veo::buffered_answer as video_answer;
-pub use veo::{VideoAsk, operation_of, video_object, write_veo};
+pub use veo::{operation_of, video_object, write_veo};

@@ -12,12 +12,13 @@ use json::splice::join_small;
 
 use super::fal_images::HostedImages;
 use super::fal_video::{QueuedVideo, no_content};
-use super::veo::{VideoAsk, video_content};
+use super::veo::video_content;
 use super::{buffered_answer, counts};
 use crate::answer_path::AnswerPath;
+use crate::asked::VideoAsk;
+use crate::buffered::BufferedAnswer;
 use crate::cut::EventBuffer;
 use crate::transcript::AnswerForm;
-use crate::whole::BufferedAnswer;
 
 const EVENTS: &[u8] = b"text/event-stream";
 /// Media types that never contain speech.

@@ -3,6 +3,7 @@
 //! does not repeat the request, so our id of the video encodes the operation's name together with the
 //! requested length and size.
 
+use crate::asked::VideoAsk;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -22,7 +23,7 @@ use super::fal_video;
 use super::video_form::document;
 use super::words::{UnsupportedParams, object};
 use crate::answer_path::AnswerPath;
-use crate::whole::BufferedAnswer;
+use crate::buffered::BufferedAnswer;
 
 /// The default length in seconds. It is always sent upstream, because the requested length is what is billed.
 const SECONDS: u64 = 8;
@@ -53,16 +54,6 @@ pub(super) const COMPLETED: &str = "completed";
 pub(super) const FAILED: &str = "failed";
 /// The most that is sent of a video at once.
 const PIECE_BYTES: usize = 1024 * 1024;
-
-/// What the request says about a video, since the upstream's response does not repeat it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum VideoAsk {
-    /// A new video, as far as the client specified it.
-    New { model: String, seconds: Option<u64>, size: Option<&'static str>, created_unix_s: u64 },
-    /// A video named by our id, which encodes the request, and the billed micro-units from the response's
-    /// header.
-    Known { id: String, billed: Option<u64> },
-}
 
 impl VideoAsk {
     /// Reads it from a request that was translated before, for this model.

@@ -1,0 +1,570 @@
+//! Relays an answer from an upstream to a client: forwarded as it is where both speak the same dialect,
+//! otherwise translated event by event.
+
+use crate::answer_path::AnswerPath;
+use bytes::Bytes;
+use chat::{StreamScanner, begins_stream, skip_lead};
+use conversation::answer::{Progress, ReadAnswer, StreamFacts, StreamFault, WriteAnswer};
+use conversation::constraints::AnswerFilter;
+use conversation::prompt_text::{CountedText, is_counted};
+use conversation::turns::{Gatherer, TurnSignatures};
+use converse::{begins_frames, no_frame, read_frame};
+use domain::limits::{ANSWER_BYTES_MAX, EVENT_BYTES_MAX};
+use domain::{Event, Fault, Finish, Grammar, Operation, PartKind, Reason, TraceId, Usage};
+use framing::event_stream::{Frame, FrameDecoder};
+use framing::sse::read_event;
+use json::splice::join_small;
+
+use crate::cut::EventBuffer;
+use crate::media::MediaStream;
+use crate::registry::{ping, usual_face};
+use crate::transcript::{AnswerForm, Transcript};
+
+/// An answer that is being streamed to a client.
+#[derive(Debug)]
+pub struct AnswerStream {
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// Chat Completions on both sides, which is most traffic: scanned without being turned into events.
+    Scan(Box<StreamScanner>),
+    Walk(Box<EventRelay>),
+    /// Media: nothing of it is read but its usage.
+    Media(Box<MediaStream>),
+    /// A transcript, forwarded as it is.
+    Listen(Box<Transcript>),
+}
+
+/// A stream whose events are read, and forwarded or rewritten.
+#[derive(Debug)]
+struct EventRelay {
+    answer_path: AnswerPath,
+    cutter: EventBuffer,
+    frames: FrameDecoder,
+    mode: Mode,
+    reader: Box<dyn ReadAnswer>,
+    /// `None` where the upstream's own bytes are forwarded.
+    writer: Option<Box<dyn WriteAnswer>>,
+    progress: Progress,
+    facts: StreamFacts,
+    /// Reused for its allocation.
+    events: Vec<Event>,
+    /// The number of elements sent of the client's array.
+    members: u64,
+    /// The last event was forwarded unchanged, so the rest of its line end is too.
+    last_passed: bool,
+    gatherer: Gatherer,
+    kept: CountedText,
+    fitting: AnswerFilter,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Too little has arrived to tell.
+    #[default]
+    Start,
+    Events,
+    /// Binary frames; the decoder holds an incomplete one.
+    Frames,
+    /// One JSON document instead of a stream: buffered, then turned into events.
+    Whole,
+}
+
+impl AnswerStream {
+    #[must_use]
+    pub fn new(answer_path: AnswerPath) -> Self {
+        if answer_path.operation == Operation::Images && answer_path.upstream == Grammar::Hosted {
+            return Self { kind: Kind::Media(Box::new(MediaStream::hosted(answer_path.created_unix_s))) };
+        }
+        if let Some(ask) = &answer_path.video {
+            return Self { kind: Kind::Media(Box::new(MediaStream::video(ask))) };
+        }
+        let is_passed_on = answer_path.operation == Operation::Speech || answer_path.operation.is_kept();
+        if answer_path.operation.makes_pictures() || is_passed_on {
+            return Self { kind: Kind::Media(Box::new(MediaStream::new(answer_path.operation))) };
+        }
+        if answer_path.operation.is_transcription() {
+            return Self { kind: Kind::Listen(Box::default()) };
+        }
+        if answer_path.is_passthrough() && answer_path.client == Grammar::Chat {
+            let mut scanner = StreamScanner::new(!answer_path.usage);
+            if answer_path.keeps_text {
+                scanner.keep_text();
+            }
+            return Self { kind: Kind::Scan(Box::new(scanner)) };
+        }
+        Self { kind: Kind::Walk(Box::new(EventRelay::new(answer_path))) }
+    }
+
+    /// The upstream's response head arrived, with this content type.
+    ///
+    /// # Errors
+    /// The content type is not one that can be forwarded.
+    pub fn opened(&mut self, media_type: &[u8]) -> Result<(), StreamFault> {
+        match &mut self.kind {
+            Kind::Scan(_) | Kind::Walk(_) => Ok(()),
+            Kind::Media(media) => media.opened(media_type),
+            Kind::Listen(transcript) => {
+                transcript.set_form(AnswerForm::of(std::str::from_utf8(media_type).ok()));
+                Ok(())
+            }
+        }
+    }
+
+    /// The content type for the client, where it differs from the upstream's.
+    #[must_use]
+    pub fn media_type(&self) -> Option<&'static str> {
+        match &self.kind {
+            Kind::Media(media) => media.media_type(),
+            Kind::Scan(_) | Kind::Walk(_) | Kind::Listen(_) => None,
+        }
+    }
+
+    /// Takes bytes from the upstream and appends to `out` what the client gets.
+    ///
+    /// # Errors
+    /// The stream failed. What was complete before the fault is in `out`; nothing more may be pushed.
+    pub fn push(&mut self, chunk: Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        match &mut self.kind {
+            Kind::Scan(scanner) => scanner.push(chunk, out),
+            Kind::Walk(walk) => walk.push(&chunk, out),
+            Kind::Media(media) => media.push(chunk, out),
+            Kind::Listen(transcript) => transcript.push(&chunk, out),
+        }
+    }
+
+    /// Takes the end of the upstream's bytes.
+    ///
+    /// # Errors
+    /// The stream ended before its terminal state. What could still be emitted is in `out`.
+    pub fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        match &mut self.kind {
+            Kind::Scan(scanner) => scanner.finish(out),
+            Kind::Walk(walk) => walk.finish(out),
+            Kind::Media(media) => media.finish(out),
+            Kind::Listen(transcript) => transcript.finish(out),
+        }
+    }
+
+    /// The provider's id of the answer, where it sent one.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Scan(_) | Kind::Media(_) | Kind::Listen(_) => None,
+            Kind::Walk(walk) => walk.progress.id.as_deref(),
+        }
+    }
+
+    #[must_use]
+    pub fn facts(&self) -> &StreamFacts {
+        match &self.kind {
+            Kind::Scan(scanner) => scanner.facts(),
+            Kind::Walk(walk) => &walk.facts,
+            Kind::Media(media) => &media.facts,
+            Kind::Listen(transcript) => transcript.facts(),
+        }
+    }
+
+    /// The start of the answer's text, where it is kept.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match &self.kind {
+            Kind::Scan(scanner) => scanner.kept_text(),
+            Kind::Walk(walk) => walk.kept.as_str(),
+            Kind::Media(_) | Kind::Listen(_) => "",
+        }
+    }
+
+    /// Reasoning signatures that the provider must get back with the results of this answer's tool calls.
+    #[must_use]
+    pub fn signatures(&self) -> Option<TurnSignatures> {
+        match &self.kind {
+            Kind::Scan(_) | Kind::Media(_) | Kind::Listen(_) => None,
+            Kind::Walk(walk) => walk.gatherer.state(walk.answer_path.upstream),
+        }
+    }
+
+    /// Ends the stream here as if the answer had reached its length. `last` is what was emitted last.
+    #[must_use]
+    pub fn length_stop(&mut self, last: &[u8], used: Usage) -> Bytes {
+        match &mut self.kind {
+            Kind::Scan(scanner) => scanner.length_stop(last, used),
+            Kind::Walk(walk) => walk.length_stop(used),
+            // These formats can't express an early end.
+            Kind::Media(_) | Kind::Listen(_) => Bytes::new(),
+        }
+    }
+
+    /// The error as the last event of the stream.
+    #[must_use]
+    pub fn error_event(&mut self, fault: &Fault, trace: TraceId) -> Bytes {
+        match &mut self.kind {
+            Kind::Scan(_) | Kind::Listen(_) => conversation::openai_error::error_event(fault, trace),
+            Kind::Walk(walk) => walk.error_event(fault, trace),
+            Kind::Media(media) => media.error_event(fault, trace),
+        }
+    }
+
+    /// Whether an error event is a regular end of a stream in the client's dialect (Responses), so that the
+    /// stream closes normally after it. In other dialects a normal close would look like the end of an
+    /// answer.
+    #[must_use]
+    pub fn ends_with_its_error(&self) -> bool {
+        match &self.kind {
+            Kind::Scan(_) | Kind::Media(_) | Kind::Listen(_) => false,
+            Kind::Walk(walk) => {
+                usual_face(walk.answer_path.client).facts().ends_with_its_error && !walk.answer_path.is_look()
+            }
+        }
+    }
+
+    /// Bytes that keep an idle stream open; none where the format has no place for them.
+    #[must_use]
+    pub fn ping(&self) -> Bytes {
+        match &self.kind {
+            Kind::Scan(_) => Bytes::from_static(ping(Grammar::Chat)),
+            Kind::Listen(transcript) => Bytes::from_static(transcript.ping()),
+            Kind::Walk(walk) if walk.answer_path.as_array => Bytes::from_static(b"\n"),
+            Kind::Walk(walk) => Bytes::from_static(ping(walk.answer_path.client)),
+            Kind::Media(media) => Bytes::from_static(media.ping()),
+        }
+    }
+}
+
+impl EventRelay {
+    fn new(answer_path: AnswerPath) -> Self {
+        Self {
+            reader: if answer_path.is_look() {
+                Box::new(responses::StoredReader::default())
+            } else {
+                usual_face(answer_path.upstream).reader()
+            },
+            writer: (!answer_path.is_passthrough())
+                .then(|| usual_face(answer_path.client).writer(answer_path.options())),
+            kept: CountedText::new(answer_path.keeps_text),
+            fitting: AnswerFilter::new(&answer_path.constraints),
+            answer_path,
+            cutter: EventBuffer::default(),
+            frames: FrameDecoder::new(),
+            mode: Mode::Start,
+            progress: Progress::default(),
+            facts: StreamFacts::default(),
+            events: Vec::new(),
+            members: 0,
+            last_passed: false,
+            gatherer: Gatherer::default(),
+        }
+    }
+
+    fn push(&mut self, chunk: &Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        match self.mode {
+            Mode::Start => self.start(chunk, out),
+            Mode::Events => self.split(chunk, out),
+            Mode::Frames => self.cut(chunk, out),
+            Mode::Whole => self.cutter.hold(chunk, ANSWER_BYTES_MAX),
+        }
+    }
+
+    fn start(&mut self, chunk: &Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        self.cutter.hold(chunk, EVENT_BYTES_MAX)?;
+        let text = skip_lead(self.cutter.held());
+        let lead = self.cutter.held().len() - text.len();
+        self.mode = match text.first() {
+            None => return Ok(()),
+            Some(b'{' | b'[') => Mode::Whole,
+            Some(b'<') => return Err(StreamFault::Broken("html")),
+            Some(first) if self.answer_path.has_frames() => {
+                if !begins_frames(*first) {
+                    return Err(StreamFault::Broken("not_a_stream"));
+                }
+                Mode::Frames
+            }
+            Some(_) => match begins_stream(text) {
+                Some(true) => Mode::Events,
+                Some(false) => return Err(StreamFault::Broken("not_a_stream")),
+                None => return Ok(()),
+            },
+        };
+        let begun = self.cutter.take().slice(lead..);
+        self.push(&begun, out)
+    }
+
+    fn split(&mut self, chunk: &Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        let first = out.len();
+        let mut at = self.cutter.stray(chunk);
+        if at > 0 && self.last_passed {
+            out.push(chunk.slice(..at));
+        }
+        let result = self.take_all(chunk, &mut at, out);
+        join_small(out, first);
+        result
+    }
+
+    fn take_all(&mut self, chunk: &Bytes, at: &mut usize, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        while let Some(event) = self.cutter.next(chunk, at)? {
+            self.take(&event, out)?;
+        }
+        Ok(())
+    }
+
+    /// Takes bytes of a stream of binary frames.
+    fn cut(&mut self, chunk: &Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        let first = out.len();
+        self.frames.push(chunk);
+        let result = loop {
+            match self.frames.next_frame() {
+                Ok(None) => break Ok(()),
+                Ok(Some(frame)) => {
+                    if let Err(fault) = self.take_frame(&frame, out) {
+                        break Err(fault);
+                    }
+                }
+                // Anything after the end of an answer is ignored.
+                Err(_) if self.facts.done => break Ok(()),
+                Err(fault) => break Err(no_frame(fault)),
+            }
+        };
+        join_small(out, first);
+        result
+    }
+
+    /// One complete frame of the upstream.
+    fn take_frame(&mut self, frame: &Frame, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        if self.facts.done {
+            return Ok(());
+        }
+        let mut events = std::mem::take(&mut self.events);
+        events.clear();
+        let read = read_frame(self.reader.as_mut(), frame, &mut events);
+        self.facts.events += u64::from(!events.is_empty());
+        self.note_all(&mut events);
+        if self.writer.is_some() {
+            self.write(&mut events, out);
+        } else if read.is_ok() {
+            self.progress.events += 1;
+            out.push(frame.bytes.clone());
+        }
+        self.events = events;
+        read
+    }
+
+    /// One complete event of the upstream.
+    fn take(&mut self, event: &Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        self.last_passed = false;
+        let parsed = read_event(event);
+        let data = &*parsed.data.json(event);
+        if self.facts.done {
+            return Ok(());
+        }
+        let mut events = std::mem::take(&mut self.events);
+        events.clear();
+        let read = if data.trim_ascii().is_empty() {
+            Ok(())
+        } else {
+            self.reader.event(parsed.name, data, &mut events)
+        };
+        self.facts.events += u64::from(!events.is_empty());
+        self.note_all(&mut events);
+        if self.writer.is_some() {
+            self.write(&mut events, out);
+        } else if read.is_ok() {
+            self.progress.events += u64::from(!data.is_empty());
+            self.pass(event, data, out);
+        }
+        self.events = events;
+        read
+    }
+
+    /// Forwards the upstream's own bytes, in the framing that the client wants.
+    fn pass(&mut self, event: &Bytes, data: &[u8], out: &mut Vec<Bytes>) {
+        if !self.answer_path.as_array {
+            self.last_passed = true;
+            out.push(event.clone());
+        } else if !data.is_empty() {
+            let member = Bytes::copy_from_slice(data);
+            self.add_member(member, out);
+        }
+        if self.answer_path.as_array && self.facts.done {
+            out.push(Bytes::from_static(b"]"));
+        }
+    }
+
+    fn add_member(&mut self, member: Bytes, out: &mut Vec<Bytes>) {
+        out.push(Bytes::from_static(if self.members == 0 { b"[" } else { b",\r\n" }));
+        out.push(member);
+        self.members += 1;
+    }
+
+    /// Rewrites events with the stream's writer, or with one that continues after what was forwarded.
+    fn write(&mut self, events: &mut Vec<Event>, out: &mut Vec<Bytes>) {
+        let ends = events.contains(&Event::Done);
+        self.fitting.apply(events);
+        let mut bytes = Vec::new();
+        match &mut self.writer {
+            Some(writer) => events.drain(..).for_each(|event| writer.event(event, &mut bytes)),
+            None => {
+                let mut writer = self.resumed();
+                events.drain(..).for_each(|event| writer.event(event, &mut bytes));
+            }
+        }
+        self.put(bytes, out);
+        if ends && self.answer_path.as_array {
+            out.push(Bytes::from_static(if self.members == 0 { b"[]" } else { b"]" }));
+        }
+    }
+
+    fn put(&mut self, bytes: Vec<u8>, out: &mut Vec<Bytes>) {
+        if bytes.is_empty() {
+            return;
+        }
+        let bytes = Bytes::from(bytes);
+        if !self.answer_path.as_array {
+            return out.push(bytes);
+        }
+        // The line feeds that our own writers put between two documents; none of their JSON contains one.
+        for frame in bytes.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"data: ")) {
+            self.add_member(bytes.slice_ref(frame.trim_ascii_end()), out);
+        }
+    }
+
+    fn resumed(&self) -> Box<dyn WriteAnswer> {
+        let mut writer = usual_face(self.answer_path.client).writer(self.answer_path.options());
+        writer.resume(&self.progress);
+        writer
+    }
+
+    fn note_all(&mut self, events: &mut Vec<Event>) {
+        events.iter().for_each(|event| self.note(event));
+        let is_end = |event: &Event| *event == Event::Done;
+        if let (Some(estimator), Some(end)) = (&self.answer_path.estimator, events.iter().position(is_end))
+            && !is_counted(self.facts.usage.as_ref(), self.facts.content_bytes)
+        {
+            let usage = Event::Usage(estimator.usage(self.kept.as_str(), self.facts.content_bytes));
+            self.note(&usage);
+            events.insert(end, usage);
+        }
+    }
+
+    fn note(&mut self, event: &Event) {
+        // Where the upstream's own bytes are forwarded, the client sees the signatures and sends them back
+        // itself.
+        if self.writer.is_some() {
+            self.gatherer.note(event, self.answer_path.upstream);
+        }
+        let (progress, facts) = (&mut self.progress, &mut self.facts);
+        progress.note(event);
+        self.kept.note(event);
+        facts.content_bytes += content_bytes(event);
+        match event {
+            Event::Delta { text, .. } => facts.content_started |= !text.is_empty(),
+            Event::Begin { kind, .. } => {
+                facts.content_started |=
+                    matches!(kind, PartKind::Call { .. } | PartKind::Redacted | PartKind::Foreign { .. });
+            }
+            Event::Usage(usage) => facts.usage = Some(*usage),
+            Event::Done => (facts.done, facts.finished) = (true, true),
+            _ => {}
+        }
+        facts.finished |= progress.is_finished();
+    }
+
+    fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        match self.mode {
+            Mode::Start if self.cutter.held().is_empty() && self.answer_path.is_look() => {}
+            Mode::Start if self.cutter.held().is_empty() => return Err(StreamFault::Broken("empty")),
+            Mode::Start => return Err(StreamFault::Broken("not_a_stream")),
+            Mode::Whole => return self.finish_whole(out),
+            Mode::Frames if !self.frames.is_empty() && !self.facts.finished => {
+                return Err(StreamFault::Broken("ended_early"));
+            }
+            Mode::Events | Mode::Frames => {}
+        }
+        if self.cutter.holds_data() {
+            let event = self.cutter.last();
+            match self.take(&event, out) {
+                Ok(()) => {}
+                Err(StreamFault::Broken(_)) if self.facts.finished => {}
+                Err(StreamFault::Broken(_)) => return Err(StreamFault::Broken("ended_early")),
+                Err(fault) => return Err(fault),
+            }
+        }
+        if self.facts.done {
+            return Ok(());
+        }
+        let mut events = Vec::new();
+        let ended = self.reader.end(&mut events);
+        self.note_all(&mut events);
+        ended?;
+        if self.answer_path.is_look() {
+            return Ok(());
+        }
+        if !self.facts.done {
+            return Err(StreamFault::Broken(if self.facts.events == 0 { "empty" } else { "ended_early" }));
+        }
+        self.write(&mut events, out);
+        Ok(())
+    }
+
+    /// A buffered response instead of a stream is converted into one.
+    fn finish_whole(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        let body = self.cutter.take();
+        let mut events = Vec::new();
+        self.reader.read_buffered(&body, &mut events)?;
+        self.facts.events = 1;
+        // Nothing was forwarded yet, so the writer starts from the beginning.
+        if self.writer.is_none() {
+            self.writer = Some(usual_face(self.answer_path.client).writer(self.answer_path.options()));
+        }
+        self.note_all(&mut events);
+        self.write(&mut events, out);
+        Ok(())
+    }
+
+    fn length_stop(&mut self, used: Usage) -> Bytes {
+        // The response is already complete: its usage comes with its end.
+        if self.answer_path.is_look() {
+            return Bytes::new();
+        }
+        let mut events: Vec<Event> = self
+            .progress
+            .open
+            .iter()
+            .map(|(choice, part, _)| Event::End { choice: *choice, part: *part })
+            .collect();
+        let open = self.progress.unfinished();
+        events.extend(open.map(|choice| Event::Finish { choice, finish: Finish::of(Reason::Length) }));
+        events.extend([Event::Usage(used), Event::Done]);
+        let mut out = Vec::new();
+        self.write(&mut events, &mut out);
+        Bytes::from(out.concat())
+    }
+
+    fn error_event(&mut self, fault: &Fault, trace: TraceId) -> Bytes {
+        // The stored response itself did not fail: it can be read again.
+        if self.answer_path.is_look() {
+            return conversation::openai_error::error_event(fault, trace);
+        }
+        let mut bytes = Vec::new();
+        match &mut self.writer {
+            Some(writer) => writer.error(fault, trace, &mut bytes),
+            None => self.resumed().error(fault, trace, &mut bytes),
+        }
+        let mut out = Vec::new();
+        self.put(bytes, &mut out);
+        if self.answer_path.as_array {
+            out.push(Bytes::from_static(b"]"));
+        }
+        Bytes::from(out.concat())
+    }
+}
+
+/// The bytes of text and tool calls in an event.
+pub(crate) const fn content_bytes(event: &Event) -> u64 {
+    match event {
+        Event::Delta { text, .. } => text.len() as u64,
+        Event::Begin { kind: PartKind::Call { name, .. }, .. } => name.len() as u64,
+        _ => 0,
+    }
+}

@@ -6,7 +6,7 @@ use domain::prompt::{CacheMark, Content, Instruction, Part, Role, Thought, ToolC
 use json::refusal::{empty_array, missing, wrong_type, wrong_value};
 use json::{Cursor, Kind};
 
-use super::Extras;
+use super::extras::Extras;
 use super::message::Message;
 use super::value::Read;
 

@@ -6,7 +6,7 @@ use domain::prompt::{Aliased, CacheMark, Content, Part, Signature, ToolCall};
 use json::refusal::{missing, wrong_type};
 use json::{Cursor, Kind, Value};
 
-use super::Extras;
+use super::extras::Extras;
 use super::part::{read_arguments, read_content, read_mark};
 use super::value::{Read, is_array, is_object, text};
 
@@ -103,7 +103,7 @@ fn read_call(cursor: &mut Cursor<'_>, path: &str, extras: &mut Extras) -> Read<P
             ("id", _) => id = text(cursor, &format!("{path}.id"))?,
             // The member's name also tells the type; clients that assemble deltas themselves leave the index
             // in.
-            ("type" | "index", _) => super::skip(cursor)?,
+            ("type" | "index", _) => super::value::skip(cursor)?,
             ("function" | "custom", Kind::Object) => {
                 is_custom = name == "custom";
                 function = Some(read_function(cursor, &format!("{path}.{name}"), extras)?);

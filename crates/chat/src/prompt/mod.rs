@@ -3,6 +3,7 @@
 
 mod continued;
 mod conversation;
+mod extras;
 mod message;
 mod part;
 mod setting;
@@ -12,14 +13,15 @@ mod tool;
 mod value;
 mod words;
 
-use ::conversation::losses::{is_mark, is_meaning};
-use domain::prompt::{Aliased, Aliases, Extra};
+use ::conversation::losses::is_meaning;
+use domain::prompt::Aliased;
 use domain::{Fault, Prompt};
+use json::Cursor;
 use json::fields::{not_empty, open_object, optional_boolean, optional_count};
 use json::refusal::{missing, wrong_value};
-use json::{Cursor, Value};
 
 use self::conversation::Conversation;
+use self::extras::Extras;
 use self::value::{Read, integer, number, object, skip, text, texts};
 
 pub use self::continued::read_continued;
@@ -33,28 +35,6 @@ struct Draft {
     has_messages: bool,
     tokens_max_old: Option<u64>,
     user: Option<String>,
-}
-
-/// Fields that the intermediate form can't hold, and which of several names the client used for those it can.
-#[derive(Debug, Default)]
-struct Extras {
-    list: Vec<Extra>,
-    aliases: Aliases,
-}
-
-impl Extras {
-    /// Skips a value and records its name, unless the value is null or empty.
-    fn take(&mut self, cursor: &mut Cursor<'_>, name: impl FnOnce() -> String, is_meaning: bool) -> Read<()> {
-        if cursor.value()?.is_something(cursor.bytes()) {
-            self.push(name(), is_meaning);
-        }
-        Ok(())
-    }
-
-    fn push(&mut self, name: String, is_meaning: bool) {
-        let is_meaning = is_meaning && !is_mark(&name);
-        self.list.push(Extra { name, affects_answer: is_meaning });
-    }
 }
 
 pub fn read_prompt(body: &[u8]) -> Result<Prompt, Box<Fault>> {
@@ -191,9 +171,4 @@ fn optional_top_k(cursor: &mut Cursor<'_>) -> Read<Option<u64>> {
 
 fn is_empty(object: &str) -> bool {
     !object.bytes().any(|byte| byte == b'"')
-}
-
-/// Whether a value is the string `word`.
-fn is_word(value: &Value<'_>, word: &str) -> bool {
-    matches!(value, Value::String(text) if text.is(word))
 }

@@ -4,8 +4,8 @@ use domain::prompt::{Aliased, CacheMark, Content, Json, Part, Source};
 use json::refusal::{missing, wrong_type, wrong_value};
 use json::{Cursor, Kind, Value};
 
+use super::extras::{Extras, is_word};
 use super::value::{Read, is_object, text};
-use super::{Extras, is_word};
 
 /// Anthropic's name for a cache breakpoint, which some clients use here.
 const BORROWED_MARK: &str = "cache_control";
@@ -14,7 +14,7 @@ const BORROWED_MARK: &str = "cache_control";
 pub(super) fn read_content(cursor: &mut Cursor<'_>, path: &str, extras: &mut Extras) -> Read<Vec<Part>> {
     let mut parts = Vec::new();
     match cursor.kind()? {
-        Kind::Null => super::skip(cursor)?,
+        Kind::Null => super::value::skip(cursor)?,
         Kind::String => {
             let text = text(cursor, path)?.unwrap_or_default();
             parts.extend((!text.is_empty()).then(|| Part::text(text)));

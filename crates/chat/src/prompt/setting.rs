@@ -8,8 +8,8 @@ use json::fields::{optional_boolean, optional_count};
 use json::refusal::{missing, too_small, wrong_type, wrong_value};
 use json::{Cursor, Kind, Value};
 
+use super::extras::{Extras, is_word};
 use super::value::{Read, is_object, object, skip, text, texts};
-use super::{Extras, is_word};
 
 pub(super) fn read_stop(cursor: &mut Cursor<'_>) -> Read<Vec<String>> {
     match cursor.kind()? {

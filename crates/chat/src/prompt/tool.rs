@@ -6,7 +6,7 @@ use json::fields::optional_boolean;
 use json::refusal::{missing, wrong_type};
 use json::{Cursor, Kind, Span};
 
-use super::Extras;
+use super::extras::Extras;
 use super::part::read_mark;
 use super::value::{Read, is_array, is_object, object, raw, text};
 

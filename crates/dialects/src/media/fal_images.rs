@@ -9,13 +9,12 @@ use conversation::target::TranslatedRequest;
 use domain::{Fault, Grammar, Units, Usage, UsageSource};
 use json::Value;
 use json::members::Members;
-use json::refusal::wrong_value;
 use serde_json::{Value as Json, json};
 
 use super::imagen::predictions;
 use super::invoke_model::base64_images;
 use super::sides::sides;
-use super::words::object;
+use super::words::{object, wants_bytes};
 use crate::answer_path::AnswerPath;
 use crate::buffered::BufferedAnswer;
 
@@ -90,17 +89,6 @@ fn size(requested: Option<String>) -> Option<String> {
         Some((width, height)) => format!(r#"{{"width":{width},"height":{height}}}"#),
         None => json_string(&requested),
     })
-}
-
-pub(super) fn wants_bytes(format: Option<&str>) -> Result<bool, Box<Fault>> {
-    match format {
-        None | Some("url") => Ok(false),
-        Some("b64_json") => Ok(true),
-        Some(_) => {
-            let fix = "Send \"url\" or \"b64_json\", or leave it out.".to_owned();
-            Err(wrong_value("response_format".to_owned(), "is no form of a picture", fix))
-        }
-    }
 }
 
 pub(super) fn json_string(text: &str) -> String {

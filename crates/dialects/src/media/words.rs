@@ -5,8 +5,7 @@ use conversation::embed::unsayable;
 use conversation::losses::DroppedFields;
 use domain::{Fault, Grammar};
 use json::members::Members;
-
-use super::fal_images::wants_bytes;
+use json::refusal::wrong_value;
 
 const URL_FIX: &str = "Send \"b64_json\", or leave it out.";
 
@@ -50,4 +49,15 @@ impl UnsupportedParams {
 pub(super) fn object(members: &[(&str, String)]) -> String {
     let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
     format!("{{{}}}", members.join(","))
+}
+
+pub(super) fn wants_bytes(format: Option<&str>) -> Result<bool, Box<Fault>> {
+    match format {
+        None | Some("url") => Ok(false),
+        Some("b64_json") => Ok(true),
+        Some(_) => {
+            let fix = "Send \"url\" or \"b64_json\", or leave it out.".to_owned();
+            Err(wrong_value("response_format".to_owned(), "is no form of a picture", fix))
+        }
+    }
 }

@@ -26,7 +26,6 @@ mod problem;
 mod rate_limit_headers;
 mod realtime;
 mod registry;
-mod runtime;
 mod salt;
 mod shared_account;
 mod transcript;
@@ -57,11 +56,7 @@ pub use native::native_headers;
 pub use prefix::{PrefixEnd, Prefixes, insert, read_prefixes};
 pub use rate_limit_headers::{is_rate_limit_header, rate_limit_headers};
 pub use realtime::{RealtimeAct, RealtimeEvent, realtime_error};
-pub use registry::{model_object, models_list, ping, status, stream_type};
-pub use runtime::{
-    AnswerWriter, RuntimeAnswerOptions, RuntimeEmbedRequest, RuntimeRankRequest, ranks_answer, read_runtime,
-    read_runtime_embeddings, read_runtime_ranking, vectors_answer,
-};
+pub use registry::{model_object, models_list, ping, status, stream_type, usual_face};
 pub use salt::{CacheSalt, salt_cache};
 pub use shared_account::{
     Objection, Reason, SharedAccount, check_shared, check_shared_event, is_public_address,

@@ -24,7 +24,8 @@ pub(crate) const fn face(grammar: Grammar) -> Option<&'static dyn Face> {
 }
 
 /// The face of a grammar, or that of Chat Completions, the common denominator, where it has none.
-pub(crate) fn usual_face(grammar: Grammar) -> &'static dyn Face {
+#[must_use]
+pub fn usual_face(grammar: Grammar) -> &'static dyn Face {
     face(grammar).unwrap_or(&Chat)
 }
 

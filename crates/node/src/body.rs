@@ -6,10 +6,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use dialects::AnswerWriter;
 use domain::runtime::BoxedGeneration;
 use domain::{Event, Fault, FaultClass};
 use http_body::{Body, Frame, SizeHint};
+use runtime::AnswerWriter;
 
 use crate::books::{RequestGuard, RequestOutcome};
 use crate::train::Following;

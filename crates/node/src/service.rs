@@ -8,9 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use decode::{Call, Inbound, decode};
-use dialects::{
-    AnswerWriter, RuntimeAnswerOptions, count_answer, read_runtime, render_error, request_id_header,
-};
+use dialects::{count_answer, render_error, request_id_header};
 use domain::limits::ANSWER_BYTES_MAX;
 use domain::runtime::{ClearedPrefixes, GenerateRequest, Runtime};
 use domain::{Dialect, Event, Fault, FaultClass, Operation, TraceId};
@@ -18,6 +16,7 @@ use http::header::{ALLOW, CACHE_CONTROL, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use proof::Digest;
+use runtime::{AnswerWriter, RuntimeAnswerOptions, read_runtime};
 use serde::{Deserialize, Serialize};
 use world::World;
 

@@ -4,15 +4,15 @@ use std::future::poll_fn;
 
 use bytes::Bytes;
 use decode::Call;
-use dialects::{
-    RuntimeEmbedRequest, RuntimeRankRequest, ranks_answer, read_runtime_embeddings, read_runtime_ranking,
-    vectors_answer,
-};
 use domain::inference_task::BoxedInferenceTask;
 use domain::runtime::GenerateRequest;
 use domain::{Dialect, Fault, Operation, TraceId, Usage};
 use http::Response;
 use http::request::Parts;
+use runtime::{
+    RuntimeEmbedRequest, RuntimeRankRequest, ranks_answer, read_runtime_embeddings, read_runtime_ranking,
+    vectors_answer,
+};
 
 use crate::body::NodeBody;
 use crate::books::{RequestGuard, RequestOutcome};

@@ -6,11 +6,9 @@ use bytes::Bytes;
 use conversation::answer::{AnswerOptions, WriteAnswer};
 use conversation::constraints::AnswerConstraints;
 use conversation::request::Request;
+use dialects::{read_prompt, usual_face};
 use domain::runtime::GenerateRequest;
 use domain::{Event, Fault, FaultClass, Grammar, Operation, TraceId};
-
-use crate::registry::usual_face;
-use crate::translate::read_prompt;
 
 pub use vectors::{
     RuntimeEmbedRequest, RuntimeRankRequest, ranks_answer, read_runtime_embeddings, read_runtime_ranking,

@@ -1,9 +1,10 @@
 //! Requests to a self-hosted runtime and its answers, in each dialect that a node speaks.
 
 use chat::{StreamScanner, answer_text, read_answer};
-use dialects::{AnswerWriter, RuntimeAnswerOptions, decode_request, read_runtime};
+use dialects::decode_request;
 use domain::runtime::{GenerateRequest, OutputConstraint, RawPrompt};
 use domain::{Event, Fault, Finish, Grammar, Operation, PartKind, Reason, TraceId, Usage, UsageSource};
+use runtime::{AnswerWriter, RuntimeAnswerOptions, read_runtime};
 use serde_json::{Value, json};
 
 const CONVERSATION: &str = r#""model":"m","messages":[{"role":"user","content":"Hello"}]"#;

@@ -7,9 +7,10 @@ use conversation::losses::DroppedFields;
 use conversation::request::upstream_body;
 use conversation::target::TargetModel;
 use conversation::upstream_error::{class_of, read_error};
-use dialects::{AnswerPath, AnswerStream, read_runtime, write_prompt};
+use dialects::{AnswerPath, AnswerStream, write_prompt};
 use domain::{Abilities, Grammar, Operation, TraceId};
 use json::validate;
+use runtime::read_runtime;
 
 use crate::material::{Bends, ITERATIONS, bent};
 

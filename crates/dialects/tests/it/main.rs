@@ -18,8 +18,6 @@ mod golden_exchanges;
 #[cfg(test)]
 mod request;
 #[cfg(test)]
-mod runtime;
-#[cfg(test)]
 mod stream;
 #[cfg(test)]
 mod translated;

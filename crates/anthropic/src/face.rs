@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use conversation::answer::{AnswerOptions, ReadAnswer, WriteAnswer};
 use conversation::batch::{BatchOutputLine, LineAnswer};
-use conversation::face::{Count, Face, Facts, PrefixMembers, RateLimits};
+use conversation::face::{
+    Count, Face, Facts, Instructions, PrefixMembers, RateLimits, SaltPlace, text_block,
+};
 use conversation::losses::DroppedFields;
 use conversation::models::ModelRow;
 use conversation::request::{Addressed, Request};
@@ -53,6 +55,13 @@ static FACTS: Facts = Facts {
         takes_marks: true,
     }),
     batches: Some(batch::MESSAGES),
+    salt: SaltPlace::Instructions(Instructions {
+        name: "system",
+        alias: "system",
+        inner: None,
+        block: text_block,
+        value: |line| format!(r#""{line}""#),
+    }),
     ..Facts::USUAL
 };
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use conversation::answer::StreamFault;
-use conversation::embed::{EmbeddingInputs, Vector, Vectors, unsayable};
+use conversation::embed::{EmbeddingInputs, Vector, Vectors, VectorsAsked, unsayable};
 use conversation::features::Feature;
 use conversation::losses::DroppedFields;
 use domain::Fault;
@@ -142,14 +142,6 @@ fn read_row<'a>(
     Ok(())
 }
 
-/// What a response repeats of its request.
-#[derive(Debug, Clone, Copy)]
-pub struct VectorsAsked<'a> {
-    pub model: &'a str,
-    pub as_base64: bool,
-    pub prompt_bytes: u64,
-}
-
 /// Writes a response. Usage is always included, since all clients expect it.
 pub fn write_vectors(vectors: &Vectors<'_>, asked: VectorsAsked<'_>) -> Result<Vec<u8>, StreamFault> {
     let used = vectors.usage.unwrap_or_else(|| usage::estimate(asked.prompt_bytes, 0)).prompt_total();
@@ -157,7 +149,7 @@ pub fn write_vectors(vectors: &Vectors<'_>, asked: VectorsAsked<'_>) -> Result<V
     for (index, vector) in vectors.vectors.iter().enumerate() {
         let comma = if index == 0 { "" } else { "," };
         out.push_str(&format!(r#"{comma}{{"object":"embedding","index":{index},"embedding":"#));
-        if asked.as_base64 {
+        if asked.form.as_base64 {
             // Nothing in base64 must be escaped.
             out.push_str(&format!(r#""{}""#, vector.base64()?));
         } else {

@@ -1,16 +1,17 @@
 //! Chat Completions' face.
 
 use bytes::Bytes;
-use conversation::answer::{AnswerOptions, ReadAnswer, WriteAnswer};
-use conversation::face::{Face, Facts, PrefixMembers, RateLimits};
+use conversation::answer::{AnswerOptions, ReadAnswer, StreamFault, WriteAnswer};
+use conversation::embed::{EmbeddingInputs, Embeddings, Vectors, VectorsAsked};
+use conversation::face::{Face, Facts, PrefixMembers, RateLimits, SaltPlace};
 use conversation::losses::DroppedFields;
 use conversation::openai_error::error_body;
-use conversation::request::{Addressed, Request};
+use conversation::request::{Addressed, Request, VectorForm};
 use conversation::target::TargetModel;
 use domain::{Fault, Operation, Prompt, TraceId};
 use http::header::HeaderName;
 
-use crate::{Reader, Writer, read_prompt, side, write_prompt};
+use crate::{Reader, Writer, embed, read_prompt, side, write_prompt};
 
 static HEADERS: [HeaderName; 2] =
     [HeaderName::from_static("x-grok-conv-id"), HeaderName::from_static("x-session-affinity")];
@@ -24,6 +25,7 @@ static FACTS: Facts = Facts {
         key: "prompt_cache_key",
         takes_marks: false,
     }),
+    salt: SaltPlace::Messages,
     ..Facts::USUAL
 };
 
@@ -72,7 +74,35 @@ impl Face for Chat {
         write_prompt(prompt, target, losses)
     }
 
+    fn embeddings(&self) -> Option<&'static dyn Embeddings> {
+        Some(&Chat)
+    }
+
     fn error_body(&self, fault: &Fault, trace: TraceId) -> Bytes {
         error_body(fault, trace)
+    }
+}
+
+impl Embeddings for Chat {
+    fn read_texts<'a>(
+        &self,
+        body: &'a [u8],
+        _form: VectorForm,
+        _has_tasks: bool,
+        losses: &mut DroppedFields,
+    ) -> Result<EmbeddingInputs<'a>, Box<Fault>> {
+        embed::read_texts(body, losses)
+    }
+
+    fn write_texts(&self, texts: &EmbeddingInputs<'_>, model: &str) -> Result<Vec<u8>, Box<Fault>> {
+        embed::write_texts(texts, model)
+    }
+
+    fn read_vectors<'a>(&self, body: &'a [u8]) -> Result<Vectors<'a>, StreamFault> {
+        embed::read_vectors(body)
+    }
+
+    fn write_vectors(&self, vectors: &Vectors<'_>, asked: VectorsAsked<'_>) -> Result<Vec<u8>, StreamFault> {
+        embed::write_vectors(vectors, asked)
     }
 }

@@ -33,7 +33,6 @@ pub use answer::{answer_text, read_answer};
 pub use assemble::normalise_completion;
 pub use chunk::upstream_error;
 pub use continued::CompletionsWriter;
-pub use embed::{VectorsAsked, read_texts, read_vectors, write_texts, write_vectors};
 pub use encode::encode_request;
 pub use face::Chat;
 pub use prompt::{read_continued, read_prompt, read_words};

@@ -7,6 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use domain::{Fault, FaultClass, Usage};
 
 use crate::answer::StreamFault;
+use crate::losses::DroppedFields;
+use crate::request::VectorForm;
 
 /// The inputs to embed.
 #[derive(Debug)]
@@ -89,6 +91,47 @@ const BROKEN: StreamFault = StreamFault::Broken("no_vector");
 pub fn unsayable(param: String, what: &str, fix: &'static str) -> Box<Fault> {
     let message = format!("\"{param}\" {what}.");
     Box::new(Fault::new(FaultClass::Unsupported, "unsupported_value", message).fix(fix).param(param))
+}
+
+/// What a response repeats of its request.
+#[derive(Debug, Clone, Copy)]
+pub struct VectorsAsked<'a> {
+    pub model: &'a str,
+    pub form: VectorForm,
+    pub prompt_bytes: u64,
+}
+
+/// How a dialect asks for embeddings, and answers with them.
+pub trait Embeddings: Sync {
+    /// Reads the inputs of a request that was decoded before.
+    ///
+    /// # Errors
+    /// What is wrong, where, and how to fix it.
+    fn read_texts<'a>(
+        &self,
+        body: &'a [u8],
+        form: VectorForm,
+        has_tasks: bool,
+        losses: &mut DroppedFields,
+    ) -> Result<EmbeddingInputs<'a>, Box<Fault>>;
+
+    /// Writes the request.
+    ///
+    /// # Errors
+    /// The upstream does not take that many.
+    fn write_texts(&self, texts: &EmbeddingInputs<'_>, model: &str) -> Result<Vec<u8>, Box<Fault>>;
+
+    /// Reads a response.
+    ///
+    /// # Errors
+    /// It is not one, or it is an error.
+    fn read_vectors<'a>(&self, body: &'a [u8]) -> Result<Vectors<'a>, StreamFault>;
+
+    /// Writes a response.
+    ///
+    /// # Errors
+    /// A vector is not one.
+    fn write_vectors(&self, vectors: &Vectors<'_>, asked: VectorsAsked<'_>) -> Result<Vec<u8>, StreamFault>;
 }
 
 #[cfg(test)]

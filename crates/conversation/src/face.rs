@@ -9,6 +9,7 @@ use json::members::keep_members;
 
 use crate::answer::{AnswerOptions, ReadAnswer, WriteAnswer};
 use crate::batch::{BatchOutputLine, LineAnswer};
+use crate::embed::Embeddings;
 use crate::losses::DroppedFields;
 use crate::models::{self, ModelRow};
 use crate::request::{Addressed, Request};
@@ -58,6 +59,8 @@ pub struct Facts {
     pub count: Count,
     /// The endpoint under which its own batches are booked, where it has some.
     pub batches: Option<&'static str>,
+    /// Where a line goes that sets its workspace's prompts apart.
+    pub salt: SaltPlace,
     /// `None` where the format has no prompt caching that the gateway could help with.
     pub prefix: Option<PrefixMembers>,
 }
@@ -92,6 +95,41 @@ pub struct PrefixMembers {
     pub takes_marks: bool,
 }
 
+/// Where a request takes a line that sets its prompt apart from others.
+#[derive(Debug, Clone, Copy)]
+pub enum SaltPlace {
+    /// Its first message.
+    Messages,
+    Instructions(Instructions),
+    /// The key of the prompt cache, where instructions are repeated to the client.
+    CacheKey,
+}
+
+/// Where a format has its instructions.
+#[derive(Debug, Clone, Copy)]
+pub struct Instructions {
+    pub name: &'static str,
+    pub alias: &'static str,
+    /// The member of that object which holds the list.
+    pub inner: Option<&'static str>,
+    /// A line as an additional block.
+    pub block: fn(&str) -> String,
+    /// A line alone, as the whole value.
+    pub value: fn(&str) -> String,
+}
+
+/// A line that needs no escapes, as a block of text.
+#[must_use]
+pub fn text_block(line: &str) -> String {
+    format!(r#"{{"type":"text","text":"{line}"}}"#)
+}
+
+/// The same in the formats whose blocks have no type.
+#[must_use]
+pub fn bare_block(line: &str) -> String {
+    format!(r#"{{"text":"{line}"}}"#)
+}
+
 impl Facts {
     /// Those of OpenAI, which most dialects have in common.
     pub const USUAL: Self = Self {
@@ -108,6 +146,7 @@ impl Facts {
             omits_zero: false,
         },
         batches: None,
+        salt: SaltPlace::CacheKey,
         prefix: None,
     };
 }
@@ -167,6 +206,11 @@ pub trait Face: Debug + Sync {
 
     /// Reads the line of one result of such a batch; `None` where it is not one.
     fn read_batch_item<'l>(&self, _line: &'l [u8]) -> Option<(BatchOutputLine, LineAnswer<'l>)> {
+        None
+    }
+
+    /// Embeddings, where the dialect has them.
+    fn embeddings(&self) -> Option<&'static dyn Embeddings> {
         None
     }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use conversation::answer::{AnswerOptions, ReadAnswer, WriteAnswer};
 use conversation::batch::{BatchOutputLine, LineAnswer};
-use conversation::face::{Count, Face, Facts};
+use conversation::face::{Count, Face, Facts, Instructions, SaltPlace, bare_block};
 use conversation::losses::DroppedFields;
 use conversation::request::{Addressed, Request};
 use conversation::target::TargetModel;
@@ -25,6 +25,13 @@ static FACTS: Facts = Facts {
     request_id: &REQUEST_ID,
     count: Count { open: "{\"inputTokens\":", member: "inputTokens", omits_zero: false },
     batches: Some(job::JOBS),
+    salt: SaltPlace::Instructions(Instructions {
+        name: "system",
+        alias: "system",
+        inner: None,
+        block: bare_block,
+        value: |line| format!("[{}]", bare_block(line)),
+    }),
     ..Facts::USUAL
 };
 

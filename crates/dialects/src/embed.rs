@@ -3,8 +3,10 @@
 mod hosted;
 
 use bytes::Bytes;
+use chat::Chat;
 use conversation::answer::{AnswerFacts, StreamFault};
-use conversation::embed::EmbeddingInputs;
+use conversation::embed::{EmbeddingInputs, Embeddings, VectorsAsked};
+use conversation::face::Face;
 use conversation::losses::DroppedFields;
 use conversation::request::Request;
 use conversation::target::TranslatedRequest;
@@ -12,6 +14,7 @@ use domain::{Fault, Grammar};
 
 use crate::answer_path::AnswerPath;
 use crate::buffered::BufferedAnswer;
+use crate::registry::face;
 
 pub use hosted::EmbeddingForm;
 
@@ -30,10 +33,7 @@ pub fn translate_embeddings(
 ) -> Result<TranslatedRequest, Box<Fault>> {
     let mut losses = DroppedFields::new(client, upstream);
     let texts = read_texts(client, body, request, false, &mut losses)?;
-    let body = match upstream {
-        Grammar::Gemini => gemini::write_texts(&texts, model)?,
-        _ => chat::write_texts(&texts, model)?,
-    };
+    let body = embeddings(upstream).write_texts(&texts, model)?;
     Ok(TranslatedRequest { body: Bytes::from(body), dropped: losses.finish(is_lenient)? })
 }
 
@@ -61,12 +61,9 @@ fn read_texts<'a>(
     has_tasks: bool,
     losses: &mut DroppedFields,
 ) -> Result<EmbeddingInputs<'a>, Box<Fault>> {
-    match client {
-        Grammar::Chat => chat::read_texts(body, losses),
-        Grammar::Gemini => gemini::read_texts(body, request.vectors.is_batch, has_tasks, losses),
-        // The other dialects have no embeddings, and no route leads here.
-        _ => Err(Box::new(Fault::internal())),
-    }
+    // The other dialects have no embeddings, and no route leads here.
+    let embeddings = face(client).and_then(Face::embeddings).ok_or_else(|| Box::new(Fault::internal()))?;
+    embeddings.read_texts(body, request.vectors, has_tasks, losses)
 }
 
 /// Reads an embeddings response, and writes it as the client requested.
@@ -77,9 +74,8 @@ pub(crate) fn buffered_answer(answer_path: &AnswerPath, body: Bytes) -> Result<B
         return Ok(BufferedAnswer::plain(body, facts));
     }
     let mut answer = match answer_path.upstream {
-        Grammar::Gemini => gemini::read_vectors(text)?,
         Grammar::Hosted => hosted::read_vectors(text)?,
-        _ => chat::read_vectors(text)?,
+        upstream => embeddings(upstream).read_vectors(text)?,
     };
     if answer.vectors.is_empty() {
         return Err(StreamFault::Broken("no_vectors"));
@@ -90,18 +86,18 @@ pub(crate) fn buffered_answer(answer_path: &AnswerPath, body: Bytes) -> Result<B
     if answer_path.is_same_dialect() {
         return Ok(BufferedAnswer::plain(body, facts));
     }
-    let written = match answer_path.client {
-        Grammar::Gemini => gemini::write_vectors(&answer, answer_path.vectors.is_batch)?,
-        _ => {
-            let asked = chat::VectorsAsked {
-                model: &answer_path.model,
-                as_base64: answer_path.vectors.as_base64,
-                prompt_bytes: answer_path.prompt_bytes,
-            };
-            chat::write_vectors(&answer, asked)?
-        }
+    let asked = VectorsAsked {
+        model: &answer_path.model,
+        form: answer_path.vectors,
+        prompt_bytes: answer_path.prompt_bytes,
     };
+    let written = embeddings(answer_path.client).write_vectors(&answer, asked)?;
     Ok(BufferedAnswer::plain(Bytes::from(written), facts))
+}
+
+/// The embeddings of a grammar, or those of OpenAI's API where it has none.
+fn embeddings(grammar: Grammar) -> &'static dyn Embeddings {
+    face(grammar).and_then(Face::embeddings).unwrap_or(&Chat)
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! Isolates workspaces that share a provider's prompt cache: each one's own line is put first in the
 //! instructions, so that their prompts never share a prefix.
 
+use conversation::face::{Instructions, SaltPlace, text_block};
 use conversation::request::Insert;
 use domain::Grammar;
 use json::{Cursor, JsonError, Kind, Span, Value};
 
 use crate::prefix;
 use crate::prefix::CACHE_KEY;
+use crate::registry::face;
 
 /// What sets a workspace's prompts apart.
 pub struct CacheSalt<'a> {
@@ -22,13 +24,11 @@ pub struct CacheSalt<'a> {
 /// `has_key` says that another insert already sets that key.
 #[must_use]
 pub fn salt_cache(grammar: Grammar, body: &[u8], salt: &CacheSalt<'_>, has_key: bool) -> Vec<Insert> {
-    let read = match grammar {
-        Grammar::Chat => chat(body, salt.word),
-        Grammar::Anthropic => instructions(body, &SYSTEM, salt.word),
-        Grammar::Converse => instructions(body, &BLOCKS, salt.word),
-        Grammar::Gemini => instructions(body, &PARTS, salt.word),
-        Grammar::Responses => key(body, salt, has_key),
-        Grammar::Hosted => Ok(None),
+    let read = match face(grammar).map(|face| face.facts().salt) {
+        Some(SaltPlace::Messages) => messages(body, salt.word),
+        Some(SaltPlace::Instructions(field)) => instructions(body, &field, &line(salt.word)),
+        Some(SaltPlace::CacheKey) => key(body, salt, has_key),
+        None => Ok(None),
     };
     // A body that can't be read here is reported by its next reader.
     read.ok().flatten().into_iter().collect()
@@ -39,56 +39,14 @@ fn line(word: &str) -> String {
 }
 
 /// Inserts the line before a string's text, after its quotation mark.
-fn before_text(text: Span, word: &str) -> Insert {
-    Insert::at(text.start + 1, format!("{}\\n", line(word)))
+fn before_text(text: Span, line: &str) -> Insert {
+    Insert::at(text.start + 1, format!("{line}\\n"))
 }
 
 /// Inserts a first element into an array.
 fn first(array: Span, is_empty: bool, element: &str) -> Insert {
     let comma = if is_empty { "" } else { "," };
     Insert::at(array.start + 1, format!("{element}{comma}"))
-}
-
-fn text_block(word: &str) -> String {
-    format!(r#"{{"type":"text","text":"{}"}}"#, line(word))
-}
-
-/// Where a format has its instructions.
-struct Instructions {
-    name: &'static str,
-    alias: &'static str,
-    /// The member of that object which holds the list.
-    inner: Option<&'static str>,
-    /// The line as an additional block.
-    block: fn(&str) -> String,
-    /// The line alone, as the whole value.
-    value: fn(&str) -> String,
-}
-
-const SYSTEM: Instructions = Instructions {
-    name: "system",
-    alias: "system",
-    inner: None,
-    block: text_block,
-    value: |word| format!(r#""{}""#, line(word)),
-};
-const BLOCKS: Instructions = Instructions {
-    name: "system",
-    alias: "system",
-    inner: None,
-    block: bare_block,
-    value: |word| format!("[{}]", bare_block(word)),
-};
-const PARTS: Instructions = Instructions {
-    name: "systemInstruction",
-    alias: "system_instruction",
-    inner: Some("parts"),
-    block: bare_block,
-    value: |word| format!(r#"{{"parts":[{}]}}"#, bare_block(word)),
-};
-
-fn bare_block(word: &str) -> String {
-    format!(r#"{{"text":"{}"}}"#, line(word))
 }
 
 /// The value found in the place of the instructions.
@@ -137,7 +95,7 @@ fn read_member(cursor: &mut Cursor<'_>, name: &str) -> Result<FieldValue, JsonEr
     Ok(inside)
 }
 
-fn instructions(body: &[u8], field: &Instructions, word: &str) -> Result<Option<Insert>, JsonError> {
+fn instructions(body: &[u8], field: &Instructions, line: &str) -> Result<Option<Insert>, JsonError> {
     let mut found = FieldValue::Nothing;
     let whole = Cursor::new(body)?.object(|cursor, member| {
         if !member.key.is(field.name) && !member.key.is(field.alias) {
@@ -150,18 +108,19 @@ fn instructions(body: &[u8], field: &Instructions, word: &str) -> Result<Option<
         Ok(())
     })?;
     Ok(match found {
-        FieldValue::Text(text) => Some(before_text(text, word)),
-        FieldValue::List { span, is_empty } => Some(first(span, is_empty, &(field.block)(word))),
+        FieldValue::Text(text) => Some(before_text(text, line)),
+        FieldValue::List { span, is_empty } => Some(first(span, is_empty, &(field.block)(line))),
         FieldValue::Nothing => {
-            Some(Insert::at(whole.start + 1, format!("\"{}\":{},", field.name, (field.value)(word))))
+            Some(Insert::at(whole.start + 1, format!("\"{}\":{},", field.name, (field.value)(line))))
         }
-        FieldValue::Null(span) => Some(Insert::instead(span, (field.value)(word))),
+        FieldValue::Null(span) => Some(Insert::instead(span, (field.value)(line))),
         FieldValue::Other => None,
     })
 }
 
 /// In Chat Completions the instructions are the first message, if its role is `system` or `developer`.
-fn chat(body: &[u8], word: &str) -> Result<Option<Insert>, JsonError> {
+fn messages(body: &[u8], word: &str) -> Result<Option<Insert>, JsonError> {
+    let line = line(word);
     let (mut messages, mut instructions) = (None, None);
     Cursor::new(body)?.object(|cursor, member| {
         if !member.key.is("messages") || cursor.kind()? != Kind::Array {
@@ -177,10 +136,10 @@ fn chat(body: &[u8], word: &str) -> Result<Option<Insert>, JsonError> {
         Ok(())
     })?;
     Ok(match (instructions, messages) {
-        (Some(FieldValue::Text(text)), _) => Some(before_text(text, word)),
-        (Some(FieldValue::List { span, is_empty }), _) => Some(first(span, is_empty, &text_block(word))),
+        (Some(FieldValue::Text(text)), _) => Some(before_text(text, &line)),
+        (Some(FieldValue::List { span, is_empty }), _) => Some(first(span, is_empty, &text_block(&line))),
         (_, Some(messages)) => {
-            let message = format!(r#"{{"role":"system","content":"{}"}}"#, line(word));
+            let message = format!(r#"{{"role":"system","content":"{line}"}}"#);
             Some(first(messages, false, &message))
         }
         (_, None) => None,

@@ -1,19 +1,20 @@
 //! Gemini's face.
 
 use bytes::Bytes;
-use conversation::answer::{AnswerOptions, ReadAnswer, WriteAnswer};
+use conversation::answer::{AnswerOptions, ReadAnswer, StreamFault, WriteAnswer};
 use conversation::batch::{BatchOutputLine, LineAnswer};
-use conversation::face::{Count, Face, Facts};
+use conversation::embed::{EmbeddingInputs, Embeddings, Vectors, VectorsAsked};
+use conversation::face::{Count, Face, Facts, Instructions, SaltPlace, bare_block};
 use conversation::losses::DroppedFields;
 use conversation::models::ModelRow;
-use conversation::request::{Addressed, Request, resource_text};
+use conversation::request::{Addressed, Request, VectorForm, resource_text};
 use conversation::target::TargetModel;
 use domain::{Fault, FaultClass, Operation, Prompt, TraceId};
 use json::members::with_first;
 
 use crate::{
-    Reader, Writer, batch, blocked_body, decode_request, error_body, models, read_prompt, status,
-    write_prompt,
+    Reader, Writer, batch, blocked_body, decode_request, embed, error_body, models, read_prompt, status,
+    vectors, write_prompt,
 };
 
 static FACTS: Facts = Facts {
@@ -22,6 +23,13 @@ static FACTS: Facts = Facts {
     ping: b"\r\n\r\n",
     count: Count { open: "{\"totalTokens\":", member: "totalTokens", omits_zero: true },
     batches: Some(batch::CONTENTS),
+    salt: SaltPlace::Instructions(Instructions {
+        name: "systemInstruction",
+        alias: "system_instruction",
+        inner: Some("parts"),
+        block: bare_block,
+        value: |line| format!(r#"{{"parts":[{}]}}"#, bare_block(line)),
+    }),
     ..Facts::USUAL
 };
 
@@ -76,6 +84,10 @@ impl Face for Gemini {
         batch::read_item(line)
     }
 
+    fn embeddings(&self) -> Option<&'static dyn Embeddings> {
+        Some(&Gemini)
+    }
+
     fn error_body(&self, fault: &Fault, trace: TraceId) -> Bytes {
         error_body(fault, status(fault), trace)
     }
@@ -99,5 +111,29 @@ impl Face for Gemini {
 
     fn model_object(&self, row: &ModelRow) -> Bytes {
         models::model_object(row)
+    }
+}
+
+impl Embeddings for Gemini {
+    fn read_texts<'a>(
+        &self,
+        body: &'a [u8],
+        form: VectorForm,
+        has_tasks: bool,
+        losses: &mut DroppedFields,
+    ) -> Result<EmbeddingInputs<'a>, Box<Fault>> {
+        embed::read_texts(body, form.is_batch, has_tasks, losses)
+    }
+
+    fn write_texts(&self, texts: &EmbeddingInputs<'_>, model: &str) -> Result<Vec<u8>, Box<Fault>> {
+        embed::write_texts(texts, model)
+    }
+
+    fn read_vectors<'a>(&self, body: &'a [u8]) -> Result<Vectors<'a>, StreamFault> {
+        vectors::read_vectors(body)
+    }
+
+    fn write_vectors(&self, vectors: &Vectors<'_>, asked: VectorsAsked<'_>) -> Result<Vec<u8>, StreamFault> {
+        vectors::write_vectors(vectors, asked.form.is_batch)
     }
 }

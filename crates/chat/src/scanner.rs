@@ -78,6 +78,7 @@ impl StreamScanner {
         self.reading.keep_text();
     }
 
+    #[inline]
     pub fn kept_text(&self) -> &str {
         self.reading.kept_text()
     }
@@ -130,6 +131,7 @@ impl StreamScanner {
         Bytes::from(stop.concat())
     }
 
+    #[inline]
     #[must_use]
     pub fn facts(&self) -> &StreamFacts {
         &self.facts
@@ -368,6 +370,7 @@ fn put_run(chunk: &Bytes, from: usize, to: usize, out: &mut Vec<Bytes>) {
 }
 
 /// The bytes after byte order marks and whitespace.
+#[inline]
 pub fn skip_lead(bytes: &[u8]) -> &[u8] {
     let mut bytes = bytes.trim_ascii_start();
     while let Some(rest) = bytes.strip_prefix(b"\xEF\xBB\xBF") {

@@ -155,6 +155,7 @@ impl Progress {
         }
     }
 
+    #[inline]
     pub fn is_finished(&self) -> bool {
         !self.begun.is_empty() && self.begun.len() == self.finished.len()
     }

@@ -17,6 +17,7 @@ pub trait UsageEstimator: Debug {
 }
 
 /// Whether usage was reported: zeros for an answer with text are not a count.
+#[inline]
 #[must_use]
 pub fn is_counted(reported: Option<&Usage>, content_bytes: u64) -> bool {
     reported.is_some_and(|usage| content_bytes == 0 || !usage.is_nothing())
@@ -50,6 +51,7 @@ impl CountedText {
         }
     }
 
+    #[inline]
     pub fn as_str(&self) -> &str {
         self.0.as_deref().unwrap_or_default()
     }

@@ -14,6 +14,7 @@ pub struct TargetModel<'a> {
 impl TargetModel<'_> {
     /// The requested output limit, capped at the model's maximum: a higher one would be refused, and yields
     /// no more.
+    #[inline]
     pub fn tokens_max(&self, prompt: &Prompt) -> Option<u64> {
         let most = self.abilities.output_tokens_max.unwrap_or(u64::MAX);
         prompt.output.tokens_max.map(|tokens| tokens.min(most))

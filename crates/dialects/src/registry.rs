@@ -24,6 +24,7 @@ pub(crate) const fn face(grammar: Grammar) -> Option<&'static dyn Face> {
 }
 
 /// The face of a grammar, or that of Chat Completions, the common denominator, where it has none.
+#[inline]
 #[must_use]
 pub fn usual_face(grammar: Grammar) -> &'static dyn Face {
     face(grammar).unwrap_or(&Chat)

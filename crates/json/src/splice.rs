@@ -17,10 +17,12 @@ pub struct Edit<'a> {
 }
 
 impl Edit<'_> {
+    #[inline]
     pub const fn cut(span: Span) -> Self {
         Self { span, text: Cow::Borrowed("") }
     }
 
+    #[inline]
     pub const fn insert(at: usize, text: String) -> Self {
         Self { span: Span::new(at, at), text: Cow::Owned(text) }
     }

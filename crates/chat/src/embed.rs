@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use conversation::answer::StreamFault;
-use conversation::embed::{EmbeddingInputs, Vector, Vectors, VectorsAsked, unsayable};
+use conversation::embed::{EmbeddingInputs, Vector, VectorOptions, Vectors, unsayable};
 use conversation::features::Feature;
 use conversation::losses::DroppedFields;
 use domain::Fault;
@@ -143,13 +143,13 @@ fn read_row<'a>(
 }
 
 /// Writes a response. Usage is always included, since all clients expect it.
-pub fn write_vectors(vectors: &Vectors<'_>, asked: VectorsAsked<'_>) -> Result<Vec<u8>, StreamFault> {
-    let used = vectors.usage.unwrap_or_else(|| usage::estimate(asked.prompt_bytes, 0)).prompt_total();
+pub fn write_vectors(vectors: &Vectors<'_>, options: VectorOptions<'_>) -> Result<Vec<u8>, StreamFault> {
+    let used = vectors.usage.unwrap_or_else(|| usage::estimate(options.prompt_bytes, 0)).prompt_total();
     let mut out = String::from(r#"{"object":"list","data":["#);
     for (index, vector) in vectors.vectors.iter().enumerate() {
         let comma = if index == 0 { "" } else { "," };
         out.push_str(&format!(r#"{comma}{{"object":"embedding","index":{index},"embedding":"#));
-        if asked.form.as_base64 {
+        if options.form.as_base64 {
             // Nothing in base64 must be escaped.
             out.push_str(&format!(r#""{}""#, vector.base64()?));
         } else {
@@ -157,7 +157,7 @@ pub fn write_vectors(vectors: &Vectors<'_>, asked: VectorsAsked<'_>) -> Result<V
         }
         out.push('}');
     }
-    let model = serde_json::to_string(asked.model).unwrap_or_default();
+    let model = serde_json::to_string(options.model).unwrap_or_default();
     let usage = format!(r#"{{"prompt_tokens":{used},"total_tokens":{used}}}"#);
     out.push_str(&format!(r#"],"model":{model},"usage":{usage}}}"#));
     Ok(out.into_bytes())

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use conversation::answer::{AnswerOptions, ReadAnswer, StreamFault, WriteAnswer};
-use conversation::embed::{EmbeddingInputs, Embeddings, Vectors, VectorsAsked};
+use conversation::embed::{EmbeddingInputs, Embeddings, VectorOptions, Vectors};
 use conversation::face::{Face, Facts, PrefixMembers, RateLimits, SaltPlace};
 use conversation::losses::DroppedFields;
 use conversation::openai_error::error_body;
@@ -102,7 +102,11 @@ impl Embeddings for Chat {
         embed::read_vectors(body)
     }
 
-    fn write_vectors(&self, vectors: &Vectors<'_>, asked: VectorsAsked<'_>) -> Result<Vec<u8>, StreamFault> {
-        embed::write_vectors(vectors, asked)
+    fn write_vectors(
+        &self,
+        vectors: &Vectors<'_>,
+        options: VectorOptions<'_>,
+    ) -> Result<Vec<u8>, StreamFault> {
+        embed::write_vectors(vectors, options)
     }
 }

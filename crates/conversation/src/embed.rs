@@ -95,7 +95,7 @@ pub fn unsayable(param: String, what: &str, fix: &'static str) -> Box<Fault> {
 
 /// What a response repeats of its request.
 #[derive(Debug, Clone, Copy)]
-pub struct VectorsAsked<'a> {
+pub struct VectorOptions<'a> {
     pub model: &'a str,
     pub form: VectorForm,
     pub prompt_bytes: u64,
@@ -131,7 +131,11 @@ pub trait Embeddings: Sync {
     ///
     /// # Errors
     /// A vector is not one.
-    fn write_vectors(&self, vectors: &Vectors<'_>, asked: VectorsAsked<'_>) -> Result<Vec<u8>, StreamFault>;
+    fn write_vectors(
+        &self,
+        vectors: &Vectors<'_>,
+        options: VectorOptions<'_>,
+    ) -> Result<Vec<u8>, StreamFault>;
 }
 
 #[cfg(test)]

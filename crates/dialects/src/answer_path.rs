@@ -8,7 +8,7 @@ use conversation::prompt_text::UsageEstimator;
 use conversation::request::VectorForm;
 use domain::{Grammar, Operation, TraceId};
 
-use crate::asked::{TranscriptOptions, VideoAsk};
+use crate::options::{TranscriptOptions, VideoAsk};
 use crate::registry::usual_face;
 use crate::transcript::AnswerForm;
 

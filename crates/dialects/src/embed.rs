@@ -5,7 +5,7 @@ mod hosted;
 use bytes::Bytes;
 use chat::Chat;
 use conversation::answer::{AnswerFacts, StreamFault};
-use conversation::embed::{EmbeddingInputs, Embeddings, VectorsAsked};
+use conversation::embed::{EmbeddingInputs, Embeddings, VectorOptions};
 use conversation::face::Face;
 use conversation::losses::DroppedFields;
 use conversation::request::Request;
@@ -86,12 +86,12 @@ pub(crate) fn buffered_answer(answer_path: &AnswerPath, body: Bytes) -> Result<B
     if answer_path.is_same_dialect() {
         return Ok(BufferedAnswer::plain(body, facts));
     }
-    let asked = VectorsAsked {
+    let options = VectorOptions {
         model: &answer_path.model,
         form: answer_path.vectors,
         prompt_bytes: answer_path.prompt_bytes,
     };
-    let written = embeddings(answer_path.client).write_vectors(&answer, asked)?;
+    let written = embeddings(answer_path.client).write_vectors(&answer, options)?;
     Ok(BufferedAnswer::plain(Bytes::from(written), facts))
 }
 

@@ -8,7 +8,6 @@
 
 mod answer_path;
 mod answer_stream;
-mod asked;
 mod batch;
 mod buffered;
 mod count;
@@ -21,6 +20,7 @@ mod hosted;
 mod kept;
 mod media;
 mod native;
+mod options;
 mod prefix;
 mod problem;
 mod rate_limit_headers;
@@ -35,7 +35,6 @@ mod whole;
 pub use answer_path::AnswerPath;
 pub use answer_stream::AnswerStream;
 pub use anthropic::{MESSAGES, MessageBatchStatus, read_message_batch};
-pub use asked::{TranscriptOptions, VideoAsk};
 pub use batch::{BatchInputLine, batch_operation, read_batch_input, read_batch_output};
 pub use buffered::{BufferedAnswer, ProviderResponse};
 pub use converse::{InvocationJob, JOBS, JobOutcome, NEW_JOB, job_list_entry, read_job, read_model_path};
@@ -53,6 +52,7 @@ pub use media::{
     write_invoke_model_rerank, write_veo,
 };
 pub use native::native_headers;
+pub use options::{TranscriptOptions, VideoAsk};
 pub use prefix::{PrefixEnd, Prefixes, insert, read_prefixes};
 pub use rate_limit_headers::{is_rate_limit_header, rate_limit_headers};
 pub use realtime::{RealtimeAct, RealtimeEvent, realtime_error};

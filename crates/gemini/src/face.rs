@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use conversation::answer::{AnswerOptions, ReadAnswer, StreamFault, WriteAnswer};
 use conversation::batch::{BatchOutputLine, LineAnswer};
-use conversation::embed::{EmbeddingInputs, Embeddings, Vectors, VectorsAsked};
+use conversation::embed::{EmbeddingInputs, Embeddings, VectorOptions, Vectors};
 use conversation::face::{Count, Face, Facts, Instructions, SaltPlace, bare_block};
 use conversation::losses::DroppedFields;
 use conversation::models::ModelRow;
@@ -133,7 +133,11 @@ impl Embeddings for Gemini {
         vectors::read_vectors(body)
     }
 
-    fn write_vectors(&self, vectors: &Vectors<'_>, asked: VectorsAsked<'_>) -> Result<Vec<u8>, StreamFault> {
-        vectors::write_vectors(vectors, asked.form.is_batch)
+    fn write_vectors(
+        &self,
+        vectors: &Vectors<'_>,
+        options: VectorOptions<'_>,
+    ) -> Result<Vec<u8>, StreamFault> {
+        vectors::write_vectors(vectors, options.form.is_batch)
     }
 }

@@ -1,8 +1,8 @@
 //! Transcription by fal's apps: the client's form becomes JSON with the recording as a data URL, and the
 //! transcript becomes a response in OpenAI's format.
 
-use crate::asked::TranscriptForm;
-use crate::asked::TranscriptOptions;
+use crate::options::TranscriptForm;
+use crate::options::TranscriptOptions;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;

@@ -20,7 +20,7 @@ use super::veo::{
 };
 use super::video_form::document;
 use super::words::{UnsupportedParams, object};
-use crate::asked::VideoAsk;
+use crate::options::VideoAsk;
 
 /// The first word in our ids of such videos, before they are encoded.
 const MARK: &str = "queued";

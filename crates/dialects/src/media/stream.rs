@@ -15,9 +15,9 @@ use super::fal_video::{QueuedVideo, no_content};
 use super::veo::video_content;
 use super::{buffered_answer, counts};
 use crate::answer_path::AnswerPath;
-use crate::asked::VideoAsk;
 use crate::buffered::BufferedAnswer;
 use crate::cut::EventBuffer;
+use crate::options::VideoAsk;
 use crate::transcript::AnswerForm;
 
 const EVENTS: &[u8] = b"text/event-stream";

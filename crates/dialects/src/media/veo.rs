@@ -3,7 +3,7 @@
 //! does not repeat the request, so our id of the video encodes the operation's name together with the
 //! requested length and size.
 
-use crate::asked::VideoAsk;
+use crate::options::VideoAsk;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;

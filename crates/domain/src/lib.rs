@@ -11,6 +11,7 @@ pub mod calendar;
 pub mod dialect;
 pub mod event;
 pub mod fault;
+pub mod fault_codes;
 pub mod filter;
 pub mod hash;
 pub mod hosting;

@@ -1,11 +1,11 @@
-//! Generates `docs/errors.md`: the class table from the code, and the exceptions that the SDKs raised.
+//! Generates `docs/errors.md`: the classes and codes from the tables, and the exceptions that the SDKs raised.
 
 use std::fmt::Write;
 
 use bytes::Bytes;
 use conversation::request::Request;
 use dialects::{AnswerPath, AnswerStream, render_blocked, render_error};
-use domain::{Blame, Dialect, Fault, FaultClass, Grammar, Operation, TraceId};
+use domain::{Blame, Dialect, Fault, FaultClass, Grammar, Operation, TraceId, fault_codes};
 use execute::schedule::{Remedy, remedy};
 use execute::{HealthSignal, health_signal};
 use serde_json::Value;
@@ -19,21 +19,33 @@ use crate::command::workspace;
 const HEAD: &str = "\
 # Errors
 
-Written by `UPDATE_DOCS=1 cargo test -p journeys --test it faults`, and compared by it otherwise.
+Written by `UPDATE_DOCS=1 cargo test -p journeys --test it faults`, and compared by it otherwise. The codes are written
+and compared by the tests of `domain`, too.
 
-What goes wrong has one class, and the class decides everything: whether the gateway asks again, what it learns of the
-credential, and what the client reads in its own grammar. The tables are `status.rs` and `*/error.rs` in `dialects`
-and `schedule.rs` and `miss.rs` in `execute`.
+Every failure has one class. The class decides whether the gateway retries, what it learns about the credential, and
+which error the client gets in its own dialect. The tables are `status.rs` and `*/error.rs` in `dialects`, and
+`schedule.rs` and `failure.rs` in `execute`.
 
 ## Classes
 ";
 
+const CODES: &str = "
+## Codes
+
+Programs match on the code. It is in `error.code` (chat, responses, realtime), in capitals in `error.details[].reason`
+(gemini), in `code` of a problem document (`/v2`, `/v1/run`), and in `error_code` of a request's record. Errors of
+messages and converse have a type alone. If a provider refuses a request as wrong and sends a code of its own, chat and
+responses pass that one on. In a stream of responses the code is that of the class, from the table above.
+
+";
+
 const PARITY: &str = "
-Each failure is scripted at a strict emulator of the provider. An official SDK meets it twice: alone, and through the
-gateway with a credential of the workspace's own. `=` is the same exception, `~` another one for the reason below the
-table, a dash is a failure that the provider does not have. Numbers are the SDK's own calls, alone and through the
-gateway, where they differ: the gateway has asked again in its place, or no retry helps, and `x-should-retry: false`
-says so. In no row was the provider asked more often than three times, or than the SDK alone asks it.
+Each failure is scripted at a strict emulator of the provider. An official SDK meets it twice: directly, and through
+the gateway with a credential of the workspace's own. `=` is the same exception, `~` is another one, for a reason that
+the last table gives, and a dash is a failure that the provider does not have. Two numbers are the SDK's calls, directly
+and through the gateway, where they differ: the gateway retried in its place, or no retry helps, and
+`x-should-retry: false` says so. The provider never got more than three calls, or more than the SDK makes directly if
+that is more than three.
 ";
 
 /// One judged row.
@@ -44,7 +56,7 @@ pub struct Judged {
 
 /// Compares the generated page with the checked-in one, or writes it.
 pub fn keep(faults: &[Scripted], outcomes: &Outcomes, judged: &[Judged]) {
-    let made = format!("{HEAD}{}{}", classes(), parity(faults, outcomes, judged));
+    let made = format!("{}{}", tables(), parity(faults, outcomes, judged));
     let file = workspace().join("docs/errors.md");
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&file, &made).unwrap();
@@ -54,9 +66,14 @@ pub fn keep(faults: &[Scripted], outcomes: &Outcomes, judged: &[Judged]) {
     assert!(kept == made, "docs/errors.md is old, run with UPDATE_DOCS=1: {differs:?}");
 }
 
+/// The part of the page that needs no SDK.
+fn tables() -> String {
+    format!("{HEAD}{}{CODES}{}", classes(), fault_codes::page_table())
+}
+
 fn classes() -> String {
     let mut page = String::from(
-        "\n| class | whose doing | the gateway asks | the credential | chat, responses | responses, in a stream | messages | gemini | converse |\n|---|---|---|---|---|---|---|---|---|\n",
+        "\n| class | at fault | the gateway retries | the credential | chat, responses | responses, in a stream | messages | gemini | converse |\n|---|---|---|---|---|---|---|---|---|\n",
     );
     for class in FaultClass::ALL {
         writeln!(
@@ -75,7 +92,7 @@ fn classes() -> String {
         .unwrap();
     }
     page.push_str(
-        "\nOf a request that is wrong, a client reads the provider's own shade (405, 410 to 418, 422 to 424, 428, 431, 451)\nand, in the grammars of OpenAI, its own type and code. A `retry-after` is sent up to 60 s; a longer one is told in the\ntext, with `x-should-retry: false`.\n",
+        "\nIf a provider refuses a request as wrong, the client gets the provider's own status (405, 406, 410 to 418, 422 to 424,\n428, 431, 451) and, in the dialects of OpenAI, its type and code. A `retry-after` is sent up to 60 s; a longer wait is\nnamed in the message, with `x-should-retry: false`.\n",
     );
     page
 }
@@ -93,18 +110,18 @@ const fn blamed_party(blame: Blame) -> &'static str {
 
 const fn retry_policy(remedy: Remedy) -> &'static str {
     match remedy {
-        Remedy::None => "nobody again",
-        Remedy::NextSeat => "the next credential",
-        Remedy::SameSeat => "again, then the next",
+        Remedy::None => "no",
+        Remedy::NextSeat => "with the next credential",
+        Remedy::SameSeat => "with the same credential, then the next",
     }
 }
 
 const fn health_effect(signal: HealthSignal) -> &'static str {
     match signal {
-        HealthSignal::Nothing | HealthSignal::Neutral => "as before",
-        HealthSignal::Unhealthy => "its breaker counts",
-        HealthSignal::Cooldown => "rests as long as was named",
-        HealthSignal::Park => "parked, probed now and then",
+        HealthSignal::Nothing | HealthSignal::Neutral => "unchanged",
+        HealthSignal::Unhealthy => "counted by its circuit breaker",
+        HealthSignal::Cooldown => "rests as long as the provider says",
+        HealthSignal::Park => "parked, and probed from time to time",
     }
 }
 
@@ -173,7 +190,7 @@ fn parity(faults: &[Scripted], outcomes: &Outcomes, judged: &[Judged]) -> String
             write!(page, " {cell} |").unwrap();
         }
     }
-    page.push_str("\n\n## Other exceptions, and why\n\n| failure | SDK | alone | through the gateway | why |\n|---|---|---|---|---|\n");
+    page.push_str("\n\n## Other exceptions, and why\n\n| failure | SDK | directly | through the gateway | why |\n|---|---|---|---|---|\n");
     for Judged { row, verdict } in judged {
         let why = match verdict.raised {
             Raised::Same => continue,
@@ -226,4 +243,11 @@ fn shares(faults: &[Scripted], judged: &[Judged]) -> String {
         .unwrap();
     }
     page
+}
+
+#[test]
+fn the_tables_are_up_to_date() {
+    let kept = std::fs::read_to_string(workspace().join("docs/errors.md")).unwrap();
+    let is_updating = std::env::var_os("UPDATE_DOCS").is_some();
+    assert!(is_updating || kept.starts_with(&tables()), "docs/errors.md is old, run with UPDATE_DOCS=1");
 }

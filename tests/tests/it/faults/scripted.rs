@@ -29,17 +29,17 @@ pub struct Scripted {
     pub is_whole: bool,
 }
 
-const NOT_YOURS: &str = "The client's own key is good: the provider refused the credential behind it, which only its owner can mend.";
+const NOT_YOURS: &str = "The client's key is valid. The provider refused the gateway's credential, which only its owner can replace.";
 const NO_CREDIT: &str =
-    "No retry helps an account without credit, and 402 says so to SDKs that would retry a 429.";
+    "No retry helps an account without credit. SDKs would retry a 429, and don't retry a 402.";
 const NO_WIRE: &str =
-    "The gateway's own connection is whole: it tells in words what the SDK would see as a torn one.";
+    "The connection to the gateway is intact, so the gateway reports the broken one as an error.";
 const NO_ANSWER: &str =
-    "The SDK takes this for an answer, or fails on it later; the gateway says that it is none.";
-const SAID_BY_CLASS: &str = "The class table has one status for all shades of this failure.";
-const ASLEEP: &str =
-    "The SDK sleeps through the hour. The gateway tells it at once, with the wait in the text.";
-const CONVERTED: &str = "The SDK reads nothing of it; the gateway tells it in the form that was asked for.";
+    "The SDK accepts this as an answer, or fails on it later. The gateway reports an error.";
+const SAID_BY_CLASS: &str = "The gateway has one status for every failure of this class.";
+const ASLEEP: &str = "The SDK would sleep for an hour. The gateway reports the error at once, and names the wait in the message.";
+const CONVERTED: &str =
+    "The SDK reads nothing of it. The gateway sends the answer in the form that was requested.";
 
 fn fault(name: &'static str, class: FaultClass, behaviour: fn(Grammar) -> Option<Behaviour>) -> Scripted {
     Scripted {
@@ -300,7 +300,7 @@ fn errors_in_streams() -> Vec<Scripted> {
             stream_error(vendor, 0, code)
         })
         .streamed()
-        .why("Nothing was said yet: it can still be told with a status, after the gateway tried again."),
+        .why("No content was sent yet, so the gateway retries, and then reports the failure by its status."),
         fault("error event after content", Upstream, |vendor| {
             let code = if vendor == Anthropic { "api_error" } else { "INTERNAL" };
             stream_error(vendor, At::Finish, code)

@@ -1,0 +1,479 @@
+//! The one table of fault codes, on which programs match: each with its meaning, as `docs/errors.md` lists them.
+
+/// Each code and its meaning, sorted by code. A new code needs a row here: `cargo xtask tidy` looks for it.
+pub const FAULT_CODES: &[(&str, &str)] = &[
+    ("access_denied", "The device's sign-in is refused. Begin again if that is a mistake."),
+    (
+        "adapter_exists",
+        "An adapter or a training job has this name. Choose another name, or send `replace: true`.",
+    ),
+    ("adapter_limit", "The node has no room for another adapter. Unload some, or give the node more room."),
+    ("adapter_not_found", "The node has no adapter of this name. `GET /v1/adapters` lists them."),
+    (
+        "adapter_not_loaded",
+        "An adapter of the timeline is not in memory. Load it with `POST /v1/adapters/warmup`.",
+    ),
+    ("adapter_outside", "The path leads out of the node's adapter folder. Name a directory inside it."),
+    ("alias_not_available", "Routes can't name aliases yet. Name the model."),
+    ("already_exists", "An object with this id or name exists."),
+    ("already_member", "A member of the workspace, or somebody who is invited, has this email."),
+    (
+        "ambiguous_session",
+        "The request carries two session cookies. Delete the site's cookies and sign in again.",
+    ),
+    ("answer_broken", "The answer stops before its end. Send the request again."),
+    ("answer_too_large", "The answer is too long to be sent whole. Ask for fewer tokens, or stream it."),
+    (
+        "authority_form",
+        "The request line names a host instead of a path. The gateway is not a forward proxy.",
+    ),
+    ("authorization_pending", "Nobody has approved the device yet. Ask again after `interval_s`."),
+    (
+        "background_needs_own_credential",
+        "Answers in the background need a credential of your own. Leave `background` out, or add one.",
+    ),
+    ("bare_line_feed", "A line of the request's head ends with a bare line feed. End each line with CRLF."),
+    (
+        "base_changed",
+        "The model's files are no longer those that the training began with. Begin the job again.",
+    ),
+    ("base_url_needs_secret", "A new `base_url` needs the secret again. Send both together."),
+    ("base_url_refused", "The base URL is malformed, or the gateway's settings forbid its address."),
+    (
+        "batch_item_failed",
+        "In records: the provider reports that this request of a batch failed, without a code.",
+    ),
+    ("batch_item_unreadable", "In records: the result of this request of a batch can't be read."),
+    (
+        "batch_needs_own_credential",
+        "A batch needs a credential of your own, and so does the file that it reads.",
+    ),
+    ("batch_not_booked", "The batch still runs, or its usage is not recorded yet. Delete it in a moment."),
+    ("batch_not_found", "The project has no batch of this id."),
+    (
+        "batch_not_tried",
+        "In records: the batch's results have neither an output nor an error for this request.",
+    ),
+    ("batch_of_file", "A batch here can't read its requests from a file. Send them inline."),
+    ("batch_of_folder", "A batch reads one `.jsonl` file, not a folder. Make a job for each file."),
+    (
+        "batch_of_several_credentials",
+        "No single credential serves all models of the batch. Send one for each provider.",
+    ),
+    ("batch_outside_storage", "The batch reads or writes outside the credential's `config.batch_storage`."),
+    (
+        "batch_role_not_allowed",
+        "The credential allows its batches another role. Name this one in `config.batch_role`.",
+    ),
+    ("batch_storage_not_set", "No credential that serves the model has `config.batch_storage`. Set it."),
+    ("batches_not_taken", "No provider that serves this model here takes batches of it."),
+    ("body_cut", "The body ends before it is complete. Send it again."),
+    ("body_incomplete", "The body ends early or is badly framed. Check `Content-Length` or the chunks."),
+    ("body_too_large", "The body is larger than this path takes. Send less at a time."),
+    ("book_not_written", "The node can't write its training jobs. Check the disk of its data directory."),
+    (
+        "budget_unavailable",
+        "The budget can't be checked while its database is away. Send it again in a moment.",
+    ),
+    ("client_cancelled", "The client left, or cancelled the answer, before its end."),
+    ("conflict", "The provider reports a conflict. Send the request again."),
+    ("content_filter", "The provider refuses the content. Change it."),
+    (
+        "context_length_exceeded",
+        "The prompt is longer than the model's context. Shorten it, or use another model.",
+    ),
+    (
+        "credential_incomplete",
+        "The credential's `config` lacks a field that its kind of secret needs. Add it.",
+    ),
+    ("credential_revoked", "The credential is revoked and stays so. Add a new one."),
+    ("credential_unreadable", "The stored secret can't be opened. Rotate the credential with a new secret."),
+    (
+        "credential_unusable",
+        "The secret is malformed, its file can't be read, or its provider takes another kind.",
+    ),
+    ("credits_required", "The workspace's credit does not cover the request. Ask the operator to add some."),
+    ("cross_origin", "The request comes from a web page of another origin. Send it with a key."),
+    ("csrf_refused", "The request lacks its session's `X-Tidegate-CSRF` token. `GET /v2/me` has it."),
+    ("database_unavailable", "The database does not respond. Send the request again in a moment."),
+    (
+        "deadline_exceeded",
+        "The request is not finished by its deadline. Ask for less, or raise `deadline_ms`.",
+    ),
+    ("delivery_running", "The webhook delivery is being sent right now, so it can't be sent again."),
+    (
+        "document_refused",
+        "The document's address may not be fetched. Use a public https address or a `data:` URI.",
+    ),
+    ("document_too_large", "The document is too large. Send a shorter one."),
+    (
+        "document_unreachable",
+        "The document can't be fetched. Check its address, or send it as a `data:` URI.",
+    ),
+    ("draining", "The gateway shuts down and closes the realtime session. Open it again."),
+    ("duplicate_content_length", "`Content-Length` is given more than once. Give it once."),
+    ("duplicate_field", "A field is given twice. Send it once."),
+    ("duplicate_parameter", "A query parameter is given twice. Send it once."),
+    (
+        "duration_reached",
+        "The training is not done within `max_duration_hours`. Allow more, or train on less.",
+    ),
+    ("email_taken", "Another member of a workspace of yours has this email."),
+    ("empty_array", "The list is empty. Send at least one element."),
+    ("empty_body", "The request has no body. Send one JSON object."),
+    ("empty_prompt", "The prompt, or one of the texts, has no token. Send some text."),
+    ("engine_failed", "The node's engine failed. Look at the node's log, and send the request again."),
+    ("expired_api_key", "The API key has expired. Use another key, or make one."),
+    ("expired_token", "The device code is unknown, used or too old. Begin again."),
+    (
+        "field_behind_file",
+        "A field of the form follows the file. Send it before the file, or in the address.",
+    ),
+    (
+        "file_kept_elsewhere",
+        "The credential that stores the file can't serve this model. Upload it for this model.",
+    ),
+    ("file_not_found", "There is no file of this id. Upload it with `POST /v1/files`."),
+    (
+        "files_kept_apart",
+        "Different credentials store the files, or made the previous response. Upload them again.",
+    ),
+    ("files_not_kept", "The named provider, or each one that serves this model here, stores no files."),
+    ("files_not_written", "The node can't write its files. Check the disk of its data directory."),
+    ("folded_header", "A header is folded over several lines. Send it on one line."),
+    ("gateway_lacks_master_key", "A gateway lacks the current master key. Give it the key, or stop it."),
+    ("gateway_overloaded", "The gateway gets more requests than it can serve. Send it again in a second."),
+    ("generation_broken", "The node's runtime broke off its answer. Send the request again."),
+    ("headers_too_large", "The request's headers are too large. Send fewer or shorter ones."),
+    ("headers_too_slow", "The request's headers arrive too slowly. Send them at once."),
+    (
+        "host_identity_not_allowed",
+        "The workspace may not use the machine's identity, which belongs to its operator.",
+    ),
+    ("host_not_local", "Without a key, the node responds to local host names only. Send a key."),
+    (
+        "hosted_tool_unpriced",
+        "A tool that the provider runs has no known price. Use a credential of your own.",
+    ),
+    ("idempotency_conflict", "The idempotency key was used with another body. Use a new key."),
+    (
+        "idempotency_in_flight",
+        "A request with this idempotency key is still running. Send it again in a moment.",
+    ),
+    (
+        "idempotency_unavailable",
+        "The idempotency key can't be checked now, so nothing was sent. Send it again.",
+    ),
+    (
+        "idempotent_answer_unreadable",
+        "The stored answer for this idempotency key can't be opened. Use a new key.",
+    ),
+    ("incomplete_signature", "The request's signature lacks a part. Sign with Signature Version 4."),
+    ("insufficient_quota", "The provider's account has no credit or quota left. Top it up."),
+    ("insufficient_role", "Your role in the workspace does not allow this. Ask an owner or admin."),
+    ("insufficient_scope", "The API key lacks the scope that this needs. Use a key that has it."),
+    ("integer_below_min_value", "A whole number is too small. The message has the least that is allowed."),
+    ("internal_error", "Tidegate itself failed. Send it again; if it fails again, report the request id."),
+    ("interrupted", "In records: the gateway stopped before the request ended."),
+    ("invalid_adapter", "The files are no adapter for this model. Use a LoRA as PEFT writes it."),
+    ("invalid_api_key", "The API key is malformed, mistyped or unknown. Copy it again, or make another."),
+    ("invalid_body", "The body is not the JSON object that this path takes."),
+    ("invalid_content_encoding", "The body is not encoded as `Content-Encoding` says."),
+    ("invalid_content_length", "`Content-Length` is not a number."),
+    ("invalid_cursor", "The cursor is not one of this list. Use `next_cursor` of the last page, or none."),
+    ("invalid_execution_mode", "`x-hybrie-execution-mode` is not local, cloud or hybrid. Send local."),
+    ("invalid_filter", "The filter is not valid. The message says why."),
+    ("invalid_form", "The body is not a valid multipart form. Let a library write it."),
+    ("invalid_header", "A header line is malformed, or `If-Match` has no ETag of this API."),
+    ("invalid_hints", "`Agent-Hints` can't be read. Send base64url of a JSON object."),
+    ("invalid_host", "The request does not name exactly one host. Send one `Host` header."),
+    (
+        "invalid_idempotency_key",
+        "The idempotency key is empty, too long or not plain text, or two keys differ.",
+    ),
+    ("invalid_json", "The body is not valid JSON. Send one JSON object."),
+    ("invalid_request_line", "The request line is malformed."),
+    ("invalid_scope", "`scope` is not local, cloud or all. Send local, or leave it out."),
+    ("invalid_session_id", "`x-hybrie-session-id` is empty, too long or not plain text."),
+    ("invalid_signature", "The signature is wrong. Check the secret, and that nothing changes the request."),
+    ("invalid_tool_arguments", "The arguments of a tool call are no JSON object. Send what the model wrote."),
+    ("invalid_training_data", "Lines of the training data can't be used. The message names them."),
+    ("invalid_transfer_encoding", "`Transfer-Encoding` is not exactly `chunked` on HTTP/1.1."),
+    ("invalid_type", "A field has the wrong JSON type. The message has the expected one."),
+    ("invalid_utf8", "The body is not valid UTF-8."),
+    ("invalid_value", "A field has a value that is not allowed. The message says why."),
+    ("ip_not_allowed", "The API key does not allow requests from this address. Change its `ip_allowlist`."),
+    ("job_is_not_over", "The training job has not ended. Cancel it first."),
+    ("job_is_over", "The training job has ended already."),
+    ("job_not_found", "The node has no training job of this id. `GET /v1/train/jobs` lists them."),
+    ("join_token_expired", "The join token is too old. Make another with `tidegate nodes invite`."),
+    ("join_token_used", "A node has used the join token. Make another with `tidegate nodes invite`."),
+    ("json_too_deep", "The body's JSON is nested too deeply."),
+    ("json_too_many_keys", "The body's JSON has too many members."),
+    (
+        "keeper_unavailable",
+        "The credential or account that stores the file, batch or video can't be used now.",
+    ),
+    ("kept_elsewhere", "A shared account does not fetch what the request names. Send the content itself."),
+    ("last_owner", "The member is the workspace's last owner. Make another member an owner first."),
+    ("length_and_transfer_encoding", "`Content-Length` and `Transfer-Encoding` are both given. Send one."),
+    ("link_over", "The sign-in link is used or too old. Get another: `tidegate login --link`."),
+    ("local_only", "The node is strictly local. Leave out what asks for the cloud."),
+    ("master_key_retired", "The master key was replaced meanwhile. Send the request again."),
+    ("master_key_used", "The master key is or was in force. Choose a new one."),
+    (
+        "member_has_keys",
+        "API keys that the member made still work. Say with `keys` whether to keep or revoke them.",
+    ),
+    ("method_not_allowed", "The path exists, but does not take this method."),
+    ("missing_api_key", "The request carries no API key. Send `Authorization: Bearer tg_...`."),
+    ("missing_field", "A required field is missing. The message names it."),
+    ("missing_model", "The address names no model. Open `/v1/realtime?model=NAME`."),
+    ("missing_required_parameter", "A required parameter is missing. The message names it."),
+    ("model_ambiguous", "The name stands for several models. Write the full name."),
+    ("model_modality", "The model is of another kind than this path is for. Name a model of that kind."),
+    ("model_not_found", "There is no model of this name. `GET /v1/models` lists the models."),
+    (
+        "model_not_served",
+        "Nothing in this workspace serves the model. The message says why, the fix what to add.",
+    ),
+    ("name_taken", "Another object has this name. Choose another name."),
+    ("no_adapter_folder", "The node has no folder of adapters. Start it with `--adapters`."),
+    ("no_adapters", "The node's runtime takes no adapters. Start a node with a model of the engine."),
+    ("no_address", "The provider's address is not known. Set its `base_url`."),
+    ("no_chat_template", "The model has no template for conversations. Send text to `/v1/completions`."),
+    (
+        "no_next_master_key",
+        "The gateway has no new master key, or several. Add one, or name one as `key_id`.",
+    ),
+    ("no_project", "The workspace has no project for the device's key. Make one, then begin again."),
+    ("no_runtime", "The workspace has no Tidegate node, or the named node is another server."),
+    ("no_such_tariff", "There is no tariff of this name."),
+    (
+        "node_credential_revoked",
+        "The node's credential is revoked. Join again with a token of `tidegate nodes invite`.",
+    ),
+    ("node_ends", "The node shuts down before it has read the data. Send it again once it runs."),
+    ("node_failed", "In records: the node reports that the request failed."),
+    ("node_refused", "The node refuses the request. The message is the node's own."),
+    (
+        "node_unreachable",
+        "No node that serves the model responds. Start one; `tidegate nodes list` shows them.",
+    ),
+    ("node_unreadable", "The node's response can't be read. It may be of another version."),
+    ("not_a_sign_in", "The key was not made by signing in. Revoke it with `tidegate key revoke`."),
+    ("not_acceptable", "Responses are JSON, and `Accept` does not allow that."),
+    ("not_asked", "The gateway could not call the node. Its log says why."),
+    ("not_enough_memory", "The node has too little memory for the adapter or the training."),
+    ("not_found", "There is no such object in this workspace, or no such path."),
+    ("not_in_force_yet", "The change is saved, but not in force yet. Read it back; don't send it again."),
+    ("not_joined", "The node did not join by itself, so it has no credential to revoke."),
+    ("not_of_this_version", "The node does not serve this. `GET /v1/capabilities` says what it serves."),
+    ("not_served_yet", "The path is part of the API, but comes with a later release."),
+    ("not_verified", "The gateway could not try the credential. Its log says why."),
+    ("nothing_to_finalize", "No change of the master key waits to be finalized."),
+    ("operators_workspace", "The workspace whose owners run the installation can't be deleted."),
+    ("packed_body_too_costly", "Unpacking the body takes too much work. Send it plain."),
+    ("person_needed", "Only a signed-in person may do this, not a key. Sign in at the console."),
+    ("policy_exists", "The project has a policy already. Change that one."),
+    ("policy_forbids", "The project's policy forbids what could serve this. Use another model."),
+    (
+        "previous_response_not_found",
+        "The project has no stored response of this id. Send the whole conversation.",
+    ),
+    (
+        "previous_response_unavailable",
+        "The credential that made the previous response can't continue it. Send the whole conversation.",
+    ),
+    ("project_not_empty", "Live keys, credentials or routes belong to the project. End them first."),
+    ("provider_unclear", "Several providers could store this file. Name one as `provider`."),
+    ("queue_full", "Too many requests wait for the node's model. Send it again in a moment."),
+    ("quota_exceeded", "A budget that is set in Tidegate is used up. Raise it, or wait for its next period."),
+    (
+        "rate_limit_exceeded",
+        "A rate limit, of the gateway or the provider, is reached. Wait as `Retry-After` says.",
+    ),
+    ("realtime_broken", "The provider broke off the realtime session. Open it again."),
+    ("realtime_idle", "Nothing was sent in the realtime session for too long. Open it again."),
+    ("realtime_not_supported_for_model", "The model has no realtime sessions. Name a realtime model."),
+    ("realtime_not_text", "On a managed account, realtime events are text messages. Send text."),
+    ("realtime_response_failed", "The provider reports that a realtime response failed."),
+    ("realtime_response_refused", "The provider refuses to make a realtime response."),
+    ("realtime_responses", "The realtime session has too many responses under way. Wait for one to end."),
+    (
+        "realtime_seat_gone",
+        "The session's credential or account may no longer be used. Open the session again.",
+    ),
+    (
+        "realtime_transcription_unmetered",
+        "On a managed account, realtime input is not transcribed. Leave it out.",
+    ),
+    ("referenced", "Another object refers to this one, or what it refers to is gone."),
+    ("request_too_large", "The request is larger than the path or the provider takes. Send less."),
+    ("request_too_slow", "The body arrives too slowly. Send it without long pauses."),
+    ("response_not_found", "The project has no such response, or its provider no longer has it."),
+    ("response_unavailable", "The credential or account that made the response can't be used now."),
+    ("revoked_api_key", "The API key is revoked. Use another key, or make one."),
+    ("rotation_not_finalized", "The last change of the master key is not finalized. Finalize it first."),
+    ("rotation_under_way", "The key is being replaced already."),
+    ("route_scope_taken", "Another route has this scope. Change that one, or narrow this one's scope."),
+    ("sealing_key_replaced", "The workspace's key was replaced meanwhile. Send the request again."),
+    ("secret_version", "Another rotation of the secret came first. Read the object again."),
+    ("server_is_overloaded", "The provider is overloaded. Send the request again later."),
+    ("service_tier_unpriced", "The service tier has no known price. Use a credential of your own."),
+    ("session_over", "The session has ended or is unknown. Sign in again."),
+    ("shutting_down", "The gateway is shutting down. Send the request again in a second."),
+    ("sign_in_busy", "Too many people sign in right now. Try again in a moment."),
+    ("sign_in_failed", "The email or the password is wrong."),
+    (
+        "sign_in_first",
+        "The link is for somebody who signs in here already. Sign in first, then open it again.",
+    ),
+    ("signature_expired", "The time of the signature is too far off. Set the clock, and sign again."),
+    ("slow_down", "The device asks too often. Wait `interval_s` between two requests."),
+    ("storage_full", "The gateway can't write: its disk is full or fails. Free space, then send it again."),
+    ("store_unavailable", "Stored objects can't be looked up or changed now. Send it again in a moment."),
+    ("task_finished", "The task has ended, so it can't be cancelled. Read it, or delete it."),
+    ("task_not_found", "There is no such task. Tasks are stored for a day."),
+    ("template_refused", "The model's template does not take this conversation. The message says why."),
+    ("text_has_nul", "A text has the character U+0000, which can't be stored."),
+    (
+        "token_file_not_allowed",
+        "Tokens may not be read from this file. The operator sets `TIDEGATE_TOKEN_FILES`.",
+    ),
+    ("token_unreadable", "The service that exchanges the secret for a token gives no readable answer."),
+    ("too_many_at_once", "The node reads as many data sets as it can at once. Send it again in a moment."),
+    ("too_many_attempts", "There were too many attempts. Wait, then try again."),
+    ("too_many_devices", "Too many devices wait for approval. Clients get `too_many_attempts` instead."),
+    ("too_many_files", "The request names too many files, or the node stores no more of them."),
+    ("too_many_jobs", "The node keeps no more training jobs. Delete one that has ended."),
+    ("too_many_models", "The batch names too many models. Send several batches."),
+    ("too_many_requests_in_batch", "The batch has too many requests. Send several batches."),
+    ("too_many_stop_sequences", "The model takes fewer stop sequences. The message says how many."),
+    ("too_many_webhooks", "The workspace has as many webhooks as it may have."),
+    ("too_much_data", "The data is larger than one training job takes. Train in several jobs."),
+    ("tool_call_without_result", "A tool call has no result in the next turn. Send one for each call."),
+    (
+        "tool_result_without_call",
+        "A tool result belongs to no call before it. Send each result after its call.",
+    ),
+    ("training_diverged", "The training diverges. Train with a lower learning rate."),
+    ("training_failed", "The training failed. Start the job again; if it fails again, report the message."),
+    ("training_files", "The node can't read or write the job's files. Check its disk, and start again."),
+    ("training_not_served", "The node does not train. Start one with a model of its own and `--data-dir`."),
+    ("unknown_field", "The field is not known. Correct its name, or leave it out."),
+    ("unknown_http_version", "The HTTP version is not supported. Use HTTP/1.1 or HTTP/2."),
+    (
+        "unknown_join_token",
+        "The join token is unknown. Copy it whole, and name the control plane that made it.",
+    ),
+    (
+        "unknown_node_credential",
+        "No node has this credential. Join again with a token of `tidegate nodes invite`.",
+    ),
+    ("unknown_parameter", "The query parameter is not known. Leave it out."),
+    ("unknown_path", "There is nothing at this path."),
+    ("unknown_version", "`Tidegate-Version` names no version of this API. Leave it out."),
+    ("unreadable", "The request is too deep or has too many members for a shared account. Simplify it."),
+    ("unreadable_text", "The model's tokenizer can't read the text. Send UTF-8."),
+    ("unsupported_content", "The model reads text alone. Send text parts only."),
+    (
+        "unsupported_content_encoding",
+        "The body's encoding is not supported. Send gzip, deflate, br, zstd or plain.",
+    ),
+    ("unsupported_field", "A run can't honour this field. Leave it out."),
+    ("unsupported_header", "`Agent-Session-Ref` names a session, and the gateway stores none. Leave it out."),
+    ("unsupported_media_type", "The path does not take a body of this content type."),
+    ("unsupported_operation", "The model, or its provider, can't do this. Use another model."),
+    (
+        "unsupported_parameter",
+        "The model, its provider or the node does not take the parameter. Leave it out.",
+    ),
+    (
+        "unsupported_rule",
+        "The node can't enforce this constraint on its answer. Send a simpler one, or none.",
+    ),
+    (
+        "unsupported_tool_name",
+        "The provider does not take this name for a tool. Use letters, digits, `_` and `-`.",
+    ),
+    ("unsupported_value", "The model, or its provider, does not take this value. The message says why."),
+    ("untrusted_host", "People can't sign in under this host name. The operator sets `TIDEGATE_PUBLIC_URL`."),
+    (
+        "upstream_address_refused",
+        "The gateway's settings forbid the provider's address. Change the base URL.",
+    ),
+    ("upstream_answer_broken", "The provider's answer breaks off or can't be used. Send the request again."),
+    ("upstream_auth_failed", "The provider or node refuses the credential. Rotate it."),
+    ("upstream_bad_request", "The provider refuses the request as wrong. Its message says why."),
+    ("upstream_connection_broken", "The connection to the provider broke. Send the request again."),
+    ("upstream_error", "The provider failed. Send the request again."),
+    (
+        "upstream_permission_denied",
+        "The provider does not let this credential use the model. Ask it for access.",
+    ),
+    ("upstream_timeout", "The provider took too long. Send it again, or raise the route's timeout."),
+    ("upstream_tls_failed", "No secure connection to the provider could be made. Check the base URL."),
+    ("upstream_unreachable", "The provider or node can't be reached. Check its base URL."),
+    ("validation_error", "The input does not fit the app's schema. `errors` names the fields."),
+    ("version_mismatch", "The object was changed meanwhile. Read it again, and send its ETag in `If-Match`."),
+    ("video_needs_own_credential", "Videos are made on a credential of your own. Add one."),
+    ("video_not_ended", "The video is still being made. Delete it once it has ended."),
+    ("video_not_found", "There is no such video."),
+    ("webhook_disabled", "The webhook is disabled. Enable it, then send the event again."),
+    ("webhook_url_refused", "The webhook's URL is malformed, or the gateway's settings forbid its address."),
+    ("websocket", "The client broke the WebSocket protocol."),
+    ("websocket_required", "The request is no valid WebSocket handshake."),
+    ("workspace_not_empty", "The workspace still has projects, credentials or nodes. Delete them first."),
+    ("wrong_password", "The current password is missing or wrong."),
+];
+
+/// The table of `docs/errors.md`.
+#[must_use]
+pub fn page_table() -> String {
+    let mut table = String::from("| code | meaning |\n|---|---|\n");
+    for (code, meaning) in FAULT_CODES {
+        table.push_str(&format!("| `{code}` | {meaning} |\n"));
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEANING_CHARS_MAX: usize = 120;
+
+    #[test]
+    fn codes_are_sorted_and_unique() {
+        let unsorted = FAULT_CODES.array_windows().find(|[(code, _), (next, _)]| code >= next);
+        assert_eq!(unsorted, None);
+    }
+
+    #[test]
+    fn codes_are_plain_words_and_meanings_are_sentences() {
+        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        for (code, meaning) in FAULT_CODES {
+            assert!(!code.is_empty() && code.bytes().all(is_plain), "{code}");
+            assert!(
+                meaning.ends_with('.') && meaning.chars().count() <= MEANING_CHARS_MAX,
+                "{code}: {meaning}"
+            );
+            assert!(!meaning.contains(['|', '\n']), "{code}: {meaning}");
+        }
+    }
+
+    #[test]
+    fn the_page_lists_the_codes() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/errors.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        let start = page.find("| code | meaning |\n").unwrap();
+        let end = start + page[start..].find("\n\n").unwrap() + 1;
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            let page = format!("{}{}{}", &page[..start], page_table(), &page[end..]);
+            std::fs::write(path, page).unwrap();
+        } else {
+            assert_eq!(page[start..end], page_table(), "run the tests of this crate with UPDATE_DOCS=1");
+        }
+    }
+}

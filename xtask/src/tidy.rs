@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: repository rules that can be checked by reading the source tree.
 
 mod contributing;
+mod fault_codes;
 mod habits;
 mod imports;
 mod layout;
@@ -37,6 +38,7 @@ pub fn check(root: &Path) -> Result<(Vec<Finding>, String)> {
     findings.extend(manifests::check(&graph, &sources, &tree::read_table(root, "xtask/manifests.toml")?));
     findings.extend(words::check(&sources, &words));
     findings.extend(words::check_glossary(&tree::read(root, words::GLOSSARY)?, &sources));
+    findings.extend(fault_codes::check(&sources));
     findings.extend(contributing::check(root, &tree::read(root, contributing::PATH)?));
     findings.extend(scripts(root, &habits)?);
     findings.extend(layout::check(root, &graph)?);

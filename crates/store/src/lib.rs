@@ -1,5 +1,5 @@
-//! The database layer and the only SQL: one trait and one row type per aggregate, a change feed, and SQLite
-//! or PostgreSQL behind them.
+//! The database layer and the only SQL: one row type per aggregate, what all resources do alike written once, a
+//! change feed, and SQLite or PostgreSQL behind them.
 
 pub mod accounts;
 pub mod act;

@@ -24,15 +24,17 @@ pub(super) trait Table: ResourceRow<Id: ColumnId> {
     const PART: Part = Part::Workspace;
     /// The part that a changed or deleted row touches.
     const PART_OF_CHANGES: Part = Self::PART;
-    /// Rows of the table that are none of the resource.
+    /// A condition that leaves out rows which are none of the resource.
     const EXCEPT: &'static str = "";
 
+    /// Selects rows with what `read` needs, before any condition.
     fn select() -> String {
         format!("SELECT * FROM {}", Self::NAME)
     }
 
     fn read(row: &Row) -> Result<Self, StoreError>;
 
+    /// The columns of the row, in the order of its statements.
     fn columns(&self, columns: ColumnValues) -> Result<ColumnValues, StoreError>;
 
     /// Adds what other tables hold of the rows.
@@ -65,6 +67,7 @@ pub(super) trait Table: ResourceRow<Id: ColumnId> {
         change: Self::Change,
     ) -> impl Future<Output = Result<Self, StoreError>> + Send;
 
+    /// Writes a changed row.
     fn overwrite(writing: &mut Writing, row: &Self) -> impl Future<Output = Result<(), StoreError>> + Send {
         update(writing, row)
     }
@@ -101,12 +104,13 @@ pub(super) trait Table: ResourceRow<Id: ColumnId> {
     /// What the audit says of a row.
     fn audit_detail(&self) -> String;
 
+    /// What the audit says of a changed row, beside the present one.
     fn audit_change(_: &Self, row: &Self) -> String {
         row.audit_detail()
     }
 }
 
-/// The columns of a row with their values, in the order of its statements.
+/// The columns of a row with their values, and whether they stay as they were first written.
 #[derive(Default)]
 pub(super) struct ColumnValues(Vec<(&'static str, Value, bool)>);
 

@@ -1,7 +1,6 @@
 //! A mixture-of-experts MLP on tensors: each expert runs once, on all rows that were routed to it.
 
 use candle_core::{DType, Result, Tensor};
-use kernels;
 use kernels::{Architecture, choose};
 use weights::TensorName;
 

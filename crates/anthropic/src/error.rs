@@ -61,6 +61,12 @@ const fn kind(class: FaultClass) -> &'static str {
     }
 }
 
+/// The status code for a fault.
+#[must_use]
+pub fn status(fault: &Fault) -> u16 {
+    if fault.class == FaultClass::Overloaded { 529 } else { common(fault) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,10 +84,4 @@ mod tests {
         let other = Fault::new(FaultClass::BadRequest, "invalid_type", "no");
         assert!(!String::from_utf8_lossy(&error_body(&other, TraceId::new(1, [0; 10]))).contains(TOO_LONG));
     }
-}
-
-/// The status code for a fault.
-#[must_use]
-pub fn status(fault: &Fault) -> u16 {
-    if fault.class == FaultClass::Overloaded { 529 } else { common(fault) }
 }

@@ -564,8 +564,8 @@ mod tests {
             ),
         ] {
             let stored = Stored::new("resp_1".to_owned(), act, query.to_owned());
-            let mut request = conversation::request::Request::default();
-            request.stored = Some(Box::new(stored));
+            let request =
+                conversation::request::Request { stored: Some(Box::new(stored)), ..Default::default() };
             let target = Target {
                 base_url: "http://host/v1",
                 upstream_model: "m",

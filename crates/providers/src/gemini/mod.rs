@@ -182,8 +182,7 @@ mod tests {
     fn a_batch_is_asked_for_by_its_name_and_a_verb() {
         let request_line = |stored: Option<StoredAct>| {
             let stored = stored.map(|act| Box::new(Stored::new("b/1".to_owned(), act, "x=1".to_owned())));
-            let mut request = conversation::request::Request::default();
-            request.stored = stored;
+            let request = conversation::request::Request { stored, ..Default::default() };
             let ask = ModelRequest {
                 operation: Operation::Batch,
                 grammar: Grammar::Gemini,

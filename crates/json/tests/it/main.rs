@@ -1,0 +1,4 @@
+//! The JSON kit from outside.
+
+#[cfg(test)]
+mod json;

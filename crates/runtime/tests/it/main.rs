@@ -1,0 +1,4 @@
+//! The wire of the node from outside.
+
+#[cfg(test)]
+mod runtime;

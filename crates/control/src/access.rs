@@ -1,9 +1,9 @@
 //! Authorisation of the `/v2` routes: which key scope and which role each route requires, and the check at
 //! startup that refuses an unsound route table.
 
+use admit::Needs;
 use domain::{Fault, FaultClass, Role};
 use http::Method;
-use line::Needs;
 
 use crate::router::{Route, RouteAuth};
 

@@ -65,7 +65,7 @@ impl ResponseBuilder {
     }
 
     pub fn fail(&self, fault: &Fault, allow: Option<String>) -> Response<Full<Bytes>> {
-        let rendered = line::render_error(fault, Dialect::Native, self.trace);
+        let rendered = dialects::render_error(fault, Dialect::Native, self.trace);
         let body = match fault.param.as_deref().and_then(|param| self.pointer(param)) {
             None => rendered.body,
             Some(pointer) => with_errors(&rendered.body, &pointer, fault).unwrap_or(rendered.body),

@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use admit::Needs;
 use domain::limits::SESSION_IDLE_MAX;
 use domain::{Fault, FaultClass, Role, Secret, WorkspaceId};
 use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName};
 use http::request::Parts;
-use line::Needs;
 use reconcilers::of_store;
 use snapshot::{KeyEntry, ProjectEntry};
 use store::{KnownNode, Membership, SignedIn, TokenDigest};
@@ -31,7 +31,7 @@ const TOUCH_EVERY_MS: u64 = 60_000;
 
 /// A caller that passed the route's authorisation.
 pub enum Caller {
-    Key(line::Caller),
+    Key(admit::Caller),
     Person(Box<Person>),
 }
 
@@ -186,10 +186,10 @@ fn key(
     head: &Parts,
     peer: IpAddr,
     needs: Option<Needs>,
-) -> Result<line::Caller, Box<Fault>> {
+) -> Result<admit::Caller, Box<Fault>> {
     let (snapshot, now) = (control.keeper.current(), control.world.clock.unix_ms());
     let known = needs.unwrap_or(Needs::Known);
-    let caller = line::identify_in(snapshot, &head.headers, peer, known, now)?;
+    let caller = admit::identify(snapshot, &head.headers, peer, known, now)?;
     if needs.is_some() { Ok(caller) } else { Err(person_needed()) }
 }
 

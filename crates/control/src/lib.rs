@@ -33,6 +33,7 @@ mod site;
 mod tokens;
 mod version;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -52,7 +53,6 @@ use attempts::AttemptLimiter;
 use caller::UnauthenticatedCaller;
 pub use founding::{Founded, NewWorkspace, found};
 use incoming::Incoming;
-pub use line::Needs;
 pub use owner::{OWNER_EMAIL, first_owner, owners_link};
 use passwords::Passwords;
 pub use reply::Reply;
@@ -247,10 +247,15 @@ pub fn declared() -> Vec<(http::Method, &'static str, Option<Access>)> {
     routes::all().into_iter().map(|route| (route.method, route.pattern, route.auth.access())).collect()
 }
 
-/// Whether the OpenAPI document describes this method of this path.
+/// The methods and paths that the OpenAPI document describes.
 #[must_use]
-pub fn describes(method: &http::Method, path: &str) -> bool {
+pub fn described() -> BTreeSet<(http::Method, String)> {
     let document = openapi::document(&routes::all()).unwrap_or_default();
-    let operations = document.get("paths").and_then(|paths| paths.get(path));
-    operations.is_some_and(|of| of.get(method.as_str().to_ascii_lowercase()).is_some())
+    let paths = document.get("paths").and_then(serde_json::Value::as_object).into_iter().flatten();
+    let operations = paths.flat_map(|(path, operations)| {
+        let methods =
+            operations.as_object().into_iter().flatten().map(|(method, _)| method.to_ascii_uppercase());
+        methods.filter_map(|method| method.parse().ok()).map(|method| (method, path.clone()))
+    });
+    operations.collect()
 }

@@ -10,7 +10,8 @@ use domain::limits::{PAGE_ROWS_MAX, RUNTIME_ACT_TIME_MAX, RUNTIME_LOOK_TIME_MAX,
 use domain::server::TIDEGATE;
 use domain::{Fault, FaultClass, NodeId, ServerFeature, WorkspaceId};
 use http::Method;
-use line::{RuntimeReply, RuntimeRequest, Seat};
+use line::{RuntimeReply, RuntimeRequest};
+use plan::Seat;
 use reconcilers::of_store;
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -108,7 +108,7 @@ impl Host {
         let lost = Arc::clone(&is_lost);
         let serving_gate = Arc::new(ServingGate::default());
         let load = Arc::new(Mutex::new(runner.load()));
-        let desk = EngineLoop {
+        let engine = EngineLoop {
             scheduler: runner,
             commands: receiver,
             open: HashMap::new(),
@@ -118,7 +118,7 @@ impl Host {
             load: Arc::clone(&load),
         };
         let run = move || {
-            if desk.run().is_err() {
+            if engine.run().is_err() {
                 lost.store(true, Ordering::Release);
             }
         };

@@ -284,12 +284,12 @@ impl OpenAttempt {
     }
 
     /// Redacts a failure for its seat, and forgets a cached token that was refused.
-    pub(crate) fn process_failure(&self, hands: &Deps, failure: AttemptFailure) -> AttemptFailure {
+    pub(crate) fn process_failure(&self, deps: &Deps, failure: AttemptFailure) -> AttemptFailure {
         let failure = failure.redacted(self.attempt.seat());
         let is_refused = failure.class() == FaultClass::UpstreamAuth && failure.status.is_some();
         match self.token.as_ref().filter(|_| is_refused) {
             Some(token) => {
-                hands.tokens.forget(self.attempt.principal(), token);
+                deps.tokens.forget(self.attempt.principal(), token);
                 AttemptFailure { token_refused: true, ..failure }
             }
             None => failure,
@@ -313,7 +313,7 @@ impl OpenAttempt {
 
 /// Asks the board for permission to call a seat.
 pub(crate) fn claim(
-    hands: &Deps,
+    deps: &Deps,
     attempt: &Attempt,
     is_last: bool,
     now_us: u64,
@@ -323,7 +323,7 @@ pub(crate) fn claim(
         Seat::Managed(account) => account.sealed.version,
         Seat::Byoc(node) => node.sealed.as_ref().map_or(0, |sealed| sealed.version),
     };
-    hands.board.claim(attempt.principal(), attempt.upstream_model(), secret_version, is_last, now_us)
+    deps.board.claim(attempt.principal(), attempt.upstream_model(), secret_version, is_last, now_us)
 }
 
 /// How an attempt starts.
@@ -342,7 +342,7 @@ pub(crate) async fn begin(
     tab: &mut Tab,
     ticket: Ticket,
 ) -> Start {
-    let hands = &exchange.deps;
+    let deps = &exchange.deps;
     let request = exchange.call.request();
     let provider = providers::provider(attempt.provider());
     let spoken = provider.grammars_for(exchange.call.operation(), attempt.upstream_model());
@@ -380,12 +380,12 @@ pub(crate) async fn begin(
     open.grammar = outgoing.grammar;
     open.dropped = std::mem::take(&mut outgoing.dropped);
     open.dropped.extend(exchange.call.unheeded().iter().map(|name| (*name).to_owned()));
-    match sign(hands, attempt.seat(), provider, attempt.provider(), attempt.base_url(), &mut outgoing).await {
+    match sign(deps, attempt.seat(), provider, attempt.provider(), attempt.base_url(), &mut outgoing).await {
         Ok(token) => open.token = token,
         Err(failure) => return Start::Failed(open, failure),
     }
     outgoing.headers.extend(id_for(exchange, attempt));
-    match request_of(&hands.egress, outgoing) {
+    match request_of(&deps.egress, outgoing) {
         Ok(mut request) => {
             let rest = exchange.call.upload().filter(|_| !is_gathered);
             request.body = request.body.followed_by(rest.cloned());
@@ -426,7 +426,7 @@ pub(crate) fn intent(
 /// Opens the seat's sealed secret and writes the header that it is for. A node without a secret gets no
 /// header. Returns the token that signed the request if it is older than the request.
 pub(crate) async fn sign(
-    hands: &Deps,
+    deps: &Deps,
     seat: &Seat,
     provider: &dyn Provider,
     slug: &str,
@@ -435,22 +435,22 @@ pub(crate) async fn sign(
 ) -> Result<Option<Arc<Secret>>, AttemptFailure> {
     let hosting = seat.hosting();
     let mut authorise = |secret: &Secret| {
-        let unix_s = hands.world.clock.unix_ms() / 1_000;
+        let unix_s = deps.world.clock.unix_ms() / 1_000;
         provider.authorise(outgoing, &Signer { secret, hosting, unix_s }).map_err(AttemptFailure::of_us)
     };
     if hosting.auth.is_exchanged() {
         // Boxed: few seats need it, and every future is as large as what is awaited inline.
-        let token = Box::pin(hands.tokens.of(hands, seat, slug, base_url)).await?;
+        let token = Box::pin(deps.tokens.of(deps, seat, slug, base_url)).await?;
         authorise(&token.secret)?;
         return Ok(Some(token.secret).filter(|_| token.was_cached));
     }
-    match open_secret(hands, seat).map_err(AttemptFailure::of_us)? {
+    match open_secret(deps, seat).map_err(AttemptFailure::of_us)? {
         Some(secret) => authorise(&secret).map(|()| None),
         None => Ok(None),
     }
 }
 
-pub(crate) fn open_secret(hands: &Deps, seat: &Seat) -> Result<Option<Secret>, Box<Fault>> {
+pub(crate) fn open_secret(deps: &Deps, seat: &Seat) -> Result<Option<Secret>, Box<Fault>> {
     let (workspace, object, sealed) = match seat {
         Seat::Byok(credential) => (credential.workspace, credential.id.text(), &credential.sealed),
         // Operator accounts belong to no workspace: they are sealed under the nil one.
@@ -460,7 +460,7 @@ pub(crate) fn open_secret(hands: &Deps, seat: &Seat) -> Result<Option<Secret>, B
             None => return Ok(None),
         },
     };
-    hands.opener.open(workspace, &object, sealed).map(Some).map_err(|error| {
+    deps.opener.open(workspace, &object, sealed).map(Some).map_err(|error| {
         tracing::error!(%object, %error, "a sealed secret could not be opened");
         let message = format!("The secret of {object} could not be opened.");
         Box::new(
@@ -553,32 +553,32 @@ async fn go_on(
 
 /// Records the rate limits that a provider reported for its account.
 pub(crate) fn record_limits(exchange: &Exchange, attempt: &Attempt, headers: &Headers) {
-    let hands = &exchange.deps;
-    let standings = providers::read_rate_limits(headers.iter(), || hands.world.clock.unix_ms());
+    let deps = &exchange.deps;
+    let standings = providers::read_rate_limits(headers.iter(), || deps.world.clock.unix_ms());
     if standings == domain::RateLimitStates::default() {
         return;
     }
-    let (now_us, now_unix_ms) = (hands.now_us(), hands.world.clock.unix_ms());
+    let (now_us, now_unix_ms) = (deps.now_us(), deps.world.clock.unix_ms());
     let (principal, model) = (attempt.principal(), attempt.upstream_model());
-    hands.board.record_limits(principal, model, standings, now_us, now_unix_ms);
+    deps.board.record_limits(principal, model, standings, now_us, now_unix_ms);
 }
 
 /// Sends, and separates an answer from a refusal, whose headers are passed to `refused_with`.
 pub(crate) async fn send(
-    hands: &Deps,
+    deps: &Deps,
     slug: &str,
     seat: &Seat,
     request: &Request,
     refused_with: impl FnOnce(&Headers),
 ) -> Result<UpstreamResponse, AttemptFailure> {
-    let answer = hands.egress.send(request, destination(seat)).await;
+    let answer = deps.egress.send(request, destination(seat)).await;
     let answer = answer.map_err(|error| AttemptFailure::egress(&error, slug))?;
-    check_status(hands, slug, seat, answer, refused_with).await
+    check_status(deps, slug, seat, answer, refused_with).await
 }
 
 /// Separates an answer from a refusal.
 pub(crate) async fn check_status(
-    hands: &Deps,
+    deps: &Deps,
     slug: &str,
     seat: &Seat,
     answer: Answer,
@@ -595,12 +595,12 @@ pub(crate) async fn check_status(
     }
     if !answer.status.is_success() {
         refused_with(&answer.headers);
-        return Err(Box::pin(refused(hands, slug, answer)).await.with_seat_fix(seat));
+        return Err(Box::pin(refused(deps, slug, answer)).await.with_seat_fix(seat));
     }
     Ok(UpstreamResponse { status, headers: answer.headers, led_by: None, body: answer.body })
 }
 
-async fn refused(hands: &Deps, slug: &str, answer: Answer) -> AttemptFailure {
+async fn refused(deps: &Deps, slug: &str, answer: Answer) -> AttemptFailure {
     let Answer { status, headers, body } = answer;
     let bytes = read::prefix(body, REFUSAL_BYTES_MAX).await;
     let bytes = read::decoded(&headers, bytes).await.unwrap_or_default();
@@ -609,7 +609,7 @@ async fn refused(hands: &Deps, slug: &str, answer: Answer) -> AttemptFailure {
     classified.is_of_account = providers::is_of_account(classified.class, &map, &bytes);
     if classified.retry_after_ms.is_none() {
         // A date can only be turned into a wait with the current time.
-        let now = Some(hands.world.clock.unix_ms());
+        let now = Some(deps.world.clock.unix_ms());
         classified.retry_after_ms = providers::retry_after_ms(&map, now);
     }
     if classified.report.request_id.is_none() {

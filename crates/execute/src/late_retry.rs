@@ -27,7 +27,7 @@ pub async fn retry_late(
     loop {
         let exchange = std::rc::Rc::clone(&failed.exchange);
         let attempt = std::rc::Rc::clone(&failed.attempt);
-        let hands = &exchange.deps;
+        let deps = &exchange.deps;
         let step = schedule::next_step(&Situation {
             token_refused: false,
             class: failure.class(),
@@ -38,18 +38,18 @@ pub async fn retry_late(
             has_next: false,
             has_next_own: false,
             time_left: exchange.time_left(),
-            random: hands.world.random.next_u64(),
+            random: deps.world.random.next_u64(),
         });
         let Step::Again { wait } = step else { return (tab, LateRetry::Exhausted(failed, failure)) };
         if failed.facts().content_started
             || exchange.is_body_consumed()
-            || !hands.board.take_retry(attempt.base_url(), hands.now_us())
+            || !deps.board.take_retry(attempt.base_url(), deps.now_us())
         {
             return (tab, LateRetry::Exhausted(failed, failure));
         }
         failed.end_as_failed(&mut tab, &failure);
         sleep(wait).await;
-        let ticket = match attempt::claim(hands, &attempt, true, hands.now_us()) {
+        let ticket = match attempt::claim(deps, &attempt, true, deps.now_us()) {
             Ok(ticket) => ticket,
             Err(_denied) => return (tab, LateRetry::Exhausted(failed, failure)),
         };
@@ -57,7 +57,7 @@ pub async fn retry_late(
             Start::Ready(open, request) => (open, request),
             Start::Refused(fault) => return (tab, LateRetry::Exhausted(failed, AttemptFailure::new(*fault))),
             Start::Failed(open, next) => {
-                open.end_as_failed(&mut tab, &next, domain::Usage::default(), hands.now_us());
+                open.end_as_failed(&mut tab, &next, domain::Usage::default(), deps.now_us());
                 failed.tries += 1;
                 failed.tries_on_seat += 1;
                 failure = next;

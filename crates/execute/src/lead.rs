@@ -29,7 +29,7 @@ pub(crate) struct FollowTarget<'a> {
 
 /// Follows an answer to the result that was requested.
 pub(crate) async fn follow(
-    hands: &Deps,
+    deps: &Deps,
     road: FollowTarget<'_>,
     mut opened: UpstreamResponse,
 ) -> Result<UpstreamResponse, AttemptFailure> {
@@ -50,10 +50,10 @@ pub(crate) async fn follow(
         let lead = provider.follow_up(&leading).map_err(|what| lost(AttemptFailure::broken(slug, what)))?;
         opened = match lead {
             FollowUp::Final => return Ok(UpstreamResponse { body: InBody::read(raw), ..opened }),
-            FollowUp::Request { method, url } => go(hands, road, method, url).await?,
+            FollowUp::Request { method, url } => go(deps, road, method, url).await?,
             FollowUp::Fetch { url } => {
-                let request = request(hands, slug, Method::GET, url, unsigned(road.sent)).map_err(lost)?;
-                let file = fetch(hands, road, &request).await.map_err(lost)?;
+                let request = request(deps, slug, Method::GET, url, unsigned(road.sent)).map_err(lost)?;
+                let file = fetch(deps, road, &request).await.map_err(lost)?;
                 return Ok(UpstreamResponse { led_by: Some(Box::new(opened.headers)), ..file });
             }
         };
@@ -63,37 +63,37 @@ pub(crate) async fn follow(
 
 /// Calls the same provider, under the same signature.
 async fn go(
-    hands: &Deps,
+    deps: &Deps,
     road: &FollowTarget<'_>,
     method: Method,
     url: String,
 ) -> Result<UpstreamResponse, AttemptFailure> {
     let FollowTarget { slug, seat, sent, .. } = *road;
-    let request = request(hands, slug, method, url, select_headers(sent, &[AUTHORIZATION, USER_AGENT]))?;
-    let answer = hands.egress.send(&request, destination(seat)).await;
+    let request = request(deps, slug, method, url, select_headers(sent, &[AUTHORIZATION, USER_AGENT]))?;
+    let answer = deps.egress.send(&request, destination(seat)).await;
     let answer = answer.map_err(|error| AttemptFailure::egress(&error, slug))?;
     let status = answer.status.as_u16();
     if REFUSED_BY_APP.contains(&status) {
         return Ok(UpstreamResponse { status, headers: answer.headers, led_by: None, body: answer.body });
     }
-    check_status(hands, slug, seat, answer, |_| {}).await
+    check_status(deps, slug, seat, answer, |_| {}).await
 }
 
 /// Fetches a file. A refusal of its host says nothing about the account, which the host never saw.
 async fn fetch(
-    hands: &Deps,
+    deps: &Deps,
     road: &FollowTarget<'_>,
     request: &Request,
 ) -> Result<UpstreamResponse, AttemptFailure> {
     let FollowTarget { slug, seat, .. } = *road;
-    let answer = hands.egress.send(request, destination(seat)).await;
+    let answer = deps.egress.send(request, destination(seat)).await;
     let answer = answer.map_err(|error| AttemptFailure::egress(&error, slug))?;
     let status = answer.status;
     if !status.is_success() && !status.is_redirection() {
         let what = format!("its file can't be fetched (status {})", status.as_u16());
         return Err(AttemptFailure { status: Some(status.as_u16()), ..AttemptFailure::broken(slug, &what) });
     }
-    check_status(hands, slug, seat, answer, |_| {}).await
+    check_status(deps, slug, seat, answer, |_| {}).await
 }
 
 /// The headers for a file's host: without the credential, and without compression, which
@@ -110,13 +110,13 @@ fn select_headers(sent: &Request, names: &[HeaderName]) -> Vec<(HeaderName, Head
 }
 
 fn request(
-    hands: &Deps,
+    deps: &Deps,
     slug: &str,
     method: Method,
     url: String,
     headers: Vec<(HeaderName, HeaderValue)>,
 ) -> Result<Request, AttemptFailure> {
-    let url = hands.egress.read_url(url);
+    let url = deps.egress.read_url(url);
     let url = url.map_err(|_| {
         AttemptFailure::broken(slug, "its answer leads to a place that is none").not_retryable()
     })?;

@@ -30,8 +30,8 @@ pub struct StoredPoll {
 pub type PollSink = mpsc::Sender<Result<Bytes, Box<Fault>>>;
 
 /// Polls, with the seat's own identity and no other.
-pub async fn poll_object(target: &VerifyTarget, poll: StoredPoll, sink: &PollSink, hands: &Deps) {
-    if let Err(failure) = send_object(target, poll, sink, hands).await {
+pub async fn poll_object(target: &VerifyTarget, poll: StoredPoll, sink: &PollSink, deps: &Deps) {
+    if let Err(failure) = send_object(target, poll, sink, deps).await {
         // The receiver may have gone away.
         let _ = sink.send(Err(failure.fault)).await;
     }
@@ -41,11 +41,11 @@ pub async fn poll_object(target: &VerifyTarget, poll: StoredPoll, sink: &PollSin
 pub(crate) async fn whole(
     target: &VerifyTarget,
     poll: StoredPoll,
-    hands: &Deps,
+    deps: &Deps,
 ) -> Result<Bytes, AttemptFailure> {
     let (id, is_video) = (poll.id.clone(), poll.operation == Operation::Video);
-    let (mut opened, grammar) = open(target, poll, hands).await?;
-    let (mut timer, deadline) = (Timer::new(&hands.timers), Instant::now() + DEADLINE);
+    let (mut opened, grammar) = open(target, poll, deps).await?;
+    let (mut timer, deadline) = (Timer::new(&deps.timers), Instant::now() + DEADLINE);
     let slug = &target.provider;
     let bytes = read::whole(&mut opened.body, &mut timer, IDLE_TIME_MAX, deadline, slug).await?;
     let bytes =
@@ -63,7 +63,7 @@ pub(crate) async fn whole(
 async fn open(
     target: &VerifyTarget,
     poll: StoredPoll,
-    hands: &Deps,
+    deps: &Deps,
 ) -> Result<(UpstreamResponse, Grammar), AttemptFailure> {
     let provider = providers::provider(&target.provider);
     let act = if poll.is_content { StoredAct::Content } else { StoredAct::Read };
@@ -89,10 +89,10 @@ async fn open(
     };
     let mut outgoing = provider.generate(&upstream, &model_request).map_err(AttemptFailure::of_us)?;
     let grammar = outgoing.grammar;
-    sign(hands, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
-    let request = request_of(&hands.egress, outgoing).map_err(AttemptFailure::of_us)?;
+    sign(deps, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
+    let request = request_of(&deps.egress, outgoing).map_err(AttemptFailure::of_us)?;
     let slug = &target.provider;
-    let answering = attempt::send(hands, slug, &target.seat, &request, |_| {});
+    let answering = attempt::send(deps, slug, &target.seat, &request, |_| {});
     let silent = |_| AttemptFailure::timeout(slug, "did not answer", FIRST_BYTE_TIME_MAX.as_secs());
     let answering = async {
         let opened = answering.await?;
@@ -103,7 +103,7 @@ async fn open(
         let (seat, base_url) = (&target.seat, &*target.base_url);
         let road =
             FollowTarget { slug, seat, base_url, operation: model_request.operation, stored, sent: &request };
-        lead::follow(hands, road, opened).await
+        lead::follow(deps, road, opened).await
     };
     let opened = timeout(FIRST_BYTE_TIME_MAX, answering).await.map_err(silent)??;
     Ok((opened, grammar))
@@ -113,16 +113,16 @@ async fn send_object(
     target: &VerifyTarget,
     poll: StoredPoll,
     sink: &PollSink,
-    hands: &Deps,
+    deps: &Deps,
 ) -> Result<(), AttemptFailure> {
     if !poll.is_content {
-        let bytes = whole(target, poll, hands).await?;
+        let bytes = whole(target, poll, deps).await?;
         let _ = sink.send(Ok(bytes)).await;
         return Ok(());
     }
     let slug = &target.provider;
-    let (mut opened, _) = open(target, poll, hands).await?;
-    let (mut timer, deadline) = (Timer::new(&hands.timers), Instant::now() + DEADLINE);
+    let (mut opened, _) = open(target, poll, deps).await?;
+    let (mut timer, deadline) = (Timer::new(&deps.timers), Instant::now() + DEADLINE);
     loop {
         let next = std::pin::pin!(read::next_chunk(&mut opened.body));
         match timer.within(IDLE_TIME_MAX, deadline, next).await {

@@ -14,12 +14,12 @@ use crate::{Deps, read};
 
 /// Calls until all is known, the server goes away or the time is up. Returns
 /// what was found so far in any case.
-pub async fn probe(target: &VerifyTarget, models: &[String], hands: &Deps) -> ProbeResult {
-    let mut probe = Probe::new(&target.base_url, models, hands.world.clock.unix_ms());
+pub async fn probe(target: &VerifyTarget, models: &[String], deps: &Deps) -> ProbeResult {
+    let mut probe = Probe::new(&target.base_url, models, deps.world.clock.unix_ms());
     let until = Instant::now() + PROBE_TIME_MAX;
     while let Some(outgoing) = probe.next_call() {
         let call_until = until.min(Instant::now() + PROBE_CALL_TIME_MAX);
-        match timeout_at(call_until, send_call(target, hands, outgoing)).await {
+        match timeout_at(call_until, send_call(target, deps, outgoing)).await {
             Ok(Ok(answer)) => probe.handle_answer(&answer),
             Ok(Err(failure)) => probe.fail(&failure.fault.to_string()),
             Err(_) => probe.fail("It did not answer in time."),
@@ -30,13 +30,13 @@ pub async fn probe(target: &VerifyTarget, models: &[String], hands: &Deps) -> Pr
 
 async fn send_call(
     target: &VerifyTarget,
-    hands: &Deps,
+    deps: &Deps,
     mut outgoing: Outgoing,
 ) -> Result<ProbeAnswer, AttemptFailure> {
     let provider = providers::provider(&target.provider);
-    sign(hands, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
-    let request = request_of(&hands.egress, outgoing).map_err(|fault| AttemptFailure::new(*fault))?;
-    let answer = hands.egress.send(&request, destination(&target.seat)).await;
+    sign(deps, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
+    let request = request_of(&deps.egress, outgoing).map_err(|fault| AttemptFailure::new(*fault))?;
+    let answer = deps.egress.send(&request, destination(&target.seat)).await;
     let mut answer = answer.map_err(|error| AttemptFailure::egress(&error, &target.provider))?;
     let mut body = BytesMut::new();
     // A stream that breaks off has shown something all the same.

@@ -27,11 +27,11 @@ struct CancelOnDrop {
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         let Some(request) = self.request.take() else { return };
-        let (hands, attempt) = (self.deps.clone(), Rc::clone(&self.attempt));
+        let (deps, attempt) = (self.deps.clone(), Rc::clone(&self.attempt));
         tasks::spawn_on_core(async move {
             // Whether the cancel succeeds can't be acted on any more: otherwise the provider bills the
             // result, and it is not booked.
-            if let Err(error) = hands.egress.send(&request, destination(attempt.seat())).await {
+            if let Err(error) = deps.egress.send(&request, destination(attempt.seat())).await {
                 tracing::warn!(%error, "a request in a queue could not be called off");
             }
         });

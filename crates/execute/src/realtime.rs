@@ -204,24 +204,24 @@ impl Turn {
 }
 
 /// Requests a session, and separates it from a refusal.
-pub(crate) async fn shake_hands(
+pub(crate) async fn handshake(
     exchange: &Exchange,
     attempt: &Attempt,
     request: &Request,
 ) -> Result<(Headers, Socket), AttemptFailure> {
-    let (slug, seat, hands) = (attempt.provider(), attempt.seat(), &exchange.deps);
+    let (slug, seat, deps) = (attempt.provider(), attempt.seat(), &exchange.deps);
     let key = {
-        let [left, right] = [hands.world.random.next_u64(), hands.world.random.next_u64()];
+        let [left, right] = [deps.world.random.next_u64(), deps.world.random.next_u64()];
         framing::websocket::key(((u128::from(left) << 64) | u128::from(right)).to_be_bytes())
     };
-    let shaken = hands.egress.open_socket(request, destination(seat), &key).await;
-    match shaken.map_err(|error| AttemptFailure::egress(&error, slug))? {
+    let upgraded = deps.egress.open_socket(request, destination(seat), &key).await;
+    match upgraded.map_err(|error| AttemptFailure::egress(&error, slug))? {
         egress::Upgrade::Open(headers, socket) => {
             record_limits(exchange, attempt, &headers);
             Ok((headers, socket))
         }
         egress::Upgrade::Answered(answer) => {
-            let judged = check_status(hands, slug, seat, answer, |headers| {
+            let judged = check_status(deps, slug, seat, answer, |headers| {
                 record_limits(exchange, attempt, headers);
                 exchange.refusal_headers.replace(forwarded_headers(
                     headers,

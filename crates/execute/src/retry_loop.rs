@@ -36,13 +36,13 @@ use crate::{Deps, read, stored, stored_objects};
 ///
 /// # Errors
 /// No upstream answered; the fault says which one said what, and the tab is still open.
-pub fn execute(planned: Planned, hands: &Deps) -> impl Future<Output = Result<Answer, Box<Failed>>> + use<> {
+pub fn execute(planned: Planned, deps: &Deps) -> impl Future<Output = Result<Answer, Box<Failed>>> + use<> {
     // Outside the future, which would otherwise hold the plan's parts for as long as an upstream takes.
-    let mut journey = RetryLoop::begin(planned, hands);
+    let mut retry_loop = RetryLoop::begin(planned, deps);
     async move {
-        match journey.walk().await {
-            Some(reply) => Ok(journey.answer(reply)),
-            None => Err(journey.failed()),
+        match retry_loop.walk().await {
+            Some(reply) => Ok(retry_loop.answer(reply)),
+            None => Err(retry_loop.failed()),
         }
     }
 }
@@ -51,12 +51,12 @@ pub fn execute(planned: Planned, hands: &Deps) -> impl Future<Output = Result<An
 ///
 /// # Errors
 /// No upstream accepted it; the fault says which one said what, and the tab is still open.
-pub async fn open_session(planned: Planned, hands: &Deps) -> Result<OpenSession, Box<Failed>> {
-    let mut journey = RetryLoop::begin(planned, hands);
-    let Some(reply) = Box::pin(journey.walk()).await else { return Err(journey.failed()) };
-    let Some(shaken) = journey.upgraded.take() else { return Err(journey.failed()) };
-    let UpgradedSocket { socket, attempt, open } = *shaken;
-    let parts = journey.answer(reply).into_parts();
+pub async fn open_session(planned: Planned, deps: &Deps) -> Result<OpenSession, Box<Failed>> {
+    let mut retry_loop = RetryLoop::begin(planned, deps);
+    let Some(reply) = Box::pin(retry_loop.walk()).await else { return Err(retry_loop.failed()) };
+    let Some(upgraded) = retry_loop.upgraded.take() else { return Err(retry_loop.failed()) };
+    let UpgradedSocket { socket, attempt, open } = *upgraded;
+    let parts = retry_loop.answer(reply).into_parts();
     let first = Turn::new(parts.exchange, attempt, open, parts.tab, parts.served);
     Ok(OpenSession { socket, first, header_map: parts.header_map, upstream_headers: parts.upstream_headers })
 }
@@ -65,31 +65,31 @@ pub async fn open_session(planned: Planned, hands: &Deps) -> Result<OpenSession,
 ///
 /// # Errors
 /// The seat may not be called now, or the journal has no room. The tab is still open.
-pub async fn begin_response(planned: Planned, hands: &Deps, seat: &SessionSeat) -> Result<Turn, Box<Failed>> {
-    let mut journey = RetryLoop::begin(planned, hands);
-    let exchange = Rc::clone(&journey.exchange);
-    let Some(attempt) = journey.attempts.iter().find(|attempt| seat.is_of(attempt)).map(Rc::clone) else {
-        journey.record_failure(AttemptFailure::new(realtime::seat_gone()));
-        return Err(journey.failed());
+pub async fn begin_response(planned: Planned, deps: &Deps, seat: &SessionSeat) -> Result<Turn, Box<Failed>> {
+    let mut retry_loop = RetryLoop::begin(planned, deps);
+    let exchange = Rc::clone(&retry_loop.exchange);
+    let Some(attempt) = retry_loop.attempts.iter().find(|attempt| seat.is_of(attempt)).map(Rc::clone) else {
+        retry_loop.record_failure(AttemptFailure::new(realtime::seat_gone()));
+        return Err(retry_loop.failed());
     };
-    let now_us = hands.now_us();
-    let ticket = match attempt::claim(hands, &attempt, true, now_us) {
+    let now_us = deps.now_us();
+    let ticket = match attempt::claim(deps, &attempt, true, now_us) {
         Ok(ticket) => ticket,
         Err(standing) => {
-            let failure = journey.denial_failure(&attempt, standing, now_us);
-            journey.record_failure(failure);
-            return Err(journey.failed());
+            let failure = retry_loop.denial_failure(&attempt, standing, now_us);
+            retry_loop.record_failure(failure);
+            return Err(retry_loop.failed());
         }
     };
-    match realtime::begin(&exchange, &attempt, &mut journey.tab, ticket).await {
+    match realtime::begin(&exchange, &attempt, &mut retry_loop.tab, ticket).await {
         Ok(open) => {
-            journey.failover.tried();
-            let served = journey.served_by(&attempt);
-            Ok(Turn::new(exchange, attempt, open, journey.tab, served))
+            retry_loop.failover.tried();
+            let served = retry_loop.served_by(&attempt);
+            Ok(Turn::new(exchange, attempt, open, retry_loop.tab, served))
         }
         Err(fault) => {
-            journey.record_failure(AttemptFailure::of_boxed(fault));
-            Err(journey.failed())
+            retry_loop.record_failure(AttemptFailure::of_boxed(fault));
+            Err(retry_loop.failed())
         }
     }
 }
@@ -146,13 +146,13 @@ enum AttemptOutcome {
 }
 
 impl RetryLoop {
-    fn begin(planned: Planned, hands: &Deps) -> Self {
+    fn begin(planned: Planned, deps: &Deps) -> Self {
         let parts = planned.into_parts();
         let (mut call, caller, mut tab) = parts.admitted.into_parts();
         let header_map = call.take_header_map();
         let body = RefCell::new(call.take_body());
         tab.planned(Arc::clone(&parts.resolved_model), parts.record);
-        let now_us = hands.now_us();
+        let now_us = deps.now_us();
         tab.timeline_mut().planned_us = now_us.saturating_sub(call.received_us());
         let deadline_us = call.received_us().saturating_add(micros(parts.timeouts.deadline));
         let exchange = Rc::new(Exchange {
@@ -166,7 +166,7 @@ impl RetryLoop {
             is_native: Cell::new(false),
             may_book: Cell::new(false),
             keeps_body: Cell::new(false),
-            deps: hands.clone(),
+            deps: deps.clone(),
             are_prefixes_recorded: Cell::new(false),
             refusal_headers: RefCell::new(Vec::new()),
         });
@@ -257,18 +257,18 @@ impl RetryLoop {
     /// seat of the same kind is left.
     async fn leave(&mut self, attempt: &Rc<Attempt>, mut now_us: u64) -> Result<Ticket, SeatOutcome> {
         let exchange = Rc::clone(&self.exchange);
-        let hands = &exchange.deps;
+        let deps = &exchange.deps;
         let is_last = self.failover.is_last(&self.attempts);
         loop {
-            let standing = match attempt::claim(hands, attempt, is_last, now_us) {
+            let standing = match attempt::claim(deps, attempt, is_last, now_us) {
                 Ok(ticket) => return Ok(ticket),
                 Err(standing) => standing,
             };
-            let parked_for = hands
+            let parked_for = deps
                 .board
                 .parking(attempt.principal(), attempt.upstream_model())
                 .map(|parking| parking.cause);
-            let (left, random) = (exchange.time_left(), || hands.world.random.next_u64());
+            let (left, random) = (exchange.time_left(), || deps.world.random.next_u64());
             match self.failover.on_denied(&self.attempts, standing, parked_for, now_us, left, random) {
                 DenialAction::Wait(wait) => sleep(wait).await,
                 DenialAction::Left(class) => {
@@ -277,7 +277,7 @@ impl RetryLoop {
                     return Err(SeatOutcome::Exhausted(class));
                 }
             }
-            now_us = hands.now_us();
+            now_us = deps.now_us();
         }
     }
 
@@ -330,15 +330,15 @@ impl RetryLoop {
         let mut timer = Timer::new(&exchange.deps.timers);
         let deadline = Instant::now() + exchange.time_left_at(open.sent_us());
         let limit = exchange.timeouts.first_byte;
-        let handshake = pin!(realtime::shake_hands(&exchange, attempt, &request));
-        let shaken = match timer.within(limit, deadline, handshake).await {
-            Ok(shaken) => shaken,
+        let handshake = pin!(realtime::handshake(&exchange, attempt, &request));
+        let upgraded = match timer.within(limit, deadline, handshake).await {
+            Ok(upgraded) => upgraded,
             Err(Alarm::Deadline) => Err(AttemptFailure::deadline()),
             Err(Alarm::Silence) => {
                 Err(AttemptFailure::timeout(attempt.provider(), "did not answer", limit.as_secs()))
             }
         };
-        match shaken {
+        match upgraded {
             Ok((headers, socket)) => {
                 open.record_start(SWITCHING_PROTOCOLS, exchange.deps.now_us());
                 let upstream_headers =

@@ -40,11 +40,11 @@ pub struct RuntimeReply {
 pub async fn call_runtime(
     target: &VerifyTarget,
     runtime_request: RuntimeRequest,
-    hands: &Deps,
+    deps: &Deps,
 ) -> Result<RuntimeReply, Box<Fault>> {
     let name = name_of(target);
     let time_max = runtime_request.time_max;
-    match timeout(time_max, send_request(target, &name, runtime_request, hands)).await {
+    match timeout(time_max, send_request(target, &name, runtime_request, deps)).await {
         Ok(result) => result.map_err(AttemptFailure::into_client_fault),
         Err(_) => {
             Err(AttemptFailure::timeout(&name, "did not answer", time_max.as_secs()).into_client_fault())
@@ -64,7 +64,7 @@ async fn send_request(
     target: &VerifyTarget,
     name: &str,
     runtime_request: RuntimeRequest,
-    hands: &Deps,
+    deps: &Deps,
 ) -> Result<RuntimeReply, AttemptFailure> {
     let until = Instant::now() + runtime_request.time_max;
     let time_max = runtime_request.time_max;
@@ -75,15 +75,15 @@ async fn send_request(
         runtime_request.body,
     );
     let provider = providers::provider(&target.provider);
-    sign(hands, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
-    let request = request_of(&hands.egress, outgoing).map_err(AttemptFailure::of_us)?;
-    let answer = hands.egress.send(&request, destination(&target.seat)).await;
+    sign(deps, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
+    let request = request_of(&deps.egress, outgoing).map_err(AttemptFailure::of_us)?;
+    let answer = deps.egress.send(&request, destination(&target.seat)).await;
     let mut answer = answer.map_err(|error| AttemptFailure::egress(&error, name))?;
     if answer.status.is_redirection() {
         // Following it would send the node's key to an address that was never checked.
         return Err(AttemptFailure::broken(name, "it redirects, which is never followed").not_retryable());
     }
-    let mut timer = Timer::new(&hands.timers);
+    let mut timer = Timer::new(&deps.timers);
     let bytes = read::whole(&mut answer.body, &mut timer, time_max, until, name).await?;
     let bytes =
         read::decoded(&answer.headers, bytes).await.map_err(|what| AttemptFailure::broken(name, what))?;

@@ -92,10 +92,10 @@ impl SharedTokens {
 
 /// Whether a seat may use the machine's own identity: operator accounts, and
 /// workspaces that the operator lists.
-fn may_be_machine(hands: &Deps, seat: &Seat) -> bool {
+fn may_be_machine(deps: &Deps, seat: &Seat) -> bool {
     match seat {
         Seat::Managed(_) => true,
-        Seat::Byok(credential) => hands.egress.settings().host_identity.contains(&credential.workspace),
+        Seat::Byok(credential) => deps.egress.settings().host_identity.contains(&credential.workspace),
         Seat::Byoc(_) => false,
     }
 }
@@ -125,18 +125,18 @@ impl Tokens {
     /// It was refused, or there was no answer.
     pub(crate) async fn of(
         &self,
-        hands: &Deps,
+        deps: &Deps,
         seat: &Seat,
         slug: &str,
         base_url: &str,
     ) -> Result<Token, AttemptFailure> {
         let (principal, grounds) = (seat.principal(), grounds(seat));
-        if let Some(held) = self.cached(principal, &grounds, hands.now_us()) {
+        if let Some(held) = self.cached(principal, &grounds, deps.now_us()) {
             return Ok(Token { secret: held.secret, was_cached: true });
         }
-        let slot = self.shared.slot(principal, hands.now_us());
+        let slot = self.shared.slot(principal, deps.now_us());
         let mut outcome = slot.lock().await;
-        let now_us = hands.now_us();
+        let now_us = deps.now_us();
         let known = outcome.as_ref().filter(|outcome| outcome.grounds == grounds).map(|known| &known.found);
         let old = match known {
             Some(Err(refused)) if now_us < refused.until_us => return Err(refused.failure.clone()),
@@ -147,8 +147,8 @@ impl Tokens {
             _ => None,
         };
         // If this is cancelled, the slot is unchanged and the next caller asks.
-        let result = exchange(hands, seat, slug, base_url).await;
-        let now_us = hands.now_us();
+        let result = exchange(deps, seat, slug, base_url).await;
+        let now_us = deps.now_us();
         let found = match (result, old) {
             (Ok(granted), _) => Ok(hold(granted, now_us)),
             // While the old one lives, a directory that is down for a moment stops no request.
@@ -224,8 +224,8 @@ fn hold(granted: Granted, now_us: u64) -> Held {
 }
 
 /// All steps from the secret to the token.
-async fn exchange(hands: &Deps, seat: &Seat, slug: &str, base_url: &str) -> Result<Granted, AttemptFailure> {
-    let granted = match timeout(GRANT_TIME_MAX, walk(hands, seat, slug, base_url)).await {
+async fn exchange(deps: &Deps, seat: &Seat, slug: &str, base_url: &str) -> Result<Granted, AttemptFailure> {
+    let granted = match timeout(GRANT_TIME_MAX, walk(deps, seat, slug, base_url)).await {
         Ok(granted) => granted,
         Err(_) => Err(AttemptFailure::timeout(slug, "did not exchange the secret", GRANT_TIME_MAX.as_secs())),
     };
@@ -235,27 +235,27 @@ async fn exchange(hands: &Deps, seat: &Seat, slug: &str, base_url: &str) -> Resu
     )
 }
 
-async fn walk(hands: &Deps, seat: &Seat, slug: &str, base_url: &str) -> Result<Granted, AttemptFailure> {
+async fn walk(deps: &Deps, seat: &Seat, slug: &str, base_url: &str) -> Result<Granted, AttemptFailure> {
     let provider = providers::provider(slug);
     let secret =
-        open_secret(hands, seat).map_err(AttemptFailure::of_us)?.unwrap_or_else(|| Secret::new(Vec::new()));
+        open_secret(deps, seat).map_err(AttemptFailure::of_us)?.unwrap_or_else(|| Secret::new(Vec::new()));
     let mut answers: Vec<Bytes> = Vec::new();
     while answers.len() < GRANT_STEPS_MAX {
-        let unix_s = hands.world.clock.unix_ms() / 1_000;
+        let unix_s = deps.world.clock.unix_ms() / 1_000;
         let signer = Signer { secret: &secret, hosting: seat.hosting(), unix_s };
         match provider.grant(base_url, &signer, &answers).map_err(AttemptFailure::of_us)? {
             Grant::Granted(granted) => return Ok(granted),
             Grant::Read { path } => {
-                answers.push(read_file(hands, seat, &path).map_err(AttemptFailure::of_us)?)
+                answers.push(read_file(deps, seat, &path).map_err(AttemptFailure::of_us)?)
             }
             Grant::Request { outgoing, reach: door } => {
                 let reach = match door {
                     ExchangeReach::Cloud => TargetKind::Provider,
-                    ExchangeReach::Machine if may_be_machine(hands, seat) => TargetKind::Machine,
+                    ExchangeReach::Machine if may_be_machine(deps, seat) => TargetKind::Machine,
                     ExchangeReach::Machine => return Err(AttemptFailure::of_us(not_the_machine())),
                 };
                 let destination = Destination { kind: reach, owner: destination(seat).owner };
-                answers.push(request_grant(hands, provider, slug, *outgoing, destination).await?);
+                answers.push(request_grant(deps, provider, slug, *outgoing, destination).await?);
             }
         }
     }
@@ -264,16 +264,16 @@ async fn walk(hands: &Deps, seat: &Seat, slug: &str, base_url: &str) -> Result<G
 
 /// Reads a token file of the machine, if the operator allows it. It is small, and in
 /// memory on machines that have one.
-fn read_file(hands: &Deps, seat: &Seat, path: &str) -> Result<Bytes, Box<Fault>> {
-    if !may_be_machine(hands, seat) {
+fn read_file(deps: &Deps, seat: &Seat, path: &str) -> Result<Bytes, Box<Fault>> {
+    if !may_be_machine(deps, seat) {
         return Err(not_the_machine());
     }
-    if !hands.egress.settings().may_read(path) {
+    if !deps.egress.settings().may_read(path) {
         let message = format!("No token may be read out of {path}.");
         let fault = Fault::new(FaultClass::UpstreamAuth, "token_file_not_allowed", message);
         return Err(Box::new(fault.fix("The operator lists the file in TIDEGATE_TOKEN_FILES.")));
     }
-    hands.world.disk.read(Path::new(path), GRANT_BYTES_MAX).map(Bytes::from).map_err(|error| {
+    deps.world.disk.read(Path::new(path), GRANT_BYTES_MAX).map(Bytes::from).map_err(|error| {
         tracing::warn!(path, %error, "a token could not be read");
         let message = format!("The token in {path} can't be read.");
         let fault = Fault::new(FaultClass::UpstreamAuth, "credential_unusable", message);
@@ -288,17 +288,17 @@ fn not_the_machine() -> Box<Fault> {
 }
 
 async fn request_grant(
-    hands: &Deps,
+    deps: &Deps,
     provider: &dyn Provider,
     slug: &str,
     mut outgoing: Outgoing,
     destination: Destination,
 ) -> Result<Bytes, AttemptFailure> {
     if destination.kind == TargetKind::Machine {
-        outgoing.url = hands.egress.machine_url(outgoing.url);
+        outgoing.url = deps.egress.machine_url(outgoing.url);
     }
-    let request = request_of(&hands.egress, outgoing).map_err(AttemptFailure::of_us)?;
-    let answer = hands
+    let request = request_of(&deps.egress, outgoing).map_err(AttemptFailure::of_us)?;
+    let answer = deps
         .egress
         .send(&request, destination)
         .await

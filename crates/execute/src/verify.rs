@@ -81,16 +81,16 @@ impl VerifyReport {
 
 /// Asks the target for its models. Nothing is generated and nothing is metered. Success clears
 /// the target's record on the board.
-pub async fn verify(target: &VerifyTarget, hands: &Deps) -> VerifyReport {
-    let started_us = hands.now_us();
+pub async fn verify(target: &VerifyTarget, deps: &Deps) -> VerifyReport {
+    let started_us = deps.now_us();
     let limit = VERIFY_TIME_MAX.min(FIRST_BYTE_TIME_MAX);
-    let result = match timeout(limit, fetch_models(target, hands)).await {
+    let result = match timeout(limit, fetch_models(target, deps)).await {
         Ok(result) => result,
         Err(_) => Err(AttemptFailure::timeout(&target.provider, "did not answer", limit.as_secs())),
     };
     let principal = target.seat.principal();
     if result.is_ok() {
-        hands.board.shared().forgive(principal);
+        deps.board.shared().forgive(principal);
     }
     let (models, fault, is_of_account) = match result {
         Ok(models) => (models, None, false),
@@ -98,21 +98,21 @@ pub async fn verify(target: &VerifyTarget, hands: &Deps) -> VerifyReport {
     };
     VerifyReport {
         principal,
-        checked_unix_ms: hands.world.clock.unix_ms(),
-        latency_ms: hands.now_us().saturating_sub(started_us).div_ceil(1_000),
+        checked_unix_ms: deps.world.clock.unix_ms(),
+        latency_ms: deps.now_us().saturating_sub(started_us).div_ceil(1_000),
         fault,
         is_of_account,
         models,
     }
 }
 
-async fn fetch_models(target: &VerifyTarget, hands: &Deps) -> Result<Option<Vec<String>>, AttemptFailure> {
+async fn fetch_models(target: &VerifyTarget, deps: &Deps) -> Result<Option<Vec<String>>, AttemptFailure> {
     let provider = providers::provider(&target.provider);
     let mut outgoing = provider.list_models(&target.base_url, target.seat.hosting());
-    sign(hands, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
-    let request = request_of(&hands.egress, outgoing).map_err(|fault| AttemptFailure::new(*fault))?;
-    let mut opened = attempt::send(hands, &target.provider, &target.seat, &request, |_| {}).await?;
-    let (mut timer, deadline) = (Timer::new(&hands.timers), Instant::now() + VERIFY_TIME_MAX);
+    sign(deps, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
+    let request = request_of(&deps.egress, outgoing).map_err(|fault| AttemptFailure::new(*fault))?;
+    let mut opened = attempt::send(deps, &target.provider, &target.seat, &request, |_| {}).await?;
+    let (mut timer, deadline) = (Timer::new(&deps.timers), Instant::now() + VERIFY_TIME_MAX);
     let bytes =
         read::whole(&mut opened.body, &mut timer, VERIFY_TIME_MAX, deadline, &target.provider).await?;
     let bytes = read::decoded(&opened.headers, bytes)

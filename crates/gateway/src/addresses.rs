@@ -1,8 +1,9 @@
 //! Parses the addresses that name a model, a stored answer, a file, a batch or a video.
 
+use conversation::request::{Addressed, Stored, StoredAct};
 use domain::{Dialect, Fault, FaultClass, Operation, StoredObjectKind};
 use http::Method;
-use line::{Addressed, Stored, StoredAct, Verb};
+use line::Verb;
 
 const HOW: &str = "Name a model and what to do with it, as in models/openai/gpt-4o-mini:generateContent.";
 const STORED_HOW: &str =
@@ -19,7 +20,7 @@ const JOB_HOW: &str = "A job is read at its own address, and its /stop takes POS
 /// It names neither, or no operation of this gateway.
 pub fn read_address(dialect: Dialect, rest: &str, query: &str) -> Result<(Addressed, Operation), Box<Fault>> {
     if dialect == Dialect::Converse {
-        return line::read_model_path(rest);
+        return dialects::read_model_path(rest);
     }
     // No model has such a name, and dot segments must not reach another path.
     if rest.split('/').any(|part| matches!(part, "." | "..")) {

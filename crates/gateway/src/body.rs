@@ -7,11 +7,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use decode::{incomplete, too_large};
 use domain::{Fault, FaultClass};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
-use line::{incomplete, too_large};
 use tokio::time::{Instant, Sleep};
 
 use crate::incoming::Incoming;
@@ -123,7 +123,7 @@ pub async fn read(
 /// A body as it was sent, still encoded.
 pub struct Sent {
     pub bytes: Bytes,
-    encoding: Option<line::Encoding>,
+    encoding: Option<framing::unpack::Encoding>,
 }
 
 /// Reads the whole body without decoding it.

@@ -3,9 +3,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use admit::is_within;
 use http::header::{FORWARDED, HOST, HeaderName, VIA};
 use http::{HeaderMap, Uri};
-use line::{IpNet, is_within};
+use snapshot::IpNet;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Headers that proxies add to the requests that they forward.

@@ -5,13 +5,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use decode::{FormArrival, FormIn, form_bytes_max, open_form, too_large};
 use domain::limits::BODY_BYTES_MAX;
 use domain::upload::Pieces;
 use domain::{Fault, Operation};
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http_body::Body;
-use line::{FormArrival, FormIn, form_bytes_max, open_form, too_large};
 
 use crate::body::{self, TimedBody, failed};
 use crate::unpack;

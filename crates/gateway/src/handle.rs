@@ -8,8 +8,11 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
 
+use admit::{Caller, Needs, Signed, SignedHead};
 use bytes::Bytes;
 use control::console;
+use conversation::request::{Addressed, StoredAct};
+use decode::Inbound;
 use domain::limits::BODY_BYTES_MAX;
 use domain::{Dialect, Fault, FaultClass, Operation, StoredObjectKind, TraceId};
 use futures_util::FutureExt;
@@ -17,7 +20,7 @@ use futures_util::future::Either;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
-use line::{Addressed, Caller, Core, Inbound, Keyed, Needs, RecordedBody, Signed, SignedHead, StoredAct};
+use line::{Core, Keyed, RecordedBody};
 
 use crate::addresses;
 use crate::body::{self, TimedBody};
@@ -77,53 +80,63 @@ impl CoreHandler {
 
 /// Answers one request of any kind.
 pub(crate) fn answer(
-    desk: Rc<CoreHandler>,
+    handler: Rc<CoreHandler>,
     arrived: Arrived,
     peer: SocketAddr,
 ) -> impl Future<Output = Response<Reply>> {
-    let arrival = desk.arrival(peer, &arrived);
+    let arrival = handler.arrival(peer, &arrived);
     let dialect = match &arrived {
         Arrived::Request(request) => routes::dialect_of(request.uri().path()),
         Arrived::Refused(_) => Dialect::Chat,
     };
     let dispatched = std::panic::catch_unwind(AssertUnwindSafe(|| match arrived {
-        Arrived::Request(request) => dispatch(&desk, request, arrival),
-        Arrived::Refused(refusal) => Dispatched::Answered(refused_head(&desk, refusal, arrival.trace)),
+        Arrived::Request(request) => dispatch(&handler, request, arrival),
+        Arrived::Refused(refusal) => Dispatched::Answered(refused_head(&handler, refusal, arrival.trace)),
     }));
     let apart = match dispatched {
         Ok(Dispatched::Trip { headers, body, trip }) => {
-            let traveled = serve_call(Rc::clone(&desk), headers, body, trip, arrival);
-            return Either::Left(caught(traveled, desk, dialect, arrival.trace));
+            let served = serve_call(Rc::clone(&handler), headers, body, trip, arrival);
+            return Either::Left(caught(served, handler, dialect, arrival.trace));
         }
         Ok(Dispatched::Answered(answer)) => Either::Left(std::future::ready(answer)),
-        Ok(Dispatched::Detached(answer)) => Either::Right(caught(answer, desk, dialect, arrival.trace)),
-        Err(_) => Either::Left(std::future::ready(panicked(&desk, dialect, arrival.trace))),
+        Ok(Dispatched::Detached(answer)) => Either::Right(caught(answer, handler, dialect, arrival.trace)),
+        Err(_) => Either::Left(std::future::ready(panicked(&handler, dialect, arrival.trace))),
     };
     Either::Right(apart)
 }
 
 fn caught<F: Future<Output = Response<Reply>>>(
     answering: F,
-    desk: Rc<CoreHandler>,
+    handler: Rc<CoreHandler>,
     dialect: Dialect,
     trace: TraceId,
 ) -> impl Future<Output = Response<Reply>> {
     let caught = AssertUnwindSafe(answering).catch_unwind();
-    caught.map(move |caught| caught.unwrap_or_else(|_| panicked(&desk, dialect, trace)))
+    caught.map(move |caught| caught.unwrap_or_else(|_| panicked(&handler, dialect, trace)))
 }
 
-fn panicked(desk: &CoreHandler, dialect: Dialect, trace: TraceId) -> Response<Reply> {
+fn panicked(handler: &CoreHandler, dialect: Dialect, trace: TraceId) -> Response<Reply> {
     tracing::error!(request = %trace, "a panic ended a request");
-    refuse(desk, dialect, &Fault::internal(), trace)
+    refuse(handler, dialect, &Fault::internal(), trace)
 }
 
-pub(crate) fn refuse(desk: &CoreHandler, dialect: Dialect, fault: &Fault, trace: TraceId) -> Response<Reply> {
-    line::refuse(&desk.core, dialect, fault, trace).map(Reply::from)
+pub(crate) fn refuse(
+    handler: &CoreHandler,
+    dialect: Dialect,
+    fault: &Fault,
+    trace: TraceId,
+) -> Response<Reply> {
+    line::refuse(&handler.core, dialect, fault, trace).map(Reply::from)
 }
 
 /// Refuses and closes the connection: what the client goes on sending is not read as a next request.
-fn refuse_and_close(desk: &CoreHandler, dialect: Dialect, fault: &Fault, trace: TraceId) -> Response<Reply> {
-    let mut answer = refuse(desk, dialect, fault, trace);
+fn refuse_and_close(
+    handler: &CoreHandler,
+    dialect: Dialect,
+    fault: &Fault,
+    trace: TraceId,
+) -> Response<Reply> {
+    let mut answer = refuse(handler, dialect, fault, trace);
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     answer
 }
@@ -144,7 +157,7 @@ enum Dispatched {
 /// What only some requests need is boxed: every connection is as large as this future.
 #[expect(clippy::manual_async_fn, reason = "an `async fn` would keep its arguments twice")]
 fn serve_call(
-    desk: Rc<CoreHandler>,
+    handler: Rc<CoreHandler>,
     mut headers: HeaderMap,
     mut body: TimedBody,
     trip: Trip,
@@ -152,30 +165,30 @@ fn serve_call(
 ) -> impl Future<Output = Response<Reply>> {
     async move {
         if trip.operation.is_form() || (trip.is_made() && comes_as_form(trip.operation, &headers)) {
-            return Box::pin(travel_with_form(desk, headers, body, trip, arrival)).await;
+            return Box::pin(serve_form(handler, headers, body, trip, arrival)).await;
         }
         let Trip { caller, path, dialect, operation, addressed } = trip;
         let read = body::read(&mut body, &mut headers, BODY_BYTES_MAX).await;
         drop(body);
         let body = match read {
             Ok(body) => body,
-            Err(fault) => return refuse_and_close(&desk, dialect, &fault, arrival.trace),
+            Err(fault) => return refuse_and_close(&handler, dialect, &fault, arrival.trace),
         };
         match key_of(&headers, addressed.as_deref()) {
             Ok(None) => {}
             Ok(Some(key)) => {
                 let key = key.to_owned();
                 let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
-                return Box::pin(keyed(&desk.core, inbound, caller, key, path)).await.map(Reply::from);
+                return Box::pin(keyed(&handler.core, inbound, caller, key, path)).await.map(Reply::from);
             }
-            Err(fault) => return refuse(&desk, dialect, &fault, arrival.trace),
+            Err(fault) => return refuse(&handler, dialect, &fault, arrival.trace),
         }
         if operation == Operation::Run {
             let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
-            return Box::pin(run::run(&desk.core, inbound, caller)).await.map(Reply::from);
+            return Box::pin(run::run(&handler.core, inbound, caller)).await.map(Reply::from);
         }
         let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
-        let answer = line::serve(&desk.core, inbound, caller);
+        let answer = line::serve(&handler.core, inbound, caller);
         answer.await.map(Reply::from)
     }
 }
@@ -202,50 +215,51 @@ struct SignedTrip {
     service: &'static str,
 }
 
-async fn travel_signed(
-    desk: Rc<CoreHandler>,
+async fn serve_signed(
+    handler: Rc<CoreHandler>,
     signed_trip: SignedTrip,
     mut body: TimedBody,
     arrival: Arrival,
 ) -> Response<Reply> {
     let SignedTrip { route, rest, mut head, needs, service } = signed_trip;
     let dialect = route.dialect;
-    let signed = match line::identify_signed(&desk.core, &signed_head(&head, service), arrival.peer, needs) {
+    let signed = match line::identify_signed(&handler.core, &signed_head(&head, service), arrival.peer, needs)
+    {
         Ok(signed) => signed,
-        Err(fault) => return refuse_and_close(&desk, dialect, &fault, arrival.trace),
+        Err(fault) => return refuse_and_close(&handler, dialect, &fault, arrival.trace),
     };
-    let (caller, body) = match signed_body(&desk, &mut body, &mut head.headers, signed).await {
+    let (caller, body) = match signed_body(&handler, &mut body, &mut head.headers, signed).await {
         Ok(read) => read,
-        Err(fault) => return refuse_and_close(&desk, dialect, &fault, arrival.trace),
+        Err(fault) => return refuse_and_close(&handler, dialect, &fault, arrival.trace),
     };
     if let Action::KeptList(kind) = route.action {
         let query = head.uri.query().unwrap_or_default().to_owned();
-        return list_stored(desk, caller, kind, query, dialect, arrival.trace).await;
+        return list_stored(handler, caller, kind, query, dialect, arrival.trace).await;
     }
     let Trip { caller, path, dialect, operation, addressed } = match trip(&route, &rest, &head, caller) {
         Ok(trip) => trip,
-        Err(fault) => return refuse(&desk, dialect, &fault, arrival.trace),
+        Err(fault) => return refuse(&handler, dialect, &fault, arrival.trace),
     };
     let key = match key_of(&head.headers, addressed.as_deref()) {
         Ok(key) => key.map(str::to_owned),
-        Err(fault) => return refuse(&desk, dialect, &fault, arrival.trace),
+        Err(fault) => return refuse(&handler, dialect, &fault, arrival.trace),
     };
     let inbound = inbound(head.headers, addressed, body, dialect, operation, arrival);
     match key {
-        Some(key) => keyed(&desk.core, inbound, caller, key, path).await.map(Reply::from),
-        None => line::serve(&desk.core, inbound, caller).await.map(Reply::from),
+        Some(key) => keyed(&handler.core, inbound, caller, key, path).await.map(Reply::from),
+        None => line::serve(&handler.core, inbound, caller).await.map(Reply::from),
     }
 }
 
 /// The signature covers the body as sent, and nothing is decompressed for a caller who did not sign it.
 async fn signed_body(
-    desk: &CoreHandler,
+    handler: &CoreHandler,
     body: &mut TimedBody,
     headers: &mut HeaderMap,
     signed: Signed,
 ) -> Result<(Caller, Bytes), Box<Fault>> {
     let sent = body::read_sent(body, headers, BODY_BYTES_MAX).await?;
-    let caller = line::verify_signed_body(&desk.core, signed, &sent.bytes)?;
+    let caller = line::verify_signed_body(&handler.core, signed, &sent.bytes)?;
     Ok((caller, sent.unpack(headers, BODY_BYTES_MAX).await?))
 }
 
@@ -261,8 +275,8 @@ fn signed_head<'a>(head: &'a Parts, service: &'static str) -> SignedHead<'a> {
 }
 
 /// A call whose body may still be arriving while it is served.
-async fn travel_with_form(
-    desk: Rc<CoreHandler>,
+async fn serve_form(
+    handler: Rc<CoreHandler>,
     mut headers: HeaderMap,
     body: TimedBody,
     trip: Trip,
@@ -271,19 +285,19 @@ async fn travel_with_form(
     let Trip { caller, path, dialect, operation, addressed } = trip;
     let key = match key_of(&headers, None) {
         Ok(key) => key.map(str::to_owned),
-        Err(fault) => return refuse_and_close(&desk, dialect, &fault, arrival.trace),
+        Err(fault) => return refuse_and_close(&handler, dialect, &fault, arrival.trace),
     };
     // A body under an idempotency key is compared with the one that came before under it.
     let form = match form::open(body, &mut headers, operation, key.is_some()).await {
         Ok(form) => form,
-        Err(fault) => return refuse_and_close(&desk, dialect, &fault, arrival.trace),
+        Err(fault) => return refuse_and_close(&handler, dialect, &fault, arrival.trace),
     };
     let compared = if key.is_some() { form.compared() } else { Bytes::new() };
     let inbound = inbound(headers, addressed, compared, dialect, operation, arrival);
     let inbound = Inbound { form: Some(Box::new(form)), ..inbound };
     match key {
-        Some(key) => keyed(&desk.core, inbound, caller, key, path).await.map(Reply::from),
-        None => line::serve(&desk.core, inbound, caller).await.map(Reply::from),
+        Some(key) => keyed(&handler.core, inbound, caller, key, path).await.map(Reply::from),
+        None => line::serve(&handler.core, inbound, caller).await.map(Reply::from),
     }
 }
 
@@ -338,56 +352,56 @@ pub(crate) fn inbound(
 }
 
 /// Finds out what a request is, and answers it if that needs neither its body nor other work.
-fn dispatch(desk: &Rc<CoreHandler>, request: Request<Incoming>, arrival: Arrival) -> Dispatched {
+fn dispatch(handler: &Rc<CoreHandler>, request: Request<Incoming>, arrival: Arrival) -> Dispatched {
     let (mut head, body) = request.into_parts();
     if let Some(refusal) = malformed(&head) {
-        return Dispatched::Answered(refused_head(desk, refusal, arrival.trace));
+        return Dispatched::Answered(refused_head(handler, refusal, arrival.trace));
     }
     let meant = routes::disambiguated_path(&head.uri, &head.headers);
     let path = meant.as_deref().unwrap_or(head.uri.path());
-    let (route, rest) = match routes::find(&desk.table, &head.method, path) {
+    let (route, rest) = match routes::find(&handler.table, &head.method, path) {
         Found::Route(route, rest) => (route, rest),
-        elsewhere => return Dispatched::Answered(no_route(desk, &head, path, elsewhere, arrival)),
+        elsewhere => return Dispatched::Answered(no_route(handler, &head, path, elsewhere, arrival)),
     };
     if route.action == Action::Control {
-        let body = TimedBody::new(body, desk.times);
-        let (desk, request) = (Rc::clone(desk), Request::from_parts(head, body));
-        return Dispatched::Detached(Box::pin(async move { control(&desk, request, arrival).await }));
+        let body = TimedBody::new(body, handler.times);
+        let (handler, request) = (Rc::clone(handler), Request::from_parts(head, body));
+        return Dispatched::Detached(Box::pin(async move { control(&handler, request, arrival).await }));
     }
     // Before the caller is identified: a refusal has to cost next to nothing.
-    if let Some(fault) = desk.shedder.refusal(route.action, arrival.us) {
-        return Dispatched::Answered(refuse(desk, route.dialect, &fault, arrival.trace));
+    if let Some(fault) = handler.shedder.refusal(route.action, arrival.us) {
+        return Dispatched::Answered(refuse(handler, route.dialect, &fault, arrival.trace));
     }
     routes::take_key(route, head.uri.query().unwrap_or_default(), &mut head.headers);
     if let (Access::Key(needs), Some(service)) = (route.access, route.signed_for(&head.headers)) {
-        let body = TimedBody::new(body, desk.times);
+        let body = TimedBody::new(body, handler.times);
         let signed_trip = SignedTrip { route: route.clone(), rest: rest.to_owned(), needs, service, head };
-        let traveled = travel_signed(Rc::clone(desk), signed_trip, body, arrival);
-        return Dispatched::Detached(Box::pin(async move { with_request_id(traveled.await, arrival.trace) }));
+        let served = serve_signed(Rc::clone(handler), signed_trip, body, arrival);
+        return Dispatched::Detached(Box::pin(async move { with_request_id(served.await, arrival.trace) }));
     }
-    let caller = match allow(desk, route, &head, arrival) {
+    let caller = match allow(handler, route, &head, arrival) {
         Ok(caller) => caller,
-        Err(fault) => return Dispatched::Answered(refuse(desk, route.dialect, &fault, arrival.trace)),
+        Err(fault) => return Dispatched::Answered(refuse(handler, route.dialect, &fault, arrival.trace)),
     };
     let answered = match (route.action, caller) {
         (Action::Live | Action::Ready | Action::Welcome | Action::Page | Action::Asset, _) => {
-            open_to_all(desk, route.action, &head, arrival)
+            open_to_all(handler, route.action, &head, arrival)
         }
-        (Action::Metrics, _) => return counted(Rc::clone(desk), arrival),
+        (Action::Metrics, _) => return counted(Rc::clone(handler), arrival),
         (Action::Models | Action::Model, Some(caller)) => {
-            listed(desk, &caller, route, rest, &head.headers, arrival.trace)
+            listed(handler, &caller, route, rest, &head.headers, arrival.trace)
         }
         (Action::Task, Some(caller)) => {
             let rest = rest.to_owned();
-            return task(Rc::clone(desk), caller, head, rest, arrival);
+            return task(Rc::clone(handler), caller, head, rest, arrival);
         }
         (Action::Realtime, Some(caller)) => {
-            let (desk, dialect) = (Rc::clone(desk), route.dialect);
-            return Dispatched::Detached(Box::pin(realtime::open(desk, head, dialect, caller, arrival)));
+            let (handler, dialect) = (Rc::clone(handler), route.dialect);
+            return Dispatched::Detached(Box::pin(realtime::open(handler, head, dialect, caller, arrival)));
         }
         (Action::KeptList(kind), Some(caller)) => {
             let query = head.uri.query().unwrap_or_default().to_owned();
-            let listing = list_stored(Rc::clone(desk), caller, kind, query, route.dialect, arrival.trace);
+            let listing = list_stored(Rc::clone(handler), caller, kind, query, route.dialect, arrival.trace);
             return Dispatched::Detached(Box::pin(listing));
         }
         (Action::Trip(_) | Action::Addressed | Action::Stored | Action::Kept(_), Some(caller)) => {
@@ -396,26 +410,26 @@ fn dispatch(desk: &Rc<CoreHandler>, request: Request<Incoming>, arrival: Arrival
                 Ok(trip) => {
                     return Dispatched::Trip {
                         headers: head.headers,
-                        body: TimedBody::new(body, desk.times),
+                        body: TimedBody::new(body, handler.times),
                         trip,
                     };
                 }
-                Err(fault) => refuse(desk, route.dialect, &fault, arrival.trace),
+                Err(fault) => refuse(handler, route.dialect, &fault, arrival.trace),
             }
         }
         // The table's check at start leaves no such row.
-        _ => refuse(desk, route.dialect, &Fault::internal(), arrival.trace),
+        _ => refuse(handler, route.dialect, &Fault::internal(), arrival.trace),
     };
     Dispatched::Answered(with_request_id(answered, arrival.trace))
 }
 
-fn counted(desk: Rc<CoreHandler>, arrival: Arrival) -> Dispatched {
-    Dispatched::Detached(Box::pin(async move { with_request_id(metrics(&desk).await, arrival.trace) }))
+fn counted(handler: Rc<CoreHandler>, arrival: Arrival) -> Dispatched {
+    Dispatched::Detached(Box::pin(async move { with_request_id(metrics(&handler).await, arrival.trace) }))
 }
 
-fn task(desk: Rc<CoreHandler>, caller: Caller, head: Parts, rest: String, arrival: Arrival) -> Dispatched {
+fn task(handler: Rc<CoreHandler>, caller: Caller, head: Parts, rest: String, arrival: Arrival) -> Dispatched {
     Dispatched::Detached(Box::pin(async move {
-        let answer = run::task(&desk.core, &caller, &head.method, &rest, &head.headers, arrival.trace);
+        let answer = run::task(&handler.core, &caller, &head.method, &rest, &head.headers, arrival.trace);
         with_request_id(answer.await.map(Reply::from), arrival.trace)
     }))
 }
@@ -429,10 +443,10 @@ fn whole_server() -> Response<Reply> {
 }
 
 /// Routes that reveal nothing about anyone.
-fn open_to_all(desk: &CoreHandler, does: Action, head: &Parts, arrival: Arrival) -> Response<Reply> {
+fn open_to_all(handler: &CoreHandler, does: Action, head: &Parts, arrival: Arrival) -> Response<Reply> {
     match does {
         Action::Live => text(StatusCode::OK, "live\n"),
-        Action::Ready => match (desk.ready)() {
+        Action::Ready => match (handler.ready)() {
             Readiness::Ready => text(StatusCode::OK, "ready\n"),
             Readiness::Degraded(why) => text(StatusCode::OK, format!("degraded: {why}\n")),
             Readiness::Not(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
@@ -443,10 +457,10 @@ fn open_to_all(desk: &CoreHandler, does: Action, head: &Parts, arrival: Arrival)
         Action::Welcome => text(StatusCode::OK, routes::WELCOME),
         Action::Asset => match console::asset(head.uri.path().trim_start_matches('/'), &head.headers) {
             Some(file) => file.map(Reply::whole),
-            None => unknown(desk, head, arrival),
+            None => unknown(handler, head, arrival),
         },
         // Only browsers are sent pages; for other clients there is nothing at their paths.
-        _ => unknown(desk, head, arrival),
+        _ => unknown(handler, head, arrival),
     }
 }
 
@@ -475,8 +489,8 @@ fn malformed(head: &Parts) -> Option<Refusal> {
     (differ || authority.is_some_and(|authority| authority.contains('@'))).then_some(Refusal::Host)
 }
 
-fn refused_head(desk: &CoreHandler, refusal: Refusal, trace: TraceId) -> Response<Reply> {
-    let mut answer = refuse_and_close(desk, Dialect::Chat, &refusal.fault(), trace);
+fn refused_head(handler: &CoreHandler, refusal: Refusal, trace: TraceId) -> Response<Reply> {
+    let mut answer = refuse_and_close(handler, Dialect::Chat, &refusal.fault(), trace);
     if refusal == Refusal::TooLarge {
         *answer.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
     }
@@ -484,21 +498,23 @@ fn refused_head(desk: &CoreHandler, refusal: Refusal, trace: TraceId) -> Respons
 }
 
 fn no_route(
-    desk: &CoreHandler,
+    handler: &CoreHandler,
     head: &Parts,
     path: &str,
     found: Found<'_, '_>,
     arrival: Arrival,
 ) -> Response<Reply> {
     match found {
-        Found::OtherMethods(allowed, dialect) => other_method(desk, head, &allowed, dialect, arrival.trace),
+        Found::OtherMethods(allowed, dialect) => {
+            other_method(handler, head, &allowed, dialect, arrival.trace)
+        }
         _ if path == "*" => with_request_id(whole_server(), arrival.trace),
-        _ => unknown(desk, head, arrival),
+        _ => unknown(handler, head, arrival),
     }
 }
 
 fn other_method(
-    desk: &CoreHandler,
+    handler: &CoreHandler,
     head: &Parts,
     allowed: &str,
     dialect: Dialect,
@@ -507,7 +523,7 @@ fn other_method(
     let message = format!("{} does not take {}.", head.uri.path(), head.method);
     let fault = Fault::new(FaultClass::MethodNotAllowed, "method_not_allowed", message)
         .fix(format!("It takes {allowed}."));
-    let mut answer = refuse(desk, dialect, &fault, trace);
+    let mut answer = refuse(handler, dialect, &fault, trace);
     if let Ok(allowed) = HeaderValue::from_str(allowed) {
         answer.headers_mut().insert(ALLOW, allowed);
     }
@@ -515,7 +531,7 @@ fn other_method(
 }
 
 /// An unknown path of the API is a 404 to callers with a key; others are asked for one first.
-fn unknown(desk: &CoreHandler, head: &Parts, arrival: Arrival) -> Response<Reply> {
+fn unknown(handler: &CoreHandler, head: &Parts, arrival: Arrival) -> Response<Reply> {
     let path = head.uri.path();
     let dialect = routes::dialect_of(path);
     let later = routes::is_planned(path);
@@ -527,11 +543,11 @@ fn unknown(desk: &CoreHandler, head: &Parts, arrival: Arrival) -> Response<Reply
         return console::missing(&head.headers).map(Reply::whole);
     }
     if dialect != Dialect::Native || later {
-        let identified = line::identify(&desk.core, &head.headers, arrival.peer, Needs::Inference);
+        let identified = line::identify(&handler.core, &head.headers, arrival.peer, Needs::Inference);
         if let Err(fault) = identified.map(drop)
             && fault.class == FaultClass::Unauthenticated
         {
-            return refuse(desk, dialect, &fault, arrival.trace);
+            return refuse(handler, dialect, &fault, arrival.trace);
         }
     }
     let clipped: String = path.chars().take(200).collect();
@@ -546,11 +562,11 @@ fn unknown(desk: &CoreHandler, head: &Parts, arrival: Arrival) -> Response<Reply
         )
     };
     let fault = fault.fix(routes::SERVED);
-    refuse(desk, dialect, &fault, arrival.trace)
+    refuse(handler, dialect, &fault, arrival.trace)
 }
 
 fn allow(
-    desk: &CoreHandler,
+    handler: &CoreHandler,
     route: &Route,
     head: &Parts,
     arrival: Arrival,
@@ -558,14 +574,14 @@ fn allow(
     match route.access {
         Access::Open => Ok(None),
         Access::LoopbackOrKey(_)
-            if arrival.is_loopback && desk.proxies.is_local(&head.uri, &head.headers) =>
+            if arrival.is_loopback && handler.proxies.is_local(&head.uri, &head.headers) =>
         {
             Ok(None)
         }
         Access::Key(needs) | Access::LoopbackOrKey(needs) => {
             // The head is complete: no time has passed since it arrived.
-            let snapshot = desk.core.snapshot.current();
-            line::identify_in(snapshot, &head.headers, arrival.peer, needs, arrival.unix_ms).map(Some)
+            let snapshot = handler.core.snapshot.current();
+            admit::identify(snapshot, &head.headers, arrival.peer, needs, arrival.unix_ms).map(Some)
         }
         // Such a route never gets here; if it did, it would be refused.
         Access::Control => Err(Box::new(Fault::internal())),
@@ -613,7 +629,7 @@ fn trip(route: &Route, rest: &str, head: &Parts, caller: Caller) -> Result<Trip,
 }
 
 fn listed(
-    desk: &CoreHandler,
+    handler: &CoreHandler,
     caller: &Caller,
     route: &Route,
     rest: &str,
@@ -624,37 +640,37 @@ fn listed(
     // SDKs write the slash of `publisher/model` as %2F.
     let id = percent_encoding::percent_decode_str(rest).decode_utf8_lossy();
     let id = (route.action == Action::Model).then_some(&*id);
-    line::models(&desk.core, caller, id, dialect, trace).map(Reply::from)
+    line::models(&handler.core, caller, id, dialect, trace).map(Reply::from)
 }
 
 async fn list_stored(
-    desk: Rc<CoreHandler>,
+    handler: Rc<CoreHandler>,
     caller: Caller,
     kind: StoredObjectKind,
     query: String,
     dialect: Dialect,
     trace: TraceId,
 ) -> Response<Reply> {
-    line::kept(&desk.core, &caller, kind, &query, dialect, trace).await.map(Reply::from)
+    line::kept(&handler.core, &caller, kind, &query, dialect, trace).await.map(Reply::from)
 }
 
-async fn control(desk: &CoreHandler, request: Request<TimedBody>, arrival: Arrival) -> Response<Reply> {
-    let Some(control) = &desk.control else {
+async fn control(handler: &CoreHandler, request: Request<TimedBody>, arrival: Arrival) -> Response<Reply> {
+    let Some(control) = &handler.control else {
         let fault = Fault::new(FaultClass::NotFound, "unknown_path", "This process has no control plane.")
             .fix("Ask the process that runs `tidegate serve`.");
-        return refuse(desk, Dialect::Native, &fault, arrival.trace);
+        return refuse(handler, Dialect::Native, &fault, arrival.trace);
     };
     match control.call(request, arrival.peer, arrival.trace).await {
         Ok(answer) => answer.map(Reply::whole),
         Err(_) => {
             tracing::error!(request = %arrival.trace, "a panic ended a control request");
-            refuse(desk, Dialect::Native, &Fault::internal(), arrival.trace)
+            refuse(handler, Dialect::Native, &Fault::internal(), arrival.trace)
         }
     }
 }
 
-async fn metrics(desk: &CoreHandler) -> Response<Reply> {
-    let page = desk.cores.page().await;
+async fn metrics(handler: &CoreHandler) -> Response<Reply> {
+    let page = handler.cores.page().await;
     typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Bytes::from(page))
 }
 

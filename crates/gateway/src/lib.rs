@@ -205,8 +205,8 @@ pub async fn start(
                 let _ = result_sender.send(Ok(()));
                 let shedder = Rc::new(Shedder::new(queue_delay_max));
                 let table = routes::table();
-                let desk = CoreHandler { core, table, times, control, ready, cores, proxies, shedder };
-                serve_core(Rc::new(desk), listener, watched, questions, connection_limit).await;
+                let handler = CoreHandler { core, table, times, control, ready, cores, proxies, shedder };
+                serve_core(Rc::new(handler), listener, watched, questions, connection_limit).await;
             })
         })?);
     }
@@ -217,14 +217,14 @@ pub async fn start(
 }
 
 async fn serve_core(
-    desk: Rc<CoreHandler>,
+    handler: Rc<CoreHandler>,
     listener: std::net::TcpListener,
     phase: watch::Receiver<Phase>,
     mut questions: mpsc::Receiver<Question>,
     connection_limit: ConnectionLimit,
 ) {
     let open = Open::default();
-    let (counting, counted) = (Rc::clone(&desk), Rc::clone(&open));
+    let (counting, counted) = (Rc::clone(&handler), Rc::clone(&open));
     let _answering = Task::spawn_local("counters", async move {
         while let Some(question) = questions.recv().await {
             let mut all = counting.core.counters.snapshot();
@@ -233,11 +233,11 @@ async fn serve_core(
             let _ = question.send(all);
         }
     });
-    let clock = Arc::clone(&desk.core.deps.world.clock);
-    let measuring = Rc::clone(&desk.shedder).measure(move || clock.monotonic_us());
+    let clock = Arc::clone(&handler.core.deps.world.clock);
+    let measuring = Rc::clone(&handler.shedder).measure(move || clock.monotonic_us());
     let _measuring = Task::spawn_local("queue-delay", measuring);
-    let times = desk.times;
-    let handler = Rc::new(move |arrived: Arrived, peer| handle::answer(Rc::clone(&desk), arrived, peer));
+    let times = handler.times;
+    let handler = Rc::new(move |arrived: Arrived, peer| handle::answer(Rc::clone(&handler), arrived, peer));
     worker::serve(listener, times, phase, open, connection_limit, handler).await;
 }
 
@@ -297,7 +297,7 @@ async fn answer_node(
 }
 
 fn refuse_node(fault: &domain::Fault, trace: TraceId) -> Response<Reply> {
-    let rendered = line::render_error(fault, Dialect::Chat, trace);
+    let rendered = dialects::render_error(fault, Dialect::Chat, trace);
     let status = StatusCode::from_u16(rendered.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = handle::typed(status, rendered.content_type, rendered.body);
     for (name, value) in rendered.headers {

@@ -2,15 +2,17 @@
 
 use std::rc::Rc;
 
+use admit::Caller;
 use bytes::Bytes;
+use conversation::request::Addressed;
 use domain::{Dialect, Fault, FaultClass, Operation};
+use framing::websocket;
 use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
-use line::{Addressed, Caller, websocket};
 use percent_encoding::percent_decode_str;
 
 use crate::handle::{Arrival, CoreHandler, inbound, refuse};
@@ -37,7 +39,7 @@ struct Handshake {
 
 /// Answers a request for a session: with a refusal, or with the head behind which it begins.
 pub(crate) async fn open(
-    desk: Rc<CoreHandler>,
+    handler: Rc<CoreHandler>,
     mut head: Parts,
     dialect: Dialect,
     caller: Caller,
@@ -45,7 +47,7 @@ pub(crate) async fn open(
 ) -> Response<Reply> {
     let handshake = match read(&head) {
         Ok(handshake) => handshake,
-        Err(fault) => return refuse(&desk, dialect, &fault, arrival.trace),
+        Err(fault) => return refuse(&handler, dialect, &fault, arrival.trace),
     };
     for name in [
         UPGRADE,
@@ -60,7 +62,7 @@ pub(crate) async fn open(
     let addressed = Box::new(Addressed { model: handshake.model, ..Addressed::default() });
     let operation = Operation::Realtime;
     let inbound = inbound(head.headers, Some(addressed), Bytes::new(), dialect, operation, arrival);
-    let (headers, session) = match line::open_session(&desk.core, inbound, caller, arrival.peer).await {
+    let (headers, session) = match line::open_session(&handler.core, inbound, caller, arrival.peer).await {
         Ok(opened) => opened,
         Err(answer) => return answer.map(Reply::from),
     };

@@ -10,8 +10,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use line::{RecordedBody, ReplyBody};
+use line::RecordedBody;
 use node::NodeBody;
+use settle::ReplyBody;
 use tokio::net::TcpStream;
 
 use crate::write_stall::StallTimer;

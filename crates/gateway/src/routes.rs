@@ -1,10 +1,10 @@
 //! The table of all routes: method, path, dialect, what it does, and who may use it.
 
+use admit::Needs;
 use control::console;
 use domain::{Dialect, Operation, StoredObjectKind};
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Method, Uri};
-use line::Needs;
 
 use crate::realtime::protocols;
 
@@ -93,7 +93,7 @@ impl Route {
     /// The service that the request is signed for, if its dialect has signatures and it is signed.
     #[must_use]
     pub fn signed_for(&self, headers: &HeaderMap) -> Option<&'static str> {
-        self.dialect.signed_for().filter(|_| line::is_signed(headers))
+        self.dialect.signed_for().filter(|_| admit::is_signed(headers))
     }
 }
 
@@ -423,7 +423,7 @@ fn take_key_of_browser(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use line::StoredAct;
+    use conversation::request::StoredAct;
 
     use super::*;
     use crate::addresses;
@@ -682,9 +682,10 @@ mod tests {
     #[test]
     fn every_client_route_is_in_the_document() {
         let pages = [Action::Welcome, Action::Page, Action::Asset, Action::Control];
+        let described = control::described();
         for route in table().into_iter().filter(|route| !pages.contains(&route.action)) {
             for path in addresses(&route) {
-                assert!(control::describes(&route.method, &path), "{} {path}", route.method);
+                assert!(described.contains(&(route.method.clone(), path.clone())), "{} {path}", route.method);
             }
         }
     }

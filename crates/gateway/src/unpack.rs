@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use domain::limits::BODY_BYTES_MAX;
 use domain::{Fault, FaultClass};
+use framing::unpack::{DecompressError, Encoding};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
-use line::{DecompressError, Encoding};
 
 /// The body's encoding according to the headers.
 ///
@@ -41,8 +41,8 @@ pub fn encoding(headers: &HeaderMap) -> Result<Option<Encoding>, Box<Fault>> {
 /// 413 if it grows past the bounds or costs more than its size allows, 400 if it isn't what its header says.
 pub async fn unpack(packed: Bytes, encoding: Encoding, bytes_max: usize) -> Result<Bytes, Box<Fault>> {
     let bytes_max = bytes_max.min(BODY_BYTES_MAX);
-    line::unpack(packed, encoding, bytes_max).await.map_err(|trouble| match trouble {
-        DecompressError::TooLarge => line::too_large(bytes_max),
+    execute::unpack(packed, encoding, bytes_max).await.map_err(|trouble| match trouble {
+        DecompressError::TooLarge => decode::too_large(bytes_max),
         DecompressError::TooCostly => too_costly(),
         DecompressError::Corrupt => corrupt(),
     })

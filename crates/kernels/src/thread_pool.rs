@@ -51,7 +51,7 @@ struct ThreadPool {
     state: AtomicU64,
     job: AtomicPtr<()>,
     /// Held by the thread that runs a job; one at a time.
-    desk: Mutex<()>,
+    turn: Mutex<()>,
     asleep: Mutex<usize>,
     sleepers: AtomicUsize,
     wake: Condvar,
@@ -64,7 +64,7 @@ fn crew() -> &'static ThreadPool {
         others: rayon::current_num_threads().saturating_sub(1),
         state: AtomicU64::new(0),
         job: AtomicPtr::new(std::ptr::null_mut()),
-        desk: Mutex::new(()),
+        turn: Mutex::new(()),
         asleep: Mutex::new(0),
         sleepers: AtomicUsize::new(0),
         wake: Condvar::new(),
@@ -93,7 +93,7 @@ pub(crate) fn tasks(count: usize, task: impl Fn(usize) + Sync) {
     }
     let crew = crew();
     // Another thread has the pool: the calling thread runs all tasks itself.
-    let Ok(desk) = crew.desk.try_lock() else { return (0..count).for_each(task) };
+    let Ok(turn) = crew.turn.try_lock() else { return (0..count).for_each(task) };
     let job = Job { task: &task, count, next: AtomicUsize::new(0), panicked: Mutex::new(None) };
     crew.job.store((&raw const job).cast_mut().cast(), Ordering::Relaxed);
     crew.state.fetch_add(NEXT | OPEN, Ordering::SeqCst);
@@ -113,7 +113,7 @@ pub(crate) fn tasks(count: usize, task: impl Fn(usize) + Sync) {
         std::hint::spin_loop();
     }
     let panicked = job.panicked.lock().unwrap_or_else(PoisonError::into_inner).take();
-    drop(desk);
+    drop(turn);
     if let Some(panic) = panicked {
         resume_unwind(panic);
     }

@@ -16,49 +16,29 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use admit::{Admitted, CoreAllowances, admit};
-use decode::decode;
+use admit::{Admitted, Caller, CoreAllowances, Needs, Signed, SignedHead, admit};
+use decode::{Inbound, decode};
 use domain::Fault;
 use domain::ports::AnswerStore;
-use execute::{Journal, execute};
+use execute::{Deps, Journal, execute};
 use futures_util::FutureExt as _;
 use http::{HeaderMap, Response};
 use plan::plan;
 use relay::relay;
-use settle::settle;
+use settle::{ReplyBody, settle};
 
 use crate::stop::EarlyExit;
 
-pub use admit::{Caller, Needs, Signed, SignedHead, identify as identify_in, is_signed, is_within};
-pub use conversation::batch::BatchOutputLine;
-pub use conversation::request::{Addressed, Stored, StoredAct};
-pub use conversation::video::{VideoObject, VideoState, read_video};
 pub use counters::Counters;
-pub use decode::{FormArrival, FormIn, Inbound, form_bytes_max, incomplete, open_form, too_large};
-pub use dialects::{
-    BatchInputLine, ErrorAnswer, InvocationJob, JOBS, JobOutcome, MESSAGES, batch_operation,
-    read_batch_input, read_batch_output, read_job, read_message_batch, read_model_path, render_error,
-    rewrite_ids,
-};
-pub use execute::{Deps, PollSink, SharedTokens, StoredPoll, Tokens, unpack};
-pub use framing::unpack::{DecompressError, Encoding};
-pub use framing::websocket;
 pub use gemini::{CONTENTS, GeminiBatchResults, TooLong, Verb, read_address, read_gemini_batch_status};
 pub use idempotency::{
     ClaimGuard, KeyClaim, Keyed, RecordedBody, claim, first_headers, idempotency_key, mark_not_stored,
     replay, serve_idempotent,
 };
 pub use models::models;
-pub use plan::{
-    ExplainedAttempt, Explanation, Modality, PlanQuery, Seat, WinningRoute, explain, rates_of_made,
-    served_models,
-};
 pub use realtime::{Session, open_session};
 pub use refuse::refuse;
-pub use relay::Stream;
 pub use responses::{ReportedResponse, read_response};
-pub use settle::{ReplyBody, ReplyError, whole};
-pub use snapshot::IpNet;
 pub use stored_lists::kept;
 pub use verify::{
     RuntimeReply, RuntimeRequest, VerifyReport, VerifyTarget, call_runtime, is_probed, poll_object, probe,

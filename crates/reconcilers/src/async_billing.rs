@@ -9,8 +9,10 @@ use domain::{
     AttemptRecord, Charge, Dialect, Fault, FaultClass, MeterRecord, ObjectOwner, Operation, Outcome as Ended,
     Principal, Rates, StoredObject, StoredObjectId, StoredObjectKind, Timeline, TraceId, Usage,
 };
+use execute::StoredPoll;
 use ledger::{DrainBatch, JournalPosition, SettledRecords};
-use line::{Seat, StoredPoll, VerifyTarget};
+use line::VerifyTarget;
+use plan::Seat;
 use snapshot::{CredentialEntry, ProjectEntry, Snapshot};
 use store::KeptObjectRow;
 
@@ -181,7 +183,7 @@ impl<'a> ObjectBilling<'a> {
         body: &Bytes,
     ) -> Result<(), String> {
         let mut ours = |kind: StoredObjectKind, id: &str| self.object_id_of(kind, id).to_string();
-        let Some((_, made)) = line::rewrite_ids(body, id.kind, &mut ours) else { return Ok(()) };
+        let Some((_, made)) = dialects::rewrite_ids(body, id.kind, &mut ours) else { return Ok(()) };
         let unix_ms = |seconds: u64| seconds.saturating_mul(1_000);
         let BillingContext { deps, owner, .. } = self.context;
         let row = KeptObjectRow {

@@ -2,11 +2,14 @@
 //! exactly once, at batch prices, whoever else reads its results and however often reading them restarts.
 
 use bytes::{Bytes, BytesMut};
+use conversation::batch::BatchOutputLine;
+use dialects::JobOutcome;
 use domain::{
     Fault, MeterRecord, ObjectOwner, Operation, Rates, StoredObjectId, StoredObjectKind, Tier, Usage,
 };
+use execute::StoredPoll;
 use jobs::Outcome;
-use line::{BatchOutputLine, GeminiBatchResults, JobOutcome, StoredPoll, TooLong};
+use line::{GeminiBatchResults, TooLong};
 use serde::Deserialize;
 use std::collections::{HashMap, VecDeque};
 use tokio::sync::mpsc;
@@ -102,12 +105,12 @@ impl ObjectBilling<'_> {
     /// A batch that was created with inline requests, and whose results have an address of their own
     /// (Anthropic).
     async fn take_messages(&self, provider_id: &str, body: &Bytes) -> Result<Outcome, String> {
-        let batch = line::read_message_batch(body).ok_or("no batch")?;
+        let batch = dialects::read_message_batch(body).ok_or("no batch")?;
         self.update_listing(self.id, provider_id, body).await?;
         let Some(ended) = batch.ended_at else { return Err(format!("it is {}", batch.status)) };
         let ended_unix_ms = moment::read(&ended, "ended_at").map_err(|fault| fault_message(&fault))?;
         let source = StoredPoll { operation: Operation::Batch, id: provider_id.to_owned(), is_content: true };
-        self.book_lines(source, line::MESSAGES, ended_unix_ms, &HashMap::new()).await?;
+        self.book_lines(source, dialects::MESSAGES, ended_unix_ms, &HashMap::new()).await?;
         self.all_booked().await
     }
 
@@ -139,7 +142,7 @@ impl ObjectBilling<'_> {
 
     /// A batch whose results are written to the customer's own storage (Bedrock).
     async fn take_stored(&self, provider_id: &str, body: &Bytes) -> Result<Outcome, String> {
-        let job = line::read_job(body).ok_or("no batch")?;
+        let job = dialects::read_job(body).ok_or("no batch")?;
         self.update_listing(self.id, provider_id, body).await?;
         match job.outcome() {
             JobOutcome::Running => return Err(job.why().into_owned()),
@@ -149,7 +152,7 @@ impl ObjectBilling<'_> {
         let ended_unix_ms = moment::read(job.ended(), "endTime").map_err(|fault| fault_message(&fault))?;
         let id = job.results().ok_or("it does not say where its results lie")?;
         let source = StoredPoll { operation: Operation::File, id, is_content: true };
-        let booked = self.book_lines(source, line::JOBS, ended_unix_ms, &HashMap::new()).await;
+        let booked = self.book_lines(source, dialects::JOBS, ended_unix_ms, &HashMap::new()).await;
         // The customer's storage may deny access for a long time, and only the customer can grant it.
         booked.inspect_err(|error| tracing::warn!(batch = %self.id, error, "results can't be read"))?;
         Ok(Outcome::Done)
@@ -173,7 +176,7 @@ impl ObjectBilling<'_> {
         loop {
             match lines.next().await {
                 Ok(Some(line)) => {
-                    let request = line::read_batch_input(&line);
+                    let request = dialects::read_batch_input(&line);
                     models.extend(request.map(|request| (request.custom_id, request.model)));
                 }
                 Ok(None) => return Ok(models),
@@ -193,7 +196,7 @@ impl ObjectBilling<'_> {
         let (mut records, mut lines) = (Vec::new(), self.lines(source));
         let mut named = CustomIdDeduplicator::default();
         while let Some(line) = lines.next().await? {
-            if let Some(item) = line::read_batch_output(&line, endpoint) {
+            if let Some(item) = dialects::read_batch_output(&line, endpoint) {
                 records.push(self.record(named.deduplicate(item), endpoint, ended_unix_ms, requested_models));
             }
             if records.len() >= BOOKED_AT_ONCE {
@@ -222,7 +225,7 @@ impl ObjectBilling<'_> {
                 error_code: Some("batch_item_unreadable".to_owned()),
                 usage: None,
             };
-            let item = line::read_batch_output(&result, line::CONTENTS).unwrap_or_else(unread);
+            let item = dialects::read_batch_output(&result, line::CONTENTS).unwrap_or_else(unread);
             records.push(self.record(
                 named.deduplicate(item),
                 line::CONTENTS,
@@ -251,7 +254,7 @@ impl ObjectBilling<'_> {
         // Whatever tier the response reports, it was served as part of a batch.
         let usage = Usage { tier: item.usage.map(|_| Tier::Batch), ..item.usage.unwrap_or_default() };
         let (resolved, rates) = self.priced(&requested, usage.prompt_total());
-        let (operation, grammar) = line::batch_operation(endpoint);
+        let (operation, grammar) = dialects::batch_operation(endpoint);
         self.context.record_of(BilledUsage {
             trace: self.context.deps.vault.requests.of_item(ended_unix_ms, self.id, &item.custom_id),
             unix_ms: ended_unix_ms,

@@ -25,7 +25,8 @@ use std::time::Duration;
 
 use domain::{Fault, FaultClass};
 use evidence::Auditor;
-use line::{Seat, VerifyReport, VerifyTarget};
+use line::{VerifyReport, VerifyTarget};
+use plan::Seat;
 use world::World;
 
 pub use background::{handlers, schedule};

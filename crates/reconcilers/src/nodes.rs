@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use domain::limits::{JOINED_ASKED_AT_ONCE, NODE_BEATS_MISSED_MAX, NODE_POLL_EVERY};
 use domain::{Fault, NodeId, WorkspaceId};
-use line::Seat;
+use plan::Seat;
 use store::{Act, NodeObservation, NodeRow, Page, StoreError};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;

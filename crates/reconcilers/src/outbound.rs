@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use domain::ports::PortFuture;
 use domain::{Fault, ProbeResult};
-use line::{RuntimeReply, RuntimeRequest, StoredPoll, VerifyReport, VerifyTarget};
+use execute::StoredPoll;
+use line::{RuntimeReply, RuntimeRequest, VerifyReport, VerifyTarget};
 use tokio::sync::mpsc;
 
 use crate::webhooks::{PostError, Posted, Posting};

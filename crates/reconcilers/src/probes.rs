@@ -1,7 +1,7 @@
 //! Probes compatible servers for what they support, and stores what was found.
 
 use domain::{Fault, ProbeResult};
-use line::Seat;
+use plan::Seat;
 use store::{Act, CredentialRow, NodeRow};
 
 use crate::Deps;

@@ -93,7 +93,7 @@ fn billed_usage(
 fn rates(whose: &BillingContext<'_>, response: &StoredResponse, usage: &Usage) -> Option<Rates> {
     let workspace = whose.snapshot.workspace(whose.owner.workspace)?;
     let names = (&*response.model, &*response.upstream_model);
-    line::rates_of_made(workspace, whose.credential, whose.snapshot.catalogue(), names, usage)
+    plan::rates_of_made(workspace, whose.credential, whose.snapshot.catalogue(), names, usage)
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! Billing of generated videos: polls each until it has ended, then books its seconds once, whether or not a
 //! client ever polled it.
 
+use conversation::video::{VideoObject, VideoState};
 use domain::{
     Dialect, ObjectOwner, Operation, Price, Rates, StoredObject, StoredObjectId, TraceId, Units, Usage,
     UsageSource,
 };
 use jobs::Outcome;
-use line::{VideoObject, VideoState};
 
 use crate::Deps;
 use crate::async_billing::{BilledUsage, GONE, ObjectBilling};
@@ -53,15 +53,18 @@ struct Seen {
 
 /// For a video that its provider no longer has, the last stored state tells whether it was made.
 async fn see(books: &ObjectBilling<'_>, id: StoredObjectId, object: &StoredObject) -> Result<Seen, String> {
-    let last =
-        || Seen { video: line::read_video(object.list_entry.as_bytes()).unwrap_or_default(), is_last: true };
+    let last = || Seen {
+        video: conversation::video::read_video(object.list_entry.as_bytes()).unwrap_or_default(),
+        is_last: true,
+    };
     if object.until_unix_ms.is_some() {
         return Ok(last());
     }
     match books.context.fetch_object(Operation::Video, &object.provider_id).await {
         Ok(body) => {
             books.update_listing(id, &object.provider_id, &body).await?;
-            let video = line::read_video(&body).ok_or("its provider says nothing that can be read")?;
+            let video =
+                conversation::video::read_video(&body).ok_or("its provider says nothing that can be read")?;
             Ok(Seen { video, is_last: false })
         }
         Err(error) if error.starts_with(GONE) => Ok(last()),

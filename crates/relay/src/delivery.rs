@@ -74,7 +74,7 @@ pub struct Delivery {
 /// Builds the client's response from an answer. A buffered one is complete; a stream is not read before it is
 /// polled.
 #[must_use]
-pub fn relay(answer: Answer, hands: &Deps) -> Delivery {
+pub fn relay(answer: Answer, deps: &Deps) -> Delivery {
     let parts = answer.into_parts();
     let mut headers = fill(parts.header_map, parts.exchange.trace(), Some(&parts.served));
     for (name, value) in parts.upstream_headers {
@@ -91,7 +91,7 @@ pub fn relay(answer: Answer, hands: &Deps) -> Delivery {
     for (name, value) in standings(&tab, parts.exchange.dialect()) {
         headers.insert(name, value);
     }
-    let now_us = hands.world.clock.monotonic_us();
+    let now_us = deps.world.clock.monotonic_us();
     let body = match parts.body {
         AnswerBody::Whole { bytes, usage, open } => {
             let media_type = open.media_type();

@@ -1,12 +1,15 @@
 //! Turns the chat completion that served a run into a task; its headers are kept.
 
+use admit::Caller;
 use bytes::Bytes;
+use decode::Inbound;
 use domain::{Dialect, Fault, FaultClass, Profile, TraceId};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
-use line::{Caller, Core, Inbound, ReplyBody};
+use line::Core;
 use serde::Deserialize;
+use settle::ReplyBody;
 
 use crate::request::RunRequest;
 use crate::task::{Envelope, FinishedRun, Message, Task};
@@ -88,7 +91,7 @@ pub(crate) async fn shape(
     messages.extend(stored_tasks::keep(core, caller, frame.trace, &task).await);
     let bytes = frame.envelope.wrap(&task, &messages);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    line::whole(StatusCode::OK, headers, bytes.into())
+    settle::whole(StatusCode::OK, headers, bytes.into())
 }
 
 /// The full text, or the refusal in its place, and warnings for the client.

@@ -12,9 +12,12 @@ mod task;
 
 use std::rc::Rc;
 
+use admit::Caller;
+use decode::Inbound;
 use domain::{Dialect, Fault, Operation};
 use http::Response;
-use line::{Caller, Core, Inbound, ReplyBody};
+use line::Core;
+use settle::ReplyBody;
 
 use crate::input::InputError;
 

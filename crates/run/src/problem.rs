@@ -5,8 +5,9 @@ use bytes::Bytes;
 use domain::{Dialect, Fault, FaultClass, TraceId};
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
-use line::{Core, ReplyBody};
+use line::Core;
 use serde_json::{Map, Value, json};
+use settle::ReplyBody;
 
 use crate::input::InputError;
 
@@ -59,12 +60,12 @@ async fn edit_problem(
 ) -> Response<ReplyBody> {
     let (head, body) = response.into_parts();
     let Ok(body) = body.collect().await else {
-        return line::whole(head.status, head.headers, Bytes::new());
+        return settle::whole(head.status, head.headers, Bytes::new());
     };
     let mut bytes = body.to_bytes();
     if let Ok(Value::Object(mut problem)) = serde_json::from_slice(&bytes) {
         edit(&mut problem);
         bytes = Value::Object(problem).to_string().into();
     }
-    line::whole(head.status, head.headers, bytes)
+    settle::whole(head.status, head.headers, bytes)
 }

@@ -1,13 +1,15 @@
 //! `/tasks`: finished tasks, stored for a day in the project that ran them, to be read, streamed and deleted.
 
+use admit::Caller;
 use bytes::Bytes;
 use domain::limits::{KEPT_TURN_BYTES_MAX, TURN_FIND_TIME_MAX};
 use domain::ports::StoredTurn;
 use domain::{Dialect, Fault, FaultClass, Retention, TaskId, TraceId};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
-use line::{Caller, Core, ReplyBody};
+use line::Core;
 use serde_json::{Value, json};
+use settle::ReplyBody;
 
 use crate::task::{Envelope, Message};
 
@@ -99,7 +101,7 @@ pub async fn task(
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
             }
             core.counters.answered(status.as_u16());
-            line::whole(status, headers, body)
+            settle::whole(status, headers, body)
         }
         Err(fault) => line::refuse(core, Dialect::Run, &fault, trace),
     }

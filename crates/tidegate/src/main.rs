@@ -13,7 +13,6 @@ mod declared;
 mod founding;
 mod hardening;
 mod heads;
-mod house;
 mod local_models;
 mod logging;
 #[cfg(feature = "engine")]
@@ -24,6 +23,7 @@ mod paint;
 mod parts;
 mod plot;
 mod postgres;
+mod server_state;
 mod settings;
 mod shelf;
 mod signals;

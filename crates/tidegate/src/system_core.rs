@@ -8,8 +8,9 @@ use domain::limits::WEBHOOK_TIME_MAX;
 use domain::ports::PortFuture;
 use domain::{Fault, FaultClass, ProbeResult};
 use egress::{Client, EgressErrorKind, OutBody, Request, TargetKind};
+use execute::{PollSink, StoredPoll};
 use http::{HeaderName, HeaderValue, Method};
-use line::{PollSink, RuntimeReply, RuntimeRequest, StoredPoll, VerifyReport, VerifyTarget};
+use line::{RuntimeReply, RuntimeRequest, VerifyReport, VerifyTarget};
 use reconcilers::Outbound;
 use reconcilers::webhooks::{PostError, Posted, Posting};
 use tasks::{Thread, Writes};
@@ -17,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use world::World;
 
-use crate::house::ServerState;
+use crate::server_state::ServerState;
 
 /// A job of the core, with the channel for its result.
 enum Job {
@@ -45,10 +46,10 @@ impl SystemCore {
     ///
     /// # Errors
     /// The thread or the core can't be started.
-    pub fn start(house: Arc<ServerState>, number: u32) -> anyhow::Result<(Arc<Self>, Thread)> {
+    pub fn start(state: Arc<ServerState>, number: u32) -> anyhow::Result<(Arc<Self>, Thread)> {
         let (jobs, receiver) = mpsc::channel(JOBS_MAX);
         let thread = Thread::spawn("system-core", move || {
-            if let Err(error) = work(&house, number, receiver) {
+            if let Err(error) = work(&state, number, receiver) {
                 tracing::error!(%error, "the system core could not be started; nothing can be verified");
             }
         })?;
@@ -56,10 +57,10 @@ impl SystemCore {
     }
 }
 
-fn work(house: &ServerState, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyhow::Result<()> {
+fn work(state: &ServerState, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async move {
-        let core = house.core(number)?;
+        let core = state.core(number)?;
         while let Some(job) = jobs.recv().await {
             let core = std::rc::Rc::clone(&core);
             tasks::spawn_on_core(async move {

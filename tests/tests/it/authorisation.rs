@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use control::{Access, Needs, People, declared};
+use admit::Needs;
+use control::{Access, People, declared};
 use domain::Role;
 use harness::client::{Answer, Client};
 use http::Method;

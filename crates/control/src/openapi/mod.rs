@@ -15,8 +15,8 @@ use crate::caller::COOKIE_NAME;
 use crate::idempotency;
 use crate::router::{Route, RouteAuth};
 use crate::version;
+use admit::Needs;
 use describe::{Body, SuccessResponse};
-use line::Needs;
 use schema::Schemas;
 
 /// The client routes, with links to the APIs whose dialects they speak.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use domain::{AccountId, Agreement, Fault, Principal};
 use egress::TargetKind;
 use http::Method;
-use line::Seat;
+use plan::Seat;
 use reconcilers::{judgement, of_store};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

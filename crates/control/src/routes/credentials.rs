@@ -9,7 +9,7 @@ use domain::{
 };
 use egress::TargetKind;
 use http::Method;
-use line::Seat;
+use plan::Seat;
 use reconcilers::{judgement, moment, of_store};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

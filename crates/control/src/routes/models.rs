@@ -7,7 +7,7 @@ use std::sync::Arc;
 use catalogue::Modality;
 use domain::{Dialect, PriceTerms};
 use http::Method;
-use line::{PlanQuery, served_models};
+use plan::{PlanQuery, served_models};
 use schemars::JsonSchema;
 use serde::Serialize;
 

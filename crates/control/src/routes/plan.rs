@@ -7,7 +7,7 @@ use catalogue::Modality;
 use domain::record::Rejected;
 use domain::{Dialect, Fault, Rates, RouteScope};
 use http::Method;
-use line::{ExplainedAttempt, Explanation, PlanQuery};
+use plan::{ExplainedAttempt, Explanation, PlanQuery};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -108,7 +108,7 @@ fn explain(control: &Arc<Control>, request: ApiRequest) -> Handled<'_> {
         };
         let clock = &control.world.clock;
         let random = control.world.random.next_u64();
-        let plan = line::explain(
+        let plan = plan::explain(
             &question,
             modality,
             &snapshot,

@@ -26,7 +26,7 @@ pub(super) fn read_all(jobs: &Receiver<Job>, back: &WeakUnboundedSender<Command>
     while let Ok(Job { reading, then }) = jobs.recv() {
         let read = reading.read();
         if let Some(back) = back.upgrade() {
-            let _ = back.send(Command::Do(Box::new(move |desk| then(desk, read))));
+            let _ = back.send(Command::Do(Box::new(move |engine| then(engine, read))));
         }
     }
 }
@@ -41,10 +41,10 @@ impl EngineLoop {
     pub(super) fn bring(&mut self) {
         for reading in self.scheduler.readings() {
             // On failure, the next step ends the sequences that wait for it, and its status has the error.
-            self.read(reading, |desk, read| {
+            self.read(reading, |engine, read| {
                 let id = read.id().clone();
-                let settled = desk.scheduler.settle(read);
-                desk.notify_waiters(&id, settled);
+                let settled = engine.scheduler.settle(read);
+                engine.notify_waiters(&id, settled);
             });
         }
     }
@@ -77,9 +77,9 @@ impl Host {
         registering: RegisterOptions,
     ) -> Result<u64, EngineError> {
         let (sender, receiver) = oneshot::channel();
-        let read = move |desk: &mut EngineLoop| {
-            let reading = desk.scheduler.reading(id, &directory, registering)?;
-            desk.read(reading, |desk, read| drop(sender.send(desk.scheduler.settle(read))));
+        let read = move |engine: &mut EngineLoop| {
+            let reading = engine.scheduler.reading(id, &directory, registering)?;
+            engine.read(reading, |engine, read| drop(sender.send(engine.scheduler.settle(read))));
             Ok::<_, EngineError>(())
         };
         self.ask(read).await??;
@@ -91,9 +91,9 @@ impl Host {
     /// # Errors
     /// There is none of that name, or no memory for it.
     pub async fn load_adapter(&self, id: AdapterId) -> Result<(), EngineError> {
-        let load = move |desk: &mut EngineLoop| {
-            desk.scheduler.load_adapter(&id)?;
-            desk.bring();
+        let load = move |engine: &mut EngineLoop| {
+            engine.scheduler.load_adapter(&id)?;
+            engine.bring();
             Ok(())
         };
         self.ask(load).await?
@@ -105,12 +105,12 @@ impl Host {
     /// There is none of that name, no memory for it, or it can't be read.
     pub async fn bring_adapter(&self, id: AdapterId) -> Result<(), EngineError> {
         let (sender, receiver) = oneshot::channel();
-        let load = move |desk: &mut EngineLoop| {
-            if desk.scheduler.load_adapter(&id)? {
+        let load = move |engine: &mut EngineLoop| {
+            if engine.scheduler.load_adapter(&id)? {
                 let _ = sender.send(Ok(()));
             } else {
-                desk.adapter_waiters.push((id, sender));
-                desk.bring();
+                engine.adapter_waiters.push((id, sender));
+                engine.bring();
             }
             Ok::<_, EngineError>(())
         };
@@ -123,7 +123,7 @@ impl Host {
     /// # Errors
     /// The model failed.
     pub async fn forget(&self, share: CacheScope) -> Result<ForgottenScope, EngineError> {
-        self.ask(move |desk| desk.scheduler.forget(share)).await
+        self.ask(move |engine| engine.scheduler.forget(share)).await
     }
 
     /// Unregisters an adapter. Sequences that run with it keep it; those that wait for it end.
@@ -131,7 +131,7 @@ impl Host {
     /// # Errors
     /// There is none of that name.
     pub async fn unload_adapter(&self, id: AdapterId) -> Result<(), EngineError> {
-        self.ask(move |desk| desk.scheduler.unload_adapter(&id)).await?
+        self.ask(move |engine| engine.scheduler.unload_adapter(&id)).await?
     }
 
     /// Sets whether an adapter, once in memory, may be evicted.
@@ -139,7 +139,7 @@ impl Host {
     /// # Errors
     /// There is none of that name.
     pub async fn pin_adapter(&self, id: AdapterId, is_pinned: bool) -> Result<(), EngineError> {
-        self.ask(move |desk| desk.scheduler.pin_adapter(&id, is_pinned)).await?
+        self.ask(move |engine| engine.scheduler.pin_adapter(&id, is_pinned)).await?
     }
 
     /// All adapters, by name.
@@ -147,7 +147,7 @@ impl Host {
     /// # Errors
     /// The model failed.
     pub async fn adapters(&self) -> Result<Vec<AdapterStatus>, EngineError> {
-        self.ask(|desk| desk.scheduler.adapters()).await
+        self.ask(|engine| engine.scheduler.adapters()).await
     }
 
     /// Runs a closure on the runner's thread, between two steps, and returns its result.
@@ -157,7 +157,7 @@ impl Host {
     ) -> Result<T, EngineError> {
         let (sender, receiver) = oneshot::channel();
         if let Some(commands) = &self.commands {
-            let _ = commands.send(Command::Do(Box::new(move |desk| drop(sender.send(what(desk))))));
+            let _ = commands.send(Command::Do(Box::new(move |engine| drop(sender.send(what(engine))))));
         }
         receiver.await.map_err(|_| EngineError::Lost)
     }

@@ -61,6 +61,6 @@ impl Reading {
 impl Drop for Reading {
     fn drop(&mut self) {
         let number = self.number;
-        self.asking.send(Command::Do(Box::new(move |desk| desk.scheduler.end_reading(number))));
+        self.asking.send(Command::Do(Box::new(move |engine| engine.scheduler.end_reading(number))));
     }
 }

@@ -165,7 +165,7 @@ fn metrics_are_the_sum_of_all_cores() {
 
 #[test]
 fn behind_a_trusted_proxy_the_client_is_who_asks() {
-    let any = |address: &str, prefix_bits| line::IpNet { address: address.parse().unwrap(), prefix_bits };
+    let any = |address: &str, prefix_bits| snapshot::IpNet { address: address.parse().unwrap(), prefix_bits };
     for (trusted, forwarded, from) in [
         (vec![], "X-Forwarded-For: 203.0.113.9\r\n", "127.0.0.1"),
         (vec![any("127.0.0.0", 8)], "X-Forwarded-For: 10.1.1.1, 203.0.113.9\r\n", "203.0.113.9"),

@@ -237,7 +237,7 @@ fn an_unknown_key_is_refused_before_anything_is_booked() {
 fn verify_makes_the_cheapest_real_call_and_tells_a_refused_secret() {
     on_core(async {
         let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
-        let seat = line::Seat::Byok(bench.workspace.credentials[0].clone());
+        let seat = plan::Seat::Byok(bench.workspace.credentials[0].clone());
         let target = line::VerifyTarget::of(seat, &bench.core.snapshot.current()).unwrap();
         let report = line::verify(&bench.core, target.clone()).await;
         assert!(report.is_well(), "{report:?}");

@@ -9,12 +9,15 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use admit::Needs;
 use bytes::Bytes;
+use decode::Inbound;
 use domain::ports::{NoAnswers, NoAudit, PortFuture};
 use domain::{
     AccountId, CredentialId, Dialect, KeyId, MeterRecord, NodeId, Operation, ProjectId, Sealed, Secret,
     TraceId, WorkspaceId,
 };
+use execute::Deps;
 use harness::client::{Answer, Client};
 use harness::{Config, Emulator, Model};
 use http::{Request, Response};
@@ -25,8 +28,9 @@ use hyper_util::rt::TokioIo;
 use ledger::{
     DrainBatch, Drainer, Journal, JournalPosition, JournalSettings, JournalShared, RecordSink, SinkError,
 };
-use line::{Core, Counters, Deps, Inbound, Needs, ReplyBody};
+use line::{Core, Counters};
 use serde_json::Value;
+use settle::ReplyBody;
 use snapshot::entries::{
     AccountEntry, CredentialEntry, CredentialState, KeyEntry, NodeEntry, NodeState, ProjectEntry, Scopes,
     WorkspaceEntry,

@@ -14,7 +14,7 @@ use crate::archive::{self, Manifest};
 use crate::output::{self, Failure};
 use crate::postgres::Tools;
 use crate::settings::Settings;
-use crate::{data_dir, house};
+use crate::{data_dir, server_state};
 
 #[derive(Debug, clap::Args)]
 pub struct Backup {
@@ -191,7 +191,7 @@ fn bring_back(
     if directory.join(MASTER_KEY_FILE).exists() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime
-            .block_on(house::unseals(settings))
+            .block_on(server_state::unseals(settings))
             .context("the master key does not open this backup's secrets")?;
     }
     Ok(making.finish()?)

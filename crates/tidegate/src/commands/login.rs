@@ -10,8 +10,8 @@ use super::member::find;
 use super::serve::SettingFlags;
 use crate::api::{Api, field};
 use crate::contexts::{Context, Contexts, DEFAULT};
-use crate::house;
 use crate::output::{self, Failure};
+use crate::server_state;
 use crate::settings::Settings;
 
 #[derive(Debug, clap::Args)]
@@ -122,7 +122,7 @@ fn link_by_directory(shared: &Shared, data_dir: &std::path::Path) -> Result<(), 
     let settings =
         Settings::check(&flags.layers()?).map_err(|error| Failure::new(output::USAGE, error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let path = runtime.block_on(house::owners_link(&settings))?;
+    let path = runtime.block_on(server_state::owners_link(&settings))?;
     // The address comes from the directory's own settings, unless another one is given.
     let base = match &shared.url {
         Some(url) => url.trim_end_matches('/').to_owned(),

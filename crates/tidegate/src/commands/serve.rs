@@ -15,8 +15,8 @@ use store::datadir::DataDir;
 use tasks::{TaskSet, Thread};
 use world::World;
 
-use crate::house::ServerState;
 use crate::output::{self, Failure};
+use crate::server_state::ServerState;
 use crate::settings::{DEFINITIONS, Layers, Settings, USUAL_DATA_DIR};
 use crate::signals::{Stop, ended};
 use crate::system_core::SystemCore;
@@ -118,20 +118,20 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
         DataDir::Ready => None,
     };
     let mut tasks = TaskSet::default();
-    let house = ServerState::open(settings, world.clone(), &mut tasks).await?;
-    report_recovery(&house);
-    let system_number = u32::try_from(house.workers)?;
-    let (system, system_thread) = SystemCore::start(Arc::clone(&house), system_number)?;
+    let state = ServerState::open(settings, world.clone(), &mut tasks).await?;
+    report_recovery(&state);
+    let system_number = u32::try_from(state.workers)?;
+    let (system, system_thread) = SystemCore::start(Arc::clone(&state), system_number)?;
     tasks.add("system-core", || join(system_thread));
-    let control = start_control(settings, &house, system, &mut tasks).await?;
-    let running = open_door(settings, &house, control).await?;
+    let control = start_control(settings, &state, system, &mut tasks).await?;
+    let running = open_door(settings, &state, control).await?;
     let site = settings.site()?.at(running.address());
-    let console = console(&house, &world, &site, settings).await?;
+    let console = console(&state, &world, &site, settings).await?;
     greet(settings, running.address(), &console, founded.as_ref(), started);
     stop.received().await;
     eprintln!("draining: no new requests; running ones finish. A second signal ends them.");
     running.drain();
-    house.books.allowances.drain();
+    state.books.allowances.drain();
     tokio::select! {
         () = ended(&running) => {}
         () = stop.received() => running.stop(),
@@ -150,26 +150,26 @@ async fn join(system_core: Thread) {
 }
 
 /// The destination for signed audit heads outside the database, if one is configured.
-fn heads(settings: &Settings, house: &ServerState, trips: Arc<SystemCore>) -> anyhow::Result<Option<Heads>> {
+fn heads(settings: &Settings, state: &ServerState, trips: Arc<SystemCore>) -> anyhow::Result<Option<Heads>> {
     let Some(destination) = &settings.heads else { return Ok(None) };
-    let keeper = destination.keeper(&house.upstreams.egress, trips, &house.replica.to_string())?;
+    let keeper = destination.keeper(&state.upstreams.egress, trips, &state.replica.to_string())?;
     Ok(Some(Heads { keeper, again: settings.heads_again }))
 }
 
 /// Starts the API and the reconcilers. Each that holds a handle to the system core ends before the core.
 async fn start_control(
     settings: &Settings,
-    house: &ServerState,
+    state: &ServerState,
     system: Arc<SystemCore>,
     tasks: &mut TaskSet,
 ) -> anyhow::Result<Arc<Control>> {
-    let heads = heads(settings, house, Arc::<SystemCore>::clone(&system))?;
-    let deps = house.deps(system)?;
+    let heads = heads(settings, state, Arc::<SystemCore>::clone(&system))?;
+    let deps = state.deps(system)?;
     let nodes = Nodes::new(deps.clone(), settings.beat_every);
     let web = Web {
         site: settings.site()?,
-        egress: Arc::clone(&house.upstreams.egress),
-        answers: Arc::clone(&house.sessions.answers) as Arc<dyn AnswerStore>,
+        egress: Arc::clone(&state.upstreams.egress),
+        answers: Arc::clone(&state.sessions.answers) as Arc<dyn AnswerStore>,
     };
     let started = Control::start(deps.clone(), Arc::clone(&nodes), web).await;
     let control = started.map_err(anyhow::Error::msg)?;
@@ -201,8 +201,8 @@ async fn start_worker(
     Ok(jobs::Runner::new(deps.store.clone(), deps.world.clone(), name, handlers).start())
 }
 
-fn report_recovery(house: &ServerState) {
-    let report = &house.books.recovered;
+fn report_recovery(state: &ServerState) {
+    let report = &state.books.recovered;
     if report.interrupted > 0 || report.applied > 0 {
         tracing::info!(
             settled = report.applied,
@@ -214,15 +214,15 @@ fn report_recovery(house: &ServerState) {
 
 async fn open_door(
     settings: &Settings,
-    house: &Arc<ServerState>,
+    state: &Arc<ServerState>,
     control: Arc<Control>,
 ) -> anyhow::Result<Running> {
-    let ready = Arc::clone(house);
-    let cores = Arc::clone(house);
+    let ready = Arc::clone(state);
+    let cores = Arc::clone(state);
     let make_core: MakeCore = Arc::new(move |number| {
-        let house = Arc::clone(&cores);
+        let state = Arc::clone(&cores);
         Box::pin(
-            async move { house.core(number).map_err(|error| std::io::Error::other(format!("{error:#}"))) },
+            async move { state.core(number).map_err(|error| std::io::Error::other(format!("{error:#}"))) },
         )
     });
     let readiness: AskReadiness = Arc::new(move || ready.readiness());
@@ -246,21 +246,21 @@ async fn open_door(
 /// The console's address, and how its owner signs in. Until someone has used one, a link is shown: once where
 /// output may be stored, for example in a container's log, and at each start in a terminal.
 async fn console(
-    house: &ServerState,
+    state: &ServerState,
     world: &World,
     site: &Site,
     settings: &Settings,
 ) -> anyhow::Result<String> {
     let base = site.base_url(&http::HeaderMap::new());
-    let owner = control::first_owner(&house.store, world, control::OWNER_EMAIL).await?;
-    let known = house.store.sign_ins().traces(owner).await?;
+    let owner = control::first_owner(&state.store, world, control::OWNER_EMAIL).await?;
+    let known = state.store.sign_ins().traces(owner).await?;
     if known.signed_in || (known.has_link && !std::io::stdout().is_terminal()) {
         let data_dir = settings.data_dir.display();
         return Ok(format!(
             "{base}   (`tidegate login --link --data-dir {data_dir}` makes a link that signs in)"
         ));
     }
-    let link = control::owners_link(&house.store, &house.secrets.vault, world, control::OWNER_EMAIL).await?;
+    let link = control::owners_link(&state.store, &state.secrets.vault, world, control::OWNER_EMAIL).await?;
     Ok(format!("{base}{link}   (signs the owner in; once, within ten minutes)"))
 }
 

@@ -63,7 +63,7 @@ pub struct Upstreams {
     pub egress: Arc<EgressSettings>,
     pub board: Arc<board::Shared>,
     ratios: Arc<estimates::Ratios>,
-    tokens: Arc<line::SharedTokens>,
+    tokens: Arc<execute::SharedTokens>,
 }
 
 /// The stores of what outlives a request.
@@ -177,14 +177,14 @@ impl ServerState {
         )
         .with_context(|| format!("the journal of core {number} can't be opened"))?;
         let cores = u32::try_from(self.workers).unwrap_or(u32::MAX);
-        let hands = line::Deps {
+        let deps = execute::Deps {
             world: self.world.clone(),
             egress: Rc::new(egress::Client::new(Arc::clone(&self.upstreams.egress))?),
             opener: Arc::clone(&self.secrets.vault.opener),
             board: board::Cell::new(Arc::clone(&self.upstreams.board), cores),
             timers: Rc::default(),
             estimates: Rc::new(estimates::Estimator::new(Arc::clone(&self.upstreams.ratios))),
-            tokens: Rc::new(line::Tokens::new(Arc::clone(&self.upstreams.tokens))),
+            tokens: Rc::new(execute::Tokens::new(Arc::clone(&self.upstreams.tokens))),
             turns: Arc::clone(&self.sessions.turns) as Arc<dyn TurnStore>,
             responses: Arc::clone(&self.sessions.responses) as Arc<dyn ResponseStore>,
             objects: Arc::clone(&self.sessions.objects) as Arc<dyn ObjectStore>,
@@ -193,7 +193,7 @@ impl ServerState {
         let answers = Arc::clone(&self.sessions.answers) as Arc<dyn AnswerStore>;
         let allowances = CoreAllowances::new(Arc::clone(&self.books.allowances));
         let snapshot = self.keeper.reader();
-        Ok(Rc::new(line::Core { number, snapshot, deps: hands, journal, allowances, counters, answers }))
+        Ok(Rc::new(line::Core { number, snapshot, deps, journal, allowances, counters, answers }))
     }
 
     /// The process can serve as long as it can write its journal. If the database takes no records, it serves

@@ -23,6 +23,8 @@ struct Watcher {
     /// Cancels when it has been polled this often.
     polls_max: usize,
     polls: AtomicUsize,
+    /// The polls before the first step.
+    polls_at_start: AtomicUsize,
     is_off: AtomicBool,
     /// Whether a cancelled run is to be resumed later.
     is_later: AtomicBool,
@@ -41,6 +43,7 @@ impl Watcher {
         let watcher = Self {
             polls_max,
             polls: AtomicUsize::new(0),
+            polls_at_start: AtomicUsize::new(0),
             is_off: AtomicBool::new(false),
             is_later: AtomicBool::new(false),
             steps: AtomicUsize::new(0),
@@ -68,6 +71,7 @@ impl TrainingObserver for Watcher {
 
     fn on_start(&self, step: u64, of: u64, last: Option<&Step>) {
         self.last.lock().unwrap().clone_from(&last.cloned());
+        self.polls_at_start.store(self.polls.load(Ordering::SeqCst), Ordering::SeqCst);
         self.begun.lock().unwrap().send((step, of)).unwrap();
     }
 
@@ -197,7 +201,8 @@ fn it_stands_still_while_something_is_answered_and_is_called_off_there() {
         std::thread::scope(|scope| {
             let trains = scope.spawn(|| desk.train(&local, &lesson(&course), "tides", &watch));
             started.recv().unwrap();
-            let before = watch.polls.load(Ordering::SeqCst);
+            // One poll before it waits; the next comes when something wakes it.
+            let before = watch.polls_at_start.load(Ordering::SeqCst);
             while watch.polls.load(Ordering::SeqCst) == before {
                 std::thread::yield_now();
             }

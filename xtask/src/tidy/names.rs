@@ -96,8 +96,10 @@ pub(super) fn letters(line: &str) -> String {
 
 /// Whether an identifier of the line has the word. The line's letters alone tell most lines that don't.
 pub(super) fn has(line: &str, letters: &str, word: &str) -> bool {
-    let wanted = word.replace('_', "");
-    letters.contains(&wanted) && holds(&parts(line), &wanted)
+    if word.contains('_') {
+        return has(line, letters, &word.replace('_', ""));
+    }
+    letters.contains(word) && holds(&parts(line), word)
 }
 
 /// A line's identifiers, split at `_` and at camel-case humps, in lower case; an empty part stands for

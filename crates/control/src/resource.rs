@@ -35,7 +35,7 @@ impl OfCaller for () {
     fn of(_: &ApiRequest) -> Self {}
 }
 
-/// A kind of rows with a path of its own.
+/// A kind of row that `/v2` serves under one path.
 pub trait Resource: ResourceRow<Owner: OfCaller> {
     const PATH: &'static str;
     const ONE: &'static str;

@@ -10,8 +10,7 @@ use domain::{Dialect, Fault, Grammar};
 use gemini::Gemini;
 use responses::Responses;
 
-/// The face of a grammar. What providers host in formats of their own has none: no client speaks it, and it
-/// carries no conversations.
+/// The face of a grammar. `Hosted` has none: no client speaks it, and it carries no conversations.
 pub(crate) const fn face(grammar: Grammar) -> Option<&'static dyn Face> {
     Some(match grammar {
         Grammar::Chat => &Chat,

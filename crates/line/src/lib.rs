@@ -38,7 +38,6 @@ pub use idempotency::{
 pub use models::models;
 pub use realtime::{Session, open_session};
 pub use refuse::refuse;
-pub use responses::{ReportedResponse, read_response};
 pub use stored_lists::kept;
 pub use verify::{
     RuntimeReply, RuntimeRequest, VerifyReport, VerifyTarget, call_runtime, is_probed, poll_object, probe,

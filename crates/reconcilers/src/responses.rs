@@ -41,7 +41,7 @@ pub(crate) async fn poll(deps: &Deps, owner: ObjectOwner, id: &str, job: &JobRow
         Err(error) if error.starts_with(GONE) => return done_if_repeated(job, UNKNOWN),
         body => body?,
     };
-    let polled = line::read_response(&body).ok_or("its provider says nothing that can be read")?;
+    let polled = responses::read_response(&body).ok_or("its provider says nothing that can be read")?;
     if !polled.is_over {
         return Err("it is not over".to_owned());
     }

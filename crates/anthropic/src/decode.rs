@@ -5,7 +5,7 @@ use conversation::fields::{optional_tier, read_model, read_tools};
 use conversation::request::{NamedFile, Request};
 use domain::{Fault, HostedTool, Operation, Tier};
 use json::cuts::Cuts;
-use json::fields::{not_empty, open_object, optional_boolean, optional_count, optional_text};
+use json::fields::{SeenFields, not_empty, open_object, optional_boolean, optional_count, optional_text};
 use json::refusal::{duplicate, missing, wrong_type, wrong_value};
 use json::{Cursor, JsonError, Kind, Member, Span, Value};
 
@@ -25,7 +25,7 @@ enum Field {
 
 #[derive(Debug, Default)]
 struct Draft {
-    seen: u16,
+    seen: SeenFields,
     request: Request,
 }
 
@@ -61,11 +61,7 @@ impl Draft {
                 return Ok(());
             }
         };
-        let bit = 1_u16 << field as u16;
-        if self.seen & bit != 0 {
-            return Err(duplicate(name.into_owned()));
-        }
-        self.seen |= bit;
+        self.seen.add(field as u16, || name.to_string())?;
         match field {
             Field::Model => read_model(cursor, &mut self.request)?,
             Field::MaxTokens => self.request.max_output_tokens = optional_count(cursor, &name)?,
@@ -150,7 +146,7 @@ impl Draft {
     }
 
     fn finish(self, operation: Operation) -> Result<Request, Box<Fault>> {
-        let has = |field: Field| self.seen & (1 << field as u16) != 0;
+        let has = |field: Field| self.seen.has(field as u16);
         if !has(Field::Model) {
             return Err(missing("model".to_owned(), "Send the id of a model as GET /v1/models lists it."));
         }
@@ -343,6 +339,5 @@ fn inner_text(
 }
 
 fn skip(cursor: &mut Cursor<'_>) -> Result<(), Box<Fault>> {
-    cursor.skip()?;
-    Ok(())
+    Ok(cursor.ignore()?)
 }

@@ -2,6 +2,7 @@
 
 use conversation::fields::optional_tier;
 use domain::{Tier, Units, Usage, UsageSource};
+use json::fields::latest;
 use json::{Cursor, JsonError, Kind};
 use serde::Serialize;
 
@@ -80,7 +81,7 @@ impl UsageCounters {
     /// Reads a usage object. Any other value leaves the registers unchanged.
     pub(super) fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
         if cursor.kind()? != Kind::Object {
-            return skip(cursor);
+            return cursor.ignore();
         }
         self.seen = true;
         let Self { top, compaction, .. } = self;
@@ -107,7 +108,7 @@ impl UsageCounters {
 /// Reads one iteration of a response. Only compactions are summed, as the totals leave them out.
 fn read_iteration(cursor: &mut Cursor<'_>, sum: &mut Counters) -> Result<(), JsonError> {
     if cursor.kind()? != Kind::Object {
-        return skip(cursor);
+        return cursor.ignore();
     }
     let mut counters = Counters::default();
     let mut is_compaction = false;
@@ -135,7 +136,7 @@ impl Counters {
                 cursor.object(|cursor, member| match &*member.key.decode() {
                     "ephemeral_5m_input_tokens" => latest(&mut self.written_5m, cursor),
                     "ephemeral_1h_input_tokens" => latest(&mut self.written_1h, cursor),
-                    _ => skip(cursor),
+                    _ => cursor.ignore(),
                 })?;
                 Ok(())
             }
@@ -151,18 +152,18 @@ impl Counters {
                 cursor.object(|cursor, member| match &*member.key.decode() {
                     "web_search_requests" => latest(&mut self.searches, cursor),
                     "code_execution_requests" => latest(&mut self.executions, cursor),
-                    _ => skip(cursor),
+                    _ => cursor.ignore(),
                 })?;
                 Ok(())
             }
             "output_tokens_details" if cursor.kind()? == Kind::Object => {
                 cursor.object(|cursor, member| match &*member.key.decode() {
                     "thinking_tokens" => latest(&mut self.thinking, cursor),
-                    _ => skip(cursor),
+                    _ => cursor.ignore(),
                 })?;
                 Ok(())
             }
-            _ => skip(cursor),
+            _ => cursor.ignore(),
         }
     }
 
@@ -205,18 +206,6 @@ impl Counters {
             source: UsageSource::Provider,
         }
     }
-}
-
-/// Ignores a counter that is not a whole number.
-fn latest(register: &mut Option<u64>, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
-    if let Some(count) = cursor.count()? {
-        *register = Some(count);
-    }
-    Ok(())
-}
-
-fn skip(cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
-    cursor.skip().map(|_| ())
 }
 
 #[cfg(test)]

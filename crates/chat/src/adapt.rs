@@ -252,7 +252,7 @@ impl<'a, 'b> Suiting<'a, 'b> {
 
     fn tool(&mut self, cursor: &mut Cursor<'a>) -> Result<(), JsonError> {
         if cursor.kind()? != Kind::Object {
-            return cursor.skip().map(|_| ());
+            return cursor.ignore();
         }
         self.members(cursor, |suiting, cursor, _, name| {
             if name == "function" && cursor.kind()? == Kind::Object {
@@ -278,7 +278,7 @@ impl<'a, 'b> Suiting<'a, 'b> {
 
     fn message(&mut self, cursor: &mut Cursor<'a>) -> Result<(), JsonError> {
         if cursor.kind()? != Kind::Object {
-            return cursor.skip().map(|_| ());
+            return cursor.ignore();
         }
         let start = cursor.position();
         let end = self.members(cursor, Self::message_field)?;
@@ -320,7 +320,7 @@ impl<'a, 'b> Suiting<'a, 'b> {
     fn call_ids(&mut self, array: Span) -> Result<(), JsonError> {
         Cursor::new(array.of(self.body))?.array(|cursor, _| {
             if cursor.kind()? != Kind::Object {
-                return cursor.skip().map(|_| ());
+                return cursor.ignore();
             }
             cursor.object(|cursor, member| {
                 match cursor.value()? {
@@ -353,7 +353,7 @@ impl<'a, 'b> Suiting<'a, 'b> {
             let mut found = None;
             if cursor.kind()? != Kind::Object {
                 is_text = false;
-                return cursor.skip().map(|_| ());
+                return cursor.ignore();
             }
             cursor.object(|cursor, member| {
                 match (&*member.key.decode(), cursor.value()?) {

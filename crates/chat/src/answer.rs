@@ -65,15 +65,15 @@ fn read_text(body: &[u8]) -> Result<Option<String>, JsonError> {
     let mut text = None;
     Cursor::new(body)?.object(|cursor, member| {
         if !member.key.is("choices") || cursor.kind()? != Kind::Array {
-            return cursor.skip().map(|_| ());
+            return cursor.ignore();
         }
         cursor.array(|cursor, index| {
             if index > 0 || cursor.kind()? != Kind::Object {
-                return cursor.skip().map(|_| ());
+                return cursor.ignore();
             }
             cursor.object(|cursor, member| {
                 if !member.key.is("message") || cursor.kind()? != Kind::Object {
-                    return cursor.skip().map(|_| ());
+                    return cursor.ignore();
                 }
                 read_message(cursor, &mut text)
             })?;
@@ -87,7 +87,7 @@ fn read_text(body: &[u8]) -> Result<Option<String>, JsonError> {
 fn read_message(cursor: &mut Cursor<'_>, text: &mut Option<String>) -> Result<(), JsonError> {
     cursor.object(|cursor, member| {
         if !member.key.is("content") {
-            return cursor.skip().map(|_| ());
+            return cursor.ignore();
         }
         if cursor.kind()? == Kind::Array {
             let mut joined = String::new();
@@ -103,7 +103,7 @@ fn read_message(cursor: &mut Cursor<'_>, text: &mut Option<String>) -> Result<()
 
 fn read_part(cursor: &mut Cursor<'_>, joined: &mut String) -> Result<(), JsonError> {
     if cursor.kind()? != Kind::Object {
-        return cursor.skip().map(|_| ());
+        return cursor.ignore();
     }
     cursor.object(|cursor, member| {
         match cursor.value()? {

@@ -211,7 +211,7 @@ impl Reading {
         edits: &mut Vec<Edit<'static>>,
     ) -> Result<(), JsonError> {
         if cursor.kind()? != Kind::Object {
-            return cursor.skip().map(|_| ());
+            return cursor.ignore();
         }
         let mut index = position as u64;
         let mut ended = false;
@@ -333,7 +333,7 @@ impl Reading {
         edits: &mut Vec<Edit<'static>>,
     ) -> Result<(), JsonError> {
         if cursor.kind()? != Kind::Object {
-            return cursor.skip().map(|_| ());
+            return cursor.ignore();
         }
         let open = cursor.position();
         // An empty object is not a call that could be lost.

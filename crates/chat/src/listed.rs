@@ -16,7 +16,7 @@ impl Listed {
         let mut listed = Self::default();
         cursor.array(|cursor, _| {
             if cursor.kind()? != Kind::Object {
-                return cursor.skip().map(|_| ());
+                return cursor.ignore();
             }
             cursor.object(|cursor, member| {
                 if member.key.is("thinking") && cursor.kind()? == Kind::Array {
@@ -54,7 +54,7 @@ impl Listed {
 
 fn texts(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), JsonError> {
     if cursor.kind()? != Kind::Object {
-        return cursor.skip().map(|_| ());
+        return cursor.ignore();
     }
     cursor.object(|cursor, member| {
         match cursor.value()? {

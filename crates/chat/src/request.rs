@@ -6,7 +6,7 @@ use conversation::request::Request;
 use conversation::video;
 use domain::limits::CHOICES_MAX;
 use domain::{Fault, HostedTool};
-use json::fields::{not_empty, open_object, optional_boolean, optional_count, optional_text};
+use json::fields::{SeenFields, not_empty, open_object, optional_boolean, optional_count, optional_text};
 use json::refusal::{duplicate, missing, too_small, wrong_type, wrong_value};
 use json::{Cursor, Kind, Member, Span};
 
@@ -41,7 +41,7 @@ enum Field {
 #[derive(Debug, Default)]
 struct Draft {
     subject: Subject,
-    seen: u16,
+    seen: SeenFields,
     request: Request,
     max_tokens: Option<u64>,
     max_completion_tokens: Option<u64>,
@@ -151,11 +151,7 @@ impl Draft {
                 return Ok(());
             }
         };
-        let bit = 1_u16 << field as u16;
-        if self.seen & bit != 0 {
-            return Err(duplicate(name.into_owned()));
-        }
-        self.seen |= bit;
+        self.seen.add(field as u16, || name.to_string())?;
         self.read_field(cursor, field, &name)
     }
 
@@ -243,7 +239,7 @@ impl Draft {
     }
 
     fn finish(self) -> Result<Request, Box<Fault>> {
-        let has = |field: Field| self.seen & (1 << field as u16) != 0;
+        let has = |field: Field| self.seen.has(field as u16);
         let mut request = self.request;
         if !has(Field::Model) && self.subject == Subject::Judged {
             JUDGE.clone_into(&mut request.model);

@@ -2,6 +2,7 @@
 
 use conversation::fields::optional_tier;
 use domain::{Tier, Units, Usage, UsageSource};
+use json::fields::latest;
 use json::{Cursor, JsonError, Kind};
 
 /// Typical for byte-pair vocabularies of 100 000 to 200 000 entries, over English prose and code.
@@ -39,7 +40,7 @@ impl UsageCounters {
     /// Reads a usage object; `null` and other values leave the registers as they are.
     pub(super) fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
         if cursor.kind()? != Kind::Object {
-            return cursor.skip().map(|_| ());
+            return cursor.ignore();
         }
         self.seen = true;
         cursor.object(|cursor, member| match &*member.key.decode() {
@@ -54,12 +55,12 @@ impl UsageCounters {
                     if member.key.is("reasoning_tokens") {
                         latest(&mut self.reasoning, cursor)
                     } else {
-                        skip(cursor)
+                        cursor.ignore()
                     }
                 })?;
                 Ok(())
             }
-            _ => skip(cursor),
+            _ => cursor.ignore(),
         })?;
         Ok(())
     }
@@ -74,7 +75,7 @@ impl UsageCounters {
         cursor.object(|cursor, member| match &*member.key.decode() {
             "cached_tokens" => latest(&mut self.cached, cursor),
             "cache_write_tokens" => latest(&mut self.written, cursor),
-            _ => skip(cursor),
+            _ => cursor.ignore(),
         })?;
         Ok(())
     }
@@ -105,18 +106,6 @@ impl UsageCounters {
             source: UsageSource::Provider,
         })
     }
-}
-
-/// A counter that is not a whole number is ignored.
-fn latest(register: &mut Option<u64>, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
-    if let Some(count) = cursor.count()? {
-        *register = Some(count);
-    }
-    Ok(())
-}
-
-fn skip(cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
-    cursor.skip().map(|_| ())
 }
 
 #[cfg(test)]

@@ -27,11 +27,11 @@ pub fn read_tools(
     }
     let span = cursor.array(|cursor, _| {
         if cursor.kind()? != Kind::Object {
-            return cursor.skip().map(|_| ());
+            return cursor.ignore();
         }
         cursor.object(|cursor, member| {
             if !member.key.is("type") {
-                return cursor.skip().map(|_| ());
+                return cursor.ignore();
             }
             if let Value::String(word) = cursor.value()?
                 && let Some(tool) = tool_of(&word.decode())

@@ -26,10 +26,12 @@ pub fn read_object(
     path: &dyn Fn() -> String,
 ) -> Result<(), JsonError> {
     if cursor.kind()? != Kind::Object {
-        return cursor.skip().map(|_| ());
+        return cursor.ignore();
     }
-    cursor.object(|cursor, member| {
-        if member.key.is("file_id") { read_id(cursor, files, path) } else { cursor.skip().map(|_| ()) }
-    })?;
+    cursor.object(
+        |cursor, member| {
+            if member.key.is("file_id") { read_id(cursor, files, path) } else { cursor.ignore() }
+        },
+    )?;
     Ok(())
 }

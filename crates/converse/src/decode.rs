@@ -5,7 +5,7 @@ use conversation::fields::{checked_model, optional_tier};
 use conversation::request::{Addressed, Request};
 use domain::{Fault, Operation, Tier};
 use json::cuts::Cuts;
-use json::fields::{not_empty, open_object, optional_count};
+use json::fields::{SeenFields, not_empty, open_object, optional_count};
 use json::refusal::{duplicate, missing, wrong_type, wrong_value};
 use json::{Cursor, JsonError, Kind, Span, Value};
 
@@ -21,7 +21,7 @@ enum Field {
 
 #[derive(Debug, Default)]
 struct Draft {
-    seen: u8,
+    seen: SeenFields,
     request: Request,
 }
 
@@ -36,7 +36,7 @@ pub(super) fn read_tier(cursor: &mut Cursor<'_>) -> Result<Option<Tier>, JsonErr
             tier = optional_tier(cursor)?;
             return Ok(());
         }
-        cursor.skip().map(|_| ())
+        cursor.ignore()
     })?;
     Ok(tier)
 }
@@ -105,11 +105,7 @@ impl Draft {
                 "serviceTier" => Field::ServiceTier,
                 _ => return skip(cursor),
             };
-            let bit = 1_u8 << field as u8;
-            if self.seen & bit != 0 {
-                return Err(duplicate(join(path, name)));
-            }
-            self.seen |= bit;
+            self.seen.add(field as u16, || join(path, name))?;
             match field {
                 Field::Messages => self.read_messages(cursor, &join(path, name)),
                 Field::System => self.read_system(cursor, &join(path, name)),
@@ -134,7 +130,7 @@ impl Draft {
                 "Send what is to be counted as input.converse.",
             ));
         }
-        if self.seen & (1 << Field::Messages as u8) == 0 {
+        if !self.seen.has(Field::Messages as u16) {
             let fix = "Send an array of messages, such as [{\"role\": \"user\", \"content\": [{\"text\": \"Hello\"}]}].";
             return Err(missing("messages".to_owned(), fix));
         }
@@ -349,6 +345,5 @@ fn join(path: &str, name: &str) -> String {
 }
 
 fn skip(cursor: &mut Cursor<'_>) -> Result<(), Box<Fault>> {
-    cursor.skip()?;
-    Ok(())
+    Ok(cursor.ignore()?)
 }

@@ -1,6 +1,7 @@
 //! Token usage as Bedrock's Converse API counts it.
 
 use domain::{Tier, Units, Usage, UsageSource};
+use json::fields::latest;
 use json::{Cursor, JsonError, Kind};
 
 use super::decode::read_tier;
@@ -29,7 +30,7 @@ impl UsageCounters {
                 "cacheReadInputTokens" => &mut self.read,
                 "cacheWriteInputTokens" => &mut self.written,
                 "cacheDetails" if cursor.kind()? == Kind::Array => return self.read_details(cursor),
-                _ => return cursor.skip().map(|_| ()),
+                _ => return cursor.ignore(),
             };
             latest(register, cursor)
         })?;
@@ -47,7 +48,7 @@ impl UsageCounters {
         let (mut short, mut long) = (None, None);
         cursor.array(|cursor, _| {
             if cursor.kind()? != Kind::Object {
-                return cursor.skip().map(|_| ());
+                return cursor.ignore();
             }
             let (mut tokens, mut is_long) = (None, false);
             cursor.object(|cursor, member| match &*member.key.decode() {
@@ -56,7 +57,7 @@ impl UsageCounters {
                     Ok(())
                 }
                 "inputTokens" => latest(&mut tokens, cursor),
-                _ => cursor.skip().map(|_| ()),
+                _ => cursor.ignore(),
             })?;
             let register: &mut Option<u64> = if is_long { &mut long } else { &mut short };
             *register = Some(register.unwrap_or(0).saturating_add(tokens.unwrap_or(0)));
@@ -87,14 +88,6 @@ impl UsageCounters {
         let is_zero = usage.prompt_total() == 0 && usage.completion_total() == 0;
         (self.seen && (may_be_zero || !is_zero)).then_some(usage)
     }
-}
-
-/// Ignores a counter that is not a whole number.
-fn latest(register: &mut Option<u64>, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
-    if let Some(count) = cursor.count()? {
-        *register = Some(count);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

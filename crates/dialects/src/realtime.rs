@@ -76,7 +76,7 @@ impl RealtimeEvent {
                     kinds += 1;
                     is_word &= cursor.kind()? == Kind::String;
                 }
-                skip(cursor)
+                cursor.ignore()
             })?;
             cursor.end()
         });
@@ -122,7 +122,7 @@ impl RealtimeEvent {
             "response" if cursor.kind()? == Kind::Object => self.read_response(cursor),
             "error" if cursor.kind()? == Kind::Object => self.read_error(cursor),
             "session" if cursor.kind()? == Kind::Object => self.read_session(cursor),
-            _ => skip(cursor),
+            _ => cursor.ignore(),
         })?;
         Ok(())
     }
@@ -133,10 +133,10 @@ impl RealtimeEvent {
         cursor.object(|cursor, member| match &*member.key.decode() {
             "transcription" | "input_audio_transcription" => {
                 self.transcribes |= cursor.kind()? != Kind::Null;
-                skip(cursor)
+                cursor.ignore()
             }
             "audio" | "input" if cursor.kind()? == Kind::Object => self.read_session(cursor),
-            _ => skip(cursor),
+            _ => cursor.ignore(),
         })?;
         Ok(())
     }
@@ -151,10 +151,10 @@ impl RealtimeEvent {
             "status_details" if cursor.kind()? == Kind::Object => cursor
                 .object(|cursor, member| match &*member.key.decode() {
                     "error" if cursor.kind()? == Kind::Object => self.read_error(cursor),
-                    _ => skip(cursor),
+                    _ => cursor.ignore(),
                 })
                 .map(|_| ()),
-            _ => skip(cursor),
+            _ => cursor.ignore(),
         })?;
         Ok(())
     }
@@ -164,7 +164,7 @@ impl RealtimeEvent {
             "message" => word(cursor).map(|word| self.message = word),
             "code" => word(cursor).map(|word| self.code = word),
             "event_id" => word(cursor).map(|word| self.about = word),
-            _ => skip(cursor),
+            _ => cursor.ignore(),
         })?;
         Ok(())
     }
@@ -194,7 +194,7 @@ fn read_usage(cursor: &mut Cursor<'_>) -> Result<Usage, JsonError> {
         "output_token_details" | "output_tokens_details" if cursor.kind()? == Kind::Object => {
             read_parts(cursor, &mut answered)
         }
-        _ => skip(cursor),
+        _ => cursor.ignore(),
     })?;
     // Cached tokens are included in the counts of their modality, and are counted once only.
     let audio_in = asked.audio.saturating_sub(asked.cached_audio);
@@ -230,10 +230,10 @@ fn read_parts(cursor: &mut Cursor<'_>, parts: &mut Parts) -> Result<(), JsonErro
             .object(|cursor, member| match &*member.key.decode() {
                 "audio_tokens" => count(cursor, &mut parts.cached_audio),
                 "image_tokens" => count(cursor, &mut parts.cached_image),
-                _ => skip(cursor),
+                _ => cursor.ignore(),
             })
             .map(|_| ()),
-        _ => skip(cursor),
+        _ => cursor.ignore(),
     })?;
     Ok(())
 }
@@ -250,10 +250,6 @@ fn word(cursor: &mut Cursor<'_>) -> Result<Option<String>, JsonError> {
         Value::String(text) => Some(text.decode().into_owned()),
         _ => None,
     })
-}
-
-fn skip(cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
-    cursor.skip().map(|_| ())
 }
 
 /// The error event for a client, with the id of the client's event that it is about, if any.

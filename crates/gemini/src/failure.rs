@@ -55,11 +55,11 @@ fn read(body: &[u8]) -> Result<ParsedError, JsonError> {
     let mut cursor = Cursor::new(body)?;
     each(&mut cursor, |cursor, index| {
         if index > 0 || cursor.kind()? != Kind::Object {
-            return cursor.skip().map(|_| ());
+            return cursor.ignore();
         }
         cursor.object(|cursor, member| {
             if !member.key.is("error") || cursor.kind()? != Kind::Object {
-                return cursor.skip().map(|_| ());
+                return cursor.ignore();
             }
             read_inner(cursor, &mut parsed)
         })?;
@@ -124,7 +124,7 @@ fn each_object(
 ) -> Result<(), JsonError> {
     Cursor::new(array)?.array(|cursor, _| {
         if cursor.kind()? != Kind::Object {
-            return cursor.skip().map(|_| ());
+            return cursor.ignore();
         }
         read(cursor).map(|_| ())
     })?;

@@ -35,7 +35,7 @@ pub(super) fn each<'a, E: From<JsonError>>(
 ) -> Result<(), E> {
     match cursor.kind()? {
         Kind::Array => cursor.array(element).map(|_| ()),
-        Kind::Null => cursor.skip().map(|_| ()).map_err(E::from),
+        Kind::Null => cursor.ignore().map_err(E::from),
         _ => element(cursor, 0),
     }
 }

@@ -5,7 +5,7 @@ use conversation::fields::{checked_model, optional_tier};
 use conversation::request::{Addressed, Request};
 use domain::limits::CHOICES_MAX;
 use domain::{Fault, HostedTool, HostedTools, Operation};
-use json::fields::{not_empty, open_object};
+use json::fields::{SeenFields, not_empty, open_object};
 use json::refusal::{duplicate, missing, wrong_type, wrong_value};
 use json::{Cursor, JsonError, Kind, Span, Value};
 
@@ -28,7 +28,7 @@ enum Field {
 
 #[derive(Debug, Default)]
 struct Draft {
-    seen: u8,
+    seen: SeenFields,
     request: Request,
     /// The operation is to count tokens, where the request may be nested.
     counts: bool,
@@ -76,7 +76,7 @@ pub fn decode_request(
 fn read_tools(cursor: &mut Cursor<'_>, hosted: &mut HostedTools) -> Result<u64, JsonError> {
     let span = each_span(cursor, |cursor| {
         if cursor.kind()? != Kind::Object {
-            return cursor.skip().map(|_| ());
+            return cursor.ignore();
         }
         cursor.object(|cursor, member| {
             match &*camel(&member.key.decode()) {
@@ -87,7 +87,7 @@ fn read_tools(cursor: &mut Cursor<'_>, hosted: &mut HostedTools) -> Result<u64, 
                 "fileSearch" => hosted.add(HostedTool::FileSearch),
                 _ => hosted.add(HostedTool::Other),
             }
-            cursor.skip().map(|_| ())
+            cursor.ignore()
         })?;
         Ok(())
     })?;
@@ -122,11 +122,7 @@ impl Draft {
                 return Ok(());
             }
         };
-        let bit = 1_u8 << field as u8;
-        if self.seen & bit != 0 {
-            return Err(duplicate(written.to_owned()));
-        }
-        self.seen |= bit;
+        self.seen.add(field as u16, || written.to_owned())?;
         match field {
             Field::Contents => self.read_contents(cursor, written),
             Field::SystemInstruction => self.read_instruction(cursor, written),
@@ -146,7 +142,7 @@ impl Draft {
     }
 
     fn has(&self, field: Field) -> bool {
-        self.seen & (1 << field as u8) != 0
+        self.seen.has(field as u16)
     }
 
     /// Requires exactly one conversation.

@@ -204,6 +204,16 @@ impl<'a> Cursor<'a> {
         Ok(Span::new(start, self.at))
     }
 
+    /// Like `skip`, where nobody asks what the value was.
+    ///
+    /// # Errors
+    /// The value is not valid.
+    #[inline]
+    pub fn ignore(&mut self) -> Result<(), JsonError> {
+        self.space();
+        self.pass()
+    }
+
     fn pass(&mut self) -> Result<(), JsonError> {
         match self.peek() {
             Some(b'"') => self.skip_string(),

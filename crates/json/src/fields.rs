@@ -2,8 +2,8 @@
 
 use domain::Fault;
 
-use crate::refusal::{empty, no_object, too_small, wrong_type, wrong_value};
-use crate::{Cursor, Kind, Span, Value};
+use crate::refusal::{duplicate, empty, no_object, too_small, wrong_type, wrong_value};
+use crate::{Cursor, JsonError, Kind, Span, Value};
 
 /// Refuses an empty body.
 pub fn not_empty(body: &[u8]) -> Result<(), Box<Fault>> {
@@ -21,6 +21,39 @@ pub fn open_object(body: &[u8]) -> Result<Cursor<'_>, Box<Fault>> {
     cursor.skip()?;
     cursor.end()?;
     Err(no_object(kind))
+}
+
+/// The fields of a body that were read, to refuse one that comes twice.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SeenFields(u16);
+
+impl SeenFields {
+    /// Adds a field by its number. `path` names it in the refusal.
+    ///
+    /// # Errors
+    /// It was there already.
+    #[inline]
+    pub fn add(&mut self, field: u16, path: impl FnOnce() -> String) -> Result<(), Box<Fault>> {
+        if self.has(field) {
+            return Err(duplicate(path()));
+        }
+        self.0 |= 1 << field;
+        Ok(())
+    }
+
+    #[inline]
+    #[must_use]
+    pub const fn has(self, field: u16) -> bool {
+        self.0 & (1 << field) != 0
+    }
+}
+
+/// A counter of a usage report, at its latest value; one that is not a whole number is ignored.
+pub fn latest(register: &mut Option<u64>, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
+    if let Some(count) = cursor.count()? {
+        *register = Some(count);
+    }
+    Ok(())
 }
 
 /// A boolean, or `null` for its absence.

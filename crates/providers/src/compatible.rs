@@ -466,7 +466,7 @@ fn read_rows(cursor: &mut Cursor<'_>) -> Result<Vec<String>, JsonError> {
     let mut models = Vec::new();
     cursor.array(|cursor, _| {
         if cursor.kind()? != Kind::Object {
-            return cursor.skip().map(|_| ());
+            return cursor.ignore();
         }
         cursor.object(|cursor, member| {
             match cursor.value()? {

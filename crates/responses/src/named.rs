@@ -47,7 +47,7 @@ fn read_content(
     let mut bytes = 0;
     cursor.array(|cursor, part| {
         if cursor.kind()? != Kind::Object {
-            return cursor.skip().map(|_| ());
+            return cursor.ignore();
         }
         cursor.object(|cursor, member| {
             if member.key.is("text") || member.key.is("refusal") {
@@ -72,7 +72,7 @@ pub(super) fn read_tools(cursor: &mut Cursor<'_>, request: &mut Request) -> Resu
     }
     let tools = cursor.array(|cursor, index| match cursor.kind()? {
         Kind::Object => read_tool(cursor, index, request),
-        _ => cursor.skip().map(|_| ()),
+        _ => cursor.ignore(),
     })?;
     Ok(tools.len() as u64)
 }
@@ -95,7 +95,7 @@ fn read_tool(cursor: &mut Cursor<'_>, index: usize, request: &mut Request) -> Re
         if member.key.is("container") && kind == Kind::Object {
             return read_container(cursor, index, &mut request.files);
         }
-        cursor.skip().map(|_| ())
+        cursor.ignore()
     })?;
     Ok(())
 }
@@ -107,7 +107,7 @@ fn read_container(
 ) -> Result<(), JsonError> {
     cursor.object(|cursor, member| {
         if !member.key.is("file_ids") || cursor.kind()? != Kind::Array {
-            return cursor.skip().map(|_| ());
+            return cursor.ignore();
         }
         cursor.array(|cursor, at| {
             conversation::files::read_id(cursor, files, || format!("tools[{index}].container.file_ids[{at}]"))

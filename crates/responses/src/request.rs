@@ -4,8 +4,8 @@ use bytes::Bytes;
 use conversation::fields::{optional_tier, read_model};
 use conversation::request::{Request, Stored, StoredAct};
 use domain::Fault;
-use json::fields::{not_empty, open_object, optional_boolean, optional_count, optional_text};
-use json::refusal::{duplicate, missing, wrong_type};
+use json::fields::{SeenFields, not_empty, open_object, optional_boolean, optional_count, optional_text};
+use json::refusal::{missing, wrong_type};
 use json::{Cursor, JsonError, Kind, Member, Span, Value};
 
 use super::named;
@@ -33,7 +33,7 @@ enum Field {
 /// What was read so far.
 #[derive(Debug, Default)]
 struct Draft {
-    seen: u16,
+    seen: SeenFields,
     /// Those of them that are not `null`.
     present: u16,
     request: Request,
@@ -84,11 +84,7 @@ impl Draft {
                 return Ok(());
             }
         };
-        let bit = 1_u16 << field as u16;
-        if self.seen & bit != 0 {
-            return Err(duplicate(name.into_owned()));
-        }
-        self.seen |= bit;
+        self.seen.add(field as u16, || name.to_string())?;
         self.read_field(cursor, field, &name)
     }
 

@@ -9,7 +9,7 @@ use domain::{Event, PartKind};
 use json::{Cursor, JsonError, Kind, Value};
 
 use super::choice::ChoiceReading;
-use super::delta::{non_empty_string, skip, string};
+use super::delta::{non_empty_string, string};
 
 #[derive(Debug, Default)]
 pub(super) struct Calls {
@@ -87,7 +87,7 @@ impl ChoiceReading {
     ) -> Result<(), StreamFault> {
         Cursor::new(array)?.array(|cursor, position| {
             if cursor.kind()? != Kind::Object {
-                return Ok(skip(cursor)?);
+                return Ok(cursor.ignore()?);
             }
             let mut piece = Piece::read(cursor)?;
             if is_whole {
@@ -206,7 +206,7 @@ impl<'a> Piece<'a> {
                     piece.is_custom = true;
                     piece.read_function(cursor)?;
                 }
-                _ => skip(cursor)?,
+                _ => cursor.ignore()?,
             }
             Ok::<(), JsonError>(())
         })?;
@@ -226,7 +226,7 @@ impl<'a> Piece<'a> {
                     Value::Object(span) => self.arguments = String::from_utf8_lossy(span.of(bytes)),
                     _ => {}
                 },
-                _ => skip(cursor)?,
+                _ => cursor.ignore()?,
             }
             Ok::<(), JsonError>(())
         })?;

@@ -8,7 +8,7 @@ use domain::{Event, Finish, PartKind, Reason};
 use json::{Cursor, JsonError, Kind, Text, Value};
 
 use super::calls::Calls;
-use super::delta::{ChunkChoice, Delta, skip, string};
+use super::delta::{ChunkChoice, Delta, string};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Prose {
@@ -95,7 +95,7 @@ impl ChoiceReading {
     fn take_parts(&mut self, array: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
         Cursor::new(array)?.array(|cursor, _| {
             if cursor.kind()? != Kind::Object {
-                return Ok(skip(cursor)?);
+                return Ok(cursor.ignore()?);
             }
             let (mut text, mut refusal, mut thought) = (None, None, None);
             cursor.object(|cursor, member| {
@@ -103,7 +103,7 @@ impl ChoiceReading {
                     ("text", Kind::String) => text = string(cursor)?,
                     ("refusal", Kind::String) => refusal = string(cursor)?,
                     ("thinking", _) => thought = Some(cursor.value()?),
-                    _ => skip(cursor)?,
+                    _ => cursor.ignore()?,
                 }
                 Ok::<(), JsonError>(())
             })?;
@@ -126,7 +126,7 @@ impl ChoiceReading {
     fn take_thoughts(&mut self, array: &[u8], out: &mut Vec<Event>) -> Result<(), JsonError> {
         Cursor::new(array)?.array(|cursor, _| {
             if cursor.kind()? != Kind::Object {
-                return skip(cursor);
+                return cursor.ignore();
             }
             cursor.object(|cursor, member| {
                 match cursor.value()? {

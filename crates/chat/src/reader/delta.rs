@@ -73,7 +73,7 @@ impl<'a> Chunk<'a> {
                 "object" => {
                     chunk.is_failure |= matches!(cursor.value()?, Value::String(text) if text.is("error"));
                 }
-                _ => skip(cursor)?,
+                _ => cursor.ignore()?,
             }
             Ok::<(), JsonError>(())
         })?;
@@ -85,7 +85,7 @@ impl<'a> Chunk<'a> {
 impl<'a> ChunkChoice<'a> {
     fn read(cursor: &mut Cursor<'a>, choices: &mut Vec<Self>) -> Result<(), JsonError> {
         if cursor.kind()? != Kind::Object {
-            return skip(cursor);
+            return cursor.ignore();
         }
         let mut choice = Self::default();
         cursor.object(|cursor, member| {
@@ -101,7 +101,7 @@ impl<'a> ChunkChoice<'a> {
                     choice.finish = string(cursor)?.map(|text| text.decode()).filter(|word| !word.is_empty());
                 }
                 ("logprobs", _) => choice.logprobs = Some(cursor.value()?),
-                _ => skip(cursor)?,
+                _ => cursor.ignore()?,
             }
             Ok::<(), JsonError>(())
         })?;
@@ -124,7 +124,7 @@ impl<'a> Delta<'a> {
                 ("annotations", Kind::Array) => delta.annotations = Some(cursor.skip()?),
                 ("tool_calls", Kind::Array) => delta.calls = Some(cursor.skip()?),
                 ("function_call", Kind::Object) => delta.old_call = Some(cursor.skip()?),
-                _ => skip(cursor)?,
+                _ => cursor.ignore()?,
             }
             Ok::<(), JsonError>(())
         })?;
@@ -146,10 +146,6 @@ pub(super) fn string<'a>(cursor: &mut Cursor<'a>) -> Result<Option<Text<'a>>, Js
         Value::String(text) => Some(text),
         _ => None,
     })
-}
-
-pub(super) fn skip(cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
-    cursor.skip().map(|_| ())
 }
 
 /// A string that is not empty.

@@ -4,7 +4,7 @@ use domain::prompt::Json;
 use json::{Cursor, JsonError, Kind, Span, Value};
 use serde::Serialize;
 
-use super::delta::{ChunkChoice, Delta, skip};
+use super::delta::{ChunkChoice, Delta};
 
 /// A token from a server that sends tokens and logprobs in separate arrays.
 #[derive(Serialize)]
@@ -33,14 +33,14 @@ fn read_object(object: &[u8]) -> Result<Vec<Json>, JsonError> {
     let (mut names, mut numbers, mut content, mut refusal) = (None, None, None, None);
     Cursor::new(object)?.object(|cursor, member| {
         if cursor.kind()? != Kind::Array {
-            return skip(cursor);
+            return cursor.ignore();
         }
         let slot = match &*member.key.decode() {
             "content" => &mut content,
             "refusal" => &mut refusal,
             "tokens" => &mut names,
             "token_logprobs" => &mut numbers,
-            _ => return skip(cursor),
+            _ => return cursor.ignore(),
         };
         *slot = Some(cursor.skip()?).filter(|span| span.of(object).trim_ascii() != b"[]");
         Ok::<(), JsonError>(())

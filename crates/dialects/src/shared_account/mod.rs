@@ -206,7 +206,7 @@ impl Walker<'_> {
 
     fn value(&self, cursor: &mut Cursor<'_>, holds: FieldRule, path: &FieldPath<'_>) -> Result<(), Stop> {
         let (text, table) = match holds {
-            FieldRule::Plain => return Ok(cursor.skip().map(|_| ())?),
+            FieldRule::Plain => return Ok(cursor.ignore()?),
             FieldRule::Reference => return self.refuse_value(cursor, path, Reason::Reference),
             FieldRule::Deferral => return self.refuse_value(cursor, path, Reason::Deferred),
             FieldRule::Text(text) => (text, None),
@@ -226,7 +226,7 @@ impl Walker<'_> {
             }
             (Kind::Object, None) => self.unknown(cursor, path),
             (Kind::String, _) => self.text(cursor, text, path),
-            (Kind::Null | Kind::Boolean | Kind::Number, _) => Ok(cursor.skip().map(|_| ())?),
+            (Kind::Null | Kind::Boolean | Kind::Number, _) => Ok(cursor.ignore()?),
         }
     }
 
@@ -290,7 +290,7 @@ fn refuse_reference(cursor: &Cursor<'_>, path: &FieldPath<'_>) -> Result<(), Sto
             "status" | "object" => {}
             _ => has_more = true,
         }
-        cursor.skip().map(|_| ())
+        cursor.ignore()
     })?;
     if is_reference || (has_id && !has_more) { Err(path.objection(Reason::Reference)) } else { Ok(()) }
 }

@@ -73,7 +73,7 @@ impl Reading {
                 })
             }),
             // Some clients set the role to `user` here; it has no effect.
-            "role" => Ok(cursor.skip().map(|_| ())?),
+            "role" => Ok(cursor.ignore()?),
             _ => Ok(self.extra(cursor, format!("{path}.{written}"), true)?),
         })
     }

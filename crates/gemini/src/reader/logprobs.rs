@@ -60,7 +60,7 @@ fn read_tops(cursor: &mut Cursor<'_>) -> Result<Vec<Likely>, JsonError> {
     }
     cursor.object(|cursor, member| {
         if !member.key.is("candidates") {
-            return cursor.skip().map(|_| ());
+            return cursor.ignore();
         }
         each(cursor, |cursor, _| {
             tops.extend(read_likely(cursor)?);

@@ -280,7 +280,7 @@ fn count_searches(cursor: &mut Cursor<'_>) -> Result<u64, StreamFault> {
         }
         cursor.array(|cursor, _| {
             searches += 1;
-            cursor.skip().map(|_| ())
+            cursor.ignore()
         })?;
         Ok::<(), StreamFault>(())
     })?;

@@ -38,7 +38,7 @@ impl UsageCounters {
                     self.tier = optional_tier(cursor)?.or(self.tier);
                     return Ok(());
                 }
-                _ => return cursor.skip().map(|_| ()),
+                _ => return cursor.ignore(),
             };
             if let Some(count) = cursor.count()? {
                 *register = Some(count);

@@ -117,7 +117,7 @@ fn accepts_input(schema: &str) -> Result<bool, Box<Fault>> {
         let is_frame =
             ["type", "additionalProperties", "required", "$schema"].iter().any(|name| member.key.is(name));
         has_more |= !is_frame;
-        cursor.skip().map(|_| ())
+        cursor.ignore()
     })?;
     Ok(has_more)
 }

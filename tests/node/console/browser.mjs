@@ -98,11 +98,40 @@ const COLOURS = { type: "rule", values: ["color-contrast", "link-in-text-block"]
 /** Every violation that axe finds, as a readable list; in the dark theme, those that colours can make. */
 export async function violations(page, theme = "light") {
   // Evaluated by the debugger: the content policy does not let a page load scripts from elsewhere, and need not.
-  await page.evaluate(`${axe}\n;0`);
+  if (await page.evaluate(() => !("axe" in window))) await page.evaluate(`${axe}\n;0`);
   const found = await page.evaluate((runOnly) => axe.run(document, { runOnly, resultTypes: ["violations"] }), theme === "dark" ? COLOURS : ALL);
   return found.violations.flatMap(({ id, help, nodes }) =>
     nodes.map((node) => `${id}: ${help}: ${node.html.slice(0, 160)} ${node.failureSummary?.split("\n")[1]?.trim() ?? ""}`),
   );
+}
+
+/** The page in another theme, once its colours have stopped changing. */
+export async function setTheme(page, theme) {
+  await page.emulateMedia({ colorScheme: theme });
+  await page.waitForFunction(
+    (wanted) => document.documentElement.dataset.theme === wanted && !document.getAnimations().some((one) => one instanceof CSSTransition),
+    theme,
+  );
+}
+
+/** A picture in each theme, where somebody wants pictures. */
+export async function pictures(page, name) {
+  if (!process.env.TIDEGATE_SCREENSHOTS) return;
+  for (const theme of ["dark", "light"]) {
+    await setTheme(page, theme);
+    await picture(page, `${name}-${theme}`);
+  }
+}
+
+/** Every violation in the light theme, and those that its colours add in the dark one, each with its theme. */
+export async function violationsInBothThemes(page) {
+  const found = [];
+  for (const theme of ["light", "dark"]) {
+    await setTheme(page, theme);
+    for (const violation of await violations(page, theme)) found.push({ theme, violation });
+  }
+  await setTheme(page, "light");
+  return found;
 }
 
 export async function v2(origin, key, path) {

@@ -38,9 +38,22 @@ function focused() {
 /** Whether the page is set in the font that the console brings. */
 const hasOwnFont = (page) => page.evaluate(() => document.fonts.ready.then((fonts) => [...fonts].some((font) => font.status === "loaded")));
 
+const CONTROLS = 'a[href], button, input, select, textarea, summary, [tabindex="0"]';
+
+/** Gives each control the focus, in turn, and looks at it. */
+function focusEach([controls, look]) {
+  const found = [];
+  for (const one of document.querySelectorAll(controls)) {
+    if (one.tabIndex < 0 || one.disabled || !one.checkVisibility({ visibilityProperty: true })) continue;
+    one.focus();
+    if (document.activeElement === one) found.push(look());
+  }
+  return found;
+}
+
 /** Controls that the eye sees and the keyboard did not come to. */
-function unreached() {
-  const controls = document.querySelectorAll('a[href], button, input, select, textarea, summary, [tabindex="0"]');
+function unreached(selector) {
+  const controls = document.querySelectorAll(selector);
   const radios = (one) => one.type === "radio" && document.querySelector(`input[name="${one.name}"][data-reached]`);
   return [...controls].filter((one) => one.tabIndex >= 0 && !one.disabled && one.checkVisibility({ visibilityProperty: true }) && !("reached" in one.dataset) && !radios(one)).map((one) => one.outerHTML.slice(0, 140));
 }
@@ -63,16 +76,26 @@ async function walk(page, path) {
     for (const one of at.wrong) wrong.push(`${path}: ${one}: ${at.html}`);
   }
   assert.ok(stops < STOPS_MAX, `${path}: the keyboard does not come out of the page`);
-  for (const one of await page.evaluate(unreached)) wrong.push(`${path}: never reached: ${one}`);
+  for (const one of await page.evaluate(unreached, CONTROLS)) wrong.push(`${path}: never reached: ${one}`);
   return wrong;
 }
 
-async function everyControlIsReached(page, held) {
+/** The order is that of the page whatever its font, so here the keyboard leads to the first control, and a script to the others. */
+async function walkByScript(page, path) {
+  await page.keyboard.press("Tab");
+  const found = await page.evaluate(`(${focusEach})([${JSON.stringify(CONTROLS)}, ${focused}])`);
+  assert.ok(found.length > 5, `${path}: ${found.length} controls`);
+  const wrong = found.flatMap((at) => at.wrong.map((one) => `${path}: ${one}: ${at.html}`));
+  for (const one of await page.evaluate(unreached, CONTROLS)) wrong.push(`${path}: never reached: ${one}`);
+  return wrong;
+}
+
+async function everyControlIsReached(page, held, reach) {
   const { data } = await v2(origin, adminKey, "requests?limit=1");
   const wrong = [];
   for (const path of [...PAGES, `/requests/${data[0].id}`]) {
     await visit(page, origin + path);
-    wrong.push(...(await walk(page, path)));
+    wrong.push(...(await reach(page, path)));
   }
   assert.deepEqual(wrong, []);
   ok(held);
@@ -135,11 +158,11 @@ await send("POST", "routes", { scope: { environment: "staging" }, profiles: ["by
 await inBrowser(origin, async (open) => {
   const page = await open();
   await signIn(page, origin, adminKey);
-  await everyControlIsReached(page, "every_control_is_reached");
+  await everyControlIsReached(page, "every_control_is_reached", walk);
   const other = await open({ withoutFont: true });
   await signIn(other, origin, adminKey);
   assert.deepEqual([await hasOwnFont(page), await hasOwnFont(other)], [true, false]);
-  await everyControlIsReached(other, "every_control_is_reached_in_another_font");
+  await everyControlIsReached(other, "every_control_is_reached_in_another_font", walkByScript);
   await everyDialogGivesTheKeyboardBack(page);
   await lettersLead(page);
 });

@@ -5,7 +5,7 @@
 // Prints `ok CASE` for each case that held. TIDEGATE_SCREENSHOTS names a folder for a picture of each.
 
 import assert from "node:assert/strict";
-import { chat, inBrowser, ok, picture, signIn, v2, violations, visit } from "./browser.mjs";
+import { chat, inBrowser, ok, pictures, signIn, v2, violationsInBothThemes, visit } from "./browser.mjs";
 import { send } from "./traffic.mjs";
 
 const [origin, adminKey, apiKey] = process.argv.slice(2);
@@ -47,10 +47,10 @@ const READS = {
 
 const found = new Map();
 
-async function look(page, state, path, theme) {
+async function look(page, state, path) {
   const name = path.replaceAll(/\W+/g, "-").replace(/^-|-$/g, "") || "home";
-  await picture(page, `${state}-${name}-${theme}`);
-  for (const one of await violations(page, theme)) if (!found.has(one)) found.set(one, `${theme} ${state} ${path}`);
+  await pictures(page, `${state}-${name}`);
+  for (const { theme, violation } of await violationsInBothThemes(page)) if (!found.has(violation)) found.set(violation, `${theme} ${state} ${path}`);
 }
 
 /** Everything that a page asks for, but for who is signed in. */
@@ -62,7 +62,7 @@ const MODELS = { object: "list", data: [{ id: "echo", object: "model", modality:
 /** Pages whose command names a model, and the ways to connect one where nothing serves any. */
 const ASKS = ["/", "/requests", "/usage"];
 
-async function isNew(page, theme) {
+async function isNew(page) {
   for (const path of ASKS) {
     await visit(page, origin + path);
     await page.getByText("Connect a model first").waitFor();
@@ -71,7 +71,7 @@ async function isNew(page, theme) {
     const demo = page.getByLabel("the commands that start the demo node", { exact: true });
     assert.ok((await demo.innerText()).includes("tidegate node --model echo "), path);
     assert.equal(await page.getByLabel("command", { exact: true }).count(), 0, path);
-    await look(page, "unconnected", path, theme);
+    await look(page, "unconnected", path);
   }
   // As where a model is served.
   await page.route(/\/v2\/models(\?|$)/, (route) => route.fulfill({ json: MODELS }));
@@ -79,12 +79,12 @@ async function isNew(page, theme) {
     await visit(page, origin + path);
     await page.getByText(words).waitFor();
     assert.ok((await page.getByLabel("command", { exact: true }).first().innerText()).includes(command), path);
-    await look(page, "new", path, theme);
+    await look(page, "new", path);
   }
   await page.unrouteAll({ behavior: "ignoreErrors" });
 }
 
-async function loads(page, theme) {
+async function loads(page) {
   await page.goto(`${origin}/`);
   await page.getByRole("heading", { level: 1 }).waitFor();
   await every(page, () => undefined);
@@ -92,14 +92,14 @@ async function loads(page, theme) {
     await page.goto(origin + path);
     await page.getByRole("status").getByText(`Loading ${what}`).waitFor({ state: "attached" });
     assert.ok((await page.locator(".bone").first().boundingBox()).height >= 24, "what loads has the room of what comes");
-    await look(page, "loading", path, theme);
+    await look(page, "loading", path);
   }
   await page.unrouteAll({ behavior: "ignoreErrors" });
 }
 
 const PROBLEM = { type: "about:blank", title: "Service Unavailable", status: 503, code: "store_unavailable", detail: "The database did not answer.", fix: "Look at the database; this is tried again by itself.", request_id: "trc_0190000000007000800000000000beef", retryable: true };
 
-async function fails(page, theme) {
+async function fails(page) {
   await every(page, (route) => route.fulfill({ status: 503, contentType: "application/problem+json", body: JSON.stringify(PROBLEM) }));
   for (const path of Object.keys(READS)) {
     await page.goto(origin + path);
@@ -107,7 +107,7 @@ async function fails(page, theme) {
     await alert.waitFor();
     const text = await alert.innerText();
     for (const said of [PROBLEM.code, PROBLEM.detail, PROBLEM.fix, PROBLEM.request_id]) assert.ok(text.includes(said), `${path}: ${text}`);
-    await look(page, "error", path, theme);
+    await look(page, "error", path);
   }
   assert.ok(await page.getByRole("button", { name: "Try again" }).first().isVisible());
   // By hand, or by itself.
@@ -116,13 +116,13 @@ async function fails(page, theme) {
 }
 
 /** The server fails before it has said who is signed in: a failure signs nobody out. */
-async function cannotStart(page, theme) {
+async function cannotStart(page) {
   const atFirst = /\/v2\/(me|workspaces)$/;
   for (const answer of [(route) => route.abort(), (route) => route.fulfill({ status: 503, contentType: "application/problem+json", body: JSON.stringify(PROBLEM) })]) {
     await page.route(atFirst, answer);
     await page.goto(`${origin}/requests`);
     await page.getByRole("heading", { level: 1, name: "The console could not start" }).waitFor();
-    await look(page, "unstarted", "/requests", theme);
+    await look(page, "unstarted", "/requests");
     await page.unrouteAll({ behavior: "ignoreErrors" });
     await page.getByRole("heading", { level: 1, name: "Requests" }).waitFor();
     assert.equal(new URL(page.url()).pathname, "/requests");
@@ -135,7 +135,7 @@ async function cannotStart(page, theme) {
   await signIn(page, origin, key);
 }
 
-async function isAway(page, theme) {
+async function isAway(page) {
   for (const path of Object.keys(READS)) {
     await visit(page, origin + path);
     const before = (await page.locator("main").innerText()).length;
@@ -143,12 +143,12 @@ async function isAway(page, theme) {
     await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
     await page.getByText(/Shown as of .*did not answer|Shown is what was there before/).first().waitFor();
     assert.ok((await page.locator("main").innerText()).length >= before, `${path}: what was there stays`);
-    await look(page, "stale", path, theme);
+    await look(page, "stale", path);
     await page.unrouteAll({ behavior: "ignoreErrors" });
   }
 }
 
-async function isFiltered(page, theme) {
+async function isFiltered(page) {
   for (const [path, words] of [
     ["/requests?filter=model:nothing-like-it", /0 of \d+ requests? in this span match/],
     ["/usage?filter=model:nothing-like-it", "Nothing in this span matches"],
@@ -157,17 +157,17 @@ async function isFiltered(page, theme) {
   ]) {
     await visit(page, origin + path);
     await page.getByText(words).waitFor();
-    await look(page, "filtered", path, theme);
+    await look(page, "filtered", path);
     await page.getByRole("link", { name: /^Clear/ }).click();
     await page.getByText(words).waitFor({ state: "detached" });
   }
 }
 
-async function isRefused(page, theme) {
+async function isRefused(page) {
   await visit(page, `${origin}/audit`);
   await page.getByText("You may not see the audit.").waitFor();
   assert.ok(await page.getByRole("link", { name: "See who that is" }).isVisible(), "who can grant it is said");
-  await look(page, "refused", "/audit", theme);
+  await look(page, "refused", "/audit");
   for (const [path, fill, press] of [
     ["/keys?new=1", { Name: "mine" }, "Create"],
     ["/budgets?new=1", { "Limit in dollars": "5" }, "Set"],
@@ -179,30 +179,28 @@ async function isRefused(page, theme) {
     for (const [label, value] of Object.entries(fill)) await form.getByLabel(label, { exact: true }).fill(value);
     await form.getByRole("button", { name: press, exact: true }).click();
     await form.getByText("You may not do this.").waitFor();
-    await look(page, "refused", path, theme);
+    await look(page, "refused", path);
   }
 }
 
 await inBrowser(origin, async (open) => {
   const { key: reader } = await send("POST", "api-keys", { name: "reader", scopes: ["read"] });
-  const pages = await Promise.all(["light", "dark"].map(async (colorScheme) => [await open({ colorScheme }), colorScheme]));
-  const inBoth = async (name, does) => {
-    await Promise.all(pages.map(([page, theme]) => does(page, theme)));
+  const page = await open({ colorScheme: "light" });
+  const inBothThemes = async (name, visitStates) => {
+    await visitStates(page);
     assert.deepEqual([...found], []);
     ok(name);
   };
-  for (const [page] of pages) await signIn(page, origin, adminKey);
-  await inBoth("new", isNew);
+  await signIn(page, origin, adminKey);
+  await inBothThemes("new", isNew);
   for (const model of ["echo", "echo", "no-such-model"]) await chat(origin, apiKey, { model });
   assert.ok((await v2(origin, adminKey, "requests")).data.length <= 3);
-  await inBoth("loading", loads);
-  await inBoth("error", fails);
-  await inBoth("unstarted", cannotStart);
-  await inBoth("stale", isAway);
-  await inBoth("filtered", isFiltered);
-  for (const [page] of pages) {
-    await page.evaluate(() => sessionStorage.clear());
-    await signIn(page, origin, reader);
-  }
-  await inBoth("refused", isRefused);
+  await inBothThemes("loading", loads);
+  await inBothThemes("error", fails);
+  await inBothThemes("unstarted", cannotStart);
+  await inBothThemes("stale", isAway);
+  await inBothThemes("filtered", isFiltered);
+  await page.evaluate(() => sessionStorage.clear());
+  await signIn(page, origin, reader);
+  await inBothThemes("refused", isRefused);
 });

@@ -13,9 +13,8 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use decode::Call;
-use domain::ports::FoundResponse;
-use domain::{Fault, FilesKeeper, RateLimitStates};
+use decode::{Call, StoredFindings};
+use domain::{Fault, RateLimitStates};
 use ledger::{Journal, Opening, Refused, Tab};
 
 pub use address::is_within;
@@ -27,6 +26,21 @@ pub use signed::{OpenSecret, Signed, identify_signed};
 
 /// An admitted call: its caller is known and its tab is open. Only `admit` makes one, so nothing is planned,
 /// let alone sent, that can't be charged to someone.
+///
+/// ```
+/// fn read(admitted: admit::Admitted) -> domain::TraceId {
+///     admitted.call().trace()
+/// }
+/// ```
+///
+/// Its fields are private, so that the same parts don't make one elsewhere:
+///
+/// ```compile_fail
+/// fn make(admitted: admit::Admitted) -> admit::Admitted {
+///     let (call, caller, tab) = admitted.into_parts();
+///     admit::Admitted { call, caller, tab }
+/// }
+/// ```
 pub struct Admitted {
     call: Call,
     caller: Caller,
@@ -101,28 +115,16 @@ impl Admitted {
         &self.caller
     }
 
-    /// Sets what is known of the stored response or object that the call names.
-    pub fn set_found_response(&mut self, found: FoundResponse) {
-        self.call.set_found_response(found);
+    /// The same with what the store knows of the objects that the call names: before it is planned.
+    #[must_use]
+    pub fn with_stored(self, findings: StoredFindings) -> Self {
+        Self { call: self.call.with_stored(findings), ..self }
     }
 
-    /// Sets the provider's id of the object that the call names.
-    pub fn set_upstream_id(&mut self, name: String) {
-        self.call.set_upstream_id(name);
-    }
-
-    /// Sets the provider's names of the models in a batch's requests.
-    pub fn set_upstream_models(&mut self, names: Vec<String>) {
-        self.call.set_upstream_models(names);
-    }
-
-    /// Sets the owner of the files that the call names, and maps each file's id to the provider's.
-    pub fn set_files(
-        &mut self,
-        found: Result<FilesKeeper, Box<Fault>>,
-        at_keeper: &dyn Fn(&str) -> Option<String>,
-    ) {
-        self.call.set_files(found, at_keeper);
+    /// The same with the provider's names of the models in a batch's requests: once it is planned.
+    #[must_use]
+    pub fn with_upstream_models(self, names: Vec<String>) -> Self {
+        Self { call: self.call.with_upstream_models(names), ..self }
     }
 
     #[must_use]

@@ -66,6 +66,29 @@ struct CallData {
     prefixes: OnceCell<Option<Box<Prefixes>>>,
 }
 
+/// What the store knows of the objects that a call names.
+#[derive(Debug, Default)]
+pub struct StoredFindings {
+    /// The stored response or object; `None` where the call names none.
+    pub response: Option<FoundResponse>,
+    /// The provider's id of that object.
+    pub provider_object_id: Option<String>,
+    /// The owner of the files, or why they can't be used; `None` where the call names none of ours.
+    pub files: Option<Result<FilesKeeper, Box<Fault>>>,
+    /// Our id of each file, and the provider's.
+    pub file_ids: Vec<(String, String)>,
+}
+
+/// A call whose body and header map were taken out of it, so that each is freed when nothing needs it: the
+/// call itself lives until the end of the answer.
+pub struct SplitCall {
+    pub call: Call,
+    pub body: Bytes,
+    /// The request's emptied header map, so that the response can reuse its allocation, which is of about the
+    /// right size.
+    pub header_map: HeaderMap,
+}
+
 /// Decodes a request.
 ///
 /// # Errors
@@ -172,11 +195,6 @@ impl Call {
         self.0.found_response.as_ref()
     }
 
-    /// Sets the result of the lookup.
-    pub fn set_found_response(&mut self, found: FoundResponse) {
-        self.0.found_response = Some(found);
-    }
-
     /// The owner of the files that the request names, or why they can't be used. `None` where it names none
     /// of ours.
     #[must_use]
@@ -184,21 +202,27 @@ impl Call {
         Some(self.0.files.as_ref()?.as_ref().map_err(Box::as_ref))
     }
 
-    /// Sets the result of the lookup, and replaces the files' ids in the body with the provider's ids.
-    pub fn set_files(
-        &mut self,
-        found: Result<FilesKeeper, Box<Fault>>,
-        at_keeper: &dyn Fn(&str) -> Option<String>,
-    ) {
+    /// The call with what the store knows of the objects that it names. The files' ids in its body become the
+    /// provider's.
+    #[must_use]
+    pub fn with_stored(mut self, findings: StoredFindings) -> Self {
+        let StoredFindings { response, provider_object_id, files, file_ids } = findings;
         let call = &mut *self.0;
-        let grammar = call.dialect.grammar();
-        call.files = Some(found.and_then(|keeper| {
-            let (operation, request) = (call.operation, &call.request);
-            let exchanged = dialects::exchange_files(grammar, operation, &call.body, request, at_keeper)?;
+        call.found_response = response;
+        if let (Some(stored), Some(id)) = (&mut call.request.stored, provider_object_id) {
+            stored.provider_object_id = Some(id);
+        }
+        let at_keeper = |ours: &str| file_ids.iter().find(|(id, _)| id == ours).map(|(_, id)| id.clone());
+        call.files = files.map(|found| {
+            let keeper = found?;
+            let (grammar, operation) = (call.dialect.grammar(), call.operation);
+            let exchanged =
+                dialects::exchange_files(grammar, operation, &call.body, &call.request, &at_keeper)?;
             (call.body, call.request) = exchanged;
             call.prefixes = OnceCell::new();
             Ok(keeper)
-        }));
+        });
+        self
     }
 
     /// Whether the request derives a new object from the stored one that it names.
@@ -225,20 +249,15 @@ impl Call {
         self.0.operation.is_kept() && stored.is_some_and(|stored| stored.act == StoredAct::Delete)
     }
 
-    /// Sets the provider's names of the models in a batch's requests, in order.
-    pub fn set_upstream_models(&mut self, names: Vec<String>) {
+    /// The call with the provider's names of the models in a batch's requests, in order.
+    #[must_use]
+    pub fn with_upstream_models(mut self, names: Vec<String>) -> Self {
         if let Some(bundle) = &mut self.0.request.batch {
             for (model, name) in bundle.models.iter_mut().zip(names) {
                 model.upstream_name = Some(name);
             }
         }
-    }
-
-    /// Sets the provider's id of the object that the request names.
-    pub fn set_upstream_id(&mut self, name: String) {
-        if let Some(stored) = &mut self.0.request.stored {
-            stored.provider_object_id = Some(name);
-        }
+        self
     }
 
     #[must_use]
@@ -252,14 +271,16 @@ impl Call {
         self.0.upload.as_ref()
     }
 
-    /// Takes the body, once it is no longer needed: the call itself lives until the end of the answer.
+    /// Takes the body and the header map out of the call, once no later stage reads them in it.
     #[must_use]
-    pub fn take_body(&mut self) -> Bytes {
-        std::mem::take(&mut self.0.body)
+    pub fn split(mut self) -> SplitCall {
+        let body = std::mem::take(&mut self.0.body);
+        let header_map = std::mem::take(&mut self.0.header_map);
+        SplitCall { call: self, body, header_map }
     }
 
-    /// The prompt prefixes that may recur in other requests. `body` is passed in, since it may already have
-    /// been taken.
+    /// The prompt prefixes that may recur in other requests. `body` is passed in, since `split` takes it out
+    /// of the call.
     #[must_use]
     pub fn prefixes(&self, body: &[u8]) -> Option<&Prefixes> {
         let read = || dialects::read_prefixes(self.0.dialect.grammar(), body).map(Box::new);
@@ -270,13 +291,6 @@ impl Call {
     #[must_use]
     pub fn tag(&self) -> Option<&str> {
         self.0.tag.as_deref()
-    }
-
-    /// The request's emptied header map, so that the response can reuse its allocation, which is of about the
-    /// right size.
-    #[must_use]
-    pub fn take_header_map(&mut self) -> HeaderMap {
-        std::mem::take(&mut self.0.header_map)
     }
 
     #[must_use]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use board::{Availability, Ticket, micros};
 use bytes::Bytes;
+use decode::SplitCall;
 use dialects::BufferedAnswer;
 use domain::{Blame, Fault, FaultClass, Operation, Upload, UpstreamReport};
 use egress::{Headers, Request};
@@ -148,9 +149,8 @@ enum AttemptOutcome {
 impl RetryLoop {
     fn begin(planned: Planned, deps: &Deps) -> Self {
         let parts = planned.into_parts();
-        let (mut call, caller, mut tab) = parts.admitted.into_parts();
-        let header_map = call.take_header_map();
-        let body = RefCell::new(call.take_body());
+        let (call, caller, mut tab) = parts.admitted.into_parts();
+        let SplitCall { call, body, header_map } = call.split();
         tab.planned(Arc::clone(&parts.resolved_model), parts.record);
         let now_us = deps.now_us();
         tab.timeline_mut().planned_us = now_us.saturating_sub(call.received_us());
@@ -161,7 +161,7 @@ impl RetryLoop {
             resolved_model: parts.resolved_model,
             timeouts: parts.timeouts,
             deadline_us,
-            body,
+            body: RefCell::new(body),
             prompt: OnceCell::new(),
             is_native: Cell::new(false),
             may_book: Cell::new(false),

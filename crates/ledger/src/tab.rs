@@ -102,6 +102,53 @@ pub struct Closing<'a> {
 }
 
 /// An open exchange. Dropped without `close`, it closes itself as cancelled by the client.
+///
+/// A journal opens it, and `close` consumes it:
+///
+/// ```
+/// use std::rc::Rc;
+/// fn book(journal: &Rc<ledger::Journal>, opening: ledger::Opening, closing: ledger::Closing<'_>) {
+///     if let Ok(tab) = journal.open_tab(opening) {
+///         let _ = tab.close(closing);
+///     }
+/// }
+/// ```
+///
+/// Nothing else opens one:
+///
+/// ```compile_fail
+/// use std::rc::Rc;
+/// fn book(journal: &Rc<ledger::Journal>, opening: ledger::Opening, closing: ledger::Closing<'_>) {
+///     if let Ok(tab) = ledger::Tab::open(journal, opening) {
+///         let _ = tab.close(closing);
+///     }
+/// }
+/// ```
+///
+/// It is not closed twice:
+///
+/// ```compile_fail
+/// use std::rc::Rc;
+/// fn book(journal: &Rc<ledger::Journal>, opening: ledger::Opening, closing: ledger::Closing<'_>) {
+///     if let Ok(tab) = journal.open_tab(opening) {
+///         let _ = tab.close(closing);
+///         let _ = tab.close(closing);
+///     }
+/// }
+/// ```
+///
+/// It is not copied:
+///
+/// ```compile_fail
+/// use std::rc::Rc;
+/// fn book(journal: &Rc<ledger::Journal>, opening: ledger::Opening, closing: ledger::Closing<'_>) {
+///     if let Ok(tab) = journal.open_tab(opening) {
+///         let copy: ledger::Tab = tab.clone();
+///         let _ = tab.close(closing);
+///         let _ = copy.close(closing);
+///     }
+/// }
+/// ```
 pub struct Tab {
     journal: Rc<Journal>,
     state: Box<TabState<Arc<str>>>,

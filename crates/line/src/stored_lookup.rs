@@ -2,7 +2,7 @@
 //! for requests that name one, and only after admission, so that rate limits bound the cost of guessed ids.
 
 use admit::{Admitted, Caller};
-use decode::Call;
+use decode::{Call, StoredFindings};
 use domain::limits::FILES_NAMED_MAX;
 use domain::ports::{FoundResponse, ResponseName, StoredResponse};
 use domain::{
@@ -47,39 +47,39 @@ pub(crate) fn names(caller: &Caller, call: &Call) -> Option<Names> {
 }
 
 /// Looks everything up, and adds it to the call.
-pub(crate) async fn resolve_stored(core: &Core, mut admitted: Admitted, names: Names) -> Admitted {
+pub(crate) async fn resolve_stored(core: &Core, admitted: Admitted, names: Names) -> Admitted {
+    let mut findings = StoredFindings::default();
     if let Some(name) = names.of {
-        let found = maker(core, &mut admitted, name).await;
-        admitted.set_found_response(found);
+        let (found, provider_object_id) = maker(core, name).await;
+        findings.response = Some(found);
+        findings.provider_object_id = provider_object_id;
     }
     if let Some(owner) = names.files {
         let (found, known) = keeper(core, owner, admitted.call()).await;
-        let at_keeper = |id: &str| {
-            let (_, object) = known.iter().find(|(name, _)| name == id)?;
-            Some(object.provider_id.clone())
-        };
-        admitted.set_files(found, &at_keeper);
+        findings.files = Some(found);
+        findings.file_ids = known.into_iter().map(|(id, object)| (id, object.provider_id)).collect();
     }
-    admitted
+    admitted.with_stored(findings)
 }
 
-async fn maker(core: &Core, admitted: &mut Admitted, name: Name) -> FoundResponse {
+/// Who made the response or object, and the provider's id of an object.
+async fn maker(core: &Core, name: Name) -> (FoundResponse, Option<String>) {
     match name {
-        Name::Answer(name) => core.deps.responses.find(name).await,
-        Name::Kept(_, None) => FoundResponse::Unknown,
+        Name::Answer(name) => (core.deps.responses.find(name).await, None),
+        Name::Kept(_, None) => (FoundResponse::Unknown, None),
         Name::Kept(owner, Some(id)) => match core.deps.objects.find(owner, id).await {
             FoundObject::Known(object) => {
-                admitted.set_upstream_id(object.provider_id);
-                FoundResponse::Known(StoredResponse {
+                let known = StoredResponse {
                     request: object.request,
                     created_by: object.created_by,
                     model: object.model,
                     upstream_model: object.upstream_model,
                     is_booked: object.is_booked,
-                })
+                };
+                (FoundResponse::Known(known), Some(object.provider_id))
             }
-            FoundObject::Unknown => FoundResponse::Unknown,
-            FoundObject::StoreUnavailable => FoundResponse::StoreUnavailable,
+            FoundObject::Unknown => (FoundResponse::Unknown, None),
+            FoundObject::StoreUnavailable => (FoundResponse::StoreUnavailable, None),
         },
     }
 }

@@ -47,7 +47,21 @@ impl Timeouts {
     }
 }
 
-/// An admitted call with its attempts.
+/// An admitted call with its attempts. Only `plan` makes one, so nothing is sent to a seat that was rejected.
+///
+/// ```
+/// fn read(planned: plan::Planned) -> plan::PlannedParts {
+///     planned.into_parts()
+/// }
+/// ```
+///
+/// Parts that were taken out don't become a plan again, whatever was added to them:
+///
+/// ```compile_fail
+/// fn make(parts: plan::PlannedParts) -> plan::Planned {
+///     plan::Planned { parts }
+/// }
+/// ```
 pub struct Planned {
     parts: PlannedParts,
 }
@@ -78,7 +92,7 @@ pub struct PlanFailed {
 /// # Errors
 /// Nothing can serve it; the fault says what would.
 pub fn plan(
-    mut admitted: Admitted,
+    admitted: Admitted,
     board: &dyn AvailabilityView,
     random: u64,
     now_us: u64,
@@ -124,9 +138,7 @@ pub fn plan(
         let fault = fault.unwrap_or_else(|| Box::new(Fault::internal()));
         return Err(Box::new(PlanFailed { fault, admitted, resolved_model, record }));
     }
-    if !names.is_empty() {
-        admitted.set_upstream_models(names);
-    }
+    let admitted = if names.is_empty() { admitted } else { admitted.with_upstream_models(names) };
     Ok(Planned { parts: PlannedParts { admitted, resolved_model, attempts, fallback_on, timeouts, record } })
 }
 

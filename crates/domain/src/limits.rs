@@ -293,10 +293,15 @@ pub const FILTER_BYTES_MAX: usize = 2_000;
 pub const FILTER_TERMS_MAX: usize = 32;
 /// Keys or projects that one name in a filter may match.
 pub const FILTER_NAMED_MAX: u32 = 1_000;
+/// Commands that wait for a step of an engine to end. A request that finds so many is refused like one that
+/// finds the queue full.
+pub const ENGINE_COMMANDS_MAX: usize = 4_096;
 /// How long a shutdown waits for streams before it cuts them.
 pub const DRAIN_STREAMS_MAX: Duration = Duration::from_secs(600);
 /// How long a shutdown waits for one of its tasks, once the streams have ended.
 pub const CLOSING_TIME_MAX: Duration = Duration::from_secs(600);
+/// How long a shutdown waits for the calls of the store that one part has in flight.
+pub const STORE_CLOSING_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long a shutdown waits for the first byte on connections that were already open: a request may be on
 /// its way.
 pub const DRAIN_FIRST_BYTE_MAX: Duration = Duration::from_secs(1);

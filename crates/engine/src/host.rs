@@ -11,13 +11,14 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use domain::limits::ENGINE_COMMANDS_MAX;
 use domain::runtime::RuntimeLoad;
-use tokio::sync::mpsc::error::TryRecvError;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::oneshot;
+use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
+use tokio::sync::{mpsc, oneshot};
 use weights::adapters::Limits;
 
 use self::adapted::{Job, read_all};
+use self::passages::EndedReadings;
 pub(crate) use self::passages::{Asking, Reading};
 use crate::EngineError;
 use crate::adapters::AdapterId;
@@ -41,17 +42,32 @@ pub enum SequenceEvent {
     End(FinishReason),
 }
 
+/// Events of a sequence beside its tokens: refused or scheduled, its state, and its end.
+const EVENTS_BESIDE_TOKENS: usize = 4;
+
 enum Command {
-    Generate(Request, UnboundedSender<SequenceEvent>),
-    Embed(EmbeddingInput, UnboundedSender<SequenceEvent>),
+    Generate(Request, mpsc::Sender<SequenceEvent>),
+    Embed(EmbeddingInput, mpsc::Sender<SequenceEvent>),
     /// Anything else that is done between two steps.
     Do(Box<dyn FnOnce(&mut EngineLoop) + Send>),
+    /// Wakes the thread, which then drops the prefixes of the readings that have ended.
+    EndReadings,
+}
+
+/// Hands a command over without waiting. A sequence is refused as by a full queue if too many commands wait
+/// for the current step to end; if the host is gone, its receiver sees a closed channel.
+fn submit(commands: &mpsc::Sender<Command>, command: Command) {
+    if let Err(TrySendError::Full(Command::Generate(_, events) | Command::Embed(_, events))) =
+        commands.try_send(command)
+    {
+        let _ = events.try_send(SequenceEvent::Refused(Refused::Full));
+    }
 }
 
 /// A runner's threads. Dropping it ends them, after the current step.
 #[derive(Debug)]
 pub struct Host {
-    commands: Option<UnboundedSender<Command>>,
+    commands: Option<mpsc::Sender<Command>>,
     longest: usize,
     limits: Limits,
     block_bytes: usize,
@@ -60,18 +76,20 @@ pub struct Host {
     serving_gate: Arc<ServingGate>,
     /// Counter of requests whose passages share a cached prefix.
     readings: Arc<AtomicU64>,
+    ended_readings: EndedReadings,
     /// The runner's thread, and the one that reads adapter files.
     threads: Vec<JoinHandle<()>>,
 }
 
 struct EngineLoop {
     scheduler: Scheduler,
-    commands: UnboundedReceiver<Command>,
-    open: HashMap<SequenceId, UnboundedSender<SequenceEvent>>,
+    commands: mpsc::Receiver<Command>,
+    open: HashMap<SequenceId, mpsc::Sender<SequenceEvent>>,
     /// Adapter reads for the reader thread.
     jobs: Sender<Job>,
     /// Callers that wait until an adapter is in memory.
     adapter_waiters: Vec<(AdapterId, oneshot::Sender<Result<(), EngineError>>)>,
+    ended_readings: EndedReadings,
     /// Taken while there are sequences to run, so that background work pauses.
     serving_gate: Arc<ServingGate>,
     load: Arc<Mutex<RuntimeLoad>>,
@@ -102,18 +120,20 @@ impl Host {
     /// No thread can be started.
     pub fn of(runner: Scheduler) -> Result<Self, EngineError> {
         let (longest, limits, block_bytes) = (runner.longest(), runner.limits(), runner.block_bytes());
-        let (commands, receiver) = unbounded_channel();
+        let (commands, receiver) = mpsc::channel(ENGINE_COMMANDS_MAX);
         let (jobs, to_be_read) = channel();
         let is_lost = Arc::new(AtomicBool::new(false));
         let lost = Arc::clone(&is_lost);
         let serving_gate = Arc::new(ServingGate::default());
         let load = Arc::new(Mutex::new(runner.load()));
+        let ended_readings = EndedReadings::default();
         let engine = EngineLoop {
             scheduler: runner,
             commands: receiver,
             open: HashMap::new(),
             jobs,
             adapter_waiters: Vec::new(),
+            ended_readings: Arc::clone(&ended_readings),
             serving_gate: Arc::clone(&serving_gate),
             load: Arc::clone(&load),
         };
@@ -128,7 +148,18 @@ impl Host {
             vec![thread("engine", run)?, thread("engine-reader", move || read_all(&to_be_read, &back))?];
         let readings = Arc::default();
         let commands = Some(commands);
-        Ok(Self { commands, longest, limits, block_bytes, is_lost, load, serving_gate, readings, threads })
+        Ok(Self {
+            commands,
+            longest,
+            limits,
+            block_bytes,
+            is_lost,
+            load,
+            serving_gate,
+            readings,
+            ended_readings,
+            threads,
+        })
     }
 
     /// The longest sequence that can run here, prompt and output together.
@@ -166,13 +197,13 @@ impl Host {
         &self.serving_gate
     }
 
-    /// Submits a sequence. The channel closes early if the model fails.
+    /// Submits a sequence. The channel holds all events that it can have, so that a client that reads slowly
+    /// never holds the others up; it closes early if the model fails.
     #[must_use]
-    pub fn generate(&self, request: Request) -> UnboundedReceiver<SequenceEvent> {
-        let (sender, receiver) = unbounded_channel();
+    pub fn generate(&self, request: Request) -> mpsc::Receiver<SequenceEvent> {
+        let (sender, receiver) = mpsc::channel(self.longest + EVENTS_BESIDE_TOKENS);
         if let Some(commands) = &self.commands {
-            // If the runner is gone, the receiver sees a closed channel.
-            let _ = commands.send(Command::Generate(request, sender));
+            submit(commands, Command::Generate(request, sender));
         }
         receiver
     }
@@ -230,6 +261,7 @@ impl EngineLoop {
             match self.commands.try_recv() {
                 Ok(command) => self.take(command),
                 Err(TryRecvError::Empty) => {
+                    self.end_readings();
                     self.note();
                     return true;
                 }
@@ -248,12 +280,14 @@ impl EngineLoop {
             Command::Generate(request, sender) => (self.scheduler.submit(request), sender),
             Command::Embed(input, sender) => (self.scheduler.read(input), sender),
             Command::Do(what) => return what(self),
+            // Done once all commands are taken.
+            Command::EndReadings => return,
         };
         match taken {
             Ok(text) => {
                 self.open.insert(text, sender);
             }
-            Err(refused) => drop(sender.send(SequenceEvent::Refused(refused))),
+            Err(refused) => drop(sender.try_send(SequenceEvent::Refused(refused))),
         }
     }
 
@@ -279,13 +313,36 @@ impl EngineLoop {
             StepEvent::End { sequence: text, end } => {
                 if let Some(open) = self.open.remove(&text) {
                     // The receiver may have been dropped meanwhile.
-                    let _ = open.send(SequenceEvent::End(end));
+                    let _ = open.try_send(SequenceEvent::End(end));
                 }
                 return;
             }
         };
         if let Some(open) = self.open.get(&text) {
-            let _ = open.send(event);
+            let _ = open.try_send(event);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fair_queue::Group;
+
+    #[test]
+    fn a_sequence_that_finds_too_many_commands_waiting_is_refused_as_by_a_full_queue() {
+        let (commands, mut waiting) = mpsc::channel(1);
+        let mut receivers: Vec<_> = (0..2)
+            .map(|_| {
+                let (sender, receiver) = mpsc::channel(EVENTS_BESIDE_TOKENS);
+                let input =
+                    EmbeddingInput { tokens: vec![1], group: Group(1), adapter: None, shared_prefix: None };
+                submit(&commands, Command::Embed(input, sender));
+                receiver
+            })
+            .collect();
+        assert_eq!(receivers.pop().unwrap().try_recv(), Ok(SequenceEvent::Refused(Refused::Full)));
+        assert_eq!(receivers.pop().unwrap().try_recv(), Err(TryRecvError::Empty));
+        assert!(matches!(waiting.try_recv(), Ok(Command::Embed(..))));
     }
 }

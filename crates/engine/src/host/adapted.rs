@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 
-use tokio::sync::mpsc::WeakUnboundedSender;
+use tokio::sync::mpsc::WeakSender;
 use tokio::sync::oneshot;
 
 use super::{Command, EngineLoop, Host};
@@ -22,11 +22,12 @@ pub(super) struct Job {
 }
 
 /// The reader thread: does one read after the other until the runner ends.
-pub(super) fn read_all(jobs: &Receiver<Job>, back: &WeakUnboundedSender<Command>) {
+pub(super) fn read_all(jobs: &Receiver<Job>, back: &WeakSender<Command>) {
     while let Ok(Job { reading, then }) = jobs.recv() {
         let read = reading.read();
         if let Some(back) = back.upgrade() {
-            let _ = back.send(Command::Do(Box::new(move |engine| then(engine, read))));
+            // Waits while too many commands do: a read must not be lost.
+            let _ = back.blocking_send(Command::Do(Box::new(move |engine| then(engine, read))));
         }
     }
 }
@@ -157,7 +158,8 @@ impl Host {
     ) -> Result<T, EngineError> {
         let (sender, receiver) = oneshot::channel();
         if let Some(commands) = &self.commands {
-            let _ = commands.send(Command::Do(Box::new(move |engine| drop(sender.send(what(engine))))));
+            let command = Command::Do(Box::new(move |engine| drop(sender.send(what(engine)))));
+            let _ = commands.send(command).await;
         }
         receiver.await.map_err(|_| EngineError::Lost)
     }

@@ -1,19 +1,24 @@
 //! Access to a host for passages: sequences that are prefilled for their hidden state, several for one
 //! request.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::mpsc::{UnboundedReceiver, WeakUnboundedSender, unbounded_channel};
+use tokio::sync::mpsc;
 
-use super::{Command, Host, SequenceEvent};
+use super::{Command, EVENTS_BESIDE_TOKENS, EngineLoop, Host, SequenceEvent, submit};
 use crate::request::EmbeddingInput;
+
+/// The numbers of the readings that have ended and still have a cached prefix. Beside the commands, since an
+/// end must not be lost where too many of those wait; there are no more of them than open requests.
+pub(super) type EndedReadings = Arc<Mutex<Vec<u64>>>;
 
 /// A handle to a host that does not keep it running.
 #[derive(Debug, Clone)]
 pub(crate) struct Asking {
-    commands: Option<WeakUnboundedSender<Command>>,
+    commands: Option<mpsc::WeakSender<Command>>,
     readings: Arc<AtomicU64>,
+    ended_readings: EndedReadings,
 }
 
 /// The passages of one request. Their cached common prefix is dropped together with this.
@@ -26,14 +31,15 @@ pub(crate) struct Reading {
 impl Host {
     pub(crate) fn asking(&self) -> Asking {
         let commands = self.commands.as_ref().map(|commands| commands.downgrade());
-        Asking { commands, readings: Arc::clone(&self.readings) }
+        let (readings, ended_readings) = (Arc::clone(&self.readings), Arc::clone(&self.ended_readings));
+        Asking { commands, readings, ended_readings }
     }
 }
 
 impl Asking {
     /// Submits a passage. The channel closes early if the model failed or the host has ended.
-    pub(crate) fn read(&self, input: EmbeddingInput) -> UnboundedReceiver<SequenceEvent> {
-        let (sender, receiver) = unbounded_channel();
+    pub(crate) fn read(&self, input: EmbeddingInput) -> mpsc::Receiver<SequenceEvent> {
+        let (sender, receiver) = mpsc::channel(EVENTS_BESIDE_TOKENS);
         self.send(Command::Embed(input, sender));
         receiver
     }
@@ -45,9 +51,8 @@ impl Asking {
     }
 
     fn send(&self, command: Command) {
-        if let Some(commands) = self.commands.as_ref().and_then(WeakUnboundedSender::upgrade) {
-            // If the host is gone, the receiver sees a closed channel.
-            let _ = commands.send(command);
+        if let Some(commands) = self.commands.as_ref().and_then(mpsc::WeakSender::upgrade) {
+            submit(&commands, command);
         }
     }
 }
@@ -60,7 +65,18 @@ impl Reading {
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        let number = self.number;
-        self.asking.send(Command::Do(Box::new(move |engine| engine.scheduler.end_reading(number))));
+        self.asking.ended_readings.lock().unwrap_or_else(PoisonError::into_inner).push(self.number);
+        // Where it finds no room, the thread has commands to take, and sees the number after them.
+        self.asking.send(Command::EndReadings);
+    }
+}
+
+impl EngineLoop {
+    /// Drops the prefixes of the readings that have ended.
+    pub(super) fn end_readings(&mut self) {
+        let ended = std::mem::take(&mut *self.ended_readings.lock().unwrap_or_else(PoisonError::into_inner));
+        for number in ended {
+            self.scheduler.end_reading(number);
+        }
     }
 }

@@ -11,7 +11,7 @@ use domain::runtime::{GenerateRequest, Generation};
 use domain::{Event, Fault, FaultClass, PartKind, Usage, UsageSource};
 use prompts::{Begin, Detokenizer, Ending, ModelFormat, Offered, OutputParser, Vocabulary};
 use serde::Serialize;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::Receiver;
 
 use super::settings::Chance;
 use crate::host::SequenceEvent;
@@ -47,7 +47,7 @@ impl ParseOptions {
 struct Choice {
     number: u32,
     /// `None` once the choice is finished. Dropping the receiver cancels the sequence.
-    receiver: Option<UnboundedReceiver<SequenceEvent>>,
+    receiver: Option<Receiver<SequenceEvent>>,
     speech: Option<OutputParser>,
     detokenizer: Detokenizer,
     tokens: u64,
@@ -85,7 +85,7 @@ struct TokenLogprob {
 }
 
 impl Answer {
-    pub(super) fn new(receivers: Vec<UnboundedReceiver<SequenceEvent>>, making: Making) -> Self {
+    pub(super) fn new(receivers: Vec<Receiver<SequenceEvent>>, making: Making) -> Self {
         let Making { prompt_tokens, vocabulary, voice, has_logprobs, chance } = making;
         let choices = receivers.into_iter().zip(0..).map(|(receiver, number)| {
             let chance = Arc::clone(&chance);

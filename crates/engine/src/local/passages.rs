@@ -14,7 +14,7 @@ use domain::runtime::RawPrompt;
 use domain::{Fault, FaultClass, Usage, UsageSource};
 use kernels::BLOCK;
 use prompts::{PromptError, Vocabulary};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::Receiver;
 
 use super::answer::{ADAPTER_LEFT, lost, refusal};
 use crate::adapters::AdapterId;
@@ -81,7 +81,7 @@ pub(super) struct EncodeBatch<T> {
 struct Open {
     index: usize,
     tokens: Vec<u32>,
-    receiver: UnboundedReceiver<SequenceEvent>,
+    receiver: Receiver<SequenceEvent>,
 }
 
 /// What an event means for a passage.

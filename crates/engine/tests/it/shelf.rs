@@ -436,7 +436,7 @@ fn a_host_reads_them_aside_and_tells_what_came_of_it() {
     let host =
         Host::start_with(Arc::clone(&model), limits, Limits { resident: 1, ..Limits::default() }).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let heard = |mut receiver: tokio::sync::mpsc::UnboundedReceiver<SequenceEvent>| {
+    let heard = |mut receiver: tokio::sync::mpsc::Receiver<SequenceEvent>| {
         let (mut tokens, mut last) = (Vec::new(), None);
         while let Some(event) = runtime.block_on(receiver.recv()) {
             match event {

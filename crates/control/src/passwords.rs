@@ -87,7 +87,7 @@ impl Passwords {
                     .retry_after_ms(2_000),
             ));
         };
-        tokio::task::spawn_blocking(work).await.map_err(|_| Box::new(Fault::internal()))
+        tasks::blocking(work).await.map_err(|_| Box::new(Fault::internal()))
     }
 }
 

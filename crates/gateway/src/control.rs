@@ -10,7 +10,7 @@ use bytes::Bytes;
 use domain::TraceId;
 use http::{Request, Response};
 use http_body_util::BodyExt;
-use tokio::runtime::Handle;
+use tasks::RuntimeTasks;
 use tokio::task::JoinError;
 
 use crate::body::TimedBody;
@@ -40,11 +40,11 @@ impl ControlService for control::Control {
     }
 }
 
-/// The service and the runtime that it runs on.
+/// The service and its tasks on its own runtime.
 #[derive(Clone)]
 pub struct ControlHandle {
     pub service: Arc<dyn ControlService>,
-    pub runtime: Handle,
+    pub tasks: RuntimeTasks,
 }
 
 impl ControlHandle {
@@ -55,6 +55,6 @@ impl ControlHandle {
         trace: TraceId,
     ) -> Result<Response<Bytes>, JoinError> {
         // A client that goes away does not interrupt a write: the task runs on.
-        self.runtime.spawn(Arc::clone(&self.service).call(request, peer, trace)).await
+        self.tasks.run(Arc::clone(&self.service).call(request, peer, trace)).await
     }
 }

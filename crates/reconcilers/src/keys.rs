@@ -140,7 +140,7 @@ impl Deps {
     pub async fn reread_masters(&self) {
         let masters = Arc::clone(&self.masters);
         // Reading a file or running a command blocks.
-        let read = tokio::task::spawn_blocking(move || masters.reread()).await;
+        let read = tasks::blocking(move || masters.reread()).await;
         if let Ok(Err(error)) = read {
             let error = &error as &dyn std::error::Error;
             tracing::error!(error, "the master keys could not be read again; those that are held stay");

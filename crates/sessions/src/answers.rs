@@ -6,14 +6,15 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use domain::limits::{ANSWER_KEPT, CLAIM_EXTENDED_EVERY, CLAIM_TIME_MAX, CLAIM_WAIT_MAX, KEEP_WAIT_MAX};
+use domain::limits::{
+    ANSWER_KEPT, CLAIM_EXTENDED_EVERY, CLAIM_TIME_MAX, CLAIM_WAIT_MAX, KEEP_WAIT_MAX, STORE_CLOSING_TIME_MAX,
+};
 use domain::ports::{
     AnswerStore, Claim, Claimed, KeyedRequest, PortFuture, PurgeError, PurgeScope, Purgeable, StoredAnswer,
 };
 use domain::{Kept, ProjectId, TraceId, WorkspaceId};
 use store::{AnswerClaim, Claiming, ReplicaId, Store, StoreError};
-use tasks::Task;
-use tokio::runtime::Handle;
+use tasks::{RuntimeTasks, Task};
 use tokio::sync::{oneshot, watch};
 use vault::{ContentRef, OpenError, Vault};
 use world::World;
@@ -49,7 +50,7 @@ struct Inner {
     world: World,
     settings: AnswersSettings,
     /// The runtime that uses the store: serving cores wait for its result and never do its work.
-    runtime: Handle,
+    tasks: RuntimeTasks,
     claims: Mutex<Claims>,
     queries: Mutex<QueriesInFlight>,
 }
@@ -141,13 +142,13 @@ impl Answers {
         if freed > 0 {
             tracing::info!(freed, "keyed requests of the last run may be sent again");
         }
-        let runtime = Handle::current();
+        let tasks = RuntimeTasks::on_this_runtime("answers");
         let inner = Arc::new(Inner {
             store,
             vault,
             world,
             settings,
-            runtime,
+            tasks,
             claims: Mutex::default(),
             queries: Mutex::default(),
         });
@@ -155,9 +156,10 @@ impl Answers {
         Ok(Arc::new(Self { inner, worker }))
     }
 
-    /// Stops maintaining claims; open ones are released at the next start, or when they expire.
-    pub fn stop(&self) {
+    /// Stops maintaining claims; open ones are released at the next start, or when they expire. Returns when the answers and releases in flight are in the store, or after `STORE_CLOSING_TIME_MAX`.
+    pub async fn stop(&self) {
         self.worker.stop();
+        self.inner.tasks.finish(STORE_CLOSING_TIME_MAX).await;
     }
 }
 
@@ -369,7 +371,7 @@ async fn within<T: Send + 'static>(
     work: impl FnOnce(Arc<Inner>, oneshot::Sender<T>) -> PortFuture<'static, ()>,
 ) -> Option<T> {
     let (tell, reply) = oneshot::channel();
-    inner.runtime.spawn(work(Arc::clone(inner), tell));
+    drop(inner.tasks.run(work(Arc::clone(inner), tell)));
     tokio::time::timeout(wait_max, reply).await.ok().and_then(Result::ok)
 }
 
@@ -397,10 +399,10 @@ impl AnswerStore for Answers {
         let inner = Arc::clone(&self.inner);
         let (tell, done) = oneshot::channel();
         // Spawned at once, not when the future is polled: its caller may drop it.
-        self.inner.runtime.spawn(async move {
+        drop(self.inner.tasks.run(async move {
             inner.keep(claim, answer).await;
             let _ = tell.send(());
-        });
+        }));
         Box::pin(async move {
             let _ = tokio::time::timeout(KEEP_WAIT_MAX, done).await;
         })
@@ -408,7 +410,7 @@ impl AnswerStore for Answers {
 
     fn release(&self, claim: Claim) {
         let inner = Arc::clone(&self.inner);
-        self.inner.runtime.spawn(async move { inner.release(claim.request, claim.digest).await });
+        drop(self.inner.tasks.run(async move { inner.release(claim.request, claim.digest).await }));
     }
 }
 

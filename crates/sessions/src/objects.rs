@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::limits::{KEPT_ID_BYTES_MAX, RESPONSE_FIND_TIME_MAX};
+use domain::limits::{KEPT_ID_BYTES_MAX, RESPONSE_FIND_TIME_MAX, STORE_CLOSING_TIME_MAX};
 use domain::ports::{ObjectStore, PortFuture};
 use domain::{
     FoundObject, ObjectListQuery, ObjectOwner, Principal, StoredObject, StoredObjectId, StoredObjectKind,
@@ -12,8 +12,7 @@ use domain::{
 };
 use store::jobs::NewJob;
 use store::{KeptObjectRow, Store, StoreError};
-use tasks::Task;
-use tokio::runtime::Handle;
+use tasks::{RuntimeTasks, Task};
 use tokio::time::{sleep, timeout};
 use vault::Vault;
 use world::World;
@@ -39,7 +38,7 @@ struct Inner {
     store: Store,
     world: World,
     /// The runtime that uses the store: serving cores wait for its result and never do its work.
-    runtime: Handle,
+    tasks: RuntimeTasks,
     chore: Chore,
 }
 
@@ -47,13 +46,16 @@ impl Objects {
     /// Starts deleting expired rows. Must be called on the runtime that is to use the store.
     #[must_use]
     pub fn start(store: Store, vault: Vault, world: World, chore: Chore) -> Arc<Self> {
-        let inner = Arc::new(Inner { store, world, runtime: Handle::current(), chore });
+        let tasks = RuntimeTasks::on_this_runtime("objects");
+        let inner = Arc::new(Inner { store, world, tasks, chore });
         let expiring = Task::spawn("objects", Arc::clone(&inner).expire_all());
         Arc::new(Self { inner, vault, expiring })
     }
 
-    pub fn stop(&self) {
+    /// Returns when the reads and writes in flight are done, or after `STORE_CLOSING_TIME_MAX`.
+    pub async fn stop(&self) {
         self.expiring.stop();
+        self.inner.tasks.finish(STORE_CLOSING_TIME_MAX).await;
     }
 
     fn ask<T, F>(&self, work: impl FnOnce(Arc<Inner>) -> F) -> PortFuture<'static, Option<T>>
@@ -61,7 +63,7 @@ impl Objects {
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        let task = self.inner.runtime.spawn(work(Arc::clone(&self.inner)));
+        let task = self.inner.tasks.run(work(Arc::clone(&self.inner)));
         Box::pin(async move {
             match timeout(RESPONSE_FIND_TIME_MAX, task).await {
                 Ok(Ok(Ok(value))) => Some(value),

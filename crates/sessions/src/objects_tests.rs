@@ -84,5 +84,5 @@ async fn nobody_waits_long_for_a_store_that_is_away() {
     tokio::time::pause();
     assert!(!keeper.keep(owner(1)(), id, object("file-abc")).await);
     assert_eq!(keeper.find(owner(1)(), id).await, FoundObject::StoreUnavailable);
-    keeper.stop();
+    keeper.stop().await;
 }

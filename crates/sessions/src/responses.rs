@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::TraceId;
-use domain::limits::{RESPONSE_FIND_TIME_MAX, RESPONSE_ID_BYTES_MAX, RESPONSE_KNOWN, RESPONSES_WAITING_MAX};
+use domain::limits::{
+    RESPONSE_FIND_TIME_MAX, RESPONSE_ID_BYTES_MAX, RESPONSE_KNOWN, RESPONSES_WAITING_MAX,
+    STORE_CLOSING_TIME_MAX,
+};
 use domain::ports::{FoundResponse, PortFuture, ResponseName, ResponseStore, StoredResponse};
 use store::{NewJob, Store, StoreError, StoredResponseRow};
-use tasks::Task;
-use tokio::runtime::Handle;
+use tasks::{RuntimeTasks, Task};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use vault::Vault;
@@ -27,8 +29,6 @@ const WRITE_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How often expired rows are deleted, and how many at a time.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 const EXPIRED_ROWS: u32 = 500;
-/// How long a stop waits for pending writes.
-const STOP_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// The job to enqueue once a response is stored, by the provider's id.
 pub type ResponseChore = fn(&StoredResponseRow, &str, u64) -> Option<NewJob>;
@@ -46,7 +46,7 @@ struct Inner {
     vault: Vault,
     world: World,
     /// The runtime that uses the store: serving cores wait for its result and never do its work.
-    runtime: Handle,
+    tasks: RuntimeTasks,
     /// Responses not written to the store yet.
     waiting: Mutex<HashMap<Digest, StoredResponse>>,
 }
@@ -66,23 +66,24 @@ impl Responses {
     #[must_use]
     pub fn start(store: Store, vault: Vault, world: World, chore: ResponseChore) -> Arc<Self> {
         let (messages, receiver) = mpsc::channel(RESPONSES_WAITING_MAX);
-        let runtime = Handle::current();
-        let inner = Arc::new(Inner { store, vault, world, runtime, waiting: Mutex::default() });
+        let tasks = RuntimeTasks::on_this_runtime("responses");
+        let inner = Arc::new(Inner { store, vault, world, tasks, waiting: Mutex::default() });
         let writer = Task::spawn_reader("responses", Arc::clone(&inner).write_all(receiver));
         Arc::new(Self { inner, chore, messages, writer })
     }
 
-    /// Returns when the pending writes are done, or after `STOP_WAIT_MAX`.
+    /// Returns when the pending writes and reads are done, or each of them after `STORE_CLOSING_TIME_MAX`.
     pub async fn stop(&self) {
         let stopping = async {
             let _ = self.messages.send(WriterMessage::Stop).await;
             let _ = self.writer.ended().await;
         };
-        if timeout(STOP_WAIT_MAX, stopping).await.is_err() {
+        if timeout(STORE_CLOSING_TIME_MAX, stopping).await.is_err() {
             self.writer.abort();
             let responses = self.inner.waiting().len();
             tracing::warn!(responses, "who made them was not written before the stop");
         }
+        self.inner.tasks.finish(STORE_CLOSING_TIME_MAX).await;
     }
 
     fn digest(&self, name: &ResponseName) -> Digest {
@@ -265,7 +266,7 @@ impl ResponseStore for Responses {
             return Box::pin(async { FoundResponse::Unknown });
         }
         let (inner, digest) = (Arc::clone(&self.inner), self.digest(&name));
-        let looking = self.inner.runtime.spawn(async move { inner.find(digest).await });
+        let looking = self.inner.tasks.run(async move { inner.find(digest).await });
         Box::pin(async move {
             match timeout(RESPONSE_FIND_TIME_MAX, looking).await {
                 Ok(Ok(found)) => found,

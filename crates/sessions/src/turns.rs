@@ -9,14 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::Kept;
 use domain::limits::{
-    KEPT_TURN_BYTES_MAX, TURN_CACHED_FOR, TURN_CALLS_MAX, TURN_FIND_TIME_MAX, TURN_KEPT,
-    TURNS_FOUND_BYTES_MAX, TURNS_REMEMBERED_BYTES_MAX, TURNS_WAITING_BYTES_MAX,
+    KEPT_TURN_BYTES_MAX, STORE_CLOSING_TIME_MAX, TURN_CACHED_FOR, TURN_CALLS_MAX, TURN_FIND_TIME_MAX,
+    TURN_KEPT, TURNS_FOUND_BYTES_MAX, TURNS_REMEMBERED_BYTES_MAX, TURNS_WAITING_BYTES_MAX,
 };
 use domain::ports::{PortFuture, PurgeError, PurgeScope, Purgeable, Purged, StoredTurn, TurnStore};
 use domain::{ProjectId, TraceId, WorkspaceId};
 use store::{KeptTurnRow, Store, StoreError, TurnLookup};
-use tasks::Task;
-use tokio::runtime::Handle;
+use tasks::{RuntimeTasks, Task};
 use tokio::sync::{OwnedSemaphorePermit, RwLock, Semaphore};
 use vault::{ContentRef, Vault};
 use world::World;
@@ -33,8 +32,6 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 const EXPIRED_ROWS: u32 = 500;
 /// Store errors are logged no more often than this; otherwise every request would log one.
 const WARN_EVERY_US: u64 = 60_000_000;
-/// How long a stop waits for pending writes.
-const STOP_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Stores the turns.
 pub struct Turns {
@@ -47,7 +44,7 @@ struct Inner {
     vault: Vault,
     world: World,
     /// The runtime that uses the store: serving cores wait for its result and never do its work.
-    runtime: Handle,
+    tasks: RuntimeTasks,
     here: Mutex<LocalState>,
     /// Bytes that may wait for the store.
     permits: Arc<Semaphore>,
@@ -71,7 +68,7 @@ impl Turns {
             store,
             vault,
             world,
-            runtime: Handle::current(),
+            tasks: RuntimeTasks::on_this_runtime("turns"),
             here: Mutex::new(LocalState {
                 memory: TurnCache::new(TURNS_REMEMBERED_BYTES_MAX),
                 waiting: HashMap::new(),
@@ -84,13 +81,10 @@ impl Turns {
         Arc::new(Self { inner, worker })
     }
 
-    /// Returns when the pending writes are done, or after `STOP_WAIT_MAX`.
+    /// Returns when the pending writes are done, or after `STORE_CLOSING_TIME_MAX`.
     pub async fn stop(&self) {
         self.worker.stop();
-        let all = u32::try_from(TURNS_WAITING_BYTES_MAX).unwrap_or(u32::MAX);
-        if tokio::time::timeout(STOP_WAIT_MAX, self.inner.permits.acquire_many(all)).await.is_err() {
-            tracing::warn!(turns = self.inner.here().waiting.len(), "turns were not written before the stop");
-        }
+        self.inner.tasks.finish(STORE_CLOSING_TIME_MAX).await;
     }
 }
 
@@ -250,7 +244,7 @@ impl Inner {
     async fn query_store(self: &Arc<Self>, lookup: TurnLookup) -> Option<Vec<Arc<Turn>>> {
         const WHAT: &str = "turns could not be looked for";
         let inner = Arc::clone(self);
-        let looking = self.runtime.spawn(async move { inner.read_from_store(lookup).await });
+        let looking = self.tasks.run(async move { inner.read_from_store(lookup).await });
         match tokio::time::timeout(TURN_FIND_TIME_MAX, looking).await {
             Ok(Ok(Ok(found))) => return Some(found),
             Ok(Ok(Err(error))) => self.tell(Some(&error), WHAT),
@@ -339,7 +333,7 @@ impl TurnStore for Turns {
         };
         let inner = Arc::clone(&self.inner);
         // Spawned at once, not when the future is polled: its caller may drop it.
-        let writing = self.inner.runtime.spawn(async move {
+        let writing = self.inner.tasks.run(async move {
             inner.write(&turn).await;
             drop(permit);
         });
@@ -361,7 +355,7 @@ impl TurnStore for Turns {
     fn forget(&self, workspace: WorkspaceId, request: TraceId) -> PortFuture<'static, bool> {
         let inner = Arc::clone(&self.inner);
         let scope = PurgeScope { workspace, what: Purged::Requests(vec![request]) };
-        let purging = self.inner.runtime.spawn(async move { inner.purge(scope).await });
+        let purging = self.inner.tasks.run(async move { inner.purge(scope).await });
         let inner = Arc::clone(&self.inner);
         Box::pin(async move {
             match purging.await {

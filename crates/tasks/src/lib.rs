@@ -1,5 +1,7 @@
 //! Spawns tasks and threads so that each has a name, an owner that holds it, and an end.
 
+mod blocking;
+mod runtime_tasks;
 mod set;
 mod task;
 mod thread;
@@ -7,6 +9,8 @@ mod writes;
 
 use std::future::Future;
 
+pub use blocking::blocking;
+pub use runtime_tasks::RuntimeTasks;
 pub use set::TaskSet;
 pub use task::Task;
 pub use thread::{Panicked, Thread};

@@ -42,11 +42,20 @@ impl Writes {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
+        tokio::spawn(self.counted(write))
+    }
+
+    /// The future, counted from now until it ends or is dropped.
+    pub(crate) fn counted<F: Future>(&self, write: F) -> impl Future<Output = F::Output> + use<F> {
         let counted = Counted::new(&self.0);
-        tokio::spawn(async move {
+        async move {
             let _counted = counted;
             write.await
-        })
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.count.load(Ordering::Acquire)
     }
 
     /// Returns when none is running.

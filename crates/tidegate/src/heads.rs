@@ -65,7 +65,7 @@ impl HeadStore for InDirectory {
     fn store(&self, heads: Vec<Head>) -> PortFuture<'_, Result<(), String>> {
         let (directory, gateway) = (self.directory.clone(), self.gateway.clone());
         Box::pin(async move {
-            let work = tokio::task::spawn_blocking(move || add(&directory, &gateway, &heads));
+            let work = tasks::blocking(move || add(&directory, &gateway, &heads));
             match work.await {
                 Ok(added) => added.map_err(|error| format!("{error:#}")),
                 Err(error) => Err(error.to_string()),

@@ -274,7 +274,7 @@ impl Sessions {
         let poll = Box::new(reconcilers::polling_job_of);
         let objects = Objects::start(store.clone(), vault.clone(), world.clone(), poll);
         let closing = Arc::clone(&objects);
-        tasks.add("objects", || async move { closing.stop() });
+        tasks.add("objects", || async move { closing.stop().await });
         let poll = reconcilers::response_polling_job_of;
         let responses = Responses::start(store.clone(), vault.clone(), world.clone(), poll);
         let closing = Arc::clone(&responses);
@@ -284,7 +284,7 @@ impl Sessions {
         tasks.add("turns", || async move { closing.stop().await });
         let answers = Answers::start(store.clone(), vault.clone(), world.clone(), kept).await?;
         let closing = Arc::clone(&answers);
-        tasks.add("answers", || async move { closing.stop() });
+        tasks.add("answers", || async move { closing.stop().await });
         Ok(Self { answers, turns, responses, objects })
     }
 }

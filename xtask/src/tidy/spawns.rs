@@ -9,6 +9,8 @@ use crate::source::{self, SourceFile};
 #[serde(deny_unknown_fields)]
 pub struct Table {
     bare: Vec<String>,
+    /// Names of variables and fields whose `spawn` hands the task to an owner.
+    owners: Vec<String>,
     allowed: Vec<Allowed>,
 }
 
@@ -29,13 +31,19 @@ pub fn check(source: &SourceFile, table: &Table) -> Vec<Finding> {
     let by_path = table.bare.iter().flat_map(|call| {
         source::words(&source.code, call).map(move |at| (at, call.rsplit("::").next().unwrap_or(call)))
     });
-    let imported = ["spawn", "spawn_local"].into_iter().flat_map(|name| {
+    let imported = ["spawn", "spawn_local", "spawn_blocking"].into_iter().flat_map(|name| {
         source::words(&source.code, name)
             .filter(|at| is_free(&source.code, *at, name))
             .map(move |at| (at, name))
     });
+    let called = ["spawn", "spawn_local", "spawn_blocking"].into_iter().flat_map(|name| {
+        source::words(&source.code, name)
+            .filter(|at| is_method_of_no_owner(&source.code, *at, name, &table.owners))
+            .map(move |at| (at, name))
+    });
     let mut findings: Vec<_> = by_path
         .chain(imported)
+        .chain(called)
         .map(|(at, name)| (source::line_of(&source.code, at), name))
         .filter(|(line, _)| !source.is_test_line(*line))
         .map(|(line, name)| Finding::new(&source.path, line, format!("`{name}` has no owner"), FIX))
@@ -50,6 +58,21 @@ fn is_free(code: &str, at: usize, name: &str) -> bool {
     let before = code.get(..at).unwrap_or_default();
     let is_called = code.get(at + name.len()..).is_some_and(|rest| rest.starts_with('('));
     is_called && !["::", ".", "fn "].iter().any(|other| before.ends_with(other))
+}
+
+/// Whether this calls a method with an argument, as of a runtime or its handle, on something that is not
+/// known to own what it spawns. A process is spawned without an argument.
+fn is_method_of_no_owner(code: &str, at: usize, name: &str, owners: &[String]) -> bool {
+    let Some(receiver) = code.get(..at).and_then(|before| before.trim_end().strip_suffix('.')) else {
+        return false;
+    };
+    let after = code.get(at + name.len()..).unwrap_or_default();
+    let is_called = after.strip_prefix('(').is_some_and(|rest| !rest.trim_start().starts_with(')'));
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    let receiver = receiver.trim_end();
+    let start = receiver.rfind(|c| !is_name(c)).map_or(0, |at| at + 1);
+    let last = receiver.get(start..).unwrap_or_default();
+    is_called && !owners.iter().any(|owner| owner == last)
 }
 
 impl Table {
@@ -69,6 +92,7 @@ mod tests {
     fn findings_of(path: &str, raw: &str) -> Vec<String> {
         let table: Table = toml::from_str(
             "bare = ['tokio::spawn', 'task::spawn_local', 'thread::spawn', 'thread::Builder', 'unbounded_channel']\n\
+             owners = ['tasks', 'set']\n\
              [[allowed]]\npath = 'crates/tasks/src/'\nreason = 'the helper'\n\
              [[allowed]]\npath = 'crates/a/src/pool.rs'\nreason = 'a crew'\n",
         )
@@ -87,6 +111,11 @@ mod tests {
             ("std::thread::spawn(|| {})", "`spawn` has no owner"),
             ("std::thread::Builder::new().spawn(f)", "`Builder` has no owner"),
             ("let (a, b) = mpsc::unbounded_channel();", "`unbounded_channel` has no owner"),
+            ("self.inner.runtime.spawn(work())", "`spawn` has no owner"),
+            ("Handle::current().spawn(work())", "`spawn` has no owner"),
+            ("runtime\n    .handle()\n    .spawn(work())", "`spawn` has no owner"),
+            ("local.spawn_local(work())", "`spawn_local` has no owner"),
+            ("handle.spawn_blocking(work)", "`spawn_blocking` has no owner"),
         ];
         for (raw, expected) in cases {
             assert_eq!(findings_of("crates/a/src/b.rs", raw), [expected], "{raw}");
@@ -99,6 +128,8 @@ mod tests {
             "Task::spawn(\"a\", work())",
             "self.tasks.spawn(work())",
             "set.spawn_local(work())",
+            "command.spawn()",
+            "fn spawn(work: F) {}",
             "// tokio::spawn",
         ] {
             assert!(findings_of("crates/a/src/b.rs", raw).is_empty(), "{raw}");

@@ -22,6 +22,7 @@ use line::{Core, Counters};
 use node::{Echo, NodeSettings, Service};
 use snapshot::entries::{KeyEntry, NodeEntry, NodeState, ProjectEntry, RouteEntry, Scopes, WorkspaceEntry};
 use snapshot::{Parts, Reader, Snapshot};
+use tasks::RuntimeTasks;
 use vault::{LocalKeyWrap, MasterKey, Vault};
 use world::World;
 
@@ -113,7 +114,8 @@ impl House {
         .unwrap();
         let base_url = format!("http://{}/v1", plan.upstream.unwrap_or(node.address()));
         let (make_core, key) = runtime.block_on(cores(&world, base_url, dir.path().to_owned()));
-        let control = ControlHandle { service: Arc::new(Mirror), runtime: runtime.handle().clone() };
+        let tasks = RuntimeTasks::new("control", runtime.handle().clone());
+        let control = ControlHandle { service: Arc::new(Mirror), tasks };
         let started = gateway::start(door(plan.times, plan.proxies), make_core, Some(control), plan.ready);
         let gateway = runtime.block_on(started).unwrap();
         let address = gateway.address();

@@ -7,12 +7,12 @@ use std::time::Instant;
 
 use anyhow::Context;
 use control::{Control, Founded, Site, Web};
-use domain::limits::CLOSING_TIME_MAX;
+use domain::limits::{CLOSING_TIME_MAX, STORE_CLOSING_TIME_MAX};
 use domain::ports::AnswerStore;
 use gateway::{AskReadiness, ControlHandle, GatewaySettings, MakeCore, Proxies, Running, Times};
 use reconcilers::{Deps, Heads, Nodes};
 use store::datadir::DataDir;
-use tasks::{TaskSet, Thread};
+use tasks::{RuntimeTasks, TaskSet, Thread};
 use world::World;
 
 use crate::output::{self, Failure};
@@ -124,7 +124,7 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
     let (system, system_thread) = SystemCore::start(Arc::clone(&state), system_number)?;
     tasks.add("system-core", || join(system_thread));
     let control = start_control(settings, &state, system, &mut tasks).await?;
-    let running = open_door(settings, &state, control).await?;
+    let running = open_door(settings, &state, control, &mut tasks).await?;
     let site = settings.site()?.at(running.address());
     let console = console(&state, &world, &site, settings).await?;
     greet(settings, running.address(), &console, founded.as_ref(), started);
@@ -136,7 +136,7 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
         () = ended(&running) => {}
         () = stop.received() => running.stop(),
     }
-    tokio::task::spawn_blocking(move || running.join()).await?;
+    tasks::blocking(move || running.join()).await?;
     tasks.drain(CLOSING_TIME_MAX).await;
     Ok(())
 }
@@ -144,7 +144,7 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
 /// Waits for the system core. It ends when the last handle to it is dropped, so the tasks that hold handles
 /// are closed first.
 async fn join(system_core: Thread) {
-    if let Ok(Err(_)) = tokio::task::spawn_blocking(move || system_core.join()).await {
+    if let Ok(Err(_)) = tasks::blocking(move || system_core.join()).await {
         tracing::error!("the system core ended by a panic");
     }
 }
@@ -216,6 +216,7 @@ async fn open_door(
     settings: &Settings,
     state: &Arc<ServerState>,
     control: Arc<Control>,
+    tasks: &mut TaskSet,
 ) -> anyhow::Result<Running> {
     let ready = Arc::clone(state);
     let cores = Arc::clone(state);
@@ -226,7 +227,9 @@ async fn open_door(
         )
     });
     let readiness: AskReadiness = Arc::new(move || ready.readiness());
-    let control = ControlHandle { service: control, runtime: tokio::runtime::Handle::current() };
+    let calls = RuntimeTasks::on_this_runtime("control-calls");
+    let control = ControlHandle { service: control, tasks: calls.clone() };
+    tasks.add("control-calls", move || async move { calls.finish(STORE_CLOSING_TIME_MAX).await });
     let door = GatewaySettings {
         listen: settings.listen,
         workers: u32::try_from(settings.workers)?,

@@ -1,8 +1,7 @@
 //! The circuit breaker of one principal and model: a pure state machine, time passed in.
 
 use domain::limits::{BREAKER_FAILURES, BREAKER_OPEN_FIRST, BREAKER_OPEN_MAX, BREAKER_TRIAL_MAX};
-
-use crate::micros;
+use domain::timeline::micros;
 
 /// The state of a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,8 +3,7 @@
 use domain::limits::{RETRY_BUDGET_FREE_PER_S, RETRY_BUDGET_PERCENT};
 
 use domain::limits::RETRY_BUDGET_KEPT;
-
-use crate::micros;
+use domain::timeline::micros;
 
 /// One retry, in the budget's unit: a hundredth of a millionth, so that percent and microseconds are exact.
 const RETRY: u64 = 100_000_000;

@@ -11,10 +11,11 @@ use crate::breaker::{Breaker, BreakerState};
 use crate::budget::RetryBudget;
 use crate::prefixes::{PrefixTable, PrefixTableCache};
 use crate::shared::{Notices, Parking, ReportedLimits, Shared};
-use crate::{Availability, AvailabilityView, Verdict, micros};
+use crate::{Availability, AvailabilityView, Verdict};
 use domain::limits::{
     BOARD_MODELS_MAX, BOARD_PRINCIPALS_MAX, BOARD_UPSTREAMS_MAX, PROVIDER_LIMITS_SHARED_EVERY,
 };
+use domain::timeline::micros;
 
 /// How busy and how fast a principal is with a model, as this core sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

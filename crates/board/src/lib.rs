@@ -13,8 +13,6 @@ pub use cell::{Cell, Gauge, Ticket};
 pub use prefixes::PrefixTable;
 pub use shared::{Parking, ReportedLimits, Shared};
 
-use std::time::Duration;
-
 use domain::Principal;
 
 /// Whether a principal may be called for a model now. Every `us` is the monotonic
@@ -86,10 +84,4 @@ pub enum Verdict {
     /// It refuses the credential in words that may concern this model alone: for
     /// other models it is still called.
     ParkModel { cause: domain::FaultClass },
-}
-
-/// Whole microseconds of a duration.
-#[must_use]
-pub const fn micros(duration: Duration) -> u64 {
-    duration.as_secs().saturating_mul(1_000_000).saturating_add(duration.subsec_micros() as u64)
 }

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::{FaultClass, IdMap, Principal, RateLimitStates as AccountStandings};
 
-use crate::micros;
 use crate::prefixes::Prefixes;
 use crate::{Availability, AvailabilityView};
 use domain::limits::{BOARD_MODELS_MAX, BOARD_NOTICES_MAX, PARKED_PROBE_EVERY, REST_MAX};
+use domain::timeline::micros;
 
 /// Why and until when a principal is not called, with every model or with one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

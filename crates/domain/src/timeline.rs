@@ -1,5 +1,7 @@
 //! When each step of an exchange ended, in microseconds after its first byte.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// Times of one exchange. Zero means "not reached". They come from the monotonic clock, so that none is ever
@@ -16,4 +18,10 @@ pub struct Timeline {
     /// The first content byte went out.
     pub first_byte_us: u64,
     pub settled_us: u64,
+}
+
+/// Whole microseconds of a duration.
+#[must_use]
+pub const fn micros(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000).saturating_add(duration.subsec_micros() as u64)
 }

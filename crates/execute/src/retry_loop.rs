@@ -8,10 +8,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use board::{Availability, Ticket, micros};
+use board::{Availability, Ticket};
 use bytes::Bytes;
 use decode::SplitCall;
 use dialects::BufferedAnswer;
+use domain::timeline::micros;
 use domain::{Blame, Fault, FaultClass, Operation, Upload, UpstreamReport};
 use egress::{Headers, Request};
 use http::header::{HeaderMap, HeaderName, HeaderValue};

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use board::micros;
 use bytes::Bytes;
 use domain::limits::{GRANT_BYTES_MAX, GRANT_REFUSED_FOR, GRANT_STEPS_MAX, GRANT_TIME_MAX};
+use domain::timeline::micros;
 use domain::{Fault, FaultClass, Hosting, Principal, Secret};
 use egress::{Destination, TargetKind};
 use plan::Seat;

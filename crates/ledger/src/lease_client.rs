@@ -7,6 +7,7 @@ use std::time::Duration;
 use domain::BudgetId;
 use domain::limits::{LEASE_RENEW_EVERY, LEASE_TIME_MAX};
 use domain::ports::PortFuture;
+use domain::timeline::micros;
 use world::World;
 
 use crate::allowances::LimitState;
@@ -177,8 +178,4 @@ impl LeaseClient {
     fn now_us(&self) -> u64 {
         self.world.clock.monotonic_us()
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use domain::limits::DEADLINE;
 use domain::ports::{AuditEntry, AuditSink, KeyWrap};
+use domain::timeline::micros;
 use domain::{CredentialId, Sealed, Secret, WorkspaceId};
 use world::{Clock, World};
 
@@ -321,8 +322,4 @@ impl std::fmt::Debug for Opener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Opener").field("ring", &self.ring).finish_non_exhaustive()
     }
-}
-
-fn micros(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use board::micros;
 use board::{Availability, AvailabilityView, Cell, Shared, Verdict};
 use domain::limits::{BOARD_MODELS_MAX, BREAKER_FAILURES, BREAKER_OPEN_FIRST, PARKED_PROBE_EVERY};
+use domain::timeline::micros;
 use domain::{CredentialId, FaultClass, Principal};
 use proptest::prelude::*;
 

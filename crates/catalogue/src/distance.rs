@@ -1,5 +1,7 @@
 //! Suggests known names that are close to a mistyped one.
 
+use strsim::levenshtein;
+
 /// A name this much longer than any of ours is not a typing error; it also bounds the work.
 const NAME_CHARS_MAX: usize = 128;
 
@@ -10,10 +12,11 @@ const NAME_CHARS_MAX: usize = 128;
 #[must_use]
 pub fn nearest_of<'a>(wanted: &str, names: impl Iterator<Item = &'a str>, count: usize) -> Vec<String> {
     let wanted = fold(wanted);
-    if wanted.is_empty() || wanted.len() > NAME_CHARS_MAX {
+    let length = wanted.chars().count();
+    if wanted.is_empty() || length > NAME_CHARS_MAX {
         return Vec::new();
     }
-    let far = (wanted.len() / 3).max(2);
+    let far = (length / 3).max(2);
     let mut found: Vec<(usize, &str)> = names
         .filter_map(|name| {
             let edits = closeness(&wanted, name);
@@ -25,56 +28,25 @@ pub fn nearest_of<'a>(wanted: &str, names: impl Iterator<Item = &'a str>, count:
     found.into_iter().take(count).map(|(_, name)| name.to_owned()).collect()
 }
 
-fn closeness(wanted: &[char], name: &str) -> usize {
-    let whole = fold(name);
-    let bare = fold(name.rsplit('/').next().unwrap_or(name));
-    let wanted_text: String = wanted.iter().collect();
-    let wanted_bare = fold(wanted_text.rsplit('/').next().unwrap_or_default());
-    let begins =
-        !wanted_bare.is_empty() && (bare.starts_with(&wanted_bare) || wanted_bare.starts_with(&bare));
-    let edits = edits(wanted, &whole).min(edits(wanted, &bare));
+fn closeness(wanted: &str, name: &str) -> usize {
+    let (whole, bare) = (fold(name), fold(last_part(name)));
+    let wanted_bare = last_part(wanted);
+    let begins = !wanted_bare.is_empty() && (bare.starts_with(wanted_bare) || wanted_bare.starts_with(&bare));
+    let edits = levenshtein(wanted, &whole).min(levenshtein(wanted, &bare));
     if begins { edits.min(2) } else { edits }
 }
 
-fn fold(text: &str) -> Vec<char> {
-    text.chars().flat_map(char::to_lowercase).take(NAME_CHARS_MAX + 1).collect()
+fn last_part(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
 }
 
-/// The edit distance (Levenshtein).
-fn edits(from: &[char], to: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (done, a) in from.iter().enumerate() {
-        let mut diagonal = done;
-        let mut left = done + 1;
-        for (b, above) in to.iter().zip(row.iter_mut().skip(1)) {
-            let change = diagonal + usize::from(a != b);
-            diagonal = *above;
-            left = change.min(left + 1).min(diagonal + 1);
-            *above = left;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = done + 1;
-        }
-    }
-    row.last().copied().unwrap_or(from.len())
+fn fold(text: &str) -> String {
+    text.chars().flat_map(char::to_lowercase).take(NAME_CHARS_MAX + 1).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn chars(text: &str) -> Vec<char> {
-        text.chars().collect()
-    }
-
-    #[test]
-    fn edits_are_counted() {
-        for (from, to, count) in
-            [("", "", 0), ("", "ab", 2), ("abc", "abc", 0), ("kitten", "sitting", 3), ("ab", "", 2)]
-        {
-            assert_eq!(edits(&chars(from), &chars(to)), count, "{from} -> {to}");
-        }
-    }
 
     #[test]
     fn typing_errors_find_their_name() {

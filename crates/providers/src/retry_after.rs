@@ -1,5 +1,8 @@
 //! Parses the headers that say when an upstream may be retried.
 
+use std::time::UNIX_EPOCH;
+
+use domain::calendar::Civil;
 use domain::limits::UPSTREAM_WAIT_MS_MAX;
 use http::HeaderMap;
 use http::header::{DATE, RETRY_AFTER};
@@ -40,15 +43,9 @@ pub(crate) fn moment_unix_ms(text: &str) -> Option<u64> {
     let mut day = day.split('-').map(str::parse::<u64>);
     let mut time = time.split('.').next()?.split(':').map(str::parse::<u64>);
     let next = |parts: &mut dyn Iterator<Item = Result<u64, _>>| parts.next().and_then(Result::ok);
-    let (year, month, date) = (next(&mut day)?, next(&mut day)?, next(&mut day)?);
-    let (hours, minutes, seconds) = (next(&mut time)?, next(&mut time)?, next(&mut time)?);
-    let sane = (1970..=9999).contains(&year)
-        && (1..=12).contains(&month)
-        && (1..=31).contains(&date)
-        && hours < 24
-        && minutes < 60
-        && seconds <= 60;
-    sane.then(|| (days_from_epoch(year, month, date) * 86_400 + hours * 3600 + minutes * 60 + seconds) * 1000)
+    let (year, month, day) = (next(&mut day)?, next(&mut day)?, next(&mut day)?);
+    let (hour, minute, second) = (next(&mut time)?, next(&mut time)?, next(&mut time)?);
+    Some(Civil { year, month, day, hour, minute, second }.unix_s()? * 1_000)
 }
 
 /// Parses a duration such as `34.07s`, as some providers write it in a body.
@@ -99,47 +96,10 @@ fn duration_ms(text: &str) -> Option<u64> {
     (!text.is_empty()).then_some(total.min(UPSTREAM_WAIT_MS_MAX))
 }
 
-/// Parses an HTTP date in the one form that may still be sent: `Fri, 20 Nov 2026 09:18:47 GMT`.
+/// Parses an HTTP date, such as `Fri, 20 Nov 2026 09:18:47 GMT`.
 fn date_unix_ms(text: &str) -> Option<u64> {
-    let (_, date) = text.split_once(", ")?;
-    let mut parts = date.split(' ');
-    let day: u64 = parts.next()?.parse().ok()?;
-    let month = match parts.next()? {
-        "Jan" => 1,
-        "Feb" => 2,
-        "Mar" => 3,
-        "Apr" => 4,
-        "May" => 5,
-        "Jun" => 6,
-        "Jul" => 7,
-        "Aug" => 8,
-        "Sep" => 9,
-        "Oct" => 10,
-        "Nov" => 11,
-        "Dec" => 12,
-        _ => return None,
-    };
-    let year: u64 = parts.next()?.parse().ok()?;
-    let mut clock = parts.next()?.split(':').map(str::parse::<u64>);
-    let mut next = || clock.next().and_then(Result::ok);
-    let (hours, minutes, seconds) = (next()?, next()?, next()?);
-    let sane = (1..=31).contains(&day)
-        && (1970..=9999).contains(&year)
-        && hours < 24
-        && minutes < 60
-        && seconds <= 60
-        && parts.next() == Some("GMT")
-        && parts.next().is_none();
-    sane.then(|| (days_from_epoch(year, month, day) * 86_400 + hours * 3600 + minutes * 60 + seconds) * 1000)
-}
-
-/// Days since 1 January 1970 in the Gregorian calendar. Years are counted from March, so that the leap day is
-/// a year's last day.
-const fn days_from_epoch(year: u64, month: u64, day: u64) -> u64 {
-    let year = if month > 2 { year } else { year - 1 };
-    let month = if month > 2 { month - 3 } else { month + 9 };
-    let day_of_year = (153 * month + 2) / 5 + day - 1;
-    year * 365 + year / 4 - year / 100 + year / 400 + day_of_year - 719_468
+    let since_1970 = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    u64::try_from(since_1970.as_millis()).ok()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Numbers, JSON and dates as Python writes them.
 
+use domain::calendar::Civil;
 use serde_json::Value;
 
 /// The arguments of `tojson`.
@@ -135,38 +136,12 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 
-/// Year, month from 1 on, and day of the month of a day since 1970.
-fn date(days: u64) -> (u64, usize, u64) {
-    let is_leap =
-        |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    // Any four hundred years have the same number of days.
-    let (mut year, mut left) = (1970 + days / 146_097 * 400, days % 146_097);
-    loop {
-        let length = if is_leap(year) { 366 } else { 365 };
-        if left < length {
-            break;
-        }
-        left -= length;
-        year += 1;
-    }
-    let february = if is_leap(year) { 29 } else { 28 };
-    let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
-        if left < length {
-            break;
-        }
-        left -= length;
-        month += 1;
-    }
-    (year, month, left + 1)
-}
-
 /// `strftime`, in UTC and English. Unknown directives are kept.
 pub(super) fn time(format: &str, unix_s: u64) -> String {
-    let (year, month, day) = date(unix_s / 86_400);
-    let (hour, minute, second) = (unix_s / 3_600 % 24, unix_s / 60 % 60, unix_s % 60);
+    let Civil { year, month, day, hour, minute, second } = Civil::of(unix_s);
+    let month_at = usize::try_from(month - 1).unwrap_or_default();
     let weekday = usize::try_from((unix_s / 86_400 + 4) % 7).unwrap_or_default();
-    let (weekday, name) = (DAYS.get(weekday).copied(), MONTHS.get(month - 1).copied());
+    let (weekday, name) = (DAYS.get(weekday).copied(), MONTHS.get(month_at).copied());
     let (weekday, name) = (weekday.unwrap_or_default(), name.unwrap_or_default());
     let brief = |name: &str| name.get(..3).unwrap_or_default().to_owned();
     let mut out = String::new();
@@ -185,7 +160,7 @@ pub(super) fn time(format: &str, unix_s: u64) -> String {
         out.push_str(&match specifier {
             Some('Y') => year.to_string(),
             Some('y') => number(year % 100),
-            Some('m') => number(month as u64),
+            Some('m') => number(month),
             Some('d') => number(day),
             Some('B') => name.to_owned(),
             Some('b' | 'h') => brief(name),

@@ -17,12 +17,12 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
-use crate::body::OutBody;
 use crate::error::{EgressError, EgressErrorKind};
+use crate::gauge::Gauge;
 use crate::guard::{Target, resolve};
 use crate::http1::{Connection, Wire};
-use crate::pool::Gauge;
-use crate::{EgressSettings, TargetKind};
+use crate::out_body::OutBody;
+use crate::settings::{EgressSettings, TargetKind};
 
 /// Detects a dead peer by an unanswered ping; otherwise every later request would choose its connection.
 const H2_PING_EVERY: Duration = Duration::from_secs(15);

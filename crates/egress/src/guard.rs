@@ -8,7 +8,7 @@ use http::Uri;
 
 use crate::address::{AddressKind, kind};
 use crate::error::{EgressError, EgressErrorKind};
-use crate::{EgressSettings, TargetKind};
+use crate::settings::{EgressSettings, TargetKind};
 
 const URL_BYTES_MAX: usize = 2048;
 /// How many addresses a name may resolve to; a longer list is refused, not cut.

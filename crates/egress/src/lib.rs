@@ -6,11 +6,14 @@ mod body;
 mod connect;
 mod document;
 mod error;
+mod gauge;
 mod guard;
 mod http1;
 mod message;
+mod out_body;
 mod pool;
 mod resolve;
+mod settings;
 mod socket;
 mod tls;
 
@@ -20,99 +23,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 pub use address::IpNet;
-pub use body::{InBody, OutBody};
+pub use body::{Answer, InBody, Upgrade};
 pub use document::{Document, DocumentLimits, fetch_document};
 pub use error::{EgressError, EgressErrorKind};
 pub use guard::{check_base_url, check_webhook_url};
 #[cfg(feature = "fixtures")]
 pub use http1::fixtures;
-pub use message::{Answer, Headers, Request};
+pub use message::{Headers, Request};
+pub use out_body::OutBody;
 pub use resolve::{Resolver, SystemResolver};
-pub use socket::{Socket, Upgrade};
-
-/// What the operator allows, and how names become addresses.
-#[derive(Clone)]
-pub struct EgressSettings {
-    /// `TIDEGATE_ALLOW_PRIVATE_UPSTREAMS`: loopback and private addresses may be reached by every base URL.
-    pub allow_private: bool,
-    /// `TIDEGATE_NODE_NETWORKS`: where nodes may be, besides public addresses.
-    pub node_networks: Vec<IpNet>,
-    /// `TIDEGATE_CA_FILE`: additional root certificates for every TLS connection.
-    pub extra_roots_pem: Option<Vec<u8>>,
-    /// `TIDEGATE_METADATA_URL`: the machine's metadata service, instead of the clouds' own addresses.
-    pub metadata_url: Option<String>,
-    /// `TIDEGATE_HOST_IDENTITY`: workspaces whose credentials may use the machine's own identity.
-    pub host_identity: Vec<domain::WorkspaceId>,
-    /// `TIDEGATE_TOKEN_FILES`: files of the machine that hold a token of its own.
-    pub token_files: Vec<String>,
-    pub resolver: Arc<dyn Resolver>,
-}
-
-impl Default for EgressSettings {
-    /// Public https addresses only.
-    fn default() -> Self {
-        Self {
-            allow_private: false,
-            node_networks: Vec::new(),
-            extra_roots_pem: None,
-            metadata_url: None,
-            host_identity: Vec::new(),
-            token_files: Vec::new(),
-            resolver: Arc::new(SystemResolver),
-        }
-    }
-}
-
-impl EgressSettings {
-    /// Whether a token may be read from this file. Only the operator names files, since
-    /// any other could hold anything.
-    #[must_use]
-    pub fn may_read(&self, path: &str) -> bool {
-        self.token_files.iter().any(|file| file == path)
-    }
-}
-
-impl std::fmt::Debug for EgressSettings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EgressSettings")
-            .field("allow_private", &self.allow_private)
-            .field("node_networks", &self.node_networks)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What kind of target it is, which decides the addresses that may be reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum TargetKind {
-    /// The base URL of a credential or an account.
-    Provider,
-    /// A node of a workspace: `node_networks` may be reached too.
-    Node,
-    /// A document that a request names.
-    Document,
-    /// A workspace's webhook: only the ports of web servers.
-    Webhook,
-    /// An address that the operator configured.
-    System,
-    /// A cloud's metadata service, reachable from its machines; no request and no database row names it.
-    Machine,
-}
-
-/// The kind of the target, and its owner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Destination {
-    pub kind: TargetKind,
-    /// The workspace that wrote the address. Its connections are separate: an unsolicited response that its
-    /// server sends over one of them reaches no other workspace.
-    pub owner: Option<domain::WorkspaceId>,
-}
-
-impl From<TargetKind> for Destination {
-    /// To an address that no workspace wrote, or whose owner is not stated.
-    fn from(reach: TargetKind) -> Self {
-        Self { kind: reach, owner: None }
-    }
-}
+pub use settings::{Destination, EgressSettings, TargetKind};
+pub use socket::Socket;
 
 /// A core's HTTP client: its own connections, shared with no other core. Clones share the pool.
 #[derive(Clone)]

@@ -1,10 +1,10 @@
-//! Messages: a request on its way out, and the head of a response.
+//! A request on its way out, and the headers of a response.
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
-use crate::body::{InBody, OutBody};
+use crate::out_body::OutBody;
 
 /// A request. It is lent to `send`, so that it can be sent again over another connection.
 #[derive(Debug, Clone)]
@@ -15,14 +15,6 @@ pub struct Request {
     /// Headers that belong to the connection (host, length) are left out, whoever put them here.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub body: OutBody,
-}
-
-/// A response whose head has arrived.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: Headers,
-    pub body: InBody,
 }
 
 /// The headers of a response: their lines as they arrived, checked but not split, since of

@@ -15,26 +15,21 @@ use hyper::client::conn::http2;
 use tasks::Task;
 use tokio::sync::watch;
 
-use crate::body::{InBody, OutBody};
+use crate::body::{Answer, InBody, Upgrade};
 use crate::connect::{self, Opened};
 use crate::error::{EgressError, EgressErrorKind, from_broke, from_hyper};
+use crate::gauge::Gauge;
 use crate::guard::{Target, read_target};
 use crate::http1::Connection;
-use crate::message::{Answer, Headers, Request};
-use crate::socket::Upgrade;
-use crate::{Destination, EgressSettings};
+use crate::message::{Headers, Request};
+use crate::out_body::OutBody;
+use crate::settings::{Destination, EgressSettings};
 
 /// How often idle connections are checked, while there are any.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 /// The sweep at which a connection has been idle for too long, so that no request reads a clock for it.
 const SWEEPS_MAX: u64 = IDLE_CONNECTION_TIME_MAX.as_secs() / SWEEP_EVERY.as_secs();
 const READ_URLS_MAX: usize = 8;
-
-/// How many connections are open; they count themselves.
-#[derive(Default)]
-pub(crate) struct Gauge(Cell<usize>);
-
-pub(crate) struct Counted(Rc<Gauge>);
 
 pub(crate) struct Pool {
     settings: Arc<EgressSettings>,
@@ -104,19 +99,6 @@ enum Sent {
     Failed(EgressError),
 }
 
-impl Gauge {
-    pub(crate) fn count(self: &Rc<Self>) -> Counted {
-        self.0.set(self.0.get() + 1);
-        Counted(Rc::clone(self))
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.0.set(self.0.0.get().saturating_sub(1));
-    }
-}
-
 impl Pool {
     pub(crate) fn new(settings: Arc<EgressSettings>, tls: Arc<rustls::ClientConfig>) -> Self {
         Self {
@@ -135,7 +117,7 @@ impl Pool {
         for host in self.hosts.borrow().values().flatten() {
             host.idle.borrow_mut().retain_mut(|idle| idle.connection.is_quiet());
         }
-        self.gauge.0.get()
+        self.gauge.open()
     }
 
     pub(crate) fn settings(&self) -> &Arc<EgressSettings> {

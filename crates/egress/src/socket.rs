@@ -7,17 +7,8 @@ use std::task::{Context, Poll};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::gauge::Counted;
 use crate::http1::Wire;
-use crate::message::{Answer, Headers};
-use crate::pool::Counted;
-
-/// The outcome of a WebSocket handshake.
-#[derive(Debug)]
-pub enum Upgrade {
-    Open(Headers, Socket),
-    /// The peer responded without upgrading.
-    Answered(Answer),
-}
 
 /// The upgraded connection. Dropping it closes the connection.
 pub struct Socket {

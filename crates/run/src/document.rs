@@ -10,8 +10,8 @@ use domain::{Fault, FaultClass};
 use egress::{Client, DocumentLimits, fetch_document};
 use percent_encoding::percent_decode_str;
 
-use crate::Refusal;
 use crate::input::{DocumentInput, InputError};
+use crate::refusal::Refusal;
 use crate::request::sanitize;
 
 /// Longest name of a document in the prompt.

@@ -7,7 +7,7 @@ use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::{Value, json};
 
-use crate::Refusal;
+use crate::refusal::Refusal;
 use crate::request::sanitize;
 
 /// Errors that are reported in one response.

@@ -6,6 +6,7 @@ mod document;
 mod input;
 mod problem;
 mod prompt;
+mod refusal;
 mod request;
 mod stored_tasks;
 mod task;
@@ -14,27 +15,14 @@ use std::rc::Rc;
 
 use admit::Caller;
 use decode::Inbound;
-use domain::{Dialect, Fault, Operation};
+use domain::{Dialect, Operation};
 use http::Response;
 use line::Core;
 use settle::ReplyBody;
 
-use crate::input::InputError;
+use crate::refusal::Refusal;
 
 pub use stored_tasks::task;
-
-/// Why nothing was run. No tab is open yet, so nothing is booked.
-pub(crate) enum Refusal {
-    Fault(Box<Fault>),
-    /// The input does not match its schema.
-    Input(Vec<InputError>),
-}
-
-impl From<Box<Fault>> for Refusal {
-    fn from(fault: Box<Fault>) -> Self {
-        Self::Fault(fault)
-    }
-}
 
 /// Runs an app: `POST /v1/run`, `/run`, `/v1/apps/run`, `/apps/run`. The body is already read.
 pub async fn run(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Response<ReplyBody> {

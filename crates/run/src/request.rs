@@ -6,7 +6,6 @@ use std::collections::HashSet;
 use domain::limits::MODEL_NAME_BYTES_MAX;
 use domain::{Fault, FaultClass};
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
 use json::{Cursor, Kind, Span};
 use serde_json::Value;
 
@@ -44,7 +43,7 @@ const INPUT_FIELDS: &[&str] = &["prompt", "document", "system", "max_tokens"];
 /// # Errors
 /// It is not JSON, names no app, or requests something that would not be honoured.
 pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Result<RunRequest, Box<Fault>> {
-    check_content_type(headers)?;
+    decode::check_content_type(headers)?;
     let (mut app, mut app_id, mut input) = (None, None, Value::Null);
     for (name, span) in members(body, "")? {
         let bytes = span.of(body);
@@ -189,20 +188,6 @@ fn unknown(name: &str) -> Box<Fault> {
     refusal("unknown_field", message, fix, sanitized)
 }
 
-/// A body without a content type is read as JSON; any other type is refused.
-fn check_content_type(headers: &HeaderMap) -> Result<(), Box<Fault>> {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
-    let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-    let essence = String::from_utf8_lossy(essence).trim().to_ascii_lowercase();
-    if essence == "application/json" || (essence.ends_with("+json") && essence.len() > 5) {
-        return Ok(());
-    }
-    let message =
-        format!("This path takes application/json, and the body came as \"{}\".", sanitize(&essence));
-    let fault = Fault::new(FaultClass::MediaType, "unsupported_media_type", message);
-    Err(Box::new(fault.fix("Send the header \"content-type: application/json\".")))
-}
-
 /// The text was validated before, so only a number out of range can fail.
 fn unreadable(error: &serde_json::Error) -> Box<Fault> {
     let message = format!("The body is not valid JSON: {error}.");
@@ -229,6 +214,8 @@ pub(crate) fn sanitize(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::header::CONTENT_TYPE;
+
     use super::*;
 
     fn check(body: &str) -> Result<RunRequest, (&'static str, String)> {

@@ -9,7 +9,7 @@ use json::plain_json;
 use json::refusal::{missing, wrong_value};
 
 use super::media::{read_audio, read_document, read_image, read_video};
-use super::take_one_of;
+use super::union::take_one_of;
 
 /// Where a block occurs: not every kind of block is allowed everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

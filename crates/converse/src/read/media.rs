@@ -6,7 +6,7 @@ use domain::prompt::{Content, Extra, Source};
 use json::refusal::missing;
 
 use super::blocks::{joined_text, read_cite};
-use super::take_one_of;
+use super::union::take_one_of;
 
 /// The media types of formats that are not the subtype of theirs.
 const TYPES: &[(&str, &str)] = &[

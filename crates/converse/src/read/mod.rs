@@ -3,8 +3,9 @@
 mod blocks;
 mod media;
 mod settings;
+mod union;
 
-use conversation::object::{Field, Object};
+use conversation::object::Field;
 use conversation::request::Request;
 use domain::Fault;
 use domain::prompt::{Content, Instruction, Part, Prompt, Role};
@@ -102,17 +103,4 @@ fn read_parts(
         }
     }
     Ok(parts)
-}
-
-/// Reads a union: returns the first known member that is present, with its name.
-fn take_one_of<'a>(
-    object: &mut Object<'a>,
-    known: &[&'static str],
-) -> Result<Option<(&'static str, Field<'a>)>, Box<Fault>> {
-    for name in known {
-        if let Some(field) = object.take(name)? {
-            return Ok(Some((name, field)));
-        }
-    }
-    Ok(None)
 }

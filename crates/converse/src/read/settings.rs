@@ -10,7 +10,7 @@ use domain::prompt::{
 use json::refusal::missing;
 
 use super::blocks::{leave_mark, read_mark};
-use super::take_one_of;
+use super::union::take_one_of;
 
 pub(super) fn read_inference(whole: &mut Object<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
     let Some(mut config) = whole.object("inferenceConfig")? else { return Ok(()) };

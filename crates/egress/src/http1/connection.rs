@@ -16,8 +16,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use super::Wire;
 use super::answer::{Framing, Head, INTERIM_MAX, Reading, read_any_head};
 use super::chunks::Decoded;
+use crate::gauge::Counted;
 use crate::message::Request;
-use crate::pool::Counted;
 use crate::socket::Socket;
 
 /// A stream's chunk fits, and a thousand open streams stay small.

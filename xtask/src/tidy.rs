@@ -1,13 +1,17 @@
 //! `cargo xtask tidy`: repository rules that can be checked by reading the source tree.
 
+mod bounds;
+mod circles;
 mod contributing;
 mod fault_codes;
 mod habits;
 mod imports;
 mod layout;
 mod manifests;
+mod modules;
 mod names;
 mod shape;
+mod sizes;
 mod spawns;
 mod words;
 
@@ -36,6 +40,10 @@ pub fn check(root: &Path) -> Result<(Vec<Finding>, String)> {
         findings.extend(spawns::check(source, &spawns));
     }
     findings.extend(manifests::check(&graph, &sources, &tree::read_table(root, "xtask/manifests.toml")?));
+    let crates: sizes::Table = tree::read_table(root, sizes::PATH)?;
+    findings.extend(sizes::check(&sources, &crates));
+    findings.extend(circles::check(&sources, &crates));
+    findings.extend(bounds::check(&sources, &tree::read_table(root, bounds::PATH)?));
     findings.extend(words::check(&sources, &words));
     findings.extend(words::check_glossary(&tree::read(root, words::GLOSSARY)?, &sources));
     findings.extend(fault_codes::check(&sources));
